@@ -1,0 +1,3 @@
+//! tare-image, the companion: from an image to a bundle.
+
+fn main() {}

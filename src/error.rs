@@ -1,0 +1,156 @@
+//! The one error type. It knows nobody: every layer above adds what it was doing, to which object.
+//!
+//! A message reads outside in, value last after a colon, lower case, no full stop:
+//! `mount 3 (/sys/fs/cgroup): move_mount: Operation not permitted`. A hint stands apart.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use nix::errno::Errno;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What sort of failure this is: the only part that code may decide on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The command line is wrong.
+    Usage,
+    /// config.json, process.json or another document is wrong.
+    Spec,
+    NotFound,
+    Exists,
+    /// The container is in a state that does not allow the verb.
+    State,
+    /// This host or this build cannot do it.
+    Unsupported,
+    Denied,
+    /// A system call failed.
+    System(Errno),
+    /// The process inside failed before it ran.
+    Child,
+}
+
+/// A failure: its kind, the sentence, and perhaps a hint for the person.
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: Kind,
+    /// Innermost first; printed in reverse.
+    context: Vec<Cow<'static, str>>,
+    cause: Cow<'static, str>,
+    hint: Option<Cow<'static, str>>,
+}
+
+impl Error {
+    pub fn new(kind: Kind, cause: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Inner { kind, context: Vec::new(), cause: cause.into(), hint: None }))
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// The kernel's answer, where there was one.
+    pub fn errno(&self) -> Option<Errno> {
+        match self.0.kind {
+            Kind::System(errno) => Some(errno),
+            _ => None,
+        }
+    }
+
+    pub fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// The same sentence, of another kind.
+    #[must_use]
+    pub fn with_kind(mut self, kind: Kind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    #[must_use]
+    pub fn context(mut self, doing: impl Into<Cow<'static, str>>) -> Self {
+        self.0.context.push(doing.into());
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for doing in self.0.context.iter().rev() {
+            write!(f, "{doing}: ")?;
+        }
+        f.write_str(&self.0.cause)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.0.kind)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The kernel's words for an errno, as the C library and Go print them, lower case.
+pub fn describe(errno: Errno) -> String {
+    errno.desc().to_lowercase()
+}
+
+impl From<Errno> for Error {
+    fn from(errno: Errno) -> Self {
+        Self::new(Kind::System(errno), describe(errno))
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(code) => Errno::from_raw(code).into(),
+            None => Self::new(Kind::System(Errno::EIO), error.to_string()),
+        }
+    }
+}
+
+/// Adds what was being done, to which object.
+pub trait Context<T> {
+    fn context(self, doing: impl Into<Cow<'static, str>>) -> Result<T>;
+    fn with_context<C: Into<Cow<'static, str>>>(self, doing: impl FnOnce() -> C) -> Result<T>;
+}
+
+impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
+    fn context(self, doing: impl Into<Cow<'static, str>>) -> Result<T> {
+        self.map_err(|e| e.into().context(doing))
+    }
+
+    fn with_context<C: Into<Cow<'static, str>>>(self, doing: impl FnOnce() -> C) -> Result<T> {
+        self.map_err(|e| e.into().context(doing()))
+    }
+}
+
+/// An error of `kind` with a formatted sentence: `fail!(Kind::Spec, "{path}: not absolute")`.
+#[macro_export]
+macro_rules! fail {
+    ($kind:expr, $($arg:tt)+) => { $crate::error::Error::new($kind, format!($($arg)+)) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sentence_reads_outside_in() {
+        let error = Error::from(Errno::EPERM).context("move_mount").context("mount 3 (/sys/fs/cgroup)");
+        assert_eq!(error.to_string(), "mount 3 (/sys/fs/cgroup): move_mount: operation not permitted");
+        assert_eq!(error.errno(), Some(Errno::EPERM));
+    }
+}

@@ -1,0 +1,3 @@
+//! tare, the runtime.
+
+fn main() {}

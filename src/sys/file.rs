@@ -1,0 +1,36 @@
+//! Files by descriptor: openat2 and what else `nix` has no wrapper for.
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use super::{Result, check};
+
+/// Flags of openat2(2) that restrict path resolution.
+pub use libc::{RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV};
+
+/// openat2(2), KERNEL(5.6). `flags` gets O_CLOEXEC.
+pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32, resolve: u64) -> Result<OwnedFd> {
+    // SAFETY: open_how is plain data for which zero is valid; it may only be made this way (non_exhaustive).
+    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
+    how.flags = (flags | libc::O_CLOEXEC) as u64;
+    how.mode = u64::from(mode);
+    how.resolve = resolve;
+    loop {
+        // SAFETY: path is NUL-terminated, how is a live struct of the size given; the kernel only reads them.
+        let fd = unsafe {
+            libc::syscall(
+                libc::SYS_openat2,
+                dir.as_raw_fd(),
+                path.as_ptr(),
+                &raw const how,
+                std::mem::size_of::<libc::open_how>(),
+            )
+        };
+        match check(fd) {
+            // EAGAIN: the kernel saw a rename during an IN_ROOT lookup and asks to try again (man openat2).
+            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => {}
+            // SAFETY: a descriptor that the kernel has just made for us, owned by nobody else.
+            other => return other.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) }),
+        }
+    }
+}

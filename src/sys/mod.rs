@@ -1,0 +1,20 @@
+//! The kernel, one file per interface. The only unsafe code of the project; each block says why it is sound.
+//!
+//! Thin: a call here does what the system call of that name does and returns its bare errno. Context is added
+//! one layer up, where it is known what the call was for. `nix` is used directly wherever it has a safe wrapper;
+//! what stands here are the calls it lacks.
+#![allow(unsafe_code)]
+
+pub mod file;
+pub mod mount;
+pub mod process;
+pub mod socket;
+
+use nix::errno::Errno;
+
+pub type Result<T> = std::result::Result<T, Errno>;
+
+/// Turns the -1 of a system call into its errno.
+pub(crate) fn check(result: libc::c_long) -> Result<libc::c_long> {
+    Errno::result(result)
+}
