@@ -1,0 +1,119 @@
+//! Where in the text of a document a JSON pointer leads: only asked when there is something to complain about.
+//!
+//! Works on `serde_json`'s raw values, which are slices of the text itself: a value's address tells its offset.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::fault::escape;
+
+/// No member that tare knows lies deeper; hostile depth is not followed.
+const DEPTH: usize = 12;
+
+/// The members of an object in the order of the text, repeated names included.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Collect)
+    }
+}
+
+fn members(value: &RawValue) -> Option<Vec<(String, &RawValue)>> {
+    let object = value.get().starts_with('{');
+    object.then(|| serde_json::from_str::<Members<'_>>(value.get()).ok())?.map(|members| members.0)
+}
+
+fn items(value: &RawValue) -> Option<Vec<&RawValue>> {
+    let array = value.get().starts_with('[');
+    array.then(|| serde_json::from_str(value.get()).ok())?
+}
+
+/// Line and column (both from 1, the column in bytes) of the value `pointer` leads to, or of the nearest value
+/// above it that exists. None if the document does not parse.
+pub(super) fn position(bytes: &[u8], pointer: &str) -> Option<(usize, usize)> {
+    let root: &RawValue = serde_json::from_slice(bytes).ok()?;
+    let mut value = root;
+    for token in pointer.split('/').skip(1).take(DEPTH) {
+        let below = match members(value) {
+            Some(members) => {
+                members.into_iter().rev().find(|(name, _)| escape(name) == token).map(|(_, v)| v)
+            }
+            None => token.parse().ok().and_then(|index: usize| items(value)?.get(index).copied()),
+        };
+        let Some(below) = below else { break };
+        value = below;
+    }
+    let offset = value.get().as_ptr().addr() - bytes.as_ptr().addr();
+    let before = bytes.get(..offset)?;
+    let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
+    Some((before.iter().filter(|&&byte| byte == b'\n').count() + 1, offset - line_start + 1))
+}
+
+/// The pointer of the first member whose name its object holds already. `serde_json` refuses such a document
+/// where the object is a struct, without saying where.
+pub(super) fn duplicate(bytes: &[u8]) -> Option<String> {
+    repeated(serde_json::from_slice(bytes).ok()?, "", DEPTH)
+}
+
+fn repeated(value: &RawValue, pointer: &str, depth: usize) -> Option<String> {
+    let depth = depth.checked_sub(1)?;
+    if let Some(items) = items(value) {
+        let mut items = items.into_iter().enumerate();
+        return items.find_map(|(index, item)| repeated(item, &format!("{pointer}/{index}"), depth));
+    }
+    let mut seen = std::collections::HashSet::new();
+    members(value)?.into_iter().find_map(|(name, below)| {
+        let pointer = format!("{pointer}/{}", escape(&name));
+        if seen.insert(name) { repeated(below, &pointer, depth) } else { Some(pointer) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "{\n  \"a\": [1,\n    {\"b/c\": \"x\"}],\n\t\"d\": {}\n}";
+
+    #[test]
+    fn a_pointer_leads_to_its_line_and_column() {
+        for (pointer, position_) in [
+            ("", (1, 1)),
+            ("/a", (2, 8)),
+            ("/a/0", (2, 9)),
+            ("/a/1/b~1c", (3, 13)),
+            ("/d", (4, 7)),
+            // What does not exist is shown where it is missing.
+            ("/d/e/f", (4, 7)),
+            ("/a/7", (2, 8)),
+        ] {
+            assert_eq!(position(TEXT.as_bytes(), pointer), Some(position_), "{pointer}");
+        }
+        assert_eq!(position(b"{", ""), None);
+    }
+
+    #[test]
+    fn a_repeated_name_is_found_at_any_level() {
+        assert_eq!(duplicate(TEXT.as_bytes()), None);
+        assert_eq!(duplicate(br#"{"a":1,"b":[{"c":1,"c":2}]}"#).as_deref(), Some("/b/0/c"));
+        assert_eq!(duplicate(br#"{"a":1,"\u0061":2}"#).as_deref(), Some("/a"));
+    }
+}

@@ -1,0 +1,82 @@
+//! Rules for `process`, of the configuration and of `exec --process`.
+
+use oci_spec::runtime::{PosixRlimit, Process, User};
+
+use super::fault::{At, Faults, quote};
+use super::scheduling;
+
+/// NGROUPS_MAX of the kernel.
+const GROUPS: usize = 65536;
+
+pub(super) fn rules(process: &Process, at: &At<'_>, faults: &mut Faults) {
+    cwd(process, &at.key("cwd"), faults);
+    if process.args().as_deref().unwrap_or_default().is_empty() {
+        faults.add(&at.key("args"), "args must not be empty");
+    }
+    env(process.env().as_deref().unwrap_or_default(), &at.key("env"), faults);
+    user(process.user(), &at.key("user"), faults);
+    rlimits(process.rlimits().as_deref().unwrap_or_default(), &at.key("rlimits"), faults);
+    if process.oom_score_adj().is_some_and(|adj| !(-1000..=1000).contains(&adj)) {
+        faults.add(&at.key("oomScoreAdj"), "must lie between -1000 and 1000");
+    }
+    console(process, &at.key("consoleSize"), faults);
+    scheduling::rules(process, at, faults);
+}
+
+fn cwd(process: &Process, at: &At<'_>, faults: &mut Faults) {
+    if process.cwd().as_os_str().is_empty() {
+        faults.add(at, "Cwd property must not be empty");
+    } else if !process.cwd().is_absolute() {
+        faults.add(at, "Cwd must be an absolute path");
+    }
+}
+
+fn env(entries: &[String], at: &At<'_>, faults: &mut Faults) {
+    for (index, entry) in entries.iter().enumerate() {
+        match entry.find('=') {
+            None => faults.add(&at.item(index), "invalid environment variable: missing '='"),
+            Some(0) => faults.add(&at.item(index), "invalid environment variable: name cannot be empty"),
+            Some(_) => {}
+        }
+    }
+}
+
+fn user(user: &User, at: &At<'_>, faults: &mut Faults) {
+    let groups = user.additional_gids().as_deref().unwrap_or_default();
+    // To the kernel, an id of all ones means "leave it as it is".
+    for (name, id) in [("uid", user.uid()), ("gid", user.gid())] {
+        if id == u32::MAX {
+            faults.add(&at.key(name), format!("{id} is no id"));
+        }
+    }
+    let at = at.key("additionalGids");
+    if let Some(index) = groups.iter().position(|&gid| gid == u32::MAX) {
+        faults.add(&at.item(index), format!("{} is no id", u32::MAX));
+    }
+    if groups.len() > GROUPS {
+        faults.add(&at, format!("{} groups, where the kernel takes at most {GROUPS}", groups.len()));
+    }
+}
+
+fn rlimits(limits: &[PosixRlimit], at: &At<'_>, faults: &mut Faults) {
+    for (index, limit) in limits.iter().enumerate() {
+        let at = at.item(index);
+        if limits[..index].iter().any(|before| before.typ() == limit.typ()) {
+            faults.add(&at.key("type"), format!("{} is given twice", limit.typ()));
+        }
+        if limit.soft() > limit.hard() {
+            let (soft, hard) = (limit.soft(), limit.hard());
+            faults.add(&at.key("soft"), format!("the soft limit {soft} is above the hard limit {hard}"));
+        }
+    }
+}
+
+fn console(process: &Process, at: &At<'_>, faults: &mut Faults) {
+    // Without a terminal the specification wants the size ignored.
+    let Some(size) = process.console_size().filter(|_| process.terminal() == Some(true)) else { return };
+    for (name, value) in [("height", size.height()), ("width", size.width())] {
+        if u16::try_from(value).is_err() {
+            faults.add(&at.key(name), format!("{} is more than a terminal can have", quote(value)));
+        }
+    }
+}

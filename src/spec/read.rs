@@ -1,0 +1,142 @@
+//! From bytes to the crate's types: one pass where all is well, and only then a second, patient one.
+//!
+//! The second pass accepts what other runtimes accept and the `oci-spec` types do not ([`super::lenient`]), and
+//! where that does not help, finds every member that is wrong, not only the first: what is wrong is noted, taken
+//! out, and the rest is read again.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::fault::{Fault, Faults};
+use super::{lenient, locate, words};
+use crate::error::{Error, Kind};
+use crate::fail;
+
+/// After so many wrong members the rest is not looked for.
+const ROUNDS: usize = 17;
+
+/// A document that can be read: the configuration, or the process of `exec --process`.
+pub(super) trait Document: DeserializeOwned {
+    /// Changes what the types refuse and other runtimes accept.
+    fn mend(value: &mut Value, faults: &mut Faults);
+}
+
+impl Document for oci_spec::runtime::Spec {
+    fn mend(value: &mut Value, faults: &mut Faults) {
+        lenient::config(value, faults);
+    }
+}
+
+impl Document for oci_spec::runtime::Process {
+    fn mend(value: &mut Value, faults: &mut Faults) {
+        lenient::process_document(value, faults);
+    }
+}
+
+/// Reads `bytes`; warnings about what was changed on the way go to `faults`.
+///
+/// # Errors
+/// Of kind `Spec`: no JSON (with line and column), or members of the wrong type, all of them with their pointers.
+pub(super) fn document<T: Document>(bytes: &[u8], faults: &mut Faults) -> Result<T, Error> {
+    match serde_json::from_slice(bytes) {
+        Ok(document) => Ok(document),
+        Err(error) => patiently(bytes, &error, faults),
+    }
+}
+
+fn patiently<T: Document>(bytes: &[u8], first: &serde_json::Error, faults: &mut Faults) -> Result<T, Error> {
+    let mut value: Value = serde_json::from_slice(bytes).map_err(|error| syntax(bytes, &error))?;
+    match &value {
+        Value::Null => return Err(Error::new(Kind::Spec, "config cannot be null")),
+        Value::Object(_) => {}
+        _ => return Err(fail!(Kind::Spec, "the document is not a JSON object")),
+    }
+    // `Value` keeps the last of two members of one name in silence; the types do not.
+    if let Some(pointer) =
+        locate::duplicate(bytes).filter(|_| first.to_string().starts_with("duplicate field"))
+    {
+        return Err(one(bytes, pointer, "this member stands here twice".to_owned()));
+    }
+    T::mend(&mut value, faults);
+    read_all(bytes, value, faults)
+}
+
+/// Reads `value`, or names all its members that are of the wrong type.
+fn read_all<T: Document>(bytes: &[u8], mut value: Value, faults: &mut Faults) -> Result<T, Error> {
+    let mut wrong = Vec::<Fault>::new();
+    for _ in 0..ROUNDS {
+        match serde_path_to_error::deserialize(&value) {
+            Ok(document) if wrong.is_empty() => return Ok(document),
+            Ok(_) => break,
+            Err(error) => {
+                let pointer = pointer(error.path());
+                let message = words::message(&pointer, value.pointer(&pointer), &error.inner().to_string());
+                let removed = take_out(&mut value, &pointer);
+                // What is missing because it was taken out has been told.
+                let told = wrong.iter().any(|fault| fault.pointer.starts_with(&pointer));
+                if !told {
+                    wrong.push(Fault { pointer, message });
+                }
+                if !removed {
+                    break;
+                }
+            }
+        }
+    }
+    let mut all = std::mem::take(faults);
+    wrong.into_iter().for_each(|fault| all.push(fault));
+    all.settle(Some(bytes))?;
+    Err(fail!(Kind::Spec, "the document cannot be read"))
+}
+
+fn one(bytes: &[u8], pointer: String, message: String) -> Error {
+    let mut faults = Faults::default();
+    faults.push(Fault { pointer, message });
+    match faults.settle(Some(bytes)) {
+        Err(error) => error,
+        Ok(_) => fail!(Kind::Spec, "the document cannot be read"),
+    }
+}
+
+/// What is no JSON: line and column, and the parser's words.
+fn syntax(bytes: &[u8], error: &serde_json::Error) -> Error {
+    if bytes.is_empty() {
+        return Error::new(Kind::Spec, "the file is empty");
+    }
+    if bytes.starts_with(b"\xef\xbb\xbf") || bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff")
+    {
+        return fail!(Kind::Spec, "line 1, column 1: a byte order mark, where plain UTF-8 is wanted");
+    }
+    let (line, column) = (error.line(), error.column());
+    let text = error.to_string();
+    let words = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
+    fail!(Kind::Spec, "line {line}, column {column}: not JSON: {words}")
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let mut pointer = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => pointer += &format!("/{index}"),
+            Segment::Map { key } => pointer += &format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    pointer
+}
+
+/// Takes the member that holds the value at `pointer` out of its object. An item of an array takes the whole array
+/// with it: what is left must keep its numbers. False at the root, which nothing holds.
+fn take_out(value: &mut Value, mut pointer: &str) -> bool {
+    while let Some((holder, token)) = pointer.rsplit_once('/') {
+        let name = token.replace("~1", "/").replace("~0", "~");
+        if let Some(Value::Object(members)) = value.pointer_mut(holder)
+            && members.remove(&name).is_some()
+        {
+            return true;
+        }
+        pointer = holder;
+    }
+    false
+}

@@ -1,0 +1,98 @@
+//! Which kernel parameters a container may set: those that belong to a namespace of its own.
+
+use std::collections::HashMap;
+
+use oci_spec::runtime::LinuxNamespaceType as Type;
+
+use super::fault::{At, Faults, quote};
+use super::needs::Namespaces;
+
+/// The parameters below `kernel` that belong to the IPC namespace (ipc_namespaces(7)); `fs.mqueue` is the other half.
+const IPC: &[&str] = &[
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+];
+
+pub(super) fn rules(
+    wanted: Option<&HashMap<String, String>>,
+    namespaces: &Namespaces<'_>,
+    at: &At<'_>,
+    faults: &mut Faults,
+) {
+    // In the order of the names: the same document gives the same message.
+    let mut names: Vec<&String> = wanted.into_iter().flat_map(HashMap::keys).collect();
+    names.sort_unstable();
+    for name in names {
+        if let Some(refusal) = refusal(&dotted(name), namespaces) {
+            faults.add(&at.key(name), refusal);
+        }
+    }
+}
+
+/// The name with `.` between its parts. Written with `/` between them, as sysctl(8) allows, a part may hold a dot
+/// (`net/ipv4/conf/eth0.100/rp_filter`): the first separator tells which is which, and the two change places.
+pub fn dotted(name: &str) -> String {
+    let swap = |character| match character {
+        '.' => '/',
+        '/' => '.',
+        other => other,
+    };
+    match name.find(['.', '/']) {
+        Some(first) if name[first..].starts_with('/') => name.chars().map(swap).collect(),
+        _ => name.to_owned(),
+    }
+}
+
+/// Why the parameter `name` (dotted) is not for this container; None if it is.
+fn refusal(name: &str, namespaces: &Namespaces<'_>) -> Option<String> {
+    let quoted = quote(name);
+    // In a dotted name, a part of slashes is a file name of dots, which would leave the directory.
+    if name.split('.').any(|part| part.chars().all(|character| character == '/')) {
+        return Some(format!("sysctl {quoted} is no name: an empty or dotted part"));
+    }
+    let own = |typ| namespaces.has(typ);
+    if IPC.contains(&name) || name.starts_with("fs.mqueue.") {
+        return (!own(Type::Ipc))
+            .then(|| format!("sysctl {quoted} is not allowed in the hosts ipc namespace"));
+    }
+    if name.starts_with("net.") {
+        return (!own(Type::Network))
+            .then(|| format!("sysctl {quoted} not allowed in host network namespace"));
+    }
+    if name.starts_with("user.") {
+        let refused = || format!("setting ucounts without a user namespace not allowed: {name}");
+        return (!own(Type::User)).then(refused);
+    }
+    match name {
+        "kernel.domainname" if own(Type::Uts) => None,
+        "kernel.hostname" if own(Type::Uts) => {
+            Some(format!("sysctl {quoted} is not allowed as it conflicts with the OCI \"hostname\" field"))
+        }
+        _ => Some(format!("sysctl {quoted} is not in a separate kernel namespace")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_separator_tells_how_a_name_is_written() {
+        for (name, expected) in [
+            ("net.ipv4.ip_forward", "net.ipv4.ip_forward"),
+            ("net/ipv4/ip_forward", "net.ipv4.ip_forward"),
+            ("net/ipv4/conf/eno2.100/rp_filter", "net.ipv4.conf.eno2/100.rp_filter"),
+            ("net.ipv4.conf.eno2/100.rp_filter", "net.ipv4.conf.eno2/100.rp_filter"),
+            ("foo", "foo"),
+            ("", ""),
+        ] {
+            assert_eq!(dotted(name), expected);
+        }
+    }
+}
