@@ -3,6 +3,9 @@
 //! A message reads outside in, value last after a colon, lower case, no full stop:
 //! `mount 3 (/sys/fs/cgroup): move_mount: Operation not permitted`. A hint stands apart.
 
+/// The texts that other programs look for in ours.
+pub mod matched;
+
 use std::borrow::Cow;
 use std::fmt;
 

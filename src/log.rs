@@ -1,12 +1,13 @@
 //! The log: warnings and the final error, on stderr or in the file of `--log`, in the two shapes engines read.
 //!
-//! Text is `time="…" level=… msg="…"`; JSON is one object a line with `level`, `msg` and an RFC 3339 `time`.
-//! Engines decode the log as a whole (Podman) or look for the last `level":"error"` (containerd), so on failure
-//! exactly one record is written unless `--debug` asks for more: warnings to a JSON log stay at debug level.
+//! Text is `time="…" level=… msg="…"`, quoted as logrus does; on a terminal it is a plain `error: …` for a person.
+//! JSON is one object a line with `level`, `msg` and an RFC 3339 `time`. Engines decode the log as a whole (Podman)
+//! or look for the last `level":"error"` (containerd), so on failure exactly one record is written unless `--debug`
+//! asks for more: warnings to a JSON log stay at debug level.
 
-use std::fmt::Arguments;
+use std::fmt::{Arguments, Write as _};
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{IsTerminal, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -22,11 +23,30 @@ pub enum Level {
     Debug,
 }
 
+impl Level {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
     #[default]
     Text,
     Json,
+}
+
+/// The shape of a record: where it goes decides as well as the format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Logrus,
+    Json,
+    Terminal,
 }
 
 struct Log {
@@ -37,8 +57,17 @@ struct Log {
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
-/// Chooses where records go; once, before the first record. Without it: text on stderr from warning up.
+/// What holds before [`init`], and without it: text on stderr from warning up.
+static DEFAULT: Log = Log { file: None, format: Format::Text, level: Level::Warning };
+
+fn log() -> &'static Log {
+    LOG.get().unwrap_or(&DEFAULT)
+}
+
+/// Chooses where records go; once, before the first record.
 pub fn init(file: Option<&Path>, format: Format, debug: bool) -> Result<()> {
+    // Standard error may be a socket, which has no name to open it by: its own name means the descriptor.
+    let file = file.filter(|path| *path != Path::new("/dev/stderr"));
     let file = file
         .map(|path| {
             // O_APPEND: several commands share one log file and must not overwrite each other's lines.
@@ -46,14 +75,18 @@ pub fn init(file: Option<&Path>, format: Format, debug: bool) -> Result<()> {
             open.with_context(|| format!("open log file {}", path.display()))
         })
         .transpose()?;
-    let level = if debug { Level::Debug } else { Level::Warning };
+    let level = match (debug, format) {
+        (true, _) => Level::Debug,
+        (false, Format::Json) => Level::Error,
+        (false, Format::Text) => Level::Warning,
+    };
     let _ = LOG.set(Log { file, format, level });
     Ok(())
 }
 
 /// Whether a record of this level would be written: spares the work of making one.
 pub fn enabled(level: Level) -> bool {
-    level <= LOG.get().map_or(Level::Warning, |log| log.level)
+    level <= log().level
 }
 
 pub fn debug(message: Arguments<'_>) {
@@ -71,64 +104,115 @@ pub fn warn(message: Arguments<'_>) {
 /// The final error of a command. With a log file, the plain sentence goes to stderr too: conmon and Podman read it there.
 pub fn error(message: Arguments<'_>) {
     record(Level::Error, message);
-    if LOG.get().is_some_and(|log| log.file.is_some()) {
-        let _ = writeln!(std::io::stderr(), "{message}");
+    if log().file.is_some() {
+        plain(message);
+    }
+}
+
+/// What a person can do about the error before; not part of it, and not for programs.
+pub fn hint(hint: &str) {
+    if log().file.is_none() && log().format == Format::Text {
+        plain(format_args!("hint: {hint}"));
     }
 }
 
 /// A plain line on stderr, for a person; not a record.
 pub fn plain(message: Arguments<'_>) {
-    let _ = writeln!(std::io::stderr(), "{message}");
+    let _ = std::io::stderr().write_all(format!("{message}\n").as_bytes());
 }
 
 fn record(level: Level, message: Arguments<'_>) {
     if !enabled(level) {
         return;
     }
-    let (file, format) = match LOG.get() {
-        Some(log) => (log.file.as_ref(), log.format),
-        None => (None, Format::Text),
+    let Log { file, format, .. } = log();
+    let shape = match format {
+        Format::Json => Shape::Json,
+        Format::Text if file.is_none() && std::io::stderr().is_terminal() => Shape::Terminal,
+        Format::Text => Shape::Logrus,
     };
-    let line = line(format, level, &message.to_string(), SystemTime::now());
+    let line = line(shape, level, &message.to_string(), SystemTime::now());
     // One write a record, so that records of several processes do not mix.
     let _ = match file {
-        Some(mut file) => file.write_all(line.as_bytes()),
+        Some(file) => (&*file).write_all(line.as_bytes()),
         None => std::io::stderr().write_all(line.as_bytes()),
     };
 }
 
-fn line(format: Format, level: Level, message: &str, now: SystemTime) -> String {
+fn line(shape: Shape, level: Level, message: &str, now: SystemTime) -> String {
     let time = humantime::format_rfc3339_seconds(now);
-    let level = match level {
-        Level::Error => "error",
-        Level::Warning => "warning",
-        Level::Info => "info",
-        Level::Debug => "debug",
-    };
-    match format {
-        Format::Text => format!("time=\"{time}\" level={level} msg={message:?}\n"),
-        Format::Json => {
+    let level = level.word();
+    match shape {
+        Shape::Terminal => format!("{level}: {message}\n"),
+        Shape::Logrus => format!("time=\"{time}\" level={level} msg={}\n", quoted(message)),
+        Shape::Json => {
             let message = serde_json::Value::from(message);
             format!("{{\"level\":\"{level}\",\"msg\":{message},\"time\":\"{time}\"}}\n")
         }
     }
 }
 
+/// As logrus writes a value: bare where it is one plain word, else in Go's quotes.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._/@^+".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            c if c.is_ascii_control() => drop(write!(quoted, "\\x{:02x}", u32::from(c))),
+            c if c.is_control() => drop(write!(quoted, "\\u{:04x}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const EPOCH: SystemTime = SystemTime::UNIX_EPOCH;
+
     #[test]
-    fn records_have_the_shapes_that_engines_decode() {
-        let now = SystemTime::UNIX_EPOCH;
-        assert_eq!(
-            line(Format::Text, Level::Error, "a \"b\"", now),
-            "time=\"1970-01-01T00:00:00Z\" level=error msg=\"a \\\"b\\\"\"\n"
-        );
-        let json = line(Format::Json, Level::Warning, "a \"b\"\n", now);
+    fn text_is_what_logrus_writes() {
+        let cases = [
+            ("a \"b\"", r#""a \"b\"""#),
+            ("word", "word"),
+            ("a/b.c-d_e@f^g+1", "a/b.c-d_e@f^g+1"),
+            ("", r#""""#),
+            ("a:b", r#""a:b""#),
+            ("it's", r#""it's""#),
+            ("a\nb\tc\\d\r", r#""a\nb\tc\\d\r""#),
+            ("\u{1b}[0m", r#""\x1b[0m""#),
+            ("größer", r#""größer""#),
+        ];
+        for (message, expected) in cases {
+            let line = line(Shape::Logrus, Level::Error, message, EPOCH);
+            assert_eq!(line, format!("time=\"1970-01-01T00:00:00Z\" level=error msg={expected}\n"));
+        }
+    }
+
+    #[test]
+    fn json_is_one_object_a_line() {
+        let json = line(Shape::Json, Level::Warning, "a \"b\"\n", EPOCH);
+        assert_eq!(json.matches('\n').count(), 1);
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(value["level"], "warning");
         assert_eq!(value["msg"], "a \"b\"\n");
         assert_eq!(value["time"], "1970-01-01T00:00:00Z");
+        assert_eq!(value.as_object().map(serde_json::Map::len), Some(3));
+    }
+
+    #[test]
+    fn a_person_at_a_terminal_reads_a_plain_line() {
+        assert_eq!(line(Shape::Terminal, Level::Error, "no \"x\"", EPOCH), "error: no \"x\"\n");
     }
 }

@@ -1,3 +1,4 @@
 //! tare, the runtime.
+#![no_main]
 
-fn main() {}
+tare::entry!(tare::cli::main);

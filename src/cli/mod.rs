@@ -1,1 +1,46 @@
-//! cli
+//! The command line: what was typed, what is printed, which exit code. Nothing else writes standard output.
+//!
+//! [`words`] brings runc's grammar into one plain form, [`parse`] types the values, [`command`] is the result:
+//! a value that holds what was typed and nothing else. [`dispatch`] hands it to its verb in `lifecycle`.
+
+pub mod command;
+pub mod dispatch;
+pub mod flag;
+pub mod globals;
+pub mod help;
+pub mod options;
+pub mod out;
+pub mod parse;
+pub mod print;
+pub mod report;
+pub mod values;
+pub mod verbs;
+pub mod words;
+
+use std::ffi::OsString;
+
+use command::Typed;
+use globals::Environment;
+
+/// The program: `argv` with its own name first. Returns the exit code.
+#[expect(clippy::needless_pass_by_value, reason = "the program owns its arguments")]
+pub fn main(argv: Vec<OsString>) -> i32 {
+    let (name, typed) = match argv.split_first() {
+        Some((name, typed)) => (name.to_string_lossy().into_owned(), typed),
+        None => (String::from("tare"), &[][..]),
+    };
+    let Typed { globals, command } = command::read(typed);
+    if let Err(error) = globals::start_log(&globals) {
+        return report::failure(&error);
+    }
+    let command = match command {
+        Ok(command) => command,
+        Err(fault) => return report::fault(&name, fault),
+    };
+    let done = globals::resolve(&globals, &Environment::look())
+        .and_then(|globals| dispatch::dispatch(&globals, &command));
+    match done {
+        Ok(code) => code,
+        Err(error) => report::failed(&command, error),
+    }
+}

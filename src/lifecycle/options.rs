@@ -1,14 +1,18 @@
 //! What each verb is asked to do: plain data that `cli` fills in and `lifecycle` reads. No look at the host.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The global flags, resolved: what every verb needs to find its containers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Globals {
     /// The state directory's root, absolute.
     pub root: PathBuf,
     /// Whether `--root` was given: a missing explicit root is an error for `list`, a missing default one is empty.
     pub root_explicit: bool,
+    /// The root is the default one under XDG_RUNTIME_DIR: made 0700 and sticky, so that cleaners of that
+    /// directory leave it alone.
+    pub root_in_xdg: bool,
     /// The systemd cgroup driver; read by create, run and restore only, other verbs take it from the record.
     pub systemd_cgroup: bool,
     /// Whether cgroup permission errors are ignored.
@@ -24,7 +28,7 @@ pub enum Rootless {
 }
 
 /// `create`, and the part of `run` that is the same.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Create {
     pub id: String,
     pub bundle: Option<PathBuf>,
@@ -36,7 +40,7 @@ pub struct Create {
     pub preserve_fds: u32,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Run {
     pub create: Create,
     pub detach: bool,
@@ -45,7 +49,7 @@ pub struct Run {
 }
 
 /// `exec`: either a process file, or flags over the container's own process.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exec {
     pub id: String,
     pub console_socket: Option<PathBuf>,
@@ -70,7 +74,7 @@ pub struct Exec {
     pub caps: Vec<String>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kill {
     pub id: String,
     /// As typed: a number or a name, with or without SIG; default `SIGTERM`.
@@ -79,8 +83,106 @@ pub struct Kill {
     pub all: bool,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delete {
     pub id: String,
     pub force: bool,
+}
+
+/// `spec`: write a template of config.json.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Spec {
+    pub bundle: Option<PathBuf>,
+    pub rootless: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Events {
+    pub id: String,
+    /// One sample, then end.
+    pub stats: bool,
+    /// Between two samples; never zero.
+    pub interval: Duration,
+}
+
+/// `update`. A limit of -1 means none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Update {
+    pub id: String,
+    /// A file of resources; `-` is standard input. When given, all the rest is ignored.
+    pub resources: Option<PathBuf>,
+    pub blkio_weight: Option<u16>,
+    /// Microseconds, like the three after it.
+    pub cpu_period: Option<u64>,
+    pub cpu_quota: Option<i64>,
+    pub cpu_burst: Option<u64>,
+    pub cpu_rt_period: Option<u64>,
+    pub cpu_rt_runtime: Option<i64>,
+    pub cpu_shares: Option<u64>,
+    pub cpuset_cpus: Option<String>,
+    pub cpuset_mems: Option<String>,
+    pub cpu_idle: Option<i64>,
+    /// Bytes, like the two after it.
+    pub memory: Option<i64>,
+    pub memory_reservation: Option<i64>,
+    pub memory_swap: Option<i64>,
+    pub pids_limit: Option<i64>,
+    pub l3_cache_schema: Option<String>,
+    pub mem_bw_schema: Option<String>,
+    /// A limit of kernel memory was given, which kernels no longer know: worth a warning.
+    pub kernel_memory: bool,
+}
+
+/// What `checkpoint` and `restore` both ask of CRIU.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Criu {
+    pub image_path: Option<PathBuf>,
+    pub work_path: Option<PathBuf>,
+    pub tcp_established: bool,
+    pub ext_unix_sk: bool,
+    pub shell_job: bool,
+    pub lazy_pages: bool,
+    pub file_locks: bool,
+    pub manage_cgroups_mode: Option<CgroupsMode>,
+    /// `--empty-ns network`.
+    pub empty_network: bool,
+    pub auto_dedup: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CgroupsMode {
+    Soft,
+    Full,
+    Strict,
+    Ignore,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub id: String,
+    pub criu: Criu,
+    /// An earlier pre-dump, relative to the image path.
+    pub parent_path: Option<PathBuf>,
+    pub leave_running: bool,
+    pub tcp_skip_in_flight: bool,
+    pub link_remap: bool,
+    pub status_fd: Option<u32>,
+    /// `ADDRESS:PORT`, taken apart.
+    pub page_server: Option<(String, u16)>,
+    pub pre_dump: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Restore {
+    pub id: String,
+    pub criu: Criu,
+    pub bundle: Option<PathBuf>,
+    pub console_socket: Option<PathBuf>,
+    pub pid_file: Option<PathBuf>,
+    pub detach: bool,
+    pub no_subreaper: bool,
+    pub no_pivot: bool,
+    /// `TYPE:NAME`, taken apart.
+    pub lsm_profile: Option<(String, String)>,
+    pub lsm_mount_context: Option<String>,
 }

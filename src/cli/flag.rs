@@ -1,0 +1,148 @@
+//! The shape of one row of the command table: a verb, its flags, how many arguments it takes.
+
+/// One command. Everything that the parser and the help texts know about it stands in one row of [`super::verbs`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Verb {
+    pub name: &'static str,
+    /// Other names that lead here.
+    pub aliases: &'static [&'static str],
+    /// One line, for `NAME:` and the list of commands.
+    pub about: &'static str,
+    /// The arguments as the usage line shows them.
+    pub usage: &'static str,
+    pub arity: Arity,
+    /// Flag parsing ends at the first argument: what follows belongs to somebody else (a process, `ps`).
+    pub stops: bool,
+    pub flags: &'static [Flag],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arity {
+    pub min: usize,
+    pub max: Option<usize>,
+}
+
+impl Arity {
+    pub const NONE: Self = Self::exactly(0);
+    pub const ONE: Self = Self::exactly(1);
+
+    pub const fn exactly(n: usize) -> Self {
+        Self { min: n, max: Some(n) }
+    }
+
+    pub const fn between(min: usize, max: usize) -> Self {
+        Self { min, max: Some(max) }
+    }
+
+    pub const fn at_least(min: usize) -> Self {
+        Self { min, max: None }
+    }
+
+    /// What is wrong with `count` arguments, in the words of runc's messages.
+    pub fn fault(self, count: usize) -> Option<String> {
+        match self.max {
+            Some(max) if max == self.min && count != max => Some(format!("exactly {max} argument(s)")),
+            _ if count < self.min => Some(format!("a minimum of {} argument(s)", self.min)),
+            Some(max) if count > max => Some(format!("a maximum of {max} argument(s)")),
+            _ => None,
+        }
+    }
+}
+
+/// What a flag takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// Nothing, or `=true` / `=false`.
+    Switch,
+    Text,
+    Path,
+    Number,
+    /// A time in Go's notation: `5s`, `1m30s`, `100ms`.
+    Duration,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Flag {
+    pub long: &'static str,
+    pub short: Option<char>,
+    pub takes: Takes,
+    /// May be given several times, every value counts. Otherwise the last one wins.
+    pub many: bool,
+    pub hidden: bool,
+    pub default: Option<&'static str>,
+    pub help: &'static str,
+}
+
+impl Flag {
+    const fn new(long: &'static str, takes: Takes, help: &'static str) -> Self {
+        Self { long, short: None, takes, many: false, hidden: false, default: None, help }
+    }
+
+    pub const fn switch(long: &'static str, help: &'static str) -> Self {
+        Self::new(long, Takes::Switch, help)
+    }
+
+    pub const fn text(long: &'static str, help: &'static str) -> Self {
+        Self::new(long, Takes::Text, help)
+    }
+
+    pub const fn path(long: &'static str, help: &'static str) -> Self {
+        Self::new(long, Takes::Path, help)
+    }
+
+    pub const fn number(long: &'static str, help: &'static str) -> Self {
+        Self::new(long, Takes::Number, help)
+    }
+
+    pub const fn duration(long: &'static str, help: &'static str) -> Self {
+        Self::new(long, Takes::Duration, help)
+    }
+
+    pub const fn short(mut self, short: char) -> Self {
+        self.short = Some(short);
+        self
+    }
+
+    pub const fn many(mut self) -> Self {
+        self.many = true;
+        self
+    }
+
+    pub const fn hidden(mut self) -> Self {
+        self.hidden = true;
+        self
+    }
+
+    pub const fn default(mut self, value: &'static str) -> Self {
+        self.default = Some(value);
+        self
+    }
+
+    /// Whether `name`, typed after one dash or two, means this flag.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.long == name || self.short.is_some_and(|short| name.strip_prefix(short) == Some(""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_number_of_arguments_is_told_as_runc_tells_it() {
+        let cases = [
+            (Arity::ONE, 0, Some("exactly 1 argument(s)")),
+            (Arity::ONE, 1, None),
+            (Arity::ONE, 2, Some("exactly 1 argument(s)")),
+            (Arity::NONE, 1, Some("exactly 0 argument(s)")),
+            (Arity::between(1, 2), 0, Some("a minimum of 1 argument(s)")),
+            (Arity::between(1, 2), 2, None),
+            (Arity::between(1, 2), 3, Some("a maximum of 2 argument(s)")),
+            (Arity::at_least(1), 0, Some("a minimum of 1 argument(s)")),
+            (Arity::at_least(1), 99, None),
+        ];
+        for (arity, count, expected) in cases {
+            assert_eq!(arity.fault(count).as_deref(), expected, "{arity:?} with {count}");
+        }
+    }
+}

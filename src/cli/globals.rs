@@ -1,0 +1,142 @@
+//! The global flags, seen against the environment: where the state root is, where the log goes.
+
+use std::path::{Path, PathBuf};
+
+use super::command::GlobalFlags;
+use crate::error::{Context, Kind, Result};
+use crate::lifecycle::options::Globals;
+use crate::{fail, log};
+
+const DEFAULT_ROOT: &str = "/run/tare";
+
+/// What of the environment decides about the state root.
+#[derive(Debug, Default)]
+pub struct Environment {
+    pub xdg_runtime_dir: Option<PathBuf>,
+    pub user: Option<String>,
+    pub euid: u32,
+    /// Whether our user namespace is not the host's.
+    pub in_userns: bool,
+}
+
+impl Environment {
+    pub fn look() -> Self {
+        let xdg_runtime_dir =
+            std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        let user = std::env::var("USER").ok();
+        let euid = nix::unistd::geteuid().as_raw();
+        // The map is read only where it matters: root with an XDG directory is rare.
+        let in_userns = xdg_runtime_dir.is_some() && euid == 0 && in_userns();
+        Self { xdg_runtime_dir, user, euid, in_userns }
+    }
+
+    /// The runtime directory of the user, where containers of a user other than the host's root live.
+    fn user_directory(&self) -> Option<&Path> {
+        let root_by_name = self.user.as_deref() == Some("root");
+        let rootless = self.euid != 0 || (self.in_userns && !root_by_name);
+        self.xdg_runtime_dir.as_deref().filter(|_| rootless)
+    }
+}
+
+/// The first user namespace maps everything onto itself.
+fn in_userns() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !map.is_empty() && !map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+pub fn resolve(flags: &GlobalFlags, environment: &Environment) -> Result<Globals> {
+    let (root, root_in_xdg) = match (&flags.root, environment.user_directory()) {
+        (Some(root), _) => (absolute(root)?, false),
+        (None, Some(dir)) => (absolute(&dir.join("tare"))?, true),
+        (None, None) => (PathBuf::from(DEFAULT_ROOT), false),
+    };
+    Ok(Globals {
+        root,
+        root_explicit: flags.root.is_some(),
+        root_in_xdg,
+        systemd_cgroup: flags.systemd_cgroup,
+        rootless: flags.rootless,
+    })
+}
+
+/// Absolute and without `.` or `..`, which need not exist. `/` is refused: its folders would be taken for containers.
+fn absolute(root: &Path) -> Result<PathBuf> {
+    let joined = std::path::absolute(root).with_context(|| format!("root {}", root.display()))?;
+    let mut clean = PathBuf::new();
+    for component in joined.components() {
+        match component {
+            std::path::Component::ParentDir => {
+                clean.pop();
+            }
+            other => clean.push(other),
+        }
+    }
+    match clean.parent() {
+        Some(_) => Ok(clean),
+        None => Err(fail!(Kind::Usage, "invalid root {}: it cannot be /", root.display())),
+    }
+}
+
+/// Starts the log as the flags ask.
+pub fn start_log(flags: &GlobalFlags) -> Result<()> {
+    let format = match flags.log_format.as_deref() {
+        None | Some("text") => log::Format::Text,
+        Some("json") => log::Format::Json,
+        Some(other) => return Err(fail!(Kind::Usage, "invalid log-format: {other}")),
+    };
+    log::init(flags.log.as_deref(), format, flags.debug)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root(explicit: Option<&str>, environment: &Environment) -> Result<(String, bool)> {
+        let flags = GlobalFlags { root: explicit.map(PathBuf::from), ..GlobalFlags::default() };
+        let globals = resolve(&flags, environment)?;
+        assert_eq!(globals.root_explicit, explicit.is_some());
+        Ok((globals.root.display().to_string(), globals.root_in_xdg))
+    }
+
+    #[test]
+    fn the_default_root_moves_under_xdg_for_everybody_but_the_hosts_root() {
+        let cases = [
+            (None, None, 0, false, "/run/tare"),
+            (None, None, 1000, false, "/run/tare"),
+            (Some("/run/user/1000"), None, 1000, false, "/run/user/1000/tare"),
+            (Some("/run/user/1000"), Some("root"), 1000, false, "/run/user/1000/tare"),
+            (Some("/run/user/0"), Some("root"), 0, false, "/run/tare"),
+            (Some("/run/user/0"), None, 0, false, "/run/tare"),
+            (Some("/run/user/0"), Some("me"), 0, true, "/run/user/0/tare"),
+            (Some("/run/user/0"), None, 0, true, "/run/user/0/tare"),
+            (Some("/run/user/0"), Some("root"), 0, true, "/run/tare"),
+        ];
+        for (xdg, user, euid, in_userns, expected) in cases {
+            let environment = Environment {
+                xdg_runtime_dir: xdg.map(PathBuf::from),
+                user: user.map(String::from),
+                euid,
+                in_userns,
+            };
+            let (found, in_xdg) = root(None, &environment).unwrap();
+            assert_eq!(found, expected, "{environment:?}");
+            assert_eq!(in_xdg, expected != "/run/tare");
+        }
+    }
+
+    #[test]
+    fn an_explicit_root_is_made_absolute_and_clean() {
+        let environment = Environment::default();
+        assert_eq!(root(Some("/a/./b/../c/"), &environment).unwrap().0, "/a/c");
+        assert!(root(Some("r"), &environment).unwrap().0.starts_with('/'));
+    }
+
+    #[test]
+    fn the_roots_root_is_refused() {
+        for typed in ["/", "//", "/a/..", "/../.."] {
+            let error = root(Some(typed), &Environment::default()).unwrap_err();
+            assert_eq!(error.kind(), Kind::Usage);
+            assert!(error.to_string().contains(typed), "{error}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The second pass: flags in plain form become typed values, by `clap`, from the same table.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::{OsStringValueParser, TypedValueParser, ValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches};
+
+use super::flag::{Flag, Takes};
+use super::values;
+use super::words::Words;
+
+/// The flags of one level of the command line with their values.
+#[derive(Debug)]
+pub struct Values(ArgMatches);
+
+impl Values {
+    /// Types the flags of `words`. An error is the sentence runc would print.
+    pub fn new(known: &'static [Flag], words: &Words) -> Result<Self, String> {
+        let command = clap::Command::new("tare")
+            .no_binary_name(true)
+            .disable_help_flag(true)
+            .disable_version_flag(true)
+            .args(known.iter().map(argument));
+        command
+            .try_get_matches_from(words.flags.iter().map(plain))
+            .map(Self)
+            .map_err(|error| sentence(&error))
+    }
+
+    pub fn on(&self, name: &str) -> bool {
+        self.0.get_flag(name)
+    }
+
+    /// An empty value is as good as none, as in Go.
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.0.get_one::<String>(name).filter(|text| !text.is_empty()).cloned()
+    }
+
+    pub fn texts(&self, name: &str) -> Vec<String> {
+        self.0.get_many::<String>(name).map(|texts| texts.cloned().collect()).unwrap_or_default()
+    }
+
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        self.0.get_one::<PathBuf>(name).filter(|path| !path.as_os_str().is_empty()).cloned()
+    }
+
+    pub fn number(&self, name: &str) -> Option<i64> {
+        self.0.get_one::<i64>(name).copied()
+    }
+
+    pub fn numbers(&self, name: &str) -> Vec<i64> {
+        self.0.get_many::<i64>(name).map(|numbers| numbers.copied().collect()).unwrap_or_default()
+    }
+
+    /// In nanoseconds; may be negative.
+    pub fn duration(&self, name: &str) -> Option<i64> {
+        self.number(name)
+    }
+}
+
+/// The one form `clap` sees: `--switch` or `--flag=value`.
+fn plain((flag, value): &(&'static Flag, OsString)) -> OsString {
+    let mut word = OsString::from("--");
+    word.push(flag.long);
+    if flag.takes != Takes::Switch {
+        word.push("=");
+        word.push(value);
+    }
+    word
+}
+
+/// One row of the table in `clap`'s words. Help texts are made from the same.
+pub fn argument(flag: &'static Flag) -> Arg {
+    let arg = Arg::new(flag.long).long(flag.long).help(flag.help).hide(flag.hidden);
+    let arg = flag.short.into_iter().fold(arg, Arg::short);
+    let arg = flag.default.into_iter().fold(arg, |arg, value| arg.default_value(value));
+    match (flag.takes, flag.many) {
+        (Takes::Switch, _) => arg.action(ArgAction::SetTrue),
+        (_, true) => arg.action(ArgAction::Append).value_name("value").value_parser(parser(flag)),
+        (_, false) => arg
+            .action(ArgAction::Set)
+            .overrides_with(flag.long)
+            .value_name("value")
+            .value_parser(parser(flag)),
+    }
+}
+
+fn parser(flag: &Flag) -> ValueParser {
+    match flag.takes {
+        Takes::Switch | Takes::Text => ValueParser::string(),
+        // Not clap's own parser of paths: it refuses the empty one.
+        Takes::Path => OsStringValueParser::new().map(PathBuf::from).into(),
+        Takes::Number => ValueParser::new(values::number),
+        Takes::Duration => ValueParser::new(values::duration),
+    }
+}
+
+/// What `clap` found wrong, as runc would say it.
+fn sentence(error: &clap::Error) -> String {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        _ => "",
+    };
+    let flag = context(ContextKind::InvalidArg).trim_start_matches('-').split(' ').next().unwrap_or_default();
+    match error.kind() {
+        ErrorKind::ValueValidation => {
+            let value = context(ContextKind::InvalidValue);
+            format!("invalid value {value:?} for flag -{flag}: parse error")
+        }
+        ErrorKind::InvalidUtf8 => String::from("invalid value for a flag: not valid UTF-8"),
+        kind => kind.as_str().unwrap_or("the command line cannot be understood").to_owned(),
+    }
+}

@@ -1,0 +1,47 @@
+//! A table in columns: each at least 12 wide with 3 blanks behind the longest cell, the last one open.
+
+const MIN_WIDTH: usize = 12;
+const PADDING: usize = 3;
+
+/// Lines of cells, all of the same number, as aligned text.
+pub fn align<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut text = String::new();
+    let widths: Vec<usize> = (0..N).map(|column| width(rows.iter().map(|row| &row[column]))).collect();
+    for row in rows {
+        for (cell, width) in row.iter().zip(&widths).take(N - 1) {
+            text.push_str(&format!("{cell:width$}"));
+        }
+        text.push_str(&row[N - 1]);
+        text.push('\n');
+    }
+    text
+}
+
+fn width<'a>(cells: impl Iterator<Item = &'a String>) -> usize {
+    cells.map(|cell| cell.chars().count() + PADDING).max().unwrap_or(0).max(MIN_WIDTH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(cells: [&str; 3]) -> [String; 3] {
+        cells.map(String::from)
+    }
+
+    #[test]
+    fn short_cells_fill_twelve_columns_and_long_ones_keep_three_blanks() {
+        assert_eq!(align(&[row(["ID", "PID", "OWNER"])]), "ID          PID         OWNER\n");
+        let table = align(&[row(["ID", "PID", "OWNER"]), row(["a-long-container-id", "1", "root"])]);
+        assert_eq!(
+            table,
+            "ID                    PID         OWNER\na-long-container-id   1           root\n"
+        );
+    }
+
+    #[test]
+    fn letters_count_and_not_bytes() {
+        let table = align(&[row(["ä", "b", "c"])]);
+        assert_eq!(table, "ä           b           c\n");
+    }
+}

@@ -1,0 +1,8 @@
+//! `features`: JSON indented by four blanks.
+
+use crate::error::Result;
+use crate::lifecycle::features::Features;
+
+pub fn json(features: &Features) -> Result<String> {
+    Ok(super::indented(features, "    ")? + "\n")
+}

@@ -1,0 +1,30 @@
+//! What the verbs print, as text: pure, so that each shape is tested without a container.
+
+pub mod columns;
+pub mod features;
+pub mod list;
+pub mod owner;
+pub mod ps;
+pub mod state;
+
+use serde::Serialize;
+
+use crate::error::{Error, Kind, Result};
+
+fn indented(value: &impl Serialize, indent: &str) -> Result<String> {
+    let mut text = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, formatter);
+    value.serialize(&mut serializer).map_err(unprintable)?;
+    String::from_utf8(text).map_err(|error| Error::new(Kind::Spec, error.to_string()))
+}
+
+fn compact<T: Serialize + ?Sized>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(unprintable)
+}
+
+/// Paths that are not UTF-8 have no place in JSON.
+#[expect(clippy::needless_pass_by_value, reason = "the shape map_err wants")]
+fn unprintable(error: serde_json::Error) -> Error {
+    Error::new(Kind::Spec, error.to_string()).context("print as JSON")
+}

@@ -1,0 +1,8 @@
+//! `state`: JSON indented by two blanks, no newline at the end, as runc prints it.
+
+use crate::error::Result;
+use crate::lifecycle::state::State;
+
+pub fn json(state: &State) -> Result<String> {
+    super::indented(state, "  ")
+}

@@ -1,0 +1,131 @@
+//! The first pass over a command line: from what was typed to flags with their values, and arguments.
+//!
+//! runc's grammar is Go's, not the one of `getopt`: a long flag has one dash or two, a switch may carry `=false`,
+//! flags and arguments may stand in any order except after the first argument of `exec`, `kill` and `ps`. This
+//! pass settles all that from the command table, so that `clap` behind it sees one plain form.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use super::flag::{Flag, Takes};
+use super::values;
+
+/// A command line, or the part of one that belongs to a verb, in plain form.
+#[derive(Debug, Default)]
+pub struct Words {
+    /// Switches that are on, and other flags with their values, in the order typed.
+    pub flags: Vec<(&'static Flag, OsString)>,
+    pub arguments: Vec<OsString>,
+    /// `-h` or `--help`, which every verb takes.
+    pub help: bool,
+}
+
+/// Where flags end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// They may stand anywhere before `--`.
+    End,
+    /// The first argument and all after it are arguments.
+    FirstArgument,
+}
+
+/// Splits `typed` into the flags of `known` and arguments. An error is the sentence runc would print.
+pub fn split(known: &'static [Flag], until: Until, typed: &[OsString]) -> Result<Words, String> {
+    let mut words = Words::default();
+    let mut rest = typed.iter();
+    while let Some(word) = rest.next() {
+        match word.as_bytes() {
+            b"--" => break,
+            // A dash alone is an argument: by custom it means standard input.
+            [b'-', _, ..] => words.flag(known, word, &mut rest)?,
+            _ => {
+                words.arguments.push(word.clone());
+                if until == Until::FirstArgument {
+                    break;
+                }
+            }
+        }
+    }
+    words.arguments.extend(rest.cloned());
+    Ok(words)
+}
+
+impl Words {
+    fn flag<'a>(
+        &mut self,
+        known: &'static [Flag],
+        word: &OsStr,
+        rest: &mut impl Iterator<Item = &'a OsString>,
+    ) -> Result<(), String> {
+        let (name, value) = name_and_value(word)?;
+        if let Some(flag) = known.iter().find(|flag| flag.is_named(name)) {
+            return self.known(flag, name, value, rest);
+        }
+        match name {
+            "h" | "help" => self.help = on(name, value)?,
+            _ if value.is_none() && self.cluster(known, word, name) => {}
+            _ => return Err(undefined(name)),
+        }
+        Ok(())
+    }
+
+    fn known<'a>(
+        &mut self,
+        flag: &'static Flag,
+        name: &str,
+        value: Option<OsString>,
+        rest: &mut impl Iterator<Item = &'a OsString>,
+    ) -> Result<(), String> {
+        if flag.takes == Takes::Switch {
+            self.flags.retain(|(other, _)| other.long != flag.long);
+            if on(name, value)? {
+                self.flags.push((flag, OsString::new()));
+            }
+            return Ok(());
+        }
+        let Some(value) = value.or_else(|| rest.next().cloned()) else {
+            return Err(format!("flag needs an argument: -{name}"));
+        };
+        self.flags.push((flag, value));
+        Ok(())
+    }
+
+    /// `-td` for `-t -d`, which people type for crun and Docker: one dash, only short switches.
+    fn cluster(&mut self, known: &'static [Flag], word: &OsStr, name: &str) -> bool {
+        let switch = |letter| known.iter().find(|f| f.short == Some(letter) && f.takes == Takes::Switch);
+        let Some(switches) = name.chars().map(switch).collect::<Option<Vec<_>>>() else { return false };
+        if word.as_bytes().starts_with(b"--") {
+            return false;
+        }
+        for flag in switches {
+            self.flags.retain(|(other, _)| other.long != flag.long);
+            self.flags.push((flag, OsString::new()));
+        }
+        true
+    }
+}
+
+/// The name behind one or two dashes, and what stands after `=`.
+fn name_and_value(word: &OsStr) -> Result<(&str, Option<OsString>), String> {
+    let bytes = word.as_bytes();
+    let bare = bytes.strip_prefix(b"--").or_else(|| bytes.strip_prefix(b"-")).unwrap_or(bytes);
+    let (name, value) = match bare.iter().position(|byte| *byte == b'=') {
+        Some(at) => (&bare[..at], Some(OsString::from_vec(bare[at + 1..].to_vec()))),
+        None => (bare, None),
+    };
+    if name.is_empty() || name[0] == b'-' {
+        return Err(format!("bad flag syntax: {}", word.display()));
+    }
+    let name = std::str::from_utf8(name).map_err(|_| undefined(&String::from_utf8_lossy(name)))?;
+    Ok((name, value))
+}
+
+fn undefined(name: &str) -> String {
+    format!("flag provided but not defined: -{name}")
+}
+
+fn on(name: &str, value: Option<OsString>) -> Result<bool, String> {
+    let Some(value) = value else { return Ok(true) };
+    let wrong = || format!("invalid boolean value \"{}\" for -{name}: parse error", value.display());
+    value.to_str().and_then(values::boolean).ok_or_else(wrong)
+}

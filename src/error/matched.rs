@@ -1,0 +1,168 @@
+//! Every text of ours that another program looks for. Changing one breaks that program, so each names it.
+//!
+//! Engines decide on substrings of the last error of the log, or of standard error; most fold case. `dockerd`
+//! means moby's daemon, `shim` containerd's runc shim, `suite` runc's own integration tests.
+
+/// shim: `does not exist` makes a delete a success and else means "no such container"; CRI-O and Podman likewise.
+pub const DOES_NOT_EXIST: &str = "container does not exist";
+/// The suite.
+pub const ID_IN_USE: &str = "container with given ID already exists";
+/// The suite.
+pub const INVALID_ID: &str = "invalid container ID format";
+/// The suite.
+pub const EMPTY_ID: &str = "container id cannot be empty";
+/// shim and CRI-O: `container not running` on kill means the process is gone, which is no failure.
+pub const NOT_RUNNING: &str = "container not running";
+/// The suite.
+pub const NOT_PAUSED: &str = "container not paused";
+/// The suite.
+pub const PAUSED: &str = "container paused";
+/// The suite.
+pub const STILL_RUNNING: &str = "container still running";
+/// shim: `os: process already finished` on kill means the process is gone.
+pub const PROCESS_FINISHED: &str = "unable to signal init: os: process already finished";
+/// The suite, after `delete --force`.
+pub const INIT_STILL_RUNNING: &str = "container init still running";
+
+/// The suite.
+pub const START_STOPPED: &str = "cannot start a container that has stopped";
+/// The suite.
+pub const START_RUNNING: &str = "cannot start an already running container";
+
+/// The suite.
+pub const EXEC_STOPPED: &str = "cannot exec in a stopped container";
+/// The suite.
+pub const EXEC_PAUSED: &str = "cannot exec in a paused container (use --ignore-paused to override)";
+/// The suite.
+pub const EXEC_ARGS_EMPTY: &str = "exec args cannot be empty";
+
+/// The suite.
+pub const NO_CONFIG: &str = "JSON specification file config.json not found";
+/// The suite.
+pub const CONFIG_NULL: &str = "config cannot be null";
+/// The suite.
+pub const PROCESS_EMPTY: &str = "process property must not be empty";
+/// The suite.
+pub const CWD_EMPTY: &str = "Cwd property must not be empty";
+/// The suite.
+pub const CWD_RELATIVE: &str = "Cwd must be an absolute path";
+/// The suite.
+pub const ARGS_EMPTY: &str = "args must not be empty";
+/// The suite.
+pub const SELINUX_DISABLED: &str =
+    "selinux label is specified in config, but selinux is disabled or not supported";
+
+/// The suite.
+pub const TTY_NEEDS_SOCKET: &str = "cannot allocate tty if runc will detach without setting console socket";
+/// The suite.
+pub const SOCKET_NEEDS_TTY: &str = "cannot use console socket if runc will not detach or allocate tty";
+
+/// The suite.
+pub const OOM_KILLED: &str = "container init was OOM-killed (memory limit too low?)";
+/// The suite; follows the message of an exec that failed.
+pub const POSSIBLY_OOM_KILLED: &str = "(possibly OOM-killed)";
+/// The suite.
+pub const CGROUP_FROZEN: &str = "container's cgroup unexpectedly frozen";
+
+/// The suite.
+pub const INTERVAL_NOT_POSITIVE: &str = "duration interval must be greater than 0";
+/// The suite.
+pub const INVALID_FORMAT: &str = "invalid format option";
+/// The suite.
+pub const SPEC_EXISTS: &str = "File config.json exists. Remove it first";
+
+/// Stands before all that went wrong between the clone and the process. Podman shows it; the suite matches it.
+pub const UNABLE_TO_START: &str = "unable to start container process";
+/// Stands after it when the container's init failed (never for exec). The suite.
+pub const DURING_INIT: &str = "error during container init";
+/// Before every failure of `exec` that happens before the process runs (exit code 255). The suite.
+pub const EXEC_FAILED: &str = "exec failed";
+
+/// dockerd: `executable file not found` is exit code 127; Podman: `executable file not found in`.
+pub fn not_in_path(name: &str) -> String {
+    format!("exec: {name:?}: executable file not found in $PATH")
+}
+
+/// dockerd: `no such file or directory` is exit code 127; Podman likewise.
+pub fn no_such_executable(path: &str) -> String {
+    format!("exec: {path:?}: stat {path}: no such file or directory")
+}
+
+/// dockerd: `permission denied` is exit code 126; Podman likewise.
+pub fn not_executable(path: &str) -> String {
+    format!("exec: {path:?}: permission denied")
+}
+
+/// dockerd: `is a directory` is exit code 126.
+pub fn is_a_directory(path: &str) -> String {
+    format!("exec: {path:?}: is a directory")
+}
+
+/// shim and the suite: `status` is the one the container has.
+pub fn not_stopped(status: &str) -> String {
+    format!("cannot delete container ID that is not stopped: {status}")
+}
+
+/// The suite.
+pub fn start_in_state(status: &str) -> String {
+    format!("cannot start a container in the {status} state")
+}
+
+/// shim, for events of a container that has ended.
+pub fn events_of_stopped(id: &str) -> String {
+    format!("container with id {id} is not running")
+}
+
+/// The suite.
+pub fn unknown_signal(signal: &str) -> String {
+    format!("unknown signal {signal:?}")
+}
+
+/// The suite. `index` counts from 0.
+pub fn no_preserved_fd(index: u32, count: u32) -> String {
+    format!("unable to stat preserved-fd {index} (of {count})")
+}
+
+/// The suite.
+pub fn wrong_rlimit(name: &str) -> String {
+    format!("wrong rlimit value: {name}")
+}
+
+/// The suite.
+pub fn cgroup_not_empty(processes: usize) -> String {
+    format!("container's cgroup is not empty: {processes} process(es) found")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who looks for what, as their sources have it. Lower case where they fold case first.
+    #[test]
+    fn engines_find_what_they_look_for() {
+        let folded = |text: String| text.to_lowercase();
+        let cases = [
+            ("containerd shim, delete", String::from(DOES_NOT_EXIST), "does not exist"),
+            ("containerd shim, kill", String::from(NOT_RUNNING), "container not running"),
+            ("containerd shim, kill", String::from(PROCESS_FINISHED), "os: process already finished"),
+            ("CRI-O, kill", String::from(NOT_RUNNING), "container not running"),
+            ("dockerd, exit code 127", folded(not_in_path("foo")), "executable file not found"),
+            ("dockerd, exit code 127", folded(no_such_executable("/x")), "no such file or directory"),
+            ("dockerd, exit code 126", folded(not_executable("/x")), "permission denied"),
+            ("dockerd, exit code 126", folded(is_a_directory("/x")), "is a directory"),
+            ("Podman, command not found", folded(not_in_path("foo")), "executable file not found in"),
+            ("Podman, command not found", folded(no_such_executable("/x")), "no such file or directory"),
+            ("Podman, permission", folded(not_executable("/x")), "permission denied"),
+        ];
+        for (who, text, needle) in cases {
+            assert!(text.contains(needle), "{who} looks for {needle:?} in {text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_permission_problem_is_not_taken_for_one() {
+        for text in [not_in_path("foo"), no_such_executable("/x")] {
+            assert!(!text.contains("permission denied") && !text.contains("is a directory"), "{text}");
+        }
+    }
+}

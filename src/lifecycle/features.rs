@@ -1,0 +1,249 @@
+//! `features`: what this build supports, in the shape of the runtime specification's features document.
+//!
+//! Says only what is built, never what the host can do; works without privileges and without a state root.
+//! The types are our own and not oci-spec's: those print `null` where the schema wants a member left out, and
+//! keep annotations in an order that changes with every run.
+
+use serde::Serialize;
+
+/// The runtime specification that this runtime follows; also what `state` and `--version` say.
+pub const OCI_VERSION: &str = "1.3.0";
+
+/// The commit this was built from, where the build says so (the Makefile does).
+pub const COMMIT: Option<&str> = option_env!("TARE_COMMIT");
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Features {
+    pub oci_version_min: &'static str,
+    pub oci_version_max: &'static str,
+    pub hooks: &'static [&'static str],
+    pub mount_options: Vec<&'static str>,
+    pub linux: Linux,
+    pub annotations: Annotations,
+    pub potentially_unsafe_config_annotations: &'static [&'static str],
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Linux {
+    pub namespaces: &'static [&'static str],
+    pub capabilities: Vec<String>,
+    pub cgroup: Cgroup,
+    pub seccomp: Seccomp,
+    pub apparmor: Enabled,
+    pub selinux: Enabled,
+    pub intel_rdt: Enabled,
+    pub mount_extensions: MountExtensions,
+    pub net_devices: Enabled,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Enabled {
+    pub enabled: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cgroup {
+    pub v1: bool,
+    pub v2: bool,
+    pub systemd: bool,
+    pub systemd_user: bool,
+    pub rdma: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Seccomp {
+    pub enabled: bool,
+    pub actions: &'static [&'static str],
+    pub operators: &'static [&'static str],
+    pub archs: &'static [&'static str],
+    pub known_flags: &'static [&'static str],
+    pub supported_flags: &'static [&'static str],
+}
+
+#[derive(Debug, Serialize)]
+pub struct MountExtensions {
+    pub idmap: Enabled,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Annotations {
+    /// Read by those who would checkpoint: runc's name for it is the one they know.
+    #[serde(rename = "org.opencontainers.runc.checkpoint.enabled")]
+    pub checkpoint: &'static str,
+    #[serde(rename = "run.oci.tare.commit", skip_serializing_if = "Option::is_none")]
+    pub commit: Option<&'static str>,
+    #[serde(rename = "run.oci.tare.version")]
+    pub version: &'static str,
+}
+
+/// What is built.
+pub fn features() -> Features {
+    Features {
+        oci_version_min: "1.0.0",
+        oci_version_max: OCI_VERSION,
+        hooks: HOOKS,
+        mount_options: MOUNT_OPTIONS.to_vec(),
+        linux: Linux {
+            namespaces: &["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
+            capabilities: capabilities(),
+            cgroup: Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: true },
+            seccomp: seccomp(),
+            apparmor: Enabled { enabled: true },
+            selinux: Enabled { enabled: true },
+            intel_rdt: Enabled { enabled: false },
+            mount_extensions: MountExtensions { idmap: Enabled { enabled: true } },
+            net_devices: Enabled { enabled: false },
+        },
+        annotations: Annotations { checkpoint: "false", commit: COMMIT, version: env!("CARGO_PKG_VERSION") },
+        potentially_unsafe_config_annotations: &["bundle", "org.systemd.property.", "org.criu.config"],
+    }
+}
+
+const HOOKS: &[&str] =
+    &["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+
+/// All that have a name, in the order of their numbers.
+fn capabilities() -> Vec<String> {
+    let mut known: Vec<_> = caps::all().into_iter().collect();
+    known.sort_by_key(caps::Capability::index);
+    known.iter().map(caps::Capability::to_string).collect()
+}
+
+fn seccomp() -> Seccomp {
+    const FLAGS: &[&str] = &[
+        "SECCOMP_FILTER_FLAG_LOG",
+        "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+        "SECCOMP_FILTER_FLAG_TSYNC",
+        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+    ];
+    Seccomp {
+        enabled: true,
+        actions: &[
+            "SCMP_ACT_ALLOW",
+            "SCMP_ACT_ERRNO",
+            "SCMP_ACT_KILL",
+            "SCMP_ACT_KILL_PROCESS",
+            "SCMP_ACT_KILL_THREAD",
+            "SCMP_ACT_LOG",
+            "SCMP_ACT_NOTIFY",
+            "SCMP_ACT_TRACE",
+            "SCMP_ACT_TRAP",
+        ],
+        operators: &[
+            "SCMP_CMP_EQ",
+            "SCMP_CMP_GE",
+            "SCMP_CMP_GT",
+            "SCMP_CMP_LE",
+            "SCMP_CMP_LT",
+            "SCMP_CMP_MASKED_EQ",
+            "SCMP_CMP_NE",
+        ],
+        archs: &["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"],
+        known_flags: FLAGS,
+        supported_flags: FLAGS,
+    }
+}
+
+/// The generic options; what is filesystem data, and our own extensions, are not listed.
+const MOUNT_OPTIONS: &[&str] = &[
+    "async",
+    "atime",
+    "bind",
+    "dev",
+    "diratime",
+    "dirsync",
+    "exec",
+    "iversion",
+    "lazytime",
+    "loud",
+    "mand",
+    "noatime",
+    "nodev",
+    "nodiratime",
+    "noexec",
+    "noiversion",
+    "nolazytime",
+    "nomand",
+    "norelatime",
+    "nostrictatime",
+    "nosuid",
+    "nosymfollow",
+    "private",
+    "ratime",
+    "rbind",
+    "rdev",
+    "rdiratime",
+    "relatime",
+    "remount",
+    "rexec",
+    "rnoatime",
+    "rnodev",
+    "rnodiratime",
+    "rnoexec",
+    "rnorelatime",
+    "rnostrictatime",
+    "rnosuid",
+    "rnosymfollow",
+    "ro",
+    "rprivate",
+    "rrelatime",
+    "rro",
+    "rrw",
+    "rshared",
+    "rslave",
+    "rstrictatime",
+    "rsuid",
+    "rsymfollow",
+    "runbindable",
+    "rw",
+    "shared",
+    "silent",
+    "slave",
+    "strictatime",
+    "suid",
+    "symfollow",
+    "sync",
+    "tmpcopyup",
+    "unbindable",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn oci_spec_reads_the_document_and_writes_the_same() {
+        let ours = serde_json::to_value(features()).unwrap();
+        let theirs: oci_spec::runtime::Features = serde_json::from_value(ours.clone()).unwrap();
+        let again = serde_json::to_value(&theirs).unwrap();
+        for pointer in [
+            "/ociVersionMax",
+            "/hooks",
+            "/mountOptions",
+            "/annotations",
+            "/linux/namespaces",
+            "/linux/capabilities",
+            "/linux/cgroup",
+            "/linux/seccomp",
+            "/linux/mountExtensions",
+        ] {
+            assert!(ours.pointer(pointer).is_some(), "{pointer}");
+            assert_eq!(ours.pointer(pointer), again.pointer(pointer), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn lists_are_sorted_and_engines_find_what_they_probe_for() {
+        let features = features();
+        assert!(features.mount_options.is_sorted());
+        // dockerd and containerd: recursive read-only mounts.
+        assert!(features.mount_options.contains(&"rro"));
+        assert!(features.linux.seccomp.actions.is_sorted() && features.linux.seccomp.operators.is_sorted());
+        assert!(features.linux.capabilities.contains(&String::from("CAP_CHECKPOINT_RESTORE")));
+        assert_eq!(features.linux.capabilities[0], "CAP_CHOWN");
+    }
+}
