@@ -5,7 +5,8 @@ use clap::Command;
 use super::flag::{Flag, Verb};
 use super::parse::argument;
 use super::verbs::{GLOBAL, VERBS};
-use crate::lifecycle::features::{COMMIT, OCI_VERSION};
+use crate::lifecycle::features::COMMIT;
+use crate::spec;
 
 const ABOUT: &str = "Open Container Initiative runtime";
 
@@ -77,7 +78,7 @@ fn command(name: String, flags: &'static [Flag]) -> Command {
 /// What `--version` prints. dockerd looks for a line with `version` and one that begins with `commit:`.
 pub fn version() -> String {
     let commit = COMMIT.map(|commit| format!("commit: {commit}\n")).unwrap_or_default();
-    format!("tare version {}\n{commit}spec: {OCI_VERSION}\n", env!("CARGO_PKG_VERSION"))
+    format!("tare version {}\n{commit}spec: {}\n", env!("CARGO_PKG_VERSION"), spec::VERSION)
 }
 
 #[cfg(test)]

@@ -6,8 +6,7 @@
 
 use serde::Serialize;
 
-/// The runtime specification that this runtime follows; also what `state` and `--version` say.
-pub const OCI_VERSION: &str = "1.3.0";
+use crate::spec;
 
 /// The commit this was built from, where the build says so (the Makefile does).
 pub const COMMIT: Option<&str> = option_env!("TARE_COMMIT");
@@ -84,7 +83,7 @@ pub struct Annotations {
 pub fn features() -> Features {
     Features {
         oci_version_min: "1.0.0",
-        oci_version_max: OCI_VERSION,
+        oci_version_max: spec::VERSION,
         hooks: HOOKS,
         mount_options: MOUNT_OPTIONS.to_vec(),
         linux: Linux {

@@ -1,8 +1,21 @@
-//! `spec`.
+//! `spec`: a template of config.json for this host and this user.
+
+use std::path::{Path, PathBuf};
+
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+use nix::unistd::{getegid, geteuid};
 
 use super::options::Spec;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
+use crate::spec::write_template;
 
-pub fn spec(_options: &Spec) -> Result<()> {
-    Err(Error::new(Kind::Unsupported, "spec is not implemented yet"))
+pub fn spec(options: &Spec) -> Result<()> {
+    let here = PathBuf::from(".");
+    let rootless = options.rootless.then(|| (geteuid().as_raw(), getegid().as_raw()));
+    write_template(options.bundle.as_deref().unwrap_or(&here), rootless, cgroup_v2_alone())
+}
+
+/// Whether the cgroup tree itself is version 2. On a hybrid host it is a tmpfs with the trees below.
+fn cgroup_v2_alone() -> bool {
+    statfs(Path::new("/sys/fs/cgroup")).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC)
 }
