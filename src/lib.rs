@@ -3,33 +3,33 @@
 //! The modules stand in the order of a container's life. Imports go only downwards in this list
 //! (`tests/layers.rs` holds it): what is above may name what is below, never the other way.
 
-/// Control groups: resources become writes (pure), then the writes are applied.
-pub mod cgroup;
 /// What the person typed; the only place that writes stdout or picks an exit code.
 pub mod cli;
-/// What is remembered between commands.
-pub mod container;
-/// One error type, at the bottom, knowing nobody.
-pub mod error;
+/// One file per verb: the story of create, start, run, exec, kill, delete and the rest.
+pub mod lifecycle;
+/// The parent's half of starting a process.
+pub mod launch;
+/// The child's half, after clone: it walks the plan.
+pub mod init;
 /// The words the two halves exchange.
 pub mod handshake;
+/// What is remembered between commands.
+pub mod container;
+/// Decisions: configuration and host facts become one printable plan, without a side effect.
+pub mod plan;
+/// Control groups: resources become writes (pure), then the writes are applied.
+pub mod cgroup;
 /// What this host is, read once.
 pub mod host;
 /// From an image to a bundle (the other binary).
 pub mod image;
-/// The child's half, after clone: it walks the plan.
-pub mod init;
-/// Paths resolved inside a root we do not trust.
-pub mod inroot;
-/// The parent's half of starting a process.
-pub mod launch;
-/// One file per verb: the story of create, start, run, exec, kill, delete and the rest.
-pub mod lifecycle;
-/// The log: the only place that writes stderr.
-pub mod log;
-/// Decisions: configuration and host facts become one printable plan, without a side effect.
-pub mod plan;
 /// config.json: loading, located errors, rules that need no host.
 pub mod spec;
+/// Paths resolved inside a root we do not trust.
+pub mod inroot;
 /// The kernel, one file per interface; the only unsafe code.
 pub mod sys;
+/// The log: the only place that writes stderr.
+pub mod log;
+/// One error type, at the bottom, knowing nobody.
+pub mod error;

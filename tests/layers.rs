@@ -1,0 +1,295 @@
+//! The order of the layers, kept by reading the sources: imports go only downwards, `unsafe` lives in `sys`, only
+//! `cli` writes standard output and only `log` standard error. A failure names file and line.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+/// From the top down: what is above may name what is below.
+const ORDER: &[&str] = &[
+    "cli",
+    "lifecycle",
+    "launch",
+    "init",
+    "handshake",
+    "container",
+    "plan",
+    "cgroup",
+    "host",
+    "image",
+    "spec",
+    "inroot",
+    "sys",
+    "log",
+    "error",
+];
+
+/// Layers that may name only some of what is below them.
+const ONLY: &[(&str, &[&str])] = &[
+    // The child decides nothing: it walks a plan, and reports numbers instead of sentences.
+    ("init", &["handshake", "plan", "inroot", "sys"]),
+    // The other program: nothing of containers.
+    ("image", &["spec", "inroot", "sys", "log", "error"]),
+    // Bare errno: context is added one layer up.
+    ("inroot", &["sys"]),
+    ("sys", &[]),
+];
+
+/// Layers that only one other may name.
+const NAMED_BY: &[(&str, &str)] = &[("image", "cli")];
+
+/// Words that only one layer may use.
+const RESERVED: &[(&str, &str)] = &[
+    ("unsafe", "sys"),
+    ("println!", "cli"),
+    ("print!", "cli"),
+    ("stdout()", "cli"),
+    ("eprintln!", "log"),
+    ("eprint!", "log"),
+    ("stderr()", "log"),
+    ("dbg!", "nobody"),
+];
+
+struct Source {
+    path: PathBuf,
+    layer: String,
+    /// Its lines without comments and without what strings hold.
+    code: Vec<String>,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![root.clone()];
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let inside = path.strip_prefix(&root).unwrap();
+                let first = Path::new(inside.components().next().unwrap().as_os_str());
+                let layer = first.file_stem().unwrap().to_str().unwrap().to_owned();
+                let text = std::fs::read_to_string(&path).unwrap();
+                sources.push(Source { layer, code: code(&text), path });
+            }
+        }
+    }
+    assert!(sources.len() > ORDER.len(), "no sources found");
+    sources
+}
+
+/// The lines of `text`, with comments, strings and character literals blanked out.
+fn code(text: &str) -> Vec<String> {
+    let mut code = String::new();
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let skip = match c {
+            '/' if rest.starts_with("//") => rest.find('\n').unwrap_or(rest.len()),
+            '/' if rest.starts_with("/*") => rest.find("*/").map_or(rest.len(), |end| end + 2),
+            '"' => string_length(rest),
+            'r' if !code.ends_with(|c: char| c.is_alphanumeric() || c == '_') => raw_string_length(rest),
+            '\'' => character_length(rest),
+            _ => 0,
+        };
+        if skip == 0 {
+            code.push(c);
+            rest = &rest[c.len_utf8()..];
+        } else {
+            code.extend(rest[..skip].chars().filter(|c| *c == '\n'));
+            rest = &rest[skip..];
+        }
+    }
+    code.lines().map(String::from).collect()
+}
+
+fn string_length(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+fn raw_string_length(text: &str) -> usize {
+    let hashes = text[1..].chars().take_while(|c| *c == '#').count();
+    if !text[1 + hashes..].starts_with('"') {
+        return 0;
+    }
+    let end = format!("\"{}", "#".repeat(hashes));
+    let body = 2 + hashes;
+    text[body..].find(&end).map_or(text.len(), |at| body + at + end.len())
+}
+
+/// 0 for a lifetime.
+fn character_length(text: &str) -> usize {
+    let inside = &text[1..];
+    if let Some(escape) = inside.strip_prefix('\\') {
+        return escape[1..].find('\'').map_or(0, |at| 3 + at + 1);
+    }
+    let mut chars = inside.char_indices().skip(1);
+    chars.next().filter(|(_, c)| *c == '\'').map_or(0, |(at, _)| 1 + at + 1)
+}
+
+/// The layers that a line names: behind `crate::`, alone or in braces.
+fn named(line: &str) -> Vec<&'static str> {
+    let mut named = Vec::new();
+    for (at, path) in line.match_indices("crate::").map(|(at, path)| (at + path.len(), path)) {
+        debug_assert_eq!(path, "crate::");
+        let rest = &line[at..];
+        let names = match rest.strip_prefix('{') {
+            Some(list) => heads(list),
+            None => vec![word(rest)],
+        };
+        named.extend(ORDER.iter().filter(|layer| names.contains(layer)));
+    }
+    named
+}
+
+/// The first words of `a::{b, c}, d}`: a and d.
+fn heads(list: &str) -> Vec<&str> {
+    let mut depth = 0;
+    let mut heads = vec![word(list.trim_start())];
+    for (at, c) in list.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => heads.push(word(list[at + 1..].trim_start())),
+            _ => {}
+        }
+    }
+    heads
+}
+
+fn word(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    &text[..end]
+}
+
+fn rank(layer: &str) -> Option<usize> {
+    ORDER.iter().position(|other| *other == layer)
+}
+
+/// What is wrong with a file of `layer` naming `other`.
+fn fault(layer: &str, other: &str) -> Option<String> {
+    if layer == other {
+        return None;
+    }
+    if let Some((_, only)) = NAMED_BY.iter().find(|(named, _)| *named == other)
+        && *only != layer
+    {
+        return Some(format!("{layer} names {other}, which only {only} may"));
+    }
+    if let Some((_, allowed)) = ONLY.iter().find(|(restricted, _)| *restricted == layer) {
+        return (!allowed.contains(&other))
+            .then(|| format!("{layer} names {other}, and may name only {allowed:?}"));
+    }
+    (rank(other) < rank(layer)).then(|| format!("{layer} names {other}, which is above it"))
+}
+
+/// An import may be spread over several lines: they are read as one, and told by the first.
+fn statements(code: &[String]) -> Vec<(usize, String)> {
+    let mut statements: Vec<(usize, String)> = Vec::new();
+    let mut open = false;
+    for (number, line) in code.iter().enumerate() {
+        match statements.last_mut() {
+            Some((_, statement)) if open => statement.push_str(line.trim()),
+            _ => statements.push((number + 1, line.trim().to_owned())),
+        }
+        let statement = &statements[statements.len() - 1].1;
+        open = is_import(statement) && !statement.contains(';');
+    }
+    statements
+}
+
+fn is_import(statement: &str) -> bool {
+    ["use ", "pub use ", "pub(crate) use "].iter().any(|start| statement.starts_with(start))
+}
+
+fn is_word_at(line: &str, at: usize, word: &str) -> bool {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    let goes_on = word.ends_with(part) && line[at + word.len()..].starts_with(part);
+    !goes_on && !line[..at].ends_with(part)
+}
+
+fn report(faults: &[String]) {
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+#[test]
+fn imports_go_only_downwards() {
+    let mut faults = Vec::new();
+    for source in sources().iter().filter(|source| rank(&source.layer).is_some()) {
+        for (number, statement) in statements(&source.code) {
+            for fault in named(&statement).iter().filter_map(|other| fault(&source.layer, other)) {
+                faults.push(format!("{}:{number}: {fault}", source.path.display()));
+            }
+        }
+    }
+    report(&faults);
+}
+
+#[test]
+fn unsafe_code_and_the_standard_streams_have_one_layer_each() {
+    let mut faults = Vec::new();
+    for source in sources() {
+        for (number, line) in source.code.iter().enumerate() {
+            for (word, owner) in RESERVED.iter().filter(|(_, owner)| *owner != source.layer) {
+                if line.match_indices(word).any(|(at, _)| is_word_at(line, at, word)) {
+                    let path = source.path.display();
+                    faults.push(format!("{path}:{}: {word} is for {owner}", number + 1));
+                }
+            }
+        }
+    }
+    report(&faults);
+}
+
+#[test]
+fn every_file_says_first_what_it_is_for() {
+    let silent = |source: &Source| {
+        let text = std::fs::read_to_string(&source.path).unwrap();
+        (!text.starts_with("//! ")).then(|| format!("{}:1: does not open with //!", source.path.display()))
+    };
+    report(&sources().iter().filter_map(silent).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_layer_exists_and_is_in_the_order_of_lib_rs() {
+    let library = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
+    let modules: Vec<&str> =
+        library.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    assert_eq!(modules, ORDER);
+}
+
+#[test]
+fn this_test_sees_what_it_should() {
+    let text = r##"
+use crate::log; // use crate::cli
+/* crate::cli */ let a = "crate::cli \" unsafe"; let b = r#"crate::cli "x" "#; let c = '"'; let d = '\'';
+use crate::{
+    plan::{Plan, cli},
+    sys,
+};
+fn f<'a>(x: &'a str) { unsafe { crate::error::g(x) } }
+"##;
+    let code = code(text);
+    let found: Vec<(usize, &str)> =
+        statements(&code).iter().flat_map(|(n, s)| named(s).into_iter().map(|l| (*n, l))).collect();
+    assert_eq!(found, [(2, "log"), (4, "plan"), (4, "sys"), (8, "error")]);
+    let lines: Vec<usize> = (0..code.len()).filter(|n| code[*n].contains("unsafe")).collect();
+    assert_eq!(lines, [7]);
+
+    assert!(fault("sys", "error").is_some() && fault("plan", "launch").is_some());
+    assert!(fault("lifecycle", "image").is_some() && fault("init", "spec").is_some());
+    assert!(
+        fault("cli", "image").is_none() && fault("plan", "error").is_none() && fault("init", "sys").is_none()
+    );
+    assert!(is_word_at("x.stdout()", 2, "stdout()") && !is_word_at("eprint!", 1, "print!"));
+    assert!(!is_word_at("unsafe_code", 0, "unsafe") && is_word_at("unsafe {", 0, "unsafe"));
+}
