@@ -614,3 +614,36 @@ fn every_global_flag_is_read_in_every_form_and_none_is_ignored() {
         assert!(all.iter().all(|one| *one == all[0] && *one != bare), "--{}", flag.long);
     }
 }
+
+/// Words of every kind, thrown together: each line is a command or a fault with a sentence, and never a panic.
+#[test]
+fn no_line_of_words_is_too_odd_to_be_answered() {
+    let mut pieces: Vec<String> = texts(&[
+        "", "-", "--", "---", "-=", "=", "--=x", "-7", "c", "sh", "json", "\u{e4}", "-td", "--help=0",
+    ]);
+    for flag in VERBS.iter().flat_map(|verb| verb.flags).chain(GLOBAL) {
+        pieces.extend(forms(flag).concat());
+        pieces.push(format!("--{}=", flag.long));
+    }
+    // A linear congruence: the same lines in every run.
+    let mut state: u64 = 1;
+    let mut next = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    for _ in 0..5_000 {
+        let before: Vec<OsString> =
+            (0..next(3)).map(|_| OsString::from(&pieces[next(pieces.len())])).collect();
+        let verb = OsString::from(VERBS[next(VERBS.len())].name);
+        let after: Vec<OsString> =
+            (0..next(6)).map(|_| OsString::from(&pieces[next(pieces.len())])).collect();
+        let line = [before, vec![verb], after].concat();
+        match read(&line).command {
+            Ok(_) | Err(Fault::NoVerb(_)) => {}
+            Err(Fault::Flag { message, .. } | Fault::Arity { message, .. }) => {
+                assert!(!message.is_empty(), "{line:?}");
+            }
+            Err(Fault::Meaning { error, .. }) => assert!(!error.to_string().is_empty(), "{line:?}"),
+        }
+    }
+}

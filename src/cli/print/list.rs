@@ -36,3 +36,61 @@ pub fn table(listed: &[Listed], passwd: &str) -> String {
     let rows: Vec<_> = std::iter::once(header).chain(listed.iter().map(row)).collect();
     columns::align(&rows)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0::/root:/bin/sh\n";
+
+    fn listed(id: &str, pid: i32, uid: u32) -> Listed {
+        let state = State {
+            oci_version: "1.3.0",
+            id: id.to_owned(),
+            pid,
+            status: if pid == 0 { "stopped" } else { "running" },
+            bundle: "/b".into(),
+            rootfs: "/b/rootfs".into(),
+            created: String::from("2026-01-02T03:04:05.123456789Z"),
+            annotations: [(String::from("a"), String::from("1"))].into(),
+            owner: String::new(),
+        };
+        Listed { state, uid }
+    }
+
+    #[test]
+    fn the_table_is_runcs() {
+        let header = "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n";
+        assert_eq!(table(&[], PASSWD), header);
+        let expected = "\
+ID          PID         STATUS      BUNDLE      CREATED                          OWNER
+one         12345       running     /b          2026-01-02T03:04:05.123456789Z   root
+two         0           stopped     /b          2026-01-02T03:04:05.123456789Z   #7
+";
+        assert_eq!(table(&[listed("one", 12345, 0), listed("two", 0, 7)], PASSWD), expected);
+    }
+
+    #[test]
+    fn json_is_one_line_with_owners_and_null_when_empty() {
+        assert_eq!(json(vec![], PASSWD).unwrap(), "null\n");
+        let expected = "[{\"ociVersion\":\"1.3.0\",\"id\":\"one\",\"pid\":1,\"status\":\"running\",\
+            \"bundle\":\"/b\",\"rootfs\":\"/b/rootfs\",\"created\":\"2026-01-02T03:04:05.123456789Z\",\
+            \"annotations\":{\"a\":\"1\"},\"owner\":\"root\"}]\n";
+        assert_eq!(json(vec![listed("one", 1, 0)], PASSWD).unwrap(), expected);
+    }
+
+    #[test]
+    fn quiet_is_one_id_a_line() {
+        assert_eq!(ids(&[]), "");
+        assert_eq!(ids(&[listed("one", 1, 0), listed("two", 0, 0)]), "one\ntwo\n");
+    }
+
+    #[test]
+    fn a_state_is_indented_by_two_and_ends_without_a_newline() {
+        let mut one = listed("one", 1, 0).state;
+        one.annotations.clear();
+        let text = super::super::state::json(&one).unwrap();
+        assert!(text.starts_with("{\n  \"ociVersion\": \"1.3.0\",\n  \"id\": \"one\","), "{text}");
+        assert!(text.ends_with("\"owner\": \"\"\n}") && !text.contains("annotations"), "{text}");
+    }
+}
