@@ -1,5 +1,7 @@
 //! Lists of CPUs or memory nodes as the kernel writes them: `0-3,5`.
 
+use super::fault::quote;
+
 /// The largest CPU or node number accepted. No machine has more, and a mask of that size is harmless.
 pub const LAST: u32 = 64 * 1024;
 
@@ -23,11 +25,11 @@ fn range(element: &str) -> Result<(u32, u32), String> {
 
 fn number(text: &str) -> Result<u32, String> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!("{text:?} is not a number"));
+        return Err(format!("{} is not a number", quote(text)));
     }
     match text.parse() {
         Ok(number) if number <= LAST => Ok(number),
-        _ => Err(format!("values larger than {LAST} are not supported: {text}")),
+        _ => Err(format!("values larger than {LAST} are not supported: {}", quote(text).trim_matches('"'))),
     }
 }
 

@@ -10,6 +10,9 @@ use crate::error::{Error, Kind};
 /// How many faults one message names; the rest is counted.
 const TOLD: usize = 16;
 
+/// How many characters of a pointer are shown: names in it come from the document.
+const POINTER: usize = 256;
+
 /// The way from the document's root to the value a rule looks at.
 #[derive(Clone, Copy)]
 pub(super) struct At<'a> {
@@ -114,7 +117,11 @@ impl Faults {
 }
 
 fn sentence(fault: &Fault, bytes: Option<&[u8]>) -> String {
-    let pointer = if fault.pointer.is_empty() { "/" } else { &fault.pointer };
+    let pointer = match fault.pointer.char_indices().nth(POINTER) {
+        _ if fault.pointer.is_empty() => "/",
+        Some((end, _)) => &format!("{}…", &fault.pointer[..end]),
+        None => &fault.pointer,
+    };
     match bytes.and_then(|bytes| locate::position(bytes, &fault.pointer)) {
         Some((line, column)) => format!("{pointer} (line {line}, column {column}): {}", fault.message),
         None => format!("{pointer}: {}", fault.message),

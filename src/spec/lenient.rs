@@ -11,7 +11,13 @@ use serde_json::{Map, Value, json};
 use super::cpuset;
 use super::fault::{At, Faults, quote};
 
+/// Members for other systems, and two that the crate alone has: what they hold is no concern of ours.
+const FOREIGN: &[&str] = &["freebsd", "solaris", "vm", "windows", "zos", "uidMappings", "gidMappings"];
+
 pub(super) fn config(value: &mut Value, faults: &mut Faults) {
+    if let Some(members) = value.as_object_mut() {
+        members.retain(|name, _| !FOREIGN.contains(&name.as_str()));
+    }
     drop_nulls(value);
     if let Some(process) = value.get_mut("process") {
         self::process(process, &At::ROOT.key("process"), faults);
@@ -101,9 +107,9 @@ fn linux(linux: &mut Value) {
             hugepages["limit"] = json!(i64::MAX);
         }
     }
-    let disabled = linux
-        .get("seccomp")
-        .is_some_and(|seccomp| empty(seccomp, "defaultAction") && empty(seccomp, "syscalls"));
+    let disabled = linux.get("seccomp").is_some_and(|seccomp| {
+        seccomp.is_object() && empty(seccomp, "defaultAction") && empty(seccomp, "syscalls")
+    });
     if disabled && let Some(members) = linux.as_object_mut() {
         members.remove("seccomp");
     }

@@ -5,18 +5,27 @@
 //! name. A [`Checked`] is a document that went through all of them.
 
 mod absent;
+mod block_io;
 pub mod cpuset;
+mod devices;
 mod fault;
+mod hooks;
 mod lenient;
 mod linux;
 mod locate;
+mod mappings;
+mod memory_policy;
 mod mounts;
 mod needs;
+mod net_devices;
+mod nul;
 mod process;
+mod rdt;
 mod read;
 mod resources;
 mod root;
 mod scheduling;
+mod strict;
 pub mod sysctl;
 mod template;
 mod words;
@@ -95,6 +104,7 @@ fn check(bytes: &[u8], rules: impl Fn(&Spec, &mut Faults)) -> Result<Checked> {
     let mut spec: Spec = read::document(bytes, &mut faults)?;
     absent::settle(&mut spec, bytes);
     rules(&spec, &mut faults);
+    nul::config(bytes, &mut faults);
     let warnings = faults.settle(Some(bytes))?;
     Ok(Checked { spec, warnings })
 }
@@ -111,6 +121,7 @@ pub fn parse_process(bytes: &[u8]) -> Result<(Process, Vec<String>)> {
     let mut process: Process = read::document(bytes, &mut faults)?;
     absent::process(&mut process);
     process::rules(&process, &At::ROOT, &mut faults);
+    nul::process(bytes, &mut faults);
     Ok((process, faults.settle(Some(bytes))?))
 }
 

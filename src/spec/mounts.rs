@@ -1,22 +1,120 @@
-//! Rules for `mounts`.
+//! Rules for `mounts`. What a word does to a mount is the plan's business; here only whether the words, the type,
+//! the source and the mappings of one mount can go together.
 
-use oci_spec::runtime::{Mount, Spec};
+use std::path::{Component, Path};
 
-use super::fault::{At, Faults};
+use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Mount, Spec};
+
+use super::fault::{At, Faults, quote};
+use super::mappings;
+use super::needs::Namespaces;
+
+/// The words that are no data of a filesystem, which a bind mount cannot have: by family, as mount(8) tells them.
+const WORDS: &[&[&str]] = &[
+    &["defaults", "bind", "rbind", "remount", "ro", "rw", "silent", "loud"],
+    &["suid", "nosuid", "dev", "nodev", "exec", "noexec", "symfollow", "nosymfollow"],
+    &["async", "sync", "dirsync", "mand", "nomand", "iversion", "noiversion", "lazytime", "nolazytime"],
+    &["atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime"],
+    &["shared", "rshared", "slave", "rslave", "private", "rprivate", "unbindable", "runbindable"],
+    &["rro", "rrw", "rsuid", "rnosuid", "rdev", "rnodev", "rexec", "rnoexec", "rsymfollow", "rnosymfollow"],
+    &[
+        "ratime",
+        "rnoatime",
+        "rdiratime",
+        "rnodiratime",
+        "rrelatime",
+        "rnorelatime",
+        "rstrictatime",
+        "rnostrictatime",
+    ],
+    &["tmpcopyup", "idmap", "ridmap", "copy-symlink", "src-nofollow", "dest-nofollow"],
+];
 
 pub(super) fn rules(spec: &Spec, faults: &mut Faults) {
+    let namespaces = Namespaces::of(spec.linux().as_ref());
+    let own_users = namespaces.has(LinuxNamespaceType::User);
     let at = At::ROOT.key("mounts");
     for (index, mount) in spec.mounts().iter().flatten().enumerate() {
-        destination(mount, &at.item(index), faults);
+        let at = at.item(index);
+        destination(mount.destination(), &at.key("destination"), faults);
+        source(mount, &at, faults);
+        options(mount, &at.key("options"), faults);
+        id_mapped(mount, own_users, &at, faults);
     }
 }
 
-fn destination(mount: &Mount, at: &At<'_>, faults: &mut Faults) {
-    let at = at.key("destination");
-    if mount.destination().as_os_str().is_empty() {
-        faults.add(&at, "must not be empty");
-    } else if !mount.destination().is_absolute() {
-        let message = "relative destination path is deprecated, using it as relative to /";
-        faults.warn(&at, message);
+fn has(mount: &Mount, words: &[&str]) -> bool {
+    mount.options().iter().flatten().any(|option| words.contains(&option.as_str()))
+}
+
+fn is_bind(mount: &Mount) -> bool {
+    has(mount, &["bind", "rbind"]) || mount.typ().as_deref() == Some("bind")
+}
+
+fn destination(path: &Path, at: &At<'_>, faults: &mut Faults) {
+    if path.as_os_str().is_empty() {
+        return faults.add(at, "must not be empty");
+    }
+    if !path.is_absolute() {
+        let old = "relative destination path is deprecated, using it as relative to /";
+        faults.warn(at, format!("{}: {old}", quote(path.display())));
+    }
+    if !path.components().any(|component| matches!(component, Component::Normal(_))) {
+        faults.add(at, format!("{} is the root itself, which cannot be mounted over", quote(path.display())));
+    }
+}
+
+fn source(mount: &Mount, at: &At<'_>, faults: &mut Faults) {
+    if is_bind(mount) {
+        if mount.source().is_none() {
+            faults.add(&at.key("source"), "a bind mount must have a source");
+        }
+    } else if mount.typ().is_none() && !has(mount, &["remount"]) {
+        faults.add(at, "neither a filesystem type nor the option \"bind\" or \"rbind\"");
+    }
+}
+
+fn options(mount: &Mount, at: &At<'_>, faults: &mut Faults) {
+    let bind = is_bind(mount);
+    for (index, option) in mount.options().iter().flatten().enumerate() {
+        if bind && !WORDS.iter().any(|family| family.contains(&option.as_str())) {
+            let message = "bind mounts cannot have any filesystem-specific options applied";
+            faults.add(&at.item(index), format!("{message}: {}", quote(option)));
+        }
+        if option == "tmpcopyup" && (bind || mount.typ().as_deref() != Some("tmpfs")) {
+            faults.warn(&at.item(index), "\"tmpcopyup\" is for tmpfs alone and does nothing here");
+        }
+    }
+}
+
+fn id_mapped(mount: &Mount, own_users: bool, at: &At<'_>, faults: &mut Faults) {
+    let given = |list: &Option<Vec<LinuxIdMapping>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let (uids, gids) = (given(mount.uid_mappings()), given(mount.gid_mappings()));
+    let asked = has(mount, &["idmap", "ridmap"]);
+    mappings::rules(mount.uid_mappings().as_deref().unwrap_or_default(), &at.key("uidMappings"), faults);
+    mappings::rules(mount.gid_mappings().as_deref().unwrap_or_default(), &at.key("gidMappings"), faults);
+    if !(uids || gids || asked) {
+        return;
+    }
+    if !is_bind(mount) {
+        faults.add(at, "id-mapped mounts are only supported for bind-mounts");
+    }
+    // With the word alone, the mappings are those of the container's user namespace.
+    if uids != gids || !(uids || own_users) {
+        faults.add(at, "id-mapped mounts must have both uid and gid mappings specified");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_word_stands_in_two_families() {
+        let mut words: Vec<&str> = WORDS.iter().copied().flatten().copied().collect();
+        words.sort_unstable();
+        let all = words.len();
+        words.dedup();
+        assert_eq!(words.len(), all);
     }
 }

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::fault::{Fault, Faults};
+use super::strict::Strict;
 use super::{lenient, locate, words};
 use crate::error::{Error, Kind};
 use crate::fail;
@@ -38,10 +39,9 @@ impl Document for oci_spec::runtime::Process {
 /// # Errors
 /// Of kind `Spec`: no JSON (with line and column), or members of the wrong type, all of them with their pointers.
 pub(super) fn document<T: Document>(bytes: &[u8], faults: &mut Faults) -> Result<T, Error> {
-    match serde_json::from_slice(bytes) {
-        Ok(document) => Ok(document),
-        Err(error) => patiently(bytes, &error, faults),
-    }
+    let mut parser = serde_json::Deserializer::from_slice(bytes);
+    let document = T::deserialize(Strict(&mut parser)).and_then(|document| parser.end().map(|()| document));
+    document.or_else(|error| patiently(bytes, &error, faults))
 }
 
 fn patiently<T: Document>(bytes: &[u8], first: &serde_json::Error, faults: &mut Faults) -> Result<T, Error> {
@@ -65,7 +65,7 @@ fn patiently<T: Document>(bytes: &[u8], first: &serde_json::Error, faults: &mut 
 fn read_all<T: Document>(bytes: &[u8], mut value: Value, faults: &mut Faults) -> Result<T, Error> {
     let mut wrong = Vec::<Fault>::new();
     for _ in 0..ROUNDS {
-        match serde_path_to_error::deserialize(&value) {
+        match serde_path_to_error::deserialize(Strict(&value)) {
             Ok(document) if wrong.is_empty() => return Ok(document),
             Ok(_) => break,
             Err(error) => {

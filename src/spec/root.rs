@@ -3,7 +3,7 @@
 use oci_spec::runtime::Spec;
 
 use super::fault::{At, Faults};
-use super::{linux, mounts, process};
+use super::{hooks, linux, mounts, process};
 
 /// HOST_NAME_MAX of the kernel, which is also the limit of a domain name.
 const NAME: usize = 64;
@@ -19,6 +19,9 @@ pub(super) fn rules(spec: &Spec, faults: &mut Faults) {
         process::rules(process, &At::ROOT.key("process"), faults);
     }
     mounts::rules(spec, faults);
+    if let Some(wanted) = spec.hooks() {
+        hooks::rules(wanted, &At::ROOT.key("hooks"), faults);
+    }
     annotations(spec, faults);
     if let Some(linux) = spec.linux() {
         linux::rules(linux, &At::ROOT.key("linux"), faults);

@@ -8,7 +8,25 @@ use super::fault::quote;
 /// The message for the value at `pointer`, which the types refused with `refusal`.
 pub(super) fn message(pointer: &str, value: Option<&Value>, refusal: &str) -> String {
     let word = value.and_then(Value::as_str);
-    word.and_then(|word| unknown(&shape(pointer), word)).unwrap_or_else(|| refusal.to_owned())
+    word.and_then(|word| unknown(&shape(pointer), word)).unwrap_or_else(|| tame(refusal))
+}
+
+/// serde's sentence, which repeats the value whole, as it is.
+fn tame(refusal: &str) -> String {
+    match refusal.char_indices().nth(160) {
+        None => refusal.chars().flat_map(plain).collect(),
+        Some((end, _)) => {
+            // What was wanted stands at the end.
+            let wanted =
+                refusal.rfind(", expected ").filter(|&start| start >= end && refusal.len() - start < 160);
+            let cut = refusal[..end].chars().flat_map(plain);
+            cut.chain("…".chars()).chain(refusal[wanted.unwrap_or(refusal.len())..].chars()).collect()
+        }
+    }
+}
+
+fn plain(character: char) -> Vec<char> {
+    if character.is_control() { character.escape_default().collect() } else { vec![character] }
 }
 
 /// The pointer with `*` for every index: `/mounts/*/options`.

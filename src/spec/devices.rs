@@ -1,0 +1,35 @@
+//! Rules for `linux.devices`.
+
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
+
+use super::fault::{At, Faults};
+
+/// The kernel's dev_t: 12 bits of major, 20 of minor. mknod(2) drops the rest in silence.
+const MAJORS: i64 = 1 << 12;
+const MINORS: i64 = 1 << 20;
+
+pub(super) fn rules(devices: &[LinuxDevice], at: &At<'_>, faults: &mut Faults) {
+    for (index, device) in devices.iter().enumerate() {
+        let at = at.item(index);
+        if !device.path().is_absolute() {
+            faults.add(&at.key("path"), "must be an absolute path");
+        }
+        match device.typ() {
+            LinuxDeviceType::A => faults.add(&at.key("type"), "invalid device type \"a\""),
+            LinuxDeviceType::P => {}
+            LinuxDeviceType::B | LinuxDeviceType::C | LinuxDeviceType::U => numbers(device, &at, faults),
+        }
+        // Some engines leave the file's type in its mode; runc drops it.
+        if device.file_mode().is_some_and(|mode| mode & !(libc::S_IFMT | 0o7777) != 0) {
+            faults.add(&at.key("fileMode"), "has bits that no file mode has (it is decimal, not octal)");
+        }
+    }
+}
+
+fn numbers(device: &LinuxDevice, at: &At<'_>, faults: &mut Faults) {
+    for (name, number, end) in [("major", device.major(), MAJORS), ("minor", device.minor(), MINORS)] {
+        if !(0..end).contains(&number) {
+            faults.add(&at.key(name), format!("{number} is not between 0 and {}", end - 1));
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Rules for `linux.memoryPolicy` (set_mempolicy(2)).
+
+use oci_spec::runtime::{LinuxMemoryPolicy, MemoryPolicyFlagType as Flag, MemoryPolicyModeType as Mode};
+
+use super::cpuset;
+use super::fault::{At, Faults, quote};
+
+pub(super) fn rules(policy: &LinuxMemoryPolicy, at: &At<'_>, faults: &mut Faults) {
+    nodes(policy, &at.key("nodes"), faults);
+    let flags = policy.flags().as_deref().unwrap_or_default();
+    if flags.contains(&Flag::MpolFStaticNodes) && flags.contains(&Flag::MpolFRelativeNodes) {
+        faults.add(&at.key("flags"), "MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each other");
+    }
+}
+
+fn nodes(policy: &LinuxMemoryPolicy, at: &At<'_>, faults: &mut Faults) {
+    let list = policy.nodes().as_deref().unwrap_or_default();
+    let ranges = match cpuset::ranges(list) {
+        Ok(ranges) => ranges,
+        Err(cause) => return faults.add(at, format!("invalid memory policy nodes {}: {cause}", quote(list))),
+    };
+    let nodes: u64 = ranges.iter().map(|&(first, last)| u64::from(last - first) + 1).sum();
+    match policy.mode() {
+        Mode::MpolDefault | Mode::MpolLocal if nodes > 0 => {
+            faults.add(at, format!("memory policy mode requires 0 nodes but got {nodes}"));
+        }
+        Mode::MpolBind | Mode::MpolInterleave | Mode::MpolWeightedInterleave | Mode::MpolPreferredMany
+            if nodes == 0 =>
+        {
+            faults.add(at, "memory policy mode requires at least one node but got 0");
+        }
+        // To the kernel, "preferred" without a node is "local".
+        _ => {}
+    }
+}

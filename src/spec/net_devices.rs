@@ -1,0 +1,35 @@
+//! Rules for `linux.netDevices`: names as the kernel takes them.
+
+use std::collections::HashMap;
+
+use oci_spec::runtime::LinuxNetDevice;
+
+use super::fault::{At, Faults, quote};
+
+/// The kernel's IFNAMSIZ, which counts the final NUL.
+const SIZE: usize = 16;
+
+pub(super) fn rules(devices: Option<&HashMap<String, LinuxNetDevice>>, at: &At<'_>, faults: &mut Faults) {
+    let mut devices: Vec<_> = devices.into_iter().flatten().collect();
+    devices.sort_unstable_by_key(|(name, _)| *name);
+    let mut inside = HashMap::new();
+    for (name, device) in devices {
+        let at = at.key(name);
+        if !is_name(name) {
+            faults.add(&at, format!("invalid network device name {}", quote(name)));
+        }
+        let new = device.name().as_ref().unwrap_or(name);
+        if device.name().is_some() && !is_name(new) {
+            faults.add(&at.key("name"), format!("invalid network device name {}", quote(new)));
+        }
+        if let Some(other) = inside.insert(new, name) {
+            faults.add(&at, format!("{} would be named {} inside, too", quote(other), quote(new)));
+        }
+    }
+}
+
+/// As dev_valid_name() of the kernel.
+pub(super) fn is_name(name: &str) -> bool {
+    let bad = |byte: u8| byte == b'/' || byte == b':' || byte.is_ascii_whitespace() || byte == 0x0b;
+    !name.is_empty() && name.len() < SIZE && name != "." && name != ".." && !name.bytes().any(bad)
+}

@@ -1,0 +1,24 @@
+//! Rules for `linux.intelRdt`: names and lines that end up as names and lines in resctrl.
+
+use oci_spec::runtime::LinuxIntelRdt;
+
+use super::fault::{At, Faults, quote};
+
+pub(super) fn rules(rdt: &LinuxIntelRdt, at: &At<'_>, faults: &mut Faults) {
+    // "/" alone is the root class.
+    if let Some(id) = rdt.clos_id().as_deref()
+        && (id == "." || id == ".." || (id.len() > 1 && id.contains('/')))
+    {
+        faults.add(&at.key("closID"), format!("invalid intelRdt.ClosID {}", quote(id)));
+    }
+    if let Some(schema) = rdt.mem_bw_schema().as_deref()
+        && (!schema.starts_with("MB:") || schema.contains('\n'))
+    {
+        faults.add(&at.key("memBwSchema"), format!("{} is no line that starts with \"MB:\"", quote(schema)));
+    }
+    for (index, line) in rdt.schemata().iter().flatten().enumerate() {
+        if line.contains('\n') {
+            faults.add(&at.key("schemata").item(index), "must be one line");
+        }
+    }
+}
