@@ -1,1 +1,4 @@
 //! plan
+
+/// linux.seccomp becomes one BPF program.
+pub mod seccomp;

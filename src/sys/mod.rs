@@ -9,6 +9,7 @@ pub mod entry;
 pub mod file;
 pub mod mount;
 pub mod process;
+pub mod seccomp;
 pub mod socket;
 
 use nix::errno::Errno;

@@ -1,0 +1,102 @@
+//! What a filter answers to a call: the OCI action and its errno as the kernel's one word.
+
+use std::fmt;
+
+use oci_spec::runtime::LinuxSeccompAction;
+
+use crate::error::{Kind, Result};
+use crate::fail;
+
+/// The names of all actions, sorted, for `features`.
+pub const NAMES: [&str; 9] = [
+    "SCMP_ACT_ALLOW",
+    "SCMP_ACT_ERRNO",
+    "SCMP_ACT_KILL",
+    "SCMP_ACT_KILL_PROCESS",
+    "SCMP_ACT_KILL_THREAD",
+    "SCMP_ACT_LOG",
+    "SCMP_ACT_NOTIFY",
+    "SCMP_ACT_TRACE",
+    "SCMP_ACT_TRAP",
+];
+
+/// The largest errno the kernel returns (MAX_ERRNO); above it `SECCOMP_RET_ERRNO` is cut to it.
+const MAX_ERRNO: u32 = 4095;
+
+/// A return value of a filter, `SECCOMP_RET_*` with its data. Prints as `ERRNO(1)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Action(pub u32);
+
+impl Action {
+    pub const ALLOW: Self = Self(libc::SECCOMP_RET_ALLOW);
+    pub const ENOSYS: Self = Self(libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32);
+    /// For a call of an architecture that the profile does not list.
+    pub const BAD_ARCH: Self = Self(libc::SECCOMP_RET_KILL_THREAD);
+
+    /// Joins an action to its errno (EPERM where none is given). `at` is the pointer of the errno field.
+    ///
+    /// # Errors
+    /// An errno the kernel cannot return.
+    pub fn new(action: LinuxSeccompAction, errno: Option<u32>, at: impl Fn() -> String) -> Result<Self> {
+        let word = kernel_word(action);
+        if !takes_errno(action) {
+            return Ok(Self(word));
+        }
+        let most = if word == libc::SECCOMP_RET_ERRNO { MAX_ERRNO } else { libc::SECCOMP_RET_DATA };
+        match errno.unwrap_or(libc::EPERM as u32) {
+            errno if errno <= most => Ok(Self(word | errno)),
+            errno => Err(fail!(Kind::Spec, "{}: must be at most {most}: {errno}", at())),
+        }
+    }
+
+    /// Whether a call that nobody thought of still reaches the kernel, or a tracer that can answer for it.
+    pub fn is_permissive(self) -> bool {
+        matches!(
+            self.0 & libc::SECCOMP_RET_ACTION_FULL,
+            libc::SECCOMP_RET_ALLOW | libc::SECCOMP_RET_LOG | libc::SECCOMP_RET_TRACE
+        )
+    }
+
+    /// Whether the kernel would take this answer rather than `other` (its order, most restrictive first).
+    pub fn is_stricter_than(self, other: Self) -> bool {
+        let rank = |action: Self| (action.0 & libc::SECCOMP_RET_ACTION_FULL).cast_signed();
+        rank(self) < rank(other)
+    }
+}
+
+/// Whether `errnoRet` means something with this action.
+pub(super) fn takes_errno(action: LinuxSeccompAction) -> bool {
+    matches!(action, LinuxSeccompAction::ScmpActErrno | LinuxSeccompAction::ScmpActTrace)
+}
+
+fn kernel_word(action: LinuxSeccompAction) -> u32 {
+    match action {
+        LinuxSeccompAction::ScmpActKill | LinuxSeccompAction::ScmpActKillThread => {
+            libc::SECCOMP_RET_KILL_THREAD
+        }
+        LinuxSeccompAction::ScmpActKillProcess => libc::SECCOMP_RET_KILL_PROCESS,
+        LinuxSeccompAction::ScmpActTrap => libc::SECCOMP_RET_TRAP,
+        LinuxSeccompAction::ScmpActErrno => libc::SECCOMP_RET_ERRNO,
+        LinuxSeccompAction::ScmpActNotify => libc::SECCOMP_RET_USER_NOTIF,
+        LinuxSeccompAction::ScmpActTrace => libc::SECCOMP_RET_TRACE,
+        LinuxSeccompAction::ScmpActLog => libc::SECCOMP_RET_LOG,
+        LinuxSeccompAction::ScmpActAllow => libc::SECCOMP_RET_ALLOW,
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let data = self.0 & libc::SECCOMP_RET_DATA;
+        match self.0 & libc::SECCOMP_RET_ACTION_FULL {
+            libc::SECCOMP_RET_KILL_PROCESS => f.write_str("KILL_PROCESS"),
+            libc::SECCOMP_RET_KILL_THREAD => f.write_str("KILL_THREAD"),
+            libc::SECCOMP_RET_TRAP => f.write_str("TRAP"),
+            libc::SECCOMP_RET_ERRNO => write!(f, "ERRNO({data})"),
+            libc::SECCOMP_RET_USER_NOTIF => f.write_str("NOTIFY"),
+            libc::SECCOMP_RET_TRACE => write!(f, "TRACE({data})"),
+            libc::SECCOMP_RET_LOG => f.write_str("LOG"),
+            libc::SECCOMP_RET_ALLOW => f.write_str("ALLOW"),
+            _ => write!(f, "{:#x}", self.0),
+        }
+    }
+}

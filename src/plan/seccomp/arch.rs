@@ -1,0 +1,90 @@
+//! The architectures a filter can meet: what the kernel calls them, and where their calls stand in the table.
+
+use std::ops::Range;
+
+use oci_spec::runtime::Arch;
+
+/// One calling convention: a column of the table and the shape of its arguments.
+#[derive(Debug)]
+pub(super) struct Abi {
+    pub arch: Arch,
+    pub name: &'static str,
+    /// `AUDIT_ARCH_*`, as the kernel puts it into `seccomp_data.arch`. x32 shares that of x86_64.
+    pub audit: u32,
+    column: usize,
+    /// Arguments are compared as 64 bits; where not, the upper half of the register means nothing.
+    pub wide: bool,
+    /// socketcall and ipc are ways in (see `multiplex`).
+    pub multiplexes: bool,
+    /// The numbers it owns. New calls come at the end of the first block; a second one never grows.
+    pub blocks: &'static [Range<u32>],
+}
+
+const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+/// Set in the number of each x32 call, and in no other.
+const X32_BIT: u32 = 0x4000_0000;
+/// ARM's private calls (cacheflush, set_tls) start here, far above the others.
+const ARM_PRIVATE: u32 = 0x000f_0000;
+/// No call has the number -1.
+const END: u32 = u32::MAX;
+
+#[allow(clippy::single_range_in_vec_init)] // A list of blocks, for most of one.
+static ABIS: [Abi; 6] = [
+    abi(Arch::ScmpArchX86_64, "SCMP_ARCH_X86_64", AUDIT_ARCH_X86_64, 0, &[0..X32_BIT]),
+    abi(Arch::ScmpArchX86, "SCMP_ARCH_X86", 0x4000_0003, 1, &[0..END]),
+    abi(Arch::ScmpArchX32, "SCMP_ARCH_X32", AUDIT_ARCH_X86_64, 2, &[X32_BIT..END]),
+    abi(Arch::ScmpArchAarch64, "SCMP_ARCH_AARCH64", 0xc000_00b7, 3, &[0..END]),
+    abi(Arch::ScmpArchArm, "SCMP_ARCH_ARM", 0x4000_0028, 4, &[0..ARM_PRIVATE, ARM_PRIVATE..END]),
+    abi(Arch::ScmpArchRiscv64, "SCMP_ARCH_RISCV64", 0xc000_00f3, 5, &[0..END]),
+];
+
+const fn abi(
+    arch: Arch,
+    name: &'static str,
+    audit: u32,
+    column: usize,
+    blocks: &'static [Range<u32>],
+) -> Abi {
+    let wide = matches!(arch, Arch::ScmpArchX86_64 | Arch::ScmpArchAarch64 | Arch::ScmpArchRiscv64);
+    let multiplexes = matches!(arch, Arch::ScmpArchX86);
+    Abi { arch, name, audit, column, wide, multiplexes, blocks }
+}
+
+/// The architecture this binary was built for, which is the one its container's processes have; `None` where the
+/// compiler has no table for it.
+pub const fn native() -> Option<Arch> {
+    if cfg!(all(target_arch = "x86_64", target_pointer_width = "64")) {
+        Some(Arch::ScmpArchX86_64)
+    } else if cfg!(target_arch = "aarch64") {
+        Some(Arch::ScmpArchAarch64)
+    } else if cfg!(target_arch = "riscv64") {
+        Some(Arch::ScmpArchRiscv64)
+    } else {
+        None
+    }
+}
+
+/// Everything a kernel of this machine can run, its own convention first; `None` without a table for it.
+pub(super) fn of_machine(machine: Arch) -> Option<Vec<&'static Abi>> {
+    let archs: &[Arch] = match machine {
+        Arch::ScmpArchX86_64 => &[Arch::ScmpArchX86_64, Arch::ScmpArchX86, Arch::ScmpArchX32],
+        Arch::ScmpArchAarch64 => &[Arch::ScmpArchAarch64, Arch::ScmpArchArm],
+        Arch::ScmpArchRiscv64 => &[Arch::ScmpArchRiscv64],
+        _ => return None,
+    };
+    Some(archs.iter().filter_map(|arch| ABIS.iter().find(|abi| abi.arch == *arch)).collect())
+}
+
+/// The names of `linux.seccomp.architectures` for which there is a table, sorted, for `features`.
+pub fn names() -> Vec<&'static str> {
+    let mut names: Vec<_> = ABIS.iter().map(|abi| abi.name).collect();
+    names.sort_unstable();
+    names
+}
+
+impl Abi {
+    /// The call's number here, from its row of the table.
+    pub fn number(&self, row: &[u32; 6]) -> Option<u32> {
+        Some(row[self.column]).filter(|number| *number != END)
+    }
+}

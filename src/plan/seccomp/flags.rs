@@ -1,0 +1,86 @@
+//! The flags of the filter: those of the profile, checked against those the kernel has.
+
+use std::fmt::Write;
+
+use libc::c_ulong;
+use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompFilterFlag as Flag};
+
+use crate::error::{Kind, Result};
+use crate::fail;
+
+/// Every flag a profile may name, in the order of `features`, with its bit.
+const KNOWN: [(&str, c_ulong); 4] = [
+    ("SECCOMP_FILTER_FLAG_TSYNC", libc::SECCOMP_FILTER_FLAG_TSYNC),
+    ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW),
+    ("SECCOMP_FILTER_FLAG_LOG", libc::SECCOMP_FILTER_FLAG_LOG),
+    ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV),
+];
+
+/// The names of all flags, for `features`.
+pub fn names() -> Vec<&'static str> {
+    KNOWN.iter().map(|(name, _)| *name).collect()
+}
+
+/// The names of the flags among `kernel`, for `features`.
+pub fn supported_names(kernel: c_ulong) -> Vec<&'static str> {
+    KNOWN.iter().filter(|(_, bit)| kernel & bit != 0).map(|(name, _)| *name).collect()
+}
+
+/// The flags to load the filter with.
+///
+/// # Errors
+/// A flag this kernel does not have, or one that needs a listener where no rule asks for one.
+pub(super) fn requested(profile: &LinuxSeccomp, notify: bool, kernel: c_ulong) -> Result<c_ulong> {
+    // No list at all, unlike an empty one, means SPEC_ALLOW where the kernel has it: without it the kernel turns
+    // off speculation for the whole container, as it did by default before 5.16.
+    let mut flags = match profile.flags() {
+        None => kernel & libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+        Some(list) => all_of(list, notify, kernel)?,
+    };
+    if notify {
+        flags |= libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    }
+    Ok(flags)
+}
+
+fn all_of(list: &[Flag], notify: bool, kernel: c_ulong) -> Result<c_ulong> {
+    let mut flags = 0;
+    for (index, flag) in list.iter().enumerate() {
+        let bit = bit(*flag);
+        if kernel & bit == 0 {
+            return Err(fail!(Kind::Unsupported, "/linux/seccomp/flags/{index}: this kernel has no {flag}"));
+        }
+        if bit == libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV && !notify {
+            return Err(fail!(
+                Kind::Spec,
+                "/linux/seccomp/flags/{index}: {flag} needs a rule with SCMP_ACT_NOTIFY"
+            ));
+        }
+        // TSYNC puts the filter on all threads at once. The process that loads it has one, and the listener
+        // that NOTIFY needs cannot be asked for together with it.
+        flags |= bit & !libc::SECCOMP_FILTER_FLAG_TSYNC;
+    }
+    Ok(flags)
+}
+
+fn bit(flag: Flag) -> c_ulong {
+    match flag {
+        Flag::SeccompFilterFlagLog => libc::SECCOMP_FILTER_FLAG_LOG,
+        Flag::SeccompFilterFlagTsync => libc::SECCOMP_FILTER_FLAG_TSYNC,
+        Flag::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+        Flag::SeccompFilterFlagWaitKillableRecv => libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+    }
+}
+
+/// `SPEC_ALLOW|LOG`, or `none`.
+pub(super) fn show(flags: c_ulong) -> String {
+    let mut words = String::new();
+    let listener = ("SECCOMP_FILTER_FLAG_NEW_LISTENER", libc::SECCOMP_FILTER_FLAG_NEW_LISTENER);
+    for (name, bit) in KNOWN.iter().chain([&listener]) {
+        if flags & bit != 0 {
+            let separator = if words.is_empty() { "" } else { "|" };
+            let _ = write!(words, "{separator}{}", name.trim_start_matches("SECCOMP_FILTER_FLAG_"));
+        }
+    }
+    if words.is_empty() { "none".to_owned() } else { words }
+}

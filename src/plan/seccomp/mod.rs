@@ -1,0 +1,164 @@
+//! The seccomp compiler: from the OCI object to one BPF program, without a system call.
+//!
+//! `rules` checks the object and takes it apart, `verdicts` says what each call number is answered on each
+//! architecture, `program` writes the instructions. The verdicts are those of libseccomp as runc drives it
+//! (`tests/seccomp_differential.rs` compares them), with these decisions where rules meet:
+//! - a rule that says what the default says is left out;
+//! - a rule without conditions decides its call alone, the first one where there are several;
+//! - of rules with conditions the first that holds decides;
+//! - 32-bit architectures and x32 compare the lower half of an argument;
+//! - a call of an architecture that the profile does not list kills the thread;
+//! - numbers above the newest call that the profile names get ENOSYS, unless the default lets calls through.
+
+pub mod action;
+pub mod arch;
+pub mod flags;
+mod multiplex;
+mod program;
+mod rules;
+mod table;
+mod verdicts;
+
+use std::path::PathBuf;
+
+use libc::{c_ulong, sock_filter};
+use oci_spec::runtime::{Arch, LinuxSeccomp};
+
+use crate::error::{Kind, Result};
+use crate::fail;
+use action::Action;
+use arch::Abi;
+use rules::Rules;
+
+/// The most instructions that the kernel takes (BPF_MAXINSNS).
+const MOST_INSTRUCTIONS: usize = 4096;
+
+/// The names of all operators, sorted, for `features`.
+pub const OPERATORS: [&str; 7] = [
+    "SCMP_CMP_EQ",
+    "SCMP_CMP_GE",
+    "SCMP_CMP_GT",
+    "SCMP_CMP_LE",
+    "SCMP_CMP_LT",
+    "SCMP_CMP_MASKED_EQ",
+    "SCMP_CMP_NE",
+];
+
+/// A compiled profile, ready to load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    pub program: Vec<sock_filter>,
+    /// `SECCOMP_FILTER_FLAG_*` for seccomp(2), with NEW_LISTENER where a rule notifies.
+    pub flags: c_ulong,
+    pub notify: Option<Notify>,
+    /// The answer to calls without a rule.
+    pub default_action: Action,
+    /// What of the profile has no effect and why, each with its JSON pointer.
+    pub warnings: Vec<String>,
+}
+
+/// Who is told of calls with SCMP_ACT_NOTIFY.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notify {
+    pub listener_path: PathBuf,
+    pub listener_metadata: String,
+}
+
+impl Filter {
+    /// One line for the plan: `574 instructions, flags SPEC_ALLOW, default ERRNO(1)`.
+    pub fn summary(&self) -> String {
+        let (length, flags) = (self.program.len(), flags::show(self.flags));
+        format!("{length} instructions, flags {flags}, default {}", self.default_action)
+    }
+}
+
+/// Compiles `linux.seccomp` for a machine of this architecture (`arch::native()`, but for tests) whose kernel has
+/// these `SECCOMP_FILTER_FLAG_*`.
+///
+/// # Errors
+/// `Kind::Spec` for what the object gets wrong and `Kind::Unsupported` for what this machine does not have, each with
+/// the JSON pointer.
+pub fn compile(profile: &LinuxSeccomp, machine: Arch, kernel_flags: c_ulong) -> Result<Filter> {
+    let mut warnings = Vec::new();
+    let abis = admitted(profile, machine, &mut warnings)?;
+    let rules = Rules::read(profile, &mut warnings)?;
+    let notify = notify(profile, rules.notify, kernel_flags)?;
+    let flags = flags::requested(profile, rules.notify, kernel_flags)?;
+    let program = program(&rules, &abis)?;
+    Ok(Filter { program, flags, notify, default_action: rules.default, warnings })
+}
+
+fn program(rules: &Rules<'_>, abis: &[&Abi]) -> Result<Vec<sock_filter>> {
+    let sections: Vec<_> = audits(abis)
+        .into_iter()
+        .map(|audit| {
+            let abis: Vec<_> = abis.iter().copied().filter(|abi| abi.audit == audit).collect();
+            (audit, verdicts::spans(rules, &abis))
+        })
+        .collect();
+    let program = program::assemble(&sections, rules.default)
+        .map_err(|error| fail!(Kind::Spec, "/linux/seccomp: {error}"))?;
+    match program.len() {
+        length if length > MOST_INSTRUCTIONS => Err(fail!(
+            Kind::Spec,
+            "/linux/seccomp: the rules take more instructions than the {MOST_INSTRUCTIONS} that the kernel \
+             accepts: {length}"
+        )),
+        _ => Ok(program),
+    }
+}
+
+/// The conventions that the profile admits on this machine, its own first, which is always among them.
+fn admitted(profile: &LinuxSeccomp, machine: Arch, warnings: &mut Vec<String>) -> Result<Vec<&'static Abi>> {
+    let Some(mut abis) = arch::of_machine(machine) else {
+        return Err(fail!(Kind::Unsupported, "/linux/seccomp: no table of system calls for {machine}"));
+    };
+    let listed = profile.architectures().as_deref().unwrap_or_default();
+    for (index, arch) in listed.iter().enumerate() {
+        if *arch != Arch::ScmpArchNative && abis.iter().all(|abi| abi.arch != *arch) {
+            warnings.push(format!(
+                "/linux/seccomp/architectures/{index}: this machine runs no programs of that kind: {arch}"
+            ));
+        }
+    }
+    abis.retain(|abi| abi.arch == machine || listed.contains(&abi.arch));
+    Ok(abis)
+}
+
+/// The `AUDIT_ARCH_*` values of these, each once, in their order.
+fn audits(abis: &[&Abi]) -> Vec<u32> {
+    let mut audits = Vec::with_capacity(abis.len());
+    for abi in abis {
+        if !audits.contains(&abi.audit) {
+            audits.push(abi.audit);
+        }
+    }
+    audits
+}
+
+/// A listener's path without a rule that notifies is ignored, as engines set it always.
+fn notify(profile: &LinuxSeccomp, wanted: bool, kernel_flags: c_ulong) -> Result<Option<Notify>> {
+    if !wanted {
+        return Ok(None);
+    }
+    if kernel_flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER == 0 {
+        return Err(fail!(
+            Kind::Unsupported,
+            "/linux/seccomp/syscalls: seccomp notify unsupported: this kernel has no \
+             SECCOMP_FILTER_FLAG_NEW_LISTENER"
+        ));
+    }
+    match profile.listener_path() {
+        Some(path) if !path.as_os_str().is_empty() => Ok(Some(Notify {
+            listener_path: path.clone(),
+            listener_metadata: profile.listener_metadata().clone().unwrap_or_default(),
+        })),
+        _ => Err(fail!(
+            Kind::Spec,
+            "/linux/seccomp/listenerPath: missing, but a rule has SCMP_ACT_NOTIFY and needs a listener"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

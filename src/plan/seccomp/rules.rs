@@ -1,0 +1,145 @@
+//! The profile's rules, checked and taken apart: one rule for each way to match, and which calls it is about.
+
+use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSyscall};
+
+use super::action::{Action, takes_errno};
+use super::table::TABLE;
+use crate::error::{Kind, Result};
+use crate::fail;
+
+/// A system call has six arguments.
+const ARGUMENTS: usize = 6;
+
+/// An answer, and the conditions on the arguments that must all hold for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rule<'a> {
+    pub action: Action,
+    pub conditions: &'a [LinuxSeccompArg],
+}
+
+/// One call under one rule, in the profile's order.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry<'a> {
+    pub name: &'static str,
+    /// The call's number by architecture, a row of the table.
+    pub numbers: &'static [u32; 6],
+    pub rule: Rule<'a>,
+}
+
+#[derive(Debug)]
+pub(super) struct Rules<'a> {
+    pub default: Action,
+    pub entries: Vec<Entry<'a>>,
+    /// Rows of all calls the profile knows, also those whose rules say what the default says anyway.
+    pub known: Vec<&'static [u32; 6]>,
+    /// A call is to be answered by a listener.
+    pub notify: bool,
+}
+
+impl<'a> Rules<'a> {
+    /// Reads the rules; what is skipped is told in `warnings`.
+    ///
+    /// # Errors
+    /// Values the kernel has no place for, with the pointer of the field.
+    pub fn read(profile: &'a LinuxSeccomp, warnings: &mut Vec<String>) -> Result<Self> {
+        let syscalls = profile.syscalls().as_deref().unwrap_or_default();
+        let mut rules = Self {
+            default: default_action(profile, warnings)?,
+            entries: Vec::with_capacity(512),
+            known: Vec::with_capacity(512),
+            notify: false,
+        };
+        for (index, syscall) in syscalls.iter().enumerate() {
+            rules.add(index, syscall, warnings)?;
+        }
+        Ok(rules)
+    }
+
+    fn add(&mut self, index: usize, syscall: &'a LinuxSyscall, warnings: &mut Vec<String>) -> Result<()> {
+        let at = |field: &str| format!("/linux/seccomp/syscalls/{index}/{field}");
+        let action = Action::new(syscall.action(), syscall.errno_ret(), || at("errnoRet"))?;
+        if syscall.errno_ret().is_some() && !takes_errno(syscall.action()) {
+            warnings.push(format!("{}: has no meaning with {}", at("errnoRet"), syscall.action()));
+        }
+        let conditions = syscall.args().as_deref().unwrap_or_default();
+        check_indexes(conditions, |arg| at(&format!("args/{arg}/index")))?;
+        for (position, name) in syscall.names().iter().enumerate() {
+            let at = || at(&format!("names/{position}"));
+            if name.is_empty() {
+                return Err(fail!(Kind::Spec, "{}: the name of a system call cannot be empty", at()));
+            }
+            if syscall.action() == LinuxSeccompAction::ScmpActNotify {
+                self.notify = true;
+                refuse_notify_of_write(name, at)?;
+            }
+            match TABLE.binary_search_by_key(&name.as_str(), |row| row.0) {
+                Ok(row) => self.add_call(&TABLE[row], action, conditions),
+                Err(_) => warnings.push(format!("{}: no such system call, skipped: {name}", at())),
+            }
+        }
+        Ok(())
+    }
+
+    fn add_call(
+        &mut self,
+        row: &'static (&str, [u32; 6]),
+        action: Action,
+        conditions: &'a [LinuxSeccompArg],
+    ) {
+        let (name, numbers) = row;
+        self.known.push(numbers);
+        // A rule that says what the default says is no rule: it must not hide one that says more.
+        if action == self.default {
+            return;
+        }
+        // Two conditions on one argument are alternatives: engines write a list of allowed values that way.
+        if repeats_an_index(conditions) {
+            let alternatives = conditions.chunks(1).map(|one| Rule { action, conditions: one });
+            self.entries.extend(alternatives.map(|rule| Entry { name, numbers, rule }));
+        } else {
+            self.entries.push(Entry { name, numbers, rule: Rule { action, conditions } });
+        }
+    }
+}
+
+fn default_action(profile: &LinuxSeccomp, warnings: &mut Vec<String>) -> Result<Action> {
+    let action = profile.default_action();
+    let at = "/linux/seccomp/defaultErrnoRet";
+    if action == LinuxSeccompAction::ScmpActNotify {
+        return Err(fail!(
+            Kind::Spec,
+            "/linux/seccomp/defaultAction: SCMP_ACT_NOTIFY cannot be used as default action"
+        ));
+    }
+    if profile.default_errno_ret().is_some() && !takes_errno(action) {
+        warnings.push(format!("{at}: has no meaning with {action}"));
+    }
+    Action::new(action, profile.default_errno_ret(), || at.to_owned())
+}
+
+/// A listener for write(2) would stop the process that has yet to report it, before anybody listens.
+fn refuse_notify_of_write(name: &str, at: impl Fn() -> String) -> Result<()> {
+    if name == "write" {
+        return Err(fail!(Kind::Spec, "{}: SCMP_ACT_NOTIFY cannot be used for the write syscall", at()));
+    }
+    Ok(())
+}
+
+fn check_indexes(conditions: &[LinuxSeccompArg], at: impl Fn(usize) -> String) -> Result<()> {
+    match conditions.iter().position(|condition| condition.index() >= ARGUMENTS) {
+        None => Ok(()),
+        Some(arg) => {
+            let index = conditions[arg].index();
+            Err(fail!(
+                Kind::Spec,
+                "{}: a system call has {ARGUMENTS} arguments, counted from 0: {index}",
+                at(arg)
+            ))
+        }
+    }
+}
+
+fn repeats_an_index(conditions: &[LinuxSeccompArg]) -> bool {
+    let mut seen = [false; ARGUMENTS];
+    conditions.iter().any(|condition| std::mem::replace(&mut seen[condition.index()], true))
+}

@@ -1,0 +1,151 @@
+//! What each call number is answered, for one `AUDIT_ARCH_*`: the whole range of 32-bit numbers, cut into spans.
+
+use std::ops::Range;
+
+use oci_spec::runtime::{LinuxSeccompArg, LinuxSeccompOperator};
+
+use super::action::Action;
+use super::arch::Abi;
+use super::multiplex::{Behind, behind};
+use super::rules::{Entry, Rule, Rules};
+
+/// All numbers from here to the next span's get the same answer.
+#[derive(Debug)]
+pub(super) struct Span<'a> {
+    pub from: u32,
+    pub verdict: Verdict<'a>,
+}
+
+#[derive(Debug, PartialEq)]
+pub(super) enum Verdict<'a> {
+    Always(Action),
+    /// The first check that holds answers, and the default where none does.
+    ByArguments(Vec<Check<'a>>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Check<'a> {
+    pub action: Action,
+    pub conditions: &'a [LinuxSeccompArg],
+    /// The call behind a multiplexer that this is about.
+    pub behind: Option<Behind>,
+    /// Compare 64 bits of an argument, not 32.
+    pub wide: bool,
+}
+
+/// The spans of one `AUDIT_ARCH_*` value, in order, from number 0 on. `abis` are those of that value that the
+/// profile admits.
+pub(super) fn spans<'a>(rules: &Rules<'a>, abis: &[&Abi]) -> Vec<Span<'a>> {
+    let mut spans = Spans { list: Vec::with_capacity(2 * rules.entries.len() + 8), default: rules.default };
+    let mut end = 0;
+    for abi in abis {
+        let calls = calls(rules, abi);
+        for (index, block) in abi.blocks.iter().enumerate() {
+            spans.add_block(block, &calls);
+            if index == 0 && !rules.default.is_permissive() {
+                spans.add_newer(block, rules, abi);
+            }
+            end = block.end;
+        }
+    }
+    if end < u32::MAX {
+        spans.add(end, Verdict::Always(Action::BAD_ARCH));
+        // -1 is how a tracer skips a call, KERNEL(4.8): no x32 call in spite of its bit 30 (man 2 seccomp).
+        spans.add(u32::MAX, Verdict::Always(rules.default));
+    }
+    spans.list
+}
+
+/// A rule's call under its number in one convention, and its place among the rules.
+struct Call<'a> {
+    number: u32,
+    order: usize,
+    check: Check<'a>,
+}
+
+/// All calls of one convention by number, and those of one number in the profile's order.
+fn calls<'a>(rules: &Rules<'a>, abi: &Abi) -> Vec<Call<'a>> {
+    let mut calls = Vec::with_capacity(rules.entries.len() + 32);
+    for (order, entry) in rules.entries.iter().enumerate() {
+        let Rule { action, conditions } = entry.rule;
+        if let Some(number) = abi.number(entry.numbers) {
+            let check = Check { action, conditions, behind: None, wide: abi.wide };
+            calls.push(Call { number, order, check });
+        }
+        if abi.multiplexes {
+            calls.extend(multiplexed(entry, order, rules.default));
+        }
+    }
+    calls.sort_unstable_by_key(|call| (call.number, call.order));
+    calls
+}
+
+/// The same rule for the way through socketcall or ipc. Its conditions cannot be looked at there, so a rule with
+/// conditions that forbids forbids the call as a whole, and one that permits permits nothing.
+fn multiplexed<'a>(entry: &Entry<'a>, order: usize, default: Action) -> Option<Call<'a>> {
+    let behind = behind(entry.name)?;
+    let Rule { action, conditions } = entry.rule;
+    let conditional = !conditions.iter().all(|condition| always_holds(condition, false));
+    if conditional && !action.is_stricter_than(default) {
+        return None;
+    }
+    let check = Check { action, conditions: &[], behind: Some(behind), wide: false };
+    Some(Call { number: behind.number, order, check })
+}
+
+struct Spans<'a> {
+    list: Vec<Span<'a>>,
+    default: Action,
+}
+
+impl<'a> Spans<'a> {
+    /// The answer from this number on. It replaces a span that begins there, and prolongs one that says the same.
+    fn add(&mut self, from: u32, verdict: Verdict<'a>) {
+        if self.list.last().is_some_and(|last| last.from == from) {
+            self.list.pop();
+        }
+        if self.list.last().is_none_or(|last| last.verdict != verdict) {
+            self.list.push(Span { from, verdict });
+        }
+    }
+
+    fn add_block(&mut self, block: &Range<u32>, calls: &[Call<'a>]) {
+        self.add(block.start, Verdict::Always(self.default));
+        for same in calls.chunk_by(|one, other| one.number == other.number) {
+            let number = same[0].number;
+            if block.contains(&number) {
+                self.add(number, verdict(same));
+                self.add(number + 1, Verdict::Always(self.default));
+            }
+        }
+    }
+
+    /// What the profile could not know of. Programs try new calls first and fall back to old ones on ENOSYS only,
+    /// so numbers above the newest that the profile names are answered as by a kernel that does not have them.
+    fn add_newer(&mut self, block: &Range<u32>, rules: &Rules<'_>, abi: &Abi) {
+        let known = rules.known.iter().filter_map(|numbers| abi.number(numbers));
+        if let Some(newest) = known.filter(|number| block.contains(number)).max() {
+            let from = self.list.last().map_or(0, |last| last.from).max(newest + 1);
+            self.add(from, Verdict::Always(Action::ENOSYS));
+        }
+    }
+}
+
+/// A rule without conditions decides alone, wherever it stands among the others.
+fn verdict<'a>(calls: &[Call<'a>]) -> Verdict<'a> {
+    match calls.iter().find(|call| call.check.always_holds()) {
+        Some(call) => Verdict::Always(call.check.action),
+        None => Verdict::ByArguments(calls.iter().map(|call| call.check.clone()).collect()),
+    }
+}
+
+impl Check<'_> {
+    fn always_holds(&self) -> bool {
+        self.behind.is_none() && self.conditions.iter().all(|condition| always_holds(condition, self.wide))
+    }
+}
+
+fn always_holds(condition: &LinuxSeccompArg, wide: bool) -> bool {
+    let mask = if wide { condition.value() } else { condition.value() & u64::from(u32::MAX) };
+    condition.op() == LinuxSeccompOperator::ScmpCmpMaskedEq && mask == 0
+}

@@ -1,0 +1,62 @@
+//! seccomp(2): loading a filter, and which flags the kernel knows.
+
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use libc::{c_uint, c_ulong, sock_filter};
+use nix::errno::Errno;
+
+use super::{Result, check};
+
+/// Every flag of a filter that tare has a use for.
+const FLAGS: [c_ulong; 5] = [
+    libc::SECCOMP_FILTER_FLAG_TSYNC,
+    libc::SECCOMP_FILTER_FLAG_LOG,
+    libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+    libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+    libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+];
+
+/// Puts the filter on the calling thread, with `SECCOMP_FILTER_FLAG_*`; the listener comes back where NEW_LISTENER
+/// asks for one. It needs no_new_privs or CAP_SYS_ADMIN. Nothing is allocated: a child may call it after fork.
+///
+/// # Errors
+/// EINVAL for a program the kernel refuses, EACCES without the privilege, EBUSY where the process has a listener;
+/// ESRCH where TSYNC finds a thread that it cannot bring along.
+pub fn load(program: &[sock_filter], flags: c_ulong) -> Result<Option<OwnedFd>> {
+    let len = u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
+    let fprog = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+    let answer = check(set_mode_filter(flags, &raw const fprog))?;
+    if flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0 {
+        // SAFETY: a descriptor that the kernel has just made for us, owned by nobody else.
+        return Ok(Some(unsafe { OwnedFd::from_raw_fd(answer as i32) }));
+    }
+    // With TSYNC it may be the id of a thread that has another filter.
+    if answer == 0 { Ok(None) } else { Err(Errno::ESRCH) }
+}
+
+/// The `SECCOMP_FILTER_FLAG_*` that this kernel knows. It looks at the flags before the program: with a program that
+/// is nowhere, EFAULT says that it knows the flag, and nothing is loaded.
+pub fn supported_flags() -> c_ulong {
+    FLAGS.into_iter().filter(|flag| is_supported(*flag)).fold(0, |flags, flag| flags | flag)
+}
+
+fn is_supported(flag: c_ulong) -> bool {
+    // The kernel refuses WAIT_KILLABLE_RECV without the listener that it is about.
+    let company = match flag {
+        libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV => libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+        _ => 0,
+    };
+    check(set_mode_filter(flag | company, std::ptr::null())) == Err(Errno::EFAULT)
+}
+
+fn set_mode_filter(flags: c_ulong, program: *const libc::sock_fprog) -> libc::c_long {
+    // SAFETY: the kernel only reads the program, and answers EFAULT where the pointer is null.
+    unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            c_ulong::from(libc::SECCOMP_SET_MODE_FILTER as c_uint),
+            flags,
+            program,
+        )
+    }
+}
