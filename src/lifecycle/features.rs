@@ -1,12 +1,15 @@
 //! `features`: what this build supports, in the shape of the runtime specification's features document.
 //!
-//! Says only what is built, never what the host can do; works without privileges and without a state root.
+//! Says what is built; of the host only which seccomp flags its kernel has. Works without privileges and without a
+//! state root.
 //! The types are our own and not oci-spec's: those print `null` where the schema wants a member left out, and
 //! keep annotations in an order that changes with every run.
 
 use serde::Serialize;
 
+use crate::plan::seccomp;
 use crate::spec;
+use crate::sys::seccomp::supported_flags;
 
 /// The commit this was built from, where the build says so (the Makefile does).
 pub const COMMIT: Option<&str> = option_env!("TARE_COMMIT");
@@ -58,9 +61,9 @@ pub struct Seccomp {
     pub enabled: bool,
     pub actions: &'static [&'static str],
     pub operators: &'static [&'static str],
-    pub archs: &'static [&'static str],
-    pub known_flags: &'static [&'static str],
-    pub supported_flags: &'static [&'static str],
+    pub archs: Vec<&'static str>,
+    pub known_flags: Vec<&'static str>,
+    pub supported_flags: Vec<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -112,38 +115,15 @@ fn capabilities() -> Vec<String> {
     known.iter().map(caps::Capability::to_string).collect()
 }
 
+/// What the compiler knows; of the flags, those this kernel has as well.
 fn seccomp() -> Seccomp {
-    const FLAGS: &[&str] = &[
-        "SECCOMP_FILTER_FLAG_LOG",
-        "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
-        "SECCOMP_FILTER_FLAG_TSYNC",
-        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
-    ];
     Seccomp {
-        enabled: true,
-        actions: &[
-            "SCMP_ACT_ALLOW",
-            "SCMP_ACT_ERRNO",
-            "SCMP_ACT_KILL",
-            "SCMP_ACT_KILL_PROCESS",
-            "SCMP_ACT_KILL_THREAD",
-            "SCMP_ACT_LOG",
-            "SCMP_ACT_NOTIFY",
-            "SCMP_ACT_TRACE",
-            "SCMP_ACT_TRAP",
-        ],
-        operators: &[
-            "SCMP_CMP_EQ",
-            "SCMP_CMP_GE",
-            "SCMP_CMP_GT",
-            "SCMP_CMP_LE",
-            "SCMP_CMP_LT",
-            "SCMP_CMP_MASKED_EQ",
-            "SCMP_CMP_NE",
-        ],
-        archs: &["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"],
-        known_flags: FLAGS,
-        supported_flags: FLAGS,
+        enabled: seccomp::arch::native().is_some(),
+        actions: &seccomp::action::NAMES,
+        operators: &seccomp::OPERATORS,
+        archs: seccomp::arch::names(),
+        known_flags: seccomp::flags::names(),
+        supported_flags: seccomp::flags::supported_names(supported_flags()),
     }
 }
 
