@@ -173,6 +173,51 @@ fn the_scheduler_flags_of_the_specification_are_known() {
     assert_eq!(flags[2], LinuxSchedulerFlag::SchedFlagDLOverrun);
 }
 
+/// Go's reader takes them, so there are configurations that have them: a limit must not be lost in silence.
+#[test]
+fn names_that_differ_in_case_alone_are_the_same() {
+    let text = FULL
+        .replace("\"cpu\":", "\"CPU\":")
+        .replace("\"cpus\":", "\"Cpus\":")
+        .replace("\"pageSize\":", "\"pagesize\":")
+        .replace("\"rlimits\":", "\"RLimits\":")
+        .replace("\"namespaces\":", "\"Namespaces\":");
+    assert_ne!(text, FULL);
+    assert_eq!(spec::parse(text.as_bytes()).unwrap(), spec::parse(FULL.as_bytes()).unwrap());
+    // Also where the fast pass fails, and in what is said about it.
+    let text =
+        text.replace("\"bounding\": [", "\"Bounding\": [\"CAP_X\", ").replace("\"user\":", "\"USER\":");
+    assert_eq!(spec::parse(text.as_bytes()).unwrap().warnings.len(), 1);
+    let text =
+        text.replace("\"pagesize\": \"2MB\"", "\"pagesize\": 2").replace("\"Cpus\": \"0-1\"", "\"Cpus\": []");
+    let error = spec::parse(text.as_bytes()).unwrap_err().to_string();
+    for pointer in ["/linux/resources/hugepageLimits/0/pageSize (line 1", "/linux/resources/cpu/cpus (line 1"]
+    {
+        assert!(error.contains(pointer), "{error}");
+    }
+    // The names of a map are no names of members.
+    let checked = read(&json!({"annotations": {"A": "1", "a": "2"}}));
+    assert_eq!(checked.annotations().as_ref().unwrap().len(), 3);
+}
+
+#[test]
+fn resources_may_be_a_document_of_their_own() {
+    let (resources, warnings) = spec::parse_resources(br#"{"CPU": {"Cpus": "1"}, "pids": {}}"#).unwrap();
+    assert_eq!(resources.cpu().as_ref().unwrap().cpus().as_deref(), Some("1"));
+    assert_eq!((resources.pids(), warnings), (&None, vec![]));
+    let (resources, _) = spec::parse_resources(br#"{"pids": {"limit": 0}}"#).unwrap();
+    assert_eq!(resources.pids().unwrap().limit(), 0);
+    let error =
+        spec::parse_resources(br#"{"devices": [{"type": "x"}], "memory": {"limit": ""}}"#).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "/devices/0/type (line 1, column 23): invalid cgroup device type \"x\"; \
+         /memory/limit (line 1, column 50): invalid type: string \"\", expected i64"
+    );
+    let error = spec::parse_resources(br#"{"unified": {"a/b": "1"}}"#).unwrap_err();
+    assert!(error.to_string().starts_with("/unified/a~1b (line 1, column 21): unified resource"), "{error}");
+}
+
 #[test]
 fn an_affinity_may_be_empty_or_have_spaces() {
     for (initial, last, expected) in [
@@ -251,6 +296,10 @@ fn what_is_odd_is_a_warning_with_its_place() {
         (
             json!({"linux": {"personality": {"flags": ["ADDR_NO_RANDOMIZE"]}}}),
             "/linux/personality/flags: ignoring unsupported personality flags: \"ADDR_NO_RANDOMIZE\"",
+        ),
+        (
+            json!({"linux": {"resources": {"devices": [{"allow": false, "access": "rwa"}]}}}),
+            "/linux/resources/devices/0/access: \"rwa\" has letters other than r, w and m: ignored",
         ),
         (
             json!({"linux": {"resources": {"memory": {"kernel": -1}}}}),

@@ -3,9 +3,13 @@
 
 use std::path::PathBuf;
 
-use oci_spec::runtime::{Linux, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxResources, Process, Spec};
+use serde_json::Value;
 
-pub(super) fn settle(spec: &mut Spec, bytes: &[u8]) {
+use super::fault::{At, Faults, quote};
+use super::tree;
+
+pub(super) fn settle(spec: &mut Spec, bytes: &[u8], faults: &mut Faults) {
     text(spec.hostname_mut());
     text(spec.domainname_mut());
     if let Some(process) = spec.process_mut() {
@@ -16,7 +20,11 @@ pub(super) fn settle(spec: &mut Spec, bytes: &[u8]) {
         path(mount.source_mut());
     }
     if let Some(linux) = spec.linux_mut() {
-        self::linux(linux, bytes);
+        self::linux(linux);
+        if let Some(resources) = linux.resources_mut() {
+            let at = At::ROOT.key("linux");
+            self::resources(resources, &at.key("resources"), bytes, faults);
+        }
     }
 }
 
@@ -29,7 +37,7 @@ pub(super) fn process(process: &mut Process) {
     }
 }
 
-fn linux(linux: &mut Linux, bytes: &[u8]) {
+fn linux(linux: &mut Linux) {
     text(linux.rootfs_propagation_mut());
     text(linux.mount_label_mut());
     path(linux.cgroups_path_mut());
@@ -43,14 +51,18 @@ fn linux(linux: &mut Linux, bytes: &[u8]) {
         text(rdt.l3_cache_schema_mut());
         text(rdt.mem_bw_schema_mut());
     }
+    if let Some(seccomp) = linux.seccomp_mut()
+        && seccomp.listener_path().as_ref().is_some_and(|path| path.as_os_str().is_empty())
+    {
+        seccomp.set_listener_path(None);
+    }
     for device in linux.net_devices_mut().iter_mut().flatten() {
         text(device.1.name_mut());
     }
-    resources(linux, bytes);
 }
 
-fn resources(linux: &mut Linux, bytes: &[u8]) {
-    let Some(resources) = linux.resources_mut() else { return };
+/// `at` is where the resources stand in the document `bytes`.
+pub(super) fn resources(resources: &mut LinuxResources, at: &At<'_>, bytes: &[u8], faults: &mut Faults) {
     if let Some(cpu) = resources.cpu_mut() {
         if cpu.cpus().as_deref() == Some("") {
             cpu.set_cpus(None);
@@ -59,16 +71,30 @@ fn resources(linux: &mut Linux, bytes: &[u8]) {
             cpu.set_mems(None);
         }
     }
+    for (index, rule) in resources.devices_mut().iter_mut().flatten().enumerate() {
+        if let Some(access) = rule.access_mut() {
+            access_letters(access, &at.key("devices").item(index).key("access"), faults);
+        }
+    }
     // The type cannot say "pids without a limit", which leaves the limit alone, where 0 is the tightest there is.
-    if resources.pids().is_some_and(|pids| pids.limit() == 0) && !pids_limit_is_written(bytes) {
+    let at = at.key("pids");
+    if resources.pids().is_some_and(|pids| pids.limit() == 0) && !is_written(bytes, &at.key("limit")) {
         resources.set_pids(None);
     }
 }
 
-fn pids_limit_is_written(bytes: &[u8]) -> bool {
-    let value: Result<serde_json::Value, _> = serde_json::from_slice(bytes);
-    value
-        .is_ok_and(|value| value.pointer("/linux/resources/pids/limit").is_some_and(|limit| !limit.is_null()))
+fn is_written(bytes: &[u8], at: &At<'_>) -> bool {
+    let value: Result<Value, _> = serde_json::from_slice(bytes);
+    value.is_ok_and(|value| tree::find(&value, &at.to_string()).is_some_and(|written| !written.is_null()))
+}
+
+/// runc passes over letters that it does not know; what is left says what is meant.
+fn access_letters(access: &mut String, at: &At<'_>, faults: &mut Faults) {
+    let known = |letter: char| "rwm".contains(letter);
+    if access.contains(known) && !access.chars().all(known) {
+        faults.warn(at, format!("{} has letters other than r, w and m: ignored", quote(&*access)));
+        access.retain(known);
+    }
 }
 
 fn text(value: &mut Option<String>) {

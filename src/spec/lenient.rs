@@ -6,26 +6,32 @@
 
 use oci_spec::runtime::Capability;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::cpuset;
 use super::fault::{At, Faults, quote};
+use super::tree::{default, find, items_mut, member, member_mut, remove};
 
 /// Members for other systems, and two that the crate alone has: what they hold is no concern of ours.
 const FOREIGN: &[&str] = &["freebsd", "solaris", "vm", "windows", "zos", "uidMappings", "gidMappings"];
 
 pub(super) fn config(value: &mut Value, faults: &mut Faults) {
-    if let Some(members) = value.as_object_mut() {
-        members.retain(|name, _| !FOREIGN.contains(&name.as_str()));
+    for name in FOREIGN {
+        remove(value, name);
     }
     drop_nulls(value);
-    if let Some(process) = value.get_mut("process") {
+    if let Some(process) = member_mut(value, "process") {
         self::process(process, &At::ROOT.key("process"), faults);
     }
-    for mount in items(value.pointer_mut("/mounts")) {
+    for mount in items_mut(value, "/mounts") {
         default(mount, "destination", json!(""));
     }
-    if let Some(linux) = value.get_mut("linux") {
+    for kind in ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"] {
+        for hook in items_mut(value, &format!("/hooks/{kind}")) {
+            default(hook, "path", json!(""));
+        }
+    }
+    if let Some(linux) = member_mut(value, "linux") {
         self::linux(linux);
     }
 }
@@ -34,6 +40,12 @@ pub(super) fn config(value: &mut Value, faults: &mut Faults) {
 pub(super) fn process_document(value: &mut Value, faults: &mut Faults) {
     drop_nulls(value);
     process(value, &At::ROOT, faults);
+}
+
+/// The file of `update --resources`: resources alone.
+pub(super) fn resources_document(value: &mut Value) {
+    drop_nulls(value);
+    resources(value);
 }
 
 /// To Go, `null` is as good as absent. Depth is bounded by the parser.
@@ -50,40 +62,44 @@ fn drop_nulls(value: &mut Value) {
 
 fn process(process: &mut Value, at: &At<'_>, faults: &mut Faults) {
     default(process, "user", json!({}));
-    // The rules say what an empty one means.
+    // The rules, and the words for what is no member of an enumeration, say what an empty one means.
     default(process, "cwd", json!(""));
-    if let Some(Value::Object(sets)) = process.get_mut("capabilities") {
+    items_mut(process, "/rlimits").for_each(|limit| default(limit, "type", json!("")));
+    if let Some(scheduler) = member_mut(process, "scheduler") {
+        default(scheduler, "policy", json!(""));
+    }
+    if let Some(sets) = member_mut(process, "capabilities") {
         capabilities(sets, &at.key("capabilities"), faults);
     }
-    for flag in items(process.pointer_mut("/scheduler/flags")) {
+    for flag in items_mut(process, "/scheduler/flags") {
         match flag.as_str() {
             Some("SCHED_FLAG_RESET_ON_FORK") => *flag = json!("SCHED_RESET_ON_FORK"),
             Some("SCHED_FLAG_DL_OVERRUN") => *flag = json!("SCHED_FLAG_D_L_OVERRUN"),
             _ => {}
         }
     }
-    if let Some(Value::Object(affinity)) = process.get_mut("execCPUAffinity") {
-        for name in ["initial", "final"] {
-            cpu_list(affinity, name);
-        }
+    if let Some(affinity) = member_mut(process, "execCPUAffinity") {
+        cpu_list(affinity, "initial");
+        cpu_list(affinity, "final");
     }
 }
 
 /// An empty list is no list, and spaces or extra commas do not matter.
-fn cpu_list(affinity: &mut Map<String, Value>, name: &str) {
-    let list = affinity.get(name).and_then(Value::as_str);
-    match list.map(cpuset::ranges) {
-        Some(Ok(ranges)) if ranges.is_empty() => drop(affinity.remove(name)),
-        Some(Ok(ranges)) => drop(affinity.insert(name.to_owned(), json!(cpuset::print(&ranges)))),
+fn cpu_list(affinity: &mut Value, name: &str) {
+    let Some(list) = member_mut(affinity, name) else { return };
+    match list.as_str().map(cpuset::ranges) {
+        Some(Ok(ranges)) if ranges.is_empty() => drop(remove(affinity, name)),
+        Some(Ok(ranges)) => *list = json!(cpuset::print(&ranges)),
         Some(Err(_)) | None => {}
     }
 }
 
 /// A capability that this build does not know cannot be granted: said once, not fatal (the specification: the
 /// runtime logs a warning for those it cannot map).
-fn capabilities(sets: &mut Map<String, Value>, at: &At<'_>, faults: &mut Faults) {
+fn capabilities(sets: &mut Value, at: &At<'_>, faults: &mut Faults) {
     let mut unknown = Vec::<String>::new();
-    for set in sets.values_mut().filter_map(Value::as_array_mut) {
+    let sets = sets.as_object_mut().into_iter().flat_map(|sets| sets.values_mut());
+    for set in sets.filter_map(Value::as_array_mut) {
         set.retain(|name| {
             // What is no string is left for the types to refuse.
             let Some(text) = name.as_str() else { return true };
@@ -101,42 +117,56 @@ fn capabilities(sets: &mut Map<String, Value>, at: &At<'_>, faults: &mut Faults)
 }
 
 fn linux(linux: &mut Value) {
-    for hugepages in items(linux.pointer_mut("/resources/hugepageLimits")) {
-        // More than any machine has pages: the same as no limit.
-        if hugepages.get("limit").and_then(Value::as_u64).is_some_and(|limit| i64::try_from(limit).is_err()) {
-            hugepages["limit"] = json!(i64::MAX);
+    for array in ["/namespaces", "/devices"] {
+        items_mut(linux, array).for_each(|item| default(item, "type", json!("")));
+    }
+    for (object, word) in [("memoryPolicy", "mode"), ("personality", "domain")] {
+        if let Some(object) = member_mut(linux, object) {
+            default(object, word, json!(""));
         }
     }
-    let disabled = linux.get("seccomp").is_some_and(|seccomp| {
-        seccomp.is_object() && empty(seccomp, "defaultAction") && empty(seccomp, "syscalls")
-    });
-    if disabled && let Some(members) = linux.as_object_mut() {
-        members.remove("seccomp");
+    if let Some(resources) = member_mut(linux, "resources") {
+        self::resources(resources);
     }
-    for syscall in items(linux.pointer_mut("/seccomp/syscalls")) {
-        default(syscall, "names", json!([]));
-        for argument in items(syscall.get_mut("args")) {
-            default(argument, "index", json!(0));
-            default(argument, "value", json!(0));
+    if member(linux, "seccomp").is_some_and(says_nothing) {
+        remove(linux, "seccomp");
+    }
+    if let Some(seccomp) = member_mut(linux, "seccomp") {
+        self::seccomp(seccomp);
+    }
+}
+
+fn resources(resources: &mut Value) {
+    for limit in
+        items_mut(resources, "/hugepageLimits").filter_map(|hugepages| member_mut(hugepages, "limit"))
+    {
+        // More than any machine has pages: the same as no limit.
+        if limit.as_u64().is_some_and(|limit| i64::try_from(limit).is_err()) {
+            *limit = json!(i64::MAX);
         }
     }
 }
 
-fn empty(object: &Value, name: &str) -> bool {
-    match object.get(name) {
+/// A profile without a default action and without rules is none, to Go.
+fn says_nothing(seccomp: &Value) -> bool {
+    let empty = |pointer| match find(seccomp, pointer) {
         None => true,
         Some(Value::String(text)) => text.is_empty(),
         Some(Value::Array(items)) => items.is_empty(),
         Some(_) => false,
-    }
+    };
+    seccomp.is_object() && empty("/defaultAction") && empty("/syscalls")
 }
 
-fn items(value: Option<&mut Value>) -> impl Iterator<Item = &mut Value> {
-    value.and_then(Value::as_array_mut).into_iter().flatten()
-}
-
-fn default(object: &mut Value, name: &str, value: Value) {
-    if let Some(members) = object.as_object_mut() {
-        members.entry(name).or_insert(value);
+fn seccomp(seccomp: &mut Value) {
+    default(seccomp, "defaultAction", json!(""));
+    for syscall in items_mut(seccomp, "/syscalls") {
+        default(syscall, "names", json!([]));
+        default(syscall, "action", json!(""));
+        for argument in items_mut(syscall, "/args") {
+            default(argument, "index", json!(0));
+            default(argument, "value", json!(0));
+            default(argument, "op", json!(""));
+        }
     }
 }

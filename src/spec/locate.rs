@@ -54,9 +54,7 @@ pub(super) fn position(bytes: &[u8], pointer: &str) -> Option<(usize, usize)> {
     let mut value = root;
     for token in pointer.split('/').skip(1).take(DEPTH) {
         let below = match members(value) {
-            Some(members) => {
-                members.into_iter().rev().find(|(name, _)| escape(name) == token).map(|(_, v)| v)
-            }
+            Some(members) => member(&members, token),
             None => token.parse().ok().and_then(|index: usize| items(value)?.get(index).copied()),
         };
         let Some(below) = below else { break };
@@ -66,6 +64,14 @@ pub(super) fn position(bytes: &[u8], pointer: &str) -> Option<(usize, usize)> {
     let before = bytes.get(..offset)?;
     let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
     Some((before.iter().filter(|&&byte| byte == b'\n').count() + 1, offset - line_start + 1))
+}
+
+/// The last of that name; else one that differs in case alone, as Go takes it.
+fn member<'a>(members: &[(String, &'a RawValue)], token: &str) -> Option<&'a RawValue> {
+    let named = |same: fn(&str, &str) -> bool| {
+        members.iter().rev().find(|(name, _)| same(&escape(name), token)).map(|(_, value)| *value)
+    };
+    named(|name, token| name == token).or_else(|| named(str::eq_ignore_ascii_case))
 }
 
 /// The pointer of the first member whose name its object holds already. `serde_json` refuses such a document

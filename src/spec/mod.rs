@@ -28,6 +28,7 @@ mod scheduling;
 mod strict;
 pub mod sysctl;
 mod template;
+mod tree;
 mod words;
 
 use std::fs::File;
@@ -35,9 +36,9 @@ use std::io::Read;
 use std::ops::Deref;
 use std::path::Path;
 
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{LinuxResources, Process, Spec};
 
-use crate::error::{Context, Kind, Result};
+use crate::error::{Context, Error, Kind, Result, matched};
 use crate::fail;
 use fault::{At, Faults};
 
@@ -76,10 +77,7 @@ impl Deref for Checked {
 pub fn load(bundle: &Path) -> Result<Checked> {
     let path = bundle.join(CONFIG);
     let bytes = read_file(&path).map_err(|error| match error.errno() {
-        // runc's words: engines look for them.
-        Some(nix::errno::Errno::ENOENT) => {
-            fail!(Kind::NotFound, "JSON specification file {CONFIG} not found")
-        }
+        Some(nix::errno::Errno::ENOENT) => Error::new(Kind::NotFound, matched::NO_CONFIG),
         _ => error,
     })?;
     parse(&bytes).context(CONFIG)
@@ -102,7 +100,7 @@ pub fn document(bytes: &[u8]) -> Result<Checked> {
 fn check(bytes: &[u8], rules: impl Fn(&Spec, &mut Faults)) -> Result<Checked> {
     let mut faults = Faults::default();
     let mut spec: Spec = read::document(bytes, &mut faults)?;
-    absent::settle(&mut spec, bytes);
+    absent::settle(&mut spec, bytes, &mut faults);
     rules(&spec, &mut faults);
     nul::config(bytes, &mut faults);
     let warnings = faults.settle(Some(bytes))?;
@@ -121,8 +119,18 @@ pub fn parse_process(bytes: &[u8]) -> Result<(Process, Vec<String>)> {
     let mut process: Process = read::document(bytes, &mut faults)?;
     absent::process(&mut process);
     process::rules(&process, &At::ROOT, &mut faults);
-    nul::process(bytes, &mut faults);
+    nul::whole(bytes, &mut faults);
     Ok((process, faults.settle(Some(bytes))?))
+}
+
+/// The resources in `bytes`, a document of their own (`update --resources`), with the warnings about them.
+pub fn parse_resources(bytes: &[u8]) -> Result<(LinuxResources, Vec<String>)> {
+    let mut faults = Faults::default();
+    let mut resources: LinuxResources = read::document(bytes, &mut faults)?;
+    absent::resources(&mut resources, &At::ROOT, bytes, &mut faults);
+    resources::rules(&resources, &At::ROOT, &mut faults);
+    nul::whole(bytes, &mut faults);
+    Ok((resources, faults.settle(Some(bytes))?))
 }
 
 /// The rules for a process that was put together from flags.

@@ -5,6 +5,7 @@ use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceTyp
 
 use super::fault::{At, Faults};
 use super::sysctl;
+use crate::error::matched;
 
 /// The namespaces of a configuration.
 pub(super) struct Namespaces<'a>(&'a [LinuxNamespace]);
@@ -30,7 +31,7 @@ impl<'a> Namespaces<'a> {
 
 pub(super) fn rules(spec: &Spec, faults: &mut Faults) {
     if spec.process().is_none() {
-        faults.add(&At::ROOT.key("process"), "process property must not be empty");
+        faults.add(&At::ROOT.key("process"), matched::PROCESS_EMPTY);
     }
     let namespaces = Namespaces::of(spec.linux().as_ref());
     uts(spec, &namespaces, faults);

@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use super::fault::{At, Faults};
+use super::tree;
 
 const READ: &[&str] = &["root", "mounts", "process", "hostname", "domainname", "hooks", "linux"];
 
@@ -12,14 +13,14 @@ const READ: &[&str] = &["root", "mounts", "process", "hostname", "domainname", "
 pub(super) fn config(bytes: &[u8], faults: &mut Faults) {
     let value = suspect(bytes);
     for name in READ {
-        if let Some(value) = value.as_ref().and_then(|value| value.get(name)) {
+        if let Some(value) = value.as_ref().and_then(|value| tree::member(value, name)) {
             look(value, &At::ROOT.key(name), faults);
         }
     }
 }
 
-/// The rule for a process alone.
-pub(super) fn process(bytes: &[u8], faults: &mut Faults) {
+/// The rule for a document that is read whole: a process, resources.
+pub(super) fn whole(bytes: &[u8], faults: &mut Faults) {
     if let Some(value) = suspect(bytes) {
         look(&value, &At::ROOT, faults);
     }

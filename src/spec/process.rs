@@ -4,6 +4,7 @@ use oci_spec::runtime::{PosixRlimit, Process, User};
 
 use super::fault::{At, Faults, quote};
 use super::scheduling;
+use crate::error::matched;
 
 /// NGROUPS_MAX of the kernel.
 const GROUPS: usize = 65536;
@@ -11,7 +12,7 @@ const GROUPS: usize = 65536;
 pub(super) fn rules(process: &Process, at: &At<'_>, faults: &mut Faults) {
     cwd(process, &at.key("cwd"), faults);
     if process.args().as_deref().unwrap_or_default().is_empty() {
-        faults.add(&at.key("args"), "args must not be empty");
+        faults.add(&at.key("args"), matched::ARGS_EMPTY);
     }
     env(process.env().as_deref().unwrap_or_default(), &at.key("env"), faults);
     user(process.user(), &at.key("user"), faults);
@@ -25,9 +26,9 @@ pub(super) fn rules(process: &Process, at: &At<'_>, faults: &mut Faults) {
 
 fn cwd(process: &Process, at: &At<'_>, faults: &mut Faults) {
     if process.cwd().as_os_str().is_empty() {
-        faults.add(at, "Cwd property must not be empty");
+        faults.add(at, matched::CWD_EMPTY);
     } else if !process.cwd().is_absolute() {
-        faults.add(at, "Cwd must be an absolute path");
+        faults.add(at, matched::CWD_RELATIVE);
     }
 }
 

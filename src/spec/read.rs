@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::fault::{Fault, Faults};
 use super::strict::Strict;
-use super::{lenient, locate, words};
-use crate::error::{Error, Kind};
+use super::{lenient, locate, tree, words};
+use crate::error::{Error, Kind, matched};
 use crate::fail;
 
 /// After so many wrong members the rest is not looked for.
@@ -25,6 +25,12 @@ pub(super) trait Document: DeserializeOwned {
 impl Document for oci_spec::runtime::Spec {
     fn mend(value: &mut Value, faults: &mut Faults) {
         lenient::config(value, faults);
+    }
+}
+
+impl Document for oci_spec::runtime::LinuxResources {
+    fn mend(value: &mut Value, _faults: &mut Faults) {
+        lenient::resources_document(value);
     }
 }
 
@@ -47,7 +53,7 @@ pub(super) fn document<T: Document>(bytes: &[u8], faults: &mut Faults) -> Result
 fn patiently<T: Document>(bytes: &[u8], first: &serde_json::Error, faults: &mut Faults) -> Result<T, Error> {
     let mut value: Value = serde_json::from_slice(bytes).map_err(|error| syntax(bytes, &error))?;
     match &value {
-        Value::Null => return Err(Error::new(Kind::Spec, "config cannot be null")),
+        Value::Null => return Err(Error::new(Kind::Spec, matched::CONFIG_NULL)),
         Value::Object(_) => {}
         _ => return Err(fail!(Kind::Spec, "the document is not a JSON object")),
     }
@@ -70,7 +76,8 @@ fn read_all<T: Document>(bytes: &[u8], mut value: Value, faults: &mut Faults) ->
             Ok(_) => break,
             Err(error) => {
                 let pointer = pointer(error.path());
-                let message = words::message(&pointer, value.pointer(&pointer), &error.inner().to_string());
+                let message =
+                    words::message(&pointer, tree::find(&value, &pointer), &error.inner().to_string());
                 let removed = take_out(&mut value, &pointer);
                 // What is missing because it was taken out has been told.
                 let told = wrong.iter().any(|fault| fault.pointer.starts_with(&pointer));
@@ -130,9 +137,8 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
 /// with it: what is left must keep its numbers. False at the root, which nothing holds.
 fn take_out(value: &mut Value, mut pointer: &str) -> bool {
     while let Some((holder, token)) = pointer.rsplit_once('/') {
-        let name = token.replace("~1", "/").replace("~0", "~");
-        if let Some(Value::Object(members)) = value.pointer_mut(holder)
-            && members.remove(&name).is_some()
+        if let Some(holder) = tree::find_mut(value, holder)
+            && tree::remove(holder, &tree::unescape(token)).is_some()
         {
             return true;
         }

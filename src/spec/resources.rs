@@ -34,8 +34,8 @@ fn devices(rules: &[LinuxDeviceCgroup], at: &At<'_>, faults: &mut Faults) {
         let access = rule.access().as_deref().unwrap_or_default();
         if access.is_empty() {
             faults.add(&at.key("access"), format!("device access at {index} field cannot be empty"));
-        } else if access.bytes().any(|byte| !b"rwm".contains(&byte)) {
-            faults.add(&at.key("access"), format!("{} has letters other than r, w and m", quote(access)));
+        } else if !access.contains(['r', 'w', 'm']) {
+            faults.add(&at.key("access"), format!("{} has none of the letters r, w and m", quote(access)));
         }
         if let Some(typ @ (LinuxDeviceType::U | LinuxDeviceType::P)) = rule.typ() {
             faults.add(&at.key("type"), format!("invalid cgroup device type {:?}", typ.as_str()));

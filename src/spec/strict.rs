@@ -1,13 +1,15 @@
-//! An object is an object, and a word is a word.
+//! An object is an object, a word is a word, and a name is a name.
 //!
 //! The derived types also read an array as a struct, its items as the members in the order of the source, and an
-//! object of one member as a word of an enumeration: `"linux": []` would pass as a `linux` with nothing set. This
-//! adapter stands between them and the parser and asks for what the specification asks for. It costs nothing.
+//! object of one member as a word of an enumeration: `"linux": []` would pass as a `linux` with nothing set. On the
+//! other hand they pass over a member that is called `Cpus` where `cpus` is meant, and which Go's reader, and so
+//! runc, takes: a limit would be lost in silence. This adapter stands between the types and the parser.
 
 use std::fmt;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::forward_to_deserialize_any;
 
 pub(super) struct Strict<T>(pub T);
 
@@ -25,10 +27,10 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _name: &'static str,
-        _fields: &'static [&'static str],
+        fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.0.deserialize_map(Strict(visitor))
+        self.0.deserialize_map(Object { visitor, fields })
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -131,6 +133,84 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Strict<S> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
         self.0.deserialize(Strict(deserializer))
+    }
+}
+
+/// An object with members of known names.
+struct Object<V> {
+    visitor: V,
+    fields: &'static [&'static str],
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Object<V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.visitor.expecting(f)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<V::Value, A::Error> {
+        self.visitor.visit_map(Members { members, fields: self.fields })
+    }
+}
+
+struct Members<A> {
+    members: A,
+    fields: &'static [&'static str],
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
+        self.members.next_key_seed(Name { inner: seed, fields: self.fields })
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
+        self.members.next_value_seed(Strict(seed))
+    }
+}
+
+/// The name of a member, on its way from the parser (a deserializer) to the type (a visitor).
+struct Name<T> {
+    inner: T,
+    fields: &'static [&'static str],
+}
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Name<S> {
+    type Value = S::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
+        self.inner.deserialize(Name { inner: deserializer, fields: self.fields })
+    }
+}
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Name<D> {
+    type Error = D::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_str(Name { inner: visitor, fields: self.fields })
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Name<V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.expecting(f)
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<V::Value, E> {
+        if self.fields.contains(&name) {
+            return self.inner.visit_str(name);
+        }
+        let field = self.fields.iter().find(|field| field.eq_ignore_ascii_case(name));
+        self.inner.visit_str(field.copied().unwrap_or(name))
     }
 }
 

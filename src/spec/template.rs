@@ -8,8 +8,7 @@ use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
 use super::CONFIG;
-use crate::error::{Context, Kind, Result};
-use crate::fail;
+use crate::error::{Context, Error, Kind, Result, matched};
 
 const CAPABILITIES: &[&str] = &["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
 
@@ -151,12 +150,12 @@ pub fn template(rootless: Option<(u32, u32)>, cgroup_v2: bool) -> String {
 /// Writes the template as `config.json` into `bundle`, mode 0666 less the umask.
 ///
 /// # Errors
-/// Of kind `Exists` where there is one already (runc's words: people grep for them).
+/// Of kind `Exists` where there is one already.
 pub fn write_template(bundle: &Path, rootless: Option<(u32, u32)>, cgroup_v2: bool) -> Result<()> {
     let path = bundle.join(CONFIG);
     let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            return Err(fail!(Kind::Exists, "File {CONFIG} exists. Remove it first"));
+            return Err(Error::new(Kind::Exists, matched::SPEC_EXISTS));
         }
         other => other.with_context(|| format!("create {}", path.display()))?,
     };

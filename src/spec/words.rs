@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::fault::quote;
+use crate::error::matched;
 
 /// The message for the value at `pointer`, which the types refused with `refusal`.
 pub(super) fn message(pointer: &str, value: Option<&Value>, refusal: &str) -> String {
@@ -39,30 +40,36 @@ fn shape(pointer: &str) -> String {
 fn unknown(shape: &str, word: &str) -> Option<String> {
     // runc quotes some and not others.
     let quoted = quote(word);
-    let plain = quoted.trim_matches('"');
-    Some(match shape.strip_prefix("/process").unwrap_or(shape) {
-        "/rlimits/*/type" => format!("wrong rlimit value: {plain}"),
-        "/scheduler/policy" => format!("invalid scheduler policy: {plain}"),
-        "/scheduler/flags/*" => format!("invalid scheduler flag: {plain}"),
-        "/ioPriority/class" => format!("invalid ioPriority.Class: {quoted}"),
-        "/execCPUAffinity/initial" => affinity("Initial", word),
-        "/execCPUAffinity/final" => affinity("Final", word),
-        "/linux/namespaces/*/type" => format!("namespace {quoted} does not exist"),
-        "/linux/devices/*/type" => format!("invalid device type {quoted}"),
-        "/linux/resources/devices/*/type" => format!("invalid cgroup device type {quoted}"),
-        "/linux/personality/domain" => format!("invalid personality domain {plain}"),
-        "/linux/memoryPolicy/mode" => format!("invalid memory policy mode {quoted}"),
-        "/linux/memoryPolicy/flags/*" => format!("invalid memory policy flag {quoted}"),
-        "/linux/seccomp/defaultAction" | "/linux/seccomp/syscalls/*/action" => {
-            format!("string {plain} is not a valid action for seccomp")
-        }
-        "/linux/seccomp/architectures/*" => format!("string {plain} is not a valid arch for seccomp"),
-        "/linux/seccomp/syscalls/*/args/*/op" => {
-            format!("string {plain} is not a valid operator for seccomp")
-        }
-        "/linux/seccomp/flags/*" => format!("seccomp flag {quoted} is not known"),
-        _ => return None,
-    })
+    let plain = if word.is_empty() { &quoted } else { quoted.trim_matches('"') };
+    Some(
+        match shape
+            .strip_prefix("/process")
+            .or_else(|| shape.strip_prefix("/linux/resources"))
+            .unwrap_or(shape)
+        {
+            "/rlimits/*/type" => matched::wrong_rlimit(plain),
+            "/scheduler/policy" => format!("invalid scheduler policy: {plain}"),
+            "/scheduler/flags/*" => format!("invalid scheduler flag: {plain}"),
+            "/ioPriority/class" => format!("invalid ioPriority.Class: {quoted}"),
+            "/execCPUAffinity/initial" => affinity("Initial", word),
+            "/execCPUAffinity/final" => affinity("Final", word),
+            "/linux/namespaces/*/type" => format!("namespace {quoted} does not exist"),
+            "/linux/devices/*/type" => format!("invalid device type {quoted}"),
+            "/devices/*/type" => format!("invalid cgroup device type {quoted}"),
+            "/linux/personality/domain" => format!("invalid personality domain {plain}"),
+            "/linux/memoryPolicy/mode" => format!("invalid memory policy mode {quoted}"),
+            "/linux/memoryPolicy/flags/*" => format!("invalid memory policy flag {quoted}"),
+            "/linux/seccomp/defaultAction" | "/linux/seccomp/syscalls/*/action" => {
+                format!("string {plain} is not a valid action for seccomp")
+            }
+            "/linux/seccomp/architectures/*" => format!("string {plain} is not a valid arch for seccomp"),
+            "/linux/seccomp/syscalls/*/args/*/op" => {
+                format!("string {plain} is not a valid operator for seccomp")
+            }
+            "/linux/seccomp/flags/*" => format!("seccomp flag {quoted} is not known"),
+            _ => return None,
+        },
+    )
 }
 
 fn affinity(which: &str, list: &str) -> String {

@@ -1,0 +1,66 @@
+//! The way through a tree of values as Go takes it: a member of the exact name, else one that differs in case alone.
+
+use serde_json::Value;
+
+/// The member `name` of the object `value`.
+pub(super) fn member<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    let members = value.as_object()?;
+    members
+        .get(name)
+        .or_else(|| members.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, v)| v))
+}
+
+pub(super) fn member_mut<'a>(value: &'a mut Value, name: &str) -> Option<&'a mut Value> {
+    let key = key(value, name)?;
+    value.get_mut(&key)
+}
+
+/// Takes the member out of its object, and gives it back.
+pub(super) fn remove(value: &mut Value, name: &str) -> Option<Value> {
+    let key = key(value, name)?;
+    value.as_object_mut()?.remove(&key)
+}
+
+/// Gives the object a member that it does not have.
+pub(super) fn default(object: &mut Value, name: &str, value: Value) {
+    if member(object, name).is_none()
+        && let Some(members) = object.as_object_mut()
+    {
+        members.insert(name.to_owned(), value);
+    }
+}
+
+/// What `pointer` leads to (RFC 6901).
+pub(super) fn find<'a>(value: &'a Value, pointer: &str) -> Option<&'a Value> {
+    tokens(pointer).try_fold(value, |value, token| match value {
+        Value::Array(items) => items.get(token.parse::<usize>().ok()?),
+        _ => member(value, &token),
+    })
+}
+
+pub(super) fn find_mut<'a>(value: &'a mut Value, pointer: &str) -> Option<&'a mut Value> {
+    tokens(pointer).try_fold(value, |value, token| match value {
+        Value::Array(items) => items.get_mut(token.parse::<usize>().ok()?),
+        _ => member_mut(value, &token),
+    })
+}
+
+/// The items of the array that `pointer` leads to; none if it does not.
+pub(super) fn items_mut<'a>(value: &'a mut Value, pointer: &str) -> impl Iterator<Item = &'a mut Value> {
+    find_mut(value, pointer).and_then(Value::as_array_mut).into_iter().flatten()
+}
+
+pub(super) fn unescape(token: &str) -> String {
+    token.replace("~1", "/").replace("~0", "~")
+}
+
+fn tokens(pointer: &str) -> impl Iterator<Item = String> {
+    pointer.split('/').skip(1).map(unescape)
+}
+
+fn key(value: &Value, name: &str) -> Option<String> {
+    let members = value.as_object()?;
+    let exact = members.get_key_value(name);
+    let key = exact.map(|(key, _)| key).or_else(|| members.keys().find(|key| key.eq_ignore_ascii_case(name)));
+    key.cloned()
+}
