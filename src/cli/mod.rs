@@ -8,6 +8,7 @@ pub mod dispatch;
 pub mod flag;
 pub mod globals;
 pub mod help;
+pub mod image;
 pub mod options;
 pub mod out;
 pub mod parse;

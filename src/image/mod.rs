@@ -1,1 +1,24 @@
-//! image
+//! From an image to a bundle: the other half of what lies under `docker run`.
+//!
+//! A `reference` names a `source`; its `manifest` names the layers; each blob is verified (`digest`), decompressed
+//! (`compression`) and read as an `archive`; every `entry` of a `layer` is applied to a `tree`; `config` and `user`
+//! turn the image's configuration into config.json; `bundle` puts all of it in place at once.
+
+pub mod archive;
+pub mod bundle;
+pub mod compression;
+pub mod config;
+pub mod digest;
+pub mod entry;
+pub mod layer;
+pub mod layout;
+pub mod limits;
+pub mod manifest;
+pub mod platform;
+pub mod profile;
+pub mod reference;
+pub mod remove;
+pub mod source;
+pub mod tree;
+pub mod user;
+pub mod whiteout;

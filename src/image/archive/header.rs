@@ -1,0 +1,189 @@
+//! One 512-byte tar header: the fields of V7, ustar, GNU and star archives, checked and decoded.
+//!
+//! Where the formats leave room for two readings the stricter one is taken, because two readers that disagree about
+//! an archive let one of them be smuggled something (CVE-2025-62518).
+
+use crate::error::{Kind, Result};
+use crate::fail;
+
+pub const BLOCK: usize = 512;
+
+/// Which extension of V7 a header follows: decides what lies behind byte 257.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    V7,
+    Ustar,
+    Star,
+    Gnu,
+}
+
+/// A header as it stands in the archive, undecoded.
+#[derive(Clone, Copy)]
+pub struct Header<'a>(&'a [u8; BLOCK]);
+
+impl<'a> Header<'a> {
+    /// Checks the sum that every format has.
+    pub fn parse(block: &'a [u8; BLOCK]) -> Result<Self> {
+        let header = Self(block);
+        let stored = header.number(148..156).map_err(|_| damaged())?;
+        // Some old writers summed signed bytes.
+        let blanked = |i: usize, byte: u8| if (148..156).contains(&i) { b' ' } else { byte };
+        let unsigned: i64 = block.iter().enumerate().map(|(i, &b)| i64::from(blanked(i, b))).sum();
+        let signed: i64 =
+            block.iter().enumerate().map(|(i, &b)| i64::from(blanked(i, b).cast_signed())).sum();
+        if stored != unsigned && stored != signed {
+            return Err(damaged());
+        }
+        Ok(header)
+    }
+
+    fn format(&self) -> Format {
+        match (&self.0[257..265], &self.0[508..512]) {
+            (b"ustar\x0000", b"tar\0") => Format::Star,
+            (b"ustar\x0000", _) => Format::Ustar,
+            (b"ustar  \0", _) => Format::Gnu,
+            _ => Format::V7,
+        }
+    }
+
+    pub fn is_gnu(&self) -> bool {
+        self.format() == Format::Gnu
+    }
+
+    pub fn kind(&self) -> u8 {
+        self.0[156]
+    }
+
+    /// The name, its prefix joined where the format has one.
+    pub fn name(&self, into: &mut Vec<u8>) {
+        into.clear();
+        let prefix = match self.format() {
+            Format::Ustar => text(&self.0[345..500]),
+            Format::Star => text(&self.0[345..476]),
+            Format::V7 | Format::Gnu => b"",
+        };
+        if !prefix.is_empty() {
+            into.extend_from_slice(prefix);
+            into.push(b'/');
+        }
+        into.extend_from_slice(text(&self.0[..100]));
+    }
+
+    pub fn link(&self) -> &'a [u8] {
+        text(&self.0[157..257])
+    }
+
+    pub fn mode(&self) -> Result<u32> {
+        let mode = self.number(100..108)?;
+        u32::try_from(mode & 0o7777).map_err(|_| fail!(Kind::Spec, "mode {mode} is out of range"))
+    }
+
+    pub fn uid(&self) -> Result<i64> {
+        self.number(108..116)
+    }
+
+    pub fn gid(&self) -> Result<i64> {
+        self.number(116..124)
+    }
+
+    pub fn size(&self) -> Result<i64> {
+        self.number(124..136)
+    }
+
+    /// Seconds since 1970; may be negative.
+    pub fn mtime(&self) -> Result<i64> {
+        self.number(136..148)
+    }
+
+    /// Major and minor number of a device.
+    pub fn device(&self) -> Result<(u32, u32)> {
+        if self.format() == Format::V7 {
+            return Ok((0, 0));
+        }
+        let part = |range| {
+            let number = self.number(range)?;
+            u32::try_from(number).map_err(|_| fail!(Kind::Spec, "device number {number} is out of range"))
+        };
+        Ok((part(329..337)?, part(337..345)?))
+    }
+
+    /// Four offset and length pairs of an old GNU sparse file, and whether more blocks follow.
+    pub fn sparse(&self) -> (&'a [u8], bool) {
+        (&self.0[386..482], self.0[482] != 0)
+    }
+
+    pub fn sparse_size(&self) -> Result<i64> {
+        self.number(483..495)
+    }
+
+    fn number(&self, range: std::ops::Range<usize>) -> Result<i64> {
+        number(&self.0[range])
+    }
+}
+
+fn damaged() -> crate::error::Error {
+    fail!(Kind::Spec, "a header is damaged: its checksum does not match")
+}
+
+/// A field up to its first NUL.
+fn text(field: &[u8]) -> &[u8] {
+    &field[..field.iter().position(|&byte| byte == 0).unwrap_or(field.len())]
+}
+
+/// Octal digits with blanks around them, or base 256 where the first bit is set.
+pub fn number(field: &[u8]) -> Result<i64> {
+    if field.first().is_some_and(|first| first & 0x80 != 0) {
+        return base_256(field);
+    }
+    let digits = text(field).trim_ascii();
+    digits.iter().try_fold(0_i64, |value, &digit| match digit {
+        b'0'..=b'7' => value
+            .checked_mul(8)
+            .and_then(|value| value.checked_add(i64::from(digit - b'0')))
+            .ok_or_else(|| bad_number(field)),
+        _ => Err(bad_number(field)),
+    })
+}
+
+/// Two's complement, big end first; the first bit only marks the form.
+fn base_256(field: &[u8]) -> Result<i64> {
+    let negative = field[0] & 0x40 != 0;
+    let first = if negative { i128::from(field[0].cast_signed()) } else { i128::from(field[0] & 0x3f) };
+    let mut value = first;
+    for &byte in &field[1..] {
+        value = value << 8 | i128::from(byte);
+    }
+    i64::try_from(value).map_err(|_| bad_number(field))
+}
+
+fn bad_number(field: &[u8]) -> crate::error::Error {
+    fail!(Kind::Spec, "a header is damaged: \"{}\" is not a number", field.escape_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_in_both_forms() {
+        assert_eq!(number(b"0000644\0").unwrap(), 0o644);
+        assert_eq!(number(b" 644 \0\0\0").unwrap(), 0o644);
+        assert_eq!(number(b"\0\0\0\0\0\0\0\0").unwrap(), 0);
+        assert_eq!(number(b"77777777777").unwrap(), 0o77_777_777_777);
+        assert_eq!(number(b"\x80\0\0\0\0\0\x01\0").unwrap(), 256);
+        assert_eq!(number(&[0xff; 12]).unwrap(), -1);
+        assert_eq!(number(b"\x80\0\0\0\x02\0\0\0\0\0\0\0").unwrap(), 2 << 56);
+    }
+
+    #[test]
+    fn other_numbers_are_refused() {
+        for bad in [
+            &b"0000648\0"[..],
+            b"-000001\0",
+            b"12 34\0\0\0",
+            b"\x8f\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+        ] {
+            assert!(number(bad).is_err(), "{}", bad.escape_ascii());
+        }
+    }
+}

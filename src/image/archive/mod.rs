@@ -1,0 +1,377 @@
+//! Reading a tar archive as a stream: headers of every dialect that layers are written in become one `Entry`.
+//!
+//! Our own reader, because the decisions it takes are the security of unpacking (which size counts, which name
+//! counts), and because data must go from the decompressor's buffer to the file without a copy in between. It never
+//! touches the filesystem. Where readers are known to disagree about an archive, it refuses.
+
+mod header;
+mod pax;
+mod sparse;
+
+use std::io::{BufRead, Read};
+
+use header::{BLOCK, Header};
+use pax::Extended;
+pub use pax::Time;
+pub use sparse::Map;
+
+use super::digest::out_of_io;
+use super::limits;
+use crate::error::{Context, Error, Kind, Result};
+use crate::fail;
+
+/// What an entry makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Type {
+    #[default]
+    Regular,
+    HardLink,
+    Symlink,
+    CharDevice,
+    BlockDevice,
+    Directory,
+    Fifo,
+}
+
+/// One entry, all dialects resolved. Names are bytes as they stand in the archive.
+#[derive(Debug, Default)]
+pub struct Entry {
+    pub name: Vec<u8>,
+    pub kind: Type,
+    /// Permission bits with setuid, setgid and sticky.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// The size of the file this makes: with holes, not as stored.
+    pub size: u64,
+    pub mtime: Time,
+    pub atime: Option<Time>,
+    /// The target of a link.
+    pub link: Vec<u8>,
+    /// Major and minor number.
+    pub device: (u32, u32),
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub sparse: Option<Map>,
+}
+
+/// An archive being read.
+#[derive(Debug)]
+pub struct Archive<R> {
+    input: R,
+    /// Bytes of the current entry's data not yet read.
+    data: u64,
+    /// Zeros that follow the data, up to the next block.
+    padding: u64,
+    global: Extended,
+}
+
+/// Headers that belong to the entry after them.
+#[derive(Default)]
+struct Ahead {
+    extended: Option<Extended>,
+    long_name: Option<Vec<u8>>,
+    long_link: Option<Vec<u8>>,
+}
+
+impl<R: BufRead> Archive<R> {
+    pub fn new(input: R) -> Self {
+        Self { input, data: 0, padding: 0, global: Extended::default() }
+    }
+
+    pub fn get_mut(&mut self) -> &mut R {
+        &mut self.input
+    }
+
+    pub fn into_inner(self) -> R {
+        self.input
+    }
+
+    /// Reads on to the next entry; what is left of the last one is skipped. None at the end of the archive.
+    pub fn next(&mut self, entry: &mut Entry) -> Result<Option<()>> {
+        self.skip(self.data + self.padding)?;
+        let mut ahead = Ahead::default();
+        let mut block = [0; BLOCK];
+        loop {
+            if !self.header(&mut block)? {
+                return match ahead.extended.is_some()
+                    || ahead.long_name.is_some()
+                    || ahead.long_link.is_some()
+                {
+                    true => Err(fail!(Kind::Spec, "the archive ends after an extended header")),
+                    false => Ok(None),
+                };
+            }
+            let header = Header::parse(&block)?;
+            match header.kind() {
+                b'x' => once(&mut ahead.extended, self.extended(header, self.global.clone())?)?,
+                b'g' => self.global = self.extended(header, self.global.clone())?,
+                b'L' => once(&mut ahead.long_name, self.long(header)?)?,
+                b'K' => once(&mut ahead.long_link, self.long(header)?)?,
+                _ => return self.entry(header, ahead, entry).map(Some),
+            }
+        }
+    }
+
+    /// The next stretch of the current entry's data, straight from the decompressor's buffer; empty at its end.
+    pub fn data(&mut self) -> Result<&[u8]> {
+        if self.data == 0 {
+            return Ok(&[]);
+        }
+        let buffer = self.input.fill_buf().map_err(out_of_io)?;
+        if buffer.is_empty() {
+            return Err(cut_off());
+        }
+        let count = buffer.len().min(usize::try_from(self.data).unwrap_or(usize::MAX));
+        Ok(&buffer[..count])
+    }
+
+    /// Marks bytes of `data` as used.
+    pub fn consume(&mut self, count: usize) {
+        self.input.consume(count);
+        self.data -= count as u64;
+    }
+
+    fn skip(&mut self, mut count: u64) -> Result<()> {
+        while count > 0 {
+            let buffer = self.input.fill_buf().map_err(out_of_io)?;
+            if buffer.is_empty() {
+                return Err(cut_off());
+            }
+            let step = buffer.len().min(usize::try_from(count).unwrap_or(usize::MAX));
+            self.input.consume(step);
+            count -= step as u64;
+        }
+        (self.data, self.padding) = (0, 0);
+        Ok(())
+    }
+
+    /// Reads one block; false at the end, which is two blocks of zeros, or the end of the stream.
+    fn header(&mut self, block: &mut [u8; BLOCK]) -> Result<bool> {
+        if self.input.fill_buf().map_err(out_of_io)?.is_empty() {
+            return Ok(false);
+        }
+        self.block(block)?;
+        if block.iter().any(|&byte| byte != 0) {
+            return Ok(true);
+        }
+        if self.input.fill_buf().map_err(out_of_io)?.is_empty() {
+            return Ok(false);
+        }
+        self.block(block)?;
+        match block.iter().all(|&byte| byte == 0) {
+            true => Ok(false),
+            // Some readers would stop here and some go on.
+            false => Err(fail!(Kind::Spec, "a single block of zeros stands between two entries")),
+        }
+    }
+
+    fn block(&mut self, block: &mut [u8; BLOCK]) -> Result<()> {
+        self.input.read_exact(block).map_err(|e| match e.kind() {
+            std::io::ErrorKind::UnexpectedEof => cut_off(),
+            _ => out_of_io(e),
+        })
+    }
+
+    /// Sets what `data` and the next `skip` go by.
+    fn expect(&mut self, size: u64) {
+        self.data = size;
+        self.padding = size.wrapping_neg() % BLOCK as u64;
+    }
+
+    /// The content of a header that is itself stored as a file.
+    fn content(&mut self, header: Header<'_>) -> Result<Vec<u8>> {
+        let size = u64::try_from(header.size()?).unwrap_or(u64::MAX);
+        if size > limits::EXTENDED {
+            return Err(fail!(Kind::Spec, "an extended header is larger than {} bytes", limits::EXTENDED));
+        }
+        self.expect(size);
+        let mut content = Vec::new();
+        self.input.by_ref().take(size).read_to_end(&mut content).map_err(out_of_io)?;
+        if content.len() as u64 != size {
+            return Err(cut_off());
+        }
+        self.data = 0;
+        self.skip(self.padding)?;
+        Ok(content)
+    }
+
+    fn extended(&mut self, header: Header<'_>, mut before: Extended) -> Result<Extended> {
+        let content = self.content(header)?;
+        before.add(&content)?;
+        Ok(before)
+    }
+
+    /// GNU's long names: up to the first NUL.
+    fn long(&mut self, header: Header<'_>) -> Result<Vec<u8>> {
+        let mut name = self.content(header)?;
+        name.truncate(name.iter().position(|&byte| byte == 0).unwrap_or(name.len()));
+        Ok(name)
+    }
+
+    fn entry(&mut self, header: Header<'_>, ahead: Ahead, entry: &mut Entry) -> Result<()> {
+        let extended = ahead.extended.unwrap_or_else(|| self.global.clone());
+        header.name(&mut entry.name);
+        replace(&mut entry.name, ahead.long_name);
+        replace(&mut entry.name, extended.path);
+        replace(&mut entry.name, extended.sparse.name.clone());
+        entry.link.clear();
+        entry.link.extend_from_slice(header.link());
+        replace(&mut entry.link, ahead.long_link);
+        replace(&mut entry.link, extended.linkpath);
+        let shown = entry.name.escape_ascii().to_string();
+        let attributes = Attributes {
+            uid: extended.uid,
+            gid: extended.gid,
+            mtime: extended.mtime,
+            atime: extended.atime,
+            xattrs: extended.xattrs,
+        };
+        let filled = attributes.fill(header, entry);
+        filled.and_then(|()| self.size(header, extended.size, &extended.sparse, entry)).with_context(|| shown)
+    }
+
+    /// Decides how many bytes follow: one decision, that both the data and the way to the next header go by.
+    fn size(
+        &mut self,
+        header: Header<'_>,
+        extended: Option<u64>,
+        sparse: &pax::Sparse,
+        entry: &mut Entry,
+    ) -> Result<()> {
+        entry.sparse = None;
+        entry.size = 0;
+        if entry.kind != Type::Regular {
+            // Some writers leave a size in the header of a link; no data follows it.
+            return Ok(());
+        }
+        let stored = match extended {
+            Some(size) => size,
+            None => {
+                let size = header.size()?;
+                u64::try_from(size).map_err(|_| fail!(Kind::Spec, "size {size} is negative"))?
+            }
+        };
+        let map = if header.kind() == b'S' {
+            let (pieces, size) = sparse::old_gnu(header, |block| self.block(block))?;
+            Some(Map::checked(pieces, size, stored)?)
+        } else {
+            self.pax_map(sparse, stored)?
+        };
+        match map {
+            Some(map) => {
+                entry.size = map.size;
+                let holds = map.pieces.iter().map(|&(_, length)| length).sum();
+                self.expect(stored);
+                self.data = holds;
+                entry.sparse = Some(map);
+            }
+            None => {
+                entry.size = stored;
+                self.expect(stored);
+            }
+        }
+        Ok(())
+    }
+
+    fn pax_map(&mut self, sparse: &pax::Sparse, stored: u64) -> Result<Option<Map>> {
+        let missing = || fail!(Kind::Spec, "a sparse file has no size");
+        match (sparse.major, sparse.minor) {
+            (Some(1), Some(0)) => {
+                let (pieces, taken) = sparse::pax_1(|block| self.block(block))?;
+                let holds = stored.checked_sub(taken);
+                let holds = holds.ok_or_else(|| fail!(Kind::Spec, "a sparse file's map is cut off"))?;
+                Map::checked(pieces, sparse.size.ok_or_else(missing)?, holds).map(Some)
+            }
+            (None | Some(0), _) if !sparse.map.is_empty() || sparse.blocks.is_some() => {
+                Map::checked(sparse::pax_0(sparse)?, sparse.size.ok_or_else(missing)?, stored).map(Some)
+            }
+            (None, None) => Ok(None),
+            (major, minor) => {
+                let version = (major.unwrap_or(0), minor.unwrap_or(0));
+                Err(fail!(Kind::Unsupported, "sparse files of version {}.{}", version.0, version.1))
+            }
+        }
+    }
+}
+
+/// The overrides that are not names or sizes.
+struct Attributes {
+    uid: Option<u32>,
+    gid: Option<u32>,
+    mtime: Option<Time>,
+    atime: Option<Time>,
+    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Attributes {
+    fn fill(self, header: Header<'_>, entry: &mut Entry) -> Result<()> {
+        entry.kind = kind(header, &entry.name)?;
+        entry.mode = header.mode()?;
+        entry.uid = id(self.uid, || header.uid(), "uid")?;
+        entry.gid = id(self.gid, || header.gid(), "gid")?;
+        entry.mtime = match self.mtime {
+            Some(time) => time,
+            None => (header.mtime()?, 0),
+        };
+        entry.atime = self.atime;
+        entry.xattrs = self.xattrs;
+        entry.device = match entry.kind {
+            Type::CharDevice | Type::BlockDevice => header.device()?,
+            _ => (0, 0),
+        };
+        Ok(())
+    }
+}
+
+fn kind(header: Header<'_>, name: &[u8]) -> Result<Type> {
+    Ok(match header.kind() {
+        // V7 had no type for directories: a slash at the end of the name says it.
+        b'\0' if name.ends_with(b"/") => Type::Directory,
+        b'0' | b'\0' | b'7' => Type::Regular,
+        b'S' if header.is_gnu() => Type::Regular,
+        b'1' => Type::HardLink,
+        b'2' => Type::Symlink,
+        b'3' => Type::CharDevice,
+        b'4' => Type::BlockDevice,
+        b'5' => Type::Directory,
+        b'6' => Type::Fifo,
+        other => {
+            let shown = name.escape_ascii();
+            return Err(fail!(
+                Kind::Spec,
+                "{shown}: type '{}' has no place in a layer",
+                other.escape_ascii()
+            ));
+        }
+    })
+}
+
+/// An owner: the kernel has no id above 2^32 - 2, and takes -1 for "leave it".
+fn id(extended: Option<u32>, header: impl FnOnce() -> Result<i64>, what: &str) -> Result<u32> {
+    let found = match extended {
+        Some(id) => i64::from(id),
+        None => header()?,
+    };
+    u32::try_from(found)
+        .ok()
+        .filter(|&id| id != u32::MAX)
+        .ok_or_else(|| fail!(Kind::Spec, "{what} {found} is out of range"))
+}
+
+fn replace(name: &mut Vec<u8>, by: Option<Vec<u8>>) {
+    if let Some(by) = by {
+        *name = by;
+    }
+}
+
+/// Two headers of one sort before one entry: readers disagree on which of them counts.
+fn once<T>(slot: &mut Option<T>, value: T) -> Result<()> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(fail!(Kind::Spec, "an entry has two extended headers of one kind")),
+    }
+}
+
+fn cut_off() -> Error {
+    fail!(Kind::Spec, "the archive is cut off")
+}

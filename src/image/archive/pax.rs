@@ -1,0 +1,290 @@
+//! Extended headers (POSIX pax): records of `length key=value\n` that override fields of the entry that follows.
+
+use crate::error::{Error, Kind, Result};
+use crate::fail;
+
+/// A time as archives have it: seconds, possibly before 1970, and nanoseconds.
+pub type Time = (i64, u32);
+
+/// What extended headers said; what is None they did not mention.
+#[derive(Debug, Default, Clone)]
+pub struct Extended {
+    pub path: Option<Vec<u8>>,
+    pub linkpath: Option<Vec<u8>>,
+    pub size: Option<u64>,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub mtime: Option<Time>,
+    pub atime: Option<Time>,
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub sparse: Sparse,
+}
+
+/// The GNU.sparse.* records of the formats 0.0, 0.1 and 1.0.
+#[derive(Debug, Default, Clone)]
+pub struct Sparse {
+    pub major: Option<u64>,
+    pub minor: Option<u64>,
+    pub name: Option<Vec<u8>>,
+    /// GNU.sparse.size or realsize.
+    pub size: Option<u64>,
+    pub blocks: Option<u64>,
+    /// Offset and length by turns.
+    pub map: Vec<u64>,
+}
+
+impl Extended {
+    /// Takes in the records of one extended header.
+    pub fn add(&mut self, mut data: &[u8]) -> Result<()> {
+        while !data.is_empty() {
+            let (key, value, rest) = record(data)?;
+            self.set(key, value).map_err(|e| e.context(format!("extended header {}", key.escape_ascii())))?;
+            data = rest;
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        match key {
+            b"path" => self.path = name(value)?,
+            b"linkpath" => self.linkpath = name(value)?,
+            b"size" => self.size = optional(value, decimal)?,
+            b"uid" => self.uid = optional(value, id)?,
+            b"gid" => self.gid = optional(value, id)?,
+            b"mtime" => self.mtime = optional(value, time)?,
+            b"atime" => self.atime = optional(value, time)?,
+            key => match (key.strip_prefix(b"SCHILY.xattr."), key.strip_prefix(b"LIBARCHIVE.xattr.")) {
+                (Some(name), _) => self.xattr(name.to_vec(), value.to_vec()),
+                (_, Some(name)) => {
+                    let value = base64(value).ok_or_else(|| bad(value, "base64"))?;
+                    self.xattr(percent_decoded(name), value);
+                }
+                _ => return self.sparse.set(key, value),
+            },
+        }
+        Ok(())
+    }
+
+    /// The same attribute twice: the later one counts (libarchive writes both spellings).
+    fn xattr(&mut self, name: Vec<u8>, value: Vec<u8>) {
+        self.xattrs.retain(|(known, _)| *known != name);
+        self.xattrs.push((name, value));
+    }
+}
+
+impl Sparse {
+    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        match key {
+            b"GNU.sparse.major" => self.major = Some(decimal(value)?),
+            b"GNU.sparse.minor" => self.minor = Some(decimal(value)?),
+            b"GNU.sparse.name" => self.name = name(value)?,
+            b"GNU.sparse.size" | b"GNU.sparse.realsize" => self.size = Some(decimal(value)?),
+            b"GNU.sparse.numblocks" => self.blocks = Some(decimal(value)?),
+            b"GNU.sparse.offset" if self.map.len().is_multiple_of(2) => self.map.push(decimal(value)?),
+            b"GNU.sparse.numbytes" if !self.map.len().is_multiple_of(2) => self.map.push(decimal(value)?),
+            b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => return Err(bad(value, "in its place")),
+            b"GNU.sparse.map" => {
+                let numbers = value.split(|&byte| byte == b',').map(decimal);
+                self.map = numbers.collect::<Result<_>>()?;
+            }
+            // Names of owners, comments, character sets: nothing that a tree holds.
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Splits `length key=value\n` off; the length counts itself.
+fn record(data: &[u8]) -> Result<(&[u8], &[u8], &[u8])> {
+    let damaged = || fail!(Kind::Spec, "an extended header is damaged");
+    let blank = data.iter().take(20).position(|&byte| byte == b' ').ok_or_else(damaged)?;
+    let length = usize::try_from(decimal(&data[..blank])?).map_err(|_| damaged())?;
+    if length <= blank + 1 || length > data.len() || data[length - 1] != b'\n' {
+        return Err(damaged());
+    }
+    let body = &data[blank + 1..length - 1];
+    let equals = body.iter().position(|&byte| byte == b'=').ok_or_else(damaged)?;
+    if equals == 0 {
+        return Err(damaged());
+    }
+    Ok((&body[..equals], &body[equals + 1..], &data[length..]))
+}
+
+/// An empty value takes back what a global header said.
+fn optional<T>(value: &[u8], parse: impl FnOnce(&[u8]) -> Result<T>) -> Result<Option<T>> {
+    if value.is_empty() { Ok(None) } else { parse(value).map(Some) }
+}
+
+fn name(value: &[u8]) -> Result<Option<Vec<u8>>> {
+    if value.contains(&0) {
+        return Err(bad(value, "a name"));
+    }
+    Ok(Some(value.to_vec()).filter(|name| !name.is_empty()))
+}
+
+/// A number without sign, at most i64::MAX, as every size in the kernel is.
+pub fn decimal(value: &[u8]) -> Result<u64> {
+    if value.is_empty() || value.len() > 19 {
+        return Err(bad(value, "a number"));
+    }
+    value
+        .iter()
+        .try_fold(0_u64, |sum, &digit| match digit {
+            b'0'..=b'9' => Some(sum * 10 + u64::from(digit - b'0')).filter(|&sum| i64::try_from(sum).is_ok()),
+            _ => None,
+        })
+        .ok_or_else(|| bad(value, "a number"))
+}
+
+fn id(value: &[u8]) -> Result<u32> {
+    u32::try_from(decimal(value)?).map_err(|_| bad(value, "an id"))
+}
+
+/// `[-]seconds[.fraction]`; a fraction finer than nanoseconds is cut.
+fn time(value: &[u8]) -> Result<Time> {
+    let (negative, digits) = match value.strip_prefix(b"-") {
+        Some(digits) => (true, digits),
+        None => (false, value),
+    };
+    let point = digits.iter().position(|&byte| byte == b'.').unwrap_or(digits.len());
+    let seconds = decimal(&digits[..point])?.cast_signed();
+    let fraction = digits.get(point + 1..).unwrap_or_default();
+    if !fraction.iter().all(u8::is_ascii_digit) {
+        return Err(bad(value, "a time"));
+    }
+    let nanos =
+        (0..9).fold(0, |sum, i| sum * 10 + fraction.get(i).map_or(0, |digit| u32::from(digit - b'0')));
+    Ok(match (negative, nanos) {
+        (false, _) => (seconds, nanos),
+        (true, 0) => (-seconds, 0),
+        // Nanoseconds always count forward: -1.25 is -2 + 0.75.
+        (true, _) => (-seconds - 1, 1_000_000_000 - nanos),
+    })
+}
+
+fn bad(value: &[u8], what: &str) -> Error {
+    let shown = &value[..value.len().min(64)];
+    fail!(Kind::Spec, "\"{}\" is not {what}", shown.escape_ascii())
+}
+
+/// Standard alphabet; padding may be missing, as libarchive leaves it out.
+fn base64(text: &[u8]) -> Option<Vec<u8>> {
+    let text = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
+    let mut out = Vec::with_capacity(text.len() / 4 * 3 + 3);
+    for group in text.chunks(4) {
+        let mut bits = 0_u32;
+        for &digit in group {
+            bits = bits << 6
+                | u32::from(match digit {
+                    b'A'..=b'Z' => digit - b'A',
+                    b'a'..=b'z' => digit - b'a' + 26,
+                    b'0'..=b'9' => digit - b'0' + 52,
+                    b'+' => 62,
+                    b'/' => 63,
+                    _ => return None,
+                });
+        }
+        match group.len() {
+            4 => out.extend_from_slice(&bits.to_be_bytes()[1..]),
+            3 => out.extend_from_slice(&(bits << 6).to_be_bytes()[1..3]),
+            2 => out.push((bits << 12).to_be_bytes()[1]),
+            _ => return None,
+        }
+    }
+    Some(out)
+}
+
+/// `%41` becomes `A`; anything else stands for itself.
+fn percent_decoded(name: &[u8]) -> Vec<u8> {
+    let digit = |at: usize| name.get(at).and_then(|&byte| char::from(byte).to_digit(16));
+    let mut out = Vec::with_capacity(name.len());
+    let mut at = 0;
+    while at < name.len() {
+        match (name[at], digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            (byte, _, _) => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extended(data: &[u8]) -> Result<Extended> {
+        let mut extended = Extended::default();
+        extended.add(data)?;
+        Ok(extended)
+    }
+
+    /// One record, its length counted as writers count it.
+    fn written(key: &str, value: &[u8]) -> Vec<u8> {
+        let body = [b" ", key.as_bytes(), b"=", value, b"\n"].concat();
+        let length = (1..).find(|digits| (body.len() + digits).to_string().len() == *digits).unwrap();
+        [(body.len() + length).to_string().as_bytes(), &body].concat()
+    }
+
+    #[test]
+    fn records_override_fields() {
+        let records: [(&str, &[u8]); 4] = [
+            ("path", b"xy"),
+            ("uid", b"5"),
+            ("mtime", b"1700000.250"),
+            ("SCHILY.xattr.user.a", b"\0line\nbr"),
+        ];
+        let found = extended(&records.map(|(key, value)| written(key, value)).concat()).unwrap();
+        assert_eq!(found.path.as_deref(), Some(&b"xy"[..]));
+        assert_eq!(found.uid, Some(5));
+        assert_eq!(found.mtime, Some((1_700_000, 250_000_000)));
+        assert_eq!(found.xattrs, [(b"user.a".to_vec(), b"\0line\nbr".to_vec())]);
+    }
+
+    #[test]
+    fn an_empty_value_takes_back_a_global_one() {
+        let mut found = extended(b"9 path=g\n").unwrap();
+        found.add(b"8 path=\n").unwrap();
+        assert_eq!(found.path, None);
+    }
+
+    #[test]
+    fn times_before_1970_count_backwards() {
+        assert_eq!(time(b"-1").unwrap(), (-1, 0));
+        assert_eq!(time(b"-1.25").unwrap(), (-2, 750_000_000));
+        assert_eq!(time(b"0.0000000019").unwrap(), (0, 1));
+    }
+
+    #[test]
+    fn damaged_records_are_refused() {
+        let bad: [&[u8]; 10] = [
+            b"path=x\n",
+            b"7 path=x\n",
+            b"99 path=x\n",
+            b"9 path=xy",
+            b"6 =xy\n",
+            b"-9 path=x\n",
+            b"11 path=a\0b\n",
+            b"12 size=-123\n",
+            b"31 size=99999999999999999999999\n",
+            b"18446744073709551625 a=b\n",
+        ];
+        for data in bad {
+            assert!(extended(data).is_err(), "{}", data.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn attributes_of_libarchive_are_decoded() {
+        let found = extended(&written("LIBARCHIVE.xattr.user.%61b", b"aGVsbG8")).unwrap();
+        assert_eq!(found.xattrs, [(b"user.ab".to_vec(), b"hello".to_vec())]);
+        assert_eq!(base64(b"aGVsbA==").unwrap(), b"hell");
+        assert_eq!(base64(b"aGVs").unwrap(), b"hel");
+        assert!(base64(b"a").is_none() && base64(b"a$==").is_none());
+    }
+}

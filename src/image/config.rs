@@ -1,0 +1,208 @@
+//! From the image's configuration to config.json (image-spec, conversion.md): what the image says, verbatim, and
+//! around it the defaults of `profile`.
+
+use std::collections::BTreeMap;
+
+use oci_spec::image::{Config, ImageConfiguration};
+use serde_json::{Value, json};
+
+use super::profile;
+use super::user::User;
+use crate::log;
+
+/// The directory the process starts in. Images write relative ones too; they mean the root's.
+pub fn working_dir(config: &ImageConfiguration) -> String {
+    let dir = inner(config).and_then(|config| config.working_dir().clone()).unwrap_or_default();
+    if dir.starts_with('/') { dir } else { format!("/{dir}") }
+}
+
+/// `Config.User`, empty where the image names none.
+pub fn user(config: &ImageConfiguration) -> &str {
+    inner(config).and_then(|config| config.user().as_deref()).unwrap_or_default()
+}
+
+/// The whole of config.json.
+pub fn runtime(config: &ImageConfiguration, user: &User) -> Value {
+    let mut mounts = profile::mounts();
+    if let Value::Array(mounts) = &mut mounts {
+        mounts.extend(volumes(config).iter().map(|path| profile::volume(path)));
+    }
+    json!({
+        "ociVersion": profile::OCI_VERSION,
+        "process": process(config, user),
+        "root": { "path": "rootfs" },
+        "mounts": mounts,
+        "annotations": annotations(config),
+        "linux": {
+            "namespaces": profile::NAMESPACES.map(|kind| json!({ "type": kind })),
+            "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
+            "maskedPaths": profile::MASKED_PATHS,
+            "readonlyPaths": profile::READONLY_PATHS,
+        },
+    })
+}
+
+fn inner(config: &ImageConfiguration) -> Option<&Config> {
+    config.config().as_ref()
+}
+
+fn process(config: &ImageConfiguration, user: &User) -> Value {
+    let mut ids = json!({ "uid": user.uid, "gid": user.gid });
+    if !user.additional_gids.is_empty() {
+        ids["additionalGids"] = json!(user.additional_gids);
+    }
+    json!({
+        "terminal": false,
+        "user": ids,
+        "args": args(config),
+        "env": env(config),
+        "cwd": working_dir(config),
+        "capabilities": {
+            "bounding": profile::CAPABILITIES,
+            "effective": profile::CAPABILITIES,
+            "permitted": profile::CAPABILITIES,
+        },
+        "noNewPrivileges": true,
+    })
+}
+
+fn args(config: &ImageConfiguration) -> Vec<String> {
+    let part = |pick: fn(&Config) -> &Option<Vec<String>>| {
+        inner(config).and_then(|config| pick(config).clone()).unwrap_or_default()
+    };
+    let args = [part(Config::entrypoint), part(Config::cmd)].concat();
+    if args.is_empty() { profile::ARGS.map(Into::into).to_vec() } else { args }
+}
+
+/// The image's environment as it is; PATH only where the image has none.
+fn env(config: &ImageConfiguration) -> Vec<String> {
+    let mut env = inner(config).and_then(|config| config.env().clone()).unwrap_or_default();
+    if !env.iter().any(|one| one.starts_with("PATH=")) {
+        env.insert(0, profile::PATH.into());
+    }
+    env
+}
+
+/// In the order of their paths, so that one inside another comes after it.
+pub fn volumes(config: &ImageConfiguration) -> Vec<String> {
+    let mut volumes = inner(config).and_then(|config| config.volumes().clone()).unwrap_or_default();
+    volumes.retain(|path| path.starts_with('/') && !path.trim_matches('/').is_empty());
+    volumes.sort();
+    volumes
+}
+
+fn annotations(config: &ImageConfiguration) -> BTreeMap<String, String> {
+    let mut all = implied(config);
+    let labels = inner(config).and_then(|config| config.labels().clone()).unwrap_or_default();
+    for (key, value) in labels {
+        if acts(&key) {
+            log::warn(format_args!("label {key} is left out: runtimes act on annotations of this name"));
+        } else {
+            all.insert(key, value);
+        }
+    }
+    all
+}
+
+/// What conversion.md derives from other fields; labels of the same name win.
+fn implied(config: &ImageConfiguration) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    let mut add = |key: &str, value: Option<String>| {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            all.insert(format!("org.opencontainers.image.{key}"), value);
+        }
+    };
+    add("os", Some(config.os().to_string()));
+    add("architecture", Some(config.architecture().to_string()));
+    add("variant", config.variant().clone());
+    add("os.version", config.os_version().clone());
+    add("os.features", config.os_features().as_ref().map(|features| features.join(",")));
+    add("author", config.author().clone());
+    add("created", config.created().clone());
+    add("stopSignal", inner(config).and_then(|config| config.stop_signal().clone()));
+    add("exposedPorts", inner(config).and_then(|config| config.exposed_ports().clone()).map(sorted));
+    all
+}
+
+fn sorted(mut ports: Vec<String>) -> String {
+    ports.sort();
+    ports.join(",")
+}
+
+/// Annotations by which runtimes and engines are told to do something: an image must not (CVE-2026-53488).
+fn acts(key: &str) -> bool {
+    const PREFIXES: [&str; 9] = [
+        "org.tare.",
+        "run.oci.",
+        "org.systemd.property.",
+        "org.criu.",
+        "cdi.k8s.io/",
+        "io.podman.annotations.",
+        "io.containers.",
+        "io.kubernetes.",
+        "io.katacontainers.",
+    ];
+    PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn converted(config: &Value) -> Value {
+        let config = json!({
+            "architecture": "amd64", "os": "linux", "config": config,
+            "rootfs": { "type": "layers", "diff_ids": [] },
+        });
+        runtime(&serde_json::from_value(config).unwrap(), &User::default())
+    }
+
+    #[test]
+    fn entrypoint_and_cmd_are_joined_and_the_environment_is_verbatim() {
+        let all = converted(
+            &json!({ "Entrypoint": ["/e", "1"], "Cmd": ["c"], "Env": ["PATH=/x", "A=b c", "EMPTY="] }),
+        );
+        assert_eq!(all["process"]["args"], json!(["/e", "1", "c"]));
+        assert_eq!(all["process"]["env"], json!(["PATH=/x", "A=b c", "EMPTY="]));
+    }
+
+    #[test]
+    fn what_the_image_leaves_out_gets_a_default() {
+        for empty in
+            [json!({}), json!(null), json!({ "Env": null, "Cmd": null, "Volumes": null, "Labels": null })]
+        {
+            let all = converted(&empty);
+            assert_eq!(all["process"]["args"], json!(["sh"]));
+            assert_eq!(all["process"]["env"], json!([profile::PATH]));
+            assert_eq!(all["process"]["cwd"], "/");
+        }
+    }
+
+    #[test]
+    fn a_relative_working_directory_starts_at_the_root() {
+        assert_eq!(converted(&json!({ "WorkingDir": "srv/app" }))["process"]["cwd"], "/srv/app");
+    }
+
+    #[test]
+    fn volumes_become_mounts_in_order() {
+        let all = converted(&json!({ "Volumes": { "/data/sub": {}, "/data": {}, "/": {} } }));
+        let mounts = all["mounts"].as_array().unwrap();
+        let last: Vec<_> = mounts[7..].iter().map(|mount| mount["destination"].as_str().unwrap()).collect();
+        assert_eq!(last, ["/data", "/data/sub"]);
+    }
+
+    #[test]
+    fn labels_win_over_implied_annotations_but_cannot_command_a_runtime() {
+        let all = converted(&json!({
+            "StopSignal": "SIGQUIT",
+            "ExposedPorts": { "80/tcp": {}, "443/tcp": {} },
+            "Labels": { "org.opencontainers.image.os": "mine", "run.oci.hooks": "x", "a": "b" },
+        }));
+        let notes = &all["annotations"];
+        assert_eq!(notes["org.opencontainers.image.os"], "mine");
+        assert_eq!(notes["org.opencontainers.image.stopSignal"], "SIGQUIT");
+        assert_eq!(notes["org.opencontainers.image.exposedPorts"], "443/tcp,80/tcp");
+        assert_eq!(notes["a"], "b");
+        assert_eq!(notes.get("run.oci.hooks"), None);
+    }
+}

@@ -1,0 +1,153 @@
+//! One layer: its blob is verified, decompressed and applied entry by entry, in one pass and bounded memory.
+
+use std::io::{self, BufRead, Read};
+
+use oci_spec::image::{Descriptor, Digest};
+
+use super::archive::{Archive, Entry};
+use super::compression::{Compression, Decompressed};
+use super::digest::{Hasher, Verified, into_io, out_of_io};
+use super::entry;
+use super::limits::{Limits, Used, check_ratio};
+use super::tree::{Tree, clean};
+use super::whiteout::{Mark, mark};
+use crate::error::{Context, Kind, Result};
+use crate::{fail, log};
+
+/// The decompressed archive is handed on in pieces of this size: large files take few writes.
+const PIECE: usize = 256 << 10;
+
+/// Applies the layer that `blob` reads, and checks its descriptor and diff id at the end.
+///
+/// Nothing of it may be used before that: the caller throws the tree away on an error.
+pub fn apply(
+    tree: &mut Tree,
+    blob: Box<dyn Read + Send>,
+    descriptor: &Descriptor,
+    diff_id: &Digest,
+    limits: &Limits,
+    used: &Used,
+) -> Result<()> {
+    let compression = Compression::of(descriptor)?;
+    let stream = Stream::new(compression, Verified::new(blob, descriptor)?, diff_id, limits, used)?;
+    let mut archive = Archive::new(stream);
+    let mut next = Entry::default();
+    tree.begin_layer();
+    while archive.next(&mut next)?.is_some() {
+        used.entry(limits)?;
+        if next.sparse.is_some() {
+            used.bytes(next.size, limits)?;
+        }
+        one(tree, &mut archive, &next).map_err(|e| e.context(next.name.escape_ascii().to_string()))?;
+    }
+    archive.into_inner().finish()
+}
+
+fn one<R: BufRead>(tree: &mut Tree, archive: &mut Archive<R>, next: &Entry) -> Result<()> {
+    let path = clean(&next.name);
+    match mark(&path)? {
+        Mark::None => entry::apply(tree, archive, next, &path),
+        Mark::Reserved => {
+            log::debug(format_args!("{}: reserved name skipped", path.escape_ascii()));
+            Ok(())
+        }
+        Mark::Opaque { dir } => match tree.find(dir)? {
+            Some(dir) => tree.make_opaque(&dir).context("opaque whiteout"),
+            None => Ok(()),
+        },
+        Mark::Whiteout { dir, name } => match tree.find(dir)? {
+            Some(dir) => tree.white_out(&dir, &super::tree::c_string(name)?).context("whiteout"),
+            None => Ok(()),
+        },
+    }
+}
+
+/// The decompressed bytes of a layer, hashed and counted as they pass.
+struct Stream<'a> {
+    input: Decompressed<Box<dyn Read + Send>>,
+    /// None where the blob is not compressed: its own digest is the diff id then, and is checked there.
+    hasher: Option<Hasher>,
+    diff_id: &'a Digest,
+    limits: &'a Limits,
+    used: &'a Used,
+    buffer: Box<[u8]>,
+    start: usize,
+    end: usize,
+    total: u64,
+}
+
+impl<'a> Stream<'a> {
+    fn new(
+        compression: Compression,
+        blob: Verified<Box<dyn Read + Send>>,
+        diff_id: &'a Digest,
+        limits: &'a Limits,
+        used: &'a Used,
+    ) -> Result<Self> {
+        let hasher = match compression {
+            Compression::Plain if blob.digest() == diff_id => None,
+            _ => Some(Hasher::like(diff_id)?),
+        };
+        let input = Decompressed::new(compression, blob)?;
+        let buffer = vec![0; PIECE].into_boxed_slice();
+        Ok(Self { input, hasher, diff_id, limits, used, buffer, start: 0, end: 0, total: 0 })
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        (self.start, self.end) = (0, 0);
+        while self.end < self.buffer.len() {
+            match self.input.read(&mut self.buffer[self.end..])? {
+                0 => break,
+                count => self.end += count,
+            }
+        }
+        let count = self.end as u64;
+        self.total += count;
+        self.used.bytes(count, self.limits).map_err(into_io)?;
+        check_ratio(self.input.seen(), self.total, self.limits).map_err(into_io)?;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&self.buffer[..self.end]);
+        }
+        Ok(())
+    }
+
+    /// Reads on to the end, which lies behind the end of the archive, and checks both digests.
+    fn finish(mut self) -> Result<()> {
+        while !self.fill_buf().map_err(out_of_io)?.is_empty() {
+            self.consume(self.end - self.start);
+        }
+        self.input.finish()?;
+        let found = self.hasher.map(Hasher::finish);
+        match found {
+            Some(found) if found != *self.diff_id => Err(fail!(
+                Kind::Spec,
+                "content has diff id {found}, the image's configuration says {}",
+                self.diff_id
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Read for Stream<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let count = available.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&available[..count]);
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl BufRead for Stream<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.start == self.end {
+            self.fill()?;
+        }
+        Ok(&self.buffer[self.start..self.end])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.start += count;
+    }
+}

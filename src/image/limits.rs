@@ -1,0 +1,74 @@
+//! How much one image may ask for. An image is input from outside: without limits it decides how much disk,
+//! memory and time it takes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{Kind, Result};
+use crate::fail;
+
+/// The largest manifest or index, as registries hold it (distribution spec: 4 MiB).
+pub const MANIFEST: u64 = 4 << 20;
+/// The largest image configuration.
+pub const CONFIG: u64 = 8 << 20;
+/// Extended headers of one archive entry together; an xattr alone may hold 64 KiB.
+pub const EXTENDED: u64 = 1 << 20;
+/// Pieces of one sparse file.
+pub const SPARSE_PIECES: usize = 1 << 16;
+/// The most layers an image may have; the kernel's overlay takes 500.
+pub const LAYERS: usize = 500;
+/// The window of a zstd frame, as a power of two: 128 MiB.
+pub const ZSTD_WINDOW_LOG: u32 = 27;
+/// The size below which the ratio of a layer is not looked at.
+const RATIO_FREE: u64 = 256 << 20;
+
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of all layers together, decompressed; sparse files count in full.
+    pub size: u64,
+    /// Entries of all layers together.
+    pub entries: u64,
+    /// Decompressed bytes for one compressed byte, once a layer is past 256 MiB.
+    pub ratio: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { size: 64 << 30, entries: 8_000_000, ratio: 200 }
+    }
+}
+
+/// What an image has used of its limits so far; shared by layers that are unpacked side by side.
+#[derive(Debug, Default)]
+pub struct Used {
+    size: AtomicU64,
+    entries: AtomicU64,
+}
+
+impl Used {
+    pub fn bytes(&self, count: u64, limits: &Limits) -> Result<()> {
+        let before = self.size.fetch_add(count.min(u64::MAX >> 2), Ordering::Relaxed);
+        if before.saturating_add(count) > limits.size {
+            let error = fail!(Kind::Spec, "the image is larger than {} bytes unpacked", limits.size);
+            return Err(error.with_hint("raise the limit with --max-size"));
+        }
+        Ok(())
+    }
+
+    pub fn entry(&self, limits: &Limits) -> Result<()> {
+        if self.entries.fetch_add(1, Ordering::Relaxed) >= limits.entries {
+            let error = fail!(Kind::Spec, "the image has more than {} entries", limits.entries);
+            return Err(error.with_hint("raise the limit with --max-entries"));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a layer that grew from `packed` to `unpacked` bytes looks like a bomb.
+pub fn check_ratio(packed: u64, unpacked: u64, limits: &Limits) -> Result<()> {
+    if unpacked > RATIO_FREE && unpacked / packed.max(1) > limits.ratio {
+        let error =
+            fail!(Kind::Spec, "{packed} bytes have grown to {unpacked}, more than {} times", limits.ratio);
+        return Err(error.with_hint("raise the limit with --max-ratio"));
+    }
+    Ok(())
+}

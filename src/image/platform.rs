@@ -1,0 +1,133 @@
+//! Platforms: `os/architecture[/variant]`, in the words of Go that the image specification uses.
+
+use std::fmt;
+
+use oci_spec::image::{Descriptor, ImageConfiguration};
+
+use crate::error::{Kind, Result};
+use crate::fail;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Platform {
+    pub os: String,
+    pub architecture: String,
+    pub variant: Option<String>,
+}
+
+impl Platform {
+    /// The platform that this program runs on.
+    pub fn host() -> Self {
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            "x86" => "386",
+            "powerpc64" => "ppc64le",
+            "loongarch64" => "loong64",
+            other => other,
+        };
+        Self { os: "linux".into(), architecture: architecture.into(), variant: None }
+    }
+
+    pub fn parse(text: &str) -> Result<Self> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let (os, architecture, variant) = match parts[..] {
+            [os, architecture] => (os, architecture, None),
+            [os, architecture, variant] => (os, architecture, Some(variant)),
+            _ => return Err(fail!(Kind::Usage, "platform {text:?}: must be OS/ARCHITECTURE[/VARIANT]")),
+        };
+        if parts.iter().any(|part| part.is_empty()) {
+            return Err(fail!(Kind::Usage, "platform {text:?}: has an empty part"));
+        }
+        let architecture = match architecture {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        Ok(Self { os: os.into(), architecture: architecture.into(), variant: variant.map(Into::into) })
+    }
+
+    /// The manifest for this platform among those of an index; the first that fits best.
+    pub fn choose<'a>(&self, manifests: impl IntoIterator<Item = &'a Descriptor>) -> Option<&'a Descriptor> {
+        manifests
+            .into_iter()
+            .filter_map(|one| self.fit(one).map(|fit| (fit, one)))
+            .min_by_key(|&(fit, _)| fit)
+            .map(|(_, one)| one)
+    }
+
+    /// How well a manifest fits, 0 best. What names no platform fits worst: single images often name none.
+    fn fit(&self, manifest: &Descriptor) -> Option<u32> {
+        let Some(platform) = manifest.platform() else { return Some(100) };
+        if platform.os().to_string() != self.os || platform.architecture().to_string() != self.architecture {
+            return None;
+        }
+        match (&self.variant, platform.variant()) {
+            (Some(wanted), Some(found)) => (wanted == found).then_some(0),
+            (Some(_), None) => Some(1),
+            (None, None) => Some(0),
+            // The oldest variant runs everywhere (amd64/v1, arm/v5); of arm64 there is only v8 in practice.
+            (None, Some(found)) => found.strip_prefix('v')?.parse::<u32>().ok().filter(|&v| v < 50),
+        }
+    }
+
+    /// Whether an image is made for this platform.
+    pub fn check(&self, config: &ImageConfiguration) -> Result<()> {
+        let (os, architecture) = (config.os().to_string(), config.architecture().to_string());
+        if (&os, &architecture) == (&self.os, &self.architecture) {
+            return Ok(());
+        }
+        let error = fail!(Kind::Unsupported, "the image is for {os}/{architecture}, not for {self}");
+        Err(error.with_hint(format!("to unpack it nevertheless: --platform {os}/{architecture}")))
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        self.variant.as_ref().map_or(Ok(()), |variant| write!(f, "/{variant}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifests(platforms: &[&str]) -> Vec<Descriptor> {
+        let one = |text: &&str| {
+            let platform = Platform::parse(text).unwrap();
+            let json = serde_json::json!({
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "size": 1,
+                "digest": format!("sha256:{:064}", text.len()),
+                "platform": { "os": platform.os, "architecture": platform.architecture, "variant": platform.variant },
+            });
+            serde_json::from_value(json).unwrap()
+        };
+        platforms.iter().map(one).collect()
+    }
+
+    fn chosen(wanted: &str, platforms: &[&str]) -> Option<usize> {
+        let manifests = manifests(platforms);
+        let found = Platform::parse(wanted).unwrap().choose(&manifests)?;
+        manifests.iter().position(|one| std::ptr::eq(one, found))
+    }
+
+    #[test]
+    fn the_best_fit_is_chosen() {
+        assert_eq!(chosen("linux/amd64", &["linux/arm64", "linux/amd64"]), Some(1));
+        assert_eq!(chosen("linux/amd64", &["linux/amd64/v3", "linux/amd64/v2"]), Some(1));
+        assert_eq!(chosen("linux/amd64", &["linux/amd64/v3", "linux/amd64"]), Some(1));
+        assert_eq!(chosen("linux/arm/v7", &["linux/arm/v6", "linux/arm/v7"]), Some(1));
+        assert_eq!(chosen("linux/arm64", &["linux/arm64/v8"]), Some(0));
+        assert_eq!(chosen("linux/arm/v7", &["linux/arm/v6"]), None);
+        assert_eq!(chosen("linux/riscv64", &["linux/amd64", "windows/amd64"]), None);
+    }
+
+    #[test]
+    fn a_platform_has_two_or_three_parts() {
+        for bad in ["", "linux", "linux/", "a/b/c/d", "/amd64"] {
+            assert!(Platform::parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(Platform::parse("linux/aarch64/v8").unwrap().to_string(), "linux/arm64/v8");
+    }
+}

@@ -1,0 +1,106 @@
+//! Where an image comes from: one interface over layouts, archives and registries, and the way from a reference
+//! through indexes to the one image it names.
+
+use std::io::Read;
+
+use oci_spec::image::{ANNOTATION_REF_NAME, Descriptor};
+
+use super::layout::Layout;
+use super::manifest::{Document, Image, document, read_image, read_index};
+use super::platform::Platform;
+use super::reference::{Reference, Select};
+use crate::error::{Context, Error, Kind, Result};
+use crate::fail;
+
+/// Indexes may name indexes, but not for ever.
+const DEPTH: u32 = 4;
+
+pub trait Source {
+    /// What the source offers at its top.
+    fn manifests(&self) -> Result<Vec<Descriptor>>;
+    /// Opens a blob; its bytes are not verified yet.
+    fn blob(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>>;
+}
+
+/// Opens the place that a reference names.
+pub fn open(reference: &Reference) -> Result<Box<dyn Source>> {
+    match reference {
+        Reference::Layout { path, .. } => Ok(Box::new(Layout::open(path)?)),
+        other => Err(fail!(Kind::Unsupported, "{other}: this build reads OCI layouts only")),
+    }
+}
+
+/// Finds the image that `reference` names for `platform`, and reads its documents.
+///
+/// An image for another platform is refused unless `platform` was asked for by that name.
+pub fn image(source: &dyn Source, reference: &Reference, platform: &Platform) -> Result<Image> {
+    let find = || {
+        let tops = source.manifests()?;
+        let top = select(&tops, reference, platform)?;
+        let image = descend(source, top, platform, DEPTH)?;
+        platform.check(&image.config)?;
+        Ok::<_, Error>(image)
+    };
+    find().with_context(|| reference.to_string())
+}
+
+fn descend(source: &dyn Source, descriptor: &Descriptor, platform: &Platform, depth: u32) -> Result<Image> {
+    let open = |descriptor: &Descriptor| source.blob(descriptor);
+    match document(descriptor.media_type())? {
+        Document::Manifest => read_image(&open, descriptor),
+        Document::Index if depth == 0 => Err(fail!(Kind::Spec, "more than {DEPTH} indexes name each other")),
+        Document::Index => {
+            let index = read_index(&open, descriptor)?;
+            let chosen =
+                platform.choose(index.manifests()).ok_or_else(|| no_platform(index.manifests(), platform))?;
+            descend(source, chosen, platform, depth - 1)
+        }
+    }
+}
+
+fn select<'a>(tops: &'a [Descriptor], reference: &Reference, platform: &Platform) -> Result<&'a Descriptor> {
+    let select = match reference {
+        Reference::Layout { select, .. }
+        | Reference::OciArchive { select, .. }
+        | Reference::DockerArchive { select, .. } => select,
+        Reference::Registry(_) => &Select::Only,
+    };
+    match select {
+        Select::Digest(digest) => tops
+            .iter()
+            .find(|top| top.digest() == digest)
+            .ok_or_else(|| fail!(Kind::NotFound, "there is no image of this digest")),
+        Select::Tag(tag) => {
+            let tagged: Vec<&Descriptor> = tops.iter().filter(|top| name(top) == Some(tag)).collect();
+            if tagged.is_empty() {
+                return Err(with_names(fail!(Kind::NotFound, "there is no image of this tag"), tops));
+            }
+            platform.choose(tagged.iter().copied()).ok_or_else(|| no_platform(tagged, platform))
+        }
+        Select::Only => match tops {
+            [] => Err(fail!(Kind::NotFound, "there is no image in it")),
+            [only] => Ok(only),
+            _ => Err(with_names(fail!(Kind::Usage, "there are {} images in it", tops.len()), tops)),
+        },
+    }
+}
+
+/// The name that a layout gives an image.
+pub fn name(descriptor: &Descriptor) -> Option<&String> {
+    descriptor.annotations().as_ref()?.get(ANNOTATION_REF_NAME)
+}
+
+fn with_names(error: Error, tops: &[Descriptor]) -> Error {
+    let names: Vec<&str> = tops.iter().filter_map(name).map(String::as_str).take(20).collect();
+    match names[..] {
+        [] => error.with_hint("none has a tag: name one by @sha256:…"),
+        _ => error.with_hint(format!("the tags are: {}", names.join(", "))),
+    }
+}
+
+fn no_platform<'a>(manifests: impl IntoIterator<Item = &'a Descriptor>, platform: &Platform) -> Error {
+    let known = manifests.into_iter().filter_map(|one| one.platform().as_ref());
+    let known: Vec<String> = known.map(|one| format!("{}/{}", one.os(), one.architecture())).collect();
+    let error = fail!(Kind::NotFound, "there is no image for {platform}");
+    if known.is_empty() { error } else { error.with_hint(format!("there are: {}", known.join(", "))) }
+}

@@ -1,0 +1,346 @@
+//! Fixtures: layers written entry by entry, layouts around them, and a scratch directory that goes away.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tar::{EntryType, Header};
+use tare::image::digest;
+
+/// A directory of its own for one test.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("tare-image-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Runs tare-image in this directory.
+    pub fn run(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_tare-image")).args(args).current_dir(&self.0).output().unwrap()
+    }
+
+    /// Unpacks `oci:image` to `bundle`, which must succeed; returns the rootfs.
+    pub fn unpack(&self) -> PathBuf {
+        let output = self.run(&["unpack", "oci:image", "bundle"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        self.join("bundle/rootfs")
+    }
+
+    /// Unpacks what must not succeed; nothing may be left at or beside the destination. Returns the sentence.
+    pub fn refused(&self, args: &[&str]) -> String {
+        let before = names(&self.0);
+        let output = self.run(&[&["unpack", "oci:image", "bundle"], args].concat());
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert_eq!(names(&self.0), before, "something is left behind: {}", stderr(&output));
+        stderr(&output)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+pub fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// One entry to write; the defaults are a root-owned file of 2001.
+#[derive(Clone)]
+pub struct Item {
+    pub name: Vec<u8>,
+    pub kind: EntryType,
+    pub mode: u32,
+    pub ids: (u64, u64),
+    pub mtime: u64,
+    pub link: Vec<u8>,
+    pub data: Vec<u8>,
+    pub device: (u32, u32),
+    /// Records of an extended header before it.
+    pub pax: Vec<(String, Vec<u8>)>,
+}
+
+pub const TIME: u64 = 1_000_000_000;
+
+impl Item {
+    fn new(name: &str, kind: EntryType) -> Self {
+        Self {
+            name: name.as_bytes().to_vec(),
+            kind,
+            mode: 0o644,
+            ids: (0, 0),
+            mtime: TIME,
+            link: Vec::new(),
+            data: Vec::new(),
+            device: (0, 0),
+            pax: Vec::new(),
+        }
+    }
+
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    pub fn ids(mut self, uid: u64, gid: u64) -> Self {
+        self.ids = (uid, gid);
+        self
+    }
+
+    pub fn mtime(mut self, mtime: u64) -> Self {
+        self.mtime = mtime;
+        self
+    }
+
+    pub fn pax(mut self, key: &str, value: &[u8]) -> Self {
+        self.pax.push((key.into(), value.to_vec()));
+        self
+    }
+
+    pub fn raw_name(mut self, name: &[u8]) -> Self {
+        self.name = name.to_vec();
+        self
+    }
+
+    pub fn header(&self) -> Header {
+        let mut header = Header::new_ustar();
+        let ustar = header.as_ustar_mut().unwrap();
+        let head = self.name.len().min(100);
+        ustar.name[..head].copy_from_slice(&self.name[..head]);
+        let tail = self.link.len().min(100);
+        ustar.linkname[..tail].copy_from_slice(&self.link[..tail]);
+        header.set_entry_type(self.kind);
+        header.set_mode(self.mode);
+        header.set_uid(self.ids.0);
+        header.set_gid(self.ids.1);
+        header.set_mtime(self.mtime);
+        header.set_size(self.data.len() as u64);
+        header.set_device_major(self.device.0).unwrap();
+        header.set_device_minor(self.device.1).unwrap();
+        header.set_cksum();
+        header
+    }
+
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut pax = self.pax.clone();
+        if self.name.len() > 100 && !pax.iter().any(|(key, _)| key == "path") {
+            pax.push(("path".into(), self.name.clone()));
+        }
+        if self.link.len() > 100 {
+            pax.push(("linkpath".into(), self.link.clone()));
+        }
+        if !pax.is_empty() {
+            let records: Vec<u8> = pax.iter().flat_map(|(key, value)| record(key, value)).collect();
+            let mut header = Item::new("pax", EntryType::XHeader);
+            header.data = records;
+            block(&header.header(), &header.data, out);
+        }
+        block(&self.header(), &self.data, out);
+    }
+}
+
+pub fn record(key: &str, value: &[u8]) -> Vec<u8> {
+    let body = [b" ", key.as_bytes(), b"=", value, b"\n"].concat();
+    let digits = (1..).find(|digits| (body.len() + digits).to_string().len() == *digits).unwrap();
+    [(body.len() + digits).to_string().as_bytes(), &body].concat()
+}
+
+pub fn block(header: &Header, data: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(header.as_bytes());
+    out.extend_from_slice(data);
+    out.resize(out.len().next_multiple_of(512), 0);
+}
+
+pub fn file(name: &str, data: &str) -> Item {
+    Item { data: data.as_bytes().to_vec(), ..Item::new(name, EntryType::Regular) }
+}
+
+pub fn dir(name: &str) -> Item {
+    Item::new(name, EntryType::Directory).mode(0o755)
+}
+
+pub fn symlink(name: &str, target: &str) -> Item {
+    Item { link: target.as_bytes().to_vec(), ..Item::new(name, EntryType::Symlink).mode(0o777) }
+}
+
+pub fn hard_link(name: &str, target: &str) -> Item {
+    Item { link: target.as_bytes().to_vec(), ..Item::new(name, EntryType::Link) }
+}
+
+pub fn node(name: &str, kind: EntryType, major: u32, minor: u32) -> Item {
+    Item { device: (major, minor), ..Item::new(name, kind) }
+}
+
+/// An archive of these entries, with its two blocks of zeros.
+pub fn archive(items: &[Item]) -> Vec<u8> {
+    let mut out = Vec::new();
+    items.iter().for_each(|item| item.write(&mut out));
+    out.resize(out.len() + 1024, 0);
+    out
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Packing {
+    Plain,
+    Gzip,
+    Zstd,
+}
+
+pub const PACKINGS: [Packing; 3] = [Packing::Plain, Packing::Gzip, Packing::Zstd];
+
+impl Packing {
+    pub fn pack(self, bytes: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Plain => bytes.to_vec(),
+            Self::Gzip => {
+                let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                out.write_all(bytes).unwrap();
+                out.finish().unwrap()
+            }
+            Self::Zstd => zstd::encode_all(bytes, 1).unwrap(),
+        }
+    }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Plain => "application/vnd.oci.image.layer.v1.tar",
+            Self::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+            Self::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+        }
+    }
+}
+
+/// An image to write, its documents open to a test's changes.
+pub struct Fixture {
+    pub path: PathBuf,
+    pub config: Value,
+    layers: Vec<Value>,
+    diff_ids: Vec<String>,
+}
+
+impl Fixture {
+    /// An empty layout at `image` in the scratch directory.
+    pub fn new(scratch: &Scratch) -> Self {
+        let path = scratch.join("image");
+        fs::create_dir_all(path.join("blobs/sha256")).unwrap();
+        fs::write(path.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+        Self { path, config: json!({}), layers: Vec::new(), diff_ids: Vec::new() }
+    }
+
+    pub fn blob(&self, bytes: &[u8], media_type: &str) -> Value {
+        let digest = digest::of(bytes);
+        fs::write(self.path.join("blobs/sha256").join(digest.digest()), bytes).unwrap();
+        json!({ "mediaType": media_type, "size": bytes.len(), "digest": digest.to_string() })
+    }
+
+    pub fn layer(&mut self, packing: Packing, archive: &[u8]) -> &mut Self {
+        let blob = self.blob(&packing.pack(archive), packing.media_type());
+        self.raw_layer(blob, digest::of(archive).as_ref())
+    }
+
+    pub fn raw_layer(&mut self, blob: Value, diff_id: &str) -> &mut Self {
+        self.layers.push(blob);
+        self.diff_ids.push(diff_id.into());
+        self
+    }
+
+    pub fn config_json(&self) -> Value {
+        json!({
+            "architecture": match std::env::consts::ARCH { "x86_64" => "amd64", "aarch64" => "arm64", other => other },
+            "os": "linux",
+            "config": self.config,
+            "rootfs": { "type": "layers", "diff_ids": self.diff_ids },
+        })
+    }
+
+    /// Writes configuration, manifest and index; returns the manifest's descriptor.
+    pub fn finish(&self) -> Value {
+        self.finish_with(&self.config_json(), "latest")
+    }
+
+    pub fn finish_with(&self, config: &Value, tag: &str) -> Value {
+        let config = serde_json::to_vec(config).unwrap();
+        let config = self.blob(&config, "application/vnd.oci.image.config.v1+json");
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": config,
+            "layers": self.layers,
+        });
+        let manifest = serde_json::to_vec(&manifest).unwrap();
+        let mut descriptor = self.blob(&manifest, "application/vnd.oci.image.manifest.v1+json");
+        descriptor["annotations"] = json!({ "org.opencontainers.image.ref.name": tag });
+        self.index(&[descriptor.clone()]);
+        descriptor
+    }
+
+    pub fn index(&self, manifests: &[Value]) {
+        let index = json!({ "schemaVersion": 2, "manifests": manifests });
+        fs::write(self.path.join("index.json"), serde_json::to_vec(&index).unwrap()).unwrap();
+    }
+}
+
+/// An image of these layers, gzip, ready to unpack.
+pub fn image(scratch: &Scratch, layers: &[&[Item]]) {
+    let mut fixture = Fixture::new(scratch);
+    for items in layers {
+        fixture.layer(Packing::Gzip, &archive(items));
+    }
+    fixture.finish();
+}
+
+/// A tree as one line for each thing in it: type, mode, owner, size, time, name, target or content.
+pub fn listing(root: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    walk(root, root, &mut lines);
+    lines.sort();
+    lines
+}
+
+fn walk(root: &Path, path: &Path, lines: &mut Vec<String>) {
+    let meta = fs::symlink_metadata(path).unwrap();
+    let name = path.strip_prefix(root).unwrap().as_os_str().as_bytes().escape_ascii().to_string();
+    let kind = meta.file_type();
+    let what = if kind.is_symlink() {
+        format!("-> {}", fs::read_link(path).unwrap().as_os_str().as_bytes().escape_ascii())
+    } else if kind.is_file() {
+        digest::of(&fs::read(path).unwrap()).to_string()
+    } else {
+        format!("{}", meta.rdev())
+    };
+    let (mode, uid, gid, links) =
+        (meta.mode(), meta.uid(), meta.gid(), if kind.is_dir() { 0 } else { meta.nlink() });
+    let time = (meta.mtime(), meta.mtime_nsec());
+    lines.push(format!("/{name} {mode:o} {uid}:{gid} {links} {}.{:09} {what}", time.0, time.1));
+    if kind.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            walk(root, &entry.unwrap().path(), lines);
+        }
+    }
+}
