@@ -5,6 +5,7 @@
 use std::fmt::{self, Write};
 
 use super::locate;
+use super::tree::escape;
 use crate::error::{Error, Kind};
 
 /// How many faults one message names; the rest is counted.
@@ -57,21 +58,6 @@ impl fmt::Display for At<'_> {
             Step::Item(index) => write!(f, "/{index}"),
         }
     }
-}
-
-/// A member name as a reference token of a JSON pointer. Control characters are spelled out: a name comes from
-/// the document and must not break the line of a log.
-pub(super) fn escape(name: &str) -> String {
-    let mut token = String::with_capacity(name.len());
-    for character in name.chars() {
-        match character {
-            '~' => token.push_str("~0"),
-            '/' => token.push_str("~1"),
-            other if other.is_control() => token.extend(other.escape_default()),
-            other => token.push(other),
-        }
-    }
-    token
 }
 
 pub(super) struct Fault {

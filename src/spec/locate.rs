@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::fault::escape;
+use super::tree::escape;
 
 /// No member that tare knows lies deeper; hostile depth is not followed.
 const DEPTH: usize = 12;

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::fault::{Fault, Faults};
-use super::strict::Strict;
+use super::strict::{Strict, Track};
 use super::{lenient, locate, tree, words};
 use crate::error::{Error, Kind, matched};
 use crate::fail;
@@ -45,9 +45,16 @@ impl Document for oci_spec::runtime::Process {
 /// # Errors
 /// Of kind `Spec`: no JSON (with line and column), or members of the wrong type, all of them with their pointers.
 pub(super) fn document<T: Document>(bytes: &[u8], faults: &mut Faults) -> Result<T, Error> {
+    parse(bytes).or_else(|(_, error)| patiently(bytes, &error, faults))
+}
+
+/// One pass; where it fails, the pointer of what could not be read.
+fn parse<T: Document>(bytes: &[u8]) -> Result<T, (String, serde_json::Error)> {
+    let track = Track::default();
     let mut parser = serde_json::Deserializer::from_slice(bytes);
-    let document = T::deserialize(Strict(&mut parser)).and_then(|document| parser.end().map(|()| document));
-    document.or_else(|error| patiently(bytes, &error, faults))
+    let document = T::deserialize(Strict::new(&mut parser, &track));
+    let document = document.and_then(|document| parser.end().map(|()| document));
+    document.map_err(|error| (track.pointer(), error))
 }
 
 fn patiently<T: Document>(bytes: &[u8], first: &serde_json::Error, faults: &mut Faults) -> Result<T, Error> {
@@ -71,13 +78,12 @@ fn patiently<T: Document>(bytes: &[u8], first: &serde_json::Error, faults: &mut 
 fn read_all<T: Document>(bytes: &[u8], mut value: Value, faults: &mut Faults) -> Result<T, Error> {
     let mut wrong = Vec::<Fault>::new();
     for _ in 0..ROUNDS {
-        match serde_path_to_error::deserialize(Strict(&value)) {
+        // As text again: reading values instead would be a second copy of all the readers, a quarter of a MiB.
+        match parse(&serde_json::to_vec(&value).unwrap_or_default()) {
             Ok(document) if wrong.is_empty() => return Ok(document),
             Ok(_) => break,
-            Err(error) => {
-                let pointer = pointer(error.path());
-                let message =
-                    words::message(&pointer, tree::find(&value, &pointer), &error.inner().to_string());
+            Err((pointer, error)) => {
+                let message = words::message(&pointer, tree::find(&value, &pointer), &unplaced(&error));
                 let removed = take_out(&mut value, &pointer);
                 // What is missing because it was taken out has been told.
                 let told = wrong.iter().any(|fault| fault.pointer.starts_with(&pointer));
@@ -114,23 +120,14 @@ fn syntax(bytes: &[u8], error: &serde_json::Error) -> Error {
     {
         return fail!(Kind::Spec, "line 1, column 1: a byte order mark, where plain UTF-8 is wanted");
     }
-    let (line, column) = (error.line(), error.column());
-    let text = error.to_string();
-    let words = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
-    fail!(Kind::Spec, "line {line}, column {column}: not JSON: {words}")
+    fail!(Kind::Spec, "line {}, column {}: not JSON: {}", error.line(), error.column(), unplaced(error))
 }
 
-fn pointer(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    let mut pointer = String::new();
-    for segment in path {
-        match segment {
-            Segment::Seq { index } => pointer += &format!("/{index}"),
-            Segment::Map { key } => pointer += &format!("/{}", key.replace('~', "~0").replace('/', "~1")),
-            Segment::Enum { .. } | Segment::Unknown => {}
-        }
-    }
-    pointer
+/// The parser's words without the place.
+fn unplaced(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    text.strip_suffix(&place).unwrap_or(&text).to_owned()
 }
 
 /// Takes the member that holds the value at `pointer` out of its object. An item of an array takes the whole array

@@ -3,25 +3,60 @@
 //! The derived types also read an array as a struct, its items as the members in the order of the source, and an
 //! object of one member as a word of an enumeration: `"linux": []` would pass as a `linux` with nothing set. On the
 //! other hand they pass over a member that is called `Cpus` where `cpus` is meant, and which Go's reader, and so
-//! runc, takes: a limit would be lost in silence. This adapter stands between the types and the parser.
+//! runc, takes: a limit would be lost in silence. This adapter stands between the types and the parser, and knows,
+//! when reading fails, where.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::fmt;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
-pub(super) struct Strict<T>(pub T);
+use super::tree::escape;
+
+/// The way back from what could not be read. Empty as long as all is well.
+#[derive(Default)]
+pub(super) struct Track(RefCell<Vec<String>>);
+
+impl Track {
+    fn step(&self, token: String) {
+        self.0.borrow_mut().push(token);
+    }
+
+    /// The JSON pointer of the value that could not be read.
+    pub fn pointer(&self) -> String {
+        self.0.borrow().iter().rev().flat_map(|token| ["/", token]).collect()
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Strict<'t, T> {
+    inner: T,
+    track: &'t Track,
+}
+
+impl<'t, T> Strict<'t, T> {
+    pub fn new(inner: T, track: &'t Track) -> Self {
+        Self { inner, track }
+    }
+
+    fn below<U>(&self, inner: U) -> Strict<'t, U> {
+        Strict { inner, track: self.track }
+    }
+}
 
 macro_rules! forward {
     ($($method:ident($($argument:ident: $typ:ty),*))*) => {$(
         fn $method<V: Visitor<'de>>(self, $($argument: $typ,)* visitor: V) -> Result<V::Value, D::Error> {
-            self.0.$method($($argument,)* Strict(visitor))
+            let visitor = self.below(visitor);
+            self.inner.$method($($argument,)* visitor)
         }
     )*};
 }
 
-impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<'_, D> {
     type Error = D::Error;
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -30,7 +65,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.0.deserialize_map(Object { visitor, fields })
+        self.inner.deserialize_map(Object { visitor, fields, track: self.track })
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -39,7 +74,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
         _variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.0.deserialize_str(Word(visitor))
+        self.inner.deserialize_str(Word(visitor))
     }
 
     forward! {
@@ -57,17 +92,17 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
 macro_rules! visit {
     ($($method:ident: $typ:ty)*) => {$(
         fn $method<E: Error>(self, value: $typ) -> Result<V::Value, E> {
-            self.0.$method(value)
+            self.inner.$method(value)
         }
     )*};
 }
 
 /// What is found below is asked for as strictly.
-impl<'de, V: Visitor<'de>> Visitor<'de> for Strict<V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for Strict<'_, V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.expecting(f)
+        self.inner.expecting(f)
     }
 
     visit! {
@@ -76,73 +111,69 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Strict<V> {
     }
 
     fn visit_none<E: Error>(self) -> Result<V::Value, E> {
-        self.0.visit_none()
+        self.inner.visit_none()
     }
 
     fn visit_unit<E: Error>(self) -> Result<V::Value, E> {
-        self.0.visit_unit()
+        self.inner.visit_unit()
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
-        self.0.visit_some(Strict(deserializer))
+        let deserializer = self.below(deserializer);
+        self.inner.visit_some(deserializer)
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
-        self.0.visit_newtype_struct(Strict(deserializer))
+        let deserializer = self.below(deserializer);
+        self.inner.visit_newtype_struct(deserializer)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<V::Value, A::Error> {
-        self.0.visit_seq(Strict(items))
+        self.inner.visit_seq(Items { items, next: 0, track: self.track })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<V::Value, A::Error> {
-        self.0.visit_map(Strict(members))
+        self.inner.visit_map(Members { members, fields: &[], name: Cow::Borrowed(""), track: self.track })
     }
 }
 
-impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Strict<A> {
-    type Error = A::Error;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        self.0.next_element_seed(Strict(seed))
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        self.0.size_hint()
-    }
-}
-
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Strict<A> {
-    type Error = A::Error;
-
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        self.0.next_key_seed(seed)
-    }
-
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        self.0.next_value_seed(Strict(seed))
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        self.0.size_hint()
-    }
-}
-
-impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Strict<S> {
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Strict<'_, S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
-        self.0.deserialize(Strict(deserializer))
+        let deserializer = self.below(deserializer);
+        self.inner.deserialize(deserializer)
+    }
+}
+
+struct Items<'t, A> {
+    items: A,
+    next: usize,
+    track: &'t Track,
+}
+
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Items<'_, A> {
+    type Error = A::Error;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
+        let item = self.items.next_element_seed(Strict::new(seed, self.track));
+        self.next += 1;
+        item.inspect_err(|_| self.track.step((self.next - 1).to_string()))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.items.size_hint()
     }
 }
 
 /// An object with members of known names.
-struct Object<V> {
+struct Object<'t, V> {
     visitor: V,
     fields: &'static [&'static str],
+    track: &'t Track,
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Object<V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for Object<'_, V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -150,46 +181,57 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Object<V> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<V::Value, A::Error> {
-        self.visitor.visit_map(Members { members, fields: self.fields })
+        let name = Cow::Borrowed("");
+        self.visitor.visit_map(Members { members, fields: self.fields, name, track: self.track })
     }
 }
 
-struct Members<A> {
+/// The members of an object, or of a map, which has no known names.
+struct Members<'t, A> {
     members: A,
     fields: &'static [&'static str],
+    /// Of the member at hand.
+    name: Cow<'static, str>,
+    track: &'t Track,
 }
 
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<A> {
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<'_, A> {
     type Error = A::Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        self.members.next_key_seed(Name { inner: seed, fields: self.fields })
+        self.members.next_key_seed(Name { inner: seed, fields: self.fields, name: &mut self.name })
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        self.members.next_value_seed(Strict(seed))
+        let value = self.members.next_value_seed(Strict::new(seed, self.track));
+        value.inspect_err(|_| self.track.step(escape(&self.name)))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.members.size_hint()
     }
 }
 
 /// The name of a member, on its way from the parser (a deserializer) to the type (a visitor).
-struct Name<T> {
+struct Name<'m, T> {
     inner: T,
     fields: &'static [&'static str],
+    name: &'m mut Cow<'static, str>,
 }
 
-impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Name<S> {
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Name<'_, S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
-        self.inner.deserialize(Name { inner: deserializer, fields: self.fields })
+        self.inner.deserialize(Name { inner: deserializer, fields: self.fields, name: self.name })
     }
 }
 
-impl<'de, D: Deserializer<'de>> Deserializer<'de> for Name<D> {
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Name<'_, D> {
     type Error = D::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_str(Name { inner: visitor, fields: self.fields })
+        self.inner.deserialize_str(Name { inner: visitor, fields: self.fields, name: self.name })
     }
 
     forward_to_deserialize_any! {
@@ -198,7 +240,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Name<D> {
     }
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Name<V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for Name<'_, V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -206,11 +248,10 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Name<V> {
     }
 
     fn visit_str<E: Error>(self, name: &str) -> Result<V::Value, E> {
-        if self.fields.contains(&name) {
-            return self.inner.visit_str(name);
-        }
-        let field = self.fields.iter().find(|field| field.eq_ignore_ascii_case(name));
-        self.inner.visit_str(field.copied().unwrap_or(name))
+        let known = |same: fn(&str, &str) -> bool| self.fields.iter().find(|field| same(field, name));
+        let field = known(|field, name| field == name).or_else(|| known(str::eq_ignore_ascii_case));
+        *self.name = field.map_or_else(|| Cow::Owned(name.to_owned()), |field| Cow::Borrowed(*field));
+        self.inner.visit_str(self.name)
     }
 }
 

@@ -50,6 +50,21 @@ pub(super) fn items_mut<'a>(value: &'a mut Value, pointer: &str) -> impl Iterato
     find_mut(value, pointer).and_then(Value::as_array_mut).into_iter().flatten()
 }
 
+/// A member name as a reference token of a JSON pointer. Control characters are spelled out: a name comes from
+/// the document and must not break the line of a log.
+pub(super) fn escape(name: &str) -> String {
+    let mut token = String::with_capacity(name.len());
+    for character in name.chars() {
+        match character {
+            '~' => token.push_str("~0"),
+            '/' => token.push_str("~1"),
+            other if other.is_control() => token.extend(other.escape_default()),
+            other => token.push(other),
+        }
+    }
+    token
+}
+
 pub(super) fn unescape(token: &str) -> String {
     token.replace("~1", "/").replace("~0", "~")
 }
