@@ -1,0 +1,61 @@
+# The menu: `make help`.
+.DEFAULT_GOAL := build
+
+# The binaries are static, which needs the target named (see .cargo/config.toml).
+export CARGO_BUILD_TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+RELEASE := target/$(CARGO_BUILD_TARGET)/release
+DEBUG   := target/$(CARGO_BUILD_TARGET)/debug
+
+# Tests that need neither root nor a container: the library's own, and these files under tests/.
+PURE := --lib --test layers --test 'spec*' --test 'golden*' --test cli_grammar
+
+.PHONY: help build check test test-engines demo bench bench-quick install bless setup clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+build: ## the two release binaries, static: tare and tare-image
+	TARE_COMMIT=$$(git describe --always --dirty) cargo build --release --bins
+
+check: ## format, lints and the tests that need no root; fast
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	cargo test $(PURE)
+
+test: ## every test, as root; installs what is missing first
+	integration/test
+
+test-engines: ## every flow of every engine, with tare and with its usual runtime
+	integration/test engines
+
+demo: ## an OCI image is made, unpacked and run; installs what is missing first
+	integration/setup demo
+	$(MAKE) build
+	integration/demo $(RELEASE)
+
+bench: ## tare beside runc, crun and the least possible; writes docs/performance.md
+	integration/setup bench
+	$(MAKE) build
+	integration/bench/bench --tare $(RELEASE)/tare --write docs/performance.md
+
+bench-quick: ## the same with few runs, printed only
+	integration/setup bench
+	$(MAKE) build
+	integration/bench/bench --tare $(RELEASE)/tare --quick
+
+install: build ## into $(DESTDIR)$(PREFIX)/bin
+	install -D -m 0755 $(RELEASE)/tare $(DESTDIR)$(PREFIX)/bin/tare
+	install -D -m 0755 $(RELEASE)/tare-image $(DESTDIR)$(PREFIX)/bin/tare-image
+
+bless: ## write the golden plans anew; read the difference before committing
+	TARE_BLESS=1 cargo test --test 'golden*'
+
+setup: ## install what the tests need, from Debian
+	integration/setup
+
+clean: ## remove what was built
+	cargo clean
