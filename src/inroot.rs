@@ -3,6 +3,8 @@
 //! A rootfs belongs to its image: any component may be a symlink that points at the host. Every lookup here is one
 //! openat2 with RESOLVE_IN_ROOT, so the kernel treats the root as `/` and no swap between look and use can leave it.
 
+mod walk;
+
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -49,7 +51,11 @@ impl Root {
     pub fn create(&self, path: &CStr, flags: OFlag, mode: u32) -> Result<OwnedFd> {
         // A path of "" or "/" is the root itself, which openat2 wants spelled ".".
         let path = if path.is_empty() || path.to_bytes() == b"/" { c"." } else { path };
-        openat2(self.0.as_fd(), path, flags.bits(), mode, IN_ROOT)
+        match openat2(self.0.as_fd(), path, flags.bits(), mode, IN_ROOT) {
+            // KERNEL(5.6): before it there is no openat2.
+            Err(Errno::ENOSYS) => walk::open(self.0.as_fd(), path, flags, Mode::from_bits_truncate(mode)),
+            other => other,
+        }
     }
 
     /// Opens the directory `path`, making each missing component with `mode` (before umask).

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use oci_spec::image::{Config, ImageConfiguration};
 use serde_json::{Value, json};
 
-use super::profile;
 use super::user::User;
+use super::{profile, seccomp};
 use crate::log;
 
 /// The directory the process starts in. Images write relative ones too; they mean the root's.
@@ -27,7 +27,7 @@ pub fn runtime(config: &ImageConfiguration, user: &User) -> Value {
     if let Value::Array(mounts) = &mut mounts {
         mounts.extend(volumes(config).iter().map(|path| profile::volume(path)));
     }
-    json!({
+    let mut runtime = json!({
         "ociVersion": profile::OCI_VERSION,
         "process": process(config, user),
         "root": { "path": "rootfs" },
@@ -39,7 +39,12 @@ pub fn runtime(config: &ImageConfiguration, user: &User) -> Value {
             "maskedPaths": profile::MASKED_PATHS,
             "readonlyPaths": profile::READONLY_PATHS,
         },
-    })
+    });
+    match seccomp::default(&config.architecture().to_string()) {
+        Some(profile) => runtime["linux"]["seccomp"] = profile,
+        None => log::warn(format_args!("no seccomp profile for {}: none is written", config.architecture())),
+    }
+    runtime
 }
 
 fn inner(config: &ImageConfiguration) -> Option<&Config> {

@@ -18,6 +18,7 @@ pub mod platform;
 pub mod profile;
 pub mod reference;
 pub mod remove;
+pub mod seccomp;
 pub mod source;
 pub mod tree;
 pub mod user;

@@ -47,11 +47,11 @@ fn a_bundle_runs() {
     }
     let scratch = Scratch::new("runs");
     let mut fixture = Fixture::new(&scratch);
-    fixture.config =
-        json!({ "Cmd": ["sh", "-c", "echo $0 from inside; id -u; ls /data"], "Volumes": { "/data": {} } });
+    fixture.config = json!({ "Cmd": ["sh", "-c", "echo $0 from inside; id -u; ls /data; grep Seccomp: /proc/self/status; unshare -m true 2>&1 || true"], "Volumes": { "/data": {} } });
     let mut sh = file("bin/busybox", "").mode(0o755);
     sh.data = busybox;
-    let links = ["sh", "id", "ls"].map(|name| hard_link(&format!("bin/{name}"), "bin/busybox"));
+    let links =
+        ["sh", "id", "ls", "grep", "unshare"].map(|name| hard_link(&format!("bin/{name}"), "bin/busybox"));
     let rest = [dir("proc"), dir("dev"), dir("sys"), dir("data"), file("data/seed", "")];
     fixture.layer(Packing::Gzip, &archive(&[&[dir("bin"), sh][..], &links, &rest].concat())).finish();
     scratch.unpack();
@@ -66,7 +66,10 @@ fn a_bundle_runs() {
         .output();
     let output = output.unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "sh from inside\n0\nseed\n");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "sh from inside\n0\nseed\nSeccomp:\t2\nunshare: unshare(0x20000): Operation not permitted\n"
+    );
 }
 
 #[test]
@@ -254,4 +257,59 @@ fn mistakes_on_the_command_line_are_told() {
     }
     let help = scratch.run(&["unpack", "--help"]);
     assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("SOURCE"));
+}
+
+#[test]
+fn the_default_seccomp_profile_names_only_calls_that_the_compiler_knows() {
+    use oci_spec::runtime::{Arch, LinuxSeccomp};
+    use tare::plan::seccomp::compile;
+    let profile: LinuxSeccomp =
+        serde_json::from_value(tare::image::seccomp::default("amd64").unwrap()).unwrap();
+    let filter = compile(&profile, Arch::ScmpArchX86_64, 0).unwrap();
+    assert_eq!(filter.warnings, [""; 0]);
+}
+
+/// Runs `body` where the kernel seems to know no openat2: a filter holds for the thread and what it starts.
+fn without_openat2<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+    use seccompiler::{SeccompAction, SeccompFilter, apply_filter};
+    let rules = [(nix::libc::SYS_openat2, Vec::new())].into();
+    let missing = SeccompAction::Errno(nix::libc::ENOSYS.cast_unsigned());
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, missing, arch).unwrap();
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let program: seccompiler::BpfProgram = filter.try_into().unwrap();
+            apply_filter(&program).unwrap();
+            body()
+        });
+        thread.join().unwrap()
+    })
+}
+
+#[test]
+fn a_kernel_without_openat2_gives_the_same_tree() {
+    let scratch = Scratch::new("enosys");
+    let below = [
+        dir("./"),
+        dir("usr"),
+        dir("usr/lib"),
+        symlink("lib", "/usr/lib"),
+        file("lib/a", "1"),
+        file("gone", ""),
+        symlink("out", "../../../image"),
+        symlink("run", "/var/run"),
+    ];
+    let above = [
+        file("lib/b", "2"),
+        file(".wh.gone", ""),
+        file("out/x", "3"),
+        file("run/y", ""),
+        hard_link("h", "lib/a"),
+    ];
+    image(&scratch, &[&below, &above]);
+    let with = listing(&scratch.unpack());
+    fs::remove_dir_all(scratch.join("bundle")).unwrap();
+    let without = listing(&without_openat2(|| scratch.unpack()));
+    assert_eq!(without, with);
+    assert!(with.iter().any(|line| line.starts_with("/image/x ")), "{with:?}");
 }
