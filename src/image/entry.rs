@@ -3,7 +3,6 @@
 //! away, so it comes first).
 
 use std::ffi::{CStr, CString};
-use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 
@@ -13,7 +12,7 @@ use nix::sys::stat::{Mode, SFlag, UtimensatFlags, fchmod, futimens, makedev, mkd
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, fchownat, ftruncate, linkat, symlinkat};
 
-use super::archive::{Archive, Entry, Map, Type};
+use super::archive::{Archive, Entry, Input, Map, Type};
 use super::remove::proc_path;
 use super::tree::{Dir, Times, Tree, clean, open_dir, stat};
 use crate::error::{Context, Kind, Result};
@@ -21,12 +20,7 @@ use crate::sys::xattr::{flistxattr, fremovexattr, fsetxattr, lsetxattr};
 use crate::{fail, log};
 
 /// Applies `entry`, whose clean path is `path`. Its data is read from `archive`.
-pub fn apply<R: BufRead>(
-    tree: &mut Tree,
-    archive: &mut Archive<R>,
-    entry: &Entry,
-    path: &[u8],
-) -> Result<()> {
+pub fn apply<R: Input>(tree: &mut Tree, archive: &mut Archive<R>, entry: &Entry, path: &[u8]) -> Result<()> {
     if path.is_empty() {
         return root(tree, entry);
     }
@@ -72,7 +66,7 @@ fn replacing<T>(
     }
 }
 
-fn regular<R: BufRead>(
+fn regular<R: Input>(
     tree: &mut Tree,
     archive: &mut Archive<R>,
     entry: &Entry,
@@ -100,7 +94,7 @@ fn regular<R: BufRead>(
     futimens(&fd, &atime, &mtime).context("futimens")
 }
 
-fn contents<R: BufRead>(archive: &mut Archive<R>, fd: BorrowedFd<'_>) -> Result<()> {
+fn contents<R: Input>(archive: &mut Archive<R>, fd: BorrowedFd<'_>) -> Result<()> {
     loop {
         let chunk = archive.data()?;
         if chunk.is_empty() {
@@ -112,7 +106,7 @@ fn contents<R: BufRead>(archive: &mut Archive<R>, fd: BorrowedFd<'_>) -> Result<
 }
 
 /// A sparse file: only what the archive holds is written, the rest stays holes.
-fn pieces<R: BufRead>(archive: &mut Archive<R>, map: &Map, fd: BorrowedFd<'_>) -> Result<()> {
+fn pieces<R: Input>(archive: &mut Archive<R>, map: &Map, fd: BorrowedFd<'_>) -> Result<()> {
     for &(start, length) in &map.pieces {
         let mut at = start;
         while at < start + length {

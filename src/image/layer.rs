@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read};
 
 use oci_spec::image::{Descriptor, Digest};
 
-use super::archive::{Archive, Entry};
+use super::archive::{Archive, Entry, Input};
 use super::compression::{Compression, Decompressed};
 use super::digest::{Hasher, Verified, into_io, out_of_io};
 use super::entry;
@@ -43,7 +43,7 @@ pub fn apply(
     archive.into_inner().finish()
 }
 
-fn one<R: BufRead>(tree: &mut Tree, archive: &mut Archive<R>, next: &Entry) -> Result<()> {
+fn one<R: Input>(tree: &mut Tree, archive: &mut Archive<R>, next: &Entry) -> Result<()> {
     let path = clean(&next.name);
     match mark(&path)? {
         Mark::None => entry::apply(tree, archive, next, &path),
@@ -151,3 +151,5 @@ impl BufRead for Stream<'_> {
         self.start += count;
     }
 }
+
+impl Input for Stream<'_> {}

@@ -18,20 +18,21 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Looks at the directory; only version 1 of the layout is known.
+    /// Looks at the directory.
     pub fn open(path: &Path) -> Result<Self> {
         let file = path.join("oci-layout");
         let layout: OciLayout =
             manifest::parse(&document(&file)?).with_context(|| format!("{}", file.display()))?;
-        let version = layout.image_layout_version();
-        if version != "1.0.0" {
-            return Err(fail!(
-                Kind::Unsupported,
-                "{}: layout version {version:?} is not 1.0.0",
-                file.display()
-            ));
-        }
+        check_version(&layout).with_context(|| format!("{}", file.display()))?;
         Ok(Self { path: path.to_owned() })
+    }
+}
+
+/// Only version 1 of the layout is known.
+pub fn check_version(layout: &OciLayout) -> Result<()> {
+    match layout.image_layout_version().as_str() {
+        "1.0.0" => Ok(()),
+        version => Err(fail!(Kind::Unsupported, "layout version {version:?} is not 1.0.0")),
     }
 }
 

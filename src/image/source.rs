@@ -5,8 +5,10 @@ use std::io::Read;
 
 use oci_spec::image::{ANNOTATION_REF_NAME, Descriptor};
 
+use super::docker_archive::DockerArchive;
 use super::layout::Layout;
 use super::manifest::{Document, Image, document, read_image, read_index};
+use super::oci_archive::OciArchive;
 use super::platform::Platform;
 use super::reference::{Reference, Select};
 use crate::error::{Context, Error, Kind, Result};
@@ -26,7 +28,9 @@ pub trait Source {
 pub fn open(reference: &Reference) -> Result<Box<dyn Source>> {
     match reference {
         Reference::Layout { path, .. } => Ok(Box::new(Layout::open(path)?)),
-        other => Err(fail!(Kind::Unsupported, "{other}: this build reads OCI layouts only")),
+        Reference::OciArchive { path, .. } => Ok(Box::new(OciArchive::open(path)?)),
+        Reference::DockerArchive { path, .. } => Ok(Box::new(DockerArchive::open(path)?)),
+        Reference::Registry(_) => Err(fail!(Kind::Unsupported, "{reference}: registries are not read yet")),
     }
 }
 
@@ -59,6 +63,11 @@ fn descend(source: &dyn Source, descriptor: &Descriptor, platform: &Platform, de
 }
 
 fn select<'a>(tops: &'a [Descriptor], reference: &Reference, platform: &Platform) -> Result<&'a Descriptor> {
+    let docker_name = matches!(reference, Reference::DockerArchive { .. });
+    let is = |top: &Descriptor, tag: &str| match name(top) {
+        Some(name) if docker_name => familiar(name) == familiar(tag),
+        name => name.is_some_and(|name| name == tag),
+    };
     let select = match reference {
         Reference::Layout { select, .. }
         | Reference::OciArchive { select, .. }
@@ -71,7 +80,7 @@ fn select<'a>(tops: &'a [Descriptor], reference: &Reference, platform: &Platform
             .find(|top| top.digest() == digest)
             .ok_or_else(|| fail!(Kind::NotFound, "there is no image of this digest")),
         Select::Tag(tag) => {
-            let tagged: Vec<&Descriptor> = tops.iter().filter(|top| name(top) == Some(tag)).collect();
+            let tagged: Vec<&Descriptor> = tops.iter().filter(|top| is(top, tag)).collect();
             if tagged.is_empty() {
                 return Err(with_names(fail!(Kind::NotFound, "there is no image of this tag"), tops));
             }
@@ -79,7 +88,8 @@ fn select<'a>(tops: &'a [Descriptor], reference: &Reference, platform: &Platform
         }
         Select::Only => match tops {
             [] => Err(fail!(Kind::NotFound, "there is no image in it")),
-            [only] => Ok(only),
+            // One image may have several names.
+            [first, rest @ ..] if rest.iter().all(|one| one.digest() == first.digest()) => Ok(first),
             _ => Err(with_names(fail!(Kind::Usage, "there are {} images in it", tops.len()), tops)),
         },
     }
@@ -88,6 +98,11 @@ fn select<'a>(tops: &'a [Descriptor], reference: &Reference, platform: &Platform
 /// The name that a layout gives an image.
 pub fn name(descriptor: &Descriptor) -> Option<&String> {
     descriptor.annotations().as_ref()?.get(ANNOTATION_REF_NAME)
+}
+
+/// Docker's names all spelled out: `ubuntu` is `docker.io/library/ubuntu:latest`.
+fn familiar(name: &str) -> String {
+    name.parse::<oci_spec::distribution::Reference>().map_or_else(|_| name.to_owned(), |name| name.whole())
 }
 
 fn with_names(error: Error, tops: &[Descriptor]) -> Error {

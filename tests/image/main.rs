@@ -1,6 +1,7 @@
 //! tare-image against the real kernel: images written here, byte by byte, and what becomes of them on disk.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod archives;
 mod hostile;
 mod layers;
 mod support;

@@ -62,7 +62,26 @@ pub struct Archive<R> {
     data: u64,
     /// Zeros that follow the data, up to the next block.
     padding: u64,
+    /// Bytes taken from the input so far.
+    offset: u64,
     global: Extended,
+}
+
+/// What an archive is read from.
+pub trait Input: BufRead {
+    /// Goes past bytes that nobody looks at. False where the input ends before.
+    fn pass(&mut self, mut count: u64) -> std::io::Result<bool> {
+        while count > 0 {
+            let buffer = self.fill_buf()?;
+            if buffer.is_empty() {
+                return Ok(false);
+            }
+            let step = buffer.len().min(usize::try_from(count).unwrap_or(usize::MAX));
+            self.consume(step);
+            count -= step as u64;
+        }
+        Ok(true)
+    }
 }
 
 /// Headers that belong to the entry after them.
@@ -73,13 +92,14 @@ struct Ahead {
     long_link: Option<Vec<u8>>,
 }
 
-impl<R: BufRead> Archive<R> {
+impl<R: Input> Archive<R> {
     pub fn new(input: R) -> Self {
-        Self { input, data: 0, padding: 0, global: Extended::default() }
+        Self { input, data: 0, padding: 0, offset: 0, global: Extended::default() }
     }
 
-    pub fn get_mut(&mut self) -> &mut R {
-        &mut self.input
+    /// Where in the input the current entry's data starts, as long as none of it is read.
+    pub fn offset(&self) -> u64 {
+        self.offset
     }
 
     pub fn into_inner(self) -> R {
@@ -128,19 +148,15 @@ impl<R: BufRead> Archive<R> {
     /// Marks bytes of `data` as used.
     pub fn consume(&mut self, count: usize) {
         self.input.consume(count);
+        self.offset += count as u64;
         self.data -= count as u64;
     }
 
-    fn skip(&mut self, mut count: u64) -> Result<()> {
-        while count > 0 {
-            let buffer = self.input.fill_buf().map_err(out_of_io)?;
-            if buffer.is_empty() {
-                return Err(cut_off());
-            }
-            let step = buffer.len().min(usize::try_from(count).unwrap_or(usize::MAX));
-            self.input.consume(step);
-            count -= step as u64;
+    fn skip(&mut self, count: u64) -> Result<()> {
+        if !self.input.pass(count).map_err(out_of_io)? {
+            return Err(cut_off());
         }
+        self.offset += count;
         (self.data, self.padding) = (0, 0);
         Ok(())
     }
@@ -169,7 +185,9 @@ impl<R: BufRead> Archive<R> {
         self.input.read_exact(block).map_err(|e| match e.kind() {
             std::io::ErrorKind::UnexpectedEof => cut_off(),
             _ => out_of_io(e),
-        })
+        })?;
+        self.offset += BLOCK as u64;
+        Ok(())
     }
 
     /// Sets what `data` and the next `skip` go by.
@@ -190,6 +208,7 @@ impl<R: BufRead> Archive<R> {
         if content.len() as u64 != size {
             return Err(cut_off());
         }
+        self.offset += size;
         self.data = 0;
         self.skip(self.padding)?;
         Ok(content)

@@ -1,0 +1,130 @@
+//! Images in tar files: `oci-archive:` and `docker-archive:`.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+fn layers() -> [Vec<u8>; 2] {
+    [
+        archive(&[dir("./"), dir("d"), file("d/a", "one"), file("d/b", &"two".repeat(9999))]),
+        archive(&[file("d/.wh.a", ""), file("c", "three")]),
+    ]
+}
+
+/// The fixture's layout as a tar file, paths as skopeo writes them.
+fn as_oci_archive(layout: &Path) -> Vec<u8> {
+    let mut items = vec![];
+    let mut add =
+        |name: String| items.push(Item { data: fs::read(layout.join(&name)).unwrap(), ..file(&name, "") });
+    names(&layout.join("blobs/sha256")).into_iter().for_each(|hex| add(format!("blobs/sha256/{hex}")));
+    ["oci-layout", "index.json"].into_iter().for_each(|name| add(name.into()));
+    archive(&items)
+}
+
+/// What `docker save` writes for these layers.
+fn as_docker_archive(config: &Value, packing: Packing, tags: &Value) -> Vec<u8> {
+    let config = serde_json::to_vec(config).unwrap();
+    let name = format!("{}.json", tare::image::digest::of(&config).digest());
+    let manifest =
+        json!([{ "Config": name, "RepoTags": tags, "Layers": ["one/layer.tar", "two/layer.tar"] }]);
+    let [one, two] = layers().map(|layer| packing.pack(&layer));
+    let raw = |name: &str, data: Vec<u8>| Item { data, ..file(name, "") };
+    archive(&[
+        raw("real/layer.tar", one),
+        dir("one"),
+        symlink("one/layer.tar", "../real/layer.tar"),
+        raw("two/layer.tar", two),
+        raw(&name, config),
+        raw("manifest.json", serde_json::to_vec(&manifest).unwrap()),
+    ])
+}
+
+fn config(name: &str) -> (Scratch, Value) {
+    let scratch = Scratch::new(name);
+    let mut fixture = Fixture::new(&scratch);
+    for layer in layers() {
+        fixture.layer(Packing::Plain, &layer);
+    }
+    (scratch, fixture.config_json())
+}
+
+fn unpacked(scratch: &Scratch, source: &str) -> Vec<String> {
+    let _ = fs::remove_dir_all(scratch.join("bundle"));
+    let output = scratch.run(&["unpack", source, "bundle"]);
+    assert!(output.status.success(), "{source}: {}", stderr(&output));
+    listing(&scratch.join("bundle/rootfs"))
+}
+
+#[test]
+fn an_image_is_the_same_from_a_layout_and_from_either_archive() {
+    let scratch = Scratch::new("archives");
+    let mut fixture = Fixture::new(&scratch);
+    for layer in layers() {
+        fixture.layer(Packing::Gzip, &layer);
+    }
+    fixture.finish();
+    let expected = unpacked(&scratch, "oci:image:latest");
+    let oci = as_oci_archive(&fixture.path);
+    fs::write(scratch.join("a.tar"), &oci).unwrap();
+    assert_eq!(unpacked(&scratch, "oci-archive:a.tar:latest"), expected);
+    for packing in PACKINGS {
+        fs::write(scratch.join("b.tar"), packing.pack(&oci)).unwrap();
+        assert_eq!(unpacked(&scratch, "oci-archive:b.tar"), expected, "{packing:?}");
+        let docker = as_docker_archive(&fixture.config_json(), packing, &json!(["test:1", "other:2"]));
+        fs::write(scratch.join("c.tar"), &docker).unwrap();
+        for name in ["", ":test:1", ":docker.io/library/other:2"] {
+            assert_eq!(
+                unpacked(&scratch, &format!("docker-archive:c.tar{name}")),
+                expected,
+                "{packing:?} {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_archive_that_is_none_is_refused() {
+    let (scratch, config) = config("docker-none");
+    let docker = as_docker_archive(&config, Packing::Plain, &json!(null));
+    fs::write(scratch.join("docker.tar"), &docker).unwrap();
+    fs::write(scratch.join("cut.tar"), &docker[..docker.len() - 3000]).unwrap();
+    fs::write(scratch.join("text.tar"), "no archive at all").unwrap();
+    fs::write(scratch.join("empty.tar"), "").unwrap();
+    for (source, words) in [
+        ("docker-archive:cut.tar", "archive cut.tar: "),
+        ("oci-archive:docker.tar", "archive docker.tar: has no oci-layout: it is no OCI archive"),
+        ("docker-archive:text.tar", "archive text.tar: the archive is cut off"),
+        ("docker-archive:empty.tar", "archive empty.tar: has no manifest.json: it is no Docker archive"),
+        ("docker-archive:missing.tar", "archive missing.tar: open missing.tar: no such file or directory"),
+        ("docker-archive:docker.tar:other", "there is no image of this tag"),
+        ("oci-archive:/dev/zero", "/dev/zero: not a regular file"),
+    ] {
+        let error = stderr(&scratch.run(&["unpack", source, "bundle"]));
+        assert!(error.contains(words), "{source}: {error}");
+        assert!(!scratch.join("bundle").exists());
+    }
+}
+
+#[test]
+fn a_configuration_or_layer_that_was_changed_in_a_docker_archive_is_refused() {
+    let (scratch, config) = config("docker-changed");
+    let mut docker = as_docker_archive(&config, Packing::Plain, &json!(null));
+    let text = |bytes: &[u8], text: &[u8]| bytes.windows(text.len()).position(|part| part == text).unwrap();
+    let at = text(&docker, b"three");
+    docker[at] = b'T';
+    fs::write(scratch.join("layer.tar"), &docker).unwrap();
+    docker[at] = b't';
+    let at = text(&docker, b"\"linux\"");
+    docker[at + 1] = b'L';
+    fs::write(scratch.join("config.tar"), &docker).unwrap();
+    for (source, words) in [
+        ("docker-archive:layer.tar", "layer 2 of 2"),
+        ("docker-archive:config.tar", "content has digest sha256:"),
+    ] {
+        let error = stderr(&scratch.run(&["unpack", source, "bundle"]));
+        assert!(error.contains(words), "{source}: {error}");
+    }
+}
