@@ -11,6 +11,7 @@ pub mod mount;
 pub mod process;
 pub mod seccomp;
 pub mod socket;
+pub mod spawn;
 pub mod xattr;
 
 use nix::errno::Errno;
