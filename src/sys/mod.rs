@@ -10,8 +10,10 @@ pub mod file;
 pub mod mount;
 pub mod process;
 pub mod seccomp;
+pub mod signal;
 pub mod socket;
 pub mod spawn;
+pub mod tty;
 pub mod xattr;
 
 use nix::errno::Errno;

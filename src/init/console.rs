@@ -1,0 +1,128 @@
+//! The container's own terminal: a pair made in its devpts, the master sent out, the peer as standard streams.
+//!
+//! The rootfs is not trusted. Nothing is reached by a path that could lead elsewhere: the pair comes from a
+//! directory checked to be a devpts, the peer from the master, and both ends of the mount are descriptors
+//! (CVE-2025-52565).
+
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::unistd::{Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchown};
+
+use crate::inroot::Root;
+use crate::sys::file::{RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2};
+use crate::sys::mount::{move_mount, open_tree_clone};
+use crate::sys::socket::send_fd;
+use crate::sys::tty::{self, Size};
+
+/// The call that failed, on what; and the kernel's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    pub call: &'static str,
+    pub errno: Errno,
+}
+
+/// Names the call of an errno.
+trait During<T> {
+    fn during(self, call: &'static str) -> Result<T, Failure>;
+}
+
+impl<T> During<T> for Result<T, Errno> {
+    fn during(self, call: &'static str) -> Result<T, Failure> {
+        self.map_err(|errno| Failure { call, errno })
+    }
+}
+
+/// Makes the terminal of a process whose `/` is `root`, and puts the process on it.
+///
+/// The caller is a session leader without a controlling terminal. `size` is rows and columns; `uid`, as the
+/// container counts, becomes the owner of the terminal. `socket` is a connected stream socket: it gets one message
+/// with the master attached and the terminal's name as text. `mount_console` puts the terminal on /dev/console,
+/// which needs a mount namespace of the container's own.
+pub fn set_up(
+    root: &Root,
+    size: Option<(u16, u16)>,
+    uid: u32,
+    socket: BorrowedFd<'_>,
+    mount_console: bool,
+) -> Result<(), Failure> {
+    let master = new_pair(root)?;
+    tty::unlock(master.as_fd()).during("unlock terminal")?;
+    let peer = tty::peer(master.as_fd()).during("open other end of /dev/pts/ptmx")?;
+    if let Some((rows, columns)) = size {
+        tty::set_size(master.as_fd(), Size { rows, columns }).during("set size of terminal")?;
+    }
+    if mount_console {
+        mount_on_console(root, peer.as_fd())?;
+    }
+    give_to(uid, &peer)?;
+    tty::make_controlling(peer.as_fd()).during("make controlling terminal")?;
+    send(master.as_fd(), socket)?;
+    dup2_stdin(&peer)
+        .and_then(|()| dup2_stdout(&peer))
+        .and_then(|()| dup2_stderr(&peer))
+        .during("dup2 terminal")
+}
+
+/// The master of a new pair of the container's devpts.
+fn new_pair(root: &Root) -> Result<OwnedFd, Failure> {
+    let pts = root.resolve(c"/dev/pts", OFlag::O_PATH | OFlag::O_DIRECTORY).during("open /dev/pts")?;
+    // Checked before anything in it is opened: only the kernel puts entries into a devpts, whereas a rootfs may
+    // hold a device here whose mere opening does something.
+    if !tty::is_devpts(pts.as_fd()).during("statfs /dev/pts")? {
+        return Err(Failure { call: "/dev/pts is not a devpts", errno: Errno::ENODEV });
+    }
+    let beneath = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NOFOLLOW;
+    let master = openat2(pts.as_fd(), c"ptmx", flags.bits(), 0, beneath).during("open /dev/pts/ptmx")?;
+    match tty::is_ptmx(master.as_fd()).during("stat /dev/pts/ptmx")? {
+        true => Ok(master),
+        false => Err(Failure { call: "/dev/pts/ptmx is not a ptmx device", errno: Errno::ENODEV }),
+    }
+}
+
+/// Binds the terminal over /dev/console, so that who opens the one gets the other.
+fn mount_on_console(root: &Root, peer: BorrowedFd<'_>) -> Result<(), Failure> {
+    let target = console(root).during("open /dev/console")?;
+    let mount = open_tree_clone(peer, c"", false, 0).during("open_tree terminal")?;
+    move_mount(mount.as_fd(), target.as_fd()).during("mount terminal on /dev/console")
+}
+
+/// /dev/console itself, made if missing. ELOOP if it is a symlink: an image's, which could lead a mount over any
+/// file of the container's, of procfs too.
+fn console(root: &Root) -> Result<OwnedFd, Errno> {
+    let dev = root.resolve(c"/dev", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+    let beneath = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
+    let open = |flags: OFlag| openat2(dev.as_fd(), c"console", flags.bits(), mode_of(flags), beneath);
+    // O_PATH: a FIFO does not block and a device does nothing. Without O_NOFOLLOW, with which it would open a symlink.
+    match open(OFlag::O_PATH) {
+        Err(Errno::ENOENT) => open(OFlag::O_RDONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW),
+        other => other,
+    }
+}
+
+/// openat2 takes a mode only with O_CREAT.
+fn mode_of(flags: OFlag) -> u32 {
+    if flags.contains(OFlag::O_CREAT) { 0o666 } else { 0 }
+}
+
+/// The process may read, write and chmod its terminal. The group stays what the devpts was mounted with.
+fn give_to(uid: u32, peer: &OwnedFd) -> Result<(), Failure> {
+    match fchown(peer, Some(Uid::from_raw(uid)), None) {
+        // EPERM: a devpts of another user namespace, bound in; EROFS: a read-only one. The streams work all the same.
+        Ok(()) | Err(Errno::EPERM | Errno::EROFS) => Ok(()),
+        Err(errno) => Err(Failure { call: "chown terminal", errno }),
+    }
+}
+
+fn send(master: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> Result<(), Failure> {
+    let number = tty::number(master).during("number of terminal")?;
+    let mut name = [0_u8; 32];
+    let mut rest = &mut name[..];
+    let written = write!(rest, "/dev/pts/{number}").map_err(|_| Errno::ENAMETOOLONG);
+    let left = rest.len();
+    written.during("name of terminal")?;
+    send_fd(socket, &name[..32 - left], master).during("send terminal to console socket")
+}

@@ -1,0 +1,111 @@
+//! Who gets the master of a container's terminal: the engine, over its console socket, or we ourselves.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use crate::error::matched::{SOCKET_NEEDS_TTY, TTY_NEEDS_SOCKET};
+use crate::error::{Context, Error, Kind, Result};
+use crate::fail;
+use crate::sys::socket::receive_fd;
+
+/// The child's end of the connection that its terminal goes over, and ours if it comes to us. All close-on-exec.
+#[derive(Debug)]
+pub struct Console {
+    /// What the child sends the master over.
+    pub child: OwnedFd,
+    /// Where [`receive`](Self::receive) waits for it.
+    own: Option<OwnedFd>,
+}
+
+impl Console {
+    /// Connects to the engine's socket, a stream, or makes a pair of our own without one. Before the clone.
+    ///
+    /// None if the process has no terminal. A detached process with a terminal needs a socket, and without either a
+    /// socket makes no sense: Usage errors, as runc's.
+    pub fn open(terminal: bool, detach: bool, socket: Option<&Path>) -> Result<Option<Self>> {
+        match (terminal, detach, socket) {
+            (true, true, Some(path)) => Self::connect(path).map(Some),
+            (true, false, None) => Self::pair().map(Some),
+            (false, _, None) => Ok(None),
+            (true, true, None) => Err(Error::new(Kind::Usage, TTY_NEEDS_SOCKET)),
+            (_, _, Some(_)) => Err(Error::new(Kind::Usage, SOCKET_NEEDS_TTY)),
+        }
+    }
+
+    fn connect(path: &Path) -> Result<Self> {
+        let stream = UnixStream::connect(path);
+        let stream = stream.with_context(|| format!("connect to console socket {}", path.display()))?;
+        Ok(Self { child: stream.into(), own: None })
+    }
+
+    fn pair() -> Result<Self> {
+        let (own, child) = UnixStream::pair().context("make socket pair for console")?;
+        Ok(Self { child: child.into(), own: Some(own.into()) })
+    }
+
+    /// Lets go of the child's end after the clone, and keeps ours. None if the engine gets the terminal.
+    pub fn after_clone(self) -> Option<Incoming> {
+        self.own.map(Incoming)
+    }
+}
+
+/// A terminal that the child will send.
+#[derive(Debug)]
+pub struct Incoming(OwnedFd);
+
+impl Incoming {
+    /// The master. The child has sent it when it says that it is ready; until then this waits, and it fails when the
+    /// child ends without.
+    pub fn receive(self) -> Result<OwnedFd> {
+        receive(self.0.as_fd())
+    }
+}
+
+fn receive(socket: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let mut name = [0; 4096];
+    match receive_fd(socket, &mut name).context("receive terminal of container")? {
+        (_, Some(master)) => Ok(master),
+        (_, None) => Err(fail!(Kind::Child, "process ended before it sent its terminal")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_goes_to_a_socket_exactly_when_the_process_is_detached() {
+        let socket = Some(Path::new("/nonexistent/socket"));
+        let cases = [
+            (false, false, None, Ok(false)),
+            (false, true, None, Ok(false)),
+            (true, false, None, Ok(true)),
+            (true, true, None, Err(TTY_NEEDS_SOCKET)),
+            (false, false, socket, Err(SOCKET_NEEDS_TTY)),
+            (false, true, socket, Err(SOCKET_NEEDS_TTY)),
+            (true, false, socket, Err(SOCKET_NEEDS_TTY)),
+        ];
+        for (terminal, detach, socket, expected) in cases {
+            let opened = Console::open(terminal, detach, socket);
+            let opened = opened.map(|console| console.is_some()).map_err(|error| error.to_string());
+            assert_eq!(opened, expected.map_err(String::from), "terminal {terminal} detach {detach}");
+        }
+    }
+
+    #[test]
+    fn a_socket_that_cannot_be_connected_is_told_by_its_path() {
+        let error = Console::open(true, true, Some(Path::new("/nonexistent/socket"))).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "connect to console socket /nonexistent/socket: no such file or directory"
+        );
+    }
+
+    #[test]
+    fn a_child_that_ends_without_a_terminal_is_an_error_and_no_hang() {
+        let console = Console::open(true, false, None).unwrap().unwrap();
+        let error = console.after_clone().unwrap().receive().unwrap_err();
+        assert_eq!(error.to_string(), "process ended before it sent its terminal");
+    }
+}

@@ -1,0 +1,189 @@
+//! The caller's side of an attached `run`, `exec` or `restore`: it stands for the process until that ends.
+//!
+//! Signals go to the process, the terminal's bytes go both ways, and the exit status comes back. One thread, one
+//! poll: what a signal handler would do at any moment is done between two polls.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::signal::Signal;
+
+use super::relay::{Relay, Source, Watch, wait_for};
+use super::terminal::{self, Raw};
+use crate::error::{Context, Kind, Result};
+use crate::fail;
+use crate::log;
+use crate::sys::process::pidfd_send_signal;
+use crate::sys::signal::{self, Signals, keep_exit_statuses};
+use crate::sys::tty::{self, STDIN, STDOUT};
+
+/// Buffers of 4096 bytes that are still read after the process has ended: more than a terminal holds, and an end
+/// where somebody it has left behind goes on writing.
+const DRAIN: usize = 64;
+
+/// Ready to stand for a process.
+#[derive(Debug)]
+pub struct Foreground {
+    signals: Signals,
+    subreaper: bool,
+    /// Of the process, if it was met among the orphans.
+    exit: Option<i32>,
+}
+
+/// The container's terminal on the caller's. Dropped in this order: hung up, then the caller's mode is back.
+struct Attached {
+    relay: Relay,
+    raw: Option<Raw>,
+}
+
+impl Foreground {
+    /// Before the clone, so that no signal is lost and none ends us halfway: from now on they wait.
+    ///
+    /// Children inherit the blocked signals: the container's process resets them before it executes, as do hooks.
+    /// They stay blocked after [`wait`](Self::wait), so that what comes after it is done in full.
+    /// A `subreaper` becomes the parent of every orphan of the container's, and reaps them.
+    pub fn prepare(subreaper: bool) -> Result<Self> {
+        keep_exit_statuses().context("reset the action of SIGCHLD")?;
+        if subreaper {
+            set_child_subreaper(true).context("become child subreaper")?;
+        }
+        let signals = Signals::divert().context("divert signals")?;
+        Ok(Self { signals, subreaper, exit: None })
+    }
+
+    /// Returns when the process has ended, with its exit status: its code, or 128 and the number of the signal.
+    ///
+    /// `pid` is our child, dead or alive. `master` is that of its terminal, if it has one; without, it has our
+    /// standard streams. On an error the process goes on without us.
+    pub fn wait(mut self, pid: i32, pidfd: BorrowedFd<'_>, master: Option<OwnedFd>) -> Result<i32> {
+        let mut attached = master.map(|master| self.attach(master)).transpose()?;
+        while !self.turn(pid, pidfd, attached.as_mut())? {}
+        if let Some(attached) = &mut attached {
+            self.drain(&mut attached.relay)?;
+        }
+        drop(attached);
+        self.reap(pid)
+    }
+
+    fn attach(&mut self, master: OwnedFd) -> Result<Attached> {
+        if tty::mode(STDIN).is_ok() {
+            // In the background of a shell, touching the terminal stops us until we are in the foreground.
+            let job_control = [Signal::SIGTTIN, Signal::SIGTTOU];
+            self.signals.release(&job_control).context("release signals of job control")?;
+        }
+        let raw = Raw::enter()?;
+        let translate = raw.is_some() && tty::mode(STDOUT).is_ok();
+        let attached = Attached { relay: Relay::new(master, translate)?, raw };
+        attached.resize();
+        Ok(attached)
+    }
+
+    /// Waits for something to happen and acts on it. True when the process has ended.
+    fn turn(&mut self, pid: i32, pidfd: BorrowedFd<'_>, mut attached: Option<&mut Attached>) -> Result<bool> {
+        let exit = (Source::Exit, pidfd, PollFlags::POLLIN);
+        let mut watches = vec![exit, self.watch_signals()];
+        watches.extend(attached.iter().flat_map(|attached| attached.relay.watches()));
+        let sources = wait_for(&watches)?;
+        for source in &sources {
+            match (source, &mut attached) {
+                (Source::Signals, attached) => self.pass_signals(pid, pidfd, attached.as_deref())?,
+                (source, Some(attached)) => attached.relay.turn(*source),
+                (_, None) => {}
+            }
+        }
+        Ok(sources.contains(&Source::Exit))
+    }
+
+    fn watch_signals(&self) -> Watch<'_> {
+        (Source::Signals, self.signals.as_fd(), PollFlags::POLLIN)
+    }
+
+    fn pass_signals(&mut self, pid: i32, pidfd: BorrowedFd<'_>, attached: Option<&Attached>) -> Result<()> {
+        while let Some(signal) = self.signals.read().context("read signals")? {
+            match signal {
+                libc::SIGCHLD => self.reap_orphans(pid),
+                libc::SIGWINCH => attached.into_iter().for_each(Attached::resize),
+                libc::SIGURG => {}
+                libc::SIGCONT => {
+                    attached.into_iter().for_each(Attached::resume);
+                    forward(signal, pidfd);
+                }
+                _ => forward(signal, pidfd),
+            }
+        }
+        Ok(())
+    }
+
+    fn reap_orphans(&mut self, pid: i32) {
+        while self.subreaper
+            && let Ok(Some((ended, status))) = signal::wait(-1, false)
+        {
+            if ended == pid {
+                self.exit = Some(status);
+            }
+        }
+    }
+
+    /// Writes what the terminal still holds. Ends early when somebody wants us to end.
+    fn drain(&mut self, relay: &mut Relay) -> Result<()> {
+        for _ in 0..DRAIN {
+            if !relay.take_output() || relay.watch_output().is_none() {
+                return Ok(());
+            }
+            while let Some(output) = relay.watch_output() {
+                let sources = wait_for(&[self.watch_signals(), output])?;
+                if sources.contains(&Source::Signals) && self.is_told_to_end()? {
+                    return Ok(());
+                }
+                if sources.contains(&Source::Output) {
+                    relay.turn(Source::Output);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_told_to_end(&mut self) -> Result<bool> {
+        let mut end = false;
+        while let Some(signal) = self.signals.read().context("read signals")? {
+            end |= matches!(signal, libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT);
+        }
+        Ok(end)
+    }
+
+    /// The status of the process, which has ended; what orphans have ended by now go with it.
+    fn reap(mut self, pid: i32) -> Result<i32> {
+        self.reap_orphans(pid);
+        if let Some(status) = self.exit {
+            return Ok(status);
+        }
+        let ended = signal::wait(pid, true).with_context(|| format!("wait for process {pid}"))?;
+        ended.map(|(_, status)| status).ok_or_else(|| fail!(Kind::Child, "process {pid} has no exit status"))
+    }
+}
+
+impl Attached {
+    fn resize(&self) {
+        if let Some(size) = terminal::size() {
+            self.relay.resize(size);
+        }
+    }
+
+    /// After a stop: who had the terminal meanwhile may have changed it.
+    fn resume(&self) {
+        if let Some(Err(error)) = self.raw.as_ref().map(Raw::again) {
+            log::warn(format_args!("{error}"));
+        }
+        self.resize();
+    }
+}
+
+fn forward(signal: i32, pidfd: BorrowedFd<'_>) {
+    match pidfd_send_signal(pidfd, signal) {
+        // It has ended a moment ago.
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(errno) => log::warn(format_args!("forward signal {signal}: {errno}")),
+    }
+}

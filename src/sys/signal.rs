@@ -1,0 +1,104 @@
+//! Signals read from a descriptor, by a process that passes them on.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::{Result, check};
+
+/// One past the last signal, SIGRTMAX.
+const END: i32 = 65;
+
+/// Every signal that comes from now on, read instead of acted on.
+#[derive(Debug)]
+pub struct Signals {
+    fd: SignalFd,
+    set: SigSet,
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Signals {
+    /// Blocks every signal but those that this process ignores, which its caller wanted (nohup, a script's
+    /// background job) and which stay ignored. Blocked, they wait in the kernel until [`Signals::read`].
+    pub fn divert() -> Result<Self> {
+        // SAFETY: for sigset_t, plain data, zero is valid.
+        let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: set is live; this initialises it, without the signals that the C library keeps for itself.
+        unsafe { libc::sigfillset(&raw mut set) };
+        for signal in (1..END).filter(|signal| is_ignored(*signal)) {
+            // SAFETY: set is live and initialised; the number is a signal's.
+            unsafe { libc::sigdelset(&raw mut set, signal) };
+        }
+        // SAFETY: initialised by sigfillset.
+        let set = unsafe { SigSet::from_sigset_t_unchecked(set) };
+        pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
+        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Self { fd, set })
+    }
+
+    /// Gives these back to their usual action.
+    pub fn release(&mut self, signals: &[Signal]) -> Result<()> {
+        let mut released = SigSet::empty();
+        for signal in signals {
+            released.add(*signal);
+            self.set.remove(*signal);
+        }
+        self.fd.set_mask(&self.set)?;
+        pthread_sigmask(SigmaskHow::SIG_UNBLOCK, Some(&released), None)
+    }
+
+    /// The number of a signal that has come, None when none is waiting.
+    pub fn read(&mut self) -> Result<Option<i32>> {
+        let own = std::process::id();
+        while let Some(signal) = self.fd.read_signal()? {
+            // The SIGPIPE of our own write is told by its EPIPE already.
+            let ours = signal.ssi_code == libc::SI_USER && signal.ssi_pid == own;
+            if !ours {
+                return Ok(Some(signal.ssi_signo as i32));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: for sigaction, plain data, zero is valid.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: nothing is set; the kernel writes what is set now into action, which outlives the call.
+    let asked = check(unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) }.into());
+    asked.is_ok() && action.sa_sigaction == libc::SIG_IGN
+}
+
+/// Children leave their exit status to be waited for, whatever the caller has done to SIGCHLD: where that is
+/// ignored, they vanish.
+pub fn keep_exit_statuses() -> Result<()> {
+    use nix::sys::signal::{SigHandler, signal};
+    // SAFETY: the default action installs no handler.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }.map(drop)
+}
+
+/// waitpid(2) for a child that has ended: its id, and its code or 128 and the number of the signal that killed it.
+///
+/// `pid` -1 is any child. None if none has ended and `block` is false. nix has no name for real-time signals.
+pub fn wait(pid: i32, block: bool) -> Result<Option<(i32, i32)>> {
+    let mut status: libc::c_int = 0;
+    let options = if block { 0 } else { libc::WNOHANG };
+    loop {
+        // SAFETY: the kernel writes one int, which outlives the call.
+        match check(unsafe { libc::waitpid(pid, &raw mut status, options) }.into()) {
+            Err(nix::errno::Errno::EINTR) => {}
+            Ok(0) => return Ok(None),
+            ended => return ended.map(|ended| Some((ended as i32, exit_status(status)))),
+        }
+    }
+}
+
+fn exit_status(status: libc::c_int) -> i32 {
+    if libc::WIFSIGNALED(status) { 128 + libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) }
+}

@@ -1,0 +1,143 @@
+//! Terminals: pseudo-terminal pairs by descriptor (ioctl_tty(2)), their size and their mode.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::fcntl::OFlag;
+use nix::sys::stat::{SFlag, fstat, major, minor};
+use nix::sys::statfs::{FsType, fstatfs};
+use nix::sys::termios::{
+    LocalFlags, OutputFlags, SetArg, SpecialCharacterIndices, Termios, cfmakeraw, tcgetattr, tcsetattr,
+};
+
+use super::{Result, check};
+
+/// The caller's standard input, unbuffered.
+pub const STDIN: BorrowedFd<'static> = standard(libc::STDIN_FILENO);
+pub const STDOUT: BorrowedFd<'static> = standard(libc::STDOUT_FILENO);
+pub const STDERR: BorrowedFd<'static> = standard(libc::STDERR_FILENO);
+
+const fn standard(fd: libc::c_int) -> BorrowedFd<'static> {
+    // SAFETY: one of the three above. `sys::entry` sees to it that they are open, and nobody closes them.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+/// Rows and columns of characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    pub rows: u16,
+    pub columns: u16,
+}
+
+/// Whether the descriptor (O_PATH will do) is in a real devpts.
+pub fn is_devpts(fd: BorrowedFd<'_>) -> Result<bool> {
+    Ok(fstatfs(fd)?.filesystem_type() == FsType(libc::DEVPTS_SUPER_MAGIC))
+}
+
+/// Whether the descriptor (O_PATH will do) is the pair-making device 5:2 of a real devpts.
+pub fn is_ptmx(fd: BorrowedFd<'_>) -> Result<bool> {
+    Ok(is_ptmx_device(fd)? && is_devpts(fd)?)
+}
+
+fn is_ptmx_device(fd: BorrowedFd<'_>) -> Result<bool> {
+    let stat = fstat(fd)?;
+    let device = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+    Ok(device == SFlag::S_IFCHR && (major(stat.st_rdev), minor(stat.st_rdev)) == (5, 2))
+}
+
+/// Lets the other end of `master` be opened, TIOCSPTLCK.
+pub fn unlock(master: BorrowedFd<'_>) -> Result<()> {
+    let unlocked: libc::c_int = 0;
+    // SAFETY: the kernel reads one int, which outlives the call.
+    check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) }.into()).map(drop)
+}
+
+/// Opens the other end of `master` without looking up a path, TIOCGPTPEER, KERNEL(4.13). Close-on-exec, and it
+/// does not become anybody's controlling terminal.
+pub fn peer(master: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let flags = (OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).bits();
+    // SAFETY: the argument is a number.
+    let fd = check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) }.into())?;
+    // SAFETY: a descriptor that the kernel has just made for us, owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) })
+}
+
+/// The N of /dev/pts/N, TIOCGPTN.
+pub fn number(master: BorrowedFd<'_>) -> Result<u32> {
+    let mut number: libc::c_uint = 0;
+    // SAFETY: the kernel writes one unsigned int, which outlives the call.
+    check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTN, &raw mut number) }.into())?;
+    Ok(number)
+}
+
+pub fn set_size(terminal: BorrowedFd<'_>, size: Size) -> Result<()> {
+    let size = libc::winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel reads one winsize, which outlives the call.
+    check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }.into()).map(drop)
+}
+
+/// ENOTTY where it is no terminal. Zeroes where nobody has told the terminal its size.
+pub fn size(terminal: BorrowedFd<'_>) -> Result<Size> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel writes one winsize, which outlives the call.
+    check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) }.into())?;
+    Ok(Size { rows: size.ws_row, columns: size.ws_col })
+}
+
+/// Makes it the controlling terminal of this process, a session leader without one, TIOCSCTTY.
+pub fn make_controlling(terminal: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: the argument is a number: 0 takes it from no other session.
+    check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) }.into()).map(drop)
+}
+
+/// The present mode; ENOTTY where it is no terminal.
+pub fn mode(terminal: BorrowedFd<'_>) -> Result<Termios> {
+    tcgetattr(terminal)
+}
+
+pub fn set_mode(terminal: BorrowedFd<'_>, mode: &Termios) -> Result<()> {
+    // TCSANOW: waiting for output to be read could wait for ever.
+    tcsetattr(terminal, SetArg::TCSANOW, mode)
+}
+
+/// `mode`, with every byte passed through as it is.
+pub fn raw(mode: &Termios) -> Termios {
+    let mut raw = mode.clone();
+    cfmakeraw(&mut raw);
+    raw
+}
+
+/// No carriage return before the line feeds that programs print. Works on either end.
+pub fn keep_line_feeds(terminal: BorrowedFd<'_>) -> Result<()> {
+    let mut mode = mode(terminal)?;
+    mode.output_flags.remove(OutputFlags::ONLCR);
+    set_mode(terminal, &mode)
+}
+
+/// The character that ends the input of who reads lines from the terminal, if it is read by lines. On either end.
+pub fn end_of_file(terminal: BorrowedFd<'_>) -> Result<Option<u8>> {
+    let mode = mode(terminal)?;
+    let by_lines = mode.local_flags.contains(LocalFlags::ICANON);
+    Ok(by_lines.then(|| mode.control_chars[SpecialCharacterIndices::VEOF as usize]))
+}
+
+/// Another open file of the same terminal or pipe that never blocks; None for what has no such thing.
+///
+/// O_NONBLOCK belongs to the open file, which an inherited descriptor shares with the caller: setting it there
+/// would change the caller's shell.
+pub fn without_blocking(fd: BorrowedFd<'_>, access: OFlag) -> Option<OwnedFd> {
+    let kind = SFlag::from_bits_truncate(fstat(fd).ok()?.st_mode) & SFlag::S_IFMT;
+    // Opening a ptmx again would make a new pair; a file opened again would be at offset 0.
+    let again = kind == SFlag::S_IFIFO || (mode(fd).is_ok() && !is_ptmx_device(fd).ok()?);
+    let path = again.then(|| format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
+    let flags = access | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    nix::fcntl::open(path.as_str(), flags, nix::sys::stat::Mode::empty()).ok()
+}
+
+/// A new pair as (master, peer), from this mount namespace's /dev/ptmx.
+pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let master = nix::fcntl::open(c"/dev/ptmx", flags, nix::sys::stat::Mode::empty())?;
+    unlock(master.as_fd())?;
+    let peer = peer(master.as_fd())?;
+    Ok((master, peer))
+}
