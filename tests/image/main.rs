@@ -4,5 +4,6 @@
 mod archives;
 mod hostile;
 mod layers;
+mod peers;
 mod support;
 mod unpack;

@@ -1,5 +1,7 @@
 //! Fixtures: layers written entry by entry, layouts around them, and a scratch directory that goes away.
 
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -315,32 +317,60 @@ pub fn image(scratch: &Scratch, layers: &[&[Item]]) {
     fixture.finish();
 }
 
-/// A tree as one line for each thing in it: type, mode, owner, size, time, name, target or content.
+/// A tree as one line for each thing in it: name, type and mode, owner, links, time, target or content, attributes.
 pub fn listing(root: &Path) -> Vec<String> {
-    let mut lines = Vec::new();
-    walk(root, root, &mut lines);
-    lines.sort();
-    lines
+    let mut found = Listing { root, lines: Vec::new(), inodes: HashMap::new() };
+    found.walk(root);
+    found.lines.sort();
+    found.lines
 }
 
-fn walk(root: &Path, path: &Path, lines: &mut Vec<String>) {
-    let meta = fs::symlink_metadata(path).unwrap();
-    let name = path.strip_prefix(root).unwrap().as_os_str().as_bytes().escape_ascii().to_string();
-    let kind = meta.file_type();
-    let what = if kind.is_symlink() {
-        format!("-> {}", fs::read_link(path).unwrap().as_os_str().as_bytes().escape_ascii())
-    } else if kind.is_file() {
-        digest::of(&fs::read(path).unwrap()).to_string()
-    } else {
-        format!("{}", meta.rdev())
-    };
-    let (mode, uid, gid, links) =
-        (meta.mode(), meta.uid(), meta.gid(), if kind.is_dir() { 0 } else { meta.nlink() });
-    let time = (meta.mtime(), meta.mtime_nsec());
-    lines.push(format!("/{name} {mode:o} {uid}:{gid} {links} {}.{:09} {what}", time.0, time.1));
-    if kind.is_dir() {
-        for entry in fs::read_dir(path).unwrap() {
-            walk(root, &entry.unwrap().path(), lines);
+struct Listing<'a> {
+    root: &'a Path,
+    lines: Vec<String>,
+    /// The first name of what has several.
+    inodes: HashMap<u64, String>,
+}
+
+impl Listing<'_> {
+    fn walk(&mut self, path: &Path) {
+        let meta = fs::symlink_metadata(path).unwrap();
+        let name = path.strip_prefix(self.root).unwrap().as_os_str().as_bytes().escape_ascii().to_string();
+        let kind = meta.file_type();
+        let what = if kind.is_symlink() {
+            format!("-> {}", fs::read_link(path).unwrap().as_os_str().as_bytes().escape_ascii())
+        } else if kind.is_file() {
+            format!("{} {}", meta.size(), digest::of(&fs::read(path).unwrap()))
+        } else {
+            meta.rdev().to_string()
+        };
+        let links = match kind.is_dir() || meta.nlink() == 1 {
+            true => String::new(),
+            false => format!("={}={}", meta.nlink(), self.inodes.entry(meta.ino()).or_insert(name.clone())),
+        };
+        let (mode, uid, gid) = (meta.mode(), meta.uid(), meta.gid());
+        let (time, nanos) = (meta.mtime(), meta.mtime_nsec());
+        let attributes = attributes(path);
+        self.lines
+            .push(format!("/{name} {mode:o} {uid}:{gid} {links} {time}.{nanos:09} {what} {attributes}"));
+        if kind.is_dir() {
+            let mut below: Vec<PathBuf> =
+                fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+            below.sort();
+            below.iter().for_each(|path| self.walk(path));
         }
     }
+}
+
+/// The extended attributes of `path` itself.
+pub fn attributes(path: &Path) -> String {
+    use tare::sys::xattr::{lgetxattr, llistxattr};
+    let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+    let names = llistxattr(&path).unwrap();
+    let names = names.split_inclusive(|&byte| byte == 0).map(|name| CStr::from_bytes_with_nul(name).unwrap());
+    let mut all: Vec<String> = names
+        .map(|name| format!("{}={}", name.to_string_lossy(), lgetxattr(&path, name).unwrap().escape_ascii()))
+        .collect();
+    all.sort();
+    all.join(" ")
 }
