@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchown};
 
 use crate::inroot::Root;
@@ -58,8 +59,9 @@ pub fn set_up(
         mount_on_console(root, peer.as_fd())?;
     }
     give_to(uid, &peer)?;
-    tty::make_controlling(peer.as_fd()).during("make controlling terminal")?;
+    // Before it is ours: if that fails, the master closes, which kills the session whose terminal it is.
     send(master.as_fd(), socket)?;
+    tty::make_controlling(peer.as_fd()).during("make controlling terminal")?;
     dup2_stdin(&peer)
         .and_then(|()| dup2_stdout(&peer))
         .and_then(|()| dup2_stderr(&peer))
@@ -97,9 +99,14 @@ fn console(root: &Root) -> Result<OwnedFd, Errno> {
     let beneath = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
     let open = |flags: OFlag| openat2(dev.as_fd(), c"console", flags.bits(), mode_of(flags), beneath);
     // O_PATH: a FIFO does not block and a device does nothing. Without O_NOFOLLOW, with which it would open a symlink.
-    match open(OFlag::O_PATH) {
-        Err(Errno::ENOENT) => open(OFlag::O_RDONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW),
-        other => other,
+    let console = match open(OFlag::O_PATH) {
+        Err(Errno::ENOENT) => open(OFlag::O_RDONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW)?,
+        other => other?,
+    };
+    match SFlag::from_bits_truncate(fstat(&console)?.st_mode) & SFlag::S_IFMT {
+        // move_mount would say EINVAL.
+        SFlag::S_IFDIR => Err(Errno::EISDIR),
+        _ => Ok(console),
     }
 }
 
