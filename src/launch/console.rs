@@ -9,12 +9,10 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::sys::socket::receive_fd;
 
-/// The child's end of the connection that its terminal goes over, and ours if it comes to us. All close-on-exec.
+/// The connection that the child's terminal goes over. All close-on-exec.
 #[derive(Debug)]
 pub struct Console {
-    /// What the child sends the master over.
-    pub child: OwnedFd,
-    /// Where [`receive`](Self::receive) waits for it.
+    child: OwnedFd,
     own: Option<OwnedFd>,
 }
 
@@ -44,9 +42,9 @@ impl Console {
         Ok(Self { child: child.into(), own: Some(own.into()) })
     }
 
-    /// Lets go of the child's end after the clone, and keeps ours. None if the engine gets the terminal.
-    pub fn after_clone(self) -> Option<Incoming> {
-        self.own.map(Incoming)
+    /// The child's end, to be closed here after the clone; and where the terminal comes in, unless the engine gets it.
+    pub fn split(self) -> (OwnedFd, Option<Incoming>) {
+        (self.child, self.own.map(Incoming))
     }
 }
 
@@ -55,8 +53,8 @@ impl Console {
 pub struct Incoming(OwnedFd);
 
 impl Incoming {
-    /// The master. The child has sent it when it says that it is ready; until then this waits, and it fails when the
-    /// child ends without.
+    /// The master. It has come when the child says that it is ready; before, this waits. If the child ends without
+    /// sending it, this fails, provided that its end is closed here.
     pub fn receive(self) -> Result<OwnedFd> {
         receive(self.0.as_fd())
     }
@@ -105,7 +103,9 @@ mod tests {
     #[test]
     fn a_child_that_ends_without_a_terminal_is_an_error_and_no_hang() {
         let console = Console::open(true, false, None).unwrap().unwrap();
-        let error = console.after_clone().unwrap().receive().unwrap_err();
+        let (child, incoming) = console.split();
+        drop(child);
+        let error = incoming.unwrap().receive().unwrap_err();
         assert_eq!(error.to_string(), "process ended before it sent its terminal");
     }
 }
