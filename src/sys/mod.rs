@@ -7,6 +7,7 @@
 
 pub mod entry;
 pub mod file;
+pub mod interrupt;
 pub mod mount;
 pub mod process;
 pub mod seccomp;

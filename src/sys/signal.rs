@@ -67,7 +67,7 @@ impl Signals {
     }
 }
 
-fn is_ignored(signal: i32) -> bool {
+pub(super) fn is_ignored(signal: i32) -> bool {
     // SAFETY: for sigaction, plain data, zero is valid.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: nothing is set; the kernel writes what is set now into action, which outlives the call.

@@ -1,0 +1,185 @@
+//! A hook that runs: its streams are served until it has ended, and it is killed where it must not go on.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+
+use super::streams::{Input, Tail};
+use super::{Output, refused};
+use crate::plan::hooks::Hook;
+use crate::sys::interrupt::Interrupts;
+use crate::sys::process::pidfd_open;
+use crate::sys::spawn::{Program, spawn, wait};
+
+/// How long output is still read after the hook itself has ended.
+const DRAIN: Duration = Duration::from_millis(100);
+/// How long a killed hook may take to go away; only one that hangs in the kernel takes any time.
+const KILLED: Duration = Duration::from_secs(1);
+
+/// How the wait for a hook ended.
+pub(super) enum Outcome {
+    Ended,
+    TimedOut,
+    /// The number of a signal that asks us to end.
+    Interrupted(i32),
+}
+
+pub(super) struct Running<'a> {
+    process: Process,
+    input: Option<Input<'a>>,
+    stdout: Tail,
+    stderr: Tail,
+}
+
+/// What waits for us to do something about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    Input,
+    Stdout,
+    Stderr,
+    Ended,
+    Interrupt,
+}
+
+impl<'a> Running<'a> {
+    pub fn start(hook: &Hook, env: &[CString], state: &'a [u8]) -> Result<Self, String> {
+        let no_pipe = |errno| refused("pipe", errno);
+        let input = Input::new(state).map_err(no_pipe)?;
+        let (stdout, out) = Tail::new().map_err(no_pipe)?;
+        let (stderr, err) = Tail::new().map_err(no_pipe)?;
+        let stdio = [input.theirs(), out.as_fd(), err.as_fd()];
+        let program = Program { path: &hook.path, args: &hook.args, env, stdio };
+        let pid = spawn(&program)
+            .map_err(|errno| refused(&format!("fork/exec {}", hook.path.to_string_lossy()), errno))?;
+        let process = Process::new(pid).map_err(|errno| refused("pidfd_open", errno))?;
+        Ok(Self { process, input: Some(input), stdout, stderr })
+    }
+
+    /// Serves its streams until it has ended, the deadline has come, or somebody asks us to end.
+    pub fn attend(&mut self, deadline: Option<Instant>, interrupts: &Interrupts) -> Result<Outcome, Errno> {
+        loop {
+            let Some(timeout) = remaining(deadline) else { return Ok(Outcome::TimedOut) };
+            let events = self.events(Some(interrupts), timeout)?;
+            self.serve(&events)?;
+            if events.contains(&Event::Ended) {
+                self.input = None;
+                return Ok(Outcome::Ended);
+            }
+            if events.contains(&Event::Interrupt)
+                && let Some(signal) = interrupts.take()?
+            {
+                return Ok(Outcome::Interrupted(signal));
+            }
+        }
+    }
+
+    /// What it answered, after it has ended. Output that is still in the pipes is read, but a daemon may hold them
+    /// open for ever: it loses them.
+    pub fn finish(mut self) -> Result<(ExitStatus, Output), Errno> {
+        let deadline = Some(Instant::now() + DRAIN);
+        while self.stdout.ours().is_some() || self.stderr.ours().is_some() {
+            let Some(timeout) = remaining(deadline) else { break };
+            let events = self.events(None, timeout)?;
+            self.serve(&events)?;
+        }
+        let status = self.process.reap()?;
+        Ok((status, Output { stdout: self.stdout.into_bytes(), stderr: self.stderr.into_bytes() }))
+    }
+
+    /// Without `interrupts`, those of the streams alone.
+    fn events(&self, interrupts: Option<&Interrupts>, timeout: PollTimeout) -> Result<Vec<Event>, Errno> {
+        let sources = [
+            (Event::Input, self.input.as_ref().map(Input::ours), PollFlags::POLLOUT),
+            (Event::Stdout, self.stdout.ours(), PollFlags::POLLIN),
+            (Event::Stderr, self.stderr.ours(), PollFlags::POLLIN),
+            (Event::Ended, interrupts.map(|_| self.process.pidfd.as_fd()), PollFlags::POLLIN),
+            (Event::Interrupt, interrupts.map(AsFd::as_fd), PollFlags::POLLIN),
+        ];
+        let open =
+            sources.into_iter().filter_map(|(event, fd, flags)| Some((event, PollFd::new(fd?, flags))));
+        let (events, mut fds): (Vec<Event>, Vec<PollFd<'_>>) = open.unzip();
+        match poll(&mut fds, timeout) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(Vec::new()),
+            Err(errno) => return Err(errno),
+        }
+        let ready = events.into_iter().zip(&fds).filter(|(_, fd)| fd.any() != Some(false));
+        Ok(ready.map(|(event, _)| event).collect())
+    }
+
+    fn serve(&mut self, events: &[Event]) -> Result<(), Errno> {
+        for event in events {
+            match event {
+                Event::Input => {
+                    let more = self.input.as_mut().is_some_and(Input::feed);
+                    // Closed, so that the hook reads to the end.
+                    self.input = self.input.take().filter(|_| more);
+                }
+                Event::Stdout => self.stdout.fill()?,
+                Event::Stderr => self.stderr.fill()?,
+                Event::Ended | Event::Interrupt => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A child of ours. Whoever lets go of it before it has been reaped kills it and its process group.
+struct Process {
+    pid: i32,
+    pidfd: OwnedFd,
+    reaped: bool,
+}
+
+impl Process {
+    fn new(pid: i32) -> Result<Self, Errno> {
+        let pidfd = pidfd_open(pid).inspect_err(|_| kill_group(pid))?;
+        Ok(Self { pid, pidfd, reaped: false })
+    }
+
+    fn reap(&mut self) -> Result<ExitStatus, Errno> {
+        self.reaped = true;
+        wait(self.pid)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.reaped {
+            return;
+        }
+        kill_group(self.pid);
+        let deadline = Some(Instant::now() + KILLED);
+        while let Some(timeout) = remaining(deadline) {
+            match poll(&mut [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => {
+                    let _ = self.reap();
+                    return;
+                }
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// And the hook itself, which may have left its group. It has not been waited for, so neither id can have become
+/// that of another.
+fn kill_group(pid: i32) {
+    let pid = Pid::from_raw(pid);
+    let _ = killpg(pid, Signal::SIGKILL);
+    let _ = kill(pid, Signal::SIGKILL);
+}
+
+/// For poll(2), rounded up so that it does not wake too early; none when the deadline has passed.
+fn remaining(deadline: Option<Instant>) -> Option<PollTimeout> {
+    let Some(deadline) = deadline else { return Some(PollTimeout::NONE) };
+    let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+    Some(PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX))
+}

@@ -1,0 +1,50 @@
+//! The signals that ask a process to end, held back while it is at something that has to be undone then.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::Result;
+use super::signal::is_ignored;
+
+const ASK_TO_END: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
+
+/// As long as it lives, these signals wait; its descriptor is readable when one does.
+#[derive(Debug)]
+pub struct Interrupts {
+    fd: SignalFd,
+    before: SigSet,
+}
+
+impl Interrupts {
+    /// What the process ignores stays ignored: its caller wanted that.
+    pub fn hold() -> Result<Self> {
+        let mut set = SigSet::empty();
+        ASK_TO_END
+            .into_iter()
+            .filter(|signal| !is_ignored(*signal as i32))
+            .for_each(|signal| set.add(signal));
+        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let mut before = SigSet::empty();
+        pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&set), Some(&mut before))?;
+        Ok(Self { fd, before })
+    }
+
+    /// The number of the one that waits. It has had its effect then, and does not end us later.
+    pub fn take(&self) -> Result<Option<i32>> {
+        Ok(self.fd.read_signal()?.map(|signal| signal.ssi_signo as i32))
+    }
+}
+
+impl AsFd for Interrupts {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for Interrupts {
+    fn drop(&mut self) {
+        let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&self.before), None);
+    }
+}
