@@ -1,1 +1,64 @@
-//! host
+//! What this host is, read once, as plain data: plans are made from it and tests write it literally.
+
+pub mod cgroup;
+
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Result};
+use crate::sys::process::{CapabilitySet, capget, in_bounding};
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    pub euid: u32,
+    pub egid: u32,
+    /// What the runtime itself may pass on.
+    pub capabilities: CapabilitySet,
+    /// The highest capability this kernel knows.
+    pub last_capability: u32,
+    pub cgroup: cgroup::Layout,
+    pub apparmor: bool,
+    pub selinux: bool,
+    /// SECCOMP_FILTER_FLAG_* that this kernel has.
+    pub seccomp_flags: u64,
+}
+
+impl Facts {
+    /// Looks around once.
+    pub fn read() -> Result<Self> {
+        let (_, permitted, _) = capget().context("read own capabilities")?;
+        Ok(Self {
+            euid: nix::unistd::geteuid().as_raw(),
+            egid: nix::unistd::getegid().as_raw(),
+            capabilities: permitted,
+            last_capability: last_capability(),
+            cgroup: cgroup::Layout::read()?,
+            apparmor: apparmor(),
+            selinux: exists(c"/sys/fs/selinux/enforce"),
+            seccomp_flags: crate::sys::seccomp::supported_flags(),
+        })
+    }
+}
+
+/// Whether AppArmor is built in and switched on.
+fn apparmor() -> bool {
+    std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.first() == Some(&b'Y'))
+}
+
+/// By asking the bounding set: no file of /proc is needed for it.
+fn last_capability() -> u32 {
+    // 40 (CAP_CHECKPOINT_RESTORE) has been the last since KERNEL(5.9); walk from there, up or down.
+    let known = |capability: u32| in_bounding(capability) != Err(Errno::EINVAL);
+    let mut last = 40;
+    while known(last + 1) {
+        last += 1;
+    }
+    while last > 0 && !known(last) {
+        last -= 1;
+    }
+    last
+}
+
+fn exists(path: &std::ffi::CStr) -> bool {
+    nix::unistd::access(path, nix::unistd::AccessFlags::F_OK).is_ok()
+}

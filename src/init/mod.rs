@@ -1,1 +1,241 @@
-//! init
+//! The child's half: it walks the plan. It parses nothing and decides nothing that could be decided before.
+//!
+//! It runs after clone3 in a copy of a single-threaded process. Nothing here returns to the parent's code: the way
+//! out is execve, or `_exit` after a report.
+
+pub mod console;
+pub mod copy_up;
+pub mod devices;
+pub mod exec;
+pub mod fds;
+pub mod hook;
+pub mod hook_state;
+pub mod identity;
+pub mod label;
+pub mod mounts;
+pub mod namespaces;
+pub mod paths;
+pub mod rootfs;
+pub mod sysctl;
+
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+
+use crate::handshake::{At, Line, Report, Step, Word};
+use crate::inroot::Root;
+use crate::plan::Plan;
+use crate::plan::hooks::Hook;
+use crate::plan::process::ProcessPlan;
+use crate::plan::rootfs::Enter;
+use crate::plan::topology::Namespace;
+use crate::sys::{process, seccomp};
+pub use fds::Fds;
+
+/// Code of a process that failed before its program ran.
+const FAILED: i32 = 255;
+
+/// Runs `life` to its execve. If it fails, reports and exits.
+pub fn live(line: &Line, life: impl FnOnce() -> Result<Infallible, Report>) -> ! {
+    let Err(report) = life();
+    if line.failed(&report).is_err() {
+        // The parent has gone after `create`: what is left is the process's own stderr, as for any exec failure.
+        let text = format!("exec failed: {}\n", describe(&report));
+        let _ = nix::unistd::write(std::io::stderr(), text.as_bytes());
+    }
+    process::exit_now(FAILED)
+}
+
+fn describe(report: &Report) -> String {
+    match report.errno {
+        0 => report.text(),
+        code => format!("{}: {}", report.text(), Errno::from_raw(code).desc().to_lowercase()),
+    }
+}
+
+/// The container's first process, from its birth to its program.
+pub fn container(plan: &Plan, fds: &Fds, line: &Line) -> Result<Infallible, Report> {
+    arrive(plan, fds, line)?;
+    prepare(plan, fds, line)?;
+    let ready = identity::confine(&plan.process, fds, line)?;
+    line.ready().at(Step::Handshake, 0, "send")?;
+    wait_for_start(fds, line)?;
+    own_hooks("startContainer", &plan.hooks.start_container, "created", fds, Some(&ready.env))
+        .map_err(|text| Report::sentence(Step::StartContainerHook, 0, &text))?;
+    exec::execute(&plan.process, &ready, line)
+}
+
+/// A process that `exec` adds: it is in its namespaces and cgroup already.
+pub fn guest(plan: &ProcessPlan, user_namespace: bool, fds: &Fds, line: &Line) -> Result<Infallible, Report> {
+    process::parent_death_signal(libc::SIGKILL).at(Step::Arrive, 0, "prctl(PR_SET_PDEATHSIG)")?;
+    if user_namespace {
+        identity::become_root()?;
+    }
+    let root = Root::open("/".as_ref()).at(Step::Rootfs, 0, "open /")?;
+    keyring(plan)?;
+    nix::unistd::setsid().at(Step::Arrive, 0, "setsid")?;
+    terminal(plan, fds, &root, false)?;
+    umask(plan);
+    let ready = identity::confine(plan, fds, line)?;
+    line.ready().at(Step::Handshake, 0, "send")?;
+    wait_for_start(fds, line)?;
+    exec::execute(plan, &ready, line)
+}
+
+/// Born: dies with its parent until the record is written, waits until it is where it belongs.
+fn arrive(plan: &Plan, fds: &Fds, line: &Line) -> Result<(), Report> {
+    process::parent_death_signal(libc::SIGKILL).at(Step::Arrive, 0, "prctl(PR_SET_PDEATHSIG)")?;
+    if fds.wait_for_go {
+        go(line)?;
+    }
+    let topology = &plan.topology;
+    if topology.has(Namespace::USER) {
+        identity::become_root()?;
+    }
+    keyring(&plan.process)?;
+    if !topology.needs_helper() {
+        namespaces::join(&topology.joins, fds)?;
+    }
+    nix::unistd::setsid().at(Step::Arrive, 0, "setsid")?;
+    if topology.makes(Namespace::CGROUP) {
+        let unshare = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP);
+        unshare.at(Step::CgroupNamespace, 0, "unshare(CLONE_NEWCGROUP)")?;
+    }
+    if topology.makes(Namespace::NETWORK) {
+        process::loopback_up().at(Step::Loopback, 0, "ioctl(SIOCSIFFLAGS)")?;
+    }
+    Ok(())
+}
+
+/// Everything that changes the surroundings rather than the process.
+fn prepare(plan: &Plan, fds: &Fds, line: &Line) -> Result<(), Report> {
+    nix::sys::stat::umask(nix::sys::stat::Mode::empty());
+    let root = rootfs::enter_mounts(&plan.rootfs, fds)?;
+    let mut late = Vec::new();
+    if plan.rootfs.enter != Enter::Chroot {
+        let null = paths::host_null(!plan.masked_paths.is_empty())?;
+        late = mounts::mount_all(&plan.mounts, &root, fds)?;
+        devices::make(&plan.devices, &root, plan.topology.has(Namespace::USER))?;
+        hooks(plan, fds, line)?;
+        rootfs::pivot(&plan.rootfs, &root)?;
+        let (root, procfs) = (Root::open("/".as_ref()).at(Step::Pivot, 0, "open /")?, sysctl::procfs(plan)?);
+        terminal(&plan.process, fds, &root, true)?;
+        names(plan)?;
+        sysctl::write_all(&plan.sysctls, procfs.as_ref())?;
+        paths::make_read_only(&plan.read_only_paths, &root)?;
+        paths::mask(&plan.masked_paths, &root, null)?;
+        working_directory(&plan.process, &root)?;
+    } else {
+        hooks(plan, fds, line)?;
+        rootfs::pivot(&plan.rootfs, &root)?;
+        let procfs = sysctl::procfs(plan)?;
+        terminal(&plan.process, fds, &root, false)?;
+        names(plan)?;
+        sysctl::write_all(&plan.sysctls, procfs.as_ref())?;
+        working_directory(&plan.process, &root)?;
+    }
+    mounts::finish(late)?;
+    rootfs::finish(&plan.rootfs)?;
+    umask(&plan.process);
+    Ok(())
+}
+
+/// runc makes a missing working directory, and so images rely on it.
+fn working_directory(plan: &ProcessPlan, root: &Root) -> Result<(), Report> {
+    match root.mkdir_all(&plan.cwd, 0o755) {
+        // What stands there is found out by chdir, as the user that it is for.
+        Ok(_) | Err(Errno::ENOTDIR | Errno::EACCES | Errno::EROFS | Errno::ELOOP) => Ok(()),
+        Err(errno) => Err(Report::new(Step::WorkingDirectory, 0, errno, "mkdir")),
+    }
+}
+
+fn hooks(plan: &Plan, fds: &Fds, line: &Line) -> Result<(), Report> {
+    if !plan.hooks.prestart.is_empty() || !plan.hooks.create_runtime.is_empty() {
+        line.at_hooks().at(Step::Handshake, 0, "send")?;
+        go(line)?;
+    }
+    own_hooks("createContainer", &plan.hooks.create_container, "creating", fds, None)
+        .map_err(|text| Report::sentence(Step::CreateContainerHook, 0, &text))
+}
+
+/// Hooks that run in the container: they see this process by its number in there.
+fn own_hooks(
+    kind: &'static str,
+    hooks: &[Hook],
+    status: &str,
+    fds: &Fds,
+    env: Option<&[CString]>,
+) -> Result<(), String> {
+    let (false, Some(state)) = (hooks.is_empty(), &fds.hook_state) else { return Ok(()) };
+    let document = state.document(status, nix::unistd::getpid().as_raw());
+    hook::run_all(kind, hooks, &document, env).map(drop).map_err(|failed| failed.text)
+}
+
+fn names(plan: &Plan) -> Result<(), Report> {
+    if let Some(name) = &plan.hostname {
+        nix::unistd::sethostname(std::ffi::OsStr::new(&*name.to_string_lossy())).at(
+            Step::Hostname,
+            0,
+            "sethostname",
+        )?;
+    }
+    if let Some(name) = &plan.domainname {
+        process::set_domain_name(name).at(Step::Domainname, 0, "setdomainname")?;
+    }
+    Ok(())
+}
+
+fn keyring(plan: &ProcessPlan) -> Result<(), Report> {
+    let Some(name) = &plan.keyring else { return Ok(()) };
+    match process::join_session_keyring(name) {
+        // A kernel without keyrings; under an outer container's seccomp profile the call is denied.
+        Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES) => Ok(()),
+        Ok(key) => match process::set_key_permissions(key, KEY_PERMISSIONS) {
+            Ok(()) | Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES) => Ok(()),
+            Err(errno) => Err(Report::new(Step::Keyring, 0, errno, "keyctl(KEYCTL_SETPERM)")),
+        },
+        Err(errno) => Err(Report::new(Step::Keyring, 0, errno, "keyctl(KEYCTL_JOIN_SESSION_KEYRING)")),
+    }
+}
+
+/// Possessor: all; user: view, read and search: the container's own user finds its keyring, others do not change it.
+const KEY_PERMISSIONS: u32 = 0x3f0b_0000;
+
+fn terminal(plan: &ProcessPlan, fds: &Fds, root: &Root, bind_console: bool) -> Result<(), Report> {
+    let (Some(terminal), Some(socket)) = (&plan.terminal, &fds.console) else { return Ok(()) };
+    console::set_up(root, terminal.size, plan.uid, socket.as_fd(), bind_console)
+        .map_err(|failure| Report::new(Step::Console, 0, failure.errno, failure.call))
+}
+
+fn umask(plan: &ProcessPlan) {
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(plan.umask));
+}
+
+fn go(line: &Line) -> Result<(), Report> {
+    match line.hear().at(Step::Handshake, 0, "recv")? {
+        Word::Go => Ok(()),
+        _ => process::exit_now(FAILED),
+    }
+}
+
+/// Created: no longer tied to the parent. Then the exec fifo, unless the parent says to start at once.
+fn wait_for_start(fds: &Fds, line: &Line) -> Result<(), Report> {
+    process::parent_death_signal(0).at(Step::Handshake, 0, "prctl(PR_SET_PDEATHSIG)")?;
+    match line.hear().at(Step::Handshake, 0, "recv")? {
+        Word::Start => Ok(()),
+        Word::Created => exec::wait_on_fifo(fds),
+        // The parent died between our `Ready` and its record: nobody knows of us.
+        _ => process::exit_now(FAILED),
+    }
+}
+
+/// Loads the filter; the listener of a notify filter goes to the parent, which knows the agent.
+fn load_seccomp(plan: &ProcessPlan, line: &Line) -> Result<(), Report> {
+    let Some(filter) = &plan.seccomp else { return Ok(()) };
+    match seccomp::load(&filter.program, filter.flags).at(Step::Seccomp, 0, "seccomp")? {
+        Some(listener) => line.listener(listener.as_fd()).at(Step::Seccomp, 0, "send the listener"),
+        None => Ok(()),
+    }
+}

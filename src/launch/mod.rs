@@ -1,1 +1,204 @@
-//! launch
+//! The parent's half of starting a process: what is opened before, one clone, the conversation, and the words for
+//! what went wrong.
+
+pub mod console;
+pub mod explain;
+pub mod foreground;
+pub mod id_maps;
+mod relay;
+pub mod slots;
+mod terminal;
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+
+use crate::cgroup::Group;
+use crate::container::record::Process;
+use crate::container::status::Seen;
+use crate::error::{Context, Error, Kind, Result, matched};
+use crate::handshake::{self, Line, Report, Word};
+use crate::init::{self, Fds, namespaces};
+use crate::plan::topology::{Namespace, Topology};
+use crate::sys::process::{Clone, clone3, pidfd_send_signal};
+
+/// A process that has been cloned and not yet told to execute.
+#[derive(Debug)]
+pub struct Child {
+    pub process: Process,
+    pub pidfd: OwnedFd,
+    line: Line,
+}
+
+/// What a clone depends on.
+pub struct Order<'a> {
+    pub topology: &'a Topology,
+    pub group: Option<&'a Group>,
+    pub oom_score_adj: Option<i32>,
+}
+
+/// Why the child did not become ready.
+#[derive(Debug)]
+pub enum Failure {
+    /// It says so itself; the words are found with the plan.
+    Reported(Report),
+    /// It ended without a word.
+    Died,
+    Other(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// Clones once; through a helper where the topology needs one.
+pub fn spawn(
+    order: &Order<'_>,
+    mut fds: Fds,
+    life: impl FnOnce(&Fds, &Line) -> Result<Infallible, Report>,
+) -> std::result::Result<Child, Failure> {
+    let (ours, theirs) = handshake::pair().context("make socket pair")?;
+    let topology = order.topology;
+    let helper = topology.needs_helper();
+    let into = order.group.and_then(Group::clone_fd);
+    let born_there = into.is_some();
+    let maps = topology.id_maps.as_ref().filter(|_| !helper);
+    fds.wait_for_go |= !helper && (maps.is_some() || !born_there && topology.makes(Namespace::CGROUP));
+    let flags = if helper { 0 } else { topology.clone_flags() };
+    let first = match clone3(flags as u64, into).context("clone3").map_err(Error::from)? {
+        Clone::Child => {
+            drop(ours);
+            if helper {
+                init::live(&theirs, || namespaces::helper(topology, &fds, &theirs, || life(&fds, &theirs)))
+            }
+            init::live(&theirs, || life(&fds, &theirs))
+        }
+        Clone::Parent { pid, pidfd } => First { pid, pidfd: Some(pidfd) },
+    };
+    drop(theirs);
+    // From here on every way out must not leave the process behind: it ends with the line.
+    let waits = fds.wait_for_go || helper;
+    drop(fds);
+    if let (Some(group), false) = (order.group, born_there) {
+        group.join(first.pid)?;
+    }
+    if let Some(maps) = maps {
+        id_maps::write(first.pid, maps)?;
+    }
+    adjust_oom_score(first.pid, order.oom_score_adj)?;
+    if waits {
+        ours.go().context("talk to the new process")?;
+    }
+    if helper { born(topology, first, ours) } else { first.child(ours) }
+}
+
+/// The process that was cloned, killed unless it becomes a `Child`.
+struct First {
+    pid: i32,
+    pidfd: Option<OwnedFd>,
+}
+
+impl First {
+    fn child(mut self, line: Line) -> std::result::Result<Child, Failure> {
+        let start = Seen::of(self.pid).map_or(0, |seen| seen.start);
+        let pidfd = self.pidfd.take().ok_or(Errno::EBADF).context("keep the process")?;
+        Ok(Child { process: Process { pid: self.pid, start }, pidfd, line })
+    }
+}
+
+impl Drop for First {
+    fn drop(&mut self) {
+        if let Some(pidfd) = &self.pidfd {
+            let _ = pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+            let _ = reap(pidfd);
+        }
+    }
+}
+
+/// The helper's conversation, to the birth of the real process.
+fn born(topology: &Topology, helper: First, line: Line) -> std::result::Result<Child, Failure> {
+    loop {
+        match line.hear().context("talk to the new process")? {
+            Word::Map => {
+                if let Some(maps) = &topology.id_maps {
+                    id_maps::write(helper.pid, maps)?;
+                }
+                line.go().context("talk to the new process")?;
+            }
+            Word::Born(pid, pidfd) => {
+                drop(helper);
+                return First { pid, pidfd: Some(pidfd) }.child(line);
+            }
+            Word::Failed(report) => return Err(Failure::Reported(report)),
+            _ => return Err(Failure::Died),
+        }
+    }
+}
+
+impl Child {
+    /// Waits until everything is set up. `hooks` runs when the child has come to its runtime hooks.
+    pub fn wait_until_ready(
+        &self,
+        mut hooks: impl FnMut() -> Result<()>,
+    ) -> std::result::Result<(), Failure> {
+        loop {
+            match self.line.hear().context("talk to the new process")? {
+                Word::Ready => return Ok(()),
+                Word::AtHooks => {
+                    hooks()?;
+                    self.line.go().context("talk to the new process")?;
+                }
+                Word::Failed(report) => return Err(Failure::Reported(report)),
+                _ => return Err(Failure::Died),
+            }
+        }
+    }
+
+    /// The record is written: it waits on its fifo now, and no longer for us.
+    pub fn created(&self) -> Result<()> {
+        self.line.created().context("talk to the new process")
+    }
+
+    /// Executes. Returns when execve has succeeded, with the report if it has not.
+    pub fn start(&self) -> std::result::Result<(), Failure> {
+        self.line.start().context("talk to the new process")?;
+        match self.line.hear().context("talk to the new process")? {
+            Word::Failed(report) => Err(Failure::Reported(report)),
+            // The line closes on execve.
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends it and waits for its end.
+    pub fn kill(&self) {
+        let _ = pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL);
+        let _ = reap(&self.pidfd);
+    }
+}
+
+fn reap(pidfd: &OwnedFd) -> std::result::Result<(), Errno> {
+    loop {
+        match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::__WALL) {
+            Err(Errno::EINTR) => {}
+            other => return other.map(drop),
+        }
+    }
+}
+
+fn adjust_oom_score(pid: i32, adjustment: Option<i32>) -> Result<()> {
+    let Some(adjustment) = adjustment else { return Ok(()) };
+    let path = format!("/proc/{pid}/oom_score_adj");
+    std::fs::write(&path, adjustment.to_string()).context("failed to update /proc/self/oom_score_adj")
+}
+
+/// The error for a child that ended without a word: the kernel may have ended it for want of memory.
+pub fn died(group: Option<&Group>) -> Error {
+    match group.and_then(Group::oom_kills) {
+        Some(kills) if kills > 0 => Error::new(Kind::Child, matched::OOM_KILLED),
+        _ => Error::new(Kind::Child, "the process was killed before it was ready"),
+    }
+}

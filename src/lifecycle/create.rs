@@ -1,8 +1,246 @@
-//! `create`.
+//! `create`: from a bundle to a process that waits for `start`.
 
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::load::{self, Bundle};
 use super::options::{Create, Globals};
-use crate::error::{Error, Kind, Result};
+use super::pid_file;
+use crate::cgroup::Group;
+use crate::container::record::{self, Process, Record};
+use crate::container::status::Seen;
+use crate::container::{ContainerId, Entry, Store};
+use crate::error::{Context, Error, Kind, Result, matched};
+use crate::init::hook_state::HookState;
+use crate::init::{self, Fds};
+use crate::launch::console::{Console, Incoming};
+use crate::launch::explain::{Walked, explain};
+use crate::launch::{self, Child, Failure, Order, slots};
+use crate::log;
+use crate::plan::topology::Namespace;
+use crate::plan::{Plan, Request};
+use crate::{fail, spec};
 
-pub fn create(_globals: &Globals, _options: &Create) -> Result<()> {
-    Err(Error::new(Kind::Unsupported, "create is not implemented yet"))
+pub fn create(globals: &Globals, options: &Create) -> Result<()> {
+    let made = make(globals, options, &How { detach: true, fifo: true })?;
+    made.settle(|made| made.child.created())
+}
+
+/// What differs between `create` and `run`.
+pub struct How {
+    /// The process outlives this command: a terminal goes to the console socket.
+    pub detach: bool,
+    /// The process waits on the exec fifo, for another command to start it.
+    pub fifo: bool,
+}
+
+/// A container whose process is ready, and its record written.
+pub struct Made {
+    pub entry: Entry,
+    pub record: Record,
+    pub group: Group,
+    pub child: Child,
+    pub plan: Plan,
+    pub state: HookState,
+    /// The terminal, where it comes to us.
+    pub console: Option<Incoming>,
+}
+
+impl Made {
+    /// Does the last step; if it fails, nothing is left of the container.
+    pub fn settle(self, last: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        last(&self).inspect_err(|_| self.undo())
+    }
+
+    /// Leaves nothing behind.
+    pub fn undo(&self) {
+        self.child.kill();
+        let _ = self.group.kill_all(libc::SIGKILL);
+        if let Err(error) = self.group.remove() {
+            log::warn(format_args!("{error}"));
+        }
+        let _ = self.entry.remove();
+    }
+
+    /// The words for why the child failed.
+    pub fn failed(&self, failure: Failure) -> Error {
+        words(failure, &self.plan, Some(&self.group))
+    }
+}
+
+/// Everything up to a process that is ready to execute.
+pub fn make(globals: &Globals, options: &Create, how: &How) -> Result<Made> {
+    let id = ContainerId::parse(&options.id)?;
+    let bundle = load::bundle(options.bundle.as_deref())?;
+    let (plan, console) = decide(globals, options, &bundle, how)?;
+    let (entry, _lock) = Store::new(&globals.root, globals.root_in_xdg).reserve(&id)?;
+    let record = intent(&bundle, &plan)?;
+    reserved(options, how, bundle, plan, console, &entry, record).inspect_err(|_| {
+        let _ = entry.remove();
+    })
+}
+
+/// What is to be done, decided before anything is: an error here has changed nothing on the machine.
+fn decide(
+    globals: &Globals,
+    options: &Create,
+    bundle: &Bundle,
+    how: &How,
+) -> Result<(Plan, Option<Console>)> {
+    let request = Request {
+        id: &options.id,
+        bundle: bundle.path.clone(),
+        no_pivot: options.no_pivot,
+        no_new_keyring: options.no_new_keyring,
+        preserve_fds: options.preserve_fds,
+        systemd_cgroup: globals.systemd_cgroup,
+        rootless: load::rootless(globals),
+    };
+    let plan = crate::plan::container(&bundle.spec, &bundle.facts, &request)?;
+    for warning in bundle.spec.warnings.iter().chain(&plan.warnings) {
+        log::warn(format_args!("{warning}"));
+    }
+    check_preserved(options.preserve_fds)?;
+    check_rootfs(&plan)?;
+    let console =
+        Console::open(plan.process.terminal.is_some(), how.detach, options.console_socket.as_deref())?;
+    Ok((plan, console))
+}
+
+fn check_preserved(count: u32) -> Result<()> {
+    for index in 0..count {
+        let path = format!("/proc/self/fd/{}", 3 + index);
+        if !Path::new(&path).exists() {
+            return Err(fail!(Kind::Usage, "unable to stat preserved-fd {index} (of {count})"));
+        }
+    }
+    Ok(())
+}
+
+fn check_rootfs(plan: &Plan) -> Result<()> {
+    let path = plan.rootfs.path.to_string_lossy();
+    match std::fs::metadata(&*path) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(fail!(Kind::Spec, "/root/path: rootfs is not a directory: {path}")),
+        Err(error) => Err(Error::from(error)).with_context(|| format!("/root/path: rootfs {path}")),
+    }
+}
+
+/// What is known before the first side effect.
+fn intent(bundle: &Bundle, plan: &Plan) -> Result<Record> {
+    let own = i32::try_from(std::process::id()).unwrap_or(0);
+    let path = PathBuf::from(plan.rootfs.path.to_string_lossy().into_owned());
+    let annotations = bundle.spec.annotations().iter().flatten();
+    Ok(Record {
+        version: record::VERSION,
+        id: plan.id.clone(),
+        bundle: bundle.path.clone(),
+        rootfs: path,
+        created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
+        creator: Process { pid: own, start: Seen::of(own).map_or(0, |seen| seen.start) },
+        init: None,
+        cgroup: Some(plan.cgroup.record()),
+        namespaces: plan.topology.named(),
+        own_pid_namespace: plan.topology.makes(Namespace::PID),
+        annotations: annotations.map(|(key, value)| (key.clone(), value.clone())).collect(),
+        poststart: plan.hooks.poststart.clone(),
+        poststop: plan.hooks.poststop.clone(),
+    })
+}
+
+/// With the id reserved: the group, the process, the record.
+fn reserved(
+    options: &Create,
+    how: &How,
+    bundle: Bundle,
+    plan: Plan,
+    console: Option<Console>,
+    entry: &Entry,
+    mut record: Record,
+) -> Result<Made> {
+    entry.write(&record)?;
+    let group = plan.cgroup.create()?;
+    let state = HookState::new(spec::VERSION, &plan.id, &bundle.path, &record.annotations);
+    let launched = launch(how, &plan, &group, &state, console, entry, &bundle);
+    let finished = launched.and_then(|(child, console)| {
+        record.init = Some(child.process);
+        let written = publish(options, entry, &record, &child);
+        written.inspect_err(|_| child.kill()).map(|()| (child, console))
+    });
+    match finished {
+        Ok((child, console)) => Ok(Made { entry: entry.clone(), record, group, child, plan, state, console }),
+        Err(error) => {
+            let _ = group.kill_all(libc::SIGKILL);
+            if let Err(error) = group.remove() {
+                log::warn(format_args!("{error}"));
+            }
+            Err(error)
+        }
+    }
+}
+
+fn launch(
+    how: &How,
+    plan: &Plan,
+    group: &Group,
+    state: &HookState,
+    console: Option<Console>,
+    entry: &Entry,
+    bundle: &Bundle,
+) -> Result<(Child, Option<Incoming>)> {
+    group.apply(&plan.cgroup)?;
+    let mut fds = slots::open(plan)?;
+    fds.hook_state = Some(state.clone());
+    fds.exec_fifo = how.fifo.then(|| entry.make_exec_fifo()).transpose()?;
+    fds.chown_stdio = if how.detach { init::fds::ChownStdio::All } else { init::fds::ChownStdio::Pipes };
+    let (socket, terminal) = console.map(Console::split).unzip();
+    fds.console = socket;
+    let child = clone(plan, group, fds).map_err(|failure| words(failure, plan, Some(group)))?;
+    // The child is at work on its mounts meanwhile.
+    let ready = entry.keep_config(&bundle.bytes).map_err(Failure::Other);
+    let ready = ready.and_then(|()| child.wait_until_ready(|| runtime_hooks(plan, state, child.process.pid)));
+    match ready {
+        Ok(()) => Ok((child, terminal.flatten())),
+        Err(failure) => {
+            let error = words(failure, plan, Some(group));
+            child.kill();
+            Err(error)
+        }
+    }
+}
+
+fn clone(plan: &Plan, group: &Group, fds: Fds) -> std::result::Result<Child, Failure> {
+    let order =
+        Order { topology: &plan.topology, group: Some(group), oom_score_adj: plan.process.oom_score_adj };
+    launch::spawn(&order, fds, |fds, line| init::container(plan, fds, line))
+}
+
+/// Those that run in the runtime's own namespaces, before the rootfs is entered.
+fn runtime_hooks(plan: &Plan, state: &HookState, pid: i32) -> Result<()> {
+    let document = state.document("creating", pid);
+    load::run_hooks("prestart", &plan.hooks.prestart, &document)?;
+    load::run_hooks("createRuntime", &plan.hooks.create_runtime, &document)
+}
+
+/// Remembers the process, then tells the engine of it.
+fn publish(options: &Create, entry: &Entry, record: &Record, child: &Child) -> Result<()> {
+    entry.write(record)?;
+    if let Some(path) = &options.pidfd_socket {
+        pid_file::send_pidfd(path, "standard", child.pidfd.as_fd())?;
+    }
+    match &options.pid_file {
+        Some(path) => pid_file::write(path, child.process.pid),
+        None => Ok(()),
+    }
+}
+
+/// The prefix chain is runc's: the suite and people match it.
+fn words(failure: Failure, plan: &Plan, group: Option<&Group>) -> Error {
+    let error = match failure {
+        Failure::Reported(report) => explain(&report, &Walked::container(plan)).context(matched::DURING_INIT),
+        Failure::Died => launch::died(group).context(matched::DURING_INIT),
+        Failure::Other(error) => error,
+    };
+    error.context(matched::UNABLE_TO_START)
 }

@@ -1,8 +1,76 @@
-//! `delete`.
+//! `delete`: everything that the record names is removed; repeating it is harmless.
 
+use std::os::fd::AsFd;
+
+use nix::poll::{PollFd, PollFlags, poll};
+
+use super::load::{self, Known};
 use super::options::{Delete, Globals};
-use crate::error::{Error, Kind, Result};
+use crate::container::{Entry, Record, Status};
+use crate::error::{Error, Kind, Result, matched};
+use crate::init::hook_state::HookState;
+use crate::sys::process::pidfd_send_signal;
+use crate::{fail, log, spec};
 
-pub fn delete(_globals: &Globals, _options: &Delete) -> Result<()> {
-    Err(Error::new(Kind::Unsupported, "delete is not implemented yet"))
+/// How long a killed process may take to be gone, in milliseconds.
+const DEADLINE: u16 = 10_000;
+
+pub fn delete(globals: &Globals, options: &Delete) -> Result<()> {
+    let entry = load::entry(globals, &options.id)?;
+    let _lock = match entry.lock() {
+        Err(error) if error.kind() == Kind::NotFound && options.force => return Ok(()),
+        other => other?,
+    };
+    let known = match load::of_entry(entry.clone()) {
+        Ok(known) => known,
+        Err(error) => return unreadable(&entry, error, options.force),
+    };
+    match known.status {
+        Status::Stopped => {}
+        Status::Created => end(&known)?,
+        _ if options.force => end(&known)?,
+        other => {
+            let id = &options.id;
+            return Err(fail!(Kind::State, "cannot delete container {id} that is not stopped: {other}"));
+        }
+    }
+    remove(&known.entry, &known.record)
+}
+
+/// A directory without a readable record: what is left of a creation that was killed. Its id is freed all the same.
+fn unreadable(entry: &Entry, error: Error, force: bool) -> Result<()> {
+    let absent = error.kind() == Kind::NotFound;
+    if absent || force {
+        entry.remove()?;
+    }
+    if force { Ok(()) } else { Err(error) }
+}
+
+/// Kills the first process and waits for its end.
+fn end(known: &Known) -> Result<()> {
+    let Ok(pidfd) = known.pidfd() else { return Ok(()) };
+    let _ = pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+    if known.status == Status::Paused {
+        known.group()?.thaw()?;
+    }
+    let mut waiting = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut waiting, DEADLINE) {
+        Ok(1) => Ok(()),
+        _ => Err(Error::new(Kind::State, matched::INIT_STILL_RUNNING)),
+    }
+}
+
+/// In this order, so that what is interrupted can be done again: processes, group, directory, poststop hooks.
+pub fn remove(entry: &Entry, record: &Record) -> Result<()> {
+    if let Some(group) = record.cgroup.as_ref().map(crate::cgroup::Group::from_record) {
+        // Its own pid namespace ends with its first process; any other processes are still there.
+        if !record.own_pid_namespace || record.init.is_none() {
+            group.kill_all(libc::SIGKILL)?;
+        }
+        group.remove()?;
+    }
+    entry.remove()?;
+    let state = HookState::new(spec::VERSION, &record.id, &record.bundle, &record.annotations);
+    let hooks = load::run_hooks("poststop", &record.poststop, &state.document("stopped", 0));
+    hooks.inspect_err(|error| log::debug(format_args!("{error}")))
 }

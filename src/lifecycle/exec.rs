@@ -1,8 +1,186 @@
-//! `exec`.
+//! `exec`: another process in a container that runs.
 
+use std::os::fd::{AsFd, OwnedFd};
+
+use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process, User};
+
+use super::load::{self, Known};
 use super::options::{Exec, Globals};
-use crate::error::{Error, Kind, Result};
+use super::pid_file;
+use crate::container::Status;
+use crate::error::{Error, Kind, Result, matched};
+use crate::host::Facts;
+use crate::init::{self, Fds};
+use crate::launch::console::{Console, Incoming};
+use crate::launch::explain::{Walked, explain};
+use crate::launch::foreground::Foreground;
+use crate::launch::{self, Child, Failure, Order};
+use crate::plan::process::ProcessPlan;
+use crate::plan::topology::{Namespace, Topology};
+use crate::{fail, log, spec};
 
-pub fn exec(_globals: &Globals, _options: &Exec) -> Result<i32> {
-    Err(Error::new(Kind::Unsupported, "exec is not implemented yet"))
+/// The process's exit status; 0 for a detached one.
+pub fn exec(globals: &Globals, options: &Exec) -> Result<i32> {
+    let known = load::known(globals, &options.id)?;
+    check_status(&known, options)?;
+    let plan = decide(&known, options)?;
+    let foreground = if options.detach { None } else { Some(Foreground::prepare(false)?) };
+    let console = Console::open(plan.terminal.is_some(), options.detach, options.console_socket.as_deref())?;
+    let (socket, terminal) = console.map(Console::split).unzip();
+    let child = launch(&known, options, &plan, socket)?;
+    let published = publish(options, &child);
+    let started = published.and_then(|()| child.start().map_err(|failure| words(failure, &known, &plan)));
+    if let Err(error) = started {
+        child.kill();
+        return Err(error);
+    }
+    let Some(foreground) = foreground else { return Ok(0) };
+    let master = terminal.flatten().map(Incoming::receive).transpose()?;
+    foreground.wait(child.process.pid, child.pidfd.as_fd(), master)
+}
+
+fn check_status(known: &Known, options: &Exec) -> Result<()> {
+    match known.status {
+        Status::Running | Status::Created => Ok(()),
+        Status::Paused if options.ignore_paused => Ok(()),
+        Status::Paused => Err(Error::new(Kind::State, matched::EXEC_PAUSED)),
+        Status::Stopped => Err(Error::new(Kind::State, matched::EXEC_STOPPED)),
+        Status::Creating => Err(fail!(Kind::State, "cannot exec in a container that is being created")),
+    }
+}
+
+fn decide(known: &Known, options: &Exec) -> Result<ProcessPlan> {
+    let config = spec::parse(&known.entry.config()?)?;
+    let mut warnings = Vec::new();
+    let wanted = match &options.process {
+        Some(path) => {
+            let (process, said) = spec::load_process(path)?;
+            warnings.extend(said);
+            process
+        }
+        None => with_flags(config.process().clone().unwrap_or_default(), options)?,
+    };
+    let linux = config.linux().as_ref();
+    let topology = crate::plan::topology::topology(linux)?;
+    let mut plan = crate::plan::process_in(&wanted, linux, &Facts::read()?, &topology, &mut warnings)?;
+    plan.preserve_fds = options.preserve_fds;
+    for warning in warnings {
+        log::warn(format_args!("{warning}"));
+    }
+    Ok(plan)
+}
+
+/// The container's own process, changed by the flags.
+fn with_flags(mut process: Process, options: &Exec) -> Result<Process> {
+    if options.args.is_empty() {
+        return Err(Error::new(Kind::Usage, matched::EXEC_ARGS_EMPTY));
+    }
+    process.set_args(Some(options.args.clone())).set_terminal(Some(options.tty));
+    if let Some(cwd) = &options.cwd {
+        process.set_cwd(cwd.into());
+    }
+    if !options.env.is_empty() {
+        let mut env = process.env().clone().unwrap_or_default();
+        env.extend(options.env.iter().cloned());
+        process.set_env(Some(env));
+    }
+    process.set_user(user(process.user(), options));
+    if let Some(label) = &options.process_label {
+        process.set_selinux_label(Some(label.clone()));
+    }
+    if let Some(profile) = &options.apparmor {
+        process.set_apparmor_profile(Some(profile.clone()));
+    }
+    if options.no_new_privs {
+        process.set_no_new_privileges(Some(true));
+    }
+    if !options.caps.is_empty() {
+        let more = capabilities(process.capabilities().clone().unwrap_or_default(), &options.caps)?;
+        process.set_capabilities(Some(more));
+    }
+    spec::check_process(&process)?;
+    Ok(process)
+}
+
+fn user(own: &User, options: &Exec) -> User {
+    let mut user = own.clone();
+    if let Some((uid, gid)) = options.user {
+        user.set_uid(uid).set_gid(gid.unwrap_or_else(|| own.gid()));
+    }
+    if !options.additional_gids.is_empty() {
+        let mut gids = user.additional_gids().clone().unwrap_or_default();
+        gids.extend(&options.additional_gids);
+        user.set_additional_gids(Some(gids));
+    }
+    user
+}
+
+/// Bounding, effective and permitted; ambient too where the container uses inheritable ones. Never inheritable
+/// itself: that is CVE-2022-29162.
+fn capabilities(own: LinuxCapabilities, more: &[String]) -> Result<LinuxCapabilities> {
+    let mut added = Capabilities::new();
+    for name in more {
+        let known = serde_json::from_value(serde_json::Value::from(name.as_str()));
+        added.insert(known.map_err(|_| fail!(Kind::Usage, "unknown capability {name:?}"))?);
+    }
+    let with = |set: &Option<Capabilities>| Some(set.iter().flatten().chain(&added).copied().collect());
+    let mut all = own.clone();
+    all.set_bounding(with(own.bounding()))
+        .set_effective(with(own.effective()))
+        .set_permitted(with(own.permitted()));
+    if own.inheritable().as_ref().is_some_and(|set| !set.is_empty()) {
+        all.set_ambient(with(own.ambient()));
+    }
+    Ok(all)
+}
+
+/// Everything that the container's configuration names is joined, through its first process.
+fn topology(known: &Known) -> Topology {
+    Topology {
+        new: 0,
+        joins: Vec::new(),
+        id_maps: None,
+        time_offsets: None,
+        into: Some(known.record.namespaces),
+    }
+}
+
+fn launch(known: &Known, options: &Exec, plan: &ProcessPlan, socket: Option<OwnedFd>) -> Result<Child> {
+    let group = known.group()?.sub_group(&options.cgroup)?;
+    let mut fds = Fds { target: Some(known.pidfd()?), ..Fds::default() };
+    fds.chown_stdio = if options.detach { init::fds::ChownStdio::All } else { init::fds::ChownStdio::Pipes };
+    fds.console = socket;
+    let topology = topology(known);
+    let user_namespace = known.record.namespaces & Namespace::USER.0 != 0;
+    let order = Order { topology: &topology, group: Some(&group), oom_score_adj: plan.oom_score_adj };
+    let spawned = launch::spawn(&order, fds, |fds, line| init::guest(plan, user_namespace, fds, line));
+    let child = spawned.map_err(|failure| words(failure, known, plan))?;
+    match child.wait_until_ready(|| Ok(())) {
+        Ok(()) => Ok(child),
+        Err(failure) => {
+            child.kill();
+            Err(words(failure, known, plan))
+        }
+    }
+}
+
+fn publish(options: &Exec, child: &Child) -> Result<()> {
+    if let Some(path) = &options.pidfd_socket {
+        pid_file::send_pidfd(path, "setns", child.pidfd.as_fd())?;
+    }
+    options.pid_file.as_ref().map_or(Ok(()), |path| pid_file::write(path, child.process.pid))
+}
+
+fn words(failure: Failure, known: &Known, plan: &ProcessPlan) -> Error {
+    let topology = topology(known);
+    let error = match failure {
+        Failure::Reported(report) => {
+            explain(&report, &Walked { topology: &topology, process: plan, container: None })
+        }
+        Failure::Died => {
+            Error::new(Kind::Child, format!("the process was killed {}", matched::POSSIBLY_OOM_KILLED))
+        }
+        Failure::Other(error) => error,
+    };
+    error.context(matched::UNABLE_TO_START)
 }

@@ -1,8 +1,104 @@
-//! `kill`.
+//! `kill`: a signal to the first process, or the end of them all.
 
+use std::os::fd::AsFd;
+use std::str::FromStr;
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+
+use super::load::{self, Known};
 use super::options::{Globals, Kill};
-use crate::error::{Error, Kind, Result};
+use crate::container::Status;
+use crate::error::{Context, Error, Kind, Result, matched};
+use crate::fail;
+use crate::sys::process::pidfd_send_signal;
 
-pub fn kill(_globals: &Globals, _options: &Kill) -> Result<()> {
-    Err(Error::new(Kind::Unsupported, "kill is not implemented yet"))
+pub fn kill(globals: &Globals, options: &Kill) -> Result<()> {
+    let signal = signal(&options.signal)?;
+    let known = load::known(globals, &options.id)?;
+    match send(&known, signal) {
+        // `--all` is obsolete; what remains of it is that a container that is gone is no failure.
+        Err(error) if options.all && error.kind() == Kind::State => Ok(()),
+        other => other,
+    }
+}
+
+/// A number, or a name with or without SIG, in any case.
+fn signal(typed: &str) -> Result<i32> {
+    let unknown = || fail!(Kind::Usage, "unknown signal {typed:?}");
+    if let Ok(number) = typed.parse::<i32>() {
+        return if (0..=64).contains(&number) { Ok(number) } else { Err(unknown()) };
+    }
+    let name = typed.to_uppercase();
+    let bare = name.strip_prefix("SIG").unwrap_or(&name);
+    if let Some(number) = real_time(bare) {
+        return Ok(number);
+    }
+    let old = match bare {
+        "CLD" => "CHLD",
+        "POLL" => "IO",
+        "UNUSED" => "SYS",
+        other => other,
+    };
+    Signal::from_str(&format!("SIG{old}")).map(|signal| signal as i32).map_err(|_| unknown())
+}
+
+/// RTMIN+n and RTMAX-n, counted as the C library does.
+fn real_time(name: &str) -> Option<i32> {
+    let offset = |text: &str| if text.is_empty() { Some(0) } else { text.get(1..)?.parse::<i32>().ok() };
+    let number = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
+        (Some(rest), _) if rest.is_empty() || rest.starts_with('+') => 34 + offset(rest)?,
+        (_, Some(rest)) if rest.is_empty() || rest.starts_with('-') => 64 - offset(rest)?,
+        _ => return None,
+    };
+    (34..=64).contains(&number).then_some(number)
+}
+
+/// SIGKILL to a container that shares its pid namespace goes to all its processes: nothing else would end them.
+pub fn send(known: &Known, signal: i32) -> Result<()> {
+    if signal == libc::SIGKILL && !known.record.own_pid_namespace {
+        let group = known.group()?;
+        if !group.procs()?.is_empty() {
+            return group.kill_all(libc::SIGKILL);
+        }
+    }
+    let gone = || Error::new(Kind::State, matched::NOT_RUNNING);
+    if known.status == Status::Stopped {
+        return Err(gone());
+    }
+    match pidfd_send_signal(known.pidfd()?.as_fd(), signal) {
+        Err(Errno::ESRCH) => return Err(gone()),
+        other => other.with_context(|| format!("send signal {signal}"))?,
+    }
+    if known.status == Status::Paused && signal == libc::SIGKILL {
+        // A frozen v1 process dies only when it is thawed.
+        known.group()?.thaw()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_known_by_number_and_by_name_in_any_case() {
+        let rows = [
+            ("9", 9),
+            ("KILL", 9),
+            ("sigkill", 9),
+            ("SigTerm", 15),
+            ("0", 0),
+            ("RTMIN", 34),
+            ("SIGRTMIN+3", 37),
+            ("rtmax-1", 63),
+            ("CLD", 17),
+        ];
+        for (typed, number) in rows {
+            assert_eq!(signal(typed).unwrap(), number, "{typed}");
+        }
+        for typed in ["", "SIG", "65", "-1", "FOO", "RTMIN-1", "RTMAX+1", "SIGSIGKILL", "9x"] {
+            assert_eq!(signal(typed).unwrap_err().to_string(), format!("unknown signal {typed:?}"));
+        }
+    }
 }

@@ -1,8 +1,11 @@
 //! `list`.
 
+use super::load;
 use super::options::Globals;
-use super::state::State;
-use crate::error::{Error, Kind, Result};
+use super::state::{self, State};
+use crate::container::Store;
+use crate::error::{Kind, Result};
+use crate::{fail, log};
 
 /// One container, and the user id that its directory belongs to.
 #[derive(Debug)]
@@ -11,6 +14,22 @@ pub struct Listed {
     pub uid: u32,
 }
 
-pub fn list(_globals: &Globals) -> Result<Vec<Listed>> {
-    Err(Error::new(Kind::Unsupported, "list is not implemented yet"))
+/// Every container under the root. One that cannot be read is named in the log, and the others are listed.
+pub fn list(globals: &Globals) -> Result<Vec<Listed>> {
+    let entries = match Store::new(&globals.root, globals.root_in_xdg).entries()? {
+        Some(entries) => entries,
+        None if globals.root_explicit => {
+            return Err(fail!(Kind::NotFound, "open {}: no such file or directory", globals.root.display()));
+        }
+        None => Vec::new(),
+    };
+    let mut all = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let (id, uid) = (entry.id().clone(), entry.owner());
+        match load::of_entry(entry) {
+            Ok(known) => all.push(Listed { state: state::of(known), uid }),
+            Err(error) => log::plain(format_args!("load container {id}: {error}")),
+        }
+    }
+    Ok(all)
 }

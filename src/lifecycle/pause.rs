@@ -1,8 +1,17 @@
 //! `pause`.
 
+use super::load;
 use super::options::Globals;
-use crate::error::{Error, Kind, Result};
+use crate::container::Status;
+use crate::error::Result;
+use crate::fail;
 
-pub fn pause(_globals: &Globals, _id: &str) -> Result<()> {
-    Err(Error::new(Kind::Unsupported, "pause is not implemented yet"))
+pub fn pause(globals: &Globals, id: &str) -> Result<()> {
+    let entry = load::entry(globals, id)?;
+    let _lock = entry.lock()?;
+    let known = load::of_entry(entry)?;
+    match known.status {
+        Status::Running | Status::Created => known.group()?.freeze(),
+        other => Err(fail!(crate::error::Kind::State, "container not running or created: {other}")),
+    }
 }

@@ -1,10 +1,24 @@
-//! `plan`.
+//! `plan`: what would be done, printed and not done.
 
 use std::path::Path;
 
+use super::load;
 use super::options::Globals;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
+use crate::plan::{Plan, Request, container};
 
-pub fn plan(_bundle: &Path, _globals: &Globals) -> Result<Box<dyn std::fmt::Display>> {
-    Err(Error::new(Kind::Unsupported, "plan is not implemented yet"))
+/// The plan for the bundle, as `create` would make it on this host for an id that is the bundle's name.
+pub fn plan(bundle: &Path, globals: &Globals) -> Result<Plan> {
+    let bundle = load::bundle(Some(bundle))?;
+    let name = bundle.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let request = Request {
+        id: &name,
+        bundle: bundle.path.clone(),
+        systemd_cgroup: globals.systemd_cgroup,
+        rootless: load::rootless(globals),
+        ..Request::default()
+    };
+    let mut plan = container(&bundle.spec, &bundle.facts, &request)?;
+    plan.warnings.splice(0..0, bundle.spec.warnings.iter().cloned());
+    Ok(plan)
 }

@@ -1,9 +1,15 @@
 //! `ps`.
 
+use super::load;
 use super::options::Globals;
-use crate::error::{Error, Kind, Result};
+use crate::container::Status;
+use crate::error::Result;
 
-/// The host's ids of all processes of the container.
-pub fn ps(_globals: &Globals, _id: &str) -> Result<Vec<i32>> {
-    Err(Error::new(Kind::Unsupported, "ps is not implemented yet"))
+/// Every process of the container, as the host numbers them.
+pub fn ps(globals: &Globals, id: &str) -> Result<Vec<i32>> {
+    let known = load::known(globals, id)?;
+    if known.status == Status::Stopped {
+        return Ok(Vec::new());
+    }
+    known.group()?.procs()
 }

@@ -1,8 +1,16 @@
 //! `resume`.
 
+use super::load;
 use super::options::Globals;
-use crate::error::{Error, Kind, Result};
+use crate::container::Status;
+use crate::error::{Error, Kind, Result, matched};
 
-pub fn resume(_globals: &Globals, _id: &str) -> Result<()> {
-    Err(Error::new(Kind::Unsupported, "resume is not implemented yet"))
+pub fn resume(globals: &Globals, id: &str) -> Result<()> {
+    let entry = load::entry(globals, id)?;
+    let _lock = entry.lock()?;
+    let known = load::of_entry(entry)?;
+    if known.status != Status::Paused {
+        return Err(Error::new(Kind::State, matched::NOT_PAUSED));
+    }
+    known.group()?.thaw()
 }

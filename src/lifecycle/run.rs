@@ -1,8 +1,38 @@
-//! `run`.
+//! `run`: create, start, wait and delete in one process.
 
+use std::os::fd::AsFd;
+
+use super::create::{How, Made, make};
+use super::delete;
+use super::load;
 use super::options::{Globals, Run};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context, Result};
+use crate::launch::console::Incoming;
+use crate::launch::foreground::Foreground;
 
-pub fn run(_globals: &Globals, _options: &Run) -> Result<i32> {
-    Err(Error::new(Kind::Unsupported, "run is not implemented yet"))
+/// The process's exit status; 0 for a detached one.
+pub fn run(globals: &Globals, options: &Run) -> Result<i32> {
+    // Before the clone: from here on no signal is lost.
+    let foreground = if options.detach { None } else { Some(Foreground::prepare(!options.no_subreaper)?) };
+    let mut made = make(globals, &options.create, &How { detach: options.detach, fifo: false })?;
+    let started = made.child.start().map_err(|failure| made.failed(failure)).and_then(|()| poststart(&made));
+    if let Err(error) = started {
+        made.undo();
+        return Err(error);
+    }
+    let Some(foreground) = foreground else { return Ok(0) };
+    let master = made.console.take().map(Incoming::receive).transpose();
+    let status =
+        master.and_then(|master| foreground.wait(made.child.process.pid, made.child.pidfd.as_fd(), master));
+    if !options.keep {
+        let _lock = made.entry.lock();
+        let removed = delete::remove(&made.entry, &made.record).context("delete the container");
+        return status.and_then(|status| removed.map(|()| status));
+    }
+    status
+}
+
+fn poststart(made: &Made) -> Result<()> {
+    let document = made.state.document("running", made.child.process.pid);
+    load::run_hooks("poststart", &made.record.poststart, &document)
 }

@@ -5,8 +5,11 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::load::{self, Known};
 use super::options::Globals;
-use crate::error::{Error, Kind, Result};
+use crate::container::Status;
+use crate::error::Result;
+use crate::spec;
 
 /// What `state` prints and hooks read, with runc's members in runc's order.
 #[derive(Debug, Serialize)]
@@ -25,6 +28,23 @@ pub struct State {
     pub owner: String,
 }
 
-pub fn state(_globals: &Globals, _id: &str) -> Result<State> {
-    Err(Error::new(Kind::Unsupported, "state is not implemented yet"))
+pub fn state(globals: &Globals, id: &str) -> Result<State> {
+    load::known(globals, id).map(of)
+}
+
+/// What is known, as the document.
+pub fn of(known: Known) -> State {
+    let record = known.record;
+    let alive = known.status != Status::Stopped;
+    State {
+        oci_version: spec::VERSION,
+        id: record.id,
+        pid: record.init.filter(|_| alive).map_or(0, |init| init.pid),
+        status: known.status.word(),
+        bundle: record.bundle,
+        rootfs: record.rootfs,
+        created: record.created,
+        annotations: record.annotations,
+        owner: String::new(),
+    }
 }

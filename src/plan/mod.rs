@@ -1,4 +1,205 @@
-//! plan
+//! Decisions. The configuration, the facts of this host and the options become one `Plan`: owned, printable and
+//! comparable. No system call and no side effect: the same input gives the same plan.
+//!
+//! What the child needs is here in the kernel's own terms, so that it decides nothing: C strings, flags, numbers,
+//! lists in order. Mount targets are not resolved here: earlier mounts change what later paths mean.
 
+pub mod capabilities;
+pub mod cgroup_mounts;
+pub mod devices;
+pub mod fault;
+pub mod hooks;
+pub mod mounts;
+pub mod options;
+pub mod process;
+pub mod rootfs;
 /// linux.seccomp becomes one BPF program.
 pub mod seccomp;
+pub mod show;
+pub mod topology;
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{Linux, Process, Spec};
+
+use crate::cgroup;
+use crate::error::{Error, Kind, Result};
+use crate::host::Facts;
+use fault::{Fault, c_string};
+use process::ProcessPlan;
+use topology::{Namespace, Topology};
+
+/// All that is done to make one container.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    pub id: String,
+    pub topology: Topology,
+    pub cgroup: cgroup::Plan,
+    pub rootfs: rootfs::Rootfs,
+    pub mounts: Vec<mounts::Mount>,
+    pub devices: devices::Devices,
+    pub hostname: Option<CString>,
+    pub domainname: Option<CString>,
+    pub sysctls: Vec<Sysctl>,
+    pub read_only_paths: Vec<CString>,
+    pub masked_paths: Vec<CString>,
+    pub hooks: hooks::Hooks,
+    pub process: ProcessPlan,
+    /// Odd, but no reason to refuse.
+    pub warnings: Vec<String>,
+}
+
+/// A kernel parameter: its file below /proc/sys and what is written to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sysctl {
+    pub key: String,
+    pub file: CString,
+    pub value: Vec<u8>,
+}
+
+/// What the command line adds to the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Request<'a> {
+    pub id: &'a str,
+    /// Absolute.
+    pub bundle: PathBuf,
+    pub no_pivot: bool,
+    pub no_new_keyring: bool,
+    pub preserve_fds: u32,
+    pub systemd_cgroup: bool,
+    /// Errors about cgroup permissions are ignored where nothing was asked for.
+    pub rootless: bool,
+}
+
+/// Decides everything about a container.
+pub fn container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Plan> {
+    let linux = spec.linux().as_ref();
+    let mut warnings = Vec::new();
+    let topology = topology::topology(linux)?;
+    let driver = if request.systemd_cgroup { cgroup::Driver::Systemd } else { cgroup::Driver::Cgroupfs };
+    let cgroup = cgroup::plan(linux, request.id, driver, &facts.cgroup, request.rootless)?;
+    let rootfs = rootfs::rootfs(spec, &request.bundle, request.no_pivot, &topology)?;
+    let wanted_mounts = spec.mounts().as_deref().unwrap_or_default();
+    let shown = cgroup_mounts::shown(&facts.cgroup, &cgroup, topology.has(Namespace::CGROUP));
+    let around = mounts::Surroundings {
+        bundle: &request.bundle,
+        mount_label: linux.and_then(|linux| linux.mount_label().as_deref()).filter(|label| !label.is_empty()),
+        cgroups: &shown,
+    };
+    let mut process = process_of(spec, facts, &topology, &mut warnings)?;
+    process.preserve_fds = request.preserve_fds;
+    process.keyring = (!request.no_new_keyring).then(|| keyring(request.id));
+    let paths = |paths: Option<&Option<Vec<String>>>, pointer| absolute(paths, pointer);
+    let text = |text: &Option<String>, pointer: &'static str| {
+        let given = text.as_deref().filter(|text| !text.is_empty());
+        given.map(|text| c_string(text, || pointer.into())).transpose()
+    };
+    Ok(Plan {
+        id: request.id.into(),
+        mounts: mounts::mounts(wanted_mounts, &around)?,
+        devices: devices::devices(
+            linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default(),
+            wanted_mounts,
+        )?,
+        hostname: text(spec.hostname(), "/hostname")?,
+        domainname: text(spec.domainname(), "/domainname")?,
+        sysctls: sysctls(linux)?,
+        read_only_paths: paths(linux.map(Linux::readonly_paths), "/linux/readonlyPaths")?,
+        masked_paths: paths(linux.map(Linux::masked_paths), "/linux/maskedPaths")?,
+        hooks: hooks::hooks(spec.hooks().as_ref())?,
+        topology,
+        cgroup,
+        rootfs,
+        process,
+        warnings,
+    })
+}
+
+fn process_of(
+    spec: &Spec,
+    facts: &Facts,
+    topology: &Topology,
+    warnings: &mut Vec<String>,
+) -> Result<ProcessPlan> {
+    let wanted = spec.process().as_ref();
+    let wanted = wanted.ok_or_else(|| Fault::new("/process", "process property must not be empty"))?;
+    process_in(wanted, spec.linux().as_ref(), facts, topology, warnings)
+}
+
+/// A process in a container of this configuration: its own, or one that `exec` adds.
+pub fn process_in(
+    wanted: &Process,
+    linux: Option<&Linux>,
+    facts: &Facts,
+    topology: &Topology,
+    warnings: &mut Vec<String>,
+) -> Result<ProcessPlan> {
+    let around = process::Around {
+        facts,
+        new_user_namespace: topology.has(Namespace::USER),
+        setgroups: facts.euid == 0 || !topology.has(Namespace::USER),
+    };
+    let mut plan = process::process(wanted, &around, warnings)?;
+    if plan.apparmor.is_some() && !facts.apparmor {
+        let why = "apparmor profile is specified in config, but apparmor is disabled or not supported";
+        return Err(Fault::new("/process/apparmorProfile", why).into());
+    }
+    if plan.selinux.is_some() && !facts.selinux {
+        let why = crate::error::matched::SELINUX_DISABLED;
+        return Err(Fault::new("/process/selinuxLabel", why).into());
+    }
+    plan.seccomp = filter(linux, facts, warnings)?;
+    plan.personality = linux.and_then(|linux| linux.personality().as_ref()).map(rootfs::personality);
+    Ok(plan)
+}
+
+fn filter(
+    linux: Option<&Linux>,
+    facts: &Facts,
+    warnings: &mut Vec<String>,
+) -> Result<Option<seccomp::Filter>> {
+    let Some(profile) = linux.and_then(|linux| linux.seccomp().as_ref()) else { return Ok(None) };
+    let machine = seccomp::arch::native();
+    let machine =
+        machine.ok_or_else(|| Error::new(Kind::Unsupported, "seccomp is not supported on this machine"))?;
+    let mut filter = seccomp::compile(profile, machine, facts.seccomp_flags)?;
+    warnings.append(&mut filter.warnings);
+    Ok(Some(filter))
+}
+
+fn keyring(id: &str) -> CString {
+    // An id has been checked: no NUL.
+    CString::new(format!("_ses.{id}")).unwrap_or_default()
+}
+
+fn absolute(paths: Option<&Option<Vec<String>>>, pointer: &str) -> Result<Vec<CString>, Fault> {
+    let paths = paths.and_then(|paths| paths.as_deref()).unwrap_or_default();
+    let one = |(item, path): (usize, &String)| {
+        let at = || format!("{pointer}/{item}");
+        if !Path::new(path).is_absolute() {
+            return Err(Fault::new(at(), format!("must be an absolute path: {path}")));
+        }
+        c_string(path, at)
+    };
+    paths.iter().enumerate().map(one).collect()
+}
+
+/// In the order of their names: the configuration's has no order.
+fn sysctls(linux: Option<&Linux>) -> Result<Vec<Sysctl>, Fault> {
+    let Some(wanted) = linux.and_then(|linux| linux.sysctl().as_ref()) else { return Ok(Vec::new()) };
+    let mut sorted: Vec<_> = wanted.iter().collect();
+    sorted.sort();
+    let one = |(key, value): (&String, &String)| {
+        // Dotted, a slash stands for a dot within a part: the two change places for the file's path.
+        let swap = |c| match c {
+            '.' => '/',
+            '/' => '.',
+            other => other,
+        };
+        let file: String = crate::spec::sysctl::dotted(key).chars().map(swap).collect();
+        let pointer = || format!("/linux/sysctl/{key}");
+        Ok(Sysctl { key: key.clone(), file: c_string(file, pointer)?, value: value.clone().into_bytes() })
+    };
+    sorted.into_iter().map(one).collect()
+}

@@ -75,12 +75,17 @@ impl Deref for Checked {
 /// Of kind `NotFound` if there is none; of kind `Spec` with all faults of the first sort met: no JSON, then members
 /// of the wrong type, then broken rules.
 pub fn load(bundle: &Path) -> Result<Checked> {
+    load_with_bytes(bundle).map(|(checked, _)| checked)
+}
+
+/// The same, with the file as it is: for keeping a copy.
+pub fn load_with_bytes(bundle: &Path) -> Result<(Checked, Vec<u8>)> {
     let path = bundle.join(CONFIG);
     let bytes = read_file(&path).map_err(|error| match error.errno() {
         Some(nix::errno::Errno::ENOENT) => Error::new(Kind::NotFound, matched::NO_CONFIG),
         _ => error,
     })?;
-    parse(&bytes).context(CONFIG)
+    parse(&bytes).context(CONFIG).map(|checked| (checked, bytes))
 }
 
 /// The configuration in `bytes`, for making a container of it.

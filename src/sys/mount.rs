@@ -1,1 +1,154 @@
-//! mount
+//! The mount API by descriptor: fsopen, fsconfig, fsmount, open_tree, move_mount, mount_setattr. KERNEL(5.2), setattr KERNEL(5.12).
+
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::null;
+
+use super::{Result, check};
+
+pub use libc::{
+    MOUNT_ATTR_IDMAP, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOUNT_ATTR_RELATIME, MOUNT_ATTR_STRICTATIME,
+};
+/// KERNEL(5.14); missing in libc for this target.
+pub const MOUNT_ATTR_NOSYMFOLLOW: u64 = 0x0020_0000;
+/// The field of access-time modes within the attributes.
+pub const MOUNT_ATTR_ATIME: u64 = 0x0000_0070;
+
+const FSOPEN_CLOEXEC: c_uint = 1;
+const FSMOUNT_CLOEXEC: c_uint = 1;
+const FSCONFIG_SET_FLAG: c_uint = 0;
+const FSCONFIG_SET_STRING: c_uint = 1;
+const FSCONFIG_CMD_CREATE: c_uint = 6;
+const OPEN_TREE_CLONE: c_uint = 1;
+const OPEN_TREE_CLOEXEC: c_uint = libc::O_CLOEXEC as c_uint;
+const MOVE_MOUNT_F_EMPTY_PATH: c_uint = 4;
+const MOVE_MOUNT_T_EMPTY_PATH: c_uint = 0x40;
+
+fn owned(result: libc::c_long) -> Result<OwnedFd> {
+    // SAFETY: on success the kernel has just made this descriptor for us; nobody else owns it.
+    check(result).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as c_int) })
+}
+
+/// A filesystem context for `fstype`.
+pub fn fsopen(fstype: &CStr) -> Result<OwnedFd> {
+    // SAFETY: a NUL-terminated string that the kernel only reads.
+    owned(unsafe { libc::syscall(libc::SYS_fsopen, fstype.as_ptr(), FSOPEN_CLOEXEC) })
+}
+
+fn fsconfig(
+    context: BorrowedFd<'_>,
+    command: c_uint,
+    key: *const c_char,
+    value: *const c_char,
+) -> Result<()> {
+    // SAFETY: key and value are null or NUL-terminated strings of the callers below; the kernel only reads them.
+    check(unsafe { libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, key, value, 0) }).map(drop)
+}
+
+/// Sets one option: `key=value`, or the bare flag `key`.
+pub fn fsconfig_set(context: BorrowedFd<'_>, key: &CStr, value: Option<&CStr>) -> Result<()> {
+    match value {
+        Some(value) => fsconfig(context, FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr()),
+        None => fsconfig(context, FSCONFIG_SET_FLAG, key.as_ptr(), null()),
+    }
+}
+
+/// Makes the superblock.
+pub fn fsconfig_create(context: BorrowedFd<'_>) -> Result<()> {
+    fsconfig(context, FSCONFIG_CMD_CREATE, null(), null())
+}
+
+/// A detached mount of the context's superblock, with `attributes` (MOUNT_ATTR_*).
+pub fn fsmount(context: BorrowedFd<'_>, attributes: u64) -> Result<OwnedFd> {
+    // SAFETY: numbers only.
+    owned(unsafe {
+        libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, attributes as c_uint)
+    })
+}
+
+/// A detached copy of the mount at `path`, with what is mounted below it if `recursive`.
+pub fn open_tree_clone(
+    dir: BorrowedFd<'_>,
+    path: &CStr,
+    recursive: bool,
+    at_flags: c_int,
+) -> Result<OwnedFd> {
+    let mut flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | at_flags as c_uint;
+    if recursive {
+        flags |= libc::AT_RECURSIVE as c_uint;
+    }
+    if path.is_empty() {
+        flags |= libc::AT_EMPTY_PATH as c_uint;
+    }
+    // SAFETY: a NUL-terminated string that the kernel only reads.
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, dir.as_raw_fd(), path.as_ptr(), flags) })
+}
+
+/// Attaches the mount `from` at the directory or file `to`, both by descriptor: nothing is looked up.
+pub fn move_mount(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+    let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+    // SAFETY: both paths are the empty literal.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            from.as_raw_fd(),
+            c"".as_ptr(),
+            to.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+        )
+    })
+    .map(drop)
+}
+
+/// What mount_setattr(2) changes; zeroes change nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// MOUNT_ATTR_* to set.
+    pub set: u64,
+    /// MOUNT_ATTR_* to clear; an access-time mode to set needs `MOUNT_ATTR_ATIME` here.
+    pub clear: u64,
+    /// MS_PRIVATE, MS_SLAVE, MS_SHARED or MS_UNBINDABLE; 0 keeps it.
+    pub propagation: u64,
+}
+
+impl Attributes {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// mount_setattr(2) on the mount that `mount` is the root of. `userns` is the descriptor for MOUNT_ATTR_IDMAP.
+pub fn mount_setattr(
+    mount: BorrowedFd<'_>,
+    change: Attributes,
+    userns: Option<BorrowedFd<'_>>,
+    recursive: bool,
+) -> Result<()> {
+    let attr = libc::mount_attr {
+        attr_set: change.set,
+        attr_clr: change.clear,
+        propagation: change.propagation,
+        userns_fd: userns.map_or(0, |fd| fd.as_raw_fd() as u64),
+    };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: attr is a live struct of the size given, the path is the empty literal; the kernel only reads them.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            (&raw const attr).cast::<c_void>(),
+            size_of::<libc::mount_attr>(),
+        )
+    })
+    .map(drop)
+}
+
+/// pivot_root(".", "."): the directory we stand in becomes the root, the old root lies mounted over it.
+pub fn pivot_here() -> Result<()> {
+    // SAFETY: two literals.
+    check(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) }).map(drop)
+}

@@ -1,1 +1,330 @@
-//! process
+//! Processes: clone3, pidfds, identity, limits and the prctl family.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use super::{Result, check};
+
+/// Bit 33; libc's constant is of a type too narrow for it.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// What clone3(2) made.
+pub enum Clone {
+    /// We are the new process.
+    Child,
+    /// Its id as we see it, and a descriptor that stays it.
+    Parent { pid: i32, pidfd: OwnedFd },
+}
+
+/// clone3(2) like fork: no shared memory. `flags` are CLONE_NEW* and CLONE_PARENT; KERNEL(5.3), `cgroup` KERNEL(5.7).
+///
+/// The caller must be single-threaded: the child goes on with a copy of everything, locks included.
+pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Clone> {
+    let mut pidfd: c_int = -1;
+    // SAFETY: clone_args is plain data for which zero is valid.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = flags | libc::CLONE_PIDFD as u64;
+    args.pidfd = (&raw mut pidfd) as u64;
+    // CLONE_PARENT keeps the signal of the parent it joins and refuses another (clone(2)).
+    args.exit_signal = if flags & libc::CLONE_PARENT as u64 == 0 { libc::SIGCHLD as u64 } else { 0 };
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: args lives across the call and is of the size given; without CLONE_VM the child has its own memory,
+    // so it returns here on a copy of this stack.
+    let pid =
+        check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) })?;
+    if pid == 0 {
+        return Ok(Clone::Child);
+    }
+    // SAFETY: the kernel has stored a new descriptor for us in pidfd.
+    Ok(Clone::Parent { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+}
+
+/// _exit(2): no destructor, no atexit handler, no flush of buffers that belong to the parent.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: ends the process; nothing runs after it.
+    unsafe { libc::_exit(code) }
+}
+
+/// pidfd_open(2), KERNEL(5.3).
+pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
+    // SAFETY: numbers only.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: a descriptor just made for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
+}
+
+/// pidfd_send_signal(2), KERNEL(5.1).
+pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
+    // SAFETY: numbers and a null siginfo, which the kernel fills in itself.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    })
+    .map(drop)
+}
+
+/// setns(2) with a namespace descriptor (`flags` is its type, or 0 for any) or a pidfd (a set of types, KERNEL(5.8)).
+pub fn setns(fd: BorrowedFd<'_>, flags: c_int) -> Result<()> {
+    // SAFETY: numbers only.
+    check(unsafe { libc::setns(fd.as_raw_fd(), flags) }.into()).map(drop)
+}
+
+/// The type of a namespace descriptor as a CLONE_NEW* flag, NS_GET_NSTYPE of ioctl_ns(2).
+pub fn namespace_type(fd: BorrowedFd<'_>) -> Result<c_int> {
+    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    // SAFETY: an ioctl without an argument.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) }.into()).map(|kind| kind as c_int)
+}
+
+/// A set of capabilities, bit N for capability N of capabilities(7).
+pub type CapabilitySet = u64;
+
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: c_int,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct CapabilityWord {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+/// capset(2) of the calling thread, all three sets in one call.
+pub fn capset(effective: CapabilitySet, permitted: CapabilitySet, inheritable: CapabilitySet) -> Result<()> {
+    let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let word = |shift: u32| CapabilityWord {
+        effective: (effective >> shift) as u32,
+        permitted: (permitted >> shift) as u32,
+        inheritable: (inheritable >> shift) as u32,
+    };
+    let data = [word(0), word(32)];
+    // SAFETY: both structs have the layout of linux/capability.h version 3 and outlive the call, which reads them.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
+}
+
+/// capget(2) of the calling thread: (effective, permitted, inheritable).
+pub fn capget() -> Result<(CapabilitySet, CapabilitySet, CapabilitySet)> {
+    let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let mut data = [CapabilityWord::default(); 2];
+    // SAFETY: as above; the kernel writes two words, which is what data holds.
+    check(unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) })?;
+    let join = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+    Ok((
+        join(data[0].effective, data[1].effective),
+        join(data[0].permitted, data[1].permitted),
+        join(data[0].inheritable, data[1].inheritable),
+    ))
+}
+
+fn prctl(option: c_int, a: libc::c_ulong, b: libc::c_ulong) -> Result<c_int> {
+    let none: libc::c_ulong = 0;
+    // SAFETY: the options used below take numbers only.
+    check(unsafe { libc::prctl(option, a, b, none, none) }.into()).map(|value| value as c_int)
+}
+
+pub fn drop_bounding(capability: u32) -> Result<()> {
+    prctl(libc::PR_CAPBSET_DROP, capability.into(), 0).map(drop)
+}
+
+/// Whether the capability is in the bounding set; EINVAL where this kernel does not know it.
+pub fn in_bounding(capability: u32) -> Result<bool> {
+    prctl(libc::PR_CAPBSET_READ, capability.into(), 0).map(|value| value == 1)
+}
+
+pub fn raise_ambient(capability: u32) -> Result<()> {
+    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong, capability.into()).map(drop)
+}
+
+pub fn clear_ambient() -> Result<()> {
+    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong, 0).map(drop)
+}
+
+/// Keeps the permitted set across setuid; execve clears it again.
+pub fn keep_capabilities(keep: bool) -> Result<()> {
+    prctl(libc::PR_SET_KEEPCAPS, keep.into(), 0).map(drop)
+}
+
+pub fn no_new_privileges() -> Result<()> {
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).map(drop)
+}
+
+/// The signal that this process gets when its parent dies; 0 for none.
+pub fn parent_death_signal(signal: c_int) -> Result<()> {
+    prctl(libc::PR_SET_PDEATHSIG, signal as libc::c_ulong, 0).map(drop)
+}
+
+/// Whether others of the same user may trace this process and read its /proc entries.
+pub fn dumpable(yes: bool) -> Result<()> {
+    prctl(libc::PR_SET_DUMPABLE, yes.into(), 0).map(drop)
+}
+
+/// Orphans among our descendants become our children.
+pub fn child_subreaper() -> Result<()> {
+    prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0).map(drop)
+}
+
+/// setgroups, setresgid and setresuid as bare system calls: of this thread, and glibc has no other to tell.
+pub fn set_groups(groups: &[u32]) -> Result<()> {
+    // SAFETY: a pointer and length of a live slice of gid_t.
+    check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) }).map(drop)
+}
+
+pub fn set_gid(gid: u32) -> Result<()> {
+    // SAFETY: numbers only.
+    check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) }).map(drop)
+}
+
+pub fn set_uid(uid: u32) -> Result<()> {
+    // SAFETY: numbers only.
+    check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
+}
+
+/// prlimit64(2) of the calling process; `u64::MAX` is infinity.
+pub fn set_limit(resource: c_int, soft: u64, hard: u64) -> Result<()> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    let none = std::ptr::null_mut::<libc::rlimit64>();
+    // SAFETY: limit outlives the call, which reads it; no old value is asked for.
+    check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, none) }).map(drop)
+}
+
+/// Where this process stands, from the kernel itself: glibc's wrapper hides "(unreachable)" (CVE-2024-21626).
+pub fn current_directory(buffer: &mut [u8; libc::PATH_MAX as usize]) -> Result<&CStr> {
+    // SAFETY: the kernel writes at most the length given into the live buffer, NUL included.
+    check(unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) })?;
+    CStr::from_bytes_until_nul(buffer).map_err(|_| Errno::ERANGE)
+}
+
+/// Pointers to C strings, ended by a null, as execve(2) wants them. Built before the clone; it borrows what it points to.
+pub struct Vector<'a> {
+    pointers: Vec<*const c_char>,
+    strings: std::marker::PhantomData<&'a CStr>,
+}
+
+impl<'a> Vector<'a> {
+    pub fn new(strings: impl IntoIterator<Item = &'a CStr>) -> Self {
+        let mut pointers: Vec<_> = strings.into_iter().map(CStr::as_ptr).collect();
+        pointers.push(std::ptr::null());
+        Self { pointers, strings: std::marker::PhantomData }
+    }
+}
+
+/// execve(2); returns only on failure.
+pub fn execve(path: &CStr, args: &Vector<'_>, env: &Vector<'_>) -> Errno {
+    // SAFETY: path is NUL-terminated, both vectors end in null and their strings live as long as they do.
+    unsafe { libc::execve(path.as_ptr(), args.pointers.as_ptr(), env.pointers.as_ptr()) };
+    Errno::last()
+}
+
+/// execveat(2) of a descriptor itself; returns only on failure.
+pub fn execve_fd(fd: BorrowedFd<'_>, args: &Vector<'_>, env: &Vector<'_>) -> Errno {
+    // SAFETY: as above; the path is the empty literal.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            args.pointers.as_ptr(),
+            env.pointers.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    Errno::last()
+}
+
+/// Marks every descriptor from `first` on close-on-exec. KERNEL(5.11).
+pub fn cloexec_from(first: u32) -> Result<()> {
+    // SAFETY: changes a flag of descriptors by number; none is closed.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) })
+        .map(drop)
+}
+
+/// Closes the descriptors from `first` to `last`. KERNEL(5.9). Only right before execve or `_exit`.
+pub fn close_range(first: u32, last: u32) -> Result<()> {
+    if first > last {
+        return Ok(());
+    }
+    // SAFETY: closes by number; the caller goes on to execve or _exit, so no owner uses or closes them again.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+}
+
+/// Every signal to its default action and none blocked, as a fresh process expects.
+///
+/// std ignores SIGPIPE at start-up and callers leave others ignored; an ignored signal stays ignored across execve.
+pub fn reset_signals() -> Result<()> {
+    for signal in 1..=64 {
+        // SAFETY: setting a default action installs no handler of ours. SIGKILL, SIGSTOP and glibc's own two answer
+        // EINVAL, which is as it should be.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: an all-zero sigset_t is the empty set on Linux; the kernel reads it.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        check(libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()).into()).map(drop)
+    }
+}
+
+/// setdomainname(2).
+pub fn set_domain_name(name: &CStr) -> Result<()> {
+    // SAFETY: pointer and length of a live string.
+    check(unsafe { libc::setdomainname(name.as_ptr(), name.count_bytes()) }.into()).map(drop)
+}
+
+/// A fresh session keyring named `name`, keyctl(KEYCTL_JOIN_SESSION_KEYRING).
+pub fn join_session_keyring(name: &CStr) -> Result<i32> {
+    const KEYCTL_JOIN_SESSION_KEYRING: c_int = 1;
+    // SAFETY: a NUL-terminated string that the kernel only reads.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) })
+        .map(|id| id as i32)
+}
+
+/// The permissions of a key, keyctl(KEYCTL_SETPERM).
+pub fn set_key_permissions(key: i32, permissions: u32) -> Result<()> {
+    const KEYCTL_SETPERM: c_int = 5;
+    // SAFETY: numbers only.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_SETPERM, key, permissions) }).map(drop)
+}
+
+/// All the CPUs there may be: undoes an affinity inherited from the engine; the cpuset still bounds it.
+pub fn reset_affinity() -> Result<()> {
+    let all = [u8::MAX; 1024];
+    // SAFETY: a live buffer of the length given, which the kernel reads.
+    check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, all.len(), all.as_ptr()) }).map(drop)
+}
+
+/// personality(2).
+pub fn set_personality(persona: libc::c_ulong) -> Result<()> {
+    // SAFETY: numbers only.
+    check(unsafe { libc::personality(persona) }.into()).map(drop)
+}
+
+/// The loopback interface of this network namespace, up.
+pub fn loopback_up() -> Result<()> {
+    // SAFETY: a datagram socket, made and closed here; ifreq is plain data for which zero is valid and SIOC[GS]IFFLAGS
+    // reads and writes within it.
+    unsafe {
+        let fd = check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0).into())?;
+        let socket = OwnedFd::from_raw_fd(fd as c_int);
+        let mut request: libc::ifreq = std::mem::zeroed();
+        request.ifr_name[0] = b'l' as c_char;
+        request.ifr_name[1] = b'o' as c_char;
+        request.ifr_ifru.ifru_flags = libc::IFF_UP as i16;
+        check(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request).into()).map(drop)
+    }
+}

@@ -1,0 +1,46 @@
+//! state.json: facts about a container, never its status. Private to tare; engines ask `state`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup;
+use crate::plan::hooks::Hook;
+
+/// The form of the file; another one is refused rather than misread.
+pub const VERSION: u32 = 1;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    pub version: u32,
+    pub id: String,
+    pub bundle: PathBuf,
+    pub rootfs: PathBuf,
+    /// RFC 3339, UTC.
+    pub created: String,
+    /// The runtime while it creates: an intent is written before the first side effect, so that `delete --force`
+    /// always knows what to clean.
+    pub creator: Process,
+    /// The container's first process; none until it lives.
+    pub init: Option<Process>,
+    pub cgroup: Option<cgroup::Record>,
+    /// CLONE_NEW* flags of the namespaces that `exec` joins.
+    pub namespaces: i32,
+    /// The container has a pid namespace of its own: its processes end with the first one.
+    pub own_pid_namespace: bool,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub poststart: Vec<Hook>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub poststop: Vec<Hook>,
+}
+
+/// A process that cannot be mistaken for a later one with the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    pub pid: i32,
+    /// Clock ticks between boot and its start: field 22 of /proc/PID/stat.
+    pub start: u64,
+}

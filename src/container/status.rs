@@ -1,0 +1,132 @@
+//! A container's status: computed from facts each time, never stored.
+
+use std::fmt;
+
+use super::record::{Process, Record};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// The record is an intent: a runtime is at work, or died over it.
+    Creating,
+    Created,
+    Running,
+    Paused,
+    Stopped,
+}
+
+impl Status {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// What was seen of the container's traces.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Probe {
+    /// What /proc says of the first process's number now.
+    pub init: Option<Seen>,
+    pub creator: Option<Seen>,
+    pub exec_fifo: bool,
+    pub frozen: bool,
+}
+
+/// A process as /proc/PID/stat shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    pub start: u64,
+    /// Dead or a zombie: it only has not been reaped yet.
+    pub dead: bool,
+}
+
+impl Seen {
+    /// Looks; None where there is no such process.
+    pub fn of(pid: i32) -> Option<Self> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Self::parse(&text)
+    }
+
+    /// The name in parentheses may hold anything, parentheses too: fields count from the last one.
+    fn parse(text: &str) -> Option<Self> {
+        let mut fields = text.rsplit_once(") ")?.1.split(' ');
+        let state = fields.next()?;
+        Some(Self { dead: matches!(state, "Z" | "X" | "x"), start: fields.nth(18)?.parse().ok()? })
+    }
+
+    /// Whether it is that process, and alive.
+    fn is(self, process: Process) -> bool {
+        !self.dead && self.start == process.start
+    }
+}
+
+/// From what was remembered and what was seen.
+pub fn observe(record: &Record, probe: &Probe) -> Status {
+    let Some(init) = record.init else {
+        let at_work = probe.creator.is_some_and(|seen| seen.is(record.creator));
+        return if at_work { Status::Creating } else { Status::Stopped };
+    };
+    let alive = probe.init.is_some_and(|seen| seen.is(init));
+    match (probe.frozen, alive, probe.exec_fifo) {
+        // What is frozen and has a process left is paused, created or not (runc agrees); a dead one stays dead.
+        (true, true, _) => Status::Paused,
+        (_, false, _) => Status::Stopped,
+        (_, true, true) => Status::Created,
+        (_, true, false) => Status::Running,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(init: Option<Process>) -> Record {
+        let json = r#"{"version":1,"id":"x","bundle":"/b","rootfs":"/b/r","created":"","creator":{"pid":1,"start":5},
+            "init":null,"cgroup":null,"namespaces":0,"own_pid_namespace":true}"#;
+        Record { init, ..serde_json::from_str(json).unwrap() }
+    }
+
+    #[test]
+    fn status_follows_from_facts() {
+        let me = Process { pid: 9, start: 70 };
+        let alive = Some(Seen { start: 70, dead: false });
+        let rows = [
+            (alive, true, false, Status::Created),
+            (alive, false, false, Status::Running),
+            (alive, false, true, Status::Paused),
+            (alive, true, true, Status::Paused),
+            (None, true, false, Status::Stopped),
+            (None, false, true, Status::Stopped),
+            (Some(Seen { start: 70, dead: true }), false, false, Status::Stopped),
+            (Some(Seen { start: 71, dead: false }), false, false, Status::Stopped),
+        ];
+        for (init, exec_fifo, frozen, status) in rows {
+            let probe = Probe { init, creator: None, exec_fifo, frozen };
+            assert_eq!(observe(&record(Some(me)), &probe), status, "{probe:?}");
+        }
+    }
+
+    #[test]
+    fn an_intent_without_its_creator_is_stopped() {
+        let seen = |start| Probe { creator: Some(Seen { start, dead: false }), ..Probe::default() };
+        assert_eq!(observe(&record(None), &seen(5)), Status::Creating);
+        assert_eq!(observe(&record(None), &seen(6)), Status::Stopped);
+        assert_eq!(observe(&record(None), &Probe::default()), Status::Stopped);
+    }
+
+    #[test]
+    fn a_process_name_may_look_like_fields() {
+        let text = "42 (a) S 1 2) R 1 42 42 0 -1 4194560 100 0 0 0 0 0 0 0 20 0 1 0 12345 999 1 2";
+        assert_eq!(Seen::parse(text), Some(Seen { start: 12345, dead: false }));
+    }
+}

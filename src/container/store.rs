@@ -1,0 +1,232 @@
+//! The state directory: `ROOT/ID/` with state.json and exec.fifo. The only place that knows these names.
+//!
+//! mkdir is the check that an id is free. Verbs that change a container hold its lock (flock on the directory: the
+//! kernel releases it when the holder dies); readers never wait for it, since state.json is replaced by rename.
+
+use std::ffi::CString;
+use std::fs;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::sys::stat::Mode;
+
+use super::{ContainerId, Record};
+use crate::error::{Context, Error, Kind, Result, matched};
+use crate::fail;
+
+const RECORD: &str = "state.json";
+const FIFO: &str = "exec.fifo";
+/// The configuration as it was at creation: exec and delete do not depend on the bundle any more.
+const CONFIG: &str = "config.json";
+
+/// `--root`.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+    /// Under XDG_RUNTIME_DIR: sticky, so that cleaners of that directory leave it (XDG base directory specification).
+    sticky: bool,
+}
+
+/// One container's directory.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    path: PathBuf,
+    id: ContainerId,
+}
+
+/// The right to change a container.
+#[derive(Debug)]
+pub struct Lock(#[allow(dead_code)] Flock<fs::File>);
+
+impl Store {
+    pub fn new(root: &Path, sticky: bool) -> Self {
+        Self { root: root.into(), sticky }
+    }
+
+    pub fn entry(&self, id: &ContainerId) -> Entry {
+        Entry { path: self.root.join(id.as_str()), id: id.clone() }
+    }
+
+    /// Makes the directory of a new container and locks it.
+    pub fn reserve(&self, id: &ContainerId) -> Result<(Entry, Lock)> {
+        let entry = self.entry(id);
+        let make = || fs::DirBuilder::new().mode(0o711).create(&entry.path);
+        let made = match make() {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                self.make_root()?;
+                make()
+            }
+            other => other,
+        };
+        match made {
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
+                Err(Error::new(Kind::Exists, matched::ID_IN_USE))
+            }
+            other => other.with_context(|| format!("make state directory {}", entry.path.display())),
+        }?;
+        // umask took its share.
+        let _ = fs::set_permissions(&entry.path, fs::Permissions::from_mode(0o711));
+        let lock = entry.lock()?;
+        Ok((entry, lock))
+    }
+
+    fn make_root(&self) -> Result<()> {
+        let made = fs::DirBuilder::new().mode(0o700).recursive(true).create(&self.root);
+        made.with_context(|| format!("make state root {}", self.root.display()))?;
+        if self.sticky {
+            let sticky = fs::Permissions::from_mode(0o1700);
+            fs::set_permissions(&self.root, sticky)
+                .with_context(|| format!("chmod {}", self.root.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Every container's directory, by id. None where the root does not exist.
+    pub fn entries(&self) -> Result<Option<Vec<Entry>>> {
+        let listing = match fs::read_dir(&self.root) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.with_context(|| format!("read {}", self.root.display()))?,
+        };
+        let mut entries = Vec::new();
+        for item in listing {
+            let item = item.with_context(|| format!("read {}", self.root.display()))?;
+            let name = item.file_name();
+            let id = name.to_str().and_then(|name| ContainerId::parse(name).ok());
+            if let (Some(id), true) = (id, item.file_type().is_ok_and(|kind| kind.is_dir())) {
+                entries.push(Entry { path: item.path(), id });
+            }
+        }
+        entries.sort_by(|a, b| a.id.as_str().cmp(b.id.as_str()));
+        Ok(Some(entries))
+    }
+}
+
+impl Entry {
+    pub fn id(&self) -> &ContainerId {
+        &self.id
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn exists(&self) -> bool {
+        self.path.is_dir()
+    }
+
+    /// The user that the directory belongs to.
+    pub fn owner(&self) -> u32 {
+        fs::metadata(&self.path).map_or(0, |metadata| std::os::unix::fs::MetadataExt::uid(&metadata))
+    }
+
+    /// Waits for the right to change the container.
+    pub fn lock(&self) -> Result<Lock> {
+        let directory =
+            match fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(&self.path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(absent()),
+                other => other.with_context(|| format!("open {}", self.path.display()))?,
+            };
+        Flock::lock(directory, FlockArg::LockExclusive)
+            .map(Lock)
+            .map_err(|(_, errno)| errno)
+            .with_context(|| format!("lock {}", self.path.display()))
+    }
+
+    /// The record; `does not exist` where there is none.
+    pub fn read(&self) -> Result<Record> {
+        let path = self.path.join(RECORD);
+        let bytes = match fs::read(&path) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
+                return Err(absent());
+            }
+            other => other.with_context(|| format!("read {}", path.display()))?,
+        };
+        let broken = |why: String| fail!(Kind::State, "{}: not a readable record: {why}", path.display());
+        let record: Record = serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))?;
+        match record.version {
+            super::record::VERSION => Ok(record),
+            other => Err(broken(format!("version {other}, this tare reads {}", super::record::VERSION))),
+        }
+    }
+
+    /// Replaces the record as a whole: a reader sees the old one or the new one.
+    pub fn write(&self, record: &Record) -> Result<()> {
+        let bytes = serde_json::to_vec(record).map_err(|error| Error::new(Kind::State, error.to_string()))?;
+        self.replace(RECORD, &bytes)
+    }
+
+    /// Keeps the configuration.
+    pub fn keep_config(&self, config: &[u8]) -> Result<()> {
+        let path = self.path.join(CONFIG);
+        fs::write(&path, config).with_context(|| format!("write {}", path.display()))
+    }
+
+    /// The configuration as it was at creation.
+    pub fn config(&self) -> Result<Vec<u8>> {
+        let path = self.path.join(CONFIG);
+        fs::read(&path).with_context(|| format!("read {}", path.display()))
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let new = self.path.join(format!(".{name}.{}", std::process::id()));
+        let path = self.path.join(name);
+        let write = || {
+            let open = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
+            open.and_then(|mut file| file.write_all(bytes)).and_then(|()| fs::rename(&new, &path))
+        };
+        write().with_context(|| format!("write {}", path.display())).inspect_err(|_| {
+            let _ = fs::remove_file(&new);
+        })
+    }
+
+    fn fifo(&self) -> PathBuf {
+        self.path.join(FIFO)
+    }
+
+    /// Makes the exec fifo and opens it for the container's process to wait on.
+    pub fn make_exec_fifo(&self) -> Result<OwnedFd> {
+        let path = self.fifo();
+        let doing = || format!("make {}", path.display());
+        let c_path =
+            CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL).with_context(doing)?;
+        nix::unistd::mkfifo(c_path.as_c_str(), Mode::from_bits_truncate(0o600)).with_context(doing)?;
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        nix::fcntl::open(c_path.as_c_str(), flags, Mode::empty())
+            .with_context(|| format!("open {}", path.display()))
+    }
+
+    /// Its existence tells created from running.
+    pub fn has_exec_fifo(&self) -> bool {
+        self.fifo().exists()
+    }
+
+    /// Tells the waiting process to go on. False where nobody waits at the fifo: the process is dead.
+    pub fn start(&self) -> Result<bool> {
+        let path = self.fifo();
+        let doing = || format!("open {}", path.display());
+        let fifo = match fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&path) {
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => return Ok(false),
+            other => other.with_context(doing)?,
+        };
+        nix::unistd::write(fifo.as_fd(), b"0").with_context(|| format!("write {}", path.display()))?;
+        fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+        Ok(true)
+    }
+
+    /// Removes the directory and all in it.
+    pub fn remove(&self) -> Result<()> {
+        match fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other.with_context(|| format!("remove {}", self.path.display())),
+        }
+    }
+}
+
+fn absent() -> Error {
+    Error::new(Kind::NotFound, matched::DOES_NOT_EXIST)
+}

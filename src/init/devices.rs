@@ -1,0 +1,121 @@
+//! Device nodes and links of /dev, made below a descriptor of their directory.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstatat, mknodat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
+
+use crate::handshake::{At, Report, Step};
+use crate::inroot::Root;
+use crate::plan::devices::{Device, Devices, Link};
+use crate::sys::mount::{move_mount, open_tree_clone};
+
+/// `user_namespace`: nodes cannot be made in one, the host's are bound instead.
+pub fn make(plan: &Devices, root: &Root, user_namespace: bool) -> Result<(), Report> {
+    let mut directory = Directory::default();
+    for (index, device) in plan.nodes.iter().enumerate() {
+        let (parent, name) =
+            directory.of(root, &device.path).at(Step::Device, index, "open the directory")?;
+        let made = if user_namespace { Err(Errno::EPERM) } else { node(parent, name, device) };
+        match made {
+            // Not allowed here, although we may be root: the host's node does.
+            Err(Errno::EPERM) => {
+                bind(parent, name, device).at(Step::Device, index, "bind the host's node")?
+            }
+            other => other.at(Step::Device, index, "mknod")?,
+        }
+    }
+    for (index, wanted) in plan.links.iter().enumerate() {
+        let (parent, name) = directory.of(root, &wanted.path).at(Step::Link, index, "open the directory")?;
+        link(parent, name, wanted).at(Step::Link, index, "symlink")?;
+    }
+    core_link(root, &mut directory).at(Step::Link, plan.links.len(), "symlink /dev/core")
+}
+
+/// The directory looked up last: nearly all are /dev.
+#[derive(Default)]
+struct Directory {
+    path: Vec<u8>,
+    fd: Option<OwnedFd>,
+}
+
+impl Directory {
+    fn of<'a>(&'a mut self, root: &Root, path: &'a CStr) -> Result<(&'a OwnedFd, &'a CStr), Errno> {
+        let bytes = path.to_bytes_with_nul();
+        let slash = bytes.iter().rposition(|&b| b == b'/').map_or(0, |i| i + 1);
+        let name = CStr::from_bytes_with_nul(&bytes[slash..]).map_err(|_| Errno::EINVAL)?;
+        if self.fd.is_none() || self.path != bytes[..slash] {
+            self.path = bytes[..slash].to_vec();
+            let directory = CString::new(&bytes[..slash]).map_err(|_| Errno::EINVAL)?;
+            self.fd = Some(root.mkdir_all(&directory, 0o755)?);
+        }
+        self.fd.as_ref().map(|fd| (fd, name)).ok_or(Errno::EINVAL)
+    }
+}
+
+fn node(parent: &OwnedFd, name: &CStr, device: &Device) -> Result<(), Errno> {
+    let kind = SFlag::from_bits_truncate(device.kind);
+    let number = libc::makedev(device.major, device.minor);
+    // The umask is 0: the mode is the one asked for.
+    match mknodat(parent, name, kind, Mode::from_bits_truncate(device.mode), number) {
+        Ok(()) => {}
+        Err(Errno::EEXIST) => {
+            let there = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+            if there.st_mode & libc::S_IFMT != device.kind || there.st_rdev != number {
+                return Err(Errno::EEXIST);
+            }
+            fchmodat(parent, name, Mode::from_bits_truncate(device.mode), FchmodatFlags::FollowSymlink)?;
+        }
+        Err(errno) => return Err(errno),
+    }
+    if (device.uid, device.gid) == (0, 0) {
+        return Ok(());
+    }
+    let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
+    fchownat(parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
+}
+
+fn bind(parent: &OwnedFd, name: &CStr, device: &Device) -> Result<(), Errno> {
+    if device.kind == libc::S_IFIFO {
+        return node(parent, name, device);
+    }
+    let host = open_tree_clone(AT_FDCWD.as_fd(), &device.path, false, 0)?;
+    let flags = OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let target = match nix::fcntl::openat(parent, name, flags, Mode::from_bits_truncate(0o644)) {
+        Err(Errno::ENXIO | Errno::EACCES) | Ok(_) => {
+            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            nix::fcntl::openat(parent, name, flags, Mode::empty())?
+        }
+        Err(errno) => return Err(errno),
+    };
+    move_mount(host.as_fd(), target.as_fd())
+}
+
+fn link(parent: &OwnedFd, name: &CStr, wanted: &Link) -> Result<(), Errno> {
+    match symlinkat(wanted.to.as_c_str(), parent, name) {
+        // ptmx must lead into the container's own devpts, whatever the image or a device node says.
+        Err(Errno::EEXIST) if name == c"ptmx" => {
+            unlinkat(parent, name, UnlinkatFlags::NoRemoveDir)?;
+            symlinkat(wanted.to.as_c_str(), parent, name)
+        }
+        Err(Errno::EEXIST) => Ok(()),
+        other => other,
+    }
+}
+
+/// /dev/core, where the kernel has /proc/kcore.
+fn core_link(root: &Root, directory: &mut Directory) -> Result<(), Errno> {
+    if directory.fd.is_none() {
+        return Ok(());
+    }
+    match root.resolve(c"/proc/kcore", OFlag::O_PATH) {
+        Ok(_) => {}
+        Err(_) => return Ok(()),
+    }
+    let wanted = Link { path: c"/dev/core".into(), to: c"/proc/kcore".into() };
+    let (parent, name) = directory.of(root, c"/dev/core")?;
+    link(parent, name, &wanted)
+}

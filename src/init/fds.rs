@@ -1,0 +1,37 @@
+//! The descriptors that the child finds open: the plan holds none, so that it stays pure.
+
+use std::os::fd::OwnedFd;
+
+use super::hook_state::HookState;
+
+#[derive(Debug, Default)]
+pub struct Fds {
+    /// In the order of the plan's joins.
+    pub joins: Vec<OwnedFd>,
+    /// `exec`: the pidfd of the container's first process.
+    pub target: Option<OwnedFd>,
+    /// Detached clones of bind sources, by index in the plan's mounts: opened before a user namespace hides them.
+    pub sources: Vec<Option<OwnedFd>>,
+    /// The rootfs, likewise.
+    pub rootfs: Option<OwnedFd>,
+    /// The read end of the exec fifo; none where the parent itself says when to start.
+    pub exec_fifo: Option<OwnedFd>,
+    /// Where the terminal's master goes.
+    pub console: Option<OwnedFd>,
+    /// The state document for the hooks that run in the container.
+    pub hook_state: Option<HookState>,
+    /// The child waits for `Go` before anything else.
+    pub wait_for_go: bool,
+    /// Standard streams are given to the container's user.
+    pub chown_stdio: ChownStdio,
+}
+
+/// Which of the standard streams the container's user becomes owner of, so that it can reopen /dev/stdout.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ChownStdio {
+    /// All that a detached process was given, /dev/null excepted (runc does so).
+    #[default]
+    All,
+    /// In the foreground they are the caller's own: only pipes are given away.
+    Pipes,
+}

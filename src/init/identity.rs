@@ -1,0 +1,135 @@
+//! The process itself: limits, user, capabilities, filter. After this nothing privileged can be done.
+
+use std::ffi::CString;
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::sys::stat::fstat;
+
+use super::fds::ChownStdio;
+use super::{Fds, exec, label, load_seccomp};
+use crate::handshake::{At, Line, Report, Step};
+use crate::plan::capabilities::Capabilities;
+use crate::plan::process::ProcessPlan;
+use crate::sys::process;
+
+/// What execve needs, found inside.
+pub struct Ready {
+    /// The program that will run.
+    pub program: CString,
+    pub env: Vec<CString>,
+}
+
+/// Root of the user namespace just entered: its mapping decides what that is on the host.
+pub fn become_root() -> Result<(), Report> {
+    match process::set_groups(&[]) {
+        // setgroups is denied where gids were mapped without privilege.
+        Ok(()) | Err(Errno::EPERM) => {}
+        Err(errno) => return Err(Report::new(Step::Groups, 0, errno, "setgroups")),
+    }
+    process::set_gid(0).at(Step::User, 0, "setresgid")?;
+    process::set_uid(0).at(Step::User, 0, "setresuid")
+}
+
+/// The order is runc's: each step needs what a later one takes away.
+pub fn confine(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<Ready, Report> {
+    let keep = 3 + plan.preserve_fds;
+    // CVE-2024-21626: before chdir, so that no descriptor of ours can be where the working directory leads.
+    process::cloexec_from(keep).at(Step::WorkingDirectory, 0, "close_range")?;
+    limits(plan)?;
+    if let Some(personality) = plan.personality {
+        process::set_personality(personality).at(Step::Personality, 0, "personality")?;
+    }
+    // Best effort: an affinity that the engine had is not the container's.
+    let _ = process::reset_affinity();
+    if plan.no_new_privileges {
+        process::no_new_privileges().at(Step::NoNewPrivileges, 0, "prctl(PR_SET_NO_NEW_PRIVS)")?;
+    }
+    label::on_exec(plan)?;
+    if !plan.no_new_privileges {
+        // Loading a filter takes CAP_SYS_ADMIN then, which is about to go.
+        load_seccomp(plan, line)?;
+    }
+    let early = nix::unistd::chdir(plan.cwd.as_c_str());
+    let env = exec::environment(plan);
+    chown_stdio(plan, fds.chown_stdio)?;
+    become_user(plan)?;
+    match early {
+        // Perhaps only the user may enter.
+        Err(Errno::EACCES | Errno::EPERM) => nix::unistd::chdir(plan.cwd.as_c_str()),
+        other => other,
+    }
+    .at(Step::WorkingDirectory, 0, "chdir")?;
+    exec::check_working_directory()?;
+    set_capabilities(&plan.capabilities)?;
+    let program = exec::find(plan)?;
+    Ok(Ready { program, env })
+}
+
+fn limits(plan: &ProcessPlan) -> Result<(), Report> {
+    for limit in &plan.limits {
+        process::set_limit(limit.resource, limit.soft, limit.hard).at(Step::Limit, limit.item, "prlimit")?;
+    }
+    Ok(())
+}
+
+fn chown_stdio(plan: &ProcessPlan, which: ChownStdio) -> Result<(), Report> {
+    if plan.uid == 0 {
+        return Ok(());
+    }
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    for (stream, fd) in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().enumerate() {
+        let Ok(stat) = fstat(fd) else { continue };
+        let pipe = stat.st_mode & libc::S_IFMT == libc::S_IFIFO;
+        let is_null = stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == libc::makedev(1, 3);
+        if is_null || stat.st_uid == plan.uid || which == ChownStdio::Pipes && !pipe {
+            continue;
+        }
+        let owner = nix::unistd::Uid::from_raw(plan.uid);
+        match nix::unistd::fchown(fd, Some(owner), None) {
+            // Sockets of another kind, a read-only filesystem, an id that is not mapped: the stream works all the same.
+            Ok(()) | Err(Errno::EINVAL | Errno::EPERM | Errno::EROFS | Errno::ENOSYS) => {}
+            Err(errno) => return Err(Report::new(Step::User, stream, errno, "fchown")),
+        }
+    }
+    Ok(())
+}
+
+fn become_user(plan: &ProcessPlan) -> Result<(), Report> {
+    drop_bounding(&plan.capabilities)?;
+    process::keep_capabilities(true).at(Step::Capabilities, 0, "prctl(PR_SET_KEEPCAPS)")?;
+    if let Some(groups) = &plan.groups {
+        process::set_groups(groups).at(Step::Groups, 0, "setgroups")?;
+    }
+    process::set_gid(plan.gid).at(Step::User, 1, "setresgid")?;
+    process::set_uid(plan.uid).at(Step::User, 0, "setresuid")
+}
+
+fn drop_bounding(wanted: &Capabilities) -> Result<(), Report> {
+    for capability in (0..=wanted.last).filter(|capability| wanted.bounding >> capability & 1 == 0) {
+        match process::drop_bounding(capability) {
+            // Not held to begin with, where we are not privileged: there is nothing to drop.
+            Err(Errno::EPERM) if process::in_bounding(capability) == Ok(false) => {}
+            other => other.at(Step::Capabilities, capability as usize, "prctl(PR_CAPBSET_DROP)")?,
+        }
+    }
+    Ok(())
+}
+
+fn set_capabilities(wanted: &Capabilities) -> Result<(), Report> {
+    process::clear_ambient().at(Step::Capabilities, 0, "prctl(PR_CAP_AMBIENT_CLEAR_ALL)")?;
+    process::capset(wanted.effective, wanted.permitted, wanted.inheritable).at(
+        Step::Capabilities,
+        0,
+        "capset",
+    )?;
+    process::keep_capabilities(false).at(Step::Capabilities, 0, "prctl(PR_SET_KEEPCAPS)")?;
+    for capability in (0..=wanted.last).filter(|capability| wanted.ambient >> capability & 1 == 1) {
+        match process::raise_ambient(capability) {
+            // Not permitted or not inheritable: the specification makes that a warning, and the plan has given it.
+            Ok(()) | Err(Errno::EPERM) => {}
+            other => other.at(Step::Capabilities, capability as usize, "prctl(PR_CAP_AMBIENT_RAISE)")?,
+        }
+    }
+    Ok(())
+}

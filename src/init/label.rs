@@ -1,0 +1,40 @@
+//! Labels of the security modules: they take effect at execve.
+
+use std::ffi::CStr;
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+
+use super::sysctl;
+use crate::handshake::{At, Report, Step};
+use crate::plan::process::ProcessPlan;
+
+/// Tells AppArmor and SELinux what the program shall run as.
+pub fn on_exec(plan: &ProcessPlan) -> Result<(), Report> {
+    if plan.apparmor.is_none() && plan.selinux.is_none() {
+        return Ok(());
+    }
+    let procfs = sysctl::detached().at(Step::Label, 0, "mount a private procfs")?;
+    if let Some(profile) = &plan.apparmor {
+        let text = [b"exec ".as_slice(), profile.to_bytes()].concat();
+        // KERNEL(5.8): the module's own directory, where several are stacked; the shared file before it.
+        let files = [c"thread-self/attr/apparmor/exec", c"thread-self/attr/exec"];
+        let written = match write(&procfs, files[0], &text) {
+            Err(Errno::ENOENT) => write(&procfs, files[1], &text),
+            other => other,
+        };
+        written.at(Step::Label, 0, "apparmor: write /proc/thread-self/attr/exec")?;
+    }
+    if let Some(label) = &plan.selinux {
+        let written = write(&procfs, c"thread-self/attr/exec", label.to_bytes());
+        written.at(Step::Label, 1, "selinux: write /proc/thread-self/attr/exec")?;
+    }
+    Ok(())
+}
+
+fn write(procfs: &impl AsFd, file: &CStr, text: &[u8]) -> Result<(), Errno> {
+    // thread-self is a link that procfs itself resolves within: allowed, unlike the magic ones.
+    let file = sysctl::open(procfs.as_fd(), file, OFlag::O_WRONLY)?;
+    sysctl::write(&file, text)
+}

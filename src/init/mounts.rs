@@ -1,0 +1,271 @@
+//! The mounts of the plan, one by one, each on a target found by descriptor inside the rootfs.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag};
+use nix::sys::stat::{SFlag, fstat};
+
+use super::Fds;
+use super::namespaces::errno;
+use crate::handshake::{At, Report, Step};
+use crate::inroot::Root;
+use crate::plan::mounts::{Find, Mount, Source};
+use crate::plan::options::Parameter;
+use crate::sys::file::{RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2};
+use crate::sys::mount::{
+    Attributes, MOUNT_ATTR_RDONLY, fsconfig_create, fsconfig_set, fsmount, fsopen, mount_setattr, move_mount,
+    open_tree_clone,
+};
+
+/// A mount that becomes read-only when all is done, and its item.
+pub type Late = (usize, OwnedFd);
+
+pub fn mount_all(mounts: &[Mount], root: &Root, fds: &Fds) -> Result<Vec<Late>, Report> {
+    let mut late = Vec::new();
+    for (index, mount) in mounts.iter().enumerate() {
+        let source = fds.sources.get(index).and_then(Option::as_ref);
+        if let Some(fd) = one(mount, root, source).map_err(|fail| fail.report(index))? {
+            late.push((index, fd));
+        }
+    }
+    Ok(late)
+}
+
+pub fn finish(late: Vec<Late>) -> Result<(), Report> {
+    let change = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
+    for (item, mount) in late {
+        mount_setattr(mount.as_fd(), change, None, false).at(Step::Mount, item, "mount_setattr")?;
+    }
+    Ok(())
+}
+
+/// A failed call, and what the filesystem itself said about it.
+pub struct Fail {
+    errno: Errno,
+    call: &'static str,
+    words: Vec<u8>,
+}
+
+impl Fail {
+    fn report(&self, item: usize) -> Report {
+        let mut report = Report::new(Step::Mount, item, self.errno, self.call);
+        if !self.words.is_empty() {
+            report.add(" (");
+            report.add(&String::from_utf8_lossy(&self.words));
+            report.add(")");
+        }
+        report
+    }
+}
+
+trait Call<T> {
+    fn call(self, call: &'static str) -> Result<T, Fail>;
+}
+
+impl<T> Call<T> for Result<T, Errno> {
+    fn call(self, call: &'static str) -> Result<T, Fail> {
+        self.map_err(|errno| Fail { errno, call, words: Vec::new() })
+    }
+}
+
+fn one(mount: &Mount, root: &Root, source: Option<&OwnedFd>) -> Result<Option<OwnedFd>, Fail> {
+    match &mount.source {
+        Source::Symlink { to } => symlink(root, &mount.target, to).map(|()| None),
+        Source::Remount => {
+            let target = find(root, mount, OFlag::O_PATH)?;
+            attributes(&target, mount).map(|()| None)
+        }
+        Source::Bind { path, recursive, no_follow, copy_symlink } => {
+            let at_flags = if *no_follow { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
+            let tree = match source {
+                Some(fd) => fd.try_clone().map_err(|error| errno(&error)).call("dup")?,
+                None => open_tree_clone(AT_FDCWD.as_fd(), path, *recursive, at_flags).call("open_tree")?,
+            };
+            let kind = kind_of(&tree)?;
+            if *copy_symlink && kind == SFlag::S_IFLNK {
+                return copy_link(root, &mount.target, path).map(|()| None);
+            }
+            let target = target_like(root, mount, kind)?;
+            // Attributes first: nobody ever sees the mount without them.
+            attributes(&tree, mount)?;
+            move_mount(tree.as_fd(), target.as_fd()).call("move_mount")?;
+            Ok(mount.late_read_only.then_some(tree))
+        }
+        Source::Filesystem { kind, source, parameters, inherit_mode, copy_up } => {
+            let target = target_like(root, mount, SFlag::S_IFDIR)?;
+            let mode = if *inherit_mode { Some(mode_of(&target)?) } else { None };
+            let new = filesystem(kind, source, parameters, mode, mount)?;
+            if *copy_up {
+                copy_up_into(&new, root, &mount.target)?;
+            }
+            move_mount(new.as_fd(), target.as_fd()).call("move_mount")?;
+            if !mount.recursive.is_empty() || mount.attributes.propagation != 0 {
+                attributes(&new, mount)?;
+            }
+            Ok(mount.late_read_only.then_some(new))
+        }
+    }
+}
+
+/// A new superblock, mounted nowhere yet.
+fn filesystem(
+    kind: &CStr,
+    source: &CStr,
+    parameters: &[Parameter],
+    mode: Option<u32>,
+    mount: &Mount,
+) -> Result<OwnedFd, Fail> {
+    let context = fsopen(kind).call("fsopen")?;
+    let with_words = |result: Result<(), Errno>, call| {
+        result.map_err(|errno| Fail { errno, call, words: words(&context) })
+    };
+    fsconfig_set(context.as_fd(), c"source", Some(source)).call("fsconfig")?;
+    if let Some(mode) = mode {
+        let text = std::ffi::CString::new(format!("{mode:o}")).unwrap_or_default();
+        with_words(fsconfig_set(context.as_fd(), c"mode", Some(&text)), "fsconfig")?;
+    }
+    for (key, value) in parameters {
+        match fsconfig_set(context.as_fd(), key, value.as_deref()) {
+            // mount(2) dropped this flag for most filesystems; the new interface has no word for it.
+            Err(_) if key.as_c_str() == c"iversion" => {}
+            result => with_words(result, "fsconfig")?,
+        }
+    }
+    with_words(fsconfig_create(context.as_fd()), "fsconfig(CREATE)")?;
+    // With an access-time mode given, or cleared to the default, the set bits say it all.
+    fsmount(context.as_fd(), mount.attributes.set).call("fsmount")
+}
+
+/// What the filesystem says of its own failure: one line of its log, without the level.
+fn words(context: &OwnedFd) -> Vec<u8> {
+    let mut buffer = [0; 200];
+    match nix::unistd::read(context, &mut buffer) {
+        Ok(length) if length > 2 => buffer[2..length].trim_ascii_end().to_vec(),
+        _ => Vec::new(),
+    }
+}
+
+fn attributes(mount: &OwnedFd, plan: &Mount) -> Result<(), Fail> {
+    if !plan.attributes.is_empty() {
+        mount_setattr(mount.as_fd(), plan.attributes, None, false).call("mount_setattr")?;
+    }
+    if !plan.recursive.is_empty() {
+        mount_setattr(mount.as_fd(), plan.recursive, None, true).call("mount_setattr(AT_RECURSIVE)")?;
+    }
+    Ok(())
+}
+
+/// The target as a descriptor, refused where it lies on a procfs that the plan does not mean.
+fn find(root: &Root, mount: &Mount, flags: OFlag) -> Result<OwnedFd, Fail> {
+    let flags = flags | OFlag::O_PATH;
+    let found = match mount.find {
+        Find::Follow => root.resolve(&mount.target, flags).call("open the target"),
+        Find::NoFollow => root.resolve(&mount.target, flags | OFlag::O_NOFOLLOW).call("open the target"),
+        Find::Ordinary => {
+            let path = relative(&mount.target);
+            let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
+            let found = openat2(root.as_fd(), path, (flags | OFlag::O_DIRECTORY).bits(), 0, resolve);
+            match found {
+                Err(errno @ (Errno::ELOOP | Errno::ENOTDIR)) => {
+                    return Err(Fail {
+                        errno,
+                        call: "must be mounted on ordinary directory",
+                        words: Vec::new(),
+                    });
+                }
+                other => other.call("open the target"),
+            }
+        }
+    }?;
+    guard_procfs(&found, mount)?;
+    Ok(found)
+}
+
+/// CVE-2025-52881 and its family: a mount over a file of procfs could redirect what is written there later. Only the
+/// few that people do cover are let through.
+fn guard_procfs(target: &OwnedFd, mount: &Mount) -> Result<(), Fail> {
+    const COVERED: [&[u8]; 11] = [
+        b"/proc/cpuinfo",
+        b"/proc/diskstats",
+        b"/proc/meminfo",
+        b"/proc/stat",
+        b"/proc/swaps",
+        b"/proc/uptime",
+        b"/proc/loadavg",
+        b"/proc/slabinfo",
+        b"/proc/sys/kernel/ns_last_pid",
+        b"/proc/sys/crypto/fips_enabled",
+        b"/proc/sys/kernel/random/boot_id",
+    ];
+    // The filesystem is asked, not the path: a symlink of the image may have led here.
+    let statfs = nix::sys::statfs::fstatfs(target).call("fstatfs")?;
+    let on_procfs = statfs.filesystem_type() == nix::sys::statfs::PROC_SUPER_MAGIC;
+    if !on_procfs || COVERED.contains(&mount.target.to_bytes()) {
+        return Ok(());
+    }
+    let call = "the target is inside /proc, where only a few files may be covered";
+    Err(Fail { errno: Errno::from_raw(0), call, words: Vec::new() })
+}
+
+/// Opens the target, made first where it is missing: a directory for a directory, else an empty file.
+fn target_like(root: &Root, mount: &Mount, kind: SFlag) -> Result<OwnedFd, Fail> {
+    match find(root, mount, OFlag::empty()) {
+        Err(Fail { errno: Errno::ENOENT, .. }) => {}
+        other => return other,
+    }
+    if kind == SFlag::S_IFDIR {
+        root.mkdir_all(&mount.target, 0o755).call("mkdir the target")?;
+    } else {
+        make_file(root, &mount.target).call("create the target")?;
+    }
+    find(root, mount, OFlag::empty())
+}
+
+fn make_file(root: &Root, path: &CStr) -> Result<(), Errno> {
+    let (parent, name) = root.parent(path, 0o755)?;
+    let flags = OFlag::O_CREAT | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let mode = nix::sys::stat::Mode::from_bits_truncate(0o644);
+    match nix::fcntl::openat(&parent, name.as_c_str(), flags, mode) {
+        Ok(_) => Ok(()),
+        // A dangling symlink: the file is made where it leads, inside the root.
+        Err(Errno::ELOOP) => root.create(path, OFlag::O_CREAT, 0o644).map(drop),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn kind_of(fd: &OwnedFd) -> Result<SFlag, Fail> {
+    let stat = fstat(fd).call("fstat")?;
+    Ok(SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT))
+}
+
+fn mode_of(fd: &OwnedFd) -> Result<u32, Fail> {
+    Ok(fstat(fd).call("fstat")?.st_mode & 0o7777)
+}
+
+fn relative(path: &CStr) -> &CStr {
+    let slashes = path.to_bytes().iter().take_while(|&&b| b == b'/').count();
+    CStr::from_bytes_with_nul(&path.to_bytes_with_nul()[slashes..]).unwrap_or(c".")
+}
+
+fn symlink(root: &Root, path: &CStr, to: &CStr) -> Result<(), Fail> {
+    let (parent, name) = root.parent(path, 0o755).call("open the link's directory")?;
+    match nix::unistd::symlinkat(to, &parent, name.as_c_str()) {
+        Err(Errno::EEXIST) => Ok(()),
+        other => other.call("symlinkat"),
+    }
+}
+
+/// The link at the host's `from`, again at `path`.
+fn copy_link(root: &Root, path: &CStr, from: &CStr) -> Result<(), Fail> {
+    let to = nix::fcntl::readlink(from).call("readlink")?;
+    let to = std::ffi::CString::new(std::os::unix::ffi::OsStringExt::into_vec(to)).unwrap_or_default();
+    symlink(root, path, &to)
+}
+
+/// `tmpcopyup`: what the image has there, copied into the new tmpfs before it covers it.
+fn copy_up_into(new: &OwnedFd, root: &Root, path: &CStr) -> Result<(), Fail> {
+    let from = root.resolve(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY).call("open the directory to copy")?;
+    super::copy_up::tree(from.as_fd(), new.as_fd()).call("copy up")
+}

@@ -1,0 +1,92 @@
+//! Entering existing namespaces, and the helper that goes before the container's process.
+
+use std::convert::Infallible;
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+
+use super::{Fds, go, identity};
+use crate::handshake::{At, Line, Report, Step};
+use crate::plan::topology::{Join, Namespace, Topology};
+use crate::sys::process::{self, Clone};
+
+/// Enters each: the user namespace after those that need the host's privileges, the others again after it.
+pub fn join(joins: &[Join], fds: &Fds) -> Result<(), Report> {
+    let mut postponed = Vec::new();
+    let user = |join: &Join| join.namespace == Namespace::USER;
+    for (join, fd) in joins.iter().zip(&fds.joins).filter(|(join, _)| !user(join)) {
+        match process::setns(fd.as_fd(), join.namespace.0) {
+            // Owned by the user namespace that is entered next.
+            Err(Errno::EPERM) if joins.iter().any(user) => postponed.push((join, fd)),
+            other => other.at(Step::Join, join.item, "setns")?,
+        }
+    }
+    for (join, fd) in joins.iter().zip(&fds.joins).filter(|(join, _)| user(join)).chain(postponed) {
+        process::setns(fd.as_fd(), join.namespace.0).at(Step::Join, join.item, "setns")?;
+    }
+    Ok(())
+}
+
+/// The helper's life: it enters what is to be entered, then clones the container's process as the parent's child.
+pub fn helper(
+    topology: &Topology,
+    fds: &Fds,
+    line: &Line,
+    life: impl FnOnce() -> Result<Infallible, Report>,
+) -> Result<Infallible, Report> {
+    process::parent_death_signal(libc::SIGKILL).at(Step::Arrive, 0, "prctl(PR_SET_PDEATHSIG)")?;
+    go(line)?;
+    join(&topology.joins, fds)?;
+    if let (Some(flags), Some(target)) = (topology.into, &fds.target) {
+        enter(target, flags)?;
+    }
+    if topology.makes(Namespace::USER) {
+        make_user_namespace(line)?;
+    } else if topology.joins(Namespace::USER) {
+        identity::become_root()?;
+    }
+    if let Some(offsets) = &topology.time_offsets {
+        make_time_namespace(offsets)?;
+    }
+    let flags = topology.clone_flags() | libc::CLONE_PARENT;
+    match process::clone3(flags as u64, None).at(Step::Clone, 0, "clone3")? {
+        Clone::Child => life(),
+        Clone::Parent { pid, pidfd } => {
+            line.born(pid, pidfd.as_fd()).at(Step::Handshake, 0, "send")?;
+            process::exit_now(0)
+        }
+    }
+}
+
+/// All the namespaces of a process in one call, KERNEL(5.8). None of them where it has none of its own.
+fn enter(target: &impl AsFd, flags: i32) -> Result<(), Report> {
+    // Not dumpable: in the container's pid namespace its processes could otherwise trace us (CVE-2016-9962).
+    process::dumpable(false).at(Step::Join, 0, "prctl(PR_SET_DUMPABLE)")?;
+    if flags == 0 {
+        return Ok(());
+    }
+    process::setns(target.as_fd(), flags).at(Step::Join, 0, "setns")
+}
+
+/// Makes it and asks the parent, who has the privilege, to map the ids.
+fn make_user_namespace(line: &Line) -> Result<(), Report> {
+    let unshare = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER);
+    unshare.at(Step::UserNamespace, 0, "unshare(CLONE_NEWUSER)")?;
+    // The parent writes our /proc files: they are its own only while we are dumpable.
+    process::dumpable(true).at(Step::UserNamespace, 0, "prctl(PR_SET_DUMPABLE)")?;
+    line.map().at(Step::Handshake, 0, "send")?;
+    go(line)?;
+    identity::become_root()
+}
+
+fn make_time_namespace(offsets: &[u8]) -> Result<(), Report> {
+    // Children enter it, not we; the offsets can be set until the first child has.
+    let flags = nix::sched::CloneFlags::from_bits_retain(Namespace::TIME.0);
+    nix::sched::unshare(flags).at(Step::TimeOffsets, 0, "unshare(CLONE_NEWTIME)")?;
+    let write = std::fs::write("/proc/self/timens_offsets", offsets);
+    write.map_err(|error| errno(&error)).at(Step::TimeOffsets, 0, "write /proc/self/timens_offsets")
+}
+
+pub fn errno(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}

@@ -1,0 +1,92 @@
+//! Masked and read-only paths: what of the kernel's files the container shall not see or not change.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag};
+use nix::sys::stat::{SFlag, fstat};
+
+use crate::handshake::{At, Report, Step};
+use crate::inroot::Root;
+use crate::sys::mount::{
+    Attributes, MOUNT_ATTR_RDONLY, fsconfig_create, fsconfig_set, fsmount, fsopen, mount_setattr, move_mount,
+    open_tree_clone,
+};
+
+/// The host's /dev/null, checked to be it, as a detached mount: taken before the container's /dev is in sight, where
+/// an image could have put anything in its place (CVE-2025-31133).
+pub fn host_null(wanted: bool) -> Result<Option<OwnedFd>, Report> {
+    if !wanted {
+        return Ok(None);
+    }
+    let null = open_tree_clone(AT_FDCWD.as_fd(), c"/dev/null", false, 0).at(
+        Step::MaskedPath,
+        0,
+        "open_tree /dev/null",
+    )?;
+    let stat = fstat(&null).at(Step::MaskedPath, 0, "fstat /dev/null")?;
+    let is_null = stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == libc::makedev(1, 3);
+    if is_null {
+        return Ok(Some(null));
+    }
+    Err(Report::sentence(Step::MaskedPath, 0, "the host's /dev/null is not the null device"))
+}
+
+/// Covers each path that exists: a file by /dev/null, a directory by one empty read-only tmpfs shared by all.
+pub fn mask(paths: &[CString], root: &Root, null: Option<OwnedFd>) -> Result<(), Report> {
+    let Some(null) = null else { return Ok(()) };
+    let mut empty: Option<OwnedFd> = None;
+    for (item, path) in paths.iter().enumerate() {
+        let at = |call| move |result: Result<OwnedFd, Errno>| result.at(Step::MaskedPath, item, call);
+        let Some(target) = open_existing(root, path, item, Step::MaskedPath)? else { continue };
+        let stat = fstat(&target).at(Step::MaskedPath, item, "fstat")?;
+        let cover = if SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT) == SFlag::S_IFDIR {
+            let cover = match &empty {
+                // What is attached already is cloned: one superblock for all.
+                Some(attached) => open_tree_clone(attached.as_fd(), c"", false, 0),
+                None => empty_directory(),
+            };
+            at("mount an empty directory")(cover)?
+        } else {
+            at("open_tree")(open_tree_clone(null.as_fd(), c"", false, 0))?
+        };
+        move_mount(cover.as_fd(), target.as_fd()).at(Step::MaskedPath, item, "move_mount")?;
+        if empty.is_none() && stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
+            empty = Some(cover);
+        }
+    }
+    Ok(())
+}
+
+fn empty_directory() -> Result<OwnedFd, Errno> {
+    let context = fsopen(c"tmpfs")?;
+    // Nothing is ever made in it: one block and one inode do.
+    for (key, value) in
+        [(c"source", c"tmpfs"), (c"nr_blocks", c"1"), (c"nr_inodes", c"1"), (c"mode", c"0755")]
+    {
+        fsconfig_set(context.as_fd(), key, Some(value))?;
+    }
+    fsconfig_create(context.as_fd())?;
+    fsmount(context.as_fd(), MOUNT_ATTR_RDONLY)
+}
+
+/// Each path that exists becomes a mount of itself, read-only; its other attributes stay.
+pub fn make_read_only(paths: &[CString], root: &Root) -> Result<(), Report> {
+    let change = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
+    for (item, path) in paths.iter().enumerate() {
+        let Some(target) = open_existing(root, path, item, Step::ReadOnlyPath)? else { continue };
+        let tree = open_tree_clone(target.as_fd(), c"", true, 0).at(Step::ReadOnlyPath, item, "open_tree")?;
+        mount_setattr(tree.as_fd(), change, None, false).at(Step::ReadOnlyPath, item, "mount_setattr")?;
+        move_mount(tree.as_fd(), target.as_fd()).at(Step::ReadOnlyPath, item, "move_mount")?;
+    }
+    Ok(())
+}
+
+/// Missing is fine. Any other failure is not: a path that cannot be looked at may still be reached by the process.
+fn open_existing(root: &Root, path: &CString, item: usize, step: Step) -> Result<Option<OwnedFd>, Report> {
+    match root.resolve(path, OFlag::O_PATH) {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+        other => other.map(Some).at(step, item, "open"),
+    }
+}

@@ -1,0 +1,108 @@
+//! From the host's tree of mounts to the container's root.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::AT_FDCWD;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::unistd::{chdir, chroot, fchdir};
+
+use super::Fds;
+use crate::handshake::{At, Report, Step};
+use crate::inroot::Root;
+use crate::plan::rootfs::{Enter, Rootfs};
+use crate::sys::mount::{
+    Attributes, MOUNT_ATTR_RDONLY, mount_setattr, move_mount, open_tree_clone, pivot_here,
+};
+
+const NONE: Option<&CStr> = None;
+
+/// Detaches the tree from the host's, and makes the rootfs a mount of its own: what pivot_root asks for.
+pub fn enter_mounts(plan: &Rootfs, fds: &Fds) -> Result<Root, Report> {
+    let open = |call| move |result: Result<Root, Errno>| result.at(Step::Rootfs, 0, call);
+    if plan.enter == Enter::Chroot {
+        return open("open")(Root::open(path(plan)));
+    }
+    // rslave: what the host mounts later still arrives, nothing of ours goes back.
+    let propagation = plan.propagation.unwrap_or(libc::MS_SLAVE | libc::MS_REC);
+    change_propagation(c"/", propagation).at(Step::Rootfs, 0, "change propagation of /")?;
+    if propagation & (libc::MS_SHARED) != 0 {
+        make_parent_private(plan)?;
+    }
+    let tree = match &fds.rootfs {
+        Some(tree) => {
+            tree.try_clone().map_err(|e| super::namespaces::errno(&e)).at(Step::Rootfs, 0, "dup")?
+        }
+        None => open_tree_clone(AT_FDCWD.as_fd(), &plan.path, true, 0).at(Step::Rootfs, 0, "open_tree")?,
+    };
+    attach(&tree, plan).at(Step::Rootfs, 0, "move_mount")?;
+    Ok(Root::from(tree))
+}
+
+fn path(plan: &Rootfs) -> &std::path::Path {
+    use std::os::unix::ffi::OsStrExt;
+    std::ffi::OsStr::from_bytes(plan.path.to_bytes()).as_ref()
+}
+
+fn attach(tree: &OwnedFd, plan: &Rootfs) -> Result<(), Errno> {
+    let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC;
+    let target = nix::fcntl::open(plan.path.as_c_str(), flags, nix::sys::stat::Mode::empty())?;
+    move_mount(tree.as_fd(), target.as_fd())
+}
+
+fn change_propagation(path: &CStr, flags: u64) -> Result<(), Errno> {
+    mount(NONE, path, NONE, MsFlags::from_bits_retain(flags), NONE)
+}
+
+/// pivot_root refuses a new root whose parent mount is shared: the mount that holds the rootfs becomes private.
+fn make_parent_private(plan: &Rootfs) -> Result<(), Report> {
+    let mut candidate = Some(path(plan));
+    while let Some(directory) = candidate {
+        match mount(NONE, directory, NONE, MsFlags::MS_PRIVATE, NONE) {
+            // Not a mount point: the one above may be.
+            Err(Errno::EINVAL) => candidate = directory.parent(),
+            other => return other.at(Step::Rootfs, 0, "make the parent mount private"),
+        }
+    }
+    Ok(())
+}
+
+/// The rootfs becomes `/`, and the host's tree is gone from it.
+pub fn pivot(plan: &Rootfs, root: &Root) -> Result<(), Report> {
+    fchdir(root).at(Step::Pivot, 0, "fchdir")?;
+    match plan.enter {
+        Enter::PivotRoot => {
+            pivot_here().at(Step::Pivot, 0, "pivot_root")?;
+            // The old root lies over the new one. rslave, so that the unmount does not travel to the host.
+            change_propagation(c".", libc::MS_SLAVE | libc::MS_REC).at(
+                Step::Pivot,
+                0,
+                "detach from the host",
+            )?;
+            umount2(c".", MntFlags::MNT_DETACH).at(Step::Pivot, 0, "umount2")?;
+        }
+        Enter::MoveMount => {
+            mount(Some(c"."), c"/", NONE, MsFlags::MS_MOVE, NONE).at(Step::Pivot, 0, "mount(MS_MOVE)")?;
+            chroot(c".").at(Step::Pivot, 0, "chroot")?;
+        }
+        Enter::Chroot => chroot(c".").at(Step::Pivot, 0, "chroot")?,
+    }
+    chdir(c"/").at(Step::Pivot, 0, "chdir")?;
+    match plan.propagation {
+        Some(propagation) if plan.enter != Enter::Chroot => {
+            change_propagation(c"/", propagation).at(Step::Pivot, 0, "change propagation")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `root.readonly`, when all that is made in it is made.
+pub fn finish(plan: &Rootfs) -> Result<(), Report> {
+    if !plan.read_only || plan.enter == Enter::Chroot {
+        return Ok(());
+    }
+    let root = Root::open("/".as_ref()).at(Step::ReadOnly, 0, "open /")?;
+    let change = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
+    mount_setattr(root.as_fd(), change, None, false).at(Step::ReadOnly, 0, "mount_setattr")
+}

@@ -1,0 +1,54 @@
+//! Writes below /proc, through a procfs of our own that is mounted nowhere: what a container put over its /proc cannot
+//! redirect them (CVE-2025-52881).
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+
+use crate::handshake::{At, Report, Step};
+use crate::plan::{Plan, Sysctl};
+use crate::sys::file::{RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV, openat2};
+use crate::sys::mount::{fsconfig_create, fsmount, fsopen};
+
+/// A private procfs of the pid namespace we are in; only where the plan writes to it.
+pub fn procfs(plan: &Plan) -> Result<Option<OwnedFd>, Report> {
+    if plan.sysctls.is_empty() {
+        return Ok(None);
+    }
+    detached().map(Some).at(Step::Sysctl, 0, "mount a private procfs")
+}
+
+pub fn detached() -> Result<OwnedFd, Errno> {
+    let context = fsopen(c"proc")?;
+    fsconfig_create(context.as_fd())?;
+    fsmount(context.as_fd(), 0)
+}
+
+pub fn write_all(sysctls: &[Sysctl], procfs: Option<&OwnedFd>) -> Result<(), Report> {
+    let Some(procfs) = procfs else { return Ok(()) };
+    let sys = open(procfs.as_fd(), c"sys", OFlag::O_PATH | OFlag::O_DIRECTORY).at(
+        Step::Sysctl,
+        0,
+        "open /proc/sys",
+    )?;
+    for (item, sysctl) in sysctls.iter().enumerate() {
+        let file = open(sys.as_fd(), &sysctl.file, OFlag::O_WRONLY).at(Step::Sysctl, item, "open")?;
+        write(&file, &sysctl.value).at(Step::Sysctl, item, "write")?;
+    }
+    Ok(())
+}
+
+/// A file below a directory of procfs; never out of it.
+pub fn open(directory: BorrowedFd<'_>, path: &CStr, flags: OFlag) -> Result<OwnedFd, Errno> {
+    openat2(directory, path, flags.bits(), 0, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)
+}
+
+/// In one call: the kernel takes each write to such a file as a whole.
+pub fn write(file: &OwnedFd, value: &[u8]) -> Result<(), Errno> {
+    match nix::unistd::write(file, value)? {
+        written if written == value.len() => Ok(()),
+        _ => Err(Errno::EIO),
+    }
+}

@@ -1,0 +1,47 @@
+//! Writing the id maps of a new user namespace, directly or through newuidmap and newgidmap.
+
+use std::process::Command;
+
+use nix::errno::Errno;
+
+use crate::error::{Context, Kind, Result};
+use crate::fail;
+use crate::plan::topology::{IdMap, IdMaps};
+
+/// For the process `pid`, which waits for it.
+pub fn write(pid: i32, maps: &IdMaps) -> Result<()> {
+    let privileged = nix::unistd::geteuid().is_root();
+    if !privileged && maps.gid.iter().all(|map| map.size == 1) && maps.gid.len() <= 1 {
+        // user_namespaces(7): gids can be mapped without privilege only where setgroups is given up.
+        let path = format!("/proc/{pid}/setgroups");
+        std::fs::write(&path, "deny").with_context(|| format!("write {path}"))?;
+    }
+    one(pid, "uid_map", "newuidmap", &maps.uid, "/linux/uidMappings")?;
+    one(pid, "gid_map", "newgidmap", &maps.gid, "/linux/gidMappings")
+}
+
+fn one(pid: i32, file: &str, program: &str, maps: &[IdMap], pointer: &str) -> Result<()> {
+    let path = format!("/proc/{pid}/{file}");
+    let line = |map: &IdMap| format!("{} {} {}\n", map.inner, map.host, map.size);
+    let text: String = maps.iter().map(line).collect();
+    match std::fs::write(&path, &text) {
+        // More than our own id needs the privilege of the setuid helpers.
+        Err(error) if error.raw_os_error() == Some(Errno::EPERM as i32) => {
+            by_program(pid, program, maps).with_context(|| pointer.to_owned())
+        }
+        other => other.with_context(|| format!("write {path}")).context(pointer.to_owned()),
+    }
+}
+
+fn by_program(pid: i32, program: &str, maps: &[IdMap]) -> Result<()> {
+    let numbers =
+        maps.iter().flat_map(|map| [map.inner, map.host, map.size]).map(|number| number.to_string());
+    let output = Command::new(program).arg(pid.to_string()).args(numbers).output();
+    let output = output.with_context(|| format!("run {program}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(fail!(Kind::Denied, "{program}: {}", said.trim())
+        .with_hint("the ids must be in the caller's ranges in /etc/subuid and /etc/subgid"))
+}

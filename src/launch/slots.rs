@@ -1,0 +1,67 @@
+//! What is opened in the parent, before the clone: namespaces to join, and sources that a user namespace would hide.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::fcntl::{AT_FDCWD, OFlag};
+use nix::sys::stat::Mode;
+
+use crate::error::{Context, Kind, Result};
+use crate::fail;
+use crate::init::Fds;
+use crate::plan::Plan;
+use crate::plan::mounts::Source;
+use crate::plan::topology::{Join, Namespace};
+use crate::sys::mount::open_tree_clone;
+use crate::sys::process::namespace_type;
+
+/// Opens what the plan names.
+pub fn open(plan: &Plan) -> Result<Fds> {
+    let joins = plan.topology.joins.iter().map(namespace).collect::<Result<_>>()?;
+    let mut fds = Fds { joins, ..Fds::default() };
+    if plan.topology.has(Namespace::USER) {
+        let rootfs = clone(&plan.rootfs.path, true, 0);
+        fds.rootfs =
+            Some(rootfs.with_context(|| format!("open {}", show(&plan.rootfs.path))).context("/root/path")?);
+        fds.sources =
+            plan.mounts.iter().map(|mount| source(&mount.source, mount.item)).collect::<Result<_>>()?;
+    }
+    Ok(fds)
+}
+
+/// One namespace, checked to be of the kind that the configuration says.
+fn namespace(join: &Join) -> Result<OwnedFd> {
+    let pointer = || format!("/linux/namespaces/{}/path", join.item);
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let open = nix::fcntl::open(join.path.as_c_str(), flags, Mode::empty());
+    let fd = open.with_context(|| format!("open {}", show(&join.path))).with_context(pointer)?;
+    match namespace_type(fd.as_fd()) {
+        Ok(kind) if kind == join.namespace.0 => Ok(fd),
+        Ok(kind) => {
+            let (is, wanted) = (Namespace(kind).name(), join.namespace.name());
+            Err(fail!(
+                Kind::Spec,
+                "{}: {} is a {is} namespace, not a {wanted} one",
+                pointer(),
+                show(&join.path)
+            ))
+        }
+        Err(_) => Err(fail!(Kind::Spec, "{}: {} is not a namespace", pointer(), show(&join.path))),
+    }
+}
+
+fn source(source: &Source, item: usize) -> Result<Option<OwnedFd>> {
+    let Source::Bind { path, recursive, no_follow, .. } = source else { return Ok(None) };
+    let at_flags = if *no_follow { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
+    let tree = clone(path, *recursive, at_flags);
+    let pointer = || format!("/mounts/{item}/source");
+    tree.with_context(|| format!("open {}", show(path))).with_context(pointer).map(Some)
+}
+
+fn clone(path: &CStr, recursive: bool, at_flags: i32) -> std::result::Result<OwnedFd, nix::errno::Errno> {
+    open_tree_clone(AT_FDCWD.as_fd(), path, recursive, at_flags)
+}
+
+fn show(path: &CStr) -> String {
+    path.to_string_lossy().into_owned()
+}

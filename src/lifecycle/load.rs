@@ -1,0 +1,112 @@
+//! What several verbs begin with: the bundle, the host, a container that exists.
+
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+
+use super::options::{Globals, Rootless};
+use crate::cgroup::Group;
+use crate::container::status::{Probe, Seen, observe};
+use crate::container::{ContainerId, Entry, Record, Status, Store};
+use crate::error::{Context, Error, Kind, Result, matched};
+use crate::fail;
+use crate::host::Facts;
+use crate::init::hook;
+use crate::log;
+use crate::plan::hooks::Hook;
+use crate::spec::{self, Checked};
+
+/// A bundle, read and checked, on this host.
+pub struct Bundle {
+    /// Absolute.
+    pub path: PathBuf,
+    pub spec: Checked,
+    /// config.json as it is.
+    pub bytes: Vec<u8>,
+    pub facts: Facts,
+}
+
+/// The bundle at `path`; the current directory without one.
+pub fn bundle(path: Option<&Path>) -> Result<Bundle> {
+    let path = std::path::absolute(path.unwrap_or(Path::new(".")));
+    let path = path.context("find the bundle")?;
+    let (spec, bytes) = spec::load_with_bytes(&path)?;
+    Ok(Bundle { path, spec, bytes, facts: Facts::read()? })
+}
+
+/// Whether errors about cgroup permissions are ignored.
+pub fn rootless(globals: &Globals) -> bool {
+    match globals.rootless {
+        Rootless::Yes => true,
+        Rootless::No => false,
+        Rootless::Auto => !nix::unistd::geteuid().is_root(),
+    }
+}
+
+/// A container that has been recorded.
+pub struct Known {
+    pub entry: Entry,
+    pub record: Record,
+    pub status: Status,
+}
+
+pub fn entry(globals: &Globals, id: &str) -> Result<Entry> {
+    Ok(Store::new(&globals.root, globals.root_in_xdg).entry(&ContainerId::parse(id)?))
+}
+
+pub fn known(globals: &Globals, id: &str) -> Result<Known> {
+    of_entry(entry(globals, id)?)
+}
+
+pub fn of_entry(entry: Entry) -> Result<Known> {
+    let record = entry.read()?;
+    let status = status(&entry, &record);
+    Ok(Known { entry, record, status })
+}
+
+/// Looks at the container's traces.
+pub fn status(entry: &Entry, record: &Record) -> Status {
+    let init = record.init.and_then(|init| Seen::of(init.pid));
+    let group = record.cgroup.as_ref().map(Group::from_record);
+    let probe = Probe {
+        init,
+        creator: if record.init.is_none() { Seen::of(record.creator.pid) } else { None },
+        exec_fifo: entry.has_exec_fifo(),
+        frozen: init.is_some() && group.is_some_and(|group| group.is_frozen().unwrap_or(false)),
+    };
+    observe(record, &probe)
+}
+
+impl Known {
+    pub fn group(&self) -> Result<Group> {
+        let record = self.record.cgroup.as_ref();
+        record.map(Group::from_record).ok_or_else(|| Error::new(Kind::State, "container has no cgroup"))
+    }
+
+    /// The first process, where it lives: a descriptor that cannot become another process's.
+    pub fn pidfd(&self) -> Result<std::os::fd::OwnedFd> {
+        let gone = || Error::new(Kind::State, matched::NOT_RUNNING);
+        let init = self.record.init.ok_or_else(gone)?;
+        let pidfd = match crate::sys::process::pidfd_open(init.pid) {
+            Err(Errno::ESRCH) => return Err(gone()),
+            other => other.with_context(|| format!("open process {}", init.pid))?,
+        };
+        // Checked after it is held: the number could have changed hands before.
+        match Seen::of(init.pid) {
+            Some(seen) if seen.start == init.start && !seen.dead => Ok(pidfd),
+            _ => Err(gone()),
+        }
+    }
+}
+
+/// Runs hooks in the runtime's namespaces; what they say goes to the debug log.
+pub fn run_hooks(kind: &'static str, hooks: &[Hook], document: &[u8]) -> Result<()> {
+    let outputs = hook::run_all(kind, hooks, document, None);
+    let outputs = outputs.map_err(|failed| fail!(Kind::Child, "{}", failed.text))?;
+    for (index, output) in outputs.iter().enumerate() {
+        let (stdout, stderr) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        log::debug(format_args!("{kind} hook #{index}: stdout: {stdout}, stderr: {stderr}"));
+    }
+    Ok(())
+}

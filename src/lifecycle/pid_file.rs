@@ -1,0 +1,30 @@
+//! Telling the engine which process it is: the pid file and the pidfd socket.
+
+use std::fs;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use crate::error::{Context, Result};
+use crate::sys::socket::send_fd;
+
+/// Decimal, without a newline (containerd's shim and conmon parse it strictly), and whole when it is seen.
+pub fn write(path: &Path, pid: i32) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let new = path.with_file_name(format!(".{name}"));
+    let write = || {
+        let _ = fs::remove_file(&new);
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&new)?;
+        file.write_all(pid.to_string().as_bytes())?;
+        fs::rename(&new, path)
+    };
+    write().with_context(|| format!("write pid file {}", path.display()))
+}
+
+/// One message with the descriptor; its data says what the process is: `standard` or `setns`.
+pub fn send_pidfd(path: &Path, kind: &str, pidfd: BorrowedFd<'_>) -> Result<()> {
+    let doing = || format!("send pidfd to {}", path.display());
+    let stream = UnixStream::connect(path).with_context(doing)?;
+    send_fd(stream.as_fd(), kind.as_bytes(), pidfd).with_context(doing)
+}

@@ -1,0 +1,58 @@
+//! Capability sets: names become bits, and what this host cannot grant is left out with a warning.
+
+use oci_spec::runtime::{Capabilities as Names, LinuxCapabilities};
+
+use crate::host::Facts;
+use crate::sys::process::CapabilitySet;
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    pub bounding: CapabilitySet,
+    pub effective: CapabilitySet,
+    pub permitted: CapabilitySet,
+    pub inheritable: CapabilitySet,
+    pub ambient: CapabilitySet,
+    /// The highest capability of this kernel: bounding ones are dropped up to it.
+    pub last: u32,
+}
+
+/// The runtime specification (config.md, "Linux Process"): what cannot be granted is a warning, not a failure.
+pub fn capabilities(
+    wanted: Option<&LinuxCapabilities>,
+    facts: &Facts,
+    new_user_namespace: bool,
+    warnings: &mut Vec<String>,
+) -> Capabilities {
+    let all = u64::MAX >> (63 - facts.last_capability.min(63));
+    // A new user namespace starts with all of them, whoever makes it.
+    let grantable = if new_user_namespace { all } else { facts.capabilities & all };
+    let set = |names: &Option<Names>| names.as_ref().map_or(0, bits);
+    let Some(wanted) = wanted else {
+        return Capabilities { last: facts.last_capability, ..Default::default() };
+    };
+    let sets =
+        [wanted.bounding(), wanted.effective(), wanted.permitted(), wanted.inheritable(), wanted.ambient()]
+            .map(set);
+    let missing = sets.iter().fold(0, |all, set| all | set) & !grantable;
+    if missing != 0 {
+        warnings.push(format!("/process/capabilities: this host cannot grant {}", names(missing).join(", ")));
+    }
+    let [bounding, effective, permitted, inheritable, ambient] = sets.map(|set| set & grantable);
+    Capabilities { bounding, effective, permitted, inheritable, ambient, last: facts.last_capability }
+}
+
+fn bits(names: &Names) -> CapabilitySet {
+    names.iter().filter_map(|name| bit(&format!("CAP_{name}"))).fold(0, |set, bit| set | bit)
+}
+
+/// The bit of a capability by its full name.
+pub fn bit(name: &str) -> Option<CapabilitySet> {
+    name.parse::<caps::Capability>().ok().map(|capability| 1 << capability.index())
+}
+
+/// The names in a set, in the order of their numbers.
+pub fn names(set: CapabilitySet) -> Vec<String> {
+    let mut known: Vec<_> = caps::all().into_iter().filter(|known| set >> known.index() & 1 == 1).collect();
+    known.sort_by_key(caps::Capability::index);
+    known.iter().map(ToString::to_string).collect()
+}

@@ -1,0 +1,118 @@
+//! Device nodes and links in the container's /dev.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount};
+
+use super::fault::{Fault, c_string};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Index in /linux/devices; none for the default ones.
+    pub item: Option<usize>,
+    pub path: CString,
+    /// S_IFCHR, S_IFBLK or S_IFIFO.
+    pub kind: u32,
+    pub major: u32,
+    pub minor: u32,
+    /// Permission bits.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    pub path: CString,
+    pub to: CString,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Devices {
+    pub nodes: Vec<Device>,
+    pub links: Vec<Link>,
+}
+
+/// What every container has (runtime-spec, config-linux.md, "Default Devices"); console and ptmx are made elsewhere.
+const DEFAULT: [(&str, u32, u32); 6] = [
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
+
+/// config-linux.md, "Default Devices" and runtime-linux.md, "Dev symbolic links".
+const LINKS: [(&std::ffi::CStr, &std::ffi::CStr); 5] = [
+    (c"/dev/ptmx", c"pts/ptmx"),
+    (c"/dev/fd", c"/proc/self/fd"),
+    (c"/dev/stdin", c"/proc/self/fd/0"),
+    (c"/dev/stdout", c"/proc/self/fd/1"),
+    (c"/dev/stderr", c"/proc/self/fd/2"),
+];
+
+/// Nothing where /dev is a bind: it belongs to whoever it was bound from.
+pub fn devices(wanted: &[LinuxDevice], mounts: &[Mount]) -> Result<Devices, Fault> {
+    if mounts.iter().any(binds_dev) {
+        return Ok(Devices::default());
+    }
+    let mut nodes: BTreeMap<&[u8], Device> = BTreeMap::new();
+    for (path, major, minor) in DEFAULT {
+        let path_c = c_string(path, || "/linux/devices".into())?;
+        let device = Device {
+            item: None,
+            path: path_c,
+            kind: libc::S_IFCHR,
+            major,
+            minor,
+            mode: 0o666,
+            uid: 0,
+            gid: 0,
+        };
+        nodes.insert(path.as_bytes(), device);
+    }
+    for (item, device) in wanted.iter().enumerate() {
+        if ["/dev/ptmx", "/dev/console"].iter().any(|made| device.path() == Path::new(made)) {
+            continue;
+        }
+        nodes.insert(device.path().as_os_str().as_bytes(), node(item, device)?);
+    }
+    let links = LINKS.iter().map(|(path, to)| Link { path: (*path).into(), to: (*to).into() }).collect();
+    Ok(Devices { nodes: nodes.into_values().collect(), links })
+}
+
+fn binds_dev(mount: &Mount) -> bool {
+    let bind = |word: &String| word == "bind" || word == "rbind";
+    mount.destination() == Path::new("/dev")
+        && (mount.typ().as_deref() == Some("bind") || mount.options().iter().flatten().any(bind))
+}
+
+fn node(item: usize, device: &LinuxDevice) -> Result<Device, Fault> {
+    let pointer = |field: &str| format!("/linux/devices/{item}/{field}");
+    let number = |field: &str, value: i64| {
+        u32::try_from(value).map_err(|_| Fault::new(pointer(field), format!("not a device number: {value}")))
+    };
+    let kind = match device.typ() {
+        LinuxDeviceType::C | LinuxDeviceType::U => libc::S_IFCHR,
+        LinuxDeviceType::B => libc::S_IFBLK,
+        LinuxDeviceType::P => libc::S_IFIFO,
+        LinuxDeviceType::A => {
+            return Err(Fault::new(pointer("type"), "`a` is no kind of node, only of a rule"));
+        }
+    };
+    let fifo = kind == libc::S_IFIFO;
+    Ok(Device {
+        item: Some(item),
+        path: c_string(device.path().as_os_str(), || pointer("path"))?,
+        kind,
+        major: if fifo { 0 } else { number("major", device.major())? },
+        minor: if fifo { 0 } else { number("minor", device.minor())? },
+        mode: device.file_mode().unwrap_or(0o666) & 0o7777,
+        uid: device.uid().unwrap_or(0),
+        gid: device.gid().unwrap_or(0),
+    })
+}

@@ -1,0 +1,192 @@
+//! What is mounted where, in order: the mounts of the configuration as operations of the mount API.
+
+use std::ffi::{CStr, CString};
+use std::path::Path;
+
+use oci_spec::runtime::Mount as Wanted;
+
+use super::fault::{Fault, c_string};
+use super::options::{self, Options, Parameter};
+use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY};
+
+/// One mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Index in /mounts.
+    pub item: usize,
+    /// Where, inside the rootfs.
+    pub target: CString,
+    pub source: Source,
+    /// Of the mount itself.
+    pub attributes: Attributes,
+    /// Of the mount and all below it.
+    pub recursive: Attributes,
+    /// Becomes read-only at the very end: mount points are still made within.
+    pub late_read_only: bool,
+    pub find: Find,
+}
+
+/// How the target is looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Find {
+    /// Symlinks are followed inside the rootfs; made if missing, a directory or a file as the source is.
+    Follow,
+    /// A directory with no symlink on the way (proc and sysfs: CVE-2019-19921, CVE-2023-27561).
+    Ordinary,
+    /// The last component is not followed.
+    NoFollow,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    Filesystem {
+        kind: CString,
+        source: CString,
+        parameters: Vec<Parameter>,
+        /// A tmpfs without a mode takes that of the directory it covers.
+        inherit_mode: bool,
+        /// What the directory holds is copied into the new filesystem.
+        copy_up: bool,
+    },
+    Bind {
+        path: CString,
+        recursive: bool,
+        no_follow: bool,
+        copy_symlink: bool,
+    },
+    /// Attributes of what is mounted there already.
+    Remount,
+    /// No mount: a symlink in a filesystem that an earlier operation mounted.
+    Symlink {
+        to: CString,
+    },
+}
+
+/// What the mounts depend on besides the configuration.
+pub struct Surroundings<'a> {
+    pub bundle: &'a Path,
+    pub mount_label: Option<&'a str>,
+    pub cgroups: &'a super::cgroup_mounts::Cgroups,
+}
+
+pub fn mounts(wanted: &[Wanted], around: &Surroundings<'_>) -> Result<Vec<Mount>, Fault> {
+    let mut all = Vec::with_capacity(wanted.len() + 8);
+    for (item, mount) in wanted.iter().enumerate() {
+        plan_one(item, mount, around, &mut all)?;
+    }
+    Ok(all)
+}
+
+fn plan_one(
+    item: usize,
+    wanted: &Wanted,
+    around: &Surroundings<'_>,
+    all: &mut Vec<Mount>,
+) -> Result<(), Fault> {
+    let words = wanted.options().as_deref().unwrap_or_default();
+    let options = options::read(words)
+        .map_err(|word| Fault::new(format!("/mounts/{item}/options/{word}"), "has a NUL character within"))?;
+    let target = target(item, wanted)?;
+    let kind = wanted.typ().as_deref().unwrap_or("bind");
+    if options.remount {
+        all.push(Mount { source: Source::Remount, ..plain(item, target, &options) });
+    } else if options.bind.is_some() || kind == "bind" || kind == "none" && options.bind.is_some() {
+        all.push(bind(item, wanted, target, &options, around)?);
+    } else if kind == "cgroup" || kind == "cgroup2" {
+        super::cgroup_mounts::mounts(plain(item, target, &options), around.cgroups, all);
+    } else {
+        all.push(filesystem(item, wanted, target, kind, options, around)?);
+    }
+    Ok(())
+}
+
+/// Inside the rootfs and absolute; a relative one counts from its root, as runc has it.
+fn target(item: usize, wanted: &Wanted) -> Result<CString, Fault> {
+    let pointer = || format!("/mounts/{item}/destination");
+    let target = c_string(Path::new("/").join(wanted.destination()).as_os_str(), pointer)?;
+    let names_root = |part: &[u8]| part.is_empty() || part == b".";
+    if target.to_bytes().split(|&b| b == b'/').all(names_root) {
+        return Err(Fault::new(pointer(), "a mount cannot cover the root of the container"));
+    }
+    Ok(target)
+}
+
+fn plain(item: usize, target: CString, options: &Options) -> Mount {
+    Mount {
+        item,
+        target,
+        source: Source::Remount,
+        attributes: options.attributes,
+        recursive: options.recursive,
+        late_read_only: false,
+        find: if options.target_no_follow { Find::NoFollow } else { Find::Follow },
+    }
+}
+
+fn bind(
+    item: usize,
+    wanted: &Wanted,
+    target: CString,
+    options: &Options,
+    around: &Surroundings<'_>,
+) -> Result<Mount, Fault> {
+    if options.id_mapped.is_some() || wanted.uid_mappings().is_some() || wanted.gid_mappings().is_some() {
+        return Err(Fault::new(format!("/mounts/{item}"), "idmapped mounts are not supported yet"));
+    }
+    let pointer = || format!("/mounts/{item}/source");
+    let source = wanted.source().as_deref().ok_or_else(|| Fault::new(pointer(), "a bind needs a source"))?;
+    let source = Source::Bind {
+        path: c_string(around.bundle.join(source).as_os_str(), pointer)?,
+        recursive: options.bind == Some(true),
+        no_follow: options.source_no_follow || options.copy_symlink,
+        copy_symlink: options.copy_symlink,
+    };
+    Ok(Mount { source, ..plain(item, target, options) })
+}
+
+fn filesystem(
+    item: usize,
+    wanted: &Wanted,
+    target: CString,
+    kind: &str,
+    mut options: Options,
+    around: &Surroundings<'_>,
+) -> Result<Mount, Fault> {
+    let pointer = |field: &'static str| move || format!("/mounts/{item}/{field}");
+    let ordinary = matches!(kind, "proc" | "sysfs");
+    if let (Some(label), false) = (around.mount_label, ordinary || kind == "mqueue") {
+        let label = c_string(label, || "/linux/mountLabel".into())?;
+        options.parameters.push((c"context".into(), Some(label)));
+    }
+    let read_only = options.attributes.set & MOUNT_ATTR_RDONLY != 0;
+    // A filesystem on a device is opened read-only too; the kernel's own ones are shared and only their mount is.
+    let virtual_ones =
+        ["tmpfs", "proc", "sysfs", "devpts", "mqueue", "securityfs", "debugfs", "tracefs", "bpf"];
+    if read_only && !virtual_ones.contains(&kind) {
+        options.parameters.push((c"ro".into(), None));
+    }
+    let late_read_only = read_only && (kind == "tmpfs" || is_dev(&target));
+    let mut mount = plain(item, target, &options);
+    if late_read_only {
+        mount.attributes.set &= !MOUNT_ATTR_RDONLY;
+    }
+    if ordinary {
+        mount.find = Find::Ordinary;
+    }
+    let has_mode = options.parameters.iter().any(|(key, _)| key.as_c_str() == c"mode");
+    let source = wanted.source().as_deref().unwrap_or(Path::new(kind));
+    mount.source = Source::Filesystem {
+        kind: c_string(kind, pointer("type"))?,
+        source: c_string(source.as_os_str(), pointer("source"))?,
+        parameters: options.parameters,
+        inherit_mode: kind == "tmpfs" && !has_mode,
+        copy_up: options.copy_up,
+    };
+    mount.late_read_only = late_read_only;
+    Ok(mount)
+}
+
+fn is_dev(target: &CStr) -> bool {
+    Path::new("/dev")
+        == Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(target.to_bytes()))
+}

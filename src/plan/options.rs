@@ -1,0 +1,218 @@
+//! Mount option words: what each does to a mount. The one table of them.
+
+use std::ffi::CString;
+
+use crate::sys::mount::{
+    Attributes, MOUNT_ATTR_ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
+    MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MOUNT_ATTR_RELATIME,
+    MOUNT_ATTR_STRICTATIME,
+};
+
+/// A filesystem parameter: `key=value` or a bare flag.
+pub type Parameter = (CString, Option<CString>);
+
+/// What one word does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// Sets (first) and clears (second) mount attributes.
+    Attribute(u64, u64),
+    /// The same for the mount and all below it, KERNEL(5.12).
+    Recursive(u64, u64),
+    /// MS_* propagation, and whether for all below too.
+    Propagation(u64, bool),
+    Bind {
+        recursive: bool,
+    },
+    /// A flag of the superblock, spelled as fsconfig wants it.
+    Superblock(&'static str),
+    IdMapped {
+        recursive: bool,
+    },
+    CopyUp,
+    Remount,
+    CopySymlink,
+    SourceNoFollow,
+    TargetNoFollow,
+    /// Known, and already so.
+    Nothing,
+}
+
+use Effect::{Attribute, Bind, IdMapped, Nothing, Propagation, Recursive, Superblock};
+
+const ATIME: u64 = MOUNT_ATTR_ATIME;
+
+/// Sorted by word; `features` prints the first column.
+const WORDS: &[(&str, Effect)] = &[
+    ("async", Superblock("async")),
+    ("atime", Attribute(MOUNT_ATTR_RELATIME, ATIME)),
+    ("bind", Bind { recursive: false }),
+    ("copy-symlink", Effect::CopySymlink),
+    ("defaults", Nothing),
+    ("dest-nofollow", Effect::TargetNoFollow),
+    ("dev", Attribute(0, MOUNT_ATTR_NODEV)),
+    ("diratime", Attribute(0, MOUNT_ATTR_NODIRATIME)),
+    ("dirsync", Superblock("dirsync")),
+    ("exec", Attribute(0, MOUNT_ATTR_NOEXEC)),
+    ("idmap", IdMapped { recursive: false }),
+    ("iversion", Superblock("iversion")),
+    ("lazytime", Superblock("lazytime")),
+    ("loud", Nothing),
+    ("mand", Superblock("mand")),
+    ("noatime", Attribute(MOUNT_ATTR_NOATIME, ATIME)),
+    ("nodev", Attribute(MOUNT_ATTR_NODEV, 0)),
+    ("nodiratime", Attribute(MOUNT_ATTR_NODIRATIME, 0)),
+    ("noexec", Attribute(MOUNT_ATTR_NOEXEC, 0)),
+    ("noiversion", Nothing),
+    ("nolazytime", Superblock("nolazytime")),
+    ("nomand", Superblock("nomand")),
+    ("norelatime", Attribute(MOUNT_ATTR_STRICTATIME, ATIME)),
+    ("nostrictatime", Attribute(MOUNT_ATTR_RELATIME, ATIME)),
+    ("nosuid", Attribute(MOUNT_ATTR_NOSUID, 0)),
+    ("nosymfollow", Attribute(MOUNT_ATTR_NOSYMFOLLOW, 0)),
+    ("private", Propagation(libc::MS_PRIVATE, false)),
+    ("ratime", Recursive(MOUNT_ATTR_RELATIME, ATIME)),
+    ("rbind", Bind { recursive: true }),
+    ("rdev", Recursive(0, MOUNT_ATTR_NODEV)),
+    ("rdiratime", Recursive(0, MOUNT_ATTR_NODIRATIME)),
+    ("relatime", Attribute(MOUNT_ATTR_RELATIME, ATIME)),
+    ("remount", Effect::Remount),
+    ("rexec", Recursive(0, MOUNT_ATTR_NOEXEC)),
+    ("ridmap", IdMapped { recursive: true }),
+    ("rnoatime", Recursive(MOUNT_ATTR_NOATIME, ATIME)),
+    ("rnodev", Recursive(MOUNT_ATTR_NODEV, 0)),
+    ("rnodiratime", Recursive(MOUNT_ATTR_NODIRATIME, 0)),
+    ("rnoexec", Recursive(MOUNT_ATTR_NOEXEC, 0)),
+    ("rnorelatime", Recursive(MOUNT_ATTR_STRICTATIME, ATIME)),
+    ("rnostrictatime", Recursive(MOUNT_ATTR_RELATIME, ATIME)),
+    ("rnosuid", Recursive(MOUNT_ATTR_NOSUID, 0)),
+    ("rnosymfollow", Recursive(MOUNT_ATTR_NOSYMFOLLOW, 0)),
+    ("ro", Attribute(MOUNT_ATTR_RDONLY, 0)),
+    ("rprivate", Propagation(libc::MS_PRIVATE, true)),
+    ("rrelatime", Recursive(MOUNT_ATTR_RELATIME, ATIME)),
+    ("rro", Recursive(MOUNT_ATTR_RDONLY, 0)),
+    ("rrw", Recursive(0, MOUNT_ATTR_RDONLY)),
+    ("rshared", Propagation(libc::MS_SHARED, true)),
+    ("rslave", Propagation(libc::MS_SLAVE, true)),
+    ("rstrictatime", Recursive(MOUNT_ATTR_STRICTATIME, ATIME)),
+    ("rsuid", Recursive(0, MOUNT_ATTR_NOSUID)),
+    ("rsymfollow", Recursive(0, MOUNT_ATTR_NOSYMFOLLOW)),
+    ("runbindable", Propagation(libc::MS_UNBINDABLE, true)),
+    ("rw", Attribute(0, MOUNT_ATTR_RDONLY)),
+    ("shared", Propagation(libc::MS_SHARED, false)),
+    ("silent", Nothing),
+    ("slave", Propagation(libc::MS_SLAVE, false)),
+    ("src-nofollow", Effect::SourceNoFollow),
+    ("strictatime", Attribute(MOUNT_ATTR_STRICTATIME, ATIME)),
+    ("suid", Attribute(0, MOUNT_ATTR_NOSUID)),
+    ("symfollow", Attribute(0, MOUNT_ATTR_NOSYMFOLLOW)),
+    ("sync", Superblock("sync")),
+    ("tmpcopyup", Effect::CopyUp),
+    ("unbindable", Propagation(libc::MS_UNBINDABLE, false)),
+];
+
+/// The words that the `features` command lists: those of the runtime specification.
+pub fn words() -> impl Iterator<Item = &'static str> {
+    let ours = ["copy-symlink", "defaults", "dest-nofollow", "idmap", "ridmap", "src-nofollow"];
+    WORDS.iter().map(|(word, _)| *word).filter(move |word| !ours.contains(word))
+}
+
+/// All the options of one mount, added up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    pub attributes: Attributes,
+    pub recursive: Attributes,
+    /// Whether it is a bind, and whether of all below the source too.
+    pub bind: Option<bool>,
+    pub id_mapped: Option<bool>,
+    pub copy_up: bool,
+    pub remount: bool,
+    pub copy_symlink: bool,
+    pub source_no_follow: bool,
+    pub target_no_follow: bool,
+    /// Everything else goes to the filesystem.
+    pub parameters: Vec<Parameter>,
+}
+
+/// Reads the option words of a mount. Fails with the index of a word that has a NUL within.
+pub fn read(words: &[String]) -> Result<Options, usize> {
+    let mut options = Options::default();
+    for (index, word) in words.iter().enumerate() {
+        match WORDS.binary_search_by_key(&word.as_str(), |(word, _)| word) {
+            Ok(found) => options.add(WORDS[found].1, index)?,
+            Err(_) => options.parameters.push(parameter(word).ok_or(index)?),
+        }
+    }
+    Ok(options)
+}
+
+impl Options {
+    fn add(&mut self, effect: Effect, index: usize) -> Result<(), usize> {
+        match effect {
+            Attribute(set, clear) => change(&mut self.attributes, set, clear),
+            Recursive(set, clear) => change(&mut self.recursive, set, clear),
+            Propagation(kind, true) => self.recursive.propagation = kind,
+            Propagation(kind, false) => self.attributes.propagation = kind,
+            Bind { recursive } => self.bind = Some(recursive || self.bind == Some(true)),
+            Superblock(word) => self.parameters.push(parameter(word).ok_or(index)?),
+            IdMapped { recursive } => self.id_mapped = Some(recursive),
+            Effect::CopyUp => self.copy_up = true,
+            Effect::Remount => self.remount = true,
+            Effect::CopySymlink => self.copy_symlink = true,
+            Effect::SourceNoFollow => self.source_no_follow = true,
+            Effect::TargetNoFollow => self.target_no_follow = true,
+            Nothing => {}
+        }
+        Ok(())
+    }
+}
+
+/// The last word wins: what is set here is no longer cleared, and the other way round.
+fn change(attributes: &mut Attributes, set: u64, clear: u64) {
+    attributes.set = (attributes.set & !clear) | set;
+    attributes.clear = (attributes.clear & !(set & !ATIME)) | clear;
+}
+
+/// `key=value` or a bare flag; an empty word is nothing a filesystem knows, so it is left for it to refuse.
+fn parameter(word: &str) -> Option<Parameter> {
+    let (key, value) = match word.split_once('=') {
+        Some((key, value)) => (key, Some(CString::new(value).ok()?)),
+        None => (word, None),
+    };
+    Some((CString::new(key).ok()?, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(words: &[&str]) -> Options {
+        read(&words.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn the_table_is_sorted_as_its_binary_search_needs() {
+        assert!(WORDS.is_sorted_by_key(|(word, _)| *word));
+    }
+
+    #[test]
+    fn the_last_word_wins() {
+        let options = of(&["ro", "rw", "nosuid", "suid", "nosuid"]);
+        assert_eq!(options.attributes.set, MOUNT_ATTR_NOSUID);
+        assert_eq!(options.attributes.clear, MOUNT_ATTR_RDONLY);
+        let options = of(&["noatime", "strictatime"]);
+        assert_eq!(options.attributes.set & ATIME, MOUNT_ATTR_STRICTATIME);
+        assert_eq!(options.attributes.clear, ATIME);
+    }
+
+    #[test]
+    fn unknown_words_are_the_filesystems() {
+        let options = of(&["mode=755", "newinstance", "rbind", "rro", "rslave"]);
+        assert_eq!(
+            options.parameters,
+            [(c"mode".into(), Some(c"755".into())), (c"newinstance".into(), None)]
+        );
+        assert_eq!(options.bind, Some(true));
+        assert_eq!(options.recursive.set, MOUNT_ATTR_RDONLY);
+        assert_eq!(options.recursive.propagation, libc::MS_SLAVE);
+    }
+}

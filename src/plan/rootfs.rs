@@ -1,0 +1,72 @@
+//! The root filesystem: where it is, how mounts travel in and out of it, how it becomes `/`.
+
+use std::ffi::CString;
+use std::path::Path;
+
+use oci_spec::runtime::{LinuxPersonality, LinuxPersonalityDomain, Spec};
+
+use super::fault::{Fault, c_string};
+use super::topology::{Namespace, Topology};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rootfs {
+    /// Absolute, on the host.
+    pub path: CString,
+    pub read_only: bool,
+    pub enter: Enter,
+    /// MS_* of `linux.rootfsPropagation`, with MS_REC for the r-forms. None: rslave for the old tree, and no change
+    /// of the new root.
+    pub propagation: Option<u64>,
+}
+
+/// How the rootfs becomes the root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enter {
+    PivotRoot,
+    /// `--no-pivot`: for a rootfs on the initial ramdisk, which cannot be pivoted away from.
+    MoveMount,
+    /// No mount namespace of its own: a change of root only, and nothing is mounted.
+    Chroot,
+}
+
+pub fn rootfs(spec: &Spec, bundle: &Path, no_pivot: bool, topology: &Topology) -> Result<Rootfs, Fault> {
+    let root = spec.root().as_ref().ok_or_else(|| Fault::new("/root", "is required"))?;
+    let path = bundle.join(root.path());
+    let word = spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref());
+    Ok(Rootfs {
+        path: c_string(path.as_os_str(), || "/root/path".into())?,
+        read_only: root.readonly().unwrap_or(false),
+        enter: match (topology.has(Namespace::MOUNT), no_pivot) {
+            (false, _) => Enter::Chroot,
+            (true, true) => Enter::MoveMount,
+            (true, false) => Enter::PivotRoot,
+        },
+        propagation: word.filter(|word| !word.is_empty()).map(propagation).transpose()?,
+    })
+}
+
+fn propagation(word: &str) -> Result<u64, Fault> {
+    let (plain, recursive) = match word.strip_prefix('r') {
+        Some(plain) => (plain, libc::MS_REC),
+        None => (word, 0),
+    };
+    let kind = match plain {
+        "shared" => libc::MS_SHARED,
+        "slave" => libc::MS_SLAVE,
+        "private" => libc::MS_PRIVATE,
+        "unbindable" => libc::MS_UNBINDABLE,
+        _ => {
+            let why = format!("not a propagation: {word}");
+            return Err(Fault::new("/linux/rootfsPropagation", why));
+        }
+    };
+    Ok(kind | recursive)
+}
+
+/// personality(2)'s number; flags are not of any use here and the specification defines none.
+pub fn personality(wanted: &LinuxPersonality) -> u64 {
+    match wanted.domain() {
+        LinuxPersonalityDomain::PerLinux => 0,
+        LinuxPersonalityDomain::PerLinux32 => 8,
+    }
+}

@@ -1,0 +1,286 @@
+//! The plan as text, one line an operation, in the order in which things happen.
+
+use std::ffi::{CStr, CString};
+use std::fmt::{self, Display, Formatter};
+
+use super::Plan;
+use super::capabilities;
+use super::hooks::Hook;
+use super::mounts::{Find, Mount, Source};
+use super::process::ProcessPlan;
+use super::rootfs::{Enter, Rootfs};
+use super::topology::{IdMap, Namespace, Topology};
+use crate::sys::mount::{
+    Attributes, MOUNT_ATTR_ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
+    MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MOUNT_ATTR_STRICTATIME,
+};
+
+impl Display for Plan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "container {}", self.id)?;
+        for warning in &self.warnings {
+            writeln!(f, "warning {warning}")?;
+        }
+        write!(f, "{}", self.cgroup)?;
+        write!(f, "{}", self.topology)?;
+        write!(f, "{}", self.rootfs)?;
+        for (index, mount) in self.mounts.iter().enumerate() {
+            writeln!(f, "mount {index} {mount}")?;
+        }
+        for node in &self.devices.nodes {
+            let kind = match node.kind {
+                libc::S_IFBLK => "block",
+                libc::S_IFIFO => "fifo",
+                _ => "char",
+            };
+            let (path, mode, uid, gid) = (text(&node.path), node.mode, node.uid, node.gid);
+            writeln!(
+                f,
+                "device {path} {kind} {}:{} mode {mode:04o} owner {uid}:{gid}",
+                node.major, node.minor
+            )?;
+        }
+        for link in &self.devices.links {
+            writeln!(f, "link {} -> {}", text(&link.path), text(&link.to))?;
+        }
+        hooks(f, "prestart", &self.hooks.prestart)?;
+        hooks(f, "createRuntime", &self.hooks.create_runtime)?;
+        hooks(f, "createContainer", &self.hooks.create_container)?;
+        writeln!(f, "enter {}", self.rootfs.enter)?;
+        line(f, "hostname", self.hostname.as_ref())?;
+        line(f, "domainname", self.domainname.as_ref())?;
+        for sysctl in &self.sysctls {
+            writeln!(
+                f,
+                "sysctl {} = {}",
+                text(&sysctl.file),
+                String::from_utf8_lossy(&sysctl.value).escape_debug()
+            )?;
+        }
+        for path in &self.read_only_paths {
+            writeln!(f, "read-only {}", text(path))?;
+        }
+        for path in &self.masked_paths {
+            writeln!(f, "mask {}", text(path))?;
+        }
+        if self.rootfs.read_only {
+            writeln!(f, "read-only /")?;
+        }
+        write!(f, "{}", self.process)?;
+        hooks(f, "startContainer", &self.hooks.start_container)?;
+        let args: Vec<_> = self.process.args.iter().map(|arg| text(arg)).collect();
+        writeln!(f, "execute {}", args.join(" "))?;
+        hooks(f, "poststart", &self.hooks.poststart)?;
+        hooks(f, "poststop", &self.hooks.poststop)
+    }
+}
+
+/// Printable, on one line.
+fn text(text: &CStr) -> String {
+    text.to_string_lossy().escape_debug().to_string()
+}
+
+fn line(f: &mut Formatter<'_>, name: &str, value: Option<&CString>) -> fmt::Result {
+    value.map_or(Ok(()), |value| writeln!(f, "{name} {}", text(value)))
+}
+
+fn hooks(f: &mut Formatter<'_>, kind: &str, hooks: &[Hook]) -> fmt::Result {
+    for (index, hook) in hooks.iter().enumerate() {
+        let args: Vec<_> = hook.args.iter().map(|arg| text(arg)).collect();
+        write!(f, "hook {kind} {index} {} {}", text(&hook.path), args.join(" "))?;
+        match hook.timeout {
+            Some(seconds) => writeln!(f, " timeout {seconds}s")?,
+            None => writeln!(f)?,
+        }
+    }
+    Ok(())
+}
+
+impl Display for Topology {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for join in &self.joins {
+            writeln!(f, "join {} {}", join.namespace.name(), text(&join.path))?;
+        }
+        let all = [
+            Namespace::USER,
+            Namespace::PID,
+            Namespace::MOUNT,
+            Namespace::NETWORK,
+            Namespace::IPC,
+            Namespace::UTS,
+            Namespace::CGROUP,
+            Namespace::TIME,
+        ];
+        let made: Vec<_> = all.iter().filter(|kind| self.makes(**kind)).map(|kind| kind.name()).collect();
+        let how = if self.needs_helper() { " by a helper" } else { "" };
+        writeln!(f, "clone{how} new {}", if made.is_empty() { "nothing".into() } else { made.join(",") })?;
+        if let Some(maps) = &self.id_maps {
+            let show = |map: &IdMap| format!("{}:{}:{}", map.inner, map.host, map.size);
+            writeln!(f, "map uids {}", maps.uid.iter().map(show).collect::<Vec<_>>().join(" "))?;
+            writeln!(f, "map gids {}", maps.gid.iter().map(show).collect::<Vec<_>>().join(" "))?;
+        }
+        if let Some(offsets) = &self.time_offsets {
+            writeln!(f, "time offsets {}", String::from_utf8_lossy(offsets).trim_end().replace('\n', ", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Rootfs {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "rootfs {}", text(&self.path))?;
+        let word = self.propagation.map(propagation);
+        writeln!(f, " propagation {}", word.as_deref().unwrap_or("rslave until entered"))
+    }
+}
+
+impl Display for Enter {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PivotRoot => "by pivot_root",
+            Self::MoveMount => "by mount move and chroot",
+            Self::Chroot => "by chroot",
+        })
+    }
+}
+
+fn propagation(flags: u64) -> String {
+    let word = match flags & !libc::MS_REC {
+        libc::MS_SHARED => "shared",
+        libc::MS_SLAVE => "slave",
+        libc::MS_UNBINDABLE => "unbindable",
+        _ => "private",
+    };
+    format!("{}{word}", if flags & libc::MS_REC == 0 { "" } else { "r" })
+}
+
+impl Display for Mount {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            Source::Filesystem { kind, source, parameters, inherit_mode, copy_up } => {
+                write!(f, "{} {} at {}", text(kind), text(source), text(&self.target))?;
+                for (key, value) in parameters {
+                    write!(f, " {}", text(key))?;
+                    if let Some(value) = value {
+                        write!(f, "={}", text(value))?;
+                    }
+                }
+                f.write_str(if *inherit_mode { " mode of the directory below" } else { "" })?;
+                f.write_str(if *copy_up { " with a copy of what it covers" } else { "" })?;
+            }
+            Source::Bind { path, recursive, no_follow, copy_symlink } => {
+                let kind = if *recursive { "rbind" } else { "bind" };
+                write!(f, "{kind} {} at {}", text(path), text(&self.target))?;
+                f.write_str(if *no_follow { " not following its source" } else { "" })?;
+                f.write_str(if *copy_symlink { " or the same symlink" } else { "" })?;
+            }
+            Source::Remount => write!(f, "remount {}", text(&self.target))?,
+            Source::Symlink { to } => write!(f, "symlink {} -> {}", text(&self.target), text(to))?,
+        }
+        attributes(f, "", self.attributes)?;
+        attributes(f, "r", self.recursive)?;
+        f.write_str(if self.late_read_only { " ro at the end" } else { "" })?;
+        f.write_str(match self.find {
+            Find::Follow => "",
+            Find::Ordinary => " on an ordinary directory",
+            Find::NoFollow => " not following its target",
+        })
+    }
+}
+
+fn attributes(f: &mut Formatter<'_>, prefix: &str, attributes: Attributes) -> fmt::Result {
+    let words = [
+        (MOUNT_ATTR_RDONLY, "ro", "rw"),
+        (MOUNT_ATTR_NOSUID, "nosuid", "suid"),
+        (MOUNT_ATTR_NODEV, "nodev", "dev"),
+        (MOUNT_ATTR_NOEXEC, "noexec", "exec"),
+        (MOUNT_ATTR_NODIRATIME, "nodiratime", "diratime"),
+        (MOUNT_ATTR_NOSYMFOLLOW, "nosymfollow", "symfollow"),
+    ];
+    for (bit, set, clear) in words {
+        if attributes.set & bit != 0 {
+            write!(f, " {prefix}{set}")?;
+        } else if attributes.clear & bit != 0 {
+            write!(f, " {prefix}{clear}")?;
+        }
+    }
+    if attributes.clear & MOUNT_ATTR_ATIME != 0 {
+        let word = match attributes.set & MOUNT_ATTR_ATIME {
+            MOUNT_ATTR_NOATIME => "noatime",
+            MOUNT_ATTR_STRICTATIME => "strictatime",
+            _ => "relatime",
+        };
+        write!(f, " {prefix}{word}")?;
+    }
+    match attributes.propagation {
+        0 => Ok(()),
+        kind => write!(f, " {prefix}{}", propagation(kind)),
+    }
+}
+
+impl Display for ProcessPlan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let Some(terminal) = &self.terminal {
+            match terminal.size {
+                Some((rows, columns)) => writeln!(f, "terminal {rows}x{columns}")?,
+                None => writeln!(f, "terminal")?,
+            }
+        }
+        line(f, "keyring", self.keyring.as_ref())?;
+        if let Some(adjustment) = self.oom_score_adj {
+            writeln!(f, "oom score adjustment {adjustment}")?;
+        }
+        writeln!(f, "umask {:04o}", self.umask)?;
+        for limit in &self.limits {
+            writeln!(f, "limit {} {} {}", limit.name, amount(limit.soft), amount(limit.hard))?;
+        }
+        if let Some(personality) = self.personality {
+            writeln!(f, "personality {personality}")?;
+        }
+        if self.no_new_privileges {
+            writeln!(f, "no new privileges")?;
+        }
+        line(f, "apparmor", self.apparmor.as_ref())?;
+        line(f, "selinux", self.selinux.as_ref())?;
+        if let Some(filter) = &self.seccomp {
+            let when = if self.no_new_privileges { "last" } else { "before capabilities go" };
+            writeln!(f, "seccomp {when}: {}", filter.summary())?;
+        }
+        for variable in &self.env {
+            writeln!(f, "env {}", text(variable))?;
+        }
+        let groups = self.groups.as_ref().map_or("as they are".into(), |groups| {
+            groups.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        });
+        writeln!(
+            f,
+            "user {}:{} groups {}",
+            self.uid,
+            self.gid,
+            if groups.is_empty() { "none" } else { &groups }
+        )?;
+        writeln!(f, "cwd {}", text(&self.cwd))?;
+        for (name, set) in [
+            ("bounding", self.capabilities.bounding),
+            ("permitted", self.capabilities.permitted),
+            ("effective", self.capabilities.effective),
+            ("inheritable", self.capabilities.inheritable),
+            ("ambient", self.capabilities.ambient),
+        ] {
+            let names = capabilities::names(set);
+            writeln!(
+                f,
+                "capabilities {name} {}",
+                if names.is_empty() { "none".into() } else { names.join(",") }
+            )?;
+        }
+        if self.preserve_fds > 0 {
+            writeln!(f, "keep descriptors 3..{}", 3 + self.preserve_fds)?;
+        }
+        Ok(())
+    }
+}
+
+fn amount(limit: u64) -> String {
+    if limit == u64::MAX { "unlimited".into() } else { limit.to_string() }
+}

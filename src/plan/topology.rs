@@ -1,0 +1,186 @@
+//! Which namespaces are made, which are joined, and whether that takes a helper process: decided once.
+
+use std::ffi::CString;
+
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType as Type};
+
+use super::fault::{Fault, c_string};
+
+/// A namespace by its CLONE_NEW* flag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Namespace(pub i32);
+
+/// libc lacks it on this target: KERNEL(5.6).
+pub const CLONE_NEWTIME: i32 = 0x80;
+
+impl Namespace {
+    pub const USER: Self = Self(libc::CLONE_NEWUSER);
+    pub const PID: Self = Self(libc::CLONE_NEWPID);
+    pub const MOUNT: Self = Self(libc::CLONE_NEWNS);
+    pub const NETWORK: Self = Self(libc::CLONE_NEWNET);
+    pub const IPC: Self = Self(libc::CLONE_NEWIPC);
+    pub const UTS: Self = Self(libc::CLONE_NEWUTS);
+    pub const CGROUP: Self = Self(libc::CLONE_NEWCGROUP);
+    pub const TIME: Self = Self(CLONE_NEWTIME);
+
+    fn of(kind: Type) -> Self {
+        match kind {
+            Type::User => Self::USER,
+            Type::Pid => Self::PID,
+            Type::Mount => Self::MOUNT,
+            Type::Network => Self::NETWORK,
+            Type::Ipc => Self::IPC,
+            Type::Uts => Self::UTS,
+            Type::Cgroup => Self::CGROUP,
+            Type::Time => Self::TIME,
+        }
+    }
+
+    /// As config.json spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::USER => "user",
+            Self::PID => "pid",
+            Self::MOUNT => "mount",
+            Self::NETWORK => "network",
+            Self::IPC => "ipc",
+            Self::UTS => "uts",
+            Self::CGROUP => "cgroup",
+            Self::TIME => "time",
+            _ => "unknown",
+        }
+    }
+}
+
+/// An existing namespace to enter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Join {
+    pub namespace: Namespace,
+    pub path: CString,
+    /// Index in /linux/namespaces.
+    pub item: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdMap {
+    /// In the container.
+    pub inner: u32,
+    /// On the host.
+    pub host: u32,
+    pub size: u32,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IdMaps {
+    pub uid: Vec<IdMap>,
+    pub gid: Vec<IdMap>,
+}
+
+impl IdMaps {
+    /// What the host calls the container's `inner` id.
+    pub fn host_id(maps: &[IdMap], inner: u32) -> Option<u32> {
+        let map = maps.iter().find(|map| inner >= map.inner && inner - map.inner < map.size)?;
+        map.host.checked_add(inner - map.inner)
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Topology {
+    /// CLONE_NEW* flags of namespaces to make, all of them.
+    pub new: i32,
+    /// Existing ones to enter, in the order of the configuration.
+    pub joins: Vec<Join>,
+    /// How ids are mapped, when a user namespace is made.
+    pub id_maps: Option<IdMaps>,
+    /// What is written to /proc/self/timens_offsets before anybody lives in the new time namespace.
+    pub time_offsets: Option<Vec<u8>>,
+    /// `exec`: the CLONE_NEW* flags of namespaces to enter at once, those of a running process.
+    pub into: Option<i32>,
+}
+
+impl Topology {
+    pub fn makes(&self, namespace: Namespace) -> bool {
+        self.new & namespace.0 != 0
+    }
+
+    pub fn joins(&self, namespace: Namespace) -> bool {
+        self.joins.iter().any(|join| join.namespace == namespace)
+    }
+
+    /// Whether the container has this namespace to itself or shares it with others than the host.
+    pub fn has(&self, namespace: Namespace) -> bool {
+        self.makes(namespace) || self.joins(namespace)
+    }
+
+    /// Every namespace that the configuration names, as CLONE_NEW* flags: what `exec` joins.
+    pub fn named(&self) -> i32 {
+        self.joins.iter().fold(self.new, |flags, join| flags | join.namespace.0)
+    }
+
+    /// Whether a helper process goes first and clones the container's process in its own place.
+    ///
+    /// Entering a pid or time namespace only takes effect for children. A user namespace that is entered or made
+    /// must own the namespaces made after it, and those entered before it need the host's privileges: both orders
+    /// take two steps. Time offsets are written before the namespace has a process.
+    pub fn needs_helper(&self) -> bool {
+        self.joins(Namespace::PID)
+            || self.joins(Namespace::TIME)
+            || self.joins(Namespace::USER)
+            || (self.makes(Namespace::USER) && !self.joins.is_empty())
+            || self.time_offsets.is_some()
+            || self.into.is_some()
+    }
+
+    /// Flags of the clone that makes the container's process.
+    ///
+    /// The cgroup namespace is unshared later: its root is the cgroup that the process is in at that moment, and
+    /// clone3 would take the parent's.
+    pub fn clone_flags(&self) -> i32 {
+        let helped = if self.needs_helper() { Namespace::USER.0 | self.helper_time() } else { 0 };
+        self.new & !Namespace::CGROUP.0 & !helped
+    }
+
+    /// The time namespace, where the helper unshares it to write the offsets.
+    fn helper_time(&self) -> i32 {
+        if self.time_offsets.is_some() { Namespace::TIME.0 } else { 0 }
+    }
+}
+
+pub fn topology(linux: Option<&Linux>) -> Result<Topology, Fault> {
+    let Some(linux) = linux else { return Ok(Topology::default()) };
+    let mut topology = Topology::default();
+    for (item, namespace) in linux.namespaces().iter().flatten().enumerate() {
+        let kind = Namespace::of(namespace.typ());
+        match namespace.path() {
+            Some(path) if !path.as_os_str().is_empty() => {
+                let pointer = || format!("/linux/namespaces/{item}/path");
+                let path = c_string(path.as_os_str(), pointer)?;
+                topology.joins.push(Join { namespace: kind, path, item });
+            }
+            _ => topology.new |= kind.0,
+        }
+    }
+    if topology.makes(Namespace::USER) {
+        let maps = |maps: &Option<Vec<LinuxIdMapping>>| maps.iter().flatten().map(id_map).collect();
+        topology.id_maps = Some(IdMaps { uid: maps(linux.uid_mappings()), gid: maps(linux.gid_mappings()) });
+    }
+    if topology.makes(Namespace::TIME) {
+        topology.time_offsets = time_offsets(linux);
+    }
+    Ok(topology)
+}
+
+pub fn id_map(map: &LinuxIdMapping) -> IdMap {
+    IdMap { inner: map.container_id(), host: map.host_id(), size: map.size() }
+}
+
+/// The lines of timens_offsets(5): clock, seconds, nanoseconds.
+fn time_offsets(linux: &Linux) -> Option<Vec<u8>> {
+    let mut clocks: Vec<_> = linux.time_offsets().as_ref()?.iter().collect();
+    clocks.sort_by(|a, b| a.0.cmp(b.0));
+    let line = |(clock, offset): (&String, &oci_spec::runtime::LinuxTimeOffset)| {
+        format!("{clock} {} {}\n", offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0))
+    };
+    let text: String = clocks.into_iter().map(line).collect();
+    (!text.is_empty()).then(|| text.into_bytes())
+}
