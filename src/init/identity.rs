@@ -1,7 +1,6 @@
 //! The process itself: limits, user, capabilities, filter. After this nothing privileged can be done.
 
 use std::ffi::CString;
-use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
@@ -11,6 +10,7 @@ use super::{Fds, exec, label, load_seccomp};
 use crate::handshake::{At, Line, Report, Step};
 use crate::plan::capabilities::Capabilities;
 use crate::plan::process::ProcessPlan;
+use crate::sys::file::standard_streams;
 use crate::sys::process;
 
 /// What execve needs, found inside.
@@ -77,8 +77,7 @@ fn chown_stdio(plan: &ProcessPlan, which: ChownStdio) -> Result<(), Report> {
     if plan.uid == 0 {
         return Ok(());
     }
-    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    for (stream, fd) in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().enumerate() {
+    for (stream, fd) in standard_streams().into_iter().enumerate() {
         let Ok(stat) = fstat(fd) else { continue };
         let pipe = stat.st_mode & libc::S_IFMT == libc::S_IFIFO;
         let is_null = stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == libc::makedev(1, 3);

@@ -31,6 +31,7 @@ use crate::plan::hooks::Hook;
 use crate::plan::process::ProcessPlan;
 use crate::plan::rootfs::Enter;
 use crate::plan::topology::Namespace;
+use crate::sys::file::standard_streams;
 use crate::sys::{process, seccomp};
 pub use fds::Fds;
 
@@ -43,7 +44,7 @@ pub fn live(line: &Line, life: impl FnOnce() -> Result<Infallible, Report>) -> !
     if line.failed(&report).is_err() {
         // The parent has gone after `create`: what is left is the process's own stderr, as for any exec failure.
         let text = format!("exec failed: {}\n", describe(&report));
-        let _ = nix::unistd::write(std::io::stderr(), text.as_bytes());
+        let _ = nix::unistd::write(standard_streams()[2], text.as_bytes());
     }
     process::exit_now(FAILED)
 }
