@@ -110,8 +110,7 @@ pub fn execute(plan: &ProcessPlan, ready: &Ready, line: &Line) -> Result<Infalli
     let keep = 3 + plan.preserve_fds;
     // The line stays until execve closes it, to report a failure; all else is really closed now, so that no path of
     // the program can lead through /proc/self/fd to something of the host (CVE-2024-21626).
-    let line_fd = line.as_fd().as_raw_fd() as u32;
-    close_all_but(keep, line_fd).at(Step::Execute, 0, "close_range")?;
+    close_all_but(keep, &mut [line.as_fd().as_raw_fd() as u32]).at(Step::Execute, 0, "close_range")?;
     process::reset_signals().at(Step::Execute, 0, "sigprocmask")?;
     if plan.no_new_privileges {
         load_seccomp(plan, line)?;
@@ -120,7 +119,13 @@ pub fn execute(plan: &ProcessPlan, ready: &Ready, line: &Line) -> Result<Infalli
     Err(Report::new(Step::Execute, 0, errno, ""))
 }
 
-fn close_all_but(first: u32, kept: u32) -> Result<(), Errno> {
-    process::close_range(first, kept.saturating_sub(1))?;
-    process::close_range(first.max(kept + 1), u32::MAX)
+/// Closes all from `first` on but `kept`: what waits in the container, or is about to be it, holds nothing of the host.
+pub fn close_all_but(first: u32, kept: &mut [u32]) -> Result<(), Errno> {
+    kept.sort_unstable();
+    let mut next = first;
+    for &fd in kept.iter().filter(|&&fd| fd >= first) {
+        process::close_range(next, fd.saturating_sub(1))?;
+        next = fd + 1;
+    }
+    process::close_range(next, u32::MAX)
 }

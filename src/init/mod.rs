@@ -20,7 +20,7 @@ pub mod sysctl;
 
 use std::convert::Infallible;
 use std::ffi::CString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
 
@@ -61,8 +61,7 @@ pub fn container(plan: &Plan, fds: &Fds, line: &Line) -> Result<Infallible, Repo
     arrive(plan, fds, line)?;
     prepare(plan, fds, line)?;
     let ready = identity::confine(&plan.process, fds, line)?;
-    line.ready().at(Step::Handshake, 0, "send")?;
-    wait_for_start(fds, line)?;
+    wait_for_start(&plan.process, fds, line)?;
     own_hooks("startContainer", &plan.hooks.start_container, "created", fds, Some(&ready.env))
         .map_err(|text| Report::sentence(Step::StartContainerHook, 0, &text))?;
     exec::execute(&plan.process, &ready, line)
@@ -80,8 +79,7 @@ pub fn guest(plan: &ProcessPlan, user_namespace: bool, fds: &Fds, line: &Line) -
     terminal(plan, fds, &root, false)?;
     umask(plan);
     let ready = identity::confine(plan, fds, line)?;
-    line.ready().at(Step::Handshake, 0, "send")?;
-    wait_for_start(fds, line)?;
+    wait_for_start(plan, fds, line)?;
     exec::execute(plan, &ready, line)
 }
 
@@ -221,8 +219,13 @@ fn go(line: &Line) -> Result<(), Report> {
     }
 }
 
-/// Created: no longer tied to the parent. Then the exec fifo, unless the parent says to start at once.
-fn wait_for_start(fds: &Fds, line: &Line) -> Result<(), Report> {
+/// Ready, with nothing of the host at hand; created, no longer tied to the parent; then the exec fifo, unless the
+/// parent says to start at once.
+fn wait_for_start(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<(), Report> {
+    let fifo = fds.exec_fifo.as_ref().map_or(u32::MAX - 1, |fifo| fifo.as_raw_fd() as u32);
+    let mut kept = [line.as_fd().as_raw_fd() as u32, fifo];
+    exec::close_all_but(3 + plan.preserve_fds, &mut kept).at(Step::Handshake, 0, "close_range")?;
+    line.ready().at(Step::Handshake, 0, "send")?;
     process::parent_death_signal(0).at(Step::Handshake, 0, "prctl(PR_SET_PDEATHSIG)")?;
     match line.hear().at(Step::Handshake, 0, "recv")? {
         Word::Start => Ok(()),

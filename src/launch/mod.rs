@@ -6,6 +6,7 @@ pub mod explain;
 pub mod foreground;
 pub mod id_maps;
 mod relay;
+pub mod seal;
 pub mod slots;
 mod terminal;
 

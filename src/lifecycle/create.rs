@@ -16,13 +16,14 @@ use crate::init::hook_state::HookState;
 use crate::init::{self, Fds};
 use crate::launch::console::{Console, Incoming};
 use crate::launch::explain::{Walked, explain};
-use crate::launch::{self, Child, Failure, Order, slots};
+use crate::launch::{self, Child, Failure, Order, seal, slots};
 use crate::log;
 use crate::plan::topology::Namespace;
 use crate::plan::{Plan, Request};
 use crate::{fail, spec};
 
 pub fn create(globals: &Globals, options: &Create) -> Result<()> {
+    seal::own_binary()?;
     let made = make(globals, options, &How { detach: true, fifo: true })?;
     made.settle(|made| made.child.created())
 }

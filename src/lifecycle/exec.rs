@@ -14,13 +14,14 @@ use crate::init::{self, Fds};
 use crate::launch::console::{Console, Incoming};
 use crate::launch::explain::{Walked, explain};
 use crate::launch::foreground::Foreground;
-use crate::launch::{self, Child, Failure, Order};
+use crate::launch::{self, Child, Failure, Order, seal};
 use crate::plan::process::ProcessPlan;
 use crate::plan::topology::{Namespace, Topology};
 use crate::{fail, log, spec};
 
 /// The process's exit status; 0 for a detached one.
 pub fn exec(globals: &Globals, options: &Exec) -> Result<i32> {
+    seal::own_binary()?;
     let known = load::known(globals, &options.id)?;
     check_status(&known, options)?;
     let plan = decide(&known, options)?;

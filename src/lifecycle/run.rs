@@ -9,9 +9,11 @@ use super::options::{Globals, Run};
 use crate::error::{Context, Result};
 use crate::launch::console::Incoming;
 use crate::launch::foreground::Foreground;
+use crate::launch::seal;
 
 /// The process's exit status; 0 for a detached one.
 pub fn run(globals: &Globals, options: &Run) -> Result<i32> {
+    seal::own_binary()?;
     // Before the clone: from here on no signal is lost.
     let foreground = if options.detach { None } else { Some(Foreground::prepare(!options.no_subreaper)?) };
     let mut made = make(globals, &options.create, &How { detach: options.detach, fifo: false })?;

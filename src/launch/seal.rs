@@ -1,0 +1,84 @@
+//! Our own binary, out of the container's reach (CVE-2019-5736).
+//!
+//! The process that waits in the container, or joins it, runs our binary: `/proc/PID/exe` leads a container's root to
+//! it, and it could be overwritten on the host. So the commands that put a process of ours into a container first
+//! execute themselves again from a clone of the binary's mount that is read-only and attached nowhere. The pages stay
+//! the host's page cache, shared by all that wait. Where mounts cannot be cloned, a sealed copy in memory does.
+
+use std::ffi::CString;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::Mode;
+use nix::sys::statvfs::{FsFlags, fstatvfs};
+
+use crate::error::{Context, Error, Result};
+use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY, mount_setattr, open_tree_clone};
+use crate::sys::process::{Vector, execve_fd};
+
+const OWN: &std::ffi::CStr = c"/proc/self/exe";
+const DOING: &str = "protect the runtime's own binary";
+
+/// Returns when the running binary cannot be written to through /proc; else executes it again, sealed.
+pub fn own_binary() -> Result<()> {
+    if is_sealed().context(DOING)? {
+        return Ok(());
+    }
+    let sealed = match read_only_clone() {
+        // Without CAP_SYS_ADMIN, or in an outer container that forbids mounts.
+        Err(Errno::EPERM | Errno::ENOSYS | Errno::EINVAL) => sealed_copy(),
+        other => other.map_err(Error::from),
+    }
+    .context(DOING)?;
+    let own = |text: std::ffi::OsString| CString::new(text.as_bytes()).unwrap_or_default();
+    let variable = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).unwrap_or_default()
+    };
+    let args: Vec<CString> = std::env::args_os().map(own).collect();
+    let env: Vec<CString> = std::env::vars_os().map(variable).collect();
+    let (args, env) =
+        (Vector::new(args.iter().map(AsRef::as_ref)), Vector::new(env.iter().map(AsRef::as_ref)));
+    Err(Error::from(execve_fd(sealed.as_fd(), &args, &env)).context("execveat").context(DOING))
+}
+
+/// On a read-only mount, or a memory file that refuses writes for ever.
+fn is_sealed() -> std::result::Result<bool, Errno> {
+    let own = nix::fcntl::open(OWN, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    if fstatvfs(&own)?.flags().contains(FsFlags::ST_RDONLY) {
+        return Ok(true);
+    }
+    match fcntl(&own, FcntlArg::F_GET_SEALS) {
+        Ok(seals) => Ok(SealFlag::from_bits_truncate(seals).contains(SealFlag::F_SEAL_WRITE)),
+        // Not a memory file.
+        Err(Errno::EINVAL) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn read_only_clone() -> std::result::Result<OwnedFd, Errno> {
+    let clone = open_tree_clone(AT_FDCWD.as_fd(), OWN, false, 0)?;
+    let change = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
+    mount_setattr(clone.as_fd(), change, None, false)?;
+    Ok(clone)
+}
+
+fn sealed_copy() -> Result<OwnedFd> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let exec = flags | MFdFlags::from_bits_retain(libc::MFD_EXEC);
+    let memory = match memfd_create(c"tare", exec) {
+        // KERNEL(6.3) knows MFD_EXEC; before it, every memory file can be executed.
+        Err(Errno::EINVAL) => memfd_create(c"tare", flags),
+        other => other,
+    }
+    .context("memfd_create")?;
+    let mut copy = std::fs::File::from(memory);
+    copy.write_all(&std::fs::read("/proc/self/exe").context("read /proc/self/exe")?).context("write")?;
+    let seals =
+        SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
+    fcntl(&copy, FcntlArg::F_ADD_SEALS(seals)).context("seal")?;
+    Ok(copy.into())
+}
