@@ -225,8 +225,10 @@ fn wait_for_start(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<(), Repo
     let fifo = fds.exec_fifo.as_ref().map_or(u32::MAX - 1, |fifo| fifo.as_raw_fd() as u32);
     let mut kept = [line.as_fd().as_raw_fd() as u32, fifo];
     exec::close_all_but(3 + plan.preserve_fds, &mut kept).at(Step::Handshake, 0, "close_range")?;
-    line.ready().at(Step::Handshake, 0, "send")?;
+    // Before `Ready`: a parent that has heard it may write the record and end, and must not take us with it. From
+    // here on its death is an end of the line instead.
     process::parent_death_signal(0).at(Step::Handshake, 0, "prctl(PR_SET_PDEATHSIG)")?;
+    line.ready().at(Step::Handshake, 0, "send")?;
     match line.hear().at(Step::Handshake, 0, "recv")? {
         Word::Start => Ok(()),
         Word::Created => exec::wait_on_fifo(fds),
