@@ -93,9 +93,9 @@ pub fn not_executable(path: &str) -> String {
     format!("exec: {path:?}: permission denied")
 }
 
-/// dockerd: `is a directory` is exit code 126.
+/// dockerd: `is a directory` is exit code 126; before 23.0 only `permission denied` is, and Podman knows no other.
 pub fn is_a_directory(path: &str) -> String {
-    format!("exec: {path:?}: is a directory")
+    format!("exec: {path:?}: is a directory: permission denied")
 }
 
 /// shim and the suite: `status` is the one the container has.
@@ -150,9 +150,11 @@ mod tests {
             ("dockerd, exit code 127", folded(no_such_executable("/x")), "no such file or directory"),
             ("dockerd, exit code 126", folded(not_executable("/x")), "permission denied"),
             ("dockerd, exit code 126", folded(is_a_directory("/x")), "is a directory"),
+            ("dockerd 20.10, exit code 126", folded(is_a_directory("/x")), "permission denied"),
             ("Podman, command not found", folded(not_in_path("foo")), "executable file not found in"),
             ("Podman, command not found", folded(no_such_executable("/x")), "no such file or directory"),
             ("Podman, permission", folded(not_executable("/x")), "permission denied"),
+            ("Podman, permission", folded(is_a_directory("/x")), "permission denied"),
         ];
         for (who, text, needle) in cases {
             assert!(text.contains(needle), "{who} looks for {needle:?} in {text:?}");

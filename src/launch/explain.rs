@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use nix::errno::Errno;
 
-use crate::error::{Error, Kind, describe};
+use crate::error::{Error, Kind, describe, matched};
 use crate::fail;
 use crate::handshake::{Report, Step};
 use crate::plan::Plan;
@@ -143,11 +143,10 @@ fn program(process: &ProcessPlan) -> String {
 fn missing_program(report: &Report, process: &ProcessPlan) -> Error {
     let name = program(process);
     match Errno::from_raw(report.errno) {
-        Errno::ENOENT if process.searched => {
-            fail!(Kind::Child, "exec: {name:?}: executable file not found in $PATH")
-        }
-        Errno::EISDIR => fail!(Kind::Child, "exec: {name:?}: is a directory"),
-        Errno::EACCES | Errno::EPERM => fail!(Kind::Child, "exec: {name:?}: permission denied"),
+        Errno::ENOENT if process.searched => Error::new(Kind::Child, matched::not_in_path(&name)),
+        Errno::ENOENT => Error::new(Kind::Child, matched::no_such_executable(&name)),
+        Errno::EISDIR => Error::new(Kind::Child, matched::is_a_directory(&name)),
+        Errno::EACCES | Errno::EPERM => Error::new(Kind::Child, matched::not_executable(&name)),
         errno => fail!(Kind::Child, "exec: {name:?}: stat {name}: {}", describe(errno)),
     }
 }
