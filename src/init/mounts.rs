@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
-use nix::sys::stat::{SFlag, fstat};
+use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::Fds;
 use super::namespaces::errno;
@@ -215,23 +215,31 @@ fn target_like(root: &Root, mount: &Mount, kind: SFlag) -> Result<OwnedFd, Fail>
         Err(Fail { errno: Errno::ENOENT, .. }) => {}
         other => return other,
     }
-    if kind == SFlag::S_IFDIR {
-        root.mkdir_all(&mount.target, 0o755).call("mkdir the target")?;
-    } else {
-        make_file(root, &mount.target).call("create the target")?;
-    }
-    find(root, mount, OFlag::empty())
+    let made = make_target(root, &mount.target, kind == SFlag::S_IFDIR).call("create the target")?;
+    guard_procfs(&made, mount)?;
+    Ok(made)
 }
 
-fn make_file(root: &Root, path: &CStr) -> Result<(), Errno> {
+/// By its parent's descriptor, and opened without following: what comes back is what was made here, or what stood
+/// there just now and is no symlink.
+fn make_target(root: &Root, path: &CStr, directory: bool) -> Result<OwnedFd, Errno> {
     let (parent, name) = root.parent(path, 0o755)?;
-    let flags = OFlag::O_CREAT | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-    let mode = nix::sys::stat::Mode::from_bits_truncate(0o644);
-    match nix::fcntl::openat(&parent, name.as_c_str(), flags, mode) {
-        Ok(_) => Ok(()),
-        // A dangling symlink: the file is made where it leads, inside the root.
-        Err(Errno::ELOOP) => root.create(path, OFlag::O_CREAT, 0o644).map(drop),
-        Err(errno) => Err(errno),
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    if directory {
+        match nix::sys::stat::mkdirat(&parent, name.as_c_str(), Mode::from_bits_truncate(0o755)) {
+            Ok(()) => {}
+            // A dangling symlink stands there: the directory is made where it leads, inside the root.
+            Err(Errno::EEXIST) => return root.mkdir_all(path, 0o755),
+            Err(errno) => return Err(errno),
+        }
+        let flags = flags | OFlag::O_PATH | OFlag::O_DIRECTORY;
+        return nix::fcntl::openat(&parent, name.as_c_str(), flags, Mode::empty());
+    }
+    let mode = Mode::from_bits_truncate(0o644);
+    match nix::fcntl::openat(&parent, name.as_c_str(), flags | OFlag::O_CREAT, mode) {
+        // Likewise for a file.
+        Err(Errno::ELOOP) => root.create(path, OFlag::O_CREAT, 0o644),
+        other => other,
     }
 }
 
