@@ -17,6 +17,9 @@ use crate::sys::file::{RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2};
 
 pub type Result<T> = std::result::Result<T, Errno>;
 
+/// As many as the kernel follows (path_resolution(7)).
+const MOST_LINKS: u32 = 40;
+
 const IN_ROOT: u64 = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
 
 /// A directory that stands for `/` in every lookup made through it.
@@ -61,8 +64,13 @@ impl Root {
     /// Opens the directory `path`, making each missing component with `mode` (before umask).
     ///
     /// Each component is made below a descriptor of its parent, so a symlink swapped in meanwhile cannot place a
-    /// directory outside (CVE-2024-45310).
+    /// directory outside (CVE-2024-45310). Where a component is a symlink that dangles (`/var/run -> /run` in an image
+    /// without /run), the directory is made where it leads, inside the root.
     pub fn mkdir_all(&self, path: &CStr, mode: u32) -> Result<OwnedFd> {
+        self.mkdir_following(path, mode, MOST_LINKS)
+    }
+
+    fn mkdir_following(&self, path: &CStr, mode: u32, links: u32) -> Result<OwnedFd> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
         match self.resolve(path, flags) {
             Err(Errno::ENOENT) => {}
@@ -77,7 +85,14 @@ impl Root {
             parent = match self.resolve(&so_far, flags) {
                 Err(Errno::ENOENT) => {
                     self.mkdir_in(&parent, &c_string(name)?, mode)?;
-                    self.resolve(&so_far, flags)?
+                    match self.resolve(&so_far, flags) {
+                        Err(Errno::ENOENT) => {
+                            let links = links.checked_sub(1).ok_or(Errno::ELOOP)?;
+                            let target = link_target(&parent, &done, name)?;
+                            self.mkdir_following(&target, mode, links)?
+                        }
+                        other => other?,
+                    }
                 }
                 other => other?,
             };
@@ -106,6 +121,16 @@ impl Root {
     }
 }
 
+/// Where the link `name` in `parent` leads, as a path from the root; `path` is its own.
+fn link_target(parent: &OwnedFd, path: &[u8], name: &[u8]) -> Result<CString> {
+    use std::os::unix::ffi::OsStrExt;
+    let target = nix::fcntl::readlinkat(parent, c_string(name)?.as_c_str())?;
+    if target.as_bytes().starts_with(b"/") {
+        return c_string(target.as_bytes());
+    }
+    c_string(&[&path[..path.len() - name.len()], target.as_bytes()].concat())
+}
+
 fn c_string(bytes: &[u8]) -> Result<CString> {
     CString::new(bytes).map_err(|_| Errno::EINVAL)
 }
@@ -132,6 +157,22 @@ mod tests {
         root.mkdir_all(c"/link/more/still", 0o755).unwrap();
         assert!(dir.join("root/outside/more/still").is_dir());
         assert!(!Path::new("/outside").exists());
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_directory_below_a_dangling_link_is_made_where_it_leads() {
+        let dir = scratch("dangling");
+        fs::create_dir(dir.join("root/var")).unwrap();
+        symlink("/run", dir.join("root/var/run")).unwrap();
+        symlink("../lib64", dir.join("root/var/lib")).unwrap();
+        symlink("loop", dir.join("root/loop")).unwrap();
+        let root = Root::open(&dir.join("root")).unwrap();
+        root.mkdir_all(c"/var/run/secrets", 0o755).unwrap();
+        root.mkdir_all(c"/var/lib/x", 0o755).unwrap();
+        assert!(dir.join("root/run/secrets").is_dir());
+        assert!(dir.join("root/lib64/x").is_dir());
+        assert_eq!(root.mkdir_all(c"/loop/x", 0o755).unwrap_err(), Errno::ELOOP);
         fs::remove_dir_all(dir).unwrap();
     }
 
