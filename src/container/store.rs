@@ -195,7 +195,8 @@ impl Entry {
         let c_path =
             CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL).with_context(doing)?;
         nix::unistd::mkfifo(c_path.as_c_str(), Mode::from_bits_truncate(0o600)).with_context(doing)?;
-        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        // For writing too: a writer that comes and goes without a word is then no end of file.
+        let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
         nix::fcntl::open(c_path.as_c_str(), flags, Mode::empty())
             .with_context(|| format!("open {}", path.display()))
     }

@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, stat};
 use nix::unistd::{AccessFlags, faccessat};
 
@@ -88,16 +87,9 @@ pub fn wait_on_fifo(fds: &Fds) -> Result<(), Report> {
     let Some(fifo) = &fds.exec_fifo else { return Ok(()) };
     let mut byte = [0];
     loop {
-        let mut waiting = [PollFd::new(fifo.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut waiting, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(Report::new(Step::ExecFifo, 0, errno, "poll")),
-        }
         match nix::unistd::read(fifo, &mut byte) {
-            Ok(1) => return Ok(()),
-            // A writer that came and went without a word leaves the fifo hung up: wait for the next one.
-            Ok(_) => std::thread::sleep(std::time::Duration::from_millis(10)),
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Ok(_) => return Ok(()),
+            Err(Errno::EINTR) => {}
             Err(errno) => return Err(Report::new(Step::ExecFifo, 0, errno, "read")),
         }
     }

@@ -84,6 +84,7 @@ fn one(mount: &Mount, root: &Root, source: Option<&OwnedFd>) -> Result<Option<Ow
                 None => open_tree_clone(AT_FDCWD.as_fd(), path, *recursive, at_flags).call("open_tree")?,
             };
             let kind = kind_of(&tree)?;
+            guard_proc_source(&tree, mount)?;
             if *copy_symlink && kind == SFlag::S_IFLNK {
                 return copy_link(root, &mount.target, path).map(|()| None);
             }
@@ -206,6 +207,21 @@ fn guard_procfs(target: &OwnedFd, mount: &Mount) -> Result<(), Fail> {
         return Ok(());
     }
     let call = "the target is inside /proc, where only a few files may be covered";
+    Err(Fail { errno: Errno::from_raw(0), call, words: Vec::new() })
+}
+
+/// Over /proc itself only a procfs: labels and sysctls are written there (CVE-2019-16884).
+fn guard_proc_source(tree: &OwnedFd, mount: &Mount) -> Result<(), Fail> {
+    const PROC_ROOT_INODE: u64 = 1;
+    if mount.target.to_bytes() != b"/proc" {
+        return Ok(());
+    }
+    let is_procfs = nix::sys::statfs::fstatfs(tree).call("fstatfs")?.filesystem_type()
+        == nix::sys::statfs::PROC_SUPER_MAGIC;
+    if is_procfs && fstat(tree).call("fstat")?.st_ino == PROC_ROOT_INODE {
+        return Ok(());
+    }
+    let call = "only a proc filesystem can be mounted on /proc";
     Err(Fail { errno: Errno::from_raw(0), call, words: Vec::new() })
 }
 

@@ -36,6 +36,8 @@ pub fn helper(
 ) -> Result<Infallible, Report> {
     process::parent_death_signal(libc::SIGKILL).at(Step::Arrive, 0, "prctl(PR_SET_PDEATHSIG)")?;
     go(line)?;
+    // In a pid namespace that has processes already, they could otherwise trace us (CVE-2016-9962).
+    process::dumpable(false).at(Step::Join, 0, "prctl(PR_SET_DUMPABLE)")?;
     join(&topology.joins, fds)?;
     if let (Some(flags), Some(target)) = (topology.into, &fds.target) {
         enter(target, flags)?;
@@ -60,8 +62,6 @@ pub fn helper(
 
 /// All the namespaces of a process in one call, KERNEL(5.8). None of them where it has none of its own.
 fn enter(target: &impl AsFd, flags: i32) -> Result<(), Report> {
-    // Not dumpable: in the container's pid namespace its processes could otherwise trace us (CVE-2016-9962).
-    process::dumpable(false).at(Step::Join, 0, "prctl(PR_SET_DUMPABLE)")?;
     if flags == 0 {
         return Ok(());
     }

@@ -108,7 +108,19 @@ fn target(item: usize, wanted: &Wanted) -> Result<CString, Fault> {
     if target.to_bytes().split(|&b| b == b'/').all(names_root) {
         return Err(Fault::new(pointer(), "a mount cannot cover the root of the container"));
     }
-    Ok(target)
+    clean(&target).ok_or_else(|| Fault::new(pointer(), "has a NUL character within"))
+}
+
+/// Without empty and `.` components: comparisons with known paths are then exact. `..` is left for the kernel, which
+/// keeps it inside the root.
+fn clean(path: &CStr) -> Option<CString> {
+    let parts = path.to_bytes().split(|&b| b == b'/').filter(|part| !part.is_empty() && *part != b".");
+    let mut clean = Vec::with_capacity(path.count_bytes());
+    for part in parts {
+        clean.push(b'/');
+        clean.extend_from_slice(part);
+    }
+    CString::new(clean).ok()
 }
 
 fn plain(item: usize, target: CString, options: &Options) -> Mount {
@@ -154,6 +166,9 @@ fn filesystem(
 ) -> Result<Mount, Fault> {
     let pointer = |field: &'static str| move || format!("/mounts/{item}/{field}");
     let ordinary = matches!(kind, "proc" | "sysfs");
+    if target.as_c_str() == c"/proc" && kind != "proc" {
+        return Err(Fault::new(format!("/mounts/{item}"), "only a proc filesystem can be mounted on /proc"));
+    }
     if let (Some(label), false) = (around.mount_label, ordinary || kind == "mqueue") {
         let label = c_string(label, || "/linux/mountLabel".into())?;
         options.parameters.push((c"context".into(), Some(label)));
