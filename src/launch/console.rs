@@ -4,10 +4,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use super::terminal;
 use crate::error::matched::{SOCKET_NEEDS_TTY, TTY_NEEDS_SOCKET};
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::sys::socket::receive_fd;
+use crate::sys::tty;
 
 /// The connection that the child's terminal goes over. All close-on-exec.
 #[derive(Debug)]
@@ -53,11 +55,28 @@ impl Console {
 pub struct Incoming(OwnedFd);
 
 impl Incoming {
-    /// The master. It has come when the child says that it is ready; before, this waits. If the child ends without
-    /// sending it, this fails, provided that its end is closed here.
+    /// The master, adopted. It has come when the child says that it is ready; before, this waits. To be called before
+    /// the child is told to execute. If the child ends without sending it, this fails, provided that its end is
+    /// closed here.
     pub fn receive(self) -> Result<OwnedFd> {
-        receive(self.0.as_fd())
+        let master = receive(self.0.as_fd())?;
+        adopt(master.as_fd())?;
+        Ok(master)
     }
+}
+
+/// Gives a container's terminal the size of the caller's, and line ends that suit where its output goes.
+///
+/// Before a program runs on it: that reads the size when it starts, and may change the mode at the same moment.
+pub fn adopt(master: BorrowedFd<'_>) -> Result<()> {
+    if let Some(size) = terminal::size() {
+        tty::set_size(master, size).context("set size of terminal of container")?;
+    }
+    // The caller's terminal will be raw: then the one inside makes CR LF of line feeds. Else lines end as written.
+    if !terminal::is_interactive() {
+        tty::keep_line_feeds(master).context("set mode of terminal of container")?;
+    }
+    Ok(())
 }
 
 fn receive(socket: BorrowedFd<'_>) -> Result<OwnedFd> {

@@ -17,7 +17,7 @@ use crate::fail;
 use crate::log;
 use crate::sys::process::pidfd_send_signal;
 use crate::sys::signal::{self, Signals, keep_exit_statuses};
-use crate::sys::tty::{self, STDIN, STDOUT};
+use crate::sys::tty::{self, STDIN};
 
 /// Buffers of 4096 bytes that are still read after the process has ended: more than a terminal holds, and an end
 /// where somebody it has left behind goes on writing.
@@ -55,7 +55,7 @@ impl Foreground {
 
     /// Returns when the process has ended, with its exit status: its code, or 128 and the number of the signal.
     ///
-    /// `pid` is our child, dead or alive. `master` is that of its terminal, if it has one; without, it has our
+    /// `pid` is our child, dead or alive. `master` is that of its terminal, adopted, if it has one; without, it has our
     /// standard streams. On an error the process goes on without us.
     pub fn wait(mut self, pid: i32, pidfd: BorrowedFd<'_>, master: Option<OwnedFd>) -> Result<i32> {
         let mut attached = master.map(|master| self.attach(master)).transpose()?;
@@ -74,8 +74,8 @@ impl Foreground {
             self.signals.release(&job_control).context("release signals of job control")?;
         }
         let raw = Raw::enter()?;
-        let translate = raw.is_some() && tty::mode(STDOUT).is_ok();
-        let attached = Attached { relay: Relay::new(master, translate)?, raw };
+        let attached = Attached { relay: Relay::new(master)?, raw };
+        // It may have changed since the terminal was adopted.
         attached.resize();
         Ok(attached)
     }

@@ -57,15 +57,10 @@ struct Pair {
 }
 
 impl Relay {
-    /// `translate` leaves it to the container's terminal to end lines with CR LF: for a caller's terminal in raw
-    /// mode. Without, lines end as the program wrote them.
-    pub fn new(master: OwnedFd, translate: bool) -> Result<Self> {
+    pub fn new(master: OwnedFd) -> Result<Self> {
         let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK;
         fcntl(&master, FcntlArg::F_SETFL(flags)).context("make terminal of container non-blocking")?;
         let peer = tty::peer(master.as_fd()).context("open other end of terminal of container")?;
-        if !translate {
-            tty::keep_line_feeds(master.as_fd()).context("set mode of terminal of container")?;
-        }
         Ok(Self {
             pair: Some(Pair { master, peer }),
             input: Some(Stream::new(STDIN, OFlag::O_RDONLY)),

@@ -43,3 +43,8 @@ pub fn size() -> Option<Size> {
     let known = |size: &Size| size.rows != 0 && size.columns != 0;
     [STDIN, STDOUT, STDERR].into_iter().filter_map(|fd| tty::size(fd).ok()).find(known)
 }
+
+/// Whether the caller types at a terminal and sees the output on one.
+pub fn is_interactive() -> bool {
+    [STDIN, STDOUT].into_iter().all(|fd| tty::mode(fd).is_ok())
+}

@@ -166,14 +166,14 @@ const SIZE: Size = Size { rows: 31, columns: 97 };
 
 #[test]
 fn an_attached_container_has_its_terminal_on_the_callers() {
-    let script = "tty; stty size; read line; echo \"[$line]\"; exit 3";
+    let script = "tty; read line; echo \"[$line]\"; stty size; exit 3";
     let Some(bundle) = Bundle::new("run", script) else { return };
     let (process, mut line, peer) = bundle.at_terminal(&["run", &bundle.id], SIZE);
     let before = tty::mode(peer.as_fd()).unwrap();
     line.expect("/dev/pts/0\r\n");
-    line.expect("31 97\r\n");
     line.write("typed\r");
     line.expect("typed\r\n[typed]\r\n");
+    line.expect("31 97\r\n");
     assert_eq!(process.code(), 3);
     assert_eq!(tty::mode(peer.as_fd()).unwrap(), before);
 }
@@ -270,14 +270,14 @@ fn a_console_socket_that_nobody_listens_at_leaves_nothing_behind() {
 fn exec_with_a_terminal_of_its_own() {
     let Some(bundle) = Bundle::new("exec", "") else { return };
     bundle.start_sleeping();
-    let script = "tty; stty size; read line; echo \"[$line]\"; exit 7";
+    let script = "tty; read line; echo \"[$line]\"; stty size; exit 7";
     let exec = ["exec", "--tty", &bundle.id, "/bin/sh", "-c", script];
     let (process, mut line, peer) = bundle.at_terminal(&exec, SIZE);
     let before = tty::mode(peer.as_fd()).unwrap();
     line.expect("/dev/pts/0\r\n");
-    line.expect("31 97\r\n");
     line.write("typed\r");
     line.expect("[typed]\r\n");
+    line.expect("31 97\r\n");
     assert_eq!(process.code(), 7);
     assert_eq!(tty::mode(peer.as_fd()).unwrap(), before);
 }

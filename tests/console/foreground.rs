@@ -10,6 +10,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::time::TimeValLike;
 use nix::unistd::{ForkResult, fork, pipe2};
+use tare::launch::console::adopt;
 use tare::launch::foreground::Foreground;
 use tare::sys::process::{Vector, execve, exit_now, pidfd_open, reset_signals};
 use tare::sys::tty::{self, Size};
@@ -47,6 +48,7 @@ fn stand_for(script: &CStr, before: impl FnOnce()) -> i32 {
 fn stand_for_terminal(script: &CStr) -> i32 {
     let foreground = Foreground::prepare(true).unwrap();
     let (master, peer) = tty::pair().unwrap();
+    adopt(master.as_fd()).unwrap();
     let pid = shell(script, Some(&peer));
     drop(peer);
     let pidfd = pidfd_open(pid).unwrap();

@@ -110,7 +110,7 @@ fn the_process_sits_at_a_terminal_of_its_devpts_which_is_its_console_too() {
     };
     let mut started = start("whole", |_| (), life);
     let mut line = started.line();
-    line.expect("by the console\r\n");
+    line.expect("by the console");
     assert_eq!(started.child.code(), 0);
 }
 
@@ -129,7 +129,7 @@ fn a_console_that_is_there_already_is_mounted_on_whatever_it_is() {
         let life = |root: &Path| checked(|| fs::write(root.join("dev/console"), "seen\n").unwrap());
         let mut started = start(name, |root| make(&root.join("dev/console")), life);
         let mut line = started.line();
-        line.expect("seen\r\n");
+        line.expect("seen");
         assert_eq!(started.child.code(), 0, "{name}");
     }
 }
