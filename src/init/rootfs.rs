@@ -27,7 +27,7 @@ pub fn enter_mounts(plan: &Rootfs, fds: &Fds) -> Result<Root, Report> {
     // rslave: what the host mounts later still arrives, nothing of ours goes back.
     let propagation = plan.propagation.unwrap_or(libc::MS_SLAVE | libc::MS_REC);
     change_propagation(c"/", propagation).at(Step::Rootfs, 0, "change propagation of /")?;
-    if propagation & (libc::MS_SHARED) != 0 {
+    if propagation & libc::MS_SHARED != 0 || propagation & libc::MS_REC == 0 {
         make_parent_private(plan)?;
     }
     let tree = match &fds.rootfs {
@@ -55,7 +55,8 @@ fn change_propagation(path: &CStr, flags: u64) -> Result<(), Errno> {
     mount(NONE, path, NONE, MsFlags::from_bits_retain(flags), NONE)
 }
 
-/// pivot_root refuses a new root whose parent mount is shared: the mount that holds the rootfs becomes private.
+/// pivot_root refuses a new root whose parent mount is shared, which it may still be after a change of `/` alone: the
+/// mount that holds the rootfs becomes private.
 fn make_parent_private(plan: &Rootfs) -> Result<(), Report> {
     let mut candidate = Some(path(plan));
     while let Some(directory) = candidate {
@@ -73,8 +74,11 @@ pub fn pivot(plan: &Rootfs, root: &Root) -> Result<(), Report> {
     fchdir(root).at(Step::Pivot, 0, "fchdir")?;
     match plan.enter {
         Enter::PivotRoot => {
+            let old = Root::open("/".as_ref()).at(Step::Pivot, 0, "open /")?;
             pivot_here().at(Step::Pivot, 0, "pivot_root")?;
-            // The old root lies over the new one. rslave, so that the unmount does not travel to the host.
+            // The old root lies over the new one, and "." could mean either: the new one must keep its propagation.
+            fchdir(&old).at(Step::Pivot, 0, "fchdir")?;
+            // rslave, so that the unmount does not travel to the host.
             change_propagation(c".", libc::MS_SLAVE | libc::MS_REC).at(
                 Step::Pivot,
                 0,
