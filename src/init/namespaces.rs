@@ -83,8 +83,11 @@ fn make_time_namespace(offsets: &[u8]) -> Result<(), Report> {
     // Children enter it, not we; the offsets can be set until the first child has.
     let flags = nix::sched::CloneFlags::from_bits_retain(Namespace::TIME.0);
     nix::sched::unshare(flags).at(Step::TimeOffsets, 0, "unshare(CLONE_NEWTIME)")?;
+    // In a user namespace the file is ours to write only while we are dumpable.
+    process::dumpable(true).at(Step::TimeOffsets, 0, "prctl(PR_SET_DUMPABLE)")?;
     let write = std::fs::write("/proc/self/timens_offsets", offsets);
-    write.map_err(|error| errno(&error)).at(Step::TimeOffsets, 0, "write /proc/self/timens_offsets")
+    write.map_err(|error| errno(&error)).at(Step::TimeOffsets, 0, "write /proc/self/timens_offsets")?;
+    process::dumpable(false).at(Step::TimeOffsets, 0, "prctl(PR_SET_DUMPABLE)")
 }
 
 pub fn errno(error: &std::io::Error) -> Errno {
