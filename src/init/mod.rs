@@ -73,14 +73,19 @@ pub fn guest(plan: &ProcessPlan, user_namespace: bool, fds: &Fds, line: &Line) -
     if user_namespace {
         identity::become_root()?;
     }
-    let root = Root::open("/".as_ref()).at(Step::Rootfs, 0, "open /")?;
     keyring(plan)?;
     nix::unistd::setsid().at(Step::Arrive, 0, "setsid")?;
-    terminal(plan, fds, &root, false)?;
+    guest_terminal(plan, fds)?;
     umask(plan);
     let ready = identity::confine(plan, fds, line)?;
     wait_for_start(plan, fds, line)?;
     exec::execute(plan, &ready, line)
+}
+
+/// The root it opens is closed again here: later all descriptors are closed by number, and none may have an owner.
+fn guest_terminal(plan: &ProcessPlan, fds: &Fds) -> Result<(), Report> {
+    let root = Root::open("/".as_ref()).at(Step::Rootfs, 0, "open /")?;
+    terminal(plan, fds, &root, false)
 }
 
 /// Born: dies with its parent until the record is written, waits until it is where it belongs.
