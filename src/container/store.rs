@@ -163,7 +163,10 @@ impl Entry {
     /// Keeps the configuration.
     pub fn keep_config(&self, config: &[u8]) -> Result<()> {
         let path = self.path.join(CONFIG);
-        fs::write(&path, config).with_context(|| format!("write {}", path.display()))
+        // An environment may hold secrets: for nobody else, whatever the umask.
+        let open = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let write = open.and_then(|mut file| file.write_all(config));
+        write.with_context(|| format!("write {}", path.display()))
     }
 
     /// The configuration as it was at creation.
