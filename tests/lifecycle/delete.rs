@@ -1,0 +1,69 @@
+//! `delete`: of what, and what is left.
+
+use std::fs;
+
+use crate::support::{Bundle, wait_until};
+
+#[test]
+fn a_running_container_is_not_deleted() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.up();
+    let words = format!("cannot delete container {} that is not stopped: running", bundle.id);
+    bundle.delete().fails(1, &words);
+    assert_eq!(bundle.status(), "running");
+    bundle.exec(&["true"]).ok();
+}
+
+#[test]
+fn a_running_container_is_deleted_by_force() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.up();
+    bundle.delete_force().ok();
+    bundle.leaves_nothing();
+    bundle.delete_force().ok();
+    bundle.delete().fails(1, "container does not exist");
+}
+
+#[test]
+fn a_created_container_is_deleted() {
+    let Some(bundle) = Bundle::new() else { return };
+    bundle.create().ok();
+    bundle.delete().ok();
+    bundle.leaves_nothing();
+}
+
+#[test]
+fn force_on_an_unknown_container_is_no_failure() {
+    let Some(bundle) = Bundle::new() else { return };
+    let answer = bundle.delete_force().ok();
+    assert_eq!((&*answer.stdout, &*answer.stderr), ("", ""));
+    fs::remove_dir(bundle.state_root()).unwrap();
+    bundle.delete_force().ok();
+}
+
+#[test]
+fn force_ends_a_container_that_ignores_signals() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.writable().script("trap '' TERM INT HUP; echo > /ready; while :; do sleep 1; done");
+    bundle.create().ok();
+    bundle.start().ok();
+    wait_until("ready", || bundle.rootfs().join("ready").exists());
+    bundle.kill("TERM").ok();
+    bundle.delete_force().ok();
+    bundle.leaves_nothing();
+}
+
+#[test]
+fn a_bundle_that_is_gone_does_not_hinder() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.up();
+    let elsewhere = bundle.dir.with_extension("moved");
+    let state = bundle.dir.with_extension("state");
+    fs::rename(bundle.state_root(), &state).unwrap();
+    fs::rename(&bundle.dir, &elsewhere).unwrap();
+    fs::create_dir(&bundle.dir).unwrap();
+    fs::rename(&state, bundle.state_root()).unwrap();
+    bundle.delete_force().ok();
+    bundle.leaves_nothing();
+    fs::remove_dir_all(elsewhere).unwrap();
+}

@@ -1,0 +1,66 @@
+//! `list`: the shapes that engines read.
+
+use std::fs;
+
+use crate::support::Bundle;
+
+#[test]
+fn none_is_null_an_empty_table_and_nothing() {
+    let Some(bundle) = Bundle::new() else { return };
+    assert_eq!(bundle.tare(&["list", "--format", "json"]).ok().stdout, "null\n");
+    assert_eq!(bundle.tare(&["list", "-q"]).ok().stdout, "");
+    let table = bundle.tare(&["list"]).ok();
+    assert_eq!(table.stdout, "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n");
+}
+
+#[test]
+fn each_container_is_listed_with_its_state() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let other = format!("{}-b", bundle.id);
+    bundle.up();
+    bundle.tare(&["create", &other]).ok();
+    assert_eq!(bundle.tare(&["list", "-q"]).ok().stdout, format!("{}\n{other}\n", bundle.id));
+    let json = bundle.tare(&["list", "-f", "json"]).ok();
+    assert_eq!(json.lines().len(), 1);
+    let json = json.json();
+    assert_eq!(json[0]["id"], *bundle.id);
+    assert_eq!((&json[0]["status"], &json[1]["status"]), (&"running".into(), &"created".into()));
+    assert_eq!(json[0]["owner"], "root");
+    let mut state = bundle.state();
+    state["owner"] = "root".into();
+    assert_eq!(json[0], state);
+    let table = bundle.tare(&["list"]).ok();
+    let words: Vec<Vec<&str>> = table.lines().iter().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(words[0], ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
+    let pid = bundle.pid();
+    assert_eq!(words[1][..4], [&*bundle.id, &*pid, "running", bundle.dir.to_str().unwrap()]);
+    assert_eq!(words[2][2], "created");
+}
+
+#[test]
+fn one_that_cannot_be_read_is_told_and_the_others_are_listed() {
+    let Some(bundle) = Bundle::new() else { return };
+    bundle.create().ok();
+    let broken = bundle.state_root().join("broken");
+    fs::create_dir(&broken).unwrap();
+    fs::write(broken.join("state.json"), "{").unwrap();
+    let answer = bundle.tare(&["list", "-q"]).ok();
+    assert_eq!(answer.stdout, format!("{}\n", bundle.id));
+    assert!(answer.stderr.contains("broken"), "{answer:?}");
+    fs::remove_dir_all(broken).unwrap();
+}
+
+#[test]
+fn a_root_that_was_named_must_exist() {
+    let Some(bundle) = Bundle::new() else { return };
+    fs::remove_dir(bundle.state_root()).unwrap();
+    bundle.tare(&["list"]).fails(1, bundle.state_root().to_str().unwrap());
+}
+
+#[test]
+fn an_unknown_format_is_refused() {
+    let Some(bundle) = Bundle::new() else { return };
+    bundle.tare(&["list", "-f", "foo"]).fails(1, "invalid format option");
+    bundle.create().ok();
+    bundle.tare(&["ps", "-f", "foo", &bundle.id]).fails(1, "invalid format option");
+}

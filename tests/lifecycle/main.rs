@@ -1,0 +1,14 @@
+//! The verbs on the real kernel: what each does to a container, in which state, and what it answers.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod create;
+mod delete;
+mod exec;
+mod kill;
+mod list;
+mod races;
+mod run;
+mod states;
