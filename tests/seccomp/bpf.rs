@@ -24,14 +24,14 @@ impl Call {
     }
 }
 
-/// What the program answers to the call, and in how many steps. Panics where the kernel would have refused the
-/// program: an unknown instruction, a jump over the end.
-pub fn run(program: &[sock_filter], call: &Call) -> (u32, usize) {
-    let (mut accumulator, mut at, mut steps) = (0_u32, 0_usize, 0_usize);
+/// What the program answers to the call, telling each instruction that is executed. Panics where the kernel would have
+/// refused the program: an unknown instruction, a jump over the end.
+pub fn trace(program: &[sock_filter], call: &Call, mut step: impl FnMut(usize)) -> u32 {
+    let (mut accumulator, mut at) = (0_u32, 0_usize);
     loop {
         let sock_filter { code, jt, jf, k } = program[at];
+        step(at);
         at += 1;
-        steps += 1;
         let branch = |holds: bool| usize::from(if holds { jt } else { jf });
         match code {
             0x20 => accumulator = call.word(k),
@@ -40,7 +40,7 @@ pub fn run(program: &[sock_filter], call: &Call) -> (u32, usize) {
             0x15 => at += branch(accumulator == k),
             0x25 => at += branch(accumulator > k),
             0x35 => at += branch(accumulator >= k),
-            0x06 => return (k, steps),
+            0x06 => return k,
             _ => panic!("instruction {code:#x} at {}", at - 1),
         }
     }

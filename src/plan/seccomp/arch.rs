@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use oci_spec::runtime::Arch;
 
+use super::multiplex::{self, Behind};
+use super::table::Row;
+
 /// One calling convention: a column of the table and the shape of its arguments.
 #[derive(Debug)]
 pub(super) struct Abi {
@@ -15,7 +18,7 @@ pub(super) struct Abi {
     /// Arguments are compared as 64 bits; where not, the upper half of the register means nothing.
     pub wide: bool,
     /// socketcall and ipc are ways in (see `multiplex`).
-    pub multiplexes: bool,
+    multiplexes: bool,
     /// The numbers it owns. New calls come at the end of the first block; a second one never grows.
     pub blocks: &'static [Range<u32>],
 }
@@ -83,8 +86,13 @@ pub fn names() -> Vec<&'static str> {
 }
 
 impl Abi {
-    /// The call's number here, from its row of the table.
-    pub fn number(&self, row: &[u32; 6]) -> Option<u32> {
-        Some(row[self.column]).filter(|number| *number != END)
+    /// The call's own number here.
+    pub fn number(&self, call: &Row) -> Option<u32> {
+        Some(call.1[self.column]).filter(|number| *number != END)
+    }
+
+    /// Where else the call is found here.
+    pub fn behind(&self, call: &Row) -> Option<Behind> {
+        if self.multiplexes { multiplex::behind(call.0) } else { None }
     }
 }

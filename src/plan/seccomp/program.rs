@@ -105,7 +105,7 @@ impl<'a> Program<'a> {
         for check in checks.iter().rev() {
             self.push(RETURN, check.action.0, 0, 0);
             let block = BpfProgram::from(SeccompRule::new(conditions(check)?)?);
-            for instruction in block.iter().rev() {
+            for instruction in without_entry(&block).iter().rev() {
                 self.push(u32::from(instruction.code), instruction.k, instruction.jt, instruction.jf);
             }
         }
@@ -168,6 +168,17 @@ impl<'a> Program<'a> {
 
     fn push(&mut self, code: u32, k: u32, jt: u8, jf: u8) {
         self.backwards.push(sock_filter { code: code as u16, jt, jf, k });
+    }
+}
+
+/// The generator begins each rule with a jump over a jump out of the rule, which nobody takes, and which would lead over
+/// the program's end in the last rule: the kernel refuses that even where no way leads to it.
+fn without_entry(block: &[seccompiler::sock_filter]) -> &[seccompiler::sock_filter] {
+    match block {
+        [over, out, rest @ ..] if u32::from(over.code) == GO && over.k == 1 && u32::from(out.code) == GO => {
+            rest
+        }
+        block => block,
     }
 }
 

@@ -3,7 +3,7 @@
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSyscall};
 
 use super::action::{Action, takes_errno};
-use super::table::TABLE;
+use super::table::{Row, TABLE};
 use crate::error::{Kind, Result};
 use crate::fail;
 
@@ -20,9 +20,7 @@ pub(super) struct Rule<'a> {
 /// One call under one rule, in the profile's order.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry<'a> {
-    pub name: &'static str,
-    /// The call's number by architecture, a row of the table.
-    pub numbers: &'static [u32; 6],
+    pub call: &'static Row,
     pub rule: Rule<'a>,
 }
 
@@ -30,8 +28,8 @@ pub(super) struct Entry<'a> {
 pub(super) struct Rules<'a> {
     pub default: Action,
     pub entries: Vec<Entry<'a>>,
-    /// Rows of all calls the profile knows, also those whose rules say what the default says anyway.
-    pub known: Vec<&'static [u32; 6]>,
+    /// All calls the profile names, also those whose rules say what the default says anyway.
+    pub known: Vec<&'static Row>,
     /// A call is to be answered by a listener.
     pub notify: bool,
 }
@@ -80,14 +78,8 @@ impl<'a> Rules<'a> {
         Ok(())
     }
 
-    fn add_call(
-        &mut self,
-        row: &'static (&str, [u32; 6]),
-        action: Action,
-        conditions: &'a [LinuxSeccompArg],
-    ) {
-        let (name, numbers) = row;
-        self.known.push(numbers);
+    fn add_call(&mut self, call: &'static Row, action: Action, conditions: &'a [LinuxSeccompArg]) {
+        self.known.push(call);
         // A rule that says what the default says is no rule: it must not hide one that says more.
         if action == self.default {
             return;
@@ -95,9 +87,9 @@ impl<'a> Rules<'a> {
         // Two conditions on one argument are alternatives: engines write a list of allowed values that way.
         if repeats_an_index(conditions) {
             let alternatives = conditions.chunks(1).map(|one| Rule { action, conditions: one });
-            self.entries.extend(alternatives.map(|rule| Entry { name, numbers, rule }));
+            self.entries.extend(alternatives.map(|rule| Entry { call, rule }));
         } else {
-            self.entries.push(Entry { name, numbers, rule: Rule { action, conditions } });
+            self.entries.push(Entry { call, rule: Rule { action, conditions } });
         }
     }
 }

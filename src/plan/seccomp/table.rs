@@ -6,8 +6,10 @@
 const NONE: u32 = u32::MAX;
 
 /// Name, then the numbers on x86_64, x86, x32 (with its bit 30), aarch64, arm (EABI) and riscv64.
+pub(super) type Row = (&'static str, [u32; 6]);
+
 #[rustfmt::skip]
-pub(super) static TABLE: &[(&str, [u32; 6])] = &[
+pub(super) static TABLE: &[Row] = &[
     ("_llseek", [NONE, 140, NONE, NONE, 140, NONE]),
     ("_newselect", [NONE, 142, NONE, NONE, 142, NONE]),
     ("_sysctl", [156, 149, NONE, NONE, 149, NONE]),

@@ -6,7 +6,7 @@ use oci_spec::runtime::{LinuxSeccompArg, LinuxSeccompOperator};
 
 use super::action::Action;
 use super::arch::Abi;
-use super::multiplex::{Behind, behind};
+use super::multiplex::Behind;
 use super::rules::{Entry, Rule, Rules};
 
 /// All numbers from here to the next span's get the same answer.
@@ -68,12 +68,14 @@ fn calls<'a>(rules: &Rules<'a>, abi: &Abi) -> Vec<Call<'a>> {
     let mut calls = Vec::with_capacity(rules.entries.len() + 32);
     for (order, entry) in rules.entries.iter().enumerate() {
         let Rule { action, conditions } = entry.rule;
-        if let Some(number) = abi.number(entry.numbers) {
+        if let Some(number) = abi.number(entry.call) {
             let check = Check { action, conditions, behind: None, wide: abi.wide };
             calls.push(Call { number, order, check });
         }
-        if abi.multiplexes {
-            calls.extend(multiplexed(entry, order, rules.default));
+        if let Some(behind) = abi.behind(entry.call)
+            && let Some(check) = multiplexed(entry, behind, rules.default)
+        {
+            calls.push(Call { number: behind.number, order, check });
         }
     }
     calls.sort_unstable_by_key(|call| (call.number, call.order));
@@ -82,15 +84,13 @@ fn calls<'a>(rules: &Rules<'a>, abi: &Abi) -> Vec<Call<'a>> {
 
 /// The same rule for the way through socketcall or ipc. Its conditions cannot be looked at there, so a rule with
 /// conditions that forbids forbids the call as a whole, and one that permits permits nothing.
-fn multiplexed<'a>(entry: &Entry<'a>, order: usize, default: Action) -> Option<Call<'a>> {
-    let behind = behind(entry.name)?;
+fn multiplexed<'a>(entry: &Entry<'a>, behind: Behind, default: Action) -> Option<Check<'a>> {
     let Rule { action, conditions } = entry.rule;
     let conditional = !conditions.iter().all(|condition| always_holds(condition, false));
     if conditional && !action.is_stricter_than(default) {
         return None;
     }
-    let check = Check { action, conditions: &[], behind: Some(behind), wide: false };
-    Some(Call { number: behind.number, order, check })
+    Some(Check { action, conditions: &[], behind: Some(behind), wide: false })
 }
 
 struct Spans<'a> {
@@ -123,10 +123,12 @@ impl<'a> Spans<'a> {
     /// What the profile could not know of. Programs try new calls first and fall back to old ones on ENOSYS only,
     /// so numbers above the newest that the profile names are answered as by a kernel that does not have them.
     fn add_newer(&mut self, block: &Range<u32>, rules: &Rules<'_>, abi: &Abi) {
-        let known = rules.known.iter().filter_map(|numbers| abi.number(numbers));
+        let known = rules.known.iter().flat_map(|call| {
+            let behind = abi.behind(call).map(|behind| behind.number);
+            abi.number(call).into_iter().chain(behind)
+        });
         if let Some(newest) = known.filter(|number| block.contains(number)).max() {
-            let from = self.list.last().map_or(0, |last| last.from).max(newest + 1);
-            self.add(from, Verdict::Always(Action::ENOSYS));
+            self.add(newest + 1, Verdict::Always(Action::ENOSYS));
         }
     }
 }
