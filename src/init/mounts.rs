@@ -77,7 +77,7 @@ fn one(mount: &Mount, root: &Root, source: Option<&OwnedFd>) -> Result<Option<Ow
             let target = find(root, mount, OFlag::O_PATH)?;
             attributes(&target, mount).map(|()| None)
         }
-        Source::Bind { path, recursive, no_follow, copy_symlink } => {
+        Source::Bind { path, recursive, no_follow, copy_symlink, .. } => {
             let at_flags = if *no_follow { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
             let tree = match source {
                 Some(fd) => fd.try_clone().map_err(|error| errno(&error)).call("dup")?,

@@ -4,6 +4,7 @@
 pub mod console;
 pub mod explain;
 pub mod foreground;
+mod id_mapped;
 pub mod id_maps;
 mod relay;
 pub mod seal;

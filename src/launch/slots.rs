@@ -1,16 +1,17 @@
 //! What is opened in the parent, before the clone: namespaces to join, and sources that a user namespace would hide.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::Mode;
 
+use super::id_mapped::Namespaces;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::init::Fds;
 use crate::plan::Plan;
-use crate::plan::mounts::Source;
+use crate::plan::mounts::{Mount, Source};
 use crate::plan::topology::{Join, Namespace};
 use crate::sys::mount::open_tree_clone;
 use crate::sys::process::namespace_type;
@@ -23,9 +24,8 @@ pub fn open(plan: &Plan) -> Result<Fds> {
         let rootfs = clone(&plan.rootfs.path, true, 0);
         fds.rootfs =
             Some(rootfs.with_context(|| format!("open {}", show(&plan.rootfs.path))).context("/root/path")?);
-        fds.sources =
-            plan.mounts.iter().map(|mount| source(&mount.source, mount.item)).collect::<Result<_>>()?;
     }
+    fds.sources = sources(plan, &fds)?;
     Ok(fds)
 }
 
@@ -50,12 +50,36 @@ fn namespace(join: &Join) -> Result<OwnedFd> {
     }
 }
 
-fn source(source: &Source, item: usize) -> Result<Option<OwnedFd>> {
-    let Source::Bind { path, recursive, no_follow, .. } = source else { return Ok(None) };
+/// Sources of binds: all of them where a user namespace would hide them, else those that only we can map.
+fn sources(plan: &Plan, fds: &Fds) -> Result<Vec<Option<OwnedFd>>> {
+    let topology = &plan.topology;
+    let users = topology.joins.iter().position(|join| join.namespace == Namespace::USER);
+    let users = users.and_then(|index| fds.joins.get(index)).map(AsFd::as_fd);
+    let mut namespaces = Namespaces::default();
+    let one = |mount| source(mount, topology.has(Namespace::USER), users, &mut namespaces);
+    plan.mounts.iter().map(one).collect()
+}
+
+fn source<'a>(
+    mount: &'a Mount,
+    hidden: bool,
+    users: Option<BorrowedFd<'_>>,
+    namespaces: &mut Namespaces<'a>,
+) -> Result<Option<OwnedFd>> {
+    let Source::Bind { path, recursive, no_follow, id_mapped, .. } = &mount.source else { return Ok(None) };
+    if !hidden && id_mapped.is_none() {
+        return Ok(None);
+    }
+    let item = mount.item;
     let at_flags = if *no_follow { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
     let tree = clone(path, *recursive, at_flags);
     let pointer = || format!("/mounts/{item}/source");
-    tree.with_context(|| format!("open {}", show(path))).with_context(pointer).map(Some)
+    let tree = tree.with_context(|| format!("open {}", show(path))).with_context(pointer)?;
+    if let Some(how) = id_mapped {
+        let doing = || format!("/mounts/{item}: map the ids of {}", show(path));
+        namespaces.apply(&tree, how, users).with_context(doing)?;
+    }
+    Ok(Some(tree))
 }
 
 fn clone(path: &CStr, recursive: bool, at_flags: i32) -> std::result::Result<OwnedFd, nix::errno::Errno> {

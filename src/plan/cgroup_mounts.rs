@@ -75,7 +75,7 @@ fn below(target: &CString, name: &[u8]) -> CString {
 }
 
 fn bind(path: &CString, recursive: bool) -> Source {
-    Source::Bind { path: path.clone(), recursive, no_follow: false, copy_symlink: false }
+    Source::Bind { path: path.clone(), recursive, no_follow: false, copy_symlink: false, id_mapped: None }
 }
 
 fn fs(kind: &std::ffi::CStr, parameters: Vec<super::options::Parameter>) -> Source {

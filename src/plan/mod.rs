@@ -9,6 +9,7 @@ pub mod cgroup_mounts;
 pub mod devices;
 pub mod fault;
 pub mod hooks;
+pub mod id_mapped;
 pub mod mounts;
 pub mod options;
 pub mod process;
@@ -86,6 +87,7 @@ pub fn container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Pl
         bundle: &request.bundle,
         mount_label: linux.and_then(|linux| linux.mount_label().as_deref()).filter(|label| !label.is_empty()),
         cgroups: &shown,
+        topology: &topology,
     };
     let mut process = process_of(spec, facts, &topology, &mut warnings)?;
     process.preserve_fds = request.preserve_fds;

@@ -6,7 +6,9 @@ use std::path::Path;
 use oci_spec::runtime::Mount as Wanted;
 
 use super::fault::{Fault, c_string};
+use super::id_mapped::{IdMapped, id_mapped};
 use super::options::{self, Options, Parameter};
+use super::topology::Topology;
 use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY};
 
 /// One mount.
@@ -53,6 +55,7 @@ pub enum Source {
         recursive: bool,
         no_follow: bool,
         copy_symlink: bool,
+        id_mapped: Option<IdMapped>,
     },
     /// Attributes of what is mounted there already.
     Remount,
@@ -67,6 +70,7 @@ pub struct Surroundings<'a> {
     pub bundle: &'a Path,
     pub mount_label: Option<&'a str>,
     pub cgroups: &'a super::cgroup_mounts::Cgroups,
+    pub topology: &'a Topology,
 }
 
 pub fn mounts(wanted: &[Wanted], around: &Surroundings<'_>) -> Result<Vec<Mount>, Fault> {
@@ -142,9 +146,6 @@ fn bind(
     options: &Options,
     around: &Surroundings<'_>,
 ) -> Result<Mount, Fault> {
-    if options.id_mapped.is_some() || wanted.uid_mappings().is_some() || wanted.gid_mappings().is_some() {
-        return Err(Fault::new(format!("/mounts/{item}"), "idmapped mounts are not supported yet"));
-    }
     let pointer = || format!("/mounts/{item}/source");
     let source = wanted.source().as_deref().ok_or_else(|| Fault::new(pointer(), "a bind needs a source"))?;
     let source = Source::Bind {
@@ -152,6 +153,7 @@ fn bind(
         recursive: options.bind == Some(true),
         no_follow: options.source_no_follow || options.copy_symlink,
         copy_symlink: options.copy_symlink,
+        id_mapped: id_mapped(item, wanted, options, around.topology)?,
     };
     Ok(Mount { source, ..plain(item, target, options) })
 }

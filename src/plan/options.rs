@@ -123,7 +123,10 @@ pub struct Options {
     pub recursive: Attributes,
     /// Whether it is a bind, and whether of all below the source too.
     pub bind: Option<bool>,
+    /// Whether ids are mapped, and whether on all mounts below too.
     pub id_mapped: Option<bool>,
+    /// The mappings of `idmap=` and `ridmap=`, crun's, as they are written.
+    pub id_maps: Option<String>,
     pub copy_up: bool,
     pub remount: bool,
     pub copy_symlink: bool,
@@ -139,7 +142,13 @@ pub fn read(words: &[String]) -> Result<Options, usize> {
     for (index, word) in words.iter().enumerate() {
         match WORDS.binary_search_by_key(&word.as_str(), |(word, _)| word) {
             Ok(found) => options.add(WORDS[found].1, index)?,
-            Err(_) => options.parameters.push(parameter(word).ok_or(index)?),
+            Err(_) => match id_maps(word) {
+                Some((recursive, maps)) => {
+                    options.id_mapped = Some(recursive);
+                    options.id_maps = Some(maps.to_owned());
+                }
+                None => options.parameters.push(parameter(word).ok_or(index)?),
+            },
         }
     }
     Ok(options)
@@ -170,6 +179,15 @@ impl Options {
 fn change(attributes: &mut Attributes, set: u64, clear: u64) {
     attributes.set = (attributes.set & !clear) | set;
     attributes.clear = (attributes.clear & !(set & !ATIME)) | clear;
+}
+
+/// The mappings that an option word gives, and whether it is for all mounts below too.
+fn id_maps(word: &str) -> Option<(bool, &str)> {
+    match word.split_once('=')? {
+        ("idmap", maps) => Some((false, maps)),
+        ("ridmap", maps) => Some((true, maps)),
+        _ => None,
+    }
 }
 
 /// `key=value` or a bare flag; an empty word is nothing a filesystem knows, so it is left for it to refuse.

@@ -6,6 +6,7 @@ use std::fmt::{self, Display, Formatter};
 use super::Plan;
 use super::capabilities;
 use super::hooks::Hook;
+use super::id_mapped::Ids;
 use super::mounts::{Find, Mount, Source};
 use super::process::ProcessPlan;
 use super::rootfs::{Enter, Rootfs};
@@ -115,9 +116,8 @@ impl Display for Topology {
         let how = if self.needs_helper() { " by a helper" } else { "" };
         writeln!(f, "clone{how} new {}", if made.is_empty() { "nothing".into() } else { made.join(",") })?;
         if let Some(maps) = &self.id_maps {
-            let show = |map: &IdMap| format!("{}:{}:{}", map.inner, map.host, map.size);
-            writeln!(f, "map uids {}", maps.uid.iter().map(show).collect::<Vec<_>>().join(" "))?;
-            writeln!(f, "map gids {}", maps.gid.iter().map(show).collect::<Vec<_>>().join(" "))?;
+            writeln!(f, "map uids {}", ranges(&maps.uid))?;
+            writeln!(f, "map gids {}", ranges(&maps.gid))?;
         }
         if let Some(offsets) = &self.time_offsets {
             writeln!(f, "time offsets {}", String::from_utf8_lossy(offsets).trim_end().replace('\n', ", "))?;
@@ -168,11 +168,14 @@ impl Display for Mount {
                 f.write_str(if *inherit_mode { " mode of the directory below" } else { "" })?;
                 f.write_str(if *copy_up { " with a copy of what it covers" } else { "" })?;
             }
-            Source::Bind { path, recursive, no_follow, copy_symlink } => {
+            Source::Bind { path, recursive, no_follow, copy_symlink, id_mapped } => {
                 let kind = if *recursive { "rbind" } else { "bind" };
                 write!(f, "{kind} {} at {}", text(path), text(&self.target))?;
                 f.write_str(if *no_follow { " not following its source" } else { "" })?;
                 f.write_str(if *copy_symlink { " or the same symlink" } else { "" })?;
+                if let Some(how) = id_mapped {
+                    write!(f, " {}idmap {}", if how.recursive { "r" } else { "" }, how.ids)?;
+                }
             }
             Source::Remount => write!(f, "remount {}", text(&self.target))?,
             Source::Symlink { to } => write!(f, "symlink {} -> {}", text(&self.target), text(to))?,
@@ -186,6 +189,20 @@ impl Display for Mount {
             Find::NoFollow => " not following its target",
         })
     }
+}
+
+impl Display for Ids {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Maps(maps) => write!(f, "uids {} gids {}", ranges(&maps.uid), ranges(&maps.gid)),
+            Self::Joined => f.write_str("of the joined user namespace"),
+        }
+    }
+}
+
+fn ranges(maps: &[IdMap]) -> String {
+    let show = |map: &IdMap| format!("{}:{}:{}", map.inner, map.host, map.size);
+    maps.iter().map(show).collect::<Vec<_>>().join(",")
 }
 
 fn attributes(f: &mut Formatter<'_>, prefix: &str, attributes: Attributes) -> fmt::Result {

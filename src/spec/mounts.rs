@@ -77,7 +77,7 @@ fn source(mount: &Mount, at: &At<'_>, faults: &mut Faults) {
 fn options(mount: &Mount, at: &At<'_>, faults: &mut Faults) {
     let bind = is_bind(mount);
     for (index, option) in mount.options().iter().flatten().enumerate() {
-        if bind && !WORDS.iter().any(|family| family.contains(&option.as_str())) {
+        if bind && !has_mappings(option) && !WORDS.iter().any(|family| family.contains(&option.as_str())) {
             let message = "bind mounts cannot have any filesystem-specific options applied";
             faults.add(&at.item(index), format!("{message}: {}", quote(option)));
         }
@@ -87,10 +87,16 @@ fn options(mount: &Mount, at: &At<'_>, faults: &mut Faults) {
     }
 }
 
+/// crun's `idmap=uids=…;gids=…`: the plan reads it.
+fn has_mappings(option: &str) -> bool {
+    option.starts_with("idmap=") || option.starts_with("ridmap=")
+}
+
 fn id_mapped(mount: &Mount, own_users: bool, at: &At<'_>, faults: &mut Faults) {
     let given = |list: &Option<Vec<LinuxIdMapping>>| list.as_ref().is_some_and(|list| !list.is_empty());
     let (uids, gids) = (given(mount.uid_mappings()), given(mount.gid_mappings()));
-    let asked = has(mount, &["idmap", "ridmap"]);
+    let custom = mount.options().iter().flatten().any(|option| has_mappings(option));
+    let asked = custom || has(mount, &["idmap", "ridmap"]);
     mappings::rules(mount.uid_mappings().as_deref().unwrap_or_default(), &at.key("uidMappings"), faults);
     mappings::rules(mount.gid_mappings().as_deref().unwrap_or_default(), &at.key("gidMappings"), faults);
     if !(uids || gids || asked) {
@@ -100,7 +106,7 @@ fn id_mapped(mount: &Mount, own_users: bool, at: &At<'_>, faults: &mut Faults) {
         faults.add(at, "id-mapped mounts are only supported for bind-mounts");
     }
     // With the word alone, the mappings are those of the container's user namespace.
-    if uids != gids || !(uids || own_users) {
+    if uids != gids || !(uids || custom || own_users) {
         faults.add(at, "id-mapped mounts must have both uid and gid mappings specified");
     }
 }
