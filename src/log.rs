@@ -121,6 +121,16 @@ pub fn plain(message: Arguments<'_>) {
     let _ = std::io::stderr().write_all(format!("{message}\n").as_bytes());
 }
 
+/// Whether a person sits before stderr.
+pub fn is_terminal() -> bool {
+    std::io::IsTerminal::is_terminal(&std::io::stderr())
+}
+
+/// A line that the next one replaces; for terminals.
+pub fn transient(message: Arguments<'_>) {
+    let _ = write!(std::io::stderr(), "\r\x1b[K{message}");
+}
+
 fn record(level: Level, message: Arguments<'_>) {
     if !enabled(level) {
         return;

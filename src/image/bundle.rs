@@ -6,6 +6,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, open, openat, renameat};
@@ -18,15 +19,26 @@ use super::limits::{Limits, Used};
 use super::manifest::Image;
 use super::source::Source;
 use super::tree::{Tree, c_string};
+use super::watch::{Watch, Watched};
+use super::wishes::Wishes;
 use super::{config, layer, remove, user};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::sys::xattr::fremovexattr;
 
+/// How to unpack.
+pub struct Options {
+    pub limits: Limits,
+    pub watch: Arc<dyn Watch>,
+    pub wishes: Wishes,
+    /// No config.json.
+    pub rootfs_only: bool,
+}
+
 /// Unpacks `image` to a new bundle at `path`: `config.json` and `rootfs`.
-pub fn unpack(source: &dyn Source, image: &Image, path: &Path, limits: &Limits) -> Result<()> {
+pub fn unpack(source: &dyn Source, image: &Image, path: &Path, options: &Options) -> Result<()> {
     let work = Work::begin(path)?;
-    let result = fill(source, image, &work, limits);
+    let result = fill(source, image, &work, options);
     match result {
         Ok(()) => work.publish(),
         Err(error) => {
@@ -36,18 +48,25 @@ pub fn unpack(source: &dyn Source, image: &Image, path: &Path, limits: &Limits) 
     }
 }
 
-fn fill(source: &dyn Source, image: &Image, work: &Work, limits: &Limits) -> Result<()> {
+fn fill(source: &dyn Source, image: &Image, work: &Work, options: &Options) -> Result<()> {
     mkdirat(work.dir(), c"rootfs", Mode::from_bits_truncate(0o755)).context("make rootfs")?;
     let mut tree = Tree::open(&work.path.join("rootfs")).context("open rootfs")?;
     let used = Used::default();
     let layers = image.manifest.layers();
+    options.watch.plan(layers);
     for (number, (blob, diff_id)) in layers.iter().zip(image.config.rootfs().diff_ids()).enumerate() {
         let diff_id = super::digest::parse(diff_id)?;
         let place = || place(number + 1, layers.len(), blob);
-        let bytes = source.blob(blob).with_context(place)?;
-        layer::apply(&mut tree, bytes, blob, &diff_id, limits, &used).with_context(place)?;
+        let inner = source.blob(blob).with_context(place)?;
+        let bytes = Watched { inner, blob: blob.clone(), watch: Arc::clone(&options.watch) };
+        layer::apply(&mut tree, Box::new(bytes), blob, &diff_id, &options.limits, &used)
+            .with_context(place)?;
+        options.watch.done(blob);
     }
-    let config = configure(image, &mut tree)?;
+    if options.rootfs_only {
+        return tree.finish().context("set the times of directories");
+    }
+    let config = configure(image, &mut tree, &options.wishes)?;
     tree.finish().context("set the times of directories")?;
     write(work.dir(), c"config.json", &config)
 }
@@ -57,11 +76,12 @@ fn place(number: usize, count: usize, blob: &Descriptor) -> String {
 }
 
 /// What config.json needs from the unpacked tree: the ids behind names, and the working directory to exist.
-fn configure(image: &Image, tree: &mut Tree) -> Result<Vec<u8>> {
-    let user = user::resolve(config::user(&image.config), tree.root())?;
-    let cwd = config::working_dir(&image.config);
+fn configure(image: &Image, tree: &mut Tree, wishes: &Wishes) -> Result<Vec<u8>> {
+    let image = wishes.image(&image.config);
+    let user = user::resolve(config::user(&image), tree.root())?;
+    let cwd = config::working_dir(&image);
     tree.dir(&super::tree::clean(cwd.as_bytes())).with_context(|| format!("make working directory {cwd}"))?;
-    let runtime = config::runtime(&image.config, &user);
+    let runtime = wishes.runtime(config::runtime(&image, &user))?;
     let mut text = serde_json::to_vec_pretty(&runtime).map_err(|e| fail!(Kind::Spec, "config.json: {e}"))?;
     text.push(b'\n');
     Ok(text)

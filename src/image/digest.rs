@@ -93,6 +93,16 @@ impl<R: Read> Verified<R> {
         Ok(Self { inner, hasher, digest: blob.digest().clone(), size: blob.size(), seen: 0 })
     }
 
+    /// As `new`, where `hasher` has already seen the first `seen` bytes.
+    pub fn after(inner: R, blob: &Descriptor, hasher: Hasher, seen: u64) -> Self {
+        Self { inner, hasher: Some(hasher), digest: blob.digest().clone(), size: blob.size(), seen }
+    }
+
+    /// Whether as many bytes were read as there should be.
+    pub fn is_full(&self) -> bool {
+        self.seen == self.size
+    }
+
     pub fn digest(&self) -> &Digest {
         &self.digest
     }

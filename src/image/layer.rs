@@ -28,9 +28,7 @@ pub fn apply(
     limits: &Limits,
     used: &Used,
 ) -> Result<()> {
-    let compression = Compression::of(descriptor)?;
-    let stream = Stream::new(compression, Verified::new(blob, descriptor)?, diff_id, limits, used)?;
-    let mut archive = Archive::new(stream);
+    let mut archive = Archive::new(Stream::open(blob, descriptor, diff_id, limits, used)?);
     let mut next = Entry::default();
     tree.begin_layer();
     while archive.next(&mut next)?.is_some() {
@@ -63,7 +61,7 @@ fn one<R: Input>(tree: &mut Tree, archive: &mut Archive<R>, next: &Entry) -> Res
 }
 
 /// The decompressed bytes of a layer, hashed and counted as they pass.
-struct Stream<'a> {
+pub struct Stream<'a> {
     input: Decompressed<Box<dyn Read + Send>>,
     /// None where the blob is not compressed: its own digest is the diff id then, and is checked there.
     hasher: Option<Hasher>,
@@ -77,17 +75,20 @@ struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    fn new(
-        compression: Compression,
-        blob: Verified<Box<dyn Read + Send>>,
+    /// Opens a layer's blob for reading.
+    pub fn open(
+        blob: Box<dyn Read + Send>,
+        descriptor: &Descriptor,
         diff_id: &'a Digest,
         limits: &'a Limits,
         used: &'a Used,
     ) -> Result<Self> {
+        let compression = Compression::of(descriptor)?;
         let hasher = match compression {
-            Compression::Plain if blob.digest() == diff_id => None,
+            Compression::Plain if descriptor.digest() == diff_id => None,
             _ => Some(Hasher::like(diff_id)?),
         };
+        let blob = Verified::new(blob, descriptor)?;
         let input = Decompressed::new(compression, blob)?;
         let buffer = vec![0; PIECE].into_boxed_slice();
         Ok(Self { input, hasher, diff_id, limits, used, buffer, start: 0, end: 0, total: 0 })
@@ -112,7 +113,7 @@ impl<'a> Stream<'a> {
     }
 
     /// Reads on to the end, which lies behind the end of the archive, and checks both digests.
-    fn finish(mut self) -> Result<()> {
+    pub fn finish(mut self) -> Result<()> {
         while !self.fill_buf().map_err(out_of_io)?.is_empty() {
             self.consume(self.end - self.start);
         }

@@ -11,26 +11,37 @@ use super::manifest::{Document, Image, document, read_image, read_index};
 use super::oci_archive::OciArchive;
 use super::platform::Platform;
 use super::reference::{Reference, Select};
+use super::registry::{Access, Registry};
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 
 /// Indexes may name indexes, but not for ever.
 const DEPTH: u32 = 4;
 
-pub trait Source {
-    /// What the source offers at its top.
+pub trait Source: Send + Sync {
+    /// What the source offers at its top; of a registry, what the reference names.
     fn manifests(&self) -> Result<Vec<Descriptor>>;
+    /// All tags of a registry's repository; None where `manifests` has all there is.
+    fn tags(&self) -> Result<Option<Vec<String>>> {
+        Ok(None)
+    }
     /// Opens a blob; its bytes are not verified yet.
     fn blob(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>>;
+    /// Opens a blob at byte `start`, of which the caller has what is before.
+    fn blob_from(&self, descriptor: &Descriptor, start: u64) -> Result<Box<dyn Read + Send>> {
+        let mut blob = self.blob(descriptor)?;
+        std::io::copy(&mut (&mut blob).take(start), &mut std::io::sink())?;
+        Ok(blob)
+    }
 }
 
 /// Opens the place that a reference names.
-pub fn open(reference: &Reference) -> Result<Box<dyn Source>> {
+pub fn open(reference: &Reference, access: &Access) -> Result<Box<dyn Source>> {
     match reference {
         Reference::Layout { path, .. } => Ok(Box::new(Layout::open(path)?)),
         Reference::OciArchive { path, .. } => Ok(Box::new(OciArchive::open(path)?)),
         Reference::DockerArchive { path, .. } => Ok(Box::new(DockerArchive::open(path)?)),
-        Reference::Registry(_) => Err(fail!(Kind::Unsupported, "{reference}: registries are not read yet")),
+        Reference::Registry(name) => Ok(Box::new(Registry::open(name, access)?)),
     }
 }
 
@@ -62,36 +73,46 @@ fn descend(source: &dyn Source, descriptor: &Descriptor, platform: &Platform, de
     }
 }
 
+/// The one that is named, the platform deciding among several of one name.
 fn select<'a>(tops: &'a [Descriptor], reference: &Reference, platform: &Platform) -> Result<&'a Descriptor> {
+    let named = chosen(tops, reference)?;
+    match (selected(reference), &named[..]) {
+        (Select::Tag(_), _) => {
+            platform.choose(named.iter().copied()).ok_or_else(|| no_platform(named, platform))
+        }
+        (_, []) => Err(fail!(Kind::NotFound, "there is no image in it")),
+        // One image may have several names.
+        (_, [first, rest @ ..]) if rest.iter().all(|one| one.digest() == first.digest()) => Ok(first),
+        _ => Err(with_names(fail!(Kind::Usage, "there are {} images in it", tops.len()), tops)),
+    }
+}
+
+/// All that a reference names: one image mostly, everything where it says no more than the place.
+pub fn chosen<'a>(tops: &'a [Descriptor], reference: &Reference) -> Result<Vec<&'a Descriptor>> {
     let docker_name = matches!(reference, Reference::DockerArchive { .. });
     let is = |top: &Descriptor, tag: &str| match name(top) {
         Some(name) if docker_name => familiar(name) == familiar(tag),
         name => name.is_some_and(|name| name == tag),
     };
-    let select = match reference {
+    let (named, missing): (Vec<_>, _) = match selected(reference) {
+        Select::Only => return Ok(tops.iter().collect()),
+        Select::Digest(digest) => {
+            (tops.iter().filter(|top| top.digest() == digest).take(1).collect(), "digest")
+        }
+        Select::Tag(tag) => (tops.iter().filter(|top| is(top, tag)).collect(), "tag"),
+    };
+    match named.is_empty() {
+        true => Err(with_names(fail!(Kind::NotFound, "there is no image of this {missing}"), tops)),
+        false => Ok(named),
+    }
+}
+
+fn selected(reference: &Reference) -> &Select {
+    match reference {
         Reference::Layout { select, .. }
         | Reference::OciArchive { select, .. }
         | Reference::DockerArchive { select, .. } => select,
         Reference::Registry(_) => &Select::Only,
-    };
-    match select {
-        Select::Digest(digest) => tops
-            .iter()
-            .find(|top| top.digest() == digest)
-            .ok_or_else(|| fail!(Kind::NotFound, "there is no image of this digest")),
-        Select::Tag(tag) => {
-            let tagged: Vec<&Descriptor> = tops.iter().filter(|top| is(top, tag)).collect();
-            if tagged.is_empty() {
-                return Err(with_names(fail!(Kind::NotFound, "there is no image of this tag"), tops));
-            }
-            platform.choose(tagged.iter().copied()).ok_or_else(|| no_platform(tagged, platform))
-        }
-        Select::Only => match tops {
-            [] => Err(fail!(Kind::NotFound, "there is no image in it")),
-            // One image may have several names.
-            [first, rest @ ..] if rest.iter().all(|one| one.digest() == first.digest()) => Ok(first),
-            _ => Err(with_names(fail!(Kind::Usage, "there are {} images in it", tops.len()), tops)),
-        },
     }
 }
 

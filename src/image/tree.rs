@@ -66,12 +66,16 @@ impl Tree {
     /// Starts on an empty directory. Clears the process's umask: modes come from the image alone.
     pub fn open(path: &Path) -> Result<Self> {
         umask(Mode::empty());
+        let root = Root::open(path)?;
+        // Like any directory without an entry of its own, unless one comes.
+        let zero = TimeSpec::new(0, 0);
+        let times = [(fstat(&root)?.st_ino, (Vec::new(), (zero, zero)))].into();
         Ok(Self {
-            root: Root::open(path)?,
+            root,
             kept: HashMap::new(),
             made: HashSet::new(),
             hash: RandomState::new(),
-            times: HashMap::new(),
+            times,
             own: (geteuid().as_raw(), getegid().as_raw()),
             default_acl: false,
         })

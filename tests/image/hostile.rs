@@ -43,7 +43,7 @@ fn changes(canary: &Path) -> Vec<(i64, i64)> {
 }
 
 fn canary_path(name: &str) -> String {
-    let path = std::env::temp_dir().join(format!("tare-image-hostile-{name}-{}/canary", std::process::id()));
+    let path = base().join(format!("tare-image-hostile-{name}-{}/canary", std::process::id()));
     path.to_str().unwrap().to_owned()
 }
 

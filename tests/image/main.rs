@@ -5,5 +5,7 @@ mod archives;
 mod hostile;
 mod layers;
 mod peers;
+mod pull;
+mod registry;
 mod support;
 mod unpack;

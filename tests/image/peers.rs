@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::fcntl::{Flock, FlockArg};
+
 use crate::support::*;
 
 /// The realistic image, made once; None where that cannot be.
@@ -11,7 +13,7 @@ fn realistic() -> Option<PathBuf> {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("realistic");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/image/make-image");
     let lock = fs::File::create(dir.with_extension("lock")).unwrap();
-    lock.lock().unwrap();
+    let _lock = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
     let output = Command::new(script).arg(&dir).output().unwrap();
     match output.status.code() {
         Some(0) => Some(dir),

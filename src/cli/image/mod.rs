@@ -1,5 +1,10 @@
 //! The command line of tare-image.
 
+mod arguments;
+mod inspect;
+mod login;
+mod progress;
+mod pull;
 mod unpack;
 
 use std::ffi::OsString;
@@ -33,7 +38,12 @@ pub fn main(argv: Vec<OsString>) -> i32 {
 
 fn run(matches: &clap::ArgMatches) -> Result<()> {
     match matches.subcommand() {
+        Some(("pull", matches)) => pull::run(matches),
         Some(("unpack", matches)) => unpack::run(matches),
+        Some(("inspect", matches)) => inspect::run(matches),
+        Some(("list", matches)) => inspect::list(matches),
+        Some(("verify", matches)) => inspect::run_verify(matches),
+        Some(("login", matches)) => login::run(matches),
         // clap lets nothing else through.
         _ => Ok(()),
     }
@@ -52,7 +62,14 @@ fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("say on stderr what is skipped and why"),
         )
-        .subcommand(unpack::command())
+        .subcommands([
+            pull::command(),
+            unpack::command(),
+            inspect::command(),
+            inspect::list_command(),
+            inspect::verify_command(),
+            login::command(),
+        ])
 }
 
 #[cfg(test)]

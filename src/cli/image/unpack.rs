@@ -2,20 +2,22 @@
 
 use std::path::PathBuf;
 
-use clap::builder::ValueParser;
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use serde_json::json;
 
-use crate::error::Result;
-use crate::image::bundle;
-use crate::image::limits::Limits;
-use crate::image::platform::Platform;
-use crate::image::reference::Reference;
+use super::arguments::{self, flag, option, path, text};
+use super::progress;
+use crate::cli::out;
+use crate::error::{Kind, Result};
+use crate::fail;
+use crate::image::bundle::{self, Options};
 use crate::image::source;
+use crate::image::wishes::{Seccomp, Volume, Wishes};
 
 pub fn command() -> Command {
     Command::new("unpack")
         .about("Unpack an image to a new bundle: config.json and rootfs")
-        .arg(Arg::new("source").value_name("SOURCE").required(true).help("oci:DIR[:TAG|@DIGEST]"))
+        .arg(arguments::source())
         .arg(
             Arg::new("bundle")
                 .value_name("BUNDLE")
@@ -23,85 +25,87 @@ pub fn command() -> Command {
                 .value_parser(value_parser!(PathBuf))
                 .help("the directory to make; it may exist if it is empty"),
         )
-        .arg(
-            Arg::new("platform")
-                .long("platform")
-                .value_name("OS/ARCH[/VARIANT]")
-                .help("the platform to choose [default: this machine's]"),
-        )
-        .args(limits())
+        .arg(flag("rootfs-only", "make no config.json"))
+        .args(wishes())
+        .arg(arguments::platform())
+        .args(arguments::limits())
+        .args(arguments::access())
+        .args(progress::arguments())
 }
 
-fn limits() -> [Arg; 3] {
-    let arg = |name: &'static str, value: &'static str, help: &'static str, parser: ValueParser| {
-        Arg::new(name).long(name).value_name(value).help(help).value_parser(parser)
-    };
-    [
-        arg(
-            "max-size",
-            "BYTES",
-            "refuse an image larger than this unpacked (k, M, G, T) [default: 64G]",
-            ValueParser::new(size),
+fn wishes() -> Vec<Arg> {
+    let repeated = |name, value, help| option(name, value, help).action(ArgAction::Append);
+    vec![
+        repeated(
+            "entrypoint",
+            "WORD",
+            "instead of the image's Entrypoint and Cmd; a word, or a JSON array of them",
         ),
-        arg(
-            "max-entries",
-            "NUMBER",
-            "refuse an image with more entries [default: 8000000]",
-            value_parser!(u64).into(),
-        ),
-        arg(
-            "max-ratio",
-            "NUMBER",
-            "refuse a layer that grows more than this when decompressed [default: 200]",
-            value_parser!(u64).into(),
-        ),
+        repeated("cmd", "WORD", "instead of the image's Cmd; a word, or a JSON array of them"),
+        repeated("env", "NAME[=VALUE]", "set a variable, or take it away"),
+        option("user", "USER[:GROUP]", "instead of the image's User"),
+        option("workdir", "DIR", "instead of the image's WorkingDir"),
+        repeated("volume", "[SOURCE:]DIR[:OPTIONS]", "mount a directory of the host, or a new one"),
+        option("hostname", "NAME", "the container's host name"),
+        flag("tty", "the process gets a terminal"),
+        option("seccomp", "FILE|none", "the system calls allowed [default: a list of our own]"),
+        repeated("merge", "FILE", "a JSON merge patch for config.json").value_parser(value_parser!(PathBuf)),
     ]
 }
 
-/// Bytes, with the suffixes that the kernel's own options know.
-fn size(text: &str) -> Result<u64, String> {
-    let (digits, shift) = match text.char_indices().last() {
-        Some((at, 'k' | 'K')) => (&text[..at], 10),
-        Some((at, 'm' | 'M')) => (&text[..at], 20),
-        Some((at, 'g' | 'G')) => (&text[..at], 30),
-        Some((at, 't' | 'T')) => (&text[..at], 40),
-        _ => (text, 0),
-    };
-    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is not a size"))?;
-    number.checked_mul(1 << shift).ok_or_else(|| format!("{text:?} is too large"))
+/// Words given one by one, or as a JSON array.
+fn words(matches: &ArgMatches, name: &str) -> Result<Option<Vec<String>>> {
+    let Some(given) = matches.get_many::<String>(name) else { return Ok(None) };
+    let mut words = Vec::new();
+    for one in given {
+        match one.starts_with('[') {
+            true => {
+                let array: Vec<String> =
+                    serde_json::from_str(one).map_err(|e| fail!(Kind::Usage, "--{name} {one:?}: {e}"))?;
+                words.extend(array);
+            }
+            false => words.push(one.clone()),
+        }
+    }
+    Ok(Some(words))
 }
 
-fn limits_of(matches: &ArgMatches) -> Limits {
-    let default = Limits::default();
-    let number = |name: &str, default: u64| matches.get_one(name).copied().unwrap_or(default);
-    Limits {
-        size: number("max-size", default.size),
-        entries: number("max-entries", default.entries),
-        ratio: number("max-ratio", default.ratio),
-    }
+fn wishes_of(matches: &ArgMatches) -> Result<Wishes> {
+    let many = |name: &str| matches.get_many::<String>(name).into_iter().flatten();
+    Ok(Wishes {
+        entrypoint: words(matches, "entrypoint")?,
+        cmd: words(matches, "cmd")?,
+        env: many("env").cloned().collect(),
+        user: text(matches, "user").map(Into::into),
+        workdir: text(matches, "workdir").map(Into::into),
+        volumes: many("volume").map(|text| Volume::parse(text)).collect::<Result<_>>()?,
+        hostname: text(matches, "hostname").map(Into::into),
+        tty: matches.get_flag("tty"),
+        seccomp: match text(matches, "seccomp") {
+            None => Seccomp::Default,
+            Some("none") => Seccomp::None,
+            Some(path) => Seccomp::File(path.into()),
+        },
+        rootless: None,
+        merge: matches.get_many("merge").into_iter().flatten().cloned().collect(),
+    })
 }
 
 pub fn run(matches: &ArgMatches) -> Result<()> {
-    let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
-    let reference = Reference::parse(text("source").unwrap_or_default())?;
-    let platform = text("platform").map_or_else(|| Ok(Platform::host()), Platform::parse)?;
-    let source = source::open(&reference)?;
-    let image = source::image(source.as_ref(), &reference, &platform)?;
-    let path: PathBuf = matches.get_one("bundle").cloned().unwrap_or_default();
-    bundle::unpack(source.as_ref(), &image, &path, &limits_of(matches))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_suffixes() {
-        assert_eq!(size("512"), Ok(512));
-        assert_eq!(size("2k"), Ok(2048));
-        assert_eq!(size("1G"), Ok(1 << 30));
-        for bad in ["", "k", "-1", "1x", "99999999T"] {
-            assert!(size(bad).is_err(), "{bad}");
-        }
+    let reference = arguments::source_of(matches)?;
+    let wishes = wishes_of(matches)?;
+    let source = source::open(&reference, &arguments::access_of(matches)?)?;
+    let image = source::image(source.as_ref(), &reference, &arguments::platform_of(matches)?)?;
+    let path = path(matches, "bundle").unwrap_or_default();
+    let options = Options {
+        limits: arguments::limits_of(matches),
+        watch: progress::of(matches),
+        wishes,
+        rootfs_only: matches.get_flag("rootfs-only"),
+    };
+    bundle::unpack(source.as_ref(), &image, &path, &options)?;
+    if matches.get_flag("json") {
+        out::write(&format!("{}\n", json!({ "bundle": path, "manifest": image.descriptor.digest() })))?;
     }
+    Ok(())
 }

@@ -1,0 +1,142 @@
+//! Arguments that several commands share.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+
+use crate::error::{Kind, Result};
+use crate::fail;
+use crate::image::limits::Limits;
+use crate::image::platform::Platform;
+use crate::image::reference::Reference;
+use crate::image::registry::{Access, Credentials};
+
+const FORMS: &str =
+    "oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], docker://NAME[:TAG|@DIGEST]";
+
+pub fn source() -> Arg {
+    Arg::new("source").value_name("SOURCE").required(true).help(FORMS)
+}
+
+pub fn source_of(matches: &ArgMatches) -> Result<Reference> {
+    Reference::parse(text(matches, "source").unwrap_or_default())
+}
+
+pub fn text<'a>(matches: &'a ArgMatches, name: &str) -> Option<&'a str> {
+    matches.get_one::<String>(name).map(String::as_str)
+}
+
+pub fn path(matches: &ArgMatches, name: &str) -> Option<PathBuf> {
+    matches.get_one(name).cloned()
+}
+
+pub fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).help(help)
+}
+
+pub fn path_option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    option(name, value, help).value_parser(value_parser!(PathBuf))
+}
+
+pub fn flag(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+}
+
+pub fn platform() -> Arg {
+    option("platform", "OS/ARCH[/VARIANT]", "the platform to choose [default: this machine's]")
+}
+
+pub fn platform_of(matches: &ArgMatches) -> Result<Platform> {
+    text(matches, "platform").map_or_else(|| Ok(Platform::host()), Platform::parse)
+}
+
+/// How registries are reached.
+pub fn access() -> [Arg; 6] {
+    [
+        Arg::new("tls-verify")
+            .long("tls-verify")
+            .value_name("BOOL")
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .value_parser(value_parser!(bool))
+            .help("false: accept any certificate, and plain HTTP"),
+        path_option("cert-dir", "DIR", "certificates for the registry: *.crt, and *.cert with *.key"),
+        path_option("authfile", "FILE", "the file with credentials"),
+        option("creds", "USER:PASSWORD", "the credentials themselves"),
+        option("retries", "NUMBER", "how often to try again what failed for the moment [default: 5]")
+            .value_parser(value_parser!(u32)),
+        option("timeout", "SECONDS", "how long a registry may be silent [default: 60]")
+            .value_parser(value_parser!(u64)),
+    ]
+}
+
+/// As `access_of`, where the credentials are given otherwise.
+pub fn login_access_of(matches: &ArgMatches) -> Access {
+    Access {
+        tls_verify: matches.get_one("tls-verify").copied(),
+        cert_dir: path(matches, "cert-dir"),
+        auth_file: path(matches, "authfile"),
+        credentials: None,
+        retries: matches.get_one("retries").copied().unwrap_or(5),
+        patience: Duration::from_secs(matches.get_one("timeout").copied().unwrap_or(60)),
+    }
+}
+
+pub fn access_of(matches: &ArgMatches) -> Result<Access> {
+    let parse = |text: &str| {
+        Credentials::parse(text).ok_or_else(|| fail!(Kind::Usage, "--creds: must be USER:PASSWORD"))
+    };
+    let credentials = text(matches, "creds").map(parse).transpose()?;
+    Ok(Access { credentials, ..login_access_of(matches) })
+}
+
+pub fn limits() -> [Arg; 3] {
+    let number = |name, help| option(name, "NUMBER", help).value_parser(value_parser!(u64));
+    [
+        option("max-size", "BYTES", "refuse an image larger than this unpacked (k, M, G, T) [default: 64G]")
+            .value_parser(ValueParser::new(size)),
+        number("max-entries", "refuse an image with more entries [default: 8000000]"),
+        number("max-ratio", "refuse a layer that grows more than this when decompressed [default: 200]"),
+    ]
+}
+
+pub fn limits_of(matches: &ArgMatches) -> Limits {
+    let default = Limits::default();
+    let number = |name: &str, default: u64| matches.get_one(name).copied().unwrap_or(default);
+    Limits {
+        size: number("max-size", default.size),
+        entries: number("max-entries", default.entries),
+        ratio: number("max-ratio", default.ratio),
+    }
+}
+
+/// Bytes, with the suffixes that the kernel's own options know.
+fn size(text: &str) -> Result<u64, String> {
+    let (digits, shift) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 10),
+        Some((at, 'm' | 'M')) => (&text[..at], 20),
+        Some((at, 'g' | 'G')) => (&text[..at], 30),
+        Some((at, 't' | 'T')) => (&text[..at], 40),
+        _ => (text, 0),
+    };
+    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is not a size"))?;
+    number.checked_mul(1 << shift).ok_or_else(|| format!("{text:?} is too large"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_suffixes() {
+        assert_eq!(size("512"), Ok(512));
+        assert_eq!(size("2k"), Ok(2048));
+        assert_eq!(size("1G"), Ok(1 << 30));
+        for bad in ["", "k", "-1", "1x", "99999999T"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+}

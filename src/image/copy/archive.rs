@@ -1,0 +1,201 @@
+//! Into a tar file: `oci-archive:` holds a layout, `docker-archive:` what `docker load` reads.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use oci_spec::image::Descriptor;
+use serde_json::json;
+use tar::{EntryType, Header};
+
+use super::layout::{LAYOUT, empty_index, entry};
+use super::{From, pour};
+use crate::error::{Context, Kind, Result};
+use crate::fail;
+use crate::image::compression::{Compression, Decompressed};
+use crate::image::digest::{self, Verified};
+
+/// A tar file in the making, beside its place.
+struct Output {
+    builder: tar::Builder<BufWriter<File>>,
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+impl Output {
+    fn begin(path: &Path) -> Result<Self> {
+        if path.exists() {
+            return Err(fail!(Kind::Exists, "{} exists", path.display()));
+        }
+        let name = path.file_name().ok_or_else(|| fail!(Kind::Usage, "the path names no file"))?;
+        let mut hidden = std::ffi::OsString::from(".");
+        hidden.push(name);
+        hidden.push(".partial");
+        let temporary = path.with_file_name(hidden);
+        let file = File::create(&temporary).with_context(|| format!("make {}", temporary.display()))?;
+        Ok(Self {
+            builder: tar::Builder::new(BufWriter::with_capacity(128 << 10, file)),
+            temporary,
+            path: path.into(),
+        })
+    }
+
+    fn header(name: &str, size: u64) -> Result<Header> {
+        let mut header = Header::new_ustar();
+        header.set_path(name).with_context(|| name.to_owned())?;
+        header.set_entry_type(EntryType::Regular);
+        header.set_mode(0o644);
+        header.set_size(size);
+        // The same image gives the same archive.
+        header.set_mtime(0);
+        header.set_cksum();
+        Ok(header)
+    }
+
+    fn file(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.stream(name, bytes.len() as u64, bytes)
+    }
+
+    fn stream(&mut self, name: &str, size: u64, from: impl Read) -> Result<()> {
+        let header = Self::header(name, size)?;
+        let written = self.builder.append(&header, from);
+        written.map_err(digest::out_of_io).with_context(|| format!("write {name}"))
+    }
+
+    fn link(&mut self, name: &str, target: &str) -> Result<()> {
+        let mut header = Self::header(name, 0)?;
+        header.set_entry_type(EntryType::Symlink);
+        header.set_link_name(target).with_context(|| name.to_owned())?;
+        header.set_cksum();
+        self.builder.append(&header, std::io::empty()).with_context(|| format!("write {name}"))
+    }
+
+    fn publish(self) -> Result<()> {
+        let finish = || {
+            let mut out = self.builder.into_inner()?;
+            out.flush()?;
+            out.get_ref().sync_all()?;
+            fs::rename(&self.temporary, &self.path)
+        };
+        let place = format!("write {}", self.path.display());
+        finish().context(place)
+    }
+}
+
+/// Makes the file with `fill`, or nothing.
+fn with_output(path: &Path, fill: impl FnOnce(&mut Output) -> Result<()>) -> Result<()> {
+    let mut output = Output::begin(path)?;
+    let temporary = output.temporary.clone();
+    let done = fill(&mut output).and_then(|()| output.publish());
+    done.inspect_err(|_| drop(fs::remove_file(temporary)))
+}
+
+pub fn write_oci(from: &From<'_>, path: &Path, tag: Option<&str>) -> Result<()> {
+    with_output(path, |output| {
+        output.file("oci-layout", LAYOUT)?;
+        let image = from.image;
+        let mut index = empty_index();
+        index["manifests"] = json!([entry(&image.descriptor, tag)]);
+        output.file("index.json", index.to_string().as_bytes())?;
+        let name = |blob: &Descriptor| digest::path(blob.digest()).map(|path| format!("blobs/{path}"));
+        output.file(&name(&image.descriptor)?, &image.manifest_bytes)?;
+        for blob in super::blobs(image) {
+            let verified = Verified::new(from.open(&blob, 0)?, &blob)?;
+            // One byte more is asked for than there should be: only its end makes a blob verified.
+            output.stream(&name(&blob)?, blob.size(), ToEnd(verified))?;
+            from.watch.done(&blob);
+        }
+        Ok(())
+    })
+}
+
+/// A reader that, with its last bytes, also reads the end.
+struct ToEnd<R: Read>(Verified<R>);
+
+impl<R: Read> Read for ToEnd<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.0.read(buffer)?;
+        if count > 0 && self.0.is_full() {
+            let more = self.0.read(&mut [0])?;
+            debug_assert_eq!(more, 0, "a blob longer than its size is an error of Verified");
+        }
+        Ok(count)
+    }
+}
+
+pub fn write_docker(from: &From<'_>, path: &Path, tag: Option<&str>) -> Result<()> {
+    with_output(path, |output| {
+        let image = from.image;
+        let config = format!("{}.json", digest::of(&image.config_bytes).digest());
+        output.file(&config, &image.config_bytes)?;
+        let mut layers = Vec::new();
+        let mut written = HashMap::new();
+        for (blob, diff_id) in image.manifest.layers().iter().zip(image.config.rootfs().diff_ids()) {
+            let diff_id = digest::parse(diff_id)?;
+            // The same content twice is the same file to docker load, which wants a name for each.
+            let name = format!("{}.tar", diff_id.digest());
+            if written.insert(name.clone(), ()).is_none() {
+                layer(from, output, blob, &diff_id, &name)?;
+                from.watch.done(blob);
+            } else {
+                let again = format!("{}/{}", layers.len(), name);
+                output.link(&again, &format!("../{name}"))?;
+                layers.push(again);
+                continue;
+            }
+            layers.push(name);
+        }
+        let tags: Vec<String> = tag.map(repo_tag).transpose()?.into_iter().collect();
+        let manifest = json!([{ "Config": config, "RepoTags": tags, "Layers": layers }]);
+        output.file("manifest.json", manifest.to_string().as_bytes())
+    })
+}
+
+/// Docker wants a tag behind the name.
+fn repo_tag(name: &str) -> Result<String> {
+    Ok(super::super::registry::parse(name)?.whole())
+}
+
+/// A docker-archive holds layers decompressed; their size is known only afterwards, so they take a detour.
+fn layer(
+    from: &From<'_>,
+    output: &mut Output,
+    blob: &Descriptor,
+    diff_id: &oci_spec::image::Digest,
+    name: &str,
+) -> Result<()> {
+    let dir =
+        output.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let mut options = fs::OpenOptions::new();
+    let made = options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE).open(dir);
+    let mut file = made.with_context(|| format!("make a temporary file in {}", dir.display()))?;
+    let verified = Verified::new(from.open(blob, 0)?, blob)?;
+    let mut plain = Decompressed::new(Compression::of(blob)?, verified)?;
+    let mut summed = Summed { inner: &mut plain, hasher: digest::Hasher::like(diff_id)? };
+    let size = pour(&mut summed, &mut file, name)?;
+    let found = summed.hasher.finish();
+    plain.finish()?;
+    if found != *diff_id {
+        return Err(fail!(
+            Kind::Spec,
+            "content has diff id {found}, the image's configuration says {diff_id}"
+        ));
+    }
+    file.seek(SeekFrom::Start(0))?;
+    output.stream(name, size, file)
+}
+
+struct Summed<'a, R> {
+    inner: &'a mut R,
+    hasher: digest::Hasher,
+}
+
+impl<R: Read> Read for Summed<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
+}

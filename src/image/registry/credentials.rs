@@ -1,0 +1,258 @@
+//! The user's credentials: the files that `docker login`, `podman login` and `tare-image login` write, and the
+//! helper programs these files name.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Deserialize;
+
+use super::Access;
+use crate::error::{Context, Kind, Result};
+use crate::fail;
+
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credentials {
+    Password {
+        user: String,
+        password: String,
+    },
+    /// A refresh token, which helpers give for the user `<token>`.
+    Token(String),
+}
+
+/// Secrets are not for logs.
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credentials")
+    }
+}
+
+impl Credentials {
+    /// `USER:PASSWORD`, as `--creds` has it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (user, password) = text.split_once(':')?;
+        Some(Self::Password { user: user.into(), password: password.into() })
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct AuthFile {
+    auths: HashMap<String, Auth>,
+    cred_helpers: HashMap<String, String>,
+    creds_store: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Auth {
+    auth: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
+    identitytoken: Option<String>,
+}
+
+/// The credentials for a repository: what was given by hand, else the first file that knows some.
+pub fn find(host: &str, repository: &str, access: &Access) -> Result<Option<Credentials>> {
+    if access.credentials.is_some() {
+        return Ok(access.credentials.clone());
+    }
+    let host = if host == "registry-1.docker.io" { "docker.io" } else { host };
+    for path in files(access.auth_file.as_deref(), &|name| std::env::var_os(name).map(PathBuf::from)) {
+        let Some(file) = read(&path)? else { continue };
+        if let Some(found) =
+            in_file(&file, host, repository).with_context(|| format!("credentials in {}", path.display()))?
+        {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// Where credentials may be, in the order they count.
+pub fn files(given: Option<&Path>, environment: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
+    if let Some(path) = given.map(Path::to_owned).or_else(|| environment("REGISTRY_AUTH_FILE")) {
+        return vec![path];
+    }
+    let home = environment("HOME");
+    let runtime = environment("XDG_RUNTIME_DIR")
+        .unwrap_or_else(|| format!("/run/containers/{}", nix::unistd::geteuid()).into());
+    let runtime = if runtime.starts_with("/run/containers") {
+        runtime.join("auth.json")
+    } else {
+        runtime.join("containers/auth.json")
+    };
+    let config = environment("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|home| home.join(".config")));
+    let docker = environment("DOCKER_CONFIG").or_else(|| home.as_ref().map(|home| home.join(".docker")));
+    let mut files = vec![runtime];
+    files.extend(config.map(|dir| dir.join("containers/auth.json")));
+    files.extend(docker.map(|dir| dir.join("config.json")));
+    files
+}
+
+fn read(path: &Path) -> Result<Option<AuthFile>> {
+    let reading = || format!("read credentials in {}", path.display());
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|e| fail!(Kind::Spec, "{e}"))
+            .with_context(reading),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(reading),
+    }
+}
+
+fn in_file(file: &AuthFile, host: &str, repository: &str) -> Result<Option<Credentials>> {
+    for key in keys(host, repository) {
+        if let Some(helper) = file.cred_helpers.get(&key) {
+            return from_helper(helper, &key);
+        }
+        let known = file.auths.iter().find(|(name, _)| plain(name) == key);
+        if let Some(found) = known.map(|(_, auth)| decoded(auth)).transpose()?.flatten() {
+            return Ok(Some(found));
+        }
+    }
+    match &file.creds_store {
+        Some(helper) => {
+            from_helper(helper, if host == "docker.io" { "https://index.docker.io/v1/" } else { host })
+        }
+        None => Ok(None),
+    }
+}
+
+/// The most particular first: `host/a/b`, `host/a`, `host`.
+fn keys(host: &str, repository: &str) -> Vec<String> {
+    let whole = format!("{host}/{repository}");
+    let mut keys = Vec::new();
+    let mut rest = whole.as_str();
+    loop {
+        keys.push(rest.to_owned());
+        match rest.rfind('/') {
+            Some(slash) => rest = &rest[..slash],
+            None => return keys,
+        }
+    }
+}
+
+/// Docker writes keys as URLs of version 1: `https://index.docker.io/v1/` is docker.io.
+fn plain(name: &str) -> String {
+    let bare = name.strip_prefix("https://").or_else(|| name.strip_prefix("http://"));
+    let Some(bare) = bare else { return name.to_owned() };
+    let host = bare.split('/').next().unwrap_or(bare);
+    if host == "index.docker.io" { "docker.io".into() } else { host.into() }
+}
+
+fn decoded(auth: &Auth) -> Result<Option<Credentials>> {
+    if let Some(token) = auth.identitytoken.as_ref().filter(|token| !token.is_empty()) {
+        return Ok(Some(Credentials::Token(token.clone())));
+    }
+    if let (Some(user), Some(password)) = (&auth.username, &auth.password) {
+        return Ok(Some(Credentials::Password { user: user.clone(), password: password.clone() }));
+    }
+    let Some(text) = auth.auth.as_ref().filter(|text| !text.is_empty()) else { return Ok(None) };
+    let bytes = BASE64_STANDARD.decode(text).map_err(|_| fail!(Kind::Spec, "an entry is not base64"))?;
+    let text = String::from_utf8(bytes).map_err(|_| fail!(Kind::Spec, "an entry is not UTF-8"))?;
+    // Docker pads with NUL.
+    Credentials::parse(text.trim_end_matches('\0'))
+        .map(Some)
+        .ok_or_else(|| fail!(Kind::Spec, "an entry has no password"))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answer {
+    username: String,
+    secret: String,
+}
+
+/// Asks `docker-credential-HELPER` for a server; it knows none is no error.
+fn from_helper(helper: &str, server: &str) -> Result<Option<Credentials>> {
+    let Some(text) = run_helper(helper, "get", server)? else { return Ok(None) };
+    let answer: Answer = serde_json::from_slice(&text)
+        .map_err(|e| fail!(Kind::Spec, "{e}"))
+        .with_context(|| format!("answer of docker-credential-{helper}"))?;
+    Ok(Some(match answer.username.as_str() {
+        "<token>" => Credentials::Token(answer.secret),
+        _ => Credentials::Password { user: answer.username, password: answer.secret },
+    }))
+}
+
+/// Runs a helper with `input`; None where it says that it has no such credentials.
+pub fn run_helper(helper: &str, verb: &str, input: &str) -> Result<Option<Vec<u8>>> {
+    let running = || format!("run docker-credential-{helper}");
+    if helper.is_empty() || helper.contains('/') {
+        return Err(fail!(Kind::Spec, "{helper:?} is no name of a program")).with_context(running);
+    }
+    let mut child = Command::new(format!("docker-credential-{helper}"))
+        .arg(verb)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .with_context(running)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A helper that does not read its input says why with its exit code.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output().with_context(running)?;
+    if output.status.success() {
+        return Ok(Some(output.stdout));
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    if said.contains("credentials not found") {
+        return Ok(None);
+    }
+    Err(fail!(Kind::Denied, "it failed: {}", said.trim())).with_context(running)
+}
+
+/// The name of the helper that keeps new credentials for a host, if the file names one.
+pub fn helper_for(path: &Path, host: &str) -> Result<Option<String>> {
+    let file = read(path)?.unwrap_or_default();
+    Ok(file.cred_helpers.get(host).cloned().or(file.creds_store))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(json: &str, host: &str, repository: &str) -> Option<Credentials> {
+        in_file(&serde_json::from_str(json).unwrap(), host, repository).unwrap()
+    }
+
+    fn password(user: &str, password: &str) -> Option<Credentials> {
+        Some(Credentials::Password { user: user.into(), password: password.into() })
+    }
+
+    #[test]
+    fn the_most_particular_entry_counts() {
+        // u1:p1 … u4:p4
+        let file = r#"{"auths":{"r:5000":{"auth":"dTE6cDE="},"r:5000/a":{"auth":"dTI6cDI="},
+            "https://index.docker.io/v1/":{"auth":"dTM6cDM="},"tok":{"identitytoken":"T"},"empty":{}}}"#;
+        assert_eq!(found(file, "r:5000", "b/c"), password("u1", "p1"));
+        assert_eq!(found(file, "r:5000", "a/c"), password("u2", "p2"));
+        assert_eq!(found(file, "docker.io", "library/x"), password("u3", "p3"));
+        assert_eq!(found(file, "tok", "x"), Some(Credentials::Token("T".into())));
+        assert_eq!(found(file, "empty", "x"), None);
+        assert_eq!(found(file, "other", "x"), None);
+    }
+
+    #[test]
+    fn files_are_looked_for_where_docker_and_podman_keep_them() {
+        let known = [("HOME", "/h"), ("XDG_RUNTIME_DIR", "/run/user/5")];
+        let environment =
+            |name: &str| known.iter().find(|(key, _)| *key == name).map(|(_, value)| PathBuf::from(value));
+        let expected =
+            ["/run/user/5/containers/auth.json", "/h/.config/containers/auth.json", "/h/.docker/config.json"];
+        assert_eq!(files(None, &environment), expected.map(PathBuf::from));
+        assert_eq!(files(Some(Path::new("/x")), &environment), [PathBuf::from("/x")]);
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        assert_eq!(format!("{:?}", Credentials::Token("secret".into())), "Credentials");
+    }
+}

@@ -1,0 +1,78 @@
+//! Keeping credentials: in the helper that the user's file names, or in the file itself, as Docker writes it.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+use super::credentials::{files, helper_for, run_helper};
+use super::endpoint::Endpoint;
+use super::settings::Place;
+use super::{Access, Credentials};
+use crate::error::{Context, Kind, Result};
+use crate::fail;
+
+/// Checks the credentials with the registry and keeps them. Returns where.
+pub fn login(host: &str, user: &str, password: &str, access: &Access) -> Result<String> {
+    if host.is_empty() || host.contains('/') {
+        return Err(fail!(Kind::Usage, "registry {host:?}: must be HOST[:PORT]"));
+    }
+    let credentials = Credentials::Password { user: user.into(), password: password.into() };
+    let access = Access { credentials: Some(credentials), ..access.clone() };
+    let place = Place { host: host.into(), repository: String::new(), insecure: false };
+    Endpoint::new(place, &access)?.check_credentials().with_context(|| format!("log in to {host}"))?;
+    let path = file(&access)?;
+    match helper_for(&path, host)? {
+        Some(helper) => {
+            let entry = json!({ "ServerURL": host, "Username": user, "Secret": password });
+            run_helper(&helper, "store", &entry.to_string())?;
+            Ok(format!("docker-credential-{helper}"))
+        }
+        None => {
+            store(&path, host, &format!("{user}:{password}"))?;
+            Ok(path.display().to_string())
+        }
+    }
+}
+
+/// The file that is read first of those that exist, else the one that outlives a reboot.
+fn file(access: &Access) -> Result<PathBuf> {
+    let all = files(access.auth_file.as_deref(), &|name| std::env::var_os(name).map(PathBuf::from));
+    let existing = all.iter().find(|path| path.exists());
+    existing
+        .or_else(|| all.last())
+        .cloned()
+        .ok_or_else(|| fail!(Kind::NotFound, "there is no place for credentials"))
+}
+
+/// Adds one entry, all else kept as it was; the file is replaced as a whole and readable by its owner alone.
+fn store(path: &Path, host: &str, secret: &str) -> Result<()> {
+    let writing = || format!("write {}", path.display());
+    let mut document: Value = match std::fs::read(path) {
+        Ok(bytes) => {
+            serde_json::from_slice(&bytes).map_err(|e| fail!(Kind::Spec, "{e}")).with_context(writing)?
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => json!({}),
+        Err(error) => return Err(error).with_context(writing),
+    };
+    if !document.is_object() {
+        return Err(fail!(Kind::Spec, "it is no JSON object")).with_context(writing);
+    }
+    let key = if host == "docker.io" { "https://index.docker.io/v1/" } else { host };
+    if !document["auths"].is_object() {
+        document["auths"] = json!({});
+    }
+    document["auths"][key] = json!({ "auth": BASE64_STANDARD.encode(secret) });
+    let text = serde_json::to_vec_pretty(&document).map_err(|e| fail!(Kind::Spec, "{e}"))?;
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).with_context(writing)?;
+    }
+    let temporary = path.with_extension(format!("tare-{}", std::process::id()));
+    let options = || std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary);
+    let written =
+        options().and_then(|mut file| file.write_all(&text)).and_then(|()| std::fs::rename(&temporary, path));
+    written.inspect_err(|_| drop(std::fs::remove_file(&temporary))).with_context(writing)
+}

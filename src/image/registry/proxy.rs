@@ -1,0 +1,79 @@
+//! Proxies, as the usual environment variables name them.
+
+use ureq::Proxy;
+
+use crate::error::{Kind, Result};
+use crate::fail;
+
+/// The proxy for requests to `host[:port]`, if there is one and no exception is made.
+///
+/// Registries are spoken to by HTTPS, plain HTTP is the exception that was asked for: HTTPS_PROXY counts first.
+pub fn for_host(host: &str, environment: impl Fn(&str) -> Option<String>) -> Result<Option<Proxy>> {
+    let first =
+        |names: &[&str]| names.iter().find_map(|name| environment(name).filter(|value| !value.is_empty()));
+    let found = first(&["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]);
+    let Some(address) = found else { return Ok(None) };
+    if is_excepted(host, &first(&["NO_PROXY", "no_proxy"]).unwrap_or_default()) {
+        return Ok(None);
+    }
+    Proxy::new(&address)
+        .map(Some)
+        .map_err(|_| fail!(Kind::Usage, "proxy {address:?}: is no address of a proxy"))
+}
+
+/// NO_PROXY: names with everything below them, addresses, networks are left to exact addresses, `*` for all. The own
+/// machine never needs a proxy.
+fn is_excepted(host: &str, exceptions: &str) -> bool {
+    let bare = host.rsplit_once(':').map_or(host, |(bare, _)| bare).trim_matches(['[', ']']);
+    let is_loopback = bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    if bare == "localhost" || is_loopback {
+        return true;
+    }
+    exceptions.split(',').map(str::trim).filter(|one| !one.is_empty()).any(|one| {
+        let name = one.trim_start_matches("*.").trim_start_matches('.');
+        one == "*"
+            || host == one
+            || bare == name
+            || bare.strip_suffix(name).is_some_and(|rest| rest.ends_with('.'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exceptions_are_names_and_what_is_below_them() {
+        for (host, exceptions, expected) in [
+            ("a.example:5000", "", false),
+            ("a.example", "example", true),
+            ("a.example:5000", ".example", true),
+            ("badexample", "example", false),
+            ("a.example", "b.example, *.example", true),
+            ("a.example:5000", "a.example:5000", true),
+            ("a.example", "*", true),
+            ("10.0.0.1", "10.0.0.1", true),
+            ("127.0.0.1:5000", "", true),
+            ("[::1]:5000", "", true),
+            ("localhost:1", "", true),
+        ] {
+            assert_eq!(is_excepted(host, exceptions), expected, "{host} {exceptions}");
+        }
+    }
+
+    #[test]
+    fn the_environment_names_a_proxy() {
+        let environment = |known: &'static [(&str, &str)]| {
+            move |name: &str| known.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        };
+        let proxy = for_host("a.example", environment(&[("https_proxy", "http://p:3128")])).unwrap().unwrap();
+        assert_eq!((proxy.host(), proxy.port()), ("p", 3128));
+        assert!(for_host("a.example", environment(&[])).unwrap().is_none());
+        assert!(
+            for_host("a.example", environment(&[("HTTP_PROXY", "http://p:1"), ("NO_PROXY", "example")]))
+                .unwrap()
+                .is_none()
+        );
+        assert!(for_host("a.example", environment(&[("HTTP_PROXY", "::bad::")])).is_err());
+    }
+}

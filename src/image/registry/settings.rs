@@ -1,0 +1,207 @@
+//! registries.conf: which registries are blocked, insecure, elsewhere, or have mirrors.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::distribution::Reference as Name;
+use serde::Deserialize;
+
+use crate::error::{Context, Kind, Result};
+use crate::fail;
+
+/// Where a repository can be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub host: String,
+    pub repository: String,
+    pub insecure: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct File {
+    registry: Vec<Registry>,
+}
+
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct Registry {
+    prefix: String,
+    location: String,
+    insecure: bool,
+    blocked: bool,
+    mirror: Vec<Mirror>,
+    mirror_by_digest_only: bool,
+}
+
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct Mirror {
+    location: String,
+    insecure: bool,
+    pull_from_mirror: String,
+}
+
+#[derive(Debug, Default)]
+pub struct Settings {
+    registries: Vec<Registry>,
+}
+
+impl Settings {
+    /// Reads the files that containers-registries.conf(5) names; none is fine.
+    pub fn load() -> Result<Self> {
+        let mut settings = Self::default();
+        for path in files() {
+            match std::fs::read_to_string(&path) {
+                Ok(text) => settings.add(&text).with_context(|| format!("{}", path.display()))?,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+            }
+        }
+        Ok(settings)
+    }
+
+    /// A later file's entry for a prefix replaces an earlier one's.
+    fn add(&mut self, text: &str) -> Result<()> {
+        let file: File = toml::from_str(text).map_err(|e| fail!(Kind::Spec, "{}", e.message()))?;
+        for mut registry in file.registry {
+            if registry.prefix.is_empty() {
+                registry.prefix.clone_from(&registry.location);
+            }
+            if registry.prefix.is_empty() {
+                return Err(fail!(Kind::Spec, "a registry has neither prefix nor location"));
+            }
+            self.registries.retain(|known| known.prefix != registry.prefix);
+            self.registries.push(registry);
+        }
+        Ok(())
+    }
+
+    /// Mirrors first, the registry itself last.
+    pub fn places(&self, name: &Name) -> Result<Vec<Place>> {
+        let whole = format!("{}/{}", name.registry(), name.repository());
+        let matching =
+            self.registries.iter().filter_map(|one| matched(&one.prefix, &whole).map(|length| (length, one)));
+        let Some((length, registry)) = matching.max_by_key(|&(length, _)| length) else {
+            return Ok(vec![place(&whole, false)?]);
+        };
+        if registry.blocked {
+            return Err(fail!(Kind::Denied, "registry {} is blocked in registries.conf", registry.prefix));
+        }
+        let rest = &whole[length..];
+        let rewritten =
+            |location: &str| if location.is_empty() { whole.clone() } else { format!("{location}{rest}") };
+        let mirrors = registry.mirror.iter().filter(|mirror| serves(registry, mirror, name));
+        let mut places: Vec<Place> = mirrors
+            .map(|mirror| place(&rewritten(&mirror.location), mirror.insecure))
+            .collect::<Result<_>>()?;
+        places.push(place(&rewritten(&registry.location), registry.insecure)?);
+        Ok(places)
+    }
+}
+
+/// Whether a mirror is asked for this sort of name.
+fn serves(registry: &Registry, mirror: &Mirror, name: &Name) -> bool {
+    match (mirror.pull_from_mirror.as_str(), name.digest().is_some()) {
+        ("digest-only", by_digest) => by_digest,
+        ("tag-only", by_digest) => !by_digest,
+        ("all", _) => true,
+        (_, by_digest) => by_digest || !registry.mirror_by_digest_only,
+    }
+}
+
+/// How much of `whole` the prefix covers. `*.example.com` covers each host below that domain.
+fn matched(prefix: &str, whole: &str) -> Option<usize> {
+    if let Some(domain) = prefix.strip_prefix('*') {
+        let host = whole.split('/').next()?;
+        let bare = host.split(':').next()?;
+        return bare.ends_with(domain).then_some(host.len());
+    }
+    let rest = whole.strip_prefix(prefix)?;
+    (rest.is_empty() || rest.starts_with(['/', ':', '@'])).then_some(prefix.len())
+}
+
+fn place(whole: &str, insecure: bool) -> Result<Place> {
+    let (host, repository) = whole
+        .split_once('/')
+        .ok_or_else(|| fail!(Kind::Spec, "location {whole:?} in registries.conf names no repository"))?;
+    Ok(Place { host: host.into(), repository: repository.into(), insecure })
+}
+
+/// The one file named by the environment, or the user's, or the system's, with the drop-in files.
+fn files() -> Vec<PathBuf> {
+    if let Some(path) = std::env::var_os("CONTAINERS_REGISTRIES_CONF") {
+        return vec![path.into()];
+    }
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".config"));
+    let user =
+        std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or(home).map(|dir| dir.join("containers"));
+    let system = PathBuf::from("/etc/containers");
+    let main = user.iter().chain([&system]).map(|dir| dir.join("registries.conf")).find(|path| path.exists());
+    let mut all: Vec<PathBuf> = main.into_iter().collect();
+    for dir in [Some(&system), user.as_ref()].into_iter().flatten() {
+        let entries = std::fs::read_dir(dir.join("registries.conf.d")).into_iter().flatten().flatten();
+        let mut drop_ins: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        drop_ins.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
+        drop_ins.sort();
+        all.append(&mut drop_ins);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONF: &str = r#"
+        unqualified-search-registries = ["docker.io"]
+        [[registry]]
+        location = "bad.example"
+        blocked = true
+        [[registry]]
+        prefix = "docker.io"
+        location = "mirror.internal/hub"
+        [[registry.mirror]]
+        location = "127.0.0.1:5000"
+        insecure = true
+        [[registry.mirror]]
+        location = "digests:1/x"
+        pull-from-mirror = "digest-only"
+        [[registry]]
+        prefix = "docker.io/library/own"
+        location = "own:1/y"
+        [[registry]]
+        prefix = "*.wild.example"
+        insecure = true
+    "#;
+
+    fn places(name: &str) -> Result<Vec<String>> {
+        let mut settings = Settings::default();
+        settings.add(CONF)?;
+        let shown = |place: &Place| {
+            format!("{}/{}{}", place.host, place.repository, if place.insecure { " insecure" } else { "" })
+        };
+        Ok(settings.places(&name.parse().unwrap())?.iter().map(shown).collect())
+    }
+
+    #[test]
+    fn a_name_leads_to_mirrors_and_then_to_its_location() {
+        assert_eq!(places("quay.io/a/b").unwrap(), ["quay.io/a/b"]);
+        assert_eq!(
+            places("ubuntu").unwrap(),
+            ["127.0.0.1:5000/library/ubuntu insecure", "mirror.internal/hub/library/ubuntu"]
+        );
+        assert_eq!(places("own").unwrap(), ["own:1/y"]);
+        let digest = format!("a/b@sha256:{:064}", 1);
+        assert_eq!(
+            places(&digest).unwrap(),
+            ["127.0.0.1:5000/a/b insecure", "digests:1/x/a/b", "mirror.internal/hub/a/b"]
+        );
+        assert_eq!(places("x.wild.example:5/a").unwrap(), ["x.wild.example:5/a insecure"]);
+    }
+
+    #[test]
+    fn a_blocked_registry_is_refused() {
+        assert!(places("bad.example/a/b").unwrap_err().to_string().contains("is blocked"));
+        assert_eq!(places("bad.example.org/a/b").unwrap(), ["bad.example.org/a/b"]);
+    }
+}

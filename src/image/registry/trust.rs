@@ -1,0 +1,82 @@
+//! Whom to trust: the system's authorities, or those of a directory for one registry.
+
+use std::path::{Path, PathBuf};
+
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
+
+use crate::error::{Context, Kind, Result};
+use crate::fail;
+
+/// The TLS settings for a registry.
+pub fn config(host: &str, insecure: bool, given: Option<&Path>) -> Result<TlsConfig> {
+    let mut builder = TlsConfig::builder().disable_verification(insecure);
+    let directories = match given {
+        Some(dir) => vec![dir.to_owned()],
+        None => {
+            ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(|dir| Path::new(dir).join(host)).to_vec()
+        }
+    };
+    let mut roots = Vec::new();
+    for dir in directories {
+        let Some(files) = files(&dir, given.is_some())? else { continue };
+        for path in files.iter().filter(|path| has_extension(path, "crt")) {
+            roots.append(&mut certificates(path)?);
+        }
+        for path in files.iter().filter(|path| has_extension(path, "cert")) {
+            let key = key(&path.with_extension("key"))?;
+            builder = builder.client_cert(Some(ClientCert::new_with_certs(&certificates(path)?, key)));
+        }
+    }
+    if !insecure {
+        roots.extend(system());
+        builder =
+            builder.root_certs(if roots.is_empty() { RootCerts::WebPki } else { RootCerts::from(roots) });
+    }
+    Ok(builder.build())
+}
+
+/// What the distribution trusts; the set that is compiled in serves where there is none.
+fn system() -> Vec<Certificate<'static>> {
+    let found = rustls_native_certs::load_native_certs().certs;
+    found.iter().map(|one| Certificate::from_der(one).to_owned()).collect()
+}
+
+fn has_extension(path: &Path, wanted: &str) -> bool {
+    path.extension().is_some_and(|extension| extension == wanted)
+}
+
+/// The files of a directory; a missing one is an error only where it was named by hand.
+fn files(dir: &Path, named: bool) -> Result<Option<Vec<PathBuf>>> {
+    match std::fs::read_dir(dir) {
+        Ok(entries) => {
+            let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+            files.sort();
+            Ok(Some(files))
+        }
+        Err(error) if !named && error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("read certificates in {}", dir.display())),
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
+    let place = || format!("certificate {}", path.display());
+    let text = std::fs::read(path).with_context(place)?;
+    let mut found = Vec::new();
+    for item in parse_pem(&text) {
+        match item {
+            Ok(PemItem::Certificate(certificate)) => found.push(certificate),
+            Ok(_) => {}
+            Err(error) => return Err(fail!(Kind::Spec, "{error}")).with_context(place),
+        }
+    }
+    match found.is_empty() {
+        true => Err(fail!(Kind::Spec, "there is none in it")).with_context(place),
+        false => Ok(found),
+    }
+}
+
+fn key(path: &Path) -> Result<PrivateKey<'static>> {
+    let place = || format!("key {}", path.display());
+    let text = std::fs::read(path).with_context(place)?;
+    PrivateKey::from_pem(&text).map_err(|error| fail!(Kind::Spec, "{error}")).with_context(place)
+}
