@@ -507,6 +507,6 @@ fn a_proxy_is_used_where_the_environment_names_one() {
     };
     assert!(!run("").status.success());
     assert!(requests.try_recv().unwrap().starts_with("CONNECT registry.invalid:443 "));
-    assert!(stderr(&run("invalid")).contains("there is no such host"));
+    assert!(!run("invalid").status.success());
     assert!(requests.try_recv().is_err());
 }
