@@ -124,7 +124,9 @@ impl Bundle {
 
     /// Runs to the end; standard output and error go to a file, since the container keeps them open.
     fn tare(&self, args: &[&str]) -> Answer {
-        let said = self.dir.join("said");
+        // One for each command: the container writes to that of `create` as long as it lives.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let said = self.dir.join(format!("said{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         let file = File::create(&said).unwrap();
         let status = self.command(args).stdout(file.try_clone().unwrap()).stderr(file).status().unwrap();
         Answer { code: status.code().unwrap_or(-1), text: fs::read_to_string(said).unwrap() }
@@ -319,7 +321,8 @@ fn a_hook_past_its_timeout_during_create_is_killed_with_its_children() {
         let expected = format!("error running {kind} hook #0: hook ran past specified timeout of 1.0s");
         assert!(answer.text.contains(&expected), "{kind}: {}", answer.text);
         assert!(child.exists(), "{kind}");
-        assert!(!is_running(&name), "{kind}");
+        // Killed, but perhaps not gone yet.
+        wait_until(|| !is_running(&name));
         bundle.nothing_is_left();
     }
 }
@@ -450,4 +453,23 @@ fn a_hooks_output_is_not_the_runtimes() {
     bundle.hooks(&KINDS.map(|kind| (kind, noisy.clone())));
     let ran = bundle.run();
     assert_eq!((ran.code, &*ran.text), (0, ""));
+}
+
+#[test]
+fn a_poststart_hook_may_ask_the_runtime_about_its_container() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.args(&["sleep", "300"]);
+    let root = bundle.dir.join("root");
+    let shared = bundle.dir.join("shared");
+    let (tare, root, shared, id) = (runtime(), root.display(), shared.display(), &bundle.id);
+    let script = format!(
+        "{tare} --root {root} state {id} > {shared}/state && {tare} --root {root} list -q > {shared}/list"
+    );
+    bundle.hooks(&[("poststart", json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "timeout": 5}]))]);
+    assert_eq!(bundle.create().code, 0);
+    let started = bundle.start();
+    assert_eq!(started.code, 0, "{}", started.text);
+    let state: Value = serde_json::from_str(&bundle.shared("state")).unwrap();
+    assert_eq!(state["status"], "running");
+    assert_eq!(bundle.shared("list").trim(), bundle.id);
 }
