@@ -30,13 +30,12 @@ pub fn exec(globals: &Globals, options: &Exec) -> Result<i32> {
     let (socket, terminal) = console.map(Console::split).unzip();
     let child = launch(&known, options, &plan, socket)?;
     let published = publish(options, &child);
-    let started = published.and_then(|()| child.start().map_err(|failure| words(failure, &known, &plan)));
-    if let Err(error) = started {
-        child.kill();
-        return Err(error);
-    }
+    // Before the start: a program looks at its terminal's size and mode at once.
+    let received = published.and_then(|()| terminal.flatten().map(Incoming::receive).transpose());
+    let started = received
+        .and_then(|master| child.start().map_err(|failure| words(failure, &known, &plan)).map(|()| master));
+    let master = started.inspect_err(|_| child.kill())?;
     let Some(foreground) = foreground else { return Ok(0) };
-    let master = terminal.flatten().map(Incoming::receive).transpose()?;
     foreground.wait(child.process.pid, child.pidfd.as_fd(), master)
 }
 

@@ -17,15 +17,21 @@ pub fn run(globals: &Globals, options: &Run) -> Result<i32> {
     // Before the clone: from here on no signal is lost.
     let foreground = if options.detach { None } else { Some(Foreground::prepare(!options.no_subreaper)?) };
     let mut made = make(globals, &options.create, &How { detach: options.detach, fifo: false })?;
-    let started = made.child.start().map_err(|failure| made.failed(failure)).and_then(|()| poststart(&made));
-    if let Err(error) = started {
-        made.undo();
-        return Err(error);
-    }
-    let Some(foreground) = foreground else { return Ok(0) };
+    // Before the start: a program looks at its terminal's size and mode at once.
     let master = made.console.take().map(Incoming::receive).transpose();
-    let status =
-        master.and_then(|master| foreground.wait(made.child.process.pid, made.child.pidfd.as_fd(), master));
+    let started = master.and_then(|master| {
+        made.child.start().map_err(|failure| made.failed(failure))?;
+        poststart(&made).map(|()| master)
+    });
+    let master = match started {
+        Ok(master) => master,
+        Err(error) => {
+            made.undo();
+            return Err(error);
+        }
+    };
+    let Some(foreground) = foreground else { return Ok(0) };
+    let status = foreground.wait(made.child.process.pid, made.child.pidfd.as_fd(), master);
     if !options.keep {
         let _lock = made.entry.lock();
         let removed = delete::remove(&made.entry, &made.record).context("delete the container");
