@@ -44,11 +44,7 @@ pub fn places(cgroups_path: Option<&Path>, id: &str, layout: &Layout) -> Result<
     for tree in &layout.v1 {
         let base = || own(&tree.own_path, &tree.mount_root, &tree.controllers.join(","));
         let path = if asked.is_absolute() { inner.clone() } else { base()?.join(&inner) };
-        places.push(Place {
-            controllers: tree.controllers.clone(),
-            mountpoint: tree.mountpoint.clone(),
-            path,
-        });
+        places.push(Place { controllers: tree.controllers.clone(), mountpoint: tree.mountpoint.clone(), path });
     }
     if let Some(tree) = &layout.unified {
         let mut base = PathBuf::new();
@@ -126,11 +122,7 @@ mod tests {
             ("/docker/x", ["docker/x", "docker/x", "docker/x"], "docker/x"),
             ("docker/x", ["jobs/a/docker/x", "docker/x", "jobs/docker/x"], "docker/x"),
             ("", ["jobs/a/id", "id", "jobs/id"], "id"),
-            (
-                "system.slice:docker:x",
-                ["jobs/a/system.slice:docker:x", "system.slice:docker:x", "jobs/system.slice:docker:x"],
-                "system.slice:docker:x",
-            ),
+            ("system.slice:docker:x", ["jobs/a/system.slice:docker:x", "system.slice:docker:x", "jobs/system.slice:docker:x"], "system.slice:docker:x"),
             ("//a/./b//", ["a/b", "a/b", "a/b"], "a/b"),
         ] {
             assert_eq!(paths(asked, &hybrid()), on_hybrid, "{asked}");

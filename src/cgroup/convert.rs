@@ -1,0 +1,95 @@
+//! Values of the v1 interface, in which the configuration speaks, turned into v2's (runtime-spec, config-linux).
+
+use crate::error::{Error, Kind, Result};
+use crate::fail;
+
+/// `cpu.shares` (2 to 262144, 1024 by default) as `cpu.weight` (1 to 10000, 100 by default).
+///
+/// Three points lie on the curve: the two ends and the default. The older straight line turned 1024 into 39, so that
+/// a container with default shares got less than a process outside.
+pub fn weight_of_shares(shares: u64) -> u64 {
+    match shares {
+        0..=2 => 1,
+        262_144.. => 10_000,
+        _ => {
+            let l = (shares as f64).log2();
+            let exponent = (l * l + 125.0 * l) / 612.0 - 7.0 / 34.0;
+            // Whole results come out a hair above or below themselves; ceil must not lift them.
+            let weight = (10_f64.powf(exponent) - 1e-6).ceil();
+            weight as u64
+        }
+    }
+}
+
+/// `blkio.weight` (10 to 1000) as `io.weight` (1 to 10000).
+pub fn io_weight(weight: u16) -> u64 {
+    1 + u64::from(weight).saturating_sub(10) * 9999 / 990
+}
+
+/// `memory.swap.max` for a memory limit and a memory-plus-swap limit; 0 is "not asked for", -1 "no limit".
+pub fn swap_alone(memory: i64, memory_and_swap: i64, pointer: &str) -> Result<Option<Swap>> {
+    match (memory, memory_and_swap) {
+        // Memory without a limit and no word on swap: neither has one, as in v1.
+        (-1, 0) | (_, -1) => Ok(Some(Swap::Max)),
+        (_, 0) => Ok(None),
+        (0 | -1, _) => Err(refuse(pointer, "unable to set swap limit without memory limit")),
+        (memory, both) if both < memory => {
+            Err(refuse(pointer, "memory+swap limit should be >= memory limit"))
+        }
+        (memory, both) => Ok(Some(Swap::Bytes(both - memory))),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swap {
+    Max,
+    Bytes(i64),
+}
+
+fn refuse(pointer: &str, what: &str) -> Error {
+    fail!(Kind::Spec, "{pointer}: {what}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_become_weights_on_the_curve() {
+        for (shares, weight) in [
+            (0, 1), (1, 1), (2, 1), (3, 2), (512, 59), (1024, 100), (2048, 173), (262_143, 10_000),
+            (262_144, 10_000), (u64::MAX, 10_000),
+        ] {
+            assert_eq!(weight_of_shares(shares), weight, "{shares}");
+        }
+        let all: Vec<u64> = (2..=18).map(|power| weight_of_shares(1 << power)).collect();
+        assert!(all.is_sorted());
+    }
+
+    #[test]
+    fn block_weights_span_both_ranges() {
+        assert_eq!([10, 500, 1000, 1].map(io_weight), [1, 4950, 10_000, 1]);
+    }
+
+    #[test]
+    fn swap_is_what_is_left_after_memory() {
+        for (memory, both, want) in [
+            (0, 0, None),
+            (-1, 0, Some(Swap::Max)),
+            (100, -1, Some(Swap::Max)),
+            (0, -1, Some(Swap::Max)),
+            (100, 0, None),
+            (100, 100, Some(Swap::Bytes(0))),
+            (100, 150, Some(Swap::Bytes(50))),
+        ] {
+            assert_eq!(swap_alone(memory, both, "/p").unwrap(), want, "{memory} {both}");
+        }
+        for (memory, both, text) in [
+            (0, 5, "/p: unable to set swap limit without memory limit"),
+            (-1, 5, "/p: unable to set swap limit without memory limit"),
+            (10, 5, "/p: memory+swap limit should be >= memory limit"),
+        ] {
+            assert_eq!(swap_alone(memory, both, "/p").unwrap_err().to_string(), text);
+        }
+    }
+}

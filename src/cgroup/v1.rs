@@ -1,0 +1,198 @@
+//! `linux.resources` as writes to the control files of cgroup v1.
+
+use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork, LinuxResources, LinuxThrottleDevice};
+
+use crate::error::Result;
+
+use super::fields::{Out, escaped, limit, page_size, pids, pointer, rdma, refuse, sorted, weight, word};
+use super::write::Write;
+
+/// The kernel's bounds for `cpu.shares`; it bends what lies outside without a word.
+const SHARES: std::ops::RangeInclusive<u64> = 2..=262_144;
+
+pub fn writes(resources: &LinuxResources, out: &mut Out) -> Result<()> {
+    if let Some(pids_) = resources.pids() {
+        out.put(Write::new("pids", "pids.max", pids(pids_.limit()), pointer("pids/limit")));
+    }
+    if let Some(memory) = resources.memory() {
+        self::memory(memory, out)?;
+    }
+    if let Some(block_io) = resources.block_io() {
+        self::block_io(block_io, out)?;
+    }
+    if let Some(cpu) = resources.cpu() {
+        self::cpu(cpu, out)?;
+        cpuset(cpu, out);
+    }
+    hugetlb(resources, out)?;
+    if let Some(network) = resources.network() {
+        self::network(network, out)?;
+    }
+    for (name, rdma_) in resources.rdma().iter().flat_map(sorted) {
+        if let Some(line) = rdma(name, rdma_.hca_handles(), rdma_.hca_objects())? {
+            out.put(Write::new("rdma", "rdma.max", line, pointer(&format!("rdma/{}", escaped(name)))));
+        }
+    }
+    if resources.unified().as_ref().is_some_and(|unified| !unified.is_empty()) {
+        return Err(refuse("unified", "invalid configuration: cannot use unified on cgroup v1"));
+    }
+    Ok(())
+}
+
+fn memory(memory: &LinuxMemory, out: &mut Out) -> Result<()> {
+    let bytes = limit(memory.limit(), "memory/limit")?;
+    let swap = limit(memory.swap(), "memory/swap")?;
+    // The kernel keeps limit <= memsw at every moment, so which of the two goes first depends on what is there.
+    let put = |out: &mut Out, file, value: i64, field: &str| {
+        out.put(Write::new("memory", file, value, pointer(field)).again());
+    };
+    if bytes != 0 {
+        put(out, "memory.limit_in_bytes", bytes, "memory/limit");
+    }
+    match (bytes, swap) {
+        (-1, 0) => {
+            let write = Write::new("memory", "memory.memsw.limit_in_bytes", -1, pointer("memory/limit"));
+            out.put(write.again().or_skip());
+        }
+        (_, 0) => {}
+        (bytes, swap) if swap > 0 && swap < bytes => {
+            return Err(refuse("memory/swap", "memory+swap limit should be >= memory limit"));
+        }
+        (_, swap) => put(out, "memory.memsw.limit_in_bytes", swap, "memory/swap"),
+    }
+    let reservation = limit(memory.reservation(), "memory/reservation")?;
+    if reservation != 0 {
+        let field = pointer("memory/reservation");
+        out.put(Write::new("memory", "memory.soft_limit_in_bytes", reservation, field));
+    }
+    match memory.swappiness() {
+        // Engines of old write the largest number for "not set".
+        None | Some(u64::MAX) => {}
+        Some(value @ 0..=100) => {
+            out.put(Write::new("memory", "memory.swappiness", value, pointer("memory/swappiness")));
+        }
+        Some(value) => {
+            let what = format_args!("invalid memory swappiness value: {value} (valid range is 0-100)");
+            return Err(refuse("memory/swappiness", what));
+        }
+    }
+    if memory.disable_oom_killer() == Some(true) {
+        out.put(Write::new("memory", "memory.oom_control", 1, pointer("memory/disableOOMKiller")));
+    }
+    kernel_memory(memory, out);
+    Ok(())
+}
+
+/// Obsolete everywhere: the kernel has dropped these limits (5.4 and on).
+#[allow(deprecated)]
+pub fn kernel_memory(memory: &LinuxMemory, out: &mut Out) {
+    for (value, field) in [(memory.kernel(), "memory/kernel"), (memory.kernel_tcp(), "memory/kernelTCP")] {
+        if value.unwrap_or(0) != 0 {
+            out.ignored(field, "the kernel no longer limits it");
+        }
+    }
+}
+
+fn block_io(io: &LinuxBlockIo, out: &mut Out) -> Result<()> {
+    if let Some(weight) = weight(io.weight(), "blockIO/weight")? {
+        let write = Write::new("blkio", "blkio.bfq.weight", weight, pointer("blockIO/weight"));
+        out.put(write.or("blkio.weight", weight));
+    }
+    if let Some(weight) = weight(io.leaf_weight(), "blockIO/leafWeight")? {
+        out.put(Write::new("blkio", "blkio.leaf_weight", weight, pointer("blockIO/leafWeight")));
+    }
+    for (index, device) in io.weight_device().iter().flatten().enumerate() {
+        let line = |weight: u16| format!("{}:{} {weight}", device.major(), device.minor());
+        let field = format!("blockIO/weightDevice/{index}/weight");
+        if let Some(weight) = weight(device.weight(), &field)? {
+            let write = Write::new("blkio", "blkio.bfq.weight_device", line(weight), pointer(&field));
+            out.put(write.or("blkio.weight_device", line(weight)));
+        }
+        let field = format!("blockIO/weightDevice/{index}/leafWeight");
+        if let Some(weight) = weight(device.leaf_weight(), &field)? {
+            out.put(Write::new("blkio", "blkio.leaf_weight_device", line(weight), pointer(&field)));
+        }
+    }
+    for (field, list, file) in throttles(io) {
+        for (index, device) in list.iter().flatten().enumerate() {
+            let line = format!("{}:{} {}", device.major(), device.minor(), device.rate());
+            let file = format!("blkio.throttle.{file}_device");
+            out.put(Write::new("blkio", &file, line, pointer(&format!("blockIO/{field}/{index}"))));
+        }
+    }
+    Ok(())
+}
+
+type Throttle<'a> = (&'static str, &'a Option<Vec<LinuxThrottleDevice>>, &'static str);
+
+/// The four lists: the config's name, the list, v1's file.
+fn throttles(io: &LinuxBlockIo) -> [Throttle<'_>; 4] {
+    [
+        ("throttleReadBpsDevice", io.throttle_read_bps_device(), "read_bps"),
+        ("throttleWriteBpsDevice", io.throttle_write_bps_device(), "write_bps"),
+        ("throttleReadIOPSDevice", io.throttle_read_iops_device(), "read_iops"),
+        ("throttleWriteIOPSDevice", io.throttle_write_iops_device(), "write_iops"),
+    ]
+}
+
+fn cpu(cpu: &LinuxCpu, out: &mut Out) -> Result<()> {
+    let shares = cpu.shares().unwrap_or(0);
+    if shares != 0 {
+        let what = match shares {
+            ..2 => Some(format!("the minimum allowed cpu-shares is {}", SHARES.start())),
+            262_145.. => Some(format!("the maximum allowed cpu-shares is {}", SHARES.end())),
+            _ => None,
+        };
+        if let Some(what) = what {
+            return Err(refuse("cpu/shares", what));
+        }
+        out.put(Write::new("cpu", "cpu.shares", shares, pointer("cpu/shares")).again());
+    }
+    let mut put = |file, value: Option<String>, field: &str| {
+        if let Some(value) = value {
+            out.put(Write::new("cpu", file, value, pointer(field)).again());
+        }
+    };
+    let set = |value: u64| (value != 0).then(|| value.to_string());
+    let signed = |value: i64| (value != 0).then(|| value.to_string());
+    put("cpu.rt_period_us", cpu.realtime_period().and_then(set), "cpu/realtimePeriod");
+    put("cpu.rt_runtime_us", cpu.realtime_runtime().and_then(signed), "cpu/realtimeRuntime");
+    put("cpu.cfs_period_us", cpu.period().and_then(set), "cpu/period");
+    put("cpu.cfs_burst_us", cpu.burst().map(|burst| burst.to_string()), "cpu/burst");
+    put("cpu.cfs_quota_us", cpu.quota().and_then(signed), "cpu/quota");
+    put("cpu.idle", cpu.idle().map(|idle| idle.to_string()), "cpu/idle");
+    Ok(())
+}
+
+fn cpuset(cpu: &LinuxCpu, out: &mut Out) {
+    for (value, file, field) in [(cpu.cpus(), "cpuset.cpus", "cpu/cpus"), (cpu.mems(), "cpuset.mems", "cpu/mems")] {
+        if let Some(list) = value.as_ref().filter(|list| !list.is_empty()) {
+            out.put(Write::new("cpuset", file, list, pointer(field)));
+        }
+    }
+}
+
+fn hugetlb(resources: &LinuxResources, out: &mut Out) -> Result<()> {
+    for (index, huge) in resources.hugepage_limits().iter().flatten().enumerate() {
+        let size = page_size(huge.page_size(), &format!("hugepageLimits/{index}/pageSize"))?;
+        let field = pointer(&format!("hugepageLimits/{index}/limit"));
+        out.put(Write::new("hugetlb", &format!("hugetlb.{size}.limit_in_bytes"), huge.limit(), &*field));
+        // KERNEL(5.7): reservations have a limit of their own; where it is missing they have none.
+        let file = format!("hugetlb.{size}.rsvd.limit_in_bytes");
+        out.put(Write::new("hugetlb", &file, huge.limit(), field).or_skip());
+    }
+    Ok(())
+}
+
+fn network(network: &LinuxNetwork, out: &mut Out) -> Result<()> {
+    if let Some(class) = network.class_id().filter(|&class| class != 0) {
+        out.put(Write::new("net_cls", "net_cls.classid", class, pointer("network/classID")));
+    }
+    for (index, entry) in network.priorities().iter().flatten().enumerate() {
+        let name = word(entry.name(), &format!("network/priorities/{index}/name"))?;
+        let line = format!("{name} {}", entry.priority());
+        let field = pointer(&format!("network/priorities/{index}"));
+        out.put(Write::new("net_prio", "net_prio.ifpriomap", line, field));
+    }
+    Ok(())
+}
