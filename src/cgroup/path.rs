@@ -38,13 +38,17 @@ impl Place {
 /// The places of a container's group, one for each hierarchy, v1 first.
 pub fn places(cgroups_path: Option<&Path>, id: &str, layout: &Layout) -> Result<Vec<Place>> {
     let asked = cgroups_path.filter(|path| !path.as_os_str().is_empty());
-    let asked = asked.unwrap_or(Path::new(id));
+    let asked = asked.unwrap_or_else(|| Path::new(id));
     let inner = clean(asked)?;
     let mut places = Vec::with_capacity(layout.v1.len() + 1);
     for tree in &layout.v1 {
         let base = || own(&tree.own_path, &tree.mount_root, &tree.controllers.join(","));
         let path = if asked.is_absolute() { inner.clone() } else { base()?.join(&inner) };
-        places.push(Place { controllers: tree.controllers.clone(), mountpoint: tree.mountpoint.clone(), path });
+        places.push(Place {
+            controllers: tree.controllers.clone(),
+            mountpoint: tree.mountpoint.clone(),
+            path,
+        });
     }
     if let Some(tree) = &layout.unified {
         let mut base = PathBuf::new();
@@ -122,7 +126,11 @@ mod tests {
             ("/docker/x", ["docker/x", "docker/x", "docker/x"], "docker/x"),
             ("docker/x", ["jobs/a/docker/x", "docker/x", "jobs/docker/x"], "docker/x"),
             ("", ["jobs/a/id", "id", "jobs/id"], "id"),
-            ("system.slice:docker:x", ["jobs/a/system.slice:docker:x", "system.slice:docker:x", "jobs/system.slice:docker:x"], "system.slice:docker:x"),
+            (
+                "system.slice:docker:x",
+                ["jobs/a/system.slice:docker:x", "system.slice:docker:x", "jobs/system.slice:docker:x"],
+                "system.slice:docker:x",
+            ),
             ("//a/./b//", ["a/b", "a/b", "a/b"], "a/b"),
         ] {
             assert_eq!(paths(asked, &hybrid()), on_hybrid, "{asked}");

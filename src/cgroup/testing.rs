@@ -33,7 +33,8 @@ pub fn hybrid() -> Layout {
 /// Every controller in a hierarchy of its own.
 pub fn v1() -> Layout {
     let names = [
-        "cpuset", "cpu", "blkio", "memory", "devices", "freezer", "net_cls", "net_prio", "hugetlb", "pids", "rdma",
+        "cpuset", "cpu", "blkio", "memory", "devices", "freezer", "net_cls", "net_prio", "hugetlb", "pids",
+        "rdma",
     ];
     Layout { v1: names.iter().map(|name| tree(&[name], "/")).collect(), unified: None }
 }

@@ -1,10 +1,12 @@
 //! `linux.resources` as writes to the control files of cgroup v1.
 
-use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork, LinuxResources, LinuxThrottleDevice};
+use oci_spec::runtime::{
+    LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork, LinuxResources, LinuxThrottleDevice,
+};
 
 use crate::error::Result;
 
-use super::fields::{Out, escaped, limit, page_size, pids, pointer, rdma, refuse, sorted, weight, word};
+use super::fields::{Out, escaped, pids, pointer, rdma, refuse, sorted};
 use super::write::Write;
 
 /// The kernel's bounds for `cpu.shares`; it bends what lies outside without a word.
@@ -15,21 +17,21 @@ pub fn writes(resources: &LinuxResources, out: &mut Out) -> Result<()> {
         out.put(Write::new("pids", "pids.max", pids(pids_.limit()), pointer("pids/limit")));
     }
     if let Some(memory) = resources.memory() {
-        self::memory(memory, out)?;
+        self::memory(memory, out);
     }
     if let Some(block_io) = resources.block_io() {
-        self::block_io(block_io, out)?;
+        self::block_io(block_io, out);
     }
     if let Some(cpu) = resources.cpu() {
         self::cpu(cpu, out)?;
         cpuset(cpu, out);
     }
-    hugetlb(resources, out)?;
+    hugetlb(resources, out);
     if let Some(network) = resources.network() {
-        self::network(network, out)?;
+        self::network(network, out);
     }
     for (name, rdma_) in resources.rdma().iter().flat_map(sorted) {
-        if let Some(line) = rdma(name, rdma_.hca_handles(), rdma_.hca_objects())? {
+        if let Some(line) = rdma(name, rdma_.hca_handles(), rdma_.hca_objects()) {
             out.put(Write::new("rdma", "rdma.max", line, pointer(&format!("rdma/{}", escaped(name)))));
         }
     }
@@ -39,9 +41,9 @@ pub fn writes(resources: &LinuxResources, out: &mut Out) -> Result<()> {
     Ok(())
 }
 
-fn memory(memory: &LinuxMemory, out: &mut Out) -> Result<()> {
-    let bytes = limit(memory.limit(), "memory/limit")?;
-    let swap = limit(memory.swap(), "memory/swap")?;
+fn memory(memory: &LinuxMemory, out: &mut Out) {
+    let bytes = memory.limit().unwrap_or(0);
+    let swap = memory.swap().unwrap_or(0);
     // The kernel keeps limit <= memsw at every moment, so which of the two goes first depends on what is there.
     let put = |out: &mut Out, file, value: i64, field: &str| {
         out.put(Write::new("memory", file, value, pointer(field)).again());
@@ -55,61 +57,39 @@ fn memory(memory: &LinuxMemory, out: &mut Out) -> Result<()> {
             out.put(write.again().or_skip());
         }
         (_, 0) => {}
-        (bytes, swap) if swap > 0 && swap < bytes => {
-            return Err(refuse("memory/swap", "memory+swap limit should be >= memory limit"));
-        }
         (_, swap) => put(out, "memory.memsw.limit_in_bytes", swap, "memory/swap"),
     }
-    let reservation = limit(memory.reservation(), "memory/reservation")?;
+    let reservation = memory.reservation().unwrap_or(0);
     if reservation != 0 {
         let field = pointer("memory/reservation");
         out.put(Write::new("memory", "memory.soft_limit_in_bytes", reservation, field));
     }
-    match memory.swappiness() {
-        // Engines of old write the largest number for "not set".
-        None | Some(u64::MAX) => {}
-        Some(value @ 0..=100) => {
-            out.put(Write::new("memory", "memory.swappiness", value, pointer("memory/swappiness")));
-        }
-        Some(value) => {
-            let what = format_args!("invalid memory swappiness value: {value} (valid range is 0-100)");
-            return Err(refuse("memory/swappiness", what));
-        }
+    // Old engines write the largest number for "not set".
+    if let Some(value) = memory.swappiness().filter(|&value| value != u64::MAX) {
+        out.put(Write::new("memory", "memory.swappiness", value, pointer("memory/swappiness")));
     }
     if memory.disable_oom_killer() == Some(true) {
         out.put(Write::new("memory", "memory.oom_control", 1, pointer("memory/disableOOMKiller")));
     }
-    kernel_memory(memory, out);
-    Ok(())
 }
 
-/// Obsolete everywhere: the kernel has dropped these limits (5.4 and on).
-#[allow(deprecated)]
-pub fn kernel_memory(memory: &LinuxMemory, out: &mut Out) {
-    for (value, field) in [(memory.kernel(), "memory/kernel"), (memory.kernel_tcp(), "memory/kernelTCP")] {
-        if value.unwrap_or(0) != 0 {
-            out.ignored(field, "the kernel no longer limits it");
-        }
-    }
-}
-
-fn block_io(io: &LinuxBlockIo, out: &mut Out) -> Result<()> {
-    if let Some(weight) = weight(io.weight(), "blockIO/weight")? {
+fn block_io(io: &LinuxBlockIo, out: &mut Out) {
+    if let Some(weight) = io.weight().filter(|&weight| weight != 0) {
         let write = Write::new("blkio", "blkio.bfq.weight", weight, pointer("blockIO/weight"));
         out.put(write.or("blkio.weight", weight));
     }
-    if let Some(weight) = weight(io.leaf_weight(), "blockIO/leafWeight")? {
+    if let Some(weight) = io.leaf_weight().filter(|&weight| weight != 0) {
         out.put(Write::new("blkio", "blkio.leaf_weight", weight, pointer("blockIO/leafWeight")));
     }
     for (index, device) in io.weight_device().iter().flatten().enumerate() {
         let line = |weight: u16| format!("{}:{} {weight}", device.major(), device.minor());
         let field = format!("blockIO/weightDevice/{index}/weight");
-        if let Some(weight) = weight(device.weight(), &field)? {
+        if let Some(weight) = device.weight().filter(|&weight| weight != 0) {
             let write = Write::new("blkio", "blkio.bfq.weight_device", line(weight), pointer(&field));
             out.put(write.or("blkio.weight_device", line(weight)));
         }
         let field = format!("blockIO/weightDevice/{index}/leafWeight");
-        if let Some(weight) = weight(device.leaf_weight(), &field)? {
+        if let Some(weight) = device.leaf_weight().filter(|&weight| weight != 0) {
             out.put(Write::new("blkio", "blkio.leaf_weight_device", line(weight), pointer(&field)));
         }
     }
@@ -120,7 +100,6 @@ fn block_io(io: &LinuxBlockIo, out: &mut Out) -> Result<()> {
             out.put(Write::new("blkio", &file, line, pointer(&format!("blockIO/{field}/{index}"))));
         }
     }
-    Ok(())
 }
 
 type Throttle<'a> = (&'static str, &'a Option<Vec<LinuxThrottleDevice>>, &'static str);
@@ -165,34 +144,33 @@ fn cpu(cpu: &LinuxCpu, out: &mut Out) -> Result<()> {
 }
 
 fn cpuset(cpu: &LinuxCpu, out: &mut Out) {
-    for (value, file, field) in [(cpu.cpus(), "cpuset.cpus", "cpu/cpus"), (cpu.mems(), "cpuset.mems", "cpu/mems")] {
+    for (value, file, field) in
+        [(cpu.cpus(), "cpuset.cpus", "cpu/cpus"), (cpu.mems(), "cpuset.mems", "cpu/mems")]
+    {
         if let Some(list) = value.as_ref().filter(|list| !list.is_empty()) {
             out.put(Write::new("cpuset", file, list, pointer(field)));
         }
     }
 }
 
-fn hugetlb(resources: &LinuxResources, out: &mut Out) -> Result<()> {
+fn hugetlb(resources: &LinuxResources, out: &mut Out) {
     for (index, huge) in resources.hugepage_limits().iter().flatten().enumerate() {
-        let size = page_size(huge.page_size(), &format!("hugepageLimits/{index}/pageSize"))?;
+        let size = huge.page_size();
         let field = pointer(&format!("hugepageLimits/{index}/limit"));
         out.put(Write::new("hugetlb", &format!("hugetlb.{size}.limit_in_bytes"), huge.limit(), &*field));
         // KERNEL(5.7): reservations have a limit of their own; where it is missing they have none.
         let file = format!("hugetlb.{size}.rsvd.limit_in_bytes");
         out.put(Write::new("hugetlb", &file, huge.limit(), field).or_skip());
     }
-    Ok(())
 }
 
-fn network(network: &LinuxNetwork, out: &mut Out) -> Result<()> {
+fn network(network: &LinuxNetwork, out: &mut Out) {
     if let Some(class) = network.class_id().filter(|&class| class != 0) {
         out.put(Write::new("net_cls", "net_cls.classid", class, pointer("network/classID")));
     }
     for (index, entry) in network.priorities().iter().flatten().enumerate() {
-        let name = word(entry.name(), &format!("network/priorities/{index}/name"))?;
-        let line = format!("{name} {}", entry.priority());
+        let line = format!("{} {}", entry.name(), entry.priority());
         let field = pointer(&format!("network/priorities/{index}"));
         out.put(Write::new("net_prio", "net_prio.ifpriomap", line, field));
     }
-    Ok(())
 }

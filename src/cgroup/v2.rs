@@ -5,8 +5,7 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork, Linux
 use crate::error::Result;
 
 use super::convert::{Swap, io_weight, swap_alone, weight_of_shares};
-use super::fields::{Out, escaped, limit, page_size, pids, pointer, rdma, refuse, sorted, weight};
-use super::v1::kernel_memory;
+use super::fields::{Out, escaped, pids, pointer, rdma, sorted};
 use super::write::Write;
 
 /// The kernel's own period, microseconds.
@@ -21,15 +20,15 @@ pub fn writes(resources: &LinuxResources, out: &mut Out) -> Result<()> {
         self::memory(memory, out)?;
     }
     if let Some(block_io) = resources.block_io() {
-        self::block_io(block_io, out)?;
+        self::block_io(block_io, out);
     }
     if let Some(cpu) = resources.cpu() {
         self::cpu(cpu, out);
         cpuset(cpu, out);
     }
-    hugetlb(resources, out)?;
+    hugetlb(resources, out);
     for (name, rdma_) in resources.rdma().iter().flat_map(sorted) {
-        if let Some(line) = rdma(name, rdma_.hca_handles(), rdma_.hca_objects())? {
+        if let Some(line) = rdma(name, rdma_.hca_handles(), rdma_.hca_objects()) {
             out.put(Write::new("rdma", "rdma.max", line, pointer(&format!("rdma/{}", escaped(name)))));
         }
     }
@@ -37,7 +36,7 @@ pub fn writes(resources: &LinuxResources, out: &mut Out) -> Result<()> {
         self::network(network, out);
     }
     for (key, value) in resources.unified().iter().flat_map(sorted) {
-        unified(key, value, out)?;
+        unified(key, value, out);
     }
     Ok(())
 }
@@ -48,8 +47,8 @@ fn bytes(value: i64) -> String {
 }
 
 fn memory(memory: &LinuxMemory, out: &mut Out) -> Result<()> {
-    let limit_ = limit(memory.limit(), "memory/limit")?;
-    let both = limit(memory.swap(), "memory/swap")?;
+    let limit_ = memory.limit().unwrap_or(0);
+    let both = memory.swap().unwrap_or(0);
     let swap = pointer("memory/swap");
     match swap_alone(limit_, both, &swap)? {
         None => {}
@@ -61,7 +60,7 @@ fn memory(memory: &LinuxMemory, out: &mut Out) -> Result<()> {
     if limit_ != 0 {
         out.put(Write::new("memory", "memory.max", bytes(limit_), pointer("memory/limit")));
     }
-    let reservation = limit(memory.reservation(), "memory/reservation")?;
+    let reservation = memory.reservation().unwrap_or(0);
     if reservation != 0 {
         out.put(Write::new("memory", "memory.low", bytes(reservation), pointer("memory/reservation")));
     }
@@ -71,19 +70,18 @@ fn memory(memory: &LinuxMemory, out: &mut Out) -> Result<()> {
     if memory.disable_oom_killer() == Some(true) {
         out.ignored("memory/disableOOMKiller", "cgroup v2 cannot switch the OOM killer off");
     }
-    kernel_memory(memory, out);
     Ok(())
 }
 
-fn block_io(io: &LinuxBlockIo, out: &mut Out) -> Result<()> {
-    if let Some(weight) = weight(io.weight(), "blockIO/weight")? {
+fn block_io(io: &LinuxBlockIo, out: &mut Out) {
+    if let Some(weight) = io.weight().filter(|&weight| weight != 0) {
         let write = Write::new("io", "io.bfq.weight", weight, pointer("blockIO/weight"));
         out.put(write.or("io.weight", io_weight(weight)));
     }
     for (index, device) in io.weight_device().iter().flatten().enumerate() {
         let field = format!("blockIO/weightDevice/{index}/weight");
         let numbers = format!("{}:{}", device.major(), device.minor());
-        if let Some(weight) = weight(device.weight(), &field)? {
+        if let Some(weight) = device.weight().filter(|&weight| weight != 0) {
             let write = Write::new("io", "io.bfq.weight", format!("{numbers} {weight}"), pointer(&field));
             out.put(write.or("io.weight", format!("{numbers} {}", io_weight(weight))));
         }
@@ -107,7 +105,6 @@ fn block_io(io: &LinuxBlockIo, out: &mut Out) -> Result<()> {
             out.put(Write::new("io", "io.max", line, pointer(&format!("blockIO/{field}/{index}"))));
         }
     }
-    Ok(())
 }
 
 fn cpu(cpu: &LinuxCpu, out: &mut Out) {
@@ -140,22 +137,23 @@ fn cpu(cpu: &LinuxCpu, out: &mut Out) {
 }
 
 fn cpuset(cpu: &LinuxCpu, out: &mut Out) {
-    for (value, file, field) in [(cpu.cpus(), "cpuset.cpus", "cpu/cpus"), (cpu.mems(), "cpuset.mems", "cpu/mems")] {
+    for (value, file, field) in
+        [(cpu.cpus(), "cpuset.cpus", "cpu/cpus"), (cpu.mems(), "cpuset.mems", "cpu/mems")]
+    {
         if let Some(list) = value.as_ref().filter(|list| !list.is_empty()) {
             out.put(Write::new("cpuset", file, list, pointer(field)));
         }
     }
 }
 
-fn hugetlb(resources: &LinuxResources, out: &mut Out) -> Result<()> {
+fn hugetlb(resources: &LinuxResources, out: &mut Out) {
     for (index, huge) in resources.hugepage_limits().iter().flatten().enumerate() {
-        let size = page_size(huge.page_size(), &format!("hugepageLimits/{index}/pageSize"))?;
+        let size = huge.page_size();
         let field = pointer(&format!("hugepageLimits/{index}/limit"));
         out.put(Write::new("hugetlb", &format!("hugetlb.{size}.max"), bytes(huge.limit()), &*field));
         let file = format!("hugetlb.{size}.rsvd.max");
         out.put(Write::new("hugetlb", &file, bytes(huge.limit()), field).or_skip());
     }
-    Ok(())
 }
 
 fn network(network: &LinuxNetwork, out: &mut Out) {
@@ -169,20 +167,9 @@ fn network(network: &LinuxNetwork, out: &mut Out) {
 }
 
 /// A control file by its own name; a value of several lines is several writes.
-fn unified(key: &str, value: &str, out: &mut Out) -> Result<()> {
-    let field = format!("unified/{}", escaped(key));
-    if key.contains('/') {
-        return Err(refuse(&field, format_args!("unified resource {key:?} must be a file name (no slashes)")));
-    }
-    let controller = match key.split_once('.') {
-        Some((controller, rest)) if !controller.is_empty() && !rest.is_empty() => controller,
-        _ => {
-            let what = format_args!("unified resource {key:?} must be in the form CONTROLLER.PARAMETER");
-            return Err(refuse(&field, what));
-        }
-    };
+fn unified(key: &str, value: &str, out: &mut Out) {
+    let controller = key.split_once('.').map_or(key, |(controller, _)| controller);
     for line in value.lines() {
-        out.put(Write::new(controller, key, line, pointer(&field)));
+        out.put(Write::new(controller, key, line, pointer(&format!("unified/{}", escaped(key)))));
     }
-    Ok(())
 }

@@ -24,11 +24,14 @@ pub enum Absent {
     /// The host has nothing to limit here.
     Skip,
     /// The same wish for another kernel's file.
-    Instead { file: String, value: String },
+    Instead {
+        file: String,
+        value: String,
+    },
 }
 
 impl Write {
-    pub fn new(controller: &str, file: &str, value: impl ToString, pointer: impl Into<String>) -> Self {
+    pub fn new(controller: &str, file: &str, value: impl fmt::Display, pointer: impl Into<String>) -> Self {
         Self {
             controller: controller.to_owned(),
             file: file.to_owned(),
@@ -46,7 +49,7 @@ impl Write {
     }
 
     #[must_use]
-    pub fn or(mut self, file: &str, value: impl ToString) -> Self {
+    pub fn or(mut self, file: &str, value: impl fmt::Display) -> Self {
         self.absent = Absent::Instead { file: file.to_owned(), value: value.to_string() };
         self
     }

@@ -159,9 +159,10 @@ impl Mounts {
             mount.kind == kind
                 && controllers.iter().all(|name| mount.options.split(',').any(|option| option == *name))
         };
-        let found: Vec<&Mount> = self.all.iter().filter(carries).filter(|mount| self.is_visible(mount)).collect();
+        let found: Vec<&Mount> =
+            self.all.iter().filter(carries).filter(|mount| self.is_visible(mount)).collect();
         let usual = found.iter().find(|mount| mount.point.starts_with(USUAL));
-        usual.or(found.first()).copied()
+        usual.or_else(|| found.first()).copied()
     }
 
     /// Whether no other mount lies over this one or over one that it stands on.
@@ -206,7 +207,8 @@ fn unescape(text: &str) -> PathBuf {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let octal = bytes.get(at + 1..at + 4).filter(|digits| digits.iter().all(|d| (b'0'..b'8').contains(d)));
+        let octal =
+            bytes.get(at + 1..at + 4).filter(|digits| digits.iter().all(|d| (b'0'..b'8').contains(d)));
         match (bytes[at], octal) {
             (b'\\', Some(digits)) => {
                 out.push(digits.iter().fold(0_u8, |value, d| value.wrapping_mul(8).wrapping_add(d - b'0')));
@@ -225,7 +227,8 @@ fn unescape(text: &str) -> PathBuf {
 mod tests {
     use super::*;
 
-    const HYBRID_CGROUP: &str = "9:name=systemd:/\n4:memory:/jobs/a:b\n1:cpu,cpuacct:/\n7:net_cls:/\n0::/jobs\n";
+    const HYBRID_CGROUP: &str =
+        "9:name=systemd:/\n4:memory:/jobs/a:b\n1:cpu,cpuacct:/\n7:net_cls:/\n0::/jobs\n";
     const HYBRID_MOUNTS: &str = "\
 23 1 8:1 / / rw - ext4 /dev/root rw
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
@@ -287,7 +290,8 @@ mod tests {
 
     #[test]
     fn torn_or_foreign_lines_are_passed_over() {
-        let layout = Layout::parse("nonsense\n:\n4\n5:memory\n", "x y z\n1 2 3\n - \n1 1 0:1 / / rw - cgroup2 a\n");
+        let layout =
+            Layout::parse("nonsense\n:\n4\n5:memory\n", "x y z\n1 2 3\n - \n1 1 0:1 / / rw - cgroup2 a\n");
         assert!(layout.is_empty());
         assert_eq!(unescape("a\\04"), Path::new("a\\04"));
     }

@@ -5,6 +5,7 @@
 //! what stands here are the calls it lacks.
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod entry;
 pub mod file;
 pub mod interrupt;

@@ -1,0 +1,80 @@
+//! The planned values, written; and the kernel's refusals, put into words.
+
+use nix::errno::Errno;
+
+use super::dir::Dir;
+use super::group::Group;
+use super::plan::{MemoryLimits, Plan};
+use super::write::{Absent, Write};
+use crate::error::{Error, Kind, Result};
+use crate::fail;
+
+/// Writes every limit of the plan.
+pub fn limits(group: &Group, plan: &Plan) -> Result<()> {
+    if let Some(limits) = plan.check_usage {
+        check_usage(group, limits)?;
+    }
+    let mut again = Vec::new();
+    for write in &plan.writes {
+        match put(group, write) {
+            Err(error) if write.again && error.errno() == Some(Errno::EINVAL) => again.push(write),
+            other => other?,
+        }
+    }
+    again.into_iter().try_for_each(|write| put(group, write))
+}
+
+fn put(group: &Group, write: &Write) -> Result<()> {
+    let dir = match group.record().place_of(&write.controller) {
+        Some(place) => group.dir(place)?,
+        None => {
+            return Err(fail!(
+                Kind::Unsupported,
+                "{}: cannot set {} limit: container could not join or create cgroup",
+                write.pointer,
+                write.controller
+            ));
+        }
+    };
+    match (dir.write(&write.file, &write.value), &write.absent) {
+        (Ok(()), _) => Ok(()),
+        (Err(Errno::ENOENT), Absent::Skip) => Ok(()),
+        (Err(Errno::ENOENT), Absent::Instead { file, value }) => {
+            dir.write(file, value).map_err(|errno| refused(dir, write, file, value, errno))
+        }
+        (Err(errno), _) => Err(refused(dir, write, &write.file, &write.value, errno)),
+    }
+}
+
+fn refused(dir: &Dir, write: &Write, file: &str, value: &str, errno: Errno) -> Error {
+    let mut error = Error::from(errno);
+    if errno == Errno::EBUSY && file == "memory.limit_in_bytes" {
+        let number = |file| dir.read(file).unwrap_or_default().trim().to_owned();
+        let (usage, peak) = (number("memory.usage_in_bytes"), number("memory.max_usage_in_bytes"));
+        error = error.context(format!(
+            "unable to set memory limit to {value} (current usage: {usage}, peak usage: {peak})"
+        ));
+    }
+    let error = error.context(format!("write {value:?} to {}", dir.path.join(file).display()));
+    error.context(write.pointer.clone())
+}
+
+/// v2 takes a limit below what is used, and kills until it holds: `checkBeforeUpdate` asks to be refused instead.
+fn check_usage(group: &Group, limits: MemoryLimits) -> Result<()> {
+    let Some(place) = group.record().place_of("memory") else { return Ok(()) };
+    let usage: i64 = match group.dir(place)?.read("memory.current") {
+        Ok(text) => text.trim().parse().unwrap_or(0),
+        Err(_) => return Ok(()),
+    };
+    for (limit, name, field) in
+        [(limits.memory_and_swap, "memory+swap", "swap"), (limits.memory, "memory", "limit")]
+    {
+        if limit > 0 && limit <= usage {
+            return Err(fail!(
+                Kind::State,
+                "/linux/resources/memory/{field}: rejecting {name} limit {limit} <= usage {usage}"
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! Making a group: its directories, and on v2 the controllers on the way down.
+
+use std::path::{Component, Path};
+
+use nix::errno::Errno;
+
+use super::dir::Dir;
+use super::group::Group;
+use super::path::Place;
+use super::plan::{Permission, Plan};
+use super::{cpuset, freeze, subtree};
+use crate::error::{Context, Error, Kind, Result, matched};
+use crate::fail;
+use crate::host::cgroup::Mode;
+
+impl Plan {
+    /// Makes the group in every hierarchy, empty and without limits so far.
+    ///
+    /// Refuses a group that holds processes or is frozen: it is somebody else's. What was made before a failure is
+    /// removed again.
+    pub fn create(&self) -> Result<Group> {
+        let mut made = Made::default();
+        let mut record = self.record();
+        let mut dirs = Vec::with_capacity(record.places.len());
+        for place in std::mem::take(&mut record.places) {
+            match self.make(&place, &mut made) {
+                Ok(dir) => {
+                    dirs.push(dir);
+                    record.places.push(place);
+                }
+                Err(error) if self.permission == Permission::NotNeeded && is_permission(&error) => {
+                    self.can_do_without(&place, error)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        made.keep();
+        Ok(Group::new(record, dirs, self.permission))
+    }
+
+    fn make(&self, place: &Place, made: &mut Made) -> Result<Dir> {
+        let mut dir = Dir::mountpoint(&place.mountpoint)?;
+        let mut existed = false;
+        for part in place.path.components() {
+            let Component::Normal(name) = part else { continue };
+            if self.mode == Mode::V2 {
+                subtree::enable(&dir, self)?;
+            }
+            let (child, fresh) = make_below(&dir, Path::new(name))?;
+            existed = !fresh;
+            if place.controllers.iter().any(|name| name == "cpuset") {
+                cpuset::inherit(&dir, &child)?;
+            }
+            if fresh {
+                made.push(dir, name.as_ref());
+            }
+            dir = child;
+        }
+        if existed {
+            refuse_used(&dir)?;
+        }
+        if self.mode == Mode::V2 {
+            subtree::settle_type(&dir, self)?;
+        }
+        Ok(dir)
+    }
+
+    /// Without permission in one hierarchy, a container that asks nothing of it may go without.
+    fn can_do_without(&self, place: &Place, error: Error) -> Result<()> {
+        if self.mode == Mode::V2 && self.writes.is_empty() {
+            return Ok(());
+        }
+        if self.mode == Mode::V2 {
+            let why = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
+            return Err(error.context(why));
+        }
+        match self.writes.iter().find(|write| place.controllers.contains(&write.controller)) {
+            None => Ok(()),
+            Some(write) => {
+                let what = format!(
+                    "{}: cannot set {} limit: container could not join or create cgroup",
+                    write.pointer, write.controller
+                );
+                Err(error.context(what))
+            }
+        }
+    }
+}
+
+/// The group `name`, made or found; true when made.
+fn make_below(dir: &Dir, name: &Path) -> Result<(Dir, bool)> {
+    let path = || dir.path.join(name);
+    // Twice: a finished container may take an empty parent away between the two calls.
+    for _ in 0..3 {
+        let fresh = dir.make(name).with_context(|| format!("make control group {}", path().display()))?;
+        match dir.below(name) {
+            Err(Errno::ENOENT) => {}
+            other => {
+                let child = other.with_context(|| format!("open control group {}", path().display()))?;
+                return Ok((child, fresh));
+            }
+        }
+    }
+    Err(fail!(
+        Kind::System(Errno::ENOENT),
+        "make control group {}: it is removed again and again",
+        path().display()
+    ))
+}
+
+fn refuse_used(dir: &Dir) -> Result<()> {
+    let hint =
+        || format!("the group is {}; is another container using this cgroupsPath?", dir.path.display());
+    let pids = super::procs::all(dir)?;
+    if !pids.is_empty() {
+        return Err(Error::new(Kind::State, matched::cgroup_not_empty(pids.len())).with_hint(hint()));
+    }
+    if freeze::is_frozen(dir)? {
+        return Err(Error::new(Kind::State, matched::CGROUP_FROZEN).with_hint(hint()));
+    }
+    Ok(())
+}
+
+/// The errors of not being allowed to.
+pub fn is_permission(error: &Error) -> bool {
+    matches!(error.errno(), Some(Errno::EPERM | Errno::EACCES | Errno::EROFS))
+}
+
+/// Directories made so far; dropped without `keep`, they are removed.
+#[derive(Default)]
+struct Made(Vec<(Dir, std::path::PathBuf)>);
+
+impl Made {
+    fn push(&mut self, parent: Dir, name: &Path) {
+        self.0.push((parent, name.to_owned()));
+    }
+
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for (parent, name) in self.0.iter().rev() {
+            let _ = parent.unmake(name);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! A group's directory, held by descriptor: control files are opened below it and nowhere else.
+//!
+//! Lookups do not follow symlinks and do not leave the hierarchy's mount, and nothing is created by opening: a path
+//! that is not a control group fails instead of becoming a file on a disk.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs};
+
+use crate::error::{Context, Kind, Result};
+use crate::fail;
+use crate::sys::file::{
+    RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2,
+};
+
+const INSIDE: u64 = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
+const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW);
+
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+    /// For messages.
+    pub path: PathBuf,
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Dir {
+    /// The root of a mounted hierarchy.
+    pub fn mountpoint(path: &Path) -> Result<Self> {
+        let doing = || format!("open control group hierarchy {}", path.display());
+        let fd = nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
+        let fd = fd.with_context(doing)?;
+        let kind = fstatfs(&fd).with_context(doing)?.filesystem_type();
+        if kind != CGROUP_SUPER_MAGIC && kind != CGROUP2_SUPER_MAGIC {
+            return Err(
+                fail!(Kind::Unsupported, "no control group hierarchy is mounted there").context(doing())
+            );
+        }
+        Ok(Self { fd, path: path.to_owned() })
+    }
+
+    /// A group below; the bare errno, as its absence is often an answer.
+    pub fn below(&self, path: &Path) -> Result<Self, Errno> {
+        let fd = self.open(path.as_os_str().as_bytes(), DIRECTORY)?;
+        Ok(Self { fd, path: self.path.join(path) })
+    }
+
+    /// The errno alone; `path` may have several components.
+    fn open(&self, path: &[u8], flags: OFlag) -> Result<OwnedFd, Errno> {
+        let path = if path.is_empty() { b"." } else { path };
+        let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
+        match openat2(self.fd.as_fd(), &path, flags.bits(), 0, INSIDE) {
+            // KERNEL(5.6): openat2. Before it, the path is at least clean: `cgroup::path` took the dots out.
+            Err(Errno::ENOSYS) => {
+                let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+                nix::fcntl::openat(&self.fd, path.as_c_str(), flags, Mode::empty())
+            }
+            other => other,
+        }
+    }
+
+    /// Makes the child group `name`; false when it was there.
+    pub fn make(&self, name: &Path) -> Result<bool, Errno> {
+        match nix::sys::stat::mkdirat(&self.fd, name, Mode::from_bits_truncate(0o755)) {
+            Ok(()) => Ok(true),
+            Err(Errno::EEXIST) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Removes the child group `name`.
+    pub fn unmake(&self, name: &Path) -> Result<(), Errno> {
+        nix::unistd::unlinkat(&self.fd, name, nix::unistd::UnlinkatFlags::RemoveDir)
+    }
+
+    /// A control file's text.
+    pub fn read(&self, file: &str) -> Result<String, Errno> {
+        let fd = self.open(name(file)?, OFlag::O_RDONLY)?;
+        let mut text = String::new();
+        File::from(fd).read_to_string(&mut text).map_err(|error| errno(&error))?;
+        Ok(text)
+    }
+
+    /// Gives a control file a value, in one write.
+    pub fn write(&self, file: &str, value: &str) -> Result<(), Errno> {
+        let mut file = File::from(self.open(name(file)?, OFlag::O_WRONLY)?);
+        // An empty write would never reach the kernel's parser.
+        let value = if value.is_empty() { "\n" } else { value };
+        let written = loop {
+            match file.write(value.as_bytes()).map_err(|error| errno(&error)) {
+                Err(Errno::EINTR) => {}
+                other => break other?,
+            }
+        };
+        if written == value.len() { Ok(()) } else { Err(Errno::EIO) }
+    }
+
+    /// Opens a control file to be waited on or handed to the kernel.
+    pub fn file(&self, file: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
+        self.open(name(file)?, flags)
+    }
+
+    pub fn read_or_fail(&self, file: &str) -> Result<String> {
+        self.read(file).with_context(|| format!("read {}", self.path.join(file).display()))
+    }
+
+    pub fn write_or_fail(&self, file: &str, value: &str) -> Result<()> {
+        self.write(file, value)
+            .with_context(|| format!("write {value:?} to {}", self.path.join(file).display()))
+    }
+
+    /// The names of the groups directly below.
+    pub fn children(&self) -> Result<Vec<PathBuf>, Errno> {
+        let fd = self.open(b".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+        let mut children = Vec::new();
+        for entry in nix::dir::Dir::from_fd(fd)?.iter() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if entry.file_type() == Some(nix::dir::Type::Directory) && name != b"." && name != b".." {
+                children.push(PathBuf::from(std::ffi::OsStr::from_bytes(name)));
+            }
+        }
+        Ok(children)
+    }
+
+    /// Whether this is the v2 tree.
+    pub fn is_v2(&self) -> bool {
+        fstatfs(&self.fd).is_ok_and(|stat| stat.filesystem_type() == CGROUP2_SUPER_MAGIC)
+    }
+}
+
+/// A control file is a plain name.
+fn name(file: &str) -> Result<&[u8], Errno> {
+    if file.is_empty() || file.contains('/') || file == "." || file == ".." {
+        return Err(Errno::EINVAL);
+    }
+    Ok(file.as_bytes())
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}

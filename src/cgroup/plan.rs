@@ -1,0 +1,194 @@
+//! What is to be done for a container's group, decided without touching the host.
+
+use std::fmt;
+
+use oci_spec::runtime::{Linux, LinuxResources};
+
+use super::devices::Filter;
+use super::fields::{Out, RESOURCES};
+use super::path::Place;
+use super::record::{self, Driver, Record};
+use super::write::{Absent, Write};
+use super::{path, v1, v2};
+use crate::error::{Error, Kind, Result};
+use crate::fail;
+use crate::host::cgroup::{Layout, Mode};
+
+/// Owned and comparable; `Display` gives one line for each thing that is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    pub driver: Driver,
+    pub mode: Mode,
+    pub places: Vec<Place>,
+    pub writes: Vec<Write>,
+    /// None leaves the devices as they are (an update).
+    pub devices: Option<Filter>,
+    /// Refuse a memory limit that is below what is used already.
+    pub check_usage: Option<MemoryLimits>,
+    pub permission: Permission,
+    /// Accepted fields without an effect here; for the log.
+    pub warnings: Vec<String>,
+}
+
+/// The configured numbers, 0 for "not asked for".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryLimits {
+    pub memory: i64,
+    pub memory_and_swap: i64,
+}
+
+/// What a lack of permission means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// A failure.
+    Needed,
+    /// Rootless with a path of its own: the device rules alone may be missing.
+    NotForDevices,
+    /// Rootless without one: the container may run without a group, if it asks for no limit.
+    NotNeeded,
+}
+
+/// The plan for a container `id` whose checked configuration has `linux`.
+///
+/// `rootless` is whether permission errors may be passed over (the command line's `--rootless`).
+/// Errors are located: they carry the JSON pointer of the field.
+pub fn plan(
+    linux: Option<&Linux>,
+    id: &str,
+    driver: Driver,
+    layout: &Layout,
+    rootless: bool,
+) -> Result<Plan> {
+    if driver == Driver::Systemd {
+        return Err(fail!(
+            Kind::Unsupported,
+            "the systemd cgroup driver needs a D-Bus, which this build does not speak"
+        )
+        .with_hint("use the cgroupfs driver"));
+    }
+    let asked = linux.and_then(|linux| linux.cgroups_path().as_deref());
+    let asked = asked.filter(|path| !path.as_os_str().is_empty());
+    let permission = match (rootless, asked) {
+        (false, _) => Permission::Needed,
+        (true, Some(_)) => Permission::NotForDevices,
+        (true, None) => Permission::NotNeeded,
+    };
+    let resources = linux.and_then(|linux| linux.resources().as_ref());
+    if layout.is_empty() && permission != Permission::NotNeeded {
+        return Err(fail!(
+            Kind::Unsupported,
+            "{}: no control group hierarchy is mounted on this host",
+            path::POINTER
+        ));
+    }
+    let places = path::places(asked, id, layout)?;
+    let mut plan = values(resources, Record { driver, mode: layout.mode(), places }, permission)?;
+    let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
+    let devices = Filter::from_spec(rules)?;
+    let can = plan.place_of("devices").is_some();
+    if !can && permission == Permission::Needed {
+        return Err(missing("devices", &format!("{RESOURCES}/devices"), plan.mode));
+    }
+    plan.devices = can.then_some(devices);
+    plan.check_controllers(layout)?;
+    Ok(plan)
+}
+
+/// The plan for changed resources of a group that exists; device rules are not touched.
+pub fn update(record: &Record, resources: &LinuxResources, rootless: bool) -> Result<Plan> {
+    let permission = if rootless { Permission::NotForDevices } else { Permission::Needed };
+    values(Some(resources), record.clone(), permission)
+}
+
+fn values(resources: Option<&LinuxResources>, record: Record, permission: Permission) -> Result<Plan> {
+    let mut out = Out::default();
+    let mut check_usage = None;
+    if let Some(resources) = resources {
+        match record.mode {
+            Mode::V2 => v2::writes(resources, &mut out)?,
+            Mode::V1 | Mode::Hybrid => v1::writes(resources, &mut out)?,
+        }
+        if record.mode == Mode::V2 {
+            check_usage = resources.memory().filter(|memory| memory.check_before_update() == Some(true));
+        }
+    }
+    let check_usage = check_usage.map(|memory| MemoryLimits {
+        memory: memory.limit().unwrap_or(0),
+        memory_and_swap: memory.swap().unwrap_or(0),
+    });
+    let mut writes = out.writes;
+    // What may be missing from a controller may be missing with it.
+    writes.retain(|write| write.absent != Absent::Skip || record.place_of(&write.controller).is_some());
+    if let Some(write) = writes.iter().find(|write| record.place_of(&write.controller).is_none()) {
+        return Err(missing(&write.controller, &write.pointer, record.mode));
+    }
+    let Record { driver, mode, places } = record;
+    Ok(Plan { driver, mode, places, writes, devices: None, check_usage, permission, warnings: out.warnings })
+}
+
+fn missing(controller: &str, pointer: &str, mode: Mode) -> Error {
+    let tree = if mode == Mode::V2 { "cgroup v2" } else { "cgroup v1" };
+    fail!(
+        Kind::Unsupported,
+        "{pointer}: cannot set {controller} limit: container could not join or create cgroup: \
+         this host has no {controller} controller in {tree}"
+    )
+}
+
+impl Plan {
+    /// On v2, one tree holds all controllers, and it tells which it has.
+    fn check_controllers(&self, layout: &Layout) -> Result<()> {
+        let Some(unified) = layout.unified.as_ref().filter(|_| self.mode == Mode::V2) else {
+            return Ok(());
+        };
+        let has =
+            |name: &str| name == "cgroup" || unified.controllers.iter().any(|controller| controller == name);
+        match self.writes.iter().find(|write| !has(&write.controller) && write.absent != Absent::Skip) {
+            None => Ok(()),
+            Some(write) if write.pointer.starts_with("/linux/resources/unified/") => Err(fail!(
+                Kind::Unsupported,
+                "{}: unified resource {:?} can't be set: controller {:?} not available",
+                write.pointer,
+                write.file,
+                write.controller
+            )),
+            Some(write) => Err(missing(&write.controller, &write.pointer, Mode::V2)),
+        }
+    }
+
+    /// The v2 controllers that some value needs.
+    pub fn controllers(&self) -> impl Iterator<Item = &str> {
+        self.writes.iter().map(|write| write.controller.as_str()).filter(|name| *name != "cgroup")
+    }
+
+    /// For `state.json`, also before anything is made: what is to be cleaned up.
+    pub fn record(&self) -> Record {
+        Record { driver: self.driver, mode: self.mode, places: self.places.clone() }
+    }
+
+    fn place_of(&self, controller: &str) -> Option<usize> {
+        record::place_of(self.mode, &self.places, controller)
+    }
+
+    /// One line for each thing that is done, as `tare plan` prints them.
+    pub fn lines(&self) -> Vec<String> {
+        self.to_string().lines().map(str::to_owned).collect()
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let driver = self.driver;
+        for place in &self.places {
+            let what = if place.is_unified() { "cgroup2".to_owned() } else { place.controllers.join(",") };
+            writeln!(f, "cgroup {driver} {what} {}", place.directory().display())?;
+        }
+        for write in &self.writes {
+            writeln!(f, "cgroup set {write}")?;
+        }
+        if let Some(devices) = &self.devices {
+            writeln!(f, "cgroup devices {devices}")?;
+        }
+        Ok(())
+    }
+}

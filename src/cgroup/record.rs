@@ -1,0 +1,47 @@
+//! What is remembered of a group: enough to find it again from another process.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::path::Place;
+use crate::host::cgroup::Mode;
+
+/// Who makes the group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Driver {
+    Cgroupfs,
+    Systemd,
+}
+
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cgroupfs => "cgroupfs",
+            Self::Systemd => "systemd",
+        })
+    }
+}
+
+/// Part of `state.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    pub driver: Driver,
+    pub mode: Mode,
+    pub places: Vec<Place>,
+}
+
+impl Record {
+    /// The place whose files carry a controller's values.
+    pub fn place_of(&self, controller: &str) -> Option<usize> {
+        place_of(self.mode, &self.places, controller)
+    }
+}
+
+pub fn place_of(mode: Mode, places: &[Place], controller: &str) -> Option<usize> {
+    places.iter().position(|place| match mode {
+        Mode::V2 => place.is_unified(),
+        Mode::V1 | Mode::Hybrid => place.controllers.iter().any(|name| name == controller),
+    })
+}

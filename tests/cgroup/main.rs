@@ -1,0 +1,7 @@
+//! The group layer on the real kernel: what it makes, writes, freezes, kills and removes, read back from the
+//! kernel's own files.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod support;
+mod v1;
+mod v2;

@@ -1,0 +1,101 @@
+//! Groups with names of their own, and processes that sit in them.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::{Value, json};
+use tare::cgroup::{Driver, Group, Plan, plan};
+use tare::error::Error;
+use tare::host::cgroup::Layout;
+
+/// `/tare-test-PID-N/group`
+pub fn path() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("/tare-test-{}-{}/group", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+pub fn planned(path: &str, resources: &Value, layout: &Layout) -> Plan {
+    let linux = serde_json::from_value(json!({"cgroupsPath": path, "resources": resources})).unwrap();
+    plan(Some(&linux), "id", Driver::Cgroupfs, layout, false).unwrap()
+}
+
+/// A group that is gone, with its parent, when the test is over; whatever happened.
+pub struct Scratch {
+    pub plan: Plan,
+    pub group: Group,
+}
+
+impl Scratch {
+    pub fn try_new(path: &str, resources: &Value, layout: &Layout) -> Result<Self, Error> {
+        let plan = planned(path, resources, layout);
+        let group = plan.create()?;
+        let scratch = Self { plan, group };
+        scratch.group.apply(&scratch.plan)?;
+        Ok(scratch)
+    }
+
+    pub fn new(resources: &Value, layout: &Layout) -> Self {
+        Self::try_new(&path(), resources, layout).unwrap()
+    }
+
+    pub fn directory(&self, controller: &str) -> PathBuf {
+        let record = self.group.record();
+        record.places[record.place_of(controller).unwrap()].directory()
+    }
+
+    pub fn read(&self, file: &str) -> String {
+        let controller = file.split('.').next().unwrap();
+        let path = self.directory(controller).join(file);
+        std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+            .trim()
+            .to_owned()
+    }
+
+    /// A sleeping process in the group.
+    pub fn sleeper(&self) -> Inmate {
+        let inmate = Inmate::outside();
+        self.group.join(inmate.pid()).unwrap();
+        inmate
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = self.group.kill_all(libc::SIGKILL);
+        let _ = self.group.remove();
+        for place in &self.group.record().places {
+            let _ = std::fs::remove_dir(place.directory().parent().unwrap());
+        }
+    }
+}
+
+/// A process that is killed and reaped when the test is over.
+pub struct Inmate(pub Child);
+
+impl Inmate {
+    pub fn outside() -> Self {
+        Self(Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap())
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.0.id() as i32
+    }
+
+    /// The letter of /proc/PID/stat.
+    pub fn groups(&self) -> String {
+        std::fs::read_to_string(format!("/proc/{}/cgroup", self.0.id())).unwrap()
+    }
+
+    pub fn is_alive(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Inmate {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

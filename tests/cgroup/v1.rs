@@ -1,0 +1,228 @@
+//! On this host's v1 hierarchies.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tare::cgroup::Group;
+use tare::host::cgroup::{Layout, Mode};
+
+use crate::support::{Inmate, Scratch, path, planned};
+
+/// The host's layout, where it is v1 or hybrid and ours to change.
+fn layout() -> Option<Layout> {
+    let layout = Layout::read().unwrap();
+    if layout.mode() == Mode::V2 || !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIP: needs cgroup v1 and root");
+        return None;
+    }
+    Some(layout)
+}
+
+macro_rules! layout_or_skip {
+    () => {
+        match layout() {
+            Some(layout) => layout,
+            None => return,
+        }
+    };
+}
+
+#[test]
+fn limits_read_back_from_the_kernels_files() {
+    let layout = layout_or_skip!();
+    let scratch = Scratch::new(
+        &json!({
+            "memory": {"limit": 67108864, "swap": 134217728, "reservation": 33554432, "swappiness": 10,
+                "disableOOMKiller": true},
+            "cpu": {"shares": 512, "quota": 50000, "period": 100000, "burst": 10000, "cpus": "0", "mems": "0"},
+            "pids": {"limit": 50},
+        }),
+        &layout,
+    );
+    for (file, want) in [
+        ("memory.limit_in_bytes", "67108864"),
+        ("memory.memsw.limit_in_bytes", "134217728"),
+        ("memory.soft_limit_in_bytes", "33554432"),
+        ("memory.swappiness", "10"),
+        ("cpu.shares", "512"),
+        ("cpu.cfs_quota_us", "50000"),
+        ("cpu.cfs_period_us", "100000"),
+        ("cpu.cfs_burst_us", "10000"),
+        ("cpuset.cpus", "0"),
+        ("cpuset.mems", "0"),
+        ("pids.max", "50"),
+    ] {
+        assert_eq!(scratch.read(file), want, "{file}");
+    }
+    assert!(scratch.read("memory.oom_control").contains("oom_kill_disable 1"));
+    assert_eq!(scratch.group.oom_kills(), Some(0));
+}
+
+#[test]
+fn limits_move_up_and_down_in_any_order() {
+    let layout = layout_or_skip!();
+    let scratch = Scratch::new(&json!({"memory": {"limit": 16777216, "swap": 16777216}}), &layout);
+    for (limit, swap) in [(67108864, 134217728), (8388608, 8388608), (33554432, 33554432), (33554432, -1)] {
+        let resources = serde_json::from_value(json!({"memory": {"limit": limit, "swap": swap}})).unwrap();
+        let plan = tare::cgroup::update(scratch.group.record(), &resources, false).unwrap();
+        scratch.group.apply(&plan).unwrap();
+        assert_eq!(scratch.read("memory.limit_in_bytes"), limit.to_string());
+    }
+    assert!(scratch.read("memory.memsw.limit_in_bytes").starts_with("922337203685477"));
+}
+
+#[test]
+fn a_process_joins_every_hierarchy_and_can_be_counted() {
+    let layout = layout_or_skip!();
+    let scratch = Scratch::new(&json!({}), &layout);
+    let inmate = scratch.sleeper();
+    for line in inmate.groups().lines().filter(|line| !line.ends_with(":/")) {
+        let path = scratch.group.record().places[0].path.display().to_string();
+        assert!(line.ends_with(&path), "{line}");
+    }
+    assert_eq!(inmate.groups().matches("tare-test-").count(), scratch.group.record().places.len());
+    assert_eq!(scratch.group.procs().unwrap(), [inmate.pid()]);
+    let found = Group::from_record(scratch.group.record());
+    assert_eq!(found.procs().unwrap(), [inmate.pid()]);
+    assert!(found.exists().unwrap());
+    assert!(found.clone_fd().is_none());
+}
+
+#[test]
+fn devices_are_those_of_the_rules() {
+    let layout = layout_or_skip!();
+    let deny = json!({"allow": false, "access": "rwm"});
+    let rules = json!({"devices": [deny, {"allow": true, "type": "b", "major": 7, "access": "r"}]});
+    let scratch = Scratch::new(&rules, &layout);
+    let mut list: Vec<String> = scratch.read("devices.list").lines().map(str::to_owned).collect();
+    list.sort();
+    assert_eq!(
+        list,
+        [
+            "b *:* m",
+            "b 7:* r",
+            "c *:* m",
+            "c 10:200 rwm",
+            "c 136:* rwm",
+            "c 1:3 rwm",
+            "c 1:5 rwm",
+            "c 1:7 rwm",
+            "c 1:8 rwm",
+            "c 1:9 rwm",
+            "c 5:0 rwm",
+            "c 5:2 rwm"
+        ]
+    );
+    let open = Scratch::new(&json!({"devices": [{"allow": true, "access": "rwm"}]}), &layout);
+    assert_eq!(open.read("devices.list"), "a *:* rwm");
+    // A second time over what is there: nothing flickers and nothing is left over.
+    scratch.group.apply(&scratch.plan).unwrap();
+    open.group.apply(&scratch.plan).unwrap();
+}
+
+#[test]
+fn a_frozen_group_says_so_and_goes_on_after_thaw() {
+    let layout = layout_or_skip!();
+    let scratch = Scratch::new(&json!({}), &layout);
+    let _inmate = scratch.sleeper();
+    assert!(!scratch.group.is_frozen().unwrap());
+    scratch.group.freeze().unwrap();
+    assert!(scratch.group.is_frozen().unwrap());
+    assert!(Group::from_record(scratch.group.record()).is_frozen().unwrap());
+    scratch.group.thaw().unwrap();
+    assert!(!scratch.group.is_frozen().unwrap());
+}
+
+#[test]
+fn a_frozen_group_dies_of_a_kill_with_its_frozen_subgroups() {
+    let layout = layout_or_skip!();
+    let scratch = Scratch::new(&json!({}), &layout);
+    let mut inmate = scratch.sleeper();
+    let mut nested = Inmate::outside();
+    for place in &scratch.group.record().places {
+        let inner = place.directory().join("inner");
+        std::fs::create_dir(&inner).unwrap();
+        if place.controllers == ["cpuset"] {
+            std::fs::write(inner.join("cpuset.cpus"), scratch.read("cpuset.cpus")).unwrap();
+            std::fs::write(inner.join("cpuset.mems"), scratch.read("cpuset.mems")).unwrap();
+        }
+        std::fs::write(inner.join("cgroup.procs"), nested.pid().to_string()).unwrap();
+    }
+    std::fs::write(scratch.directory("freezer").join("inner/freezer.state"), "FROZEN").unwrap();
+    scratch.group.freeze().unwrap();
+    assert_eq!(scratch.group.procs().unwrap().len(), 2);
+    scratch.group.kill_all(libc::SIGKILL).unwrap();
+    scratch.group.remove().unwrap();
+    assert!(!inmate.is_alive() && !nested.is_alive());
+    assert!(!scratch.group.exists().unwrap());
+    scratch.group.remove().unwrap();
+    assert!(scratch.group.procs().unwrap().is_empty());
+    assert!(!scratch.group.is_frozen().unwrap());
+}
+
+#[test]
+fn a_signal_reaches_every_process() {
+    let layout = layout_or_skip!();
+    let scratch = Scratch::new(&json!({}), &layout);
+    let (mut one, mut two) = (scratch.sleeper(), scratch.sleeper());
+    scratch.group.kill_all(libc::SIGTERM).unwrap();
+    for inmate in [&mut one, &mut two] {
+        use std::os::unix::process::ExitStatusExt;
+        assert_eq!(inmate.0.wait().unwrap().signal(), Some(15));
+    }
+}
+
+#[test]
+fn a_group_that_holds_processes_or_is_frozen_is_refused() {
+    let layout = layout_or_skip!();
+    let path = path();
+    let scratch = Scratch::try_new(&path, &json!({}), &layout).unwrap();
+    planned(&path, &json!({}), &layout).create().unwrap();
+    scratch.group.freeze().unwrap();
+    let error = planned(&path, &json!({}), &layout).create().unwrap_err();
+    assert_eq!(error.to_string(), "container's cgroup unexpectedly frozen");
+    scratch.group.thaw().unwrap();
+    let _inmate = scratch.sleeper();
+    let error = planned(&path, &json!({}), &layout).create().unwrap_err();
+    assert_eq!(error.to_string(), "container's cgroup is not empty: 1 process(es) found");
+}
+
+#[test]
+fn what_a_failed_create_made_is_gone_again() {
+    let layout = layout_or_skip!();
+    let mut broken = layout.clone();
+    broken.v1.last_mut().unwrap().mountpoint = "/proc/self".into();
+    broken.unified = None;
+    let path = path();
+    let error = planned(&path, &json!({}), &broken).create().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "open control group hierarchy /proc/self: no control group hierarchy is mounted there"
+    );
+    let parent = std::path::Path::new(&path).parent().unwrap().strip_prefix("/").unwrap().to_owned();
+    for tree in &layout.v1 {
+        assert!(!tree.mountpoint.join(&parent).exists(), "{}", tree.mountpoint.display());
+    }
+}
+
+#[test]
+fn a_refused_value_names_the_field_the_file_and_the_kernels_answer() {
+    let layout = layout_or_skip!();
+    let path = path();
+    let scratch = Scratch::try_new(&path, &json!({}), &layout).unwrap();
+    let plan = planned(&path, &json!({"cpu": {"cpus": "0-9999"}}), &layout);
+    let error = scratch.group.apply(&plan).unwrap_err();
+    let file = scratch.directory("cpuset").join("cpuset.cpus");
+    let (start, end) = (format!("write \"0-9999\" to {}: ", file.display()), error.to_string());
+    assert!(end.starts_with(&format!("/linux/resources/cpu/cpus: {start}")), "{error}");
+}
+
+#[test]
+fn a_busy_group_is_told_with_its_processes() {
+    let layout = layout_or_skip!();
+    let scratch = Scratch::new(&json!({}), &layout);
+    let inmate = scratch.sleeper();
+    let error = scratch.group.remove_within(Duration::from_millis(20)).unwrap_err().to_string();
+    assert!(error.starts_with("unable to remove cgroup /"), "{error}");
+    assert!(error.ends_with(&format!("still in it: {} (sleep, S)", inmate.pid())), "{error}");
+}

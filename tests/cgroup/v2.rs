@@ -1,0 +1,228 @@
+//! On a cgroup2 tree mounted in a mount namespace of the test's own: it works beside v1, with the controllers that
+//! v1 has left over.
+#![allow(unsafe_code)]
+
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use serde_json::json;
+use tare::cgroup::Group;
+use tare::host::cgroup::{Layout, Unified};
+
+use crate::support::{Inmate, Scratch, path, planned};
+
+/// Gives this test's thread a mount namespace with cgroup2 over the hierarchies of the host.
+fn layout() -> Option<Layout> {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIP: needs root");
+        return None;
+    }
+    let folder = Path::new("/sys/fs/cgroup");
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&Path>, "/", None::<&Path>, private, None::<&Path>).unwrap();
+    if let Err(errno) = mount(Some("none"), folder, Some("cgroup2"), MsFlags::empty(), None::<&Path>) {
+        eprintln!("SKIP: cannot mount cgroup2: {errno}");
+        return None;
+    }
+    let mut layout = Layout {
+        v1: Vec::new(),
+        unified: Some(Unified {
+            mountpoint: folder.to_owned(),
+            mount_root: "/".into(),
+            own_path: "/".into(),
+            controllers: Vec::new(),
+        }),
+    };
+    layout.read_controllers().unwrap();
+    Some(layout)
+}
+
+macro_rules! layout_or_skip {
+    () => {
+        match layout() {
+            Some(layout) => layout,
+            None => return,
+        }
+    };
+}
+
+/// A child born in the group, which ends at once with what `body` answers.
+fn born_in(group: &Group, body: fn() -> i32) -> i32 {
+    let fd = group.clone_fd().unwrap();
+    // SAFETY: zero is valid for clone_args.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    // CLONE_INTO_CGROUP: the constant of libc is too narrow.
+    args.flags = 1 << 33;
+    args.exit_signal = libc::SIGCHLD as u64;
+    args.cgroup = fd.as_raw_fd() as u64;
+    // SAFETY: args is live and of the size given; the child calls `body` and ends without unwinding.
+    match unsafe { libc::syscall(libc::SYS_clone3, &raw const args, std::mem::size_of_val(&args)) } {
+        // SAFETY: _exit has no preconditions.
+        0 => unsafe { libc::_exit(body()) },
+        -1 => panic!("clone3: {}", nix::errno::Errno::last()),
+        pid => {
+            let status = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid as i32), None).unwrap();
+            match status {
+                nix::sys::wait::WaitStatus::Exited(_, code) => code,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+fn open_errno(path: &std::ffi::CStr, flags: i32) -> i32 {
+    // SAFETY: path is NUL-terminated.
+    if unsafe { libc::open(path.as_ptr(), flags) } >= 0 { 0 } else { nix::errno::Errno::last_raw() }
+}
+
+#[test]
+fn a_process_is_born_in_the_group_and_its_device_filter() {
+    let layout = layout_or_skip!();
+    let deny = json!({"allow": false, "access": "rwm"});
+    let random = json!({"allow": true, "type": "c", "major": 1, "minor": 1, "access": "r"});
+    let scratch = Scratch::new(&json!({"devices": [deny, random]}), &layout);
+    assert_eq!(born_in(&scratch.group, || open_errno(c"/dev/null", libc::O_RDWR)), 0);
+    assert_eq!(born_in(&scratch.group, || open_errno(c"/dev/kmsg", libc::O_RDONLY)), libc::EPERM);
+    // Always allowed: /dev/ptmx.
+    assert_eq!(born_in(&scratch.group, || open_errno(c"/dev/ptmx", libc::O_RDWR)), 0);
+
+    // Set again: exchanged, not added to.
+    let open = planned("/x", &json!({"devices": [{"allow": true, "access": "rwm"}]}), &layout);
+    let found = Group::from_record(scratch.group.record());
+    found.apply(&open).unwrap();
+    assert_eq!(born_in(&found, || open_errno(c"/dev/kmsg", libc::O_RDONLY)), 0);
+    found.apply(&scratch.plan).unwrap();
+    assert_eq!(born_in(&found, || open_errno(c"/dev/kmsg", libc::O_RDONLY)), libc::EPERM);
+}
+
+#[test]
+fn asking_for_two_ways_of_which_one_is_denied_is_denied() {
+    let layout = layout_or_skip!();
+    let all = json!({"allow": true, "access": "rwm"});
+    let kmsg = json!({"allow": false, "type": "c", "major": 1, "minor": 11, "access": "w"});
+    let scratch = Scratch::new(&json!({"devices": [all, kmsg]}), &layout);
+    for (flags, want) in [(libc::O_RDONLY, 0), (libc::O_WRONLY, libc::EPERM), (libc::O_RDWR, libc::EPERM)] {
+        let got = match flags {
+            libc::O_RDONLY => born_in(&scratch.group, || open_errno(c"/dev/kmsg", libc::O_RDONLY)),
+            libc::O_WRONLY => born_in(&scratch.group, || open_errno(c"/dev/kmsg", libc::O_WRONLY)),
+            _ => born_in(&scratch.group, || open_errno(c"/dev/kmsg", libc::O_RDWR)),
+        };
+        assert_eq!(got, want, "{flags}");
+    }
+}
+
+#[test]
+fn the_group_freezes_thaws_and_says_so() {
+    let layout = layout_or_skip!();
+    let scratch = Scratch::new(&json!({}), &layout);
+    let inmate = scratch.sleeper();
+    assert_eq!(scratch.group.procs().unwrap(), [inmate.pid()]);
+    scratch.group.freeze().unwrap();
+    assert!(scratch.group.is_frozen().unwrap());
+    assert!(scratch.read("cgroup.events").contains("frozen 1"));
+    scratch.group.thaw().unwrap();
+    assert!(!scratch.group.is_frozen().unwrap());
+}
+
+#[test]
+fn a_freeze_that_takes_too_long_is_undone() {
+    let layout = layout_or_skip!();
+    let scratch = Scratch::new(&json!({}), &layout);
+    let _inmate = scratch.sleeper();
+    let error = scratch.group.freeze_within(Duration::ZERO).map_err(|error| error.to_string());
+    if let Err(error) = error {
+        assert!(error.contains("did not stop in time"), "{error}");
+        assert!(!scratch.group.is_frozen().unwrap());
+    }
+}
+
+#[test]
+fn kill_reaches_frozen_subgroups_and_remove_takes_them_along() {
+    let layout = layout_or_skip!();
+    let scratch = Scratch::new(&json!({}), &layout);
+    let mut inmate = scratch.sleeper();
+    let mut nested = Inmate::outside();
+    let inner = scratch.directory("cgroup").join("a/b");
+    std::fs::create_dir_all(&inner).unwrap();
+    std::fs::write(inner.join("cgroup.procs"), nested.pid().to_string()).unwrap();
+    std::fs::write(inner.join("cgroup.freeze"), "1").unwrap();
+    assert_eq!(scratch.group.procs().unwrap().len(), 2);
+    scratch.group.kill_all(libc::SIGKILL).unwrap();
+    scratch.group.remove().unwrap();
+    assert!(!inmate.is_alive() && !nested.is_alive());
+    assert!(!scratch.group.exists().unwrap());
+}
+
+#[test]
+fn limits_of_the_controllers_that_are_there_read_back() {
+    let layout = layout_or_skip!();
+    if !layout.unified.as_ref().unwrap().controllers.iter().any(|name| name == "hugetlb") {
+        eprintln!("SKIP: no hugetlb controller in cgroup2");
+        return;
+    }
+    let scratch = Scratch::new(
+        &json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}], "unified": {"cgroup.max.depth": "3"}}),
+        &layout,
+    );
+    assert_eq!(scratch.read("hugetlb.2MB.max"), "4194304");
+    assert_eq!(scratch.read("hugetlb.2MB.rsvd.max"), "4194304");
+    assert_eq!(scratch.read("cgroup.max.depth"), "3");
+}
+
+#[test]
+fn a_used_group_is_refused() {
+    let layout = layout_or_skip!();
+    let path = path();
+    let scratch = Scratch::try_new(&path, &json!({}), &layout).unwrap();
+    let inmate = scratch.sleeper();
+    let error = planned(&path, &json!({}), &layout).create().unwrap_err();
+    assert_eq!(error.to_string(), "container's cgroup is not empty: 1 process(es) found");
+    drop(inmate);
+    scratch.group.freeze().unwrap();
+    let error = planned(&path, &json!({}), &layout).create().unwrap_err();
+    assert_eq!(error.to_string(), "container's cgroup unexpectedly frozen");
+}
+
+#[test]
+fn a_busy_group_is_told_with_its_processes_and_removed_once_they_left() {
+    let layout = layout_or_skip!();
+    let scratch = Scratch::new(&json!({}), &layout);
+    let inmate = scratch.sleeper();
+    let error = scratch.group.remove_within(Duration::from_millis(20)).unwrap_err().to_string();
+    assert!(error.ends_with(&format!("still in it: {} (sleep, S)", inmate.pid())), "{error}");
+    let pid = inmate.pid();
+    let killer = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        drop(inmate);
+    });
+    scratch.group.remove().unwrap();
+    killer.join().unwrap();
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+}
+
+#[test]
+fn a_guest_goes_where_init_is_once_the_group_hands_controllers_down() {
+    let layout = layout_or_skip!();
+    let scratch = Scratch::new(&json!({}), &layout);
+    let inmate = scratch.sleeper();
+    let path = |group: &Group| group.record().places[0].path.clone();
+    let own = path(&scratch.group);
+    assert_eq!(path(&scratch.group.for_guest(inmate.pid()).unwrap()), own);
+    let directory = scratch.directory("cgroup");
+    std::fs::create_dir_all(directory.join("a/init.scope")).unwrap();
+    std::fs::write(directory.join("a/init.scope/cgroup.procs"), inmate.pid().to_string()).unwrap();
+    if std::fs::write(directory.join("cgroup.subtree_control"), "+hugetlb").is_err() {
+        eprintln!("SKIP: no hugetlb controller in cgroup2");
+        return;
+    }
+    let guest = scratch.group.for_guest(inmate.pid()).unwrap();
+    assert_eq!(path(&guest), own.join("a/init.scope"));
+    assert_eq!(born_in(&guest, || 7), 7);
+    assert_eq!(path(&scratch.group.sub_group(&["a".to_owned()]).unwrap()), own.join("a"));
+    let error = scratch.group.sub_group(&["b".to_owned()]).unwrap_err().to_string();
+    assert!(error.starts_with("bad sub cgroup path: /") && error.ends_with("/b does not exist"), "{error}");
+}
