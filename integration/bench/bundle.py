@@ -17,9 +17,9 @@ def mount(target, kind, options, source=None):
     return {'destination': target, 'type': kind, 'source': source or kind, 'options': options}
 
 
-def config(rootfs, arguments, cgroup, cgroup2):
+def config(rootfs, arguments, cgroup, cgroup_namespace):
     quiet = ['nosuid', 'noexec', 'nodev']
-    kinds = ['pid', 'network', 'ipc', 'uts', 'mount'] + (['cgroup'] if cgroup2 else [])
+    kinds = ['pid', 'network', 'ipc', 'uts', 'mount'] + (['cgroup'] if cgroup_namespace else [])
     return {
         'ociVersion': '1.0.2',
         'process': {
