@@ -456,6 +456,19 @@ fn a_hooks_output_is_not_the_runtimes() {
 }
 
 #[test]
+fn a_run_whose_poststart_hook_fails_ends_with_poststop_hooks_and_nothing_left() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.args(&["sleep", "300"]);
+    let poststop = json!([bundle.record("poststop", "poststop")]);
+    bundle.hooks(&[("poststart", shell("exit 6")), ("poststop", poststop)]);
+    let ran = bundle.run();
+    assert_ne!(ran.code, 0);
+    assert!(ran.text.contains("error running poststart hook #0: exit status 6"), "{}", ran.text);
+    assert_eq!(bundle.order(), ["poststop"]);
+    bundle.nothing_is_left();
+}
+
+#[test]
 fn a_poststart_hook_may_ask_the_runtime_about_its_container() {
     let Some(mut bundle) = Bundle::new() else { return };
     bundle.args(&["sleep", "300"]);

@@ -9,7 +9,7 @@ mod running;
 mod streams;
 
 use std::borrow::Cow;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -37,27 +37,34 @@ pub struct Output {
 
 /// Runs the hooks one after the other, each with `state` (JSON) on its standard input; the first failure is the end.
 ///
-/// A hook that brings no environment gets `default_env`, or else ours. The output of each comes back, for a log. A
-/// SIGHUP, SIGINT, SIGQUIT or SIGTERM meanwhile, blocked or not, is taken for a failure of the hook that is running.
+/// A hook that brings no environment gets `default_env`, or else ours; it runs in `dir`, or else where we are. The
+/// output of each comes back, for a log. A SIGHUP, SIGINT, SIGQUIT or SIGTERM meanwhile, blocked or not, is taken for
+/// a failure of the hook that is running.
 pub fn run_all(
     kind: &'static str,
     hooks: &[Hook],
     state: &[u8],
     default_env: Option<&[CString]>,
+    dir: Option<&CStr>,
 ) -> Result<Vec<Output>, Failed> {
     let run = |(index, hook)| {
-        run(hook, state, default_env)
+        run(hook, state, default_env, dir)
             .map_err(|why| Failed { text: format!("error running {kind} hook #{index}: {why}") })
     };
     hooks.iter().enumerate().map(run).collect()
 }
 
-fn run(hook: &Hook, state: &[u8], default_env: Option<&[CString]>) -> Result<Output, String> {
+fn run(
+    hook: &Hook,
+    state: &[u8],
+    default_env: Option<&[CString]>,
+    dir: Option<&CStr>,
+) -> Result<Output, String> {
     let deadline = hook.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
     let env = hook.env.as_deref().or(default_env).map_or_else(own_environment, Cow::Borrowed);
     // Held before the start: what comes in between must not end us and leave the hook alone.
     let interrupts = Interrupts::hold().map_err(|errno| refused("signalfd", errno))?;
-    let mut running = Running::start(hook, &env, state)?;
+    let mut running = Running::start(hook, &env, dir, state)?;
     match running.attend(deadline, &interrupts).map_err(|errno| refused("poll", errno))? {
         Outcome::Ended => {}
         Outcome::TimedOut => {

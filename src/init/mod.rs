@@ -19,7 +19,7 @@ pub mod rootfs;
 pub mod sysctl;
 
 use std::convert::Infallible;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
@@ -62,7 +62,7 @@ pub fn container(plan: &Plan, fds: &Fds, line: &Line) -> Result<Infallible, Repo
     prepare(plan, fds, line)?;
     let ready = identity::confine(&plan.process, fds, line)?;
     wait_for_start(&plan.process, fds, line)?;
-    own_hooks("startContainer", &plan.hooks.start_container, "created", fds, Some(&ready.env))
+    own_hooks("startContainer", &plan.hooks.start_container, "created", fds, Some(&ready.env), None)
         .map_err(|text| Report::sentence(Step::StartContainerHook, 0, &text))?;
     exec::execute(&plan.process, &ready, line)
 }
@@ -160,7 +160,9 @@ fn hooks(plan: &Plan, fds: &Fds, line: &Line) -> Result<(), Report> {
         line.at_hooks().at(Step::Handshake, 0, "send")?;
         go(line)?;
     }
-    own_hooks("createContainer", &plan.hooks.create_container, "creating", fds, None)
+    // In the rootfs, as with runc: paths are still those of the host.
+    let dir = Some(&*plan.rootfs.path);
+    own_hooks("createContainer", &plan.hooks.create_container, "creating", fds, None, dir)
         .map_err(|text| Report::sentence(Step::CreateContainerHook, 0, &text))
 }
 
@@ -171,10 +173,11 @@ fn own_hooks(
     status: &str,
     fds: &Fds,
     env: Option<&[CString]>,
+    dir: Option<&CStr>,
 ) -> Result<(), String> {
     let (false, Some(state)) = (hooks.is_empty(), &fds.hook_state) else { return Ok(()) };
     let document = state.document(status, nix::unistd::getpid().as_raw());
-    hook::run_all(kind, hooks, &document, env).map(drop).map_err(|failed| failed.text)
+    hook::run_all(kind, hooks, &document, env, dir).map(drop).map_err(|failed| failed.text)
 }
 
 fn names(plan: &Plan) -> Result<(), Report> {

@@ -62,6 +62,7 @@ impl Made {
             log::warn(format_args!("{error}"));
         }
         let _ = self.entry.remove();
+        poststop(&self.record);
     }
 
     /// The words for why the child failed.
@@ -77,9 +78,19 @@ pub fn make(globals: &Globals, options: &Create, how: &How) -> Result<Made> {
     let (plan, console) = decide(globals, options, &bundle, how)?;
     let (entry, _lock) = Store::new(&globals.root, globals.root_in_xdg).reserve(&id)?;
     let record = intent(&bundle, &plan)?;
+    let ended = record.clone();
     reserved(options, how, bundle, plan, console, &entry, record).inspect_err(|_| {
         let _ = entry.remove();
+        poststop(&ended);
     })
+}
+
+/// A creation that fails goes on with the last step of the life (runtime-spec, runtime.md, "Lifecycle"): hooks that ran
+/// before may have made what these undo. Its own error is the one to tell.
+fn poststop(record: &Record) {
+    if let Err(error) = super::delete::poststop(record, Some(&record.bundle)) {
+        log::warn(format_args!("{error}"));
+    }
 }
 
 /// What is to be done, decided before anything is: an error here has changed nothing on the machine.
@@ -200,7 +211,8 @@ fn launch(
     let child = clone(plan, group, fds).map_err(|failure| words(failure, plan, Some(group)))?;
     // The child is at work on its mounts meanwhile.
     let ready = entry.keep_config(&bundle.bytes).map_err(Failure::Other);
-    let ready = ready.and_then(|()| child.wait_until_ready(|| runtime_hooks(plan, state, child.process.pid)));
+    let ready =
+        ready.and_then(|()| child.wait_until_ready(|| runtime_hooks(plan, state, child.process.pid, bundle)));
     match ready {
         Ok(()) => Ok((child, terminal.flatten())),
         Err(failure) => {
@@ -218,10 +230,10 @@ fn clone(plan: &Plan, group: &Group, fds: Fds) -> std::result::Result<Child, Fai
 }
 
 /// Those that run in the runtime's own namespaces, before the rootfs is entered.
-fn runtime_hooks(plan: &Plan, state: &HookState, pid: i32) -> Result<()> {
-    let document = state.document("creating", pid);
-    load::run_hooks("prestart", &plan.hooks.prestart, &document)?;
-    load::run_hooks("createRuntime", &plan.hooks.create_runtime, &document)
+fn runtime_hooks(plan: &Plan, state: &HookState, pid: i32, bundle: &Bundle) -> Result<()> {
+    let (document, dir) = (state.document("creating", pid), Some(&*bundle.path));
+    load::run_hooks("prestart", &plan.hooks.prestart, &document, dir)?;
+    load::run_hooks("createRuntime", &plan.hooks.create_runtime, &document, dir)
 }
 
 /// Remembers the process, then tells the engine of it.

@@ -1,6 +1,7 @@
 //! `delete`: everything that the record names is removed; repeating it is harmless.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use nix::poll::{PollFd, PollFlags, poll};
 
@@ -70,7 +71,11 @@ pub fn remove(entry: &Entry, record: &Record) -> Result<()> {
         group.remove()?;
     }
     entry.remove()?;
+    poststop(record, None)
+}
+
+pub(super) fn poststop(record: &Record, dir: Option<&Path>) -> Result<()> {
     let state = HookState::new(spec::VERSION, &record.id, &record.bundle, &record.annotations);
-    let hooks = load::run_hooks("poststop", &record.poststop, &state.document("stopped", 0));
+    let hooks = load::run_hooks("poststop", &record.poststop, &state.document("stopped", 0), dir);
     hooks.inspect_err(|error| log::debug(format_args!("{error}")))
 }

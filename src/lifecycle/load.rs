@@ -1,5 +1,7 @@
 //! What several verbs begin with: the bundle, the host, a container that exists.
 
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -99,9 +101,12 @@ impl Known {
     }
 }
 
-/// Runs hooks in the runtime's namespaces; what they say goes to the debug log.
-pub fn run_hooks(kind: &'static str, hooks: &[Hook], document: &[u8]) -> Result<()> {
-    let outputs = hook::run_all(kind, hooks, document, None);
+/// Runs hooks in the runtime's namespaces; what they say goes to the debug log. Those of a creation run in the bundle,
+/// as with runc, the others where we are.
+pub fn run_hooks(kind: &'static str, hooks: &[Hook], document: &[u8], bundle: Option<&Path>) -> Result<()> {
+    let dir = bundle.map(|path| CString::new(path.as_os_str().as_bytes())).transpose();
+    let dir = dir.map_err(|_| fail!(Kind::Usage, "the path of the bundle contains a NUL character"))?;
+    let outputs = hook::run_all(kind, hooks, document, None, dir.as_deref());
     let outputs = outputs.map_err(|failed| fail!(Kind::Child, "{}", failed.text))?;
     for (index, output) in outputs.iter().enumerate() {
         let (stdout, stderr) =

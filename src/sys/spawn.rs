@@ -18,6 +18,8 @@ pub struct Program<'a> {
     pub path: &'a CStr,
     pub args: &'a [CString],
     pub env: &'a [CString],
+    /// Its working directory; else ours.
+    pub dir: Option<&'a CStr>,
     /// Its descriptors 0 to 2; none of them may be one of these numbers already.
     pub stdio: [BorrowedFd<'a>; 3],
 }
@@ -28,7 +30,7 @@ pub struct Program<'a> {
 /// # Errors
 /// The errno of what failed in the new process, most often of execve(2); nothing is left of it then.
 pub fn spawn(program: &Program<'_>) -> Result<i32> {
-    let actions = Actions::new(program.stdio)?;
+    let actions = Actions::new(program.stdio, program.dir)?;
     let attributes = Attributes::new()?;
     let args = pointers(program.args);
     let env = pointers(program.env);
@@ -83,7 +85,7 @@ fn answer(code: c_int) -> Result<()> {
 struct Actions(libc::posix_spawn_file_actions_t);
 
 impl Actions {
-    fn new(stdio: [BorrowedFd<'_>; 3]) -> Result<Self> {
+    fn new(stdio: [BorrowedFd<'_>; 3], dir: Option<&CStr>) -> Result<Self> {
         let mut actions = MaybeUninit::uninit();
         // SAFETY: init initialises the object it is given, or fails and it is not used.
         let mut actions = unsafe {
@@ -95,6 +97,10 @@ impl Actions {
             answer(unsafe {
                 libc::posix_spawn_file_actions_adddup2(&raw mut actions.0, fd.as_raw_fd(), target)
             })?;
+        }
+        if let Some(dir) = dir {
+            // SAFETY: an initialised object and a NUL-terminated string, which it copies.
+            answer(unsafe { libc::posix_spawn_file_actions_addchdir_np(&raw mut actions.0, dir.as_ptr()) })?;
         }
         // SAFETY: as above.
         answer(unsafe { libc::posix_spawn_file_actions_addclosefrom_np(&raw mut actions.0, 3) })?;

@@ -1,6 +1,6 @@
 //! A hook that runs: its streams are served until it has ended, and it is killed where it must not go on.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -48,13 +48,13 @@ enum Event {
 }
 
 impl<'a> Running<'a> {
-    pub fn start(hook: &Hook, env: &[CString], state: &'a [u8]) -> Result<Self, String> {
+    pub fn start(hook: &Hook, env: &[CString], dir: Option<&CStr>, state: &'a [u8]) -> Result<Self, String> {
         let no_pipe = |errno| refused("pipe", errno);
         let input = Input::new(state).map_err(no_pipe)?;
         let (stdout, out) = Tail::new().map_err(no_pipe)?;
         let (stderr, err) = Tail::new().map_err(no_pipe)?;
         let stdio = [input.theirs(), out.as_fd(), err.as_fd()];
-        let program = Program { path: &hook.path, args: &hook.args, env, stdio };
+        let program = Program { path: &hook.path, args: &hook.args, env, dir, stdio };
         let pid = spawn(&program)
             .map_err(|errno| refused(&format!("fork/exec {}", hook.path.to_string_lossy()), errno))?;
         let process = Process::new(pid).map_err(|errno| refused("pidfd_open", errno))?;
