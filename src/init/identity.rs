@@ -10,8 +10,9 @@ use super::{Fds, exec, label, load_seccomp};
 use crate::handshake::{At, Line, Report, Step};
 use crate::plan::capabilities::Capabilities;
 use crate::plan::process::ProcessPlan;
+use crate::plan::scheduling::{Cpus, Scheduling};
 use crate::sys::file::standard_streams;
-use crate::sys::process;
+use crate::sys::{process, scheduling};
 
 /// What execve needs, found inside.
 pub struct Ready {
@@ -37,13 +38,12 @@ pub fn confine(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<Ready, Repo
     // CVE-2024-21626: before chdir, so that no descriptor of ours can be where the working directory leads.
     process::cloexec_from(keep).at(Step::WorkingDirectory, 0, "close_range")?;
     limits(plan)?;
-    if let Some(personality) = plan.personality {
-        process::set_personality(personality).at(Step::Personality, 0, "personality")?;
-    }
-    // Best effort: an affinity that the engine had is not the container's.
-    let _ = process::reset_affinity();
     if plan.no_new_privileges {
         process::no_new_privileges().at(Step::NoNewPrivileges, 0, "prctl(PR_SET_NO_NEW_PRIVS)")?;
+    }
+    schedule(&plan.scheduling)?;
+    if let Some(personality) = plan.personality {
+        process::set_personality(personality).at(Step::Personality, 0, "personality")?;
     }
     label::on_exec(plan)?;
     if !plan.no_new_privileges {
@@ -64,6 +64,30 @@ pub fn confine(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<Ready, Repo
     set_capabilities(&plan.capabilities)?;
     let program = exec::find(plan)?;
     Ok(Ready { program, env })
+}
+
+/// CPUs first: the deadline scheduler wants all of them.
+fn schedule(plan: &Scheduling) -> Result<(), Report> {
+    match &plan.cpus {
+        // Best effort: an affinity that the engine had is not the container's.
+        Cpus::All => drop(scheduling::reset_affinity()),
+        Cpus::AsTheyAre => {}
+        Cpus::Only(cpus) => scheduling::set_affinity(cpus).at(Step::Affinity, 0, "sched_setaffinity")?,
+    }
+    if let Some(wanted) = &plan.scheduler {
+        scheduling::set_scheduler(wanted).at(Step::Scheduler, 0, "sched_setattr")?;
+    }
+    if let Some(priority) = plan.io_priority {
+        scheduling::set_io_priority(priority).at(Step::IoPriority, 0, "ioprio_set")?;
+    }
+    if let Some(policy) = &plan.memory_policy {
+        scheduling::set_memory_policy(policy.mode, &policy.nodes).at(
+            Step::MemoryPolicy,
+            0,
+            "set_mempolicy",
+        )?;
+    }
+    Ok(())
 }
 
 fn limits(plan: &ProcessPlan) -> Result<(), Report> {

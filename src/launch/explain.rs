@@ -47,6 +47,15 @@ pub fn explain(report: &Report, walked: &Walked<'_>) -> Error {
                 _ => error,
             }
         }
+        Step::Scheduler => {
+            let error = cause(report, words(Step::Scheduler));
+            match report.errno {
+                libc::EPERM => error.with_hint(
+                    "a real-time policy takes CAP_SYS_NICE; SCHED_DEADLINE cannot be used together with a cpuset",
+                ),
+                _ => error,
+            }
+        }
         Step::WorkingDirectory => cause(
             report,
             &format!(
@@ -181,6 +190,10 @@ fn words(step: Step) -> &'static str {
         Step::ReadOnly => "/root/readonly: make the rootfs read-only",
         Step::Hostname => "/hostname: set hostname",
         Step::Domainname => "/domainname: set domainname",
+        Step::Affinity => "/process/execCPUAffinity/final: set CPU affinity",
+        Step::Scheduler => "/process/scheduler: set the scheduler",
+        Step::IoPriority => "/process/ioPriority: set the I/O priority",
+        Step::MemoryPolicy => "/linux/memoryPolicy: set the memory policy",
         Step::Personality => "/linux/personality: set personality",
         Step::NoNewPrivileges => "/process/noNewPrivileges: set no new privileges",
         Step::Label => "set the security label",

@@ -23,7 +23,7 @@ use crate::container::status::Seen;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::handshake::{self, Line, Report, Word};
 use crate::init::{self, Fds, namespaces};
-use crate::plan::topology::{Namespace, Topology};
+use crate::plan::topology::Topology;
 use crate::sys::process::{Clone, clone3, pidfd_send_signal};
 
 /// A process that has been cloned and not yet told to execute.
@@ -69,7 +69,8 @@ pub fn spawn(
     let into = order.group.and_then(Group::clone_fd);
     let born_there = into.is_some();
     let maps = topology.id_maps.as_ref().filter(|_| !helper);
-    fds.wait_for_go |= !helper && (maps.is_some() || !born_there && topology.makes(Namespace::CGROUP));
+    // Not born in its cgroup, it does nothing before it is there: its limits, and time for real-time tasks, are.
+    fds.wait_for_go |= !helper && (maps.is_some() || !born_there && order.group.is_some());
     let flags = if helper { 0 } else { topology.clone_flags() };
     let first = match clone3(flags as u64, into).context("clone3").map_err(Error::from)? {
         Clone::Child => {

@@ -8,7 +8,7 @@ use super::load::{self, Known};
 use super::options::{Exec, Globals};
 use super::pid_file;
 use crate::container::Status;
-use crate::error::{Error, Kind, Result, matched};
+use crate::error::{Context, Error, Kind, Result, matched};
 use crate::host::Facts;
 use crate::init::{self, Fds};
 use crate::launch::console::{Console, Incoming};
@@ -17,6 +17,7 @@ use crate::launch::foreground::Foreground;
 use crate::launch::{self, Child, Failure, Order, seal};
 use crate::plan::process::ProcessPlan;
 use crate::plan::topology::{Namespace, Topology};
+use crate::sys::scheduling::set_affinity;
 use crate::{fail, log, spec};
 
 /// The process's exit status; 0 for a detached one.
@@ -28,6 +29,7 @@ pub fn exec(globals: &Globals, options: &Exec) -> Result<i32> {
     let foreground = if options.detach { None } else { Some(Foreground::prepare(false)?) };
     let console = Console::open(plan.terminal.is_some(), options.detach, options.console_socket.as_deref())?;
     let (socket, terminal) = console.map(Console::split).unzip();
+    initial_cpus(&plan)?;
     let child = launch(&known, options, &plan, socket)?;
     let published = publish(options, &child);
     // Before the start: a program looks at its terminal's size and mode at once.
@@ -37,6 +39,12 @@ pub fn exec(globals: &Globals, options: &Exec) -> Result<i32> {
     let master = started.inspect_err(|_| child.kill())?;
     let Some(foreground) = foreground else { return Ok(0) };
     foreground.wait(child.process.pid, child.pidfd.as_fd(), master)
+}
+
+/// Where we run from now on, and the new process until it is in its cgroup.
+fn initial_cpus(plan: &ProcessPlan) -> Result<()> {
+    let Some(cpus) = &plan.scheduling.initial_cpus else { return Ok(()) };
+    set_affinity(cpus).context("/process/execCPUAffinity/initial: set CPU affinity")
 }
 
 fn check_status(known: &Known, options: &Exec) -> Result<()> {

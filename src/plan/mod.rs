@@ -14,6 +14,7 @@ pub mod mounts;
 pub mod options;
 pub mod process;
 pub mod rootfs;
+pub mod scheduling;
 /// linux.seccomp becomes one BPF program.
 pub mod seccomp;
 pub mod show;
@@ -91,6 +92,7 @@ pub fn container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Pl
     };
     let mut process = process_of(spec, facts, &topology, &mut warnings)?;
     process.preserve_fds = request.preserve_fds;
+    process.scheduling.of_first_process();
     process.keyring = (!request.no_new_keyring).then(|| keyring(request.id));
     let paths = |paths: Option<&Option<Vec<String>>>, pointer| absolute(paths, pointer);
     let text = |text: &Option<String>, pointer: &'static str| {
@@ -151,6 +153,7 @@ pub fn process_in(
         let why = crate::error::matched::SELINUX_DISABLED;
         return Err(Fault::new("/process/selinuxLabel", why).into());
     }
+    plan.scheduling = scheduling::scheduling(wanted, linux.and_then(|linux| linux.memory_policy().as_ref()))?;
     plan.seccomp = filter(linux, facts, warnings)?;
     plan.personality = linux.and_then(|linux| linux.personality().as_ref()).map(rootfs::personality);
     Ok(plan)

@@ -6,6 +6,7 @@ use oci_spec::runtime::{PosixRlimit, PosixRlimitType as Type, Process, User};
 
 use super::capabilities::{Capabilities, capabilities};
 use super::fault::{Fault, c_string};
+use super::scheduling::Scheduling;
 use super::seccomp::Filter;
 use crate::host::Facts;
 
@@ -32,6 +33,7 @@ pub struct ProcessPlan {
     pub apparmor: Option<CString>,
     pub selinux: Option<CString>,
     pub personality: Option<u64>,
+    pub scheduling: Scheduling,
     pub seccomp: Option<Filter>,
     /// The name of the session keyring to make; none with `--no-new-keyring`.
     pub keyring: Option<CString>,

@@ -251,6 +251,7 @@ impl Display for ProcessPlan {
         for limit in &self.limits {
             writeln!(f, "limit {} {} {}", limit.name, amount(limit.soft), amount(limit.hard))?;
         }
+        write!(f, "{}", self.scheduling)?;
         if let Some(personality) = self.personality {
             writeln!(f, "personality {personality}")?;
         }

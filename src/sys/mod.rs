@@ -11,6 +11,7 @@ pub mod file;
 pub mod interrupt;
 pub mod mount;
 pub mod process;
+pub mod scheduling;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;

@@ -301,13 +301,6 @@ pub fn set_key_permissions(key: i32, permissions: u32) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_SETPERM, key, permissions) }).map(drop)
 }
 
-/// All the CPUs there may be: undoes an affinity inherited from the engine; the cpuset still bounds it.
-pub fn reset_affinity() -> Result<()> {
-    let all = [u8::MAX; 1024];
-    // SAFETY: a live buffer of the length given, which the kernel reads.
-    check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, all.len(), all.as_ptr()) }).map(drop)
-}
-
 /// personality(2).
 pub fn set_personality(persona: libc::c_ulong) -> Result<()> {
     // SAFETY: numbers only.

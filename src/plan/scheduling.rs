@@ -1,0 +1,216 @@
+//! When and where the process runs: scheduler, I/O priority, CPUs, memory nodes, as the kernel's numbers.
+
+use std::fmt::{self, Display, Formatter};
+
+use oci_spec::runtime::{
+    ExecCPUAffinity, IOPriorityClass as Class, LinuxIOPriority, LinuxMemoryPolicy,
+    LinuxSchedulerFlag as Flag, LinuxSchedulerPolicy as Policy, MemoryPolicyFlagType as NodeFlag,
+    MemoryPolicyModeType as Mode, Process, Scheduler,
+};
+
+use super::fault::Fault;
+use crate::spec::cpuset;
+use crate::sys::scheduling::{Attributes, Mask};
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scheduling {
+    pub scheduler: Option<Attributes>,
+    /// As ioprio_set(2) takes it.
+    pub io_priority: Option<i32>,
+    pub memory_policy: Option<MemoryPolicy>,
+    /// `exec`: the CPUs of the runtime, and so of the new process, until it is in its cgroup.
+    pub initial_cpus: Option<Mask>,
+    pub cpus: Cpus,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryPolicy {
+    /// MPOL_* with MPOL_F_*.
+    pub mode: i32,
+    pub nodes: Mask,
+}
+
+/// Where the process runs once it is in its cgroup.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Cpus {
+    /// Wherever its cpuset allows, whatever our caller was bound to.
+    #[default]
+    All,
+    /// Where it started: with `initial` alone, the kernel decides.
+    AsTheyAre,
+    Only(Mask),
+}
+
+pub fn scheduling(wanted: &Process, memory_policy: Option<&LinuxMemoryPolicy>) -> Result<Scheduling, Fault> {
+    let affinity = wanted.exec_cpu_affinity().as_ref();
+    let initial = cpus(affinity.map(ExecCPUAffinity::initial), "/process/execCPUAffinity/initial")?;
+    let last = cpus(affinity.map(ExecCPUAffinity::cpu_affinity_final), "/process/execCPUAffinity/final")?;
+    Ok(Scheduling {
+        scheduler: wanted.scheduler().as_ref().map(scheduler),
+        io_priority: wanted.io_priority().as_ref().map(io_priority),
+        memory_policy: memory_policy.map(self::memory_policy).transpose()?,
+        cpus: match (last, &initial) {
+            (Some(mask), _) => Cpus::Only(mask),
+            (None, Some(_)) => Cpus::AsTheyAre,
+            (None, None) => Cpus::All,
+        },
+        initial_cpus: initial,
+    })
+}
+
+impl Scheduling {
+    /// The container's own process has no affinity to ask for: `execCPUAffinity` is for those that are added.
+    pub fn of_first_process(&mut self) {
+        self.initial_cpus = None;
+        self.cpus = Cpus::All;
+    }
+}
+
+fn scheduler(wanted: &Scheduler) -> Attributes {
+    let flag = |flag: &Flag| match flag {
+        Flag::SchedResetOnFork => libc::SCHED_FLAG_RESET_ON_FORK,
+        Flag::SchedFlagReclaim => libc::SCHED_FLAG_RECLAIM,
+        Flag::SchedFlagDLOverrun => libc::SCHED_FLAG_DL_OVERRUN,
+        Flag::SchedFlagKeepPolicy => libc::SCHED_FLAG_KEEP_POLICY,
+        Flag::SchedFlagKeepParams => libc::SCHED_FLAG_KEEP_PARAMS,
+        Flag::SchedFlagUtilClampMin => libc::SCHED_FLAG_UTIL_CLAMP_MIN,
+        Flag::SchedFlagUtilClampMax => libc::SCHED_FLAG_UTIL_CLAMP_MAX,
+    };
+    let flags = wanted.flags().iter().flatten().fold(0, |flags, one| flags | flag(one));
+    Attributes {
+        policy: match wanted.policy() {
+            Policy::SchedOther => libc::SCHED_OTHER,
+            Policy::SchedFifo => libc::SCHED_FIFO,
+            Policy::SchedRr => libc::SCHED_RR,
+            Policy::SchedBatch => libc::SCHED_BATCH,
+            // Reserved and never implemented: refused by the rules.
+            Policy::SchedIso => 4,
+            Policy::SchedIdle => libc::SCHED_IDLE,
+            Policy::SchedDeadline => libc::SCHED_DEADLINE,
+        } as u32,
+        flags: flags as u64,
+        nice: wanted.nice().unwrap_or(0),
+        priority: wanted.priority().and_then(|priority| u32::try_from(priority).ok()).unwrap_or(0),
+        runtime: wanted.runtime().unwrap_or(0),
+        deadline: wanted.deadline().unwrap_or(0),
+        period: wanted.period().unwrap_or(0),
+    }
+}
+
+/// IOPRIO_CLASS_* stand above the 13 bits of the level.
+fn io_priority(wanted: &LinuxIOPriority) -> i32 {
+    let class = match wanted.class() {
+        Class::IoprioClassRt => 1,
+        Class::IoprioClassBe => 2,
+        Class::IoprioClassIdle => 3,
+    };
+    class << 13 | i32::try_from(wanted.priority()).unwrap_or(0)
+}
+
+fn memory_policy(wanted: &LinuxMemoryPolicy) -> Result<MemoryPolicy, Fault> {
+    // libc lacks the last two: KERNEL(5.15), KERNEL(6.9).
+    let mode = match wanted.mode() {
+        Mode::MpolDefault => libc::MPOL_DEFAULT,
+        Mode::MpolPreferred => libc::MPOL_PREFERRED,
+        Mode::MpolBind => libc::MPOL_BIND,
+        Mode::MpolInterleave => libc::MPOL_INTERLEAVE,
+        Mode::MpolLocal => libc::MPOL_LOCAL,
+        Mode::MpolPreferredMany => 5,
+        Mode::MpolWeightedInterleave => 6,
+    };
+    let flag = |flag: &NodeFlag| match flag {
+        NodeFlag::MpolFNumaBalancing => libc::MPOL_F_NUMA_BALANCING,
+        NodeFlag::MpolFRelativeNodes => libc::MPOL_F_RELATIVE_NODES,
+        NodeFlag::MpolFStaticNodes => libc::MPOL_F_STATIC_NODES,
+    };
+    let nodes = mask(wanted.nodes().as_deref().unwrap_or_default(), "/linux/memoryPolicy/nodes")?;
+    Ok(MemoryPolicy { mode: wanted.flags().iter().flatten().fold(mode, |mode, one| mode | flag(one)), nodes })
+}
+
+fn cpus(list: Option<&Option<String>>, pointer: &str) -> Result<Option<Mask>, Fault> {
+    let mask = mask(list.and_then(|list| list.as_deref()).unwrap_or_default(), pointer)?;
+    Ok((!mask.is_empty()).then_some(mask))
+}
+
+/// Empty for an empty list.
+fn mask(list: &str, pointer: &str) -> Result<Mask, Fault> {
+    let mut mask = Mask::new();
+    for (first, last) in cpuset::ranges(list).map_err(|why| Fault::new(pointer, why))? {
+        let words = last as usize / 64 + 1;
+        mask.resize(mask.len().max(words), 0);
+        (first..=last).for_each(|bit| mask[bit as usize / 64] |= 1 << (bit % 64));
+    }
+    Ok(mask)
+}
+
+impl Display for Scheduling {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let Some(cpus) = &self.initial_cpus {
+            writeln!(f, "cpus at first {}", list(cpus))?;
+        }
+        match &self.cpus {
+            Cpus::All => {}
+            Cpus::AsTheyAre => writeln!(f, "cpus as they are")?,
+            Cpus::Only(cpus) => writeln!(f, "cpus {}", list(cpus))?,
+        }
+        if let Some(wanted) = &self.scheduler {
+            let Attributes { policy, flags, nice, priority, runtime, deadline, period } = wanted;
+            write!(f, "scheduler policy {policy} flags {flags:#x} nice {nice} priority {priority}")?;
+            writeln!(f, " runtime {runtime} deadline {deadline} period {period}")?;
+        }
+        if let Some(priority) = self.io_priority {
+            writeln!(f, "io priority class {} level {}", priority >> 13, priority & 0x1fff)?;
+        }
+        if let Some(policy) = &self.memory_policy {
+            writeln!(f, "memory policy {:#x} nodes {}", policy.mode, list(&policy.nodes))?;
+        }
+        Ok(())
+    }
+}
+
+/// The bits that are set, one by one.
+fn list(mask: &[u64]) -> String {
+    let bits = 0..mask.len() * 64;
+    let set = bits.filter(|bit| mask[bit / 64] >> (bit % 64) & 1 == 1);
+    let text: Vec<String> = set.map(|bit| bit.to_string()).collect();
+    if text.is_empty() { "none".into() } else { text.join(",") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(process: serde_json::Value) -> String {
+        let mut whole = serde_json::json!({"cwd": "/", "args": ["x"], "user": {"uid": 0, "gid": 0}});
+        for (key, value) in process.as_object().unwrap() {
+            whole[key] = value.clone();
+        }
+        scheduling(&serde_json::from_value(whole).unwrap(), None).unwrap().to_string()
+    }
+
+    #[test]
+    fn fields_become_the_numbers_of_the_kernel() {
+        let rows = [
+            (serde_json::json!({}), ""),
+            (
+                serde_json::json!({"scheduler": {"policy": "SCHED_BATCH", "nice": 19,
+                    "flags": ["SCHED_RESET_ON_FORK", "SCHED_FLAG_KEEP_PARAMS"]}}),
+                "scheduler policy 3 flags 0x11 nice 19 priority 0 runtime 0 deadline 0 period 0\n",
+            ),
+            (
+                serde_json::json!({"scheduler": {"policy": "SCHED_DEADLINE", "runtime": 1, "deadline": 2,
+                    "period": 3}}),
+                "scheduler policy 6 flags 0x0 nice 0 priority 0 runtime 1 deadline 2 period 3\n",
+            ),
+            (
+                serde_json::json!({"ioPriority": {"class": "IOPRIO_CLASS_IDLE", "priority": 7}}),
+                "io priority class 3 level 7\n",
+            ),
+            (serde_json::json!({"execCPUAffinity": {"final": "0,64-65"}}), "cpus 0,64,65\n"),
+            (serde_json::json!({"execCPUAffinity": {"initial": "1"}}), "cpus at first 1\ncpus as they are\n"),
+        ];
+        for (process, shown) in rows {
+            assert_eq!(of(process), shown);
+        }
+    }
+}
