@@ -79,7 +79,7 @@ pub fn make(globals: &Globals, options: &Create, how: &How) -> Result<Made> {
     let (entry, _lock) = Store::new(&globals.root, globals.root_in_xdg).reserve(&id)?;
     let record = intent(&bundle, &plan)?;
     let ended = record.clone();
-    reserved(options, how, bundle, plan, console, &entry, record).inspect_err(|_| {
+    reserved(options, how, &bundle, plan, console, &entry, record).inspect_err(|_| {
         let _ = entry.remove();
         poststop(&ended);
     })
@@ -165,7 +165,7 @@ fn intent(bundle: &Bundle, plan: &Plan) -> Result<Record> {
 fn reserved(
     options: &Create,
     how: &How,
-    bundle: Bundle,
+    bundle: &Bundle,
     plan: Plan,
     console: Option<Console>,
     entry: &Entry,
@@ -174,7 +174,7 @@ fn reserved(
     entry.write(&record)?;
     let group = plan.cgroup.create()?;
     let state = HookState::new(spec::VERSION, &plan.id, &bundle.path, &record.annotations);
-    let launched = launch(how, &plan, &group, &state, console, entry, &bundle);
+    let launched = launch(how, &plan, &group, &state, console, entry, bundle);
     let finished = launched.and_then(|(child, console)| {
         record.init = Some(child.process);
         let written = publish(options, entry, &record, &child);

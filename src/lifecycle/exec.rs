@@ -103,7 +103,7 @@ fn with_flags(mut process: Process, options: &Exec) -> Result<Process> {
         process.set_no_new_privileges(Some(true));
     }
     if !options.caps.is_empty() {
-        let more = capabilities(process.capabilities().clone().unwrap_or_default(), &options.caps)?;
+        let more = capabilities(&process.capabilities().clone().unwrap_or_default(), &options.caps)?;
         process.set_capabilities(Some(more));
     }
     spec::check_process(&process)?;
@@ -125,7 +125,7 @@ fn user(own: &User, options: &Exec) -> User {
 
 /// Bounding, effective and permitted; ambient too where the container uses inheritable ones. Never inheritable
 /// itself: that is CVE-2022-29162.
-fn capabilities(own: LinuxCapabilities, more: &[String]) -> Result<LinuxCapabilities> {
+fn capabilities(own: &LinuxCapabilities, more: &[String]) -> Result<LinuxCapabilities> {
     let mut added = Capabilities::new();
     for name in more {
         let known = serde_json::from_value(serde_json::Value::from(name.as_str()));

@@ -30,7 +30,7 @@ pub struct Bundle {
 
 /// The bundle at `path`; the current directory without one.
 pub fn bundle(path: Option<&Path>) -> Result<Bundle> {
-    let path = std::path::absolute(path.unwrap_or(Path::new(".")));
+    let path = std::path::absolute(path.unwrap_or_else(|| Path::new(".")));
     let path = path.context("find the bundle")?;
     let (spec, bytes) = spec::load_with_bytes(&path)?;
     Ok(Bundle { path, spec, bytes, facts: Facts::read()? })

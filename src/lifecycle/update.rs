@@ -89,9 +89,9 @@ fn cpu(options: &Update) -> Option<LinuxCpu> {
 
 fn memory(options: &Update) -> Option<LinuxMemory> {
     let mut memory = LinuxMemory::default();
-    let unset = memory.clone();
+    let unset = memory;
     // Without a limit on memory, one on memory and swap together would still be in its way.
-    let swap = options.memory_swap.or(options.memory.filter(|limit| *limit == -1));
+    let swap = options.memory_swap.or_else(|| options.memory.filter(|limit| *limit == -1));
     memory.set_limit(options.memory).set_reservation(options.memory_reservation).set_swap(swap);
     (memory != unset).then_some(memory)
 }
