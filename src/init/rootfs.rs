@@ -26,7 +26,7 @@ pub fn enter_mounts(plan: &Rootfs, fds: &Fds) -> Result<Root, Report> {
     }
     // rslave: what the host mounts later still arrives, nothing of ours goes back.
     let propagation = plan.propagation.unwrap_or(libc::MS_SLAVE | libc::MS_REC);
-    change_propagation(c"/", propagation).at(Step::Rootfs, 0, "change propagation of /")?;
+    change_propagation(c"/", bindable(propagation)).at(Step::Rootfs, 0, "change propagation of /")?;
     if propagation & libc::MS_SHARED != 0 || propagation & libc::MS_REC == 0 {
         make_parent_private(plan)?;
     }
@@ -38,6 +38,14 @@ pub fn enter_mounts(plan: &Rootfs, fds: &Fds) -> Result<Root, Report> {
     };
     attach(&tree, plan).at(Step::Rootfs, 0, "move_mount")?;
     Ok(Root::from(tree))
+}
+
+/// Nothing of an unbindable tree could become the rootfs or the source of a mount: it is private until it is left.
+fn bindable(propagation: u64) -> u64 {
+    match propagation & libc::MS_UNBINDABLE {
+        0 => propagation,
+        _ => libc::MS_PRIVATE | propagation & libc::MS_REC,
+    }
 }
 
 fn path(plan: &Rootfs) -> &std::path::Path {
@@ -95,15 +103,21 @@ pub fn pivot(plan: &Rootfs, root: &Root) -> Result<(), Report> {
     chdir(c"/").at(Step::Pivot, 0, "chdir")?;
     match plan.propagation {
         Some(propagation) if plan.enter != Enter::Chroot => {
-            change_propagation(c"/", propagation).at(Step::Pivot, 0, "change propagation")
+            change_propagation(c"/", bindable(propagation)).at(Step::Pivot, 0, "change propagation")
         }
         _ => Ok(()),
     }
 }
 
-/// `root.readonly`, when all that is made in it is made.
+/// What hinders further mounts, when all are made: an unbindable root, `root.readonly`.
 pub fn finish(plan: &Rootfs) -> Result<(), Report> {
-    if !plan.read_only || plan.enter == Enter::Chroot {
+    if plan.enter == Enter::Chroot {
+        return Ok(());
+    }
+    if let Some(propagation) = plan.propagation.filter(|propagation| bindable(*propagation) != *propagation) {
+        change_propagation(c"/", propagation).at(Step::Pivot, 0, "change propagation")?;
+    }
+    if !plan.read_only {
         return Ok(());
     }
     let root = Root::open("/".as_ref()).at(Step::ReadOnly, 0, "open /")?;
