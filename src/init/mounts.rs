@@ -91,7 +91,7 @@ fn one(mount: &Mount, root: &Root, source: Option<&OwnedFd>) -> Result<Option<Ow
             let target = target_like(root, mount, kind)?;
             // Attributes first: nobody ever sees the mount without them.
             attributes(&tree, mount)?;
-            move_mount(tree.as_fd(), target.as_fd()).call("move_mount")?;
+            attach(&tree, &target)?;
             Ok(mount.late_read_only.then_some(tree))
         }
         Source::Filesystem { kind, source, parameters, inherit_mode, copy_up } => {
@@ -108,6 +108,16 @@ fn one(mount: &Mount, root: &Root, source: Option<&OwnedFd>) -> Result<Option<Ow
             Ok(mount.late_read_only.then_some(new))
         }
     }
+}
+
+/// With mount(2)'s answer where a directory and something else meet: EINVAL says too little.
+fn attach(tree: &OwnedFd, target: &OwnedFd) -> Result<(), Fail> {
+    let directory = |fd| kind_of(fd).map(|kind| kind == SFlag::S_IFDIR);
+    match move_mount(tree.as_fd(), target.as_fd()) {
+        Err(Errno::EINVAL) if directory(tree)? != directory(target)? => Err(Errno::ENOTDIR),
+        other => other,
+    }
+    .call("move_mount")
 }
 
 /// A new superblock, mounted nowhere yet.
