@@ -11,6 +11,8 @@ pub mod seal;
 pub mod slots;
 mod terminal;
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -32,6 +34,8 @@ pub struct Child {
     pub process: Process,
     pub pidfd: OwnedFd,
     line: Line,
+    /// Words it said before its helper told of its birth.
+    early: RefCell<VecDeque<Word>>,
 }
 
 /// What a clone depends on.
@@ -96,7 +100,7 @@ pub fn spawn(
     if waits {
         ours.go().context("talk to the new process")?;
     }
-    if helper { born(topology, first, ours) } else { first.child(ours) }
+    if helper { born(topology, first, ours) } else { first.child(ours, VecDeque::new()) }
 }
 
 /// The process that was cloned, killed unless it becomes a `Child`.
@@ -106,10 +110,11 @@ struct First {
 }
 
 impl First {
-    fn child(mut self, line: Line) -> std::result::Result<Child, Failure> {
+    fn child(mut self, line: Line, early: VecDeque<Word>) -> std::result::Result<Child, Failure> {
         let start = Seen::of(self.pid).map_or(0, |seen| seen.start);
         let pidfd = self.pidfd.take().ok_or(Errno::EBADF).context("keep the process")?;
-        Ok(Child { process: Process { pid: self.pid, start }, pidfd, line })
+        let early = RefCell::new(early);
+        Ok(Child { process: Process { pid: self.pid, start }, pidfd, line, early })
     }
 }
 
@@ -122,8 +127,10 @@ impl Drop for First {
     }
 }
 
-/// The helper's conversation, to the birth of the real process.
+/// The helper's conversation, to the birth of the real process. That one speaks on the same line, perhaps before the
+/// helper has told of it.
 fn born(topology: &Topology, helper: First, line: Line) -> std::result::Result<Child, Failure> {
+    let mut early = VecDeque::new();
     loop {
         match line.hear().context("talk to the new process")? {
             Word::Map => {
@@ -134,8 +141,9 @@ fn born(topology: &Topology, helper: First, line: Line) -> std::result::Result<C
             }
             Word::Born(pid, pidfd) => {
                 drop(helper);
-                return First { pid, pidfd: Some(pidfd) }.child(line);
+                return First { pid, pidfd: Some(pidfd) }.child(line, early);
             }
+            word @ (Word::AtHooks | Word::Ready | Word::Listener(_)) => early.push_back(word),
             Word::Failed(report) => return Err(Failure::Reported(report)),
             _ => return Err(Failure::Died),
         }
@@ -149,7 +157,7 @@ impl Child {
         mut hooks: impl FnMut() -> Result<()>,
     ) -> std::result::Result<(), Failure> {
         loop {
-            match self.line.hear().context("talk to the new process")? {
+            match self.hear()? {
                 Word::Ready => return Ok(()),
                 Word::AtHooks => {
                     hooks()?;
@@ -159,6 +167,11 @@ impl Child {
                 _ => return Err(Failure::Died),
             }
         }
+    }
+
+    fn hear(&self) -> Result<Word> {
+        let early = self.early.borrow_mut().pop_front();
+        early.map_or_else(|| self.line.hear().context("talk to the new process"), Ok)
     }
 
     /// The record is written: it waits on its fifo now, and no longer for us.
