@@ -4,11 +4,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod crash;
 mod create;
 mod delete;
 mod exec;
+mod groups;
 mod kill;
 mod list;
+mod pause;
 mod races;
 mod run;
 mod states;

@@ -42,23 +42,34 @@ pub fn mounts(name: &str) -> Vec<String> {
     text.lines().filter(|line| line.contains(name)).map(String::from).collect()
 }
 
-/// Processes, zombies aside, that are in a group of this name or see a mount of it; or whose command line has it.
+/// Processes, zombies aside, whose group, root or command line has the name.
+///
+/// Mounts do not count, but for the root: any process has a copy of a mount that was there when its namespace was made.
 pub fn processes(name: &str) -> Vec<i32> {
     let own = std::process::id().to_string();
-    let of_name = |pid: &str| {
-        let has = |file: &str| {
-            let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-            String::from_utf8_lossy(&bytes).contains(name)
-        };
-        has("cgroup") || has("mountinfo") || has("cmdline")
-    };
     let names = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.file_name());
     names
         .filter_map(|name| name.into_string().ok())
         .filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()) && *pid != own)
-        .filter(|pid| of_name(pid) && is_alive(pid))
+        .filter(|pid| is_of(pid, name) && is_alive(pid))
         .filter_map(|pid| pid.parse().ok())
         .collect()
+}
+
+fn is_of(pid: &str, name: &str) -> bool {
+    let text = |file: &str| {
+        let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let root = |line: &str| {
+        let mut fields = line.split(' ').skip(3);
+        fields.next().is_some_and(|root| root.contains(name)) && fields.next() == Some("/")
+    };
+    let changed = fs::read_link(format!("/proc/{pid}/root"));
+    text("cgroup").contains(name)
+        || text("cmdline").contains(name)
+        || changed.is_ok_and(|root| root.to_string_lossy().contains(name))
+        || text("mountinfo").lines().any(root)
 }
 
 /// There, and no zombie.
