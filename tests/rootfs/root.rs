@@ -1,0 +1,108 @@
+//! The root itself.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::support::{Bundle, machine};
+use crate::{at, mounts};
+
+#[test]
+fn is_the_bundles_rootfs_and_nothing_else() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    fs::write(bundle.rootfs().join("mark"), "here\n").unwrap();
+    assert_eq!(
+        bundle.output_of("cat /mark; ls -d /../../mark; ls -id / | cut -d' ' -f1").lines().nth(1),
+        Some("/../../mark")
+    );
+    let mounts = mounts(&mut bundle);
+    assert!(at(&mounts, "/").root.ends_with("rootfs"), "{mounts:#?}");
+    assert!(mounts.iter().all(|mount| !mount.point.contains("tare-test")), "{mounts:#?}");
+}
+
+#[test]
+fn read_only_is_so() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let answer = bundle.script("touch /x; touch /dev/x && echo dev").run().ok();
+    assert!(answer.stderr.contains("Read-only file system") && answer.stdout == "dev\n", "{answer:?}");
+    assert!(at(&mounts(&mut bundle), "/").has("ro"));
+    bundle.writable();
+    assert_eq!(bundle.output_of("touch /x && echo written"), "written\n");
+    assert!(at(&mounts(&mut bundle), "/").has("rw"));
+}
+
+#[test]
+fn may_be_given_by_an_absolute_path_or_a_symlink() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let path = bundle.path("rootfs");
+    bundle.patch(|config| config["root"]["path"] = json!(path));
+    bundle.output_of("true");
+    std::os::unix::fs::symlink("rootfs", bundle.dir.join("link")).unwrap();
+    bundle.patch(|config| config["root"]["path"] = json!("link"));
+    // runc refuses a symlink here; what matters is that the answer is one or the other and nothing is left.
+    let answer = bundle.run();
+    assert!(answer.code == 0 || answer.stderr.contains("link"), "{answer:?}");
+    bundle.leaves_nothing();
+}
+
+#[test]
+fn is_entered_without_pivot_root_on_demand() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.writable().args(&["cat", "/proc/self/mountinfo"]);
+    let answer = bundle.tare(&["run", "--no-pivot", &bundle.id]).ok();
+    let mounts = crate::parse(&answer.stdout);
+    assert_eq!(at(&mounts, "/proc").kind, "proc");
+    bundle.script("ls -d /../../../bin/busybox; ls /tmp");
+    let answer = bundle.tare(&["run", "--no-pivot", &bundle.id]).ok();
+    assert_eq!(answer.stdout, "/../../../bin/busybox\n");
+    bundle.leaves_nothing();
+}
+
+#[test]
+fn without_a_mount_namespace_is_a_change_of_root_only() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.without_namespace("mount").patch(|config| {
+        config["mounts"] = json!([]);
+        config["root"]["readonly"] = json!(false);
+        for paths in ["maskedPaths", "readonlyPaths"] {
+            config["linux"][paths] = json!([]);
+        }
+    });
+    fs::write(bundle.rootfs().join("mark"), "").unwrap();
+    let answer = bundle.script("ls /mark; ls /proc | wc -l").run().ok();
+    assert_eq!(answer.stdout, "/mark\n0\n");
+    assert_eq!(machine::mounts(&bundle.id), Vec::<String>::new());
+    bundle.leaves_nothing();
+}
+
+#[test]
+fn a_working_directory_that_is_missing_is_made() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.patch(|config| config["process"]["cwd"] = json!("/new/work/dir"));
+    bundle.writable();
+    assert_eq!(bundle.output_of("pwd; stat -c %a /new/work/dir"), "/new/work/dir\n755\n");
+    // In a root that is about to be read-only, too.
+    fs::remove_dir_all(bundle.rootfs().join("new")).unwrap();
+    bundle.patch(|config| config["root"]["readonly"] = json!(true));
+    assert_eq!(bundle.output_of("pwd"), "/new/work/dir\n");
+}
+
+#[test]
+fn a_working_directory_that_cannot_be_entered_is_told() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.patch(|config| config["process"]["cwd"] = json!("/etc/passwd"));
+    bundle.run().fails(1, "/etc/passwd");
+    let secret = bundle.rootfs().join("root");
+    fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    bundle.patch(|config| {
+        config["process"]["cwd"] = json!("/root");
+        config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+        config["process"]["capabilities"] = json!({});
+    });
+    let answer = bundle.script("pwd").run();
+    // As runc: root may enter it before it becomes the user.
+    assert!(answer.code == 0 && answer.stdout == "/root\n" || answer.stderr.contains("/root"), "{answer:?}");
+    std::os::unix::fs::chown(&secret, Some(1000), None).unwrap();
+    assert_eq!(bundle.output_of("pwd"), "/root\n");
+    bundle.leaves_nothing();
+}
