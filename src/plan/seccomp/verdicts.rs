@@ -7,7 +7,7 @@ use oci_spec::runtime::{LinuxSeccompArg, LinuxSeccompOperator};
 use super::action::Action;
 use super::arch::Abi;
 use super::multiplex::Behind;
-use super::rules::{Entry, Rule, Rules};
+use super::rules::{Rule, Rules};
 
 /// All numbers from here to the next span's get the same answer.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(super) fn spans<'a>(rules: &Rules<'a>, abis: &[&Abi]) -> Vec<Span<'a>> {
     for abi in abis {
         let calls = calls(rules, abi);
         for (index, block) in abi.blocks.iter().enumerate() {
-            spans.add_block(block, &calls);
+            spans.add_block(block, &calls, rules, abi.wide);
             if index == 0 && !rules.default.is_permissive() {
                 spans.add_newer(block, rules, abi);
             }
@@ -56,41 +56,34 @@ pub(super) fn spans<'a>(rules: &Rules<'a>, abis: &[&Abi]) -> Vec<Span<'a>> {
     spans.list
 }
 
-/// A rule's call under its number in one convention, and its place among the rules.
-struct Call<'a> {
+/// An entry of the rules under one of its numbers in one convention.
+struct Call {
     number: u32,
-    order: usize,
-    check: Check<'a>,
+    /// Its place among the entries.
+    entry: u32,
+    behind: Option<Behind>,
 }
 
 /// All calls of one convention by number, and those of one number in the profile's order.
-fn calls<'a>(rules: &Rules<'a>, abi: &Abi) -> Vec<Call<'a>> {
+fn calls(rules: &Rules<'_>, abi: &Abi) -> Vec<Call> {
     let mut calls = Vec::with_capacity(rules.entries.len() + 32);
-    for (order, entry) in rules.entries.iter().enumerate() {
-        let Rule { action, conditions } = entry.rule;
+    for (index, entry) in (0..).zip(&rules.entries) {
         if let Some(number) = abi.number(entry.call) {
-            let check = Check { action, conditions, behind: None, wide: abi.wide };
-            calls.push(Call { number, order, check });
+            calls.push(Call { number, entry: index, behind: None });
         }
-        if let Some(behind) = abi.behind(entry.call)
-            && let Some(check) = multiplexed(entry, behind, rules.default)
-        {
-            calls.push(Call { number: behind.number, order, check });
+        let behind = abi.behind(entry.call);
+        if let Some(behind) = behind.filter(|_| holds_unseen(entry.rule, rules.default)) {
+            calls.push(Call { number: behind.number, entry: index, behind: Some(behind) });
         }
     }
-    calls.sort_unstable_by_key(|call| (call.number, call.order));
+    calls.sort_unstable_by_key(|call| (call.number, call.entry));
     calls
 }
 
-/// The same rule for the way through socketcall or ipc. Its conditions cannot be looked at there, so a rule with
-/// conditions that forbids forbids the call as a whole, and one that permits permits nothing.
-fn multiplexed<'a>(entry: &Entry<'a>, behind: Behind, default: Action) -> Option<Check<'a>> {
-    let Rule { action, conditions } = entry.rule;
-    let conditional = !conditions.iter().all(|condition| always_holds(condition, false));
-    if conditional && !action.is_stricter_than(default) {
-        return None;
-    }
-    Some(Check { action, conditions: &[], behind: Some(behind), wide: false })
+/// Whether a rule holds for the way through socketcall or ipc as well. Its conditions cannot be looked at there, so
+/// one that forbids forbids the call as a whole, and one that permits under conditions permits nothing.
+fn holds_unseen(rule: Rule<'_>, default: Action) -> bool {
+    rule.action.is_stricter_than(default) || rule.conditions.iter().all(|one| always_holds(one, false))
 }
 
 struct Spans<'a> {
@@ -109,12 +102,12 @@ impl<'a> Spans<'a> {
         }
     }
 
-    fn add_block(&mut self, block: &Range<u32>, calls: &[Call<'a>]) {
+    fn add_block(&mut self, block: &Range<u32>, calls: &[Call], rules: &Rules<'a>, wide: bool) {
         self.add(block.start, Verdict::Always(self.default));
         for same in calls.chunk_by(|one, other| one.number == other.number) {
             let number = same[0].number;
             if block.contains(&number) {
-                self.add(number, verdict(same));
+                self.add(number, verdict(same, rules, wide));
                 self.add(number + 1, Verdict::Always(self.default));
             }
         }
@@ -134,16 +127,21 @@ impl<'a> Spans<'a> {
 }
 
 /// A rule without conditions decides alone, wherever it stands among the others.
-fn verdict<'a>(calls: &[Call<'a>]) -> Verdict<'a> {
-    match calls.iter().find(|call| call.check.always_holds()) {
-        Some(call) => Verdict::Always(call.check.action),
-        None => Verdict::ByArguments(calls.iter().map(|call| call.check.clone()).collect()),
+fn verdict<'a>(calls: &[Call], rules: &Rules<'a>, wide: bool) -> Verdict<'a> {
+    let check = |call: &Call| {
+        let Rule { action, conditions } = rules.entries[call.entry as usize].rule;
+        let conditions = if call.behind.is_some() { &[] } else { conditions };
+        Check { action, conditions, behind: call.behind, wide }
+    };
+    match calls.iter().map(check).find(Check::always_holds) {
+        Some(settled) => Verdict::Always(settled.action),
+        None => Verdict::ByArguments(calls.iter().map(check).collect()),
     }
 }
 
 impl Check<'_> {
     fn always_holds(&self) -> bool {
-        self.behind.is_none() && self.conditions.iter().all(|condition| always_holds(condition, self.wide))
+        self.behind.is_none() && self.conditions.iter().all(|one| always_holds(one, self.wide))
     }
 }
 
