@@ -7,6 +7,7 @@
 //!   writes the id maps
 //!                         ─── Go ──>             ids are mapped, the cgroup is joined
 //!                         <── Born ───           only a helper: the pid, and its pidfd attached
+//!                         ─── Go ──>             only with network devices: they are there
 //!                         <── AtHooks ───        only with prestart or createRuntime hooks
 //!   runs the hooks
 //!                         ─── Go ──>

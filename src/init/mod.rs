@@ -107,6 +107,10 @@ fn arrive(plan: &Plan, fds: &Fds, line: &Line) -> Result<(), Report> {
         let unshare = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP);
         unshare.at(Step::CgroupNamespace, 0, "unshare(CLONE_NEWCGROUP)")?;
     }
+    if !plan.net_devices.is_empty() {
+        // The parent has moved them.
+        go(line)?;
+    }
     if topology.makes(Namespace::NETWORK) {
         process::loopback_up().at(Step::Loopback, 0, "ioctl(SIOCSIFFLAGS)")?;
     }

@@ -6,6 +6,7 @@ pub mod explain;
 pub mod foreground;
 mod id_mapped;
 pub mod id_maps;
+pub mod net_devices;
 mod relay;
 pub mod seal;
 pub mod slots;
@@ -151,6 +152,11 @@ fn born(topology: &Topology, helper: First, line: Line) -> std::result::Result<C
 }
 
 impl Child {
+    /// What it waits for is there. It may have failed meanwhile: its next word says so.
+    pub fn go_on(&self) {
+        let _ = self.line.go();
+    }
+
     /// Waits until everything is set up. `hooks` runs when the child has come to its runtime hooks.
     pub fn wait_until_ready(
         &self,

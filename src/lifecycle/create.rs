@@ -16,6 +16,7 @@ use crate::init::hook_state::HookState;
 use crate::init::{self, Fds};
 use crate::launch::console::{Console, Incoming};
 use crate::launch::explain::{Walked, explain};
+use crate::launch::net_devices::Destination;
 use crate::launch::{self, Child, Failure, Order, seal, slots};
 use crate::log;
 use crate::plan::topology::Namespace;
@@ -208,17 +209,38 @@ fn launch(
     fds.chown_stdio = if how.detach { init::fds::ChownStdio::All } else { init::fds::ChownStdio::Pipes };
     let (socket, terminal) = console.map(Console::split).unzip();
     fds.console = socket;
+    let devices = Destination::of(plan, &fds)?;
     let child = clone(plan, group, fds).map_err(|failure| words(failure, plan, Some(group)))?;
     // The child is at work on its mounts meanwhile.
     let ready = entry.keep_config(&bundle.bytes).map_err(Failure::Other);
-    let ready =
-        ready.and_then(|()| child.wait_until_ready(|| runtime_hooks(plan, state, child.process.pid, bundle)));
+    let hooks = || runtime_hooks(plan, state, child.process.pid, bundle);
+    let ready = ready.and_then(|()| accompany(&child, plan, devices, hooks));
     match ready {
         Ok(()) => Ok((child, terminal.flatten())),
         Err(failure) => {
             let error = words(failure, plan, Some(group));
             child.kill();
             Err(error)
+        }
+    }
+}
+
+/// From the clone to `Ready`.
+fn accompany(
+    child: &Child,
+    plan: &Plan,
+    devices: Destination,
+    hooks: impl FnMut() -> Result<()>,
+) -> std::result::Result<(), Failure> {
+    let moved = devices.receive(&plan.net_devices, child.process.pid)?;
+    if !plan.net_devices.is_empty() {
+        child.go_on();
+    }
+    match child.wait_until_ready(hooks) {
+        Ok(()) => Ok(()),
+        Err(failure) => {
+            moved.back();
+            Err(failure)
         }
     }
 }

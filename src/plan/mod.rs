@@ -11,6 +11,7 @@ pub mod fault;
 pub mod hooks;
 pub mod id_mapped;
 pub mod mounts;
+pub mod net_devices;
 pub mod options;
 pub mod process;
 pub mod rootfs;
@@ -44,6 +45,7 @@ pub struct Plan {
     pub hostname: Option<CString>,
     pub domainname: Option<CString>,
     pub sysctls: Vec<Sysctl>,
+    pub net_devices: Vec<net_devices::NetDevice>,
     pub read_only_paths: Vec<CString>,
     pub masked_paths: Vec<CString>,
     pub hooks: hooks::Hooks,
@@ -109,6 +111,10 @@ pub fn container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Pl
         hostname: text(spec.hostname(), "/hostname")?,
         domainname: text(spec.domainname(), "/domainname")?,
         sysctls: sysctls(linux)?,
+        net_devices: net_devices::net_devices(
+            linux.and_then(|linux| linux.net_devices().as_ref()),
+            facts.euid,
+        )?,
         read_only_paths: paths(linux.map(Linux::readonly_paths), "/linux/readonlyPaths")?,
         masked_paths: paths(linux.map(Linux::masked_paths), "/linux/maskedPaths")?,
         hooks: hooks::hooks(spec.hooks().as_ref())?,

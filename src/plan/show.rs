@@ -24,6 +24,9 @@ impl Display for Plan {
         }
         write!(f, "{}", self.cgroup)?;
         write!(f, "{}", self.topology)?;
+        for device in &self.net_devices {
+            writeln!(f, "network device {} becomes {}", device.name, device.inside)?;
+        }
         write!(f, "{}", self.rootfs)?;
         for (index, mount) in self.mounts.iter().enumerate() {
             writeln!(f, "mount {index} {mount}")?;

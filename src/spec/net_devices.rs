@@ -22,7 +22,9 @@ pub(super) fn rules(devices: Option<&HashMap<String, LinuxNetDevice>>, at: &At<'
         if device.name().is_some() && !is_name(new) {
             faults.add(&at.key("name"), format!("invalid network device name {}", quote(new)));
         }
-        if let Some(other) = inside.insert(new, name) {
+        // The kernel numbers a template, each time anew.
+        let is_template = new.contains("%d");
+        if let Some(other) = inside.insert(new, name).filter(|_| !is_template) {
             faults.add(&at, format!("{} would be named {} inside, too", quote(other), quote(new)));
         }
     }

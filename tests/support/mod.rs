@@ -4,7 +4,7 @@
 //! test leaves behind goes with its [`Bundle`], also when the test fails.
 
 // Each file of tests/ is a program of its own and uses a part of this.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub mod machine;
 pub mod run;

@@ -1,0 +1,209 @@
+//! The host's network devices, moved into the container's network namespace with their addresses.
+//!
+//! The kernel drops a device's addresses when it moves; the permanent ones of global scope are given back to it
+//! (runtime-spec, config-linux.md, "Network Devices"). What becomes of the devices when the namespace ends is the
+//! kernel's business; where the container is not even made, they return.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
+use netlink_packet_route::link::LinkFlags;
+use nix::errno::Errno;
+use nix::sys::stat::fstat;
+
+use crate::error::{Context, Error, Kind, Result};
+use crate::fail;
+use crate::init::Fds;
+use crate::log;
+use crate::plan::Plan;
+use crate::plan::net_devices::NetDevice;
+use crate::plan::topology::Namespace;
+use crate::sys::netlink::Netlink;
+use crate::sys::process::setns;
+
+/// Where the devices go.
+#[derive(Debug)]
+pub enum Destination {
+    Nowhere,
+    /// A namespace that the container joins.
+    Joined(OwnedFd),
+    /// The one that is made with the container's process.
+    New,
+}
+
+impl Destination {
+    /// Before the clone, which takes the descriptors.
+    pub fn of(plan: &Plan, fds: &Fds) -> Result<Self> {
+        if plan.net_devices.is_empty() {
+            return Ok(Self::Nowhere);
+        }
+        let network = plan.topology.joins.iter().position(|join| join.namespace == Namespace::NETWORK);
+        match network.and_then(|index| fds.joins.get(index)) {
+            Some(fd) => fd.try_clone().map(Self::Joined).context("keep the network namespace"),
+            None => Ok(Self::New),
+        }
+    }
+
+    /// Moves them all, or none. `pid` is the container's process, which waits for it.
+    pub fn receive(self, devices: &[NetDevice], pid: i32) -> Result<Moved> {
+        let namespace = match self {
+            Self::Nowhere => return Ok(Moved::default()),
+            Self::Joined(namespace) => namespace,
+            Self::New => open(&format!("/proc/{pid}/ns/net"))?,
+        };
+        let mut moved = Moved::between(namespace)?;
+        for device in devices {
+            let one = moved.one(device);
+            if let Err(error) = one.with_context(|| format!("/linux/netDevices/{}", device.name)) {
+                moved.back();
+                return Err(error);
+            }
+        }
+        Ok(moved)
+    }
+}
+
+/// Devices that are in the container now.
+#[derive(Debug, Default)]
+pub struct Moved {
+    sides: Option<Sides>,
+    devices: Vec<Device>,
+}
+
+#[derive(Debug)]
+struct Sides {
+    here: Netlink,
+    there: Netlink,
+    namespace: OwnedFd,
+    own: OwnedFd,
+}
+
+#[derive(Debug)]
+struct Device {
+    /// On the host.
+    name: String,
+    /// In the container.
+    index: u32,
+    addresses: Vec<AddressMessage>,
+    was_up: bool,
+}
+
+impl Moved {
+    fn between(namespace: OwnedFd) -> Result<Self> {
+        let own = open("/proc/self/ns/net")?;
+        if same(own.as_fd(), namespace.as_fd())? {
+            let why = "unable to move network devices without a private NET namespace";
+            return Err(fail!(Kind::Spec, "/linux/netDevices: {why}"));
+        }
+        let here = Netlink::open().context("open a netlink socket")?;
+        setns(namespace.as_fd(), Namespace::NETWORK.0).context("enter the container's network namespace")?;
+        let there = Netlink::open();
+        // Nothing else may ever run in there: without a way back, this process cannot go on.
+        setns(own.as_fd(), Namespace::NETWORK.0).context("return from the container's network namespace")?;
+        let there = there.context("open a netlink socket in the container's network namespace")?;
+        Ok(Self { sides: Some(Sides { here, there, namespace, own }), devices: Vec::new() })
+    }
+
+    fn one(&mut self, wanted: &NetDevice) -> Result<()> {
+        let Some(sides) = &self.sides else { return Ok(()) };
+        let index = sides.here.index_of(&wanted.name).context("find the network device")?;
+        let was_up = is_up(&sides.here, index).context("look at the network device")?;
+        // Before it goes down on its way: the kernel would drop those of IPv6.
+        let addresses = sides.here.addresses(index).context("read its addresses")?;
+        let addresses: Vec<_> = addresses.into_iter().filter(is_kept).collect();
+        let index = carry(&sides.here, &sides.there, sides.namespace.as_fd(), index, &wanted.inside)
+            .with_context(|| format!("move it into the container as {}", wanted.inside))
+            .map_err(with_hint)?;
+        let name = wanted.name.clone();
+        self.devices.push(Device { name, index, addresses: addresses.clone(), was_up });
+        furnish(&sides.there, index, addresses, true)
+    }
+
+    /// Returns them, as well as it can be done.
+    pub fn back(self) {
+        let Some(Sides { here, there, own, .. }) = self.sides else { return };
+        for device in self.devices {
+            let back = carry(&there, &here, own.as_fd(), device.index, &device.name).map_err(Error::from);
+            let back = back.and_then(|index| furnish(&here, index, device.addresses, device.was_up));
+            if let Err(error) = back {
+                log::warn(format_args!("network device {} could not return: {error}", device.name));
+            }
+        }
+    }
+}
+
+fn open(path: &str) -> Result<OwnedFd> {
+    File::open(path).map(OwnedFd::from).with_context(|| format!("open {path}"))
+}
+
+fn same(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> Result<bool> {
+    let (a, b) =
+        (fstat(a).context("look at a network namespace")?, fstat(b).context("look at a network namespace")?);
+    Ok((a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
+}
+
+fn is_up(netlink: &Netlink, index: u32) -> Result<bool, Errno> {
+    let links = netlink.links()?;
+    Ok(links.iter().any(|(known, flags)| *known == index && flags.contains(LinkFlags::Up)))
+}
+
+/// Moves one device; its index on the other side.
+fn carry(
+    from: &Netlink,
+    to: &Netlink,
+    namespace: BorrowedFd<'_>,
+    index: u32,
+    name: &str,
+) -> Result<u32, Errno> {
+    let is_template = name.contains('%');
+    // The kernel would find that out only after the move, and leave the device there under its old name.
+    if !is_template && to.index_of(name) != Err(Errno::ENODEV) {
+        return Err(Errno::EEXIST);
+    }
+    let before = if is_template { to.links()? } else { Vec::new() };
+    from.move_to(index, namespace, name)?;
+    if !is_template {
+        return to.index_of(name);
+    }
+    // Only the kernel knows its name, and its index may be another too: it is the one that was not there before.
+    let new = |index: &u32| !before.iter().any(|(known, _)| known == index);
+    to.links()?.into_iter().map(|(index, _)| index).find(new).ok_or(Errno::ENODEV)
+}
+
+fn with_hint(error: Error) -> Error {
+    match error.errno() {
+        Some(Errno::EEXIST) => error
+            .with_hint("a device of this name is there already; with %d in the name, the kernel numbers it"),
+        Some(Errno::EINVAL) => error.with_hint("some devices are bound to their network namespace"),
+        _ => error,
+    }
+}
+
+/// Permanent and of global scope: all else belongs to the network that the device leaves.
+fn is_kept(address: &AddressMessage) -> bool {
+    let flag = |attribute: &AddressAttribute| match attribute {
+        AddressAttribute::Flags(flags) => Some(*flags),
+        _ => None,
+    };
+    let short = || AddressFlags::from_bits_retain(address.header.flags.bits().into());
+    let flags = address.attributes.iter().find_map(flag).unwrap_or_else(short);
+    address.header.scope == AddressScope::Universe && flags.contains(AddressFlags::Permanent)
+}
+
+/// Addresses and state.
+fn furnish(netlink: &Netlink, index: u32, addresses: Vec<AddressMessage>, up: bool) -> Result<()> {
+    for mut address in addresses {
+        address.header.index = index;
+        // The label holds the old name; lifetimes are those of permanent addresses.
+        let goes = |attribute: &AddressAttribute| {
+            matches!(attribute, AddressAttribute::Label(_) | AddressAttribute::CacheInfo(_))
+        };
+        address.attributes.retain(|attribute| !goes(attribute));
+        match netlink.add_address(address) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno).context("give it its address again"),
+        }
+    }
+    if up { netlink.up(index).context("bring it up") } else { Ok(()) }
+}

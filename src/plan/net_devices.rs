@@ -1,0 +1,33 @@
+//! linux.netDevices: the host's network devices that move into the container.
+
+use std::collections::HashMap;
+
+use oci_spec::runtime::LinuxNetDevice;
+
+use super::fault::Fault;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetDevice {
+    /// On the host.
+    pub name: String,
+    /// In the container; with `%d`, the kernel finds a number.
+    pub inside: String,
+}
+
+/// In the order of their names: the configuration's has no order.
+pub fn net_devices(
+    wanted: Option<&HashMap<String, LinuxNetDevice>>,
+    euid: u32,
+) -> Result<Vec<NetDevice>, Fault> {
+    let mut devices: Vec<_> = wanted.into_iter().flatten().map(device).collect();
+    if !devices.is_empty() && euid != 0 {
+        let why = "network devices are not supported in rootless containers";
+        return Err(Fault::new("/linux/netDevices", why));
+    }
+    devices.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(devices)
+}
+
+fn device((name, wanted): (&String, &LinuxNetDevice)) -> NetDevice {
+    NetDevice { name: name.clone(), inside: wanted.name().clone().unwrap_or_else(|| name.clone()) }
+}

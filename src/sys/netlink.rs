@@ -1,0 +1,232 @@
+//! rtnetlink(7), blocking: network devices and their addresses.
+
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use netlink_packet_core::{
+    DecodeError, Emitable, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST,
+    NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable, Parseable,
+};
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkHeader, LinkMessage};
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
+
+use super::Result;
+
+/// Messages that a socket takes, and gives as answers. The crate's own enum of them all would bring the parsers of all.
+#[derive(Debug)]
+enum Message {
+    GetLinks,
+    SetLink(LinkMessage),
+    /// Of an answer only the header matters.
+    Link(LinkHeader),
+    GetAddresses,
+    Address(AddressMessage),
+}
+
+impl NetlinkSerializable for Message {
+    fn message_type(&self) -> u16 {
+        match self {
+            Self::GetLinks => libc::RTM_GETLINK,
+            Self::SetLink(_) | Self::Link(_) => libc::RTM_NEWLINK,
+            Self::GetAddresses => libc::RTM_GETADDR,
+            Self::Address(_) => libc::RTM_NEWADDR,
+        }
+    }
+
+    fn buffer_len(&self) -> usize {
+        match self {
+            Self::GetLinks => LinkMessage::default().buffer_len(),
+            Self::SetLink(link) => link.buffer_len(),
+            Self::Link(header) => header.buffer_len(),
+            Self::GetAddresses => AddressMessage::default().buffer_len(),
+            Self::Address(address) => address.buffer_len(),
+        }
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        match self {
+            Self::GetLinks => LinkMessage::default().emit(buffer),
+            Self::SetLink(link) => link.emit(buffer),
+            Self::Link(header) => header.emit(buffer),
+            Self::GetAddresses => AddressMessage::default().emit(buffer),
+            Self::Address(address) => address.emit(buffer),
+        }
+    }
+}
+
+impl NetlinkDeserializable for Message {
+    type Error = DecodeError;
+
+    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> std::result::Result<Self, DecodeError> {
+        match header.message_type {
+            libc::RTM_NEWADDR => AddressMessage::parse(payload).map(Self::Address),
+            _ => LinkHeader::parse(payload).map(Self::Link),
+        }
+    }
+}
+
+/// A socket in the network namespace that it was opened in, wherever its owner goes.
+#[derive(Debug)]
+pub struct Netlink(OwnedFd);
+
+impl Netlink {
+    pub fn open() -> Result<Self> {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute).map(Self)
+    }
+
+    /// Index and flags of every device.
+    pub fn links(&self) -> Result<Vec<(u32, LinkFlags)>> {
+        let links = self.dump(|| Message::GetLinks)?;
+        let link = |message| match message {
+            Message::Link(link) => Some((link.index, link.flags)),
+            _ => None,
+        };
+        Ok(links.into_iter().filter_map(link).collect())
+    }
+
+    /// The index of the device of this name; ENODEV if there is none.
+    pub fn index_of(&self, name: &str) -> Result<u32> {
+        // SAFETY: ifreq is plain data for which zero is valid.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        // The last byte stays zero.
+        if name.len() >= request.ifr_name.len() {
+            return Err(Errno::ENODEV);
+        }
+        for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+            *to = from as libc::c_char;
+        }
+        // SAFETY: SIOCGIFINDEX, which every socket takes, reads and writes within the live ifreq.
+        super::check(
+            unsafe { libc::ioctl(self.0.as_raw_fd(), libc::SIOCGIFINDEX, &raw mut request) }.into(),
+        )?;
+        // SAFETY: the kernel has just written this member of the union.
+        Ok(unsafe { request.ifr_ifru.ifru_ifindex } as u32)
+    }
+
+    /// Moves a device into another namespace under another name, in one step. EEXIST where the name is taken there.
+    pub fn move_to(&self, index: u32, namespace: BorrowedFd<'_>, name: &str) -> Result<()> {
+        let namespace: RawFd = namespace.as_raw_fd();
+        let mut link = link(index);
+        link.attributes = vec![LinkAttribute::IfName(name.into()), LinkAttribute::NetNsFd(namespace)];
+        self.change(Message::SetLink(link), 0)
+    }
+
+    pub fn up(&self, index: u32) -> Result<()> {
+        let mut link = link(index);
+        link.header.flags = LinkFlags::Up;
+        link.header.change_mask = LinkFlags::Up;
+        self.change(Message::SetLink(link), 0)
+    }
+
+    /// Every address of the device.
+    pub fn addresses(&self, index: u32) -> Result<Vec<AddressMessage>> {
+        let addresses = self.dump(|| Message::GetAddresses)?;
+        let of_device = |message| match message {
+            Message::Address(address) if address.header.index == index => Some(address),
+            _ => None,
+        };
+        Ok(addresses.into_iter().filter_map(of_device).collect())
+    }
+
+    /// EEXIST where the device has it already.
+    pub fn add_address(&self, address: AddressMessage) -> Result<()> {
+        self.change(Message::Address(address), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    fn change(&self, message: Message, flags: u16) -> Result<()> {
+        self.ask(message, NLM_F_ACK | flags).map(drop)
+    }
+
+    /// A list that changed while it was written is asked for again.
+    fn dump(&self, message: impl Fn() -> Message) -> Result<Vec<Message>> {
+        loop {
+            match self.ask(message(), NLM_F_DUMP) {
+                Err(Errno::EINTR) => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn ask(&self, message: Message, flags: u16) -> Result<Vec<Message>> {
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | flags;
+        let mut request = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
+        request.finalize();
+        let mut bytes = vec![0; request.buffer_len()];
+        request.serialize(&mut bytes);
+        send(self.0.as_raw_fd(), &bytes, MsgFlags::empty())?;
+        let mut answers = Answers::default();
+        // The kernel's largest part of a list has 32 KiB.
+        let mut buffer = vec![0; 64 << 10];
+        while !answers.ended {
+            match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                Err(Errno::EINTR) => {}
+                length => answers.add(&buffer[..length?])?,
+            }
+        }
+        if answers.interrupted { Err(Errno::EINTR) } else { Ok(answers.messages) }
+    }
+}
+
+/// What came as answer to one request.
+#[derive(Default)]
+struct Answers {
+    messages: Vec<Message>,
+    /// A list was changed while it was written.
+    interrupted: bool,
+    ended: bool,
+}
+
+impl Answers {
+    /// One datagram: messages, each at a multiple of four bytes.
+    fn add(&mut self, mut datagram: &[u8]) -> Result<()> {
+        while !datagram.is_empty() {
+            let message = NetlinkMessage::<Message>::deserialize(datagram).map_err(|_| Errno::EPROTO)?;
+            let length = (message.header.length as usize).next_multiple_of(4);
+            datagram = datagram.get(length..).unwrap_or_default();
+            self.interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
+            let end = match message.payload {
+                NetlinkPayload::InnerMessage(answer) => {
+                    self.messages.push(answer);
+                    continue;
+                }
+                NetlinkPayload::Error(error) => error.raw_code(),
+                NetlinkPayload::Done(done) => done.code,
+                _ => continue,
+            };
+            // 0 is an acknowledgement, or the end of a list.
+            self.ended = true;
+            if end < 0 {
+                return Err(Errno::from_raw(-end));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn link(index: u32) -> LinkMessage {
+    let mut link = LinkMessage::default();
+    link.header.index = index;
+    link
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_device_is_listed_with_its_index() {
+        let netlink = Netlink::open().unwrap();
+        let index = netlink.index_of("lo").unwrap();
+        assert!(netlink.links().unwrap().iter().any(|(known, _)| *known == index));
+        assert_eq!(netlink.index_of("no-such-device"), Err(Errno::ENODEV));
+        assert_eq!(netlink.index_of("a-name-that-is-too-long"), Err(Errno::ENODEV));
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_comes_as_its_errno() {
+        assert_eq!(Netlink::open().unwrap().up(i32::MAX as u32), Err(Errno::ENODEV));
+    }
+}
