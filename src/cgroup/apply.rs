@@ -24,6 +24,36 @@ pub fn limits(group: &Group, plan: &Plan) -> Result<()> {
     again.into_iter().try_for_each(|write| put(group, write))
 }
 
+/// What the files of the plan hold now, in the plan's order; those that cannot be read are passed over.
+pub fn values(group: &Group, plan: &Plan) -> Vec<Write> {
+    let current = |write: &Write| {
+        let dir = group.dir(group.record().place_of(&write.controller)?).ok()?;
+        let mut now = write.clone();
+        if let (Err(Errno::ENOENT), Absent::Instead { file, .. }) = (dir.read(&now.file), &write.absent) {
+            now.file.clone_from(file);
+        }
+        now.value = dir.read(&now.file).ok()?;
+        Some(now)
+    };
+    plan.writes.iter().filter_map(current).collect()
+}
+
+/// Puts values back, as far as the kernel lets: a failed update must not leave half of it. Last first, and twice,
+/// for values that are bound to each other.
+pub fn restore(group: &Group, before: &[Write]) {
+    for write in before.iter().rev().chain(before) {
+        let Some(Ok(dir)) = group.record().place_of(&write.controller).map(|place| group.dir(place)) else {
+            continue;
+        };
+        let lines: Vec<&str> =
+            if write.value.trim().is_empty() { vec![""] } else { write.value.lines().collect() };
+        for line in lines {
+            // v1's oom_control shows `oom_kill_disable 1` where it takes 1.
+            let _ = dir.write(&write.file, line.strip_prefix("oom_kill_disable ").unwrap_or(line));
+        }
+    }
+}
+
 fn put(group: &Group, write: &Write) -> Result<()> {
     let dir = match group.record().place_of(&write.controller) {
         Some(place) => group.dir(place)?,

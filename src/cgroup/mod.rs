@@ -12,11 +12,14 @@ mod dir;
 mod fields;
 pub mod freeze;
 pub mod group;
+mod merge;
+pub mod oom;
 pub mod path;
 pub mod plan;
 mod procs;
 pub mod record;
 pub mod remove;
+pub mod stats;
 mod subgroup;
 mod subtree;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use oci_spec::runtime::{Linux, LinuxResources};
 
 use super::devices::Filter;
 use super::fields::{Out, RESOURCES};
+use super::merge::merge;
 use super::path::Place;
 use super::record::{self, Driver, Record};
 use super::write::{Absent, Write};
@@ -94,10 +95,30 @@ pub fn plan(
     Ok(plan)
 }
 
-/// The plan for changed resources of a group that exists; device rules are not touched.
-pub fn update(record: &Record, resources: &LinuxResources, rootless: bool) -> Result<Plan> {
+/// The plan for changed resources of a group that exists, and the resources that it has then.
+///
+/// `saved` is what it was made with or last changed to. Only what `wanted` names is written, and what follows from
+/// it. Device rules are written only if `wanted` has some.
+pub fn update(
+    record: &Record,
+    saved: Option<&LinuxResources>,
+    wanted: &LinuxResources,
+    rootless: bool,
+) -> Result<(Plan, LinuxResources)> {
     let permission = if rootless { Permission::NotForDevices } else { Permission::Needed };
-    values(Some(resources), record.clone(), permission)
+    let merged = merge(saved, wanted);
+    let mut plan = values(Some(&merged), record.clone(), permission)?;
+    let before = match saved {
+        Some(saved) => values(Some(saved), record.clone(), permission)?.writes,
+        None => Vec::new(),
+    };
+    let named = values(Some(wanted), record.clone(), permission).map(|plan| plan.writes).unwrap_or_default();
+    let is_named = |write: &Write| named.iter().any(|other| other.pointer == write.pointer);
+    plan.writes.retain(|write| is_named(write) || !before.contains(write));
+    if let Some(rules) = wanted.devices().as_deref().filter(|rules| !rules.is_empty()) {
+        plan.devices = Some(Filter::from_spec(rules)?);
+    }
+    Ok((plan, merged))
 }
 
 fn values(resources: Option<&LinuxResources>, record: Record, permission: Permission) -> Result<Plan> {

@@ -20,14 +20,17 @@ fn try_plan(resources: &Value, layout: &Layout) -> Result<Plan, Error> {
 /// `file=value`, `?` after a file that may be missing, `|file=value` for the second choice.
 fn writes(resources: &Value, layout: &Layout) -> Vec<String> {
     let plan = try_plan(resources, layout).unwrap();
-    let short = |write: super::write::Write| match write.absent {
+    plan.writes.iter().map(short).collect()
+}
+
+fn short(write: &super::write::Write) -> String {
+    match &write.absent {
         super::write::Absent::Fail => format!("{}={}", write.file, write.value),
         super::write::Absent::Skip => format!("{}?={}", write.file, write.value),
         super::write::Absent::Instead { file, value } => {
             format!("{}={}|{file}={value}", write.file, write.value)
         }
-    };
-    plan.writes.into_iter().map(short).collect()
+    }
 }
 
 #[test]
@@ -277,4 +280,47 @@ fn the_plan_prints_a_line_for_each_thing_done() {
             "cgroup devices allow all",
         ]
     );
+}
+
+#[test]
+fn an_update_writes_what_it_names_and_what_follows() {
+    let saved = json!({
+        "memory": {"limit": 100, "swap": 150},
+        "cpu": {"shares": 512, "quota": 5000, "period": 10000, "cpus": "0"},
+        "pids": {"limit": 7},
+        "unified": {"memory.high": "90"},
+    });
+    for (wanted, on_v1, on_v2) in [
+        (json!({}), &[][..], &[][..]),
+        (json!({"pids": {"limit": 9}}), &["pids.max=9"], &["pids.max=9"]),
+        (json!({"pids": {"limit": 7}}), &["pids.max=7"], &["pids.max=7"]),
+        (json!({"cpu": {"quota": 6000}}), &["cpu.cfs_quota_us=6000"], &["cpu.max=6000 10000"]),
+        (json!({"cpu": {"period": 20000}}), &["cpu.cfs_period_us=20000"], &["cpu.max=5000 20000"]),
+        (
+            json!({"memory": {"limit": 120}}),
+            &["memory.limit_in_bytes=120"],
+            &["memory.swap.max=30", "memory.max=120"],
+        ),
+        (
+            json!({"memory": {"limit": -1}}),
+            &["memory.limit_in_bytes=-1", "memory.memsw.limit_in_bytes=-1"],
+            &["memory.swap.max?=max", "memory.max=max"],
+        ),
+        (json!({"cpu": {"idle": 1}}), &["cpu.idle=1"], &["cpu.idle=1"]),
+        (json!({"cpu": {"shares": 0, "cpus": ""}, "memory": {"limit": 0}}), &[], &[]),
+    ] {
+        for (layout, want) in [(v1(), on_v1), (v2(), on_v2)] {
+            let linux = |resources: &Value| linux(resources).resources().clone().unwrap();
+            let mut before = linux(&saved);
+            if layout == v1() {
+                before.set_unified(None);
+            }
+            let record = try_plan(&json!({}), &layout).unwrap().record();
+            let (plan, merged) = super::update(&record, Some(&before), &linux(&wanted), false).unwrap();
+            let got: Vec<String> = plan.writes.iter().map(short).collect();
+            assert_eq!(got, want, "{wanted}");
+            assert_eq!(plan.devices, None);
+            assert_eq!(merged.pids().is_some(), before.pids().is_some());
+        }
+    }
 }

@@ -64,8 +64,8 @@ fn limits_move_up_and_down_in_any_order() {
     let scratch = Scratch::new(&json!({"memory": {"limit": 16777216, "swap": 16777216}}), &layout);
     for (limit, swap) in [(67108864, 134217728), (8388608, 8388608), (33554432, 33554432), (33554432, -1)] {
         let resources = serde_json::from_value(json!({"memory": {"limit": limit, "swap": swap}})).unwrap();
-        let plan = tare::cgroup::update(scratch.group.record(), &resources, false).unwrap();
-        scratch.group.apply(&plan).unwrap();
+        let (plan, _) = tare::cgroup::update(scratch.group.record(), None, &resources, false).unwrap();
+        scratch.group.change(&plan).unwrap();
         assert_eq!(scratch.read("memory.limit_in_bytes"), limit.to_string());
     }
     assert!(scratch.read("memory.memsw.limit_in_bytes").starts_with("922337203685477"));
@@ -225,4 +225,90 @@ fn a_busy_group_is_told_with_its_processes() {
     let error = scratch.group.remove_within(Duration::from_millis(20)).unwrap_err().to_string();
     assert!(error.starts_with("unable to remove cgroup /"), "{error}");
     assert!(error.ends_with(&format!("still in it: {} (sleep, S)", inmate.pid())), "{error}");
+}
+
+/// A process that takes memory without end, once it is in the group.
+fn glutton(scratch: &Scratch) -> std::process::ExitStatus {
+    use std::io::Write;
+    let mut command = std::process::Command::new("sh");
+    let command = command.args(["-c", "read x; exec tail /dev/zero"]).stdin(std::process::Stdio::piped());
+    let mut inmate = Inmate(command.spawn().unwrap());
+    scratch.group.join(inmate.pid()).unwrap();
+    inmate.0.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    inmate.0.wait().unwrap()
+}
+
+#[test]
+fn an_out_of_memory_kill_is_told_and_counted() {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+    use std::os::unix::process::ExitStatusExt;
+    use tare::cgroup::oom::Seen;
+
+    let layout = layout_or_skip!();
+    let scratch = Scratch::new(&json!({"memory": {"limit": 16777216, "swap": 16777216}}), &layout);
+    let mut watch = scratch.group.watch_oom().unwrap();
+    assert_eq!(glutton(&scratch).signal(), Some(9));
+    let wait = |watch: &tare::cgroup::oom::OomWatch<'_>| {
+        let mut fds = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut fds, PollTimeout::from(5000_u16)).unwrap(), 1);
+    };
+    wait(&watch);
+    assert_eq!(watch.take().unwrap(), Seen::Kills(1));
+    assert_eq!(scratch.group.oom_kills(), Some(1));
+    let stats = scratch.group.stats().unwrap();
+    assert_eq!(stats.memory.usage.limit, 16777216);
+    assert!(stats.memory.usage.max > 8388608, "{stats:?}");
+    assert!(stats.cpu.usage.total > 0 && !stats.cpu.usage.percpu.is_empty());
+    Group::from_record(scratch.group.record()).remove().unwrap();
+    wait(&watch);
+    assert_eq!(watch.take().unwrap(), Seen::Gone);
+}
+
+/// Debian's runc as the oracle: the same members in the same places, for the same group.
+#[test]
+fn statistics_have_the_shape_that_runc_gives_them() {
+    let layout = layout_or_skip!();
+    let scratch = Scratch::new(&json!({"pids": {"limit": 7}, "memory": {"limit": 67108864}}), &layout);
+    let _inmate = scratch.sleeper();
+    let mut stats = scratch.group.stats().unwrap();
+    (stats.cpu.usage.total, stats.memory.cache) = (1, 1);
+    let stats = serde_json::to_value(stats).unwrap();
+    assert_eq!(stats["pids"], json!({"current": 1, "limit": 7}));
+    assert_eq!(stats["memory"]["usage"]["limit"], 67108864);
+    let members =
+        |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
+    assert_eq!(members(&stats), "blkio cpu cpuset hugetlb intel_rdt memory network_interfaces pids");
+    assert_eq!(members(&stats["cpu"]["usage"]), "kernel percpu percpu_kernel percpu_user total user");
+    assert_eq!(members(&stats["memory"]), "cache kernel kernelTCP raw swap usage");
+    assert_eq!(
+        members(&stats["cpuset"]),
+        "cpu_exclusive cpus mem_exclusive mem_hardwall memory_migrate memory_pressure memory_spread_page \
+         memory_spread_slab mems sched_load_balance sched_relax_domain_level"
+    );
+    assert!(stats["network_interfaces"].is_null());
+}
+
+#[test]
+fn a_refused_update_leaves_everything_as_it_was() {
+    let layout = layout_or_skip!();
+    let resources = json!({"memory": {"limit": 16777216, "swap": 33554432}, "pids": {"limit": 5}, "cpu": {"shares": 100}});
+    let scratch = Scratch::new(&resources, &layout);
+    let saved = serde_json::from_value(resources).unwrap();
+    let wanted = json!({
+        "memory": {"limit": 67108864, "swap": 134217728}, "pids": {"limit": 9},
+        "cpu": {"shares": 200, "cpus": "0-9999"},
+    });
+    let wanted = serde_json::from_value(wanted).unwrap();
+    let (plan, _) = tare::cgroup::update(scratch.group.record(), Some(&saved), &wanted, false).unwrap();
+    let error = scratch.group.change(&plan).unwrap_err().to_string();
+    assert!(error.starts_with("/linux/resources/cpu/cpus: "), "{error}");
+    for (file, want) in [
+        ("memory.limit_in_bytes", "16777216"),
+        ("memory.memsw.limit_in_bytes", "33554432"),
+        ("pids.max", "5"),
+        ("cpu.shares", "100"),
+    ] {
+        assert_eq!(scratch.read(file), want, "{file}");
+    }
 }

@@ -226,3 +226,16 @@ fn a_guest_goes_where_init_is_once_the_group_hands_controllers_down() {
     let error = scratch.group.sub_group(&["b".to_owned()]).unwrap_err().to_string();
     assert!(error.starts_with("bad sub cgroup path: /") && error.ends_with("/b does not exist"), "{error}");
 }
+
+#[test]
+fn statistics_are_read_from_what_is_there() {
+    let layout = layout_or_skip!();
+    let scratch = Scratch::new(&json!({}), &layout);
+    let _inmate = scratch.sleeper();
+    let stats = scratch.group.stats().unwrap();
+    assert_eq!(stats.cpu.psi.is_some(), scratch.directory("cgroup").join("cpu.pressure").exists());
+    assert!(stats.cpu.usage.user + stats.cpu.usage.kernel <= stats.cpu.usage.total + 1000);
+    assert_eq!(stats.pids.limit, 0);
+    let error = scratch.group.watch_oom();
+    assert!(error.is_err() || scratch.directory("cgroup").join("memory.events").exists());
+}
