@@ -29,9 +29,6 @@ pub fn merge(saved: Option<&LinuxResources>, wanted: &LinuxResources) -> LinuxRe
     }
     merged.set_rdma(joined(saved.rdma(), wanted.rdma()));
     merged.set_unified(joined(saved.unified(), wanted.unified()));
-    if wanted.devices().as_ref().is_some_and(|rules| !rules.is_empty()) {
-        merged.set_devices(wanted.devices().clone());
-    }
     merged
 }
 

@@ -21,6 +21,8 @@ pub struct Plan {
     pub driver: Driver,
     pub mode: Mode,
     pub places: Vec<Place>,
+    /// As configured, without the device rules; for the record.
+    pub resources: Option<LinuxResources>,
     pub writes: Vec<Write>,
     /// None leaves the devices as they are (an update).
     pub devices: Option<Filter>,
@@ -83,7 +85,8 @@ pub fn plan(
         ));
     }
     let places = path::places(asked, id, layout)?;
-    let mut plan = values(resources, Record { driver, mode: layout.mode(), places }, permission)?;
+    let mut plan =
+        values(resources, Record { driver, mode: layout.mode(), places, resources: None }, permission)?;
     let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
     let devices = Filter::from_spec(rules)?;
     let can = plan.place_of("devices").is_some();
@@ -95,30 +98,24 @@ pub fn plan(
     Ok(plan)
 }
 
-/// The plan for changed resources of a group that exists, and the resources that it has then.
+/// The plan for changed resources of a group that exists; its `record` is the one to keep afterwards.
 ///
-/// `saved` is what it was made with or last changed to. Only what `wanted` names is written, and what follows from
-/// it. Device rules are written only if `wanted` has some.
-pub fn update(
-    record: &Record,
-    saved: Option<&LinuxResources>,
-    wanted: &LinuxResources,
-    rootless: bool,
-) -> Result<(Plan, LinuxResources)> {
+/// Only what `wanted` names is written, and what follows from it; device rules only if it has some.
+pub fn update(record: &Record, wanted: &LinuxResources, rootless: bool) -> Result<Plan> {
     let permission = if rootless { Permission::NotForDevices } else { Permission::Needed };
+    let saved = record.resources.as_ref();
     let merged = merge(saved, wanted);
-    let mut plan = values(Some(&merged), record.clone(), permission)?;
-    let before = match saved {
-        Some(saved) => values(Some(saved), record.clone(), permission)?.writes,
-        None => Vec::new(),
-    };
-    let named = values(Some(wanted), record.clone(), permission).map(|plan| plan.writes).unwrap_or_default();
+    let writes = |resources| values(Some(resources), record.clone(), permission).map(|plan| plan.writes);
+    let before = saved.map(writes).transpose()?.unwrap_or_default();
+    // Alone, a value may not make sense (swap without memory): then nothing counts as named.
+    let named = writes(wanted).unwrap_or_default();
     let is_named = |write: &Write| named.iter().any(|other| other.pointer == write.pointer);
+    let mut plan = values(Some(&merged), record.clone(), permission)?;
     plan.writes.retain(|write| is_named(write) || !before.contains(write));
     if let Some(rules) = wanted.devices().as_deref().filter(|rules| !rules.is_empty()) {
         plan.devices = Some(Filter::from_spec(rules)?);
     }
-    Ok((plan, merged))
+    Ok(plan)
 }
 
 fn values(resources: Option<&LinuxResources>, record: Record, permission: Permission) -> Result<Plan> {
@@ -143,8 +140,16 @@ fn values(resources: Option<&LinuxResources>, record: Record, permission: Permis
     if let Some(write) = writes.iter().find(|write| record.place_of(&write.controller).is_none()) {
         return Err(missing(&write.controller, &write.pointer, record.mode));
     }
-    let Record { driver, mode, places } = record;
-    Ok(Plan { driver, mode, places, writes, devices: None, check_usage, permission, warnings: out.warnings })
+    let Record { driver, mode, places, .. } = record;
+    let resources = resources.map(without_devices);
+    let warnings = out.warnings;
+    Ok(Plan { driver, mode, places, resources, writes, devices: None, check_usage, permission, warnings })
+}
+
+fn without_devices(resources: &LinuxResources) -> LinuxResources {
+    let mut resources = resources.clone();
+    resources.set_devices(None);
+    resources
 }
 
 fn missing(controller: &str, pointer: &str, mode: Mode) -> Error {
@@ -184,7 +189,12 @@ impl Plan {
 
     /// For `state.json`, also before anything is made: what is to be cleaned up.
     pub fn record(&self) -> Record {
-        Record { driver: self.driver, mode: self.mode, places: self.places.clone() }
+        Record {
+            driver: self.driver,
+            mode: self.mode,
+            places: self.places.clone(),
+            resources: self.resources.clone(),
+        }
     }
 
     fn place_of(&self, controller: &str) -> Option<usize> {

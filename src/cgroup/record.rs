@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
 use super::path::Place;
@@ -30,6 +31,9 @@ pub struct Record {
     pub driver: Driver,
     pub mode: Mode,
     pub places: Vec<Place>,
+    /// What the group was made with or last changed to, without the device rules: an update lays its own over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<LinuxResources>,
 }
 
 impl Record {

@@ -315,12 +315,13 @@ fn an_update_writes_what_it_names_and_what_follows() {
             if layout == v1() {
                 before.set_unified(None);
             }
-            let record = try_plan(&json!({}), &layout).unwrap().record();
-            let (plan, merged) = super::update(&record, Some(&before), &linux(&wanted), false).unwrap();
+            let mut record = try_plan(&json!({}), &layout).unwrap().record();
+            record.resources = Some(before);
+            let plan = super::update(&record, &linux(&wanted), false).unwrap();
             let got: Vec<String> = plan.writes.iter().map(short).collect();
             assert_eq!(got, want, "{wanted}");
             assert_eq!(plan.devices, None);
-            assert_eq!(merged.pids().is_some(), before.pids().is_some());
+            assert!(plan.record().resources.unwrap().pids().is_some());
         }
     }
 }

@@ -174,6 +174,8 @@ fn reserved(
 ) -> Result<Made> {
     entry.write(&record)?;
     let group = plan.cgroup.create()?;
+    // Rootless, there may be hierarchies that it does without.
+    record.cgroup = Some(group.record().clone());
     let state = HookState::new(spec::VERSION, &plan.id, &bundle.path, &record.annotations);
     let launched = launch(how, &plan, &group, &state, console, entry, bundle);
     let finished = launched.and_then(|(child, console)| {

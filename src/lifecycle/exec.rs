@@ -154,7 +154,10 @@ fn topology(known: &Known) -> Topology {
 }
 
 fn launch(known: &Known, options: &Exec, plan: &ProcessPlan, socket: Option<OwnedFd>) -> Result<Child> {
-    let group = known.group()?.sub_group(&options.cgroup)?;
+    let group = match (&options.cgroup[..], known.record.init) {
+        ([], Some(init)) => known.group()?.for_guest(init.pid)?,
+        (paths, _) => known.group()?.sub_group(paths)?,
+    };
     let mut fds = Fds { target: Some(known.pidfd()?), ..Fds::default() };
     fds.chown_stdio = if options.detach { init::fds::ChownStdio::All } else { init::fds::ChownStdio::Pipes };
     fds.console = socket;

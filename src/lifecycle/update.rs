@@ -23,7 +23,7 @@ pub fn update(globals: &Globals, options: &Update) -> Result<()> {
     }
     let entry = load::entry(globals, &options.id)?;
     let _lock = entry.lock()?;
-    let known = load::of_entry(entry)?;
+    let mut known = load::of_entry(entry)?;
     if known.status == Status::Stopped {
         return Err(Error::new(Kind::State, matched::NOT_RUNNING));
     }
@@ -32,7 +32,9 @@ pub fn update(globals: &Globals, options: &Update) -> Result<()> {
     for warning in &plan.warnings {
         log::warn(format_args!("{warning}"));
     }
-    group.apply(&plan)
+    group.change(&plan)?;
+    known.record.cgroup = Some(plan.record());
+    known.entry.write(&known.record)
 }
 
 /// A resources object, from a file or from standard input.

@@ -64,7 +64,7 @@ fn limits_move_up_and_down_in_any_order() {
     let scratch = Scratch::new(&json!({"memory": {"limit": 16777216, "swap": 16777216}}), &layout);
     for (limit, swap) in [(67108864, 134217728), (8388608, 8388608), (33554432, 33554432), (33554432, -1)] {
         let resources = serde_json::from_value(json!({"memory": {"limit": limit, "swap": swap}})).unwrap();
-        let (plan, _) = tare::cgroup::update(scratch.group.record(), None, &resources, false).unwrap();
+        let plan = tare::cgroup::update(scratch.group.record(), &resources, false).unwrap();
         scratch.group.change(&plan).unwrap();
         assert_eq!(scratch.read("memory.limit_in_bytes"), limit.to_string());
     }
@@ -294,13 +294,12 @@ fn a_refused_update_leaves_everything_as_it_was() {
     let layout = layout_or_skip!();
     let resources = json!({"memory": {"limit": 16777216, "swap": 33554432}, "pids": {"limit": 5}, "cpu": {"shares": 100}});
     let scratch = Scratch::new(&resources, &layout);
-    let saved = serde_json::from_value(resources).unwrap();
     let wanted = json!({
         "memory": {"limit": 67108864, "swap": 134217728}, "pids": {"limit": 9},
         "cpu": {"shares": 200, "cpus": "0-9999"},
     });
     let wanted = serde_json::from_value(wanted).unwrap();
-    let (plan, _) = tare::cgroup::update(scratch.group.record(), Some(&saved), &wanted, false).unwrap();
+    let plan = tare::cgroup::update(scratch.group.record(), &wanted, false).unwrap();
     let error = scratch.group.change(&plan).unwrap_err().to_string();
     assert!(error.starts_with("/linux/resources/cpu/cpus: "), "{error}");
     for (file, want) in [
