@@ -31,6 +31,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::Facts;
 use fault::{Fault, c_string};
 use process::ProcessPlan;
+use rootfs::Enter;
 use topology::{Namespace, Topology};
 
 /// All that is done to make one container.
@@ -101,13 +102,11 @@ pub fn container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Pl
         let given = text.as_deref().filter(|text| !text.is_empty());
         given.map(|text| c_string(text, || pointer.into())).transpose()
     };
-    Ok(Plan {
+    let wanted_devices = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
+    let mut plan = Plan {
         id: request.id.into(),
         mounts: mounts::mounts(wanted_mounts, &around)?,
-        devices: devices::devices(
-            linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default(),
-            wanted_mounts,
-        )?,
+        devices: devices::devices(wanted_devices, wanted_mounts)?,
         hostname: text(spec.hostname(), "/hostname")?,
         domainname: text(spec.domainname(), "/domainname")?,
         sysctls: sysctls(linux)?,
@@ -123,7 +122,29 @@ pub fn container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Pl
         rootfs,
         process,
         warnings,
-    })
+    };
+    if plan.rootfs.enter == Enter::Chroot {
+        leave_the_hosts_mounts(&mut plan);
+    }
+    Ok(plan)
+}
+
+/// Without a mount namespace of the container's, everything mounted would be mounted on the host, and nodes would be
+/// made in a rootfs that keeps them.
+fn leave_the_hosts_mounts(plan: &mut Plan) {
+    let left_out = [
+        ("/mounts", !plan.mounts.is_empty()),
+        ("/linux/devices", plan.devices.nodes.iter().any(|node| node.item.is_some())),
+        ("/root/readonly", plan.rootfs.read_only),
+        ("/linux/rootfsPropagation", plan.rootfs.propagation.is_some()),
+    ];
+    for (field, _) in left_out.into_iter().filter(|(_, wanted)| *wanted) {
+        plan.warnings.push(format!("{field}: left out: the container has no mount namespace of its own"));
+    }
+    plan.mounts.clear();
+    plan.devices = devices::Devices::default();
+    plan.rootfs.read_only = false;
+    plan.rootfs.propagation = None;
 }
 
 fn process_of(
