@@ -25,6 +25,8 @@ pub struct Record {
     /// The container's first process; none until it lives.
     pub init: Option<Process>,
     pub cgroup: Option<cgroup::Record>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rdt: Option<Rdt>,
     /// CLONE_NEW* flags of the namespaces that `exec` joins.
     pub namespaces: i32,
     /// The container has a pid namespace of its own: its processes end with the first one.
@@ -35,6 +37,18 @@ pub struct Record {
     pub poststart: Vec<Hook>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub poststop: Vec<Hook>,
+}
+
+/// Directories of resctrl.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rdt {
+    pub root: PathBuf,
+    /// The class of service that the container's processes are in.
+    pub class: PathBuf,
+    /// It was made for the container alone.
+    pub remove_class: bool,
+    /// The container's own group for monitoring.
+    pub monitor: Option<PathBuf>,
 }
 
 /// A process that cannot be mistaken for a later one with the same number.

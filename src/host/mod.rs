@@ -1,6 +1,7 @@
 //! What this host is, read once, as plain data: plans are made from it and tests write it literally.
 
 pub mod cgroup;
+pub mod resctrl;
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ pub struct Facts {
     pub selinux: bool,
     /// SECCOMP_FILTER_FLAG_* that this kernel has.
     pub seccomp_flags: u64,
+    pub resctrl: Option<resctrl::Resctrl>,
 }
 
 impl Facts {
@@ -36,6 +38,7 @@ impl Facts {
             apparmor: apparmor(),
             selinux: exists(c"/sys/fs/selinux/enforce"),
             seccomp_flags: crate::sys::seccomp::supported_flags(),
+            resctrl: resctrl::Resctrl::read(),
         })
     }
 }

@@ -107,8 +107,7 @@ fn arrive(plan: &Plan, fds: &Fds, line: &Line) -> Result<(), Report> {
         let unshare = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP);
         unshare.at(Step::CgroupNamespace, 0, "unshare(CLONE_NEWCGROUP)")?;
     }
-    if !plan.net_devices.is_empty() {
-        // The parent has moved them.
+    if plan.waits_for_runtime() {
         go(line)?;
     }
     if topology.makes(Namespace::NETWORK) {

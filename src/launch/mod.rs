@@ -7,6 +7,7 @@ pub mod foreground;
 mod id_mapped;
 pub mod id_maps;
 pub mod net_devices;
+pub mod rdt;
 mod relay;
 pub mod seal;
 pub mod slots;

@@ -17,7 +17,7 @@ use crate::init::{self, Fds};
 use crate::launch::console::{Console, Incoming};
 use crate::launch::explain::{Walked, explain};
 use crate::launch::net_devices::Destination;
-use crate::launch::{self, Child, Failure, Order, seal, slots};
+use crate::launch::{self, Child, Failure, Order, rdt, seal, slots};
 use crate::log;
 use crate::plan::topology::Namespace;
 use crate::plan::{Plan, Request};
@@ -58,10 +58,7 @@ impl Made {
     /// Leaves nothing behind.
     pub fn undo(&self) {
         self.child.kill();
-        let _ = self.group.kill_all(libc::SIGKILL);
-        if let Err(error) = self.group.remove() {
-            log::warn(format_args!("{error}"));
-        }
+        discard(&self.group, &self.record);
         let _ = self.entry.remove();
         poststop(&self.record);
     }
@@ -69,6 +66,15 @@ impl Made {
     /// The words for why the child failed.
     pub fn failed(&self, failure: Failure) -> Error {
         words(failure, &self.plan, Some(&self.group))
+    }
+}
+
+/// Ends all processes of a container that is not to be, and removes what they are grouped by.
+fn discard(group: &Group, record: &Record) {
+    let _ = group.kill_all(libc::SIGKILL);
+    let removed = record.rdt.as_ref().map_or(Ok(()), rdt::remove);
+    for error in [group.remove(), removed].into_iter().filter_map(Result::err) {
+        log::warn(format_args!("{error}"));
     }
 }
 
@@ -154,6 +160,7 @@ fn intent(bundle: &Bundle, plan: &Plan) -> Result<Record> {
         creator: Process { pid: own, start: Seen::of(own).map_or(0, |seen| seen.start) },
         init: None,
         cgroup: Some(plan.cgroup.record()),
+        rdt: plan.rdt.as_ref().map(rdt::remember),
         namespaces: plan.topology.named(),
         own_pid_namespace: plan.topology.makes(Namespace::PID),
         annotations: annotations.map(|(key, value)| (key.clone(), value.clone())).collect(),
@@ -177,7 +184,9 @@ fn reserved(
     // Rootless, there may be hierarchies that it does without.
     record.cgroup = Some(group.record().clone());
     let state = HookState::new(spec::VERSION, &plan.id, &bundle.path, &record.annotations);
-    let launched = launch(how, &plan, &group, &state, console, entry, bundle);
+    let ground =
+        Ground { plan: &plan, group: &group, state: &state, entry, bundle, rdt: record.rdt.as_ref() };
+    let launched = launch(how, &ground, console);
     let finished = launched.and_then(|(child, console)| {
         record.init = Some(child.process);
         let written = publish(options, entry, &record, &child);
@@ -186,25 +195,28 @@ fn reserved(
     match finished {
         Ok((child, console)) => Ok(Made { entry: entry.clone(), record, group, child, plan, state, console }),
         Err(error) => {
-            let _ = group.kill_all(libc::SIGKILL);
-            if let Err(error) = group.remove() {
-                log::warn(format_args!("{error}"));
-            }
+            discard(&group, &record);
             Err(error)
         }
     }
 }
 
-fn launch(
-    how: &How,
-    plan: &Plan,
-    group: &Group,
-    state: &HookState,
-    console: Option<Console>,
-    entry: &Entry,
-    bundle: &Bundle,
-) -> Result<(Child, Option<Incoming>)> {
+/// What stands when the process is launched.
+struct Ground<'a> {
+    plan: &'a Plan,
+    group: &'a Group,
+    state: &'a HookState,
+    entry: &'a Entry,
+    bundle: &'a Bundle,
+    rdt: Option<&'a record::Rdt>,
+}
+
+fn launch(how: &How, ground: &Ground<'_>, console: Option<Console>) -> Result<(Child, Option<Incoming>)> {
+    let &Ground { plan, group, state, entry, bundle, .. } = ground;
     group.apply(&plan.cgroup)?;
+    if let Some(rdt) = &plan.rdt {
+        rdt::make(rdt)?;
+    }
     let mut fds = slots::open(plan)?;
     fds.hook_state = Some(state.clone());
     fds.exec_fifo = how.fifo.then(|| entry.make_exec_fifo()).transpose()?;
@@ -215,8 +227,7 @@ fn launch(
     let child = clone(plan, group, fds).map_err(|failure| words(failure, plan, Some(group)))?;
     // The child is at work on its mounts meanwhile.
     let ready = entry.keep_config(&bundle.bytes).map_err(Failure::Other);
-    let hooks = || runtime_hooks(plan, state, child.process.pid, bundle);
-    let ready = ready.and_then(|()| accompany(&child, plan, devices, hooks));
+    let ready = ready.and_then(|()| accompany(&child, ground, devices));
     match ready {
         Ok(()) => Ok((child, terminal.flatten())),
         Err(failure) => {
@@ -228,17 +239,17 @@ fn launch(
 }
 
 /// From the clone to `Ready`.
-fn accompany(
-    child: &Child,
-    plan: &Plan,
-    devices: Destination,
-    hooks: impl FnMut() -> Result<()>,
-) -> std::result::Result<(), Failure> {
-    let moved = devices.receive(&plan.net_devices, child.process.pid)?;
-    if !plan.net_devices.is_empty() {
+fn accompany(child: &Child, ground: &Ground<'_>, devices: Destination) -> std::result::Result<(), Failure> {
+    let &Ground { plan, state, bundle, .. } = ground;
+    let pid = child.process.pid;
+    if let Some(rdt) = ground.rdt {
+        rdt::join(rdt, pid)?;
+    }
+    let moved = devices.receive(&plan.net_devices, pid)?;
+    if plan.waits_for_runtime() {
         child.go_on();
     }
-    match child.wait_until_ready(hooks) {
+    match child.wait_until_ready(|| runtime_hooks(plan, state, pid, bundle)) {
         Ok(()) => Ok(()),
         Err(failure) => {
             moved.back();

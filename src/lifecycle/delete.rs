@@ -10,6 +10,7 @@ use super::options::{Delete, Globals};
 use crate::container::{Entry, Record, Status};
 use crate::error::{Error, Kind, Result, matched};
 use crate::init::hook_state::HookState;
+use crate::launch::rdt;
 use crate::sys::process::pidfd_send_signal;
 use crate::{fail, log, spec};
 
@@ -70,6 +71,7 @@ pub fn remove(entry: &Entry, record: &Record) -> Result<()> {
         }
         group.remove()?;
     }
+    record.rdt.as_ref().map_or(Ok(()), rdt::remove)?;
     entry.remove()?;
     poststop(record, None)
 }

@@ -14,7 +14,7 @@ use crate::init::{self, Fds};
 use crate::launch::console::{Console, Incoming};
 use crate::launch::explain::{Walked, explain};
 use crate::launch::foreground::Foreground;
-use crate::launch::{self, Child, Failure, Order, seal};
+use crate::launch::{self, Child, Failure, Order, rdt, seal};
 use crate::plan::process::ProcessPlan;
 use crate::plan::topology::{Namespace, Topology};
 use crate::sys::scheduling::set_affinity;
@@ -166,7 +166,9 @@ fn launch(known: &Known, options: &Exec, plan: &ProcessPlan, socket: Option<Owne
     let order = Order { topology: &topology, group: Some(&group), oom_score_adj: plan.oom_score_adj };
     let spawned = launch::spawn(&order, fds, |fds, line| init::guest(plan, user_namespace, fds, line));
     let child = spawned.map_err(|failure| words(failure, known, plan))?;
-    match child.wait_until_ready(|| Ok(())) {
+    let grouped = known.record.rdt.as_ref().map_or(Ok(()), |rdt| rdt::join(rdt, child.process.pid));
+    let ready = grouped.map_err(Failure::Other).and_then(|()| child.wait_until_ready(|| Ok(())));
+    match ready {
         Ok(()) => Ok(child),
         Err(failure) => {
             child.kill();

@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 
-use crate::plan::seccomp;
+use crate::plan::{options, seccomp};
 use crate::spec;
 use crate::sys::seccomp::supported_flags;
 
@@ -35,7 +35,8 @@ pub struct Linux {
     pub seccomp: Seccomp,
     pub apparmor: Enabled,
     pub selinux: Enabled,
-    pub intel_rdt: Enabled,
+    pub intel_rdt: IntelRdt,
+    pub memory_policy: MemoryPolicy,
     pub mount_extensions: MountExtensions,
     pub net_devices: Enabled,
 }
@@ -67,6 +68,19 @@ pub struct Seccomp {
 }
 
 #[derive(Debug, Serialize)]
+pub struct IntelRdt {
+    pub enabled: bool,
+    pub schemata: bool,
+    pub monitoring: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub struct MemoryPolicy {
+    pub modes: &'static [&'static str],
+    pub flags: &'static [&'static str],
+}
+
+#[derive(Debug, Serialize)]
 pub struct MountExtensions {
     pub idmap: Enabled,
 }
@@ -88,7 +102,7 @@ pub fn features() -> Features {
         oci_version_min: "1.0.0",
         oci_version_max: spec::VERSION,
         hooks: HOOKS,
-        mount_options: MOUNT_OPTIONS.to_vec(),
+        mount_options: options::words().collect(),
         linux: Linux {
             namespaces: &["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             capabilities: capabilities(),
@@ -96,9 +110,10 @@ pub fn features() -> Features {
             seccomp: seccomp(),
             apparmor: Enabled { enabled: true },
             selinux: Enabled { enabled: true },
-            intel_rdt: Enabled { enabled: false },
+            intel_rdt: IntelRdt { enabled: true, schemata: true, monitoring: true },
+            memory_policy: MemoryPolicy { modes: MEMORY_MODES, flags: MEMORY_FLAGS },
             mount_extensions: MountExtensions { idmap: Enabled { enabled: true } },
-            net_devices: Enabled { enabled: false },
+            net_devices: Enabled { enabled: true },
         },
         annotations: Annotations { checkpoint: "false", commit: COMMIT, version: env!("CARGO_PKG_VERSION") },
         potentially_unsafe_config_annotations: &["bundle", "org.systemd.property.", "org.criu.config"],
@@ -107,6 +122,18 @@ pub fn features() -> Features {
 
 const HOOKS: &[&str] =
     &["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+
+const MEMORY_MODES: &[&str] = &[
+    "MPOL_BIND",
+    "MPOL_DEFAULT",
+    "MPOL_INTERLEAVE",
+    "MPOL_LOCAL",
+    "MPOL_PREFERRED",
+    "MPOL_PREFERRED_MANY",
+    "MPOL_WEIGHTED_INTERLEAVE",
+];
+
+const MEMORY_FLAGS: &[&str] = &["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"];
 
 /// All that have a name, in the order of their numbers.
 fn capabilities() -> Vec<String> {
@@ -127,69 +154,6 @@ fn seccomp() -> Seccomp {
     }
 }
 
-/// The generic options; what is filesystem data, and our own extensions, are not listed.
-const MOUNT_OPTIONS: &[&str] = &[
-    "async",
-    "atime",
-    "bind",
-    "dev",
-    "diratime",
-    "dirsync",
-    "exec",
-    "iversion",
-    "lazytime",
-    "loud",
-    "mand",
-    "noatime",
-    "nodev",
-    "nodiratime",
-    "noexec",
-    "noiversion",
-    "nolazytime",
-    "nomand",
-    "norelatime",
-    "nostrictatime",
-    "nosuid",
-    "nosymfollow",
-    "private",
-    "ratime",
-    "rbind",
-    "rdev",
-    "rdiratime",
-    "relatime",
-    "remount",
-    "rexec",
-    "rnoatime",
-    "rnodev",
-    "rnodiratime",
-    "rnoexec",
-    "rnorelatime",
-    "rnostrictatime",
-    "rnosuid",
-    "rnosymfollow",
-    "ro",
-    "rprivate",
-    "rrelatime",
-    "rro",
-    "rrw",
-    "rshared",
-    "rslave",
-    "rstrictatime",
-    "rsuid",
-    "rsymfollow",
-    "runbindable",
-    "rw",
-    "shared",
-    "silent",
-    "slave",
-    "strictatime",
-    "suid",
-    "symfollow",
-    "sync",
-    "tmpcopyup",
-    "unbindable",
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,6 +173,9 @@ mod tests {
             "/linux/cgroup",
             "/linux/seccomp",
             "/linux/mountExtensions",
+            "/linux/intelRdt/enabled",
+            "/linux/memoryPolicy",
+            "/linux/netDevices",
         ] {
             assert!(ours.pointer(pointer).is_some(), "{pointer}");
             assert_eq!(ours.pointer(pointer), again.pointer(pointer), "{pointer}");

@@ -9,8 +9,9 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxRes
 use super::load;
 use super::options::{Globals, Update};
 use crate::cgroup;
-use crate::container::Status;
+use crate::container::{Record, Status};
 use crate::error::{Context, Error, Kind, Result, matched};
+use crate::launch::rdt;
 use crate::{fail, log, spec};
 
 pub fn update(globals: &Globals, options: &Update) -> Result<()> {
@@ -32,9 +33,24 @@ pub fn update(globals: &Globals, options: &Update) -> Result<()> {
     for warning in &plan.warnings {
         log::warn(format_args!("{warning}"));
     }
+    let lines = schemata(options, &known.record)?;
     group.change(&plan)?;
     known.record.cgroup = Some(plan.record());
-    known.entry.write(&known.record)
+    known.entry.write(&known.record)?;
+    match &known.record.rdt {
+        Some(rdt) if !lines.is_empty() => rdt::update(rdt, &lines),
+        _ => Ok(()),
+    }
+}
+
+/// Lines for the container's class in resctrl. As with all flags, a document takes their place.
+fn schemata(options: &Update, record: &Record) -> Result<Vec<String>> {
+    let lines = [&options.l3_cache_schema, &options.mem_bw_schema].into_iter().flatten().cloned();
+    let lines: Vec<_> = lines.filter(|_| options.resources.is_none()).collect();
+    if !lines.is_empty() && record.rdt.is_none() {
+        return Err(fail!(Kind::Unsupported, "Intel RDT: the container was created without intelRdt"));
+    }
+    Ok(lines)
 }
 
 /// A resources object, from a file or from standard input.
@@ -56,9 +72,6 @@ fn from_document(path: &Path) -> Result<LinuxResources> {
 }
 
 fn from_flags(options: &Update) -> Result<LinuxResources> {
-    if options.l3_cache_schema.is_some() || options.mem_bw_schema.is_some() {
-        return Err(fail!(Kind::Unsupported, "Intel RDT: the container was created without intelRdt"));
-    }
     let mut resources = LinuxResources::default();
     resources.set_devices(None).set_cpu(cpu(options)).set_memory(memory(options));
     if let Some(limit) = options.pids_limit {

@@ -14,6 +14,7 @@ pub mod mounts;
 pub mod net_devices;
 pub mod options;
 pub mod process;
+pub mod rdt;
 pub mod rootfs;
 pub mod scheduling;
 /// linux.seccomp becomes one BPF program.
@@ -40,6 +41,7 @@ pub struct Plan {
     pub id: String,
     pub topology: Topology,
     pub cgroup: cgroup::Plan,
+    pub rdt: Option<rdt::Rdt>,
     pub rootfs: rootfs::Rootfs,
     pub mounts: Vec<mounts::Mount>,
     pub devices: devices::Devices,
@@ -53,6 +55,13 @@ pub struct Plan {
     pub process: ProcessPlan,
     /// Odd, but no reason to refuse.
     pub warnings: Vec<String>,
+}
+
+impl Plan {
+    /// Whether the container's process waits until the runtime has put it where it belongs, devices with it.
+    pub fn waits_for_runtime(&self) -> bool {
+        !self.net_devices.is_empty() || self.rdt.is_some()
+    }
 }
 
 /// A kernel parameter: its file below /proc/sys and what is written to it.
@@ -117,6 +126,11 @@ pub fn container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Pl
         read_only_paths: paths(linux.map(Linux::readonly_paths), "/linux/readonlyPaths")?,
         masked_paths: paths(linux.map(Linux::masked_paths), "/linux/maskedPaths")?,
         hooks: hooks::hooks(spec.hooks().as_ref())?,
+        rdt: rdt::rdt(
+            linux.and_then(|linux| linux.intel_rdt().as_ref()),
+            facts.resctrl.as_ref(),
+            request.id,
+        )?,
         topology,
         cgroup,
         rootfs,

@@ -110,9 +110,9 @@ const WORDS: &[(&str, Effect)] = &[
     ("unbindable", Propagation(libc::MS_UNBINDABLE, false)),
 ];
 
-/// The words that the `features` command lists: those of the runtime specification.
+/// The words that the `features` command lists: without crun's, and without those that stand for themselves there.
 pub fn words() -> impl Iterator<Item = &'static str> {
-    let ours = ["copy-symlink", "defaults", "dest-nofollow", "idmap", "ridmap", "src-nofollow"];
+    let ours = ["copy-symlink", "dest-nofollow", "idmap", "ridmap", "src-nofollow"];
     WORDS.iter().map(|(word, _)| *word).filter(move |word| !ours.contains(word))
 }
 

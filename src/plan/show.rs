@@ -9,6 +9,7 @@ use super::hooks::Hook;
 use super::id_mapped::Ids;
 use super::mounts::{Find, Mount, Source};
 use super::process::ProcessPlan;
+use super::rdt::Existence;
 use super::rootfs::{Enter, Rootfs};
 use super::topology::{IdMap, Namespace, Topology};
 use crate::sys::mount::{
@@ -23,6 +24,20 @@ impl Display for Plan {
             writeln!(f, "warning {warning}")?;
         }
         write!(f, "{}", self.cgroup)?;
+        if let Some(rdt) = &self.rdt {
+            let whose = match rdt.existence {
+                Existence::Own => "its own",
+                Existence::Shared => "shared",
+                Existence::Required => "as it is",
+            };
+            writeln!(f, "resctrl class {} {whose}", rdt.class.display())?;
+            for line in &rdt.schemata {
+                writeln!(f, "resctrl schemata {}", line.escape_debug())?;
+            }
+            if let Some(monitor) = &rdt.monitor {
+                writeln!(f, "resctrl monitor {}", monitor.display())?;
+            }
+        }
         write!(f, "{}", self.topology)?;
         for device in &self.net_devices {
             writeln!(f, "network device {} becomes {}", device.name, device.inside)?;

@@ -16,6 +16,13 @@ pub(super) fn rules(rdt: &LinuxIntelRdt, at: &At<'_>, faults: &mut Faults) {
     {
         faults.add(&at.key("memBwSchema"), format!("{} is no line that starts with \"MB:\"", quote(schema)));
     }
+    // No member of the specification since 1.3.
+    #[allow(deprecated)]
+    for (name, value) in [("enableCMT", rdt.enable_cmt()), ("enableMBM", rdt.enable_mbm())] {
+        if value == &Some(true) {
+            faults.warn(&at.key(name), "does nothing: enableMonitoring has taken its place");
+        }
+    }
     for (index, line) in rdt.schemata().iter().flatten().enumerate() {
         if line.contains('\n') {
             faults.add(&at.key("schemata").item(index), "must be one line");

@@ -1,0 +1,114 @@
+//! linux.intelRdt: the class of service and the monitoring group, as directories of resctrl, and what is written there.
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::LinuxIntelRdt;
+
+use super::fault::Fault;
+use crate::host::resctrl::Resctrl;
+
+/// Two directories of resctrl, and the lines of a schemata file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rdt {
+    /// The mounted filesystem.
+    pub root: PathBuf,
+    pub class: PathBuf,
+    pub existence: Existence,
+    /// Written in this order, none for a class that is taken as it is.
+    pub schemata: Vec<String>,
+    /// How many of them an existing class must agree with.
+    pub compared: usize,
+    pub monitor: Option<PathBuf>,
+}
+
+/// Whose the class is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existence {
+    /// The container's: removed with it, if it was made for it.
+    Own,
+    /// Somebody's by name; made if it is missing.
+    Shared,
+    /// Somebody's by name, who has set it up.
+    Required,
+}
+
+pub fn rdt(
+    wanted: Option<&LinuxIntelRdt>,
+    resctrl: Option<&Resctrl>,
+    id: &str,
+) -> Result<Option<Rdt>, Fault> {
+    let Some(wanted) = wanted else { return Ok(None) };
+    let fault = |field: &str, why: &str| Fault::new(format!("/linux/intelRdt{field}"), why);
+    let resctrl =
+        resctrl.ok_or_else(|| fault("", "intelRdt is specified in config, but Intel RDT is not enabled"))?;
+    let line = |line: &Option<String>| line.clone().filter(|line| !line.is_empty());
+    let (cache, bandwidth) = (line(wanted.l3_cache_schema()), line(wanted.mem_bw_schema()));
+    if cache.is_some() && !resctrl.cache {
+        let why = "intelRdt.l3CacheSchema is specified in config, but Intel RDT/CAT is not enabled";
+        return Err(fault("/l3CacheSchema", why));
+    }
+    if bandwidth.is_some() && !resctrl.bandwidth {
+        let why = "intelRdt.memBwSchema is specified in config, but Intel RDT/MBA is not enabled";
+        return Err(fault("/memBwSchema", why));
+    }
+    let mut schemata: Vec<String> = cache.into_iter().chain(bandwidth).collect();
+    let compared = schemata.len();
+    schemata.extend(wanted.schemata().iter().flatten().filter(|line| !line.is_empty()).cloned());
+    let class = wanted.clos_id().as_deref().filter(|class| !class.is_empty());
+    let existence = match (class, schemata.is_empty()) {
+        (None, _) => Existence::Own,
+        (Some(_), true) => Existence::Required,
+        (Some(_), false) => Existence::Shared,
+    };
+    // "/" is the class that everybody is in: the root. No other slash has passed the rules.
+    let class = resctrl.root.join(class.unwrap_or(id).trim_start_matches('/'));
+    let monitor = wanted.enable_monitoring().unwrap_or(false).then(|| class.join("mon_groups").join(id));
+    Ok(Some(Rdt { root: resctrl.root.clone(), class, existence, schemata, compared, monitor }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(json: serde_json::Value) -> Result<Option<Rdt>, Fault> {
+        let resctrl = Resctrl { root: "/sys/fs/resctrl".into(), cache: true, bandwidth: false };
+        rdt(Some(&serde_json::from_value(json).unwrap()), Some(&resctrl), "id")
+    }
+
+    #[test]
+    fn the_class_is_the_containers_own_or_somebodys() {
+        let rows = [
+            (serde_json::json!({}), "/sys/fs/resctrl/id", Existence::Own),
+            (serde_json::json!({"l3CacheSchema": "L3:0=f"}), "/sys/fs/resctrl/id", Existence::Own),
+            (serde_json::json!({"closID": "gold"}), "/sys/fs/resctrl/gold", Existence::Required),
+            (serde_json::json!({"closID": "/"}), "/sys/fs/resctrl/", Existence::Required),
+            (
+                serde_json::json!({"closID": "gold", "schemata": ["L3:0=f"]}),
+                "/sys/fs/resctrl/gold",
+                Existence::Shared,
+            ),
+        ];
+        for (json, class, existence) in rows {
+            let plan = planned(json).unwrap().unwrap();
+            assert_eq!((plan.class, plan.existence), (class.into(), existence));
+        }
+    }
+
+    #[test]
+    fn lines_have_the_order_of_the_specification() {
+        let json = serde_json::json!({"schemata": ["L2:0=1", "MB:0=20"], "l3CacheSchema": "L3:0=f",
+            "enableMonitoring": true, "closID": "gold"});
+        let plan = planned(json).unwrap().unwrap();
+        assert_eq!((plan.schemata.join(" "), plan.compared), ("L3:0=f L2:0=1 MB:0=20".into(), 1));
+        assert_eq!(plan.monitor, Some("/sys/fs/resctrl/gold/mon_groups/id".into()));
+    }
+
+    #[test]
+    fn what_the_host_lacks_is_refused() {
+        let why = planned(serde_json::json!({"memBwSchema": "MB:0=20"})).unwrap_err().message;
+        assert_eq!(why, "intelRdt.memBwSchema is specified in config, but Intel RDT/MBA is not enabled");
+        let why = rdt(Some(&LinuxIntelRdt::default()), None, "id").unwrap_err().message;
+        assert_eq!(why, "intelRdt is specified in config, but Intel RDT is not enabled");
+        assert_eq!(rdt(None, None, "id"), Ok(None));
+    }
+}
