@@ -267,10 +267,16 @@ pub fn close_range(first: u32, last: u32) -> Result<()> {
 ///
 /// std ignores SIGPIPE at start-up and callers leave others ignored; an ignored signal stays ignored across execve.
 pub fn reset_signals() -> Result<()> {
+    // The kernel's struct: handler, flags, restorer, mask; SIG_DFL is 0.
+    let default = [0_u64; 4];
     for signal in 1..=64 {
-        // SAFETY: setting a default action installs no handler of ours. SIGKILL, SIGSTOP and glibc's own two answer
-        // EINVAL, which is as it should be.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // By the system call: glibc refuses to touch its own two, 32 and 33, and posix_spawn leaves them ignored.
+        // SAFETY: the kernel reads no more than 32 bytes; a default action installs no handler of ours. SIGKILL and
+        // SIGSTOP answer EINVAL, which is as it should be.
+        unsafe {
+            let action = default.as_ptr();
+            libc::syscall(libc::SYS_rt_sigaction, signal, action, std::ptr::null::<u64>(), size_of::<u64>())
+        };
     }
     // SAFETY: an all-zero sigset_t is the empty set on Linux; the kernel reads it.
     unsafe {
