@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::{AT_FDCWD, OFlag};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat, stat};
 
 use super::id_mapped::Namespaces;
 use crate::error::{Context, Kind, Result};
@@ -18,7 +18,8 @@ use crate::sys::process::namespace_type;
 
 /// Opens what the plan names.
 pub fn open(plan: &Plan) -> Result<Fds> {
-    let joins = plan.topology.joins.iter().map(namespace).collect::<Result<_>>()?;
+    let joins: Vec<OwnedFd> = plan.topology.joins.iter().map(namespace).collect::<Result<_>>()?;
+    refuse_for_host(plan, &joins)?;
     let mut fds = Fds { joins, ..Fds::default() };
     if plan.topology.has(Namespace::USER) {
         let rootfs = clone(&plan.rootfs.path, true, 0);
@@ -48,6 +49,31 @@ fn namespace(join: &Join) -> Result<OwnedFd> {
         }
         Err(_) => Err(fail!(Kind::Spec, "{}: {} is not a namespace", pointer(), show(&join.path))),
     }
+}
+
+/// A namespace that is joined may be our own: a kernel parameter set there would be set for the host.
+fn refuse_for_host(plan: &Plan, joins: &[OwnedFd]) -> Result<()> {
+    for (join, fd) in plan.topology.joins.iter().zip(joins) {
+        let sysctl = plan.sysctls.iter().find(|sysctl| sysctl.namespace == join.namespace);
+        if let Some(key) = sysctl.map(|sysctl| &sysctl.key)
+            && is_own(fd, join.namespace).with_context(|| format!("/linux/sysctl/{key}"))?
+        {
+            let name = join.namespace.name();
+            return Err(fail!(
+                Kind::Spec,
+                "/linux/sysctl/{key}: sysctl {key:?} not allowed in host {name} namespace"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn is_own(fd: &OwnedFd, namespace: Namespace) -> Result<bool> {
+    let name = if namespace == Namespace::NETWORK { "net" } else { namespace.name() };
+    let path = format!("/proc/self/ns/{name}");
+    let own = stat(&*path).with_context(|| format!("stat {path}"))?;
+    let joined = fstat(fd).context("stat namespace")?;
+    Ok((own.st_dev, own.st_ino) == (joined.st_dev, joined.st_ino))
 }
 
 /// Sources of binds: all of them where a user namespace would hide them, else those that only we can map.

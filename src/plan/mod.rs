@@ -70,6 +70,8 @@ pub struct Sysctl {
     pub key: String,
     pub file: CString,
     pub value: Vec<u8>,
+    /// Whose it is.
+    pub namespace: Namespace,
 }
 
 /// What the command line adds to the configuration.
@@ -231,6 +233,16 @@ fn absolute(paths: Option<&Option<Vec<String>>>, pointer: &str) -> Result<Vec<CS
     paths.iter().enumerate().map(one).collect()
 }
 
+/// The namespace that a parameter belongs to; the rules of the configuration let no others through.
+fn owner(name: &str) -> Namespace {
+    match name.split_once('.') {
+        Some(("net", _)) => Namespace::NETWORK,
+        Some(("user", _)) => Namespace::USER,
+        Some(("kernel", "domainname")) => Namespace::UTS,
+        _ => Namespace::IPC,
+    }
+}
+
 /// In the order of their names: the configuration's has no order.
 fn sysctls(linux: Option<&Linux>) -> Result<Vec<Sysctl>, Fault> {
     let Some(wanted) = linux.and_then(|linux| linux.sysctl().as_ref()) else { return Ok(Vec::new()) };
@@ -243,9 +255,11 @@ fn sysctls(linux: Option<&Linux>) -> Result<Vec<Sysctl>, Fault> {
             '/' => '.',
             other => other,
         };
-        let file: String = crate::spec::sysctl::dotted(key).chars().map(swap).collect();
-        let pointer = || format!("/linux/sysctl/{key}");
-        Ok(Sysctl { key: key.clone(), file: c_string(file, pointer)?, value: value.clone().into_bytes() })
+        let name = crate::spec::sysctl::dotted(key);
+        let file: String = name.chars().map(swap).collect();
+        let file = c_string(file, || format!("/linux/sysctl/{key}"))?;
+        let value = value.clone().into_bytes();
+        Ok(Sysctl { key: key.clone(), file, value, namespace: owner(&name) })
     };
     sorted.into_iter().map(one).collect()
 }
