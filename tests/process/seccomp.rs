@@ -1,0 +1,95 @@
+//! The filter as the process meets it. What filters say call by call is in tests/seccomp_kernel.rs.
+
+use serde_json::{Value, json};
+
+use crate::support::Bundle;
+use crate::{status, user};
+
+fn profile(action: &str, errno: Option<u32>) -> Value {
+    let mut rule = json!({"names": ["mkdir", "mkdirat"], "action": action});
+    if let Some(errno) = errno {
+        rule["errnoRet"] = json!(errno);
+    }
+    json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]})
+}
+
+fn filter(bundle: &mut Bundle, profile: Value) {
+    bundle.patch(|config| config["linux"]["seccomp"] = profile);
+}
+
+#[test]
+fn is_in_force_before_the_program_runs() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.writable();
+    assert_eq!(status(&mut bundle, "Seccomp"), "0");
+    filter(&mut bundle, profile("SCMP_ACT_ERRNO", None));
+    assert_eq!(status(&mut bundle, "Seccomp"), "2");
+    for (errno, words) in
+        [(None, "Operation not permitted"), (Some(38), "Function not implemented"), (Some(2), "No such file")]
+    {
+        filter(&mut bundle, profile("SCMP_ACT_ERRNO", errno));
+        let answer = bundle.args(&["mkdir", "/new"]).run();
+        assert!(answer.code == 1 && answer.stderr.contains(words), "{errno:?}: {answer:?}");
+    }
+    filter(&mut bundle, profile("SCMP_ACT_LOG", None));
+    bundle.args(&["mkdir", "/new"]).run().ok();
+}
+
+#[test]
+fn is_in_force_for_every_user_with_and_without_new_privileges() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    filter(&mut bundle, profile("SCMP_ACT_ERRNO", Some(5)));
+    for uid in [0, 1000] {
+        for no_new_privileges in [true, false] {
+            user(&mut bundle, uid, uid, &[]);
+            bundle.patch(|config| config["process"]["noNewPrivileges"] = json!(no_new_privileges));
+            let answer = bundle.script("grep ^Seccomp: /proc/self/status; mkdir /tmp/new").run();
+            assert_eq!(answer.stdout, "Seccomp:\t2\n", "{uid} {no_new_privileges}");
+            assert!(answer.stderr.contains("Input/output error"), "{uid} {no_new_privileges}: {answer:?}");
+        }
+    }
+}
+
+#[test]
+fn is_in_force_for_exec() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    filter(&mut bundle, profile("SCMP_ACT_ERRNO", Some(5)));
+    bundle.up();
+    let answer = bundle.exec(&["sh", "-c", "grep ^Seccomp: /proc/self/status; mkdir /tmp/new"]);
+    assert!(answer.stdout == "Seccomp:\t2\n" && answer.stderr.contains("Input/output error"), "{answer:?}");
+}
+
+#[test]
+fn kills_with_sigsys() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    for action in ["SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP"] {
+        filter(&mut bundle, profile(action, None));
+        let answer = bundle.args(&["sh", "-c", "mkdir /tmp/new; echo $?"]).run().ok();
+        assert_eq!(answer.lines().last(), Some(&"159"), "{action}: {answer:?}");
+    }
+}
+
+#[test]
+fn of_docker_lets_a_shell_work_and_denies_mounts() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let config: Value = serde_json::from_str(include_str!("../corpus/docker-default.json")).unwrap();
+    filter(&mut bundle, config["linux"]["seccomp"].clone());
+    let script =
+        "grep ^Seccomp: /proc/self/status; mount -t tmpfs x /tmp; unshare -U true; echo $(ls / | wc -l)";
+    let answer = bundle.script(script).run().ok();
+    assert!(answer.stdout.starts_with("Seccomp:\t2\n"), "{answer:?}");
+    assert_eq!(answer.stderr.lines().count(), 2, "{answer:?}");
+}
+
+#[test]
+fn that_denies_what_the_runtime_itself_needs_is_told() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.patch(|config| config["process"]["noNewPrivileges"] = json!(true));
+    let deny = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["execve", "execveat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}
+    ]});
+    filter(&mut bundle, deny);
+    let answer = bundle.args(&["true"]).run();
+    assert!(answer.code != 0 && answer.told().contains("operation not permitted"), "{answer:?}");
+    bundle.leaves_nothing();
+}
