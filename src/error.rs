@@ -1,7 +1,7 @@
 //! The one error type. It knows nobody: every layer above adds what it was doing, to which object.
 //!
 //! A message reads outside in, value last after a colon, lower case, no full stop:
-//! `mount 3 (/sys/fs/cgroup): move_mount: Operation not permitted`. A hint stands apart.
+//! `/mounts/3: error mounting "cgroup" to rootfs at "/sys/fs/cgroup": move_mount: operation not permitted`. A hint stands apart.
 
 /// The texts that other programs look for in ours.
 pub mod matched;

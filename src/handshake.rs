@@ -1,4 +1,5 @@
-//! The words that the two halves exchange, over one SEQPACKET pair. Fixed size, no allocation, no serde.
+//! The words that the two halves exchange, over one SEQPACKET pair: a byte, a pid, or a report of fixed size. No
+//! allocation, no serde.
 //!
 //! ```text
 //!   parent (launch)                              child (init), perhaps through a helper
@@ -32,10 +33,21 @@ use crate::sys::socket::{receive_fd, send_fd};
 pub const TEXT: usize = 480;
 const SIZE: usize = 12 + TEXT;
 
-/// What a failing step was part of; the parent finds the words, the item and the JSON pointer in its plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Step {
+/// The steps, listed once: the enum, and the table that reads one back from its number.
+macro_rules! steps {
+    ($($step:ident),+ $(,)?) => {
+        /// What a failing step was part of; the parent finds the words and the JSON pointer in its plan.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Step {
+            $($step),+
+        }
+
+        const ALL: &[Step] = &[$(Step::$step),+];
+    };
+}
+
+steps! {
     Arrive,
     Join,
     UserNamespace,
@@ -79,62 +91,17 @@ pub enum Step {
 }
 
 impl Step {
-    const LAST: u8 = Self::Panic as u8;
-
     fn from_u8(value: u8) -> Option<Self> {
         ALL.get(usize::from(value)).copied()
     }
 }
 
-use Step::*;
-const ALL: [Step; Step::LAST as usize + 1] = [
-    Arrive,
-    Join,
-    UserNamespace,
-    TimeOffsets,
-    Clone,
-    Keyring,
-    Loopback,
-    CgroupNamespace,
-    Rootfs,
-    Mount,
-    Device,
-    Link,
-    CreateContainerHook,
-    Pivot,
-    Console,
-    ReadOnly,
-    Hostname,
-    Domainname,
-    Sysctl,
-    ReadOnlyPath,
-    MaskedPath,
-    Limit,
-    Affinity,
-    Scheduler,
-    IoPriority,
-    MemoryPolicy,
-    Personality,
-    NoNewPrivileges,
-    Label,
-    Seccomp,
-    WorkingDirectory,
-    Groups,
-    User,
-    Capabilities,
-    FindProgram,
-    Handshake,
-    ExecFifo,
-    StartContainerHook,
-    Execute,
-    Panic,
-];
-
 /// Why the child could not go on: numbers, and at most one line that the kernel or a hook said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
     pub step: Step,
-    /// Which of the plan's list that the step walks.
+    /// Which one: an index in the plan's list that the step walks; for `Join` and `Limit` that of the configuration;
+    /// for `Capabilities` the capability's number; for `User` 0 is the uid and 1 the gid.
     pub item: u16,
     /// 0 where the text says it all.
     pub errno: i32,
@@ -217,6 +184,8 @@ enum Tag {
     Listener,
 }
 
+// The report is the size of its message; a box would be an allocation.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum Word {
     Map,

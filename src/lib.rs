@@ -1,7 +1,7 @@
 //! tare, an OCI container runtime, as a library for its two binaries.
 //!
-//! The modules stand in the order of a container's life. Imports go only downwards in this list
-//! (`tests/layers.rs` holds it): what is above may name what is below, never the other way.
+//! From the command line at the top to the kernel at the bottom: what is above acts on what is below. Imports go only
+//! downwards in this list (`tests/layers.rs` holds it): what is above may name what is below, never the other way.
 
 /// What the person typed; the only place that writes stdout or picks an exit code.
 pub mod cli;
@@ -9,7 +9,7 @@ pub mod cli;
 pub mod lifecycle;
 /// The parent's half of starting a process.
 pub mod launch;
-/// The child's half, after clone: it walks the plan.
+/// The child's half, after clone: it walks the plan. And hooks, which both halves run.
 pub mod init;
 /// The words the two halves exchange.
 pub mod handshake;

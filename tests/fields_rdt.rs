@@ -1,6 +1,6 @@
 //! Classes of service and monitoring groups of resctrl, in a directory that looks like it: few machines have the real
 //! one. In that the kernel fills a new directory with files and takes them away with it.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::panic, clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
 
 mod support;
 

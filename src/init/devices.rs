@@ -23,7 +23,7 @@ pub fn make(plan: &Devices, root: &Root, user_namespace: bool) -> Result<(), Rep
         match made {
             // Not allowed here, although we may be root: the host's node does.
             Err(Errno::EPERM) => {
-                bind(parent, name, device).at(Step::Device, index, "bind the host's node")?
+                bind(parent, name, device).at(Step::Device, index, "bind the host's node")?;
             }
             other => other.at(Step::Device, index, "mknod")?,
         }

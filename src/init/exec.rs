@@ -117,7 +117,7 @@ pub fn close_all_but(first: u32, kept: &mut [u32]) -> Result<(), Errno> {
     let mut next = first;
     for &fd in kept.iter().filter(|&&fd| fd >= first) {
         process::close_range(next, fd.saturating_sub(1))?;
-        next = fd + 1;
+        next = next.max(fd + 1);
     }
     process::close_range(next, u32::MAX)
 }

@@ -82,13 +82,14 @@ pub fn guest(plan: &ProcessPlan, user_namespace: bool, fds: &Fds, line: &Line) -
     exec::execute(plan, &ready, line)
 }
 
-/// The root it opens is closed again here: later all descriptors are closed by number, and none may have an owner.
+/// The root it opens is closed again here: later all descriptors are closed by number, and no owner may then close
+/// one of that number again. (`Fds` is never dropped: nothing returns from here.)
 fn guest_terminal(plan: &ProcessPlan, fds: &Fds) -> Result<(), Report> {
     let root = Root::open("/".as_ref()).at(Step::Rootfs, 0, "open /")?;
     terminal(plan, fds, &root, false)
 }
 
-/// Born: dies with its parent until the record is written, waits until it is where it belongs.
+/// Born: dies with its parent until it is ready, waits until it is where it belongs.
 fn arrive(plan: &Plan, fds: &Fds, line: &Line) -> Result<(), Report> {
     process::parent_death_signal(libc::SIGKILL).at(Step::Arrive, 0, "prctl(PR_SET_PDEATHSIG)")?;
     if fds.wait_for_go {
@@ -233,8 +234,10 @@ fn go(line: &Line) -> Result<(), Report> {
 /// Ready, with nothing of the host at hand; created, no longer tied to the parent; then the exec fifo, unless the
 /// parent says to start at once.
 fn wait_for_start(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<(), Report> {
-    let fifo = fds.exec_fifo.as_ref().map_or(u32::MAX - 1, |fifo| fifo.as_raw_fd() as u32);
-    let mut kept = [line.as_fd().as_raw_fd() as u32, fifo];
+    let line_fd = line.as_fd().as_raw_fd();
+    // Without a fifo, the line twice.
+    let fifo = fds.exec_fifo.as_ref().map_or(line_fd, |fifo| fifo.as_raw_fd());
+    let mut kept = [line_fd as u32, fifo as u32];
     exec::close_all_but(3 + plan.preserve_fds, &mut kept).at(Step::Handshake, 0, "close_range")?;
     // Before `Ready`: a parent that has heard it may write the record and end, and must not take us with it. From
     // here on its death is an end of the line instead.

@@ -63,6 +63,20 @@ pub fn explain(report: &Report, walked: &Walked<'_>) -> Error {
                 show(&walked.process.cwd)
             ),
         ),
+        Step::User if item == 0 && report.errno == libc::EINVAL => {
+            let why = format!(
+                "/process/user/uid: cannot setuid to unmapped uid {} in user namespace",
+                walked.process.uid
+            );
+            Error::new(Kind::Child, why)
+        }
+        Step::User if item == 1 && report.errno == libc::EINVAL => {
+            let why = format!(
+                "/process/user/gid: cannot setgid to unmapped gid {} in user namespace",
+                walked.process.gid
+            );
+            Error::new(Kind::Child, why)
+        }
         step => match walked.container {
             Some(plan) => of_container(report, plan, step, item),
             None => cause(report, words(step)),
@@ -83,7 +97,8 @@ fn of_container(report: &Report, plan: &Plan, step: Step, item: usize) -> Error 
             cause(report, &format!("{at}make device {path}"))
         }
         Step::Link => {
-            let path = plan.devices.links.get(item).map_or("/dev/core".into(), |link| show(&link.path));
+            let path =
+                plan.devices.links.get(item).map_or_else(|| "/dev/core".into(), |link| show(&link.path));
             cause(report, &format!("make link {path}"))
         }
         Step::Sysctl => {
@@ -94,20 +109,6 @@ fn of_container(report: &Report, plan: &Plan, step: Step, item: usize) -> Error 
             path(report, "/linux/readonlyPaths", "make read-only", plan.read_only_paths.get(item))
         }
         Step::MaskedPath => path(report, "/linux/maskedPaths", "mask", plan.masked_paths.get(item)),
-        Step::User if item == 0 && report.errno == libc::EINVAL => {
-            let why = format!(
-                "/process/user/uid: cannot setuid to unmapped uid {} in user namespace",
-                plan.process.uid
-            );
-            Error::new(Kind::Child, why)
-        }
-        Step::User if item == 1 && report.errno == libc::EINVAL => {
-            let why = format!(
-                "/process/user/gid: cannot setgid to unmapped gid {} in user namespace",
-                plan.process.gid
-            );
-            Error::new(Kind::Child, why)
-        }
         _ => cause(report, words(step)),
     }
 }

@@ -48,6 +48,8 @@ pub struct Order<'a> {
 }
 
 /// Why the child did not become ready.
+// A report is of fixed size on purpose; there is one at most.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum Failure {
     /// It says so itself; the words are found with the plan.
@@ -75,10 +77,10 @@ pub fn spawn(
     let into = order.group.and_then(Group::clone_fd);
     let born_there = into.is_some();
     let maps = topology.id_maps.as_ref().filter(|_| !helper);
-    // Not born in its cgroup, it does nothing before it is there: its limits, and time for real-time tasks, are.
+    // Not born in its cgroup, it does nothing before it is there, where its limits hold.
     fds.wait_for_go |= !helper && (maps.is_some() || !born_there && order.group.is_some());
     let flags = if helper { 0 } else { topology.clone_flags() };
-    let first = match clone3(flags as u64, into).context("clone3").map_err(Error::from)? {
+    let first = match clone3(flags as u64, into).context("clone3")? {
         Clone::Child => {
             drop(ours);
             if helper {
@@ -89,7 +91,7 @@ pub fn spawn(
         Clone::Parent { pid, pidfd } => First { pid, pidfd: Some(pidfd) },
     };
     drop(theirs);
-    // From here on every way out must not leave the process behind: it ends with the line.
+    // From here on no way out may leave the process behind: dropped, `first` is killed.
     let waits = fds.wait_for_go || helper;
     drop(fds);
     if let (Some(group), false) = (order.group, born_there) {
@@ -219,8 +221,8 @@ fn adjust_oom_score(pid: i32, adjustment: Option<i32>) -> Result<()> {
 }
 
 /// The error for a child that ended without a word: the kernel may have ended it for want of memory.
-pub fn died(group: Option<&Group>) -> Error {
-    match group.and_then(Group::oom_kills) {
+pub fn died(group: &Group) -> Error {
+    match group.oom_kills() {
         Some(kills) if kills > 0 => Error::new(Kind::Child, matched::OOM_KILLED),
         _ => Error::new(Kind::Child, "the process was killed before it was ready"),
     }

@@ -65,7 +65,7 @@ impl Made {
 
     /// The words for why the child failed.
     pub fn failed(&self, failure: Failure) -> Error {
-        words(failure, &self.plan, Some(&self.group))
+        explained(failure, &self.plan, &self.group)
     }
 }
 
@@ -224,14 +224,14 @@ fn launch(how: &How, ground: &Ground<'_>, console: Option<Console>) -> Result<(C
     let (socket, terminal) = console.map(Console::split).unzip();
     fds.console = socket;
     let devices = Destination::of(plan, &fds)?;
-    let child = clone(plan, group, fds).map_err(|failure| words(failure, plan, Some(group)))?;
+    let child = clone(plan, group, fds).map_err(|failure| explained(failure, plan, group))?;
     // The child is at work on its mounts meanwhile.
     let ready = entry.keep_config(&bundle.bytes).map_err(Failure::Other);
     let ready = ready.and_then(|()| accompany(&child, ground, devices));
     match ready {
         Ok(()) => Ok((child, terminal.flatten())),
         Err(failure) => {
-            let error = words(failure, plan, Some(group));
+            let error = explained(failure, plan, group);
             child.kill();
             Err(error)
         }
@@ -284,7 +284,7 @@ fn publish(options: &Create, entry: &Entry, record: &Record, child: &Child) -> R
 }
 
 /// The prefix chain is runc's: the suite and people match it.
-fn words(failure: Failure, plan: &Plan, group: Option<&Group>) -> Error {
+fn explained(failure: Failure, plan: &Plan, group: &Group) -> Error {
     let error = match failure {
         Failure::Reported(report) => explain(&report, &Walked::container(plan)).context(matched::DURING_INIT),
         Failure::Died => launch::died(group).context(matched::DURING_INIT),

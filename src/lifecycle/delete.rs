@@ -62,7 +62,8 @@ fn end(known: &Known) -> Result<()> {
     }
 }
 
-/// In this order, so that what is interrupted can be done again: processes, group, directory, poststop hooks.
+/// Processes, group, directory, poststop hooks: the order is runc's. What is interrupted can be done again, but for the
+/// hooks: they are named in the directory.
 pub fn remove(entry: &Entry, record: &Record) -> Result<()> {
     if let Some(group) = record.cgroup.as_ref().map(crate::cgroup::Group::from_record) {
         // Its own pid namespace ends with its first process; any other processes are still there.

@@ -38,11 +38,11 @@ pub fn mounts(wanted: Mount, cgroups: &Cgroups, all: &mut Vec<Mount>) {
         Cgroups::Absent => {}
         Cgroups::Own => all.push(Mount { source: fs(c"cgroup2", Vec::new()), ..wanted }),
         Cgroups::Host { path } => all.push(Mount { source: bind(path, false), ..wanted }),
-        Cgroups::V1 { hierarchies, own_namespace } => v1(wanted, hierarchies, *own_namespace, all),
+        Cgroups::V1 { hierarchies, own_namespace } => v1(&wanted, hierarchies, *own_namespace, all),
     }
 }
 
-fn v1(wanted: Mount, hierarchies: &[V1], own_namespace: bool, all: &mut Vec<Mount>) {
+fn v1(wanted: &Mount, hierarchies: &[V1], own_namespace: bool, all: &mut Vec<Mount>) {
     let mut base = wanted.clone();
     base.late_read_only = wanted.attributes.set & MOUNT_ATTR_RDONLY != 0;
     base.attributes.set &= !MOUNT_ATTR_RDONLY;

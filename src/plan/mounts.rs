@@ -94,7 +94,7 @@ fn plan_one(
     let kind = wanted.typ().as_deref().unwrap_or("bind");
     if options.remount {
         all.push(Mount { source: Source::Remount, ..plain(item, target, &options) });
-    } else if options.bind.is_some() || kind == "bind" || kind == "none" && options.bind.is_some() {
+    } else if options.bind.is_some() || kind == "bind" {
         all.push(bind(item, wanted, target, &options, around)?);
     } else if kind == "cgroup" || kind == "cgroup2" {
         super::cgroup_mounts::mounts(plain(item, target, &options), around.cgroups, all);
@@ -191,7 +191,7 @@ fn filesystem(
         mount.find = Find::Ordinary;
     }
     let has_mode = options.parameters.iter().any(|(key, _)| key.as_c_str() == c"mode");
-    let source = wanted.source().as_deref().unwrap_or(Path::new(kind));
+    let source = wanted.source().as_deref().unwrap_or_else(|| Path::new(kind));
     mount.source = Source::Filesystem {
         kind: c_string(kind, pointer("type"))?,
         source: c_string(source.as_os_str(), pointer("source"))?,

@@ -1,4 +1,4 @@
-//! Mount option words: what each does to a mount. The one table of them.
+//! Mount option words: what each does to a mount. `spec` has a list of the same words, by name alone.
 
 use std::ffi::CString;
 
@@ -210,6 +210,13 @@ mod tests {
     #[test]
     fn the_table_is_sorted_as_its_binary_search_needs() {
         assert!(WORDS.is_sorted_by_key(|(word, _)| *word));
+    }
+
+    #[test]
+    fn the_words_are_those_that_the_rules_of_the_configuration_know() {
+        let mut known: Vec<_> = crate::spec::mounts::WORDS.concat();
+        known.sort_unstable();
+        assert_eq!(WORDS.iter().map(|(word, _)| *word).collect::<Vec<_>>(), known);
     }
 
     #[test]

@@ -180,6 +180,7 @@ fn list(mask: &[u64]) -> String {
 mod tests {
     use super::*;
 
+    #[allow(clippy::needless_pass_by_value)]
     fn of(process: serde_json::Value) -> String {
         let mut whole = serde_json::json!({"cwd": "/", "args": ["x"], "user": {"uid": 0, "gid": 0}});
         for (key, value) in process.as_object().unwrap() {

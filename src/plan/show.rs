@@ -285,9 +285,10 @@ impl Display for ProcessPlan {
         for variable in &self.env {
             writeln!(f, "env {}", text(variable))?;
         }
-        let groups = self.groups.as_ref().map_or("as they are".into(), |groups| {
-            groups.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-        });
+        let groups = self.groups.as_ref().map_or_else(
+            || "as they are".into(),
+            |groups| groups.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+        );
         writeln!(
             f,
             "user {}:{} groups {}",

@@ -15,7 +15,7 @@ mod linux;
 mod locate;
 mod mappings;
 mod memory_policy;
-mod mounts;
+pub mod mounts;
 mod needs;
 mod net_devices;
 mod nul;

@@ -10,7 +10,7 @@ use super::mappings;
 use super::needs::Namespaces;
 
 /// The words that are no data of a filesystem, which a bind mount cannot have: by family, as mount(8) tells them.
-const WORDS: &[&[&str]] = &[
+pub const WORDS: &[&[&str]] = &[
     &["defaults", "bind", "rbind", "remount", "ro", "rw", "silent", "loud"],
     &["suid", "nosuid", "dev", "nodev", "exec", "noexec", "symfollow", "nosymfollow"],
     &["async", "sync", "dirsync", "mand", "nomand", "iversion", "noiversion", "lazytime", "nolazytime"],

@@ -108,7 +108,7 @@ fn that_the_host_has_not_are_a_warning() {
     match lacking.first() {
         None => crate::support::skip("this host grants every capability"),
         Some(name) => {
-            assert!(answer.stderr.contains("level=warning") && answer.stderr.contains(name), "{answer:?}")
+            assert!(answer.stderr.contains("level=warning") && answer.stderr.contains(name), "{answer:?}");
         }
     }
 }

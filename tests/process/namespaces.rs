@@ -89,7 +89,7 @@ fn in_a_uts_namespace_names_are_the_configurations() {
 fn in_an_ipc_namespace_nothing_of_the_host_is_seen() {
     let Some(mut bundle) = Bundle::new() else { return };
     bundle.patch(|config| {
-        config["linux"]["sysctl"] = json!({"kernel.msgmax": "12345", "fs.mqueue.msg_max": "7"})
+        config["linux"]["sysctl"] = json!({"kernel.msgmax": "12345", "fs.mqueue.msg_max": "7"});
     });
     let host = fs::read_to_string("/proc/sys/kernel/msgmax").unwrap();
     let output = bundle

@@ -2,9 +2,8 @@
 //!
 //! Every bundle has a directory, a state directory (`--root`) and ids of its own, so tests run side by side. What a
 //! test leaves behind goes with its [`Bundle`], also when the test fails.
-
 // Each file of tests/ is a program of its own and uses a part of this.
-#![allow(dead_code, unused_imports)]
+#![allow(dead_code, unused_imports, clippy::panic, clippy::print_stderr, clippy::unwrap_used)]
 
 pub mod machine;
 pub mod run;
