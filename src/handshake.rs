@@ -12,6 +12,9 @@
 //!                         <── AtHooks ───        only with prestart or createRuntime hooks
 //!   runs the hooks
 //!                         ─── Go ──>
+//!                         <── Listener ───       only with calls that notify: the filter is loaded
+//!   takes it to the agent
+//!                         ─── Go ──>
 //!                         <── Ready ───          everything is set up, the program is found
 //!   writes the record
 //!                         ─── Created ──>        wait on the exec fifo
@@ -196,10 +199,16 @@ pub enum Word {
     Created,
     Start,
     Failed(Report),
-    /// The seccomp listener, for the agent.
-    Listener(OwnedFd),
+    /// The number of its seccomp listener, for the agent.
+    Listener(i32),
     /// The other half is gone.
     End,
+}
+
+fn with_number(tag: Tag, number: i32) -> [u8; 8] {
+    let mut bytes = [tag as u8, 0, 0, 0, 0, 0, 0, 0];
+    bytes[4..].copy_from_slice(&number.to_ne_bytes());
+    bytes
 }
 
 /// One end of the pair.
@@ -232,9 +241,7 @@ impl Line {
     }
 
     pub fn born(&self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
-        let mut bytes = [Tag::Born as u8, 0, 0, 0, 0, 0, 0, 0];
-        bytes[4..].copy_from_slice(&pid.to_ne_bytes());
-        send_fd(self.0.as_fd(), &bytes, pidfd)
+        send_fd(self.0.as_fd(), &with_number(Tag::Born, pid), pidfd).map(drop)
     }
 
     pub fn at_hooks(&self) -> Result<(), Errno> {
@@ -257,8 +264,9 @@ impl Line {
         self.say(&report.encode())
     }
 
+    /// By write(2) alone: every other call may have to wait for the agent, who has not got the listener yet.
     pub fn listener(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-        send_fd(self.0.as_fd(), &[Tag::Listener as u8], fd)
+        nix::unistd::write(&self.0, &with_number(Tag::Listener, fd.as_raw_fd())).map(drop)
     }
 
     /// Waits for the next word; EPROTO for one that is none.
@@ -266,12 +274,11 @@ impl Line {
         let mut bytes = [0; SIZE];
         let (length, fd) = receive_fd(self.0.as_fd(), &mut bytes)?;
         let known = |tag: Tag| bytes[0] == tag as u8;
+        let number = i32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
         Ok(match (length, fd) {
             (0, _) => Word::End,
-            (_, Some(fd)) if known(Tag::Born) => {
-                Word::Born(i32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]), fd)
-            }
-            (_, Some(fd)) if known(Tag::Listener) => Word::Listener(fd),
+            (_, Some(fd)) if known(Tag::Born) => Word::Born(number, fd),
+            (_, None) if known(Tag::Listener) => Word::Listener(number),
             (SIZE, _) if known(Tag::Failed) => Word::Failed(Report::decode(&bytes).ok_or(Errno::EPROTO)?),
             _ if known(Tag::Map) => Word::Map,
             _ if known(Tag::Go) => Word::Go,

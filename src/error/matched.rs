@@ -71,6 +71,9 @@ pub const INVALID_FORMAT: &str = "invalid format option";
 /// The suite.
 pub const SPEC_EXISTS: &str = "File config.json exists. Remove it first";
 
+/// The suite.
+pub const SECCOMP_AGENT: &str = "failed to connect with seccomp agent";
+
 /// Stands before all that went wrong between the clone and the process. Podman shows it; the suite matches it.
 pub const UNABLE_TO_START: &str = "unable to start container process";
 /// Stands after it when the container's init failed (never for exec). The suite.

@@ -131,5 +131,5 @@ fn send(master: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> Result<(), Failure> {
     let written = write!(rest, "/dev/pts/{number}").map_err(|_| Errno::ENAMETOOLONG);
     let left = rest.len();
     written.during("name of terminal")?;
-    send_fd(socket, &name[..32 - left], master).during("send terminal to console socket")
+    send_fd(socket, &name[..32 - left], master).map(drop).during("send terminal to console socket")
 }

@@ -10,7 +10,7 @@ use nix::sys::stat::{Mode, stat};
 use nix::unistd::{AccessFlags, faccessat};
 
 use super::identity::Ready;
-use super::{Fds, load_seccomp};
+use super::{Fds, Load, load_seccomp};
 use crate::handshake::{At, Line, Report, Step};
 use crate::plan::process::{ProcessPlan, has};
 use crate::sys::process;
@@ -104,9 +104,7 @@ pub fn execute(plan: &ProcessPlan, ready: &Ready, line: &Line) -> Result<Infalli
     // the program can lead through /proc/self/fd to something of the host (CVE-2024-21626).
     close_all_but(keep, &mut [line.as_fd().as_raw_fd() as u32]).at(Step::Execute, 0, "close_range")?;
     process::reset_signals().at(Step::Execute, 0, "sigprocmask")?;
-    if plan.no_new_privileges {
-        load_seccomp(plan, line)?;
-    }
+    load_seccomp(plan, line, Load::BeforeProgram)?;
     let errno = process::execve(&ready.program, &args, &env);
     Err(Report::new(Step::Execute, 0, errno, ""))
 }

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
 use super::fds::ChownStdio;
-use super::{Fds, exec, label, load_seccomp};
+use super::{Fds, Load, exec, label, load_seccomp};
 use crate::handshake::{At, Line, Report, Step};
 use crate::plan::capabilities::Capabilities;
 use crate::plan::process::ProcessPlan;
@@ -46,10 +46,7 @@ pub fn confine(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<Ready, Repo
         process::set_personality(personality).at(Step::Personality, 0, "personality")?;
     }
     label::on_exec(plan)?;
-    if !plan.no_new_privileges {
-        // Loading a filter takes CAP_SYS_ADMIN then, which is about to go.
-        load_seccomp(plan, line)?;
-    }
+    load_seccomp(plan, line, Load::BeforeCapabilitiesGo)?;
     let early = nix::unistd::chdir(plan.cwd.as_c_str());
     let env = exec::environment(plan);
     chown_stdio(plan, fds.chown_stdio)?;
@@ -63,6 +60,7 @@ pub fn confine(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<Ready, Repo
     exec::check_working_directory()?;
     set_capabilities(&plan.capabilities)?;
     let program = exec::find(plan)?;
+    load_seccomp(plan, line, Load::BeforeReady)?;
     Ok(Ready { program, env })
 }
 

@@ -251,11 +251,32 @@ fn wait_for_start(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<(), Repo
     }
 }
 
-/// Loads the filter; the listener of a notify filter goes to the parent, which knows the agent.
-fn load_seccomp(plan: &ProcessPlan, line: &Line) -> Result<(), Report> {
+/// When the filter is loaded. With no_new_privs as late as can be, so that it is for the program alone; without it,
+/// loading takes CAP_SYS_ADMIN, which goes. A filter that notifies needs the parent, which may be gone later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Load {
+    BeforeCapabilitiesGo,
+    BeforeReady,
+    BeforeProgram,
+}
+
+/// Loads the filter if its moment has come. Of one that notifies the parent fetches the listener: it knows the agent.
+fn load_seccomp(plan: &ProcessPlan, line: &Line, moment: Load) -> Result<(), Report> {
     let Some(filter) = &plan.seccomp else { return Ok(()) };
+    let its = match (plan.no_new_privileges, &filter.notify) {
+        (false, _) => Load::BeforeCapabilitiesGo,
+        (true, Some(_)) => Load::BeforeReady,
+        (true, None) => Load::BeforeProgram,
+    };
+    if its != moment {
+        return Ok(());
+    }
     match seccomp::load(&filter.program, filter.flags).at(Step::Seccomp, 0, "seccomp")? {
-        Some(listener) => line.listener(listener.as_fd()).at(Step::Seccomp, 0, "send the listener"),
+        Some(listener) => {
+            line.listener(listener.as_fd()).at(Step::Seccomp, 0, "tell of the listener")?;
+            // It stays open until it has been fetched.
+            go(line)
+        }
         None => Ok(()),
     }
 }

@@ -10,6 +10,7 @@ pub mod net_devices;
 pub mod rdt;
 mod relay;
 pub mod seal;
+pub mod seccomp_agent;
 pub mod slots;
 mod terminal;
 
@@ -29,6 +30,7 @@ use crate::handshake::{self, Line, Report, Word};
 use crate::init::{self, Fds, namespaces};
 use crate::plan::topology::Topology;
 use crate::sys::process::{Clone, clone3, pidfd_send_signal};
+use seccomp_agent::Agent;
 
 /// A process that has been cloned and not yet told to execute.
 #[derive(Debug)]
@@ -160,9 +162,11 @@ impl Child {
         let _ = self.line.go();
     }
 
-    /// Waits until everything is set up. `hooks` runs when the child has come to its runtime hooks.
+    /// Waits until everything is set up. `hooks` runs when the child has come to its runtime hooks; the `agent` gets
+    /// the listener of a filter that notifies.
     pub fn wait_until_ready(
         &self,
+        agent: Option<&Agent<'_>>,
         mut hooks: impl FnMut() -> Result<()>,
     ) -> std::result::Result<(), Failure> {
         loop {
@@ -171,6 +175,10 @@ impl Child {
                 Word::AtHooks => {
                     hooks()?;
                     self.line.go().context("talk to the new process")?;
+                }
+                Word::Listener(number) => {
+                    agent.map_or(Ok(()), |agent| agent.introduce(self, number))?;
+                    self.go_on();
                 }
                 Word::Failed(report) => return Err(Failure::Reported(report)),
                 _ => return Err(Failure::Died),

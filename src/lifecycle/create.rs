@@ -17,6 +17,7 @@ use crate::init::{self, Fds};
 use crate::launch::console::{Console, Incoming};
 use crate::launch::explain::{Walked, explain};
 use crate::launch::net_devices::Destination;
+use crate::launch::seccomp_agent::Agent;
 use crate::launch::{self, Child, Failure, Order, rdt, seal, slots};
 use crate::log;
 use crate::plan::topology::Namespace;
@@ -249,7 +250,10 @@ fn accompany(child: &Child, ground: &Ground<'_>, devices: Destination) -> std::r
     if plan.waits_for_runtime() {
         child.go_on();
     }
-    match child.wait_until_ready(|| runtime_hooks(plan, state, pid, bundle)) {
+    let agent = plan.process.seccomp.as_ref().and_then(|filter| filter.notify.as_ref());
+    let state_now = state.document("creating", pid);
+    let agent = agent.map(|notify| Agent { notify, version: spec::VERSION, state: state_now });
+    match child.wait_until_ready(agent.as_ref(), || runtime_hooks(plan, state, pid, bundle)) {
         Ok(()) => Ok(()),
         Err(failure) => {
             moved.back();

@@ -10,10 +10,12 @@ use super::pid_file;
 use crate::container::Status;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::host::Facts;
+use crate::init::hook_state::HookState;
 use crate::init::{self, Fds};
 use crate::launch::console::{Console, Incoming};
 use crate::launch::explain::{Walked, explain};
 use crate::launch::foreground::Foreground;
+use crate::launch::seccomp_agent::Agent;
 use crate::launch::{self, Child, Failure, Order, rdt, seal};
 use crate::plan::process::ProcessPlan;
 use crate::plan::topology::{Namespace, Topology};
@@ -167,7 +169,9 @@ fn launch(known: &Known, options: &Exec, plan: &ProcessPlan, socket: Option<Owne
     let spawned = launch::spawn(&order, fds, |fds, line| init::guest(plan, user_namespace, fds, line));
     let child = spawned.map_err(|failure| words(failure, known, plan))?;
     let grouped = known.record.rdt.as_ref().map_or(Ok(()), |rdt| rdt::join(rdt, child.process.pid));
-    let ready = grouped.map_err(Failure::Other).and_then(|()| child.wait_until_ready(|| Ok(())));
+    let ready = grouped
+        .map_err(Failure::Other)
+        .and_then(|()| child.wait_until_ready(agent(known, plan).as_ref(), || Ok(())));
     match ready {
         Ok(()) => Ok(child),
         Err(failure) => {
@@ -175,6 +179,14 @@ fn launch(known: &Known, options: &Exec, plan: &ProcessPlan, socket: Option<Owne
             Err(words(failure, known, plan))
         }
     }
+}
+
+fn agent<'a>(known: &Known, plan: &'a ProcessPlan) -> Option<Agent<'a>> {
+    let notify = plan.seccomp.as_ref()?.notify.as_ref()?;
+    let record = &known.record;
+    let state = HookState::new(spec::VERSION, &record.id, &record.bundle, &record.annotations);
+    let state = state.document(known.status.word(), record.init.map_or(0, |init| init.pid));
+    Some(Agent { notify, version: spec::VERSION, state })
 }
 
 fn publish(options: &Exec, child: &Child) -> Result<()> {

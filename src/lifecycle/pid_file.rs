@@ -26,5 +26,5 @@ pub fn write(path: &Path, pid: i32) -> Result<()> {
 pub fn send_pidfd(path: &Path, kind: &str, pidfd: BorrowedFd<'_>) -> Result<()> {
     let doing = || format!("send pidfd to {}", path.display());
     let stream = UnixStream::connect(path).with_context(doing)?;
-    send_fd(stream.as_fd(), kind.as_bytes(), pidfd).with_context(doing)
+    send_fd(stream.as_fd(), kind.as_bytes(), pidfd).map(drop).with_context(doing)
 }

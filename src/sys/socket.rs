@@ -8,13 +8,12 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 
 use super::Result;
 
-/// Sends `payload` with one descriptor attached.
-pub fn send_fd(socket: BorrowedFd<'_>, payload: &[u8], fd: BorrowedFd<'_>) -> Result<()> {
+/// Sends `payload` with one descriptor attached; how much of it a stream has taken.
+pub fn send_fd(socket: BorrowedFd<'_>, payload: &[u8], fd: BorrowedFd<'_>) -> Result<usize> {
     let fds = [fd.as_raw_fd()];
     let control = [ControlMessage::ScmRights(&fds)];
     // MSG_NOSIGNAL: a peer that went away is an error, not the end of us.
     sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(payload)], &control, MsgFlags::MSG_NOSIGNAL, None)
-        .map(drop)
 }
 
 /// Receives a message and the descriptor that came with it, if one did.

@@ -1,0 +1,87 @@
+//! The agent that answers for system calls with SCMP_ACT_NOTIFY: it gets the listener, and the process's state.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::Child;
+use crate::error::{Context, Error, Kind, Result, matched};
+use crate::plan::seccomp::Notify;
+use crate::sys::process::pidfd_getfd;
+use crate::sys::socket::send_fd;
+
+/// Where the listener goes, and what is said with it.
+#[derive(Debug)]
+pub struct Agent<'a> {
+    pub notify: &'a Notify,
+    /// Of the runtime specification.
+    pub version: &'a str,
+    /// The container's state.
+    pub state: Vec<u8>,
+}
+
+/// runtime-spec, config-linux.md, "The Container Process State".
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProcessState<'a> {
+    oci_version: &'a str,
+    /// Names of the descriptors that come with the message.
+    fds: [&'a str; 1],
+    pid: i32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    metadata: &'a str,
+    state: &'a RawValue,
+}
+
+impl Agent<'_> {
+    /// Takes the listener, which is `number` in the child, to the agent. Until then, calls that notify wait.
+    pub(super) fn introduce(&self, child: &Child, number: i32) -> Result<()> {
+        let listener = pidfd_getfd(child.pidfd.as_fd(), number).context("take the seccomp listener")?;
+        let path = &self.notify.listener_path;
+        let mut stream = connect(path).with_context(|| format!("connect to {}", path.display()))?;
+        let message = self.message(child.process.pid)?;
+        // A stream takes the descriptor with the first byte; the rest may follow.
+        let sent =
+            send_fd(stream.as_fd(), &message, listener.as_fd()).context("send the seccomp listener")?;
+        stream.write_all(&message[sent..]).context("send the state of the process to the seccomp agent")
+    }
+
+    fn message(&self, pid: i32) -> Result<Vec<u8>> {
+        let broken = |error: serde_json::Error| Error::new(Kind::State, error.to_string());
+        let state = serde_json::from_slice(&self.state).map_err(broken)?;
+        let (version, metadata) = (self.version, &*self.notify.listener_metadata);
+        let message = ProcessState { oci_version: version, fds: ["seccompFd"], pid, metadata, state };
+        serde_json::to_vec(&message).map_err(broken)
+    }
+}
+
+/// A name that begins with `@` is in the abstract namespace, as Go reads it.
+fn connect(path: &Path) -> Result<UnixStream> {
+    let stream = match path.as_os_str().as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(OsStr::from_bytes(name).as_bytes())
+            .and_then(|address| UnixStream::connect_addr(&address)),
+        _ => UnixStream::connect(path),
+    };
+    stream.context(matched::SECCOMP_AGENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_has_the_members_of_the_specification() {
+        let notify = Notify { listener_path: "/x".into(), listener_metadata: "bar".into() };
+        let agent = Agent { notify: &notify, version: "1.3.0", state: br#"{"id":"a"}"#.to_vec() };
+        let text = String::from_utf8(agent.message(7).unwrap()).unwrap();
+        let members = r#""fds":["seccompFd"],"pid":7,"metadata":"bar","state":{"id":"a"}"#;
+        assert_eq!(text, format!("{{\"ociVersion\":\"1.3.0\",{members}}}"));
+    }
+}
