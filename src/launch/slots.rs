@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::{Mode, fstat, stat};
 
@@ -22,9 +23,9 @@ pub fn open(plan: &Plan) -> Result<Fds> {
     refuse_for_host(plan, &joins)?;
     let mut fds = Fds { joins, ..Fds::default() };
     if plan.topology.has(Namespace::USER) {
-        let rootfs = clone(&plan.rootfs.path, true, 0);
+        let rootfs = unless_unprivileged(clone(&plan.rootfs.path, true, 0));
         fds.rootfs =
-            Some(rootfs.with_context(|| format!("open {}", show(&plan.rootfs.path))).context("/root/path")?);
+            rootfs.with_context(|| format!("open {}", show(&plan.rootfs.path))).context("/root/path")?;
     }
     fds.sources = sources(plan, &fds)?;
     Ok(fds)
@@ -86,6 +87,17 @@ fn sources(plan: &Plan, fds: &Fds) -> Result<Vec<Option<OwnedFd>>> {
     plan.mounts.iter().map(one).collect()
 }
 
+/// Without privilege we cannot clone a mount: then the child does, root of its own namespaces. It has our rights to
+/// files, for it is the same user.
+fn unless_unprivileged(
+    tree: std::result::Result<OwnedFd, Errno>,
+) -> std::result::Result<Option<OwnedFd>, Errno> {
+    match tree {
+        Err(Errno::EPERM) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 fn source<'a>(
     mount: &'a Mount,
     hidden: bool,
@@ -99,8 +111,10 @@ fn source<'a>(
     let item = mount.item;
     let at_flags = if *no_follow { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
     let tree = clone(path, *recursive, at_flags);
+    let tree = if id_mapped.is_some() { tree.map(Some) } else { unless_unprivileged(tree) };
     let pointer = || format!("/mounts/{item}/source");
     let tree = tree.with_context(|| format!("open {}", show(path))).with_context(pointer)?;
+    let Some(tree) = tree else { return Ok(None) };
     if let Some(how) = id_mapped {
         let doing = || format!("/mounts/{item}: map the ids of {}", show(path));
         namespaces.apply(&tree, how, users).with_context(doing)?;
@@ -108,7 +122,7 @@ fn source<'a>(
     Ok(Some(tree))
 }
 
-fn clone(path: &CStr, recursive: bool, at_flags: i32) -> std::result::Result<OwnedFd, nix::errno::Errno> {
+fn clone(path: &CStr, recursive: bool, at_flags: i32) -> std::result::Result<OwnedFd, Errno> {
     open_tree_clone(AT_FDCWD.as_fd(), path, recursive, at_flags)
 }
 

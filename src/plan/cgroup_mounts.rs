@@ -6,7 +6,8 @@ use std::path::Path;
 
 use super::mounts::{Find, Mount, Source};
 use crate::cgroup;
-use crate::host::cgroup::{Layout, Mode};
+use crate::cgroup::plan::Permission;
+use crate::host::cgroup::{Hierarchy, Layout, Mode};
 use crate::sys::mount::MOUNT_ATTR_RDONLY;
 
 /// How control groups show inside the container.
@@ -109,10 +110,17 @@ pub fn shown(layout: &Layout, plan: &cgroup::Plan, own_namespace: bool) -> Cgrou
             unified.map_or(Cgroups::Absent, |path| Cgroups::Host { path })
         }
         Mode::V1 | Mode::Hybrid => {
-            let v1 = plan.places.iter().filter(|place| !place.is_unified()).map(|place| V1 {
+            // Without privilege the group is most likely not made: then the process stays in ours, and sees that.
+            let ours = plan.permission == Permission::NotNeeded;
+            let own = |tree: &Hierarchy| {
+                let below = tree.own_path.strip_prefix(&tree.mount_root).unwrap_or(Path::new(""));
+                tree.mountpoint.join(below)
+            };
+            let v1 = plan.places.iter().filter(|place| !place.is_unified()).zip(&layout.v1);
+            let v1 = v1.map(|(place, tree)| V1 {
                 name: c_path(Path::new(place.mountpoint.file_name().unwrap_or_default())),
                 controllers: place.controllers.clone(),
-                path: c_path(&place.directory()),
+                path: c_path(&if ours { own(tree) } else { place.directory() }),
             });
             Cgroups::V1 { hierarchies: v1.collect(), own_namespace }
         }
