@@ -254,6 +254,7 @@ fn wait_for_start(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<(), Repo
 /// When the filter is loaded. With no_new_privs as late as can be, so that it is for the program alone; without it,
 /// loading takes CAP_SYS_ADMIN, which goes. A filter that notifies needs the parent, which may be gone later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::enum_variant_names)]
 enum Load {
     BeforeCapabilitiesGo,
     BeforeReady,

@@ -113,7 +113,7 @@ pub fn shown(layout: &Layout, plan: &cgroup::Plan, own_namespace: bool) -> Cgrou
             // Without privilege the group is most likely not made: then the process stays in ours, and sees that.
             let ours = plan.permission == Permission::NotNeeded;
             let own = |tree: &Hierarchy| {
-                let below = tree.own_path.strip_prefix(&tree.mount_root).unwrap_or(Path::new(""));
+                let below = tree.own_path.strip_prefix(&tree.mount_root).unwrap_or_else(|_| Path::new(""));
                 tree.mountpoint.join(below)
             };
             let v1 = plan.places.iter().filter(|place| !place.is_unified()).zip(&layout.v1);
