@@ -1,9 +1,13 @@
 //! The resctrl filesystem, by which caches and memory bandwidth are shared out: where it is and what it can.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
 use nix::sys::statfs::{FsType, statfs};
 use serde::{Deserialize, Serialize};
+
+use crate::sys::mountinfo;
 
 /// Made by the kernel where the processor can; empty until somebody mounts resctrl, usually here.
 const USUAL: &str = "/sys/fs/resctrl";
@@ -35,26 +39,7 @@ fn find() -> Option<PathBuf> {
     if there.filesystem_type() == FsType(libc::RDTGROUP_SUPER_MAGIC) {
         return Some(USUAL.into());
     }
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    mounts.lines().find_map(mount_point).map(|path| Path::new(&path).to_owned())
-}
-
-/// The fifth field of a line whose first field behind the dash is the type.
-fn mount_point(line: &str) -> Option<String> {
-    let (mount, filesystem) = line.split_once(" - ")?;
-    let path = mount.split(' ').nth(4)?;
-    // What would look like a separator is written in octal.
-    filesystem.starts_with("resctrl ").then(|| path.replace("\\040", " "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mount_at_an_unusual_place_is_found_by_its_type() {
-        let line = "1040 29 0:45 / /mnt/re\\040sctrl rw,relatime shared:2 - resctrl resctrl rw";
-        assert_eq!(mount_point(line), Some("/mnt/re sctrl".into()));
-        assert_eq!(mount_point("29 1 8:1 / / rw - ext4 /dev/sda rw"), None);
-    }
+    let mounts = mountinfo::read().ok()?;
+    let mount = mounts.into_iter().find(|mount| mount.kind == b"resctrl")?;
+    Some(OsString::from_vec(mount.point.into_bytes()).into())
 }

@@ -1,14 +1,16 @@
 //! Labels of the security modules: they take effect at execve.
 
 use std::ffi::CStr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 
 use super::sysctl;
 use crate::handshake::{At, Report, Step};
 use crate::plan::process::ProcessPlan;
+use crate::sys::xattr::fsetxattr;
 
 /// Tells AppArmor and SELinux what the program shall run as.
 pub fn on_exec(plan: &ProcessPlan) -> Result<(), Report> {
@@ -31,6 +33,23 @@ pub fn on_exec(plan: &ProcessPlan) -> Result<(), Report> {
         written.at(Step::Label, 1, "selinux: write /proc/thread-self/attr/exec")?;
     }
     Ok(())
+}
+
+/// Of the root of a filesystem that takes no `context` option.
+pub fn filesystem(mount: &OwnedFd, label: &CStr) -> Result<(), Errno> {
+    // The descriptor of a mount only names it: an attribute needs one that is open.
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let root = nix::fcntl::openat(mount, c".", flags, Mode::empty())?;
+    fsetxattr(root.as_fd(), c"security.selinux", label.to_bytes_with_nul())
+}
+
+/// What keys are labelled that this process makes from now on; an empty label means as SELinux sees fit.
+pub fn on_keys(label: &CStr) -> Result<(), Errno> {
+    match write(&sysctl::detached()?, c"thread-self/attr/keycreate", label.to_bytes()) {
+        // A kernel whose keys have no labels.
+        Err(Errno::ENOENT) => Ok(()),
+        other => other,
+    }
 }
 
 fn write(procfs: &impl AsFd, file: &CStr, text: &[u8]) -> Result<(), Errno> {

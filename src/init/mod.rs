@@ -14,6 +14,7 @@ pub mod identity;
 pub mod label;
 pub mod mounts;
 pub mod namespaces;
+pub mod no_pivot;
 pub mod paths;
 pub mod rootfs;
 pub mod sysctl;
@@ -133,7 +134,7 @@ fn prepare(plan: &Plan, fds: &Fds, line: &Line) -> Result<(), Report> {
         names(plan)?;
         sysctl::write_all(&plan.sysctls, procfs.as_ref())?;
         paths::make_read_only(&plan.read_only_paths, &root)?;
-        paths::mask(&plan.masked_paths, &root, null)?;
+        paths::mask(&plan.masked_paths, plan.mask_context.as_ref(), &root, null)?;
         working_directory(&plan.process, &root)?;
     } else {
         hooks(plan, fds, line)?;
@@ -200,6 +201,13 @@ fn names(plan: &Plan) -> Result<(), Report> {
 
 fn keyring(plan: &ProcessPlan) -> Result<(), Report> {
     let Some(name) = &plan.keyring else { return Ok(()) };
+    let Some(label) = &plan.selinux else { return join_keyring(name) };
+    label::on_keys(label).at(Step::Keyring, 0, "selinux: write /proc/thread-self/attr/keycreate")?;
+    join_keyring(name)?;
+    label::on_keys(c"").at(Step::Keyring, 0, "selinux: write /proc/thread-self/attr/keycreate")
+}
+
+fn join_keyring(name: &CStr) -> Result<(), Report> {
     match process::join_session_keyring(name) {
         // A kernel without keyrings; under an outer container's seccomp profile the call is denied.
         Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES) => Ok(()),

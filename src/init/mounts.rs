@@ -94,10 +94,13 @@ fn one(mount: &Mount, root: &Root, source: Option<&OwnedFd>) -> Result<Option<Ow
             attach(&tree, &target)?;
             Ok(mount.late_read_only.then_some(tree))
         }
-        Source::Filesystem { kind, source, parameters, inherit_mode, copy_up } => {
+        Source::Filesystem { kind, source, parameters, inherit_mode, relabel, copy_up } => {
             let target = target_like(root, mount, SFlag::S_IFDIR)?;
             let mode = if *inherit_mode { Some(mode_of(&target)?) } else { None };
             let new = filesystem(kind, source, parameters, mode, mount)?;
+            if let Some(label) = relabel {
+                super::label::filesystem(&new, label).call("set the SELinux label")?;
+            }
             if *copy_up {
                 copy_up_into(&new, root, &mount.target)?;
             }

@@ -9,6 +9,7 @@ use nix::sys::stat::{SFlag, fstat};
 
 use crate::handshake::{At, Report, Step};
 use crate::inroot::Root;
+use crate::plan::options::Parameter;
 use crate::sys::mount::{
     Attributes, MOUNT_ATTR_RDONLY, fsconfig_create, fsconfig_set, fsmount, fsopen, mount_setattr, move_mount,
     open_tree_clone,
@@ -34,7 +35,12 @@ pub fn host_null(wanted: bool) -> Result<Option<OwnedFd>, Report> {
 }
 
 /// Covers each path that exists: a file by /dev/null, a directory by one empty read-only tmpfs shared by all.
-pub fn mask(paths: &[CString], root: &Root, null: Option<OwnedFd>) -> Result<(), Report> {
+pub fn mask(
+    paths: &[CString],
+    context: Option<&Parameter>,
+    root: &Root,
+    null: Option<OwnedFd>,
+) -> Result<(), Report> {
     let Some(null) = null else { return Ok(()) };
     let mut empty: Option<OwnedFd> = None;
     for (item, path) in paths.iter().enumerate() {
@@ -45,7 +51,7 @@ pub fn mask(paths: &[CString], root: &Root, null: Option<OwnedFd>) -> Result<(),
             let cover = match &empty {
                 // What is attached already is cloned: one superblock for all.
                 Some(attached) => open_tree_clone(attached.as_fd(), c"", false, 0),
-                None => empty_directory(),
+                None => empty_directory(context),
             };
             at("mount an empty directory")(cover)?
         } else {
@@ -59,13 +65,16 @@ pub fn mask(paths: &[CString], root: &Root, null: Option<OwnedFd>) -> Result<(),
     Ok(())
 }
 
-fn empty_directory() -> Result<OwnedFd, Errno> {
+fn empty_directory(label: Option<&Parameter>) -> Result<OwnedFd, Errno> {
     let context = fsopen(c"tmpfs")?;
     // Nothing is ever made in it: one block and one inode do.
     for (key, value) in
         [(c"source", c"tmpfs"), (c"nr_blocks", c"1"), (c"nr_inodes", c"1"), (c"mode", c"0755")]
     {
         fsconfig_set(context.as_fd(), key, Some(value))?;
+    }
+    if let Some((key, value)) = label {
+        fsconfig_set(context.as_fd(), key, value.as_deref())?;
     }
     fsconfig_create(context.as_fd())?;
     fsmount(context.as_fd(), MOUNT_ATTR_RDONLY)

@@ -8,7 +8,7 @@ use nix::fcntl::AT_FDCWD;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, chroot, fchdir};
 
-use super::Fds;
+use super::{Fds, no_pivot};
 use crate::handshake::{At, Report, Step};
 use crate::inroot::Root;
 use crate::plan::rootfs::{Enter, Rootfs};
@@ -95,6 +95,11 @@ pub fn pivot(plan: &Rootfs, root: &Root) -> Result<(), Report> {
             umount2(c".", MntFlags::MNT_DETACH).at(Step::Pivot, 0, "umount2")?;
         }
         Enter::MoveMount => {
+            no_pivot::hide_kernel_filesystems(path(plan)).at(
+                Step::Pivot,
+                0,
+                "hide the host's procfs and sysfs",
+            )?;
             mount(Some(c"."), c"/", NONE, MsFlags::MS_MOVE, NONE).at(Step::Pivot, 0, "mount(MS_MOVE)")?;
             chroot(c".").at(Step::Pivot, 0, "chroot")?;
         }

@@ -6,6 +6,7 @@ pub mod explain;
 pub mod foreground;
 mod id_mapped;
 pub mod id_maps;
+mod joined_users;
 pub mod net_devices;
 pub mod rdt;
 mod relay;

@@ -10,8 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::LinkFlags;
 use nix::errno::Errno;
-use nix::sys::stat::fstat;
 
+use super::slots::is_own;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::init::Fds;
@@ -92,7 +92,7 @@ struct Device {
 impl Moved {
     fn between(namespace: OwnedFd) -> Result<Self> {
         let own = open("/proc/self/ns/net")?;
-        if same(own.as_fd(), namespace.as_fd())? {
+        if is_own(&namespace, Namespace::NETWORK)? {
             let why = "unable to move network devices without a private NET namespace";
             return Err(fail!(Kind::Spec, "/linux/netDevices: {why}"));
         }
@@ -135,12 +135,6 @@ impl Moved {
 
 fn open(path: &str) -> Result<OwnedFd> {
     File::open(path).map(OwnedFd::from).with_context(|| format!("open {path}"))
-}
-
-fn same(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> Result<bool> {
-    let (a, b) =
-        (fstat(a).context("look at a network namespace")?, fstat(b).context("look at a network namespace")?);
-    Ok((a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
 }
 
 fn is_up(netlink: &Netlink, index: u32) -> Result<bool, Errno> {

@@ -8,6 +8,7 @@ use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::{Mode, fstat, stat};
 
 use super::id_mapped::Namespaces;
+use super::joined_users;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::init::Fds;
@@ -26,6 +27,9 @@ pub fn open(plan: &Plan) -> Result<Fds> {
         let rootfs = unless_unprivileged(clone(&plan.rootfs.path, true, 0));
         fds.rootfs =
             rootfs.with_context(|| format!("open {}", show(&plan.rootfs.path))).context("/root/path")?;
+    }
+    if let (Some(given), Some(users)) = (&plan.topology.joined_maps, users(plan, &fds)) {
+        joined_users::check(users, given)?;
     }
     fds.sources = sources(plan, &fds)?;
     Ok(fds)
@@ -69,7 +73,7 @@ fn refuse_for_host(plan: &Plan, joins: &[OwnedFd]) -> Result<()> {
     Ok(())
 }
 
-fn is_own(fd: &OwnedFd, namespace: Namespace) -> Result<bool> {
+pub(super) fn is_own(fd: &OwnedFd, namespace: Namespace) -> Result<bool> {
     let name = if namespace == Namespace::NETWORK { "net" } else { namespace.name() };
     let path = format!("/proc/self/ns/{name}");
     let own = stat(&*path).with_context(|| format!("stat {path}"))?;
@@ -79,11 +83,9 @@ fn is_own(fd: &OwnedFd, namespace: Namespace) -> Result<bool> {
 
 /// Sources of binds: all of them where a user namespace would hide them, else those that only we can map.
 fn sources(plan: &Plan, fds: &Fds) -> Result<Vec<Option<OwnedFd>>> {
-    let topology = &plan.topology;
-    let users = topology.joins.iter().position(|join| join.namespace == Namespace::USER);
-    let users = users.and_then(|index| fds.joins.get(index)).map(AsFd::as_fd);
+    let hidden = plan.topology.has(Namespace::USER);
     let mut namespaces = Namespaces::default();
-    let one = |mount| source(mount, topology.has(Namespace::USER), users, &mut namespaces);
+    let one = |mount| source(mount, hidden, users(plan, fds), &mut namespaces);
     plan.mounts.iter().map(one).collect()
 }
 
@@ -96,6 +98,12 @@ fn unless_unprivileged(
         Err(Errno::EPERM) => Ok(None),
         other => other.map(Some),
     }
+}
+
+/// The user namespace that is joined.
+fn users<'a>(plan: &Plan, fds: &'a Fds) -> Option<BorrowedFd<'a>> {
+    let index = plan.topology.joins.iter().position(|join| join.namespace == Namespace::USER)?;
+    fds.joins.get(index).map(AsFd::as_fd)
 }
 
 fn source<'a>(

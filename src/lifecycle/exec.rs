@@ -146,13 +146,7 @@ fn capabilities(own: &LinuxCapabilities, more: &[String]) -> Result<LinuxCapabil
 
 /// Everything that the container's configuration names is joined, through its first process.
 fn topology(known: &Known) -> Topology {
-    Topology {
-        new: 0,
-        joins: Vec::new(),
-        id_maps: None,
-        time_offsets: None,
-        into: Some(known.record.namespaces),
-    }
+    Topology { new: 0, joins: Vec::new(), into: Some(known.record.namespaces), ..Topology::default() }
 }
 
 fn launch(known: &Known, options: &Exec, plan: &ProcessPlan, socket: Option<OwnedFd>) -> Result<Child> {

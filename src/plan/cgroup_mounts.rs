@@ -86,6 +86,7 @@ fn fs(kind: &std::ffi::CStr, parameters: Vec<super::options::Parameter>) -> Sour
         source: source.into(),
         parameters,
         inherit_mode: false,
+        relabel: None,
         copy_up: false,
     }
 }

@@ -10,6 +10,7 @@ pub mod devices;
 pub mod fault;
 pub mod hooks;
 pub mod id_mapped;
+pub mod label;
 pub mod mounts;
 pub mod net_devices;
 pub mod options;
@@ -51,6 +52,8 @@ pub struct Plan {
     pub net_devices: Vec<net_devices::NetDevice>,
     pub read_only_paths: Vec<CString>,
     pub masked_paths: Vec<CString>,
+    /// The SELinux label of what covers them, as a mount option.
+    pub mask_context: Option<options::Parameter>,
     pub hooks: hooks::Hooks,
     pub process: ProcessPlan,
     /// Odd, but no reason to refuse.
@@ -98,12 +101,13 @@ pub fn container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Pl
     let rootfs = rootfs::rootfs(spec, &request.bundle, request.no_pivot, &topology)?;
     let wanted_mounts = spec.mounts().as_deref().unwrap_or_default();
     let shown = cgroup_mounts::shown(&facts.cgroup, &cgroup, topology.has(Namespace::CGROUP));
-    let around = mounts::Surroundings {
-        bundle: &request.bundle,
-        mount_label: linux.and_then(|linux| linux.mount_label().as_deref()).filter(|label| !label.is_empty()),
-        cgroups: &shown,
-        topology: &topology,
-    };
+    let around = mounts::Surroundings { bundle: &request.bundle, cgroups: &shown, topology: &topology };
+    let mut mounts = mounts::mounts(wanted_mounts, &around)?;
+    let annotations = spec.annotations().clone().unwrap_or_default();
+    let context = label::context(linux, &annotations)?;
+    if let Some(context) = &context {
+        label::apply(&mut mounts, context, facts.selinux);
+    }
     let mut process = process_of(spec, facts, &topology, &mut warnings)?;
     process.preserve_fds = request.preserve_fds;
     process.scheduling.of_first_process();
@@ -116,7 +120,8 @@ pub fn container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Pl
     let wanted_devices = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
     let mut plan = Plan {
         id: request.id.into(),
-        mounts: mounts::mounts(wanted_mounts, &around)?,
+        mounts,
+        mask_context: context,
         devices: devices::devices(wanted_devices, wanted_mounts)?,
         hostname: text(spec.hostname(), "/hostname")?,
         domainname: text(spec.domainname(), "/domainname")?,

@@ -47,6 +47,8 @@ pub enum Source {
         parameters: Vec<Parameter>,
         /// A tmpfs without a mode takes that of the directory it covers.
         inherit_mode: bool,
+        /// An SELinux label that its root gets when it is made.
+        relabel: Option<CString>,
         /// What the directory holds is copied into the new filesystem.
         copy_up: bool,
     },
@@ -68,7 +70,6 @@ pub enum Source {
 /// What the mounts depend on besides the configuration.
 pub struct Surroundings<'a> {
     pub bundle: &'a Path,
-    pub mount_label: Option<&'a str>,
     pub cgroups: &'a super::cgroup_mounts::Cgroups,
     pub topology: &'a Topology,
 }
@@ -99,7 +100,7 @@ fn plan_one(
     } else if kind == "cgroup" || kind == "cgroup2" {
         super::cgroup_mounts::mounts(plain(item, target, &options), around.cgroups, all);
     } else {
-        all.push(filesystem(item, wanted, target, kind, options, around)?);
+        all.push(filesystem(item, wanted, target, kind, options)?);
     }
     Ok(())
 }
@@ -164,16 +165,11 @@ fn filesystem(
     target: CString,
     kind: &str,
     mut options: Options,
-    around: &Surroundings<'_>,
 ) -> Result<Mount, Fault> {
     let pointer = |field: &'static str| move || format!("/mounts/{item}/{field}");
     let ordinary = matches!(kind, "proc" | "sysfs");
     if target.as_c_str() == c"/proc" && kind != "proc" {
         return Err(Fault::new(format!("/mounts/{item}"), "only a proc filesystem can be mounted on /proc"));
-    }
-    if let (Some(label), false) = (around.mount_label, ordinary || kind == "mqueue") {
-        let label = c_string(label, || "/linux/mountLabel".into())?;
-        options.parameters.push((c"context".into(), Some(label)));
     }
     let read_only = options.attributes.set & MOUNT_ATTR_RDONLY != 0;
     // A filesystem on a device is opened read-only too; the kernel's own ones are shared and only their mount is.
@@ -197,6 +193,7 @@ fn filesystem(
         source: c_string(source.as_os_str(), pointer("source"))?,
         parameters: options.parameters,
         inherit_mode: kind == "tmpfs" && !has_mode,
+        relabel: None,
         copy_up: options.copy_up,
     };
     mount.late_read_only = late_read_only;

@@ -33,6 +33,11 @@ pub fn rootfs(spec: &Spec, bundle: &Path, no_pivot: bool, topology: &Topology) -
     let root = spec.root().as_ref().ok_or_else(|| Fault::new("/root", "is required"))?;
     let path = bundle.join(root.path());
     let word = spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref());
+    let propagation = word.filter(|word| !word.is_empty()).map(propagation).transpose()?;
+    if no_pivot && propagation.is_some_and(|propagation| propagation & libc::MS_PRIVATE != 0) {
+        let why = "rootfsPropagation of [r]private is not safe without pivot_root";
+        return Err(Fault::new("/linux/rootfsPropagation", why));
+    }
     Ok(Rootfs {
         path: c_string(path.as_os_str(), || "/root/path".into())?,
         read_only: root.readonly().unwrap_or(false),
@@ -41,7 +46,7 @@ pub fn rootfs(spec: &Spec, bundle: &Path, no_pivot: bool, topology: &Topology) -
             (true, true) => Enter::MoveMount,
             (true, false) => Enter::PivotRoot,
         },
-        propagation: word.filter(|word| !word.is_empty()).map(propagation).transpose()?,
+        propagation,
     })
 }
 

@@ -82,6 +82,10 @@ impl Display for Plan {
         for path in &self.masked_paths {
             writeln!(f, "mask {}", text(path))?;
         }
+        if let Some((key, Some(value))) = self.mask_context.as_ref().filter(|_| !self.masked_paths.is_empty())
+        {
+            writeln!(f, "masks with {}={}", text(key), text(value))?;
+        }
         if self.rootfs.read_only {
             writeln!(f, "read-only /")?;
         }
@@ -137,6 +141,9 @@ impl Display for Topology {
             writeln!(f, "map uids {}", ranges(&maps.uid))?;
             writeln!(f, "map gids {}", ranges(&maps.gid))?;
         }
+        if let Some(maps) = &self.joined_maps {
+            writeln!(f, "joined uids must be {} gids {}", ranges(&maps.uid), ranges(&maps.gid))?;
+        }
         if let Some(offsets) = &self.time_offsets {
             writeln!(f, "time offsets {}", String::from_utf8_lossy(offsets).trim_end().replace('\n', ", "))?;
         }
@@ -175,7 +182,7 @@ fn propagation(flags: u64) -> String {
 impl Display for Mount {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.source {
-            Source::Filesystem { kind, source, parameters, inherit_mode, copy_up } => {
+            Source::Filesystem { kind, source, parameters, inherit_mode, relabel, copy_up } => {
                 write!(f, "{} {} at {}", text(kind), text(source), text(&self.target))?;
                 for (key, value) in parameters {
                     write!(f, " {}", text(key))?;
@@ -184,6 +191,9 @@ impl Display for Mount {
                     }
                 }
                 f.write_str(if *inherit_mode { " mode of the directory below" } else { "" })?;
+                if let Some(label) = relabel {
+                    write!(f, " labelled {}", text(label))?;
+                }
                 f.write_str(if *copy_up { " with a copy of what it covers" } else { "" })?;
             }
             Source::Bind { path, recursive, no_follow, copy_symlink, id_mapped } => {

@@ -92,6 +92,8 @@ pub struct Topology {
     pub joins: Vec<Join>,
     /// How ids are mapped, when a user namespace is made.
     pub id_maps: Option<IdMaps>,
+    /// How the configuration says that they are mapped in a user namespace that is joined.
+    pub joined_maps: Option<IdMaps>,
     /// What is written to /proc/self/timens_offsets before anybody lives in the new time namespace.
     pub time_offsets: Option<Vec<u8>>,
     /// `exec`: the CLONE_NEW* flags of namespaces to enter at once, those of a running process.
@@ -160,9 +162,12 @@ pub fn topology(linux: Option<&Linux>) -> Result<Topology, Fault> {
             _ => topology.new |= kind.0,
         }
     }
+    let maps = |maps: &Option<Vec<LinuxIdMapping>>| maps.iter().flatten().map(id_map).collect();
+    let maps = IdMaps { uid: maps(linux.uid_mappings()), gid: maps(linux.gid_mappings()) };
     if topology.makes(Namespace::USER) {
-        let maps = |maps: &Option<Vec<LinuxIdMapping>>| maps.iter().flatten().map(id_map).collect();
-        topology.id_maps = Some(IdMaps { uid: maps(linux.uid_mappings()), gid: maps(linux.gid_mappings()) });
+        topology.id_maps = Some(maps);
+    } else if topology.joins(Namespace::USER) && maps != IdMaps::default() {
+        topology.joined_maps = Some(maps);
     }
     if topology.makes(Namespace::TIME) {
         topology.time_offsets = time_offsets(linux);

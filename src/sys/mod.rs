@@ -10,6 +10,7 @@ pub mod entry;
 pub mod file;
 pub mod interrupt;
 pub mod mount;
+pub mod mountinfo;
 pub mod netlink;
 pub mod process;
 pub mod scheduling;

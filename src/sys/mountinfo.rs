@@ -1,0 +1,72 @@
+//! /proc/self/mountinfo: what is mounted in our mount namespace.
+
+use std::ffi::CString;
+
+use nix::errno::Errno;
+
+use super::Result;
+
+/// One mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// What of the filesystem is mounted; `/` for all of it.
+    pub root: Vec<u8>,
+    /// Where.
+    pub point: CString,
+    /// The type of the filesystem.
+    pub kind: Vec<u8>,
+}
+
+/// All of them, in the order of the kernel.
+pub fn read() -> Result<Vec<Mount>> {
+    let text = std::fs::read("/proc/self/mountinfo");
+    let text = text.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+    Ok(text.split(|&byte| byte == b'\n').filter_map(parse).collect())
+}
+
+/// proc_pid_mountinfo(5): numbered fields, any number of tagged ones, a dash, then the filesystem's.
+fn parse(line: &[u8]) -> Option<Mount> {
+    let mut fields = line.split(|&byte| byte == b' ').skip(3);
+    let (root, point) = (fields.next()?, fields.next()?);
+    let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
+    Some(Mount { root: plain(root), point: CString::new(plain(point)).ok()?, kind: kind.into() })
+}
+
+/// Blanks and backslashes are written as a backslash and three octal digits.
+fn plain(field: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, others @ ..] = rest {
+        match (first, others) {
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', left @ ..]) => {
+                text.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                rest = left;
+            }
+            _ => {
+                text.push(*first);
+                rest = others;
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_taken_apart() {
+        let line =
+            b"40 29 0:45 /a\\134b /mnt/re\\040sctrl rw,relatime shared:2 master:1 - resctrl some-source rw";
+        let mount = Mount { root: b"/a\\b".into(), point: c"/mnt/re sctrl".into(), kind: b"resctrl".into() };
+        assert_eq!(parse(line), Some(mount));
+        assert_eq!(parse(b"29 1 8:1 / / rw - ext4 /dev/sda rw").unwrap().kind, b"ext4");
+        assert_eq!(parse(b""), None);
+    }
+
+    #[test]
+    fn this_machine_has_a_procfs() {
+        assert!(read().unwrap().iter().any(|mount| mount.kind == b"proc" && mount.point == c"/proc".into()));
+    }
+}
