@@ -54,7 +54,6 @@ fn line(line: &str) -> Option<IdMap> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
 
     #[test]
     fn a_line_of_a_map_is_three_numbers() {
