@@ -15,7 +15,7 @@ use crate::init::Fds;
 use crate::plan::Plan;
 use crate::plan::mounts::{Mount, Source};
 use crate::plan::topology::{Join, Namespace};
-use crate::sys::mount::open_tree_clone;
+use crate::sys::mount::{Attributes, mount_setattr, open_tree_clone};
 use crate::sys::process::namespace_type;
 
 /// Opens what the plan names.
@@ -24,7 +24,7 @@ pub fn open(plan: &Plan) -> Result<Fds> {
     refuse_for_host(plan, &joins)?;
     let mut fds = Fds { joins, ..Fds::default() };
     if plan.topology.has(Namespace::USER) {
-        let rootfs = unless_unprivileged(clone(&plan.rootfs.path, true, 0));
+        let rootfs = unless_unprivileged(clone(&plan.rootfs.path, true, 0, true));
         fds.rootfs =
             rootfs.with_context(|| format!("open {}", show(&plan.rootfs.path))).context("/root/path")?;
     }
@@ -118,7 +118,7 @@ fn source<'a>(
     }
     let item = mount.item;
     let at_flags = if *no_follow { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
-    let tree = clone(path, *recursive, at_flags);
+    let tree = clone(path, *recursive, at_flags, hidden);
     let tree = if id_mapped.is_some() { tree.map(Some) } else { unless_unprivileged(tree) };
     let pointer = || format!("/mounts/{item}/source");
     let tree = tree.with_context(|| format!("open {}", show(path))).with_context(pointer)?;
@@ -130,8 +130,15 @@ fn source<'a>(
     Ok(Some(tree))
 }
 
-fn clone(path: &CStr, recursive: bool, at_flags: i32) -> std::result::Result<OwnedFd, Errno> {
-    open_tree_clone(AT_FDCWD.as_fd(), path, recursive, at_flags)
+/// `enslaved`: what a new user namespace takes over from ours, the kernel makes slaves. The same for what we hand in
+/// past that: no mount made inside may travel back to the host, and pivot_root refuses a shared root.
+fn clone(path: &CStr, recursive: bool, at_flags: i32, enslaved: bool) -> std::result::Result<OwnedFd, Errno> {
+    let tree = open_tree_clone(AT_FDCWD.as_fd(), path, recursive, at_flags)?;
+    if enslaved {
+        let slave = Attributes { propagation: libc::MS_SLAVE, ..Attributes::default() };
+        mount_setattr(tree.as_fd(), slave, None, true)?;
+    }
+    Ok(tree)
 }
 
 fn show(path: &CStr) -> String {
