@@ -8,6 +8,9 @@ use super::dir::Dir;
 use super::group::Group;
 use super::path::Place;
 use super::plan::{Permission, Plan};
+use super::record::Record;
+use super::systemd::placeholder::Placeholder;
+use super::systemd::{Unit, scope};
 use super::{cpuset, freeze, subtree};
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::fail;
@@ -21,6 +24,11 @@ impl Plan {
     pub fn create(&self) -> Result<Group> {
         let mut made = Made::default();
         let mut record = self.record();
+        let mut unit = Started::default();
+        if let Some(named) = &record.unit.clone() {
+            self.places.iter().try_for_each(refuse_used_place)?;
+            unit = Started::start(named, self, &mut record)?;
+        }
         let mut dirs = Vec::with_capacity(record.places.len());
         for place in std::mem::take(&mut record.places) {
             match self.make(&place, &mut made) {
@@ -35,7 +43,7 @@ impl Plan {
             }
         }
         made.keep();
-        Ok(Group::new(record, dirs, self.permission))
+        Ok(Group::new(record, dirs, self.permission, unit.keep()))
     }
 
     fn make(&self, place: &Place, made: &mut Made) -> Result<Dir> {
@@ -56,7 +64,7 @@ impl Plan {
             }
             dir = child;
         }
-        if existed {
+        if existed && self.unit.is_none() {
             refuse_used(&dir)?;
         }
         if self.mode == Mode::V2 {
@@ -108,6 +116,14 @@ fn make_below(dir: &Dir, name: &Path) -> Result<(Dir, bool)> {
     ))
 }
 
+/// Before a unit of that name is started: afterwards there is always a process.
+fn refuse_used_place(place: &Place) -> Result<()> {
+    match Dir::mountpoint(&place.mountpoint)?.below(&place.path) {
+        Ok(dir) => refuse_used(&dir),
+        Err(_) => Ok(()),
+    }
+}
+
 fn refuse_used(dir: &Dir) -> Result<()> {
     let hint =
         || format!("the group is {}; is another container using this cgroupsPath?", dir.path.display());
@@ -124,6 +140,34 @@ fn refuse_used(dir: &Dir) -> Result<()> {
 /// The errors of not being allowed to.
 pub fn is_permission(error: &Error) -> bool {
     matches!(error.errno(), Some(Errno::EPERM | Errno::EACCES | Errno::EROFS))
+}
+
+/// A unit that was started; dropped without `keep`, it is stopped again.
+#[derive(Default)]
+struct Started {
+    unit: Option<Unit>,
+    placeholder: Option<Placeholder>,
+}
+
+impl Started {
+    fn start(unit: &Unit, plan: &Plan, record: &mut Record) -> Result<Self> {
+        let placeholder = scope::start(unit, plan, record)?;
+        Ok(Self { unit: Some(unit.clone()), placeholder })
+    }
+
+    fn keep(mut self) -> Option<Placeholder> {
+        self.unit = None;
+        self.placeholder.take()
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        drop(self.placeholder.take());
+        if let Some(unit) = &self.unit {
+            scope::stop(unit);
+        }
+    }
 }
 
 /// Directories made so far; dropped without `keep`, they are removed.

@@ -1,6 +1,6 @@
 //! The live group of a container.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
@@ -10,6 +10,8 @@ use super::devices::attach;
 use super::dir::Dir;
 use super::plan::{Permission, Plan};
 use super::record::Record;
+use super::systemd::placeholder::Placeholder;
+use super::systemd::scope;
 use super::{apply, procs};
 use crate::error::{Context, Error, Result};
 use crate::host::cgroup::Mode;
@@ -21,19 +23,34 @@ pub struct Group {
     record: Record,
     dirs: Vec<OnceCell<Dir>>,
     permission: Permission,
-    /// Made by this process: nothing is attached to it yet.
+    /// Made by this process and nobody else: nothing is attached to it yet.
     fresh: bool,
+    /// Keeps a new scope alive until the first process joins.
+    placeholder: RefCell<Option<Placeholder>>,
 }
 
 impl Group {
-    pub(super) fn new(record: Record, dirs: Vec<Dir>, permission: Permission) -> Self {
-        Self { record, dirs: dirs.into_iter().map(OnceCell::from).collect(), permission, fresh: true }
+    pub(super) fn new(
+        record: Record,
+        dirs: Vec<Dir>,
+        permission: Permission,
+        placeholder: Option<Placeholder>,
+    ) -> Self {
+        let dirs = dirs.into_iter().map(OnceCell::from).collect();
+        let fresh = record.unit.is_none();
+        Self { record, dirs, permission, fresh, placeholder: placeholder.into() }
     }
 
     /// The group that another command made.
     pub fn from_record(record: &Record) -> Self {
         let dirs = record.places.iter().map(|_| OnceCell::new()).collect();
-        Self { record: record.clone(), dirs, permission: Permission::Needed, fresh: false }
+        Self {
+            record: record.clone(),
+            dirs,
+            permission: Permission::Needed,
+            fresh: false,
+            placeholder: None.into(),
+        }
     }
 
     /// What `state.json` keeps. Hierarchies that a rootless container does without are not in it.
@@ -75,7 +92,8 @@ impl Group {
     /// None on v1 and for a group without a place: then `join`.
     /// Also None where the directory cannot be opened; `join` tells why.
     pub fn clone_fd(&self) -> Option<BorrowedFd<'_>> {
-        if self.record.mode != Mode::V2 || self.record.places.is_empty() {
+        let by_user = self.record.unit.as_ref().is_some_and(|unit| unit.user);
+        if self.record.mode != Mode::V2 || self.record.places.is_empty() || by_user {
             return None;
         }
         self.dir(0).ok().map(AsFd::as_fd)
@@ -89,12 +107,20 @@ impl Group {
             let joined = dir.write("cgroup.procs", &pid.to_string());
             let joined =
                 joined.with_context(|| format!("adding pid {pid} to {}/cgroup.procs", dir.path.display()));
-            match joined {
-                Err(error) if self.permission == Permission::NotNeeded && is_permission(&error) => {}
-                other => other?,
+            match (joined, &self.record.unit) {
+                // Out of the session's scope, a user's processes may be moved by systemd only.
+                (Err(error), Some(unit)) if unit.user && is_permission(&error) => scope::attach(unit, pid)?,
+                (Err(error), _) if self.permission == Permission::NotNeeded && is_permission(&error) => {}
+                (other, _) => other?,
             }
         }
+        self.release();
         Ok(())
+    }
+
+    /// A process has been born in the group by `clone_fd`: nothing else needs to stand in it.
+    pub fn release(&self) {
+        drop(self.placeholder.take());
     }
 
     /// Writes the limits and sets the device filter.
@@ -112,6 +138,9 @@ impl Group {
     /// Writes changed limits; when one is refused, those before it get their former values back.
     pub fn change(&self, plan: &Plan) -> Result<()> {
         let before = apply::values(self, plan);
+        if let Some(unit) = &self.record.unit {
+            scope::change(unit, plan)?;
+        }
         self.apply(plan).inspect_err(|_| apply::restore(self, &before))
     }
 

@@ -22,6 +22,7 @@ pub mod remove;
 pub mod stats;
 mod subgroup;
 mod subtree;
+pub mod systemd;
 #[cfg(test)]
 mod tables;
 #[cfg(test)]

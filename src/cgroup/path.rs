@@ -7,6 +7,8 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::systemd::Unit;
+use super::systemd::unit::user_root;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
 use crate::host::cgroup::{Layout, Mode};
@@ -65,6 +67,22 @@ pub fn places(cgroups_path: Option<&Path>, id: &str, layout: &Layout) -> Result<
         });
     }
     Ok(places)
+}
+
+/// The places of a systemd unit: the same in every hierarchy, below systemd's own root.
+pub fn places_of_unit(unit: &Unit, layout: &Layout) -> Result<Vec<Place>> {
+    let mut path = unit.path()?;
+    if let (true, Some(tree)) = (unit.user, &layout.unified) {
+        path = user_root(&tree.own_path).join(path);
+    }
+    let v1 = layout.v1.iter().map(|tree| (tree.controllers.clone(), &tree.mountpoint));
+    let v2 = layout.unified.iter().map(|tree| (Vec::new(), &tree.mountpoint));
+    let place = |(controllers, mountpoint): (_, &PathBuf)| Place {
+        controllers,
+        mountpoint: mountpoint.clone(),
+        path: path.clone(),
+    };
+    Ok(v1.chain(v2).map(place).collect())
 }
 
 /// The path without `.` and `..`: a `..` cannot climb above where the path starts, as in runc.

@@ -1,14 +1,17 @@
 //! What is to be done for a container's group, decided without touching the host.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use oci_spec::runtime::{Linux, LinuxResources};
 
 use super::devices::Filter;
-use super::fields::{Out, RESOURCES};
+use super::fields::{self, Out, RESOURCES};
 use super::merge::merge;
 use super::path::Place;
 use super::record::{self, Driver, Record};
+use super::systemd::properties::{of_devices, of_resources};
+use super::systemd::{Property, Unit, scope, text};
 use super::write::{Absent, Write};
 use super::{path, v1, v2};
 use crate::error::{Error, Kind, Result};
@@ -21,11 +24,15 @@ pub struct Plan {
     pub driver: Driver,
     pub mode: Mode,
     pub places: Vec<Place>,
+    /// Under the systemd driver: the unit that systemd makes.
+    pub unit: Option<Unit>,
     /// As configured, without the device rules; for the record.
     pub resources: Option<LinuxResources>,
     pub writes: Vec<Write>,
     /// None leaves the devices as they are (an update).
     pub devices: Option<Filter>,
+    /// What systemd is told about the unit, on top of what is written.
+    pub properties: Vec<Property>,
     /// Refuse a memory limit that is below what is used already.
     pub check_usage: Option<MemoryLimits>,
     pub permission: Permission,
@@ -62,13 +69,6 @@ pub fn plan(
     layout: &Layout,
     rootless: bool,
 ) -> Result<Plan> {
-    if driver == Driver::Systemd {
-        return Err(fail!(
-            Kind::Unsupported,
-            "the systemd cgroup driver needs a D-Bus, which this build does not speak"
-        )
-        .with_hint("use the cgroupfs driver"));
-    }
     let asked = linux.and_then(|linux| linux.cgroups_path().as_deref());
     let asked = asked.filter(|path| !path.as_os_str().is_empty());
     let permission = match (rootless, asked) {
@@ -84,9 +84,16 @@ pub fn plan(
             path::POINTER
         ));
     }
-    let places = path::places(asked, id, layout)?;
-    let mut plan =
-        values(resources, Record { driver, mode: layout.mode(), places, resources: None }, permission)?;
+    let mode = layout.mode();
+    let unit = (driver == Driver::Systemd).then(|| Unit::from_path(asked, id, rootless)).transpose()?;
+    let places = match &unit {
+        None => path::places(asked, id, layout)?,
+        Some(unit) if unit.user && mode != Mode::V2 => {
+            return Err(fail!(Kind::Unsupported, "rootless containers by systemd need cgroup v2"));
+        }
+        Some(unit) => path::places_of_unit(unit, layout)?,
+    };
+    let mut plan = values(resources, Record { driver, mode, places, unit, resources: None }, permission)?;
     let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
     let devices = Filter::from_spec(rules)?;
     let can = plan.place_of("devices").is_some();
@@ -95,6 +102,9 @@ pub fn plan(
     }
     plan.devices = can.then_some(devices);
     plan.check_controllers(layout)?;
+    if let Some(unit) = &plan.unit {
+        plan.properties = scope::properties(unit, &plan, resources)?;
+    }
     Ok(plan)
 }
 
@@ -114,6 +124,15 @@ pub fn update(record: &Record, wanted: &LinuxResources, rootless: bool) -> Resul
     plan.writes.retain(|write| is_named(write) || !before.contains(write));
     if let Some(rules) = wanted.devices().as_deref().filter(|rules| !rules.is_empty()) {
         plan.devices = Some(Filter::from_spec(rules)?);
+    }
+    if record.unit.is_some() {
+        let properties = |resources| of_resources(resources, record.mode);
+        let before = saved.map(properties).transpose()?.unwrap_or_default();
+        let named = properties(wanted).unwrap_or_default();
+        let is_named = |property: &Property| named.iter().any(|other| other.name == property.name);
+        plan.properties = properties(&merged)?;
+        plan.properties.retain(|property| is_named(property) || !before.contains(property));
+        plan.properties.extend(plan.devices.iter().flat_map(of_devices));
     }
     Ok(plan)
 }
@@ -140,10 +159,22 @@ fn values(resources: Option<&LinuxResources>, record: Record, permission: Permis
     if let Some(write) = writes.iter().find(|write| record.place_of(&write.controller).is_none()) {
         return Err(missing(&write.controller, &write.pointer, record.mode));
     }
-    let Record { driver, mode, places, .. } = record;
+    let Record { driver, mode, places, unit, .. } = record;
     let resources = resources.map(without_devices);
     let warnings = out.warnings;
-    Ok(Plan { driver, mode, places, resources, writes, devices: None, check_usage, permission, warnings })
+    Ok(Plan {
+        driver,
+        mode,
+        places,
+        unit,
+        resources,
+        writes,
+        devices: None,
+        properties: Vec::new(),
+        check_usage,
+        permission,
+        warnings,
+    })
 }
 
 fn without_devices(resources: &LinuxResources) -> LinuxResources {
@@ -187,12 +218,25 @@ impl Plan {
         self.writes.iter().map(|write| write.controller.as_str()).filter(|name| *name != "cgroup")
     }
 
+    /// Adds what annotations ask for: `org.systemd.property.NAME` for the systemd driver.
+    pub fn annotate(&mut self, annotations: Option<&HashMap<String, String>>) -> Result<()> {
+        for (name, value) in annotations.filter(|_| self.unit.is_some()).into_iter().flat_map(fields::sorted)
+        {
+            if let Some(property) = text::property(name, value)? {
+                self.properties.retain(|other| other.name != property.name);
+                self.properties.push(property);
+            }
+        }
+        Ok(())
+    }
+
     /// For `state.json`, also before anything is made: what is to be cleaned up.
     pub fn record(&self) -> Record {
         Record {
             driver: self.driver,
             mode: self.mode,
             places: self.places.clone(),
+            unit: self.unit.clone(),
             resources: self.resources.clone(),
         }
     }
@@ -210,9 +254,19 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let driver = self.driver;
+        if let Some(Unit { name, slice, user }) = &self.unit {
+            writeln!(
+                f,
+                "cgroup unit {name} in {slice}{}",
+                if *user { " of the user's systemd" } else { "" }
+            )?;
+        }
         for place in &self.places {
             let what = if place.is_unified() { "cgroup2".to_owned() } else { place.controllers.join(",") };
             writeln!(f, "cgroup {driver} {what} {}", place.directory().display())?;
+        }
+        for property in &self.properties {
+            writeln!(f, "cgroup property {property}")?;
         }
         for write in &self.writes {
             writeln!(f, "cgroup set {write}")?;

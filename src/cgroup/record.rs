@@ -6,6 +6,7 @@ use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
 use super::path::Place;
+use super::systemd::Unit;
 use crate::host::cgroup::Mode;
 
 /// Who makes the group.
@@ -31,6 +32,9 @@ pub struct Record {
     pub driver: Driver,
     pub mode: Mode,
     pub places: Vec<Place>,
+    /// Under the systemd driver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
     /// What the group was made with or last changed to, without the device rules: an update lays its own over it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<LinuxResources>,

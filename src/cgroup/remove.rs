@@ -11,6 +11,7 @@ use super::freeze::wait;
 use super::group::Group;
 use super::path::Place;
 use super::procs;
+use super::systemd::scope;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
 
@@ -25,6 +26,10 @@ impl Group {
 
     /// As `remove`, with another deadline for the processes to leave; then the error names those that have not.
     pub fn remove_within(&self, deadline: Duration) -> Result<()> {
+        self.release();
+        if let Some(unit) = &self.record().unit {
+            scope::stop(unit);
+        }
         let end = Instant::now() + deadline;
         let results: Vec<_> = self.record().places.iter().map(|place| remove(place, end)).collect();
         results.into_iter().collect()

@@ -128,8 +128,9 @@ fn mount(report: &Report, plan: &Plan, index: usize) -> Error {
         (Source::Bind { .. }, libc::ENOENT) if report.text() == "open_tree" => {
             error.with_hint("the source of a bind must exist on the host")
         }
-        (Source::Filesystem { .. }, libc::ENODEV) => {
-            error.with_hint("this kernel does not know the filesystem type")
+        (Source::Filesystem { kind, .. }, libc::ENODEV) => {
+            cause(report, &format!("{doing}: filesystem type {:?}", show(kind)))
+                .with_hint("this kernel does not know the filesystem type")
         }
         _ => error,
     }

@@ -97,8 +97,10 @@ pub fn spawn(
     // From here on no way out may leave the process behind: dropped, `first` is killed.
     let waits = fds.wait_for_go || helper;
     drop(fds);
-    if let (Some(group), false) = (order.group, born_there) {
-        group.join(first.pid)?;
+    match order.group {
+        Some(group) if born_there => group.release(),
+        Some(group) => group.join(first.pid)?,
+        None => {}
     }
     if let Some(maps) = maps {
         id_maps::write(first.pid, maps)?;

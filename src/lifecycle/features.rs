@@ -106,7 +106,7 @@ pub fn features() -> Features {
         linux: Linux {
             namespaces: &["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             capabilities: capabilities(),
-            cgroup: Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: true },
+            cgroup: Cgroup { v1: true, v2: true, systemd: true, systemd_user: true, rdma: true },
             seccomp: seccomp(),
             apparmor: Enabled { enabled: true },
             selinux: Enabled { enabled: true },

@@ -97,7 +97,8 @@ pub fn container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Pl
     let mut warnings = Vec::new();
     let topology = topology::topology(linux)?;
     let driver = if request.systemd_cgroup { cgroup::Driver::Systemd } else { cgroup::Driver::Cgroupfs };
-    let cgroup = cgroup::plan(linux, request.id, driver, &facts.cgroup, request.rootless)?;
+    let mut cgroup = cgroup::plan(linux, request.id, driver, &facts.cgroup, request.rootless)?;
+    cgroup.annotate(spec.annotations().as_ref())?;
     let rootfs = rootfs::rootfs(spec, &request.bundle, request.no_pivot, &topology)?;
     let wanted_mounts = spec.mounts().as_deref().unwrap_or_default();
     let shown = cgroup_mounts::shown(&facts.cgroup, &cgroup, topology.has(Namespace::CGROUP));

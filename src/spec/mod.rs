@@ -34,6 +34,7 @@ mod words;
 use std::fs::File;
 use std::io::Read;
 use std::ops::Deref;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use oci_spec::runtime::{LinuxResources, Process, Spec};
@@ -81,7 +82,7 @@ pub fn load(bundle: &Path) -> Result<Checked> {
 /// The same, with the file as it is: for keeping a copy.
 pub fn load_with_bytes(bundle: &Path) -> Result<(Checked, Vec<u8>)> {
     let path = bundle.join(CONFIG);
-    let bytes = read_file(&path).map_err(|error| match error.errno() {
+    let bytes = read_config(&path).map_err(|error| match error.errno() {
         Some(nix::errno::Errno::ENOENT) => Error::new(Kind::NotFound, matched::NO_CONFIG),
         _ => error,
     })?;
@@ -145,9 +146,23 @@ pub fn check_process(process: &Process) -> Result<()> {
     faults.settle(None).map(drop)
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>> {
+/// Whoever made the bundle may have put anything there: a fifo would hang us.
+fn read_config(path: &Path) -> Result<Vec<u8>> {
     let doing = || format!("read {}", path.display());
-    let file = File::open(path).with_context(doing)?;
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).with_context(doing)?;
+    if file.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo()) {
+        return Err(fail!(Kind::Spec, "{}: is a fifo, not a file", path.display()));
+    }
+    read_all(file, path)
+}
+
+/// From any file: a pipe of the caller's too.
+fn read_file(path: &Path) -> Result<Vec<u8>> {
+    read_all(File::open(path).with_context(|| format!("read {}", path.display()))?, path)
+}
+
+fn read_all(file: File, path: &Path) -> Result<Vec<u8>> {
+    let doing = || format!("read {}", path.display());
     let size = file.metadata().map_or(0, |metadata| metadata.len()).min(LARGEST);
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
     file.take(LARGEST + 1).read_to_end(&mut bytes).with_context(doing)?;

@@ -1,5 +1,7 @@
 //! Groups with names of their own, and processes that sit in them.
+#![allow(unsafe_code)]
 
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -98,4 +100,33 @@ impl Drop for Inmate {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// A child born in the group, which ends at once with what `body` answers.
+pub fn born_in(group: &Group, body: fn() -> i32) -> i32 {
+    let fd = group.clone_fd().unwrap();
+    // SAFETY: zero is valid for clone_args.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    // CLONE_INTO_CGROUP: the constant of libc is too narrow.
+    args.flags = 1 << 33;
+    args.exit_signal = libc::SIGCHLD as u64;
+    args.cgroup = fd.as_raw_fd() as u64;
+    // SAFETY: args is live and of the size given; the child calls `body` and ends without unwinding.
+    match unsafe { libc::syscall(libc::SYS_clone3, &raw const args, std::mem::size_of_val(&args)) } {
+        // SAFETY: _exit has no preconditions.
+        0 => unsafe { libc::_exit(body()) },
+        -1 => panic!("clone3: {}", nix::errno::Errno::last()),
+        pid => {
+            let status = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid as i32), None).unwrap();
+            match status {
+                nix::sys::wait::WaitStatus::Exited(_, code) => code,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+pub fn open_errno(path: &std::ffi::CStr, flags: i32) -> i32 {
+    // SAFETY: path is NUL-terminated.
+    if unsafe { libc::open(path.as_ptr(), flags) } >= 0 { 0 } else { nix::errno::Errno::last_raw() }
 }

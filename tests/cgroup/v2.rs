@@ -1,8 +1,6 @@
 //! On a cgroup2 tree mounted in a mount namespace of the test's own: it works beside v1, with the controllers that
 //! v1 has left over.
-#![allow(unsafe_code)]
 
-use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,7 +10,7 @@ use serde_json::json;
 use tare::cgroup::Group;
 use tare::host::cgroup::{Layout, Unified};
 
-use crate::support::{Inmate, Scratch, path, planned};
+use crate::support::{Inmate, Scratch, born_in, open_errno, path, planned};
 
 /// Gives this test's thread a mount namespace with cgroup2 over the hierarchies of the host.
 fn layout() -> Option<Layout> {
@@ -48,35 +46,6 @@ macro_rules! layout_or_skip {
             None => return,
         }
     };
-}
-
-/// A child born in the group, which ends at once with what `body` answers.
-fn born_in(group: &Group, body: fn() -> i32) -> i32 {
-    let fd = group.clone_fd().unwrap();
-    // SAFETY: zero is valid for clone_args.
-    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    // CLONE_INTO_CGROUP: the constant of libc is too narrow.
-    args.flags = 1 << 33;
-    args.exit_signal = libc::SIGCHLD as u64;
-    args.cgroup = fd.as_raw_fd() as u64;
-    // SAFETY: args is live and of the size given; the child calls `body` and ends without unwinding.
-    match unsafe { libc::syscall(libc::SYS_clone3, &raw const args, std::mem::size_of_val(&args)) } {
-        // SAFETY: _exit has no preconditions.
-        0 => unsafe { libc::_exit(body()) },
-        -1 => panic!("clone3: {}", nix::errno::Errno::last()),
-        pid => {
-            let status = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid as i32), None).unwrap();
-            match status {
-                nix::sys::wait::WaitStatus::Exited(_, code) => code,
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-}
-
-fn open_errno(path: &std::ffi::CStr, flags: i32) -> i32 {
-    // SAFETY: path is NUL-terminated.
-    if unsafe { libc::open(path.as_ptr(), flags) } >= 0 { 0 } else { nix::errno::Errno::last_raw() }
 }
 
 #[test]

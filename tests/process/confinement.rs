@@ -96,8 +96,10 @@ fn the_session_keyring_is_the_containers() {
     let keys = bundle.output();
     let name = format!("_ses.{}", bundle.id);
     assert!(keys.lines().any(|line| line.contains(&name)), "{keys}");
-    let keys = bundle.tare(&["run", "--no-new-keyring", &bundle.id]).ok().stdout;
-    assert!(!keys.contains(&name), "{keys}");
+    // By another name: the kernel takes its time with the first one.
+    let other = format!("{}-other", bundle.id);
+    let keys = bundle.tare(&["run", "--no-new-keyring", &other]).ok().stdout;
+    assert!(!keys.contains(&other), "{keys}");
 }
 
 #[test]

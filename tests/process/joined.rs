@@ -11,14 +11,12 @@ struct Host(Child);
 
 impl Host {
     fn new(flags: &[&str]) -> Option<Self> {
+        // Only in names of its own: without `-u`, the machine's would change.
+        let name =
+            if flags.contains(&"-u") { "hostname tare-host; exec sleep 1000" } else { "exec sleep 1000" };
         let child = Command::new(program("unshare")?)
             .args(flags)
-            .args([
-                "--kill-child",
-                "sh",
-                "-c",
-                "ip link set lo down 2>/dev/null; hostname tare-host; exec sleep 1000",
-            ])
+            .args(["--kill-child", "sh", "-c", name])
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

@@ -1,0 +1,457 @@
+//! A D-Bus connection that blocks, has a deadline for everything, and starts no thread.
+//!
+//! The messages' contents are put into bytes and back by zbus; only their way through a socket is ours, because every
+//! client there is either brings threads, which a program that clones must not have, or waits without a deadline.
+
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use serde::Serialize;
+use serde::ser::{SerializeStruct, Serializer};
+use zbus::wire::serialized::{Context as Wire, Data};
+use zbus::wire::{Endian, LE, to_bytes};
+use zbus::{ObjectPath, Signature, Type, Variant};
+
+use crate::error::{Context, Error, Kind, Result};
+use crate::fail;
+
+/// Far above what systemd sends.
+const LARGEST: usize = 1 << 20;
+const FIXED: usize = 16;
+const METHOD_CALL: u8 = 1;
+const METHOD_RETURN: u8 = 2;
+const ERROR: u8 = 3;
+const SIGNAL: u8 = 4;
+
+/// Header fields, by the specification's numbers.
+const PATH: u8 = 1;
+const INTERFACE: u8 = 2;
+const MEMBER: u8 = 3;
+const ERROR_NAME: u8 = 4;
+const REPLY_SERIAL: u8 = 5;
+const DESTINATION: u8 = 6;
+const SIGNATURE: u8 = 8;
+
+/// Whom to call, and what.
+#[derive(Debug, Clone, Copy)]
+pub struct Method<'a> {
+    /// None on a connection to systemd itself.
+    pub destination: &'a str,
+    pub path: &'a str,
+    pub interface: &'a str,
+    pub name: &'a str,
+}
+
+#[derive(Debug)]
+pub struct Message {
+    kind: u8,
+    pub member: String,
+    error: String,
+    reply_to: u32,
+    body: Vec<u8>,
+    endian: Endian,
+}
+
+impl Message {
+    /// The contents, as the types that the method's documentation names.
+    pub fn read<T: for<'d> serde::Deserialize<'d> + Type>(&self) -> Result<T> {
+        let data = Data::new(&self.body[..], Wire::new(self.endian, 0));
+        let read = data.deserialize::<T>().map(|(value, _)| value);
+        read.map_err(|error| fail!(Kind::System(Errno::EBADMSG), "read a D-Bus message: {error}"))
+    }
+}
+
+/// What an answer was: the error's name decides what is done about it.
+#[derive(Debug)]
+pub enum Answer {
+    Return(Message),
+    Error { name: String, text: String },
+}
+
+impl Answer {
+    pub fn or_fail(self) -> Result<Message> {
+        match self {
+            Self::Return(message) => Ok(message),
+            Self::Error { name, text } => Err(refused(&name, &text)),
+        }
+    }
+}
+
+/// The other side's words, with the name of the error where it says more than they do.
+pub fn refused(name: &str, text: &str) -> Error {
+    let short = name.rsplit('.').next().unwrap_or(name);
+    let kind = if short == "AccessDenied" { Kind::Denied } else { Kind::System(Errno::EIO) };
+    fail!(kind, "{} ({short})", text.trim_end_matches('.'))
+}
+
+#[derive(Debug)]
+pub struct Bus {
+    stream: UnixStream,
+    end: Instant,
+    serial: u32,
+    /// That came while an answer was waited for.
+    signals: std::collections::VecDeque<Message>,
+    /// There is a bus between us and the other side.
+    routed: bool,
+}
+
+impl Bus {
+    /// Connects and authenticates. `routed`: this is a message bus, and not the program itself at the other end.
+    pub fn connect(path: &Path, routed: bool, time: Duration) -> Result<Self> {
+        let end = Instant::now() + time;
+        let at = || format!("connect to {}", path.display());
+        let stream = open(path, end).with_context(at)?;
+        let mut bus = Self { stream, end, serial: 0, signals: Default::default(), routed };
+        bus.authenticate().with_context(at)?;
+        if routed {
+            let hello = Method {
+                destination: "org.freedesktop.DBus",
+                path: "/org/freedesktop/DBus",
+                interface: "org.freedesktop.DBus",
+                name: "Hello",
+            };
+            bus.call(hello, &()).and_then(Answer::or_fail).with_context(at)?;
+        }
+        Ok(bus)
+    }
+
+    pub fn is_routed(&self) -> bool {
+        self.routed
+    }
+
+    /// A new deadline, from now.
+    pub fn within(&mut self, time: Duration) {
+        self.end = Instant::now() + time;
+    }
+
+    /// Without naming a user: the kernel tells the other side who we are, also from inside a user namespace.
+    fn authenticate(&mut self) -> Result<()> {
+        self.send(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
+        let mut text = Vec::new();
+        // One byte at a time: what follows the last line belongs to the messages.
+        while !text.ends_with(b"\r\n") || !text.starts_with(b"DATA") || lines(&text) < 2 {
+            if text.starts_with(b"REJECTED") || text.starts_with(b"ERROR") || text.len() > 4096 {
+                break;
+            }
+            let mut byte = [0];
+            self.receive(&mut byte)?;
+            text.push(byte[0]);
+        }
+        let text = String::from_utf8_lossy(&text);
+        match text.lines().nth(1) {
+            Some(line) if line.starts_with("OK") => Ok(()),
+            _ => Err(fail!(Kind::Denied, "the D-Bus does not let us in: {:?}", text.trim())),
+        }
+    }
+
+    /// Calls a method and waits for the answer.
+    pub fn call<B: Serialize + Type>(&mut self, method: Method<'_>, body: &B) -> Result<Answer> {
+        let serial = self.write(method, body).with_context(|| format!("call {} over D-Bus", method.name))?;
+        loop {
+            let message = self.next().with_context(|| format!("wait for the answer to {}", method.name))?;
+            match message.kind {
+                SIGNAL => self.signals.push_back(message),
+                METHOD_RETURN if message.reply_to == serial => return Ok(Answer::Return(message)),
+                ERROR if message.reply_to == serial => {
+                    let text = message.read::<String>().unwrap_or_default();
+                    return Ok(Answer::Error { name: message.error, text });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The next signal of this name.
+    pub fn signal(&mut self, member: &str) -> Result<Message> {
+        loop {
+            let message = match self.signals.pop_front() {
+                Some(message) => message,
+                None => self.next()?,
+            };
+            if message.kind == SIGNAL && message.member == member {
+                return Ok(message);
+            }
+        }
+    }
+
+    fn write<B: Serialize + Type>(&mut self, method: Method<'_>, body: &B) -> Result<u32> {
+        self.serial += 1;
+        let encode =
+            |error: zbus::Error| fail!(Kind::Spec, "put {} into a D-Bus message: {error}", method.name);
+        let body_ = to_bytes(Wire::new(LE, 0), body).map_err(encode)?;
+        let path = ObjectPath::try_from(method.path).map_err(encode)?;
+        let text = |text| Field::Plain(Variant::from(text));
+        let mut fields = vec![
+            (PATH, Field::Plain(Variant::ObjectPath(path))),
+            (INTERFACE, text(method.interface)),
+            (MEMBER, text(method.name)),
+        ];
+        if self.routed {
+            fields.push((DESTINATION, text(method.destination)));
+        }
+        if *B::SIGNATURE != Signature::Unit {
+            fields.push((SIGNATURE, Field::Body(B::SIGNATURE)));
+        }
+        let length = u32::try_from(body_.len()).unwrap_or(u32::MAX);
+        let header = (b'l', METHOD_CALL, 0_u8, 1_u8, length, self.serial, fields);
+        let mut bytes = to_bytes(Wire::new(LE, 0), &header).map_err(encode)?.bytes().to_vec();
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        bytes.extend_from_slice(&body_);
+        self.send(&bytes)?;
+        Ok(self.serial)
+    }
+
+    fn next(&mut self) -> Result<Message> {
+        let mut bytes = vec![0; FIXED];
+        self.receive(&mut bytes)?;
+        let endian = match bytes[0] {
+            b'l' => Endian::Little,
+            b'B' => Endian::Big,
+            other => return Err(broken(format_args!("byte order {other}"))),
+        };
+        let number = |at: usize| -> usize {
+            let word = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
+            let number = if bytes[0] == b'l' { u32::from_le_bytes(word) } else { u32::from_be_bytes(word) };
+            number as usize
+        };
+        let (body, fields) = (number(4), number(12));
+        if body > LARGEST || fields > LARGEST {
+            return Err(broken(format_args!("{} bytes", body.saturating_add(fields))));
+        }
+        let kind = bytes[1];
+        let header = (FIXED + fields).next_multiple_of(8);
+        bytes.resize(header + body, 0);
+        self.receive(&mut bytes[FIXED..])?;
+        let mut message = Message {
+            kind,
+            member: String::new(),
+            error: String::new(),
+            reply_to: 0,
+            body: bytes.split_off(header),
+            endian,
+        };
+        fields_of(&bytes, endian, &mut message)?;
+        Ok(message)
+    }
+
+    fn send(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            match self.stream.write(bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) => self.after(&error, PollFlags::POLLOUT)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, mut into: &mut [u8]) -> Result<()> {
+        while !into.is_empty() {
+            match self.stream.read(into) {
+                Ok(0) => {
+                    return Err(fail!(
+                        Kind::System(Errno::ECONNRESET),
+                        "the D-Bus has closed the connection"
+                    ));
+                }
+                Ok(count) => into = &mut into[count..],
+                Err(error) => self.after(&error, PollFlags::POLLIN)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The socket does not block: waits for it until the deadline.
+    fn after(&self, error: &std::io::Error, events: PollFlags) -> Result<()> {
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EINTR) => Ok(()),
+            Some(Errno::EAGAIN) => wait(&self.stream, events, self.end),
+            Some(errno) => Err(errno.into()),
+            None => Err(fail!(Kind::System(Errno::EIO), "{error}")),
+        }
+    }
+}
+
+/// A header field. The contents' signature is that of a tuple, and written without its parentheses.
+enum Field<'a> {
+    Plain(Variant<'a>),
+    Body(&'a Signature),
+}
+
+impl Type for Field<'_> {
+    const SIGNATURE: &'static Signature = Variant::SIGNATURE;
+}
+
+impl Serialize for Field<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match self {
+            Self::Plain(value) => value.serialize(serializer),
+            Self::Body(signature) => {
+                let mut variant = serializer.serialize_struct("Variant", 2)?;
+                variant.serialize_field("signature", &Signature::Signature)?;
+                variant.serialize_field("value", &signature.to_string_no_parens())?;
+                variant.end()
+            }
+        }
+    }
+}
+
+fn lines(text: &[u8]) -> usize {
+    text.iter().filter(|&&byte| byte == b'\n').count()
+}
+
+fn broken(what: std::fmt::Arguments<'_>) -> Error {
+    fail!(Kind::System(Errno::EBADMSG), "not a D-Bus message: {what}")
+}
+
+fn fields_of(header: &[u8], endian: Endian, message: &mut Message) -> Result<()> {
+    let data = Data::new(&header[12..], Wire::new(endian, 12));
+    let (fields, _): (Vec<(u8, Variant<'_>)>, _) =
+        data.deserialize().map_err(|error| broken(format_args!("{error}")))?;
+    for (field, value) in fields {
+        match (field, value) {
+            (MEMBER, Variant::Str(name)) => message.member = name.as_str().to_owned(),
+            (ERROR_NAME, Variant::Str(name)) => message.error = name.as_str().to_owned(),
+            (REPLY_SERIAL, Variant::U32(serial)) => message.reply_to = serial,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn open(path: &Path, end: Instant) -> Result<UnixStream> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    let address = UnixAddr::new(path)?;
+    loop {
+        match connect(std::os::fd::AsRawFd::as_raw_fd(&socket), &address) {
+            Ok(()) => return Ok(UnixStream::from(socket)),
+            // The other side has more callers than it takes at once.
+            Err(Errno::EAGAIN | Errno::EINTR) if Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn wait(stream: &UnixStream, events: PollFlags, end: Instant) -> Result<()> {
+    let timeout = || fail!(Kind::System(Errno::ETIMEDOUT), "no answer in time");
+    let left = end.checked_duration_since(Instant::now()).ok_or_else(timeout)?;
+    let left = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+    match poll(&mut [PollFd::new(stream.as_fd(), events)], left) {
+        Ok(0) => Err(timeout()),
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
+
+    /// A peer that says `words`, each after it has heard something, and then hangs up or stays silent.
+    fn peer(name: &str, words: Vec<Vec<u8>>, stays: bool) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("tare-bus-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            for word in words {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(&word);
+            }
+            if stays {
+                std::thread::sleep(Duration::from_secs(5));
+            }
+        });
+        path
+    }
+
+    const WELCOME: &[u8] = b"DATA\r\nOK 0123\r\n";
+    const METHOD: Method<'_> = Method { destination: "a.b", path: "/a", interface: "a.b", name: "C" };
+
+    fn call(name: &str, words: Vec<Vec<u8>>, stays: bool) -> Result<Answer> {
+        let path = peer(name, words, stays);
+        let bus = Bus::connect(&path, false, Duration::from_millis(200));
+        std::fs::remove_file(&path).unwrap();
+        bus.and_then(|mut bus| bus.call(METHOD, &("x", 5_u32)))
+    }
+
+    /// An answer to the first call, with a body of the given signature.
+    fn message(kind: u8, body: &[u8], signature: &str) -> Vec<u8> {
+        let fields = vec![
+            (REPLY_SERIAL, Variant::from(1_u32)),
+            (ERROR_NAME, Variant::from("a.b.Failed")),
+            (SIGNATURE, Variant::Signature(signature.try_into().unwrap())),
+        ];
+        let length = body.len() as u32;
+        let mut bytes = to_bytes(Wire::new(LE, 0), &(b'l', kind, 0_u8, 1_u8, length, 9_u32, fields))
+            .unwrap()
+            .bytes()
+            .to_vec();
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        bytes.extend_from_slice(body);
+        bytes
+    }
+
+    #[test]
+    fn an_answer_is_read() {
+        let body = to_bytes(Wire::new(LE, 0), &"hello").unwrap();
+        let words = vec![WELCOME.to_vec(), message(METHOD_RETURN, &body, "s")];
+        let answer = call("answer", words, true).unwrap().or_fail().unwrap();
+        assert_eq!(answer.read::<String>().unwrap(), "hello");
+        assert!(answer.read::<(u32, zbus::OwnedObjectPath)>().is_err());
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_its_own_words() {
+        let body = to_bytes(Wire::new(LE, 0), &"No such thing.").unwrap();
+        let words = vec![WELCOME.to_vec(), message(ERROR, &body, "s")];
+        let error = call("refusal", words, true).unwrap().or_fail().unwrap_err();
+        assert_eq!(error.to_string(), "No such thing (Failed)");
+    }
+
+    #[test]
+    fn a_peer_that_fails_us_is_left_in_time() {
+        let huge = [b"l\x02\0\x01".as_slice(), &[0xff; 12]].concat();
+        for (name, words, stays, want) in [
+            ("silent", vec![], true, "no answer in time"),
+            ("gone", vec![], false, "connect to "),
+            ("closed", vec![b"DATA\r\n".to_vec()], false, "closed the connection"),
+            ("rejects", vec![b"REJECTED EXTERNAL\r\n".to_vec()], true, "does not let us in"),
+            ("mute", vec![WELCOME.to_vec()], true, "no answer in time"),
+            ("cut", vec![WELCOME.to_vec(), b"l\x02\0\x01\0".to_vec()], false, "closed the connection"),
+            ("huge", vec![WELCOME.to_vec(), huge], true, "not a D-Bus message"),
+            (
+                "noise",
+                vec![WELCOME.to_vec(), b"GET / HTTP/1.1\r\n\r\n".to_vec()],
+                true,
+                "not a D-Bus message",
+            ),
+            (
+                "torn",
+                vec![WELCOME.to_vec(), message(METHOD_RETURN, b"", "s")[..40].to_vec()],
+                false,
+                "closed the connection",
+            ),
+        ] {
+            let start = Instant::now();
+            let error = match call(name, words, stays) {
+                Err(error) => error.to_string(),
+                Ok(answer) => panic!("{name}: {answer:?}"),
+            };
+            assert!(error.contains(want), "{name}: {error}");
+            assert!(start.elapsed() < Duration::from_secs(2), "{name}");
+        }
+        let error = Bus::connect(Path::new("/nowhere"), false, Duration::from_secs(1)).unwrap_err();
+        assert_eq!(error.to_string(), "connect to /nowhere: no such file or directory");
+    }
+}

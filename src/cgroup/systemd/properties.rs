@@ -1,0 +1,439 @@
+//! `linux.resources` as properties of a unit.
+
+use std::fmt;
+
+use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice};
+use zbus::Variant;
+
+use super::unit::Unit;
+use crate::cgroup::convert::{Swap, io_weight, swap_alone, weight_of_shares};
+use crate::cgroup::devices::{Filter, Kind};
+use crate::cgroup::fields::{pointer, refuse};
+use crate::error::Result;
+use crate::host::cgroup::Mode;
+
+/// systemd's "no limit".
+const INFINITY: u64 = u64::MAX;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Property {
+    pub name: String,
+    pub value: Variant<'static>,
+    /// The version of systemd that has it first; an older one is not told.
+    pub since: u32,
+    /// JSON pointer of the field that asked for it; empty for what every unit gets.
+    pub pointer: String,
+}
+
+impl Property {
+    pub fn new(name: &str, value: impl Into<Variant<'static>>, pointer: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), value: value.into(), since: 0, pointer: pointer.into() }
+    }
+
+    fn since(mut self, version: u32) -> Self {
+        self.since = version;
+        self
+    }
+}
+
+impl fmt::Display for Property {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {}", self.name, self.value)?;
+        if self.since > 0 {
+            write!(f, " since systemd {}", self.since)?;
+        }
+        if self.pointer.is_empty() { Ok(()) } else { write!(f, " ({})", self.pointer) }
+    }
+}
+
+/// What the unit is, whatever the limits. The processes are added when it is made.
+pub fn of_unit(unit: &Unit, mode: Mode) -> Vec<Property> {
+    let plain = |name: &str, value: Variant<'static>| Property::new(name, value, "");
+    let mut all = vec![plain("Description", format!("libcontainer container {}", unit.name).into())];
+    if unit.is_slice() {
+        all.push(plain("Wants", vec![unit.slice.clone()].into()));
+    } else {
+        all.push(plain("Slice", unit.slice.clone().into()));
+        all.push(plain("Delegate", true.into()));
+    }
+    let io = if mode == Mode::V2 { "IOAccounting" } else { "BlockIOAccounting" };
+    all.extend(
+        ["CPUAccounting", "MemoryAccounting", io, "TasksAccounting"].map(|name| plain(name, true.into())),
+    );
+    all.push(plain("DefaultDependencies", false.into()));
+    all
+}
+
+/// The limits that systemd has a property for.
+pub fn of_resources(resources: &LinuxResources, mode: Mode) -> Result<Vec<Property>> {
+    let mut all = Vec::new();
+    let v2 = mode == Mode::V2;
+    if let Some(memory) = resources.memory() {
+        if v2 { memory_v2(memory, &mut all)? } else { memory_v1(memory, &mut all) }
+    }
+    if let Some(cpu) = resources.cpu() {
+        self::cpu(cpu, v2, &mut all)?;
+    }
+    if let Some(pids) = resources.pids() {
+        let limit = match pids.limit() {
+            ..0 => INFINITY,
+            0 => 1,
+            limit => limit.unsigned_abs(),
+        };
+        all.push(Property::new("TasksMax", limit, pointer("pids/limit")));
+    }
+    if let Some(io) = resources.block_io() {
+        block_io(io, v2, &mut all);
+    }
+    for (key, value) in resources.unified().iter().flat_map(crate::cgroup::fields::sorted) {
+        unified(key, value, &mut all)?;
+    }
+    // A key of `unified` wins over the field for the same thing, here as in the control files.
+    let mut last: Vec<Property> = Vec::with_capacity(all.len());
+    for property in all {
+        last.retain(|other| other.name != property.name);
+        last.push(property);
+    }
+    Ok(last)
+}
+
+/// -1 is no limit.
+fn bytes(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(INFINITY)
+}
+
+fn memory_v1(memory: &LinuxMemory, all: &mut Vec<Property>) {
+    let limit = memory.limit().unwrap_or(0);
+    if limit != 0 {
+        all.push(Property::new("MemoryLimit", bytes(limit), pointer("memory/limit")));
+    }
+}
+
+fn memory_v2(memory: &LinuxMemory, all: &mut Vec<Property>) -> Result<()> {
+    let limit = memory.limit().unwrap_or(0);
+    if limit != 0 {
+        all.push(Property::new("MemoryMax", bytes(limit), pointer("memory/limit")));
+    }
+    let reservation = memory.reservation().unwrap_or(0);
+    if reservation != 0 {
+        all.push(Property::new("MemoryLow", bytes(reservation), pointer("memory/reservation")));
+    }
+    let field = pointer("memory/swap");
+    let swap = match swap_alone(limit, memory.swap().unwrap_or(0), &field)? {
+        None => return Ok(()),
+        Some(Swap::Max) => INFINITY,
+        Some(Swap::Bytes(rest)) => bytes(rest),
+    };
+    all.push(Property::new("MemorySwapMax", swap, field));
+    Ok(())
+}
+
+fn cpu(cpu: &LinuxCpu, v2: bool, all: &mut Vec<Property>) -> Result<()> {
+    let shares = cpu.shares().unwrap_or(0);
+    if v2 && cpu.idle() == Some(1) {
+        all.push(Property::new("CPUWeight", 0_u64, pointer("cpu/idle")).since(252));
+    } else if v2 && shares != 0 {
+        all.push(Property::new("CPUWeight", weight_of_shares(shares), pointer("cpu/shares")));
+    } else if shares != 0 {
+        all.push(Property::new("CPUShares", shares, pointer("cpu/shares")));
+    }
+    quota(cpu.quota().unwrap_or(0), cpu.period().unwrap_or(0), "cpu/quota", all);
+    if !v2 {
+        return Ok(());
+    }
+    for (list, name, field) in
+        [(cpu.cpus(), "AllowedCPUs", "cpu/cpus"), (cpu.mems(), "AllowedMemoryNodes", "cpu/mems")]
+    {
+        if let Some(list) = list.as_ref().filter(|list| !list.is_empty()) {
+            all.push(Property::new(name, mask(list, field)?, pointer(field)).since(244));
+        }
+    }
+    Ok(())
+}
+
+/// Microseconds of processor time in a second of time, in steps of 10 ms.
+fn quota(quota: i64, period: u64, field: &str, all: &mut Vec<Property>) {
+    if period != 0 {
+        all.push(Property::new("CPUQuotaPeriodUSec", period, pointer("cpu/period")).since(242));
+    }
+    if quota == 0 && period == 0 {
+        return;
+    }
+    let period = u128::from(if period == 0 { 100_000 } else { period });
+    let share = match u128::try_from(quota) {
+        Ok(quota) if quota > 0 => {
+            u64::try_from((quota * 1_000_000).div_ceil(period).div_ceil(10_000) * 10_000)
+        }
+        _ => Ok(INFINITY),
+    };
+    all.push(Property::new("CPUQuotaPerSecUSec", share.unwrap_or(INFINITY), pointer(field)));
+}
+
+/// `0-2,4` as bits, lowest first.
+fn mask(list: &str, field: &str) -> Result<Vec<u8>> {
+    let wrong = || refuse(field, format_args!("not a list of numbers like \"0-3,7\": {list:?}"));
+    let mut bits = Vec::new();
+    for part in list.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        let number = |text: &str| text.parse::<u16>().map_err(|_| wrong());
+        let (from, to) = (number(from)?, number(to)?);
+        if from > to {
+            return Err(wrong());
+        }
+        for number in from..=to {
+            let byte = usize::from(number / 8);
+            if bits.len() <= byte {
+                bits.resize(byte + 1, 0_u8);
+            }
+            bits[byte] |= 1 << (number % 8);
+        }
+    }
+    if bits.is_empty() { Err(wrong()) } else { Ok(bits) }
+}
+
+fn block_io(io: &LinuxBlockIo, v2: bool, all: &mut Vec<Property>) {
+    let weight = io.weight().unwrap_or(0);
+    if weight != 0 {
+        let (name, value) =
+            if v2 { ("IOWeight", io_weight(weight)) } else { ("BlockIOWeight", u64::from(weight)) };
+        all.push(Property::new(name, value, pointer("blockIO/weight")));
+    }
+    let weights: Vec<(String, u64)> = io
+        .weight_device()
+        .iter()
+        .flatten()
+        .filter_map(|device| {
+            let weight = device.weight().filter(|&weight| weight != 0)?;
+            let value = if v2 { io_weight(weight) } else { u64::from(weight) };
+            Some((block(device.major(), device.minor()), value))
+        })
+        .collect();
+    if !weights.is_empty() {
+        let name = if v2 { "IODeviceWeight" } else { "BlockIODeviceWeight" };
+        all.push(Property::new(name, weights, pointer("blockIO/weightDevice")));
+    }
+    let throttles: [(_, &Option<Vec<LinuxThrottleDevice>>, _, _); 4] = [
+        (
+            "throttleReadBpsDevice",
+            io.throttle_read_bps_device(),
+            "IOReadBandwidthMax",
+            "BlockIOReadBandwidth",
+        ),
+        (
+            "throttleWriteBpsDevice",
+            io.throttle_write_bps_device(),
+            "IOWriteBandwidthMax",
+            "BlockIOWriteBandwidth",
+        ),
+        ("throttleReadIOPSDevice", io.throttle_read_iops_device(), "IOReadIOPSMax", ""),
+        ("throttleWriteIOPSDevice", io.throttle_write_iops_device(), "IOWriteIOPSMax", ""),
+    ];
+    for (field, list, on_v2, on_v1) in throttles {
+        let rate = |rate: u64| if rate == 0 { INFINITY } else { rate };
+        let rates: Vec<(String, u64)> = list
+            .iter()
+            .flatten()
+            .map(|device| (block(device.major(), device.minor()), rate(device.rate())))
+            .collect();
+        let name = if v2 { on_v2 } else { on_v1 };
+        if !rates.is_empty() && !name.is_empty() {
+            all.push(Property::new(name, rates, pointer(&format!("blockIO/{field}"))));
+        }
+    }
+}
+
+/// The name by which udev links a block device, whatever it is called.
+fn block(major: i64, minor: i64) -> String {
+    format!("/dev/block/{major}:{minor}")
+}
+
+/// The files of v2 that systemd would overwrite.
+fn unified(key: &str, value: &str, all: &mut Vec<Property>) -> Result<()> {
+    let field = format!("unified/{}", crate::cgroup::fields::escaped(key));
+    let at = pointer(&field);
+    let value = value.trim();
+    let number = || -> Result<u64> {
+        let wrong = || refuse(&field, format_args!("neither a number nor \"max\": {value:?}"));
+        if value == "max" { Ok(INFINITY) } else { value.parse().map_err(|_| wrong()) }
+    };
+    let name = match key {
+        "memory.max" => "MemoryMax",
+        "memory.high" => "MemoryHigh",
+        "memory.low" => "MemoryLow",
+        "memory.min" => "MemoryMin",
+        "memory.swap.max" => "MemorySwapMax",
+        "pids.max" => "TasksMax",
+        "cpu.weight" => "CPUWeight",
+        "cpu.idle" if value == "1" => {
+            all.push(Property::new("CPUWeight", 0_u64, at).since(252));
+            return Ok(());
+        }
+        "cpuset.cpus" => {
+            all.push(Property::new("AllowedCPUs", mask(value, &field)?, at).since(244));
+            return Ok(());
+        }
+        "cpuset.mems" => {
+            all.push(Property::new("AllowedMemoryNodes", mask(value, &field)?, at).since(244));
+            return Ok(());
+        }
+        "cpu.max" => {
+            let (share, period) = value.split_once(' ').unwrap_or((value, "0"));
+            let wrong = |_| refuse(&field, format_args!("not \"QUOTA PERIOD\" in microseconds: {value:?}"));
+            let share = if share == "max" { -1 } else { share.parse().map_err(wrong)? };
+            quota(share, period.trim().parse().map_err(wrong)?, &field, all);
+            return Ok(());
+        }
+        "memory.oom.group" => {
+            let policy = if value == "1" { "kill" } else { "continue" };
+            all.push(Property::new("OOMPolicy", policy.to_owned(), at).since(253));
+            return Ok(());
+        }
+        _ => return Ok(()),
+    };
+    all.push(Property::new(name, number()?, at));
+    Ok(())
+}
+
+/// systemd's own device filter. A device must pass it and ours: where it cannot say a rule exactly, it allows more.
+pub fn of_devices(filter: &Filter) -> Vec<Property> {
+    let field = pointer("devices");
+    if filter.allow {
+        // Exceptions from "all" have no property.
+        let none: Vec<(String, String)> = Vec::new();
+        return vec![
+            Property::new("DevicePolicy", "auto".to_owned(), &*field),
+            Property::new("DeviceAllow", none, field),
+        ];
+    }
+    let allow: Vec<(String, String)> = filter
+        .exceptions
+        .iter()
+        .map(|(node, access)| {
+            let kind = match node.kind {
+                Kind::Block => "block",
+                Kind::Char => "char",
+            };
+            let path = match (node.major, node.minor) {
+                (Some(major), Some(minor)) => format!("/dev/{kind}/{major}:{minor}"),
+                (Some(major), None) => format!("{kind}-{major}"),
+                (None, _) => format!("{kind}-*"),
+            };
+            (path, access.to_string())
+        })
+        .collect();
+    vec![
+        Property::new("DevicePolicy", "strict".to_owned(), &*field),
+        Property::new("DeviceAllow", allow, field),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::devices::filter::tests::filter;
+    use serde_json::{Value, json};
+
+    fn short(resources: &Value, mode: Mode) -> Vec<String> {
+        let resources = serde_json::from_value(resources.clone()).unwrap();
+        let all = of_resources(&resources, mode).unwrap();
+        all.iter().map(|property| format!("{}={}", property.name, property.value)).collect()
+    }
+
+    #[test]
+    fn every_limit_that_systemd_knows_becomes_its_property() {
+        for (resources, on_v1, on_v2) in [
+            (
+                json!({"memory": {"limit": 100, "swap": 150, "reservation": 50}}),
+                &["MemoryLimit=uint64 100"][..],
+                &["MemoryMax=uint64 100", "MemoryLow=uint64 50", "MemorySwapMax=uint64 50"][..],
+            ),
+            (
+                json!({"memory": {"limit": -1}}),
+                &["MemoryLimit=uint64 18446744073709551615"],
+                &["MemoryMax=uint64 18446744073709551615", "MemorySwapMax=uint64 18446744073709551615"],
+            ),
+            (json!({"cpu": {"shares": 1024}}), &["CPUShares=uint64 1024"], &["CPUWeight=uint64 100"]),
+            (
+                json!({"cpu": {"shares": 1024, "idle": 1}}),
+                &["CPUShares=uint64 1024"],
+                &["CPUWeight=uint64 0"],
+            ),
+            (
+                json!({"cpu": {"quota": 12345, "period": 50000}}),
+                &["CPUQuotaPeriodUSec=uint64 50000", "CPUQuotaPerSecUSec=uint64 250000"],
+                &["CPUQuotaPeriodUSec=uint64 50000", "CPUQuotaPerSecUSec=uint64 250000"],
+            ),
+            (
+                json!({"cpu": {"quota": -1}}),
+                &["CPUQuotaPerSecUSec=uint64 18446744073709551615"],
+                &["CPUQuotaPerSecUSec=uint64 18446744073709551615"],
+            ),
+            (
+                json!({"cpu": {"cpus": "0-1,9", "mems": "0"}}),
+                &[],
+                &["AllowedCPUs=[byte 0x03, 0x02]", "AllowedMemoryNodes=[byte 0x01]"],
+            ),
+            (json!({"pids": {"limit": 0}}), &["TasksMax=uint64 1"], &["TasksMax=uint64 1"]),
+            (
+                json!({"blockIO": {"weight": 500, "weightDevice": [{"major": 8, "minor": 0, "weight": 10}],
+                    "throttleReadIOPSDevice": [{"major": 8, "minor": 0, "rate": 5}]}}),
+                &["BlockIOWeight=uint64 500", "BlockIODeviceWeight=[(\"/dev/block/8:0\", uint64 10)]"],
+                &[
+                    "IOWeight=uint64 4950",
+                    "IODeviceWeight=[(\"/dev/block/8:0\", uint64 1)]",
+                    "IOReadIOPSMax=[(\"/dev/block/8:0\", uint64 5)]",
+                ],
+            ),
+            (
+                json!({"memory": {"disableOOMKiller": false}, "cpu": {"shares": 0}, "blockIO": {"weight": 0}}),
+                &[],
+                &[],
+            ),
+        ] {
+            assert_eq!(short(&resources, Mode::V1), on_v1, "v1 {resources}");
+            assert_eq!(short(&resources, Mode::V2), on_v2, "v2 {resources}");
+        }
+    }
+
+    #[test]
+    fn unified_keys_win_and_are_told_to_systemd_too() {
+        let resources = json!({
+            "memory": {"limit": 5},
+            "unified": {"memory.max": "7", "cpu.max": "50000 100000", "memory.oom.group": "1", "pids.max": "max",
+                "io.weight": "7"},
+        });
+        assert_eq!(
+            short(&resources, Mode::V2),
+            [
+                "CPUQuotaPeriodUSec=uint64 100000",
+                "CPUQuotaPerSecUSec=uint64 500000",
+                "MemoryMax=uint64 7",
+                "OOMPolicy=\"kill\"",
+                "TasksMax=uint64 18446744073709551615",
+            ]
+        );
+        for (key, value) in [("memory.max", "lots"), ("cpu.max", "x 1"), ("cpuset.cpus", "2-1")] {
+            let resources = serde_json::from_value(json!({"unified": {key: value}})).unwrap();
+            let error = of_resources(&resources, Mode::V2).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("/linux/resources/unified/{key}: ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn systemd_allows_at_least_what_the_filter_allows() {
+        let text = |filter: &Filter| {
+            of_devices(filter).iter().map(|p| format!("{}={}", p.name, p.value)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            text(&filter(&["+c 1:3 rwm", "+c 136:* rw", "+b *:* m", "+c *:5 r"])),
+            [
+                "DevicePolicy=\"strict\"",
+                "DeviceAllow=[(\"block-*\", \"m\"), (\"char-*\", \"r\"), (\"/dev/char/1:3\", \"rwm\"), (\"char-136\", \"rw\")]",
+            ]
+        );
+        assert_eq!(
+            text(&filter(&["+a *:* rwm", "-b 8:0 w"])),
+            ["DevicePolicy=\"auto\"", "DeviceAllow=@a(ss) []"]
+        );
+    }
+}

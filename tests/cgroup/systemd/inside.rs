@@ -1,0 +1,325 @@
+//! What runs beside systemd, in its namespaces.
+
+use std::collections::HashMap;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tare::cgroup::{Driver, Group, Plan, plan};
+use tare::host::cgroup::Layout;
+
+use crate::support::{Inmate, Scratch, born_in, open_errno};
+
+fn planned(path: &str, resources: &Value, user: bool) -> Plan {
+    let linux = serde_json::from_value(json!({"cgroupsPath": path, "resources": resources})).unwrap();
+    let layout = Layout::read().unwrap();
+    plan(Some(&linux), "id", Driver::Systemd, &layout, user).unwrap()
+}
+
+fn created(plan: Plan) -> Scratch {
+    let group = plan.create().unwrap();
+    let scratch = Scratch { plan, group };
+    scratch.group.apply(&scratch.plan).unwrap();
+    scratch
+}
+
+/// `systemctl show -p NAME UNIT`, the value.
+fn shown(unit: &str, name: &str) -> String {
+    let output = Command::new("systemctl").args(["show", "--value", "-p", name, unit]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn reload() {
+    assert!(Command::new("systemctl").arg("daemon-reload").status().unwrap().success());
+}
+
+fn all_of(name: &str) -> bool {
+    shown(name, "LoadState") == "loaded"
+}
+
+/// A node that no list here allows to be opened for writing, made where only this test looks.
+fn node() -> &'static std::ffi::CStr {
+    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+    let path = c"/run/kmsg";
+    match mknod(path, SFlag::S_IFCHR, Mode::from_bits_truncate(0o600), makedev(1, 11)) {
+        Ok(()) | Err(nix::errno::Errno::EEXIST) => path,
+        Err(errno) => panic!("mknod: {errno}"),
+    }
+}
+
+mod v2 {
+    use super::*;
+
+    #[test]
+    #[ignore = "runs inside"]
+    fn a_process_is_born_in_its_scope() {
+        let scratch = created(planned(
+            "test-a.slice:tare:born",
+            &json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]}),
+            false,
+        ));
+        let path = scratch.group.record().places[0].path.clone();
+        assert_eq!(path.to_str(), Some("test.slice/test-a.slice/tare-born.scope"));
+        // The placeholder stands in for it until then.
+        assert_eq!(scratch.group.procs().unwrap().len(), 1);
+        assert_eq!(shown("tare-born.scope", "ActiveState"), "active");
+        assert_eq!(shown("tare-born.scope", "Delegate"), "yes");
+        assert_eq!(shown("tare-born.scope", "Slice"), "test-a.slice");
+        assert_eq!(shown("tare-born.scope", "ControlGroup"), format!("/{}", path.display()));
+        assert_eq!(scratch.read("hugetlb.2MB.max"), "4194304");
+        let inmate = scratch.sleeper();
+        scratch.group.release();
+        assert_eq!(scratch.group.procs().unwrap(), [inmate.pid()]);
+        scratch.group.freeze().unwrap();
+        scratch.group.thaw().unwrap();
+        let found = Group::from_record(scratch.group.record());
+        found.kill_all(libc::SIGKILL).unwrap();
+        found.remove().unwrap();
+        assert!(!found.exists().unwrap());
+        assert!(!all_of("tare-born.scope"));
+        found.remove().unwrap();
+    }
+
+    #[test]
+    #[ignore = "runs inside"]
+    fn device_rules_outlive_a_reload() {
+        let deny = json!({"allow": false, "access": "rwm"});
+        let closed = created(planned(":tare:closed", &json!({"devices": [deny]}), false));
+        let all = json!({"allow": true, "access": "rwm"});
+        let written = json!({"allow": false, "type": "c", "major": 1, "minor": 11, "access": "w"});
+        // systemd has no words for this one.
+        let open = created(planned(":tare:open", &json!({"devices": [all, written]}), false));
+        node();
+        for _ in 0..2 {
+            assert_eq!(shown("tare-closed.scope", "DevicePolicy"), "strict");
+            assert_eq!(shown("tare-open.scope", "DevicePolicy"), "auto");
+            for scope in [&closed.group, &open.group] {
+                assert_eq!(born_in(scope, || open_errno(c"/dev/null", libc::O_RDWR)), 0);
+                assert_eq!(born_in(scope, || open_errno(c"/run/kmsg", libc::O_RDWR)), libc::EPERM);
+            }
+            assert_eq!(born_in(&closed.group, || open_errno(c"/run/kmsg", libc::O_RDONLY)), libc::EPERM);
+            assert_eq!(born_in(&open.group, || open_errno(c"/run/kmsg", libc::O_RDONLY)), 0);
+            reload();
+        }
+    }
+
+    #[test]
+    #[ignore = "runs inside"]
+    fn limits_are_told_to_systemd() {
+        let resources = json!({
+            "memory": {"limit": 67108864, "swap": 134217728}, "pids": {"limit": 50},
+            "cpu": {"shares": 512, "quota": 50000, "period": 100000},
+        });
+        // This tree has not these controllers; systemd takes the values all the same.
+        let mut layout = Layout::read().unwrap();
+        layout.unified.as_mut().unwrap().controllers.extend(["memory", "pids", "cpu"].map(str::to_owned));
+        let linux =
+            serde_json::from_value(json!({"cgroupsPath": ":tare:limits", "resources": resources})).unwrap();
+        let mut plan = plan(Some(&linux), "id", Driver::Systemd, &layout, false).unwrap();
+        let annotations = [
+            ("org.systemd.property.CollectMode", "'inactive-or-failed'"),
+            ("org.systemd.property.TimeoutStopSec", "13"),
+            ("org.systemd.property.Description", "'as the annotation says'"),
+        ];
+        let annotations: HashMap<_, _> =
+            annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        plan.annotate(Some(&annotations)).unwrap();
+        let group = plan.create().unwrap();
+        for (name, want) in [
+            ("MemoryMax", "67108864"),
+            ("MemorySwapMax", "67108864"),
+            ("TasksMax", "50"),
+            ("CPUWeight", "59"),
+            ("CPUQuotaPerSecUSec", "500ms"),
+            ("CPUQuotaPeriodUSec", "100ms"),
+            ("CollectMode", "inactive-or-failed"),
+            ("TimeoutStopUSec", "13s"),
+            ("Description", "as the annotation says"),
+        ] {
+            assert_eq!(shown("tare-limits.scope", name), want, "{name}");
+        }
+        let wanted = serde_json::from_value(json!({"pids": {"limit": 60}})).unwrap();
+        let changed = tare::cgroup::update(group.record(), &wanted, false).unwrap();
+        // The property is set before the file, which this tree does not have, is refused.
+        group.change(&changed).unwrap_err();
+        assert_eq!(shown("tare-limits.scope", "TasksMax"), "60");
+        group.remove().unwrap();
+    }
+
+    #[test]
+    #[ignore = "runs inside"]
+    fn a_property_that_systemd_refuses_is_told_with_its_annotation_and_nothing_is_left() {
+        let mut plan = planned(":tare:refused", &json!({}), false);
+        for (name, value) in [("Nonsense", "true"), ("MemoryMax", "'much'")] {
+            let annotations = HashMap::from([(format!("org.systemd.property.{name}"), value.to_owned())]);
+            plan.properties.retain(|property| !property.pointer.starts_with("/annotations"));
+            plan.annotate(Some(&annotations)).unwrap();
+            let error = plan.create().unwrap_err().to_string();
+            assert!(error.starts_with("unable to start unit \"tare-refused.scope\": "), "{error}");
+            // Of a wrong type systemd does not say whose it is.
+            assert!(error.contains(name) || error.contains("Unexpected message contents"), "{error}");
+            assert!(!all_of("tare-refused.scope"));
+            assert!(!plan.places[0].directory().exists());
+        }
+    }
+
+    #[test]
+    #[ignore = "runs inside"]
+    fn a_unit_in_use_is_refused_and_stays() {
+        let scratch = created(planned(":tare:used", &json!({}), false));
+        let inmate = scratch.sleeper();
+        let error = planned(":tare:used", &json!({}), false).create().unwrap_err();
+        assert_eq!(error.to_string(), "container's cgroup is not empty: 1 process(es) found");
+        assert_eq!(scratch.group.procs().unwrap(), [inmate.pid()]);
+        // The same name in another slice: systemd itself refuses.
+        let error = planned("other.slice:tare:used", &json!({}), false).create().unwrap_err().to_string();
+        assert!(error.contains("UnitExists"), "{error}");
+        assert_eq!(shown("tare-used.scope", "ActiveState"), "active");
+    }
+
+    #[test]
+    #[ignore = "runs inside"]
+    fn the_message_bus_serves_as_well() {
+        let unit = tare::cgroup::systemd::Unit::from_path(Some(":tare:bus".as_ref()), "id", false).unwrap();
+        let sockets = vec![("/run/dbus/system_bus_socket".into(), true)];
+        let mut manager = tare::cgroup::systemd::manager::Manager::connect_to(sockets).unwrap();
+        assert!(manager.version().unwrap() > 200);
+        assert_eq!(manager.root().unwrap(), std::path::Path::new(""));
+        let inmate = Inmate::outside();
+        let properties = tare::cgroup::systemd::properties::of_unit(&unit, tare::host::cgroup::Mode::V2);
+        manager.start(&unit, &properties, Some(inmate.pid())).unwrap();
+        assert!(inmate.groups().contains("0::/system.slice/tare-bus.scope"), "{}", inmate.groups());
+        assert_eq!(manager.group_of(&unit).unwrap().to_str(), Some("system.slice/tare-bus.scope"));
+        manager.stop(&unit).unwrap();
+        manager.stop(&unit).unwrap();
+    }
+
+    /// As the user whose manager it is.
+    #[test]
+    #[ignore = "runs inside"]
+    fn a_user_starts_scopes_by_the_manager_of_their_own() {
+        let user = nix::unistd::Uid::from_raw(1234);
+        if nix::unistd::getuid().is_root() {
+            use std::os::unix::process::CommandExt;
+            let status = Command::new(std::env::current_exe().unwrap())
+                .args(["systemd::inside::v2::a_user_starts", "--ignored", "--nocapture"])
+                .env("XDG_RUNTIME_DIR", "/run/user/1234")
+                .env_remove("DBUS_SESSION_BUS_ADDRESS")
+                .uid(1234)
+                .gid(1234)
+                .status()
+                .unwrap();
+            assert!(status.success());
+            return;
+        }
+        assert_eq!(nix::unistd::getuid(), user);
+        let scratch = created(planned(":tare:mine", &json!({}), true));
+        let path = scratch.group.record().places[0].path.display().to_string();
+        assert!(path.ends_with("/user@1234.service/user.slice/tare-mine.scope"), "{path}");
+        assert!(scratch.group.clone_fd().is_none());
+        let inmate = scratch.sleeper();
+        assert_eq!(scratch.group.procs().unwrap(), [inmate.pid()]);
+        // An additional process, as for `exec`.
+        let guest = Inmate::outside();
+        Group::from_record(scratch.group.record()).join(guest.pid()).unwrap();
+        assert_eq!(scratch.group.procs().unwrap().len(), 2);
+        scratch.group.freeze().unwrap();
+        scratch.group.thaw().unwrap();
+        scratch.group.kill_all(libc::SIGKILL).unwrap();
+        scratch.group.remove().unwrap();
+        assert!(!scratch.group.exists().unwrap());
+    }
+}
+
+mod v1 {
+    use super::*;
+
+    #[test]
+    #[ignore = "runs inside"]
+    fn limits_hold_in_every_hierarchy_and_outlive_a_reload() {
+        let scratch = created(planned(
+            "test.slice:tare:limits",
+            &json!({
+                "memory": {"limit": 67108864, "swap": 134217728, "swappiness": 10},
+                "cpu": {"shares": 512, "quota": 50500, "period": 100000},
+                "pids": {"limit": 50},
+            }),
+            false,
+        ));
+        let inmate = scratch.sleeper();
+        assert_eq!(scratch.group.procs().unwrap(), [inmate.pid()]);
+        let places = scratch.group.record().places.len();
+        assert_eq!(
+            inmate.groups().matches("/test.slice/tare-limits.scope").count(),
+            places,
+            "{}",
+            inmate.groups()
+        );
+        for _ in 0..2 {
+            for (file, want) in [
+                ("memory.limit_in_bytes", "67108864"),
+                ("memory.memsw.limit_in_bytes", "134217728"),
+                ("memory.swappiness", "10"),
+                ("cpu.shares", "512"),
+                ("cpu.cfs_period_us", "100000"),
+                ("pids.max", "50"),
+            ] {
+                assert_eq!(scratch.read(file), want, "{file}");
+            }
+            reload();
+        }
+        assert_eq!(shown("tare-limits.scope", "CPUQuotaPerSecUSec"), "510ms");
+        let wanted =
+            serde_json::from_value(json!({"memory": {"limit": 33554432}, "pids": {"limit": 60}})).unwrap();
+        let changed = tare::cgroup::update(scratch.group.record(), &wanted, false).unwrap();
+        scratch.group.change(&changed).unwrap();
+        reload();
+        assert_eq!(scratch.read("memory.limit_in_bytes"), "33554432");
+        assert_eq!(shown("tare-limits.scope", "MemoryLimit"), "33554432");
+        assert_eq!(scratch.read("pids.max"), "60");
+        assert_eq!(scratch.read("cpu.shares"), "512");
+        scratch.group.kill_all(libc::SIGKILL).unwrap();
+        scratch.group.remove().unwrap();
+        assert!(!scratch.group.exists().unwrap());
+        assert!(!all_of("tare-limits.scope"));
+    }
+}
+
+/// The whole program, in a bundle with busybox.
+#[test]
+#[ignore = "runs inside"]
+fn v2_a_container_lives_in_its_scope() {
+    if !std::path::Path::new("/bin/busybox").exists() {
+        eprintln!("SKIP: needs busybox");
+        return;
+    }
+    let bundle = std::path::Path::new("/run/bundle");
+    std::fs::create_dir_all(bundle.join("rootfs/bin")).unwrap();
+    std::fs::copy("/bin/busybox", bundle.join("rootfs/bin/busybox")).unwrap();
+    let tare = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tare"));
+        command.args(["--root", "/run/tare", "--systemd-cgroup"]).args(words).current_dir(bundle);
+        command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+        assert!(command.status().unwrap().success(), "{words:?}");
+    };
+    tare(&["spec"]);
+    let path = bundle.join("config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["process"]["terminal"] = false.into();
+    config["process"]["args"] = json!(["/bin/busybox", "sleep", "1000"]);
+    config["process"]["capabilities"] = json!({});
+    config["process"]["rlimits"] = json!([]);
+    config["linux"]["cgroupsPath"] = "system.slice:tare:whole".into();
+    config["annotations"] = json!({"org.systemd.property.Description": "'whole'"});
+    std::fs::write(&path, config.to_string()).unwrap();
+    for _ in 0..2 {
+        tare(&["run", "--detach", "whole"]);
+        assert_eq!(shown("tare-whole.scope", "Description"), "whole");
+        let procs = "/sys/fs/cgroup/system.slice/tare-whole.scope/cgroup.procs";
+        assert_eq!(std::fs::read_to_string(procs).unwrap().lines().count(), 1, "the placeholder is gone");
+        tare(&["exec", "whole", "/bin/busybox", "true"]);
+        tare(&["pause", "whole"]);
+        tare(&["resume", "whole"]);
+        tare(&["delete", "--force", "whole"]);
+        assert!(!all_of("tare-whole.scope"));
+    }
+}
