@@ -29,7 +29,7 @@ pub fn apply<R: Input>(tree: &mut Tree, archive: &mut Archive<R>, entry: &Entry,
         Type::Regular => regular(tree, archive, entry, &dir, &name)?,
         Type::Directory => directory(tree, entry, path, &dir, &name)?,
         Type::Symlink => symlink(tree, entry, &dir, &name)?,
-        Type::HardLink => hard_link(tree, entry, &dir, &name)?,
+        Type::HardLink => hard_link(tree, entry, path, &dir, &name)?,
         Type::CharDevice | Type::BlockDevice | Type::Fifo => node(tree, entry, &dir, &name)?,
     }
     tree.mark(&dir, &name);
@@ -43,6 +43,7 @@ fn root(tree: &mut Tree, entry: &Entry) -> Result<()> {
     }
     let fd = tree.root().resolve(c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY).context("open the root")?;
     replace_attributes(tree, entry, fd.as_fd())?;
+    tree.has_root_entry = true;
     tree.forget();
     let dir = tree.keep(b"", fd).context("look at the root")?;
     tree.set_times_later(&dir, b"", times(entry));
@@ -124,6 +125,7 @@ fn pieces<R: Input>(archive: &mut Archive<R>, map: &Map, fd: BorrowedFd<'_>) -> 
 /// A directory over a directory keeps the children and takes the attributes of this layer.
 fn directory(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, name: &CStr) -> Result<()> {
     let mode = Mode::from_bits_truncate(0o700);
+    let mut replaced = false;
     let existed = match mkdirat(dir.as_fd(), name, mode) {
         Ok(()) => false,
         Err(Errno::EEXIST) => {
@@ -131,6 +133,7 @@ fn directory(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, name: &
             if found != libc::S_IFDIR {
                 tree.clear(dir, name).context("remove what was there")?;
                 mkdirat(dir.as_fd(), name, mode).context("mkdir")?;
+                replaced = true;
             }
             found == libc::S_IFDIR
         }
@@ -143,6 +146,12 @@ fn directory(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, name: &
         tree.forget();
     } else {
         set_attributes(tree, entry, fd.as_fd(), !dir.gives_group)?;
+    }
+    if let Some(alone) = &mut tree.alone {
+        alone.explicit(path);
+    }
+    if replaced {
+        tree.hide_below(dir, name).context("make it opaque")?;
     }
     let made = tree.keep(path, fd).context("look at it")?;
     tree.set_times_later(&made, path, times(entry));
@@ -157,7 +166,8 @@ fn replace_attributes(tree: &mut Tree, entry: &Entry, fd: BorrowedFd<'_>) -> Res
     };
     for name in names.split_inclusive(|&byte| byte == 0) {
         let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
-        if name.to_bytes() != SELINUX {
+        let kept = name.to_bytes() == SELINUX || tree.alone.as_ref().is_some_and(|alone| alone.is_mark(name));
+        if !kept {
             fremovexattr(fd, name).with_context(|| format!("remove extended attribute {name:?}"))?;
         }
     }
@@ -185,6 +195,9 @@ fn node(tree: &mut Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> Result<()
         Type::BlockDevice => SFlag::S_IFBLK,
         _ => SFlag::S_IFIFO,
     };
+    if tree.alone.is_some() && entry.kind == Type::CharDevice && entry.device == (0, 0) {
+        return Err(fail!(Kind::Spec, "the device 0:0 would be a whiteout in an overlay"));
+    }
     let device = makedev(u64::from(entry.device.0), u64::from(entry.device.1));
     let mode = Mode::from_bits_truncate(entry.mode);
     replacing(tree, dir, name, "mknod", || mknodat(dir.as_fd(), name, kind, mode, device))?;
@@ -212,7 +225,7 @@ fn finish_by_name(tree: &mut Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) ->
 }
 
 /// A hard link to what stands at its target now, itself and not what it points at. Metadata is the target's.
-fn hard_link(tree: &mut Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> Result<()> {
+fn hard_link(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, name: &CStr) -> Result<()> {
     let target = clean(&entry.link);
     let shown = || format!("link to \"{}\"", entry.link.escape_ascii());
     if target.is_empty() {
@@ -220,8 +233,16 @@ fn hard_link(tree: &mut Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> Resu
     }
     let (above, last) = super::whiteout::split(&target);
     let from = tree.find(above).with_context(shown)?;
-    let from = from.ok_or_else(|| fail!(Kind::Spec, "there is no such file yet")).with_context(shown)?;
     let last = c_string(last)?;
+    if let Some(alone) = &mut tree.alone {
+        let missing = from.as_ref().is_none_or(|from| alone.is_missing(from.as_fd(), &last));
+        if missing {
+            // The file may be in a layer below.
+            alone.link_later(path, target);
+            return Ok(());
+        }
+    }
+    let from = from.ok_or_else(|| fail!(Kind::Spec, "there is no such file yet")).with_context(shown)?;
     if from.inode == dir.inode && last.as_c_str() == name {
         // A link to itself changes nothing, if there is something.
         return stat(dir, name).map(drop).with_context(shown);
@@ -249,7 +270,10 @@ fn attributes(
         if name == SELINUX {
             continue;
         }
-        let c_name = c_string(name)?;
+        let c_name = match &tree.alone {
+            Some(alone) => c_string(&alone.escaped(name))?,
+            None => c_string(name)?,
+        };
         match set(&c_name, value) {
             Ok(()) => tree.default_acl |= name.starts_with(b"system.posix_acl"),
             // The filesystem has none, or none of this sort on such a file (user.* on a symlink).

@@ -49,11 +49,11 @@ fn one<R: Input>(tree: &mut Tree, archive: &mut Archive<R>, next: &Entry) -> Res
             log::debug(format_args!("{}: reserved name skipped", path.escape_ascii()));
             Ok(())
         }
-        Mark::Opaque { dir } => match tree.find(dir)? {
+        Mark::Opaque { dir } => match tree.marked(dir)? {
             Some(dir) => tree.make_opaque(&dir).context("opaque whiteout"),
             None => Ok(()),
         },
-        Mark::Whiteout { dir, name } => match tree.find(dir)? {
+        Mark::Whiteout { dir, name } => match tree.marked(dir)? {
             Some(dir) => tree.white_out(&dir, &super::tree::c_string(name)?).context("whiteout"),
             None => Ok(()),
         },

@@ -4,6 +4,7 @@
 //! (`compression`) and read as an `archive`; every `entry` of a `layer` is applied to a `tree`; `config` and `user`
 //! turn the image's configuration into config.json; `bundle` puts all of it in place at once.
 
+pub mod alone;
 pub mod archive;
 pub mod bundle;
 pub mod compression;
@@ -17,6 +18,7 @@ pub mod layout;
 pub mod limits;
 pub mod manifest;
 pub mod oci_archive;
+pub mod overlay;
 pub mod platform;
 pub mod profile;
 pub mod reference;
@@ -25,6 +27,7 @@ pub mod remove;
 pub mod rootless;
 pub mod seccomp;
 pub mod source;
+pub mod store;
 pub mod tarball;
 pub mod tree;
 pub mod user;

@@ -19,6 +19,7 @@ use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, futimens, mkdirat, 
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, getegid, geteuid};
 
+use super::alone::Alone;
 use super::remove;
 use super::whiteout::split;
 use crate::inroot::{Result, Root};
@@ -60,6 +61,12 @@ pub struct Tree {
     pub own: (u32, u32),
     /// Set once a layer gave some directory a default ACL: from then on no mode is what we asked for.
     pub default_acl: bool,
+    /// Set where the tree is one layer of an overlay; None where layers are applied one over the other.
+    pub alone: Option<Alone>,
+    /// Whether a layer had an entry for the root itself.
+    pub has_root_entry: bool,
+    /// Set where the tree was not made here: directories keep the times they were found with.
+    keeps_times: bool,
 }
 
 impl Tree {
@@ -78,7 +85,19 @@ impl Tree {
             times,
             own: (geteuid().as_raw(), getegid().as_raw()),
             default_acl: false,
+            alone: None,
+            has_root_entry: false,
+            keeps_times: false,
         })
+    }
+
+    /// Opens a tree that is complete, for small changes.
+    pub fn open_kept(path: &Path) -> Result<Self> {
+        let mut tree = Self::open(path)?;
+        tree.times.clear();
+        tree.keeps_times = true;
+        tree.look(b"")?;
+        Ok(tree)
     }
 
     pub fn root(&self) -> &Root {
@@ -102,8 +121,21 @@ impl Tree {
 
     /// The directory and the name of a clean, not empty path; missing directories are made.
     pub fn place(&mut self, path: &[u8]) -> Result<(Rc<Dir>, CString)> {
-        let (dir, name) = split(path);
-        Ok((self.dir(dir)?, c_string(name)?))
+        let (above, name) = split(path);
+        let dir = self.dir(above)?;
+        if let Some(alone) = &mut self.alone {
+            alone.placed(path);
+        }
+        Ok((dir, c_string(name)?))
+    }
+
+    /// The directory that a whiteout takes something away from; None where it has nothing to take away.
+    pub fn marked(&mut self, path: &[u8]) -> Result<Option<Rc<Dir>>> {
+        match self.alone {
+            // What is below is not known here: the mark must stand.
+            Some(_) => self.dir(path).map(Some),
+            None => self.find(path),
+        }
     }
 
     /// As `place`, where nothing may be made; None where there is no such directory.
@@ -158,8 +190,13 @@ impl Tree {
                 // Something that is no directory, or leads to none: it gives way.
                 self.clear(parent, &name)?;
                 mkdirat(parent.as_fd(), name.as_c_str(), mode)?;
+                self.hide_below(parent, &name)?;
+                return self.adopt_implied(parent, &name, path);
             }
             Err(errno) => return Err(errno),
+        }
+        if let Some(alone) = &mut self.alone {
+            alone.implied(path);
         }
         self.adopt_implied(parent, &name, path)
     }
@@ -193,6 +230,11 @@ impl Tree {
     pub fn keep(&mut self, path: &[u8], fd: OwnedFd) -> Result<Rc<Dir>> {
         let stat = fstat(&fd)?;
         let gives_group = stat.st_mode & libc::S_ISGID != 0;
+        if self.keeps_times {
+            let atime = TimeSpec::new(stat.st_atime, stat.st_atime_nsec);
+            let mtime = TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec);
+            self.times.entry(stat.st_ino).or_insert_with(|| (path.to_vec(), (atime, mtime)));
+        }
         let dir = Rc::new(Dir { fd, inode: stat.st_ino, gives_group });
         if self.kept.len() == KEPT {
             self.kept.clear();
@@ -215,8 +257,19 @@ impl Tree {
         remove::tree(dir.as_fd(), name)
     }
 
+    /// A directory that took the place of something else hides what is below, also in an overlay.
+    pub fn hide_below(&self, dir: &Dir, name: &CStr) -> Result<()> {
+        match &self.alone {
+            Some(alone) => alone.make_opaque(open_dir(dir.as_fd(), name)?.as_fd()),
+            None => Ok(()),
+        }
+    }
+
     /// A whiteout: takes `name` away as far as lower layers made it.
     pub fn white_out(&mut self, dir: &Dir, name: &CStr) -> Result<()> {
+        if let Some(alone) = &self.alone {
+            return alone.white_out(dir.as_fd(), name);
+        }
         let kind = match stat(dir, name) {
             Ok(stat) => stat.st_mode & libc::S_IFMT,
             Err(Errno::ENOENT) => return Ok(()),
@@ -237,6 +290,9 @@ impl Tree {
             OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
             Mode::empty(),
         )?;
+        if let Some(alone) = &self.alone {
+            return alone.make_opaque(own.as_fd());
+        }
         remove::contents(own, &|inode, name| self.made.contains(&self.key(inode, name)))
     }
 

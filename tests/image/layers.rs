@@ -9,10 +9,12 @@ use tar::EntryType;
 
 use crate::support::*;
 
-fn unpacked(name: &str, layers: &[&[Item]], check: impl FnOnce(&Path)) {
+/// What these layers make must be the same in both forms: applied one over the other, and laid over each other.
+fn unpacked(name: &str, layers: &[&[Item]], check: impl Fn(&Path)) {
     let scratch = Scratch::new(name);
     image(&scratch, layers);
     check(&scratch.unpack());
+    check(&scratch.unpack_shared());
 }
 
 fn text(path: impl AsRef<Path>) -> String {

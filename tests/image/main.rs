@@ -7,5 +7,6 @@ mod layers;
 mod peers;
 mod pull;
 mod registry;
+mod shared;
 mod support;
 mod unpack;

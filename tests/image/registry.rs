@@ -52,7 +52,7 @@ impl Server {
             return None;
         };
         let server = Self { child, port };
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(90);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < until, "{}", fs::read_to_string(scratch.join("registry.log")).unwrap());
             std::thread::sleep(Duration::from_millis(20));
@@ -334,6 +334,22 @@ fn a_connection_that_is_cut_again_and_again_is_resumed() {
     assert!(cuts.load(Ordering::Relaxed) > during + 10);
 }
 
+/// A whole request; None for an attempt to speak TLS, or nothing.
+fn request(client: &mut TcpStream) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut piece = [0; 1024];
+    while !bytes.windows(4).any(|end| end == b"\r\n\r\n") {
+        match client.read(&mut piece) {
+            Ok(0) | Err(_) => return None,
+            Ok(count) => bytes.extend_from_slice(&piece[..count]),
+        }
+        if bytes[0] == 0x16 {
+            return None;
+        }
+    }
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// A server that answers each request with the next of `answers`, and the last one for ever.
 fn scripted(answers: Vec<String>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -342,10 +358,7 @@ fn scripted(answers: Vec<String>) -> u16 {
         let mut number = 0;
         for client in listener.incoming() {
             let mut client = client.unwrap();
-            let mut request = [0; 4096];
-            let count = client.read(&mut request).unwrap_or(0);
-            // The attempt to speak TLS is not counted.
-            if count == 0 || request[0] == 0x16 {
+            if request(&mut client).is_none() {
                 continue;
             }
             let answer = answers.get(number).or_else(|| answers.last()).unwrap();
@@ -453,12 +466,7 @@ fn a_token_is_fetched_where_the_challenge_says() {
     std::thread::spawn(move || {
         for client in listener.incoming() {
             let mut client = client.unwrap();
-            let mut request = vec![0; 8192];
-            let count = client.read(&mut request).unwrap_or(0);
-            if count == 0 || request[0] == 0x16 {
-                continue;
-            }
-            let request = String::from_utf8_lossy(&request[..count]).into_owned();
+            let Some(request) = request(&mut client) else { continue };
             let challenge = format!(
                 "www-authenticate: Bearer realm=\"http://127.0.0.1:{port}/token\",service=\"s\",scope=\"repository:test:pull\"\r\n"
             );
@@ -490,9 +498,7 @@ fn a_proxy_is_used_where_the_environment_names_one() {
     std::thread::spawn(move || {
         for client in listener.incoming() {
             let mut client = client.unwrap();
-            let mut request = vec![0; 4096];
-            let count = client.read(&mut request).unwrap_or(0);
-            let _ = send.send(String::from_utf8_lossy(&request[..count]).into_owned());
+            let _ = send.send(request(&mut client).unwrap_or_default());
             let _ = client.write_all(answer("403 Forbidden", "", "").as_bytes());
         }
     });

@@ -61,6 +61,13 @@ impl Scratch {
         self.join("bundle/rootfs")
     }
 
+    /// Unpacks `oci:image` to `shared`, over layers in `store`; returns the rootfs.
+    pub fn unpack_shared(&self) -> PathBuf {
+        let output = self.run(&["unpack", "--overlay", "--store", "store", "oci:image", "shared"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        self.join("shared/rootfs")
+    }
+
     /// Unpacks what must not succeed; nothing may be left at or beside the destination. Returns the sentence.
     pub fn refused(&self, args: &[&str]) -> String {
         let before = names(&self.0);
@@ -73,6 +80,10 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
+        // Bundles in it may be mounted.
+        for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
+            let _ = nix::mount::umount2(&entry.path().join("rootfs"), nix::mount::MntFlags::MNT_DETACH);
+        }
         let _ = fs::remove_dir_all(&self.0);
     }
 }
@@ -392,4 +403,21 @@ pub fn attributes(path: &Path) -> String {
         .collect();
     all.sort();
     all.join(" ")
+}
+
+/// Runs `body` where the kernel seems not to know a system call: a filter holds for the thread and what it starts.
+pub fn without_call<T: Send>(call: i64, body: impl FnOnce() -> T + Send) -> T {
+    use seccompiler::{SeccompAction, SeccompFilter, apply_filter};
+    let rules = [(call, Vec::new())].into();
+    let missing = SeccompAction::Errno(nix::libc::ENOSYS.cast_unsigned());
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, missing, arch).unwrap();
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let program: seccompiler::BpfProgram = filter.try_into().unwrap();
+            apply_filter(&program).unwrap();
+            body()
+        });
+        thread.join().unwrap()
+    })
 }

@@ -269,23 +269,6 @@ fn the_default_seccomp_profile_names_only_calls_that_the_compiler_knows() {
     assert_eq!(filter.warnings, [""; 0]);
 }
 
-/// Runs `body` where the kernel seems to know no openat2: a filter holds for the thread and what it starts.
-fn without_openat2<T: Send>(body: impl FnOnce() -> T + Send) -> T {
-    use seccompiler::{SeccompAction, SeccompFilter, apply_filter};
-    let rules = [(nix::libc::SYS_openat2, Vec::new())].into();
-    let missing = SeccompAction::Errno(nix::libc::ENOSYS.cast_unsigned());
-    let arch = std::env::consts::ARCH.try_into().unwrap();
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, missing, arch).unwrap();
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            let program: seccompiler::BpfProgram = filter.try_into().unwrap();
-            apply_filter(&program).unwrap();
-            body()
-        });
-        thread.join().unwrap()
-    })
-}
-
 #[test]
 fn a_kernel_without_openat2_gives_the_same_tree() {
     let scratch = Scratch::new("enosys");
@@ -309,7 +292,7 @@ fn a_kernel_without_openat2_gives_the_same_tree() {
     image(&scratch, &[&below, &above]);
     let with = listing(&scratch.unpack());
     fs::remove_dir_all(scratch.join("bundle")).unwrap();
-    let without = listing(&without_openat2(|| scratch.unpack()));
+    let without = listing(&without_call(nix::libc::SYS_openat2, || scratch.unpack()));
     assert_eq!(without, with);
     assert!(with.iter().any(|line| line.starts_with("/image/x ")), "{with:?}");
 }

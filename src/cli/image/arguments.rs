@@ -12,6 +12,7 @@ use crate::image::limits::Limits;
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::{Access, Credentials};
+use crate::image::store::Store;
 
 const FORMS: &str =
     "oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], docker://NAME[:TAG|@DIGEST]";
@@ -91,6 +92,35 @@ pub fn access_of(matches: &ArgMatches) -> Result<Access> {
     };
     let credentials = text(matches, "creds").map(parse).transpose()?;
     Ok(Access { credentials, ..login_access_of(matches) })
+}
+
+pub fn store() -> Arg {
+    path_option(
+        "store",
+        "DIR",
+        "where shared layers are [default: /var/lib/tare, or the user's data directory]",
+    )
+}
+
+/// The store that is named, or the default one.
+pub fn store_of(matches: &ArgMatches) -> Result<Store> {
+    let path = path(matches, "store").map_or_else(default_store, Ok)?;
+    Store::open(&path)
+}
+
+fn default_store() -> Result<PathBuf> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok("/var/lib/tare".into());
+    }
+    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+    let missing =
+        || fail!(Kind::Usage, "neither XDG_DATA_HOME nor HOME says where the store is: name it with --store");
+    Ok(data.or_else(home).ok_or_else(missing)?.join("tare"))
+}
+
+pub fn bundle() -> Arg {
+    Arg::new("bundle").value_name("BUNDLE").required(true).value_parser(value_parser!(PathBuf))
 }
 
 pub fn limits() -> [Arg; 3] {

@@ -1,6 +1,7 @@
 //! The command line of tare-image.
 
 mod arguments;
+mod bundle;
 mod inspect;
 mod login;
 mod progress;
@@ -40,6 +41,10 @@ fn run(matches: &clap::ArgMatches) -> Result<()> {
     match matches.subcommand() {
         Some(("pull", matches)) => pull::run(matches),
         Some(("unpack", matches)) => unpack::run(matches),
+        Some(("mount", matches)) => bundle::mount(matches),
+        Some(("umount", matches)) => bundle::umount(matches),
+        Some(("remove", matches)) => bundle::remove(matches),
+        Some(("prune", matches)) => bundle::run_prune(matches),
         Some(("inspect", matches)) => inspect::run(matches),
         Some(("list", matches)) => inspect::list(matches),
         Some(("verify", matches)) => inspect::run_verify(matches),
@@ -65,9 +70,13 @@ fn command() -> Command {
         .subcommands([
             pull::command(),
             unpack::command(),
+            bundle::mount_command(),
+            bundle::umount_command(),
+            bundle::remove_command(),
             inspect::command(),
             inspect::list_command(),
             inspect::verify_command(),
+            bundle::prune_command(),
             login::command(),
         ])
 }

@@ -18,13 +18,9 @@ pub fn command() -> Command {
     Command::new("unpack")
         .about("Unpack an image to a new bundle: config.json and rootfs")
         .arg(arguments::source())
-        .arg(
-            Arg::new("bundle")
-                .value_name("BUNDLE")
-                .required(true)
-                .value_parser(value_parser!(PathBuf))
-                .help("the directory to make; it may exist if it is empty"),
-        )
+        .arg(arguments::bundle().help("the directory to make; it may exist if it is empty"))
+        .arg(flag("overlay", "share the layers in the store, and mount them: a second bundle takes no disk"))
+        .arg(arguments::store())
         .arg(flag("rootfs-only", "make no config.json"))
         .args(wishes())
         .arg(arguments::platform())
@@ -102,8 +98,9 @@ pub fn run(matches: &ArgMatches) -> Result<()> {
         watch: progress::of(matches),
         wishes,
         rootfs_only: matches.get_flag("rootfs-only"),
+        store: matches.get_flag("overlay").then(|| arguments::store_of(matches)).transpose()?,
     };
-    bundle::unpack(source.as_ref(), &image, &path, &options)?;
+    bundle::unpack(source.as_ref(), &reference.to_string(), &image, &path, &options)?;
     if matches.get_flag("json") {
         out::write(&format!("{}\n", json!({ "bundle": path, "manifest": image.descriptor.digest() })))?;
     }

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use oci_spec::image::Descriptor;
 
+pub use layout::replace;
+
 use super::manifest::Image;
 use super::reference::{Reference, Select};
 use super::source::Source;

@@ -1,0 +1,111 @@
+//! A bundle: made beside its destination under another name, and put there as a whole. A failed or killed unpacking
+//! leaves nothing at the destination; what it left beside it, the next one takes away.
+//!
+//! Two forms: `copy`, a tree of its own; `shared`, the layers of the store with a directory for changes over them.
+
+mod copy;
+mod shared;
+mod work;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use oci_spec::image::Digest;
+use serde::{Deserialize, Serialize};
+
+use super::limits::Limits;
+use super::manifest::{self, Image};
+use super::source::Source;
+use super::store::Store;
+use super::tree::{Tree, clean};
+use super::watch::Watch;
+use super::wishes::Wishes;
+use super::{config, user};
+use crate::error::{Context, Kind, Result};
+use crate::fail;
+
+pub use shared::{mount, remove, umount};
+use work::Work;
+
+/// What a bundle says of itself.
+pub const ABOUT: &str = "tare-image.json";
+
+/// How to unpack.
+pub struct Options {
+    pub limits: Limits,
+    pub watch: Arc<dyn Watch>,
+    pub wishes: Wishes,
+    /// No config.json.
+    pub rootfs_only: bool,
+    /// The store whose layers the bundle shares; None for a copy.
+    pub store: Option<Store>,
+}
+
+/// `tare-image.json`: where the bundle comes from, and what it takes to mount it again.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct About {
+    pub reference: String,
+    pub manifest: Digest,
+    pub shared: Option<Shared>,
+}
+
+/// The layers of an overlay bundle.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shared {
+    pub store: PathBuf,
+    /// The lowest first.
+    pub layers: Vec<String>,
+}
+
+impl About {
+    /// Reads what the bundle at `path` says; only what tare-image made says something.
+    pub fn read(path: &Path) -> Result<Self> {
+        let file = path.join(ABOUT);
+        let bytes = match fs::read(&file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(fail!(Kind::NotFound, "{}: not a bundle made by tare-image", path.display()));
+            }
+            bytes => bytes.with_context(|| format!("read {}", file.display()))?,
+        };
+        manifest::parse(&bytes).with_context(|| format!("{}", file.display()))
+    }
+
+    fn text(&self) -> Result<Vec<u8>> {
+        let mut text = serde_json::to_vec_pretty(self).map_err(|e| fail!(Kind::Spec, "{ABOUT}: {e}"))?;
+        text.push(b'\n');
+        Ok(text)
+    }
+}
+
+/// Unpacks `image`, found at `reference`, to a new bundle at `path`.
+pub fn unpack(
+    source: &dyn Source,
+    reference: &str,
+    image: &Image,
+    path: &Path,
+    options: &Options,
+) -> Result<()> {
+    let work = Work::begin(path)?;
+    let about =
+        About { reference: reference.into(), manifest: image.descriptor.digest().clone(), shared: None };
+    let result = match &options.store {
+        None => copy::make(source, image, &about, &work, options),
+        Some(store) => shared::make(source, image, about, &work, options, store),
+    };
+    result.inspect_err(|_| work.discard())
+}
+
+/// config.json for an unpacked tree: the ids behind names come from it, and it gets the working directory.
+fn configure(image: &Image, tree: &mut Tree, wishes: &Wishes) -> Result<Vec<u8>> {
+    let image = wishes.image(&image.config);
+    let user = user::resolve(config::user(&image), tree.root())?;
+    let cwd = config::working_dir(&image);
+    tree.dir(&clean(cwd.as_bytes())).with_context(|| format!("make working directory {cwd}"))?;
+    let runtime = wishes.runtime(config::runtime(&image, &user))?;
+    let mut text = serde_json::to_vec_pretty(&runtime).map_err(|e| fail!(Kind::Spec, "config.json: {e}"))?;
+    text.push(b'\n');
+    Ok(text)
+}

@@ -1,0 +1,271 @@
+//! What a layer took for granted of those below it: the attributes of directories it has no entry for, the files
+//! behind hard links, and symlinks where it thought of directories. Once the layers below are known, a layer gets all
+//! of it, and is then good over exactly these.
+
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, readlinkat, renameat2};
+use nix::sys::stat::{
+    FileStat, Mode, UtimensatFlags, fchmod, fstat, fstatat, futimens, mkdirat, mknodat, utimensat,
+};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, Uid, fchown, fchownat, linkat, symlinkat};
+
+use crate::error::{Context, Kind, Result};
+use crate::fail;
+use crate::image::alone::Alone;
+use crate::image::overlay::Overlay;
+use crate::image::remove;
+use crate::image::tree::{c_string, clean, open_dir};
+use crate::image::whiteout::split;
+use crate::inroot::Root;
+use crate::sys::xattr::{fgetxattr, flistxattr, fsetxattr};
+
+/// As many symlinks as the kernel follows in one path.
+const LINKS: u32 = 40;
+
+/// Settles the debts of the layer at `path` (its tree is `fs`) to the trees `below`. Returns where it is now.
+pub fn settle(path: &Path, debts: &Alone, below: &[PathBuf], work: &Path, number: usize) -> Result<PathBuf> {
+    let tree = Root::open(&path.join("fs")).context("open it")?;
+    let scratch = work.join(format!("{number}.below"));
+    std::fs::create_dir(&scratch).with_context(|| format!("make {}", scratch.display()))?;
+    let below = match below {
+        // The lowest layer has an empty tree below it.
+        [] => Root::open(&scratch)?,
+        lowers => Overlay { lowers, upper: None, userxattr: debts.userxattr }.view(&scratch)?,
+    };
+    let settling = Settling { tree, below };
+    // Links first: directories they stand in may move.
+    let mut copied = HashMap::new();
+    for (path, target) in &debts.links {
+        let shown = || format!("{}: link to \"{}\"", path.escape_ascii(), target.escape_ascii());
+        settling.link(path, target, &mut copied).with_context(shown)?;
+    }
+    for (path, holds_entry) in &debts.dirs {
+        let shown = || format!("directory {}", path.escape_ascii());
+        settling.directory(path, *holds_entry, LINKS).with_context(shown)?;
+    }
+    Ok(path.to_owned())
+}
+
+struct Settling {
+    tree: Root,
+    below: Root,
+}
+
+impl Settling {
+    /// A directory that had no entry is what it is below.
+    fn directory(&self, path: &[u8], holds_entry: bool, links: u32) -> Result<()> {
+        let (above, name) = split(path);
+        let (above, name) = (c_string(above)?, c_string(name)?);
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        let Ok(parent) = self.tree.resolve(&above, flags) else { return Ok(()) };
+        let Ok(own) = open_dir(parent.as_fd(), &name) else { return Ok(()) };
+        let found = self.below.resolve(&above, flags).and_then(|dir| Ok((stat(dir.as_fd(), &name)?, dir)));
+        let (stat, dir) = match found {
+            Ok(found) => found,
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {
+                // Nothing is below. Marks alone have then nothing to take away.
+                return if holds_entry { Ok(()) } else { Ok(remove::tree(parent.as_fd(), &name)?) };
+            }
+            Err(errno) => return Err(errno.into()),
+        };
+        match stat.st_mode & libc::S_IFMT {
+            libc::S_IFDIR => Ok(copy_attributes(open_dir(dir.as_fd(), &name)?.as_fd(), own.as_fd())?),
+            libc::S_IFLNK => {
+                let target = readlinkat(&dir, name.as_c_str())?.into_vec();
+                let from = if target.starts_with(b"/") { b"" } else { split(path).0 };
+                let target = clean(&[from, &target].join(&b'/'));
+                self.follow(path, &parent, &name, &own, &target, links)
+            }
+            _ if holds_entry => Ok(()),
+            _ => Ok(remove::tree(parent.as_fd(), &name)?),
+        }
+    }
+
+    /// Below there is a symlink where this layer made a directory: what is in it belongs to where that leads.
+    fn follow(
+        &self,
+        path: &[u8],
+        parent: &OwnedFd,
+        name: &CStr,
+        own: &OwnedFd,
+        target: &[u8],
+        links: u32,
+    ) -> Result<()> {
+        if links == 0 {
+            return Err(Errno::ELOOP.into());
+        }
+        if target.is_empty() || path.starts_with(&[target, b"/"].concat()) {
+            return Err(fail!(
+                Kind::Unsupported,
+                "it is a symlink to a directory above itself in a layer below"
+            ));
+        }
+        let mut so_far = Vec::new();
+        for part in target.split(|&byte| byte == b'/') {
+            if !so_far.is_empty() {
+                so_far.push(b'/');
+            }
+            so_far.extend_from_slice(part);
+            let (above, last) = split(&so_far);
+            let above = self.tree.resolve(&c_string(above)?, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+            let times = fstat(&above)?;
+            match mkdirat(&above, c_string(last)?.as_c_str(), Mode::from_bits_truncate(0o755)) {
+                Ok(()) => self.directory(&so_far, true, links - 1)?,
+                Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            set_times(above.as_fd(), &times)?;
+        }
+        let into = self.tree.resolve(&c_string(target)?, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+        let times = fstat(&into)?;
+        move_children(own, &into)?;
+        remove::tree(parent.as_fd(), name)?;
+        Ok(set_times(into.as_fd(), &times)?)
+    }
+
+    /// A hard link to a file below: overlays link within a layer only, so the file is copied up once.
+    fn link(&self, path: &[u8], target: &[u8], copied: &mut HashMap<Vec<u8>, Vec<u8>>) -> Result<()> {
+        let (above, name) = split(path);
+        let (above, name) = (c_string(above)?, c_string(name)?);
+        let into = self.tree.resolve(&above, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+        let times = fstat(&into)?;
+        remove::tree(into.as_fd(), &name)?;
+        if let Some(first) = copied.get(target) {
+            let (above, last) = split(first);
+            let from = self.tree.resolve(&c_string(above)?, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+            linkat(&from, c_string(last)?.as_c_str(), &into, name.as_c_str(), AtFlags::empty())?;
+        } else {
+            let (above, last) = split(target);
+            let missing = || fail!(Kind::Spec, "there is no such file yet");
+            let from = self
+                .below
+                .resolve(&c_string(above)?, OFlag::O_PATH | OFlag::O_DIRECTORY)
+                .map_err(|_| missing())?;
+            let last = c_string(last)?;
+            let about = stat(from.as_fd(), &last).map_err(|_| missing())?;
+            copy_file(from.as_fd(), &last, &about, into.as_fd(), &name)?;
+            copied.insert(target.to_vec(), path.to_vec());
+        }
+        Ok(set_times(into.as_fd(), &times)?)
+    }
+}
+
+fn stat(dir: BorrowedFd<'_>, name: &CStr) -> nix::Result<FileStat> {
+    fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+}
+
+/// Moves all of a directory into another; a directory that is in both is moved by its children, else what comes wins.
+fn move_children(from: &OwnedFd, into: &OwnedFd) -> Result<()> {
+    for (name, is_dir) in names(from)? {
+        match renameat2(from, name.as_c_str(), into, name.as_c_str(), RenameFlags::RENAME_NOREPLACE) {
+            Err(Errno::EEXIST) => {}
+            other => {
+                other?;
+                continue;
+            }
+        }
+        match open_dir(into.as_fd(), &name) {
+            Ok(known) if is_dir => move_children(&open_dir(from.as_fd(), &name)?, &known)?,
+            _ => {
+                remove::tree(into.as_fd(), &name)?;
+                renameat2(from, name.as_c_str(), into, name.as_c_str(), RenameFlags::empty())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn names(dir: &OwnedFd) -> Result<Vec<(CString, bool)>> {
+    let mut names = Vec::new();
+    for entry in nix::dir::Dir::from_fd(dir.try_clone()?)?.iter() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            names.push((name.to_owned(), stat(dir.as_fd(), name)?.st_mode & libc::S_IFMT == libc::S_IFDIR));
+        }
+    }
+    Ok(names)
+}
+
+fn times(stat: &FileStat) -> (TimeSpec, TimeSpec) {
+    (TimeSpec::new(stat.st_atime, stat.st_atime_nsec), TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec))
+}
+
+fn set_times(fd: BorrowedFd<'_>, stat: &FileStat) -> nix::Result<()> {
+    let (atime, mtime) = times(stat);
+    futimens(fd, &atime, &mtime)
+}
+
+/// Owner, mode, attributes and times; marks of the overlay are not shown by it, and so not copied.
+fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> nix::Result<()> {
+    let stat = fstat(from)?;
+    fchown(to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+    fchmod(to, Mode::from_bits_truncate(stat.st_mode & 0o7777))?;
+    let names = match flistxattr(from) {
+        Err(Errno::ENOTSUP) => Vec::new(),
+        names => names?,
+    };
+    for name in names.split_inclusive(|&byte| byte == 0) {
+        let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
+        if name.to_bytes() != b"security.selinux" && !name.to_bytes().starts_with(b"trusted.overlay.") {
+            fsetxattr(to, name, &fgetxattr(from, name)?)?;
+        }
+    }
+    set_times(to, &stat)
+}
+
+fn copy_file(
+    from: BorrowedFd<'_>,
+    name: &CStr,
+    stat: &FileStat,
+    into: BorrowedFd<'_>,
+    to: &CStr,
+) -> Result<()> {
+    let kind = stat.st_mode & libc::S_IFMT;
+    let (uid, gid) = (Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)));
+    match kind {
+        libc::S_IFREG => {
+            let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let mut from = File::from(openat(from, name, flags, Mode::empty())?);
+            let flags =
+                OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let mut file = File::from(openat(into, to, flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
+            copy_bytes(&mut from, &mut file)?;
+            return Ok(copy_attributes(from.as_fd(), file.as_fd())?);
+        }
+        libc::S_IFLNK => {
+            let target = readlinkat(from, name)?;
+            symlinkat(target.as_os_str(), into, to)?;
+        }
+        libc::S_IFDIR => return Err(fail!(Kind::Spec, "it is a directory")),
+        _ => mknodat(
+            into,
+            to,
+            nix::sys::stat::SFlag::from_bits_truncate(kind),
+            Mode::from_bits_truncate(stat.st_mode & 0o7777),
+            stat.st_rdev,
+        )?,
+    }
+    fchownat(into, to, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    let (atime, mtime) = times(stat);
+    Ok(utimensat(into, to, &atime, &mtime, UtimensatFlags::NoFollowSymlink)?)
+}
+
+fn copy_bytes(from: &mut File, to: &mut File) -> Result<()> {
+    let mut buffer = vec![0; 128 << 10];
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return Ok(()),
+            count => to.write_all(&buffer[..count])?,
+        }
+    }
+}
