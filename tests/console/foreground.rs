@@ -12,7 +12,7 @@ use nix::sys::time::TimeValLike;
 use nix::unistd::{ForkResult, fork, pipe2};
 use tare::launch::console::adopt;
 use tare::launch::foreground::Foreground;
-use tare::sys::process::{Vector, execve, exit_now, pidfd_open, reset_signals};
+use tare::sys::process::{Vector, execve, exit_now, parent_death_signal, pidfd_open, reset_signals};
 use tare::sys::tty::{self, Size};
 
 use crate::support::{Line, Process, let_go, redirect, sit_at};
@@ -29,6 +29,8 @@ fn shell(script: &CStr, terminal: Option<&OwnedFd>) -> i32 {
                 sit_at(terminal);
             }
             reset_signals().unwrap();
+            // A test that fails kills only the process that stands for this one.
+            parent_death_signal(libc::SIGKILL).unwrap();
             execve(c"/bin/sh", &Vector::new([c"sh", c"-c", script]), &Vector::new(ENV));
             exit_now(127)
         }
