@@ -84,7 +84,7 @@ fn ps(format: Format, arguments: &[&str]) -> Command {
 
 fn events(stats: bool, milliseconds: u64) -> Command {
     let interval = Duration::from_millis(milliseconds);
-    Command::Events(Events { id: String::from("c"), stats, interval })
+    Command::Events(Events { id: String::from("c"), stats, openmetrics: false, interval })
 }
 
 fn update(fill: impl FnOnce(&mut Update)) -> Command {

@@ -8,7 +8,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use support::{Answer, Bundle, program, skip, wait_until};
+use support::{Answer, Bundle, program, wait_until};
 
 /// What of standard output is compared, beside the exit code.
 #[derive(Debug, Clone, Copy)]
@@ -362,11 +362,6 @@ fn update() {
 
 #[test]
 fn events() {
-    let ours =
-        Bundle::with(&support::runtime()).map(|bundle| bundle.tare(&["events", "--stats", &bundle.id]));
-    if ours.is_some_and(|answer| answer.stderr.contains("not implemented yet")) {
-        return skip("events is not implemented yet");
-    }
     both(|side| {
         side.args(&["sleep", "1000"]);
         side.step("events --stats ID", Of::Message);

@@ -35,3 +35,4 @@ pub use group::Group;
 pub use path::Place;
 pub use plan::{Plan, plan, update};
 pub use record::{Driver, Record};
+pub use stats::Stats;

@@ -3,7 +3,7 @@
 use super::command::{Command, Format};
 use super::{help, out, print};
 use crate::error::Result;
-use crate::lifecycle::options::{Globals, Update};
+use crate::lifecycle::options::{Events, Globals, Update};
 use crate::lifecycle::{
     checkpoint, create, delete, events, exec, features, kill, list, pause, plan, ps, restore, resume, run,
     spec, start, state, update,
@@ -16,7 +16,7 @@ pub fn dispatch(globals: &Globals, command: &Command) -> Result<i32> {
         Command::Checkpoint(options) => done(checkpoint::checkpoint(globals, options)),
         Command::Create(options) => done(create::create(globals, options)),
         Command::Delete(options) => done(delete::delete(globals, options)),
-        Command::Events(options) => done(events::events(globals, options, &mut line)),
+        Command::Events(options) => done(watched(globals, options)),
         Command::Exec(options) => exec::exec(globals, options),
         Command::Features => say(print::features::json(&features::features())),
         Command::Help(None) => say(Ok(help::program())),
@@ -45,8 +45,13 @@ fn say(text: Result<String>) -> Result<i32> {
     text.and_then(|text| out::write(&text)).map(|()| 0)
 }
 
-fn line(text: &str) -> Result<()> {
-    out::write(&format!("{text}\n"))
+fn watched(globals: &Globals, options: &Events) -> Result<()> {
+    events::events(globals, options, &mut |event| match event {
+        events::Event::Sample(sample) if options.openmetrics => {
+            out::write(&print::openmetrics::text(&options.id, sample))
+        }
+        event => out::write(&print::events::json(&options.id, event)?),
+    })
 }
 
 fn listing(globals: &Globals, format: Format, quiet: bool) -> Result<String> {

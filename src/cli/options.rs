@@ -148,7 +148,8 @@ fn events(values: &Values, id: String) -> Result<Events> {
     let interval = values.duration("interval").unwrap_or(0);
     match u64::try_from(interval) {
         Ok(nanoseconds) if nanoseconds > 0 => {
-            Ok(Events { id, stats: values.on("stats"), interval: Duration::from_nanos(nanoseconds) })
+            let interval = Duration::from_nanos(nanoseconds);
+            Ok(Events { id, stats: values.on("stats"), openmetrics: values.on("openmetrics"), interval })
         }
         _ => Err(Error::new(Kind::Usage, matched::INTERVAL_NOT_POSITIVE)),
     }

@@ -165,6 +165,7 @@ pub const VERBS: &[Verb] = &[
         &[
             Flag::duration("interval", "time between two samples").default("5s"),
             Flag::switch("stats", "show one sample and end"),
+            Flag::switch("openmetrics", "show one sample as OpenMetrics text, for a scraper, and end"),
         ],
     ),
     Verb {

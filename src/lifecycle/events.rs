@@ -1,13 +1,130 @@
-//! `events`.
+//! `events`: what a container uses, sampled, and each time that the kernel kills in it for want of memory.
 
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::load::{self, Known};
 use super::options::{Events, Globals};
-use crate::error::{Error, Kind, Result};
+use crate::cgroup::oom::{OomWatch, Seen};
+use crate::cgroup::{Group, Stats};
+use crate::container::Status;
+use crate::error::{Context, Error, Kind, Result, matched};
+use crate::log;
 
-/// Hands each event to `each` as a line of JSON, as it happens.
-pub fn events(
-    _globals: &Globals,
-    _options: &Events,
-    _each: &mut dyn FnMut(&str) -> Result<()>,
-) -> Result<()> {
-    Err(Error::new(Kind::Unsupported, "events is not implemented yet"))
+mod rdt;
+
+pub use rdt::Rdt;
+
+/// Once the first process is dead, how long until we look again whether the others are.
+const LINGERING: Duration = Duration::from_millis(100);
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    Sample(Box<Sample>),
+    OutOfMemory,
+}
+
+/// Everything that can be measured of a container, at one moment.
+#[derive(Debug)]
+pub struct Sample {
+    pub group: Stats,
+    pub rdt: Rdt,
+    /// How many of its processes the kernel has killed for want of memory; None where it does not tell.
+    pub oom_kills: Option<u64>,
+}
+
+/// Hands each event to `each`, as it happens: one sample, or samples until the container's last process is gone.
+pub fn events(globals: &Globals, options: &Events, each: &mut dyn FnMut(&Event) -> Result<()>) -> Result<()> {
+    let known = load::known(globals, &options.id)?;
+    if known.status == Status::Stopped {
+        return Err(Error::new(Kind::State, matched::events_of_stopped(&options.id)));
+    }
+    let group = known.group()?;
+    if options.stats || options.openmetrics {
+        return each(&Event::Sample(Box::new(sample(&group, &known)?)));
+    }
+    Watched { known: &known, group: &group, oom: watch_oom(&group), init: known.pidfd().ok() }
+        .follow(options.interval, each)
+}
+
+fn sample(group: &Group, known: &Known) -> Result<Sample> {
+    let rdt = known.record.rdt.as_ref().map(rdt::read).transpose()?.unwrap_or_default();
+    Ok(Sample { group: group.stats()?, rdt, oom_kills: group.oom_kills() })
+}
+
+/// Samples are of use without it, as in a rootless container that has no memory controller.
+fn watch_oom(group: &Group) -> Option<OomWatch<'_>> {
+    let watch = group.watch_oom();
+    watch.inspect_err(|error| log::warn(format_args!("no OOM events: {error}"))).ok()
+}
+
+struct Watched<'a> {
+    known: &'a Known,
+    group: &'a Group,
+    oom: Option<OomWatch<'a>>,
+    /// None once it is dead: from then on the group tells whether anybody is left.
+    init: Option<OwnedFd>,
+}
+
+impl Watched<'_> {
+    fn follow(mut self, interval: Duration, each: &mut dyn FnMut(&Event) -> Result<()>) -> Result<()> {
+        let mut next = Instant::now() + interval;
+        loop {
+            let (oom, ended) = self.wait(next)?;
+            if oom && self.killed(each)? {
+                return Ok(());
+            }
+            if ended {
+                self.init = None;
+            }
+            if self.init.is_none() && self.group.procs()?.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= next {
+                // Those that we slept through are not made up for.
+                next = (next + interval).max(Instant::now());
+                match sample(self.group, self.known) {
+                    Ok(sample) => each(&Event::Sample(Box::new(sample)))?,
+                    Err(_) if !self.group.exists()? => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+
+    /// Whether the kernel has something to say on memory, and whether the first process is dead.
+    fn wait(&self, until: Instant) -> Result<(bool, bool)> {
+        let mut time = until.saturating_duration_since(Instant::now());
+        if self.init.is_none() {
+            time = time.min(LINGERING);
+        }
+        let mut waiting = Vec::with_capacity(2);
+        waiting.extend(self.oom.as_ref().map(|oom| PollFd::new(oom.as_fd(), PollFlags::POLLIN)));
+        waiting.extend(self.init.as_ref().map(|init| PollFd::new(init.as_fd(), PollFlags::POLLIN)));
+        // Rounded up: else the last millisecond would be waited for in a circle.
+        let time = PollTimeout::try_from(time + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+        match poll(&mut waiting, time) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).context("wait for an event of the container"),
+        }
+        let mut ready = waiting.iter().map(|one| one.any().unwrap_or(false));
+        let oom = self.oom.is_some() && ready.next().unwrap_or(false);
+        let ended = self.init.is_some() && ready.next().unwrap_or(false);
+        Ok((oom, ended))
+    }
+
+    /// True when the group is gone.
+    fn killed(&mut self, each: &mut dyn FnMut(&Event) -> Result<()>) -> Result<bool> {
+        match self.oom.as_mut().map(OomWatch::take).transpose()? {
+            Some(Seen::Gone) => Ok(true),
+            Some(Seen::Kills(kills)) => {
+                (0..kills).try_for_each(|_| each(&Event::OutOfMemory)).map(|()| false)
+            }
+            None => Ok(false),
+        }
+    }
 }

@@ -101,6 +101,8 @@ pub struct Events {
     pub id: String,
     /// One sample, then end.
     pub stats: bool,
+    /// One sample, as OpenMetrics text.
+    pub openmetrics: bool,
     /// Between two samples; never zero.
     pub interval: Duration,
 }

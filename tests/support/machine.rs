@@ -129,3 +129,46 @@ impl Bundle {
         }
     }
 }
+
+/// Whether control groups here are the v2 tree alone, as the calling thread sees them.
+pub fn is_v2() -> bool {
+    Path::new(CGROUPS).join("cgroup.procs").exists()
+}
+
+/// Gives the calling thread, and the programs it starts, the v2 tree alone: with the controllers that v1 has left over.
+/// False, said loudly, where it cannot be mounted.
+pub fn cgroup2_alone() -> bool {
+    use nix::mount::{MsFlags, mount};
+    if is_v2() {
+        return true;
+    }
+    let none = None::<&Path>;
+    let over = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
+        .and_then(|()| mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none))
+        .and_then(|()| mount(Some("none"), CGROUPS, Some("cgroup2"), MsFlags::empty(), none));
+    if let Err(errno) = over {
+        super::skip(&format!("cgroup2 cannot be mounted: {errno}"));
+    }
+    over.is_ok()
+}
+
+/// Whether limits of this controller (by its name on v2) can be set here.
+pub fn has_controller(name: &str) -> bool {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    if is_v2() {
+        return read("/sys/fs/cgroup/cgroup.controllers").split_whitespace().any(|one| one == name);
+    }
+    let name = if name == "io" { "blkio" } else { name };
+    let own = read("/proc/self/cgroup");
+    own.lines()
+        .filter_map(|line| line.split(':').nth(1))
+        .flat_map(|list| list.split(','))
+        .any(|one| one == name)
+}
+
+/// The container's own group in the hierarchy that has this file.
+pub fn group_with(id: &str, file: &str) -> Option<PathBuf> {
+    groups(id)
+        .into_iter()
+        .find(|group| group.join(file).exists() && group.file_name().is_some_and(|name| name == id))
+}

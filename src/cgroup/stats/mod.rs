@@ -1,6 +1,7 @@
 //! What a group has used: the numbers of `events`, in the JSON that runc gave them.
 //!
-//! Members that Go leaves out when they are zero are left out here too; times are nanoseconds, sizes bytes.
+//! Members that Go leaves out when they are zero are left out here too; times are nanoseconds, sizes bytes, and the
+//! largest number is "no limit".
 
 use std::collections::BTreeMap;
 
@@ -23,10 +24,6 @@ pub struct Stats {
     pub blkio: Blkio,
     /// By page size: `2MB`.
     pub hugetlb: BTreeMap<String, Hugetlb>,
-    /// Not a control group's; filled in by who reads resctrl.
-    pub intel_rdt: serde_json::Map<String, serde_json::Value>,
-    /// Always null, as in runc: a network namespace has them, not a control group.
-    pub network_interfaces: Option<()>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -183,6 +180,13 @@ fn is_zero(number: &u64) -> bool {
 impl Group {
     /// One sample. A controller that the host does not have leaves its part at zero.
     pub fn stats(&self) -> Result<Stats> {
-        if self.record().mode == Mode::V2 { v2::stats(self) } else { v1::stats(self) }
+        let mut stats = if self.record().mode == Mode::V2 { v2::stats(self)? } else { v1::stats(self)? };
+        if let Some(dir) = self.unified().map(|place| self.dir(place)).transpose()? {
+            // On a hybrid host too: pressure needs no controller, and v1 does not know it.
+            stats.cpu.psi = read::psi(dir, "cpu.pressure")?;
+            stats.memory.psi = read::psi(dir, "memory.pressure")?;
+            stats.blkio.psi = read::psi(dir, "io.pressure")?;
+        }
+        Ok(stats)
     }
 }

@@ -1,11 +1,12 @@
 //! The v2 files, told in v1's terms.
 
-use super::read::{device, keyed, list, number, number_or_zero, page_sizes, psi, text};
+use super::read::{device, keyed, list, number, number_or_zero, page_sizes, text};
 use super::{
     Blkio, BlkioEntry, Cpu, CpuUsage, Cpuset, Hugetlb, Memory, MemoryEntry, Pids, Stats, Throttling,
 };
 use crate::cgroup::dir::Dir;
 use crate::cgroup::group::Group;
+use crate::cgroup::procs;
 use crate::error::Result;
 
 pub fn stats(group: &Group) -> Result<Stats> {
@@ -21,16 +22,22 @@ pub fn stats(group: &Group) -> Result<Stats> {
         ..Cpuset::default()
     };
     stats.memory = memory(dir)?;
-    let limit = number_or_zero(dir, "pids.max")?;
-    let limit = if limit == u64::MAX { 0 } else { limit };
-    stats.pids = Pids { current: number_or_zero(dir, "pids.current")?, limit };
+    stats.pids = pids(dir)?;
     stats.blkio = block_io(&text(dir, "io.stat")?.unwrap_or_default());
-    stats.blkio.psi = psi(dir, "io.pressure")?;
     for size in page_sizes() {
         let part = hugetlb(dir, &size)?;
         stats.hugetlb.extend(part.map(|part| (size, part)));
     }
     Ok(stats)
+}
+
+/// Without the controller, the processes are counted, as in runc.
+fn pids(dir: &Dir) -> Result<Pids> {
+    let Some(current) = number(dir, "pids.current")? else {
+        return Ok(Pids { current: procs::all(dir)?.len() as u64, limit: 0 });
+    };
+    let limit = number_or_zero(dir, "pids.max")?;
+    Ok(Pids { current, limit: if limit == u64::MAX { 0 } else { limit } })
 }
 
 /// Microseconds there, nanoseconds here.
@@ -49,7 +56,7 @@ fn cpu(dir: &Dir) -> Result<Cpu> {
             throttled_periods: value("nr_throttled"),
             throttled_time: value("throttled_usec") * 1000,
         },
-        psi: psi(dir, "cpu.pressure")?,
+        psi: None,
     })
 }
 
@@ -63,14 +70,7 @@ fn memory(dir: &Dir) -> Result<Memory> {
     swap.usage += usage.usage;
     swap.limit = swap.limit.saturating_add(usage.limit);
     swap.max = 0;
-    Ok(Memory {
-        cache: raw.get("file").copied().unwrap_or(0),
-        usage,
-        swap,
-        raw,
-        psi: psi(dir, "memory.pressure")?,
-        ..Memory::default()
-    })
+    Ok(Memory { cache: raw.get("file").copied().unwrap_or(0), usage, swap, raw, ..Memory::default() })
 }
 
 fn entry(dir: &Dir, prefix: &str) -> Result<MemoryEntry> {

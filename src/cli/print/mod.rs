@@ -1,8 +1,10 @@
 //! What the verbs print, as text: pure, so that each shape is tested without a container.
 
 pub mod columns;
+pub mod events;
 pub mod features;
 pub mod list;
+pub mod openmetrics;
 pub mod owner;
 pub mod ps;
 pub mod state;
