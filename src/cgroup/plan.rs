@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use oci_spec::runtime::{Linux, LinuxResources};
+use oci_spec::runtime::{Linux, LinuxDeviceCgroup, LinuxResources};
 
 use super::devices::Filter;
 use super::fields::{self, Out, RESOURCES};
@@ -193,6 +193,14 @@ fn missing(controller: &str, pointer: &str, mode: Mode) -> Error {
 }
 
 impl Plan {
+    /// Takes back what is allowed to every container after its own device rules.
+    pub fn own_device_rules_only(&mut self, rules: &[LinuxDeviceCgroup]) -> Result<()> {
+        if self.devices.is_some() {
+            self.devices = Some(Filter::own(rules)?);
+        }
+        Ok(())
+    }
+
     /// On v2, one tree holds all controllers, and it tells which it has.
     fn check_controllers(&self, layout: &Layout) -> Result<()> {
         let Some(unified) = layout.unified.as_ref().filter(|_| self.mode == Mode::V2) else {

@@ -22,6 +22,8 @@ pub struct Fds {
     pub hook_state: Option<HookState>,
     /// The child waits for `Go` before anything else.
     pub wait_for_go: bool,
+    /// The helper keeps the supplementary groups of our caller, as the process will.
+    pub keep_groups: bool,
     /// Standard streams are given to the container's user.
     pub chown_stdio: ChownStdio,
 }

@@ -22,8 +22,8 @@ pub struct Ready {
 }
 
 /// Root of the user namespace just entered: its mapping decides what that is on the host.
-pub fn become_root() -> Result<(), Report> {
-    match process::set_groups(&[]) {
+pub fn become_root(keep_groups: bool) -> Result<(), Report> {
+    match if keep_groups { Ok(()) } else { process::set_groups(&[]) } {
         // setgroups is denied where gids were mapped without privilege.
         Ok(()) | Err(Errno::EPERM) => {}
         Err(errno) => return Err(Report::new(Step::Groups, 0, errno, "setgroups")),

@@ -72,7 +72,7 @@ pub fn container(plan: &Plan, fds: &Fds, line: &Line) -> Result<Infallible, Repo
 pub fn guest(plan: &ProcessPlan, user_namespace: bool, fds: &Fds, line: &Line) -> Result<Infallible, Report> {
     process::parent_death_signal(libc::SIGKILL).at(Step::Arrive, 0, "prctl(PR_SET_PDEATHSIG)")?;
     if user_namespace {
-        identity::become_root()?;
+        identity::become_root(plan.keep_groups)?;
     }
     keyring(plan)?;
     nix::unistd::setsid().at(Step::Arrive, 0, "setsid")?;
@@ -98,7 +98,7 @@ fn arrive(plan: &Plan, fds: &Fds, line: &Line) -> Result<(), Report> {
     }
     let topology = &plan.topology;
     if topology.has(Namespace::USER) {
-        identity::become_root()?;
+        identity::become_root(plan.process.keep_groups)?;
     }
     keyring(&plan.process)?;
     if !topology.needs_helper() {

@@ -43,9 +43,9 @@ pub fn helper(
         enter(target, flags)?;
     }
     if topology.makes(Namespace::USER) {
-        make_user_namespace(line)?;
+        make_user_namespace(line, fds.keep_groups)?;
     } else if topology.joins(Namespace::USER) {
-        identity::become_root()?;
+        identity::become_root(fds.keep_groups)?;
     }
     if let Some(offsets) = &topology.time_offsets {
         make_time_namespace(offsets)?;
@@ -69,14 +69,14 @@ fn enter(target: &impl AsFd, flags: i32) -> Result<(), Report> {
 }
 
 /// Makes it and asks the parent, who has the privilege, to map the ids.
-fn make_user_namespace(line: &Line) -> Result<(), Report> {
+fn make_user_namespace(line: &Line, keep_groups: bool) -> Result<(), Report> {
     let unshare = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER);
     unshare.at(Step::UserNamespace, 0, "unshare(CLONE_NEWUSER)")?;
     // The parent writes our /proc files: they are its own only while we are dumpable.
     process::dumpable(true).at(Step::UserNamespace, 0, "prctl(PR_SET_DUMPABLE)")?;
     line.map().at(Step::Handshake, 0, "send")?;
     go(line)?;
-    identity::become_root()
+    identity::become_root(keep_groups)
 }
 
 fn make_time_namespace(offsets: &[u8]) -> Result<(), Report> {

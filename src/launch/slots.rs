@@ -22,7 +22,7 @@ use crate::sys::process::namespace_type;
 pub fn open(plan: &Plan) -> Result<Fds> {
     let joins: Vec<OwnedFd> = plan.topology.joins.iter().map(namespace).collect::<Result<_>>()?;
     refuse_for_host(plan, &joins)?;
-    let mut fds = Fds { joins, ..Fds::default() };
+    let mut fds = Fds { joins, keep_groups: plan.process.keep_groups, ..Fds::default() };
     if plan.topology.has(Namespace::USER) {
         let rootfs = unless_unprivileged(clone(&plan.rootfs.path, true, 0, true));
         fds.rootfs =

@@ -72,7 +72,7 @@ fn decide(known: &Known, options: &Exec) -> Result<ProcessPlan> {
     };
     let linux = config.linux().as_ref();
     let topology = crate::plan::topology::topology(linux)?;
-    let mut plan = crate::plan::process_in(&wanted, linux, &Facts::read()?, &topology, &mut warnings)?;
+    let mut plan = crate::plan::process_in(&wanted, &config, &Facts::read()?, &topology, &mut warnings)?;
     plan.preserve_fds = options.preserve_fds;
     for warning in warnings {
         log::warn(format_args!("{warning}"));
@@ -154,7 +154,7 @@ fn launch(known: &Known, options: &Exec, plan: &ProcessPlan, socket: Option<Owne
         ([], Some(init)) => known.group()?.for_guest(init.pid)?,
         (paths, _) => known.group()?.sub_group(paths)?,
     };
-    let mut fds = Fds { target: Some(known.pidfd()?), ..Fds::default() };
+    let mut fds = Fds { target: Some(known.pidfd()?), keep_groups: plan.keep_groups, ..Fds::default() };
     fds.chown_stdio = if options.detach { init::fds::ChownStdio::All } else { init::fds::ChownStdio::Pipes };
     fds.console = socket;
     let topology = topology(known);

@@ -12,6 +12,7 @@ use crate::cgroup;
 use crate::container::{Record, Status};
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::launch::rdt;
+use crate::plan::annotations;
 use crate::{fail, log, spec};
 
 pub fn update(globals: &Globals, options: &Update) -> Result<()> {
@@ -29,7 +30,10 @@ pub fn update(globals: &Globals, options: &Update) -> Result<()> {
         return Err(Error::new(Kind::State, matched::NOT_RUNNING));
     }
     let group = known.group()?;
-    let plan = cgroup::update(group.record(), &resources, load::rootless(globals))?;
+    let mut plan = cgroup::update(group.record(), &resources, load::rootless(globals))?;
+    if !annotations::read(|key| known.record.annotations.get(key))?.default_device_rules {
+        plan.own_device_rules_only(resources.devices().as_deref().unwrap_or_default())?;
+    }
     for warning in &plan.warnings {
         log::warn(format_args!("{warning}"));
     }

@@ -4,6 +4,7 @@
 //! What the child needs is here in the kernel's own terms, so that it decides nothing: C strings, flags, numbers,
 //! lists in order. Mount targets are not resolved here: earlier mounts change what later paths mean.
 
+pub mod annotations;
 pub mod capabilities;
 pub mod cgroup_mounts;
 pub mod devices;
@@ -97,14 +98,20 @@ pub fn container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Pl
     let mut warnings = Vec::new();
     let topology = topology::topology(linux)?;
     let driver = if request.systemd_cgroup { cgroup::Driver::Systemd } else { cgroup::Driver::Cgroupfs };
+    let annotations = spec.annotations().clone().unwrap_or_default();
+    let acting = annotations::read(|key| annotations.get(key))?;
     let mut cgroup = cgroup::plan(linux, request.id, driver, &facts.cgroup, request.rootless)?;
     cgroup.annotate(spec.annotations().as_ref())?;
+    if !acting.default_device_rules {
+        let resources = linux.and_then(|linux| linux.resources().as_ref());
+        cgroup
+            .own_device_rules_only(resources.and_then(|all| all.devices().as_deref()).unwrap_or_default())?;
+    }
     let rootfs = rootfs::rootfs(spec, &request.bundle, request.no_pivot, &topology)?;
     let wanted_mounts = spec.mounts().as_deref().unwrap_or_default();
     let shown = cgroup_mounts::shown(&facts.cgroup, &cgroup, topology.has(Namespace::CGROUP));
     let around = mounts::Surroundings { bundle: &request.bundle, cgroups: &shown, topology: &topology };
     let mut mounts = mounts::mounts(wanted_mounts, &around)?;
-    let annotations = spec.annotations().clone().unwrap_or_default();
     let context = label::context(linux, &annotations)?;
     if let Some(context) = &context {
         label::apply(&mut mounts, context, facts.selinux);
@@ -177,17 +184,18 @@ fn process_of(
 ) -> Result<ProcessPlan> {
     let wanted = spec.process().as_ref();
     let wanted = wanted.ok_or_else(|| Fault::new("/process", "process property must not be empty"))?;
-    process_in(wanted, spec.linux().as_ref(), facts, topology, warnings)
+    process_in(wanted, spec, facts, topology, warnings)
 }
 
 /// A process in a container of this configuration: its own, or one that `exec` adds.
 pub fn process_in(
     wanted: &Process,
-    linux: Option<&Linux>,
+    spec: &Spec,
     facts: &Facts,
     topology: &Topology,
     warnings: &mut Vec<String>,
 ) -> Result<ProcessPlan> {
+    let linux = spec.linux().as_ref();
     let around = process::Around {
         facts,
         new_user_namespace: topology.has(Namespace::USER),
@@ -201,6 +209,14 @@ pub fn process_in(
     if plan.selinux.is_some() && !facts.selinux {
         let why = crate::error::matched::SELINUX_DISABLED;
         return Err(Fault::new("/process/selinuxLabel", why).into());
+    }
+    let annotation = |key: &str| spec.annotations().as_ref().and_then(|all| all.get(key));
+    if annotations::read(annotation)?.keep_groups {
+        if plan.groups.take().is_some_and(|groups| !groups.is_empty()) {
+            let why = "left out: run.oci.keep_original_groups keeps the groups of the caller";
+            warnings.push(format!("/process/user/additionalGids: {why}"));
+        }
+        plan.keep_groups = true;
     }
     plan.scheduling = scheduling::scheduling(wanted, linux.and_then(|linux| linux.memory_policy().as_ref()))?;
     plan.seccomp = filter(linux, facts, warnings)?;

@@ -25,6 +25,8 @@ pub struct ProcessPlan {
     pub gid: u32,
     /// None: setgroups is not allowed here.
     pub groups: Option<Vec<u32>>,
+    /// Those of our caller are never given up, either.
+    pub keep_groups: bool,
     pub umask: u32,
     pub capabilities: Capabilities,
     pub limits: Vec<Limit>,

@@ -42,13 +42,19 @@ const ALWAYS: &[(Node, Access)] = &[
 ];
 
 impl Filter {
-    /// From the configuration's list, with what is always allowed after it.
-    pub fn from_spec(rules: &[LinuxDeviceCgroup]) -> Result<Self> {
+    /// From the configuration's list alone.
+    pub fn own(rules: &[LinuxDeviceCgroup]) -> Result<Self> {
         let mut filter = Self::default();
         for (index, rule) in rules.iter().enumerate() {
             let rule = Rule::from_spec(rule, index)?;
             filter.rule(&rule).map_err(|hole| cannot_punch(&format!("devices/{index}"), &rule, hole))?;
         }
+        Ok(filter)
+    }
+
+    /// From the configuration's list, with what is always allowed after it.
+    pub fn from_spec(rules: &[LinuxDeviceCgroup]) -> Result<Self> {
+        let mut filter = Self::own(rules)?;
         for &(node, access) in ALWAYS {
             let Node { kind, major, minor } = node;
             let rule = Rule { allow: true, kind: Some(kind), major, minor, access };

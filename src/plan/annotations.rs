@@ -1,0 +1,76 @@
+//! Annotations that change what is done. All others only travel: to `state` and to hooks.
+
+use std::ffi::CString;
+
+use super::fault::{Fault, c_string};
+
+/// crun's, which Podman sets for `--group-add keep-groups`.
+const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
+/// crun's: files that hooks write to.
+const HOOKS_STDOUT: &str = "run.oci.hooks.stdout";
+const HOOKS_STDERR: &str = "run.oci.hooks.stderr";
+/// Ours.
+const DEFAULT_DEVICE_RULES: &str = "run.oci.tare.default_device_rules";
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Annotations {
+    /// The process keeps the supplementary groups of our caller.
+    pub keep_groups: bool,
+    /// After the configuration's own device rules come those that runc gives every container.
+    pub default_device_rules: bool,
+    /// Where the standard output and error of hooks go.
+    pub hook_output: [Option<CString>; 2],
+}
+
+/// `get` looks one up. Fails where one of those that act has a value that says nothing.
+pub fn read<'a>(get: impl Fn(&str) -> Option<&'a String>) -> Result<Annotations, Fault> {
+    let switch = |key, default| get(key).map_or(Ok(default), |value| switch(key, value));
+    let file = |key| get(key).map(|value| file(key, value)).transpose();
+    Ok(Annotations {
+        keep_groups: switch(KEEP_GROUPS, false)?,
+        default_device_rules: switch(DEFAULT_DEVICE_RULES, true)?,
+        hook_output: [file(HOOKS_STDOUT)?, file(HOOKS_STDERR)?],
+    })
+}
+
+fn switch(key: &str, value: &str) -> Result<bool, Fault> {
+    match value {
+        "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        other => Err(Fault::new(pointer(key), format!("must be true or false, not {other:?}"))),
+    }
+}
+
+fn file(key: &str, path: &str) -> Result<CString, Fault> {
+    if path.starts_with('/') {
+        return c_string(path, || pointer(key));
+    }
+    Err(Fault::new(pointer(key), format!("must be an absolute path: {path}")))
+}
+
+fn pointer(key: &str) -> String {
+    format!("/annotations/{key}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(key: &str, value: &str) -> Result<Annotations, Fault> {
+        let value = value.to_owned();
+        read(|wanted| (wanted == key).then_some(&value))
+    }
+
+    #[test]
+    fn those_that_act_are_read_and_others_are_not() {
+        let none = read(|_| None).unwrap();
+        assert!(!none.keep_groups && none.default_device_rules && none.hook_output == [None, None]);
+        assert_eq!(of("some.other", "x"), Ok(none));
+        assert!(of(KEEP_GROUPS, "1").unwrap().keep_groups);
+        assert!(!of(DEFAULT_DEVICE_RULES, "false").unwrap().default_device_rules);
+        assert_eq!(of(HOOKS_STDERR, "/x").unwrap().hook_output, [None, Some(c"/x".into())]);
+        for (key, value) in [(KEEP_GROUPS, "yes"), (DEFAULT_DEVICE_RULES, ""), (HOOKS_STDOUT, "x")] {
+            assert_eq!(of(key, value).unwrap_err().pointer, format!("/annotations/{key}"));
+        }
+    }
+}
