@@ -95,3 +95,47 @@ fn a_value_that_says_nothing_is_refused() {
         bundle.leaves_nothing();
     }
 }
+
+/// A hook that says its name, on both streams.
+fn says(name: &str) -> serde_json::Value {
+    json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("echo {name}; echo {name}! >&2")]}])
+}
+
+#[test]
+fn what_hooks_write_goes_where_it_is_asked_to() {
+    let Some(mut bundle) = bundle(&[]) else { return };
+    let (out, err) = (bundle.path("out"), bundle.path("err"));
+    bundle.patch(|config| {
+        config["annotations"] = json!({"run.oci.hooks.stdout": out, "run.oci.hooks.stderr": err});
+        for kind in
+            ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
+        {
+            config["hooks"][kind] = says(kind);
+        }
+    });
+    bundle.create().ok();
+    assert_eq!(bundle.read("out"), "prestart\ncreateRuntime\ncreateContainer\n");
+    bundle.start().ok();
+    bundle.wait_until_stopped();
+    bundle.delete().ok();
+    let all = "prestart createRuntime createContainer startContainer poststart poststop";
+    // The container's own and the runtime's are not one after the other.
+    let sorted = |text: &str| {
+        let mut words: Vec<String> = text.split_whitespace().map(String::from).collect();
+        words.sort_unstable();
+        words
+    };
+    assert_eq!(sorted(&bundle.read("out")), sorted(all));
+    assert_eq!(sorted(&bundle.read("err")), sorted(&(all.replace(' ', "! ") + "!")));
+    bundle.leaves_nothing();
+}
+
+#[test]
+fn a_file_for_hooks_that_cannot_be_opened_is_told() {
+    let Some(mut bundle) = bundle(&[("run.oci.hooks.stdout", "/nonexistent/file")]) else { return };
+    for kind in ["createRuntime", "createContainer"] {
+        bundle.patch(|config| config["hooks"] = json!({kind: says(kind)}));
+        bundle.run().fails(1, "open /nonexistent/file for the output of hooks: no such file or directory");
+        bundle.leaves_nothing();
+    }
+}

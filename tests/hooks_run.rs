@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tare::init::hook::{Failed, Output, run_all};
+use tare::init::hook::{Failed, Output, Setting, run_all};
 use tare::plan::hooks::Hook;
 
 fn c(text: &str) -> CString {
@@ -17,7 +17,7 @@ fn shell(script: &str) -> Hook {
 }
 
 fn run(hook: Hook) -> Result<Output, Failed> {
-    run_all("createRuntime", &[hook], b"{}", None, None).map(|mut outputs| outputs.remove(0))
+    run_all("createRuntime", &[hook], b"{}", Setting::default()).map(|mut outputs| outputs.remove(0))
 }
 
 fn stdout(hook: Hook) -> String {
@@ -75,14 +75,14 @@ fn kill(pid: &str) {
 
 #[test]
 fn state_is_on_standard_input_to_its_end() {
-    let outputs = run_all("prestart", &[shell("cat")], br#"{"id":"a"}"#, None, None).unwrap();
+    let outputs = run_all("prestart", &[shell("cat")], br#"{"id":"a"}"#, Setting::default()).unwrap();
     assert_eq!(outputs[0].stdout, br#"{"id":"a"}"#);
 }
 
 #[test]
 fn state_larger_than_a_pipe_arrives_whole() {
     let state = vec![b'x'; 3 << 20];
-    let outputs = run_all("prestart", &[shell("sleep 0.1; wc -c")], &state, None, None).unwrap();
+    let outputs = run_all("prestart", &[shell("sleep 0.1; wc -c")], &state, Setting::default()).unwrap();
     assert_eq!(String::from_utf8_lossy(&outputs[0].stdout).trim(), state.len().to_string());
 }
 
@@ -90,7 +90,7 @@ fn state_larger_than_a_pipe_arrives_whole() {
 fn a_hook_that_does_not_read_its_input_succeeds() {
     let state = vec![b'x'; 3 << 20];
     for script in ["exec 0<&-; sleep 0.1", "true", "exec 0<&-; exec cat /proc/self/stat"] {
-        run_all("prestart", &[shell(script)], &state, None, None).unwrap();
+        run_all("prestart", &[shell(script)], &state, Setting::default()).unwrap();
     }
 }
 
@@ -123,7 +123,13 @@ fn without_an_environment_the_default_counts_and_then_ours() {
     let hook =
         Hook { path: c("/bin/cat"), args: vec![c("cat"), c("/proc/self/environ")], env: None, timeout: None };
     let default = ["OF=process"].map(c);
-    let outputs = run_all("startContainer", std::slice::from_ref(&hook), b"", Some(&default), None).unwrap();
+    let outputs = run_all(
+        "startContainer",
+        std::slice::from_ref(&hook),
+        b"",
+        Setting { env: Some(&default), ..Setting::default() },
+    )
+    .unwrap();
     assert_eq!(outputs[0].stdout, b"OF=process\0");
     let own = std::env::vars_os()
         .map(|(name, value)| format!("{}={}\0", name.to_str().unwrap(), value.to_str().unwrap()));
@@ -139,7 +145,7 @@ fn hooks_run_in_order_and_the_first_failure_is_the_end() {
     let say = |word: &str| shell(&format!("sleep 0.05; echo {word} >> {log}"));
     let hooks =
         [say("a"), say("b"), shell(&format!("echo c >> {log}; echo out; echo err >&2; exit 3")), say("d")];
-    let text = run_all("poststart", &hooks, b"{}", None, None).unwrap_err().text;
+    let text = run_all("poststart", &hooks, b"{}", Setting::default()).unwrap_err().text;
     assert_eq!(dir.read("log"), "a\nb\nc\n");
     assert_eq!(text, "error running poststart hook #2: exit status 3, stdout: out\n, stderr: err\n");
 }
@@ -314,7 +320,9 @@ fn no_zombie_is_left() {
 fn a_hook_runs_where_it_is_told() {
     let dir = Dir::new("where");
     let pwd = [shell("/bin/pwd")];
-    let shown = |path: &str| run_all("createRuntime", &pwd, b"{}", None, Some(&c(path)));
+    let shown = |path: &str| {
+        run_all("createRuntime", &pwd, b"{}", Setting { dir: Some(&c(path)), ..Setting::default() })
+    };
     assert_eq!(shown(&dir.file("")).unwrap().remove(0).stdout, format!("{}\n", dir.0.display()).into_bytes());
     assert!(shown("/no/such/dir").unwrap_err().text.ends_with(": no such file or directory"));
     let here = std::env::current_dir().unwrap();

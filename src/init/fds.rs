@@ -18,6 +18,8 @@ pub struct Fds {
     pub exec_fifo: Option<OwnedFd>,
     /// Where the terminal's master goes.
     pub console: Option<OwnedFd>,
+    /// Where hooks that run in the container write their output and errors.
+    pub hook_output: [Option<OwnedFd>; 2],
     /// The state document for the hooks that run in the container.
     pub hook_state: Option<HookState>,
     /// The child waits for `Go` before anything else.

@@ -10,6 +10,7 @@ mod streams;
 
 use std::borrow::Cow;
 use std::ffi::{CStr, CString};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -35,36 +36,40 @@ pub struct Output {
     pub stderr: Vec<u8>,
 }
 
+/// What hooks of one kind have in common.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Setting<'a> {
+    /// For a hook that brings none; else ours.
+    pub env: Option<&'a [CString]>,
+    /// Where it runs; else where we are.
+    pub dir: Option<&'a CStr>,
+    /// Where it writes; else the output is kept.
+    pub output: [Option<BorrowedFd<'a>>; 2],
+}
+
 /// Runs the hooks one after the other, each with `state` (JSON) on its standard input; the first failure is the end.
 ///
-/// A hook that brings no environment gets `default_env`, or else ours; it runs in `dir`, or else where we are. The
-/// output of each comes back, for a log. A SIGHUP, SIGINT, SIGQUIT or SIGTERM meanwhile, blocked or not, is taken for
-/// a failure of the hook that is running.
+/// The output of each comes back, for a log. A SIGHUP, SIGINT, SIGQUIT or SIGTERM meanwhile, blocked or not, is taken
+/// for a failure of the hook that is running.
 pub fn run_all(
     kind: &'static str,
     hooks: &[Hook],
     state: &[u8],
-    default_env: Option<&[CString]>,
-    dir: Option<&CStr>,
+    setting: Setting<'_>,
 ) -> Result<Vec<Output>, Failed> {
     let run = |(index, hook)| {
-        run(hook, state, default_env, dir)
+        run(hook, state, setting)
             .map_err(|why| Failed { text: format!("error running {kind} hook #{index}: {why}") })
     };
     hooks.iter().enumerate().map(run).collect()
 }
 
-fn run(
-    hook: &Hook,
-    state: &[u8],
-    default_env: Option<&[CString]>,
-    dir: Option<&CStr>,
-) -> Result<Output, String> {
+fn run(hook: &Hook, state: &[u8], setting: Setting<'_>) -> Result<Output, String> {
     let deadline = hook.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
-    let env = hook.env.as_deref().or(default_env).map_or_else(own_environment, Cow::Borrowed);
+    let env = hook.env.as_deref().or(setting.env).map_or_else(own_environment, Cow::Borrowed);
     // Held before the start: what comes in between must not end us and leave the hook alone.
     let interrupts = Interrupts::hold().map_err(|errno| refused("signalfd", errno))?;
-    let mut running = Running::start(hook, &env, dir, state)?;
+    let mut running = Running::start(hook, &env, setting, state)?;
     match running.attend(deadline, &interrupts).map_err(|errno| refused("poll", errno))? {
         Outcome::Ended => {}
         Outcome::TimedOut => {

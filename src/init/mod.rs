@@ -20,8 +20,8 @@ pub mod rootfs;
 pub mod sysctl;
 
 use std::convert::Infallible;
-use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
@@ -35,6 +35,7 @@ use crate::plan::topology::Namespace;
 use crate::sys::file::standard_streams;
 use crate::sys::{process, seccomp};
 pub use fds::Fds;
+use hook::Setting;
 
 /// Code of a process that failed before its program ran.
 const FAILED: i32 = 255;
@@ -63,7 +64,8 @@ pub fn container(plan: &Plan, fds: &Fds, line: &Line) -> Result<Infallible, Repo
     prepare(plan, fds, line)?;
     let ready = identity::confine(&plan.process, fds, line)?;
     wait_for_start(&plan.process, fds, line)?;
-    own_hooks("startContainer", &plan.hooks.start_container, "created", fds, Some(&ready.env), None)
+    let setting = Setting { env: Some(&ready.env), ..Setting::default() };
+    own_hooks("startContainer", &plan.hooks.start_container, "created", fds, setting)
         .map_err(|text| Report::sentence(Step::StartContainerHook, 0, &text))?;
     exec::execute(&plan.process, &ready, line)
 }
@@ -166,8 +168,8 @@ fn hooks(plan: &Plan, fds: &Fds, line: &Line) -> Result<(), Report> {
         go(line)?;
     }
     // In the rootfs, as with runc: paths are still those of the host.
-    let dir = Some(&*plan.rootfs.path);
-    own_hooks("createContainer", &plan.hooks.create_container, "creating", fds, None, dir)
+    let setting = Setting { dir: Some(&*plan.rootfs.path), ..Setting::default() };
+    own_hooks("createContainer", &plan.hooks.create_container, "creating", fds, setting)
         .map_err(|text| Report::sentence(Step::CreateContainerHook, 0, &text))
 }
 
@@ -177,12 +179,14 @@ fn own_hooks(
     hooks: &[Hook],
     status: &str,
     fds: &Fds,
-    env: Option<&[CString]>,
-    dir: Option<&CStr>,
+    setting: Setting<'_>,
 ) -> Result<(), String> {
     let (false, Some(state)) = (hooks.is_empty(), &fds.hook_state) else { return Ok(()) };
     let document = state.document(status, nix::unistd::getpid().as_raw());
-    hook::run_all(kind, hooks, &document, env, dir).map(drop).map_err(|failed| failed.text)
+    let output = fds.hook_output.each_ref().map(|file| file.as_ref().map(AsFd::as_fd));
+    hook::run_all(kind, hooks, &document, Setting { output, ..setting })
+        .map(drop)
+        .map_err(|failed| failed.text)
 }
 
 fn names(plan: &Plan) -> Result<(), Report> {
@@ -243,9 +247,10 @@ fn go(line: &Line) -> Result<(), Report> {
 /// parent says to start at once.
 fn wait_for_start(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<(), Report> {
     let line_fd = line.as_fd().as_raw_fd();
-    // Without a fifo, the line twice.
-    let fifo = fds.exec_fifo.as_ref().map_or(line_fd, |fifo| fifo.as_raw_fd());
-    let mut kept = [line_fd as u32, fifo as u32];
+    // What there is not is the line again.
+    let number = |fd: &Option<OwnedFd>| fd.as_ref().map_or(line_fd, AsRawFd::as_raw_fd) as u32;
+    let [out, err] = &fds.hook_output;
+    let mut kept = [line_fd as u32, number(&fds.exec_fifo), number(out), number(err)];
     exec::close_all_but(3 + plan.preserve_fds, &mut kept).at(Step::Handshake, 0, "close_range")?;
     // Before `Ready`: a parent that has heard it may write the record and end, and must not take us with it. From
     // here on its death is an end of the line instead.

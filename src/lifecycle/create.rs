@@ -185,8 +185,7 @@ fn reserved(
     // Rootless, there may be hierarchies that it does without.
     record.cgroup = Some(group.record().clone());
     let state = HookState::new(spec::VERSION, &plan.id, &bundle.path, &record.annotations);
-    let ground =
-        Ground { plan: &plan, group: &group, state: &state, entry, bundle, rdt: record.rdt.as_ref() };
+    let ground = Ground { plan: &plan, group: &group, state: &state, entry, bundle, record: &record };
     let launched = launch(how, &ground, console);
     let finished = launched.and_then(|(child, console)| {
         record.init = Some(child.process);
@@ -209,7 +208,7 @@ struct Ground<'a> {
     state: &'a HookState,
     entry: &'a Entry,
     bundle: &'a Bundle,
-    rdt: Option<&'a record::Rdt>,
+    record: &'a Record,
 }
 
 fn launch(how: &How, ground: &Ground<'_>, console: Option<Console>) -> Result<(Child, Option<Incoming>)> {
@@ -220,6 +219,9 @@ fn launch(how: &How, ground: &Ground<'_>, console: Option<Console>) -> Result<(C
     }
     let mut fds = slots::open(plan)?;
     fds.hook_state = Some(state.clone());
+    if !plan.hooks.create_container.is_empty() || !plan.hooks.start_container.is_empty() {
+        fds.hook_output = load::hook_files(&plan.hook_output)?;
+    }
     fds.exec_fifo = how.fifo.then(|| entry.make_exec_fifo()).transpose()?;
     fds.chown_stdio = if how.detach { init::fds::ChownStdio::All } else { init::fds::ChownStdio::Pipes };
     let (socket, terminal) = console.map(Console::split).unzip();
@@ -241,9 +243,9 @@ fn launch(how: &How, ground: &Ground<'_>, console: Option<Console>) -> Result<(C
 
 /// From the clone to `Ready`.
 fn accompany(child: &Child, ground: &Ground<'_>, devices: Destination) -> std::result::Result<(), Failure> {
-    let &Ground { plan, state, bundle, .. } = ground;
+    let &Ground { plan, state, .. } = ground;
     let pid = child.process.pid;
-    if let Some(rdt) = ground.rdt {
+    if let Some(rdt) = &ground.record.rdt {
         rdt::join(rdt, pid)?;
     }
     let moved = devices.receive(&plan.net_devices, pid)?;
@@ -253,7 +255,7 @@ fn accompany(child: &Child, ground: &Ground<'_>, devices: Destination) -> std::r
     let agent = plan.process.seccomp.as_ref().and_then(|filter| filter.notify.as_ref());
     let state_now = state.document("creating", pid);
     let agent = agent.map(|notify| Agent { notify, version: spec::VERSION, state: state_now });
-    match child.wait_until_ready(agent.as_ref(), || runtime_hooks(plan, state, pid, bundle)) {
+    match child.wait_until_ready(agent.as_ref(), || runtime_hooks(ground, pid)) {
         Ok(()) => Ok(()),
         Err(failure) => {
             moved.back();
@@ -269,10 +271,11 @@ fn clone(plan: &Plan, group: &Group, fds: Fds) -> std::result::Result<Child, Fai
 }
 
 /// Those that run in the runtime's own namespaces, before the rootfs is entered.
-fn runtime_hooks(plan: &Plan, state: &HookState, pid: i32, bundle: &Bundle) -> Result<()> {
-    let (document, dir) = (state.document("creating", pid), Some(&*bundle.path));
-    load::run_hooks("prestart", &plan.hooks.prestart, &document, dir)?;
-    load::run_hooks("createRuntime", &plan.hooks.create_runtime, &document, dir)
+fn runtime_hooks(ground: &Ground<'_>, pid: i32) -> Result<()> {
+    let (document, dir) = (ground.state.document("creating", pid), Some(&*ground.bundle.path));
+    let hooks = &ground.plan.hooks;
+    load::run_hooks("prestart", &hooks.prestart, &document, ground.record, dir)?;
+    load::run_hooks("createRuntime", &hooks.create_runtime, &document, ground.record, dir)
 }
 
 /// Remembers the process, then tells the engine of it.

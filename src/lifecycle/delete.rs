@@ -79,6 +79,6 @@ pub fn remove(entry: &Entry, record: &Record) -> Result<()> {
 
 pub(super) fn poststop(record: &Record, dir: Option<&Path>) -> Result<()> {
     let state = HookState::new(spec::VERSION, &record.id, &record.bundle, &record.annotations);
-    let hooks = load::run_hooks("poststop", &record.poststop, &state.document("stopped", 0), dir);
+    let hooks = load::run_hooks("poststop", &record.poststop, &state.document("stopped", 0), record, dir);
     hooks.inspect_err(|error| log::debug(format_args!("{error}")))
 }

@@ -1,10 +1,13 @@
 //! What several verbs begin with: the bundle, the host, a container that exists.
 
 use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 
 use super::options::{Globals, Rootless};
 use crate::cgroup::Group;
@@ -15,6 +18,7 @@ use crate::fail;
 use crate::host::Facts;
 use crate::init::hook;
 use crate::log;
+use crate::plan::annotations;
 use crate::plan::hooks::Hook;
 use crate::spec::{self, Checked};
 
@@ -101,12 +105,25 @@ impl Known {
     }
 }
 
-/// Runs hooks in the runtime's namespaces; what they say goes to the debug log. Those of a creation run in the bundle,
-/// as with runc, the others where we are.
-pub fn run_hooks(kind: &'static str, hooks: &[Hook], document: &[u8], bundle: Option<&Path>) -> Result<()> {
+/// Runs hooks in the runtime's namespaces; what they say goes where an annotation says, or else to the debug log.
+/// Those of a creation run in the bundle, as with runc, the others where we are.
+pub fn run_hooks(
+    kind: &'static str,
+    hooks: &[Hook],
+    document: &[u8],
+    record: &Record,
+    bundle: Option<&Path>,
+) -> Result<()> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
     let dir = bundle.map(|path| CString::new(path.as_os_str().as_bytes())).transpose();
     let dir = dir.map_err(|_| fail!(Kind::Usage, "the path of the bundle contains a NUL character"))?;
-    let outputs = hook::run_all(kind, hooks, document, None, dir.as_deref());
+    let files = annotations::read(|key| record.annotations.get(key))?.hook_output;
+    let files = hook_files(&files)?;
+    let output = files.each_ref().map(|file| file.as_ref().map(AsFd::as_fd));
+    let setting = hook::Setting { env: None, dir: dir.as_deref(), output };
+    let outputs = hook::run_all(kind, hooks, document, setting);
     let outputs = outputs.map_err(|failed| fail!(Kind::Child, "{}", failed.text))?;
     for (index, output) in outputs.iter().enumerate() {
         let (stdout, stderr) =
@@ -114,4 +131,16 @@ pub fn run_hooks(kind: &'static str, hooks: &[Hook], document: &[u8], bundle: Op
         log::debug(format_args!("{kind} hook #{index}: stdout: {stdout}, stderr: {stderr}"));
     }
     Ok(())
+}
+
+/// The files that hooks append to.
+pub fn hook_files(paths: &[Option<CString>; 2]) -> Result<[Option<OwnedFd>; 2]> {
+    let open = |path: &Option<CString>| {
+        let Some(path) = path else { return Ok(None) };
+        let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_CLOEXEC;
+        let file = nix::fcntl::open(path.as_c_str(), flags, Mode::from_bits_truncate(0o600));
+        file.map(Some).with_context(|| format!("open {} for the output of hooks", path.to_string_lossy()))
+    };
+    let [out, err] = paths;
+    Ok([open(out)?, open(err)?])
 }

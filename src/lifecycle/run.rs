@@ -42,5 +42,5 @@ pub fn run(globals: &Globals, options: &Run) -> Result<i32> {
 
 fn poststart(made: &Made) -> Result<()> {
     let document = made.state.document("running", made.child.process.pid);
-    load::run_hooks("poststart", &made.record.poststart, &document, Some(&made.record.bundle))
+    load::run_hooks("poststart", &made.record.poststart, &document, &made.record, Some(&made.record.bundle))
 }

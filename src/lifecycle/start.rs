@@ -28,9 +28,11 @@ fn poststart(known: &Known) -> Result<()> {
     let record = &known.record;
     let pid = record.init.map_or(0, |init| init.pid);
     let state = HookState::new(spec::VERSION, &record.id, &record.bundle, &record.annotations);
-    load::run_hooks("poststart", &record.poststart, &state.document("running", pid), None).inspect_err(|_| {
-        if let Ok(pidfd) = known.pidfd() {
-            let _ = crate::sys::process::pidfd_send_signal(std::os::fd::AsFd::as_fd(&pidfd), libc::SIGKILL);
-        }
-    })
+    load::run_hooks("poststart", &record.poststart, &state.document("running", pid), record, None)
+        .inspect_err(|_| {
+            if let Ok(pidfd) = known.pidfd() {
+                let _ =
+                    crate::sys::process::pidfd_send_signal(std::os::fd::AsFd::as_fd(&pidfd), libc::SIGKILL);
+            }
+        })
 }

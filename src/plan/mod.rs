@@ -56,6 +56,8 @@ pub struct Plan {
     /// The SELinux label of what covers them, as a mount option.
     pub mask_context: Option<options::Parameter>,
     pub hooks: hooks::Hooks,
+    /// Files for the standard output and error of hooks.
+    pub hook_output: [Option<CString>; 2],
     pub process: ProcessPlan,
     /// Odd, but no reason to refuse.
     pub warnings: Vec<String>,
@@ -141,6 +143,7 @@ pub fn container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Pl
         read_only_paths: paths(linux.map(Linux::readonly_paths), "/linux/readonlyPaths")?,
         masked_paths: paths(linux.map(Linux::masked_paths), "/linux/maskedPaths")?,
         hooks: hooks::hooks(spec.hooks().as_ref())?,
+        hook_output: acting.hook_output,
         rdt: rdt::rdt(
             linux.and_then(|linux| linux.intel_rdt().as_ref()),
             facts.resctrl.as_ref(),

@@ -62,6 +62,9 @@ impl Display for Plan {
         for link in &self.devices.links {
             writeln!(f, "link {} -> {}", text(&link.path), text(&link.to))?;
         }
+        let [out, err] = &self.hook_output;
+        line(f, "hooks write to", out.as_ref())?;
+        line(f, "hooks write errors to", err.as_ref())?;
         hooks(f, "prestart", &self.hooks.prestart)?;
         hooks(f, "createRuntime", &self.hooks.create_runtime)?;
         hooks(f, "createContainer", &self.hooks.create_container)?;

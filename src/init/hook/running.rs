@@ -1,6 +1,6 @@
 //! A hook that runs: its streams are served until it has ended, and it is killed where it must not go on.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use super::streams::{Input, Tail};
-use super::{Output, refused};
+use super::{Output, Setting, refused};
 use crate::plan::hooks::Hook;
 use crate::sys::interrupt::Interrupts;
 use crate::sys::process::pidfd_open;
@@ -48,13 +48,19 @@ enum Event {
 }
 
 impl<'a> Running<'a> {
-    pub fn start(hook: &Hook, env: &[CString], dir: Option<&CStr>, state: &'a [u8]) -> Result<Self, String> {
+    pub fn start(
+        hook: &Hook,
+        env: &[CString],
+        setting: Setting<'_>,
+        state: &'a [u8],
+    ) -> Result<Self, String> {
         let no_pipe = |errno| refused("pipe", errno);
         let input = Input::new(state).map_err(no_pipe)?;
         let (stdout, out) = Tail::new().map_err(no_pipe)?;
         let (stderr, err) = Tail::new().map_err(no_pipe)?;
-        let stdio = [input.theirs(), out.as_fd(), err.as_fd()];
-        let program = Program { path: &hook.path, args: &hook.args, env, dir, stdio };
+        let [to_out, to_err] = setting.output;
+        let stdio = [input.theirs(), to_out.unwrap_or(out.as_fd()), to_err.unwrap_or(err.as_fd())];
+        let program = Program { path: &hook.path, args: &hook.args, env, dir: setting.dir, stdio };
         let pid = spawn(&program)
             .map_err(|errno| refused(&format!("fork/exec {}", hook.path.to_string_lossy()), errno))?;
         let process = Process::new(pid).map_err(|errno| refused("pidfd_open", errno))?;
