@@ -66,7 +66,12 @@ fn a_device_moves_with_its_permanent_global_addresses_and_is_up() {
 #[test]
 fn a_device_without_a_new_name_keeps_its_own_and_comes_up() {
     let Some(mut bundle) = bundle(&json!({"one": {}, "two": {}})) else { return };
-    bundle.script("cat /sys/class/net/one/operstate; ls /sys/class/net");
+    // The kernel looks at a link's state in its own time.
+    bundle.script(
+        "cd /sys/class/net; n=0
+        until [ $(cat one/operstate) = up ] || [ $n = 200 ]; do usleep 50000; n=$((n + 1)); done
+        cat one/operstate; ls",
+    );
     let answer = run(&bundle, "", "").ok();
     assert_eq!(answer.lines(), ["up", "lo", "one", "two"]);
 }
@@ -125,7 +130,7 @@ fn a_device_returns_when_the_container_is_not_made() {
     bundle.patch(|config| config["hooks"] = json!({"createContainer": [{"path": "/bin/false"}]}));
     let answer = run(&bundle, "ip address add 10.7.0.1/24 dev one; ip link set one up", STATE);
     let answer = answer.fails(1, "createContainer hook");
-    assert!(answer.stdout.contains("10.7.0.1/24") && answer.stdout.contains("state UP"), "{answer:?}");
+    assert!(answer.stdout.contains("10.7.0.1/24") && answer.stdout.contains(",UP"), "{answer:?}");
     bundle.leaves_nothing();
 }
 

@@ -12,6 +12,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tare::error::Error;
 use tare::host::Facts;
+use tare::plan::activation::Activation;
 use tare::plan::{self, Request};
 use tare::spec;
 
@@ -48,7 +49,8 @@ fn request(case: &Path) -> Request<'static> {
     let path = case.join("request.json");
     let asked = if path.exists() { json(&path) } else { Value::Null };
     let on = |name: &str| asked.get(name).and_then(Value::as_bool).unwrap_or(false);
-    let known = ["noNewKeyring", "noPivot", "preserveFds", "rootless", "systemdCgroup"];
+    let known =
+        ["listenFds", "notify", "noNewKeyring", "noPivot", "preserveFds", "rootless", "systemdCgroup"];
     for name in asked.as_object().into_iter().flat_map(|members| members.keys()) {
         assert!(known.contains(&&**name), "{}: {name}", path.display());
     }
@@ -60,6 +62,11 @@ fn request(case: &Path) -> Request<'static> {
         preserve_fds: asked.get("preserveFds").and_then(Value::as_u64).unwrap_or(0).try_into().unwrap(),
         systemd_cgroup: on("systemdCgroup"),
         rootless: on("rootless"),
+        activation: Activation {
+            listen_fds: asked.get("listenFds").and_then(Value::as_u64).unwrap_or(0).try_into().unwrap(),
+            listen_names: asked.get("listenFds").map(|_| "a:b".into()),
+            notify: on("notify").then(|| "/state/golden/notify".into()),
+        },
     }
 }
 

@@ -242,6 +242,11 @@ fn each_kind_runs_in_its_place_with_its_state() {
     bundle.hooks(&hooks);
     assert_eq!(bundle.create().code, 0);
     assert_eq!(bundle.start().code, 0);
+    // `start` does not wait for the hooks that run in the container.
+    let end = Instant::now() + Duration::from_secs(10);
+    while !bundle.shared("startContainer.fds").ends_with("3\n") && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let pid = bundle.state()["pid"].to_string();
     let inside = (namespace(&pid, "mnt"), namespace(&pid, "net"));
     let outside = (namespace("self", "mnt"), namespace("self", "net"));

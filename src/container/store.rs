@@ -21,6 +21,8 @@ use crate::fail;
 
 const RECORD: &str = "state.json";
 const FIFO: &str = "exec.fifo";
+/// What the container's program says of itself arrives in this directory.
+const NOTIFY: &str = "notify";
 /// The configuration as it was at creation: exec and delete do not depend on the bundle any more.
 const CONFIG: &str = "config.json";
 
@@ -158,6 +160,18 @@ impl Entry {
     pub fn write(&self, record: &Record) -> Result<()> {
         let bytes = serde_json::to_vec(record).map_err(|error| Error::new(Kind::State, error.to_string()))?;
         self.replace(RECORD, &bytes)
+    }
+
+    pub fn notify_directory(&self) -> PathBuf {
+        self.path.join(NOTIFY)
+    }
+
+    /// Makes the directory that the container sees.
+    pub fn make_notify_directory(&self) -> Result<()> {
+        let path = self.notify_directory();
+        let made = fs::create_dir(&path)
+            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)));
+        made.with_context(|| format!("make {}", path.display()))
     }
 
     /// Keeps the configuration.

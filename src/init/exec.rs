@@ -12,12 +12,17 @@ use nix::unistd::{AccessFlags, faccessat};
 use super::identity::Ready;
 use super::{Fds, Load, load_seccomp};
 use crate::handshake::{At, Line, Report, Step};
-use crate::plan::process::{ProcessPlan, has};
+use crate::plan::process::{ProcessPlan, has, name};
 use crate::sys::process;
 
 /// The environment, with HOME from the container's own /etc/passwd where it is not given.
 pub fn environment(plan: &ProcessPlan) -> Vec<CString> {
     let mut env = plan.env.clone();
+    if plan.listen_pid {
+        let variable = format!("LISTEN_PID={}", nix::unistd::getpid());
+        env.retain(|known| name(known) != b"LISTEN_PID");
+        env.extend(CString::new(variable));
+    }
     if !has(&env, "HOME") {
         let home = home(plan.uid).unwrap_or_else(|| b"/".to_vec());
         env.extend(CString::new([b"HOME=".as_slice(), &home].concat()));

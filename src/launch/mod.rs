@@ -8,6 +8,7 @@ mod id_mapped;
 pub mod id_maps;
 mod joined_users;
 pub mod net_devices;
+pub mod notify;
 pub mod rdt;
 mod relay;
 pub mod seal;

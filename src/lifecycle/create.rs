@@ -1,7 +1,7 @@
 //! `create`: from a bundle to a process that waits for `start`.
 
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::load::{self, Bundle};
@@ -18,10 +18,12 @@ use crate::launch::console::{Console, Incoming};
 use crate::launch::explain::{Walked, explain};
 use crate::launch::net_devices::Destination;
 use crate::launch::seccomp_agent::Agent;
-use crate::launch::{self, Child, Failure, Order, rdt, seal, slots};
+use crate::launch::{self, Child, Failure, Order, notify, rdt, seal, slots};
 use crate::log;
+use crate::plan::activation::Activation;
 use crate::plan::topology::Namespace;
 use crate::plan::{Plan, Request};
+use crate::sys::file::is_inherited;
 use crate::{fail, spec};
 
 pub fn create(globals: &Globals, options: &Create) -> Result<()> {
@@ -116,26 +118,38 @@ fn decide(
         preserve_fds: options.preserve_fds,
         systemd_cgroup: globals.systemd_cgroup,
         rootless: load::rootless(globals),
+        activation: activation(globals, &options.id),
     };
     let plan = crate::plan::container(&bundle.spec, &bundle.facts, &request)?;
     for warning in bundle.spec.warnings.iter().chain(&plan.warnings) {
         log::warn(format_args!("{warning}"));
     }
-    check_preserved(options.preserve_fds)?;
+    check_preserved(request.activation.listen_fds, options.preserve_fds)?;
     check_rootfs(&plan)?;
     let console =
         Console::open(plan.process.terminal.is_some(), how.detach, options.console_socket.as_deref())?;
     Ok((plan, console))
 }
 
-fn check_preserved(count: u32) -> Result<()> {
-    for index in 0..count {
-        let path = format!("/proc/self/fd/{}", 3 + index);
-        if !Path::new(&path).exists() {
-            return Err(fail!(Kind::Usage, "unable to stat preserved-fd {index} (of {count})"));
-        }
+/// What a service manager says that it has for us.
+fn activation(globals: &Globals, id: &str) -> Activation {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+    let ours = number("LISTEN_PID") == Some(std::process::id());
+    Activation {
+        listen_fds: number("LISTEN_FDS").filter(|_| ours).unwrap_or(0),
+        listen_names: std::env::var("LISTEN_FDNAMES").ok(),
+        notify: notify::wanted()
+            .and_then(|_| load::entry(globals, id).ok())
+            .map(|entry| entry.notify_directory()),
     }
-    Ok(())
+}
+
+fn check_preserved(before: u32, count: u32) -> Result<()> {
+    let is_there = |index: &u32| i32::try_from(3 + before + index).is_ok_and(is_inherited);
+    match (0..count).find(|index| !is_there(index)) {
+        Some(missing) => Err(Error::new(Kind::Usage, matched::no_preserved_fd(missing, count))),
+        None => Ok(()),
+    }
 }
 
 fn check_rootfs(plan: &Plan) -> Result<()> {
@@ -181,6 +195,9 @@ fn reserved(
     mut record: Record,
 ) -> Result<Made> {
     entry.write(&record)?;
+    if notify::wanted().is_some() {
+        entry.make_notify_directory()?;
+    }
     let group = plan.cgroup.create()?;
     // Rootless, there may be hierarchies that it does without.
     record.cgroup = Some(group.record().clone());

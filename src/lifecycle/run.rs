@@ -9,6 +9,7 @@ use super::options::{Globals, Run};
 use crate::error::{Context, Result};
 use crate::launch::console::Incoming;
 use crate::launch::foreground::Foreground;
+use crate::launch::notify::Proxy;
 use crate::launch::seal;
 
 /// The process's exit status; 0 for a detached one.
@@ -19,18 +20,27 @@ pub fn run(globals: &Globals, options: &Run) -> Result<i32> {
     let mut made = make(globals, &options.create, &How { detach: options.detach, fifo: false })?;
     // Before the start: a program looks at its terminal's size and mode at once.
     let master = made.console.take().map(Incoming::receive).transpose();
-    let started = master.and_then(|master| {
+    let proxy = Proxy::listen(&made.entry.notify_directory());
+    let started = master.and_then(|master| proxy.map(|proxy| (master, proxy))).and_then(|(master, proxy)| {
         made.child.start().map_err(|failure| made.failed(failure))?;
-        poststart(&made).map(|()| master)
+        poststart(&made).map(|()| (master, proxy))
     });
-    let master = match started {
-        Ok(master) => master,
+    let (master, proxy) = match started {
+        Ok(started) => started,
         Err(error) => {
             made.undo();
             return Err(error);
         }
     };
-    let Some(foreground) = foreground else { return Ok(0) };
+    let Some(foreground) = foreground else {
+        if let Some(proxy) = proxy {
+            proxy.wait(made.child.pidfd.as_fd(), made.child.process.pid);
+        }
+        return Ok(0);
+    };
+    if let Some(proxy) = proxy {
+        wait_aside(proxy, &made)?;
+    }
     let status = foreground.wait(made.child.process.pid, made.child.pidfd.as_fd(), master);
     if !options.keep {
         let _lock = made.entry.lock();
@@ -38,6 +48,14 @@ pub fn run(globals: &Globals, options: &Run) -> Result<i32> {
         return status.and_then(|status| removed.map(|()| status));
     }
     status
+}
+
+/// Meanwhile we stand for the container: so it is we whom the service manager watches.
+fn wait_aside(proxy: Proxy, made: &Made) -> Result<()> {
+    let pidfd = made.child.pidfd.try_clone().context("keep the process")?;
+    let own = i32::try_from(std::process::id()).unwrap_or(0);
+    std::thread::spawn(move || proxy.wait(pidfd.as_fd(), own));
+    Ok(())
 }
 
 fn poststart(made: &Made) -> Result<()> {

@@ -1,15 +1,18 @@
 //! `start`: the process that waits on the exec fifo executes.
 
+use std::os::fd::AsFd;
+
 use super::load::{self, Known};
 use super::options::Globals;
 use crate::container::Status;
 use crate::error::{Error, Kind, Result, matched};
 use crate::init::hook_state::HookState;
+use crate::launch::notify::Proxy;
 use crate::{fail, spec};
 
 pub fn start(globals: &Globals, id: &str) -> Result<()> {
     let entry = load::entry(globals, id)?;
-    let _lock = entry.lock()?;
+    let lock = entry.lock()?;
     let known = load::of_entry(entry)?;
     match known.status {
         Status::Created => {}
@@ -17,10 +20,17 @@ pub fn start(globals: &Globals, id: &str) -> Result<()> {
         Status::Running => return Err(Error::new(Kind::State, matched::START_RUNNING)),
         other => return Err(fail!(Kind::State, "cannot start a container in the {other} state")),
     }
+    let (proxy, pidfd) = (Proxy::listen(&known.entry.notify_directory())?, known.pidfd()?);
     if !known.entry.start()? {
         return Err(Error::new(Kind::State, matched::START_STOPPED));
     }
-    poststart(&known)
+    poststart(&known)?;
+    // Others may have to do with a container that is in no hurry to be ready.
+    drop(lock);
+    if let Some(proxy) = proxy {
+        proxy.wait(pidfd.as_fd(), known.record.init.map_or(0, |init| init.pid));
+    }
+    Ok(())
 }
 
 /// A hook that fails ends the container (runtime-spec, config.md, "Poststart").
@@ -31,8 +41,7 @@ fn poststart(known: &Known) -> Result<()> {
     load::run_hooks("poststart", &record.poststart, &state.document("running", pid), record, None)
         .inspect_err(|_| {
             if let Ok(pidfd) = known.pidfd() {
-                let _ =
-                    crate::sys::process::pidfd_send_signal(std::os::fd::AsFd::as_fd(&pidfd), libc::SIGKILL);
+                let _ = crate::sys::process::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
             }
         })
 }

@@ -4,6 +4,7 @@
 //! What the child needs is here in the kernel's own terms, so that it decides nothing: C strings, flags, numbers,
 //! lists in order. Mount targets are not resolved here: earlier mounts change what later paths mean.
 
+pub mod activation;
 pub mod annotations;
 pub mod capabilities;
 pub mod cgroup_mounts;
@@ -92,6 +93,7 @@ pub struct Request<'a> {
     pub systemd_cgroup: bool,
     /// Errors about cgroup permissions are ignored where nothing was asked for.
     pub rootless: bool,
+    pub activation: activation::Activation,
 }
 
 /// Decides everything about a container.
@@ -155,6 +157,7 @@ pub fn container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Pl
         process,
         warnings,
     };
+    activation::apply(&request.activation, &mut plan, wanted_mounts.len())?;
     if plan.rootfs.enter == Enter::Chroot {
         leave_the_hosts_mounts(&mut plan);
     }

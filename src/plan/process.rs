@@ -39,6 +39,8 @@ pub struct ProcessPlan {
     pub seccomp: Option<Filter>,
     /// The name of the session keyring to make; none with `--no-new-keyring`.
     pub keyring: Option<CString>,
+    /// LISTEN_PID is set to the process's own id.
+    pub listen_pid: bool,
     /// Descriptors from 3 on that the process keeps.
     pub preserve_fds: u32,
 }

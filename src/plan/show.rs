@@ -324,6 +324,9 @@ impl Display for ProcessPlan {
                 if names.is_empty() { "none".into() } else { names.join(",") }
             )?;
         }
+        if self.listen_pid {
+            writeln!(f, "env LISTEN_PID its own")?;
+        }
         if self.preserve_fds > 0 {
             writeln!(f, "keep descriptors 3..{}", 3 + self.preserve_fds)?;
         }

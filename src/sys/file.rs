@@ -37,6 +37,13 @@ pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32, resolve:
     }
 }
 
+/// Whether the descriptor of this number has come to us from our caller: all that we open is close-on-exec.
+pub fn is_inherited(number: i32) -> bool {
+    // SAFETY: reads a flag of a number, whatever it stands for.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    flags >= 0 && flags & libc::FD_CLOEXEC == 0
+}
+
 /// Descriptors 0, 1 and 2, whatever they are. The program's entry has seen to it that they are open.
 pub fn standard_streams() -> [BorrowedFd<'static>; 3] {
     // SAFETY: nothing in this program closes 0, 1 or 2, so they stay open for as long as it runs.

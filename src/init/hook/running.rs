@@ -59,7 +59,8 @@ impl<'a> Running<'a> {
         let (stdout, out) = Tail::new().map_err(no_pipe)?;
         let (stderr, err) = Tail::new().map_err(no_pipe)?;
         let [to_out, to_err] = setting.output;
-        let stdio = [input.theirs(), to_out.unwrap_or(out.as_fd()), to_err.unwrap_or(err.as_fd())];
+        let stdio =
+            [input.theirs(), to_out.unwrap_or_else(|| out.as_fd()), to_err.unwrap_or_else(|| err.as_fd())];
         let program = Program { path: &hook.path, args: &hook.args, env, dir: setting.dir, stdio };
         let pid = spawn(&program)
             .map_err(|errno| refused(&format!("fork/exec {}", hook.path.to_string_lossy()), errno))?;

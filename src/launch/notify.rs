@@ -1,0 +1,140 @@
+//! NOTIFY_SOCKET: the container's program tells a socket of ours that it is ready, and we tell the service manager.
+//!
+//! Not its own socket: the service manager trusts what comes over it, and the container's word is trusted only so far
+//! as that it is ready.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Permissions};
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::error::{Context, Result};
+use crate::log;
+use crate::plan::activation::NOTIFY_SOCKET;
+use crate::sys::socket::send_fd;
+
+/// How long the service manager may take to have read what we said, in milliseconds.
+const BARRIER: u16 = 30_000;
+
+/// Where our caller wants to be told.
+pub fn wanted() -> Option<OsString> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty())
+}
+
+/// Listens to the container for the service manager.
+#[derive(Debug)]
+pub struct Proxy {
+    socket: UnixDatagram,
+    host: OsString,
+}
+
+impl Proxy {
+    /// In `directory`, which the container sees. None where nobody waits for word, or the container cannot send it.
+    pub fn listen(directory: &Path) -> Result<Option<Self>> {
+        let Some(host) = wanted() else { return Ok(None) };
+        let opened = match File::open(directory) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            other => other.with_context(|| format!("open {}", directory.display()))?,
+        };
+        let path = directory.join(NOTIFY_SOCKET);
+        let doing = || format!("listen at {}", path.display());
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).with_context(doing),
+            _ => {}
+        }
+        // By descriptor: the state directory may lie deeper than the address of a socket is long.
+        let short = format!("/proc/self/fd/{}/{NOTIFY_SOCKET}", opened.as_raw_fd());
+        let socket = UnixDatagram::bind(&short).with_context(doing)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o777)).with_context(doing)?;
+        Ok(Some(Self { socket, host }))
+    }
+
+    /// Waits until the container is ready, or has ended without having been; tells the service manager that it is, and
+    /// that `main` is the process to watch. What fails in this is no failure of the container.
+    pub fn wait(&self, pidfd: BorrowedFd<'_>, main: i32) {
+        let told = match self.ready(pidfd) {
+            Ok(Some(line)) => self.tell(&line, main),
+            Ok(None) => Ok(()),
+            Err(errno) => Err(errno).context("wait for word from the container"),
+        };
+        if let Err(error) = told {
+            log::warn(format_args!("NOTIFY_SOCKET: {error}"));
+        }
+    }
+
+    fn ready(&self, pidfd: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> {
+        loop {
+            let watch = |fd| PollFd::new(fd, PollFlags::POLLIN);
+            let mut watched = [watch(self.socket.as_fd()), watch(pidfd)];
+            match poll(&mut watched, PollTimeout::NONE) {
+                Err(Errno::EINTR) => continue,
+                other => other?,
+            };
+            let [word, end] = watched.map(|fd| fd.any() == Some(true));
+            if word {
+                let mut buffer = [0; 4096];
+                let length = nix::unistd::read(&self.socket, &mut buffer)?;
+                if let Some(line) = ready_line(&buffer[..length]) {
+                    return Ok(Some(line.to_vec()));
+                }
+            } else if end {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn tell(&self, line: &[u8], main: i32) -> Result<()> {
+        let shown = self.host.to_string_lossy();
+        let host = connect(&self.host).with_context(|| format!("connect to {shown}"))?;
+        for text in [[line, b"\n"].concat(), format!("MAINPID={main}\n").into_bytes()] {
+            host.send(&text).with_context(|| format!("send to {shown}"))?;
+        }
+        barrier(&host).with_context(|| format!("wait for {shown}"))
+    }
+}
+
+fn ready_line(message: &[u8]) -> Option<&[u8]> {
+    message.split(|&byte| byte == b'\n').find(|line| line.starts_with(b"READY="))
+}
+
+fn connect(path: &OsStr) -> std::io::Result<UnixDatagram> {
+    let address = match path.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        _ => SocketAddr::from_pathname(path)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.connect_addr(&address)?;
+    Ok(socket)
+}
+
+/// sd_notify_barrier(3): the service manager closes the pipe when it has come to this message. An old one never does.
+fn barrier(host: &UnixDatagram) -> Result<(), Errno> {
+    let (ours, theirs): (OwnedFd, OwnedFd) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    send_fd(host.as_fd(), b"BARRIER=1", theirs.as_fd())?;
+    drop(theirs);
+    loop {
+        match poll(&mut [PollFd::new(ours.as_fd(), PollFlags::POLLIN)], BARRIER) {
+            Err(Errno::EINTR) => {}
+            other => return other.map(drop),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_that_says_ready_is_found_among_others() {
+        assert_eq!(ready_line(b"STATUS=x\nREADY=1\nA=b"), Some(&b"READY=1"[..]));
+        assert_eq!(ready_line(b"NOTREADY=1"), None);
+    }
+}
