@@ -5,15 +5,19 @@
 //! or look for the last `level":"error"` (containerd), so on failure exactly one record is written unless `--debug`
 //! asks for more: warnings to a JSON log stay at debug level.
 
+/// journald and syslog.
+mod daemon;
+
 use std::fmt::{Arguments, Write as _};
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use crate::error::{Context, Result};
+use daemon::Daemon;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -49,8 +53,24 @@ enum Shape {
     Terminal,
 }
 
+/// Where records go, if not to standard error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    File(PathBuf),
+    /// systemd's journal, under this name.
+    Journal(String),
+    /// The local syslog daemon, likewise.
+    Syslog(String),
+}
+
+enum Sink {
+    Stderr,
+    File(File),
+    Daemon(Daemon),
+}
+
 struct Log {
-    file: Option<File>,
+    sink: Sink,
     format: Format,
     level: Level,
 }
@@ -58,30 +78,34 @@ struct Log {
 static LOG: OnceLock<Log> = OnceLock::new();
 
 /// What holds before [`init`], and without it: text on stderr from warning up.
-static DEFAULT: Log = Log { file: None, format: Format::Text, level: Level::Warning };
+static DEFAULT: Log = Log { sink: Sink::Stderr, format: Format::Text, level: Level::Warning };
 
 fn log() -> &'static Log {
     LOG.get().unwrap_or(&DEFAULT)
 }
 
 /// Chooses where records go; once, before the first record.
-pub fn init(file: Option<&Path>, format: Format, debug: bool) -> Result<()> {
-    // Standard error may be a socket, which has no name to open it by: its own name means the descriptor.
-    let file = file.filter(|path| *path != Path::new("/dev/stderr"));
-    let file = file
-        .map(|path| {
-            // O_APPEND: several commands share one log file and must not overwrite each other's lines.
-            let open = OpenOptions::new().append(true).create(true).mode(0o644).open(path);
-            open.with_context(|| format!("open log file {}", path.display()))
-        })
-        .transpose()?;
-    let level = match (debug, format) {
-        (true, _) => Level::Debug,
-        (false, Format::Json) => Level::Error,
-        (false, Format::Text) => Level::Warning,
+pub fn init(destination: Option<Destination>, format: Format, level: Option<Level>) -> Result<()> {
+    let sink = match destination {
+        None => Sink::Stderr,
+        // Standard error may be a socket, which has no name to open it by: its own name means the descriptor.
+        Some(Destination::File(path)) if path == Path::new("/dev/stderr") => Sink::Stderr,
+        Some(Destination::File(path)) => Sink::File(open(&path)?),
+        Some(Destination::Journal(name)) => Sink::Daemon(Daemon::journal(name)?),
+        Some(Destination::Syslog(name)) => Sink::Daemon(Daemon::syslog(name)?),
     };
-    let _ = LOG.set(Log { file, format, level });
+    let level = level.unwrap_or(match format {
+        Format::Json => Level::Error,
+        Format::Text => Level::Warning,
+    });
+    let _ = LOG.set(Log { sink, format, level });
     Ok(())
+}
+
+fn open(path: &Path) -> Result<File> {
+    // O_APPEND: several commands share one log file and must not overwrite each other's lines.
+    let open = OpenOptions::new().append(true).create(true).mode(0o644).open(path);
+    open.with_context(|| format!("open log file {}", path.display()))
 }
 
 /// Whether a record of this level would be written: spares the work of making one.
@@ -101,17 +125,18 @@ pub fn warn(message: Arguments<'_>) {
     record(Level::Warning, message);
 }
 
-/// The final error of a command. With a log file, the plain sentence goes to stderr too: conmon and Podman read it there.
+/// The final error of a command. With a log elsewhere, the plain sentence goes to stderr too: conmon and Podman read it
+/// there.
 pub fn error(message: Arguments<'_>) {
     record(Level::Error, message);
-    if log().file.is_some() {
+    if !matches!(log().sink, Sink::Stderr) {
         plain(message);
     }
 }
 
 /// What a person can do about the error before; not part of it, and not for programs.
 pub fn hint(hint: &str) {
-    if log().file.is_none() && log().format == Format::Text {
+    if matches!(log().sink, Sink::Stderr) && log().format == Format::Text {
         plain(format_args!("hint: {hint}"));
     }
 }
@@ -135,18 +160,23 @@ fn record(level: Level, message: Arguments<'_>) {
     if !enabled(level) {
         return;
     }
-    let Log { file, format, .. } = log();
+    let Log { sink, format, .. } = log();
+    let on_stderr = matches!(sink, Sink::Stderr);
     let shape = match format {
         Format::Json => Shape::Json,
-        Format::Text if file.is_none() && std::io::stderr().is_terminal() => Shape::Terminal,
+        Format::Text if on_stderr && std::io::stderr().is_terminal() => Shape::Terminal,
         Format::Text => Shape::Logrus,
     };
-    let line = line(shape, level, &message.to_string(), SystemTime::now());
+    let message = message.to_string();
+    let line = || line(shape, level, &message, SystemTime::now());
     // One write a record, so that records of several processes do not mix.
-    let _ = match file {
-        Some(file) => (&*file).write_all(line.as_bytes()),
-        None => std::io::stderr().write_all(line.as_bytes()),
-    };
+    match sink {
+        Sink::File(file) => drop((&*file).write_all(line().as_bytes())),
+        Sink::Stderr => drop(std::io::stderr().write_all(line().as_bytes())),
+        // Time and level are the daemon's own fields.
+        Sink::Daemon(daemon) if *format == Format::Text => daemon.record(level, &message),
+        Sink::Daemon(daemon) => daemon.record(level, line().trim_end()),
+    }
 }
 
 fn line(shape: Shape, level: Level, message: &str, now: SystemTime) -> String {

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tare::cgroup::Driver;
 use tare::cli::command::{Command, Fault, Format, GlobalFlags, read};
 use tare::cli::flag::{Flag, Takes};
 use tare::cli::verbs::{self, GLOBAL, VERBS};
@@ -67,11 +68,11 @@ fn exec(fill: impl FnOnce(&mut Exec)) -> Command {
 }
 
 fn kill(signal: &str, all: bool) -> Command {
-    Command::Kill(Kill { id: String::from("c"), signal: String::from(signal), all })
+    Command::Kill(Kill { id: String::from("c"), signal: String::from(signal), all, regex: false })
 }
 
 fn delete(force: bool) -> Command {
-    Command::Delete(Delete { id: String::from("c"), force })
+    Command::Delete(Delete { id: String::from("c"), force, regex: false })
 }
 
 fn list(format: Format, quiet: bool) -> Command {
@@ -287,9 +288,12 @@ fn the_verbs_with_few_flags_are_read() {
         ("events --interval=1m30s c", events(false, 90_000)),
         ("events c --interval 2s --stats", events(true, 2000)),
         ("spec", Command::Spec(Spec::default())),
-        ("spec -b /b", Command::Spec(Spec { bundle: path("/b"), rootless: false })),
-        ("spec --rootless", Command::Spec(Spec { bundle: None, rootless: true })),
-        ("spec --bundle /b --rootless=true", Command::Spec(Spec { bundle: path("/b"), rootless: true })),
+        ("spec -b /b", Command::Spec(Spec { bundle: path("/b"), file: None, rootless: false })),
+        ("spec --rootless", Command::Spec(Spec { bundle: None, file: None, rootless: true })),
+        (
+            "spec --bundle /b --rootless=true",
+            Command::Spec(Spec { bundle: path("/b"), file: None, rootless: true }),
+        ),
         ("plan", Command::Plan(PathBuf::from("."))),
         ("plan /b", Command::Plan(PathBuf::from("/b"))),
         ("plan -b /b", Command::Plan(PathBuf::from("/b"))),
@@ -430,8 +434,8 @@ fn global_flags_are_read() {
         ("--log-format= list", with(|o| o.log_format = None)),
         ("--root /r list", with(|o| o.root = path("/r"))),
         ("-root /r list", with(|o| o.root = path("/r"))),
-        ("--systemd-cgroup list", with(|o| o.systemd_cgroup = true)),
-        ("--systemd-cgroup=true list", with(|o| o.systemd_cgroup = true)),
+        ("--systemd-cgroup list", with(|o| o.cgroup_manager = Driver::Systemd)),
+        ("--systemd-cgroup=true list", with(|o| o.cgroup_manager = Driver::Systemd)),
         ("--rootless true list", with(|o| o.rootless = Rootless::Yes)),
         ("--rootless=false list", with(|o| o.rootless = Rootless::No)),
         ("--rootless auto list", with(|o| o.rootless = Rootless::Auto)),
@@ -440,7 +444,7 @@ fn global_flags_are_read() {
                 o.root = path("/r");
                 o.log = path("/l");
                 o.log_format = text("json");
-                o.systemd_cgroup = true;
+                o.cgroup_manager = Driver::Systemd;
             })
         }),
     ];
@@ -545,6 +549,8 @@ fn sample(flag: &Flag) -> &'static str {
         (_, Takes::Duration) => "7s",
         ("format" | "log-format", _) => "json",
         ("rootless", _) => "true",
+        ("cgroup-manager", _) => "disabled",
+        ("log-level", _) => "info",
         ("user", _) => "7",
         ("empty-ns", _) => "network",
         ("manage-cgroups-mode", _) => "strict",

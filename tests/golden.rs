@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use tare::cgroup::Driver;
 use tare::error::Error;
 use tare::host::Facts;
 use tare::plan::activation::Activation;
@@ -50,7 +51,7 @@ fn request(case: &Path) -> Request<'static> {
     let asked = if path.exists() { json(&path) } else { Value::Null };
     let on = |name: &str| asked.get(name).and_then(Value::as_bool).unwrap_or(false);
     let known =
-        ["listenFds", "notify", "noNewKeyring", "noPivot", "preserveFds", "rootless", "systemdCgroup"];
+        ["cgroupManager", "listenFds", "notify", "noNewKeyring", "noPivot", "preserveFds", "rootless"];
     for name in asked.as_object().into_iter().flat_map(|members| members.keys()) {
         assert!(known.contains(&&**name), "{}: {name}", path.display());
     }
@@ -60,13 +61,22 @@ fn request(case: &Path) -> Request<'static> {
         no_pivot: on("noPivot"),
         no_new_keyring: on("noNewKeyring"),
         preserve_fds: asked.get("preserveFds").and_then(Value::as_u64).unwrap_or(0).try_into().unwrap(),
-        systemd_cgroup: on("systemdCgroup"),
+        cgroup_manager: cgroup_manager(&asked),
         rootless: on("rootless"),
         activation: Activation {
             listen_fds: asked.get("listenFds").and_then(Value::as_u64).unwrap_or(0).try_into().unwrap(),
             listen_names: asked.get("listenFds").map(|_| "a:b".into()),
             notify: on("notify").then(|| "/state/golden/notify".into()),
         },
+    }
+}
+
+fn cgroup_manager(asked: &Value) -> Driver {
+    match asked.get("cgroupManager").and_then(Value::as_str) {
+        None => Driver::Cgroupfs,
+        Some("systemd") => Driver::Systemd,
+        Some("disabled") => Driver::Disabled,
+        Some(other) => panic!("no cgroup manager: {other}"),
     }
 }
 

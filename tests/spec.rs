@@ -115,10 +115,12 @@ fn the_template_is_a_container_and_is_never_written_over() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("template");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
-    spec::write_template(&folder, None, true).unwrap();
+    spec::write_template(&spec::Target::New(folder.join("config.json")), None, true).unwrap();
     let before = fs::read(folder.join("config.json")).unwrap();
     assert_eq!(spec::load(&folder).unwrap().warnings, Vec::<String>::new());
-    let error = spec::write_template(&folder, Some((1000, 1000)), true).unwrap_err();
+    let error =
+        spec::write_template(&spec::Target::New(folder.join("config.json")), Some((1000, 1000)), true)
+            .unwrap_err();
     assert_eq!(error.kind(), Kind::Exists);
     assert_eq!(error.to_string(), "File config.json exists. Remove it first");
     assert_eq!(fs::read(folder.join("config.json")).unwrap(), before);

@@ -69,6 +69,9 @@ pub fn plan(
     layout: &Layout,
     rootless: bool,
 ) -> Result<Plan> {
+    if driver == Driver::Disabled {
+        return without_group(linux, layout);
+    }
     let asked = linux.and_then(|linux| linux.cgroups_path().as_deref());
     let asked = asked.filter(|path| !path.as_os_str().is_empty());
     let permission = match (rootless, asked) {
@@ -106,6 +109,40 @@ pub fn plan(
         plan.properties = scope::properties(unit, &plan, resources)?;
     }
     Ok(plan)
+}
+
+/// No group at all: a limit that is asked for could not be kept, so it is refused. The rules for devices, which
+/// every engine writes, are left out with a warning.
+fn without_group(linux: Option<&Linux>, layout: &Layout) -> Result<Plan> {
+    let resources = linux.and_then(|linux| linux.resources().as_ref());
+    let mut out = Out::default();
+    let mode = layout.mode();
+    match (mode, resources) {
+        (_, None) => {}
+        (Mode::V2, Some(resources)) => v2::writes(resources, &mut out)?,
+        (_, Some(resources)) => v1::writes(resources, &mut out)?,
+    }
+    if let Some(write) = out.writes.iter().find(|write| write.absent != Absent::Skip) {
+        let why = "cannot be set: the cgroup manager is disabled";
+        return Err(fail!(Kind::Unsupported, "{}: {why}", write.pointer));
+    }
+    let mut warnings = out.warnings;
+    if resources.is_some_and(|resources| resources.devices().iter().flatten().next().is_some()) {
+        warnings.push(format!("{RESOURCES}/devices: left out: the cgroup manager is disabled"));
+    }
+    Ok(Plan {
+        driver: Driver::Disabled,
+        mode,
+        places: Vec::new(),
+        unit: None,
+        resources: None,
+        writes: Vec::new(),
+        devices: None,
+        properties: Vec::new(),
+        check_usage: None,
+        permission: Permission::NotNeeded,
+        warnings,
+    })
 }
 
 /// The plan for changed resources of a group that exists; its `record` is the one to keep afterwards.

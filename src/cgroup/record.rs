@@ -10,11 +10,14 @@ use super::systemd::Unit;
 use crate::host::cgroup::Mode;
 
 /// Who makes the group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Driver {
+    #[default]
     Cgroupfs,
     Systemd,
+    /// Nobody: the container stays in the groups that we are in.
+    Disabled,
 }
 
 impl fmt::Display for Driver {
@@ -22,6 +25,7 @@ impl fmt::Display for Driver {
         f.write_str(match self {
             Self::Cgroupfs => "cgroupfs",
             Self::Systemd => "systemd",
+            Self::Disabled => "disabled",
         })
     }
 }

@@ -7,10 +7,12 @@ use super::flag::Verb;
 use super::parse::Values;
 use super::words::{Until, Words, split};
 use super::{options, verbs};
+use crate::cgroup::Driver;
 use crate::error::Error;
 use crate::lifecycle::options::{
     Checkpoint, Create, Delete, Events, Exec, Kill, Restore, Rootless, Run, Spec, Update,
 };
+use crate::log::Level;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -58,7 +60,8 @@ pub struct GlobalFlags {
     pub log: Option<PathBuf>,
     pub log_format: Option<String>,
     pub root: Option<PathBuf>,
-    pub systemd_cgroup: bool,
+    pub log_level: Option<Level>,
+    pub cgroup_manager: Driver,
     pub rootless: Rootless,
 }
 

@@ -65,6 +65,8 @@ pub enum Takes {
 pub struct Flag {
     pub long: &'static str,
     pub short: Option<char>,
+    /// A second letter: the one that crun has for it.
+    pub letter: Option<char>,
     pub takes: Takes,
     /// May be given several times, every value counts. Otherwise the last one wins.
     pub many: bool,
@@ -75,7 +77,7 @@ pub struct Flag {
 
 impl Flag {
     const fn new(long: &'static str, takes: Takes, help: &'static str) -> Self {
-        Self { long, short: None, takes, many: false, hidden: false, default: None, help }
+        Self { long, short: None, letter: None, takes, many: false, hidden: false, default: None, help }
     }
 
     pub const fn switch(long: &'static str, help: &'static str) -> Self {
@@ -103,6 +105,11 @@ impl Flag {
         self
     }
 
+    pub const fn letter(mut self, letter: char) -> Self {
+        self.letter = Some(letter);
+        self
+    }
+
     pub const fn many(mut self) -> Self {
         self.many = true;
         self
@@ -120,7 +127,8 @@ impl Flag {
 
     /// Whether `name`, typed after one dash or two, means this flag.
     pub fn is_named(&self, name: &str) -> bool {
-        self.long == name || self.short.is_some_and(|short| name.strip_prefix(short) == Some(""))
+        let is = |letter: Option<char>| letter.is_some_and(|letter| name.strip_prefix(letter) == Some(""));
+        self.long == name || is(self.short) || is(self.letter)
     }
 }
 

@@ -1,10 +1,13 @@
 //! The global flags, seen against the environment: where the state root is, where the log goes.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::command::GlobalFlags;
 use crate::error::{Context, Kind, Result};
 use crate::lifecycle::options::Globals;
+use crate::log::{Destination, Level};
 use crate::{fail, log};
 
 const DEFAULT_ROOT: &str = "/run/tare";
@@ -54,7 +57,7 @@ pub fn resolve(flags: &GlobalFlags, environment: &Environment) -> Result<Globals
         root,
         root_explicit: flags.root.is_some(),
         root_in_xdg,
-        systemd_cgroup: flags.systemd_cgroup,
+        cgroup_manager: flags.cgroup_manager,
         rootless: flags.rootless,
     })
 }
@@ -84,7 +87,27 @@ pub fn start_log(flags: &GlobalFlags) -> Result<()> {
         Some("json") => log::Format::Json,
         Some(other) => return Err(fail!(Kind::Usage, "invalid log-format: {other}")),
     };
-    log::init(flags.log.as_deref(), format, flags.debug)
+    let level = flags.log_level.filter(|_| !flags.debug).or_else(|| flags.debug.then_some(Level::Debug));
+    log::init(flags.log.as_deref().map(destination).transpose()?, format, level)
+}
+
+/// crun's notation: a word before a colon says what sort of place it is; without one it is a file.
+fn destination(typed: &Path) -> Result<Destination> {
+    let bytes = typed.as_os_str().as_bytes();
+    let named = |name: &[u8]| match std::str::from_utf8(name) {
+        Ok("") => Ok(String::from("tare")),
+        Ok(name) if !name.contains(['\n', '\0']) => Ok(name.to_owned()),
+        _ => Err(fail!(Kind::Usage, "invalid log {}: not a name", typed.display())),
+    };
+    Ok(
+        match (bytes.strip_prefix(b"file:"), bytes.strip_prefix(b"journald:"), bytes.strip_prefix(b"syslog:"))
+        {
+            (Some(path), _, _) => Destination::File(PathBuf::from(OsStr::from_bytes(path))),
+            (_, Some(name), _) => Destination::Journal(named(name)?),
+            (_, _, Some(name)) => Destination::Syslog(named(name)?),
+            _ => Destination::File(typed.to_owned()),
+        },
+    )
 }
 
 #[cfg(test)]

@@ -7,19 +7,22 @@ use std::time::Duration;
 use super::command::{Command, Format, GlobalFlags};
 use super::parse::Values;
 use super::values;
+use crate::cgroup::Driver;
 use crate::error::{Error, Kind, Result, matched};
 use crate::fail;
 use crate::lifecycle::options::{
     CgroupsMode, Checkpoint, Create, Criu, Delete, Events, Exec, Kill, Restore, Rootless, Run, Spec, Update,
 };
+use crate::log::Level;
 
 pub fn globals(values: &Values) -> Result<GlobalFlags> {
     Ok(GlobalFlags {
         debug: values.on("debug"),
         log: values.path("log"),
         log_format: values.text("log-format"),
+        log_level: values.text("log-level").map(|text| level(&text)).transpose()?,
         root: values.path("root"),
-        systemd_cgroup: values.on("systemd-cgroup"),
+        cgroup_manager: cgroup_manager(values)?,
         rootless: match values.text("rootless").as_deref() {
             Some("auto") | None => Rootless::Auto,
             Some(other) => match values::boolean(other) {
@@ -29,6 +32,33 @@ pub fn globals(values: &Values) -> Result<GlobalFlags> {
             },
         },
     })
+}
+
+/// runc has a switch, crun a word; of the two, the one typed last holds.
+fn cgroup_manager(values: &Values) -> Result<Driver> {
+    let switch = if values.on("systemd-cgroup") { Driver::Systemd } else { Driver::Cgroupfs };
+    if values.place("systemd-cgroup") > values.place("cgroup-manager") {
+        return Ok(switch);
+    }
+    match values.text("cgroup-manager").as_deref() {
+        None => Ok(switch),
+        Some("cgroupfs") => Ok(Driver::Cgroupfs),
+        Some("systemd") => Ok(Driver::Systemd),
+        Some("disabled") => Ok(Driver::Disabled),
+        Some(other) => {
+            Err(fail!(Kind::Usage, "invalid cgroup-manager: {other}: not cgroupfs, systemd or disabled"))
+        }
+    }
+}
+
+fn level(text: &str) -> Result<Level> {
+    match text {
+        "error" => Ok(Level::Error),
+        "warning" => Ok(Level::Warning),
+        "info" => Ok(Level::Info),
+        "debug" => Ok(Level::Debug),
+        other => Err(fail!(Kind::Usage, "invalid log-level: {other}: not error, warning or debug")),
+    }
 }
 
 /// Arguments as text: ids, signals and the words of a process are UTF-8 in every document they end up in.
@@ -47,7 +77,7 @@ pub fn command(verb: &'static str, values: &Values, mut arguments: Vec<String>) 
     Ok(match verb {
         "checkpoint" => Command::Checkpoint(checkpoint(values, id)?),
         "create" => Command::Create(create(values, id)?),
-        "delete" => Command::Delete(Delete { id, force: values.on("force") }),
+        "delete" => Command::Delete(Delete { id, force: values.on("force"), regex: values.on("regex") }),
         "events" => Command::Events(events(values, id)?),
         "exec" => Command::Exec(exec(values, id, rest)?),
         "features" => Command::Features,
@@ -59,7 +89,11 @@ pub fn command(verb: &'static str, values: &Values, mut arguments: Vec<String>) 
         "restore" => Command::Restore(restore(values, id)?),
         "resume" => Command::Resume(id),
         "run" => Command::Run(run(values, id)?),
-        "spec" => Command::Spec(Spec { bundle: values.path("bundle"), rootless: values.on("rootless") }),
+        "spec" => Command::Spec(Spec {
+            bundle: values.path("bundle"),
+            file: values.path("file"),
+            rootless: values.on("rootless"),
+        }),
         "start" => Command::Start(id),
         "state" => Command::State(id),
         "update" => Command::Update(update(values, id)?),
@@ -71,6 +105,7 @@ fn create(values: &Values, id: String) -> Result<Create> {
     Ok(Create {
         id,
         bundle: values.path("bundle"),
+        config: values.path("config"),
         console_socket: values.path("console-socket"),
         pidfd_socket: values.path("pidfd-socket"),
         pid_file: values.path("pid-file"),
@@ -128,7 +163,7 @@ fn preserve_fds(values: &Values) -> Result<u32> {
 
 fn kill(values: &Values, id: String, rest: Vec<String>) -> Kill {
     let signal = rest.into_iter().next().unwrap_or_else(|| String::from("SIGTERM"));
-    Kill { id, signal, all: values.on("all") }
+    Kill { id, signal, all: values.on("all"), regex: values.on("regex") }
 }
 
 fn format(values: &Values) -> Result<Format> {

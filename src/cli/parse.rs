@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser, ValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches};
 
 use super::flag::{Flag, Takes};
@@ -31,6 +32,12 @@ impl Values {
 
     pub fn on(&self, name: &str) -> bool {
         self.0.get_flag(name)
+    }
+
+    /// Where it stands among the flags typed; None if it was not.
+    pub fn place(&self, name: &str) -> Option<usize> {
+        let typed = self.0.value_source(name) == Some(ValueSource::CommandLine);
+        self.0.indices_of(name).filter(|_| typed)?.next_back()
     }
 
     /// An empty value is as good as none, as in Go.

@@ -6,16 +6,23 @@ use super::flag::{Arity, Flag, Verb};
 
 /// The flags before the verb.
 pub const GLOBAL: &[Flag] = &[
+    Flag::text("cgroup-manager", "who makes the cgroup: cgroupfs, systemd or disabled (nobody)"),
     Flag::switch("debug", "write debug records to the log"),
-    Flag::path("log", "write the log to this file instead of standard error"),
+    Flag::path(
+        "log",
+        "where the log goes instead of standard error: [file:]PATH, journald:NAME or syslog:NAME",
+    ),
     Flag::text("log-format", "shape of the log: text or json").default("text"),
+    Flag::text("log-level", "the least that is logged: error, warning or debug"),
     Flag::path("root", "directory for the state of containers, best on a tmpfs (default: /run/tare)"),
     Flag::switch("systemd-cgroup", "let systemd manage cgroups; cgroupsPath is then slice:prefix:name"),
     Flag::text("rootless", "ignore cgroup permission errors: true, false or auto").default("auto"),
-    Flag::switch("version", "show the version").short('v'),
+    Flag::switch("version", "show the version").short('v').letter('V'),
 ];
 
 const BUNDLE: Flag = Flag::path("bundle", "the bundle directory (default: the current directory)").short('b');
+const CONFIG: Flag =
+    Flag::path("config", "the configuration (default: config.json of the bundle)").short('f');
 const CONSOLE_SOCKET: Flag =
     Flag::path("console-socket", "AF_UNIX socket that receives the terminal's master descriptor");
 const PIDFD_SOCKET: Flag = Flag::path("pidfd-socket", "AF_UNIX socket that receives a pidfd of the process");
@@ -40,11 +47,15 @@ const MANAGE_CGROUPS_MODE: Flag =
 const EMPTY_NS: Flag = Flag::text("empty-ns", "make this namespace but leave its contents (network)").many();
 const AUTO_DEDUP: Flag = Flag::switch("auto-dedup", "remove duplicate memory pages from the images");
 
+const REGEX: Flag =
+    Flag::switch("regex", "the id is an expression; each container whose id it matches is meant").short('r');
+
 const CREATE: &[Flag] =
-    &[BUNDLE, CONSOLE_SOCKET, PIDFD_SOCKET, PID_FILE, NO_PIVOT, NO_NEW_KEYRING, PRESERVE_FDS];
+    &[BUNDLE, CONFIG, CONSOLE_SOCKET, PIDFD_SOCKET, PID_FILE, NO_PIVOT, NO_NEW_KEYRING, PRESERVE_FDS];
 
 const RUN: &[Flag] = &[
     BUNDLE,
+    CONFIG,
     CONSOLE_SOCKET,
     PIDFD_SOCKET,
     PID_FILE,
@@ -157,7 +168,7 @@ pub const VERBS: &[Verb] = &[
     on_container(
         "delete",
         "remove what a container holds",
-        &[Flag::switch("force", "kill the container first if it still runs").short('f')],
+        &[Flag::switch("force", "kill the container first if it still runs").short('f'), REGEX],
     ),
     on_container(
         "events",
@@ -185,9 +196,10 @@ pub const VERBS: &[Verb] = &[
         usage: "<container-id> [signal]",
         arity: Arity::between(1, 2),
         stops: true,
-        flags: &[Flag::switch("all", "obsolete; a container that no longer runs is no error")
-            .short('a')
-            .hidden()],
+        flags: &[
+            Flag::switch("all", "to all processes; a container that no longer runs is no error").short('a'),
+            REGEX,
+        ],
     },
     alone(
         "list",
@@ -219,7 +231,11 @@ pub const VERBS: &[Verb] = &[
     alone(
         "spec",
         "write a new config.json",
-        &[BUNDLE, Flag::switch("rootless", "for a container without root privileges")],
+        &[
+            BUNDLE,
+            Flag::path("file", "the file to write (default: config.json of the bundle)").short('f'),
+            Flag::switch("rootless", "for a container without root privileges"),
+        ],
     ),
     on_container("start", "start the process of a created container", &[]),
     on_container("state", "show the state of a container", &[]),

@@ -62,8 +62,10 @@ impl Words {
             return self.known(flag, name, value, rest);
         }
         match name {
-            "h" | "help" => self.help = on(name, value)?,
+            // The last two are crun's.
+            "h" | "help" | "?" | "usage" => self.help = on(name, value)?,
             _ if value.is_none() && self.cluster(known, word, name) => {}
+            _ if self.attached(known, word) => {}
             _ => return Err(undefined(name)),
         }
         Ok(())
@@ -102,6 +104,23 @@ impl Words {
             self.flags.push((flag, OsString::new()));
         }
         true
+    }
+}
+
+impl Words {
+    /// `-u1000`, `-eNAME=VALUE`, `-b/bundle`: one letter and its value, as getopt has it and crun's users type it. Not where the
+    /// value begins like the name of a flag: that is more likely a flag misspelt, with runc's one dash.
+    fn attached(&mut self, known: &'static [Flag], word: &OsStr) -> bool {
+        let [b'-', letter, value @ ..] = word.as_bytes() else { return false };
+        let letter = char::from(*letter);
+        let takes_value = |flag: &&Flag| flag.short == Some(letter) && flag.takes != Takes::Switch;
+        match known.iter().find(takes_value) {
+            Some(flag) if value.first().is_some_and(|c| *c != b'=' && !c.is_ascii_lowercase()) => {
+                self.flags.push((flag, OsStr::from_bytes(value).to_owned()));
+                true
+            }
+            _ => false,
+        }
     }
 }
 

@@ -84,7 +84,7 @@ fn discard(group: &Group, record: &Record) {
 /// Everything up to a process that is ready to execute.
 pub fn make(globals: &Globals, options: &Create, how: &How) -> Result<Made> {
     let id = ContainerId::parse(&options.id)?;
-    let bundle = load::bundle(options.bundle.as_deref())?;
+    let bundle = load::bundle(options.bundle.as_deref(), options.config.as_deref())?;
     let (plan, console) = decide(globals, options, &bundle, how)?;
     let (entry, _lock) = Store::new(&globals.root, globals.root_in_xdg).reserve(&id)?;
     let record = intent(&bundle, &plan)?;
@@ -116,7 +116,7 @@ fn decide(
         no_pivot: options.no_pivot,
         no_new_keyring: options.no_new_keyring,
         preserve_fds: options.preserve_fds,
-        systemd_cgroup: globals.systemd_cgroup,
+        cgroup_manager: globals.cgroup_manager,
         rootless: load::rootless(globals),
         activation: activation(globals, &options.id),
     };

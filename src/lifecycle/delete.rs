@@ -6,6 +6,7 @@ use std::path::Path;
 use nix::poll::{PollFd, PollFlags, poll};
 
 use super::load::{self, Known};
+use super::matching;
 use super::options::{Delete, Globals};
 use crate::container::{Entry, Record, Status};
 use crate::error::{Error, Kind, Result, matched};
@@ -18,21 +19,27 @@ use crate::{fail, log, spec};
 const DEADLINE: u16 = 10_000;
 
 pub fn delete(globals: &Globals, options: &Delete) -> Result<()> {
-    let entry = load::entry(globals, &options.id)?;
+    if options.regex {
+        return matching::each(globals, &options.id, |id| one(globals, id, options.force));
+    }
+    one(globals, &options.id, options.force)
+}
+
+fn one(globals: &Globals, id: &str, force: bool) -> Result<()> {
+    let entry = load::entry(globals, id)?;
     let _lock = match entry.lock() {
-        Err(error) if error.kind() == Kind::NotFound && options.force => return Ok(()),
+        Err(error) if error.kind() == Kind::NotFound && force => return Ok(()),
         other => other?,
     };
     let known = match load::of_entry(entry.clone()) {
         Ok(known) => known,
-        Err(error) => return unreadable(&entry, error, options.force),
+        Err(error) => return unreadable(&entry, error, force),
     };
     match known.status {
         Status::Stopped => {}
         Status::Created => end(&known)?,
-        _ if options.force => end(&known)?,
+        _ if force => end(&known)?,
         other => {
-            let id = &options.id;
             return Err(fail!(Kind::State, "cannot delete container {id} that is not stopped: {other}"));
         }
     }

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
 use super::load::{self, Known};
+use super::matching;
 use super::options::{Globals, Kill};
 use crate::container::Status;
 use crate::error::{Context, Error, Kind, Result, matched};
@@ -15,10 +16,28 @@ use crate::sys::process::pidfd_send_signal;
 
 pub fn kill(globals: &Globals, options: &Kill) -> Result<()> {
     let signal = signal(&options.signal)?;
-    let known = load::known(globals, &options.id)?;
+    if !options.regex {
+        return one(globals, &options.id, signal, options.all);
+    }
+    // Of many, those that have ended are not what was meant.
+    matching::each(globals, &options.id, |id| match one(globals, id, signal, options.all) {
+        Err(error) if error.kind() == Kind::State => Ok(()),
+        other => other,
+    })
+}
+
+fn one(globals: &Globals, id: &str, signal: i32, all: bool) -> Result<()> {
+    let known = load::known(globals, id)?;
+    if !all {
+        return send(&known, signal);
+    }
+    // What shares a pid namespace outlives the first process, and so does its group.
+    let group = known.group()?;
+    if !group.procs()?.is_empty() {
+        return group.kill_all(signal);
+    }
     match send(&known, signal) {
-        // `--all` is obsolete; what remains of it is that a container that is gone is no failure.
-        Err(error) if options.all && error.kind() == Kind::State => Ok(()),
+        Err(error) if error.kind() == Kind::State => Ok(()),
         other => other,
     }
 }

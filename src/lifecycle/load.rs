@@ -32,11 +32,14 @@ pub struct Bundle {
     pub facts: Facts,
 }
 
-/// The bundle at `path`; the current directory without one.
-pub fn bundle(path: Option<&Path>) -> Result<Bundle> {
+/// The bundle at `path`; the current directory without one. `config` stands for its own configuration.
+pub fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundle> {
     let path = std::path::absolute(path.unwrap_or_else(|| Path::new(".")));
     let path = path.context("find the bundle")?;
-    let (spec, bytes) = spec::load_with_bytes(&path)?;
+    let (spec, bytes) = match config {
+        Some(config) => spec::load_from(config)?,
+        None => spec::load_with_bytes(&path)?,
+    };
     Ok(Bundle { path, spec, bytes, facts: Facts::read()? })
 }
 

@@ -9,6 +9,7 @@ pub mod features;
 pub mod kill;
 pub mod list;
 pub mod load;
+pub mod matching;
 pub mod options;
 pub mod pause;
 pub mod pid_file;

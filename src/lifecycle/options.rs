@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cgroup::Driver;
+
 /// The global flags, resolved: what every verb needs to find its containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Globals {
@@ -13,8 +15,8 @@ pub struct Globals {
     /// The root is the default one under XDG_RUNTIME_DIR: made 0700 and sticky, so that cleaners of that
     /// directory leave it alone.
     pub root_in_xdg: bool,
-    /// The systemd cgroup driver; read by create, run and restore only, other verbs take it from the record.
-    pub systemd_cgroup: bool,
+    /// Who makes the cgroup; read by create, run and restore only, other verbs take it from the record.
+    pub cgroup_manager: Driver,
     /// Whether cgroup permission errors are ignored.
     pub rootless: Rootless,
 }
@@ -32,6 +34,8 @@ pub enum Rootless {
 pub struct Create {
     pub id: String,
     pub bundle: Option<PathBuf>,
+    /// Instead of the bundle's config.json; relative to where we are, as with crun.
+    pub config: Option<PathBuf>,
     pub console_socket: Option<PathBuf>,
     pub pidfd_socket: Option<PathBuf>,
     pub pid_file: Option<PathBuf>,
@@ -79,20 +83,26 @@ pub struct Kill {
     pub id: String,
     /// As typed: a number or a name, with or without SIG; default `SIGTERM`.
     pub signal: String,
-    /// Accepted for compatibility; swallows "not running".
+    /// To all processes of the container; one that no longer runs is no error.
     pub all: bool,
+    /// The id is a regular expression.
+    pub regex: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delete {
     pub id: String,
     pub force: bool,
+    /// The id is a regular expression.
+    pub regex: bool,
 }
 
 /// `spec`: write a template of config.json.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spec {
     pub bundle: Option<PathBuf>,
+    /// Written instead of the bundle's config.json, also where it exists; relative to the bundle.
+    pub file: Option<PathBuf>,
     pub rootless: bool,
 }
 

@@ -9,12 +9,12 @@ use crate::plan::{Plan, Request, container};
 
 /// The plan for the bundle, as `create` would make it on this host for an id that is the bundle's name.
 pub fn plan(bundle: &Path, globals: &Globals) -> Result<Plan> {
-    let bundle = load::bundle(Some(bundle))?;
+    let bundle = load::bundle(Some(bundle), None)?;
     let name = bundle.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let request = Request {
         id: &name,
         bundle: bundle.path.clone(),
-        systemd_cgroup: globals.systemd_cgroup,
+        cgroup_manager: globals.cgroup_manager,
         rootless: load::rootless(globals),
         ..Request::default()
     };

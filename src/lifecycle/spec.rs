@@ -1,18 +1,23 @@
 //! `spec`: a template of config.json for this host and this user.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{getegid, geteuid};
 
 use super::options::Spec;
 use crate::error::Result;
-use crate::spec::write_template;
+use crate::spec::{CONFIG, Target, write_template};
 
 pub fn spec(options: &Spec) -> Result<()> {
-    let here = PathBuf::from(".");
+    let bundle = options.bundle.as_deref().unwrap_or_else(|| Path::new("."));
     let rootless = options.rootless.then(|| (geteuid().as_raw(), getegid().as_raw()));
-    write_template(options.bundle.as_deref().unwrap_or(&here), rootless, cgroup_v2_alone())
+    let target = match &options.file {
+        // Named, it may be there already.
+        Some(file) => Target::Overwrite(bundle.join(file)),
+        None => Target::New(bundle.join(CONFIG)),
+    };
+    write_template(&target, rootless, cgroup_v2_alone())
 }
 
 /// Whether the cgroup tree itself is version 2. On a hybrid host it is a tmpfs with the trees below.

@@ -117,6 +117,14 @@ pub fn shown(layout: &Layout, plan: &cgroup::Plan, own_namespace: bool) -> Cgrou
                 let below = tree.own_path.strip_prefix(&tree.mount_root).unwrap_or_else(|_| Path::new(""));
                 tree.mountpoint.join(below)
             };
+            if plan.driver == cgroup::Driver::Disabled {
+                let hierarchy = |tree: &Hierarchy| V1 {
+                    name: c_path(Path::new(tree.mountpoint.file_name().unwrap_or_default())),
+                    controllers: tree.controllers.clone(),
+                    path: c_path(&own(tree)),
+                };
+                return Cgroups::V1 { hierarchies: layout.v1.iter().map(hierarchy).collect(), own_namespace };
+            }
             let v1 = plan.places.iter().filter(|place| !place.is_unified()).zip(&layout.v1);
             let v1 = v1.map(|(place, tree)| V1 {
                 name: c_path(Path::new(place.mountpoint.file_name().unwrap_or_default())),

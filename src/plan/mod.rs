@@ -90,7 +90,7 @@ pub struct Request<'a> {
     pub no_pivot: bool,
     pub no_new_keyring: bool,
     pub preserve_fds: u32,
-    pub systemd_cgroup: bool,
+    pub cgroup_manager: cgroup::Driver,
     /// Errors about cgroup permissions are ignored where nothing was asked for.
     pub rootless: bool,
     pub activation: activation::Activation,
@@ -101,16 +101,17 @@ pub fn container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Pl
     let linux = spec.linux().as_ref();
     let mut warnings = Vec::new();
     let topology = topology::topology(linux)?;
-    let driver = if request.systemd_cgroup { cgroup::Driver::Systemd } else { cgroup::Driver::Cgroupfs };
     let annotations = spec.annotations().clone().unwrap_or_default();
     let acting = annotations::read(|key| annotations.get(key))?;
-    let mut cgroup = cgroup::plan(linux, request.id, driver, &facts.cgroup, request.rootless)?;
+    let mut cgroup =
+        cgroup::plan(linux, request.id, request.cgroup_manager, &facts.cgroup, request.rootless)?;
     cgroup.annotate(spec.annotations().as_ref())?;
     if !acting.default_device_rules {
         let resources = linux.and_then(|linux| linux.resources().as_ref());
         cgroup
             .own_device_rules_only(resources.and_then(|all| all.devices().as_deref()).unwrap_or_default())?;
     }
+    warnings.extend(cgroup.warnings.iter().cloned());
     let rootfs = rootfs::rootfs(spec, &request.bundle, request.no_pivot, &topology)?;
     let wanted_mounts = spec.mounts().as_deref().unwrap_or_default();
     let shown = cgroup_mounts::shown(&facts.cgroup, &cgroup, topology.has(Namespace::CGROUP));

@@ -43,7 +43,7 @@ use crate::error::{Context, Error, Kind, Result, matched};
 use crate::fail;
 use fault::{At, Faults};
 
-pub use template::{template, write_template};
+pub use template::{Target, template, write_template};
 
 /// The version of the runtime specification that tare implements. Not `oci_spec::runtime::VERSION`, which lags.
 pub const VERSION: &str = "1.3.0";
@@ -87,6 +87,12 @@ pub fn load_with_bytes(bundle: &Path) -> Result<(Checked, Vec<u8>)> {
         _ => error,
     })?;
     parse(&bytes).context(CONFIG).map(|checked| (checked, bytes))
+}
+
+/// A configuration that is not its bundle's own, likewise.
+pub fn load_from(path: &Path) -> Result<(Checked, Vec<u8>)> {
+    let bytes = read_config(path)?;
+    parse(&bytes).with_context(|| path.display().to_string()).map(|checked| (checked, bytes))
 }
 
 /// The configuration in `bytes`, for making a container of it.

@@ -2,12 +2,11 @@
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
-use std::path::Path;
+use std::path::PathBuf;
 
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
-use super::CONFIG;
 use crate::error::{Context, Error, Kind, Result, matched};
 
 const CAPABILITIES: &[&str] = &["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
@@ -147,13 +146,18 @@ pub fn template(rootless: Option<(u32, u32)>, cgroup_v2: bool) -> String {
     String::from_utf8(text).unwrap_or_default()
 }
 
-/// Writes the template as `config.json` into `bundle`, mode 0666 less the umask.
+/// Writes the template, mode 0666 less the umask.
 ///
 /// # Errors
-/// Of kind `Exists` where there is one already.
-pub fn write_template(bundle: &Path, rootless: Option<(u32, u32)>, cgroup_v2: bool) -> Result<()> {
-    let path = bundle.join(CONFIG);
-    let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
+/// Of kind `Exists` where a new file is there already.
+pub fn write_template(target: &Target, rootless: Option<(u32, u32)>, cgroup_v2: bool) -> Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    let (path, opened) = match target {
+        Target::New(path) => (path, options.create_new(true).open(path)),
+        Target::Overwrite(path) => (path, options.create(true).truncate(true).open(path)),
+    };
+    let mut file = match opened {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             return Err(Error::new(Kind::Exists, matched::SPEC_EXISTS));
         }
@@ -161,6 +165,14 @@ pub fn write_template(bundle: &Path, rootless: Option<(u32, u32)>, cgroup_v2: bo
     };
     let text = template(rootless, cgroup_v2);
     file.write_all(text.as_bytes()).with_context(|| format!("write {}", path.display()))
+}
+
+/// Where the template goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A file that must not be there yet.
+    New(PathBuf),
+    Overwrite(PathBuf),
 }
 
 fn process() -> Process {

@@ -6,6 +6,7 @@ mod support;
 
 mod crash;
 mod create;
+mod crun;
 mod delete;
 mod exec;
 mod groups;

@@ -25,7 +25,9 @@ pub fn main(argv: Vec<OsString>) -> i32 {
             return i32::from(error.use_stderr());
         }
     };
-    match log::init(None, log::Format::Text, matches.get_flag("debug")).and_then(|()| run(&matches)) {
+    match log::init(None, log::Format::Text, matches.get_flag("debug").then_some(log::Level::Debug))
+        .and_then(|()| run(&matches))
+    {
         Ok(()) => 0,
         Err(error) => {
             log::plain(format_args!("tare-image: {error}"));

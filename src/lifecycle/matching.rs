@@ -1,0 +1,31 @@
+//! crun's `--regex`: one command for every container whose id an expression matches.
+
+use regex_lite::Regex;
+
+use super::options::Globals;
+use crate::container::Store;
+use crate::error::{Error, Kind, Result};
+use crate::fail;
+
+/// Does it to each container that matches, whatever becomes of the others; their failures become one.
+pub fn each(globals: &Globals, expression: &str, act: impl Fn(&str) -> Result<()>) -> Result<()> {
+    let expression = Regex::new(expression)
+        .map_err(|error| fail!(Kind::Usage, "invalid regular expression {expression:?}: {error}"))?;
+    let entries = Store::new(&globals.root, globals.root_in_xdg).entries()?.unwrap_or_default();
+    let ids = entries.iter().map(|entry| entry.id().to_string());
+    let act = |id: String| act(&id).err().map(|error| (id, error));
+    let failures: Vec<_> = ids.filter(|id| expression.is_match(id)).filter_map(act).collect();
+    match &failures[..] {
+        [] => Ok(()),
+        [(id, first), ..] => Err(together(first.kind(), id, &failures)),
+    }
+}
+
+/// Engines read one error of a command: the failures stand in one sentence.
+fn together(kind: Kind, first: &str, failures: &[(String, Error)]) -> Error {
+    if let [(_, only)] = failures {
+        return only.clone().context(format!("container {first}"));
+    }
+    let all: Vec<_> = failures.iter().map(|(id, error)| format!("container {id}: {error}")).collect();
+    fail!(kind, "{} containers: {}", failures.len(), all.join("; "))
+}
