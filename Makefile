@@ -13,7 +13,7 @@ DEBUG   := target/$(CARGO_BUILD_TARGET)/debug
 # Tests that need neither root nor a container: the library's own, and these files under tests/.
 PURE := --lib --test layers --test 'spec*' --test 'golden*' --test cli_grammar
 
-.PHONY: help build check test test-engines demo bench bench-quick install bless setup clean
+.PHONY: help build check test test-engines demo bench bench-quick install bless setup guest clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -50,6 +50,9 @@ bench-quick: ## the same with few runs, printed only
 install: build ## into $(DESTDIR)$(PREFIX)/bin
 	install -D -m 0755 $(RELEASE)/tare $(DESTDIR)$(PREFIX)/bin/tare
 	install -D -m 0755 $(RELEASE)/tare-image $(DESTDIR)$(PREFIX)/bin/tare-image
+
+guest: ## the emulated machine, once: integration/guest/README.md
+	integration/guest/build
 
 bless: ## write the golden plans anew; read the difference before committing
 	TARE_BLESS=1 cargo test --test 'golden*'
