@@ -4,7 +4,7 @@ use nix::errno::Errno;
 
 use super::dir::Dir;
 use super::group::Group;
-use super::plan::{MemoryLimits, Plan};
+use super::plan::{self, MemoryLimits, Plan};
 use super::write::{Absent, Write};
 use crate::error::{Error, Kind, Result};
 use crate::fail;
@@ -77,6 +77,9 @@ fn put(group: &Group, write: &Write) -> Result<()> {
 }
 
 fn refused(dir: &Dir, write: &Write, file: &str, value: &str, errno: Errno) -> Error {
+    if errno == Errno::ENOENT && lacks_controller(dir, &write.controller) {
+        return plan::not_enabled(write, &dir.path);
+    }
     let mut error = Error::from(errno);
     if errno == Errno::EBUSY && file == "memory.limit_in_bytes" {
         let number = |file| dir.read(file).unwrap_or_default().trim().to_owned();
@@ -87,6 +90,12 @@ fn refused(dir: &Dir, write: &Write, file: &str, value: &str, errno: Errno) -> E
     }
     let error = error.context(format!("write {value:?} to {}", dir.path.join(file).display()));
     error.context(write.pointer.clone())
+}
+
+/// v2: a group has a controller's files where its parent hands the controller down.
+fn lacks_controller(dir: &Dir, controller: &str) -> bool {
+    let has = |text: String| text.split_whitespace().any(|name| name == controller);
+    controller != "cgroup" && dir.is_v2() && !dir.read("cgroup.controllers").is_ok_and(has)
 }
 
 /// v2 takes a limit below what is used, and kills until it holds: `checkBeforeUpdate` asks to be refused instead.

@@ -135,15 +135,6 @@ impl Group {
         }
     }
 
-    /// Writes changed limits; when one is refused, those before it get their former values back.
-    pub fn change(&self, plan: &Plan) -> Result<()> {
-        let before = apply::values(self, plan);
-        if let Some(unit) = &self.record.unit {
-            scope::change(unit, plan)?;
-        }
-        self.apply(plan).inspect_err(|_| apply::restore(self, &before))
-    }
-
     /// The host's pids of every process in the group and in groups below it, sorted.
     pub fn procs(&self) -> Result<Vec<i32>> {
         let Some(dir) = self.census().map(|place| self.dir_if_there(place)).transpose()?.flatten() else {

@@ -4,6 +4,7 @@
 //! cgroup v1 and v2 are the same to the layers above: they ask a `Group` and never name a control file.
 
 mod apply;
+mod change;
 mod convert;
 mod cpuset;
 mod create;

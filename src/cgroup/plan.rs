@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::Path;
 
 use oci_spec::runtime::{Linux, LinuxDeviceCgroup, LinuxResources};
 
@@ -31,6 +32,10 @@ pub struct Plan {
     pub writes: Vec<Write>,
     /// None leaves the devices as they are (an update).
     pub devices: Option<Filter>,
+    /// The rules that are in force afterwards, as configured; for the record.
+    pub device_rules: Vec<LinuxDeviceCgroup>,
+    /// Without what every container is allowed after its own rules.
+    pub own_device_rules_only: bool,
     /// What systemd is told about the unit, on top of what is written.
     pub properties: Vec<Property>,
     /// Refuse a memory limit that is below what is used already.
@@ -96,7 +101,16 @@ pub fn plan(
         }
         Some(unit) => path::places_of_unit(unit, layout)?,
     };
-    let mut plan = values(resources, Record { driver, mode, places, unit, resources: None }, permission)?;
+    let record = Record {
+        driver,
+        mode,
+        places,
+        unit,
+        resources: None,
+        devices: Vec::new(),
+        own_device_rules_only: false,
+    };
+    let mut plan = values(resources, record, permission)?;
     let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
     let devices = Filter::from_spec(rules)?;
     let can = plan.place_of("devices").is_some();
@@ -104,6 +118,7 @@ pub fn plan(
         return Err(missing("devices", &format!("{RESOURCES}/devices"), plan.mode));
     }
     plan.devices = can.then_some(devices);
+    plan.device_rules = rules.to_vec();
     plan.check_controllers(layout)?;
     if let Some(unit) = &plan.unit {
         plan.properties = scope::properties(unit, &plan, resources)?;
@@ -138,6 +153,8 @@ fn without_group(linux: Option<&Linux>, layout: &Layout) -> Result<Plan> {
         resources: None,
         writes: Vec::new(),
         devices: None,
+        device_rules: Vec::new(),
+        own_device_rules_only: false,
         properties: Vec::new(),
         check_usage: None,
         permission: Permission::NotNeeded,
@@ -147,7 +164,9 @@ fn without_group(linux: Option<&Linux>, layout: &Layout) -> Result<Plan> {
 
 /// The plan for changed resources of a group that exists; its `record` is the one to keep afterwards.
 ///
-/// Only what `wanted` names is written, and what follows from it; device rules only if it has some.
+/// Only what `wanted` names is written, and what follows from it; device rules only if it has others than there are:
+/// engines repeat the configuration's with every update, while tools may have added to the filter of a container that
+/// runs.
 pub fn update(record: &Record, wanted: &LinuxResources, rootless: bool) -> Result<Plan> {
     let permission = if rootless { Permission::NotForDevices } else { Permission::Needed };
     let saved = record.resources.as_ref();
@@ -159,8 +178,13 @@ pub fn update(record: &Record, wanted: &LinuxResources, rootless: bool) -> Resul
     let is_named = |write: &Write| named.iter().any(|other| other.pointer == write.pointer);
     let mut plan = values(Some(&merged), record.clone(), permission)?;
     plan.writes.retain(|write| is_named(write) || !before.contains(write));
-    if let Some(rules) = wanted.devices().as_deref().filter(|rules| !rules.is_empty()) {
-        plan.devices = Some(Filter::from_spec(rules)?);
+    let rules = wanted.devices().as_deref().unwrap_or_default();
+    if !rules.is_empty() && rules != record.devices {
+        if plan.place_of("devices").is_none() {
+            return Err(missing("devices", &format!("{RESOURCES}/devices"), plan.mode));
+        }
+        plan.devices = Some(record.filter(rules)?);
+        plan.device_rules = rules.to_vec();
     }
     if record.unit.is_some() {
         let properties = |resources| of_resources(resources, record.mode);
@@ -196,7 +220,7 @@ fn values(resources: Option<&LinuxResources>, record: Record, permission: Permis
     if let Some(write) = writes.iter().find(|write| record.place_of(&write.controller).is_none()) {
         return Err(missing(&write.controller, &write.pointer, record.mode));
     }
-    let Record { driver, mode, places, unit, .. } = record;
+    let Record { driver, mode, places, unit, devices: device_rules, own_device_rules_only, .. } = record;
     let resources = resources.map(without_devices);
     let warnings = out.warnings;
     Ok(Plan {
@@ -207,6 +231,8 @@ fn values(resources: Option<&LinuxResources>, record: Record, permission: Permis
         resources,
         writes,
         devices: None,
+        device_rules,
+        own_device_rules_only,
         properties: Vec::new(),
         check_usage,
         permission,
@@ -229,11 +255,35 @@ fn missing(controller: &str, pointer: &str, mode: Mode) -> Error {
     )
 }
 
+/// The group's directory has not the controller's files.
+pub fn not_enabled(write: &Write, path: &Path) -> Error {
+    let controllers = path.join("cgroup.controllers");
+    let why = format!("{} does not list {}", controllers.display(), write.controller);
+    if write.is_unified() {
+        return no_unified(write).with_hint(why);
+    }
+    let (pointer, controller) = (&write.pointer, &write.controller);
+    fail!(
+        Kind::Unsupported,
+        "{pointer}: cannot set {controller} limit: controller {controller} not available"
+    )
+    .with_hint(why)
+}
+
+fn no_unified(write: &Write) -> Error {
+    let Write { pointer, file, controller, .. } = write;
+    fail!(
+        Kind::Unsupported,
+        "{pointer}: unified resource {file:?} can't be set: controller {controller:?} not available"
+    )
+}
+
 impl Plan {
     /// Takes back what is allowed to every container after its own device rules.
-    pub fn own_device_rules_only(&mut self, rules: &[LinuxDeviceCgroup]) -> Result<()> {
+    pub fn own_device_rules_only(&mut self) -> Result<()> {
+        self.own_device_rules_only = true;
         if self.devices.is_some() {
-            self.devices = Some(Filter::own(rules)?);
+            self.devices = Some(Filter::own(&self.device_rules)?);
         }
         Ok(())
     }
@@ -247,13 +297,7 @@ impl Plan {
             |name: &str| name == "cgroup" || unified.controllers.iter().any(|controller| controller == name);
         match self.writes.iter().find(|write| !has(&write.controller) && write.absent != Absent::Skip) {
             None => Ok(()),
-            Some(write) if write.pointer.starts_with("/linux/resources/unified/") => Err(fail!(
-                Kind::Unsupported,
-                "{}: unified resource {:?} can't be set: controller {:?} not available",
-                write.pointer,
-                write.file,
-                write.controller
-            )),
+            Some(write) if write.is_unified() => Err(no_unified(write)),
             Some(write) => Err(missing(&write.controller, &write.pointer, Mode::V2)),
         }
     }
@@ -283,6 +327,8 @@ impl Plan {
             places: self.places.clone(),
             unit: self.unit.clone(),
             resources: self.resources.clone(),
+            devices: self.device_rules.clone(),
+            own_device_rules_only: self.own_device_rules_only,
         }
     }
 

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
-use oci_spec::runtime::LinuxResources;
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
 use serde::{Deserialize, Serialize};
 
+use super::devices::Filter;
 use super::path::Place;
 use super::systemd::Unit;
+use crate::error::Result;
 use crate::host::cgroup::Mode;
 
 /// Who makes the group.
@@ -42,9 +44,20 @@ pub struct Record {
     /// What the group was made with or last changed to, without the device rules: an update lays its own over it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<LinuxResources>,
+    /// The device rules as configured or last changed: the kernel does not tell what a v2 filter holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<LinuxDeviceCgroup>,
+    /// Without what every container is allowed after its own rules.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_device_rules_only: bool,
 }
 
 impl Record {
+    /// What these device rules come to in this group.
+    pub fn filter(&self, rules: &[LinuxDeviceCgroup]) -> Result<Filter> {
+        if self.own_device_rules_only { Filter::own(rules) } else { Filter::from_spec(rules) }
+    }
+
     /// The place whose files carry a controller's values.
     pub fn place_of(&self, controller: &str) -> Option<usize> {
         place_of(self.mode, &self.places, controller)

@@ -42,6 +42,11 @@ impl Write {
         }
     }
 
+    /// A file that `unified` names itself.
+    pub fn is_unified(&self) -> bool {
+        self.pointer.starts_with("/linux/resources/unified/")
+    }
+
     #[must_use]
     pub fn or_skip(mut self) -> Self {
         self.absent = Absent::Skip;

@@ -3,12 +3,11 @@
 use super::command::{Command, Format};
 use super::{help, out, print};
 use crate::error::Result;
-use crate::lifecycle::options::{Events, Globals, Update};
+use crate::lifecycle::options::{Events, Globals};
 use crate::lifecycle::{
     checkpoint, create, delete, events, exec, features, kill, list, pause, plan, ps, restore, resume, run,
     spec, start, state, update,
 };
-use crate::log;
 
 /// Does it; the exit code of a command that did not fail.
 pub fn dispatch(globals: &Globals, command: &Command) -> Result<i32> {
@@ -32,7 +31,7 @@ pub fn dispatch(globals: &Globals, command: &Command) -> Result<i32> {
         Command::Spec(options) => done(spec::spec(options)),
         Command::Start(id) => done(start::start(globals, id)),
         Command::State(id) => say(state::state(globals, id).and_then(|state| print::state::json(&state))),
-        Command::Update(options) => done(updated(globals, options)),
+        Command::Update(options) => done(update::update(globals, options)),
         Command::Version => say(Ok(help::version())),
     }
 }
@@ -73,11 +72,4 @@ fn processes(globals: &Globals, id: &str, format: Format, arguments: &[String]) 
         Format::Table => print::ps::table(&pids, arguments),
         Format::Json => print::ps::json(&pids),
     }
-}
-
-fn updated(globals: &Globals, options: &Update) -> Result<()> {
-    if options.kernel_memory {
-        log::warn(format_args!("limits of kernel memory have no effect: kernels no longer have them"));
-    }
-    update::update(globals, options)
 }

@@ -208,6 +208,7 @@ fn update(values: &Values, id: String) -> Result<Update> {
         memory_reservation: size(values, "memory-reservation")?,
         memory_swap: size(values, "memory-swap")?,
         pids_limit: values.number("pids-limit"),
+        devices: values.texts("device"),
         l3_cache_schema: values.text("l3-cache-schema"),
         mem_bw_schema: values.text("mem-bw-schema"),
         kernel_memory: values.text("kernel-memory").or_else(|| values.text("kernel-memory-tcp")).is_some(),

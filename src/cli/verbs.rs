@@ -104,6 +104,8 @@ const UPDATE: &[Flag] = &[
     Flag::text("memory-reservation", "memory soft limit in bytes"),
     Flag::text("memory-swap", "limit of memory and swap together, in bytes; -1 is none"),
     Flag::number("pids-limit", "most processes allowed"),
+    Flag::text("device", "device rule to add: [allow|deny] PATH or TYPE MAJOR:MINOR, then letters of rwm")
+        .many(),
     Flag::text("l3-cache-schema", "Intel RDT L3 cache schema"),
     Flag::text("mem-bw-schema", "Intel RDT memory bandwidth schema"),
     Flag::text("kernel-memory", "without effect: the kernel has dropped it").hidden(),

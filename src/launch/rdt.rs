@@ -92,6 +92,13 @@ pub fn update(remembered: &Remembered, lines: &[String]) -> Result<()> {
     write_schemata(&remembered.class, lines).map_err(|error| in_the_words_of_resctrl(error, &remembered.root))
 }
 
+/// The lines that the class has now.
+pub fn schemata(remembered: &Remembered) -> Result<Vec<String>> {
+    let path = remembered.class.join("schemata");
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    Ok(text.lines().map(|line| line.trim().to_owned()).collect())
+}
+
 /// Puts a process into the class and the group.
 pub fn join(remembered: &Remembered, pid: i32) -> Result<()> {
     for directory in std::iter::once(&remembered.class).chain(&remembered.monitor) {

@@ -121,7 +121,7 @@ pub struct Events {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Update {
     pub id: String,
-    /// A file of resources; `-` is standard input. When given, all the rest is ignored.
+    /// A file of resources; `-` is standard input. When given, limits in flags are ignored.
     pub resources: Option<PathBuf>,
     pub blkio_weight: Option<u16>,
     /// Microseconds, like the three after it.
@@ -139,6 +139,8 @@ pub struct Update {
     pub memory_reservation: Option<i64>,
     pub memory_swap: Option<i64>,
     pub pids_limit: Option<i64>,
+    /// Device rules to add, as typed.
+    pub devices: Vec<String>,
     pub l3_cache_schema: Option<String>,
     pub mem_bw_schema: Option<String>,
     /// A limit of kernel memory was given, which kernels no longer know: worth a warning.

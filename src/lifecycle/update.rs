@@ -1,5 +1,5 @@
 //! `update`: new limits for a container that runs. Only what is named changes; what is not mentioned stays as it is
-//! (runc resets some of it).
+//! (runc resets some of it). When something is refused, nothing has changed.
 
 use std::io::Read;
 use std::path::Path;
@@ -12,16 +12,17 @@ use crate::cgroup;
 use crate::container::{Record, Status};
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::launch::rdt;
-use crate::plan::annotations;
 use crate::{fail, log, spec};
 
+mod device;
+
 pub fn update(globals: &Globals, options: &Update) -> Result<()> {
-    let resources = match &options.resources {
-        Some(path) => from_document(path)?,
+    let mut resources = match &options.resources {
+        Some(path) => from_document(path, options)?,
         None => from_flags(options)?,
     };
     if options.kernel_memory {
-        log::warn(format_args!("kernel memory limits are ignored: kernels since 5.4 have none"));
+        log::warn(format_args!("limits of kernel memory have no effect: kernels no longer have them"));
     }
     let entry = load::entry(globals, &options.id)?;
     let _lock = entry.lock()?;
@@ -30,21 +31,21 @@ pub fn update(globals: &Globals, options: &Update) -> Result<()> {
         return Err(Error::new(Kind::State, matched::NOT_RUNNING));
     }
     let group = known.group()?;
-    let mut plan = cgroup::update(group.record(), &resources, load::rootless(globals))?;
-    if !annotations::read(|key| known.record.annotations.get(key))?.default_device_rules {
-        plan.own_device_rules_only(resources.devices().as_deref().unwrap_or_default())?;
-    }
+    device::add(&options.devices, &group.record().devices, &mut resources)?;
+    let plan = cgroup::update(group.record(), &resources, load::rootless(globals))?;
     for warning in &plan.warnings {
         log::warn(format_args!("{warning}"));
     }
     let lines = schemata(options, &known.record)?;
-    group.change(&plan)?;
     known.record.cgroup = Some(plan.record());
-    known.entry.write(&known.record)?;
-    match &known.record.rdt {
-        Some(rdt) if !lines.is_empty() => rdt::update(rdt, &lines),
-        _ => Ok(()),
-    }
+    group.change_with(&plan, || match known.record.rdt.as_ref().filter(|_| !lines.is_empty()) {
+        None => known.entry.write(&known.record),
+        Some(class) => {
+            let before = rdt::schemata(class)?;
+            rdt::update(class, &lines)?;
+            known.entry.write(&known.record).inspect_err(|_| drop(rdt::update(class, &before)))
+        }
+    })
 }
 
 /// Lines for the container's class in resctrl. As with all flags, a document takes their place.
@@ -57,8 +58,18 @@ fn schemata(options: &Update, record: &Record) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// A resources object, from a file or from standard input.
-fn from_document(path: &Path) -> Result<LinuxResources> {
+/// A resources object, from a file or from standard input. It stands for every flag that is a limit.
+fn from_document(path: &Path, options: &Update) -> Result<LinuxResources> {
+    let alone = Update {
+        id: options.id.clone(),
+        resources: options.resources.clone(),
+        devices: options.devices.clone(),
+        kernel_memory: options.kernel_memory,
+        ..Update::default()
+    };
+    if *options != alone {
+        log::warn(format_args!("--resources is given: limits in other flags are ignored"));
+    }
     let mut bytes = Vec::new();
     if path == Path::new("-") {
         std::io::stdin()
@@ -68,7 +79,9 @@ fn from_document(path: &Path) -> Result<LinuxResources> {
     } else {
         bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
     }
-    let (resources, warnings) = spec::parse_resources(&bytes)?;
+    let from = if path == Path::new("-") { Path::new("standard input") } else { path };
+    let parsed = spec::parse_resources(&bytes);
+    let (resources, warnings) = parsed.with_context(|| format!("--resources {}", from.display()))?;
     for warning in warnings {
         log::warn(format_args!("{warning}"));
     }

@@ -107,9 +107,7 @@ pub fn container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Pl
         cgroup::plan(linux, request.id, request.cgroup_manager, &facts.cgroup, request.rootless)?;
     cgroup.annotate(spec.annotations().as_ref())?;
     if !acting.default_device_rules {
-        let resources = linux.and_then(|linux| linux.resources().as_ref());
-        cgroup
-            .own_device_rules_only(resources.and_then(|all| all.devices().as_deref()).unwrap_or_default())?;
+        cgroup.own_device_rules_only()?;
     }
     warnings.extend(cgroup.warnings.iter().cloned());
     let rootfs = rootfs::rootfs(spec, &request.bundle, request.no_pivot, &topology)?;

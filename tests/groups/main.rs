@@ -6,3 +6,4 @@ mod events;
 mod openmetrics;
 #[path = "../support/mod.rs"]
 mod support;
+mod update;

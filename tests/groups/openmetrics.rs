@@ -109,7 +109,7 @@ fn parse(text: &str) -> Result<BTreeMap<String, Family>, String> {
         if family.kind == "counter" && !(number >= 0.0 && number.is_finite()) {
             return Err(at("no count"));
         }
-        if labels(inside)?.get("id").is_none() {
+        if !labels(inside)?.contains_key("id") {
             return Err(at("no id"));
         }
         if family.samples.insert(inside.to_owned(), number).is_some() {

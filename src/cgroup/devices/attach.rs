@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use super::filter::Filter;
 use super::{list, program};
 use crate::cgroup::dir::Dir;
+use crate::cgroup::record::Record;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::sys::bpf;
@@ -15,6 +16,11 @@ use crate::sys::bpf;
 pub fn set(dir: &Dir, filter: &Filter, fresh: bool) -> Result<()> {
     let set = if dir.is_v2() { attach(dir, filter, fresh) } else { write(dir, filter) };
     set.context("/linux/resources/devices")
+}
+
+/// The filter that is in force: v1 shows it, on v2 it is the one of the rules that were last set.
+pub fn current(dir: &Dir, record: &Record) -> Result<Filter> {
+    if dir.is_v2() { record.filter(&record.devices) } else { read(dir) }
 }
 
 fn write(dir: &Dir, filter: &Filter) -> Result<()> {

@@ -30,6 +30,19 @@ impl Property {
         Self { name: name.to_owned(), value: value.into(), since: 0, pointer: pointer.into() }
     }
 
+    /// The same without a limit; None where systemd has no word for it.
+    pub fn unset(&self) -> Option<Self> {
+        let value = match &self.value {
+            // Protections and not limits.
+            Variant::U64(_) if ["MemoryLow", "MemoryMin"].contains(&&*self.name) => 0_u64.into(),
+            Variant::U64(_) => INFINITY.into(),
+            // A list is taken back by an empty one of its kind.
+            Variant::Array(array) => Variant::Array(zbus::Array::new(array.element_signature())),
+            _ => return None,
+        };
+        Some(Self { value, ..self.clone() })
+    }
+
     fn since(mut self, version: u32) -> Self {
         self.since = version;
         self
@@ -134,6 +147,9 @@ fn cpu(cpu: &LinuxCpu, v2: bool, all: &mut Vec<Property>) -> Result<()> {
         all.push(Property::new("CPUWeight", 0_u64, pointer("cpu/idle")).since(252));
     } else if v2 && shares != 0 {
         all.push(Property::new("CPUWeight", weight_of_shares(shares), pointer("cpu/shares")));
+    } else if v2 && cpu.idle() == Some(0) {
+        // An idle group is one by its weight: this takes the word back, and stands for the default.
+        all.push(Property::new("CPUWeight", INFINITY, pointer("cpu/idle")));
     } else if shares != 0 {
         all.push(Property::new("CPUShares", shares, pointer("cpu/shares")));
     }

@@ -9,7 +9,6 @@ use super::unit::Unit;
 use crate::cgroup::plan::Plan;
 use crate::cgroup::record::Record;
 use crate::error::Result;
-
 use crate::log;
 
 /// Starts the unit, and corrects in `record` where its group is. The placeholder goes once a process has joined.
@@ -29,13 +28,29 @@ pub fn start(unit: &Unit, plan: &Plan, record: &mut Record) -> Result<Option<Pla
 }
 
 /// Changes what systemd has properties for, so that its next reload does not undo the change.
-pub fn change(unit: &Unit, plan: &Plan) -> Result<()> {
-    if plan.properties.is_empty() {
+pub fn change(unit: &Unit, properties: &[Property]) -> Result<()> {
+    if properties.is_empty() {
         return Ok(());
     }
     let mut manager = Manager::connect(unit.user)?;
     let version = manager.version()?;
-    manager.set(unit, &known(&plan.properties, version))
+    manager.set(unit, &known(properties, version))
+}
+
+/// The values that these properties have now: by the resources that were last set, else as systemd has them unset.
+pub fn former(record: &Record, properties: &[Property]) -> Result<Vec<Property>> {
+    let mut before = Vec::new();
+    if let Some(resources) = record.resources.as_ref().filter(|_| !properties.is_empty()) {
+        before = of_resources(resources, record.mode)?;
+    }
+    if properties.iter().any(|property| property.name == "DevicePolicy") {
+        before.extend(of_devices(&record.filter(&record.devices)?));
+    }
+    let former = |property: &Property| {
+        let known = before.iter().find(|other| other.name == property.name).cloned();
+        known.or_else(|| property.unset())
+    };
+    Ok(properties.iter().filter_map(former).collect())
 }
 
 /// Stops the unit. A systemd that cannot be reached is no obstacle: the directories are removed in any case.

@@ -139,9 +139,22 @@ mod v2 {
         }
         let wanted = serde_json::from_value(json!({"pids": {"limit": 60}})).unwrap();
         let changed = tare::cgroup::update(group.record(), &wanted, false).unwrap();
-        // The property is set before the file, which this tree does not have, is refused.
+        // The property is set before the file, which this tree does not have, is refused: then it is taken back.
         group.change(&changed).unwrap_err();
-        assert_eq!(shown("tare-limits.scope", "TasksMax"), "60");
+        assert_eq!(shown("tare-limits.scope", "TasksMax"), "50");
+        let more =
+            json!({"memory": {"reservation": 4096}, "cpu": {"cpus": "0", "idle": 1}, "pids": {"limit": 70}});
+        let more = serde_json::from_value(more).unwrap();
+        group.change(&tare::cgroup::update(group.record(), &more, false).unwrap()).unwrap_err();
+        for (name, want) in [
+            ("TasksMax", "50"),
+            ("MemoryLow", "0"),
+            ("AllowedCPUs", ""),
+            ("CPUWeight", "59"),
+            ("MemoryMax", "67108864"),
+        ] {
+            assert_eq!(shown("tare-limits.scope", name), want, "{name}");
+        }
         group.remove().unwrap();
     }
 
