@@ -13,6 +13,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, fchownat, ftruncate, linkat, symlinkat};
 
 use super::archive::{Archive, Entry, Input, Map, Type};
+use super::attributes::SELINUX;
 use super::remove::proc_path;
 use super::tree::{Dir, Times, Tree, clean, open_dir, stat};
 use crate::error::{Context, Kind, Result};
@@ -257,9 +258,6 @@ fn hard_link(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, name: &
         other => other.with_context(shown),
     }
 }
-
-/// Labels belong to the host's policy, which an image does not make.
-const SELINUX: &[u8] = b"security.selinux";
 
 fn attributes(
     tree: &mut Tree,

@@ -6,7 +6,9 @@
 
 pub mod alone;
 pub mod archive;
+pub mod attributes;
 pub mod bundle;
+pub mod changes;
 pub mod compression;
 pub mod config;
 pub mod copy;
@@ -24,6 +26,7 @@ pub mod profile;
 pub mod reference;
 pub mod registry;
 pub mod remove;
+pub mod repack;
 pub mod rootless;
 pub mod seccomp;
 pub mod source;
@@ -32,6 +35,7 @@ pub mod tarball;
 pub mod tree;
 pub mod user;
 pub mod verify;
+pub mod walk;
 pub mod watch;
 pub mod whiteout;
 pub mod wishes;

@@ -29,6 +29,10 @@ pub struct Overlay<'a> {
     pub userxattr: bool,
 }
 
+/// Whatever the kernel's defaults are: the upper directory has whole files at their own paths, so that it can be read
+/// without the kernel. (With `userxattr` it is so anyway.)
+const PLAIN: [(&CStr, &CStr); 2] = [(c"redirect_dir", c"nofollow"), (c"metacopy", c"off")];
+
 /// A string option of fsconfig(2) has no more room.
 const LONGEST: usize = 255;
 
@@ -93,6 +97,11 @@ impl Overlay<'_> {
         if let Some((upper, work)) = self.upper {
             set(c"upperdir", upper)?;
             set(c"workdir", work)?;
+            if !self.userxattr {
+                PLAIN.into_iter().try_for_each(|(key, value)| {
+                    fsconfig_set(context.as_fd(), key, Some(value)).map_err(explained)
+                })?;
+            }
         }
         if self.userxattr {
             fsconfig_set(context.as_fd(), c"userxattr", None).map_err(explained)?;
@@ -116,6 +125,10 @@ impl Overlay<'_> {
         }
         if self.userxattr {
             options.extend(b",userxattr");
+        } else if self.upper.is_some() {
+            for (key, value) in PLAIN {
+                options.extend([b",", key.to_bytes(), b"=", value.to_bytes()].concat());
+            }
         }
         if options.len() >= 4096 {
             let error = fail!(Kind::Unsupported, "{} layers are too many for this kernel", self.lowers.len());

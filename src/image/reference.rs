@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use oci_spec::image::Digest;
 
 use super::digest;
-use crate::error::{Kind, Result};
+use crate::error::{Context, Kind, Result};
 use crate::fail;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,20 @@ impl Reference {
             "docker-archive" => Ok(Self::DockerArchive { path, select }),
             _ => Err(unknown()),
         }
+    }
+}
+
+impl Reference {
+    /// The same, wherever it is looked at from.
+    pub fn absolute(&self) -> Result<Self> {
+        let mut same = self.clone();
+        match &mut same {
+            Self::Layout { path, .. } | Self::OciArchive { path, .. } | Self::DockerArchive { path, .. } => {
+                *path = std::path::absolute(&*path).with_context(|| format!("image {self}"))?;
+            }
+            Self::Registry(_) => {}
+        }
+        Ok(same)
     }
 }
 

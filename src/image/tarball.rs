@@ -92,6 +92,13 @@ pub struct Section {
     end: u64,
 }
 
+impl Section {
+    /// A whole file.
+    pub fn whole(file: Arc<File>, size: u64) -> Self {
+        Self { file, at: 0, end: size }
+    }
+}
+
 impl Read for Section {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(buffer.len());

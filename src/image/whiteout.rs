@@ -3,7 +3,7 @@
 use crate::error::{Kind, Result};
 use crate::fail;
 
-const PREFIX: &[u8] = b".wh.";
+pub const PREFIX: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Names that AUFS kept for itself.
 const RESERVED: &[u8] = b".wh..wh.";

@@ -7,6 +7,7 @@ mod layers;
 mod peers;
 mod pull;
 mod registry;
+mod repack;
 mod shared;
 mod support;
 mod unpack;

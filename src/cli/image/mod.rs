@@ -6,6 +6,7 @@ mod inspect;
 mod login;
 mod progress;
 mod pull;
+mod repack;
 mod unpack;
 
 use std::ffi::OsString;
@@ -43,6 +44,8 @@ fn run(matches: &clap::ArgMatches) -> Result<()> {
     match matches.subcommand() {
         Some(("pull", matches)) => pull::run(matches),
         Some(("unpack", matches)) => unpack::run(matches),
+        Some(("diff", matches)) => repack::diff(matches),
+        Some(("repack", matches)) => repack::run(matches),
         Some(("mount", matches)) => bundle::mount(matches),
         Some(("umount", matches)) => bundle::umount(matches),
         Some(("remove", matches)) => bundle::remove(matches),
@@ -72,6 +75,8 @@ fn command() -> Command {
         .subcommands([
             pull::command(),
             unpack::command(),
+            repack::diff_command(),
+            repack::command(),
             bundle::mount_command(),
             bundle::umount_command(),
             bundle::remove_command(),

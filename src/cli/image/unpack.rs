@@ -100,7 +100,8 @@ pub fn run(matches: &ArgMatches) -> Result<()> {
         rootfs_only: matches.get_flag("rootfs-only"),
         store: matches.get_flag("overlay").then(|| arguments::store_of(matches)).transpose()?,
     };
-    bundle::unpack(source.as_ref(), &reference.to_string(), &image, &path, &options)?;
+    let origin = reference.absolute()?.to_string();
+    bundle::unpack(source.as_ref(), &origin, &image, &path, &options)?;
     if matches.get_flag("json") {
         out::write(&format!("{}\n", json!({ "bundle": path, "manifest": image.descriptor.digest() })))?;
     }

@@ -33,6 +33,7 @@ pub fn make(source: &dyn Source, image: &Image, about: &About, work: &Work, opti
         work.write(c"config.json", &configure(image, &mut tree, &options.wishes)?)?;
     }
     tree.finish().context("set the times of directories")?;
+    work.describe("rootfs")?;
     work.write(&c_string(ABOUT.as_bytes())?, &about.text()?)?;
     work.publish()
 }

@@ -11,9 +11,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use oci_spec::image::Digest;
+use oci_spec::image::Descriptor;
 use serde::{Deserialize, Serialize};
 
+use super::changes::{self, Changes, Place};
 use super::limits::Limits;
 use super::manifest::{self, Image};
 use super::source::Source;
@@ -47,7 +48,8 @@ pub struct Options {
 #[serde(rename_all = "camelCase")]
 pub struct About {
     pub reference: String,
-    pub manifest: Digest,
+    /// The manifest that the bundle is made of.
+    pub manifest: Descriptor,
     pub shared: Option<Shared>,
 }
 
@@ -89,13 +91,24 @@ pub fn unpack(
     options: &Options,
 ) -> Result<()> {
     let work = Work::begin(path)?;
-    let about =
-        About { reference: reference.into(), manifest: image.descriptor.digest().clone(), shared: None };
+    let about = About { reference: reference.into(), manifest: image.descriptor.clone(), shared: None };
     let result = match &options.store {
         None => copy::make(source, image, &about, &work, options),
         Some(store) => shared::make(source, image, about, &work, options, store),
     };
     result.inspect_err(|_| work.discard())
+}
+
+/// What has changed in the bundle at `path` since it was unpacked.
+pub fn changes(path: &Path) -> Result<Changes> {
+    let about = About::read(path)?;
+    let path = path.canonicalize().with_context(|| format!("open {}", path.display()))?;
+    let place = match &about.shared {
+        None => Place::Own { rootfs: path.join("rootfs") },
+        Some(shared) => shared::place(&path, shared)?,
+    };
+    changes::changes(&place, &path.join(changes::FILE))
+        .with_context(|| format!("changes of {}", path.display()))
 }
 
 /// config.json for an unpacked tree: the ids behind names come from it, and it gets the working directory.

@@ -15,6 +15,7 @@ use nix::unistd::{Gid, Uid, fchown};
 use super::{ABOUT, About, Options, Shared, Work, configure};
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
+use crate::image::changes::Place;
 use crate::image::manifest::Image;
 use crate::image::overlay::Overlay;
 use crate::image::remove as removal;
@@ -45,7 +46,9 @@ pub fn make(
         // The mount would move along with the directory, but under its old name to everybody who reads the table.
         unmount(&work.path().join("rootfs")).and(configured)
     });
-    made.and_then(|()| work.publish()).inspect_err(|_| drop(store.release(work.destination())))?;
+    made.and_then(|()| work.describe("upper"))
+        .and_then(|()| work.publish())
+        .inspect_err(|_| drop(store.release(work.destination())))?;
     mount_parts(work.destination(), &shared)
 }
 
@@ -82,12 +85,25 @@ fn give_root(store: &Store, layers: &[String], upper: &Path) -> Result<()> {
     }
 }
 
-fn mount_parts(bundle: &Path, shared: &Shared) -> Result<()> {
+/// Where the changes of an overlay bundle are.
+pub fn place(bundle: &Path, shared: &Shared) -> Result<Place> {
+    Ok(Place::Upper { upper: bundle.join("upper"), lowers: lowers(shared)?, userxattr: false })
+}
+
+/// The trees of the bundle's layers, the lowest first.
+fn lowers(shared: &Shared) -> Result<Vec<PathBuf>> {
     let store = Store::open(&shared.store)?;
     let lowers: Vec<PathBuf> = shared.layers.iter().map(|key| store.tree(key)).collect();
-    if let Some(missing) = lowers.iter().find(|lower| !lower.exists()) {
-        return Err(fail!(Kind::NotFound, "{}: the store has this layer no more", missing.display()));
+    match lowers.iter().find(|lower| !lower.exists()) {
+        Some(missing) => {
+            Err(fail!(Kind::NotFound, "{}: the store has this layer no more", missing.display()))
+        }
+        None => Ok(lowers),
     }
+}
+
+fn mount_parts(bundle: &Path, shared: &Shared) -> Result<()> {
+    let lowers = lowers(shared)?;
     let (upper, work) = (bundle.join("upper"), bundle.join("work"));
     Overlay { lowers: &lowers, upper: Some((&upper, &work)), userxattr: false }.mount(&bundle.join("rootfs"))
 }

@@ -14,8 +14,8 @@ use nix::unistd::{Gid, Uid, fchown};
 
 use crate::error::{Context, Kind, Result};
 use crate::fail;
-use crate::image::remove;
 use crate::image::tree::{c_string, open_dir};
+use crate::image::{changes, remove};
 use crate::sys::xattr::fremovexattr;
 
 /// A bundle in the making, locked against a second maker.
@@ -76,6 +76,13 @@ impl Work {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let fd = openat(self.dir(), name, flags, Mode::from_bits_truncate(0o644)).with_context(writing)?;
         File::from(fd).write_all(content).with_context(writing)
+    }
+
+    /// Writes down how the tree `name` is left, so that changes can be told later.
+    pub fn describe(&self, name: &str) -> Result<()> {
+        let file = self.path.join(changes::FILE);
+        let to = File::create_new(&file).with_context(|| format!("make {}", file.display()))?;
+        changes::describe(&self.path.join(name), to)
     }
 
     /// Puts the bundle in its place; an empty directory there gives way.

@@ -1,0 +1,118 @@
+//! A new layer as a blob: hashed before and after compression as it is written, into a file without a name.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use flate2::write::GzEncoder;
+use oci_spec::image::{Descriptor, Digest, MediaType};
+
+use crate::error::{Context, Result};
+use crate::image::compression::Compression;
+use crate::image::digest::Hasher;
+
+/// A layer that is complete.
+#[derive(Debug)]
+pub struct Blob {
+    pub descriptor: Descriptor,
+    pub diff_id: Digest,
+    pub file: Arc<File>,
+}
+
+/// Makes a blob of what `fill` writes. `dir` has the room for it.
+pub fn make(
+    dir: &Path,
+    compression: Compression,
+    fill: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<Blob> {
+    let place = || format!("make a temporary file in {}", dir.display());
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE).open(dir);
+    let packed = Summed::new(file.with_context(place)?);
+    let mut plain = Summed::new(Encoder::new(compression, packed).context("compress")?);
+    fill(&mut plain)?;
+    let (encoder, diff_id, _) = plain.finish();
+    let (file, digest, size) = encoder.finish().context("compress")?.finish();
+    let media_type = match compression {
+        Compression::Plain => MediaType::ImageLayer,
+        Compression::Gzip => MediaType::ImageLayerGzip,
+        Compression::Zstd => MediaType::ImageLayerZstd,
+    };
+    Ok(Blob { descriptor: Descriptor::new(media_type, size, digest), diff_id, file: Arc::new(file) })
+}
+
+/// What is written is hashed and counted.
+struct Summed<W> {
+    inner: W,
+    hasher: Hasher,
+    count: u64,
+}
+
+impl<W: Write> Summed<W> {
+    fn new(inner: W) -> Self {
+        Self { inner, hasher: Hasher::sha256(), count: 0 }
+    }
+
+    fn finish(self) -> (W, Digest, u64) {
+        (self.inner, self.hasher.finish(), self.count)
+    }
+}
+
+impl<W: Write> Write for Summed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.count += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[allow(clippy::large_enum_variant)] // there is one of it
+enum Encoder<W: Write> {
+    Plain(W),
+    Gzip(GzEncoder<W>),
+    Zstd(zstd::stream::write::Encoder<'static, W>),
+}
+
+impl<W: Write> Encoder<W> {
+    fn new(compression: Compression, to: W) -> io::Result<Self> {
+        Ok(match compression {
+            Compression::Plain => Self::Plain(to),
+            // Without a time in its header: the same changes give the same blob.
+            Compression::Gzip => Self::Gzip(GzEncoder::new(to, flate2::Compression::default())),
+            Compression::Zstd => Self::Zstd(zstd::stream::write::Encoder::new(to, 0)?),
+        })
+    }
+
+    fn finish(self) -> io::Result<W> {
+        match self {
+            Self::Plain(inner) => Ok(inner),
+            Self::Gzip(gzip) => gzip.finish(),
+            Self::Zstd(zstd) => zstd.finish(),
+        }
+    }
+}
+
+impl<W: Write> Write for Encoder<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(inner) => inner.write(bytes),
+            Self::Gzip(gzip) => gzip.write(bytes),
+            Self::Zstd(zstd) => zstd.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(inner) => inner.flush(),
+            Self::Gzip(gzip) => gzip.flush(),
+            Self::Zstd(zstd) => zstd.flush(),
+        }
+    }
+}
