@@ -101,7 +101,7 @@ fn the_store_is_closed_and_layers_have_the_names_of_what_they_are() {
     assert_eq!(names(&scratch.join("store/tmp")), [""; 0]);
     let about: Value =
         serde_json::from_slice(&fs::read(scratch.join("one/tare-image.json")).unwrap()).unwrap();
-    assert_eq!(about["reference"], "oci:image");
+    assert_eq!(about["reference"], format!("oci:{}", scratch.join("image").display()));
     assert_eq!(about["shared"]["layers"].as_array().unwrap().len(), 2);
 }
 
