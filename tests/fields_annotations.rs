@@ -3,8 +3,10 @@
 
 mod support;
 
+use std::fs;
+
 use serde_json::json;
-use support::{Bundle, program};
+use support::{Bundle, machine, program};
 
 fn bundle(annotations: &[(&str, &str)]) -> Option<Bundle> {
     let mut bundle = Bundle::new()?;
@@ -89,6 +91,8 @@ fn a_value_that_says_nothing_is_refused() {
         ("run.oci.tare.default_device_rules", "off"),
         ("run.oci.hooks.stdout", "relative"),
         ("run.oci.hooks.stderr", ""),
+        ("run.oci.delegate-cgroup", "../x"),
+        ("run.oci.systemd.subgroup", "a/b"),
     ] {
         let Some(bundle) = bundle(&[(key, value)]) else { return };
         bundle.run().fails(1, &format!("/annotations/{key}: must be "));
@@ -138,4 +142,73 @@ fn a_file_for_hooks_that_cannot_be_opened_is_told() {
         bundle.run().fails(1, "open /nonexistent/file for the output of hooks: no such file or directory");
         bundle.leaves_nothing();
     }
+}
+
+/// Asks for a cgroup namespace, and a mount of it that can be written to.
+fn with_writable_group(bundle: &mut Bundle) {
+    bundle
+        .namespace("cgroup", None)
+        .without_mount("/sys/fs/cgroup")
+        .mount(json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+            "options": ["rw", "nosuid", "noexec", "nodev"]}));
+}
+
+#[test]
+fn a_delegated_group_lies_below_the_one_with_the_limits() {
+    if !machine::cgroup2_alone() {
+        return;
+    }
+    let Some(mut bundle) = bundle(&[("run.oci.delegate-cgroup", "payload")]) else { return };
+    with_writable_group(&mut bundle);
+    bundle.args(&["sleep", "1000"]).up();
+    let in_group = "grep ^0 /proc/self/cgroup; ls -d /sys/fs/cgroup/payload";
+    let answer = bundle.exec(&["sh", "-c", in_group]).ok();
+    assert_eq!(answer.lines(), ["0::/payload", "/sys/fs/cgroup/payload"]);
+    let own = fs::read_to_string(format!("/proc/{}/cgroup", bundle.pid())).unwrap();
+    assert!(own.trim().ends_with(&format!("/{}/payload", bundle.id)), "{own}");
+    // The payload divides its group, and moves on; whoever comes later goes to where it is.
+    bundle.exec(&["sh", "-c", "cd /sys/fs/cgroup/payload && mkdir a && echo 1 >a/cgroup.procs"]).ok();
+    let hand_down = "cd /sys/fs/cgroup && echo 0 >payload/a/cgroup.procs
+        echo +hugetlb >cgroup.subtree_control && echo +hugetlb >payload/cgroup.subtree_control";
+    bundle.exec(&["sh", "-c", hand_down]).ok();
+    assert_eq!(bundle.exec(&["grep", "^0", "/proc/self/cgroup"]).ok().lines(), ["0::/payload/a"]);
+    bundle.delete_force().ok();
+    bundle.leaves_nothing();
+}
+
+#[test]
+fn on_v1_a_delegated_group_is_left_out_and_told() {
+    if machine::is_v2() {
+        return support::skip("no v1 hierarchies");
+    }
+    let Some(bundle) = bundle(&[("run.oci.delegate-cgroup", "payload")]) else { return };
+    let answer = bundle.run().ok();
+    assert!(answer.told().contains("/annotations/run.oci.delegate-cgroup: left out"), "{answer:?}");
+}
+
+#[test]
+fn the_group_is_the_containers_to_divide_where_it_is_shown_for_writing() {
+    if !machine::cgroup2_alone() {
+        return;
+    }
+    let divide = "cd /sys/fs/cgroup && mkdir x && echo 0 >x/cgroup.procs && grep ^0 /proc/self/cgroup
+        echo 1 >pids.max || echo 1 >hugetlb.2MB.max || echo kept";
+    for (words, divided) in [("rw", true), ("ro", false)] {
+        let Some(mut bundle) = Bundle::new() else { return };
+        with_writable_group(&mut bundle);
+        bundle.user_namespace().script(divide).patch(|config| {
+            let mounts = config["mounts"].as_array_mut().unwrap();
+            mounts.last_mut().unwrap()["options"] = json!([words]);
+        });
+        let answer = bundle.run();
+        let lines: &[&str] = if divided { &["0::/x", "kept"] } else { &["kept"] };
+        assert_eq!(answer.lines(), lines, "{answer:?}");
+        bundle.leaves_nothing();
+    }
+    // Any user of the container's, without a user namespace too.
+    let Some(mut bundle) = Bundle::new() else { return };
+    with_writable_group(&mut bundle);
+    bundle.script("mkdir /sys/fs/cgroup/x && stat -c %u /sys/fs/cgroup/x /sys/fs/cgroup");
+    bundle.patch(|config| config["process"]["user"] = json!({"uid": 7, "gid": 7}));
+    assert_eq!(bundle.run().ok().lines(), ["7", "7"]);
 }

@@ -72,6 +72,10 @@ impl Group {
         dir.with_context(|| format!("open control group {}", place.directory().display()))
     }
 
+    pub(super) fn may_lack_permission(&self) -> bool {
+        self.permission != Permission::Needed
+    }
+
     /// As `dir`, None where the group is gone.
     pub(super) fn dir_if_there(&self, place: usize) -> Result<Option<&Dir>> {
         if_there(self.dir(place))
@@ -109,7 +113,9 @@ impl Group {
                 joined.with_context(|| format!("adding pid {pid} to {}/cgroup.procs", dir.path.display()));
             match (joined, &self.record.unit) {
                 // Out of the session's scope, a user's processes may be moved by systemd only.
-                (Err(error), Some(unit)) if unit.user && is_permission(&error) => scope::attach(unit, pid)?,
+                (Err(error), Some(unit)) if unit.user && is_permission(&error) => {
+                    scope::attach(unit, &self.record, pid)?;
+                }
                 (Err(error), _) if self.permission == Permission::NotNeeded && is_permission(&error) => {}
                 (other, _) => other?,
             }

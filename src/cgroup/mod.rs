@@ -7,6 +7,7 @@ mod apply;
 mod change;
 mod convert;
 mod cpuset;
+mod delegate;
 mod create;
 pub mod devices;
 mod dir;

@@ -319,6 +319,13 @@ impl Plan {
         Ok(())
     }
 
+    /// The group is `name` below that of the unit, which then holds no process: systemd leaves it alone.
+    pub fn go_below(&mut self, name: &Path) {
+        for place in self.places.iter_mut().filter(|_| self.unit.is_some()) {
+            place.path.push(name);
+        }
+    }
+
     /// For `state.json`, also before anything is made: what is to be cleaned up.
     pub fn record(&self) -> Record {
         Record {

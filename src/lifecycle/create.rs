@@ -231,6 +231,9 @@ struct Ground<'a> {
 fn launch(how: &How, ground: &Ground<'_>, console: Option<Console>) -> Result<(Child, Option<Incoming>)> {
     let &Ground { plan, group, state, entry, bundle, .. } = ground;
     group.apply(&plan.cgroup)?;
+    if let Some(owner) = plan.delegation.owner {
+        group.give_to(owner)?;
+    }
     if let Some(rdt) = &plan.rdt {
         rdt::make(rdt)?;
     }
@@ -272,7 +275,13 @@ fn accompany(child: &Child, ground: &Ground<'_>, devices: Destination) -> std::r
     let agent = plan.process.seccomp.as_ref().and_then(|filter| filter.notify.as_ref());
     let state_now = state.document("creating", pid);
     let agent = agent.map(|notify| Agent { notify, version: spec::VERSION, state: state_now });
-    match child.wait_until_ready(agent.as_ref(), || runtime_hooks(ground, pid)) {
+    let ready = child.wait_until_ready(agent.as_ref(), || runtime_hooks(ground, pid));
+    // After its cgroup namespace is made: the root there is the group that has the limits.
+    let below = ready.and_then(|()| match &plan.delegation.below {
+        Some(below) => Ok(ground.group.hand_down(below, pid, plan.delegation.owner)?),
+        None => Ok(()),
+    });
+    match below {
         Ok(()) => Ok(()),
         Err(failure) => {
             moved.back();

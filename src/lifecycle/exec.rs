@@ -17,6 +17,7 @@ use crate::launch::explain::{Walked, explain};
 use crate::launch::foreground::Foreground;
 use crate::launch::seccomp_agent::Agent;
 use crate::launch::{self, Child, Failure, Order, rdt, seal};
+use crate::plan::annotations;
 use crate::plan::process::ProcessPlan;
 use crate::plan::topology::{Namespace, Topology};
 use crate::sys::scheduling::set_affinity;
@@ -151,7 +152,14 @@ fn topology(known: &Known) -> Topology {
 
 fn launch(known: &Known, options: &Exec, plan: &ProcessPlan, socket: Option<OwnedFd>) -> Result<Child> {
     let group = match (&options.cgroup[..], known.record.init) {
-        ([], Some(init)) => known.group()?.for_guest(init.pid)?,
+        ([], Some(init)) => {
+            let annotations = annotations::read(|key| known.record.annotations.get(key))?;
+            let group = known.group()?;
+            match annotations.delegate_cgroup {
+                Some(below) => group.handed_down(&below).for_guest(init.pid)?,
+                None => group.for_guest(init.pid)?,
+            }
+        }
         (paths, _) => known.group()?.sub_group(paths)?,
     };
     let mut fds = Fds { target: Some(known.pidfd()?), keep_groups: plan.keep_groups, ..Fds::default() };

@@ -1,7 +1,9 @@
 //! Annotations that change what is done. All others only travel: to `state` and to hooks.
 
 use std::ffi::CString;
+use std::path::PathBuf;
 
+use super::delegation;
 use super::fault::{Fault, c_string};
 
 /// crun's, which Podman sets for `--group-add keep-groups`.
@@ -9,6 +11,10 @@ const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 /// crun's: files that hooks write to.
 const HOOKS_STDOUT: &str = "run.oci.hooks.stdout";
 const HOOKS_STDERR: &str = "run.oci.hooks.stderr";
+/// crun's: the process starts in a group below the one that has the limits.
+pub const DELEGATE_CGROUP: &str = "run.oci.delegate-cgroup";
+/// crun's: with the systemd driver, the container's group is this one below the unit's.
+const SYSTEMD_SUBGROUP: &str = "run.oci.systemd.subgroup";
 /// Ours.
 const DEFAULT_DEVICE_RULES: &str = "run.oci.tare.default_device_rules";
 
@@ -20,16 +26,25 @@ pub struct Annotations {
     pub default_device_rules: bool,
     /// Where the standard output and error of hooks go.
     pub hook_output: [Option<CString>; 2],
+    pub delegate_cgroup: Option<PathBuf>,
+    pub systemd_subgroup: Option<PathBuf>,
 }
 
 /// `get` looks one up. Fails where one of those that act has a value that says nothing.
 pub fn read<'a>(get: impl Fn(&str) -> Option<&'a String>) -> Result<Annotations, Fault> {
     let switch = |key, default| get(key).map_or(Ok(default), |value| switch(key, value));
     let file = |key| get(key).map(|value| file(key, value)).transpose();
+    // An empty name stands for none.
+    let group = |key| {
+        let name = get(key).filter(|name| !name.is_empty());
+        name.map(|name| delegation::name(name, key)).transpose()
+    };
     Ok(Annotations {
         keep_groups: switch(KEEP_GROUPS, false)?,
         default_device_rules: switch(DEFAULT_DEVICE_RULES, true)?,
         hook_output: [file(HOOKS_STDOUT)?, file(HOOKS_STDERR)?],
+        delegate_cgroup: group(DELEGATE_CGROUP)?,
+        systemd_subgroup: group(SYSTEMD_SUBGROUP)?,
     })
 }
 
@@ -48,7 +63,7 @@ fn file(key: &str, path: &str) -> Result<CString, Fault> {
     Err(Fault::new(pointer(key), format!("must be an absolute path: {path}")))
 }
 
-fn pointer(key: &str) -> String {
+pub fn pointer(key: &str) -> String {
     format!("/annotations/{key}")
 }
 
@@ -69,7 +84,9 @@ mod tests {
         assert!(of(KEEP_GROUPS, "1").unwrap().keep_groups);
         assert!(!of(DEFAULT_DEVICE_RULES, "false").unwrap().default_device_rules);
         assert_eq!(of(HOOKS_STDERR, "/x").unwrap().hook_output, [None, Some(c"/x".into())]);
-        for (key, value) in [(KEEP_GROUPS, "yes"), (DEFAULT_DEVICE_RULES, ""), (HOOKS_STDOUT, "x")] {
+        for (key, value) in
+            [(KEEP_GROUPS, "yes"), (DEFAULT_DEVICE_RULES, ""), (HOOKS_STDOUT, "x"), (DELEGATE_CGROUP, "../x")]
+        {
             assert_eq!(of(key, value).unwrap_err().pointer, format!("/annotations/{key}"));
         }
     }

@@ -8,6 +8,7 @@ pub mod activation;
 pub mod annotations;
 pub mod capabilities;
 pub mod cgroup_mounts;
+pub mod delegation;
 pub mod devices;
 pub mod fault;
 pub mod hooks;
@@ -44,6 +45,7 @@ pub struct Plan {
     pub id: String,
     pub topology: Topology,
     pub cgroup: cgroup::Plan,
+    pub delegation: delegation::Delegation,
     pub rdt: Option<rdt::Rdt>,
     pub rootfs: rootfs::Rootfs,
     pub mounts: Vec<mounts::Mount>,
@@ -106,6 +108,11 @@ pub fn container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Pl
     let mut cgroup =
         cgroup::plan(linux, request.id, request.cgroup_manager, &facts.cgroup, request.rootless)?;
     cgroup.annotate(spec.annotations().as_ref())?;
+    if let Some(name) = &acting.systemd_subgroup {
+        cgroup.go_below(name);
+    }
+    let below = acting.delegate_cgroup;
+    let delegation = delegation::delegation(spec, &topology, facts, below, &mut warnings);
     if !acting.default_device_rules {
         cgroup.own_device_rules_only()?;
     }
@@ -152,6 +159,7 @@ pub fn container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Pl
         )?,
         topology,
         cgroup,
+        delegation,
         rootfs,
         process,
         warnings,

@@ -24,6 +24,12 @@ impl Display for Plan {
             writeln!(f, "warning {warning}")?;
         }
         write!(f, "{}", self.cgroup)?;
+        if let Some(owner) = self.delegation.owner {
+            writeln!(f, "cgroup owner {owner}")?;
+        }
+        if let Some(below) = &self.delegation.below {
+            writeln!(f, "cgroup of the process {}", below.display())?;
+        }
         if let Some(rdt) = &self.rdt {
             let whose = match rdt.existence {
                 Existence::Own => "its own",

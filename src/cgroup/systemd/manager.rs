@@ -151,8 +151,12 @@ impl Manager {
     }
 
     /// Moves a process into a unit where we may not do so ourselves.
-    pub fn attach(&mut self, unit: &Unit, pid: i32) -> Result<()> {
-        let body = (&*unit.name, "", vec![pid.unsigned_abs()]);
+    pub fn attach(&mut self, unit: &Unit, below: &Path, pid: i32) -> Result<()> {
+        let below = match below.to_string_lossy() {
+            empty if empty.is_empty() => String::new(),
+            path => format!("/{path}"),
+        };
+        let body = (&*unit.name, &*below, vec![pid.unsigned_abs()]);
         let answer = self.bus.call(Self::method("AttachProcessesToUnit"), &body)?.or_fail();
         answer.map(drop).with_context(|| format!("adding pid {pid} to unit {:?}", unit.name))
     }

@@ -1,14 +1,17 @@
 //! A group's life as a unit: started with its limits, changed, joined, stopped.
 
+use std::path::{Path, PathBuf};
+
 use oci_spec::runtime::LinuxResources;
 
 use super::manager::Manager;
 use super::placeholder::Placeholder;
 use super::properties::{Property, of_devices, of_resources, of_unit};
 use super::unit::Unit;
+use crate::cgroup::dir::Dir;
 use crate::cgroup::plan::Plan;
 use crate::cgroup::record::Record;
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::log;
 
 /// Starts the unit, and corrects in `record` where its group is. The placeholder goes once a process has joined.
@@ -18,13 +21,33 @@ pub fn start(unit: &Unit, plan: &Plan, record: &mut Record) -> Result<Option<Pla
     let properties = known(&plan.properties, version);
     let placeholder = if unit.is_slice() { None } else { Some(Placeholder::start()?) };
     manager.start(unit, &properties, placeholder.as_ref().map(|process| process.pid))?;
+    let below = below(unit, record);
     if unit.user {
         let path = manager.group_of(unit)?;
         for place in &mut record.places {
-            place.path.clone_from(&path);
+            place.path = path.iter().chain(&below).collect();
         }
     }
+    if let (Some(process), false) = (&placeholder, below.as_os_str().is_empty()) {
+        step_down(record, &below, process.pid).inspect_err(|_| stop(unit))?;
+    }
     Ok(placeholder)
+}
+
+/// Where the group is below that of the unit; empty where it is that itself.
+fn below(unit: &Unit, record: &Record) -> PathBuf {
+    let path = record.places.first().map(|place| &*place.path).unwrap_or_else(|| Path::new(""));
+    path.iter().skip_while(|name| *name != &*unit.name).skip(1).collect()
+}
+
+/// v2: a group that holds a process cannot hand controllers to groups below.
+fn step_down(record: &Record, below: &Path, pid: i32) -> Result<()> {
+    let Some(place) = record.places.iter().find(|place| place.is_unified()) else { return Ok(()) };
+    let doing = || format!("make control group {}", place.directory().display());
+    let above: PathBuf = place.path.iter().take(place.path.iter().count() - below.iter().count()).collect();
+    let dir = Dir::mountpoint(&place.mountpoint)?;
+    dir.below(&above).and_then(|dir| dir.make(below)).with_context(doing)?;
+    dir.below(&place.path).with_context(doing)?.write_or_fail("cgroup.procs", &pid.to_string())
 }
 
 /// Changes what systemd has properties for, so that its next reload does not undo the change.
@@ -61,8 +84,8 @@ pub fn stop(unit: &Unit) {
     }
 }
 
-pub fn attach(unit: &Unit, pid: i32) -> Result<()> {
-    Manager::connect(unit.user)?.attach(unit, pid)
+pub fn attach(unit: &Unit, record: &Record, pid: i32) -> Result<()> {
+    Manager::connect(unit.user)?.attach(unit, &below(unit, record), pid)
 }
 
 /// All that the new unit is told.

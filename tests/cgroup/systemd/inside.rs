@@ -81,6 +81,26 @@ mod v2 {
 
     #[test]
     #[ignore = "runs inside"]
+    fn a_subgroup_holds_the_process_and_the_limits() {
+        let resources = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]});
+        let mut plan = planned(":tare:sub", &resources, false);
+        plan.go_below("container".as_ref());
+        let scratch = created(plan);
+        let path = scratch.group.record().places[0].path.clone();
+        assert_eq!(path.to_str(), Some("system.slice/tare-sub.scope/container"));
+        assert_eq!(scratch.read("hugetlb.2MB.max"), "4194304");
+        let inmate = scratch.sleeper();
+        assert!(inmate.groups().contains("0::/system.slice/tare-sub.scope/container"), "{}", inmate.groups());
+        assert_eq!(scratch.group.procs().unwrap(), [inmate.pid()]);
+        assert_eq!(shown("tare-sub.scope", "ActiveState"), "active");
+        scratch.group.kill_all(libc::SIGKILL).unwrap();
+        scratch.group.remove().unwrap();
+        assert!(!all_of("tare-sub.scope"));
+        assert!(!scratch.plan.places[0].directory().parent().unwrap().exists());
+    }
+
+    #[test]
+    #[ignore = "runs inside"]
     fn device_rules_outlive_a_reload() {
         let deny = json!({"allow": false, "access": "rwm"});
         let closed = created(planned(":tare:closed", &json!({"devices": [deny]}), false));
