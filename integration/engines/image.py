@@ -41,9 +41,11 @@ def write(directory, name, text):
         file.write(text)
 
 
-def archive(work, name):
+def archive(work, name, command=('echo', 'from the image')):
     """Makes the image `name`, with two settings of its own, as `docker save` would write it; the path of the file."""
-    root, layer, path = work + '/rootfs', work + '/layer.tar', work + '/image.tar'
+    root, layer = work + '/rootfs', work + '/layer.tar'
+    path = f'{work}/{name.split("/")[-1].split(":")[0]}.tar'
+    shutil.rmtree(root, ignore_errors=True)
     rootfs(root)
     subprocess.run(['tar', '--sort=name', '--mtime=@0', '--owner=0', '--group=0', '-C', root, '-cf', layer, '.'],
                    check=True)
@@ -52,7 +54,7 @@ def archive(work, name):
     config = json.dumps({
         'architecture': {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(os.uname().machine, os.uname().machine),
         'os': 'linux',
-        'config': {'Cmd': ['echo', 'from the image'], 'Env': [f'PATH={PATH}', 'FROM_IMAGE=yes']},
+        'config': {'Cmd': list(command), 'Env': [f'PATH={PATH}', 'FROM_IMAGE=yes']},
         'rootfs': {'type': 'layers', 'diff_ids': ['sha256:' + digest]},
         'history': [{'created_by': 'busybox'}],
     }).encode()

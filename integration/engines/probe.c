@@ -3,6 +3,7 @@
 //   probe clone3 | unshare | keyctl | int80 | x32     one line: the errno's name, or "allowed"
 //   probe memory MEGABYTES                            touches that much memory
 //   probe winch                                       prints the window size whenever it changes, until end of input
+//   probe pause                                       holds a pod's namespaces and takes in its orphans, until SIGTERM
 //   who (this program under another name)             the effective user id
 #define _GNU_SOURCE
 #include <errno.h>
@@ -77,6 +78,19 @@ static int follow_size(void) {
     return 0;
 }
 
+static void leave(int signal) {
+    (void)signal;
+    _exit(0);
+}
+
+static int hold(void) {
+    struct sigaction action = { .sa_handler = leave };
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    signal(SIGCHLD, SIG_IGN); // nobody becomes a zombie
+    for (;;) pause();
+}
+
 int main(int argc, char **argv) {
     const char *name = strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : argv[0];
     if (!strcmp(name, "who")) { printf("%d\n", geteuid()); return 0; }
@@ -88,6 +102,7 @@ int main(int argc, char **argv) {
     if (!strcmp(what, "x32")) return try_x32();
     if (!strcmp(what, "memory") && argc > 2) return touch_memory(strtoul(argv[2], NULL, 10) << 20);
     if (!strcmp(what, "winch")) return follow_size();
-    fputs("usage: probe clone3|unshare|keyctl|int80|x32|memory MEGABYTES|winch\n", stderr);
+    if (!strcmp(what, "pause")) return hold();
+    fputs("usage: probe clone3|unshare|keyctl|int80|x32|memory MEGABYTES|winch|pause\n", stderr);
     return 2;
 }

@@ -139,7 +139,7 @@ pub struct Options {
 /// Reads the option words of a mount. Fails with the index of a word that has a NUL within.
 pub fn read(words: &[String]) -> Result<Options, usize> {
     let mut options = Options::default();
-    for (index, word) in words.iter().enumerate() {
+    for (index, word) in words.iter().enumerate().filter(|(_, word)| !word.is_empty()) {
         match WORDS.binary_search_by_key(&word.as_str(), |(word, _)| word) {
             Ok(found) => options.add(WORDS[found].1, index)?,
             Err(_) => match id_maps(word) {

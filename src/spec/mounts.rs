@@ -77,6 +77,10 @@ fn source(mount: &Mount, at: &At<'_>, faults: &mut Faults) {
 fn options(mount: &Mount, at: &At<'_>, faults: &mut Faults) {
     let bind = is_bind(mount);
     for (index, option) in mount.options().iter().flatten().enumerate() {
+        // Buildah writes one where nothing stands between two commas.
+        if option.is_empty() {
+            continue;
+        }
         if bind && !has_mappings(option) && !WORDS.iter().any(|family| family.contains(&option.as_str())) {
             let message = "bind mounts cannot have any filesystem-specific options applied";
             faults.add(&at.item(index), format!("{message}: {}", quote(option)));
