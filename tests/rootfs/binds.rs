@@ -23,6 +23,17 @@ fn of_a_directory_by_a_path_relative_to_the_bundle() {
 }
 
 #[test]
+fn an_empty_option_means_nothing() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let source = bundle.dir.display().to_string();
+    let tmpfs =
+        json!({"destination": "/t", "type": "tmpfs", "source": "tmpfs", "options": ["", "size=64k", ""]});
+    bundle.writable().mount(bind(&source, "/b", &["", "bind", "ro"])).mount(tmpfs);
+    let seen = bundle.output_of("grep -cE ' /b ro|size=64k' /proc/self/mountinfo");
+    assert_eq!(seen, "2\n");
+}
+
+#[test]
 fn of_a_file_makes_a_file_to_cover() {
     let Some(mut bundle) = Bundle::new() else { return };
     fs::write(bundle.dir.join("file"), "content\n").unwrap();
