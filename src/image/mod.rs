@@ -15,6 +15,7 @@ pub mod copy;
 pub mod digest;
 pub mod docker_archive;
 pub mod entry;
+pub mod explain;
 pub mod layer;
 pub mod layout;
 pub mod limits;

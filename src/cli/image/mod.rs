@@ -2,6 +2,7 @@
 
 mod arguments;
 mod bundle;
+mod explain;
 mod inspect;
 mod login;
 mod progress;
@@ -52,6 +53,7 @@ fn run(matches: &clap::ArgMatches) -> Result<()> {
         Some(("prune", matches)) => bundle::run_prune(matches),
         Some(("inspect", matches)) => inspect::run(matches),
         Some(("list", matches)) => inspect::list(matches),
+        Some(("explain", matches)) => explain::run(matches),
         Some(("verify", matches)) => inspect::run_verify(matches),
         Some(("login", matches)) => login::run(matches),
         // clap lets nothing else through.
@@ -82,6 +84,7 @@ fn command() -> Command {
             bundle::remove_command(),
             inspect::command(),
             inspect::list_command(),
+            explain::command(),
             inspect::verify_command(),
             bundle::prune_command(),
             login::command(),

@@ -44,9 +44,20 @@ const PACE: Duration = Duration::from_millis(100);
 
 pub fn arguments() -> [Arg; 2] {
     [
-        flag("quiet", "say nothing but errors").short('q'),
+        quiet(),
         flag("json", "tell progress and result as JSON lines on standard output").conflicts_with("quiet"),
     ]
+}
+
+pub fn quiet() -> Arg {
+    flag("quiet", "say nothing but errors").short('q')
+}
+
+/// For commands whose result is long: a line on a terminal, nothing elsewhere.
+pub fn silent(matches: &ArgMatches) -> Arc<dyn Watch> {
+    let is_shown = log::is_terminal() && !matches.get_flag("quiet");
+    let form = if is_shown { Form::Terminal } else { Form::Quiet };
+    Arc::new(Progress { form, state: Mutex::default() })
 }
 
 pub fn of(matches: &ArgMatches) -> Arc<dyn Watch> {
