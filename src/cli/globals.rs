@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::command::GlobalFlags;
 use crate::error::{Context, Kind, Result};
+use crate::host::users::in_user_namespace;
 use crate::lifecycle::options::Globals;
 use crate::log::{Destination, Level};
 use crate::{fail, log};
@@ -29,7 +30,7 @@ impl Environment {
         let user = std::env::var("USER").ok();
         let euid = nix::unistd::geteuid().as_raw();
         // The map is read only where it matters: root with an XDG directory is rare.
-        let in_userns = xdg_runtime_dir.is_some() && euid == 0 && in_userns();
+        let in_userns = xdg_runtime_dir.is_some() && euid == 0 && in_user_namespace();
         Self { xdg_runtime_dir, user, euid, in_userns }
     }
 
@@ -39,12 +40,6 @@ impl Environment {
         let rootless = self.euid != 0 || (self.in_userns && !root_by_name);
         self.xdg_runtime_dir.as_deref().filter(|_| rootless)
     }
-}
-
-/// The first user namespace maps everything onto itself.
-fn in_userns() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    !map.is_empty() && !map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 pub fn resolve(flags: &GlobalFlags, environment: &Environment) -> Result<Globals> {

@@ -2,6 +2,7 @@
 
 pub mod cgroup;
 pub mod resctrl;
+pub mod users;
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};

@@ -42,27 +42,46 @@ pub fn mask(
     null: Option<OwnedFd>,
 ) -> Result<(), Report> {
     let Some(null) = null else { return Ok(()) };
-    let mut empty: Option<OwnedFd> = None;
+    let mut null = Cover { fresh: Some(null), attached: None };
+    let mut empty = Cover { fresh: None, attached: None };
     for (item, path) in paths.iter().enumerate() {
-        let at = |call| move |result: Result<OwnedFd, Errno>| result.at(Step::MaskedPath, item, call);
         let Some(target) = open_existing(root, path, item, Step::MaskedPath)? else { continue };
         let stat = fstat(&target).at(Step::MaskedPath, item, "fstat")?;
-        let cover = if SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT) == SFlag::S_IFDIR {
-            let cover = match &empty {
-                // What is attached already is cloned: one superblock for all.
-                Some(attached) => open_tree_clone(attached.as_fd(), c"", false, 0),
-                None => empty_directory(context),
-            };
-            at("mount an empty directory")(cover)?
+        let (cover, call) = if SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT) == SFlag::S_IFDIR {
+            if empty.is_new() {
+                empty.fresh =
+                    Some(empty_directory(context).at(Step::MaskedPath, item, "mount an empty directory")?);
+            }
+            (&mut empty, "clone the empty directory")
         } else {
-            at("open_tree")(open_tree_clone(null.as_fd(), c"", false, 0))?
+            (&mut null, "open_tree")
         };
-        move_mount(cover.as_fd(), target.as_fd()).at(Step::MaskedPath, item, "move_mount")?;
-        if empty.is_none() && stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
-            empty = Some(cover);
-        }
+        let mount = cover.next().at(Step::MaskedPath, item, call)?;
+        move_mount(mount.as_fd(), target.as_fd()).at(Step::MaskedPath, item, "move_mount")?;
+        cover.attached.get_or_insert(mount);
     }
     Ok(())
+}
+
+/// One mount that covers many paths. KERNEL(6.15) clones what is attached nowhere; before it, only what is attached: so
+/// the first path gets the mount itself, the others clones of it.
+struct Cover {
+    fresh: Option<OwnedFd>,
+    attached: Option<OwnedFd>,
+}
+
+impl Cover {
+    fn is_new(&self) -> bool {
+        self.fresh.is_none() && self.attached.is_none()
+    }
+
+    fn next(&mut self) -> Result<OwnedFd, Errno> {
+        match (self.fresh.take(), &self.attached) {
+            (Some(fresh), _) => Ok(fresh),
+            (None, Some(attached)) => open_tree_clone(attached.as_fd(), c"", false, 0),
+            (None, None) => Err(Errno::EBADF),
+        }
+    }
 }
 
 fn empty_directory(label: Option<&Parameter>) -> Result<OwnedFd, Errno> {

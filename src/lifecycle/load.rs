@@ -10,12 +10,12 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use super::options::{Globals, Rootless};
-use crate::cgroup::Group;
+use crate::cgroup::{Driver, Group};
 use crate::container::status::{Probe, Seen, observe};
 use crate::container::{ContainerId, Entry, Record, Status, Store};
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::fail;
-use crate::host::Facts;
+use crate::host::{Facts, users};
 use crate::init::hook;
 use crate::log;
 use crate::plan::annotations;
@@ -43,12 +43,15 @@ pub fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundle> {
     Ok(Bundle { path, spec, bytes, facts: Facts::read()? })
 }
 
-/// Whether errors about cgroup permissions are ignored.
+/// Whether errors about cgroup permissions are ignored, and with systemd, whether the user's own manager is asked. Root of a
+/// user namespace counts as somebody without privileges, unless the system's manager in there is its own.
 pub fn rootless(globals: &Globals) -> bool {
     match globals.rootless {
         Rootless::Yes => true,
         Rootless::No => false,
-        Rootless::Auto => !nix::unistd::geteuid().is_root(),
+        Rootless::Auto if !nix::unistd::geteuid().is_root() => true,
+        Rootless::Auto if !users::in_user_namespace() => false,
+        Rootless::Auto => globals.cgroup_manager != Driver::Systemd || !users::system_manager_is_ours(),
     }
 }
 

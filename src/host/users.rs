@@ -1,0 +1,18 @@
+//! Whose the host is, as seen from here: root of a user namespace is not root of the machine.
+
+use std::os::unix::fs::MetadataExt;
+
+/// Whether this is not the first user namespace, which alone maps everything onto itself.
+pub fn in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !map.is_empty() && !map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// Whether the system's manager takes orders from us: its socket belongs to our root. In the user namespace of somebody
+/// without privileges it belongs to nobody; in a container that has an init of its own, to that container's root.
+pub fn system_manager_is_ours() -> bool {
+    ["/run/systemd/private", "/run/dbus/system_bus_socket"]
+        .iter()
+        .find_map(|socket| std::fs::symlink_metadata(socket).ok())
+        .is_some_and(|found| found.uid() == 0)
+}
