@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{Mode, SFlag, fstatat, makedev, mknodat};
 
+use super::limits::DEBTS;
 use crate::inroot::Result;
 use crate::sys::xattr::fsetxattr;
 
@@ -22,8 +23,10 @@ pub struct Alone {
     pub userxattr: bool,
     /// Directories that had to be made without an entry, and whether an entry stands in them (else only marks do).
     pub dirs: BTreeMap<Vec<u8>, bool>,
-    /// Hard links to files that this layer has not: the path and the target's.
-    pub links: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Hard links to files that this layer has not, by their path; the target's path.
+    pub links: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Bytes of paths in both.
+    held: usize,
 }
 
 impl Alone {
@@ -34,6 +37,7 @@ impl Alone {
 
     /// A directory had to be made.
     pub fn implied(&mut self, path: &[u8]) {
+        self.held += path.len();
         self.dirs.insert(path.to_vec(), false);
     }
 
@@ -45,7 +49,9 @@ impl Alone {
     /// An entry is about to be made: the directories above it are needed, and it takes the place of a link that was
     /// to be made there.
     pub fn placed(&mut self, path: &[u8]) {
-        self.links.retain(|(link, _)| link != path);
+        if !self.links.is_empty() {
+            self.links.remove(path);
+        }
         if self.dirs.is_empty() {
             return;
         }
@@ -58,8 +64,14 @@ impl Alone {
 
     /// A link whose target is not here. One to another such link is one to that one's target.
     pub fn link_later(&mut self, path: &[u8], target: Vec<u8>) {
-        let known = self.links.iter().find(|(link, _)| *link == target).map(|(_, target)| target.clone());
-        self.links.push((path.to_vec(), known.unwrap_or(target)));
+        let target = self.links.get(&target).cloned().unwrap_or(target);
+        self.held += path.len() + target.len();
+        self.links.insert(path.to_vec(), target);
+    }
+
+    /// Whether it is more than a layer that tools make ever leaves open.
+    pub fn is_too_much(&self) -> bool {
+        self.held > DEBTS
     }
 
     /// Whether this layer has no such file. A whiteout is none.
@@ -135,7 +147,7 @@ mod tests {
         assert_eq!(alone.dirs, [(b"a".to_vec(), true), (b"a/b".to_vec(), false)].into());
         alone.link_later(b"l", b"t".to_vec());
         alone.link_later(b"m", b"l".to_vec());
-        assert_eq!(alone.links[1].1, b"t");
+        assert_eq!(alone.links[&b"m"[..]], b"t");
         alone.placed(b"l");
         assert_eq!(alone.links.len(), 1);
     }

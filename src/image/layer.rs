@@ -4,7 +4,8 @@ use std::io::{self, BufRead, Read};
 
 use oci_spec::image::{Descriptor, Digest};
 
-use super::archive::{Archive, Entry, Input};
+use super::alone::Alone;
+use super::archive::{Archive, Entry, Input, Type};
 use super::compression::{Compression, Decompressed};
 use super::digest::{Hasher, Verified, into_io, out_of_io};
 use super::entry;
@@ -32,12 +33,17 @@ pub fn apply(
     let mut next = Entry::default();
     tree.begin_layer();
     while archive.next(&mut next)?.is_some() {
-        used.entry(limits)?;
         if next.sparse.is_some() {
             used.bytes(next.size, limits)?;
         }
         one(tree, &mut archive, &next).map_err(|e| e.context(next.name.escape_ascii().to_string()))?;
+        used.entry(std::mem::take(&mut tree.implied), limits)?;
+        tree.relieve().context("set the times of directories")?;
+        if tree.alone.as_ref().is_some_and(Alone::is_too_much) {
+            return Err(fail!(Kind::Spec, "it takes too much for granted of the layers below"));
+        }
     }
+    tree.end_layer().context("remove pseudo-links")?;
     archive.into_inner().finish()
 }
 
@@ -45,7 +51,12 @@ fn one<R: Input>(tree: &mut Tree, archive: &mut Archive<R>, next: &Entry) -> Res
     let path = clean(&next.name);
     match mark(&path)? {
         Mark::None => entry::apply(tree, archive, next, &path),
-        Mark::Reserved => {
+        // The inode behind hard links, as AUFS kept it: links are made to it, and it goes with the layer's end.
+        Mark::Pseudolink if next.kind == Type::Regular => {
+            tree.pseudolinks = true;
+            entry::apply(tree, archive, next, &path)
+        }
+        Mark::Reserved | Mark::Pseudolink => {
             log::debug(format_args!("{}: reserved name skipped", path.escape_ascii()));
             Ok(())
         }

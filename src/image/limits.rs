@@ -12,8 +12,14 @@ pub const MANIFEST: u64 = 4 << 20;
 pub const CONFIG: u64 = 8 << 20;
 /// Extended headers of one archive entry together; an xattr alone may hold 64 KiB.
 pub const EXTENDED: u64 = 1 << 20;
+/// Extended attributes of one entry; the kernel lists 64 KiB of names.
+pub const XATTRS: usize = 1024;
 /// Pieces of one sparse file.
 pub const SPARSE_PIECES: usize = 1 << 16;
+/// Bytes of paths that a layer may leave for the layers below to explain (see `alone`).
+pub const DEBTS: usize = 64 << 20;
+/// Bytes of paths of directories whose times are still to be set.
+pub const TIMES: usize = 4 << 20;
 /// The most layers an image may have; the kernel's overlay takes 500.
 pub const LAYERS: usize = 500;
 /// The window of a zstd frame, as a power of two: 128 MiB.
@@ -54,8 +60,10 @@ impl Used {
         Ok(())
     }
 
-    pub fn entry(&self, limits: &Limits) -> Result<()> {
-        if self.entries.fetch_add(1, Ordering::Relaxed) >= limits.entries {
+    /// One entry, and the directories above it that it had no entries for.
+    pub fn entry(&self, implied: u64, limits: &Limits) -> Result<()> {
+        let before = self.entries.fetch_add(1 + implied, Ordering::Relaxed);
+        if before.saturating_add(1 + implied) > limits.entries {
             let error = fail!(Kind::Spec, "the image has more than {} entries", limits.entries);
             return Err(error.with_hint("raise the limit with --max-entries"));
         }

@@ -139,6 +139,15 @@ impl Overlay<'_> {
     }
 }
 
+/// Takes away what a killed process left mounted at `path`; nothing there is fine.
+pub fn detach(path: &CStr) -> Result<()> {
+    match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+        // No mount, or no such directory. Without privileges there was none to make.
+        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT | Errno::EPERM | Errno::ELOOP) => Ok(()),
+        Err(errno) => Err(errno).context("unmount what an earlier run left"),
+    }
+}
+
 /// Why the mount API did not do it.
 enum Attempt {
     /// Worth trying the old call.

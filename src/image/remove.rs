@@ -67,6 +67,11 @@ pub fn contents(dir: OwnedFd, spare: &dyn Fn(u64, &CStr) -> bool) -> Result<()> 
     Ok(())
 }
 
+/// Whether nothing is in the directory `dir`.
+pub fn is_empty(dir: &OwnedFd) -> Result<bool> {
+    Ok(Level::read(dir)?.names.is_empty())
+}
+
 /// One directory on the way down.
 struct Level {
     inode: u64,

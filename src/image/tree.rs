@@ -20,8 +20,9 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, getegid, geteuid};
 
 use super::alone::Alone;
+use super::limits::TIMES;
 use super::remove;
-use super::whiteout::split;
+use super::whiteout::{PSEUDOLINKS, split};
 use crate::inroot::{Result, Root};
 
 /// How many directories are kept open: archives go through a tree in order, so few serve well.
@@ -57,6 +58,10 @@ pub struct Tree {
     hash: RandomState,
     /// Directories by inode: their last known path and the times they get when all is in place.
     times: HashMap<u64, (Vec<u8>, Times)>,
+    /// Bytes of these paths.
+    times_held: usize,
+    /// How many directories were made that had no entry.
+    pub implied: u64,
     /// Who the kernel makes files for.
     pub own: (u32, u32),
     /// Set once a layer gave some directory a default ACL: from then on no mode is what we asked for.
@@ -65,7 +70,10 @@ pub struct Tree {
     pub alone: Option<Alone>,
     /// Whether a layer had an entry for the root itself.
     pub has_root_entry: bool,
-    /// Set where the tree was not made here: directories keep the times they were found with.
+    /// Whether the current layer has files in AUFS' directory of pseudo-links.
+    pub pseudolinks: bool,
+    /// Set where directories have their times already and keep those they are found with: the tree was not made
+    /// here, or is so large that the times were set in between.
     keeps_times: bool,
 }
 
@@ -83,10 +91,13 @@ impl Tree {
             made: HashSet::new(),
             hash: RandomState::new(),
             times,
+            times_held: 0,
+            implied: 0,
             own: (geteuid().as_raw(), getegid().as_raw()),
             default_acl: false,
             alone: None,
             has_root_entry: false,
+            pseudolinks: false,
             keeps_times: false,
         })
     }
@@ -107,6 +118,18 @@ impl Tree {
     /// Forgets what the last layer made: from now on it is what is below.
     pub fn begin_layer(&mut self) {
         self.made.clear();
+    }
+
+    /// Takes away what only this layer's own links needed.
+    pub fn end_layer(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.pseudolinks) {
+            self.forget();
+            remove::tree(self.root.as_fd(), &c_string(PSEUDOLINKS)?)?;
+            if let Some(alone) = &mut self.alone {
+                alone.explicit(PSEUDOLINKS);
+            }
+        }
+        Ok(())
     }
 
     fn key(&self, dir: u64, name: &CStr) -> u64 {
@@ -211,6 +234,7 @@ impl Tree {
             }
             fchmod(&fd, Mode::from_bits_truncate(0o755))?;
         }
+        self.implied += 1;
         let dir = self.keep(path, fd)?;
         let zero = TimeSpec::new(0, 0);
         self.set_times_later(&dir, path, (zero, zero));
@@ -233,7 +257,11 @@ impl Tree {
         if self.keeps_times {
             let atime = TimeSpec::new(stat.st_atime, stat.st_atime_nsec);
             let mtime = TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec);
-            self.times.entry(stat.st_ino).or_insert_with(|| (path.to_vec(), (atime, mtime)));
+            let held = &mut self.times_held;
+            self.times.entry(stat.st_ino).or_insert_with(|| {
+                *held += path.len();
+                (path.to_vec(), (atime, mtime))
+            });
         }
         let dir = Rc::new(Dir { fd, inode: stat.st_ino, gives_group });
         if self.kept.len() == KEPT {
@@ -298,12 +326,23 @@ impl Tree {
 
     /// Directories get their times last: each file made in them would change the time again.
     pub fn set_times_later(&mut self, dir: &Dir, path: &[u8], times: Times) {
+        self.times_held += path.len();
         self.times.insert(dir.inode, (path.to_vec(), times));
+    }
+
+    /// Between two entries: sets the times of directories where so many are waiting that they take much memory.
+    pub fn relieve(&mut self) -> Result<()> {
+        if self.times_held > TIMES {
+            self.finish()?;
+            self.keeps_times = true;
+        }
+        Ok(())
     }
 
     /// Sets the times of all directories.
     pub fn finish(&mut self) -> Result<()> {
         self.forget();
+        self.times_held = 0;
         for (inode, (path, times)) in std::mem::take(&mut self.times) {
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
             let dir = match self.root.resolve(&c_string(&path)?, flags) {

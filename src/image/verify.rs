@@ -99,7 +99,7 @@ pub fn walk(
     let mut archive = Archive::new(Stream::open(blob, descriptor, diff_id, limits, used)?);
     let mut entry = Entry::default();
     while archive.next(&mut entry)?.is_some() {
-        used.entry(limits)?;
+        used.entry(0, limits)?;
         let path = clean(&entry.name);
         let looked = mark(&path).and_then(|_| each(&entry, &path));
         looked.map_err(|e: Error| e.context(entry.name.escape_ascii().to_string()))?;

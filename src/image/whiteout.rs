@@ -8,6 +8,9 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Names that AUFS kept for itself.
 const RESERVED: &[u8] = b".wh..wh.";
 
+/// Where AUFS kept files that have several names.
+pub const PSEUDOLINKS: &[u8] = b".wh..wh.plnk";
+
 /// What the path of an entry means.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Mark<'a> {
@@ -19,11 +22,16 @@ pub enum Mark<'a> {
     Whiteout { dir: &'a [u8], name: &'a [u8] },
     /// AUFS' own bookkeeping: no part of the tree.
     Reserved,
+    /// A file in `.wh..wh.plnk`: hard links name it as their target.
+    Pseudolink,
 }
 
 /// Reads the mark off a clean path (no leading slash, no dots).
 pub fn mark(path: &[u8]) -> Result<Mark<'_>> {
     let (dir, name) = split(path);
+    if dir == PSEUDOLINKS && !name.starts_with(PREFIX) {
+        return Ok(Mark::Pseudolink);
+    }
     if let Some(bad) = dir.split(|&byte| byte == b'/').find(|part| part.starts_with(PREFIX)) {
         return match bad.starts_with(RESERVED) {
             true => Ok(Mark::Reserved),
@@ -63,7 +71,9 @@ mod tests {
         assert_eq!(mark(b".wh...x").unwrap(), Mark::Whiteout { dir: b"", name: b"..x" });
         assert_eq!(mark(b"a/.wh..wh..opq").unwrap(), Mark::Opaque { dir: b"a" });
         assert_eq!(mark(b".wh..wh.plnk").unwrap(), Mark::Reserved);
-        assert_eq!(mark(b".wh..wh.plnk/1.2").unwrap(), Mark::Reserved);
+        assert_eq!(mark(b".wh..wh.plnk/1.2").unwrap(), Mark::Pseudolink);
+        assert_eq!(mark(b"a/.wh..wh.plnk/1.2").unwrap(), Mark::Reserved);
+        assert_eq!(mark(b".wh..wh.plnk/a/b").unwrap(), Mark::Reserved);
         assert_eq!(mark(b".whale").unwrap(), Mark::None);
     }
 

@@ -7,7 +7,7 @@ use tar::EntryType;
 
 use crate::support::*;
 
-/// Unpacks each layer list beside a canary, and tells whether it was refused.
+/// Unpacks each layer list beside a canary, as a copy and over the store, and tells whether the copy was refused.
 fn attack(name: &str, layers: &[Vec<u8>]) -> Result<(), String> {
     let scratch = Scratch::new(&format!("hostile-{name}"));
     let canary = scratch.join("canary");
@@ -20,16 +20,26 @@ fn attack(name: &str, layers: &[Vec<u8>]) -> Result<(), String> {
         fixture.layer(Packing::Gzip, layer);
     }
     fixture.finish();
-    let output = scratch.run(&["unpack", "oci:image", "bundle"]);
-    assert_eq!((listing(&canary), changes(&canary)), before, "{name}: the canary has changed");
-    match output.status.code() {
-        Some(0) => Ok(()),
-        Some(1) => {
-            assert_eq!(names(scratch.path()), ["canary", "image"], "{name}: something is left behind");
-            Err(stderr(&output))
+    let unpacked = |args: &[&str], left: &[&str]| {
+        let output = scratch.run(&[&["unpack", "oci:image"], args].concat());
+        assert_eq!((listing(&canary), changes(&canary)), before, "{name}: the canary has changed");
+        match output.status.code() {
+            Some(0) => Ok(()),
+            Some(1) => {
+                assert_eq!(names(scratch.path()), left, "{name}: something is left behind");
+                Err(stderr(&output))
+            }
+            code => panic!("{name}: ended with {code:?}: {}", stderr(&output)),
         }
-        code => panic!("{name}: ended with {code:?}: {}", stderr(&output)),
+    };
+    let copy = unpacked(&["bundle"], &["canary", "image"]);
+    let _ = fs::remove_dir_all(scratch.join("bundle"));
+    let shared = unpacked(&["--overlay", "--store", "store", "shared"], &["canary", "image", "store"]);
+    assert_eq!(names(&scratch.join("store/tmp")), [""; 0], "{name}: half a layer is left behind");
+    if shared.is_err() {
+        assert_eq!(names(&scratch.join("store/bundles")), [""; 0], "{name}: a bundle is left behind");
     }
+    copy
 }
 
 /// Change times: even a chmod to the same mode shows here.
@@ -45,6 +55,11 @@ fn changes(canary: &Path) -> Vec<(i64, i64)> {
 fn canary_path(name: &str) -> String {
     let path = base().join(format!("tare-image-hostile-{name}-{}/canary", std::process::id()));
     path.to_str().unwrap().to_owned()
+}
+
+/// The canary from any depth: up to the root of all, and down again.
+fn far(name: &str) -> String {
+    format!("{}{}", "../".repeat(20), &canary_path(name)[1..])
 }
 
 #[test]
@@ -78,6 +93,130 @@ fn layers_that_aim_outside_stay_inside() {
         ("whiteout-leaf", vec![symlink("l", &format!("{up}/dir")), file(".wh.l", "")]),
         ("opaque-link", vec![symlink("l", up), file("l/.wh..wh..opq", "")]),
         ("opaque-leaf", vec![dir("d"), symlink("d/l", up), file("d/.wh..wh..opq", "")]),
+        (
+            "deep-up",
+            vec![symlink("l", &far("deep-up")), file("l/secret", "x"), dir("l/dir").mode(0).ids(5, 5)],
+        ),
+        (
+            "deep-name",
+            vec![
+                file(&format!("{}/secret", far("deep-name")), "x"),
+                file(&format!("{}/new", far("deep-name")), "x"),
+            ],
+        ),
+        ("deep-whiteout", vec![dir("a"), file(&format!("{}/.wh.secret", far("deep-whiteout")), "")]),
+        ("deep-opaque", vec![dir("a"), file(&format!("{}/.wh..wh..opq", far("deep-opaque")), "")]),
+        ("whiteout-up", vec![dir("a"), file("../../.wh.canary", ""), file("../.wh.rootfs", "")]),
+        ("opaque-up", vec![dir("a"), file("a/../../../.wh..wh..opq", "")]),
+        ("opaque-itself", vec![symlink("l", &far("opaque-itself")), file("l/./.wh..wh..opq", "")]),
+        ("link-then-dir", vec![symlink("l", up), dir("l").mode(0o777), file("l/secret", "x")]),
+        ("link-slash", vec![symlink("l/", up), file("l//secret", "x"), symlink("l/secret/", "x")]),
+        ("link-loop", vec![symlink("a", "b"), symlink("b", "a"), file("a/x", "x"), file("b", "x")]),
+        ("link-self", vec![symlink("a", "a"), file("a/x", "x"), dir("a"), file("a/y", "")]),
+        ("link-parent", vec![dir("a"), symlink("a/b", ".."), file("a/b/a/b/a/b/../canary/secret", "x")]),
+        ("link-dangling", vec![symlink("l", "../../canary/new"), file("l/made", "x"), dir("l")]),
+        ("link-dots", vec![symlink("l", ".../...//..//../canary"), file("l/secret", "x")]),
+        (
+            "replaced-dir",
+            vec![dir("d"), file("d/a", ""), symlink("d", up), file("d/secret", "x"), file("d/.wh.dir", "")],
+        ),
+        (
+            "replaced-cached",
+            vec![
+                dir("d"),
+                dir("d/dir"),
+                file("d/dir/a", ""),
+                file(".wh.d", ""),
+                symlink("d", up),
+                file("d/dir/file", "x"),
+            ],
+        ),
+        (
+            "hard-link-swap",
+            vec![symlink("s", up), hard_link("d", "s"), file("d/secret", "x"), file("s/secret", "x")],
+        ),
+        (
+            "device-through",
+            vec![node("n", EntryType::Char, 1, 1).mode(0o777), file("n", "x"), file("n/x", "x")],
+        ),
+        (
+            "device-linked",
+            vec![node("n", EntryType::Block, 7, 99), hard_link("m", "n"), file("m", "x"), file("n", "x")],
+        ),
+        (
+            "fifo-through",
+            vec![node("p", EntryType::Fifo, 0, 0), file("p", "x"), hard_link("q", "p"), file("q", "x")],
+        ),
+        ("setid", vec![file("s", "x").mode(0o6777), symlink("t", &far("setid")), dir("t/dir").mode(0o7777)]),
+        (
+            "xattr-through",
+            vec![
+                symlink("l", &format!("{up}/secret"))
+                    .pax("SCHILY.xattr.trusted.a", b"1")
+                    .pax("SCHILY.xattr.security.capability", b"1"),
+            ],
+        ),
+        (
+            "acl-through",
+            vec![symlink("l", &format!("{up}/dir")), dir("l").pax("SCHILY.xattr.trusted.a", b"1").mtime(1)],
+        ),
+        (
+            "sparse-through",
+            vec![
+                symlink("l", &format!("{up}/secret")),
+                file("l", "data").pax("GNU.sparse.size", b"10").pax("GNU.sparse.map", b"0,4"),
+            ],
+        ),
+        (
+            "sparse-name",
+            vec![
+                file("l", "data")
+                    .pax("GNU.sparse.size", b"10")
+                    .pax("GNU.sparse.map", b"0,4")
+                    .pax("GNU.sparse.name", b"../../canary/secret"),
+            ],
+        ),
+        (
+            "pax-name",
+            vec![
+                file("a", "x").pax("path", b"../../canary/secret"),
+                symlink("s", "x").pax("linkpath", up.as_bytes()),
+                file("s/secret", "x"),
+            ],
+        ),
+        (
+            "plnk-up",
+            vec![
+                file(".wh..wh.plnk/../../../canary/secret", "x"),
+                file(".wh..wh.plnk/a/../../../../canary/new", "x"),
+            ],
+        ),
+        (
+            "plnk-link",
+            vec![
+                symlink(".wh..wh.plnk", up),
+                file(".wh..wh.plnk/secret", "x"),
+                symlink(".wh..wh.plnk/s", up),
+                file(".wh..wh.plnk/s/secret", ""),
+            ],
+        ),
+        (
+            "proc-fd",
+            vec![
+                symlink("l", "/proc/self/fd/3"),
+                file("l/x", "x"),
+                symlink("m", "/proc/1/root/etc"),
+                file("m/tare-image-hostile", "x"),
+            ],
+        ),
+        (
+            "dev-fd",
+            vec![
+                symlink("dev", "/dev"),
+                file("dev/tare-image-hostile", "x"),
+                node("dev/null", EntryType::Char, 1, 5),
+            ],
+        ),
         ("proc", vec![symlink("l", "/proc/self/root"), file("l/etc/tare-image-hostile", "x")]),
         ("proc-cwd", vec![symlink("l", "/proc/self/cwd/canary"), file("l/secret", "x")]),
     ] {
@@ -85,7 +224,9 @@ fn layers_that_aim_outside_stay_inside() {
         // The same in two layers: what the first made is below for the second.
         let _ = attack(name, &[archive(&items[..1]), archive(&items[1..])]);
     }
-    assert!(!Path::new("/etc/tare-image-hostile").exists());
+    for outside in ["/etc/tare-image-hostile", "/dev/tare-image-hostile"] {
+        assert!(!Path::new(outside).exists());
+    }
 }
 
 #[test]
@@ -98,6 +239,13 @@ fn links_that_aim_outside_are_refused() {
         ("hard-relative", vec![hard_link("h", "canary/secret"), file("h", "x")]),
         ("hard-root", vec![hard_link("h", "/")]),
         ("hard-dir", vec![dir("d"), hard_link("h", "d")]),
+        ("hard-deep", vec![hard_link("h", &format!("{}/secret", far("hard-deep")))]),
+        ("hard-proc", vec![hard_link("h", "/proc/self/exe")]),
+        ("hard-dots", vec![hard_link("h", "..")]),
+        ("hard-whiteout", vec![hard_link("h", ".wh.x/../../../canary/secret")]),
+        ("hard-plnk", vec![hard_link("h", ".wh..wh.plnk/../../../canary/secret")]),
+        ("hard-empty", vec![hard_link("h", "")]),
+        ("hard-itself", vec![hard_link("h", "h")]),
         ("hard-early", vec![hard_link("h", "later"), file("later", "x")]),
     ] {
         let error = attack(name, &[archive(&items)]).expect_err(name);
@@ -155,6 +303,12 @@ fn damaged_archives_are_refused() {
     header.data = record("path", b"x");
     block(&header.header(), &header.data, &mut bare);
     let twice = [&bare[..], &archive(&[file("a", "x").pax("path", b"z")])].concat();
+    let mut cut_record = archive(&[file("a", "data").pax("path", b"b")]);
+    cut_record[512..520].copy_from_slice(b"99 path=");
+    let chain: Vec<Item> = (0..45)
+        .map(|n| symlink(&format!("l{n}"), &format!("l{}", n + 1)))
+        .chain([file("l0/x", "x")])
+        .collect();
     for (name, bytes, words) in [
         ("checksum", change(0, b"z"), "checksum"),
         ("cut-data", good[..1000].to_vec(), "cut off"),
@@ -170,6 +324,29 @@ fn damaged_archives_are_refused() {
         ("pax-nul", pax("path", b"a\0b"), "is not a name"),
         ("pax-uid", pax("uid", b"4294967295"), "uid 4294967295 is out of range"),
         ("pax-uid-huge", pax("uid", b"4294967296"), "is not an id"),
+        ("pax-cut", cut_record, "extended header is damaged"),
+        ("pax-no-end", [&endless("L")[..], &good].concat(), "two extended headers"),
+        ("pax-mtime", pax("mtime", b"99999999999999999999"), "is not a number"),
+        ("pax-xattr-name", pax("SCHILY.xattr.", b"x"), "set extended attribute"),
+        ("pax-xattr-long", pax("SCHILY.xattr.trusted.x", &[b'x'; 70_000]), "set extended attribute"),
+        ("pax-xattrs", many_attributes(1), "more than 1024 extended attributes"),
+        ("pax-xattrs-global", many_attributes(5), "1048576 bytes of them"),
+        ("pax-global-sparse", global_sparse(), "more than 65536 pieces"),
+        ("size-negative", with_header(|header| header.as_old_mut().size = [0xff; 12]), "is negative"),
+        (
+            "size-letters",
+            with_header(|header| header.as_old_mut().size = *b"0000000000z\0"),
+            "is not a number",
+        ),
+        (
+            "size-huge",
+            with_header(|header| header.as_old_mut().size = *b"\x80\0\0\0\x7f\0\0\0\0\0\0\0"),
+            "cut off",
+        ),
+        ("uid-negative", with_header(|header| header.as_old_mut().uid = [0xff; 8]), "uid -1 is out of range"),
+        ("name-nothing", archive(&[symlink("l", "")]), "l: symlink"),
+        ("link-long", archive(&[symlink("l", &"t".repeat(5000))]), "file name too long"),
+        ("link-many", archive(&chain), "too many symbolic links"),
         ("pax-huge", pax("comment", &vec![b'x'; 2 << 20]), "larger than"),
         ("long-path", pax("path", &b"d/".repeat(3000)), "file name too long"),
         ("long-name", pax("path", &vec![b'n'; 300]), "file name too long"),
@@ -191,6 +368,74 @@ fn damaged_archives_are_refused() {
         assert!(error.contains(words), "{name}: {error}");
         assert!(error.starts_with("tare-image: layer 1 of 1 (sha256:"), "{name}: {error}");
     }
+}
+
+/// A header that says of itself what is not so.
+fn with_header(change: impl FnOnce(&mut tar::Header)) -> Vec<u8> {
+    let mut header = file("a", "").header();
+    change(&mut header);
+    header.set_cksum();
+    let mut bytes = header.as_bytes().to_vec();
+    bytes.resize(bytes.len() + 1024, 0);
+    bytes
+}
+
+/// Long names before long names.
+fn endless(kind: &str) -> Vec<u8> {
+    let mut item = file("././@LongLink", &"n".repeat(1000));
+    item.kind = EntryType::new(kind.as_bytes()[0]);
+    let mut out = Vec::new();
+    (0..1000).for_each(|_| block(&item.header(), &item.data, &mut out));
+    out
+}
+
+fn headers_before_a_file(kind: EntryType, all: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for records in all {
+        let mut item = file("pax", "");
+        (item.kind, item.data) = (kind, records.clone());
+        block(&item.header(), &item.data, &mut out);
+    }
+    [out, archive(&[file("a", "x")])].concat()
+}
+
+/// More attributes than an entry can have: in one header, or adding up over several global ones.
+fn many_attributes(headers: usize) -> Vec<u8> {
+    let value = vec![b'x'; if headers == 1 { 1 } else { 1500 }];
+    let records = |from: usize, to: usize| -> Vec<u8> {
+        (from..to).flat_map(|n| record(&format!("SCHILY.xattr.user.{n}"), &value)).collect()
+    };
+    match headers {
+        1 => headers_before_a_file(EntryType::XHeader, &[records(0, 5000)]),
+        _ => {
+            let all: Vec<_> = (0..headers).map(|n| records(n * 200, n * 200 + 200)).collect();
+            headers_before_a_file(EntryType::XGlobalHeader, &all)
+        }
+    }
+}
+
+/// A map that grows from one global header to the next.
+fn global_sparse() -> Vec<u8> {
+    let pair = [record("GNU.sparse.offset", b"0"), record("GNU.sparse.numbytes", b"0")].concat();
+    headers_before_a_file(EntryType::XGlobalHeader, &vec![pair.repeat(15_000); 6])
+}
+
+#[test]
+fn an_archive_inside_a_file_is_its_content() {
+    // CVE-2025-62518: the pax size counts, for the data and for the way to the next header, whatever the header says.
+    let inner = archive(&[file("smuggled", "x")]);
+    let mut item = file("outer", "").pax("size", inner.len().to_string().as_bytes());
+    item.data = inner;
+    let mut bytes = archive(&[item, file("after", "")]);
+    // The header itself claims to have no data: it is the third block, behind the extended one and its records.
+    let header: &mut [u8] = &mut bytes[1024..1536];
+    header[124..136].copy_from_slice(b"00000000000\0");
+    header[148..156].copy_from_slice(b"        ");
+    let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let scratch = Scratch::new("smuggled");
+    Fixture::new(&scratch).layer(Packing::Gzip, &bytes).finish();
+    assert_eq!(names(&scratch.unpack()), ["after", "outer"]);
 }
 
 #[test]

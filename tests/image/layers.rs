@@ -345,6 +345,26 @@ fn the_last_of_two_entries_of_one_name_counts() {
 }
 
 #[test]
+fn links_to_what_aufs_kept_aside_are_names_of_one_file() {
+    let items = [
+        dir(".wh..wh.plnk"),
+        file(".wh..wh.plnk/12.3", "content").mode(0o750).ids(5, 6),
+        hard_link("a", ".wh..wh.plnk/12.3"),
+        dir("d"),
+        hard_link("d/b", "/.wh..wh.plnk/12.3"),
+        file(".wh..wh.aufs", ""),
+        dir(".wh..wh.orph"),
+        file(".wh..wh.orph/x", ""),
+    ];
+    unpacked("plnk", &[&[file("plnk", "")], &items], |root| {
+        assert_eq!(names(root), ["a", "d", "plnk"]);
+        let about = fs::metadata(root.join("a")).unwrap();
+        assert_eq!((about.ino(), about.nlink()), (fs::metadata(root.join("d/b")).unwrap().ino(), 2));
+        assert_eq!((text(root.join("a")), about.mode() & 0o7777, about.uid()), ("content".into(), 0o750, 5));
+    });
+}
+
+#[test]
 fn a_setgid_directory_and_a_default_acl_do_not_change_what_is_made_in_them() {
     // user::rwx group::--- other::--- as a default: a file made with 0644 would become 0600.
     let acl = b"\x02\0\0\0\x01\0\x07\0\xff\xff\xff\xff\x04\0\0\0\xff\xff\xff\xff\x20\0\0\0\xff\xff\xff\xff";

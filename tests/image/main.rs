@@ -3,6 +3,7 @@
 
 mod archives;
 mod explain;
+mod faults;
 mod hostile;
 mod layers;
 mod peers;

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::fail;
+use crate::image::limits;
 
 /// A time as archives have it: seconds, possibly before 1970, and nanoseconds.
 pub type Time = (i64, u32);
@@ -54,10 +55,10 @@ impl Extended {
             b"mtime" => self.mtime = optional(value, time)?,
             b"atime" => self.atime = optional(value, time)?,
             key => match (key.strip_prefix(b"SCHILY.xattr."), key.strip_prefix(b"LIBARCHIVE.xattr.")) {
-                (Some(name), _) => self.xattr(name.to_vec(), value.to_vec()),
+                (Some(name), _) => return self.xattr(name.to_vec(), value.to_vec()),
                 (_, Some(name)) => {
                     let value = base64(value).ok_or_else(|| bad(value, "base64"))?;
-                    self.xattr(percent_decoded(name), value);
+                    return self.xattr(percent_decoded(name), value);
                 }
                 _ => return self.sparse.set(key, value),
             },
@@ -66,14 +67,24 @@ impl Extended {
     }
 
     /// The same attribute twice: the later one counts (libarchive writes both spellings).
-    fn xattr(&mut self, name: Vec<u8>, value: Vec<u8>) {
+    fn xattr(&mut self, name: Vec<u8>, value: Vec<u8>) -> Result<()> {
         self.xattrs.retain(|(known, _)| *known != name);
         self.xattrs.push((name, value));
+        // Global headers add up over a whole archive.
+        let held: usize = self.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if self.xattrs.len() > limits::XATTRS || held as u64 > limits::EXTENDED {
+            let (most, bytes) = (limits::XATTRS, limits::EXTENDED);
+            return Err(fail!(Kind::Spec, "more than {most} extended attributes, or {bytes} bytes of them"));
+        }
+        Ok(())
     }
 }
 
 impl Sparse {
     fn set(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        if self.map.len() > 2 * limits::SPARSE_PIECES {
+            return Err(fail!(Kind::Spec, "a sparse file has more than {} pieces", limits::SPARSE_PIECES));
+        }
         match key {
             b"GNU.sparse.major" => self.major = Some(decimal(value)?),
             b"GNU.sparse.minor" => self.minor = Some(decimal(value)?),

@@ -46,10 +46,14 @@ pub fn make(
         // The mount would move along with the directory, but under its old name to everybody who reads the table.
         unmount(&work.path().join("rootfs")).and(configured)
     });
-    made.and_then(|()| work.describe("upper"))
-        .and_then(|()| work.publish())
-        .inspect_err(|_| drop(store.release(work.destination())))?;
-    mount_parts(work.destination(), &shared)
+    let made = made.and_then(|()| work.describe("upper")).and_then(|()| work.mounting());
+    let made = made.and_then(|()| work.publish());
+    made.inspect_err(|_| drop(store.release(work.destination())))?;
+    let mounted = mount_parts(work.destination(), &shared).and_then(|()| work.mounted());
+    mounted.inspect_err(|_| {
+        work.withdraw();
+        drop(store.release(work.destination()));
+    })
 }
 
 fn finish(image: &Image, work: &Work, options: &Options) -> Result<()> {

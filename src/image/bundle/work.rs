@@ -8,14 +8,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, open, openat, renameat};
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, open, openat, renameat};
 use nix::sys::stat::{Mode, fchmod, mkdirat};
-use nix::unistd::{Gid, Uid, fchown};
+use nix::unistd::{AccessFlags, Gid, Uid, UnlinkatFlags, faccessat, fchown, unlinkat};
 
 use crate::error::{Context, Kind, Result};
 use crate::fail;
+use crate::image::remove::proc_path;
 use crate::image::tree::{c_string, open_dir};
-use crate::image::{changes, remove};
+use crate::image::{changes, overlay, remove};
 use crate::sys::xattr::fremovexattr;
 
 /// A bundle in the making, locked against a second maker.
@@ -36,7 +37,6 @@ impl Work {
         let making = || format!("make bundle {}", destination.display());
         let last = destination.file_name().ok_or_else(|| fail!(Kind::Usage, "the path names no directory"));
         let last = last.with_context(making)?;
-        check_free(destination).with_context(making)?;
         let parent = destination.parent().filter(|parent| !parent.as_os_str().is_empty());
         let parent = parent.unwrap_or_else(|| Path::new("."));
         // Absolute from here on: the kernel and the store are told where the bundle is.
@@ -46,9 +46,30 @@ impl Work {
         let name = [b".", last.as_bytes(), b".partial"].concat();
         let path = parent.join(std::ffi::OsStr::from_bytes(&name));
         let name = c_string(&name)?;
+        let stale = unfinished(&above, &c_string(last.as_bytes())?).with_context(making)?;
         let lock = reserve(&above, &name).with_context(|| format!("make {}", path.display()))?;
-        let destination = parent.join(last);
-        Ok(Self { above, lock, path, name, destination })
+        let work = Self { above, lock, path, name, destination: parent.join(last) };
+        match stale.map_or(Ok(()), |stale| work.take_away(&stale)).with_context(making) {
+            Ok(()) => Ok(work),
+            Err(error) => {
+                work.discard();
+                Err(error)
+            }
+        }
+    }
+
+    /// The name of the bundle.
+    fn last(&self) -> Result<CString> {
+        Ok(c_string(self.destination.file_name().unwrap_or_default().as_bytes())?)
+    }
+
+    /// Takes away a bundle that was put in its place and not completed.
+    fn take_away(&self, stale: &OwnedFd) -> Result<()> {
+        let _lock = lock(stale.try_clone()?)?;
+        overlay::detach(&proc_path(stale.as_fd(), c"rootfs"))?;
+        // At once, so that it is never there without its mark.
+        renameat(&self.above, self.last()?.as_c_str(), self.dir(), c"unfinished")?;
+        Ok(remove::tree(self.dir().as_fd(), c"unfinished")?)
     }
 
     pub fn dir(&self) -> &OwnedFd {
@@ -87,9 +108,25 @@ impl Work {
 
     /// Puts the bundle in its place; an empty directory there gives way.
     pub fn publish(&self) -> Result<()> {
-        let to = c_string(self.destination.file_name().unwrap_or_default().as_bytes())?;
-        let moved = renameat(&self.above, self.name.as_c_str(), &self.above, to.as_c_str());
+        let moved = renameat(&self.above, self.name.as_c_str(), &self.above, self.last()?.as_c_str());
         moved.with_context(|| format!("put the bundle at {}", self.destination.display()))
+    }
+
+    /// Notes in the bundle that it is not all there before `mounted`.
+    pub fn mounting(&self) -> Result<()> {
+        self.write(MOUNTING, b"")
+    }
+
+    /// The bundle, in its place by now, has its mount.
+    pub fn mounted(&self) -> Result<()> {
+        unlinkat(self.dir(), MOUNTING, UnlinkatFlags::NoRemoveDir).context("complete the bundle")
+    }
+
+    /// Takes the bundle out of its place again.
+    pub fn withdraw(&self) {
+        if let Ok(last) = self.last() {
+            let _ = renameat(&self.above, last.as_c_str(), &self.above, self.name.as_c_str());
+        }
     }
 
     /// After a failure: its own error is the one to tell, not that of tidying up.
@@ -98,15 +135,31 @@ impl Work {
     }
 }
 
-fn check_free(destination: &Path) -> Result<()> {
-    match std::fs::read_dir(destination) {
-        Ok(mut entries) => match entries.next() {
-            None => Ok(()),
-            Some(_) => Err(fail!(Kind::Exists, "it exists and is not empty")),
-        },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error.into()),
+/// Stands in an overlay bundle from before it is put in its place until it is mounted.
+const MOUNTING: &CStr = c".tare-image-mounting";
+
+/// Only an empty directory may be at the destination, or a bundle whose maker was killed before it was complete, which
+/// is returned.
+fn unfinished(above: &OwnedFd, name: &CStr) -> Result<Option<OwnedFd>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let dir = match openat(above, name, flags, Mode::empty()) {
+        Err(Errno::ENOENT) => return Ok(None),
+        dir => dir?,
+    };
+    if remove::is_empty(&dir)? {
+        return Ok(None);
     }
+    match faccessat(&dir, MOUNTING, AccessFlags::F_OK, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(()) => Ok(Some(dir)),
+        Err(_) => Err(fail!(Kind::Exists, "it exists and is not empty")),
+    }
+}
+
+fn lock(dir: OwnedFd) -> Result<Flock<OwnedFd>> {
+    Flock::lock(dir, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        Errno::EWOULDBLOCK => fail!(Kind::Exists, "another process is at work there"),
+        errno => errno.into(),
+    })
 }
 
 /// Makes and locks the work directory, empty and closed to everybody else: setuid programs of an image are not for
@@ -116,11 +169,8 @@ fn reserve(above: &OwnedFd, name: &CStr) -> Result<Flock<OwnedFd>> {
         Ok(()) | Err(Errno::EEXIST) => {}
         Err(errno) => return Err(errno.into()),
     }
-    let dir = open_dir(above.as_fd(), name)?;
-    let lock = Flock::lock(dir, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        Errno::EWOULDBLOCK => fail!(Kind::Exists, "another process is at work there"),
-        errno => errno.into(),
-    })?;
+    let lock = lock(open_dir(above.as_fd(), name)?)?;
+    overlay::detach(&proc_path(lock.as_fd(), c"rootfs"))?;
     remove::contents(lock.try_clone()?, &|_, _| false)?;
     // A parent with setgid or a default ACL passes them on: then no file would get the mode it is made with.
     for acl in [c"system.posix_acl_default", c"system.posix_acl_access"] {

@@ -36,7 +36,7 @@ impl Merging {
         self.layers[number].bytes += size;
         match mark(path)? {
             Mark::None => self.put(entry, path, size),
-            Mark::Reserved => {
+            Mark::Reserved | Mark::Pseudolink => {
                 self.event(path, What::Skipped);
                 Ok(())
             }

@@ -18,6 +18,7 @@ use nix::sys::stat::{
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, fchownat, linkat, symlinkat};
 
+use super::session::VIEW;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::alone::Alone;
@@ -34,7 +35,7 @@ const LINKS: u32 = 40;
 /// Settles the debts of the layer at `path` (its tree is `fs`) to the trees `below`. Returns where it is now.
 pub fn settle(path: &Path, debts: &Alone, below: &[PathBuf], work: &Path, number: usize) -> Result<PathBuf> {
     let tree = Root::open(&path.join("fs")).context("open it")?;
-    let scratch = work.join(format!("{number}.below"));
+    let scratch = work.join(format!("{number}.{VIEW}"));
     std::fs::create_dir(&scratch).with_context(|| format!("make {}", scratch.display()))?;
     let below = match below {
         // The lowest layer has an empty tree below it.

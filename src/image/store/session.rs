@@ -11,9 +11,13 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::{Keys, Store};
 use crate::error::{Context, Kind, Result};
+use crate::image::overlay;
 use crate::image::remove;
 use crate::image::tree::c_string;
 use crate::{fail, log};
+
+/// How the directory ends that layers are looked at in.
+pub const VIEW: &str = "below";
 
 #[derive(Debug)]
 pub struct Session {
@@ -77,6 +81,15 @@ fn lock(path: &Path) -> Result<Option<Flock<OwnedFd>>> {
     }
 }
 
+/// An old kernel shows layers over each other only at a directory, for a moment.
+fn detach_views(path: &Path) -> Result<()> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    for view in entries.filter(|path| path.extension().is_some_and(|end| end == VIEW)) {
+        overlay::detach(&c_string(view.as_os_str().as_bytes())?)?;
+    }
+    Ok(())
+}
+
 /// Takes away what killed processes left. Returns the living ones.
 pub fn clean(store: &Store) -> Result<Vec<Living>> {
     let tmp = store.path.join("tmp");
@@ -93,6 +106,7 @@ pub fn clean(store: &Store) -> Result<Vec<Living>> {
         if lock.is_some() {
             log::debug(format_args!("{}: left by a process that ended", path.display()));
             let name = c_string(path.file_name().unwrap_or_default().as_bytes())?;
+            detach_views(&path)?;
             remove::tree(dir.as_fd(), &name).with_context(|| format!("remove {}", path.display()))?;
         } else {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
