@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 
-use crate::plan::{options, seccomp};
+use crate::plan::{annotations, options, seccomp};
 use crate::spec;
 use crate::sys::seccomp::supported_flags;
 
@@ -116,7 +116,7 @@ pub fn features() -> Features {
             net_devices: Enabled { enabled: true },
         },
         annotations: Annotations { checkpoint: "false", commit: COMMIT, version: env!("CARGO_PKG_VERSION") },
-        potentially_unsafe_config_annotations: &["bundle", "org.systemd.property.", "org.criu.config"],
+        potentially_unsafe_config_annotations: annotations::ACTING,
     }
 }
 

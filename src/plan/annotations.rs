@@ -18,6 +18,17 @@ const SYSTEMD_SUBGROUP: &str = "run.oci.systemd.subgroup";
 /// Ours.
 const DEFAULT_DEVICE_RULES: &str = "run.oci.tare.default_device_rules";
 
+/// All that act, for `features`: one that ends in a dot stands for all that begin so.
+pub const ACTING: &[&str] = &[
+    "org.systemd.property.",
+    DELEGATE_CGROUP,
+    "run.oci.hooks.",
+    KEEP_GROUPS,
+    super::label::CONTEXT_TYPE,
+    SYSTEMD_SUBGROUP,
+    "run.oci.tare.",
+];
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Annotations {
     /// The process keeps the supplementary groups of our caller.
@@ -74,6 +85,22 @@ mod tests {
     fn of(key: &str, value: &str) -> Result<Annotations, Fault> {
         let value = value.to_owned();
         read(|wanted| (wanted == key).then_some(&value))
+    }
+
+    #[test]
+    fn annotations_that_act_are_named_in_the_features() {
+        let asked = std::cell::RefCell::new(Vec::new());
+        read(|key| {
+            asked.borrow_mut().push(key.to_owned());
+            None
+        })
+        .unwrap();
+        assert!(asked.borrow().len() >= 6);
+        let is_named = |key: &str| {
+            ACTING.iter().any(|name| *name == key || name.ends_with('.') && key.starts_with(name))
+        };
+        assert!(asked.borrow().iter().all(|key| is_named(key)), "{asked:?}");
+        assert!(ACTING.is_sorted() && is_named(super::super::label::CONTEXT_TYPE));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::mounts::{Mount, Source};
 use super::options::Parameter;
 
 /// crun's: which mount option carries the label.
-const CONTEXT_TYPE: &str = "run.oci.mount_context_type";
+pub const CONTEXT_TYPE: &str = "run.oci.mount_context_type";
 const CONTEXT_TYPES: [&CStr; 4] = [c"context", c"fscontext", c"defcontext", c"rootcontext"];
 
 /// The label as a mount option.
