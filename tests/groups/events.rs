@@ -137,6 +137,7 @@ fn it_ends_with_the_last_process_and_not_with_the_first() {
     bundle.without_namespace("pid").script("sleep 1000 & exit 0");
     bundle.create().ok();
     let events = Running::start(&mut bundle.command(&["events", "--interval", "20ms", &bundle.id]));
+    wait_until("a sample", || !events.said().is_empty());
     bundle.start().ok();
     bundle.wait_until_stopped();
     let before = events.said().len();
