@@ -88,6 +88,14 @@ fn refused(dir: &Dir, write: &Write, file: &str, value: &str, errno: Errno) -> E
             "unable to set memory limit to {value} (current usage: {usage}, peak usage: {peak})"
         ));
     }
+    if file.starts_with("cpu.rt_")
+        && errno == Errno::EINVAL
+        && let Some(parent) = dir.path.parent()
+    {
+        let file = parent.join("cpu.rt_runtime_us");
+        error = error
+            .with_hint(format!("a group's real-time bandwidth is part of its parent's: {}", file.display()));
+    }
     let error = error.context(format!("write {value:?} to {}", dir.path.join(file).display()));
     error.context(write.pointer.clone())
 }

@@ -11,10 +11,10 @@ use super::plan::{Permission, Plan};
 use super::record::Record;
 use super::systemd::placeholder::Placeholder;
 use super::systemd::{Unit, scope};
-use super::{cpuset, freeze, subtree};
+use super::{cpuset, freeze, realtime, subtree};
 use crate::error::{Context, Error, Kind, Result, matched};
-use crate::fail;
 use crate::host::cgroup::Mode;
+use crate::{fail, log};
 
 impl Plan {
     /// Makes the group in every hierarchy, empty and without limits so far.
@@ -27,7 +27,15 @@ impl Plan {
         let mut unit = Started::default();
         if let Some(named) = &record.unit.clone() {
             self.places.iter().try_for_each(refuse_used_place)?;
-            unit = Started::start(named, self, &mut record)?;
+            match Started::start(named, self, &mut record) {
+                Ok(started) => unit = started,
+                Err(error) if self.goes_without(&error) => {
+                    log::warn(format_args!("the container gets no cgroup of its own: {error}"));
+                    record.places.clear();
+                    record.unit = None;
+                }
+                Err(error) => return Err(error),
+            }
         }
         let mut dirs = Vec::with_capacity(record.places.len());
         for place in std::mem::take(&mut record.places) {
@@ -49,7 +57,8 @@ impl Plan {
     fn make(&self, place: &Place, made: &mut Made) -> Result<Dir> {
         let mut dir = Dir::mountpoint(&place.mountpoint)?;
         let mut existed = false;
-        for part in place.path.components() {
+        let mut parts = place.path.components().peekable();
+        while let Some(part) = parts.next() {
             let Component::Normal(name) = part else { continue };
             if self.mode == Mode::V2 {
                 subtree::enable(&dir, self)?;
@@ -61,6 +70,9 @@ impl Plan {
             }
             if fresh {
                 made.push(dir, name.as_ref());
+                if parts.peek().is_some() && place.controllers.iter().any(|name| name == "cpu") {
+                    realtime::provide(&child, self)?;
+                }
             }
             dir = child;
         }
@@ -71,6 +83,14 @@ impl Plan {
             subtree::settle_type(&dir, self)?;
         }
         Ok(dir)
+    }
+
+    /// A user without a systemd of their own may still run what asks for no limit and no place.
+    fn goes_without(&self, error: &Error) -> bool {
+        let absent = matches!(error.errno(), Some(Errno::ENOENT | Errno::ECONNREFUSED));
+        self.permission == Permission::NotNeeded
+            && self.writes.is_empty()
+            && (absent || error.kind() == Kind::Unsupported)
     }
 
     /// Without permission in one hierarchy, a container that asks nothing of it may go without.

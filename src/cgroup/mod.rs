@@ -19,6 +19,7 @@ pub mod oom;
 pub mod path;
 pub mod plan;
 mod procs;
+mod realtime;
 pub mod record;
 pub mod remove;
 pub mod stats;

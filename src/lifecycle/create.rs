@@ -117,7 +117,7 @@ fn decide(
         no_new_keyring: options.no_new_keyring,
         preserve_fds: options.preserve_fds,
         cgroup_manager: globals.cgroup_manager,
-        rootless: load::rootless(globals),
+        rootless: load::rootless(globals, globals.cgroup_manager),
         activation: activation(globals, &options.id),
     };
     let plan = crate::plan::container(&bundle.spec, &bundle.facts, &request)?;

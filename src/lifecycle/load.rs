@@ -45,13 +45,13 @@ pub fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundle> {
 
 /// Whether errors about cgroup permissions are ignored, and with systemd, whether the user's own manager is asked. Root of a
 /// user namespace counts as somebody without privileges, unless the system's manager in there is its own.
-pub fn rootless(globals: &Globals) -> bool {
+pub fn rootless(globals: &Globals, driver: Driver) -> bool {
     match globals.rootless {
         Rootless::Yes => true,
         Rootless::No => false,
         Rootless::Auto if !nix::unistd::geteuid().is_root() => true,
         Rootless::Auto if !users::in_user_namespace() => false,
-        Rootless::Auto => globals.cgroup_manager != Driver::Systemd || !users::system_manager_is_ours(),
+        Rootless::Auto => driver != Driver::Systemd || !users::system_manager_is_ours(),
     }
 }
 

@@ -15,7 +15,7 @@ pub fn plan(bundle: &Path, globals: &Globals) -> Result<Plan> {
         id: &name,
         bundle: bundle.path.clone(),
         cgroup_manager: globals.cgroup_manager,
-        rootless: load::rootless(globals),
+        rootless: load::rootless(globals, globals.cgroup_manager),
         ..Request::default()
     };
     let mut plan = container(&bundle.spec, &bundle.facts, &request)?;

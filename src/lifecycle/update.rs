@@ -32,7 +32,8 @@ pub fn update(globals: &Globals, options: &Update) -> Result<()> {
     }
     let group = known.group()?;
     device::add(&options.devices, &group.record().devices, &mut resources)?;
-    let plan = cgroup::update(group.record(), &resources, load::rootless(globals))?;
+    let rootless = load::rootless(globals, group.record().driver);
+    let plan = cgroup::update(group.record(), &resources, rootless)?;
     for warning in &plan.warnings {
         log::warn(format_args!("{warning}"));
     }

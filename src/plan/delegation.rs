@@ -64,8 +64,9 @@ fn mounts_for_writing(spec: &Spec) -> bool {
     })
 }
 
-/// The name of one group below another.
-pub fn name(text: &str, key: &str) -> Result<PathBuf, Fault> {
+/// The name of one group below another; people write it with a slash before it, which crun does not mind.
+pub fn name(typed: &str, key: &str) -> Result<PathBuf, Fault> {
+    let text = typed.strip_prefix('/').unwrap_or(typed);
     let path = Path::new(text);
     let mut parts = path.components();
     let is_name = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
@@ -74,7 +75,7 @@ pub fn name(text: &str, key: &str) -> Result<PathBuf, Fault> {
     if is_name && !is_file && !text.contains(['\0', '\n', '/']) && text.len() < 256 {
         return Ok(path.into());
     }
-    Err(Fault::new(annotations::pointer(key), format!("must be the name of a control group: {text:?}")))
+    Err(Fault::new(annotations::pointer(key), format!("must be the name of a control group: {typed:?}")))
 }
 
 #[cfg(test)]
@@ -84,8 +85,11 @@ mod tests {
     #[test]
     fn a_name_is_one_component_and_leads_nowhere_else() {
         assert_eq!(name("payload", "k").unwrap(), Path::new("payload"));
+        assert_eq!(name("/init", "k").unwrap(), Path::new("init"));
         let long = "a".repeat(256);
-        for text in ["", ".", "..", "a/b", "/a", "a/", "../a", "a\n", "a\0", "cgroup.procs", &long] {
+        for text in
+            ["", ".", "..", "a/b", "/a/b", "//a", "/", "a/", "../a", "a\n", "a\0", "cgroup.procs", &long]
+        {
             assert_eq!(name(text, "k").unwrap_err().pointer, "/annotations/k", "{text:?}");
         }
     }

@@ -59,6 +59,34 @@ fn limits_read_back_from_the_kernels_files() {
 }
 
 #[test]
+fn a_new_parent_has_the_real_time_bandwidth_that_its_group_gets() {
+    let layout = layout_or_skip!();
+    if !std::path::Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists() {
+        return eprintln!("SKIP: this kernel does not divide real-time bandwidth");
+    }
+    let path = path();
+    let wanted = json!({"cpu": {"realtimeRuntime": 2000, "realtimePeriod": 500000}});
+    let scratch = Scratch::try_new(&path, &wanted, &layout).unwrap();
+    let parent = scratch.directory("cpu").parent().unwrap().to_owned();
+    for directory in [&scratch.directory("cpu"), &parent] {
+        for (file, want) in [("cpu.rt_runtime_us", "2000\n"), ("cpu.rt_period_us", "500000\n")] {
+            assert_eq!(std::fs::read_to_string(directory.join(file)).unwrap(), want, "{file}");
+        }
+    }
+    // A parent that was there is somebody's: it is not given more.
+    let error = Scratch::try_new(&format!("{path}2"), &wanted, &layout).map(drop).unwrap_err();
+    assert!(
+        error.to_string().starts_with("/linux/resources/cpu/realtimeRuntime: write \"2000\" to "),
+        "{error}"
+    );
+    let hint = format!(
+        "a group's real-time bandwidth is part of its parent's: {}",
+        parent.join("cpu.rt_runtime_us").display()
+    );
+    assert_eq!(error.hint(), Some(&*hint));
+}
+
+#[test]
 fn limits_move_up_and_down_in_any_order() {
     let layout = layout_or_skip!();
     let scratch = Scratch::new(&json!({"memory": {"limit": 16777216, "swap": 16777216}}), &layout);

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
 
 mod events;
+mod nested;
 mod openmetrics;
 #[path = "../support/mod.rs"]
 mod support;
