@@ -25,6 +25,10 @@ pub trait Source: Send + Sync {
     fn tags(&self) -> Result<Option<Vec<String>>> {
         Ok(None)
     }
+    /// The registry and repository that all blobs are in.
+    fn repository(&self) -> Option<(&str, &str)> {
+        None
+    }
     /// Opens a blob; its bytes are not verified yet.
     fn blob(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>>;
     /// Opens a blob at byte `start`, of which the caller has what is before.

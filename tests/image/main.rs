@@ -8,6 +8,7 @@ mod hostile;
 mod layers;
 mod peers;
 mod pull;
+mod push;
 mod registry;
 mod repack;
 mod shared;

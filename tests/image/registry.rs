@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use crate::support::*;
 
 /// A running docker-registry; ends with the value.
-struct Server {
+pub struct Server {
     child: Child,
-    port: u16,
+    pub port: u16,
 }
 
 impl Drop for Server {
@@ -33,7 +33,7 @@ fn free_port() -> u16 {
 
 impl Server {
     /// Starts a registry with its data in `scratch`; `more` is added to its configuration.
-    fn start(scratch: &Scratch, more: &str) -> Option<Self> {
+    pub fn start(scratch: &Scratch, more: &str) -> Option<Self> {
         let port = free_port();
         let config = format!(
             "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n{more}\n",
@@ -74,13 +74,13 @@ impl Server {
         true
     }
 
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         format!("docker://127.0.0.1:{}/team/test:v1", self.port)
     }
 }
 
 /// Bytes that do not compress.
-fn noise(length: usize, seed: u64) -> Vec<u8> {
+pub fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
     let mut next = || {
         state ^= state << 13;
@@ -92,7 +92,7 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
 }
 
 /// Three layers of some megabytes.
-fn large_image(scratch: &Scratch) -> String {
+pub fn large_image(scratch: &Scratch) -> String {
     let mut fixture = Fixture::new(scratch);
     for seed in 1..4 {
         let name = format!("noise{seed}");
@@ -102,7 +102,7 @@ fn large_image(scratch: &Scratch) -> String {
     fixture.finish()["digest"].as_str().unwrap().to_owned()
 }
 
-fn small_image(scratch: &Scratch) {
+pub fn small_image(scratch: &Scratch) {
     image(scratch, &[&[dir("d"), file("d/a", "one")], &[file("b", "two")]]);
 }
 
@@ -175,7 +175,7 @@ fn a_mirror_is_asked_first_and_the_registry_after_it() {
 }
 
 /// `secret` for `user`.
-const HTPASSWD: &str = "user:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
+pub const HTPASSWD: &str = "user:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
 
 #[test]
 fn a_password_is_asked_for_and_kept() {
@@ -335,7 +335,7 @@ fn a_connection_that_is_cut_again_and_again_is_resumed() {
 }
 
 /// A whole request; None for an attempt to speak TLS, or nothing.
-fn request(client: &mut TcpStream) -> Option<String> {
+pub fn request(client: &mut TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
     let mut piece = [0; 1024];
     while !bytes.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -372,7 +372,7 @@ fn scripted(answers: Vec<String>) -> u16 {
     port
 }
 
-fn answer(status: &str, headers: &str, body: &str) -> String {
+pub fn answer(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len())
 }
 

@@ -87,11 +87,13 @@ pub fn login_access_of(matches: &ArgMatches) -> Access {
 }
 
 pub fn access_of(matches: &ArgMatches) -> Result<Access> {
-    let parse = |text: &str| {
-        Credentials::parse(text).ok_or_else(|| fail!(Kind::Usage, "--creds: must be USER:PASSWORD"))
-    };
-    let credentials = text(matches, "creds").map(parse).transpose()?;
+    let credentials = text(matches, "creds").map(|text| credentials("creds", text)).transpose()?;
     Ok(Access { credentials, ..login_access_of(matches) })
+}
+
+/// The value of an option that has credentials.
+pub fn credentials(option: &str, text: &str) -> Result<Credentials> {
+    Credentials::parse(text).ok_or_else(|| fail!(Kind::Usage, "--{option}: must be USER:PASSWORD"))
 }
 
 pub fn store() -> Arg {

@@ -34,12 +34,13 @@ pub fn remove(matches: &ArgMatches) -> Result<()> {
 
 pub fn prune_command() -> Command {
     Command::new("prune")
-        .about("Remove from the store the layers that no bundle uses")
+        .about("Remove from the store the layers that no bundle and no pulled image uses")
+        .arg(flag("all", "pulled images too, as far as no bundle uses their layers"))
         .arg(flag("dry-run", "tell them only"))
         .arg(arguments::store())
 }
 
 pub fn run_prune(matches: &ArgMatches) -> Result<()> {
-    let pruned = prune(&arguments::store_of(matches)?, matches.get_flag("dry-run"))?;
+    let pruned = prune(&arguments::store_of(matches)?, matches.get_flag("all"), matches.get_flag("dry-run"))?;
     out::write(&pruned.layers.iter().map(|layer| format!("{layer}\n")).collect::<String>())
 }

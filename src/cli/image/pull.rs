@@ -1,34 +1,71 @@
-//! `tare-image pull SOURCE DEST`.
+//! `tare-image pull SOURCE [DEST]`.
 
 use clap::{Arg, ArgMatches, Command};
 use oci_spec::image::Digest;
 use serde_json::json;
 
-use super::{arguments, progress};
+use super::arguments::{self, option};
+use super::progress;
 use crate::cli::out;
 use crate::error::Result;
 use crate::image::copy::copy;
 use crate::image::reference::Reference;
+use crate::image::registry::Access;
 use crate::image::source;
+use crate::image::store::fill;
 
-pub const DESTINATIONS: &str = "oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME]";
+pub const DESTINATIONS: &str =
+    "oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME] or docker://NAME[:TAG]";
 
 pub fn command() -> Command {
     Command::new("pull")
-        .about("Copy an image, its digests unchanged, to a layout or an archive")
+        .about("Copy an image, its digests unchanged, to a layout, an archive or a registry; or unpack it to the store")
         .arg(arguments::source())
-        .arg(Arg::new("destination").value_name("DEST").required(true).help(DESTINATIONS))
+        .arg(
+            Arg::new("destination")
+                .value_name("DEST")
+                .help(format!("{DESTINATIONS} [default: the store]")),
+        )
+        .arg(arguments::store().conflicts_with("destination"))
         .arg(arguments::platform())
+        .args(arguments::limits())
         .args(arguments::access())
+        .arg(destination_credentials())
         .args(progress::arguments())
+}
+
+pub fn destination_credentials() -> Arg {
+    option("dest-creds", "USER:PASSWORD", "the credentials for DEST, if it is a registry")
+}
+
+/// How the destination is reached. `--creds` are for the source, if that is a registry too.
+pub fn target_of(matches: &ArgMatches, source: Option<&Reference>) -> Result<Access> {
+    let access = arguments::access_of(matches)?;
+    let credentials = match arguments::text(matches, "dest-creds") {
+        Some(text) => Some(arguments::credentials("dest-creds", text)?),
+        None if matches!(source, Some(Reference::Registry(_))) => None,
+        None => access.credentials.clone(),
+    };
+    Ok(Access { credentials, ..access })
 }
 
 pub fn run(matches: &ArgMatches) -> Result<()> {
     let reference = arguments::source_of(matches)?;
-    let destination = Reference::parse(arguments::text(matches, "destination").unwrap_or_default())?;
+    let destination = arguments::text(matches, "destination").map(Reference::parse).transpose()?;
     let source = source::open(&reference, &arguments::access_of(matches)?)?;
     let image = source::image(source.as_ref(), &reference, &arguments::platform_of(matches)?)?;
-    copy(source.as_ref(), &image, &destination, &progress::of(matches))?;
+    let watch = progress::of(matches);
+    match destination {
+        Some(destination) => {
+            let target = target_of(matches, Some(&reference))?;
+            copy(source.as_ref(), &image, &destination, &target, &watch)?;
+        }
+        None => {
+            let store = arguments::store_of(matches)?;
+            let filled = fill(&store, source.as_ref(), &image, &arguments::limits_of(matches), &watch)?;
+            store.keep(&reference.absolute()?.to_string(), &image.descriptor, &filled)?;
+        }
+    }
     tell(matches, image.descriptor.digest())
 }
 

@@ -58,6 +58,7 @@ pub fn command() -> Command {
         .arg(option("author", "TEXT", "the image's author"))
         .arg(option("comment", "TEXT", "a comment in the image's history"))
         .args(arguments::access())
+        .arg(pull::destination_credentials())
         .args(progress::arguments())
         .after_help("SOURCE_DATE_EPOCH in the environment is the time of creation, if it is set.")
 }
@@ -65,6 +66,12 @@ pub fn command() -> Command {
 pub fn run(matches: &ArgMatches) -> Result<()> {
     let destination = Reference::parse(text(matches, "destination").unwrap_or_default())?;
     let access = arguments::access_of(matches)?;
+    let bundle = path(matches, "bundle").unwrap_or_default();
+    let base = match text(matches, "base") {
+        Some(text) => Reference::parse(text)?,
+        None => Reference::parse(&bundle::About::read(&bundle)?.reference)?,
+    };
+    let target = pull::target_of(matches, Some(&base))?;
     let owned = |name: &str| text(matches, name).map(str::to_owned);
     let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
         Err(std::env::VarError::NotUnicode(_)) => {
@@ -74,6 +81,7 @@ pub fn run(matches: &ArgMatches) -> Result<()> {
     };
     let options = Options {
         access: &access,
+        target: &target,
         watch: progress::of(matches),
         base: text(matches, "base").map(Reference::parse).transpose()?,
         compression: text(matches, "compress").map(|name| match name {
@@ -86,6 +94,6 @@ pub fn run(matches: &ArgMatches) -> Result<()> {
         author: owned("author"),
         comment: owned("comment"),
     };
-    let image = repack::repack(&path(matches, "bundle").unwrap_or_default(), &destination, &options)?;
+    let image = repack::repack(&bundle, &destination, &options)?;
     pull::tell(matches, image.digest())
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use tar::{EntryType, Header};
 
 use super::layout::{LAYOUT, empty_index, entry};
-use super::{From, pour};
+use super::{From, ToEnd, pour};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::compression::{Compression, Decompressed};
@@ -109,20 +109,6 @@ pub fn write_oci(from: &From<'_>, path: &Path, tag: Option<&str>) -> Result<()> 
         }
         Ok(())
     })
-}
-
-/// A reader that, with its last bytes, also reads the end.
-struct ToEnd<R: Read>(Verified<R>);
-
-impl<R: Read> Read for ToEnd<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.0.read(buffer)?;
-        if count > 0 && self.0.is_full() {
-            let more = self.0.read(&mut [0])?;
-            debug_assert_eq!(more, 0, "a blob longer than its size is an error of Verified");
-        }
-        Ok(count)
-    }
 }
 
 pub fn write_docker(from: &From<'_>, path: &Path, tag: Option<&str>) -> Result<()> {

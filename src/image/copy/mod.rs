@@ -1,7 +1,8 @@
-//! Copying an image as it is, its digests unchanged, from any source to a layout or an archive.
+//! Copying an image as it is, its digests unchanged, from any source to a layout, an archive or a registry.
 
 mod archive;
 mod layout;
+mod registry;
 
 use std::io::Read;
 use std::sync::Arc;
@@ -11,8 +12,10 @@ use oci_spec::image::Descriptor;
 
 pub use layout::replace;
 
+use super::digest::Verified;
 use super::manifest::Image;
 use super::reference::{Reference, Select};
+use super::registry::Access;
 use super::source::Source;
 use super::watch::{Watch, Watched};
 use crate::error::{Context, Kind, Result};
@@ -21,11 +24,12 @@ use crate::fail;
 /// Blobs that are fetched side by side.
 const PARALLEL: usize = 4;
 
-/// Writes `image` to where `destination` says. Nothing appears there before it is complete.
+/// Writes `image` to where `destination` says, a registry reached by `access`. Nothing appears there before it is complete.
 pub fn copy(
     source: &dyn Source,
     image: &Image,
     destination: &Reference,
+    access: &Access,
     watch: &Arc<dyn Watch>,
 ) -> Result<()> {
     watch.plan(&blobs(image));
@@ -34,9 +38,7 @@ pub fn copy(
         Reference::Layout { path, select } => layout::write(&from, path, tag(select)?),
         Reference::OciArchive { path, select } => archive::write_oci(&from, path, tag(select)?),
         Reference::DockerArchive { path, select } => archive::write_docker(&from, path, tag(select)?),
-        Reference::Registry(_) => {
-            Err(fail!(Kind::Unsupported, "{destination}: nothing is pushed to registries"))
-        }
+        Reference::Registry(name) => registry::write(&from, name, access),
     }
     .with_context(|| format!("copy to {destination}"))
 }
@@ -94,6 +96,20 @@ impl From<'_> {
                 result.unwrap_or_else(|_| Err(fail!(Kind::Unsupported, "a thread broke down")))
             })
         })
+    }
+}
+
+/// A reader that, with its last bytes, also reads the end.
+struct ToEnd<R: Read>(pub Verified<R>);
+
+impl<R: Read> Read for ToEnd<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.0.read(buffer)?;
+        if count > 0 && self.0.is_full() {
+            let more = self.0.read(&mut [0])?;
+            debug_assert_eq!(more, 0, "a blob longer than its size is an error of Verified");
+        }
+        Ok(count)
     }
 }
 

@@ -118,7 +118,9 @@ fn token(
         agent.post(realm).send_form(form).map_err(asked)?
     } else {
         let mut request = agent.get(realm);
-        for (name, value) in [("service", service), ("scope", scope)] {
+        // Several scopes stand in one challenge, and are asked for one by one.
+        let scopes = scope.split(' ').map(|scope| ("scope", scope));
+        for (name, value) in [("service", service)].into_iter().chain(scopes) {
             if !value.is_empty() {
                 request = request.query(name, value);
             }

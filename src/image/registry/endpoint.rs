@@ -5,8 +5,8 @@ use std::io::{self, Read};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use ureq::Agent;
-use ureq::http::StatusCode;
+use ureq::http::{Method, StatusCode};
+use ureq::{Agent, SendBody};
 
 use super::auth::{Authorization, Challenge};
 use super::settings::Place;
@@ -54,6 +54,29 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// What is asked of the registry.
+pub struct Request<'a> {
+    pub method: Method,
+    /// Below the repository; or what a server's answer named.
+    pub path: &'a str,
+    pub headers: &'a [(&'a str, &'a str)],
+    pub content: Option<Content<'a>>,
+    /// That there is no such thing is an answer too.
+    pub or_missing: bool,
+}
+
+/// What is sent along, opened anew for each attempt.
+pub struct Content<'a> {
+    pub size: u64,
+    pub open: &'a dyn Fn() -> Result<Box<dyn Read + Send>>,
+}
+
+impl<'a> Request<'a> {
+    pub fn new(method: Method, path: &'a str) -> Self {
+        Self { method, path, headers: &[], content: None, or_missing: false }
+    }
+}
+
 /// A successful answer.
 pub struct Response(ureq::http::Response<ureq::Body>);
 
@@ -94,24 +117,66 @@ impl Endpoint {
         })
     }
 
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
     pub fn retries(&self) -> u32 {
         self.retries
     }
 
     /// Gets `path` below the repository. What fails for the moment is tried again.
     pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> Result<Response> {
-        let base = self.base()?;
-        let url = format!("{base}/v2/{}/{path}", self.repository);
-        self.patiently(&url, headers).map_err(|e| e.context(format!("get {path} from {}", self.host)))
+        self.send(&Request { headers, ..Request::new(Method::GET, path) })
     }
 
-    fn patiently(&self, url: &str, headers: &[(&str, &str)]) -> Result<Response> {
+    /// Sends a request about `path` below the repository, likewise.
+    pub fn send(&self, request: &Request<'_>) -> Result<Response> {
+        let url = self.url(request.path)?;
+        self.patiently(&url, request).map_err(|e| {
+            let (verb, word) = match request.method {
+                Method::GET => ("get", "from"),
+                Method::HEAD => ("look for", "in"),
+                _ => ("send", "to"),
+            };
+            e.context(format!("{verb} {} {word} {}", request.path, self.host))
+        })
+    }
+
+    /// As `send`, without a second attempt of what fails: only a 401 is answered.
+    pub fn send_once(&self, request: &Request<'_>) -> Result<Response> {
+        let url = self.url(request.path)?;
+        self.attempts(&url, request, 0)
+    }
+
+    /// What `path` is, below the repository; a whole URL of a server's answer stays what it is.
+    fn url(&self, path: &str) -> Result<String> {
+        let base = self.base()?;
+        Ok(match path {
+            whole if whole.contains("://") => whole.to_owned(),
+            rooted if rooted.starts_with('/') => format!("{base}{rooted}"),
+            path => format!("{base}/v2/{}/{path}", self.repository),
+        })
+    }
+
+    fn patiently(&self, url: &str, request: &Request<'_>) -> Result<Response> {
+        self.attempts(url, request, self.retries)
+    }
+
+    fn attempts(&self, url: &str, request: &Request<'_>, retries: u32) -> Result<Response> {
         let mut attempt = 0;
         let mut authorized = false;
         loop {
-            let answer = self.once(url, headers);
+            let answer = self.once(url, request)?;
             let (error, wait) = match answer {
                 Ok(response) if response.status().is_success() => return Ok(Response(response)),
+                Ok(response) if request.or_missing && response.status() == StatusCode::NOT_FOUND => {
+                    return Ok(Response(response));
+                }
                 Ok(response) if response.status() == StatusCode::UNAUTHORIZED && !authorized => {
                     authorized = true;
                     self.authorize(&response)?;
@@ -130,29 +195,42 @@ impl Endpoint {
                 Err(error) => (sentence(&error), None),
             };
             attempt += 1;
-            if attempt > self.retries {
+            if attempt > retries {
                 return Err(error);
             }
-            log::debug(format_args!("{url}: {error}; attempt {attempt} of {}", self.retries));
+            log::debug(format_args!("{url}: {error}; attempt {attempt} of {retries}"));
             std::thread::sleep(wait.unwrap_or_else(|| pause(attempt)).min(LONGEST));
         }
     }
 
+    /// One attempt; the outer error is about what should be sent.
     fn once(
         &self,
         url: &str,
-        headers: &[(&str, &str)],
-    ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
-        let mut request = self.agent.get(url);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
+        request: &Request<'_>,
+    ) -> Result<Result<ureq::http::Response<ureq::Body>, ureq::Error>> {
+        let mut builder = ureq::http::Request::builder().method(request.method.clone()).uri(url);
+        for (name, value) in request.headers {
+            builder = builder.header(*name, *value);
         }
         let authorization = self.authorization.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(authorization) = authorization.as_ref() {
-            request = request.header("authorization", authorization.header());
+        // Credentials go to the registry alone, wherever it says that uploads go.
+        if let Some(authorization) = authorization.as_ref().filter(|_| self.is_own(url)) {
+            builder = builder.header("authorization", authorization.header());
         }
         drop(authorization);
-        request.call()
+        let bad = |error: ureq::http::Error| fail!(Kind::Spec, "{url}: {error}");
+        let Some(content) = &request.content else {
+            return Ok(self.agent.run(builder.body(()).map_err(bad)?));
+        };
+        let body = SendBody::from_owned_reader((content.open)()?);
+        let sent = builder.header("content-length", content.size).body(body).map_err(bad)?;
+        Ok(self.agent.run(sent))
+    }
+
+    fn is_own(&self, url: &str) -> bool {
+        let own = self.base.get().and_then(|base| url.strip_prefix(base.as_str()));
+        own.is_some_and(|rest| rest.starts_with('/'))
     }
 
     /// Answers the challenge of a 401 with the user's credentials.
@@ -190,7 +268,7 @@ impl Endpoint {
     /// Whether the registry accepts the credentials at all.
     pub fn check_credentials(&self) -> Result<()> {
         let base = self.base()?;
-        self.patiently(&format!("{base}/v2/"), &[]).map(drop)
+        self.patiently(&format!("{base}/v2/"), &Request::new(Method::GET, "")).map(drop)
     }
 }
 
@@ -217,7 +295,7 @@ fn is_passing(status: StatusCode) -> bool {
 /// What does not get better by trying again.
 fn is_final(error: &ureq::Error) -> bool {
     match error {
-        ureq::Error::Io(error) => error.to_string().contains("certificate"),
+        ureq::Error::Io(error) => ours(error).is_some() || error.to_string().contains("certificate"),
         ureq::Error::Timeout(_)
         | ureq::Error::HostNotFound
         | ureq::Error::ConnectionFailed
@@ -226,7 +304,17 @@ fn is_final(error: &ureq::Error) -> bool {
     }
 }
 
+/// An error of our own, from what was to be sent.
+fn ours(error: &io::Error) -> Option<&Error> {
+    error.get_ref()?.downcast_ref()
+}
+
 fn sentence(error: &ureq::Error) -> Error {
+    if let ureq::Error::Io(error) = error
+        && let Some(own) = ours(error)
+    {
+        return own.clone();
+    }
     match error {
         ureq::Error::Io(error) if error.raw_os_error().is_some() => {
             io::Error::from_raw_os_error(error.raw_os_error().unwrap_or_default()).into()
@@ -244,13 +332,12 @@ fn sentence(error: &ureq::Error) -> Error {
                 ureq::Error::Io(error) => error.to_string(),
                 other => other.to_string(),
             };
-            let error = fail!(Kind::Denied, "{text}");
             if text.contains("certificate") {
-                error.with_hint(
+                fail!(Kind::Denied, "{text}").with_hint(
                     "name the registry's authority with --cert-dir, or trust any with --tls-verify=false",
                 )
             } else {
-                error
+                fail!(Kind::System(nix::errno::Errno::EIO), "{text}")
             }
         }
     }

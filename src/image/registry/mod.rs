@@ -10,6 +10,7 @@ mod credentials;
 mod endpoint;
 pub mod login;
 mod proxy;
+mod push;
 mod settings;
 mod trust;
 
@@ -30,6 +31,7 @@ use crate::{fail, log};
 
 pub use credentials::Credentials;
 use endpoint::{Endpoint, Response};
+pub use push::Target;
 
 /// What the person said about reaching registries.
 #[derive(Debug, Clone)]
@@ -187,6 +189,11 @@ fn next_page(link: &str) -> Option<String> {
 }
 
 impl Source for Registry {
+    fn repository(&self) -> Option<(&str, &str)> {
+        // The registry itself; mirrors hold copies only.
+        self.endpoints.last().map(|endpoint| (endpoint.host(), endpoint.repository()))
+    }
+
     fn tags(&self) -> Result<Option<Vec<String>>> {
         self.ask(|endpoint| {
             let mut all = Vec::new();

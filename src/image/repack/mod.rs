@@ -32,6 +32,8 @@ use blob::Blob;
 /// How to repack.
 pub struct Options<'a> {
     pub access: &'a Access,
+    /// How the destination is reached, if it is a registry.
+    pub target: &'a Access,
     pub watch: Arc<dyn Watch>,
     /// Where the image is now that the bundle was made of; None for where it was.
     pub base: Option<Reference>,
@@ -52,7 +54,7 @@ pub fn repack(path: &Path, destination: &Reference, options: &Options<'_>) -> Re
     let changes = bundle::changes(path)?;
     if changes.list.is_empty() {
         log::warn(format_args!("{}: nothing has changed: the image gets no new layer", path.display()));
-        copy(base.as_ref(), &image, destination, &options.watch)?;
+        copy(base.as_ref(), &image, destination, options.target, &options.watch)?;
         return Ok(image.descriptor);
     }
     let compression = options.compression.map_or_else(|| topmost(&image), Ok)?;
@@ -60,7 +62,7 @@ pub fn repack(path: &Path, destination: &Reference, options: &Options<'_>) -> Re
         blob::make(path, compression, |out| layer::write(&changes, out).map(drop)).with_context(place)?;
     let repacked = Repacked::new(base, &image, blob, options)?;
     let image = read_image(&|blob| repacked.blob(blob), &repacked.descriptor).with_context(place)?;
-    copy(&repacked, &image, destination, &options.watch)?;
+    copy(&repacked, &image, destination, options.target, &options.watch)?;
     Ok(image.descriptor)
 }
 
@@ -178,6 +180,10 @@ fn oci_type(blob: &Descriptor) -> Result<MediaType> {
 }
 
 impl Source for Repacked {
+    fn repository(&self) -> Option<(&str, &str)> {
+        self.base.repository()
+    }
+
     fn manifests(&self) -> Result<Vec<Descriptor>> {
         Ok(vec![self.descriptor.clone()])
     }

@@ -6,6 +6,7 @@
 //! STORE/layers/chain-sha256-HEX/fs  one that is not, by what is below it too (its chain id)
 //! STORE/tmp/ID/                   the workplace of a running process, locked by it; `wanted` lists what it needs
 //! STORE/bundles/HEX               which layers a bundle is made of, by the bundle's path
+//! STORE/images/HEX                which layers a pulled image is made of, by its reference
 //! ```
 //!
 //! A layer is made in a workplace and renamed when it is complete and on disk: a half one is never seen. A killed
@@ -13,6 +14,7 @@
 
 mod debts;
 mod fill;
+mod images;
 mod prune;
 mod session;
 
@@ -59,7 +61,7 @@ impl Store {
         let making = || format!("make store {}", path.display());
         let mut dirs = fs::DirBuilder::new();
         dirs.recursive(true).mode(0o700);
-        for name in ["", "layers", "tmp", "bundles"] {
+        for name in ["", "layers", "tmp", "bundles", "images"] {
             dirs.create(path.join(name)).with_context(making)?;
         }
         // What the kernel is told must hold wherever the process stands.

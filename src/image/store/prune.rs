@@ -5,7 +5,7 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use super::{Claim, Store, session};
+use super::{Claim, Store, images, session};
 use crate::error::{Context, Result};
 use crate::image::bundle::ABOUT;
 use crate::image::remove;
@@ -17,8 +17,8 @@ pub struct Pruned {
     pub layers: Vec<String>,
 }
 
-/// Takes away what nothing uses; with `dry`, only tells it.
-pub fn prune(store: &Store, dry: bool) -> Result<Pruned> {
+/// Takes away what nothing uses; with `all`, pulled images too that no bundle uses; with `dry`, only tells it.
+pub fn prune(store: &Store, all: bool, dry: bool) -> Result<Pruned> {
     // No process can come to want a layer in the meantime; those that want some have said so.
     let _lock = store.lock()?;
     let mut used: HashSet<String> = HashSet::new();
@@ -27,6 +27,7 @@ pub fn prune(store: &Store, dry: bool) -> Result<Pruned> {
         living.iter().flat_map(|one| &one.wanted).flat_map(|keys| [keys.alone.clone(), keys.chained.clone()]),
     );
     used.extend(claimed(store, &living)?);
+    used.extend(images::layers(store, &living, all, dry)?);
     let layers = store.path.join("layers");
     let place = || format!("{}", layers.display());
     let dir = OwnedFd::from(fs::File::open(&layers).with_context(place)?);
