@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::stat::Mode;
 
 use super::{ContainerId, Record};
@@ -25,6 +26,9 @@ const FIFO: &str = "exec.fifo";
 const NOTIFY: &str = "notify";
 /// The configuration as it was at creation: exec and delete do not depend on the bundle any more.
 const CONFIG: &str = "config.json";
+
+/// For how long `start` waits for a program to run before hooks that come after it.
+const LONGEST: u16 = 10_000; // ms
 
 /// `--root`.
 #[derive(Debug, Clone)]
@@ -223,17 +227,17 @@ impl Entry {
         self.fifo().exists()
     }
 
-    /// Tells the waiting process to go on. False where nobody waits at the fifo: the process is dead.
-    pub fn start(&self) -> Result<bool> {
+    /// Tells the waiting process to go on. None where nobody waits at the fifo: the process is dead.
+    pub fn start(&self) -> Result<Option<Started>> {
         let path = self.fifo();
         let doing = || format!("open {}", path.display());
         let fifo = match fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&path) {
-            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => return Ok(false),
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => return Ok(None),
             other => other.with_context(doing)?,
         };
         nix::unistd::write(fifo.as_fd(), b"0").with_context(|| format!("write {}", path.display()))?;
         fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
-        Ok(true)
+        Ok(Some(Started(fifo)))
     }
 
     /// Removes the directory and all in it.
@@ -241,6 +245,25 @@ impl Entry {
         match fs::remove_dir_all(&self.path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             other => other.with_context(|| format!("remove {}", self.path.display())),
+        }
+    }
+}
+
+/// A process that was told to go on, seen through its fifo.
+#[derive(Debug)]
+pub struct Started(fs::File);
+
+impl Started {
+    /// Waits until it has executed its program, or ended: then its end of the fifo is closed. Not longer than hooks of
+    /// its own may reasonably take; a process may also have been stopped by somebody.
+    pub fn wait_for_program(&self) -> Result<()> {
+        // Of a pipe's writing end, nothing but the loss of all readers is told.
+        let mut waiting = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
+        loop {
+            match poll(&mut waiting, LONGEST) {
+                Err(Errno::EINTR) => {}
+                other => return other.map(drop).context("wait for the program"),
+            }
         }
     }
 }

@@ -78,6 +78,14 @@ pub const SECCOMP_AGENT: &str = "failed to connect with seccomp agent";
 pub const UNABLE_TO_START: &str = "unable to start container process";
 /// Stands after it when the container's init failed (never for exec). The suite.
 pub const DURING_INIT: &str = "error during container init";
+/// At debug level: a process is cloned. The suite.
+pub const CONTAINER_SETUP: &str = "nsexec container setup";
+/// At debug level: it is where it belongs and can execute. The suite.
+pub const CHILD_IN_INIT: &str = "child process in init()";
+/// At debug level: the container's first process executes. The suite.
+pub const CLOSING_PIPE: &str = "init: closing the pipe to signal completion";
+/// At debug level: a process that `exec` added executes. The suite.
+pub const ABOUT_TO_EXEC: &str = "setns_init: about to exec";
 /// Before every failure of `exec` that happens before the process runs (exit code 255). The suite.
 pub const EXEC_FAILED: &str = "exec failed";
 

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
@@ -13,11 +13,13 @@ use super::identity::Ready;
 use super::{Fds, Load, load_seccomp};
 use crate::handshake::{At, Line, Report, Step};
 use crate::plan::process::{ProcessPlan, has, name};
+use crate::sys::file::standard_streams;
 use crate::sys::process;
 
-/// The environment, with HOME from the container's own /etc/passwd where it is not given.
+/// The environment, with HOME from the container's own /etc/passwd where it is not given, or empty.
 pub fn environment(plan: &ProcessPlan) -> Vec<CString> {
     let mut env = plan.env.clone();
+    env.retain(|variable| variable.as_c_str() != c"HOME=");
     if plan.listen_pid {
         let variable = format!("LISTEN_PID={}", nix::unistd::getpid());
         env.retain(|known| name(known) != b"LISTEN_PID");
@@ -87,12 +89,20 @@ fn executable(path: &CStr) -> Result<(), Errno> {
     }
 }
 
+/// No path of the program shall lead through /proc/self/fd to a file of the host. (The owners are never dropped.)
+pub fn close_hook_output(fds: &Fds) {
+    for file in fds.hook_output.iter().flatten() {
+        let _ = nix::unistd::close(file.as_raw_fd());
+    }
+}
+
 /// Blocks until `start` writes its byte.
 pub fn wait_on_fifo(fds: &Fds) -> Result<(), Report> {
     let Some(fifo) = &fds.exec_fifo else { return Ok(()) };
     let mut byte = [0];
     loop {
         match nix::unistd::read(fifo, &mut byte) {
+            // It stays open until execve closes it: `start` sees by that when the program runs.
             Ok(_) => return Ok(()),
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(Report::new(Step::ExecFifo, 0, errno, "read")),
@@ -104,23 +114,35 @@ pub fn wait_on_fifo(fds: &Fds) -> Result<(), Report> {
 pub fn execute(plan: &ProcessPlan, ready: &Ready, line: &Line) -> Result<Infallible, Report> {
     let args = process::Vector::new(plan.args.iter().map(CString::as_c_str));
     let env = process::Vector::new(ready.env.iter().map(CString::as_c_str));
-    let keep = 3 + plan.preserve_fds;
-    // The line stays until execve closes it, to report a failure; all else is really closed now, so that no path of
-    // the program can lead through /proc/self/fd to something of the host (CVE-2024-21626).
-    close_all_but(keep, &mut [line.as_fd().as_raw_fd() as u32]).at(Step::Execute, 0, "close_range")?;
     process::reset_signals().at(Step::Execute, 0, "sigprocmask")?;
     load_seccomp(plan, line, Load::BeforeProgram)?;
     let errno = process::execve(&ready.program, &args, &env);
-    Err(Report::new(Step::Execute, 0, errno, ""))
+    let report = Report::new(Step::Execute, 0, errno, "");
+    tell(&ready.program, errno);
+    Err(report)
 }
 
-/// Closes all from `first` on but `kept`: what waits in the container, or is about to be it, holds nothing of the host.
-pub fn close_all_but(first: u32, kept: &mut [u32]) -> Result<(), Errno> {
+/// The program's own standard error is where those look who did not start it: `create` has ended long ago.
+fn tell(program: &CStr, errno: Errno) {
+    let text = format!("exec {}: {}\n", program.to_string_lossy(), errno.desc().to_lowercase());
+    let _ = nix::unistd::write(standard_streams()[2], text.as_bytes());
+}
+
+/// Closes all that is not the program's but the line to the runtime, which reports a failure, the exec fifo, and what
+/// hooks write to; these close on execve. What waits in the container, or is about to be its program, holds nothing else of the host.
+pub fn close_all_but_ours(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<(), Errno> {
+    let first = 3 + plan.preserve_fds;
+    let line = line.as_fd().as_raw_fd();
+    // What there is not is the line again.
+    let number = |fd: &Option<OwnedFd>| fd.as_ref().map_or(line, AsRawFd::as_raw_fd) as u32;
+    let [out, err] = &fds.hook_output;
+    let mut kept = [line as u32, number(&fds.exec_fifo), number(out), number(err)];
     kept.sort_unstable();
     let mut next = first;
-    for &fd in kept.iter().filter(|&&fd| fd >= first) {
+    for fd in kept.into_iter().filter(|&fd| fd >= first) {
         process::close_range(next, fd.saturating_sub(1))?;
         next = next.max(fd + 1);
     }
-    process::close_range(next, u32::MAX)
+    process::close_range(next, u32::MAX)?;
+    process::cloexec_from(first)
 }

@@ -47,21 +47,28 @@ pub struct Setting<'a> {
     pub output: [Option<BorrowedFd<'a>>; 2],
 }
 
-/// Runs the hooks one after the other, each with `state` (JSON) on its standard input; the first failure is the end.
-///
-/// The output of each comes back, for a log. A SIGHUP, SIGINT, SIGQUIT or SIGTERM meanwhile, blocked or not, is taken
-/// for a failure of the hook that is running.
+/// Runs the hooks one after the other; the first failure is the end. The output of each comes back, for a log.
 pub fn run_all(
     kind: &'static str,
     hooks: &[Hook],
     state: &[u8],
     setting: Setting<'_>,
 ) -> Result<Vec<Output>, Failed> {
-    let run = |(index, hook)| {
+    one_by_one(kind, hooks, state, setting).collect()
+}
+
+/// Each turn runs the next hook, with `state` (JSON) on its standard input. A SIGHUP, SIGINT, SIGQUIT or SIGTERM
+/// meanwhile, blocked or not, is taken for a failure of the hook that is running.
+pub fn one_by_one(
+    kind: &'static str,
+    hooks: &[Hook],
+    state: &[u8],
+    setting: Setting<'_>,
+) -> impl Iterator<Item = Result<Output, Failed>> {
+    hooks.iter().enumerate().map(move |(index, hook)| {
         run(hook, state, setting)
             .map_err(|why| Failed { text: format!("error running {kind} hook #{index}: {why}") })
-    };
-    hooks.iter().enumerate().map(run).collect()
+    })
 }
 
 fn run(hook: &Hook, state: &[u8], setting: Setting<'_>) -> Result<Output, String> {

@@ -34,9 +34,9 @@ pub fn become_root(keep_groups: bool) -> Result<(), Report> {
 
 /// The order is runc's: each step needs what a later one takes away.
 pub fn confine(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<Ready, Report> {
-    let keep = 3 + plan.preserve_fds;
-    // CVE-2024-21626: before chdir, so that no descriptor of ours can be where the working directory leads.
-    process::cloexec_from(keep).at(Step::WorkingDirectory, 0, "close_range")?;
+    // CVE-2024-21626: before chdir, so that no descriptor of ours can be where the working directory or a path of the
+    // program leads. And before any filter: an older profile does not know close_range.
+    exec::close_all_but_ours(plan, fds, line).at(Step::WorkingDirectory, 0, "close_range")?;
     limits(plan)?;
     if plan.no_new_privileges {
         process::no_new_privileges().at(Step::NoNewPrivileges, 0, "prctl(PR_SET_NO_NEW_PRIVS)")?;
@@ -46,18 +46,24 @@ pub fn confine(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<Ready, Repo
         process::set_personality(personality).at(Step::Personality, 0, "personality")?;
     }
     label::on_exec(plan)?;
-    load_seccomp(plan, line, Load::BeforeCapabilitiesGo)?;
     let early = nix::unistd::chdir(plan.cwd.as_c_str());
+    if early.is_ok() {
+        // Before any filter, which may well deny getcwd.
+        exec::check_working_directory()?;
+    }
+    load_seccomp(plan, line, Load::BeforeCapabilitiesGo)?;
     let env = exec::environment(plan);
     chown_stdio(plan, fds.chown_stdio)?;
     become_user(plan)?;
     match early {
+        Ok(()) => {}
         // Perhaps only the user may enter.
-        Err(Errno::EACCES | Errno::EPERM) => nix::unistd::chdir(plan.cwd.as_c_str()),
-        other => other,
+        Err(Errno::EACCES | Errno::EPERM) => {
+            nix::unistd::chdir(plan.cwd.as_c_str()).at(Step::WorkingDirectory, 0, "chdir")?;
+            exec::check_working_directory()?;
+        }
+        Err(errno) => return Err(Report::new(Step::WorkingDirectory, 0, errno, "chdir")),
     }
-    .at(Step::WorkingDirectory, 0, "chdir")?;
-    exec::check_working_directory()?;
     set_capabilities(&plan.capabilities)?;
     let program = exec::find(plan)?;
     load_seccomp(plan, line, Load::BeforeReady)?;

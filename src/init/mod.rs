@@ -21,7 +21,7 @@ pub mod sysctl;
 
 use std::convert::Infallible;
 use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 
@@ -43,7 +43,7 @@ const FAILED: i32 = 255;
 /// Runs `life` to its execve. If it fails, reports and exits.
 pub fn live(line: &Line, life: impl FnOnce() -> Result<Infallible, Report>) -> ! {
     let Err(report) = life();
-    if line.failed(&report).is_err() {
+    if line.failed(&report).is_err() && report.step != Step::Execute {
         // The parent has gone after `create`: what is left is the process's own stderr, as for any exec failure.
         let text = format!("exec failed: {}\n", describe(&report));
         let _ = nix::unistd::write(standard_streams()[2], text.as_bytes());
@@ -63,10 +63,11 @@ pub fn container(plan: &Plan, fds: &Fds, line: &Line) -> Result<Infallible, Repo
     arrive(plan, fds, line)?;
     prepare(plan, fds, line)?;
     let ready = identity::confine(&plan.process, fds, line)?;
-    wait_for_start(&plan.process, fds, line)?;
+    wait_for_start(fds, line)?;
     let setting = Setting { env: Some(&ready.env), ..Setting::default() };
     own_hooks("startContainer", &plan.hooks.start_container, "created", fds, setting)
         .map_err(|text| Report::sentence(Step::StartContainerHook, 0, &text))?;
+    exec::close_hook_output(fds);
     exec::execute(&plan.process, &ready, line)
 }
 
@@ -81,7 +82,7 @@ pub fn guest(plan: &ProcessPlan, user_namespace: bool, fds: &Fds, line: &Line) -
     guest_terminal(plan, fds)?;
     umask(plan);
     let ready = identity::confine(plan, fds, line)?;
-    wait_for_start(plan, fds, line)?;
+    wait_for_start(fds, line)?;
     exec::execute(plan, &ready, line)
 }
 
@@ -243,15 +244,9 @@ fn go(line: &Line) -> Result<(), Report> {
     }
 }
 
-/// Ready, with nothing of the host at hand; created, no longer tied to the parent; then the exec fifo, unless the
+/// Ready; created, no longer tied to the parent; then the exec fifo, unless the
 /// parent says to start at once.
-fn wait_for_start(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<(), Report> {
-    let line_fd = line.as_fd().as_raw_fd();
-    // What there is not is the line again.
-    let number = |fd: &Option<OwnedFd>| fd.as_ref().map_or(line_fd, AsRawFd::as_raw_fd) as u32;
-    let [out, err] = &fds.hook_output;
-    let mut kept = [line_fd as u32, number(&fds.exec_fifo), number(out), number(err)];
-    exec::close_all_but(3 + plan.preserve_fds, &mut kept).at(Step::Handshake, 0, "close_range")?;
+fn wait_for_start(fds: &Fds, line: &Line) -> Result<(), Report> {
     // Before `Ready`: a parent that has heard it may write the record and end, and must not take us with it. From
     // here on its death is an end of the line instead.
     process::parent_death_signal(0).at(Step::Handshake, 0, "prctl(PR_SET_PDEATHSIG)")?;

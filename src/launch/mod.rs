@@ -28,8 +28,9 @@ use crate::cgroup::Group;
 use crate::container::record::Process;
 use crate::container::status::Seen;
 use crate::error::{Context, Error, Kind, Result, matched};
-use crate::handshake::{self, Line, Report, Word};
+use crate::handshake::{self, Line, Report, Step, Word};
 use crate::init::{self, Fds, namespaces};
+use crate::log;
 use crate::plan::topology::Topology;
 use crate::sys::process::{Clone, clone3, pidfd_send_signal};
 use seccomp_agent::Agent;
@@ -84,6 +85,7 @@ pub fn spawn(
     // Not born in its cgroup, it does nothing before it is there, where its limits hold.
     fds.wait_for_go |= !helper && (maps.is_some() || !born_there && order.group.is_some());
     let flags = if helper { 0 } else { topology.clone_flags() };
+    log::debug(format_args!("{}: clone3 with flags {flags:#x}", matched::CONTAINER_SETUP));
     let first = match clone3(flags as u64, into).context("clone3")? {
         Clone::Child => {
             drop(ours);
@@ -175,7 +177,10 @@ impl Child {
     ) -> std::result::Result<(), Failure> {
         loop {
             match self.hear()? {
-                Word::Ready => return Ok(()),
+                Word::Ready => {
+                    log::debug(format_args!("{}: {} is ready", matched::CHILD_IN_INIT, self.process.pid));
+                    return Ok(());
+                }
                 Word::AtHooks => {
                     hooks()?;
                     self.line.go().context("talk to the new process")?;
@@ -200,10 +205,12 @@ impl Child {
         self.line.created().context("talk to the new process")
     }
 
-    /// Executes. Returns when execve has succeeded, with the report if it has not.
-    pub fn start(&self) -> std::result::Result<(), Failure> {
+    /// Executes. Returns when execve has succeeded, with the report if it has not. Of a program that the kernel refuses
+    /// the process itself tells on its standard error before it ends; who is `attended` has read it there.
+    pub fn start(&self, attended: bool) -> std::result::Result<(), Failure> {
         self.line.start().context("talk to the new process")?;
         match self.line.hear().context("talk to the new process")? {
+            Word::Failed(report) if attended && report.step == Step::Execute => Ok(()),
             Word::Failed(report) => Err(Failure::Reported(report)),
             // The line closes on execve.
             _ => Ok(()),

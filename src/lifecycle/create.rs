@@ -29,6 +29,7 @@ use crate::{fail, spec};
 pub fn create(globals: &Globals, options: &Create) -> Result<()> {
     seal::own_binary()?;
     let made = make(globals, options, &How { detach: true, fifo: true })?;
+    log::debug(format_args!("{}", matched::CLOSING_PIPE));
     made.settle(|made| made.child.created())
 }
 

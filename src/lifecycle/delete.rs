@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result, matched};
 use crate::init::hook_state::HookState;
 use crate::launch::rdt;
 use crate::sys::process::pidfd_send_signal;
-use crate::{fail, log, spec};
+use crate::{fail, spec};
 
 /// How long a killed process may take to be gone, in milliseconds.
 const DEADLINE: u16 = 10_000;
@@ -84,8 +84,9 @@ pub fn remove(entry: &Entry, record: &Record) -> Result<()> {
     poststop(record, None)
 }
 
+/// Of these, a failure is a warning, and the others run (runtime-spec, runtime.md, "Lifecycle"): there is nothing left
+/// that could fail.
 pub(super) fn poststop(record: &Record, dir: Option<&Path>) -> Result<()> {
     let state = HookState::new(spec::VERSION, &record.id, &record.bundle, &record.annotations);
-    let hooks = load::run_hooks("poststop", &record.poststop, &state.document("stopped", 0), record, dir);
-    hooks.inspect_err(|error| log::debug(format_args!("{error}")))
+    load::run_each_hook("poststop", &record.poststop, &state.document("stopped", 0), record, dir)
 }

@@ -37,8 +37,10 @@ pub fn exec(globals: &Globals, options: &Exec) -> Result<i32> {
     let published = publish(options, &child);
     // Before the start: a program looks at its terminal's size and mode at once.
     let received = published.and_then(|()| terminal.flatten().map(Incoming::receive).transpose());
-    let started = received
-        .and_then(|master| child.start().map_err(|failure| words(failure, &known, &plan)).map(|()| master));
+    log::debug(format_args!("{}", matched::ABOUT_TO_EXEC));
+    let started = received.and_then(|master| {
+        child.start(foreground.is_some()).map_err(|failure| words(failure, &known, &plan)).map(|()| master)
+    });
     let master = started.inspect_err(|_| child.kill())?;
     let Some(foreground) = foreground else { return Ok(0) };
     foreground.wait(child.process.pid, child.pidfd.as_fd(), master)
@@ -47,7 +49,10 @@ pub fn exec(globals: &Globals, options: &Exec) -> Result<i32> {
 /// Where we run from now on, and the new process until it is in its cgroup.
 fn initial_cpus(plan: &ProcessPlan) -> Result<()> {
     let Some(cpus) = &plan.scheduling.initial_cpus else { return Ok(()) };
-    set_affinity(cpus).context("/process/execCPUAffinity/initial: set CPU affinity")
+    set_affinity(cpus).context("/process/execCPUAffinity/initial: set CPU affinity")?;
+    let mask: String = cpus.iter().rev().map(|word| format!("{word:016x}")).collect();
+    log::debug(format_args!("nsexec: affinity: 0x{}", mask.trim_start_matches('0')));
+    Ok(())
 }
 
 fn check_status(known: &Known, options: &Exec) -> Result<()> {

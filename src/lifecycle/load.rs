@@ -120,6 +120,39 @@ pub fn run_hooks(
     record: &Record,
     bundle: Option<&Path>,
 ) -> Result<()> {
+    in_setting(hooks, record, bundle, |setting| {
+        for (index, run) in hook::one_by_one(kind, hooks, document, setting).enumerate() {
+            log_output(kind, index, &run.map_err(|failed| fail!(Kind::Child, "{}", failed.text))?);
+        }
+        Ok(())
+    })
+}
+
+/// The same for hooks that all run, whatever becomes of those before: a failure is a warning.
+pub fn run_each_hook(
+    kind: &'static str,
+    hooks: &[Hook],
+    document: &[u8],
+    record: &Record,
+    bundle: Option<&Path>,
+) -> Result<()> {
+    in_setting(hooks, record, bundle, |setting| {
+        for (index, run) in hook::one_by_one(kind, hooks, document, setting).enumerate() {
+            match run {
+                Ok(output) => log_output(kind, index, &output),
+                Err(failed) => log::warn(format_args!("{}", failed.text)),
+            }
+        }
+        Ok(())
+    })
+}
+
+fn in_setting(
+    hooks: &[Hook],
+    record: &Record,
+    bundle: Option<&Path>,
+    run: impl FnOnce(hook::Setting<'_>) -> Result<()>,
+) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
@@ -128,15 +161,12 @@ pub fn run_hooks(
     let files = annotations::read(|key| record.annotations.get(key))?.hook_output;
     let files = hook_files(&files)?;
     let output = files.each_ref().map(|file| file.as_ref().map(AsFd::as_fd));
-    let setting = hook::Setting { env: None, dir: dir.as_deref(), output };
-    let outputs = hook::run_all(kind, hooks, document, setting);
-    let outputs = outputs.map_err(|failed| fail!(Kind::Child, "{}", failed.text))?;
-    for (index, output) in outputs.iter().enumerate() {
-        let (stdout, stderr) =
-            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        log::debug(format_args!("{kind} hook #{index}: stdout: {stdout}, stderr: {stderr}"));
-    }
-    Ok(())
+    run(hook::Setting { env: None, dir: dir.as_deref(), output })
+}
+
+fn log_output(kind: &str, index: usize, output: &hook::Output) {
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    log::debug(format_args!("{kind} hook #{index}: stdout: {stdout}, stderr: {stderr}"));
 }
 
 /// The files that hooks append to.

@@ -6,11 +6,12 @@ use super::create::{How, Made, make};
 use super::delete;
 use super::load;
 use super::options::{Globals, Run};
-use crate::error::{Context, Result};
+use crate::error::{Context, Result, matched};
 use crate::launch::console::Incoming;
 use crate::launch::foreground::Foreground;
 use crate::launch::notify::Proxy;
 use crate::launch::seal;
+use crate::log;
 
 /// The process's exit status; 0 for a detached one.
 pub fn run(globals: &Globals, options: &Run) -> Result<i32> {
@@ -22,7 +23,8 @@ pub fn run(globals: &Globals, options: &Run) -> Result<i32> {
     let master = made.console.take().map(Incoming::receive).transpose();
     let proxy = Proxy::listen(&made.entry.notify_directory());
     let started = master.and_then(|master| proxy.map(|proxy| (master, proxy))).and_then(|(master, proxy)| {
-        made.child.start().map_err(|failure| made.failed(failure))?;
+        log::debug(format_args!("{}", matched::CLOSING_PIPE));
+        made.child.start(foreground.is_some()).map_err(|failure| made.failed(failure))?;
         poststart(&made).map(|()| (master, proxy))
     });
     let (master, proxy) = match started {

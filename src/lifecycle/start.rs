@@ -21,10 +21,14 @@ pub fn start(globals: &Globals, id: &str) -> Result<()> {
         other => return Err(fail!(Kind::State, "cannot start a container in the {other} state")),
     }
     let (proxy, pidfd) = (Proxy::listen(&known.entry.notify_directory())?, known.pidfd()?);
-    if !known.entry.start()? {
+    let Some(started) = known.entry.start()? else {
         return Err(Error::new(Kind::State, matched::START_STOPPED));
+    };
+    if !known.record.poststart.is_empty() {
+        // Those hooks come after the program has been executed.
+        started.wait_for_program()?;
+        poststart(&known)?;
     }
-    poststart(&known)?;
     // Others may have to do with a container that is in no hurry to be ready.
     drop(lock);
     if let Some(proxy) = proxy {

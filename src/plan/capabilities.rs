@@ -38,6 +38,12 @@ pub fn capabilities(
         warnings.push(format!("/process/capabilities: this host cannot grant {}", names(missing).join(", ")));
     }
     let [bounding, effective, permitted, inheritable, ambient] = sets.map(|set| set & grantable);
+    let lacking = ambient & !(permitted & inheritable);
+    for name in names(lacking) {
+        warnings.push(format!(
+            "/process/capabilities/ambient: can't raise ambient capability {name}: it is not permitted and inheritable"
+        ));
+    }
     Capabilities { bounding, effective, permitted, inheritable, ambient, last: facts.last_capability }
 }
 

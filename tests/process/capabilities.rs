@@ -80,6 +80,9 @@ fn of_a_user_are_the_ambient_ones() {
     for (capabilities, expected) in rows {
         assert_eq!(sets(&mut bundle, capabilities.clone()), expected, "{capabilities}");
     }
+    let answer = bundle.run().ok();
+    assert!(answer.stderr.contains("level=warning"), "{answer:?}");
+    assert!(answer.stderr.contains(&format!("can't raise ambient capability {}", ONE[0])), "{answer:?}");
 }
 
 #[test]

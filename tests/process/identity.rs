@@ -89,6 +89,8 @@ fn home_is_that_of_the_images_passwd_unless_it_is_given() {
     assert_eq!(home(&mut bundle, 1000), "/\n");
     bundle.patch(|config| config["process"]["env"] = json!(["PATH=/bin", "HOME=/given"]));
     assert_eq!(home(&mut bundle, 1000), "/given\n");
+    bundle.patch(|config| config["process"]["env"] = json!(["PATH=/bin", "HOME=/given", "HOME="]));
+    assert_eq!(home(&mut bundle, 1000), "/\n", "an empty one is none");
 }
 
 #[test]
@@ -109,7 +111,7 @@ fn too_many_arguments_are_told_as_such() {
     let Some(mut bundle) = Bundle::new() else { return };
     let long = "x".repeat(200_000);
     bundle.args(&["echo", &long]);
-    bundle.run().fails(1, "argument list too long");
+    bundle.run().fails(255, "argument list too long");
     bundle.leaves_nothing();
 }
 

@@ -60,6 +60,19 @@ fn is_in_force_for_exec() {
 }
 
 #[test]
+fn that_denies_what_the_runtime_itself_calls_does_not_stop_it() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let denied = ["close_range", "getcwd", "statx", "faccessat2", "openat2", "clone3", "prlimit64"];
+    let rule = json!({"names": denied, "action": "SCMP_ACT_ERRNO"});
+    filter(&mut bundle, json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}));
+    for no_new_privileges in [true, false] {
+        bundle.patch(|config| config["process"]["noNewPrivileges"] = json!(no_new_privileges));
+        let answer = bundle.script("grep ^Seccomp: /proc/self/status").run().ok();
+        assert_eq!(answer.stdout, "Seccomp:\t2\n", "{no_new_privileges}");
+    }
+}
+
+#[test]
 fn kills_with_sigsys() {
     let Some(mut bundle) = Bundle::new() else { return };
     for action in ["SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP"] {
