@@ -21,9 +21,10 @@ impl HookState {
         Self { head }
     }
 
-    /// `pid` as the hook's own pid namespace numbers it.
+    /// `pid` as the hook's own pid namespace numbers it; 0, of a container that has stopped, is left out.
     pub fn document(&self, status: &str, pid: i32) -> Vec<u8> {
-        format!("{},\"status\":\"{status}\",\"pid\":{pid}}}", self.head).into_bytes()
+        let pid = if pid == 0 { String::new() } else { format!(",\"pid\":{pid}") };
+        format!("{},\"status\":\"{status}\"{pid}}}", self.head).into_bytes()
     }
 }
 
@@ -38,5 +39,7 @@ mod tests {
         assert_eq!(value["bundle"], "/b\"c");
         assert_eq!((&value["status"], &value["pid"]), (&"creating".into(), &7.into()));
         assert!(value.get("annotations").is_none());
+        let value: serde_json::Value = serde_json::from_slice(&state.document("stopped", 0)).unwrap();
+        assert_eq!((&value["status"], value.get("pid")), (&"stopped".into(), None));
     }
 }

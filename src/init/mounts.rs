@@ -105,7 +105,10 @@ fn one(mount: &Mount, root: &Root, source: Option<&OwnedFd>) -> Result<Option<Ow
                 copy_up_into(&new, root, &mount.target)?;
             }
             move_mount(new.as_fd(), target.as_fd()).call("move_mount")?;
-            if !mount.recursive.is_empty() || mount.attributes.propagation != 0 {
+            if !mount.recursive.is_empty()
+                || mount.attributes.propagation != 0
+                || !mount.propagation.is_empty()
+            {
                 attributes(&new, mount)?;
             }
             Ok(mount.late_read_only.then_some(new))
@@ -167,6 +170,10 @@ fn attributes(mount: &OwnedFd, plan: &Mount) -> Result<(), Fail> {
     }
     if !plan.recursive.is_empty() {
         mount_setattr(mount.as_fd(), plan.recursive, None, true).call("mount_setattr(AT_RECURSIVE)")?;
+    }
+    for &(propagation, recursive) in &plan.propagation {
+        let change = Attributes { propagation, ..Attributes::default() };
+        mount_setattr(mount.as_fd(), change, None, recursive).call("mount_setattr")?;
     }
     Ok(())
 }

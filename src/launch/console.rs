@@ -21,15 +21,16 @@ pub struct Console {
 impl Console {
     /// Connects to the engine's socket, a stream, or makes a pair of our own without one. Before the clone.
     ///
-    /// None if the process has no terminal. A detached process with a terminal needs a socket, and without either a
-    /// socket makes no sense: Usage errors, as runc's.
+    /// None if the process has no terminal.
+    ///
+    /// # Errors
+    /// As `check`, and when nobody listens at the socket.
     pub fn open(terminal: bool, detach: bool, socket: Option<&Path>) -> Result<Option<Self>> {
-        match (terminal, detach, socket) {
-            (true, true, Some(path)) => Self::connect(path).map(Some),
-            (true, false, None) => Self::pair().map(Some),
-            (false, _, None) => Ok(None),
-            (true, true, None) => Err(Error::new(Kind::Usage, TTY_NEEDS_SOCKET)),
-            (_, _, Some(_)) => Err(Error::new(Kind::Usage, SOCKET_NEEDS_TTY)),
+        check(terminal, detach, socket)?;
+        match socket {
+            Some(path) => Self::connect(path).map(Some),
+            None if terminal => Self::pair().map(Some),
+            None => Ok(None),
         }
     }
 
@@ -47,6 +48,18 @@ impl Console {
     /// The child's end, to be closed here after the clone; and where the terminal comes in, unless the engine gets it.
     pub fn split(self) -> (OwnedFd, Option<Incoming>) {
         (self.child, self.own.map(Incoming))
+    }
+}
+
+/// A detached process with a terminal needs a socket, and without either a socket makes no sense.
+///
+/// # Errors
+/// Usage, in runc's words.
+pub fn check(terminal: bool, detach: bool, socket: Option<&Path>) -> Result<()> {
+    match (terminal, detach, socket) {
+        (true, true, None) => Err(Error::new(Kind::Usage, TTY_NEEDS_SOCKET)),
+        (true, false, Some(_)) | (false, _, Some(_)) => Err(Error::new(Kind::Usage, SOCKET_NEEDS_TTY)),
+        _ => Ok(()),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::container::{ContainerId, Entry, Store};
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::init::hook_state::HookState;
 use crate::init::{self, Fds};
-use crate::launch::console::{Console, Incoming};
+use crate::launch::console::{self, Console, Incoming};
 use crate::launch::explain::{Walked, explain};
 use crate::launch::net_devices::Destination;
 use crate::launch::seccomp_agent::Agent;
@@ -61,10 +61,7 @@ impl Made {
 
     /// Leaves nothing behind.
     pub fn undo(&self) {
-        self.child.kill();
-        discard(&self.group, &self.record);
-        let _ = self.entry.remove();
-        poststop(&self.record);
+        undo(&self.entry, &self.record, Some(&self.group), Some(&self.child));
     }
 
     /// The words for why the child failed.
@@ -73,44 +70,53 @@ impl Made {
     }
 }
 
-/// Ends all processes of a container that is not to be, and removes what they are grouped by.
-fn discard(group: &Group, record: &Record) {
-    let _ = group.kill_all(libc::SIGKILL);
-    let removed = record.rdt.as_ref().map_or(Ok(()), rdt::remove);
-    for error in [group.remove(), removed].into_iter().filter_map(Result::err) {
-        log::warn(format_args!("{error}"));
-    }
-}
-
 /// Everything up to a process that is ready to execute.
 pub fn make(globals: &Globals, options: &Create, how: &How) -> Result<Made> {
     let id = ContainerId::parse(&options.id)?;
     let bundle = load::bundle(options.bundle.as_deref(), options.config.as_deref())?;
-    let (plan, console) = decide(globals, options, &bundle, how)?;
+    let plan = decide(globals, options, &bundle, how)?;
+    let mut record = intent(&bundle, &plan);
     let (entry, _lock) = Store::new(&globals.root, globals.root_in_xdg).reserve(&id)?;
-    let record = intent(&bundle, &plan)?;
-    let ended = record.clone();
-    reserved(options, how, &bundle, plan, console, &entry, record).inspect_err(|_| {
-        let _ = entry.remove();
-        poststop(&ended);
-    })
+    let group = begin(&plan, &entry, &mut record);
+    let group = group.inspect_err(|_| undo(&entry, &record, None, None))?;
+    let state = HookState::new(spec::VERSION, &plan.id, &bundle.path, &record.annotations);
+    let ground =
+        Ground { plan: &plan, group: &group, state: &state, entry: &entry, bundle: &bundle, record: &record };
+    let born = launch(options, how, &ground);
+    let (child, console, devices) = born.inspect_err(|_| undo(&entry, &record, Some(&group), None))?;
+    let ready = accompany(&child, &ground, devices);
+    let ready = ready.map_err(|failure| explained(failure, &plan, &group));
+    record.init = Some(child.process);
+    ready
+        .and_then(|()| publish(options, &entry, &record, &child))
+        .inspect_err(|_| undo(&entry, &record, Some(&group), Some(&child)))?;
+    Ok(Made { entry, record, group, child, plan, state, console })
 }
 
-/// A creation that fails goes on with the last step of the life (runtime-spec, runtime.md, "Lifecycle"): hooks that ran
-/// before may have made what these undo. Its own error is the one to tell.
-fn poststop(record: &Record) {
-    if let Err(error) = super::delete::poststop(record, Some(&record.bundle)) {
+/// Takes back a creation that fails, as far as it has come.
+///
+/// It goes on with the last step of the life (runtime-spec, runtime.md, "Lifecycle"): hooks that ran before may have
+/// made what those of poststop undo. What fails here is no more than a warning: the creation's own error is the one
+/// to tell.
+fn undo(entry: &Entry, record: &Record, group: Option<&Group>, child: Option<&Child>) {
+    if let Some(child) = child {
+        child.kill();
+    }
+    let mut results = Vec::new();
+    if let Some(group) = group {
+        let _ = group.kill_all(libc::SIGKILL);
+        results.push(group.remove());
+        results.push(record.rdt.as_ref().map_or(Ok(()), rdt::remove));
+    }
+    let _ = entry.remove();
+    results.push(super::delete::poststop(record, Some(&record.bundle)));
+    for error in results.into_iter().filter_map(Result::err) {
         log::warn(format_args!("{error}"));
     }
 }
 
 /// What is to be done, decided before anything is: an error here has changed nothing on the machine.
-fn decide(
-    globals: &Globals,
-    options: &Create,
-    bundle: &Bundle,
-    how: &How,
-) -> Result<(Plan, Option<Console>)> {
+fn decide(globals: &Globals, options: &Create, bundle: &Bundle, how: &How) -> Result<Plan> {
     let request = Request {
         id: &options.id,
         bundle: bundle.path.clone(),
@@ -127,9 +133,8 @@ fn decide(
     }
     check_preserved(request.activation.listen_fds, options.preserve_fds)?;
     check_rootfs(&plan)?;
-    let console =
-        Console::open(plan.process.terminal.is_some(), how.detach, options.console_socket.as_deref())?;
-    Ok((plan, console))
+    console::check(plan.process.terminal.is_some(), how.detach, options.console_socket.as_deref())?;
+    Ok(plan)
 }
 
 /// What a service manager says that it has for us.
@@ -163,11 +168,11 @@ fn check_rootfs(plan: &Plan) -> Result<()> {
 }
 
 /// What is known before the first side effect.
-fn intent(bundle: &Bundle, plan: &Plan) -> Result<Record> {
+fn intent(bundle: &Bundle, plan: &Plan) -> Record {
     let own = i32::try_from(std::process::id()).unwrap_or(0);
     let path = PathBuf::from(plan.rootfs.path.to_string_lossy().into_owned());
     let annotations = bundle.spec.annotations().iter().flatten();
-    Ok(Record {
+    Record {
         version: record::VERSION,
         id: plan.id.clone(),
         bundle: bundle.path.clone(),
@@ -182,41 +187,19 @@ fn intent(bundle: &Bundle, plan: &Plan) -> Result<Record> {
         annotations: annotations.map(|(key, value)| (key.clone(), value.clone())).collect(),
         poststart: plan.hooks.poststart.clone(),
         poststop: plan.hooks.poststop.clone(),
-    })
+    }
 }
 
-/// With the id reserved: the group, the process, the record.
-fn reserved(
-    options: &Create,
-    how: &How,
-    bundle: &Bundle,
-    plan: Plan,
-    console: Option<Console>,
-    entry: &Entry,
-    mut record: Record,
-) -> Result<Made> {
-    entry.write(&record)?;
+/// With the id reserved: the first record, and the group.
+fn begin(plan: &Plan, entry: &Entry, record: &mut Record) -> Result<Group> {
+    entry.write(record)?;
     if notify::wanted().is_some() {
         entry.make_notify_directory()?;
     }
     let group = plan.cgroup.create()?;
     // Rootless, there may be hierarchies that it does without.
     record.cgroup = Some(group.record().clone());
-    let state = HookState::new(spec::VERSION, &plan.id, &bundle.path, &record.annotations);
-    let ground = Ground { plan: &plan, group: &group, state: &state, entry, bundle, record: &record };
-    let launched = launch(how, &ground, console);
-    let finished = launched.and_then(|(child, console)| {
-        record.init = Some(child.process);
-        let written = publish(options, entry, &record, &child);
-        written.inspect_err(|_| child.kill()).map(|()| (child, console))
-    });
-    match finished {
-        Ok((child, console)) => Ok(Made { entry: entry.clone(), record, group, child, plan, state, console }),
-        Err(error) => {
-            discard(&group, &record);
-            Err(error)
-        }
-    }
+    Ok(group)
 }
 
 /// What stands when the process is launched.
@@ -229,8 +212,15 @@ struct Ground<'a> {
     record: &'a Record,
 }
 
-fn launch(how: &How, ground: &Ground<'_>, console: Option<Console>) -> Result<(Child, Option<Incoming>)> {
-    let &Ground { plan, group, state, entry, bundle, .. } = ground;
+/// Limits, descriptors, the clone. The terminal, where it comes to us; and the devices, still on their way.
+fn launch(
+    options: &Create,
+    how: &How,
+    ground: &Ground<'_>,
+) -> Result<(Child, Option<Incoming>, Destination)> {
+    let &Ground { plan, group, state, entry, .. } = ground;
+    let socket = options.console_socket.as_deref();
+    let console = Console::open(plan.process.terminal.is_some(), how.detach, socket)?;
     group.apply(&plan.cgroup)?;
     if let Some(owner) = plan.delegation.owner {
         group.give_to(owner)?;
@@ -249,23 +239,15 @@ fn launch(how: &How, ground: &Ground<'_>, console: Option<Console>) -> Result<(C
     fds.console = socket;
     let devices = Destination::of(plan, &fds)?;
     let child = clone(plan, group, fds).map_err(|failure| explained(failure, plan, group))?;
-    // The child is at work on its mounts meanwhile.
-    let ready = entry.keep_config(&bundle.bytes).map_err(Failure::Other);
-    let ready = ready.and_then(|()| accompany(&child, ground, devices));
-    match ready {
-        Ok(()) => Ok((child, terminal.flatten())),
-        Err(failure) => {
-            let error = explained(failure, plan, group);
-            child.kill();
-            Err(error)
-        }
-    }
+    Ok((child, terminal.flatten(), devices))
 }
 
 /// From the clone to `Ready`.
 fn accompany(child: &Child, ground: &Ground<'_>, devices: Destination) -> std::result::Result<(), Failure> {
-    let &Ground { plan, state, .. } = ground;
+    let &Ground { plan, state, entry, bundle, .. } = ground;
     let pid = child.process.pid;
+    // The child is at work on its mounts meanwhile.
+    entry.keep_config(&bundle.bytes)?;
     if let Some(rdt) = &ground.record.rdt {
         rdt::join(rdt, pid)?;
     }

@@ -41,7 +41,7 @@ pub fn run(globals: &Globals, options: &Run) -> Result<i32> {
         return Ok(0);
     };
     if let Some(proxy) = proxy {
-        wait_aside(proxy, &made)?;
+        wait_aside(proxy, &made).inspect_err(|_| made.undo())?;
     }
     let status = foreground.wait(made.child.process.pid, made.child.pidfd.as_fd(), master);
     if !options.keep {

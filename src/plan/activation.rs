@@ -48,6 +48,7 @@ pub fn apply(activation: &Activation, plan: &mut Plan, item: usize) -> Result<()
             source,
             attributes: options.attributes,
             recursive: options.recursive,
+            propagation: Vec::new(),
             late_read_only: false,
             find: Find::Follow,
         });

@@ -7,7 +7,7 @@ use oci_spec::runtime::Mount as Wanted;
 
 use super::fault::{Fault, c_string};
 use super::id_mapped::{IdMapped, id_mapped};
-use super::options::{self, Options, Parameter};
+use super::options::{self, Options, Parameter, Propagation};
 use super::topology::Topology;
 use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY};
 
@@ -23,6 +23,8 @@ pub struct Mount {
     pub attributes: Attributes,
     /// Of the mount and all below it.
     pub recursive: Attributes,
+    /// Changes of propagation after those.
+    pub propagation: Vec<Propagation>,
     /// Becomes read-only at the very end: mount points are still made within.
     pub late_read_only: bool,
     pub find: Find,
@@ -135,6 +137,7 @@ fn plain(item: usize, target: CString, options: &Options) -> Mount {
         source: Source::Remount,
         attributes: options.attributes,
         recursive: options.recursive,
+        propagation: options.propagation.clone(),
         late_read_only: false,
         find: if options.target_no_follow { Find::NoFollow } else { Find::Follow },
     }

@@ -11,6 +11,9 @@ use crate::sys::mount::{
 /// A filesystem parameter: `key=value` or a bare flag.
 pub type Parameter = (CString, Option<CString>);
 
+/// A kind (MS_*), and whether it is for all mounts below too.
+pub type Propagation = (u64, bool);
+
 /// What one word does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effect {
@@ -19,7 +22,7 @@ enum Effect {
     /// The same for the mount and all below it, KERNEL(5.12).
     Recursive(u64, u64),
     /// MS_* propagation, and whether for all below too.
-    Propagation(u64, bool),
+    Propagates(u64, bool),
     Bind {
         recursive: bool,
     },
@@ -37,7 +40,7 @@ enum Effect {
     Nothing,
 }
 
-use Effect::{Attribute, Bind, IdMapped, Nothing, Propagation, Recursive, Superblock};
+use Effect::{Attribute, Bind, IdMapped, Nothing, Propagates, Recursive, Superblock};
 
 const ATIME: u64 = MOUNT_ATTR_ATIME;
 
@@ -69,7 +72,7 @@ const WORDS: &[(&str, Effect)] = &[
     ("nostrictatime", Attribute(MOUNT_ATTR_RELATIME, ATIME)),
     ("nosuid", Attribute(MOUNT_ATTR_NOSUID, 0)),
     ("nosymfollow", Attribute(MOUNT_ATTR_NOSYMFOLLOW, 0)),
-    ("private", Propagation(libc::MS_PRIVATE, false)),
+    ("private", Propagates(libc::MS_PRIVATE, false)),
     ("ratime", Recursive(MOUNT_ATTR_RELATIME, ATIME)),
     ("rbind", Bind { recursive: true }),
     ("rdev", Recursive(0, MOUNT_ATTR_NODEV)),
@@ -87,27 +90,27 @@ const WORDS: &[(&str, Effect)] = &[
     ("rnosuid", Recursive(MOUNT_ATTR_NOSUID, 0)),
     ("rnosymfollow", Recursive(MOUNT_ATTR_NOSYMFOLLOW, 0)),
     ("ro", Attribute(MOUNT_ATTR_RDONLY, 0)),
-    ("rprivate", Propagation(libc::MS_PRIVATE, true)),
+    ("rprivate", Propagates(libc::MS_PRIVATE, true)),
     ("rrelatime", Recursive(MOUNT_ATTR_RELATIME, ATIME)),
     ("rro", Recursive(MOUNT_ATTR_RDONLY, 0)),
     ("rrw", Recursive(0, MOUNT_ATTR_RDONLY)),
-    ("rshared", Propagation(libc::MS_SHARED, true)),
-    ("rslave", Propagation(libc::MS_SLAVE, true)),
+    ("rshared", Propagates(libc::MS_SHARED, true)),
+    ("rslave", Propagates(libc::MS_SLAVE, true)),
     ("rstrictatime", Recursive(MOUNT_ATTR_STRICTATIME, ATIME)),
     ("rsuid", Recursive(0, MOUNT_ATTR_NOSUID)),
     ("rsymfollow", Recursive(0, MOUNT_ATTR_NOSYMFOLLOW)),
-    ("runbindable", Propagation(libc::MS_UNBINDABLE, true)),
+    ("runbindable", Propagates(libc::MS_UNBINDABLE, true)),
     ("rw", Attribute(0, MOUNT_ATTR_RDONLY)),
-    ("shared", Propagation(libc::MS_SHARED, false)),
+    ("shared", Propagates(libc::MS_SHARED, false)),
     ("silent", Nothing),
-    ("slave", Propagation(libc::MS_SLAVE, false)),
+    ("slave", Propagates(libc::MS_SLAVE, false)),
     ("src-nofollow", Effect::SourceNoFollow),
     ("strictatime", Attribute(MOUNT_ATTR_STRICTATIME, ATIME)),
     ("suid", Attribute(0, MOUNT_ATTR_NOSUID)),
     ("symfollow", Attribute(0, MOUNT_ATTR_NOSYMFOLLOW)),
     ("sync", Superblock("sync")),
     ("tmpcopyup", Effect::CopyUp),
-    ("unbindable", Propagation(libc::MS_UNBINDABLE, false)),
+    ("unbindable", Propagates(libc::MS_UNBINDABLE, false)),
 ];
 
 /// The words that the `features` command lists: without crun's, and without those that stand for themselves there.
@@ -127,6 +130,8 @@ pub struct Options {
     pub id_mapped: Option<bool>,
     /// The mappings of `idmap=` and `ridmap=`, crun's, as they are written.
     pub id_maps: Option<String>,
+    /// Words of propagation after the first, in order: each acts on what those before it left (`slave`, `shared`).
+    pub propagation: Vec<Propagation>,
     pub copy_up: bool,
     pub remount: bool,
     pub copy_symlink: bool,
@@ -159,8 +164,7 @@ impl Options {
         match effect {
             Attribute(set, clear) => change(&mut self.attributes, set, clear),
             Recursive(set, clear) => change(&mut self.recursive, set, clear),
-            Propagation(kind, true) => self.recursive.propagation = kind,
-            Propagation(kind, false) => self.attributes.propagation = kind,
+            Propagates(kind, recursive) => self.propagate(kind, recursive),
             Bind { recursive } => self.bind = Some(recursive || self.bind == Some(true)),
             Superblock(word) => self.parameters.push(parameter(word).ok_or(index)?),
             IdMapped { recursive } => self.id_mapped = Some(recursive),
@@ -172,6 +176,19 @@ impl Options {
             Nothing => {}
         }
         Ok(())
+    }
+}
+
+impl Options {
+    /// The first word is changed with the attributes: there is seldom another one.
+    fn propagate(&mut self, kind: u64, recursive: bool) {
+        if self.attributes.propagation != 0 || self.recursive.propagation != 0 {
+            self.propagation.push((kind, recursive));
+        } else if recursive {
+            self.recursive.propagation = kind;
+        } else {
+            self.attributes.propagation = kind;
+        }
     }
 }
 
@@ -231,7 +248,7 @@ mod tests {
 
     #[test]
     fn unknown_words_are_the_filesystems() {
-        let options = of(&["mode=755", "newinstance", "rbind", "rro", "rslave"]);
+        let options = of(&["mode=755", "newinstance", "rbind", "rro", "rslave", "shared"]);
         assert_eq!(
             options.parameters,
             [(c"mode".into(), Some(c"755".into())), (c"newinstance".into(), None)]
@@ -239,5 +256,6 @@ mod tests {
         assert_eq!(options.bind, Some(true));
         assert_eq!(options.recursive.set, MOUNT_ATTR_RDONLY);
         assert_eq!(options.recursive.propagation, libc::MS_SLAVE);
+        assert_eq!(options.propagation, [(libc::MS_SHARED, false)]);
     }
 }

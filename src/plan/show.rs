@@ -219,6 +219,9 @@ impl Display for Mount {
         }
         attributes(f, "", self.attributes)?;
         attributes(f, "r", self.recursive)?;
+        for &(kind, recursive) in &self.propagation {
+            write!(f, " {}{}", if recursive { "r" } else { "" }, propagation(kind))?;
+        }
         f.write_str(if self.late_read_only { " ro at the end" } else { "" })?;
         f.write_str(match self.find {
             Find::Follow => "",

@@ -123,3 +123,26 @@ fn words_of_a_mount_show_in_mountinfo() {
         assert!(at(&mounts, &format!("/{word}")).propagates("unbindable"), "{word}: {mounts:#?}");
     }
 }
+
+#[test]
+fn words_act_one_after_the_other() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    fs::create_dir(bundle.dir.join("data")).unwrap();
+    for (destination, words) in [
+        ("/both", ["rslave", "shared"]),
+        ("/last", ["shared", "unbindable"]),
+        ("/none", ["rshared", "rprivate"]),
+    ] {
+        let options = json!(["rbind", words[0], words[1]]);
+        bundle
+            .mount(json!({"destination": destination, "type": "bind", "source": "data", "options": options}));
+    }
+    bundle.writable().script("grep -E ' /(both|last|none) ' /proc/self/mountinfo");
+    let script = "mount -t tmpfs data data; mount --make-shared data; \"$@\"";
+    let answer = in_own_mounts(&bundle, script).ok();
+    let line =
+        |target: &str| answer.lines().into_iter().find(|line| line.contains(target)).unwrap().to_owned();
+    assert!(line("/both").contains("shared:") && line("/both").contains("master:"), "{answer:?}");
+    assert!(line("/last").contains("unbindable"), "{answer:?}");
+    assert!(!line("/none").contains("shared:"), "{answer:?}");
+}
