@@ -13,7 +13,7 @@ DEBUG   := target/$(CARGO_BUILD_TARGET)/debug
 # Tests that need neither root nor a container: the library's own, and these files under tests/.
 PURE := --lib --test layers --test 'spec*' --test 'golden*' --test cli_grammar
 
-.PHONY: help build check test test-engines demo bench bench-quick install bless setup guest clean
+.PHONY: help build check test test-engines demo bench bench-quick bench-image install bless setup guest clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -46,6 +46,12 @@ bench-quick: ## the same with few runs, printed only
 	integration/setup bench
 	$(MAKE) build
 	integration/bench/bench --tare $(RELEASE)/tare --quick
+
+bench-image: ## tare-image beside umoci, skopeo, Podman and tar; writes docs/performance.md
+	integration/setup bench-image
+	$(MAKE) build
+	cargo build --release --example layers-floor
+	integration/bench/image --tare-image $(RELEASE)/tare-image --floor $(RELEASE)/examples/layers-floor --write docs/performance.md
 
 install: build ## into $(DESTDIR)$(PREFIX)/bin
 	install -D -m 0755 $(RELEASE)/tare $(DESTDIR)$(PREFIX)/bin/tare

@@ -25,10 +25,15 @@ def machine(paths, options):
     for name, path in paths:
         words = subprocess.run([path, '--version'], capture_output=True, text=True, check=False).stdout.split('\n')
         versions.append(words[0].replace(' version', ''))
-    model = re.search(r'model name\s*: (.*)', open('/proc/cpuinfo').read())
-    return (f'Linux {os.uname().release}, {os.cpu_count()} processors ({model.group(1) if model else os.uname().machine}); '
+    return (f'Linux {os.uname().release}, {os.cpu_count()} processors ({processor()}); '
             f'{", ".join(versions)}. {options.rounds} rounds of `run`, {max(options.rounds // 2, 5)} of each other verb. '
             'Medians in ms; ratios are of medians, in brackets the quartiles of the ratios round by round.')
+
+
+def processor():
+    with open('/proc/cpuinfo', encoding='utf-8') as file:
+        model = re.search(r'model name\s*: (.*)', file.read())
+    return model.group(1) if model else os.uname().machine
 
 
 def times(result, gap):
@@ -79,10 +84,10 @@ def counted(result):
     return '\n'.join(lines)
 
 
-def put(path, text):
+def put(path, text, begin=BEGIN, end=END):
     """Replaces what stands between the markers."""
     with open(path) as file:
-        before, rest = file.read().split(BEGIN)
-    after = rest.split(END)[1]
+        before, rest = file.read().split(begin)
+    after = rest.split(end)[1]
     with open(path, 'w') as file:
-        file.write(f'{before}{BEGIN}\n{text}{END}{after}')
+        file.write(f'{before}{begin}\n{text}{end}{after}')

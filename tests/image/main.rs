@@ -13,4 +13,5 @@ mod registry;
 mod repack;
 mod shared;
 mod support;
+mod transfer;
 mod unpack;

@@ -61,7 +61,7 @@ impl Server {
     }
 
     /// Pushes `oci:image` by skopeo.
-    fn fill(&self, scratch: &Scratch, args: &[&str]) -> bool {
+    pub fn fill(&self, scratch: &Scratch, args: &[&str]) -> bool {
         let to = format!("docker://127.0.0.1:{}/team/test:v1", self.port);
         let mut skopeo = Command::new("skopeo");
         skopeo.args(["copy", "-q", "--insecure-policy", "--preserve-digests", "--dest-tls-verify=false"]);
@@ -106,7 +106,7 @@ pub fn small_image(scratch: &Scratch) {
     image(scratch, &[&[dir("d"), file("d/a", "one")], &[file("b", "two")]]);
 }
 
-fn ok(scratch: &Scratch, args: &[&str]) -> String {
+pub fn ok(scratch: &Scratch, args: &[&str]) -> String {
     let output = scratch.run(args);
     assert!(output.status.success(), "{args:?}: {}", stderr(&output));
     String::from_utf8(output.stdout).unwrap()
@@ -247,7 +247,7 @@ fn a_credential_helper_is_asked() {
 }
 
 /// An authority and a certificate for 127.0.0.1, by openssl.
-fn certificates(dir: &Path) -> bool {
+pub fn certificates(dir: &Path) -> bool {
     let script = "set -e
         openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=test-authority
         openssl req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=127.0.0.1
@@ -289,7 +289,7 @@ fn a_certificate_is_checked() {
 }
 
 /// Passes bytes between clients and `to`; each connection is cut after some bytes of answer.
-fn cutting_proxy(to: u16) -> (u16, Arc<AtomicUsize>) {
+pub fn cutting_proxy(to: u16) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let cuts = Arc::new(AtomicUsize::new(0));

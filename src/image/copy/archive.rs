@@ -102,9 +102,12 @@ pub fn write_oci(from: &From<'_>, path: &Path, tag: Option<&str>) -> Result<()> 
         let name = |blob: &Descriptor| digest::path(blob.digest()).map(|path| format!("blobs/{path}"));
         output.file(&name(&image.descriptor)?, &image.manifest_bytes)?;
         for blob in super::blobs(image) {
-            let verified = Verified::new(from.open(&blob, 0)?, &blob)?;
-            // One byte more is asked for than there should be: only its end makes a blob verified.
-            output.stream(&name(&blob)?, blob.size(), ToEnd(verified))?;
+            let mut write = || {
+                let verified = Verified::new(from.open(&blob, 0)?, &blob)?;
+                // One byte more is asked for than there should be: only its end makes a blob verified.
+                output.stream(&name(&blob)?, blob.size(), ToEnd(verified))
+            };
+            write().with_context(|| format!("blob {}", blob.digest()))?;
             from.watch.done(&blob);
         }
         Ok(())
@@ -118,12 +121,17 @@ pub fn write_docker(from: &From<'_>, path: &Path, tag: Option<&str>) -> Result<(
         output.file(&config, &image.config_bytes)?;
         let mut layers = Vec::new();
         let mut written = HashMap::new();
-        for (blob, diff_id) in image.manifest.layers().iter().zip(image.config.rootfs().diff_ids()) {
+        let blobs = image.manifest.layers();
+        for (number, (blob, diff_id)) in blobs.iter().zip(image.config.rootfs().diff_ids()).enumerate() {
             let diff_id = digest::parse(diff_id)?;
+            let place = || {
+                let (number, short) = (number + 1, digest::short(blob.digest()));
+                format!("layer {number} of {} ({}:{short})", blobs.len(), blob.digest().algorithm())
+            };
             // The same content twice is the same file to docker load, which wants a name for each.
             let name = format!("{}.tar", diff_id.digest());
             if written.insert(name.clone(), ()).is_none() {
-                layer(from, output, blob, &diff_id, &name)?;
+                layer(from, output, blob, &diff_id, &name).with_context(place)?;
                 from.watch.done(blob);
             } else {
                 let again = format!("{}/{}", layers.len(), name);
