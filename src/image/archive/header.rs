@@ -26,12 +26,14 @@ impl<'a> Header<'a> {
     pub fn parse(block: &'a [u8; BLOCK]) -> Result<Self> {
         let header = Self(block);
         let stored = header.number(148..156).map_err(|_| damaged())?;
+        // The field itself counts as blanks.
+        let blanks = 8 * i32::from(b' ');
+        let unsigned = |bytes: &[u8]| bytes.iter().map(|&byte| i32::from(byte)).sum::<i32>();
+        let signed = |bytes: &[u8]| bytes.iter().map(|&byte| i32::from(byte.cast_signed())).sum::<i32>();
+        let is =
+            |sum: &dyn Fn(&[u8]) -> i32| stored == i64::from(sum(block) - sum(&block[148..156]) + blanks);
         // Some old writers summed signed bytes.
-        let blanked = |i: usize, byte: u8| if (148..156).contains(&i) { b' ' } else { byte };
-        let unsigned: i64 = block.iter().enumerate().map(|(i, &b)| i64::from(blanked(i, b))).sum();
-        let signed: i64 =
-            block.iter().enumerate().map(|(i, &b)| i64::from(blanked(i, b).cast_signed())).sum();
-        if stored != unsigned && stored != signed {
+        if !is(&unsigned) && !is(&signed) {
             return Err(damaged());
         }
         Ok(header)
