@@ -3,6 +3,8 @@
 //   probe clone3 | unshare | keyctl | int80 | x32     one line: the errno's name, or "allowed"
 //   probe memory MEGABYTES                            touches that much memory
 //   probe winch                                       prints the window size whenever it changes, until end of input
+//   probe notify TEXT                                 tells $NOTIFY_SOCKET, then stays until SIGTERM
+//   probe accept                                      answers one connection to the socket handed on as LISTEN_FDS says
 //   probe pause                                       holds a pod's namespaces and takes in its orphans, until SIGTERM
 //   who (this program under another name)             the effective user id
 #define _GNU_SOURCE
@@ -15,7 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -91,6 +95,25 @@ static int hold(void) {
     for (;;) pause();
 }
 
+static int notify(const char *text) {
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    const char *path = getenv("NOTIFY_SOCKET");
+    if (!path) { puts("no NOTIFY_SOCKET"); return 1; }
+    strncpy(address.sun_path, path, sizeof address.sun_path - 1);
+    int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+    if (sendto(fd, text, strlen(text), 0, (struct sockaddr *)&address, sizeof address) < 0) return answer(-1);
+    return hold();
+}
+
+static int accept_one(void) {
+    const char *count = getenv("LISTEN_FDS"), *pid = getenv("LISTEN_PID");
+    int own = pid && atoi(pid) == getpid();
+    int fd = accept(3, NULL, NULL);
+    if (fd < 0) return answer(-1);
+    dprintf(fd, "%s %s\n", count ? count : "none", own ? "own" : "not own");
+    return close(fd);
+}
+
 int main(int argc, char **argv) {
     const char *name = strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : argv[0];
     if (!strcmp(name, "who")) { printf("%d\n", geteuid()); return 0; }
@@ -103,6 +126,8 @@ int main(int argc, char **argv) {
     if (!strcmp(what, "memory") && argc > 2) return touch_memory(strtoul(argv[2], NULL, 10) << 20);
     if (!strcmp(what, "winch")) return follow_size();
     if (!strcmp(what, "pause")) return hold();
-    fputs("usage: probe clone3|unshare|keyctl|int80|x32|memory MEGABYTES|winch|pause\n", stderr);
+    if (!strcmp(what, "notify") && argc > 2) return notify(argv[2]);
+    if (!strcmp(what, "accept")) return accept_one();
+    fputs("usage: probe clone3|unshare|keyctl|int80|x32|memory MEGABYTES|winch|notify TEXT|accept|pause\n", stderr);
     return 2;
 }

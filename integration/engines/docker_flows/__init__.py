@@ -1,0 +1,126 @@
+"""Docker, started by hand with directories of its own, and its command line with one runtime."""
+import json
+import os
+import shutil
+
+import image
+import inside
+from harness import DEBIAN_PATH, Engine, Flows, Skip, call, cgroups, check, end, within
+
+flow = Flows()
+BOX = 'box:latest'
+IDLE = inside.IDLE
+
+
+class Docker(Engine):
+    name, usual = 'docker', 'runc'
+
+    def start(self):
+        self.binary = shutil.which('docker', path=DEBIAN_PATH)
+        self.group = os.path.basename(self.work)  # every container's cgroup is below it
+        self.shared = self.work + '/shared'
+        os.mkdir(self.shared)
+        self.archive = image.archive(self.work, BOX)
+        self.main = Daemon(self, 'main')
+
+
+    def client(self, runtime):
+        return Client(self, runtime)
+
+    def clean(self, client):
+        for daemon in client.daemons:
+            daemon.stop()
+        made = client.docker('ps', '-aq', '--filter', 'label=by=' + client.runtime).out.split()
+        if made:
+            client.docker('rm', '-f', '-v', *made)
+
+
+class Daemon:
+    """A dockerd with directories of its own, and the image in it."""
+
+    def __init__(self, engine, name, *options):
+        self.engine, self.options, self.home = engine, options, f'{engine.work}/{name}'
+        os.makedirs(self.home, exist_ok=True)
+        os.chmod(self.home, 0o711)
+        self.base = (engine.binary, '-H', f'unix://{self.home}/docker.sock')
+        self.begin()
+        call(*self.base, 'load', '-i', engine.archive, timeout=120).ok()
+
+    def begin(self):
+        self.process = self.engine.daemon(
+            'dockerd', '--host', f'unix://{self.home}/docker.sock', '--data-root', self.home + '/data',
+            '--exec-root', self.home + '/exec', '--pidfile', self.home + '/dockerd.pid',
+            '--cgroup-parent', '/' + self.engine.group, '--add-runtime', 'tare=' + self.engine.runtimes['tare'],
+            *self.options)
+        within(60, self.answers, 'dockerd answers')
+
+    def answers(self):
+        check(self.process.poll() is None, f'dockerd has ended with status {self.process.poll()}')
+        return call(*self.base, 'version').status == 0
+
+    def kill(self):
+        """The daemon dies without a word; its containerd and the containers go on."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        end(self.process)
+
+
+class Client:
+    """The docker command line, with one runtime."""
+
+    def __init__(self, engine, runtime):
+        self.engine, self.runtime = engine, runtime
+        self.base = engine.main.base
+        self.daemons = []
+
+    def own_daemon(self, *options):
+        """A further dockerd, whose default is this runtime; from here on, the commands go there."""
+        daemon = Daemon(self.engine, f'{self.runtime}-{len(os.listdir(self.engine.work))}', '--bridge', 'none', '--default-runtime',
+                        self.runtime, *options)
+        self.daemons.append(daemon)
+        self.base = daemon.base
+        return daemon
+
+    def docker(self, *words, **more):
+        return call(*self.base, *words, **more)
+
+    def words(self, *options):
+        """`run` with this runtime, and no network unless one is asked for: most flows need none, and it is faster."""
+        network = () if any(str(word).startswith('--net') for word in options) else ('--network', 'none')
+        return ('run', '--runtime', self.runtime, '--label', 'by=' + self.runtime, *network, *options)
+
+    def run(self, *options, **more):
+        return self.docker(*self.words('--rm', *options), **more)
+
+    def box(self, *command, options=()):
+        """What a command prints in a fresh container."""
+        return self.run(*options, BOX, *command).ok()
+
+    def up(self, *options, command=IDLE):
+        """A detached container that is ready: its id."""
+        name = self.docker(*self.words('-d', *options), BOX, *command).ok()
+        if command is IDLE:
+            within(20, lambda: 'ready' in self.docker('logs', name).out, 'the first process is up')
+        return name
+
+    def inspect(self, name, path):
+        return self.docker('inspect', '-f', '{{json %s}}' % path, name).ok()
+
+    def status(self, name):
+        return json.loads(self.inspect(name, '.State.Status'))
+
+    def stopped(self, name):
+        within(20, lambda: self.status(name) == 'exited', 'the container has stopped')
+        return json.loads(self.inspect(name, '.State.ExitCode'))
+
+    def limit(self, name, v1, v2):
+        """A cgroup file of the container, read from the host: `controller/file` or its v2 name."""
+        for directory in cgroups(f'{self.engine.group}/{name}'):
+            for file in (os.path.basename(v1), v2):
+                path = os.path.join(directory, file)
+                if os.path.exists(path) and ('/' + v1.split('/')[0] + '/' in path or file == v2):
+                    with open(path) as opened:
+                        return opened.read().strip()
+        raise Skip(f'no cgroup controller {v1.split("/")[0]} on this machine')

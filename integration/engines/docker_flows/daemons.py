@@ -1,0 +1,69 @@
+"""What needs a daemon of its own."""
+import os
+
+import inside
+from harness import Skip, add_lines, call, check, within
+
+from . import BOX, flow
+
+
+@flow('build: RUN steps run in the runtime', fast=False)
+def _(it):
+    it.own_daemon()
+    context = f'{it.engine.work}/build'
+    os.makedirs(context, exist_ok=True)
+    with open(context + '/Dockerfile', 'w') as file:
+        file.write(f'FROM {BOX}\nRUN echo built > /made && id -u >> /made\nUSER tester\nWORKDIR /tmp\n'
+                   'RUN id -u > here; grep NoNewPrivs /proc/self/status >> here\nCMD cat /made /tmp/here\n')
+    it.docker('build', '--network', 'none', '-t', 'built', context, env=dict(os.environ, DOCKER_BUILDKIT='0'), timeout=120).ok()
+    return it.run('built').ok()
+
+
+@flow('userns-remap', fast=False)
+def _(it):
+    add_lines(it.engine.work, subuid='nobody:100000:65536\n', subgid='nogroup:100000:65536\n')
+    it.own_daemon('--userns-remap', 'nobody:nogroup')
+    name = it.up('-m', '64m')
+    it.docker('exec', name, 'touch', '/tmp/mark').ok()
+    seen = it.docker('exec', name, 'sh', '-c', 'cat /proc/self/uid_map; id -u; stat -c %u /tmp/mark /proc/1 /etc/passwd').ok()
+    check(seen.split()[:3] == ['0', '100000', '65536'], f'mapped: {seen}')
+    return seen
+
+
+@flow('dockerd killed and started again: the container is still there', fast=False)
+def _(it):
+    daemon = it.own_daemon('--live-restore')
+    name = it.up()
+    daemon.kill()
+    daemon.begin()
+    check(it.status(name) == 'running', f'{it.status(name)}')
+    check(it.docker('exec', name, 'echo', 'alive').ok() == 'alive', 'exec')
+    it.docker('pause', name).ok()
+    daemon.kill()
+    daemon.begin()
+    it.docker('unpause', name).ok()
+    it.docker('stop', name).ok()
+    return it.stopped(name)
+
+
+@flow('swarm: replicas, scaled, one killed', fast=False)
+def _(it):
+    it.own_daemon()
+    begun = it.docker('swarm', 'init', '--advertise-addr', '127.0.0.1')
+    if begun.status != 0:
+        raise Skip(f'swarm cannot start here: {begun.err.strip()}')
+
+    def running():
+        return it.docker('ps', '-q', '--filter', 'label=com.docker.swarm.service.name=many').out.split()
+    made = it.docker('service', 'create', '--detach', '--name', 'many', '--network', 'host', '--replicas', '3', '--no-resolve-image',
+                     BOX, *inside.IDLE)
+    check(made.status == 0, made.err)
+    within(30, lambda: len(running()) == 3, 'three replicas')
+    it.docker('service', 'scale', '--detach', 'many=5').ok()
+    within(30, lambda: len(running()) == 5, 'five replicas')
+    victim = running()[0]
+    it.docker('kill', victim).ok()
+    within(30, lambda: len(running()) == 5 and victim not in running(), 'a new one for the one that was killed')
+    it.docker('service', 'rm', 'many').ok()
+    within(30, lambda: not running(), 'none')
+    it.docker('swarm', 'leave', '--force').ok()

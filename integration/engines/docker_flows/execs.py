@@ -1,0 +1,61 @@
+"""Exec."""
+import inside
+from harness import call, check, within
+
+from . import flow
+
+
+@flow('exec: output, exit code, environment')
+def _(it):
+    name = it.up('-e', 'OUTER=1')
+    result = it.docker('exec', '-e', 'INNER=2', '-w', '/tmp', name, 'sh', '-c', 'echo $OUTER $INNER $FROM_IMAGE $PWD; exit 6')
+    check(result.status == 6, f'status {result.status}: {result.err}')
+    return result.out
+
+
+@flow('exec -u')
+def _(it):
+    return it.docker('exec', '-u', 'tester', it.up(), 'id').ok()
+
+
+@flow('exec -i: standard input')
+def _(it):
+    check(it.docker('exec', '-i', it.up(), 'cat', stdin='given').ok() == 'given', 'input comes through')
+
+
+@flow('exec -it through script')
+def _(it):
+    name = it.up()
+    line = ' '.join((*it.base, 'exec', '-it', name, 'sh', '-c', '"tty; exit 5"'))
+    result = call('script', '-qec', line, '/dev/null')
+    check(result.status == 5 and '/dev/pts/' in result.out, f'status {result.status}: {result.out!r}')
+
+
+@flow('exec -d')
+def _(it):
+    name = it.up()
+    it.docker('exec', '-d', name, 'sh', '-c', 'echo done > /tmp/mark').ok()
+    within(10, lambda: it.docker('exec', name, 'cat', '/tmp/mark').out.strip() == 'done', 'it has run')
+
+
+@flow('exec: missing command, directory')
+def _(it):
+    name = it.up()
+    missing, directory = it.docker('exec', name, 'no-such-command'), it.docker('exec', name, '/etc')
+    check(missing.status in (126, 127), f'missing: {missing.status}: {missing.err}')  # by the version of Docker
+    check(directory.status == 126, f'directory: {directory.status}: {directory.err}')
+    return missing.status
+
+
+@flow('exec --privileged', must=True)
+def _(it):
+    name = it.up()
+    plain = inside.capabilities(it.docker('exec', name, 'cat', '/proc/self/status').ok())
+    more = inside.capabilities(it.docker('exec', '--privileged', name, 'cat', '/proc/self/status').ok())
+    check(more['CapEff'] & 1 << 21 and not plain['CapEff'] & 1 << 21, 'CAP_SYS_ADMIN only when privileged')
+
+
+@flow('exec has the container\'s confinement')
+def _(it):
+    name = it.up('--security-opt', 'no-new-privileges', '--cap-drop', 'ALL')
+    return inside.confinement(it.docker('exec', name, 'cat', '/proc/self/status').ok())
