@@ -128,6 +128,9 @@ fn decide(globals: &Globals, options: &Create, bundle: &Bundle, how: &How) -> Re
         activation: activation(globals, &options.id),
     };
     let plan = crate::plan::container(&bundle.spec, &bundle.facts, &request)?;
+    for unused in plan.process.seccomp.iter().flat_map(|filter| &filter.warnings) {
+        log::debug(format_args!("{unused}"));
+    }
     for warning in bundle.spec.warnings.iter().chain(&plan.warnings) {
         log::warn(format_args!("{warning}"));
     }

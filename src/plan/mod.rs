@@ -232,23 +232,17 @@ pub fn process_in(
         plan.keep_groups = true;
     }
     plan.scheduling = scheduling::scheduling(wanted, linux.and_then(|linux| linux.memory_policy().as_ref()))?;
-    plan.seccomp = filter(linux, facts, warnings)?;
+    plan.seccomp = filter(linux, facts)?;
     plan.personality = linux.and_then(|linux| linux.personality().as_ref()).map(rootfs::personality);
     Ok(plan)
 }
 
-fn filter(
-    linux: Option<&Linux>,
-    facts: &Facts,
-    warnings: &mut Vec<String>,
-) -> Result<Option<seccomp::Filter>> {
+fn filter(linux: Option<&Linux>, facts: &Facts) -> Result<Option<seccomp::Filter>> {
     let Some(profile) = linux.and_then(|linux| linux.seccomp().as_ref()) else { return Ok(None) };
     let machine = seccomp::arch::native();
     let machine =
         machine.ok_or_else(|| Error::new(Kind::Unsupported, "seccomp is not supported on this machine"))?;
-    let mut filter = seccomp::compile(profile, machine, facts.seccomp_flags)?;
-    warnings.append(&mut filter.warnings);
-    Ok(Some(filter))
+    seccomp::compile(profile, machine, facts.seccomp_flags).map(Some)
 }
 
 fn keyring(id: &str) -> CString {

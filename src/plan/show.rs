@@ -20,7 +20,8 @@ use crate::sys::mount::{
 impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "container {}", self.id)?;
-        for warning in &self.warnings {
+        let filter = self.process.seccomp.iter().flat_map(|filter| &filter.warnings);
+        for warning in self.warnings.iter().chain(filter) {
             writeln!(f, "warning {warning}")?;
         }
         write!(f, "{}", self.cgroup)?;

@@ -141,3 +141,19 @@ fn the_process_can_be_traced_and_read_by_its_own_again() {
         Some("1000")
     );
 }
+
+/// Podman's profile names calls of other machines, and what a runtime says at `create` ends up in the container's log.
+#[test]
+fn a_profile_for_every_machine_is_no_reason_to_say_anything() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.patch(|config| {
+        config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64", "SCMP_ARCH_S390X"],
+            "syscalls": [{"names": ["swapcontext", "mkdir"], "action": "SCMP_ACT_ERRNO"}],
+        });
+    });
+    assert_eq!(bundle.args(&["true"]).run().ok().stderr, "");
+    bundle.globals.push("--debug".into());
+    assert!(bundle.run().ok().told().contains("no such system call, skipped: swapcontext"));
+}

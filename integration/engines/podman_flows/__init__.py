@@ -24,7 +24,9 @@ class Podman(Engine):
         os.mkdir(self.shared)
         config = self.work + '/containers.conf'
         with open(config, 'w') as file:
-            file.write('[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n')
+            file.write('[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
+                       'runtime_supports_json = ["crun", "runc", "tare"]\n'
+                       'runtime_supports_nocgroups = ["crun", "tare"]\n')
         self.env = dict(os.environ, CONTAINERS_CONF=config, TMPDIR=self.work)
         # Whose ids --userns=auto hands out.
         add_lines(self.work, subuid='containers:500000:1000000\n', subgid='containers:500000:1000000\n')
@@ -71,7 +73,7 @@ class Client:
         """A pod whose infra container is of our image: it shares what Kubernetes' pods do, and the pid namespace."""
         parent = ('--cgroup-parent', '/' + self.engine.group) if self.engine.groups else ()
         return self.podman('pod', 'create', '--share', 'net,ipc,uts,pid', '--network', 'none', *parent, '--infra-command',
-                           '/bin/probe pause', '--infra-image', BOX, *options).ok()
+                           '/bin/sleep 1000', '--infra-image', BOX, *options).ok()
 
     def run(self, *options, **more):
         return self.podman(*self.words('--rm', *options), **more)

@@ -53,7 +53,8 @@ pub struct Filter {
     pub notify: Option<Notify>,
     /// The answer to calls without a rule.
     pub default_action: Action,
-    /// What of the profile has no effect and why, each with its JSON pointer.
+    /// What of the profile has no effect and why, each with its JSON pointer. For the debug log: engines' profiles
+    /// are written for every machine, so that something of them never has one.
     pub warnings: Vec<String>,
 }
 
