@@ -5,6 +5,7 @@
 mod support;
 
 mod documents;
+mod extremes;
 mod fields;
 mod ids;
 mod paths;
