@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use super::dir::Dir;
 use super::group::Group;
-use super::path::Place;
+use super::path::{POINTER, Place};
 use super::plan::{Permission, Plan};
 use super::record::Record;
 use super::systemd::placeholder::Placeholder;
@@ -63,10 +63,10 @@ impl Plan {
             if self.mode == Mode::V2 {
                 subtree::enable(&dir, self)?;
             }
-            let (child, fresh) = make_below(&dir, Path::new(name))?;
+            let (child, fresh) = make_below(&dir, Path::new(name)).context(POINTER)?;
             existed = !fresh;
             if place.controllers.iter().any(|name| name == "cpuset") {
-                cpuset::inherit(&dir, &child)?;
+                cpuset::inherit(&dir, &child).context(POINTER)?;
             }
             if fresh {
                 made.push(dir, name.as_ref());
@@ -145,14 +145,20 @@ fn refuse_used_place(place: &Place) -> Result<()> {
 }
 
 fn refuse_used(dir: &Dir) -> Result<()> {
-    let hint =
-        || format!("the group is {}; is another container using this cgroupsPath?", dir.path.display());
+    let refused = |what: std::borrow::Cow<'static, str>, file: &str| {
+        let file = dir.path.join(file);
+        let hint = format!("see {}; is another container using this cgroupsPath?", file.display());
+        Err(Error::new(Kind::State, what)
+            .with_hint(hint)
+            .context(dir.path.display().to_string())
+            .context(POINTER))
+    };
     let pids = super::procs::all(dir)?;
     if !pids.is_empty() {
-        return Err(Error::new(Kind::State, matched::cgroup_not_empty(pids.len())).with_hint(hint()));
+        return refused(matched::cgroup_not_empty(pids.len()).into(), "cgroup.procs");
     }
     if freeze::is_frozen(dir)? {
-        return Err(Error::new(Kind::State, matched::CGROUP_FROZEN).with_hint(hint()));
+        return refused(matched::CGROUP_FROZEN.into(), freeze::shown_by(dir));
     }
     Ok(())
 }

@@ -63,8 +63,13 @@ impl Group {
     }
 }
 
+/// The file that tells.
+pub fn shown_by(dir: &Dir) -> &'static str {
+    if dir.is_v2() { "cgroup.freeze" } else { "freezer.self_freezing" }
+}
+
 pub fn is_frozen(dir: &Dir) -> Result<bool> {
-    let file = if dir.is_v2() { "cgroup.freeze" } else { "freezer.self_freezing" };
+    let file = shown_by(dir);
     match dir.read(file) {
         Ok(text) => Ok(text.trim() == "1"),
         // Not the freezer's hierarchy; KERNEL(5.2): cgroup.freeze; gone meanwhile.

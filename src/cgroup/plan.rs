@@ -307,6 +307,13 @@ impl Plan {
         self.writes.iter().map(|write| write.controller.as_str()).filter(|name| *name != "cgroup")
     }
 
+    /// The field that needs a controller.
+    pub fn needs(&self, controller: &str) -> Option<&str> {
+        let write =
+            self.writes.iter().find(|write| write.controller == controller && write.absent != Absent::Skip);
+        write.map(|write| &*write.pointer)
+    }
+
     /// Adds what annotations ask for: `org.systemd.property.NAME` for the systemd driver.
     pub fn annotate(&mut self, annotations: Option<&HashMap<String, String>>) -> Result<()> {
         for (name, value) in annotations.filter(|_| self.unit.is_some()).into_iter().flat_map(fields::sorted)

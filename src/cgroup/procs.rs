@@ -23,8 +23,11 @@ fn collect(dir: &Dir, pids: &mut Vec<i32>) -> Result<()> {
         Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok())),
         // Gone meanwhile.
         Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
-        // A threaded group: its processes are listed by the domain above.
-        Err(Errno::EOPNOTSUPP) => {}
+        // A threaded group lists its threads; the processes are listed by the domain above, among others.
+        Err(Errno::EOPNOTSUPP) => {
+            let text = dir.read("cgroup.threads").unwrap_or_default();
+            pids.extend(text.lines().filter_map(process_of));
+        }
         Err(errno) => return Err(errno).with_context(doing),
     }
     for child in children(dir)? {
@@ -35,6 +38,12 @@ fn collect(dir: &Dir, pids: &mut Vec<i32>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The process that a thread belongs to; None where it is gone.
+fn process_of(thread: &str) -> Option<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
 }
 
 /// The group below `dir` that holds a process; None where it is in `dir` itself or not there at all.

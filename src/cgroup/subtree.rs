@@ -3,8 +3,9 @@
 use nix::errno::Errno;
 
 use super::dir::Dir;
+use super::path::POINTER;
 use super::plan::Plan;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 
 /// The controllers that work on threads; all others need a group of whole processes.
@@ -25,11 +26,10 @@ pub fn enable(dir: &Dir, plan: &Plan) -> Result<()> {
     }
     // One refusal refuses the whole line: each for itself.
     for name in missing {
-        match dir.write("cgroup.subtree_control", &format!("+{name}")) {
-            Err(errno) if plan.controllers().any(|needed| needed == name) => {
-                return Err(cannot(dir, name, errno));
-            }
-            _ => {}
+        if let (Err(errno), Some(pointer)) =
+            (dir.write("cgroup.subtree_control", &format!("+{name}")), plan.needs(name))
+        {
+            return Err(cannot(dir, name, errno).context(pointer.to_owned()));
         }
     }
     Ok(())
@@ -62,15 +62,22 @@ pub fn settle_type(dir: &Dir, plan: &Plan) -> Result<()> {
     if kind == "domain" {
         return Ok(());
     }
+    // With controllers of the group itself that work on threads, or none, its processes are as good as any.
+    if kind == "domain threaded" {
+        return Ok(());
+    }
+    let file = dir.path.join("cgroup.type");
     if let Some(controller) = plan.controllers().find(|name| !THREADED.contains(name)) {
-        return Err(fail!(
+        let refused = fail!(
             Kind::State,
             "cannot enter cgroup {} with domain controllers such as {controller}: it is in {kind} mode",
             dir.path.display()
-        ));
+        );
+        let pointer = plan.needs(controller).unwrap_or(POINTER).to_owned();
+        return Err(refused.with_hint(format!("see {}", file.display())).context(pointer));
     }
     if kind == "domain invalid" {
-        dir.write_or_fail("cgroup.type", "threaded")?;
+        dir.write_or_fail("cgroup.type", "threaded").context(POINTER)?;
     }
     Ok(())
 }

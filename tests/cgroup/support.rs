@@ -130,3 +130,11 @@ pub fn open_errno(path: &std::ffi::CStr, flags: i32) -> i32 {
     // SAFETY: path is NUL-terminated.
     if unsafe { libc::open(path.as_ptr(), flags) } >= 0 { 0 } else { nix::errno::Errno::last_raw() }
 }
+
+/// The sentence names the field and the directory; the hint the file that says so.
+#[track_caller]
+pub fn assert_told(error: &Error, what: &str) {
+    let text = error.to_string();
+    assert!(text.starts_with("/linux/cgroupsPath: /sys/fs/cgroup/") && text.ends_with(what), "{text}");
+    assert!(error.hint().unwrap().starts_with("see /sys/fs/cgroup/"), "{:?}", error.hint());
+}

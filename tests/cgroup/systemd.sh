@@ -4,7 +4,8 @@ set -e
 mode=$1 group=$2 folder=$3
 mount --make-rprivate /
 mount -t tmpfs tmpfs "$folder"
-hierarchies=$(ls /sys/fs/cgroup)
+# Directories alone say nothing: init scripts make some for hierarchies that they then cannot mount.
+hierarchies=$(awk '$5 ~ "^/sys/fs/cgroup/[^/]+$" { sub(".*/", "", $5); print $5 }' /proc/self/mountinfo | sort -u)
 
 # First as the group's name shows it from outside, to go there …
 umount -R /sys/fs/cgroup

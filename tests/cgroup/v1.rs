@@ -6,7 +6,7 @@ use serde_json::json;
 use tare::cgroup::Group;
 use tare::host::cgroup::{Layout, Mode};
 
-use crate::support::{Inmate, Scratch, path, planned};
+use crate::support::{Inmate, Scratch, assert_told, path, planned};
 
 /// The host's layout, where it is v1 or hybrid and ours to change.
 fn layout() -> Option<Layout> {
@@ -208,11 +208,11 @@ fn a_group_that_holds_processes_or_is_frozen_is_refused() {
     planned(&path, &json!({}), &layout).create().unwrap();
     scratch.group.freeze().unwrap();
     let error = planned(&path, &json!({}), &layout).create().unwrap_err();
-    assert_eq!(error.to_string(), "container's cgroup unexpectedly frozen");
+    assert_told(&error, "container's cgroup unexpectedly frozen");
     scratch.group.thaw().unwrap();
     let _inmate = scratch.sleeper();
     let error = planned(&path, &json!({}), &layout).create().unwrap_err();
-    assert_eq!(error.to_string(), "container's cgroup is not empty: 1 process(es) found");
+    assert_told(&error, "container's cgroup is not empty: 1 process(es) found");
 }
 
 #[test]

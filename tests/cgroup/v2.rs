@@ -10,7 +10,7 @@ use serde_json::json;
 use tare::cgroup::Group;
 use tare::host::cgroup::{Layout, Unified};
 
-use crate::support::{Inmate, Scratch, born_in, open_errno, path, planned};
+use crate::support::{Inmate, Scratch, assert_told, born_in, open_errno, path, planned};
 
 /// Gives this test's thread a mount namespace with cgroup2 over the hierarchies of the host.
 fn layout() -> Option<Layout> {
@@ -149,11 +149,11 @@ fn a_used_group_is_refused() {
     let scratch = Scratch::try_new(&path, &json!({}), &layout).unwrap();
     let inmate = scratch.sleeper();
     let error = planned(&path, &json!({}), &layout).create().unwrap_err();
-    assert_eq!(error.to_string(), "container's cgroup is not empty: 1 process(es) found");
+    assert_told(&error, "container's cgroup is not empty: 1 process(es) found");
     drop(inmate);
     scratch.group.freeze().unwrap();
     let error = planned(&path, &json!({}), &layout).create().unwrap_err();
-    assert_eq!(error.to_string(), "container's cgroup unexpectedly frozen");
+    assert_told(&error, "container's cgroup unexpectedly frozen");
 }
 
 #[test]

@@ -2,7 +2,10 @@
 //! tree alone. Beside them stands what runc and crun do with the same bundle, where they are installed.
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
 
+mod bad_input;
+mod churn;
 mod events;
+mod memory;
 mod nested;
 mod openmetrics;
 #[path = "../support/mod.rs"]

@@ -352,7 +352,7 @@ fn wait(stream: &UnixStream, events: PollFlags, end: Instant) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use std::os::unix::net::UnixListener;
     use std::path::PathBuf;
@@ -387,8 +387,13 @@ mod tests {
 
     /// An answer to the first call, with a body of the given signature.
     fn message(kind: u8, body: &[u8], signature: &str) -> Vec<u8> {
+        answer(1, kind, body, signature)
+    }
+
+    /// What a peer answers to the call of this number; `kind` 2 returns, 3 refuses.
+    pub fn answer(serial: u32, kind: u8, body: &[u8], signature: &str) -> Vec<u8> {
         let fields = vec![
-            (REPLY_SERIAL, Variant::from(1_u32)),
+            (REPLY_SERIAL, Variant::from(serial)),
             (ERROR_NAME, Variant::from("a.b.Failed")),
             (SIGNATURE, Variant::Signature(signature.try_into().unwrap())),
         ];

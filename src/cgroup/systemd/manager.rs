@@ -10,6 +10,7 @@ use super::bus::{Answer, Bus, Message, Method, refused};
 use super::escape::unit_object;
 use super::properties::Property;
 use super::unit::Unit;
+use crate::cgroup::path::POINTER;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 
@@ -24,6 +25,8 @@ const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 #[derive(Debug)]
 pub struct Manager {
     bus: Bus,
+    /// For a job.
+    patience: Duration,
 }
 
 impl Manager {
@@ -43,7 +46,7 @@ impl Manager {
         let mut first = None;
         for (path, routed) in sockets {
             match Bus::connect(&path, routed, DEADLINE) {
-                Ok(bus) => return Self { bus }.listening(),
+                Ok(bus) => return Self { bus, patience: DEADLINE }.listening(),
                 Err(error) => first.get_or_insert(error),
             };
         }
@@ -97,29 +100,43 @@ impl Manager {
 
     /// Starts a unit that is not in any file, with a process in it, and waits until it is there.
     pub fn start(&mut self, unit: &Unit, properties: &[Property], pid: Option<i32>) -> Result<()> {
-        let doing = || format!("unable to start unit {:?}", unit.name);
         let mut all = values(properties);
         if let Some(pid) = pid {
             all.push(("PIDs", Variant::from(vec![pid.unsigned_abs()])));
         }
         let auxiliary: Vec<(&str, Vec<(&str, Variant<'_>)>)> = Vec::new();
         let body = (&*unit.name, "replace", all, auxiliary);
+        let started = self.start_with(unit, &body).map_err(|failure| match failure {
+            Failure::Refused { name, text } => told(&name, &text, properties),
+            Failure::Other(error) => (error, None),
+        });
+        started.map_err(|(error, pointer)| {
+            let error = error.context(format!("unable to start unit {:?}", unit.name));
+            error.context(pointer.unwrap_or_else(|| POINTER.to_owned()))
+        })
+    }
+
+    fn start_with<B: serde::Serialize + zbus::Type>(&mut self, unit: &Unit, body: &B) -> Result<(), Failure> {
         let method = Self::method("StartTransientUnit");
-        let mut answer = self.bus.call(method, &body).with_context(doing)?;
+        let mut answer = self.bus.call(method, body)?;
         if let Answer::Error { name, .. } = &answer
             && name.ends_with(".UnitExists")
         {
             // What a container of that name left when it failed. A living unit stays, and is refused again.
             self.forget(unit)?;
-            answer = self.bus.call(method, &body).with_context(doing)?;
+            answer = self.bus.call(method, body)?;
         }
-        let job = match answer {
-            Answer::Return(message) => message,
-            Answer::Error { name, text } => {
-                return Err(told(refused(&name, &text), &text, properties).context(doing()));
-            }
-        };
-        self.finish(&job).inspect_err(|_| drop(self.forget(unit))).with_context(doing)
+        match answer {
+            Answer::Return(job) => Ok(self.finish(&job).inspect_err(|_| self.abandon(unit))?),
+            Answer::Error { name, text } => Err(Failure::Refused { name, text }),
+        }
+    }
+
+    /// A unit whose start has failed, or is still to come: the job must not be done when nobody waits for it any more.
+    fn abandon(&mut self, unit: &Unit) {
+        self.bus.within(self.patience.min(Duration::from_secs(5)));
+        let _ = self.bus.call(Self::method("StopUnit"), &(&*unit.name, "replace"));
+        let _ = self.forget(unit);
     }
 
     /// Stops a unit, and waits until it is gone; one that is gone already is no failure.
@@ -145,7 +162,12 @@ impl Manager {
         match self.bus.call(Self::method("SetUnitProperties"), &body).with_context(doing)? {
             Answer::Return(_) => Ok(()),
             Answer::Error { name, text } => {
-                Err(told(refused(&name, &text), &text, properties).context(doing()))
+                let (error, pointer) = told(&name, &text, properties);
+                let error = error.context(doing());
+                Err(match pointer {
+                    Some(pointer) => error.context(pointer),
+                    None => error,
+                })
             }
         }
     }
@@ -172,9 +194,10 @@ impl Manager {
     /// Waits for the end of the job that a method answered with.
     fn finish(&mut self, answer: &Message) -> Result<()> {
         let job: OwnedObjectPath = answer.read()?;
-        self.bus.within(DEADLINE);
+        self.bus.within(self.patience);
         loop {
-            let removed = self.bus.signal("JobRemoved").context("wait for systemd's job")?;
+            let removed = self.bus.signal("JobRemoved");
+            let removed = removed.with_context(|| format!("wait for systemd's job {}", job.as_str()))?;
             let (_, path, _, result): (u32, OwnedObjectPath, String, String) = removed.read()?;
             if ObjectPath::from(path) != ObjectPath::from(job.clone()) {
                 continue;
@@ -191,17 +214,33 @@ fn values(properties: &[Property]) -> Vec<(&str, Variant<'static>)> {
     properties.iter().map(|property| (&*property.name, property.value.clone())).collect()
 }
 
-/// Where systemd names the property that it does not take, the config field that asked for it is named too.
-fn told(error: Error, text: &str, properties: &[Property]) -> Error {
+/// Why a unit was not started.
+enum Failure {
+    Refused { name: String, text: String },
+    Other(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// What systemd refused; where it names the property that it does not take, with the config field that asked for it.
+fn told(name: &str, text: &str, properties: &[Property]) -> (Error, Option<String>) {
+    let error = refused(name, text);
     let asked = || properties.iter().filter(|property| !property.pointer.is_empty());
     let named = asked().filter(|property| text.contains(&*property.name));
     if let Some(property) = named.max_by_key(|property| property.name.len()) {
         let what = format!("{} = {}", property.name, property.value);
-        return error.context(what).context(property.pointer.clone());
+        return (error.context(what), Some(property.pointer.clone()));
     }
     let free = asked().filter(|property| property.pointer.starts_with("/annotations/"));
     let free: Vec<_> = free.map(Property::to_string).collect();
-    if free.is_empty() { error } else { error.with_hint(format!("check {}", free.join(", "))) }
+    match free.is_empty() {
+        true => (error, None),
+        false => (error.with_hint(format!("check {}", free.join(", "))), None),
+    }
 }
 
 /// systemd's own socket first: it needs no bus, and root may.
@@ -230,4 +269,97 @@ fn address(variable: &str) -> Option<PathBuf> {
     let text = std::env::var(variable).ok()?;
     let unix = text.split(';').find_map(|address| address.strip_prefix("unix:"))?;
     unix.split(',').find_map(|pair| pair.strip_prefix("path=")).map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+    use std::sync::mpsc::{Receiver, channel};
+
+    use zbus::wire::serialized::Context as Wire;
+    use zbus::wire::{LE, to_bytes};
+
+    use super::super::bus::tests::answer;
+    use super::*;
+
+    const NAMES: [&str; 4] = ["StartTransientUnit", "StopUnit", "ResetFailedUnit", "SetUnitProperties"];
+
+    /// A systemd that takes jobs and never does them; with `refusal`, one that refuses the first call so. Tells what it is
+    /// asked for.
+    fn idle(name: &str, refusal: Option<&'static str>) -> (Manager, Receiver<&'static str>) {
+        let path = std::env::temp_dir().join(format!("tare-systemd-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).unwrap();
+        let (asked, calls) = channel();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut bytes = [0; 8192];
+            let _ = stream.read(&mut bytes);
+            let _ = stream.write_all(b"DATA\r\nOK 0123\r\n");
+            let job = to_bytes(Wire::new(LE, 0), &ObjectPath::try_from("/job/1").unwrap()).unwrap();
+            while let Ok(length @ 1..) = stream.read(&mut bytes) {
+                let text = String::from_utf8_lossy(&bytes[..length]);
+                let called = NAMES.into_iter().find(|name| text.contains(name)).unwrap();
+                let serial = u32::from_le_bytes(bytes[8..12].try_into().unwrap());
+                let message = match (called, refusal) {
+                    ("StartTransientUnit" | "SetUnitProperties", Some(text)) => {
+                        answer(serial, 3, &to_bytes(Wire::new(LE, 0), &text).unwrap(), "s")
+                    }
+                    ("ResetFailedUnit", _) => answer(serial, 2, b"", ""),
+                    _ => answer(serial, 2, &job, "o"),
+                };
+                let _ = asked.send(called);
+                let _ = stream.write_all(&message);
+            }
+        });
+        let mut manager = Manager::connect_to(vec![(path.clone(), false)]).unwrap();
+        std::fs::remove_file(path).unwrap();
+        manager.patience = Duration::from_millis(100);
+        (manager, calls)
+    }
+
+    fn unit() -> Unit {
+        Unit::from_path(Some(Path::new("system.slice:tare:x")), "x", false).unwrap()
+    }
+
+    #[test]
+    fn a_job_that_never_ends_is_given_up_and_taken_back() {
+        let (mut manager, calls) = idle("endless", None);
+        let start = std::time::Instant::now();
+        let error = manager.start(&unit(), &[], Some(1)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "/linux/cgroupsPath: unable to start unit \"tare-x.scope\": wait for systemd's job /job/1: no answer in time"
+        );
+        assert!(start.elapsed() < Duration::from_secs(3));
+        // Done later, it would make a scope that nobody knows.
+        assert_eq!(
+            calls.try_iter().collect::<Vec<_>>(),
+            ["StartTransientUnit", "StopUnit", "ResetFailedUnit"]
+        );
+        let error = manager.stop(&unit()).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "unable to stop unit \"tare-x.scope\": wait for systemd's job /job/1: no answer in time"
+        );
+    }
+
+    #[test]
+    fn a_refused_property_is_told_with_its_field() {
+        let memory = Property::new("MemoryMax", 7_u64, "/linux/resources/memory/limit");
+        let free = Property::new("Nice", 7_u64, "/annotations/org.systemd.property.Nice");
+        let properties = [memory, free];
+        let (mut manager, _) = idle("refuses", Some("MemoryMax= out of range."));
+        let want = "unit \"tare-x.scope\": MemoryMax = uint64 7: MemoryMax= out of range (Failed)";
+        let error = manager.start(&unit(), &properties, Some(1)).unwrap_err().to_string();
+        assert_eq!(error, format!("/linux/resources/memory/limit: unable to start {want}"));
+        let error = manager.set(&unit(), &properties).unwrap_err().to_string();
+        assert_eq!(error, format!("/linux/resources/memory/limit: unable to change {want}"));
+        // Where it does not say which, those that nobody has checked are named.
+        let (mut manager, _) = idle("mumbles", Some("Unexpected message contents"));
+        let error = manager.start(&unit(), &properties, Some(1)).unwrap_err();
+        assert!(error.to_string().starts_with("/linux/cgroupsPath: unable to start unit"), "{error}");
+        assert_eq!(error.hint(), Some("check Nice = uint64 7 (/annotations/org.systemd.property.Nice)"));
+    }
 }

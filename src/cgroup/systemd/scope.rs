@@ -9,6 +9,7 @@ use super::placeholder::Placeholder;
 use super::properties::{Property, of_devices, of_resources, of_unit};
 use super::unit::Unit;
 use crate::cgroup::dir::Dir;
+use crate::cgroup::path::POINTER;
 use crate::cgroup::plan::Plan;
 use crate::cgroup::record::Record;
 use crate::error::{Context, Result};
@@ -16,8 +17,8 @@ use crate::log;
 
 /// Starts the unit, and corrects in `record` where its group is. The placeholder goes once a process has joined.
 pub fn start(unit: &Unit, plan: &Plan, record: &mut Record) -> Result<Option<Placeholder>> {
-    let mut manager = Manager::connect(unit.user)?;
-    let version = manager.version()?;
+    let mut manager = Manager::connect(unit.user).context(POINTER)?;
+    let version = manager.version().context(POINTER)?;
     let properties = known(&plan.properties, version);
     let placeholder = if unit.is_slice() { None } else { Some(Placeholder::start()?) };
     manager.start(unit, &properties, placeholder.as_ref().map(|process| process.pid))?;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tare::cgroup::{Driver, Group, Plan, plan};
 use tare::host::cgroup::Layout;
 
-use crate::support::{Inmate, Scratch, born_in, open_errno};
+use crate::support::{Inmate, Scratch, assert_told, born_in, open_errno};
 
 fn planned(path: &str, resources: &Value, user: bool) -> Plan {
     let linux = serde_json::from_value(json!({"cgroupsPath": path, "resources": resources})).unwrap();
@@ -187,7 +187,13 @@ mod v2 {
             plan.properties.retain(|property| !property.pointer.starts_with("/annotations"));
             plan.annotate(Some(&annotations)).unwrap();
             let error = plan.create().unwrap_err().to_string();
-            assert!(error.starts_with("unable to start unit \"tare-refused.scope\": "), "{error}");
+            let (pointer, rest) = error.split_once(": ").unwrap();
+            assert!(
+                ["/linux/cgroupsPath", &format!("/annotations/org.systemd.property.{name}")]
+                    .contains(&pointer),
+                "{error}"
+            );
+            assert!(rest.starts_with("unable to start unit \"tare-refused.scope\": "), "{error}");
             // Of a wrong type systemd does not say whose it is.
             assert!(error.contains(name) || error.contains("Unexpected message contents"), "{error}");
             assert!(!all_of("tare-refused.scope"));
@@ -201,7 +207,7 @@ mod v2 {
         let scratch = created(planned(":tare:used", &json!({}), false));
         let inmate = scratch.sleeper();
         let error = planned(":tare:used", &json!({}), false).create().unwrap_err();
-        assert_eq!(error.to_string(), "container's cgroup is not empty: 1 process(es) found");
+        assert_told(&error, "container's cgroup is not empty: 1 process(es) found");
         assert_eq!(scratch.group.procs().unwrap(), [inmate.pid()]);
         // The same name in another slice: systemd itself refuses.
         let error = planned("other.slice:tare:used", &json!({}), false).create().unwrap_err().to_string();
