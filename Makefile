@@ -13,7 +13,7 @@ DEBUG   := target/$(CARGO_BUILD_TARGET)/debug
 # Tests that need neither root nor a container: the library's own, and these files under tests/.
 PURE := --lib --test layers --test 'spec*' --test 'golden*' --test cli_grammar
 
-.PHONY: help build check test test-engines demo bench bench-quick bench-image install bless setup guest clean
+.PHONY: help build check test test-engines demo bench bench-quick bench-image install bless setup guest test-guest clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -59,6 +59,9 @@ install: build ## into $(DESTDIR)$(PREFIX)/bin
 
 guest: ## the emulated machine, once: integration/guest/README.md
 	integration/guest/build
+
+test-guest: ## what takes a machine of its own, in the guest; every line of integration/guest/tests
+	integration/guest/test --all
 
 bless: ## write the golden plans anew; read the difference before committing
 	TARE_BLESS=1 cargo test --test 'golden*'

@@ -1,6 +1,6 @@
 //! A report in words. The child sends numbers; here is the plan that they are numbers of.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 use nix::errno::Errno;
 
@@ -56,6 +56,7 @@ pub fn explain(report: &Report, walked: &Walked<'_>) -> Error {
                 _ => error,
             }
         }
+        Step::Label => label(report, walked.process, item),
         Step::WorkingDirectory => cause(
             report,
             &format!(
@@ -81,6 +82,18 @@ pub fn explain(report: &Report, walked: &Walked<'_>) -> Error {
             Some(plan) => of_container(report, plan, step, item),
             None => cause(report, words(step)),
         },
+    }
+}
+
+fn label(report: &Report, process: &ProcessPlan, item: usize) -> Error {
+    let named = |label: &Option<CString>| label.as_deref().map_or(String::new(), show);
+    if item == 1 {
+        return cause(report, &format!("/process/selinuxLabel: set the label {}", named(&process.selinux)));
+    }
+    let error = cause(report, &format!("/process/apparmorProfile: apply {}", named(&process.apparmor)));
+    match report.errno {
+        libc::ENOENT => error.with_hint("no such profile is loaded; aa-status lists those that are"),
+        _ => error,
     }
 }
 

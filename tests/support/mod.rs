@@ -33,9 +33,15 @@ pub fn skip(reason: &str) {
     eprintln!("SKIP: {reason}");
 }
 
+/// As long as that, and twenty times as long in an emulated machine.
+pub fn patience(seconds: u64) -> Duration {
+    let times = if std::env::var_os("TARE_TEST_GUEST").is_some() { 20 } else { 1 };
+    Duration::from_secs(times * seconds)
+}
+
 /// Waits up to ten seconds.
 pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + patience(10);
     while !is_so() {
         assert!(Instant::now() < end, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(5));

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Bundle, wait_until};
+use super::{Bundle, patience, wait_until};
 
-/// Longer than anything a runtime does here.
-const LONGEST: Duration = Duration::from_secs(30);
+/// Seconds; longer than anything a runtime does here.
+const LONGEST: u64 = 30;
 
 /// How a call ended.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl Running {
 
     #[track_caller]
     pub fn wait(mut self) -> Answer {
-        let end = Instant::now() + LONGEST;
+        let end = Instant::now() + patience(LONGEST);
         let mut pause = Duration::from_micros(200);
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -1,0 +1,56 @@
+//! Memory, to its end.
+
+use serde_json::json;
+
+use crate::ours;
+use crate::support::Bundle;
+
+fn limited(bytes: i64) -> Option<Bundle> {
+    let mut bundle = ours().then(Bundle::new).flatten()?;
+    let path = format!("/{}", bundle.id);
+    bundle.patch(|config| {
+        config["linux"]["cgroupsPath"] = json!(path);
+        config["linux"]["resources"]["memory"] = json!({"limit": bytes, "swap": bytes});
+    });
+    Some(bundle)
+}
+
+#[test]
+fn four_mebibytes_are_enough_to_start() {
+    if let Some(mut bundle) = limited(4 << 20) {
+        assert_eq!(bundle.output_of("echo four"), "four\n");
+        bundle.up();
+        assert_eq!(bundle.exec(&["echo", "five"]).ok().stdout, "five\n");
+    }
+}
+
+#[test]
+fn a_create_that_dies_for_want_of_memory_says_so_and_leaves_nothing() {
+    let Some(bundle) = limited(16 << 10) else { return };
+    let answer = bundle.create();
+    assert_ne!(answer.code, 0, "{answer:?}");
+    assert!(answer.told().contains("memory"), "{answer:?}");
+    assert!(!std::path::Path::new("/sys/fs/cgroup").join(&bundle.id).exists());
+}
+
+#[test]
+fn events_tell_that_a_process_was_killed_for_its_memory() {
+    let Some(mut bundle) = limited(16 << 20) else { return };
+    // The first process lives on: the group, and who watches it, too.
+    bundle.script(
+        "while :; do [ ! -e /tmp/go ] || sh -c 'x=aaaaaaaa; while :; do x=$x$x; done'; sleep 1; done",
+    );
+    bundle.writable();
+    bundle.create().ok();
+    let events = crate::support::run::Running::start(&mut bundle.command(&["events", &bundle.id]));
+    bundle.start().ok();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    std::fs::write(bundle.rootfs().join("tmp/go"), "").unwrap();
+    crate::support::wait_until("an event", || events.said().contains("\"type\":\"oom\""));
+    bundle.delete_force().ok();
+    let told = events.wait().ok().stdout;
+    assert!(
+        told.lines().any(|line| line == format!("{{\"type\":\"oom\",\"id\":\"{}\"}}", bundle.id)),
+        "{told}"
+    );
+}
