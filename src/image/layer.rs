@@ -36,7 +36,7 @@ pub fn apply(
         if next.sparse.is_some() {
             used.bytes(next.size, limits)?;
         }
-        one(tree, &mut archive, &next).map_err(|e| e.context(next.name.escape_ascii().to_string()))?;
+        one(tree, &mut archive, &mut next).map_err(|e| e.context(next.name.escape_ascii().to_string()))?;
         used.entry(std::mem::take(&mut tree.implied), limits)?;
         tree.relieve().context("set the times of directories")?;
         if tree.alone.as_ref().is_some_and(Alone::is_too_much) {
@@ -47,8 +47,9 @@ pub fn apply(
     archive.into_inner().finish()
 }
 
-fn one<R: Input>(tree: &mut Tree, archive: &mut Archive<R>, next: &Entry) -> Result<()> {
+fn one<R: Input>(tree: &mut Tree, archive: &mut Archive<R>, next: &mut Entry) -> Result<()> {
     let path = clean(&next.name);
+    tree.adapt.entry(next)?;
     match mark(&path)? {
         Mark::None => entry::apply(tree, archive, next, &path),
         // The inode behind hard links, as AUFS kept it: links are made to it, and it goes with the layer's end.

@@ -4,6 +4,7 @@
 //! (`compression`) and read as an `archive`; every `entry` of a `layer` is applied to a `tree`; `config` and `user`
 //! turn the image's configuration into config.json; `bundle` puts all of it in place at once.
 
+pub mod adapt;
 pub mod alone;
 pub mod archive;
 pub mod attributes;
@@ -20,6 +21,7 @@ pub mod layer;
 pub mod layout;
 pub mod limits;
 pub mod manifest;
+pub mod namespace;
 pub mod oci_archive;
 pub mod overlay;
 pub mod platform;

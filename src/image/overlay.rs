@@ -14,9 +14,13 @@ use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 
+use super::rootless::Mapping;
 use crate::error::{Context, Error, Kind, Result};
 use crate::inroot::Root;
-use crate::sys::mount::{fsconfig_create, fsconfig_set, fsmount, fsopen, move_mount};
+use crate::sys::mount::{
+    Attributes, MOUNT_ATTR_IDMAP, fsconfig_create, fsconfig_set, fsmount, fsopen, mount_setattr, move_mount,
+    open_tree_clone,
+};
 use crate::{fail, log};
 
 /// What is mounted: directories of layers, the lowest first, and where changes go.
@@ -27,6 +31,43 @@ pub struct Overlay<'a> {
     pub upper: Option<(&'a Path, &'a Path)>,
     /// The layers' marks are `user.overlay.*`.
     pub userxattr: bool,
+    /// The store, seen with other owners.
+    pub mapped: Option<&'a Mapped>,
+}
+
+/// A directory of the host as a mount whose owners are mapped. KERNEL(5.19): overlays take such layers.
+#[derive(Debug)]
+pub struct Mapped {
+    dir: PathBuf,
+    mount: OwnedFd,
+}
+
+impl Mapped {
+    /// One mount for all layers in the store at `dir`.
+    pub fn of(dir: &Path, mapping: &Mapping) -> Result<Self> {
+        let place = || format!("map the owners of {}", dir.display());
+        let namespace = super::namespace::with(mapping)?;
+        let path = CString::new(dir.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL).with_context(place)?;
+        let at = directory(Path::new("/")).with_context(place)?;
+        let mount = open_tree_clone(at.as_fd(), &path, false, 0).with_context(place)?;
+        let change = Attributes { set: MOUNT_ATTR_IDMAP, ..Attributes::default() };
+        mount_setattr(mount.as_fd(), change, Some(namespace.as_fd()), false).map_err(|errno| {
+            let error = Error::from(errno).context(place());
+            // KERNEL(5.12), and each filesystem since its own version.
+            if errno == Errno::EINVAL || errno == Errno::ENOSYS {
+                error.with_hint("this kernel or filesystem has no idmapped mounts: unpack without --overlay")
+            } else {
+                error
+            }
+        })?;
+        Ok(Self { dir: dir.to_owned(), mount })
+    }
+
+    /// The name of a directory below it, as long as this lives.
+    fn path(&self, lower: &Path) -> PathBuf {
+        let below = lower.strip_prefix(&self.dir).unwrap_or(lower);
+        Path::new(&format!("/proc/self/fd/{}", self.mount.as_raw_fd())).join(below)
+    }
 }
 
 /// Whatever the kernel's defaults are: the upper directory has whole files at their own paths, so that it can be read
@@ -93,7 +134,12 @@ impl Overlay<'_> {
             let value = short(path, &mut open).map_err(Attempt::Failed)?;
             fsconfig_set(context.as_fd(), key, Some(&value)).map_err(explained)
         };
-        self.topmost_first().into_iter().try_for_each(|lower| set(c"lowerdir+", lower))?;
+        self.topmost_first().into_iter().try_for_each(|lower| {
+            set(
+                c"lowerdir+",
+                self.mapped.map_or_else(|| lower.clone(), |mapped| mapped.path(lower)).as_path(),
+            )
+        })?;
         if let Some((upper, work)) = self.upper {
             set(c"upperdir", upper)?;
             set(c"workdir", work)?;
@@ -118,7 +164,11 @@ impl Overlay<'_> {
             open.push(directory(path).with_context(|| format!("open {}", path.display()))?);
             Ok(format!("/proc/self/fd/{}", open[open.len() - 1].as_raw_fd()).into_bytes())
         };
-        let lowers = self.topmost_first().into_iter().map(|lower| name(lower)).collect::<Result<Vec<_>>>()?;
+        let lowers = self
+            .topmost_first()
+            .into_iter()
+            .map(|lower| name(&self.mapped.map_or_else(|| lower.clone(), |mapped| mapped.path(lower))))
+            .collect::<Result<Vec<_>>>()?;
         let mut options = [b"lowerdir=", &lowers.join(&b':')[..]].concat();
         if let Some((upper, work)) = self.upper {
             options.extend([b",upperdir=", &name(upper)?[..], b",workdir=", &name(work)?[..]].concat());

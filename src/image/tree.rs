@@ -19,6 +19,7 @@ use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, futimens, mkdirat, 
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, getegid, geteuid};
 
+use super::adapt::Adapt;
 use super::alone::Alone;
 use super::limits::TIMES;
 use super::remove;
@@ -72,6 +73,8 @@ pub struct Tree {
     pub has_root_entry: bool,
     /// Whether the current layer has files in AUFS' directory of pseudo-links.
     pub pseudolinks: bool,
+    /// How entries are made that cannot be made as they are.
+    pub adapt: Adapt,
     /// Set where directories have their times already and keep those they are found with: the tree was not made
     /// here, or is so large that the times were set in between.
     keeps_times: bool,
@@ -98,8 +101,20 @@ impl Tree {
             alone: None,
             has_root_entry: false,
             pseudolinks: false,
+            adapt: Adapt::default(),
             keeps_times: false,
         })
+    }
+
+    /// Begins with entries as `adapt` says, also for the root itself.
+    pub fn adapted(&mut self, adapt: Adapt) -> Result<()> {
+        let (uid, gid) = adapt.root();
+        if self.own != (uid, gid) {
+            let fd = self.root.resolve(c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+            fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        }
+        self.adapt = adapt;
+        Ok(())
     }
 
     /// Opens a tree that is complete, for small changes.
@@ -227,8 +242,9 @@ impl Tree {
     /// A directory without an entry of its own belongs to root, 0755, of no particular time.
     fn adopt_implied(&mut self, parent: &Rc<Dir>, name: &CStr, path: &[u8]) -> Result<Rc<Dir>> {
         let fd = open_dir(parent.as_fd(), name)?;
-        if self.own != (0, 0) || parent.gives_group || self.default_acl {
-            match fchown(&fd, Some(Uid::from_raw(0)), Some(Gid::from_raw(0))) {
+        let (uid, gid) = self.adapt.root();
+        if self.own != (uid, gid) || parent.gives_group || self.default_acl {
+            match fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
                 Err(Errno::EPERM) if self.own.0 != 0 => {}
                 other => other?,
             }

@@ -23,8 +23,10 @@ pub struct Wishes {
     pub hostname: Option<String>,
     pub tty: bool,
     pub seccomp: Seccomp,
-    /// A user namespace for whoever unpacks.
+    /// A user namespace for whoever unpacks without privileges.
     pub rootless: Option<rootless::Mapping>,
+    /// A user namespace for a container that root runs.
+    pub mapping: Option<rootless::Mapping>,
     /// Merge patches (RFC 7396), applied last.
     pub merge: Vec<PathBuf>,
 }
@@ -137,6 +139,9 @@ impl Wishes {
         }
         if let Some(mapping) = &self.rootless {
             mapping.apply(&mut runtime);
+        }
+        if let Some(mapping) = &self.mapping {
+            mapping.map(&mut runtime);
         }
         for path in &self.merge {
             merge(&mut runtime, &document(path)?);

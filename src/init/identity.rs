@@ -126,7 +126,11 @@ fn become_user(plan: &ProcessPlan) -> Result<(), Report> {
     drop_bounding(&plan.capabilities)?;
     process::keep_capabilities(true).at(Step::Capabilities, 0, "prctl(PR_SET_KEEPCAPS)")?;
     if let Some(groups) = &plan.groups {
-        process::set_groups(groups).at(Step::Groups, 0, "setgroups")?;
+        match process::set_groups(groups) {
+            // Denied for good in a namespace that is inside one mapped without privilege: no groups are there to drop.
+            Err(Errno::EPERM) if groups.is_empty() => {}
+            other => other.at(Step::Groups, 0, "setgroups")?,
+        }
     }
     process::set_gid(plan.gid).at(Step::User, 1, "setresgid")?;
     process::set_uid(plan.uid).at(Step::User, 0, "setresuid")

@@ -11,6 +11,7 @@ mod pull;
 mod push;
 mod registry;
 mod repack;
+mod rootless;
 mod shared;
 mod support;
 mod transfer;

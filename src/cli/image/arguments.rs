@@ -9,6 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use crate::error::{Kind, Result};
 use crate::fail;
 use crate::image::limits::Limits;
+use crate::image::namespace::{Ids, Place};
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::{Access, Credentials};
@@ -107,11 +108,15 @@ pub fn store() -> Arg {
 /// The store that is named, or the default one.
 pub fn store_of(matches: &ArgMatches) -> Result<Store> {
     let path = path(matches, "store").map_or_else(default_store, Ok)?;
-    Store::open(&path)
+    match Place::find() {
+        // Layers whose owners are in attributes are others.
+        Place::Own(Ids::Single) => Store::open(&path.join("single")),
+        _ => Store::open(&path),
+    }
 }
 
 fn default_store() -> Result<PathBuf> {
-    if nix::unistd::geteuid().is_root() {
+    if matches!(Place::find(), Place::Root | Place::Other) {
         return Ok("/var/lib/tare".into());
     }
     let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);

@@ -15,6 +15,8 @@ use std::ffi::OsString;
 use clap::{Arg, ArgAction, Command};
 
 use crate::error::Result;
+use crate::image::bundle::About;
+use crate::image::namespace::{self, Ids, Place};
 use crate::log;
 
 /// The program: `argv` with its own name first. Returns the exit code.
@@ -27,10 +29,10 @@ pub fn main(argv: Vec<OsString>) -> i32 {
             return i32::from(error.use_stderr());
         }
     };
-    match log::init(None, log::Format::Text, matches.get_flag("debug").then_some(log::Level::Debug))
-        .and_then(|()| run(&matches))
-    {
-        Ok(()) => 0,
+    let level = matches.get_flag("debug").then_some(log::Level::Debug);
+    let init = log::init(None, log::Format::Text, level);
+    match init.and_then(|()| namespace::begin()).and_then(|()| within(&matches)) {
+        Ok(code) => code,
         Err(error) => {
             log::plain(format_args!("tare-image: {error}"));
             if let Some(hint) = error.hint() {
@@ -41,13 +43,41 @@ pub fn main(argv: Vec<OsString>) -> i32 {
     }
 }
 
-fn run(matches: &clap::ArgMatches) -> Result<()> {
+/// Runs the command, in a namespace of its own where a user without privileges needs one. Returns the exit code.
+fn within(matches: &clap::ArgMatches) -> Result<i32> {
+    if Place::find() != Place::User {
+        return run(matches);
+    }
+    let Some((name, below)) = matches.subcommand() else { return Ok(0) };
+    let wish = match name {
+        "unpack" => match below.get_one::<String>("rootless").map(String::as_str) {
+            Some("single") => Some(Ids::Single),
+            Some("ranges") => Some(Ids::Ranges),
+            _ => None,
+        },
+        "mount" | "umount" | "remove" | "diff" | "repack" => {
+            About::read(&arguments::path(below, "bundle").unwrap_or_default())?.rootless
+        }
+        "pull" if !below.contains_id("destination") => None,
+        "prune" => None,
+        _ => return run(matches),
+    };
+    namespace::enter(wish)
+}
+
+fn run(matches: &clap::ArgMatches) -> Result<i32> {
+    if let Some(("mount", matches)) = matches.subcommand() {
+        return bundle::mount(matches);
+    }
+    verb(matches).map(|()| 0)
+}
+
+fn verb(matches: &clap::ArgMatches) -> Result<()> {
     match matches.subcommand() {
         Some(("pull", matches)) => pull::run(matches),
         Some(("unpack", matches)) => unpack::run(matches),
         Some(("diff", matches)) => repack::diff(matches),
         Some(("repack", matches)) => repack::run(matches),
-        Some(("mount", matches)) => bundle::mount(matches),
         Some(("umount", matches)) => bundle::umount(matches),
         Some(("remove", matches)) => bundle::remove(matches),
         Some(("prune", matches)) => bundle::run_prune(matches),

@@ -9,10 +9,13 @@ use super::arguments::{self, flag, option, path, text};
 use super::progress;
 use crate::cli::out;
 use crate::error::{Kind, Result};
-use crate::fail;
+use crate::image::adapt::Adapt;
 use crate::image::bundle::{self, Options};
+use crate::image::namespace::{self, Place};
+use crate::image::rootless::{Mapping, Range};
 use crate::image::source;
 use crate::image::wishes::{Seccomp, Volume, Wishes};
+use crate::{fail, log};
 
 pub fn command() -> Command {
     Command::new("unpack")
@@ -22,11 +25,59 @@ pub fn command() -> Command {
         .arg(flag("overlay", "share the layers in the store, and mount them: a second bundle takes no disk"))
         .arg(arguments::store())
         .arg(flag("rootfs-only", "make no config.json"))
+        .arg(
+            Arg::new("rootless")
+                .long("rootless")
+                .value_name("single|ranges")
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("best")
+                .value_parser(["single", "ranges", "best"])
+                .help("for a user without privileges: with that user's id alone, or the ranges of /etc/subuid too [default where the user is not root: ranges if there are any]"),
+        )
+        .arg(map("uid-map", "the container's user ids on the host: a user namespace, run by root"))
+        .arg(map("gid-map", "the container's group ids on the host [default: as --uid-map]"))
         .args(wishes())
         .arg(arguments::platform())
         .args(arguments::limits())
         .args(arguments::access())
         .args(progress::arguments())
+}
+
+fn map(name: &'static str, help: &'static str) -> Arg {
+    option(name, "CONTAINER:HOST:SIZE", help).action(ArgAction::Append).value_parser(range)
+}
+
+fn range(text: &str) -> Result<Range, String> {
+    let bad = || format!("{text:?} must be CONTAINER:HOST:SIZE, three numbers");
+    let numbers: Vec<u32> = text.split(':').map(str::parse).collect::<Result<_, _>>().map_err(|_| bad())?;
+    match numbers[..] {
+        [inner, host, size]
+            if size > 0 && inner.checked_add(size).is_some() && host.checked_add(size).is_some() =>
+        {
+            Ok(Range { inner, host, size })
+        }
+        _ => Err(bad()),
+    }
+}
+
+/// The mapping that root asks for.
+fn mapping_of(matches: &ArgMatches) -> Result<Option<Mapping>> {
+    let many = |name: &str| -> Vec<Range> { matches.get_many(name).into_iter().flatten().copied().collect() };
+    let (uids, gids) = (many("uid-map"), many("gid-map"));
+    let (uids, gids) = match (uids.is_empty(), gids.is_empty()) {
+        (true, true) => return Ok(None),
+        (true, false) => return Err(fail!(Kind::Usage, "--gid-map needs --uid-map")),
+        (false, true) => (uids.clone(), uids),
+        (false, false) => (uids, gids),
+    };
+    if Place::find() != Place::Root {
+        let error = fail!(Kind::Denied, "--uid-map: only root maps any ids");
+        return Err(error.with_hint("--rootless takes those that the user has"));
+    }
+    let mapping = Mapping { uids, gids };
+    let root = mapping.host(0, 0).map_err(|_| fail!(Kind::Usage, "--uid-map: root, 0, must be in it"));
+    root.map(|_| Some(mapping))
 }
 
 fn wishes() -> Vec<Arg> {
@@ -82,18 +133,30 @@ fn wishes_of(matches: &ArgMatches) -> Result<Wishes> {
             Some("none") => Seccomp::None,
             Some(path) => Seccomp::File(path.into()),
         },
-        rootless: None,
+        rootless: match Place::find() {
+            // An overlay is run where it is mounted: in this namespace, whose ids are the host's there.
+            Place::Own(_) if matches.get_flag("overlay") => Some(namespace::mapping()?.within()),
+            Place::Own(_) => Some(namespace::mapping()?),
+            _ => None,
+        },
+        mapping: mapping_of(matches)?,
         merge: matches.get_many("merge").into_iter().flatten().cloned().collect(),
     })
 }
 
 pub fn run(matches: &ArgMatches) -> Result<()> {
     let reference = arguments::source_of(matches)?;
+    if matches.contains_id("rootless") && Place::find() == Place::Root {
+        let error = fail!(Kind::Usage, "--rootless: this is root");
+        return Err(error.with_hint("for a container in a user namespace say --uid-map 0:100000:65536"));
+    }
     let wishes = wishes_of(matches)?;
     let source = source::open(&reference, &arguments::access_of(matches)?)?;
     let image = source::image(source.as_ref(), &reference, &arguments::platform_of(matches)?)?;
     let path = path(matches, "bundle").unwrap_or_default();
+    let adapt = Adapt::of(Place::find(), wishes.mapping.clone());
     let options = Options {
+        adapt,
         limits: arguments::limits_of(matches),
         watch: progress::of(matches),
         wishes,
@@ -102,6 +165,12 @@ pub fn run(matches: &ArgMatches) -> Result<()> {
     };
     let origin = reference.absolute()?.to_string();
     bundle::unpack(source.as_ref(), &origin, &image, &path, &options)?;
+    if matches!(Place::find(), Place::Own(_)) && matches.get_flag("overlay") && !matches.get_flag("quiet") {
+        let path = path.display();
+        log::plain(format_args!(
+            "{path}: mounted for a command only: tare-image mount {path} tare run -b {path} ID"
+        ));
+    }
     if matches.get_flag("json") {
         out::write(&format!("{}\n", json!({ "bundle": path, "manifest": image.descriptor.digest() })))?;
     }

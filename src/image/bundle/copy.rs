@@ -15,6 +15,7 @@ use crate::image::watch::Watched;
 pub fn make(source: &dyn Source, image: &Image, about: &About, work: &Work, options: &Options) -> Result<()> {
     work.mkdir(c"rootfs", 0o755)?;
     let mut tree = Tree::open(&work.path().join("rootfs")).context("open rootfs")?;
+    tree.adapted(options.adapt.clone()).context("give rootfs its owner")?;
     let used = Used::default();
     let layers = image.manifest.layers();
     options.watch.plan(layers);
@@ -35,5 +36,6 @@ pub fn make(source: &dyn Source, image: &Image, about: &About, work: &Work, opti
     tree.finish().context("set the times of directories")?;
     work.describe("rootfs")?;
     work.write(&c_string(ABOUT.as_bytes())?, &about.text()?)?;
+    work.own(options.adapt.root())?;
     work.publish()
 }

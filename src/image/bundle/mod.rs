@@ -14,9 +14,12 @@ use std::sync::Arc;
 use oci_spec::image::Descriptor;
 use serde::{Deserialize, Serialize};
 
-use super::changes::{self, Changes, Place};
+use super::adapt::Adapt;
+use super::changes::{self, Changes, Owners};
 use super::limits::Limits;
 use super::manifest::{self, Image};
+use super::namespace::{Ids, Place};
+use super::rootless::Mapping;
 use super::source::Source;
 use super::store::Store;
 use super::tree::{Tree, clean};
@@ -24,7 +27,7 @@ use super::watch::Watch;
 use super::wishes::Wishes;
 use super::{config, user};
 use crate::error::{Context, Kind, Result};
-use crate::fail;
+use crate::{fail, log};
 
 pub use shared::{mount, remove, umount};
 use work::Work;
@@ -39,6 +42,8 @@ pub struct Options {
     pub wishes: Wishes,
     /// No config.json.
     pub rootfs_only: bool,
+    /// How entries are made that cannot be made as they are.
+    pub adapt: Adapt,
     /// The store whose layers the bundle shares; None for a copy.
     pub store: Option<Store>,
 }
@@ -51,6 +56,10 @@ pub struct About {
     /// The manifest that the bundle is made of.
     pub manifest: Descriptor,
     pub shared: Option<Shared>,
+    /// How a user without privileges unpacked it.
+    pub rootless: Option<Ids>,
+    /// Which ids of the host its owners are.
+    pub mapping: Option<Mapping>,
 }
 
 /// The layers of an overlay bundle.
@@ -91,7 +100,16 @@ pub fn unpack(
     options: &Options,
 ) -> Result<()> {
     let work = Work::begin(path)?;
-    let about = About { reference: reference.into(), manifest: image.descriptor.clone(), shared: None };
+    let about = About {
+        reference: reference.into(),
+        manifest: image.descriptor.clone(),
+        shared: None,
+        rootless: match Place::find() {
+            Place::Own(ids) => Some(ids),
+            _ => None,
+        },
+        mapping: options.wishes.mapping.clone(),
+    };
     let result = match &options.store {
         None => copy::make(source, image, &about, &work, options),
         Some(store) => shared::make(source, image, about, &work, options, store),
@@ -104,10 +122,11 @@ pub fn changes(path: &Path) -> Result<Changes> {
     let about = About::read(path)?;
     let path = path.canonicalize().with_context(|| format!("open {}", path.display()))?;
     let place = match &about.shared {
-        None => Place::Own { rootfs: path.join("rootfs") },
-        Some(shared) => shared::place(&path, shared)?,
+        None => changes::Place::Own { rootfs: path.join("rootfs") },
+        Some(shared) => shared::place(&path, shared, &about)?,
     };
-    changes::changes(&place, &path.join(changes::FILE))
+    let owners = Owners { is_single: about.rootless == Some(Ids::Single), mapping: about.mapping };
+    changes::changes(&place, owners, &path.join(changes::FILE))
         .with_context(|| format!("changes of {}", path.display()))
 }
 
@@ -115,6 +134,11 @@ pub fn changes(path: &Path) -> Result<Changes> {
 fn configure(image: &Image, tree: &mut Tree, wishes: &Wishes) -> Result<Vec<u8>> {
     let image = wishes.image(&image.config);
     let user = user::resolve(config::user(&image), tree.root())?;
+    if let Some(mapping) = wishes.rootless.as_ref().or(wishes.mapping.as_ref())
+        && let Err(error) = mapping.host(user.uid, user.gid)
+    {
+        log::warn(format_args!("the container will not start as its user {}: {error}", config::user(&image)));
+    }
     let cwd = config::working_dir(&image);
     tree.dir(&clean(cwd.as_bytes())).with_context(|| format!("make working directory {cwd}"))?;
     let runtime = wishes.runtime(config::runtime(&image, &user))?;

@@ -17,8 +17,9 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::image::changes::Place;
 use crate::image::manifest::Image;
-use crate::image::overlay::Overlay;
+use crate::image::overlay::{Mapped, Overlay};
 use crate::image::remove as removal;
+use crate::image::rootless::Mapping;
 use crate::image::source::Source;
 use crate::image::store::{Store, fill};
 use crate::image::tree::{Tree, c_string};
@@ -37,19 +38,23 @@ pub fn make(
     for name in [c"rootfs", c"upper", c"work"] {
         work.mkdir(name, 0o755)?;
     }
-    give_root(store, &shared.layers, &work.path().join("upper"))?;
+    give_root(store, &shared.layers, &work.path().join("upper"), options.wishes.mapping.as_ref())?;
     work.write(&c_string(ABOUT.as_bytes())?, &about.text()?)?;
     // Claimed before it is there: a claim without a bundle does no harm.
     store.claim(work.destination(), &filled)?;
-    let made = mount_parts(work.path(), &shared).and_then(|()| {
+    let made = mount_parts(work.path(), &shared, &about).and_then(|()| {
         let configured = finish(image, work, options);
         // The mount would move along with the directory, but under its old name to everybody who reads the table.
         unmount(&work.path().join("rootfs")).and(configured)
     });
     let made = made.and_then(|()| work.describe("upper")).and_then(|()| work.mounting());
-    let made = made.and_then(|()| work.publish());
+    let made = made.and_then(|()| work.own(options.adapt.root())).and_then(|()| work.publish());
     made.inspect_err(|_| drop(store.release(work.destination())))?;
-    let mounted = mount_parts(work.destination(), &shared).and_then(|()| work.mounted());
+    if about.rootless.is_some() {
+        // The mount would go with this process.
+        return work.mounted();
+    }
+    let mounted = mount_parts(work.destination(), &shared, &about).and_then(|()| work.mounted());
     mounted.inspect_err(|_| {
         work.withdraw();
         drop(store.release(work.destination()));
@@ -58,6 +63,7 @@ pub fn make(
 
 fn finish(image: &Image, work: &Work, options: &Options) -> Result<()> {
     let mut tree = Tree::open_kept(&work.path().join("rootfs")).context("open rootfs")?;
+    tree.adapt = options.adapt.clone();
     if !options.rootfs_only {
         work.write(c"config.json", &configure(image, &mut tree, &options.wishes)?)?;
     }
@@ -65,15 +71,16 @@ fn finish(image: &Image, work: &Work, options: &Options) -> Result<()> {
 }
 
 /// The root of an overlay is the upper directory: it gets what the topmost layer says of the root.
-fn give_root(store: &Store, layers: &[String], upper: &Path) -> Result<()> {
+fn give_root(store: &Store, layers: &[String], upper: &Path, mapping: Option<&Mapping>) -> Result<()> {
     let place = || format!("set the attributes of {}", upper.display());
     let to = fs::File::open(upper).with_context(place)?;
     match store.root_of(layers)? {
         Some(path) => {
             let from = fs::File::open(&path).with_context(place)?;
             let stat = fstat(&from).with_context(place)?;
-            fchown(&to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))
-                .with_context(place)?;
+            let own = |mapping: &Mapping| mapping.host(stat.st_uid, stat.st_gid);
+            let (uid, gid) = mapping.map_or(Ok((stat.st_uid, stat.st_gid)), own)?;
+            fchown(&to, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).with_context(place)?;
             fchmod(&to, Mode::from_bits_truncate(stat.st_mode & 0o7777)).with_context(place)?;
             let (atime, mtime) = (
                 TimeSpec::new(stat.st_atime, stat.st_atime_nsec),
@@ -82,6 +89,8 @@ fn give_root(store: &Store, layers: &[String], upper: &Path) -> Result<()> {
             futimens(to.as_fd(), &atime, &mtime).with_context(place)
         }
         None => {
+            let (uid, gid) = mapping.map_or(Ok((0, 0)), |mapping| mapping.host(0, 0))?;
+            fchown(&to, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).with_context(place)?;
             fchmod(&to, Mode::from_bits_truncate(0o755)).with_context(place)?;
             let zero = TimeSpec::new(0, 0);
             futimens(to.as_fd(), &zero, &zero).with_context(place)
@@ -90,8 +99,9 @@ fn give_root(store: &Store, layers: &[String], upper: &Path) -> Result<()> {
 }
 
 /// Where the changes of an overlay bundle are.
-pub fn place(bundle: &Path, shared: &Shared) -> Result<Place> {
-    Ok(Place::Upper { upper: bundle.join("upper"), lowers: lowers(shared)?, userxattr: false })
+pub fn place(bundle: &Path, shared: &Shared, about: &About) -> Result<Place> {
+    let userxattr = about.rootless.is_some();
+    Ok(Place::Upper { upper: bundle.join("upper"), lowers: lowers(shared)?, userxattr })
 }
 
 /// The trees of the bundle's layers, the lowest first.
@@ -106,10 +116,17 @@ fn lowers(shared: &Shared) -> Result<Vec<PathBuf>> {
     }
 }
 
-fn mount_parts(bundle: &Path, shared: &Shared) -> Result<()> {
+fn mount_parts(bundle: &Path, shared: &Shared, about: &About) -> Result<()> {
     let lowers = lowers(shared)?;
     let (upper, work) = (bundle.join("upper"), bundle.join("work"));
-    Overlay { lowers: &lowers, upper: Some((&upper, &work)), userxattr: false }.mount(&bundle.join("rootfs"))
+    let mapped = about.mapping.as_ref().map(|mapping| Mapped::of(&shared.store, mapping)).transpose()?;
+    let overlay = Overlay {
+        lowers: &lowers,
+        upper: Some((&upper, &work)),
+        userxattr: about.rootless.is_some(),
+        mapped: mapped.as_ref(),
+    };
+    overlay.mount(&bundle.join("rootfs"))
 }
 
 fn unmount(rootfs: &Path) -> Result<()> {
@@ -117,11 +134,11 @@ fn unmount(rootfs: &Path) -> Result<()> {
 }
 
 /// The bundle's absolute path and what it says; an overlay bundle is asked for.
-fn open(bundle: &Path) -> Result<(PathBuf, Shared)> {
+fn open(bundle: &Path) -> Result<(PathBuf, Shared, About)> {
     let about = About::read(bundle)?;
     let path = bundle.canonicalize().with_context(|| format!("open {}", bundle.display()))?;
-    match about.shared {
-        Some(shared) => Ok((path, shared)),
+    match about.shared.clone() {
+        Some(shared) => Ok((path, shared, about)),
         None => Err(fail!(
             Kind::State,
             "{}: the bundle has a tree of its own, there is nothing to mount",
@@ -132,13 +149,13 @@ fn open(bundle: &Path) -> Result<(PathBuf, Shared)> {
 
 /// Mounts an overlay bundle, after a reboot say. Mounted already is fine.
 pub fn mount(bundle: &Path) -> Result<()> {
-    let (path, shared) = open(bundle)?;
-    if is_mounted(&path)? { Ok(()) } else { mount_parts(&path, &shared) }
+    let (path, shared, about) = open(bundle)?;
+    if is_mounted(&path)? { Ok(()) } else { mount_parts(&path, &shared, &about) }
 }
 
 /// Unmounts an overlay bundle; its changes stay. Not mounted is fine.
 pub fn umount(bundle: &Path) -> Result<()> {
-    let (path, _) = open(bundle)?;
+    let (path, ..) = open(bundle)?;
     if is_mounted(&path)? { unmount(&path.join("rootfs")) } else { Ok(()) }
 }
 

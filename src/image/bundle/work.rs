@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -102,8 +103,19 @@ impl Work {
     /// Writes down how the tree `name` is left, so that changes can be told later.
     pub fn describe(&self, name: &str) -> Result<()> {
         let file = self.path.join(changes::FILE);
-        let to = File::create_new(&file).with_context(|| format!("make {}", file.display()))?;
+        let mut options = std::fs::OpenOptions::new();
+        let to = options.write(true).create_new(true).mode(0o600).open(&file);
+        let to = to.with_context(|| format!("make {}", file.display()))?;
         changes::describe(&self.path.join(name), to)
+    }
+
+    /// Gives the bundle to the container's root, who must be able to reach what is in it.
+    pub fn own(&self, (uid, gid): (u32, u32)) -> Result<()> {
+        if (uid, gid) == (0, 0) {
+            return Ok(());
+        }
+        fchown(&*self.lock, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+            .with_context(|| format!("give {} its owner", self.path.display()))
     }
 
     /// Puts the bundle in its place; an empty directory there gives way.

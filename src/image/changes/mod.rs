@@ -4,6 +4,7 @@
 //! of the store has its changes in a directory apart, which is compared with the layers (`upper`).
 
 mod own;
+mod owners;
 mod record;
 mod upper;
 
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Result};
 
+pub use owners::Owners;
 pub use record::FILE;
 use record::Record;
 
@@ -39,14 +41,15 @@ pub struct Changes {
     pub list: Vec<Change>,
     /// The tree that has what was added or changed.
     pub tree: OwnedFd,
+    pub owners: Owners,
     /// The prefix of the overlay's own attributes in it.
     pub marks: Option<&'static CStr>,
 }
 
 impl Changes {
-    fn new(mut list: Vec<Change>, tree: OwnedFd, marks: Option<&'static CStr>) -> Self {
+    fn new(mut list: Vec<Change>, tree: OwnedFd, owners: Owners, marks: Option<&'static CStr>) -> Self {
         list.sort_by(|a, b| parts(&a.path).cmp(parts(&b.path)));
-        Self { list, tree, marks }
+        Self { list, tree, owners, marks }
     }
 }
 
@@ -64,11 +67,13 @@ pub enum Place {
 }
 
 /// Compares the bundle's tree with what it was. `file` is the record that was made then.
-pub fn changes(place: &Place, file: &Path) -> Result<Changes> {
+pub fn changes(place: &Place, owners: Owners, file: &Path) -> Result<Changes> {
     let record = Record::read(file)?;
     match place {
-        Place::Own { rootfs } => own::changes(rootfs, record),
-        Place::Upper { upper, lowers, userxattr } => upper::changes(upper, lowers, *userxattr, record),
+        Place::Own { rootfs } => own::changes(rootfs, owners, record),
+        Place::Upper { upper, lowers, userxattr } => {
+            upper::changes(upper, lowers, *userxattr, owners, record)
+        }
     }
 }
 

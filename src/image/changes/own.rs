@@ -7,12 +7,12 @@ use std::path::Path;
 use nix::sys::stat::fstat;
 
 use super::record::{Known, Record, born};
-use super::{Change, Changes, Kind, open};
+use super::{Change, Changes, Kind, Owners, open};
 use crate::error::{Context, Error, Result};
 use crate::image::walk::walk;
 use crate::{fail, log};
 
-pub fn changes(rootfs: &Path, mut record: Record) -> Result<Changes> {
+pub fn changes(rootfs: &Path, owners: Owners, mut record: Record) -> Result<Changes> {
     let tree = open(rootfs)?;
     let is_copy = record.born != 0 && born(rootfs) != record.born;
     if is_copy {
@@ -52,7 +52,7 @@ pub fn changes(rootfs: &Path, mut record: Record) -> Result<Changes> {
     })
     .with_context(|| rootfs.display().to_string())?;
     list.extend(deleted(&record, replaced));
-    Ok(Changes::new(list, tree, None))
+    Ok(Changes::new(list, tree, owners, None))
 }
 
 /// What is left of the record; of a tree that went as a whole only its root.

@@ -12,7 +12,7 @@ use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 
 use super::record::{About, Known, Record};
-use super::{Change, Changes, Kind, open};
+use super::{Change, Changes, Kind, Owners, open};
 use crate::error::{Context, Result};
 use crate::image::alone::is_whiteout;
 use crate::image::attributes;
@@ -21,24 +21,32 @@ use crate::image::tree::{c_string, open_dir};
 use crate::image::walk::{Found, walk};
 use crate::image::whiteout::split;
 
-pub fn changes(upper: &Path, lowers: &[PathBuf], userxattr: bool, record: Record) -> Result<Changes> {
+pub fn changes(
+    upper: &Path,
+    lowers: &[PathBuf],
+    userxattr: bool,
+    owners: Owners,
+    record: Record,
+) -> Result<Changes> {
     let tree = open(upper)?;
     let marks: &'static CStr = if userxattr { c"user.overlay." } else { c"trusted.overlay." };
     let scratch = tempfile(upper)?;
-    let below = Overlay { lowers, upper: None, userxattr }.view(&scratch);
+    let below = Overlay { lowers, upper: None, userxattr, mapped: None }.view(&scratch);
     let _ = std::fs::remove_dir(&scratch);
     let below = openat(below?.as_fd(), c".", DIR, Mode::empty()).context("open the layers below")?;
     // Several layers are shown by the kernel, which hides its marks; a single one is as it is.
     let is_one = lowers.iter().all(|lower| Some(lower) == lowers.first());
     let below_marks = is_one.then_some(marks);
-    let mut comparing = Comparing { below, record, marks, below_marks, list: Vec::new(), opaque: None };
+    let mut comparing =
+        Comparing { below, record, marks, below_marks, owners, list: Vec::new(), opaque: None };
     let root = fstat(&tree).with_context(|| upper.display().to_string())?;
     if comparing.record.known.get(&b""[..]).is_none_or(|known| known.about != About::of(&root)) {
         comparing.list.push(Change { path: Vec::new(), kind: Kind::Changed });
     }
     walk(&tree, &mut |found| comparing.look(found)).with_context(|| upper.display().to_string())?;
     let list = comparing.list;
-    Ok(Changes::new(list, tree, Some(marks)))
+    let owners = comparing.owners;
+    Ok(Changes::new(list, tree, owners, Some(marks)))
 }
 
 const DIR: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
@@ -53,6 +61,7 @@ fn tempfile(upper: &Path) -> Result<PathBuf> {
 struct Comparing {
     below: OwnedFd,
     record: Record,
+    owners: Owners,
     marks: &'static CStr,
     below_marks: Option<&'static CStr>,
     list: Vec<Change>,
@@ -138,10 +147,12 @@ impl Comparing {
 
     /// Whether what is above is the same as what is below, to the last byte.
     fn is_same(&self, found: &Found<'_>, dir: &OwnedFd, stat: &FileStat) -> Result<bool> {
-        if About::of(&found.stat) != About::of(stat) {
+        // What is below has the image's own ids.
+        if About::of(&self.owners.stat(&found.stat)) != About::of(stat) {
             return Ok(false);
         }
-        let above = attributes::all(found.dir, found.name, Some(self.marks))?;
+        let mut above = attributes::all(found.dir, found.name, Some(self.marks))?;
+        self.owners.capability(&mut above);
         if above != attributes::all(dir.as_fd(), found.name, self.below_marks)? {
             return Ok(false);
         }

@@ -82,8 +82,10 @@ impl<W: Write> Layer<'_, W> {
         let dir = self.directory(above)?;
         let name = c_string(last)?;
         let stat = fstatat(&dir, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
-        let xattrs = attributes::all(dir.as_fd(), &name, self.changes.marks)?;
-        let about = Entry { xattrs, ..about(&stat) };
+        let mut xattrs = attributes::all(dir.as_fd(), &name, self.changes.marks)?;
+        let about = about(&self.changes.owners.stat(&stat));
+        let ids = self.changes.owners.take(&mut xattrs).unwrap_or(about.ids);
+        let about = Entry { ids, xattrs, ..about };
         let id = (stat.st_dev, stat.st_ino);
         let is_dir = stat.st_mode & libc::S_IFMT == libc::S_IFDIR;
         if !is_dir && stat.st_nlink > 1 {
@@ -144,9 +146,11 @@ impl<W: Write> Layer<'_, W> {
 
     fn root(&mut self) -> Result<()> {
         let stat = fstat(&self.changes.tree)?;
-        let xattrs = attributes::all(self.changes.tree.as_fd(), c".", self.changes.marks)?;
+        let mut xattrs = attributes::all(self.changes.tree.as_fd(), c".", self.changes.marks)?;
+        let about = about(&self.changes.owners.stat(&stat));
+        let ids = self.changes.owners.take(&mut xattrs).unwrap_or(about.ids);
         let kind = Kinds(EntryType::Directory);
-        self.writer.entry(&Entry { name: b"./", kind, xattrs, ..about(&stat) }, &mut std::io::empty())
+        self.writer.entry(&Entry { name: b"./", kind, ids, xattrs, ..about }, &mut std::io::empty())
     }
 
     /// The directory `path`, no symlink followed on the way.

@@ -40,7 +40,7 @@ pub fn settle(path: &Path, debts: &Alone, below: &[PathBuf], work: &Path, number
     let below = match below {
         // The lowest layer has an empty tree below it.
         [] => Root::open(&scratch)?,
-        lowers => Overlay { lowers, upper: None, userxattr: debts.userxattr }.view(&scratch)?,
+        lowers => Overlay { lowers, upper: None, userxattr: debts.userxattr, mapped: None }.view(&scratch)?,
     };
     let settling = Settling { tree, below };
     // Links first: directories they stand in may move.
