@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use tar::{EntryType, Header};
 
 use crate::error::{Context, Error, Kind, Result};
-use crate::fail;
+use crate::{fail, log};
 
 const BLOCK: u64 = 512;
 /// The largest number in eight octal digits of ustar, its end mark taken off.
@@ -142,6 +142,13 @@ fn extended(entry: &Entry<'_>) -> Vec<u8> {
         add(b"mtime", time(seconds, nanos).as_bytes());
     }
     for (name, value) in &entry.xattrs {
+        if name.contains(&b'=') {
+            let (path, name) = (entry.name.escape_ascii(), name.escape_ascii());
+            log::warn(format_args!(
+                "{path}: attribute {name} is left out: an archive ends its name at the ="
+            ));
+            continue;
+        }
         add(&[b"SCHILY.xattr.", &name[..]].concat(), value);
     }
     records
@@ -220,7 +227,7 @@ mod tests {
             ids: (3_000_000_000, 7),
             size: 5,
             modified: (-2, 250_000_000),
-            xattrs: vec![(b"user.a=b".to_vec(), b"1\n2\0".to_vec())],
+            xattrs: vec![(b"user.a".to_vec(), b"1\n2\0".to_vec())],
             ..Entry::default()
         };
         let mut writer = Writer::new(Vec::new());
