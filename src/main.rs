@@ -2,3 +2,4 @@
 #![no_main]
 
 tare::entry!(tare::cli::main);
+tare::first!();

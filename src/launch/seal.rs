@@ -4,6 +4,9 @@
 //! it, and it could be overwritten on the host. So the commands that put a process of ours into a container first
 //! execute themselves again from a clone of the binary's mount that is read-only and attached nowhere. The pages stay
 //! the host's page cache, shared by all that wait. Where mounts cannot be cloned, a sealed copy in memory does.
+//!
+//! Most often the program's first instructions have done it already (`sys::first`), which is cheaper; here is where it
+//! is checked.
 
 use std::ffi::CString;
 use std::io::Write;
@@ -14,7 +17,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::Mode;
-use nix::sys::statvfs::{FsFlags, fstatvfs};
+use nix::sys::statvfs::{FsFlags, statvfs};
 
 use crate::error::{Context, Error, Result};
 use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY, mount_setattr, open_tree_clone};
@@ -47,10 +50,10 @@ pub fn own_binary() -> Result<()> {
 
 /// On a read-only mount, or a memory file that refuses writes for ever.
 fn is_sealed() -> std::result::Result<bool, Errno> {
-    let own = nix::fcntl::open(OWN, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-    if fstatvfs(&own)?.flags().contains(FsFlags::ST_RDONLY) {
+    if statvfs(OWN)?.flags().contains(FsFlags::ST_RDONLY) {
         return Ok(true);
     }
+    let own = nix::fcntl::open(OWN, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
     match fcntl(&own, FcntlArg::F_GET_SEALS) {
         Ok(seals) => Ok(SealFlag::from_bits_truncate(seals).contains(SealFlag::F_SEAL_WRITE)),
         // Not a memory file.

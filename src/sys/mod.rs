@@ -8,6 +8,7 @@
 pub mod bpf;
 pub mod entry;
 pub mod file;
+pub mod first;
 pub mod interrupt;
 pub mod mount;
 pub mod mountinfo;

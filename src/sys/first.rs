@@ -1,0 +1,197 @@
+//! The first instructions of the program, before those of the C library.
+//!
+//! Commands that put a process of ours into a container execute themselves again, from a read-only clone of the
+//! binary's mount (`launch::seal` says why, decides, and does it where this file has not). What runs before that runs
+//! twice, and the C library's own start is the dearest part of it: it asks the processor for its caches, which a
+//! virtual machine has to leave for. So the usual case is done here, where nothing has run yet.
+//!
+//! Nothing here may need what the C library prepares: no thread-local variable (errno), no `memcpy` (its address is
+//! found at start-up), no allocation; and nothing may panic. Any failure is silent: `launch::seal` tries again.
+
+use std::arch::asm;
+use std::mem::MaybeUninit;
+
+/// The verbs that need it. A container of that name costs one needless execve. (Statics, for a constant is copied to
+/// where it is used: by `memcpy`, without optimisation.)
+static VERBS: [&[u8]; 4] = [b"create\0", b"exec\0", b"restore\0", b"run\0"];
+
+static OWN: [u8; 15] = *b"/proc/self/exe\0";
+static EMPTY: [u8; 1] = [0];
+
+/// struct mount_attr: set, clear, propagation, namespace.
+static READ_ONLY: [u64; 4] = [libc::MOUNT_ATTR_RDONLY, 0, 0, 0];
+
+/// `f_flags` of struct statfs, in words; the struct has 15, and ST_RDONLY is its lowest bit.
+const STATFS_FLAGS: usize = 10;
+const ST_RDONLY: usize = 1;
+
+/// Executes the program again from a read-only clone, if its command asks for it and it is not there already.
+///
+/// # Safety
+/// Only for the program's entry: `stack` is what the kernel has put there, argc followed by argv and envp.
+pub unsafe extern "C" fn seal(stack: *const usize) {
+    // SAFETY: the kernel's layout (execve(2), System V ABI): argc, argc pointers, a null, the environment's pointers.
+    let (argc, argv) = unsafe { (*stack, stack.add(1)) };
+    // SAFETY: argv has argc pointers to NUL-terminated strings.
+    if !unsafe { has_verb(argv, argc) } {
+        return;
+    }
+    // SAFETY: as above, past the null that ends argv.
+    let envp = unsafe { argv.add(argc + 1) };
+    let (own, empty) = (OWN.as_ptr() as usize, EMPTY.as_ptr() as usize);
+    let mut statfs = MaybeUninit::<[usize; 15]>::uninit();
+    // SAFETY: a NUL-terminated path and room for the struct.
+    if unsafe { call(libc::SYS_statfs, own, statfs.as_mut_ptr() as usize, 0, 0, 0) } != 0 {
+        return;
+    }
+    // SAFETY: within the struct, which the kernel has filled.
+    if unsafe { *statfs.as_ptr().cast::<usize>().add(STATFS_FLAGS) } & ST_RDONLY != 0 {
+        return;
+    }
+    // SAFETY: pointers to NUL-terminated strings, to a struct of the size given and to the kernel's own vectors; the
+    // descriptor is closed by execveat, and does no harm where that fails.
+    unsafe {
+        let flags = libc::OPEN_TREE_CLONE as usize | libc::O_CLOEXEC as usize;
+        let clone = call(libc::SYS_open_tree, libc::AT_FDCWD as usize, own, flags, 0, 0);
+        if clone < 0 {
+            return;
+        }
+        let (clone, at) = (clone as usize, libc::AT_EMPTY_PATH as usize);
+        let change = READ_ONLY.as_ptr() as usize;
+        if call(libc::SYS_mount_setattr, clone, empty, at, change, size_of::<libc::mount_attr>()) == 0 {
+            call(libc::SYS_execveat, clone, empty, argv as usize, envp as usize, at);
+        }
+    }
+}
+
+/// # Safety
+/// `argv` must have `argc` pointers to NUL-terminated strings.
+unsafe fn has_verb(argv: *const usize, argc: usize) -> bool {
+    let mut index = 1;
+    while index < argc {
+        // SAFETY: index is below argc.
+        let argument = unsafe { *argv.add(index) } as *const u8;
+        let mut verb = 0;
+        while verb < VERBS.len() {
+            // SAFETY: a NUL-terminated string.
+            if unsafe { is(argument, VERBS[verb]) } {
+                return true;
+            }
+            verb += 1;
+        }
+        index += 1;
+    }
+    false
+}
+
+/// # Safety
+/// `text` must be NUL-terminated, and `word` too.
+unsafe fn is(text: *const u8, word: &[u8]) -> bool {
+    let mut index = 0;
+    while index < word.len() {
+        // SAFETY: not past the NUL, for up to here they are the same. Volatile, so that no call of the C library is
+        // made of the loop.
+        if unsafe { text.add(index).read_volatile() } != word[index] {
+            return false;
+        }
+        index += 1;
+    }
+    true
+}
+
+/// A system call, by the instruction itself. An error comes back as a negative number.
+///
+/// # Safety
+/// That of the system call.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn call(number: libc::c_long, a: usize, b: usize, c: usize, d: usize, e: usize) -> isize {
+    let answer: isize;
+    // SAFETY: the kernel's calling convention; it changes rcx and r11 besides its answer.
+    unsafe {
+        asm!("syscall", inlateout("rax") number as isize => answer, in("rdi") a, in("rsi") b, in("rdx") c,
+            in("r10") d, in("r8") e, lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    answer
+}
+
+/// As above.
+///
+/// # Safety
+/// That of the system call.
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+unsafe fn call(number: libc::c_long, a: usize, b: usize, c: usize, d: usize, e: usize) -> isize {
+    let answer: isize;
+    // SAFETY: the kernel's calling convention; it changes nothing but x0.
+    unsafe {
+        asm!("svc 0", in("x8") number, inlateout("x0") a => answer, in("x1") b, in("x2") c, in("x3") d,
+            in("x4") e, options(nostack));
+    }
+    answer
+}
+
+/// Makes `tare_first` the program's first function: what the kernel gave is looked at, then the C library starts as
+/// if nothing had been before it. build.rs tells the linker.
+#[macro_export]
+macro_rules! first {
+    () => {
+        /// The kernel jumps here.
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unsafe_code)]
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn tare_first() -> ! {
+            // rdx is for the C library; the stack is as it wants it.
+            std::arch::naked_asm!(
+                "xor ebp, ebp",
+                "mov r12, rdx",
+                "mov r13, rsp",
+                "mov rdi, rsp",
+                "call {seal}",
+                "mov rsp, r13",
+                "mov rdx, r12",
+                "jmp _start",
+                seal = sym $crate::sys::first::seal,
+            )
+        }
+
+        /// The kernel jumps here.
+        #[cfg(target_arch = "aarch64")]
+        #[allow(unsafe_code)]
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn tare_first() -> ! {
+            // x0 is for the C library.
+            std::arch::naked_asm!(
+                "mov x29, xzr",
+                "mov x19, x0",
+                "mov x0, sp",
+                "bl {seal}",
+                "mov x0, x19",
+                "mov x30, xzr",
+                "b _start",
+                seal = sym $crate::sys::first::seal,
+            )
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verb_in(arguments: &[&std::ffi::CStr]) -> bool {
+        let argv: Vec<usize> = arguments.iter().map(|argument| argument.as_ptr() as usize).collect();
+        // SAFETY: as many pointers as it has, to strings that live.
+        unsafe { has_verb(argv.as_ptr(), argv.len()) }
+    }
+
+    #[test]
+    fn a_verb_is_a_whole_argument_but_the_first() {
+        assert!(verb_in(&[c"tare", c"run", c"x"]));
+        assert!(verb_in(&[c"tare", c"--root", c"/r", c"exec", c"x"]));
+        assert!(!verb_in(&[c"run"]));
+        assert!(!verb_in(&[c"tare", c"runs", c"ru", c"", c"state", c"--exec"]));
+    }
+}
