@@ -57,11 +57,12 @@ impl Plan {
     fn make(&self, place: &Place, made: &mut Made) -> Result<Dir> {
         let mut dir = Dir::mountpoint(&place.mountpoint)?;
         let mut existed = false;
+        let mut offered = None;
         let mut parts = place.path.components().peekable();
         while let Some(part) = parts.next() {
             let Component::Normal(name) = part else { continue };
             if self.mode == Mode::V2 {
-                subtree::enable(&dir, self)?;
+                offered = Some(subtree::enable(&dir, self, offered)?);
             }
             let (child, fresh) = make_below(&dir, Path::new(name)).context(POINTER)?;
             existed = !fresh;

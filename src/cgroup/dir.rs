@@ -5,7 +5,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, fstatfs};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::sys::file::{
-    RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2,
+    RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2, read_small,
 };
 
 const INSIDE: u64 = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
@@ -88,10 +88,8 @@ impl Dir {
 
     /// A control file's text.
     pub fn read(&self, file: &str) -> Result<String, Errno> {
-        let fd = self.open(name(file)?, OFlag::O_RDONLY)?;
-        let mut text = String::new();
-        File::from(fd).read_to_string(&mut text).map_err(|error| errno(&error))?;
-        Ok(text)
+        let text = read_small(self.open(name(file)?, OFlag::O_RDONLY)?)?;
+        String::from_utf8(text).map_err(|_| Errno::EILSEQ)
     }
 
     /// Gives a control file a value, in one write.

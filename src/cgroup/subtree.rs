@@ -12,27 +12,28 @@ use crate::fail;
 const THREADED: [&str; 4] = ["cpu", "cpuset", "perf_event", "pids"];
 
 /// Hands all controllers of `dir` down to its children: what the plan needs must work, the rest (statistics) may.
-pub fn enable(dir: &Dir, plan: &Plan) -> Result<()> {
-    let offered = dir.read_or_fail("cgroup.controllers")?;
+///
+/// `offered` are those that `dir` has, where that is known already: what its own parent hands down. What its children
+/// have now comes back.
+pub fn enable(dir: &Dir, plan: &Plan, offered: Option<String>) -> Result<String> {
+    let offered = offered.map_or_else(|| dir.read_or_fail("cgroup.controllers"), Ok)?;
     let given = dir.read_or_fail("cgroup.subtree_control")?;
-    let given: Vec<&str> = given.split_whitespace().collect();
+    let mut given: Vec<&str> = given.split_whitespace().collect();
     let missing: Vec<&str> = offered.split_whitespace().filter(|name| !given.contains(name)).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
     let all = missing.iter().map(|name| format!("+{name}")).collect::<Vec<_>>().join(" ");
-    if dir.write("cgroup.subtree_control", &all).is_ok() {
-        return Ok(());
+    if missing.is_empty() || dir.write("cgroup.subtree_control", &all).is_ok() {
+        given.extend(missing);
+        return Ok(given.join(" "));
     }
     // One refusal refuses the whole line: each for itself.
     for name in missing {
-        if let (Err(errno), Some(pointer)) =
-            (dir.write("cgroup.subtree_control", &format!("+{name}")), plan.needs(name))
-        {
-            return Err(cannot(dir, name, errno).context(pointer.to_owned()));
+        match (dir.write("cgroup.subtree_control", &format!("+{name}")), plan.needs(name)) {
+            (Ok(()), _) => given.push(name),
+            (Err(errno), Some(pointer)) => return Err(cannot(dir, name, errno).context(pointer.to_owned())),
+            (Err(_), None) => {}
         }
     }
-    Ok(())
+    Ok(given.join(" "))
 }
 
 fn cannot(dir: &Dir, controller: &str, errno: Errno) -> Error {

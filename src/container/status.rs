@@ -53,8 +53,9 @@ pub struct Seen {
 impl Seen {
     /// Looks; None where there is no such process.
     pub fn of(pid: i32) -> Option<Self> {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        Self::parse(&text)
+        let text = crate::sys::file::read_small_at(&*format!("/proc/{pid}/stat")).ok()?;
+        // The name is what the process likes it to be.
+        Self::parse(&String::from_utf8_lossy(&text))
     }
 
     /// The name in parentheses may hold anything, parentheses too: fields count from the last one.

@@ -1,13 +1,17 @@
-//! The control group hierarchies of this host, from one reading of /proc/self/cgroup and /proc/self/mountinfo.
+//! The control group hierarchies of this host, from one reading of /proc/self/cgroup and, where they are not simply
+//! the v2 tree in its usual place, /proc/self/mountinfo.
 //!
 //! Plain data: plans are made from it without looking at the host again, and tests write it literally.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use nix::sys::stat::stat;
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Result};
+use crate::sys::file::read_small_at;
 
 /// Where distributions mount control groups; preferred where a hierarchy is mounted more than once.
 const USUAL: &str = "/sys/fs/cgroup";
@@ -59,10 +63,36 @@ pub enum Mode {
 impl Layout {
     /// Looks around once.
     pub fn read() -> Result<Self> {
-        let read = |path: &str| std::fs::read_to_string(path).with_context(|| format!("read {path}"));
-        let mut layout = Self::parse(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?);
+        let groups = read("/proc/self/cgroup")?;
+        let mut layout = match Self::plain(&groups) {
+            Some(layout) => layout,
+            None => Self::parse(&groups, &read("/proc/self/mountinfo")?),
+        };
         layout.read_controllers()?;
         Ok(layout)
+    }
+
+    /// The whole v2 tree in the usual place, seen from the initial cgroup namespace, as on most hosts: three calls,
+    /// where mountinfo takes the kernel longer the more is mounted. None where it may be otherwise.
+    fn plain(groups: &str) -> Option<Self> {
+        /// PROC_CGROUP_INIT_INO of linux/proc_ns.h.
+        const INITIAL: u64 = 0xefff_fffb;
+        const WHOLE_TREE: u64 = 1;
+        if statfs(USUAL).ok()?.filesystem_type() != CGROUP2_SUPER_MAGIC
+            || stat(USUAL).ok()?.st_ino != WHOLE_TREE
+            || stat("/proc/self/ns/cgroup").ok()?.st_ino != INITIAL
+        {
+            return None;
+        }
+        let (_, own_path) =
+            groups.lines().filter_map(membership).find(|(controllers, _)| controllers.is_empty())?;
+        let unified = Unified {
+            mountpoint: USUAL.into(),
+            mount_root: "/".into(),
+            own_path: own_path.to_owned(),
+            controllers: Vec::new(),
+        };
+        Some(Self { v1: Vec::new(), unified: Some(unified) })
     }
 
     /// For a pure v2 host, what controllers there are. `parse` cannot know it.
@@ -71,9 +101,7 @@ impl Layout {
             return Ok(());
         }
         if let Some(unified) = &mut self.unified {
-            let path = unified.mountpoint.join("cgroup.controllers");
-            let text = std::fs::read_to_string(&path);
-            let text = text.with_context(|| format!("read {}", path.display()))?;
+            let text = read(&unified.mountpoint.join("cgroup.controllers").to_string_lossy())?;
             unified.controllers = text.split_whitespace().map(str::to_owned).collect();
         }
         Ok(())
@@ -120,6 +148,11 @@ impl Layout {
     pub fn is_empty(&self) -> bool {
         self.v1.is_empty() && self.unified.is_none()
     }
+}
+
+fn read(path: &str) -> Result<String> {
+    let bytes = read_small_at(path).with_context(|| format!("read {path}"))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// One line of /proc/self/cgroup, `ID:controllers:path`; the path may hold colons.
@@ -271,6 +304,15 @@ mod tests {
         assert_eq!(layout.unified.unwrap().mountpoint, Path::new("/sys/fs/cgroup"));
         let all_hidden = format!("{HYBRID_MOUNTS}50 23 0:40 / /sys rw - tmpfs none rw\n");
         assert!(Layout::parse(HYBRID_CGROUP, &all_hidden).is_empty());
+    }
+
+    #[test]
+    fn the_short_way_finds_what_mountinfo_says() {
+        let groups = read("/proc/self/cgroup").unwrap();
+        let whole = Layout::parse(&groups, &read("/proc/self/mountinfo").unwrap());
+        if let Some(plain) = Layout::plain(&groups) {
+            assert_eq!(plain, whole);
+        }
     }
 
     #[test]

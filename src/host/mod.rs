@@ -26,27 +26,36 @@ pub struct Facts {
     pub resctrl: Option<resctrl::Resctrl>,
 }
 
+/// What is looked for only where the configuration asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    pub cgroup: bool,
+    pub seccomp: bool,
+    pub resctrl: bool,
+}
+
 impl Facts {
-    /// Looks around once.
-    pub fn read() -> Result<Self> {
+    /// Looks around once. What is not wanted is left at its default.
+    pub fn read(wanted: Wanted) -> Result<Self> {
         let (_, permitted, _) = capget().context("read own capabilities")?;
         Ok(Self {
             euid: nix::unistd::geteuid().as_raw(),
             egid: nix::unistd::getegid().as_raw(),
             capabilities: permitted,
             last_capability: last_capability(),
-            cgroup: cgroup::Layout::read()?,
+            cgroup: if wanted.cgroup { cgroup::Layout::read()? } else { cgroup::Layout::default() },
             apparmor: apparmor(),
             selinux: exists(c"/sys/fs/selinux/enforce"),
-            seccomp_flags: crate::sys::seccomp::supported_flags(),
-            resctrl: resctrl::Resctrl::read(),
+            seccomp_flags: if wanted.seccomp { crate::sys::seccomp::supported_flags() } else { 0 },
+            resctrl: if wanted.resctrl { resctrl::Resctrl::read() } else { None },
         })
     }
 }
 
 /// Whether AppArmor is built in and switched on.
 fn apparmor() -> bool {
-    std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.first() == Some(&b'Y'))
+    crate::sys::file::read_small_at(c"/sys/module/apparmor/parameters/enabled")
+        .is_ok_and(|text| text.first() == Some(&b'Y'))
 }
 
 /// By asking the bounding set: no file of /proc is needed for it.

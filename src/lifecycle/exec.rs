@@ -9,7 +9,7 @@ use super::options::{Exec, Globals};
 use super::pid_file;
 use crate::container::Status;
 use crate::error::{Context, Error, Kind, Result, matched};
-use crate::host::Facts;
+use crate::host::{Facts, Wanted};
 use crate::init::hook_state::HookState;
 use crate::init::{self, Fds};
 use crate::launch::console::{Console, Incoming};
@@ -78,7 +78,9 @@ fn decide(known: &Known, options: &Exec) -> Result<ProcessPlan> {
     };
     let linux = config.linux().as_ref();
     let topology = crate::plan::topology::topology(linux)?;
-    let mut plan = crate::plan::process_in(&wanted, &config, &Facts::read()?, &topology, &mut warnings)?;
+    let seccomp = linux.is_some_and(|linux| linux.seccomp().is_some());
+    let facts = Facts::read(Wanted { cgroup: false, seccomp, resctrl: false })?;
+    let mut plan = crate::plan::process_in(&wanted, &config, &facts, &topology, &mut warnings)?;
     plan.preserve_fds = options.preserve_fds;
     for warning in warnings {
         // `create` has said this: an engine shows what exec says to whoever sits at its terminal.

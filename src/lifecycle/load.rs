@@ -15,7 +15,7 @@ use crate::container::status::{Probe, Seen, observe};
 use crate::container::{ContainerId, Entry, Record, Status, Store};
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::fail;
-use crate::host::{Facts, users};
+use crate::host::{Facts, Wanted, users};
 use crate::init::hook;
 use crate::log;
 use crate::plan::annotations;
@@ -40,7 +40,13 @@ pub fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundle> {
         Some(config) => spec::load_from(config)?,
         None => spec::load_with_bytes(&path)?,
     };
-    Ok(Bundle { path, spec, bytes, facts: Facts::read()? })
+    let linux = spec.linux().as_ref();
+    let wanted = Wanted {
+        cgroup: true,
+        seccomp: linux.is_some_and(|linux| linux.seccomp().is_some()),
+        resctrl: linux.is_some_and(|linux| linux.intel_rdt().is_some()),
+    };
+    Ok(Bundle { path, spec, bytes, facts: Facts::read(wanted)? })
 }
 
 /// Whether errors about cgroup permissions are ignored, and with systemd, whether the user's own manager is asked. Root of a

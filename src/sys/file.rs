@@ -1,7 +1,11 @@
 //! Files by descriptor: openat2 and what else `nix` has no wrapper for.
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 
 use super::{Result, check};
 
@@ -30,7 +34,7 @@ pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32, resolve:
         };
         match check(fd) {
             // EAGAIN: the kernel saw a rename during an IN_ROOT lookup and asks to try again (man openat2).
-            Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => {}
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
             // SAFETY: a descriptor that the kernel has just made for us, owned by nobody else.
             other => return other.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) }),
         }
@@ -42,6 +46,31 @@ pub fn is_inherited(number: i32) -> bool {
     // SAFETY: reads a flag of a number, whatever it stands for.
     let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
     flags >= 0 && flags & libc::FD_CLOEXEC == 0
+}
+
+/// The whole of a file that is small and has no size: those of /proc, /sys and the control groups. std asks for the
+/// size and the position first, and then reads 32 bytes at a time to begin with.
+pub fn read_small(file: impl AsFd) -> Result<Vec<u8>> {
+    const STEP: usize = 4096;
+    let (mut bytes, mut length) = (vec![0; STEP], 0);
+    loop {
+        match nix::unistd::read(&file, &mut bytes[length..]) {
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        if bytes.len() - length < STEP / 2 {
+            bytes.resize(bytes.len() * 2, 0);
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
+/// As above, by its path.
+pub fn read_small_at<P: ?Sized + nix::NixPath>(path: &P) -> Result<Vec<u8>> {
+    read_small(nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
 }
 
 /// Descriptors 0, 1 and 2, whatever they are. The program's entry has seen to it that they are open.
