@@ -111,10 +111,10 @@ pub fn wait_on_fifo(fds: &Fds) -> Result<(), Report> {
 }
 
 /// Into the program.
-pub fn execute(plan: &ProcessPlan, ready: &Ready, line: &Line) -> Result<Infallible, Report> {
+pub fn execute(plan: &ProcessPlan, ready: &Ready, fds: &Fds, line: &Line) -> Result<Infallible, Report> {
     let args = process::Vector::new(plan.args.iter().map(CString::as_c_str));
     let env = process::Vector::new(ready.env.iter().map(CString::as_c_str));
-    process::reset_signals().at(Step::Execute, 0, "sigprocmask")?;
+    process::reset_signals(fds.ignored_signals).at(Step::Execute, 0, "sigprocmask")?;
     load_seccomp(plan, line, Load::BeforeProgram)?;
     let errno = process::execve(&ready.program, &args, &env);
     let report = Report::new(Step::Execute, 0, errno, "");

@@ -26,6 +26,9 @@ pub struct Fds {
     pub wait_for_go: bool,
     /// The helper keeps the supplementary groups of our caller, as the process will.
     pub keep_groups: bool,
+    /// What our caller ignores and the program shall not: signal N in bit N-1. Looked up before the clone, for inside
+    /// /proc may be anything.
+    pub ignored_signals: u64,
     /// Standard streams are given to the container's user.
     pub chown_stdio: ChownStdio,
 }

@@ -68,7 +68,7 @@ pub fn container(plan: &Plan, fds: &Fds, line: &Line) -> Result<Infallible, Repo
     own_hooks("startContainer", &plan.hooks.start_container, "created", fds, setting)
         .map_err(|text| Report::sentence(Step::StartContainerHook, 0, &text))?;
     exec::close_hook_output(fds);
-    exec::execute(&plan.process, &ready, line)
+    exec::execute(&plan.process, &ready, fds, line)
 }
 
 /// A process that `exec` adds: it is in its namespaces and cgroup already.
@@ -83,7 +83,7 @@ pub fn guest(plan: &ProcessPlan, user_namespace: bool, fds: &Fds, line: &Line) -
     umask(plan);
     let ready = identity::confine(plan, fds, line)?;
     wait_for_start(fds, line)?;
-    exec::execute(plan, &ready, line)
+    exec::execute(plan, &ready, fds, line)
 }
 
 /// The root it opens is closed again here: later all descriptors are closed by number, and no owner may then close

@@ -84,6 +84,7 @@ pub fn spawn(
     let maps = topology.id_maps.as_ref().filter(|_| !helper);
     // Not born in its cgroup, it does nothing before it is there, where its limits hold.
     fds.wait_for_go |= !helper && (maps.is_some() || !born_there && order.group.is_some());
+    fds.ignored_signals = crate::sys::signal::ignored();
     let flags = if helper { 0 } else { topology.clone_flags() };
     log::debug(format_args!("{}: clone3 with flags {flags:#x}", matched::CONTAINER_SETUP));
     let first = match clone3(flags as u64, into).context("clone3")? {

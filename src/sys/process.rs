@@ -273,14 +273,14 @@ pub fn close_range(first: u32, last: u32) -> Result<()> {
 
 /// Every signal to its default action and none blocked, as a fresh process expects.
 ///
-/// std ignores SIGPIPE at start-up and callers leave others ignored; an ignored signal stays ignored across execve.
-pub fn reset_signals() -> Result<()> {
+/// `ignored` are those that the caller has left so, signal N in bit N-1: they would stay ignored across execve, which
+/// resets only those that have a handler.
+pub fn reset_signals(ignored: u64) -> Result<()> {
     // The kernel's struct: handler, flags, restorer, mask; SIG_DFL is 0.
     let default = [0_u64; 4];
-    for signal in 1..=64 {
+    for signal in (1..=64).filter(|signal| ignored >> (signal - 1) & 1 == 1) {
         // By the system call: glibc refuses to touch its own two, 32 and 33, and posix_spawn leaves them ignored.
-        // SAFETY: the kernel reads no more than 32 bytes; a default action installs no handler of ours. SIGKILL and
-        // SIGSTOP answer EINVAL, which is as it should be.
+        // SAFETY: the kernel reads no more than 32 bytes; a default action installs no handler of ours.
         unsafe {
             let action = default.as_ptr();
             libc::syscall(libc::SYS_rt_sigaction, signal, action, std::ptr::null::<u64>(), size_of::<u64>())

@@ -1,6 +1,7 @@
 //! Signals read from a descriptor, by a process that passes them on.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::OnceLock;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -31,7 +32,8 @@ impl Signals {
         let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
         // SAFETY: set is live; this initialises it, without the signals that the C library keeps for itself.
         unsafe { libc::sigfillset(&raw mut set) };
-        for signal in (1..END).filter(|signal| is_ignored(*signal)) {
+        let ignored = ignored();
+        for signal in (1..END).filter(|signal| ignored >> (signal - 1) & 1 == 1) {
             // SAFETY: set is live and initialised; the number is a signal's.
             unsafe { libc::sigdelset(&raw mut set, signal) };
         }
@@ -67,12 +69,31 @@ impl Signals {
     }
 }
 
+/// The signals that this process ignores, signal N in bit N-1: its caller's choice, for tare itself sets none so.
+///
+/// Looked up once. From /proc in one reading where it can be, else signal by signal.
+pub fn ignored() -> u64 {
+    static IGNORED: OnceLock<u64> = OnceLock::new();
+    *IGNORED.get_or_init(|| {
+        let status = super::file::read_small_at(c"/proc/self/status").unwrap_or_default();
+        let asked = || (1..END).filter(|signal| is_ignored(*signal)).fold(0, |set, n| set | 1 << (n - 1));
+        in_status(&status).unwrap_or_else(asked)
+    })
+}
+
+/// `SigIgn:` of proc_pid_status(5), hexadecimal.
+fn in_status(status: &[u8]) -> Option<u64> {
+    let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"SigIgn:"))?;
+    u64::from_str_radix(std::str::from_utf8(line).ok()?.trim(), 16).ok()
+}
+
 pub(super) fn is_ignored(signal: i32) -> bool {
     // SAFETY: for sigaction, plain data, zero is valid.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: nothing is set; the kernel writes what is set now into action, which outlives the call.
     let asked = check(unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) }.into());
-    asked.is_ok() && action.sa_sigaction == libc::SIG_IGN
+    // glibc keeps 32 and 33 for itself and answers EINVAL; posix_spawn may have left them ignored all the same.
+    asked.map_or(matches!(signal, 32 | 33), |_| action.sa_sigaction == libc::SIG_IGN)
 }
 
 /// Children leave their exit status to be waited for, whatever the caller has done to SIGCHLD: where that is
@@ -101,4 +122,16 @@ pub fn wait(pid: i32, block: bool) -> Result<Option<(i32, i32)>> {
 
 fn exit_status(status: libc::c_int) -> i32 {
     if libc::WIFSIGNALED(status) { 128 + libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read_from_the_status() {
+        let text = b"Name:\tx\nSigBlk:\t00000000000000ff\nSigIgn:\t0000000180001000\nSigCgt:\t0\n";
+        assert_eq!(in_status(text), Some(1 << 12 | 1 << 31 | 1 << 32));
+        assert_eq!(in_status(b"Name:\tx\n"), None);
+    }
 }

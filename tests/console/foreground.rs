@@ -28,7 +28,7 @@ fn shell(script: &CStr, terminal: Option<&OwnedFd>) -> i32 {
             if let Some(terminal) = terminal {
                 sit_at(terminal);
             }
-            reset_signals().unwrap();
+            reset_signals(u64::MAX).unwrap();
             // A test that fails kills only the process that stands for this one.
             parent_death_signal(libc::SIGKILL).unwrap();
             execve(c"/bin/sh", &Vector::new([c"sh", c"-c", script]), &Vector::new(ENV));

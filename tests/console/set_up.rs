@@ -188,7 +188,7 @@ fn an_engine_that_has_hung_up_is_an_error_and_no_signal() {
     drop(ours);
     let theirs = OwnedFd::from(theirs);
     let child = Process::start(|| {
-        tare::sys::process::reset_signals().unwrap();
+        tare::sys::process::reset_signals(u64::MAX).unwrap();
         inhabit(scratch.path());
         let root = Root::open(scratch.path()).unwrap();
         set_up(&root, None, 0, theirs.as_fd(), false).map_or_else(|failure| failure.errno as i32, |()| 0)
