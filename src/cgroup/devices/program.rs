@@ -1,8 +1,12 @@
 //! The v2 interface: an eBPF program that answers 1 (allow) or 0 for one use of one node.
 //!
 //! The kernel hands in `struct bpf_cgroup_dev_ctx { access_type, major, minor }`; `access_type` holds the kind in
-//! its low half and the ways in its high half. The program tries the exceptions one after the other and ends with the
-//! default. It calls nothing and jumps only forward, so the verifier needs no more than to walk it.
+//! its low half and the ways in its high half. The program tries the exceptions of the kind one after the other and
+//! ends with the default. It calls nothing and jumps only forward.
+//!
+//! The kernel walks every branch before it takes a program, which costs more than running it ever will. So a node is
+//! one number and one comparison (major and minor are 12 and 20 bits, together 32), an exception of all ways one
+//! jump, and all jump to the same end.
 
 use super::filter::Filter;
 use super::rule::{Access, Kind, Node};
@@ -12,19 +16,30 @@ const LOAD_WORD: u8 = 0x61;
 const MOVE: u8 = 0xb7;
 const MOVE_REGISTER_32: u8 = 0xbc;
 const AND_32: u8 = 0x54;
+const OR_REGISTER_32: u8 = 0x4c;
+const SHIFT_LEFT_32: u8 = 0x64;
 const SHIFT_RIGHT_32: u8 = 0x74;
-const JUMP_IF_EQUAL: u8 = 0x15;
-const JUMP_UNLESS_EQUAL: u8 = 0x55;
-const JUMP_UNLESS_REGISTERS_EQUAL: u8 = 0x5d;
+const JUMP: u8 = 0x05;
+/// Of the low halves of registers, KERNEL(5.1).
+const JUMP_IF_EQUAL: u8 = 0x16;
+const JUMP_UNLESS_EQUAL: u8 = 0x56;
+const JUMP_IF_REGISTERS_EQUAL: u8 = 0x1e;
 const EXIT: u8 = 0x95;
 
-/// Registers: the answer, the context (then scratch), and the four facts.
+/// Registers: the answer, the context (then scratch), and the facts.
 const R0: u8 = 0;
 const R1: u8 = 1;
 const KIND: u8 = 2;
 const WAYS: u8 = 3;
 const MAJOR: u8 = 4;
 const MINOR: u8 = 5;
+const NUMBER: u8 = 6;
+
+const MINOR_BITS: i32 = 20;
+const CHAR: i32 = 2;
+
+/// A jump has 16 bits, one of them for its direction: before that is too little, the end is put in between.
+const FARTHEST: usize = 30_000;
 
 /// The program for a filter.
 pub fn program(filter: &Filter) -> Vec<Insn> {
@@ -35,43 +50,104 @@ pub fn program(filter: &Filter) -> Vec<Insn> {
         insn(SHIFT_RIGHT_32, WAYS, 0, 0, 16),
         insn(LOAD_WORD, MAJOR, R1, 4, 0),
         insn(LOAD_WORD, MINOR, R1, 8, 0),
+        insn(MOVE_REGISTER_32, NUMBER, MAJOR, 0, 0),
+        insn(SHIFT_LEFT_32, NUMBER, 0, 0, MINOR_BITS),
+        insn(OR_REGISTER_32, NUMBER, MINOR, 0, 0),
     ];
-    for (node, &access) in &filter.exceptions {
-        exception(&mut code, node, access, filter.allow);
+    let part = |kind: Kind| {
+        let mut list = List { code: Vec::new(), ends: Vec::new(), allow: filter.allow, settled: false };
+        for (node, &access) in filter.exceptions.iter().filter(|(node, _)| node.kind == kind) {
+            list.exception(node, access);
+        }
+        list.finish()
+    };
+    let (block, char) = (part(Kind::Block), part(Kind::Char));
+    // Past a jump that reaches any distance: of two blocks, the shorter one is jumped over.
+    let (other, first, second) = if block.len() < char.len() {
+        (JUMP_IF_EQUAL, block, char)
+    } else {
+        (JUMP_UNLESS_EQUAL, char, block)
+    };
+    match i16::try_from(first.len()) {
+        Ok(length) => code.push(insn(other, KIND, 0, length, CHAR)),
+        // Never: neither list of exceptions is that long where the kernel takes the program at all.
+        Err(_) => return Vec::new(),
     }
-    answer(&mut code, filter.allow);
+    code.extend(first);
+    code.extend(second);
     code
 }
 
-/// One exception: each test that fails jumps past the block.
-fn exception(code: &mut Vec<Insn>, node: &Node, access: Access, allowed_otherwise: bool) {
-    let kind = match node.kind {
-        Kind::Block => 1,
-        Kind::Char => 2,
-    };
-    let start = code.len();
-    let mut tests = vec![insn(JUMP_UNLESS_EQUAL, KIND, 0, 0, kind)];
-    for (register, number) in [(MAJOR, node.major), (MINOR, node.minor)] {
-        // Numbers have 20 bits at most: no sign to spread in the comparison.
-        tests.extend(number.map(|number| insn(JUMP_UNLESS_EQUAL, register, 0, 0, number as i32)));
+/// The exceptions of one kind.
+struct List {
+    code: Vec<Insn>,
+    /// Jumps to the end where an exception holds.
+    ends: Vec<usize>,
+    allow: bool,
+    /// An exception holds for all: what would come after it, the kernel refuses as out of reach.
+    settled: bool,
+}
+
+impl List {
+    fn exception(&mut self, node: &Node, access: Access) {
+        if self.settled {
+            return;
+        }
+        // Numbers have 20 bits at most, the major ones 12: in 32 bits they meet the registers' low halves as they are.
+        let test = match (node.major, node.minor) {
+            (Some(major), Some(minor)) => Some((NUMBER, (major << MINOR_BITS | minor) as i32)),
+            (Some(major), None) => Some((MAJOR, major as i32)),
+            (None, Some(minor)) => Some((MINOR, minor as i32)),
+            (None, None) => None,
+        };
+        match (test, access == Access::ALL) {
+            (Some((register, number)), true) => self.end_if(insn(JUMP_IF_EQUAL, register, 0, 0, number)),
+            (None, true) => self.settled = true,
+            (Some((register, number)), false) => {
+                self.code.push(insn(JUMP_UNLESS_EQUAL, register, 0, 3, number));
+                self.ways(access);
+            }
+            (None, false) => self.ways(access),
+        }
+        if self.ends.first().is_some_and(|first| self.code.len() - first > FARTHEST) {
+            self.code.push(insn(JUMP, 0, 0, 2, 0));
+            self.end();
+        }
     }
-    if access != Access::ALL {
-        tests.push(insn(MOVE_REGISTER_32, R1, WAYS, 0, 0));
-        tests.push(insn(AND_32, R1, 0, 0, i32::from(access.bits())));
-        // A denied exception holds as soon as one way is forbidden; an allowed one only if it grants every way.
-        tests.push(match allowed_otherwise {
-            true => insn(JUMP_IF_EQUAL, R1, 0, 0, 0),
-            false => insn(JUMP_UNLESS_REGISTERS_EQUAL, R1, WAYS, 0, 0),
+
+    /// Three instructions. A denied exception holds as soon as one way is forbidden; an allowed one only if it grants
+    /// every way.
+    fn ways(&mut self, access: Access) {
+        self.code.push(insn(MOVE_REGISTER_32, R1, WAYS, 0, 0));
+        self.code.push(insn(AND_32, R1, 0, 0, i32::from(access.bits())));
+        self.end_if(match self.allow {
+            true => insn(JUMP_UNLESS_EQUAL, R1, 0, 0, 0),
+            false => insn(JUMP_IF_REGISTERS_EQUAL, R1, WAYS, 0, 0),
         });
     }
-    code.append(&mut tests);
-    answer(code, !allowed_otherwise);
-    let end = code.len();
-    for (at, insn) in code.iter_mut().enumerate().skip(start) {
-        if matches!(insn.code, JUMP_IF_EQUAL | JUMP_UNLESS_EQUAL | JUMP_UNLESS_REGISTERS_EQUAL) {
-            // Blocks have at most nine instructions.
-            insn.offset = (end - at - 1) as i16;
+
+    fn end_if(&mut self, jump: Insn) {
+        self.ends.push(self.code.len());
+        self.code.push(jump);
+    }
+
+    /// Here the jumps so far arrive.
+    fn end(&mut self) {
+        let here = self.code.len();
+        for at in self.ends.drain(..) {
+            self.code[at].offset = (here - at - 1) as i16;
         }
+        answer(&mut self.code, !self.allow);
+    }
+
+    fn finish(mut self) -> Vec<Insn> {
+        if !self.settled {
+            answer(&mut self.code, self.allow);
+        }
+        if self.settled || !self.ends.is_empty() {
+            self.end();
+        }
+        self.code
     }
 }
 
@@ -115,13 +191,22 @@ mod tests {
                     registers[d] = u64::from(registers[d] as u32 & immediate as u32);
                     false
                 }
+                OR_REGISTER_32 => {
+                    registers[d] = u64::from(registers[d] as u32 | registers[s] as u32);
+                    false
+                }
+                SHIFT_LEFT_32 => {
+                    registers[d] = u64::from((registers[d] as u32) << immediate);
+                    false
+                }
                 SHIFT_RIGHT_32 => {
                     registers[d] = u64::from(registers[d] as u32 >> immediate);
                     false
                 }
-                JUMP_IF_EQUAL => registers[d] == i64::from(immediate) as u64,
-                JUMP_UNLESS_EQUAL => registers[d] != i64::from(immediate) as u64,
-                JUMP_UNLESS_REGISTERS_EQUAL => registers[d] != registers[s],
+                JUMP => true,
+                JUMP_IF_EQUAL => registers[d] as u32 == immediate as u32,
+                JUMP_UNLESS_EQUAL => registers[d] as u32 != immediate as u32,
+                JUMP_IF_REGISTERS_EQUAL => registers[d] as u32 == registers[s] as u32,
                 EXIT => return registers[0],
                 _ => panic!("unknown instruction {code:#x}"),
             };
@@ -139,11 +224,15 @@ mod tests {
             &["+a *:* rwm"],
             &["+c 1:3 rwm", "+c *:* m", "+b *:* m", "+c 136:* rw", "+b 8:0 r", "+b *:5 w"],
             &["+a *:* rwm", "-b 8:* w", "-c 1:1 r", "-c *:5 rwm", "-b 4095:1048575 m"],
+            &["+b *:* rwm", "+b 8:0 r", "+c 4095:1048575 rwm", "+c 5:* r"],
+            &["+a *:* rwm", "-c *:* rwm", "-c 1:3 r", "-b 0:0 rw"],
         ] {
             let filter = filter(rules);
             let program = program(&filter);
             for (kind, number) in [(Kind::Block, 1), (Kind::Char, 2)] {
-                for (major, minor) in numbers.iter().flat_map(|&a| numbers.iter().map(move |&b| (a, b))) {
+                let pairs = numbers.iter().flat_map(|&a| numbers.iter().map(move |&b| (a, b)));
+                // The kernel has no major number of more than 12 bits.
+                for (major, minor) in pairs.filter(|(major, _)| *major < 4096) {
                     for ways in 1..8_u32 {
                         let access = [Access::MKNOD, Access::READ, Access::WRITE].into_iter();
                         let access = access.filter(|a| u32::from(a.bits()) & ways != 0);
@@ -159,6 +248,19 @@ mod tests {
 
     #[test]
     fn an_open_filter_is_as_short_as_can_be() {
-        assert_eq!(program(&filter(&["+a *:* rwm"])).len(), 8);
+        assert_eq!(program(&filter(&["+a *:* rwm"])).len(), 14);
+    }
+
+    #[test]
+    fn a_list_longer_than_a_jump_answers_as_well() {
+        let mut long = filter(&["+c 1:3 rwm"]);
+        for minor in 0..31_000 {
+            long.exceptions.insert(Node::char(Some(7), Some(minor)), Access::ALL);
+        }
+        let program = program(&long);
+        for (major, minor, want) in [(1, 3, 1), (7, 0, 1), (7, 30_999, 1), (7, 31_000, 0), (1, 4, 0)] {
+            assert_eq!(run(&program, [2 | 2 << 16, major, minor]), want, "{major}:{minor}");
+        }
+        assert_eq!(run(&program, [1 | 2 << 16, 7, 0]), 0);
     }
 }
