@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::stat::Mode;
+use nix::unistd::UnlinkatFlags;
 
 use super::{ContainerId, Record};
 use crate::error::{Context, Error, Kind, Result, matched};
@@ -242,7 +243,14 @@ impl Entry {
 
     /// Removes the directory and all in it.
     pub fn remove(&self) -> Result<()> {
-        match fs::remove_dir_all(&self.path) {
+        // What is always in it, by name: the directory need not be read. With what else somebody has put there, it is.
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        if let Ok(directory) = nix::fcntl::open(&self.path, flags, Mode::empty()) {
+            for name in [RECORD, CONFIG, FIFO] {
+                let _ = nix::unistd::unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir);
+            }
+        }
+        match fs::remove_dir(&self.path).or_else(|_| fs::remove_dir_all(&self.path)) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             other => other.with_context(|| format!("remove {}", self.path.display())),
         }
