@@ -109,6 +109,11 @@ class Engine:
     """What each engine's script provides. `work` is a directory of this run alone."""
     name = ''
     usual = 'runc'
+    options = None  # what was typed
+
+    @staticmethod
+    def arguments(parser):
+        """Adds options of its own."""
 
     def __init__(self, work, runtimes):
         self.work, self.runtimes = work, runtimes
@@ -172,6 +177,7 @@ def arguments(engine_class):
     parser.add_argument('--cgroup2', action='store_true', help='mount cgroup2 alone at /sys/fs/cgroup, in the sandbox')
     parser.add_argument('--only', metavar='REGEX', help='only flows whose name matches')
     parser.add_argument('--verbose', action='store_true', help='show what was observed, and the logs at the end')
+    engine_class.arguments(parser)
     options = parser.parse_args()
     options.tare = os.path.abspath(options.tare)
     for path in (options.tare, options.usual):
@@ -246,6 +252,7 @@ def table(engine_class, flows, options, work):
               if (options.all or flow.fast or options.only) and re.search(options.only or '', flow.name)]
     runtimes = {'tare': options.tare, engine_class.usual: options.usual}
     engine = engine_class(work, runtimes)
+    engine.options = options
     counts, broken = {'ok': 0, 'FAIL': 0, 'SKIP': 0}, False
     try:
         engine.start()

@@ -12,8 +12,17 @@ BOX = 'box:latest'
 IDLE = inside.IDLE
 
 
+# What only looks is no step: it is asked again and again until something is so.
+LOOKS = ('inspect', 'logs', 'ps', 'version', 'events', 'network', 'rmi')
+
+
 class Docker(Engine):
     name, usual = 'docker', 'runc'
+
+    @staticmethod
+    def arguments(parser):
+        parser.add_argument('--restarts', action='store_true',
+                            help='kill dockerd before every step with tare, and start it again')
 
     def start(self):
         self.binary = shutil.which('docker', path=DEBIAN_PATH)
@@ -21,8 +30,12 @@ class Docker(Engine):
         self.shared = self.work + '/shared'
         os.mkdir(self.shared)
         self.archive = image.archive(self.work, BOX)
-        self.main = Daemon(self, 'main')
+        self.main = Daemon(self, 'main', *(['--live-restore'] if getattr(self.options, 'restarts', False) else []))
 
+    def shared_file(self, name, text):
+        """A file on the host that containers can be given."""
+        with open(f'{self.shared}/{name}', 'w') as file:
+            file.write(text)
 
     def client(self, runtime):
         return Client(self, runtime)
@@ -47,11 +60,12 @@ class Daemon:
         call(*self.base, 'load', '-i', engine.archive, timeout=120).ok()
 
     def begin(self):
+        runtimes = [word for name, path in self.engine.runtimes.items() if name != 'runc'
+                    for word in ('--add-runtime', f'{name}={path}')]
         self.process = self.engine.daemon(
             'dockerd', '--host', f'unix://{self.home}/docker.sock', '--data-root', self.home + '/data',
             '--exec-root', self.home + '/exec', '--pidfile', self.home + '/dockerd.pid',
-            '--cgroup-parent', '/' + self.engine.group, '--add-runtime', 'tare=' + self.engine.runtimes['tare'],
-            *self.options)
+            '--cgroup-parent', '/' + self.engine.group, *runtimes, *self.options)
         within(60, self.answers, 'dockerd answers')
 
     def answers(self):
@@ -84,6 +98,9 @@ class Client:
         return daemon
 
     def docker(self, *words, **more):
+        if getattr(self.engine.options, 'restarts', False) and self.runtime == 'tare' and not self.daemons and words[0] not in LOOKS:
+            self.engine.main.kill()
+            self.engine.main.begin()
         return call(*self.base, *words, **more)
 
     def words(self, *options):

@@ -134,3 +134,19 @@ def _(it):
     if not shutil.which('docker-init', path=DEBIAN_PATH):
         raise Skip('no docker-init')
     return it.box('sh', '-c', 'tr "\\0" " " < /proc/1/cmdline', options=['--init'])
+
+
+@flow('--device-cgroup-rule')
+def _(it):
+    if not os.path.exists('/dev/fuse'):
+        raise Skip('no /dev/fuse')
+    script = 'mknod /tmp/fuse c 10 229; : < /tmp/fuse && echo open'
+    refused = it.docker('exec', it.up(), 'sh', '-c', script)
+    check('not permitted' in refused.err, f'{refused.err!r}')
+    given = it.docker('exec', it.up('--device-cgroup-rule', 'c 10:229 rmw'), 'sh', '-c', script)
+    check(given.out.strip() == 'open', f'{given.out!r} {given.err!r}')
+
+
+@flow('apparmor=unconfined, label=disable')
+def _(it):
+    return it.box('echo', 'runs', options=['--security-opt', 'apparmor=unconfined', '--security-opt', 'label=disable'])

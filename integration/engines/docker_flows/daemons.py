@@ -1,8 +1,7 @@
 """What needs a daemon of its own."""
 import os
 
-import inside
-from harness import Skip, add_lines, call, check, within
+from harness import add_lines, check
 
 from . import BOX, flow
 
@@ -44,26 +43,3 @@ def _(it):
     it.docker('unpause', name).ok()
     it.docker('stop', name).ok()
     return it.stopped(name)
-
-
-@flow('swarm: replicas, scaled, one killed', fast=False)
-def _(it):
-    it.own_daemon()
-    begun = it.docker('swarm', 'init', '--advertise-addr', '127.0.0.1')
-    if begun.status != 0:
-        raise Skip(f'swarm cannot start here: {begun.err.strip()}')
-
-    def running():
-        return it.docker('ps', '-q', '--filter', 'label=com.docker.swarm.service.name=many').out.split()
-    made = it.docker('service', 'create', '--detach', '--name', 'many', '--network', 'host', '--replicas', '3', '--no-resolve-image',
-                     BOX, *inside.IDLE)
-    check(made.status == 0, made.err)
-    within(30, lambda: len(running()) == 3, 'three replicas')
-    it.docker('service', 'scale', '--detach', 'many=5').ok()
-    within(30, lambda: len(running()) == 5, 'five replicas')
-    victim = running()[0]
-    it.docker('kill', victim).ok()
-    within(30, lambda: len(running()) == 5 and victim not in running(), 'a new one for the one that was killed')
-    it.docker('service', 'rm', 'many').ok()
-    within(30, lambda: not running(), 'none')
-    it.docker('swarm', 'leave', '--force').ok()

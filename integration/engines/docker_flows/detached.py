@@ -97,3 +97,22 @@ def _(it):
     it.docker('pause', name).ok()
     it.docker('rm', '-f', name).ok()
     check(not cgroups(f'{it.engine.group}/{name}'), 'no cgroup is left')
+
+
+@flow('--stop-signal, --stop-timeout')
+def _(it):
+    name = it.up('--stop-signal', 'USR2', '--stop-timeout', '10',
+                 command=('sh', '-c', 'trap "exit 11" USR2; trap "exit 12" TERM; echo up; while :; do sleep 0.1; done'))
+    within(20, lambda: 'up' in it.docker('logs', name).out, 'up')
+    it.docker('stop', name).ok()
+    check(it.stopped(name) == 11, 'the signal that was asked for')
+
+
+@flow('rename, then everything by the new name')
+def _(it):
+    new = f'renamed-{it.runtime}'
+    it.docker('rename', it.up(), new).ok()
+    check(it.docker('exec', new, 'echo', 'alive').ok() == 'alive', 'exec')
+    it.docker('stop', '-t', '5', new).ok()
+    it.docker('start', new).ok()
+    return it.docker('logs', new).ok()

@@ -93,3 +93,13 @@ def _(it):
     again = it.run(image_name, 'cat', '/etc/copied').ok()
     it.docker('rmi', image_name)
     return seen, again
+
+
+@flow('--mount: bind, volume, tmpfs')
+def _(it):
+    it.engine.shared_file('bound', 'from the host\n')
+    name = it.up('--mount', f'type=bind,source={it.engine.shared},target=/bound,readonly', '--mount', 'type=volume,target=/kept',
+                 '--mount', 'type=tmpfs,target=/fast,tmpfs-size=65536')
+    it.docker('exec', name, 'sh', '-c', 'echo kept > /kept/file').ok()
+    seen = it.docker('exec', name, 'sh', '-c', 'cat /bound/bound; touch /bound/x 2>&1; grep -o " /fast tmpfs.*size=64k" /proc/mounts').ok()
+    return seen

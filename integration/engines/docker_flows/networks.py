@@ -40,3 +40,9 @@ def _(it):
 def _(it):
     return it.box('sh', '-c', 'for f in resolv.conf hosts hostname; do grep -q " /etc/$f " /proc/mounts && echo $f; done; '
                   'test "$(cat /etc/hostname)" = "$(hostname)" && echo same')
+
+
+@flow('--add-host, --dns')
+def _(it):
+    return it.box('sh', '-c', 'grep example /etc/hosts; cat /etc/resolv.conf | grep -v "^#"',
+                  options=['--network', 'bridge', '--add-host', 'example.org:192.0.2.7', '--dns', '192.0.2.1', '--dns-search', 'example.com'])

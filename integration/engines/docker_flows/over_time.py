@@ -1,7 +1,7 @@
 """What the engine does over time."""
 import json
 
-from harness import call, end, within
+from harness import call, within
 
 from . import flow
 

@@ -24,13 +24,18 @@ class Podman(Engine):
         os.mkdir(self.shared)
         config = self.work + '/containers.conf'
         with open(config, 'w') as file:
-            file.write('[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
-                       'runtime_supports_json = ["crun", "runc", "tare"]\n'
-                       'runtime_supports_nocgroups = ["crun", "tare"]\n')
+            file.write(self.settings())
         self.env = dict(os.environ, CONTAINERS_CONF=config, TMPDIR=self.work)
         # Whose ids --userns=auto hands out.
         add_lines(self.work, subuid='containers:500000:1000000\n', subgid='containers:500000:1000000\n')
         self.podman('load', '-i', image.archive(self.work, BOX), timeout=120).ok()
+
+    def settings(self):
+        """containers.conf: the runtimes by name, and which of them log as JSON and do without cgroups."""
+        text = ('[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
+                'runtime_supports_json = ["crun", "runc", "tare"]\nruntime_supports_nocgroup = ["crun", "tare"]\n'
+                '[engine.runtimes]\n')
+        return text + ''.join(f'{name} = ["{path}"]\n' for name, path in self.runtimes.items())
 
     def base(self):
         return (self.binary, '--root', self.work + '/root', '--runroot', self.work + '/run',
@@ -55,7 +60,7 @@ class Client:
 
     def __init__(self, engine, runtime):
         self.engine, self.runtime = engine, runtime
-        self.base = (*engine.base(), '--runtime', engine.runtimes[runtime])
+        self.base = (*engine.base(), '--runtime', runtime)
 
     def podman(self, *words, **more):
         return call(*self.base, *words, env=self.engine.env, **more)

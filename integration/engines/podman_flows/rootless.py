@@ -25,7 +25,7 @@ class RootlessPodman(Podman):
             self.runtimes[name] = shutil.copy(path, f'{self.work}/{name}')
         config = self.home + '/containers.conf'
         with open(config, 'w') as file:
-            file.write('[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n')
+            file.write(self.settings())
         self.env = {'PATH': DEBIAN_PATH, 'HOME': self.home, 'USER': USER, 'XDG_RUNTIME_DIR': runtime, 'TMPDIR': self.mine('tmp'),
                     'CONTAINERS_CONF': config, 'TERM': 'xterm'}
         self.binary = shutil.which('podman', path=DEBIAN_PATH)
