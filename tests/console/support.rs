@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
-use tare::sys::process::exit_now;
+use tare::sys::process::{exit_now, reset_signals};
 use tare::sys::tty;
 
 /// Nothing here takes longer, however busy the machine.
@@ -28,6 +28,8 @@ impl Process {
         match unsafe { fork() }.unwrap() {
             ForkResult::Parent { child } => Self(child),
             ForkResult::Child => {
+                // The caller of the tests may ignore some, as nohup does, and what it ignores stays ignored.
+                reset_signals().unwrap();
                 let life = std::panic::AssertUnwindSafe(life);
                 exit_now(std::panic::catch_unwind(life).unwrap_or(101))
             }
