@@ -124,6 +124,8 @@ fn a_kill_at_any_moment_leaves_no_half_layer() {
                 "round {round}: {}",
                 stderr(&output)
             );
+            // The last thing that the killed one would have done: its workplace goes with whoever comes next.
+            assert!(scratch.run(&["prune", "--store", "store"]).status.success(), "round {round}");
         }
         same(&listing(&scratch.join("shared/rootfs")), &expected, &format!("round {round}"));
         assert!(layers(&scratch.join("store")) == complete, "round {round}");
