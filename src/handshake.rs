@@ -9,6 +9,9 @@
 //!                         ─── Go ──>             ids are mapped, the cgroup is joined
 //!                         <── Born ───           only a helper: the pid, and its pidfd attached
 //!                         ─── Go ──>             only with network devices: they are there
+//!                         <── MapIds ───         only with id-mapped binds of what the rootfs has by then: the mount
+//!   maps its ids
+//!                         ─── Go ──>
 //!                         <── AtHooks ───        only with prestart or createRuntime hooks
 //!   runs the hooks
 //!                         ─── Go ──>
@@ -185,6 +188,7 @@ enum Tag {
     Start,
     Failed,
     Listener,
+    MapIds,
 }
 
 // The report is the size of its message; a box would be an allocation.
@@ -201,6 +205,8 @@ pub enum Word {
     Failed(Report),
     /// The number of its seccomp listener, for the agent.
     Listener(i32),
+    /// The number of a mount in the plan, and the mount, which only the parent may map.
+    MapIds(i32, OwnedFd),
     /// The other half is gone.
     End,
 }
@@ -244,6 +250,10 @@ impl Line {
         send_fd(self.0.as_fd(), &with_number(Tag::Born, pid), pidfd).map(drop)
     }
 
+    pub fn map_ids(&self, mount: i32, tree: BorrowedFd<'_>) -> Result<(), Errno> {
+        send_fd(self.0.as_fd(), &with_number(Tag::MapIds, mount), tree).map(drop)
+    }
+
     pub fn at_hooks(&self) -> Result<(), Errno> {
         self.say(&[Tag::AtHooks as u8])
     }
@@ -278,6 +288,7 @@ impl Line {
         Ok(match (length, fd) {
             (0, _) => Word::End,
             (_, Some(fd)) if known(Tag::Born) => Word::Born(number, fd),
+            (_, Some(fd)) if known(Tag::MapIds) => Word::MapIds(number, fd),
             (_, None) if known(Tag::Listener) => Word::Listener(number),
             (SIZE, _) if known(Tag::Failed) => Word::Failed(Report::decode(&bytes).ok_or(Errno::EPROTO)?),
             _ if known(Tag::Map) => Word::Map,

@@ -423,3 +423,20 @@ fn judge_template(checked: &Spec, rootless: Option<(u32, u32)>, cgroup_v2: bool)
         .filter(|option| option.starts_with("gid="));
     assert_eq!(ids.count(), usize::from(rootless.is_none()));
 }
+
+#[test]
+fn members_that_differ_in_case_alone_are_read_one_into_the_other() {
+    let mut document = with(&json!({}));
+    document["linux"]["resources"] = json!({
+        "cpu": {"shares": 5, "cpus": "0"}, "CPU": {"Idle": 1, "Cpus": "1"}, "Pids": {"limit": 3}
+    });
+    let checked = parse(&document);
+    let linux = checked.linux().clone().unwrap();
+    let cpu = linux.resources().as_ref().unwrap().cpu().clone().unwrap();
+    assert_eq!((cpu.shares(), cpu.idle(), cpu.cpus().as_deref()), (Some(5), Some(1), Some("0")));
+    assert!(
+        checked.warnings.iter().any(|warning| warning.contains("/linux/resources")),
+        "{:?}",
+        checked.warnings
+    );
+}

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use super::create::is_permission;
 use super::devices::attach;
 use super::dir::Dir;
+use super::path::Place;
 use super::plan::{Permission, Plan};
 use super::record::Record;
 use super::systemd::placeholder::Placeholder;
@@ -158,6 +159,16 @@ impl Group {
             }
         }
         Ok(false)
+    }
+
+    /// The first of its places that has no directory.
+    pub fn missing(&self) -> Result<Option<&Place>> {
+        for (place, named) in self.record.places.iter().enumerate() {
+            if if_there(self.open(place))?.is_none() {
+                return Ok(Some(named));
+            }
+        }
+        Ok(None)
     }
 
     /// Sends a signal to every process in the group and below. SIGKILL also thaws, so that the processes can die.

@@ -26,9 +26,13 @@ impl Group {
             }
         }
         let group = Self::from_record(&record);
-        if !wanted.is_empty() && !group.exists()? {
-            let place = record.places.first().map(Place::directory).unwrap_or_default();
-            return Err(fail!(Kind::NotFound, "bad sub cgroup path: {} does not exist", place.display()));
+        let missing = if wanted.is_empty() { None } else { group.missing()?.map(Place::directory) };
+        if let Some(place) = missing {
+            let place = place.display();
+            return Err(fail!(
+                Kind::NotFound,
+                "bad sub cgroup path: adding pid to {place}: no such file or directory"
+            ));
         }
         Ok(group)
     }

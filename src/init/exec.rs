@@ -9,8 +9,8 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, stat};
 use nix::unistd::{AccessFlags, faccessat};
 
+use super::Fds;
 use super::identity::Ready;
-use super::{Fds, Load, load_seccomp};
 use crate::handshake::{At, Line, Report, Step};
 use crate::plan::process::{ProcessPlan, has, name};
 use crate::sys::file::standard_streams;
@@ -99,6 +99,9 @@ pub fn close_hook_output(fds: &Fds) {
 /// Blocks until `start` writes its byte.
 pub fn wait_on_fifo(fds: &Fds) -> Result<(), Report> {
     let Some(fifo) = &fds.exec_fifo else { return Ok(()) };
+    // The first process of a pid namespace is deaf to signals without a handler; one that is not started yet is ended
+    // by them all the same, as with runc. Before execve all of them have their default action again.
+    process::end_on_signals().at(Step::ExecFifo, 0, "sigaction")?;
     let mut byte = [0];
     loop {
         match nix::unistd::read(fifo, &mut byte) {
@@ -111,11 +114,9 @@ pub fn wait_on_fifo(fds: &Fds) -> Result<(), Report> {
 }
 
 /// Into the program.
-pub fn execute(plan: &ProcessPlan, ready: &Ready, fds: &Fds, line: &Line) -> Result<Infallible, Report> {
+pub fn execute(plan: &ProcessPlan, ready: &Ready) -> Result<Infallible, Report> {
     let args = process::Vector::new(plan.args.iter().map(CString::as_c_str));
     let env = process::Vector::new(ready.env.iter().map(CString::as_c_str));
-    process::reset_signals(fds.ignored_signals).at(Step::Execute, 0, "sigprocmask")?;
-    load_seccomp(plan, line, Load::BeforeProgram)?;
     let errno = process::execve(&ready.program, &args, &env);
     let report = Report::new(Step::Execute, 0, errno, "");
     tell(&ready.program, errno);

@@ -65,10 +65,17 @@ pub fn container(plan: &Plan, fds: &Fds, line: &Line) -> Result<Infallible, Repo
     let ready = identity::confine(&plan.process, fds, line)?;
     wait_for_start(fds, line)?;
     let setting = Setting { env: Some(&ready.env), ..Setting::default() };
+    last(&plan.process, fds, line)?;
     own_hooks("startContainer", &plan.hooks.start_container, "created", fds, setting)
         .map_err(|text| Report::sentence(Step::StartContainerHook, 0, &text))?;
     exec::close_hook_output(fds);
-    exec::execute(&plan.process, &ready, fds, line)
+    exec::execute(&plan.process, &ready)
+}
+
+/// What a filter that is for the program alone may deny, then the filter. runc's startContainer hooks run under it.
+fn last(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<(), Report> {
+    process::reset_signals(fds.ignored_signals).at(Step::Execute, 0, "sigprocmask")?;
+    load_seccomp(plan, line, Load::BeforeProgram)
 }
 
 /// A process that `exec` adds: it is in its namespaces and cgroup already.
@@ -83,7 +90,8 @@ pub fn guest(plan: &ProcessPlan, user_namespace: bool, fds: &Fds, line: &Line) -
     umask(plan);
     let ready = identity::confine(plan, fds, line)?;
     wait_for_start(fds, line)?;
-    exec::execute(plan, &ready, fds, line)
+    last(plan, fds, line)?;
+    exec::execute(plan, &ready)
 }
 
 /// The root it opens is closed again here: later all descriptors are closed by number, and no owner may then close
@@ -128,7 +136,7 @@ fn prepare(plan: &Plan, fds: &Fds, line: &Line) -> Result<(), Report> {
     let mut late = Vec::new();
     if plan.rootfs.enter != Enter::Chroot {
         let null = paths::host_null(!plan.masked_paths.is_empty())?;
-        late = mounts::mount_all(&plan.mounts, &root, fds)?;
+        late = mounts::mount_all(&plan.mounts, &root, fds, line)?;
         devices::make(&plan.devices, &root, plan.topology.has(Namespace::USER))?;
         hooks(plan, fds, line)?;
         rootfs::pivot(&plan.rootfs, &root)?;
@@ -141,9 +149,11 @@ fn prepare(plan: &Plan, fds: &Fds, line: &Line) -> Result<(), Report> {
         working_directory(&plan.process, &root)?;
     } else {
         hooks(plan, fds, line)?;
+        // Nothing was mounted in the rootfs: the terminal is one of those of the namespace that is shared.
+        let outside = Root::open("/".as_ref()).at(Step::Console, 0, "open /")?;
+        terminal(&plan.process, fds, &outside, false)?;
         rootfs::pivot(&plan.rootfs, &root)?;
         let procfs = sysctl::procfs(plan)?;
-        terminal(&plan.process, fds, &root, false)?;
         names(plan)?;
         sysctl::write_all(&plan.sysctls, procfs.as_ref())?;
         working_directory(&plan.process, &root)?;

@@ -1,7 +1,9 @@
 //! The mounts of the plan, one by one, each on a target found by descriptor inside the rootfs.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
@@ -9,24 +11,25 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::Fds;
 use super::namespaces::errno;
-use crate::handshake::{At, Report, Step};
+use crate::handshake::{At, Line, Report, Step};
 use crate::inroot::Root;
 use crate::plan::mounts::{Find, Mount, Source};
-use crate::plan::options::Parameter;
+use crate::plan::options::{MS_NOSYMFOLLOW, Named, Parameter};
 use crate::sys::file::{RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2};
 use crate::sys::mount::{
-    Attributes, MOUNT_ATTR_RDONLY, fsconfig_create, fsconfig_set, fsmount, fsopen, mount_setattr, move_mount,
-    open_tree_clone,
+    self, Attributes, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, fsconfig_create, fsconfig_set, fsmount,
+    fsopen, mount_setattr, move_mount, open_tree_clone,
 };
 
 /// A mount that becomes read-only when all is done, and its item.
 pub type Late = (usize, OwnedFd);
 
-pub fn mount_all(mounts: &[Mount], root: &Root, fds: &Fds) -> Result<Vec<Late>, Report> {
+pub fn mount_all(mounts: &[Mount], root: &Root, fds: &Fds, line: &Line) -> Result<Vec<Late>, Report> {
     let mut late = Vec::new();
     for (index, mount) in mounts.iter().enumerate() {
         let source = fds.sources.get(index).and_then(Option::as_ref);
-        if let Some(fd) = one(mount, root, source).map_err(|fail| fail.report(index))? {
+        let own = mapped_inside(index, mount, root, line)?;
+        if let Some(fd) = one(mount, root, source.or(own.as_ref())).map_err(|fail| fail.report(index))? {
             late.push((index, fd));
         }
     }
@@ -77,10 +80,11 @@ fn one(mount: &Mount, root: &Root, source: Option<&OwnedFd>) -> Result<Option<Ow
             let target = find(root, mount, OFlag::O_PATH)?;
             attributes(&target, mount).map(|()| None)
         }
-        Source::Bind { path, recursive, no_follow, copy_symlink, .. } => {
+        Source::Bind { path, recursive, no_follow, copy_symlink, named, locked, inside, .. } => {
             let at_flags = if *no_follow { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
             let tree = match source {
                 Some(fd) => fd.try_clone().map_err(|error| errno(&error)).call("dup")?,
+                None if *inside => clone_inside(root, path, *recursive, *no_follow)?,
                 None => open_tree_clone(AT_FDCWD.as_fd(), path, *recursive, at_flags).call("open_tree")?,
             };
             let kind = kind_of(&tree)?;
@@ -88,15 +92,15 @@ fn one(mount: &Mount, root: &Root, source: Option<&OwnedFd>) -> Result<Option<Ow
             if *copy_symlink && kind == SFlag::S_IFLNK {
                 return copy_link(root, &mount.target, path).map(|()| None);
             }
-            let target = target_like(root, mount, kind)?;
+            let (target, _) = target_like(root, mount, kind)?;
             // Attributes first: nobody ever sees the mount without them.
-            attributes(&tree, mount)?;
+            bind_attributes(&tree, mount, *named, *locked)?;
             attach(&tree, &target)?;
             Ok(mount.late_read_only.then_some(tree))
         }
         Source::Filesystem { kind, source, parameters, inherit_mode, relabel, copy_up } => {
-            let target = target_like(root, mount, SFlag::S_IFDIR)?;
-            let mode = if *inherit_mode { Some(mode_of(&target)?) } else { None };
+            let (target, made) = target_like(root, mount, SFlag::S_IFDIR)?;
+            let mode = if *inherit_mode && !made { Some(mode_of(&target)?) } else { None };
             let new = filesystem(kind, source, parameters, mode, mount)?;
             if let Some(label) = relabel {
                 super::label::filesystem(&new, label).call("set the SELinux label")?;
@@ -114,6 +118,26 @@ fn one(mount: &Mount, root: &Root, source: Option<&OwnedFd>) -> Result<Option<Ow
             Ok(mount.late_read_only.then_some(new))
         }
     }
+}
+
+/// A clone of what is inside the rootfs by now, with its ids mapped: that takes rights to the filesystem that the parent
+/// has.
+fn mapped_inside(index: usize, mount: &Mount, root: &Root, line: &Line) -> Result<Option<OwnedFd>, Report> {
+    let Source::Bind { path, recursive, no_follow, inside: true, id_mapped: Some(_), .. } = &mount.source
+    else {
+        return Ok(None);
+    };
+    let tree = clone_inside(root, path, *recursive, *no_follow).map_err(|fail| fail.report(index))?;
+    line.map_ids(index as i32, tree.as_fd()).at(Step::Mount, index, "send the mount to be mapped")?;
+    super::go(line)?;
+    Ok(Some(tree))
+}
+
+/// What the rootfs has at `path` by now, with what was mounted there before.
+fn clone_inside(root: &Root, path: &CStr, recursive: bool, no_follow: bool) -> Result<OwnedFd, Fail> {
+    let flags = if no_follow { OFlag::O_PATH | OFlag::O_NOFOLLOW } else { OFlag::O_PATH };
+    let source = root.resolve(path, flags).call("open the source")?;
+    open_tree_clone(source.as_fd(), c"", recursive, libc::AT_EMPTY_PATH).call("open_tree")
 }
 
 /// With mount(2)'s answer where a directory and something else meet: EINVAL says too little.
@@ -162,6 +186,45 @@ fn words(context: &OwnedFd) -> Vec<u8> {
         Ok(length) if length > 2 => buffer[2..length].trim_ascii_end().to_vec(),
         _ => Vec::new(),
     }
+}
+
+/// The flags that are named and no others; but those that the kernel has locked stay beside them.
+fn bind_attributes(tree: &OwnedFd, mount: &Mount, named: Named, locked: bool) -> Result<(), Fail> {
+    if named == Named::default() {
+        return attributes(tree, mount);
+    }
+    let existing = flags_of(tree)?;
+    let change = |wanted: Option<Attributes>| {
+        let mut wanted = wanted.ok_or(Errno::EPERM).call("mount_setattr")?;
+        wanted.propagation = mount.attributes.propagation;
+        if existing & MS_NOSYMFOLLOW == 0 {
+            // KERNEL(5.14): one that does not know the flag refuses to clear it, too.
+            wanted.clear &= !MOUNT_ATTR_NOSYMFOLLOW;
+        }
+        attributes(tree, &Mount { attributes: wanted, ..mount.clone() })
+    };
+    if locked {
+        // It was cloned from outside, where nothing is locked; still it is the container that asks.
+        return change(named.beside(existing));
+    }
+    match change(Some(named.alone())) {
+        Err(Fail { errno: Errno::EPERM, .. }) => change(named.beside(existing)),
+        other => other,
+    }
+}
+
+/// The MS_* flags of a mount. statfs tells them by the same numbers, but for two.
+fn flags_of(tree: &OwnedFd) -> Result<u64, Fail> {
+    const MOVED: [(u64, u64); 2] = [(0x1000, libc::MS_RELATIME), (0x2000, MS_NOSYMFOLLOW)];
+    const SAME: u64 = libc::MS_RDONLY
+        | libc::MS_NOSUID
+        | libc::MS_NODEV
+        | libc::MS_NOEXEC
+        | libc::MS_NOATIME
+        | libc::MS_NODIRATIME;
+    let told = mount::flags(tree.as_fd()).call("fstatfs")?;
+    let moved = MOVED.iter().filter(|(st, _)| told & st != 0).fold(0, |all, (_, ms)| all | ms);
+    Ok(told & SAME | moved)
 }
 
 fn attributes(mount: &OwnedFd, plan: &Mount) -> Result<(), Fail> {
@@ -245,15 +308,16 @@ fn guard_proc_source(tree: &OwnedFd, mount: &Mount) -> Result<(), Fail> {
     Err(Fail { errno: Errno::from_raw(0), call, words: Vec::new() })
 }
 
-/// Opens the target, made first where it is missing: a directory for a directory, else an empty file.
-fn target_like(root: &Root, mount: &Mount, kind: SFlag) -> Result<OwnedFd, Fail> {
+/// Opens the target, made first where it is missing: a directory for a directory, else an empty file. Says whether it
+/// was made.
+fn target_like(root: &Root, mount: &Mount, kind: SFlag) -> Result<(OwnedFd, bool), Fail> {
     match find(root, mount, OFlag::empty()) {
         Err(Fail { errno: Errno::ENOENT, .. }) => {}
-        other => return other,
+        other => return other.map(|found| (found, false)),
     }
     let made = make_target(root, &mount.target, kind == SFlag::S_IFDIR).call("create the target")?;
     guard_procfs(&made, mount)?;
-    Ok(made)
+    Ok((made, true))
 }
 
 /// By its parent's descriptor, and opened without following: what comes back is what was made here, or what stood
@@ -274,9 +338,23 @@ fn make_target(root: &Root, path: &CStr, directory: bool) -> Result<OwnedFd, Err
     let mode = Mode::from_bits_truncate(0o644);
     match nix::fcntl::openat(&parent, name.as_c_str(), flags | OFlag::O_CREAT, mode) {
         // Likewise for a file.
-        Err(Errno::ELOOP) => root.create(path, OFlag::O_CREAT, 0o644),
+        Err(Errno::ELOOP) => match root.create(path, OFlag::O_CREAT, 0o644) {
+            // The directories on the way are missing too.
+            Err(Errno::ENOENT) => make_linked(root, path, &parent, &name),
+            other => other,
+        },
         other => other,
     }
+}
+
+/// The file that the symlink `name` leads to, with the directories on the way, all inside the root.
+fn make_linked(root: &Root, path: &CStr, parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
+    let to = nix::fcntl::readlinkat(parent, name)?;
+    let of = Path::new(OsStr::from_bytes(path.to_bytes())).parent().unwrap_or_else(|| Path::new("/"));
+    let to = std::ffi::CString::new(of.join(to).into_os_string().into_vec()).map_err(|_| Errno::EINVAL)?;
+    // One link less each time; the kernel has found that they come to an end.
+    drop(root.parent(&to, 0o755)?);
+    make_target(root, &to, false)
 }
 
 fn kind_of(fd: &OwnedFd) -> Result<SFlag, Fail> {

@@ -45,6 +45,10 @@ pub fn mask(
     let mut null = Cover { fresh: Some(null), attached: None };
     let mut empty = Cover { fresh: None, attached: None };
     for (item, path) in paths.iter().enumerate() {
+        if paths[..item].contains(path) {
+            // One mount hides it.
+            continue;
+        }
         let Some(target) = open_existing(root, path, item, Step::MaskedPath)? else { continue };
         let stat = fstat(&target).at(Step::MaskedPath, item, "fstat")?;
         let (cover, call) = if SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT) == SFlag::S_IFDIR {

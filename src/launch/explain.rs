@@ -51,7 +51,8 @@ pub fn explain(report: &Report, walked: &Walked<'_>) -> Error {
             let error = cause(report, words(Step::Scheduler));
             match report.errno {
                 libc::EPERM => error.with_hint(
-                    "a real-time policy takes CAP_SYS_NICE; SCHED_DEADLINE cannot be used together with a cpuset",
+                    "process scheduler can't be used together with AllowedCPUs, where it is SCHED_DEADLINE and these a \
+                     cpuset; a real-time policy takes CAP_SYS_NICE",
                 ),
                 _ => error,
             }

@@ -156,7 +156,9 @@ fn born(topology: &Topology, helper: First, line: Line) -> std::result::Result<C
                 drop(helper);
                 return First { pid, pidfd: Some(pidfd) }.child(line, early);
             }
-            word @ (Word::AtHooks | Word::Ready | Word::Listener(_)) => early.push_back(word),
+            word @ (Word::AtHooks | Word::Ready | Word::Listener(_) | Word::MapIds(..)) => {
+                early.push_back(word);
+            }
             Word::Failed(report) => return Err(Failure::Reported(report)),
             _ => return Err(Failure::Died),
         }
@@ -170,11 +172,12 @@ impl Child {
     }
 
     /// Waits until everything is set up. `hooks` runs when the child has come to its runtime hooks; the `agent` gets
-    /// the listener of a filter that notifies.
+    /// the listener of a filter that notifies; `map_ids` maps the ids of the mount of that number.
     pub fn wait_until_ready(
         &self,
         agent: Option<&Agent<'_>>,
         mut hooks: impl FnMut() -> Result<()>,
+        map_ids: impl Fn(usize, &OwnedFd) -> Result<()>,
     ) -> std::result::Result<(), Failure> {
         loop {
             match self.hear()? {
@@ -185,6 +188,10 @@ impl Child {
                 Word::AtHooks => {
                     hooks()?;
                     self.line.go().context("talk to the new process")?;
+                }
+                Word::MapIds(mount, tree) => {
+                    map_ids(mount.try_into().unwrap_or_default(), &tree)?;
+                    self.go_on();
                 }
                 Word::Listener(number) => {
                     agent.map_or(Ok(()), |agent| agent.introduce(self, number))?;

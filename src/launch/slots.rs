@@ -112,8 +112,10 @@ fn source<'a>(
     users: Option<BorrowedFd<'_>>,
     namespaces: &mut Namespaces<'a>,
 ) -> Result<Option<OwnedFd>> {
-    let Source::Bind { path, recursive, no_follow, id_mapped, .. } = &mount.source else { return Ok(None) };
-    if !hidden && id_mapped.is_none() {
+    let Source::Bind { path, recursive, no_follow, id_mapped, inside, .. } = &mount.source else {
+        return Ok(None);
+    };
+    if *inside || !hidden && id_mapped.is_none() {
         return Ok(None);
     }
     let item = mount.item;
@@ -128,6 +130,19 @@ fn source<'a>(
         namespaces.apply(&tree, how, users).with_context(doing)?;
     }
     Ok(Some(tree))
+}
+
+/// Maps the ids of a bind that the child has cloned, of what the rootfs had when its turn came.
+pub fn map_ids(plan: &Plan, mount: usize, tree: &OwnedFd) -> Result<()> {
+    let Some(Mount { item, source: Source::Bind { path, id_mapped: Some(how), .. }, .. }) =
+        plan.mounts.get(mount)
+    else {
+        return Ok(());
+    };
+    let joined = plan.topology.joins.iter().find(|join| join.namespace == Namespace::USER);
+    let users = joined.map(namespace).transpose()?;
+    let doing = || format!("/mounts/{item}: map the ids of {}", show(path));
+    Namespaces::default().apply(tree, how, users.as_ref().map(AsFd::as_fd)).with_context(doing)
 }
 
 /// `enslaved`: what a new user namespace takes over from ours, the kernel makes slaves. The same for what we hand in

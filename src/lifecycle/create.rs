@@ -134,6 +134,7 @@ fn decide(globals: &Globals, options: &Create, bundle: &Bundle, how: &How) -> Re
     for warning in bundle.spec.warnings.iter().chain(&plan.warnings) {
         log::warn(format_args!("{warning}"));
     }
+    load::log_filter(&plan.process);
     check_preserved(request.activation.listen_fds, options.preserve_fds)?;
     check_rootfs(&plan)?;
     console::check(plan.process.terminal.is_some(), how.detach, options.console_socket.as_deref())?;
@@ -261,7 +262,8 @@ fn accompany(child: &Child, ground: &Ground<'_>, devices: Destination) -> std::r
     let agent = plan.process.seccomp.as_ref().and_then(|filter| filter.notify.as_ref());
     let state_now = state.document("creating", pid);
     let agent = agent.map(|notify| Agent { notify, version: spec::VERSION, state: state_now });
-    let ready = child.wait_until_ready(agent.as_ref(), || runtime_hooks(ground, pid));
+    let map_ids = |mount: usize, tree: &_| slots::map_ids(plan, mount, tree);
+    let ready = child.wait_until_ready(agent.as_ref(), || runtime_hooks(ground, pid), map_ids);
     // After its cgroup namespace is made: the root there is the group that has the limits.
     let below = ready.and_then(|()| match &plan.delegation.below {
         Some(below) => Ok(ground.group.hand_down(below, pid, plan.delegation.owner)?),

@@ -90,6 +90,7 @@ fn decide(known: &Known, options: &Exec) -> Result<ProcessPlan> {
         }
         log::warn(format_args!("{warning}"));
     }
+    load::log_filter(&plan);
     Ok(plan)
 }
 
@@ -185,7 +186,7 @@ fn launch(known: &Known, options: &Exec, plan: &ProcessPlan, socket: Option<Owne
     let grouped = known.record.rdt.as_ref().map_or(Ok(()), |rdt| rdt::join(rdt, child.process.pid));
     let ready = grouped
         .map_err(Failure::Other)
-        .and_then(|()| child.wait_until_ready(agent(known, plan).as_ref(), || Ok(())));
+        .and_then(|()| child.wait_until_ready(agent(known, plan).as_ref(), || Ok(()), |_, _| Ok(())));
     match ready {
         Ok(()) => Ok(child),
         Err(failure) => {

@@ -20,6 +20,7 @@ use crate::init::hook;
 use crate::log;
 use crate::plan::annotations;
 use crate::plan::hooks::Hook;
+use crate::plan::process::ProcessPlan;
 use crate::spec::{self, Checked};
 
 /// A bundle, read and checked, on this host.
@@ -114,6 +115,14 @@ impl Known {
             Some(seen) if seen.start == init.start && !seen.dead => Ok(pidfd),
             _ => Err(gone()),
         }
+    }
+}
+
+/// At debug level, the flags that the filter is loaded with, as runc counts them: there TSYNC is none.
+pub fn log_filter(plan: &ProcessPlan) {
+    if let Some(filter) = &plan.seccomp {
+        let flags = filter.flags & !libc::SECCOMP_FILTER_FLAG_TSYNC;
+        log::debug(format_args!("seccomp filter flags: {flags}"));
     }
 }
 

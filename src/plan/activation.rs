@@ -40,8 +40,16 @@ pub fn apply(activation: &Activation, plan: &mut Plan, item: usize) -> Result<()
         let words = ["nosuid", "noexec", "nodev", "ro"].map(String::from);
         let options = options::read(&words).unwrap_or_default();
         let path = c_string(directory, || "NOTIFY_SOCKET".into())?;
-        let source =
-            Source::Bind { path, recursive: false, no_follow: true, copy_symlink: false, id_mapped: None };
+        let source = Source::Bind {
+            path,
+            recursive: false,
+            no_follow: true,
+            copy_symlink: false,
+            id_mapped: None,
+            named: options::Named::default(),
+            locked: false,
+            inside: false,
+        };
         plan.mounts.push(Mount {
             item,
             target: CString::new(NOTIFY).unwrap_or_default(),

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::mounts::{Find, Mount, Source};
+use super::options::Named;
 use crate::cgroup;
 use crate::cgroup::plan::Permission;
 use crate::host::cgroup::{Hierarchy, Layout, Mode};
@@ -76,7 +77,16 @@ fn below(target: &CString, name: &[u8]) -> CString {
 }
 
 fn bind(path: &CString, recursive: bool) -> Source {
-    Source::Bind { path: path.clone(), recursive, no_follow: false, copy_symlink: false, id_mapped: None }
+    Source::Bind {
+        path: path.clone(),
+        recursive,
+        no_follow: false,
+        copy_symlink: false,
+        id_mapped: None,
+        named: Named::default(),
+        locked: false,
+        inside: false,
+    }
 }
 
 fn fs(kind: &std::ffi::CStr, parameters: Vec<super::options::Parameter>) -> Source {

@@ -120,7 +120,14 @@ pub fn container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Pl
     let rootfs = rootfs::rootfs(spec, &request.bundle, request.no_pivot, &topology)?;
     let wanted_mounts = spec.mounts().as_deref().unwrap_or_default();
     let shown = cgroup_mounts::shown(&facts.cgroup, &cgroup, topology.has(Namespace::CGROUP));
-    let around = mounts::Surroundings { bundle: &request.bundle, cgroups: &shown, topology: &topology };
+    let around = mounts::Surroundings {
+        bundle: &request.bundle,
+        rootfs: Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(
+            rootfs.path.to_bytes(),
+        )),
+        cgroups: &shown,
+        topology: &topology,
+    };
     let mut mounts = mounts::mounts(wanted_mounts, &around)?;
     let context = label::context(linux, &annotations)?;
     if let Some(context) = &context {

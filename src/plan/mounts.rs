@@ -1,14 +1,14 @@
 //! What is mounted where, in order: the mounts of the configuration as operations of the mount API.
 
 use std::ffi::{CStr, CString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Mount as Wanted;
 
 use super::fault::{Fault, c_string};
 use super::id_mapped::{IdMapped, id_mapped};
-use super::options::{self, Options, Parameter, Propagation};
-use super::topology::Topology;
+use super::options::{self, Named, Options, Parameter, Propagation};
+use super::topology::{Namespace, Topology};
 use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY};
 
 /// One mount.
@@ -60,18 +60,23 @@ pub enum Source {
         no_follow: bool,
         copy_symlink: bool,
         id_mapped: Option<IdMapped>,
+        named: Named,
+        /// It comes from another user namespace: the flags that it has are not to be cleared here.
+        locked: bool,
+        /// The path is one inside the rootfs, to be seen with the mounts that come before.
+        inside: bool,
     },
     /// Attributes of what is mounted there already.
     Remount,
     /// No mount: a symlink in a filesystem that an earlier operation mounted.
-    Symlink {
-        to: CString,
-    },
+    Symlink { to: CString },
 }
 
 /// What the mounts depend on besides the configuration.
 pub struct Surroundings<'a> {
     pub bundle: &'a Path,
+    /// The rootfs on the host.
+    pub rootfs: &'a Path,
     pub cgroups: &'a super::cgroup_mounts::Cgroups,
     pub topology: &'a Topology,
 }
@@ -93,7 +98,7 @@ fn plan_one(
     let words = wanted.options().as_deref().unwrap_or_default();
     let options = options::read(words)
         .map_err(|word| Fault::new(format!("/mounts/{item}/options/{word}"), "has a NUL character within"))?;
-    let target = target(item, wanted)?;
+    let target = target(item, wanted, around.rootfs)?;
     let kind = wanted.typ().as_deref().unwrap_or("bind");
     if options.remount {
         all.push(Mount { source: Source::Remount, ..plain(item, target, &options) });
@@ -107,15 +112,24 @@ fn plan_one(
     Ok(())
 }
 
-/// Inside the rootfs and absolute; a relative one counts from its root, as runc has it.
-fn target(item: usize, wanted: &Wanted) -> Result<CString, Fault> {
+/// Inside the rootfs and absolute; a relative one counts from its root, and one may be spelled as the host sees it, as
+/// runc has both.
+fn target(item: usize, wanted: &Wanted, rootfs: &Path) -> Result<CString, Fault> {
     let pointer = || format!("/mounts/{item}/destination");
-    let target = c_string(Path::new("/").join(wanted.destination()).as_os_str(), pointer)?;
+    let path = Path::new("/").join(wanted.destination());
+    let path = within(&path, rootfs).unwrap_or(path);
+    let target = c_string(path.as_os_str(), pointer)?;
     let names_root = |part: &[u8]| part.is_empty() || part == b".";
     if target.to_bytes().split(|&b| b == b'/').all(names_root) {
         return Err(Fault::new(pointer(), "a mount cannot cover the root of the container"));
     }
     clean(&target).ok_or_else(|| Fault::new(pointer(), "has a NUL character within"))
+}
+
+/// A path of the host as the container sees it, where it lies below the rootfs.
+fn within(path: &Path, rootfs: &Path) -> Option<PathBuf> {
+    let below = path.strip_prefix(rootfs).ok().filter(|_| rootfs != Path::new("/"))?;
+    (below != Path::new("")).then(|| Path::new("/").join(below))
 }
 
 /// Without empty and `.` components: comparisons with known paths are then exact. `..` is left for the kernel, which
@@ -152,14 +166,20 @@ fn bind(
 ) -> Result<Mount, Fault> {
     let pointer = || format!("/mounts/{item}/source");
     let source = wanted.source().as_deref().ok_or_else(|| Fault::new(pointer(), "a bind needs a source"))?;
+    let path = around.bundle.join(source);
+    let inside = within(&path, around.rootfs).filter(|_| !options.copy_symlink);
     let source = Source::Bind {
-        path: c_string(around.bundle.join(source).as_os_str(), pointer)?,
+        inside: inside.is_some(),
+        path: c_string(inside.as_deref().unwrap_or(&path).as_os_str(), pointer)?,
         recursive: options.bind == Some(true),
         no_follow: options.source_no_follow || options.copy_symlink,
         copy_symlink: options.copy_symlink,
         id_mapped: id_mapped(item, wanted, options, around.topology)?,
+        named: options.named,
+        locked: around.topology.has(Namespace::USER),
     };
-    Ok(Mount { source, ..plain(item, target, options) })
+    let attributes = Attributes { propagation: options.attributes.propagation, ..options.named.alone() };
+    Ok(Mount { source, attributes, ..plain(item, target, options) })
 }
 
 fn filesystem(

@@ -119,10 +119,128 @@ pub fn words() -> impl Iterator<Item = &'static str> {
     WORDS.iter().map(|(word, _)| *word).filter(move |word| !ours.contains(word))
 }
 
+/// MS_* flags of mount(2) that the words name: for a bind it matters which were named, also those that are cleared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Named {
+    pub set: u64,
+    pub cleared: u64,
+}
+
+/// What a word names, sorted by word, and whether it clears it.
+const NAMED: &[(&str, u64, bool)] = &[
+    ("atime", libc::MS_NOATIME, true),
+    ("dev", libc::MS_NODEV, true),
+    ("diratime", libc::MS_NODIRATIME, true),
+    ("exec", libc::MS_NOEXEC, true),
+    ("noatime", libc::MS_NOATIME, false),
+    ("nodev", libc::MS_NODEV, false),
+    ("nodiratime", libc::MS_NODIRATIME, false),
+    ("noexec", libc::MS_NOEXEC, false),
+    ("norelatime", libc::MS_RELATIME, true),
+    ("nostrictatime", libc::MS_STRICTATIME, true),
+    ("nosuid", libc::MS_NOSUID, false),
+    ("nosymfollow", MS_NOSYMFOLLOW, false),
+    ("relatime", libc::MS_RELATIME, false),
+    ("ro", libc::MS_RDONLY, false),
+    ("rw", libc::MS_RDONLY, true),
+    ("strictatime", libc::MS_STRICTATIME, false),
+    ("suid", libc::MS_NOSUID, true),
+    ("symfollow", MS_NOSYMFOLLOW, true),
+];
+
+pub const MS_NOSYMFOLLOW: u64 = 0x100;
+const ACCESS_TIME: u64 = libc::MS_NOATIME | libc::MS_NODIRATIME | libc::MS_RELATIME | libc::MS_STRICTATIME;
+/// The flags besides access times, by both names.
+const PLAIN: [(u64, u64); 5] = [
+    (libc::MS_RDONLY, MOUNT_ATTR_RDONLY),
+    (libc::MS_NOSUID, MOUNT_ATTR_NOSUID),
+    (libc::MS_NODEV, MOUNT_ATTR_NODEV),
+    (libc::MS_NOEXEC, MOUNT_ATTR_NOEXEC),
+    (MS_NOSYMFOLLOW, MOUNT_ATTR_NOSYMFOLLOW),
+];
+
+impl Named {
+    fn add(&mut self, word: &str) {
+        let Ok(found) = NAMED.binary_search_by_key(&word, |(word, ..)| word) else { return };
+        let (_, flag, clears) = NAMED[found];
+        const MODES: u64 = libc::MS_NOATIME | libc::MS_RELATIME | libc::MS_STRICTATIME;
+        if !clears && flag & MODES != 0 {
+            // One mode at a time: the last word wins.
+            self.set &= !MODES;
+        }
+        let (on, off) =
+            if clears { (&mut self.cleared, &mut self.set) } else { (&mut self.set, &mut self.cleared) };
+        *on |= flag;
+        *off &= !flag;
+    }
+
+    /// A bind with any flag named has the named ones and no others, as mount(2) with MS_REMOUNT|MS_BIND makes it.
+    /// Access times stay where none is named, and are relatime where nothing more is said of them.
+    pub fn alone(self) -> Attributes {
+        let mut new = Attributes::default();
+        if self == Self::default() {
+            return new;
+        }
+        for (flag, attribute) in PLAIN {
+            *(if self.set & flag != 0 { &mut new.set } else { &mut new.clear }) |= attribute;
+        }
+        if self.set & ACCESS_TIME != 0 {
+            self.access_time(&mut new);
+        }
+        new
+    }
+
+    fn access_time(self, new: &mut Attributes) {
+        let of = |flag, attribute| if self.set & flag != 0 { attribute } else { 0 };
+        new.clear |= ATIME;
+        new.set |= match of(libc::MS_STRICTATIME, MOUNT_ATTR_STRICTATIME) {
+            0 => of(libc::MS_NOATIME, MOUNT_ATTR_NOATIME),
+            strict => strict,
+        };
+        let directories = of(libc::MS_NODIRATIME, MOUNT_ATTR_NODIRATIME);
+        new.set |= directories;
+        new.clear |= MOUNT_ATTR_NODIRATIME & !directories;
+    }
+
+    /// What the kernel allows of that on a mount with `existing` flags (MS_*) that are locked, because it came from
+    /// another user namespace: they stay, and the named ones are added. None where one of them was to go.
+    pub fn beside(self, existing: u64) -> Option<Attributes> {
+        let time = |flags: u64| match flags & ACCESS_TIME & !libc::MS_NODIRATIME {
+            // The kernel has no word for it: it is what is neither of the others.
+            0 => libc::MS_STRICTATIME | flags & libc::MS_NODIRATIME,
+            named => named | flags & libc::MS_NODIRATIME,
+        };
+        let kept = existing & !ACCESS_TIME & !self.set & !MS_NOSYMFOLLOW == 0;
+        let wanted = self.alone();
+        let same_time = self.set & ACCESS_TIME == 0 || time(existing) == implied(self.set & ACCESS_TIME);
+        if kept && same_time {
+            return Some(wanted);
+        }
+        if existing & self.cleared & !MS_NOSYMFOLLOW != 0 || !same_time {
+            return None;
+        }
+        // The one flag that is never locked.
+        let clear = wanted.clear & MOUNT_ATTR_NOSYMFOLLOW;
+        Some(Attributes { clear, set: wanted.set & !(ATIME | MOUNT_ATTR_NODIRATIME), ..wanted })
+    }
+}
+
+/// Of named access times, those that hold.
+fn implied(flags: u64) -> u64 {
+    let directories = flags & libc::MS_NODIRATIME;
+    for one in [libc::MS_STRICTATIME, libc::MS_NOATIME] {
+        if flags & one != 0 {
+            return one | directories;
+        }
+    }
+    libc::MS_RELATIME | directories
+}
+
 /// All the options of one mount, added up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
     pub attributes: Attributes,
+    pub named: Named,
     pub recursive: Attributes,
     /// Whether it is a bind, and whether of all below the source too.
     pub bind: Option<bool>,
@@ -146,7 +264,10 @@ pub fn read(words: &[String]) -> Result<Options, usize> {
     let mut options = Options::default();
     for (index, word) in words.iter().enumerate().filter(|(_, word)| !word.is_empty()) {
         match WORDS.binary_search_by_key(&word.as_str(), |(word, _)| word) {
-            Ok(found) => options.add(WORDS[found].1, index)?,
+            Ok(found) => {
+                options.named.add(word);
+                options.add(WORDS[found].1, index)?;
+            }
             Err(_) => match id_maps(word) {
                 Some((recursive, maps)) => {
                     options.id_mapped = Some(recursive);

@@ -206,9 +206,10 @@ impl Display for Mount {
                 }
                 f.write_str(if *copy_up { " with a copy of what it covers" } else { "" })?;
             }
-            Source::Bind { path, recursive, no_follow, copy_symlink, id_mapped } => {
+            Source::Bind { path, recursive, no_follow, copy_symlink, id_mapped, inside, .. } => {
                 let kind = if *recursive { "rbind" } else { "bind" };
                 write!(f, "{kind} {} at {}", text(path), text(&self.target))?;
+                f.write_str(if *inside { " inside the rootfs" } else { "" })?;
                 f.write_str(if *no_follow { " not following its source" } else { "" })?;
                 f.write_str(if *copy_symlink { " or the same symlink" } else { "" })?;
                 if let Some(how) = id_mapped {

@@ -83,7 +83,12 @@ fn options(mount: &Mount, at: &At<'_>, faults: &mut Faults) {
         }
         if bind && !has_mappings(option) && !WORDS.iter().any(|family| family.contains(&option.as_str())) {
             let message = "bind mounts cannot have any filesystem-specific options applied";
-            faults.add(&at.item(index), format!("{message}: {}", quote(option)));
+            if option.contains('=') {
+                // runc refused these only from 1.2 on, so there are configurations that have them.
+                faults.warn(&at.item(index), format!("{message}: {} does nothing here", quote(option)));
+            } else {
+                faults.add(&at.item(index), format!("{message}: {}", quote(option)));
+            }
         }
         if option == "tmpcopyup" && (bind || mount.typ().as_deref() != Some("tmpfs")) {
             faults.warn(&at.item(index), "\"tmpcopyup\" is for tmpfs alone and does nothing here");

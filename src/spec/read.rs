@@ -83,6 +83,12 @@ fn read_all<T: Document>(bytes: &[u8], mut value: Value, faults: &mut Faults) ->
             Ok(document) if wrong.is_empty() => return Ok(document),
             Ok(_) => break,
             Err((pointer, error)) => {
+                if let Some(name) = twice(&error).filter(|name| fold(&mut value, &pointer, name)) {
+                    faults.warnings.push(format!(
+                        "{pointer}: \"{name}\" stands here in several spellings, taken together"
+                    ));
+                    continue;
+                }
                 let message = words::message(&pointer, tree::find(&value, &pointer), &unplaced(&error));
                 let removed = take_out(&mut value, &pointer);
                 // What is missing because it was taken out has been told.
@@ -100,6 +106,38 @@ fn read_all<T: Document>(bytes: &[u8], mut value: Value, faults: &mut Faults) ->
     wrong.into_iter().for_each(|fault| all.push(fault));
     all.settle(Some(bytes))?;
     Err(fail!(Kind::Spec, "the document cannot be read"))
+}
+
+/// The member that a document has twice.
+fn twice(error: &serde_json::Error) -> Option<String> {
+    error.to_string().strip_prefix("duplicate field `")?.split_once('`').map(|(name, _)| name.to_owned())
+}
+
+/// Members whose names differ in case alone are one to Go, which reads one into the other. Where both say the same, it
+/// is the spelling of the specification that holds.
+fn fold(value: &mut Value, pointer: &str, name: &str) -> bool {
+    let Some(members) = tree::find_mut(value, pointer).and_then(Value::as_object_mut) else { return false };
+    let others = members.keys().filter(|key| *key != name && key.eq_ignore_ascii_case(name));
+    let others: Vec<String> = others.cloned().collect();
+    for other in &others {
+        if let Some(more) = members.remove(other) {
+            merge(members.entry(name).or_insert(Value::Null), more);
+        }
+    }
+    !others.is_empty()
+}
+
+fn merge(into: &mut Value, more: Value) {
+    match (into, more) {
+        (Value::Object(into), Value::Object(more)) => {
+            for (key, value) in more {
+                let known = into.keys().find(|known| known.eq_ignore_ascii_case(&key)).cloned();
+                merge(into.entry(known.unwrap_or(key)).or_insert(Value::Null), value);
+            }
+        }
+        (into @ Value::Null, more) => *into = more,
+        _ => {}
+    }
 }
 
 fn one(bytes: &[u8], pointer: String, message: String) -> Error {

@@ -119,6 +119,16 @@ impl Attributes {
     }
 }
 
+/// The ST_* flags of a mount, all that the kernel tells: libraries leave out the younger ones.
+pub fn flags(mount: BorrowedFd<'_>) -> Result<u64> {
+    // SAFETY: plain data for which zero is valid; the kernel writes one struct into it.
+    unsafe {
+        let mut told: libc::statvfs = std::mem::zeroed();
+        check(libc::fstatvfs(mount.as_raw_fd(), &raw mut told).into())?;
+        Ok(told.f_flag)
+    }
+}
+
 /// mount_setattr(2) on the mount that `mount` is the root of. `userns` is the descriptor for MOUNT_ATTR_IDMAP.
 pub fn mount_setattr(
     mount: BorrowedFd<'_>,

@@ -4,6 +4,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 use super::{Result, check};
 
@@ -269,6 +270,25 @@ pub fn close_range(first: u32, last: u32) -> Result<()> {
     }
     // SAFETY: closes by number; the caller goes on to execve or _exit, so no owner uses or closes them again.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+}
+
+/// Ends this process, as if killed, on the signals that ask it to end.
+pub fn end_on_signals() -> Result<()> {
+    extern "C" fn end(signal: libc::c_int) {
+        // SAFETY: _exit is async-signal-safe.
+        unsafe { libc::_exit(128 + signal) }
+    }
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        let action = SigAction::new(SigHandler::Handler(end), SaFlags::empty(), SigSet::empty());
+        let signal = Signal::try_from(signal)?;
+        // SAFETY: the handler only ends the process.
+        unsafe { sigaction(signal, &action) }?;
+    }
+    let mut mask = SigSet::empty();
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
+        mask.add(signal);
+    }
+    mask.thread_unblock()
 }
 
 /// Every signal to its default action and none blocked, as a fresh process expects.

@@ -198,7 +198,11 @@ fn a_guest_goes_where_init_is_once_the_group_hands_controllers_down() {
     assert_eq!(born_in(&guest, || 7), 7);
     assert_eq!(path(&scratch.group.sub_group(&["a".to_owned()]).unwrap()), own.join("a"));
     let error = scratch.group.sub_group(&["b".to_owned()]).unwrap_err().to_string();
-    assert!(error.starts_with("bad sub cgroup path: /") && error.ends_with("/b does not exist"), "{error}");
+    assert!(
+        error.starts_with("bad sub cgroup path: adding pid to /")
+            && error.ends_with("/b: no such file or directory"),
+        "{error}"
+    );
 }
 
 #[test]

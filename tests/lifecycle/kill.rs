@@ -66,3 +66,14 @@ fn the_end_of_the_first_process_ends_all_of_its_pid_namespace() {
     bundle.kill("KILL").ok();
     wait_until("none", || machine::processes(&bundle.id).is_empty());
 }
+
+#[test]
+fn a_container_that_is_not_started_is_ended_by_signals_too() {
+    for signal in ["TERM", "INT", "HUP", "QUIT", "KILL"] {
+        let Some(mut bundle) = Bundle::new() else { return };
+        bundle.args(&["sleep", "1000"]).create().ok();
+        bundle.kill(signal).ok();
+        bundle.wait_until_stopped();
+        bundle.delete().ok();
+    }
+}

@@ -23,6 +23,45 @@ fn of_a_directory_by_a_path_relative_to_the_bundle() {
 }
 
 #[test]
+fn of_what_earlier_mounts_made_inside_the_rootfs() {
+    for (user_namespace, id_mapped) in [(false, false), (false, true), (true, false), (true, true)] {
+        let Some(mut bundle) = Bundle::new() else { return };
+        bundle.writable();
+        let rootfs = bundle.rootfs().display().to_string();
+        for (source, file) in [("first/x", "1"), ("second/y", "2")] {
+            fs::create_dir_all(bundle.dir.join(source)).unwrap();
+            fs::write(bundle.dir.join(source).join("file"), file).unwrap();
+        }
+        if user_namespace {
+            bundle.user_namespace();
+        }
+        // A mount in a mount, then the two again at another place, both spelled as the host sees them.
+        bundle.mount(bind("first", "/mnt", &["bind"])).mount(bind("second", "/mnt/x", &["bind"]));
+        let mut again = bind(&format!("{rootfs}/mnt"), &format!("{rootfs}/again"), &["rbind"]);
+        if id_mapped {
+            again["options"] = json!(["rbind", "ridmap"]);
+            again["uidMappings"] = json!([{"containerID": 0, "hostID": 500, "size": 10}]);
+            again["gidMappings"] = again["uidMappings"].clone();
+        }
+        bundle.mount(again);
+        let answer = bundle.script("cat /again/x/y/file; ls -n /again/x/y/file").run().ok();
+        assert!(answer.stdout.starts_with('2'), "{user_namespace} {id_mapped}: {answer:?}");
+        let expected = if id_mapped && !user_namespace { " 500 " } else { " " };
+        assert!(answer.stdout.contains(expected), "{user_namespace} {id_mapped}: {answer:?}");
+    }
+}
+
+#[test]
+fn of_a_file_through_symlinks_to_directories_that_are_missing() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    fs::write(bundle.dir.join("file"), "content\n").unwrap();
+    bundle.writable().mount(bind("file", "/etc/link", &["bind"]));
+    symlink("/far/away", bundle.rootfs().join("jump")).unwrap();
+    symlink("../jump/still/name", bundle.rootfs().join("etc/link")).unwrap();
+    assert_eq!(bundle.output_of("cat /far/away/still/name"), "content\n");
+}
+
+#[test]
 fn an_empty_option_means_nothing() {
     let Some(mut bundle) = Bundle::new() else { return };
     let source = bundle.dir.display().to_string();

@@ -36,6 +36,13 @@ fn a_masked_directory_is_empty_and_read_only() {
 }
 
 #[test]
+fn a_path_that_is_masked_twice_has_one_mount() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    mask(&mut bundle, &["/home", "/etc/passwd", "/home", "/etc/passwd"]);
+    assert_eq!(bundle.output_of("grep -cE ' (/home|/etc/passwd) ' /proc/self/mountinfo"), "2\n");
+}
+
+#[test]
 fn a_masked_path_that_is_missing_is_skipped() {
     let Some(mut bundle) = Bundle::new() else { return };
     mask(&mut bundle, &["/no/such", "/etc/passwd/below", "/proc/none", "/etc/group"]);

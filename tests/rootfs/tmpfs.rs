@@ -51,6 +51,9 @@ fn without_a_mode_it_has_that_of_the_directory_below() {
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o1777)).unwrap();
     bundle.mount(tmpfs("/tmp", &[])).mount(tmpfs("/root", &["mode=700"]));
     assert_eq!(bundle.output_of("stat -c %a /tmp /root"), "1777\n700\n");
+    // One that is made for it has nothing to say.
+    bundle.writable().mount(tmpfs("/made/for/it", &[]));
+    assert_eq!(bundle.output_of("stat -c %a /made/for/it /made/for"), "1777\n755\n");
 }
 
 #[test]
