@@ -29,7 +29,7 @@ impl Process {
             ForkResult::Parent { child } => Self(child),
             ForkResult::Child => {
                 // The caller of the tests may ignore some, as nohup does, and what it ignores stays ignored.
-                reset_signals().unwrap();
+                reset_signals(u64::MAX).unwrap();
                 let life = std::panic::AssertUnwindSafe(life);
                 exit_now(std::panic::catch_unwind(life).unwrap_or(101))
             }
