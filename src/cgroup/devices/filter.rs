@@ -10,11 +10,21 @@ use crate::cgroup::fields::refuse;
 use crate::error::Result;
 
 /// What stands after the rules. With `allow` the exceptions are denied, without it they are allowed.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Filter {
     pub allow: bool,
     pub exceptions: BTreeMap<Node, Access>,
+    /// The nodes as the rules named them first. It changes nothing of what is allowed: v1 shows them in this order.
+    order: Vec<Node>,
 }
+
+impl PartialEq for Filter {
+    fn eq(&self, other: &Self) -> bool {
+        self.allow == other.allow && self.exceptions == other.exceptions
+    }
+}
+
+impl Eq for Filter {}
 
 /// A later rule cannot be kept: it would cut a piece out of a wider exception.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +76,7 @@ impl Filter {
     /// Takes one more rule: its word is the last so far.
     pub fn rule(&mut self, rule: &Rule) -> Result<(), Hole> {
         if rule.is_all() {
-            *self = Self { allow: rule.allow, exceptions: BTreeMap::new() };
+            *self = Self { allow: rule.allow, ..Self::default() };
             return Ok(());
         }
         rule.nodes().try_for_each(|node| self.set(rule.allow, node, rule.access))
@@ -74,8 +84,7 @@ impl Filter {
 
     fn set(&mut self, allow: bool, node: Node, access: Access) -> Result<(), Hole> {
         if allow != self.allow {
-            let held = self.exceptions.entry(node).or_default();
-            *held = held.or(access);
+            self.except(node, access);
             return Ok(());
         }
         // Back to the default. The interfaces know no exception from an exception: where a wider one would still
@@ -90,7 +99,22 @@ impl Filter {
             *held = held.without(access);
         }
         self.exceptions.retain(|_, held| !held.is_empty());
+        self.order.retain(|node| self.exceptions.contains_key(node));
         Ok(())
+    }
+
+    /// One more exception from the default, after the others.
+    pub fn except(&mut self, node: Node, access: Access) {
+        let held = self.exceptions.entry(node).or_insert_with(|| {
+            self.order.push(node);
+            Access::default()
+        });
+        *held = held.or(access);
+    }
+
+    /// The exceptions, in the order of the rules.
+    pub fn in_order(&self) -> impl Iterator<Item = (&Node, &Access)> {
+        self.order.iter().filter_map(|node| self.exceptions.get_key_value(node))
     }
 
     /// Whether everything is allowed.

@@ -4,8 +4,6 @@
 use super::filter::Filter;
 use super::rule::{Access, Kind, Node};
 
-type Exceptions = std::collections::BTreeMap<Node, Access>;
-
 /// A write to one of the two files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
@@ -35,7 +33,7 @@ pub fn parse(text: &str) -> Option<Filter> {
             "c" => Kind::Char,
             _ => return None,
         };
-        filter.exceptions.insert(Node { kind, major, minor }, access);
+        filter.except(Node { kind, major, minor }, access);
     }
     Some(filter)
 }
@@ -44,22 +42,22 @@ pub fn parse(text: &str) -> Option<Filter> {
 pub fn steps(from: &Filter, to: &Filter) -> Vec<Step> {
     let file = |allow| if allow { "devices.allow" } else { "devices.deny" };
     let mut steps = Vec::new();
-    let mut held = &from.exceptions;
-    let none = Exceptions::new();
+    let mut held = from;
+    let none = Filter::default();
     if from.allow != to.allow {
         steps.push(Step { file: file(to.allow), value: "a".to_owned() });
         held = &none;
     }
-    let mut differ = |from: &Exceptions, to: &Exceptions, allow| {
-        for (node, &wanted) in to {
-            let missing = wanted.without(from.get(node).copied().unwrap_or_default());
+    let mut differ = |from: &Filter, to: &Filter, allow| {
+        for (node, &wanted) in to.in_order() {
+            let missing = wanted.without(from.exceptions.get(node).copied().unwrap_or_default());
             if !missing.is_empty() {
                 steps.push(Step { file: file(allow), value: format!("{node} {missing}") });
             }
         }
     };
-    differ(held, &to.exceptions, !to.allow);
-    differ(&to.exceptions, held, to.allow);
+    differ(held, to, !to.allow);
+    differ(to, held, to.allow);
     steps
 }
 
@@ -81,9 +79,9 @@ mod tests {
         let zeroes = filter(&["+c 1:3 rw", "+c 1:5 rwm", "+c *:* m"]);
         let holed = filter(&["+a *:* rwm", "-b 8:0 w"]);
         for (from, to, want) in [
-            (&open, &nulls, &["deny a", "allow c *:* m", "allow c 1:3 rwm"][..]),
+            (&open, &nulls, &["deny a", "allow c 1:3 rwm", "allow c *:* m"][..]),
             (&nulls, &zeroes, &["allow c 1:5 rwm", "deny c 1:3 m"]),
-            (&nulls, &closed, &["deny c *:* m", "deny c 1:3 rwm"]),
+            (&nulls, &closed, &["deny c 1:3 rwm", "deny c *:* m"]),
             (&nulls, &holed, &["allow a", "deny b 8:0 w"]),
             (&holed, &open, &["allow b 8:0 w"]),
             (&nulls, &nulls, &[]),
