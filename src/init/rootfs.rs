@@ -28,7 +28,7 @@ pub fn enter_mounts(plan: &Rootfs, fds: &Fds) -> Result<Root, Report> {
     let propagation = plan.propagation.unwrap_or(libc::MS_SLAVE | libc::MS_REC);
     change_propagation(c"/", bindable(propagation)).at(Step::Rootfs, 0, "change propagation of /")?;
     if propagation & libc::MS_SHARED != 0 || propagation & libc::MS_REC == 0 {
-        make_parent_private(plan)?;
+        no_longer_share_parent(plan, propagation)?;
     }
     let tree = match &fds.rootfs {
         Some(tree) => {
@@ -64,14 +64,15 @@ fn change_propagation(path: &CStr, flags: u64) -> Result<(), Errno> {
 }
 
 /// pivot_root refuses a new root whose parent mount is shared, which it may still be after a change of `/` alone: the
-/// mount that holds the rootfs becomes private.
-fn make_parent_private(plan: &Rootfs) -> Result<(), Report> {
+/// mount that holds the rootfs becomes private, or a slave where that is what the rootfs is to be.
+fn no_longer_share_parent(plan: &Rootfs, propagation: u64) -> Result<(), Report> {
+    let kind = if propagation & libc::MS_SLAVE != 0 { MsFlags::MS_SLAVE } else { MsFlags::MS_PRIVATE };
     let mut candidate = Some(path(plan));
     while let Some(directory) = candidate {
-        match mount(NONE, directory, NONE, MsFlags::MS_PRIVATE, NONE) {
+        match mount(NONE, directory, NONE, kind, NONE) {
             // Not a mount point: the one above may be.
             Err(Errno::EINVAL) => candidate = directory.parent(),
-            other => return other.at(Step::Rootfs, 0, "make the parent mount private"),
+            other => return other.at(Step::Rootfs, 0, "change propagation of the parent mount"),
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use crate::support::Bundle;
-use crate::{Mount, at, in_own_mounts, mounts, parse};
+use crate::{Mount, at, in_own_mounts, mounts, parse, run_after};
 
 #[test]
 fn of_the_root_is_what_the_configuration_says() {
@@ -145,4 +145,16 @@ fn words_act_one_after_the_other() {
     assert!(line("/both").contains("shared:") && line("/both").contains("master:"), "{answer:?}");
     assert!(line("/last").contains("unbindable"), "{answer:?}");
     assert!(!line("/none").contains("shared:"), "{answer:?}");
+}
+
+#[test]
+fn of_a_root_that_is_a_slave_of_a_shared_one_receives() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.args(&["cat", "/proc/self/mountinfo"]);
+    for word in ["slave", "rslave"] {
+        bundle.patch(|config| config["linux"]["rootfsPropagation"] = json!(word));
+        let mounts = parse(&run_after(&bundle, "mount --make-rshared /").ok().stdout);
+        let root = at(&mounts, "/");
+        assert!(root.propagates("master:"), "{word}: {root:?}");
+    }
 }
