@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 use super::remove::proc_path;
 use crate::inroot::Result;
-use crate::sys::xattr::{lgetxattr, llistxattr};
+use crate::sys::xattr::{fgetxattr, flistxattr, lgetxattr, llistxattr};
 
 /// Labels belong to the host's policy, which an image does not make.
 pub const SELINUX: &[u8] = b"security.selinux";
@@ -32,6 +32,22 @@ pub fn all(dir: BorrowedFd<'_>, name: &CStr, marks: Option<&CStr>) -> Result<Vec
         }
     }
     all.sort();
+    Ok(all)
+}
+
+/// As `all`, of what is open.
+pub fn open(fd: BorrowedFd<'_>, marks: Option<&CStr>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let names = match flistxattr(fd) {
+        Err(Errno::ENOTSUP) => Vec::new(),
+        names => names?,
+    };
+    let mut all = Vec::new();
+    for key in names.split_inclusive(|&byte| byte == 0) {
+        let Ok(key) = CStr::from_bytes_with_nul(key) else { continue };
+        if let Some(shown) = shown(key.to_bytes(), marks) {
+            all.push((shown, fgetxattr(fd, key)?));
+        }
+    }
     Ok(all)
 }
 

@@ -73,6 +73,12 @@ pub fn read_small_at<P: ?Sized + nix::NixPath>(path: &P) -> Result<Vec<u8>> {
     read_small(nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
 }
 
+/// ioctl_ficlone(2): `to` shares all blocks of `from`.
+pub fn clone_file(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: two descriptors, given as numbers.
+    check(unsafe { libc::ioctl(to.as_raw_fd(), libc::FICLONE, from.as_raw_fd()) }.into()).map(drop)
+}
+
 /// Descriptors 0, 1 and 2, whatever they are. The program's entry has seen to it that they are open.
 pub fn standard_streams() -> [BorrowedFd<'static>; 3] {
     // SAFETY: nothing in this program closes 0, 1 or 2, so they stay open for as long as it runs.

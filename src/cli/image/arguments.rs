@@ -115,6 +115,12 @@ pub fn store_of(matches: &ArgMatches) -> Result<Store> {
     }
 }
 
+/// The same, if it is there already.
+pub fn existing_store_of(matches: &ArgMatches) -> Result<Option<Store>> {
+    let path = path(matches, "store").map_or_else(default_store, Ok)?;
+    if path.join("layers").is_dir() { Store::open(&path).map(Some) } else { Ok(None) }
+}
+
 fn default_store() -> Result<PathBuf> {
     if matches!(Place::find(), Place::Root | Place::Other) {
         return Ok("/var/lib/tare".into());

@@ -161,6 +161,10 @@ pub fn run(matches: &ArgMatches) -> Result<()> {
         watch: progress::of(matches),
         wishes,
         rootfs_only: matches.get_flag("rootfs-only"),
+        clones: match Place::find() {
+            Place::Root => arguments::existing_store_of(matches)?,
+            _ => None,
+        },
         store: matches.get_flag("overlay").then(|| arguments::store_of(matches)).transpose()?,
     };
     let origin = reference.absolute()?.to_string();

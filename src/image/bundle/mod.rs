@@ -44,6 +44,8 @@ pub struct Options {
     pub rootfs_only: bool,
     /// How entries are made that cannot be made as they are.
     pub adapt: Adapt,
+    /// The store that a private copy may share blocks with.
+    pub clones: Option<Store>,
     /// The store whose layers the bundle shares; None for a copy.
     pub store: Option<Store>,
 }

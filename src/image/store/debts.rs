@@ -224,7 +224,7 @@ fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> nix::Result<()> 
     set_times(to, &stat)
 }
 
-fn copy_file(
+pub(super) fn copy_file(
     from: BorrowedFd<'_>,
     name: &CStr,
     stat: &FileStat,

@@ -12,6 +12,7 @@
 //! A layer is made in a workplace and renamed when it is complete and on disk: a half one is never seen. A killed
 //! process leaves an unlocked workplace, which the next one takes away.
 
+pub mod clone;
 mod debts;
 mod fill;
 mod images;
