@@ -222,6 +222,27 @@ mod v2 {
         assert_eq!(shown("tare-used.scope", "ActiveState"), "active");
     }
 
+    /// As after a crash: systemd keeps a unit that has failed, for somebody to look at.
+    #[test]
+    #[ignore = "runs inside"]
+    fn a_failed_unit_that_was_left_is_taken_over() {
+        use tare::cgroup::systemd::{Property, Unit, manager::Manager, properties::of_unit};
+        let unit = Unit::from_path(Some(":tare:left".as_ref()), "id", false).unwrap();
+        let mut properties = of_unit(&unit, tare::host::cgroup::Mode::V2);
+        properties.push(Property::new("RuntimeMaxUSec", 50_000_u64, ""));
+        let inmate = Inmate::outside();
+        Manager::connect(false).unwrap().start(&unit, &properties, Some(inmate.pid())).unwrap();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while shown("tare-left.scope", "ActiveState") != "failed" {
+            assert!(std::time::Instant::now() < end, "{}", shown("tare-left.scope", "ActiveState"));
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let scratch = created(planned(":tare:left", &json!({}), false));
+        assert_eq!(shown("tare-left.scope", "ActiveState"), "active");
+        scratch.group.remove().unwrap();
+        assert!(!all_of("tare-left.scope"));
+    }
+
     #[test]
     #[ignore = "runs inside"]
     fn the_message_bus_serves_as_well() {
