@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::mount::{MntFlags, umount2};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::stat::Mode;
 use nix::unistd::UnlinkatFlags;
@@ -25,6 +26,8 @@ const RECORD: &str = "state.json";
 const FIFO: &str = "exec.fifo";
 /// What the container's program says of itself arrives in this directory.
 const NOTIFY: &str = "notify";
+/// Where the rootfs is mounted while CRIU restores into it.
+const RESTORE_ROOT: &str = "criu-root";
 /// The configuration as it was at creation: exec and delete do not depend on the bundle any more.
 const CONFIG: &str = "config.json";
 
@@ -241,6 +244,22 @@ impl Entry {
         Ok(Some(Started(fifo)))
     }
 
+    pub fn restore_root(&self) -> PathBuf {
+        self.path.join(RESTORE_ROOT)
+    }
+
+    /// A restore that was killed leaves the rootfs mounted here: what removes all must not meet it.
+    fn remove_restore_root(&self) -> Result<()> {
+        let root = self.restore_root();
+        let _ = umount2(&root, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
+        match fs::remove_dir(&root) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("remove {}", root.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Removes the directory and all in it.
     pub fn remove(&self) -> Result<()> {
         // What is always in it, by name: the directory need not be read. With what else somebody has put there, it is.
@@ -250,7 +269,12 @@ impl Entry {
                 let _ = nix::unistd::unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir);
             }
         }
-        match fs::remove_dir(&self.path).or_else(|_| fs::remove_dir_all(&self.path)) {
+        match fs::remove_dir(&self.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {}
+            _ => return Ok(()),
+        }
+        self.remove_restore_root()?;
+        match fs::remove_dir_all(&self.path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             other => other.with_context(|| format!("remove {}", self.path.display())),
         }

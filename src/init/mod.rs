@@ -15,6 +15,7 @@ pub mod label;
 pub mod mounts;
 pub mod namespaces;
 pub mod no_pivot;
+pub mod null;
 pub mod paths;
 pub mod rootfs;
 pub mod sysctl;
@@ -141,6 +142,7 @@ fn prepare(plan: &Plan, fds: &Fds, line: &Line) -> Result<(), Report> {
         hooks(plan, fds, line)?;
         rootfs::pivot(&plan.rootfs, &root)?;
         let (root, procfs) = (Root::open("/".as_ref()).at(Step::Pivot, 0, "open /")?, sysctl::procfs(plan)?);
+        null::reopen(&root)?;
         terminal(&plan.process, fds, &root, true)?;
         names(plan)?;
         sysctl::write_all(&plan.sysctls, procfs.as_ref())?;

@@ -2,6 +2,7 @@
 //! what went wrong.
 
 pub mod console;
+pub mod criu;
 pub mod explain;
 pub mod foreground;
 mod id_mapped;

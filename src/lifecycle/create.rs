@@ -98,7 +98,7 @@ pub fn make(globals: &Globals, options: &Create, how: &How) -> Result<Made> {
 /// It goes on with the last step of the life (runtime-spec, runtime.md, "Lifecycle"): hooks that ran before may have
 /// made what those of poststop undo. What fails here is no more than a warning: the creation's own error is the one
 /// to tell.
-fn undo(entry: &Entry, record: &Record, group: Option<&Group>, child: Option<&Child>) {
+pub(super) fn undo(entry: &Entry, record: &Record, group: Option<&Group>, child: Option<&Child>) {
     if let Some(child) = child {
         child.kill();
     }
@@ -116,7 +116,7 @@ fn undo(entry: &Entry, record: &Record, group: Option<&Group>, child: Option<&Ch
 }
 
 /// What is to be done, decided before anything is: an error here has changed nothing on the machine.
-fn decide(globals: &Globals, options: &Create, bundle: &Bundle, how: &How) -> Result<Plan> {
+pub(super) fn decide(globals: &Globals, options: &Create, bundle: &Bundle, how: &How) -> Result<Plan> {
     let request = Request {
         id: &options.id,
         bundle: bundle.path.clone(),
@@ -172,7 +172,7 @@ fn check_rootfs(plan: &Plan) -> Result<()> {
 }
 
 /// What is known before the first side effect.
-fn intent(bundle: &Bundle, plan: &Plan) -> Record {
+pub(super) fn intent(bundle: &Bundle, plan: &Plan) -> Record {
     let own = i32::try_from(std::process::id()).unwrap_or(0);
     let path = PathBuf::from(plan.rootfs.path.to_string_lossy().into_owned());
     let annotations = bundle.spec.annotations().iter().flatten();
@@ -195,7 +195,7 @@ fn intent(bundle: &Bundle, plan: &Plan) -> Record {
 }
 
 /// With the id reserved: the first record, and the group.
-fn begin(plan: &Plan, entry: &Entry, record: &mut Record) -> Result<Group> {
+pub(super) fn begin(plan: &Plan, entry: &Entry, record: &mut Record) -> Result<Group> {
     entry.write(record)?;
     if notify::wanted().is_some() {
         entry.make_notify_directory()?;

@@ -115,7 +115,7 @@ pub fn features() -> Features {
             mount_extensions: MountExtensions { idmap: Enabled { enabled: true } },
             net_devices: Enabled { enabled: true },
         },
-        annotations: Annotations { checkpoint: "false", commit: COMMIT, version: env!("CARGO_PKG_VERSION") },
+        annotations: Annotations { checkpoint: "true", commit: COMMIT, version: env!("CARGO_PKG_VERSION") },
         potentially_unsafe_config_annotations: annotations::ACTING,
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod create;
+mod criu;
 pub mod delete;
 pub mod events;
 pub mod exec;

@@ -1,8 +1,295 @@
-//! `restore`.
+//! `restore`: a new container from the images of a checkpoint. CRIU makes its namespaces, mounts and processes; the id,
+//! the group, the hooks and the record are ours, as for `create`.
 
-use super::options::{Globals, Restore};
-use crate::error::{Error, Kind, Result};
+use std::fs::{self, File};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
-pub fn restore(_globals: &Globals, _options: &Restore) -> Result<i32> {
-    Err(Error::new(Kind::Unsupported, "restore is not implemented yet"))
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use super::create::{self, How};
+use super::criu::{self, DESCRIPTORS, Places, external};
+use super::delete;
+use super::load::{self, Bundle};
+use super::options::{Create, Globals, Restore};
+use super::pid_file;
+use crate::cgroup::Group;
+use crate::container::record::{Process, Record};
+use crate::container::status::Seen;
+use crate::container::{ContainerId, Entry, Store};
+use crate::error::{Context, Error, Kind, Result};
+use crate::fail;
+use crate::init::hook_state::HookState;
+use crate::inroot::Root;
+use crate::launch::console;
+use crate::launch::criu::options::*;
+use crate::launch::criu::wire::Message;
+use crate::launch::criu::{Criu, Event, Verb, quote};
+use crate::launch::foreground::Foreground;
+use crate::launch::rdt;
+use crate::plan::Plan;
+use crate::plan::mounts::{Mount, Source};
+use crate::plan::topology::{CLONE_NEWTIME, Namespace};
+use crate::spec;
+use crate::sys::process::pidfd_open;
+use crate::sys::socket::send_fd;
+
+const LOG: &str = "restore.log";
+
+/// The process's exit status; 0 for a detached one.
+pub fn restore(globals: &Globals, options: &Restore) -> Result<i32> {
+    criu::warn_rootless("restore");
+    let id = ContainerId::parse(&options.id)?;
+    let bundle = load::bundle(options.bundle.as_deref(), None)?;
+    let wanted = Create {
+        id: options.id.clone(),
+        console_socket: options.console_socket.clone(),
+        no_pivot: options.no_pivot,
+        ..Create::default()
+    };
+    let plan = create::decide(globals, &wanted, &bundle, &How { detach: options.detach, fifo: false })?;
+    let places = Places::open(&options.criu, LOG)?;
+    let mut record = create::intent(&bundle, &plan);
+    let foreground = if options.detach { None } else { Some(Foreground::prepare(!options.no_subreaper)?) };
+    let (entry, lock) = Store::new(&globals.root, globals.root_in_xdg).reserve(&id)?;
+    let group = create::begin(&plan, &entry, &mut record);
+    let group = group.inspect_err(|_| create::undo(&entry, &record, None, None))?;
+    let ground =
+        Ground { options, bundle: &bundle, plan: &plan, places: &places, entry: &entry, group: &group };
+    let restored = ground.restore(&mut record).inspect_err(|_| quote(&places.log));
+    let master = restored.inspect_err(|_| create::undo(&entry, &record, Some(&group), None))?;
+    let (Some(foreground), Some(init)) = (foreground, record.init) else { return Ok(0) };
+    drop(lock);
+    let pidfd = pidfd_open(init.pid).context("hold the restored process")?;
+    let status = foreground.wait(init.pid, pidfd.as_fd(), master);
+    let _lock = entry.lock();
+    let removed = delete::remove(&entry, &record).context("delete the container");
+    status.and_then(|status| removed.map(|()| status))
+}
+
+/// What stands when CRIU is called.
+struct Ground<'a> {
+    options: &'a Restore,
+    bundle: &'a Bundle,
+    plan: &'a Plan,
+    places: &'a Places,
+    entry: &'a Entry,
+    group: &'a Group,
+}
+
+impl Ground<'_> {
+    /// The master of the terminal, where it comes to us.
+    fn restore(&self, record: &mut Record) -> Result<Option<OwnedFd>> {
+        let &Self { options, bundle, plan, entry, group, .. } = self;
+        group.apply(&plan.cgroup)?;
+        if let Some(owner) = plan.delegation.owner {
+            group.give_to(owner)?;
+        }
+        if let Some(rdt) = &plan.rdt {
+            rdt::make(rdt)?;
+        }
+        entry.keep_config(&bundle.bytes)?;
+        mount_points(plan)?;
+        let root = OwnRoot::mount(&record.rootfs, &entry.restore_root())?;
+        let namespaces = namespaces(plan)?;
+        let keep: Vec<_> = namespaces.iter().map(|(_, file)| file.as_fd()).collect();
+        let criu = Criu::start(&keep, true)?;
+        group.join(criu.pid())?;
+        let mut wanted = self.request(record, &root.0)?;
+        for (namespace, file) in &namespaces {
+            wanted = inherit(wanted, criu::key(*namespace), file.as_raw_fd());
+        }
+        for (controllers, path) in groups(criu.pid())? {
+            wanted = external(CG_ROOT, controllers.as_bytes(), path.as_bytes(), wanted);
+        }
+        let state = HookState::new(spec::VERSION, &plan.id, &bundle.path, &record.annotations);
+        let mut master = None;
+        criu.ask(Verb::Restore, &wanted, &mut |event| self.happened(event, &state, record, &mut master))?;
+        let told = record.init.map(|init| init.pid);
+        let pid = told.ok_or_else(|| fail!(Kind::Child, "criu did not tell the restored process"))?;
+        if let Some(below) = &plan.delegation.below {
+            group.hand_down(below, pid, plan.delegation.owner)?;
+        }
+        if let Some(rdt) = &record.rdt {
+            rdt::join(rdt, pid)?;
+        }
+        options.pid_file.as_ref().map_or(Ok(()), |path| pid_file::write(path, pid))?;
+        Ok(master)
+    }
+
+    fn request(&self, record: &Record, root: &Path) -> Result<Message> {
+        let &Self { options, plan, places, .. } = self;
+        let mut wanted = criu::options(&options.criu, places, LOG, record)
+            .text(ROOT, &root.to_string_lossy())
+            .switch(EVASIVE_DEVICES, true)
+            .switch(RST_SIBLING, true);
+        if let Some((kind, name)) = &options.lsm_profile {
+            wanted = wanted.text(LSM_PROFILE, &format!("{kind}:{name}"));
+        }
+        if let Some(context) = &options.lsm_mount_context {
+            wanted = wanted.text(LSM_MOUNT_CONTEXT, context);
+        }
+        for (inside, outside) in criu::external_mounts(plan)? {
+            wanted = external(EXT_MNT, &inside, &outside, wanted);
+        }
+        if !plan.masked_paths.is_empty() {
+            wanted = external(EXT_MNT, b"/dev/null", b"/dev/null", wanted);
+        }
+        for join in plan.topology.joins.iter().filter(|join| !criu::stays(join.namespace)) {
+            if join.namespace == Namespace::CGROUP {
+                let why = "CRIU cannot restore into a cgroup namespace that exists";
+                return Err(fail!(Kind::Unsupported, "/linux/namespaces/{}: {why}", join.item));
+            }
+            let name = if join.namespace == Namespace::MOUNT { "mnt" } else { join.namespace.name() };
+            let message = Message::default().text(1, name).bytes(2, join.path.to_bytes());
+            wanted = wanted.message(JOIN_NS, &message);
+        }
+        for (number, name) in (0..).zip(descriptors(&places.images)?) {
+            if name.contains("pipe:") {
+                wanted = inherit(wanted, &name, number);
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn happened(
+        &self,
+        event: Event,
+        state: &HookState,
+        record: &mut Record,
+        master: &mut Option<OwnedFd>,
+    ) -> Result<()> {
+        let hooks = &self.plan.hooks;
+        match (&*event.name, event.fd) {
+            ("setup-namespaces", _) => {
+                let (document, dir) = (state.document("creating", event.pid), Some(&*self.bundle.path));
+                load::run_hooks("prestart", &hooks.prestart, &document, record, dir)?;
+                load::run_hooks("createRuntime", &hooks.create_runtime, &document, record, dir)
+            }
+            ("post-restore", _) => {
+                let start = Seen::of(event.pid).map_or(0, |seen| seen.start);
+                record.init = Some(Process { pid: event.pid, start });
+                if own_time_namespace(event.pid) {
+                    record.namespaces |= CLONE_NEWTIME;
+                }
+                self.entry.write(record)
+            }
+            ("orphan-pts-master", Some(fd)) => self.terminal(fd, master),
+            _ => Ok(()),
+        }
+    }
+
+    /// To the engine, or to be ours.
+    fn terminal(&self, fd: OwnedFd, master: &mut Option<OwnedFd>) -> Result<()> {
+        let Some(path) = &self.options.console_socket else {
+            console::adopt(fd.as_fd())?;
+            *master = Some(fd);
+            return Ok(());
+        };
+        let doing = || format!("send the terminal to console socket {}", path.display());
+        let socket = std::os::unix::net::UnixStream::connect(path).with_context(doing)?;
+        send_fd(socket.as_fd(), b"orphan-pts-master", fd.as_fd()).map(drop).with_context(doing)
+    }
+}
+
+fn inherit(wanted: Message, key: &str, fd: i32) -> Message {
+    wanted.message(INHERIT_FD, &Message::default().text(1, key).number(2, fd))
+}
+
+/// The names of the standard streams at the checkpoint.
+fn descriptors(images: &Path) -> Result<Vec<String>> {
+    let path = images.join(DESCRIPTORS);
+    let doing = || format!("read {}", path.display());
+    let bytes = fs::read(&path).with_context(doing)?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Error::new(Kind::State, error.to_string()))
+        .with_context(doing)
+}
+
+/// Namespaces that outlived the container, by descriptor.
+fn namespaces(plan: &Plan) -> Result<Vec<(Namespace, File)>> {
+    let joins = plan.topology.joins.iter().filter(|join| criu::stays(join.namespace));
+    let open = |join: &crate::plan::topology::Join| {
+        let path = criu::path_of(&join.path);
+        let file = File::open(path).with_context(|| format!("open {}", path.display()));
+        file.with_context(|| format!("/linux/namespaces/{}/path", join.item))
+            .map(|file| (join.namespace, file))
+    };
+    joins.map(open).collect()
+}
+
+/// Of a process, each controller with its group.
+fn groups(pid: i32) -> Result<Vec<(String, String)>> {
+    let path = format!("/proc/{pid}/cgroup");
+    let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    let mut all = Vec::new();
+    for line in text.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        if let (Some(controllers), Some(path)) = (parts.next(), parts.next()) {
+            all.extend(controllers.split(',').map(|name| (name.to_owned(), path.to_owned())));
+        }
+    }
+    Ok(all)
+}
+
+/// CRIU restores into a time namespace, so that clocks go on where they stood.
+fn own_time_namespace(pid: i32) -> bool {
+    let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/time")).ok();
+    of(&pid.to_string()) != of("self")
+}
+
+/// Targets that are missing in the rootfs, as at a creation: the bundle may be a new one.
+fn mount_points(plan: &Plan) -> Result<()> {
+    let root = Root::open(criu::path_of(&plan.rootfs.path)).context("open the rootfs")?;
+    for (index, mount) in plan.mounts.iter().enumerate() {
+        // What is below another mount comes with that.
+        let is_below = |other: &Mount| {
+            let prefix = [other.target.to_bytes(), b"/"].concat();
+            mount.target.to_bytes().starts_with(&prefix)
+        };
+        if plan.mounts[..index].iter().any(is_below) || root.resolve(&mount.target, OFlag::O_PATH).is_ok() {
+            continue;
+        }
+        let is_file = match &mount.source {
+            Source::Bind { path, .. } => fs::metadata(criu::path_of(path)).is_ok_and(|found| !found.is_dir()),
+            Source::Filesystem { .. } => false,
+            Source::Remount | Source::Symlink { .. } => continue,
+        };
+        let made = match is_file {
+            true => root
+                .parent(&mount.target, 0o755)
+                .and_then(|_| root.create(&mount.target, OFlag::O_CREAT, 0o644)),
+            false => root.mkdir_all(&mount.target, 0o755),
+        };
+        made.map(drop).with_context(|| {
+            format!("/mounts/{}: make {} for criu", mount.item, mount.target.to_string_lossy())
+        })?;
+    }
+    Ok(())
+}
+
+/// The rootfs where CRIU wants it: a mount of its own, with nothing mounted over what is above it.
+struct OwnRoot(PathBuf);
+
+impl OwnRoot {
+    fn mount(rootfs: &Path, place: &Path) -> Result<Self> {
+        let doing = || format!("mount the rootfs at {}", place.display());
+        fs::create_dir(place).with_context(doing)?;
+        let place = place.canonicalize().with_context(doing)?;
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+        let mounted = mount(Some(rootfs), &place, None::<&str>, flags, None::<&str>);
+        mounted.with_context(doing)?;
+        Ok(Self(place))
+    }
+}
+
+impl Drop for OwnRoot {
+    fn drop(&mut self) {
+        match umount2(&self.0, MntFlags::MNT_DETACH) {
+            Ok(()) | Err(Errno::EINVAL) => drop(fs::remove_dir(&self.0)),
+            Err(_) => {}
+        }
+    }
 }

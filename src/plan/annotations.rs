@@ -18,8 +18,12 @@ const SYSTEMD_SUBGROUP: &str = "run.oci.systemd.subgroup";
 /// Ours.
 const DEFAULT_DEVICE_RULES: &str = "run.oci.tare.default_device_rules";
 
+/// runc's: CRIU's configuration file.
+pub const CRIU_CONFIG: &str = "org.criu.config";
+
 /// All that act, for `features`: one that ends in a dot stands for all that begin so.
 pub const ACTING: &[&str] = &[
+    CRIU_CONFIG,
     "org.systemd.property.",
     DELEGATE_CGROUP,
     "run.oci.hooks.",

@@ -1,0 +1,48 @@
+//! Standard streams that are the host's null device become the container's: a checkpoint cannot save a file that is open
+//! from outside, and the process holds nothing of the host's.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::fstat;
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
+
+use crate::handshake::{At, Report, Step};
+use crate::inroot::Root;
+use crate::sys::file::standard_streams;
+
+/// `root` is the container's. One without a /dev/null of its own keeps the host's.
+pub fn reopen(root: &Root) -> Result<(), Report> {
+    let mut own = None;
+    for stream in standard_streams() {
+        if !fstat(stream).is_ok_and(is_null) {
+            continue;
+        }
+        if own.is_none() {
+            own = null(root).at(Step::Console, 0, "open /dev/null")?;
+        }
+        let Some(own) = &own else { return Ok(()) };
+        match stream.as_raw_fd() {
+            0 => dup2_stdin(own),
+            1 => dup2_stdout(own),
+            _ => dup2_stderr(own),
+        }
+        .at(Step::Console, 0, "dup2")?;
+    }
+    Ok(())
+}
+
+fn null(root: &Root) -> Result<Option<OwnedFd>, Errno> {
+    match root.resolve(c"/dev/null", OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK) {
+        Ok(fd) => Ok(Some(fd).filter(|fd| fstat(fd).is_ok_and(is_null))),
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENXIO | Errno::EACCES | Errno::EPERM) => {
+            Ok(None)
+        }
+        Err(errno) => Err(errno),
+    }
+}
+
+fn is_null(stat: libc::stat) -> bool {
+    stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == libc::makedev(1, 3)
+}

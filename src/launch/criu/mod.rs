@@ -1,0 +1,161 @@
+//! CRIU as a service of our own (`criu swrk`): one request over a socket, notifications on the way, one answer.
+//!
+//! Not its command line: only here does it tell us about the new process before it runs, and hands us its terminal.
+
+pub mod options;
+pub mod wire;
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
+
+use crate::error::{Context, Error, Kind, Result};
+use crate::fail;
+use crate::log;
+use crate::sys::socket::receive_fd;
+use wire::{Fields, Message};
+
+/// What it is asked to do (`criu_req_type`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    Dump = 1,
+    Restore = 2,
+    PreDump = 4,
+    Features = 9,
+}
+
+const NOTIFY: i64 = 6;
+
+/// Larger than any answer.
+const LARGEST: usize = 40_960;
+
+/// Something has happened, and CRIU waits until we have seen to it.
+#[derive(Debug)]
+pub struct Event {
+    /// Such as `setup-namespaces`.
+    pub name: String,
+    /// The container's first process, as we count.
+    pub pid: i32,
+    /// The master of its terminal (`orphan-pts-master`).
+    pub fd: Option<OwnedFd>,
+}
+
+/// CRIU, started and waiting for its request.
+#[derive(Debug)]
+pub struct Criu {
+    process: Child,
+    socket: OwnedFd,
+}
+
+impl Criu {
+    /// `keep` are descriptors that it gets under the same numbers. With `streams`, it has our standard streams, for the
+    /// processes that it restores.
+    pub fn start(keep: &[BorrowedFd<'_>], streams: bool) -> Result<Self> {
+        let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
+        let (socket, theirs) = pair.context("make socket pair for criu")?;
+        for fd in keep.iter().copied().chain([theirs.as_fd()]) {
+            fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).context("pass a descriptor to criu")?;
+        }
+        let mut command = Command::new("criu");
+        command.args(["swrk", &theirs.as_raw_fd().to_string()]);
+        if !streams {
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        }
+        let process = command.spawn().map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOENT) => Error::new(Kind::Unsupported, "criu is not installed").with_hint(
+                "checkpoint and restore are done by CRIU; install it where PATH leads to".to_owned(),
+            ),
+            _ => Error::from(error).context("execute criu"),
+        })?;
+        Ok(Self { process, socket })
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.process.id().cast_signed()
+    }
+
+    /// Asks, answers its notifications by `on_event`, and waits until it has ended.
+    pub fn ask(
+        mut self,
+        verb: Verb,
+        options: &Message,
+        on_event: &mut dyn FnMut(Event) -> Result<()>,
+    ) -> Result<()> {
+        let request = Message::default().number(1, verb as i32).message(2, options);
+        let answered = self.say(&request).and_then(|()| self.listen(verb, on_event));
+        drop(self.socket);
+        let ended = self.process.wait().context("wait for criu")?;
+        answered?;
+        // After a dump of memory alone it waits for the next one, and the socket's end is an error to it.
+        match ended.success() || verb == Verb::PreDump {
+            true => Ok(()),
+            false => Err(fail!(Kind::Child, "criu failed: {ended}")),
+        }
+    }
+
+    fn say(&self, message: &Message) -> Result<()> {
+        let sent = send(self.socket.as_raw_fd(), message.encoded(), MsgFlags::MSG_NOSIGNAL);
+        sent.map(drop).context("talk to criu")
+    }
+
+    fn listen(&self, verb: Verb, on_event: &mut dyn FnMut(Event) -> Result<()>) -> Result<()> {
+        let mut buffer = vec![0; LARGEST];
+        loop {
+            let (length, fd) = receive_fd(self.socket.as_fd(), &mut buffer).context("listen to criu")?;
+            if length == 0 {
+                return Err(fail!(Kind::Child, "criu ended without an answer"));
+            }
+            let answer = Fields::of(&buffer[..length]);
+            if answer.number(1) != NOTIFY {
+                return outcome(answer, verb);
+            }
+            let event = answer.message(5);
+            let name = String::from_utf8_lossy(event.bytes(1)).into_owned();
+            log::debug(format_args!("criu: {name}"));
+            let pid = i32::try_from(event.number(2)).unwrap_or(0);
+            on_event(Event { name, pid, fd })?;
+            self.say(&Message::default().number(1, NOTIFY).switch(3, true))?;
+        }
+    }
+}
+
+fn outcome(answer: Fields<'_>, verb: Verb) -> Result<()> {
+    if answer.number(2) == 1 && answer.number(1) == verb as i64 {
+        return Ok(());
+    }
+    let errno = Errno::from_raw(i32::try_from(answer.number(7)).unwrap_or(0));
+    let text = String::from_utf8_lossy(answer.bytes(9)).trim().to_owned();
+    let text = if text.is_empty() { errno.desc().to_lowercase() } else { text };
+    Err(fail!(Kind::Child, "criu failed: {verb:?}: {text}"))
+}
+
+/// Whether the kernel and CRIU can do what not all of them can.
+pub fn check(name: &str, field: u32) -> Result<()> {
+    let criu = Criu::start(&[], false)?;
+    let wanted = Message::default().switch(field, true);
+    let request = Message::default().number(1, Verb::Features as i32).message(5, &wanted);
+    let mut buffer = vec![0; LARGEST];
+    criu.say(&request)?;
+    let (length, _) = receive_fd(criu.socket.as_fd(), &mut buffer).context("listen to criu")?;
+    let Criu { mut process, socket } = criu;
+    drop(socket);
+    process.wait().context("wait for criu")?;
+    let features = Fields::of(&buffer[..length]).message(8);
+    match features.number(field) {
+        1 => Ok(()),
+        _ => Err(fail!(Kind::Unsupported, "criu is missing features: [{name}]")),
+    }
+}
+
+/// What the log says of an error, as warnings.
+pub fn quote(log_file: &Path) {
+    let Ok(text) = std::fs::read(log_file) else { return };
+    let text = String::from_utf8_lossy(&text);
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| line.contains("Error")) {
+        log::warn(format_args!("{}:{}: {line}", log_file.display(), number + 1));
+    }
+}

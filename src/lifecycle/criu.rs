@@ -1,0 +1,151 @@
+//! What `checkpoint` and `restore` have in common: directories, options, and what of the container lies outside of it.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+
+use super::options::{CgroupsMode, Criu};
+use crate::container::Record;
+use crate::error::{Context, Result};
+use crate::inroot::Root;
+use crate::launch::criu::options::*;
+use crate::launch::criu::wire::Message;
+use crate::log;
+use crate::plan::mounts::Source;
+use crate::plan::topology::Namespace;
+use crate::plan::{Plan, annotations};
+
+/// What the standard streams of the first process are, beside the images: the name is runc's.
+pub const DESCRIPTORS: &str = "descriptors.json";
+/// As runc's: settings for every container of this runtime.
+const CONFIG: &str = "/etc/criu/runc.conf";
+const DEBUG: i32 = 4;
+
+pub fn warn_rootless(verb: &str) {
+    if !nix::unistd::geteuid().is_root() {
+        log::warn(format_args!("{verb}: CRIU needs more than the privileges of a user"));
+    }
+}
+
+/// Where the images are, and where CRIU works; open as long as it may need them.
+pub struct Places {
+    pub images: PathBuf,
+    pub log: PathBuf,
+    opened: Vec<(u32, File)>,
+}
+
+impl Places {
+    /// Makes what is missing.
+    pub fn open(asked: &Criu, log_file: &str) -> Result<Self> {
+        let images = asked.image_path.clone().unwrap_or_else(|| "checkpoint".into());
+        let mut opened = vec![(IMAGES_DIR_FD, directory(&images)?)];
+        let mut work = &images;
+        if let Some(path) = &asked.work_path {
+            opened.push((WORK_DIR_FD, directory(path)?));
+            work = path;
+        }
+        Ok(Self { log: work.join(log_file), images: images.clone(), opened })
+    }
+}
+
+fn directory(path: &Path) -> Result<File> {
+    let made = fs::DirBuilder::new().mode(0o700).recursive(true).create(path);
+    made.and_then(|()| File::open(path)).with_context(|| format!("open directory {}", path.display()))
+}
+
+/// Options of both verbs.
+pub fn options(asked: &Criu, places: &Places, log_file: &str, record: &Record) -> Message {
+    let mode = match asked.manage_cgroups_mode {
+        Some(CgroupsMode::Ignore) => 0,
+        Some(CgroupsMode::Soft) => 3,
+        Some(CgroupsMode::Full) => 4,
+        Some(CgroupsMode::Strict) => 5,
+        None => 6,
+    };
+    let network = if asked.empty_network { Namespace::NETWORK.0 } else { 0 };
+    let mut options = Message::default()
+        .number(LOG_LEVEL, DEBUG)
+        .text(LOG_FILE, log_file)
+        .switch(NOTIFY_SCRIPTS, true)
+        .switch(MANAGE_CGROUPS, true)
+        .number(MANAGE_CGROUPS_MODE, mode)
+        .number(EMPTY_NS, network)
+        .switch(ORPHAN_PTS_MASTER, true)
+        .switch(SHELL_JOB, asked.shell_job)
+        .switch(TCP_ESTABLISHED, asked.tcp_established)
+        .switch(EXT_UNIX_SK, asked.ext_unix_sk)
+        .switch(FILE_LOCKS, asked.file_locks)
+        .switch(AUTO_DEDUP, asked.auto_dedup)
+        .switch(LAZY_PAGES, asked.lazy_pages);
+    for (field, directory) in &places.opened {
+        options = options.number(*field, directory.as_raw_fd());
+    }
+    match config_file(record.annotations.get(annotations::CRIU_CONFIG).map(String::as_str)) {
+        Some(path) => options.text(CONFIG_FILE, path),
+        None => options,
+    }
+}
+
+/// CRIU passes over one that is not there. An empty annotation asks for none.
+fn config_file(annotation: Option<&str>) -> Option<&str> {
+    annotation.or(Some(CONFIG)).filter(|path| !path.is_empty())
+}
+
+/// A mount whose other end is not the container's: where it is inside, and where it comes from.
+pub fn external(field: u32, inside: &[u8], outside: &[u8], options: Message) -> Message {
+    options.message(field, &Message::default().bytes(1, inside).bytes(2, outside))
+}
+
+/// All of them: binds, and devices that may be binds.
+pub fn external_mounts(plan: &Plan) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let root = Root::open(Path::new(&*plan.rootfs.path.to_string_lossy())).context("open the rootfs")?;
+    let binds = plan.mounts.iter().filter_map(|mount| match &mount.source {
+        Source::Bind { path, .. } => Some((real(&root, plan, &mount.target), path.to_bytes().to_vec())),
+        _ => None,
+    });
+    let nodes = plan.devices.nodes.iter().map(|node| node.path.to_bytes().to_vec());
+    Ok(binds.chain(nodes.map(|path| (path.clone(), path))).collect())
+}
+
+/// Where a target is, when its symlinks have been followed inside the rootfs: as the kernel shows it.
+fn real(root: &Root, plan: &Plan, target: &CString) -> Vec<u8> {
+    let rootfs = fs::canonicalize(&*plan.rootfs.path.to_string_lossy()).unwrap_or_default();
+    let found = root.resolve(target, OFlag::O_PATH).ok();
+    let path = found.and_then(|fd| fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok());
+    let inside = path.and_then(|path| path.strip_prefix(&rootfs).map(Path::to_owned).ok());
+    inside.map_or_else(
+        || target.to_bytes().to_vec(),
+        |inside| Path::new("/").join(inside).into_os_string().into_vec(),
+    )
+}
+
+/// CRIU's name for a namespace that stays when the container goes.
+pub fn key(namespace: Namespace) -> &'static str {
+    if namespace == Namespace::NETWORK { "extRootNetNS" } else { "extRootPidNS" }
+}
+
+/// Which namespaces CRIU takes as they are, by their inode.
+pub fn stays(namespace: Namespace) -> bool {
+    namespace == Namespace::NETWORK || namespace == Namespace::PID
+}
+
+pub fn path_of(path: &CString) -> &Path {
+    Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_of_criu_is_the_annotations() {
+        assert_eq!(config_file(None), Some("/etc/criu/runc.conf"));
+        assert_eq!(config_file(Some("/etc/own.conf")), Some("/etc/own.conf"));
+        assert_eq!(config_file(Some("")), None);
+    }
+}
