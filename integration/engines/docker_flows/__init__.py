@@ -22,7 +22,7 @@ class Docker(Engine):
     @staticmethod
     def arguments(parser):
         parser.add_argument('--restarts', action='store_true',
-                            help='kill dockerd before every step with tare, and start it again')
+                            help='kill dockerd before every step, and start it again')
 
     def start(self):
         self.binary = shutil.which('docker', path=DEBIAN_PATH)
@@ -98,7 +98,7 @@ class Client:
         return daemon
 
     def docker(self, *words, **more):
-        if getattr(self.engine.options, 'restarts', False) and self.runtime == 'tare' and not self.daemons and words[0] not in LOOKS:
+        if getattr(self.engine.options, 'restarts', False) and not self.daemons and words[0] not in LOOKS:
             self.engine.main.kill()
             self.engine.main.begin()
         return call(*self.base, *words, **more)

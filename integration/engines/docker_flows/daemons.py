@@ -20,7 +20,8 @@ def _(it):
 
 @flow('userns-remap', fast=False)
 def _(it):
-    add_lines(it.engine.work, subuid='nobody:100000:65536\n', subgid='nogroup:100000:65536\n')
+    lines = 'nobody:100000:65536\nnogroup:100000:65536\n'
+    add_lines(it.engine.work, subuid=lines, subgid=lines)
     it.own_daemon('--userns-remap', 'nobody:nogroup')
     name = it.up('-m', '64m')
     it.docker('exec', name, 'touch', '/tmp/mark').ok()
