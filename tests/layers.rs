@@ -293,3 +293,28 @@ fn f<'a>(x: &'a str) { unsafe { crate::error::g(x) } }
     assert!(is_word_at("x.stdout()", 2, "stdout()") && !is_word_at("eprint!", 1, "print!"));
     assert!(!is_word_at("unsafe_code", 0, "unsafe") && is_word_at("unsafe {", 0, "unsafe"));
 }
+
+/// The texts that engines look for stand in one table: each is said somewhere, and none is written a second time.
+#[test]
+fn texts_that_are_matched_are_said_and_stand_in_one_place() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/error/matched.rs");
+    let table = std::fs::read_to_string(&path).unwrap();
+    let table = table.split("#[cfg(test)]").next().unwrap();
+    let others: String = sources()
+        .iter()
+        .filter(|source| source.path != path)
+        .map(|source| std::fs::read_to_string(&source.path).unwrap())
+        .map(|text| text.split("#[cfg(test)]").next().unwrap().to_owned())
+        .collect();
+    let mut said = 0;
+    for line in table.lines() {
+        let rest = line.strip_prefix("pub const ").or_else(|| line.strip_prefix("pub fn "));
+        let Some(name) = rest.and_then(|rest| rest.split([':', '(']).next()) else { continue };
+        assert!(others.contains(name), "nobody says matched::{name}");
+        said += 1;
+    }
+    for text in table.split("&str =").skip(1).filter_map(|rest| rest.split('"').nth(1)) {
+        assert!(!others.contains(&format!("\"{text}\"")), "written a second time: {text:?}");
+    }
+    assert!(said > 30, "{said}");
+}

@@ -15,12 +15,6 @@ pub const EMPTY_ID: &str = "container id cannot be empty";
 pub const NOT_RUNNING: &str = "container not running";
 /// The suite.
 pub const NOT_PAUSED: &str = "container not paused";
-/// The suite.
-pub const PAUSED: &str = "container paused";
-/// The suite.
-pub const STILL_RUNNING: &str = "container still running";
-/// shim: `os: process already finished` on kill means the process is gone.
-pub const PROCESS_FINISHED: &str = "unable to signal init: os: process already finished";
 /// The suite, after `delete --force`.
 pub const INIT_STILL_RUNNING: &str = "container init still running";
 
@@ -110,8 +104,8 @@ pub fn is_a_directory(path: &str) -> String {
 }
 
 /// shim and the suite: `status` is the one the container has.
-pub fn not_stopped(status: &str) -> String {
-    format!("cannot delete container ID that is not stopped: {status}")
+pub fn not_stopped(id: &str, status: &str) -> String {
+    format!("cannot delete container {id} that is not stopped: {status}")
 }
 
 /// The suite.
@@ -155,8 +149,9 @@ mod tests {
         let cases = [
             ("containerd shim, delete", String::from(DOES_NOT_EXIST), "does not exist"),
             ("containerd shim, kill", String::from(NOT_RUNNING), "container not running"),
-            ("containerd shim, kill", String::from(PROCESS_FINISHED), "os: process already finished"),
             ("CRI-O, kill", String::from(NOT_RUNNING), "container not running"),
+            ("Podman, delete --force", String::from(DOES_NOT_EXIST), "does not exist"),
+            ("containerd shim, events", events_of_stopped("c"), "is not running"),
             ("dockerd, exit code 127", folded(not_in_path("foo")), "executable file not found"),
             ("dockerd, exit code 127", folded(no_such_executable("/x")), "no such file or directory"),
             ("dockerd, exit code 126", folded(not_executable("/x")), "permission denied"),

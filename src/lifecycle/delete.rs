@@ -12,8 +12,8 @@ use crate::container::{Entry, Record, Status};
 use crate::error::{Error, Kind, Result, matched};
 use crate::init::hook_state::HookState;
 use crate::launch::rdt;
+use crate::spec;
 use crate::sys::process::pidfd_send_signal;
-use crate::{fail, spec};
 
 /// How long a killed process may take to be gone, in milliseconds.
 const DEADLINE: u16 = 10_000;
@@ -40,7 +40,7 @@ fn one(globals: &Globals, id: &str, force: bool) -> Result<()> {
         Status::Created => end(&known)?,
         _ if force => end(&known)?,
         other => {
-            return Err(fail!(Kind::State, "cannot delete container {id} that is not stopped: {other}"));
+            return Err(Error::new(Kind::State, matched::not_stopped(id, other.word())));
         }
     }
     remove(&known.entry, &known.record)

@@ -11,7 +11,6 @@ use super::matching;
 use super::options::{Globals, Kill};
 use crate::container::Status;
 use crate::error::{Context, Error, Kind, Result, matched};
-use crate::fail;
 use crate::sys::process::pidfd_send_signal;
 
 pub fn kill(globals: &Globals, options: &Kill) -> Result<()> {
@@ -44,7 +43,7 @@ fn one(globals: &Globals, id: &str, signal: i32, all: bool) -> Result<()> {
 
 /// A number, or a name with or without SIG, in any case.
 fn signal(typed: &str) -> Result<i32> {
-    let unknown = || fail!(Kind::Usage, "unknown signal {typed:?}");
+    let unknown = || Error::new(Kind::Usage, matched::unknown_signal(typed));
     if let Ok(number) = typed.parse::<i32>() {
         return if (0..=64).contains(&number) { Ok(number) } else { Err(unknown()) };
     }

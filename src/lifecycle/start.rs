@@ -8,7 +8,7 @@ use crate::container::Status;
 use crate::error::{Error, Kind, Result, matched};
 use crate::init::hook_state::HookState;
 use crate::launch::notify::Proxy;
-use crate::{fail, spec};
+use crate::spec;
 
 pub fn start(globals: &Globals, id: &str) -> Result<()> {
     let entry = load::entry(globals, id)?;
@@ -18,7 +18,7 @@ pub fn start(globals: &Globals, id: &str) -> Result<()> {
         Status::Created => {}
         Status::Stopped => return Err(Error::new(Kind::State, matched::START_STOPPED)),
         Status::Running => return Err(Error::new(Kind::State, matched::START_RUNNING)),
-        other => return Err(fail!(Kind::State, "cannot start a container in the {other} state")),
+        other => return Err(Error::new(Kind::State, matched::start_in_state(other.word()))),
     }
     let (proxy, pidfd) = (Proxy::listen(&known.entry.notify_directory())?, known.pidfd()?);
     let Some(started) = known.entry.start()? else {

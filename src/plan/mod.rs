@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Linux, Process, Spec};
 
 use crate::cgroup;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, matched};
 use crate::host::Facts;
 use fault::{Fault, c_string};
 use process::ProcessPlan;
@@ -203,7 +203,7 @@ fn process_of(
     warnings: &mut Vec<String>,
 ) -> Result<ProcessPlan> {
     let wanted = spec.process().as_ref();
-    let wanted = wanted.ok_or_else(|| Fault::new("/process", "process property must not be empty"))?;
+    let wanted = wanted.ok_or_else(|| Fault::new("/process", matched::PROCESS_EMPTY))?;
     process_in(wanted, spec, facts, topology, warnings)
 }
 

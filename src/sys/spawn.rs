@@ -5,11 +5,12 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_short};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 
 use super::Result;
 
@@ -41,7 +42,7 @@ pub fn spawn(program: &Program<'_>) -> Result<i32> {
         libc::posix_spawn(
             &raw mut pid,
             program.path.as_ptr(),
-            &raw const actions.0,
+            &raw const actions.inner,
             &raw const attributes.0,
             args.as_ptr(),
             env.as_ptr(),
@@ -82,7 +83,17 @@ fn answer(code: c_int) -> Result<()> {
     if code == 0 { Ok(()) } else { Err(Errno::from_raw(code)) }
 }
 
-struct Actions(libc::posix_spawn_file_actions_t);
+fn open_directory(path: &CStr) -> Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty())
+}
+
+struct Actions {
+    inner: libc::posix_spawn_file_actions_t,
+    /// Open until the child has gone there. By descriptor, for the standard library declares the call that takes a path
+    /// as weak: optimised across crates and linked statically, ours would be weak with it, and lead nowhere.
+    dir: Option<OwnedFd>,
+}
 
 impl Actions {
     fn new(stdio: [BorrowedFd<'_>; 3], dir: Option<&CStr>) -> Result<Self> {
@@ -90,20 +101,22 @@ impl Actions {
         // SAFETY: init initialises the object it is given, or fails and it is not used.
         let mut actions = unsafe {
             answer(libc::posix_spawn_file_actions_init(actions.as_mut_ptr()))?;
-            Self(actions.assume_init())
+            Self { inner: actions.assume_init(), dir: dir.map(open_directory).transpose()? }
         };
         for (target, fd) in (0..).zip(stdio) {
             // SAFETY: an initialised object and two numbers.
             answer(unsafe {
-                libc::posix_spawn_file_actions_adddup2(&raw mut actions.0, fd.as_raw_fd(), target)
+                libc::posix_spawn_file_actions_adddup2(&raw mut actions.inner, fd.as_raw_fd(), target)
             })?;
         }
-        if let Some(dir) = dir {
-            // SAFETY: an initialised object and a NUL-terminated string, which it copies.
-            answer(unsafe { libc::posix_spawn_file_actions_addchdir_np(&raw mut actions.0, dir.as_ptr()) })?;
+        if let Some(dir) = &actions.dir {
+            // SAFETY: an initialised object and a descriptor that is open as long as the object is.
+            answer(unsafe {
+                libc::posix_spawn_file_actions_addfchdir_np(&raw mut actions.inner, dir.as_raw_fd())
+            })?;
         }
         // SAFETY: as above.
-        answer(unsafe { libc::posix_spawn_file_actions_addclosefrom_np(&raw mut actions.0, 3) })?;
+        answer(unsafe { libc::posix_spawn_file_actions_addclosefrom_np(&raw mut actions.inner, 3) })?;
         Ok(actions)
     }
 }
@@ -111,7 +124,7 @@ impl Actions {
 impl Drop for Actions {
     fn drop(&mut self) {
         // SAFETY: initialised in `new`, and never used again.
-        unsafe { libc::posix_spawn_file_actions_destroy(&raw mut self.0) };
+        unsafe { libc::posix_spawn_file_actions_destroy(&raw mut self.inner) };
     }
 }
 
