@@ -452,6 +452,8 @@ fn remove_groups(name: &str) {
         for path in below.filter(|path| path.is_dir()) {
             gone(&path);
         }
+        // Where a hierarchy is not mounted, Podman leaves an ordinary file.
+        let _ = fs::remove_file(dir.join("tasks"));
         fs::remove_dir(dir).is_ok()
     }
     let root = Path::new("/sys/fs/cgroup");
