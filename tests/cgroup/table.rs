@@ -209,6 +209,9 @@ fn settings(name: &str) -> Files {
     ];
     let mut all = Files::new();
     for group in machine::groups(name).into_iter().filter(|group| group.ends_with(name)) {
+        // Under systemd, crun's containers have their limits one level below the scope.
+        let below = group.join("container");
+        let group = if below.is_dir() { below } else { group };
         for entry in fs::read_dir(&group).unwrap().flatten() {
             let file = entry.file_name().into_string().unwrap();
             if entry.path().is_dir() || counters.iter().any(|word| file.contains(word)) {
@@ -235,6 +238,8 @@ fn explained(peer: &str, file: &str) -> bool {
         // Unknown to them.
         ("runc", "cpu.idle" | "cpu.cfs_burst_us" | "cpu.max.burst" | "cpu.shares") => true,
         ("crun", "cpu.idle" | "cpu.max.burst") => true,
+        // Controllers that it does not hand down: nothing to set in them, but nothing to count either.
+        ("crun", "cgroup.controllers" | "misc.max" | "rdma.max") => true,
         // crun allows a container to make nodes only where its rules say so, and other nodes: fuse, no tun.
         ("crun", "devices.list") => true,
         // -1 for memory alone lifts the limit of swap too, in ours and runc's.
