@@ -98,10 +98,18 @@ impl Group {
     /// Also None where the directory cannot be opened; `join` tells why.
     pub fn clone_fd(&self) -> Option<BorrowedFd<'_>> {
         let by_user = self.record.unit.as_ref().is_some_and(|unit| unit.user);
-        if self.record.mode != Mode::V2 || self.record.places.is_empty() || by_user {
+        if self.record.mode != Mode::V2 || self.record.places.is_empty() || by_user || self.is_full() {
             return None;
         }
         self.dir(0).ok().map(AsFd::as_fd)
+    }
+
+    /// Where a limit of one process is used up by the one that keeps the scope alive: nobody can be born there, but
+    /// pids.max does not count those that move in.
+    fn is_full(&self) -> bool {
+        let resources = self.record.resources.as_ref();
+        let pids = resources.and_then(|resources| resources.pids().as_ref());
+        self.placeholder.borrow().is_some() && pids.is_some_and(|pids| (0..=1).contains(&pids.limit()))
     }
 
     /// Moves a process into the group in every hierarchy. Each move can cost the kernel an RCU grace period, about
