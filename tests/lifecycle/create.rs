@@ -105,7 +105,7 @@ fn preserved_descriptors_are_the_only_ones_inside() {
 #[test]
 fn a_preserved_descriptor_that_is_not_open_is_told_by_its_index() {
     let Some(bundle) = Bundle::new() else { return };
-    let answer = bundle.tare_by("exec 3</; exec \"$@\"", &["create", "--preserve-fds", "2", &bundle.id]);
+    let answer = bundle.tare_by("exec 3</ 4<&-; exec \"$@\"", &["create", "--preserve-fds", "2", &bundle.id]);
     answer.fails(1, "unable to stat preserved-fd 1 (of 2)");
     bundle.leaves_nothing();
 }
