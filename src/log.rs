@@ -183,13 +183,23 @@ fn line(shape: Shape, level: Level, message: &str, now: SystemTime) -> String {
     let time = humantime::format_rfc3339_seconds(now);
     let level = level.word();
     match shape {
-        Shape::Terminal => format!("{level}: {message}\n"),
+        Shape::Terminal => format!("{level}: {}\n", harmless(message)),
         Shape::Logrus => format!("time=\"{time}\" level={level} msg={}\n", quoted(message)),
         Shape::Json => {
             let message = serde_json::Value::from(message);
             format!("{{\"level\":\"{level}\",\"msg\":{message},\"time\":\"{time}\"}}\n")
         }
     }
+}
+
+/// What a configuration or an image says must not command the terminal that it is shown on.
+fn harmless(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\n' | '\t' => c.to_string(),
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
+    text.chars().map(shown).collect()
 }
 
 /// As logrus writes a value: bare where it is one plain word, else in Go's quotes.
@@ -254,5 +264,9 @@ mod tests {
     #[test]
     fn a_person_at_a_terminal_reads_a_plain_line() {
         assert_eq!(line(Shape::Terminal, Level::Error, "no \"x\"", EPOCH), "error: no \"x\"\n");
+        assert_eq!(
+            line(Shape::Terminal, Level::Error, "\u{1b}[2J\u{9b}ü\n\tb", EPOCH),
+            "error: \\u{1b}[2J\\u{9b}ü\n\tb\n"
+        );
     }
 }
