@@ -133,17 +133,33 @@ fn tell(program: &CStr, errno: Errno) {
 /// hooks write to; these close on execve. What waits in the container, or is about to be its program, holds nothing else of the host.
 pub fn close_all_but_ours(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<(), Errno> {
     let first = 3 + plan.preserve_fds;
+    close_all_but(first, fds, line, None)?;
+    process::cloexec_from(first)
+}
+
+/// The same before a process of `exec` is born: it starts where the container's may look into it (CVE-2016-9962), and what
+/// our caller left open goes before that. The terminal's way is still needed.
+pub fn close_all_but_guests(first: u32, fds: &Fds, line: &Line) -> Result<(), Errno> {
+    close_all_but(first, fds, line, fds.console.as_ref())
+}
+
+fn close_all_but(first: u32, fds: &Fds, line: &Line, also: Option<&OwnedFd>) -> Result<(), Errno> {
     let line = line.as_fd().as_raw_fd();
     // What there is not is the line again.
-    let number = |fd: &Option<OwnedFd>| fd.as_ref().map_or(line, AsRawFd::as_raw_fd) as u32;
+    let number = |fd: Option<&OwnedFd>| fd.map_or(line, AsRawFd::as_raw_fd) as u32;
     let [out, err] = &fds.hook_output;
-    let mut kept = [line as u32, number(&fds.exec_fifo), number(out), number(err)];
+    let mut kept = [
+        line as u32,
+        number(fds.exec_fifo.as_ref()),
+        number(out.as_ref()),
+        number(err.as_ref()),
+        number(also),
+    ];
     kept.sort_unstable();
     let mut next = first;
     for fd in kept.into_iter().filter(|&fd| fd >= first) {
         process::close_range(next, fd.saturating_sub(1))?;
         next = next.max(fd + 1);
     }
-    process::close_range(next, u32::MAX)?;
-    process::cloexec_from(first)
+    process::close_range(next, u32::MAX)
 }

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 
-use super::{Fds, go, identity};
+use super::{Fds, exec, go, identity};
 use crate::handshake::{At, Line, Report, Step};
 use crate::plan::topology::{Join, Namespace, Topology};
 use crate::sys::process::{self, Clone};
@@ -30,6 +30,7 @@ pub fn join(joins: &[Join], fds: &Fds) -> Result<(), Report> {
 /// The helper's life: it enters what is to be entered, then clones the container's process as the parent's child.
 pub fn helper(
     topology: &Topology,
+    preserved: u32,
     fds: &Fds,
     line: &Line,
     life: impl FnOnce() -> Result<Infallible, Report>,
@@ -49,6 +50,9 @@ pub fn helper(
     }
     if let Some(offsets) = &topology.time_offsets {
         make_time_namespace(offsets)?;
+    }
+    if fds.target.is_some() {
+        exec::close_all_but_guests(3 + preserved, fds, line).at(Step::Join, 0, "close_range")?;
     }
     let flags = topology.clone_flags() | libc::CLONE_PARENT;
     match process::clone3(flags as u64, None).at(Step::Clone, 0, "clone3")? {

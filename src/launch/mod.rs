@@ -51,6 +51,8 @@ pub struct Order<'a> {
     pub topology: &'a Topology,
     pub group: Option<&'a Group>,
     pub oom_score_adj: Option<i32>,
+    /// Descriptors from 3 on that the program gets.
+    pub preserve_fds: u32,
 }
 
 /// Why the child did not become ready.
@@ -92,7 +94,9 @@ pub fn spawn(
         Clone::Child => {
             drop(ours);
             if helper {
-                init::live(&theirs, || namespaces::helper(topology, &fds, &theirs, || life(&fds, &theirs)))
+                init::live(&theirs, || {
+                    namespaces::helper(topology, order.preserve_fds, &fds, &theirs, || life(&fds, &theirs))
+                })
             }
             init::live(&theirs, || life(&fds, &theirs))
         }

@@ -279,8 +279,12 @@ fn accompany(child: &Child, ground: &Ground<'_>, devices: Destination) -> std::r
 }
 
 fn clone(plan: &Plan, group: &Group, fds: Fds) -> std::result::Result<Child, Failure> {
-    let order =
-        Order { topology: &plan.topology, group: Some(group), oom_score_adj: plan.process.oom_score_adj };
+    let order = Order {
+        topology: &plan.topology,
+        group: Some(group),
+        oom_score_adj: plan.process.oom_score_adj,
+        preserve_fds: plan.process.preserve_fds,
+    };
     launch::spawn(&order, fds, |fds, line| init::container(plan, fds, line))
 }
 

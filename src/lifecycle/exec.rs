@@ -180,7 +180,12 @@ fn launch(known: &Known, options: &Exec, plan: &ProcessPlan, socket: Option<Owne
     fds.console = socket;
     let topology = topology(known);
     let user_namespace = known.record.namespaces & Namespace::USER.0 != 0;
-    let order = Order { topology: &topology, group: Some(&group), oom_score_adj: plan.oom_score_adj };
+    let order = Order {
+        topology: &topology,
+        group: Some(&group),
+        oom_score_adj: plan.oom_score_adj,
+        preserve_fds: plan.preserve_fds,
+    };
     let spawned = launch::spawn(&order, fds, |fds, line| init::guest(plan, user_namespace, fds, line));
     let child = spawned.map_err(|failure| words(failure, known, plan))?;
     let grouped = known.record.rdt.as_ref().map_or(Ok(()), |rdt| rdt::join(rdt, child.process.pid));
