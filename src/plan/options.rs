@@ -182,9 +182,9 @@ impl Named {
             return new;
         }
         // Engines write a bare rw on every bind. runc did nothing for it before 1.2 and takes all other flags away since:
-        // here it is what it says, and a source's nosuid, nodev and noexec stay.
+        // here a source's nosuid, nodev and noexec stay: they protect. nosymfollow goes, as with runc.
         if self == (Self { set: 0, cleared: libc::MS_RDONLY }) {
-            return Attributes { clear: MOUNT_ATTR_RDONLY, ..new };
+            return Attributes { clear: MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSYMFOLLOW, ..new };
         }
         for (flag, attribute) in PLAIN {
             *(if self.set & flag != 0 { &mut new.set } else { &mut new.clear }) |= attribute;

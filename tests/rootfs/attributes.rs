@@ -76,11 +76,12 @@ fn bind_of(host: &str, words: &[&str], user_namespace: bool) -> Option<crate::su
 #[test]
 fn of_a_bind_are_those_that_are_named_and_no_others() {
     // Of the source, the words of the bind, what mountinfo must show, what it must not.
-    let rows: [BindRow; 9] = [
+    let rows: [BindRow; 10] = [
         ("ro,nosuid,nodev,noatime", &[], &["ro", "nosuid", "nodev", "noatime"], &[]),
         ("ro,nosuid,nodev,noexec", &["dev"], &["rw"], &["nosuid", "nodev", "noexec"]),
         ("rw,nosuid,nodev,noexec", &["ro"], &["ro"], &["nosuid", "nodev", "noexec"]),
         ("ro,nosuid,nodev,noexec", &["rw"], &["rw", "nosuid", "nodev", "noexec"], &["ro"]),
+        ("rw,nodev,nosymfollow", &["rw"], &["rw", "nodev"], &["nosymfollow"]),
         ("rw,nosymfollow", &["nodev"], &["nodev"], &["nosymfollow"]),
         ("noatime", &["nosuid"], &["nosuid", "noatime"], &["relatime"]),
         ("noatime", &["atime"], &["noatime"], &["relatime"]),
