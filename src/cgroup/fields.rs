@@ -1,5 +1,7 @@
 //! What the two translations of `linux.resources` share. That a value is sound in itself has been seen to by `spec`.
 
+use oci_spec::runtime::LinuxCpu;
+
 use crate::error::{Error, Kind};
 use crate::fail;
 
@@ -32,6 +34,17 @@ pub fn pointer(field: &str) -> String {
 
 pub fn refuse(field: &str, what: impl std::fmt::Display) -> Error {
     fail!(Kind::Spec, "{RESOURCES}/{field}: {what}")
+}
+
+/// The lists of processors and memory nodes, which both interfaces write alike.
+pub fn cpuset(cpu: &LinuxCpu, out: &mut Out) {
+    for (value, file, field) in
+        [(cpu.cpus(), "cpuset.cpus", "cpu/cpus"), (cpu.mems(), "cpuset.mems", "cpu/mems")]
+    {
+        if let Some(list) = value.as_ref().filter(|list| !list.is_empty()) {
+            out.put(Write::new("cpuset", file, list, pointer(field)));
+        }
+    }
 }
 
 /// The cgroup's `pids.max`: 0 is a limit of its own and a group needs at least one process.

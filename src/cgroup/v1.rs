@@ -6,7 +6,7 @@ use oci_spec::runtime::{
 
 use crate::error::Result;
 
-use super::fields::{Out, escaped, pids, pointer, rdma, refuse, sorted};
+use super::fields::{Out, cpuset, escaped, pids, pointer, rdma, refuse, sorted};
 use super::write::Write;
 
 /// The kernel's bounds for `cpu.shares`; it bends what lies outside without a word.
@@ -141,16 +141,6 @@ fn cpu(cpu: &LinuxCpu, out: &mut Out) -> Result<()> {
     put("cpu.cfs_quota_us", cpu.quota().and_then(signed), "cpu/quota");
     put("cpu.idle", cpu.idle().map(|idle| idle.to_string()), "cpu/idle");
     Ok(())
-}
-
-fn cpuset(cpu: &LinuxCpu, out: &mut Out) {
-    for (value, file, field) in
-        [(cpu.cpus(), "cpuset.cpus", "cpu/cpus"), (cpu.mems(), "cpuset.mems", "cpu/mems")]
-    {
-        if let Some(list) = value.as_ref().filter(|list| !list.is_empty()) {
-            out.put(Write::new("cpuset", file, list, pointer(field)));
-        }
-    }
 }
 
 fn hugetlb(resources: &LinuxResources, out: &mut Out) {

@@ -5,7 +5,7 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork, Linux
 use crate::error::Result;
 
 use super::convert::{Swap, io_weight, swap_alone, weight_of_shares};
-use super::fields::{Out, escaped, pids, pointer, rdma, sorted};
+use super::fields::{Out, cpuset, escaped, pids, pointer, rdma, sorted};
 use super::write::Write;
 
 /// The kernel's own period, microseconds.
@@ -133,16 +133,6 @@ fn cpu(cpu: &LinuxCpu, out: &mut Out) {
     ];
     for (_, field) in realtime.iter().filter(|(set, _)| *set) {
         out.ignored(field, "cgroup v2 does not divide real-time bandwidth");
-    }
-}
-
-fn cpuset(cpu: &LinuxCpu, out: &mut Out) {
-    for (value, file, field) in
-        [(cpu.cpus(), "cpuset.cpus", "cpu/cpus"), (cpu.mems(), "cpuset.mems", "cpu/mems")]
-    {
-        if let Some(list) = value.as_ref().filter(|list| !list.is_empty()) {
-            out.put(Write::new("cpuset", file, list, pointer(field)));
-        }
     }
 }
 

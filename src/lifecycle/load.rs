@@ -127,7 +127,7 @@ pub fn log_filter(plan: &ProcessPlan) {
 }
 
 /// Runs hooks in the runtime's namespaces; what they say goes where an annotation says, or else to the debug log.
-/// Those of a creation run in the bundle, as with runc, the others where we are.
+/// Those of a creation run in the bundle, as with runc, the others where we are. The first failure is the end.
 pub fn run_hooks(
     kind: &'static str,
     hooks: &[Hook],
@@ -135,12 +135,7 @@ pub fn run_hooks(
     record: &Record,
     bundle: Option<&Path>,
 ) -> Result<()> {
-    in_setting(hooks, record, bundle, |setting| {
-        for (index, run) in hook::one_by_one(kind, hooks, document, setting).enumerate() {
-            log_output(kind, index, &run.map_err(|failed| fail!(Kind::Child, "{}", failed.text))?);
-        }
-        Ok(())
-    })
+    one_by_one(kind, hooks, document, record, bundle, |failed| Err(fail!(Kind::Child, "{}", failed.text)))
 }
 
 /// The same for hooks that all run, whatever becomes of those before: a failure is a warning.
@@ -151,22 +146,19 @@ pub fn run_each_hook(
     record: &Record,
     bundle: Option<&Path>,
 ) -> Result<()> {
-    in_setting(hooks, record, bundle, |setting| {
-        for (index, run) in hook::one_by_one(kind, hooks, document, setting).enumerate() {
-            match run {
-                Ok(output) => log_output(kind, index, &output),
-                Err(failed) => log::warn(format_args!("{}", failed.text)),
-            }
-        }
+    one_by_one(kind, hooks, document, record, bundle, |failed| {
+        log::warn(format_args!("{}", failed.text));
         Ok(())
     })
 }
 
-fn in_setting(
+fn one_by_one(
+    kind: &'static str,
     hooks: &[Hook],
+    document: &[u8],
     record: &Record,
     bundle: Option<&Path>,
-    run: impl FnOnce(hook::Setting<'_>) -> Result<()>,
+    on_failure: impl Fn(hook::Failed) -> Result<()>,
 ) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());
@@ -176,7 +168,14 @@ fn in_setting(
     let files = annotations::read(|key| record.annotations.get(key))?.hook_output;
     let files = hook_files(&files)?;
     let output = files.each_ref().map(|file| file.as_ref().map(AsFd::as_fd));
-    run(hook::Setting { env: None, dir: dir.as_deref(), output })
+    let setting = hook::Setting { env: None, dir: dir.as_deref(), output };
+    for (index, run) in hook::one_by_one(kind, hooks, document, setting).enumerate() {
+        match run {
+            Ok(output) => log_output(kind, index, &output),
+            Err(failed) => on_failure(failed)?,
+        }
+    }
+    Ok(())
 }
 
 fn log_output(kind: &str, index: usize, output: &hook::Output) {
