@@ -54,6 +54,11 @@ fn say(bundle: &Bundle, message: &str) {
     UnixDatagram::unbound().unwrap().send_to(message.as_bytes(), path).unwrap();
 }
 
+fn wait_until_it_runs(bundle: &Bundle) {
+    let record = bundle.state_root().join(&bundle.id).join("state.json");
+    wait_until("the container runs", || fs::exists(&record).unwrap() && bundle.status() == "running");
+}
+
 #[test]
 fn start_waits_until_the_program_is_ready_and_tells_the_manager() {
     let Some(mut bundle) = Bundle::new() else { return };
@@ -79,10 +84,7 @@ fn a_detached_run_waits_too() {
     let manager = manager(&bundle);
     bundle.args(&["sleep", "1000"]);
     let running = start(&bundle, &["run", "--detach", &bundle.id]);
-    wait_until("the container runs", || {
-        fs::exists(bundle.state_root().join(&bundle.id).join("state.json")).unwrap()
-            && bundle.status() == "running"
-    });
+    wait_until_it_runs(&bundle);
     say(&bundle, "READY=1");
     manager.hears("READY=1", &bundle.pid());
     running.wait().ok();
@@ -94,10 +96,7 @@ fn in_the_foreground_the_manager_watches_the_runtime() {
     let manager = manager(&bundle);
     bundle.script("until [ -e /tmp/end ]; do sleep 0.01; done; exit 3").writable();
     let running = start(&bundle, &["run", &bundle.id]);
-    wait_until("the container runs", || {
-        fs::exists(bundle.state_root().join(&bundle.id).join("state.json")).unwrap()
-            && bundle.status() == "running"
-    });
+    wait_until_it_runs(&bundle);
     say(&bundle, "READY=1");
     manager.hears("READY=1", &running.child.id().to_string());
     fs::write(bundle.rootfs().join("tmp/end"), "").unwrap();
@@ -125,10 +124,7 @@ fn a_manager_that_is_gone_is_a_warning() {
     let Some(mut bundle) = Bundle::new() else { return };
     bundle.args(&["sleep", "1000"]);
     let running = start(&bundle, &["run", "--detach", &bundle.id]);
-    wait_until("the container runs", || {
-        fs::exists(bundle.state_root().join(&bundle.id).join("state.json")).unwrap()
-            && bundle.status() == "running"
-    });
+    wait_until_it_runs(&bundle);
     say(&bundle, "READY=1");
     let answer = running.wait().ok();
     assert!(answer.told().contains("NOTIFY_SOCKET: connect to "), "{answer:?}");

@@ -18,18 +18,9 @@ fn layout() -> Option<Layout> {
     Some(layout)
 }
 
-macro_rules! layout_or_skip {
-    () => {
-        match layout() {
-            Some(layout) => layout,
-            None => return,
-        }
-    };
-}
-
 #[test]
 fn limits_read_back_from_the_kernels_files() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let scratch = Scratch::new(
         &json!({
             "memory": {"limit": 67108864, "swap": 134217728, "reservation": 33554432, "swappiness": 10,
@@ -60,7 +51,7 @@ fn limits_read_back_from_the_kernels_files() {
 
 #[test]
 fn a_new_parent_has_the_real_time_bandwidth_that_its_group_gets() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     if !std::path::Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists() {
         return eprintln!("SKIP: this kernel does not divide real-time bandwidth");
     }
@@ -88,7 +79,7 @@ fn a_new_parent_has_the_real_time_bandwidth_that_its_group_gets() {
 
 #[test]
 fn limits_move_up_and_down_in_any_order() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let scratch = Scratch::new(&json!({"memory": {"limit": 16777216, "swap": 16777216}}), &layout);
     for (limit, swap) in [(67108864, 134217728), (8388608, 8388608), (33554432, 33554432), (33554432, -1)] {
         let resources = serde_json::from_value(json!({"memory": {"limit": limit, "swap": swap}})).unwrap();
@@ -101,7 +92,7 @@ fn limits_move_up_and_down_in_any_order() {
 
 #[test]
 fn a_process_joins_every_hierarchy_and_can_be_counted() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let scratch = Scratch::new(&json!({}), &layout);
     let inmate = scratch.sleeper();
     for line in inmate.groups().lines().filter(|line| !line.ends_with(":/")) {
@@ -118,7 +109,7 @@ fn a_process_joins_every_hierarchy_and_can_be_counted() {
 
 #[test]
 fn devices_are_those_of_the_rules() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let deny = json!({"allow": false, "access": "rwm"});
     let rules = json!({"devices": [deny, {"allow": true, "type": "b", "major": 7, "access": "r"}]});
     let scratch = Scratch::new(&rules, &layout);
@@ -150,7 +141,7 @@ fn devices_are_those_of_the_rules() {
 
 #[test]
 fn a_frozen_group_says_so_and_goes_on_after_thaw() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let scratch = Scratch::new(&json!({}), &layout);
     let _inmate = scratch.sleeper();
     assert!(!scratch.group.is_frozen().unwrap());
@@ -163,7 +154,7 @@ fn a_frozen_group_says_so_and_goes_on_after_thaw() {
 
 #[test]
 fn a_frozen_group_dies_of_a_kill_with_its_frozen_subgroups() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let scratch = Scratch::new(&json!({}), &layout);
     let mut inmate = scratch.sleeper();
     let mut nested = Inmate::outside();
@@ -190,7 +181,7 @@ fn a_frozen_group_dies_of_a_kill_with_its_frozen_subgroups() {
 
 #[test]
 fn a_signal_reaches_every_process() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let scratch = Scratch::new(&json!({}), &layout);
     let (mut one, mut two) = (scratch.sleeper(), scratch.sleeper());
     scratch.group.kill_all(libc::SIGTERM).unwrap();
@@ -202,7 +193,7 @@ fn a_signal_reaches_every_process() {
 
 #[test]
 fn a_group_that_holds_processes_or_is_frozen_is_refused() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let path = path();
     let scratch = Scratch::try_new(&path, &json!({}), &layout).unwrap();
     planned(&path, &json!({}), &layout).create().unwrap();
@@ -217,7 +208,7 @@ fn a_group_that_holds_processes_or_is_frozen_is_refused() {
 
 #[test]
 fn what_a_failed_create_made_is_gone_again() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let mut broken = layout.clone();
     broken.v1.last_mut().unwrap().mountpoint = "/proc/self".into();
     broken.unified = None;
@@ -235,7 +226,7 @@ fn what_a_failed_create_made_is_gone_again() {
 
 #[test]
 fn a_refused_value_names_the_field_the_file_and_the_kernels_answer() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let path = path();
     let scratch = Scratch::try_new(&path, &json!({}), &layout).unwrap();
     let plan = planned(&path, &json!({"cpu": {"cpus": "0-9999"}}), &layout);
@@ -247,7 +238,7 @@ fn a_refused_value_names_the_field_the_file_and_the_kernels_answer() {
 
 #[test]
 fn a_busy_group_is_told_with_its_processes() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let scratch = Scratch::new(&json!({}), &layout);
     let inmate = scratch.sleeper();
     let error = scratch.group.remove_within(Duration::from_millis(20)).unwrap_err().to_string();
@@ -273,7 +264,7 @@ fn an_out_of_memory_kill_is_told_and_counted() {
     use std::os::unix::process::ExitStatusExt;
     use tare::cgroup::oom::Seen;
 
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let scratch = Scratch::new(&json!({"memory": {"limit": 16777216, "swap": 16777216}}), &layout);
     let mut watch = scratch.group.watch_oom().unwrap();
     assert_eq!(glutton(&scratch).signal(), Some(9));
@@ -296,7 +287,7 @@ fn an_out_of_memory_kill_is_told_and_counted() {
 /// Debian's runc as the oracle: the same members in the same places, for the same group.
 #[test]
 fn statistics_have_the_shape_that_runc_gives_them() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let scratch = Scratch::new(&json!({"pids": {"limit": 7}, "memory": {"limit": 67108864}}), &layout);
     let _inmate = scratch.sleeper();
     let mut stats = scratch.group.stats().unwrap();
@@ -319,7 +310,7 @@ fn statistics_have_the_shape_that_runc_gives_them() {
 
 #[test]
 fn a_refused_update_leaves_everything_as_it_was() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let resources = json!({"memory": {"limit": 16777216, "swap": 33554432}, "pids": {"limit": 5}, "cpu": {"shares": 100}});
     let scratch = Scratch::new(&resources, &layout);
     let wanted = json!({

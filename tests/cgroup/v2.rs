@@ -44,18 +44,9 @@ fn layout() -> Option<Layout> {
     Some(layout)
 }
 
-macro_rules! layout_or_skip {
-    () => {
-        match layout() {
-            Some(layout) => layout,
-            None => return,
-        }
-    };
-}
-
 #[test]
 fn a_process_is_born_in_the_group_and_its_device_filter() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let deny = json!({"allow": false, "access": "rwm"});
     let random = json!({"allow": true, "type": "c", "major": 1, "minor": 1, "access": "r"});
     let scratch = Scratch::new(&json!({"devices": [deny, random]}), &layout);
@@ -75,7 +66,7 @@ fn a_process_is_born_in_the_group_and_its_device_filter() {
 
 #[test]
 fn asking_for_two_ways_of_which_one_is_denied_is_denied() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let all = json!({"allow": true, "access": "rwm"});
     let kmsg = json!({"allow": false, "type": "c", "major": 1, "minor": 11, "access": "w"});
     let scratch = Scratch::new(&json!({"devices": [all, kmsg]}), &layout);
@@ -91,7 +82,7 @@ fn asking_for_two_ways_of_which_one_is_denied_is_denied() {
 
 #[test]
 fn the_group_freezes_thaws_and_says_so() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let scratch = Scratch::new(&json!({}), &layout);
     let inmate = scratch.sleeper();
     assert_eq!(scratch.group.procs().unwrap(), [inmate.pid()]);
@@ -104,7 +95,7 @@ fn the_group_freezes_thaws_and_says_so() {
 
 #[test]
 fn a_freeze_that_takes_too_long_is_undone() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let scratch = Scratch::new(&json!({}), &layout);
     let _inmate = scratch.sleeper();
     let error = scratch.group.freeze_within(Duration::ZERO).map_err(|error| error.to_string());
@@ -116,7 +107,7 @@ fn a_freeze_that_takes_too_long_is_undone() {
 
 #[test]
 fn kill_reaches_frozen_subgroups_and_remove_takes_them_along() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let scratch = Scratch::new(&json!({}), &layout);
     let mut inmate = scratch.sleeper();
     let mut nested = Inmate::outside();
@@ -133,7 +124,7 @@ fn kill_reaches_frozen_subgroups_and_remove_takes_them_along() {
 
 #[test]
 fn limits_of_the_controllers_that_are_there_read_back() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     if !layout.unified.as_ref().unwrap().controllers.iter().any(|name| name == "hugetlb") {
         eprintln!("SKIP: no hugetlb controller in cgroup2");
         return;
@@ -149,7 +140,7 @@ fn limits_of_the_controllers_that_are_there_read_back() {
 
 #[test]
 fn a_used_group_is_refused() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let path = path();
     let scratch = Scratch::try_new(&path, &json!({}), &layout).unwrap();
     let inmate = scratch.sleeper();
@@ -163,7 +154,7 @@ fn a_used_group_is_refused() {
 
 #[test]
 fn a_busy_group_is_told_with_its_processes_and_removed_once_they_left() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let scratch = Scratch::new(&json!({}), &layout);
     let inmate = scratch.sleeper();
     let error = scratch.group.remove_within(Duration::from_millis(20)).unwrap_err().to_string();
@@ -180,7 +171,7 @@ fn a_busy_group_is_told_with_its_processes_and_removed_once_they_left() {
 
 #[test]
 fn a_guest_goes_where_init_is_once_the_group_hands_controllers_down() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let scratch = Scratch::new(&json!({}), &layout);
     let inmate = scratch.sleeper();
     let path = |group: &Group| group.record().places[0].path.clone();
@@ -207,7 +198,7 @@ fn a_guest_goes_where_init_is_once_the_group_hands_controllers_down() {
 
 #[test]
 fn statistics_are_read_from_what_is_there() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let scratch = Scratch::new(&json!({}), &layout);
     let _inmate = scratch.sleeper();
     let stats = scratch.group.stats().unwrap();
