@@ -37,6 +37,13 @@ pub struct Bundle {
 pub fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundle> {
     let path = std::path::absolute(path.unwrap_or_else(|| Path::new(".")));
     let path = path.context("find the bundle")?;
+    if path.to_str().is_none() {
+        return Err(fail!(
+            Kind::Usage,
+            "bundle {}: the path is not UTF-8, as JSON needs it for the state",
+            path.display()
+        ));
+    }
     let (spec, bytes) = match config {
         Some(config) => spec::load_from(config)?,
         None => spec::load_with_bytes(&path)?,

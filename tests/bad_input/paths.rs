@@ -39,6 +39,19 @@ fn a_mount_target_that_loops_or_lies_below_a_file_is_told() {
 }
 
 #[test]
+fn a_bundle_whose_path_no_state_can_show_is_told() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let Some(bundle) = Bundle::new() else { return };
+    let odd = bundle.dir.join(std::ffi::OsStr::from_bytes(b"odd\xff"));
+    symlink(&bundle.dir, &odd).unwrap();
+    let mut call = std::process::Command::new(&bundle.program);
+    call.arg("--root").arg(bundle.state_root()).args(["run", &bundle.id, "--bundle"]).arg(&odd);
+    refused("a name that is not UTF-8", "the path is not UTF-8", || crate::support::run::wait_for(&mut call));
+    bundle.leaves_nothing();
+}
+
+#[test]
 fn a_root_that_is_no_place_for_state_is_told() {
     let Some(bundle) = Bundle::new() else { return };
     let file = bundle.path("config.json");
