@@ -582,6 +582,7 @@ fn arguments(verb: &str) -> &'static [&'static str] {
     match verb {
         "list" | "features" | "spec" | "help" | "plan" => &[],
         "exec" => &["c", "sh"],
+        "mounts" => &["add", "c", "file"],
         _ => &["c"],
     }
 }

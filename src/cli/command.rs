@@ -10,7 +10,7 @@ use super::{options, verbs};
 use crate::cgroup::Driver;
 use crate::error::Error;
 use crate::lifecycle::options::{
-    Checkpoint, Create, Delete, Events, Exec, Kill, Restore, Rootless, Run, Spec, Update,
+    Checkpoint, Create, Delete, Events, Exec, Kill, Mounts, Restore, Rootless, Run, Spec, Update,
 };
 use crate::log::Level;
 
@@ -27,6 +27,7 @@ pub enum Command {
         format: Format,
         quiet: bool,
     },
+    Mounts(Mounts),
     Pause(String),
     Plan(PathBuf),
     Ps {

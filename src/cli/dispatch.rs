@@ -5,8 +5,8 @@ use super::{help, out, print};
 use crate::error::Result;
 use crate::lifecycle::options::{Events, Globals};
 use crate::lifecycle::{
-    checkpoint, create, delete, events, exec, features, kill, list, pause, plan, ps, restore, resume, run,
-    spec, start, state, update,
+    checkpoint, create, delete, events, exec, features, kill, list, mounts, pause, plan, ps, restore, resume,
+    run, spec, start, state, update,
 };
 
 /// Does it; the exit code of a command that did not fail.
@@ -22,6 +22,7 @@ pub fn dispatch(globals: &Globals, command: &Command) -> Result<i32> {
         Command::Help(Some(verb)) => say(Ok(help::verb(verb))),
         Command::Kill(options) => done(kill::kill(globals, options)),
         Command::List { format, quiet } => say(listing(globals, *format, *quiet)),
+        Command::Mounts(options) => done(mounts::mounts(globals, options)),
         Command::Pause(id) => done(pause::pause(globals, id)),
         Command::Plan(bundle) => say(plan::plan(bundle, globals).map(|plan| plan.to_string())),
         Command::Ps { id, format, arguments } => say(processes(globals, id, *format, arguments)),

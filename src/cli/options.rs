@@ -11,7 +11,8 @@ use crate::cgroup::Driver;
 use crate::error::{Error, Kind, Result, matched};
 use crate::fail;
 use crate::lifecycle::options::{
-    CgroupsMode, Checkpoint, Create, Criu, Delete, Events, Exec, Kill, Restore, Rootless, Run, Spec, Update,
+    CgroupsMode, Change, Checkpoint, Create, Criu, Delete, Events, Exec, Kill, Mounts, Restore, Rootless,
+    Run, Spec, Update,
 };
 use crate::log::Level;
 
@@ -83,6 +84,7 @@ pub fn command(verb: &'static str, values: &Values, mut arguments: Vec<String>) 
         "features" => Command::Features,
         "kill" => Command::Kill(kill(values, id, rest)),
         "list" => Command::List { format: format(values)?, quiet: values.on("quiet") },
+        "mounts" => Command::Mounts(mounts(&id, rest)?),
         "pause" => Command::Pause(id),
         "plan" => Command::Plan(bundle_to_plan(values, id)),
         "ps" => Command::Ps { id, format: format(values)?, arguments: rest },
@@ -164,6 +166,17 @@ fn preserve_fds(values: &Values) -> Result<u32> {
 fn kill(values: &Values, id: String, rest: Vec<String>) -> Kill {
     let signal = rest.into_iter().next().unwrap_or_else(|| String::from("SIGTERM"));
     Kill { id, signal, all: values.on("all"), regex: values.on("regex") }
+}
+
+fn mounts(change: &str, rest: Vec<String>) -> Result<Mounts> {
+    let change = match change {
+        "add" => Change::Add,
+        "remove" => Change::Remove,
+        other => return Err(fail!(Kind::Usage, "unknown command {other}: not add or remove")),
+    };
+    let mut rest = rest.into_iter();
+    let id = rest.next().unwrap_or_default();
+    Ok(Mounts { change, id, file: rest.next().map(PathBuf::from).unwrap_or_default() })
 }
 
 fn format(values: &Values) -> Result<Format> {

@@ -208,6 +208,15 @@ pub const VERBS: &[Verb] = &[
         "list the containers under the root directory",
         &[FORMAT, Flag::switch("quiet", "show only ids").short('q')],
     ),
+    Verb {
+        name: "mounts",
+        aliases: &[],
+        about: "mount in a running container what a file lists as config.json does, or unmount it",
+        usage: "add|remove <container-id> <file>",
+        arity: Arity::exactly(3),
+        stops: false,
+        flags: &[],
+    },
     on_container("pause", "freeze all processes of a container", &[]),
     Verb {
         name: "plan",

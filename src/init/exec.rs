@@ -133,28 +133,19 @@ fn tell(program: &CStr, errno: Errno) {
 /// hooks write to; these close on execve. What waits in the container, or is about to be its program, holds nothing else of the host.
 pub fn close_all_but_ours(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<(), Errno> {
     let first = 3 + plan.preserve_fds;
-    close_all_but(first, fds, line, None)?;
+    close_all_but(first, fds.until_execve(), line)?;
     process::cloexec_from(first)
 }
 
-/// The same before a process of `exec` is born: it starts where the container's may look into it (CVE-2016-9962), and what
-/// our caller left open goes before that. The terminal's way is still needed.
-pub fn close_all_but_guests(first: u32, fds: &Fds, line: &Line) -> Result<(), Errno> {
-    close_all_but(first, fds, line, fds.console.as_ref())
+/// The same before a process is born among others: it starts where they may look into it (CVE-2016-9962), and what our
+/// caller left open goes before that. What it still needs for its surroundings stays.
+pub fn close_before_birth(first: u32, fds: &Fds, line: &Line) -> Result<(), Errno> {
+    close_all_but(first, fds.until_execve().chain(fds.to_prepare()), line)
 }
 
-fn close_all_but(first: u32, fds: &Fds, line: &Line, also: Option<&OwnedFd>) -> Result<(), Errno> {
-    let line = line.as_fd().as_raw_fd();
-    // What there is not is the line again.
-    let number = |fd: Option<&OwnedFd>| fd.map_or(line, AsRawFd::as_raw_fd) as u32;
-    let [out, err] = &fds.hook_output;
-    let mut kept = [
-        line as u32,
-        number(fds.exec_fifo.as_ref()),
-        number(out.as_ref()),
-        number(err.as_ref()),
-        number(also),
-    ];
+fn close_all_but<'a>(first: u32, kept: impl Iterator<Item = &'a OwnedFd>, line: &Line) -> Result<(), Errno> {
+    let mut kept: Vec<u32> = kept.map(|fd| fd.as_raw_fd() as u32).collect();
+    kept.push(line.as_fd().as_raw_fd() as u32);
     kept.sort_unstable();
     let mut next = first;
     for fd in kept.into_iter().filter(|&fd| fd >= first) {

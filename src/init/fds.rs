@@ -33,6 +33,18 @@ pub struct Fds {
     pub chown_stdio: ChownStdio,
 }
 
+impl Fds {
+    /// What stays open until the program runs.
+    pub fn until_execve(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.exec_fifo.iter().chain(self.hook_output.iter().flatten())
+    }
+
+    /// What goes into the making of the surroundings, and is closed after it.
+    pub fn to_prepare(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.console.iter().chain(&self.rootfs).chain(self.sources.iter().flatten())
+    }
+}
+
 /// Which of the standard streams the container's user becomes owner of, so that it can reopen /dev/stdout.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ChownStdio {

@@ -12,6 +12,7 @@ pub mod hook;
 pub mod hook_state;
 pub mod identity;
 pub mod label;
+pub mod live_mounts;
 pub mod mounts;
 pub mod namespaces;
 pub mod no_pivot;

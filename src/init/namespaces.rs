@@ -51,9 +51,7 @@ pub fn helper(
     if let Some(offsets) = &topology.time_offsets {
         make_time_namespace(offsets)?;
     }
-    if fds.target.is_some() {
-        exec::close_all_but_guests(3 + preserved, fds, line).at(Step::Join, 0, "close_range")?;
-    }
+    exec::close_before_birth(3 + preserved, fds, line).at(Step::Join, 0, "close_range")?;
     let flags = topology.clone_flags() | libc::CLONE_PARENT;
     match process::clone3(flags as u64, None).at(Step::Clone, 0, "clone3")? {
         Clone::Child => life(),

@@ -100,7 +100,7 @@ fn label(report: &Report, process: &ProcessPlan, item: usize) -> Error {
 
 fn of_container(report: &Report, plan: &Plan, step: Step, item: usize) -> Error {
     match step {
-        Step::Mount => mount(report, plan, item),
+        Step::Mount => mount(report, &plan.mounts),
         Step::Rootfs => cause(report, &format!("/root/path: prepare rootfs {}", show(&plan.rootfs.path))),
         Step::Device => {
             let device = plan.devices.nodes.get(item);
@@ -132,8 +132,25 @@ fn path(report: &Report, pointer: &str, verb: &str, path: Option<&std::ffi::CStr
     cause(report, &format!("{pointer}/{}: {verb} {path}", report.item))
 }
 
-fn mount(report: &Report, plan: &Plan, index: usize) -> Error {
-    let Some(mount) = plan.mounts.get(index) else { return cause(report, "mount") };
+/// Why one of `mounts` was not made; or for what else the process did not come to it.
+pub fn mounting(report: &Report, mounts: &[Mount]) -> Error {
+    if report.step == Step::Mount { mount(report, mounts) } else { cause(report, words(report.step)) }
+}
+
+/// Why what is mounted at one of `targets` was not unmounted.
+pub fn unmounting(report: &Report, targets: &[CString]) -> Error {
+    let Some(target) = targets.get(usize::from(report.item)).filter(|_| report.step == Step::Mount) else {
+        return cause(report, words(report.step));
+    };
+    let error = cause(report, &format!("/mounts/{}: unmount {}", report.item, show(target)));
+    match report.errno {
+        libc::EINVAL => error.with_hint("nothing is mounted there, or not by whom may unmount it"),
+        _ => error,
+    }
+}
+
+fn mount(report: &Report, mounts: &[Mount]) -> Error {
+    let Some(mount) = mounts.get(usize::from(report.item)) else { return cause(report, "mount") };
     let what = source(mount);
     let doing =
         format!("/mounts/{}: error mounting {what:?} to rootfs at {:?}", mount.item, show(&mount.target));

@@ -14,7 +14,7 @@ use crate::fail;
 use crate::init::Fds;
 use crate::plan::Plan;
 use crate::plan::mounts::{Mount, Source};
-use crate::plan::topology::{Join, Namespace};
+use crate::plan::topology::{Join, Namespace, Topology};
 use crate::sys::mount::{Attributes, mount_setattr, open_tree_clone};
 use crate::sys::process::namespace_type;
 
@@ -31,7 +31,7 @@ pub fn open(plan: &Plan) -> Result<Fds> {
     if let (Some(given), Some(users)) = (&plan.topology.joined_maps, users(plan, &fds)) {
         joined_users::check(users, given)?;
     }
-    fds.sources = sources(plan, &fds)?;
+    fds.sources = sources(&plan.mounts, plan.topology.has(Namespace::USER), users(plan, &fds))?;
     Ok(fds)
 }
 
@@ -81,12 +81,15 @@ pub(super) fn is_own(fd: &OwnedFd, namespace: Namespace) -> Result<bool> {
     Ok((own.st_dev, own.st_ino) == (joined.st_dev, joined.st_ino))
 }
 
-/// Sources of binds: all of them where a user namespace would hide them, else those that only we can map.
-fn sources(plan: &Plan, fds: &Fds) -> Result<Vec<Option<OwnedFd>>> {
-    let hidden = plan.topology.has(Namespace::USER);
+/// Sources of binds: all of them where they are hidden from the child, else those that only we can map. `users` is the
+/// user namespace that the container joins.
+pub fn sources(
+    mounts: &[Mount],
+    hidden: bool,
+    users: Option<BorrowedFd<'_>>,
+) -> Result<Vec<Option<OwnedFd>>> {
     let mut namespaces = Namespaces::default();
-    let one = |mount| source(mount, hidden, users(plan, fds), &mut namespaces);
-    plan.mounts.iter().map(one).collect()
+    mounts.iter().map(|mount| source(mount, hidden, users, &mut namespaces)).collect()
 }
 
 /// Without privilege we cannot clone a mount: then the child does, root of its own namespaces. It has our rights to
@@ -132,17 +135,18 @@ fn source<'a>(
     Ok(Some(tree))
 }
 
+/// The user namespace that the configuration names.
+pub fn joined_users(topology: &Topology) -> Result<Option<OwnedFd>> {
+    topology.joins.iter().find(|join| join.namespace == Namespace::USER).map(namespace).transpose()
+}
+
 /// Maps the ids of a bind that the child has cloned, of what the rootfs had when its turn came.
-pub fn map_ids(plan: &Plan, mount: usize, tree: &OwnedFd) -> Result<()> {
-    let Some(Mount { item, source: Source::Bind { path, id_mapped: Some(how), .. }, .. }) =
-        plan.mounts.get(mount)
-    else {
+pub fn map_ids(mount: Option<&Mount>, tree: &OwnedFd, users: Option<&OwnedFd>) -> Result<()> {
+    let Some(Mount { item, source: Source::Bind { path, id_mapped: Some(how), .. }, .. }) = mount else {
         return Ok(());
     };
-    let joined = plan.topology.joins.iter().find(|join| join.namespace == Namespace::USER);
-    let users = joined.map(namespace).transpose()?;
     let doing = || format!("/mounts/{item}: map the ids of {}", show(path));
-    Namespaces::default().apply(tree, how, users.as_ref().map(AsFd::as_fd)).with_context(doing)
+    Namespaces::default().apply(tree, how, users.map(AsFd::as_fd)).with_context(doing)
 }
 
 /// `enslaved`: what a new user namespace takes over from ours, the kernel makes slaves. The same for what we hand in

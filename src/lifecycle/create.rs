@@ -262,7 +262,9 @@ fn accompany(child: &Child, ground: &Ground<'_>, devices: Destination) -> std::r
     let agent = plan.process.seccomp.as_ref().and_then(|filter| filter.notify.as_ref());
     let state_now = state.document("creating", pid);
     let agent = agent.map(|notify| Agent { notify, version: spec::VERSION, state: state_now });
-    let map_ids = |mount: usize, tree: &_| slots::map_ids(plan, mount, tree);
+    let map_ids = |mount: usize, tree: &_| {
+        slots::map_ids(plan.mounts.get(mount), tree, slots::joined_users(&plan.topology)?.as_ref())
+    };
     let ready = child.wait_until_ready(agent.as_ref(), || runtime_hooks(ground, pid), map_ids);
     // After its cgroup namespace is made: the root there is the group that has the limits.
     let below = ready.and_then(|()| match &plan.delegation.below {

@@ -1,6 +1,7 @@
 //! What several verbs begin with: the bundle, the host, a container that exists.
 
 use std::ffi::CString;
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -67,6 +68,16 @@ pub fn rootless(globals: &Globals, driver: Driver) -> bool {
         Rootless::Auto if !users::in_user_namespace() => false,
         Rootless::Auto => driver != Driver::Systemd || !users::system_manager_is_ours(),
     }
+}
+
+/// A document that a verb was given; `-` is standard input.
+pub fn document(path: &Path) -> Result<Vec<u8>> {
+    if path != Path::new("-") {
+        return std::fs::read(path).with_context(|| format!("read {}", path.display()));
+    }
+    let mut bytes = Vec::new();
+    let read = std::io::stdin().take(spec::LARGEST).read_to_end(&mut bytes);
+    read.context("read standard input").map(|_| bytes)
 }
 
 /// A container that has been recorded.

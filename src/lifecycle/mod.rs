@@ -11,6 +11,7 @@ pub mod kill;
 pub mod list;
 pub mod load;
 pub mod matching;
+pub mod mounts;
 pub mod options;
 pub mod pause;
 pub mod pid_file;

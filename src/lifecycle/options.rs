@@ -52,6 +52,21 @@ pub struct Run {
     pub no_subreaper: bool,
 }
 
+/// `mounts`: what is done with the mounts of a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mounts {
+    pub change: Change,
+    pub id: String,
+    /// `-` is standard input.
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    Add,
+    Remove,
+}
+
 /// `exec`: either a process file, or flags over the container's own process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exec {

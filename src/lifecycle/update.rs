@@ -1,7 +1,6 @@
 //! `update`: new limits for a container that runs. Only what is named changes; what is not mentioned stays as it is
 //! (runc resets some of it). When something is refused, nothing has changed.
 
-use std::io::Read;
 use std::path::Path;
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources};
@@ -71,15 +70,7 @@ fn from_document(path: &Path, options: &Update) -> Result<LinuxResources> {
     if *options != alone {
         log::warn(format_args!("--resources is given: limits in other flags are ignored"));
     }
-    let mut bytes = Vec::new();
-    if path == Path::new("-") {
-        std::io::stdin()
-            .take(spec::LARGEST)
-            .read_to_end(&mut bytes)
-            .context("read resources from standard input")?;
-    } else {
-        bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
-    }
+    let bytes = load::document(path)?;
     let from = if path == Path::new("-") { Path::new("standard input") } else { path };
     let parsed = spec::parse_resources(&bytes);
     let (resources, warnings) = parsed.with_context(|| format!("--resources {}", from.display()))?;

@@ -127,7 +127,7 @@ fn target(item: usize, wanted: &Wanted, rootfs: &Path) -> Result<CString, Fault>
 }
 
 /// A path of the host as the container sees it, where it lies below the rootfs.
-fn within(path: &Path, rootfs: &Path) -> Option<PathBuf> {
+pub fn within(path: &Path, rootfs: &Path) -> Option<PathBuf> {
     let below = path.strip_prefix(rootfs).ok().filter(|_| rootfs != Path::new("/"))?;
     (below != Path::new("")).then(|| Path::new("/").join(below))
 }

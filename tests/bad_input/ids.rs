@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::support::{Bundle, run::wait_for};
 
-const VERBS: [&[&str]; 15] = [
+const VERBS: [&[&str]; 16] = [
     &["create"],
     &["run"],
     &["run", "-d"],
@@ -24,6 +24,7 @@ const VERBS: [&[&str]; 15] = [
     &["events", "--stats"],
     &["update", "--pids-limit", "1"],
     &["exec"],
+    &["mounts", "add"],
 ];
 
 fn ids() -> Vec<OsString> {
@@ -95,7 +96,7 @@ fn are_refused_by_every_verb() {
         for id in ids() {
             let mut call = std::process::Command::new(&bundle.program);
             call.arg("--root").arg(&root).args(verb).arg("--").arg(&id);
-            if verb[0] == "exec" {
+            if verb[0] == "exec" || verb[0] == "mounts" {
                 call.arg("true");
             }
             let answer = wait_for(call.current_dir(&bundle.dir).stdin(std::process::Stdio::null()));

@@ -103,6 +103,31 @@ fn the_pid_namespace_of_another_container() {
 }
 
 #[test]
+fn nothing_that_our_caller_left_open_is_shown_to_those_who_live_there() {
+    let Some(mut first) = Bundle::new() else { return };
+    let Some(mut second) = Bundle::new() else { return };
+    first.patch(|config| {
+        for set in ["bounding", "effective", "permitted"] {
+            config["process"]["capabilities"][set] =
+                json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"]);
+        }
+    });
+    first.mount(json!({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"}));
+    let hunt =
+        "while :; do for fd in /proc/[0-9]*/fd/*; do readlink $fd; done; done 2>/dev/null >> /tmp/found";
+    first.script(hunt);
+    first.create().ok();
+    first.start().ok();
+    second.namespace("pid", Some(&format!("/proc/{}/ns/pid", first.pid()))).args(&["true"]);
+    for _ in 0..60 {
+        second.tare_by("exec 9</etc/debian_version; exec \"$@\"", &["run", &second.id]).ok();
+    }
+    let found = first.exec(&["sh", "-c", "sort -u /tmp/found"]).ok().stdout;
+    assert!(found.contains("/tmp/found"), "it has looked: {found}");
+    assert!(!found.contains("debian_version"), "{found}");
+}
+
+#[test]
 fn the_user_namespace_of_another_container() {
     let Some(mut first) = Bundle::new() else { return };
     let Some(mut second) = Bundle::new() else { return };

@@ -8,6 +8,7 @@ mod attributes;
 mod binds;
 mod cgroups;
 mod devices;
+mod live;
 mod paths;
 mod propagation;
 mod root;

@@ -1,0 +1,84 @@
+//! Mounts that come to a container that runs, and go: a process enters it for that alone.
+
+use std::convert::Infallible;
+use std::ffi::{CStr, CString, OsStr};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, readlinkat};
+use nix::mount::{MntFlags, umount2};
+use nix::sys::stat::{Mode, fstat, umask};
+use nix::unistd::fchdir;
+
+use super::{Fds, identity, mounts};
+use crate::handshake::{At, Line, Report, Step};
+use crate::inroot::Root;
+use crate::plan::mounts::{Mount, Source};
+use crate::sys::process;
+
+/// As many symlinks as the kernel follows.
+const LINKS: u32 = 40;
+
+/// Makes all of them, or leaves none. `users`: the container has a user namespace.
+pub fn add(mounts: &[Mount], users: bool, fds: &Fds, line: &Line) -> Result<Infallible, Report> {
+    let root = enter(users, fds)?;
+    let made = |report: &Report| match report.step {
+        Step::Mount => usize::from(report.item),
+        _ => mounts.len(),
+    };
+    let late = mounts::mount_all(mounts, &root, fds, line);
+    let late = late.inspect_err(|report| take_back(&mounts[..made(report)], &root))?;
+    mounts::finish(late).inspect_err(|_| take_back(mounts, &root))?;
+    done(line)
+}
+
+/// Takes away what lies on top at each of `targets`, whoever uses it.
+pub fn remove(targets: &[CString], users: bool, fds: &Fds, line: &Line) -> Result<Infallible, Report> {
+    let root = enter(users, fds)?;
+    for (item, target) in targets.iter().enumerate() {
+        unmount(&root, target).at(Step::Mount, item, "umount2")?;
+    }
+    done(line)
+}
+
+fn enter(users: bool, fds: &Fds) -> Result<Root, Report> {
+    process::parent_death_signal(libc::SIGKILL).at(Step::Arrive, 0, "prctl(PR_SET_PDEATHSIG)")?;
+    if users {
+        identity::become_root(fds.keep_groups)?;
+    }
+    umask(Mode::empty());
+    Root::open("/".as_ref()).at(Step::Rootfs, 0, "open /")
+}
+
+fn done(line: &Line) -> Result<Infallible, Report> {
+    line.ready().at(Step::Handshake, 0, "send")?;
+    process::exit_now(0)
+}
+
+fn take_back(made: &[Mount], root: &Root) {
+    let is_mount = |mount: &&Mount| !matches!(mount.source, Source::Remount | Source::Symlink { .. });
+    for mount in made.iter().rev().filter(is_mount) {
+        let _ = unmount(root, &mount.target);
+    }
+}
+
+/// umount2 takes a path and no descriptor: the mount is where we stand, or a name there that is not followed.
+fn unmount(root: &Root, target: &CStr) -> Result<(), Errno> {
+    let found = root.resolve(target, OFlag::O_PATH)?;
+    if fstat(&found)?.st_mode & libc::S_IFMT == libc::S_IFDIR {
+        fchdir(&found)?;
+        return umount2(c".", MntFlags::MNT_DETACH);
+    }
+    let mut path = target.to_owned();
+    for _ in 0..LINKS {
+        let (parent, name) = root.parent(&path, 0o755)?;
+        let Ok(link) = readlinkat(&parent, name.as_c_str()) else {
+            fchdir(&parent)?;
+            return umount2(name.as_c_str(), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
+        };
+        let above = Path::new(OsStr::from_bytes(path.to_bytes())).parent().unwrap_or_else(|| Path::new("/"));
+        path = CString::new(above.join(link).into_os_string().into_vec()).map_err(|_| Errno::EINVAL)?;
+    }
+    Err(Errno::ELOOP)
+}

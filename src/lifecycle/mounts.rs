@@ -1,0 +1,144 @@
+//! `mounts`: mounts are added to a container that runs, or taken out of it. crun's verb; runc has none.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::load::{self, Known};
+use super::options::{Change, Globals, Mounts};
+use crate::container::Status;
+use crate::error::{Context, Error, Kind, Result, matched};
+use crate::handshake::{Line, Report};
+use crate::host::cgroup::Mode;
+use crate::host::{Facts, Wanted};
+use crate::init::{Fds, live_mounts};
+use crate::launch::explain::{mounting, unmounting};
+use crate::launch::{self, Failure, Order, seal, slots};
+use crate::plan::cgroup_mounts::Cgroups;
+use crate::plan::mounts::{Mount, Surroundings};
+use crate::plan::topology::{Namespace, Topology};
+use crate::plan::{label, mounts as plan};
+use crate::spec::{self, Checked};
+use crate::{fail, log};
+
+pub fn mounts(globals: &Globals, options: &Mounts) -> Result<()> {
+    seal::own_binary()?;
+    let known = load::known(globals, &options.id)?;
+    if matches!(known.status, Status::Stopped | Status::Creating) {
+        return Err(Error::new(Kind::State, matched::NOT_RUNNING));
+    }
+    if known.record.namespaces & Namespace::MOUNT.0 == 0 {
+        return Err(fail!(Kind::State, "the container has no mount namespace of its own"));
+    }
+    let list = list(&load::document(&options.file)?).with_context(|| options.file.display().to_string())?;
+    match options.change {
+        Change::Add => add(&known, list),
+        Change::Remove => remove(&known, &list),
+    }
+}
+
+/// The mounts of a document: the list itself, or a configuration that has one.
+fn list(document: &[u8]) -> Result<Value> {
+    let value: Value =
+        serde_json::from_slice(document).map_err(|error| fail!(Kind::Spec, "not JSON: {error}"))?;
+    let list = match value {
+        Value::Object(mut members) => members.remove("mounts").unwrap_or_default(),
+        other => other,
+    };
+    if list.is_array() { Ok(list) } else { Err(fail!(Kind::Spec, "no list of mounts")) }
+}
+
+fn add(known: &Known, list: Value) -> Result<()> {
+    // As those of the container's own configuration: what they mean depends on the rest of it.
+    let own: Value = serde_json::from_slice(&known.entry.config()?).unwrap_or_default();
+    let Value::Object(mut own) = own else { return Err(Error::new(Kind::Spec, matched::CONFIG_NULL)) };
+    own.insert("mounts".to_owned(), list);
+    let config = spec::parse(Value::Object(own).to_string().as_bytes())?;
+    for warning in config.warnings.iter().filter(|warning| warning.starts_with("/mounts/")) {
+        log::warn(format_args!("{warning}"));
+    }
+    let topology = crate::plan::topology::topology(config.linux().as_ref())?;
+    let mounts = decide(known, &config, &topology)?;
+    let users = || match topology.joins(Namespace::USER) {
+        true => users_of(known).map(Some),
+        false => Ok(None),
+    };
+    let joined = users()?;
+    let fds =
+        Fds { sources: slots::sources(&mounts, true, joined.as_ref().map(AsFd::as_fd))?, ..Fds::default() };
+    let map_ids = |mount: usize, tree: &_| slots::map_ids(mounts.get(mount), tree, users()?.as_ref());
+    let life = |users, fds: &Fds, line: &Line| live_mounts::add(&mounts, users, fds, line);
+    enter(known, fds, life, map_ids, |report| mounting(report, &mounts))
+}
+
+fn decide(known: &Known, config: &Checked, topology: &Topology) -> Result<Vec<Mount>> {
+    let facts = Facts::read(Wanted { cgroup: true, seccomp: false, resctrl: false })?;
+    let wanted = config.mounts().as_deref().unwrap_or_default();
+    let cgroups = facts.cgroup.mode() == Mode::V2 && topology.has(Namespace::CGROUP);
+    let is_cgroup = |kind: &Option<String>| matches!(kind.as_deref(), Some("cgroup" | "cgroup2"));
+    if let Some(item) = wanted.iter().position(|mount| is_cgroup(mount.typ())).filter(|_| !cgroups) {
+        let why =
+            "cgroups are mounted later only from version 2, in a cgroup namespace of the container's own";
+        return Err(fail!(Kind::Unsupported, "/mounts/{item}: {why}"));
+    }
+    let around = Surroundings {
+        bundle: &known.record.bundle,
+        rootfs: &known.record.rootfs,
+        cgroups: &Cgroups::Own,
+        topology,
+    };
+    let mut mounts = plan::mounts(wanted, &around)?;
+    let annotations = config.annotations().clone().unwrap_or_default();
+    if let Some(context) = label::context(config.linux().as_ref(), &annotations)? {
+        label::apply(&mut mounts, &context, facts.selinux);
+    }
+    Ok(mounts)
+}
+
+/// The user namespace that the container's process is in: where the configuration says may be another by now.
+fn users_of(known: &Known) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/ns/user", known.record.init.map_or(0, |init| init.pid));
+    File::open(&path).map(OwnedFd::from).with_context(|| format!("open {path}"))
+}
+
+fn remove(known: &Known, list: &Value) -> Result<()> {
+    let target = |(item, mount): (usize, &Value)| {
+        let path = mount.get("destination").and_then(Value::as_str).filter(|path| !path.is_empty());
+        let path = path.map(|path| Path::new("/").join(path));
+        let path = path.map(|path| plan::within(&path, &known.record.rootfs).unwrap_or(path));
+        path.and_then(|path| CString::new(path.into_os_string().into_encoded_bytes()).ok())
+            .ok_or_else(|| fail!(Kind::Spec, "/mounts/{item}/destination: is no path"))
+    };
+    let targets = list.as_array().into_iter().flatten().enumerate().map(target);
+    let targets = targets.collect::<Result<Vec<CString>>>()?;
+    let life = |users, fds: &Fds, line: &Line| live_mounts::remove(&targets, users, fds, line);
+    enter(known, Fds::default(), life, |_, _| Ok(()), |report| unmounting(report, &targets))
+}
+
+/// Sends a process into the container's namespaces and waits until it has done its work.
+fn enter(
+    known: &Known,
+    fds: Fds,
+    life: impl FnOnce(bool, &Fds, &Line) -> std::result::Result<std::convert::Infallible, Report>,
+    map_ids: impl Fn(usize, &OwnedFd) -> Result<()>,
+    words: impl Fn(&Report) -> Error,
+) -> Result<()> {
+    let topology = Topology { into: Some(known.record.namespaces), ..Topology::default() };
+    let users = known.record.namespaces & Namespace::USER.0 != 0;
+    let fds = Fds { target: Some(known.pidfd()?), ..fds };
+    let order = Order { topology: &topology, group: None, oom_score_adj: None, preserve_fds: 0 };
+    let child = launch::spawn(&order, fds, |fds, line| life(users, fds, line));
+    let done = child.and_then(|child| {
+        let done = child.wait_until_ready(None, || Ok(()), map_ids);
+        child.kill();
+        done
+    });
+    done.map_err(|failure| match failure {
+        Failure::Reported(report) => words(&report),
+        Failure::Died => Error::new(Kind::Child, "the process was killed before it was ready"),
+        Failure::Other(error) => error,
+    })
+}
