@@ -109,7 +109,7 @@ impl Drop for Machine {
 fn on_cgroup_v2() {
     if let Some(machine) = Machine::boot("v2") {
         machine.run("systemd::inside::v2");
-        machine.run("table::inside");
+        machine.run("table::inside_systemd");
     }
 }
 
@@ -117,7 +117,7 @@ fn on_cgroup_v2() {
 fn on_cgroup_v1() {
     if let Some(machine) = Machine::boot("v1") {
         machine.run("systemd::inside::v1");
-        machine.run("table::inside");
+        machine.run("table::inside_systemd");
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -130,13 +131,23 @@ fn controller(file: &str) -> &str {
     }
 }
 
+/// Whether limits of this controller can be set here, by a user: whether it is handed down to their manager.
+fn has_controller(driver: &Driver, name: &str) -> bool {
+    if !driver.user {
+        return machine::has_controller(name);
+    }
+    let uid = nix::unistd::getuid();
+    let path = format!("/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service/cgroup.controllers");
+    fs::read_to_string(path).unwrap().split_whitespace().any(|one| one == name)
+}
+
 /// What can be had here, laid together: the resources, and the files.
-fn here(rows: &[Row]) -> (Value, Files) {
+fn here(driver: &Driver, rows: &[Row]) -> (Value, Files) {
     let mut resources = json!({"devices": [{"allow": false, "access": "rwm"}]});
     let mut files = Files::new();
     for row in rows {
         let wanted = if machine::is_v2() { row.v2 } else { row.v1 };
-        let has = |file: &str| controller(file) == "cgroup" || machine::has_controller(controller(file));
+        let has = |file: &str| controller(file) == "cgroup" || has_controller(driver, controller(file));
         let device = device();
         let needs_device = row.wanted.to_string().contains("DEVICE");
         if wanted.is_empty() || !wanted.iter().all(|(file, _)| has(file)) || needs_device && device.is_none()
@@ -254,15 +265,22 @@ struct Driver {
     path: &'static str,
     /// The last component of the group's directory.
     group: &'static str,
+    /// By a user who is not root, under a manager of their own.
+    user: bool,
 }
 
-const CGROUPFS: Driver = Driver { globals: &[], path: "/ID-parent/ID", group: "ID" };
-const SYSTEMD: Driver =
-    Driver { globals: &["--systemd-cgroup"], path: "system.slice:table:ID", group: "table-ID.scope" };
+const CGROUPFS: Driver = Driver { globals: &[], path: "/ID-parent/ID", group: "ID", user: false };
+const SYSTEMD: Driver = Driver {
+    globals: &["--systemd-cgroup"],
+    path: "system.slice:table:ID",
+    group: "table-ID.scope",
+    user: false,
+};
+const SYSTEMD_OF_A_USER: Driver = Driver { path: "user.slice:table:ID", user: true, ..SYSTEMD };
 
 /// A container with these resources; what its group's files say, at once and after systemd has been reloaded.
 fn created(program: &str, driver: &Driver, resources: &Value) -> Option<[Files; 2]> {
-    let mut bundle = Bundle::with(program)?;
+    let mut bundle = if driver.user { Bundle::of_a_user(program)? } else { Bundle::with(program)? };
     bundle.globals = driver.globals.iter().map(|&flag| flag.to_owned()).collect();
     let id = bundle.id.clone();
     bundle.patch(|config| {
@@ -283,16 +301,30 @@ fn created(program: &str, driver: &Driver, resources: &Value) -> Option<[Files; 
     if driver.globals.is_empty() {
         return Some([before.clone(), before]);
     }
-    assert!(std::process::Command::new("systemctl").arg("daemon-reload").status().unwrap().success());
+    let manager = if driver.user { "--user" } else { "--system" };
+    assert!(Command::new("systemctl").args([manager, "daemon-reload"]).status().unwrap().success());
     Some([before, settings(&name)])
+}
+
+/// A line for each file that was to be written: what it says, ours first.
+fn show(wanted: &Files, all: &[(&str, Files)]) {
+    for file in wanted.keys() {
+        let says =
+            |(name, files): &(&str, Files)| format!("{name} {}", files.get(file).map_or("-", String::as_str));
+        eprintln!("{file:34} {}", all.iter().map(says).collect::<Vec<_>>().join(" | "));
+    }
 }
 
 fn check(driver: &Driver) {
     let peers = ["runc", "crun"].iter().filter(|peer| **peer == "runc" || machine::is_v2());
-    let peers: Vec<(&str, PathBuf)> = peers.filter_map(|&peer| Some((peer, program(peer)?))).collect();
+    let peers: Vec<(&'static str, PathBuf)> =
+        peers.filter_map(|&peer| Some((peer, program(peer)?))).collect();
     let mut checked = 0;
+    let mode = if machine::is_v2() { "v2" } else { "v1" };
+    let whose = if driver.user { ", a user's manager" } else { "" };
+    let kind = if driver.globals.is_empty() { "cgroupfs" } else { "systemd" };
     for rows in batches().into_iter().chain([unified()]) {
-        let (resources, wanted) = here(&rows);
+        let (resources, wanted) = here(driver, &rows);
         if wanted.is_empty() {
             continue;
         }
@@ -308,8 +340,14 @@ fn check(driver: &Driver) {
             }
             checked += 1;
         }
-        for (peer, path) in &peers {
-            let Some([theirs, _]) = created(path.to_str().unwrap(), driver, &resources) else { continue };
+        let theirs = |&(peer, ref path): &(&'static str, PathBuf)| {
+            Some((peer, created(path.to_str().unwrap(), driver, &resources)?[0].clone()))
+        };
+        let mut all = vec![("tare", ours.clone())];
+        all.extend(peers.iter().filter_map(theirs));
+        eprintln!("-- {kind} on cgroup {mode}{whose}: {resources}");
+        show(&wanted, &all);
+        for (peer, theirs) in &all[1..] {
             let other = |(file, value): &(&String, &String)| {
                 theirs.get(*file) != Some(*value) && !explained(peer, file)
             };
@@ -331,7 +369,8 @@ fn cgroupfs_writes_what_the_peers_write() {
 
 #[test]
 fn cgroupfs_writes_what_the_peers_write_on_cgroup_v2() {
-    if machine::cgroup2_alone() {
+    // Where it is the machine's, the test above has done that.
+    if !machine::is_v2() && machine::cgroup2_alone() {
         check(&CGROUPFS);
     }
 }
@@ -343,6 +382,26 @@ fn systemd_writes_what_the_peers_write() {
         return skip("no systemd runs here");
     }
     check(&SYSTEMD);
+}
+
+/// On a user's own, where a user of this machine has one.
+#[test]
+fn systemd_of_a_user_writes_what_the_peers_write() {
+    if std::env::var_os("TARE_TEST_GUEST").is_none() {
+        return skip("this takes a machine of its own: make test-guest");
+    }
+    let status = Command::new("as-tester")
+        .args(["env", "TARE_TEST_GUEST=1"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["table::inside_of_a_user", "--ignored", "--nocapture"])
+        .status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+#[ignore = "runs as a user"]
+fn inside_of_a_user_systemd_writes_what_the_peers_write() {
+    check(&SYSTEMD_OF_A_USER);
 }
 
 /// On one of its own (`systemd.rs`).

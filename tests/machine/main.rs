@@ -37,6 +37,8 @@ fn attempt(line: &str) -> (bool, String) {
     command.args(["-o", "pipefail", "-c", line]).env("TARE", support::runtime()).stdin(Stdio::null());
     let done = command.output().unwrap();
     let said = String::from_utf8_lossy(&done.stdout) + String::from_utf8_lossy(&done.stderr);
+    // For who reads the stream of `make test-guest`: what was done there, and what came of it.
+    eprintln!("$ {line}\n{}", said.trim());
     (done.status.success(), said.trim().to_owned())
 }
 

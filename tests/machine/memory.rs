@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::ours;
 use crate::support::Bundle;
+use crate::{ours, sh};
 
 fn limited(bytes: i64) -> Option<Bundle> {
     let mut bundle = ours().then(Bundle::new).flatten()?;
@@ -21,6 +21,8 @@ fn four_mebibytes_are_enough_to_start() {
         assert_eq!(bundle.output_of("echo four"), "four\n");
         bundle.up();
         assert_eq!(bundle.exec(&["echo", "five"]).ok().stdout, "five\n");
+        let group = format!("/sys/fs/cgroup/{}", bundle.id);
+        sh(&format!("cd {group} && grep . memory.max memory.swap.max memory.current memory.peak"));
     }
 }
 
@@ -28,6 +30,7 @@ fn four_mebibytes_are_enough_to_start() {
 fn a_create_that_dies_for_want_of_memory_says_so_and_leaves_nothing() {
     let Some(bundle) = limited(16 << 10) else { return };
     let answer = bundle.create();
+    eprintln!("{}", answer.told().trim());
     assert_ne!(answer.code, 0, "{answer:?}");
     assert!(answer.told().contains("memory"), "{answer:?}");
     assert!(!std::path::Path::new("/sys/fs/cgroup").join(&bundle.id).exists());
@@ -49,6 +52,7 @@ fn events_tell_that_a_process_was_killed_for_its_memory() {
     crate::support::wait_until("an event", || events.said().contains("\"type\":\"oom\""));
     bundle.delete_force().ok();
     let told = events.wait().ok().stdout;
+    eprintln!("{}", told.lines().find(|line| line.contains("oom\"")).unwrap_or_default());
     assert!(
         told.lines().any(|line| line == format!("{{\"type\":\"oom\",\"id\":\"{}\"}}", bundle.id)),
         "{told}"

@@ -48,22 +48,20 @@ fn without_root() {
     }
 }
 
-/// Whether Podman learns of it is between conmon and the group's end: it is to be the same as with its usual runtime.
+/// conmon leaves word of the kill in a file of its working directory, and Podman 4.3 looks for it in the container's: it
+/// learns of a kill only from a conmon that it started there, whatever the runtime.
 #[test]
-fn a_container_killed_for_its_memory_is_told_as_with_crun() {
+fn a_container_killed_for_its_memory_says_so() {
     if !ours() {
         return;
     }
-    let told = |runtime: &str| {
+    for runtime in ["$TARE", "crun"] {
         let hog = "x=aaaaaaaa; while :; do x=$x$x; done";
-        crate::attempt(&format!(
-            "podman --runtime {runtime} run --name hog --memory 16m busybox sh -c '{hog}'"
-        ));
-        sh("podman inspect -f '{{.State.ExitCode}} {{.State.OOMKilled}}' hog; podman rm hog")
-    };
-    let ours = told("$TARE");
-    assert!(ours.starts_with("137 "), "{ours}");
-    assert_eq!(ours, told("crun"));
+        sh(&format!("podman --runtime {runtime} create --name hog --memory 16m busybox sh -c '{hog}'"));
+        crate::attempt("cd $(podman inspect -f '{{.StaticDir}}' hog) && podman start -a hog");
+        let said = sh("podman inspect -f '{{.State.ExitCode}} {{.State.OOMKilled}}' hog; podman rm hog");
+        assert_lines(&said, &["137 true"]);
+    }
 }
 
 #[test]

@@ -81,13 +81,26 @@ impl Bundle {
 
     /// For a runtime of the caller's choice.
     pub fn with(program: &str) -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            skip("not root");
+            return None;
+        }
+        Self::made(program, template(&[]))
+    }
+
+    /// What `spec --rootless` writes, for whoever runs the test.
+    pub fn of_a_user(program: &str) -> Option<Self> {
+        Self::made(program, template(&["--rootless"]))
+    }
+
+    fn made(program: &str, config: Value) -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let busybox = busybox()?;
         let id = format!("tare-test-{}-{}t", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(&id);
         make_rootfs(&dir.join("rootfs"), busybox);
         fs::create_dir_all(dir.join("state")).unwrap();
-        let bundle = Self { config: template(), program: program.into(), globals: Vec::new(), dir, id };
+        let bundle = Self { config, program: program.into(), globals: Vec::new(), dir, id };
         bundle.write();
         Some(bundle)
     }
@@ -192,12 +205,17 @@ impl Drop for Bundle {
 }
 
 /// What `spec` writes, without the terminal: nobody sits at these tests.
-fn template() -> Value {
+fn template(flags: &[&str]) -> Value {
     static TEMPLATE: OnceLock<Value> = OnceLock::new();
     let make = || {
         let dir = std::env::temp_dir().join(format!("tare-test-{}-template", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
-        let done = Command::new(env!("CARGO_BIN_EXE_tare")).arg("spec").current_dir(&dir).output().unwrap();
+        let done = Command::new(env!("CARGO_BIN_EXE_tare"))
+            .arg("spec")
+            .args(flags)
+            .current_dir(&dir)
+            .output()
+            .unwrap();
         assert!(done.status.success(), "tare spec: {}", String::from_utf8_lossy(&done.stderr));
         let mut config: Value = serde_json::from_slice(&fs::read(dir.join("config.json")).unwrap()).unwrap();
         fs::remove_dir_all(&dir).unwrap();
@@ -209,10 +227,6 @@ fn template() -> Value {
 }
 
 fn busybox() -> Option<&'static Path> {
-    if !nix::unistd::geteuid().is_root() {
-        skip("not root");
-        return None;
-    }
     let found = ["/bin/busybox", "/usr/bin/busybox"].map(Path::new).into_iter().find(|path| path.exists());
     if found.is_none() {
         skip("busybox-static is not installed");
