@@ -121,7 +121,7 @@ fn make_below(dir: &Dir, name: &Path) -> Result<(Dir, bool)> {
     let path = || dir.path.join(name);
     // Twice: a finished container may take an empty parent away between the two calls.
     for _ in 0..3 {
-        let fresh = dir.make(name).with_context(|| format!("make control group {}", path().display()))?;
+        let fresh = dir.make(name).map_err(|errno| not_made(errno, &path()))?;
         match dir.below(name) {
             Err(Errno::ENOENT) => {}
             other => {
@@ -135,6 +135,15 @@ fn make_below(dir: &Dir, name: &Path) -> Result<(Dir, bool)> {
         "make control group {}: it is removed again and again",
         path().display()
     ))
+}
+
+fn not_made(errno: Errno, path: &Path) -> Error {
+    let mut error = Error::from(errno);
+    // What the kernel means by "try again".
+    if errno == Errno::EAGAIN {
+        error = error.with_hint("see cgroup.max.descendants and cgroup.max.depth of the groups above");
+    }
+    error.context(format!("make control group {}", path.display()))
 }
 
 /// Before a unit of that name is started: afterwards there is always a process.

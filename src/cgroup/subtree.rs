@@ -19,13 +19,15 @@ pub fn enable(dir: &Dir, plan: &Plan, offered: Option<String>) -> Result<String>
     let offered = offered.map_or_else(|| dir.read_or_fail("cgroup.controllers"), Ok)?;
     let given = dir.read_or_fail("cgroup.subtree_control")?;
     let mut given: Vec<&str> = given.split_whitespace().collect();
-    let missing: Vec<&str> = offered.split_whitespace().filter(|name| !given.contains(name)).collect();
+    let mut missing: Vec<&str> = offered.split_whitespace().filter(|name| !given.contains(name)).collect();
     let all = missing.iter().map(|name| format!("+{name}")).collect::<Vec<_>>().join(" ");
     if missing.is_empty() || dir.write("cgroup.subtree_control", &all).is_ok() {
         given.extend(missing);
         return Ok(given.join(" "));
     }
-    // One refusal refuses the whole line: each for itself.
+    // One refusal refuses the whole line: each for itself. What is needed goes first: others, once handed down, can change
+    // what the group is, and nothing is to be changed where this fails.
+    missing.sort_by_key(|name| plan.needs(name).is_none());
     for name in missing {
         match (dir.write("cgroup.subtree_control", &format!("+{name}")), plan.needs(name)) {
             (Ok(()), _) => given.push(name),
@@ -37,13 +39,17 @@ pub fn enable(dir: &Dir, plan: &Plan, offered: Option<String>) -> Result<String>
 }
 
 fn cannot(dir: &Dir, controller: &str, errno: Errno) -> Error {
-    let error = Error::from(errno);
-    let error = match errno {
-        Errno::EBUSY => {
-            error.with_hint("a group that holds processes itself cannot hand this controller down")
-        }
-        _ => error,
-    };
+    let mut error = Error::from(errno);
+    let kind = dir.read("cgroup.type").unwrap_or_default();
+    if kind.contains("threaded") {
+        let file = dir.path.join("cgroup.type");
+        error = error.with_hint(format!(
+            "a group of threads cannot hand this controller down: see {}",
+            file.display()
+        ));
+    } else if errno == Errno::EBUSY {
+        error = error.with_hint("a group that holds processes itself cannot hand this controller down");
+    }
     error.context(format!(
         "enable the {controller} controller in {}/cgroup.subtree_control",
         dir.path.display()

@@ -153,6 +153,39 @@ fn a_used_group_is_refused() {
 }
 
 #[test]
+fn a_tree_that_is_full_says_where_to_look() {
+    let layout = layout_or_skip!();
+    let scratch = Scratch::new(&json!({"unified": {"cgroup.max.descendants": "0"}}), &layout);
+    let below = scratch.group.record().places[0].path.join("x");
+    let error = planned(&format!("/{}", below.display()), &json!({}), &layout).create().unwrap_err();
+    assert!(error.to_string().contains("make control group"), "{error}");
+    assert!(error.hint().unwrap().contains("cgroup.max.descendants"), "{error}");
+}
+
+#[test]
+fn a_group_that_cannot_hand_a_controller_down_says_why_and_stays_as_it_was() {
+    let layout = layout_or_skip!();
+    let controllers = &layout.unified.as_ref().unwrap().controllers;
+    let wish = [
+        ("hugetlb", json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]})),
+        ("memory", json!({"memory": {"limit": 67108864}})),
+    ];
+    let Some((_, wanted)) = wish.iter().find(|(name, _)| controllers.iter().any(|one| one == name)) else {
+        eprintln!("SKIP: cgroup2 has no controller that works on whole processes");
+        return;
+    };
+    let scratch = Scratch::new(&json!({}), &layout);
+    let file = |name: &str| scratch.directory("cgroup").join(name);
+    let below = format!("/{}", scratch.group.record().places[0].path.join("x").display());
+    let inmate = scratch.sleeper();
+    let error = planned(&below, wanted, &layout).create().unwrap_err();
+    assert!(error.hint().unwrap().contains("holds processes itself"), "{error}");
+    drop(inmate);
+    assert_eq!(std::fs::read_to_string(file("cgroup.subtree_control")).unwrap().trim(), "");
+    assert_eq!(std::fs::read_to_string(file("cgroup.type")).unwrap(), "domain\n");
+}
+
+#[test]
 fn a_busy_group_is_told_with_its_processes_and_removed_once_they_left() {
     let Some(layout) = layout() else { return };
     let scratch = Scratch::new(&json!({}), &layout);

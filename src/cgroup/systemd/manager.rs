@@ -43,15 +43,17 @@ impl Manager {
 
     /// By the first of these sockets that serves; `true` is a bus, `false` systemd itself.
     pub fn connect_to(sockets: Vec<(PathBuf, bool)>) -> Result<Self> {
-        let mut first = None;
+        let mut failed = Vec::new();
         for (path, routed) in sockets {
             match Bus::connect(&path, routed, DEADLINE) {
                 Ok(bus) => return Self { bus, patience: DEADLINE }.listening(),
-                Err(error) => first.get_or_insert(error),
-            };
+                Err(error) => failed.push(error),
+            }
         }
+        let others = failed.iter().skip(1).map(Error::to_string).collect::<Vec<_>>().join("; ");
         let none = || fail!(Kind::Unsupported, "neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set");
-        Err(first.unwrap_or_else(none))
+        let error = failed.into_iter().next().unwrap_or_else(none);
+        Err(if others.is_empty() { error } else { error.with_hint(others) })
     }
 
     /// A bus passes on what is asked for; systemd itself sends its signals unasked.

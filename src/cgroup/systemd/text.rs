@@ -11,6 +11,11 @@ use crate::error::{Error, Kind, Result};
 use crate::fail;
 
 const PREFIX: &str = "org.systemd.property.";
+/// What is decided elsewhere: where the unit is, and who is in it.
+const OURS: [(&str, &str); 2] = [
+    ("Slice", "the slice is the first part of /linux/cgroupsPath"),
+    ("PIDs", "the container's process is the first"),
+];
 /// Arrays in arrays: more is a mistake or an attack on our stack.
 const DEEPEST: usize = 8;
 
@@ -21,6 +26,9 @@ pub fn property(annotation: &str, text: &str) -> Result<Option<Property>> {
     let wrong = |what: String| -> Error { fail!(Kind::Spec, "{pointer}: {what}") };
     if name.len() < 3 || !name.bytes().all(|byte| byte.is_ascii_alphabetic()) {
         return Err(wrong(format!("{name:?} is no property name: at least three letters")));
+    }
+    if let Some((_, why)) = OURS.iter().find(|(ours, _)| *ours == name) {
+        return Err(wrong(format!("cannot be set: {why}")));
     }
     let value = parse(text).map_err(|what| wrong(format!("value {text:?}: {what}")))?;
     // Configuration files speak of seconds, the bus of microseconds.
@@ -276,6 +284,16 @@ fn number(word: &str, wanted: Option<&Signature>) -> Parsed<Variant<'static>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_decided_elsewhere_is_refused() {
+        let error = property("org.systemd.property.Slice", "'a.slice'").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "/annotations/org.systemd.property.Slice: cannot be set: the slice is the first part of /linux/cgroupsPath"
+        );
+        assert!(property("org.systemd.property.PIDs", "[uint32 1]").is_err());
+    }
 
     #[test]
     fn values_read_as_glib_writes_them() {
