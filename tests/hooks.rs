@@ -353,8 +353,9 @@ fn a_runtime_that_is_asked_to_end_during_a_hook_cleans_up() {
         assert!(started.elapsed() < Duration::from_secs(3), "{verb}: {:?}", started.elapsed());
         let text = fs::read_to_string(bundle.dir.join("said")).unwrap();
         assert!(status.code().is_some_and(|code| code != 0), "{verb}: {status}: {text}");
-        let expected = "error running createRuntime hook #1: interrupted by signal: terminated";
-        assert!(text.contains(expected), "{verb}: {text}");
+        // The first may not be through yet.
+        let expected = ["error running createRuntime hook #", ": interrupted by signal: terminated"];
+        assert!(expected.iter().all(|words| text.contains(words)), "{verb}: {text}");
         bundle.nothing_is_left();
     }
 }

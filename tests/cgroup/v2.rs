@@ -154,7 +154,7 @@ fn a_used_group_is_refused() {
 
 #[test]
 fn a_tree_that_is_full_says_where_to_look() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let scratch = Scratch::new(&json!({"unified": {"cgroup.max.descendants": "0"}}), &layout);
     let below = scratch.group.record().places[0].path.join("x");
     let error = planned(&format!("/{}", below.display()), &json!({}), &layout).create().unwrap_err();
@@ -164,7 +164,7 @@ fn a_tree_that_is_full_says_where_to_look() {
 
 #[test]
 fn a_group_that_cannot_hand_a_controller_down_says_why_and_stays_as_it_was() {
-    let layout = layout_or_skip!();
+    let Some(layout) = layout() else { return };
     let controllers = &layout.unified.as_ref().unwrap().controllers;
     let wish = [
         ("hugetlb", json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]})),
