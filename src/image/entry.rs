@@ -10,10 +10,12 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, fchmod, futimens, makedev, mkdirat, mknodat, utimensat};
 use nix::sys::time::TimeSpec;
+use nix::sys::uio::pwrite;
 use nix::unistd::{Gid, Uid, fchown, fchownat, ftruncate, linkat, symlinkat};
 
 use super::archive::{Archive, Entry, Input, Map, Type};
 use super::attributes::SELINUX;
+use super::holes;
 use super::remove::proc_path;
 use super::tree::{Dir, Times, Tree, clean, open_dir, stat};
 use crate::error::{Context, Kind, Result};
@@ -96,15 +98,23 @@ fn regular<R: Input>(
     futimens(&fd, &atime, &mtime).context("futimens")
 }
 
+/// Blocks of zeros become holes: an image with a large empty file in it takes no room for it.
 fn contents<R: Input>(archive: &mut Archive<R>, fd: BorrowedFd<'_>) -> Result<()> {
+    let (mut at, mut ends_in_hole) = (0, false);
     loop {
         let chunk = archive.data()?;
         if chunk.is_empty() {
-            return Ok(());
+            break;
         }
-        let count = nix::unistd::write(fd, chunk).context("write")?;
+        let (mut count, is_blank) = holes::stretch(chunk, at);
+        if !is_blank {
+            count = pwrite(fd, &chunk[..count], at.cast_signed()).context("write")?;
+        }
         archive.consume(count);
+        at += count as u64;
+        ends_in_hole = is_blank;
     }
+    if ends_in_hole { ftruncate(fd, at.cast_signed()).context("ftruncate") } else { Ok(()) }
 }
 
 /// A sparse file: only what the archive holds is written, the rest stays holes.
@@ -114,8 +124,7 @@ fn pieces<R: Input>(archive: &mut Archive<R>, map: &Map, fd: BorrowedFd<'_>) -> 
         while at < start + length {
             let chunk = archive.data()?;
             let most = usize::try_from(start + length - at).unwrap_or(usize::MAX);
-            let count = nix::sys::uio::pwrite(fd, &chunk[..chunk.len().min(most)], at.cast_signed())
-                .context("write")?;
+            let count = pwrite(fd, &chunk[..chunk.len().min(most)], at.cast_signed()).context("write")?;
             archive.consume(count);
             at += count as u64;
         }

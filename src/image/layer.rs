@@ -9,6 +9,7 @@ use super::archive::{Archive, Entry, Input, Type};
 use super::compression::{Compression, Decompressed};
 use super::digest::{Hasher, Verified, into_io, out_of_io};
 use super::entry;
+use super::holes;
 use super::limits::{Limits, Used, check_ratio};
 use super::tree::{Tree, clean};
 use super::whiteout::{Mark, mark};
@@ -84,6 +85,8 @@ pub struct Stream<'a> {
     start: usize,
     end: usize,
     total: u64,
+    /// Of these, in blocks of zeros: they take no room.
+    zeros: u64,
 }
 
 impl<'a> Stream<'a> {
@@ -103,7 +106,7 @@ impl<'a> Stream<'a> {
         let blob = Verified::new(blob, descriptor)?;
         let input = Decompressed::new(compression, blob)?;
         let buffer = vec![0; PIECE].into_boxed_slice();
-        Ok(Self { input, hasher, diff_id, limits, used, buffer, start: 0, end: 0, total: 0 })
+        Ok(Self { input, hasher, diff_id, limits, used, buffer, start: 0, end: 0, total: 0, zeros: 0 })
     }
 
     fn fill(&mut self) -> io::Result<()> {
@@ -117,7 +120,8 @@ impl<'a> Stream<'a> {
         let count = self.end as u64;
         self.total += count;
         self.used.bytes(count, self.limits).map_err(into_io)?;
-        check_ratio(self.input.seen(), self.total, self.limits).map_err(into_io)?;
+        self.zeros += holes::zeros(&self.buffer[..self.end]);
+        check_ratio(self.input.seen(), self.total - self.zeros, self.limits).map_err(into_io)?;
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&self.buffer[..self.end]);
         }

@@ -33,7 +33,7 @@ pub struct Limits {
     pub size: u64,
     /// Entries of all layers together.
     pub entries: u64,
-    /// Decompressed bytes for one compressed byte, once a layer is past 256 MiB.
+    /// Decompressed bytes for one compressed byte, blocks of zeros aside, once a layer is past 256 MiB.
     pub ratio: u64,
 }
 

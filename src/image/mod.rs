@@ -17,6 +17,7 @@ pub mod digest;
 pub mod docker_archive;
 pub mod entry;
 pub mod explain;
+pub mod holes;
 pub mod layer;
 pub mod layout;
 pub mod limits;

@@ -12,6 +12,9 @@ use oci_spec::image::{Descriptor, Digest, MediaType};
 use crate::error::{Context, Result};
 use crate::image::compression::Compression;
 use crate::image::digest::Hasher;
+use crate::image::layer::Stream;
+use crate::image::limits::{Limits, Used, check_ratio};
+use crate::image::tarball::Section;
 
 /// A layer that is complete.
 #[derive(Debug)]
@@ -19,6 +22,21 @@ pub struct Blob {
     pub descriptor: Descriptor,
     pub diff_id: Digest,
     pub file: Arc<File>,
+    unpacked: u64,
+}
+
+impl Blob {
+    /// Whether an unpacking would take it for what it is, and not for a bomb.
+    pub fn is_acceptable(&self) -> Result<bool> {
+        let limits = Limits { size: u64::MAX, ..Limits::default() };
+        if check_ratio(self.descriptor.size(), self.unpacked, &limits).is_ok() {
+            return Ok(true);
+        }
+        let reader = Section::whole(Arc::clone(&self.file), self.descriptor.size());
+        let used = Used::default();
+        let stream = Stream::open(Box::new(reader), &self.descriptor, &self.diff_id, &limits, &used)?;
+        Ok(stream.finish().is_ok())
+    }
 }
 
 /// Makes a blob of what `fill` writes. `dir` has the room for it.
@@ -33,14 +51,15 @@ pub fn make(
     let packed = Summed::new(file.with_context(place)?);
     let mut plain = Summed::new(Encoder::new(compression, packed).context("compress")?);
     fill(&mut plain)?;
-    let (encoder, diff_id, _) = plain.finish();
+    let (encoder, diff_id, unpacked) = plain.finish();
     let (file, digest, size) = encoder.finish().context("compress")?.finish();
     let media_type = match compression {
         Compression::Plain => MediaType::ImageLayer,
         Compression::Gzip => MediaType::ImageLayerGzip,
         Compression::Zstd => MediaType::ImageLayerZstd,
     };
-    Ok(Blob { descriptor: Descriptor::new(media_type, size, digest), diff_id, file: Arc::new(file) })
+    let descriptor = Descriptor::new(media_type, size, digest);
+    Ok(Blob { descriptor, diff_id, file: Arc::new(file), unpacked })
 }
 
 /// What is written is hashed and counted.

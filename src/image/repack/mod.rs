@@ -58,8 +58,16 @@ pub fn repack(path: &Path, destination: &Reference, options: &Options<'_>) -> Re
         return Ok(image.descriptor);
     }
     let compression = options.compression.map_or_else(|| topmost(&image), Ok)?;
-    let blob =
-        blob::make(path, compression, |out| layer::write(&changes, out).map(drop)).with_context(place)?;
+    let pack = |compression| {
+        blob::make(path, compression, |out| layer::write(&changes, out).map(drop)).with_context(place)
+    };
+    let mut blob = pack(compression)?;
+    if !blob.is_acceptable()? {
+        log::debug(format_args!(
+            "the layer compresses so well that it looks like a bomb: it is not compressed"
+        ));
+        blob = pack(Compression::Plain)?;
+    }
     let repacked = Repacked::new(base, &image, blob, options)?;
     let image = read_image(&|blob| repacked.blob(blob), &repacked.descriptor).with_context(place)?;
     copy(&repacked, &image, destination, options.target, &options.watch)?;

@@ -1,0 +1,45 @@
+//! Long runs of zeros: they are left out of files as holes, so they take no room, and they say nothing of a bomb.
+
+/// What filesystems keep or leave out as a whole.
+const BLOCK: usize = 4096;
+
+/// How many bytes at the start of `chunk`, which stands at `at` in its file, are alike: blocks of zeros, or of data.
+pub fn stretch(chunk: &[u8], at: u64) -> (usize, bool) {
+    let first = (BLOCK - (at % BLOCK as u64) as usize).min(chunk.len());
+    let (first, rest) = chunk.split_at(first);
+    let blank = is_blank(first);
+    let alike = rest.chunks(BLOCK).take_while(|block| is_blank(block) == blank);
+    (first.len() + alike.map(<[u8]>::len).sum::<usize>(), blank)
+}
+
+/// The bytes of whole blocks of zeros.
+pub fn zeros(chunk: &[u8]) -> u64 {
+    let blank = chunk.chunks_exact(BLOCK).filter(|block| is_blank(block));
+    blank.map(|block| block.len() as u64).sum()
+}
+
+/// Whether there are only zeros, told from the first bytes of nearly all that has others.
+fn is_blank(block: &[u8]) -> bool {
+    block.chunks(64).all(|part| part.iter().fold(0, |all, byte| all | byte) == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stretches_end_where_blocks_of_the_file_change() {
+        let mut bytes = vec![0; 5 * BLOCK];
+        bytes[2 * BLOCK + 1] = 1;
+        assert_eq!(stretch(&bytes, 0), (2 * BLOCK, true));
+        assert_eq!(stretch(&bytes[2 * BLOCK..], 2 * BLOCK as u64), (BLOCK, false));
+        // The same bytes from a place inside a block.
+        assert_eq!(stretch(&bytes[2 * BLOCK..], 100), (BLOCK - 100, false));
+        assert_eq!(stretch(&bytes[BLOCK + 50..], 50), (BLOCK - 50, true));
+        assert_eq!(stretch(&bytes[3 * BLOCK..], 0), (2 * BLOCK, true));
+        assert_eq!(stretch(b"ab", 0), (2, false));
+        assert_eq!(stretch(b"\0\0", 0), (2, true));
+        assert_eq!(zeros(&bytes), 4 * BLOCK as u64);
+        assert_eq!(zeros(&[0; BLOCK - 1]), 0);
+    }
+}
