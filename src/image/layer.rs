@@ -1,9 +1,11 @@
 //! One layer: its blob is verified, decompressed and applied entry by entry, in one pass and bounded memory.
 
 use std::io::{self, BufRead, Read};
+use std::thread::Scope;
 
 use oci_spec::image::{Descriptor, Digest};
 
+use super::ahead::{PIECE, Pieces};
 use super::alone::Alone;
 use super::archive::{Archive, Entry, Input, Type};
 use super::compression::{Compression, Decompressed};
@@ -16,9 +18,6 @@ use super::whiteout::{Mark, mark};
 use crate::error::{Context, Kind, Result};
 use crate::{fail, log};
 
-/// The decompressed archive is handed on in pieces of this size: large files take few writes.
-const PIECE: usize = 256 << 10;
-
 /// Applies the layer that `blob` reads, and checks its descriptor and diff id at the end.
 ///
 /// Nothing of it may be used before that: the caller throws the tree away on an error.
@@ -30,7 +29,22 @@ pub fn apply(
     limits: &Limits,
     used: &Used,
 ) -> Result<()> {
-    let mut archive = Archive::new(Stream::open(blob, descriptor, diff_id, limits, used)?);
+    let stream = Stream::open(blob, descriptor, diff_id, limits, used)?;
+    // Layers of a store are unpacked side by side, each in its thread already; a small one is not worth another.
+    if tree.alone.is_some() || descriptor.size() < AHEAD_FROM || processors() == 1 {
+        return entries(tree, Archive::new(stream), limits, used);
+    }
+    std::thread::scope(|scope| entries(tree, Archive::new(stream.ahead(scope)?), limits, used))
+}
+
+/// The smallest blob that is decompressed ahead.
+const AHEAD_FROM: u64 = 1 << 20;
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn entries(tree: &mut Tree, mut archive: Archive<Stream<'_>>, limits: &Limits, used: &Used) -> Result<()> {
     let mut next = Entry::default();
     tree.begin_layer();
     while archive.next(&mut next)?.is_some() {
@@ -73,9 +87,16 @@ fn one<R: Input>(tree: &mut Tree, archive: &mut Archive<R>, next: &mut Entry) ->
     }
 }
 
+fn decompressed(
+    blob: Box<dyn Read + Send>,
+    descriptor: &Descriptor,
+) -> Result<Decompressed<Box<dyn Read + Send>>> {
+    Decompressed::new(Compression::of(descriptor)?, Verified::new(blob, descriptor)?)
+}
+
 /// The decompressed bytes of a layer, hashed and counted as they pass.
 pub struct Stream<'a> {
-    input: Decompressed<Box<dyn Read + Send>>,
+    input: Pieces,
     /// None where the blob is not compressed: its own digest is the diff id then, and is checked there.
     hasher: Option<Hasher>,
     diff_id: &'a Digest,
@@ -98,30 +119,35 @@ impl<'a> Stream<'a> {
         limits: &'a Limits,
         used: &'a Used,
     ) -> Result<Self> {
-        let compression = Compression::of(descriptor)?;
-        let hasher = match compression {
-            Compression::Plain if descriptor.digest() == diff_id => None,
-            _ => Some(Hasher::like(diff_id)?),
-        };
-        let blob = Verified::new(blob, descriptor)?;
-        let input = Decompressed::new(compression, blob)?;
+        let input = Pieces::Here(decompressed(blob, descriptor)?);
+        // An uncompressed blob is hashed as it is read, by its own digest.
+        let is_known = Compression::of(descriptor)? == Compression::Plain && descriptor.digest() == diff_id;
+        let hasher = if is_known { None } else { Some(Hasher::like(diff_id)?) };
         let buffer = vec![0; PIECE].into_boxed_slice();
         Ok(Self { input, hasher, diff_id, limits, used, buffer, start: 0, end: 0, total: 0, zeros: 0 })
     }
 
-    fn fill(&mut self) -> io::Result<()> {
-        (self.start, self.end) = (0, 0);
-        while self.end < self.buffer.len() {
-            match self.input.read(&mut self.buffer[self.end..])? {
-                0 => break,
-                count => self.end += count,
+    /// The same, decompressed by another thread while these bytes are hashed and used.
+    fn ahead<'scope>(self, scope: &'scope Scope<'scope, '_>) -> Result<Self> {
+        match self.input {
+            Pieces::Here(blob) => {
+                let input = Pieces::ahead(scope, blob).context("start a thread")?;
+                Ok(Self { input, ..self })
             }
+            Pieces::Ahead { .. } => Ok(self),
         }
-        let count = self.end as u64;
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        let (count, seen) = self.input.next(&mut self.buffer)?;
+        (self.start, self.end) = (0, count);
+        let count = count as u64;
         self.total += count;
         self.used.bytes(count, self.limits).map_err(into_io)?;
         self.zeros += holes::zeros(&self.buffer[..self.end]);
-        check_ratio(self.input.seen(), self.total - self.zeros, self.limits).map_err(into_io)?;
+        if count > 0 {
+            check_ratio(seen, self.total - self.zeros, self.limits).map_err(into_io)?;
+        }
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&self.buffer[..self.end]);
         }

@@ -5,6 +5,7 @@
 //! turn the image's configuration into config.json; `bundle` puts all of it in place at once.
 
 pub mod adapt;
+mod ahead;
 pub mod alone;
 pub mod archive;
 pub mod attributes;
