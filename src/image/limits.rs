@@ -24,22 +24,21 @@ pub const TIMES: usize = 4 << 20;
 pub const LAYERS: usize = 500;
 /// The window of a zstd frame, as a power of two: 128 MiB.
 pub const ZSTD_WINDOW_LOG: u32 = 27;
-/// The size below which the ratio of a layer is not looked at.
-const RATIO_FREE: u64 = 256 << 20;
-
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Bytes of all layers together, decompressed; sparse files count in full.
     pub size: u64,
     /// Entries of all layers together.
     pub entries: u64,
-    /// Decompressed bytes for one compressed byte, blocks of zeros aside, once a layer is past 256 MiB.
+    /// Decompressed bytes for one compressed byte, blocks of zeros aside.
     pub ratio: u64,
+    /// The decompressed size below which the ratio of a layer is not looked at.
+    pub ratio_from: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { size: 64 << 30, entries: 8_000_000, ratio: 200 }
+        Self { size: 64 << 30, entries: 8_000_000, ratio: 200, ratio_from: 256 << 20 }
     }
 }
 
@@ -73,7 +72,7 @@ impl Used {
 
 /// Whether a layer that grew from `packed` to `unpacked` bytes looks like a bomb.
 pub fn check_ratio(packed: u64, unpacked: u64, limits: &Limits) -> Result<()> {
-    if unpacked > RATIO_FREE && unpacked / packed.max(1) > limits.ratio {
+    if unpacked > limits.ratio_from && unpacked / packed.max(1) > limits.ratio {
         let error =
             fail!(Kind::Spec, "{packed} bytes have grown to {unpacked}, more than {} times", limits.ratio);
         return Err(error.with_hint("raise the limit with --max-ratio"));

@@ -213,14 +213,14 @@ fn in_little_memory(scratch: &Scratch, args: &str) -> std::process::Output {
 
 #[test]
 fn bombs_end_early_and_in_little_memory() {
-    // A gigabyte of zeros for each megabyte; the header says that there are eight.
-    let mut zeros = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    std::io::Write::write_all(&mut zeros, &vec![0; 8 << 20]).unwrap();
-    let zeros = zeros.finish().unwrap();
-    let mut header = file("zeros", "").header();
+    // A gigabyte of ones for each megabyte; the header says that there are eight.
+    let mut ones = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::Write::write_all(&mut ones, &vec![1; 8 << 20]).unwrap();
+    let ones = ones.finish().unwrap();
+    let mut header = file("ones", "").header();
     header.set_size(8 << 30);
     header.set_cksum();
-    let gzip = [&Packing::Gzip.pack(header.as_bytes())[..], &zeros.repeat(1024)].concat();
+    let gzip = [&Packing::Gzip.pack(header.as_bytes())[..], &ones.repeat(1024)].concat();
     let mut wide = zstd::Encoder::new(Vec::new(), 1).unwrap();
     wide.window_log(30).unwrap();
     wide.long_distance_matching(true).unwrap();

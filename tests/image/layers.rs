@@ -314,6 +314,21 @@ fn sparse_files_are_expanded_as_holes() {
 }
 
 #[test]
+fn long_runs_of_zeros_take_no_room() {
+    let mut data = vec![0; 1 << 20];
+    data[300_000] = 1;
+    let zeros = |name: &str, length: usize| Item { data: vec![0; length], ..file(name, "") };
+    let mixed = Item { data: data.clone(), ..file("mixed", "") };
+    unpacked("zeros", &[&[zeros("few", 10), mixed, zeros("many", 3 << 20)]], |root| {
+        let blocks = |name: &str| fs::metadata(root.join(name)).unwrap().blocks();
+        assert_eq!(fs::read(root.join("few")).unwrap(), [0; 10]);
+        assert_eq!(fs::read(root.join("mixed")).unwrap(), data);
+        assert_eq!(fs::read(root.join("many")).unwrap(), vec![0; 3 << 20]);
+        assert!(blocks("mixed") <= 16 && blocks("many") == 0, "{} {}", blocks("mixed"), blocks("many"));
+    });
+}
+
+#[test]
 fn gzip_members_and_padding_are_read_to_the_end() {
     let bytes = archive(&[file("a", &"x".repeat(3000))]);
     let mut packed = Packing::Gzip.pack(&bytes[..700]);

@@ -153,6 +153,7 @@ pub fn limits_of(matches: &ArgMatches) -> Limits {
         size: number("max-size", default.size),
         entries: number("max-entries", default.entries),
         ratio: number("max-ratio", default.ratio),
+        ..default
     }
 }
 

@@ -27,14 +27,13 @@ pub struct Blob {
 
 impl Blob {
     /// Whether an unpacking would take it for what it is, and not for a bomb.
-    pub fn is_acceptable(&self) -> Result<bool> {
-        let limits = Limits { size: u64::MAX, ..Limits::default() };
-        if check_ratio(self.descriptor.size(), self.unpacked, &limits).is_ok() {
+    pub fn is_acceptable(&self, limits: &Limits) -> Result<bool> {
+        if check_ratio(self.descriptor.size(), self.unpacked, limits).is_ok() {
             return Ok(true);
         }
         let reader = Section::whole(Arc::clone(&self.file), self.descriptor.size());
         let used = Used::default();
-        let stream = Stream::open(Box::new(reader), &self.descriptor, &self.diff_id, &limits, &used)?;
+        let stream = Stream::open(Box::new(reader), &self.descriptor, &self.diff_id, limits, &used)?;
         Ok(stream.finish().is_ok())
     }
 }
@@ -132,6 +131,28 @@ impl<W: Write> Write for Encoder<W> {
             Self::Plain(inner) => inner.flush(),
             Self::Gzip(gzip) => gzip.flush(),
             Self::Zstd(zstd) => zstd.flush(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_compresses_well_is_acceptable_if_it_is_zeros_or_not_compressed() {
+        let limits = Limits { ratio_from: 1 << 16, ..Limits::default() };
+        for (byte, compression, expected) in [
+            (0, Compression::Gzip, true),
+            (0, Compression::Zstd, true),
+            (1, Compression::Gzip, false),
+            (1, Compression::Zstd, false),
+            (1, Compression::Plain, true),
+        ] {
+            let bytes = vec![byte; 1 << 20];
+            let fill = |out: &mut dyn Write| out.write_all(&bytes).context("write");
+            let blob = make(&std::env::temp_dir(), compression, fill).unwrap();
+            assert_eq!(blob.is_acceptable(&limits).unwrap(), expected, "{byte} {compression}");
         }
     }
 }

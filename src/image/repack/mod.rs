@@ -19,6 +19,7 @@ use super::bundle::{self, About};
 use super::compression::Compression;
 use super::copy::copy;
 use super::digest;
+use super::limits::Limits;
 use super::manifest::{self, Image, read_image};
 use super::reference::Reference;
 use super::registry::{self, Access};
@@ -62,7 +63,7 @@ pub fn repack(path: &Path, destination: &Reference, options: &Options<'_>) -> Re
         blob::make(path, compression, |out| layer::write(&changes, out).map(drop)).with_context(place)
     };
     let mut blob = pack(compression)?;
-    if !blob.is_acceptable()? {
+    if !blob.is_acceptable(&Limits { size: u64::MAX, ..Limits::default() })? {
         log::debug(format_args!(
             "the layer compresses so well that it looks like a bomb: it is not compressed"
         ));
