@@ -8,6 +8,7 @@ use serde::Deserialize;
 use ureq::Agent;
 
 use super::credentials::Credentials;
+use super::proxy;
 use crate::error::{Kind, Result};
 use crate::fail;
 
@@ -71,10 +72,7 @@ impl Challenge {
             (Self::Basic, Some(Credentials::Password { user, password })) => {
                 Ok(Authorization::basic(user, password))
             }
-            (Self::Basic, _) => {
-                let error = fail!(Kind::Denied, "the registry asks for a user and a password");
-                Err(error.with_hint("log in with: tare-image login REGISTRY"))
-            }
+            (Self::Basic, _) => Err(fail!(Kind::Denied, "the registry asks for a user and a password")),
             (Self::Bearer { realm, service, scope }, _) => {
                 if !insecure && !realm.starts_with("https://") {
                     return Err(fail!(
@@ -107,6 +105,10 @@ fn token(
     credentials: Option<&Credentials>,
 ) -> Result<Authorization> {
     let asked = |error: ureq::Error| fail!(Kind::Denied, "ask {realm} for a token: {error}");
+    // Elsewhere than the registry, perhaps: NO_PROXY may name one of them only.
+    let uri: ureq::http::Uri = realm.parse().map_err(|e| fail!(Kind::Spec, "{realm}: {e}"))?;
+    let host = uri.authority().map_or_else(String::new, ToString::to_string);
+    let proxy = proxy::for_host(&host, |name| std::env::var(name).ok())?;
     let response = if let Some(Credentials::Token(refresh)) = credentials {
         let form = [
             ("grant_type", "refresh_token"),
@@ -115,9 +117,9 @@ fn token(
             ("client_id", "tare-image"),
             ("refresh_token", refresh),
         ];
-        agent.post(realm).send_form(form).map_err(asked)?
+        agent.post(realm).config().proxy(proxy).build().send_form(form).map_err(asked)?
     } else {
-        let mut request = agent.get(realm);
+        let mut request = agent.get(realm).config().proxy(proxy).build();
         // Several scopes stand in one challenge, and are asked for one by one.
         let scopes = scope.split(' ').map(|scope| ("scope", scope));
         for (name, value) in [("service", service)].into_iter().chain(scopes) {
@@ -132,8 +134,7 @@ fn token(
     };
     let status = response.status();
     if !status.is_success() {
-        let error = fail!(Kind::Denied, "ask {realm} for a token: it answers {status}");
-        return Err(error.with_hint("log in with: tare-image login REGISTRY"));
+        return Err(fail!(Kind::Denied, "ask {realm} for a token: it answers {status}"));
     }
     let mut body = Vec::new();
     response.into_body().into_reader().take(TOKEN).read_to_end(&mut body)?;

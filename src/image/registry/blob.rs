@@ -6,9 +6,9 @@ use std::sync::Arc;
 use oci_spec::image::Descriptor;
 
 use super::endpoint::{Body, Endpoint};
-use crate::error::{Kind, Result};
-use crate::image::digest::into_io;
-use crate::{fail, log};
+use crate::error::Result;
+use crate::image::digest::{into_io, out_of_io};
+use crate::log;
 
 /// Reads one blob to its full size, over as many connections as it takes.
 pub struct Reader {
@@ -45,22 +45,21 @@ impl Reader {
             _ => self.at,
         };
         let mut body = response.into_reader();
-        let passed = io::copy(&mut (&mut body).take(skip), &mut io::sink())?;
-        if passed != skip {
-            return Err(fail!(Kind::Spec, "the registry sent {passed} bytes where {skip} were known"));
+        match io::copy(&mut (&mut body).take(skip), &mut io::sink()) {
+            Ok(passed) if passed == skip => self.body = Some(body),
+            Ok(_) => self.broken(io::ErrorKind::UnexpectedEof.into())?,
+            Err(error) => self.broken(error)?,
         }
-        self.body = Some(body);
         Ok(())
     }
 
     /// After a break: waits a little, unless that has not helped often enough.
-    fn broken(&mut self, error: io::Error) -> io::Result<()> {
+    fn broken(&mut self, error: io::Error) -> Result<()> {
         self.body = None;
         self.failures += 1;
         if self.failures > self.endpoint.retries() {
             let (path, at, size) = (&self.path, self.at, self.size);
-            let error = crate::image::digest::out_of_io(error);
-            return Err(into_io(error.context(format!("{path}: broke off at byte {at} of {size}"))));
+            return Err(out_of_io(error).context(format!("{path}: broke off at byte {at} of {size}")));
         }
         log::debug(format_args!("{}: broke off at byte {}: {error}", self.path, self.at));
         std::thread::sleep(super::endpoint::pause(self.failures));
@@ -80,14 +79,14 @@ impl Read for Reader {
             let Some(body) = &mut self.body else { continue };
             match body.read(buffer) {
                 Ok(0) if self.at < self.size && !buffer.is_empty() => {
-                    self.broken(io::Error::from(io::ErrorKind::UnexpectedEof))?;
+                    self.broken(io::ErrorKind::UnexpectedEof.into()).map_err(into_io)?;
                 }
                 Ok(count) => {
                     self.at += count as u64;
                     self.failures = 0;
                     return Ok(count);
                 }
-                Err(error) => self.broken(error)?,
+                Err(error) => self.broken(error).map_err(into_io)?,
             }
         }
     }

@@ -61,7 +61,7 @@ pub fn find(host: &str, repository: &str, access: &Access) -> Result<Option<Cred
     if access.credentials.is_some() {
         return Ok(access.credentials.clone());
     }
-    let host = if host == "registry-1.docker.io" { "docker.io" } else { host };
+    let host = known_as(host);
     for path in files(access.auth_file.as_deref(), &|name| std::env::var_os(name).map(PathBuf::from)) {
         let Some(file) = read(&path)? else { continue };
         if let Some(found) =
@@ -71,6 +71,11 @@ pub fn find(host: &str, repository: &str, access: &Access) -> Result<Option<Cred
         }
     }
     Ok(None)
+}
+
+/// The name of a registry in files of credentials.
+pub fn known_as(host: &str) -> &str {
+    if host == "registry-1.docker.io" { "docker.io" } else { host }
 }
 
 /// Where credentials may be, in the order they count.

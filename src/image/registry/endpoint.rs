@@ -137,20 +137,28 @@ impl Endpoint {
     /// Sends a request about `path` below the repository, likewise.
     pub fn send(&self, request: &Request<'_>) -> Result<Response> {
         let url = self.url(request.path)?;
-        self.patiently(&url, request).map_err(|e| {
+        self.attempts(&url, request, self.retries).map_err(|e| {
             let (verb, word) = match request.method {
                 Method::GET => ("get", "from"),
                 Method::HEAD => ("look for", "in"),
                 _ => ("send", "to"),
             };
-            e.context(format!("{verb} {} {word} {}", request.path, self.host))
+            self.hinted(e).context(format!("{verb} {} {word} {}", request.path, self.host))
         })
     }
 
     /// As `send`, without a second attempt of what fails: only a 401 is answered.
     pub fn send_once(&self, request: &Request<'_>) -> Result<Response> {
         let url = self.url(request.path)?;
-        self.attempts(&url, request, 0)
+        self.attempts(&url, request, 0).map_err(|error| self.hinted(error))
+    }
+
+    /// Who is refused may be somebody else than the registry knows.
+    fn hinted(&self, error: Error) -> Error {
+        if error.kind() != Kind::Denied || error.hint().is_some() {
+            return error;
+        }
+        error.with_hint(format!("log in with: tare-image login {}", credentials::known_as(&self.host)))
     }
 
     /// What `path` is, below the repository; a whole URL of a server's answer stays what it is.
@@ -161,10 +169,6 @@ impl Endpoint {
             rooted if rooted.starts_with('/') => format!("{base}{rooted}"),
             path => format!("{base}/v2/{}/{path}", self.repository),
         })
-    }
-
-    fn patiently(&self, url: &str, request: &Request<'_>) -> Result<Response> {
-        self.attempts(url, request, self.retries)
     }
 
     fn attempts(&self, url: &str, request: &Request<'_>, retries: u32) -> Result<Response> {
@@ -268,7 +272,7 @@ impl Endpoint {
     /// Whether the registry accepts the credentials at all.
     pub fn check_credentials(&self) -> Result<()> {
         let base = self.base()?;
-        self.patiently(&format!("{base}/v2/"), &Request::new(Method::GET, "")).map(drop)
+        self.attempts(&format!("{base}/v2/"), &Request::new(Method::GET, ""), self.retries).map(drop)
     }
 }
 
@@ -360,11 +364,7 @@ fn refused(response: ureq::http::Response<ureq::Body>) -> Error {
     let _ = response.into_body().into_reader().take(ERROR_BODY).read_to_end(&mut body);
     let words = words(&body).map_or_else(String::new, |words| format!(": {words}"));
     let reason = status.canonical_reason().unwrap_or("unknown status").to_lowercase();
-    let error = fail!(kind, "the registry answers {} ({reason}){words}", status.as_u16());
-    if status == StatusCode::UNAUTHORIZED {
-        return error.with_hint("log in with: tare-image login REGISTRY");
-    }
-    error
+    fail!(kind, "the registry answers {} ({reason}){words}", status.as_u16())
 }
 
 fn words(body: &[u8]) -> Option<String> {

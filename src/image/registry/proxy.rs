@@ -1,5 +1,7 @@
 //! Proxies, as the usual environment variables name them.
 
+use std::net::IpAddr;
+
 use ureq::Proxy;
 
 use crate::error::{Kind, Result};
@@ -21,12 +23,12 @@ pub fn for_host(host: &str, environment: impl Fn(&str) -> Option<String>) -> Res
         .map_err(|_| fail!(Kind::Usage, "proxy {address:?}: is no address of a proxy"))
 }
 
-/// NO_PROXY: names with everything below them, addresses, networks are left to exact addresses, `*` for all. The own
-/// machine never needs a proxy.
+/// NO_PROXY: names with everything below them, addresses, networks, `*` for all. The own machine never needs a proxy.
 fn is_excepted(host: &str, exceptions: &str) -> bool {
-    let bare = host.rsplit_once(':').map_or(host, |(bare, _)| bare).trim_matches(['[', ']']);
-    let is_loopback = bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    if bare == "localhost" || is_loopback {
+    let port = host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
+    let bare = port.map_or(host, |(bare, _)| bare).trim_matches(['[', ']']);
+    let address = bare.parse::<IpAddr>().ok();
+    if bare == "localhost" || address.is_some_and(|address| address.is_loopback()) {
         return true;
     }
     exceptions.split(',').map(str::trim).filter(|one| !one.is_empty()).any(|one| {
@@ -34,8 +36,21 @@ fn is_excepted(host: &str, exceptions: &str) -> bool {
         one == "*"
             || host == one
             || bare == name
+            || address.is_some_and(|address| is_in(one, address))
             || bare.strip_suffix(name).is_some_and(|rest| rest.ends_with('.'))
     })
+}
+
+/// Whether a network as `10.0.0.0/8` has the address in it.
+fn is_in(network: &str, address: IpAddr) -> bool {
+    let Some((base, length)) = network.split_once('/') else { return false };
+    let (Ok(base), Ok(length)) = (base.parse(), length.parse::<u32>()) else { return false };
+    let (base, address, width) = match (base, address) {
+        (IpAddr::V4(base), IpAddr::V4(address)) => (u32::from(base).into(), u32::from(address).into(), 32),
+        (IpAddr::V6(base), IpAddr::V6(address)) => (u128::from(base), u128::from(address), 128),
+        _ => return false,
+    };
+    length == 0 || (length <= width && (base ^ address) >> (width - length) == 0)
 }
 
 #[cfg(test)]
@@ -53,8 +68,14 @@ mod tests {
             ("a.example:5000", "a.example:5000", true),
             ("a.example", "*", true),
             ("10.0.0.1", "10.0.0.1", true),
+            ("10.7.0.1:5000", "10.0.0.0/8", true),
+            ("11.7.0.1", "10.0.0.0/8", false),
+            ("[fd00::1]:5000", "fd00::/8", true),
+            ("10.7.0.1", "10.0.0.0/33,fd00::/8,/8,x/8", false),
+            ("10.7.0.1", "0.0.0.0/0", true),
             ("127.0.0.1:5000", "", true),
             ("[::1]:5000", "", true),
+            ("[::1]", "", true),
             ("localhost:1", "", true),
         ] {
             assert_eq!(is_excepted(host, exceptions), expected, "{host} {exceptions}");
