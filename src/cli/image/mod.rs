@@ -6,6 +6,7 @@ mod explain;
 mod inspect;
 mod login;
 mod progress;
+mod prompt;
 mod pull;
 mod repack;
 mod unpack;

@@ -1,12 +1,13 @@
-//! How far things are, as the person can use it: one line that changes on a terminal, a line for each finished blob
-//! elsewhere, JSON for programs, or nothing.
+//! How far things are, as the person can use it: a bar on a terminal, a line for each finished blob elsewhere, JSON
+//! for programs, or nothing.
 
+use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgMatches};
-use oci_spec::image::Descriptor;
+use oci_spec::image::{Descriptor, Digest};
 use serde_json::json;
 
 use super::arguments::flag;
@@ -14,6 +15,7 @@ use crate::cli::out;
 use crate::image::digest::short;
 use crate::image::watch::Watch;
 use crate::log;
+use crate::sys::tty::{self, STDERR};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -33,14 +35,36 @@ struct Progress {
 struct State {
     blobs: usize,
     done: usize,
-    bytes: u64,
+    /// Bytes of each blob that was begun; all of it where it was there already.
+    bytes: HashMap<Digest, u64>,
     total: u64,
-    /// When the line was last written.
+    /// When the bar was last drawn, or the bytes told.
     shown: Option<Instant>,
 }
 
-/// The line changes no more often.
+/// The bar changes no more often.
 const PACE: Duration = Duration::from_millis(100);
+/// Programs are told of bytes no more often.
+const JSON_PACE: Duration = Duration::from_secs(1);
+/// Characters of a full bar.
+const BAR: u64 = 24;
+
+impl State {
+    fn bytes(&self) -> u64 {
+        self.bytes.values().sum()
+    }
+
+    /// `[=====>    ]  50 MB of 100 MB, 1 of 3 blobs`, no wider than the terminal, where it would not stay one line.
+    fn bar(&self, columns: usize) -> String {
+        let bytes = self.bytes();
+        let full = (bytes.min(self.total) * BAR).checked_div(self.total).unwrap_or(BAR) as usize;
+        let tip = if full < BAR as usize { ">" } else { "" };
+        let (bar, left) = ("=".repeat(full), " ".repeat((BAR as usize - full).saturating_sub(1)));
+        let (bytes, total, Self { done, blobs, .. }) = (size(bytes), size(self.total), self);
+        let line = format!("[{bar}{tip}{left}] {bytes} of {total}, {done} of {blobs} blobs");
+        line.chars().take(columns.saturating_sub(1)).collect()
+    }
+}
 
 pub fn arguments() -> [Arg; 2] {
     [
@@ -78,21 +102,31 @@ impl Watch for Progress {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.blobs = blobs.len();
         state.total = blobs.iter().map(Descriptor::size).sum();
+        // A bar is there at once; programs need no word of what takes no time.
+        state.shown = (self.form == Form::Json).then(Instant::now);
     }
 
-    fn bytes(&self, _blob: &Descriptor, count: u64) {
+    fn bytes(&self, blob: &Descriptor, count: u64) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.bytes += count;
-        if self.form == Form::Terminal && state.shown.is_none_or(|shown| shown.elapsed() >= PACE) {
-            state.shown = Some(Instant::now());
-            let State { done, blobs, bytes, total, .. } = *state;
-            log::transient(format_args!("{done} of {blobs} blobs, {} of {}", size(bytes), size(total)));
+        *state.bytes.entry(blob.digest().clone()).or_default() += count;
+        let is_due = |pace| state.shown.is_none_or(|shown| shown.elapsed() >= pace);
+        match self.form {
+            Form::Terminal if is_due(PACE) => {
+                let columns = tty::size(STDERR).map_or(80, |size| usize::from(size.columns));
+                log::transient(format_args!("{}", state.bar(if columns == 0 { 80 } else { columns })));
+            }
+            Form::Json if is_due(JSON_PACE) => {
+                let _ = out::write(&format!("{}\n", json!({ "bytes": state.bytes(), "total": state.total })));
+            }
+            _ => return,
         }
+        state.shown = Some(Instant::now());
     }
 
     fn done(&self, blob: &Descriptor) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.done += 1;
+        state.bytes.insert(blob.digest().clone(), blob.size());
         let (digest, bytes) = (blob.digest(), blob.size());
         match self.form {
             Form::Quiet => {}
@@ -130,7 +164,7 @@ pub fn size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::size;
+    use super::*;
 
     #[test]
     fn sizes_have_three_digits() {
@@ -138,5 +172,17 @@ mod tests {
             [0, 999, 1000, 12_345, 123_456_789].map(size),
             ["0 B", "999 B", "1.0 kB", "12.3 kB", "123 MB"]
         );
+    }
+
+    #[test]
+    fn a_bar_is_as_long_as_what_is_done_and_stays_one_line() {
+        let bar = |bytes, columns| {
+            let digest = crate::image::digest::of(b"");
+            State { blobs: 2, done: 1, bytes: [(digest, bytes)].into(), total: 100, shown: None }.bar(columns)
+        };
+        assert_eq!(bar(0, 80), "[>                       ] 0 B of 100 B, 1 of 2 blobs");
+        assert_eq!(bar(50, 80), "[============>           ] 50 B of 100 B, 1 of 2 blobs");
+        assert_eq!(bar(100, 80), "[========================] 100 B of 100 B, 1 of 2 blobs");
+        assert_eq!(bar(100, 10), "[========");
     }
 }

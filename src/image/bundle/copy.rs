@@ -46,6 +46,7 @@ fn from_store(image: &Image, work: &Work, options: &Options) -> Result<bool> {
     std::fs::remove_dir(&scratch).with_context(|| format!("remove {}", scratch.display()))?;
     let is_made = made.context("copy the layers that are in the store")?;
     if is_made {
+        options.watch.plan(image.manifest.layers());
         image.manifest.layers().iter().for_each(|blob| options.watch.done(blob));
     }
     Ok(is_made)
