@@ -14,7 +14,7 @@ use super::identity::Ready;
 use crate::handshake::{At, Line, Report, Step};
 use crate::plan::process::{ProcessPlan, has, name};
 use crate::sys::file::standard_streams;
-use crate::sys::process;
+use crate::sys::{memory, process};
 
 /// The environment, with HOME from the container's own /etc/passwd where it is not given, or empty.
 pub fn environment(plan: &ProcessPlan) -> Vec<CString> {
@@ -96,21 +96,19 @@ pub fn close_hook_output(fds: &Fds) {
     }
 }
 
-/// Blocks until `start` writes its byte.
-pub fn wait_on_fifo(fds: &Fds) -> Result<(), Report> {
+/// Blocks until `start` writes its byte. That may be long: what can be read again from the binary is not held meanwhile.
+pub fn wait_on_fifo(plan: &ProcessPlan, fds: &Fds) -> Result<(), Report> {
     let Some(fifo) = &fds.exec_fifo else { return Ok(()) };
     // The first process of a pid namespace is deaf to signals without a handler; one that is not started yet is ended
     // by them all the same, as with runc. Before execve all of them have their default action again.
     process::end_on_signals().at(Step::ExecFifo, 0, "sigaction")?;
-    let mut byte = [0];
-    loop {
-        match nix::unistd::read(fifo, &mut byte) {
-            // It stays open until execve closes it: `start` sees by that when the program runs.
-            Ok(_) => return Ok(()),
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(Report::new(Step::ExecFifo, 0, errno, "read")),
-        }
-    }
+    let may_forget = plan.seccomp.as_ref().is_none_or(|filter| filter.spares_madvise);
+    // It stays open until execve closes it: `start` sees by that when the program runs.
+    if may_forget { memory::read_forgetful(fifo.as_fd()) } else { memory::read(fifo.as_fd()) }.at(
+        Step::ExecFifo,
+        0,
+        "read",
+    )
 }
 
 /// Into the program.

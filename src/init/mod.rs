@@ -65,7 +65,7 @@ pub fn container(plan: &Plan, fds: &Fds, line: &Line) -> Result<Infallible, Repo
     arrive(plan, fds, line)?;
     prepare(plan, fds, line)?;
     let ready = identity::confine(&plan.process, fds, line)?;
-    wait_for_start(fds, line)?;
+    wait_for_start(&plan.process, fds, line)?;
     let setting = Setting { env: Some(&ready.env), ..Setting::default() };
     last(&plan.process, fds, line)?;
     own_hooks("startContainer", &plan.hooks.start_container, "created", fds, setting)
@@ -91,7 +91,7 @@ pub fn guest(plan: &ProcessPlan, user_namespace: bool, fds: &Fds, line: &Line) -
     guest_terminal(plan, fds)?;
     umask(plan);
     let ready = identity::confine(plan, fds, line)?;
-    wait_for_start(fds, line)?;
+    wait_for_start(plan, fds, line)?;
     last(plan, fds, line)?;
     exec::execute(plan, &ready)
 }
@@ -259,14 +259,14 @@ fn go(line: &Line) -> Result<(), Report> {
 
 /// Ready; created, no longer tied to the parent; then the exec fifo, unless the
 /// parent says to start at once.
-fn wait_for_start(fds: &Fds, line: &Line) -> Result<(), Report> {
+fn wait_for_start(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<(), Report> {
     // Before `Ready`: a parent that has heard it may write the record and end, and must not take us with it. From
     // here on its death is an end of the line instead.
     process::parent_death_signal(0).at(Step::Handshake, 0, "prctl(PR_SET_PDEATHSIG)")?;
     line.ready().at(Step::Handshake, 0, "send")?;
     match line.hear().at(Step::Handshake, 0, "recv")? {
         Word::Start => Ok(()),
-        Word::Created => exec::wait_on_fifo(fds),
+        Word::Created => exec::wait_on_fifo(plan, fds),
         // The parent died between our `Ready` and its record: nobody knows of us.
         _ => process::exit_now(FAILED),
     }

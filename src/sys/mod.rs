@@ -10,6 +10,7 @@ pub mod entry;
 pub mod file;
 pub mod first;
 pub mod interrupt;
+pub mod memory;
 pub mod mount;
 pub mod mountinfo;
 pub mod netlink;

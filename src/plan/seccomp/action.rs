@@ -49,6 +49,14 @@ impl Action {
         }
     }
 
+    /// Whether the caller goes on by itself, with an errno perhaps.
+    pub fn is_harmless(self) -> bool {
+        matches!(
+            self.0 & libc::SECCOMP_RET_ACTION_FULL,
+            libc::SECCOMP_RET_ALLOW | libc::SECCOMP_RET_LOG | libc::SECCOMP_RET_ERRNO
+        )
+    }
+
     /// Whether a call that nobody thought of still reaches the kernel, or a tracer that can answer for it.
     pub fn is_permissive(self) -> bool {
         matches!(

@@ -53,6 +53,8 @@ pub struct Filter {
     pub notify: Option<Notify>,
     /// The answer to calls without a rule.
     pub default_action: Action,
+    /// Nobody is ended, or told of, for a madvise: the process may give memory back under it.
+    pub spares_madvise: bool,
     /// What of the profile has no effect and why, each with its JSON pointer. For the debug log: engines' profiles
     /// are written for every machine, so that something of them never has one.
     pub warnings: Vec<String>,
@@ -86,7 +88,8 @@ pub fn compile(profile: &LinuxSeccomp, machine: Arch, kernel_flags: c_ulong) -> 
     let notify = notify(profile, rules.notify, kernel_flags)?;
     let flags = flags::requested(profile, rules.notify, kernel_flags)?;
     let program = program(&rules, &abis)?;
-    Ok(Filter { program, flags, notify, default_action: rules.default, warnings })
+    let spares_madvise = rules.spare("madvise");
+    Ok(Filter { program, flags, notify, default_action: rules.default, spares_madvise, warnings })
 }
 
 fn program(rules: &Rules<'_>, abis: &[&Abi]) -> Result<Vec<sock_filter>> {

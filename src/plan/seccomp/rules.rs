@@ -53,6 +53,12 @@ impl<'a> Rules<'a> {
         Ok(rules)
     }
 
+    /// Whether whoever makes this call lives on, and only the call is refused at worst.
+    pub fn spare(&self, call: &str) -> bool {
+        let answers = self.entries.iter().filter(|entry| entry.call.0 == call).map(|entry| entry.rule.action);
+        answers.chain([self.default]).all(Action::is_harmless)
+    }
+
     fn add(&mut self, index: usize, syscall: &'a LinuxSyscall, warnings: &mut Vec<String>) -> Result<()> {
         let at = |field: &str| format!("/linux/seccomp/syscalls/{index}/{field}");
         let action = Action::new(syscall.action(), syscall.errno_ret(), || at("errnoRet"))?;
