@@ -1,10 +1,14 @@
-//! Where the program starts: `sys::first` of the library, for `tare` alone.
+//! What the linker is told: where `tare` starts (`sys::first` of the library), and what a release leaves out.
 #![allow(clippy::print_stdout)]
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    let arch = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
-    if ["x86_64", "aarch64"].contains(&&*arch) {
+    println!("cargo::rerun-if-changed=src/no_unwinding.ld");
+    let of = |name: &str| std::env::var(name).unwrap_or_default();
+    if ["x86_64", "aarch64"].contains(&&*of("CARGO_CFG_TARGET_ARCH")) {
         println!("cargo::rustc-link-arg-bin=tare=-Wl,--entry=tare_first");
+    }
+    if of("PROFILE") == "release" {
+        println!("cargo::rustc-link-arg-bins=-Wl,-T,{}/src/no_unwinding.ld", of("CARGO_MANIFEST_DIR"));
     }
 }
