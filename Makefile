@@ -40,6 +40,7 @@ demo: ## an OCI image is made, unpacked and run; installs what is missing first
 bench: ## tare beside runc, crun and the least possible; writes docs/performance.md
 	integration/setup bench
 	$(MAKE) build
+	cargo build --release --example seccomp-compile
 	integration/bench/bench --tare $(RELEASE)/tare --write docs/performance.md
 
 bench-quick: ## the same with few runs, printed only

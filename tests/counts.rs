@@ -1,7 +1,7 @@
 //! What a command costs, in numbers that neither a slow nor a busy machine changes: system calls of the command and of
 //! all that it starts, its instructions until it clones, the memory of a container that waits. Each has a ceiling a
 //! little above what it is. `make bench` measures times; this only notices that a change makes a command do more.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 #[path = "support/mod.rs"]
 mod support;

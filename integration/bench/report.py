@@ -5,6 +5,7 @@ import statistics
 import subprocess
 
 BEGIN, END = '<!-- bench: begin -->', '<!-- bench: end -->'
+PLOT = '![medians by workload](performance.svg)'
 TITLES = {'host': 'This machine as it is', 'cgroup2': 'A private mount namespace with cgroup2 alone'}
 
 
@@ -12,11 +13,13 @@ def page(results, paths, options):
     parts = [machine(paths, options)]
     for result in results:
         parts.append(f'### {TITLES[result["name"]]}')
-        for name, reason in result['broken'].items():
-            parts.append(f'{name} takes no part here: `{reason}`.')
+        parts += [f'{name} takes no part here: `{reason}`.' for name, reason in result['broken'].items()]
+        if result is results[-1]:
+            parts.append(PLOT)
         for gap in sorted({row['gap'] for row in result['timed']}, reverse=True):
             parts.append(times(result, gap))
         parts.append(counted(result))
+        parts += [table(each) for each in result['tables']]
     return '\n\n'.join(parts) + '\n'
 
 
@@ -44,11 +47,13 @@ def times(result, gap):
     for row in rows + together(rows):
         for name, samples in row['samples'].items():
             wall, cpu = columns(samples)
-            ratios = ['', ''] if name == 'tare' else [ratio(mine, other) for mine, other in
+            ratios = ['', ''] if name == 'tare' or 'tare' not in row['samples'] else [ratio(mine, other) for mine, other in
                                                      zip(columns(row['samples']['tare']), (wall, cpu))]
             lines.append(f'| {row["workload"]} | {name} | {statistics.median(wall):.2f} | {statistics.median(cpu):.2f} '
                          f'| {ratios[0]} | {ratios[1]} | {row["rss"].get(name) or ""} |')
-    return '\n'.join(lines)
+    lines += [''] + [f'{name} takes no part in `{row["workload"]}`: `{reason}`.' for row in rows
+                     for name, reason in row['broken'].items()]
+    return '\n'.join(lines).rstrip()
 
 
 def together(rows):
@@ -58,7 +63,7 @@ def together(rows):
         return []
     samples = {name: [[sum(values) for values in zip(*three)] for three in zip(*(part[name] for part in parts))]
                for name in parts[0]}
-    return [{'workload': 'create + start + delete', 'samples': samples, 'rss': {}}]
+    return [{'workload': 'create + start + delete', 'samples': samples, 'rss': {}, 'broken': {}}]
 
 
 def columns(samples):
@@ -82,6 +87,13 @@ def counted(result):
         values = [result['counted'][name].get(key) for name in names]
         lines.append(f'| {key} | {" | ".join("" if value is None else f"{value:g}" for value in values)} |')
     return '\n'.join(lines)
+
+
+def table(data):
+    rows = [f'| {" | ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row)} |' for row in data['rows']]
+    left = 1 + ('' in data['head'][1:2])
+    return '\n'.join([f'**{data["title"]}**', '', data['text'], '', f'| {" | ".join(data["head"])} |',
+                      '|---' * left + '|--:' * (len(data['head']) - left) + '|', *rows])
 
 
 def put(path, text, begin=BEGIN, end=END):
