@@ -3,6 +3,9 @@
 use crate::error::{Error, Kind, Result};
 use crate::fail;
 
+/// The kernel's own period for quotas, microseconds.
+pub const PERIOD: u64 = 100_000;
+
 /// `cpu.shares` (2 to 262144, 1024 by default) as `cpu.weight` (1 to 10000, 100 by default).
 ///
 /// Three points lie on the curve: the two ends and the default. The older straight line turned 1024 into 39, so that
@@ -24,6 +27,12 @@ pub fn weight_of_shares(shares: u64) -> u64 {
 /// `blkio.weight` (10 to 1000) as `io.weight` (1 to 10000).
 pub fn io_weight(weight: u16) -> u64 {
     1 + u64::from(weight).saturating_sub(10) * 9999 / 990
+}
+
+/// Processor time in a second of time as systemd counts it: microseconds, in steps of 10 ms; None where it is past counting.
+pub fn share_of_quota(quota: u64, period: u64) -> Option<u64> {
+    let exact = (u128::from(quota) * 1_000_000).div_ceil(u128::from(period));
+    u64::try_from(exact.div_ceil(10_000) * 10_000).ok()
 }
 
 /// `memory.swap.max` for a memory limit and a memory-plus-swap limit; 0 is "not asked for", -1 "no limit".

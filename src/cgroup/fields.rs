@@ -1,6 +1,6 @@
 //! What the two translations of `linux.resources` share. That a value is sound in itself has been seen to by `spec`.
 
-use oci_spec::runtime::LinuxCpu;
+use oci_spec::runtime::{LinuxCpu, LinuxResources};
 
 use crate::error::{Error, Kind};
 use crate::fail;
@@ -34,6 +34,30 @@ pub fn pointer(field: &str) -> String {
 
 pub fn refuse(field: &str, what: impl std::fmt::Display) -> Error {
     fail!(Kind::Spec, "{RESOURCES}/{field}: {what}")
+}
+
+/// Whether the group is to be idle: the kernel then gives it the least weight there is, and takes no other.
+pub fn is_idle(resources: &LinuxResources) -> bool {
+    let unified = resources.unified().as_ref().and_then(|unified| unified.get("cpu.idle"));
+    let field = || resources.cpu().as_ref().and_then(LinuxCpu::idle) == Some(1);
+    unified.map_or_else(field, |value| value.trim() == "1")
+}
+
+/// Whether a weight is asked for.
+pub fn has_weight(resources: &LinuxResources) -> bool {
+    let unified = resources.unified().as_ref().is_some_and(|unified| unified.contains_key("cpu.weight"));
+    unified || resources.cpu().as_ref().and_then(LinuxCpu::shares).is_some_and(|shares| shares != 0)
+}
+
+impl Out {
+    /// Leaves out the weights of a group that is to be idle.
+    pub fn without_weights(&mut self) {
+        let is_weight = |write: &Write| ["cpu.shares", "cpu.weight"].contains(&&*write.file);
+        for Write { pointer, .. } in self.writes.extract_if(.., |write| is_weight(write)) {
+            let why = "unable to apply both a weight and cpu.idle";
+            self.warnings.push(format!("{pointer} has no effect: {why}"));
+        }
+    }
 }
 
 /// The lists of processors and memory nodes, which both interfaces write alike.

@@ -2,6 +2,8 @@
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork, LinuxResources};
 
+use super::fields::{has_weight, is_idle};
+
 /// `wanted` over `saved`. Numbers that stand for "not asked for" (0) do not count as mentioned.
 pub fn merge(saved: Option<&LinuxResources>, wanted: &LinuxResources) -> LinuxResources {
     let Some(saved) = saved else { return wanted.clone() };
@@ -29,7 +31,27 @@ pub fn merge(saved: Option<&LinuxResources>, wanted: &LinuxResources) -> LinuxRe
     }
     merged.set_rdma(joined(saved.rdma(), wanted.rdma()));
     merged.set_unified(joined(saved.unified(), wanted.unified()));
+    idle_or_weight(&mut merged, wanted);
     merged
+}
+
+/// A group is idle or has a weight: what is named takes the place of the other.
+fn idle_or_weight(merged: &mut LinuxResources, wanted: &LinuxResources) {
+    let (idle, weight) = (is_idle(wanted), has_weight(wanted));
+    if idle == weight || !is_idle(merged) {
+        return;
+    }
+    let mut cpu = merged.cpu().clone().unwrap_or_default();
+    let gone = if idle { "cpu.weight" } else { "cpu.idle" };
+    if idle {
+        cpu.set_shares(None);
+    } else {
+        cpu.set_idle(Some(0));
+    }
+    merged.set_cpu(Some(cpu));
+    if let Some(unified) = merged.unified_mut() {
+        unified.remove(gone);
+    }
 }
 
 fn joined<V: Clone>(
@@ -70,10 +92,6 @@ fn cpu(saved: &LinuxCpu, wanted: &LinuxCpu) -> LinuxCpu {
     };
     let mut merged = saved.clone();
     merged.set_shares(over(wanted.shares(), saved.shares()));
-    if wanted.idle() == Some(1) && wanted.shares().unwrap_or(0) == 0 {
-        // The kernel gives an idle group the least weight there is and takes no other.
-        merged.set_shares(None);
-    }
     merged.set_idle(wanted.idle().or_else(|| saved.idle()));
     merged.set_quota(over(wanted.quota(), saved.quota()));
     merged.set_period(over(wanted.period(), saved.period()));

@@ -11,7 +11,7 @@ use super::fields::{self, Out, RESOURCES};
 use super::merge::merge;
 use super::path::Place;
 use super::record::{self, Driver, Record};
-use super::systemd::properties::{of_devices, of_resources};
+use super::systemd::properties::{of_devices, of_resources, with_its_quota};
 use super::systemd::{Property, Unit, scope, text};
 use super::write::{Absent, Write};
 use super::{path, v1, v2};
@@ -201,10 +201,14 @@ pub fn update(record: &Record, wanted: &LinuxResources, rootless: bool) -> Resul
 fn values(resources: Option<&LinuxResources>, record: Record, permission: Permission) -> Result<Plan> {
     let mut out = Out::default();
     let mut check_usage = None;
-    if let Some(resources) = resources {
+    let its_own = resources.filter(|_| record.unit.is_some()).and_then(with_its_quota);
+    if let Some(resources) = its_own.as_ref().or(resources) {
         match record.mode {
             Mode::V2 => v2::writes(resources, &mut out)?,
             Mode::V1 | Mode::Hybrid => v1::writes(resources, &mut out)?,
+        }
+        if fields::is_idle(resources) {
+            out.without_weights();
         }
         if record.mode == Mode::V2 {
             check_usage = resources.memory().filter(|memory| memory.check_before_update() == Some(true));

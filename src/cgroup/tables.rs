@@ -77,7 +77,7 @@ fn every_resource_becomes_the_files_of_its_interface() {
             &["cpu.cfs_burst_us=0", "cpu.cfs_quota_us=5000"],
             &["cpu.max.burst=0", "cpu.max=5000 100000"],
         ),
-        (json!({"cpu": {"idle": 1}}), &["cpu.idle=1"], &["cpu.idle=1"]),
+        (json!({"cpu": {"idle": 1, "shares": 200}}), &["cpu.idle=1"], &["cpu.idle=1"]),
         (
             json!({"cpu": {"realtimeRuntime": 9, "realtimePeriod": 10}}),
             &["cpu.rt_period_us=10", "cpu.rt_runtime_us=9"],

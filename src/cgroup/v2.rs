@@ -4,12 +4,9 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork, Linux
 
 use crate::error::Result;
 
-use super::convert::{Swap, io_weight, swap_alone, weight_of_shares};
+use super::convert::{PERIOD, Swap, io_weight, swap_alone, weight_of_shares};
 use super::fields::{Out, cpuset, escaped, pids, pointer, rdma, sorted};
 use super::write::Write;
-
-/// The kernel's own period, microseconds.
-const PERIOD: u64 = 100_000;
 
 /// The writes, in runc's order; `unified` last, so that it wins.
 pub fn writes(resources: &LinuxResources, out: &mut Out) -> Result<()> {

@@ -97,6 +97,9 @@ fn each_flag_changes_its_file_and_no_other() {
         (&["--cpuset-mems", "0"], &[]),
         (&["--cpu-idle", "1"], &["cpu.idle=1", "cpu.shares=3"]),
         (&["--cpu-idle", "0"], &["cpu.idle=0", "cpu.shares=1024"]),
+        // At once, idle holds; then, what is named last.
+        (&["--cpu-idle", "1", "--cpu-share", "200"], &["cpu.idle=1", "cpu.shares=3"]),
+        (&["--cpu-share", "200"], &["cpu.idle=0", "cpu.shares=200"]),
         (&["--memory", "-1"], &[]),
         (
             &["--memory", "64m", "--memory-swap", "64m"],

@@ -6,9 +6,9 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, Lin
 use zbus::Variant;
 
 use super::unit::Unit;
-use crate::cgroup::convert::{Swap, io_weight, swap_alone, weight_of_shares};
+use crate::cgroup::convert::{PERIOD, Swap, io_weight, share_of_quota, swap_alone, weight_of_shares};
 use crate::cgroup::devices::{Filter, Kind};
-use crate::cgroup::fields::{pointer, refuse};
+use crate::cgroup::fields::{is_idle, pointer, refuse};
 use crate::error::Result;
 use crate::host::cgroup::Mode;
 
@@ -101,6 +101,9 @@ pub fn of_resources(resources: &LinuxResources, mode: Mode) -> Result<Vec<Proper
     for (key, value) in resources.unified().iter().flat_map(crate::cgroup::fields::sorted) {
         unified(key, value, &mut all)?;
     }
+    if is_idle(resources) {
+        all.retain(|property| property.name != "CPUShares" && !is_weight_of_its_own(property));
+    }
     // A key of `unified` wins over the field for the same thing, here as in the control files.
     let mut last: Vec<Property> = Vec::with_capacity(all.len());
     for property in all {
@@ -108,6 +111,10 @@ pub fn of_resources(resources: &LinuxResources, mode: Mode) -> Result<Vec<Proper
         last.push(property);
     }
     Ok(last)
+}
+
+fn is_weight_of_its_own(property: &Property) -> bool {
+    property.name == "CPUWeight" && !property.pointer.ends_with("idle")
 }
 
 /// -1 is no limit.
@@ -175,14 +182,22 @@ fn quota(quota: i64, period: u64, field: &str, all: &mut Vec<Property>) {
     if quota == 0 && period == 0 {
         return;
     }
-    let period = u128::from(if period == 0 { 100_000 } else { period });
-    let share = match u128::try_from(quota) {
-        Ok(quota) if quota > 0 => {
-            u64::try_from((quota * 1_000_000).div_ceil(period).div_ceil(10_000) * 10_000)
-        }
-        _ => Ok(INFINITY),
-    };
+    let period = if period == 0 { PERIOD } else { period };
+    let limit = u64::try_from(quota).ok().filter(|&quota| quota != 0);
+    let share = limit.and_then(|quota| share_of_quota(quota, period));
     all.push(Property::new("CPUQuotaPerSecUSec", share.unwrap_or(INFINITY), pointer(field)));
+}
+
+/// The resources with the quota that systemd makes of theirs: what is written is to be what its next reload writes.
+pub fn with_its_quota(resources: &LinuxResources) -> Option<LinuxResources> {
+    let cpu = resources.cpu().as_ref()?;
+    let quota = cpu.quota().and_then(|quota| u64::try_from(quota).ok()).filter(|&quota| quota != 0)?;
+    let period = cpu.period().filter(|&period| period != 0).unwrap_or(PERIOD);
+    let quota = u128::from(share_of_quota(quota, period)?) * u128::from(period) / 1_000_000;
+    let (mut cpu, mut resources) = (cpu.clone(), resources.clone());
+    cpu.set_quota(i64::try_from(quota).ok());
+    resources.set_cpu(Some(cpu));
+    Some(resources)
 }
 
 /// `0-2,4` as bits, lowest first.
@@ -356,6 +371,21 @@ mod tests {
     }
 
     #[test]
+    fn the_quota_that_is_written_is_the_one_that_systemd_writes() {
+        for (cpu, want) in [
+            (json!({"quota": 500_000, "period": 900_000}), Some(504_000)),
+            (json!({"quota": 50_000, "period": 100_000}), Some(50_000)),
+            (json!({"quota": 12_345}), Some(13_000)),
+            (json!({"quota": -1, "period": 900_000}), None),
+            (json!({"shares": 7}), None),
+        ] {
+            let resources = serde_json::from_value(json!({ "cpu": cpu })).unwrap();
+            let written = with_its_quota(&resources).and_then(|resources| resources.cpu().clone()?.quota());
+            assert_eq!(written, want, "{cpu}");
+        }
+    }
+
+    #[test]
     fn every_limit_that_systemd_knows_becomes_its_property() {
         for (resources, on_v1, on_v2) in [
             (
@@ -369,11 +399,7 @@ mod tests {
                 &["MemoryMax=uint64 18446744073709551615", "MemorySwapMax=uint64 18446744073709551615"],
             ),
             (json!({"cpu": {"shares": 1024}}), &["CPUShares=uint64 1024"], &["CPUWeight=uint64 100"]),
-            (
-                json!({"cpu": {"shares": 1024, "idle": 1}}),
-                &["CPUShares=uint64 1024"],
-                &["CPUWeight=uint64 0"],
-            ),
+            (json!({"cpu": {"shares": 1024, "idle": 1}}), &[], &["CPUWeight=uint64 0"]),
             (
                 json!({"cpu": {"quota": 12345, "period": 50000}}),
                 &["CPUQuotaPeriodUSec=uint64 50000", "CPUQuotaPerSecUSec=uint64 250000"],
@@ -428,6 +454,8 @@ mod tests {
                 "TasksMax=uint64 18446744073709551615",
             ]
         );
+        let both = json!({"unified": {"cpu.idle": "1", "cpu.weight": "8"}});
+        assert_eq!(short(&both, Mode::V2), ["CPUWeight=uint64 0"]);
         for (key, value) in [("memory.max", "lots"), ("cpu.max", "x 1"), ("cpuset.cpus", "2-1")] {
             let resources = serde_json::from_value(json!({"unified": {key: value}})).unwrap();
             let error = of_resources(&resources, Mode::V2).unwrap_err().to_string();
