@@ -14,6 +14,7 @@ use std::io::{IsTerminal, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use crate::error::{Context, Result};
@@ -74,6 +75,11 @@ struct Log {
     format: Format,
     level: Level,
 }
+
+/// Whether what was written last on stderr is a transient line.
+static IS_TRANSIENT: AtomicBool = AtomicBool::new(false);
+/// To the start of the line, and nothing left of it.
+const CLEAR: &str = "\r\x1b[K";
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
@@ -143,7 +149,15 @@ pub fn hint(hint: &str) {
 
 /// A plain line on stderr, for a person; not a record.
 pub fn plain(message: Arguments<'_>) {
-    let _ = std::io::stderr().write_all(format!("{message}\n").as_bytes());
+    stderr(format!("{message}\n"));
+}
+
+/// Writes lines, in place of a transient one that stands there.
+fn stderr(mut lines: String) {
+    if IS_TRANSIENT.swap(false, Ordering::Relaxed) {
+        lines.insert_str(0, CLEAR);
+    }
+    let _ = std::io::stderr().write_all(lines.as_bytes());
 }
 
 /// Whether a person sits before stderr.
@@ -153,7 +167,8 @@ pub fn is_terminal() -> bool {
 
 /// A line that the next one replaces; for terminals.
 pub fn transient(message: Arguments<'_>) {
-    let _ = write!(std::io::stderr(), "\r\x1b[K{message}");
+    IS_TRANSIENT.store(true, Ordering::Relaxed);
+    let _ = write!(std::io::stderr(), "{CLEAR}{message}");
 }
 
 fn record(level: Level, message: Arguments<'_>) {
@@ -172,7 +187,7 @@ fn record(level: Level, message: Arguments<'_>) {
     // One write a record, so that records of several processes do not mix.
     match sink {
         Sink::File(file) => drop((&*file).write_all(line().as_bytes())),
-        Sink::Stderr => drop(std::io::stderr().write_all(line().as_bytes())),
+        Sink::Stderr => stderr(line()),
         // Time and level are the daemon's own fields.
         Sink::Daemon(daemon) if *format == Format::Text => daemon.record(level, &message),
         Sink::Daemon(daemon) => daemon.record(level, line().trim_end()),
