@@ -11,6 +11,7 @@ mod peers;
 mod pull;
 mod push;
 mod registry;
+mod reflinks;
 mod repack;
 mod rootless;
 mod shared;
