@@ -36,8 +36,8 @@ pub fn runtime(config: &ImageConfiguration, user: &User) -> Value {
         "linux": {
             "namespaces": profile::NAMESPACES.map(|kind| json!({ "type": kind })),
             "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
-            "maskedPaths": profile::MASKED_PATHS,
-            "readonlyPaths": profile::READONLY_PATHS,
+            "maskedPaths": profile::masked_paths(),
+            "readonlyPaths": crate::spec::READONLY,
         },
     });
     match seccomp::default(&config.architecture().to_string()) {
@@ -150,16 +150,23 @@ fn acts(key: &str) -> bool {
     PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
 
+/// An image of no layers with this configuration, for tests.
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub fn image(config: &Value) -> ImageConfiguration {
+    let document = json!({
+        "architecture": "amd64", "os": "linux", "config": config,
+        "rootfs": { "type": "layers", "diff_ids": [] },
+    });
+    serde_json::from_value(document).unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn converted(config: &Value) -> Value {
-        let config = json!({
-            "architecture": "amd64", "os": "linux", "config": config,
-            "rootfs": { "type": "layers", "diff_ids": [] },
-        });
-        runtime(&serde_json::from_value(config).unwrap(), &User::default())
+        runtime(&image(config), &User::default())
     }
 
     #[test]

@@ -191,14 +191,7 @@ fn merge(target: &mut Value, patch: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn image(config: &Value) -> ImageConfiguration {
-        let document = json!({
-            "architecture": "amd64", "os": "linux", "config": config,
-            "rootfs": { "type": "layers", "diff_ids": [] },
-        });
-        serde_json::from_value(document).unwrap()
-    }
+    use crate::image::config::image;
 
     #[test]
     fn an_entrypoint_takes_the_images_cmd_away() {

@@ -43,7 +43,7 @@ use crate::error::{Context, Error, Kind, Result, matched};
 use crate::fail;
 use fault::{At, Faults};
 
-pub use template::{Target, template, write_template};
+pub use template::{MASKED, READONLY, Target, template, write_template};
 
 /// The version of the runtime specification that tare implements. Not `oci_spec::runtime::VERSION`, which lags.
 pub const VERSION: &str = "1.3.0";

@@ -11,7 +11,8 @@ use crate::error::{Context, Error, Kind, Result, matched};
 
 const CAPABILITIES: &[&str] = &["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
 
-const MASKED: &[&str] = &[
+/// What of /proc and /sys tells about the host, or acts on it.
+pub const MASKED: &[&str] = &[
     "/proc/acpi",
     "/proc/asound",
     "/proc/kcore",
@@ -24,7 +25,7 @@ const MASKED: &[&str] = &[
     "/proc/scsi",
 ];
 
-const READONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub const READONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

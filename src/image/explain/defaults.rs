@@ -149,15 +149,8 @@ fn annotation(image: &ImageConfiguration, key: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::config::image;
     use serde_json::json;
-
-    fn image(config: &Value) -> ImageConfiguration {
-        let document = json!({
-            "architecture": "amd64", "os": "linux", "config": config,
-            "rootfs": { "type": "layers", "diff_ids": [] },
-        });
-        serde_json::from_value(document).unwrap()
-    }
 
     /// Whether some reason is about `pointer` or what it is in.
     fn uncovered(value: &Value, pointer: &str, reasons: &[Reason], found: &mut Vec<String>) {
