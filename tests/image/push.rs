@@ -1,13 +1,13 @@
 //! Images on their way to a registry, and into the store without a bundle.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::Write;
+use std::net::TcpListener;
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-use crate::registry::{HTPASSWD, Server, answer, large_image, noise, request, small_image};
+use crate::registry::{HTPASSWD, Server, answer, large_image, noise, proxy, request, small_image};
 use crate::support::*;
 
 const PLAIN: &str = "--tls-verify=false";
@@ -88,39 +88,14 @@ fn credentials_for_the_destination_are_its_own() {
     assert!(pull(&name, &other, &both).status.success());
 }
 
-/// Passes bytes on; of every second connection only some of what the client sends.
-fn cutting_uploads(to: u16) -> (u16, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let cuts = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&cuts);
-    std::thread::spawn(move || {
-        for (number, client) in listener.incoming().enumerate() {
-            let (client, counter) = (client.unwrap(), Arc::clone(&counter));
-            let Ok(mut server) = TcpStream::connect(("127.0.0.1", to)) else { return };
-            let (mut from, mut into) = (client.try_clone().unwrap(), client);
-            let mut back = server.try_clone().unwrap();
-            std::thread::spawn(move || std::io::copy(&mut back, &mut into));
-            std::thread::spawn(move || {
-                let limit = if number % 2 == 0 { 300_000 } else { u64::MAX };
-                let passed = std::io::copy(&mut (&mut from).take(limit), &mut server).unwrap_or(0);
-                if passed == limit {
-                    counter.fetch_add(1, Ordering::Relaxed);
-                    let _ = from.shutdown(std::net::Shutdown::Both);
-                }
-                let _ = server.shutdown(std::net::Shutdown::Both);
-            });
-        }
-    });
-    (port, cuts)
-}
-
 #[test]
 fn an_upload_that_breaks_off_is_begun_again() {
     let scratch = Scratch::new("push-cut");
     let digest = large_image(&scratch);
     let Some(server) = Server::start(&scratch, "") else { return };
-    let (port, cuts) = cutting_uploads(server.port);
+    // Of every second connection only some of what the client sends arrives.
+    let (port, cuts) =
+        proxy(server.port, |number| (if number % 2 == 0 { 300_000 } else { u64::MAX }, u64::MAX));
     let name = format!("docker://127.0.0.1:{port}/cut:v1");
     assert_eq!(ok(&scratch, &["pull", PLAIN, "--retries", "20", "oci:image", &name]).trim(), digest);
     assert!(cuts.load(Ordering::Relaxed) > 0);

@@ -151,6 +151,7 @@ fn a_mirror_is_asked_first_and_the_registry_after_it() {
     let conf = format!(
         "[[registry]]\nprefix = \"example.org/a\"\nlocation = \"{mirror}/team\"\ninsecure = true\n\
          [[registry.mirror]]\nlocation = \"{dead}/x\"\ninsecure = true\n\
+         [[registry]]\nprefix = \"docker.io/library\"\nlocation = \"{mirror}/team\"\ninsecure = true\n\
          [[registry]]\nlocation = \"blocked.example\"\nblocked = true\n"
     );
     fs::write(scratch.join("registries.conf"), conf).unwrap();
@@ -166,6 +167,9 @@ fn a_mirror_is_asked_first_and_the_registry_after_it() {
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(stderr(&output).contains(&format!("mirror {dead}/x/test: ")), "{}", stderr(&output));
     assert_eq!(names(&scratch.join("bundle/rootfs")), ["b", "d"]);
+    // A short name is one of docker.io's own.
+    let output = run(&["unpack", "-q", "docker://test:v1", "short"]);
+    assert!(output.status.success(), "{}", stderr(&output));
     let output = run(&["unpack", "docker://blocked.example/a/test:v1", "other"]);
     assert!(
         stderr(&output).contains("registry blocked.example is blocked in registries.conf"),
@@ -220,7 +224,7 @@ fn a_password_is_asked_for_and_kept() {
 }
 
 #[test]
-fn a_credential_helper_is_asked() {
+fn a_credential_helper_keeps_and_gives_what_login_was_told() {
     let scratch = Scratch::new("helper");
     small_image(&scratch);
     fs::write(scratch.join("htpasswd"), HTPASSWD).unwrap();
@@ -231,18 +235,36 @@ fn a_credential_helper_is_asked() {
         return;
     }
     let helper = scratch.join("docker-credential-test");
-    fs::write(&helper, "#!/bin/sh\n[ \"$1\" = get ] && cat >/dev/null && echo \"{\\\"Username\\\":\\\"user\\\",\\\"Secret\\\":\\\"secret\\\"}\"\n").unwrap();
+    let script = r#"#!/bin/sh
+case $1 in
+store) cat >"$0.kept" ;;
+get) read -r server
+    grep -q "\"ServerURL\":\"$server\"" "$0.kept" || { echo credentials not found in native keychain; exit 1; }
+    cat "$0.kept" ;;
+esac
+"#;
+    fs::write(&helper, script).unwrap();
     Command::new("chmod").arg("+x").arg(&helper).status().unwrap();
-    let file = json!({ "credHelpers": { format!("127.0.0.1:{}", server.port): "test" } });
-    fs::write(scratch.join("auth.json"), file.to_string()).unwrap();
+    let host = format!("127.0.0.1:{}", server.port);
+    let file = json!({ "credHelpers": { &host: "test" } }).to_string();
+    fs::write(scratch.join("auth.json"), &file).unwrap();
     let path = format!("{}:{}", scratch.path().display(), std::env::var("PATH").unwrap());
-    let output = Command::new(env!("CARGO_BIN_EXE_tare-image"))
-        .args(["unpack", "-q", "--tls-verify=false", &server.name(), "bundle"])
-        .current_dir(scratch.path())
-        .env("PATH", path)
-        .env("REGISTRY_AUTH_FILE", "auth.json")
-        .output()
-        .unwrap();
+    let run = |args: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_tare-image"))
+            .args(args)
+            .arg("--tls-verify=false")
+            .current_dir(scratch.path())
+            .env("PATH", &path)
+            .env("REGISTRY_AUTH_FILE", "auth.json")
+            .output()
+            .unwrap()
+    };
+    let unpack = ["unpack", "-q", &server.name(), "bundle"];
+    assert!(stderr(&run(&unpack)).contains("the registry asks for a user and a password"));
+    let output = run(&["login", &host, "-u", "user", "-p", "secret"]);
+    assert!(stderr(&output).contains("credentials are in docker-credential-test"), "{}", stderr(&output));
+    assert_eq!(fs::read_to_string(scratch.join("auth.json")).unwrap(), file);
+    let output = run(&unpack);
     assert!(output.status.success(), "{}", stderr(&output));
 }
 
@@ -288,30 +310,39 @@ fn a_certificate_is_checked() {
     assert!(error.contains("read certificates in missing: no such file or directory"), "{error}");
 }
 
-/// Passes bytes between clients and `to`; each connection is cut after some bytes of answer.
-pub fn cutting_proxy(to: u16) -> (u16, Arc<AtomicUsize>) {
+/// Passes bytes between clients and `to`, of connection number N only as many as `limits` says, to the server and
+/// back: then the connection is cut. Returns its port, and how often it did that.
+pub fn proxy(to: u16, limits: fn(u64) -> (u64, u64)) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let cuts = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&cuts);
     std::thread::spawn(move || {
-        for (number, client) in listener.incoming().enumerate() {
-            let (mut client, counter) = (client.unwrap(), Arc::clone(&counter));
-            let Ok(mut server) = TcpStream::connect(("127.0.0.1", to)) else { return };
-            let (mut from, mut into) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-            std::thread::spawn(move || std::io::copy(&mut from, &mut into));
-            std::thread::spawn(move || {
-                let limit = 20_000 + (number as u64 * 7919) % 400_000;
-                let passed = std::io::copy(&mut (&mut server).take(limit), &mut client).unwrap_or(0);
-                if passed == limit {
-                    counter.fetch_add(1, Ordering::Relaxed);
-                }
-                let _ = client.shutdown(std::net::Shutdown::Both);
-                let _ = server.shutdown(std::net::Shutdown::Both);
-            });
+        for (number, client) in (0..).zip(listener.incoming()) {
+            let client = client.unwrap();
+            let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else { return };
+            let (forth, back) = limits(number);
+            pass(client.try_clone().unwrap(), server.try_clone().unwrap(), forth, Arc::clone(&counter));
+            pass(server, client, back, Arc::clone(&counter));
         }
     });
     (port, cuts)
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, limit: u64, counter: Arc<AtomicUsize>) {
+    std::thread::spawn(move || {
+        let passed = std::io::copy(&mut (&mut from).take(limit), &mut to).unwrap_or(0);
+        if passed == limit {
+            counter.fetch_add(1, Ordering::Relaxed);
+            let _ = from.shutdown(std::net::Shutdown::Both);
+        }
+        let _ = to.shutdown(std::net::Shutdown::Both);
+    });
+}
+
+/// Cuts each connection after some bytes of answer.
+pub fn cutting_proxy(to: u16) -> (u16, Arc<AtomicUsize>) {
+    proxy(to, |number| (u64::MAX, 20_000 + number * 7919 % 400_000))
 }
 
 #[test]
@@ -511,7 +542,8 @@ fn a_proxy_is_used_where_the_environment_names_one() {
             .output()
             .unwrap()
     };
-    assert!(!run("").status.success());
+    let error = stderr(&run(""));
+    assert!(error.contains(&format!("from registry.invalid by proxy 127.0.0.1:{port}: ")), "{error}");
     assert!(requests.try_recv().unwrap().starts_with("CONNECT registry.invalid:443 "));
     assert!(!run("invalid").status.success());
     assert!(requests.try_recv().is_err());

@@ -121,12 +121,7 @@ fn in_file(file: &AuthFile, host: &str, repository: &str) -> Result<Option<Crede
             return Ok(Some(found));
         }
     }
-    match &file.creds_store {
-        Some(helper) => {
-            from_helper(helper, if host == "docker.io" { "https://index.docker.io/v1/" } else { host })
-        }
-        None => Ok(None),
-    }
+    file.creds_store.as_ref().map_or(Ok(None), |helper| from_helper(helper, host))
 }
 
 /// The most particular first: `host/a/b`, `host/a`, `host`.
@@ -174,9 +169,19 @@ struct Answer {
     secret: String,
 }
 
-/// Asks `docker-credential-HELPER` for a server; it knows none is no error.
-fn from_helper(helper: &str, server: &str) -> Result<Option<Credentials>> {
-    let Some(text) = run_helper(helper, "get", server)? else { return Ok(None) };
+/// What Docker calls a registry where it keeps credentials: its own has a name from before there were others.
+pub fn server(host: &str) -> &str {
+    if host == "docker.io" { "https://index.docker.io/v1/" } else { host }
+}
+
+/// Asks `docker-credential-HELPER` for a registry; it knows none is no error.
+fn from_helper(helper: &str, host: &str) -> Result<Option<Credentials>> {
+    let mut text = run_helper(helper, "get", server(host))?;
+    if text.is_none() && server(host) != host {
+        // Where Podman has kept it.
+        text = run_helper(helper, "get", host)?;
+    }
+    let Some(text) = text else { return Ok(None) };
     let answer: Answer = serde_json::from_slice(&text)
         .map_err(|e| fail!(Kind::Spec, "{e}"))
         .with_context(|| format!("answer of docker-credential-{helper}"))?;

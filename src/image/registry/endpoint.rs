@@ -143,7 +143,9 @@ impl Endpoint {
                 Method::HEAD => ("look for", "in"),
                 _ => ("send", "to"),
             };
-            self.hinted(e).context(format!("{verb} {} {word} {}", request.path, self.host))
+            let proxy = self.agent.config().proxy();
+            let proxy = proxy.map_or_else(String::new, |it| format!(" by proxy {}:{}", it.host(), it.port()));
+            self.hinted(e).context(format!("{verb} {} {word} {}{proxy}", request.path, self.host))
         })
     }
 

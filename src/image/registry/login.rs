@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use super::credentials::{files, helper_for, run_helper};
+use super::credentials::{files, helper_for, run_helper, server};
 use super::endpoint::Endpoint;
 use super::settings::Place;
 use super::{Access, Credentials};
@@ -27,7 +27,7 @@ pub fn login(host: &str, user: &str, password: &str, access: &Access) -> Result<
     let path = file(&access)?;
     match helper_for(&path, host)? {
         Some(helper) => {
-            let entry = json!({ "ServerURL": host, "Username": user, "Secret": password });
+            let entry = json!({ "ServerURL": server(host), "Username": user, "Secret": password });
             run_helper(&helper, "store", &entry.to_string())?;
             Ok(format!("docker-credential-{helper}"))
         }
@@ -61,11 +61,10 @@ fn store(path: &Path, host: &str, secret: &str) -> Result<()> {
     if !document.is_object() {
         return Err(fail!(Kind::Spec, "it is no JSON object")).with_context(writing);
     }
-    let key = if host == "docker.io" { "https://index.docker.io/v1/" } else { host };
     if !document["auths"].is_object() {
         document["auths"] = json!({});
     }
-    document["auths"][key] = json!({ "auth": BASE64_STANDARD.encode(secret) });
+    document["auths"][server(host)] = json!({ "auth": BASE64_STANDARD.encode(secret) });
     let text = serde_json::to_vec_pretty(&document).map_err(|e| fail!(Kind::Spec, "{e}"))?;
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).with_context(writing)?;
