@@ -399,6 +399,11 @@ pub fn clean(path: &[u8]) -> Vec<u8> {
     parts.join(&b'/')
 }
 
+/// Whether a clean path is `above` or below it.
+pub fn is_within(path: &[u8], above: &[u8]) -> bool {
+    above.is_empty() || path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+}
+
 pub fn c_string(bytes: &[u8]) -> Result<CString> {
     CString::new(bytes).map_err(|_| Errno::EINVAL)
 }
@@ -422,6 +427,14 @@ mod tests {
             ("a/...", "a/..."),
         ] {
             assert_eq!(clean(from.as_bytes()), to.as_bytes(), "{from}");
+        }
+    }
+    #[test]
+    fn what_is_within_is_told_by_components() {
+        for (path, above, expected) in
+            [("a/b", "a", true), ("a", "a", true), ("ab", "a", false), ("a", "", true), ("a", "a/b", false)]
+        {
+            assert_eq!(is_within(path.as_bytes(), above.as_bytes()), expected, "{path} {above}");
         }
     }
 }

@@ -169,6 +169,13 @@ fn changes_are_listed() {
         let lines: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines[8], json!({ "kind": "added", "path": "/new\\nname" }));
         assert_eq!(lines.len(), expected.len());
+        let masks = ["--mask", "/emptied/", "--mask", "d/one", "--mask", "/new"];
+        let found = ok(&scratch, &[&["diff", "bundle"], &masks[..]].concat());
+        assert_eq!(found, "C /\nC /becomes-file\nD /gone\nA /new\\nname\n");
+        ok(&scratch, &[&["repack", "-q", "bundle", "oci:masked:x"], &masks[..]].concat());
+        let again = unpack(&scratch, "oci:masked:x", "masked-bundle", &[]);
+        assert_eq!(names(&again.join("emptied")), ["a", "b", "c"]);
+        assert!(!names(&again).contains(&"gone".to_owned()));
     }
 }
 

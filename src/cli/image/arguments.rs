@@ -1,5 +1,7 @@
 //! Arguments that several commands share.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use crate::image::platform::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::{Access, Credentials};
 use crate::image::store::Store;
+use crate::image::tree::clean;
 
 const FORMS: &str =
     "oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], docker://NAME[:TAG|@DIGEST]";
@@ -130,6 +133,19 @@ fn default_store() -> Result<PathBuf> {
     let missing =
         || fail!(Kind::Usage, "neither XDG_DATA_HOME nor HOME says where the store is: name it with --store");
     Ok(data.or_else(home).ok_or_else(missing)?.join("tare"))
+}
+
+/// Paths in an image or bundle, clean.
+pub fn inner_paths(matches: &ArgMatches, name: &str) -> Vec<Vec<u8>> {
+    let paths = matches.get_many::<OsString>(name).into_iter().flatten();
+    paths.map(|path| clean(path.as_bytes())).collect()
+}
+
+/// What diff and repack pass over.
+pub fn mask() -> Arg {
+    option("mask", "PATH", "leave out what has changed at this path and below it")
+        .action(ArgAction::Append)
+        .value_parser(value_parser!(OsString))
 }
 
 pub fn bundle() -> Arg {

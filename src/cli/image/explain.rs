@@ -2,7 +2,6 @@
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 
 use serde_json::{Value, json};
 
@@ -15,7 +14,7 @@ use crate::image::archive::Type;
 use crate::image::explain::{Event, Explained, Origin, What, explain, reasons};
 use crate::image::manifest::Image;
 use crate::image::source;
-use crate::image::tree::clean;
+use crate::image::tree::is_within;
 
 pub fn command() -> Command {
     Command::new("explain")
@@ -41,20 +40,8 @@ pub fn run(matches: &ArgMatches) -> Result<()> {
     let image = source::image(source.as_ref(), &reference, &arguments::platform_of(matches)?)?;
     let limits = arguments::limits_of(matches);
     let mut explained = explain(source.as_ref(), &image, &limits, &progress::silent(matches))?;
-    let wanted: Vec<Vec<u8>> = matches
-        .get_many::<OsString>("path")
-        .into_iter()
-        .flatten()
-        .map(|path| clean(path.as_bytes()))
-        .collect();
-    let is_wanted = |path: &[u8]| {
-        let is_in = |wanted: &Vec<u8>| {
-            path == wanted
-                || wanted.is_empty()
-                || path.strip_prefix(&wanted[..]).is_some_and(|rest| rest.starts_with(b"/"))
-        };
-        wanted.is_empty() || wanted.iter().any(is_in)
-    };
+    let wanted = arguments::inner_paths(matches, "path");
+    let is_wanted = |path: &[u8]| wanted.is_empty() || wanted.iter().any(|wanted| is_within(path, wanted));
     explained.paths.retain(|(path, _)| is_wanted(path));
     explained.events.retain(|event| is_wanted(&event.path));
     if matches.get_flag("json") {

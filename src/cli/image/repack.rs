@@ -18,11 +18,13 @@ pub fn diff_command() -> Command {
     Command::new("diff")
         .about("List what has changed since the bundle was unpacked: A added, C changed, D deleted")
         .arg(arguments::bundle())
+        .arg(arguments::mask())
         .arg(flag("json", "as JSON lines"))
 }
 
 pub fn diff(matches: &ArgMatches) -> Result<()> {
-    let changes = bundle::changes(&path(matches, "bundle").unwrap_or_default())?;
+    let mut changes = bundle::changes(&path(matches, "bundle").unwrap_or_default())?;
+    changes.mask(&arguments::inner_paths(matches, "mask"));
     let is_json = matches.get_flag("json");
     let line = |change: &changes::Change| {
         let path = format!("/{}", change.path.escape_ascii());
@@ -54,6 +56,7 @@ pub fn command() -> Command {
             option("compress", "gzip|zstd|none", "of the new layer [default: as the image's last]")
                 .value_parser(["gzip", "zstd", "none"]),
         )
+        .arg(arguments::mask())
         .arg(option("created-by", "TEXT", "what the image's history says made the layer"))
         .arg(option("author", "TEXT", "the image's author"))
         .arg(option("comment", "TEXT", "a comment in the image's history"))
@@ -89,6 +92,7 @@ pub fn run(matches: &ArgMatches) -> Result<()> {
             "none" => Compression::Plain,
             _ => Compression::Gzip,
         }),
+        masks: arguments::inner_paths(matches, "mask"),
         created: repack::created(epoch.as_deref())?,
         created_by: owned("created-by").unwrap_or_else(|| "tare-image repack".into()),
         author: owned("author"),

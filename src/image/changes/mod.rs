@@ -15,6 +15,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Result};
+use crate::image::tree::is_within;
 
 pub use owners::Owners;
 pub use record::FILE;
@@ -50,6 +51,11 @@ impl Changes {
     fn new(mut list: Vec<Change>, tree: OwnedFd, owners: Owners, marks: Option<&'static CStr>) -> Self {
         list.sort_by(|a, b| parts(&a.path).cmp(parts(&b.path)));
         Self { list, tree, owners, marks }
+    }
+
+    /// Leaves out what is at one of these paths or below it.
+    pub fn mask(&mut self, masks: &[Vec<u8>]) {
+        self.list.retain(|change| !masks.iter().any(|mask| is_within(&change.path, mask)));
     }
 }
 

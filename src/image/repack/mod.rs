@@ -40,6 +40,8 @@ pub struct Options<'a> {
     pub base: Option<Reference>,
     /// None for that of the image's topmost layer.
     pub compression: Option<Compression>,
+    /// Paths whose changes stay out of the new layer.
+    pub masks: Vec<Vec<u8>>,
     /// RFC 3339.
     pub created: String,
     pub created_by: String,
@@ -52,7 +54,8 @@ pub fn repack(path: &Path, destination: &Reference, options: &Options<'_>) -> Re
     let place = || format!("repack {}", path.display());
     let about = About::read(path)?;
     let (base, image) = base(&about, destination, options).with_context(place)?;
-    let changes = bundle::changes(path)?;
+    let mut changes = bundle::changes(path)?;
+    changes.mask(&options.masks);
     if changes.list.is_empty() {
         log::warn(format_args!("{}: nothing has changed: the image gets no new layer", path.display()));
         copy(base.as_ref(), &image, destination, options.target, &options.watch)?;
