@@ -7,6 +7,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
+use nix::mount::MsFlags;
 use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::Fds;
@@ -100,6 +101,12 @@ fn one(mount: &Mount, root: &Root, source: Option<&OwnedFd>) -> Result<Option<Ow
         }
         Source::Filesystem { kind, source, parameters, inherit_mode, relabel, copy_up } => {
             let (target, made) = target_like(root, mount, SFlag::S_IFDIR)?;
+            if parameters.iter().any(too_long) {
+                mount_here(&target, kind, source, parameters)?;
+                let new = find(root, mount, OFlag::empty())?;
+                attributes(&new, mount)?;
+                return Ok(mount.late_read_only.then_some(new));
+            }
             let mode = if *inherit_mode && !made { Some(mode_of(&target)?) } else { None };
             let new = filesystem(kind, source, parameters, mode, mount)?;
             if let Some(label) = relabel {
@@ -177,6 +184,42 @@ fn filesystem(
     with_words(fsconfig_create(context.as_fd()), "fsconfig(CREATE)")?;
     // With an access-time mode given, or cleared to the default, the set bits say it all.
     fsmount(context.as_fd(), mount.attributes.set).call("fsmount")
+}
+
+/// fsconfig(2) refuses values of 256 bytes and more: layers of an overlay easily have as many.
+fn too_long((_, value): &Parameter) -> bool {
+    value.as_ref().is_some_and(|value| value.count_bytes() >= 256)
+}
+
+/// By mount(2), which takes a page of options together; more it would cut off without a word.
+fn mount_here(target: &OwnedFd, kind: &CStr, source: &CStr, parameters: &[Parameter]) -> Result<(), Fail> {
+    const PAGE: usize = 4096;
+    const FLAGS: [(&CStr, MsFlags); 5] = [
+        (c"ro", MsFlags::MS_RDONLY),
+        (c"sync", MsFlags::MS_SYNCHRONOUS),
+        (c"dirsync", MsFlags::MS_DIRSYNC),
+        (c"mand", MsFlags::MS_MANDLOCK),
+        (c"iversion", MsFlags::MS_I_VERSION),
+    ];
+    let (mut flags, mut data) = (MsFlags::empty(), Vec::new());
+    for (key, value) in parameters {
+        if let Some((_, flag)) = FLAGS.iter().find(|(name, _)| *name == key.as_c_str()) {
+            flags |= *flag;
+            continue;
+        }
+        data.extend_from_slice(if data.is_empty() { b"" } else { b"," });
+        data.extend_from_slice(key.to_bytes());
+        if let Some(value) = value {
+            data.push(b'=');
+            data.extend_from_slice(value.to_bytes());
+        }
+    }
+    if data.len() >= PAGE {
+        return Err(Errno::E2BIG).call("mount: the options are longer than a page");
+    }
+    // The target is where we stand: its path could lead elsewhere.
+    nix::unistd::fchdir(target).call("fchdir")?;
+    nix::mount::mount(Some(source), c".", Some(kind), flags, Some(data.as_slice())).call("mount")
 }
 
 /// What the filesystem says of its own failure: one line of its log, without the level.
@@ -289,8 +332,12 @@ fn guard_procfs(target: &OwnedFd, mount: &Mount) -> Result<(), Fail> {
     if !on_procfs || COVERED.contains(&mount.target.to_bytes()) {
         return Ok(());
     }
+    Err(in_procfs())
+}
+
+fn in_procfs() -> Fail {
     let call = "the target is inside /proc, where only a few files may be covered";
-    Err(Fail { errno: Errno::from_raw(0), call, words: Vec::new() })
+    Fail { errno: Errno::from_raw(0), call, words: Vec::new() }
 }
 
 /// Over /proc itself only a procfs: labels and sysctls are written there (CVE-2019-16884).
@@ -315,7 +362,11 @@ fn target_like(root: &Root, mount: &Mount, kind: SFlag) -> Result<(OwnedFd, bool
         Err(Fail { errno: Errno::ENOENT, .. }) => {}
         other => return other.map(|found| (found, false)),
     }
-    let made = make_target(root, &mount.target, kind == SFlag::S_IFDIR).call("create the target")?;
+    let made = match make_target(root, &mount.target, kind == SFlag::S_IFDIR) {
+        // procfs makes none. That it is not there is not why: engines would take the program for missing.
+        Err(Errno::ENOENT) if mount.target.to_bytes().starts_with(b"/proc/") => return Err(in_procfs()),
+        made => made.call("create the target")?,
+    };
     guard_procfs(&made, mount)?;
     Ok((made, true))
 }

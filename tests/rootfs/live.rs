@@ -120,6 +120,7 @@ fn are_all_made_or_none() {
         (json!([tmpfs("/a"), bind("missing", "/b", &["bind"])]), "/mounts/1/source: open"),
         (json!([tmpfs("/a"), {"destination": "/b", "type": "nofs"}]), "/mounts/1: error mounting \"nofs\""),
         (json!([tmpfs("/a"), tmpfs("/proc/sys")]), "inside /proc"),
+        (json!([tmpfs("/a"), tmpfs("/proc/made")]), "inside /proc"),
         (json!([tmpfs("/a"), {"destination": "/b"}]), "neither a filesystem type"),
         (json!([tmpfs("/a"), tmpfs("/")]), "the root itself"),
         (json!({"root": {}}), "no list of mounts"),

@@ -106,3 +106,33 @@ fn a_working_directory_that_cannot_be_entered_is_told() {
     assert_eq!(bundle.output_of("pwd"), "/root\n");
     bundle.leaves_nothing();
 }
+
+#[test]
+fn an_overlay_whose_options_are_long_is_mounted() {
+    // Podman mounts images so (`--mount type=image`), with a path of storage for each layer.
+    let Some(mut bundle) = Bundle::new() else { return };
+    let mut layers = Vec::new();
+    for number in 0..4 {
+        let layer = bundle.dir.join(format!("{}{number}", "l".repeat(90)));
+        fs::create_dir(&layer).unwrap();
+        fs::write(layer.join(format!("of-{number}")), "").unwrap();
+        layers.push(layer.display().to_string());
+    }
+    let lower = format!("lowerdir={}", layers.join(":"));
+    let mut mount = json!({"destination": "/img", "type": "overlay", "source": "overlay",
+        "options": [&lower, "nosuid", "noexec", "ro", "private"]});
+    bundle.writable().mount(mount.clone());
+    let script = "ls /img | tr '\\n' ' '; grep ' /img ' /proc/self/mountinfo | cut -d' ' -f6; touch /img/x";
+    let answer = bundle.script(script).run().fails(1, "Read-only file system");
+    assert_eq!(answer.stdout, "of-0 of-1 of-2 of-3 ro,nosuid,noexec,relatime\n");
+
+    let missing = format!("{lower}:{}", bundle.path("missing"));
+    mount["options"] = json!([missing]);
+    bundle.patch(|config| *config["mounts"].as_array_mut().unwrap().last_mut().unwrap() = mount.clone());
+    bundle
+        .run()
+        .fails(1, "error mounting \"overlay\" to rootfs at \"/img\": mount: no such file or directory");
+    mount["options"] = json!([format!("{lower}:{}", vec![layers[0].as_str(); 40].join(":"))]);
+    bundle.patch(|config| *config["mounts"].as_array_mut().unwrap().last_mut().unwrap() = mount);
+    bundle.run().fails(1, "mount: the options are longer than a page");
+}
