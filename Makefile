@@ -37,7 +37,7 @@ demo: ## an OCI image is made, unpacked and run; installs what is missing first
 	$(MAKE) build
 	integration/demo $(RELEASE)
 
-bench: ## tare beside runc, crun and the least possible; writes docs/performance.md
+bench: ## tare beside runc, crun and the least possible; writes docs/performance.md (a quarter of an hour, on an idle machine)
 	integration/setup bench
 	$(MAKE) build
 	cargo build --release --example seccomp-compile
@@ -46,6 +46,7 @@ bench: ## tare beside runc, crun and the least possible; writes docs/performance
 bench-quick: ## the same with few runs, printed only
 	integration/setup bench
 	$(MAKE) build
+	cargo build --release --example seccomp-compile
 	integration/bench/bench --tare $(RELEASE)/tare --quick
 
 bench-image: ## tare-image beside umoci, skopeo, Podman and tar; writes docs/performance.md

@@ -21,9 +21,9 @@ const CALLS_OF_EXEC: u64 = 240;
 /// Of a build without optimisation, which does what there is to do word by word.
 const INSTRUCTIONS_OF_CREATE: u64 = 2_300_000;
 const INSTRUCTIONS_OF_EXEC: u64 = 2_100_000;
-/// KiB. A release holds half of it: its stack is smaller.
-const RESIDENT: u64 = 512;
-const ANONYMOUS: u64 = 400;
+/// KiB. A release holds half of it.
+const RESIDENT: u64 = 350;
+const ANONYMOUS: u64 = 240;
 
 #[track_caller]
 fn within(what: &str, count: u64, ceiling: u64) {

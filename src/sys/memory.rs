@@ -8,8 +8,13 @@ use nix::errno::Errno;
 
 use super::Result;
 
-/// More read-only parts than any linker makes of a program.
+/// More than a program has read-only parts, and one.
 const MOST: usize = 8;
+
+/// What a command may have used of its stack, and what the kernel keeps free below it at least.
+const STACK: usize = 1 << 20;
+/// What is left to the functions that are at work.
+const IN_USE: usize = 16 << 10;
 
 /// A range of addresses, as madvise(2) takes it.
 #[repr(C)]
@@ -19,28 +24,28 @@ struct Range {
     length: usize,
 }
 
-/// Takes the program's code and constants out of this process's memory: they are in the page cache, and what is
-/// touched again comes back by itself.
-pub fn forget_own_code() {
+/// Takes out of this process's memory what it does not need to keep: the program's code and constants, which are in the
+/// page cache and come back by themselves, and what was on the stack.
+pub fn forget() {
     let mut room = [Range { start: 0, length: 0 }; MOST];
-    for range in own_code(&mut room) {
-        // SAFETY: a mapping of the program's file that cannot be written to, so what is read again is what was there.
-        // A failure changes nothing.
+    for range in forgettable(&mut room) {
+        // SAFETY: mappings of the program's file that cannot be written to, so what is read again is what was there; and
+        // the stack far below this function. A failure changes nothing.
         unsafe { libc::madvise(range.start as *mut c_void, range.length, libc::MADV_DONTNEED) };
     }
 }
 
-/// Reads one byte, without the program's code in memory until it comes. For whoever waits for long.
+/// Reads one byte, and forgets until it comes. For whoever waits for long.
 ///
 /// # Errors
 /// Those of read(2), but for EINTR: it goes on.
 #[cfg(target_arch = "x86_64")]
 pub fn read_forgetful(fd: BorrowedFd<'_>) -> Result<()> {
     let mut room = [Range { start: 0, length: 0 }; MOST];
-    let ranges = own_code(&mut room);
+    let ranges = forgettable(&mut room);
     let mut byte = 0_u8;
     let answer: isize;
-    // SAFETY: as in `forget_own_code`, and a read of one byte into one byte. All of it is in two pages of code, that one
+    // SAFETY: as in `forget`, and a read of one byte into one byte. All of it is in two pages of code, that one
     // after the last call is needed for: they get a mapping of their own (by advice that others do not have), because
     // KERNEL(6.18) brings back as much as the page cache holds in one piece, a megabyte perhaps, but within a mapping.
     unsafe {
@@ -93,7 +98,7 @@ pub fn read_forgetful(fd: BorrowedFd<'_>) -> Result<()> {
 /// The same, as well as can be without the processor's own words.
 #[cfg(not(target_arch = "x86_64"))]
 pub fn read_forgetful(fd: BorrowedFd<'_>) -> Result<()> {
-    forget_own_code();
+    forget();
     read(fd)
 }
 
@@ -110,19 +115,22 @@ pub fn read(fd: BorrowedFd<'_>) -> Result<()> {
     }
 }
 
-/// Where the program's file is mapped and cannot be written to.
-fn own_code(room: &mut [Range; MOST]) -> &[Range] {
+/// Where the program's file is mapped and cannot be written to, and the part of the stack that is not in use.
+#[inline(never)]
+fn forgettable(room: &mut [Range; MOST]) -> &[Range] {
     let (segments, moved) = own_segments();
     let page = page_size();
     let fixed = segments.iter().filter(|one| one.p_type == libc::PT_LOAD && one.p_flags & libc::PF_W == 0);
     let mut count = 0;
-    for (range, segment) in room.iter_mut().zip(fixed) {
+    for (range, segment) in room[1..].iter_mut().zip(fixed) {
         let first = moved.wrapping_add(segment.p_vaddr as usize);
         let start = first & !(page - 1);
         *range = Range { start, length: first + segment.p_memsz as usize - start };
         count += 1;
     }
-    &room[..count]
+    let here = (&raw const count).addr() & !(page - 1);
+    room[0] = Range { start: here.saturating_sub(STACK), length: STACK.saturating_sub(IN_USE.max(page)) };
+    &room[..=count]
 }
 
 /// The parts of the program's file, and how far from the addresses in it the kernel has mapped them.
@@ -154,7 +162,7 @@ mod tests {
     fn byte_ends_the_wait_and_code_comes_back() {
         let (reader, mut writer) = std::io::pipe().unwrap();
         std::io::Write::write_all(&mut writer, &[7]).unwrap();
-        forget_own_code();
+        forget();
         assert_eq!(read_forgetful(reader.as_fd()), Ok(()));
         assert_eq!(read_forgetful(writer.as_fd()), Err(Errno::EBADF));
     }
