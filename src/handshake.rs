@@ -18,7 +18,8 @@
 //!                         <── Listener ───       only with calls that notify: the filter is loaded
 //!   takes it to the agent
 //!                         ─── Go ──>
-//!                         <── Ready ───          everything is set up, the program is found
+//!                         <── Ready ───          everything is set up, the program is found; or where nobody else is
+//!                                                told of it before the start: all but the process itself is
 //!   writes the record
 //!                         ─── Created ──>        wait on the exec fifo
 //!                      or ─── Start ──>          `run`: execute at once
@@ -282,7 +283,11 @@ impl Line {
     /// Waits for the next word; EPROTO for one that is none.
     pub fn hear(&self) -> Result<Word, Errno> {
         let mut bytes = [0; SIZE];
-        let (length, fd) = receive_fd(self.0.as_fd(), &mut bytes)?;
+        let (length, fd) = match receive_fd(self.0.as_fd(), &mut bytes) {
+            // The other half has ended with a word of ours unread; what it had said itself is still there.
+            Err(Errno::ECONNRESET) => receive_fd(self.0.as_fd(), &mut bytes)?,
+            other => other?,
+        };
         let known = |tag: Tag| bytes[0] == tag as u8;
         let number = i32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
         Ok(match (length, fd) {
@@ -315,6 +320,16 @@ mod tests {
         let Word::Failed(heard) = b.hear().unwrap() else { panic!("another word") };
         assert_eq!(heard, report);
         assert!(heard.text().starts_with("move_mountxxx") && heard.text().len() == TEXT);
+    }
+
+    #[test]
+    fn a_report_arrives_from_one_who_ended_without_listening() {
+        let (a, b) = pair().unwrap();
+        b.start().unwrap();
+        a.failed(&Report::sentence(Step::FindProgram, 0, "no")).unwrap();
+        drop(a);
+        assert!(matches!(b.hear().unwrap(), Word::Failed(report) if report.text() == "no"));
+        assert!(matches!(b.hear().unwrap(), Word::End));
     }
 
     #[test]

@@ -140,7 +140,23 @@ impl Group {
 
     /// Writes the limits and sets the device filter.
     pub fn apply(&self, plan: &Plan) -> Result<()> {
-        apply::limits(self, plan)?;
+        self.limit(plan)?;
+        self.filter_devices(plan)
+    }
+
+    /// Writes the limits.
+    pub fn limit(&self, plan: &Plan) -> Result<()> {
+        apply::limits(self, plan)
+    }
+
+    /// Whether a process of ours may live in the group before the device filter is set. Not on v1: there it is written
+    /// rule by rule, and in between nothing is allowed.
+    pub fn filters_at_once(&self) -> bool {
+        self.record.mode == Mode::V2
+    }
+
+    /// Sets the device filter.
+    pub fn filter_devices(&self, plan: &Plan) -> Result<()> {
         let Some(filter) = &plan.devices else { return Ok(()) };
         let Some(place) = self.record.place_of("devices") else { return Ok(()) };
         match attach::set(self.dir(place)?, filter, self.fresh) {

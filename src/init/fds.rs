@@ -24,6 +24,9 @@ pub struct Fds {
     pub hook_state: Option<HookState>,
     /// The child waits for `Go` before anything else.
     pub wait_for_go: bool,
+    /// It is ready as soon as it is where it belongs, before it has confined itself: who waits for it has nothing to do
+    /// after `Ready` that a failure would have to take back, and does that meanwhile.
+    pub ready_early: bool,
     /// The helper keeps the supplementary groups of our caller, as the process will.
     pub keep_groups: bool,
     /// What our caller ignores and the program shall not: signal N in bit N-1. Looked up before the clone, for inside

@@ -34,9 +34,6 @@ pub fn become_root(keep_groups: bool) -> Result<(), Report> {
 
 /// The order is runc's: each step needs what a later one takes away.
 pub fn confine(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<Ready, Report> {
-    // CVE-2024-21626: before chdir, so that no descriptor of ours can be where the working directory or a path of the
-    // program leads. And before any filter: an older profile does not know close_range.
-    exec::close_all_but_ours(plan, fds, line).at(Step::WorkingDirectory, 0, "close_range")?;
     limits(plan)?;
     if plan.no_new_privileges {
         process::no_new_privileges().at(Step::NoNewPrivileges, 0, "prctl(PR_SET_NO_NEW_PRIVS)")?;

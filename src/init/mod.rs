@@ -64,8 +64,7 @@ fn describe(report: &Report) -> String {
 pub fn container(plan: &Plan, fds: &Fds, line: &Line) -> Result<Infallible, Report> {
     arrive(plan, fds, line)?;
     prepare(plan, fds, line)?;
-    let ready = identity::confine(&plan.process, fds, line)?;
-    wait_for_start(&plan.process, fds, line)?;
+    let ready = confine(&plan.process, fds, line)?;
     let setting = Setting { env: Some(&ready.env), ..Setting::default() };
     last(&plan.process, fds, line)?;
     own_hooks("startContainer", &plan.hooks.start_container, "created", fds, setting)
@@ -90,8 +89,7 @@ pub fn guest(plan: &ProcessPlan, user_namespace: bool, fds: &Fds, line: &Line) -
     nix::unistd::setsid().at(Step::Arrive, 0, "setsid")?;
     guest_terminal(plan, fds)?;
     umask(plan);
-    let ready = identity::confine(plan, fds, line)?;
-    wait_for_start(plan, fds, line)?;
+    let ready = confine(plan, fds, line)?;
     last(plan, fds, line)?;
     exec::execute(plan, &ready)
 }
@@ -257,13 +255,34 @@ fn go(line: &Line) -> Result<(), Report> {
     }
 }
 
-/// Ready; created, no longer tied to the parent; then the exec fifo, unless the
-/// parent says to start at once.
-fn wait_for_start(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<(), Report> {
+/// The process as it is to be, ready, and told to start. Where it may, it says so before it is, and the answer is there
+/// when it is done.
+fn confine(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<identity::Ready, Report> {
+    // CVE-2024-21626: before chdir, so that no descriptor of ours can be where the working directory or a path of the
+    // program leads. Before any filter: an older profile does not know close_range. And before others can know of us.
+    exec::close_all_but_ours(plan, fds, line).at(Step::WorkingDirectory, 0, "close_range")?;
+    // The listener of a filter is fetched before.
+    let early = fds.ready_early && plan.seccomp.as_ref().is_none_or(|filter| filter.notify.is_none());
+    if early {
+        ready(line)?;
+    }
+    let confined = identity::confine(plan, fds, line)?;
+    if !early {
+        ready(line)?;
+    }
+    wait_for_start(plan, fds, line)?;
+    Ok(confined)
+}
+
+fn ready(line: &Line) -> Result<(), Report> {
     // Before `Ready`: a parent that has heard it may write the record and end, and must not take us with it. From
     // here on its death is an end of the line instead.
     process::parent_death_signal(0).at(Step::Handshake, 0, "prctl(PR_SET_PDEATHSIG)")?;
-    line.ready().at(Step::Handshake, 0, "send")?;
+    line.ready().at(Step::Handshake, 0, "send")
+}
+
+/// Created, no longer tied to the parent; then the exec fifo, unless the parent says to start at once.
+fn wait_for_start(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<(), Report> {
     match line.hear().at(Step::Handshake, 0, "recv")? {
         Word::Start => Ok(()),
         Word::Created => exec::wait_on_fifo(plan, fds),

@@ -171,7 +171,7 @@ fn born(topology: &Topology, helper: First, line: Line) -> std::result::Result<C
 }
 
 impl Child {
-    /// What it waits for is there. It may have failed meanwhile: its next word says so.
+    /// What it waits for is there, unless it has failed meanwhile, as in `start`.
     pub fn go_on(&self) {
         let _ = self.line.go();
     }
@@ -221,7 +221,8 @@ impl Child {
     /// Executes. Returns when execve has succeeded, with the report if it has not. Of a program that the kernel refuses
     /// the process itself tells on its standard error before it ends; who is `attended` has read it there.
     pub fn start(&self, attended: bool) -> std::result::Result<(), Failure> {
-        self.line.start().context("talk to the new process")?;
+        // It may have failed meanwhile: its next word says so.
+        let _ = self.line.start();
         match self.line.hear().context("talk to the new process")? {
             Word::Failed(report) if attended && report.step == Step::Execute => Ok(()),
             Word::Failed(report) => Err(Failure::Reported(report)),

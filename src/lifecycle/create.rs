@@ -225,7 +225,10 @@ fn launch(
     let &Ground { plan, group, state, entry, .. } = ground;
     let socket = options.console_socket.as_deref();
     let console = Console::open(plan.process.terminal.is_some(), how.detach, socket)?;
-    group.apply(&plan.cgroup)?;
+    group.limit(&plan.cgroup)?;
+    if !filters_meanwhile(ground) {
+        group.filter_devices(&plan.cgroup)?;
+    }
     if let Some(owner) = plan.delegation.owner {
         group.give_to(owner)?;
     }
@@ -239,6 +242,7 @@ fn launch(
     }
     fds.exec_fifo = how.fifo.then(|| entry.make_exec_fifo()).transpose()?;
     fds.chown_stdio = if how.detach { init::fds::ChownStdio::All } else { init::fds::ChownStdio::Pipes };
+    fds.ready_early = !how.fifo && options.pid_file.is_none() && options.pidfd_socket.is_none();
     let (socket, terminal) = console.map(Console::split).unzip();
     fds.console = socket;
     let devices = Destination::of(plan, &fds)?;
@@ -246,11 +250,20 @@ fn launch(
     Ok((child, terminal.flatten(), devices))
 }
 
+/// The kernel takes its time to check and translate a device filter. It does so while the child, which is ours alone
+/// until it is ready, makes its mounts. Not where the child runs hooks in between: they find the filter set.
+fn filters_meanwhile(ground: &Ground<'_>) -> bool {
+    ground.group.filters_at_once() && ground.plan.hooks.create_container.is_empty()
+}
+
 /// From the clone to `Ready`.
 fn accompany(child: &Child, ground: &Ground<'_>, devices: Destination) -> std::result::Result<(), Failure> {
     let &Ground { plan, state, entry, bundle, .. } = ground;
     let pid = child.process.pid;
     // The child is at work on its mounts meanwhile.
+    if filters_meanwhile(ground) {
+        ground.group.filter_devices(&plan.cgroup)?;
+    }
     entry.keep_config(&bundle.bytes)?;
     if let Some(rdt) = &ground.record.rdt {
         rdt::join(rdt, pid)?;

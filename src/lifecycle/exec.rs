@@ -177,6 +177,7 @@ fn launch(known: &Known, options: &Exec, plan: &ProcessPlan, socket: Option<Owne
     };
     let mut fds = Fds { target: Some(known.pidfd()?), keep_groups: plan.keep_groups, ..Fds::default() };
     fds.chown_stdio = if options.detach { init::fds::ChownStdio::All } else { init::fds::ChownStdio::Pipes };
+    fds.ready_early = options.pid_file.is_none() && options.pidfd_socket.is_none();
     fds.console = socket;
     let topology = topology(known);
     let user_namespace = known.record.namespaces & Namespace::USER.0 != 0;
