@@ -9,7 +9,6 @@
 //! found at start-up), no allocation; and nothing may panic. Any failure is silent: `launch::seal` tries again.
 
 use std::arch::asm;
-use std::mem::MaybeUninit;
 
 /// The verbs that need it. A container of that name costs one needless execve. (Statics, for a constant is copied to
 /// where it is used: by `memcpy`, without optimisation.)
@@ -21,11 +20,11 @@ static EMPTY: [u8; 1] = [0];
 /// struct mount_attr: set, clear, propagation, namespace.
 static READ_ONLY: [u64; 4] = [libc::MOUNT_ATTR_RDONLY, 0, 0, 0];
 
-/// `f_flags` of struct statfs, in words; the struct has 15, and ST_RDONLY is its lowest bit.
-const STATFS_FLAGS: usize = 10;
-const ST_RDONLY: usize = 1;
+/// How the kernel names a program that was executed by descriptor.
+static BY_DESCRIPTOR: [u8; 8] = *b"/dev/fd/";
 
-/// Executes the program again from a read-only clone, if its command asks for it and it is not there already.
+/// Executes the program again from a read-only clone, if its command asks for it and it has not done so already. Whoever
+/// else executes it by descriptor has `launch::seal` do it.
 ///
 /// # Safety
 /// Only for the program's entry: `stack` is what the kernel has put there, argc followed by argv and envp.
@@ -38,16 +37,11 @@ pub unsafe extern "C" fn seal(stack: *const usize) {
     }
     // SAFETY: as above, past the null that ends argv.
     let envp = unsafe { argv.add(argc + 1) };
+    // SAFETY: as above.
+    if unsafe { by_descriptor(envp) } {
+        return;
+    }
     let (own, empty) = (OWN.as_ptr() as usize, EMPTY.as_ptr() as usize);
-    let mut statfs = MaybeUninit::<[usize; 15]>::uninit();
-    // SAFETY: a NUL-terminated path and room for the struct.
-    if unsafe { call(libc::SYS_statfs, own, statfs.as_mut_ptr() as usize, 0, 0, 0) } != 0 {
-        return;
-    }
-    // SAFETY: within the struct, which the kernel has filled.
-    if unsafe { *statfs.as_ptr().cast::<usize>().add(STATFS_FLAGS) } & ST_RDONLY != 0 {
-        return;
-    }
     // SAFETY: pointers to NUL-terminated strings, to a struct of the size given and to the kernel's own vectors; the
     // descriptor is closed by execveat, and does no harm where that fails.
     unsafe {
@@ -60,6 +54,31 @@ pub unsafe extern "C" fn seal(stack: *const usize) {
         let change = READ_ONLY.as_ptr() as usize;
         if call(libc::SYS_mount_setattr, clone, empty, at, change, size_of::<libc::mount_attr>()) == 0 {
             call(libc::SYS_execveat, clone, empty, argv as usize, envp as usize, at);
+        }
+    }
+}
+
+/// What the kernel tells of the program's own name: it lies past the environment (getauxval(3)).
+///
+/// # Safety
+/// `envp` must be the kernel's: pointers, a null, then pairs of a key and a value up to the key 0.
+unsafe fn by_descriptor(envp: *const usize) -> bool {
+    let mut word = envp;
+    // SAFETY: up to the null.
+    while unsafe { *word } != 0 {
+        // SAFETY: as above.
+        word = unsafe { word.add(1) };
+    }
+    // SAFETY: past the null, the first pair.
+    word = unsafe { word.add(1) };
+    loop {
+        // SAFETY: pairs up to the key 0; the value of AT_EXECFN is a NUL-terminated string.
+        unsafe {
+            match *word as libc::c_ulong {
+                libc::AT_NULL => return false,
+                libc::AT_EXECFN => return is(*word.add(1) as *const u8, &BY_DESCRIPTOR),
+                _ => word = word.add(2),
+            }
         }
     }
 }
@@ -84,8 +103,10 @@ unsafe fn has_verb(argv: *const usize, argc: usize) -> bool {
     false
 }
 
+/// Whether it begins with the word; the same as the word, if that has its NUL.
+///
 /// # Safety
-/// `text` must be NUL-terminated, and `word` too.
+/// `text` must be NUL-terminated.
 unsafe fn is(text: *const u8, word: &[u8]) -> bool {
     let mut index = 0;
     while index < word.len() {
