@@ -4,8 +4,9 @@ use std::os::unix::fs::MetadataExt;
 
 /// Whether this is not the first user namespace, which alone maps everything onto itself.
 pub fn in_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    !map.is_empty() && !map.split_whitespace().eq(["0", "0", "4294967295"])
+    let map = crate::sys::file::read_small_at(c"/proc/self/uid_map").unwrap_or_default();
+    let first = ["0", "0", "4294967295"];
+    !map.is_empty() && !String::from_utf8_lossy(&map).split_whitespace().eq(first)
 }
 
 /// Whether the system's manager takes orders from us: its socket belongs to our root. In the user namespace of somebody

@@ -56,7 +56,13 @@ pub fn read_small(file: impl AsFd) -> Result<Vec<u8>> {
     loop {
         match nix::unistd::read(&file, &mut bytes[length..]) {
             Ok(0) => break,
-            Ok(more) => length += more,
+            Ok(more) => {
+                length += more;
+                // The kernel writes such files page by page, and line by line: so short a piece is the last.
+                if more < STEP / 2 {
+                    break;
+                }
+            }
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
