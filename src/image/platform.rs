@@ -66,7 +66,10 @@ impl Platform {
             (Some(_), None) => Some(1),
             (None, None) => Some(0),
             // The oldest variant runs everywhere (amd64/v1, arm/v5); of arm64 there is only v8 in practice.
-            (None, Some(found)) => found.strip_prefix('v')?.parse::<u32>().ok().filter(|&v| v < 50),
+            (None, Some(found)) => {
+                let number = found.strip_prefix('v').and_then(|number| number.parse::<u32>().ok());
+                Some(number.map_or(50, |number| number.min(50)))
+            }
         }
     }
 
@@ -77,8 +80,14 @@ impl Platform {
             return Ok(());
         }
         let error = fail!(Kind::Unsupported, "the image is for {os}/{architecture}, not for {self}");
-        Err(error.with_hint(format!("to unpack it nevertheless: --platform {os}/{architecture}")))
+        Err(error.with_hint(format!("to take it nevertheless: --platform {os}/{architecture}")))
     }
+}
+
+/// What a descriptor says of its platform, as people write it.
+pub fn shown(platform: &oci_spec::image::Platform) -> String {
+    let (os, architecture) = (platform.os().to_string(), platform.architecture().to_string());
+    Platform { os, architecture, variant: platform.variant().clone() }.to_string()
 }
 
 impl fmt::Display for Platform {

@@ -9,14 +9,14 @@ use super::docker_archive::DockerArchive;
 use super::layout::Layout;
 use super::manifest::{Document, Image, document, read_image, read_index};
 use super::oci_archive::OciArchive;
-use super::platform::Platform;
+use super::platform::{self, Platform};
 use super::reference::{Reference, Select};
 use super::registry::{Access, Registry};
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 
 /// Indexes may name indexes, but not for ever.
-const DEPTH: u32 = 4;
+pub const DEPTH: u32 = 4;
 
 pub trait Source: Send + Sync {
     /// What the source offers at its top; of a registry, what the reference names.
@@ -49,16 +49,11 @@ pub fn open(reference: &Reference, access: &Access) -> Result<Box<dyn Source>> {
     }
 }
 
-/// Finds the image that `reference` names for `platform`, and reads its documents.
-///
-/// An image for another platform is refused unless `platform` was asked for by that name.
+/// Finds the image that `reference` names, among several the one for `platform`, and reads its documents.
 pub fn image(source: &dyn Source, reference: &Reference, platform: &Platform) -> Result<Image> {
     let find = || {
         let tops = source.manifests()?;
-        let top = select(&tops, reference, platform)?;
-        let image = descend(source, top, platform, DEPTH)?;
-        platform.check(&image.config)?;
-        Ok::<_, Error>(image)
+        descend(source, select(&tops, reference, platform)?, platform, DEPTH)
     };
     find().with_context(|| reference.to_string())
 }
@@ -140,7 +135,7 @@ fn with_names(error: Error, tops: &[Descriptor]) -> Error {
 
 fn no_platform<'a>(manifests: impl IntoIterator<Item = &'a Descriptor>, platform: &Platform) -> Error {
     let known = manifests.into_iter().filter_map(|one| one.platform().as_ref());
-    let known: Vec<String> = known.map(|one| format!("{}/{}", one.os(), one.architecture())).collect();
+    let known: Vec<String> = known.map(platform::shown).collect();
     let error = fail!(Kind::NotFound, "there is no image for {platform}");
     if known.is_empty() { error } else { error.with_hint(format!("there are: {}", known.join(", "))) }
 }

@@ -10,7 +10,7 @@ use super::digest::{self, short};
 use super::layer::Stream;
 use super::limits::{Limits, Used};
 use super::manifest::{Document, Image, document, read_image, read_index};
-use super::source::Source;
+use super::source::{DEPTH, Source};
 use super::tree::clean;
 use super::whiteout::mark;
 use crate::error::{Context, Error, Kind, Result};
@@ -22,9 +22,6 @@ pub struct Finding {
     pub what: String,
     pub result: Result<()>,
 }
-
-/// Indexes may name indexes, but not for ever.
-const DEPTH: u32 = 4;
 
 /// Checks all that `top` leads to, every platform of it.
 pub fn verify(source: &dyn Source, top: &Descriptor, limits: &Limits, tell: &mut dyn FnMut(Finding)) {

@@ -181,7 +181,7 @@ fn an_index_is_searched_for_the_platform() {
     let mut config = fixture.config_json();
     config["architecture"] = json!("s390x");
     let mut there = fixture.finish_with(&config, "there");
-    there["platform"] = json!({ "os": "linux", "architecture": "s390x" });
+    there["platform"] = json!({ "os": "linux", "architecture": "s390x", "variant": "z9" });
     let index = json!({ "schemaVersion": 2, "manifests": [there, here] });
     let index = fixture.blob(&serde_json::to_vec(&index).unwrap(), "application/vnd.oci.image.index.v1+json");
     fixture.index(&[index]);
@@ -191,9 +191,27 @@ fn an_index_is_searched_for_the_platform() {
     assert_eq!(names(&scratch.join("other/rootfs")), ["here", "there"]);
     let error = stderr(&scratch.run(&["unpack", "--platform", "linux/mips", "oci:image", "third"]));
     assert!(
-        error.contains("there is no image for linux/mips\nhint: there are: linux/s390x, linux/"),
+        error.contains("there is no image for linux/mips\nhint: there are: linux/s390x/z9, linux/"),
         "{error}"
     );
+    let rows: Value = serde_json::from_slice(&scratch.run(&["list", "--json", "oci:image"]).stdout).unwrap();
+    assert_eq!((&rows[0]["platform"], rows[0]["size"].is_u64()), (&json!("linux/s390x"), true));
+
+    // The only image may be looked at and copied whatever it is for.
+    fixture.index(&[there]);
+    for args in [
+        &["inspect", "oci:image"][..],
+        &["explain", "-q", "oci:image"],
+        &["pull", "-q", "oci:image", "oci:x:y"],
+    ] {
+        let output = scratch.run(args);
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+    }
+    for args in [&["unpack", "oci:image", "third"][..], &["inspect", "--platform", "linux/mips", "oci:image"]]
+    {
+        let error = stderr(&scratch.run(args));
+        assert!(error.contains("the image is for linux/s390x, not for linux/"), "{args:?}: {error}");
+    }
 }
 
 #[test]

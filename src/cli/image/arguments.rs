@@ -8,13 +8,15 @@ use std::time::Duration;
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
-use crate::error::{Kind, Result};
+use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::limits::Limits;
+use crate::image::manifest::Image;
 use crate::image::namespace::{Ids, Place};
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::{Access, Credentials};
+use crate::image::source::{self, Source};
 use crate::image::store::Store;
 use crate::image::tree::clean;
 
@@ -53,8 +55,20 @@ pub fn platform() -> Arg {
     option("platform", "OS/ARCH[/VARIANT]", "the platform to choose [default: this machine's]")
 }
 
-pub fn platform_of(matches: &ArgMatches) -> Result<Platform> {
-    text(matches, "platform").map_or_else(|| Ok(Platform::host()), Platform::parse)
+/// The image that `reference` names. Of another platform than this machine's it may be if it is the only one and
+/// nothing is to run here.
+pub fn image_of(
+    matches: &ArgMatches,
+    source: &dyn Source,
+    reference: &Reference,
+    is_to_run: bool,
+) -> Result<Image> {
+    let platform = text(matches, "platform").map_or_else(|| Ok(Platform::host()), Platform::parse)?;
+    let image = source::image(source, reference, &platform)?;
+    if is_to_run || matches.contains_id("platform") {
+        platform.check(&image.config).with_context(|| reference.to_string())?;
+    }
+    Ok(image)
 }
 
 /// How registries are reached.

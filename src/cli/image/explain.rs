@@ -37,7 +37,7 @@ pub fn command() -> Command {
 pub fn run(matches: &ArgMatches) -> Result<()> {
     let reference = arguments::source_of(matches)?;
     let source = source::open(&reference, &arguments::access_of(matches)?)?;
-    let image = source::image(source.as_ref(), &reference, &arguments::platform_of(matches)?)?;
+    let image = arguments::image_of(matches, source.as_ref(), &reference, false)?;
     let limits = arguments::limits_of(matches);
     let mut explained = explain(source.as_ref(), &image, &limits, &progress::silent(matches))?;
     let wanted = arguments::inner_paths(matches, "path");

@@ -11,6 +11,7 @@ use super::progress::size;
 use crate::cli::out;
 use crate::error::{Kind, Result};
 use crate::image::manifest::{Document, Image, document, read_index};
+use crate::image::platform;
 use crate::image::reference::Reference;
 use crate::image::source::{self, Source};
 use crate::image::verify::verify;
@@ -28,7 +29,7 @@ pub fn command() -> Command {
 
 pub fn run(matches: &ArgMatches) -> Result<()> {
     let (reference, source) = open(matches)?;
-    let image = source::image(source.as_ref(), &reference, &arguments::platform_of(matches)?)?;
+    let image = arguments::image_of(matches, source.as_ref(), &reference, false)?;
     if matches.get_flag("raw") {
         return out::write(&String::from_utf8_lossy(&image.manifest_bytes));
     }
@@ -54,7 +55,7 @@ fn about(reference: &Reference, image: &Image) -> Value {
         "reference": reference.to_string(),
         "digest": image.descriptor.digest(),
         "mediaType": image.descriptor.media_type(),
-        "platform": platform(config),
+        "platform": of_config(config),
         "created": config.created(),
         "size": manifest.layers().iter().map(Descriptor::size).sum::<u64>(),
         "annotations": manifest.annotations().clone().map(|all| all.into_iter().collect::<BTreeMap<_, _>>()),
@@ -63,7 +64,7 @@ fn about(reference: &Reference, image: &Image) -> Value {
     })
 }
 
-fn platform(config: &ImageConfiguration) -> String {
+fn of_config(config: &ImageConfiguration) -> String {
     let variant = config.variant().as_ref().map_or_else(String::new, |variant| format!("/{variant}"));
     format!("{}/{}{variant}", config.os(), config.architecture())
 }
@@ -86,7 +87,7 @@ pub fn list(matches: &ArgMatches) -> Result<()> {
     let mut rows = Vec::new();
     for top in source.manifests()? {
         let name = source::name(&top).cloned().unwrap_or_default();
-        rows_of(source.as_ref(), &name, &top, &mut rows);
+        rows_of(source.as_ref(), &name, &top, source::DEPTH, &mut rows);
     }
     if matches.get_flag("json") {
         return out::write(&format!("{}\n", json!(rows)));
@@ -111,26 +112,19 @@ fn lines(all: &[String]) -> String {
     all.iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// One row for each image that `top` leads to; what cannot be read is listed without platform and size.
-fn rows_of(source: &dyn Source, name: &str, top: &Descriptor, rows: &mut Vec<Value>) {
+/// One row for each image that `top` leads to; what cannot be read is listed with what is said of it.
+fn rows_of(source: &dyn Source, name: &str, top: &Descriptor, depth: u32, rows: &mut Vec<Value>) {
     let open = |descriptor: &Descriptor| source.blob(descriptor);
-    if document(top.media_type()).is_ok_and(|sort| sort == Document::Index)
+    if depth > 0
+        && document(top.media_type()).is_ok_and(|sort| sort == Document::Index)
         && let Ok(index) = read_index(&open, top)
     {
-        let platform = |one: &Descriptor| {
-            one.platform().as_ref().map(|platform| format!("{}/{}", platform.os(), platform.architecture()))
-        };
-        rows.extend(
-            index
-                .manifests()
-                .iter()
-                .map(|one| json!({ "name": name, "platform": platform(one), "digest": one.digest() })),
-        );
-        return;
+        return index.manifests().iter().for_each(|one| rows_of(source, name, one, depth - 1, rows));
     }
     let image = crate::image::manifest::read_image(&open, top).ok();
     let bytes = image.as_ref().map(|image| image.manifest.layers().iter().map(Descriptor::size).sum::<u64>());
-    let platform = image.as_ref().map(|image| platform(&image.config));
+    let said = || top.platform().as_ref().map(platform::shown);
+    let platform = image.as_ref().map(|image| of_config(&image.config)).or_else(said);
     rows.push(json!({ "name": name, "platform": platform, "digest": top.digest(), "size": bytes }));
 }
 

@@ -53,7 +53,7 @@ pub fn run(matches: &ArgMatches) -> Result<()> {
     let reference = arguments::source_of(matches)?;
     let destination = arguments::text(matches, "destination").map(Reference::parse).transpose()?;
     let source = source::open(&reference, &arguments::access_of(matches)?)?;
-    let image = source::image(source.as_ref(), &reference, &arguments::platform_of(matches)?)?;
+    let image = arguments::image_of(matches, source.as_ref(), &reference, destination.is_none())?;
     let watch = progress::of(matches);
     match destination {
         Some(destination) => {

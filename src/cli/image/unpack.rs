@@ -152,7 +152,7 @@ pub fn run(matches: &ArgMatches) -> Result<()> {
     }
     let wishes = wishes_of(matches)?;
     let source = source::open(&reference, &arguments::access_of(matches)?)?;
-    let image = source::image(source.as_ref(), &reference, &arguments::platform_of(matches)?)?;
+    let image = arguments::image_of(matches, source.as_ref(), &reference, true)?;
     let path = path(matches, "bundle").unwrap_or_default();
     let adapt = Adapt::of(Place::find(), wishes.mapping.clone());
     let options = Options {
