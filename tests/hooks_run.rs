@@ -57,7 +57,7 @@ impl Drop for Dir {
 fn is_gone(pid: &str) -> bool {
     let pid = pid.trim();
     assert!(!pid.is_empty(), "the hook did not say its process id");
-    let end = Instant::now() + Duration::from_secs(1);
+    let end = Instant::now() + Duration::from_secs(20);
     while Instant::now() < end {
         match std::fs::read_to_string(Path::new("/proc").join(pid).join("stat")) {
             Ok(stat) if !stat.rsplit(')').next().unwrap().trim_start().starts_with('Z') => {}
@@ -304,7 +304,7 @@ fn a_signal_that_asks_to_end_kills_the_hook_and_not_us() {
     command.args(["--exact", "a_signal_that_asks_to_end_kills_the_hook_and_not_us"]);
     let status = command.env(INSIDE, "1").stdout(std::process::Stdio::null()).status().unwrap();
     assert_eq!(status.code(), Some(77), "{status}");
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(200), "{:?}", started.elapsed());
 }
 
 #[test]

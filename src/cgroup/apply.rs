@@ -11,9 +11,6 @@ use crate::fail;
 
 /// Writes every limit of the plan.
 pub fn limits(group: &Group, plan: &Plan) -> Result<()> {
-    if let Some(limits) = plan.check_usage {
-        check_usage(group, limits)?;
-    }
     let mut again = Vec::new();
     for write in &plan.writes {
         match put(group, write) {
@@ -106,8 +103,9 @@ fn lacks_controller(dir: &Dir, controller: &str) -> bool {
     controller != "cgroup" && dir.is_v2() && !dir.read("cgroup.controllers").is_ok_and(has)
 }
 
-/// v2 takes a limit below what is used, and kills until it holds: `checkBeforeUpdate` asks to be refused instead.
-fn check_usage(group: &Group, limits: MemoryLimits) -> Result<()> {
+/// v2 takes a limit below what is used, and kills until it holds: `checkBeforeUpdate` asks to be refused instead. To be
+/// called before anybody is told of the limit, systemd too.
+pub fn check_usage(group: &Group, limits: MemoryLimits) -> Result<()> {
     let Some(place) = group.record().place_of("memory") else { return Ok(()) };
     let usage: i64 = match group.dir(place)?.read("memory.current") {
         Ok(text) => text.trim().parse().unwrap_or(0),

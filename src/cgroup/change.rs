@@ -24,6 +24,9 @@ impl Group {
 
     /// As `change`, with a last step that belongs to it.
     pub fn change_with(&self, plan: &Plan, last: impl FnOnce() -> Result<()>) -> Result<()> {
+        if let Some(limits) = plan.check_usage {
+            apply::check_usage(self, limits)?;
+        }
         let before = self.before(plan)?;
         let told = self.record().unit.as_ref().map_or(Ok(()), |unit| scope::change(unit, &plan.properties));
         let changed = told.and_then(|()| self.apply(plan)).and_then(|()| last());

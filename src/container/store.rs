@@ -78,7 +78,8 @@ impl Store {
                 Err(Error::new(Kind::Exists, matched::ID_IN_USE))
             }
             other => other.with_context(|| format!("make state directory {}", entry.path.display())),
-        }?;
+        }
+        .map_err(with_a_way_out)?;
         // umask took its share.
         let _ = fs::set_permissions(&entry.path, fs::Permissions::from_mode(0o711));
         let lock = entry.lock()?;
@@ -302,4 +303,14 @@ impl Started {
 
 fn absent() -> Error {
     Error::new(Kind::NotFound, matched::DOES_NOT_EXIST)
+}
+
+/// For somebody whom nothing told where their own directory is.
+fn with_a_way_out(error: Error) -> Error {
+    match error.errno() {
+        Some(nix::errno::Errno::EACCES) => {
+            error.with_hint("without root, set XDG_RUNTIME_DIR, or name a directory by --root")
+        }
+        _ => error,
+    }
 }

@@ -191,7 +191,7 @@ fn a_busy_group_is_told_with_its_processes_and_removed_once_they_left() {
     let scratch = Scratch::new(&json!({}), &layout);
     let inmate = scratch.sleeper();
     let error = scratch.group.remove_within(Duration::from_millis(20)).unwrap_err().to_string();
-    assert!(error.ends_with(&format!("still in it: {} (sleep, S)", inmate.pid())), "{error}");
+    assert!(error.contains(&format!("still in it: {} (sleep, ", inmate.pid())), "{error}");
     let pid = inmate.pid();
     let killer = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(100));

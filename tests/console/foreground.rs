@@ -307,10 +307,13 @@ fn a_terminal_that_the_process_closes_can_be_opened_again_and_costs_nothing_mean
 
 #[test]
 fn signals_reach_the_process_while_the_reader_of_its_output_sleeps() {
+    // For the shell to set its trap, and to leave; an emulated machine takes its time.
+    let emulated = std::env::var_os("TARE_TEST_GUEST").is_some();
+    let moment = Duration::from_millis(if emulated { 4000 } else { 200 });
     let (process, _typed, printed) = on_pipes(c"trap 'exit 3' TERM; (trap - TERM; yes) & wait");
-    std::thread::sleep(Duration::from_millis(200));
+    std::thread::sleep(moment);
     process.signal(Signal::SIGTERM);
-    std::thread::sleep(Duration::from_millis(200));
+    std::thread::sleep(moment);
     // The output that is left has nobody to read it: a second signal ends the wait for that.
     process.signal(Signal::SIGTERM);
     assert_eq!(process.code(), 3);

@@ -58,3 +58,27 @@ fn events_tell_that_a_process_was_killed_for_its_memory() {
         "{told}"
     );
 }
+
+/// Before systemd is told: from then on the kernel kills until the limit holds.
+#[test]
+fn a_limit_below_what_is_used_is_refused_where_that_is_asked_for() {
+    let Some(mut bundle) = ours().then(Bundle::new).flatten() else { return };
+    bundle.globals = vec!["--systemd-cgroup".into()];
+    bundle.patch(|config| config["linux"]["cgroupsPath"] = json!(":tare:used"));
+    bundle.script(
+        "x=aaaaaaaaaaaaaaaa; while [ ${#x} -lt 4000000 ]; do x=$x$x; done; while :; do sleep 1; done",
+    );
+    bundle.create().ok();
+    bundle.start().ok();
+    let usage = || -> u64 {
+        let text = std::fs::read_to_string("/sys/fs/cgroup/system.slice/tare-used.scope/memory.current");
+        text.unwrap().trim().parse().unwrap()
+    };
+    crate::support::wait_until("it has taken its memory", || usage() > 4_000_000);
+    let wanted = r#"{"memory":{"limit":1048576,"checkBeforeUpdate":true}}"#;
+    let call = format!("echo '{wanted}' | \"$@\"");
+    let answer = bundle.tare_by(&call, &["update", "--resources", "-", &bundle.id]);
+    eprintln!("{}", answer.told().trim());
+    answer.fails(1, "/linux/resources/memory/limit: rejecting memory limit 1048576 <= usage");
+    assert_eq!(bundle.status(), "running");
+}

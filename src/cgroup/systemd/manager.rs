@@ -263,6 +263,8 @@ fn user_sockets() -> Vec<(PathBuf, bool)> {
     all.extend(runtime.as_ref().map(|dir| (dir.join("systemd/private"), false)));
     all.extend(address("DBUS_SESSION_BUS_ADDRESS").map(|path| (path, true)));
     all.extend(runtime.map(|dir| (dir.join("bus"), true)));
+    // The variable often names the usual one.
+    all.dedup();
     all
 }
 
