@@ -28,13 +28,13 @@ def measure(bench, runtimes, options):
     remove()
     rows = [[name, *before[name], *mounted[name], *grown(before[name], mounted[name]), *grown(before[name], grouped[name])]
             for name in before]
-    return {'title': 'On a crowded host',
+    return [{'title': 'On a crowded host',
             'text': f'`run` with {options.gap:g} ms between runs, medians in ms; and on a host with {mounts} mounts more, or '
                     f'{groups} cgroups more. What they add to the floor is the kernel\'s: it copies the mounts for every '
                     'mount namespace.',
             'head': ['', 'wall', 'CPU', f'{mounts} mounts: wall', 'CPU', '÷ before, wall', 'CPU',
                      f'{groups} cgroups: ÷ before, wall', 'CPU'],
-            'rows': rows}
+            'rows': rows}]
 
 
 def grown(before, after):

@@ -19,12 +19,12 @@ def measure(bench, runtimes, options):
             done = subprocess.run(each.run(directories[each.name, kind]), stdin=subprocess.DEVNULL, capture_output=True, check=True)
             seen[each.name, kind].append([float(word) for word in done.stdout.split()])
     rows = [[name, kind, *(min(column) for column in zip(*times))] for (name, kind), times in seen.items()]
-    return {'title': "Docker's seccomp profile",
+    return [{'title': "Docker's seccomp profile",
             'text': f'Nanoseconds for a call in the container, the least of {TURNS} turns. `getppid` is allowed whatever its '
                     'arguments: the kernel remembers that of a filter and does not run it. Of `personality` the profile '
                     f'looks at the argument, so the program runs.{compiled(options, directories)}',
             'head': ['', '', '`getppid`', '`personality`'],
-            'rows': rows}
+            'rows': rows}]
 
 
 def compiled(options, directories):
