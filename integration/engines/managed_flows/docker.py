@@ -33,7 +33,8 @@ class Docker(Engine):
 def settings(runtimes):
     os.makedirs('/etc/docker', exist_ok=True)
     with open('/etc/docker/daemon.json', 'w') as file:
-        json.dump({'runtimes': {'tare': {'path': runtimes['tare']}}, 'exec-opts': ['native.cgroupdriver=systemd'],
+        others = {name: {'path': path} for name, path in runtimes.items() if name != 'runc'}
+        json.dump({'runtimes': others, 'exec-opts': ['native.cgroupdriver=systemd'],
                    'experimental': True, 'live-restore': True}, file)
     sh('systemctl start docker')
 

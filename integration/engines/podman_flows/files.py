@@ -1,4 +1,5 @@
 """File systems."""
+import os
 import re
 
 import inside
@@ -44,3 +45,19 @@ def _(it):
 def _(it):
     lines = it.box('sh', '-c', 'cat /proc/self/mountinfo; echo $container', options=('--systemd', 'always')).splitlines()
     return inside.mounts('\n'.join(lines[:-1])), lines[-1]
+
+
+@flow('-v :O, --mount type=image, --secret')
+def _(it):
+    secret = f'secret-{it.runtime}'
+    with open(it.engine.shared + '/lower', 'w') as file:
+        file.write('below\n')
+    it.podman('secret', 'create', secret, it.engine.shared + '/lower').ok()
+    over = it.box('sh', '-c', 'echo above > /o/lower; echo made > /o/made; cat /o/lower /o/made',
+                  options=('-v', it.engine.shared + ':/o:O'))
+    check(not os.path.exists(it.engine.shared + '/made'), 'the lower directory is left alone')
+    # Its options are longer than fsconfig(2) takes.
+    image = it.box('sh', '-c', 'cat /img/etc/plain', options=('--mount', f'type=image,source={BOX},destination=/img'))
+    hidden = it.box('sh', '-c', f'cat /run/secrets/{secret}; stat -c %a /run/secrets/{secret}', options=('--secret', secret))
+    it.podman('secret', 'rm', secret)
+    return over, image, hidden

@@ -35,6 +35,45 @@ spec:
     it.podman('kube', 'down', path)
 
 
+@flow('kube play: an init container, a volume, a configuration, a probe, limits', fast=False)
+def _(it):
+    path, probe = f'{it.engine.work}/kube-{it.runtime}.yaml', 'test -e /shared/made'
+    with open(path, 'w') as file:
+        file.write(f'''apiVersion: v1
+kind: ConfigMap
+metadata: {{name: told}}
+data: {{word: from the map}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: full}}
+spec:
+  hostNetwork: true
+  initContainers:
+  - {{name: first, image: {BOX}, imagePullPolicy: Never, command: [sh, -c, "echo first > /shared/made"],
+     volumeMounts: [{{name: shared, mountPath: /shared}}]}}
+  containers:
+  - name: one
+    image: {BOX}
+    imagePullPolicy: Never
+    command: [sh, -c, "cat /shared/made; echo $WORD; id; echo up; while :; do sleep 0.2; done"]
+    env: [{{name: WORD, valueFrom: {{configMapKeyRef: {{name: told, key: word}}}}}}]
+    securityContext: {{runAsUser: 1000, runAsGroup: 1000, allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}
+    livenessProbe: {{exec: {{command: [sh, -c, "{probe}"]}}}}
+    volumeMounts: [{{name: shared, mountPath: /shared}}]
+  - {{name: two, image: {BOX}, imagePullPolicy: Never, command: [sleep, "1000"]}}
+  volumes: [{{name: shared, emptyDir: {{}}}}]
+''')
+    it.podman('kube', 'play', path).ok()
+    within(20, lambda: 'up' in it.podman('logs', 'full-one').out, 'it has run')
+    said = it.podman('logs', 'full-one').out
+    status = it.podman('exec', 'full-one', 'grep', '-E', 'Cap|NoNewPrivs', '/proc/self/status').ok()
+    check(it.inspect('full-two', '.State.Status') == 'running', 'the second runs')
+    it.podman('kube', 'down', path)
+    it.podman('volume', 'prune', '-f')
+    return said, status
+
+
 @flow('commit, cp, diff')
 def _(it):
     name = it.up()
