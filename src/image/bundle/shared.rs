@@ -187,12 +187,13 @@ pub fn remove(bundle: &Path) -> Result<()> {
     nix::fcntl::renameat(&above, name.as_c_str(), &above, gone.as_c_str())
         .map_err(busy)
         .with_context(removing)?;
-    removal::tree(above.as_fd(), &gone).map_err(busy).with_context(removing)?;
+    // Before the long work: a new bundle at this place has a claim of its own.
     match about.shared {
         // A store that is gone has nothing to release.
-        Some(shared) if shared.store.exists() => Store::open(&shared.store)?.release(&path),
-        _ => Ok(()),
+        Some(shared) if shared.store.exists() => Store::open(&shared.store)?.release(&path)?,
+        _ => {}
     }
+    removal::tree(above.as_fd(), &gone).map_err(busy).with_context(removing)
 }
 
 fn busy(errno: Errno) -> Error {

@@ -50,7 +50,7 @@ pub fn layers(store: &Store, living: &[Living], let_go: bool, dry: bool) -> Resu
         if !let_go || living.iter().any(|one| one.name == pulled.session) {
             layers.extend(pulled.layers);
         } else if !dry {
-            fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+            super::take_away(&path)?;
         }
     }
     Ok(layers)

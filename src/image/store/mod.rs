@@ -137,13 +137,17 @@ impl Store {
 
     /// The bundle is gone.
     pub fn release(&self, bundle: &Path) -> Result<()> {
-        let path = self.bundle_file(bundle);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("remove {}", path.display()))
-            }
-            _ => Ok(()),
+        take_away(&self.bundle_file(bundle))
+    }
+}
+
+/// Removes a file of the store, if another process has not done so: a bundle is removed beside a prune.
+fn take_away(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", path.display()))
         }
+        _ => Ok(()),
     }
 }
 

@@ -67,7 +67,7 @@ fn claimed(store: &Store, living: &[session::Living]) -> Result<Vec<String>> {
         if claim.bundle.join(ABOUT).exists() || living.iter().any(|one| one.name == claim.session) {
             layers.extend(claim.layers);
         } else {
-            fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+            super::take_away(&path)?;
         }
     }
     Ok(layers)
