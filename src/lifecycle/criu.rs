@@ -67,14 +67,14 @@ pub fn options(asked: &Criu, places: &Places, log_file: &str, record: &Record) -
         Some(CgroupsMode::Strict) => 5,
         None => 6,
     };
-    let network = if asked.empty_network { Namespace::NETWORK.0 } else { 0 };
     let mut options = Message::default()
         .number(LOG_LEVEL, DEBUG)
         .text(LOG_FILE, log_file)
         .switch(NOTIFY_SCRIPTS, true)
         .switch(MANAGE_CGROUPS, true)
         .number(MANAGE_CGROUPS_MODE, mode)
-        .number(EMPTY_NS, network)
+        // Who has set the network up does so again: a veth has its other end outside, and engines call their hooks.
+        .number(EMPTY_NS, Namespace::NETWORK.0)
         .switch(ORPHAN_PTS_MASTER, true)
         .switch(SHELL_JOB, asked.shell_job)
         .switch(TCP_ESTABLISHED, asked.tcp_established)

@@ -173,7 +173,7 @@ pub struct Criu {
     pub lazy_pages: bool,
     pub file_locks: bool,
     pub manage_cgroups_mode: Option<CgroupsMode>,
-    /// `--empty-ns network`.
+    /// `--empty-ns network`, which holds without being asked for.
     pub empty_network: bool,
     pub auto_dedup: bool,
 }
