@@ -4,7 +4,7 @@
 use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
 
-use crate::SOON;
+use crate::soon;
 use crate::support::{Bundle, run::wait_for};
 
 const FULL: &str = include_str!("../fixtures/spec/full.json");
@@ -131,7 +131,7 @@ fn tried_out(bundle: &mut Bundle, config: Value) -> Option<String> {
     bundle.patch(|own| *own = config);
     let started = std::time::Instant::now();
     let answer = wait_for(&mut bundle.command(&["create", &bundle.id]));
-    if started.elapsed() > SOON {
+    if started.elapsed() > soon() {
         return Some(format!("took {:?}", started.elapsed()));
     }
     if answer.code == 0 {

@@ -16,14 +16,16 @@ use std::time::{Duration, Instant};
 use support::{Answer, Bundle};
 
 /// Longer than any refusal may take, on a busy machine.
-const SOON: Duration = Duration::from_secs(5);
+fn soon() -> Duration {
+    support::patience(5)
+}
 
 /// A refusal: a failure of one sentence with these words in it, soon.
 #[track_caller]
 fn refused(what: &str, words: &str, call: impl FnOnce() -> Answer) -> String {
     let started = Instant::now();
     let answer = call();
-    assert!(started.elapsed() < SOON, "{what}: took {:?}", started.elapsed());
+    assert!(started.elapsed() < soon(), "{what}: took {:?}", started.elapsed());
     assert!(answer.code == 1 || answer.code == 255, "{what}: {answer:?}");
     let message = answer.message();
     assert!(message.contains(words), "{what}: no {words:?} in {message:?}");
