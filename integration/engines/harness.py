@@ -11,6 +11,7 @@ this run's name, which are removed.
 """
 import argparse
 import ctypes
+import glob
 import os
 import re
 import shutil
@@ -212,6 +213,9 @@ def sandbox(engine_class, options):
         inside.kill()
         inside.wait()
         remove_cgroups(os.path.basename(work))
+        # Podman's conmon makes directories and files where a hierarchy could be mounted and is not.
+        for directory in glob.glob('/sys/fs/cgroup/*/' + os.path.basename(work)):
+            shutil.rmtree(directory, ignore_errors=True)
         shutil.rmtree(work, ignore_errors=True)
 
 
