@@ -16,7 +16,7 @@ use support::{Bundle, program, skip, wait_until};
 
 /// Runtime, container's process and program together; with cgroup2 alone, a kernel of 6.18 and the tests' container.
 const CALLS_OF_RUN: u64 = 523;
-const CALLS_OF_CREATE: u64 = 480;
+const CALLS_OF_CREATE: u64 = 490;
 const CALLS_OF_EXEC: u64 = 233;
 /// Of a build without optimisation, which does what there is to do word by word.
 const INSTRUCTIONS_OF_CREATE: u64 = 2_200_000;
@@ -72,12 +72,23 @@ fn system_calls_of_run_stay_below_a_ceiling() {
     within("system calls of run", calls(&bundle, &["run", &bundle.id], || {}), CALLS_OF_RUN);
 }
 
+/// The command that has made the container.
+fn creator(bundle: &Bundle) -> u64 {
+    let record = fs::read(bundle.state_root().join(&bundle.id).join("state.json")).unwrap();
+    serde_json::from_slice::<serde_json::Value>(&record).unwrap()["creator"]["pid"].as_u64().unwrap()
+}
+
 #[test]
 fn system_calls_of_create_stay_below_a_ceiling() {
     let Some(bundle) = bundle_on_cgroup2("strace") else { return };
     // strace counts until the container's process has ended, too.
     let end_it = || {
-        wait_until("it is created", || bundle.tare(&["state", &bundle.id]).stdout.contains(r#""created""#));
+        let record = bundle.state_root().join(&bundle.id).join("state.json");
+        wait_until("it is created", || fs::exists(&record).unwrap() && bundle.status() == "created");
+        // The record is there a moment before the command has ended.
+        let status = format!("/proc/{}/status", bundle.pid());
+        let parent = format!("PPid:\t{}\n", creator(&bundle));
+        wait_until("its creator has ended", || !fs::read_to_string(&status).unwrap().contains(&parent));
         bundle.delete_force().ok();
     };
     within("system calls of create", calls(&bundle, &["create", &bundle.id], end_it), CALLS_OF_CREATE);
