@@ -49,7 +49,8 @@ fn without_root() {
 }
 
 /// conmon leaves word of the kill in a file of its working directory, and Podman 4.3 looks for it in the container's: it
-/// learns of a kill only from a conmon that it started there, whatever the runtime.
+/// learns of a kill only from a conmon that it started there, whatever the runtime. And where the container has ended before
+/// conmon has looked at its group's memory.events, nobody learns of it: there are five chances.
 #[test]
 fn a_container_killed_for_its_memory_says_so() {
     if !ours() {
@@ -57,10 +58,12 @@ fn a_container_killed_for_its_memory_says_so() {
     }
     for runtime in ["$TARE", "crun"] {
         let hog = "x=aaaaaaaa; while :; do x=$x$x; done";
-        sh(&format!("podman --runtime {runtime} create --name hog --memory 16m busybox sh -c '{hog}'"));
-        crate::attempt("cd $(podman inspect -f '{{.StaticDir}}' hog) && podman start -a hog");
-        let said = sh("podman inspect -f '{{.State.ExitCode}} {{.State.OOMKilled}}' hog; podman rm hog");
-        assert_lines(&said, &["137 true"]);
+        let said = (0..5).map(|_| {
+            sh(&format!("podman --runtime {runtime} create --name hog --memory 16m busybox sh -c '{hog}'"));
+            crate::attempt("cd $(podman inspect -f '{{.StaticDir}}' hog) && podman start -a hog");
+            sh("podman inspect -f '{{.State.ExitCode}} {{.State.OOMKilled}}' hog; podman rm hog")
+        });
+        assert!(said.into_iter().any(|said| said.starts_with("137 true")), "{runtime}: not told once");
     }
 }
 
