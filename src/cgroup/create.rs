@@ -55,13 +55,20 @@ impl Plan {
     }
 
     fn make(&self, place: &Place, made: &mut Made) -> Result<Dir> {
-        let mut dir = Dir::mountpoint(&place.mountpoint)?;
+        let root = Dir::mountpoint(&place.mountpoint)?;
+        // As engines leave it: what is above the group exists, and hands everything down.
+        let parent = match self.mode {
+            Mode::V2 => subtree::open_parent(&root, place, &self.offered),
+            Mode::V1 | Mode::Hybrid => None,
+        };
+        let to_enable = self.mode == Mode::V2 && parent.is_none();
+        let (mut dir, path) = parent.unwrap_or((root, &place.path));
         let mut existed = false;
         let mut offered = None;
-        let mut parts = place.path.components().peekable();
+        let mut parts = path.components().peekable();
         while let Some(part) = parts.next() {
             let Component::Normal(name) = part else { continue };
-            if self.mode == Mode::V2 {
+            if to_enable {
                 offered = Some(subtree::enable(&dir, self, offered)?);
             }
             let (child, fresh) = make_below(&dir, Path::new(name)).context(POINTER)?;

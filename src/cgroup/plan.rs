@@ -25,6 +25,8 @@ pub struct Plan {
     pub driver: Driver,
     pub mode: Mode,
     pub places: Vec<Place>,
+    /// On a pure v2 host, the controllers that the root of the tree hands down.
+    pub offered: Vec<String>,
     /// Under the systemd driver: the unit that systemd makes.
     pub unit: Option<Unit>,
     /// As configured, without the device rules; for the record.
@@ -111,6 +113,7 @@ pub fn plan(
         own_device_rules_only: false,
     };
     let mut plan = values(resources, record, permission)?;
+    plan.offered = layout.unified.as_ref().map_or_else(Vec::new, |unified| unified.controllers.clone());
     let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
     let devices = Filter::from_spec(rules)?;
     let can = plan.place_of("devices").is_some();
@@ -149,6 +152,7 @@ fn without_group(linux: Option<&Linux>, layout: &Layout) -> Result<Plan> {
         driver: Driver::Disabled,
         mode,
         places: Vec::new(),
+        offered: Vec::new(),
         unit: None,
         resources: None,
         writes: Vec::new(),
@@ -231,6 +235,7 @@ fn values(resources: Option<&LinuxResources>, record: Record, permission: Permis
         driver,
         mode,
         places,
+        offered: Vec::new(),
         unit,
         resources,
         writes,

@@ -1,9 +1,11 @@
 //! v2: a group has the controllers that its parent hands down, and a type that says what it can hold.
 
+use std::path::Path;
+
 use nix::errno::Errno;
 
 use super::dir::Dir;
-use super::path::POINTER;
+use super::path::{POINTER, Place};
 use super::plan::Plan;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
@@ -36,6 +38,16 @@ pub fn enable(dir: &Dir, plan: &Plan, offered: Option<String>) -> Result<String>
         }
     }
     Ok(given.join(" "))
+}
+
+/// The group that holds the container's, and its name in there, if that hands down all controllers that are `offered`:
+/// then all groups above it do, and nothing is left to [`enable`].
+pub fn open_parent<'a>(root: &Dir, place: &'a Place, offered: &[String]) -> Option<(Dir, &'a Path)> {
+    let (parent, name) = (place.path.parent()?, place.path.file_name()?);
+    let parent = root.below(parent).ok()?;
+    let given = parent.read("cgroup.subtree_control").ok()?;
+    let all = offered.iter().all(|name| given.split_ascii_whitespace().any(|given| given == name));
+    all.then_some((parent, Path::new(name)))
 }
 
 fn cannot(dir: &Dir, controller: &str, errno: Errno) -> Error {

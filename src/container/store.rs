@@ -16,7 +16,6 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::mount::{MntFlags, umount2};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::stat::Mode;
-use nix::unistd::UnlinkatFlags;
 
 use super::{ContainerId, Record};
 use crate::error::{Context, Error, Kind, Result, matched};
@@ -198,11 +197,12 @@ impl Entry {
         fs::read(&path).with_context(|| format!("read {}", path.display()))
     }
 
+    /// Whoever writes holds the lock, so one name does for all; what a killed writer has left is written over.
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let new = self.path.join(format!(".{name}.{}", std::process::id()));
+        let new = self.path.join(format!(".{name}.new"));
         let path = self.path.join(name);
         let write = || {
-            let open = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
+            let open = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new);
             open.and_then(|mut file| file.write_all(bytes)).and_then(|()| fs::rename(&new, &path))
         };
         write().with_context(|| format!("write {}", path.display())).inspect_err(|_| {
@@ -264,11 +264,8 @@ impl Entry {
     /// Removes the directory and all in it.
     pub fn remove(&self) -> Result<()> {
         // What is always in it, by name: the directory need not be read. With what else somebody has put there, it is.
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        if let Ok(directory) = nix::fcntl::open(&self.path, flags, Mode::empty()) {
-            for name in [RECORD, CONFIG, FIFO] {
-                let _ = nix::unistd::unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir);
-            }
+        for name in [RECORD, CONFIG, FIFO] {
+            let _ = fs::remove_file(self.path.join(name));
         }
         match fs::remove_dir(&self.path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {}

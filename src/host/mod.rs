@@ -32,6 +32,8 @@ pub struct Wanted {
     pub cgroup: bool,
     pub seccomp: bool,
     pub resctrl: bool,
+    /// AppArmor and SELinux.
+    pub labels: bool,
 }
 
 impl Facts {
@@ -44,8 +46,8 @@ impl Facts {
             capabilities: permitted,
             last_capability: last_capability(),
             cgroup: if wanted.cgroup { cgroup::Layout::read()? } else { cgroup::Layout::default() },
-            apparmor: apparmor(),
-            selinux: exists(c"/sys/fs/selinux/enforce"),
+            apparmor: wanted.labels && apparmor(),
+            selinux: wanted.labels && exists(c"/sys/fs/selinux/enforce"),
             seccomp_flags: if wanted.seccomp { crate::sys::seccomp::supported_flags() } else { 0 },
             resctrl: if wanted.resctrl { resctrl::Resctrl::read() } else { None },
         })

@@ -121,7 +121,9 @@ fn chown_stdio(plan: &ProcessPlan, which: ChownStdio) -> Result<(), Report> {
 
 fn become_user(plan: &ProcessPlan) -> Result<(), Report> {
     drop_bounding(&plan.capabilities)?;
-    process::keep_capabilities(true).at(Step::Capabilities, 0, "prctl(PR_SET_KEEPCAPS)")?;
+    if loses_capabilities(plan) {
+        process::keep_capabilities().at(Step::Capabilities, 0, "prctl(PR_SET_KEEPCAPS)")?;
+    }
     if let Some(groups) = &plan.groups {
         match process::set_groups(groups) {
             // Denied for good in a namespace that is inside one mapped without privilege: no groups are there to drop.
@@ -131,6 +133,11 @@ fn become_user(plan: &ProcessPlan) -> Result<(), Report> {
     }
     process::set_gid(plan.gid).at(Step::User, 1, "setresgid")?;
     process::set_uid(plan.uid).at(Step::User, 0, "setresuid")
+}
+
+/// Leaving user 0 takes them (capabilities(7)), until what is wanted has been set.
+fn loses_capabilities(plan: &ProcessPlan) -> bool {
+    plan.uid != 0
 }
 
 fn drop_bounding(wanted: &Capabilities) -> Result<(), Report> {
@@ -151,7 +158,6 @@ fn set_capabilities(wanted: &Capabilities) -> Result<(), Report> {
         0,
         "capset",
     )?;
-    process::keep_capabilities(false).at(Step::Capabilities, 0, "prctl(PR_SET_KEEPCAPS)")?;
     for capability in (0..=wanted.last).filter(|capability| wanted.ambient >> capability & 1 == 1) {
         match process::raise_ambient(capability) {
             // Not permitted or not inheritable: the specification makes that a warning, and the plan has given it.

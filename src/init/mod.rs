@@ -140,7 +140,7 @@ fn prepare(plan: &Plan, fds: &Fds, line: &Line) -> Result<(), Report> {
         devices::make(&plan.devices, &root, plan.topology.has(Namespace::USER))?;
         hooks(plan, fds, line)?;
         rootfs::pivot(&plan.rootfs, &root)?;
-        let (root, procfs) = (Root::open("/".as_ref()).at(Step::Pivot, 0, "open /")?, sysctl::procfs(plan)?);
+        let procfs = sysctl::procfs(plan)?;
         null::reopen(&root)?;
         terminal(&plan.process, fds, &root, true)?;
         names(plan)?;
@@ -167,6 +167,9 @@ fn prepare(plan: &Plan, fds: &Fds, line: &Line) -> Result<(), Report> {
 
 /// runc makes a missing working directory, and so images rely on it.
 fn working_directory(plan: &ProcessPlan, root: &Root) -> Result<(), Report> {
+    if plan.cwd.as_c_str() == c"/" {
+        return Ok(());
+    }
     match root.mkdir_all(&plan.cwd, 0o755) {
         // What stands there is found out by chdir, as the user that it is for.
         Ok(_) | Err(Errno::ENOTDIR | Errno::EACCES | Errno::EROFS | Errno::ELOOP) => Ok(()),

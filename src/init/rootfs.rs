@@ -17,6 +17,7 @@ use crate::sys::mount::{
 };
 
 const NONE: Option<&CStr> = None;
+const RSLAVE: u64 = libc::MS_SLAVE | libc::MS_REC;
 
 /// Detaches the tree from the host's, and makes the rootfs a mount of its own: what pivot_root asks for.
 pub fn enter_mounts(plan: &Rootfs, fds: &Fds) -> Result<Root, Report> {
@@ -25,7 +26,7 @@ pub fn enter_mounts(plan: &Rootfs, fds: &Fds) -> Result<Root, Report> {
         return open("open")(Root::open(path(plan)));
     }
     // rslave: what the host mounts later still arrives, nothing of ours goes back.
-    let propagation = plan.propagation.unwrap_or(libc::MS_SLAVE | libc::MS_REC);
+    let propagation = plan.propagation.unwrap_or(RSLAVE);
     change_propagation(c"/", bindable(propagation)).at(Step::Rootfs, 0, "change propagation of /")?;
     if propagation & libc::MS_SHARED != 0 || propagation & libc::MS_REC == 0 {
         no_longer_share_parent(plan, propagation)?;
@@ -46,6 +47,11 @@ fn bindable(propagation: u64) -> u64 {
         0 => propagation,
         _ => libc::MS_PRIVATE | propagation & libc::MS_REC,
     }
+}
+
+/// Whether nothing that happens in a tree of this propagation reaches its peers on the host.
+fn keeps_to_itself(propagation: u64) -> bool {
+    propagation & libc::MS_REC != 0 && propagation & libc::MS_SHARED == 0
 }
 
 fn path(plan: &Rootfs) -> &std::path::Path {
@@ -83,16 +89,17 @@ pub fn pivot(plan: &Rootfs, root: &Root) -> Result<(), Report> {
     fchdir(root).at(Step::Pivot, 0, "fchdir")?;
     match plan.enter {
         Enter::PivotRoot => {
-            let old = Root::open("/".as_ref()).at(Step::Pivot, 0, "open /")?;
-            pivot_here().at(Step::Pivot, 0, "pivot_root")?;
-            // The old root lies over the new one, and "." could mean either: the new one must keep its propagation.
-            fchdir(&old).at(Step::Pivot, 0, "fchdir")?;
-            // rslave, so that the unmount does not travel to the host.
-            change_propagation(c".", libc::MS_SLAVE | libc::MS_REC).at(
-                Step::Pivot,
-                0,
-                "detach from the host",
-            )?;
+            if keeps_to_itself(plan.propagation.unwrap_or(RSLAVE)) {
+                pivot_here().at(Step::Pivot, 0, "pivot_root")?;
+            } else {
+                let old = Root::open("/".as_ref()).at(Step::Pivot, 0, "open /")?;
+                pivot_here().at(Step::Pivot, 0, "pivot_root")?;
+                // The old root lies over the new one, and "." could mean either: the new one must keep its propagation.
+                fchdir(&old).at(Step::Pivot, 0, "fchdir")?;
+                // So that the unmount does not travel to the host.
+                change_propagation(c".", RSLAVE).at(Step::Pivot, 0, "detach from the host")?;
+            }
+            // What "." leads to is the uppermost there: the old root.
             umount2(c".", MntFlags::MNT_DETACH).at(Step::Pivot, 0, "umount2")?;
         }
         Enter::MoveMount => {

@@ -94,7 +94,7 @@ fn plan(globals: &Globals, known: &Known) -> Result<Plan> {
         activation: Activation { notify, ..Activation::default() },
         ..Request::default()
     };
-    let facts = Facts::read(Wanted { cgroup: true, seccomp: true, resctrl: true })?;
+    let facts = Facts::read(Wanted { cgroup: true, seccomp: true, resctrl: true, labels: true })?;
     crate::plan::container(&config, &facts, &request)
 }
 

@@ -144,7 +144,7 @@ pub(super) fn decide(globals: &Globals, options: &Create, bundle: &Bundle, how: 
 /// What a service manager says that it has for us.
 fn activation(globals: &Globals, id: &str) -> Activation {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
-    let ours = number("LISTEN_PID") == Some(std::process::id());
+    let ours = number("LISTEN_PID").is_some_and(|pid| pid == std::process::id());
     Activation {
         listen_fds: number("LISTEN_FDS").filter(|_| ours).unwrap_or(0),
         listen_names: std::env::var("LISTEN_FDNAMES").ok(),

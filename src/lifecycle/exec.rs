@@ -79,7 +79,8 @@ fn decide(known: &Known, options: &Exec) -> Result<ProcessPlan> {
     let linux = config.linux().as_ref();
     let topology = crate::plan::topology::topology(linux)?;
     let seccomp = linux.is_some_and(|linux| linux.seccomp().is_some());
-    let facts = Facts::read(Wanted { cgroup: false, seccomp, resctrl: false })?;
+    let labels = load::is_labelled(&wanted);
+    let facts = Facts::read(Wanted { cgroup: false, seccomp, resctrl: false, labels })?;
     let mut plan = crate::plan::process_in(&wanted, &config, &facts, &topology, &mut warnings)?;
     plan.preserve_fds = options.preserve_fds;
     for warning in warnings {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
+use oci_spec::runtime::Process;
 
 use super::options::{Globals, Rootless};
 use crate::cgroup::{Driver, Group};
@@ -54,8 +55,15 @@ pub fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundle> {
         cgroup: true,
         seccomp: linux.is_some_and(|linux| linux.seccomp().is_some()),
         resctrl: linux.is_some_and(|linux| linux.intel_rdt().is_some()),
+        labels: spec.process().as_ref().is_some_and(is_labelled)
+            || linux.is_some_and(|linux| linux.mount_label().is_some()),
     };
     Ok(Bundle { path, spec, bytes, facts: Facts::read(wanted)? })
+}
+
+/// Whether a security module has to do with the process.
+pub fn is_labelled(process: &Process) -> bool {
+    process.apparmor_profile().is_some() || process.selinux_label().is_some()
 }
 
 /// Whether errors about cgroup permissions are ignored, and with systemd, whether the user's own manager is asked. Root of a

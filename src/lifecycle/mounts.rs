@@ -75,7 +75,7 @@ fn add(known: &Known, list: Value) -> Result<()> {
 }
 
 fn decide(known: &Known, config: &Checked, topology: &Topology) -> Result<Vec<Mount>> {
-    let facts = Facts::read(Wanted { cgroup: true, seccomp: false, resctrl: false })?;
+    let facts = Facts::read(Wanted { cgroup: true, seccomp: false, resctrl: false, labels: true })?;
     let wanted = config.mounts().as_deref().unwrap_or_default();
     let cgroups = facts.cgroup.mode() == Mode::V2 && topology.has(Namespace::CGROUP);
     let is_cgroup = |kind: &Option<String>| matches!(kind.as_deref(), Some("cgroup" | "cgroup2"));

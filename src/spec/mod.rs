@@ -156,21 +156,24 @@ pub fn check_process(process: &Process) -> Result<()> {
 fn read_config(path: &Path) -> Result<Vec<u8>> {
     let doing = || format!("read {}", path.display());
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).with_context(doing)?;
-    if file.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo()) {
+    let metadata = file.metadata().with_context(doing)?;
+    if metadata.file_type().is_fifo() {
         return Err(fail!(Kind::Spec, "{}: is a fifo, not a file", path.display()));
     }
-    read_all(file, path)
+    read_all(file, metadata.len(), path)
 }
 
 /// From any file: a pipe of the caller's too.
 fn read_file(path: &Path) -> Result<Vec<u8>> {
-    read_all(File::open(path).with_context(|| format!("read {}", path.display()))?, path)
+    let file = File::open(path).with_context(|| format!("read {}", path.display()))?;
+    let size = file.metadata().map_or(0, |metadata| metadata.len());
+    read_all(file, size, path)
 }
 
-fn read_all(file: File, path: &Path) -> Result<Vec<u8>> {
+/// `size` is about what is expected.
+fn read_all(file: File, size: u64, path: &Path) -> Result<Vec<u8>> {
     let doing = || format!("read {}", path.display());
-    let size = file.metadata().map_or(0, |metadata| metadata.len()).min(LARGEST);
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
+    let mut bytes = Vec::with_capacity(usize::try_from(size.min(LARGEST)).unwrap_or(0) + 1);
     file.take(LARGEST + 1).read_to_end(&mut bytes).with_context(doing)?;
     if bytes.len() as u64 > LARGEST {
         return Err(fail!(Kind::Spec, "{}: larger than {} MiB", path.display(), LARGEST >> 20));

@@ -164,9 +164,9 @@ pub fn clear_ambient() -> Result<()> {
     prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong, 0).map(drop)
 }
 
-/// Keeps the permitted set across setuid; execve clears it again.
-pub fn keep_capabilities(keep: bool) -> Result<()> {
-    prctl(libc::PR_SET_KEEPCAPS, keep.into(), 0).map(drop)
+/// Keeps the permitted set across setuid, until execve.
+pub fn keep_capabilities() -> Result<()> {
+    prctl(libc::PR_SET_KEEPCAPS, 1, 0).map(drop)
 }
 
 pub fn no_new_privileges() -> Result<()> {
