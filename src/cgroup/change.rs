@@ -53,7 +53,7 @@ impl Group {
         apply::restore(self, &before.writes);
         let place = self.record().place_of("devices").and_then(|place| self.dir(place).ok());
         if let (Some(filter), Some(dir)) = (&before.devices, place)
-            && let Err(error) = attach::set(dir, filter, false)
+            && let Err(error) = attach::set(dir, filter, self.record().mode, false)
         {
             log::warn(format_args!("undo the change: {error}"));
         }

@@ -159,7 +159,7 @@ impl Group {
     pub fn filter_devices(&self, plan: &Plan) -> Result<()> {
         let Some(filter) = &plan.devices else { return Ok(()) };
         let Some(place) = self.record.place_of("devices") else { return Ok(()) };
-        match attach::set(self.dir(place)?, filter, self.fresh) {
+        match attach::set(self.dir(place)?, filter, self.record.mode, self.fresh) {
             // Rootless: the container's user could not make a device node either.
             Err(error) if self.permission != Permission::Needed && is_permission(&error) => Ok(()),
             other => other,

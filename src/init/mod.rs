@@ -8,6 +8,7 @@ pub mod copy_up;
 pub mod devices;
 pub mod exec;
 pub mod fds;
+mod filesystem;
 pub mod hook;
 pub mod hook_state;
 pub mod identity;

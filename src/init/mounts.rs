@@ -7,19 +7,17 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
-use nix::mount::MsFlags;
 use nix::sys::stat::{Mode, SFlag, fstat};
 
-use super::Fds;
 use super::namespaces::errno;
+use super::{Fds, filesystem};
 use crate::handshake::{At, Line, Report, Step};
 use crate::inroot::Root;
 use crate::plan::mounts::{Find, Mount, Source};
-use crate::plan::options::{MS_NOSYMFOLLOW, Named, Parameter};
+use crate::plan::options::{MS_NOSYMFOLLOW, Named};
 use crate::sys::file::{RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2};
 use crate::sys::mount::{
-    self, Attributes, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, fsconfig_create, fsconfig_set, fsmount,
-    fsopen, mount_setattr, move_mount, open_tree_clone,
+    self, Attributes, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, mount_setattr, move_mount, open_tree_clone,
 };
 
 /// A mount that becomes read-only when all is done, and its item.
@@ -47,9 +45,9 @@ pub fn finish(late: Vec<Late>) -> Result<(), Report> {
 
 /// A failed call, and what the filesystem itself said about it.
 pub struct Fail {
-    errno: Errno,
-    call: &'static str,
-    words: Vec<u8>,
+    pub errno: Errno,
+    pub call: &'static str,
+    pub words: Vec<u8>,
 }
 
 impl Fail {
@@ -64,7 +62,7 @@ impl Fail {
     }
 }
 
-trait Call<T> {
+pub trait Call<T> {
     fn call(self, call: &'static str) -> Result<T, Fail>;
 }
 
@@ -101,14 +99,15 @@ fn one(mount: &Mount, root: &Root, source: Option<&OwnedFd>) -> Result<Option<Ow
         }
         Source::Filesystem { kind, source, parameters, inherit_mode, relabel, copy_up } => {
             let (target, made) = target_like(root, mount, SFlag::S_IFDIR)?;
-            if parameters.iter().any(too_long) {
-                mount_here(&target, kind, source, parameters)?;
+            let plain = !*inherit_mode && relabel.is_none() && !*copy_up;
+            if plain && parameters.iter().any(filesystem::too_long) {
+                filesystem::mount_here(&target, kind, source, parameters)?;
                 let new = find(root, mount, OFlag::empty())?;
                 attributes(&new, mount)?;
                 return Ok(mount.late_read_only.then_some(new));
             }
             let mode = if *inherit_mode && !made { Some(mode_of(&target)?) } else { None };
-            let new = filesystem(kind, source, parameters, mode, mount)?;
+            let new = filesystem::make(kind, source, parameters, mode, mount)?;
             if let Some(label) = relabel {
                 super::label::filesystem(&new, label).call("set the SELinux label")?;
             }
@@ -155,80 +154,6 @@ fn attach(tree: &OwnedFd, target: &OwnedFd) -> Result<(), Fail> {
         other => other,
     }
     .call("move_mount")
-}
-
-/// A new superblock, mounted nowhere yet.
-fn filesystem(
-    kind: &CStr,
-    source: &CStr,
-    parameters: &[Parameter],
-    mode: Option<u32>,
-    mount: &Mount,
-) -> Result<OwnedFd, Fail> {
-    let context = fsopen(kind).call("fsopen")?;
-    let with_words = |result: Result<(), Errno>, call| {
-        result.map_err(|errno| Fail { errno, call, words: words(&context) })
-    };
-    fsconfig_set(context.as_fd(), c"source", Some(source)).call("fsconfig")?;
-    if let Some(mode) = mode {
-        let text = std::ffi::CString::new(format!("{mode:o}")).unwrap_or_default();
-        with_words(fsconfig_set(context.as_fd(), c"mode", Some(&text)), "fsconfig")?;
-    }
-    for (key, value) in parameters {
-        match fsconfig_set(context.as_fd(), key, value.as_deref()) {
-            // mount(2) dropped this flag for most filesystems; the new interface has no word for it.
-            Err(_) if key.as_c_str() == c"iversion" => {}
-            result => with_words(result, "fsconfig")?,
-        }
-    }
-    with_words(fsconfig_create(context.as_fd()), "fsconfig(CREATE)")?;
-    // With an access-time mode given, or cleared to the default, the set bits say it all.
-    fsmount(context.as_fd(), mount.attributes.set).call("fsmount")
-}
-
-/// fsconfig(2) refuses values of 256 bytes and more: layers of an overlay easily have as many.
-fn too_long((_, value): &Parameter) -> bool {
-    value.as_ref().is_some_and(|value| value.count_bytes() >= 256)
-}
-
-/// By mount(2), which takes a page of options together; more it would cut off without a word.
-fn mount_here(target: &OwnedFd, kind: &CStr, source: &CStr, parameters: &[Parameter]) -> Result<(), Fail> {
-    const PAGE: usize = 4096;
-    const FLAGS: [(&CStr, MsFlags); 5] = [
-        (c"ro", MsFlags::MS_RDONLY),
-        (c"sync", MsFlags::MS_SYNCHRONOUS),
-        (c"dirsync", MsFlags::MS_DIRSYNC),
-        (c"mand", MsFlags::MS_MANDLOCK),
-        (c"iversion", MsFlags::MS_I_VERSION),
-    ];
-    let (mut flags, mut data) = (MsFlags::empty(), Vec::new());
-    for (key, value) in parameters {
-        if let Some((_, flag)) = FLAGS.iter().find(|(name, _)| *name == key.as_c_str()) {
-            flags |= *flag;
-            continue;
-        }
-        data.extend_from_slice(if data.is_empty() { b"" } else { b"," });
-        data.extend_from_slice(key.to_bytes());
-        if let Some(value) = value {
-            data.push(b'=');
-            data.extend_from_slice(value.to_bytes());
-        }
-    }
-    if data.len() >= PAGE {
-        return Err(Errno::E2BIG).call("mount: the options are longer than a page");
-    }
-    // The target is where we stand: its path could lead elsewhere.
-    nix::unistd::fchdir(target).call("fchdir")?;
-    nix::mount::mount(Some(source), c".", Some(kind), flags, Some(data.as_slice())).call("mount")
-}
-
-/// What the filesystem says of its own failure: one line of its log, without the level.
-fn words(context: &OwnedFd) -> Vec<u8> {
-    let mut buffer = [0; 200];
-    match nix::unistd::read(context, &mut buffer) {
-        Ok(length) if length > 2 => buffer[2..length].trim_ascii_end().to_vec(),
-        _ => Vec::new(),
-    }
 }
 
 /// The flags that are named and no others; but those that the kernel has locked stay beside them.

@@ -1,5 +1,6 @@
 //! `create`: from a bundle to a process that waits for `start`.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -74,6 +75,8 @@ impl Made {
 pub fn make(globals: &Globals, options: &Create, how: &How) -> Result<Made> {
     let id = ContainerId::parse(&options.id)?;
     let bundle = load::bundle(options.bundle.as_deref(), options.config.as_deref())?;
+    // Never taken apart: this process ends soon.
+    let bundle = ManuallyDrop::new(bundle);
     let plan = decide(globals, options, &bundle, how)?;
     let mut record = intent(&bundle, &plan);
     let (entry, _lock) = Store::new(&globals.root, globals.root_in_xdg).reserve(&id)?;

@@ -1,5 +1,6 @@
 //! `run`: create, start, wait and delete in one process.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
 
 use super::create::{How, Made, make};
@@ -18,7 +19,9 @@ pub fn run(globals: &Globals, options: &Run) -> Result<i32> {
     seal::own_binary()?;
     // Before the clone: from here on no signal is lost.
     let foreground = if options.detach { None } else { Some(Foreground::prepare(!options.no_subreaper)?) };
-    let mut made = make(globals, &options.create, &How { detach: options.detach, fifo: false })?;
+    let made = make(globals, &options.create, &How { detach: options.detach, fifo: false })?;
+    // Never taken apart: this process ends with it.
+    let mut made = ManuallyDrop::new(made);
     // Before the start: a program looks at its terminal's size and mode at once.
     let master = made.console.take().map(Incoming::receive).transpose();
     let proxy = Proxy::listen(&made.entry.notify_directory());

@@ -57,7 +57,8 @@ pub const LARGEST: u64 = 16 << 20;
 /// A configuration that keeps every rule which needs no host. Empty strings that mean "not given" are `None`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
-    spec: Spec,
+    /// Some KiB: moved by its address.
+    spec: Box<Spec>,
     /// What is odd but no reason to refuse, each with its JSON pointer: for the log.
     pub warnings: Vec<String>,
 }
@@ -111,7 +112,7 @@ pub fn document(bytes: &[u8]) -> Result<Checked> {
 
 fn check(bytes: &[u8], rules: impl Fn(&Spec, &mut Faults)) -> Result<Checked> {
     let mut faults = Faults::default();
-    let mut spec: Spec = read::document(bytes, &mut faults)?;
+    let mut spec: Box<Spec> = read::document(bytes, &mut faults)?;
     absent::settle(&mut spec, bytes, &mut faults);
     rules(&spec, &mut faults);
     nul::config(bytes, &mut faults);
@@ -128,7 +129,7 @@ pub fn load_process(path: &Path) -> Result<(Process, Vec<String>)> {
 /// The process in `bytes`.
 pub fn parse_process(bytes: &[u8]) -> Result<(Process, Vec<String>)> {
     let mut faults = Faults::default();
-    let mut process: Process = read::document(bytes, &mut faults)?;
+    let mut process: Process = *read::document(bytes, &mut faults)?;
     absent::process(&mut process);
     process::rules(&process, &At::ROOT, &mut faults);
     nul::whole(bytes, &mut faults);
@@ -138,7 +139,7 @@ pub fn parse_process(bytes: &[u8]) -> Result<(Process, Vec<String>)> {
 /// The resources in `bytes`, a document of their own (`update --resources`), with the warnings about them.
 pub fn parse_resources(bytes: &[u8]) -> Result<(LinuxResources, Vec<String>)> {
     let mut faults = Faults::default();
-    let mut resources: LinuxResources = read::document(bytes, &mut faults)?;
+    let mut resources: LinuxResources = *read::document(bytes, &mut faults)?;
     absent::resources(&mut resources, &At::ROOT, bytes, &mut faults);
     resources::rules(&resources, &At::ROOT, &mut faults);
     nul::whole(bytes, &mut faults);

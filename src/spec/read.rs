@@ -44,20 +44,26 @@ impl Document for oci_spec::runtime::Process {
 ///
 /// # Errors
 /// Of kind `Spec`: no JSON (with line and column), or members of the wrong type, all of them with their pointers.
-pub(super) fn document<T: Document>(bytes: &[u8], faults: &mut Faults) -> Result<T, Error> {
+pub(super) fn document<T: Document>(bytes: &[u8], faults: &mut Faults) -> Result<Box<T>, Error> {
     parse(bytes).or_else(|(_, error)| patiently(bytes, &error, faults))
 }
 
 /// One pass; where it fails, the pointer of what could not be read.
-fn parse<T: Document>(bytes: &[u8]) -> Result<T, (String, serde_json::Error)> {
+fn parse<T: Document>(bytes: &[u8]) -> Result<Box<T>, (String, serde_json::Error)> {
     let track = Track::default();
     let mut parser = serde_json::Deserializer::from_slice(bytes);
     let document = T::deserialize(Strict::new(&mut parser, &track));
     let document = document.and_then(|document| parser.end().map(|()| document));
-    document.map_err(|error| (track.pointer(), error))
+    document.map(Box::new).map_err(|error| (track.pointer(), error))
 }
 
-fn patiently<T: Document>(bytes: &[u8], first: &serde_json::Error, faults: &mut Faults) -> Result<T, Error> {
+#[cold]
+#[inline(never)]
+fn patiently<T: Document>(
+    bytes: &[u8],
+    first: &serde_json::Error,
+    faults: &mut Faults,
+) -> Result<Box<T>, Error> {
     let mut value: Value = serde_json::from_slice(bytes).map_err(|error| syntax(bytes, &error))?;
     match &value {
         Value::Null => return Err(Error::new(Kind::Spec, matched::CONFIG_NULL)),
@@ -75,7 +81,7 @@ fn patiently<T: Document>(bytes: &[u8], first: &serde_json::Error, faults: &mut 
 }
 
 /// Reads `value`, or names all its members that are of the wrong type.
-fn read_all<T: Document>(bytes: &[u8], mut value: Value, faults: &mut Faults) -> Result<T, Error> {
+fn read_all<T: Document>(bytes: &[u8], mut value: Value, faults: &mut Faults) -> Result<Box<T>, Error> {
     let mut wrong = Vec::<Fault>::new();
     for _ in 0..ROUNDS {
         // As text again: reading values instead would be a second copy of all the readers, a quarter of a MiB.

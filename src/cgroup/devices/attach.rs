@@ -10,11 +10,12 @@ use crate::cgroup::dir::Dir;
 use crate::cgroup::record::Record;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
+use crate::host::cgroup::Mode;
 use crate::sys::bpf;
 
-/// Sets the filter. `fresh`: nothing can be attached yet, which spares asking.
-pub fn set(dir: &Dir, filter: &Filter, fresh: bool) -> Result<()> {
-    let set = if dir.is_v2() { attach(dir, filter, fresh) } else { write(dir, filter) };
+/// Sets the filter, by the interface of `mode`. `fresh`: nothing can be attached yet, which spares asking.
+pub fn set(dir: &Dir, filter: &Filter, mode: Mode, fresh: bool) -> Result<()> {
+    let set = if mode == Mode::V2 { attach(dir, filter, fresh) } else { write(dir, filter) };
     set.context("/linux/resources/devices")
 }
 

@@ -1,0 +1,92 @@
+//! A filesystem of the container's own: by descriptors, and by mount(2) where its options are too long for them.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::mount::MsFlags;
+
+use super::mounts::{Call, Fail};
+use crate::plan::mounts::Mount;
+use crate::plan::options::Parameter;
+use crate::sys::mount::{fsconfig_create, fsconfig_set, fsmount, fsopen};
+
+/// A new superblock, mounted nowhere yet.
+pub fn make(
+    kind: &CStr,
+    source: &CStr,
+    parameters: &[Parameter],
+    mode: Option<u32>,
+    mount: &Mount,
+) -> Result<OwnedFd, Fail> {
+    let context = fsopen(kind).call("fsopen")?;
+    let with_words = |result: Result<(), Errno>, call| {
+        result.map_err(|errno| Fail { errno, call, words: words(&context) })
+    };
+    fsconfig_set(context.as_fd(), c"source", Some(source)).call("fsconfig")?;
+    if let Some(mode) = mode {
+        let text = std::ffi::CString::new(format!("{mode:o}")).unwrap_or_default();
+        with_words(fsconfig_set(context.as_fd(), c"mode", Some(&text)), "fsconfig")?;
+    }
+    for (key, value) in parameters {
+        match fsconfig_set(context.as_fd(), key, value.as_deref()) {
+            // mount(2) dropped this flag for most filesystems; the new interface has no word for it.
+            Err(_) if key.as_c_str() == c"iversion" => {}
+            result => with_words(result, "fsconfig")?,
+        }
+    }
+    with_words(fsconfig_create(context.as_fd()), "fsconfig(CREATE)")?;
+    // With an access-time mode given, or cleared to the default, the set bits say it all.
+    fsmount(context.as_fd(), mount.attributes.set).call("fsmount")
+}
+
+/// fsconfig(2) refuses values of 256 bytes and more: layers of an overlay easily have as many. What goes by mount(2) for
+/// that has no mode to inherit, no label and nothing copied into it: that takes a mount which is nowhere yet.
+pub fn too_long((_, value): &Parameter) -> bool {
+    value.as_ref().is_some_and(|value| value.count_bytes() >= 256)
+}
+
+/// By mount(2), which takes a page of options together; more it would cut off without a word.
+pub fn mount_here(
+    target: &OwnedFd,
+    kind: &CStr,
+    source: &CStr,
+    parameters: &[Parameter],
+) -> Result<(), Fail> {
+    const PAGE: usize = 4096;
+    const FLAGS: [(&CStr, MsFlags); 5] = [
+        (c"ro", MsFlags::MS_RDONLY),
+        (c"sync", MsFlags::MS_SYNCHRONOUS),
+        (c"dirsync", MsFlags::MS_DIRSYNC),
+        (c"mand", MsFlags::MS_MANDLOCK),
+        (c"iversion", MsFlags::MS_I_VERSION),
+    ];
+    let (mut flags, mut data) = (MsFlags::empty(), Vec::new());
+    for (key, value) in parameters {
+        if let Some((_, flag)) = FLAGS.iter().find(|(name, _)| *name == key.as_c_str()) {
+            flags |= *flag;
+            continue;
+        }
+        data.extend_from_slice(if data.is_empty() { b"" } else { b"," });
+        data.extend_from_slice(key.to_bytes());
+        if let Some(value) = value {
+            data.push(b'=');
+            data.extend_from_slice(value.to_bytes());
+        }
+    }
+    if data.len() >= PAGE {
+        return Err(Errno::E2BIG).call("mount: the options are longer than a page");
+    }
+    // The target is where we stand: its path could lead elsewhere.
+    nix::unistd::fchdir(target).call("fchdir")?;
+    nix::mount::mount(Some(source), c".", Some(kind), flags, Some(data.as_slice())).call("mount")
+}
+
+/// What the filesystem says of its own failure: one line of its log, without the level.
+fn words(context: &OwnedFd) -> Vec<u8> {
+    let mut buffer = [0; 200];
+    match nix::unistd::read(context, &mut buffer) {
+        Ok(length) if length > 2 => buffer[2..length].trim_ascii_end().to_vec(),
+        _ => Vec::new(),
+    }
+}
