@@ -37,7 +37,7 @@ demo: ## an OCI image is made, unpacked and run; installs what is missing first
 	$(MAKE) build
 	integration/demo $(RELEASE)
 
-bench: ## tare beside runc, crun and the least possible; writes docs/performance.md (a quarter of an hour, on an idle machine)
+bench: ## tare beside runc, crun and the least possible; writes docs/performance.md (five minutes, on an idle machine)
 	integration/setup bench
 	$(MAKE) build
 	cargo build --release --example seccomp-compile
