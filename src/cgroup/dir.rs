@@ -92,6 +92,13 @@ impl Dir {
         String::from_utf8(text).map_err(|_| Errno::EILSEQ)
     }
 
+    /// The same of a group below, which is not opened for it.
+    pub fn read_below(&self, group: &Path, file: &str) -> Result<String, Errno> {
+        let path = [group.as_os_str().as_bytes(), b"/", name(file)?].concat();
+        let text = read_small(self.open(path.strip_prefix(b"/").unwrap_or(&path), OFlag::O_RDONLY)?)?;
+        String::from_utf8(text).map_err(|_| Errno::EILSEQ)
+    }
+
     /// Gives a control file a value, in one write.
     pub fn write(&self, file: &str, value: &str) -> Result<(), Errno> {
         let mut file = File::from(self.open(name(file)?, OFlag::O_WRONLY)?);

@@ -1,6 +1,7 @@
 //! Stopping every process of a group where it stands, and letting it go on.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -44,11 +45,15 @@ impl Group {
     }
 
     /// Whether the group was frozen (not: is it below one that is). False where it is gone.
+    ///
+    /// Asked of every container by `list`: the file is opened from the hierarchy's root, and the group is not.
     pub fn is_frozen(&self) -> Result<bool> {
-        match self.freezer_place().map(|place| self.dir_if_there(place)).transpose()?.flatten() {
-            Some(dir) => is_frozen(dir),
-            None => Ok(false),
-        }
+        let Some(place) = self.freezer_place().map(|place| &self.record().places[place]) else {
+            return Ok(false);
+        };
+        let file = if place.is_unified() { UNIFIED } else { OF_V1 };
+        let told = Dir::mountpoint(&place.mountpoint)?.read_below(&place.path, file);
+        frozen(told, &place.directory(), file)
     }
 
     /// v1's freezer, else the v2 tree, which freezes without a controller.
@@ -63,18 +68,25 @@ impl Group {
     }
 }
 
+const UNIFIED: &str = "cgroup.freeze";
+const OF_V1: &str = "freezer.self_freezing";
+
 /// The file that tells.
 pub fn shown_by(dir: &Dir) -> &'static str {
-    if dir.is_v2() { "cgroup.freeze" } else { "freezer.self_freezing" }
+    if dir.is_v2() { UNIFIED } else { OF_V1 }
 }
 
 pub fn is_frozen(dir: &Dir) -> Result<bool> {
     let file = shown_by(dir);
-    match dir.read(file) {
+    frozen(dir.read(file), &dir.path, file)
+}
+
+fn frozen(told: Result<String, Errno>, directory: &Path, file: &str) -> Result<bool> {
+    match told {
         Ok(text) => Ok(text.trim() == "1"),
         // Not the freezer's hierarchy; KERNEL(5.2): cgroup.freeze; gone meanwhile.
         Err(Errno::ENOENT | Errno::ENODEV) => Ok(false),
-        Err(errno) => Err(errno).with_context(|| format!("read {}", dir.path.join(file).display())),
+        Err(errno) => Err(errno).with_context(|| format!("read {}", directory.join(file).display())),
     }
 }
 

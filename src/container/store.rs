@@ -20,6 +20,7 @@ use nix::sys::stat::Mode;
 use super::{ContainerId, Record};
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::fail;
+use crate::sys::file::read_small_at;
 
 const RECORD: &str = "state.json";
 const FIFO: &str = "exec.fifo";
@@ -150,10 +151,8 @@ impl Entry {
     /// The record; `does not exist` where there is none.
     pub fn read(&self) -> Result<Record> {
         let path = self.path.join(RECORD);
-        let bytes = match fs::read(&path) {
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
-                return Err(absent());
-            }
+        let bytes = match read_small_at(&path) {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Err(absent()),
             other => other.with_context(|| format!("read {}", path.display()))?,
         };
         let broken = |why: String| fail!(Kind::State, "{}: not a readable record: {why}", path.display());
