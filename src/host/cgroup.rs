@@ -61,6 +61,14 @@ pub enum Mode {
 }
 
 impl Layout {
+    /// As `read`, for those who do not need to know where this process is: `/` may stand for that. Looking for it is half of
+    /// the work.
+    pub fn read_tree() -> Result<Self> {
+        let Some(mut layout) = Self::whole_tree() else { return Self::read() };
+        layout.read_controllers()?;
+        Ok(layout)
+    }
+
     /// Looks around once.
     pub fn read() -> Result<Self> {
         let groups = read("/proc/self/cgroup")?;
@@ -77,21 +85,25 @@ impl Layout {
     fn plain(groups: &str) -> Option<Self> {
         /// PROC_CGROUP_INIT_INO of linux/proc_ns.h.
         const INITIAL: u64 = 0xefff_fffb;
-        const WHOLE_TREE: u64 = 1;
-        if statfs(USUAL).ok()?.filesystem_type() != CGROUP2_SUPER_MAGIC
-            || stat(USUAL).ok()?.st_ino != WHOLE_TREE
-            || stat("/proc/self/ns/cgroup").ok()?.st_ino != INITIAL
-        {
+        let mut layout = Self::whole_tree()?;
+        if stat("/proc/self/ns/cgroup").ok()?.st_ino != INITIAL {
             return None;
         }
         let (_, own_path) =
             groups.lines().filter_map(membership).find(|(controllers, _)| controllers.is_empty())?;
-        let unified = Unified {
-            mountpoint: USUAL.into(),
-            mount_root: "/".into(),
-            own_path: own_path.to_owned(),
-            controllers: Vec::new(),
-        };
+        layout.unified.iter_mut().for_each(|unified| unified.own_path = own_path.to_owned());
+        Some(layout)
+    }
+
+    /// The whole v2 tree in the usual place.
+    fn whole_tree() -> Option<Self> {
+        const ROOT: u64 = 1;
+        if statfs(USUAL).ok()?.filesystem_type() != CGROUP2_SUPER_MAGIC || stat(USUAL).ok()?.st_ino != ROOT {
+            return None;
+        }
+        let root = Path::new("/");
+        let (mount_root, own_path) = (root.to_owned(), root.to_owned());
+        let unified = Unified { mountpoint: USUAL.into(), mount_root, own_path, controllers: Vec::new() };
         Some(Self { v1: Vec::new(), unified: Some(unified) })
     }
 

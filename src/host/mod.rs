@@ -29,11 +29,31 @@ pub struct Facts {
 /// What is looked for only where the configuration asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted {
-    pub cgroup: bool,
+    pub cgroup: Groups,
     pub seccomp: bool,
     pub resctrl: bool,
     /// AppArmor and SELinux.
     pub labels: bool,
+}
+
+/// What is to be known of control groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Groups {
+    Nothing,
+    /// The hierarchies.
+    Tree,
+    /// And where in them this process is.
+    OwnPlace,
+}
+
+impl Groups {
+    fn read(self) -> Result<cgroup::Layout> {
+        match self {
+            Self::Nothing => Ok(cgroup::Layout::default()),
+            Self::Tree => cgroup::Layout::read_tree(),
+            Self::OwnPlace => cgroup::Layout::read(),
+        }
+    }
 }
 
 impl Facts {
@@ -45,7 +65,7 @@ impl Facts {
             egid: nix::unistd::getegid().as_raw(),
             capabilities: permitted,
             last_capability: last_capability(),
-            cgroup: if wanted.cgroup { cgroup::Layout::read()? } else { cgroup::Layout::default() },
+            cgroup: wanted.cgroup.read()?,
             apparmor: wanted.labels && apparmor(),
             selinux: wanted.labels && exists(c"/sys/fs/selinux/enforce"),
             seccomp_flags: if wanted.seccomp { crate::sys::seccomp::supported_flags() } else { 0 },

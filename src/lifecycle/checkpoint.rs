@@ -12,7 +12,7 @@ use super::options::{Checkpoint, Globals};
 use crate::container::Status;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
-use crate::host::{Facts, Wanted};
+use crate::host::{Facts, Groups, Wanted};
 use crate::launch::criu::options::*;
 use crate::launch::criu::wire::Message;
 use crate::launch::criu::{Criu, Verb, check, quote};
@@ -94,7 +94,7 @@ fn plan(globals: &Globals, known: &Known) -> Result<Plan> {
         activation: Activation { notify, ..Activation::default() },
         ..Request::default()
     };
-    let facts = Facts::read(Wanted { cgroup: true, seccomp: true, resctrl: true, labels: true })?;
+    let facts = Facts::read(Wanted { cgroup: Groups::OwnPlace, seccomp: true, resctrl: true, labels: true })?;
     crate::plan::container(&config, &facts, &request)
 }
 

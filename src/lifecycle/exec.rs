@@ -9,7 +9,7 @@ use super::options::{Exec, Globals};
 use super::pid_file;
 use crate::container::Status;
 use crate::error::{Context, Error, Kind, Result, matched};
-use crate::host::{Facts, Wanted};
+use crate::host::{Facts, Groups, Wanted};
 use crate::init::hook_state::HookState;
 use crate::init::{self, Fds};
 use crate::launch::console::{Console, Incoming};
@@ -80,7 +80,7 @@ fn decide(known: &Known, options: &Exec) -> Result<ProcessPlan> {
     let topology = crate::plan::topology::topology(linux)?;
     let seccomp = linux.is_some_and(|linux| linux.seccomp().is_some());
     let labels = load::is_labelled(&wanted);
-    let facts = Facts::read(Wanted { cgroup: false, seccomp, resctrl: false, labels })?;
+    let facts = Facts::read(Wanted { cgroup: Groups::Nothing, seccomp, resctrl: false, labels })?;
     let mut plan = crate::plan::process_in(&wanted, &config, &facts, &topology, &mut warnings)?;
     plan.preserve_fds = options.preserve_fds;
     for warning in warnings {

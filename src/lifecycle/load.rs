@@ -17,7 +17,7 @@ use crate::container::status::{Probe, Seen, observe};
 use crate::container::{ContainerId, Entry, Record, Status, Store};
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::fail;
-use crate::host::{Facts, Wanted, users};
+use crate::host::{Facts, Groups, Wanted, users};
 use crate::init::hook;
 use crate::log;
 use crate::plan::annotations;
@@ -51,8 +51,11 @@ pub fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundle> {
         None => spec::load_with_bytes(&path)?,
     };
     let linux = spec.linux().as_ref();
+    // Another path begins where we are: under systemd, without root.
+    let names_whole_path =
+        linux.and_then(|linux| linux.cgroups_path().as_ref()).is_some_and(|path| path.is_absolute());
     let wanted = Wanted {
-        cgroup: true,
+        cgroup: if names_whole_path { Groups::Tree } else { Groups::OwnPlace },
         seccomp: linux.is_some_and(|linux| linux.seccomp().is_some()),
         resctrl: linux.is_some_and(|linux| linux.intel_rdt().is_some()),
         labels: spec.process().as_ref().is_some_and(is_labelled)

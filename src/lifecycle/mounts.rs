@@ -13,7 +13,7 @@ use crate::container::Status;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::handshake::{Line, Report};
 use crate::host::cgroup::Mode;
-use crate::host::{Facts, Wanted};
+use crate::host::{Facts, Groups, Wanted};
 use crate::init::{Fds, live_mounts};
 use crate::launch::explain::{mounting, unmounting};
 use crate::launch::{self, Failure, Order, seal, slots};
@@ -75,7 +75,8 @@ fn add(known: &Known, list: Value) -> Result<()> {
 }
 
 fn decide(known: &Known, config: &Checked, topology: &Topology) -> Result<Vec<Mount>> {
-    let facts = Facts::read(Wanted { cgroup: true, seccomp: false, resctrl: false, labels: true })?;
+    let facts =
+        Facts::read(Wanted { cgroup: Groups::OwnPlace, seccomp: false, resctrl: false, labels: true })?;
     let wanted = config.mounts().as_deref().unwrap_or_default();
     let cgroups = facts.cgroup.mode() == Mode::V2 && topology.has(Namespace::CGROUP);
     let is_cgroup = |kind: &Option<String>| matches!(kind.as_deref(), Some("cgroup" | "cgroup2"));
