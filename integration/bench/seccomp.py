@@ -29,7 +29,7 @@ def measure(bench, runtimes, options):
 
 def compiled(options, directories):
     """Of our compiler alone."""
-    program = os.path.join(os.path.dirname(options.tare), 'examples', 'seccomp-compile')
+    program = os.path.join(options.built, 'examples', 'seccomp-compile')
     if not os.access(program, os.X_OK):
         return ''
     path = next(directory for (_, kind), directory in directories.items() if 'Docker' in kind)
