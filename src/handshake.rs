@@ -6,7 +6,7 @@
 //!   ───────────────────────────────────────────────────────────────────────────────────
 //!                         <── Map ───            only a helper that made the user namespace
 //!   writes the id maps
-//!                         ─── Go ──>             ids are mapped, the cgroup is joined
+//!                         ─── Go ──>             ids are mapped; it is in a cgroup that it has no way into
 //!                         <── Born ───           only a helper: the pid, and its pidfd attached
 //!                         ─── Go ──>             only with network devices: they are there
 //!                         <── MapIds ───         only with id-mapped binds of what the rootfs has by then: the mount
@@ -56,6 +56,7 @@ macro_rules! steps {
 
 steps! {
     Arrive,
+    ControlGroup,
     Join,
     UserNamespace,
     TimeOffsets,

@@ -72,6 +72,24 @@ fn system_calls_of_run_stay_below_a_ceiling() {
     within("system calls of run", calls(&bundle, &["run", &bundle.id], || {}), CALLS_OF_RUN);
 }
 
+/// A process that another one moves makes the kernel wait for a grace period: 7 to 15 ms, more than all else takes.
+#[test]
+fn on_v1_nobody_waits_for_a_process_that_is_moved() {
+    if !Path::new("/sys/fs/cgroup/memory/tasks").exists() {
+        return skip("needs cgroup v1");
+    }
+    let (Some(_), Some(mut bundle)) = (program("strace"), Bundle::new()) else { return };
+    bundle.up();
+    let trace = bundle.dir.join("trace");
+    let options = ["-f", "-qq", "-e", "trace=openat2,openat", "-o", trace.to_str().unwrap()];
+    wait_for(&mut by("strace", &options, &bundle, &["exec", &bundle.id, "true"])).ok();
+    let trace = fs::read_to_string(trace).unwrap();
+    let opened =
+        |name: &str| trace.lines().filter(|line| line.contains(name) && line.contains("O_WRONLY")).count();
+    assert!(opened("\"tasks\"") > 1, "{trace}");
+    assert_eq!(opened("\"cgroup.procs\""), 0, "{trace}");
+}
+
 /// The command that has made the container.
 fn creator(bundle: &Bundle) -> u64 {
     let record = fs::read(bundle.state_root().join(&bundle.id).join("state.json")).unwrap();

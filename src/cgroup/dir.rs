@@ -3,7 +3,7 @@
 //! Lookups do not follow symlinks and do not leave the hierarchy's mount, and nothing is created by opening: a path
 //! that is not a control group fails instead of becoming a file on a disk.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -88,14 +88,16 @@ impl Dir {
 
     /// A control file's text.
     pub fn read(&self, file: &str) -> Result<String, Errno> {
-        let text = read_small(self.open(name(file)?, OFlag::O_RDONLY)?)?;
-        String::from_utf8(text).map_err(|_| Errno::EILSEQ)
+        self.read_at(name(file)?)
     }
 
     /// The same of a group below, which is not opened for it.
     pub fn read_below(&self, group: &Path, file: &str) -> Result<String, Errno> {
-        let path = [group.as_os_str().as_bytes(), b"/", name(file)?].concat();
-        let text = read_small(self.open(path.strip_prefix(b"/").unwrap_or(&path), OFlag::O_RDONLY)?)?;
+        self.read_at(group.join(OsStr::from_bytes(name(file)?)).as_os_str().as_bytes())
+    }
+
+    fn read_at(&self, path: &[u8]) -> Result<String, Errno> {
+        let text = read_small(self.open(path, OFlag::O_RDONLY)?)?;
         String::from_utf8(text).map_err(|_| Errno::EILSEQ)
     }
 

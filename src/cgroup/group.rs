@@ -1,7 +1,7 @@
 //! The live group of a container.
 
 use std::cell::{OnceCell, RefCell};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 
@@ -23,7 +23,7 @@ use crate::sys::process::{pidfd_open, pidfd_send_signal};
 pub struct Group {
     record: Record,
     dirs: Vec<OnceCell<Dir>>,
-    permission: Permission,
+    pub(super) permission: Permission,
     /// Made by this process and nobody else: nothing is attached to it yet.
     fresh: bool,
     /// Keeps a new scope alive until the first process joins.
@@ -93,27 +93,16 @@ impl Group {
         place.or(if self.record.places.is_empty() { None } else { Some(0) })
     }
 
-    /// v2: the directory for CLONE_INTO_CGROUP, so that the process is born in the group and never outside.
-    /// None on v1 and for a group without a place: then `join`.
-    /// Also None where the directory cannot be opened; `join` tells why.
-    pub fn clone_fd(&self) -> Option<BorrowedFd<'_>> {
-        let by_user = self.record.unit.as_ref().is_some_and(|unit| unit.user);
-        if self.record.mode != Mode::V2 || self.record.places.is_empty() || by_user || self.is_full() {
-            return None;
-        }
-        self.dir(0).ok().map(AsFd::as_fd)
-    }
-
     /// Where a limit of one process is used up by the one that keeps the scope alive: nobody can be born there, but
     /// pids.max does not count those that move in.
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         let resources = self.record.resources.as_ref();
         let pids = resources.and_then(|resources| resources.pids().as_ref());
         self.placeholder.borrow().is_some() && pids.is_some_and(|pids| (0..=1).contains(&pids.limit()))
     }
 
-    /// Moves a process into the group in every hierarchy. Each move can cost the kernel an RCU grace period, about
-    /// 10 ms: once, and not at all where `clone_fd` served.
+    /// Moves a process into the group in every hierarchy, for one that has no `entrance` of its own. It costs the kernel
+    /// a grace period.
     pub fn join(&self, pid: i32) -> Result<()> {
         for place in 0..self.record.places.len() {
             let dir = self.dir(place)?;
@@ -133,7 +122,7 @@ impl Group {
         Ok(())
     }
 
-    /// A process has been born in the group by `clone_fd`: nothing else needs to stand in it.
+    /// A process has come into the group by its `entrance`, in every hierarchy: nothing else needs to stand in it.
     pub fn release(&self) {
         drop(self.placeholder.take());
     }

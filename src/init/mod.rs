@@ -105,6 +105,9 @@ fn guest_terminal(plan: &ProcessPlan, fds: &Fds) -> Result<(), Report> {
 /// Born: dies with its parent until it is ready, waits until it is where it belongs.
 fn arrive(plan: &Plan, fds: &Fds, line: &Line) -> Result<(), Report> {
     process::parent_death_signal(libc::SIGKILL).at(Step::Arrive, 0, "prctl(PR_SET_PDEATHSIG)")?;
+    if !plan.topology.needs_helper() {
+        join_groups(fds)?;
+    }
     if fds.wait_for_go {
         go(line)?;
     }
@@ -128,6 +131,15 @@ fn arrive(plan: &Plan, fds: &Fds, line: &Line) -> Result<(), Report> {
         process::loopback_up().at(Step::Loopback, 0, "ioctl(SIOCSIFFLAGS)")?;
     }
     Ok(())
+}
+
+/// Not born in its control groups, it does nothing before it is there, where its limits hold.
+fn join_groups(fds: &Fds) -> Result<(), Report> {
+    fds.doors.iter().try_for_each(|door| {
+        door.enter().map_err(|errno| {
+            Report::new(Step::ControlGroup, 0, errno, &format!("write {}", door.path.display()))
+        })
+    })
 }
 
 /// Everything that changes the surroundings rather than the process.

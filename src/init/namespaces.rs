@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 
-use super::{Fds, exec, go, identity};
+use super::{Fds, exec, go, identity, join_groups};
 use crate::handshake::{At, Line, Report, Step};
 use crate::plan::topology::{Join, Namespace, Topology};
 use crate::sys::process::{self, Clone};
@@ -36,6 +36,7 @@ pub fn helper(
     life: impl FnOnce() -> Result<Infallible, Report>,
 ) -> Result<Infallible, Report> {
     process::parent_death_signal(libc::SIGKILL).at(Step::Arrive, 0, "prctl(PR_SET_PDEATHSIG)")?;
+    join_groups(fds)?;
     go(line)?;
     // In a pid namespace that has processes already, they could otherwise trace us (CVE-2016-9962).
     process::dumpable(false).at(Step::Join, 0, "prctl(PR_SET_DUMPABLE)")?;

@@ -209,6 +209,7 @@ fn cause(report: &Report, doing: &str) -> Error {
 fn words(step: Step) -> &'static str {
     match step {
         Step::Arrive => "set up the process",
+        Step::ControlGroup => "join the control group",
         Step::UserNamespace => "make the user namespace",
         Step::TimeOffsets => "/linux/timeOffsets: set time offsets",
         Step::Clone => "clone the container's process",

@@ -82,15 +82,15 @@ pub fn spawn(
     let (ours, theirs) = handshake::pair().context("make socket pair")?;
     let topology = order.topology;
     let helper = topology.needs_helper();
-    let into = order.group.and_then(Group::clone_fd);
-    let born_there = into.is_some();
+    let entrance = order.group.map(Group::entrance).transpose()?.unwrap_or_default();
+    let born_there = entrance.birth.is_some() && entrance.doors.is_empty();
+    fds.doors = entrance.doors;
     let maps = topology.id_maps.as_ref().filter(|_| !helper);
-    // Not born in its cgroup, it does nothing before it is there, where its limits hold.
-    fds.wait_for_go |= !helper && (maps.is_some() || !born_there && order.group.is_some());
+    fds.wait_for_go |= !helper && (maps.is_some() || entrance.by_parent);
     fds.ignored_signals = crate::sys::signal::ignored();
     let flags = if helper { 0 } else { topology.clone_flags() };
     log::debug(format_args!("{}: clone3 with flags {flags:#x}", matched::CONTAINER_SETUP));
-    let first = match clone3(flags as u64, into).context("clone3")? {
+    let first = match clone3(flags as u64, entrance.birth).context("clone3")? {
         Clone::Child => {
             drop(ours);
             if helper {
@@ -107,9 +107,9 @@ pub fn spawn(
     let waits = fds.wait_for_go || helper;
     drop(fds);
     match order.group {
+        Some(group) if entrance.by_parent => group.join(first.pid)?,
         Some(group) if born_there => group.release(),
-        Some(group) => group.join(first.pid)?,
-        None => {}
+        _ => {}
     }
     if let Some(maps) = maps {
         id_maps::write(first.pid, maps)?;

@@ -282,6 +282,8 @@ fn accompany(child: &Child, ground: &Ground<'_>, devices: Destination) -> std::r
         slots::map_ids(plan.mounts.get(mount), tree, slots::joined_users(&plan.topology)?.as_ref())
     };
     let ready = child.wait_until_ready(agent.as_ref(), || runtime_hooks(ground, pid), map_ids);
+    // It has come into its group in every hierarchy by now.
+    ground.group.release();
     // After its cgroup namespace is made: the root there is the group that has the limits.
     let below = ready.and_then(|()| match &plan.delegation.below {
         Some(below) => Ok(ground.group.hand_down(below, pid, plan.delegation.owner)?),

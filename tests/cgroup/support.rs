@@ -102,19 +102,25 @@ impl Drop for Inmate {
     }
 }
 
-/// A child born in the group, which ends at once with what `body` answers.
+/// A child that comes into the group as a container's process does, and ends at once with what `body` answers.
 pub fn born_in(group: &Group, body: fn() -> i32) -> i32 {
-    let fd = group.clone_fd().unwrap();
+    let entrance = group.entrance().unwrap();
+    assert!(!entrance.by_parent);
     // SAFETY: zero is valid for clone_args.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    // CLONE_INTO_CGROUP: the constant of libc is too narrow.
-    args.flags = 1 << 33;
     args.exit_signal = libc::SIGCHLD as u64;
-    args.cgroup = fd.as_raw_fd() as u64;
+    if let Some(birth) = entrance.birth {
+        // CLONE_INTO_CGROUP: the constant of libc is too narrow.
+        args.flags = 1 << 33;
+        args.cgroup = birth.as_raw_fd() as u64;
+    }
     // SAFETY: args is live and of the size given; the child calls `body` and ends without unwinding.
     match unsafe { libc::syscall(libc::SYS_clone3, &raw const args, std::mem::size_of_val(&args)) } {
-        // SAFETY: _exit has no preconditions.
-        0 => unsafe { libc::_exit(body()) },
+        0 => {
+            let joined = entrance.doors.iter().all(|door| door.enter().is_ok());
+            // SAFETY: _exit has no preconditions.
+            unsafe { libc::_exit(if joined { body() } else { 255 }) }
+        }
         -1 => panic!("clone3: {}", nix::errno::Errno::last()),
         pid => {
             let status = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid as i32), None).unwrap();

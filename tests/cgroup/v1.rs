@@ -6,7 +6,7 @@ use serde_json::json;
 use tare::cgroup::Group;
 use tare::host::cgroup::{Layout, Mode};
 
-use crate::support::{Inmate, Scratch, assert_told, path, planned};
+use crate::support::{Inmate, Scratch, assert_told, born_in, path, planned};
 
 /// The host's layout, where it is v1 or hybrid and ours to change.
 fn layout() -> Option<Layout> {
@@ -104,7 +104,18 @@ fn a_process_joins_every_hierarchy_and_can_be_counted() {
     let found = Group::from_record(scratch.group.record());
     assert_eq!(found.procs().unwrap(), [inmate.pid()]);
     assert!(found.exists().unwrap());
-    assert!(found.clone_fd().is_none());
+}
+
+/// Moved by another, a process makes the kernel wait.
+#[test]
+fn a_new_process_comes_into_every_hierarchy_by_itself() {
+    let Some(layout) = layout() else { return };
+    let scratch = Scratch::new(&json!({}), &layout);
+    let hierarchies = || {
+        let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        groups.matches("tare-test-").count() as i32
+    };
+    assert_eq!(born_in(&scratch.group, hierarchies), scratch.group.record().places.len() as i32);
 }
 
 #[test]

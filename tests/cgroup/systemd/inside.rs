@@ -282,7 +282,7 @@ mod v2 {
         let scratch = created(planned(":tare:mine", &json!({}), true));
         let path = scratch.group.record().places[0].path.display().to_string();
         assert!(path.ends_with("/user@1234.service/user.slice/tare-mine.scope"), "{path}");
-        assert!(scratch.group.clone_fd().is_none());
+        assert!(scratch.group.entrance().unwrap().by_parent);
         let inmate = scratch.sleeper();
         assert_eq!(scratch.group.procs().unwrap(), [inmate.pid()]);
         // An additional process, as for `exec`.

@@ -1,0 +1,78 @@
+//! How a process that is about to be cloned comes into its group.
+//!
+//! Whoever moves another process makes the kernel wait for a grace period, 7 to 15 ms: the other must not fork or end
+//! meanwhile (cgroup_threadgroup_rwsem). It waits for neither one that is born in the group (v2) nor, KERNEL(5.5), one
+//! that moves its own single thread (v1).
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+
+use super::group::Group;
+use super::plan::Permission;
+use crate::error::{Context, Result};
+use crate::host::cgroup::Mode;
+
+#[derive(Debug, Default)]
+pub struct Entrance<'a> {
+    /// The directory for CLONE_INTO_CGROUP: the process is never outside.
+    pub birth: Option<BorrowedFd<'a>>,
+    /// What it has to do itself, first of all.
+    pub doors: Vec<Door>,
+    /// It is to be moved, by `Group::join`.
+    pub by_parent: bool,
+}
+
+/// The group in one v1 hierarchy.
+#[derive(Debug)]
+pub struct Door {
+    /// For messages.
+    pub path: PathBuf,
+    tasks: OwnedFd,
+}
+
+impl Door {
+    /// Moves the calling thread, which is to be its process's only one.
+    pub fn enter(&self) -> Result<(), Errno> {
+        nix::unistd::write(&self.tasks, b"0").map(drop)
+    }
+}
+
+impl Group {
+    /// A user's process may have to be moved by systemd, or be left where it is: then `join` knows what to do.
+    pub fn entrance(&self) -> Result<Entrance<'_>> {
+        let record = self.record();
+        let by_user = record.unit.as_ref().is_some_and(|unit| unit.user);
+        match record.mode {
+            _ if record.places.is_empty() => Ok(Entrance::default()),
+            _ if by_user || self.is_full() => Ok(Entrance { by_parent: true, ..Entrance::default() }),
+            // Where the directory cannot be opened, `join` tells why.
+            Mode::V2 => {
+                let birth = self.dir(0).ok().map(AsFd::as_fd);
+                Ok(Entrance { birth, by_parent: birth.is_none(), ..Entrance::default() })
+            }
+            _ if self.permission == Permission::NotNeeded => {
+                Ok(Entrance { by_parent: true, ..Entrance::default() })
+            }
+            Mode::V1 | Mode::Hybrid => self.by_its_own_steps(),
+        }
+    }
+
+    fn by_its_own_steps(&self) -> Result<Entrance<'_>> {
+        let mut entrance = Entrance::default();
+        for (index, place) in self.record().places.iter().enumerate() {
+            let dir = self.dir(index)?;
+            if place.is_unified() {
+                entrance.birth = Some(dir.as_fd());
+                continue;
+            }
+            let path = dir.path.join("tasks");
+            let tasks = dir.file("tasks", OFlag::O_WRONLY);
+            let tasks = tasks.with_context(|| format!("open {}", path.display()))?;
+            entrance.doors.push(Door { path, tasks });
+        }
+        Ok(entrance)
+    }
+}
