@@ -1,5 +1,6 @@
 //! The second pass: flags in plain form become typed values, by `clap`, from the same table.
 
+use std::any::Any;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -14,51 +15,75 @@ use super::words::Words;
 
 /// The flags of one level of the command line with their values.
 #[derive(Debug)]
-pub struct Values(ArgMatches);
+pub struct Values {
+    known: &'static [Flag],
+    /// Of those that were typed or have a default.
+    typed: ArgMatches,
+}
 
 impl Values {
     /// Types the flags of `words`. An error is the sentence runc would print.
+    ///
+    /// `clap` is told of no more flags than these: what it prepares for each takes longer than all the rest of parsing.
     pub fn new(known: &'static [Flag], words: &Words) -> Result<Self, String> {
+        let is_typed = |flag: &Flag| words.flags.iter().any(|(typed, _)| typed.long == flag.long);
         let command = clap::Command::new("tare")
             .no_binary_name(true)
             .disable_help_flag(true)
             .disable_version_flag(true)
-            .args(known.iter().map(argument));
+            .args(known.iter().filter(|flag| flag.default.is_some() || is_typed(flag)).map(argument));
         command
             .try_get_matches_from(words.flags.iter().map(plain))
-            .map(Self)
+            .map(|typed| Self { known, typed })
             .map_err(|error| sentence(&error))
     }
 
+    fn one<T: Any + Clone + Send + Sync>(&self, name: &str) -> Option<&T> {
+        self.check(name);
+        self.typed.try_get_one(name).ok().flatten()
+    }
+
+    fn many<T: Any + Clone + Send + Sync>(&self, name: &str) -> Vec<T> {
+        self.check(name);
+        self.typed.try_get_many(name).ok().flatten().map(|all| all.cloned().collect()).unwrap_or_default()
+    }
+
+    /// What is not in the table would never be found.
+    fn check(&self, name: &str) {
+        debug_assert!(self.known.iter().any(|flag| flag.long == name), "{name}");
+    }
+
     pub fn on(&self, name: &str) -> bool {
-        self.0.get_flag(name)
+        self.one(name).copied().unwrap_or(false)
     }
 
     /// Where it stands among the flags typed; None if it was not.
     pub fn place(&self, name: &str) -> Option<usize> {
-        let typed = self.0.value_source(name) == Some(ValueSource::CommandLine);
-        self.0.indices_of(name).filter(|_| typed)?.next_back()
+        self.check(name);
+        self.typed.ids().find(|id| *id == name)?;
+        let typed = self.typed.value_source(name) == Some(ValueSource::CommandLine);
+        self.typed.indices_of(name).filter(|_| typed)?.next_back()
     }
 
     /// An empty value is as good as none, as in Go.
     pub fn text(&self, name: &str) -> Option<String> {
-        self.0.get_one::<String>(name).filter(|text| !text.is_empty()).cloned()
+        self.one::<String>(name).filter(|text| !text.is_empty()).cloned()
     }
 
     pub fn texts(&self, name: &str) -> Vec<String> {
-        self.0.get_many::<String>(name).map(|texts| texts.cloned().collect()).unwrap_or_default()
+        self.many(name)
     }
 
     pub fn path(&self, name: &str) -> Option<PathBuf> {
-        self.0.get_one::<PathBuf>(name).filter(|path| !path.as_os_str().is_empty()).cloned()
+        self.one::<PathBuf>(name).filter(|path| !path.as_os_str().is_empty()).cloned()
     }
 
     pub fn number(&self, name: &str) -> Option<i64> {
-        self.0.get_one::<i64>(name).copied()
+        self.one(name).copied()
     }
 
     pub fn numbers(&self, name: &str) -> Vec<i64> {
-        self.0.get_many::<i64>(name).map(|numbers| numbers.copied().collect()).unwrap_or_default()
+        self.many(name)
     }
 
     /// In nanoseconds; may be negative.
