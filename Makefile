@@ -1,14 +1,14 @@
 # The menu: `make help`.
 .DEFAULT_GOAL := build
 
-# The binaries are static, which needs the target named (see .cargo/config.toml).
-export CARGO_BUILD_TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
+# Asked when it is needed, for setup may have changed it.
+TARGET := $$(integration/target)
+CARGO  := CARGO_BUILD_TARGET=$(TARGET) cargo
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
 
-RELEASE := target/$(CARGO_BUILD_TARGET)/release
-DEBUG   := target/$(CARGO_BUILD_TARGET)/debug
+RELEASE := target/$(TARGET)/release
 
 # Tests that need neither root nor a container: the library's own, and these files under tests/.
 PURE := --lib --test layers --test 'spec*' --test 'golden*' --test cli_grammar
@@ -19,12 +19,12 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 build: ## the two release binaries, static: tare and tare-image
-	TARE_COMMIT=$$(git describe --always --dirty) cargo build --release --bins
+	TARE_COMMIT=$$(git describe --always --dirty) $(CARGO) build --release --bins
 
 check: ## format, lints and the tests that need no root; fast
 	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
-	cargo test $(PURE)
+	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) test $(PURE)
 
 test: ## every test, as root; installs what is missing first
 	integration/test
@@ -40,19 +40,19 @@ demo: ## an OCI image is made, unpacked and run; installs what is missing first
 bench: ## tare beside runc, crun and the least possible; writes docs/performance.md (five minutes, on an idle machine)
 	integration/setup bench
 	$(MAKE) build
-	cargo build --release --example seccomp-compile
+	$(CARGO) build --release --example seccomp-compile
 	integration/bench/bench --tare $(RELEASE)/tare --write docs/performance.md
 
 bench-quick: ## the same with few runs, printed only
 	integration/setup bench
 	$(MAKE) build
-	cargo build --release --example seccomp-compile
+	$(CARGO) build --release --example seccomp-compile
 	integration/bench/bench --tare $(RELEASE)/tare --quick
 
 bench-image: ## tare-image beside umoci, skopeo, Podman and tar; writes docs/performance.md
 	integration/setup bench-image
 	$(MAKE) build
-	cargo build --release --example layers-floor
+	$(CARGO) build --release --example layers-floor
 	integration/bench/image --tare-image $(RELEASE)/tare-image --floor $(RELEASE)/examples/layers-floor --write docs/performance.md
 
 install: build ## into $(DESTDIR)$(PREFIX)/bin
@@ -66,7 +66,7 @@ test-guest: ## what takes a machine of its own, in the guest; every line of inte
 	integration/guest/test --all
 
 bless: ## write the golden plans anew; read the difference before committing
-	TARE_BLESS=1 cargo test --test 'golden*'
+	TARE_BLESS=1 $(CARGO) test --test 'golden*'
 
 setup: ## install what the tests need, from Debian
 	integration/setup

@@ -27,7 +27,8 @@ def options(what, default_peer):
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument('suite', help='the directory of the suite, built')
     parser.add_argument('only', nargs='*', help='only the programs of the suite with this in their name')
-    parser.add_argument('--tare', default=os.environ.get('TARE', f'{root}/target/{os.uname().machine}-unknown-linux-gnu/debug/tare'))
+    target = subprocess.run(f'{root}/integration/target', stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    parser.add_argument('--tare', default=os.environ.get('TARE', f'{root}/target/{target}/debug/tare'))
     parser.add_argument('--peer', action='append', help=f'a runtime to compare with (default: {default_peer}); '
                         'the first one is what tare is held against')
     parser.add_argument('--logs', help='keep what the programs print in this directory')

@@ -36,7 +36,7 @@ impl Resctrl {
 
 fn find() -> Option<PathBuf> {
     let there = statfs(USUAL).ok()?;
-    if there.filesystem_type() == FsType(libc::RDTGROUP_SUPER_MAGIC) {
+    if there.filesystem_type() == FsType(libc::RDTGROUP_SUPER_MAGIC as _) {
         return Some(USUAL.into());
     }
     let mounts = mountinfo::read().ok()?;

@@ -164,10 +164,10 @@ fn groups(user: &User, around: &Around<'_>) -> Result<Option<Vec<u32>>, Fault> {
 
 fn limit((item, wanted): (usize, &PosixRlimit)) -> Limit {
     let (resource, name) = resource(wanted.typ());
-    Limit { item, resource: resource as i32, name, soft: wanted.soft(), hard: wanted.hard() }
+    Limit { item, resource, name, soft: wanted.soft(), hard: wanted.hard() }
 }
 
-fn resource(kind: Type) -> (libc::__rlimit_resource_t, &'static str) {
+fn resource(kind: Type) -> (i32, &'static str) {
     match kind {
         Type::RlimitCpu => (libc::RLIMIT_CPU, "RLIMIT_CPU"),
         Type::RlimitFsize => (libc::RLIMIT_FSIZE, "RLIMIT_FSIZE"),

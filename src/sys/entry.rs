@@ -31,19 +31,6 @@ macro_rules! entry {
 pub fn prepare() {
     open_standard_descriptors();
     survive_sigpipe();
-    grow_heap_in_large_steps();
-}
-
-/// A command needs some hundred KiB for some milliseconds: asked for at once and not given back in between, that is a
-/// few calls and page faults less.
-fn grow_heap_in_large_steps() {
-    const STEP: c_int = 256 << 10;
-    const KEEP: c_int = 8 << 20;
-    // SAFETY: two numbers for the allocator; no thread allocates yet.
-    unsafe {
-        libc::mallopt(libc::M_TOP_PAD, STEP);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, KEEP);
-    }
 }
 
 /// The command line.

@@ -14,6 +14,22 @@ pub use libc::{
     RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV,
 };
 
+/// renameat2(2) with RENAME_NOREPLACE: EEXIST where the new name is taken. (nix has it with glibc alone.)
+pub fn rename_new(from: BorrowedFd<'_>, name: &CStr, to: BorrowedFd<'_>, new: &CStr) -> Result<()> {
+    // SAFETY: two NUL-terminated strings that live across the call, and numbers.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            from.as_raw_fd(),
+            name.as_ptr(),
+            to.as_raw_fd(),
+            new.as_ptr(),
+            libc::RENAME_NOREPLACE,
+        )
+    })
+    .map(drop)
+}
+
 /// openat2(2), KERNEL(5.6). `flags` gets O_CLOEXEC.
 pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32, resolve: u64) -> Result<OwnedFd> {
     // SAFETY: open_how is plain data for which zero is valid; it may only be made this way (non_exhaustive).

@@ -98,7 +98,7 @@ impl Netlink {
             *to = from as libc::c_char;
         }
         // SAFETY: SIOCGIFINDEX, which every socket takes, reads and writes within the live ifreq.
-        let asked = unsafe { libc::ioctl(self.0.as_raw_fd(), libc::SIOCGIFINDEX, &raw mut request) };
+        let asked = unsafe { libc::ioctl(self.0.as_raw_fd(), libc::SIOCGIFINDEX as _, &raw mut request) };
         super::check(asked.into())?;
         // SAFETY: the kernel has just written this member of the union.
         Ok(unsafe { request.ifr_ifru.ifru_ifindex } as u32)

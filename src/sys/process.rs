@@ -90,7 +90,7 @@ pub fn setns(fd: BorrowedFd<'_>, flags: c_int) -> Result<()> {
 
 /// The type of a namespace descriptor as a CLONE_NEW* flag, NS_GET_NSTYPE of ioctl_ns(2).
 pub fn namespace_type(fd: BorrowedFd<'_>) -> Result<c_int> {
-    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
     // SAFETY: an ioctl without an argument.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) }.into()).map(|kind| kind as c_int)
 }
@@ -352,6 +352,6 @@ pub fn loopback_up() -> Result<()> {
         request.ifr_name[0] = b'l' as c_char;
         request.ifr_name[1] = b'o' as c_char;
         request.ifr_ifru.ifru_flags = libc::IFF_UP as i16;
-        check(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request).into()).map(drop)
+        check(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request).into()).map(drop)
     }
 }

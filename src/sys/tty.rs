@@ -30,7 +30,7 @@ pub struct Size {
 
 /// Whether the descriptor (O_PATH will do) is in a real devpts.
 pub fn is_devpts(fd: BorrowedFd<'_>) -> Result<bool> {
-    Ok(fstatfs(fd)?.filesystem_type() == FsType(libc::DEVPTS_SUPER_MAGIC))
+    Ok(fstatfs(fd)?.filesystem_type() == FsType(libc::DEVPTS_SUPER_MAGIC as _))
 }
 
 /// Whether the descriptor (O_PATH will do) is the pair-making device 5:2 of a real devpts.

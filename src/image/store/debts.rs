@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, readlinkat, renameat2};
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
 use nix::sys::stat::{
     FileStat, Mode, UtimensatFlags, fchmod, fstat, fstatat, futimens, mkdirat, mknodat, utimensat,
 };
@@ -27,6 +27,7 @@ use crate::image::remove;
 use crate::image::tree::{c_string, clean, open_dir};
 use crate::image::whiteout::split;
 use crate::inroot::Root;
+use crate::sys::file::rename_new;
 use crate::sys::xattr::{fgetxattr, flistxattr, fsetxattr};
 
 /// As many symlinks as the kernel follows in one path.
@@ -167,7 +168,7 @@ fn stat(dir: BorrowedFd<'_>, name: &CStr) -> nix::Result<FileStat> {
 /// Moves all of a directory into another; a directory that is in both is moved by its children, else what comes wins.
 fn move_children(from: &OwnedFd, into: &OwnedFd) -> Result<()> {
     for (name, is_dir) in names(from)? {
-        match renameat2(from, name.as_c_str(), into, name.as_c_str(), RenameFlags::RENAME_NOREPLACE) {
+        match rename_new(from.as_fd(), &name, into.as_fd(), &name) {
             Err(Errno::EEXIST) => {}
             other => {
                 other?;
@@ -178,7 +179,7 @@ fn move_children(from: &OwnedFd, into: &OwnedFd) -> Result<()> {
             Ok(known) if is_dir => move_children(&open_dir(from.as_fd(), &name)?, &known)?,
             _ => {
                 remove::tree(into.as_fd(), &name)?;
-                renameat2(from, name.as_c_str(), into, name.as_c_str(), RenameFlags::empty())?;
+                renameat(from, name.as_c_str(), into, name.as_c_str())?;
             }
         }
     }
