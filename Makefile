@@ -18,7 +18,7 @@ PURE := --lib --test layers --test 'spec*' --test 'golden*' --test cli_grammar
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-build: ## the two release binaries, static: tare and tare-image
+build: ## the two release binaries, static: tare and tare-image (integration/target says for which C library)
 	TARE_COMMIT=$$(git describe --always --dirty) $(CARGO) build --release --bins
 
 check: ## format, lints and the tests that need no root; fast

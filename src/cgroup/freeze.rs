@@ -10,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::dir::Dir;
 use super::group::Group;
+use super::path::Place;
 use super::procs;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
@@ -47,12 +48,12 @@ impl Group {
     /// Whether the group was frozen (not: is it below one that is). False where it is gone.
     ///
     /// Asked of every container by `list`: the file is opened from the hierarchy's root, and the group is not.
-    pub fn is_frozen(&self) -> Result<bool> {
+    pub fn is_frozen(&self, hierarchies: &mut Hierarchies) -> Result<bool> {
         let Some(place) = self.freezer_place().map(|place| &self.record().places[place]) else {
             return Ok(false);
         };
         let file = if place.is_unified() { UNIFIED } else { OF_V1 };
-        let told = Dir::mountpoint(&place.mountpoint)?.read_below(&place.path, file);
+        let told = hierarchies.of(place)?.read_below(&place.path, file);
         frozen(told, &place.directory(), file)
     }
 
@@ -65,6 +66,24 @@ impl Group {
         let missing =
             || fail!(Kind::Unsupported, "the container has no freezer: this host has no freezer controller");
         self.dir(self.freezer_place().ok_or_else(missing)?)
+    }
+}
+
+/// The roots of hierarchies, each opened when it is first needed.
+#[derive(Debug, Default)]
+pub struct Hierarchies(Vec<Dir>);
+
+impl Hierarchies {
+    fn of(&mut self, place: &Place) -> Result<&Dir> {
+        let known = self.0.iter().position(|dir| dir.path == place.mountpoint);
+        let index = match known {
+            Some(index) => index,
+            None => {
+                self.0.push(Dir::mountpoint(&place.mountpoint)?);
+                self.0.len() - 1
+            }
+        };
+        Ok(&self.0[index])
     }
 }
 

@@ -36,6 +36,7 @@ mod v2;
 pub mod write;
 
 pub use entrance::Door;
+pub use freeze::Hierarchies;
 pub use group::Group;
 pub use path::Place;
 pub use plan::{Plan, plan, update};

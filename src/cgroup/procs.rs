@@ -42,8 +42,8 @@ fn collect(dir: &Dir, pids: &mut Vec<i32>) -> Result<()> {
 
 /// The process that a thread belongs to; None where it is gone.
 fn process_of(thread: &str) -> Option<i32> {
-    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
+    let thread = procfs::process::Process::new(thread.parse().ok()?).ok()?;
+    Some(thread.status().ok()?.tgid)
 }
 
 /// The group below `dir` that holds a process; None where it is in `dir` itself or not there at all.

@@ -122,10 +122,8 @@ fn busy(parent: &Dir, name: &Path) -> Error {
 
 /// `12 (sleep, D)`: the state tells why it does not go.
 fn named(pid: i32) -> String {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let name = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(") "));
-    match name {
-        Some((name, rest)) => format!("{pid} ({name}, {})", rest.chars().next().unwrap_or('?')),
-        None => pid.to_string(),
+    match procfs::process::Process::new(pid).and_then(|process| process.stat()) {
+        Ok(stat) => format!("{pid} ({}, {})", stat.comm, stat.state),
+        Err(_) => pid.to_string(),
     }
 }

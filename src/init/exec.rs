@@ -83,7 +83,7 @@ fn executable(path: &CStr) -> Result<(), Errno> {
         return Err(Errno::EISDIR);
     }
     match faccessat(nix::fcntl::AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS) {
-        // An old kernel under glibc's emulation, or a filter: the mode bits say.
+        // An old kernel under the C library's emulation, or a filter: the mode bits say.
         Err(Errno::ENOSYS | Errno::EPERM) if stat.st_mode & 0o111 != 0 => Ok(()),
         other => other,
     }

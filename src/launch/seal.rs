@@ -37,15 +37,21 @@ pub fn own_binary() -> Result<()> {
         other => other.map_err(Error::from),
     }
     .context(DOING)?;
-    let own = |text: std::ffi::OsString| CString::new(text.as_bytes()).unwrap_or_default();
     let variable = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
         CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).unwrap_or_default()
     };
-    let args: Vec<CString> = std::env::args_os().map(own).collect();
+    let args = own_arguments().context(DOING)?;
     let env: Vec<CString> = std::env::vars_os().map(variable).collect();
     let (args, env) =
         (Vector::new(args.iter().map(AsRef::as_ref)), Vector::new(env.iter().map(AsRef::as_ref)));
     Err(Error::from(execve_fd(sealed.as_fd(), &args, &env)).context("execveat").context(DOING))
+}
+
+/// From the kernel: what the standard library knows of them it has from an entry that this program does not have.
+fn own_arguments() -> Result<Vec<CString>> {
+    let bytes = std::fs::read("/proc/self/cmdline").context("read /proc/self/cmdline")?;
+    let arguments = bytes.split_inclusive(|&byte| byte == 0);
+    Ok(arguments.filter_map(|argument| CString::from_vec_with_nul(argument.to_vec()).ok()).collect())
 }
 
 /// On a read-only mount, or a memory file that refuses writes for ever.

@@ -3,6 +3,7 @@
 use super::load;
 use super::options::Globals;
 use super::state::{self, State};
+use crate::cgroup::Hierarchies;
 use crate::container::Store;
 use crate::error::{Kind, Result};
 use crate::{fail, log};
@@ -24,9 +25,10 @@ pub fn list(globals: &Globals) -> Result<Vec<Listed>> {
         None => Vec::new(),
     };
     let mut all = Vec::with_capacity(entries.len());
+    let mut hierarchies = Hierarchies::default();
     for entry in entries {
         let (id, uid) = (entry.id().clone(), entry.owner());
-        match load::of_entry(entry) {
+        match load::one_of(entry, &mut hierarchies) {
             Ok(known) => all.push(Listed { state: state::of(known), uid }),
             Err(error) => log::plain(format_args!("load container {id}: {error}")),
         }

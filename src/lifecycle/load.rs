@@ -12,7 +12,7 @@ use nix::sys::stat::Mode;
 use oci_spec::runtime::Process;
 
 use super::options::{Globals, Rootless};
-use crate::cgroup::{Driver, Group};
+use crate::cgroup::{Driver, Group, Hierarchies};
 use crate::container::status::{Probe, Seen, observe};
 use crate::container::{ContainerId, Entry, Record, Status, Store};
 use crate::error::{Context, Error, Kind, Result, matched};
@@ -107,20 +107,25 @@ pub fn known(globals: &Globals, id: &str) -> Result<Known> {
 }
 
 pub fn of_entry(entry: Entry) -> Result<Known> {
+    one_of(entry, &mut Hierarchies::default())
+}
+
+/// As `of_entry`, for who looks at many.
+pub fn one_of(entry: Entry, hierarchies: &mut Hierarchies) -> Result<Known> {
     let record = entry.read()?;
-    let status = status(&entry, &record);
+    let status = status(&entry, &record, hierarchies);
     Ok(Known { entry, record, status })
 }
 
 /// Looks at the container's traces.
-pub fn status(entry: &Entry, record: &Record) -> Status {
+fn status(entry: &Entry, record: &Record, hierarchies: &mut Hierarchies) -> Status {
     let init = record.init.and_then(|init| Seen::of(init.pid));
     let group = record.cgroup.as_ref().map(Group::from_record);
     let probe = Probe {
         init,
         creator: if record.init.is_none() { Seen::of(record.creator.pid) } else { None },
         exec_fifo: entry.has_exec_fifo(),
-        frozen: init.is_some() && group.is_some_and(|group| group.is_frozen().unwrap_or(false)),
+        frozen: init.is_some() && group.is_some_and(|group| group.is_frozen(hierarchies).unwrap_or(false)),
     };
     observe(record, &probe)
 }

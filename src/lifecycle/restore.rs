@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use procfs::ProcessCGroup;
 
 use super::create::{self, How};
 use super::criu::{self, DESCRIPTORS, Places, external};
@@ -222,16 +223,17 @@ fn namespaces(plan: &Plan) -> Result<Vec<(Namespace, File)>> {
 
 /// Of a process, each controller with its group.
 fn groups(pid: i32) -> Result<Vec<(String, String)>> {
-    let path = format!("/proc/{pid}/cgroup");
-    let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    let mut all = Vec::new();
-    for line in text.lines() {
-        let mut parts = line.splitn(3, ':').skip(1);
-        if let (Some(controllers), Some(path)) = (parts.next(), parts.next()) {
-            all.extend(controllers.split(',').map(|name| (name.to_owned(), path.to_owned())));
-        }
-    }
-    Ok(all)
+    let process = procfs::process::Process::new(pid).and_then(|process| process.cgroups());
+    let groups = process
+        .map_err(|error| fail!(Kind::State, "{error}"))
+        .with_context(|| format!("read /proc/{pid}/cgroup"))?;
+    let of = |group: ProcessCGroup| {
+        let path = group.pathname;
+        // The v2 tree has none, and is told by that.
+        let names = if group.controllers.is_empty() { vec![String::new()] } else { group.controllers };
+        names.into_iter().map(move |name| (name, path.clone()))
+    };
+    Ok(groups.into_iter().flat_map(of).collect())
 }
 
 /// CRIU restores into a time namespace, so that clocks go on where they stood.

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 
+use nix::sys::resource::Resource;
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType as Type, Process, User};
 
 use super::capabilities::{Capabilities, capabilities};
@@ -169,22 +170,22 @@ fn limit((item, wanted): (usize, &PosixRlimit)) -> Limit {
 
 fn resource(kind: Type) -> (i32, &'static str) {
     match kind {
-        Type::RlimitCpu => (libc::RLIMIT_CPU, "RLIMIT_CPU"),
-        Type::RlimitFsize => (libc::RLIMIT_FSIZE, "RLIMIT_FSIZE"),
-        Type::RlimitData => (libc::RLIMIT_DATA, "RLIMIT_DATA"),
-        Type::RlimitStack => (libc::RLIMIT_STACK, "RLIMIT_STACK"),
-        Type::RlimitCore => (libc::RLIMIT_CORE, "RLIMIT_CORE"),
-        Type::RlimitRss => (libc::RLIMIT_RSS, "RLIMIT_RSS"),
-        Type::RlimitNproc => (libc::RLIMIT_NPROC, "RLIMIT_NPROC"),
-        Type::RlimitNofile => (libc::RLIMIT_NOFILE, "RLIMIT_NOFILE"),
-        Type::RlimitMemlock => (libc::RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK"),
-        Type::RlimitAs => (libc::RLIMIT_AS, "RLIMIT_AS"),
-        Type::RlimitLocks => (libc::RLIMIT_LOCKS, "RLIMIT_LOCKS"),
-        Type::RlimitSigpending => (libc::RLIMIT_SIGPENDING, "RLIMIT_SIGPENDING"),
-        Type::RlimitMsgqueue => (libc::RLIMIT_MSGQUEUE, "RLIMIT_MSGQUEUE"),
-        Type::RlimitNice => (libc::RLIMIT_NICE, "RLIMIT_NICE"),
-        Type::RlimitRtprio => (libc::RLIMIT_RTPRIO, "RLIMIT_RTPRIO"),
-        Type::RlimitRttime => (libc::RLIMIT_RTTIME, "RLIMIT_RTTIME"),
+        Type::RlimitCpu => (Resource::RLIMIT_CPU as i32, "RLIMIT_CPU"),
+        Type::RlimitFsize => (Resource::RLIMIT_FSIZE as i32, "RLIMIT_FSIZE"),
+        Type::RlimitData => (Resource::RLIMIT_DATA as i32, "RLIMIT_DATA"),
+        Type::RlimitStack => (Resource::RLIMIT_STACK as i32, "RLIMIT_STACK"),
+        Type::RlimitCore => (Resource::RLIMIT_CORE as i32, "RLIMIT_CORE"),
+        Type::RlimitRss => (Resource::RLIMIT_RSS as i32, "RLIMIT_RSS"),
+        Type::RlimitNproc => (Resource::RLIMIT_NPROC as i32, "RLIMIT_NPROC"),
+        Type::RlimitNofile => (Resource::RLIMIT_NOFILE as i32, "RLIMIT_NOFILE"),
+        Type::RlimitMemlock => (Resource::RLIMIT_MEMLOCK as i32, "RLIMIT_MEMLOCK"),
+        Type::RlimitAs => (Resource::RLIMIT_AS as i32, "RLIMIT_AS"),
+        Type::RlimitLocks => (Resource::RLIMIT_LOCKS as i32, "RLIMIT_LOCKS"),
+        Type::RlimitSigpending => (Resource::RLIMIT_SIGPENDING as i32, "RLIMIT_SIGPENDING"),
+        Type::RlimitMsgqueue => (Resource::RLIMIT_MSGQUEUE as i32, "RLIMIT_MSGQUEUE"),
+        Type::RlimitNice => (Resource::RLIMIT_NICE as i32, "RLIMIT_NICE"),
+        Type::RlimitRtprio => (Resource::RLIMIT_RTPRIO as i32, "RLIMIT_RTPRIO"),
+        Type::RlimitRttime => (Resource::RLIMIT_RTTIME as i32, "RLIMIT_RTTIME"),
     }
 }
 

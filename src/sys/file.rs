@@ -14,6 +14,19 @@ pub use libc::{
     RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV,
 };
 
+/// When a file was made, seconds and nanoseconds since 1970: statx(2) with STATX_BTIME. None where its filesystem does not
+/// keep that. (The standard library asks with glibc alone.)
+pub fn born(path: &CStr) -> Result<Option<(i64, u32)>> {
+    // SAFETY: statx is plain data for which zero is valid.
+    let mut told: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: a NUL-terminated string and a struct of the kernel's size, which both outlive the call.
+    check(unsafe {
+        libc::syscall(libc::SYS_statx, libc::AT_FDCWD, path.as_ptr(), 0, libc::STATX_BTIME, &raw mut told)
+    })?;
+    let known = told.stx_mask & libc::STATX_BTIME != 0;
+    Ok(known.then_some((told.stx_btime.tv_sec, told.stx_btime.tv_nsec)))
+}
+
 /// renameat2(2) with RENAME_NOREPLACE: EEXIST where the new name is taken. (nix has it with glibc alone.)
 pub fn rename_new(from: BorrowedFd<'_>, name: &CStr, to: BorrowedFd<'_>, new: &CStr) -> Result<()> {
     // SAFETY: two NUL-terminated strings that live across the call, and numbers.
@@ -92,7 +105,9 @@ pub fn read_small(file: impl AsFd) -> Result<Vec<u8>> {
 
 /// As above, by its path.
 pub fn read_small_at<P: ?Sized + nix::NixPath>(path: &P) -> Result<Vec<u8>> {
-    read_small(nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
+    // Not open: musl's asks a second time for what old kernels passed over, O_CLOEXEC.
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    read_small(nix::fcntl::openat(nix::fcntl::AT_FDCWD, path, flags, Mode::empty())?)
 }
 
 /// ioctl_ficlone(2): `to` shares all blocks of `from`.

@@ -188,7 +188,7 @@ pub fn child_subreaper() -> Result<()> {
     prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0).map(drop)
 }
 
-/// setgroups, setresgid and setresuid as bare system calls: of this thread, and glibc has no other to tell.
+/// setgroups, setresgid and setresuid as bare system calls: of this thread, and the C library has no other to tell.
 pub fn set_groups(groups: &[u32]) -> Result<()> {
     // SAFETY: a pointer and length of a live slice of gid_t.
     check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) }).map(drop)
@@ -212,7 +212,7 @@ pub fn set_limit(resource: c_int, soft: u64, hard: u64) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, none) }).map(drop)
 }
 
-/// Where this process stands, from the kernel itself: glibc's wrapper hides "(unreachable)" (CVE-2024-21626).
+/// Where this process stands, from the kernel itself: the C library's wrapper hides "(unreachable)" (CVE-2024-21626).
 pub fn current_directory(buffer: &mut [u8; libc::PATH_MAX as usize]) -> Result<&CStr> {
     // SAFETY: the kernel writes at most the length given into the live buffer, NUL included.
     check(unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) })?;
@@ -299,7 +299,8 @@ pub fn reset_signals(ignored: u64) -> Result<()> {
     // The kernel's struct: handler, flags, restorer, mask; SIG_DFL is 0.
     let default = [0_u64; 4];
     for signal in (1..=64).filter(|signal| ignored >> (signal - 1) & 1 == 1) {
-        // By the system call: glibc refuses to touch its own two, 32 and 33, and posix_spawn leaves them ignored.
+        // By the system call: a C library refuses to touch those it keeps for itself, from 32 on, and posix_spawn leaves
+        // them ignored.
         // SAFETY: the kernel reads no more than 32 bytes; a default action installs no handler of ours.
         unsafe {
             let action = default.as_ptr();

@@ -88,12 +88,15 @@ fn in_status(status: &[u8]) -> Option<u64> {
 }
 
 pub(super) fn is_ignored(signal: i32) -> bool {
-    // SAFETY: for sigaction, plain data, zero is valid.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: nothing is set; the kernel writes what is set now into action, which outlives the call.
-    let asked = check(unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) }.into());
-    // glibc keeps 32 and 33 for itself and answers EINVAL; posix_spawn may have left them ignored all the same.
-    asked.map_or(matches!(signal, 32 | 33), |_| action.sa_sigaction == libc::SIG_IGN)
+    // The kernel's struct: handler, flags, restorer, mask. By the system call: a C library keeps some signals for itself
+    // and answers EINVAL for them; posix_spawn may have left them ignored all the same.
+    let mut action = [0_u64; 4];
+    // SAFETY: nothing is set; the kernel writes what is set now into action, which is no smaller and outlives the call.
+    let asked = check(unsafe {
+        let none = std::ptr::null::<u64>();
+        libc::syscall(libc::SYS_rt_sigaction, signal, none, action.as_mut_ptr(), size_of::<u64>())
+    });
+    asked.is_ok() && action[0] == libc::SIG_IGN as u64
 }
 
 /// Children leave their exit status to be waited for, whatever the caller has done to SIGCHLD: where that is

@@ -6,7 +6,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{SFlag, fstat, major, minor};
 use nix::sys::statfs::{FsType, fstatfs};
 use nix::sys::termios::{
-    LocalFlags, OutputFlags, SetArg, SpecialCharacterIndices, Termios, cfmakeraw, tcgetattr, tcsetattr,
+    LocalFlags, OutputFlags, SetArg, SpecialCharacterIndices, Termios, cfmakeraw, tcsetattr,
 };
 
 use super::{Result, check};
@@ -91,7 +91,12 @@ pub fn make_controlling(terminal: BorrowedFd<'_>) -> Result<()> {
 
 /// The present mode; ENOTTY where it is no terminal.
 pub fn mode(terminal: BorrowedFd<'_>) -> Result<Termios> {
-    tcgetattr(terminal)
+    // Not by nix: the kernel fills in less than musl's struct has, and modes are compared.
+    // SAFETY: termios is plain data for which zero is valid.
+    let mut mode: libc::termios = unsafe { std::mem::zeroed() };
+    // SAFETY: a live struct, to be written within.
+    check(unsafe { libc::tcgetattr(terminal.as_raw_fd(), &raw mut mode) }.into())?;
+    Ok(mode.into())
 }
 
 pub fn set_mode(terminal: BorrowedFd<'_>, mode: &Termios) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tare::cgroup::Group;
+use tare::cgroup::{Group, Hierarchies};
 use tare::host::cgroup::{Layout, Mode};
 
 use crate::support::{Inmate, Scratch, assert_told, born_in, path, planned};
@@ -155,12 +155,12 @@ fn a_frozen_group_says_so_and_goes_on_after_thaw() {
     let Some(layout) = layout() else { return };
     let scratch = Scratch::new(&json!({}), &layout);
     let _inmate = scratch.sleeper();
-    assert!(!scratch.group.is_frozen().unwrap());
+    assert!(!scratch.group.is_frozen(&mut Hierarchies::default()).unwrap());
     scratch.group.freeze().unwrap();
-    assert!(scratch.group.is_frozen().unwrap());
-    assert!(Group::from_record(scratch.group.record()).is_frozen().unwrap());
+    assert!(scratch.group.is_frozen(&mut Hierarchies::default()).unwrap());
+    assert!(Group::from_record(scratch.group.record()).is_frozen(&mut Hierarchies::default()).unwrap());
     scratch.group.thaw().unwrap();
-    assert!(!scratch.group.is_frozen().unwrap());
+    assert!(!scratch.group.is_frozen(&mut Hierarchies::default()).unwrap());
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn a_frozen_group_dies_of_a_kill_with_its_frozen_subgroups() {
     assert!(!scratch.group.exists().unwrap());
     scratch.group.remove().unwrap();
     assert!(scratch.group.procs().unwrap().is_empty());
-    assert!(!scratch.group.is_frozen().unwrap());
+    assert!(!scratch.group.is_frozen(&mut Hierarchies::default()).unwrap());
 }
 
 #[test]

@@ -2,11 +2,12 @@
 //! any file. An inode whose number and change time are the same is the same.
 
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::fs;
 use std::io::{BufWriter, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::UNIX_EPOCH;
 
 use nix::sys::stat::{FileStat, fstat};
 
@@ -70,8 +71,11 @@ pub struct Record {
 
 /// When the directory was born; 0 where the filesystem does not tell.
 pub fn born(path: &Path) -> u128 {
-    let time = fs::metadata(path).and_then(|about| about.created()).ok();
-    time.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, |age| age.as_nanos())
+    let path = CString::new(path.as_os_str().as_bytes());
+    let time = path.ok().and_then(|path| crate::sys::file::born(&path).ok().flatten());
+    time.map_or(0, |(seconds, nanoseconds)| {
+        u128::from(seconds.unsigned_abs()) * 1_000_000_000 + u128::from(nanoseconds)
+    })
 }
 
 /// Writes the record of the open tree at `path`.
