@@ -4,40 +4,24 @@
 //! meanwhile (cgroup_threadgroup_rwsem). It waits for neither one that is born in the group (v2) nor, KERNEL(5.5), one
 //! that moves its own single thread (v1).
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use super::group::Group;
 use super::plan::Permission;
 use crate::error::{Context, Result};
 use crate::host::cgroup::Mode;
+use crate::sys::tasks::Tasks;
 
 #[derive(Debug, Default)]
 pub struct Entrance<'a> {
     /// The directory for CLONE_INTO_CGROUP: the process is never outside.
     pub birth: Option<BorrowedFd<'a>>,
-    /// What it has to do itself, first of all.
-    pub doors: Vec<Door>,
+    /// v1: what it has to enter itself, first of all.
+    pub doors: Vec<Tasks>,
     /// It is to be moved, by `Group::join`.
     pub by_parent: bool,
-}
-
-/// The group in one v1 hierarchy.
-#[derive(Debug)]
-pub struct Door {
-    /// For messages.
-    pub path: PathBuf,
-    tasks: OwnedFd,
-}
-
-impl Door {
-    /// Moves the calling thread, which is to be its process's only one.
-    pub fn enter(&self) -> Result<(), Errno> {
-        nix::unistd::write(&self.tasks, b"0").map(drop)
-    }
 }
 
 impl Group {
@@ -69,9 +53,9 @@ impl Group {
                 continue;
             }
             let path = dir.path.join("tasks");
-            let tasks = dir.file("tasks", OFlag::O_WRONLY);
-            let tasks = tasks.with_context(|| format!("open {}", path.display()))?;
-            entrance.doors.push(Door { path, tasks });
+            let file = dir.file("tasks", OFlag::O_WRONLY);
+            let file = file.with_context(|| format!("open {}", path.display()))?;
+            entrance.doors.push(Tasks { path, file });
         }
         Ok(entrance)
     }

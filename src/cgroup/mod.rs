@@ -35,7 +35,6 @@ mod v1;
 mod v2;
 pub mod write;
 
-pub use entrance::Door;
 pub use freeze::Hierarchies;
 pub use group::Group;
 pub use path::Place;

@@ -3,12 +3,12 @@
 use std::os::fd::OwnedFd;
 
 use super::hook_state::HookState;
-use crate::cgroup::Door;
+use crate::sys::tasks::Tasks;
 
 #[derive(Debug, Default)]
 pub struct Fds {
     /// The groups that it moves itself into.
-    pub doors: Vec<Door>,
+    pub doors: Vec<Tasks>,
     /// In the order of the plan's joins.
     pub joins: Vec<OwnedFd>,
     /// `exec`: the pidfd of the container's first process.

@@ -20,6 +20,7 @@ pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod spawn;
+pub mod tasks;
 pub mod tty;
 pub mod xattr;
 
