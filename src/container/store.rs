@@ -6,21 +6,23 @@
 use std::ffi::CString;
 use std::fs;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, OFlag};
 use nix::mount::{MntFlags, umount2};
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstatat};
+use nix::unistd::{AccessFlags, faccessat};
 
 use super::{ContainerId, Record};
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::fail;
-use crate::sys::file::read_small_at;
+use crate::sys::file::read_small;
 
 const RECORD: &str = "state.json";
 const FIFO: &str = "exec.fifo";
@@ -47,6 +49,8 @@ pub struct Store {
 pub struct Entry {
     path: PathBuf,
     id: ContainerId,
+    /// The directory above, where it is open: one of many need not be looked up from `/` each time.
+    root: Option<Rc<OwnedFd>>,
 }
 
 /// The right to change a container.
@@ -59,7 +63,7 @@ impl Store {
     }
 
     pub fn entry(&self, id: &ContainerId) -> Entry {
-        Entry { path: self.root.join(id.as_str()), id: id.clone() }
+        Entry { path: self.root.join(id.as_str()), id: id.clone(), root: None }
     }
 
     /// Makes the directory of a new container and locks it.
@@ -103,13 +107,16 @@ impl Store {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             other => other.with_context(|| format!("read {}", self.root.display()))?,
         };
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let root = nix::fcntl::open(&self.root, flags, Mode::empty());
+        let root = Rc::new(root.with_context(|| format!("open {}", self.root.display()))?);
         let mut entries = Vec::new();
         for item in listing {
             let item = item.with_context(|| format!("read {}", self.root.display()))?;
             let name = item.file_name();
             let id = name.to_str().and_then(|name| ContainerId::parse(name).ok());
             if let (Some(id), true) = (id, item.file_type().is_ok_and(|kind| kind.is_dir())) {
-                entries.push(Entry { path: item.path(), id });
+                entries.push(Entry { path: item.path(), id, root: Some(Rc::clone(&root)) });
             }
         }
         entries.sort_by(|a, b| a.id.as_str().cmp(b.id.as_str()));
@@ -130,9 +137,18 @@ impl Entry {
         self.path.is_dir()
     }
 
+    /// A file, as the calls take it that look it up from a directory.
+    fn file(&self, name: &str) -> (BorrowedFd<'_>, PathBuf) {
+        match &self.root {
+            Some(root) => (root.as_fd(), Path::new(self.id.as_str()).join(name)),
+            None => (AT_FDCWD, self.path.join(name)),
+        }
+    }
+
     /// The user that the directory belongs to.
     pub fn owner(&self) -> u32 {
-        fs::metadata(&self.path).map_or(0, |metadata| std::os::unix::fs::MetadataExt::uid(&metadata))
+        let (root, path) = self.file("");
+        fstatat(root, &path, AtFlags::empty()).map_or(0, |stat| stat.st_uid)
     }
 
     /// Waits for the right to change the container.
@@ -150,12 +166,14 @@ impl Entry {
 
     /// The record; `does not exist` where there is none.
     pub fn read(&self) -> Result<Record> {
-        let path = self.path.join(RECORD);
-        let bytes = match read_small_at(&path) {
+        let shown = || self.path.join(RECORD);
+        let (root, path) = self.file(RECORD);
+        let file = nix::fcntl::openat(root, &path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+        let bytes = match file.and_then(read_small) {
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Err(absent()),
-            other => other.with_context(|| format!("read {}", path.display()))?,
+            other => other.with_context(|| format!("read {}", shown().display()))?,
         };
-        let broken = |why: String| fail!(Kind::State, "{}: not a readable record: {why}", path.display());
+        let broken = |why: String| fail!(Kind::State, "{}: not a readable record: {why}", shown().display());
         let record: Record = serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))?;
         match record.version {
             super::record::VERSION => Ok(record),
@@ -228,7 +246,8 @@ impl Entry {
 
     /// Its existence tells created from running.
     pub fn has_exec_fifo(&self) -> bool {
-        self.fifo().exists()
+        let (root, path) = self.file(FIFO);
+        faccessat(root, &path, AccessFlags::F_OK, AtFlags::empty()).is_ok()
     }
 
     /// Tells the waiting process to go on. None where nobody waits at the fifo: the process is dead.
