@@ -59,10 +59,7 @@ fn calls(bundle: &Bundle, args: &[&str], meanwhile: impl FnOnce()) -> u64 {
         let is_call = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         count.parse::<u64>().ok().filter(|_| name.trim() != "total" && is_call(name.trim()))
     };
-    let table = fs::read_to_string(table).unwrap();
-    let calls = table.lines().filter_map(count).sum();
-    assert!(calls < 2000, "{table}");
-    calls
+    fs::read_to_string(table).unwrap().lines().filter_map(count).sum()
 }
 
 fn bundle_on_cgroup2(tool: &str) -> Option<Bundle> {

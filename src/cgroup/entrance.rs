@@ -29,19 +29,9 @@ impl Group {
     pub fn entrance(&self) -> Result<Entrance<'_>> {
         let record = self.record();
         let by_user = record.unit.as_ref().is_some_and(|unit| unit.user);
-        match record.mode {
-            _ if record.places.is_empty() => Ok(Entrance::default()),
-            _ if by_user || self.is_full() => Ok(Entrance { by_parent: true, ..Entrance::default() }),
-            // Where the directory cannot be opened, `join` tells why.
-            Mode::V2 => {
-                let birth = self.dir(0).ok().map(AsFd::as_fd);
-                Ok(Entrance { birth, by_parent: birth.is_none(), ..Entrance::default() })
-            }
-            _ if self.permission == Permission::NotNeeded => {
-                Ok(Entrance { by_parent: true, ..Entrance::default() })
-            }
-            Mode::V1 | Mode::Hybrid => self.by_its_own_steps(),
-        }
+        let left_alone = self.permission == Permission::NotNeeded && record.mode != Mode::V2;
+        let by_parent = !record.places.is_empty() && (by_user || left_alone || self.is_full());
+        if by_parent { Ok(Entrance { by_parent, ..Entrance::default() }) } else { self.by_its_own_steps() }
     }
 
     fn by_its_own_steps(&self) -> Result<Entrance<'_>> {

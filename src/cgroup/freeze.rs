@@ -46,9 +46,12 @@ impl Group {
     }
 
     /// Whether the group was frozen (not: is it below one that is). False where it is gone.
-    ///
-    /// Asked of every container by `list`: the file is opened from the hierarchy's root, and the group is not.
-    pub fn is_frozen(&self, hierarchies: &mut Hierarchies) -> Result<bool> {
+    pub fn is_frozen(&self) -> Result<bool> {
+        self.is_frozen_in(&mut Hierarchies::default())
+    }
+
+    /// The same, for who asks of many: the file is opened from the hierarchy's root, and the group is not.
+    pub fn is_frozen_in(&self, hierarchies: &mut Hierarchies) -> Result<bool> {
         let Some(place) = self.freezer_place().map(|place| &self.record().places[place]) else {
             return Ok(false);
         };

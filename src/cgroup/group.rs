@@ -8,7 +8,6 @@ use nix::errno::Errno;
 use super::create::is_permission;
 use super::devices::attach;
 use super::dir::Dir;
-use super::freeze::Hierarchies;
 use super::path::Place;
 use super::plan::{Permission, Plan};
 use super::record::Record;
@@ -191,7 +190,7 @@ impl Group {
             return Ok(());
         }
         // Frozen, none can fork away while the list is read.
-        let was_frozen = self.is_frozen(&mut Hierarchies::default())?;
+        let was_frozen = self.is_frozen()?;
         let froze = if was_frozen { false } else { self.freeze().is_ok() };
         let sent = self.procs().and_then(|pids| pids.into_iter().try_for_each(|pid| send(pid, signal)));
         if signal == libc::SIGKILL {

@@ -125,7 +125,7 @@ fn status(entry: &Entry, record: &Record, hierarchies: &mut Hierarchies) -> Stat
         init,
         creator: if record.init.is_none() { Seen::of(record.creator.pid) } else { None },
         exec_fifo: entry.has_exec_fifo(),
-        frozen: init.is_some() && group.is_some_and(|group| group.is_frozen(hierarchies).unwrap_or(false)),
+        frozen: init.is_some() && group.is_some_and(|group| group.is_frozen_in(hierarchies).unwrap_or(false)),
     };
     observe(record, &probe)
 }

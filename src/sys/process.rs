@@ -21,7 +21,8 @@ pub enum Clone {
 
 /// clone3(2) like fork: no shared memory. `flags` are CLONE_NEW* and CLONE_PARENT; KERNEL(5.3), `cgroup` KERNEL(5.7).
 ///
-/// The caller must be single-threaded: the child goes on with a copy of everything, locks included.
+/// The child goes on with a copy of everything, locks included: of a caller with threads it may take none, so that it
+/// must not allocate.
 pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Clone> {
     let mut pidfd: c_int = -1;
     // SAFETY: clone_args is plain data for which zero is valid.

@@ -27,11 +27,12 @@ pub struct Program<'a> {
 }
 
 /// Starts the program as the leader of a new process group, with signals as a login would have them: none blocked,
-/// none ignored. Descriptors from 3 up are closed in it. Its process id comes back once it has been executed.
+/// none ignored. Descriptors from 3 up are closed in it. Its process id, and a descriptor that stays it, come
+/// back once it has been executed.
 ///
 /// # Errors
 /// The errno of what failed in the new process, most often of execve(2); nothing is left of it then.
-pub fn spawn(program: &Program<'_>) -> Result<i32> {
+pub fn spawn(program: &Program<'_>) -> Result<(i32, OwnedFd)> {
     let args = Vector::new(program.args.iter().map(CString::as_c_str));
     let env = Vector::new(program.env.iter().map(CString::as_c_str));
     let dir = program.dir.map(open_directory).transpose()?;
@@ -46,11 +47,11 @@ pub fn spawn(program: &Program<'_>) -> Result<i32> {
             let _ = write(&tells, &(errno as i32).to_ne_bytes());
             exit_now(127)
         }
-        Clone::Parent { pid, .. } => {
+        Clone::Parent { pid, pidfd } => {
             drop(tells);
             let mut errno = [0; 4];
             match until_told(&hears, &mut errno) {
-                Ok(0) => Ok(pid),
+                Ok(0) => Ok((pid, pidfd)),
                 told => {
                     let _ = wait(pid);
                     Err(told.map_or_else(|errno| errno, |_| Errno::from_raw(i32::from_ne_bytes(errno))))

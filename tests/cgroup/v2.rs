@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::json;
-use tare::cgroup::{Group, Hierarchies};
+use tare::cgroup::Group;
 use tare::host::cgroup::{Layout, Unified};
 
 use crate::support::{Inmate, Scratch, assert_told, born_in, open_errno, path, planned};
@@ -87,10 +87,10 @@ fn the_group_freezes_thaws_and_says_so() {
     let inmate = scratch.sleeper();
     assert_eq!(scratch.group.procs().unwrap(), [inmate.pid()]);
     scratch.group.freeze().unwrap();
-    assert!(scratch.group.is_frozen(&mut Hierarchies::default()).unwrap());
+    assert!(scratch.group.is_frozen().unwrap());
     assert!(scratch.read("cgroup.events").contains("frozen 1"));
     scratch.group.thaw().unwrap();
-    assert!(!scratch.group.is_frozen(&mut Hierarchies::default()).unwrap());
+    assert!(!scratch.group.is_frozen().unwrap());
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_freeze_that_takes_too_long_is_undone() {
     let error = scratch.group.freeze_within(Duration::ZERO).map_err(|error| error.to_string());
     if let Err(error) = error {
         assert!(error.contains("did not stop in time"), "{error}");
-        assert!(!scratch.group.is_frozen(&mut Hierarchies::default()).unwrap());
+        assert!(!scratch.group.is_frozen().unwrap());
     }
 }
 

@@ -14,7 +14,6 @@ use super::streams::{Input, Tail};
 use super::{Output, Setting, refused};
 use crate::plan::hooks::Hook;
 use crate::sys::interrupt::Interrupts;
-use crate::sys::process::pidfd_open;
 use crate::sys::spawn::{Program, spawn, wait};
 
 /// How long output is still read after the hook itself has ended.
@@ -62,9 +61,9 @@ impl<'a> Running<'a> {
         let stdio =
             [input.theirs(), to_out.unwrap_or_else(|| out.as_fd()), to_err.unwrap_or_else(|| err.as_fd())];
         let program = Program { path: &hook.path, args: &hook.args, env, dir: setting.dir, stdio };
-        let pid = spawn(&program)
+        let (pid, pidfd) = spawn(&program)
             .map_err(|errno| refused(&format!("fork/exec {}", hook.path.to_string_lossy()), errno))?;
-        let process = Process::new(pid).map_err(|errno| refused("pidfd_open", errno))?;
+        let process = Process { pid, pidfd, reaped: false };
         Ok(Self { process, input: Some(input), stdout, stderr })
     }
 
@@ -145,11 +144,6 @@ struct Process {
 }
 
 impl Process {
-    fn new(pid: i32) -> Result<Self, Errno> {
-        let pidfd = pidfd_open(pid).inspect_err(|_| kill_group(pid))?;
-        Ok(Self { pid, pidfd, reaped: false })
-    }
-
     fn reap(&mut self) -> Result<ExitStatus, Errno> {
         self.reaped = true;
         wait(self.pid)
