@@ -137,7 +137,7 @@ fn wrong_usage_has_runcs_exit_codes_streams_and_messages() {
 
 #[test]
 fn help_of_every_verb_begins_with_its_name_and_succeeds() {
-    let verbs = tare::cli::verbs::VERBS.iter().map(|verb| verb.name);
+    let verbs = tare::cli::command_table::VERBS.iter().map(|verb| verb.name);
     for verb in verbs {
         for arguments in [[verb, "--help"], ["help", verb]] {
             let output = tare(&arguments);

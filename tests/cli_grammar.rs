@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tare::cgroup::Driver;
 use tare::cli::command::{Command, Fault, Format, GlobalFlags, read};
+use tare::cli::command_table::{self, GLOBAL, VERBS};
 use tare::cli::flag::{Flag, Takes};
-use tare::cli::verbs::{self, GLOBAL, VERBS};
 use tare::lifecycle::options::{
     CgroupsMode, Checkpoint, Create, Criu, Delete, Events, Exec, Kill, Restore, Rootless, Run, Spec, Update,
 };
@@ -396,7 +396,7 @@ fn checkpoint_and_restore_are_read() {
 
 #[test]
 fn help_is_shown_wherever_it_is_asked_for() {
-    let of = |name| Command::Help(verbs::find(name));
+    let of = |name| Command::Help(command_table::find(name));
     check(vec![
         ("", Command::Help(None)),
         ("-h", Command::Help(None)),

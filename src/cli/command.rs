@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::flag::Verb;
-use super::parse::Values;
-use super::words::{Until, Words, split};
-use super::{options, verbs};
+use super::flag_values::Values;
+use super::go_flags::{Until, Words, split};
+use super::{command_table, options};
 use crate::cgroup::Driver;
 use crate::error::Error;
 use crate::lifecycle::options::{
@@ -89,8 +89,9 @@ pub struct Typed {
 /// Reads the words behind the program's name.
 pub fn read(typed: &[OsString]) -> Typed {
     let flag = |message| Fault::Flag { verb: None, message };
-    let words = split(verbs::GLOBAL, Until::FirstArgument, typed).map_err(flag);
-    let values = words.and_then(|words| Ok((Values::new(verbs::GLOBAL, &words).map_err(flag)?, words)));
+    let words = split(command_table::GLOBAL, Until::FirstArgument, typed).map_err(flag);
+    let values =
+        words.and_then(|words| Ok((Values::new(command_table::GLOBAL, &words).map_err(flag)?, words)));
     let (values, words) = match values {
         Ok(both) => both,
         Err(fault) => return Typed { globals: GlobalFlags::default(), command: Err(fault) },
@@ -112,7 +113,7 @@ fn command(globals: &Values, words: &Words) -> Result<Command, Fault> {
         return Ok(if words.help { Command::Help(None) } else { Command::Version });
     }
     let name = name.to_string_lossy();
-    let verb = verbs::find(&name).ok_or_else(|| Fault::NoVerb(name.into_owned()))?;
+    let verb = command_table::find(&name).ok_or_else(|| Fault::NoVerb(name.into_owned()))?;
     of_verb(verb, rest)
 }
 
@@ -137,5 +138,5 @@ fn of_verb(verb: &'static Verb, rest: &[OsString]) -> Result<Command, Fault> {
 
 fn topic(name: Option<&String>) -> Result<Command, Fault> {
     let Some(name) = name else { return Ok(Command::Help(None)) };
-    verbs::find(name).map(|verb| Command::Help(Some(verb))).ok_or_else(|| Fault::NoVerb(name.clone()))
+    command_table::find(name).map(|verb| Command::Help(Some(verb))).ok_or_else(|| Fault::NoVerb(name.clone()))
 }

@@ -1,10 +1,10 @@
 //! From a command to its verb, and from what the verb returns to standard output and an exit code.
 
 use super::command::{Command, Format};
-use super::{help, out, print};
+use super::{help, print, stdout};
 use crate::error::Result;
 use crate::lifecycle::options::{Events, Globals};
-use crate::lifecycle::{
+use crate::lifecycle::verbs::{
     checkpoint, create, delete, events, exec, features, kill, list, mounts, pause, plan, ps, restore, resume,
     run, spec, start, state, update,
 };
@@ -51,15 +51,15 @@ fn done(result: Result<()>) -> Result<i32> {
 }
 
 fn say(text: Result<String>) -> Result<i32> {
-    text.and_then(|text| out::write(&text)).map(|()| 0)
+    text.and_then(|text| stdout::write(&text)).map(|()| 0)
 }
 
 fn watched(globals: &Globals, options: &Events) -> Result<()> {
     events::events(globals, options, &mut |event| match event {
         events::Event::Sample(sample) if options.openmetrics => {
-            out::write(&print::openmetrics::text(&options.id, sample))
+            stdout::write(&print::openmetrics::text(&options.id, sample))
         }
-        event => out::write(&print::events::json(&options.id, event)?),
+        event => stdout::write(&print::events::json(&options.id, event)?),
     })
 }
 

@@ -1,6 +1,6 @@
 //! The shape of one row of the command table: a verb, its flags, how many arguments it takes.
 
-/// One command. Everything that the parser and the help texts know about it stands in one row of [`super::verbs`].
+/// One command. Everything that the parser and the help texts know about it stands in one row of [`super::command_table`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Verb {
     pub name: &'static str,

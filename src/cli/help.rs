@@ -2,10 +2,10 @@
 
 use clap::Command;
 
+use super::command_table::{GLOBAL, VERBS};
 use super::flag::{Flag, Verb};
-use super::parse::argument;
-use super::verbs::{GLOBAL, VERBS};
-use crate::lifecycle::features::COMMIT;
+use super::flag_values::argument;
+use crate::lifecycle::verbs::features::COMMIT;
 use crate::spec;
 
 const ABOUT: &str = "Open Container Initiative runtime";

@@ -1,22 +1,22 @@
 //! The command line: what was typed, what is printed, which exit code. Nothing else writes standard output.
 //!
-//! [`words`] brings runc's grammar into one plain form, [`parse`] types the values, [`command`] is the result:
+//! [`go_flags`] brings runc's grammar into one plain form, [`flag_values`] types the values, [`command`] is the result:
 //! a value that holds what was typed and nothing else. [`dispatch`] hands it to its verb in `lifecycle`.
 
 pub mod command;
+pub mod command_table;
 pub mod dispatch;
 pub mod flag;
+pub mod flag_values;
 pub mod globals;
+pub mod go_flags;
 pub mod help;
 pub mod image;
 pub mod options;
-pub mod out;
-pub mod parse;
 pub mod print;
 pub mod report;
-pub mod values;
-pub mod verbs;
-pub mod words;
+pub mod stdout;
+pub mod value_parsers;
 
 use std::ffi::OsString;
 

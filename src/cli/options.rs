@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::command::{Command, Format, GlobalFlags};
-use super::parse::Values;
-use super::values;
+use super::flag_values::Values;
+use super::value_parsers;
 use crate::cgroup::Driver;
 use crate::error::{Error, Kind, Result, matched};
 use crate::fail;
@@ -26,7 +26,7 @@ pub fn globals(values: &Values) -> Result<GlobalFlags> {
         cgroup_manager: cgroup_manager(values)?,
         rootless: match values.text("rootless").as_deref() {
             Some("auto") | None => Rootless::Auto,
-            Some(other) => match values::boolean(other) {
+            Some(other) => match value_parsers::boolean(other) {
                 Some(true) => Rootless::Yes,
                 Some(false) => Rootless::No,
                 None => return Err(fail!(Kind::Usage, "invalid rootless: {other}: not true, false or auto")),
@@ -134,7 +134,7 @@ fn exec(values: &Values, id: String, args: Vec<String>) -> Result<Exec> {
     let gid = |gid: i64| {
         u32::try_from(gid).map_err(|_| fail!(Kind::Usage, "additional-gids: not a group id: {gid}"))
     };
-    let user = |text: String| values::user(&text).map_err(|fault| Error::new(Kind::Usage, fault));
+    let user = |text: String| value_parsers::user(&text).map_err(|fault| Error::new(Kind::Usage, fault));
     Ok(Exec {
         id,
         console_socket: values.path("console-socket"),
@@ -237,7 +237,7 @@ fn blkio_weight(values: &Values) -> Result<Option<u16>> {
 
 fn whole<T: TryFrom<i64>>(values: &Values, name: &str) -> Result<Option<T>> {
     let parse = |text: String| {
-        let number = values::number(&text).ok().and_then(|number| T::try_from(number).ok());
+        let number = value_parsers::number(&text).ok().and_then(|number| T::try_from(number).ok());
         number.ok_or_else(|| fail!(Kind::Usage, "invalid value for {name}: {text}"))
     };
     values.text(name).map(parse).transpose()
@@ -245,7 +245,7 @@ fn whole<T: TryFrom<i64>>(values: &Values, name: &str) -> Result<Option<T>> {
 
 fn size(values: &Values, name: &str) -> Result<Option<i64>> {
     let parse = |text: String| {
-        values::size(&text).map_err(|fault| fail!(Kind::Usage, "invalid value for {name}: {fault}"))
+        value_parsers::size(&text).map_err(|fault| fail!(Kind::Usage, "invalid value for {name}: {fault}"))
     };
     values.text(name).map(parse).transpose()
 }

@@ -1,7 +1,7 @@
 //! How a command that failed says so: the log, standard output for wrong usage, the exit code.
 
 use super::command::{Command, Fault};
-use super::{help, out};
+use super::{help, stdout};
 use crate::error::{Error, matched};
 use crate::log;
 
@@ -64,5 +64,5 @@ pub fn fault(name: &str, fault: Fault) -> i32 {
 
 /// The help text is a courtesy: that nobody reads it is no further failure.
 fn usage(text: &str) {
-    let _ = out::write(text);
+    let _ = stdout::write(text);
 }

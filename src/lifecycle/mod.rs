@@ -1,26 +1,8 @@
-//! One file per verb. Each tells its story top to bottom and leaves printing to `cli`.
+//! What each verb does: `verbs` has one file per verb, the files beside it what several verbs share. Printing is for `cli`.
 
-pub mod checkpoint;
-pub mod create;
-mod criu;
-pub mod delete;
-pub mod events;
-pub mod exec;
-pub mod features;
-pub mod kill;
-pub mod list;
+mod criu_request;
+mod id_pattern;
 pub mod load;
-pub mod matching;
-pub mod mounts;
 pub mod options;
-pub mod pause;
-pub mod pid_file;
-pub mod plan;
-pub mod ps;
-pub mod restore;
-pub mod resume;
-pub mod run;
-pub mod spec;
-pub mod start;
-pub mod state;
-pub mod update;
+mod pid_file;
+pub mod verbs;

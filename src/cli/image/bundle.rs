@@ -7,7 +7,7 @@ use std::process::Command as Process;
 use clap::{Arg, ArgMatches, Command, value_parser};
 
 use super::arguments::{self, flag};
-use crate::cli::out;
+use crate::cli::stdout;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::bundle;
@@ -73,5 +73,5 @@ pub fn prune_command() -> Command {
 
 pub fn run_prune(matches: &ArgMatches) -> Result<()> {
     let pruned = prune(&arguments::store_of(matches)?, matches.get_flag("all"), matches.get_flag("dry-run"))?;
-    out::write(&pruned.layers.iter().map(|layer| format!("{layer}\n")).collect::<String>())
+    stdout::write(&pruned.layers.iter().map(|layer| format!("{layer}\n")).collect::<String>())
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::arguments::{self, flag};
 use super::progress::{self, size};
-use crate::cli::out;
+use crate::cli::stdout;
 use crate::error::{Kind, Result};
 use crate::fail;
 use crate::image::archive::Type;
@@ -47,9 +47,9 @@ pub fn run(matches: &ArgMatches) -> Result<()> {
     if matches.get_flag("json") {
         let document = document(&reference.to_string(), &image, &explained);
         let text = serde_json::to_string_pretty(&document).map_err(|e| fail!(Kind::Spec, "{e}"))?;
-        return out::write(&format!("{text}\n"));
+        return stdout::write(&format!("{text}\n"));
     }
-    out::write(&text(&image, &explained, wanted.is_empty()))
+    stdout::write(&text(&image, &explained, wanted.is_empty()))
 }
 
 fn shown(path: &[u8]) -> String {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::arguments::{self, flag};
 use super::progress::size;
-use crate::cli::out;
+use crate::cli::stdout;
 use crate::error::{Kind, Result};
 use crate::image::manifest::{Document, Image, document, read_index};
 use crate::image::platform;
@@ -31,14 +31,14 @@ pub fn run(matches: &ArgMatches) -> Result<()> {
     let (reference, source) = open(matches)?;
     let image = arguments::image_of(matches, source.as_ref(), &reference, false)?;
     if matches.get_flag("raw") {
-        return out::write(&String::from_utf8_lossy(&image.manifest_bytes));
+        return stdout::write(&String::from_utf8_lossy(&image.manifest_bytes));
     }
     if matches.get_flag("config") {
-        return out::write(&String::from_utf8_lossy(&image.config_bytes));
+        return stdout::write(&String::from_utf8_lossy(&image.config_bytes));
     }
     let document =
         serde_json::to_string_pretty(&about(&reference, &image)).map_err(|e| fail!(Kind::Spec, "{e}"))?;
-    out::write(&format!("{document}\n"))
+    stdout::write(&format!("{document}\n"))
 }
 
 fn open(matches: &ArgMatches) -> Result<(Reference, Box<dyn Source>)> {
@@ -82,7 +82,7 @@ pub fn list(matches: &ArgMatches) -> Result<()> {
     let tags = source.tags()?;
     if let Some(tags) = tags {
         let lines = if matches.get_flag("json") { format!("{}\n", json!(tags)) } else { lines(&tags) };
-        return out::write(&lines);
+        return stdout::write(&lines);
     }
     let mut rows = Vec::new();
     for top in source.manifests()? {
@@ -90,7 +90,7 @@ pub fn list(matches: &ArgMatches) -> Result<()> {
         rows_of(source.as_ref(), &name, &top, source::DEPTH, &mut rows);
     }
     if matches.get_flag("json") {
-        return out::write(&format!("{}\n", json!(rows)));
+        return stdout::write(&format!("{}\n", json!(rows)));
     }
     let column = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
     let line = |row: &Value| {
@@ -105,7 +105,7 @@ pub fn list(matches: &ArgMatches) -> Result<()> {
     let head = format!("{:<24} {:<16} {:<72} SIZE", "NAME", "PLATFORM", "DIGEST");
     let all: Vec<String> =
         [head].into_iter().chain(rows.iter().map(line)).map(|line| line.trim_end().to_owned()).collect();
-    out::write(&lines(&all))
+    stdout::write(&lines(&all))
 }
 
 fn lines(all: &[String]) -> String {
@@ -147,7 +147,7 @@ pub fn run_verify(matches: &ArgMatches) -> Result<()> {
             match finding.fault() {
                 None => {
                     good += 1;
-                    let _ = out::write(&format!("{what}: good\n"));
+                    let _ = stdout::write(&format!("{what}: good\n"));
                 }
                 Some(error) => {
                     bad += 1;

@@ -11,7 +11,7 @@ use oci_spec::image::{Descriptor, Digest};
 use serde_json::json;
 
 use super::arguments::flag;
-use crate::cli::out;
+use crate::cli::stdout;
 use crate::image::digest::short;
 use crate::image::watch::Watch;
 use crate::log;
@@ -116,7 +116,8 @@ impl Watch for Progress {
                 log::transient(format_args!("{}", state.bar(if columns == 0 { 80 } else { columns })));
             }
             Form::Json if is_due(JSON_PACE) => {
-                let _ = out::write(&format!("{}\n", json!({ "bytes": state.bytes(), "total": state.total })));
+                let _ =
+                    stdout::write(&format!("{}\n", json!({ "bytes": state.bytes(), "total": state.total })));
             }
             _ => return,
         }
@@ -143,7 +144,7 @@ impl Watch for Progress {
             Form::Json => {
                 let line = json!({ "done": state.done, "of": state.blobs, "digest": digest, "size": bytes });
                 // A reader that went away does not stop the work.
-                let _ = out::write(&format!("{line}\n"));
+                let _ = stdout::write(&format!("{line}\n"));
             }
         }
     }

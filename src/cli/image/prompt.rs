@@ -5,14 +5,14 @@ use std::io::BufRead;
 use nix::errno::Errno;
 use nix::unistd::read;
 
-use crate::cli::out;
+use crate::cli::stdout;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::sys::tty::{self, STDIN};
 
 /// An answer that is seen as it is typed.
 pub fn line(question: &str) -> Result<String> {
-    out::write(question)?;
+    stdout::write(question)?;
     let mut text = String::new();
     std::io::stdin().lock().read_line(&mut text).context("read the answer")?;
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
@@ -21,11 +21,11 @@ pub fn line(question: &str) -> Result<String> {
 /// An answer that is not seen. In raw mode, so that ^C comes here too: the terminal always gets its mode back.
 pub fn secret(question: &str) -> Result<String> {
     let before = tty::mode(STDIN).context("look at the terminal")?;
-    out::write(question)?;
+    stdout::write(question)?;
     tty::set_mode(STDIN, &tty::raw(&before)).context("hide what is typed")?;
     let typed = typed(|byte| read(STDIN, byte));
     tty::set_mode(STDIN, &before).context("show what is typed")?;
-    out::write("\n")?;
+    stdout::write("\n")?;
     typed
 }
 

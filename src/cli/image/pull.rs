@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::arguments::{self, option};
 use super::progress;
-use crate::cli::out;
+use crate::cli::stdout;
 use crate::error::Result;
 use crate::image::copy::copy;
 use crate::image::reference::Reference;
@@ -72,8 +72,8 @@ pub fn run(matches: &ArgMatches) -> Result<()> {
 /// The result: the digest of what is there now.
 pub fn tell(matches: &ArgMatches, digest: &Digest) -> Result<()> {
     match (matches.get_flag("json"), matches.get_flag("quiet")) {
-        (true, _) => out::write(&format!("{}\n", json!({ "manifest": digest }))),
+        (true, _) => stdout::write(&format!("{}\n", json!({ "manifest": digest }))),
         (_, true) => Ok(()),
-        _ => out::write(&format!("{digest}\n")),
+        _ => stdout::write(&format!("{digest}\n")),
     }
 }

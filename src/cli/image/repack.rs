@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::arguments::{self, flag, option, path, text};
 use super::{progress, pull};
-use crate::cli::out;
+use crate::cli::stdout;
 use crate::error::{Kind, Result};
 use crate::fail;
 use crate::image::bundle;
@@ -39,7 +39,7 @@ pub fn diff(matches: &ArgMatches) -> Result<()> {
             format!("{letter} {path}\n")
         }
     };
-    out::write(&changes.list.iter().map(line).collect::<String>())
+    stdout::write(&changes.list.iter().map(line).collect::<String>())
 }
 
 pub fn command() -> Command {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::arguments::{self, flag, option, path, text};
 use super::progress;
-use crate::cli::out;
+use crate::cli::stdout;
 use crate::error::{Kind, Result};
 use crate::image::adapt::Adapt;
 use crate::image::bundle::{self, Options};
@@ -176,7 +176,7 @@ pub fn run(matches: &ArgMatches) -> Result<()> {
         ));
     }
     if matches.get_flag("json") {
-        out::write(&format!("{}\n", json!({ "bundle": path, "manifest": image.descriptor.digest() })))?;
+        stdout::write(&format!("{}\n", json!({ "bundle": path, "manifest": image.descriptor.digest() })))?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::cgroup::Stats;
 use crate::error::Result;
-use crate::lifecycle::events::{Event, Rdt};
+use crate::lifecycle::verbs::events::{Event, Rdt};
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -38,7 +38,7 @@ pub fn json(id: &str, event: &Event) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lifecycle::events::Sample;
+    use crate::lifecycle::verbs::events::Sample;
 
     #[test]
     fn what_is_zero_is_left_out_where_runc_leaves_it_out() {

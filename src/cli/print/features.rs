@@ -1,7 +1,7 @@
 //! `features`: JSON indented by four blanks.
 
 use crate::error::Result;
-use crate::lifecycle::features::Features;
+use crate::lifecycle::verbs::features::Features;
 
 pub fn json(features: &Features) -> Result<String> {
     Ok(super::indented(features, "    ")? + "\n")

@@ -2,8 +2,8 @@
 
 use super::{columns, owner};
 use crate::error::Result;
-use crate::lifecycle::list::Listed;
-use crate::lifecycle::state::State;
+use crate::lifecycle::verbs::list::Listed;
+use crate::lifecycle::verbs::state::State;
 
 pub fn ids(listed: &[Listed]) -> String {
     listed.iter().map(|one| format!("{}\n", one.state.id)).collect()

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::cgroup::stats::{Blkio, BlkioEntry, Cpu, Hugetlb, Memory, Pids, Psi};
-use crate::lifecycle::events::{Rdt, Sample};
+use crate::lifecycle::verbs::events::{Rdt, Sample};
 
 pub fn text(id: &str, sample: &Sample) -> String {
     let mut text = Text { out: String::new(), id: escaped(id) };

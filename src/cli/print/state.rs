@@ -1,7 +1,7 @@
 //! `state`: JSON indented by two blanks, no newline at the end, as runc prints it.
 
 use crate::error::Result;
-use crate::lifecycle::state::State;
+use crate::lifecycle::verbs::state::State;
 
 pub fn json(state: &State) -> Result<String> {
     super::indented(state, "  ")

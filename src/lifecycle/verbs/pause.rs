@@ -1,10 +1,10 @@
 //! `pause`.
 
-use super::load;
-use super::options::Globals;
 use crate::container::Status;
 use crate::error::Result;
 use crate::fail;
+use crate::lifecycle::load;
+use crate::lifecycle::options::Globals;
 
 pub fn pause(globals: &Globals, id: &str) -> Result<()> {
     let entry = load::entry(globals, id)?;

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::flag::{Flag, Takes};
-use super::values;
+use super::value_parsers;
 
 /// A command line, or the part of one that belongs to a verb, in plain form.
 #[derive(Debug, Default)]
@@ -146,5 +146,5 @@ fn undefined(name: &str) -> String {
 fn on(name: &str, value: Option<OsString>) -> Result<bool, String> {
     let Some(value) = value else { return Ok(true) };
     let wrong = || format!("invalid boolean value \"{}\" for -{name}: parse error", value.display());
-    value.to_str().and_then(values::boolean).ok_or_else(wrong)
+    value.to_str().and_then(value_parsers::boolean).ok_or_else(wrong)
 }

@@ -1,11 +1,11 @@
 //! `list`.
 
-use super::load;
-use super::options::Globals;
 use super::state::{self, State};
 use crate::cgroup::Hierarchies;
 use crate::container::Store;
 use crate::error::{Kind, Result};
+use crate::lifecycle::load;
+use crate::lifecycle::options::Globals;
 use crate::{fail, log};
 
 /// One container, and the user id that its directory belongs to.

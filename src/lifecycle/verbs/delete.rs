@@ -5,13 +5,13 @@ use std::path::Path;
 
 use nix::poll::{PollFd, PollFlags, poll};
 
-use super::load::{self, Known};
-use super::matching;
-use super::options::{Delete, Globals};
 use crate::container::{Entry, Record, Status};
 use crate::error::{Error, Kind, Result, matched};
 use crate::init::hook_state::HookState;
 use crate::launch::rdt;
+use crate::lifecycle::id_pattern;
+use crate::lifecycle::load::{self, Known};
+use crate::lifecycle::options::{Delete, Globals};
 use crate::spec;
 use crate::sys::process::pidfd_send_signal;
 
@@ -20,7 +20,7 @@ const DEADLINE: u16 = 10_000;
 
 pub fn delete(globals: &Globals, options: &Delete) -> Result<()> {
     if options.regex {
-        return matching::each(globals, &options.id, |id| one(globals, id, options.force));
+        return id_pattern::each(globals, &options.id, |id| one(globals, id, options.force));
     }
     one(globals, &options.id, options.force)
 }

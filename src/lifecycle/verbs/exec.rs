@@ -4,9 +4,6 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process, User};
 
-use super::load::{self, Known};
-use super::options::{Exec, Globals};
-use super::pid_file;
 use crate::container::Status;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::host::{Facts, Groups, Wanted};
@@ -17,6 +14,9 @@ use crate::launch::explain::{Walked, explain};
 use crate::launch::foreground::Foreground;
 use crate::launch::seccomp_agent::Agent;
 use crate::launch::{self, Child, Failure, Order, rdt, seal};
+use crate::lifecycle::load::{self, Known};
+use crate::lifecycle::options::{Exec, Globals};
+use crate::lifecycle::pid_file;
 use crate::plan::annotations;
 use crate::plan::process::ProcessPlan;
 use crate::plan::topology::{Namespace, Topology};

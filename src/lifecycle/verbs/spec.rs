@@ -5,8 +5,8 @@ use std::path::Path;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{getegid, geteuid};
 
-use super::options::Spec;
 use crate::error::Result;
+use crate::lifecycle::options::Spec;
 use crate::spec::{CONFIG, Target, write_template};
 
 pub fn spec(options: &Spec) -> Result<()> {

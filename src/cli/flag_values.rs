@@ -10,8 +10,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches};
 
 use super::flag::{Flag, Takes};
-use super::values;
-use super::words::Words;
+use super::go_flags::Words;
+use super::value_parsers;
 
 /// The flags of one level of the command line with their values.
 #[derive(Debug)]
@@ -124,8 +124,8 @@ fn parser(flag: &Flag) -> ValueParser {
         Takes::Switch | Takes::Text => ValueParser::string(),
         // Not clap's own parser of paths: it refuses the empty one.
         Takes::Path => OsStringValueParser::new().map(PathBuf::from).into(),
-        Takes::Number => ValueParser::new(values::number),
-        Takes::Duration => ValueParser::new(values::duration),
+        Takes::Number => ValueParser::new(value_parsers::number),
+        Takes::Duration => ValueParser::new(value_parsers::duration),
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::os::fd::AsFd;
 
-use super::load::{self, Known};
-use super::options::Globals;
 use crate::container::Status;
 use crate::error::{Error, Kind, Result, matched};
 use crate::init::hook_state::HookState;
 use crate::launch::notify::Proxy;
+use crate::lifecycle::load::{self, Known};
+use crate::lifecycle::options::Globals;
 use crate::spec;
 
 pub fn start(globals: &Globals, id: &str) -> Result<()> {

@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::load::{self, Known};
-use super::options::{Events, Globals};
 use crate::cgroup::oom::{OomWatch, Seen};
 use crate::cgroup::{Group, Stats};
 use crate::container::Status;
 use crate::error::{Context, Error, Kind, Result, matched};
+use crate::lifecycle::load::{self, Known};
+use crate::lifecycle::options::{Events, Globals};
 use crate::log;
 
-mod rdt;
+mod rdt_stats;
 
-pub use rdt::Rdt;
+pub use rdt_stats::Rdt;
 
 /// Once the first process is dead, how long until we look again whether the others are.
 const LINGERING: Duration = Duration::from_millis(100);
@@ -52,7 +52,7 @@ pub fn events(globals: &Globals, options: &Events, each: &mut dyn FnMut(&Event) 
 }
 
 fn sample(group: &Group, known: &Known) -> Result<Sample> {
-    let rdt = known.record.rdt.as_ref().map(rdt::read).transpose()?.unwrap_or_default();
+    let rdt = known.record.rdt.as_ref().map(rdt_stats::read).transpose()?.unwrap_or_default();
     Ok(Sample { group: group.stats()?, rdt, oom_kills: group.oom_kills() })
 }
 

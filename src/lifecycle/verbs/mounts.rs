@@ -7,8 +7,6 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::load::{self, Known};
-use super::options::{Change, Globals, Mounts};
 use crate::container::Status;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::handshake::{Line, Report};
@@ -17,6 +15,8 @@ use crate::host::{Facts, Groups, Wanted};
 use crate::init::{Fds, live_mounts};
 use crate::launch::explain::{mounting, unmounting};
 use crate::launch::{self, Failure, Order, seal, slots};
+use crate::lifecycle::load::{self, Known};
+use crate::lifecycle::options::{Change, Globals, Mounts};
 use crate::plan::cgroup_mounts::Cgroups;
 use crate::plan::mounts::{Mount, Surroundings};
 use crate::plan::topology::{Namespace, Topology};

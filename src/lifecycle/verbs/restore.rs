@@ -11,11 +11,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use procfs::ProcessCGroup;
 
 use super::create::{self, How};
-use super::criu::{self, DESCRIPTORS, Places, external};
 use super::delete;
-use super::load::{self, Bundle};
-use super::options::{Create, Globals, Restore};
-use super::pid_file;
 use crate::cgroup::Group;
 use crate::container::record::{Process, Record};
 use crate::container::status::Seen;
@@ -30,6 +26,10 @@ use crate::launch::criu::wire::Message;
 use crate::launch::criu::{Criu, Event, Verb, quote};
 use crate::launch::foreground::Foreground;
 use crate::launch::rdt;
+use crate::lifecycle::criu_request::{self, DESCRIPTORS, Places, external};
+use crate::lifecycle::load::{self, Bundle};
+use crate::lifecycle::options::{Create, Globals, Restore};
+use crate::lifecycle::pid_file;
 use crate::plan::Plan;
 use crate::plan::mounts::{Mount, Source};
 use crate::plan::topology::{CLONE_NEWTIME, Namespace};
@@ -41,7 +41,7 @@ const LOG: &str = "restore.log";
 
 /// The process's exit status; 0 for a detached one.
 pub fn restore(globals: &Globals, options: &Restore) -> Result<i32> {
-    criu::warn_rootless("restore");
+    criu_request::warn_rootless("restore");
     let id = ContainerId::parse(&options.id)?;
     let bundle = load::bundle(options.bundle.as_deref(), None)?;
     let wanted = Create {
@@ -100,7 +100,7 @@ impl Ground<'_> {
         group.join(criu.pid())?;
         let mut wanted = self.request(record, &root.0)?;
         for (namespace, file) in &namespaces {
-            wanted = inherit(wanted, criu::key(*namespace), file.as_raw_fd());
+            wanted = inherit(wanted, criu_request::key(*namespace), file.as_raw_fd());
         }
         for (controllers, path) in groups(criu.pid())? {
             wanted = external(CG_ROOT, controllers.as_bytes(), path.as_bytes(), wanted);
@@ -122,7 +122,7 @@ impl Ground<'_> {
 
     fn request(&self, record: &Record, root: &Path) -> Result<Message> {
         let &Self { options, plan, places, .. } = self;
-        let mut wanted = criu::options(&options.criu, places, LOG, record)
+        let mut wanted = criu_request::options(&options.criu, places, LOG, record)
             .text(ROOT, &root.to_string_lossy())
             .switch(EVASIVE_DEVICES, true)
             .switch(RST_SIBLING, true);
@@ -132,13 +132,13 @@ impl Ground<'_> {
         if let Some(context) = &options.lsm_mount_context {
             wanted = wanted.text(LSM_MOUNT_CONTEXT, context);
         }
-        for (inside, outside) in criu::external_mounts(plan)? {
+        for (inside, outside) in criu_request::external_mounts(plan)? {
             wanted = external(EXT_MNT, &inside, &outside, wanted);
         }
         if !plan.masked_paths.is_empty() {
             wanted = external(EXT_MNT, b"/dev/null", b"/dev/null", wanted);
         }
-        for join in plan.topology.joins.iter().filter(|join| !criu::stays(join.namespace)) {
+        for join in plan.topology.joins.iter().filter(|join| !criu_request::stays(join.namespace)) {
             if join.namespace == Namespace::CGROUP {
                 let why = "CRIU cannot restore into a cgroup namespace that exists";
                 return Err(fail!(Kind::Unsupported, "/linux/namespaces/{}: {why}", join.item));
@@ -211,9 +211,9 @@ fn descriptors(images: &Path) -> Result<Vec<String>> {
 
 /// Namespaces that outlived the container, by descriptor.
 fn namespaces(plan: &Plan) -> Result<Vec<(Namespace, File)>> {
-    let joins = plan.topology.joins.iter().filter(|join| criu::stays(join.namespace));
+    let joins = plan.topology.joins.iter().filter(|join| criu_request::stays(join.namespace));
     let open = |join: &crate::plan::topology::Join| {
-        let path = criu::path_of(&join.path);
+        let path = criu_request::path_of(&join.path);
         let file = File::open(path).with_context(|| format!("open {}", path.display()));
         file.with_context(|| format!("/linux/namespaces/{}/path", join.item))
             .map(|file| (join.namespace, file))
@@ -244,7 +244,7 @@ fn own_time_namespace(pid: i32) -> bool {
 
 /// Targets that are missing in the rootfs, as at a creation: the bundle may be a new one.
 fn mount_points(plan: &Plan) -> Result<()> {
-    let root = Root::open(criu::path_of(&plan.rootfs.path)).context("open the rootfs")?;
+    let root = Root::open(criu_request::path_of(&plan.rootfs.path)).context("open the rootfs")?;
     for (index, mount) in plan.mounts.iter().enumerate() {
         // What is below another mount comes with that.
         let is_below = |other: &Mount| {
@@ -255,7 +255,9 @@ fn mount_points(plan: &Plan) -> Result<()> {
             continue;
         }
         let is_file = match &mount.source {
-            Source::Bind { path, .. } => fs::metadata(criu::path_of(path)).is_ok_and(|found| !found.is_dir()),
+            Source::Bind { path, .. } => {
+                fs::metadata(criu_request::path_of(path)).is_ok_and(|found| !found.is_dir())
+            }
             Source::Filesystem { .. } => false,
             Source::Remount | Source::Symlink { .. } => continue,
         };

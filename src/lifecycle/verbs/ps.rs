@@ -1,9 +1,9 @@
 //! `ps`.
 
-use super::load;
-use super::options::Globals;
 use crate::container::Status;
 use crate::error::Result;
+use crate::lifecycle::load;
+use crate::lifecycle::options::Globals;
 
 /// Every process of the container, as the host numbers them.
 pub fn ps(globals: &Globals, id: &str) -> Result<Vec<i32>> {

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::load;
-use super::options::Globals;
 use crate::error::Result;
+use crate::lifecycle::load;
+use crate::lifecycle::options::Globals;
 use crate::plan::{Plan, Request, container};
 
 /// The plan for the bundle, as `create` would make it on this host for an id that is the bundle's name.

@@ -5,10 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::criu::{self, DESCRIPTORS, Places, external};
 use super::delete;
-use super::load::{self, Known};
-use super::options::{Checkpoint, Globals};
 use crate::container::Status;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
@@ -16,6 +13,9 @@ use crate::host::{Facts, Groups, Wanted};
 use crate::launch::criu::options::*;
 use crate::launch::criu::wire::Message;
 use crate::launch::criu::{Criu, Verb, check, quote};
+use crate::lifecycle::criu_request::{self, DESCRIPTORS, Places, external};
+use crate::lifecycle::load::{self, Known};
+use crate::lifecycle::options::{Checkpoint, Globals};
 use crate::log;
 use crate::plan::{Plan, Request, activation::Activation};
 use crate::spec;
@@ -23,7 +23,7 @@ use crate::spec;
 const LOG: &str = "dump.log";
 
 pub fn checkpoint(globals: &Globals, options: &Checkpoint) -> Result<()> {
-    criu::warn_rootless("checkpoint");
+    criu_request::warn_rootless("checkpoint");
     let entry = load::entry(globals, &options.id)?;
     let _lock = entry.lock()?;
     let known = load::of_entry(entry)?;
@@ -100,7 +100,7 @@ fn plan(globals: &Globals, known: &Known) -> Result<Plan> {
 
 fn request(known: &Known, asked: &Checkpoint, places: &Places, plan: &Plan) -> Result<Message> {
     let pid = known.record.init.map_or(0, |init| init.pid);
-    let mut wanted = criu::options(&asked.criu, places, LOG, &known.record)
+    let mut wanted = criu_request::options(&asked.criu, places, LOG, &known.record)
         .text(ROOT, &known.record.rootfs.to_string_lossy())
         .number(PID, pid)
         .switch(LEAVE_RUNNING, asked.leave_running)
@@ -113,11 +113,11 @@ fn request(known: &Known, asked: &Checkpoint, places: &Places, plan: &Plan) -> R
     if let Some(parent) = &asked.parent_path {
         wanted = wanted.text(PARENT_IMG, &parent.to_string_lossy()).switch(TRACK_MEM, true);
     }
-    for join in plan.topology.joins.iter().filter(|join| criu::stays(join.namespace)) {
-        let path = criu::path_of(&join.path);
+    for join in plan.topology.joins.iter().filter(|join| criu_request::stays(join.namespace)) {
+        let path = criu_request::path_of(&join.path);
         let inode = fs::metadata(path).with_context(|| format!("stat {}", path.display()))?.ino();
         let kind = if join.namespace == crate::plan::topology::Namespace::NETWORK { "net" } else { "pid" };
-        wanted = wanted.text(EXTERNAL, &format!("{kind}[{inode}]:{}", criu::key(join.namespace)));
+        wanted = wanted.text(EXTERNAL, &format!("{kind}[{inode}]:{}", criu_request::key(join.namespace)));
     }
     let group = known.group()?;
     if let Some(place) = group.record().place_of("freezer") {
@@ -126,7 +126,7 @@ fn request(known: &Known, asked: &Checkpoint, places: &Places, plan: &Plan) -> R
     if asked.pre_dump {
         return Ok(wanted);
     }
-    for (inside, _) in criu::external_mounts(plan)? {
+    for (inside, _) in criu_request::external_mounts(plan)? {
         wanted = external(EXT_MNT, &inside, &inside, wanted);
     }
     for path in &plan.masked_paths {

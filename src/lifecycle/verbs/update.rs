@@ -5,15 +5,15 @@ use std::path::Path;
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources};
 
-use super::load;
-use super::options::{Globals, Update};
 use crate::cgroup;
 use crate::container::{Record, Status};
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::launch::rdt;
+use crate::lifecycle::load;
+use crate::lifecycle::options::{Globals, Update};
 use crate::{fail, log, spec};
 
-mod device;
+mod device_rules;
 
 pub fn update(globals: &Globals, options: &Update) -> Result<()> {
     let mut resources = match &options.resources {
@@ -30,7 +30,7 @@ pub fn update(globals: &Globals, options: &Update) -> Result<()> {
         return Err(Error::new(Kind::State, matched::NOT_RUNNING));
     }
     let group = known.group()?;
-    device::add(&options.devices, &group.record().devices, &mut resources)?;
+    device_rules::add(&options.devices, &group.record().devices, &mut resources)?;
     let rootless = load::rootless(globals, group.record().driver);
     let plan = cgroup::update(group.record(), &resources, rootless)?;
     for warning in &plan.warnings {

@@ -5,13 +5,13 @@ use std::os::fd::AsFd;
 
 use super::create::{How, Made, make};
 use super::delete;
-use super::load;
-use super::options::{Globals, Run};
 use crate::error::{Context, Result, matched};
 use crate::launch::console::Incoming;
 use crate::launch::foreground::Foreground;
 use crate::launch::notify::Proxy;
 use crate::launch::seal;
+use crate::lifecycle::load;
+use crate::lifecycle::options::{Globals, Run};
 use crate::log;
 
 /// The process's exit status; 0 for a detached one.

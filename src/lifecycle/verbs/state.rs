@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::load::{self, Known};
-use super::options::Globals;
 use crate::container::Status;
 use crate::error::Result;
+use crate::lifecycle::load::{self, Known};
+use crate::lifecycle::options::Globals;
 use crate::spec;
 
 /// What `state` prints and hooks read, with runc's members in runc's order.

@@ -6,11 +6,11 @@ use std::str::FromStr;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-use super::load::{self, Known};
-use super::matching;
-use super::options::{Globals, Kill};
 use crate::container::Status;
 use crate::error::{Context, Error, Kind, Result, matched};
+use crate::lifecycle::id_pattern;
+use crate::lifecycle::load::{self, Known};
+use crate::lifecycle::options::{Globals, Kill};
 use crate::sys::process::pidfd_send_signal;
 
 pub fn kill(globals: &Globals, options: &Kill) -> Result<()> {
@@ -19,7 +19,7 @@ pub fn kill(globals: &Globals, options: &Kill) -> Result<()> {
         return one(globals, &options.id, signal, options.all);
     }
     // Of many, those that have ended are not what was meant.
-    matching::each(globals, &options.id, |id| match one(globals, id, signal, options.all) {
+    id_pattern::each(globals, &options.id, |id| match one(globals, id, signal, options.all) {
         Err(error) if error.kind() == Kind::State => Ok(()),
         other => other,
     })

@@ -1,9 +1,9 @@
 //! `resume`.
 
-use super::load;
-use super::options::Globals;
 use crate::container::Status;
 use crate::error::{Error, Kind, Result, matched};
+use crate::lifecycle::load;
+use crate::lifecycle::options::Globals;
 
 pub fn resume(globals: &Globals, id: &str) -> Result<()> {
     let entry = load::entry(globals, id)?;
