@@ -1,4 +1,5 @@
-//! Arguments that several commands share.
+//! Arguments that several commands share. For each, one function makes the clap argument, and one whose name ends in
+//! `_of` reads its value from the parsed command line.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -23,41 +24,42 @@ use crate::image::tree::clean;
 const FORMS: &str =
     "oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], docker://NAME[:TAG|@DIGEST]";
 
-pub fn source() -> Arg {
+pub(super) fn source() -> Arg {
     Arg::new("source").value_name("SOURCE").required(true).help(FORMS)
 }
 
-pub fn source_of(matches: &ArgMatches) -> Result<Reference> {
+pub(super) fn source_of(matches: &ArgMatches) -> Result<Reference> {
     Reference::parse(text(matches, "source").unwrap_or_default())
 }
 
-pub fn text<'a>(matches: &'a ArgMatches, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(matches: &'a ArgMatches, name: &str) -> Option<&'a str> {
     matches.get_one::<String>(name).map(String::as_str)
 }
 
-pub fn path(matches: &ArgMatches, name: &str) -> Option<PathBuf> {
+pub(super) fn path(matches: &ArgMatches, name: &str) -> Option<PathBuf> {
     matches.get_one(name).cloned()
 }
 
-pub fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+pub(super) fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value).help(help)
 }
 
-pub fn path_option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+pub(super) fn path_option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     option(name, value, help).value_parser(value_parser!(PathBuf))
 }
 
-pub fn flag(name: &'static str, help: &'static str) -> Arg {
+pub(super) fn flag(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
 }
 
-pub fn platform() -> Arg {
+pub(super) fn platform() -> Arg {
     option("platform", "OS/ARCH[/VARIANT]", "the platform to choose [default: this machine's]")
 }
 
-/// The image that `reference` names. Of another platform than this machine's it may be if it is the only one and
-/// nothing is to run here.
-pub fn image_of(
+/// The image that `reference` names, for the platform of --platform or of this machine. An image for another platform
+/// is an error if it is to run here (`is_to_run`) or --platform was given; otherwise a source's only image is taken
+/// whatever its platform.
+pub(super) fn image_of(
     matches: &ArgMatches,
     source: &dyn Source,
     reference: &Reference,
@@ -71,8 +73,8 @@ pub fn image_of(
     Ok(image)
 }
 
-/// How registries are reached.
-pub fn access() -> [Arg; 6] {
+/// The options that say how registries are reached.
+pub(super) fn access() -> [Arg; 6] {
     [
         Arg::new("tls-verify")
             .long("tls-verify")
@@ -85,15 +87,15 @@ pub fn access() -> [Arg; 6] {
         path_option("cert-dir", "DIR", "certificates for the registry: *.crt, and *.cert with *.key"),
         path_option("authfile", "FILE", "the file with credentials"),
         option("creds", "USER:PASSWORD", "the credentials themselves"),
-        option("retries", "NUMBER", "how often to try again what failed for the moment [default: 5]")
+        option("retries", "NUMBER", "how often to repeat a request that failed temporarily [default: 5]")
             .value_parser(value_parser!(u32)),
-        option("timeout", "SECONDS", "how long a registry may be silent [default: 60]")
+        option("timeout", "SECONDS", "give up when a registry has sent nothing for this long [default: 60]")
             .value_parser(value_parser!(u64)),
     ]
 }
 
-/// As `access_of`, where the credentials are given otherwise.
-pub fn login_access_of(matches: &ArgMatches) -> Access {
+/// As `access_of`, without credentials: `login` has them from its own options.
+pub(super) fn login_access_of(matches: &ArgMatches) -> Access {
     Access {
         tls_verify: matches.get_one("tls-verify").copied(),
         cert_dir: path(matches, "cert-dir"),
@@ -104,36 +106,36 @@ pub fn login_access_of(matches: &ArgMatches) -> Access {
     }
 }
 
-pub fn access_of(matches: &ArgMatches) -> Result<Access> {
+pub(super) fn access_of(matches: &ArgMatches) -> Result<Access> {
     let credentials = text(matches, "creds").map(|text| credentials("creds", text)).transpose()?;
     Ok(Access { credentials, ..login_access_of(matches) })
 }
 
-/// The value of an option that has credentials.
-pub fn credentials(option: &str, text: &str) -> Result<Credentials> {
+/// Parses the value of `--creds` or `--dest-creds`, which `option` names.
+pub(super) fn credentials(option: &str, text: &str) -> Result<Credentials> {
     Credentials::parse(text).ok_or_else(|| fail!(Kind::Usage, "--{option}: must be USER:PASSWORD"))
 }
 
-pub fn store() -> Arg {
+pub(super) fn store() -> Arg {
     path_option(
         "store",
         "DIR",
-        "where shared layers are [default: /var/lib/tare, or the user's data directory]",
+        "the directory of shared layers [default: /var/lib/tare, or tare in the user's data directory]",
     )
 }
 
-/// The store that is named, or the default one.
-pub fn store_of(matches: &ArgMatches) -> Result<Store> {
+/// Opens the store of --store, or the default one, and makes it where it is missing.
+pub(super) fn store_of(matches: &ArgMatches) -> Result<Store> {
     let path = path(matches, "store").map_or_else(default_store, Ok)?;
     match Place::find() {
-        // Layers whose owners are in attributes are others.
+        // Such layers keep their owners in an attribute: they cannot be shared with bundles that have real owners.
         Place::Own(Ids::Single) => Store::open(&path.join("single")),
         _ => Store::open(&path),
     }
 }
 
-/// The same, if it is there already.
-pub fn existing_store_of(matches: &ArgMatches) -> Result<Option<Store>> {
+/// As `store_of`, but None where there is no store yet.
+pub(super) fn existing_store_of(matches: &ArgMatches) -> Result<Option<Store>> {
     let path = path(matches, "store").map_or_else(default_store, Ok)?;
     if path.join("layers").is_dir() { Store::open(&path).map(Some) } else { Ok(None) }
 }
@@ -149,34 +151,37 @@ fn default_store() -> Result<PathBuf> {
     Ok(data.or_else(home).ok_or_else(missing)?.join("tare"))
 }
 
-/// Paths in an image or bundle, clean.
-pub fn inner_paths(matches: &ArgMatches, name: &str) -> Vec<Vec<u8>> {
+/// The values of `name` as paths in an image or bundle, without leading slash, `.` and `..`.
+pub(super) fn inner_paths(matches: &ArgMatches, name: &str) -> Vec<Vec<u8>> {
     let paths = matches.get_many::<OsString>(name).into_iter().flatten();
     paths.map(|path| clean(path.as_bytes())).collect()
 }
 
-/// What diff and repack pass over.
-pub fn mask() -> Arg {
-    option("mask", "PATH", "leave out what has changed at this path and below it")
+/// `--mask`, of diff and repack.
+pub(super) fn mask() -> Arg {
+    option("mask", "PATH", "leave out changes at this path and below it")
         .action(ArgAction::Append)
         .value_parser(value_parser!(OsString))
 }
 
-pub fn bundle() -> Arg {
+pub(super) fn bundle() -> Arg {
     Arg::new("bundle").value_name("BUNDLE").required(true).value_parser(value_parser!(PathBuf))
 }
 
-pub fn limits() -> [Arg; 3] {
+pub(super) fn limits() -> [Arg; 3] {
     let number = |name, help| option(name, "NUMBER", help).value_parser(value_parser!(u64));
     [
         option("max-size", "BYTES", "refuse an image larger than this unpacked (k, M, G, T) [default: 64G]")
-            .value_parser(ValueParser::new(size)),
+            .value_parser(ValueParser::new(parse_size)),
         number("max-entries", "refuse an image with more entries [default: 8000000]"),
-        number("max-ratio", "refuse a layer that grows more than this when decompressed [default: 200]"),
+        number(
+            "max-ratio",
+            "refuse a layer that decompresses to more than this many times its size [default: 200]",
+        ),
     ]
 }
 
-pub fn limits_of(matches: &ArgMatches) -> Limits {
+pub(super) fn limits_of(matches: &ArgMatches) -> Limits {
     let default = Limits::default();
     let number = |name: &str, default: u64| matches.get_one(name).copied().unwrap_or(default);
     Limits {
@@ -187,8 +192,8 @@ pub fn limits_of(matches: &ArgMatches) -> Limits {
     }
 }
 
-/// Bytes, with the suffixes that the kernel's own options know.
-fn size(text: &str) -> Result<u64, String> {
+/// Parses a number of bytes with the suffixes of the kernel's own options: k, M, G and T are powers of 1024.
+fn parse_size(text: &str) -> Result<u64, String> {
     let (digits, shift) = match text.char_indices().last() {
         Some((at, 'k' | 'K')) => (&text[..at], 10),
         Some((at, 'm' | 'M')) => (&text[..at], 20),
@@ -206,11 +211,11 @@ mod tests {
 
     #[test]
     fn sizes_have_suffixes() {
-        assert_eq!(size("512"), Ok(512));
-        assert_eq!(size("2k"), Ok(2048));
-        assert_eq!(size("1G"), Ok(1 << 30));
+        assert_eq!(parse_size("512"), Ok(512));
+        assert_eq!(parse_size("2k"), Ok(2048));
+        assert_eq!(parse_size("1G"), Ok(1 << 30));
         for bad in ["", "k", "-1", "1x", "99999999T"] {
-            assert!(size(bad).is_err(), "{bad}");
+            assert!(parse_size(bad).is_err(), "{bad}");
         }
     }
 }

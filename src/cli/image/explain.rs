@@ -3,97 +3,94 @@
 use clap::{Arg, ArgMatches, Command, value_parser};
 use std::ffi::OsString;
 
+use oci_spec::image::Descriptor;
 use serde_json::{Value, json};
 
 use super::arguments::{self, flag};
-use super::progress::{self, size};
+use super::progress::{self, human_size};
 use crate::cli::stdout;
 use crate::error::{Kind, Result};
 use crate::fail;
 use crate::image::archive::Type;
-use crate::image::explain::{Event, Explained, Origin, What, explain, reasons};
+use crate::image::explain::{Event, Explained, Layer, Origin, Reason, What, explain, reasons};
 use crate::image::manifest::Image;
 use crate::image::source;
 use crate::image::tree::is_within;
 
-pub fn command() -> Command {
+pub(super) fn command() -> Command {
     Command::new("explain")
-        .about("Tell which layer each path comes from, what layers do to each other, and why config.json says what it says")
+        .about("Show which layer each path comes from, what layers hide of those below, and why each member of config.json has its value")
         .arg(arguments::source())
         .arg(
             Arg::new("path")
                 .value_name("PATH")
                 .num_args(0..)
                 .value_parser(value_parser!(OsString))
-                .help("tell of these paths only, and of what is in them"),
+                .help("show only these paths and what is below them"),
         )
-        .arg(flag("json", "as one JSON document"))
+        .arg(flag("json", "print one JSON document"))
         .arg(arguments::platform())
         .args(arguments::limits())
         .args(arguments::access())
         .arg(progress::quiet())
 }
 
-pub fn run(matches: &ArgMatches) -> Result<()> {
+pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let reference = arguments::source_of(matches)?;
     let source = source::open(&reference, &arguments::access_of(matches)?)?;
     let image = arguments::image_of(matches, source.as_ref(), &reference, false)?;
     let limits = arguments::limits_of(matches);
-    let mut explained = explain(source.as_ref(), &image, &limits, &progress::silent(matches))?;
-    let wanted = arguments::inner_paths(matches, "path");
-    let is_wanted = |path: &[u8]| wanted.is_empty() || wanted.iter().any(|wanted| is_within(path, wanted));
-    explained.paths.retain(|(path, _)| is_wanted(path));
-    explained.events.retain(|event| is_wanted(&event.path));
+    let mut explained = explain(source.as_ref(), &image, &limits, &progress::terminal_only(matches))?;
+    let chosen = arguments::inner_paths(matches, "path");
+    let is_chosen = |path: &[u8]| chosen.is_empty() || chosen.iter().any(|chosen| is_within(path, chosen));
+    explained.paths.retain(|(path, _)| is_chosen(path));
+    explained.events.retain(|event| is_chosen(&event.path));
     if matches.get_flag("json") {
-        let document = document(&reference.to_string(), &image, &explained);
+        let document = to_json(&reference.to_string(), &image, &explained);
         let text = serde_json::to_string_pretty(&document).map_err(|e| fail!(Kind::Spec, "{e}"))?;
         return stdout::write(&format!("{text}\n"));
     }
-    stdout::write(&text(&image, &explained, wanted.is_empty()))
+    stdout::write(&to_text(&image, &explained, chosen.is_empty()))
 }
 
-fn shown(path: &[u8]) -> String {
+fn absolute(path: &[u8]) -> String {
     format!("/{}", path.escape_ascii())
 }
 
-fn text(image: &Image, explained: &Explained, is_whole: bool) -> String {
+fn to_text(image: &Image, explained: &Explained, is_whole: bool) -> String {
     let mut lines = vec!["LAYERS".to_owned()];
-    for (number, (layer, blob)) in explained.layers.iter().zip(image.manifest.layers()).enumerate() {
-        let hidden =
-            if layer.hidden == 0 { String::new() } else { format!(", {} of it hidden", size(layer.hidden)) };
-        let (entries, bytes) = (layer.entries, size(layer.bytes));
-        let number = number + 1;
-        lines.push(format!(
-            "{number:>4}  {}  {} packed, {bytes}{hidden}, {entries} entries",
-            blob.digest(),
-            size(blob.size())
-        ));
-    }
+    let layers = explained.layers.iter().zip(image.manifest.layers()).enumerate();
+    lines.extend(layers.map(|(number, (layer, blob))| layer_line(number, layer, blob)));
     lines.extend(["".to_owned(), "PATHS: the layer, and what stands there".to_owned()]);
-    lines.extend(explained.paths.iter().map(|(path, origin)| line(path, origin)));
-    let remarkable: Vec<String> = explained
-        .paths
-        .iter()
-        .filter_map(|(path, origin)| {
-            Some(format!("{:>4}  {}: {}", origin.layer + 1, shown(path), remark(origin)?))
-        })
-        .collect();
-    section(&mut lines, "WORTH A LOOK: setuid, capabilities, devices", remarkable);
-    section(&mut lines, "WHAT LAYERS DO TO THOSE BELOW", explained.events.iter().map(event).collect());
+    lines.extend(explained.paths.iter().map(|(path, origin)| path_line(path, origin)));
+    let remarks = explained.paths.iter().filter_map(|(path, origin)| {
+        Some(format!("{:>4}  {}: {}", origin.layer + 1, absolute(path), remark(origin)?))
+    });
+    section(&mut lines, "WORTH A LOOK: setuid, capabilities, devices", remarks.collect());
+    section(&mut lines, "WHAT LAYERS DO TO THOSE BELOW", explained.events.iter().map(event_line).collect());
     if is_whole {
-        let reasons = reasons(&image.config);
-        let reason = |reason: &crate::image::explain::Reason| {
-            let value = reason.value.to_string();
-            let value = if value.chars().count() > 100 {
-                format!("{}…", value.chars().take(99).collect::<String>())
-            } else {
-                value
-            };
-            format!("{}\n      {value}\n      {}", reason.pointer, reason.why)
-        };
-        section(&mut lines, "CONFIG.JSON: each member, and why", reasons.iter().map(reason).collect());
+        let reasons = reasons(&image.config).iter().map(reason_lines).collect();
+        section(&mut lines, "CONFIG.JSON: each member, and why", reasons);
     }
     lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+fn layer_line(number: usize, layer: &Layer, blob: &Descriptor) -> String {
+    let hidden = match layer.hidden {
+        0 => String::new(),
+        hidden => format!(", {} of it hidden", human_size(hidden)),
+    };
+    let (number, packed, bytes) = (number + 1, human_size(blob.size()), human_size(layer.bytes));
+    format!("{number:>4}  {}  {packed} packed, {bytes}{hidden}, {} entries", blob.digest(), layer.entries)
+}
+
+/// Three lines: the member, its value (cut to 100 characters) and the reason for it.
+fn reason_lines(reason: &Reason) -> String {
+    let mut value = reason.value.to_string();
+    if value.chars().count() > 100 {
+        value = format!("{}…", value.chars().take(99).collect::<String>());
+    }
+    format!("{}\n      {value}\n      {}", reason.pointer, reason.why)
 }
 
 fn section(lines: &mut Vec<String>, head: &str, body: Vec<String>) {
@@ -103,7 +100,8 @@ fn section(lines: &mut Vec<String>, head: &str, body: Vec<String>) {
     }
 }
 
-fn letter(kind: Type) -> char {
+/// The type's letter, as `ls -l` has it.
+fn type_letter(kind: Type) -> char {
     match kind {
         Type::Regular | Type::HardLink => '-',
         Type::Symlink => 'l',
@@ -114,20 +112,20 @@ fn letter(kind: Type) -> char {
     }
 }
 
-fn line(path: &[u8], origin: &Origin) -> String {
+fn path_line(path: &[u8], origin: &Origin) -> String {
     let Origin { layer, kind, mode, ids, .. } = origin;
     let more = match (kind, origin.is_hard_link) {
         (Type::Symlink, _) => format!(" -> {}", origin.link.escape_ascii()),
-        (_, true) => format!(" = {}", shown(&origin.link)),
+        (_, true) => format!(" = {}", absolute(&origin.link)),
         (Type::Directory, _) if origin.is_implied => " (no entry: implied)".into(),
         _ => String::new(),
     };
     let ids = format!("{}:{}", ids.0, ids.1);
-    let bytes = if *kind == Type::Regular { size(origin.size) } else { String::new() };
-    format!("{:>4}  {}{mode:04o} {ids:>9} {bytes:>8} {}{more}", layer + 1, letter(*kind), shown(path))
+    let bytes = if *kind == Type::Regular { human_size(origin.size) } else { String::new() };
+    format!("{:>4}  {}{mode:04o} {ids:>9} {bytes:>8} {}{more}", layer + 1, type_letter(*kind), absolute(path))
 }
 
-/// What gives or takes power.
+/// What of a file deserves a look: setuid, setgid, capabilities, a device. None for all others.
 fn remark(origin: &Origin) -> Option<String> {
     let mut remarks = Vec::new();
     if origin.kind != Type::Directory && origin.kind != Type::Symlink {
@@ -148,31 +146,32 @@ fn remark(origin: &Origin) -> Option<String> {
     (!remarks.is_empty()).then(|| remarks.join(", "))
 }
 
-/// The names in a `security.capability`: a word of flags, then permitted and inheritable, 32 bits each.
+/// The capabilities in a `security.capability` attribute, as getcap(8) prints them: `cap_net_raw,cap_chown=ep`. None
+/// where the attribute is damaged. It is a 32-bit word of flags, then the low and the high halves of the permitted and
+/// the inheritable set (`struct vfs_cap_data`, linux/capability.h).
 fn capabilities(value: &[u8]) -> Option<String> {
-    let word = |at: usize| Some(u32::from_le_bytes(value.get(4 * at..4 * at + 4)?.try_into().ok()?));
+    let word = |index: usize| Some(u32::from_le_bytes(value.get(4 * index..4 * index + 4)?.try_into().ok()?));
     let flags = word(0)?;
-    let half = |at: usize| Some(u64::from(word(at)?) | u64::from(word(at + 2).unwrap_or(0)) << 32);
-    let (permitted, inheritable) = (half(1)?, half(2)?);
-    let names: Vec<String> = (0..64)
-        .filter(|bit| (permitted | inheritable) >> bit & 1 == 1)
-        .map(|bit| {
-            let known = caps::all().into_iter().find(|cap| u64::from(cap.index()) == bit);
-            known.map_or_else(|| bit.to_string(), |cap| cap.to_string().to_lowercase())
-        })
-        .collect();
-    let letters = [(flags & 1 != 0, 'e'), (inheritable != 0, 'i'), (permitted != 0, 'p')];
-    let letters: String = letters.iter().filter(|(is, _)| *is).map(|(_, letter)| *letter).collect();
+    let set = |index: usize| Some(u64::from(word(index)?) | u64::from(word(index + 2).unwrap_or(0)) << 32);
+    let (permitted, inheritable) = (set(1)?, set(2)?);
+    let name = |bit: u64| {
+        let known = caps::all().into_iter().find(|cap| u64::from(cap.index()) == bit);
+        known.map_or_else(|| bit.to_string(), |cap| cap.to_string().to_lowercase())
+    };
+    let bits = (0..64).filter(|bit| (permitted | inheritable) >> bit & 1 == 1);
+    let names: Vec<String> = bits.map(name).collect();
+    let sets = [(flags & 1 != 0, 'e'), (inheritable != 0, 'i'), (permitted != 0, 'p')];
+    let letters: String = sets.iter().filter(|(is_set, _)| *is_set).map(|(_, letter)| *letter).collect();
     Some(format!("{}={letters}", names.join(",")))
 }
 
-fn event(event: &Event) -> String {
-    let (layer, path) = (event.layer + 1, shown(&event.path));
+fn event_line(event: &Event) -> String {
+    let (layer, path) = (event.layer + 1, absolute(&event.path));
     let whose = |layers: &Vec<usize>, bytes: u64| match layers[..] {
         [] => "there is nothing".to_owned(),
         _ => {
             let all: Vec<String> = layers.iter().map(|layer| (layer + 1).to_string()).collect();
-            format!("of layer {}, {}", all.join(", "), size(bytes))
+            format!("of layer {}, {}", all.join(", "), human_size(bytes))
         }
     };
     match &event.what {
@@ -187,48 +186,51 @@ fn event(event: &Event) -> String {
     }
 }
 
-fn document(reference: &str, image: &Image, explained: &Explained) -> Value {
+fn to_json(reference: &str, image: &Image, explained: &Explained) -> Value {
     let layers = explained.layers.iter().zip(image.manifest.layers()).map(|(layer, blob)| {
         json!({ "digest": blob.digest(), "size": blob.size(), "entries": layer.entries, "bytes": layer.bytes, "hiddenBytes": layer.hidden })
     });
-    let paths = explained.paths.iter().map(|(path, origin)| {
-        let mut all = json!({
-            "path": shown(path), "layer": origin.layer + 1, "type": letter(origin.kind).to_string(),
-            "mode": format!("{:04o}", origin.mode), "uid": origin.ids.0, "gid": origin.ids.1, "size": origin.size,
-        });
-        if !origin.link.is_empty() {
-            let key = if origin.is_hard_link { "hardLink" } else { "target" };
-            all[key] = json!(origin.link.escape_ascii().to_string());
-        }
-        if let Some(remark) = remark(origin) {
-            all["remark"] = json!(remark);
-        }
-        if origin.is_implied {
-            all["implied"] = json!(true);
-        }
-        all
-    });
-    let events = explained.events.iter().map(|event| {
-        let (what, layers, bytes) = match &event.what {
-            What::Removes { layers, bytes } => ("removes", layers.clone(), *bytes),
-            What::Empties { layers, bytes } => ("empties", layers.clone(), *bytes),
-            What::Replaces { layer, bytes } => ("replaces", vec![*layer], *bytes),
-            What::Skipped => ("skipped", Vec::new(), 0),
-        };
-        let of: Vec<usize> = layers.iter().map(|layer| layer + 1).collect();
-        json!({ "layer": event.layer + 1, "path": shown(&event.path), "what": what, "of": of, "bytes": bytes })
-    });
     let reasons = reasons(&image.config);
-    let config =
-        reasons.iter().map(|one| json!({ "pointer": one.pointer, "value": one.value, "why": one.why }));
+    let config = reasons
+        .iter()
+        .map(|reason| json!({ "pointer": reason.pointer, "value": reason.value, "why": reason.why }));
     json!({
         "reference": reference,
         "digest": image.descriptor.digest(),
         "layers": layers.collect::<Vec<_>>(),
-        "paths": paths.collect::<Vec<_>>(),
-        "events": events.collect::<Vec<_>>(),
+        "paths": explained.paths.iter().map(|(path, origin)| path_to_json(path, origin)).collect::<Vec<_>>(),
+        "events": explained.events.iter().map(event_to_json).collect::<Vec<_>>(),
         "config": config.collect::<Vec<_>>(),
     })
+}
+
+fn path_to_json(path: &[u8], origin: &Origin) -> Value {
+    let mut object = json!({
+        "path": absolute(path), "layer": origin.layer + 1, "type": type_letter(origin.kind).to_string(),
+        "mode": format!("{:04o}", origin.mode), "uid": origin.ids.0, "gid": origin.ids.1, "size": origin.size,
+    });
+    if !origin.link.is_empty() {
+        let key = if origin.is_hard_link { "hardLink" } else { "target" };
+        object[key] = json!(origin.link.escape_ascii().to_string());
+    }
+    if let Some(remark) = remark(origin) {
+        object["remark"] = json!(remark);
+    }
+    if origin.is_implied {
+        object["implied"] = json!(true);
+    }
+    object
+}
+
+fn event_to_json(event: &Event) -> Value {
+    let (what, layers, bytes) = match &event.what {
+        What::Removes { layers, bytes } => ("removes", layers.clone(), *bytes),
+        What::Empties { layers, bytes } => ("empties", layers.clone(), *bytes),
+        What::Replaces { layer, bytes } => ("replaces", vec![*layer], *bytes),
+        What::Skipped => ("skipped", Vec::new(), 0),
+    };
+    let of: Vec<usize> = layers.iter().map(|layer| layer + 1).collect();
+    json!({ "layer": event.layer + 1, "path": absolute(&event.path), "what": what, "of": of, "bytes": bytes })
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::error::{Context, Kind, Result};
 use crate::image::registry::login::login;
 use crate::{fail, log};
 
-pub fn command() -> Command {
+pub(super) fn command() -> Command {
     Command::new("login")
         .about("Check credentials with a registry and keep them where docker and podman look")
         .arg(Arg::new("registry").value_name("REGISTRY").required(true).help("HOST[:PORT], or docker.io"))
@@ -23,18 +23,20 @@ pub fn command() -> Command {
         .args(arguments::access().into_iter().filter(|arg| arg.get_id() != "creds"))
 }
 
-pub fn run(matches: &ArgMatches) -> Result<()> {
+pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let registry = text(matches, "registry").unwrap_or_default();
     let all = matches.get_flag("password-stdin");
     let is_asked = !all && std::io::stdin().is_terminal();
     let user = match text(matches, "username") {
         Some(user) => user.to_owned(),
-        None if is_asked => prompt::line("user: ")?,
-        None => return Err(fail!(Kind::Usage, "--username: must say who logs in")),
+        None if is_asked => prompt::read_line("user: ")?,
+        None => {
+            return Err(fail!(Kind::Usage, "--username: must be given where standard input is no terminal"));
+        }
     };
     let password = match text(matches, "password") {
         Some(password) => password.to_owned(),
-        None if is_asked => prompt::secret("password: ")?,
+        None if is_asked => prompt::read_password("password: ")?,
         None => read_password(all)?,
     };
     let place = login(registry, &user, &password, &arguments::login_access_of(matches))?;
@@ -42,7 +44,7 @@ pub fn run(matches: &ArgMatches) -> Result<()> {
     Ok(())
 }
 
-/// From a pipe: all of it, or one line.
+/// Reads the password from standard input: all of it (--password-stdin), or one line.
 fn read_password(all: bool) -> Result<String> {
     let mut text = String::new();
     let mut stdin = std::io::stdin().lock();

@@ -1,15 +1,20 @@
-//! The command line of tare-image.
+//! The command line of tare-image: one file for each command, with its arguments and what it prints.
 
 mod arguments;
-mod bundle;
+mod diff;
 mod explain;
 mod inspect;
+mod list;
 mod login;
+mod mount;
 mod progress;
 mod prompt;
+mod prune;
 mod pull;
+mod remove;
 mod repack;
 mod unpack;
+mod verify;
 
 use std::ffi::OsString;
 
@@ -20,19 +25,19 @@ use crate::image::bundle::About;
 use crate::image::namespace::{self, Ids, Place};
 use crate::log;
 
-/// The program: `argv` with its own name first. Returns the exit code.
+/// Runs the program. `argv` begins with the program's name. Returns the exit code.
 pub fn main(argv: Vec<OsString>) -> i32 {
     let matches = match command().try_get_matches_from(argv) {
         Ok(matches) => matches,
         Err(error) => {
-            // Help and version are asked for, all else is a mistake.
+            // clap returns --help and --version as "errors" too: they go to standard output, with exit code 0.
             let _ = error.print();
             return i32::from(error.use_stderr());
         }
     };
     let level = matches.get_flag("debug").then_some(log::Level::Debug);
     let init = log::init(None, log::Format::Text, level);
-    match init.and_then(|()| namespace::begin()).and_then(|()| within(&matches)) {
+    match init.and_then(|()| namespace::begin()).and_then(|()| run(&matches)) {
         Ok(code) => code,
         Err(error) => {
             log::plain(format_args!("tare-image: {error}"));
@@ -44,52 +49,50 @@ pub fn main(argv: Vec<OsString>) -> i32 {
     }
 }
 
-/// Runs the command, in a namespace of its own where a user without privileges needs one. Returns the exit code.
-fn within(matches: &clap::ArgMatches) -> Result<i32> {
+/// Runs the command. An unprivileged user's commands that need other ids, mounts or the store run in a user namespace
+/// of their own, in a second process. Returns the exit code.
+fn run(matches: &clap::ArgMatches) -> Result<i32> {
     if Place::find() != Place::User {
-        return run(matches);
+        return run_here(matches);
     }
-    let Some((name, below)) = matches.subcommand() else { return Ok(0) };
-    let wish = match name {
-        "unpack" => match below.get_one::<String>("rootless").map(String::as_str) {
+    let Some((name, arguments)) = matches.subcommand() else { return Ok(0) };
+    let ids = match name {
+        "unpack" => match arguments.get_one::<String>("rootless").map(String::as_str) {
             Some("single") => Some(Ids::Single),
             Some("ranges") => Some(Ids::Ranges),
             _ => None,
         },
         "mount" | "umount" | "remove" | "diff" | "repack" => {
-            About::read(&arguments::path(below, "bundle").unwrap_or_default())?.rootless
+            About::read(&arguments::path(arguments, "bundle").unwrap_or_default())?.rootless
         }
-        "pull" if !below.contains_id("destination") => None,
+        "pull" if !arguments.contains_id("destination") => None,
         "prune" => None,
-        _ => return run(matches),
+        _ => return run_here(matches),
     };
-    namespace::enter(wish)
+    namespace::enter(ids)
 }
 
-fn run(matches: &clap::ArgMatches) -> Result<i32> {
-    if let Some(("mount", matches)) = matches.subcommand() {
-        return bundle::mount(matches);
-    }
-    verb(matches).map(|()| 0)
-}
-
-fn verb(matches: &clap::ArgMatches) -> Result<()> {
+/// Runs the command in this process. Returns the exit code.
+fn run_here(matches: &clap::ArgMatches) -> Result<i32> {
     match matches.subcommand() {
+        // Its exit code may be that of the command it runs.
+        Some(("mount", matches)) => return mount::run(matches),
         Some(("pull", matches)) => pull::run(matches),
         Some(("unpack", matches)) => unpack::run(matches),
-        Some(("diff", matches)) => repack::diff(matches),
+        Some(("diff", matches)) => diff::run(matches),
         Some(("repack", matches)) => repack::run(matches),
-        Some(("umount", matches)) => bundle::umount(matches),
-        Some(("remove", matches)) => bundle::remove(matches),
-        Some(("prune", matches)) => bundle::run_prune(matches),
+        Some(("umount", matches)) => mount::run_umount(matches),
+        Some(("remove", matches)) => remove::run(matches),
+        Some(("prune", matches)) => prune::run(matches),
         Some(("inspect", matches)) => inspect::run(matches),
-        Some(("list", matches)) => inspect::list(matches),
+        Some(("list", matches)) => list::run(matches),
         Some(("explain", matches)) => explain::run(matches),
-        Some(("verify", matches)) => inspect::run_verify(matches),
+        Some(("verify", matches)) => verify::run(matches),
         Some(("login", matches)) => login::run(matches),
-        // clap lets nothing else through.
+        // clap has refused every other name.
         _ => Ok(()),
     }
+    .map(|()| 0)
 }
 
 fn command() -> Command {
@@ -103,21 +106,21 @@ fn command() -> Command {
                 .long("debug")
                 .global(true)
                 .action(ArgAction::SetTrue)
-                .help("say on stderr what is skipped and why"),
+                .help("log what is skipped, and why, on standard error"),
         )
         .subcommands([
             pull::command(),
             unpack::command(),
-            repack::diff_command(),
+            diff::command(),
             repack::command(),
-            bundle::mount_command(),
-            bundle::umount_command(),
-            bundle::remove_command(),
+            mount::command(),
+            mount::umount_command(),
+            remove::command(),
             inspect::command(),
-            inspect::list_command(),
+            list::command(),
             explain::command(),
-            inspect::verify_command(),
-            bundle::prune_command(),
+            verify::command(),
+            prune::command(),
             login::command(),
         ])
 }

@@ -1,5 +1,5 @@
-//! How far things are, as the person can use it: a bar on a terminal, a line for each finished blob elsewhere, JSON
-//! for programs, or nothing.
+//! Progress of a pull, unpack or repack: a bar on a terminal, a line for each finished blob elsewhere, JSON lines for
+//! programs, or nothing.
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -35,56 +35,58 @@ struct Progress {
 struct State {
     blobs: usize,
     done: usize,
-    /// Bytes of each blob that was begun; all of it where it was there already.
+    /// Bytes read so far of each blob that was begun; its whole size where it was there already.
     bytes: HashMap<Digest, u64>,
     total: u64,
-    /// When the bar was last drawn, or the bytes told.
+    /// When the bar was last drawn, or the JSON line with bytes last printed.
     shown: Option<Instant>,
 }
 
-/// The bar changes no more often.
-const PACE: Duration = Duration::from_millis(100);
-/// Programs are told of bytes no more often.
-const JSON_PACE: Duration = Duration::from_secs(1);
-/// Characters of a full bar.
-const BAR: u64 = 24;
+/// The shortest time between two drawings of the bar.
+const BAR_INTERVAL: Duration = Duration::from_millis(100);
+/// The shortest time between two JSON lines with bytes.
+const JSON_INTERVAL: Duration = Duration::from_secs(1);
+/// The width of the bar, in characters.
+const BAR_WIDTH: u64 = 24;
 
 impl State {
     fn bytes(&self) -> u64 {
         self.bytes.values().sum()
     }
 
-    /// `[=====>    ]  50 MB of 100 MB, 1 of 3 blobs`, no wider than the terminal, where it would not stay one line.
+    /// `[=====>    ] 50 MB of 100 MB, 1 of 3 blobs`, cut to the terminal's width: a longer line would wrap, and could
+    /// not be drawn over.
     fn bar(&self, columns: usize) -> String {
         let bytes = self.bytes();
-        let full = (bytes.min(self.total) * BAR).checked_div(self.total).unwrap_or(BAR) as usize;
-        let tip = if full < BAR as usize { ">" } else { "" };
-        let (bar, left) = ("=".repeat(full), " ".repeat((BAR as usize - full).saturating_sub(1)));
-        let (bytes, total, Self { done, blobs, .. }) = (size(bytes), size(self.total), self);
+        let full = (bytes.min(self.total) * BAR_WIDTH).checked_div(self.total).unwrap_or(BAR_WIDTH) as usize;
+        let tip = if full < BAR_WIDTH as usize { ">" } else { "" };
+        let (bar, left) = ("=".repeat(full), " ".repeat((BAR_WIDTH as usize - full).saturating_sub(1)));
+        let (bytes, total, Self { done, blobs, .. }) = (human_size(bytes), human_size(self.total), self);
         let line = format!("[{bar}{tip}{left}] {bytes} of {total}, {done} of {blobs} blobs");
         line.chars().take(columns.saturating_sub(1)).collect()
     }
 }
 
-pub fn arguments() -> [Arg; 2] {
+pub(super) fn arguments() -> [Arg; 2] {
     [
         quiet(),
-        flag("json", "tell progress and result as JSON lines on standard output").conflicts_with("quiet"),
+        flag("json", "print progress and result as JSON lines on standard output").conflicts_with("quiet"),
     ]
 }
 
-pub fn quiet() -> Arg {
-    flag("quiet", "say nothing but errors").short('q')
+pub(super) fn quiet() -> Arg {
+    flag("quiet", "print nothing but errors").short('q')
 }
 
-/// For commands whose result is long: a line on a terminal, nothing elsewhere.
-pub fn silent(matches: &ArgMatches) -> Arc<dyn Watch> {
+/// Progress for commands with much output: a bar on a terminal, nothing elsewhere.
+pub(super) fn terminal_only(matches: &ArgMatches) -> Arc<dyn Watch> {
     let is_shown = log::is_terminal() && !matches.get_flag("quiet");
     let form = if is_shown { Form::Terminal } else { Form::Quiet };
     Arc::new(Progress { form, state: Mutex::default() })
 }
 
-pub fn of(matches: &ArgMatches) -> Arc<dyn Watch> {
+/// Progress in the form that the command line and the terminal ask for.
+pub(super) fn watch_of(matches: &ArgMatches) -> Arc<dyn Watch> {
     let form = if matches.get_flag("quiet") {
         Form::Quiet
     } else if matches.get_flag("json") {
@@ -102,20 +104,20 @@ impl Watch for Progress {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.blobs = blobs.len();
         state.total = blobs.iter().map(Descriptor::size).sum();
-        // A bar is there at once; programs need no word of what takes no time.
+        // A bar is drawn at once; the first JSON line comes after an interval, so that short work prints none.
         state.shown = (self.form == Form::Json).then(Instant::now);
     }
 
     fn bytes(&self, blob: &Descriptor, count: u64) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         *state.bytes.entry(blob.digest().clone()).or_default() += count;
-        let is_due = |pace| state.shown.is_none_or(|shown| shown.elapsed() >= pace);
+        let is_due = |interval| state.shown.is_none_or(|shown| shown.elapsed() >= interval);
         match self.form {
-            Form::Terminal if is_due(PACE) => {
+            Form::Terminal if is_due(BAR_INTERVAL) => {
                 let columns = tty::size(STDERR).map_or(80, |size| usize::from(size.columns));
                 log::transient(format_args!("{}", state.bar(if columns == 0 { 80 } else { columns })));
             }
-            Form::Json if is_due(JSON_PACE) => {
+            Form::Json if is_due(JSON_INTERVAL) => {
                 let _ =
                     stdout::write(&format!("{}\n", json!({ "bytes": state.bytes(), "total": state.total })));
             }
@@ -139,19 +141,19 @@ impl Watch for Progress {
                 state.blobs,
                 digest.algorithm(),
                 short(digest),
-                size(bytes)
+                human_size(bytes)
             )),
             Form::Json => {
                 let line = json!({ "done": state.done, "of": state.blobs, "digest": digest, "size": bytes });
-                // A reader that went away does not stop the work.
+                // Nobody may read any more: that does not stop the work.
                 let _ = stdout::write(&format!("{line}\n"));
             }
         }
     }
 }
 
-/// For people: three digits and a unit.
-pub fn size(bytes: u64) -> String {
+/// A size for people: up to three digits and a unit, powers of 1000.
+pub(super) fn human_size(bytes: u64) -> String {
     let units = ["B", "kB", "MB", "GB", "TB"];
     let mut value = bytes as f64;
     let mut unit = 0;
@@ -170,7 +172,7 @@ mod tests {
     #[test]
     fn sizes_have_three_digits() {
         assert_eq!(
-            [0, 999, 1000, 12_345, 123_456_789].map(size),
+            [0, 999, 1000, 12_345, 123_456_789].map(human_size),
             ["0 B", "999 B", "1.0 kB", "12.3 kB", "123 MB"]
         );
     }

@@ -1,4 +1,4 @@
-//! Asking the person at the terminal.
+//! Asking for user name and password at the terminal.
 
 use std::io::BufRead;
 
@@ -10,27 +10,28 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::sys::tty::{self, STDIN};
 
-/// An answer that is seen as it is typed.
-pub fn line(question: &str) -> Result<String> {
+/// Asks `question` and reads a line, which the terminal shows as it is typed.
+pub(super) fn read_line(question: &str) -> Result<String> {
     stdout::write(question)?;
     let mut text = String::new();
     std::io::stdin().lock().read_line(&mut text).context("read the answer")?;
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }
 
-/// An answer that is not seen. In raw mode, so that ^C comes here too: the terminal always gets its mode back.
-pub fn secret(question: &str) -> Result<String> {
+/// Asks `question` and reads a line that is not shown. The terminal is in raw mode, so that ^C is read as a byte instead
+/// of ending the program: the terminal always gets its mode back.
+pub(super) fn read_password(question: &str) -> Result<String> {
     let before = tty::mode(STDIN).context("look at the terminal")?;
     stdout::write(question)?;
     tty::set_mode(STDIN, &tty::raw(&before)).context("hide what is typed")?;
-    let typed = typed(|byte| read(STDIN, byte));
+    let typed = read_edited_line(|byte| read(STDIN, byte));
     tty::set_mode(STDIN, &before).context("show what is typed")?;
     stdout::write("\n")?;
     typed
 }
 
-/// The bytes up to the end of a line, with what was taken back.
-fn typed(mut next: impl FnMut(&mut [u8]) -> nix::Result<usize>) -> Result<String> {
+/// Reads bytes with `next` up to the end of a line, and applies backspace, ^U (erase all) and ^C (give up) to them.
+fn read_edited_line(mut next: impl FnMut(&mut [u8]) -> nix::Result<usize>) -> Result<String> {
     let mut bytes = Vec::new();
     loop {
         let mut byte = [0];
@@ -55,7 +56,7 @@ mod tests {
     fn an_answer_is_what_was_not_taken_back() {
         let enter = |text: &[u8]| {
             let mut left = text;
-            typed(|byte| Ok(std::io::Read::read(&mut left, byte).unwrap_or_default())).ok()
+            read_edited_line(|byte| Ok(std::io::Read::read(&mut left, byte).unwrap_or_default())).ok()
         };
         assert_eq!(enter(b"secret\rmore").as_deref(), Some("secret"));
         assert_eq!(enter(b"wrong\x15sex\x7fcret\n").as_deref(), Some("secret"));

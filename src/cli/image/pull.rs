@@ -14,10 +14,10 @@ use crate::image::registry::Access;
 use crate::image::source;
 use crate::image::store::fill;
 
-pub const DESTINATIONS: &str =
+pub(super) const DESTINATIONS: &str =
     "oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME] or docker://NAME[:TAG]";
 
-pub fn command() -> Command {
+pub(super) fn command() -> Command {
     Command::new("pull")
         .about("Copy an image, its digests unchanged, to a layout, an archive or a registry; or unpack it to the store")
         .arg(arguments::source())
@@ -34,12 +34,12 @@ pub fn command() -> Command {
         .args(progress::arguments())
 }
 
-pub fn destination_credentials() -> Arg {
+pub(super) fn destination_credentials() -> Arg {
     option("dest-creds", "USER:PASSWORD", "the credentials for DEST, if it is a registry")
 }
 
-/// How the destination is reached. `--creds` are for the source, if that is a registry too.
-pub fn target_of(matches: &ArgMatches, source: Option<&Reference>) -> Result<Access> {
+/// How the destination is reached: with `--dest-creds`, or with `--creds` if the source is no registry.
+pub(super) fn target_of(matches: &ArgMatches, source: Option<&Reference>) -> Result<Access> {
     let access = arguments::access_of(matches)?;
     let credentials = match arguments::text(matches, "dest-creds") {
         Some(text) => Some(arguments::credentials("dest-creds", text)?),
@@ -49,12 +49,12 @@ pub fn target_of(matches: &ArgMatches, source: Option<&Reference>) -> Result<Acc
     Ok(Access { credentials, ..access })
 }
 
-pub fn run(matches: &ArgMatches) -> Result<()> {
+pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let reference = arguments::source_of(matches)?;
     let destination = arguments::text(matches, "destination").map(Reference::parse).transpose()?;
     let source = source::open(&reference, &arguments::access_of(matches)?)?;
     let image = arguments::image_of(matches, source.as_ref(), &reference, destination.is_none())?;
-    let watch = progress::of(matches);
+    let watch = progress::watch_of(matches);
     match destination {
         Some(destination) => {
             let target = target_of(matches, Some(&reference))?;
@@ -66,11 +66,11 @@ pub fn run(matches: &ArgMatches) -> Result<()> {
             store.keep(&reference.absolute()?.to_string(), &image.descriptor, &filled)?;
         }
     }
-    tell(matches, image.descriptor.digest())
+    print_digest(matches, image.descriptor.digest())
 }
 
-/// The result: the digest of what is there now.
-pub fn tell(matches: &ArgMatches, digest: &Digest) -> Result<()> {
+/// Prints the result: the digest of the manifest.
+pub(super) fn print_digest(matches: &ArgMatches, digest: &Digest) -> Result<()> {
     match (matches.get_flag("json"), matches.get_flag("quiet")) {
         (true, _) => stdout::write(&format!("{}\n", json!({ "manifest": digest }))),
         (_, true) => Ok(()),

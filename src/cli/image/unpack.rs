@@ -17,12 +17,12 @@ use crate::image::source;
 use crate::image::wishes::{Seccomp, Volume, Wishes};
 use crate::{fail, log};
 
-pub fn command() -> Command {
+pub(super) fn command() -> Command {
     Command::new("unpack")
         .about("Unpack an image to a new bundle: config.json and rootfs")
         .arg(arguments::source())
         .arg(arguments::bundle().help("the directory to make; it may exist if it is empty"))
-        .arg(flag("overlay", "share the layers in the store, and mount them: a second bundle takes no disk"))
+        .arg(flag("overlay", "mount the layers from the store instead of copying them: a second bundle takes no disk space"))
         .arg(arguments::store())
         .arg(flag("rootfs-only", "make no config.json"))
         .arg(
@@ -33,22 +33,22 @@ pub fn command() -> Command {
                 .require_equals(true)
                 .default_missing_value("best")
                 .value_parser(["single", "ranges", "best"])
-                .help("for a user without privileges: with that user's id alone, or the ranges of /etc/subuid too [default where the user is not root: ranges if there are any]"),
+                .help("for an unprivileged user: map that user's id only, or the ranges of /etc/subuid too [default for other users than root: ranges if there are any]"),
         )
-        .arg(map("uid-map", "the container's user ids on the host: a user namespace, run by root"))
-        .arg(map("gid-map", "the container's group ids on the host [default: as --uid-map]"))
-        .args(wishes())
+        .arg(mapping_option("uid-map", "map user ids of the container to the host's, in a user namespace; for root"))
+        .arg(mapping_option("gid-map", "map group ids likewise [default: as --uid-map]"))
+        .args(config_arguments())
         .arg(arguments::platform())
         .args(arguments::limits())
         .args(arguments::access())
         .args(progress::arguments())
 }
 
-fn map(name: &'static str, help: &'static str) -> Arg {
-    option(name, "CONTAINER:HOST:SIZE", help).action(ArgAction::Append).value_parser(range)
+fn mapping_option(name: &'static str, help: &'static str) -> Arg {
+    option(name, "CONTAINER:HOST:SIZE", help).action(ArgAction::Append).value_parser(parse_range)
 }
 
-fn range(text: &str) -> Result<Range, String> {
+fn parse_range(text: &str) -> Result<Range, String> {
     let bad = || format!("{text:?} must be CONTAINER:HOST:SIZE, three numbers");
     let numbers: Vec<u32> = text.split(':').map(str::parse).collect::<Result<_, _>>().map_err(|_| bad())?;
     match numbers[..] {
@@ -61,7 +61,7 @@ fn range(text: &str) -> Result<Range, String> {
     }
 }
 
-/// The mapping that root asks for.
+/// The mapping of --uid-map and --gid-map.
 fn mapping_of(matches: &ArgMatches) -> Result<Option<Mapping>> {
     let many = |name: &str| -> Vec<Range> { matches.get_many(name).into_iter().flatten().copied().collect() };
     let (uids, gids) = (many("uid-map"), many("gid-map"));
@@ -80,7 +80,8 @@ fn mapping_of(matches: &ArgMatches) -> Result<Option<Mapping>> {
     root.map(|_| Some(mapping))
 }
 
-fn wishes() -> Vec<Arg> {
+/// The options that change config.json.
+fn config_arguments() -> Vec<Arg> {
     let repeated = |name, value, help| option(name, value, help).action(ArgAction::Append);
     vec![
         repeated(
@@ -89,29 +90,34 @@ fn wishes() -> Vec<Arg> {
             "instead of the image's Entrypoint and Cmd; a word, or a JSON array of them",
         ),
         repeated("cmd", "WORD", "instead of the image's Cmd; a word, or a JSON array of them"),
-        repeated("env", "NAME[=VALUE]", "set a variable, or take it away"),
+        repeated("env", "NAME[=VALUE]", "set a variable, or remove it"),
         option("user", "USER[:GROUP]", "instead of the image's User"),
         option("workdir", "DIR", "instead of the image's WorkingDir"),
-        repeated("volume", "[SOURCE:]DIR[:OPTIONS]", "mount a directory of the host, or a new one"),
+        repeated(
+            "volume",
+            "[SOURCE:]DIR[:OPTIONS]",
+            "mount a directory of the host, or a tmpfs where SOURCE is missing",
+        ),
         option("hostname", "NAME", "the container's host name"),
-        flag("tty", "the process gets a terminal"),
-        option("seccomp", "FILE|none", "the system calls allowed [default: a list of our own]"),
-        repeated("merge", "FILE", "a JSON merge patch for config.json").value_parser(value_parser!(PathBuf)),
+        flag("tty", "give the process a terminal"),
+        option("seccomp", "FILE|none", "the seccomp profile [default: tare's own]"),
+        repeated("merge", "FILE", "apply a JSON merge patch (RFC 7396) to config.json")
+            .value_parser(value_parser!(PathBuf)),
     ]
 }
 
-/// Words given one by one, or as a JSON array.
+/// The values of an option that is given once for each word, or with a JSON array of words.
 fn words(matches: &ArgMatches, name: &str) -> Result<Option<Vec<String>>> {
     let Some(given) = matches.get_many::<String>(name) else { return Ok(None) };
     let mut words = Vec::new();
-    for one in given {
-        match one.starts_with('[') {
+    for value in given {
+        match value.starts_with('[') {
             true => {
                 let array: Vec<String> =
-                    serde_json::from_str(one).map_err(|e| fail!(Kind::Usage, "--{name} {one:?}: {e}"))?;
+                    serde_json::from_str(value).map_err(|e| fail!(Kind::Usage, "--{name} {value:?}: {e}"))?;
                 words.extend(array);
             }
-            false => words.push(one.clone()),
+            false => words.push(value.clone()),
         }
     }
     Ok(Some(words))
@@ -134,7 +140,8 @@ fn wishes_of(matches: &ArgMatches) -> Result<Wishes> {
             Some(path) => Seccomp::File(path.into()),
         },
         rootless: match Place::find() {
-            // An overlay is run where it is mounted: in this namespace, whose ids are the host's there.
+            // An overlay bundle is run where it is mounted: inside this namespace, where the container's ids are this
+            // namespace's own.
             Place::Own(_) if matches.get_flag("overlay") => Some(namespace::mapping()?.within()),
             Place::Own(_) => Some(namespace::mapping()?),
             _ => None,
@@ -144,7 +151,7 @@ fn wishes_of(matches: &ArgMatches) -> Result<Wishes> {
     })
 }
 
-pub fn run(matches: &ArgMatches) -> Result<()> {
+pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let reference = arguments::source_of(matches)?;
     if matches.contains_id("rootless") && Place::find() == Place::Root {
         let error = fail!(Kind::Usage, "--rootless: this is root");
@@ -158,7 +165,7 @@ pub fn run(matches: &ArgMatches) -> Result<()> {
     let options = Options {
         adapt,
         limits: arguments::limits_of(matches),
-        watch: progress::of(matches),
+        watch: progress::watch_of(matches),
         wishes,
         rootfs_only: matches.get_flag("rootfs-only"),
         clones: match Place::find() {
@@ -172,7 +179,7 @@ pub fn run(matches: &ArgMatches) -> Result<()> {
     if matches!(Place::find(), Place::Own(_)) && matches.get_flag("overlay") && !matches.get_flag("quiet") {
         let path = path.display();
         log::plain(format_args!(
-            "{path}: mounted for a command only: tare-image mount {path} tare run -b {path} ID"
+            "{path}: mounted only while a command runs: tare-image mount {path} tare run -b {path} ID"
         ));
     }
     if matches.get_flag("json") {

@@ -1,0 +1,75 @@
+//! `tare-image list SOURCE`: the tags of a repository, or the images of a layout or archive.
+
+use clap::{ArgMatches, Command};
+use oci_spec::image::Descriptor;
+use serde_json::{Value, json};
+
+use super::arguments::{self, flag};
+use super::inspect::{open_source, platform_text};
+use super::progress::human_size;
+use crate::cli::stdout;
+use crate::error::Result;
+use crate::image::manifest::{Document, document, read_image, read_index};
+use crate::image::platform;
+use crate::image::source::{self, Source};
+
+pub(super) fn command() -> Command {
+    Command::new("list")
+        .about("List what a layout, archive or registry offers: names, platforms, digests, sizes")
+        .arg(arguments::source())
+        .arg(flag("json", "print JSON"))
+        .args(arguments::access())
+}
+
+pub(super) fn run(matches: &ArgMatches) -> Result<()> {
+    let (_, source) = open_source(matches)?;
+    let is_json = matches.get_flag("json");
+    if let Some(tags) = source.tags()? {
+        return stdout::write(&if is_json { format!("{}\n", json!(tags)) } else { to_lines(&tags) });
+    }
+    let mut rows = Vec::new();
+    for top in source.manifests()? {
+        let name = source::name(&top).cloned().unwrap_or_default();
+        collect_rows(source.as_ref(), &name, &top, source::DEPTH, &mut rows);
+    }
+    if is_json {
+        return stdout::write(&format!("{}\n", json!(rows)));
+    }
+    let head = format!("{:<24} {:<16} {:<72} SIZE", "NAME", "PLATFORM", "DIGEST");
+    let table: Vec<String> = [head]
+        .into_iter()
+        .chain(rows.iter().map(table_line))
+        .map(|line| line.trim_end().to_owned())
+        .collect();
+    stdout::write(&to_lines(&table))
+}
+
+fn to_lines(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+fn table_line(row: &Value) -> String {
+    let column = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+    let size = row["size"].as_u64().map_or_else(String::new, human_size);
+    format!("{:<24} {:<16} {:<72} {size}", column("name"), column("platform"), column("digest"))
+}
+
+/// Adds one row for each image that `top` leads to. An image that cannot be read is listed with the platform and the
+/// digest that its index has for it.
+fn collect_rows(source: &dyn Source, name: &str, top: &Descriptor, depth: u32, rows: &mut Vec<Value>) {
+    let open = |descriptor: &Descriptor| source.blob(descriptor);
+    if depth > 0
+        && document(top.media_type()).is_ok_and(|kind| kind == Document::Index)
+        && let Ok(index) = read_index(&open, top)
+    {
+        return index
+            .manifests()
+            .iter()
+            .for_each(|manifest| collect_rows(source, name, manifest, depth - 1, rows));
+    }
+    let image = read_image(&open, top).ok();
+    let bytes = image.as_ref().map(|image| image.manifest.layers().iter().map(Descriptor::size).sum::<u64>());
+    let in_index = || top.platform().as_ref().map(platform::shown);
+    let platform = image.as_ref().map(|image| platform_text(&image.config)).or_else(in_index);
+    rows.push(json!({ "name": name, "platform": platform, "digest": top.digest(), "size": bytes }));
+}
