@@ -33,3 +33,7 @@ pub mod sys;
 pub mod log;
 /// One error type, at the bottom, knowing nobody.
 pub mod error;
+
+#[cfg(test)]
+#[path = "../tests/support/skip.rs"]
+mod skip;

@@ -14,11 +14,11 @@ const COUNTS: &str = "n=0; while :; do n=$((n + 1)); echo $n >/tmp/n; sleep 0.05
 fn bundle() -> Option<Bundle> {
     let checked = Command::new("criu").arg("check").output();
     let Ok(checked) = checked else {
-        skip("criu is not installed");
+        skip("needs criu");
         return None;
     };
     if !checked.status.success() {
-        skip(&format!("criu does not work here: {}", String::from_utf8_lossy(&checked.stderr)));
+        skip(&format!("needs a criu that works here: {}", String::from_utf8_lossy(&checked.stderr)));
         return None;
     }
     let mut bundle = Bundle::new()?;

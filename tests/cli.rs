@@ -1,6 +1,10 @@
 //! The built program's behaviour that needs no container: streams, exit codes, the log; side by side with runc.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "support/skip.rs"]
+mod skip;
+
+use skip::skip;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -57,7 +61,7 @@ fn message(output: &Output) -> String {
 fn wrong_usage_has_runcs_exit_codes_streams_and_messages() {
     let runc = "/usr/sbin/runc";
     if !Path::new(runc).exists() {
-        println!("SKIP: {runc} is not installed");
+        skip("needs runc");
         return;
     }
     let scratch = Scratch::new("usage");

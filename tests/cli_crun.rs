@@ -2,11 +2,15 @@
 //! `lifecycle/crun.rs`.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
+#[path = "support/skip.rs"]
+mod skip;
+
 use std::ffi::OsString;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Program, Output, Stdio};
 
+use skip::{skip, skip_part};
 use tare::cgroup::Driver;
 use tare::cli::command::{Command, Fault, GlobalFlags, read};
 use tare::lifecycle::options::{Create, Delete, Exec, Kill, Run, Spec};
@@ -148,7 +152,7 @@ fn a_log_file_may_be_said_to_be_one() {
 fn without_its_daemon_a_log_is_an_error_that_names_it() {
     for (log, path) in [("journald:x", "/run/systemd/journal/socket"), ("syslog:x", "/dev/log")] {
         if Path::new(path).exists() {
-            println!("SKIP: this machine has {path}");
+            skip_part(&format!("needs a host without {path}"));
             continue;
         }
         let output = run(Program::new(TARE).args(["--log", log, "features"]));
@@ -160,7 +164,7 @@ fn without_its_daemon_a_log_is_an_error_that_names_it() {
 /// What the daemon of `log` gets of `arguments`: it listens at `path`, in a mount namespace of the call's own.
 fn received(log: &str, path: &str, arguments: &str) -> Option<Vec<u8>> {
     if !nix::unistd::geteuid().is_root() {
-        println!("SKIP: a mount namespace takes root");
+        skip("needs root");
         return None;
     }
     let scratch = Scratch::new(&[log, arguments].concat().replace([':', ' '], "-"));

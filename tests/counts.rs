@@ -139,14 +139,14 @@ fn sealed_valgrind() -> bool {
     let none = None::<&Path>;
     let known = ["/usr/libexec/valgrind", "/usr/lib/valgrind"].into_iter();
     let Some(directory) = known.map(Path::new).find(|path| path.is_dir()) else {
-        skip("valgrind is not where it is looked for");
+        skip("needs valgrind");
         return false;
     };
     let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
     let sealed = mount(Some(directory), directory, none, MsFlags::MS_BIND, none)
         .and_then(|()| mount(none, directory, none, flags, none));
     if let Err(errno) = sealed {
-        skip(&format!("{} cannot be mounted read-only: {errno}", directory.display()));
+        skip(&format!("needs {} mounted read-only: {errno}", directory.display()));
     }
     sealed.is_ok()
 }

@@ -179,7 +179,7 @@ fn a_delegated_group_lies_below_the_one_with_the_limits() {
 #[test]
 fn on_v1_a_delegated_group_is_left_out_and_told() {
     if machine::is_v2() {
-        return support::skip("no v1 hierarchies");
+        return support::skip("needs cgroup v1");
     }
     let Some(bundle) = bundle(&[("run.oci.delegate-cgroup", "payload")]) else { return };
     let answer = bundle.run().ok();

@@ -168,7 +168,7 @@ fn exec_joins_update_writes_and_delete_removes() {
 #[test]
 fn without_resctrl_the_field_is_refused() {
     if Path::new("/sys/fs/resctrl/schemata").exists() {
-        return support::skip("this machine has resctrl");
+        return support::skip("needs a host without resctrl");
     }
     let Some(mut bundle) = Bundle::new() else { return };
     bundle.patch(|config| config["linux"]["intelRdt"] = json!({}));

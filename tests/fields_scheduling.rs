@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 
 use serde_json::{Value, json};
-use support::{Bundle, skip};
+use support::{Bundle, skip, skip_part};
 
 /// Policy, priority and nice value of a process: fields 41, 40 and 19 of /proc/PID/stat.
 fn scheduler_of(pid: &str) -> (u32, u32, i32) {
@@ -62,7 +62,7 @@ fn each_policy_is_set_with_its_parameters() {
             && seen.0 != 0
             && created.told().contains("sched_setattr: operation not permitted")
         {
-            skip(&format!("{scheduler}: the cgroup has no time for real-time tasks"));
+            skip_part(&format!("{scheduler}: needs a cgroup with time for real-time tasks"));
             continue;
         }
         created.ok();
@@ -135,7 +135,7 @@ const POLICY: &str = "cut -d' ' -f2 /proc/self/numa_maps | sort -u";
 #[test]
 fn memory_policies_are_set_for_the_container_and_for_exec() {
     if !std::path::Path::new("/proc/self/numa_maps").exists() {
-        return skip("no NUMA in this kernel");
+        return skip("needs NUMA in the kernel");
     }
     let rows = [
         (json!({"mode": "MPOL_DEFAULT"}), "default"),
@@ -191,7 +191,7 @@ fn an_affinity_of_the_caller_does_not_reach_the_container() {
 #[test]
 fn exec_affinity_is_final_or_else_initial() {
     if all_cpus() == "0" {
-        return skip("one CPU only");
+        return skip("needs two CPUs");
     }
     let Some(mut bundle) = Bundle::new() else { return };
     // The container's own process has none of it.

@@ -60,7 +60,7 @@ fn answer(seccomp: &OwnedFd) {
 
 fn bundle(names: &[&str]) -> Option<Bundle> {
     if !cfg!(target_arch = "x86_64") {
-        skip("busybox calls mkdir on x86-64");
+        skip("needs x86-64, where busybox calls mkdir");
         return None;
     }
     let mut bundle = Bundle::new()?;

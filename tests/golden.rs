@@ -4,12 +4,16 @@
 //! difference before committing it. A configuration that is refused has the refusal as its plan.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+#[path = "support/skip.rs"]
+mod skip;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use skip::skip;
 use tare::cgroup::Driver;
 use tare::error::Error;
 use tare::host::Facts;
@@ -92,7 +96,7 @@ fn text(case: &Path) -> String {
 #[test]
 fn each_configuration_has_its_plan() {
     if !cfg!(target_arch = "x86_64") {
-        eprintln!("SKIP: seccomp programs of the plans are those of x86-64");
+        skip("needs x86-64, of which the seccomp programs of the plans are");
         return;
     }
     let bless = std::env::var_os("TARE_BLESS").is_some();

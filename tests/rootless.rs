@@ -1,6 +1,10 @@
 //! A user without any privilege runs a container: what `spec --rootless` writes, run by its own hand.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+#[path = "support/skip.rs"]
+mod skip;
+
+use skip::skip;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -22,7 +26,7 @@ impl Home {
     fn new() -> Option<Self> {
         let busybox = Path::new("/bin/busybox");
         if !nix::unistd::geteuid().is_root() || !busybox.exists() {
-            eprintln!("SKIP: needs root, to become another user, and /bin/busybox");
+            skip("needs root, to become another user, and /bin/busybox");
             return None;
         }
         let home = Self(std::env::temp_dir().join(format!("tare-rootless-{}", std::process::id())));

@@ -21,6 +21,8 @@ mod generate;
 mod model;
 #[path = "seccomp/oracle.rs"]
 mod oracle;
+#[path = "support/skip.rs"]
+mod skip;
 
 use bpf::Call;
 use generate::Dice;

@@ -89,10 +89,6 @@ fn are_refused_by_every_verb() {
     fs::create_dir(&root).unwrap();
     let before = content(&bundle.dir.join("deep"));
     for verb in VERBS {
-        if verb[0] == "events" && bundle.tare(&["events", "a"]).stderr.contains("not implemented yet") {
-            crate::support::skip("events is not implemented yet");
-            continue;
-        }
         for id in ids() {
             let mut call = std::process::Command::new(&bundle.program);
             call.arg("--root").arg(&root).args(verb).arg("--").arg(&id);

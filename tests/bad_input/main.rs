@@ -17,7 +17,7 @@ use support::{Answer, Bundle};
 
 /// Longer than any refusal may take, on a busy machine.
 fn soon() -> Duration {
-    support::patience(5)
+    support::timeout(5)
 }
 
 /// A refusal: a failure of one sentence with these words in it, soon.

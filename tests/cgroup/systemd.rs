@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::bundles::skip;
+
 struct Machine {
     unshare: Child,
     /// systemd, as the host counts.
@@ -18,12 +20,12 @@ impl Machine {
     fn boot(mode: &str) -> Option<Self> {
         for program in ["/lib/systemd/systemd", "/usr/bin/dbus-daemon", "/usr/bin/nsenter"] {
             if !nix::unistd::geteuid().is_root() || !Path::new(program).exists() {
-                eprintln!("SKIP: needs root and {program}");
+                skip(&format!("needs root and {program}"));
                 return None;
             }
         }
         if mode == "v1" && !Path::new("/sys/fs/cgroup/systemd").exists() {
-            eprintln!("SKIP: needs cgroup v1");
+            skip("needs cgroup v1");
             return None;
         }
         let group = format!("tare-systemd-{mode}-{}", std::process::id());

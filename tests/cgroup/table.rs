@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::bundles::{Bundle, machine, program, skip};
+use crate::bundles::{Bundle, find_program, machine, skip, skip_part};
 
 /// Control files by name, with what they say.
 type Files = BTreeMap<String, String>;
@@ -292,7 +292,7 @@ fn created(program: &str, driver: &Driver, resources: &Value) -> Option<[Files; 
     let answer = bundle.create();
     if answer.code != 0 && program != crate::bundles::runtime() {
         // Without CAP_SYS_RESOURCE, for one, crun loads no device filter.
-        skip(&format!("{program} cannot: {}", answer.stderr.trim()));
+        skip_part(&format!("needs a {program} that can: {}", answer.stderr.trim()));
         return None;
     }
     assert_eq!(answer.code, 0, "{program}: {resources}: {answer:?}");
@@ -318,7 +318,10 @@ fn show(wanted: &Files, all: &[(&str, Files)]) {
 fn check(driver: &Driver) {
     let peers = ["runc", "crun"].iter().filter(|peer| **peer == "runc" || machine::is_v2());
     let peers: Vec<(&'static str, PathBuf)> =
-        peers.filter_map(|&peer| Some((peer, program(peer)?))).collect();
+        peers.filter_map(|&peer| Some((peer, find_program(peer)?))).collect();
+    if peers.is_empty() {
+        skip_part("needs runc or crun");
+    }
     let mut checked = 0;
     let mode = if machine::is_v2() { "v2" } else { "v1" };
     let whose = if driver.user { ", a user's manager" } else { "" };
@@ -357,7 +360,7 @@ fn check(driver: &Driver) {
         }
     }
     if checked == 0 {
-        skip("no controller of the table is here");
+        skip("needs a controller of the table");
     }
     eprintln!("{checked} values, beside {:?}", peers.iter().map(|(peer, _)| peer).collect::<Vec<_>>());
 }
@@ -370,7 +373,10 @@ fn cgroupfs_writes_what_the_peers_write() {
 #[test]
 fn cgroupfs_writes_what_the_peers_write_on_cgroup_v2() {
     // Where it is the machine's, the test above has done that.
-    if !machine::is_v2() && machine::cgroup2_alone() {
+    if machine::is_v2() {
+        return skip("needs cgroup v1 on the host");
+    }
+    if machine::cgroup2_alone() {
         check(&CGROUPFS);
     }
 }
@@ -379,7 +385,7 @@ fn cgroupfs_writes_what_the_peers_write_on_cgroup_v2() {
 #[test]
 fn systemd_writes_what_the_peers_write() {
     if !std::path::Path::new("/run/systemd/system").exists() {
-        return skip("no systemd runs here");
+        return skip("needs systemd");
     }
     check(&SYSTEMD);
 }
@@ -388,7 +394,7 @@ fn systemd_writes_what_the_peers_write() {
 #[test]
 fn systemd_of_a_user_writes_what_the_peers_write() {
     if std::env::var_os("TARE_TEST_GUEST").is_none() {
-        return skip("this takes a machine of its own: make test-guest");
+        return skip("needs a machine of its own (make test-guest)");
     }
     let status = Command::new("as-tester")
         .args(["env", "TARE_TEST_GUEST=1"])

@@ -7,13 +7,14 @@ use serde_json::json;
 use tare::cgroup::Group;
 use tare::host::cgroup::{Layout, Mode};
 
+use crate::bundles::skip;
 use crate::support::{Inmate, Scratch, assert_told, born_in, path, planned};
 
 /// The host's layout, where it is v1 or hybrid and ours to change.
 fn layout() -> Option<Layout> {
     let layout = Layout::read().unwrap();
     if layout.mode() == Mode::V2 || !nix::unistd::geteuid().is_root() {
-        eprintln!("SKIP: needs cgroup v1 and root");
+        skip("needs cgroup v1 and root");
         return None;
     }
     Some(layout)
@@ -54,7 +55,7 @@ fn limits_read_back_from_the_kernels_files() {
 fn a_new_parent_has_the_real_time_bandwidth_that_its_group_gets() {
     let Some(layout) = layout() else { return };
     if !std::path::Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists() {
-        return eprintln!("SKIP: this kernel does not divide real-time bandwidth");
+        return skip("needs a kernel that divides real-time bandwidth");
     }
     let path = path();
     let wanted = json!({"cpu": {"realtimeRuntime": 2000, "realtimePeriod": 500000}});

@@ -11,12 +11,13 @@ use serde_json::json;
 use tare::cgroup::Group;
 use tare::host::cgroup::{Layout, Unified};
 
+use crate::bundles::skip;
 use crate::support::{Inmate, Scratch, assert_told, born_in, open_errno, path, planned};
 
 /// Gives this test's thread a mount namespace with cgroup2 over the hierarchies of the host.
 fn layout() -> Option<Layout> {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("SKIP: needs root");
+        skip("needs root");
         return None;
     }
     let folder = Path::new("/sys/fs/cgroup");
@@ -27,7 +28,7 @@ fn layout() -> Option<Layout> {
         // This host has nothing but cgroup2, and there it is.
         Ok(()) | Err(Errno::EBUSY) => {}
         Err(errno) => {
-            eprintln!("SKIP: cannot mount cgroup2: {errno}");
+            skip(&format!("needs cgroup2: {errno}"));
             return None;
         }
     }
@@ -126,7 +127,7 @@ fn kill_reaches_frozen_subgroups_and_remove_takes_them_along() {
 fn limits_of_the_controllers_that_are_there_read_back() {
     let Some(layout) = layout() else { return };
     if !layout.unified.as_ref().unwrap().controllers.iter().any(|name| name == "hugetlb") {
-        eprintln!("SKIP: no hugetlb controller in cgroup2");
+        skip("needs the hugetlb controller in cgroup2");
         return;
     }
     let scratch = Scratch::new(
@@ -171,7 +172,7 @@ fn a_group_that_cannot_hand_a_controller_down_says_why_and_stays_as_it_was() {
         ("memory", json!({"memory": {"limit": 67108864}})),
     ];
     let Some((_, wanted)) = wish.iter().find(|(name, _)| controllers.iter().any(|one| one == name)) else {
-        eprintln!("SKIP: cgroup2 has no controller that works on whole processes");
+        skip("needs a controller in cgroup2 that works on whole processes");
         return;
     };
     let scratch = Scratch::new(&json!({}), &layout);
@@ -214,7 +215,7 @@ fn a_guest_goes_where_init_is_once_the_group_hands_controllers_down() {
     std::fs::create_dir_all(directory.join("a/init.scope")).unwrap();
     std::fs::write(directory.join("a/init.scope/cgroup.procs"), inmate.pid().to_string()).unwrap();
     if std::fs::write(directory.join("cgroup.subtree_control"), "+hugetlb").is_err() {
-        eprintln!("SKIP: no hugetlb controller in cgroup2");
+        skip("needs the hugetlb controller in cgroup2");
         return;
     }
     let guest = scratch.group.for_guest(inmate.pid()).unwrap();

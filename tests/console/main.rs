@@ -4,4 +4,6 @@
 mod containers;
 mod foreground;
 mod set_up;
+#[path = "../support/skip.rs"]
+mod skip;
 mod support;

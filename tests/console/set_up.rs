@@ -16,12 +16,14 @@ use tare::inroot::Root;
 use tare::launch::console::{Console, Incoming};
 use tare::sys::tty::{self, STDIN, STDOUT};
 
+use crate::skip::{skip, skip_part};
 use crate::support::{Line, Process, Scratch};
 
-fn can_mount() -> bool {
+/// Whether this user may make a mount namespace; recorded with `skip` if not.
+fn can_mount(skip: fn(&str)) -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
-        println!("SKIP: making a mount namespace takes root");
+        skip("needs root");
     }
     root
 }
@@ -75,7 +77,7 @@ fn start(name: &str, prepare: impl FnOnce(&Path), life: impl FnOnce(&Path) -> i3
 type Prepared = (&'static str, fn(&Path));
 
 fn fails(name: &str, errno: Errno, prepare: impl FnOnce(&Path)) {
-    if can_mount() {
+    if can_mount(skip_part) {
         let started = start(name, prepare, |_| 0);
         assert_eq!(Errno::from_raw(started.child.code()), errno, "{name}");
     }
@@ -88,7 +90,7 @@ fn checked(check: impl FnOnce()) -> i32 {
 
 #[test]
 fn the_process_sits_at_a_terminal_of_its_devpts_which_is_its_console_too() {
-    if !can_mount() {
+    if !can_mount(skip) {
         return;
     }
     let life = |root: &Path| {
@@ -116,7 +118,7 @@ fn the_process_sits_at_a_terminal_of_its_devpts_which_is_its_console_too() {
 
 #[test]
 fn a_console_that_is_there_already_is_mounted_on_whatever_it_is() {
-    if !can_mount() {
+    if !can_mount(skip) {
         return;
     }
     let cases: [Prepared; 3] = [
@@ -180,7 +182,7 @@ fn a_devpts_that_is_none_is_refused() {
 
 #[test]
 fn an_engine_that_has_hung_up_is_an_error_and_no_signal() {
-    if !can_mount() {
+    if !can_mount(skip) {
         return;
     }
     let scratch = Scratch::new("hung-up");
@@ -198,7 +200,7 @@ fn an_engine_that_has_hung_up_is_an_error_and_no_signal() {
 
 #[test]
 fn the_engine_learns_the_name_within_the_container() {
-    if !can_mount() {
+    if !can_mount(skip) {
         return;
     }
     let scratch = Scratch::new("name");

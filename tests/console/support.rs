@@ -14,7 +14,7 @@ use tare::sys::process::{exit_now, reset_signals};
 use tare::sys::tty;
 
 /// Nothing here takes longer, however busy the machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A process of the test; killed if the test fails before it ends.
 pub struct Process(pub Pid);
@@ -36,10 +36,10 @@ impl Process {
         }
     }
 
-    /// Its end, within [`PATIENCE`].
+    /// Its end, within [`TIMEOUT`].
     pub fn end(self) -> WaitStatus {
         let start = Instant::now();
-        while start.elapsed() < PATIENCE {
+        while start.elapsed() < TIMEOUT {
             match waitpid(self.0, Some(WaitPidFlag::WNOHANG)).unwrap() {
                 WaitStatus::StillAlive => std::thread::sleep(Duration::from_millis(2)),
                 status => {
@@ -131,7 +131,7 @@ impl Line {
         let start = Instant::now();
         let mut file = std::fs::File::from(self.fd.try_clone().unwrap());
         while more(&self.seen) {
-            assert!(start.elapsed() < PATIENCE, "nothing more comes after {:?}", self.seen);
+            assert!(start.elapsed() < TIMEOUT, "nothing more comes after {:?}", self.seen);
             let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
             poll(&mut fds, PollTimeout::from(100_u8)).unwrap();
             let mut bytes = [0; 4096];

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::run::wait_for;
-use crate::support::{Bundle, machine, skip, wait_until};
+use crate::support::{Bundle, machine, skip, skip_part, wait_until};
 
 const V2: &str = "/sys/fs/cgroup";
 
@@ -100,7 +100,7 @@ fn a_controller_that_is_missing_is_named() {
         ),
     ] {
         if machine::has_controller(controller) {
-            skip(&format!("{controller} is there"));
+            skip_part(&format!("needs a host without the {controller} controller"));
             continue;
         }
         let Some(bundle) = asking("/ID-parent/ID", &resources) else { return };
@@ -113,7 +113,7 @@ fn a_controller_that_is_missing_is_named() {
 #[test]
 fn a_parent_with_processes_is_named_where_its_controller_is_needed() {
     if !machine::cgroup2_alone() || !machine::has_controller("hugetlb") {
-        return skip("no hugetlb controller");
+        return skip("needs the hugetlb controller in cgroup2");
     }
     let huge = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 2097152}]});
     let Some(bundle) = asking("/ID-parent/ID", &huge) else { return };
@@ -181,7 +181,7 @@ fn a_group_in_use_or_frozen_is_refused_on_cgroup_v2() {
 #[test]
 fn a_threaded_group_is_refused_by_what_needs_another() {
     if !machine::cgroup2_alone() || !machine::has_controller("hugetlb") {
-        return skip("no hugetlb controller");
+        return skip("needs the hugetlb controller in cgroup2");
     }
     let huge = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 2097152}]});
     let Some(mut bundle) = asking("/ID-parent/ID", &huge) else { return };
@@ -290,7 +290,7 @@ fn with_buses(bundle: &mut Bundle, prepare: &str) -> String {
 fn an_absent_or_dead_bus_is_named() {
     let Some(mut bundle) = asking("system.slice:tare:ID", &json!({})) else { return };
     if Path::new("/run/systemd/system").exists() {
-        return skip("a systemd runs here");
+        return skip("needs a host without systemd");
     }
     bundle.globals = vec!["--systemd-cgroup".into()];
     refused(

@@ -97,7 +97,7 @@ fn pressure_is_told_where_the_kernel_tells_it() {
     let Some(mut bundle) = Bundle::new() else { return };
     let (data, members) = sample(&mut bundle);
     let Some(group) = machine::group_with(&bundle.id, "cpu.pressure") else {
-        return skip("this kernel does not tell pressure");
+        return skip("needs a kernel that tells pressure");
     };
     for resource in ["cpu", "memory", "blkio"] {
         for line in ["some", "full"] {
@@ -173,7 +173,7 @@ fn a_paused_container_is_sampled_and_a_stopped_one_refused() {
 fn a_kill_for_want_of_memory_is_an_event() {
     let Some(mut bundle) = Bundle::new() else { return };
     if !machine::has_controller("memory") {
-        return skip("no memory controller");
+        return skip("needs the memory controller");
     }
     bundle.patch(|config| {
         config["linux"]["resources"]["memory"] = json!({"limit": 16777216, "swap": 16777216});

@@ -6,7 +6,7 @@ use crate::support::{Bundle, machine, skip};
 
 fn limited(bytes: u64) -> Option<Bundle> {
     if !machine::has_controller("memory") {
-        skip("no memory controller");
+        skip("needs the memory controller");
         return None;
     }
     let mut bundle = Bundle::new()?;

@@ -192,7 +192,7 @@ fn a_sample_is_openmetrics_text_on_cgroup_v2() {
 fn limits_and_counters_are_those_of_the_group() {
     let Some(mut bundle) = Bundle::new() else { return };
     if !machine::has_controller("memory") {
-        return crate::support::skip("no memory controller");
+        return crate::support::skip("needs the memory controller");
     }
     bundle.patch(|config| {
         config["linux"]["resources"]["memory"] = json!({"limit": 67108864});

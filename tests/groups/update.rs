@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::support::run::Answer;
-use crate::support::{Bundle, machine, skip};
+use crate::support::{Bundle, machine, skip, skip_part};
 
 /// Every control file of the container's group that holds a setting, with what it says.
 fn settings(id: &str) -> Vec<(String, String)> {
@@ -301,7 +301,7 @@ fn rules_that_are_repeated_are_not_set_again() {
 fn hugetlb(bundle: &Bundle) -> Option<PathBuf> {
     let found = machine::group_with(&bundle.id, "hugetlb.2MB.max");
     if found.is_none() {
-        skip("no hugetlb controller in cgroup2");
+        skip("needs the hugetlb controller in cgroup2");
     }
     found
 }
@@ -344,6 +344,7 @@ fn on_cgroup_v2_what_is_named_changes() {
         ),
     ] {
         if machine::has_controller("cpu") {
+            skip_part("needs a host without the cpu controller");
             break;
         }
         bundle.update_from(&document).fails(1, words);

@@ -6,11 +6,12 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::registry::Server;
+use crate::skip::skip;
 use crate::support::*;
 
 #[test]
 fn the_commands_of_the_page_work() {
-    let Ok(busybox) = fs::read("/bin/busybox") else { return eprintln!("SKIP: no /bin/busybox") };
+    let Ok(busybox) = fs::read("/bin/busybox") else { return skip("needs /bin/busybox") };
     let scratch = Scratch::new("docs");
     let mut fixture = Fixture::new(&scratch);
     fixture.config = json!({ "Cmd": ["sh", "-c", "echo hello"] });

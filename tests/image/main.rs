@@ -15,6 +15,8 @@ mod reflinks;
 mod repack;
 mod rootless;
 mod shared;
+#[path = "../support/skip.rs"]
+mod skip;
 mod support;
 mod transfer;
 mod unpack;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tar::EntryType;
 
+use crate::skip::skip;
 use crate::support::*;
 
 /// What a peer makes of an image, held against what we do.
@@ -105,7 +106,7 @@ fn all(peer: &str, expected: impl Fn(&Case) -> &Verdict, unpack: &mut dyn FnMut(
 fn is_there(program: &str) -> bool {
     let there = Command::new(program).arg("--version").output().is_ok();
     if !there {
-        eprintln!("SKIP: no {program}");
+        skip(&format!("needs {program}"));
     }
     there
 }

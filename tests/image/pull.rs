@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::skip::skip;
 use crate::support::*;
 
 /// Two layers, one of them twice, so that a blob has two places.
@@ -63,7 +64,7 @@ fn others_read_what_is_written() {
         good(&scratch, &["pull", "-q", "oci:image", to]);
         let Ok(output) = Command::new("skopeo").args(["inspect", to]).current_dir(scratch.path()).output()
         else {
-            return eprintln!("SKIP: no skopeo");
+            return skip("needs skopeo");
         };
         assert!(output.status.success(), "{to}: {}", stderr(&output));
         let about: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::skip::skip;
 use crate::support::*;
 
 /// A running docker-registry; ends with the value.
@@ -48,7 +49,7 @@ impl Server {
             .stderr(log)
             .spawn();
         let Ok(child) = child else {
-            eprintln!("SKIP: no docker-registry");
+            skip("needs docker-registry");
             return None;
         };
         let server = Self { child, port };
@@ -67,7 +68,7 @@ impl Server {
         skopeo.args(["copy", "-q", "--insecure-policy", "--preserve-digests", "--dest-tls-verify=false"]);
         let Ok(output) = skopeo.args(args).args(["oci:image", &to]).current_dir(scratch.path()).output()
         else {
-            eprintln!("SKIP: no skopeo");
+            skip("needs skopeo");
             return false;
         };
         assert!(output.status.success(), "{}", stderr(&output));
@@ -277,7 +278,7 @@ pub fn certificates(dir: &Path) -> bool {
         openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out server.crt -days 2 -extfile ext";
     let Ok(output) = Command::new("sh").arg("-c").arg(script).current_dir(dir).output() else { return false };
     if !output.status.success() {
-        eprintln!("SKIP: no openssl: {}", stderr(&output));
+        skip(&format!("needs openssl: {}", stderr(&output)));
     }
     output.status.success()
 }

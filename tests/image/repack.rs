@@ -10,6 +10,7 @@ use std::process::{Command, Output};
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::{Value, json};
 
+use crate::skip::skip;
 use crate::support::*;
 
 fn ok(scratch: &Scratch, args: &[&str]) -> String {
@@ -363,7 +364,7 @@ fn realistic() -> Option<PathBuf> {
 /// Runs a peer; None, loudly, where it is not there.
 fn peer(program: &str, args: &[&str]) -> Option<String> {
     let Ok(output) = Command::new(program).args(args).output() else {
-        eprintln!("SKIP: no {program}");
+        skip(&format!("needs {program}"));
         return None;
     };
     assert!(output.status.success(), "{program} {args:?}: {}", stderr(&output));
@@ -493,7 +494,7 @@ exit 0
 #[test]
 fn docker_loads_and_runs_it() {
     if !Path::new("/usr/sbin/dockerd").exists() {
-        return eprintln!("SKIP: no dockerd");
+        return skip("needs dockerd");
     }
     let scratch = Scratch::new("docker-loads");
     let Some(expected) = repacked(&scratch) else { return };

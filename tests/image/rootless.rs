@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 use tar::EntryType;
 
+use crate::skip::skip;
 use crate::support::*;
 
 /// An id that owns nothing on any machine.
@@ -21,7 +22,7 @@ impl Home {
     /// A place for the user, with the programs and an image that says who it runs as.
     fn new(name: &str) -> Option<Self> {
         let Ok(busybox) = fs::read("/bin/busybox") else {
-            eprintln!("SKIP: no /bin/busybox");
+            skip("needs /bin/busybox");
             return None;
         };
         let scratch = Scratch::new(name);
@@ -102,7 +103,7 @@ fn can(home: &Home, ranges: bool) -> bool {
     let can = home.run(false, "unshare -U true").status.success()
         && (!ranges || Path::new("/usr/bin/newuidmap").exists());
     if !can {
-        eprintln!("SKIP: no user namespaces for users, or no newuidmap");
+        skip("needs user namespaces for users, and newuidmap");
     }
     can
 }

@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tar::EntryType;
 
+use crate::skip::skip;
 use crate::support::*;
 
 fn ok(scratch: &Scratch, args: &[&str]) -> String {
@@ -317,7 +318,7 @@ fn what_running_processes_want_is_not_pruned() {
 fn a_bundle_over_layers_runs() {
     let Some(busybox) = ["/bin/busybox", "/usr/bin/busybox"].iter().find_map(|path| fs::read(path).ok())
     else {
-        return eprintln!("SKIP: no busybox");
+        return skip("needs busybox");
     };
     let scratch = Scratch::new("shared-runs");
     let mut fixture = Fixture::new(&scratch);
@@ -338,7 +339,7 @@ fn a_bundle_over_layers_runs() {
         .arg(format!("tare-image-shared-{}", std::process::id()))
         .output()
     else {
-        return eprintln!("SKIP: no runc");
+        return skip("needs runc");
     };
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "new\n/work/here\n");

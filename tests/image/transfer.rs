@@ -12,13 +12,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::registry::{HTPASSWD, Server, answer, certificates, cutting_proxy, noise, ok, request};
+use crate::skip::skip;
 use crate::support::*;
 
 #[test]
 fn from_a_private_registry_over_a_bad_line_to_a_running_container() {
     let Some(busybox) = ["/bin/busybox", "/usr/bin/busybox"].iter().find_map(|path| fs::read(path).ok())
     else {
-        return eprintln!("SKIP: no busybox");
+        return skip("needs busybox");
     };
     let scratch = Scratch::new("private");
     let mut fixture = Fixture::new(&scratch);

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::skip::skip;
 use crate::support::*;
 
 fn config(scratch: &Scratch) -> Value {
@@ -40,10 +41,10 @@ fn a_bundle_is_closed_to_other_users_and_has_its_configuration() {
 fn a_bundle_runs() {
     let Some(busybox) = ["/bin/busybox", "/usr/bin/busybox"].iter().find_map(|path| fs::read(path).ok())
     else {
-        return eprintln!("SKIP: no busybox");
+        return skip("needs busybox");
     };
     if Command::new("runc").arg("--version").output().is_err() {
-        return eprintln!("SKIP: no runc");
+        return skip("needs runc");
     }
     let scratch = Scratch::new("runs");
     let mut fixture = Fixture::new(&scratch);

@@ -139,10 +139,6 @@ fn a_verb_on_an_unknown_container_says_that_it_does_not_exist() {
     for (words, code) in rows {
         let more: &[&str] = if words[0] == "exec" { &["true"] } else { &[] };
         let answer = bundle.tare(&[words, &[&bundle.id], more].concat());
-        if answer.stderr.contains("not implemented yet") {
-            crate::support::skip(words[0]);
-            continue;
-        }
         answer.fails(code, "container does not exist");
     }
 }

@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 fn ours() -> bool {
     let ours = std::env::var_os("TARE_TEST_GUEST").is_some();
     if !ours {
-        support::skip("this takes a machine of its own: make test-guest");
+        support::skip("needs a machine of its own (make test-guest)");
     }
     ours
 }

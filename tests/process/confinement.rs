@@ -106,7 +106,7 @@ fn the_session_keyring_is_the_containers() {
 fn personality_is_that_of_32_bit_programs_on_demand() {
     let Some(mut bundle) = Bundle::new() else { return };
     if !cfg!(target_arch = "x86_64") {
-        return crate::support::skip("the machine's name is that of x86");
+        return crate::support::skip("needs x86-64");
     }
     assert_eq!(bundle.output_of("uname -m"), "x86_64\n");
     bundle.patch(|config| config["linux"]["personality"] = json!({"domain": "LINUX32"}));

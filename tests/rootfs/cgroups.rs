@@ -7,7 +7,7 @@ use crate::{at, mounts};
 fn are_its_own_group_in_each_hierarchy() {
     let Some(mut bundle) = Bundle::new() else { return };
     if !std::path::Path::new("/sys/fs/cgroup/memory").exists() {
-        return crate::support::skip("no v1 hierarchies");
+        return crate::support::skip("needs cgroup v1");
     }
     let seen = mounts(&mut bundle);
     assert_eq!(at(&seen, "/sys/fs/cgroup").kind, "tmpfs");

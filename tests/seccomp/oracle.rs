@@ -10,6 +10,8 @@ use std::sync::OnceLock;
 use libc::sock_filter;
 use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompOperator};
 
+use crate::skip::skip;
+
 /// The names of the calls, by convention (`Arch` as its number) and number.
 pub type Names = HashMap<(u32, u32), String>;
 
@@ -22,32 +24,30 @@ pub struct Oracle {
 pub type Answer = Result<Vec<sock_filter>, i32>;
 
 impl Oracle {
-    /// Built once; `None`, said aloud, where this host cannot compile it.
+    /// Built once; `None`, which is recorded as a skip, where this host cannot compile it.
+    #[track_caller]
     pub fn get() -> Option<&'static Self> {
-        static ORACLE: OnceLock<Option<Oracle>> = OnceLock::new();
-        ORACLE.get_or_init(Self::build).as_ref()
+        static ORACLE: OnceLock<Result<Oracle, String>> = OnceLock::new();
+        let oracle = ORACLE.get_or_init(Self::build).as_ref();
+        oracle.inspect_err(|needed| skip(needed)).ok()
     }
 
-    fn build() -> Option<Self> {
+    /// Compiles the oracle; the error says what that needs.
+    fn build() -> Result<Self, String> {
         let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join("seccomp-oracle");
         let fresh = binary.with_extension(std::process::id().to_string());
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/seccomp/oracle.c");
         match Command::new("cc").arg("-O1").arg("-o").arg(&fresh).arg(source).arg("-lseccomp").output() {
             Ok(output) if output.status.success() => {}
             Ok(output) => {
-                let said = String::from_utf8_lossy(&output.stderr).into_owned();
-                println!("SKIP: no oracle to compare with, is libseccomp-dev installed? {said}");
-                return None;
+                return Err(format!("needs libseccomp-dev: {}", String::from_utf8_lossy(&output.stderr)));
             }
-            Err(error) => {
-                println!("SKIP: no oracle to compare with, is there a C compiler? {error}");
-                return None;
-            }
+            Err(error) => return Err(format!("needs a C compiler: {error}")),
         }
         std::fs::rename(&fresh, &binary).unwrap();
         let output = Command::new(&binary).arg("names").output().unwrap();
         let names = String::from_utf8(output.stdout).unwrap().lines().map(parse_name).collect();
-        Some(Self { binary, names })
+        Ok(Self { binary, names })
     }
 
     /// What libseccomp makes of each profile.

@@ -136,7 +136,7 @@ pub fn is_v2() -> bool {
 }
 
 /// Gives the calling thread, and the programs it starts, the v2 tree alone: with the controllers that v1 has left over.
-/// False, said loudly, where it cannot be mounted.
+/// False, which is recorded as a skip, where it cannot be mounted.
 pub fn cgroup2_alone() -> bool {
     use nix::mount::{MsFlags, mount};
     if is_v2() {
@@ -147,7 +147,7 @@ pub fn cgroup2_alone() -> bool {
         .and_then(|()| mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none))
         .and_then(|()| mount(Some("none"), CGROUPS, Some("cgroup2"), MsFlags::empty(), none));
     if let Err(errno) = over {
-        super::skip(&format!("cgroup2 cannot be mounted: {errno}"));
+        super::skip(&format!("needs cgroup2: {errno}"));
     }
     over.is_ok()
 }

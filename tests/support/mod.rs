@@ -7,6 +7,7 @@
 
 pub mod machine;
 pub mod run;
+mod skip;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, lchown, symlink};
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 pub use run::Answer;
+pub(crate) use skip::{skip, skip_part};
 
 /// Where the ids of [`Bundle::user_namespace`] begin on the host.
 pub const FIRST_ID: u32 = 100_000;
@@ -28,37 +30,38 @@ pub fn runtime() -> String {
     std::env::var("TARE_TEST_RUNTIME").unwrap_or_else(|_| env!("CARGO_BIN_EXE_tare").into())
 }
 
-/// Said loudly; the test ends well all the same.
-pub fn skip(reason: &str) {
-    eprintln!("SKIP: {reason}");
-}
-
-/// As long as that, and twenty times as long in an emulated machine.
-pub fn patience(seconds: u64) -> Duration {
+/// A time limit of that many seconds, and of twenty times as many in the emulated machine.
+pub fn timeout(seconds: u64) -> Duration {
     let times = if std::env::var_os("TARE_TEST_GUEST").is_some() { 20 } else { 1 };
     Duration::from_secs(times * seconds)
 }
 
 /// Waits up to ten seconds.
 pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let end = Instant::now() + patience(10);
+    let end = Instant::now() + timeout(10);
     while !is_so() {
         assert!(Instant::now() < end, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// A program of the host, by name.
+/// Finds a program of the host by name; None, which is recorded as a skip, where it is not installed.
+#[track_caller]
 pub fn program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/sbin".into()])
-        .map(|directory| directory.join(name))
-        .find(|path| path.is_file());
+    let found = find_program(name);
     if found.is_none() {
-        skip(&format!("{name} is not installed"));
+        skip(&format!("needs {name}"));
     }
     found
+}
+
+/// Finds a program of the host by name, for a test that also does without it.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .map(|directory| directory.join(name))
+        .find(|path| path.is_file())
 }
 
 /// A bundle and the state directory that its containers live in.
@@ -74,7 +77,7 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// None, said loudly, where no container can be run.
+    /// None, which is recorded as a skip, where no container can be run.
     pub fn new() -> Option<Self> {
         Self::with(&runtime())
     }
@@ -82,7 +85,7 @@ impl Bundle {
     /// For a runtime of the caller's choice.
     pub fn with(program: &str) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
-            skip("not root");
+            skip("needs root");
             return None;
         }
         Self::made(program, template(&[]))
@@ -229,7 +232,7 @@ fn template(flags: &[&str]) -> Value {
 fn busybox() -> Option<&'static Path> {
     let found = ["/bin/busybox", "/usr/bin/busybox"].map(Path::new).into_iter().find(|path| path.exists());
     if found.is_none() {
-        skip("busybox-static is not installed");
+        skip("needs busybox");
     }
     found
 }

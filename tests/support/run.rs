@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Bundle, patience, wait_until};
+use super::{Bundle, timeout, wait_until};
 
 /// Seconds; longer than anything a runtime does here.
 const LONGEST: u64 = 30;
@@ -90,7 +90,7 @@ impl Running {
 
     #[track_caller]
     pub fn wait(mut self) -> Answer {
-        let end = Instant::now() + patience(LONGEST);
+        let end = Instant::now() + timeout(LONGEST);
         let mut pause = Duration::from_micros(200);
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {

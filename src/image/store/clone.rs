@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn the_layers_are_copied_as_one_tree() {
         if !nix::unistd::geteuid().is_root() {
-            return;
+            return crate::skip::skip("needs root");
         }
         let dir = std::env::temp_dir().join(format!("tare-clone-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tare::cgroup::{Driver, Group, Plan, plan};
 use tare::host::cgroup::Layout;
 
+use crate::bundles::skip;
 use crate::support::{Inmate, Scratch, assert_told, born_in, open_errno};
 
 fn planned(path: &str, resources: &Value, user: bool) -> Plan {
@@ -356,7 +357,7 @@ mod v1 {
 #[ignore = "runs inside"]
 fn v2_a_container_lives_in_its_scope() {
     if !std::path::Path::new("/bin/busybox").exists() {
-        eprintln!("SKIP: needs busybox");
+        skip("needs busybox");
         return;
     }
     let bundle = std::path::Path::new("/run/bundle");
