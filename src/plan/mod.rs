@@ -106,7 +106,7 @@ pub fn container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Pl
     let annotations = spec.annotations().clone().unwrap_or_default();
     let acting = annotations::read(|key| annotations.get(key))?;
     let mut cgroup =
-        cgroup::plan(linux, request.id, request.cgroup_manager, &facts.cgroup, request.rootless)?;
+        cgroup::plan::new_group(linux, request.id, request.cgroup_manager, &facts.cgroup, request.rootless)?;
     cgroup.annotate(spec.annotations().as_ref())?;
     if let Some(name) = &acting.systemd_subgroup {
         cgroup.go_below(name);

@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
-use tare::cgroup::{Driver, Group, Plan, plan};
+use tare::cgroup::plan::new_group;
+use tare::cgroup::{Driver, Group, Plan};
 use tare::error::Error;
 use tare::host::cgroup::Layout;
 
@@ -19,7 +20,7 @@ pub fn path() -> String {
 
 pub fn planned(path: &str, resources: &Value, layout: &Layout) -> Plan {
     let linux = serde_json::from_value(json!({"cgroupsPath": path, "resources": resources})).unwrap();
-    plan(Some(&linux), "id", Driver::Cgroupfs, layout, false).unwrap()
+    new_group(Some(&linux), "id", Driver::Cgroupfs, layout, false).unwrap()
 }
 
 /// A group that is gone, with its parent, when the test is over; whatever happened.

@@ -85,7 +85,7 @@ fn limits_move_up_and_down_in_any_order() {
     let scratch = Scratch::new(&json!({"memory": {"limit": 16777216, "swap": 16777216}}), &layout);
     for (limit, swap) in [(67108864, 134217728), (8388608, 8388608), (33554432, 33554432), (33554432, -1)] {
         let resources = serde_json::from_value(json!({"memory": {"limit": limit, "swap": swap}})).unwrap();
-        let plan = tare::cgroup::update(scratch.group.record(), &resources, false).unwrap();
+        let plan = tare::cgroup::plan::update(scratch.group.record(), &resources, false).unwrap();
         scratch.group.change(&plan).unwrap();
         assert_eq!(scratch.read("memory.limit_in_bytes"), limit.to_string());
     }
@@ -278,13 +278,13 @@ fn an_out_of_memory_kill_is_told_and_counted() {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::os::fd::AsFd;
     use std::os::unix::process::ExitStatusExt;
-    use tare::cgroup::oom::Seen;
+    use tare::cgroup::live::oom::Seen;
 
     let Some(layout) = layout() else { return };
     let scratch = Scratch::new(&json!({"memory": {"limit": 16777216, "swap": 16777216}}), &layout);
     let mut watch = scratch.group.watch_oom().unwrap();
     assert_eq!(glutton(&scratch).signal(), Some(9));
-    let wait = |watch: &tare::cgroup::oom::OomWatch<'_>| {
+    let wait = |watch: &tare::cgroup::live::oom::OomWatch<'_>| {
         let mut fds = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut fds, PollTimeout::from(5000_u16)).unwrap(), 1);
     };
@@ -334,7 +334,7 @@ fn a_refused_update_leaves_everything_as_it_was() {
         "cpu": {"shares": 200, "cpus": "0-9999"},
     });
     let wanted = serde_json::from_value(wanted).unwrap();
-    let plan = tare::cgroup::update(scratch.group.record(), &wanted, false).unwrap();
+    let plan = tare::cgroup::plan::update(scratch.group.record(), &wanted, false).unwrap();
     let error = scratch.group.change(&plan).unwrap_err().to_string();
     assert!(error.starts_with("/linux/resources/cpu/cpus: "), "{error}");
     for (file, want) in [

@@ -2,16 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::LinuxResources;
-
-use super::manager::Manager;
+use super::client::Manager;
 use super::placeholder::Placeholder;
-use super::properties::{Property, of_devices, of_resources, of_unit};
-use super::unit::Unit;
 use crate::cgroup::dir::Dir;
-use crate::cgroup::path::POINTER;
 use crate::cgroup::plan::Plan;
-use crate::cgroup::record::Record;
+use crate::cgroup::plan::path::POINTER;
+use crate::cgroup::plan::record::Record;
+use crate::cgroup::plan::systemd::properties::{Property, of_devices, of_resources};
+use crate::cgroup::plan::systemd::unit::Unit;
 use crate::error::{Context, Result};
 use crate::log;
 
@@ -87,16 +85,6 @@ pub fn stop(unit: &Unit) {
 
 pub fn attach(unit: &Unit, record: &Record, pid: i32) -> Result<()> {
     Manager::connect(unit.user)?.attach(unit, &below(unit, record), pid)
-}
-
-/// All that the new unit is told.
-pub fn properties(unit: &Unit, plan: &Plan, resources: Option<&LinuxResources>) -> Result<Vec<Property>> {
-    let mut all = of_unit(unit, plan.mode);
-    if let Some(resources) = resources {
-        all.extend(of_resources(resources, plan.mode)?);
-    }
-    all.extend(plan.devices.iter().flat_map(of_devices));
-    Ok(all)
 }
 
 fn known(properties: &[Property], version: u32) -> Vec<Property> {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::cgroup::stats::{Blkio, BlkioEntry, Cpu, Hugetlb, Memory, Pids, Psi};
+use crate::cgroup::live::stats::{Blkio, BlkioEntry, Cpu, Hugetlb, Memory, Pids, Psi};
 use crate::lifecycle::verbs::events::{Rdt, Sample};
 
 pub fn text(id: &str, sample: &Sample) -> String {
@@ -127,7 +127,7 @@ fn memory(text: &mut Text, memory: &Memory) {
     // A kind without usage and without a limit is one that this interface does not count.
     let counted = kinds.into_iter().filter(|(_, entry)| entry.limit > 0 || entry.usage > 0);
     let counted: Vec<_> = counted.collect();
-    let each = |value: fn(&crate::cgroup::stats::MemoryEntry) -> String| {
+    let each = |value: fn(&crate::cgroup::live::stats::MemoryEntry) -> String| {
         let all = counted.iter().map(|(kind, entry)| series(&[("kind", kind)], value(entry)));
         all.collect::<Vec<_>>()
     };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::cgroup::oom::{OomWatch, Seen};
+use crate::cgroup::live::oom::{OomWatch, Seen};
 use crate::cgroup::{Group, Stats};
 use crate::container::Status;
 use crate::error::{Context, Error, Kind, Result, matched};

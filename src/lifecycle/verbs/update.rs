@@ -32,7 +32,7 @@ pub fn update(globals: &Globals, options: &Update) -> Result<()> {
     let group = known.group()?;
     device_rules::add(&options.devices, &group.record().devices, &mut resources)?;
     let rootless = load::rootless(globals, group.record().driver);
-    let plan = cgroup::update(group.record(), &resources, rootless)?;
+    let plan = cgroup::plan::update(group.record(), &resources, rootless)?;
     for warning in &plan.warnings {
         log::warn(format_args!("{warning}"));
     }

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tare::cgroup::{Driver, Group, Plan, plan};
+use tare::cgroup::plan::new_group;
+use tare::cgroup::{Driver, Group, Plan};
 use tare::host::cgroup::Layout;
 
 use crate::bundles::skip;
@@ -13,7 +14,7 @@ use crate::support::{Inmate, Scratch, assert_told, born_in, open_errno};
 fn planned(path: &str, resources: &Value, user: bool) -> Plan {
     let linux = serde_json::from_value(json!({"cgroupsPath": path, "resources": resources})).unwrap();
     let layout = Layout::read().unwrap();
-    plan(Some(&linux), "id", Driver::Systemd, &layout, user).unwrap()
+    new_group(Some(&linux), "id", Driver::Systemd, &layout, user).unwrap()
 }
 
 fn created(plan: Plan) -> Scratch {
@@ -135,7 +136,7 @@ mod v2 {
         layout.unified.as_mut().unwrap().controllers.extend(["memory", "pids", "cpu"].map(str::to_owned));
         let linux =
             serde_json::from_value(json!({"cgroupsPath": ":tare:limits", "resources": resources})).unwrap();
-        let mut plan = plan(Some(&linux), "id", Driver::Systemd, &layout, false).unwrap();
+        let mut plan = new_group(Some(&linux), "id", Driver::Systemd, &layout, false).unwrap();
         let annotations = [
             ("org.systemd.property.CollectMode", "'inactive-or-failed'"),
             ("org.systemd.property.TimeoutStopSec", "13"),
@@ -159,7 +160,7 @@ mod v2 {
             assert_eq!(shown("tare-limits.scope", name), want, "{name}");
         }
         let wanted = serde_json::from_value(json!({"pids": {"limit": 60}})).unwrap();
-        let changed = tare::cgroup::update(group.record(), &wanted, false).unwrap();
+        let changed = tare::cgroup::plan::update(group.record(), &wanted, false).unwrap();
         if std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap().contains("pids") {
             group.change(&changed).unwrap();
             assert_eq!(shown("tare-limits.scope", "TasksMax"), "60");
@@ -173,7 +174,7 @@ mod v2 {
         let more =
             json!({"memory": {"reservation": 4096}, "cpu": {"cpus": "0", "idle": 1}, "pids": {"limit": 70}});
         let more = serde_json::from_value(more).unwrap();
-        group.change(&tare::cgroup::update(group.record(), &more, false).unwrap()).unwrap_err();
+        group.change(&tare::cgroup::plan::update(group.record(), &more, false).unwrap()).unwrap_err();
         for (name, want) in [
             ("TasksMax", "50"),
             ("MemoryLow", "0"),
@@ -227,7 +228,8 @@ mod v2 {
     #[test]
     #[ignore = "runs inside"]
     fn a_failed_unit_that_was_left_is_taken_over() {
-        use tare::cgroup::systemd::{Property, Unit, manager::Manager, properties::of_unit};
+        use tare::cgroup::plan::systemd::{Property, Unit, properties::of_unit};
+        use tare::cgroup::systemd::client::Manager;
         let unit = Unit::from_path(Some(":tare:left".as_ref()), "id", false).unwrap();
         let mut properties = of_unit(&unit, tare::host::cgroup::Mode::V2);
         properties.push(Property::new("RuntimeMaxUSec", 50_000_u64, ""));
@@ -247,13 +249,15 @@ mod v2 {
     #[test]
     #[ignore = "runs inside"]
     fn the_message_bus_serves_as_well() {
-        let unit = tare::cgroup::systemd::Unit::from_path(Some(":tare:bus".as_ref()), "id", false).unwrap();
+        let unit =
+            tare::cgroup::plan::systemd::Unit::from_path(Some(":tare:bus".as_ref()), "id", false).unwrap();
         let sockets = vec![("/run/dbus/system_bus_socket".into(), true)];
-        let mut manager = tare::cgroup::systemd::manager::Manager::connect_to(sockets).unwrap();
+        let mut manager = tare::cgroup::systemd::client::Manager::connect_to(sockets).unwrap();
         assert!(manager.version().unwrap() > 200);
         assert_eq!(manager.root().unwrap(), std::path::Path::new(""));
         let inmate = Inmate::outside();
-        let properties = tare::cgroup::systemd::properties::of_unit(&unit, tare::host::cgroup::Mode::V2);
+        let properties =
+            tare::cgroup::plan::systemd::properties::of_unit(&unit, tare::host::cgroup::Mode::V2);
         manager.start(&unit, &properties, Some(inmate.pid())).unwrap();
         assert!(inmate.groups().contains("0::/system.slice/tare-bus.scope"), "{}", inmate.groups());
         assert_eq!(manager.group_of(&unit).unwrap().to_str(), Some("system.slice/tare-bus.scope"));
@@ -338,7 +342,7 @@ mod v1 {
         assert_eq!(shown("tare-limits.scope", "CPUQuotaPerSecUSec"), "510ms");
         let wanted =
             serde_json::from_value(json!({"memory": {"limit": 33554432}, "pids": {"limit": 60}})).unwrap();
-        let changed = tare::cgroup::update(scratch.group.record(), &wanted, false).unwrap();
+        let changed = tare::cgroup::plan::update(scratch.group.record(), &wanted, false).unwrap();
         scratch.group.change(&changed).unwrap();
         reload();
         assert_eq!(scratch.read("memory.limit_in_bytes"), "33554432");

@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
 
-use crate::cgroup::devices::{Access, Filter};
+use crate::cgroup::plan::devices::{Access, Filter};
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 

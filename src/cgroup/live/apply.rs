@@ -1,0 +1,125 @@
+//! The planned values, written; and the kernel's refusals, put into words.
+
+use nix::errno::Errno;
+
+use super::group::Group;
+use crate::cgroup::dir::Dir;
+use crate::cgroup::plan::write::{Absent, Write};
+use crate::cgroup::plan::{self, MemoryLimits, Plan};
+use crate::error::{Error, Kind, Result};
+use crate::fail;
+
+/// Writes every limit of the plan.
+pub fn limits(group: &Group, plan: &Plan) -> Result<()> {
+    let mut again = Vec::new();
+    for write in &plan.writes {
+        match put(group, write) {
+            Err(error) if write.again && error.errno() == Some(Errno::EINVAL) => again.push(write),
+            other => other?,
+        }
+    }
+    again.into_iter().try_for_each(|write| put(group, write))
+}
+
+/// What the files of the plan hold now, in the plan's order; those that cannot be read are passed over.
+pub fn values(group: &Group, plan: &Plan) -> Vec<Write> {
+    let current = |write: &Write| {
+        let dir = group.dir(group.record().place_of(&write.controller)?).ok()?;
+        let mut now = write.clone();
+        if let (Err(Errno::ENOENT), Absent::Instead { file, .. }) = (dir.read(&now.file), &write.absent) {
+            now.file.clone_from(file);
+        }
+        now.value = dir.read(&now.file).ok()?;
+        Some(now)
+    };
+    plan.writes.iter().filter_map(current).collect()
+}
+
+/// Puts values back, as far as the kernel lets: a failed update must not leave half of it. Last first, and twice,
+/// for values that are bound to each other.
+pub fn restore(group: &Group, before: &[Write]) {
+    for write in before.iter().rev().chain(before) {
+        let Some(Ok(dir)) = group.record().place_of(&write.controller).map(|place| group.dir(place)) else {
+            continue;
+        };
+        let lines: Vec<&str> =
+            if write.value.trim().is_empty() { vec![""] } else { write.value.lines().collect() };
+        for line in lines {
+            // v1's oom_control shows `oom_kill_disable 1` where it takes 1.
+            let _ = dir.write(&write.file, line.strip_prefix("oom_kill_disable ").unwrap_or(line));
+        }
+    }
+}
+
+fn put(group: &Group, write: &Write) -> Result<()> {
+    let dir = match group.record().place_of(&write.controller) {
+        Some(place) => group.dir(place)?,
+        None => {
+            return Err(fail!(
+                Kind::Unsupported,
+                "{}: cannot set {} limit: container could not join or create cgroup",
+                write.pointer,
+                write.controller
+            ));
+        }
+    };
+    match (dir.write(&write.file, &write.value), &write.absent) {
+        (Ok(()), _) => Ok(()),
+        (Err(Errno::ENOENT), Absent::Skip) => Ok(()),
+        (Err(Errno::ENOENT), Absent::Instead { file, value }) => {
+            dir.write(file, value).map_err(|errno| refused(dir, write, file, value, errno))
+        }
+        (Err(errno), _) => Err(refused(dir, write, &write.file, &write.value, errno)),
+    }
+}
+
+fn refused(dir: &Dir, write: &Write, file: &str, value: &str, errno: Errno) -> Error {
+    if errno == Errno::ENOENT && lacks_controller(dir, &write.controller) {
+        return plan::group_plan::not_enabled(write, &dir.path);
+    }
+    let mut error = Error::from(errno);
+    if errno == Errno::EBUSY && file == "memory.limit_in_bytes" {
+        let number = |file| dir.read(file).unwrap_or_default().trim().to_owned();
+        let (usage, peak) = (number("memory.usage_in_bytes"), number("memory.max_usage_in_bytes"));
+        error = error.context(format!(
+            "unable to set memory limit to {value} (current usage: {usage}, peak usage: {peak})"
+        ));
+    }
+    if file.starts_with("cpu.rt_")
+        && errno == Errno::EINVAL
+        && let Some(parent) = dir.path.parent()
+    {
+        let file = parent.join("cpu.rt_runtime_us");
+        error = error
+            .with_hint(format!("a group's real-time bandwidth is part of its parent's: {}", file.display()));
+    }
+    let error = error.context(format!("write {value:?} to {}", dir.path.join(file).display()));
+    error.context(write.pointer.clone())
+}
+
+/// v2: a group has a controller's files where its parent hands the controller down.
+fn lacks_controller(dir: &Dir, controller: &str) -> bool {
+    let has = |text: String| text.split_whitespace().any(|name| name == controller);
+    controller != "cgroup" && dir.is_v2() && !dir.read("cgroup.controllers").is_ok_and(has)
+}
+
+/// v2 takes a limit below what is used, and kills until it holds: `checkBeforeUpdate` asks to be refused instead. To be
+/// called before anybody is told of the limit, systemd too.
+pub fn check_usage(group: &Group, limits: MemoryLimits) -> Result<()> {
+    let Some(place) = group.record().place_of("memory") else { return Ok(()) };
+    let usage: i64 = match group.dir(place)?.read("memory.current") {
+        Ok(text) => text.trim().parse().unwrap_or(0),
+        Err(_) => return Ok(()),
+    };
+    for (limit, name, field) in
+        [(limits.memory_and_swap, "memory+swap", "swap"), (limits.memory, "memory", "limit")]
+    {
+        if limit > 0 && limit <= usage {
+            return Err(fail!(
+                Kind::State,
+                "/linux/resources/memory/{field}: rejecting {name} limit {limit} <= usage {usage}"
+            ));
+        }
+    }
+    Ok(())
+}

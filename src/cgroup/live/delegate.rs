@@ -1,0 +1,73 @@
+//! A group in the container's hands: its owner, and a group below it for the container's process.
+
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::unistd::{Uid, fchownat};
+
+use super::create::is_permission;
+use super::group::Group;
+use crate::cgroup::dir::Dir;
+use crate::cgroup::plan::record::Record;
+use crate::error::{Context, Error, Result};
+use crate::host::cgroup::Mode;
+
+/// KERNEL(4.15): the list of what a delegate owns besides the directory; before, these.
+const LIST: &str = "/sys/kernel/cgroup/delegate";
+const FILES: &str = "cgroup.procs\ncgroup.threads\ncgroup.subtree_control";
+
+impl Group {
+    /// v2: the user may divide the group. Its limits are not among the files that the user gets.
+    pub fn give_to(&self, owner: u32) -> Result<()> {
+        let Some(place) = self.unified() else { return Ok(()) };
+        match give(self.dir(place)?, owner) {
+            // Rootless, the user is one of the container's that we may not act for.
+            Err(error) if self.may_lack_permission() && is_permission(&error) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// v2: makes a group below and moves a process there. It gets no limits, and the owner of this one.
+    pub fn hand_down(&self, below: &Path, pid: i32, owner: Option<u32>) -> Result<()> {
+        let record = self.record_below(below);
+        let Some(place) = self.unified() else { return Ok(()) };
+        let made = self.dir(place)?.make(below);
+        made.with_context(|| format!("make control group {}", record.places[place].directory().display()))?;
+        let group = Self::from_record(&record);
+        owner.map_or(Ok(()), |owner| group.give_to(owner))?;
+        group.join(pid)
+    }
+
+    /// The group that `hand_down` has made; this one where it is gone.
+    pub fn handed_down(&self, below: &Path) -> Self {
+        let group = Self::from_record(&self.record_below(below));
+        if self.record().mode == Mode::V2 && group.exists().unwrap_or(false) {
+            group
+        } else {
+            Self::from_record(self.record())
+        }
+    }
+
+    fn record_below(&self, below: &Path) -> Record {
+        let mut record = self.record().clone();
+        record.places.iter_mut().filter(|place| place.is_unified()).for_each(|place| place.path.push(below));
+        record
+    }
+}
+
+fn give(dir: &Dir, owner: u32) -> Result<()> {
+    let owner = Some(Uid::from_raw(owner));
+    let list = std::fs::read_to_string(LIST).unwrap_or_else(|_| FILES.to_owned());
+    for file in std::iter::once(".").chain(list.lines()) {
+        match fchownat(dir, file, owner, None, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            // Not every kernel has all of them, and not every group.
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => {
+                let doing = format!("give {} to the container", dir.path.join(file).display());
+                return Err(Error::from(errno).context(doing));
+            }
+        }
+    }
+    Ok(())
+}

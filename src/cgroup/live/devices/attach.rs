@@ -1,0 +1,67 @@
+//! A filter put into force on a group.
+
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+
+use super::{list, program};
+use crate::cgroup::dir::Dir;
+use crate::cgroup::plan::devices::filter::Filter;
+use crate::cgroup::plan::record::Record;
+use crate::error::{Context, Kind, Result};
+use crate::fail;
+use crate::host::cgroup::Mode;
+use crate::sys::bpf;
+
+/// Sets the filter, by the interface of `mode`. `fresh`: nothing can be attached yet, which spares asking.
+pub fn set(dir: &Dir, filter: &Filter, mode: Mode, fresh: bool) -> Result<()> {
+    let set = if mode == Mode::V2 { attach(dir, filter, fresh) } else { write(dir, filter) };
+    set.context("/linux/resources/devices")
+}
+
+/// The filter that is in force: v1 shows it, on v2 it is the one of the rules that were last set.
+pub fn current(dir: &Dir, record: &Record) -> Result<Filter> {
+    if dir.is_v2() { record.filter(&record.devices) } else { read(dir) }
+}
+
+fn write(dir: &Dir, filter: &Filter) -> Result<()> {
+    let current = read(dir)?;
+    for step in list::steps(&current, filter) {
+        dir.write_or_fail(step.file, &step.value)?;
+    }
+    // An open group's list does not show its exceptions; of a closed one it is all there is to know.
+    let now = read(dir)?;
+    if now.allow != filter.allow || (!filter.allow && now != *filter) {
+        return Err(fail!(Kind::State, "{}: asked for \"{filter}\", got \"{now}\"", dir.path.display()));
+    }
+    Ok(())
+}
+
+fn read(dir: &Dir) -> Result<Filter> {
+    let text = dir.read_or_fail("devices.list")?;
+    list::parse(&text).ok_or_else(|| {
+        fail!(Kind::Unsupported, "{}/devices.list cannot be read: {text:?}", dir.path.display())
+    })
+}
+
+fn attach(dir: &Dir, filter: &Filter, fresh: bool) -> Result<()> {
+    let at = || format!("attach the device filter to {}", dir.path.display());
+    let program = bpf::load_device_filter(&program::program(filter), c"Apache");
+    let program = program.context("load the eBPF device filter")?;
+    let group = dir.as_fd();
+    let mut old = if fresh { Vec::new() } else { bpf::device_filters(group).with_context(at)? };
+    // One that is there can be exchanged in one step; of several, which is whose cannot be told.
+    if let [only] = &old[..] {
+        match bpf::replace_device_filter(group, program.as_fd(), only.as_fd()) {
+            // KERNEL(5.6): BPF_F_REPLACE.
+            Err(Errno::EINVAL) => {}
+            other => return other.with_context(at),
+        }
+    }
+    bpf::attach_device_filter(group, program.as_fd()).with_context(at)?;
+    // Devices must pass all filters: the old ones go after the new one is there, so there is no gap.
+    for old in old.drain(..) {
+        bpf::detach_device_filter(group, old.as_fd()).with_context(at)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! Stopping every process of a group where it stands, and letting it go on.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::group::Group;
+use super::procs;
+use crate::cgroup::dir::Dir;
+use crate::cgroup::plan::path::Place;
+use crate::error::{Context, Error, Kind, Result};
+use crate::fail;
+
+/// How long a group may take to freeze.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+impl Group {
+    pub fn freeze(&self) -> Result<()> {
+        self.freeze_within(DEADLINE)
+    }
+
+    /// Freezes the group; thaws it again if that takes longer than `deadline`.
+    pub fn freeze_within(&self, deadline: Duration) -> Result<()> {
+        let dir = self.freezer()?;
+        let end = Instant::now() + deadline;
+        let frozen = if dir.is_v2() { freeze_v2(dir, end) } else { freeze_v1(dir, end) };
+        // A group that is half frozen would hang whoever waits for it.
+        frozen.inspect_err(|_| drop(thaw(dir)))
+    }
+
+    /// Lets the group go on. Groups below that were frozen for themselves stay frozen.
+    pub fn thaw(&self) -> Result<()> {
+        thaw(self.freezer()?)
+    }
+
+    /// As `thaw`, and the groups below too: so that every process can die.
+    pub(super) fn thaw_all(&self) -> Result<()> {
+        match self.freezer_place().map(|place| self.dir_if_there(place)).transpose()?.flatten() {
+            Some(dir) => thaw_tree(dir),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the group was frozen (not: is it below one that is). False where it is gone.
+    pub fn is_frozen(&self) -> Result<bool> {
+        self.is_frozen_in(&mut Hierarchies::default())
+    }
+
+    /// The same, for who asks of many: the file is opened from the hierarchy's root, and the group is not.
+    pub fn is_frozen_in(&self, hierarchies: &mut Hierarchies) -> Result<bool> {
+        let Some(place) = self.freezer_place().map(|place| &self.record().places[place]) else {
+            return Ok(false);
+        };
+        let file = if place.is_unified() { UNIFIED } else { OF_V1 };
+        let told = hierarchies.of(place)?.read_below(&place.path, file);
+        frozen(told, &place.directory(), file)
+    }
+
+    /// v1's freezer, else the v2 tree, which freezes without a controller.
+    fn freezer_place(&self) -> Option<usize> {
+        self.record().place_of("freezer").or_else(|| self.unified())
+    }
+
+    fn freezer(&self) -> Result<&Dir> {
+        let missing =
+            || fail!(Kind::Unsupported, "the container has no freezer: this host has no freezer controller");
+        self.dir(self.freezer_place().ok_or_else(missing)?)
+    }
+}
+
+/// The roots of hierarchies, each opened when it is first needed.
+#[derive(Debug, Default)]
+pub struct Hierarchies(Vec<Dir>);
+
+impl Hierarchies {
+    fn of(&mut self, place: &Place) -> Result<&Dir> {
+        let known = self.0.iter().position(|dir| dir.path == place.mountpoint);
+        let index = match known {
+            Some(index) => index,
+            None => {
+                self.0.push(Dir::mountpoint(&place.mountpoint)?);
+                self.0.len() - 1
+            }
+        };
+        Ok(&self.0[index])
+    }
+}
+
+const UNIFIED: &str = "cgroup.freeze";
+const OF_V1: &str = "freezer.self_freezing";
+
+/// The file that tells.
+pub fn shown_by(dir: &Dir) -> &'static str {
+    if dir.is_v2() { UNIFIED } else { OF_V1 }
+}
+
+pub fn is_frozen(dir: &Dir) -> Result<bool> {
+    let file = shown_by(dir);
+    frozen(dir.read(file), &dir.path, file)
+}
+
+fn frozen(told: Result<String, Errno>, directory: &Path, file: &str) -> Result<bool> {
+    match told {
+        Ok(text) => Ok(text.trim() == "1"),
+        // Not the freezer's hierarchy; KERNEL(5.2): cgroup.freeze; gone meanwhile.
+        Err(Errno::ENOENT | Errno::ENODEV) => Ok(false),
+        Err(errno) => Err(errno).with_context(|| format!("read {}", directory.join(file).display())),
+    }
+}
+
+fn thaw(dir: &Dir) -> Result<()> {
+    if dir.is_v2() {
+        dir.write_or_fail("cgroup.freeze", "0")
+    } else {
+        dir.write_or_fail("freezer.state", "THAWED")
+    }
+}
+
+fn thaw_tree(dir: &Dir) -> Result<()> {
+    for child in procs::children(dir)? {
+        if let Ok(child) = dir.below(&child) {
+            thaw_tree(&child)?;
+        }
+    }
+    match thaw(dir) {
+        Err(error) if matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV)) => Ok(()),
+        other => other,
+    }
+}
+
+/// The kernel tells the end of freezing by an event on cgroup.events.
+fn freeze_v2(dir: &Dir, end: Instant) -> Result<()> {
+    dir.write_or_fail("cgroup.freeze", "1")?;
+    let events = dir.file("cgroup.events", OFlag::O_RDONLY);
+    let events = events.with_context(|| format!("open {}/cgroup.events", dir.path.display()))?;
+    loop {
+        // Read through the descriptor that is polled: the event is "changed since you read".
+        let mut text = [0; 256];
+        let length = nix::sys::uio::pread(&events, &mut text, 0);
+        let length = length.with_context(|| format!("read {}/cgroup.events", dir.path.display()))?;
+        if text[..length].windows(8).any(|window| window == b"frozen 1") {
+            return Ok(());
+        }
+        wait(&events, left(end).ok_or_else(|| too_slow(dir))?)?;
+    }
+}
+
+/// Waits until the kernel says that a control file has changed.
+pub fn wait(file: &impl AsFd, time: Duration) -> Result<()> {
+    let time = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
+    match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLPRI)], time) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno).context("wait for a control group event"),
+    }
+}
+
+/// v1 says FREEZING until the last process has stopped; one that forks at the wrong moment can keep it so, and a
+/// thaw in between helps.
+fn freeze_v1(dir: &Dir, end: Instant) -> Result<()> {
+    loop {
+        let mut pause = Duration::from_micros(20);
+        dir.write_or_fail("freezer.state", "FROZEN")?;
+        while pause < Duration::from_millis(200) {
+            if dir.read_or_fail("freezer.state")?.trim() == "FROZEN" {
+                return Ok(());
+            }
+            std::thread::sleep(pause.min(left(end).ok_or_else(|| too_slow(dir))?));
+            pause *= 2;
+        }
+        dir.write_or_fail("freezer.state", "THAWED")?;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn left(end: Instant) -> Option<Duration> {
+    end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+}
+
+fn too_slow(dir: &Dir) -> Error {
+    fail!(Kind::State, "freeze {}: some process did not stop in time", dir.path.display())
+        .with_hint("a process in an uninterruptible wait (state D) cannot be frozen; it was thawed again")
+}

@@ -1,0 +1,242 @@
+//! The live group of a container.
+
+use std::cell::{OnceCell, RefCell};
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+
+use super::create::is_permission;
+use super::devices::attach;
+use super::{apply, procs};
+use crate::cgroup::dir::Dir;
+use crate::cgroup::plan::path::Place;
+use crate::cgroup::plan::record::Record;
+use crate::cgroup::plan::{Permission, Plan};
+use crate::cgroup::systemd::placeholder::Placeholder;
+use crate::cgroup::systemd::scope;
+use crate::error::{Context, Error, Result};
+use crate::host::cgroup::Mode;
+use crate::sys::process::{pidfd_open, pidfd_send_signal};
+
+/// Directories are opened when they are first needed.
+#[derive(Debug)]
+pub struct Group {
+    record: Record,
+    dirs: Vec<OnceCell<Dir>>,
+    pub(super) permission: Permission,
+    /// Made by this process and nobody else: nothing is attached to it yet.
+    fresh: bool,
+    /// Keeps a new scope alive until the first process joins.
+    placeholder: RefCell<Option<Placeholder>>,
+}
+
+impl Group {
+    pub(super) fn new(
+        record: Record,
+        dirs: Vec<Dir>,
+        permission: Permission,
+        placeholder: Option<Placeholder>,
+    ) -> Self {
+        let dirs = dirs.into_iter().map(OnceCell::from).collect();
+        let fresh = record.unit.is_none();
+        Self { record, dirs, permission, fresh, placeholder: placeholder.into() }
+    }
+
+    /// The group that another command made.
+    pub fn from_record(record: &Record) -> Self {
+        let dirs = record.places.iter().map(|_| OnceCell::new()).collect();
+        Self {
+            record: record.clone(),
+            dirs,
+            permission: Permission::Needed,
+            fresh: false,
+            placeholder: None.into(),
+        }
+    }
+
+    /// What `state.json` keeps. Hierarchies that a rootless container does without are not in it.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    pub(super) fn dir(&self, place: usize) -> Result<&Dir> {
+        if let Some(dir) = self.dirs[place].get() {
+            return Ok(dir);
+        }
+        let dir = self.open(place)?;
+        Ok(self.dirs[place].get_or_init(|| dir))
+    }
+
+    fn open(&self, place: usize) -> Result<Dir> {
+        let place = &self.record.places[place];
+        let dir = Dir::mountpoint(&place.mountpoint)?.below(&place.path);
+        dir.with_context(|| format!("open control group {}", place.directory().display()))
+    }
+
+    pub(super) fn may_lack_permission(&self) -> bool {
+        self.permission != Permission::Needed
+    }
+
+    /// As `dir`, None where the group is gone.
+    pub(super) fn dir_if_there(&self, place: usize) -> Result<Option<&Dir>> {
+        if_there(self.dir(place))
+    }
+
+    pub(super) fn unified(&self) -> Option<usize> {
+        self.record.places.iter().position(crate::cgroup::plan::Place::is_unified)
+    }
+
+    /// The hierarchy by which processes are found: one that a container's own init system leaves alone, if possible.
+    fn census(&self) -> Option<usize> {
+        let place =
+            ["devices", "freezer", "memory", "pids"].iter().find_map(|name| self.record.place_of(name));
+        place.or(if self.record.places.is_empty() { None } else { Some(0) })
+    }
+
+    /// Where a limit of one process is used up by the one that keeps the scope alive: nobody can be born there, but
+    /// pids.max does not count those that move in.
+    pub(super) fn is_full(&self) -> bool {
+        let resources = self.record.resources.as_ref();
+        let pids = resources.and_then(|resources| resources.pids().as_ref());
+        self.placeholder.borrow().is_some() && pids.is_some_and(|pids| (0..=1).contains(&pids.limit()))
+    }
+
+    /// Moves a process into the group in every hierarchy, for one that has no `entrance` of its own. It costs the kernel
+    /// a grace period.
+    pub fn join(&self, pid: i32) -> Result<()> {
+        for place in 0..self.record.places.len() {
+            let dir = self.dir(place)?;
+            let joined = dir.write("cgroup.procs", &pid.to_string());
+            let joined =
+                joined.with_context(|| format!("adding pid {pid} to {}/cgroup.procs", dir.path.display()));
+            match (joined, &self.record.unit) {
+                // Out of the session's scope, a user's processes may be moved by systemd only.
+                (Err(error), Some(unit)) if unit.user && is_permission(&error) => {
+                    scope::attach(unit, &self.record, pid)?;
+                }
+                (Err(error), _) if self.permission == Permission::NotNeeded && is_permission(&error) => {}
+                (other, _) => other?,
+            }
+        }
+        self.release();
+        Ok(())
+    }
+
+    /// A process has come into the group by its `entrance`, in every hierarchy: nothing else needs to stand in it.
+    pub fn release(&self) {
+        drop(self.placeholder.take());
+    }
+
+    /// Writes the limits and sets the device filter.
+    pub fn apply(&self, plan: &Plan) -> Result<()> {
+        self.limit(plan)?;
+        self.filter_devices(plan)
+    }
+
+    /// Writes the limits.
+    pub fn limit(&self, plan: &Plan) -> Result<()> {
+        apply::limits(self, plan)
+    }
+
+    /// Whether a process of ours may live in the group before the device filter is set. Not on v1: there it is written
+    /// rule by rule, and in between nothing is allowed.
+    pub fn filters_at_once(&self) -> bool {
+        self.record.mode == Mode::V2
+    }
+
+    /// Sets the device filter.
+    pub fn filter_devices(&self, plan: &Plan) -> Result<()> {
+        let Some(filter) = &plan.devices else { return Ok(()) };
+        let Some(place) = self.record.place_of("devices") else { return Ok(()) };
+        match attach::set(self.dir(place)?, filter, self.record.mode, self.fresh) {
+            // Rootless: the container's user could not make a device node either.
+            Err(error) if self.permission != Permission::Needed && is_permission(&error) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The host's pids of every process in the group and in groups below it, sorted.
+    pub fn procs(&self) -> Result<Vec<i32>> {
+        let Some(dir) = self.census().map(|place| self.dir_if_there(place)).transpose()?.flatten() else {
+            return Ok(Vec::new());
+        };
+        Ok(procs::all(dir)?.into_iter().filter(|&pid| pid > 0).collect())
+    }
+
+    /// Whether the group is there, in any hierarchy.
+    pub fn exists(&self) -> Result<bool> {
+        for place in 0..self.record.places.len() {
+            // Opened anew: a descriptor would keep a removed directory.
+            if if_there(self.open(place))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The first of its places that has no directory.
+    pub fn missing(&self) -> Result<Option<&Place>> {
+        for (place, named) in self.record.places.iter().enumerate() {
+            if if_there(self.open(place))?.is_none() {
+                return Ok(Some(named));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sends a signal to every process in the group and below. SIGKILL also thaws, so that the processes can die.
+    pub fn kill_all(&self, signal: i32) -> Result<()> {
+        if signal == libc::SIGKILL && self.kill_at_once()? && self.record.mode == Mode::V2 {
+            return Ok(());
+        }
+        // Frozen, none can fork away while the list is read.
+        let was_frozen = self.is_frozen()?;
+        let froze = if was_frozen { false } else { self.freeze().is_ok() };
+        let sent = self.procs().and_then(|pids| pids.into_iter().try_for_each(|pid| send(pid, signal)));
+        if signal == libc::SIGKILL {
+            self.thaw_all()?;
+        } else if froze {
+            self.thaw()?;
+        }
+        sent
+    }
+
+    /// KERNEL(5.14): `cgroup.kill` reaches every process of the tree, those about to fork too.
+    fn kill_at_once(&self) -> Result<bool> {
+        let Some(dir) = self.unified().map(|place| self.dir_if_there(place)).transpose()?.flatten() else {
+            return Ok(false);
+        };
+        match dir.write("cgroup.kill", "1") {
+            Ok(()) => Ok(true),
+            // No such file before 5.14; a threaded group has none that works.
+            Err(Errno::ENOENT | Errno::EOPNOTSUPP) => Ok(false),
+            Err(errno) => {
+                Err(Error::from(errno).context(format!("write 1 to {}/cgroup.kill", dir.path.display())))
+            }
+        }
+    }
+
+    /// How many processes of the group the kernel has killed for want of memory; None where it does not tell.
+    pub fn oom_kills(&self) -> Option<u64> {
+        let dir = self.dir(self.record.place_of("memory")?).ok()?;
+        let file = if self.record.mode == Mode::V2 { "memory.events" } else { "memory.oom_control" };
+        let text = dir.read(file).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
+    }
+}
+
+fn if_there<T>(found: Result<T>) -> Result<Option<T>> {
+    match found {
+        Err(error) if matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV)) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// By number: real-time signals have no name.
+fn send(pid: i32, signal: i32) -> Result<()> {
+    let sent = pidfd_open(pid).and_then(|pidfd| pidfd_send_signal(pidfd.as_fd(), signal));
+    match sent {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno).with_context(|| format!("send signal {signal} to process {pid}")),
+    }
+}

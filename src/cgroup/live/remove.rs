@@ -1,0 +1,129 @@
+//! Removing a group: its own subgroups first, and not before the last process has left.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+
+use super::freeze::wait;
+use super::group::Group;
+use super::procs;
+use crate::cgroup::dir::Dir;
+use crate::cgroup::plan::path::Place;
+use crate::cgroup::systemd::scope;
+use crate::error::{Error, Kind, Result};
+use crate::fail;
+
+/// How long processes may take to leave. A killed one is in its group until it is through with dying.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+impl Group {
+    /// Removes the group from every hierarchy; what is gone already is no failure.
+    pub fn remove(&self) -> Result<()> {
+        self.remove_within(DEADLINE)
+    }
+
+    /// As `remove`, with another deadline for the processes to leave; then the error names those that have not.
+    pub fn remove_within(&self, deadline: Duration) -> Result<()> {
+        self.release();
+        if let Some(unit) = &self.record().unit {
+            scope::stop(unit);
+        }
+        let end = Instant::now() + deadline;
+        let results: Vec<_> = self.record().places.iter().map(|place| remove(place, end)).collect();
+        results.into_iter().collect()
+    }
+}
+
+fn remove(place: &Place, end: Instant) -> Result<()> {
+    let (Some(name), Some(parent)) = (place.path.file_name(), place.path.parent()) else { return Ok(()) };
+    let parent = match Dir::mountpoint(&place.mountpoint)?.below(parent) {
+        Err(Errno::ENOENT) => return Ok(()),
+        other => other.map_err(|errno| cannot(&place.directory(), errno))?,
+    };
+    let mut pause = Duration::from_micros(250);
+    loop {
+        match remove_tree(&parent, Path::new(name)) {
+            Ok(()) => return Ok(()),
+            Err(Errno::EBUSY) => {}
+            Err(errno) => return Err(cannot(&place.directory(), errno)),
+        }
+        let Some(left) = end.checked_duration_since(Instant::now()) else {
+            return Err(busy(&parent, Path::new(name)));
+        };
+        until_empty(&parent, Path::new(name), pause.min(left));
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+/// Depth first; subgroups are looked for only when the group says that it is busy.
+fn remove_tree(parent: &Dir, name: &Path) -> Result<(), Errno> {
+    match parent.unmake(name) {
+        Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+        Err(Errno::EBUSY) => {}
+        other => return other,
+    }
+    let dir = match parent.below(name) {
+        Err(Errno::ENOENT) => return Ok(()),
+        other => other?,
+    };
+    let children = match dir.children() {
+        Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
+        other => other?,
+    };
+    if children.is_empty() {
+        return Err(Errno::EBUSY);
+    }
+    children.iter().try_for_each(|child| remove_tree(&dir, child))?;
+    match parent.unmake(name) {
+        Err(Errno::ENOENT) => Ok(()),
+        other => other,
+    }
+}
+
+/// Waits for `time`, on v2 only until the group's processes have left.
+fn until_empty(parent: &Dir, name: &Path, time: Duration) {
+    let events = parent.below(name).ok().filter(Dir::is_v2);
+    let events = events.and_then(|dir| dir.file("cgroup.events", OFlag::O_RDONLY).ok());
+    let mut text = [0; 256];
+    let populated = |text: &[u8]| text.windows(11).any(|window| window == b"populated 1");
+    match events.map(|file| (nix::sys::uio::pread(&file, &mut text, 0), file)) {
+        Some((Ok(length), file)) if populated(&text[..length]) => {
+            let _ = wait(&file, time.max(Duration::from_millis(50)));
+        }
+        _ => std::thread::sleep(time),
+    }
+}
+
+fn cannot(path: &Path, errno: Errno) -> Error {
+    Error::from(errno).context(format!("unable to remove cgroup {}", path.display()))
+}
+
+fn busy(parent: &Dir, name: &Path) -> Error {
+    let path = parent.path.join(name);
+    let pids = parent.below(name).ok().and_then(|dir| procs::all(&dir).ok()).unwrap_or_default();
+    if pids.is_empty() {
+        return cannot(&path, Errno::EBUSY);
+    }
+    let named: Vec<_> = pids.iter().take(8).map(|&pid| named(pid)).collect();
+    let rest = if pids.len() > named.len() {
+        format!(" and {} more", pids.len() - named.len())
+    } else {
+        String::new()
+    };
+    fail!(
+        Kind::System(Errno::EBUSY),
+        "unable to remove cgroup {}: still in it: {}{rest}",
+        path.display(),
+        named.join(", ")
+    )
+}
+
+/// `12 (sleep, D)`: the state tells why it does not go.
+fn named(pid: i32) -> String {
+    match procfs::process::Process::new(pid).and_then(|process| process.stat()) {
+        Ok(stat) => format!("{pid} ({}, {})", stat.comm, stat.state),
+        Err(_) => pid.to_string(),
+    }
+}

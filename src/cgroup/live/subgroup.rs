@@ -1,0 +1,144 @@
+//! Which group a process that joins a running container goes to: `exec --cgroup`, and what happens without it.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path};
+
+use super::group::Group;
+use super::procs;
+use crate::cgroup::plan::path::Place;
+use crate::cgroup::plan::record::Record;
+use crate::error::{Error, Kind, Result};
+use crate::fail;
+use crate::host::cgroup::Mode;
+
+impl Group {
+    /// The group below this one that `paths`, each `[CONTROLLER[,CONTROLLER]:]PATH`, name; this one without any.
+    pub fn sub_group(&self, paths: &[String]) -> Result<Self> {
+        let wanted = parse(paths)?;
+        let mut record = self.record().clone();
+        if let Some(unknown) = wanted.keys().find(|name| !knows(&record, name)) {
+            return Err(fail!(Kind::Usage, "unknown controller {unknown} in SubCgroupPaths"));
+        }
+        for place in &mut record.places {
+            let path = place.controllers.iter().find_map(|name| wanted.get(name.as_str()));
+            if let Some(path) = path.or_else(|| wanted.get("")) {
+                descend(place, path)?;
+            }
+        }
+        let group = Self::from_record(&record);
+        let missing = if wanted.is_empty() { None } else { group.missing()?.map(Place::directory) };
+        if let Some(place) = missing {
+            let place = place.display();
+            return Err(fail!(
+                Kind::NotFound,
+                "bad sub cgroup path: adding pid to {place}: no such file or directory"
+            ));
+        }
+        Ok(group)
+    }
+
+    /// Where a process goes that joins the container without a path of its own: here, or, where a container with an
+    /// init system of its own has turned this group into a mere parent of groups (v2), to where `init` is.
+    pub fn for_guest(&self, init: i32) -> Result<Self> {
+        let record = self.record();
+        let hands_down = |dir: &crate::cgroup::dir::Dir| {
+            dir.read("cgroup.subtree_control").is_ok_and(|text| !text.trim().is_empty())
+        };
+        if record.mode != Mode::V2 || record.places.is_empty() || !hands_down(self.dir(0)?) {
+            return Ok(Self::from_record(record));
+        }
+        let mut record = record.clone();
+        if let Some(below) = procs::find(self.dir(0)?, init)? {
+            record.places[0].path.push(below);
+        }
+        Ok(Self::from_record(&record))
+    }
+}
+
+fn knows(record: &Record, controller: &str) -> bool {
+    controller.is_empty() || record.mode != Mode::V2 && record.place_of(controller).is_some()
+}
+
+fn descend(place: &mut Place, path: &str) -> Result<()> {
+    let path = path.trim_start_matches('/');
+    if path.contains('\0') || Path::new(path).components().any(|part| part == Component::ParentDir) {
+        return Err(fail!(Kind::Usage, "bad sub cgroup path: {path:?} leaves the container's cgroup"));
+    }
+    place.path.extend(Path::new(path).components().filter(|part| matches!(part, Component::Normal(_))));
+    Ok(())
+}
+
+/// By controller; "" is all of them.
+fn parse(paths: &[String]) -> Result<BTreeMap<&str, &str>> {
+    let wrong = |text: &str, what: &str| -> Error {
+        fail!(Kind::Usage, "invalid --cgroup argument: {text} ({what})")
+    };
+    let mut wanted = BTreeMap::new();
+    for text in paths {
+        let Some((controllers, path)) = text.split_once(':') else {
+            if paths.len() > 1 {
+                return Err(wrong(text, "missing <controller>: prefix"));
+            }
+            wanted.insert("", text.as_str());
+            continue;
+        };
+        for controller in controllers.split(',') {
+            if controller.is_empty() {
+                return Err(wrong(text, "empty <controller> prefix"));
+            }
+            if wanted.insert(controller, path).is_some() {
+                return Err(wrong(text, "multiple paths for same controller"));
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::plan::testing::{v1, v2};
+    use crate::cgroup::plan::{Driver, new_group};
+
+    fn groups(paths: &[&str], v2_: bool) -> Result<Vec<String>> {
+        let layout = if v2_ { v2() } else { v1() };
+        let linux = serde_json::from_value(serde_json::json!({"cgroupsPath": "/t"})).unwrap();
+        let record = new_group(Some(&linux), "t", Driver::Cgroupfs, &layout, false).unwrap().record();
+        let paths: Vec<String> = paths.iter().map(|&path| path.to_owned()).collect();
+        let wanted = parse(&paths)?;
+        let mut seen = Vec::new();
+        for mut place in record.places.into_iter().take(4) {
+            let path = place.controllers.iter().find_map(|name| wanted.get(name.as_str()));
+            if let Some(path) = path.or_else(|| wanted.get("")) {
+                descend(&mut place, path)?;
+            }
+            seen.push(place.path.display().to_string());
+        }
+        Ok(seen)
+    }
+
+    #[test]
+    fn paths_go_below_the_group_and_nowhere_else() {
+        assert_eq!(groups(&["a/./b"], true).unwrap(), ["t/a/b"]);
+        assert_eq!(groups(&["/"], true).unwrap(), ["t"]);
+        assert_eq!(groups(&["cpu,blkio:a", "memory:/b"], false).unwrap(), ["t", "t/a", "t/a", "t/b"]);
+        for (paths, want) in [
+            (&["../x"][..], "bad sub cgroup path: \"../x\" leaves the container's cgroup"),
+            (&["/a/../../x"], "bad sub cgroup path: \"a/../../x\" leaves the container's cgroup"),
+            (&["a", "b"], "invalid --cgroup argument: a (missing <controller>: prefix)"),
+            (&[":a"], "invalid --cgroup argument: :a (empty <controller> prefix)"),
+            (&["cpu:a", "cpu:b"], "invalid --cgroup argument: cpu:b (multiple paths for same controller)"),
+        ] {
+            assert_eq!(groups(paths, true).unwrap_err().to_string(), want);
+        }
+    }
+
+    #[test]
+    fn a_controller_that_the_container_does_not_have_is_named() {
+        for layout in [v1(), v2()] {
+            let record = new_group(None, "t", Driver::Cgroupfs, &layout, true).unwrap().record();
+            let error = Group::from_record(&record).sub_group(&["nope:a".to_owned()]).unwrap_err();
+            assert_eq!(error.to_string(), "unknown controller nope in SubCgroupPaths");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! v2: a group has the controllers that its parent hands down, and a type that says what it can hold.
+
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use crate::cgroup::dir::Dir;
+use crate::cgroup::plan::Plan;
+use crate::cgroup::plan::path::{POINTER, Place};
+use crate::error::{Context, Error, Kind, Result};
+use crate::fail;
+
+/// The controllers that work on threads; all others need a group of whole processes.
+const THREADED: [&str; 4] = ["cpu", "cpuset", "perf_event", "pids"];
+
+/// Hands all controllers of `dir` down to its children: what the plan needs must work, the rest (statistics) may.
+///
+/// `offered` are those that `dir` has, where that is known already: what its own parent hands down. What its children
+/// have now comes back.
+pub fn enable(dir: &Dir, plan: &Plan, offered: Option<String>) -> Result<String> {
+    let offered = offered.map_or_else(|| dir.read_or_fail("cgroup.controllers"), Ok)?;
+    let given = dir.read_or_fail("cgroup.subtree_control")?;
+    let mut given: Vec<&str> = given.split_whitespace().collect();
+    let mut missing: Vec<&str> = offered.split_whitespace().filter(|name| !given.contains(name)).collect();
+    let all = missing.iter().map(|name| format!("+{name}")).collect::<Vec<_>>().join(" ");
+    if missing.is_empty() || dir.write("cgroup.subtree_control", &all).is_ok() {
+        given.extend(missing);
+        return Ok(given.join(" "));
+    }
+    // One refusal refuses the whole line: each for itself. What is needed goes first: others, once handed down, can change
+    // what the group is, and nothing is to be changed where this fails.
+    missing.sort_by_key(|name| plan.needs(name).is_none());
+    for name in missing {
+        match (dir.write("cgroup.subtree_control", &format!("+{name}")), plan.needs(name)) {
+            (Ok(()), _) => given.push(name),
+            (Err(errno), Some(pointer)) => return Err(cannot(dir, name, errno).context(pointer.to_owned())),
+            (Err(_), None) => {}
+        }
+    }
+    Ok(given.join(" "))
+}
+
+/// The group that holds the container's, and its name in there, if that hands down all controllers that are `offered`:
+/// then all groups above it do, and nothing is left to [`enable`].
+pub fn open_parent<'a>(root: &Dir, place: &'a Place, offered: &[String]) -> Option<(Dir, &'a Path)> {
+    let (parent, name) = (place.path.parent()?, place.path.file_name()?);
+    let parent = root.below(parent).ok()?;
+    let given = parent.read("cgroup.subtree_control").ok()?;
+    let all = offered.iter().all(|name| given.split_ascii_whitespace().any(|given| given == name));
+    all.then_some((parent, Path::new(name)))
+}
+
+fn cannot(dir: &Dir, controller: &str, errno: Errno) -> Error {
+    let mut error = Error::from(errno);
+    let kind = dir.read("cgroup.type").unwrap_or_default();
+    if kind.contains("threaded") {
+        let file = dir.path.join("cgroup.type");
+        error = error.with_hint(format!(
+            "a group of threads cannot hand this controller down: see {}",
+            file.display()
+        ));
+    } else if errno == Errno::EBUSY {
+        error = error.with_hint("a group that holds processes itself cannot hand this controller down");
+    }
+    error.context(format!(
+        "enable the {controller} controller in {}/cgroup.subtree_control",
+        dir.path.display()
+    ))
+}
+
+/// Makes a group that cannot hold processes as it is a threaded one, if that is all the container needs.
+pub fn settle_type(dir: &Dir, plan: &Plan) -> Result<()> {
+    let kind = match dir.read("cgroup.type") {
+        Ok(text) => text.trim().to_owned(),
+        // KERNEL(4.14): types. The root has none.
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(errno) => {
+            return Err(Error::from(errno).context(format!("read {}/cgroup.type", dir.path.display())));
+        }
+    };
+    if kind == "domain" {
+        return Ok(());
+    }
+    // With controllers of the group itself that work on threads, or none, its processes are as good as any.
+    if kind == "domain threaded" {
+        return Ok(());
+    }
+    let file = dir.path.join("cgroup.type");
+    if let Some(controller) = plan.controllers().find(|name| !THREADED.contains(name)) {
+        let refused = fail!(
+            Kind::State,
+            "cannot enter cgroup {} with domain controllers such as {controller}: it is in {kind} mode",
+            dir.path.display()
+        );
+        let pointer = plan.needs(controller).unwrap_or(POINTER).to_owned();
+        return Err(refused.with_hint(format!("see {}", file.display())).context(pointer));
+    }
+    if kind == "domain invalid" {
+        dir.write_or_fail("cgroup.type", "threaded").context(POINTER)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! The rules reduced to what they come to: a default, and the exceptions from it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use oci_spec::runtime::LinuxDeviceCgroup;
+
+use super::rule::{Access, Kind, Node, Rule};
+use crate::cgroup::plan::translation::refuse;
+use crate::error::Result;
+
+/// What stands after the rules. With `allow` the exceptions are denied, without it they are allowed.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    pub allow: bool,
+    pub exceptions: BTreeMap<Node, Access>,
+    /// The nodes as the rules named them first. It changes nothing of what is allowed: v1 shows them in this order.
+    order: Vec<Node>,
+}
+
+impl PartialEq for Filter {
+    fn eq(&self, other: &Self) -> bool {
+        self.allow == other.allow && self.exceptions == other.exceptions
+    }
+}
+
+impl Eq for Filter {}
+
+/// A later rule cannot be kept: it would cut a piece out of a wider exception.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hole {
+    pub wide: Node,
+    pub access: Access,
+}
+
+/// Allowed to every container after its own rules, as in runc; none of it gives access to data of the host.
+const ALWAYS: &[(Node, Access)] = &[
+    // Making a node is harmless where opening it is not allowed, and images are unpacked inside containers.
+    (Node::char(None, None), Access::MKNOD),
+    (Node { kind: Kind::Block, major: None, minor: None }, Access::MKNOD),
+    // null, zero, full, random, urandom, tty
+    (Node::char(Some(1), Some(3)), Access::ALL),
+    (Node::char(Some(1), Some(5)), Access::ALL),
+    (Node::char(Some(1), Some(7)), Access::ALL),
+    (Node::char(Some(1), Some(8)), Access::ALL),
+    (Node::char(Some(1), Some(9)), Access::ALL),
+    (Node::char(Some(5), Some(0)), Access::ALL),
+    // ptmx, the terminals it makes, and tun: VPN software in containers has always found it open
+    (Node::char(Some(5), Some(2)), Access::ALL),
+    (Node::char(Some(136), None), Access::ALL),
+    (Node::char(Some(10), Some(200)), Access::ALL),
+];
+
+impl Filter {
+    /// From the configuration's list alone.
+    pub fn own(rules: &[LinuxDeviceCgroup]) -> Result<Self> {
+        let mut filter = Self::default();
+        for (index, rule) in rules.iter().enumerate() {
+            let rule = Rule::from_spec(rule, index)?;
+            filter.rule(&rule).map_err(|hole| cannot_punch(&format!("devices/{index}"), &rule, hole))?;
+        }
+        Ok(filter)
+    }
+
+    /// From the configuration's list, with what is always allowed after it.
+    pub fn from_spec(rules: &[LinuxDeviceCgroup]) -> Result<Self> {
+        let mut filter = Self::own(rules)?;
+        for &(node, access) in ALWAYS {
+            let Node { kind, major, minor } = node;
+            let rule = Rule { allow: true, kind: Some(kind), major, minor, access };
+            filter.set(true, node, access).map_err(|hole| cannot_punch("devices", &rule, hole))?;
+        }
+        Ok(filter)
+    }
+
+    /// Takes one more rule: its word is the last so far.
+    pub fn rule(&mut self, rule: &Rule) -> Result<(), Hole> {
+        if rule.is_all() {
+            *self = Self { allow: rule.allow, ..Self::default() };
+            return Ok(());
+        }
+        rule.nodes().try_for_each(|node| self.set(rule.allow, node, rule.access))
+    }
+
+    fn set(&mut self, allow: bool, node: Node, access: Access) -> Result<(), Hole> {
+        if allow != self.allow {
+            self.except(node, access);
+            return Ok(());
+        }
+        // Back to the default. The interfaces know no exception from an exception: where a wider one would still
+        // hold, say so instead of seeming to have done it (the v1 kernel ignores such a rule without a word).
+        let wider = |(other, held): &(&Node, &Access)| {
+            **other != node && !node.covers(other) && other.meets(&node) && !held.and(access).is_empty()
+        };
+        if let Some((&wide, &access)) = self.exceptions.iter().find(wider) {
+            return Err(Hole { wide, access });
+        }
+        for (_, held) in self.exceptions.iter_mut().filter(|(other, _)| node.covers(other)) {
+            *held = held.without(access);
+        }
+        self.exceptions.retain(|_, held| !held.is_empty());
+        self.order.retain(|node| self.exceptions.contains_key(node));
+        Ok(())
+    }
+
+    /// One more exception from the default, after the others.
+    pub fn except(&mut self, node: Node, access: Access) {
+        let held = self.exceptions.entry(node).or_insert_with(|| {
+            self.order.push(node);
+            Access::default()
+        });
+        *held = held.or(access);
+    }
+
+    /// The exceptions, in the order of the rules.
+    pub fn in_order(&self) -> impl Iterator<Item = (&Node, &Access)> {
+        self.order.iter().filter_map(|node| self.exceptions.get_key_value(node))
+    }
+
+    /// Whether everything is allowed.
+    pub fn is_open(&self) -> bool {
+        self.allow && self.exceptions.is_empty()
+    }
+
+    /// What the kernel would answer; the yardstick for both interfaces.
+    pub fn allows(&self, kind: Kind, major: u32, minor: u32, access: Access) -> bool {
+        let node = Node { kind, major: Some(major), minor: Some(minor) };
+        let mut at_node =
+            self.exceptions.iter().filter(|(other, _)| other.covers(&node)).map(|(_, held)| held);
+        if self.allow {
+            // One forbidden way is enough to refuse an open that asks for more than one.
+            !at_node.any(|held| !held.and(access).is_empty())
+        } else {
+            at_node.any(|held| access.without(*held).is_empty())
+        }
+    }
+}
+
+fn cannot_punch(field: &str, rule: &Rule, hole: Hole) -> crate::error::Error {
+    let Hole { wide, access } = hole;
+    let what =
+        format_args!("rule \"{rule}\" cannot punch a hole in the wider rule \"{wide} {access}\" before it");
+    refuse(field, what).with_hint("put the wider rule last, or name the devices one by one")
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (default, other) = if self.allow { ("allow", "deny") } else { ("deny", "allow") };
+        write!(f, "{default} all")?;
+        for (index, (node, access)) in self.exceptions.iter().enumerate() {
+            write!(f, "{} {node} {access}", if index == 0 { format!(", {other}") } else { ",".to_owned() })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// Rules as a table writes them: `+c 1:3 rwm`, `-a *:* rwm`.
+    pub fn rule(text: &str) -> Rule {
+        let words: Vec<&str> = text[1..].split([' ', ':']).collect();
+        let number = |text: &str| (text != "*").then(|| text.parse().unwrap());
+        let kind = match words[0] {
+            "b" => Some(Kind::Block),
+            "c" => Some(Kind::Char),
+            _ => None,
+        };
+        let access = Access::parse(words[3]).unwrap();
+        Rule { allow: text.starts_with('+'), kind, major: number(words[1]), minor: number(words[2]), access }
+    }
+
+    pub fn filter(rules: &[&str]) -> Filter {
+        let mut filter = Filter::default();
+        for text in rules {
+            filter.rule(&rule(text)).unwrap_or_else(|hole| panic!("{text}: {hole:?}"));
+        }
+        filter
+    }
+
+    #[test]
+    fn rules_come_down_to_a_default_and_exceptions() {
+        for (rules, want) in [
+            (&[][..], "deny all"),
+            (&["-a *:* rwm"], "deny all"),
+            (&["+a *:* rwm"], "allow all"),
+            (&["+c 1:3 rw", "+c 1:3 m"], "deny all, allow c 1:3 rwm"),
+            (&["+c 1:3 rwm", "-c 1:3 w"], "deny all, allow c 1:3 rm"),
+            (&["+c 1:3 rwm", "-c 1:3 rwm"], "deny all"),
+            (&["-c 10:229 rwm"], "deny all"),
+            (&["+c 1:3 rwm", "+b 8:0 r", "-c *:* rwm"], "deny all, allow b 8:0 r"),
+            (&["+c 1:3 rwm", "-a *:* rwm", "+b 8:0 r"], "deny all, allow b 8:0 r"),
+            (&["+a *:* rwm", "-b 8:* w", "-c 1:1 r"], "allow all, deny b 8:* w, c 1:1 r"),
+            (&["+a *:* rwm", "-b 8:* rwm", "+b *:* w"], "allow all, deny b 8:* rm"),
+            (&["+a *:* r"], "deny all, allow b *:* r, c *:* r"),
+            (&["+c *:* m", "-c 1:3 w"], "deny all, allow c *:* m"),
+        ] {
+            assert_eq!(filter(rules).to_string(), want, "{rules:?}");
+        }
+    }
+
+    #[test]
+    fn a_hole_in_a_wider_rule_is_refused() {
+        for (rules, last) in [
+            (&["+c *:* rwm"][..], "-c 1:3 rwm"),
+            (&["+c 1:* rwm"], "-c 1:3 w"),
+            (&["+c *:3 rwm"], "-c 1:* r"),
+            (&["+a *:* rwm", "-b *:* w"], "+b 8:0 rw"),
+        ] {
+            assert!(filter(rules).rule(&rule(last)).is_err(), "{rules:?} {last}");
+        }
+    }
+
+    #[test]
+    fn the_ways_asked_for_together_are_judged_together() {
+        let closed = filter(&["+c 1:3 rw", "+c *:* m"]);
+        assert!(closed.allows(Kind::Char, 1, 3, Access::READ.or(Access::WRITE)));
+        assert!(!closed.allows(Kind::Char, 1, 3, Access::ALL), "no single rule allows all three");
+        assert!(closed.allows(Kind::Char, 9, 9, Access::MKNOD));
+        assert!(!closed.allows(Kind::Block, 9, 9, Access::MKNOD));
+        let open = filter(&["+a *:* rwm", "-b 8:0 w"]);
+        assert!(!open.allows(Kind::Block, 8, 0, Access::READ.or(Access::WRITE)));
+        assert!(open.allows(Kind::Block, 8, 0, Access::READ));
+    }
+
+    fn spec(json: &str) -> Result<Filter> {
+        Filter::from_spec(&serde_json::from_str::<Vec<LinuxDeviceCgroup>>(json).unwrap())
+    }
+
+    #[test]
+    fn what_every_container_needs_is_allowed_after_its_rules() {
+        let plain = spec(r#"[{"allow": false, "access": "rwm"}]"#).unwrap();
+        assert_eq!(
+            plain.to_string(),
+            "deny all, allow b *:* m, c *:* m, c 1:3 rwm, c 1:5 rwm, c 1:7 rwm, c 1:8 rwm, c 1:9 rwm, \
+             c 5:0 rwm, c 5:2 rwm, c 10:200 rwm, c 136:* rwm"
+        );
+        assert_eq!(spec("[]").unwrap(), plain);
+        assert!(spec(r#"[{"allow": true, "access": "rwm"}]"#).unwrap().is_open());
+    }
+
+    #[test]
+    fn faults_name_the_rule_and_the_field() {
+        for (json, want) in [
+            (
+                r#"[{"allow": true}]"#,
+                "/linux/resources/devices/0/access: must be one or more of r, w, m: \"\"",
+            ),
+            (
+                r#"[{"allow": true, "access": "rx"}]"#,
+                "/linux/resources/devices/0/access: must be one or more of r, w, m: \"rx\"",
+            ),
+            (
+                r#"[{"allow": true, "access": "r"}, {"allow": true, "type": "p", "access": "r"}]"#,
+                "/linux/resources/devices/1/type: invalid cgroup device type: \"p\"",
+            ),
+            (
+                r#"[{"allow": true, "type": "c", "major": 4096, "access": "r"}]"#,
+                "/linux/resources/devices/0/major: not a device number below 4096: 4096",
+            ),
+            (
+                r#"[{"allow": true, "type": "c", "access": "rw"}, {"allow": false, "type": "c", "major": 1, "minor": 3, "access": "r"}]"#,
+                "/linux/resources/devices/1: rule \"deny c 1:3 r\" cannot punch a hole in the wider rule \"c *:* rw\" before it",
+            ),
+        ] {
+            assert_eq!(spec(json).unwrap_err().to_string(), want);
+        }
+        assert!(spec(r#"[{"allow": true, "type": "c", "major": -1, "minor": -1, "access": "m"}]"#).is_ok());
+    }
+}

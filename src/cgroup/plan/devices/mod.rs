@@ -1,0 +1,10 @@
+//! Which device nodes a container may make, read and write.
+//!
+//! `linux.resources.devices` is a list of allows and denies of which the last one counts; [`filter`] reduces it to a
+//! default and its exceptions. `live/devices` puts that into force.
+
+pub mod filter;
+pub mod rule;
+
+pub use filter::Filter;
+pub use rule::{Access, Kind, Node, Rule};

@@ -1,0 +1,182 @@
+//! One rule of the list, read from the configuration.
+
+use std::fmt;
+
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
+
+use crate::cgroup::plan::translation::refuse;
+use crate::error::Result;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Block,
+    Char,
+}
+
+/// A set of the three ways to use a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Access(u8);
+
+impl Access {
+    pub const MKNOD: Self = Self(1);
+    pub const READ: Self = Self(2);
+    pub const WRITE: Self = Self(4);
+    pub const ALL: Self = Self(7);
+
+    /// The bits as `struct bpf_cgroup_dev_ctx` numbers them.
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// From letters `r`, `w`, `m`; None for another letter or no letter at all.
+    pub fn parse(text: &str) -> Option<Self> {
+        let letter = |letter| match letter {
+            'r' => Some(Self::READ),
+            'w' => Some(Self::WRITE),
+            'm' => Some(Self::MKNOD),
+            _ => None,
+        };
+        let set = text.chars().try_fold(Self::default(), |set, c| Some(set.or(letter(c)?)))?;
+        (!set.is_empty()).then_some(set)
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (bit, letter) in [(Self::READ, "r"), (Self::WRITE, "w"), (Self::MKNOD, "m")] {
+            if !self.and(bit).is_empty() {
+                f.write_str(letter)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The nodes a rule is about; None is every number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Node {
+    pub kind: Kind,
+    pub major: Option<u32>,
+    pub minor: Option<u32>,
+}
+
+impl Node {
+    pub const fn char(major: Option<u32>, minor: Option<u32>) -> Self {
+        Self { kind: Kind::Char, major, minor }
+    }
+
+    /// Whether every node of `other` is one of these.
+    pub fn covers(&self, other: &Self) -> bool {
+        let one = |mine: Option<u32>, other| mine.is_none() || mine == other;
+        self.kind == other.kind && one(self.major, other.major) && one(self.minor, other.minor)
+    }
+
+    /// Whether some node is both of these and of `other`.
+    pub fn meets(&self, other: &Self) -> bool {
+        let one = |a: Option<u32>, b: Option<u32>| a.is_none() || b.is_none() || a == b;
+        self.kind == other.kind && one(self.major, other.major) && one(self.minor, other.minor)
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
+        let kind = match self.kind {
+            Kind::Block => 'b',
+            Kind::Char => 'c',
+        };
+        write!(f, "{kind} {}:{}", number(self.major), number(self.minor))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    pub allow: bool,
+    /// None: both kinds (type `a`, or none given).
+    pub kind: Option<Kind>,
+    pub major: Option<u32>,
+    pub minor: Option<u32>,
+    pub access: Access,
+}
+
+impl Rule {
+    /// Rule `index` of `linux.resources.devices`.
+    pub fn from_spec(rule: &LinuxDeviceCgroup, index: usize) -> Result<Self> {
+        let field = |name: &str| format!("devices/{index}/{name}");
+        let kind = match rule.typ() {
+            None | Some(LinuxDeviceType::A) => None,
+            Some(LinuxDeviceType::B) => Some(Kind::Block),
+            Some(LinuxDeviceType::C) => Some(Kind::Char),
+            Some(other) => {
+                let what = format_args!("invalid cgroup device type: {:?}", other.as_str());
+                return Err(refuse(&field("type"), what));
+            }
+        };
+        let text = rule.access().as_deref().unwrap_or_default();
+        let access = Access::parse(text).ok_or_else(|| {
+            refuse(&field("access"), format_args!("must be one or more of r, w, m: {text:?}"))
+        })?;
+        let major = number(rule.major(), 12, &field("major"))?;
+        let minor = number(rule.minor(), 20, &field("minor"))?;
+        Ok(Self { allow: rule.allow(), kind, major, minor, access })
+    }
+
+    /// Everything, in every way.
+    pub fn is_all(&self) -> bool {
+        self.kind.is_none() && self.major.is_none() && self.minor.is_none() && self.access == Access::ALL
+    }
+
+    pub fn nodes(&self) -> impl Iterator<Item = Node> + use<> {
+        let Self { major, minor, .. } = *self;
+        let kinds = match self.kind {
+            Some(kind) => [Some(kind), None],
+            None => [Some(Kind::Block), Some(Kind::Char)],
+        };
+        kinds.into_iter().flatten().map(move |kind| Node { kind, major, minor })
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.allow { "allow" } else { "deny" };
+        let mut node = Node { kind: Kind::Char, major: self.major, minor: self.minor }.to_string();
+        match self.kind {
+            Some(kind) => node = Node { kind, major: self.major, minor: self.minor }.to_string(),
+            None => node.replace_range(..1, "a"),
+        }
+        write!(f, "{verb} {node} {}", self.access)
+    }
+}
+
+/// A device number of `bits` bits, as the kernel packs them; absent or -1 is every number.
+fn number(value: Option<i64>, bits: u32, field: &str) -> Result<Option<u32>> {
+    match value {
+        None | Some(-1) => Ok(None),
+        Some(value) => match u32::try_from(value) {
+            Ok(number) if number < 1 << bits => Ok(Some(number)),
+            _ => {
+                let what = format_args!("not a device number below {}: {value}", 1_u32 << bits);
+                Err(refuse(field, what))
+            }
+        },
+    }
+}

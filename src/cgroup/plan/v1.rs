@@ -1,0 +1,166 @@
+//! `linux.resources` as writes to the control files of cgroup v1.
+
+use oci_spec::runtime::{
+    LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork, LinuxResources, LinuxThrottleDevice,
+};
+
+use crate::error::Result;
+
+use super::translation::{Out, cpuset, escaped, pids, pointer, rdma, refuse, sorted};
+use super::write::Write;
+
+/// The kernel's bounds for `cpu.shares`; it bends what lies outside without a word.
+const SHARES: std::ops::RangeInclusive<u64> = 2..=262_144;
+
+pub fn writes(resources: &LinuxResources, out: &mut Out) -> Result<()> {
+    if let Some(pids_) = resources.pids() {
+        out.put(Write::new("pids", "pids.max", pids(pids_.limit()), pointer("pids/limit")));
+    }
+    if let Some(memory) = resources.memory() {
+        self::memory(memory, out);
+    }
+    if let Some(block_io) = resources.block_io() {
+        self::block_io(block_io, out);
+    }
+    if let Some(cpu) = resources.cpu() {
+        self::cpu(cpu, out)?;
+        cpuset(cpu, out);
+    }
+    hugetlb(resources, out);
+    if let Some(network) = resources.network() {
+        self::network(network, out);
+    }
+    for (name, rdma_) in resources.rdma().iter().flat_map(sorted) {
+        if let Some(line) = rdma(name, rdma_.hca_handles(), rdma_.hca_objects()) {
+            out.put(Write::new("rdma", "rdma.max", line, pointer(&format!("rdma/{}", escaped(name)))));
+        }
+    }
+    if resources.unified().as_ref().is_some_and(|unified| !unified.is_empty()) {
+        return Err(refuse("unified", "invalid configuration: cannot use unified on cgroup v1"));
+    }
+    Ok(())
+}
+
+fn memory(memory: &LinuxMemory, out: &mut Out) {
+    let bytes = memory.limit().unwrap_or(0);
+    let swap = memory.swap().unwrap_or(0);
+    // The kernel keeps limit <= memsw at every moment, so which of the two goes first depends on what is there.
+    let put = |out: &mut Out, file, value: i64, field: &str| {
+        out.put(Write::new("memory", file, value, pointer(field)).again());
+    };
+    if bytes != 0 {
+        put(out, "memory.limit_in_bytes", bytes, "memory/limit");
+    }
+    match (bytes, swap) {
+        (-1, 0) => {
+            let write = Write::new("memory", "memory.memsw.limit_in_bytes", -1, pointer("memory/limit"));
+            out.put(write.again().or_skip());
+        }
+        (_, 0) => {}
+        (_, swap) => put(out, "memory.memsw.limit_in_bytes", swap, "memory/swap"),
+    }
+    let reservation = memory.reservation().unwrap_or(0);
+    if reservation != 0 {
+        let field = pointer("memory/reservation");
+        out.put(Write::new("memory", "memory.soft_limit_in_bytes", reservation, field));
+    }
+    // Old engines write the largest number for "not set".
+    if let Some(value) = memory.swappiness().filter(|&value| value != u64::MAX) {
+        out.put(Write::new("memory", "memory.swappiness", value, pointer("memory/swappiness")));
+    }
+    if memory.disable_oom_killer() == Some(true) {
+        out.put(Write::new("memory", "memory.oom_control", 1, pointer("memory/disableOOMKiller")));
+    }
+}
+
+fn block_io(io: &LinuxBlockIo, out: &mut Out) {
+    if let Some(weight) = io.weight().filter(|&weight| weight != 0) {
+        let write = Write::new("blkio", "blkio.bfq.weight", weight, pointer("blockIO/weight"));
+        out.put(write.or("blkio.weight", weight));
+    }
+    if let Some(weight) = io.leaf_weight().filter(|&weight| weight != 0) {
+        out.put(Write::new("blkio", "blkio.leaf_weight", weight, pointer("blockIO/leafWeight")));
+    }
+    for (index, device) in io.weight_device().iter().flatten().enumerate() {
+        let line = |weight: u16| format!("{}:{} {weight}", device.major(), device.minor());
+        let field = format!("blockIO/weightDevice/{index}/weight");
+        if let Some(weight) = device.weight().filter(|&weight| weight != 0) {
+            let write = Write::new("blkio", "blkio.bfq.weight_device", line(weight), pointer(&field));
+            out.put(write.or("blkio.weight_device", line(weight)));
+        }
+        let field = format!("blockIO/weightDevice/{index}/leafWeight");
+        if let Some(weight) = device.leaf_weight().filter(|&weight| weight != 0) {
+            out.put(Write::new("blkio", "blkio.leaf_weight_device", line(weight), pointer(&field)));
+        }
+    }
+    for (field, list, file) in throttles(io) {
+        for (index, device) in list.iter().flatten().enumerate() {
+            let line = format!("{}:{} {}", device.major(), device.minor(), device.rate());
+            let file = format!("blkio.throttle.{file}_device");
+            out.put(Write::new("blkio", &file, line, pointer(&format!("blockIO/{field}/{index}"))));
+        }
+    }
+}
+
+type Throttle<'a> = (&'static str, &'a Option<Vec<LinuxThrottleDevice>>, &'static str);
+
+/// The four lists: the config's name, the list, v1's file.
+fn throttles(io: &LinuxBlockIo) -> [Throttle<'_>; 4] {
+    [
+        ("throttleReadBpsDevice", io.throttle_read_bps_device(), "read_bps"),
+        ("throttleWriteBpsDevice", io.throttle_write_bps_device(), "write_bps"),
+        ("throttleReadIOPSDevice", io.throttle_read_iops_device(), "read_iops"),
+        ("throttleWriteIOPSDevice", io.throttle_write_iops_device(), "write_iops"),
+    ]
+}
+
+fn cpu(cpu: &LinuxCpu, out: &mut Out) -> Result<()> {
+    let shares = cpu.shares().unwrap_or(0);
+    if shares != 0 {
+        let what = match shares {
+            ..2 => Some(format!("the minimum allowed cpu-shares is {}", SHARES.start())),
+            262_145.. => Some(format!("the maximum allowed cpu-shares is {}", SHARES.end())),
+            _ => None,
+        };
+        if let Some(what) = what {
+            return Err(refuse("cpu/shares", what));
+        }
+        out.put(Write::new("cpu", "cpu.shares", shares, pointer("cpu/shares")).again());
+    }
+    let mut put = |file, value: Option<String>, field: &str| {
+        if let Some(value) = value {
+            out.put(Write::new("cpu", file, value, pointer(field)).again());
+        }
+    };
+    let set = |value: u64| (value != 0).then(|| value.to_string());
+    let signed = |value: i64| (value != 0).then(|| value.to_string());
+    put("cpu.rt_period_us", cpu.realtime_period().and_then(set), "cpu/realtimePeriod");
+    put("cpu.rt_runtime_us", cpu.realtime_runtime().and_then(signed), "cpu/realtimeRuntime");
+    put("cpu.cfs_period_us", cpu.period().and_then(set), "cpu/period");
+    put("cpu.cfs_burst_us", cpu.burst().map(|burst| burst.to_string()), "cpu/burst");
+    put("cpu.cfs_quota_us", cpu.quota().and_then(signed), "cpu/quota");
+    put("cpu.idle", cpu.idle().map(|idle| idle.to_string()), "cpu/idle");
+    Ok(())
+}
+
+fn hugetlb(resources: &LinuxResources, out: &mut Out) {
+    for (index, huge) in resources.hugepage_limits().iter().flatten().enumerate() {
+        let size = huge.page_size();
+        let field = pointer(&format!("hugepageLimits/{index}/limit"));
+        out.put(Write::new("hugetlb", &format!("hugetlb.{size}.limit_in_bytes"), huge.limit(), &*field));
+        // KERNEL(5.7): reservations have a limit of their own; where it is missing they have none.
+        let file = format!("hugetlb.{size}.rsvd.limit_in_bytes");
+        out.put(Write::new("hugetlb", &file, huge.limit(), field).or_skip());
+    }
+}
+
+fn network(network: &LinuxNetwork, out: &mut Out) {
+    if let Some(class) = network.class_id().filter(|&class| class != 0) {
+        out.put(Write::new("net_cls", "net_cls.classid", class, pointer("network/classID")));
+    }
+    for (index, entry) in network.priorities().iter().flatten().enumerate() {
+        let line = format!("{} {}", entry.name(), entry.priority());
+        let field = pointer(&format!("network/priorities/{index}"));
+        out.put(Write::new("net_prio", "net_prio.ifpriomap", line, field));
+    }
+}
