@@ -12,10 +12,10 @@ use std::path::Path;
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 use tare::image::archive::{Archive, Entry, Input, Type};
-use tare::image::compression::{Compression, Decompressed};
-use tare::image::digest::{Hasher, Verified};
-use tare::image::layout::Layout;
-use tare::image::manifest::read_image;
+use tare::image::blob::compression::{Compression, Decompressed};
+use tare::image::blob::digest::{Hasher, Verified};
+use tare::image::document::manifest::read_image;
+use tare::image::source::layout::Layout;
 use tare::image::source::{Source, name};
 
 fn main() {

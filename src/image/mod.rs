@@ -1,46 +1,42 @@
 //! From an image to a bundle: the other half of what lies under `docker run`.
 //!
-//! A `reference` names a `source`; its `manifest` names the layers; each blob is verified (`digest`), decompressed
-//! (`compression`) and read as an `archive`; every `entry` of a `layer` is applied to a `tree`; `config` and `user`
-//! turn the image's configuration into config.json; `bundle` puts all of it in place at once.
+//! A reference names a source; its manifest names the layers; each blob is verified, decompressed and read as a tar
+//! archive, whose entries are applied to a tree; the image's configuration becomes config.json; the bundle is put in
+//! place as a whole.
+//!
+//! The rooms from the top down: what is above may name what is below, never the other way (`tests/layers.rs` holds it).
 
-pub mod adapt;
-mod ahead;
-pub mod alone;
-pub mod archive;
-pub mod attributes;
-pub mod bundle;
-pub mod changes;
-pub mod compression;
-pub mod config;
-pub mod copy;
-pub mod digest;
-pub mod docker_archive;
-pub mod entry;
+/// Tells what unpacking would do, and which file comes from which layer.
 pub mod explain;
-pub mod holes;
-pub mod layer;
-pub mod layout;
-pub mod limits;
-pub mod manifest;
-pub mod namespace;
-pub mod oci_archive;
-pub mod overlay;
-pub mod platform;
-pub mod profile;
-pub mod reference;
-pub mod registry;
-pub mod remove;
+/// Makes a new image of what a bundle has changed.
 pub mod repack;
-pub mod rootless;
-pub mod seccomp;
-pub mod source;
+/// Makes a bundle: a root filesystem, and config.json from the image's configuration.
+pub mod bundle;
+/// Keeps unpacked layers that bundles share.
 pub mod store;
-pub mod tarball;
-pub mod tree;
-pub mod user;
+/// Finds out what a bundle has changed since it was unpacked.
+pub mod changes;
+/// Checks everything an image holds without unpacking it.
 pub mod verify;
-pub mod walk;
-pub mod watch;
-pub mod whiteout;
-pub mod wishes;
+/// Copies images between layouts, archives and registries.
+pub mod copy;
+/// Opens images: references, layouts, archives, registries.
+pub mod source;
+/// Applies the layers to a tree.
+pub mod unpack;
+/// Walks, removes and mounts directories of the host.
+pub mod filesystem;
+/// User namespaces: id mappings, and running in one.
+pub mod userns;
+/// Reads tar archives.
+pub mod archive;
+/// Reads manifests, indexes and configurations.
+pub mod document;
+/// Verifies and decompresses blobs.
+pub mod blob;
+/// Tells a watcher how far things are.
+pub mod progress;
+/// How much one image may ask for.
+pub mod limits;
+/// Carries our errors through `std::io`.
+mod io_error;

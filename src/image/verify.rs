@@ -5,16 +5,16 @@ use std::io::Read;
 
 use oci_spec::image::{Descriptor, Digest};
 
-use super::archive::{Archive, Entry};
-use super::digest::{self, short};
-use super::layer::Stream;
-use super::limits::{Limits, Used};
-use super::manifest::{Document, Image, document, read_image, read_index};
-use super::source::{DEPTH, Source};
-use super::tree::clean;
-use super::whiteout::mark;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
+use crate::image::archive::path::clean;
+use crate::image::archive::{Archive, Entry};
+use crate::image::blob::digest::{self, short};
+use crate::image::document::manifest::{Document, Image, document, read_image, read_index};
+use crate::image::limits::{Limits, Used};
+use crate::image::source::{DEPTH, Source};
+use crate::image::unpack::layer_stream::LayerStream;
+use crate::image::unpack::whiteout::mark;
 
 /// One thing that was checked.
 pub struct Finding {
@@ -93,7 +93,7 @@ pub fn walk(
     used: &Used,
     each: &mut dyn FnMut(&Entry, &[u8]) -> Result<()>,
 ) -> Result<()> {
-    let mut archive = Archive::new(Stream::open(blob, descriptor, diff_id, limits, used)?);
+    let mut archive = Archive::new(LayerStream::open(blob, descriptor, diff_id, limits, used)?);
     let mut entry = Entry::default();
     while archive.next(&mut entry)?.is_some() {
         used.entry(0, limits)?;

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
-use tare::image::digest;
+use tare::image::blob::digest;
 
 /// A directory of its own for one test.
 pub struct Scratch(PathBuf);

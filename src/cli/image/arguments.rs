@@ -11,15 +11,15 @@ use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
 use crate::error::{Context, Kind, Result};
 use crate::fail;
+use crate::image::archive::path::clean;
+use crate::image::document::manifest::Image;
+use crate::image::document::platform::Platform;
 use crate::image::limits::Limits;
-use crate::image::manifest::Image;
-use crate::image::namespace::{Ids, Place};
-use crate::image::platform::Platform;
-use crate::image::reference::Reference;
-use crate::image::registry::{Access, Credentials};
+use crate::image::source::reference::Reference;
+use crate::image::source::registry::{Access, Credentials};
 use crate::image::source::{self, Source};
 use crate::image::store::Store;
-use crate::image::tree::clean;
+use crate::image::userns::namespace::{Ids, Place};
 
 const FORMS: &str =
     "oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], docker://NAME[:TAG|@DIGEST]";

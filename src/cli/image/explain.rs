@@ -12,10 +12,10 @@ use crate::cli::stdout;
 use crate::error::{Kind, Result};
 use crate::fail;
 use crate::image::archive::Type;
+use crate::image::archive::path::is_within;
+use crate::image::document::manifest::Image;
 use crate::image::explain::{Event, Explained, Layer, Origin, Reason, What, explain, reasons};
-use crate::image::manifest::Image;
 use crate::image::source;
-use crate::image::tree::is_within;
 
 pub(super) fn command() -> Command {
     Command::new("explain")

@@ -10,8 +10,8 @@ use super::arguments::{self, flag};
 use crate::cli::stdout;
 use crate::error::{Kind, Result};
 use crate::fail;
-use crate::image::manifest::Image;
-use crate::image::reference::Reference;
+use crate::image::document::manifest::Image;
+use crate::image::source::reference::Reference;
 use crate::image::source::{self, Source};
 
 pub(super) fn command() -> Command {

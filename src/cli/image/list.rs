@@ -9,8 +9,8 @@ use super::inspect::{open_source, platform_text};
 use super::progress::human_size;
 use crate::cli::stdout;
 use crate::error::Result;
-use crate::image::manifest::{Document, document, read_image, read_index};
-use crate::image::platform;
+use crate::image::document::manifest::{Document, document, read_image, read_index};
+use crate::image::document::platform;
 use crate::image::source::{self, Source};
 
 pub(super) fn command() -> Command {

@@ -7,7 +7,7 @@ use clap::{Arg, ArgMatches, Command};
 use super::arguments::{self, flag, option, text};
 use super::prompt;
 use crate::error::{Context, Kind, Result};
-use crate::image::registry::login::login;
+use crate::image::source::registry::login::login;
 use crate::{fail, log};
 
 pub(super) fn command() -> Command {

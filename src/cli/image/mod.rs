@@ -22,7 +22,7 @@ use clap::{Arg, ArgAction, Command};
 
 use crate::error::Result;
 use crate::image::bundle::About;
-use crate::image::namespace::{self, Ids, Place};
+use crate::image::userns::namespace::{self, Ids, Place};
 use crate::log;
 
 /// Runs the program. `argv` begins with the program's name. Returns the exit code.

@@ -10,7 +10,7 @@ use super::arguments;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::bundle;
-use crate::image::namespace::{MARK, Place};
+use crate::image::userns::namespace::{MARK, Place};
 
 pub(super) fn command() -> Command {
     Command::new("mount")

@@ -12,8 +12,8 @@ use serde_json::json;
 
 use super::arguments::flag;
 use crate::cli::stdout;
-use crate::image::digest::short;
-use crate::image::watch::Watch;
+use crate::image::blob::digest::short;
+use crate::image::progress::Watch;
 use crate::log;
 use crate::sys::tty::{self, STDERR};
 
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_bar_is_as_long_as_what_is_done_and_stays_one_line() {
         let bar = |bytes, columns| {
-            let digest = crate::image::digest::of(b"");
+            let digest = crate::image::blob::digest::of(b"");
             State { blobs: 2, done: 1, bytes: [(digest, bytes)].into(), total: 100, shown: None }.bar(columns)
         };
         assert_eq!(bar(0, 80), "[>                       ] 0 B of 100 B, 1 of 2 blobs");

@@ -9,9 +9,9 @@ use super::progress;
 use crate::cli::stdout;
 use crate::error::Result;
 use crate::image::copy::copy;
-use crate::image::reference::Reference;
-use crate::image::registry::Access;
 use crate::image::source;
+use crate::image::source::reference::Reference;
+use crate::image::source::registry::Access;
 use crate::image::store::fill;
 
 pub(super) const DESTINATIONS: &str =

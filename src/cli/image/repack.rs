@@ -6,10 +6,10 @@ use super::arguments::{self, option, path, text};
 use super::{progress, pull};
 use crate::error::{Kind, Result};
 use crate::fail;
+use crate::image::blob::compression::Compression;
 use crate::image::bundle;
-use crate::image::compression::Compression;
-use crate::image::reference::Reference;
 use crate::image::repack::{self, Options};
+use crate::image::source::reference::Reference;
 
 pub(super) fn command() -> Command {
     Command::new("repack")

@@ -9,12 +9,12 @@ use super::arguments::{self, flag, option, path, text};
 use super::progress;
 use crate::cli::stdout;
 use crate::error::{Kind, Result};
-use crate::image::adapt::Adapt;
+use crate::image::bundle::wishes::{Seccomp, Volume, Wishes};
 use crate::image::bundle::{self, Options};
-use crate::image::namespace::{self, Place};
-use crate::image::rootless::{Mapping, Range};
 use crate::image::source;
-use crate::image::wishes::{Seccomp, Volume, Wishes};
+use crate::image::unpack::adapt::Adapt;
+use crate::image::userns::mapping::{Mapping, Range};
+use crate::image::userns::namespace::{self, Place};
 use crate::{fail, log};
 
 pub(super) fn command() -> Command {

@@ -5,6 +5,7 @@
 //! touches the filesystem. Where readers are known to disagree about an archive, it refuses.
 
 mod header;
+pub mod path;
 mod pax;
 mod sparse;
 
@@ -15,10 +16,10 @@ use pax::Extended;
 pub use pax::Time;
 pub use sparse::Map;
 
-use super::digest::out_of_io;
-use super::limits;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
+use crate::image::io_error::out_of_io;
+use crate::image::limits;
 
 /// What an entry makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{ABOUT, About, Options, Work, configure};
+use super::{About, Options, Work, configure};
 use crate::error::{Context, Result};
-use crate::image::digest::{self, short};
-use crate::image::layer;
+use crate::image::blob::digest::{self, short};
+use crate::image::document::manifest::Image;
+use crate::image::filesystem::dir::c_string;
 use crate::image::limits::Used;
-use crate::image::manifest::Image;
+use crate::image::progress::Watched;
 use crate::image::source::Source;
-use crate::image::store::clone;
-use crate::image::tree::{Tree, c_string};
-use crate::image::watch::Watched;
+use crate::image::store::{ABOUT, clone};
+use crate::image::unpack::layer;
+use crate::image::unpack::tree::Tree;
 
 pub fn make(source: &dyn Source, image: &Image, about: &About, work: &Work, options: &Options) -> Result<()> {
     work.mkdir(c"rootfs", 0o755)?;

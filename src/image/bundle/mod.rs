@@ -3,8 +3,13 @@
 //!
 //! Two forms: `copy`, a tree of its own; `shared`, the layers of the store with a directory for changes over them.
 
+pub mod config;
 mod copy;
+mod profile;
+pub mod seccomp;
 mod shared;
+pub mod user;
+pub mod wishes;
 mod work;
 
 use std::fs;
@@ -14,26 +19,25 @@ use std::sync::Arc;
 use oci_spec::image::Descriptor;
 use serde::{Deserialize, Serialize};
 
-use super::adapt::Adapt;
-use super::changes::{self, Changes, Owners};
-use super::limits::Limits;
-use super::manifest::{self, Image};
-use super::namespace::{Ids, Place};
-use super::rootless::Mapping;
-use super::source::Source;
-use super::store::Store;
-use super::tree::{Tree, clean};
-use super::watch::Watch;
-use super::wishes::Wishes;
-use super::{config, user};
 use crate::error::{Context, Kind, Result};
+use crate::image::archive::path::clean;
+use crate::image::bundle::wishes::Wishes;
+use crate::image::changes::{self, Changes, Owners};
+use crate::image::document::manifest::{self, Image};
+use crate::image::limits::Limits;
+use crate::image::progress::Watch;
+use crate::image::source::Source;
+use crate::image::store::Store;
+use crate::image::unpack::adapt::Adapt;
+use crate::image::unpack::tree::Tree;
+use crate::image::userns::mapping::Mapping;
+use crate::image::userns::namespace::{Ids, Place};
 use crate::{fail, log};
 
 pub use shared::{mount, remove, umount};
 use work::Work;
 
-/// What a bundle says of itself.
-pub const ABOUT: &str = "tare-image.json";
+pub use crate::image::store::ABOUT;
 
 /// How to unpack.
 pub struct Options {

@@ -12,17 +12,18 @@ use nix::sys::stat::{Mode, fchmod, fstat, futimens};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown};
 
-use super::{ABOUT, About, Options, Shared, Work, configure};
+use super::{About, Options, Shared, Work, configure};
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::image::changes::Place;
-use crate::image::manifest::Image;
-use crate::image::overlay::{Mapped, Overlay};
-use crate::image::remove as removal;
-use crate::image::rootless::Mapping;
+use crate::image::document::manifest::Image;
+use crate::image::filesystem::dir::c_string;
+use crate::image::filesystem::overlay::{Mapped, Overlay};
+use crate::image::filesystem::remove as removal;
 use crate::image::source::Source;
-use crate::image::store::{Store, fill};
-use crate::image::tree::{Tree, c_string};
+use crate::image::store::{ABOUT, Store, fill};
+use crate::image::unpack::tree::Tree;
+use crate::image::userns::mapping::Mapping;
 
 pub fn make(
     source: &dyn Source,

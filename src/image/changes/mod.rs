@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Result};
-use crate::image::tree::is_within;
+use crate::image::archive::path::is_within;
 
 pub use owners::Owners;
 pub use record::FILE;

@@ -9,7 +9,7 @@ use nix::sys::stat::fstat;
 use super::record::{Known, Record, born};
 use super::{Change, Changes, Kind, Owners, open};
 use crate::error::{Context, Error, Result};
-use crate::image::walk::walk;
+use crate::image::filesystem::walk::walk;
 use crate::{fail, log};
 
 pub fn changes(rootfs: &Path, owners: Owners, mut record: Record) -> Result<Changes> {

@@ -2,8 +2,8 @@
 
 use nix::sys::stat::FileStat;
 
-use crate::image::adapt::{OWNER, read_owner, unrooted};
-use crate::image::rootless::Mapping;
+use crate::image::unpack::adapt::{OWNER, read_owner, unrooted};
+use crate::image::userns::mapping::Mapping;
 
 /// How owners were changed when the bundle was unpacked; the default is not at all.
 #[derive(Debug, Default, Clone)]

@@ -13,7 +13,7 @@ use nix::sys::stat::{FileStat, fstat};
 
 use crate::error::{Context, Kind, Result};
 use crate::fail;
-use crate::image::walk::walk;
+use crate::image::filesystem::walk::walk;
 
 /// Its name in the bundle.
 pub const FILE: &str = "tare-image.tree";

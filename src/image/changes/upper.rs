@@ -14,12 +14,12 @@ use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use super::record::{About, Known, Record};
 use super::{Change, Changes, Kind, Owners, open};
 use crate::error::{Context, Result};
-use crate::image::alone::is_whiteout;
-use crate::image::attributes;
-use crate::image::overlay::Overlay;
-use crate::image::tree::{c_string, open_dir};
-use crate::image::walk::{Found, walk};
-use crate::image::whiteout::split;
+use crate::image::archive::path::split;
+use crate::image::filesystem::dir::{c_string, open_dir};
+use crate::image::filesystem::overlay::Overlay;
+use crate::image::filesystem::walk::{Found, walk};
+use crate::image::filesystem::xattrs;
+use crate::image::unpack::single_layer::is_whiteout;
 
 pub fn changes(
     upper: &Path,
@@ -142,7 +142,7 @@ impl Comparing {
             return Ok(false);
         }
         let name = c_string(&[self.marks.to_bytes(), mark.to_bytes()].concat())?;
-        Ok(attributes::one(found.dir, found.name, &name)?.is_some())
+        Ok(xattrs::one(found.dir, found.name, &name)?.is_some())
     }
 
     /// Whether what is above is the same as what is below, to the last byte.
@@ -151,9 +151,9 @@ impl Comparing {
         if About::of(&self.owners.stat(&found.stat)) != About::of(stat) {
             return Ok(false);
         }
-        let mut above = attributes::all(found.dir, found.name, Some(self.marks))?;
+        let mut above = xattrs::all(found.dir, found.name, Some(self.marks))?;
         self.owners.capability(&mut above);
-        if above != attributes::all(dir.as_fd(), found.name, self.below_marks)? {
+        if above != xattrs::all(dir.as_fd(), found.name, self.below_marks)? {
             return Ok(false);
         }
         match found.kind() {

@@ -14,8 +14,9 @@ use super::layout::{LAYOUT, empty_index, entry};
 use super::{From, ToEnd, pour};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
-use crate::image::compression::{Compression, Decompressed};
-use crate::image::digest::{self, Verified};
+use crate::image::blob::compression::{Compression, Decompressed};
+use crate::image::blob::digest::{self, Verified};
+use crate::image::io_error::out_of_io;
 
 /// A tar file in the making, beside its place.
 struct Output {
@@ -61,7 +62,7 @@ impl Output {
     fn stream(&mut self, name: &str, size: u64, from: impl Read) -> Result<()> {
         let header = Self::header(name, size)?;
         let written = self.builder.append(&header, from);
-        written.map_err(digest::out_of_io).with_context(|| format!("write {name}"))
+        written.map_err(out_of_io).with_context(|| format!("write {name}"))
     }
 
     fn link(&mut self, name: &str, target: &str) -> Result<()> {
@@ -149,7 +150,7 @@ pub fn write_docker(from: &From<'_>, path: &Path, tag: Option<&str>) -> Result<(
 
 /// Docker wants a tag behind the name.
 fn repo_tag(name: &str) -> Result<String> {
-    Ok(super::super::registry::parse(name)?.whole())
+    Ok(crate::image::source::registry::parse(name)?.whole())
 }
 
 /// A docker-archive holds layers decompressed; their size is known only afterwards, so they take a detour.

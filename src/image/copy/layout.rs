@@ -14,8 +14,10 @@ use serde_json::{Value, json};
 use super::{From, pour};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
-use crate::image::digest::{self, Hasher, Verified, out_of_io};
-use crate::image::{layout, manifest};
+use crate::image::blob::digest::{self, Hasher, Verified};
+use crate::image::document::manifest;
+use crate::image::io_error::out_of_io;
+use crate::image::source::layout;
 
 pub const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 

@@ -12,14 +12,14 @@ use oci_spec::image::Descriptor;
 
 pub use layout::replace;
 
-use super::digest::Verified;
-use super::manifest::Image;
-use super::reference::{Reference, Select};
-use super::registry::Access;
-use super::source::Source;
-use super::watch::{Watch, Watched};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
+use crate::image::blob::digest::Verified;
+use crate::image::document::manifest::Image;
+use crate::image::progress::{Watch, Watched};
+use crate::image::source::Source;
+use crate::image::source::reference::{Reference, Select};
+use crate::image::source::registry::Access;
 
 /// Blobs that are fetched side by side.
 const PARALLEL: usize = 4;
@@ -118,7 +118,7 @@ fn pour(from: &mut impl Read, to: &mut impl std::io::Write, what: &str) -> Resul
     let mut buffer = vec![0; 128 << 10];
     let mut total = 0;
     loop {
-        let count = from.read(&mut buffer).map_err(super::digest::out_of_io)?;
+        let count = from.read(&mut buffer).map_err(crate::image::io_error::out_of_io)?;
         if count == 0 {
             return Ok(total);
         }

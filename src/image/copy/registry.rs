@@ -2,8 +2,8 @@
 
 use super::{From, ToEnd};
 use crate::error::Result;
-use crate::image::digest::Verified;
-use crate::image::registry::{Access, Target};
+use crate::image::blob::digest::Verified;
+use crate::image::source::registry::{Access, Target};
 
 pub fn write(from: &From<'_>, name: &str, access: &Access) -> Result<()> {
     let target = Target::open(name, access)?;

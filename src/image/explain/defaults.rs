@@ -3,8 +3,8 @@
 use oci_spec::image::{Config, ImageConfiguration};
 use serde_json::Value;
 
-use crate::image::config;
-use crate::image::user::User;
+use crate::image::bundle::config;
+use crate::image::bundle::user::User;
 
 /// A member of config.json, and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,7 +149,7 @@ fn annotation(image: &ImageConfiguration, key: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::config::image;
+    use crate::image::bundle::config::image;
     use serde_json::json;
 
     /// Whether some reason is about `pointer` or what it is in.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::{Event, Explained, Layer, Origin, What};
 use crate::error::{Kind, Result};
 use crate::fail;
+use crate::image::archive::path::{clean, split};
 use crate::image::archive::{Entry, Type};
-use crate::image::tree::clean;
-use crate::image::whiteout::{Mark, mark, split};
+use crate::image::unpack::whiteout::{Mark, mark};
 
 /// As many symlinks as the kernel follows in one path.
 const LINKS: u32 = 40;

@@ -6,14 +6,14 @@ mod merge;
 
 use std::sync::Arc;
 
-use super::archive::Type;
-use super::digest::{self, short};
-use super::limits::{Limits, Used};
-use super::manifest::Image;
-use super::source::Source;
-use super::verify::walk;
-use super::watch::{Watch, Watched};
 use crate::error::{Context, Result};
+use crate::image::archive::Type;
+use crate::image::blob::digest::{self, short};
+use crate::image::document::manifest::Image;
+use crate::image::limits::{Limits, Used};
+use crate::image::progress::{Watch, Watched};
+use crate::image::source::Source;
+use crate::image::verify::walk;
 
 pub use defaults::{Reason, reasons};
 use merge::Merging;
@@ -95,7 +95,7 @@ pub fn explain(
             let diff_id = digest::parse(diff_id)?;
             let inner = source.blob(blob)?;
             let bytes = Watched { inner, blob: blob.clone(), watch: Arc::clone(watch) };
-            let mut each = |entry: &super::archive::Entry, path: &[u8]| merging.entry(entry, path);
+            let mut each = |entry: &crate::image::archive::Entry, path: &[u8]| merging.entry(entry, path);
             walk(Box::new(bytes), blob, &diff_id, limits, &used, &mut each)
         };
         read().with_context(place)?;

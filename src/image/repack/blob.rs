@@ -10,11 +10,11 @@ use flate2::write::GzEncoder;
 use oci_spec::image::{Descriptor, Digest, MediaType};
 
 use crate::error::{Context, Result};
-use crate::image::compression::Compression;
-use crate::image::digest::Hasher;
-use crate::image::layer::Stream;
+use crate::image::blob::compression::Compression;
+use crate::image::blob::digest::Hasher;
 use crate::image::limits::{Limits, Used, check_ratio};
-use crate::image::tarball::Section;
+use crate::image::source::tarball::Section;
+use crate::image::unpack::layer_stream::LayerStream;
 
 /// A layer that is complete.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Blob {
         }
         let reader = Section::whole(Arc::clone(&self.file), self.descriptor.size());
         let used = Used::default();
-        let stream = Stream::open(Box::new(reader), &self.descriptor, &self.diff_id, limits, &used)?;
+        let stream = LayerStream::open(Box::new(reader), &self.descriptor, &self.diff_id, limits, &used)?;
         Ok(stream.finish().is_ok())
     }
 }

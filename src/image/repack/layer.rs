@@ -15,10 +15,11 @@ use tar::EntryType;
 
 use super::writer::{Entry, Kinds, Writer};
 use crate::error::{Context, Error, Kind, Result};
-use crate::image::attributes;
+use crate::image::archive::path::split;
 use crate::image::changes::{self, Changes};
-use crate::image::tree::c_string;
-use crate::image::whiteout::{PREFIX, split};
+use crate::image::filesystem::dir::c_string;
+use crate::image::filesystem::xattrs;
+use crate::image::unpack::whiteout::PREFIX;
 use crate::{fail, log};
 
 /// Writes the layer that makes of the image what the bundle is now.
@@ -82,7 +83,7 @@ impl<W: Write> Layer<'_, W> {
         let dir = self.directory(above)?;
         let name = c_string(last)?;
         let stat = fstatat(&dir, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
-        let mut xattrs = attributes::all(dir.as_fd(), &name, self.changes.marks)?;
+        let mut xattrs = xattrs::all(dir.as_fd(), &name, self.changes.marks)?;
         let about = about(&self.changes.owners.stat(&stat));
         let ids = self.changes.owners.take(&mut xattrs).unwrap_or(about.ids);
         let about = Entry { ids, xattrs, ..about };
@@ -146,7 +147,7 @@ impl<W: Write> Layer<'_, W> {
 
     fn root(&mut self) -> Result<()> {
         let stat = fstat(&self.changes.tree)?;
-        let mut xattrs = attributes::all(self.changes.tree.as_fd(), c".", self.changes.marks)?;
+        let mut xattrs = xattrs::all(self.changes.tree.as_fd(), c".", self.changes.marks)?;
         let about = about(&self.changes.owners.stat(&stat));
         let ids = self.changes.owners.take(&mut xattrs).unwrap_or(about.ids);
         let kind = Kinds(EntryType::Directory);

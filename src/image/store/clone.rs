@@ -18,12 +18,12 @@ use oci_spec::image::Digest;
 use super::{Session, Store, debts, keys};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
-use crate::image::alone::is_whiteout;
-use crate::image::attributes;
-use crate::image::overlay::Overlay;
-use crate::image::tree::{c_string, open_dir};
-use crate::image::walk::{Found, walk};
-use crate::image::whiteout::split;
+use crate::image::archive::path::split;
+use crate::image::filesystem::dir::{c_string, open_dir};
+use crate::image::filesystem::overlay::Overlay;
+use crate::image::filesystem::walk::{Found, walk};
+use crate::image::filesystem::xattrs;
+use crate::image::unpack::single_layer::is_whiteout;
 use crate::inroot::Root;
 use crate::sys::file::clone_file;
 use crate::sys::xattr::fsetxattr;
@@ -110,7 +110,7 @@ impl Copying<'_> {
         let stat = fstat(from)?;
         fchown(to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
         fchmod(to, Mode::from_bits_truncate(stat.st_mode & 0o7777))?;
-        for (name, value) in attributes::open(from, self.marks)? {
+        for (name, value) in xattrs::open(from, self.marks)? {
             fsetxattr(to, &c_string(&name)?, &value)?;
         }
         let (atime, mtime) = (

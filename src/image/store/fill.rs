@@ -14,16 +14,16 @@ use oci_spec::image::{Descriptor, Digest};
 use super::{About, Keys, Session, Store, debts, keys};
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
-use crate::image::adapt::Adapt;
-use crate::image::alone::Alone;
-use crate::image::digest::{self, short};
-use crate::image::layer;
+use crate::image::blob::digest::{self, short};
+use crate::image::document::manifest::Image;
 use crate::image::limits::{Limits, Used};
-use crate::image::manifest::Image;
-use crate::image::namespace::Place;
+use crate::image::progress::{Watch, Watched};
 use crate::image::source::Source;
-use crate::image::tree::Tree;
-use crate::image::watch::{Watch, Watched};
+use crate::image::unpack::adapt::Adapt;
+use crate::image::unpack::layer;
+use crate::image::unpack::single_layer::Alone;
+use crate::image::unpack::tree::Tree;
+use crate::image::userns::namespace::Place;
 
 /// Layers that are unpacked side by side; more would only wait for the disk.
 const PARALLEL: usize = 4;

@@ -9,7 +9,7 @@ use super::session::Living;
 use super::{Filled, Store};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
-use crate::image::digest;
+use crate::image::blob::digest;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -46,7 +46,7 @@ pub fn layers(store: &Store, living: &[Living], let_go: bool, dry: bool) -> Resu
         let path = entry.with_context(place)?.path();
         let Ok(text) = fs::read(&path) else { continue };
         let pulled: Pulled =
-            crate::image::manifest::parse(&text).with_context(|| format!("{}", path.display()))?;
+            crate::image::document::manifest::parse(&text).with_context(|| format!("{}", path.display()))?;
         if !let_go || living.iter().any(|one| one.name == pulled.session) {
             layers.extend(pulled.layers);
         } else if !dry {

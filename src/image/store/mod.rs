@@ -28,12 +28,15 @@ use nix::fcntl::{Flock, FlockArg};
 use oci_spec::image::Digest;
 use serde::{Deserialize, Serialize};
 
-use super::digest;
 use crate::error::{Context, Result};
+use crate::image::blob::digest;
 
 pub use fill::{Filled, fill};
 pub use prune::{Pruned, prune};
 use session::Session;
+
+/// The file that makes a directory a bundle of ours: a claim counts as long as the bundle has it.
+pub const ABOUT: &str = "tare-image.json";
 
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -91,7 +94,7 @@ impl Store {
     fn about(&self, key: &str) -> Result<About> {
         let path = self.layer(key).join("about.json");
         let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-        super::manifest::parse(&bytes).with_context(|| format!("{}", path.display()))
+        crate::image::document::manifest::parse(&bytes).with_context(|| format!("{}", path.display()))
     }
 
     /// The directory whose attributes the root has: the topmost layer's that gives it any.
@@ -132,7 +135,7 @@ impl Store {
             session: filled.session.name(),
         };
         let text = serde_json::to_vec(&claim).map_err(|e| crate::fail!(crate::error::Kind::Spec, "{e}"))?;
-        super::copy::replace(&self.bundle_file(bundle), &text)
+        crate::image::copy::replace(&self.bundle_file(bundle), &text)
     }
 
     /// The bundle is gone.

@@ -5,11 +5,10 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use super::{Claim, Store, images, session};
+use super::{ABOUT, Claim, Store, images, session};
 use crate::error::{Context, Result};
-use crate::image::bundle::ABOUT;
-use crate::image::remove;
-use crate::image::tree::c_string;
+use crate::image::filesystem::dir::c_string;
+use crate::image::filesystem::remove;
 
 /// What was taken away.
 #[derive(Debug, Default)]
@@ -63,7 +62,7 @@ fn claimed(store: &Store, living: &[session::Living]) -> Result<Vec<String>> {
         let path = entry.with_context(place)?.path();
         let Ok(text) = fs::read(&path) else { continue };
         let claim: Claim =
-            crate::image::manifest::parse(&text).with_context(|| format!("{}", path.display()))?;
+            crate::image::document::manifest::parse(&text).with_context(|| format!("{}", path.display()))?;
         if claim.bundle.join(ABOUT).exists() || living.iter().any(|one| one.name == claim.session) {
             layers.extend(claim.layers);
         } else {

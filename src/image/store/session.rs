@@ -11,9 +11,8 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::{Keys, Store};
 use crate::error::{Context, Kind, Result};
-use crate::image::overlay;
-use crate::image::remove;
-use crate::image::tree::c_string;
+use crate::image::filesystem::dir::c_string;
+use crate::image::filesystem::{overlay, remove};
 use crate::{fail, log};
 
 /// How the directory ends that layers are looked at in.

@@ -1,0 +1,58 @@
+//! Paths of tar entries: byte strings that an image chose, made relative to the root of the tree.
+
+/// A path without leading slash, empty components and dots; `..` never climbs above the root.
+pub fn clean(path: &[u8]) -> Vec<u8> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in path.split(|&byte| byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join(&b'/')
+}
+
+/// The directory and the last component of a clean path.
+pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|&byte| byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b"", path),
+    }
+}
+
+/// Whether a clean path is `above` or below it.
+pub fn is_within(path: &[u8], above: &[u8]) -> bool {
+    above.is_empty() || path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_cleaned_within_the_root() {
+        for (from, to) in [
+            ("", ""),
+            ("/", ""),
+            (".", ""),
+            ("./", ""),
+            ("./a/", "a"),
+            ("/a//b", "a/b"),
+            ("../../etc", "etc"),
+            ("a/../../b", "b"),
+            ("a/./b/..", "a"),
+            ("a/...", "a/..."),
+        ] {
+            assert_eq!(clean(from.as_bytes()), to.as_bytes(), "{from}");
+        }
+    }
+    #[test]
+    fn what_is_within_is_told_by_components() {
+        for (path, above, expected) in
+            [("a/b", "a", true), ("a", "a", true), ("ab", "a", false), ("a", "", true), ("a", "a/b", false)]
+        {
+            assert_eq!(is_within(path.as_bytes(), above.as_bytes()), expected, "{path} {above}");
+        }
+    }
+}

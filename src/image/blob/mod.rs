@@ -1,0 +1,4 @@
+//! A blob as bytes: verified by its digest, decompressed.
+
+pub mod compression;
+pub mod digest;

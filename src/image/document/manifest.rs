@@ -1,0 +1,184 @@
+//! The documents of an image: index, manifest, configuration. Each is read through its descriptor, verified, small,
+//! and of the one shape that its media type names.
+
+use std::io::Read;
+
+use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest, MediaType};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use crate::error::{Context, Kind, Result};
+use crate::fail;
+use crate::image::blob::digest::{Verified, short};
+use crate::image::io_error::out_of_io;
+use crate::image::limits;
+
+/// What a descriptor in an index leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Document {
+    Index,
+    Manifest,
+}
+
+/// The sort of document a media type names.
+pub fn document(media_type: &MediaType) -> Result<Document> {
+    match media_type {
+        MediaType::ImageIndex => Ok(Document::Index),
+        MediaType::ImageManifest => Ok(Document::Manifest),
+        MediaType::Other(name) => match name.as_str() {
+            "application/vnd.docker.distribution.manifest.list.v2+json" => Ok(Document::Index),
+            "application/vnd.docker.distribution.manifest.v2+json" => Ok(Document::Manifest),
+            name if name.starts_with("application/vnd.docker.distribution.manifest.v1") => {
+                Err(fail!(Kind::Unsupported, "image manifests of schema 1 ({name}) are too old"))
+            }
+            name => Err(fail!(Kind::Unsupported, "media type {name:?} is neither an image nor an index")),
+        },
+        other => Err(fail!(Kind::Unsupported, "media type \"{other}\" is neither an image nor an index")),
+    }
+}
+
+/// Opens a blob: implemented by each source.
+pub type Open<'a> = &'a dyn Fn(&Descriptor) -> Result<Box<dyn Read + Send>>;
+
+/// An image, its documents read and checked against each other.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// What names the manifest.
+    pub descriptor: Descriptor,
+    pub manifest: ImageManifest,
+    pub config: ImageConfiguration,
+    /// The configuration as it stands in the blob, unknown members included.
+    pub config_bytes: Vec<u8>,
+    /// The manifest as it stands in the blob.
+    pub manifest_bytes: Vec<u8>,
+}
+
+/// Reads an index.
+pub fn read_index(open: Open<'_>, descriptor: &Descriptor) -> Result<ImageIndex> {
+    let bytes = read(open, descriptor, limits::MANIFEST)?;
+    index(&bytes, Some(descriptor.media_type()))
+        .with_context(|| format!("index {}", short(descriptor.digest())))
+}
+
+/// Parses an index, such as a layout's `index.json`.
+pub fn index(bytes: &[u8], named: Option<&MediaType>) -> Result<ImageIndex> {
+    check_shape(bytes, named, Document::Index)?;
+    parse(bytes)
+}
+
+/// Reads a manifest and the configuration it names.
+pub fn read_image(open: Open<'_>, descriptor: &Descriptor) -> Result<Image> {
+    let manifest_bytes = read(open, descriptor, limits::MANIFEST)?;
+    let place = || format!("manifest {}", short(descriptor.digest()));
+    check_shape(&manifest_bytes, Some(descriptor.media_type()), Document::Manifest).with_context(place)?;
+    let manifest: ImageManifest = parse(&manifest_bytes).with_context(place)?;
+    check_config_type(manifest.config().media_type()).with_context(place)?;
+    let config_bytes = read(open, manifest.config(), limits::CONFIG)?;
+    let config: ImageConfiguration = parse(&config_bytes)
+        .with_context(|| format!("configuration {}", short(manifest.config().digest())))?;
+    check_layers(&manifest, &config).with_context(place)?;
+    Ok(Image { descriptor: descriptor.clone(), manifest, config, config_bytes, manifest_bytes })
+}
+
+fn check_layers(manifest: &ImageManifest, config: &ImageConfiguration) -> Result<()> {
+    let (layers, ids) = (manifest.layers().len(), config.rootfs().diff_ids().len());
+    if layers != ids {
+        return Err(fail!(Kind::Spec, "has {layers} layers, its configuration has {ids} diff ids"));
+    }
+    if layers > limits::LAYERS {
+        return Err(fail!(Kind::Unsupported, "has {layers} layers, more than {}", limits::LAYERS));
+    }
+    Ok(())
+}
+
+fn check_config_type(media_type: &MediaType) -> Result<()> {
+    match media_type {
+        MediaType::ImageConfig => Ok(()),
+        MediaType::Other(name) if name == "application/vnd.docker.container.image.v1+json" => Ok(()),
+        other => Err(fail!(Kind::Unsupported, "is an artifact ({other}), not an image")),
+    }
+}
+
+/// The members that tell the documents apart.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shape {
+    schema_version: Option<u32>,
+    media_type: Option<String>,
+    manifests: Option<IgnoredAny>,
+    layers: Option<IgnoredAny>,
+    config: Option<IgnoredAny>,
+}
+
+/// A document that could be read as both sorts would be one image to us and another to a scanner (CVE-2021-41190).
+fn check_shape(bytes: &[u8], named: Option<&MediaType>, document: Document) -> Result<()> {
+    let shape: Shape = parse(bytes)?;
+    if shape.schema_version != Some(2) {
+        return Err(fail!(Kind::Unsupported, "schemaVersion is not 2"));
+    }
+    if let (Some(named), Some(says)) = (named, &shape.media_type)
+        && named.as_ref() != says
+    {
+        return Err(fail!(Kind::Spec, "its descriptor says {named}, the document itself {says}"));
+    }
+    let is_index = shape.manifests.is_some();
+    let is_manifest = shape.layers.is_some() || shape.config.is_some();
+    if is_index && is_manifest {
+        return Err(fail!(Kind::Spec, "is an index and a manifest at once"));
+    }
+    match document {
+        Document::Index if !is_index => Err(fail!(Kind::Spec, "is no index: it has no manifests")),
+        Document::Manifest if !is_manifest => Err(fail!(Kind::Spec, "is no manifest: it has no layers")),
+        _ => Ok(()),
+    }
+}
+
+/// Reads a document of at most `most` bytes, verified.
+fn read(open: Open<'_>, descriptor: &Descriptor, most: u64) -> Result<Vec<u8>> {
+    let digest = descriptor.digest();
+    if descriptor.size() > most {
+        let size = descriptor.size();
+        return Err(fail!(
+            Kind::Spec,
+            "blob {digest}: {size} bytes are too many for a document (at most {most})"
+        ));
+    }
+    let mut bytes = Vec::new();
+    Verified::new(open(descriptor)?, descriptor)?.read_to_end(&mut bytes).map_err(out_of_io)?;
+    Ok(bytes)
+}
+
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|e| fail!(Kind::Spec, "{e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(json: &str, named: Option<&str>, document: Document) -> Result<()> {
+        check_shape(json.as_bytes(), named.map(MediaType::from).as_ref(), document)
+    }
+
+    #[test]
+    fn a_document_is_of_one_sort() {
+        let index = r#"{"schemaVersion":2,"manifests":[]}"#;
+        assert!(shape(index, None, Document::Index).is_ok());
+        assert!(shape(index, None, Document::Manifest).is_err());
+        let both = r#"{"schemaVersion":2,"manifests":[],"layers":[]}"#;
+        let error = shape(both, None, Document::Index).unwrap_err().to_string();
+        assert_eq!(error, "is an index and a manifest at once");
+        assert!(shape(r#"{"manifests":[]}"#, None, Document::Index).is_err());
+    }
+
+    #[test]
+    fn a_media_type_inside_agrees_with_the_descriptor() {
+        let json =
+            r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+        assert!(shape(json, Some("application/vnd.oci.image.index.v1+json"), Document::Index).is_ok());
+        assert!(
+            shape(json, Some("application/vnd.docker.distribution.manifest.list.v2+json"), Document::Index)
+                .is_err()
+        );
+    }
+}

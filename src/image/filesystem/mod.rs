@@ -1,0 +1,7 @@
+//! Directories of the host by descriptor: walking, removing, reading extended attributes, mounting overlays.
+
+pub mod dir;
+pub mod overlay;
+pub mod remove;
+pub mod walk;
+pub mod xattrs;

@@ -1,0 +1,245 @@
+//! Layers laid over each other by the kernel. By the mount API with one `lowerdir+` per layer where the kernel has
+//! it (no limit of a page, 500 layers), else by mount(2) with all of them in one string of short names.
+
+use std::collections::HashSet;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::Mode;
+
+use crate::error::{Context, Error, Kind, Result};
+use crate::image::userns::mapping::Mapping;
+use crate::inroot::Root;
+use crate::sys::mount::{
+    Attributes, MOUNT_ATTR_IDMAP, fsconfig_create, fsconfig_set, fsmount, fsopen, mount_setattr, move_mount,
+    open_tree_clone,
+};
+use crate::{fail, log};
+
+/// What is mounted: directories of layers, the lowest first, and where changes go.
+#[derive(Debug)]
+pub struct Overlay<'a> {
+    pub lowers: &'a [PathBuf],
+    /// The upper and the work directory, which share a filesystem; None for a view only.
+    pub upper: Option<(&'a Path, &'a Path)>,
+    /// The layers' marks are `user.overlay.*`.
+    pub userxattr: bool,
+    /// The store, seen with other owners.
+    pub mapped: Option<&'a Mapped>,
+}
+
+/// A directory of the host as a mount whose owners are mapped. KERNEL(5.19): overlays take such layers.
+#[derive(Debug)]
+pub struct Mapped {
+    dir: PathBuf,
+    mount: OwnedFd,
+}
+
+impl Mapped {
+    /// One mount for all layers in the store at `dir`.
+    pub fn of(dir: &Path, mapping: &Mapping) -> Result<Self> {
+        let place = || format!("map the owners of {}", dir.display());
+        let namespace = crate::image::userns::namespace::with(mapping)?;
+        let path = CString::new(dir.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL).with_context(place)?;
+        let at = directory(Path::new("/")).with_context(place)?;
+        let mount = open_tree_clone(at.as_fd(), &path, false, 0).with_context(place)?;
+        let change = Attributes { set: MOUNT_ATTR_IDMAP, ..Attributes::default() };
+        mount_setattr(mount.as_fd(), change, Some(namespace.as_fd()), false).map_err(|errno| {
+            let error = Error::from(errno).context(place());
+            // KERNEL(5.12), and each filesystem since its own version.
+            if errno == Errno::EINVAL || errno == Errno::ENOSYS {
+                error.with_hint("this kernel or filesystem has no idmapped mounts: unpack without --overlay")
+            } else {
+                error
+            }
+        })?;
+        Ok(Self { dir: dir.to_owned(), mount })
+    }
+
+    /// The name of a directory below it, as long as this lives.
+    fn path(&self, lower: &Path) -> PathBuf {
+        let below = lower.strip_prefix(&self.dir).unwrap_or(lower);
+        Path::new(&format!("/proc/self/fd/{}", self.mount.as_raw_fd())).join(below)
+    }
+}
+
+/// Whatever the kernel's defaults are: the upper directory has whole files at their own paths, so that it can be read
+/// without the kernel. (With `userxattr` it is so anyway.)
+const PLAIN: [(&CStr, &CStr); 2] = [(c"redirect_dir", c"nofollow"), (c"metacopy", c"off")];
+
+/// A string option of fsconfig(2) has no more room.
+const LONGEST: usize = 255;
+
+impl Overlay<'_> {
+    /// Mounts at the directory `target`.
+    pub fn mount(&self, target: &Path) -> Result<()> {
+        let place = || format!("mount {} layers at {}", self.lowers.len(), target.display());
+        let mounted = match self.detached() {
+            Ok(mounted) => mounted,
+            Err(Attempt::NotThisWay(error)) => {
+                log::debug(format_args!("the kernel does not take layers one by one: {error}"));
+                return self.mount_by_string(target).with_context(place);
+            }
+            Err(Attempt::Failed(error)) => return Err(error).with_context(place),
+        };
+        let target = directory(target).with_context(place)?;
+        move_mount(mounted.as_fd(), target.as_fd()).with_context(place)
+    }
+
+    /// The layers as one tree that nobody else sees. `scratch` is an empty directory, used by old kernels only.
+    pub fn view(&self, scratch: &Path) -> Result<Root> {
+        if let [only] = self.topmost_first()[..] {
+            return Ok(Root::open(only)?);
+        }
+        match self.detached() {
+            Ok(mounted) => Ok(Root::from(mounted)),
+            Err(Attempt::Failed(error)) => Err(error),
+            Err(Attempt::NotThisWay(_)) => {
+                self.mount_by_string(scratch)?;
+                let root = Root::open(scratch);
+                // Out of sight, it lives as long as the descriptor.
+                umount2(scratch, MntFlags::MNT_DETACH)?;
+                Ok(root?)
+            }
+        }
+        .context("look at the layers below")
+    }
+
+    /// A layer that is there twice counts where it is topmost; the kernel takes each directory once.
+    fn topmost_first(&self) -> Vec<&PathBuf> {
+        let mut seen = HashSet::new();
+        self.lowers.iter().rev().filter(|lower| seen.insert(*lower)).collect()
+    }
+
+    fn detached(&self) -> std::result::Result<OwnedFd, Attempt> {
+        let context = fsopen(c"overlay").map_err(|errno| match errno {
+            // KERNEL(5.2)
+            Errno::ENOSYS => Attempt::NotThisWay(errno.into()),
+            errno => Attempt::Failed(errno.into()),
+        })?;
+        // KERNEL(6.7): before it lowerdir+ is not known, which shows when it is set or when all is put together.
+        let explained = |errno: Errno| {
+            let error = explain(&context, errno);
+            if errno == Errno::EINVAL { Attempt::NotThisWay(error) } else { Attempt::Failed(error) }
+        };
+        let mut open = Vec::new();
+        let mut set = |key: &CStr, path: &Path| {
+            let value = short(path, &mut open).map_err(Attempt::Failed)?;
+            fsconfig_set(context.as_fd(), key, Some(&value)).map_err(explained)
+        };
+        self.topmost_first().into_iter().try_for_each(|lower| {
+            set(
+                c"lowerdir+",
+                self.mapped.map_or_else(|| lower.clone(), |mapped| mapped.path(lower)).as_path(),
+            )
+        })?;
+        if let Some((upper, work)) = self.upper {
+            set(c"upperdir", upper)?;
+            set(c"workdir", work)?;
+            if !self.userxattr {
+                PLAIN.into_iter().try_for_each(|(key, value)| {
+                    fsconfig_set(context.as_fd(), key, Some(value)).map_err(explained)
+                })?;
+            }
+        }
+        if self.userxattr {
+            fsconfig_set(context.as_fd(), c"userxattr", None).map_err(explained)?;
+        }
+        let _ = fsconfig_set(context.as_fd(), c"source", Some(c"tare-image"));
+        fsconfig_create(context.as_fd()).map_err(explained)?;
+        fsmount(context.as_fd(), 0).map_err(|errno| Attempt::Failed(errno.into()))
+    }
+
+    /// One page holds all options: the layers are named by their descriptors.
+    fn mount_by_string(&self, target: &Path) -> Result<()> {
+        let mut open = Vec::new();
+        let mut name = |path: &Path| -> Result<Vec<u8>> {
+            open.push(directory(path).with_context(|| format!("open {}", path.display()))?);
+            Ok(format!("/proc/self/fd/{}", open[open.len() - 1].as_raw_fd()).into_bytes())
+        };
+        let lowers = self
+            .topmost_first()
+            .into_iter()
+            .map(|lower| name(&self.mapped.map_or_else(|| lower.clone(), |mapped| mapped.path(lower))))
+            .collect::<Result<Vec<_>>>()?;
+        let mut options = [b"lowerdir=", &lowers.join(&b':')[..]].concat();
+        if let Some((upper, work)) = self.upper {
+            options.extend([b",upperdir=", &name(upper)?[..], b",workdir=", &name(work)?[..]].concat());
+        }
+        if self.userxattr {
+            options.extend(b",userxattr");
+        } else if self.upper.is_some() {
+            for (key, value) in PLAIN {
+                options.extend([b",", key.to_bytes(), b"=", value.to_bytes()].concat());
+            }
+        }
+        if options.len() >= 4096 {
+            let error = fail!(Kind::Unsupported, "{} layers are too many for this kernel", self.lowers.len());
+            return Err(error.with_hint("Linux 6.7 takes 500 layers"));
+        }
+        let options = std::ffi::OsStr::from_bytes(&options);
+        Ok(mount(Some("tare-image"), target, Some("overlay"), MsFlags::empty(), Some(options))?)
+    }
+}
+
+/// Takes away what a killed process left mounted at `path`; nothing there is fine.
+pub fn detach(path: &CStr) -> Result<()> {
+    match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+        // No mount, or no such directory. Without privileges there was none to make.
+        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT | Errno::EPERM | Errno::ELOOP) => Ok(()),
+        Err(errno) => Err(errno).context("unmount what an earlier run left"),
+    }
+}
+
+/// Why the mount API did not do it.
+enum Attempt {
+    /// Worth trying the old call.
+    NotThisWay(Error),
+    Failed(Error),
+}
+
+fn directory(path: &Path) -> nix::Result<OwnedFd> {
+    open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+/// The path itself where it fits; else a short name, which lives as long as `open` does.
+fn short(path: &Path, open: &mut Vec<OwnedFd>) -> Result<CString> {
+    let bytes = path.as_os_str().as_bytes();
+    let named = |bytes: &[u8]| {
+        CString::new(bytes).map_err(|_| fail!(Kind::Usage, "{}: has a NUL in it", path.display()))
+    };
+    if bytes.len() <= LONGEST {
+        return named(bytes);
+    }
+    open.push(directory(path).with_context(|| format!("open {}", path.display()))?);
+    named(format!("/proc/self/fd/{}", open[open.len() - 1].as_raw_fd()).as_bytes())
+}
+
+/// The errno with what the filesystem itself has to say: `e overlay: …`, one message for each read.
+fn explain(context: &OwnedFd, errno: Errno) -> Error {
+    let words = messages(context.as_fd());
+    if words.is_empty() {
+        errno.into()
+    } else {
+        fail!(Kind::System(errno), "{}: {words}", crate::error::describe(errno))
+    }
+}
+
+fn messages(context: BorrowedFd<'_>) -> String {
+    let Ok(context) = context.try_clone_to_owned() else { return String::new() };
+    let mut context = File::from(context);
+    let mut all = Vec::new();
+    let mut buffer = [0; 1024];
+    while let Ok(count @ 1..) = context.read(&mut buffer) {
+        let text = String::from_utf8_lossy(&buffer[..count]).trim().to_owned();
+        all.push(text.strip_prefix("e ").unwrap_or(&text).to_owned());
+    }
+    all.join(", ")
+}

@@ -1,0 +1,77 @@
+//! An OCI image layout: a directory with `oci-layout`, `index.json` and `blobs/ALGORITHM/HEX`.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use oci_spec::image::{Descriptor, OciLayout};
+
+use super::interface::Source;
+use crate::error::{Context, Kind, Result};
+use crate::fail;
+use crate::image::blob::digest;
+use crate::image::document::manifest;
+use crate::image::limits;
+
+#[derive(Debug)]
+pub struct Layout {
+    path: PathBuf,
+}
+
+impl Layout {
+    /// Looks at the directory.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = path.join("oci-layout");
+        let layout: OciLayout =
+            manifest::parse(&document(&file)?).with_context(|| format!("{}", file.display()))?;
+        check_version(&layout).with_context(|| format!("{}", file.display()))?;
+        Ok(Self { path: path.to_owned() })
+    }
+}
+
+/// Only version 1 of the layout is known.
+pub fn check_version(layout: &OciLayout) -> Result<()> {
+    match layout.image_layout_version().as_str() {
+        "1.0.0" => Ok(()),
+        version => Err(fail!(Kind::Unsupported, "layout version {version:?} is not 1.0.0")),
+    }
+}
+
+impl Source for Layout {
+    fn manifests(&self) -> Result<Vec<Descriptor>> {
+        let file = self.path.join("index.json");
+        let index =
+            manifest::index(&document(&file)?, None).with_context(|| format!("{}", file.display()))?;
+        Ok(index.manifests().clone())
+    }
+
+    fn blob(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>> {
+        let file = self.path.join("blobs").join(digest::path(descriptor.digest())?);
+        Ok(Box::new(open(&file)?))
+    }
+}
+
+/// A small file, as a whole.
+fn document(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?
+        .take(limits::MANIFEST + 1)
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("read {}", path.display()))?;
+    if bytes.len() as u64 > limits::MANIFEST {
+        return Err(fail!(Kind::Spec, "{}: larger than {} bytes", path.display(), limits::MANIFEST));
+    }
+    Ok(bytes)
+}
+
+/// Opens a regular file: a pipe or device would block, or never end.
+pub fn open(path: &Path) -> Result<File> {
+    let opening = || format!("open {}", path.display());
+    let file =
+        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).with_context(opening)?;
+    if !file.metadata().with_context(opening)?.is_file() {
+        return Err(fail!(Kind::Spec, "{}: not a regular file", path.display()));
+    }
+    Ok(file)
+}

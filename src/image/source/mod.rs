@@ -1,0 +1,31 @@
+//! Where an image comes from: one interface over layouts, archives and registries, and the way from a reference to the
+//! image it names.
+
+mod docker_archive;
+pub mod interface;
+pub mod layout;
+mod oci_archive;
+pub mod reference;
+pub mod registry;
+mod select;
+pub mod tarball;
+
+use crate::error::Result;
+use docker_archive::DockerArchive;
+use layout::Layout;
+use oci_archive::OciArchive;
+use reference::Reference;
+use registry::{Access, Registry};
+
+pub use interface::Source;
+pub use select::{DEPTH, chosen, image, name};
+
+/// Opens the place that a reference names.
+pub fn open(reference: &Reference, access: &Access) -> Result<Box<dyn Source>> {
+    match reference {
+        Reference::Layout { path, .. } => Ok(Box::new(Layout::open(path)?)),
+        Reference::OciArchive { path, .. } => Ok(Box::new(OciArchive::open(path)?)),
+        Reference::DockerArchive { path, .. } => Ok(Box::new(DockerArchive::open(path)?)),
+        Reference::Registry(name) => Ok(Box::new(Registry::open(name, access)?)),
+    }
+}

@@ -1,0 +1,154 @@
+//! References: the words by which a person names an image, as skopeo and Podman spell them.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use oci_spec::image::Digest;
+
+use crate::error::{Context, Kind, Result};
+use crate::fail;
+use crate::image::blob::digest;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reference {
+    /// `oci:DIR[:TAG|@DIGEST]`: an OCI image layout.
+    Layout { path: PathBuf, select: Select },
+    /// `oci-archive:FILE[:TAG|@DIGEST]`: the same in a tar file.
+    OciArchive { path: PathBuf, select: Select },
+    /// `docker-archive:FILE[:NAME]`: what `docker save` writes.
+    DockerArchive { path: PathBuf, select: Select },
+    /// `docker://[REGISTRY/]NAME[:TAG|@DIGEST]`, still unread.
+    Registry(String),
+}
+
+/// Which image of several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Select {
+    /// The only one there is.
+    Only,
+    Tag(String),
+    Digest(Digest),
+}
+
+impl Reference {
+    pub fn parse(text: &str) -> Result<Self> {
+        let unknown = || {
+            let error = fail!(Kind::Usage, "image {text:?}: does not say where it is");
+            error.with_hint("one of oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], docker://NAME[:TAG]")
+        };
+        let (transport, rest) = text.split_once(':').ok_or_else(unknown)?;
+        if transport == "docker" {
+            let name = rest.strip_prefix("//").filter(|name| !name.is_empty()).ok_or_else(unknown)?;
+            return Ok(Self::Registry(name.to_owned()));
+        }
+        let (path, select) = path_and_select(rest).map_err(|e| e.context(format!("image {text:?}")))?;
+        match transport {
+            "oci" => Ok(Self::Layout { path, select }),
+            "oci-archive" => Ok(Self::OciArchive { path, select }),
+            "docker-archive" => Ok(Self::DockerArchive { path, select }),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+impl Reference {
+    /// The same, wherever it is looked at from.
+    pub fn absolute(&self) -> Result<Self> {
+        let mut same = self.clone();
+        match &mut same {
+            Self::Layout { path, .. } | Self::OciArchive { path, .. } | Self::DockerArchive { path, .. } => {
+                *path = std::path::absolute(&*path).with_context(|| format!("image {self}"))?;
+            }
+            Self::Registry(_) => {}
+        }
+        Ok(same)
+    }
+}
+
+/// A path has no colon and no @ that a digest follows; the tag after the first colon may have more of them.
+fn path_and_select(text: &str) -> Result<(PathBuf, Select)> {
+    let (path, select) =
+        if let Some((path, text)) = text.split_once('@').filter(|(_, after)| after.contains(':')) {
+            (path, Select::Digest(digest::parse(text)?))
+        } else {
+            match text.split_once(':') {
+                None => (text, Select::Only),
+                Some((_, "")) => return Err(fail!(Kind::Usage, "the tag is empty")),
+                Some((path, tag)) => (path, Select::Tag(tag.to_owned())),
+            }
+        };
+    match path {
+        "" => Err(fail!(Kind::Usage, "the path is empty")),
+        path => Ok((path.into(), select)),
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (transport, path, select) = match self {
+            Self::Layout { path, select } => ("oci", path, select),
+            Self::OciArchive { path, select } => ("oci-archive", path, select),
+            Self::DockerArchive { path, select } => ("docker-archive", path, select),
+            Self::Registry(name) => return write!(f, "docker://{name}"),
+        };
+        write!(f, "{transport}:{}", path.display())?;
+        match select {
+            Select::Only => Ok(()),
+            Select::Tag(tag) => write!(f, ":{tag}"),
+            Select::Digest(digest) => write!(f, "@{digest}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEX: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+
+    #[test]
+    fn references_are_read_as_skopeo_spells_them() {
+        let digest = format!("oci:a/b@sha256:{HEX}");
+        for text in [
+            "oci:/a/b",
+            "oci:b:latest",
+            "oci:b:docker.io/library/x:1",
+            "oci-archive:x.tar:v1",
+            "docker-archive:x.tar",
+            "docker://localhost:5000/a/b:c",
+            "oci:user@host:tag",
+            &digest,
+        ] {
+            let parsed = Reference::parse(text);
+            if text == "oci:user@host:tag" {
+                assert!(parsed.is_err());
+                continue;
+            }
+            assert_eq!(parsed.unwrap().to_string(), text);
+        }
+        let path = PathBuf::from("b");
+        let select = Select::Tag("docker.io/library/x:1".into());
+        assert_eq!(
+            Reference::parse("oci:b:docker.io/library/x:1").unwrap(),
+            Reference::Layout { path, select }
+        );
+    }
+
+    #[test]
+    fn what_names_no_place_is_refused() {
+        for bad in [
+            "",
+            "ubuntu",
+            "oci",
+            "oci:",
+            "oci::tag",
+            "oci:a:",
+            "docker:a",
+            "docker://",
+            "oci:a@sha256:12",
+            "ftp:x",
+        ] {
+            assert!(Reference::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The way from a reference to the one image that it names: through the names that a source offers, and through
+//! indexes by the platform.
+
+use oci_spec::image::{ANNOTATION_REF_NAME, Descriptor};
+
+use super::interface::Source;
+use super::reference::{Reference, Select};
+use crate::error::{Context, Error, Kind, Result};
+use crate::fail;
+use crate::image::document::manifest::{Document, Image, document, read_image, read_index};
+use crate::image::document::platform::{self, Platform};
+
+/// Indexes may name indexes, but not for ever.
+pub const DEPTH: u32 = 4;
+
+/// Finds the image that `reference` names, among several the one for `platform`, and reads its documents.
+pub fn image(source: &dyn Source, reference: &Reference, platform: &Platform) -> Result<Image> {
+    let find = || {
+        let tops = source.manifests()?;
+        descend(source, select(&tops, reference, platform)?, platform, DEPTH)
+    };
+    find().with_context(|| reference.to_string())
+}
+
+fn descend(source: &dyn Source, descriptor: &Descriptor, platform: &Platform, depth: u32) -> Result<Image> {
+    let open = |descriptor: &Descriptor| source.blob(descriptor);
+    match document(descriptor.media_type())? {
+        Document::Manifest => read_image(&open, descriptor),
+        Document::Index if depth == 0 => Err(fail!(Kind::Spec, "more than {DEPTH} indexes name each other")),
+        Document::Index => {
+            let index = read_index(&open, descriptor)?;
+            let chosen =
+                platform.choose(index.manifests()).ok_or_else(|| no_platform(index.manifests(), platform))?;
+            descend(source, chosen, platform, depth - 1)
+        }
+    }
+}
+
+/// The one that is named, the platform deciding among several of one name.
+fn select<'a>(tops: &'a [Descriptor], reference: &Reference, platform: &Platform) -> Result<&'a Descriptor> {
+    let named = chosen(tops, reference)?;
+    match (selected(reference), &named[..]) {
+        (Select::Tag(_), _) => {
+            platform.choose(named.iter().copied()).ok_or_else(|| no_platform(named, platform))
+        }
+        (_, []) => Err(fail!(Kind::NotFound, "there is no image in it")),
+        // One image may have several names.
+        (_, [first, rest @ ..]) if rest.iter().all(|one| one.digest() == first.digest()) => Ok(first),
+        _ => Err(with_names(fail!(Kind::Usage, "there are {} images in it", tops.len()), tops)),
+    }
+}
+
+/// All that a reference names: one image mostly, everything where it says no more than the place.
+pub fn chosen<'a>(tops: &'a [Descriptor], reference: &Reference) -> Result<Vec<&'a Descriptor>> {
+    let docker_name = matches!(reference, Reference::DockerArchive { .. });
+    let is = |top: &Descriptor, tag: &str| match name(top) {
+        Some(name) if docker_name => familiar(name) == familiar(tag),
+        name => name.is_some_and(|name| name == tag),
+    };
+    let (named, missing): (Vec<_>, _) = match selected(reference) {
+        Select::Only => return Ok(tops.iter().collect()),
+        Select::Digest(digest) => {
+            (tops.iter().filter(|top| top.digest() == digest).take(1).collect(), "digest")
+        }
+        Select::Tag(tag) => (tops.iter().filter(|top| is(top, tag)).collect(), "tag"),
+    };
+    match named.is_empty() {
+        true => Err(with_names(fail!(Kind::NotFound, "there is no image of this {missing}"), tops)),
+        false => Ok(named),
+    }
+}
+
+fn selected(reference: &Reference) -> &Select {
+    match reference {
+        Reference::Layout { select, .. }
+        | Reference::OciArchive { select, .. }
+        | Reference::DockerArchive { select, .. } => select,
+        Reference::Registry(_) => &Select::Only,
+    }
+}
+
+/// The name that a layout gives an image.
+pub fn name(descriptor: &Descriptor) -> Option<&String> {
+    descriptor.annotations().as_ref()?.get(ANNOTATION_REF_NAME)
+}
+
+/// Docker's names all spelled out: `ubuntu` is `docker.io/library/ubuntu:latest`.
+fn familiar(name: &str) -> String {
+    name.parse::<oci_spec::distribution::Reference>().map_or_else(|_| name.to_owned(), |name| name.whole())
+}
+
+fn with_names(error: Error, tops: &[Descriptor]) -> Error {
+    let names: Vec<&str> = tops.iter().filter_map(name).map(String::as_str).take(20).collect();
+    match names[..] {
+        [] => error.with_hint("none has a tag: name one by @sha256:…"),
+        _ => error.with_hint(format!("the tags are: {}", names.join(", "))),
+    }
+}
+
+fn no_platform<'a>(manifests: impl IntoIterator<Item = &'a Descriptor>, platform: &Platform) -> Error {
+    let known = manifests.into_iter().filter_map(|one| one.platform().as_ref());
+    let known: Vec<String> = known.map(platform::shown).collect();
+    let error = fail!(Kind::NotFound, "there is no image for {platform}");
+    if known.is_empty() { error } else { error.with_hint(format!("there are: {}", known.join(", "))) }
+}

@@ -1,0 +1,203 @@
+//! A tar file as a set of named files: what `oci-archive:` and `docker-archive:` are read from.
+//!
+//! The headers are read once; after that each file is a stretch of the tar file. A compressed tar file is
+//! decompressed first, into a file without a name.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::error::{Context, Kind, Result};
+use crate::fail;
+use crate::image::archive::path::{clean, split};
+use crate::image::archive::{Archive, Entry, Input, Type};
+use crate::image::blob::compression::Compression;
+use crate::image::io_error::out_of_io;
+use crate::image::limits::{self, Limits};
+
+/// An archive of an image has few files: a layer, a directory and two documents for each layer.
+const MOST_FILES: usize = 100_000;
+/// Symlinks between files of an archive.
+const LINKS: u32 = 8;
+
+#[derive(Debug)]
+pub struct Tarball {
+    file: Arc<File>,
+    names: HashMap<Vec<u8>, Member>,
+}
+
+#[derive(Debug, Clone)]
+enum Member {
+    File(Stretch),
+    /// The clean path that it points at.
+    Link(Vec<u8>),
+}
+
+/// Where a file stands in the tar file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    start: u64,
+    pub size: u64,
+}
+
+impl Tarball {
+    pub fn open(path: &Path) -> Result<Self> {
+        let read = || {
+            let file = uncompressed(super::layout::open(path)?)?;
+            let names = index(&file)?;
+            Ok(Self { file: Arc::new(file), names })
+        };
+        read().map_err(|e: crate::error::Error| e.context(format!("archive {}", path.display())))
+    }
+
+    /// The file of this name, links followed inside the archive.
+    pub fn find(&self, name: &str) -> Option<Stretch> {
+        let mut name = clean(name.as_bytes());
+        for _ in 0..LINKS {
+            match self.names.get(&name)? {
+                Member::File(stretch) => return Some(*stretch),
+                Member::Link(target) => name.clone_from(target),
+            }
+        }
+        None
+    }
+
+    pub fn reader(&self, stretch: Stretch) -> Section {
+        Section { file: Arc::clone(&self.file), at: stretch.start, end: stretch.start + stretch.size }
+    }
+
+    /// A small file as a whole; None where there is none.
+    pub fn document(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let Some(stretch) = self.find(name) else { return Ok(None) };
+        if stretch.size > limits::CONFIG {
+            return Err(fail!(Kind::Spec, "{name}: larger than {} bytes", limits::CONFIG));
+        }
+        let mut bytes = Vec::new();
+        self.reader(stretch).read_to_end(&mut bytes).with_context(|| format!("read {name}"))?;
+        Ok(Some(bytes))
+    }
+}
+
+/// A stretch of a file, read without moving the file's own position.
+#[derive(Debug)]
+pub struct Section {
+    file: Arc<File>,
+    at: u64,
+    end: u64,
+}
+
+impl Section {
+    /// A whole file.
+    pub fn whole(file: Arc<File>, size: u64) -> Self {
+        Self { file, at: 0, end: size }
+    }
+}
+
+impl Read for Section {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(buffer.len());
+        let count = self.file.read_at(&mut buffer[..most], self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+/// Reads the headers; the first file of a name counts, as it does when such an archive is written twice.
+fn index(file: &File) -> Result<HashMap<Vec<u8>, Member>> {
+    let mut archive = Archive::new(Seeking(BufReader::with_capacity(4096, file)));
+    let mut entry = Entry::default();
+    let mut names = HashMap::new();
+    while archive.next(&mut entry)?.is_some() {
+        let name = clean(&entry.name);
+        let target = |target: &[u8]| Member::Link(clean(target));
+        let member = match entry.kind {
+            Type::Regular if entry.sparse.is_some() => {
+                return Err(fail!(Kind::Unsupported, "{}: is a sparse file", name.escape_ascii()));
+            }
+            Type::Regular => Member::File(Stretch { start: archive.offset(), size: entry.size }),
+            Type::HardLink => target(&entry.link),
+            Type::Symlink => target(&[split(&name).0, &entry.link].join(&b'/')),
+            _ => continue,
+        };
+        names.insert(name, member);
+        if names.len() > MOST_FILES {
+            return Err(fail!(Kind::Spec, "has more than {MOST_FILES} files"));
+        }
+    }
+    Ok(names)
+}
+
+/// A file whose uninteresting stretches are jumped over.
+struct Seeking<'a>(BufReader<&'a File>);
+
+impl Read for Seeking<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl BufRead for Seeking<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.0.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.0.consume(count);
+    }
+}
+
+impl Input for Seeking<'_> {
+    fn pass(&mut self, count: u64) -> io::Result<bool> {
+        self.0.seek_relative(count.cast_signed())?;
+        Ok(self.0.stream_position()? <= self.0.get_ref().metadata()?.len())
+    }
+}
+
+/// The file itself, or its decompressed content.
+fn uncompressed(mut file: File) -> Result<File> {
+    let mut start = [0; 4];
+    let count = file.read_at(&mut start, 0).context("read")?;
+    match Compression::of_magic(&start[..count]) {
+        Compression::Plain => Ok(file),
+        Compression::Gzip => unpacked(MultiGzDecoder::new(BufReader::new(&mut file))),
+        Compression::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::new(&mut file).context("zstd")?;
+            decoder.window_log_max(limits::ZSTD_WINDOW_LOG).context("zstd")?;
+            unpacked(decoder)
+        }
+    }
+}
+
+fn unpacked(mut from: impl Read) -> Result<File> {
+    let most = Limits::default().size;
+    let dir = std::env::temp_dir();
+    let place = || format!("decompress to {}", dir.display());
+    let options = || {
+        std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_TMPFILE)
+            .mode(0o600)
+            .open(&dir)
+    };
+    let mut file = options().with_context(place)?;
+    let mut buffer = vec![0; 128 << 10];
+    let mut total = 0;
+    loop {
+        let count = from.read(&mut buffer).map_err(out_of_io)?;
+        if count == 0 {
+            file.seek(SeekFrom::Start(0)).with_context(place)?;
+            return Ok(file);
+        }
+        total += count as u64;
+        if total > most {
+            return Err(fail!(Kind::Spec, "is larger than {most} bytes decompressed"));
+        }
+        file.write_all(&buffer[..count]).with_context(place)?;
+    }
+}

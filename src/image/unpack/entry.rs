@@ -1,0 +1,308 @@
+//! One entry of a layer becomes one thing in the tree: made new by its name in an open directory, its metadata set
+//! through its own descriptor, in the order owner, mode, attributes, times (chown takes setuid and file capabilities
+//! away, so it comes first).
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, SFlag, UtimensatFlags, fchmod, futimens, makedev, mkdirat, mknodat, utimensat};
+use nix::sys::time::TimeSpec;
+use nix::sys::uio::pwrite;
+use nix::unistd::{Gid, Uid, fchown, fchownat, ftruncate, linkat, symlinkat};
+
+use super::holes;
+use super::tree::{Dir, Times, Tree, stat};
+use crate::error::{Context, Kind, Result};
+use crate::image::archive::path::clean;
+use crate::image::archive::{Archive, Entry, Input, Map, Type};
+use crate::image::filesystem::dir::{open_dir, proc_path};
+use crate::image::filesystem::xattrs::SELINUX;
+use crate::sys::xattr::{flistxattr, fremovexattr, fsetxattr, lsetxattr};
+use crate::{fail, log};
+
+/// Applies `entry`, whose clean path is `path`. Its data is read from `archive`.
+pub fn apply<R: Input>(tree: &mut Tree, archive: &mut Archive<R>, entry: &Entry, path: &[u8]) -> Result<()> {
+    if path.is_empty() {
+        return root(tree, entry);
+    }
+    let (dir, name) = tree.place(path).context("open its directory")?;
+    match entry.kind {
+        Type::Regular => regular(tree, archive, entry, &dir, &name)?,
+        Type::Directory => directory(tree, entry, path, &dir, &name)?,
+        Type::Symlink => symlink(tree, entry, &dir, &name)?,
+        Type::HardLink => hard_link(tree, entry, path, &dir, &name)?,
+        Type::CharDevice | Type::BlockDevice | Type::Fifo => node(tree, entry, &dir, &name)?,
+    }
+    tree.mark(&dir, &name);
+    Ok(())
+}
+
+/// An entry for the root itself sets attributes; it cannot make anything else of it (CVE-2021-29136).
+fn root(tree: &mut Tree, entry: &Entry) -> Result<()> {
+    if entry.kind != Type::Directory {
+        return Err(fail!(Kind::Spec, "the root can only be a directory"));
+    }
+    let fd = tree.root().resolve(c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY).context("open the root")?;
+    replace_attributes(tree, entry, fd.as_fd())?;
+    tree.has_root_entry = true;
+    tree.forget();
+    let dir = tree.keep(b"", fd).context("look at the root")?;
+    tree.set_times_later(&dir, b"", times(entry));
+    Ok(())
+}
+
+/// Tries `make`; what is in its way is taken away first.
+fn replacing<T>(
+    tree: &mut Tree,
+    dir: &Dir,
+    name: &CStr,
+    call: &'static str,
+    mut make: impl FnMut() -> nix::Result<T>,
+) -> Result<T> {
+    match make() {
+        Err(Errno::EEXIST) => {
+            tree.clear(dir, name).context("remove what was there")?;
+            make().context(call)
+        }
+        other => other.context(call),
+    }
+}
+
+fn regular<R: Input>(
+    tree: &mut Tree,
+    archive: &mut Archive<R>,
+    entry: &Entry,
+    dir: &Rc<Dir>,
+    name: &CStr,
+) -> Result<()> {
+    // The mode given to open is final where nothing can change it afterwards: one call less for nearly every file.
+    let ours = (entry.uid, entry.gid) == tree.own && !dir.gives_group;
+    let plain = ours && entry.mode & 0o7000 == 0 && !tree.default_acl;
+    let mode = Mode::from_bits_truncate(if plain { entry.mode } else { 0o600 });
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let fd = replacing(tree, dir, name, "open", || openat(dir.as_fd(), name, flags, mode))?;
+    match &entry.sparse {
+        Some(map) => pieces(archive, map, fd.as_fd())?,
+        None => contents(archive, fd.as_fd())?,
+    }
+    if !ours {
+        fchown(&fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))).context("fchown")?;
+    }
+    if !plain {
+        fchmod(&fd, Mode::from_bits_truncate(entry.mode)).context("fchmod")?;
+    }
+    attributes(tree, entry, |name, value| fsetxattr(fd.as_fd(), name, value))?;
+    let (atime, mtime) = times(entry);
+    futimens(&fd, &atime, &mtime).context("futimens")
+}
+
+/// Blocks of zeros become holes: an image with a large empty file in it takes no room for it.
+fn contents<R: Input>(archive: &mut Archive<R>, fd: BorrowedFd<'_>) -> Result<()> {
+    let (mut at, mut ends_in_hole) = (0, false);
+    loop {
+        let chunk = archive.data()?;
+        if chunk.is_empty() {
+            break;
+        }
+        let (mut count, is_blank) = holes::stretch(chunk, at);
+        if !is_blank {
+            count = pwrite(fd, &chunk[..count], at.cast_signed()).context("write")?;
+        }
+        archive.consume(count);
+        at += count as u64;
+        ends_in_hole = is_blank;
+    }
+    if ends_in_hole { ftruncate(fd, at.cast_signed()).context("ftruncate") } else { Ok(()) }
+}
+
+/// A sparse file: only what the archive holds is written, the rest stays holes.
+fn pieces<R: Input>(archive: &mut Archive<R>, map: &Map, fd: BorrowedFd<'_>) -> Result<()> {
+    for &(start, length) in &map.pieces {
+        let mut at = start;
+        while at < start + length {
+            let chunk = archive.data()?;
+            let most = usize::try_from(start + length - at).unwrap_or(usize::MAX);
+            let count = pwrite(fd, &chunk[..chunk.len().min(most)], at.cast_signed()).context("write")?;
+            archive.consume(count);
+            at += count as u64;
+        }
+    }
+    ftruncate(fd, map.size.cast_signed()).context("ftruncate")
+}
+
+/// A directory over a directory keeps the children and takes the attributes of this layer.
+fn directory(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, name: &CStr) -> Result<()> {
+    let mode = Mode::from_bits_truncate(0o700);
+    let mut replaced = false;
+    let existed = match mkdirat(dir.as_fd(), name, mode) {
+        Ok(()) => false,
+        Err(Errno::EEXIST) => {
+            let found = stat(dir, name).context("look at what was there")?.st_mode & libc::S_IFMT;
+            if found != libc::S_IFDIR {
+                tree.clear(dir, name).context("remove what was there")?;
+                mkdirat(dir.as_fd(), name, mode).context("mkdir")?;
+                replaced = true;
+            }
+            found == libc::S_IFDIR
+        }
+        Err(errno) => return Err(errno).context("mkdir"),
+    };
+    let fd = open_dir(dir.as_fd(), name).context("open")?;
+    if existed {
+        replace_attributes(tree, entry, fd.as_fd())?;
+        // Kept descriptors of the same directory remember its old mode.
+        tree.forget();
+    } else {
+        set_attributes(tree, entry, fd.as_fd(), !dir.gives_group)?;
+    }
+    if let Some(alone) = &mut tree.alone {
+        alone.explicit(path);
+    }
+    if replaced {
+        tree.hide_below(dir, name).context("make it opaque")?;
+    }
+    let made = tree.keep(path, fd).context("look at it")?;
+    tree.set_times_later(&made, path, times(entry));
+    Ok(())
+}
+
+/// The directory has an earlier layer's attributes: all of them go.
+fn replace_attributes(tree: &mut Tree, entry: &Entry, fd: BorrowedFd<'_>) -> Result<()> {
+    let names = match flistxattr(fd) {
+        Err(Errno::ENOTSUP) => Vec::new(),
+        names => names.context("list extended attributes")?,
+    };
+    for name in names.split_inclusive(|&byte| byte == 0) {
+        let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
+        let kept = name.to_bytes() == SELINUX || tree.alone.as_ref().is_some_and(|alone| alone.is_mark(name));
+        if !kept {
+            fremovexattr(fd, name).with_context(|| format!("remove extended attribute {name:?}"))?;
+        }
+    }
+    set_attributes(tree, entry, fd, false)
+}
+
+fn set_attributes(tree: &mut Tree, entry: &Entry, fd: BorrowedFd<'_>, is_ours: bool) -> Result<()> {
+    if !is_ours || (entry.uid, entry.gid) != tree.own {
+        fchown(fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))).context("fchown")?;
+    }
+    fchmod(fd, Mode::from_bits_truncate(entry.mode)).context("fchmod")?;
+    attributes(tree, entry, |name, value| fsetxattr(fd, name, value))
+}
+
+/// The target of a symlink is stored as it is: nothing here ever follows it outside.
+fn symlink(tree: &mut Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> Result<()> {
+    let target = c_string(&entry.link)?;
+    replacing(tree, dir, name, "symlink", || symlinkat(target.as_c_str(), dir.as_fd(), name))?;
+    finish_by_name(tree, entry, dir, name)
+}
+
+fn node(tree: &mut Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> Result<()> {
+    let kind = match entry.kind {
+        Type::CharDevice => SFlag::S_IFCHR,
+        Type::BlockDevice => SFlag::S_IFBLK,
+        _ => SFlag::S_IFIFO,
+    };
+    if tree.alone.is_some() && entry.kind == Type::CharDevice && entry.device == (0, 0) {
+        return Err(fail!(Kind::Spec, "the device 0:0 would be a whiteout in an overlay"));
+    }
+    let device = makedev(u64::from(entry.device.0), u64::from(entry.device.1));
+    let mode = Mode::from_bits_truncate(entry.mode);
+    replacing(tree, dir, name, "mknod", || mknodat(dir.as_fd(), name, kind, mode, device))?;
+    finish_by_name(tree, entry, dir, name)?;
+    let changed = (entry.uid, entry.gid) != tree.own || dir.gives_group || tree.default_acl;
+    if changed {
+        // It is ours and just made: no symlink can stand there.
+        let flags = nix::sys::stat::FchmodatFlags::FollowSymlink;
+        nix::sys::stat::fchmodat(dir.as_fd(), name, mode, flags).context("fchmod")?;
+        let (atime, mtime) = times(entry);
+        utimensat(dir.as_fd(), name, &atime, &mtime, UtimensatFlags::NoFollowSymlink).context("utimens")?;
+    }
+    Ok(())
+}
+
+/// Owner, attributes and times of what must not be opened.
+fn finish_by_name(tree: &mut Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> Result<()> {
+    if (entry.uid, entry.gid) != tree.own || dir.gives_group {
+        let (uid, gid) = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
+        fchownat(dir.as_fd(), name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW).context("chown")?;
+    }
+    attributes(tree, entry, |attribute, value| lsetxattr(&proc_path(dir.as_fd(), name), attribute, value))?;
+    let (atime, mtime) = times(entry);
+    utimensat(dir.as_fd(), name, &atime, &mtime, UtimensatFlags::NoFollowSymlink).context("utimens")
+}
+
+/// A hard link to what stands at its target now, itself and not what it points at. Metadata is the target's.
+fn hard_link(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, name: &CStr) -> Result<()> {
+    let target = clean(&entry.link);
+    let shown = || format!("link to \"{}\"", entry.link.escape_ascii());
+    if target.is_empty() {
+        return Err(fail!(Kind::Spec, "the root cannot be linked to")).with_context(shown);
+    }
+    let (above, last) = crate::image::archive::path::split(&target);
+    let from = tree.find(above).with_context(shown)?;
+    let last = c_string(last)?;
+    if let Some(alone) = &mut tree.alone {
+        let missing = from.as_ref().is_none_or(|from| alone.is_missing(from.as_fd(), &last));
+        if missing {
+            // The file may be in a layer below.
+            alone.link_later(path, target);
+            return Ok(());
+        }
+    }
+    let from = from.ok_or_else(|| fail!(Kind::Spec, "there is no such file yet")).with_context(shown)?;
+    if from.inode == dir.inode && last.as_c_str() == name {
+        // A link to itself changes nothing, if there is something.
+        return stat(dir, name).map(drop).with_context(shown);
+    }
+    let link = || linkat(from.as_fd(), last.as_c_str(), dir.as_fd(), name, AtFlags::empty());
+    match link() {
+        Err(Errno::EEXIST) => {
+            tree.clear(dir, name).context("remove what was there")?;
+            link().with_context(shown)
+        }
+        Err(Errno::ENOENT) => Err(fail!(Kind::Spec, "there is no such file yet")).with_context(shown),
+        other => other.with_context(shown),
+    }
+}
+
+fn attributes(
+    tree: &mut Tree,
+    entry: &Entry,
+    mut set: impl FnMut(&CStr, &[u8]) -> nix::Result<()>,
+) -> Result<()> {
+    for (name, value) in &entry.xattrs {
+        if name == SELINUX {
+            continue;
+        }
+        let c_name = match &tree.alone {
+            Some(alone) => c_string(&alone.escaped(name))?,
+            None => c_string(name)?,
+        };
+        match set(&c_name, value) {
+            Ok(()) => tree.default_acl |= name.starts_with(b"system.posix_acl"),
+            // The filesystem has none, or none of this sort on such a file (user.* on a symlink).
+            Err(errno @ (Errno::ENOTSUP | Errno::EPERM))
+                if errno == Errno::ENOTSUP || name.starts_with(b"user.") =>
+            {
+                let path = entry.name.escape_ascii();
+                log::debug(format_args!("{path}: extended attribute {c_name:?} not set: {}", errno.desc()));
+            }
+            Err(errno) => return Err(errno).with_context(|| format!("set extended attribute {c_name:?}")),
+        }
+    }
+    Ok(())
+}
+
+/// As the kernel takes them; a missing access time is the modification time, so that each unpacking is the same.
+fn times(entry: &Entry) -> Times {
+    let spec = |(seconds, nanos): (i64, u32)| TimeSpec::new(seconds, i64::from(nanos));
+    (spec(entry.atime.unwrap_or(entry.mtime)), spec(entry.mtime))
+}
+
+fn c_string(bytes: &[u8]) -> Result<CString> {
+    CString::new(bytes).map_err(|_| fail!(Kind::Spec, "\"{}\" has a NUL in it", bytes.escape_ascii()))
+}

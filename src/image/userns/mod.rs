@@ -1,0 +1,4 @@
+//! User namespaces: which ids there are, and unpacking inside one without privileges.
+
+pub mod mapping;
+pub mod namespace;

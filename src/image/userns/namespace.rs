@@ -1,0 +1,278 @@
+//! A user namespace to unpack in, for users without privileges: this program starts itself again in one, as its root.
+//!
+//! The second process makes the namespace and stops itself. The first one has the ids of `/etc/subuid` mapped by
+//! newuidmap(1) and newgidmap(1), lets it go on, and hands on how it ended. With no such ids it maps the user alone.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, Stdio};
+
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill, raise};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, getegid, geteuid};
+use serde::{Deserialize, Serialize};
+
+use super::mapping::{Mapping, Range};
+use crate::error::{Context, Kind, Result};
+use crate::sys::process::parent_death_signal;
+use crate::{fail, log};
+
+/// Set for the second process.
+pub const MARK: &str = "TARE_IMAGE_NAMESPACE";
+
+/// Which ids there are in the namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ids {
+    /// Root, who is the user outside.
+    Single,
+    /// The user's subordinate ids too.
+    Ranges,
+}
+
+impl Ids {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::Ranges => "ranges",
+        }
+    }
+}
+
+/// Where this process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Root of the machine.
+    Root,
+    /// A user without privileges.
+    User,
+    /// In a namespace that we made for that user.
+    Own(Ids),
+    /// Root of a namespace that somebody else made.
+    Other,
+}
+
+impl Place {
+    pub fn find() -> Self {
+        match std::env::var(MARK).ok().as_deref() {
+            Some("single") => return Self::Own(Ids::Single),
+            Some("ranges") => return Self::Own(Ids::Ranges),
+            _ => {}
+        }
+        if !geteuid().is_root() {
+            return Self::User;
+        }
+        let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        let words: Vec<&str> = map.split_whitespace().collect();
+        // KERNEL(3.8): before it there are no user namespaces.
+        if words.is_empty() || words == ["0", "0", "4294967295"] { Self::Root } else { Self::Other }
+    }
+
+    /// Whether device nodes and the attributes of `trusted.` cannot be made.
+    pub fn is_confined(self) -> bool {
+        matches!(self, Self::Own(_) | Self::Other)
+    }
+}
+
+/// What the second process does first: nothing in any other.
+pub fn begin() -> Result<()> {
+    let Some(mark) = std::env::var_os(MARK) else { return Ok(()) };
+    let (user, group) = (geteuid(), getegid());
+    let flags = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS;
+    unshare(flags).map_err(|errno| {
+        let error = crate::error::Error::from(errno).context("make a user namespace");
+        if errno == Errno::EPERM || errno == Errno::ENOSPC || errno == Errno::EUSERS {
+            error.with_hint("the host forbids it to users: see kernel.unprivileged_userns_clone, user.max_user_namespaces, AppArmor")
+        } else {
+            error
+        }
+    })?;
+    if mark == OsStr::new("single") {
+        let write = |name: &str, text: String| {
+            fs::write(format!("/proc/self/{name}"), text).with_context(|| format!("write {name}"))
+        };
+        write("setgroups", "deny".into())?;
+        write("uid_map", format!("0 {user} 1"))?;
+        return write("gid_map", format!("0 {group} 1"));
+    }
+    raise(Signal::SIGSTOP).context("wait for the ids of the user namespace")?;
+    if mark == OsStr::new("hold") {
+        // Only the namespace was wanted, and it is known by now.
+        std::process::exit(0);
+    }
+    parent_death_signal(libc::SIGTERM).context("set the signal for the parent's end")
+}
+
+/// Starts this program again in a namespace of its own. `wish` is how; None for the best there is. Returns the exit
+/// code.
+pub fn enter(wish: Option<Ids>) -> Result<i32> {
+    let found = match wish {
+        Some(Ids::Single) => None,
+        _ => ranges()?,
+    };
+    let mapping = match (found, wish) {
+        (None, Some(Ids::Ranges)) => {
+            let error = fail!(Kind::NotFound, "the user has no subordinate ids");
+            return Err(error.with_hint("root gives some: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER; newuidmap is of Debian's package uidmap"));
+        }
+        (found, _) => found,
+    };
+    let Some(mapping) = mapping else {
+        log::debug(format_args!("one id only: other owners are kept in attributes"));
+        let status = start(Ids::Single.word())?.wait().context("wait for the second process")?;
+        return Ok(code(status));
+    };
+    let child = start(Ids::Ranges.word())?;
+    let pid = stopped(&child)?;
+    let mapped =
+        helper("newuidmap", pid, &mapping.uids).and_then(|()| helper("newgidmap", pid, &mapping.gids));
+    let_go(child, pid, mapped)
+}
+
+fn code(status: std::process::ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
+
+fn let_go(mut child: Child, pid: Pid, mapped: Result<()>) -> Result<i32> {
+    if let Err(error) = mapped {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(error);
+    }
+    kill(pid, Signal::SIGCONT).context("let the second process go on")?;
+    Ok(code(child.wait().context("wait for the second process")?))
+}
+
+fn start(mark: &str) -> Result<Child> {
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_default();
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(name).args(words).env(MARK, mark);
+    if mark == "hold" {
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+    }
+    command.spawn().context("start tare-image again")
+}
+
+/// Waits until the second process has its namespace; it may have ended with an error that it has told.
+fn stopped(child: &Child) -> Result<Pid> {
+    let pid = Pid::from_raw(child.id().cast_signed());
+    match waitpid(pid, Some(WaitPidFlag::WUNTRACED)).context("wait for the second process")? {
+        WaitStatus::Stopped(..) => Ok(pid),
+        _ => Err(fail!(Kind::Denied, "there is no user namespace to unpack in")),
+    }
+}
+
+fn helper(program: &str, pid: Pid, ranges: &[Range]) -> Result<()> {
+    let numbers = ranges.iter().flat_map(|range| [range.inner, range.host, range.size]);
+    let output = Command::new(program)
+        .arg(pid.to_string())
+        .args(numbers.map(|number| number.to_string()))
+        .output()
+        .with_context(|| format!("run {program}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => {
+            let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            Err(fail!(Kind::Denied, "{words}"))
+        }
+    }
+}
+
+/// The user first, as root, then all subordinate ids; None where there are none, or nobody to map them.
+fn ranges() -> Result<Option<Mapping>> {
+    let is_there = |program: &str| {
+        std::env::var_os("PATH")
+            .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).exists()))
+    };
+    if !is_there("newuidmap") || !is_there("newgidmap") {
+        return Ok(None);
+    }
+    let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+    let name = name_of(uid);
+    let ranges = |file: &str, own: u32| -> Result<Vec<Range>> {
+        match fs::read_to_string(file) {
+            Ok(text) => Ok(subordinate(&text, uid, name.as_deref(), own)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error).with_context(|| format!("read {file}")),
+        }
+    };
+    let mapping = Mapping { uids: ranges("/etc/subuid", uid)?, gids: ranges("/etc/subgid", gid)? };
+    Ok((mapping.uids.len() > 1 && mapping.gids.len() > 1).then_some(mapping))
+}
+
+/// The user's name; accounts that are not in the file have none here, and their numbers count.
+fn name_of(uid: u32) -> Option<String> {
+    let text = fs::read_to_string("/etc/passwd").ok()?;
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}
+
+fn subordinate(text: &str, uid: u32, name: Option<&str>, own: u32) -> Vec<Range> {
+    let mut ranges = vec![Range { inner: 0, host: own, size: 1 }];
+    for line in text.lines() {
+        let mut fields = line.trim().split(':');
+        let is_own = fields.next().is_some_and(|owner| Some(owner) == name || owner == uid.to_string());
+        let mut number = || fields.next().and_then(|text| text.parse::<u32>().ok());
+        if let (true, Some(host), Some(size @ 1..)) = (is_own, number(), number()) {
+            let inner = ranges.last().map_or(0, |last| last.inner + last.size);
+            ranges.push(Range { inner, host, size });
+        }
+    }
+    ranges
+}
+
+/// The mapping of the namespace that this process is in.
+pub fn mapping() -> Result<Mapping> {
+    let read = |file: &str| -> Result<Vec<Range>> {
+        let text = fs::read_to_string(file).with_context(|| format!("read {file}"))?;
+        let range = |line: &str| {
+            let mut numbers = line.split_whitespace().map(|word| word.parse().ok());
+            let mut next = || numbers.next().flatten();
+            Some(Range { inner: next()?, host: next()?, size: next()? })
+        };
+        Ok(text.lines().filter_map(range).collect())
+    };
+    Ok(Mapping { uids: read("/proc/self/uid_map")?, gids: read("/proc/self/gid_map")? })
+}
+
+/// A user namespace with this mapping, for idmapped mounts. Root makes it; nobody lives in it.
+pub fn with(mapping: &Mapping) -> Result<OwnedFd> {
+    let mut child = start("hold")?;
+    let pid = stopped(&child)?;
+    let made = || -> Result<OwnedFd> {
+        for (file, ranges) in [("uid_map", &mapping.uids), ("gid_map", &mapping.gids)] {
+            let line = |range: &Range| format!("{} {} {}\n", range.inner, range.host, range.size);
+            let path = format!("/proc/{pid}/{file}");
+            fs::write(&path, ranges.iter().map(line).collect::<String>())
+                .with_context(|| format!("write {path}"))?;
+        }
+        let path = format!("/proc/{pid}/ns/user");
+        Ok(fs::File::open(&path).with_context(|| format!("open {path}"))?.into())
+    };
+    let made = made().context("make a user namespace for the mapping");
+    let _ = child.kill();
+    let _ = child.wait();
+    made
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subordinate_ids_follow_the_users_own() {
+        let text = "root:1:2\nann:100000:65536\n1000:300000:10\nbroken\nann:x:5\n";
+        let range = |inner, host, size| Range { inner, host, size };
+        let expected = [range(0, 1000, 1), range(1, 100_000, 65536), range(65537, 300_000, 10)];
+        assert_eq!(subordinate(text, 1000, Some("ann"), 1000), expected);
+        assert_eq!(subordinate(text, 7, None, 7), [range(0, 7, 1)]);
+    }
+}
