@@ -8,7 +8,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstatat, mknodat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 
-use crate::handshake::{At, Report, Step};
+use crate::handshake::{InStep, Report, Step};
 use crate::inroot::Root;
 use crate::plan::devices::{Device, Devices, Link};
 use crate::sys::mount::{move_mount, open_tree_clone};
@@ -18,21 +18,22 @@ pub fn make(plan: &Devices, root: &Root, user_namespace: bool) -> Result<(), Rep
     let mut directory = Directory::default();
     for (index, device) in plan.nodes.iter().enumerate() {
         let (parent, name) =
-            directory.of(root, &device.path).at(Step::Device, index, "open the directory")?;
+            directory.of(root, &device.path).in_step(Step::Device(index), "open the directory")?;
         let made = if user_namespace { Err(Errno::EPERM) } else { node(parent, name, device) };
         match made {
             // Not allowed here, although we may be root: the host's node does.
             Err(Errno::EPERM) => {
-                bind(parent, name, device).at(Step::Device, index, "bind the host's node")?;
+                bind(parent, name, device).in_step(Step::Device(index), "bind the host's node")?;
             }
-            other => other.at(Step::Device, index, "mknod")?,
+            other => other.in_step(Step::Device(index), "mknod")?,
         }
     }
     for (index, wanted) in plan.links.iter().enumerate() {
-        let (parent, name) = directory.of(root, &wanted.path).at(Step::Link, index, "open the directory")?;
-        link(parent, name, wanted).at(Step::Link, index, "symlink")?;
+        let (parent, name) =
+            directory.of(root, &wanted.path).in_step(Step::Link(index), "open the directory")?;
+        link(parent, name, wanted).in_step(Step::Link(index), "symlink")?;
     }
-    core_link(root, &mut directory).at(Step::Link, plan.links.len(), "symlink /dev/core")
+    core_link(root, &mut directory).in_step(Step::CoreLink, "symlink /dev/core")
 }
 
 /// The directory looked up last: nearly all are /dev.

@@ -11,7 +11,7 @@ use nix::unistd::{AccessFlags, faccessat};
 
 use super::Fds;
 use super::identity::Ready;
-use crate::handshake::{At, Line, Report, Step};
+use crate::handshake::{InStep, Report, Step, SyncSocket};
 use crate::plan::process::{ProcessPlan, has, name};
 use crate::sys::file::standard_streams;
 use crate::sys::{memory, process};
@@ -57,9 +57,9 @@ pub fn check_working_directory() -> Result<(), Report> {
         Ok(path) if path.to_bytes().starts_with(b"/") => Ok(()),
         Ok(_) | Err(Errno::ENOENT) => {
             let why = "current working directory is outside of container mount namespace root";
-            Err(Report::sentence(Step::WorkingDirectory, 0, why))
+            Err(Report::from_text(Step::WorkingDirectory, why))
         }
-        Err(errno) => Err(Report::new(Step::WorkingDirectory, 0, errno, "getcwd")),
+        Err(errno) => Err(Report::new(Step::WorkingDirectory, errno, "getcwd")),
     }
 }
 
@@ -73,7 +73,7 @@ pub fn find(plan: &ProcessPlan) -> Result<CString, Report> {
             Err(errno) => worst = errno,
         }
     }
-    Err(Report::new(Step::FindProgram, 0, worst, ""))
+    Err(Report::new(Step::FindProgram, worst, ""))
 }
 
 /// As Go's exec.LookPath judges: EISDIR for a directory, EACCES where nobody may execute.
@@ -101,14 +101,11 @@ pub fn wait_on_fifo(plan: &ProcessPlan, fds: &Fds) -> Result<(), Report> {
     let Some(fifo) = &fds.exec_fifo else { return Ok(()) };
     // The first process of a pid namespace is deaf to signals without a handler; one that is not started yet is ended
     // by them all the same, as with runc. Before execve all of them have their default action again.
-    process::end_on_signals().at(Step::ExecFifo, 0, "sigaction")?;
+    process::end_on_signals().in_step(Step::ExecFifo, "sigaction")?;
     let may_forget = plan.seccomp.as_ref().is_none_or(|filter| filter.spares_madvise);
     // It stays open until execve closes it: `start` sees by that when the program runs.
-    if may_forget { memory::read_forgetful(fifo.as_fd()) } else { memory::read(fifo.as_fd()) }.at(
-        Step::ExecFifo,
-        0,
-        "read",
-    )
+    if may_forget { memory::read_forgetful(fifo.as_fd()) } else { memory::read(fifo.as_fd()) }
+        .in_step(Step::ExecFifo, "read")
 }
 
 /// Into the program.
@@ -116,7 +113,7 @@ pub fn execute(plan: &ProcessPlan, ready: &Ready) -> Result<Infallible, Report> 
     let args = process::Vector::new(plan.args.iter().map(CString::as_c_str));
     let env = process::Vector::new(ready.env.iter().map(CString::as_c_str));
     let errno = process::execve(&ready.program, &args, &env);
-    let report = Report::new(Step::Execute, 0, errno, "");
+    let report = Report::new(Step::Execute, errno, "");
     tell(&ready.program, errno);
     Err(report)
 }
@@ -129,21 +126,25 @@ fn tell(program: &CStr, errno: Errno) {
 
 /// Closes all that is not the program's but the line to the runtime, which reports a failure, the exec fifo, and what
 /// hooks write to; these close on execve. What waits in the container, or is about to be its program, holds nothing else of the host.
-pub fn close_all_but_ours(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<(), Errno> {
+pub fn close_all_but_ours(plan: &ProcessPlan, fds: &Fds, socket: &SyncSocket) -> Result<(), Errno> {
     let first = 3 + plan.preserve_fds;
-    close_all_but(first, fds.until_execve(), line)?;
+    close_all_but(first, fds.until_execve(), socket)?;
     process::cloexec_from(first)
 }
 
 /// The same before a process is born among others: it starts where they may look into it (CVE-2016-9962), and what our
 /// caller left open goes before that. What it still needs for its surroundings stays.
-pub fn close_before_birth(first: u32, fds: &Fds, line: &Line) -> Result<(), Errno> {
-    close_all_but(first, fds.until_execve().chain(fds.to_prepare()), line)
+pub fn close_before_birth(first: u32, fds: &Fds, socket: &SyncSocket) -> Result<(), Errno> {
+    close_all_but(first, fds.until_execve().chain(fds.to_prepare()), socket)
 }
 
-fn close_all_but<'a>(first: u32, kept: impl Iterator<Item = &'a OwnedFd>, line: &Line) -> Result<(), Errno> {
+fn close_all_but<'a>(
+    first: u32,
+    kept: impl Iterator<Item = &'a OwnedFd>,
+    socket: &SyncSocket,
+) -> Result<(), Errno> {
     let mut kept: Vec<u32> = kept.map(|fd| fd.as_raw_fd() as u32).collect();
-    kept.push(line.as_fd().as_raw_fd() as u32);
+    kept.push(socket.as_fd().as_raw_fd() as u32);
     kept.sort_unstable();
     let mut next = first;
     for fd in kept.into_iter().filter(|&fd| fd >= first) {

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use super::hook_state::HookState;
+use crate::plan::waits::Waits;
 use crate::sys::tasks::Tasks;
 
 #[derive(Debug, Default)]
@@ -25,11 +26,8 @@ pub struct Fds {
     pub hook_output: [Option<OwnedFd>; 2],
     /// The state document for the hooks that run in the container.
     pub hook_state: Option<HookState>,
-    /// The child waits for `Go` before anything else.
-    pub wait_for_go: bool,
-    /// It is ready as soon as it is where it belongs, before it has confined itself: who waits for it has nothing to do
-    /// after `Ready` that a failure would have to take back, and does that meanwhile.
-    pub ready_early: bool,
+    /// What the new process waits for.
+    pub waits: Waits,
     /// The helper keeps the supplementary groups of our caller, as the process will.
     pub keep_groups: bool,
     /// What our caller ignores and the program shall not: signal N in bit N-1. Looked up before the clone, for inside

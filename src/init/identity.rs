@@ -7,7 +7,7 @@ use nix::sys::stat::fstat;
 
 use super::fds::ChownStdio;
 use super::{Fds, Load, exec, label, load_seccomp};
-use crate::handshake::{At, Line, Report, Step};
+use crate::handshake::{IdKind, InStep, Report, Step, SyncSocket};
 use crate::plan::capabilities::Capabilities;
 use crate::plan::process::ProcessPlan;
 use crate::plan::scheduling::{Cpus, Scheduling};
@@ -26,21 +26,23 @@ pub fn become_root(keep_groups: bool) -> Result<(), Report> {
     match if keep_groups { Ok(()) } else { process::set_groups(&[]) } {
         // setgroups is denied where gids were mapped without privilege.
         Ok(()) | Err(Errno::EPERM) => {}
-        Err(errno) => return Err(Report::new(Step::Groups, 0, errno, "setgroups")),
+        Err(errno) => {
+            return Err(Report::new(Step::BecomeRoot(IdKind::SupplementaryGroups), errno, "setgroups"));
+        }
     }
-    process::set_gid(0).at(Step::User, 0, "setresgid")?;
-    process::set_uid(0).at(Step::User, 0, "setresuid")
+    process::set_gid(0).in_step(Step::BecomeRoot(IdKind::Group), "setresgid")?;
+    process::set_uid(0).in_step(Step::BecomeRoot(IdKind::User), "setresuid")
 }
 
 /// The order is runc's: each step needs what a later one takes away.
-pub fn confine(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<Ready, Report> {
+pub fn confine(plan: &ProcessPlan, fds: &Fds, socket: &SyncSocket) -> Result<Ready, Report> {
     limits(plan)?;
     if plan.no_new_privileges {
-        process::no_new_privileges().at(Step::NoNewPrivileges, 0, "prctl(PR_SET_NO_NEW_PRIVS)")?;
+        process::no_new_privileges().in_step(Step::NoNewPrivileges, "prctl(PR_SET_NO_NEW_PRIVS)")?;
     }
     schedule(&plan.scheduling)?;
     if let Some(personality) = plan.personality {
-        process::set_personality(personality).at(Step::Personality, 0, "personality")?;
+        process::set_personality(personality).in_step(Step::Personality, "personality")?;
     }
     label::on_exec(plan)?;
     let early = nix::unistd::chdir(plan.cwd.as_c_str());
@@ -48,7 +50,7 @@ pub fn confine(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<Ready, Repo
         // Before any filter, which may well deny getcwd.
         exec::check_working_directory()?;
     }
-    load_seccomp(plan, line, Load::BeforeCapabilitiesGo)?;
+    load_seccomp(plan, socket, Load::BeforeCapabilitiesGo)?;
     let env = exec::environment(plan);
     chown_stdio(plan, fds.chown_stdio)?;
     become_user(plan)?;
@@ -56,14 +58,14 @@ pub fn confine(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<Ready, Repo
         Ok(()) => {}
         // Perhaps only the user may enter.
         Err(Errno::EACCES | Errno::EPERM) => {
-            nix::unistd::chdir(plan.cwd.as_c_str()).at(Step::WorkingDirectory, 0, "chdir")?;
+            nix::unistd::chdir(plan.cwd.as_c_str()).in_step(Step::WorkingDirectory, "chdir")?;
             exec::check_working_directory()?;
         }
-        Err(errno) => return Err(Report::new(Step::WorkingDirectory, 0, errno, "chdir")),
+        Err(errno) => return Err(Report::new(Step::WorkingDirectory, errno, "chdir")),
     }
     set_capabilities(&plan.capabilities)?;
     let program = exec::find(plan)?;
-    load_seccomp(plan, line, Load::BeforeReady)?;
+    load_seccomp(plan, socket, Load::BeforeReady)?;
     Ok(Ready { program, env })
 }
 
@@ -73,27 +75,25 @@ fn schedule(plan: &Scheduling) -> Result<(), Report> {
         // Best effort: an affinity that the engine had is not the container's.
         Cpus::All => drop(scheduling::reset_affinity()),
         Cpus::AsTheyAre => {}
-        Cpus::Only(cpus) => scheduling::set_affinity(cpus).at(Step::Affinity, 0, "sched_setaffinity")?,
+        Cpus::Only(cpus) => scheduling::set_affinity(cpus).in_step(Step::Affinity, "sched_setaffinity")?,
     }
     if let Some(wanted) = &plan.scheduler {
-        scheduling::set_scheduler(wanted).at(Step::Scheduler, 0, "sched_setattr")?;
+        scheduling::set_scheduler(wanted).in_step(Step::Scheduler, "sched_setattr")?;
     }
     if let Some(priority) = plan.io_priority {
-        scheduling::set_io_priority(priority).at(Step::IoPriority, 0, "ioprio_set")?;
+        scheduling::set_io_priority(priority).in_step(Step::IoPriority, "ioprio_set")?;
     }
     if let Some(policy) = &plan.memory_policy {
-        scheduling::set_memory_policy(policy.mode, &policy.nodes).at(
-            Step::MemoryPolicy,
-            0,
-            "set_mempolicy",
-        )?;
+        scheduling::set_memory_policy(policy.mode, &policy.nodes)
+            .in_step(Step::MemoryPolicy, "set_mempolicy")?;
     }
     Ok(())
 }
 
 fn limits(plan: &ProcessPlan) -> Result<(), Report> {
     for limit in &plan.limits {
-        process::set_limit(limit.resource, limit.soft, limit.hard).at(Step::Limit, limit.item, "prlimit")?;
+        process::set_limit(limit.resource, limit.soft, limit.hard)
+            .in_step(Step::Limit(limit.item), "prlimit")?;
     }
     Ok(())
 }
@@ -113,7 +113,7 @@ fn chown_stdio(plan: &ProcessPlan, which: ChownStdio) -> Result<(), Report> {
         match nix::unistd::fchown(fd, Some(owner), None) {
             // Sockets of another kind, a read-only filesystem, an id that is not mapped: the stream works all the same.
             Ok(()) | Err(Errno::EINVAL | Errno::EPERM | Errno::EROFS | Errno::ENOSYS) => {}
-            Err(errno) => return Err(Report::new(Step::User, stream, errno, "fchown")),
+            Err(errno) => return Err(Report::new(Step::StandardStream(stream), errno, "fchown")),
         }
     }
     Ok(())
@@ -122,17 +122,17 @@ fn chown_stdio(plan: &ProcessPlan, which: ChownStdio) -> Result<(), Report> {
 fn become_user(plan: &ProcessPlan) -> Result<(), Report> {
     drop_bounding(&plan.capabilities)?;
     if loses_capabilities(plan) {
-        process::keep_capabilities().at(Step::Capabilities, 0, "prctl(PR_SET_KEEPCAPS)")?;
+        process::keep_capabilities().in_step(Step::Capabilities, "prctl(PR_SET_KEEPCAPS)")?;
     }
     if let Some(groups) = &plan.groups {
         match process::set_groups(groups) {
             // Denied for good in a namespace that is inside one mapped without privilege: no groups are there to drop.
             Err(Errno::EPERM) if groups.is_empty() => {}
-            other => other.at(Step::Groups, 0, "setgroups")?,
+            other => other.in_step(Step::UserId(IdKind::SupplementaryGroups), "setgroups")?,
         }
     }
-    process::set_gid(plan.gid).at(Step::User, 1, "setresgid")?;
-    process::set_uid(plan.uid).at(Step::User, 0, "setresuid")
+    process::set_gid(plan.gid).in_step(Step::UserId(IdKind::Group), "setresgid")?;
+    process::set_uid(plan.uid).in_step(Step::UserId(IdKind::User), "setresuid")
 }
 
 /// Leaving user 0 takes them (capabilities(7)), until what is wanted has been set.
@@ -145,24 +145,21 @@ fn drop_bounding(wanted: &Capabilities) -> Result<(), Report> {
         match process::drop_bounding(capability) {
             // Not held to begin with, where we are not privileged: there is nothing to drop.
             Err(Errno::EPERM) if process::in_bounding(capability) == Ok(false) => {}
-            other => other.at(Step::Capabilities, capability as usize, "prctl(PR_CAPBSET_DROP)")?,
+            other => other.in_step(Step::Capabilities, "prctl(PR_CAPBSET_DROP)")?,
         }
     }
     Ok(())
 }
 
 fn set_capabilities(wanted: &Capabilities) -> Result<(), Report> {
-    process::clear_ambient().at(Step::Capabilities, 0, "prctl(PR_CAP_AMBIENT_CLEAR_ALL)")?;
-    process::capset(wanted.effective, wanted.permitted, wanted.inheritable).at(
-        Step::Capabilities,
-        0,
-        "capset",
-    )?;
+    process::clear_ambient().in_step(Step::Capabilities, "prctl(PR_CAP_AMBIENT_CLEAR_ALL)")?;
+    process::capset(wanted.effective, wanted.permitted, wanted.inheritable)
+        .in_step(Step::Capabilities, "capset")?;
     for capability in (0..=wanted.last).filter(|capability| wanted.ambient >> capability & 1 == 1) {
         match process::raise_ambient(capability) {
             // Not permitted or not inheritable: the specification makes that a warning, and the plan has given it.
             Ok(()) | Err(Errno::EPERM) => {}
-            other => other.at(Step::Capabilities, capability as usize, "prctl(PR_CAP_AMBIENT_RAISE)")?,
+            other => other.in_step(Step::Capabilities, "prctl(PR_CAP_AMBIENT_RAISE)")?,
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use super::sysctl;
-use crate::handshake::{At, Report, Step};
+use crate::handshake::{InStep, Lsm, Report, Step};
 use crate::plan::process::ProcessPlan;
 use crate::sys::xattr::fsetxattr;
 
@@ -17,7 +17,8 @@ pub fn on_exec(plan: &ProcessPlan) -> Result<(), Report> {
     if plan.apparmor.is_none() && plan.selinux.is_none() {
         return Ok(());
     }
-    let procfs = sysctl::detached().at(Step::Label, 0, "mount a private procfs")?;
+    let first = if plan.apparmor.is_some() { Lsm::AppArmor } else { Lsm::Selinux };
+    let procfs = sysctl::detached().in_step(Step::Label(first), "mount a private procfs")?;
     if let Some(profile) = &plan.apparmor {
         let text = [b"exec ".as_slice(), profile.to_bytes()].concat();
         // KERNEL(5.8): the module's own directory, where several are stacked; the shared file before it.
@@ -26,11 +27,11 @@ pub fn on_exec(plan: &ProcessPlan) -> Result<(), Report> {
             Err(Errno::ENOENT) => write(&procfs, files[1], &text),
             other => other,
         };
-        written.at(Step::Label, 0, "apparmor: write /proc/thread-self/attr/exec")?;
+        written.in_step(Step::Label(Lsm::AppArmor), "apparmor: write /proc/thread-self/attr/exec")?;
     }
     if let Some(label) = &plan.selinux {
         let written = write(&procfs, c"thread-self/attr/exec", label.to_bytes());
-        written.at(Step::Label, 1, "selinux: write /proc/thread-self/attr/exec")?;
+        written.in_step(Step::Label(Lsm::Selinux), "selinux: write /proc/thread-self/attr/exec")?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use nix::sys::stat::{Mode, fstat, umask};
 use nix::unistd::fchdir;
 
 use super::{Fds, identity, mounts};
-use crate::handshake::{At, Line, Report, Step};
+use crate::handshake::{InStep, Message, Report, Step, SyncSocket};
 use crate::inroot::Root;
 use crate::plan::mounts::{Mount, Source};
 use crate::sys::process;
@@ -21,38 +21,43 @@ use crate::sys::process;
 const LINKS: u32 = 40;
 
 /// Makes all of them, or leaves none. `users`: the container has a user namespace.
-pub fn add(mounts: &[Mount], users: bool, fds: &Fds, line: &Line) -> Result<Infallible, Report> {
+pub fn add(mounts: &[Mount], users: bool, fds: &Fds, socket: &SyncSocket) -> Result<Infallible, Report> {
     let root = enter(users, fds)?;
     let made = |report: &Report| match report.step {
-        Step::Mount => usize::from(report.item),
+        Step::Mount(index) => index,
         _ => mounts.len(),
     };
-    let late = mounts::mount_all(mounts, &root, fds, line);
+    let late = mounts::mount_all(mounts, &root, fds, socket);
     let late = late.inspect_err(|report| take_back(&mounts[..made(report)], &root))?;
     mounts::finish(late).inspect_err(|_| take_back(mounts, &root))?;
-    done(line)
+    done(socket)
 }
 
 /// Takes away what lies on top at each of `targets`, whoever uses it.
-pub fn remove(targets: &[CString], users: bool, fds: &Fds, line: &Line) -> Result<Infallible, Report> {
+pub fn remove(
+    targets: &[CString],
+    users: bool,
+    fds: &Fds,
+    socket: &SyncSocket,
+) -> Result<Infallible, Report> {
     let root = enter(users, fds)?;
     for (item, target) in targets.iter().enumerate() {
-        unmount(&root, target).at(Step::Mount, item, "umount2")?;
+        unmount(&root, target).in_step(Step::Unmount(item), "umount2")?;
     }
-    done(line)
+    done(socket)
 }
 
 fn enter(users: bool, fds: &Fds) -> Result<Root, Report> {
-    process::parent_death_signal(libc::SIGKILL).at(Step::Arrive, 0, "prctl(PR_SET_PDEATHSIG)")?;
+    process::parent_death_signal(libc::SIGKILL).in_step(Step::NewProcess, "prctl(PR_SET_PDEATHSIG)")?;
     if users {
         identity::become_root(fds.keep_groups)?;
     }
     umask(Mode::empty());
-    Root::open("/".as_ref()).at(Step::Rootfs, 0, "open /")
+    Root::open("/".as_ref()).in_step(Step::Rootfs, "open /")
 }
 
-fn done(line: &Line) -> Result<Infallible, Report> {
-    line.ready().at(Step::Handshake, 0, "send")?;
+fn done(socket: &SyncSocket) -> Result<Infallible, Report> {
+    socket.send(&Message::Ready).in_step(Step::Handshake, "send")?;
     process::exit_now(0)
 }
 

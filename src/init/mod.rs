@@ -20,33 +20,33 @@ pub mod no_pivot;
 pub mod null;
 pub mod paths;
 pub mod rootfs;
+pub mod sync;
 pub mod sysctl;
 
 use std::convert::Infallible;
 use std::ffi::CStr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
 
-use crate::handshake::{At, Line, Report, Step, Word};
+use crate::handshake::{Acknowledgement, InStep, Message, Report, Step, SyncSocket};
 use crate::inroot::Root;
 use crate::plan::Plan;
 use crate::plan::hooks::Hook;
 use crate::plan::process::ProcessPlan;
 use crate::plan::rootfs::Enter;
 use crate::plan::topology::Namespace;
+use crate::plan::waits::ReadyMoment;
 use crate::sys::file::standard_streams;
 use crate::sys::{process, seccomp};
 pub use fds::Fds;
 use hook::Setting;
-
-/// Code of a process that failed before its program ran.
-const FAILED: i32 = 255;
+use sync::{FAILED, ask_for, send_ready, wait_for};
 
 /// Runs `life` to its execve. If it fails, reports and exits.
-pub fn live(line: &Line, life: impl FnOnce() -> Result<Infallible, Report>) -> ! {
+pub fn live(socket: &SyncSocket, life: impl FnOnce() -> Result<Infallible, Report>) -> ! {
     let Err(report) = life();
-    if line.failed(&report).is_err() && report.step != Step::Execute {
+    if socket.send(&Message::Failed(report)).is_err() && report.step != Step::Execute {
         // The parent has gone after `create`: what is left is the process's own stderr, as for any exec failure.
         let text = format!("exec failed: {}\n", describe(&report));
         let _ = nix::unistd::write(standard_streams()[2], text.as_bytes());
@@ -62,56 +62,62 @@ fn describe(report: &Report) -> String {
 }
 
 /// The container's first process, from its birth to its program.
-pub fn container(plan: &Plan, fds: &Fds, line: &Line) -> Result<Infallible, Report> {
-    arrive(plan, fds, line)?;
-    prepare(plan, fds, line)?;
-    let ready = confine(&plan.process, fds, line)?;
+pub fn container(plan: &Plan, fds: &Fds, socket: &SyncSocket) -> Result<Infallible, Report> {
+    arrive(plan, fds, socket)?;
+    prepare(plan, fds, socket)?;
+    let ready = confine(&plan.process, fds, socket)?;
     let setting = Setting { env: Some(&ready.env), ..Setting::default() };
-    last(&plan.process, fds, line)?;
+    last(&plan.process, fds, socket)?;
     own_hooks("startContainer", &plan.hooks.start_container, "created", fds, setting)
-        .map_err(|text| Report::sentence(Step::StartContainerHook, 0, &text))?;
+        .map_err(|text| Report::from_text(Step::StartContainerHook, &text))?;
     exec::close_hook_output(fds);
     exec::execute(&plan.process, &ready)
 }
 
 /// What a filter that is for the program alone may deny, then the filter. runc's startContainer hooks run under it.
-fn last(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<(), Report> {
-    process::reset_signals(fds.ignored_signals).at(Step::Execute, 0, "sigprocmask")?;
-    load_seccomp(plan, line, Load::BeforeProgram)
+fn last(plan: &ProcessPlan, fds: &Fds, socket: &SyncSocket) -> Result<(), Report> {
+    process::reset_signals(fds.ignored_signals).in_step(Step::Signals, "sigprocmask")?;
+    load_seccomp(plan, socket, Load::BeforeProgram)
 }
 
 /// A process that `exec` adds: it is in its namespaces and cgroup already.
-pub fn guest(plan: &ProcessPlan, user_namespace: bool, fds: &Fds, line: &Line) -> Result<Infallible, Report> {
-    process::parent_death_signal(libc::SIGKILL).at(Step::Arrive, 0, "prctl(PR_SET_PDEATHSIG)")?;
+pub fn guest(
+    plan: &ProcessPlan,
+    user_namespace: bool,
+    fds: &Fds,
+    socket: &SyncSocket,
+) -> Result<Infallible, Report> {
+    process::parent_death_signal(libc::SIGKILL).in_step(Step::NewProcess, "prctl(PR_SET_PDEATHSIG)")?;
     if user_namespace {
         identity::become_root(plan.keep_groups)?;
     }
     keyring(plan)?;
-    nix::unistd::setsid().at(Step::Arrive, 0, "setsid")?;
+    nix::unistd::setsid().in_step(Step::NewProcess, "setsid")?;
     guest_terminal(plan, fds)?;
     umask(plan);
-    let ready = confine(plan, fds, line)?;
-    last(plan, fds, line)?;
+    let ready = confine(plan, fds, socket)?;
+    last(plan, fds, socket)?;
     exec::execute(plan, &ready)
 }
 
 /// The root it opens is closed again here: later all descriptors are closed by number, and no owner may then close
 /// one of that number again. (`Fds` is never dropped: nothing returns from here.)
 fn guest_terminal(plan: &ProcessPlan, fds: &Fds) -> Result<(), Report> {
-    let root = Root::open("/".as_ref()).at(Step::Rootfs, 0, "open /")?;
+    let root = Root::open("/".as_ref()).in_step(Step::Rootfs, "open /")?;
     terminal(plan, fds, &root, false)
 }
 
 /// Born: dies with its parent until it is ready, waits until it is where it belongs.
-fn arrive(plan: &Plan, fds: &Fds, line: &Line) -> Result<(), Report> {
-    process::parent_death_signal(libc::SIGKILL).at(Step::Arrive, 0, "prctl(PR_SET_PDEATHSIG)")?;
-    if !plan.topology.needs_helper() {
-        join_groups(fds)?;
-    }
-    if fds.wait_for_go {
-        go(line)?;
-    }
+fn arrive(plan: &Plan, fds: &Fds, socket: &SyncSocket) -> Result<(), Report> {
+    process::parent_death_signal(libc::SIGKILL).in_step(Step::NewProcess, "prctl(PR_SET_PDEATHSIG)")?;
     let topology = &plan.topology;
+    // Else the helper has done so.
+    if !topology.needs_helper() {
+        join_cgroups(fds)?;
+        if fds.waits.placed {
+            wait_for(Acknowledgement::Placed, socket)?;
+        }
+    }
     if topology.has(Namespace::USER) {
         identity::become_root(plan.process.keep_groups)?;
     }
@@ -119,39 +125,38 @@ fn arrive(plan: &Plan, fds: &Fds, line: &Line) -> Result<(), Report> {
     if !topology.needs_helper() {
         namespaces::join(&topology.joins, fds)?;
     }
-    nix::unistd::setsid().at(Step::Arrive, 0, "setsid")?;
+    nix::unistd::setsid().in_step(Step::NewProcess, "setsid")?;
     if topology.makes(Namespace::CGROUP) {
         let unshare = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP);
-        unshare.at(Step::CgroupNamespace, 0, "unshare(CLONE_NEWCGROUP)")?;
+        unshare.in_step(Step::CgroupNamespace, "unshare(CLONE_NEWCGROUP)")?;
     }
-    if plan.waits_for_runtime() {
-        go(line)?;
+    if fds.waits.resources_assigned {
+        wait_for(Acknowledgement::ResourcesAssigned, socket)?;
     }
     if topology.makes(Namespace::NETWORK) {
-        process::loopback_up().at(Step::Loopback, 0, "ioctl(SIOCSIFFLAGS)")?;
+        process::loopback_up().in_step(Step::Loopback, "ioctl(SIOCSIFFLAGS)")?;
     }
     Ok(())
 }
 
 /// Not born in its control groups, it does nothing before it is there, where its limits hold.
-fn join_groups(fds: &Fds) -> Result<(), Report> {
+pub fn join_cgroups(fds: &Fds) -> Result<(), Report> {
     fds.doors.iter().try_for_each(|door| {
-        door.enter().map_err(|errno| {
-            Report::new(Step::ControlGroup, 0, errno, &format!("write {}", door.path.display()))
-        })
+        door.enter()
+            .map_err(|errno| Report::new(Step::JoinCgroup, errno, &format!("write {}", door.path.display())))
     })
 }
 
 /// Everything that changes the surroundings rather than the process.
-fn prepare(plan: &Plan, fds: &Fds, line: &Line) -> Result<(), Report> {
+fn prepare(plan: &Plan, fds: &Fds, socket: &SyncSocket) -> Result<(), Report> {
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     let root = rootfs::enter_mounts(&plan.rootfs, fds)?;
     let mut late = Vec::new();
     if plan.rootfs.enter != Enter::Chroot {
         let null = paths::host_null(!plan.masked_paths.is_empty())?;
-        late = mounts::mount_all(&plan.mounts, &root, fds, line)?;
+        late = mounts::mount_all(&plan.mounts, &root, fds, socket)?;
         devices::make(&plan.devices, &root, plan.topology.has(Namespace::USER))?;
-        hooks(plan, fds, line)?;
+        hooks(plan, fds, socket)?;
         rootfs::pivot(&plan.rootfs, &root)?;
         let procfs = sysctl::procfs(plan)?;
         null::reopen(&root)?;
@@ -162,9 +167,9 @@ fn prepare(plan: &Plan, fds: &Fds, line: &Line) -> Result<(), Report> {
         paths::mask(&plan.masked_paths, plan.mask_context.as_ref(), &root, null)?;
         working_directory(&plan.process, &root)?;
     } else {
-        hooks(plan, fds, line)?;
+        hooks(plan, fds, socket)?;
         // Nothing was mounted in the rootfs: the terminal is one of those of the namespace that is shared.
-        let outside = Root::open("/".as_ref()).at(Step::Console, 0, "open /")?;
+        let outside = Root::open("/".as_ref()).in_step(Step::Console, "open /")?;
         terminal(&plan.process, fds, &outside, false)?;
         rootfs::pivot(&plan.rootfs, &root)?;
         let procfs = sysctl::procfs(plan)?;
@@ -186,19 +191,18 @@ fn working_directory(plan: &ProcessPlan, root: &Root) -> Result<(), Report> {
     match root.mkdir_all(&plan.cwd, 0o755) {
         // What stands there is found out by chdir, as the user that it is for.
         Ok(_) | Err(Errno::ENOTDIR | Errno::EACCES | Errno::EROFS | Errno::ELOOP) => Ok(()),
-        Err(errno) => Err(Report::new(Step::WorkingDirectory, 0, errno, "mkdir")),
+        Err(errno) => Err(Report::new(Step::WorkingDirectory, errno, "mkdir")),
     }
 }
 
-fn hooks(plan: &Plan, fds: &Fds, line: &Line) -> Result<(), Report> {
-    if !plan.hooks.prestart.is_empty() || !plan.hooks.create_runtime.is_empty() {
-        line.at_hooks().at(Step::Handshake, 0, "send")?;
-        go(line)?;
+fn hooks(plan: &Plan, fds: &Fds, socket: &SyncSocket) -> Result<(), Report> {
+    if fds.waits.hooks_done {
+        ask_for(Acknowledgement::HooksDone, &Message::RunHooks, socket)?;
     }
     // In the rootfs, as with runc: paths are still those of the host.
     let setting = Setting { dir: Some(&*plan.rootfs.path), ..Setting::default() };
     own_hooks("createContainer", &plan.hooks.create_container, "creating", fds, setting)
-        .map_err(|text| Report::sentence(Step::CreateContainerHook, 0, &text))
+        .map_err(|text| Report::from_text(Step::CreateContainerHook, &text))
 }
 
 /// Hooks that run in the container: they see this process by its number in there.
@@ -219,14 +223,11 @@ fn own_hooks(
 
 fn names(plan: &Plan) -> Result<(), Report> {
     if let Some(name) = &plan.hostname {
-        nix::unistd::sethostname(std::ffi::OsStr::new(&*name.to_string_lossy())).at(
-            Step::Hostname,
-            0,
-            "sethostname",
-        )?;
+        nix::unistd::sethostname(std::ffi::OsStr::new(&*name.to_string_lossy()))
+            .in_step(Step::Hostname, "sethostname")?;
     }
     if let Some(name) = &plan.domainname {
-        process::set_domain_name(name).at(Step::Domainname, 0, "setdomainname")?;
+        process::set_domain_name(name).in_step(Step::Domainname, "setdomainname")?;
     }
     Ok(())
 }
@@ -234,9 +235,9 @@ fn names(plan: &Plan) -> Result<(), Report> {
 fn keyring(plan: &ProcessPlan) -> Result<(), Report> {
     let Some(name) = &plan.keyring else { return Ok(()) };
     let Some(label) = &plan.selinux else { return join_keyring(name) };
-    label::on_keys(label).at(Step::Keyring, 0, "selinux: write /proc/thread-self/attr/keycreate")?;
+    label::on_keys(label).in_step(Step::Keyring, "selinux: write /proc/thread-self/attr/keycreate")?;
     join_keyring(name)?;
-    label::on_keys(c"").at(Step::Keyring, 0, "selinux: write /proc/thread-self/attr/keycreate")
+    label::on_keys(c"").in_step(Step::Keyring, "selinux: write /proc/thread-self/attr/keycreate")
 }
 
 fn join_keyring(name: &CStr) -> Result<(), Report> {
@@ -245,9 +246,9 @@ fn join_keyring(name: &CStr) -> Result<(), Report> {
         Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES) => Ok(()),
         Ok(key) => match process::set_key_permissions(key, KEY_PERMISSIONS) {
             Ok(()) | Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES) => Ok(()),
-            Err(errno) => Err(Report::new(Step::Keyring, 0, errno, "keyctl(KEYCTL_SETPERM)")),
+            Err(errno) => Err(Report::new(Step::Keyring, errno, "keyctl(KEYCTL_SETPERM)")),
         },
-        Err(errno) => Err(Report::new(Step::Keyring, 0, errno, "keyctl(KEYCTL_JOIN_SESSION_KEYRING)")),
+        Err(errno) => Err(Report::new(Step::Keyring, errno, "keyctl(KEYCTL_JOIN_SESSION_KEYRING)")),
     }
 }
 
@@ -257,51 +258,35 @@ const KEY_PERMISSIONS: u32 = 0x3f0b_0000;
 fn terminal(plan: &ProcessPlan, fds: &Fds, root: &Root, bind_console: bool) -> Result<(), Report> {
     let (Some(terminal), Some(socket)) = (&plan.terminal, &fds.console) else { return Ok(()) };
     console::set_up(root, terminal.size, plan.uid, socket.as_fd(), bind_console)
-        .map_err(|failure| Report::new(Step::Console, 0, failure.errno, failure.call))
+        .map_err(|failure| Report::new(Step::Console, failure.errno, failure.call))
 }
 
 fn umask(plan: &ProcessPlan) {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(plan.umask));
 }
 
-fn go(line: &Line) -> Result<(), Report> {
-    match line.hear().at(Step::Handshake, 0, "recv")? {
-        Word::Go => Ok(()),
-        _ => process::exit_now(FAILED),
-    }
-}
-
 /// The process as it is to be, ready, and told to start. Where it may, it says so before it is, and the answer is there
 /// when it is done.
-fn confine(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<identity::Ready, Report> {
+fn confine(plan: &ProcessPlan, fds: &Fds, socket: &SyncSocket) -> Result<identity::Ready, Report> {
     // CVE-2024-21626: before chdir, so that no descriptor of ours can be where the working directory or a path of the
     // program leads. Before any filter: an older profile does not know close_range. And before others can know of us.
-    exec::close_all_but_ours(plan, fds, line).at(Step::WorkingDirectory, 0, "close_range")?;
-    // The listener of a filter is fetched before.
-    let early = fds.ready_early && plan.seccomp.as_ref().is_none_or(|filter| filter.notify.is_none());
-    if early {
-        ready(line)?;
+    exec::close_all_but_ours(plan, fds, socket).in_step(Step::CloseDescriptors, "close_range")?;
+    if fds.waits.ready == ReadyMoment::BeforeConfinement {
+        send_ready(socket)?;
     }
-    let confined = identity::confine(plan, fds, line)?;
-    if !early {
-        ready(line)?;
+    let confined = identity::confine(plan, fds, socket)?;
+    if fds.waits.ready == ReadyMoment::AfterConfinement {
+        send_ready(socket)?;
     }
-    wait_for_start(plan, fds, line)?;
+    wait_for_start(plan, fds, socket)?;
     Ok(confined)
 }
 
-fn ready(line: &Line) -> Result<(), Report> {
-    // Before `Ready`: a parent that has heard it may write the record and end, and must not take us with it. From
-    // here on its death is an end of the line instead.
-    process::parent_death_signal(0).at(Step::Handshake, 0, "prctl(PR_SET_PDEATHSIG)")?;
-    line.ready().at(Step::Handshake, 0, "send")
-}
-
 /// Created, no longer tied to the parent; then the exec fifo, unless the parent says to start at once.
-fn wait_for_start(plan: &ProcessPlan, fds: &Fds, line: &Line) -> Result<(), Report> {
-    match line.hear().at(Step::Handshake, 0, "recv")? {
-        Word::Start => Ok(()),
-        Word::Created => exec::wait_on_fifo(plan, fds),
+fn wait_for_start(plan: &ProcessPlan, fds: &Fds, socket: &SyncSocket) -> Result<(), Report> {
+    match socket.recv_acknowledgement().in_step(Step::Handshake, "recv")? {
+        Some(Acknowledgement::Start) => Ok(()),
+        Some(Acknowledgement::Created) => exec::wait_on_fifo(plan, fds),
         // The parent died between our `Ready` and its record: nobody knows of us.
         _ => process::exit_now(FAILED),
     }
@@ -318,7 +303,7 @@ enum Load {
 }
 
 /// Loads the filter if its moment has come. Of one that notifies the parent fetches the listener: it knows the agent.
-fn load_seccomp(plan: &ProcessPlan, line: &Line, moment: Load) -> Result<(), Report> {
+fn load_seccomp(plan: &ProcessPlan, socket: &SyncSocket, moment: Load) -> Result<(), Report> {
     let Some(filter) = &plan.seccomp else { return Ok(()) };
     let its = match (plan.no_new_privileges, &filter.notify) {
         (false, _) => Load::BeforeCapabilitiesGo,
@@ -328,11 +313,11 @@ fn load_seccomp(plan: &ProcessPlan, line: &Line, moment: Load) -> Result<(), Rep
     if its != moment {
         return Ok(());
     }
-    match seccomp::load(&filter.program, filter.flags).at(Step::Seccomp, 0, "seccomp")? {
+    match seccomp::load(&filter.program, filter.flags).in_step(Step::Seccomp, "seccomp")? {
         Some(listener) => {
-            line.listener(listener.as_fd()).at(Step::Seccomp, 0, "tell of the listener")?;
             // It stays open until it has been fetched.
-            go(line)
+            let question = Message::Listener(listener.as_raw_fd());
+            ask_for(Acknowledgement::ListenerTaken, &question, socket)
         }
         None => Ok(()),
     }

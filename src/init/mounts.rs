@@ -10,8 +10,9 @@ use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::namespaces::errno;
+use super::sync::ask_for;
 use super::{Fds, filesystem};
-use crate::handshake::{At, Line, Report, Step};
+use crate::handshake::{Acknowledgement, InStep, Message, Report, Step, SyncSocket};
 use crate::inroot::Root;
 use crate::plan::mounts::{Find, Mount, Source};
 use crate::plan::options::{MS_NOSYMFOLLOW, Named};
@@ -23,11 +24,11 @@ use crate::sys::mount::{
 /// A mount that becomes read-only when all is done, and its item.
 pub type Late = (usize, OwnedFd);
 
-pub fn mount_all(mounts: &[Mount], root: &Root, fds: &Fds, line: &Line) -> Result<Vec<Late>, Report> {
+pub fn mount_all(mounts: &[Mount], root: &Root, fds: &Fds, socket: &SyncSocket) -> Result<Vec<Late>, Report> {
     let mut late = Vec::new();
     for (index, mount) in mounts.iter().enumerate() {
         let source = fds.sources.get(index).and_then(Option::as_ref);
-        let own = mapped_inside(index, mount, root, line)?;
+        let own = mapped_inside(index, mount, root, socket)?;
         if let Some(fd) = one(mount, root, source.or(own.as_ref())).map_err(|fail| fail.report(index))? {
             late.push((index, fd));
         }
@@ -38,7 +39,7 @@ pub fn mount_all(mounts: &[Mount], root: &Root, fds: &Fds, line: &Line) -> Resul
 pub fn finish(late: Vec<Late>) -> Result<(), Report> {
     let change = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
     for (item, mount) in late {
-        mount_setattr(mount.as_fd(), change, None, false).at(Step::Mount, item, "mount_setattr")?;
+        mount_setattr(mount.as_fd(), change, None, false).in_step(Step::Mount(item), "mount_setattr")?;
     }
     Ok(())
 }
@@ -51,8 +52,8 @@ pub struct Fail {
 }
 
 impl Fail {
-    fn report(&self, item: usize) -> Report {
-        let mut report = Report::new(Step::Mount, item, self.errno, self.call);
+    fn report(&self, index: usize) -> Report {
+        let mut report = Report::new(Step::Mount(index), self.errno, self.call);
         if !self.words.is_empty() {
             report.add(" (");
             report.add(&String::from_utf8_lossy(&self.words));
@@ -128,14 +129,18 @@ fn one(mount: &Mount, root: &Root, source: Option<&OwnedFd>) -> Result<Option<Ow
 
 /// A clone of what is inside the rootfs by now, with its ids mapped: that takes rights to the filesystem that the parent
 /// has.
-fn mapped_inside(index: usize, mount: &Mount, root: &Root, line: &Line) -> Result<Option<OwnedFd>, Report> {
-    let Source::Bind { path, recursive, no_follow, inside: true, id_mapped: Some(_), .. } = &mount.source
-    else {
+fn mapped_inside(
+    index: usize,
+    mount: &Mount,
+    root: &Root,
+    socket: &SyncSocket,
+) -> Result<Option<OwnedFd>, Report> {
+    let Source::Bind { path, recursive, no_follow, .. } = &mount.source else { return Ok(None) };
+    if !mount.is_mapped_by_runtime() {
         return Ok(None);
-    };
+    }
     let tree = clone_inside(root, path, *recursive, *no_follow).map_err(|fail| fail.report(index))?;
-    line.map_ids(index as i32, tree.as_fd()).at(Step::Mount, index, "send the mount to be mapped")?;
-    super::go(line)?;
+    ask_for(Acknowledgement::MountMapped, &Message::MapMount(index, tree.as_fd()), socket)?;
     Ok(Some(tree))
 }
 

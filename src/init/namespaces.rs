@@ -5,8 +5,9 @@ use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 
-use super::{Fds, exec, go, identity, join_groups};
-use crate::handshake::{At, Line, Report, Step};
+use super::sync::{ask_for, wait_for};
+use super::{Fds, exec, identity, join_cgroups};
+use crate::handshake::{Acknowledgement, InStep, Message, Report, Step, SyncSocket};
 use crate::plan::topology::{Join, Namespace, Topology};
 use crate::sys::process::{self, Clone};
 
@@ -18,11 +19,11 @@ pub fn join(joins: &[Join], fds: &Fds) -> Result<(), Report> {
         match process::setns(fd.as_fd(), join.namespace.0) {
             // Owned by the user namespace that is entered next.
             Err(Errno::EPERM) if joins.iter().any(user) => postponed.push((join, fd)),
-            other => other.at(Step::Join, join.item, "setns")?,
+            other => other.in_step(Step::JoinNamespace(join.item), "setns")?,
         }
     }
     for (join, fd) in joins.iter().zip(&fds.joins).filter(|(join, _)| user(join)).chain(postponed) {
-        process::setns(fd.as_fd(), join.namespace.0).at(Step::Join, join.item, "setns")?;
+        process::setns(fd.as_fd(), join.namespace.0).in_step(Step::JoinNamespace(join.item), "setns")?;
     }
     Ok(())
 }
@@ -32,32 +33,34 @@ pub fn helper(
     topology: &Topology,
     preserved: u32,
     fds: &Fds,
-    line: &Line,
+    socket: &SyncSocket,
     life: impl FnOnce() -> Result<Infallible, Report>,
 ) -> Result<Infallible, Report> {
-    process::parent_death_signal(libc::SIGKILL).at(Step::Arrive, 0, "prctl(PR_SET_PDEATHSIG)")?;
-    join_groups(fds)?;
-    go(line)?;
+    process::parent_death_signal(libc::SIGKILL).in_step(Step::NewProcess, "prctl(PR_SET_PDEATHSIG)")?;
+    join_cgroups(fds)?;
+    if fds.waits.placed {
+        wait_for(Acknowledgement::Placed, socket)?;
+    }
     // In a pid namespace that has processes already, they could otherwise trace us (CVE-2016-9962).
-    process::dumpable(false).at(Step::Join, 0, "prctl(PR_SET_DUMPABLE)")?;
+    process::dumpable(false).in_step(Step::Helper, "prctl(PR_SET_DUMPABLE)")?;
     join(&topology.joins, fds)?;
     if let (Some(flags), Some(target)) = (topology.into, &fds.target) {
         enter(target, flags)?;
     }
-    if topology.makes(Namespace::USER) {
-        make_user_namespace(line, fds.keep_groups)?;
+    if fds.waits.ids_mapped {
+        make_user_namespace(socket, fds.keep_groups)?;
     } else if topology.joins(Namespace::USER) {
         identity::become_root(fds.keep_groups)?;
     }
     if let Some(offsets) = &topology.time_offsets {
         make_time_namespace(offsets)?;
     }
-    exec::close_before_birth(3 + preserved, fds, line).at(Step::Join, 0, "close_range")?;
+    exec::close_before_birth(3 + preserved, fds, socket).in_step(Step::CloseDescriptors, "close_range")?;
     let flags = topology.clone_flags() | libc::CLONE_PARENT;
-    match process::clone3(flags as u64, None).at(Step::Clone, 0, "clone3")? {
+    match process::clone3(flags as u64, None).in_step(Step::CloneInit, "clone3")? {
         Clone::Child => life(),
         Clone::Parent { pid, pidfd } => {
-            line.born(pid, pidfd.as_fd()).at(Step::Handshake, 0, "send")?;
+            socket.send(&Message::InitPid(pid, pidfd.as_fd())).in_step(Step::Handshake, "send")?;
             process::exit_now(0)
         }
     }
@@ -68,29 +71,28 @@ fn enter(target: &impl AsFd, flags: i32) -> Result<(), Report> {
     if flags == 0 {
         return Ok(());
     }
-    process::setns(target.as_fd(), flags).at(Step::Join, 0, "setns")
+    process::setns(target.as_fd(), flags).in_step(Step::JoinContainer, "setns")
 }
 
 /// Makes it and asks the parent, who has the privilege, to map the ids.
-fn make_user_namespace(line: &Line, keep_groups: bool) -> Result<(), Report> {
+fn make_user_namespace(socket: &SyncSocket, keep_groups: bool) -> Result<(), Report> {
     let unshare = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER);
-    unshare.at(Step::UserNamespace, 0, "unshare(CLONE_NEWUSER)")?;
+    unshare.in_step(Step::UserNamespace, "unshare(CLONE_NEWUSER)")?;
     // The parent writes our /proc files: they are its own only while we are dumpable.
-    process::dumpable(true).at(Step::UserNamespace, 0, "prctl(PR_SET_DUMPABLE)")?;
-    line.map().at(Step::Handshake, 0, "send")?;
-    go(line)?;
+    process::dumpable(true).in_step(Step::UserNamespace, "prctl(PR_SET_DUMPABLE)")?;
+    ask_for(Acknowledgement::IdsMapped, &Message::MapIds, socket)?;
     identity::become_root(keep_groups)
 }
 
 fn make_time_namespace(offsets: &[u8]) -> Result<(), Report> {
     // Children enter it, not we; the offsets can be set until the first child has.
     let flags = nix::sched::CloneFlags::from_bits_retain(Namespace::TIME.0);
-    nix::sched::unshare(flags).at(Step::TimeOffsets, 0, "unshare(CLONE_NEWTIME)")?;
+    nix::sched::unshare(flags).in_step(Step::TimeOffsets, "unshare(CLONE_NEWTIME)")?;
     // In a user namespace the file is ours to write only while we are dumpable.
-    process::dumpable(true).at(Step::TimeOffsets, 0, "prctl(PR_SET_DUMPABLE)")?;
+    process::dumpable(true).in_step(Step::TimeOffsets, "prctl(PR_SET_DUMPABLE)")?;
     let write = std::fs::write("/proc/self/timens_offsets", offsets);
-    write.map_err(|error| errno(&error)).at(Step::TimeOffsets, 0, "write /proc/self/timens_offsets")?;
-    process::dumpable(false).at(Step::TimeOffsets, 0, "prctl(PR_SET_DUMPABLE)")
+    write.map_err(|error| errno(&error)).in_step(Step::TimeOffsets, "write /proc/self/timens_offsets")?;
+    process::dumpable(false).in_step(Step::TimeOffsets, "prctl(PR_SET_DUMPABLE)")
 }
 
 pub fn errno(error: &std::io::Error) -> Errno {

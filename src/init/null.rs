@@ -8,19 +8,20 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 
-use crate::handshake::{At, Report, Step};
+use crate::handshake::{InStep, Report, Step};
 use crate::inroot::Root;
 use crate::sys::file::standard_streams;
 
 /// `root` is the container's. One without a /dev/null of its own keeps the host's.
 pub fn reopen(root: &Root) -> Result<(), Report> {
     let mut own = None;
-    for stream in standard_streams() {
+    for (number, stream) in standard_streams().into_iter().enumerate() {
+        let step = Step::StandardStream(number);
         if !fstat(stream).is_ok_and(is_null) {
             continue;
         }
         if own.is_none() {
-            own = null(root).at(Step::Console, 0, "open /dev/null")?;
+            own = null(root).in_step(step, "open /dev/null")?;
         }
         let Some(own) = &own else { return Ok(()) };
         match stream.as_raw_fd() {
@@ -28,7 +29,7 @@ pub fn reopen(root: &Root) -> Result<(), Report> {
             1 => dup2_stdout(own),
             _ => dup2_stderr(own),
         }
-        .at(Step::Console, 0, "dup2")?;
+        .in_step(step, "dup2")?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::{SFlag, fstat};
 
-use crate::handshake::{At, Report, Step};
+use crate::handshake::{InStep, Report, Step};
 use crate::inroot::Root;
 use crate::plan::options::Parameter;
 use crate::sys::mount::{
@@ -21,17 +21,14 @@ pub fn host_null(wanted: bool) -> Result<Option<OwnedFd>, Report> {
     if !wanted {
         return Ok(None);
     }
-    let null = open_tree_clone(AT_FDCWD.as_fd(), c"/dev/null", false, 0).at(
-        Step::MaskedPath,
-        0,
-        "open_tree /dev/null",
-    )?;
-    let stat = fstat(&null).at(Step::MaskedPath, 0, "fstat /dev/null")?;
+    let null = open_tree_clone(AT_FDCWD.as_fd(), c"/dev/null", false, 0)
+        .in_step(Step::NullDevice, "open_tree /dev/null")?;
+    let stat = fstat(&null).in_step(Step::NullDevice, "fstat /dev/null")?;
     let is_null = stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == libc::makedev(1, 3);
     if is_null {
         return Ok(Some(null));
     }
-    Err(Report::sentence(Step::MaskedPath, 0, "the host's /dev/null is not the null device"))
+    Err(Report::from_text(Step::NullDevice, "the host's /dev/null is not the null device"))
 }
 
 /// Covers each path that exists: a file by /dev/null, a directory by one empty read-only tmpfs shared by all.
@@ -49,19 +46,20 @@ pub fn mask(
             // One mount hides it.
             continue;
         }
-        let Some(target) = open_existing(root, path, item, Step::MaskedPath)? else { continue };
-        let stat = fstat(&target).at(Step::MaskedPath, item, "fstat")?;
+        let Some(target) = open_existing(root, path, Step::MaskedPath(item))? else { continue };
+        let stat = fstat(&target).in_step(Step::MaskedPath(item), "fstat")?;
         let (cover, call) = if SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT) == SFlag::S_IFDIR {
             if empty.is_new() {
-                empty.fresh =
-                    Some(empty_directory(context).at(Step::MaskedPath, item, "mount an empty directory")?);
+                empty.fresh = Some(
+                    empty_directory(context).in_step(Step::MaskedPath(item), "mount an empty directory")?,
+                );
             }
             (&mut empty, "clone the empty directory")
         } else {
             (&mut null, "open_tree")
         };
-        let mount = cover.next().at(Step::MaskedPath, item, call)?;
-        move_mount(mount.as_fd(), target.as_fd()).at(Step::MaskedPath, item, "move_mount")?;
+        let mount = cover.next().in_step(Step::MaskedPath(item), call)?;
+        move_mount(mount.as_fd(), target.as_fd()).in_step(Step::MaskedPath(item), "move_mount")?;
         cover.attached.get_or_insert(mount);
     }
     Ok(())
@@ -107,18 +105,20 @@ fn empty_directory(label: Option<&Parameter>) -> Result<OwnedFd, Errno> {
 pub fn make_read_only(paths: &[CString], root: &Root) -> Result<(), Report> {
     let change = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
     for (item, path) in paths.iter().enumerate() {
-        let Some(target) = open_existing(root, path, item, Step::ReadOnlyPath)? else { continue };
-        let tree = open_tree_clone(target.as_fd(), c"", true, 0).at(Step::ReadOnlyPath, item, "open_tree")?;
-        mount_setattr(tree.as_fd(), change, None, false).at(Step::ReadOnlyPath, item, "mount_setattr")?;
-        move_mount(tree.as_fd(), target.as_fd()).at(Step::ReadOnlyPath, item, "move_mount")?;
+        let Some(target) = open_existing(root, path, Step::ReadOnlyPath(item))? else { continue };
+        let tree =
+            open_tree_clone(target.as_fd(), c"", true, 0).in_step(Step::ReadOnlyPath(item), "open_tree")?;
+        mount_setattr(tree.as_fd(), change, None, false)
+            .in_step(Step::ReadOnlyPath(item), "mount_setattr")?;
+        move_mount(tree.as_fd(), target.as_fd()).in_step(Step::ReadOnlyPath(item), "move_mount")?;
     }
     Ok(())
 }
 
 /// Missing is fine. Any other failure is not: a path that cannot be looked at may still be reached by the process.
-fn open_existing(root: &Root, path: &CString, item: usize, step: Step) -> Result<Option<OwnedFd>, Report> {
+fn open_existing(root: &Root, path: &CString, step: Step) -> Result<Option<OwnedFd>, Report> {
     match root.resolve(path, OFlag::O_PATH) {
         Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
-        other => other.map(Some).at(step, item, "open"),
+        other => other.map(Some).in_step(step, "open"),
     }
 }

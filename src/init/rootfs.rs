@@ -9,7 +9,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, chroot, fchdir};
 
 use super::{Fds, no_pivot};
-use crate::handshake::{At, Report, Step};
+use crate::handshake::{InStep, Report, Step};
 use crate::inroot::Root;
 use crate::plan::rootfs::{Enter, Rootfs};
 use crate::sys::mount::{
@@ -21,23 +21,23 @@ const RSLAVE: u64 = libc::MS_SLAVE | libc::MS_REC;
 
 /// Detaches the tree from the host's, and makes the rootfs a mount of its own: what pivot_root asks for.
 pub fn enter_mounts(plan: &Rootfs, fds: &Fds) -> Result<Root, Report> {
-    let open = |call| move |result: Result<Root, Errno>| result.at(Step::Rootfs, 0, call);
+    let open = |call| move |result: Result<Root, Errno>| result.in_step(Step::Rootfs, call);
     if plan.enter == Enter::Chroot {
         return open("open")(Root::open(path(plan)));
     }
     // rslave: what the host mounts later still arrives, nothing of ours goes back.
     let propagation = plan.propagation.unwrap_or(RSLAVE);
-    change_propagation(c"/", bindable(propagation)).at(Step::Rootfs, 0, "change propagation of /")?;
+    change_propagation(c"/", bindable(propagation)).in_step(Step::Rootfs, "change propagation of /")?;
     if propagation & libc::MS_SHARED != 0 || propagation & libc::MS_REC == 0 {
         no_longer_share_parent(plan, propagation)?;
     }
     let tree = match &fds.rootfs {
         Some(tree) => {
-            tree.try_clone().map_err(|e| super::namespaces::errno(&e)).at(Step::Rootfs, 0, "dup")?
+            tree.try_clone().map_err(|e| super::namespaces::errno(&e)).in_step(Step::Rootfs, "dup")?
         }
-        None => open_tree_clone(AT_FDCWD.as_fd(), &plan.path, true, 0).at(Step::Rootfs, 0, "open_tree")?,
+        None => open_tree_clone(AT_FDCWD.as_fd(), &plan.path, true, 0).in_step(Step::Rootfs, "open_tree")?,
     };
-    attach(&tree, plan).at(Step::Rootfs, 0, "move_mount")?;
+    attach(&tree, plan).in_step(Step::Rootfs, "move_mount")?;
     Ok(Root::from(tree))
 }
 
@@ -78,7 +78,7 @@ fn no_longer_share_parent(plan: &Rootfs, propagation: u64) -> Result<(), Report>
         match mount(NONE, directory, NONE, kind, NONE) {
             // Not a mount point: the one above may be.
             Err(Errno::EINVAL) => candidate = directory.parent(),
-            other => return other.at(Step::Rootfs, 0, "change propagation of the parent mount"),
+            other => return other.in_step(Step::Rootfs, "change propagation of the parent mount"),
         }
     }
     Ok(())
@@ -86,37 +86,34 @@ fn no_longer_share_parent(plan: &Rootfs, propagation: u64) -> Result<(), Report>
 
 /// The rootfs becomes `/`, and the host's tree is gone from it.
 pub fn pivot(plan: &Rootfs, root: &Root) -> Result<(), Report> {
-    fchdir(root).at(Step::Pivot, 0, "fchdir")?;
+    fchdir(root).in_step(Step::Pivot, "fchdir")?;
     match plan.enter {
         Enter::PivotRoot => {
             if keeps_to_itself(plan.propagation.unwrap_or(RSLAVE)) {
-                pivot_here().at(Step::Pivot, 0, "pivot_root")?;
+                pivot_here().in_step(Step::Pivot, "pivot_root")?;
             } else {
-                let old = Root::open("/".as_ref()).at(Step::Pivot, 0, "open /")?;
-                pivot_here().at(Step::Pivot, 0, "pivot_root")?;
+                let old = Root::open("/".as_ref()).in_step(Step::Pivot, "open /")?;
+                pivot_here().in_step(Step::Pivot, "pivot_root")?;
                 // The old root lies over the new one, and "." could mean either: the new one must keep its propagation.
-                fchdir(&old).at(Step::Pivot, 0, "fchdir")?;
+                fchdir(&old).in_step(Step::Pivot, "fchdir")?;
                 // So that the unmount does not travel to the host.
-                change_propagation(c".", RSLAVE).at(Step::Pivot, 0, "detach from the host")?;
+                change_propagation(c".", RSLAVE).in_step(Step::Pivot, "detach from the host")?;
             }
             // What "." leads to is the uppermost there: the old root.
-            umount2(c".", MntFlags::MNT_DETACH).at(Step::Pivot, 0, "umount2")?;
+            umount2(c".", MntFlags::MNT_DETACH).in_step(Step::Pivot, "umount2")?;
         }
         Enter::MoveMount => {
-            no_pivot::hide_kernel_filesystems(path(plan)).at(
-                Step::Pivot,
-                0,
-                "hide the host's procfs and sysfs",
-            )?;
-            mount(Some(c"."), c"/", NONE, MsFlags::MS_MOVE, NONE).at(Step::Pivot, 0, "mount(MS_MOVE)")?;
-            chroot(c".").at(Step::Pivot, 0, "chroot")?;
+            no_pivot::hide_kernel_filesystems(path(plan))
+                .in_step(Step::Pivot, "hide the host's procfs and sysfs")?;
+            mount(Some(c"."), c"/", NONE, MsFlags::MS_MOVE, NONE).in_step(Step::Pivot, "mount(MS_MOVE)")?;
+            chroot(c".").in_step(Step::Pivot, "chroot")?;
         }
-        Enter::Chroot => chroot(c".").at(Step::Pivot, 0, "chroot")?,
+        Enter::Chroot => chroot(c".").in_step(Step::Pivot, "chroot")?,
     }
-    chdir(c"/").at(Step::Pivot, 0, "chdir")?;
+    chdir(c"/").in_step(Step::Pivot, "chdir")?;
     match plan.propagation {
         Some(propagation) if plan.enter != Enter::Chroot => {
-            change_propagation(c"/", bindable(propagation)).at(Step::Pivot, 0, "change propagation")
+            change_propagation(c"/", bindable(propagation)).in_step(Step::Pivot, "change propagation")
         }
         _ => Ok(()),
     }
@@ -128,12 +125,12 @@ pub fn finish(plan: &Rootfs) -> Result<(), Report> {
         return Ok(());
     }
     if let Some(propagation) = plan.propagation.filter(|propagation| bindable(*propagation) != *propagation) {
-        change_propagation(c"/", propagation).at(Step::Pivot, 0, "change propagation")?;
+        change_propagation(c"/", propagation).in_step(Step::Pivot, "change propagation")?;
     }
     if !plan.read_only {
         return Ok(());
     }
-    let root = Root::open("/".as_ref()).at(Step::ReadOnly, 0, "open /")?;
+    let root = Root::open("/".as_ref()).in_step(Step::ReadOnlyRoot, "open /")?;
     let change = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
-    mount_setattr(root.as_fd(), change, None, false).at(Step::ReadOnly, 0, "mount_setattr")
+    mount_setattr(root.as_fd(), change, None, false).in_step(Step::ReadOnlyRoot, "mount_setattr")
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
-use crate::handshake::{At, Report, Step};
+use crate::handshake::{InStep, Report, Step};
 use crate::plan::{Plan, Sysctl};
 use crate::sys::file::{RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV, openat2};
 use crate::sys::mount::{fsconfig_create, fsmount, fsopen};
@@ -17,7 +17,7 @@ pub fn procfs(plan: &Plan) -> Result<Option<OwnedFd>, Report> {
     if plan.sysctls.is_empty() {
         return Ok(None);
     }
-    detached().map(Some).at(Step::Sysctl, 0, "mount a private procfs")
+    detached().map(Some).in_step(Step::SysctlProcfs, "mount a private procfs")
 }
 
 pub fn detached() -> Result<OwnedFd, Errno> {
@@ -28,14 +28,11 @@ pub fn detached() -> Result<OwnedFd, Errno> {
 
 pub fn write_all(sysctls: &[Sysctl], procfs: Option<&OwnedFd>) -> Result<(), Report> {
     let Some(procfs) = procfs else { return Ok(()) };
-    let sys = open(procfs.as_fd(), c"sys", OFlag::O_PATH | OFlag::O_DIRECTORY).at(
-        Step::Sysctl,
-        0,
-        "open /proc/sys",
-    )?;
+    let sys = open(procfs.as_fd(), c"sys", OFlag::O_PATH | OFlag::O_DIRECTORY)
+        .in_step(Step::SysctlProcfs, "open /proc/sys")?;
     for (item, sysctl) in sysctls.iter().enumerate() {
-        let file = open(sys.as_fd(), &sysctl.file, OFlag::O_WRONLY).at(Step::Sysctl, item, "open")?;
-        write(&file, &sysctl.value).at(Step::Sysctl, item, "write")?;
+        let file = open(sys.as_fd(), &sysctl.file, OFlag::O_WRONLY).in_step(Step::Sysctl(item), "open")?;
+        write(&file, &sysctl.value).in_step(Step::Sysctl(item), "write")?;
     }
     Ok(())
 }

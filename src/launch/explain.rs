@@ -1,200 +1,122 @@
-//! A report in words. The child sends numbers; here is the plan that they are numbers of.
+//! Puts a report into words: the child sends the step and a number, and here is the plan that the number belongs to.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 
 use nix::errno::Errno;
 
 use crate::error::{Error, Kind, describe, matched};
 use crate::fail;
-use crate::handshake::{Report, Step};
-use crate::plan::Plan;
+use crate::handshake::{IdKind, Lsm, Report, Step};
+use crate::plan::devices::{Device, Link};
 use crate::plan::mounts::{Mount, Source};
 use crate::plan::process::ProcessPlan;
-use crate::plan::topology::Topology;
+use crate::plan::topology::Join;
+use crate::plan::{Plan, Sysctl};
 
-/// What the reporting process was walking.
-pub struct Walked<'a> {
-    pub topology: &'a Topology,
-    pub process: &'a ProcessPlan,
-    /// None for a process that `exec` added.
-    pub container: Option<&'a Plan>,
+/// What the reporting process was carrying out: the lists that the numbers in its steps count.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ExplainContext<'a> {
+    joins: &'a [Join],
+    mounts: &'a [Mount],
+    /// Targets of mounts that are taken away.
+    unmounts: &'a [CString],
+    process: Option<&'a ProcessPlan>,
+    container: Option<&'a Plan>,
 }
 
-impl<'a> Walked<'a> {
-    pub fn container(plan: &'a Plan) -> Self {
-        Self { topology: &plan.topology, process: &plan.process, container: Some(plan) }
+impl<'a> ExplainContext<'a> {
+    /// For a container's first process.
+    pub fn from_plan(plan: &'a Plan) -> Self {
+        Self {
+            joins: &plan.topology.joins,
+            mounts: &plan.mounts,
+            process: Some(&plan.process),
+            container: Some(plan),
+            ..Self::default()
+        }
+    }
+
+    /// For a process that `exec` adds.
+    pub fn from_process(process: &'a ProcessPlan) -> Self {
+        Self { process: Some(process), ..Self::default() }
+    }
+
+    /// For a process that adds mounts to a container that runs.
+    pub fn from_mounts(mounts: &'a [Mount]) -> Self {
+        Self { mounts, ..Self::default() }
+    }
+
+    /// For a process that takes mounts out of a container that runs.
+    pub fn from_unmounts(unmounts: &'a [CString]) -> Self {
+        Self { unmounts, ..Self::default() }
     }
 }
 
-/// The sentence for a report.
-pub fn explain(report: &Report, walked: &Walked<'_>) -> Error {
-    let item = usize::from(report.item);
+/// The sentence for a report: `pointer: what was done: the failing call: the kernel's answer`, perhaps with a hint.
+pub fn explain(report: &Report, context: &ExplainContext<'_>) -> Error {
+    let during = |doing: &str| during(report, doing);
+    let plan = context.container;
     match report.step {
-        Step::FindProgram => missing_program(report, walked.process),
-        Step::Execute => cause(report, &format!("exec {}", program(walked.process))),
-        Step::Join => {
-            let join = walked.topology.joins.iter().find(|join| join.item == item);
-            let (kind, path) =
-                join.map_or(("", String::new()), |join| (join.namespace.name(), show(&join.path)));
-            cause(report, &format!("/linux/namespaces/{item}: join {kind} namespace {path}"))
+        Step::NewProcess => during("set up the process"),
+        Step::JoinCgroup => during("join the control group"),
+        Step::Helper => during("set up the helper process"),
+        Step::JoinNamespace(index) => during(&join_namespace(index, context.joins)),
+        Step::JoinContainer => during("join the container's namespaces"),
+        Step::UserNamespace => during("make the user namespace"),
+        Step::BecomeRoot(kind) => become_root(report, kind, context.process),
+        Step::TimeOffsets => during("/linux/timeOffsets: set time offsets"),
+        Step::CloseDescriptors => during("close the runtime's descriptors"),
+        Step::CloneInit => during("clone the container's process"),
+        Step::Keyring => during("join session keyring"),
+        Step::CgroupNamespace => during("make the cgroup namespace"),
+        Step::Loopback => during("bring loopback up"),
+        Step::Rootfs => during(&rootfs(plan)),
+        Step::NullDevice => during("/linux/maskedPaths: take the host's null device"),
+        Step::Mount(index) => mount(report, context.mounts.get(index)),
+        Step::Unmount(index) => unmount(report, index, context.unmounts.get(index)),
+        Step::Device(index) => during(&device(plan.and_then(|plan| plan.devices.nodes.get(index)))),
+        Step::Link(index) => during(&link(plan.and_then(|plan| plan.devices.links.get(index)))),
+        Step::CoreLink => during("make link /dev/core"),
+        // The hook's own sentence says it all.
+        Step::CreateContainerHook | Step::StartContainerHook => during(""),
+        Step::Pivot => during("enter the rootfs"),
+        Step::StandardStream(number) => during(&format!("set up standard stream {number}")),
+        Step::Console => during("/process/terminal: set up the terminal"),
+        Step::Hostname => during("/hostname: set hostname"),
+        Step::Domainname => during("/domainname: set domainname"),
+        Step::SysctlProcfs => during("/linux/sysctl: set sysctls"),
+        Step::Sysctl(index) => during(&sysctl(plan.and_then(|plan| plan.sysctls.get(index)))),
+        Step::ReadOnlyPath(index) => {
+            let path = plan.and_then(|plan| plan.read_only_paths.get(index));
+            during(&format!("/linux/readonlyPaths/{index}: make read-only {}", show(path)))
         }
-        Step::Limit => {
-            let limit = walked.process.limits.iter().find(|limit| limit.item == item);
-            let name = limit.map_or("", |limit| limit.name);
-            let error = cause(report, &format!("/process/rlimits/{item}: set {name}"));
-            match report.errno {
-                libc::EPERM => error.with_hint("raising a hard limit takes CAP_SYS_RESOURCE"),
-                _ => error,
-            }
+        Step::MaskedPath(index) => {
+            let path = plan.and_then(|plan| plan.masked_paths.get(index));
+            during(&format!("/linux/maskedPaths/{index}: mask {}", show(path)))
         }
-        Step::Scheduler => {
-            let error = cause(report, words(Step::Scheduler));
-            match report.errno {
-                libc::EPERM => error.with_hint(
-                    "process scheduler can't be used together with AllowedCPUs, where it is SCHED_DEADLINE and these a \
-                     cpuset; a real-time policy takes CAP_SYS_NICE",
-                ),
-                _ => error,
-            }
-        }
-        Step::Label => label(report, walked.process, item),
-        Step::WorkingDirectory => cause(
-            report,
-            &format!(
-                "/process/cwd: chdir to cwd ({:?}) set in config.json failed",
-                show(&walked.process.cwd)
-            ),
-        ),
-        Step::User if item == 0 && report.errno == libc::EINVAL => {
-            let why = format!(
-                "/process/user/uid: cannot setuid to unmapped uid {} in user namespace",
-                walked.process.uid
-            );
-            Error::new(Kind::Child, why)
-        }
-        Step::User if item == 1 && report.errno == libc::EINVAL => {
-            let why = format!(
-                "/process/user/gid: cannot setgid to unmapped gid {} in user namespace",
-                walked.process.gid
-            );
-            Error::new(Kind::Child, why)
-        }
-        step => match walked.container {
-            Some(plan) => of_container(report, plan, step, item),
-            None => cause(report, words(step)),
-        },
-    }
-}
-
-fn label(report: &Report, process: &ProcessPlan, item: usize) -> Error {
-    let named = |label: &Option<CString>| label.as_deref().map_or(String::new(), show);
-    if item == 1 {
-        return cause(report, &format!("/process/selinuxLabel: set the label {}", named(&process.selinux)));
-    }
-    let error = cause(report, &format!("/process/apparmorProfile: apply {}", named(&process.apparmor)));
-    match report.errno {
-        libc::ENOENT => error.with_hint("no such profile is loaded; aa-status lists those that are"),
-        _ => error,
-    }
-}
-
-fn of_container(report: &Report, plan: &Plan, step: Step, item: usize) -> Error {
-    match step {
-        Step::Mount => mount(report, &plan.mounts),
-        Step::Rootfs => cause(report, &format!("/root/path: prepare rootfs {}", show(&plan.rootfs.path))),
-        Step::Device => {
-            let device = plan.devices.nodes.get(item);
-            let at = device
-                .and_then(|device| device.item)
-                .map_or(String::new(), |i| format!("/linux/devices/{i}: "));
-            let path = device.map_or(String::new(), |device| show(&device.path));
-            cause(report, &format!("{at}make device {path}"))
-        }
-        Step::Link => {
-            let path =
-                plan.devices.links.get(item).map_or_else(|| "/dev/core".into(), |link| show(&link.path));
-            cause(report, &format!("make link {path}"))
-        }
-        Step::Sysctl => {
-            let key = plan.sysctls.get(item).map_or("", |sysctl| &sysctl.key);
-            cause(report, &format!("/linux/sysctl/{key}: set sysctl {key}"))
-        }
-        Step::ReadOnlyPath => {
-            path(report, "/linux/readonlyPaths", "make read-only", plan.read_only_paths.get(item))
-        }
-        Step::MaskedPath => path(report, "/linux/maskedPaths", "mask", plan.masked_paths.get(item)),
-        _ => cause(report, words(step)),
-    }
-}
-
-fn path(report: &Report, pointer: &str, verb: &str, path: Option<&std::ffi::CString>) -> Error {
-    let path = path.map_or(String::new(), |path| show(path));
-    cause(report, &format!("{pointer}/{}: {verb} {path}", report.item))
-}
-
-/// Why one of `mounts` was not made; or for what else the process did not come to it.
-pub fn mounting(report: &Report, mounts: &[Mount]) -> Error {
-    if report.step == Step::Mount { mount(report, mounts) } else { cause(report, words(report.step)) }
-}
-
-/// Why what is mounted at one of `targets` was not unmounted.
-pub fn unmounting(report: &Report, targets: &[CString]) -> Error {
-    let Some(target) = targets.get(usize::from(report.item)).filter(|_| report.step == Step::Mount) else {
-        return cause(report, words(report.step));
-    };
-    let error = cause(report, &format!("/mounts/{}: unmount {}", report.item, show(target)));
-    match report.errno {
-        libc::EINVAL => error.with_hint("nothing is mounted there, or not by whom may unmount it"),
-        _ => error,
-    }
-}
-
-fn mount(report: &Report, mounts: &[Mount]) -> Error {
-    let Some(mount) = mounts.get(usize::from(report.item)) else { return cause(report, "mount") };
-    let what = source(mount);
-    let doing =
-        format!("/mounts/{}: error mounting {what:?} to rootfs at {:?}", mount.item, show(&mount.target));
-    let error = cause(report, &doing);
-    match (&mount.source, report.errno) {
-        (Source::Bind { .. }, libc::ENOENT) if report.text() == "open_tree" => {
-            error.with_hint("the source of a bind must exist on the host")
-        }
-        (Source::Filesystem { kind, .. }, libc::ENODEV) => {
-            cause(report, &format!("{doing}: filesystem type {:?}", show(kind)))
-                .with_hint("this kernel does not know the filesystem type")
-        }
-        _ => error,
-    }
-}
-
-fn source(mount: &Mount) -> String {
-    match &mount.source {
-        Source::Filesystem { kind, source, .. } if kind == source => show(kind),
-        Source::Filesystem { source, .. } => show(source),
-        Source::Bind { path, .. } => show(path),
-        Source::Remount => "remount".into(),
-        Source::Symlink { to } => show(to),
-    }
-}
-
-fn program(process: &ProcessPlan) -> String {
-    process.args.first().map_or(String::new(), |program| show(program))
-}
-
-/// As Go's os/exec words it: dockerd, containerd and Podman match these texts.
-fn missing_program(report: &Report, process: &ProcessPlan) -> Error {
-    let name = program(process);
-    match Errno::from_raw(report.errno) {
-        Errno::ENOENT if process.searched => Error::new(Kind::Child, matched::not_in_path(&name)),
-        Errno::ENOENT => Error::new(Kind::Child, matched::no_such_executable(&name)),
-        Errno::EISDIR => Error::new(Kind::Child, matched::is_a_directory(&name)),
-        Errno::EACCES | Errno::EPERM => Error::new(Kind::Child, matched::not_executable(&name)),
-        errno => fail!(Kind::Child, "exec: {name:?}: stat {name}: {}", describe(errno)),
+        Step::ReadOnlyRoot => during("/root/readonly: make the rootfs read-only"),
+        Step::Limit(index) => limit(report, index, context.process),
+        Step::NoNewPrivileges => during("/process/noNewPrivileges: set no new privileges"),
+        Step::Affinity => during("/process/execCPUAffinity/final: set CPU affinity"),
+        Step::Scheduler => scheduler(report),
+        Step::IoPriority => during("/process/ioPriority: set the I/O priority"),
+        Step::MemoryPolicy => during("/linux/memoryPolicy: set the memory policy"),
+        Step::Personality => during("/linux/personality: set personality"),
+        Step::Label(lsm) => label(report, lsm, context.process),
+        Step::WorkingDirectory => during(&working_directory(context.process)),
+        Step::UserId(kind) => user_id(report, kind, context.process),
+        Step::Capabilities => during("/process/capabilities: set capabilities"),
+        Step::FindProgram => missing_program(report, context.process),
+        Step::Seccomp => during("/linux/seccomp: load the seccomp filter"),
+        Step::Handshake => during("talk to the runtime"),
+        Step::ExecFifo => during("wait on the exec fifo"),
+        Step::Signals => during("reset signals"),
+        Step::Execute => during(&format!("exec {}", program(context.process))),
     }
 }
 
 /// `doing: call: the kernel's answer`, of kind `Child`.
-fn cause(report: &Report, doing: &str) -> Error {
+fn during(report: &Report, doing: &str) -> Error {
     let text = report.text();
     let error = match report.errno {
         0 => Error::new(Kind::Child, text),
@@ -206,42 +128,201 @@ fn cause(report: &Report, doing: &str) -> Error {
     if doing.is_empty() { error } else { error.context(doing.to_owned()) }
 }
 
-fn words(step: Step) -> &'static str {
-    match step {
-        Step::Arrive => "set up the process",
-        Step::ControlGroup => "join the control group",
-        Step::UserNamespace => "make the user namespace",
-        Step::TimeOffsets => "/linux/timeOffsets: set time offsets",
-        Step::Clone => "clone the container's process",
-        Step::Keyring => "join session keyring",
-        Step::Loopback => "bring loopback up",
-        Step::CgroupNamespace => "make the cgroup namespace",
-        Step::Rootfs => "prepare rootfs",
-        // A hook's own sentence says it all.
-        Step::CreateContainerHook | Step::StartContainerHook => "",
-        Step::Pivot => "enter the rootfs",
-        Step::Console => "/process/terminal: set up the terminal",
-        Step::ReadOnly => "/root/readonly: make the rootfs read-only",
-        Step::Hostname => "/hostname: set hostname",
-        Step::Domainname => "/domainname: set domainname",
-        Step::Affinity => "/process/execCPUAffinity/final: set CPU affinity",
-        Step::Scheduler => "/process/scheduler: set the scheduler",
-        Step::IoPriority => "/process/ioPriority: set the I/O priority",
-        Step::MemoryPolicy => "/linux/memoryPolicy: set the memory policy",
-        Step::Personality => "/linux/personality: set personality",
-        Step::NoNewPrivileges => "/process/noNewPrivileges: set no new privileges",
-        Step::Label => "set the security label",
-        Step::Seccomp => "/linux/seccomp: load the seccomp filter",
-        Step::Groups => "/process/user/additionalGids: set groups",
-        Step::User => "/process/user: change user",
-        Step::Capabilities => "/process/capabilities: set capabilities",
-        Step::Handshake => "talk to the runtime",
-        Step::ExecFifo => "wait on the exec fifo",
-        Step::Panic => "internal error in the new process",
-        _ => "start the process",
+fn join_namespace(index: usize, joins: &[Join]) -> String {
+    let join = joins.iter().find(|join| join.item == index);
+    let (kind, path) =
+        join.map_or(("", ""), |join| (join.namespace.name(), join.path.to_str().unwrap_or("")));
+    format!("/linux/namespaces/{index}: join {kind} namespace {path}")
+}
+
+/// A user namespace is entered as its root: EINVAL says that it maps no id 0.
+fn become_root(report: &Report, kind: IdKind, process: Option<&ProcessPlan>) -> Error {
+    let unmapped = report.errno == libc::EINVAL;
+    match (kind, process) {
+        // Where the process is to stay root, that is what it cannot have.
+        (IdKind::User, Some(process)) if unmapped && process.uid == 0 => unmapped_uid(0),
+        (IdKind::Group, Some(process)) if unmapped && process.gid == 0 => unmapped_gid(0),
+        (IdKind::User, _) if unmapped => unmapped_root("/linux/uidMappings", "uid"),
+        (IdKind::Group, _) if unmapped => unmapped_root("/linux/gidMappings", "gid"),
+        (IdKind::User | IdKind::Group | IdKind::SupplementaryGroups, _) => {
+            during(report, "become root of the user namespace")
+        }
     }
 }
 
-fn show(text: &CStr) -> String {
-    text.to_string_lossy().into_owned()
+fn unmapped_root(pointer: &str, kind: &str) -> Error {
+    fail!(Kind::Child, "{pointer}: cannot become root of the user namespace: {kind} 0 is not mapped")
+}
+
+fn user_id(report: &Report, kind: IdKind, process: Option<&ProcessPlan>) -> Error {
+    match (kind, process) {
+        (IdKind::User, Some(process)) if report.errno == libc::EINVAL => unmapped_uid(process.uid),
+        (IdKind::Group, Some(process)) if report.errno == libc::EINVAL => unmapped_gid(process.gid),
+        (IdKind::User | IdKind::Group, _) => during(report, "/process/user: change user"),
+        (IdKind::SupplementaryGroups, _) => during(report, "/process/user/additionalGids: set groups"),
+    }
+}
+
+fn unmapped_uid(uid: u32) -> Error {
+    fail!(Kind::Child, "/process/user/uid: cannot setuid to unmapped uid {uid} in user namespace")
+}
+
+fn unmapped_gid(gid: u32) -> Error {
+    fail!(Kind::Child, "/process/user/gid: cannot setgid to unmapped gid {gid} in user namespace")
+}
+
+fn rootfs(plan: Option<&Plan>) -> String {
+    plan.map_or("prepare rootfs".into(), |plan| {
+        format!("/root/path: prepare rootfs {}", show(Some(&plan.rootfs.path)))
+    })
+}
+
+fn mount(report: &Report, mount: Option<&Mount>) -> Error {
+    let Some(mount) = mount else { return during(report, "mount") };
+    let (what, target) = (mounted(mount), show(Some(&mount.target)));
+    let doing = format!("/mounts/{}: error mounting {what:?} to rootfs at {target:?}", mount.item);
+    match (&mount.source, report.errno) {
+        (Source::Bind { .. }, libc::ENOENT) if report.text() == "open_tree" => {
+            during(report, &doing).with_hint("the source of a bind must exist on the host")
+        }
+        (Source::Filesystem { kind, .. }, libc::ENODEV) => {
+            during(report, &format!("{doing}: filesystem type {:?}", show(Some(kind))))
+                .with_hint("this kernel does not know the filesystem type")
+        }
+        _ => during(report, &doing),
+    }
+}
+
+fn mounted(mount: &Mount) -> String {
+    match &mount.source {
+        Source::Filesystem { kind, source, .. } if kind == source => show(Some(kind)),
+        Source::Filesystem { source, .. } => show(Some(source)),
+        Source::Bind { path, .. } => show(Some(path)),
+        Source::Remount => "remount".into(),
+        Source::Symlink { to } => show(Some(to)),
+    }
+}
+
+fn unmount(report: &Report, index: usize, target: Option<&CString>) -> Error {
+    let error = during(report, &format!("/mounts/{index}: unmount {}", show(target)));
+    match report.errno {
+        libc::EINVAL => error.with_hint("nothing is mounted there, or not by whom may unmount it"),
+        _ => error,
+    }
+}
+
+fn device(device: Option<&Device>) -> String {
+    let Some(Device { item, path, .. }) = device else { return "make device".into() };
+    let pointer = item.map_or(String::new(), |item| format!("/linux/devices/{item}: "));
+    format!("{pointer}make device {}", show(Some(path)))
+}
+
+fn link(link: Option<&Link>) -> String {
+    format!("make link {}", show(link.map(|link| &link.path)))
+}
+
+fn sysctl(sysctl: Option<&Sysctl>) -> String {
+    let key = sysctl.map_or("", |sysctl| &sysctl.key);
+    format!("/linux/sysctl/{key}: set sysctl {key}")
+}
+
+fn limit(report: &Report, index: usize, process: Option<&ProcessPlan>) -> Error {
+    let limit = process.and_then(|process| process.limits.iter().find(|limit| limit.item == index));
+    let name = limit.map_or("", |limit| limit.name);
+    let error = during(report, &format!("/process/rlimits/{index}: set {name}"));
+    match report.errno {
+        libc::EPERM => error.with_hint("raising a hard limit takes CAP_SYS_RESOURCE"),
+        _ => error,
+    }
+}
+
+fn scheduler(report: &Report) -> Error {
+    let error = during(report, "/process/scheduler: set the scheduler");
+    match report.errno {
+        libc::EPERM => error.with_hint(
+            "process scheduler can't be used together with AllowedCPUs, where it is SCHED_DEADLINE and these a \
+             cpuset; a real-time policy takes CAP_SYS_NICE",
+        ),
+        _ => error,
+    }
+}
+
+fn label(report: &Report, lsm: Lsm, process: Option<&ProcessPlan>) -> Error {
+    match lsm {
+        Lsm::Selinux => {
+            let label = show(process.and_then(|process| process.selinux.as_ref()));
+            during(report, &format!("/process/selinuxLabel: set the label {label}"))
+        }
+        Lsm::AppArmor => {
+            let profile = show(process.and_then(|process| process.apparmor.as_ref()));
+            let error = during(report, &format!("/process/apparmorProfile: apply {profile}"));
+            match report.errno {
+                libc::ENOENT => error.with_hint("no such profile is loaded; aa-status lists those that are"),
+                _ => error,
+            }
+        }
+    }
+}
+
+fn working_directory(process: Option<&ProcessPlan>) -> String {
+    let cwd = show(process.map(|process| &process.cwd));
+    format!("/process/cwd: chdir to cwd ({cwd:?}) set in config.json failed")
+}
+
+fn program(process: Option<&ProcessPlan>) -> String {
+    show(process.and_then(|process| process.args.first()))
+}
+
+/// As Go's os/exec words it: dockerd, containerd and Podman match these texts.
+fn missing_program(report: &Report, process: Option<&ProcessPlan>) -> Error {
+    let name = program(process);
+    let searched = process.is_some_and(|process| process.searched);
+    match Errno::from_raw(report.errno) {
+        Errno::ENOENT if searched => Error::new(Kind::Child, matched::not_in_path(&name)),
+        Errno::ENOENT => Error::new(Kind::Child, matched::no_such_executable(&name)),
+        Errno::EISDIR => Error::new(Kind::Child, matched::is_a_directory(&name)),
+        Errno::EACCES | Errno::EPERM => Error::new(Kind::Child, matched::not_executable(&name)),
+        errno => fail!(Kind::Child, "exec: {name:?}: stat {name}: {}", describe(errno)),
+    }
+}
+
+fn show(text: Option<&CString>) -> String {
+    text.map_or(String::new(), |text| text.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explained(step: Step, errno: Errno, process: &ProcessPlan) -> String {
+        let report = Report::new(step, errno, "setresgid");
+        explain(&report, &ExplainContext::from_process(process)).to_string()
+    }
+
+    #[test]
+    fn an_id_that_is_not_mapped_is_told_by_its_own_field() {
+        let process = ProcessPlan { uid: 10, gid: 20, ..ProcessPlan::default() };
+        let cases = [
+            (
+                Step::UserId(IdKind::User),
+                "/process/user/uid: cannot setuid to unmapped uid 10 in user namespace",
+            ),
+            (
+                Step::UserId(IdKind::Group),
+                "/process/user/gid: cannot setgid to unmapped gid 20 in user namespace",
+            ),
+            (
+                Step::BecomeRoot(IdKind::Group),
+                "/linux/gidMappings: cannot become root of the user namespace: gid 0 is not mapped",
+            ),
+        ];
+        for (step, expected) in cases {
+            assert_eq!(explained(step, Errno::EINVAL, &process), expected);
+        }
+        let root = ProcessPlan::default();
+        let expected = "/process/user/gid: cannot setgid to unmapped gid 0 in user namespace";
+        assert_eq!(explained(Step::BecomeRoot(IdKind::Group), Errno::EINVAL, &root), expected);
+        let expected = "become root of the user namespace: setresgid: operation not permitted";
+        assert_eq!(explained(Step::BecomeRoot(IdKind::Group), Errno::EPERM, &root), expected);
+    }
 }

@@ -29,10 +29,11 @@ use crate::cgroup::Group;
 use crate::container::record::Process;
 use crate::container::status::Seen;
 use crate::error::{Context, Error, Kind, Result, matched};
-use crate::handshake::{self, Line, Report, Step, Word};
+use crate::handshake::{self, Acknowledgement, Message, Report, Step, SyncSocket};
 use crate::init::{self, Fds, namespaces};
 use crate::log;
 use crate::plan::topology::Topology;
+use crate::plan::waits::Waits;
 use crate::sys::process::{Clone, clone3, pidfd_send_signal};
 use seccomp_agent::Agent;
 
@@ -41,9 +42,10 @@ use seccomp_agent::Agent;
 pub struct Child {
     pub process: Process,
     pub pidfd: OwnedFd,
-    line: Line,
-    /// Words it said before its helper told of its birth.
-    early: RefCell<VecDeque<Word>>,
+    socket: SyncSocket,
+    waits: Waits,
+    /// Messages that it sent before its helper sent its pid.
+    early: RefCell<VecDeque<Message>>,
 }
 
 /// What a clone depends on.
@@ -77,16 +79,16 @@ impl From<Error> for Failure {
 pub fn spawn(
     order: &Order<'_>,
     mut fds: Fds,
-    life: impl FnOnce(&Fds, &Line) -> Result<Infallible, Report>,
+    life: impl FnOnce(&Fds, &SyncSocket) -> Result<Infallible, Report>,
 ) -> std::result::Result<Child, Failure> {
-    let (ours, theirs) = handshake::pair().context("make socket pair")?;
+    let (ours, theirs) = handshake::socket_pair().context("make socket pair")?;
     let topology = order.topology;
     let helper = topology.needs_helper();
     let entrance = order.group.map(Group::entrance).transpose()?.unwrap_or_default();
     let born_there = entrance.birth.is_some() && entrance.doors.is_empty();
     fds.doors = entrance.doors;
     let maps = topology.id_maps.as_ref().filter(|_| !helper);
-    fds.wait_for_go |= !helper && (maps.is_some() || entrance.by_parent);
+    fds.waits = fds.waits.and_be_moved(entrance.by_parent);
     fds.ignored_signals = crate::sys::signal::ignored();
     let flags = if helper { 0 } else { topology.clone_flags() };
     log::debug(format_args!("{}: clone3 with flags {flags:#x}", matched::CONTAINER_SETUP));
@@ -104,7 +106,7 @@ pub fn spawn(
     };
     drop(theirs);
     // From here on no way out may leave the process behind: dropped, `first` is killed.
-    let waits = fds.wait_for_go || helper;
+    let waits = fds.waits;
     drop(fds);
     match order.group {
         Some(group) if entrance.by_parent => group.join(first.pid)?,
@@ -115,10 +117,14 @@ pub fn spawn(
         id_maps::write(first.pid, maps)?;
     }
     adjust_oom_score(first.pid, order.oom_score_adj)?;
-    if waits {
-        ours.go().context("talk to the new process")?;
+    if waits.placed {
+        ours.acknowledge(Acknowledgement::Placed).context("talk to the new process")?;
     }
-    if helper { born(topology, first, ours) } else { first.child(ours, VecDeque::new()) }
+    if helper {
+        follow_helper(topology, first, ours, waits)
+    } else {
+        first.child(ours, waits, VecDeque::new())
+    }
 }
 
 /// The process that was cloned, killed unless it becomes a `Child`.
@@ -128,11 +134,16 @@ struct First {
 }
 
 impl First {
-    fn child(mut self, line: Line, early: VecDeque<Word>) -> std::result::Result<Child, Failure> {
+    fn child(
+        mut self,
+        socket: SyncSocket,
+        waits: Waits,
+        early: VecDeque<Message>,
+    ) -> std::result::Result<Child, Failure> {
         let start = Seen::of(self.pid).map_or(0, |seen| seen.start);
         let pidfd = self.pidfd.take().ok_or(Errno::EBADF).context("keep the process")?;
         let early = RefCell::new(early);
-        Ok(Child { process: Process { pid: self.pid, start }, pidfd, line, early })
+        Ok(Child { process: Process { pid: self.pid, start }, pidfd, socket, waits, early })
     }
 }
 
@@ -145,39 +156,51 @@ impl Drop for First {
     }
 }
 
-/// The helper's conversation, to the birth of the real process. That one speaks on the same line, perhaps before the
-/// helper has told of it.
-fn born(topology: &Topology, helper: First, line: Line) -> std::result::Result<Child, Failure> {
+/// The helper's conversation, until it has sent the pid of the container's process. That one speaks on the same socket,
+/// and perhaps first.
+fn follow_helper(
+    topology: &Topology,
+    helper: First,
+    socket: SyncSocket,
+    waits: Waits,
+) -> std::result::Result<Child, Failure> {
     let mut early = VecDeque::new();
     loop {
-        match line.hear().context("talk to the new process")? {
-            Word::Map => {
+        match socket.recv().context("talk to the new process")? {
+            Message::MapIds => {
                 if let Some(maps) = &topology.id_maps {
                     id_maps::write(helper.pid, maps)?;
                 }
-                line.go().context("talk to the new process")?;
+                socket.acknowledge(Acknowledgement::IdsMapped).context("talk to the new process")?;
             }
-            Word::Born(pid, pidfd) => {
+            Message::InitPid(pid, pidfd) => {
                 drop(helper);
-                return First { pid, pidfd: Some(pidfd) }.child(line, early);
+                return First { pid, pidfd: Some(pidfd) }.child(socket, waits, early);
             }
-            word @ (Word::AtHooks | Word::Ready | Word::Listener(_) | Word::MapIds(..)) => {
-                early.push_back(word);
+            message @ (Message::RunHooks | Message::Ready | Message::Listener(_) | Message::MapMount(..)) => {
+                early.push_back(message);
             }
-            Word::Failed(report) => return Err(Failure::Reported(report)),
-            _ => return Err(Failure::Died),
+            Message::Failed(report) => return Err(Failure::Reported(report)),
+            Message::Closed => return Err(Failure::Died),
         }
     }
 }
 
 impl Child {
-    /// What it waits for is there, unless it has failed meanwhile, as in `start`.
-    pub fn go_on(&self) {
-        let _ = self.line.go();
+    /// Says that its resctrl groups and network devices are there, if it waits for them.
+    pub fn resources_assigned(&self) {
+        if self.waits.resources_assigned {
+            self.acknowledge(Acknowledgement::ResourcesAssigned);
+        }
+    }
+
+    /// If it has failed meanwhile, its next message says so.
+    fn acknowledge(&self, acknowledgement: Acknowledgement) {
+        let _ = self.socket.acknowledge(acknowledgement);
     }
 
     /// Waits until everything is set up. `hooks` runs when the child has come to its runtime hooks; the `agent` gets
-    /// the listener of a filter that notifies; `map_ids` maps the ids of the mount of that number.
+    /// the listener of a filter that notifies; `map_ids` maps the ids of the mount of that index in the plan.
     pub fn wait_until_ready(
         &self,
         agent: Option<&Agent<'_>>,
@@ -185,48 +208,49 @@ impl Child {
         map_ids: impl Fn(usize, &OwnedFd) -> Result<()>,
     ) -> std::result::Result<(), Failure> {
         loop {
-            match self.hear()? {
-                Word::Ready => {
+            match self.recv()? {
+                Message::Ready => {
                     log::debug(format_args!("{}: {} is ready", matched::CHILD_IN_INIT, self.process.pid));
                     return Ok(());
                 }
-                Word::AtHooks => {
+                Message::RunHooks => {
                     hooks()?;
-                    self.line.go().context("talk to the new process")?;
+                    let done = self.socket.acknowledge(Acknowledgement::HooksDone);
+                    done.context("talk to the new process")?;
                 }
-                Word::MapIds(mount, tree) => {
-                    map_ids(mount.try_into().unwrap_or_default(), &tree)?;
-                    self.go_on();
+                Message::MapMount(index, mount) => {
+                    map_ids(index, &mount)?;
+                    self.acknowledge(Acknowledgement::MountMapped);
                 }
-                Word::Listener(number) => {
+                Message::Listener(number) => {
                     agent.map_or(Ok(()), |agent| agent.introduce(self, number))?;
-                    self.go_on();
+                    self.acknowledge(Acknowledgement::ListenerTaken);
                 }
-                Word::Failed(report) => return Err(Failure::Reported(report)),
-                _ => return Err(Failure::Died),
+                Message::Failed(report) => return Err(Failure::Reported(report)),
+                Message::MapIds | Message::InitPid(..) | Message::Closed => return Err(Failure::Died),
             }
         }
     }
 
-    fn hear(&self) -> Result<Word> {
+    fn recv(&self) -> Result<Message> {
         let early = self.early.borrow_mut().pop_front();
-        early.map_or_else(|| self.line.hear().context("talk to the new process"), Ok)
+        early.map_or_else(|| self.socket.recv().context("talk to the new process"), Ok)
     }
 
-    /// The record is written: it waits on its fifo now, and no longer for us.
+    /// Says that the record is written: the process waits on its exec fifo now, and no longer for us.
     pub fn created(&self) -> Result<()> {
-        self.line.created().context("talk to the new process")
+        self.socket.acknowledge(Acknowledgement::Created).context("talk to the new process")
     }
 
-    /// Executes. Returns when execve has succeeded, with the report if it has not. Of a program that the kernel refuses
-    /// the process itself tells on its standard error before it ends; who is `attended` has read it there.
+    /// Has it execute its program. Returns when execve has succeeded, with the report if it has not. Of a program that
+    /// the kernel refuses the process itself tells on its standard error before it ends; who is `attended` has read it
+    /// there.
     pub fn start(&self, attended: bool) -> std::result::Result<(), Failure> {
-        // It may have failed meanwhile: its next word says so.
-        let _ = self.line.start();
-        match self.line.hear().context("talk to the new process")? {
-            Word::Failed(report) if attended && report.step == Step::Execute => Ok(()),
-            Word::Failed(report) => Err(Failure::Reported(report)),
-            // The line closes on execve.
+        self.acknowledge(Acknowledgement::Start);
+        match self.socket.recv().context("talk to the new process")? {
+            Message::Failed(report) if attended && report.step == Step::Execute => Ok(()),
+            Message::Failed(report) => Err(Failure::Reported(report)),
+            // The socket closes on execve.
             _ => Ok(()),
         }
     }

@@ -25,6 +25,7 @@ pub mod scheduling;
 pub mod seccomp;
 pub mod show;
 pub mod topology;
+pub mod waits;
 
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
@@ -64,13 +65,6 @@ pub struct Plan {
     pub process: ProcessPlan,
     /// Odd, but no reason to refuse.
     pub warnings: Vec<String>,
-}
-
-impl Plan {
-    /// Whether the container's process waits until the runtime has put it where it belongs, devices with it.
-    pub fn waits_for_runtime(&self) -> bool {
-        !self.net_devices.is_empty() || self.rdt.is_some()
-    }
 }
 
 /// A kernel parameter: its file below /proc/sys and what is written to it.

@@ -30,6 +30,14 @@ pub struct Mount {
     pub find: Find,
 }
 
+impl Mount {
+    /// Whether the runtime maps the ids of this mount after the new process has made it: its source is inside the rootfs,
+    /// as the mounts before it have left that, and only the runtime has the rights to the filesystem.
+    pub fn is_mapped_by_runtime(&self) -> bool {
+        matches!(self.source, Source::Bind { inside: true, id_mapped: Some(_), .. })
+    }
+}
+
 /// How the target is looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Find {

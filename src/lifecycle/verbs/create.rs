@@ -13,7 +13,7 @@ use crate::error::{Context, Error, Kind, Result, matched};
 use crate::init::hook_state::HookState;
 use crate::init::{self, Fds};
 use crate::launch::console::{self, Console, Incoming};
-use crate::launch::explain::{Walked, explain};
+use crate::launch::explain::{ExplainContext, explain};
 use crate::launch::net_devices::Destination;
 use crate::launch::seccomp_agent::Agent;
 use crate::launch::{self, Child, Failure, Order, notify, rdt, seal, slots};
@@ -23,6 +23,7 @@ use crate::lifecycle::pid_file;
 use crate::log;
 use crate::plan::activation::Activation;
 use crate::plan::topology::Namespace;
+use crate::plan::waits::{ReadyMoment, Waits};
 use crate::plan::{Plan, Request};
 use crate::sys::file::is_inherited;
 use crate::{fail, spec};
@@ -245,7 +246,9 @@ fn launch(
     }
     fds.exec_fifo = how.fifo.then(|| entry.make_exec_fifo()).transpose()?;
     fds.chown_stdio = if how.detach { init::fds::ChownStdio::All } else { init::fds::ChownStdio::Pipes };
-    fds.ready_early = !how.fifo && options.pid_file.is_none() && options.pidfd_socket.is_none();
+    let told_of = how.fifo || options.pid_file.is_some() || options.pidfd_socket.is_some();
+    let ready = if told_of { ReadyMoment::AfterConfinement } else { ReadyMoment::BeforeConfinement };
+    fds.waits = Waits::for_container(plan, ready);
     let (socket, terminal) = console.map(Console::split).unzip();
     fds.console = socket;
     let devices = Destination::of(plan, &fds)?;
@@ -272,9 +275,7 @@ fn accompany(child: &Child, ground: &Ground<'_>, devices: Destination) -> std::r
         rdt::join(rdt, pid)?;
     }
     let moved = devices.receive(&plan.net_devices, pid)?;
-    if plan.waits_for_runtime() {
-        child.go_on();
-    }
+    child.resources_assigned();
     let agent = plan.process.seccomp.as_ref().and_then(|filter| filter.notify.as_ref());
     let state_now = state.document("creating", pid);
     let agent = agent.map(|notify| Agent { notify, version: spec::VERSION, state: state_now });
@@ -305,7 +306,7 @@ fn clone(plan: &Plan, group: &Group, fds: Fds) -> std::result::Result<Child, Fai
         oom_score_adj: plan.process.oom_score_adj,
         preserve_fds: plan.process.preserve_fds,
     };
-    launch::spawn(&order, fds, |fds, line| init::container(plan, fds, line))
+    launch::spawn(&order, fds, |fds, socket| init::container(plan, fds, socket))
 }
 
 /// Those that run in the runtime's own namespaces, before the rootfs is entered.
@@ -331,7 +332,9 @@ fn publish(options: &Create, entry: &Entry, record: &Record, child: &Child) -> R
 /// The prefix chain is runc's: the suite and people match it.
 fn explained(failure: Failure, plan: &Plan, group: &Group) -> Error {
     let error = match failure {
-        Failure::Reported(report) => explain(&report, &Walked::container(plan)).context(matched::DURING_INIT),
+        Failure::Reported(report) => {
+            explain(&report, &ExplainContext::from_plan(plan)).context(matched::DURING_INIT)
+        }
         Failure::Died => launch::died(group).context(matched::DURING_INIT),
         Failure::Other(error) => error,
     };

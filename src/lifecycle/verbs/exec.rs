@@ -10,7 +10,7 @@ use crate::host::{Facts, Groups, Wanted};
 use crate::init::hook_state::HookState;
 use crate::init::{self, Fds};
 use crate::launch::console::{Console, Incoming};
-use crate::launch::explain::{Walked, explain};
+use crate::launch::explain::{ExplainContext, explain};
 use crate::launch::foreground::Foreground;
 use crate::launch::seccomp_agent::Agent;
 use crate::launch::{self, Child, Failure, Order, rdt, seal};
@@ -20,6 +20,7 @@ use crate::lifecycle::pid_file;
 use crate::plan::annotations;
 use crate::plan::process::ProcessPlan;
 use crate::plan::topology::{Namespace, Topology};
+use crate::plan::waits::{ReadyMoment, Waits};
 use crate::sys::scheduling::set_affinity;
 use crate::{fail, log, spec};
 
@@ -39,7 +40,7 @@ pub fn exec(globals: &Globals, options: &Exec) -> Result<i32> {
     let received = published.and_then(|()| terminal.flatten().map(Incoming::receive).transpose());
     log::debug(format_args!("{}", matched::ABOUT_TO_EXEC));
     let started = received.and_then(|master| {
-        child.start(foreground.is_some()).map_err(|failure| words(failure, &known, &plan)).map(|()| master)
+        child.start(foreground.is_some()).map_err(|failure| words(failure, &plan)).map(|()| master)
     });
     let master = started.inspect_err(|_| child.kill())?;
     let Some(foreground) = foreground else { return Ok(0) };
@@ -178,9 +179,11 @@ fn launch(known: &Known, options: &Exec, plan: &ProcessPlan, socket: Option<Owne
     };
     let mut fds = Fds { target: Some(known.pidfd()?), keep_groups: plan.keep_groups, ..Fds::default() };
     fds.chown_stdio = if options.detach { init::fds::ChownStdio::All } else { init::fds::ChownStdio::Pipes };
-    fds.ready_early = options.pid_file.is_none() && options.pidfd_socket.is_none();
     fds.console = socket;
     let topology = topology(known);
+    let told_of = options.pid_file.is_some() || options.pidfd_socket.is_some();
+    let ready = if told_of { ReadyMoment::AfterConfinement } else { ReadyMoment::BeforeConfinement };
+    fds.waits = Waits::for_exec(&topology, plan, ready);
     let user_namespace = known.record.namespaces & Namespace::USER.0 != 0;
     let order = Order {
         topology: &topology,
@@ -188,8 +191,8 @@ fn launch(known: &Known, options: &Exec, plan: &ProcessPlan, socket: Option<Owne
         oom_score_adj: plan.oom_score_adj,
         preserve_fds: plan.preserve_fds,
     };
-    let spawned = launch::spawn(&order, fds, |fds, line| init::guest(plan, user_namespace, fds, line));
-    let child = spawned.map_err(|failure| words(failure, known, plan))?;
+    let spawned = launch::spawn(&order, fds, |fds, socket| init::guest(plan, user_namespace, fds, socket));
+    let child = spawned.map_err(|failure| words(failure, plan))?;
     let grouped = known.record.rdt.as_ref().map_or(Ok(()), |rdt| rdt::join(rdt, child.process.pid));
     let ready = grouped
         .map_err(Failure::Other)
@@ -198,7 +201,7 @@ fn launch(known: &Known, options: &Exec, plan: &ProcessPlan, socket: Option<Owne
         Ok(()) => Ok(child),
         Err(failure) => {
             child.kill();
-            Err(words(failure, known, plan))
+            Err(words(failure, plan))
         }
     }
 }
@@ -218,12 +221,9 @@ fn publish(options: &Exec, child: &Child) -> Result<()> {
     options.pid_file.as_ref().map_or(Ok(()), |path| pid_file::write(path, child.process.pid))
 }
 
-fn words(failure: Failure, known: &Known, plan: &ProcessPlan) -> Error {
-    let topology = topology(known);
+fn words(failure: Failure, plan: &ProcessPlan) -> Error {
     let error = match failure {
-        Failure::Reported(report) => {
-            explain(&report, &Walked { topology: &topology, process: plan, container: None })
-        }
+        Failure::Reported(report) => explain(&report, &ExplainContext::from_process(plan)),
         Failure::Died => {
             Error::new(Kind::Child, format!("the process was killed {}", matched::POSSIBLY_OOM_KILLED))
         }

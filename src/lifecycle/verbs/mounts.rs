@@ -9,17 +9,18 @@ use serde_json::Value;
 
 use crate::container::Status;
 use crate::error::{Context, Error, Kind, Result, matched};
-use crate::handshake::{Line, Report};
+use crate::handshake::{Report, SyncSocket};
 use crate::host::cgroup::Mode;
 use crate::host::{Facts, Groups, Wanted};
 use crate::init::{Fds, live_mounts};
-use crate::launch::explain::{mounting, unmounting};
+use crate::launch::explain::{ExplainContext, explain};
 use crate::launch::{self, Failure, Order, seal, slots};
 use crate::lifecycle::load::{self, Known};
 use crate::lifecycle::options::{Change, Globals, Mounts};
 use crate::plan::cgroup_mounts::Cgroups;
 use crate::plan::mounts::{Mount, Surroundings};
 use crate::plan::topology::{Namespace, Topology};
+use crate::plan::waits::Waits;
 use crate::plan::{label, mounts as plan};
 use crate::spec::{self, Checked};
 use crate::{fail, log};
@@ -70,8 +71,8 @@ fn add(known: &Known, list: Value) -> Result<()> {
     let fds =
         Fds { sources: slots::sources(&mounts, true, joined.as_ref().map(AsFd::as_fd))?, ..Fds::default() };
     let map_ids = |mount: usize, tree: &_| slots::map_ids(mounts.get(mount), tree, users()?.as_ref());
-    let life = |users, fds: &Fds, line: &Line| live_mounts::add(&mounts, users, fds, line);
-    enter(known, fds, life, map_ids, |report| mounting(report, &mounts))
+    let life = |users, fds: &Fds, socket: &SyncSocket| live_mounts::add(&mounts, users, fds, socket);
+    enter(known, fds, life, map_ids, &ExplainContext::from_mounts(&mounts))
 }
 
 fn decide(known: &Known, config: &Checked, topology: &Topology) -> Result<Vec<Mount>> {
@@ -115,30 +116,30 @@ fn remove(known: &Known, list: &Value) -> Result<()> {
     };
     let targets = list.as_array().into_iter().flatten().enumerate().map(target);
     let targets = targets.collect::<Result<Vec<CString>>>()?;
-    let life = |users, fds: &Fds, line: &Line| live_mounts::remove(&targets, users, fds, line);
-    enter(known, Fds::default(), life, |_, _| Ok(()), |report| unmounting(report, &targets))
+    let life = |users, fds: &Fds, socket: &SyncSocket| live_mounts::remove(&targets, users, fds, socket);
+    enter(known, Fds::default(), life, |_, _| Ok(()), &ExplainContext::from_unmounts(&targets))
 }
 
 /// Sends a process into the container's namespaces and waits until it has done its work.
 fn enter(
     known: &Known,
     fds: Fds,
-    life: impl FnOnce(bool, &Fds, &Line) -> std::result::Result<std::convert::Infallible, Report>,
+    life: impl FnOnce(bool, &Fds, &SyncSocket) -> std::result::Result<std::convert::Infallible, Report>,
     map_ids: impl Fn(usize, &OwnedFd) -> Result<()>,
-    words: impl Fn(&Report) -> Error,
+    context: &ExplainContext<'_>,
 ) -> Result<()> {
     let topology = Topology { into: Some(known.record.namespaces), ..Topology::default() };
     let users = known.record.namespaces & Namespace::USER.0 != 0;
-    let fds = Fds { target: Some(known.pidfd()?), ..fds };
+    let fds = Fds { target: Some(known.pidfd()?), waits: Waits::for_mounts(&topology), ..fds };
     let order = Order { topology: &topology, group: None, oom_score_adj: None, preserve_fds: 0 };
-    let child = launch::spawn(&order, fds, |fds, line| life(users, fds, line));
+    let child = launch::spawn(&order, fds, |fds, socket| life(users, fds, socket));
     let done = child.and_then(|child| {
         let done = child.wait_until_ready(None, || Ok(()), map_ids);
         child.kill();
         done
     });
     done.map_err(|failure| match failure {
-        Failure::Reported(report) => words(&report),
+        Failure::Reported(report) => explain(&report, context),
         Failure::Died => Error::new(Kind::Child, "the process was killed before it was ready"),
         Failure::Other(error) => error,
     })

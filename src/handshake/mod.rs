@@ -1,0 +1,254 @@
+//! The messages that the two halves of a start exchange over one SEQPACKET socket pair: the runtime (`launch`, the
+//! parent) and the new process (`init`, the child). A message is a byte, a number, or a report of fixed size: nothing is
+//! allocated and nothing parsed.
+//!
+//! ```text
+//!   parent (launch)                                     child (init), or the helper that goes before it
+//!   ────────────────────────────────────────────────────────────────────────────────────────────────────
+//!   moves it into its cgroup, writes the id maps
+//!              ── Placed ──────────────>                only where `Waits::placed`
+//!              <────────────────────── MapIds ──        only a helper that made the user namespace
+//!   writes the id maps
+//!              ── IdsMapped ───────────>
+//!              <───────────── InitPid + pidfd ──        only a helper: it has cloned the container's process, and ends
+//!   resctrl, network devices
+//!              ── ResourcesAssigned ───>                only where `Waits::resources_assigned`
+//!              <────────── MapMount + mount ──          for each id-mapped bind of what is inside the rootfs
+//!   maps its ids
+//!              ── MountMapped ─────────>
+//!              <──────────────────── RunHooks ──        only with prestart or createRuntime hooks
+//!   runs the hooks
+//!              ── HooksDone ───────────>
+//!              <──────────────────── Listener ──        only with a seccomp filter that notifies: it is loaded
+//!   hands the listener to the agent
+//!              ── ListenerTaken ───────>
+//!              <─────────────────────── Ready ──        all is set up; `Waits::ready` says how much of it
+//!   writes the record
+//!              ── Created ─────────────>                `create`: wait on the exec fifo
+//!           or ── Start ───────────────>                `run` and `exec`: execute at once
+//!              <────────────────────── Failed ──        at any time instead: the report; then the child exits
+//! ```
+//!
+//! Who waits for what is decided in `plan::waits`. End of file means that the other half is gone: the child must not go
+//! on without its parent; to the parent it says, after `Start`, that execve succeeded (the socket is close-on-exec), and
+//! before it that the child was killed.
+
+pub mod report;
+pub mod step;
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
+
+use crate::sys::socket::{receive_fd, send_fd};
+pub use report::{InStep, Report};
+pub use step::{IdKind, Lsm, Step};
+
+/// What the child says to the parent. `Fd` is owned where the message is received and borrowed where it is sent.
+// A report is of the size of its message: a box would be an allocation.
+#[allow(clippy::large_enum_variant)]
+#[derive(Debug)]
+pub enum Message<Fd = OwnedFd> {
+    /// The helper has made the user namespace; the ids of it are to be mapped.
+    MapIds,
+    /// The pid of the container's process in the parent's pid namespace, and its pidfd.
+    InitPid(i32, Fd),
+    /// The index of a mount in the plan, and the detached mount, whose ids only the parent may map.
+    MapMount(usize, Fd),
+    /// The prestart and createRuntime hooks are to run now.
+    RunHooks,
+    /// The number of the child's descriptor that is its seccomp listener.
+    Listener(i32),
+    Ready,
+    Failed(Report),
+    /// The child has closed its end: by execve, or by its own end.
+    Closed,
+}
+
+/// What the parent says to the child: an answer of its own for each thing that the child waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Acknowledgement {
+    /// The first process is in its cgroup, and its ids are mapped where it has no helper.
+    Placed = 1,
+    /// Answers `Message::MapIds`.
+    IdsMapped,
+    /// The process is in its resctrl groups, and its network devices are in its network namespace.
+    ResourcesAssigned,
+    /// Answers `Message::MapMount`.
+    MountMapped,
+    /// Answers `Message::RunHooks`.
+    HooksDone,
+    /// Answers `Message::Listener`.
+    ListenerTaken,
+    /// Answers `Message::Ready`: the record is written, the process waits on its exec fifo.
+    Created,
+    /// Answers `Message::Ready`: the process executes its program.
+    Start,
+}
+
+impl Acknowledgement {
+    const ALL: [Self; 8] = [
+        Self::Placed,
+        Self::IdsMapped,
+        Self::ResourcesAssigned,
+        Self::MountMapped,
+        Self::HooksDone,
+        Self::ListenerTaken,
+        Self::Created,
+        Self::Start,
+    ];
+}
+
+/// The first byte of each message of the child.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Tag {
+    MapIds = 1,
+    InitPid,
+    MapMount,
+    RunHooks,
+    Listener,
+    Ready,
+    Failed,
+}
+
+/// One end of the socket pair, close-on-exec.
+#[derive(Debug)]
+pub struct SyncSocket(OwnedFd);
+
+impl AsFd for SyncSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Makes both ends; each half drops the one that is not its own.
+pub fn socket_pair() -> Result<(SyncSocket, SyncSocket), Errno> {
+    let (a, b) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    Ok((SyncSocket(a), SyncSocket(b)))
+}
+
+impl SyncSocket {
+    /// Sends a message of the child.
+    pub fn send(&self, message: &Message<BorrowedFd<'_>>) -> Result<(), Errno> {
+        match message {
+            Message::MapIds => self.send_bytes(&[Tag::MapIds as u8]),
+            Message::InitPid(pid, pidfd) => self.send_fd(&with_number(Tag::InitPid, *pid), *pidfd),
+            Message::MapMount(index, mount) => {
+                self.send_fd(&with_number(Tag::MapMount, *index as i32), *mount)
+            }
+            Message::RunHooks => self.send_bytes(&[Tag::RunHooks as u8]),
+            // By write(2) alone: any other call may have to wait for the agent, which does not have the listener yet.
+            Message::Listener(fd) => nix::unistd::write(&self.0, &with_number(Tag::Listener, *fd)).map(drop),
+            Message::Ready => self.send_bytes(&[Tag::Ready as u8]),
+            Message::Failed(report) => self.send_bytes(&report.encode(Tag::Failed as u8)),
+            // Said by closing it.
+            Message::Closed => Ok(()),
+        }
+    }
+
+    fn send_bytes(&self, bytes: &[u8]) -> Result<(), Errno> {
+        send(self.0.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL).map(drop)
+    }
+
+    fn send_fd(&self, bytes: &[u8], fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        send_fd(self.0.as_fd(), bytes, fd).map(drop)
+    }
+
+    /// Waits for the next message of the child; EPROTO for one that is none.
+    pub fn recv(&self) -> Result<Message, Errno> {
+        let mut bytes = [0; report::SIZE];
+        let (length, fd) = self.recv_bytes(&mut bytes)?;
+        let is = |tag: Tag| bytes[0] == tag as u8;
+        let number = i32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+        Ok(match (length, fd) {
+            (0, _) => Message::Closed,
+            (_, Some(fd)) if is(Tag::InitPid) => Message::InitPid(number, fd),
+            (_, Some(fd)) if is(Tag::MapMount) => Message::MapMount(number as usize, fd),
+            (_, None) if is(Tag::Listener) => Message::Listener(number),
+            (report::SIZE, _) if is(Tag::Failed) => {
+                Message::Failed(Report::decode(&bytes).ok_or(Errno::EPROTO)?)
+            }
+            _ if is(Tag::MapIds) => Message::MapIds,
+            _ if is(Tag::RunHooks) => Message::RunHooks,
+            _ if is(Tag::Ready) => Message::Ready,
+            _ => return Err(Errno::EPROTO),
+        })
+    }
+
+    fn recv_bytes(&self, bytes: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
+        match receive_fd(self.0.as_fd(), bytes) {
+            // The other half has ended with a message of ours unread; what it had said itself is still there.
+            Err(Errno::ECONNRESET) => receive_fd(self.0.as_fd(), bytes),
+            other => other,
+        }
+    }
+
+    /// Sends an answer of the parent.
+    pub fn acknowledge(&self, acknowledgement: Acknowledgement) -> Result<(), Errno> {
+        self.send_bytes(&[acknowledgement as u8])
+    }
+
+    /// Waits for the parent's next answer. None: the parent is gone, or says something that is none.
+    pub fn recv_acknowledgement(&self) -> Result<Option<Acknowledgement>, Errno> {
+        let mut byte = [0];
+        let (length, _) = self.recv_bytes(&mut byte)?;
+        Ok(Acknowledgement::ALL.into_iter().find(|known| length == 1 && *known as u8 == byte[0]))
+    }
+}
+
+fn with_number(tag: Tag, number: i32) -> [u8; 8] {
+    let mut bytes = [tag as u8, 0, 0, 0, 0, 0, 0, 0];
+    bytes[4..].copy_from_slice(&number.to_ne_bytes());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_arrives_as_it_was_sent() {
+        let (a, b) = socket_pair().unwrap();
+        let mut report = Report::new(Step::Mount(70_000), Errno::EPERM, "move_mount");
+        report.add(&"x".repeat(report::TEXT));
+        a.send(&Message::Failed(report)).unwrap();
+        let Message::Failed(received) = b.recv().unwrap() else { panic!("another message") };
+        assert_eq!(received, report);
+        assert!(received.text().starts_with("move_mountxxx") && received.text().len() == report::TEXT);
+    }
+
+    #[test]
+    fn a_report_arrives_from_one_who_ended_without_listening() {
+        let (a, b) = socket_pair().unwrap();
+        b.acknowledge(Acknowledgement::Start).unwrap();
+        a.send(&Message::Failed(Report::from_text(Step::FindProgram, "no"))).unwrap();
+        drop(a);
+        assert!(matches!(b.recv().unwrap(), Message::Failed(report) if report.text() == "no"));
+        assert!(matches!(b.recv().unwrap(), Message::Closed));
+    }
+
+    #[test]
+    fn each_acknowledgement_arrives_as_itself_and_an_end_as_none() {
+        let (a, b) = socket_pair().unwrap();
+        for acknowledgement in Acknowledgement::ALL {
+            a.acknowledge(acknowledgement).unwrap();
+            assert_eq!(b.recv_acknowledgement(), Ok(Some(acknowledgement)));
+        }
+        drop(a);
+        assert_eq!(b.recv_acknowledgement(), Ok(None));
+    }
+
+    #[test]
+    fn a_number_and_a_descriptor_arrive_together() {
+        let (a, b) = socket_pair().unwrap();
+        a.send(&Message::InitPid(7, a.as_fd())).unwrap();
+        assert!(matches!(b.recv().unwrap(), Message::InitPid(7, _)));
+        a.send(&Message::MapMount(3, a.as_fd())).unwrap();
+        assert!(matches!(b.recv().unwrap(), Message::MapMount(3, _)));
+        a.send(&Message::Listener(9)).unwrap();
+        assert!(matches!(b.recv().unwrap(), Message::Listener(9)));
+    }
+}

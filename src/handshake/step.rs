@@ -1,0 +1,200 @@
+//! `Step`: what the new process was doing, with the datum that says which one of several.
+
+/// An id of a user, as one of three system calls sets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum IdKind {
+    /// setresuid(2).
+    User,
+    /// setresgid(2).
+    Group,
+    /// setgroups(2).
+    SupplementaryGroups,
+}
+
+/// A Linux security module that labels the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Lsm {
+    AppArmor,
+    Selinux,
+}
+
+/// What a step can carry: a number of 32 bits in the message.
+trait Datum: Sized {
+    fn encode(self) -> u32;
+    fn decode(number: u32) -> Option<Self>;
+}
+
+impl Datum for usize {
+    /// Indexes of lists that a configuration holds: far below 2^32.
+    fn encode(self) -> u32 {
+        self as u32
+    }
+
+    fn decode(number: u32) -> Option<Self> {
+        Some(number as Self)
+    }
+}
+
+impl Datum for IdKind {
+    fn encode(self) -> u32 {
+        self as u32
+    }
+
+    fn decode(number: u32) -> Option<Self> {
+        [Self::User, Self::Group, Self::SupplementaryGroups].get(number as usize).copied()
+    }
+}
+
+impl Datum for Lsm {
+    fn encode(self) -> u32 {
+        self as u32
+    }
+
+    fn decode(number: u32) -> Option<Self> {
+        [Self::AppArmor, Self::Selinux].get(number as usize).copied()
+    }
+}
+
+/// Lists the steps once: as the enum, and as its two directions from and to the bytes of a message.
+macro_rules! steps {
+    (@pattern $datum:ident $kind:ident) => { $datum };
+    ($($(#[$doc:meta])* $step:ident $(($kind:ident))?,)+) => {
+        /// A step of the new process, in about the order in which they are taken.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Step {
+            $($(#[$doc])* $step $(($kind))?,)+
+        }
+
+        /// The steps without their data.
+        #[repr(u8)]
+        enum Number {
+            $($step,)+
+        }
+
+        impl Step {
+            /// The step's number, and its datum or 0.
+            pub(super) fn encode(self) -> (u8, u32) {
+                match self {
+                    $(Self::$step $((steps!(@pattern datum $kind)))? => {
+                        (Number::$step as u8, 0 $(+ <$kind as Datum>::encode(datum))?)
+                    })+
+                }
+            }
+
+            /// None for what `encode` never makes.
+            pub(super) fn decode(number: u8, datum: u32) -> Option<Self> {
+                $(if number == Number::$step as u8 {
+                    return Some(Self::$step $((<$kind as Datum>::decode(datum)?))?);
+                })+
+                let _ = datum;
+                None
+            }
+        }
+    };
+}
+
+steps! {
+    /// What every new process begins with: the parent death signal, a session.
+    NewProcess,
+    /// It moves itself into its cgroups of version 1.
+    JoinCgroup,
+    /// The helper hides itself before it enters a pid namespace that has processes.
+    Helper,
+    /// Which one: index in /linux/namespaces.
+    JoinNamespace(usize),
+    /// `exec`: all namespaces of the container at once.
+    JoinContainer,
+    UserNamespace,
+    /// Id 0 of the user namespace just entered.
+    BecomeRoot(IdKind),
+    TimeOffsets,
+    /// The helper closes what the container's process shall not have from the start; that one, all but the program's.
+    CloseDescriptors,
+    /// The helper clones the container's process.
+    CloneInit,
+    Keyring,
+    CgroupNamespace,
+    Loopback,
+    Rootfs,
+    /// The host's null device, which masks files.
+    NullDevice,
+    /// Index in the plan's mounts.
+    Mount(usize),
+    /// `mounts --remove`: index in the list of the command line.
+    Unmount(usize),
+    /// Index in the plan's nodes.
+    Device(usize),
+    /// Index in the plan's links.
+    Link(usize),
+    /// The link /dev/core.
+    CoreLink,
+    CreateContainerHook,
+    Pivot,
+    /// 0, 1 or 2.
+    StandardStream(usize),
+    Console,
+    Hostname,
+    Domainname,
+    /// A procfs of its own to write kernel parameters through.
+    SysctlProcfs,
+    /// Index in the plan's sysctls.
+    Sysctl(usize),
+    /// Index in /linux/readonlyPaths.
+    ReadOnlyPath(usize),
+    /// Index in /linux/maskedPaths.
+    MaskedPath(usize),
+    ReadOnlyRoot,
+    /// Index in /process/rlimits.
+    Limit(usize),
+    NoNewPrivileges,
+    Affinity,
+    Scheduler,
+    IoPriority,
+    MemoryPolicy,
+    Personality,
+    Label(Lsm),
+    WorkingDirectory,
+    UserId(IdKind),
+    Capabilities,
+    FindProgram,
+    Seccomp,
+    /// The conversation itself.
+    Handshake,
+    ExecFifo,
+    Signals,
+    StartContainerHook,
+    Execute,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_comes_back_with_its_datum() {
+        let steps = [
+            Step::NewProcess,
+            Step::Mount(0),
+            Step::Mount(65_536),
+            Step::UserId(IdKind::User),
+            Step::UserId(IdKind::Group),
+            Step::BecomeRoot(IdKind::SupplementaryGroups),
+            Step::Label(Lsm::AppArmor),
+            Step::Label(Lsm::Selinux),
+            Step::Execute,
+        ];
+        for step in steps {
+            let (number, datum) = step.encode();
+            assert_eq!(Step::decode(number, datum), Some(step));
+        }
+    }
+
+    #[test]
+    fn what_is_no_step_is_none() {
+        assert_eq!(Step::decode(u8::MAX, 0), None);
+        let (label, _) = Step::Label(Lsm::Selinux).encode();
+        assert_eq!(Step::decode(label, 2), None);
+    }
+}

@@ -1,0 +1,94 @@
+//! `Waits`: what a new process waits for before its program runs. Decided here once; the runtime and the new process
+//! both read it, so that neither waits for a message that the other does not send.
+
+use super::Plan;
+use super::process::ProcessPlan;
+use super::topology::{Namespace, Topology};
+
+/// The acknowledgements that the new process waits for, in the order of the conversation (see `handshake`). Besides
+/// these, each mount for which [`Mount::is_mapped_by_runtime`](super::mounts::Mount::is_mapped_by_runtime) has one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// `Placed`: the first process, helper or not, waits until the runtime has moved it and mapped its ids.
+    pub placed: bool,
+    /// `IdsMapped`: the helper makes the user namespace, and the runtime has the privilege to map its ids.
+    pub ids_mapped: bool,
+    /// `ResourcesAssigned`: network devices, and resctrl groups.
+    pub resources_assigned: bool,
+    /// `HooksDone`: prestart and createRuntime hooks, which the runtime runs.
+    pub hooks_done: bool,
+    pub ready: ReadyMoment,
+}
+
+/// When the new process says that it is ready.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReadyMoment {
+    /// Before it confines itself, so that both halves work at the same time: after `Ready` the runtime does nothing that
+    /// a failure of the new process would have to take back.
+    BeforeConfinement,
+    /// Others are told of the process between `Ready` and `Start`: then nothing but execve may be left to fail.
+    #[default]
+    AfterConfinement,
+}
+
+impl Waits {
+    /// For a container's first process.
+    pub fn for_container(plan: &Plan, ready: ReadyMoment) -> Self {
+        Self {
+            resources_assigned: !plan.net_devices.is_empty() || plan.rdt.is_some(),
+            hooks_done: !plan.hooks.prestart.is_empty() || !plan.hooks.create_runtime.is_empty(),
+            ..Self::for_exec(&plan.topology, &plan.process, ready)
+        }
+    }
+
+    /// For a process that `exec` adds to a container.
+    pub fn for_exec(topology: &Topology, process: &ProcessPlan, ready: ReadyMoment) -> Self {
+        // The runtime fetches the listener of a filter before `Ready`: the filter is loaded by then.
+        let notifies = process.seccomp.as_ref().is_some_and(|filter| filter.notify.is_some());
+        let ready = if notifies { ReadyMoment::AfterConfinement } else { ready };
+        Self { ready, ..Self::for_mounts(topology) }
+    }
+
+    /// For a process that enters a container to change its mounts, and executes nothing.
+    pub fn for_mounts(topology: &Topology) -> Self {
+        let helper = topology.needs_helper();
+        Self {
+            // Only a new user namespace that has no helper to ask for it is mapped at this moment.
+            placed: helper || topology.id_maps.is_some(),
+            ids_mapped: helper && topology.makes(Namespace::USER),
+            resources_assigned: false,
+            hooks_done: false,
+            ready: ReadyMoment::default(),
+        }
+    }
+
+    /// The same, where the runtime has to move the process into its cgroup: only the live group knows that.
+    #[must_use]
+    pub fn and_be_moved(self, by_runtime: bool) -> Self {
+        Self { placed: self.placed || by_runtime, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::topology::IdMaps;
+
+    #[test]
+    fn ids_are_mapped_once_with_a_helper_and_without() {
+        let alone =
+            Topology { new: Namespace::USER.0, id_maps: Some(IdMaps::default()), ..Topology::default() };
+        let waits = Waits::for_mounts(&alone);
+        assert!(waits.placed && !waits.ids_mapped);
+        let helped = Topology { time_offsets: Some(Vec::new()), ..alone };
+        let waits = Waits::for_mounts(&helped);
+        assert!(waits.placed && waits.ids_mapped);
+    }
+
+    #[test]
+    fn who_needs_nothing_of_the_runtime_waits_for_nothing_but_the_start() {
+        let waits = Waits::for_mounts(&Topology::default());
+        assert!(!waits.placed && !waits.ids_mapped);
+        assert!(waits.and_be_moved(true).placed);
+    }
+}
