@@ -1,7 +1,7 @@
 //! tare, an OCI container runtime, as a library for its two binaries.
 //!
 //! From the command line at the top to the kernel at the bottom: what is above acts on what is below. Imports go only
-//! downwards in this list (`tests/layers.rs` holds it): what is above may name what is below, never the other way.
+//! downwards in this list (`tests/layers/` holds it): what is above may name what is below, never the other way.
 
 /// What the person typed; the only place that writes stdout or picks an exit code.
 pub mod cli;

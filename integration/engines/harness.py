@@ -3,7 +3,7 @@
 A flow is a function of a client (the engine bound to one runtime). It does something, asserts what must be true
 whatever the runtime, and returns what is to be the same with both. A flow that the usual runtime fails on this
 machine (no CAP_SYS_RESOURCE, no device program, ...) cannot be held against tare: if tare passes, it passes; if
-neither does, the flow is skipped, loudly. A flow marked `must` has to pass with tare in any case.
+neither does, the flow is skipped, with the reason. A flow marked `must` has to pass with tare in any case.
 
 Everything runs in a mount, network and process namespace of its own. When the script ends, by whatever way, the
 kernel ends every process in there; the mounts are gone with them, and what is left are files and cgroups that carry
@@ -30,6 +30,16 @@ class Failed(Exception):
 
 class Skip(Exception):
     """This machine cannot do what the flow needs, whatever the runtime."""
+
+
+def record_skip(program, test, reason):
+    """Adds a skip to those that integration/test lists: by the file that it names or, in the emulated machine, in the output."""
+    line = '\t'.join((program, test, 'flow', ' '.join(reason.split())))
+    if 'TARE_SKIPS' in os.environ:
+        with open(os.environ['TARE_SKIPS'], 'a') as file:
+            file.write(line + '\n')
+    elif 'TARE_TEST_GUEST' in os.environ:
+        print(f'SKIP\tguest:{line}', flush=True)
 
 
 def check(condition, text):
@@ -266,6 +276,8 @@ def table(engine_class, flows, options, work):
             counts[verdict] += 1
             times = ''.join(f'{each:7.2f}s' for each in seconds)
             print(f'{verdict:6}{flow.name:44}{times}{"  " + note if note else ""}', flush=True)
+            if verdict == 'SKIP':
+                record_skip(engine.name, flow.name, note)
     except Failed as fault:
         print(f'{engine.name}: {fault}')
         counts['FAIL'] += 1

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::registry::noise;
-use crate::skip::skip;
+use crate::skip::skip_part;
 use crate::support::*;
 
 /// Everything happens where the filesystem is mounted: in a mount namespace of its own.
@@ -27,7 +27,7 @@ const SCRIPT: &str = "
 fn printed(name: &str, make: &[&str]) -> Option<String> {
     let known = std::fs::read_to_string("/proc/filesystems").unwrap();
     if !known.contains(make[0].strip_prefix("mkfs.").unwrap_or_default()) {
-        skip(&format!("needs {name} in the kernel"));
+        skip_part(&format!("needs {name} in the kernel"));
         return None;
     }
     let scratch = Scratch::new(name);
@@ -38,7 +38,7 @@ fn printed(name: &str, make: &[&str]) -> Option<String> {
     std::fs::create_dir(scratch.join("mnt")).unwrap();
     let output = Command::new(make[0]).args(&make[1..]).arg(scratch.join("disk")).output();
     let Ok(output) = output else {
-        skip(&format!("needs {}", make[0]));
+        skip_part(&format!("needs {}", make[0]));
         return None;
     };
     assert!(output.status.success(), "{}", stderr(&output));
@@ -49,7 +49,7 @@ fn printed(name: &str, make: &[&str]) -> Option<String> {
         .output()
         .unwrap();
     if stderr(&output).contains("loop device") {
-        skip("needs loop devices");
+        skip_part("needs loop devices");
         return None;
     }
     assert!(output.status.success(), "{name}: {}", stderr(&output));

@@ -1,8 +1,15 @@
-//! The order of the layers, kept by reading the sources: imports go only downwards, `unsafe` lives in `sys`, only
-//! `cli` writes standard output and only `log` standard error. A failure names file and line.
+//! The order of the layers, kept by reading the sources: imports go only downwards, and files of a room do not use each other in
+//! a circle; `unsafe` lives in `sys`, only `cli` writes standard output and only `log` standard error; functions and files are
+//! short. A failure names file and line.
 #![allow(clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
+mod circles;
+mod sizes;
+mod source;
+
+use std::path::Path;
+
+use source::{Source, code, sources, statements};
 
 /// From the top down: what is above may name what is below.
 const ORDER: &[&str] = &[
@@ -48,92 +55,6 @@ const RESERVED: &[(&str, &str)] = &[
     ("stderr()", "log"),
     ("dbg!", "nobody"),
 ];
-
-struct Source {
-    path: PathBuf,
-    layer: String,
-    /// Its lines without comments and without what strings hold.
-    code: Vec<String>,
-}
-
-fn sources() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut folders = vec![root.clone()];
-    let mut sources = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let inside = path.strip_prefix(&root).unwrap();
-                let first = Path::new(inside.components().next().unwrap().as_os_str());
-                let layer = first.file_stem().unwrap().to_str().unwrap().to_owned();
-                let text = std::fs::read_to_string(&path).unwrap();
-                sources.push(Source { layer, code: code(&text), path });
-            }
-        }
-    }
-    assert!(sources.len() > ORDER.len(), "no sources found");
-    sources
-}
-
-/// The lines of `text`, with comments, strings and character literals blanked out.
-fn code(text: &str) -> Vec<String> {
-    let mut code = String::new();
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        let skip = match c {
-            '/' if rest.starts_with("//") => rest.find('\n').unwrap_or(rest.len()),
-            '/' if rest.starts_with("/*") => rest.find("*/").map_or(rest.len(), |end| end + 2),
-            '"' => string_length(rest),
-            'r' if !code.ends_with(|c: char| c.is_alphanumeric() || c == '_') => raw_string_length(rest),
-            '\'' => character_length(rest),
-            _ => 0,
-        };
-        if skip == 0 {
-            code.push(c);
-            rest = &rest[c.len_utf8()..];
-        } else {
-            code.extend(rest[..skip].chars().filter(|c| *c == '\n'));
-            rest = &rest[skip..];
-        }
-    }
-    code.lines().map(String::from).collect()
-}
-
-fn string_length(text: &str) -> usize {
-    let mut escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '"' => return at + 1,
-            _ => {}
-        }
-    }
-    text.len()
-}
-
-fn raw_string_length(text: &str) -> usize {
-    let hashes = text[1..].chars().take_while(|c| *c == '#').count();
-    if !text[1 + hashes..].starts_with('"') {
-        return 0;
-    }
-    let end = format!("\"{}", "#".repeat(hashes));
-    let body = 2 + hashes;
-    text[body..].find(&end).map_or(text.len(), |at| body + at + end.len())
-}
-
-/// 0 for a lifetime.
-fn character_length(text: &str) -> usize {
-    let inside = &text[1..];
-    if let Some(escape) = inside.strip_prefix('\\') {
-        return escape[1..].find('\'').map_or(0, |at| 3 + at + 1);
-    }
-    let mut chars = inside.char_indices().skip(1);
-    chars.next().filter(|(_, c)| *c == '\'').map_or(0, |(at, _)| 1 + at + 1)
-}
 
 /// The layers that a line names: behind `crate::`, alone or in braces.
 fn named(line: &str) -> Vec<&'static str> {
@@ -192,31 +113,14 @@ fn fault(layer: &str, other: &str) -> Option<String> {
     (rank(other) < rank(layer)).then(|| format!("{layer} names {other}, which is above it"))
 }
 
-/// An import may be spread over several lines: they are read as one, and told by the first.
-fn statements(code: &[String]) -> Vec<(usize, String)> {
-    let mut statements: Vec<(usize, String)> = Vec::new();
-    let mut open = false;
-    for (number, line) in code.iter().enumerate() {
-        match statements.last_mut() {
-            Some((_, statement)) if open => statement.push_str(line.trim()),
-            _ => statements.push((number + 1, line.trim().to_owned())),
-        }
-        let statement = &statements[statements.len() - 1].1;
-        open = is_import(statement) && !statement.contains(';');
-    }
-    statements
-}
-
-fn is_import(statement: &str) -> bool {
-    ["use ", "pub use ", "pub(crate) use "].iter().any(|start| statement.starts_with(start))
-}
-
 fn is_word_at(line: &str, at: usize, word: &str) -> bool {
     let part = |c: char| c.is_alphanumeric() || c == '_';
     let goes_on = word.ends_with(part) && line[at + word.len()..].starts_with(part);
     !goes_on && !line[..at].ends_with(part)
 }
 
+/// Fails with all faults, a line each.
+#[track_caller]
 fn report(faults: &[String]) {
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
@@ -224,9 +128,9 @@ fn report(faults: &[String]) {
 #[test]
 fn imports_go_only_downwards() {
     let mut faults = Vec::new();
-    for source in sources().iter().filter(|source| rank(&source.layer).is_some()) {
+    for source in sources().iter().filter(|source| rank(source.layer()).is_some()) {
         for (number, statement) in statements(&source.code) {
-            for fault in named(&statement).iter().filter_map(|other| fault(&source.layer, other)) {
+            for fault in named(&statement).iter().filter_map(|other| fault(source.layer(), other)) {
                 faults.push(format!("{}:{number}: {fault}", source.path.display()));
             }
         }
@@ -239,7 +143,7 @@ fn unsafe_code_and_the_standard_streams_have_one_layer_each() {
     let mut faults = Vec::new();
     for source in sources() {
         for (number, line) in source.code.iter().enumerate() {
-            for (word, owner) in RESERVED.iter().filter(|(_, owner)| *owner != source.layer) {
+            for (word, owner) in RESERVED.iter().filter(|(_, owner)| *owner != source.layer()) {
                 if line.match_indices(word).any(|(at, _)| is_word_at(line, at, word)) {
                     let path = source.path.display();
                     faults.push(format!("{path}:{}: {word} is for {owner}", number + 1));
