@@ -29,6 +29,8 @@ pub mod spec;
 pub mod inroot;
 /// The kernel, one file per interface; the only unsafe code.
 pub mod sys;
+/// Numbers and small structs of the kernel's interface, without a call.
+pub mod kernel;
 /// The log: the only place that writes stderr.
 pub mod log;
 /// One error type, at the bottom, knowing nobody.

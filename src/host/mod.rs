@@ -8,7 +8,8 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Result};
-use crate::sys::process::{CapabilitySet, capget, in_bounding};
+use crate::kernel::process::CapabilitySet;
+use crate::sys::process::{capget, in_bounding};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {

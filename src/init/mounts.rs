@@ -14,12 +14,11 @@ use super::sync::ask_for;
 use super::{Fds, filesystem};
 use crate::handshake::{Acknowledgement, InStep, Message, Report, Step, SyncSocket};
 use crate::inroot::Root;
+use crate::kernel::mount::{Attributes, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MS_NOSYMFOLLOW};
 use crate::plan::mounts::{Find, Mount, Source};
-use crate::plan::options::{MS_NOSYMFOLLOW, Named};
+use crate::plan::options::Named;
 use crate::sys::file::{RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2};
-use crate::sys::mount::{
-    self, Attributes, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, mount_setattr, move_mount, open_tree_clone,
-};
+use crate::sys::mount::{self, mount_setattr, move_mount, open_tree_clone};
 
 /// A mount that becomes read-only when all is done, and its item.
 pub type Late = (usize, OwnedFd);

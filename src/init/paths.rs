@@ -9,10 +9,10 @@ use nix::sys::stat::{SFlag, fstat};
 
 use crate::handshake::{InStep, Report, Step};
 use crate::inroot::Root;
+use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
 use crate::plan::options::Parameter;
 use crate::sys::mount::{
-    Attributes, MOUNT_ATTR_RDONLY, fsconfig_create, fsconfig_set, fsmount, fsopen, mount_setattr, move_mount,
-    open_tree_clone,
+    fsconfig_create, fsconfig_set, fsmount, fsopen, mount_setattr, move_mount, open_tree_clone,
 };
 
 /// The host's /dev/null, checked to be it, as a detached mount: taken before the container's /dev is in sight, where

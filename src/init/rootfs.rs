@@ -11,10 +11,9 @@ use nix::unistd::{chdir, chroot, fchdir};
 use super::{Fds, no_pivot};
 use crate::handshake::{InStep, Report, Step};
 use crate::inroot::Root;
+use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
 use crate::plan::rootfs::{Enter, Rootfs};
-use crate::sys::mount::{
-    Attributes, MOUNT_ATTR_RDONLY, mount_setattr, move_mount, open_tree_clone, pivot_here,
-};
+use crate::sys::mount::{mount_setattr, move_mount, open_tree_clone, pivot_here};
 
 const NONE: Option<&CStr> = None;
 const RSLAVE: u64 = libc::MS_SLAVE | libc::MS_REC;

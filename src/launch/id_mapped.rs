@@ -5,9 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::{First, id_maps};
 use crate::error::{Context, Result};
+use crate::kernel::mount::{Attributes, MOUNT_ATTR_IDMAP};
 use crate::plan::id_mapped::{IdMapped, Ids};
 use crate::plan::topology::{IdMaps, Namespace};
-use crate::sys::mount::{Attributes, MOUNT_ATTR_IDMAP, mount_setattr};
+use crate::sys::mount::mount_setattr;
 use crate::sys::process::{Clone, clone3, exit_now, parent_death_signal};
 
 /// One namespace for each set of mappings, however many mounts have it.

@@ -20,7 +20,8 @@ use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, statvfs};
 
 use crate::error::{Context, Error, Result};
-use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY, mount_setattr, open_tree_clone};
+use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
+use crate::sys::mount::{mount_setattr, open_tree_clone};
 use crate::sys::process::{Vector, execve_fd};
 
 const OWN: &std::ffi::CStr = c"/proc/self/exe";

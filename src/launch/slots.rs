@@ -12,10 +12,11 @@ use super::joined_users;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::init::Fds;
+use crate::kernel::mount::Attributes;
 use crate::plan::Plan;
 use crate::plan::mounts::{Mount, Source};
 use crate::plan::topology::{Join, Namespace, Topology};
-use crate::sys::mount::{Attributes, mount_setattr, open_tree_clone};
+use crate::sys::mount::{mount_setattr, open_tree_clone};
 use crate::sys::process::namespace_type;
 
 /// Opens what the plan names.

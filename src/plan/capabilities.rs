@@ -3,7 +3,7 @@
 use oci_spec::runtime::{Capabilities as Names, LinuxCapabilities};
 
 use crate::host::Facts;
-use crate::sys::process::CapabilitySet;
+use crate::kernel::process::CapabilitySet;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Capabilities {

@@ -9,7 +9,7 @@ use super::options::Named;
 use crate::cgroup;
 use crate::cgroup::plan::Permission;
 use crate::host::cgroup::{Hierarchy, Layout, Mode};
-use crate::sys::mount::MOUNT_ATTR_RDONLY;
+use crate::kernel::mount::MOUNT_ATTR_RDONLY;
 
 /// How control groups show inside the container.
 #[derive(Debug, Clone, PartialEq, Eq)]

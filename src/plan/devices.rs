@@ -8,6 +8,7 @@ use std::path::Path;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount};
 
 use super::fault::{Fault, c_string};
+use crate::kernel::file;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
@@ -66,7 +67,7 @@ pub fn devices(wanted: &[LinuxDevice], mounts: &[Mount]) -> Result<Devices, Faul
         let device = Device {
             item: None,
             path: path_c,
-            kind: libc::S_IFCHR,
+            kind: file::S_IFCHR,
             major,
             minor,
             mode: 0o666,
@@ -97,14 +98,14 @@ fn node(item: usize, device: &LinuxDevice) -> Result<Device, Fault> {
         u32::try_from(value).map_err(|_| Fault::new(pointer(field), format!("not a device number: {value}")))
     };
     let kind = match device.typ() {
-        LinuxDeviceType::C | LinuxDeviceType::U => libc::S_IFCHR,
-        LinuxDeviceType::B => libc::S_IFBLK,
-        LinuxDeviceType::P => libc::S_IFIFO,
+        LinuxDeviceType::C | LinuxDeviceType::U => file::S_IFCHR,
+        LinuxDeviceType::B => file::S_IFBLK,
+        LinuxDeviceType::P => file::S_IFIFO,
         LinuxDeviceType::A => {
             return Err(Fault::new(pointer("type"), "`a` is no kind of node, only of a rule"));
         }
     };
-    let fifo = kind == libc::S_IFIFO;
+    let fifo = kind == file::S_IFIFO;
     Ok(Device {
         item: Some(item),
         path: c_string(device.path().as_os_str(), || pointer("path"))?,

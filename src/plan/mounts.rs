@@ -9,7 +9,7 @@ use super::fault::{Fault, c_string};
 use super::id_mapped::{IdMapped, id_mapped};
 use super::options::{self, Named, Options, Parameter, Propagation};
 use super::topology::{Namespace, Topology};
-use crate::sys::mount::{Attributes, MOUNT_ATTR_RDONLY};
+use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]

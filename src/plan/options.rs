@@ -2,10 +2,10 @@
 
 use std::ffi::CString;
 
-use crate::sys::mount::{
-    Attributes, MOUNT_ATTR_ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
+use crate::kernel::mount::{
+    self, Attributes, MOUNT_ATTR_ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
     MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MOUNT_ATTR_RELATIME,
-    MOUNT_ATTR_STRICTATIME,
+    MOUNT_ATTR_STRICTATIME, MS_NOSYMFOLLOW,
 };
 
 /// A filesystem parameter: `key=value` or a bare flag.
@@ -72,7 +72,7 @@ const WORDS: &[(&str, Effect)] = &[
     ("nostrictatime", Attribute(MOUNT_ATTR_RELATIME, ATIME)),
     ("nosuid", Attribute(MOUNT_ATTR_NOSUID, 0)),
     ("nosymfollow", Attribute(MOUNT_ATTR_NOSYMFOLLOW, 0)),
-    ("private", Propagates(libc::MS_PRIVATE, false)),
+    ("private", Propagates(mount::MS_PRIVATE, false)),
     ("ratime", Recursive(MOUNT_ATTR_RELATIME, ATIME)),
     ("rbind", Bind { recursive: true }),
     ("rdev", Recursive(0, MOUNT_ATTR_NODEV)),
@@ -90,27 +90,27 @@ const WORDS: &[(&str, Effect)] = &[
     ("rnosuid", Recursive(MOUNT_ATTR_NOSUID, 0)),
     ("rnosymfollow", Recursive(MOUNT_ATTR_NOSYMFOLLOW, 0)),
     ("ro", Attribute(MOUNT_ATTR_RDONLY, 0)),
-    ("rprivate", Propagates(libc::MS_PRIVATE, true)),
+    ("rprivate", Propagates(mount::MS_PRIVATE, true)),
     ("rrelatime", Recursive(MOUNT_ATTR_RELATIME, ATIME)),
     ("rro", Recursive(MOUNT_ATTR_RDONLY, 0)),
     ("rrw", Recursive(0, MOUNT_ATTR_RDONLY)),
-    ("rshared", Propagates(libc::MS_SHARED, true)),
-    ("rslave", Propagates(libc::MS_SLAVE, true)),
+    ("rshared", Propagates(mount::MS_SHARED, true)),
+    ("rslave", Propagates(mount::MS_SLAVE, true)),
     ("rstrictatime", Recursive(MOUNT_ATTR_STRICTATIME, ATIME)),
     ("rsuid", Recursive(0, MOUNT_ATTR_NOSUID)),
     ("rsymfollow", Recursive(0, MOUNT_ATTR_NOSYMFOLLOW)),
-    ("runbindable", Propagates(libc::MS_UNBINDABLE, true)),
+    ("runbindable", Propagates(mount::MS_UNBINDABLE, true)),
     ("rw", Attribute(0, MOUNT_ATTR_RDONLY)),
-    ("shared", Propagates(libc::MS_SHARED, false)),
+    ("shared", Propagates(mount::MS_SHARED, false)),
     ("silent", Nothing),
-    ("slave", Propagates(libc::MS_SLAVE, false)),
+    ("slave", Propagates(mount::MS_SLAVE, false)),
     ("src-nofollow", Effect::SourceNoFollow),
     ("strictatime", Attribute(MOUNT_ATTR_STRICTATIME, ATIME)),
     ("suid", Attribute(0, MOUNT_ATTR_NOSUID)),
     ("symfollow", Attribute(0, MOUNT_ATTR_NOSYMFOLLOW)),
     ("sync", Superblock("sync")),
     ("tmpcopyup", Effect::CopyUp),
-    ("unbindable", Propagates(libc::MS_UNBINDABLE, false)),
+    ("unbindable", Propagates(mount::MS_UNBINDABLE, false)),
 ];
 
 /// The words that the `features` command lists: without crun's, and without those that stand for themselves there.
@@ -128,34 +128,34 @@ pub struct Named {
 
 /// What a word names, sorted by word, and whether it clears it.
 const NAMED: &[(&str, u64, bool)] = &[
-    ("atime", libc::MS_NOATIME, true),
-    ("dev", libc::MS_NODEV, true),
-    ("diratime", libc::MS_NODIRATIME, true),
-    ("exec", libc::MS_NOEXEC, true),
-    ("noatime", libc::MS_NOATIME, false),
-    ("nodev", libc::MS_NODEV, false),
-    ("nodiratime", libc::MS_NODIRATIME, false),
-    ("noexec", libc::MS_NOEXEC, false),
-    ("norelatime", libc::MS_RELATIME, true),
-    ("nostrictatime", libc::MS_STRICTATIME, true),
-    ("nosuid", libc::MS_NOSUID, false),
+    ("atime", mount::MS_NOATIME, true),
+    ("dev", mount::MS_NODEV, true),
+    ("diratime", mount::MS_NODIRATIME, true),
+    ("exec", mount::MS_NOEXEC, true),
+    ("noatime", mount::MS_NOATIME, false),
+    ("nodev", mount::MS_NODEV, false),
+    ("nodiratime", mount::MS_NODIRATIME, false),
+    ("noexec", mount::MS_NOEXEC, false),
+    ("norelatime", mount::MS_RELATIME, true),
+    ("nostrictatime", mount::MS_STRICTATIME, true),
+    ("nosuid", mount::MS_NOSUID, false),
     ("nosymfollow", MS_NOSYMFOLLOW, false),
-    ("relatime", libc::MS_RELATIME, false),
-    ("ro", libc::MS_RDONLY, false),
-    ("rw", libc::MS_RDONLY, true),
-    ("strictatime", libc::MS_STRICTATIME, false),
-    ("suid", libc::MS_NOSUID, true),
+    ("relatime", mount::MS_RELATIME, false),
+    ("ro", mount::MS_RDONLY, false),
+    ("rw", mount::MS_RDONLY, true),
+    ("strictatime", mount::MS_STRICTATIME, false),
+    ("suid", mount::MS_NOSUID, true),
     ("symfollow", MS_NOSYMFOLLOW, true),
 ];
 
-pub const MS_NOSYMFOLLOW: u64 = 0x100;
-const ACCESS_TIME: u64 = libc::MS_NOATIME | libc::MS_NODIRATIME | libc::MS_RELATIME | libc::MS_STRICTATIME;
+const ACCESS_TIME: u64 =
+    mount::MS_NOATIME | mount::MS_NODIRATIME | mount::MS_RELATIME | mount::MS_STRICTATIME;
 /// The flags besides access times, by both names.
 const PLAIN: [(u64, u64); 5] = [
-    (libc::MS_RDONLY, MOUNT_ATTR_RDONLY),
-    (libc::MS_NOSUID, MOUNT_ATTR_NOSUID),
-    (libc::MS_NODEV, MOUNT_ATTR_NODEV),
-    (libc::MS_NOEXEC, MOUNT_ATTR_NOEXEC),
+    (mount::MS_RDONLY, MOUNT_ATTR_RDONLY),
+    (mount::MS_NOSUID, MOUNT_ATTR_NOSUID),
+    (mount::MS_NODEV, MOUNT_ATTR_NODEV),
+    (mount::MS_NOEXEC, MOUNT_ATTR_NOEXEC),
     (MS_NOSYMFOLLOW, MOUNT_ATTR_NOSYMFOLLOW),
 ];
 
@@ -163,7 +163,7 @@ impl Named {
     fn add(&mut self, word: &str) {
         let Ok(found) = NAMED.binary_search_by_key(&word, |(word, ..)| word) else { return };
         let (_, flag, clears) = NAMED[found];
-        const MODES: u64 = libc::MS_NOATIME | libc::MS_RELATIME | libc::MS_STRICTATIME;
+        const MODES: u64 = mount::MS_NOATIME | mount::MS_RELATIME | mount::MS_STRICTATIME;
         if !clears && flag & MODES != 0 {
             // One mode at a time: the last word wins.
             self.set &= !MODES;
@@ -183,7 +183,7 @@ impl Named {
         }
         // Engines write a bare rw on every bind. runc did nothing for it before 1.2 and takes all other flags away since:
         // here a source's nosuid, nodev and noexec stay: they protect. nosymfollow goes, as with runc.
-        if self == (Self { set: 0, cleared: libc::MS_RDONLY }) {
+        if self == (Self { set: 0, cleared: mount::MS_RDONLY }) {
             return Attributes { clear: MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSYMFOLLOW, ..new };
         }
         for (flag, attribute) in PLAIN {
@@ -198,11 +198,11 @@ impl Named {
     fn access_time(self, new: &mut Attributes) {
         let of = |flag, attribute| if self.set & flag != 0 { attribute } else { 0 };
         new.clear |= ATIME;
-        new.set |= match of(libc::MS_STRICTATIME, MOUNT_ATTR_STRICTATIME) {
-            0 => of(libc::MS_NOATIME, MOUNT_ATTR_NOATIME),
+        new.set |= match of(mount::MS_STRICTATIME, MOUNT_ATTR_STRICTATIME) {
+            0 => of(mount::MS_NOATIME, MOUNT_ATTR_NOATIME),
             strict => strict,
         };
-        let directories = of(libc::MS_NODIRATIME, MOUNT_ATTR_NODIRATIME);
+        let directories = of(mount::MS_NODIRATIME, MOUNT_ATTR_NODIRATIME);
         new.set |= directories;
         new.clear |= MOUNT_ATTR_NODIRATIME & !directories;
     }
@@ -210,10 +210,10 @@ impl Named {
     /// What the kernel allows of that on a mount with `existing` flags (MS_*) that are locked, because it came from
     /// another user namespace: they stay, and the named ones are added. None where one of them was to go.
     pub fn beside(self, existing: u64) -> Option<Attributes> {
-        let time = |flags: u64| match flags & ACCESS_TIME & !libc::MS_NODIRATIME {
+        let time = |flags: u64| match flags & ACCESS_TIME & !mount::MS_NODIRATIME {
             // The kernel has no word for it: it is what is neither of the others.
-            0 => libc::MS_STRICTATIME | flags & libc::MS_NODIRATIME,
-            named => named | flags & libc::MS_NODIRATIME,
+            0 => mount::MS_STRICTATIME | flags & mount::MS_NODIRATIME,
+            named => named | flags & mount::MS_NODIRATIME,
         };
         let kept = existing & !ACCESS_TIME & !self.set & !MS_NOSYMFOLLOW == 0;
         let wanted = self.alone();
@@ -232,13 +232,13 @@ impl Named {
 
 /// Of named access times, those that hold.
 fn implied(flags: u64) -> u64 {
-    let directories = flags & libc::MS_NODIRATIME;
-    for one in [libc::MS_STRICTATIME, libc::MS_NOATIME] {
+    let directories = flags & mount::MS_NODIRATIME;
+    for one in [mount::MS_STRICTATIME, mount::MS_NOATIME] {
         if flags & one != 0 {
             return one | directories;
         }
     }
-    libc::MS_RELATIME | directories
+    mount::MS_RELATIME | directories
 }
 
 /// All the options of one mount, added up.
@@ -381,7 +381,7 @@ mod tests {
         );
         assert_eq!(options.bind, Some(true));
         assert_eq!(options.recursive.set, MOUNT_ATTR_RDONLY);
-        assert_eq!(options.recursive.propagation, libc::MS_SLAVE);
-        assert_eq!(options.propagation, [(libc::MS_SHARED, false)]);
+        assert_eq!(options.recursive.propagation, mount::MS_SLAVE);
+        assert_eq!(options.propagation, [(mount::MS_SHARED, false)]);
     }
 }

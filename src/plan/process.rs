@@ -2,7 +2,6 @@
 
 use std::ffi::CString;
 
-use nix::sys::resource::Resource;
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType as Type, Process, User};
 
 use super::capabilities::{Capabilities, capabilities};
@@ -10,6 +9,7 @@ use super::fault::{Fault, c_string};
 use super::scheduling::Scheduling;
 use super::seccomp::Filter;
 use crate::host::Facts;
+use crate::kernel::process as kernel;
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ProcessPlan {
@@ -170,22 +170,22 @@ fn limit((item, wanted): (usize, &PosixRlimit)) -> Limit {
 
 fn resource(kind: Type) -> (i32, &'static str) {
     match kind {
-        Type::RlimitCpu => (Resource::RLIMIT_CPU as i32, "RLIMIT_CPU"),
-        Type::RlimitFsize => (Resource::RLIMIT_FSIZE as i32, "RLIMIT_FSIZE"),
-        Type::RlimitData => (Resource::RLIMIT_DATA as i32, "RLIMIT_DATA"),
-        Type::RlimitStack => (Resource::RLIMIT_STACK as i32, "RLIMIT_STACK"),
-        Type::RlimitCore => (Resource::RLIMIT_CORE as i32, "RLIMIT_CORE"),
-        Type::RlimitRss => (Resource::RLIMIT_RSS as i32, "RLIMIT_RSS"),
-        Type::RlimitNproc => (Resource::RLIMIT_NPROC as i32, "RLIMIT_NPROC"),
-        Type::RlimitNofile => (Resource::RLIMIT_NOFILE as i32, "RLIMIT_NOFILE"),
-        Type::RlimitMemlock => (Resource::RLIMIT_MEMLOCK as i32, "RLIMIT_MEMLOCK"),
-        Type::RlimitAs => (Resource::RLIMIT_AS as i32, "RLIMIT_AS"),
-        Type::RlimitLocks => (Resource::RLIMIT_LOCKS as i32, "RLIMIT_LOCKS"),
-        Type::RlimitSigpending => (Resource::RLIMIT_SIGPENDING as i32, "RLIMIT_SIGPENDING"),
-        Type::RlimitMsgqueue => (Resource::RLIMIT_MSGQUEUE as i32, "RLIMIT_MSGQUEUE"),
-        Type::RlimitNice => (Resource::RLIMIT_NICE as i32, "RLIMIT_NICE"),
-        Type::RlimitRtprio => (Resource::RLIMIT_RTPRIO as i32, "RLIMIT_RTPRIO"),
-        Type::RlimitRttime => (Resource::RLIMIT_RTTIME as i32, "RLIMIT_RTTIME"),
+        Type::RlimitCpu => (kernel::RLIMIT_CPU, "RLIMIT_CPU"),
+        Type::RlimitFsize => (kernel::RLIMIT_FSIZE, "RLIMIT_FSIZE"),
+        Type::RlimitData => (kernel::RLIMIT_DATA, "RLIMIT_DATA"),
+        Type::RlimitStack => (kernel::RLIMIT_STACK, "RLIMIT_STACK"),
+        Type::RlimitCore => (kernel::RLIMIT_CORE, "RLIMIT_CORE"),
+        Type::RlimitRss => (kernel::RLIMIT_RSS, "RLIMIT_RSS"),
+        Type::RlimitNproc => (kernel::RLIMIT_NPROC, "RLIMIT_NPROC"),
+        Type::RlimitNofile => (kernel::RLIMIT_NOFILE, "RLIMIT_NOFILE"),
+        Type::RlimitMemlock => (kernel::RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK"),
+        Type::RlimitAs => (kernel::RLIMIT_AS, "RLIMIT_AS"),
+        Type::RlimitLocks => (kernel::RLIMIT_LOCKS, "RLIMIT_LOCKS"),
+        Type::RlimitSigpending => (kernel::RLIMIT_SIGPENDING, "RLIMIT_SIGPENDING"),
+        Type::RlimitMsgqueue => (kernel::RLIMIT_MSGQUEUE, "RLIMIT_MSGQUEUE"),
+        Type::RlimitNice => (kernel::RLIMIT_NICE, "RLIMIT_NICE"),
+        Type::RlimitRtprio => (kernel::RLIMIT_RTPRIO, "RLIMIT_RTPRIO"),
+        Type::RlimitRttime => (kernel::RLIMIT_RTTIME, "RLIMIT_RTTIME"),
     }
 }
 

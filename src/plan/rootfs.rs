@@ -7,6 +7,8 @@ use oci_spec::runtime::{LinuxPersonality, LinuxPersonalityDomain, Spec};
 
 use super::fault::{Fault, c_string};
 use super::topology::{Namespace, Topology};
+use crate::kernel::mount;
+use crate::kernel::process::{PER_LINUX, PER_LINUX32};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rootfs {
@@ -34,7 +36,7 @@ pub fn rootfs(spec: &Spec, bundle: &Path, no_pivot: bool, topology: &Topology) -
     let path = bundle.join(root.path());
     let word = spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref());
     let propagation = word.filter(|word| !word.is_empty()).map(propagation).transpose()?;
-    if no_pivot && propagation.is_some_and(|propagation| propagation & libc::MS_PRIVATE != 0) {
+    if no_pivot && propagation.is_some_and(|propagation| propagation & mount::MS_PRIVATE != 0) {
         let why = "rootfsPropagation of [r]private is not safe without pivot_root";
         return Err(Fault::new("/linux/rootfsPropagation", why));
     }
@@ -52,14 +54,14 @@ pub fn rootfs(spec: &Spec, bundle: &Path, no_pivot: bool, topology: &Topology) -
 
 fn propagation(word: &str) -> Result<u64, Fault> {
     let (plain, recursive) = match word.strip_prefix('r') {
-        Some(plain) => (plain, libc::MS_REC),
+        Some(plain) => (plain, mount::MS_REC),
         None => (word, 0),
     };
     let kind = match plain {
-        "shared" => libc::MS_SHARED,
-        "slave" => libc::MS_SLAVE,
-        "private" => libc::MS_PRIVATE,
-        "unbindable" => libc::MS_UNBINDABLE,
+        "shared" => mount::MS_SHARED,
+        "slave" => mount::MS_SLAVE,
+        "private" => mount::MS_PRIVATE,
+        "unbindable" => mount::MS_UNBINDABLE,
         _ => {
             let why = format!("not a propagation: {word}");
             return Err(Fault::new("/linux/rootfsPropagation", why));
@@ -71,7 +73,7 @@ fn propagation(word: &str) -> Result<u64, Fault> {
 /// personality(2)'s number; flags are not of any use here and the specification defines none.
 pub fn personality(wanted: &LinuxPersonality) -> u64 {
     match wanted.domain() {
-        LinuxPersonalityDomain::PerLinux => 0,
-        LinuxPersonalityDomain::PerLinux32 => 8,
+        LinuxPersonalityDomain::PerLinux => PER_LINUX,
+        LinuxPersonalityDomain::PerLinux32 => PER_LINUX32,
     }
 }

@@ -9,12 +9,12 @@ use oci_spec::runtime::{
 };
 
 use super::fault::Fault;
+use crate::kernel::scheduling::{self as kernel, Mask, SchedulerAttributes};
 use crate::spec::cpuset;
-use crate::sys::scheduling::{Attributes, Mask};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scheduling {
-    pub scheduler: Option<Attributes>,
+    pub scheduler: Option<SchedulerAttributes>,
     /// As ioprio_set(2) takes it.
     pub io_priority: Option<i32>,
     pub memory_policy: Option<MemoryPolicy>,
@@ -66,27 +66,27 @@ impl Scheduling {
     }
 }
 
-fn scheduler(wanted: &Scheduler) -> Attributes {
+fn scheduler(wanted: &Scheduler) -> SchedulerAttributes {
     let flag = |flag: &Flag| match flag {
-        Flag::SchedResetOnFork => libc::SCHED_FLAG_RESET_ON_FORK,
-        Flag::SchedFlagReclaim => libc::SCHED_FLAG_RECLAIM,
-        Flag::SchedFlagDLOverrun => libc::SCHED_FLAG_DL_OVERRUN,
-        Flag::SchedFlagKeepPolicy => libc::SCHED_FLAG_KEEP_POLICY,
-        Flag::SchedFlagKeepParams => libc::SCHED_FLAG_KEEP_PARAMS,
-        Flag::SchedFlagUtilClampMin => libc::SCHED_FLAG_UTIL_CLAMP_MIN,
-        Flag::SchedFlagUtilClampMax => libc::SCHED_FLAG_UTIL_CLAMP_MAX,
+        Flag::SchedResetOnFork => kernel::SCHED_FLAG_RESET_ON_FORK,
+        Flag::SchedFlagReclaim => kernel::SCHED_FLAG_RECLAIM,
+        Flag::SchedFlagDLOverrun => kernel::SCHED_FLAG_DL_OVERRUN,
+        Flag::SchedFlagKeepPolicy => kernel::SCHED_FLAG_KEEP_POLICY,
+        Flag::SchedFlagKeepParams => kernel::SCHED_FLAG_KEEP_PARAMS,
+        Flag::SchedFlagUtilClampMin => kernel::SCHED_FLAG_UTIL_CLAMP_MIN,
+        Flag::SchedFlagUtilClampMax => kernel::SCHED_FLAG_UTIL_CLAMP_MAX,
     };
     let flags = wanted.flags().iter().flatten().fold(0, |flags, one| flags | flag(one));
-    Attributes {
+    SchedulerAttributes {
         policy: match wanted.policy() {
-            Policy::SchedOther => libc::SCHED_OTHER,
-            Policy::SchedFifo => libc::SCHED_FIFO,
-            Policy::SchedRr => libc::SCHED_RR,
-            Policy::SchedBatch => libc::SCHED_BATCH,
-            // Reserved and never implemented: refused by the rules.
-            Policy::SchedIso => 4,
-            Policy::SchedIdle => libc::SCHED_IDLE,
-            Policy::SchedDeadline => libc::SCHED_DEADLINE,
+            Policy::SchedOther => kernel::SCHED_OTHER,
+            Policy::SchedFifo => kernel::SCHED_FIFO,
+            Policy::SchedRr => kernel::SCHED_RR,
+            Policy::SchedBatch => kernel::SCHED_BATCH,
+            // Refused by the rules of `spec`: no kernel has it.
+            Policy::SchedIso => kernel::SCHED_ISO,
+            Policy::SchedIdle => kernel::SCHED_IDLE,
+            Policy::SchedDeadline => kernel::SCHED_DEADLINE,
         } as u32,
         flags: flags as u64,
         nice: wanted.nice().unwrap_or(0),
@@ -100,28 +100,27 @@ fn scheduler(wanted: &Scheduler) -> Attributes {
 /// IOPRIO_CLASS_* stand above the 13 bits of the level.
 fn io_priority(wanted: &LinuxIOPriority) -> i32 {
     let class = match wanted.class() {
-        Class::IoprioClassRt => 1,
-        Class::IoprioClassBe => 2,
-        Class::IoprioClassIdle => 3,
+        Class::IoprioClassRt => kernel::IOPRIO_CLASS_RT,
+        Class::IoprioClassBe => kernel::IOPRIO_CLASS_BE,
+        Class::IoprioClassIdle => kernel::IOPRIO_CLASS_IDLE,
     };
-    class << 13 | i32::try_from(wanted.priority()).unwrap_or(0)
+    class << kernel::IOPRIO_CLASS_SHIFT | i32::try_from(wanted.priority()).unwrap_or(0)
 }
 
 fn memory_policy(wanted: &LinuxMemoryPolicy) -> Result<MemoryPolicy, Fault> {
-    // libc lacks the last two: KERNEL(5.15), KERNEL(6.9).
     let mode = match wanted.mode() {
-        Mode::MpolDefault => libc::MPOL_DEFAULT,
-        Mode::MpolPreferred => libc::MPOL_PREFERRED,
-        Mode::MpolBind => libc::MPOL_BIND,
-        Mode::MpolInterleave => libc::MPOL_INTERLEAVE,
-        Mode::MpolLocal => libc::MPOL_LOCAL,
-        Mode::MpolPreferredMany => 5,
-        Mode::MpolWeightedInterleave => 6,
+        Mode::MpolDefault => kernel::MPOL_DEFAULT,
+        Mode::MpolPreferred => kernel::MPOL_PREFERRED,
+        Mode::MpolBind => kernel::MPOL_BIND,
+        Mode::MpolInterleave => kernel::MPOL_INTERLEAVE,
+        Mode::MpolLocal => kernel::MPOL_LOCAL,
+        Mode::MpolPreferredMany => kernel::MPOL_PREFERRED_MANY,
+        Mode::MpolWeightedInterleave => kernel::MPOL_WEIGHTED_INTERLEAVE,
     };
     let flag = |flag: &NodeFlag| match flag {
-        NodeFlag::MpolFNumaBalancing => libc::MPOL_F_NUMA_BALANCING,
-        NodeFlag::MpolFRelativeNodes => libc::MPOL_F_RELATIVE_NODES,
-        NodeFlag::MpolFStaticNodes => libc::MPOL_F_STATIC_NODES,
+        NodeFlag::MpolFNumaBalancing => kernel::MPOL_F_NUMA_BALANCING,
+        NodeFlag::MpolFRelativeNodes => kernel::MPOL_F_RELATIVE_NODES,
+        NodeFlag::MpolFStaticNodes => kernel::MPOL_F_STATIC_NODES,
     };
     let nodes = mask(wanted.nodes().as_deref().unwrap_or_default(), "/linux/memoryPolicy/nodes")?;
     Ok(MemoryPolicy { mode: wanted.flags().iter().flatten().fold(mode, |mode, one| mode | flag(one)), nodes })
@@ -154,12 +153,17 @@ impl Display for Scheduling {
             Cpus::Only(cpus) => writeln!(f, "cpus {}", list(cpus))?,
         }
         if let Some(wanted) = &self.scheduler {
-            let Attributes { policy, flags, nice, priority, runtime, deadline, period } = wanted;
+            let SchedulerAttributes { policy, flags, nice, priority, runtime, deadline, period } = wanted;
             write!(f, "scheduler policy {policy} flags {flags:#x} nice {nice} priority {priority}")?;
             writeln!(f, " runtime {runtime} deadline {deadline} period {period}")?;
         }
         if let Some(priority) = self.io_priority {
-            writeln!(f, "io priority class {} level {}", priority >> 13, priority & 0x1fff)?;
+            writeln!(
+                f,
+                "io priority class {} level {}",
+                priority >> kernel::IOPRIO_CLASS_SHIFT,
+                priority & 0x1fff
+            )?;
         }
         if let Some(policy) = &self.memory_policy {
             writeln!(f, "memory policy {:#x} nodes {}", policy.mode, list(&policy.nodes))?;

@@ -12,8 +12,9 @@ use super::process::ProcessPlan;
 use super::rdt::Existence;
 use super::rootfs::{Enter, Rootfs};
 use super::topology::{IdMap, Namespace, Topology};
-use crate::sys::mount::{
-    Attributes, MOUNT_ATTR_ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
+use crate::kernel::file;
+use crate::kernel::mount::{
+    self, Attributes, MOUNT_ATTR_ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
     MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MOUNT_ATTR_STRICTATIME,
 };
 
@@ -55,8 +56,8 @@ impl Display for Plan {
         }
         for node in &self.devices.nodes {
             let kind = match node.kind {
-                libc::S_IFBLK => "block",
-                libc::S_IFIFO => "fifo",
+                file::S_IFBLK => "block",
+                file::S_IFIFO => "fifo",
                 _ => "char",
             };
             let (path, mode, uid, gid) = (text(&node.path), node.mode, node.uid, node.gid);
@@ -180,13 +181,13 @@ impl Display for Enter {
 }
 
 fn propagation(flags: u64) -> String {
-    let word = match flags & !libc::MS_REC {
-        libc::MS_SHARED => "shared",
-        libc::MS_SLAVE => "slave",
-        libc::MS_UNBINDABLE => "unbindable",
+    let word = match flags & !mount::MS_REC {
+        mount::MS_SHARED => "shared",
+        mount::MS_SLAVE => "slave",
+        mount::MS_UNBINDABLE => "unbindable",
         _ => "private",
     };
-    format!("{}{word}", if flags & libc::MS_REC == 0 { "" } else { "r" })
+    format!("{}{word}", if flags & mount::MS_REC == 0 { "" } else { "r" })
 }
 
 impl Display for Mount {

@@ -5,23 +5,21 @@ use std::ffi::CString;
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType as Type};
 
 use super::fault::{Fault, c_string};
+use crate::kernel::namespace as kernel;
 
 /// A namespace by its CLONE_NEW* flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Namespace(pub i32);
 
-/// libc lacks it on this target: KERNEL(5.6).
-pub const CLONE_NEWTIME: i32 = 0x80;
-
 impl Namespace {
-    pub const USER: Self = Self(libc::CLONE_NEWUSER);
-    pub const PID: Self = Self(libc::CLONE_NEWPID);
-    pub const MOUNT: Self = Self(libc::CLONE_NEWNS);
-    pub const NETWORK: Self = Self(libc::CLONE_NEWNET);
-    pub const IPC: Self = Self(libc::CLONE_NEWIPC);
-    pub const UTS: Self = Self(libc::CLONE_NEWUTS);
-    pub const CGROUP: Self = Self(libc::CLONE_NEWCGROUP);
-    pub const TIME: Self = Self(CLONE_NEWTIME);
+    pub const USER: Self = Self(kernel::CLONE_NEWUSER);
+    pub const PID: Self = Self(kernel::CLONE_NEWPID);
+    pub const MOUNT: Self = Self(kernel::CLONE_NEWNS);
+    pub const NETWORK: Self = Self(kernel::CLONE_NEWNET);
+    pub const IPC: Self = Self(kernel::CLONE_NEWIPC);
+    pub const UTS: Self = Self(kernel::CLONE_NEWUTS);
+    pub const CGROUP: Self = Self(kernel::CLONE_NEWCGROUP);
+    pub const TIME: Self = Self(kernel::CLONE_NEWTIME);
 
     fn of(kind: Type) -> Self {
         match kind {

@@ -3,6 +3,7 @@
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
 use super::fault::{At, Faults};
+use crate::kernel::file::S_IFMT;
 
 /// The kernel's dev_t: 12 bits of major, 20 of minor. mknod(2) drops the rest in silence.
 const MAJORS: i64 = 1 << 12;
@@ -20,7 +21,7 @@ pub(super) fn rules(devices: &[LinuxDevice], at: &At<'_>, faults: &mut Faults) {
             LinuxDeviceType::B | LinuxDeviceType::C | LinuxDeviceType::U => numbers(device, &at, faults),
         }
         // Some engines leave the file's type in its mode; runc drops it.
-        if device.file_mode().is_some_and(|mode| mode & !(libc::S_IFMT | 0o7777) != 0) {
+        if device.file_mode().is_some_and(|mode| mode & !(S_IFMT | 0o7777) != 0) {
             faults.add(&at.key("fileMode"), "has bits that no file mode has (it is decimal, not octal)");
         }
     }

@@ -5,15 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::null;
 
 use super::{Result, check};
-
-pub use libc::{
-    MOUNT_ATTR_IDMAP, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC,
-    MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOUNT_ATTR_RELATIME, MOUNT_ATTR_STRICTATIME,
-};
-/// KERNEL(5.14); missing in libc for this target.
-pub const MOUNT_ATTR_NOSYMFOLLOW: u64 = 0x0020_0000;
-/// The field of access-time modes within the attributes.
-pub const MOUNT_ATTR_ATIME: u64 = 0x0000_0070;
+use crate::kernel::mount::Attributes;
 
 const FSOPEN_CLOEXEC: c_uint = 1;
 const FSMOUNT_CLOEXEC: c_uint = 1;
@@ -100,23 +92,6 @@ pub fn move_mount(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
         )
     })
     .map(drop)
-}
-
-/// What mount_setattr(2) changes; zeroes change nothing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Attributes {
-    /// MOUNT_ATTR_* to set.
-    pub set: u64,
-    /// MOUNT_ATTR_* to clear; an access-time mode to set needs `MOUNT_ATTR_ATIME` here.
-    pub clear: u64,
-    /// MS_PRIVATE, MS_SLAVE, MS_SHARED or MS_UNBINDABLE; 0 keeps it.
-    pub propagation: u64,
-}
-
-impl Attributes {
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// The ST_* flags of a mount, all that the kernel tells: libraries leave out the younger ones.

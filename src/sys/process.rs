@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 use super::{Result, check};
+use crate::kernel::process::CapabilitySet;
 
 /// Bit 33; libc's constant is of a type too narrow for it.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -95,9 +96,6 @@ pub fn namespace_type(fd: BorrowedFd<'_>) -> Result<c_int> {
     // SAFETY: an ioctl without an argument.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) }.into()).map(|kind| kind as c_int)
 }
-
-/// A set of capabilities, bit N for capability N of capabilities(7).
-pub type CapabilitySet = u64;
 
 #[repr(C)]
 struct CapabilityHeader {

@@ -3,9 +3,7 @@
 use std::ffi::c_int;
 
 use super::{Result, check};
-
-/// Bit N of word N/64 for CPU or node N.
-pub type Mask = Vec<u64>;
+use crate::kernel::scheduling::SchedulerAttributes;
 
 /// struct sched_attr of linux/sched/types.h, KERNEL(5.3) size: libc's is older.
 #[repr(C)]
@@ -22,22 +20,8 @@ struct SchedAttr {
     util_max: u32,
 }
 
-/// What sched_setattr(2) takes; times in nanoseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Attributes {
-    /// SCHED_*.
-    pub policy: u32,
-    /// SCHED_FLAG_*.
-    pub flags: u64,
-    pub nice: i32,
-    pub priority: u32,
-    pub runtime: u64,
-    pub deadline: u64,
-    pub period: u64,
-}
-
 /// sched_setattr(2) of the calling thread.
-pub fn set_scheduler(wanted: &Attributes) -> Result<()> {
+pub fn set_scheduler(wanted: &SchedulerAttributes) -> Result<()> {
     let attr = SchedAttr {
         size: size_of::<SchedAttr>() as u32,
         policy: wanted.policy,

@@ -26,6 +26,7 @@ const ORDER: &[&str] = &[
     "spec",
     "inroot",
     "sys",
+    "kernel",
     "log",
     "error",
 ];
@@ -33,12 +34,14 @@ const ORDER: &[&str] = &[
 /// Layers that may name only some of what is below them.
 const ONLY: &[(&str, &[&str])] = &[
     // The child decides nothing: it walks a plan, and reports numbers instead of sentences.
-    ("init", &["handshake", "plan", "inroot", "sys"]),
+    ("init", &["handshake", "plan", "inroot", "sys", "kernel"]),
     // The other program: nothing of containers.
-    ("image", &["spec", "inroot", "sys", "log", "error"]),
+    ("image", &["spec", "inroot", "sys", "kernel", "log", "error"]),
     // Bare errno: context is added one layer up.
-    ("inroot", &["sys"]),
-    ("sys", &[]),
+    ("inroot", &["sys", "kernel"]),
+    ("sys", &["kernel"]),
+    // Numbers, and no calls.
+    ("kernel", &[]),
 ];
 
 /// Layers that only one other may name.

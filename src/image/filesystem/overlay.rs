@@ -17,9 +17,9 @@ use nix::sys::stat::Mode;
 use crate::error::{Context, Error, Kind, Result};
 use crate::image::userns::mapping::Mapping;
 use crate::inroot::Root;
+use crate::kernel::mount::{Attributes, MOUNT_ATTR_IDMAP};
 use crate::sys::mount::{
-    Attributes, MOUNT_ATTR_IDMAP, fsconfig_create, fsconfig_set, fsmount, fsopen, mount_setattr, move_mount,
-    open_tree_clone,
+    fsconfig_create, fsconfig_set, fsmount, fsopen, mount_setattr, move_mount, open_tree_clone,
 };
 use crate::{fail, log};
 

@@ -6,6 +6,7 @@ use oci_spec::runtime::LinuxSeccompAction;
 
 use crate::error::{Kind, Result};
 use crate::fail;
+use crate::kernel::seccomp as kernel;
 
 /// The names of all actions, sorted, for `features`.
 pub const NAMES: [&str; 9] = [
@@ -28,10 +29,10 @@ const MAX_ERRNO: u32 = 4095;
 pub struct Action(pub u32);
 
 impl Action {
-    pub const ALLOW: Self = Self(libc::SECCOMP_RET_ALLOW);
-    pub const ENOSYS: Self = Self(libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32);
+    pub const ALLOW: Self = Self(kernel::SECCOMP_RET_ALLOW);
+    pub const ENOSYS: Self = Self(kernel::SECCOMP_RET_ERRNO | kernel::ENOSYS);
     /// For a call of an architecture that the profile does not list.
-    pub const BAD_ARCH: Self = Self(libc::SECCOMP_RET_KILL_THREAD);
+    pub const BAD_ARCH: Self = Self(kernel::SECCOMP_RET_KILL_THREAD);
 
     /// Joins an action to its errno (EPERM where none is given). `at` is the pointer of the errno field.
     ///
@@ -42,8 +43,8 @@ impl Action {
         if !takes_errno(action) {
             return Ok(Self(word));
         }
-        let most = if word == libc::SECCOMP_RET_ERRNO { MAX_ERRNO } else { libc::SECCOMP_RET_DATA };
-        match errno.unwrap_or(libc::EPERM as u32) {
+        let most = if word == kernel::SECCOMP_RET_ERRNO { MAX_ERRNO } else { kernel::SECCOMP_RET_DATA };
+        match errno.unwrap_or(kernel::EPERM) {
             errno if errno <= most => Ok(Self(word | errno)),
             errno => Err(fail!(Kind::Spec, "{}: must be at most {most}: {errno}", at())),
         }
@@ -52,22 +53,22 @@ impl Action {
     /// Whether the caller goes on by itself, with an errno perhaps.
     pub fn is_harmless(self) -> bool {
         matches!(
-            self.0 & libc::SECCOMP_RET_ACTION_FULL,
-            libc::SECCOMP_RET_ALLOW | libc::SECCOMP_RET_LOG | libc::SECCOMP_RET_ERRNO
+            self.0 & kernel::SECCOMP_RET_ACTION_FULL,
+            kernel::SECCOMP_RET_ALLOW | kernel::SECCOMP_RET_LOG | kernel::SECCOMP_RET_ERRNO
         )
     }
 
     /// Whether a call that nobody thought of still reaches the kernel, or a tracer that can answer for it.
     pub fn is_permissive(self) -> bool {
         matches!(
-            self.0 & libc::SECCOMP_RET_ACTION_FULL,
-            libc::SECCOMP_RET_ALLOW | libc::SECCOMP_RET_LOG | libc::SECCOMP_RET_TRACE
+            self.0 & kernel::SECCOMP_RET_ACTION_FULL,
+            kernel::SECCOMP_RET_ALLOW | kernel::SECCOMP_RET_LOG | kernel::SECCOMP_RET_TRACE
         )
     }
 
     /// Whether the kernel would take this answer rather than `other` (its order, most restrictive first).
     pub fn is_stricter_than(self, other: Self) -> bool {
-        let rank = |action: Self| (action.0 & libc::SECCOMP_RET_ACTION_FULL).cast_signed();
+        let rank = |action: Self| (action.0 & kernel::SECCOMP_RET_ACTION_FULL).cast_signed();
         rank(self) < rank(other)
     }
 }
@@ -80,30 +81,30 @@ pub(super) fn takes_errno(action: LinuxSeccompAction) -> bool {
 fn kernel_word(action: LinuxSeccompAction) -> u32 {
     match action {
         LinuxSeccompAction::ScmpActKill | LinuxSeccompAction::ScmpActKillThread => {
-            libc::SECCOMP_RET_KILL_THREAD
+            kernel::SECCOMP_RET_KILL_THREAD
         }
-        LinuxSeccompAction::ScmpActKillProcess => libc::SECCOMP_RET_KILL_PROCESS,
-        LinuxSeccompAction::ScmpActTrap => libc::SECCOMP_RET_TRAP,
-        LinuxSeccompAction::ScmpActErrno => libc::SECCOMP_RET_ERRNO,
-        LinuxSeccompAction::ScmpActNotify => libc::SECCOMP_RET_USER_NOTIF,
-        LinuxSeccompAction::ScmpActTrace => libc::SECCOMP_RET_TRACE,
-        LinuxSeccompAction::ScmpActLog => libc::SECCOMP_RET_LOG,
-        LinuxSeccompAction::ScmpActAllow => libc::SECCOMP_RET_ALLOW,
+        LinuxSeccompAction::ScmpActKillProcess => kernel::SECCOMP_RET_KILL_PROCESS,
+        LinuxSeccompAction::ScmpActTrap => kernel::SECCOMP_RET_TRAP,
+        LinuxSeccompAction::ScmpActErrno => kernel::SECCOMP_RET_ERRNO,
+        LinuxSeccompAction::ScmpActNotify => kernel::SECCOMP_RET_USER_NOTIF,
+        LinuxSeccompAction::ScmpActTrace => kernel::SECCOMP_RET_TRACE,
+        LinuxSeccompAction::ScmpActLog => kernel::SECCOMP_RET_LOG,
+        LinuxSeccompAction::ScmpActAllow => kernel::SECCOMP_RET_ALLOW,
     }
 }
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let data = self.0 & libc::SECCOMP_RET_DATA;
-        match self.0 & libc::SECCOMP_RET_ACTION_FULL {
-            libc::SECCOMP_RET_KILL_PROCESS => f.write_str("KILL_PROCESS"),
-            libc::SECCOMP_RET_KILL_THREAD => f.write_str("KILL_THREAD"),
-            libc::SECCOMP_RET_TRAP => f.write_str("TRAP"),
-            libc::SECCOMP_RET_ERRNO => write!(f, "ERRNO({data})"),
-            libc::SECCOMP_RET_USER_NOTIF => f.write_str("NOTIFY"),
-            libc::SECCOMP_RET_TRACE => write!(f, "TRACE({data})"),
-            libc::SECCOMP_RET_LOG => f.write_str("LOG"),
-            libc::SECCOMP_RET_ALLOW => f.write_str("ALLOW"),
+        let data = self.0 & kernel::SECCOMP_RET_DATA;
+        match self.0 & kernel::SECCOMP_RET_ACTION_FULL {
+            kernel::SECCOMP_RET_KILL_PROCESS => f.write_str("KILL_PROCESS"),
+            kernel::SECCOMP_RET_KILL_THREAD => f.write_str("KILL_THREAD"),
+            kernel::SECCOMP_RET_TRAP => f.write_str("TRAP"),
+            kernel::SECCOMP_RET_ERRNO => write!(f, "ERRNO({data})"),
+            kernel::SECCOMP_RET_USER_NOTIF => f.write_str("NOTIFY"),
+            kernel::SECCOMP_RET_TRACE => write!(f, "TRACE({data})"),
+            kernel::SECCOMP_RET_LOG => f.write_str("LOG"),
+            kernel::SECCOMP_RET_ALLOW => f.write_str("ALLOW"),
             _ => write!(f, "{:#x}", self.0),
         }
     }

@@ -2,18 +2,18 @@
 
 use std::fmt::Write;
 
-use libc::c_ulong;
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompFilterFlag as Flag};
 
 use crate::error::{Kind, Result};
 use crate::fail;
+use crate::kernel::seccomp::{self as kernel, c_ulong};
 
 /// Every flag a profile may name, in the order of `features`, with its bit.
 const KNOWN: [(&str, c_ulong); 4] = [
-    ("SECCOMP_FILTER_FLAG_TSYNC", libc::SECCOMP_FILTER_FLAG_TSYNC),
-    ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW),
-    ("SECCOMP_FILTER_FLAG_LOG", libc::SECCOMP_FILTER_FLAG_LOG),
-    ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV),
+    ("SECCOMP_FILTER_FLAG_TSYNC", kernel::SECCOMP_FILTER_FLAG_TSYNC),
+    ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", kernel::SECCOMP_FILTER_FLAG_SPEC_ALLOW),
+    ("SECCOMP_FILTER_FLAG_LOG", kernel::SECCOMP_FILTER_FLAG_LOG),
+    ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", kernel::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV),
 ];
 
 /// The names of all flags, for `features`.
@@ -34,11 +34,11 @@ pub(super) fn requested(profile: &LinuxSeccomp, notify: bool, kernel: c_ulong) -
     // No list at all, unlike an empty one, means SPEC_ALLOW where the kernel has it: without it the kernel turns
     // off speculation for the whole container, as it did by default before 5.16.
     let mut flags = match profile.flags() {
-        None => kernel & libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+        None => kernel & kernel::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
         Some(list) => all_of(list, notify, kernel)?,
     };
     if notify {
-        flags |= libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+        flags |= kernel::SECCOMP_FILTER_FLAG_NEW_LISTENER;
     }
     Ok(flags)
 }
@@ -50,7 +50,7 @@ fn all_of(list: &[Flag], notify: bool, kernel: c_ulong) -> Result<c_ulong> {
         if kernel & bit == 0 {
             return Err(fail!(Kind::Unsupported, "/linux/seccomp/flags/{index}: this kernel has no {flag}"));
         }
-        if bit == libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV && !notify {
+        if bit == kernel::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV && !notify {
             return Err(fail!(
                 Kind::Spec,
                 "/linux/seccomp/flags/{index}: {flag} needs a rule with SCMP_ACT_NOTIFY"
@@ -58,24 +58,24 @@ fn all_of(list: &[Flag], notify: bool, kernel: c_ulong) -> Result<c_ulong> {
         }
         // TSYNC puts the filter on all threads at once. The process that loads it has one, and the listener
         // that NOTIFY needs cannot be asked for together with it.
-        flags |= bit & !libc::SECCOMP_FILTER_FLAG_TSYNC;
+        flags |= bit & !kernel::SECCOMP_FILTER_FLAG_TSYNC;
     }
     Ok(flags)
 }
 
 fn bit(flag: Flag) -> c_ulong {
     match flag {
-        Flag::SeccompFilterFlagLog => libc::SECCOMP_FILTER_FLAG_LOG,
-        Flag::SeccompFilterFlagTsync => libc::SECCOMP_FILTER_FLAG_TSYNC,
-        Flag::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
-        Flag::SeccompFilterFlagWaitKillableRecv => libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+        Flag::SeccompFilterFlagLog => kernel::SECCOMP_FILTER_FLAG_LOG,
+        Flag::SeccompFilterFlagTsync => kernel::SECCOMP_FILTER_FLAG_TSYNC,
+        Flag::SeccompFilterFlagSpecAllow => kernel::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+        Flag::SeccompFilterFlagWaitKillableRecv => kernel::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
     }
 }
 
 /// `SPEC_ALLOW|LOG`, or `none`.
 pub(super) fn show(flags: c_ulong) -> String {
     let mut words = String::new();
-    let listener = ("SECCOMP_FILTER_FLAG_NEW_LISTENER", libc::SECCOMP_FILTER_FLAG_NEW_LISTENER);
+    let listener = ("SECCOMP_FILTER_FLAG_NEW_LISTENER", kernel::SECCOMP_FILTER_FLAG_NEW_LISTENER);
     for (name, bit) in KNOWN.iter().chain([&listener]) {
         if flags & bit != 0 {
             let separator = if words.is_empty() { "" } else { "|" };

@@ -21,11 +21,11 @@ mod verdicts;
 
 use std::path::PathBuf;
 
-use libc::{c_ulong, sock_filter};
 use oci_spec::runtime::{Arch, LinuxSeccomp};
 
 use crate::error::{Kind, Result};
 use crate::fail;
+use crate::kernel::seccomp::{self as kernel, c_ulong, sock_filter};
 use action::Action;
 use arch::Abi;
 use rules::Rules;
@@ -145,7 +145,7 @@ fn notify(profile: &LinuxSeccomp, wanted: bool, kernel_flags: c_ulong) -> Result
     if !wanted {
         return Ok(None);
     }
-    if kernel_flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER == 0 {
+    if kernel_flags & kernel::SECCOMP_FILTER_FLAG_NEW_LISTENER == 0 {
         return Err(fail!(
             Kind::Unsupported,
             "/linux/seccomp/syscalls: seccomp notify unsupported: this kernel has no \

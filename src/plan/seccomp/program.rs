@@ -5,22 +5,22 @@
 //! jump to it, and equal ends are shared. A conditional jump reaches 255 instructions; what lies farther away is
 //! reached over an unconditional one.
 
-use libc::sock_filter;
 use oci_spec::runtime::{LinuxSeccompArg, LinuxSeccompOperator};
 use seccompiler::{BackendError, BpfProgram, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
 use super::action::Action;
 use super::verdicts::{Check, Span, Verdict};
+use crate::kernel::seccomp::{self as kernel, sock_filter};
 
 /// Where the kernel puts the call's number and architecture (struct seccomp_data).
 const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
 
-const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
-const GO: u32 = libc::BPF_JMP | libc::BPF_JA;
-const IF_EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-const IF_AT_LEAST: u32 = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
-const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+const LOAD: u32 = kernel::BPF_LD | kernel::BPF_W | kernel::BPF_ABS;
+const GO: u32 = kernel::BPF_JMP | kernel::BPF_JA;
+const IF_EQUAL: u32 = kernel::BPF_JMP | kernel::BPF_JEQ | kernel::BPF_K;
+const IF_AT_LEAST: u32 = kernel::BPF_JMP | kernel::BPF_JGE | kernel::BPF_K;
+const RETURN: u32 = kernel::BPF_RET | kernel::BPF_K;
 
 type Result<T> = std::result::Result<T, BackendError>;
 
