@@ -21,9 +21,11 @@ pub mod plan;
 pub mod cgroup;
 /// What this host is, read once.
 pub mod host;
+/// Documents in files: the configuration of a bundle, read and handed to `spec`.
+pub mod bundle;
 /// From an image to a bundle (the other binary).
 pub mod image;
-/// config.json: loading, located errors, rules that need no host.
+/// config.json: parsing, located errors, rules that need no host. Knows no files.
 pub mod spec;
 /// Paths resolved inside a root we do not trust.
 pub mod inroot;

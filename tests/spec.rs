@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tare::bundle::read_config;
 use tare::error::Kind;
 use tare::spec;
 
@@ -99,14 +100,14 @@ fn every_configuration_of_a_real_engine_is_read_without_a_warning() {
 fn a_missing_configuration_is_said_in_the_words_engines_look_for() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("no-config");
     fs::create_dir_all(&folder).unwrap();
-    let error = spec::load(&folder).unwrap_err();
+    let error = read_config(&folder).unwrap_err();
     assert_eq!(error.kind(), Kind::NotFound);
     assert_eq!(error.to_string(), "JSON specification file config.json not found");
 }
 
 #[test]
 fn the_error_of_a_bundle_names_the_file() {
-    let error = spec::load(&bundle("not-json", b"[")).unwrap_err();
+    let error = read_config(&bundle("not-json", b"[")).unwrap_err();
     assert_eq!(error.to_string(), "config.json: line 1, column 1: not JSON: EOF while parsing a list");
 }
 
@@ -115,12 +116,15 @@ fn the_template_is_a_container_and_is_never_written_over() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("template");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
-    spec::write_template(&spec::Target::New(folder.join("config.json")), None, true).unwrap();
+    tare::bundle::write_template(&tare::bundle::Target::New(folder.join("config.json")), None, true).unwrap();
     let before = fs::read(folder.join("config.json")).unwrap();
-    assert_eq!(spec::load(&folder).unwrap().warnings, Vec::<String>::new());
-    let error =
-        spec::write_template(&spec::Target::New(folder.join("config.json")), Some((1000, 1000)), true)
-            .unwrap_err();
+    assert_eq!(read_config(&folder).unwrap().0.warnings, Vec::<String>::new());
+    let error = tare::bundle::write_template(
+        &tare::bundle::Target::New(folder.join("config.json")),
+        Some((1000, 1000)),
+        true,
+    )
+    .unwrap_err();
     assert_eq!(error.kind(), Kind::Exists);
     assert_eq!(error.to_string(), "File config.json exists. Remove it first");
     assert_eq!(fs::read(folder.join("config.json")).unwrap(), before);

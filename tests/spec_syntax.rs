@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tare::bundle::read_config;
 use tare::error::Kind;
 use tare::spec;
 
@@ -245,7 +246,7 @@ fn depth_is_refused_and_not_followed() {
 fn a_file_above_the_cap_is_refused_without_reading_it_all() {
     let folder = folder("spec-large");
     File::create(folder.join("config.json")).unwrap().set_len(1 << 40).unwrap();
-    let error = spec::load(&folder).unwrap_err();
+    let error = read_config(&folder).unwrap_err();
     assert_eq!(error.kind(), Kind::Spec);
     assert!(error.to_string().ends_with("config.json: larger than 16 MiB"), "{error}");
 }
@@ -255,16 +256,16 @@ fn a_document_of_the_largest_size_is_read() {
     let padding = " ".repeat((16 << 20) - FULL.len());
     let folder = folder("spec-largest");
     fs::write(folder.join("config.json"), format!("{FULL}{padding}")).unwrap();
-    spec::load(&folder).unwrap();
+    read_config(&folder).unwrap();
     fs::write(folder.join("config.json"), format!("{FULL}{padding} ")).unwrap();
-    spec::load(&folder).unwrap_err();
+    read_config(&folder).unwrap_err();
 }
 
 #[test]
 fn a_configuration_that_is_no_file_is_an_error_of_the_system() {
     let folder = folder("spec-directory");
     fs::create_dir(folder.join("config.json")).unwrap();
-    let error = spec::load(&folder).unwrap_err();
+    let error = read_config(&folder).unwrap_err();
     assert_eq!(error.errno(), Some(nix::errno::Errno::EISDIR));
     assert!(error.to_string().starts_with("read "), "{error}");
 }
@@ -291,14 +292,14 @@ fn a_process_file_is_judged_by_the_same_rules() {
         ("null", "config cannot be null"),
     ] {
         fs::write(&path, document).unwrap();
-        let error = spec::load_process(&path).unwrap_err();
+        let error = tare::bundle::read_process(&path).unwrap_err();
         assert_eq!(error.to_string(), format!("{}: {expected}", path.display()), "{document}");
     }
     fs::write(&path, r#"{"cwd": "/", "args": ["a"], "capabilities": {"bounding": ["CAP_X"]}}"#).unwrap();
-    let (process, warnings) = spec::load_process(&path).unwrap();
+    let (process, warnings) = tare::bundle::read_process(&path).unwrap();
     assert!(process.capabilities().as_ref().unwrap().bounding().as_ref().unwrap().is_empty());
     assert_eq!(warnings, ["/capabilities: ignoring unknown or unavailable capabilities: \"CAP_X\""]);
     spec::check_process(&process).unwrap();
-    let missing = spec::load_process(&folder.join("none")).unwrap_err();
+    let missing = tare::bundle::read_process(&folder.join("none")).unwrap_err();
     assert_eq!(missing.errno(), Some(nix::errno::Errno::ENOENT));
 }

@@ -12,6 +12,7 @@ use nix::sys::stat::Mode;
 use oci_spec::runtime::Process;
 
 use super::options::{Globals, Rootless};
+use crate::bundle::{MAX_DOCUMENT_SIZE, read_config, read_config_file};
 use crate::cgroup::{Driver, Group, Hierarchies};
 use crate::container::status::{Probe, Seen, observe};
 use crate::container::{ContainerId, Entry, Record, Status, Store};
@@ -23,7 +24,7 @@ use crate::log;
 use crate::plan::annotations;
 use crate::plan::hooks::Hook;
 use crate::plan::process::ProcessPlan;
-use crate::spec::{self, Checked};
+use crate::spec::Checked;
 
 /// A bundle, read and checked, on this host.
 pub struct Bundle {
@@ -47,8 +48,8 @@ pub fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundle> {
         ));
     }
     let (spec, bytes) = match config {
-        Some(config) => spec::load_from(config)?,
-        None => spec::load_with_bytes(&path)?,
+        Some(config) => read_config_file(config)?,
+        None => read_config(&path)?,
     };
     let linux = spec.linux().as_ref();
     // Another path begins where we are: under systemd, without root.
@@ -87,7 +88,7 @@ pub fn document(path: &Path) -> Result<Vec<u8>> {
         return std::fs::read(path).with_context(|| format!("read {}", path.display()));
     }
     let mut bytes = Vec::new();
-    let read = std::io::stdin().take(spec::LARGEST).read_to_end(&mut bytes);
+    let read = std::io::stdin().take(MAX_DOCUMENT_SIZE).read_to_end(&mut bytes);
     read.context("read standard input").map(|_| bytes)
 }
 

@@ -4,10 +4,11 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use super::fault::{Fault, c_string};
+use super::c_string::c_string;
 use super::mounts::{Find, Mount, Source};
 use super::process::{self, ProcessPlan};
 use super::{Plan, options};
+use crate::spec::ConfigError;
 
 /// What our caller gave us.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,7 +26,7 @@ const NOTIFY: &str = "/run/notify";
 /// The socket in it.
 pub const NOTIFY_SOCKET: &str = "notify.sock";
 
-pub fn apply(activation: &Activation, plan: &mut Plan, item: usize) -> Result<(), Fault> {
+pub fn apply(activation: &Activation, plan: &mut Plan, item: usize) -> Result<(), ConfigError> {
     if activation.listen_fds > 0 {
         let process = &mut plan.process;
         process.preserve_fds += activation.listen_fds;
@@ -65,7 +66,7 @@ pub fn apply(activation: &Activation, plan: &mut Plan, item: usize) -> Result<()
 }
 
 /// In the place of one of the same name.
-fn set(process: &mut ProcessPlan, variable: String) -> Result<(), Fault> {
+fn set(process: &mut ProcessPlan, variable: String) -> Result<(), ConfigError> {
     let variable = c_string(variable, || "/process/env".into())?;
     process.env.retain(|known| process::name(known) != process::name(&variable));
     process.env.push(variable);

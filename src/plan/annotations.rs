@@ -3,8 +3,9 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
+use super::c_string::c_string;
 use super::delegation;
-use super::fault::{Fault, c_string};
+use crate::spec::ConfigError;
 
 /// crun's, which Podman sets for `--group-add keep-groups`.
 const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
@@ -46,7 +47,7 @@ pub struct Annotations {
 }
 
 /// `get` looks one up. Fails where one of those that act has a value that says nothing.
-pub fn read<'a>(get: impl Fn(&str) -> Option<&'a String>) -> Result<Annotations, Fault> {
+pub fn read<'a>(get: impl Fn(&str) -> Option<&'a String>) -> Result<Annotations, ConfigError> {
     let switch = |key, default| get(key).map_or(Ok(default), |value| switch(key, value));
     let file = |key| get(key).map(|value| file(key, value)).transpose();
     // An empty name stands for none.
@@ -63,19 +64,19 @@ pub fn read<'a>(get: impl Fn(&str) -> Option<&'a String>) -> Result<Annotations,
     })
 }
 
-fn switch(key: &str, value: &str) -> Result<bool, Fault> {
+fn switch(key: &str, value: &str) -> Result<bool, ConfigError> {
     match value {
         "1" | "true" => Ok(true),
         "0" | "false" => Ok(false),
-        other => Err(Fault::new(pointer(key), format!("must be true or false, not {other:?}"))),
+        other => Err(ConfigError::new(pointer(key), format!("must be true or false, not {other:?}"))),
     }
 }
 
-fn file(key: &str, path: &str) -> Result<CString, Fault> {
+fn file(key: &str, path: &str) -> Result<CString, ConfigError> {
     if path.starts_with('/') {
         return c_string(path, || pointer(key));
     }
-    Err(Fault::new(pointer(key), format!("must be an absolute path: {path}")))
+    Err(ConfigError::new(pointer(key), format!("must be an absolute path: {path}")))
 }
 
 pub fn pointer(key: &str) -> String {
@@ -86,7 +87,7 @@ pub fn pointer(key: &str) -> String {
 mod tests {
     use super::*;
 
-    fn of(key: &str, value: &str) -> Result<Annotations, Fault> {
+    fn of(key: &str, value: &str) -> Result<Annotations, ConfigError> {
         let value = value.to_owned();
         read(|wanted| (wanted == key).then_some(&value))
     }

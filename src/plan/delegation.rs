@@ -6,10 +6,10 @@ use std::path::{Component, Path, PathBuf};
 use oci_spec::runtime::Spec;
 
 use super::annotations;
-use super::fault::Fault;
 use super::topology::{IdMaps, Namespace, Topology};
 use crate::host::Facts;
 use crate::host::cgroup::Mode;
+use crate::spec::ConfigError;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delegation {
@@ -65,7 +65,7 @@ fn mounts_for_writing(spec: &Spec) -> bool {
 }
 
 /// The name of one group below another; people write it with a slash before it, which crun does not mind.
-pub fn name(typed: &str, key: &str) -> Result<PathBuf, Fault> {
+pub fn name(typed: &str, key: &str) -> Result<PathBuf, ConfigError> {
     let text = typed.strip_prefix('/').unwrap_or(typed);
     let path = Path::new(text);
     let mut parts = path.components();
@@ -75,7 +75,10 @@ pub fn name(typed: &str, key: &str) -> Result<PathBuf, Fault> {
     if is_name && !is_file && !text.contains(['\0', '\n', '/']) && text.len() < 256 {
         return Ok(path.into());
     }
-    Err(Fault::new(annotations::pointer(key), format!("must be the name of a control group: {typed:?}")))
+    Err(ConfigError::new(
+        annotations::pointer(key),
+        format!("must be the name of a control group: {typed:?}"),
+    ))
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use std::path::Path;
 
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount};
 
-use super::fault::{Fault, c_string};
+use super::c_string::c_string;
 use crate::kernel::file;
+use crate::spec::ConfigError;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
@@ -57,7 +58,7 @@ const LINKS: [(&std::ffi::CStr, &std::ffi::CStr); 5] = [
 ];
 
 /// Nothing where /dev is a bind: it belongs to whoever it was bound from.
-pub fn devices(wanted: &[LinuxDevice], mounts: &[Mount]) -> Result<Devices, Fault> {
+pub fn devices(wanted: &[LinuxDevice], mounts: &[Mount]) -> Result<Devices, ConfigError> {
     if mounts.iter().any(binds_dev) {
         return Ok(Devices::default());
     }
@@ -92,17 +93,18 @@ fn binds_dev(mount: &Mount) -> bool {
         && (mount.typ().as_deref() == Some("bind") || mount.options().iter().flatten().any(bind))
 }
 
-fn node(item: usize, device: &LinuxDevice) -> Result<Device, Fault> {
+fn node(item: usize, device: &LinuxDevice) -> Result<Device, ConfigError> {
     let pointer = |field: &str| format!("/linux/devices/{item}/{field}");
     let number = |field: &str, value: i64| {
-        u32::try_from(value).map_err(|_| Fault::new(pointer(field), format!("not a device number: {value}")))
+        u32::try_from(value)
+            .map_err(|_| ConfigError::new(pointer(field), format!("not a device number: {value}")))
     };
     let kind = match device.typ() {
         LinuxDeviceType::C | LinuxDeviceType::U => file::S_IFCHR,
         LinuxDeviceType::B => file::S_IFBLK,
         LinuxDeviceType::P => file::S_IFIFO,
         LinuxDeviceType::A => {
-            return Err(Fault::new(pointer("type"), "`a` is no kind of node, only of a rule"));
+            return Err(ConfigError::new(pointer("type"), "`a` is no kind of node, only of a rule"));
         }
     };
     let fifo = kind == file::S_IFIFO;

@@ -5,7 +5,8 @@ use std::ffi::CString;
 use oci_spec::runtime as oci;
 use serde::{Deserialize, Serialize};
 
-use super::fault::{Fault, c_string};
+use super::c_string::c_string;
+use crate::spec::ConfigError;
 
 /// The hooks of every kind, each in the order in which they run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,7 +75,7 @@ impl TryFrom<Remembered> for Hook {
 ///
 /// # Errors
 /// A fault at the field of the first hook that no kernel could execute.
-pub fn hooks(spec: Option<&oci::Hooks>) -> Result<Hooks, Fault> {
+pub fn hooks(spec: Option<&oci::Hooks>) -> Result<Hooks, ConfigError> {
     let Some(spec) = spec else { return Ok(Hooks::default()) };
     // Deprecated, and what Docker's network still uses.
     #[allow(deprecated)]
@@ -89,12 +90,12 @@ pub fn hooks(spec: Option<&oci::Hooks>) -> Result<Hooks, Fault> {
     })
 }
 
-fn list(kind: &str, hooks: Option<&[oci::Hook]>) -> Result<Vec<Hook>, Fault> {
+fn list(kind: &str, hooks: Option<&[oci::Hook]>) -> Result<Vec<Hook>, ConfigError> {
     let numbered = hooks.unwrap_or_default().iter().enumerate();
     numbered.map(|(index, hook)| self::hook(hook, &format!("/hooks/{kind}/{index}"))).collect()
 }
 
-fn hook(hook: &oci::Hook, at: &str) -> Result<Hook, Fault> {
+fn hook(hook: &oci::Hook, at: &str) -> Result<Hook, ConfigError> {
     let path = c_string(hook.path(), || format!("{at}/path"))?;
     let args = match hook.args().as_deref() {
         None | Some([]) => vec![path.clone()],
@@ -105,15 +106,15 @@ fn hook(hook: &oci::Hook, at: &str) -> Result<Hook, Fault> {
     Ok(Hook { path, args, env, timeout })
 }
 
-fn c_strings(texts: &[String], at: &str) -> Result<Vec<CString>, Fault> {
+fn c_strings(texts: &[String], at: &str) -> Result<Vec<CString>, ConfigError> {
     let numbered = texts.iter().enumerate();
     numbered.map(|(index, text)| c_string(text, || format!("{at}/{index}"))).collect()
 }
 
 /// What does not fit is more than a century, as good as any longer one.
-fn timeout(seconds: i64, at: &str) -> Result<u32, Fault> {
+fn timeout(seconds: i64, at: &str) -> Result<u32, ConfigError> {
     if seconds <= 0 {
-        return Err(Fault::new(format!("{at}/timeout"), "must be greater than 0"));
+        return Err(ConfigError::new(format!("{at}/timeout"), "must be greater than 0"));
     }
     Ok(u32::try_from(seconds).unwrap_or(u32::MAX))
 }
@@ -122,7 +123,7 @@ fn timeout(seconds: i64, at: &str) -> Result<u32, Fault> {
 mod tests {
     use super::*;
 
-    fn planned(json: &str) -> Result<Hooks, Fault> {
+    fn planned(json: &str) -> Result<Hooks, ConfigError> {
         hooks(Some(&serde_json::from_str(json).unwrap()))
     }
 

@@ -3,9 +3,9 @@
 
 use oci_spec::runtime::{LinuxIdMapping, Mount as Wanted};
 
-use super::fault::Fault;
 use super::options::Options;
 use super::topology::{IdMap, IdMaps, Namespace, Topology, id_map};
+use crate::spec::ConfigError;
 
 /// What a mount is mapped by. KERNEL(5.12).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,14 +29,14 @@ pub fn id_mapped(
     wanted: &Wanted,
     options: &Options,
     topology: &Topology,
-) -> Result<Option<IdMapped>, Fault> {
+) -> Result<Option<IdMapped>, ConfigError> {
     let lists = IdMaps { uid: list(wanted.uid_mappings()), gid: list(wanted.gid_mappings()) };
     let has_lists = !lists.uid.is_empty() || !lists.gid.is_empty();
-    let fault = |why: &str| Fault::new(format!("/mounts/{item}"), why);
+    let fault = |why: &str| ConfigError::new(format!("/mounts/{item}"), why);
     let ids = match (&options.id_maps, has_lists) {
         (Some(_), true) => return Err(fault("id mappings are given twice: as lists and in the options")),
         (Some(text), false) => Ids::Maps(custom(text, topology).map_err(|why| {
-            Fault::new(format!("/mounts/{item}/options"), format!("invalid id mapping {text:?}: {why}"))
+            ConfigError::new(format!("/mounts/{item}/options"), format!("invalid id mapping {text:?}: {why}"))
         })?),
         (None, true) => Ids::Maps(lists),
         (None, false) if options.id_mapped.is_none() => return Ok(None),

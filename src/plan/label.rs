@@ -5,9 +5,10 @@ use std::ffi::{CStr, CString};
 
 use oci_spec::runtime::Linux;
 
-use super::fault::{Fault, c_string};
+use super::c_string::c_string;
 use super::mounts::{Mount, Source};
 use super::options::Parameter;
+use crate::spec::ConfigError;
 
 /// crun's: which mount option carries the label.
 pub const CONTEXT_TYPE: &str = "run.oci.mount_context_type";
@@ -17,14 +18,14 @@ const CONTEXT_TYPES: [&CStr; 4] = [c"context", c"fscontext", c"defcontext", c"ro
 pub fn context(
     linux: Option<&Linux>,
     annotations: &HashMap<String, String>,
-) -> Result<Option<Parameter>, Fault> {
+) -> Result<Option<Parameter>, ConfigError> {
     let label = linux.and_then(|linux| linux.mount_label().as_deref()).filter(|label| !label.is_empty());
     let Some(label) = label else { return Ok(None) };
     let wanted = annotations.get(CONTEXT_TYPE).map_or("context", String::as_str);
     let known = CONTEXT_TYPES.into_iter().find(|known| known.to_bytes() == wanted.as_bytes());
     let known = known.ok_or_else(|| {
         let why = "must be context, fscontext, defcontext or rootcontext";
-        Fault::new(format!("/annotations/{CONTEXT_TYPE}"), format!("{why}: {wanted:?}"))
+        ConfigError::new(format!("/annotations/{CONTEXT_TYPE}"), format!("{why}: {wanted:?}"))
     })?;
     Ok(Some((known.into(), Some(c_string(label, || "/linux/mountLabel".into())?))))
 }

@@ -10,7 +10,7 @@ pub mod capabilities;
 pub mod cgroup_mounts;
 pub mod delegation;
 pub mod devices;
-pub mod fault;
+mod c_string;
 pub mod hooks;
 pub mod id_mapped;
 pub mod label;
@@ -35,7 +35,8 @@ use oci_spec::runtime::{Linux, Process, Spec};
 use crate::cgroup;
 use crate::error::{Error, Kind, Result, matched};
 use crate::host::Facts;
-use fault::{Fault, c_string};
+use crate::spec::ConfigError;
+use c_string::c_string;
 use process::ProcessPlan;
 use rootfs::Enter;
 use topology::{Namespace, Topology};
@@ -197,7 +198,7 @@ fn process_of(
     warnings: &mut Vec<String>,
 ) -> Result<ProcessPlan> {
     let wanted = spec.process().as_ref();
-    let wanted = wanted.ok_or_else(|| Fault::new("/process", matched::PROCESS_EMPTY))?;
+    let wanted = wanted.ok_or_else(|| ConfigError::new("/process", matched::PROCESS_EMPTY))?;
     process_in(wanted, spec, facts, topology, warnings)
 }
 
@@ -218,11 +219,11 @@ pub fn process_in(
     let mut plan = process::process(wanted, &around, warnings)?;
     if plan.apparmor.is_some() && !facts.apparmor {
         let why = "apparmor profile is specified in config, but apparmor is disabled or not supported";
-        return Err(Fault::new("/process/apparmorProfile", why).into());
+        return Err(ConfigError::new("/process/apparmorProfile", why).into());
     }
     if plan.selinux.is_some() && !facts.selinux {
         let why = crate::error::matched::SELINUX_DISABLED;
-        return Err(Fault::new("/process/selinuxLabel", why).into());
+        return Err(ConfigError::new("/process/selinuxLabel", why).into());
     }
     let annotation = |key: &str| spec.annotations().as_ref().and_then(|all| all.get(key));
     if annotations::read(annotation)?.keep_groups {
@@ -251,12 +252,12 @@ fn keyring(id: &str) -> CString {
     CString::new(format!("_ses.{id}")).unwrap_or_default()
 }
 
-fn absolute(paths: Option<&Option<Vec<String>>>, pointer: &str) -> Result<Vec<CString>, Fault> {
+fn absolute(paths: Option<&Option<Vec<String>>>, pointer: &str) -> Result<Vec<CString>, ConfigError> {
     let paths = paths.and_then(|paths| paths.as_deref()).unwrap_or_default();
     let one = |(item, path): (usize, &String)| {
         let at = || format!("{pointer}/{item}");
         if !Path::new(path).is_absolute() {
-            return Err(Fault::new(at(), format!("must be an absolute path: {path}")));
+            return Err(ConfigError::new(at(), format!("must be an absolute path: {path}")));
         }
         c_string(path, at)
     };
@@ -274,7 +275,7 @@ fn owner(name: &str) -> Namespace {
 }
 
 /// In the order of their names: the configuration's has no order.
-fn sysctls(linux: Option<&Linux>) -> Result<Vec<Sysctl>, Fault> {
+fn sysctls(linux: Option<&Linux>) -> Result<Vec<Sysctl>, ConfigError> {
     let Some(wanted) = linux.and_then(|linux| linux.sysctl().as_ref()) else { return Ok(Vec::new()) };
     let mut sorted: Vec<_> = wanted.iter().collect();
     sorted.sort();

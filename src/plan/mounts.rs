@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Mount as Wanted;
 
-use super::fault::{Fault, c_string};
+use super::c_string::c_string;
 use super::id_mapped::{IdMapped, id_mapped};
 use super::options::{self, Named, Options, Parameter, Propagation};
 use super::topology::{Namespace, Topology};
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
+use crate::spec::ConfigError;
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +90,7 @@ pub struct Surroundings<'a> {
     pub topology: &'a Topology,
 }
 
-pub fn mounts(wanted: &[Wanted], around: &Surroundings<'_>) -> Result<Vec<Mount>, Fault> {
+pub fn mounts(wanted: &[Wanted], around: &Surroundings<'_>) -> Result<Vec<Mount>, ConfigError> {
     let mut all = Vec::with_capacity(wanted.len() + 8);
     for (item, mount) in wanted.iter().enumerate() {
         plan_one(item, mount, around, &mut all)?;
@@ -102,10 +103,11 @@ fn plan_one(
     wanted: &Wanted,
     around: &Surroundings<'_>,
     all: &mut Vec<Mount>,
-) -> Result<(), Fault> {
+) -> Result<(), ConfigError> {
     let words = wanted.options().as_deref().unwrap_or_default();
-    let options = options::read(words)
-        .map_err(|word| Fault::new(format!("/mounts/{item}/options/{word}"), "has a NUL character within"))?;
+    let options = options::read(words).map_err(|word| {
+        ConfigError::new(format!("/mounts/{item}/options/{word}"), "has a NUL character within")
+    })?;
     let target = target(item, wanted, around.rootfs)?;
     let kind = wanted.typ().as_deref().unwrap_or("bind");
     if options.remount {
@@ -122,16 +124,16 @@ fn plan_one(
 
 /// Inside the rootfs and absolute; a relative one counts from its root, and one may be spelled as the host sees it, as
 /// runc has both.
-fn target(item: usize, wanted: &Wanted, rootfs: &Path) -> Result<CString, Fault> {
+fn target(item: usize, wanted: &Wanted, rootfs: &Path) -> Result<CString, ConfigError> {
     let pointer = || format!("/mounts/{item}/destination");
     let path = Path::new("/").join(wanted.destination());
     let path = within(&path, rootfs).unwrap_or(path);
     let target = c_string(path.as_os_str(), pointer)?;
     let names_root = |part: &[u8]| part.is_empty() || part == b".";
     if target.to_bytes().split(|&b| b == b'/').all(names_root) {
-        return Err(Fault::new(pointer(), "a mount cannot cover the root of the container"));
+        return Err(ConfigError::new(pointer(), "a mount cannot cover the root of the container"));
     }
-    clean(&target).ok_or_else(|| Fault::new(pointer(), "has a NUL character within"))
+    clean(&target).ok_or_else(|| ConfigError::new(pointer(), "has a NUL character within"))
 }
 
 /// A path of the host as the container sees it, where it lies below the rootfs.
@@ -171,9 +173,10 @@ fn bind(
     target: CString,
     options: &Options,
     around: &Surroundings<'_>,
-) -> Result<Mount, Fault> {
+) -> Result<Mount, ConfigError> {
     let pointer = || format!("/mounts/{item}/source");
-    let source = wanted.source().as_deref().ok_or_else(|| Fault::new(pointer(), "a bind needs a source"))?;
+    let source =
+        wanted.source().as_deref().ok_or_else(|| ConfigError::new(pointer(), "a bind needs a source"))?;
     let path = around.bundle.join(source);
     let inside = within(&path, around.rootfs).filter(|_| !options.copy_symlink);
     let source = Source::Bind {
@@ -196,11 +199,14 @@ fn filesystem(
     target: CString,
     kind: &str,
     mut options: Options,
-) -> Result<Mount, Fault> {
+) -> Result<Mount, ConfigError> {
     let pointer = |field: &'static str| move || format!("/mounts/{item}/{field}");
     let ordinary = matches!(kind, "proc" | "sysfs");
     if target.as_c_str() == c"/proc" && kind != "proc" {
-        return Err(Fault::new(format!("/mounts/{item}"), "only a proc filesystem can be mounted on /proc"));
+        return Err(ConfigError::new(
+            format!("/mounts/{item}"),
+            "only a proc filesystem can be mounted on /proc",
+        ));
     }
     let read_only = options.attributes.set & MOUNT_ATTR_RDONLY != 0;
     // A filesystem on a device is opened read-only too; the kernel's own ones are shared and only their mount is.

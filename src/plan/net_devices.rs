@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use oci_spec::runtime::LinuxNetDevice;
 
-use super::fault::Fault;
+use crate::spec::ConfigError;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetDevice {
@@ -18,11 +18,11 @@ pub struct NetDevice {
 pub fn net_devices(
     wanted: Option<&HashMap<String, LinuxNetDevice>>,
     euid: u32,
-) -> Result<Vec<NetDevice>, Fault> {
+) -> Result<Vec<NetDevice>, ConfigError> {
     let mut devices: Vec<_> = wanted.into_iter().flatten().map(device).collect();
     if !devices.is_empty() && euid != 0 {
         let why = "network devices are not supported in rootless containers";
-        return Err(Fault::new("/linux/netDevices", why));
+        return Err(ConfigError::new("/linux/netDevices", why));
     }
     devices.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(devices)

@@ -4,12 +4,13 @@ use std::ffi::CString;
 
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType as Type, Process, User};
 
+use super::c_string::c_string;
 use super::capabilities::{Capabilities, capabilities};
-use super::fault::{Fault, c_string};
 use super::scheduling::Scheduling;
 use super::seccomp::Filter;
 use crate::host::Facts;
 use crate::kernel::process as kernel;
+use crate::spec::ConfigError;
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ProcessPlan {
@@ -75,7 +76,7 @@ pub fn process(
     wanted: &Process,
     around: &Around<'_>,
     warnings: &mut Vec<String>,
-) -> Result<ProcessPlan, Fault> {
+) -> Result<ProcessPlan, ConfigError> {
     let args = strings(wanted.args().as_deref().unwrap_or_default(), "/process/args")?;
     let env = environment(wanted.env().as_deref().unwrap_or_default())?;
     let (candidates, searched) = candidates(&args, &env);
@@ -110,11 +111,11 @@ pub fn process(
     })
 }
 
-fn strings(texts: &[String], pointer: &str) -> Result<Vec<CString>, Fault> {
+fn strings(texts: &[String], pointer: &str) -> Result<Vec<CString>, ConfigError> {
     texts.iter().enumerate().map(|(i, text)| c_string(text, || format!("{pointer}/{i}"))).collect()
 }
 
-fn environment(texts: &[String]) -> Result<Vec<CString>, Fault> {
+fn environment(texts: &[String]) -> Result<Vec<CString>, ConfigError> {
     let mut env: Vec<CString> = Vec::with_capacity(texts.len() + 1);
     for text in strings(texts, "/process/env")? {
         match env.iter_mut().find(|known| name(known) == name(&text)) {
@@ -151,7 +152,7 @@ fn terminal(wanted: &Process) -> Terminal {
     Terminal { size: size.filter(|size| *size != (0, 0)) }
 }
 
-fn groups(user: &User, around: &Around<'_>) -> Result<Option<Vec<u32>>, Fault> {
+fn groups(user: &User, around: &Around<'_>) -> Result<Option<Vec<u32>>, ConfigError> {
     let wanted = user.additional_gids().clone().unwrap_or_default();
     if around.setgroups {
         return Ok(Some(wanted));
@@ -160,7 +161,7 @@ fn groups(user: &User, around: &Around<'_>) -> Result<Option<Vec<u32>>, Fault> {
         return Ok(None);
     }
     let why = "cannot be set: setgroups is denied where gids are mapped without privilege";
-    Err(Fault::new("/process/user/additionalGids", why))
+    Err(ConfigError::new("/process/user/additionalGids", why))
 }
 
 fn limit((item, wanted): (usize, &PosixRlimit)) -> Limit {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::LinuxIntelRdt;
 
-use super::fault::Fault;
 use crate::host::resctrl::Resctrl;
+use crate::spec::ConfigError;
 
 /// Two directories of resctrl, and the lines of a schemata file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,9 +36,9 @@ pub fn rdt(
     wanted: Option<&LinuxIntelRdt>,
     resctrl: Option<&Resctrl>,
     id: &str,
-) -> Result<Option<Rdt>, Fault> {
+) -> Result<Option<Rdt>, ConfigError> {
     let Some(wanted) = wanted else { return Ok(None) };
-    let fault = |field: &str, why: &str| Fault::new(format!("/linux/intelRdt{field}"), why);
+    let fault = |field: &str, why: &str| ConfigError::new(format!("/linux/intelRdt{field}"), why);
     let resctrl =
         resctrl.ok_or_else(|| fault("", "intelRdt is specified in config, but Intel RDT is not enabled"))?;
     let line = |line: &Option<String>| line.clone().filter(|line| !line.is_empty());
@@ -70,7 +70,7 @@ pub fn rdt(
 mod tests {
     use super::*;
 
-    fn planned(json: serde_json::Value) -> Result<Option<Rdt>, Fault> {
+    fn planned(json: serde_json::Value) -> Result<Option<Rdt>, ConfigError> {
         let resctrl = Resctrl { root: "/sys/fs/resctrl".into(), cache: true, bandwidth: false };
         rdt(Some(&serde_json::from_value(json).unwrap()), Some(&resctrl), "id")
     }

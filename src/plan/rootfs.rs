@@ -5,10 +5,11 @@ use std::path::Path;
 
 use oci_spec::runtime::{LinuxPersonality, LinuxPersonalityDomain, Spec};
 
-use super::fault::{Fault, c_string};
+use super::c_string::c_string;
 use super::topology::{Namespace, Topology};
 use crate::kernel::mount;
 use crate::kernel::process::{PER_LINUX, PER_LINUX32};
+use crate::spec::ConfigError;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rootfs {
@@ -31,14 +32,19 @@ pub enum Enter {
     Chroot,
 }
 
-pub fn rootfs(spec: &Spec, bundle: &Path, no_pivot: bool, topology: &Topology) -> Result<Rootfs, Fault> {
-    let root = spec.root().as_ref().ok_or_else(|| Fault::new("/root", "is required"))?;
+pub fn rootfs(
+    spec: &Spec,
+    bundle: &Path,
+    no_pivot: bool,
+    topology: &Topology,
+) -> Result<Rootfs, ConfigError> {
+    let root = spec.root().as_ref().ok_or_else(|| ConfigError::new("/root", "is required"))?;
     let path = bundle.join(root.path());
     let word = spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref());
     let propagation = word.filter(|word| !word.is_empty()).map(propagation).transpose()?;
     if no_pivot && propagation.is_some_and(|propagation| propagation & mount::MS_PRIVATE != 0) {
         let why = "rootfsPropagation of [r]private is not safe without pivot_root";
-        return Err(Fault::new("/linux/rootfsPropagation", why));
+        return Err(ConfigError::new("/linux/rootfsPropagation", why));
     }
     Ok(Rootfs {
         path: c_string(path.as_os_str(), || "/root/path".into())?,
@@ -52,7 +58,7 @@ pub fn rootfs(spec: &Spec, bundle: &Path, no_pivot: bool, topology: &Topology) -
     })
 }
 
-fn propagation(word: &str) -> Result<u64, Fault> {
+fn propagation(word: &str) -> Result<u64, ConfigError> {
     let (plain, recursive) = match word.strip_prefix('r') {
         Some(plain) => (plain, mount::MS_REC),
         None => (word, 0),
@@ -64,7 +70,7 @@ fn propagation(word: &str) -> Result<u64, Fault> {
         "unbindable" => mount::MS_UNBINDABLE,
         _ => {
             let why = format!("not a propagation: {word}");
-            return Err(Fault::new("/linux/rootfsPropagation", why));
+            return Err(ConfigError::new("/linux/rootfsPropagation", why));
         }
     };
     Ok(kind | recursive)

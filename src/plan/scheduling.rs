@@ -8,8 +8,8 @@ use oci_spec::runtime::{
     MemoryPolicyModeType as Mode, Process, Scheduler,
 };
 
-use super::fault::Fault;
 use crate::kernel::scheduling::{self as kernel, Mask, SchedulerAttributes};
+use crate::spec::ConfigError;
 use crate::spec::cpuset;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,7 +41,10 @@ pub enum Cpus {
     Only(Mask),
 }
 
-pub fn scheduling(wanted: &Process, memory_policy: Option<&LinuxMemoryPolicy>) -> Result<Scheduling, Fault> {
+pub fn scheduling(
+    wanted: &Process,
+    memory_policy: Option<&LinuxMemoryPolicy>,
+) -> Result<Scheduling, ConfigError> {
     let affinity = wanted.exec_cpu_affinity().as_ref();
     let initial = cpus(affinity.map(ExecCPUAffinity::initial), "/process/execCPUAffinity/initial")?;
     let last = cpus(affinity.map(ExecCPUAffinity::cpu_affinity_final), "/process/execCPUAffinity/final")?;
@@ -107,7 +110,7 @@ fn io_priority(wanted: &LinuxIOPriority) -> i32 {
     class << kernel::IOPRIO_CLASS_SHIFT | i32::try_from(wanted.priority()).unwrap_or(0)
 }
 
-fn memory_policy(wanted: &LinuxMemoryPolicy) -> Result<MemoryPolicy, Fault> {
+fn memory_policy(wanted: &LinuxMemoryPolicy) -> Result<MemoryPolicy, ConfigError> {
     let mode = match wanted.mode() {
         Mode::MpolDefault => kernel::MPOL_DEFAULT,
         Mode::MpolPreferred => kernel::MPOL_PREFERRED,
@@ -126,15 +129,15 @@ fn memory_policy(wanted: &LinuxMemoryPolicy) -> Result<MemoryPolicy, Fault> {
     Ok(MemoryPolicy { mode: wanted.flags().iter().flatten().fold(mode, |mode, one| mode | flag(one)), nodes })
 }
 
-fn cpus(list: Option<&Option<String>>, pointer: &str) -> Result<Option<Mask>, Fault> {
+fn cpus(list: Option<&Option<String>>, pointer: &str) -> Result<Option<Mask>, ConfigError> {
     let mask = mask(list.and_then(|list| list.as_deref()).unwrap_or_default(), pointer)?;
     Ok((!mask.is_empty()).then_some(mask))
 }
 
 /// Empty for an empty list.
-fn mask(list: &str, pointer: &str) -> Result<Mask, Fault> {
+fn mask(list: &str, pointer: &str) -> Result<Mask, ConfigError> {
     let mut mask = Mask::new();
-    for (first, last) in cpuset::ranges(list).map_err(|why| Fault::new(pointer, why))? {
+    for (first, last) in cpuset::ranges(list).map_err(|why| ConfigError::new(pointer, why))? {
         let words = last as usize / 64 + 1;
         mask.resize(mask.len().max(words), 0);
         (first..=last).for_each(|bit| mask[bit as usize / 64] |= 1 << (bit % 64));

@@ -4,8 +4,9 @@ use std::ffi::CString;
 
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType as Type};
 
-use super::fault::{Fault, c_string};
+use super::c_string::c_string;
 use crate::kernel::namespace as kernel;
+use crate::spec::ConfigError;
 
 /// A namespace by its CLONE_NEW* flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,7 +147,7 @@ impl Topology {
     }
 }
 
-pub fn topology(linux: Option<&Linux>) -> Result<Topology, Fault> {
+pub fn topology(linux: Option<&Linux>) -> Result<Topology, ConfigError> {
     let Some(linux) = linux else { return Ok(Topology::default()) };
     let mut topology = Topology::default();
     for (item, namespace) in linux.namespaces().iter().flatten().enumerate() {

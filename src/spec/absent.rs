@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use oci_spec::runtime::{Linux, LinuxResources, Process, Spec};
 use serde_json::Value;
 
-use super::fault::{At, Faults, quote};
+use super::config_error::quote;
+use super::diagnostics::Diagnostics;
+use super::json_pointer::JsonPointer;
 use super::tree;
 
-pub(super) fn settle(spec: &mut Spec, bytes: &[u8], faults: &mut Faults) {
+pub(super) fn settle(spec: &mut Spec, bytes: &[u8], diagnostics: &mut Diagnostics) {
     text(spec.hostname_mut());
     text(spec.domainname_mut());
     if let Some(process) = spec.process_mut() {
@@ -22,8 +24,8 @@ pub(super) fn settle(spec: &mut Spec, bytes: &[u8], faults: &mut Faults) {
     if let Some(linux) = spec.linux_mut() {
         self::linux(linux);
         if let Some(resources) = linux.resources_mut() {
-            let at = At::ROOT.key("linux");
-            self::resources(resources, &at.key("resources"), bytes, faults);
+            let at = JsonPointer::ROOT.key("linux");
+            self::resources(resources, &at.key("resources"), bytes, diagnostics);
         }
     }
 }
@@ -62,7 +64,12 @@ fn linux(linux: &mut Linux) {
 }
 
 /// `at` is where the resources stand in the document `bytes`.
-pub(super) fn resources(resources: &mut LinuxResources, at: &At<'_>, bytes: &[u8], faults: &mut Faults) {
+pub(super) fn resources(
+    resources: &mut LinuxResources,
+    at: &JsonPointer<'_>,
+    bytes: &[u8],
+    diagnostics: &mut Diagnostics,
+) {
     if let Some(cpu) = resources.cpu_mut() {
         if cpu.cpus().as_deref() == Some("") {
             cpu.set_cpus(None);
@@ -73,7 +80,7 @@ pub(super) fn resources(resources: &mut LinuxResources, at: &At<'_>, bytes: &[u8
     }
     for (index, rule) in resources.devices_mut().iter_mut().flatten().enumerate() {
         if let Some(access) = rule.access_mut() {
-            access_letters(access, &at.key("devices").item(index).key("access"), faults);
+            access_letters(access, &at.key("devices").item(index).key("access"), diagnostics);
         }
     }
     // The type cannot say "pids without a limit", which leaves the limit alone, where 0 is the tightest there is.
@@ -83,16 +90,16 @@ pub(super) fn resources(resources: &mut LinuxResources, at: &At<'_>, bytes: &[u8
     }
 }
 
-fn is_written(bytes: &[u8], at: &At<'_>) -> bool {
+fn is_written(bytes: &[u8], at: &JsonPointer<'_>) -> bool {
     let value: Result<Value, _> = serde_json::from_slice(bytes);
     value.is_ok_and(|value| tree::find(&value, &at.to_string()).is_some_and(|written| !written.is_null()))
 }
 
 /// runc passes over letters that it does not know; what is left says what is meant.
-fn access_letters(access: &mut String, at: &At<'_>, faults: &mut Faults) {
+fn access_letters(access: &mut String, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     let known = |letter: char| "rwm".contains(letter);
     if access.contains(known) && !access.chars().all(known) {
-        faults.warn(at, format!("{} has letters other than r, w and m: ignored", quote(&*access)));
+        diagnostics.warn(at, format!("{} has letters other than r, w and m: ignored", quote(&*access)));
         access.retain(known);
     }
 }

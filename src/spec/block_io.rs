@@ -2,18 +2,19 @@
 
 use oci_spec::runtime::LinuxBlockIo;
 
-use super::fault::{At, Faults};
+use super::diagnostics::Diagnostics;
+use super::json_pointer::JsonPointer;
 
-pub(super) fn rules(wanted: &LinuxBlockIo, at: &At<'_>, faults: &mut Faults) {
-    weight(wanted.weight(), &at.key("weight"), faults);
-    weight(wanted.leaf_weight(), &at.key("leafWeight"), faults);
+pub(super) fn rules(wanted: &LinuxBlockIo, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
+    weight(wanted.weight(), &at.key("weight"), diagnostics);
+    weight(wanted.leaf_weight(), &at.key("leafWeight"), diagnostics);
     let at_weights = at.key("weightDevice");
     for (index, device) in wanted.weight_device().iter().flatten().enumerate() {
         let at = at_weights.item(index);
-        number(device.major(), &at.key("major"), faults);
-        number(device.minor(), &at.key("minor"), faults);
-        weight(device.weight(), &at.key("weight"), faults);
-        weight(device.leaf_weight(), &at.key("leafWeight"), faults);
+        number(device.major(), &at.key("major"), diagnostics);
+        number(device.minor(), &at.key("minor"), diagnostics);
+        weight(device.weight(), &at.key("weight"), diagnostics);
+        weight(device.leaf_weight(), &at.key("leafWeight"), diagnostics);
     }
     let throttles = [
         ("throttleReadBpsDevice", wanted.throttle_read_bps_device()),
@@ -25,21 +26,21 @@ pub(super) fn rules(wanted: &LinuxBlockIo, at: &At<'_>, faults: &mut Faults) {
         let at = at.key(name);
         for (index, device) in devices.iter().flatten().enumerate() {
             let at = at.item(index);
-            number(device.major(), &at.key("major"), faults);
-            number(device.minor(), &at.key("minor"), faults);
+            number(device.major(), &at.key("major"), diagnostics);
+            number(device.minor(), &at.key("minor"), diagnostics);
         }
     }
 }
 
 /// blkio takes 10 to 1000, bfq 1 to 1000; 0 is "not set".
-fn weight(weight: Option<u16>, at: &At<'_>, faults: &mut Faults) {
+fn weight(weight: Option<u16>, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     if weight.is_some_and(|weight| weight > 1000) {
-        faults.add(at, "must not be greater than 1000");
+        diagnostics.error(at, "must not be greater than 1000");
     }
 }
 
-fn number(number: i64, at: &At<'_>, faults: &mut Faults) {
+fn number(number: i64, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     if u32::try_from(number).is_err() {
-        faults.add(at, format!("{number} is no device number"));
+        diagnostics.error(at, format!("{number} is no device number"));
     }
 }

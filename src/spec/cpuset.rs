@@ -1,6 +1,6 @@
 //! Lists of CPUs or memory nodes as the kernel writes them: `0-3,5`.
 
-use super::fault::quote;
+use super::config_error::quote;
 
 /// The largest CPU or node number accepted. No machine has more, and a mask of that size is harmless.
 pub const LAST: u32 = 64 * 1024;

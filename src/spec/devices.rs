@@ -2,35 +2,37 @@
 
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
-use super::fault::{At, Faults};
+use super::diagnostics::Diagnostics;
+use super::json_pointer::JsonPointer;
 use crate::kernel::file::S_IFMT;
 
 /// The kernel's dev_t: 12 bits of major, 20 of minor. mknod(2) drops the rest in silence.
 const MAJORS: i64 = 1 << 12;
 const MINORS: i64 = 1 << 20;
 
-pub(super) fn rules(devices: &[LinuxDevice], at: &At<'_>, faults: &mut Faults) {
+pub(super) fn rules(devices: &[LinuxDevice], at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     for (index, device) in devices.iter().enumerate() {
         let at = at.item(index);
         if !device.path().is_absolute() {
-            faults.add(&at.key("path"), "must be an absolute path");
+            diagnostics.error(&at.key("path"), "must be an absolute path");
         }
         match device.typ() {
-            LinuxDeviceType::A => faults.add(&at.key("type"), "invalid device type \"a\""),
+            LinuxDeviceType::A => diagnostics.error(&at.key("type"), "invalid device type \"a\""),
             LinuxDeviceType::P => {}
-            LinuxDeviceType::B | LinuxDeviceType::C | LinuxDeviceType::U => numbers(device, &at, faults),
+            LinuxDeviceType::B | LinuxDeviceType::C | LinuxDeviceType::U => numbers(device, &at, diagnostics),
         }
         // Some engines leave the file's type in its mode; runc drops it.
         if device.file_mode().is_some_and(|mode| mode & !(S_IFMT | 0o7777) != 0) {
-            faults.add(&at.key("fileMode"), "has bits that no file mode has (it is decimal, not octal)");
+            diagnostics
+                .error(&at.key("fileMode"), "has bits that no file mode has (it is decimal, not octal)");
         }
     }
 }
 
-fn numbers(device: &LinuxDevice, at: &At<'_>, faults: &mut Faults) {
+fn numbers(device: &LinuxDevice, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     for (name, number, end) in [("major", device.major(), MAJORS), ("minor", device.minor(), MINORS)] {
         if !(0..end).contains(&number) {
-            faults.add(&at.key(name), format!("{number} is not between 0 and {}", end - 1));
+            diagnostics.error(&at.key(name), format!("{number} is not between 0 and {}", end - 1));
         }
     }
 }

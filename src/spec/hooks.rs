@@ -2,9 +2,10 @@
 
 use oci_spec::runtime::{Hook, Hooks};
 
-use super::fault::{At, Faults};
+use super::diagnostics::Diagnostics;
+use super::json_pointer::JsonPointer;
 
-pub(super) fn rules(hooks: &Hooks, at: &At<'_>, faults: &mut Faults) {
+pub(super) fn rules(hooks: &Hooks, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     // Deprecated since 1.0.2, and what Docker's network still uses.
     #[allow(deprecated)]
     let prestart = hooks.prestart();
@@ -19,16 +20,16 @@ pub(super) fn rules(hooks: &Hooks, at: &At<'_>, faults: &mut Faults) {
     for (name, hooks) in kinds {
         let at = at.key(name);
         for (index, hook) in hooks.iter().flatten().enumerate() {
-            self::hook(hook, &at.item(index), faults);
+            self::hook(hook, &at.item(index), diagnostics);
         }
     }
 }
 
-fn hook(hook: &Hook, at: &At<'_>, faults: &mut Faults) {
+fn hook(hook: &Hook, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     if !hook.path().is_absolute() {
-        faults.add(&at.key("path"), "must be an absolute path");
+        diagnostics.error(&at.key("path"), "must be an absolute path");
     }
     if hook.timeout().is_some_and(|seconds| seconds <= 0) {
-        faults.add(&at.key("timeout"), "must be greater than 0");
+        diagnostics.error(&at.key("timeout"), "must be greater than 0");
     }
 }

@@ -8,20 +8,22 @@ use oci_spec::runtime::Capability;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::config_error::quote;
 use super::cpuset;
-use super::fault::{At, Faults, quote};
+use super::diagnostics::Diagnostics;
+use super::json_pointer::JsonPointer;
 use super::tree::{default, find, items_mut, member, member_mut, remove};
 
 /// Members for other systems, and two that the crate alone has: what they hold is no concern of ours.
 const FOREIGN: &[&str] = &["freebsd", "solaris", "vm", "windows", "zos", "uidMappings", "gidMappings"];
 
-pub(super) fn config(value: &mut Value, faults: &mut Faults) {
+pub(super) fn config(value: &mut Value, diagnostics: &mut Diagnostics) {
     for name in FOREIGN {
         remove(value, name);
     }
     drop_nulls(value);
     if let Some(process) = member_mut(value, "process") {
-        self::process(process, &At::ROOT.key("process"), faults);
+        self::process(process, &JsonPointer::ROOT.key("process"), diagnostics);
     }
     for mount in items_mut(value, "/mounts") {
         default(mount, "destination", json!(""));
@@ -37,9 +39,9 @@ pub(super) fn config(value: &mut Value, faults: &mut Faults) {
 }
 
 /// The file of `exec --process`: a process alone.
-pub(super) fn process_document(value: &mut Value, faults: &mut Faults) {
+pub(super) fn process_document(value: &mut Value, diagnostics: &mut Diagnostics) {
     drop_nulls(value);
-    process(value, &At::ROOT, faults);
+    process(value, &JsonPointer::ROOT, diagnostics);
 }
 
 /// The file of `update --resources`: resources alone.
@@ -60,7 +62,7 @@ fn drop_nulls(value: &mut Value) {
     }
 }
 
-fn process(process: &mut Value, at: &At<'_>, faults: &mut Faults) {
+fn process(process: &mut Value, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     default(process, "user", json!({}));
     // The rules, and the words for what is no member of an enumeration, say what an empty one means.
     default(process, "cwd", json!(""));
@@ -69,7 +71,7 @@ fn process(process: &mut Value, at: &At<'_>, faults: &mut Faults) {
         default(scheduler, "policy", json!(""));
     }
     if let Some(sets) = member_mut(process, "capabilities") {
-        capabilities(sets, &at.key("capabilities"), faults);
+        capabilities(sets, &at.key("capabilities"), diagnostics);
     }
     for flag in items_mut(process, "/scheduler/flags") {
         match flag.as_str() {
@@ -96,7 +98,7 @@ fn cpu_list(affinity: &mut Value, name: &str) {
 
 /// A capability that this build does not know cannot be granted: said once, not fatal (the specification: the
 /// runtime logs a warning for those it cannot map).
-fn capabilities(sets: &mut Value, at: &At<'_>, faults: &mut Faults) {
+fn capabilities(sets: &mut Value, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     let mut unknown = Vec::<String>::new();
     let sets = sets.as_object_mut().into_iter().flat_map(|sets| sets.values_mut());
     for set in sets.filter_map(Value::as_array_mut) {
@@ -112,7 +114,7 @@ fn capabilities(sets: &mut Value, at: &At<'_>, faults: &mut Faults) {
     }
     if !unknown.is_empty() {
         let names: Vec<String> = unknown.iter().map(quote).collect();
-        faults.warn(at, format!("ignoring unknown or unavailable capabilities: {}", names.join(", ")));
+        diagnostics.warn(at, format!("ignoring unknown or unavailable capabilities: {}", names.join(", ")));
     }
 }
 

@@ -4,81 +4,90 @@ use std::collections::HashMap;
 
 use oci_spec::runtime::{Linux, LinuxNamespace, LinuxPersonality, LinuxTimeOffset};
 
-use super::fault::{At, Faults, quote};
+use super::config_error::quote;
+use super::diagnostics::Diagnostics;
+use super::json_pointer::JsonPointer;
 use super::{devices, mappings, memory_policy, net_devices, rdt, resources};
 
 const PROPAGATION: &[&str] =
     &["shared", "rshared", "slave", "rslave", "private", "rprivate", "unbindable", "runbindable"];
 
-pub(super) fn rules(linux: &Linux, at: &At<'_>, faults: &mut Faults) {
-    namespaces(linux.namespaces().as_deref().unwrap_or_default(), &at.key("namespaces"), faults);
-    mappings::rules(linux.uid_mappings().as_deref().unwrap_or_default(), &at.key("uidMappings"), faults);
-    mappings::rules(linux.gid_mappings().as_deref().unwrap_or_default(), &at.key("gidMappings"), faults);
-    time_offsets(linux.time_offsets().as_ref(), &at.key("timeOffsets"), faults);
-    propagation(linux, &at.key("rootfsPropagation"), faults);
-    absolute(linux.masked_paths().as_deref().unwrap_or_default(), &at.key("maskedPaths"), faults);
-    absolute(linux.readonly_paths().as_deref().unwrap_or_default(), &at.key("readonlyPaths"), faults);
-    devices::rules(linux.devices().as_deref().unwrap_or_default(), &at.key("devices"), faults);
-    net_devices::rules(linux.net_devices().as_ref(), &at.key("netDevices"), faults);
+pub(super) fn rules(linux: &Linux, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
+    namespaces(linux.namespaces().as_deref().unwrap_or_default(), &at.key("namespaces"), diagnostics);
+    mappings::rules(linux.uid_mappings().as_deref().unwrap_or_default(), &at.key("uidMappings"), diagnostics);
+    mappings::rules(linux.gid_mappings().as_deref().unwrap_or_default(), &at.key("gidMappings"), diagnostics);
+    time_offsets(linux.time_offsets().as_ref(), &at.key("timeOffsets"), diagnostics);
+    propagation(linux, &at.key("rootfsPropagation"), diagnostics);
+    absolute(linux.masked_paths().as_deref().unwrap_or_default(), &at.key("maskedPaths"), diagnostics);
+    absolute(linux.readonly_paths().as_deref().unwrap_or_default(), &at.key("readonlyPaths"), diagnostics);
+    devices::rules(linux.devices().as_deref().unwrap_or_default(), &at.key("devices"), diagnostics);
+    net_devices::rules(linux.net_devices().as_ref(), &at.key("netDevices"), diagnostics);
     if let Some(wanted) = linux.resources() {
-        resources::rules(wanted, &at.key("resources"), faults);
+        resources::rules(wanted, &at.key("resources"), diagnostics);
     }
     if let Some(wanted) = linux.intel_rdt() {
-        rdt::rules(wanted, &at.key("intelRdt"), faults);
+        rdt::rules(wanted, &at.key("intelRdt"), diagnostics);
     }
     if let Some(wanted) = linux.memory_policy() {
-        memory_policy::rules(wanted, &at.key("memoryPolicy"), faults);
+        memory_policy::rules(wanted, &at.key("memoryPolicy"), diagnostics);
     }
     if let Some(wanted) = linux.personality() {
-        personality(wanted, &at.key("personality"), faults);
+        personality(wanted, &at.key("personality"), diagnostics);
     }
 }
 
-fn namespaces(namespaces: &[LinuxNamespace], at: &At<'_>, faults: &mut Faults) {
+fn namespaces(namespaces: &[LinuxNamespace], at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     for (index, namespace) in namespaces.iter().enumerate() {
         let at = at.item(index);
         if namespaces[..index].iter().any(|before| before.typ() == namespace.typ()) {
             let name = format!("{:?}", namespace.typ()).to_lowercase();
-            faults.add(&at.key("type"), format!("malformed spec file: duplicated ns {name:?}"));
+            diagnostics.error(&at.key("type"), format!("malformed spec file: duplicated ns {name:?}"));
         }
         if namespace.path().as_ref().is_some_and(|path| !path.is_absolute()) {
-            faults.add(&at.key("path"), "must be an absolute path");
+            diagnostics.error(&at.key("path"), "must be an absolute path");
         }
     }
 }
 
-fn time_offsets(offsets: Option<&HashMap<String, LinuxTimeOffset>>, at: &At<'_>, faults: &mut Faults) {
+fn time_offsets(
+    offsets: Option<&HashMap<String, LinuxTimeOffset>>,
+    at: &JsonPointer<'_>,
+    diagnostics: &mut Diagnostics,
+) {
     let mut offsets: Vec<_> = offsets.into_iter().flatten().collect();
     offsets.sort_unstable_by_key(|(clock, _)| *clock);
     for (clock, offset) in offsets {
         let at = at.key(clock);
         if !matches!(clock.as_str(), "monotonic" | "boottime") {
-            faults
-                .add(&at, format!("{} is no clock with an offset: monotonic and boottime are", quote(clock)));
+            diagnostics.error(
+                &at,
+                format!("{} is no clock with an offset: monotonic and boottime are", quote(clock)),
+            );
         }
         if offset.nanosecs().is_some_and(|nanosecs| nanosecs >= 1_000_000_000) {
-            faults.add(&at.key("nanosecs"), "must be less than a second");
+            diagnostics.error(&at.key("nanosecs"), "must be less than a second");
         }
     }
 }
 
-fn propagation(linux: &Linux, at: &At<'_>, faults: &mut Faults) {
+fn propagation(linux: &Linux, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     if let Some(word) = linux.rootfs_propagation().as_deref().filter(|word| !PROPAGATION.contains(word)) {
-        faults.add(at, format!("rootfsPropagation={} is not supported", quote(word).trim_matches('"')));
+        diagnostics
+            .error(at, format!("rootfsPropagation={} is not supported", quote(word).trim_matches('"')));
     }
 }
 
-fn absolute(paths: &[String], at: &At<'_>, faults: &mut Faults) {
+fn absolute(paths: &[String], at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     for (index, path) in paths.iter().enumerate().filter(|(_, path)| !path.starts_with('/')) {
-        faults.add(&at.item(index), format!("{} is not an absolute path", quote(path)));
+        diagnostics.error(&at.item(index), format!("{} is not an absolute path", quote(path)));
     }
 }
 
-fn personality(personality: &LinuxPersonality, at: &At<'_>, faults: &mut Faults) {
+fn personality(personality: &LinuxPersonality, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     // The specification names no flag yet.
     if let Some(flags) = personality.flags().as_ref().filter(|flags| !flags.is_empty()) {
         let names: Vec<String> = flags.iter().map(quote).collect();
-        faults
+        diagnostics
             .warn(&at.key("flags"), format!("ignoring unsupported personality flags: {}", names.join(", ")));
     }
 }

@@ -2,19 +2,20 @@
 
 use oci_spec::runtime::LinuxIdMapping as Mapping;
 
-use super::fault::{At, Faults};
+use super::diagnostics::Diagnostics;
+use super::json_pointer::JsonPointer;
 
 /// KERNEL(4.15): UID_GID_MAP_MAX_EXTENTS.
 const LINES: usize = 340;
 
-pub(super) fn rules(mappings: &[Mapping], at: &At<'_>, faults: &mut Faults) {
+pub(super) fn rules(mappings: &[Mapping], at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     if mappings.len() > LINES {
-        return faults
-            .add(at, format!("{} mappings, where the kernel takes at most {LINES}", mappings.len()));
+        return diagnostics
+            .error(at, format!("{} mappings, where the kernel takes at most {LINES}", mappings.len()));
     }
     for (index, mapping) in mappings.iter().enumerate() {
         if let Some(wrong) = wrong(mapping, &mappings[..index]) {
-            faults.add(&at.item(index), wrong);
+            diagnostics.error(&at.item(index), wrong);
         }
     }
 }

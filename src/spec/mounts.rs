@@ -5,9 +5,11 @@ use std::path::{Component, Path};
 
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Mount, Spec};
 
-use super::fault::{At, Faults, quote};
+use super::config_error::quote;
+use super::diagnostics::Diagnostics;
+use super::json_pointer::JsonPointer;
 use super::mappings;
-use super::needs::Namespaces;
+use super::namespaces::Namespaces;
 
 /// The words that are no data of a filesystem, which a bind mount cannot have: by family, as mount(8) tells them.
 pub const WORDS: &[&[&str]] = &[
@@ -30,16 +32,16 @@ pub const WORDS: &[&[&str]] = &[
     &["tmpcopyup", "idmap", "ridmap", "copy-symlink", "src-nofollow", "dest-nofollow"],
 ];
 
-pub(super) fn rules(spec: &Spec, faults: &mut Faults) {
-    let namespaces = Namespaces::of(spec.linux().as_ref());
+pub(super) fn rules(spec: &Spec, diagnostics: &mut Diagnostics) {
+    let namespaces = Namespaces::new(spec.linux().as_ref());
     let own_users = namespaces.has(LinuxNamespaceType::User);
-    let at = At::ROOT.key("mounts");
+    let at = JsonPointer::ROOT.key("mounts");
     for (index, mount) in spec.mounts().iter().flatten().enumerate() {
         let at = at.item(index);
-        destination(mount.destination(), &at.key("destination"), faults);
-        source(mount, &at, faults);
-        options(mount, &at.key("options"), faults);
-        id_mapped(mount, own_users, &at, faults);
+        destination(mount.destination(), &at.key("destination"), diagnostics);
+        source(mount, &at, diagnostics);
+        options(mount, &at.key("options"), diagnostics);
+        id_mapped(mount, own_users, &at, diagnostics);
     }
 }
 
@@ -51,30 +53,31 @@ fn is_bind(mount: &Mount) -> bool {
     has(mount, &["bind", "rbind"]) || mount.typ().as_deref() == Some("bind")
 }
 
-fn destination(path: &Path, at: &At<'_>, faults: &mut Faults) {
+fn destination(path: &Path, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     if path.as_os_str().is_empty() {
-        return faults.add(at, "must not be empty");
+        return diagnostics.error(at, "must not be empty");
     }
     if !path.is_absolute() {
         let old = "relative destination path is deprecated, using it as relative to /";
-        faults.warn(at, format!("{}: {old}", quote(path.display())));
+        diagnostics.warn(at, format!("{}: {old}", quote(path.display())));
     }
     if !path.components().any(|component| matches!(component, Component::Normal(_))) {
-        faults.add(at, format!("{} is the root itself, which cannot be mounted over", quote(path.display())));
+        diagnostics
+            .error(at, format!("{} is the root itself, which cannot be mounted over", quote(path.display())));
     }
 }
 
-fn source(mount: &Mount, at: &At<'_>, faults: &mut Faults) {
+fn source(mount: &Mount, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     if is_bind(mount) {
         if mount.source().is_none() {
-            faults.add(&at.key("source"), "a bind mount must have a source");
+            diagnostics.error(&at.key("source"), "a bind mount must have a source");
         }
     } else if mount.typ().is_none() && !has(mount, &["remount"]) {
-        faults.add(at, "neither a filesystem type nor the option \"bind\" or \"rbind\"");
+        diagnostics.error(at, "neither a filesystem type nor the option \"bind\" or \"rbind\"");
     }
 }
 
-fn options(mount: &Mount, at: &At<'_>, faults: &mut Faults) {
+fn options(mount: &Mount, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     let bind = is_bind(mount);
     for (index, option) in mount.options().iter().flatten().enumerate() {
         // Buildah writes one where nothing stands between two commas.
@@ -85,13 +88,13 @@ fn options(mount: &Mount, at: &At<'_>, faults: &mut Faults) {
             let message = "bind mounts cannot have any filesystem-specific options applied";
             if option.contains('=') {
                 // runc refused these only from 1.2 on, so there are configurations that have them.
-                faults.warn(&at.item(index), format!("{message}: {} does nothing here", quote(option)));
+                diagnostics.warn(&at.item(index), format!("{message}: {} does nothing here", quote(option)));
             } else {
-                faults.add(&at.item(index), format!("{message}: {}", quote(option)));
+                diagnostics.error(&at.item(index), format!("{message}: {}", quote(option)));
             }
         }
         if option == "tmpcopyup" && (bind || mount.typ().as_deref() != Some("tmpfs")) {
-            faults.warn(&at.item(index), "\"tmpcopyup\" is for tmpfs alone and does nothing here");
+            diagnostics.warn(&at.item(index), "\"tmpcopyup\" is for tmpfs alone and does nothing here");
         }
     }
 }
@@ -101,22 +104,22 @@ fn has_mappings(option: &str) -> bool {
     option.starts_with("idmap=") || option.starts_with("ridmap=")
 }
 
-fn id_mapped(mount: &Mount, own_users: bool, at: &At<'_>, faults: &mut Faults) {
+fn id_mapped(mount: &Mount, own_users: bool, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     let given = |list: &Option<Vec<LinuxIdMapping>>| list.as_ref().is_some_and(|list| !list.is_empty());
     let (uids, gids) = (given(mount.uid_mappings()), given(mount.gid_mappings()));
     let custom = mount.options().iter().flatten().any(|option| has_mappings(option));
     let asked = custom || has(mount, &["idmap", "ridmap"]);
-    mappings::rules(mount.uid_mappings().as_deref().unwrap_or_default(), &at.key("uidMappings"), faults);
-    mappings::rules(mount.gid_mappings().as_deref().unwrap_or_default(), &at.key("gidMappings"), faults);
+    mappings::rules(mount.uid_mappings().as_deref().unwrap_or_default(), &at.key("uidMappings"), diagnostics);
+    mappings::rules(mount.gid_mappings().as_deref().unwrap_or_default(), &at.key("gidMappings"), diagnostics);
     if !(uids || gids || asked) {
         return;
     }
     if !is_bind(mount) {
-        faults.add(at, "id-mapped mounts are only supported for bind-mounts");
+        diagnostics.error(at, "id-mapped mounts are only supported for bind-mounts");
     }
     // With the word alone, the mappings are those of the container's user namespace.
     if uids != gids || !(uids || custom || own_users) {
-        faults.add(at, "id-mapped mounts must have both uid and gid mappings specified");
+        diagnostics.error(at, "id-mapped mounts must have both uid and gid mappings specified");
     }
 }
 

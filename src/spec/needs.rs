@@ -1,61 +1,44 @@
 //! What a container needs to be made, beyond a valid document: a process, and the namespaces that its other
 //! fields change. Without them, they would change the host.
 
-use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType as Type, Spec};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType as Type, Spec};
 
-use super::fault::{At, Faults};
+use super::diagnostics::Diagnostics;
+use super::json_pointer::JsonPointer;
+use super::namespaces::Namespaces;
 use super::sysctl;
 use crate::error::matched;
 
-/// The namespaces of a configuration.
-pub(super) struct Namespaces<'a>(&'a [LinuxNamespace]);
-
-impl<'a> Namespaces<'a> {
-    pub fn of(linux: Option<&'a Linux>) -> Self {
-        Self(linux.and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default())
-    }
-
-    pub fn find(&self, typ: Type) -> Option<&'a LinuxNamespace> {
-        self.0.iter().find(|namespace| namespace.typ() == typ)
-    }
-
-    pub fn has(&self, typ: Type) -> bool {
-        self.find(typ).is_some()
-    }
-
-    /// Joined by path, as opposed to new.
-    pub fn joined(&self, typ: Type) -> bool {
-        self.find(typ).is_some_and(|namespace| namespace.path().is_some())
-    }
-}
-
-pub(super) fn rules(spec: &Spec, faults: &mut Faults) {
+pub(super) fn rules(spec: &Spec, diagnostics: &mut Diagnostics) {
     if spec.process().is_none() {
-        faults.add(&At::ROOT.key("process"), matched::PROCESS_EMPTY);
+        diagnostics.error(&JsonPointer::ROOT.key("process"), matched::PROCESS_EMPTY);
     }
-    let namespaces = Namespaces::of(spec.linux().as_ref());
-    uts(spec, &namespaces, faults);
+    let namespaces = Namespaces::new(spec.linux().as_ref());
+    uts(spec, &namespaces, diagnostics);
     let Some(linux) = spec.linux() else { return };
-    let at = At::ROOT.key("linux");
-    user(linux, &namespaces, &at, faults);
-    time(linux, &namespaces, &at, faults);
-    network(linux, &namespaces, &at, faults);
-    mount(linux, &namespaces, &at, faults);
-    sysctl::rules(linux.sysctl().as_ref(), &namespaces, &at.key("sysctl"), faults);
+    let at = JsonPointer::ROOT.key("linux");
+    user(linux, &namespaces, &at, diagnostics);
+    time(linux, &namespaces, &at, diagnostics);
+    network(linux, &namespaces, &at, diagnostics);
+    mount(linux, &namespaces, &at, diagnostics);
+    sysctl::rules(linux.sysctl().as_ref(), &namespaces, &at.key("sysctl"), diagnostics);
 }
 
-fn uts(spec: &Spec, namespaces: &Namespaces<'_>, faults: &mut Faults) {
+fn uts(spec: &Spec, namespaces: &Namespaces<'_>, diagnostics: &mut Diagnostics) {
     if namespaces.has(Type::Uts) {
         return;
     }
     for (name, value) in [("hostname", spec.hostname()), ("domainname", spec.domainname())] {
         if value.is_some() {
-            faults.add(&At::ROOT.key(name), format!("unable to set {name} without a private UTS namespace"));
+            diagnostics.error(
+                &JsonPointer::ROOT.key(name),
+                format!("unable to set {name} without a private UTS namespace"),
+            );
         }
     }
 }
 
-fn user(linux: &Linux, namespaces: &Namespaces<'_>, at: &At<'_>, faults: &mut Faults) {
+fn user(linux: &Linux, namespaces: &Namespaces<'_>, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     let given = |mappings: &Option<Vec<LinuxIdMapping>>| mappings.as_ref().is_some_and(|all| !all.is_empty());
     let lists =
         [("uidMappings", "user", linux.uid_mappings()), ("gidMappings", "group", linux.gid_mappings())];
@@ -63,61 +46,67 @@ fn user(linux: &Linux, namespaces: &Namespaces<'_>, at: &At<'_>, faults: &mut Fa
     if !namespaces.has(Type::User) {
         for (name, ..) in lists.iter().filter(|(.., list)| given(list)) {
             let message = "user namespace mappings specified, but user namespace isn't enabled in the config";
-            faults.add(&at.key(name), message);
+            diagnostics.error(&at.key(name), message);
         }
     } else if namespaces.joined(Type::User) {
         // The host knows whether they are the same: compared there.
     } else if !any {
         let message =
             "user namespaces enabled, but no namespace path to join nor mappings to apply specified";
-        faults.add(&at.key("namespaces"), message);
+        diagnostics.error(&at.key("namespaces"), message);
     } else {
         for (name, what, list) in lists {
-            root_is_mapped(list.as_deref().unwrap_or_default(), what, &at.key(name), faults);
+            root_is_mapped(list.as_deref().unwrap_or_default(), what, &at.key(name), diagnostics);
         }
     }
 }
 
 /// Without a root inside, nobody could set the container up.
-fn root_is_mapped(mappings: &[LinuxIdMapping], what: &str, at: &At<'_>, faults: &mut Faults) {
+fn root_is_mapped(
+    mappings: &[LinuxIdMapping],
+    what: &str,
+    at: &JsonPointer<'_>,
+    diagnostics: &mut Diagnostics,
+) {
     if mappings.is_empty() {
-        faults.add(at, format!("user namespaces enabled, but no {what} mappings found"));
+        diagnostics.error(at, format!("user namespaces enabled, but no {what} mappings found"));
     } else if !mappings.iter().any(|mapping| mapping.container_id() == 0 && mapping.size() > 0) {
-        faults.add(
+        diagnostics.error(
             at,
             format!("user namespaces enabled, but no {what} mapping found for id 0 of the container"),
         );
     }
 }
 
-fn time(linux: &Linux, namespaces: &Namespaces<'_>, at: &At<'_>, faults: &mut Faults) {
+fn time(linux: &Linux, namespaces: &Namespaces<'_>, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     if linux.time_offsets().as_ref().is_none_or(std::collections::HashMap::is_empty) {
         return;
     }
     if !namespaces.has(Type::Time) {
         let message = "time namespace offsets specified, but time namespace isn't enabled in the config";
-        faults.add(&at.key("timeOffsets"), message);
+        diagnostics.error(&at.key("timeOffsets"), message);
     } else if namespaces.joined(Type::Time) {
         let message = "time namespace enabled, but both namespace path and time offsets specified \
                        -- you may only provide one";
-        faults.add(&at.key("timeOffsets"), message);
+        diagnostics.error(&at.key("timeOffsets"), message);
     }
 }
 
-fn network(linux: &Linux, namespaces: &Namespaces<'_>, at: &At<'_>, faults: &mut Faults) {
+fn network(linux: &Linux, namespaces: &Namespaces<'_>, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     let wanted = linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty());
     if wanted && !namespaces.has(Type::Network) {
-        faults.add(&at.key("netDevices"), "unable to move network devices without a NET namespace");
+        diagnostics.error(&at.key("netDevices"), "unable to move network devices without a NET namespace");
     }
 }
 
-fn mount(linux: &Linux, namespaces: &Namespaces<'_>, at: &At<'_>, faults: &mut Faults) {
+fn mount(linux: &Linux, namespaces: &Namespaces<'_>, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     if namespaces.has(Type::Mount) {
         return;
     }
     for (name, paths) in [("maskedPaths", linux.masked_paths()), ("readonlyPaths", linux.readonly_paths())] {
         if paths.as_ref().is_some_and(|paths| !paths.is_empty()) {
-            faults.add(&at.key(name), "unable to restrict sys entries without a private MNT namespace");
+            diagnostics
+                .error(&at.key(name), "unable to restrict sys entries without a private MNT namespace");
         }
     }
 }

@@ -4,28 +4,34 @@ use std::collections::HashMap;
 
 use oci_spec::runtime::LinuxNetDevice;
 
-use super::fault::{At, Faults, quote};
+use super::config_error::quote;
+use super::diagnostics::Diagnostics;
+use super::json_pointer::JsonPointer;
 
 /// The kernel's IFNAMSIZ, which counts the final NUL.
 const SIZE: usize = 16;
 
-pub(super) fn rules(devices: Option<&HashMap<String, LinuxNetDevice>>, at: &At<'_>, faults: &mut Faults) {
+pub(super) fn rules(
+    devices: Option<&HashMap<String, LinuxNetDevice>>,
+    at: &JsonPointer<'_>,
+    diagnostics: &mut Diagnostics,
+) {
     let mut devices: Vec<_> = devices.into_iter().flatten().collect();
     devices.sort_unstable_by_key(|(name, _)| *name);
     let mut inside = HashMap::new();
     for (name, device) in devices {
         let at = at.key(name);
         if !is_name(name) {
-            faults.add(&at, format!("invalid network device name {}", quote(name)));
+            diagnostics.error(&at, format!("invalid network device name {}", quote(name)));
         }
         let new = device.name().as_ref().unwrap_or(name);
         if device.name().is_some() && !is_name(new) {
-            faults.add(&at.key("name"), format!("invalid network device name {}", quote(new)));
+            diagnostics.error(&at.key("name"), format!("invalid network device name {}", quote(new)));
         }
         // The kernel numbers a template, each time anew.
         let is_template = new.contains("%d");
         if let Some(other) = inside.insert(new, name).filter(|_| !is_template) {
-            faults.add(&at, format!("{} would be named {} inside, too", quote(other), quote(new)));
+            diagnostics.error(&at, format!("{} would be named {} inside, too", quote(other), quote(new)));
         }
     }
 }

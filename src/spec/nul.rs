@@ -4,25 +4,26 @@
 
 use serde_json::Value;
 
-use super::fault::{At, Faults};
+use super::diagnostics::Diagnostics;
+use super::json_pointer::JsonPointer;
 use super::tree;
 
 const READ: &[&str] = &["root", "mounts", "process", "hostname", "domainname", "hooks", "linux"];
 
 /// The rule for a configuration.
-pub(super) fn config(bytes: &[u8], faults: &mut Faults) {
+pub(super) fn config(bytes: &[u8], diagnostics: &mut Diagnostics) {
     let value = suspect(bytes);
     for name in READ {
         if let Some(value) = value.as_ref().and_then(|value| tree::member(value, name)) {
-            look(value, &At::ROOT.key(name), faults);
+            look(value, &JsonPointer::ROOT.key(name), diagnostics);
         }
     }
 }
 
 /// The rule for a document that is read whole: a process, resources.
-pub(super) fn whole(bytes: &[u8], faults: &mut Faults) {
+pub(super) fn whole(bytes: &[u8], diagnostics: &mut Diagnostics) {
     if let Some(value) = suspect(bytes) {
-        look(&value, &At::ROOT, faults);
+        look(&value, &JsonPointer::ROOT, diagnostics);
     }
 }
 
@@ -32,19 +33,19 @@ fn suspect(bytes: &[u8]) -> Option<Value> {
     escaped.then(|| serde_json::from_slice(bytes).ok())?
 }
 
-fn look(value: &Value, at: &At<'_>, faults: &mut Faults) {
+fn look(value: &Value, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     match value {
-        Value::String(text) if text.contains('\0') => faults.add(at, "contains a NUL character"),
+        Value::String(text) if text.contains('\0') => diagnostics.error(at, "contains a NUL character"),
         Value::Array(items) => {
-            items.iter().enumerate().for_each(|(index, item)| look(item, &at.item(index), faults));
+            items.iter().enumerate().for_each(|(index, item)| look(item, &at.item(index), diagnostics));
         }
         Value::Object(members) => {
             for (name, member) in members {
                 let at = at.key(name);
                 if name.contains('\0') {
-                    faults.add(&at, "the name contains a NUL character");
+                    diagnostics.error(&at, "the name contains a NUL character");
                 }
-                look(member, &at, faults);
+                look(member, &at, diagnostics);
             }
         }
         _ => {}

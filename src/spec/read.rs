@@ -7,7 +7,8 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::fault::{Fault, Faults};
+use super::config_error::ConfigError;
+use super::diagnostics::Diagnostics;
 use super::strict::{Strict, Track};
 use super::{lenient, locate, tree, words};
 use crate::error::{Error, Kind, matched};
@@ -19,33 +20,33 @@ const ROUNDS: usize = 17;
 /// A document that can be read: the configuration, or the process of `exec --process`.
 pub(super) trait Document: DeserializeOwned {
     /// Changes what the types refuse and other runtimes accept.
-    fn mend(value: &mut Value, faults: &mut Faults);
+    fn mend(value: &mut Value, diagnostics: &mut Diagnostics);
 }
 
 impl Document for oci_spec::runtime::Spec {
-    fn mend(value: &mut Value, faults: &mut Faults) {
-        lenient::config(value, faults);
+    fn mend(value: &mut Value, diagnostics: &mut Diagnostics) {
+        lenient::config(value, diagnostics);
     }
 }
 
 impl Document for oci_spec::runtime::LinuxResources {
-    fn mend(value: &mut Value, _faults: &mut Faults) {
+    fn mend(value: &mut Value, _diagnostics: &mut Diagnostics) {
         lenient::resources_document(value);
     }
 }
 
 impl Document for oci_spec::runtime::Process {
-    fn mend(value: &mut Value, faults: &mut Faults) {
-        lenient::process_document(value, faults);
+    fn mend(value: &mut Value, diagnostics: &mut Diagnostics) {
+        lenient::process_document(value, diagnostics);
     }
 }
 
-/// Reads `bytes`; warnings about what was changed on the way go to `faults`.
+/// Reads `bytes`; warnings about what was changed on the way go to `diagnostics`.
 ///
 /// # Errors
 /// Of kind `Spec`: no JSON (with line and column), or members of the wrong type, all of them with their pointers.
-pub(super) fn document<T: Document>(bytes: &[u8], faults: &mut Faults) -> Result<Box<T>, Error> {
-    parse(bytes).or_else(|(_, error)| patiently(bytes, &error, faults))
+pub(super) fn document<T: Document>(bytes: &[u8], diagnostics: &mut Diagnostics) -> Result<Box<T>, Error> {
+    parse(bytes).or_else(|(_, error)| patiently(bytes, &error, diagnostics))
 }
 
 /// One pass; where it fails, the pointer of what could not be read.
@@ -62,7 +63,7 @@ fn parse<T: Document>(bytes: &[u8]) -> Result<Box<T>, (String, serde_json::Error
 fn patiently<T: Document>(
     bytes: &[u8],
     first: &serde_json::Error,
-    faults: &mut Faults,
+    diagnostics: &mut Diagnostics,
 ) -> Result<Box<T>, Error> {
     let mut value: Value = serde_json::from_slice(bytes).map_err(|error| syntax(bytes, &error))?;
     match &value {
@@ -76,13 +77,17 @@ fn patiently<T: Document>(
     {
         return Err(one(bytes, pointer, "this member stands here twice".to_owned()));
     }
-    T::mend(&mut value, faults);
-    read_all(bytes, value, faults)
+    T::mend(&mut value, diagnostics);
+    read_all(bytes, value, diagnostics)
 }
 
 /// Reads `value`, or names all its members that are of the wrong type.
-fn read_all<T: Document>(bytes: &[u8], mut value: Value, faults: &mut Faults) -> Result<Box<T>, Error> {
-    let mut wrong = Vec::<Fault>::new();
+fn read_all<T: Document>(
+    bytes: &[u8],
+    mut value: Value,
+    diagnostics: &mut Diagnostics,
+) -> Result<Box<T>, Error> {
+    let mut wrong = Vec::<ConfigError>::new();
     for _ in 0..ROUNDS {
         // As text again: reading values instead would be a second copy of all the readers, a quarter of a MiB.
         match parse(&serde_json::to_vec(&value).unwrap_or_default()) {
@@ -90,7 +95,7 @@ fn read_all<T: Document>(bytes: &[u8], mut value: Value, faults: &mut Faults) ->
             Ok(_) => break,
             Err((pointer, error)) => {
                 if let Some(name) = twice(&error).filter(|name| fold(&mut value, &pointer, name)) {
-                    faults.warnings.push(format!(
+                    diagnostics.warnings.push(format!(
                         "{pointer}: \"{name}\" stands here in several spellings, taken together"
                     ));
                     continue;
@@ -100,7 +105,7 @@ fn read_all<T: Document>(bytes: &[u8], mut value: Value, faults: &mut Faults) ->
                 // What is missing because it was taken out has been told.
                 let told = wrong.iter().any(|fault| fault.pointer.starts_with(&pointer));
                 if !told {
-                    wrong.push(Fault { pointer, message });
+                    wrong.push(ConfigError { pointer, message });
                 }
                 if !removed {
                     break;
@@ -108,9 +113,9 @@ fn read_all<T: Document>(bytes: &[u8], mut value: Value, faults: &mut Faults) ->
             }
         }
     }
-    let mut all = std::mem::take(faults);
+    let mut all = std::mem::take(diagnostics);
     wrong.into_iter().for_each(|fault| all.push(fault));
-    all.settle(Some(bytes))?;
+    all.into_result(Some(bytes))?;
     Err(fail!(Kind::Spec, "the document cannot be read"))
 }
 
@@ -147,9 +152,9 @@ fn merge(into: &mut Value, more: Value) {
 }
 
 fn one(bytes: &[u8], pointer: String, message: String) -> Error {
-    let mut faults = Faults::default();
-    faults.push(Fault { pointer, message });
-    match faults.settle(Some(bytes)) {
+    let mut diagnostics = Diagnostics::default();
+    diagnostics.push(ConfigError { pointer, message });
+    match diagnostics.into_result(Some(bytes)) {
         Err(error) => error,
         Ok(_) => fail!(Kind::Spec, "the document cannot be read"),
     }

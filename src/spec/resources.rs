@@ -6,109 +6,116 @@ use oci_spec::runtime::{
     LinuxResources,
 };
 
-use super::fault::{At, Faults, quote};
+use super::config_error::quote;
+use super::diagnostics::Diagnostics;
+use super::json_pointer::JsonPointer;
 use super::{block_io, cpuset, net_devices};
 
-pub(super) fn rules(resources: &LinuxResources, at: &At<'_>, faults: &mut Faults) {
-    devices(resources.devices().as_deref().unwrap_or_default(), &at.key("devices"), faults);
+pub(super) fn rules(resources: &LinuxResources, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
+    devices(resources.devices().as_deref().unwrap_or_default(), &at.key("devices"), diagnostics);
     if let Some(wanted) = resources.memory() {
-        memory(wanted, &at.key("memory"), faults);
+        memory(wanted, &at.key("memory"), diagnostics);
     }
     if let Some(wanted) = resources.cpu() {
-        cpu(wanted, &at.key("cpu"), faults);
+        cpu(wanted, &at.key("cpu"), diagnostics);
     }
     if let Some(wanted) = resources.block_io() {
-        block_io::rules(wanted, &at.key("blockIO"), faults);
+        block_io::rules(wanted, &at.key("blockIO"), diagnostics);
     }
     if let Some(wanted) = resources.network() {
-        network(wanted, &at.key("network").key("priorities"), faults);
+        network(wanted, &at.key("network").key("priorities"), diagnostics);
     }
-    hugepages(resources.hugepage_limits().as_deref().unwrap_or_default(), &at.key("hugepageLimits"), faults);
-    rdma(resources, &at.key("rdma"), faults);
-    unified(resources, &at.key("unified"), faults);
+    hugepages(
+        resources.hugepage_limits().as_deref().unwrap_or_default(),
+        &at.key("hugepageLimits"),
+        diagnostics,
+    );
+    rdma(resources, &at.key("rdma"), diagnostics);
+    unified(resources, &at.key("unified"), diagnostics);
 }
 
-fn devices(rules: &[LinuxDeviceCgroup], at: &At<'_>, faults: &mut Faults) {
+fn devices(rules: &[LinuxDeviceCgroup], at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     for (index, rule) in rules.iter().enumerate() {
         let at = at.item(index);
         let access = rule.access().as_deref().unwrap_or_default();
         if access.is_empty() {
-            faults.add(&at.key("access"), format!("device access at {index} field cannot be empty"));
+            diagnostics.error(&at.key("access"), format!("device access at {index} field cannot be empty"));
         } else if !access.contains(['r', 'w', 'm']) {
-            faults.add(&at.key("access"), format!("{} has none of the letters r, w and m", quote(access)));
+            diagnostics
+                .error(&at.key("access"), format!("{} has none of the letters r, w and m", quote(access)));
         }
         if let Some(typ @ (LinuxDeviceType::U | LinuxDeviceType::P)) = rule.typ() {
-            faults.add(&at.key("type"), format!("invalid cgroup device type {:?}", typ.as_str()));
+            diagnostics.error(&at.key("type"), format!("invalid cgroup device type {:?}", typ.as_str()));
         }
         for (name, number) in [("major", rule.major()), ("minor", rule.minor())] {
             // -1 is the old way to say "any".
             if number.is_some_and(|number| !(-1..=i64::from(u32::MAX)).contains(&number)) {
-                faults.add(&at.key(name), "is no device number");
+                diagnostics.error(&at.key(name), "is no device number");
             }
         }
     }
 }
 
-fn memory(memory: &LinuxMemory, at: &At<'_>, faults: &mut Faults) {
+fn memory(memory: &LinuxMemory, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     let amounts = [("limit", memory.limit()), ("reservation", memory.reservation()), ("swap", memory.swap())];
     for (name, amount) in amounts {
         if amount.is_some_and(|amount| amount < -1) {
-            faults.add(&at.key(name), "must be a number of bytes, or -1 for no limit");
+            diagnostics.error(&at.key(name), "must be a number of bytes, or -1 for no limit");
         }
     }
     let (limit, swap) = (memory.limit().unwrap_or(0), memory.swap().unwrap_or(0));
     if limit > 0 && swap > 0 && swap < limit {
-        faults.add(&at.key("swap"), "memory+swap limit should be >= memory limit");
+        diagnostics.error(&at.key("swap"), "memory+swap limit should be >= memory limit");
     }
     // All ones is -1, which old Docker wrote for "not set".
     if memory.swappiness().is_some_and(|swappiness| swappiness > 100 && swappiness != u64::MAX) {
         let value = memory.swappiness().unwrap_or(0);
-        faults.add(
+        diagnostics.error(
             &at.key("swappiness"),
             format!("invalid memory swappiness value: {value} (valid range is 0-100)"),
         );
     }
     #[allow(deprecated)]
     if memory.kernel().is_some() || memory.kernel_tcp().is_some() {
-        faults.warn(at, "kernel memory settings are ignored: kernels since 5.4 have none");
+        diagnostics.warn(at, "kernel memory settings are ignored: kernels since 5.4 have none");
     }
 }
 
-fn cpu(cpu: &LinuxCpu, at: &At<'_>, faults: &mut Faults) {
+fn cpu(cpu: &LinuxCpu, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     for (name, list) in [("cpus", cpu.cpus()), ("mems", cpu.mems())] {
         // The kernel's lists also know "all", "N" and "0-31:2/8" (bitmap_parselist): not ours to judge.
         let plain = |list: &&str| !list.contains([':', 'N']) && *list != "all";
         if let Some(Err(cause)) = list.as_deref().filter(plain).map(cpuset::ranges) {
-            faults.add(&at.key(name), cause);
+            diagnostics.error(&at.key(name), cause);
         }
     }
     if cpu.period().is_some_and(|period| period != 0 && !(1_000..=1_000_000).contains(&period)) {
-        faults.add(&at.key("period"), "must lie between 1000 and 1000000 microseconds");
+        diagnostics.error(&at.key("period"), "must lie between 1000 and 1000000 microseconds");
     }
     if cpu.idle().is_some_and(|idle| !(0..=1).contains(&idle)) {
-        faults.add(&at.key("idle"), "must be 0 or 1");
+        diagnostics.error(&at.key("idle"), "must be 0 or 1");
     }
 }
 
-fn network(network: &LinuxNetwork, at: &At<'_>, faults: &mut Faults) {
+fn network(network: &LinuxNetwork, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     for (index, priority) in network.priorities().iter().flatten().enumerate() {
         if !net_devices::is_name(priority.name()) {
             let message = format!("invalid network device name {}", quote(priority.name()));
-            faults.add(&at.item(index).key("name"), message);
+            diagnostics.error(&at.item(index).key("name"), message);
         }
     }
 }
 
-fn hugepages(limits: &[LinuxHugepageLimit], at: &At<'_>, faults: &mut Faults) {
+fn hugepages(limits: &[LinuxHugepageLimit], at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     for (index, limit) in limits.iter().enumerate() {
         let at = at.item(index);
         if !is_page_size(limit.page_size()) {
             let message =
                 format!("{} is no page size, such as \"2MB\" or \"64KB\"", quote(limit.page_size()));
-            faults.add(&at.key("pageSize"), message);
+            diagnostics.error(&at.key("pageSize"), message);
         }
         if limit.limit() < 0 {
-            faults.add(&at.key("limit"), "must not be negative");
+            diagnostics.error(&at.key("limit"), "must not be negative");
         }
     }
 }
@@ -121,27 +128,28 @@ fn is_page_size(text: &str) -> bool {
     })
 }
 
-fn rdma(resources: &LinuxResources, at: &At<'_>, faults: &mut Faults) {
+fn rdma(resources: &LinuxResources, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     let mut names: Vec<&String> = resources.rdma().iter().flatten().map(|(name, _)| name).collect();
     names.sort_unstable();
     for name in names {
         // The name starts a line of words in rdma.max.
         if name.is_empty() || name.contains(char::is_whitespace) {
-            faults.add(&at.key(name), format!("{} is no device name", quote(name)));
+            diagnostics.error(&at.key(name), format!("{} is no device name", quote(name)));
         }
     }
 }
 
-fn unified(resources: &LinuxResources, at: &At<'_>, faults: &mut Faults) {
+fn unified(resources: &LinuxResources, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     let mut names: Vec<&String> = resources.unified().iter().flatten().map(|(name, _)| name).collect();
     names.sort_unstable();
     for name in names {
         let quoted = quote(name);
         if name.contains('/') {
-            faults.add(&at.key(name), format!("unified resource {quoted} must be a file name (no slashes)"));
+            diagnostics
+                .error(&at.key(name), format!("unified resource {quoted} must be a file name (no slashes)"));
         } else if name.trim_matches('.').find('.').is_none() {
             let message = format!("unified resource {quoted} must be in the form CONTROLLER.PARAMETER");
-            faults.add(&at.key(name), message);
+            diagnostics.error(&at.key(name), message);
         }
     }
 }

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use oci_spec::runtime::LinuxNamespaceType as Type;
 
-use super::fault::{At, Faults, quote};
-use super::needs::Namespaces;
+use super::config_error::quote;
+use super::diagnostics::Diagnostics;
+use super::json_pointer::JsonPointer;
+use super::namespaces::Namespaces;
 
 /// The parameters below `kernel` that belong to the IPC namespace (ipc_namespaces(7)); `fs.mqueue` is the other half.
 const IPC: &[&str] = &[
@@ -22,15 +24,15 @@ const IPC: &[&str] = &[
 pub(super) fn rules(
     wanted: Option<&HashMap<String, String>>,
     namespaces: &Namespaces<'_>,
-    at: &At<'_>,
-    faults: &mut Faults,
+    at: &JsonPointer<'_>,
+    diagnostics: &mut Diagnostics,
 ) {
     // In the order of the names: the same document gives the same message.
     let mut names: Vec<&String> = wanted.into_iter().flat_map(HashMap::keys).collect();
     names.sort_unstable();
     for name in names {
         if let Some(refusal) = refusal(&dotted(name), namespaces) {
-            faults.add(&at.key(name), refusal);
+            diagnostics.error(&at.key(name), refusal);
         }
     }
 }

@@ -1,13 +1,7 @@
 //! The configuration that `tare spec` writes: a shell in a read-only root.
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Write};
-use std::path::PathBuf;
-
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
-
-use crate::error::{Context, Error, Kind, Result, matched};
 
 const CAPABILITIES: &[&str] = &["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
 
@@ -145,35 +139,6 @@ pub fn template(rootless: Option<(u32, u32)>, cgroup_v2: bool) -> String {
     let _ = template.serialize(&mut serializer);
     text.push(b'\n');
     String::from_utf8(text).unwrap_or_default()
-}
-
-/// Writes the template, mode 0666 less the umask.
-///
-/// # Errors
-/// Of kind `Exists` where a new file is there already.
-pub fn write_template(target: &Target, rootless: Option<(u32, u32)>, cgroup_v2: bool) -> Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true);
-    let (path, opened) = match target {
-        Target::New(path) => (path, options.create_new(true).open(path)),
-        Target::Overwrite(path) => (path, options.create(true).truncate(true).open(path)),
-    };
-    let mut file = match opened {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            return Err(Error::new(Kind::Exists, matched::SPEC_EXISTS));
-        }
-        other => other.with_context(|| format!("create {}", path.display()))?,
-    };
-    let text = template(rootless, cgroup_v2);
-    file.write_all(text.as_bytes()).with_context(|| format!("write {}", path.display()))
-}
-
-/// Where the template goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// A file that must not be there yet.
-    New(PathBuf),
-    Overwrite(PathBuf),
 }
 
 fn process() -> Process {

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::fault::quote;
+use super::config_error::quote;
 use crate::error::matched;
 
 /// The message for the value at `pointer`, which the types refused with `refusal`.

@@ -22,6 +22,7 @@ const ORDER: &[&str] = &[
     "plan",
     "cgroup",
     "host",
+    "bundle",
     "image",
     "spec",
     "inroot",

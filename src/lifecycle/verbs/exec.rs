@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process, User};
 
+use crate::bundle::read_process;
 use crate::container::Status;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::host::{Facts, Groups, Wanted};
@@ -71,7 +72,7 @@ fn decide(known: &Known, options: &Exec) -> Result<ProcessPlan> {
     let mut warnings = Vec::new();
     let wanted = match &options.process {
         Some(path) => {
-            let (process, said) = spec::load_process(path)?;
+            let (process, said) = read_process(path)?;
             warnings.extend(said);
             process
         }

@@ -5,9 +5,9 @@ use std::path::Path;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{getegid, geteuid};
 
+use crate::bundle::{CONFIG, Target, write_template};
 use crate::error::Result;
 use crate::lifecycle::options::Spec;
-use crate::spec::{CONFIG, Target, write_template};
 
 pub fn spec(options: &Spec) -> Result<()> {
     let bundle = options.bundle.as_deref().unwrap_or_else(|| Path::new("."));

@@ -1,0 +1,110 @@
+//! Reads the configuration of a bundle, and other documents that a command is given, from their files; writes the
+//! template of `spec`. What stands in them is judged by `spec`, which knows no files.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use oci_spec::runtime::Process;
+
+use crate::error::{Context, Error, Kind, Result, matched};
+use crate::fail;
+use crate::spec::{self, Checked};
+
+/// The name of the configuration in a bundle.
+pub const CONFIG: &str = "config.json";
+
+/// The largest document that is read, in bytes. The largest known real ones have some 100 KiB.
+pub const MAX_DOCUMENT_SIZE: u64 = 16 << 20;
+
+/// Reads and checks the configuration of the bundle in the directory `bundle`. The bytes are those of the file, for
+/// keeping a copy.
+///
+/// # Errors
+/// Of kind `NotFound` if there is none; of kind `Spec` with all faults of the first sort met: no JSON, then members
+/// of the wrong type, then broken rules.
+pub fn read_config(bundle: &Path) -> Result<(Checked, Vec<u8>)> {
+    let path = bundle.join(CONFIG);
+    let bytes = read_config_bytes(&path).map_err(|error| match error.errno() {
+        Some(Errno::ENOENT) => Error::new(Kind::NotFound, matched::NO_CONFIG),
+        _ => error,
+    })?;
+    spec::parse(&bytes).context(CONFIG).map(|checked| (checked, bytes))
+}
+
+/// Reads and checks a configuration that is not its bundle's own (`--config`), as `read_config` does.
+///
+/// # Errors
+/// As `read_config`, but for a missing file, which is the system's error.
+pub fn read_config_file(path: &Path) -> Result<(Checked, Vec<u8>)> {
+    let bytes = read_config_bytes(path)?;
+    spec::parse(&bytes).with_context(|| path.display().to_string()).map(|checked| (checked, bytes))
+}
+
+/// Reads and checks the process of `exec --process`; the strings are the warnings about it.
+///
+/// # Errors
+/// Of kind `Spec` with all faults found, or the system's.
+pub fn read_process(path: &Path) -> Result<(Process, Vec<String>)> {
+    let doing = || format!("read {}", path.display());
+    // Any file will do: a pipe of the caller's too.
+    let file = File::open(path).with_context(doing)?;
+    let size = file.metadata().map_or(0, |metadata| metadata.len());
+    let bytes = read_bounded(file, size, path)?;
+    spec::parse_process(&bytes).with_context(|| path.display().to_string())
+}
+
+/// Where the template goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A file that must not be there yet.
+    New(PathBuf),
+    Overwrite(PathBuf),
+}
+
+/// Writes the template of a configuration, mode 0666 less the umask; the arguments are those of `spec::template`.
+///
+/// # Errors
+/// Of kind `Exists` where a new file is there already.
+pub fn write_template(target: &Target, rootless: Option<(u32, u32)>, cgroup_v2: bool) -> Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    let (path, opened) = match target {
+        Target::New(path) => (path, options.create_new(true).open(path)),
+        Target::Overwrite(path) => (path, options.create(true).truncate(true).open(path)),
+    };
+    let mut file = match opened {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            return Err(Error::new(Kind::Exists, matched::SPEC_EXISTS));
+        }
+        other => other.with_context(|| format!("create {}", path.display()))?,
+    };
+    let text = spec::template(rootless, cgroup_v2);
+    file.write_all(text.as_bytes()).with_context(|| format!("write {}", path.display()))
+}
+
+/// Opens without waiting: whoever made the bundle may have put anything there, and a fifo would hang us.
+fn read_config_bytes(path: &Path) -> Result<Vec<u8>> {
+    let doing = || format!("read {}", path.display());
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).with_context(doing)?;
+    let metadata = file.metadata().with_context(doing)?;
+    if metadata.file_type().is_fifo() {
+        return Err(fail!(Kind::Spec, "{}: is a fifo, not a file", path.display()));
+    }
+    read_bounded(file, metadata.len(), path)
+}
+
+/// `size` is about what is expected.
+fn read_bounded(file: File, size: u64, path: &Path) -> Result<Vec<u8>> {
+    let doing = || format!("read {}", path.display());
+    let capacity = usize::try_from(size.min(MAX_DOCUMENT_SIZE)).unwrap_or(0) + 1;
+    let mut bytes = Vec::with_capacity(capacity);
+    file.take(MAX_DOCUMENT_SIZE + 1).read_to_end(&mut bytes).with_context(doing)?;
+    if bytes.len() as u64 > MAX_DOCUMENT_SIZE {
+        let most = MAX_DOCUMENT_SIZE >> 20;
+        return Err(fail!(Kind::Spec, "{}: larger than {most} MiB", path.display()));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,45 @@
+//! One thing that is wrong with a configuration: which field, and what.
+
+use std::fmt;
+
+use crate::error::{Error, Kind};
+use crate::fail;
+
+/// A field that breaks a rule: its JSON pointer and one sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    pub pointer: String,
+    pub message: String,
+}
+
+impl ConfigError {
+    pub fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), message: message.into() }
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        fail!(Kind::Spec, "{}: {}", error.pointer, error.message)
+    }
+}
+
+/// A value from the document, quoted for a message: escaped, and cut where it is long.
+pub(super) fn quote(value: impl fmt::Display) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(64) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_value_is_escaped_and_cut() {
+        assert_eq!(quote("a\n\"b"), r#""a\n\"b""#);
+        assert_eq!(quote("é".repeat(100)), format!("\"{}\"…", "é".repeat(64)));
+    }
+}
