@@ -7,8 +7,8 @@ use nix::errno::Errno;
 use nix::mount::MsFlags;
 
 use super::mounts::{Call, Fail};
+use crate::plan::mount_options::Parameter;
 use crate::plan::mounts::Mount;
-use crate::plan::options::Parameter;
 use crate::sys::mount::{fsconfig_create, fsconfig_set, fsmount, fsopen};
 
 /// A new superblock, mounted nowhere yet.

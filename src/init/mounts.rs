@@ -15,8 +15,8 @@ use super::{Fds, filesystem};
 use crate::handshake::{Acknowledgement, InStep, Message, Report, Step, SyncSocket};
 use crate::inroot::Root;
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MS_NOSYMFOLLOW};
+use crate::plan::mount_options::NamedFlags;
 use crate::plan::mounts::{Find, Mount, Source};
-use crate::plan::options::Named;
 use crate::sys::file::{RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2};
 use crate::sys::mount::{self, mount_setattr, move_mount, open_tree_clone};
 
@@ -161,8 +161,8 @@ fn attach(tree: &OwnedFd, target: &OwnedFd) -> Result<(), Fail> {
 }
 
 /// The flags that are named and no others; but those that the kernel has locked stay beside them.
-fn bind_attributes(tree: &OwnedFd, mount: &Mount, named: Named, locked: bool) -> Result<(), Fail> {
-    if named == Named::default() {
+fn bind_attributes(tree: &OwnedFd, mount: &Mount, named: NamedFlags, locked: bool) -> Result<(), Fail> {
+    if named == NamedFlags::default() {
         return attributes(tree, mount);
     }
     let existing = flags_of(tree)?;
@@ -177,10 +177,10 @@ fn bind_attributes(tree: &OwnedFd, mount: &Mount, named: Named, locked: bool) ->
     };
     if locked {
         // It was cloned from outside, where nothing is locked; still it is the container that asks.
-        return change(named.beside(existing));
+        return change(named.beside_locked(existing));
     }
-    match change(Some(named.alone())) {
-        Err(Fail { errno: Errno::EPERM, .. }) => change(named.beside(existing)),
+    match change(Some(named.as_attributes())) {
+        Err(Fail { errno: Errno::EPERM, .. }) => change(named.beside_locked(existing)),
         other => other,
     }
 }

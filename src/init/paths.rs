@@ -10,7 +10,7 @@ use nix::sys::stat::{SFlag, fstat};
 use crate::handshake::{InStep, Report, Step};
 use crate::inroot::Root;
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
-use crate::plan::options::Parameter;
+use crate::plan::mount_options::Parameter;
 use crate::sys::mount::{
     fsconfig_create, fsconfig_set, fsmount, fsopen, mount_setattr, move_mount, open_tree_clone,
 };

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::c_string::c_string;
 use super::mounts::{Find, Mount, Source};
 use super::process::{self, ProcessPlan};
-use super::{Plan, options};
+use super::{Plan, mount_options};
 use crate::spec::ConfigError;
 
 /// What our caller gave us.
@@ -39,7 +39,7 @@ pub fn apply(activation: &Activation, plan: &mut Plan, item: usize) -> Result<()
     if let Some(directory) = &activation.notify {
         set(&mut plan.process, format!("NOTIFY_SOCKET={NOTIFY}/{NOTIFY_SOCKET}"))?;
         let words = ["nosuid", "noexec", "nodev", "ro"].map(String::from);
-        let options = options::read(&words).unwrap_or_default();
+        let options = mount_options::parse(&words).unwrap_or_default();
         let path = c_string(directory, || "NOTIFY_SOCKET".into())?;
         let source = Source::Bind {
             path,
@@ -47,7 +47,7 @@ pub fn apply(activation: &Activation, plan: &mut Plan, item: usize) -> Result<()
             no_follow: true,
             copy_symlink: false,
             id_mapped: None,
-            named: options::Named::default(),
+            named: mount_options::NamedFlags::default(),
             locked: false,
             inside: false,
         };

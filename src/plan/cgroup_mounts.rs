@@ -4,8 +4,8 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::mount_options::NamedFlags;
 use super::mounts::{Find, Mount, Source};
-use super::options::Named;
 use crate::cgroup;
 use crate::cgroup::plan::Permission;
 use crate::host::cgroup::{Hierarchy, Layout, Mode};
@@ -83,13 +83,13 @@ fn bind(path: &CString, recursive: bool) -> Source {
         no_follow: false,
         copy_symlink: false,
         id_mapped: None,
-        named: Named::default(),
+        named: NamedFlags::default(),
         locked: false,
         inside: false,
     }
 }
 
-fn fs(kind: &std::ffi::CStr, parameters: Vec<super::options::Parameter>) -> Source {
+fn fs(kind: &std::ffi::CStr, parameters: Vec<super::mount_options::Parameter>) -> Source {
     let source = if kind == c"tmpfs" { c"tmpfs" } else { c"cgroup" };
     Source::Filesystem {
         kind: kind.into(),

@@ -3,7 +3,7 @@
 
 use oci_spec::runtime::{LinuxIdMapping, Mount as Wanted};
 
-use super::options::Options;
+use super::mount_options::Options;
 use super::topology::{IdMap, IdMaps, Namespace, Topology, id_map};
 use crate::spec::ConfigError;
 

@@ -6,8 +6,8 @@ use std::ffi::{CStr, CString};
 use oci_spec::runtime::Linux;
 
 use super::c_string::c_string;
+use super::mount_options::Parameter;
 use super::mounts::{Mount, Source};
-use super::options::Parameter;
 use crate::spec::ConfigError;
 
 /// crun's: which mount option carries the label.

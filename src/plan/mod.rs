@@ -14,9 +14,9 @@ mod c_string;
 pub mod hooks;
 pub mod id_mapped;
 pub mod label;
+pub mod mount_options;
 pub mod mounts;
 pub mod net_devices;
-pub mod options;
 pub mod process;
 pub mod rdt;
 pub mod rootfs;
@@ -59,7 +59,7 @@ pub struct Plan {
     pub read_only_paths: Vec<CString>,
     pub masked_paths: Vec<CString>,
     /// The SELinux label of what covers them, as a mount option.
-    pub mask_context: Option<options::Parameter>,
+    pub mask_context: Option<mount_options::Parameter>,
     pub hooks: hooks::Hooks,
     /// Files for the standard output and error of hooks.
     pub hook_output: [Option<CString>; 2],

@@ -7,7 +7,7 @@ use oci_spec::runtime::Mount as Wanted;
 
 use super::c_string::c_string;
 use super::id_mapped::{IdMapped, id_mapped};
-use super::options::{self, Named, Options, Parameter, Propagation};
+use super::mount_options::{self, NamedFlags, Options, Parameter, Propagation};
 use super::topology::{Namespace, Topology};
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
 use crate::spec::ConfigError;
@@ -69,7 +69,7 @@ pub enum Source {
         no_follow: bool,
         copy_symlink: bool,
         id_mapped: Option<IdMapped>,
-        named: Named,
+        named: NamedFlags,
         /// It comes from another user namespace: the flags that it has are not to be cleared here.
         locked: bool,
         /// The path is one inside the rootfs, to be seen with the mounts that come before.
@@ -105,7 +105,7 @@ fn plan_one(
     all: &mut Vec<Mount>,
 ) -> Result<(), ConfigError> {
     let words = wanted.options().as_deref().unwrap_or_default();
-    let options = options::read(words).map_err(|word| {
+    let options = mount_options::parse(words).map_err(|word| {
         ConfigError::new(format!("/mounts/{item}/options/{word}"), "has a NUL character within")
     })?;
     let target = target(item, wanted, around.rootfs)?;
@@ -189,7 +189,8 @@ fn bind(
         named: options.named,
         locked: around.topology.has(Namespace::USER),
     };
-    let attributes = Attributes { propagation: options.attributes.propagation, ..options.named.alone() };
+    let attributes =
+        Attributes { propagation: options.attributes.propagation, ..options.named.as_attributes() };
     Ok(Mount { source, attributes, ..plain(item, target, options) })
 }
 

@@ -7,8 +7,8 @@
 
 use serde::Serialize;
 
-use crate::plan::{annotations, options, seccomp};
-use crate::spec;
+use crate::plan::{annotations, seccomp};
+use crate::spec::{self, mount_options};
 use crate::sys::seccomp::supported_flags;
 
 /// The commit this was built from, where the build says so (the Makefile does).
@@ -102,7 +102,7 @@ pub fn features() -> Features {
         oci_version_min: "1.0.0",
         oci_version_max: spec::VERSION,
         hooks: HOOKS,
-        mount_options: options::words().collect(),
+        mount_options: mount_options::features().collect(),
         linux: Linux {
             namespaces: &["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             capabilities: capabilities(),

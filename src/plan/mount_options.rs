@@ -1,0 +1,254 @@
+//! Reads the options of one mount: the effects of its words (the table is `spec::mount_options`) added up, the last word
+//! winning, and which mount(2) flags they name.
+
+use std::ffi::CString;
+
+use crate::kernel::mount::{
+    self, Attributes, MOUNT_ATTR_ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
+    MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MOUNT_ATTR_STRICTATIME,
+    MS_NOSYMFOLLOW,
+};
+use crate::spec::mount_options::{self, Effect, MountOption, NamedFlag};
+
+/// A filesystem parameter: `key=value` or a bare flag.
+pub type Parameter = (CString, Option<CString>);
+
+/// A kind (MS_*), and whether it is for all mounts below too.
+pub type Propagation = (u64, bool);
+
+const ATIME: u64 = MOUNT_ATTR_ATIME;
+
+/// MS_* flags of mount(2) that the words name: for a bind it matters which were named, also those that are cleared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NamedFlags {
+    pub set: u64,
+    pub cleared: u64,
+}
+
+const ACCESS_TIME: u64 =
+    mount::MS_NOATIME | mount::MS_NODIRATIME | mount::MS_RELATIME | mount::MS_STRICTATIME;
+/// The flags besides access times, by both names.
+const PLAIN: [(u64, u64); 5] = [
+    (mount::MS_RDONLY, MOUNT_ATTR_RDONLY),
+    (mount::MS_NOSUID, MOUNT_ATTR_NOSUID),
+    (mount::MS_NODEV, MOUNT_ATTR_NODEV),
+    (mount::MS_NOEXEC, MOUNT_ATTR_NOEXEC),
+    (MS_NOSYMFOLLOW, MOUNT_ATTR_NOSYMFOLLOW),
+];
+
+impl NamedFlags {
+    fn add(&mut self, flag: NamedFlag) {
+        const MODES: u64 = mount::MS_NOATIME | mount::MS_RELATIME | mount::MS_STRICTATIME;
+        match flag {
+            NamedFlag::Unnamed => {}
+            NamedFlag::Sets(flag) => {
+                if flag & MODES != 0 {
+                    // One mode at a time: the last word wins.
+                    self.set &= !MODES;
+                }
+                self.set |= flag;
+                self.cleared &= !flag;
+            }
+            NamedFlag::Clears(flag) => {
+                self.cleared |= flag;
+                self.set &= !flag;
+            }
+        }
+    }
+
+    /// A bind with any flag named has the named ones and no others, as mount(2) with MS_REMOUNT|MS_BIND makes it.
+    /// Access times stay where none is named, and are relatime where nothing more is said of them.
+    pub fn as_attributes(self) -> Attributes {
+        let mut new = Attributes::default();
+        if self == Self::default() {
+            return new;
+        }
+        // Engines write a bare rw on every bind. runc did nothing for it before 1.2 and takes all other flags away since:
+        // here a source's nosuid, nodev and noexec stay: they protect. nosymfollow goes, as with runc.
+        if self == (Self { set: 0, cleared: mount::MS_RDONLY }) {
+            return Attributes { clear: MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSYMFOLLOW, ..new };
+        }
+        for (flag, attribute) in PLAIN {
+            *(if self.set & flag != 0 { &mut new.set } else { &mut new.clear }) |= attribute;
+        }
+        if self.set & ACCESS_TIME != 0 {
+            self.access_time(&mut new);
+        }
+        new
+    }
+
+    fn access_time(self, new: &mut Attributes) {
+        let if_set = |flag, attribute| if self.set & flag != 0 { attribute } else { 0 };
+        new.clear |= ATIME;
+        new.set |= match if_set(mount::MS_STRICTATIME, MOUNT_ATTR_STRICTATIME) {
+            0 => if_set(mount::MS_NOATIME, MOUNT_ATTR_NOATIME),
+            strict => strict,
+        };
+        let directories = if_set(mount::MS_NODIRATIME, MOUNT_ATTR_NODIRATIME);
+        new.set |= directories;
+        new.clear |= MOUNT_ATTR_NODIRATIME & !directories;
+    }
+
+    /// What the kernel allows of that on a mount with `existing` flags (MS_*) that are locked, because it came from
+    /// another user namespace: they stay, and the named ones are added. None where one of them was to go.
+    pub fn beside_locked(self, existing: u64) -> Option<Attributes> {
+        let time = |flags: u64| match flags & ACCESS_TIME & !mount::MS_NODIRATIME {
+            // The kernel has no word for it: it is what is neither of the others.
+            0 => mount::MS_STRICTATIME | flags & mount::MS_NODIRATIME,
+            named => named | flags & mount::MS_NODIRATIME,
+        };
+        let kept = existing & !ACCESS_TIME & !self.set & !MS_NOSYMFOLLOW == 0;
+        let wanted = self.as_attributes();
+        let same_time = self.set & ACCESS_TIME == 0 || time(existing) == implied(self.set & ACCESS_TIME);
+        if kept && same_time {
+            return Some(wanted);
+        }
+        if existing & self.cleared & !MS_NOSYMFOLLOW != 0 || !same_time {
+            return None;
+        }
+        // The one flag that is never locked.
+        let clear = wanted.clear & MOUNT_ATTR_NOSYMFOLLOW;
+        Some(Attributes { clear, set: wanted.set & !(ATIME | MOUNT_ATTR_NODIRATIME), ..wanted })
+    }
+}
+
+/// Of named access times, those that hold.
+fn implied(flags: u64) -> u64 {
+    let directories = flags & mount::MS_NODIRATIME;
+    for mode in [mount::MS_STRICTATIME, mount::MS_NOATIME] {
+        if flags & mode != 0 {
+            return mode | directories;
+        }
+    }
+    mount::MS_RELATIME | directories
+}
+
+/// All the options of one mount, added up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    pub attributes: Attributes,
+    pub named: NamedFlags,
+    pub recursive: Attributes,
+    /// Whether it is a bind, and whether of all below the source too.
+    pub bind: Option<bool>,
+    /// Whether ids are mapped, and whether on all mounts below too.
+    pub id_mapped: Option<bool>,
+    /// The mappings of `idmap=` and `ridmap=`, crun's, as they are written.
+    pub id_maps: Option<String>,
+    /// Words of propagation after the first, in order: each acts on what those before it left (`slave`, `shared`).
+    pub propagation: Vec<Propagation>,
+    pub copy_up: bool,
+    pub remount: bool,
+    pub copy_symlink: bool,
+    pub source_no_follow: bool,
+    pub target_no_follow: bool,
+    /// Everything else goes to the filesystem.
+    pub parameters: Vec<Parameter>,
+}
+
+/// Reads the option words of a mount.
+///
+/// # Errors
+/// The index of a word that has a NUL character within.
+pub fn parse(words: &[String]) -> Result<Options, usize> {
+    let mut options = Options::default();
+    for (index, word) in words.iter().enumerate().filter(|(_, word)| !word.is_empty()) {
+        if let Some(option) = mount_options::find(word) {
+            options.named.add(option.flag);
+            options.add(option, index)?;
+        } else if let Some((recursive, maps)) = id_maps(word) {
+            options.id_mapped = Some(recursive);
+            options.id_maps = Some(maps.to_owned());
+        } else {
+            options.parameters.push(parameter(word).ok_or(index)?);
+        }
+    }
+    Ok(options)
+}
+
+impl Options {
+    fn add(&mut self, option: &MountOption, index: usize) -> Result<(), usize> {
+        match option.effect {
+            Effect::Attribute(set, clear) => change(&mut self.attributes, set, clear),
+            Effect::Recursive(set, clear) => change(&mut self.recursive, set, clear),
+            Effect::Propagation(kind, recursive) => self.propagate(kind, recursive),
+            Effect::Bind { recursive } => self.bind = Some(recursive || self.bind == Some(true)),
+            Effect::Superblock => self.parameters.push(parameter(option.word).ok_or(index)?),
+            Effect::IdMapped { recursive } => self.id_mapped = Some(recursive),
+            Effect::CopyUp => self.copy_up = true,
+            Effect::Remount => self.remount = true,
+            Effect::CopySymlink => self.copy_symlink = true,
+            Effect::SourceNoFollow => self.source_no_follow = true,
+            Effect::TargetNoFollow => self.target_no_follow = true,
+            Effect::Nothing => {}
+        }
+        Ok(())
+    }
+
+    /// The first word is changed with the attributes: there is seldom another one.
+    fn propagate(&mut self, kind: u64, recursive: bool) {
+        if self.attributes.propagation != 0 || self.recursive.propagation != 0 {
+            self.propagation.push((kind, recursive));
+        } else if recursive {
+            self.recursive.propagation = kind;
+        } else {
+            self.attributes.propagation = kind;
+        }
+    }
+}
+
+/// The last word wins: what is set here is no longer cleared, and the other way round.
+fn change(attributes: &mut Attributes, set: u64, clear: u64) {
+    attributes.set = (attributes.set & !clear) | set;
+    attributes.clear = (attributes.clear & !(set & !ATIME)) | clear;
+}
+
+/// The mappings that an option word gives, and whether it is for all mounts below too.
+fn id_maps(word: &str) -> Option<(bool, &str)> {
+    match word.split_once('=')? {
+        ("idmap", maps) => Some((false, maps)),
+        ("ridmap", maps) => Some((true, maps)),
+        _ => None,
+    }
+}
+
+/// `key=value` or a bare flag; an empty word is nothing a filesystem knows, so it is left for it to refuse.
+fn parameter(word: &str) -> Option<Parameter> {
+    let (key, value) = match word.split_once('=') {
+        Some((key, value)) => (key, Some(CString::new(value).ok()?)),
+        None => (word, None),
+    };
+    Some((CString::new(key).ok()?, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(words: &[&str]) -> Options {
+        parse(&words.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn the_last_word_wins() {
+        let options = parse_words(&["ro", "rw", "nosuid", "suid", "nosuid"]);
+        assert_eq!(options.attributes.set, MOUNT_ATTR_NOSUID);
+        assert_eq!(options.attributes.clear, MOUNT_ATTR_RDONLY);
+        let options = parse_words(&["noatime", "strictatime"]);
+        assert_eq!(options.attributes.set & ATIME, MOUNT_ATTR_STRICTATIME);
+        assert_eq!(options.attributes.clear, ATIME);
+    }
+
+    #[test]
+    fn unknown_words_are_the_filesystems() {
+        let options = parse_words(&["mode=755", "newinstance", "rbind", "rro", "rslave", "shared"]);
+        assert_eq!(
+            options.parameters,
+            [(c"mode".into(), Some(c"755".into())), (c"newinstance".into(), None)]
+        );
+        assert_eq!(options.bind, Some(true));
+        assert_eq!(options.recursive.set, MOUNT_ATTR_RDONLY);
+        assert_eq!(options.recursive.propagation, mount::MS_SLAVE);
+        assert_eq!(options.propagation, [(mount::MS_SHARED, false)]);
+    }
+}

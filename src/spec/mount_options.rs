@@ -1,0 +1,174 @@
+//! The table of mount option words: the one place that knows which there are and what each of them does.
+//!
+//! All lists are views of it: what `plan` reads options by, which words a bind may have (those of the table; all others
+//! belong to a filesystem), what `features` prints, what docs/compatibility.md names.
+
+use crate::kernel::mount::{
+    MOUNT_ATTR_ATIME as ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
+    MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MOUNT_ATTR_RELATIME,
+    MOUNT_ATTR_STRICTATIME, MS_NOATIME, MS_NODEV, MS_NODIRATIME, MS_NOEXEC, MS_NOSUID, MS_NOSYMFOLLOW,
+    MS_PRIVATE, MS_RDONLY, MS_RELATIME, MS_SHARED, MS_SLAVE, MS_STRICTATIME, MS_UNBINDABLE,
+};
+
+/// One word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MountOption {
+    pub word: &'static str,
+    pub effect: Effect,
+    /// The MS_* flag of mount(2) that the word names: on a bind it matters which are named.
+    pub flag: NamedFlag,
+    pub origin: Origin,
+}
+
+/// What a word does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Sets (first) and clears (second) MOUNT_ATTR_* of the mount.
+    Attribute(u64, u64),
+    /// The same for the mount and all below it, KERNEL(5.12).
+    Recursive(u64, u64),
+    /// An MS_* of propagation, and whether for all mounts below too.
+    Propagation(u64, bool),
+    Bind {
+        recursive: bool,
+    },
+    /// A flag of the superblock, which fsconfig(2) takes by the same word.
+    Superblock,
+    IdMapped {
+        recursive: bool,
+    },
+    CopyUp,
+    Remount,
+    CopySymlink,
+    SourceNoFollow,
+    TargetNoFollow,
+    /// What it asks for is so already.
+    Nothing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedFlag {
+    Unnamed,
+    Sets(u64),
+    Clears(u64),
+}
+
+/// Where a word comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The runtime specification (config.md, "Linux mount options") and mount(8).
+    Spec,
+    /// The specification's too, and told in `linux.mountExtensions` of the features document.
+    Extension,
+    /// crun alone.
+    Crun,
+}
+
+use Effect::{
+    Attribute, Bind, CopySymlink, CopyUp, IdMapped, Nothing, Propagation, Recursive, Remount, SourceNoFollow,
+    Superblock, TargetNoFollow,
+};
+use NamedFlag::{Clears, Sets, Unnamed};
+use Origin::{Crun, Extension, Spec};
+
+const fn row(word: &'static str, effect: Effect, flag: NamedFlag, origin: Origin) -> MountOption {
+    MountOption { word, effect, flag, origin }
+}
+
+/// Sorted by word.
+pub const TABLE: &[MountOption] = &[
+    row("async", Superblock, Unnamed, Spec),
+    row("atime", Attribute(MOUNT_ATTR_RELATIME, ATIME), Clears(MS_NOATIME), Spec),
+    row("bind", Bind { recursive: false }, Unnamed, Spec),
+    row("copy-symlink", CopySymlink, Unnamed, Crun),
+    row("defaults", Nothing, Unnamed, Spec),
+    row("dest-nofollow", TargetNoFollow, Unnamed, Crun),
+    row("dev", Attribute(0, MOUNT_ATTR_NODEV), Clears(MS_NODEV), Spec),
+    row("diratime", Attribute(0, MOUNT_ATTR_NODIRATIME), Clears(MS_NODIRATIME), Spec),
+    row("dirsync", Superblock, Unnamed, Spec),
+    row("exec", Attribute(0, MOUNT_ATTR_NOEXEC), Clears(MS_NOEXEC), Spec),
+    row("idmap", IdMapped { recursive: false }, Unnamed, Extension),
+    row("iversion", Superblock, Unnamed, Spec),
+    row("lazytime", Superblock, Unnamed, Spec),
+    row("loud", Nothing, Unnamed, Spec),
+    row("mand", Superblock, Unnamed, Spec),
+    row("noatime", Attribute(MOUNT_ATTR_NOATIME, ATIME), Sets(MS_NOATIME), Spec),
+    row("nodev", Attribute(MOUNT_ATTR_NODEV, 0), Sets(MS_NODEV), Spec),
+    row("nodiratime", Attribute(MOUNT_ATTR_NODIRATIME, 0), Sets(MS_NODIRATIME), Spec),
+    row("noexec", Attribute(MOUNT_ATTR_NOEXEC, 0), Sets(MS_NOEXEC), Spec),
+    row("noiversion", Nothing, Unnamed, Spec),
+    row("nolazytime", Superblock, Unnamed, Spec),
+    row("nomand", Superblock, Unnamed, Spec),
+    row("norelatime", Attribute(MOUNT_ATTR_STRICTATIME, ATIME), Clears(MS_RELATIME), Spec),
+    row("nostrictatime", Attribute(MOUNT_ATTR_RELATIME, ATIME), Clears(MS_STRICTATIME), Spec),
+    row("nosuid", Attribute(MOUNT_ATTR_NOSUID, 0), Sets(MS_NOSUID), Spec),
+    row("nosymfollow", Attribute(MOUNT_ATTR_NOSYMFOLLOW, 0), Sets(MS_NOSYMFOLLOW), Spec),
+    row("private", Propagation(MS_PRIVATE, false), Unnamed, Spec),
+    row("ratime", Recursive(MOUNT_ATTR_RELATIME, ATIME), Unnamed, Spec),
+    row("rbind", Bind { recursive: true }, Unnamed, Spec),
+    row("rdev", Recursive(0, MOUNT_ATTR_NODEV), Unnamed, Spec),
+    row("rdiratime", Recursive(0, MOUNT_ATTR_NODIRATIME), Unnamed, Spec),
+    row("relatime", Attribute(MOUNT_ATTR_RELATIME, ATIME), Sets(MS_RELATIME), Spec),
+    row("remount", Remount, Unnamed, Spec),
+    row("rexec", Recursive(0, MOUNT_ATTR_NOEXEC), Unnamed, Spec),
+    row("ridmap", IdMapped { recursive: true }, Unnamed, Extension),
+    row("rnoatime", Recursive(MOUNT_ATTR_NOATIME, ATIME), Unnamed, Spec),
+    row("rnodev", Recursive(MOUNT_ATTR_NODEV, 0), Unnamed, Spec),
+    row("rnodiratime", Recursive(MOUNT_ATTR_NODIRATIME, 0), Unnamed, Spec),
+    row("rnoexec", Recursive(MOUNT_ATTR_NOEXEC, 0), Unnamed, Spec),
+    row("rnorelatime", Recursive(MOUNT_ATTR_STRICTATIME, ATIME), Unnamed, Spec),
+    row("rnostrictatime", Recursive(MOUNT_ATTR_RELATIME, ATIME), Unnamed, Spec),
+    row("rnosuid", Recursive(MOUNT_ATTR_NOSUID, 0), Unnamed, Spec),
+    row("rnosymfollow", Recursive(MOUNT_ATTR_NOSYMFOLLOW, 0), Unnamed, Spec),
+    row("ro", Attribute(MOUNT_ATTR_RDONLY, 0), Sets(MS_RDONLY), Spec),
+    row("rprivate", Propagation(MS_PRIVATE, true), Unnamed, Spec),
+    row("rrelatime", Recursive(MOUNT_ATTR_RELATIME, ATIME), Unnamed, Spec),
+    row("rro", Recursive(MOUNT_ATTR_RDONLY, 0), Unnamed, Spec),
+    row("rrw", Recursive(0, MOUNT_ATTR_RDONLY), Unnamed, Spec),
+    row("rshared", Propagation(MS_SHARED, true), Unnamed, Spec),
+    row("rslave", Propagation(MS_SLAVE, true), Unnamed, Spec),
+    row("rstrictatime", Recursive(MOUNT_ATTR_STRICTATIME, ATIME), Unnamed, Spec),
+    row("rsuid", Recursive(0, MOUNT_ATTR_NOSUID), Unnamed, Spec),
+    row("rsymfollow", Recursive(0, MOUNT_ATTR_NOSYMFOLLOW), Unnamed, Spec),
+    row("runbindable", Propagation(MS_UNBINDABLE, true), Unnamed, Spec),
+    row("rw", Attribute(0, MOUNT_ATTR_RDONLY), Clears(MS_RDONLY), Spec),
+    row("shared", Propagation(MS_SHARED, false), Unnamed, Spec),
+    row("silent", Nothing, Unnamed, Spec),
+    row("slave", Propagation(MS_SLAVE, false), Unnamed, Spec),
+    row("src-nofollow", SourceNoFollow, Unnamed, Crun),
+    row("strictatime", Attribute(MOUNT_ATTR_STRICTATIME, ATIME), Sets(MS_STRICTATIME), Spec),
+    row("suid", Attribute(0, MOUNT_ATTR_NOSUID), Clears(MS_NOSUID), Spec),
+    row("symfollow", Attribute(0, MOUNT_ATTR_NOSYMFOLLOW), Clears(MS_NOSYMFOLLOW), Spec),
+    row("sync", Superblock, Unnamed, Spec),
+    row("tmpcopyup", CopyUp, Unnamed, Spec),
+    row("unbindable", Propagation(MS_UNBINDABLE, false), Unnamed, Spec),
+];
+
+/// The row of `word`; none for a word that belongs to a filesystem.
+pub fn find(word: &str) -> Option<&'static MountOption> {
+    let row = TABLE.binary_search_by_key(&word, |option| option.word).ok()?;
+    Some(&TABLE[row])
+}
+
+/// The words of `mountOptions` in the features document, sorted, as runc lists them.
+pub fn features() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().filter(|option| option.origin == Spec).map(|option| option.word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_as_its_binary_search_needs() {
+        assert!(TABLE.is_sorted_by_key(|option| option.word));
+    }
+
+    #[test]
+    fn the_documentation_names_what_the_specification_does_not_list() {
+        let page = include_str!("../../docs/compatibility.md");
+        for option in TABLE.iter().filter(|option| option.origin != Spec) {
+            assert!(page.contains(&format!("`{}`", option.word)), "{}", option.word);
+        }
+    }
+}
