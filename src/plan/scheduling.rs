@@ -10,7 +10,7 @@ use oci_spec::runtime::{
 
 use crate::kernel::scheduling::{self as kernel, Mask, SchedulerAttributes};
 use crate::spec::ConfigError;
-use crate::spec::cpuset;
+use crate::spec::cpu_list::CpuList;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scheduling {
@@ -134,15 +134,9 @@ fn cpus(list: Option<&Option<String>>, pointer: &str) -> Result<Option<Mask>, Co
     Ok((!mask.is_empty()).then_some(mask))
 }
 
-/// Empty for an empty list.
 fn mask(list: &str, pointer: &str) -> Result<Mask, ConfigError> {
-    let mut mask = Mask::new();
-    for (first, last) in cpuset::ranges(list).map_err(|why| ConfigError::new(pointer, why))? {
-        let words = last as usize / 64 + 1;
-        mask.resize(mask.len().max(words), 0);
-        (first..=last).for_each(|bit| mask[bit as usize / 64] |= 1 << (bit % 64));
-    }
-    Ok(mask)
+    let list = CpuList::parse(list).map_err(|why| ConfigError::new(pointer, why))?;
+    Ok(list.to_mask())
 }
 
 impl Display for Scheduling {

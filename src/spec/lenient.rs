@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::config_error::quote;
-use super::cpuset;
+use super::cpu_list::CpuList;
 use super::diagnostics::Diagnostics;
 use super::json_pointer::JsonPointer;
 use super::tree::{default, find, items_mut, member, member_mut, remove};
@@ -89,9 +89,9 @@ fn process(process: &mut Value, at: &JsonPointer<'_>, diagnostics: &mut Diagnost
 /// An empty list is no list, and spaces or extra commas do not matter.
 fn cpu_list(affinity: &mut Value, name: &str) {
     let Some(list) = member_mut(affinity, name) else { return };
-    match list.as_str().map(cpuset::ranges) {
-        Some(Ok(ranges)) if ranges.is_empty() => drop(remove(affinity, name)),
-        Some(Ok(ranges)) => *list = json!(cpuset::print(&ranges)),
+    match list.as_str().map(CpuList::parse) {
+        Some(Ok(cpus)) if cpus.is_empty() => drop(remove(affinity, name)),
+        Some(Ok(cpus)) => *list = json!(cpus.to_string()),
         Some(Err(_)) | None => {}
     }
 }

@@ -3,7 +3,7 @@
 use oci_spec::runtime::{LinuxMemoryPolicy, MemoryPolicyFlagType as Flag, MemoryPolicyModeType as Mode};
 
 use super::config_error::quote;
-use super::cpuset;
+use super::cpu_list::CpuList;
 use super::diagnostics::Diagnostics;
 use super::json_pointer::JsonPointer;
 
@@ -18,13 +18,12 @@ pub(super) fn rules(policy: &LinuxMemoryPolicy, at: &JsonPointer<'_>, diagnostic
 
 fn nodes(policy: &LinuxMemoryPolicy, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     let list = policy.nodes().as_deref().unwrap_or_default();
-    let ranges = match cpuset::ranges(list) {
-        Ok(ranges) => ranges,
+    let nodes = match CpuList::parse(list) {
+        Ok(nodes) => nodes.count(),
         Err(cause) => {
             return diagnostics.error(at, format!("invalid memory policy nodes {}: {cause}", quote(list)));
         }
     };
-    let nodes: u64 = ranges.iter().map(|&(first, last)| u64::from(last - first) + 1).sum();
     match policy.mode() {
         Mode::MpolDefault | Mode::MpolLocal if nodes > 0 => {
             diagnostics.error(at, format!("memory policy mode requires 0 nodes but got {nodes}"));

@@ -6,7 +6,7 @@
 
 mod absent;
 mod block_io;
-pub mod cpuset;
+pub mod cpu_list;
 mod devices;
 mod diagnostics;
 mod config_error;

@@ -7,9 +7,10 @@ use oci_spec::runtime::{
 };
 
 use super::config_error::quote;
+use super::cpu_list::CpuList;
 use super::diagnostics::Diagnostics;
 use super::json_pointer::JsonPointer;
-use super::{block_io, cpuset, net_devices};
+use super::{block_io, net_devices};
 
 pub(super) fn rules(resources: &LinuxResources, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     devices(resources.devices().as_deref().unwrap_or_default(), &at.key("devices"), diagnostics);
@@ -85,7 +86,7 @@ fn cpu(cpu: &LinuxCpu, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     for (name, list) in [("cpus", cpu.cpus()), ("mems", cpu.mems())] {
         // The kernel's lists also know "all", "N" and "0-31:2/8" (bitmap_parselist): not ours to judge.
         let plain = |list: &&str| !list.contains([':', 'N']) && *list != "all";
-        if let Some(Err(cause)) = list.as_deref().filter(plain).map(cpuset::ranges) {
+        if let Some(Err(cause)) = list.as_deref().filter(plain).map(CpuList::parse) {
             diagnostics.error(&at.key(name), cause);
         }
     }

@@ -4,7 +4,7 @@ use oci_spec::runtime::{
     ExecCPUAffinity, LinuxIOPriority, LinuxSchedulerPolicy as Policy, Process, Scheduler,
 };
 
-use super::cpuset;
+use super::cpu_list::CpuList;
 use super::diagnostics::Diagnostics;
 use super::json_pointer::JsonPointer;
 
@@ -78,7 +78,7 @@ fn io_priority(wanted: &LinuxIOPriority, at: &JsonPointer<'_>, diagnostics: &mut
 fn affinity(wanted: &ExecCPUAffinity, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     let lists = [("initial", "Initial", wanted.initial()), ("final", "Final", wanted.cpu_affinity_final())];
     for (name, go_name, list) in lists {
-        if let Some(Err(cause)) = list.as_deref().map(cpuset::ranges) {
+        if let Some(Err(cause)) = list.as_deref().map(CpuList::parse) {
             diagnostics.error(&at.key(name), format!("bad CPUAffinity.{go_name}: {cause}"));
         }
     }

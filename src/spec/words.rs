@@ -73,6 +73,6 @@ fn unknown(shape: &str, word: &str) -> Option<String> {
 }
 
 fn affinity(which: &str, list: &str) -> String {
-    let cause = super::cpuset::ranges(list).err().unwrap_or_else(|| quote(list));
+    let cause = super::cpu_list::CpuList::parse(list).err().unwrap_or_else(|| quote(list));
     format!("bad CPUAffinity.{which}: {cause}")
 }
