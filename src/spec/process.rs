@@ -39,7 +39,7 @@ fn env(entries: &[String], at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) 
         match entry.find('=') {
             None => diagnostics.error(&at.item(index), "invalid environment variable: missing '='"),
             Some(0) => {
-                diagnostics.error(&at.item(index), "invalid environment variable: name cannot be empty")
+                diagnostics.error(&at.item(index), "invalid environment variable: name cannot be empty");
             }
             Some(_) => {}
         }

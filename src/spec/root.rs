@@ -34,7 +34,7 @@ fn root(spec: &Spec, diagnostics: &mut Diagnostics) {
     match spec.root() {
         None => diagnostics.error(&at, "root must be specified"),
         Some(root) if root.path().as_os_str().is_empty() => {
-            diagnostics.error(&at.key("path"), "must not be empty")
+            diagnostics.error(&at.key("path"), "must not be empty");
         }
         Some(_) => {}
     }
