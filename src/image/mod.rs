@@ -36,6 +36,8 @@ pub mod document;
 pub mod blob;
 /// Tells a watcher how far things are.
 pub mod progress;
+/// Runs a list of work in several threads.
+mod parallel;
 /// How much one image may ask for.
 pub mod limits;
 /// Carries our errors through `std::io`.

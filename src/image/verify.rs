@@ -1,5 +1,5 @@
-//! Checking everything an image holds, without unpacking it: each digest, size and diff id, each document's shape,
-//! each layer's archive. Goes on after a fault, so that one run tells all.
+//! Checks an image without unpacking it: each digest, size and diff id, each document, each layer's archive. It goes on
+//! after a fault, so that one run reports all.
 
 use std::io::Read;
 
@@ -16,56 +16,62 @@ use crate::image::source::{DEPTH, Source};
 use crate::image::unpack::layer_stream::LayerStream;
 use crate::image::unpack::whiteout::mark;
 
-/// One thing that was checked.
-pub struct Finding {
+/// The result of one check.
+pub(crate) struct Finding {
     /// `manifest sha256:…`, `layer 2 of 5 (sha256:…)`.
-    pub what: String,
-    pub result: Result<()>,
+    pub(crate) what: String,
+    pub(crate) result: Result<()>,
 }
 
-/// Checks all that `top` leads to, every platform of it.
-pub fn verify(source: &dyn Source, top: &Descriptor, limits: &Limits, tell: &mut dyn FnMut(Finding)) {
-    descend(source, top, limits, tell, DEPTH);
-}
-
-fn descend(
+/// Checks everything that `top` leads to, for every platform, and calls `report` for each document and layer.
+pub(crate) fn verify(
     source: &dyn Source,
     top: &Descriptor,
     limits: &Limits,
-    tell: &mut dyn FnMut(Finding),
+    report: &mut dyn FnMut(Finding),
+) {
+    check(source, top, limits, report, DEPTH);
+}
+
+/// Checks the index or manifest `top`. `depth` is how many more indexes may name each other.
+fn check(
+    source: &dyn Source,
+    top: &Descriptor,
+    limits: &Limits,
+    report: &mut dyn FnMut(Finding),
     depth: u32,
 ) {
     let open = |descriptor: &Descriptor| source.blob(descriptor);
-    let name = |sort: &str| format!("{sort} {}", top.digest());
-    let sort = match document(top.media_type()) {
-        Ok(sort) => sort,
-        Err(error) => return tell(Finding { what: name("blob"), result: Err(error) }),
+    let name = |kind: &str| format!("{kind} {}", top.digest());
+    let kind = match document(top.media_type()) {
+        Ok(kind) => kind,
+        Err(error) => return report(Finding { what: name("blob"), result: Err(error) }),
     };
     if depth == 0 {
         let error = fail!(Kind::Spec, "more than {DEPTH} indexes name each other");
-        return tell(Finding { what: name("index"), result: Err(error) });
+        return report(Finding { what: name("index"), result: Err(error) });
     }
-    match sort {
+    match kind {
         Document::Index => match read_index(&open, top) {
             Ok(index) => {
-                tell(Finding { what: name("index"), result: Ok(()) });
-                index.manifests().iter().for_each(|below| descend(source, below, limits, tell, depth - 1));
+                report(Finding { what: name("index"), result: Ok(()) });
+                index.manifests().iter().for_each(|below| check(source, below, limits, report, depth - 1));
             }
-            Err(error) => tell(Finding { what: name("index"), result: Err(error) }),
+            Err(error) => report(Finding { what: name("index"), result: Err(error) }),
         },
         Document::Manifest => match read_image(&open, top) {
             Ok(image) => {
-                tell(Finding { what: name("manifest"), result: Ok(()) });
-                layers(source, &image, limits, tell);
+                report(Finding { what: name("manifest"), result: Ok(()) });
+                check_layers(source, &image, limits, report);
             }
             // Other artifacts (signatures, attestations) may stand in an index beside images.
             Err(error) if error.kind() == Kind::Unsupported && depth < DEPTH => {}
-            Err(error) => tell(Finding { what: name("manifest"), result: Err(error) }),
+            Err(error) => report(Finding { what: name("manifest"), result: Err(error) }),
         },
     }
 }
 
-fn layers(source: &dyn Source, image: &Image, limits: &Limits, tell: &mut dyn FnMut(Finding)) {
+fn check_layers(source: &dyn Source, image: &Image, limits: &Limits, report: &mut dyn FnMut(Finding)) {
     let used = Used::default();
     let all = image.manifest.layers();
     for (number, (blob, diff_id)) in all.iter().zip(image.config.rootfs().diff_ids()).enumerate() {
@@ -78,35 +84,39 @@ fn layers(source: &dyn Source, image: &Image, limits: &Limits, tell: &mut dyn Fn
         );
         let check = || {
             let diff_id = digest::parse(diff_id)?;
-            walk(source.blob(blob)?, blob, &diff_id, limits, &used, &mut |_, _| Ok(()))
+            for_each_entry(source.blob(blob)?, blob, &diff_id, limits, &used, &mut |_, _| Ok(()))
         };
-        tell(Finding { what, result: check() });
+        report(Finding { what, result: check() });
     }
 }
 
-/// Reads a layer to its verified end; `each` sees every entry with its clean path.
-pub fn walk(
+/// Reads a layer to its verified end, and calls `visit` with every entry and its clean path.
+///
+/// # Errors
+///
+/// What is wrong with the blob or the archive, and what `visit` returns.
+pub(crate) fn for_each_entry(
     blob: Box<dyn Read + Send>,
     descriptor: &Descriptor,
     diff_id: &Digest,
     limits: &Limits,
     used: &Used,
-    each: &mut dyn FnMut(&Entry, &[u8]) -> Result<()>,
+    visit: &mut dyn FnMut(&Entry, &[u8]) -> Result<()>,
 ) -> Result<()> {
     let mut archive = Archive::new(LayerStream::open(blob, descriptor, diff_id, limits, used)?);
     let mut entry = Entry::default();
     while archive.next(&mut entry)?.is_some() {
         used.entry(0, limits)?;
         let path = clean(&entry.name);
-        let looked = mark(&path).and_then(|_| each(&entry, &path));
-        looked.map_err(|e: Error| e.context(entry.name.escape_ascii().to_string()))?;
+        let visited = mark(&path).and_then(|_| visit(&entry, &path));
+        visited.map_err(|e: Error| e.context(entry.name.escape_ascii().to_string()))?;
     }
     archive.into_inner().finish()
 }
 
 impl Finding {
-    /// The fault with its place, if there is one.
-    pub fn fault(self) -> Option<Error> {
+    /// The error with what it is about; None where the check passed.
+    pub(crate) fn fault(self) -> Option<Error> {
         let what = self.what;
         self.result.with_context(|| what).err()
     }

@@ -264,7 +264,7 @@ fn a_layer_that_went_away_is_told_at_the_mount() {
     let layer = scratch.join("store/layers").join(&layers(&scratch)[0]);
     fs::remove_dir_all(&layer).unwrap();
     let error = stderr(&scratch.run(&["mount", "one"]));
-    assert!(error.contains("the store has this layer no more"), "{error}");
+    assert!(error.contains("this layer is no longer in the store"), "{error}");
 }
 
 #[test]

@@ -283,7 +283,7 @@ fn the_default_seccomp_profile_names_only_calls_that_the_compiler_knows() {
     use oci_spec::runtime::{Arch, LinuxSeccomp};
     use tare::plan::seccomp::compile;
     let profile: LinuxSeccomp =
-        serde_json::from_value(tare::image::bundle::seccomp::default("amd64").unwrap()).unwrap();
+        serde_json::from_value(tare::image::bundle::seccomp::default_profile("amd64").unwrap()).unwrap();
     let filter = compile(&profile, Arch::ScmpArchX86_64, 0).unwrap();
     assert_eq!(filter.warnings, [""; 0]);
 }

@@ -14,7 +14,7 @@ use crate::fail;
 use crate::image::archive::Type;
 use crate::image::archive::path::is_within;
 use crate::image::document::manifest::Image;
-use crate::image::explain::{Event, Explained, Layer, Origin, Reason, What, explain, reasons};
+use crate::image::explain::{Effect, Event, Explained, Layer, Origin, Reason, explain, reasons};
 use crate::image::source;
 
 pub(super) fn command() -> Command {
@@ -174,15 +174,17 @@ fn event_line(event: &Event) -> String {
             format!("of layer {}, {}", all.join(", "), human_size(bytes))
         }
     };
-    match &event.what {
-        What::Removes { layers, bytes } => {
+    match &event.effect {
+        Effect::Removes { layers, bytes } => {
             format!("{layer:>4}  takes away {path} ({})", whose(layers, *bytes))
         }
-        What::Empties { layers, bytes } => format!("{layer:>4}  empties {path} ({})", whose(layers, *bytes)),
-        What::Replaces { layer: of, bytes } => {
+        Effect::Empties { layers, bytes } => {
+            format!("{layer:>4}  empties {path} ({})", whose(layers, *bytes))
+        }
+        Effect::Replaces { layer: of, bytes } => {
             format!("{layer:>4}  replaces {path} ({})", whose(&vec![*of], *bytes))
         }
-        What::Skipped => format!("{layer:>4}  has {path}, a name kept for AUFS: skipped"),
+        Effect::Skipped => format!("{layer:>4}  has {path}, a name kept for AUFS: skipped"),
     }
 }
 
@@ -223,11 +225,11 @@ fn path_to_json(path: &[u8], origin: &Origin) -> Value {
 }
 
 fn event_to_json(event: &Event) -> Value {
-    let (what, layers, bytes) = match &event.what {
-        What::Removes { layers, bytes } => ("removes", layers.clone(), *bytes),
-        What::Empties { layers, bytes } => ("empties", layers.clone(), *bytes),
-        What::Replaces { layer, bytes } => ("replaces", vec![*layer], *bytes),
-        What::Skipped => ("skipped", Vec::new(), 0),
+    let (what, layers, bytes) = match &event.effect {
+        Effect::Removes { layers, bytes } => ("removes", layers.clone(), *bytes),
+        Effect::Empties { layers, bytes } => ("empties", layers.clone(), *bytes),
+        Effect::Replaces { layer, bytes } => ("replaces", vec![*layer], *bytes),
+        Effect::Skipped => ("skipped", Vec::new(), 0),
     };
     let of: Vec<usize> = layers.iter().map(|layer| layer + 1).collect();
     json!({ "layer": event.layer + 1, "path": absolute(&event.path), "what": what, "of": of, "bytes": bytes })

@@ -21,7 +21,7 @@ use std::ffi::OsString;
 use clap::{Arg, ArgAction, Command};
 
 use crate::error::Result;
-use crate::image::bundle::About;
+use crate::image::bundle::BundleInfo;
 use crate::image::userns::namespace::{self, Ids, Place};
 use crate::log;
 
@@ -63,7 +63,7 @@ fn run(matches: &clap::ArgMatches) -> Result<i32> {
             _ => None,
         },
         "mount" | "umount" | "remove" | "diff" | "repack" => {
-            About::read(&arguments::path(arguments, "bundle").unwrap_or_default())?.rootless
+            BundleInfo::read(&arguments::path(arguments, "bundle").unwrap_or_default())?.rootless
         }
         "pull" if !arguments.contains_id("destination") => None,
         "prune" => None,

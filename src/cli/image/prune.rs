@@ -17,5 +17,5 @@ pub(super) fn command() -> Command {
 
 pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let pruned = prune(&arguments::store_of(matches)?, matches.get_flag("all"), matches.get_flag("dry-run"))?;
-    stdout::write(&pruned.layers.iter().map(|layer| format!("{layer}\n")).collect::<String>())
+    stdout::write(&pruned.iter().map(|layer| format!("{layer}\n")).collect::<String>())
 }

@@ -12,7 +12,7 @@ use crate::image::copy::copy;
 use crate::image::source;
 use crate::image::source::reference::Reference;
 use crate::image::source::registry::Access;
-use crate::image::store::fill;
+use crate::image::store::import_layers;
 
 pub(super) const DESTINATIONS: &str =
     "oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME] or docker://NAME[:TAG]";
@@ -62,8 +62,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
         }
         None => {
             let store = arguments::store_of(matches)?;
-            let filled = fill(&store, source.as_ref(), &image, &arguments::limits_of(matches), &watch)?;
-            store.keep(&reference.absolute()?.to_string(), &image.descriptor, &filled)?;
+            let imported =
+                import_layers(&store, source.as_ref(), &image, &arguments::limits_of(matches), &watch)?;
+            store.record_image(&reference.absolute()?.to_string(), &image.descriptor, &imported)?;
         }
     }
     print_digest(matches, image.descriptor.digest())

@@ -8,7 +8,7 @@ use crate::error::{Kind, Result};
 use crate::fail;
 use crate::image::blob::compression::Compression;
 use crate::image::bundle;
-use crate::image::repack::{self, Options};
+use crate::image::repack::{self, RepackOptions};
 use crate::image::source::reference::Reference;
 
 pub(super) fn command() -> Command {
@@ -45,7 +45,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let bundle = path(matches, "bundle").unwrap_or_default();
     let base = match text(matches, "base") {
         Some(text) => Reference::parse(text)?,
-        None => Reference::parse(&bundle::About::read(&bundle)?.reference)?,
+        None => Reference::parse(&bundle::BundleInfo::read(&bundle)?.reference)?,
     };
     let target = pull::target_of(matches, Some(&base))?;
     let owned = |name: &str| text(matches, name).map(str::to_owned);
@@ -55,7 +55,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
         }
         epoch => epoch.ok(),
     };
-    let options = Options {
+    let options = RepackOptions {
         access: &access,
         target: &target,
         watch: progress::watch_of(matches),

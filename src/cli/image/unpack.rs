@@ -9,10 +9,10 @@ use super::arguments::{self, flag, option, path, text};
 use super::progress;
 use crate::cli::stdout;
 use crate::error::{Kind, Result};
-use crate::image::bundle::wishes::{Seccomp, Volume, Wishes};
-use crate::image::bundle::{self, Options};
+use crate::image::bundle::config_overrides::{ConfigOverrides, Seccomp, Volume};
+use crate::image::bundle::{self, UnpackOptions};
 use crate::image::source;
-use crate::image::unpack::adapt::Adapt;
+use crate::image::unpack::entry_adapter::EntryAdapter;
 use crate::image::userns::mapping::{Mapping, Range};
 use crate::image::userns::namespace::{self, Place};
 use crate::{fail, log};
@@ -76,7 +76,7 @@ fn mapping_of(matches: &ArgMatches) -> Result<Option<Mapping>> {
         return Err(error.with_hint("--rootless takes those that the user has"));
     }
     let mapping = Mapping { uids, gids };
-    let root = mapping.host(0, 0).map_err(|_| fail!(Kind::Usage, "--uid-map: root, 0, must be in it"));
+    let root = mapping.to_host(0, 0).map_err(|_| fail!(Kind::Usage, "--uid-map: root, 0, must be in it"));
     root.map(|_| Some(mapping))
 }
 
@@ -123,9 +123,9 @@ fn words(matches: &ArgMatches, name: &str) -> Result<Option<Vec<String>>> {
     Ok(Some(words))
 }
 
-fn wishes_of(matches: &ArgMatches) -> Result<Wishes> {
+fn config_overrides_of(matches: &ArgMatches) -> Result<ConfigOverrides> {
     let many = |name: &str| matches.get_many::<String>(name).into_iter().flatten();
-    Ok(Wishes {
+    Ok(ConfigOverrides {
         entrypoint: words(matches, "entrypoint")?,
         cmd: words(matches, "cmd")?,
         env: many("env").cloned().collect(),
@@ -157,22 +157,21 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
         let error = fail!(Kind::Usage, "--rootless: this is root");
         return Err(error.with_hint("for a container in a user namespace say --uid-map 0:100000:65536"));
     }
-    let wishes = wishes_of(matches)?;
+    let overrides = config_overrides_of(matches)?;
     let source = source::open(&reference, &arguments::access_of(matches)?)?;
     let image = arguments::image_of(matches, source.as_ref(), &reference, true)?;
     let path = path(matches, "bundle").unwrap_or_default();
-    let adapt = Adapt::of(Place::find(), wishes.mapping.clone());
-    let options = Options {
-        adapt,
+    let options = UnpackOptions {
+        adapter: EntryAdapter::for_place(Place::find(), overrides.mapping.clone()),
         limits: arguments::limits_of(matches),
         watch: progress::watch_of(matches),
-        wishes,
+        overrides,
         rootfs_only: matches.get_flag("rootfs-only"),
-        clones: match Place::find() {
+        reflink_store: match Place::find() {
             Place::Root => arguments::existing_store_of(matches)?,
             _ => None,
         },
-        store: matches.get_flag("overlay").then(|| arguments::store_of(matches)).transpose()?,
+        overlay_store: matches.get_flag("overlay").then(|| arguments::store_of(matches)).transpose()?,
     };
     let origin = reference.absolute()?.to_string();
     bundle::unpack(source.as_ref(), &origin, &image, &path, &options)?;

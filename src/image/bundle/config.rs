@@ -1,5 +1,5 @@
 //! From the image's configuration to config.json (image-spec, conversion.md): what the image says, verbatim, and
-//! around it the defaults of `profile`.
+//! around it the defaults of `defaults`.
 
 use std::collections::BTreeMap;
 
@@ -7,40 +7,40 @@ use oci_spec::image::{Config, ImageConfiguration};
 use serde_json::{Value, json};
 
 use super::user::User;
-use super::{profile, seccomp};
+use super::{defaults, seccomp};
 use crate::log;
 
 /// The directory the process starts in. Images write relative ones too; they mean the root's.
-pub fn working_dir(config: &ImageConfiguration) -> String {
+pub(crate) fn working_dir(config: &ImageConfiguration) -> String {
     let dir = inner(config).and_then(|config| config.working_dir().clone()).unwrap_or_default();
     if dir.starts_with('/') { dir } else { format!("/{dir}") }
 }
 
 /// `Config.User`, empty where the image names none.
-pub fn user(config: &ImageConfiguration) -> &str {
+pub(crate) fn user(config: &ImageConfiguration) -> &str {
     inner(config).and_then(|config| config.user().as_deref()).unwrap_or_default()
 }
 
 /// The whole of config.json.
-pub fn runtime(config: &ImageConfiguration, user: &User) -> Value {
-    let mut mounts = profile::mounts();
+pub(crate) fn runtime(config: &ImageConfiguration, user: &User) -> Value {
+    let mut mounts = defaults::mounts();
     if let Value::Array(mounts) = &mut mounts {
-        mounts.extend(volumes(config).iter().map(|path| profile::volume(path)));
+        mounts.extend(volumes(config).iter().map(|path| defaults::volume(path)));
     }
     let mut runtime = json!({
-        "ociVersion": profile::OCI_VERSION,
+        "ociVersion": defaults::OCI_VERSION,
         "process": process(config, user),
         "root": { "path": "rootfs" },
         "mounts": mounts,
         "annotations": annotations(config),
         "linux": {
-            "namespaces": profile::NAMESPACES.map(|kind| json!({ "type": kind })),
+            "namespaces": defaults::NAMESPACES.map(|kind| json!({ "type": kind })),
             "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
-            "maskedPaths": profile::masked_paths(),
+            "maskedPaths": defaults::masked_paths(),
             "readonlyPaths": crate::spec::READONLY,
         },
     });
-    match seccomp::default(&config.architecture().to_string()) {
+    match seccomp::default_profile(&config.architecture().to_string()) {
         Some(profile) => runtime["linux"]["seccomp"] = profile,
         None => log::warn(format_args!("no seccomp profile for {}: none is written", config.architecture())),
     }
@@ -63,9 +63,9 @@ fn process(config: &ImageConfiguration, user: &User) -> Value {
         "env": env(config),
         "cwd": working_dir(config),
         "capabilities": {
-            "bounding": profile::CAPABILITIES,
-            "effective": profile::CAPABILITIES,
-            "permitted": profile::CAPABILITIES,
+            "bounding": defaults::CAPABILITIES,
+            "effective": defaults::CAPABILITIES,
+            "permitted": defaults::CAPABILITIES,
         },
         "noNewPrivileges": true,
     })
@@ -76,20 +76,20 @@ fn args(config: &ImageConfiguration) -> Vec<String> {
         inner(config).and_then(|config| pick(config).clone()).unwrap_or_default()
     };
     let args = [part(Config::entrypoint), part(Config::cmd)].concat();
-    if args.is_empty() { profile::ARGS.map(Into::into).to_vec() } else { args }
+    if args.is_empty() { defaults::ARGS.map(Into::into).to_vec() } else { args }
 }
 
 /// The image's environment as it is; PATH only where the image has none.
 fn env(config: &ImageConfiguration) -> Vec<String> {
     let mut env = inner(config).and_then(|config| config.env().clone()).unwrap_or_default();
     if !env.iter().any(|one| one.starts_with("PATH=")) {
-        env.insert(0, profile::PATH.into());
+        env.insert(0, defaults::PATH.into());
     }
     env
 }
 
 /// In the order of their paths, so that one inside another comes after it.
-pub fn volumes(config: &ImageConfiguration) -> Vec<String> {
+pub(crate) fn volumes(config: &ImageConfiguration) -> Vec<String> {
     let mut volumes = inner(config).and_then(|config| config.volumes().clone()).unwrap_or_default();
     volumes.retain(|path| path.starts_with('/') && !path.trim_matches('/').is_empty());
     volumes.sort();
@@ -153,7 +153,7 @@ fn acts(key: &str) -> bool {
 /// An image of no layers with this configuration, for tests.
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-pub fn image(config: &Value) -> ImageConfiguration {
+pub(crate) fn image(config: &Value) -> ImageConfiguration {
     let document = json!({
         "architecture": "amd64", "os": "linux", "config": config,
         "rootfs": { "type": "layers", "diff_ids": [] },
@@ -185,7 +185,7 @@ mod tests {
         {
             let all = converted(&empty);
             assert_eq!(all["process"]["args"], json!(["sh"]));
-            assert_eq!(all["process"]["env"], json!([profile::PATH]));
+            assert_eq!(all["process"]["env"], json!([defaults::PATH]));
             assert_eq!(all["process"]["cwd"], "/");
         }
     }

@@ -1,16 +1,18 @@
-//! A bundle: made beside its destination under another name, and put there as a whole. A failed or killed unpacking
-//! leaves nothing at the destination; what it left beside it, the next one takes away.
+//! A bundle is made in a staging directory beside its destination, and renamed to it as a whole. A failed or killed
+//! unpacking leaves nothing at the destination; the next one removes what it left in the staging directory.
 //!
-//! Two forms: `copy`, a tree of its own; `shared`, the layers of the store with a directory for changes over them.
+//! It has one of two forms: `private_copy` has a tree of its own; `overlay` mounts the layers of the store, with a
+//! directory for changes over them. config.json comes from the image's configuration (`config`), with `defaults` for
+//! what images do not say, and the command line's `config_overrides`.
 
-pub mod config;
-mod copy;
-mod profile;
+pub(crate) mod config;
+pub(crate) mod config_overrides;
+mod defaults;
+mod overlay;
+mod private_copy;
 pub mod seccomp;
-mod shared;
-pub mod user;
-pub mod wishes;
-mod work;
+mod staging;
+pub(crate) mod user;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,66 +23,72 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Kind, Result};
 use crate::image::archive::path::clean;
-use crate::image::bundle::wishes::Wishes;
-use crate::image::changes::{self, Changes, Owners};
+use crate::image::changes::{self, BundleTree, Changes, Owners};
 use crate::image::document::manifest::{self, Image};
 use crate::image::limits::Limits;
 use crate::image::progress::Watch;
 use crate::image::source::Source;
 use crate::image::store::Store;
-use crate::image::unpack::adapt::Adapt;
+use crate::image::unpack::entry_adapter::EntryAdapter;
 use crate::image::unpack::tree::Tree;
 use crate::image::userns::mapping::Mapping;
 use crate::image::userns::namespace::{Ids, Place};
 use crate::{fail, log};
 
-pub use shared::{mount, remove, umount};
-use work::Work;
+use config_overrides::ConfigOverrides;
+pub(crate) use overlay::{mount, remove, umount};
+use staging::StagingDir;
 
-pub use crate::image::store::ABOUT;
+use crate::image::store::BUNDLE_INFO;
 
-/// How to unpack.
-pub struct Options {
-    pub limits: Limits,
-    pub watch: Arc<dyn Watch>,
-    pub wishes: Wishes,
-    /// No config.json.
-    pub rootfs_only: bool,
-    /// How entries are made that cannot be made as they are.
-    pub adapt: Adapt,
-    /// The store that a private copy may share blocks with.
-    pub clones: Option<Store>,
-    /// The store whose layers the bundle shares; None for a copy.
-    pub store: Option<Store>,
+/// What `unpack` makes.
+pub(crate) struct UnpackOptions {
+    pub(crate) limits: Limits,
+    pub(crate) watch: Arc<dyn Watch>,
+    pub(crate) overrides: ConfigOverrides,
+    /// Make no config.json.
+    pub(crate) rootfs_only: bool,
+    /// Changes entries that cannot be made as they are.
+    pub(crate) adapter: EntryAdapter,
+    /// The store that a private copy may share blocks with (reflinks).
+    pub(crate) reflink_store: Option<Store>,
+    /// The store whose layers an overlay bundle mounts; None for a private copy.
+    pub(crate) overlay_store: Option<Store>,
 }
 
 /// `tare-image.json`: where the bundle comes from, and what it takes to mount it again.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct About {
-    pub reference: String,
-    /// The manifest that the bundle is made of.
-    pub manifest: Descriptor,
-    pub shared: Option<Shared>,
-    /// How a user without privileges unpacked it.
-    pub rootless: Option<Ids>,
-    /// Which ids of the host its owners are.
-    pub mapping: Option<Mapping>,
+pub(crate) struct BundleInfo {
+    pub(crate) reference: String,
+    /// The manifest that the bundle was unpacked from.
+    pub(crate) manifest: Descriptor,
+    /// The layers of an overlay bundle; None for a private copy.
+    #[serde(rename = "shared")]
+    pub(crate) overlay: Option<OverlayLayers>,
+    /// The ids that an unprivileged user unpacked it with; None for root.
+    pub(crate) rootless: Option<Ids>,
+    /// The mapping of its owners to ids of the host, of --uid-map.
+    pub(crate) mapping: Option<Mapping>,
 }
 
 /// The layers of an overlay bundle.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Shared {
-    pub store: PathBuf,
-    /// The lowest first.
-    pub layers: Vec<String>,
+pub(crate) struct OverlayLayers {
+    pub(crate) store: PathBuf,
+    /// Their names in the store, the lowest first.
+    pub(crate) layers: Vec<String>,
 }
 
-impl About {
-    /// Reads what the bundle at `path` says; only what tare-image made says something.
-    pub fn read(path: &Path) -> Result<Self> {
-        let file = path.join(ABOUT);
+impl BundleInfo {
+    /// Reads `tare-image.json` of the bundle at `path`.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::NotFound` for a bundle that tare-image did not make.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let file = path.join(BUNDLE_INFO);
         let bytes = match fs::read(&file) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(fail!(Kind::NotFound, "{}: not a bundle made by tare-image", path.display()));
@@ -90,64 +98,70 @@ impl About {
         manifest::parse(&bytes).with_context(|| format!("{}", file.display()))
     }
 
-    fn text(&self) -> Result<Vec<u8>> {
-        let mut text = serde_json::to_vec_pretty(self).map_err(|e| fail!(Kind::Spec, "{ABOUT}: {e}"))?;
+    fn to_json(&self) -> Result<Vec<u8>> {
+        let mut text =
+            serde_json::to_vec_pretty(self).map_err(|e| fail!(Kind::Spec, "{BUNDLE_INFO}: {e}"))?;
         text.push(b'\n');
         Ok(text)
     }
 }
 
 /// Unpacks `image`, found at `reference`, to a new bundle at `path`.
-pub fn unpack(
+///
+/// # Errors
+///
+/// What is wrong with the image, its source, the destination or the disk; nothing is at `path` then.
+pub(crate) fn unpack(
     source: &dyn Source,
     reference: &str,
     image: &Image,
     path: &Path,
-    options: &Options,
+    options: &UnpackOptions,
 ) -> Result<()> {
-    let work = Work::begin(path)?;
-    let about = About {
+    let staging = StagingDir::create(path)?;
+    let info = BundleInfo {
         reference: reference.into(),
         manifest: image.descriptor.clone(),
-        shared: None,
+        overlay: None,
         rootless: match Place::find() {
             Place::Own(ids) => Some(ids),
             _ => None,
         },
-        mapping: options.wishes.mapping.clone(),
+        mapping: options.overrides.mapping.clone(),
     };
-    let result = match &options.store {
-        None => copy::make(source, image, &about, &work, options),
-        Some(store) => shared::make(source, image, about, &work, options, store),
+    let result = match &options.overlay_store {
+        None => private_copy::make(source, image, &info, &staging, options),
+        Some(store) => overlay::make(source, image, info, &staging, options, store),
     };
-    result.inspect_err(|_| work.discard())
+    result.inspect_err(|_| staging.discard())
 }
 
-/// What has changed in the bundle at `path` since it was unpacked.
-pub fn changes(path: &Path) -> Result<Changes> {
-    let about = About::read(path)?;
+/// The changes in the bundle at `path` since it was unpacked.
+pub(crate) fn changes(path: &Path) -> Result<Changes> {
+    let info = BundleInfo::read(path)?;
     let path = path.canonicalize().with_context(|| format!("open {}", path.display()))?;
-    let place = match &about.shared {
-        None => changes::Place::Own { rootfs: path.join("rootfs") },
-        Some(shared) => shared::place(&path, shared, &about)?,
+    let tree = match &info.overlay {
+        None => BundleTree::Private { rootfs: path.join("rootfs") },
+        Some(layers) => overlay::bundle_tree(&path, layers, &info)?,
     };
-    let owners = Owners { is_single: about.rootless == Some(Ids::Single), mapping: about.mapping };
-    changes::changes(&place, owners, &path.join(changes::FILE))
+    let owners = Owners { is_single_id: info.rootless == Some(Ids::Single), mapping: info.mapping };
+    changes::changes(&tree, owners, &path.join(changes::RECORD_FILE))
         .with_context(|| format!("changes of {}", path.display()))
 }
 
-/// config.json for an unpacked tree: the ids behind names come from it, and it gets the working directory.
-fn configure(image: &Image, tree: &mut Tree, wishes: &Wishes) -> Result<Vec<u8>> {
-    let image = wishes.image(&image.config);
+/// The content of config.json for an unpacked tree. Names of users are looked up in the tree, and the working directory
+/// is made there where it is missing.
+fn runtime_config(image: &Image, tree: &mut Tree, overrides: &ConfigOverrides) -> Result<Vec<u8>> {
+    let image = overrides.apply_to_image(&image.config);
     let user = user::resolve(config::user(&image), tree.root())?;
-    if let Some(mapping) = wishes.rootless.as_ref().or(wishes.mapping.as_ref())
-        && let Err(error) = mapping.host(user.uid, user.gid)
+    if let Some(mapping) = overrides.rootless.as_ref().or(overrides.mapping.as_ref())
+        && let Err(error) = mapping.to_host(user.uid, user.gid)
     {
         log::warn(format_args!("the container will not start as its user {}: {error}", config::user(&image)));
     }
     let cwd = config::working_dir(&image);
     tree.dir(&clean(cwd.as_bytes())).with_context(|| format!("make working directory {cwd}"))?;
-    let runtime = wishes.runtime(config::runtime(&image, &user))?;
+    let runtime = overrides.apply_to_runtime(config::runtime(&image, &user))?;
     let mut text = serde_json::to_vec_pretty(&runtime).map_err(|e| fail!(Kind::Spec, "config.json: {e}"))?;
     text.push(b'\n');
     Ok(text)

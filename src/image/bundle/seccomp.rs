@@ -1,9 +1,8 @@
 //! The default seccomp profile: which system calls a program of an image may make.
 //!
-//! A list of what is allowed, chosen from the kernel's tables by one question: does an unprivileged program on an
-//! ordinary machine make this call, and is it harmless with the default capabilities? What is forbidden because it
-//! acts on the host answers "operation not permitted"; everything else, newer calls included, answers "function not
-//! implemented", which programs and C libraries know how to live with.
+//! The profile is a list of allowed calls, chosen from the kernel's tables by one question: does an unprivileged program
+//! on an ordinary machine make this call, and is it harmless with the default capabilities? Calls that act on the host
+//! fail with EPERM. All others, those of newer kernels included, fail with ENOSYS, which programs and C libraries handle.
 
 use serde_json::{Value, json};
 
@@ -51,7 +50,7 @@ const PROCESSES: &str = "
     vfork wait4 waitid waitpid breakpoint cacheflush usr26 usr32 uretprobe
 ";
 
-/// Who a process is.
+/// User and group ids of a process.
 const IDENTITY: &str = "
     getegid getegid32 geteuid geteuid32 getgid getgid32 getgroups getgroups32 getresgid getresgid32
     getresuid getresuid32 getuid getuid32 setfsgid setfsgid32 setfsuid setfsuid32 setgid setgid32
@@ -59,15 +58,16 @@ const IDENTITY: &str = "
     setreuid32 setuid setuid32
 ";
 
+/// Mapping, protecting and locking memory.
 const MEMORY: &str = "
     brk madvise map_shadow_stack memfd_create memfd_secret mincore mlock mlock2 mlockall mmap mmap2
     mprotect mremap mseal msync munlock munlockall munmap pkey_alloc pkey_free pkey_mprotect
     process_madvise remap_file_pages
 ";
 
-/// Talking to other processes. `socket` has conditions of its own; `socketcall`, which would go round them, is not
+/// Communication between processes. `socket` has conditions, see `sockets`; `socketcall`, which would bypass them, is not
 /// here: libraries of 32-bit systems have used the single calls since Linux 4.3.
-const TALKING: &str = "
+const COMMUNICATION: &str = "
     accept accept4 bind connect getpeername getsockname getsockopt ipc listen mq_getsetattr mq_notify
     mq_open mq_timedreceive mq_timedreceive_time64 mq_timedsend mq_timedsend_time64 mq_unlink msgctl
     msgget msgrcv msgsnd recv recvfrom recvmmsg recvmmsg_time64 recvmsg semctl semget semop semtimedop
@@ -75,7 +75,7 @@ const TALKING: &str = "
     socketpair
 ";
 
-/// What acts on the host or on other namespaces: refused in so many words, because tools tell the user then.
+/// Calls that act on the host or on other namespaces. They fail with EPERM, which tools report to the user.
 const FORBIDDEN: &str = "
     acct add_key bpf clock_adjtime clock_adjtime64 clock_settime clock_settime64 delete_module
     fanotify_init finit_module fsconfig fsmount fsopen fspick get_mempolicy init_module ioperm iopl kcmp
@@ -91,8 +91,9 @@ const ENOSYS: u32 = 38;
 /// All CLONE_NEW* flags that clone(2) takes.
 const NEW_NAMESPACES: u64 = 0x7e02_0000;
 
-/// The `linux.seccomp` object for an image of this architecture (Go's word); None where the tables are not known.
-pub fn default(architecture: &str) -> Option<Value> {
+/// The `linux.seccomp` object for an image of this architecture (as GOARCH spells it); None for one that has no profile
+/// here.
+pub fn default_profile(architecture: &str) -> Option<Value> {
     let architectures = match architecture {
         "amd64" => json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]),
         "386" => json!(["SCMP_ARCH_X86"]),
@@ -102,7 +103,7 @@ pub fn default(architecture: &str) -> Option<Value> {
         _ => return None,
     };
     let allowed: Vec<&str> =
-        [FILES, WAITING, PROCESSES, IDENTITY, MEMORY, TALKING].into_iter().flat_map(names).collect();
+        [FILES, WAITING, PROCESSES, IDENTITY, MEMORY, COMMUNICATION].into_iter().flat_map(names).collect();
     let forbidden: Vec<&str> = names(FORBIDDEN).collect();
     let mut syscalls = vec![
         json!({ "names": allowed, "action": "SCMP_ACT_ALLOW" }),
@@ -130,15 +131,16 @@ fn allow_if(name: &str, condition: &Value) -> Value {
     json!({ "names": [name], "action": "SCMP_ACT_ALLOW", "args": [condition] })
 }
 
-/// Linux, the same with 2.6 version numbers, each for 32-bit programs too, and the question which it is.
+/// personality(2) with the arguments PER_LINUX and UNAME26, each with PER_LINUX32 too, and 0xffffffff, which asks for
+/// the current one.
 fn personalities() -> impl Iterator<Item = Value> {
     [0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff_u64]
         .into_iter()
         .map(|value| allow_if("personality", &json!({ "index": 0, "value": value, "op": "SCMP_CMP_EQ" })))
 }
 
-/// All families but two: AF_ALG (38) is the kernel's cryptography, a large surface hardly anyone needs, and AF_VSOCK
-/// (40) reaches the hypervisor, past every network namespace.
+/// socket(2) for all address families but two: AF_ALG (38), the kernel's cryptography, is a large attack surface that
+/// hardly any program needs, and AF_VSOCK (40) reaches the hypervisor past every network namespace.
 fn sockets() -> [Value; 3] {
     [(38, "SCMP_CMP_LT"), (39, "SCMP_CMP_EQ"), (40, "SCMP_CMP_GT")]
         .map(|(value, op)| allow_if("socket", &json!({ "index": 0, "value": value, "op": op })))
@@ -152,8 +154,9 @@ mod tests {
     #[test]
     fn every_call_has_one_verdict() {
         let mut seen = HashSet::new();
-        let all =
-            [FILES, WAITING, PROCESSES, IDENTITY, MEMORY, TALKING, FORBIDDEN].into_iter().flat_map(names);
+        let all = [FILES, WAITING, PROCESSES, IDENTITY, MEMORY, COMMUNICATION, FORBIDDEN]
+            .into_iter()
+            .flat_map(names);
         for name in all.chain(["clone", "personality", "socket"]) {
             assert!(seen.insert(name), "{name} is listed twice");
         }
@@ -165,9 +168,9 @@ mod tests {
     #[test]
     fn the_profile_is_one_that_the_specification_knows() {
         for architecture in ["amd64", "386", "arm64", "arm", "riscv64"] {
-            let profile = default(architecture).unwrap();
+            let profile = default_profile(architecture).unwrap();
             serde_json::from_value::<oci_spec::runtime::LinuxSeccomp>(profile).unwrap();
         }
-        assert_eq!(default("s390x"), None);
+        assert_eq!(default_profile("s390x"), None);
     }
 }

@@ -1,4 +1,5 @@
-//! `Config.User` becomes ids: numbers by the letter, names by the image's own passwd and group files.
+//! Resolves `Config.User` of an image to ids. Numbers are taken as they are; names are looked up in the image's own
+//! /etc/passwd and /etc/group.
 
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -10,25 +11,30 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::inroot::Root;
 
-/// The largest passwd or group file that is read: an endless one is an attack on memory.
-const MOST: u64 = 1 << 20;
+/// The largest passwd or group file that is read, in bytes: an endless one would take all memory.
+const MAX_FILE_SIZE: u64 = 1 << 20;
 
-/// Who the container's process runs as.
+/// The ids that the container's process runs with.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct User {
-    pub uid: u32,
-    pub gid: u32,
-    pub additional_gids: Vec<u32>,
+pub(crate) struct User {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) additional_gids: Vec<u32>,
 }
 
 /// Resolves `user[:group]` in the root filesystem.
 ///
-/// What looks like a number is one, or an error; it never falls back to a name (CVE-2024-40635, CVE-2026-46680).
-/// Groups beyond the first are those of a named user without a named group (image-spec, conversion.md).
-pub fn resolve(text: &str, root: &Root) -> Result<User> {
+/// Text that looks like a number is a number or an error; it never falls back to a name (CVE-2024-40635,
+/// CVE-2026-46680). Additional groups are looked up only for a user that is given by name and without a group
+/// (image-spec, conversion.md).
+///
+/// # Errors
+///
+/// `Kind::Spec` for a bad number or file, `Kind::NotFound` for a name that the image does not have.
+pub(crate) fn resolve(text: &str, root: &Root) -> Result<User> {
     let place = || format!("user {text:?}");
-    let passwd = || read(root, c"/etc/passwd");
-    let group = || read(root, c"/etc/group");
+    let passwd = || read_file(root, c"/etc/passwd");
+    let group = || read_file(root, c"/etc/group");
     resolve_in(text, passwd, group).with_context(place)
 }
 
@@ -40,66 +46,71 @@ fn resolve_in(
     if text.is_empty() {
         return Ok(User::default());
     }
-    let (user, wanted_group) = match text.split_once(':') {
+    let (user, group_text) = match text.split_once(':') {
         Some((_, "")) | Some(("", _)) => return Err(fail!(Kind::Spec, "has an empty part")),
         Some((user, group)) => (user, Some(group)),
         None => (text, None),
     };
-    let number = number(user)?;
-    let known = match (number, wanted_group) {
+    let number = parse_number(user)?;
+    let account = match (number, group_text) {
         (Some(_), Some(_)) => None,
-        (Some(uid), None) => find(&passwd()?, |account| account.uid == uid),
+        (Some(uid), None) => find_account(&passwd()?, |account| account.uid == uid),
         (None, _) => {
-            let known = find(&passwd()?, |account| account.name == user.as_bytes());
-            Some(known.ok_or_else(|| fail!(Kind::NotFound, "the image's /etc/passwd has no {user}"))?)
+            let account = find_account(&passwd()?, |account| account.name == user.as_bytes());
+            Some(account.ok_or_else(|| fail!(Kind::NotFound, "the image's /etc/passwd has no {user}"))?)
         }
     };
-    let uid = number.or_else(|| known.as_ref().map(|account| account.uid)).unwrap_or(0);
-    let Some(wanted) = wanted_group else {
-        let gid = known.as_ref().map_or(0, |account| account.gid);
+    let uid = number.or_else(|| account.as_ref().map(|account| account.uid)).unwrap_or(0);
+    let Some(group_text) = group_text else {
+        let gid = account.as_ref().map_or(0, |account| account.gid);
         let additional_gids = match number {
             None => memberships(&group()?, user.as_bytes(), gid),
             Some(_) => Vec::new(),
         };
         return Ok(User { uid, gid, additional_gids });
     };
-    let gid = match self::number(wanted)? {
+    let gid = match parse_number(group_text)? {
         Some(gid) => gid,
-        None => group_id(&group()?, wanted.as_bytes())
-            .ok_or_else(|| fail!(Kind::NotFound, "the image's /etc/group has no {wanted}"))?,
+        None => group_id(&group()?, group_text.as_bytes())
+            .ok_or_else(|| fail!(Kind::NotFound, "the image's /etc/group has no {group_text}"))?,
     };
     Ok(User { uid, gid, additional_gids: Vec::new() })
 }
 
-/// Some for what looks like a number, an error where it is none the kernel knows.
-fn number(text: &str) -> Result<Option<u32>> {
+/// Parses text that looks like a number; None for other text.
+///
+/// # Errors
+///
+/// `Kind::Spec` for a number that is no valid id.
+fn parse_number(text: &str) -> Result<Option<u32>> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(None);
     }
-    // Ids end at 2^31 - 1 here: beyond it other runtimes read them as negative.
+    // The limit is 2^31 - 1: other runtimes read larger ids as negative.
     match text.parse::<i32>() {
         Ok(id) if id >= 0 && !text.starts_with('+') => Ok(Some(id.cast_unsigned())),
         _ => Err(fail!(Kind::Spec, "{text} is out of range (0 to {})", i32::MAX)),
     }
 }
 
+/// A line of /etc/passwd.
 struct Account {
     name: Vec<u8>,
     uid: u32,
     gid: u32,
 }
 
-/// The first line of passwd that fits; damaged lines are passed over.
-fn find(passwd: &[u8], fits: impl Fn(&Account) -> bool) -> Option<Account> {
+/// The first account in passwd that `is_match` holds for; damaged lines are skipped.
+fn find_account(passwd: &[u8], is_match: impl Fn(&Account) -> bool) -> Option<Account> {
     let account = |line: &[u8]| {
         let mut fields = line.split(|&byte| byte == b':');
         let name = fields.next()?.to_vec();
-        let uid = id(fields.nth(1)?)?;
-        let gid = id(fields.next()?)?;
+        let uid = parse_id(fields.nth(1)?)?;
+        let gid = parse_id(fields.next()?)?;
         Some(Account { name, uid, gid })
     };
-    lines(passwd).filter_map(account).find(fits)
+    lines(passwd).filter_map(account).find(is_match)
 }
 
 /// The lines of group: name, id, members.
@@ -107,16 +118,16 @@ fn groups(group: &[u8]) -> impl Iterator<Item = (&[u8], u32, &[u8])> {
     lines(group).filter_map(|line| {
         let mut fields = line.split(|&byte| byte == b':');
         let name = fields.next()?;
-        let gid = id(fields.nth(1)?)?;
+        let gid = parse_id(fields.nth(1)?)?;
         Some((name, gid, fields.next().unwrap_or_default()))
     })
 }
 
-fn group_id(group: &[u8], wanted: &[u8]) -> Option<u32> {
-    groups(group).find(|(name, ..)| *name == wanted).map(|(_, gid, _)| gid)
+fn group_id(group: &[u8], searched: &[u8]) -> Option<u32> {
+    groups(group).find(|(name, ..)| *name == searched).map(|(_, gid, _)| gid)
 }
 
-/// The groups that list the user, in the file's order, the primary one and repetitions left out.
+/// The ids of the groups that list the user, in the file's order, without the primary group and duplicates.
 fn memberships(group: &[u8], user: &[u8], primary: u32) -> Vec<u32> {
     let mut found = Vec::new();
     for (_, gid, members) in groups(group) {
@@ -132,14 +143,14 @@ fn lines(file: &[u8]) -> impl Iterator<Item = &[u8]> {
     file.split(|&byte| byte == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"#"))
 }
 
-fn id(field: &[u8]) -> Option<u32> {
+fn parse_id(field: &[u8]) -> Option<u32> {
     std::str::from_utf8(field).ok()?.trim().parse::<u32>().ok().filter(|&id| id <= i32::MAX.cast_unsigned())
 }
 
-/// Reads a file of the image: inside the root, a regular file, small. Missing is empty.
-fn read(root: &Root, path: &std::ffi::CStr) -> Result<Vec<u8>> {
+/// Reads a file of the image, which must be a regular file inside its root and not large. A missing file is empty.
+fn read_file(root: &Root, path: &std::ffi::CStr) -> Result<Vec<u8>> {
     let reading = || format!("read the image's {}", path.to_string_lossy());
-    // O_NONBLOCK: a pipe in the file's place must not hold us (CVE-2024-9676).
+    // O_NONBLOCK: opening a FIFO in the file's place must not block (CVE-2024-9676).
     let fd = match root.resolve(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY) {
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(Vec::new()),
         fd => fd.with_context(reading)?,
@@ -149,9 +160,9 @@ fn read(root: &Root, path: &std::ffi::CStr) -> Result<Vec<u8>> {
         return Err(not_regular(fail!(Kind::Spec, "it is not a regular file")));
     }
     let mut bytes = Vec::new();
-    std::fs::File::from(fd).take(MOST + 1).read_to_end(&mut bytes).with_context(reading)?;
-    if bytes.len() as u64 > MOST {
-        return Err(not_regular(fail!(Kind::Spec, "it is larger than {MOST} bytes")));
+    std::fs::File::from(fd).take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes).with_context(reading)?;
+    if bytes.len() as u64 > MAX_FILE_SIZE {
+        return Err(not_regular(fail!(Kind::Spec, "it is larger than {MAX_FILE_SIZE} bytes")));
     }
     Ok(bytes)
 }

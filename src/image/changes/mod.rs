@@ -1,12 +1,12 @@
-//! What has changed in a bundle since it was unpacked.
+//! Finds what has changed in a bundle since it was unpacked.
 //!
-//! A bundle with a tree of its own is compared with the `record` made when it was complete (`own`); one over layers
-//! of the store has its changes in a directory apart, which is compared with the layers (`upper`).
+//! A bundle with a private tree is compared with the `record` of its files, written when it was complete (`private`). An
+//! overlay bundle has its changes in the upper directory, which is compared with the layers below (`overlay`).
 
-mod own;
+mod overlay;
 mod owners;
+mod private;
 mod record;
-mod upper;
 
 use std::ffi::CStr;
 use std::fs;
@@ -17,34 +17,35 @@ use std::path::{Path, PathBuf};
 use crate::error::{Context, Result};
 use crate::image::archive::path::is_within;
 
-pub use owners::Owners;
-pub use record::FILE;
+pub(crate) use owners::Owners;
+pub(crate) use record::RECORD_FILE;
 use record::Record;
 
 /// How a path differs from the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Added,
     Changed,
     Deleted,
 }
 
+/// A path that differs from the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub(crate) struct Change {
     /// From the root, without a leading slash; empty for the root itself.
-    pub path: Vec<u8>,
-    pub kind: Kind,
+    pub(crate) path: Vec<u8>,
+    pub(crate) kind: Kind,
 }
 
 /// All changes of a bundle, in the order of their paths.
 #[derive(Debug)]
-pub struct Changes {
-    pub list: Vec<Change>,
-    /// The tree that has what was added or changed.
-    pub tree: OwnedFd,
-    pub owners: Owners,
-    /// The prefix of the overlay's own attributes in it.
-    pub marks: Option<&'static CStr>,
+pub(crate) struct Changes {
+    pub(crate) list: Vec<Change>,
+    /// The directory that holds what was added or changed: the rootfs, or the upper directory of an overlay.
+    pub(crate) tree: OwnedFd,
+    pub(crate) owners: Owners,
+    /// The prefix of the overlay's own attributes in that directory; None for a private tree.
+    pub(crate) marks: Option<&'static CStr>,
 }
 
 impl Changes {
@@ -54,7 +55,7 @@ impl Changes {
     }
 
     /// Leaves out what is at one of these paths or below it.
-    pub fn mask(&mut self, masks: &[Vec<u8>]) {
+    pub(crate) fn mask(&mut self, masks: &[Vec<u8>]) {
         self.list.retain(|change| !masks.iter().any(|mask| is_within(&change.path, mask)));
     }
 }
@@ -63,30 +64,34 @@ fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|&byte| byte == b'/')
 }
 
-/// Where a bundle's changes are.
+/// The tree of a bundle.
 #[derive(Debug)]
-pub enum Place {
-    /// In a tree that holds everything.
-    Own { rootfs: PathBuf },
-    /// In a directory over others, the lowest of them first.
-    Upper { upper: PathBuf, lowers: Vec<PathBuf>, userxattr: bool },
+pub(crate) enum BundleTree {
+    /// A tree of its own.
+    Private { rootfs: PathBuf },
+    /// The upper directory of an overlay over `lowers`, the lowest of them first. `userxattr` is the mount option.
+    Overlay { upper: PathBuf, lowers: Vec<PathBuf>, userxattr: bool },
 }
 
-/// Compares the bundle's tree with what it was. `file` is the record that was made then.
-pub fn changes(place: &Place, owners: Owners, file: &Path) -> Result<Changes> {
+/// Finds what has changed in a tree. `file` is the record that was written when it was unpacked.
+///
+/// # Errors
+///
+/// `Kind::NotFound` where there is no record, `Kind::State` where something is mounted inside the tree.
+pub(crate) fn changes(tree: &BundleTree, owners: Owners, file: &Path) -> Result<Changes> {
     let record = Record::read(file)?;
-    match place {
-        Place::Own { rootfs } => own::changes(rootfs, owners, record),
-        Place::Upper { upper, lowers, userxattr } => {
-            upper::changes(upper, lowers, *userxattr, owners, record)
+    match tree {
+        BundleTree::Private { rootfs } => private::changes(rootfs, owners, record),
+        BundleTree::Overlay { upper, lowers, userxattr } => {
+            overlay::changes(upper, lowers, *userxattr, owners, record)
         }
     }
 }
 
-/// Describes the tree at `path` as it is now, for a later comparison.
-pub fn describe(path: &Path, to: impl Write) -> Result<()> {
+/// Writes a record of the tree at `path` as it is now, for a later comparison.
+pub(crate) fn write_record(path: &Path, to: impl Write) -> Result<()> {
     let tree = open(path)?;
-    record::write(path, &tree, to).with_context(|| format!("describe {}", path.display()))
+    record::write(path, &tree, to).with_context(|| format!("record {}", path.display()))
 }
 
 fn open(path: &Path) -> Result<OwnedFd> {

@@ -1,40 +1,42 @@
-//! The owners that things in a tree have in an image: mapped back, or read from the attribute that keeps them.
+//! Recovers the owners that files have in the image: mapped back from the ids of the host, or read from the attribute
+//! `user.rootlesscontainers`.
 
 use nix::sys::stat::FileStat;
 
-use crate::image::unpack::adapt::{OWNER, read_owner, unrooted};
+use crate::image::unpack::entry_adapter::unmap_capability;
+use crate::image::unpack::owner_xattr::{OWNER_XATTR, decode_owner};
 use crate::image::userns::mapping::Mapping;
 
-/// How owners were changed when the bundle was unpacked; the default is not at all.
+/// How owners were changed when the bundle was unpacked. The default is: not at all.
 #[derive(Debug, Default, Clone)]
-pub struct Owners {
-    /// All is one user's, and an attribute says whose it would be.
-    pub is_single: bool,
-    pub mapping: Option<Mapping>,
+pub(crate) struct Owners {
+    /// Every file belongs to one user, and an attribute has its owner in the image.
+    pub(crate) is_single_id: bool,
+    pub(crate) mapping: Option<Mapping>,
 }
 
 impl Owners {
-    /// What the image has, but for the attribute.
-    pub fn stat(&self, stat: &FileStat) -> FileStat {
+    /// `stat` with the owner in the image, without regard to the attribute.
+    pub(crate) fn unmap(&self, stat: &FileStat) -> FileStat {
         let mut stat = *stat;
         if let Some(mapping) = &self.mapping {
-            (stat.st_uid, stat.st_gid) = mapping.inner(stat.st_uid, stat.st_gid);
+            (stat.st_uid, stat.st_gid) = mapping.to_container(stat.st_uid, stat.st_gid);
         }
         stat
     }
 
-    /// Takes the attribute that keeps the owner away, and returns what it says.
-    pub fn take(&self, xattrs: &mut Vec<(Vec<u8>, Vec<u8>)>) -> Option<(u32, u32)> {
-        self.capability(xattrs);
-        let at = xattrs.iter().position(|(name, _)| self.is_single && name == OWNER)?;
-        read_owner(&xattrs.remove(at).1)
+    /// Removes the attribute with the owner from `xattrs`, and returns that owner. Unmaps file capabilities too.
+    pub(crate) fn take_owner(&self, xattrs: &mut Vec<(Vec<u8>, Vec<u8>)>) -> Option<(u32, u32)> {
+        self.unmap_capability(xattrs);
+        let index = xattrs.iter().position(|(name, _)| self.is_single_id && name == OWNER_XATTR)?;
+        decode_owner(&xattrs.remove(index).1)
     }
 
-    /// A file capability of the mapped root is the image's root's.
-    pub fn capability(&self, xattrs: &mut [(Vec<u8>, Vec<u8>)]) {
-        let Some(Ok((root, _))) = self.mapping.as_ref().map(|mapping| mapping.host(0, 0)) else { return };
+    /// Changes a file capability that counts for the mapped root to one for every root, as the image has it.
+    pub(crate) fn unmap_capability(&self, xattrs: &mut [(Vec<u8>, Vec<u8>)]) {
+        let Some(Ok((root, _))) = self.mapping.as_ref().map(|mapping| mapping.to_host(0, 0)) else { return };
         for (_, value) in xattrs.iter_mut().filter(|(name, _)| name == b"security.capability") {
-            unrooted(value, root);
+            unmap_capability(value, root);
         }
     }
 }

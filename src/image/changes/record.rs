@@ -1,5 +1,5 @@
-//! The record: one line for each thing in a tree as it was left, so that what has changed is found without reading
-//! any file. An inode whose number and change time are the same is the same.
+//! The record of a tree: one line for each file, directory, symlink and device when the bundle was complete, so that
+//! changes are found without reading any content. A file with the same inode number and change time is unchanged.
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -15,62 +15,66 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::filesystem::walk::walk;
 
-/// Its name in the bundle.
-pub const FILE: &str = "tare-image.tree";
-const HEAD: &str = "tare-image tree 1";
+/// The record's name in the bundle.
+pub(crate) const RECORD_FILE: &str = "tare-image.tree";
+/// The first line begins with this; the birth time of the tree's root follows.
+const HEADER: &str = "tare-image tree 1";
 
-/// What is known of one thing.
+/// The recorded state of one path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Known {
-    pub inode: u64,
-    pub changed: (i64, i64),
-    pub about: About,
+pub(crate) struct FileState {
+    pub(crate) inode: u64,
+    /// The change time, in seconds and nanoseconds.
+    pub(crate) ctime: (i64, i64),
+    pub(crate) metadata: Metadata,
 }
 
-/// What an archive has of it too, its content and attributes left out.
+/// The metadata that a tar archive has too, without extended attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct About {
-    /// With the type.
-    pub mode: u32,
-    pub ids: (u32, u32),
-    /// Of a file or link; nothing of a directory, the number of a device.
-    pub size: u64,
-    pub modified: (i64, i64),
+pub(crate) struct Metadata {
+    /// With the file type.
+    pub(crate) mode: u32,
+    pub(crate) ids: (u32, u32),
+    /// In bytes, for files and symlinks; the device number of a device; 0 for anything else.
+    pub(crate) size: u64,
+    /// The modification time, in seconds and nanoseconds.
+    pub(crate) mtime: (i64, i64),
 }
 
-impl Known {
-    pub fn of(stat: &FileStat) -> Self {
-        let changed = (stat.st_ctime, stat.st_ctime_nsec);
-        Self { inode: stat.st_ino, changed, about: About::of(stat) }
+impl FileState {
+    pub(crate) fn from_stat(stat: &FileStat) -> Self {
+        let ctime = (stat.st_ctime, stat.st_ctime_nsec);
+        Self { inode: stat.st_ino, ctime, metadata: Metadata::from_stat(stat) }
     }
 }
 
-impl About {
-    pub fn of(stat: &FileStat) -> Self {
+impl Metadata {
+    pub(crate) fn from_stat(stat: &FileStat) -> Self {
         let size = match stat.st_mode & libc::S_IFMT {
             libc::S_IFREG | libc::S_IFLNK => stat.st_size.cast_unsigned(),
             libc::S_IFCHR | libc::S_IFBLK => stat.st_rdev,
             _ => 0,
         };
-        let modified = (stat.st_mtime, stat.st_mtime_nsec);
-        Self { mode: stat.st_mode, ids: (stat.st_uid, stat.st_gid), size, modified }
+        let mtime = (stat.st_mtime, stat.st_mtime_nsec);
+        Self { mode: stat.st_mode, ids: (stat.st_uid, stat.st_gid), size, mtime }
     }
 
-    pub fn is_dir(&self) -> bool {
+    pub(crate) fn is_dir(&self) -> bool {
         self.mode & libc::S_IFMT == libc::S_IFDIR
     }
 }
 
-/// A tree as it was.
+/// The recorded state of a tree.
 #[derive(Debug, Default)]
-pub struct Record {
-    /// When the tree's root was born, in nanoseconds: it tells a copy.
-    pub born: u128,
-    pub known: HashMap<Vec<u8>, Known>,
+pub(crate) struct Record {
+    /// The birth time of the tree's root, in nanoseconds, by which a copy of the tree is recognized; 0 where it is unknown.
+    pub(crate) birth_time: u128,
+    /// By path, without leading slash.
+    pub(crate) files: HashMap<Vec<u8>, FileState>,
 }
 
-/// When the directory was born; 0 where the filesystem does not tell.
-pub fn born(path: &Path) -> u128 {
+/// The birth time of a directory, in nanoseconds; 0 where the filesystem does not have it.
+pub(crate) fn birth_time(path: &Path) -> u128 {
     let path = CString::new(path.as_os_str().as_bytes());
     let time = path.ok().and_then(|path| crate::sys::file::born(&path).ok().flatten());
     time.map_or(0, |(seconds, nanoseconds)| {
@@ -79,22 +83,22 @@ pub fn born(path: &Path) -> u128 {
 }
 
 /// Writes the record of the open tree at `path`.
-pub fn write(path: &Path, tree: &OwnedFd, to: impl Write) -> Result<()> {
+pub(crate) fn write(path: &Path, tree: &OwnedFd, to: impl Write) -> Result<()> {
     let mut to = BufWriter::with_capacity(64 << 10, to);
-    writeln!(to, "{HEAD} {}", born(path))?;
-    line(&mut to, b"", &fstat(tree)?)?;
+    writeln!(to, "{HEADER} {}", birth_time(path))?;
+    write_line(&mut to, b"", &fstat(tree)?)?;
     walk(tree, &mut |found| {
-        line(&mut to, found.path, &found.stat)?;
+        write_line(&mut to, found.path, &found.stat)?;
         Ok(true)
     })?;
     Ok(to.flush()?)
 }
 
-fn line(to: &mut impl Write, path: &[u8], stat: &FileStat) -> Result<()> {
-    let Known { inode, changed, about } = Known::of(stat);
-    let About { mode, ids, size, modified } = about;
-    write!(to, "{inode:x} {} {} {mode:o} {} {} {size} ", changed.0, changed.1, ids.0, ids.1)?;
-    write!(to, "{} {} ", modified.0, modified.1)?;
+fn write_line(to: &mut impl Write, path: &[u8], stat: &FileStat) -> Result<()> {
+    let FileState { inode, ctime, metadata } = FileState::from_stat(stat);
+    let Metadata { mode, ids, size, mtime } = metadata;
+    write!(to, "{inode:x} {} {} {mode:o} {} {} {size} ", ctime.0, ctime.1, ids.0, ids.1)?;
+    write!(to, "{} {} ", mtime.0, mtime.1)?;
     for &byte in path {
         match byte {
             b'\n' => to.write_all(b"\\n")?,
@@ -106,7 +110,7 @@ fn line(to: &mut impl Write, path: &[u8], stat: &FileStat) -> Result<()> {
 }
 
 impl Record {
-    pub fn read(path: &Path) -> Result<Self> {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
         let place = || format!("{}", path.display());
         let text = match fs::read(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -121,26 +125,26 @@ impl Record {
     fn parse(text: &[u8]) -> Option<Self> {
         let mut lines = text.strip_suffix(b"\n")?.split(|&byte| byte == b'\n');
         let head = std::str::from_utf8(lines.next()?).ok()?;
-        let born = head.strip_prefix(HEAD)?.trim().parse().ok()?;
-        let known = lines.map(parse_line).collect::<Option<_>>()?;
-        Some(Self { born, known })
+        let birth_time = head.strip_prefix(HEADER)?.trim().parse().ok()?;
+        let files = lines.map(parse_line).collect::<Option<_>>()?;
+        Some(Self { birth_time, files })
     }
 }
 
-fn parse_line(line: &[u8]) -> Option<(Vec<u8>, Known)> {
+fn parse_line(line: &[u8]) -> Option<(Vec<u8>, FileState)> {
     let mut fields = line.splitn(10, |&byte| byte == b' ');
-    let mut text = || fields.next().and_then(|field| std::str::from_utf8(field).ok());
-    let inode = u64::from_str_radix(text()?, 16).ok()?;
-    let changed = (text()?.parse().ok()?, text()?.parse().ok()?);
-    let mode = u32::from_str_radix(text()?, 8).ok()?;
-    let ids = (text()?.parse().ok()?, text()?.parse().ok()?);
-    let size = text()?.parse().ok()?;
-    let modified = (text()?.parse().ok()?, text()?.parse().ok()?);
-    let path = unescaped(fields.next()?);
-    Some((path, Known { inode, changed, about: About { mode, ids, size, modified } }))
+    let mut field = || fields.next().and_then(|field| std::str::from_utf8(field).ok());
+    let inode = u64::from_str_radix(field()?, 16).ok()?;
+    let ctime = (field()?.parse().ok()?, field()?.parse().ok()?);
+    let mode = u32::from_str_radix(field()?, 8).ok()?;
+    let ids = (field()?.parse().ok()?, field()?.parse().ok()?);
+    let size = field()?.parse().ok()?;
+    let mtime = (field()?.parse().ok()?, field()?.parse().ok()?);
+    let path = unescape(fields.next()?);
+    Some((path, FileState { inode, ctime, metadata: Metadata { mode, ids, size, mtime } }))
 }
 
-fn unescaped(text: &[u8]) -> Vec<u8> {
+fn unescape(text: &[u8]) -> Vec<u8> {
     let mut path = Vec::with_capacity(text.len());
     let mut bytes = text.iter();
     while let Some(&byte) = bytes.next() {
@@ -158,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_line_is_read_as_it_was_written() {
-        let about = About { mode: 0o100644, ids: (1, 2), size: 3, modified: (-1, 5) };
+        let metadata = Metadata { mode: 0o100644, ids: (1, 2), size: 3, mtime: (-1, 5) };
         let stat = {
             let mut stat = fstat(std::io::stdin()).unwrap();
             (stat.st_ino, stat.st_ctime, stat.st_ctime_nsec) = (77, 8, 9);
@@ -168,10 +172,10 @@ mod tests {
         };
         for path in [&b""[..], b"a b/c", b"new\nline\\n", b"\xff\\"] {
             let mut text = Vec::new();
-            line(&mut text, path, &stat).unwrap();
-            let (found, known) = parse_line(text.strip_suffix(b"\n").unwrap()).unwrap();
+            write_line(&mut text, path, &stat).unwrap();
+            let (found, state) = parse_line(text.strip_suffix(b"\n").unwrap()).unwrap();
             assert_eq!(found, path);
-            assert_eq!(known, Known { inode: 77, changed: (8, 9), about });
+            assert_eq!(state, FileState { inode: 77, ctime: (8, 9), metadata });
         }
         assert!(parse_line(b"1 2 3").is_none());
     }

@@ -1,4 +1,4 @@
-//! Into a tar file: `oci-archive:` holds a layout, `docker-archive:` what `docker load` reads.
+//! Copies an image into a tar file: an image layout for `oci-archive:`, what `docker load` reads for `docker-archive:`.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -10,15 +10,15 @@ use oci_spec::image::Descriptor;
 use serde_json::json;
 use tar::{EntryType, Header};
 
-use super::layout::{LAYOUT, empty_index, entry};
-use super::{From, ToEnd, pour};
+use super::layout::{OCI_LAYOUT, empty_index, index_entry};
+use super::{CopySource, ReadToEnd, copy_bytes};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::blob::compression::{Compression, Decompressed};
 use crate::image::blob::digest::{self, Verified};
 use crate::image::io_error::out_of_io;
 
-/// A tar file in the making, beside its place.
+/// A tar file in the making: `.NAME.partial` beside its destination.
 struct Output {
     builder: tar::Builder<BufWriter<File>>,
     temporary: PathBuf,
@@ -26,7 +26,7 @@ struct Output {
 }
 
 impl Output {
-    fn begin(path: &Path) -> Result<Self> {
+    fn create(path: &Path) -> Result<Self> {
         if path.exists() {
             return Err(fail!(Kind::Exists, "{} exists", path.display()));
         }
@@ -49,23 +49,23 @@ impl Output {
         header.set_entry_type(EntryType::Regular);
         header.set_mode(0o644);
         header.set_size(size);
-        // The same image gives the same archive.
+        // Time 0: the same image gives the same archive, byte for byte.
         header.set_mtime(0);
         header.set_cksum();
         Ok(header)
     }
 
-    fn file(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.stream(name, bytes.len() as u64, bytes)
+    fn add_file(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.add_stream(name, bytes.len() as u64, bytes)
     }
 
-    fn stream(&mut self, name: &str, size: u64, from: impl Read) -> Result<()> {
+    fn add_stream(&mut self, name: &str, size: u64, from: impl Read) -> Result<()> {
         let header = Self::header(name, size)?;
         let written = self.builder.append(&header, from);
         written.map_err(out_of_io).with_context(|| format!("write {name}"))
     }
 
-    fn link(&mut self, name: &str, target: &str) -> Result<()> {
+    fn add_symlink(&mut self, name: &str, target: &str) -> Result<()> {
         let mut header = Self::header(name, 0)?;
         header.set_entry_type(EntryType::Symlink);
         header.set_link_name(target).with_context(|| name.to_owned())?;
@@ -85,28 +85,28 @@ impl Output {
     }
 }
 
-/// Makes the file with `fill`, or nothing.
-fn with_output(path: &Path, fill: impl FnOnce(&mut Output) -> Result<()>) -> Result<()> {
-    let mut output = Output::begin(path)?;
+/// Makes the file at `path` with what `fill` adds; after a failure, no file.
+fn write_archive(path: &Path, fill: impl FnOnce(&mut Output) -> Result<()>) -> Result<()> {
+    let mut output = Output::create(path)?;
     let temporary = output.temporary.clone();
     let done = fill(&mut output).and_then(|()| output.publish());
     done.inspect_err(|_| drop(fs::remove_file(temporary)))
 }
 
-pub fn write_oci(from: &From<'_>, path: &Path, tag: Option<&str>) -> Result<()> {
-    with_output(path, |output| {
-        output.file("oci-layout", LAYOUT)?;
+pub(super) fn write_oci(from: &CopySource<'_>, path: &Path, tag: Option<&str>) -> Result<()> {
+    write_archive(path, |output| {
+        output.add_file("oci-layout", OCI_LAYOUT)?;
         let image = from.image;
         let mut index = empty_index();
-        index["manifests"] = json!([entry(&image.descriptor, tag)]);
-        output.file("index.json", index.to_string().as_bytes())?;
+        index["manifests"] = json!([index_entry(&image.descriptor, tag)]);
+        output.add_file("index.json", index.to_string().as_bytes())?;
         let name = |blob: &Descriptor| digest::path(blob.digest()).map(|path| format!("blobs/{path}"));
-        output.file(&name(&image.descriptor)?, &image.manifest_bytes)?;
-        for blob in super::blobs(image) {
+        output.add_file(&name(&image.descriptor)?, &image.manifest_bytes)?;
+        for blob in super::distinct_blobs(image) {
             let mut write = || {
                 let verified = Verified::new(from.open(&blob, 0)?, &blob)?;
-                // One byte more is asked for than there should be: only its end makes a blob verified.
-                output.stream(&name(&blob)?, blob.size(), ToEnd(verified))
+                // The tar builder stops at the blob's size; it is verified only when its end is read.
+                output.add_stream(&name(&blob)?, blob.size(), ReadToEnd(verified))
             };
             write().with_context(|| format!("blob {}", blob.digest()))?;
             from.watch.done(&blob);
@@ -115,11 +115,11 @@ pub fn write_oci(from: &From<'_>, path: &Path, tag: Option<&str>) -> Result<()> 
     })
 }
 
-pub fn write_docker(from: &From<'_>, path: &Path, tag: Option<&str>) -> Result<()> {
-    with_output(path, |output| {
+pub(super) fn write_docker(from: &CopySource<'_>, path: &Path, tag: Option<&str>) -> Result<()> {
+    write_archive(path, |output| {
         let image = from.image;
         let config = format!("{}.json", digest::of(&image.config_bytes).digest());
-        output.file(&config, &image.config_bytes)?;
+        output.add_file(&config, &image.config_bytes)?;
         let mut layers = Vec::new();
         let mut written = HashMap::new();
         let blobs = image.manifest.layers();
@@ -129,14 +129,14 @@ pub fn write_docker(from: &From<'_>, path: &Path, tag: Option<&str>) -> Result<(
                 let (number, short) = (number + 1, digest::short(blob.digest()));
                 format!("layer {number} of {} ({}:{short})", blobs.len(), blob.digest().algorithm())
             };
-            // The same content twice is the same file to docker load, which wants a name for each.
+            // `docker load` wants a name for each layer: a repeated one gets a symlink to the first.
             let name = format!("{}.tar", diff_id.digest());
             if written.insert(name.clone(), ()).is_none() {
-                layer(from, output, blob, &diff_id, &name).with_context(place)?;
+                add_layer(from, output, blob, &diff_id, &name).with_context(place)?;
                 from.watch.done(blob);
             } else {
                 let again = format!("{}/{}", layers.len(), name);
-                output.link(&again, &format!("../{name}"))?;
+                output.add_symlink(&again, &format!("../{name}"))?;
                 layers.push(again);
                 continue;
             }
@@ -144,18 +144,19 @@ pub fn write_docker(from: &From<'_>, path: &Path, tag: Option<&str>) -> Result<(
         }
         let tags: Vec<String> = tag.map(repo_tag).transpose()?.into_iter().collect();
         let manifest = json!([{ "Config": config, "RepoTags": tags, "Layers": layers }]);
-        output.file("manifest.json", manifest.to_string().as_bytes())
+        output.add_file("manifest.json", manifest.to_string().as_bytes())
     })
 }
 
-/// Docker wants a tag behind the name.
+/// The name as docker spells it, with a tag.
 fn repo_tag(name: &str) -> Result<String> {
     Ok(crate::image::source::registry::parse(name)?.whole())
 }
 
-/// A docker-archive holds layers decompressed; their size is known only afterwards, so they take a detour.
-fn layer(
-    from: &From<'_>,
+/// Adds a layer, which a docker-archive has decompressed. Its size comes before it and is not known, so it is written to
+/// a temporary file first.
+fn add_layer(
+    from: &CopySource<'_>,
     output: &mut Output,
     blob: &Descriptor,
     diff_id: &oci_spec::image::Digest,
@@ -168,9 +169,9 @@ fn layer(
     let mut file = made.with_context(|| format!("make a temporary file in {}", dir.display()))?;
     let verified = Verified::new(from.open(blob, 0)?, blob)?;
     let mut plain = Decompressed::new(Compression::of(blob)?, verified)?;
-    let mut summed = Summed { inner: &mut plain, hasher: digest::Hasher::like(diff_id)? };
-    let size = pour(&mut summed, &mut file, name)?;
-    let found = summed.hasher.finish();
+    let mut hashing = HashingReader { inner: &mut plain, hasher: digest::Hasher::like(diff_id)? };
+    let size = copy_bytes(&mut hashing, &mut file, name)?;
+    let found = hashing.hasher.finish();
     plain.finish()?;
     if found != *diff_id {
         return Err(fail!(
@@ -179,15 +180,16 @@ fn layer(
         ));
     }
     file.seek(SeekFrom::Start(0))?;
-    output.stream(name, size, file)
+    output.add_stream(name, size, file)
 }
 
-struct Summed<'a, R> {
+/// Hashes what is read.
+struct HashingReader<'a, R> {
     inner: &'a mut R,
     hasher: digest::Hasher,
 }
 
-impl<R: Read> Read for Summed<'_, R> {
+impl<R: Read> Read for HashingReader<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.hasher.update(&buffer[..count]);

@@ -1,6 +1,6 @@
-//! Into an OCI image layout, new or with other images in it already. A blob is written under another name and gets
-//! its own when it is verified; the index names the image when all its blobs are there. A broken run's half blobs
-//! are gone on with by the next.
+//! Copies an image into an OCI image layout, a new one or one with other images. A blob is written to `HEX.partial` and
+//! renamed when it is verified; the index names the image when all its blobs are there. The partial blobs of an
+//! interrupted run are continued by the next.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
@@ -11,28 +11,30 @@ use nix::fcntl::{Flock, FlockArg};
 use oci_spec::image::{ANNOTATION_REF_NAME, Descriptor};
 use serde_json::{Value, json};
 
-use super::{From, pour};
+use super::{CopySource, copy_bytes};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::blob::digest::{self, Hasher, Verified};
 use crate::image::document::manifest;
+use crate::image::filesystem::replace::replace_file;
 use crate::image::io_error::out_of_io;
 use crate::image::source::layout;
 
-pub const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+/// The content of `oci-layout`.
+pub(super) const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
-pub fn write(from: &From<'_>, dir: &Path, tag: Option<&str>) -> Result<()> {
+pub(super) fn write(from: &CopySource<'_>, dir: &Path, tag: Option<&str>) -> Result<()> {
     prepare(dir)?;
-    from.each(&super::blobs(from.image), |blob| fetch(from, dir, blob))?;
+    from.for_each_blob(|blob| fetch(from, dir, blob))?;
     let image = from.image;
-    let path = place(dir, &image.descriptor)?;
+    let path = blob_path(dir, &image.descriptor)?;
     if !path.exists() {
-        replace(&path, &image.manifest_bytes)?;
+        replace_file(&path, &image.manifest_bytes)?;
     }
     add_to_index(dir, &image.descriptor, tag)
 }
 
-/// Makes what a layout has; an existing one must be of our version.
+/// Makes the directories and `oci-layout`; an existing layout must be of the version we know.
 fn prepare(dir: &Path) -> Result<()> {
     if dir.join("oci-layout").exists() {
         layout::Layout::open(dir)?;
@@ -41,17 +43,17 @@ fn prepare(dir: &Path) -> Result<()> {
     }
     let blobs = dir.join("blobs/sha256");
     fs::create_dir_all(&blobs).with_context(|| format!("make {}", blobs.display()))?;
-    replace(&dir.join("oci-layout"), LAYOUT)
+    replace_file(&dir.join("oci-layout"), OCI_LAYOUT)
 }
 
-fn place(dir: &Path, blob: &Descriptor) -> Result<PathBuf> {
+fn blob_path(dir: &Path, blob: &Descriptor) -> Result<PathBuf> {
     Ok(dir.join("blobs").join(digest::path(blob.digest())?))
 }
 
-/// Brings one blob in, from where a broken run left it.
-fn fetch(from: &From<'_>, dir: &Path, blob: &Descriptor) -> Result<()> {
-    let path = place(dir, blob)?;
-    if fs::metadata(&path).is_ok_and(|about| about.len() == blob.size()) {
+/// Copies one blob; continues where an interrupted run left it.
+fn fetch(from: &CopySource<'_>, dir: &Path, blob: &Descriptor) -> Result<()> {
+    let path = blob_path(dir, blob)?;
+    if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == blob.size()) {
         from.watch.done(blob);
         return Ok(());
     }
@@ -65,9 +67,9 @@ fn fetch(from: &From<'_>, dir: &Path, blob: &Descriptor) -> Result<()> {
     let file = options().with_context(place)?;
     let mut file =
         Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).with_context(place)?;
-    let fetched = fill(from, blob, &mut file);
+    let fetched = complete_blob(from, blob, &mut file);
     if fetched.as_ref().is_err_and(|error| error.kind() == Kind::Spec) {
-        // Wrong bytes are nothing to go on with.
+        // The bytes are wrong: the next run must not continue with them.
         let _ = fs::remove_file(&partial);
     }
     fetched?;
@@ -83,37 +85,28 @@ fn partial(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// Reads what is there, and then the rest, through one verification.
-fn fill(from: &From<'_>, blob: &Descriptor, file: &mut File) -> Result<()> {
-    let known = file.metadata()?.len().min(blob.size());
+/// Hashes what the file has already, then appends the rest of the blob to it and verifies the whole.
+fn complete_blob(from: &CopySource<'_>, blob: &Descriptor, file: &mut File) -> Result<()> {
+    let present = file.metadata()?.len().min(blob.size());
     let mut hasher = Hasher::like(blob.digest())?;
     file.seek(SeekFrom::Start(0))?;
     let mut buffer = vec![0; 128 << 10];
-    let mut before = (&mut *file).take(known);
+    let mut before = (&mut *file).take(present);
     loop {
         match before.read(&mut buffer)? {
             0 => break,
             count => hasher.update(&buffer[..count]),
         }
     }
-    file.set_len(known)?;
-    file.seek(SeekFrom::Start(known))?;
-    from.watch.bytes(blob, known);
-    let rest = from.open(blob, known)?;
-    let mut verified = Verified::after(rest, blob, hasher, known);
-    pour(&mut verified, file, "blob").map(drop)
+    file.set_len(present)?;
+    file.seek(SeekFrom::Start(present))?;
+    from.watch.bytes(blob, present);
+    let rest = from.open(blob, present)?;
+    let mut verified = Verified::after(rest, blob, hasher, present);
+    copy_bytes(&mut verified, file, "blob").map(drop)
 }
 
-/// Writes a small file beside its place and moves it there.
-pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = path.with_extension(format!("tare-{}", std::process::id()));
-    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
-    written
-        .inspect_err(|_| drop(fs::remove_file(&temporary)))
-        .with_context(|| format!("write {}", path.display()))
-}
-
-/// Names the image in index.json: a tag moves from what had it; without a tag the digest is listed once.
+/// Adds the image to index.json. A tag is taken from the image that had it; without a tag, the digest is listed once.
 fn add_to_index(dir: &Path, image: &Descriptor, tag: Option<&str>) -> Result<()> {
     let lock = File::open(dir).with_context(|| format!("open {}", dir.display()))?;
     let _lock =
@@ -129,7 +122,7 @@ fn add_to_index(dir: &Path, image: &Descriptor, tag: Option<&str>) -> Result<()>
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => empty_index(),
         Err(error) => return Err(error).with_context(|| format!("open {}", path.display())),
     };
-    let entry = entry(image, tag);
+    let entry = index_entry(image, tag);
     if let Some(entries) = index["manifests"].as_array_mut() {
         let name = |entry: &Value| entry["annotations"][ANNOTATION_REF_NAME].as_str().map(str::to_owned);
         entries.retain(|known| match tag {
@@ -138,15 +131,16 @@ fn add_to_index(dir: &Path, image: &Descriptor, tag: Option<&str>) -> Result<()>
         });
         entries.push(entry);
     }
-    replace(&path, index.to_string().as_bytes())
+    replace_file(&path, index.to_string().as_bytes())
 }
 
-pub fn empty_index() -> Value {
+/// An index without images.
+pub(super) fn empty_index() -> Value {
     json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [] })
 }
 
-/// What an index says of an image.
-pub fn entry(image: &Descriptor, tag: Option<&str>) -> Value {
+/// The descriptor of an image in an index, with its tag as `org.opencontainers.image.ref.name`.
+pub(super) fn index_entry(image: &Descriptor, tag: Option<&str>) -> Value {
     let mut entry =
         json!({ "mediaType": image.media_type(), "digest": image.digest(), "size": image.size() });
     if let Some(tag) = tag {

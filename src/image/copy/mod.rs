@@ -1,4 +1,4 @@
-//! Copying an image as it is, its digests unchanged, from any source to a layout, an archive or a registry.
+//! Copies an image from any source to a layout, an archive or a registry, with its digests unchanged.
 
 mod archive;
 mod layout;
@@ -6,34 +6,33 @@ mod registry;
 
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use oci_spec::image::Descriptor;
-
-pub use layout::replace;
 
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::blob::digest::Verified;
 use crate::image::document::manifest::Image;
+use crate::image::parallel;
 use crate::image::progress::{Watch, Watched};
 use crate::image::source::Source;
 use crate::image::source::reference::{Reference, Select};
 use crate::image::source::registry::Access;
 
-/// Blobs that are fetched side by side.
+/// How many blobs are copied at the same time.
 const PARALLEL: usize = 4;
 
-/// Writes `image` to where `destination` says, a registry reached by `access`. Nothing appears there before it is complete.
-pub fn copy(
+/// Copies `image` to `destination`; `access` is for a destination that is a registry. The image is named there (tag, index
+/// entry, file) when all its blobs are.
+pub(crate) fn copy(
     source: &dyn Source,
     image: &Image,
     destination: &Reference,
     access: &Access,
     watch: &Arc<dyn Watch>,
 ) -> Result<()> {
-    watch.plan(&blobs(image));
-    let from = From { source, image, watch };
+    watch.plan(&distinct_blobs(image));
+    let from = CopySource { source, image, watch };
     match destination {
         Reference::Layout { path, select } => layout::write(&from, path, tag(select)?),
         Reference::OciArchive { path, select } => archive::write_oci(&from, path, tag(select)?),
@@ -43,6 +42,7 @@ pub fn copy(
     .with_context(|| format!("copy to {destination}"))
 }
 
+/// The tag of a destination, if it has one.
 fn tag(select: &Select) -> Result<Option<&str>> {
     match select {
         Select::Only => Ok(None),
@@ -51,8 +51,8 @@ fn tag(select: &Select) -> Result<Option<&str>> {
     }
 }
 
-/// The configuration and each layer once, in order.
-pub fn blobs(image: &Image) -> Vec<Descriptor> {
+/// The image's configuration and layers in their order; a layer that the image has twice is listed once.
+fn distinct_blobs(image: &Image) -> Vec<Descriptor> {
     let mut blobs: Vec<Descriptor> = Vec::new();
     for blob in [image.manifest.config()].into_iter().chain(image.manifest.layers()) {
         if !blobs.iter().any(|known| known.digest() == blob.digest()) {
@@ -62,47 +62,33 @@ pub fn blobs(image: &Image) -> Vec<Descriptor> {
     blobs
 }
 
-/// An image on its way.
-struct From<'a> {
+/// The image to copy.
+struct CopySource<'a> {
     source: &'a dyn Source,
     image: &'a Image,
     watch: &'a Arc<dyn Watch>,
 }
 
-impl From<'_> {
-    /// Opens a blob at byte `start`, its bytes told.
+impl CopySource<'_> {
+    /// Opens a blob at byte `start`; what is read is reported as progress.
     fn open(&self, blob: &Descriptor, start: u64) -> Result<Watched> {
         let inner = self.source.blob_from(blob, start)?;
         Ok(Watched { inner, blob: blob.clone(), watch: Arc::clone(self.watch) })
     }
 
-    /// Does `fetch` for each blob, some side by side; the first failure ends the rest.
-    fn each(&self, blobs: &[Descriptor], fetch: impl Fn(&Descriptor) -> Result<()> + Sync) -> Result<()> {
-        let next = AtomicUsize::new(0);
-        let work = || {
-            while let Some(blob) = blobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let fetched = fetch(blob).with_context(|| format!("blob {}", blob.digest()));
-                if fetched.is_err() {
-                    next.store(blobs.len(), Ordering::Relaxed);
-                    return fetched;
-                }
-            }
-            Ok(())
-        };
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..PARALLEL.min(blobs.len())).map(|_| scope.spawn(work)).collect();
-            let mut results = workers.into_iter().map(|worker| worker.join());
-            results.try_for_each(|result| {
-                result.unwrap_or_else(|_| Err(fail!(Kind::Unsupported, "a thread broke down")))
-            })
+    /// Calls `copy` for each distinct blob, some in parallel; after a failure no further one is begun.
+    fn for_each_blob(&self, copy: impl Fn(&Descriptor) -> Result<()> + Sync) -> Result<()> {
+        parallel::for_each(&distinct_blobs(self.image), PARALLEL, &|blob| {
+            copy(blob).with_context(|| format!("blob {}", blob.digest()))
         })
     }
 }
 
-/// A reader that, with its last bytes, also reads the end.
-struct ToEnd<R: Read>(pub Verified<R>);
+/// A reader for callers that stop after a blob's last byte: with it, it also reads the end, where `Verified` checks the
+/// digest.
+struct ReadToEnd<R: Read>(Verified<R>);
 
-impl<R: Read> Read for ToEnd<R> {
+impl<R: Read> Read for ReadToEnd<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.0.read(buffer)?;
         if count > 0 && self.0.is_full() {
@@ -113,8 +99,8 @@ impl<R: Read> Read for ToEnd<R> {
     }
 }
 
-/// Copies `from` to `to`, told nowhere else.
-fn pour(from: &mut impl Read, to: &mut impl std::io::Write, what: &str) -> Result<u64> {
+/// Copies all of `from` to `to`, and returns how many bytes it was. `what` names the destination in errors.
+fn copy_bytes(from: &mut impl Read, to: &mut impl std::io::Write, what: &str) -> Result<u64> {
     let mut buffer = vec![0; 128 << 10];
     let mut total = 0;
     loop {

@@ -1,16 +1,16 @@
-//! To a registry: blobs some side by side, then the manifest, which names the image.
+//! Pushes an image to a registry: its blobs, some in parallel, then the manifest, which names the image.
 
-use super::{From, ToEnd};
+use super::{CopySource, ReadToEnd};
 use crate::error::Result;
 use crate::image::blob::digest::Verified;
 use crate::image::source::registry::{Access, Target};
 
-pub fn write(from: &From<'_>, name: &str, access: &Access) -> Result<()> {
+pub(super) fn write(from: &CopySource<'_>, name: &str, access: &Access) -> Result<()> {
     let target = Target::open(name, access)?;
-    from.each(&super::blobs(from.image), |blob| {
-        // Verified on its way: what is damaged is told by its own name.
+    from.for_each_blob(|blob| {
+        // Verified here too: a registry would only answer that it got other bytes.
         target.blob(blob, from.source.repository(), &|| {
-            Ok(Box::new(ToEnd(Verified::new(from.open(blob, 0)?, blob)?)))
+            Ok(Box::new(ReadToEnd(Verified::new(from.open(blob, 0)?, blob)?)))
         })?;
         from.watch.done(blob);
         Ok(())

@@ -1,8 +1,8 @@
-//! Applying layers in memory: the rules of `entry` and `tree`, for paths only.
+//! Applies layers in memory: the same rules as in `unpack`, for paths and metadata only.
 
 use std::collections::BTreeMap;
 
-use super::{Event, Explained, Layer, Origin, What};
+use super::{Effect, Event, Explained, Layer, Origin};
 use crate::error::{Kind, Result};
 use crate::fail;
 use crate::image::archive::path::{clean, split};
@@ -12,24 +12,27 @@ use crate::image::unpack::whiteout::{Mark, mark};
 /// As many symlinks as the kernel follows in one path.
 const LINKS: u32 = 40;
 
+/// The layers applied so far.
 #[derive(Debug, Default)]
-pub struct Merging {
+pub(crate) struct MergedTree {
     paths: BTreeMap<Vec<u8>, Origin>,
     events: Vec<Event>,
     layers: Vec<Layer>,
 }
 
-impl Merging {
-    /// From here on entries are the next layer's.
-    pub fn begin(&mut self) {
+impl MergedTree {
+    /// Begins the next layer: the entries that follow are its.
+    pub(crate) fn begin_layer(&mut self) {
         self.layers.push(Layer::default());
     }
 
+    /// The number of the current layer, from 0.
     fn number(&self) -> usize {
         self.layers.len().saturating_sub(1)
     }
 
-    pub fn entry(&mut self, entry: &Entry, path: &[u8]) -> Result<()> {
+    /// Applies an entry of the current layer; `path` is its clean path.
+    pub(crate) fn apply(&mut self, entry: &Entry, path: &[u8]) -> Result<()> {
         let number = self.number();
         let size = if entry.kind == Type::Regular { entry.size } else { 0 };
         self.layers[number].entries += 1;
@@ -37,30 +40,30 @@ impl Merging {
         match mark(path)? {
             Mark::None => self.put(entry, path, size),
             Mark::Reserved | Mark::Pseudolink => {
-                self.event(path, What::Skipped);
+                self.add_event(path, Effect::Skipped);
                 Ok(())
             }
             Mark::Opaque { dir } => {
                 let dir = self.resolve(dir, LINKS)?;
-                let (layers, bytes) = self.take(&dir, false);
-                self.event(&dir, What::Empties { layers, bytes });
+                let (layers, bytes) = self.remove_lower(&dir, false);
+                self.add_event(&dir, Effect::Empties { layers, bytes });
                 Ok(())
             }
             Mark::Whiteout { dir, name } => {
-                let path = joined(&self.resolve(dir, LINKS)?, name);
-                let (layers, bytes) = self.take(&path, true);
-                self.event(&path, What::Removes { layers, bytes });
+                let path = join(&self.resolve(dir, LINKS)?, name);
+                let (layers, bytes) = self.remove_lower(&path, true);
+                self.add_event(&path, Effect::Removes { layers, bytes });
                 Ok(())
             }
         }
     }
 
-    fn event(&mut self, path: &[u8], what: What) {
-        self.events.push(Event { layer: self.number(), path: path.to_vec(), what });
+    fn add_event(&mut self, path: &[u8], effect: Effect) {
+        self.events.push(Event { layer: self.number(), path: path.to_vec(), effect });
     }
 
-    /// Takes away what lower layers have below `path`, and at it. Returns whose it was, and how many bytes.
-    fn take(&mut self, path: &[u8], itself: bool) -> (Vec<usize>, u64) {
+    /// Removes what lower layers have below `path` and, with `itself`, at it. Returns the layers it came from and its size.
+    fn remove_lower(&mut self, path: &[u8], itself: bool) -> (Vec<usize>, u64) {
         let number = self.number();
         let mut gone: Vec<Vec<u8>> = self
             .below(path)
@@ -72,7 +75,7 @@ impl Merging {
         }
         let (mut layers, mut bytes) = (Vec::new(), 0);
         for path in gone {
-            // A directory that this layer has put something into stays.
+            // A directory in which this layer has put something stays.
             if self.below(&path).next().is_some_and(|(_, inside)| inside.layer == number) {
                 continue;
             }
@@ -85,14 +88,16 @@ impl Merging {
         (layers, bytes)
     }
 
+    /// Counts a file as hidden. Returns its size; that of a hard link is counted with its target.
     fn hide(&mut self, origin: &Origin) -> u64 {
         let bytes = if origin.is_hard_link { 0 } else { origin.size };
         self.layers[origin.layer].hidden += bytes;
         bytes
     }
 
+    /// Everything below `path`, itself excepted.
     fn below(&self, path: &[u8]) -> impl Iterator<Item = (&Vec<u8>, &Origin)> {
-        // What starts with `PATH/` stands together, and `0` comes after `/`.
+        // The paths that start with `PATH/` are contiguous, and `0` is the byte after `/`.
         let (from, to) = match path {
             b"" => (Vec::new(), vec![0xff; 1]),
             path => ([path, b"/"].concat(), [path, b"0"].concat()),
@@ -104,25 +109,26 @@ impl Merging {
             .filter(move |(path, _)| **path != from)
     }
 
+    /// Puts an entry at its path; the directories above it are made where they are missing.
     fn put(&mut self, entry: &Entry, path: &[u8], size: u64) -> Result<()> {
         let (above, name) = split(path);
-        let path = if path.is_empty() { Vec::new() } else { joined(&self.dir(above)?, name) };
+        let path = if path.is_empty() { Vec::new() } else { join(&self.make_dirs(above)?, name) };
         let mut origin = Origin { size, ..origin(self.number(), entry) };
         if origin.is_hard_link {
-            self.linked(&mut origin)?;
+            self.resolve_hard_link(&mut origin)?;
         }
         if let Some(before) = self.paths.remove(&path) {
             let is_merged = before.kind == Type::Directory && origin.kind == Type::Directory;
             if !is_merged {
-                self.replaced(&path, &before);
+                self.replace(&path, &before);
             }
         }
         self.paths.insert(path, origin);
         Ok(())
     }
 
-    /// Something else takes a path's place: what was in it goes too.
-    fn replaced(&mut self, path: &[u8], before: &Origin) {
+    /// Records that something else takes the place of `before`, and removes what was below it.
+    fn replace(&mut self, path: &[u8], before: &Origin) {
         let mut bytes = self.hide(before);
         let below: Vec<Vec<u8>> = self.below(path).map(|(path, _)| path.clone()).collect();
         for path in below {
@@ -130,28 +136,28 @@ impl Merging {
                 bytes += self.hide(&origin);
             }
         }
-        self.event(path, What::Replaces { layer: before.layer, bytes });
+        self.add_event(path, Effect::Replaces { layer: before.layer, bytes });
     }
 
-    /// A hard link is what its target is.
-    fn linked(&self, origin: &mut Origin) -> Result<()> {
+    /// Gives a hard link the metadata of its target.
+    fn resolve_hard_link(&self, origin: &mut Origin) -> Result<()> {
         let target = clean(&origin.link);
         let (above, name) = split(&target);
-        let target = joined(&self.resolve(above, LINKS)?, name);
+        let target = join(&self.resolve(above, LINKS)?, name);
         let missing =
             || fail!(Kind::Spec, "link to \"{}\": there is no such file yet", target.escape_ascii());
-        let known = self.paths.get(&target).ok_or_else(missing)?;
+        let existing = self.paths.get(&target).ok_or_else(missing)?;
         let layer = origin.layer;
-        let link = if known.kind == Type::Symlink { known.link.clone() } else { target };
-        *origin = Origin { layer, link, is_hard_link: known.kind != Type::Symlink, ..known.clone() };
+        let link = if existing.kind == Type::Symlink { existing.link.clone() } else { target };
+        *origin = Origin { layer, link, is_hard_link: existing.kind != Type::Symlink, ..existing.clone() };
         Ok(())
     }
 
-    /// The directory that a path leads to, made where it is missing.
-    fn dir(&mut self, path: &[u8]) -> Result<Vec<u8>> {
+    /// The directory that a path leads to; missing ones are made, and other files on the way replaced.
+    fn make_dirs(&mut self, path: &[u8]) -> Result<Vec<u8>> {
         let mut so_far = Vec::new();
         for part in self.resolve(path, LINKS)?.split(|&byte| byte == b'/') {
-            so_far = joined(&so_far, part);
+            so_far = join(&so_far, part);
             let before = match self.paths.get(&so_far) {
                 Some(origin) if origin.kind == Type::Directory => continue,
                 before => before.cloned(),
@@ -165,7 +171,7 @@ impl Merging {
             };
             if let Some(before) = before {
                 self.paths.remove(&so_far);
-                self.replaced(&so_far, &before);
+                self.replace(&so_far, &before);
             }
             if !so_far.is_empty() {
                 self.paths.insert(so_far.clone(), implied);
@@ -174,11 +180,11 @@ impl Merging {
         Ok(so_far)
     }
 
-    /// A path with its symlinks followed inside the root.
+    /// Follows the symlinks in a path, inside the root, at most `links` in one another.
     fn resolve(&self, path: &[u8], links: u32) -> Result<Vec<u8>> {
         let mut so_far = Vec::new();
         for part in path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()) {
-            let next = joined(&so_far, part);
+            let next = join(&so_far, part);
             so_far = match self.paths.get(&next) {
                 Some(origin) if origin.kind == Type::Symlink => {
                     let links = links
@@ -193,15 +199,17 @@ impl Merging {
         Ok(so_far)
     }
 
-    pub fn finish(self) -> Explained {
+    /// All layers are applied.
+    pub(crate) fn finish(self) -> Explained {
         Explained { layers: self.layers, paths: self.paths.into_iter().collect(), events: self.events }
     }
 }
 
-fn joined(dir: &[u8], name: &[u8]) -> Vec<u8> {
+fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
 }
 
+/// The metadata of an entry, without its size.
 fn origin(layer: usize, entry: &Entry) -> Origin {
     let capability = entry.xattrs.iter().find(|(name, _)| name == b"security.capability");
     Origin {
@@ -227,14 +235,14 @@ mod tests {
     }
 
     fn merged(layers: &[&[(&str, Entry)]]) -> Explained {
-        let mut merging = Merging::default();
+        let mut tree = MergedTree::default();
         for layer in layers {
-            merging.begin();
+            tree.begin_layer();
             for (path, entry) in *layer {
-                merging.entry(entry, path.as_bytes()).unwrap();
+                tree.apply(entry, path.as_bytes()).unwrap();
             }
         }
-        merging.finish()
+        tree.finish()
     }
 
     fn paths(explained: &Explained) -> Vec<(String, usize)> {
@@ -276,14 +284,14 @@ mod tests {
             ("usr/lib/c", 1),
         ];
         assert_eq!(paths(&explained), expected.map(|(path, layer)| (path.to_owned(), layer)));
-        let what: Vec<What> = explained.events.iter().map(|event| event.what.clone()).collect();
+        let effects: Vec<Effect> = explained.events.iter().map(|event| event.effect.clone()).collect();
         assert_eq!(
-            what,
+            effects,
             [
-                What::Empties { layers: vec![0], bytes: 30 },
-                What::Removes { layers: vec![0], bytes: 5 },
-                What::Removes { layers: vec![], bytes: 0 },
-                What::Replaces { layer: 0, bytes: 3 },
+                Effect::Empties { layers: vec![0], bytes: 30 },
+                Effect::Removes { layers: vec![0], bytes: 5 },
+                Effect::Removes { layers: vec![], bytes: 0 },
+                Effect::Replaces { layer: 0, bytes: 3 },
             ]
         );
         let hidden: Vec<u64> = explained.layers.iter().map(|layer| layer.hidden).collect();

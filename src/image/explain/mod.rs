@@ -1,8 +1,8 @@
-//! An image explained without unpacking it: which layer each path comes from, what layers take away from or lay over
-//! each other, what deserves a look (setuid, capabilities, devices), and why config.json will say what it says.
+//! Explains an image without unpacking it: which layer each path comes from, what layers hide of those below, what
+//! deserves a look (setuid, capabilities, devices), and why each member of config.json has its value.
 
-mod defaults;
 mod merge;
+mod reasons;
 
 use std::sync::Arc;
 
@@ -13,76 +13,77 @@ use crate::image::document::manifest::Image;
 use crate::image::limits::{Limits, Used};
 use crate::image::progress::{Watch, Watched};
 use crate::image::source::Source;
-use crate::image::verify::walk;
+use crate::image::verify::for_each_entry;
 
-pub use defaults::{Reason, reasons};
-use merge::Merging;
+use merge::MergedTree;
+pub(crate) use reasons::{Reason, reasons};
 
-/// What stands at a path when all layers are applied.
+/// The file at a path when all layers are applied, and the layer it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// From 0, the lowest.
-    pub layer: usize,
-    pub kind: Type,
-    pub mode: u32,
-    pub ids: (u32, u32),
-    pub size: u64,
-    /// A symlink's target; a hard link's, from the root.
-    pub link: Vec<u8>,
-    pub is_hard_link: bool,
-    pub device: (u32, u32),
+    pub(crate) layer: usize,
+    pub(crate) kind: Type,
+    pub(crate) mode: u32,
+    pub(crate) ids: (u32, u32),
+    pub(crate) size: u64,
+    /// The target of a symlink as it is written, or of a hard link from the root.
+    pub(crate) link: Vec<u8>,
+    pub(crate) is_hard_link: bool,
+    pub(crate) device: (u32, u32),
     /// The file's capabilities as the kernel stores them.
-    pub capability: Option<Vec<u8>>,
-    /// The directory has no entry: something was put into it.
-    pub is_implied: bool,
+    pub(crate) capability: Option<Vec<u8>>,
+    /// A directory that no layer has an entry for: a path below it implies it.
+    pub(crate) is_implied: bool,
 }
 
-/// What a layer does to those below it.
+/// Something that a layer hides of those below it, or that is skipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
-    pub layer: usize,
-    pub path: Vec<u8>,
-    pub what: What,
+pub(crate) struct Event {
+    pub(crate) layer: usize,
+    pub(crate) path: Vec<u8>,
+    pub(crate) effect: Effect,
 }
 
+/// What an entry does to the layers below.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
-    /// A whiteout; what it takes away is of these layers, none where there was nothing.
+pub(crate) enum Effect {
+    /// A whiteout that hides files of these layers; none where there was nothing to hide. `bytes` is their size.
     Removes { layers: Vec<usize>, bytes: u64 },
-    /// An opaque directory, likewise.
+    /// An opaque whiteout that hides what these layers have in the directory.
     Empties { layers: Vec<usize>, bytes: u64 },
-    /// Something else stands there now.
+    /// An entry that takes the place of a file of that layer.
     Replaces { layer: usize, bytes: u64 },
-    /// A name that is kept for AUFS.
+    /// An entry with a name that is reserved for AUFS: it is not unpacked.
     Skipped,
 }
 
 /// One layer in figures.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Layer {
-    pub entries: usize,
-    /// Bytes of its files.
-    pub bytes: u64,
-    /// Of these, what later layers hide.
-    pub hidden: u64,
+pub(crate) struct Layer {
+    pub(crate) entries: usize,
+    /// The size of its files.
+    pub(crate) bytes: u64,
+    /// The part of it that layers above hide.
+    pub(crate) hidden: u64,
 }
 
 #[derive(Debug)]
-pub struct Explained {
-    pub layers: Vec<Layer>,
-    /// In the order of their bytes.
-    pub paths: Vec<(Vec<u8>, Origin)>,
-    pub events: Vec<Event>,
+pub(crate) struct Explained {
+    pub(crate) layers: Vec<Layer>,
+    /// In the order of the paths' bytes.
+    pub(crate) paths: Vec<(Vec<u8>, Origin)>,
+    pub(crate) events: Vec<Event>,
 }
 
-/// Reads all layers, verified as for unpacking.
-pub fn explain(
+/// Reads all layers, with the same checks as unpacking, and applies them in memory.
+pub(crate) fn explain(
     source: &dyn Source,
     image: &Image,
     limits: &Limits,
     watch: &Arc<dyn Watch>,
 ) -> Result<Explained> {
-    let mut merging = Merging::default();
+    let mut tree = MergedTree::default();
     let used = Used::default();
     let layers = image.manifest.layers();
     watch.plan(layers);
@@ -90,16 +91,16 @@ pub fn explain(
         let digest = blob.digest();
         let place =
             || format!("layer {} of {} ({}:{})", number + 1, layers.len(), digest.algorithm(), short(digest));
-        merging.begin();
+        tree.begin_layer();
         let mut read = || {
             let diff_id = digest::parse(diff_id)?;
             let inner = source.blob(blob)?;
             let bytes = Watched { inner, blob: blob.clone(), watch: Arc::clone(watch) };
-            let mut each = |entry: &crate::image::archive::Entry, path: &[u8]| merging.entry(entry, path);
-            walk(Box::new(bytes), blob, &diff_id, limits, &used, &mut each)
+            let mut apply = |entry: &crate::image::archive::Entry, path: &[u8]| tree.apply(entry, path);
+            for_each_entry(Box::new(bytes), blob, &diff_id, limits, &used, &mut apply)
         };
         read().with_context(place)?;
         watch.done(blob);
     }
-    Ok(merging.finish())
+    Ok(tree.finish())
 }

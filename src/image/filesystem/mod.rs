@@ -3,5 +3,6 @@
 pub mod dir;
 pub mod overlay;
 pub mod remove;
+pub(crate) mod replace;
 pub mod walk;
 pub mod xattrs;

@@ -1,4 +1,4 @@
-//! Removing a tree by descriptor: no symlink is followed, and one descriptor suffices for any depth.
+//! Removes a tree by descriptor: no symlink is followed, and one descriptor suffices for any depth.
 //!
 //! A layer can make trees deeper than any path is long (through symlinks), so recursion would run out of stack or
 //! descriptors just when a failed unpack must be cleaned up.
@@ -14,13 +14,18 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::inroot::Result;
 
-/// Removes `name` in `parent` and all below it; missing is fine.
-pub fn tree(parent: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+/// Removes `name` in `parent` and everything below it. Does nothing where it is missing.
+pub(crate) fn tree(parent: BorrowedFd<'_>, name: &CStr) -> Result<()> {
     tree_except(parent, name, &|_, _| false)
 }
 
-/// As `tree`, but what `spare(inode of its directory, name)` holds for stays, with the directories above it.
-pub fn tree_except(parent: BorrowedFd<'_>, name: &CStr, spare: &dyn Fn(u64, &CStr) -> bool) -> Result<()> {
+/// As `tree`, but keeps every entry that `spare(inode number of its directory, name)` is true for, with the directories
+/// above it.
+pub(crate) fn tree_except(
+    parent: BorrowedFd<'_>,
+    name: &CStr,
+    spare: &dyn Fn(u64, &CStr) -> bool,
+) -> Result<()> {
     let above = fstat(parent)?.st_ino;
     let kept = spare(above, name);
     if !kept {
@@ -32,15 +37,15 @@ pub fn tree_except(parent: BorrowedFd<'_>, name: &CStr, spare: &dyn Fn(u64, &CSt
     }
     match enter(parent, name) {
         Ok(dir) => contents(dir, spare)?,
-        // What is spared need not be a directory.
+        // A kept entry need not be a directory.
         Err(Errno::ENOTDIR | Errno::ELOOP) if kept => return Ok(()),
         Err(errno) => return Err(errno),
     }
     if kept { Ok(()) } else { remove_dir(parent, name) }
 }
 
-/// Removes all below the directory `dir`, itself excepted.
-pub fn contents(dir: OwnedFd, spare: &dyn Fn(u64, &CStr) -> bool) -> Result<()> {
+/// Removes everything below the directory `dir`, except what `spare` is true for (see `tree_except`).
+pub(crate) fn contents(dir: OwnedFd, spare: &dyn Fn(u64, &CStr) -> bool) -> Result<()> {
     let mut levels = vec![Level::read(&dir)?];
     let mut here = dir;
     while let Some(level) = levels.last_mut() {
@@ -67,15 +72,15 @@ pub fn contents(dir: OwnedFd, spare: &dyn Fn(u64, &CStr) -> bool) -> Result<()> 
     Ok(())
 }
 
-/// Whether nothing is in the directory `dir`.
-pub fn is_empty(dir: &OwnedFd) -> Result<bool> {
+/// Whether the directory `dir` is empty.
+pub(crate) fn is_empty(dir: &OwnedFd) -> Result<bool> {
     Ok(Level::read(dir)?.names.is_empty())
 }
 
 /// One directory on the way down.
 struct Level {
     inode: u64,
-    /// What is still to be looked at, and whether it is a directory.
+    /// The names that are still to be removed, and whether each is a directory.
     names: Vec<(CString, bool)>,
     /// The name of the directory that the walk is in.
     inside: Option<CString>,
@@ -102,16 +107,17 @@ impl Level {
     }
 }
 
-/// For filesystems that do not tell the type in a listing.
+/// Asks for the type of `name`, where the filesystem has none in its listings.
 fn is_dir(dir: BorrowedFd<'_>, name: &CStr) -> Result<bool> {
     let stat = nix::sys::stat::fstatat(dir, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)?;
     Ok(stat.st_mode & libc::S_IFMT == libc::S_IFDIR)
 }
 
+/// Opens a directory to remove what is in it.
 fn enter(parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     match openat(parent, name, flags, Mode::empty()) {
-        // Without privileges, our own directory may still be closed to us.
+        // An unprivileged user's own directory may lack the permissions to list it.
         Err(Errno::EACCES) => {
             fchmodat(parent, name, Mode::S_IRWXU, FchmodatFlags::NoFollowSymlink)?;
             openat(parent, name, flags, Mode::empty())
@@ -120,7 +126,7 @@ fn enter(parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
     }
 }
 
-/// A directory that still holds something spared stays.
+/// Removes a directory; one that still holds a kept entry stays.
 fn remove_dir(parent: BorrowedFd<'_>, name: &CStr) -> Result<()> {
     match unlinkat(parent, name, UnlinkatFlags::RemoveDir) {
         Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOENT) => Ok(()),

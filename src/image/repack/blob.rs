@@ -1,4 +1,4 @@
-//! A new layer as a blob: hashed before and after compression as it is written, into a file without a name.
+//! Writes a new layer as a blob: it is hashed before and after compression, and stored in a file without a name.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -16,18 +16,44 @@ use crate::image::limits::{Limits, Used, check_ratio};
 use crate::image::source::tarball::Section;
 use crate::image::unpack::layer_stream::LayerStream;
 
-/// A layer that is complete.
+/// A written layer.
 #[derive(Debug)]
-pub struct Blob {
-    pub descriptor: Descriptor,
-    pub diff_id: Digest,
-    pub file: Arc<File>,
+pub(crate) struct LayerBlob {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) diff_id: Digest,
+    /// Open, without a name (O_TMPFILE).
+    pub(crate) file: Arc<File>,
+    /// Its size before compression, in bytes.
     unpacked: u64,
 }
 
-impl Blob {
-    /// Whether an unpacking would take it for what it is, and not for a bomb.
-    pub fn is_acceptable(&self, limits: &Limits) -> Result<bool> {
+impl LayerBlob {
+    /// Makes a blob of what `fill` writes, in a temporary file in `dir`.
+    pub(crate) fn write(
+        dir: &Path,
+        compression: Compression,
+        fill: impl FnOnce(&mut dyn Write) -> Result<()>,
+    ) -> Result<Self> {
+        let place = || format!("make a temporary file in {}", dir.display());
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE).open(dir);
+        let packed = HashingWriter::new(file.with_context(place)?);
+        let mut plain = HashingWriter::new(Encoder::new(compression, packed).context("compress")?);
+        fill(&mut plain)?;
+        let (encoder, diff_id, unpacked) = plain.finish();
+        let (file, digest, size) = encoder.finish().context("compress")?.finish();
+        let media_type = match compression {
+            Compression::Plain => MediaType::ImageLayer,
+            Compression::Gzip => MediaType::ImageLayerGzip,
+            Compression::Zstd => MediaType::ImageLayerZstd,
+        };
+        let descriptor = Descriptor::new(media_type, size, digest);
+        Ok(Self { descriptor, diff_id, file: Arc::new(file), unpacked })
+    }
+
+    /// Whether unpacking within these limits would accept it. A layer that compresses very well looks like a
+    /// decompression bomb, unless it is mostly zeros.
+    pub(crate) fn is_acceptable(&self, limits: &Limits) -> Result<bool> {
         if check_ratio(self.descriptor.size(), self.unpacked, limits).is_ok() {
             return Ok(true);
         }
@@ -38,47 +64,25 @@ impl Blob {
     }
 }
 
-/// Makes a blob of what `fill` writes. `dir` has the room for it.
-pub fn make(
-    dir: &Path,
-    compression: Compression,
-    fill: impl FnOnce(&mut dyn Write) -> Result<()>,
-) -> Result<Blob> {
-    let place = || format!("make a temporary file in {}", dir.display());
-    let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE).open(dir);
-    let packed = Summed::new(file.with_context(place)?);
-    let mut plain = Summed::new(Encoder::new(compression, packed).context("compress")?);
-    fill(&mut plain)?;
-    let (encoder, diff_id, unpacked) = plain.finish();
-    let (file, digest, size) = encoder.finish().context("compress")?.finish();
-    let media_type = match compression {
-        Compression::Plain => MediaType::ImageLayer,
-        Compression::Gzip => MediaType::ImageLayerGzip,
-        Compression::Zstd => MediaType::ImageLayerZstd,
-    };
-    let descriptor = Descriptor::new(media_type, size, digest);
-    Ok(Blob { descriptor, diff_id, file: Arc::new(file), unpacked })
-}
-
-/// What is written is hashed and counted.
-struct Summed<W> {
+/// Hashes and counts what is written.
+struct HashingWriter<W> {
     inner: W,
     hasher: Hasher,
     count: u64,
 }
 
-impl<W: Write> Summed<W> {
+impl<W: Write> HashingWriter<W> {
     fn new(inner: W) -> Self {
         Self { inner, hasher: Hasher::sha256(), count: 0 }
     }
 
+    /// What was written to, the digest, and the number of bytes.
     fn finish(self) -> (W, Digest, u64) {
         (self.inner, self.hasher.finish(), self.count)
     }
 }
 
-impl<W: Write> Write for Summed<W> {
+impl<W: Write> Write for HashingWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.inner.write(bytes)?;
         self.hasher.update(&bytes[..count]);
@@ -102,7 +106,7 @@ impl<W: Write> Encoder<W> {
     fn new(compression: Compression, to: W) -> io::Result<Self> {
         Ok(match compression {
             Compression::Plain => Self::Plain(to),
-            // Without a time in its header: the same changes give the same blob.
+            // Its header has no time: the same changes give the same blob.
             Compression::Gzip => Self::Gzip(GzEncoder::new(to, flate2::Compression::default())),
             Compression::Zstd => Self::Zstd(zstd::stream::write::Encoder::new(to, 0)?),
         })
@@ -151,7 +155,7 @@ mod tests {
         ] {
             let bytes = vec![byte; 1 << 20];
             let fill = |out: &mut dyn Write| out.write_all(&bytes).context("write");
-            let blob = make(&std::env::temp_dir(), compression, fill).unwrap();
+            let blob = LayerBlob::write(&std::env::temp_dir(), compression, fill).unwrap();
             assert_eq!(blob.is_acceptable(&limits).unwrap(), expected, "{byte} {compression}");
         }
     }

@@ -1,5 +1,5 @@
-//! Changes as a layer: what was added or changed with the directories on the way to it, a whiteout for each thing
-//! that was deleted (image-spec, layer.md: explicit ones rather than opaque directories).
+//! Writes changes as a layer: an entry for each path that was added or changed and for the directories above it, and a
+//! whiteout for each path that was deleted (image-spec, layer.md: rather explicit whiteouts than opaque ones).
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::CString;
@@ -13,7 +13,7 @@ use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat, major, minor};
 use tar::EntryType;
 
-use super::writer::{Entry, Kinds, Writer};
+use super::tar_writer::{Entry, EntryKind, TarWriter};
 use crate::error::{Context, Error, Kind, Result};
 use crate::image::archive::path::split;
 use crate::image::changes::{self, Changes};
@@ -22,19 +22,23 @@ use crate::image::filesystem::xattrs;
 use crate::image::unpack::whiteout::PREFIX;
 use crate::{fail, log};
 
-/// Writes the layer that makes of the image what the bundle is now.
-pub fn write<W: Write>(changes: &Changes, out: W) -> Result<W> {
-    let mut layer =
-        Layer { changes, writer: Writer::new(out), first: HashMap::new(), above: (Vec::new(), None) };
-    for (parts, is_there) in entries(changes) {
+/// Writes the layer with these changes to `out`.
+pub(crate) fn write<W: Write>(changes: &Changes, out: W) -> Result<W> {
+    let mut layer = LayerWriter {
+        changes,
+        tar: TarWriter::new(out),
+        first: HashMap::new(),
+        cached_dir: (Vec::new(), None),
+    };
+    for (parts, exists) in entries(changes) {
         let path = parts.join(&b'/');
-        let written = if is_there { layer.put(&path) } else { layer.white_out(&path) };
+        let written = if exists { layer.write_path(&path) } else { layer.write_whiteout(&path) };
         written.with_context(|| path.escape_ascii().to_string())?;
     }
-    layer.writer.finish()
+    layer.tar.finish()
 }
 
-/// Paths by their parts, so that parents come first, and whether there is something.
+/// The paths to write, split into components so that parents come first, and whether each exists (or was deleted).
 fn entries(changes: &Changes) -> BTreeMap<Vec<&[u8]>, bool> {
     let mut entries = BTreeMap::new();
     for change in &changes.list {
@@ -42,7 +46,7 @@ fn entries(changes: &Changes) -> BTreeMap<Vec<&[u8]>, bool> {
             b"" => Vec::new(),
             path => path.split(|&byte| byte == b'/').collect(),
         };
-        // A directory without an entry would not be the one below to those who unpack layers one by one.
+        // Directories above get an entry too: without one, programs that unpack each layer alone lose their attributes.
         for end in 1..parts.len() {
             entries.insert(parts[..end].to_vec(), true);
         }
@@ -51,27 +55,27 @@ fn entries(changes: &Changes) -> BTreeMap<Vec<&[u8]>, bool> {
     entries
 }
 
-struct Layer<'a, W> {
+struct LayerWriter<'a, W> {
     changes: &'a Changes,
-    writer: Writer<W>,
-    /// The first name of what has several.
+    tar: TarWriter<W>,
+    /// The first path of files with several hard links, by device and inode.
     first: HashMap<(u64, u64), Vec<u8>>,
-    /// The directory last looked at.
-    above: (Vec<u8>, Option<OwnedFd>),
+    /// The path of the directory that was opened last, and its descriptor.
+    cached_dir: (Vec<u8>, Option<OwnedFd>),
 }
 
-impl<W: Write> Layer<'_, W> {
-    fn white_out(&mut self, path: &[u8]) -> Result<()> {
+impl<W: Write> LayerWriter<'_, W> {
+    fn write_whiteout(&mut self, path: &[u8]) -> Result<()> {
         let (above, name) = split(path);
         let mark = [PREFIX, name].concat();
         let name = if above.is_empty() { mark } else { [above, b"/", &mark].concat() };
         let entry = Entry { name: &name, mode: 0o644, ..Entry::default() };
-        self.writer.entry(&entry, &mut std::io::empty())
+        self.tar.write_entry(&entry, &mut std::io::empty())
     }
 
-    fn put(&mut self, path: &[u8]) -> Result<()> {
+    fn write_path(&mut self, path: &[u8]) -> Result<()> {
         if path.is_empty() {
-            return self.root();
+            return self.write_root();
         }
         let (above, last) = split(path);
         if last.starts_with(PREFIX) {
@@ -80,35 +84,36 @@ impl<W: Write> Layer<'_, W> {
                 "an image cannot have a file of this name: it is a whiteout"
             ));
         }
-        let dir = self.directory(above)?;
+        let dir = self.open_parent(above)?;
         let name = c_string(last)?;
         let stat = fstatat(&dir, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
         let mut xattrs = xattrs::all(dir.as_fd(), &name, self.changes.marks)?;
-        let about = about(&self.changes.owners.stat(&stat));
-        let ids = self.changes.owners.take(&mut xattrs).unwrap_or(about.ids);
-        let about = Entry { ids, xattrs, ..about };
+        let metadata = entry_metadata(&self.changes.owners.unmap(&stat));
+        let ids = self.changes.owners.take_owner(&mut xattrs).unwrap_or(metadata.ids);
+        let metadata = Entry { ids, xattrs, ..metadata };
         let id = (stat.st_dev, stat.st_ino);
         let is_dir = stat.st_mode & libc::S_IFMT == libc::S_IFDIR;
         if !is_dir && stat.st_nlink > 1 {
             if let Some(first) = self.first.get(&id) {
-                let kind = Kinds(EntryType::Link);
-                let link = Entry { name: path, link: first, kind, xattrs: Vec::new(), size: 0, ..about };
-                return self.writer.entry(&link, &mut std::io::empty());
+                let kind = EntryKind(EntryType::Link);
+                let link = Entry { name: path, link: first, kind, xattrs: Vec::new(), size: 0, ..metadata };
+                return self.tar.write_entry(&link, &mut std::io::empty());
             }
             self.first.insert(id, path.to_vec());
         }
-        self.one(path, &dir, &name, about, &stat)
+        self.write_file(path, &dir, &name, metadata, &stat)
     }
 
-    fn one(
+    /// Writes the entry of an existing file of any type.
+    fn write_file(
         &mut self,
         path: &[u8],
         dir: &OwnedFd,
         name: &CString,
-        about: Entry<'_>,
+        metadata: Entry<'_>,
         stat: &FileStat,
     ) -> Result<()> {
-        let kind = |kind| Kinds(kind);
+        let kind = |kind| EntryKind(kind);
         let empty = &mut std::io::empty();
         match stat.st_mode & libc::S_IFMT {
             libc::S_IFREG => {
@@ -118,25 +123,26 @@ impl<W: Write> Layer<'_, W> {
                     return Err(fail!(Kind::State, "another file has come in its place while it was read"));
                 }
                 let size = stat.st_size.cast_unsigned();
-                self.writer.entry(&Entry { name: path, size, ..about }, &mut &file)
+                self.tar.write_entry(&Entry { name: path, size, ..metadata }, &mut &file)
             }
             libc::S_IFDIR => {
                 let name = [path, b"/"].concat();
-                self.writer.entry(&Entry { name: &name, kind: kind(EntryType::Directory), ..about }, empty)
+                self.tar
+                    .write_entry(&Entry { name: &name, kind: kind(EntryType::Directory), ..metadata }, empty)
             }
             libc::S_IFLNK => {
                 let link = readlinkat(dir, name.as_c_str())?.into_vec();
-                let entry = Entry { name: path, kind: kind(EntryType::Symlink), link: &link, ..about };
-                self.writer.entry(&entry, empty)
+                let entry = Entry { name: path, kind: kind(EntryType::Symlink), link: &link, ..metadata };
+                self.tar.write_entry(&entry, empty)
             }
             libc::S_IFCHR => {
-                self.writer.entry(&Entry { name: path, kind: kind(EntryType::Char), ..about }, empty)
+                self.tar.write_entry(&Entry { name: path, kind: kind(EntryType::Char), ..metadata }, empty)
             }
             libc::S_IFBLK => {
-                self.writer.entry(&Entry { name: path, kind: kind(EntryType::Block), ..about }, empty)
+                self.tar.write_entry(&Entry { name: path, kind: kind(EntryType::Block), ..metadata }, empty)
             }
             libc::S_IFIFO => {
-                self.writer.entry(&Entry { name: path, kind: kind(EntryType::Fifo), ..about }, empty)
+                self.tar.write_entry(&Entry { name: path, kind: kind(EntryType::Fifo), ..metadata }, empty)
             }
             _ => {
                 log::warn(format_args!("{}: left out: an image cannot have a socket", path.escape_ascii()));
@@ -145,43 +151,45 @@ impl<W: Write> Layer<'_, W> {
         }
     }
 
-    fn root(&mut self) -> Result<()> {
+    /// Writes the entry of the root directory.
+    fn write_root(&mut self) -> Result<()> {
         let stat = fstat(&self.changes.tree)?;
         let mut xattrs = xattrs::all(self.changes.tree.as_fd(), c".", self.changes.marks)?;
-        let about = about(&self.changes.owners.stat(&stat));
-        let ids = self.changes.owners.take(&mut xattrs).unwrap_or(about.ids);
-        let kind = Kinds(EntryType::Directory);
-        self.writer.entry(&Entry { name: b"./", kind, ids, xattrs, ..about }, &mut std::io::empty())
+        let metadata = entry_metadata(&self.changes.owners.unmap(&stat));
+        let ids = self.changes.owners.take_owner(&mut xattrs).unwrap_or(metadata.ids);
+        let kind = EntryKind(EntryType::Directory);
+        self.tar.write_entry(&Entry { name: b"./", kind, ids, xattrs, ..metadata }, &mut std::io::empty())
     }
 
-    /// The directory `path`, no symlink followed on the way.
-    fn directory(&mut self, path: &[u8]) -> Result<OwnedFd> {
-        if let (known, Some(dir)) = &self.above
-            && known == path
+    /// Opens the directory `path`; no symlink on the way is followed.
+    fn open_parent(&mut self, path: &[u8]) -> Result<OwnedFd> {
+        if let (cached, Some(dir)) = &self.cached_dir
+            && cached == path
         {
             return Ok(dir.try_clone()?);
         }
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut dir = self.changes.tree.try_clone()?;
         for part in path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()) {
-            dir = openat(&dir, c_string(part)?.as_c_str(), flags, Mode::empty()).map_err(moved)?;
+            dir = openat(&dir, c_string(part)?.as_c_str(), flags, Mode::empty())
+                .map_err(with_directory_context)?;
         }
-        self.above = (path.to_vec(), Some(dir.try_clone()?));
+        self.cached_dir = (path.to_vec(), Some(dir.try_clone()?));
         Ok(dir)
     }
 }
 
-fn moved(errno: Errno) -> Error {
+fn with_directory_context(errno: Errno) -> Error {
     Error::from(errno).context("open its directory")
 }
 
-/// What the headers have of it, name and content left out.
-fn about(stat: &FileStat) -> Entry<'static> {
+/// The header fields that come from stat(2), without name, type and size.
+fn entry_metadata(stat: &FileStat) -> Entry<'static> {
     let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     Entry {
         mode: stat.st_mode & 0o7777,
         ids: (stat.st_uid, stat.st_gid),
-        modified: (stat.st_mtime, stat.st_mtime_nsec),
+        mtime: (stat.st_mtime, stat.st_mtime_nsec),
         device: (number(major(stat.st_rdev)), number(minor(stat.st_rdev))),
         ..Entry::default()
     }

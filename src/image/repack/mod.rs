@@ -1,11 +1,11 @@
-//! A changed bundle as an image: the image it was made of, and one more layer with the changes.
+//! Makes an image of a changed bundle: the image it was unpacked from, and one more layer with the changes.
 //!
-//! The new image is a source like any other, so it goes wherever images can be copied to. Layers that are unchanged
-//! are copied from where the bundle came from, or are at the destination already.
+//! The new image is a `Source` like any other, so `copy` writes it to any destination. The other layers are copied from
+//! where the bundle came from, or are at the destination already.
 
 mod blob;
 mod layer;
-mod writer;
+mod tar_writer;
 
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::error::{Context, Kind, Result};
 use crate::image::blob::compression::Compression;
 use crate::image::blob::digest;
-use crate::image::bundle::{self, About};
+use crate::image::bundle::{self, BundleInfo};
 use crate::image::copy::copy;
 use crate::image::document::manifest::{self, Image, read_image};
 use crate::image::limits::Limits;
@@ -28,32 +28,37 @@ use crate::image::source::registry::{self, Access};
 use crate::image::source::tarball::Section;
 use crate::image::source::{self, Source};
 use crate::{fail, log};
-use blob::Blob;
+use blob::LayerBlob;
 
-/// How to repack.
-pub struct Options<'a> {
-    pub access: &'a Access,
+/// What `repack` makes.
+pub(crate) struct RepackOptions<'a> {
+    /// How the image of the bundle is reached, if it is in a registry.
+    pub(crate) access: &'a Access,
     /// How the destination is reached, if it is a registry.
-    pub target: &'a Access,
-    pub watch: Arc<dyn Watch>,
-    /// Where the image is now that the bundle was made of; None for where it was.
-    pub base: Option<Reference>,
-    /// None for that of the image's topmost layer.
-    pub compression: Option<Compression>,
-    /// Paths whose changes stay out of the new layer.
-    pub masks: Vec<Vec<u8>>,
-    /// RFC 3339.
-    pub created: String,
-    pub created_by: String,
-    pub author: Option<String>,
-    pub comment: Option<String>,
+    pub(crate) target: &'a Access,
+    pub(crate) watch: Arc<dyn Watch>,
+    /// Where the image is now that the bundle was unpacked from; None for where it was then.
+    pub(crate) base: Option<Reference>,
+    /// The new layer's; None for that of the image's topmost layer.
+    pub(crate) compression: Option<Compression>,
+    /// Clean paths whose changes are left out of the new layer, with everything below them.
+    pub(crate) masks: Vec<Vec<u8>>,
+    /// The time of creation, in RFC 3339.
+    pub(crate) created: String,
+    pub(crate) created_by: String,
+    pub(crate) author: Option<String>,
+    pub(crate) comment: Option<String>,
 }
 
-/// Writes the image that the bundle at `path` is now to `destination`. Returns what names it.
-pub fn repack(path: &Path, destination: &Reference, options: &Options<'_>) -> Result<Descriptor> {
+/// Writes the bundle at `path` as an image to `destination`. Returns the descriptor of its manifest.
+pub(crate) fn repack(
+    path: &Path,
+    destination: &Reference,
+    options: &RepackOptions<'_>,
+) -> Result<Descriptor> {
     let place = || format!("repack {}", path.display());
-    let about = About::read(path)?;
-    let (base, image) = base(&about, destination, options).with_context(place)?;
+    let info = BundleInfo::read(path)?;
+    let (base, image) = find_base(&info, destination, options).with_context(place)?;
     let mut changes = bundle::changes(path)?;
     changes.mask(&options.masks);
     if changes.list.is_empty() {
@@ -61,109 +66,121 @@ pub fn repack(path: &Path, destination: &Reference, options: &Options<'_>) -> Re
         copy(base.as_ref(), &image, destination, options.target, &options.watch)?;
         return Ok(image.descriptor);
     }
-    let compression = options.compression.map_or_else(|| topmost(&image), Ok)?;
+    let compression = options.compression.map_or_else(|| topmost_compression(&image), Ok)?;
     let pack = |compression| {
-        blob::make(path, compression, |out| layer::write(&changes, out).map(drop)).with_context(place)
+        LayerBlob::write(path, compression, |out| layer::write(&changes, out).map(drop)).with_context(place)
     };
     let mut blob = pack(compression)?;
     if !blob.is_acceptable(&Limits { size: u64::MAX, ..Limits::default() })? {
         log::debug(format_args!(
-            "the layer compresses so well that it looks like a bomb: it is not compressed"
+            "the layer compresses so well that its ratio would be refused: it is not compressed"
         ));
         blob = pack(Compression::Plain)?;
     }
-    let repacked = Repacked::new(base, &image, blob, options)?;
+    let repacked = RepackedImage::new(base, &image, blob, options)?;
     let image = read_image(&|blob| repacked.blob(blob), &repacked.descriptor).with_context(place)?;
     copy(&repacked, &image, destination, options.target, &options.watch)?;
     Ok(image.descriptor)
 }
 
-fn topmost(image: &Image) -> Result<Compression> {
+fn topmost_compression(image: &Image) -> Result<Compression> {
     match image.manifest.layers().last().map(Compression::of).transpose()? {
         Some(compression) => Ok(compression),
         None => Ok(Compression::Gzip),
     }
 }
 
-/// The image that the bundle was made of: at the destination already, or where it came from.
-fn base(about: &About, destination: &Reference, options: &Options<'_>) -> Result<(Box<dyn Source>, Image)> {
-    let look = |reference: &Reference| -> Result<(Box<dyn Source>, Image)> {
+/// Opens the image that the bundle was unpacked from: at `--base`, at the destination if that has it, or where it came from.
+fn find_base(
+    info: &BundleInfo,
+    destination: &Reference,
+    options: &RepackOptions<'_>,
+) -> Result<(Box<dyn Source>, Image)> {
+    let open = |reference: &Reference| -> Result<(Box<dyn Source>, Image)> {
         let source = source::open(reference, options.access)?;
-        let image = read_image(&|blob| source.blob(blob), &about.manifest)?;
+        let image = read_image(&|blob| source.blob(blob), &info.manifest)?;
         Ok((source, image))
     };
     if let Some(base) = &options.base {
-        return look(&exact(base, about)?).with_context(|| format!("base {base}"));
+        return open(&with_digest(base, info)?).with_context(|| format!("base {base}"));
     }
     if let Reference::Layout { .. } = destination
-        && let Ok(found) = look(destination)
+        && let Ok(found) = open(destination)
         && found.1.manifest.layers().iter().all(|layer| found.0.blob(layer).is_ok())
     {
         return Ok(found);
     }
-    let origin = exact(&Reference::parse(&about.reference)?, about)?;
-    let found = look(&origin).with_context(|| format!("image {origin}"));
+    let origin = with_digest(&Reference::parse(&info.reference)?, info)?;
+    let found = open(&origin).with_context(|| format!("image {origin}"));
     found.map_err(|error| error.with_hint("say with --base where the image is now"))
 }
 
-/// In a registry the tag may name another image by now.
-fn exact(reference: &Reference, about: &About) -> Result<Reference> {
+/// A reference to a registry by the bundle's digest, because the tag may name another image by now. Others stay as they
+/// are.
+fn with_digest(reference: &Reference, info: &BundleInfo) -> Result<Reference> {
     let Reference::Registry(name) = reference else { return Ok(reference.clone()) };
     let name = registry::parse(name)?;
-    let digest = about.manifest.digest();
+    let digest = info.manifest.digest();
     Ok(Reference::Registry(format!("{}/{}@{digest}", name.registry(), name.repository())))
 }
 
-/// The image with one more layer.
-struct Repacked {
+/// The new image.
+struct RepackedImage {
     base: Box<dyn Source>,
     descriptor: Descriptor,
+    /// The new configuration and manifest, by their digests.
     documents: HashMap<Digest, Vec<u8>>,
-    layer: Blob,
+    layer: LayerBlob,
 }
 
-impl Repacked {
-    fn new(base: Box<dyn Source>, image: &Image, layer: Blob, options: &Options<'_>) -> Result<Self> {
+impl RepackedImage {
+    fn new(
+        base: Box<dyn Source>,
+        image: &Image,
+        layer: LayerBlob,
+        options: &RepackOptions<'_>,
+    ) -> Result<Self> {
         let mut documents = HashMap::new();
-        let mut keep = |media_type: MediaType, document: &Value| {
+        let mut add_document = |media_type: MediaType, document: &Value| {
             let bytes = document.to_string().into_bytes();
             let descriptor = Descriptor::new(media_type, bytes.len() as u64, digest::of(&bytes));
             documents.insert(descriptor.digest().clone(), bytes);
             descriptor
         };
-        let config = keep(MediaType::ImageConfig, &config(image, &layer, options)?);
-        let descriptor = keep(MediaType::ImageManifest, &manifest(image, &config, &layer)?);
+        let config = add_document(MediaType::ImageConfig, &new_config(image, &layer, options)?);
+        let descriptor = add_document(MediaType::ImageManifest, &new_manifest(image, &config, &layer)?);
         Ok(Self { base, descriptor, documents, layer })
     }
 }
 
-/// The configuration as it was, unknown members included, with the new layer in it.
-fn config(image: &Image, layer: &Blob, options: &Options<'_>) -> Result<Value> {
+/// The image's configuration with the new layer added. Members that we do not know stay.
+fn new_config(image: &Image, layer: &LayerBlob, options: &RepackOptions<'_>) -> Result<Value> {
     let mut config: Value = manifest::parse(&image.config_bytes)?;
     config["created"] = json!(options.created);
     if let Some(author) = &options.author {
         config["author"] = json!(author);
     }
-    push(&mut config["rootfs"]["diff_ids"], json!(layer.diff_id));
+    push_to(&mut config["rootfs"]["diff_ids"], json!(layer.diff_id));
     let mut entry = json!({ "created": options.created, "created_by": options.created_by });
     for (key, value) in [("author", &options.author), ("comment", &options.comment)] {
         if let Some(value) = value {
             entry[key] = json!(value);
         }
     }
-    push(&mut config["history"], entry);
+    push_to(&mut config["history"], entry);
     Ok(config)
 }
 
-fn push(array: &mut Value, value: Value) {
+/// Adds to a JSON array, which is made where it is missing.
+fn push_to(array: &mut Value, value: Value) {
     match array {
         Value::Array(array) => array.push(value),
         other => *other = json!([value]),
     }
 }
 
-/// An OCI manifest, also where the image had Docker's: media types that mean the same are put into its words.
-fn manifest(image: &Image, config: &Descriptor, layer: &Blob) -> Result<Value> {
+/// The image's manifest with the new layer added. Media types of Docker become their OCI equivalents.
+fn new_manifest(image: &Image, config: &Descriptor, layer: &LayerBlob) -> Result<Value> {
     let mut manifest: Value = manifest::parse(&image.manifest_bytes)?;
     manifest["mediaType"] = json!(MediaType::ImageManifest);
     manifest["config"] = json!(config);
@@ -172,14 +189,15 @@ fn manifest(image: &Image, config: &Descriptor, layer: &Blob) -> Result<Value> {
             layer["mediaType"] = json!(oci_type(blob)?);
         }
     }
-    push(&mut manifest["layers"], json!(layer.descriptor));
+    push_to(&mut manifest["layers"], json!(layer.descriptor));
     if let Some(manifest) = manifest.as_object_mut() {
-        // It is about the image as it was.
+        // It refers to something about the old image.
         manifest.remove("subject");
     }
     Ok(manifest)
 }
 
+/// The OCI media type of a layer.
 fn oci_type(blob: &Descriptor) -> Result<MediaType> {
     Ok(match blob.media_type() {
         MediaType::Other(_) => match Compression::of(blob)? {
@@ -191,7 +209,7 @@ fn oci_type(blob: &Descriptor) -> Result<MediaType> {
     })
 }
 
-impl Source for Repacked {
+impl Source for RepackedImage {
     fn repository(&self) -> Option<(&str, &str)> {
         self.base.repository()
     }
@@ -222,13 +240,13 @@ impl Source for Repacked {
     }
 }
 
-/// The time that SOURCE_DATE_EPOCH says, else now.
-pub fn created(epoch: Option<&str>) -> Result<String> {
+/// The time of creation in RFC 3339: that of SOURCE_DATE_EPOCH (`epoch`, in seconds), or now.
+pub(crate) fn created(epoch: Option<&str>) -> Result<String> {
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
     let time = match epoch {
         None => SystemTime::now(),
         Some(text) => {
-            let seconds = text.parse().ok().filter(|&seconds| seconds <= LATEST);
+            let seconds = text.parse().ok().filter(|&seconds| seconds <= MAX_EPOCH);
             let bad = || fail!(Kind::Usage, "SOURCE_DATE_EPOCH {text:?}: is not a time in seconds");
             UNIX_EPOCH + Duration::from_secs(seconds.ok_or_else(bad)?)
         }
@@ -236,5 +254,5 @@ pub fn created(epoch: Option<&str>) -> Result<String> {
     Ok(humantime::format_rfc3339_seconds(time).to_string())
 }
 
-/// The end of the year 9999, where RFC 3339 ends.
-const LATEST: u64 = 253_402_300_799;
+/// The last second of the year 9999, the latest time of RFC 3339.
+const MAX_EPOCH: u64 = 253_402_300_799;

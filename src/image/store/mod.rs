@@ -1,22 +1,22 @@
-//! The store: unpacked layers that bundles share, each made once.
+//! The store: unpacked layers that bundles share, each unpacked once.
 //!
 //! ```text
-//! STORE/lock                      held while the list of what is wanted changes
-//! STORE/layers/sha256-HEX/fs      a layer that is the same over any other, by its diff id
-//! STORE/layers/chain-sha256-HEX/fs  one that is not, by what is below it too (its chain id)
-//! STORE/tmp/ID/                   the workplace of a running process, locked by it; `wanted` lists what it needs
-//! STORE/bundles/HEX               which layers a bundle is made of, by the bundle's path
-//! STORE/images/HEX                which layers a pulled image is made of, by its reference
+//! STORE/lock                        held while sessions begin and while layers are pruned
+//! STORE/layers/sha256-HEX/fs        a layer that is the same over any other, named by its diff id
+//! STORE/layers/chain-sha256-HEX/fs  a layer that depends on those below it, named by its chain id
+//! STORE/tmp/ID/                     the session of a running process, locked by it; `needed` lists the layers it needs
+//! STORE/bundles/HEX                 which layers a bundle uses, by the bundle's path
+//! STORE/images/HEX                  which layers a pulled image uses, by its reference
 //! ```
 //!
-//! A layer is made in a workplace and renamed when it is complete and on disk: a half one is never seen. A killed
-//! process leaves an unlocked workplace, which the next one takes away.
+//! A layer is unpacked in a session's directory and renamed to its place when it is complete and on disk: nobody sees a
+//! partial one. A killed process leaves its session unlocked, and the next process removes it.
 
-pub mod clone;
-mod debts;
-mod fill;
-mod images;
+mod complete;
+mod import;
 mod prune;
+mod records;
+pub(crate) mod reflink_copy;
 mod session;
 
 use std::fs;
@@ -31,83 +31,88 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Context, Result};
 use crate::image::blob::digest;
 
-pub use fill::{Filled, fill};
-pub use prune::{Pruned, prune};
-use session::Session;
+pub(crate) use import::import_layers;
+pub(crate) use prune::prune;
 
-/// The file that makes a directory a bundle of ours: a claim counts as long as the bundle has it.
-pub const ABOUT: &str = "tare-image.json";
+/// The file that makes a directory a bundle of tare-image. A bundle's layers are kept as long as it is there.
+pub(crate) const BUNDLE_INFO: &str = "tare-image.json";
 
+/// A directory with layers, open.
 #[derive(Debug, Clone)]
-pub struct Store {
+pub(crate) struct Store {
     path: PathBuf,
 }
 
-/// What a layer's directory says of it.
+/// `about.json` in a layer's directory.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct About {
+struct LayerInfo {
     diff_id: String,
-    /// Whether the layer has an entry for the root itself: the attributes of `fs` are the image's then.
-    root: bool,
+    /// Whether the layer's archive has an entry for the root directory, so that the attributes of `fs` come from the
+    /// image.
+    #[serde(rename = "root")]
+    has_root_entry: bool,
 }
 
-/// The names that a layer may have in the store.
+/// The two names that a layer may have in `STORE/layers`. The diff id is that of the decompressed layer; the chain id
+/// stands for the layer and all below it (image-spec, config.md).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Keys {
-    pub alone: String,
-    pub chained: String,
+pub(crate) struct LayerIds {
+    pub(crate) diff_id: String,
+    pub(crate) chain_id: String,
 }
 
 impl Store {
-    /// Opens or makes the store; closed to everybody else, because layers hold setuid programs.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// Opens the store at `path`, and makes it where it is missing. Its mode is 0700, because layers hold setuid
+    /// programs.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let making = || format!("make store {}", path.display());
         let mut dirs = fs::DirBuilder::new();
         dirs.recursive(true).mode(0o700);
         for name in ["", "layers", "tmp", "bundles", "images"] {
             dirs.create(path.join(name)).with_context(making)?;
         }
-        // What the kernel is told must hold wherever the process stands.
+        // Absolute: overlay mounts and records name paths in the store.
         Ok(Self { path: path.canonicalize().with_context(making)? })
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The directory of a layer.
-    pub fn layer(&self, key: &str) -> PathBuf {
-        self.path.join("layers").join(key)
+    /// The directory of the layer `name`.
+    pub(crate) fn layer_dir(&self, name: &str) -> PathBuf {
+        self.path.join("layers").join(name)
     }
 
-    /// The tree of a layer.
-    pub fn tree(&self, key: &str) -> PathBuf {
-        self.layer(key).join("fs")
+    /// The directory with the files of the layer `name`.
+    pub(crate) fn layer_tree(&self, name: &str) -> PathBuf {
+        self.layer_dir(name).join("fs")
     }
 
-    /// Which of its names a layer is there by.
-    fn find(&self, keys: &Keys) -> Option<String> {
-        [&keys.alone, &keys.chained].into_iter().find(|key| self.layer(key).exists()).cloned()
+    /// The name that the layer has in the store; None where it is not there.
+    fn find_layer(&self, ids: &LayerIds) -> Option<String> {
+        [&ids.diff_id, &ids.chain_id].into_iter().find(|name| self.layer_dir(name).exists()).cloned()
     }
 
-    fn about(&self, key: &str) -> Result<About> {
-        let path = self.layer(key).join("about.json");
+    fn layer_info(&self, name: &str) -> Result<LayerInfo> {
+        let path = self.layer_dir(name).join("about.json");
         let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
         crate::image::document::manifest::parse(&bytes).with_context(|| format!("{}", path.display()))
     }
 
-    /// The directory whose attributes the root has: the topmost layer's that gives it any.
-    pub fn root_of(&self, keys: &[String]) -> Result<Option<PathBuf>> {
-        for key in keys.iter().rev() {
-            if self.about(key)?.root {
-                return Ok(Some(self.tree(key)));
+    /// The directory that has the attributes of the image's root: that of the topmost layer with an entry for the root.
+    /// None where no layer has one.
+    pub(crate) fn topmost_root(&self, layers: &[String]) -> Result<Option<PathBuf>> {
+        for name in layers.iter().rev() {
+            if self.layer_info(name)?.has_root_entry {
+                return Ok(Some(self.layer_tree(name)));
             }
         }
         Ok(None)
     }
 
-    /// Holds off others who change what is wanted.
+    /// Takes the store's lock: no session begins and nothing is pruned until it is dropped.
     fn lock(&self) -> Result<Flock<OwnedFd>> {
         let path = self.path.join("lock");
         let locking = || format!("lock {}", path.display());
@@ -121,49 +126,10 @@ impl Store {
             .map_err(|(_, errno)| errno)
             .with_context(locking)
     }
-
-    fn bundle_file(&self, bundle: &Path) -> PathBuf {
-        let name = digest::of(std::os::unix::ffi::OsStrExt::as_bytes(bundle.as_os_str()));
-        self.path.join("bundles").join(name.digest())
-    }
-
-    /// Notes that the bundle at this absolute path is made of these layers, or will be in a moment.
-    pub fn claim(&self, bundle: &Path, filled: &Filled) -> Result<()> {
-        let claim = Claim {
-            bundle: bundle.to_owned(),
-            layers: filled.layers.clone(),
-            session: filled.session.name(),
-        };
-        let text = serde_json::to_vec(&claim).map_err(|e| crate::fail!(crate::error::Kind::Spec, "{e}"))?;
-        crate::image::copy::replace(&self.bundle_file(bundle), &text)
-    }
-
-    /// The bundle is gone.
-    pub fn release(&self, bundle: &Path) -> Result<()> {
-        take_away(&self.bundle_file(bundle))
-    }
 }
 
-/// Removes a file of the store, if another process has not done so: a bundle is removed beside a prune.
-fn take_away(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Claim {
-    bundle: PathBuf,
-    layers: Vec<String>,
-    /// The workplace of the process that makes the bundle.
-    session: String,
-}
-
-/// The names of all layers of an image, from its diff ids (image-spec, config.md: chain id).
-pub fn keys(diff_ids: &[Digest]) -> Vec<Keys> {
+/// The names of an image's layers, from their diff ids, the lowest first.
+fn layer_ids(diff_ids: &[Digest]) -> Vec<LayerIds> {
     let mut chain: Option<Digest> = None;
     let name = |digest: &Digest| format!("{}-{}", digest.algorithm(), digest.digest());
     diff_ids
@@ -173,9 +139,9 @@ pub fn keys(diff_ids: &[Digest]) -> Vec<Keys> {
                 None => id.clone(),
                 Some(below) => digest::of(format!("{below} {id}").as_bytes()),
             };
-            let keys = Keys { alone: name(id), chained: format!("chain-{}", name(&next)) };
+            let ids = LayerIds { diff_id: name(id), chain_id: format!("chain-{}", name(&next)) };
             chain = Some(next);
-            keys
+            ids
         })
         .collect()
 }
@@ -187,12 +153,12 @@ mod tests {
     #[test]
     fn chain_ids_follow_the_specification() {
         let id = |byte: u8| digest::of(&[byte]);
-        let found = keys(&[id(1), id(2), id(3)]);
+        let found = layer_ids(&[id(1), id(2), id(3)]);
         let second = digest::of(format!("{} {}", id(1), id(2)).as_bytes());
         let third = digest::of(format!("{second} {}", id(3)).as_bytes());
-        assert_eq!(found[0].chained, format!("chain-sha256-{}", id(1).digest()));
-        assert_eq!(found[1].chained, format!("chain-sha256-{}", second.digest()));
-        assert_eq!(found[2].chained, format!("chain-sha256-{}", third.digest()));
-        assert_eq!(found[2].alone, format!("sha256-{}", id(3).digest()));
+        assert_eq!(found[0].chain_id, format!("chain-sha256-{}", id(1).digest()));
+        assert_eq!(found[1].chain_id, format!("chain-sha256-{}", second.digest()));
+        assert_eq!(found[2].chain_id, format!("chain-sha256-{}", third.digest()));
+        assert_eq!(found[2].diff_id, format!("sha256-{}", id(3).digest()));
     }
 }

@@ -1,73 +1,54 @@
-//! Taking away the layers that nothing uses: no bundle that still exists, no process at work.
+//! `prune`: removes the layers that nothing uses, neither a bundle, nor a pulled image, nor a running process.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use super::{ABOUT, Claim, Store, images, session};
+use super::{Store, records, session};
 use crate::error::{Context, Result};
 use crate::image::filesystem::dir::c_string;
 use crate::image::filesystem::remove;
 
-/// What was taken away.
-#[derive(Debug, Default)]
-pub struct Pruned {
-    pub layers: Vec<String>,
-}
-
-/// Takes away what nothing uses; with `all`, pulled images too that no bundle uses; with `dry`, only tells it.
-pub fn prune(store: &Store, all: bool, dry: bool) -> Result<Pruned> {
-    // No process can come to want a layer in the meantime; those that want some have said so.
+/// Removes the layers that nothing uses, and returns their names. With `all`, pulled images are forgotten too, so that
+/// only bundles and running processes keep layers. With `dry_run`, nothing is removed.
+pub(crate) fn prune(store: &Store, all: bool, dry_run: bool) -> Result<Vec<String>> {
+    // Until the end: a session begins under this lock, so none can begin to need a layer that is being removed.
     let _lock = store.lock()?;
-    let mut used: HashSet<String> = HashSet::new();
-    let living = session::clean(store)?;
-    used.extend(
-        living.iter().flat_map(|one| &one.wanted).flat_map(|keys| [keys.alone.clone(), keys.chained.clone()]),
-    );
-    used.extend(claimed(store, &living)?);
-    used.extend(images::layers(store, &living, all, dry)?);
+    let used = used_layers(store, all, dry_run)?;
     let layers = store.path.join("layers");
     let place = || format!("{}", layers.display());
     let dir = OwnedFd::from(fs::File::open(&layers).with_context(place)?);
-    let mut pruned = Pruned::default();
+    let mut pruned = Vec::new();
     for entry in fs::read_dir(&layers).with_context(place)? {
         let name = entry.with_context(place)?.file_name();
         if used.contains(&*name.to_string_lossy()) {
             continue;
         }
-        if !dry {
-            drop_layer(&dir, store, &name).with_context(|| format!("remove layer {}", name.display()))?;
+        if !dry_run {
+            remove_layer(&dir, store, &name).with_context(|| format!("remove layer {}", name.display()))?;
         }
-        pruned.layers.push(name.to_string_lossy().into_owned());
+        pruned.push(name.to_string_lossy().into_owned());
     }
-    pruned.layers.sort();
+    pruned.sort();
     Ok(pruned)
 }
 
-/// Out of its place first, so that a kill in between leaves no half layer.
-fn drop_layer(layers: &OwnedFd, store: &Store, name: &std::ffi::OsStr) -> Result<()> {
+fn used_layers(store: &Store, all: bool, dry_run: bool) -> Result<HashSet<String>> {
+    let active = session::remove_dead_sessions(store)?;
+    let needed = active.iter().flat_map(|session| &session.needed);
+    let mut used: HashSet<String> =
+        needed.flat_map(|ids| [ids.diff_id.clone(), ids.chain_id.clone()]).collect();
+    used.extend(records::bundle_layers(store, &active)?);
+    used.extend(records::image_layers(store, &active, all, dry_run)?);
+    Ok(used)
+}
+
+/// Moves the layer to `STORE/tmp` and removes it there: a kill in between leaves no partial layer in `STORE/layers`.
+fn remove_layer(layers: &OwnedFd, store: &Store, name: &OsStr) -> Result<()> {
     let tmp = OwnedFd::from(fs::File::open(store.path.join("tmp"))?);
     let name = c_string(name.as_bytes())?;
     nix::fcntl::renameat(layers, name.as_c_str(), &tmp, name.as_c_str())?;
     Ok(remove::tree(tmp.as_fd(), &name)?)
-}
-
-/// The layers of bundles; a claim goes whose bundle is gone, and not just being made.
-fn claimed(store: &Store, living: &[session::Living]) -> Result<Vec<String>> {
-    let bundles = store.path.join("bundles");
-    let place = || format!("{}", bundles.display());
-    let mut layers = Vec::new();
-    for entry in fs::read_dir(&bundles).with_context(place)? {
-        let path = entry.with_context(place)?.path();
-        let Ok(text) = fs::read(&path) else { continue };
-        let claim: Claim =
-            crate::image::document::manifest::parse(&text).with_context(|| format!("{}", path.display()))?;
-        if claim.bundle.join(ABOUT).exists() || living.iter().any(|one| one.name == claim.session) {
-            layers.extend(claim.layers);
-        } else {
-            super::take_away(&path)?;
-        }
-    }
-    Ok(layers)
 }

@@ -1,4 +1,5 @@
-//! The workplace of one process in the store: locked as long as it lives, taken away by whoever finds it unlocked.
+//! The session of one process in the store: a directory that is locked as long as the process lives, and that lists the
+//! layers it needs. Whoever finds one unlocked removes it.
 
 use std::fs::{self, DirBuilder};
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,55 +10,60 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{Keys, Store};
+use super::{LayerIds, Store};
 use crate::error::{Context, Kind, Result};
 use crate::image::filesystem::dir::c_string;
 use crate::image::filesystem::{overlay, remove};
 use crate::{fail, log};
 
-/// How the directory ends that layers are looked at in.
-pub const VIEW: &str = "below";
+/// The extension of directories in a session that an overlay of lower layers is mounted at.
+pub(super) const VIEW: &str = "below";
 
+/// The file in a session that lists the layers the process needs.
+const NEEDED: &str = "needed";
+
+/// This process's session. While it lives, `prune` keeps the layers it names. Dropped, its directory is removed.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     path: PathBuf,
     tmp: OwnedFd,
     _lock: Flock<OwnedFd>,
 }
 
 impl Session {
-    /// Makes a workplace and says in it which layers are wanted. From then on none of them is pruned.
-    pub fn begin(store: &Store, wanted: &[Keys]) -> Result<Self> {
-        // Alone: nobody decides now what nothing uses, or takes a workplace for left that is not locked yet.
-        let _alone = store.lock()?;
-        clean(store)?;
+    /// Makes a session that needs these layers. From then on none of them is pruned.
+    pub(super) fn begin(store: &Store, needed: &[LayerIds]) -> Result<Self> {
+        // Under the lock: no prune decides meanwhile which layers are unused, and nobody takes this directory for a dead
+        // session before it is locked.
+        let _lock = store.lock()?;
+        remove_dead_sessions(store)?;
         let tmp = store.path.join("tmp");
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let path = tmp.join(format!("{}-{}", std::process::id(), now.as_nanos()));
         let making = || format!("make {}", path.display());
         DirBuilder::new().mode(0o700).create(&path).with_context(making)?;
-        let lock = lock(&path)
+        let lock = try_lock(&path)
             .with_context(making)?
             .ok_or_else(|| fail!(Kind::Exists, "{} is taken", path.display()))?;
-        let text = serde_json::to_vec(wanted).map_err(|e| fail!(Kind::Spec, "{e}"))?;
-        fs::write(path.join("wanted"), text).with_context(making)?;
+        let text = serde_json::to_vec(needed).map_err(|e| fail!(Kind::Spec, "{e}"))?;
+        fs::write(path.join(NEEDED), text).with_context(making)?;
         let tmp = fs::File::open(&tmp).with_context(making)?.into();
         Ok(Self { path, tmp, _lock: lock })
     }
 
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 }
 
-/// A workplace whose process lives.
-pub struct Living {
-    pub name: String,
-    pub wanted: Vec<Keys>,
+/// A session whose process lives.
+pub(super) struct ActiveSession {
+    pub(super) name: String,
+    pub(super) needed: Vec<LayerIds>,
 }
 
 impl Drop for Session {
@@ -71,8 +77,8 @@ impl Drop for Session {
     }
 }
 
-/// The lock of a workplace; None where its process lives.
-fn lock(path: &Path) -> Result<Option<Flock<OwnedFd>>> {
+/// Locks a session; None where its process lives and holds the lock.
+fn try_lock(path: &Path) -> Result<Option<Flock<OwnedFd>>> {
     match Flock::lock(OwnedFd::from(fs::File::open(path)?), FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(Some(lock)),
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
@@ -80,7 +86,8 @@ fn lock(path: &Path) -> Result<Option<Flock<OwnedFd>>> {
     }
 }
 
-/// An old kernel shows layers over each other only at a directory, for a moment.
+/// Unmounts the overlays that a killed process left in its session. Only kernels without the mount API need a directory
+/// to mount them at, and only for a moment.
 fn detach_views(path: &Path) -> Result<()> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
     for view in entries.filter(|path| path.extension().is_some_and(|end| end == VIEW)) {
@@ -89,16 +96,16 @@ fn detach_views(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Takes away what killed processes left. Returns the living ones.
-pub fn clean(store: &Store) -> Result<Vec<Living>> {
+/// Removes the sessions of processes that have ended. Returns the active ones. The caller holds the store's lock.
+pub(super) fn remove_dead_sessions(store: &Store) -> Result<Vec<ActiveSession>> {
     let tmp = store.path.join("tmp");
     let place = || format!("{}", tmp.display());
     let dir = OwnedFd::from(fs::File::open(&tmp).with_context(place)?);
-    let mut living = Vec::new();
+    let mut active = Vec::new();
     for entry in fs::read_dir(&tmp).with_context(place)? {
         let path = entry.with_context(place)?.path();
-        let lock = match lock(&path) {
-            // It went away while we looked.
+        let lock = match try_lock(&path) {
+            // Another process removed it meanwhile.
             Err(error) if error.errno() == Some(nix::errno::Errno::ENOENT) => continue,
             lock => lock.with_context(|| format!("lock {}", path.display()))?,
         };
@@ -109,9 +116,9 @@ pub fn clean(store: &Store) -> Result<Vec<Living>> {
             remove::tree(dir.as_fd(), &name).with_context(|| format!("remove {}", path.display()))?;
         } else {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let text = fs::read(path.join("wanted")).unwrap_or_default();
-            living.push(Living { name, wanted: serde_json::from_slice(&text).unwrap_or_default() });
+            let text = fs::read(path.join(NEEDED)).unwrap_or_default();
+            active.push(ActiveSession { name, needed: serde_json::from_slice(&text).unwrap_or_default() });
         }
     }
-    Ok(living)
+    Ok(active)
 }

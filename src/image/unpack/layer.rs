@@ -66,7 +66,7 @@ fn entries(
 
 fn one<R: Input>(tree: &mut Tree, archive: &mut Archive<R>, next: &mut Entry) -> Result<()> {
     let path = clean(&next.name);
-    tree.adapt.entry(next)?;
+    tree.adapter.adapt(next)?;
     match mark(&path)? {
         Mark::None => entry::apply(tree, archive, next, &path),
         // The inode behind hard links, as AUFS kept it: links are made to it, and it goes with the layer's end.

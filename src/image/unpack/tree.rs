@@ -19,7 +19,7 @@ use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, futimens, mkdirat, 
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, getegid, geteuid};
 
-use super::adapt::Adapt;
+use super::entry_adapter::EntryAdapter;
 use super::single_layer::Alone;
 use super::whiteout::PSEUDOLINKS;
 use crate::image::archive::path::{clean, split};
@@ -76,7 +76,7 @@ pub struct Tree {
     /// Whether the current layer has files in AUFS' directory of pseudo-links.
     pub pseudolinks: bool,
     /// How entries are made that cannot be made as they are.
-    pub adapt: Adapt,
+    pub(crate) adapter: EntryAdapter,
     /// Set where directories have their times already and keep those they are found with: the tree was not made
     /// here, or is so large that the times were set in between.
     keeps_times: bool,
@@ -103,19 +103,19 @@ impl Tree {
             alone: None,
             has_root_entry: false,
             pseudolinks: false,
-            adapt: Adapt::default(),
+            adapter: EntryAdapter::default(),
             keeps_times: false,
         })
     }
 
     /// Begins with entries as `adapt` says, also for the root itself.
-    pub fn adapted(&mut self, adapt: Adapt) -> Result<()> {
-        let (uid, gid) = adapt.root();
+    pub(crate) fn set_adapter(&mut self, adapter: EntryAdapter) -> Result<()> {
+        let (uid, gid) = adapter.root_ids();
         if self.own != (uid, gid) {
             let fd = self.root.resolve(c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
             fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
         }
-        self.adapt = adapt;
+        self.adapter = adapter;
         Ok(())
     }
 
@@ -244,7 +244,7 @@ impl Tree {
     /// A directory without an entry of its own belongs to root, 0755, of no particular time.
     fn adopt_implied(&mut self, parent: &Rc<Dir>, name: &CStr, path: &[u8]) -> Result<Rc<Dir>> {
         let fd = open_dir(parent.as_fd(), name)?;
-        let (uid, gid) = self.adapt.root();
+        let (uid, gid) = self.adapter.root_ids();
         if self.own != (uid, gid) || parent.gives_group || self.default_acl {
             match fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
                 Err(Errno::EPERM) if self.own.0 != 0 => {}

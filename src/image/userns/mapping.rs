@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::error::{Kind, Result};
+use crate::fail;
+
 /// Which ids of the host the container's ids are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mapping {
@@ -19,6 +22,20 @@ pub struct Range {
 }
 
 impl Mapping {
+    /// The ids of the host that these ids of the container are mapped to.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::Unsupported` for an id outside the mapping.
+    pub(crate) fn to_host(&self, uid: u32, gid: u32) -> Result<(u32, u32)> {
+        Ok((to_host(&self.uids, uid, "user")?, to_host(&self.gids, gid, "group")?))
+    }
+
+    /// The ids of the container that are mapped to these ids of the host. An id outside the mapping is returned as it is.
+    pub(crate) fn to_container(&self, uid: u32, gid: u32) -> (u32, u32) {
+        (to_container(&self.uids, uid), to_container(&self.gids, gid))
+    }
+
     /// The same ids, for a namespace inside the one that has them.
     pub fn within(&self) -> Self {
         let all = |ranges: &[Range]| {
@@ -79,4 +96,34 @@ impl Mapping {
 fn listed(ranges: &[Range]) -> Value {
     let one = |range: &Range| json!({ "containerID": range.inner, "hostID": range.host, "size": range.size });
     ranges.iter().map(one).collect()
+}
+
+fn to_host(ranges: &[Range], id: u32, what: &str) -> Result<u32> {
+    let range = ranges.iter().find(|range| id >= range.inner && id - range.inner < range.size);
+    let range = range.ok_or_else(|| {
+        let last = ranges.iter().map(|range| range.inner + (range.size - 1)).max().unwrap_or(0);
+        fail!(Kind::Unsupported, "the image has {what} id {id}, the mapping goes to {last}")
+    })?;
+    Ok(range.host + (id - range.inner))
+}
+
+fn to_container(ranges: &[Range], id: u32) -> u32 {
+    let range = ranges.iter().find(|range| id >= range.host && id - range.host < range.size);
+    range.map_or(id, |range| range.inner + (id - range.host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_mapped_there_and_back() {
+        let ranges =
+            vec![Range { inner: 0, host: 1000, size: 1 }, Range { inner: 1, host: 100_000, size: 65536 }];
+        let mapping = Mapping { uids: ranges.clone(), gids: ranges };
+        assert_eq!(mapping.to_host(0, 5).unwrap(), (1000, 100_004));
+        assert_eq!(mapping.to_container(1000, 100_004), (0, 5));
+        let error = mapping.to_host(65537, 0).unwrap_err().to_string();
+        assert_eq!(error, "the image has user id 65537, the mapping goes to 65536");
+    }
 }

@@ -1,4 +1,4 @@
-//! Why config.json says what it says: one reason for each of its members.
+//! Gives the reason for each member of config.json that `unpack` writes.
 
 use oci_spec::image::{Config, ImageConfiguration};
 use serde_json::Value;
@@ -6,20 +6,20 @@ use serde_json::Value;
 use crate::image::bundle::config;
 use crate::image::bundle::user::User;
 
-/// A member of config.json, and where it comes from.
+/// A member of config.json, and why it has its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reason {
+pub(crate) struct Reason {
     /// A JSON pointer.
-    pub pointer: String,
-    pub value: Value,
-    pub why: String,
+    pub(crate) pointer: String,
+    pub(crate) value: Value,
+    pub(crate) why: String,
 }
 
-/// All members that `unpack` would write without further options, each with its reason.
-pub fn reasons(image: &ImageConfiguration) -> Vec<Reason> {
+/// The reasons for all members that `unpack` writes for this image without further options.
+pub(crate) fn reasons(image: &ImageConfiguration) -> Vec<Reason> {
     let runtime = config::runtime(image, &User::default());
     let mut reasons = Vec::new();
-    for (pointer, why) in table(image) {
+    for (pointer, why) in reason_table(image) {
         let Some(value) = runtime.pointer(&pointer) else { continue };
         let value = match pointer.as_str() {
             "/process/user" => Value::from(config::user(image)),
@@ -30,7 +30,8 @@ pub fn reasons(image: &ImageConfiguration) -> Vec<Reason> {
     reasons
 }
 
-fn table(image: &ImageConfiguration) -> Vec<(String, String)> {
+/// The reasons by JSON pointer. A pointer may be one that this image's config.json does not have.
+fn reason_table(image: &ImageConfiguration) -> Vec<(String, String)> {
     let mut table: Vec<(String, String)> = Vec::new();
     let mut add = |pointer: &str, why: &str| table.push((pointer.into(), why.into()));
     add("/ociVersion", "the oldest version of the specification that has all that is written");
@@ -48,8 +49,8 @@ fn table(image: &ImageConfiguration) -> Vec<(String, String)> {
     for (number, (destination, why)) in mounts(image).into_iter().enumerate() {
         add(&format!("/mounts/{number}"), &format!("{destination}: {why}"));
     }
-    let notes = config::runtime(image, &User::default());
-    for key in notes["annotations"].as_object().into_iter().flat_map(|all| all.keys()) {
+    let runtime = config::runtime(image, &User::default());
+    for key in runtime["annotations"].as_object().into_iter().flat_map(|all| all.keys()) {
         let pointer = format!("/annotations/{}", key.replace('~', "~0").replace('/', "~1"));
         add(&pointer, annotation(image, key));
     }
@@ -67,7 +68,7 @@ fn table(image: &ImageConfiguration) -> Vec<(String, String)> {
     table
 }
 
-fn inner(image: &ImageConfiguration) -> Option<&Config> {
+fn image_config(image: &ImageConfiguration) -> Option<&Config> {
     image.config().as_ref()
 }
 
@@ -93,7 +94,7 @@ fn args(image: &ImageConfiguration) -> &'static str {
     let has = |words: Option<&Option<Vec<String>>>| {
         words.and_then(Option::as_ref).is_some_and(|words| !words.is_empty())
     };
-    match (has(inner(image).map(Config::entrypoint)), has(inner(image).map(Config::cmd))) {
+    match (has(image_config(image).map(Config::entrypoint)), has(image_config(image).map(Config::cmd))) {
         (true, true) => "the image's Entrypoint, then its Cmd",
         (true, false) => "the image's Entrypoint",
         (false, true) => "the image's Cmd",
@@ -102,15 +103,15 @@ fn args(image: &ImageConfiguration) -> &'static str {
 }
 
 fn env(image: &ImageConfiguration) -> &'static str {
-    let env = inner(image).and_then(|config| config.env().as_ref());
-    match env.is_some_and(|env| env.iter().any(|one| one.starts_with("PATH="))) {
+    let env = image_config(image).and_then(|config| config.env().as_ref());
+    match env.is_some_and(|env| env.iter().any(|variable| variable.starts_with("PATH="))) {
         true => "the image's Env, as it stands",
         false => "the image's Env, with a PATH first, because it has none",
     }
 }
 
 fn cwd(image: &ImageConfiguration) -> &'static str {
-    match inner(image).and_then(|config| config.working_dir().as_deref()) {
+    match image_config(image).and_then(|config| config.working_dir().as_deref()) {
         None | Some("") => "the image's WorkingDir is not set",
         Some(dir) if dir.starts_with('/') => "the image's WorkingDir; made where it is missing",
         Some(_) => "the image's WorkingDir, which is relative and means the root's; made where it is missing",
@@ -118,7 +119,7 @@ fn cwd(image: &ImageConfiguration) -> &'static str {
 }
 
 fn mounts(image: &ImageConfiguration) -> Vec<(String, &'static str)> {
-    let own = [
+    let always = [
         ("/proc", "processes, of the container's own"),
         ("/dev", "few devices, of the container's own; nothing of the host's"),
         ("/dev/pts", "terminals of the container's own"),
@@ -127,7 +128,7 @@ fn mounts(image: &ImageConfiguration) -> Vec<(String, &'static str)> {
         ("/sys", "read-only: the network's part of it is the container's own"),
         ("/sys/fs/cgroup", "read-only: the container sees its limits and changes none"),
     ];
-    let mut all: Vec<(String, &'static str)> = own.map(|(path, why)| (path.to_owned(), why)).to_vec();
+    let mut all: Vec<(String, &'static str)> = always.map(|(path, why)| (path.to_owned(), why)).to_vec();
     let volume =
         "one of the image's Volumes: in memory, begun with what the image has there; --volume replaces it";
     all.extend(config::volumes(image).into_iter().map(|path| (path, volume)));
@@ -135,7 +136,7 @@ fn mounts(image: &ImageConfiguration) -> Vec<(String, &'static str)> {
 }
 
 fn annotation(image: &ImageConfiguration, key: &str) -> &'static str {
-    let labels = inner(image).and_then(|config| config.labels().as_ref());
+    let labels = image_config(image).and_then(|config| config.labels().as_ref());
     if labels.is_some_and(|labels| labels.contains_key(key)) {
         return "a label of the image";
     }
@@ -152,8 +153,8 @@ mod tests {
     use crate::image::bundle::config::image;
     use serde_json::json;
 
-    /// Whether some reason is about `pointer` or what it is in.
-    fn uncovered(value: &Value, pointer: &str, reasons: &[Reason], found: &mut Vec<String>) {
+    /// Adds the members at or below `pointer` that no reason is about.
+    fn collect_uncovered(value: &Value, pointer: &str, reasons: &[Reason], found: &mut Vec<String>) {
         if reasons.iter().any(|reason| reason.pointer == pointer) {
             return;
         }
@@ -161,12 +162,12 @@ mod tests {
             Value::Object(members) if !members.is_empty() => {
                 for (key, value) in members {
                     let key = key.replace('~', "~0").replace('/', "~1");
-                    uncovered(value, &format!("{pointer}/{key}"), reasons, found);
+                    collect_uncovered(value, &format!("{pointer}/{key}"), reasons, found);
                 }
             }
             Value::Array(items) if !items.is_empty() => {
                 for (number, value) in items.iter().enumerate() {
-                    uncovered(value, &format!("{pointer}/{number}"), reasons, found);
+                    collect_uncovered(value, &format!("{pointer}/{number}"), reasons, found);
                 }
             }
             _ => found.push(pointer.to_owned()),
@@ -182,7 +183,7 @@ mod tests {
             let image = image(&config);
             let reasons = reasons(&image);
             let mut found = Vec::new();
-            uncovered(&config::runtime(&image, &User::default()), "", &reasons, &mut found);
+            collect_uncovered(&config::runtime(&image, &User::default()), "", &reasons, &mut found);
             assert_eq!(found, [""; 0]);
             for reason in reasons.iter().filter(|reason| reason.pointer.starts_with("/mounts/")) {
                 let destination = reason.value["destination"].as_str().unwrap();

@@ -1,6 +1,7 @@
-//! What a layer took for granted of those below it: the attributes of directories it has no entry for, the files
-//! behind hard links, and symlinks where it thought of directories. Once the layers below are known, a layer gets all
-//! of it, and is then good over exactly these.
+//! Completing a layer that depends on those below it. Such a layer has files in directories that it has no entry for,
+//! or hard links to files of lower layers. Once the lower layers are known, its directories get the attributes that
+//! they have there (or what is in them moves to where a symlink there leads), and the linked files are copied up. The
+//! result is valid over exactly these layers.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
@@ -33,38 +34,49 @@ use crate::sys::xattr::{fgetxattr, flistxattr, fsetxattr};
 /// As many symlinks as the kernel follows in one path.
 const LINKS: u32 = 40;
 
-/// Settles the debts of the layer at `path` (its tree is `fs`) to the trees `below`. Returns where it is now.
-pub fn settle(path: &Path, debts: &Alone, below: &[PathBuf], work: &Path, number: usize) -> Result<PathBuf> {
+/// Completes the layer at `path` (its tree is `fs`) over the trees `below`, the lowest first. `work` is a directory for
+/// a view of them, where the kernel needs one to mount it at; `number` makes its name unique.
+pub(super) fn complete_layer(
+    path: &Path,
+    layer: &Alone,
+    below: &[PathBuf],
+    work: &Path,
+    number: usize,
+) -> Result<()> {
     let tree = Root::open(&path.join("fs")).context("open it")?;
     let scratch = work.join(format!("{number}.{VIEW}"));
     std::fs::create_dir(&scratch).with_context(|| format!("make {}", scratch.display()))?;
     let below = match below {
         // The lowest layer has an empty tree below it.
         [] => Root::open(&scratch)?,
-        lowers => Overlay { lowers, upper: None, userxattr: debts.userxattr, mapped: None }.view(&scratch)?,
+        lowers => Overlay { lowers, upper: None, userxattr: layer.userxattr, mapped: None }.view(&scratch)?,
     };
-    let settling = Settling { tree, below };
-    // Links first: directories they stand in may move.
+    let completion = Completion { tree, below };
+    // Links before directories: the directories that hold them may move.
     let mut copied = HashMap::new();
-    for (path, target) in &debts.links {
+    for (path, target) in &layer.links {
         let shown = || format!("{}: link to \"{}\"", path.escape_ascii(), target.escape_ascii());
-        settling.link(path, target, &mut copied).with_context(shown)?;
+        completion.make_link(path, target, &mut copied).with_context(shown)?;
     }
-    for (path, holds_entry) in &debts.dirs {
+    for (path, holds_entry) in &layer.dirs {
         let shown = || format!("directory {}", path.escape_ascii());
-        settling.directory(path, *holds_entry, LINKS).with_context(shown)?;
+        completion.complete_dir(path, *holds_entry, LINKS).with_context(shown)?;
     }
-    Ok(path.to_owned())
+    Ok(())
 }
 
-struct Settling {
+struct Completion {
+    /// The layer's own tree.
     tree: Root,
+    /// The lower layers, merged.
     below: Root,
 }
 
-impl Settling {
-    /// A directory that had no entry is what it is below.
-    fn directory(&self, path: &[u8], holds_entry: bool, links: u32) -> Result<()> {
+impl Completion {
+    /// Gives a directory without an entry the attributes that it has in the layers below. Where it is a symlink there,
+    /// moves what it holds to where that leads; where there is nothing, removes it unless it holds an entry (`holds_entry`).
+    /// `links` is how many symlinks may still be followed.
+    fn complete_dir(&self, path: &[u8], holds_entry: bool, links: u32) -> Result<()> {
         let (above, name) = split(path);
         let (above, name) = (c_string(above)?, c_string(name)?);
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
@@ -74,7 +86,7 @@ impl Settling {
         let (stat, dir) = match found {
             Ok(found) => found,
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {
-                // Nothing is below. Marks alone have then nothing to take away.
+                // Nothing is below, so whiteouts have nothing to hide: a directory that holds only them is not needed.
                 return if holds_entry { Ok(()) } else { Ok(remove::tree(parent.as_fd(), &name)?) };
             }
             Err(errno) => return Err(errno.into()),
@@ -85,15 +97,16 @@ impl Settling {
                 let target = readlinkat(&dir, name.as_c_str())?.into_vec();
                 let from = if target.starts_with(b"/") { b"" } else { split(path).0 };
                 let target = clean(&[from, &target].join(&b'/'));
-                self.follow(path, &parent, &name, &own, &target, links)
+                self.move_to_target(path, &parent, &name, &own, &target, links)
             }
             _ if holds_entry => Ok(()),
             _ => Ok(remove::tree(parent.as_fd(), &name)?),
         }
     }
 
-    /// Below there is a symlink where this layer made a directory: what is in it belongs to where that leads.
-    fn follow(
+    /// Moves the content of the directory `own` (`name` in `parent`, `path` in the layer) to `target`, the directory that
+    /// the symlink at `path` in the layers below leads to.
+    fn move_to_target(
         &self,
         path: &[u8],
         parent: &OwnedFd,
@@ -121,7 +134,7 @@ impl Settling {
             let above = self.tree.resolve(&c_string(above)?, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
             let times = fstat(&above)?;
             match mkdirat(&above, c_string(last)?.as_c_str(), Mode::from_bits_truncate(0o755)) {
-                Ok(()) => self.directory(&so_far, true, links - 1)?,
+                Ok(()) => self.complete_dir(&so_far, true, links - 1)?,
                 Err(Errno::EEXIST) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -134,8 +147,9 @@ impl Settling {
         Ok(set_times(into.as_fd(), &times)?)
     }
 
-    /// A hard link to a file below: overlays link within a layer only, so the file is copied up once.
-    fn link(&self, path: &[u8], target: &[u8], copied: &mut HashMap<Vec<u8>, Vec<u8>>) -> Result<()> {
+    /// Makes a hard link to a file of the layers below. A hard link cannot lead to another filesystem, so the file is copied to this
+    /// layer for its first link, and the others lead to the copy. `copied` has the path of the copy by that of the file.
+    fn make_link(&self, path: &[u8], target: &[u8], copied: &mut HashMap<Vec<u8>, Vec<u8>>) -> Result<()> {
         let (above, name) = split(path);
         let (above, name) = (c_string(above)?, c_string(name)?);
         let into = self.tree.resolve(&above, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
@@ -153,8 +167,8 @@ impl Settling {
                 .resolve(&c_string(above)?, OFlag::O_PATH | OFlag::O_DIRECTORY)
                 .map_err(|_| missing())?;
             let last = c_string(last)?;
-            let about = stat(from.as_fd(), &last).map_err(|_| missing())?;
-            copy_file(from.as_fd(), &last, &about, into.as_fd(), &name)?;
+            let target_stat = stat(from.as_fd(), &last).map_err(|_| missing())?;
+            copy_file(from.as_fd(), &last, &target_stat, into.as_fd(), &name)?;
             copied.insert(target.to_vec(), path.to_vec());
         }
         Ok(set_times(into.as_fd(), &times)?)
@@ -165,9 +179,10 @@ fn stat(dir: BorrowedFd<'_>, name: &CStr) -> nix::Result<FileStat> {
     fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)
 }
 
-/// Moves all of a directory into another; a directory that is in both is moved by its children, else what comes wins.
+/// Moves everything in the directory `from` to `into`. A directory that both have is merged; of anything else, that of
+/// `from` stays.
 fn move_children(from: &OwnedFd, into: &OwnedFd) -> Result<()> {
-    for (name, is_dir) in names(from)? {
+    for (name, is_dir) in list_dir(from)? {
         match rename_new(from.as_fd(), &name, into.as_fd(), &name) {
             Err(Errno::EEXIST) => {}
             other => {
@@ -176,7 +191,7 @@ fn move_children(from: &OwnedFd, into: &OwnedFd) -> Result<()> {
             }
         }
         match open_dir(into.as_fd(), &name) {
-            Ok(known) if is_dir => move_children(&open_dir(from.as_fd(), &name)?, &known)?,
+            Ok(existing) if is_dir => move_children(&open_dir(from.as_fd(), &name)?, &existing)?,
             _ => {
                 remove::tree(into.as_fd(), &name)?;
                 renameat(from, name.as_c_str(), into, name.as_c_str())?;
@@ -186,7 +201,8 @@ fn move_children(from: &OwnedFd, into: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
-fn names(dir: &OwnedFd) -> Result<Vec<(CString, bool)>> {
+/// What is in a directory, and whether it is a directory itself.
+fn list_dir(dir: &OwnedFd) -> Result<Vec<(CString, bool)>> {
     let mut names = Vec::new();
     for entry in nix::dir::Dir::from_fd(dir.try_clone()?)?.iter() {
         let entry = entry?;
@@ -207,7 +223,8 @@ fn set_times(fd: BorrowedFd<'_>, stat: &FileStat) -> nix::Result<()> {
     futimens(fd, &atime, &mtime)
 }
 
-/// Owner, mode, attributes and times; marks of the overlay are not shown by it, and so not copied.
+/// Copies owner, mode, extended attributes and times. The overlay's own attributes say nothing of the file, and
+/// `security.selinux` belongs to the host's policy: they are left out.
 fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> nix::Result<()> {
     let stat = fstat(from)?;
     fchown(to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
@@ -225,6 +242,12 @@ fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> nix::Result<()> 
     set_times(to, &stat)
 }
 
+/// Copies `name` in the directory `from` to `to` in `into`: a file, symlink, device, FIFO or socket with its owner,
+/// mode and times; a regular file with its extended attributes too.
+///
+/// # Errors
+///
+/// `Kind::Spec` for a directory; `Kind::System` where a system call fails.
 pub(super) fn copy_file(
     from: BorrowedFd<'_>,
     name: &CStr,

@@ -1,39 +1,40 @@
-//! What the person wants otherwise than the image: applied to the image's configuration where that has the field,
-//! else to config.json.
+//! The options of `unpack` that override the image's configuration (--entrypoint, --env, --volume, …). They are applied
+//! to the image's configuration where it has such a field, and to config.json otherwise.
 
 use std::path::PathBuf;
 
 use oci_spec::image::{Config, ImageConfiguration};
 use serde_json::{Value, json};
 
-use super::profile;
+use super::defaults;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::userns::mapping;
 
 #[derive(Debug, Default, Clone)]
-pub struct Wishes {
-    /// Replaces Entrypoint, and takes Cmd away as Docker does.
-    pub entrypoint: Option<Vec<String>>,
-    pub cmd: Option<Vec<String>>,
-    /// `NAME=VALUE`, or `NAME` to take one away.
-    pub env: Vec<String>,
-    pub user: Option<String>,
-    pub workdir: Option<String>,
-    pub volumes: Vec<Volume>,
-    pub hostname: Option<String>,
-    pub tty: bool,
-    pub seccomp: Seccomp,
-    /// A user namespace for whoever unpacks without privileges.
-    pub rootless: Option<mapping::Mapping>,
-    /// A user namespace for a container that root runs.
-    pub mapping: Option<mapping::Mapping>,
-    /// Merge patches (RFC 7396), applied last.
-    pub merge: Vec<PathBuf>,
+pub(crate) struct ConfigOverrides {
+    /// Replaces Entrypoint, and removes Cmd as Docker does.
+    pub(crate) entrypoint: Option<Vec<String>>,
+    pub(crate) cmd: Option<Vec<String>>,
+    /// `NAME=VALUE` sets a variable, `NAME` removes one.
+    pub(crate) env: Vec<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) workdir: Option<String>,
+    pub(crate) volumes: Vec<Volume>,
+    pub(crate) hostname: Option<String>,
+    pub(crate) tty: bool,
+    pub(crate) seccomp: Seccomp,
+    /// The user namespace of a container that an unprivileged user runs.
+    pub(crate) rootless: Option<mapping::Mapping>,
+    /// The user namespace of a container that root runs.
+    pub(crate) mapping: Option<mapping::Mapping>,
+    /// Files with JSON merge patches (RFC 7396), applied last.
+    pub(crate) merge: Vec<PathBuf>,
 }
 
+/// `--seccomp`.
 #[derive(Debug, Default, Clone)]
-pub enum Seccomp {
+pub(crate) enum Seccomp {
     /// The profile of `seccomp.rs`.
     #[default]
     Default,
@@ -41,16 +42,17 @@ pub enum Seccomp {
     File(PathBuf),
 }
 
-/// `SOURCE:DESTINATION[:OPTIONS]`, or `DESTINATION` for a new one.
+/// `--volume SOURCE:DESTINATION[:OPTIONS]` for a bind mount, or `--volume DESTINATION` for a tmpfs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Volume {
-    pub source: Option<String>,
-    pub destination: String,
-    pub options: Vec<String>,
+pub(crate) struct Volume {
+    pub(crate) source: Option<String>,
+    pub(crate) destination: String,
+    pub(crate) options: Vec<String>,
 }
 
 impl Volume {
-    pub fn parse(text: &str) -> Result<Self> {
+    /// Parses a volume as Docker spells it.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let bad = |why: &str| Err(fail!(Kind::Usage, "volume {text:?}: {why}"));
         let parts: Vec<&str> = text.split(':').collect();
         let (source, destination, options) = match parts[..] {
@@ -66,8 +68,9 @@ impl Volume {
         Ok(Self { source: source.map(Into::into), destination: destination.into(), options })
     }
 
+    /// The volume as a mount of config.json.
     fn mount(&self) -> Value {
-        let Some(source) = &self.source else { return profile::volume(&self.destination) };
+        let Some(source) = &self.source else { return defaults::volume(&self.destination) };
         let mut options = vec!["rbind".to_owned()];
         if !self.options.iter().any(|option| {
             option.ends_with("private") || option.ends_with("shared") || option.ends_with("slave")
@@ -79,10 +82,10 @@ impl Volume {
     }
 }
 
-impl Wishes {
-    /// The image's configuration as it is wished for.
-    pub fn image(&self, config: &ImageConfiguration) -> ImageConfiguration {
-        let mut wished = config.clone();
+impl ConfigOverrides {
+    /// The image's configuration with these overrides.
+    pub(crate) fn apply_to_image(&self, config: &ImageConfiguration) -> ImageConfiguration {
+        let mut overridden = config.clone();
         let mut inner: Config = config.config().clone().unwrap_or_default();
         if let Some(entrypoint) = &self.entrypoint {
             inner.set_entrypoint(Some(entrypoint.clone()));
@@ -98,29 +101,30 @@ impl Wishes {
             inner.set_working_dir(Some(workdir.clone()));
         }
         if !self.env.is_empty() {
-            inner.set_env(Some(self.environment(inner.env().clone().unwrap_or_default())));
+            inner.set_env(Some(self.override_env(inner.env().clone().unwrap_or_default())));
         }
-        wished.set_config(Some(inner));
-        wished
+        overridden.set_config(Some(inner));
+        overridden
     }
 
-    fn environment(&self, mut env: Vec<String>) -> Vec<String> {
-        for wish in &self.env {
-            let name = wish.split('=').next().unwrap_or(wish);
-            let is_it = |one: &String| one.split('=').next() == Some(name);
-            match (wish.contains('='), env.iter_mut().find(|one| is_it(one))) {
-                (true, Some(known)) => known.clone_from(wish),
-                (true, None) => env.push(wish.clone()),
-                (false, _) => env.retain(|one| !is_it(one)),
+    /// Sets and removes variables in place, so that the image's order stays.
+    fn override_env(&self, mut env: Vec<String>) -> Vec<String> {
+        for variable in &self.env {
+            let name = variable.split('=').next().unwrap_or(variable);
+            let has_name = |other: &String| other.split('=').next() == Some(name);
+            match (variable.contains('='), env.iter_mut().find(|other| has_name(other))) {
+                (true, Some(existing)) => existing.clone_from(variable),
+                (true, None) => env.push(variable.clone()),
+                (false, _) => env.retain(|other| !has_name(other)),
             }
         }
         env
     }
 
-    /// config.json as it is wished for.
-    pub fn runtime(&self, mut runtime: Value) -> Result<Value> {
+    /// config.json with these overrides.
+    pub(crate) fn apply_to_runtime(&self, mut runtime: Value) -> Result<Value> {
         for volume in &self.volumes {
-            self.mount(&mut runtime, volume);
+            add_volume(&mut runtime, volume);
         }
         if let Some(hostname) = &self.hostname {
             runtime["hostname"] = json!(hostname);
@@ -128,7 +132,7 @@ impl Wishes {
         if self.tty {
             runtime["process"]["terminal"] = json!(true);
             if let Some(env) = runtime["process"]["env"].as_array_mut()
-                && !env.iter().any(|one| one.as_str().is_some_and(|one| one.starts_with("TERM=")))
+                && !env.iter().any(|variable| variable.as_str().is_some_and(|text| text.starts_with("TERM=")))
             {
                 env.push(json!("TERM=xterm"));
             }
@@ -136,7 +140,7 @@ impl Wishes {
         match &self.seccomp {
             Seccomp::Default => {}
             Seccomp::None => remove(&mut runtime["linux"], "seccomp"),
-            Seccomp::File(path) => runtime["linux"]["seccomp"] = document(path)?,
+            Seccomp::File(path) => runtime["linux"]["seccomp"] = read_json(path)?,
         }
         if let Some(mapping) = &self.rootless {
             mapping.apply(&mut runtime);
@@ -145,17 +149,17 @@ impl Wishes {
             mapping.map(&mut runtime);
         }
         for path in &self.merge {
-            merge(&mut runtime, &document(path)?);
+            merge(&mut runtime, &read_json(path)?);
         }
         Ok(runtime)
     }
+}
 
-    /// A mount at the place of one of the image's volumes replaces it.
-    fn mount(&self, runtime: &mut Value, volume: &Volume) {
-        if let Some(mounts) = runtime["mounts"].as_array_mut() {
-            mounts.retain(|mount| mount["destination"] != volume.destination.as_str());
-            mounts.push(volume.mount());
-        }
+/// Adds a mount, in place of one of the image's own volumes at the same destination.
+fn add_volume(runtime: &mut Value, volume: &Volume) {
+    if let Some(mounts) = runtime["mounts"].as_array_mut() {
+        mounts.retain(|mount| mount["destination"] != volume.destination.as_str());
+        mounts.push(volume.mount());
     }
 }
 
@@ -165,13 +169,13 @@ fn remove(object: &mut Value, key: &str) {
     }
 }
 
-fn document(path: &PathBuf) -> Result<Value> {
+fn read_json(path: &PathBuf) -> Result<Value> {
     let place = || format!("{}", path.display());
     let bytes = std::fs::read(path).with_context(place)?;
     crate::image::document::manifest::parse(&bytes).with_context(place)
 }
 
-/// RFC 7396: objects member by member, null takes away, all else replaces.
+/// Applies a JSON merge patch (RFC 7396): objects are merged member by member, null removes, anything else replaces.
 fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         target.clone_from(patch);
@@ -198,14 +202,14 @@ mod tests {
     fn an_entrypoint_takes_the_images_cmd_away() {
         let image = image(&json!({ "Entrypoint": ["e"], "Cmd": ["c"], "Env": ["A=1", "B=2", "C=3"] }));
         let words = |words: &[&str]| Some(words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>());
-        let wishes = Wishes { entrypoint: words(&["x"]), ..Wishes::default() };
-        let wished = wishes.image(&image);
-        let config = wished.config().as_ref().unwrap();
+        let overrides = ConfigOverrides { entrypoint: words(&["x"]), ..ConfigOverrides::default() };
+        let overridden = overrides.apply_to_image(&image);
+        let config = overridden.config().as_ref().unwrap();
         assert_eq!((config.entrypoint().clone(), config.cmd().clone()), (words(&["x"]), None));
         let env = ["B=5", "A", "D=", "C=6"].map(Into::into).to_vec();
-        let wishes = Wishes { cmd: words(&["y"]), env, ..Wishes::default() };
-        let wished = wishes.image(&image);
-        let config = wished.config().as_ref().unwrap();
+        let overrides = ConfigOverrides { cmd: words(&["y"]), env, ..ConfigOverrides::default() };
+        let overridden = overrides.apply_to_image(&image);
+        let config = overridden.config().as_ref().unwrap();
         assert_eq!((config.entrypoint().clone(), config.cmd().clone()), (words(&["e"]), words(&["y"])));
         assert_eq!(config.env().clone(), words(&["B=5", "C=6", "D="]));
     }

@@ -1,5 +1,6 @@
-//! The changes of an overlay: its upper directory holds what was added or changed, whole directories on the way to it
-//! included, and marks for what was deleted. Compared with the layers below, what is really different is left.
+//! The changes of an overlay bundle. Its upper directory holds what was added or changed, with the directories above it,
+//! and whiteouts for what was deleted. Each is compared with the layers below, because the kernel also copies up files
+//! that stay the same.
 
 use std::collections::HashSet;
 use std::ffi::CStr;
@@ -11,7 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 
-use super::record::{About, Known, Record};
+use super::record::{FileState, Metadata, Record};
 use super::{Change, Changes, Kind, Owners, open};
 use crate::error::{Context, Result};
 use crate::image::archive::path::split;
@@ -21,7 +22,8 @@ use crate::image::filesystem::walk::{Found, walk};
 use crate::image::filesystem::xattrs;
 use crate::image::unpack::single_layer::is_whiteout;
 
-pub fn changes(
+/// Compares the upper directory with the layers below, the lowest first.
+pub(crate) fn changes(
     upper: &Path,
     lowers: &[PathBuf],
     userxattr: bool,
@@ -30,20 +32,20 @@ pub fn changes(
 ) -> Result<Changes> {
     let tree = open(upper)?;
     let marks: &'static CStr = if userxattr { c"user.overlay." } else { c"trusted.overlay." };
-    let scratch = tempfile(upper)?;
+    let scratch = make_scratch_dir(upper)?;
     let below = Overlay { lowers, upper: None, userxattr, mapped: None }.view(&scratch);
     let _ = std::fs::remove_dir(&scratch);
     let below = openat(below?.as_fd(), c".", DIR, Mode::empty()).context("open the layers below")?;
-    // Several layers are shown by the kernel, which hides its marks; a single one is as it is.
-    let is_one = lowers.iter().all(|lower| Some(lower) == lowers.first());
-    let below_marks = is_one.then_some(marks);
+    // An overlay of several layers hides its own attributes; a single layer is read directly, with them.
+    let is_single = lowers.iter().all(|lower| Some(lower) == lowers.first());
+    let below_marks = is_single.then_some(marks);
     let mut comparing =
         Comparing { below, record, marks, below_marks, owners, list: Vec::new(), opaque: None };
     let root = fstat(&tree).with_context(|| upper.display().to_string())?;
-    if comparing.record.known.get(&b""[..]).is_none_or(|known| known.about != About::of(&root)) {
+    if comparing.record.files.get(&b""[..]).is_none_or(|state| state.metadata != Metadata::from_stat(&root)) {
         comparing.list.push(Change { path: Vec::new(), kind: Kind::Changed });
     }
-    walk(&tree, &mut |found| comparing.look(found)).with_context(|| upper.display().to_string())?;
+    walk(&tree, &mut |found| comparing.compare(found)).with_context(|| upper.display().to_string())?;
     let list = comparing.list;
     let owners = comparing.owners;
     Ok(Changes::new(list, tree, owners, Some(marks)))
@@ -51,35 +53,39 @@ pub fn changes(
 
 const DIR: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
-/// An empty directory beside the upper one, for old kernels.
-fn tempfile(upper: &Path) -> Result<PathBuf> {
+/// Makes an empty directory beside the upper one: kernels without the mount API need it to mount the view at.
+fn make_scratch_dir(upper: &Path) -> Result<PathBuf> {
     let path = upper.with_file_name(format!(".below-{}", std::process::id()));
     std::fs::create_dir(&path).with_context(|| format!("make {}", path.display()))?;
     Ok(path)
 }
 
 struct Comparing {
+    /// The layers below, merged.
     below: OwnedFd,
     record: Record,
     owners: Owners,
+    /// The prefix of the overlay's own attributes in the upper directory, and in `below`.
     marks: &'static CStr,
     below_marks: Option<&'static CStr>,
     list: Vec<Change>,
-    /// The directory, being walked, that hides all below it.
+    /// The opaque directory that the walk is in: what lower layers have there is hidden.
     opaque: Option<Vec<u8>>,
 }
 
 impl Comparing {
-    fn look(&mut self, found: &Found<'_>) -> Result<bool> {
-        let below = self.find(found.path)?;
+    /// Compares one entry of the upper directory. Returns whether to descend into it.
+    fn compare(&mut self, found: &Found<'_>) -> Result<bool> {
+        let below = self.find_below(found.path)?;
         if is_whiteout(&found.stat) || self.is_marked(found, c"whiteout")? {
             if below.is_some() {
                 self.add(found.path, Kind::Deleted);
             }
             return Ok(false);
         }
-        let known = self.record.known.get(found.path);
-        if known != Some(&Known::of(&found.stat)) {
+        // An entry that is as the record has it was made by the unpacking.
+        let recorded = self.record.files.get(found.path);
+        if recorded != Some(&FileState::from_stat(&found.stat)) {
             match &below {
                 None => self.add(found.path, Kind::Added),
                 Some((dir, stat)) if self.is_same(found, dir, stat)? => {}
@@ -87,7 +93,7 @@ impl Comparing {
             }
         }
         if found.is_dir() {
-            self.hidden(found, below.as_ref())?;
+            self.add_hidden(found, below.as_ref())?;
         }
         Ok(true)
     }
@@ -96,8 +102,9 @@ impl Comparing {
         self.list.push(Change { path: path.to_vec(), kind });
     }
 
-    /// What is below, and its directory; symlinks are not followed, so it is the same path and no other.
-    fn find(&self, path: &[u8]) -> Result<Option<(OwnedFd, FileStat)>> {
+    /// The stat of `path` in the layers below, and its directory; None where it is not there. No symlink is followed, so
+    /// it is this path and no other.
+    fn find_below(&self, path: &[u8]) -> Result<Option<(OwnedFd, FileStat)>> {
         let (above, name) = split(path);
         let mut dir = self.below.try_clone()?;
         for part in above.split(|&byte| byte == b'/').filter(|part| !part.is_empty()) {
@@ -108,14 +115,14 @@ impl Comparing {
         }
         match fstatat(&dir, c_string(name)?.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
             Err(Errno::ENOENT) => Ok(None),
-            // A single layer is not shown by the kernel, but as it is.
+            // A single layer is read directly, with its whiteouts.
             Ok(stat) if is_whiteout(&stat) => Ok(None),
             stat => Ok(Some((dir, stat?))),
         }
     }
 
-    /// An opaque directory, or one inside it: what is below and not in it is deleted.
-    fn hidden(&mut self, found: &Found<'_>, below: Option<&(OwnedFd, FileStat)>) -> Result<()> {
+    /// Adds what an opaque directory, or one inside it, hides: what the layers below have there and it has not.
+    fn add_hidden(&mut self, found: &Found<'_>, below: Option<&(OwnedFd, FileStat)>) -> Result<()> {
         let inside =
             |opaque: &Vec<u8>| found.path.starts_with(opaque) && found.path.get(opaque.len()) == Some(&b'/');
         if !self.opaque.as_ref().is_some_and(inside) {
@@ -125,9 +132,9 @@ impl Comparing {
         if stat.st_mode & libc::S_IFMT != libc::S_IFDIR {
             return Ok(());
         }
-        let own = names(&open_dir(found.dir, found.name)?)?;
+        let own = list_names(&open_dir(found.dir, found.name)?)?;
         let below = open_dir(dir.as_fd(), found.name)?;
-        for name in names(&below)?.difference(&own) {
+        for name in list_names(&below)?.difference(&own) {
             let stat = fstatat(&below, c_string(name)?.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
             if !is_whiteout(&stat) {
                 self.add(&[found.path, name].join(&b'/'), Kind::Deleted);
@@ -145,14 +152,14 @@ impl Comparing {
         Ok(xattrs::one(found.dir, found.name, &name)?.is_some())
     }
 
-    /// Whether what is above is the same as what is below, to the last byte.
+    /// Whether an entry is the same as in the layers below, content and extended attributes included.
     fn is_same(&self, found: &Found<'_>, dir: &OwnedFd, stat: &FileStat) -> Result<bool> {
-        // What is below has the image's own ids.
-        if About::of(&self.owners.stat(&found.stat)) != About::of(stat) {
+        // The layers below have the ids of the image; those of the upper directory may be mapped.
+        if Metadata::from_stat(&self.owners.unmap(&found.stat)) != Metadata::from_stat(stat) {
             return Ok(false);
         }
         let mut above = xattrs::all(found.dir, found.name, Some(self.marks))?;
-        self.owners.capability(&mut above);
+        self.owners.unmap_capability(&mut above);
         if above != xattrs::all(dir.as_fd(), found.name, self.below_marks)? {
             return Ok(false);
         }
@@ -163,14 +170,14 @@ impl Comparing {
                     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
                     Ok(openat(dir, found.name, flags, Mode::empty())?.into())
                 };
-                same_content(open(found.dir)?, open(dir.as_fd())?)
+                has_same_content(open(found.dir)?, open(dir.as_fd())?)
             }
             _ => Ok(true),
         }
     }
 }
 
-fn names(dir: &OwnedFd) -> Result<HashSet<Vec<u8>>> {
+fn list_names(dir: &OwnedFd) -> Result<HashSet<Vec<u8>>> {
     let mut names = HashSet::new();
     for entry in nix::dir::Dir::from_fd(dir.try_clone()?)?.iter() {
         let name = entry?.file_name().to_bytes().to_vec();
@@ -181,14 +188,14 @@ fn names(dir: &OwnedFd) -> Result<HashSet<Vec<u8>>> {
     Ok(names)
 }
 
-fn same_content(mut one: impl Read, mut other: impl Read) -> Result<bool> {
+fn has_same_content(mut first: impl Read, mut second: impl Read) -> Result<bool> {
     let (mut left, mut right) = (vec![0; 128 << 10], vec![0; 128 << 10]);
     loop {
-        let count = one.read(&mut left)?;
+        let count = first.read(&mut left)?;
         if count == 0 {
-            return Ok(other.read(&mut right)? == 0);
+            return Ok(second.read(&mut right)? == 0);
         }
-        if other.read_exact(&mut right[..count]).is_err() || left[..count] != right[..count] {
+        if second.read_exact(&mut right[..count]).is_err() || left[..count] != right[..count] {
             return Ok(false);
         }
     }

@@ -1,14 +1,14 @@
-//! What surrounds the image's own wishes in config.json: the defaults that keep a container a container.
-//! Each list says whose it is; they are the ones images are written against.
+//! The parts of config.json that an image does not choose: capabilities, namespaces, mounts, masked paths. Each list
+//! names the engine whose default it is, because images are written to run with those.
 
 use serde_json::{Value, json};
 
-/// The most recent runtime specification whose members are written here.
-pub const OCI_VERSION: &str = "1.0.2";
+/// The version of the runtime specification that has every member we write.
+pub(crate) const OCI_VERSION: &str = "1.0.2";
 
 /// Podman's default: enough for package managers, `su` and services that drop to their user; no raw sockets, no
 /// device nodes, no audit records.
-pub const CAPABILITIES: [&str; 11] = [
+pub(crate) const CAPABILITIES: [&str; 11] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_FOWNER",
@@ -22,21 +22,21 @@ pub const CAPABILITIES: [&str; 11] = [
     "CAP_SYS_CHROOT",
 ];
 
-/// containerd's: one more than `tare spec` masks.
-pub fn masked_paths() -> Vec<&'static str> {
+/// containerd's masked paths: those of `tare spec` and one more.
+pub(crate) fn masked_paths() -> Vec<&'static str> {
     [crate::spec::MASKED, &["/sys/devices/virtual/powercap"]].concat()
 }
 
-/// Where the image names none.
-pub const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// PATH where the image sets none.
+pub(crate) const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Where the image says neither Entrypoint nor Cmd.
-pub const ARGS: [&str; 1] = ["sh"];
+/// The arguments where the image has neither Entrypoint nor Cmd.
+pub(crate) const ARGS: [&str; 1] = ["sh"];
 
-pub const NAMESPACES: [&str; 6] = ["pid", "network", "ipc", "uts", "mount", "cgroup"];
+pub(crate) const NAMESPACES: [&str; 6] = ["pid", "network", "ipc", "uts", "mount", "cgroup"];
 
 /// containerd's mounts, without its tmpfs on /run: images ship files there.
-pub fn mounts() -> Value {
+pub(crate) fn mounts() -> Value {
     json!([
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
@@ -53,8 +53,8 @@ pub fn mounts() -> Value {
     ])
 }
 
-/// A volume of the image: writable, empty but for what the image has there (`tmpcopyup`).
-pub fn volume(destination: &str) -> Value {
+/// The mount for a volume of the image: a tmpfs that begins with a copy of what the image has there (`tmpcopyup`).
+pub(crate) fn volume(destination: &str) -> Value {
     mount(destination, "tmpfs", "tmpfs", &["nosuid", "nodev", "tmpcopyup"])
 }
 

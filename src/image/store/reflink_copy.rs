@@ -1,5 +1,5 @@
-//! A private copy of an image whose layers are all in the store: on a filesystem with reflinks its files share their
-//! blocks with the store's (FICLONE), and nothing is decompressed or copied.
+//! Copying layers of the store into one private tree, on a filesystem with reflinks: its files share their blocks with
+//! those of the store (ioctl_ficlone(2)), so nothing is decompressed or copied.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -15,7 +15,8 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, linkat};
 use oci_spec::image::Digest;
 
-use super::{Session, Store, debts, keys};
+use super::session::Session;
+use super::{Store, complete, layer_ids};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::archive::path::split;
@@ -28,85 +29,97 @@ use crate::inroot::Root;
 use crate::sys::file::clone_file;
 use crate::sys::xattr::fsetxattr;
 
-/// How the content of a file comes over.
-type Share<'a> = &'a dyn Fn(&File, &File) -> Result<()>;
+/// How the content of a file is copied: `reflink`; the test copies bytes.
+type CopyContent<'a> = &'a dyn Fn(&File, &File) -> Result<()>;
 
-/// Shares blocks.
+/// Makes `to` share the blocks of `from`.
 fn reflink(from: &File, to: &File) -> Result<()> {
     Ok(clone_file(from.as_fd(), to.as_fd())?)
 }
 
-/// Whether files of the layer `key` can share their blocks with files below `to`.
-fn can(store: &Store, key: &str, to: &Path) -> bool {
-    let file = |path: &Path| {
+/// Whether files below `to` can share blocks with those of the layer: tried with one of its files.
+fn is_supported(store: &Store, layer: &str, to: &Path) -> bool {
+    let temporary_file = |path: &Path| {
         let mut options = OpenOptions::new();
         options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE).open(path)
     };
-    match (File::open(store.layer(key).join("about.json")), file(to)) {
+    match (File::open(store.layer_dir(layer).join("about.json")), temporary_file(to)) {
         (Ok(from), Ok(to)) => reflink(&from, &to).is_ok(),
         _ => false,
     }
 }
 
-/// Makes the tree of these layers in the empty directory `to`, if all are in the store and can share their blocks; else
-/// false, and nothing was made. `scratch` is empty too.
-pub fn tree(store: &Store, diff_ids: &[Digest], to: &Path, scratch: &Path) -> Result<bool> {
-    let wanted = keys(diff_ids);
-    let found = || -> Option<Vec<String>> { wanted.iter().map(|keys| store.find(keys)).collect() };
-    if found().is_none_or(|keys| keys.first().is_none_or(|key| !can(store, key, to))) {
+/// Copies the layers with these diff ids, the lowest first, into the empty directory `to` as one tree. False, with
+/// nothing copied, where a layer is not in the store or its blocks cannot be shared. `scratch` is an empty directory,
+/// used by kernels that need one to mount a view of the layers at.
+pub(crate) fn copy_tree(store: &Store, diff_ids: &[Digest], to: &Path, scratch: &Path) -> Result<bool> {
+    let ids = layer_ids(diff_ids);
+    let find_all = || -> Option<Vec<String>> { ids.iter().map(|ids| store.find_layer(ids)).collect() };
+    if find_all().is_none_or(|layers| layers.first().is_none_or(|layer| !is_supported(store, layer, to))) {
         return Ok(false);
     }
-    // From here on none of them is pruned, if it was not in between.
-    let _session = Session::begin(store, &wanted)?;
-    let Some(keys) = found() else { return Ok(false) };
-    copy(store, &keys, to, scratch, &reflink).map(|()| true)
+    // From here on none of them is pruned. One may have been before: they are looked up again.
+    let _session = Session::begin(store, &ids)?;
+    let Some(layers) = find_all() else { return Ok(false) };
+    copy(store, &layers, to, scratch, &reflink).map(|()| true)
 }
 
-/// Makes the tree of these layers, the lowest first.
-fn copy(store: &Store, keys: &[String], to: &Path, scratch: &Path, share: Share<'_>) -> Result<()> {
-    let lowers: Vec<PathBuf> = keys.iter().map(|key| store.tree(key)).collect();
+/// Copies these layers, the lowest first, into `to`.
+fn copy(
+    store: &Store,
+    layers: &[String],
+    to: &Path,
+    scratch: &Path,
+    copy_content: CopyContent<'_>,
+) -> Result<()> {
+    let lowers: Vec<PathBuf> = layers.iter().map(|layer| store.layer_tree(layer)).collect();
     let view = Overlay { lowers: &lowers, upper: None, userxattr: false, mapped: None }.view(scratch)?;
     let view = openat(view.as_fd(), c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?;
-    let real = lowers.iter().rev().map(|lower| Root::open(lower)).collect::<Result<Vec<_>, _>>()?;
-    // Several layers are shown by the kernel, which hides its marks; a single one is as it is.
+    let trees = lowers.iter().rev().map(|lower| Root::open(lower)).collect::<Result<Vec<_>, _>>()?;
+    // An overlay of several layers hides its own attributes; a single layer is read directly, with them.
     let marks = lowers.iter().all(|lower| Some(lower) == lowers.first()).then_some(c"trusted.overlay.");
     let mut copying =
-        Copying { marks, real, to: Root::open(to)?, share, first: HashMap::new(), dirs: Vec::new() };
-    walk(&view, &mut |found| copying.one(found).map(|()| true))?;
+        Copying { marks, trees, to: Root::open(to)?, copy_content, first: HashMap::new(), dirs: Vec::new() };
+    walk(&view, &mut |found| copying.copy_entry(found).map(|()| true))?;
     let dirs = std::mem::take(&mut copying.dirs);
-    // From the deepest on: what is made in a directory changes its time.
+    // After everything is copied, because a new entry changes its directory's time.
     for (path, dir) in dirs.iter().rev() {
-        let made = copying.dir(path)?;
-        copying.attributes(dir.as_fd(), made.as_fd()).with_context(|| path.escape_ascii().to_string())?;
+        let copied = copying.open_dir(path)?;
+        copying
+            .copy_attributes(dir.as_fd(), copied.as_fd())
+            .with_context(|| path.escape_ascii().to_string())?;
     }
-    if let Some(root) = store.root_of(keys)? {
+    if let Some(root) = store.topmost_root(layers)? {
         let marks = Some(c"trusted.overlay.");
         let copying = Copying { marks, ..copying };
-        copying.attributes(File::open(&root)?.as_fd(), copying.dir(b"")?.as_fd()).context("the root")?;
+        copying
+            .copy_attributes(File::open(&root)?.as_fd(), copying.open_dir(b"")?.as_fd())
+            .context("the root")?;
     }
     Ok(())
 }
 
 struct Copying<'a> {
+    /// The prefix of the overlay's own attributes, which are not copied; None where there are none.
     marks: Option<&'static CStr>,
-    /// The layers as they are, the topmost first.
-    real: Vec<Root>,
+    /// The trees of the layers, the topmost first.
+    trees: Vec<Root>,
     to: Root,
-    share: Share<'a>,
-    /// The first name of what has several.
+    copy_content: CopyContent<'a>,
+    /// The first path of files with several hard links, by device and inode.
     first: HashMap<(u64, u64), Vec<u8>>,
-    /// Directories, and what they are in the image.
+    /// The paths of copied directories, and the originals.
     dirs: Vec<(Vec<u8>, OwnedFd)>,
 }
 
 impl Copying<'_> {
-    fn dir(&self, path: &[u8]) -> Result<OwnedFd> {
+    fn open_dir(&self, path: &[u8]) -> Result<OwnedFd> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
         Ok(self.to.resolve(&c_string(path)?, flags)?)
     }
 
-    /// Owner, mode, attributes and times of an open file or directory.
-    fn attributes(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+    /// Copies owner, mode, extended attributes and times of an open file or directory.
+    fn copy_attributes(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
         let stat = fstat(from)?;
         fchown(to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
         fchmod(to, Mode::from_bits_truncate(stat.st_mode & 0o7777))?;
@@ -120,11 +133,11 @@ impl Copying<'_> {
         Ok(futimens(to, &atime, &mtime)?)
     }
 
-    fn one(&mut self, found: &Found<'_>) -> Result<()> {
+    fn copy_entry(&mut self, found: &Found<'_>) -> Result<()> {
         if is_whiteout(&found.stat) {
             return Ok(());
         }
-        let into = self.dir(split(found.path).0)?;
+        let into = self.open_dir(split(found.path).0)?;
         if found.is_dir() {
             mkdirat(&into, found.name, Mode::S_IRWXU)?;
             self.dirs.push((found.path.to_vec(), open_dir(found.dir, found.name)?));
@@ -134,32 +147,33 @@ impl Copying<'_> {
         if found.stat.st_nlink > 1 {
             if let Some(first) = self.first.get(&id) {
                 let (above, name) = split(first);
-                let from = self.dir(above)?;
+                let from = self.open_dir(above)?;
                 return Ok(linkat(&from, c_string(name)?.as_c_str(), &into, found.name, AtFlags::empty())?);
             }
             self.first.insert(id, found.path.to_vec());
         }
         match found.kind() {
-            libc::S_IFREG => self.file(found, into.as_fd(), found.name),
-            _ => debts::copy_file(found.dir, found.name, &found.stat, into.as_fd(), found.name),
+            libc::S_IFREG => self.copy_regular_file(found, into.as_fd(), found.name),
+            _ => complete::copy_file(found.dir, found.name, &found.stat, into.as_fd(), found.name),
         }
     }
 
-    /// A file shares its blocks with that of the topmost layer that has it; attributes are those that the kernel shows.
-    fn file(&self, found: &Found<'_>, into: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+    /// Copies a regular file. Its content comes from the topmost layer that has it, because files of an overlay have no
+    /// blocks to share; its attributes come from the view, where they are those of the image.
+    fn copy_regular_file(&self, found: &Found<'_>, into: BorrowedFd<'_>, name: &CStr) -> Result<()> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let shown = openat(found.dir, name, flags, Mode::empty())?;
+        let in_view = openat(found.dir, name, flags, Mode::empty())?;
         let path = c_string(found.path)?;
         let open = |layer: &Root| match layer.resolve(&path, flags) {
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENXIO) => None,
             other => Some(other),
         };
         let missing = || fail!(Kind::State, "no layer has it");
-        let from = File::from(self.real.iter().find_map(open).ok_or_else(missing)??);
+        let from = File::from(self.trees.iter().find_map(open).ok_or_else(missing)??);
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let to = File::from(openat(into, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
-        (self.share)(&from, &to)?;
-        self.attributes(shown.as_fd(), to.as_fd())
+        (self.copy_content)(&from, &to)?;
+        self.copy_attributes(in_view.as_fd(), to.as_fd())
     }
 }
 
@@ -179,18 +193,22 @@ mod tests {
         let store = Store::open(&dir.join("store")).unwrap();
         let keys = ["one".to_owned(), "two".to_owned()];
         for key in &keys {
-            fs::create_dir_all(store.tree(key).join("d/e")).unwrap();
-            fs::write(store.layer(key).join("about.json"), r#"{"diffId":"x","root":true}"#).unwrap();
-            fs::write(store.tree(key).join("d/both"), key).unwrap();
-            fs::write(store.tree(key).join(key), key).unwrap();
-            fs::hard_link(store.tree(key).join(key), store.tree(key).join(format!("d/{key}-link"))).unwrap();
+            fs::create_dir_all(store.layer_tree(key).join("d/e")).unwrap();
+            fs::write(store.layer_dir(key).join("about.json"), r#"{"diffId":"x","root":true}"#).unwrap();
+            fs::write(store.layer_tree(key).join("d/both"), key).unwrap();
+            fs::write(store.layer_tree(key).join(key), key).unwrap();
+            fs::hard_link(
+                store.layer_tree(key).join(key),
+                store.layer_tree(key).join(format!("d/{key}-link")),
+            )
+            .unwrap();
         }
-        let hidden = store.tree("one").join("d/hidden");
+        let hidden = store.layer_tree("one").join("d/hidden");
         fs::write(hidden, "").unwrap();
         let mark = nix::sys::stat::SFlag::S_IFCHR;
-        nix::sys::stat::mknod(&store.tree("two").join("d/hidden"), mark, Mode::empty(), 0).unwrap();
-        std::os::unix::fs::symlink("nowhere", store.tree("one").join("link")).unwrap();
-        fs::set_permissions(store.tree("two").join("d"), fs::Permissions::from_mode(0o2711)).unwrap();
+        nix::sys::stat::mknod(&store.layer_tree("two").join("d/hidden"), mark, Mode::empty(), 0).unwrap();
+        std::os::unix::fs::symlink("nowhere", store.layer_tree("one").join("link")).unwrap();
+        fs::set_permissions(store.layer_tree("two").join("d"), fs::Permissions::from_mode(0o2711)).unwrap();
         for name in ["to", "scratch"] {
             fs::create_dir(dir.join(name)).unwrap();
         }
@@ -204,7 +222,7 @@ mod tests {
         assert_eq!(inode("one"), inode("d/one-link"));
         assert_eq!(fs::metadata(to.join("d")).unwrap().mode(), 0o42711);
         let time = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
-        assert_eq!(time(&to.join("d")), time(&store.tree("two").join("d")));
+        assert_eq!(time(&to.join("d")), time(&store.layer_tree("two").join("d")));
         assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("nowhere"));
         fs::remove_dir_all(dir).unwrap();
     }

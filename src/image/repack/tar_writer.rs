@@ -1,5 +1,5 @@
-//! Writing a tar archive as layers have it: ustar headers, and POSIX extended headers before them where a value does
-//! not fit or ustar has no field for it.
+//! Writes a tar archive as layers have it: ustar headers, with a POSIX extended (pax) header before them where a value
+//! does not fit or ustar has no field for it.
 
 use std::io::{Read, Write};
 
@@ -9,62 +9,67 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::{fail, log};
 
 const BLOCK: u64 = 512;
-/// The largest number in eight octal digits of ustar, its end mark taken off.
-const SMALL: u64 = 0o777_7777;
-/// The same in twelve.
-const LARGE: u64 = 0o777_7777_7777;
+/// The largest number in an 8-byte field of ustar: seven octal digits and a terminator.
+const MAX_7_DIGITS: u64 = 0o777_7777;
+/// The largest number in a 12-byte field: eleven octal digits and a terminator.
+const MAX_11_DIGITS: u64 = 0o777_7777_7777;
 
-/// One entry; the default is a file of root's.
+/// The header of one entry; the default is an empty regular file of root.
 #[derive(Debug, Default)]
-pub struct Entry<'a> {
-    pub name: &'a [u8],
-    pub kind: Kinds,
-    pub mode: u32,
-    pub ids: (u32, u32),
-    pub size: u64,
-    /// Seconds and nanoseconds.
-    pub modified: (i64, i64),
-    pub link: &'a [u8],
-    pub device: (u32, u32),
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+pub(crate) struct Entry<'a> {
+    pub(crate) name: &'a [u8],
+    pub(crate) kind: EntryKind,
+    pub(crate) mode: u32,
+    /// User and group.
+    pub(crate) ids: (u32, u32),
+    pub(crate) size: u64,
+    /// The modification time, in seconds and nanoseconds.
+    pub(crate) mtime: (i64, i64),
+    /// The target of a symlink or hard link.
+    pub(crate) link: &'a [u8],
+    /// Major and minor number.
+    pub(crate) device: (u32, u32),
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// The entry's type flag.
+/// The entry's type flag, with a default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kinds(pub EntryType);
+pub(crate) struct EntryKind(pub EntryType);
 
-impl Default for Kinds {
+impl Default for EntryKind {
     fn default() -> Self {
         Self(EntryType::Regular)
     }
 }
 
-pub struct Writer<W> {
+/// An archive being written to `out`.
+pub(crate) struct TarWriter<W> {
     out: W,
 }
 
-impl<W: Write> Writer<W> {
-    pub fn new(out: W) -> Self {
+impl<W: Write> TarWriter<W> {
+    pub(crate) fn new(out: W) -> Self {
         Self { out }
     }
 
-    /// Writes the headers of an entry, and its content.
-    pub fn entry(&mut self, entry: &Entry<'_>, content: &mut dyn Read) -> Result<()> {
-        let extended = extended(entry);
+    /// Writes an entry: its headers, and `entry.size` bytes of content.
+    pub(crate) fn write_entry(&mut self, entry: &Entry<'_>, content: &mut dyn Read) -> Result<()> {
+        let extended = pax_records(entry);
         if !extended.is_empty() {
             let name = [b"PaxHeaders/", &entry.name[entry.name.len().saturating_sub(80)..]].concat();
             let mut header = header(&Entry { name: &name, mode: 0o644, ..Entry::default() });
             header.set_entry_type(EntryType::XHeader);
             header.set_size(extended.len() as u64);
-            self.block(header, &mut &extended[..], extended.len() as u64)?;
+            self.write_block(header, &mut &extended[..], extended.len() as u64)?;
         }
-        self.block(header(entry), content, entry.size)
+        self.write_block(header(entry), content, entry.size)
     }
 
-    fn block(&mut self, mut header: Header, content: &mut dyn Read, size: u64) -> Result<()> {
+    /// Writes a header and its content, padded to whole blocks.
+    fn write_block(&mut self, mut header: Header, content: &mut dyn Read, size: u64) -> Result<()> {
         header.set_cksum();
         self.out.write_all(header.as_bytes()).context("write the archive")?;
-        let written = pour(content, &mut self.out, size)?;
+        let written = copy_bytes(content, &mut self.out, size)?;
         if written != size {
             return Err(fail!(Kind::State, "the file has become shorter while it was read"));
         }
@@ -73,14 +78,15 @@ impl<W: Write> Writer<W> {
         self.out.write_all(&zeros[..usize::try_from(padding).unwrap_or(0)]).context("write the archive")
     }
 
-    /// Writes the end.
-    pub fn finish(mut self) -> Result<W> {
+    /// Writes the two zero blocks that end an archive.
+    pub(crate) fn finish(mut self) -> Result<W> {
         self.out.write_all(&[0; 2 * BLOCK as usize]).context("write the archive")?;
         Ok(self.out)
     }
 }
 
-fn pour(from: &mut dyn Read, to: &mut impl Write, size: u64) -> Result<u64> {
+/// Copies at most `size` bytes, and returns how many there were.
+fn copy_bytes(from: &mut dyn Read, to: &mut impl Write, size: u64) -> Result<u64> {
     let mut buffer = vec![0; usize::try_from(size.clamp(1, 128 << 10)).unwrap_or(1)];
     let mut from = from.take(size);
     let mut total = 0;
@@ -93,36 +99,37 @@ fn pour(from: &mut dyn Read, to: &mut impl Write, size: u64) -> Result<u64> {
     }
 }
 
-/// The ustar header, as far as it has room; the rest is `extended`.
+/// The ustar header. What it has no room for is cut off here, and is in the pax header.
 fn header(entry: &Entry<'_>) -> Header {
     let mut header = Header::new_ustar();
     if let Some(ustar) = header.as_ustar_mut() {
-        fill(&mut ustar.name, entry.name);
-        fill(&mut ustar.linkname, entry.link);
+        copy_cut(&mut ustar.name, entry.name);
+        copy_cut(&mut ustar.linkname, entry.link);
     }
     header.set_entry_type(entry.kind.0);
     header.set_mode(entry.mode);
-    header.set_uid(u64::from(entry.ids.0).min(SMALL));
-    header.set_gid(u64::from(entry.ids.1).min(SMALL));
-    header.set_size(entry.size.min(LARGE));
-    header.set_mtime(u64::try_from(entry.modified.0).unwrap_or(0).min(LARGE));
+    header.set_uid(u64::from(entry.ids.0).min(MAX_7_DIGITS));
+    header.set_gid(u64::from(entry.ids.1).min(MAX_7_DIGITS));
+    header.set_size(entry.size.min(MAX_11_DIGITS));
+    header.set_mtime(u64::try_from(entry.mtime.0).unwrap_or(0).min(MAX_11_DIGITS));
     if matches!(entry.kind.0, EntryType::Char | EntryType::Block) {
-        // Both are in ustar, and the kernel's numbers fit.
+        // Cannot fail: ustar has both fields, and the kernel's numbers fit.
         let _ = header.set_device_major(entry.device.0);
         let _ = header.set_device_minor(entry.device.1);
     }
     header
 }
 
-fn fill(field: &mut [u8; 100], text: &[u8]) {
+/// Copies `text` to a field, cut to its length.
+fn copy_cut(field: &mut [u8; 100], text: &[u8]) {
     let length = text.len().min(field.len());
     field[..length].copy_from_slice(&text[..length]);
 }
 
-/// The records of what the ustar header has no room for.
-fn extended(entry: &Entry<'_>) -> Vec<u8> {
+/// The records of the pax header: what the ustar header has no room for.
+fn pax_records(entry: &Entry<'_>) -> Vec<u8> {
     let mut records = Vec::new();
-    let mut add = |key: &[u8], value: &[u8]| record(&mut records, key, value);
+    let mut add = |key: &[u8], value: &[u8]| add_record(&mut records, key, value);
     if entry.name.len() > 100 {
         add(b"path", entry.name);
     }
@@ -130,16 +137,16 @@ fn extended(entry: &Entry<'_>) -> Vec<u8> {
         add(b"linkpath", entry.link);
     }
     for (key, id) in [("uid", entry.ids.0), ("gid", entry.ids.1)] {
-        if u64::from(id) > SMALL {
+        if u64::from(id) > MAX_7_DIGITS {
             add(key.as_bytes(), id.to_string().as_bytes());
         }
     }
-    if entry.size > LARGE {
+    if entry.size > MAX_11_DIGITS {
         add(b"size", entry.size.to_string().as_bytes());
     }
-    let (seconds, nanos) = entry.modified;
-    if nanos != 0 || u64::try_from(seconds).is_ok_and(|seconds| seconds > LARGE) || seconds < 0 {
-        add(b"mtime", time(seconds, nanos).as_bytes());
+    let (seconds, nanos) = entry.mtime;
+    if nanos != 0 || u64::try_from(seconds).is_ok_and(|seconds| seconds > MAX_11_DIGITS) || seconds < 0 {
+        add(b"mtime", decimal_time(seconds, nanos).as_bytes());
     }
     for (name, value) in &entry.xattrs {
         if name.contains(&b'=') {
@@ -154,8 +161,8 @@ fn extended(entry: &Entry<'_>) -> Vec<u8> {
     records
 }
 
-/// `LENGTH KEY=VALUE\n`, where the length counts itself.
-fn record(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+/// Adds `LENGTH KEY=VALUE\n`, where LENGTH counts the whole record, itself included.
+fn add_record(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     let rest = key.len() + value.len() + 3;
     let mut length = rest + 1;
     while length != rest + length.to_string().len() {
@@ -165,8 +172,8 @@ fn record(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     records.extend_from_slice(&[b" ", key, b"=", value, b"\n"].concat());
 }
 
-/// Decimal seconds; what is before 1970 counts downwards from its whole second.
-fn time(seconds: i64, nanos: i64) -> String {
+/// A time as decimal seconds. The kernel's nanoseconds count upwards before 1970 too; decimal fractions do not.
+fn decimal_time(seconds: i64, nanos: i64) -> String {
     let text = match (seconds < 0, nanos) {
         (_, 0) => return seconds.to_string(),
         (false, nanos) => format!("{seconds}.{nanos:09}"),
@@ -203,7 +210,7 @@ mod tests {
     fn the_length_of_a_record_counts_itself() {
         for (value, length) in [(1, 7), (3, 9), (4, 11), (92, 99), (93, 101)] {
             let mut records = Vec::new();
-            record(&mut records, b"ab", &vec![b'x'; value]);
+            add_record(&mut records, b"ab", &vec![b'x'; value]);
             assert_eq!(records.len(), length, "{value}");
             assert!(records.starts_with(format!("{length} ab=").as_bytes()));
         }
@@ -211,11 +218,11 @@ mod tests {
 
     #[test]
     fn times_are_decimal() {
-        assert_eq!(time(5, 0), "5");
-        assert_eq!(time(5, 120_000_000), "5.12");
-        assert_eq!(time(-1, 500_000_000), "-0.5");
-        assert_eq!(time(-2, 250_000_000), "-1.75");
-        assert_eq!(time(-3, 0), "-3");
+        assert_eq!(decimal_time(5, 0), "5");
+        assert_eq!(decimal_time(5, 120_000_000), "5.12");
+        assert_eq!(decimal_time(-1, 500_000_000), "-0.5");
+        assert_eq!(decimal_time(-2, 250_000_000), "-1.75");
+        assert_eq!(decimal_time(-3, 0), "-3");
     }
 
     #[test]
@@ -226,16 +233,16 @@ mod tests {
             mode: 0o4755,
             ids: (3_000_000_000, 7),
             size: 5,
-            modified: (-2, 250_000_000),
+            mtime: (-2, 250_000_000),
             xattrs: vec![(b"user.a".to_vec(), b"1\n2\0".to_vec())],
             ..Entry::default()
         };
-        let mut writer = Writer::new(Vec::new());
-        writer.entry(&entry, &mut &b"hello"[..]).unwrap();
+        let mut writer = TarWriter::new(Vec::new());
+        writer.write_entry(&entry, &mut &b"hello"[..]).unwrap();
         let target = b"t".repeat(200);
         let link =
-            Entry { name: b"link", kind: Kinds(EntryType::Symlink), link: &target, ..Entry::default() };
-        writer.entry(&link, &mut std::io::empty()).unwrap();
+            Entry { name: b"link", kind: EntryKind(EntryType::Symlink), link: &target, ..Entry::default() };
+        writer.write_entry(&link, &mut std::io::empty()).unwrap();
         let bytes = writer.finish().unwrap();
         let mut archive = Archive::new(Bytes(&bytes));
         let mut read = Read::default();

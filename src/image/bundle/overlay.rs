@@ -1,0 +1,232 @@
+//! A bundle over the layers of the store: overlayfs mounts them at `rootfs`, with the directory `upper` for changes. A
+//! second bundle of the same image takes a mount and no copy.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
+use nix::sys::stat::{Mode, fchmod, fstat, futimens};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, Uid, fchown};
+
+use super::staging::StagingDir;
+use super::{BundleInfo, OverlayLayers, UnpackOptions, runtime_config};
+use crate::error::{Context, Error, Kind, Result};
+use crate::fail;
+use crate::image::changes::BundleTree;
+use crate::image::document::manifest::Image;
+use crate::image::filesystem::dir::c_string;
+use crate::image::filesystem::overlay::{Mapped, Overlay};
+use crate::image::filesystem::remove as removal;
+use crate::image::source::Source;
+use crate::image::store::{BUNDLE_INFO, Store, import_layers};
+use crate::image::unpack::tree::Tree;
+use crate::image::userns::mapping::Mapping;
+
+/// Makes the bundle in the staging directory, puts it in place and mounts it.
+pub(super) fn make(
+    source: &dyn Source,
+    image: &Image,
+    info: BundleInfo,
+    staging: &StagingDir,
+    options: &UnpackOptions,
+    store: &Store,
+) -> Result<()> {
+    let imported = import_layers(store, source, image, &options.limits, &options.watch)?;
+    let overlay = OverlayLayers { store: store.path().to_owned(), layers: imported.layers.clone() };
+    let info = BundleInfo { overlay: Some(overlay.clone()), ..info };
+    for name in [c"rootfs", c"upper", c"work"] {
+        staging.mkdir(name, 0o755)?;
+    }
+    copy_root_attributes(
+        store,
+        &overlay.layers,
+        &staging.path().join("upper"),
+        options.overrides.mapping.as_ref(),
+    )?;
+    staging.write_file(&c_string(BUNDLE_INFO.as_bytes())?, &info.to_json()?)?;
+    // Before the bundle is in place, so that its layers are never without a record. A record without a bundle is removed
+    // by the next prune.
+    store.record_bundle(staging.destination(), &imported)?;
+    let made = fill_and_publish(image, &overlay, &info, staging, options);
+    made.inspect_err(|_| drop(store.forget_bundle(staging.destination())))?;
+    if info.rootless.is_some() {
+        // A mount in this process's namespace would end with it: `tare-image mount BUNDLE COMMAND` makes it.
+        return staging.clear_mounting_mark();
+    }
+    let mounted = mount_layers(staging.destination(), &overlay, &info);
+    mounted.and_then(|()| staging.clear_mounting_mark()).inspect_err(|_| {
+        staging.withdraw();
+        drop(store.forget_bundle(staging.destination()));
+    })
+}
+
+fn fill_and_publish(
+    image: &Image,
+    overlay: &OverlayLayers,
+    info: &BundleInfo,
+    staging: &StagingDir,
+    options: &UnpackOptions,
+) -> Result<()> {
+    mount_layers(staging.path(), overlay, info)?;
+    let configured = write_config(image, staging, options);
+    // Unmounted before the bundle is renamed: mountinfo would show the mount's source directories by their old names.
+    unmount(&staging.path().join("rootfs")).and(configured)?;
+    staging.record_tree("upper")?;
+    staging.set_mounting_mark()?;
+    staging.chown(options.adapter.root_ids())?;
+    staging.publish()
+}
+
+/// Writes config.json, which needs the mounted tree: names of users are looked up in it, and it gets the working
+/// directory.
+fn write_config(image: &Image, staging: &StagingDir, options: &UnpackOptions) -> Result<()> {
+    let mut tree = Tree::open_kept(&staging.path().join("rootfs")).context("open rootfs")?;
+    tree.adapter = options.adapter.clone();
+    if !options.rootfs_only {
+        staging.write_file(c"config.json", &runtime_config(image, &mut tree, &options.overrides)?)?;
+    }
+    tree.finish().context("set the times of directories")
+}
+
+/// Gives the upper directory, which is the root of the overlay, the attributes that the image has for its root.
+fn copy_root_attributes(
+    store: &Store,
+    layers: &[String],
+    upper: &Path,
+    mapping: Option<&Mapping>,
+) -> Result<()> {
+    let place = || format!("set the attributes of {}", upper.display());
+    let to = fs::File::open(upper).with_context(place)?;
+    match store.topmost_root(layers)? {
+        Some(path) => {
+            let from = fs::File::open(&path).with_context(place)?;
+            let stat = fstat(&from).with_context(place)?;
+            let to_host = |mapping: &Mapping| mapping.to_host(stat.st_uid, stat.st_gid);
+            let (uid, gid) = mapping.map_or(Ok((stat.st_uid, stat.st_gid)), to_host)?;
+            fchown(&to, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).with_context(place)?;
+            fchmod(&to, Mode::from_bits_truncate(stat.st_mode & 0o7777)).with_context(place)?;
+            let (atime, mtime) = (
+                TimeSpec::new(stat.st_atime, stat.st_atime_nsec),
+                TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec),
+            );
+            futimens(to.as_fd(), &atime, &mtime).with_context(place)
+        }
+        None => {
+            let (uid, gid) = mapping.map_or(Ok((0, 0)), |mapping| mapping.to_host(0, 0))?;
+            fchown(&to, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).with_context(place)?;
+            fchmod(&to, Mode::from_bits_truncate(0o755)).with_context(place)?;
+            let zero = TimeSpec::new(0, 0);
+            futimens(to.as_fd(), &zero, &zero).with_context(place)
+        }
+    }
+}
+
+/// The tree of an overlay bundle, for finding its changes.
+pub(super) fn bundle_tree(bundle: &Path, overlay: &OverlayLayers, info: &BundleInfo) -> Result<BundleTree> {
+    let userxattr = info.rootless.is_some();
+    Ok(BundleTree::Overlay { upper: bundle.join("upper"), lowers: lower_dirs(overlay)?, userxattr })
+}
+
+/// The trees of the bundle's layers, the lowest first.
+fn lower_dirs(overlay: &OverlayLayers) -> Result<Vec<PathBuf>> {
+    let store = Store::open(&overlay.store)?;
+    let lowers: Vec<PathBuf> = overlay.layers.iter().map(|name| store.layer_tree(name)).collect();
+    match lowers.iter().find(|lower| !lower.exists()) {
+        Some(missing) => {
+            Err(fail!(Kind::NotFound, "{}: this layer is no longer in the store", missing.display()))
+        }
+        None => Ok(lowers),
+    }
+}
+
+/// Mounts the overlay of the bundle at the absolute path `bundle`.
+fn mount_layers(bundle: &Path, overlay: &OverlayLayers, info: &BundleInfo) -> Result<()> {
+    let lowers = lower_dirs(overlay)?;
+    let (upper, work) = (bundle.join("upper"), bundle.join("work"));
+    let mapped = info.mapping.as_ref().map(|mapping| Mapped::of(&overlay.store, mapping)).transpose()?;
+    let overlay = Overlay {
+        lowers: &lowers,
+        upper: Some((&upper, &work)),
+        userxattr: info.rootless.is_some(),
+        mapped: mapped.as_ref(),
+    };
+    overlay.mount(&bundle.join("rootfs"))
+}
+
+fn unmount(rootfs: &Path) -> Result<()> {
+    umount2(rootfs, MntFlags::UMOUNT_NOFOLLOW).with_context(|| format!("unmount {}", rootfs.display()))
+}
+
+/// Reads an overlay bundle. Returns its absolute path too.
+fn open(bundle: &Path) -> Result<(PathBuf, OverlayLayers, BundleInfo)> {
+    let info = BundleInfo::read(bundle)?;
+    let path = bundle.canonicalize().with_context(|| format!("open {}", bundle.display()))?;
+    match info.overlay.clone() {
+        Some(overlay) => Ok((path, overlay, info)),
+        None => Err(fail!(
+            Kind::State,
+            "{}: the bundle has a tree of its own, there is nothing to mount",
+            bundle.display()
+        )),
+    }
+}
+
+/// Mounts an overlay bundle, for example after a reboot. Does nothing where it is mounted.
+pub(crate) fn mount(bundle: &Path) -> Result<()> {
+    let (path, overlay, info) = open(bundle)?;
+    if is_mounted(&path)? { Ok(()) } else { mount_layers(&path, &overlay, &info) }
+}
+
+/// Unmounts an overlay bundle; its changes stay. Does nothing where it is not mounted.
+pub(crate) fn umount(bundle: &Path) -> Result<()> {
+    let (path, ..) = open(bundle)?;
+    if is_mounted(&path)? { unmount(&path.join("rootfs")) } else { Ok(()) }
+}
+
+/// Whether something is mounted at the bundle's rootfs: it is then on another device than the bundle.
+fn is_mounted(bundle: &Path) -> Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| {
+        fs::metadata(path)
+            .map(|metadata| metadata.dev())
+            .with_context(|| format!("look at {}", path.display()))
+    };
+    Ok(device(&bundle.join("rootfs"))? != device(bundle)?)
+}
+
+/// Removes a bundle of either form: unmounts it first, and removes its record from the store.
+pub(crate) fn remove(bundle: &Path) -> Result<()> {
+    let info = BundleInfo::read(bundle)?;
+    let path = bundle.canonicalize().with_context(|| format!("open {}", bundle.display()))?;
+    let removing = || format!("remove {}", bundle.display());
+    if is_mounted(&path).unwrap_or(false) {
+        if info.overlay.is_none() {
+            return Err(fail!(Kind::State, "something is mounted on its rootfs")).with_context(removing);
+        }
+        unmount(&path.join("rootfs"))?;
+    }
+    let (parent, name) = (path.parent().unwrap_or(&path), path.file_name().unwrap_or_default());
+    let parent = fs::File::open(parent).with_context(removing)?;
+    let (name, partial) =
+        (c_string(name.as_bytes())?, c_string(&[b".", name.as_bytes(), b".partial"].concat())?);
+    // Renamed to the staging directory first: if this is killed, what is left is no bundle, and the next bundle that is
+    // made here removes it.
+    removal::tree(parent.as_fd(), &partial).with_context(removing)?;
+    nix::fcntl::renameat(&parent, name.as_c_str(), &parent, partial.as_c_str())
+        .map_err(explain_busy)
+        .with_context(removing)?;
+    // Before the files are removed, which may take long: a new bundle made here meanwhile has its own record.
+    if let Some(overlay) = info.overlay.filter(|overlay| overlay.store.exists()) {
+        Store::open(&overlay.store)?.forget_bundle(&path)?;
+    }
+    removal::tree(parent.as_fd(), &partial).map_err(explain_busy).with_context(removing)
+}
+
+fn explain_busy(errno: Errno) -> Error {
+    let error = Error::from(errno);
+    if errno == Errno::EBUSY { error.with_hint("something is mounted inside the bundle") } else { error }
+}

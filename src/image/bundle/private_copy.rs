@@ -1,0 +1,79 @@
+//! A bundle with a private tree: the layers are applied one after the other to its rootfs.
+
+use std::sync::Arc;
+
+use super::staging::StagingDir;
+use super::{BundleInfo, UnpackOptions, runtime_config};
+use crate::error::{Context, Result};
+use crate::image::blob::digest::{self, short};
+use crate::image::document::manifest::Image;
+use crate::image::filesystem::dir::c_string;
+use crate::image::limits::Used;
+use crate::image::progress::Watched;
+use crate::image::source::Source;
+use crate::image::store::{BUNDLE_INFO, reflink_copy};
+use crate::image::unpack::layer;
+use crate::image::unpack::tree::Tree;
+
+/// Makes the bundle in the staging directory and puts it in place.
+pub(super) fn make(
+    source: &dyn Source,
+    image: &Image,
+    info: &BundleInfo,
+    staging: &StagingDir,
+    options: &UnpackOptions,
+) -> Result<()> {
+    staging.mkdir(c"rootfs", 0o755)?;
+    let mut tree = Tree::open(&staging.path().join("rootfs")).context("open rootfs")?;
+    tree.set_adapter(options.adapter.clone()).context("give rootfs its owner")?;
+    if copy_from_store(image, staging, options)? {
+        // The copied root has the image's times: they are kept.
+        tree = Tree::open_kept(&staging.path().join("rootfs")).context("open rootfs")?;
+    } else {
+        unpack(source, image, &mut tree, options)?;
+    }
+    if !options.rootfs_only {
+        staging.write_file(c"config.json", &runtime_config(image, &mut tree, &options.overrides)?)?;
+    }
+    tree.finish().context("set the times of directories")?;
+    staging.record_tree("rootfs")?;
+    staging.write_file(&c_string(BUNDLE_INFO.as_bytes())?, &info.to_json()?)?;
+    staging.chown(options.adapter.root_ids())?;
+    staging.publish()
+}
+
+/// Copies the tree from the store, if it has all layers and their blocks can be shared. False where it was not done.
+fn copy_from_store(image: &Image, staging: &StagingDir, options: &UnpackOptions) -> Result<bool> {
+    let Some(store) = options.reflink_store.as_ref().filter(|_| options.overrides.mapping.is_none()) else {
+        return Ok(false);
+    };
+    let ids =
+        image.config.rootfs().diff_ids().iter().map(|id| digest::parse(id)).collect::<Result<Vec<_>>>()?;
+    let scratch = staging.path().join("scratch");
+    staging.mkdir(c"scratch", 0o700)?;
+    let copied = reflink_copy::copy_tree(store, &ids, &staging.path().join("rootfs"), &scratch);
+    std::fs::remove_dir(&scratch).with_context(|| format!("remove {}", scratch.display()))?;
+    let is_copied = copied.context("copy the layers that are in the store")?;
+    if is_copied {
+        options.watch.plan(image.manifest.layers());
+        image.manifest.layers().iter().for_each(|blob| options.watch.done(blob));
+    }
+    Ok(is_copied)
+}
+
+fn unpack(source: &dyn Source, image: &Image, tree: &mut Tree, options: &UnpackOptions) -> Result<()> {
+    let used = Used::default();
+    let layers = image.manifest.layers();
+    options.watch.plan(layers);
+    for (number, (blob, diff_id)) in layers.iter().zip(image.config.rootfs().diff_ids()).enumerate() {
+        let diff_id = digest::parse(diff_id)?;
+        let digest = blob.digest();
+        let place =
+            || format!("layer {} of {} ({}:{})", number + 1, layers.len(), digest.algorithm(), short(digest));
+        let inner = source.blob(blob).with_context(place)?;
+        let bytes = Watched { inner, blob: blob.clone(), watch: Arc::clone(&options.watch) };
+        layer::apply(tree, Box::new(bytes), blob, &diff_id, &options.limits, &used).with_context(place)?;
+        options.watch.done(blob);
+    }
+    Ok(())
+}

@@ -1,0 +1,206 @@
+//! The staging directory of a bundle: `.NAME.partial` beside its destination. It is locked while the bundle is made, and
+//! renamed to the destination when the bundle is complete.
+
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, open, openat, renameat};
+use nix::sys::stat::{Mode, fchmod, mkdirat};
+use nix::unistd::{AccessFlags, Gid, Uid, UnlinkatFlags, faccessat, fchown, unlinkat};
+
+use crate::error::{Context, Kind, Result};
+use crate::fail;
+use crate::image::changes;
+use crate::image::filesystem::dir::{c_string, open_dir, proc_path};
+use crate::image::filesystem::{overlay, remove};
+use crate::sys::xattr::fremovexattr;
+
+/// A bundle in the making, locked against other processes.
+#[derive(Debug)]
+pub(super) struct StagingDir {
+    /// The directory that the bundle will be in.
+    parent: OwnedFd,
+    lock: Flock<OwnedFd>,
+    /// `.NAME.partial`, beside the destination.
+    path: PathBuf,
+    name: CString,
+    destination: PathBuf,
+}
+
+impl StagingDir {
+    /// Makes and locks the staging directory for a bundle at `destination`. What an earlier run left in it is removed, and
+    /// so is a bundle at `destination` that was never completed.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::Exists` where something else is at `destination`, or another process makes a bundle there.
+    pub(super) fn create(destination: &Path) -> Result<Self> {
+        let making = || format!("make bundle {}", destination.display());
+        let file_name =
+            destination.file_name().ok_or_else(|| fail!(Kind::Usage, "the path names no directory"));
+        let file_name = file_name.with_context(making)?;
+        let parent = destination.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or_else(|| Path::new("."));
+        // Absolute from here on: overlay mounts and the store's records name the bundle's path.
+        let parent_path = parent.canonicalize().with_context(|| format!("open {}", parent.display()))?;
+        let parent =
+            open(&parent_path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+                .with_context(|| format!("open {}", parent_path.display()))?;
+        let name = [b".", file_name.as_bytes(), b".partial"].concat();
+        let path = parent_path.join(std::ffi::OsStr::from_bytes(&name));
+        let name = c_string(&name)?;
+        let stale = find_unfinished(&parent, &c_string(file_name.as_bytes())?).with_context(making)?;
+        let lock = make_locked_dir(&parent, &name).with_context(|| format!("make {}", path.display()))?;
+        let staging = Self { parent, lock, path, name, destination: parent_path.join(file_name) };
+        match stale.map_or(Ok(()), |stale| staging.remove_unfinished(&stale)).with_context(making) {
+            Ok(()) => Ok(staging),
+            Err(error) => {
+                staging.discard();
+                Err(error)
+            }
+        }
+    }
+
+    /// The bundle's own name, without its directory.
+    fn bundle_name(&self) -> Result<CString> {
+        Ok(c_string(self.destination.file_name().unwrap_or_default().as_bytes())?)
+    }
+
+    /// Removes a bundle that was put in its place and not completed.
+    fn remove_unfinished(&self, stale: &OwnedFd) -> Result<()> {
+        let _lock = lock(stale.try_clone()?)?;
+        overlay::detach(&proc_path(stale.as_fd(), c"rootfs"))?;
+        // Moved away as a whole first, so that no part of it is ever at the destination without the mark MOUNTING.
+        renameat(&self.parent, self.bundle_name()?.as_c_str(), self.dir(), c"unfinished")?;
+        Ok(remove::tree(self.dir().as_fd(), c"unfinished")?)
+    }
+
+    pub(super) fn dir(&self) -> &OwnedFd {
+        &self.lock
+    }
+
+    /// The path of the staging directory, absolute.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the bundle will be, absolute.
+    pub(super) fn destination(&self) -> &Path {
+        &self.destination
+    }
+
+    pub(super) fn mkdir(&self, name: &CStr, mode: u32) -> Result<()> {
+        let made = mkdirat(self.dir(), name, Mode::from_bits_truncate(mode));
+        made.with_context(|| format!("make {}", name.to_string_lossy()))
+    }
+
+    /// Writes a new file of the bundle.
+    pub(super) fn write_file(&self, name: &CStr, content: &[u8]) -> Result<()> {
+        let writing = || format!("write {}", name.to_string_lossy());
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let fd = openat(self.dir(), name, flags, Mode::from_bits_truncate(0o644)).with_context(writing)?;
+        File::from(fd).write_all(content).with_context(writing)
+    }
+
+    /// Records the state of the tree `name`, so that `diff` and `repack` can compare it later.
+    pub(super) fn record_tree(&self, name: &str) -> Result<()> {
+        let file = self.path.join(changes::RECORD_FILE);
+        let mut options = std::fs::OpenOptions::new();
+        let to = options.write(true).create_new(true).mode(0o600).open(&file);
+        let to = to.with_context(|| format!("make {}", file.display()))?;
+        changes::write_record(&self.path.join(name), to)
+    }
+
+    /// Gives the bundle's directory (mode 0700) to the container's root, who must be able to enter it.
+    pub(super) fn chown(&self, (uid, gid): (u32, u32)) -> Result<()> {
+        if (uid, gid) == (0, 0) {
+            return Ok(());
+        }
+        fchown(&*self.lock, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+            .with_context(|| format!("give {} its owner", self.path.display()))
+    }
+
+    /// Renames the staging directory to the destination; an empty directory there is replaced.
+    pub(super) fn publish(&self) -> Result<()> {
+        let moved =
+            renameat(&self.parent, self.name.as_c_str(), &self.parent, self.bundle_name()?.as_c_str());
+        moved.with_context(|| format!("put the bundle at {}", self.destination.display()))
+    }
+
+    /// Marks the bundle as incomplete until `clear_mounting_mark`.
+    pub(super) fn set_mounting_mark(&self) -> Result<()> {
+        self.write_file(MOUNTING, b"")
+    }
+
+    /// Marks the bundle as complete: it is in its place, and mounted.
+    pub(super) fn clear_mounting_mark(&self) -> Result<()> {
+        unlinkat(self.dir(), MOUNTING, UnlinkatFlags::NoRemoveDir).context("complete the bundle")
+    }
+
+    /// Renames the bundle from the destination back to the staging directory, after a failure.
+    pub(super) fn withdraw(&self) {
+        if let Ok(name) = self.bundle_name() {
+            let _ = renameat(&self.parent, name.as_c_str(), &self.parent, self.name.as_c_str());
+        }
+    }
+
+    /// Removes the staging directory after a failure. Errors are ignored: the failure itself is reported.
+    pub(super) fn discard(self) {
+        let _ = remove::tree(self.parent.as_fd(), &self.name);
+    }
+}
+
+/// The file that marks an overlay bundle as incomplete: from before it is put in its place until it is mounted.
+const MOUNTING: &CStr = c".tare-image-mounting";
+
+/// Checks that the destination is free: missing, an empty directory, or a bundle whose maker was killed before it was
+/// complete, which is returned.
+fn find_unfinished(parent: &OwnedFd, name: &CStr) -> Result<Option<OwnedFd>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let dir = match openat(parent, name, flags, Mode::empty()) {
+        Err(Errno::ENOENT) => return Ok(None),
+        dir => dir?,
+    };
+    if remove::is_empty(&dir)? {
+        return Ok(None);
+    }
+    match faccessat(&dir, MOUNTING, AccessFlags::F_OK, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(()) => Ok(Some(dir)),
+        Err(_) => Err(fail!(Kind::Exists, "it exists and is not empty")),
+    }
+}
+
+fn lock(dir: OwnedFd) -> Result<Flock<OwnedFd>> {
+    Flock::lock(dir, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        Errno::EWOULDBLOCK => fail!(Kind::Exists, "another process is at work there"),
+        errno => errno.into(),
+    })
+}
+
+/// Makes and locks the staging directory, empty and with mode 0700: users of the host must not reach setuid programs of
+/// an image (CVE-2021-41103).
+fn make_locked_dir(parent: &OwnedFd, name: &CStr) -> Result<Flock<OwnedFd>> {
+    match mkdirat(parent, name, Mode::S_IRWXU) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let lock = lock(open_dir(parent.as_fd(), name)?)?;
+    overlay::detach(&proc_path(lock.as_fd(), c"rootfs"))?;
+    remove::contents(lock.try_clone()?, &|_, _| false)?;
+    // Inherited from a parent with a default ACL or the setgid bit, they would change the modes and groups of new files.
+    for acl in [c"system.posix_acl_default", c"system.posix_acl_access"] {
+        match fremovexattr(lock.as_fd(), acl) {
+            Ok(()) | Err(Errno::ENODATA | Errno::ENOTSUP) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    fchown(&*lock, Some(Uid::effective()), Some(Gid::effective()))?;
+    fchmod(&*lock, Mode::S_IRWXU)?;
+    Ok(lock)
+}

@@ -1,0 +1,206 @@
+//! Importing an image into the store: its missing layers are unpacked in parallel, each in one pass, and then put in
+//! place from the lowest to the topmost.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::errno::Errno;
+use oci_spec::image::{Descriptor, Digest};
+
+use super::session::Session;
+use super::{LayerIds, LayerInfo, Store, complete, layer_ids};
+use crate::error::{Context, Error, Kind, Result};
+use crate::fail;
+use crate::image::blob::digest::{self, short};
+use crate::image::document::manifest::Image;
+use crate::image::limits::{Limits, Used};
+use crate::image::parallel;
+use crate::image::progress::{Watch, Watched};
+use crate::image::source::Source;
+use crate::image::unpack::entry_adapter::EntryAdapter;
+use crate::image::unpack::layer;
+use crate::image::unpack::single_layer::Alone;
+use crate::image::unpack::tree::Tree;
+use crate::image::userns::namespace::Place;
+
+/// How many layers are unpacked at the same time; more would only wait for the disk.
+const PARALLEL: usize = 4;
+
+/// All layers of an image in the store. While it lives none of them is pruned.
+#[derive(Debug)]
+pub(crate) struct ImportedLayers {
+    /// The layers' names in the store, the lowest first. A layer that the image has twice is named twice.
+    pub(crate) layers: Vec<String>,
+    pub(super) session: Session,
+}
+
+/// A layer that is unpacked in the session's directory.
+struct UnpackedLayer {
+    path: PathBuf,
+    /// What it needs of the layers below.
+    needs: Alone,
+}
+
+/// A layer to unpack.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    /// Its place among the image's layers, from 0.
+    number: usize,
+    blob: &'a Descriptor,
+    diff_id: &'a Digest,
+}
+
+/// Unpacks to the store what it lacks of the layers of `image`, and returns the names of all of them.
+///
+/// # Errors
+///
+/// What is wrong with the image (`Kind::Spec`), its source or the disk; the store is then as before.
+pub(crate) fn import_layers(
+    store: &Store,
+    source: &dyn Source,
+    image: &Image,
+    limits: &Limits,
+    watch: &Arc<dyn Watch>,
+) -> Result<ImportedLayers> {
+    let diff_ids =
+        image.config.rootfs().diff_ids().iter().map(|id| digest::parse(id)).collect::<Result<Vec<_>>>()?;
+    let ids = layer_ids(&diff_ids);
+    let session = Session::begin(store, &ids)?;
+    let blobs = image.manifest.layers();
+    watch.plan(blobs);
+    let used = Used::default();
+    let importer = Importer { store, source, limits, watch, used, work: session.path(), count: blobs.len() };
+    let mut jobs: Vec<Job<'_>> = Vec::new();
+    for (number, (blob, diff_id)) in blobs.iter().zip(&diff_ids).enumerate() {
+        let is_job = jobs.iter().any(|job| job.diff_id == diff_id);
+        if store.find_layer(&ids[number]).is_some() {
+            watch.done(blob);
+        } else if !is_job {
+            jobs.push(Job { number, blob, diff_id });
+        }
+    }
+    let mut unpacked = importer.unpack_all(&jobs)?;
+    let layers = importer.publish_all(&ids, &diff_ids, blobs, &mut unpacked)?;
+    Ok(ImportedLayers { layers, session })
+}
+
+struct Importer<'a> {
+    store: &'a Store,
+    source: &'a dyn Source,
+    limits: &'a Limits,
+    watch: &'a Arc<dyn Watch>,
+    used: Used,
+    /// The session's directory.
+    work: &'a Path,
+    /// How many layers the image has.
+    count: usize,
+}
+
+impl Importer<'_> {
+    fn place(&self, job: Job<'_>) -> String {
+        let digest = job.blob.digest();
+        format!("layer {} of {} ({}:{})", job.number + 1, self.count, digest.algorithm(), short(digest))
+    }
+
+    /// Unpacks these layers, some in parallel. After a failure no further one is begun.
+    fn unpack_all(&self, jobs: &[Job<'_>]) -> Result<HashMap<Digest, UnpackedLayer>> {
+        let done = Mutex::new(HashMap::new());
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(PARALLEL);
+        parallel::for_each(jobs, threads, &|job| {
+            let layer = self.unpack_layer(*job)?;
+            done.lock().unwrap_or_else(PoisonError::into_inner).insert(job.diff_id.clone(), layer);
+            Ok(())
+        })?;
+        Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn unpack_layer(&self, job: Job<'_>) -> Result<UnpackedLayer> {
+        self.unpack_to(self.work.join(job.number.to_string()), job).with_context(|| self.place(job))
+    }
+
+    /// Unpacks a layer to the new directory `path`, as it will stand in the store.
+    fn unpack_to(&self, path: PathBuf, job: Job<'_>) -> Result<UnpackedLayer> {
+        let making = || format!("make {}", path.display());
+        fs::create_dir(&path).with_context(making)?;
+        fs::create_dir(path.join("fs")).with_context(making)?;
+        let mut tree = Tree::open(&path.join("fs")).with_context(making)?;
+        let place = Place::find();
+        let mut alone = Alone::default();
+        alone.userxattr = place.is_confined();
+        tree.alone = Some(alone);
+        tree.adapter = EntryAdapter::for_place(place, None);
+        let inner = self.source.blob(job.blob)?;
+        let bytes = Watched { inner, blob: job.blob.clone(), watch: Arc::clone(self.watch) };
+        layer::apply(&mut tree, Box::new(bytes), job.blob, job.diff_id, self.limits, &self.used)?;
+        tree.finish().context("set the times of directories")?;
+        let info = LayerInfo { diff_id: job.diff_id.to_string(), has_root_entry: tree.has_root_entry };
+        let text = serde_json::to_vec(&info).map_err(|e| fail!(Kind::Spec, "{e}"))?;
+        fs::write(path.join("about.json"), text).with_context(making)?;
+        self.watch.done(job.blob);
+        Ok(UnpackedLayer { path, needs: tree.alone.take().unwrap_or_default() })
+    }
+
+    /// Puts the layers in place, the lowest first: one that needs something of those below is completed from them.
+    /// Returns their names in the store.
+    fn publish_all(
+        &self,
+        ids: &[LayerIds],
+        diff_ids: &[Digest],
+        blobs: &[Descriptor],
+        unpacked: &mut HashMap<Digest, UnpackedLayer>,
+    ) -> Result<Vec<String>> {
+        // One syncfs(2) for all complete layers: a layer is seen only when it is on disk.
+        let mut is_synced = unpacked.is_empty();
+        let mut layers: Vec<String> = Vec::new();
+        for (number, (ids, diff_id)) in ids.iter().zip(diff_ids).enumerate() {
+            if let Some(name) = self.store.find_layer(ids) {
+                layers.push(name);
+                continue;
+            }
+            if unpacked.get(diff_id).is_none_or(|layer| !layer.path.exists()) {
+                // It was in the store a moment ago and was removed, or the image has it a second time over other layers.
+                let job = Job { number, blob: &blobs[number], diff_id };
+                unpacked.insert(diff_id.clone(), self.unpack_layer(job)?);
+                is_synced = false;
+            }
+            let Some(layer) = unpacked.get(diff_id) else { continue };
+            let is_complete = layer.needs.is_complete();
+            if !is_complete {
+                self.complete(layer, &layers, number)?;
+            }
+            if !is_synced || !is_complete {
+                self.sync()?;
+                is_synced = true;
+            }
+            let name = if is_complete { &ids.diff_id } else { &ids.chain_id };
+            self.publish(&layer.path, name)?;
+            layers.push(name.clone());
+        }
+        Ok(layers)
+    }
+
+    fn complete(&self, layer: &UnpackedLayer, below: &[String], number: usize) -> Result<()> {
+        let below: Vec<PathBuf> = below.iter().map(|name| self.store.layer_tree(name)).collect();
+        complete::complete_layer(&layer.path, &layer.needs, &below, self.work, number).with_context(|| {
+            format!("layer {} of {}: what it needs of the layers below", number + 1, self.count)
+        })
+    }
+
+    fn sync(&self) -> Result<()> {
+        let dir = fs::File::open(&self.store.path).context("open the store")?;
+        nix::unistd::syncfs(dir.as_fd()).context("write the store to disk")
+    }
+
+    /// Renames a layer to its place. Where another process has put the same layer there meanwhile, that one stays, and
+    /// ours is removed with the session.
+    fn publish(&self, from: &Path, name: &str) -> Result<()> {
+        let to = self.store.layer_dir(name);
+        match fs::rename(from, &to).map_err(Error::from) {
+            Err(error) if matches!(error.errno(), Some(Errno::EEXIST | Errno::ENOTEMPTY)) => Ok(()),
+            other => other.with_context(|| format!("put layer {} in place", to.display())),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Changes the entries of a layer to what can be made on this host. With a mapping, owners become ids of the host. In a
+//! user namespace of an unprivileged user, devices become empty files, and owners that cannot be set are kept in an
+//! attribute.
+
+use std::cell::Cell;
+
+use super::owner_xattr::{OWNER_XATTR, encode_owner};
+use crate::error::Result;
+use crate::image::archive::{Entry, Type};
+use crate::image::userns::mapping::Mapping;
+use crate::image::userns::namespace::{self, Ids, Place};
+use crate::log;
+
+const CAPABILITY: &[u8] = b"security.capability";
+
+/// Which changes are made; the default makes none.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct EntryAdapter {
+    /// Devices and `trusted.*` attributes cannot be made: this is a user namespace.
+    pub is_confined: bool,
+    /// Root is the only id there is: other owners are kept in `OWNER_XATTR`.
+    pub is_single_id: bool,
+    /// Owners become the ids of the host that this maps them to.
+    pub mapping: Option<Mapping>,
+    /// The mapping of this process's user namespace: an owner outside it is an error. The kernel applies it.
+    pub namespace: Option<Mapping>,
+    /// Whether the warnings about devices and about attributes were given: each is given once.
+    warned: Cell<(bool, bool)>,
+}
+
+impl EntryAdapter {
+    /// The adapter for a process in `place`, with the mapping of --uid-map.
+    pub(crate) fn for_place(place: Place, mapping: Option<Mapping>) -> Self {
+        let is_single_id = place == Place::Own(Ids::Single);
+        let namespace = (place.is_confined() && !is_single_id).then(|| namespace::mapping().ok()).flatten();
+        Self { is_confined: place.is_confined(), is_single_id, mapping, namespace, warned: Cell::default() }
+    }
+
+    /// The user and group id that root has in the tree.
+    pub(crate) fn root_ids(&self) -> (u32, u32) {
+        let to_host = |mapping: &Mapping| mapping.to_host(0, 0).unwrap_or_default();
+        self.mapping.as_ref().map_or((0, 0), to_host)
+    }
+
+    /// Changes an entry before it is applied.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::Unsupported` for an owner outside the mapping.
+    pub(crate) fn adapt(&self, entry: &mut Entry) -> Result<()> {
+        if self.is_confined {
+            self.adapt_confined(entry);
+        }
+        if let Some(namespace) = &self.namespace {
+            namespace.to_host(entry.uid, entry.gid).map_err(|error| {
+                error.with_hint("root gives more in /etc/subuid and /etc/subgid; or say --rootless=single")
+            })?;
+        }
+        if let Some(mapping) = &self.mapping {
+            (entry.uid, entry.gid) = mapping.to_host(entry.uid, entry.gid)?;
+            let root = self.root_ids().0;
+            for (name, value) in &mut entry.xattrs {
+                if name == CAPABILITY {
+                    map_capability(value, root);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes what a user namespace cannot make.
+    fn adapt_confined(&self, entry: &mut Entry) {
+        let (devices, attributes) = self.warned.get();
+        if matches!(entry.kind, Type::CharDevice | Type::BlockDevice) {
+            // An empty file without permissions shows that something was there. The container's /dev is the runtime's.
+            (entry.kind, entry.mode, entry.size) = (Type::Regular, 0, 0);
+            if !devices {
+                let name = entry.name.escape_ascii();
+                log::warn(format_args!("{name}: devices become empty files, for want of privileges"));
+                self.warned.set((true, attributes));
+            }
+        }
+        if entry.xattrs.iter().any(|(name, _)| name.starts_with(b"trusted.")) {
+            entry.xattrs.retain(|(name, _)| !name.starts_with(b"trusted."));
+            if !attributes {
+                let name = entry.name.escape_ascii();
+                log::warn(format_args!("{name}: attributes trusted.* are left out, for want of privileges"));
+                self.warned.set((self.warned.get().0, true));
+            }
+        }
+        if self.is_single_id && entry.kind != Type::HardLink {
+            entry.xattrs.retain(|(name, _)| name != OWNER_XATTR);
+            if (entry.uid, entry.gid) != (0, 0) {
+                entry.xattrs.push((OWNER_XATTR.to_vec(), encode_owner(entry.uid, entry.gid)));
+                (entry.uid, entry.gid) = (0, 0);
+            }
+        }
+    }
+}
+
+/// Makes a file capability of version 2, which counts for the host's root only, one of version 3 that counts for the
+/// user namespace whose root has the id `root` on the host (capabilities(7)). KERNEL(4.14).
+fn map_capability(value: &mut Vec<u8>, root: u32) {
+    const VERSION: usize = 3;
+    if value.len() == 20 && value[VERSION] == 2 {
+        value[VERSION] = 3;
+        value.extend(root.to_le_bytes());
+    }
+}
+
+/// Makes a file capability of version 3 for this root one of version 2 again, as images have it.
+pub(crate) fn unmap_capability(value: &mut Vec<u8>, root: u32) {
+    const VERSION: usize = 3;
+    if value.len() == 24 && value[VERSION] == 3 && value[20..] == root.to_le_bytes() {
+        value[VERSION] = 2;
+        value.truncate(20);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_capability_names_its_root() {
+        let mut value = vec![1, 0, 0, 2];
+        value.resize(20, 0);
+        let before = value.clone();
+        map_capability(&mut value, 100_000);
+        assert_eq!((value.len(), value[3]), (24, 3));
+        unmap_capability(&mut value, 5);
+        assert_eq!(value.len(), 24);
+        unmap_capability(&mut value, 100_000);
+        assert_eq!(value, before);
+    }
+}
