@@ -1,4 +1,4 @@
-//! tare-image, the companion: from an image to a bundle.
+//! The program tare-image: turns container images into bundles, and bundles into images.
 
 /// As tare's.
 #[global_allocator]

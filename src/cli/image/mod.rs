@@ -55,17 +55,17 @@ fn run(matches: &clap::ArgMatches) -> Result<i32> {
     if Place::find() != Place::User {
         return run_here(matches);
     }
-    let Some((name, arguments)) = matches.subcommand() else { return Ok(0) };
+    let Some((name, subcommand)) = matches.subcommand() else { return Ok(0) };
     let ids = match name {
-        "unpack" => match arguments.get_one::<String>("rootless").map(String::as_str) {
+        "unpack" => match subcommand.get_one::<String>("rootless").map(String::as_str) {
             Some("single") => Some(Ids::Single),
             Some("ranges") => Some(Ids::Ranges),
             _ => None,
         },
         "mount" | "umount" | "remove" | "diff" | "repack" => {
-            BundleInfo::read(&arguments::path(arguments, "bundle").unwrap_or_default())?.rootless
+            BundleInfo::read(&arguments::path(subcommand, "bundle").unwrap_or_default())?.rootless
         }
-        "pull" if !arguments.contains_id("destination") => None,
+        "pull" if !subcommand.contains_id("destination") => None,
         "prune" => None,
         _ => return run_here(matches),
     };
