@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
-use nix::sys::stat::{Mode, fchmod, fstat, futimens};
-use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, fchown};
+use nix::sys::stat::fstat;
 
 use super::staging::StagingDir;
 use super::{BundleInfo, OverlayLayers, UnpackOptions, runtime_config};
@@ -18,6 +16,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::image::changes::BundleTree;
 use crate::image::document::manifest::Image;
+use crate::image::filesystem::copy_file::{set_owner_and_mode, set_times};
 use crate::image::filesystem::dir::c_string;
 use crate::image::filesystem::overlay::{Mapped, Overlay};
 use crate::image::filesystem::remove as removal;
@@ -101,28 +100,20 @@ fn copy_root_attributes(
 ) -> Result<()> {
     let place = || format!("set the attributes of {}", upper.display());
     let to = fs::File::open(upper).with_context(place)?;
+    let mut stat = fstat(&to).with_context(place)?;
     match store.topmost_root(layers)? {
-        Some(path) => {
-            let from = fs::File::open(&path).with_context(place)?;
-            let stat = fstat(&from).with_context(place)?;
-            let to_host = |mapping: &Mapping| mapping.to_host(stat.st_uid, stat.st_gid);
-            let (uid, gid) = mapping.map_or(Ok((stat.st_uid, stat.st_gid)), to_host)?;
-            fchown(&to, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).with_context(place)?;
-            fchmod(&to, Mode::from_bits_truncate(stat.st_mode & 0o7777)).with_context(place)?;
-            let (atime, mtime) = (
-                TimeSpec::new(stat.st_atime, stat.st_atime_nsec),
-                TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec),
-            );
-            futimens(to.as_fd(), &atime, &mtime).with_context(place)
-        }
+        Some(path) => stat = fstat(fs::File::open(&path).with_context(place)?).with_context(place)?,
+        // No layer has an entry for the root.
         None => {
-            let (uid, gid) = mapping.map_or(Ok((0, 0)), |mapping| mapping.to_host(0, 0))?;
-            fchown(&to, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).with_context(place)?;
-            fchmod(&to, Mode::from_bits_truncate(0o755)).with_context(place)?;
-            let zero = TimeSpec::new(0, 0);
-            futimens(to.as_fd(), &zero, &zero).with_context(place)
+            (stat.st_uid, stat.st_gid, stat.st_mode) = (0, 0, 0o755);
+            (stat.st_atime, stat.st_atime_nsec) = (0, 0);
+            (stat.st_mtime, stat.st_mtime_nsec) = (0, 0);
         }
     }
+    if let Some(mapping) = mapping {
+        (stat.st_uid, stat.st_gid) = mapping.to_host(stat.st_uid, stat.st_gid)?;
+    }
+    set_owner_and_mode(to.as_fd(), &stat).and_then(|()| set_times(to.as_fd(), &stat)).with_context(place)
 }
 
 /// The tree of an overlay bundle, for finding its changes.

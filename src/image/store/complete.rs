@@ -5,31 +5,26 @@
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
-use std::fs::File;
-use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
-use nix::sys::stat::{
-    FileStat, Mode, UtimensatFlags, fchmod, fstat, fstatat, futimens, mkdirat, mknodat, utimensat,
-};
-use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, fchown, fchownat, linkat, symlinkat};
+use nix::fcntl::{AtFlags, OFlag, readlinkat, renameat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
+use nix::unistd::linkat;
 
 use super::session::VIEW;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::archive::path::{clean, split};
+use crate::image::filesystem::copy_file::{copy_attributes, copy_file, set_times};
 use crate::image::filesystem::dir::{c_string, open_dir};
 use crate::image::filesystem::overlay::Overlay;
 use crate::image::filesystem::remove;
 use crate::image::unpack::single_layer::Alone;
 use crate::inroot::Root;
 use crate::sys::file::rename_new;
-use crate::sys::xattr::{fgetxattr, flistxattr, fsetxattr};
 
 /// As many symlinks as the kernel follows in one path.
 const LINKS: u32 = 40;
@@ -132,6 +127,7 @@ impl Completion {
             so_far.extend_from_slice(part);
             let (above, last) = split(&so_far);
             let above = self.tree.resolve(&c_string(above)?, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+            // Restored below: the directories of the layer keep the times that its archive has.
             let times = fstat(&above)?;
             match mkdirat(&above, c_string(last)?.as_c_str(), Mode::from_bits_truncate(0o755)) {
                 Ok(()) => self.complete_dir(&so_far, true, links - 1)?,
@@ -212,85 +208,4 @@ fn list_dir(dir: &OwnedFd) -> Result<Vec<(CString, bool)>> {
         }
     }
     Ok(names)
-}
-
-fn times(stat: &FileStat) -> (TimeSpec, TimeSpec) {
-    (TimeSpec::new(stat.st_atime, stat.st_atime_nsec), TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec))
-}
-
-fn set_times(fd: BorrowedFd<'_>, stat: &FileStat) -> nix::Result<()> {
-    let (atime, mtime) = times(stat);
-    futimens(fd, &atime, &mtime)
-}
-
-/// Copies owner, mode, extended attributes and times. The overlay's own attributes say nothing of the file, and
-/// `security.selinux` belongs to the host's policy: they are left out.
-fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> nix::Result<()> {
-    let stat = fstat(from)?;
-    fchown(to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
-    fchmod(to, Mode::from_bits_truncate(stat.st_mode & 0o7777))?;
-    let names = match flistxattr(from) {
-        Err(Errno::ENOTSUP) => Vec::new(),
-        names => names?,
-    };
-    for name in names.split_inclusive(|&byte| byte == 0) {
-        let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
-        if name.to_bytes() != b"security.selinux" && !name.to_bytes().starts_with(b"trusted.overlay.") {
-            fsetxattr(to, name, &fgetxattr(from, name)?)?;
-        }
-    }
-    set_times(to, &stat)
-}
-
-/// Copies `name` in the directory `from` to `to` in `into`: a file, symlink, device, FIFO or socket with its owner,
-/// mode and times; a regular file with its extended attributes too.
-///
-/// # Errors
-///
-/// `Kind::Spec` for a directory; `Kind::System` where a system call fails.
-pub(super) fn copy_file(
-    from: BorrowedFd<'_>,
-    name: &CStr,
-    stat: &FileStat,
-    into: BorrowedFd<'_>,
-    to: &CStr,
-) -> Result<()> {
-    let kind = stat.st_mode & libc::S_IFMT;
-    let (uid, gid) = (Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)));
-    match kind {
-        libc::S_IFREG => {
-            let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let mut from = File::from(openat(from, name, flags, Mode::empty())?);
-            let flags =
-                OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let mut file = File::from(openat(into, to, flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
-            copy_bytes(&mut from, &mut file)?;
-            return Ok(copy_attributes(from.as_fd(), file.as_fd())?);
-        }
-        libc::S_IFLNK => {
-            let target = readlinkat(from, name)?;
-            symlinkat(target.as_os_str(), into, to)?;
-        }
-        libc::S_IFDIR => return Err(fail!(Kind::Spec, "it is a directory")),
-        _ => mknodat(
-            into,
-            to,
-            nix::sys::stat::SFlag::from_bits_truncate(kind),
-            Mode::from_bits_truncate(stat.st_mode & 0o7777),
-            stat.st_rdev,
-        )?,
-    }
-    fchownat(into, to, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-    let (atime, mtime) = times(stat);
-    Ok(utimensat(into, to, &atime, &mtime, UtimensatFlags::NoFollowSymlink)?)
-}
-
-fn copy_bytes(from: &mut File, to: &mut File) -> Result<()> {
-    let mut buffer = vec![0; 128 << 10];
-    loop {
-        match from.read(&mut buffer)? {
-            0 => return Ok(()),
-            count => to.write_all(&buffer[..count])?,
-        }
-    }
 }

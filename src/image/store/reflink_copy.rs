@@ -10,16 +10,16 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode, fchmod, fstat, futimens, mkdirat};
-use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, fchown, linkat};
+use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::unistd::linkat;
 use oci_spec::image::Digest;
 
 use super::session::Session;
-use super::{Store, complete, layer_ids};
+use super::{Store, layer_ids};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::archive::path::split;
+use crate::image::filesystem::copy_file::{copy_file, set_owner_and_mode, set_times};
 use crate::image::filesystem::dir::{c_string, open_dir};
 use crate::image::filesystem::overlay::Overlay;
 use crate::image::filesystem::walk::{Found, walk};
@@ -121,18 +121,14 @@ impl Copying<'_> {
     /// Copies owner, mode, extended attributes and times of an open file or directory.
     fn copy_attributes(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
         let stat = fstat(from)?;
-        fchown(to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
-        fchmod(to, Mode::from_bits_truncate(stat.st_mode & 0o7777))?;
+        set_owner_and_mode(to, &stat)?;
         for (name, value) in xattrs::open(from, self.marks)? {
             fsetxattr(to, &c_string(&name)?, &value)?;
         }
-        let (atime, mtime) = (
-            TimeSpec::new(stat.st_atime, stat.st_atime_nsec),
-            TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec),
-        );
-        Ok(futimens(to, &atime, &mtime)?)
+        Ok(set_times(to, &stat)?)
     }
 
+    /// Copies one entry of the view, without what is in it. Whiteouts are left out.
     fn copy_entry(&mut self, found: &Found<'_>) -> Result<()> {
         if is_whiteout(&found.stat) {
             return Ok(());
@@ -154,7 +150,7 @@ impl Copying<'_> {
         }
         match found.kind() {
             libc::S_IFREG => self.copy_regular_file(found, into.as_fd(), found.name),
-            _ => complete::copy_file(found.dir, found.name, &found.stat, into.as_fd(), found.name),
+            _ => copy_file(found.dir, found.name, &found.stat, into.as_fd(), found.name),
         }
     }
 
