@@ -35,6 +35,8 @@ pub mod sys;
 pub mod kernel;
 /// The log: the only place that writes stderr.
 pub mod log;
+/// The name of a container, checked once.
+pub mod container_id;
 /// One error type, at the bottom, knowing nobody.
 pub mod error;
 

@@ -12,8 +12,10 @@ use std::process::{Command as Program, Output, Stdio};
 
 use skip::{skip, skip_part};
 use tare::cgroup::Driver;
-use tare::cli::command::{Command, Fault, GlobalFlags, read};
-use tare::lifecycle::options::{Create, Delete, Exec, Kill, Run, Spec};
+use tare::cli::command::{Command, GlobalFlags};
+use tare::cli::command_line::{CommandLine, UsageError};
+use tare::container_id::ContainerId;
+use tare::lifecycle::options::{Create, Delete, Exec, Kill, Run, Spec, Targets};
 use tare::log::Level;
 
 const TARE: &str = env!("CARGO_BIN_EXE_tare");
@@ -22,18 +24,22 @@ fn words(line: &str) -> Vec<OsString> {
     line.split_whitespace().map(OsString::from).collect()
 }
 
+fn id() -> ContainerId {
+    ContainerId::parse("c").unwrap()
+}
+
 fn command(line: &str) -> Command {
-    read(&words(line)).command.unwrap_or_else(|fault| panic!("{line}: {fault:?}"))
+    CommandLine::parse(&words(line)).command.unwrap_or_else(|fault| panic!("{line}: {fault:?}"))
 }
 
 fn globals(line: &str) -> GlobalFlags {
-    read(&words(line)).globals
+    CommandLine::parse(&words(line)).globals
 }
 
 fn refusal(line: &str) -> String {
-    match read(&words(line)).command {
-        Err(Fault::Meaning { error, .. }) => error.to_string(),
-        Err(Fault::Flag { message, .. } | Fault::Arity { message, .. }) => message,
+    match CommandLine::parse(&words(line)).command {
+        Err(UsageError::Value { error, .. }) => error.to_string(),
+        Err(UsageError::Flag { message, .. } | UsageError::ArgumentCount { message, .. }) => message,
         other => panic!("{line}: {other:?}"),
     }
 }
@@ -73,24 +79,24 @@ fn the_level_of_the_log_is_a_word() {
 
 #[test]
 fn flags_of_verbs_are_read() {
-    let id = || String::from("c");
     let path = |text: &str| Some(PathBuf::from(text));
-    let create = Create { id: id(), config: path("/c.json"), ..Create::default() };
-    let kill = |all, regex| Command::Kill(Kill { id: id(), signal: String::from("9"), all, regex });
+    let create = Create { config: path("/c.json"), ..Create::default() };
+    let targets = |regex| if regex { Targets::Matching(String::from("c")) } else { Targets::One(id()) };
+    let kill = |all, regex| Command::Kill(targets(regex), Kill { signal: String::from("9"), all });
     let exec = |fill: fn(&mut Exec)| {
-        let mut exec = Exec { id: id(), args: vec![String::from("sh")], ..Exec::default() };
+        let mut exec = Exec { args: vec![String::from("sh")], ..Exec::default() };
         fill(&mut exec);
-        Command::Exec(exec)
+        Command::Exec(id(), exec)
     };
     let rows = [
-        ("create --config /c.json c", Command::Create(create.clone())),
-        ("create -f/c.json c", Command::Create(create.clone())),
-        ("run -f /c.json c", Command::Run(Run { create, ..Run::default() })),
+        ("create --config /c.json c", Command::Create(id(), create.clone())),
+        ("create -f/c.json c", Command::Create(id(), create.clone())),
+        ("run -f /c.json c", Command::Run(id(), Run { create, ..Run::default() })),
         ("kill --all c 9", kill(true, false)),
         ("kill --regex c 9", kill(false, true)),
         ("kill -ar c 9", kill(true, true)),
-        ("delete --regex -f c", Command::Delete(Delete { id: id(), force: true, regex: true })),
-        ("delete -r c", Command::Delete(Delete { id: id(), force: false, regex: true })),
+        ("delete --regex -f c", Command::Delete(targets(true), Delete { force: true })),
+        ("delete -r c", Command::Delete(targets(true), Delete { force: false })),
         ("spec -f /s", Command::Spec(Spec { bundle: None, file: path("/s"), rootless: false })),
         ("exec -t c sh", exec(|o| o.tty = true)),
         ("exec --tty=true c sh", exec(|o| o.tty = true)),

@@ -6,11 +6,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tare::cgroup::Driver;
-use tare::cli::command::{Command, Fault, Format, GlobalFlags, read};
+use tare::cli::command::{Command, Format, GlobalFlags};
+use tare::cli::command_line::{CommandLine, UsageError};
 use tare::cli::command_table::{self, GLOBAL, VERBS};
 use tare::cli::flag::{Flag, Takes};
+use tare::container_id::ContainerId;
 use tare::lifecycle::options::{
-    CgroupsMode, Checkpoint, Create, Criu, Delete, Events, Exec, Kill, Restore, Rootless, Run, Spec, Update,
+    CgroupsMode, Checkpoint, Create, Criu, Delete, Events, Exec, Kill, Restore, Rootless, Run, Spec, Targets,
+    Update,
 };
 
 /// A line of words between blanks; `''` is the empty word.
@@ -18,22 +21,26 @@ fn words(line: &str) -> Vec<OsString> {
     line.split_whitespace().map(|word| OsString::from(if word == "''" { "" } else { word })).collect()
 }
 
+fn id() -> ContainerId {
+    ContainerId::parse("c").unwrap()
+}
+
 fn command(line: &str) -> Command {
-    read(&words(line)).command.unwrap_or_else(|fault| panic!("{line}: {fault:?}"))
+    CommandLine::parse(&words(line)).command.unwrap_or_else(|fault| panic!("{line}: {fault:?}"))
 }
 
 fn globals(line: &str) -> GlobalFlags {
-    let typed = read(&words(line));
-    assert!(typed.command.is_ok(), "{line}: {:?}", typed.command);
-    typed.globals
+    let parsed = CommandLine::parse(&words(line));
+    assert!(parsed.command.is_ok(), "{line}: {:?}", parsed.command);
+    parsed.globals
 }
 
 fn fault(line: &str) -> String {
-    match read(&words(line)).command {
+    match CommandLine::parse(&words(line)).command {
         Ok(command) => panic!("{line}: understood as {command:?}"),
-        Err(Fault::Flag { message, .. } | Fault::Arity { message, .. }) => message,
-        Err(Fault::NoVerb(verb)) => format!("no verb {verb}"),
-        Err(Fault::Meaning { error, .. }) => error.to_string(),
+        Err(UsageError::Flag { message, .. } | UsageError::ArgumentCount { message, .. }) => message,
+        Err(UsageError::UnknownVerb(verb)) => format!("no verb {verb}"),
+        Err(UsageError::Value { error, .. }) => error.to_string(),
     }
 }
 
@@ -50,29 +57,29 @@ fn texts(texts: &[&str]) -> Vec<String> {
 }
 
 fn create(fill: impl FnOnce(&mut Create)) -> Command {
-    let mut create = Create { id: String::from("c"), ..Create::default() };
+    let mut create = Create { ..Create::default() };
     fill(&mut create);
-    Command::Create(create)
+    Command::Create(id(), create)
 }
 
 fn run(fill: impl FnOnce(&mut Run)) -> Command {
-    let mut run = Run { create: Create { id: String::from("c"), ..Create::default() }, ..Run::default() };
+    let mut run = Run { create: Create { ..Create::default() }, ..Run::default() };
     fill(&mut run);
-    Command::Run(run)
+    Command::Run(id(), run)
 }
 
 fn exec(fill: impl FnOnce(&mut Exec)) -> Command {
-    let mut exec = Exec { id: String::from("c"), args: texts(&["sh"]), ..Exec::default() };
+    let mut exec = Exec { args: texts(&["sh"]), ..Exec::default() };
     fill(&mut exec);
-    Command::Exec(exec)
+    Command::Exec(id(), exec)
 }
 
 fn kill(signal: &str, all: bool) -> Command {
-    Command::Kill(Kill { id: String::from("c"), signal: String::from(signal), all, regex: false })
+    Command::Kill(Targets::One(id()), Kill { signal: String::from(signal), all })
 }
 
 fn delete(force: bool) -> Command {
-    Command::Delete(Delete { id: String::from("c"), force, regex: false })
+    Command::Delete(Targets::One(id()), Delete { force })
 }
 
 fn list(format: Format, quiet: bool) -> Command {
@@ -80,30 +87,30 @@ fn list(format: Format, quiet: bool) -> Command {
 }
 
 fn ps(format: Format, arguments: &[&str]) -> Command {
-    Command::Ps { id: String::from("c"), format, arguments: texts(arguments) }
+    Command::Ps { id: id(), format, arguments: texts(arguments) }
 }
 
 fn events(stats: bool, milliseconds: u64) -> Command {
     let interval = Duration::from_millis(milliseconds);
-    Command::Events(Events { id: String::from("c"), stats, openmetrics: false, interval })
+    Command::Events(id(), Events { stats, openmetrics: false, interval })
 }
 
 fn update(fill: impl FnOnce(&mut Update)) -> Command {
-    let mut update = Update { id: String::from("c"), ..Update::default() };
+    let mut update = Update { ..Update::default() };
     fill(&mut update);
-    Command::Update(update)
+    Command::Update(id(), update)
 }
 
 fn checkpoint(fill: impl FnOnce(&mut Checkpoint)) -> Command {
-    let mut checkpoint = Checkpoint { id: String::from("c"), ..Checkpoint::default() };
+    let mut checkpoint = Checkpoint { ..Checkpoint::default() };
     fill(&mut checkpoint);
-    Command::Checkpoint(checkpoint)
+    Command::Checkpoint(id(), checkpoint)
 }
 
 fn restore(fill: impl FnOnce(&mut Restore)) -> Command {
-    let mut restore = Restore { id: String::from("c"), ..Restore::default() };
+    let mut restore = Restore { ..Restore::default() };
     fill(&mut restore);
-    Command::Restore(restore)
+    Command::Restore(id(), restore)
 }
 
 fn check(rows: Vec<(&str, Command)>) {
@@ -144,9 +151,8 @@ fn create_and_run_are_read() {
         ("create --preserve-fds=0x10 c", create(|o| o.preserve_fds = 16)),
         ("create --preserve-fds 1 --preserve-fds 2 c", create(|o| o.preserve_fds = 2)),
         ("create -- c", create(|_| {})),
-        ("create -- -c", create(|o| o.id = String::from("-c"))),
-        ("create ''", create(|o| o.id = String::new())),
-        ("create -", create(|o| o.id = String::from("-"))),
+        ("create -- -c", Command::Create(ContainerId::parse("-c").unwrap(), Create::default())),
+        ("create -", Command::Create(ContainerId::parse("-").unwrap(), Create::default())),
         ("run c", run(|_| {})),
         ("run -d c", run(|o| o.detach = true)),
         ("run c --detach", run(|o| o.detach = true)),
@@ -254,13 +260,12 @@ fn kill_stops_at_the_id() {
 
 #[test]
 fn the_verbs_with_few_flags_are_read() {
-    let id = || String::from("c");
     check(vec![
         ("start c", Command::Start(id())),
         ("start -- c", Command::Start(id())),
         ("state c", Command::State(id())),
         ("state c --", Command::State(id())),
-        ("state -- --help", Command::State(String::from("--help"))),
+        ("state -- --help", Command::State(ContainerId::parse("--help").unwrap())),
         ("pause c", Command::Pause(id())),
         ("resume c", Command::Resume(id())),
         ("features", Command::Features),
@@ -482,6 +487,9 @@ fn what_is_wrong_is_said_as_runc_says_it() {
         ("checkpoint --status-fd x c", "invalid value \"x\" for flag -status-fd: parse error"),
         ("state", "\"state\" requires exactly 1 argument(s)"),
         ("state a b", "\"state\" requires exactly 1 argument(s)"),
+        ("create ''", "container id cannot be empty"),
+        ("start a/b", "invalid container ID format"),
+        ("kill .. 9", "invalid container ID format"),
         ("create", "\"create\" requires exactly 1 argument(s)"),
         ("list x", "\"list\" requires exactly 0 argument(s)"),
         ("features x", "\"features\" requires exactly 0 argument(s)"),
@@ -531,13 +539,13 @@ fn words_that_are_not_utf8_are_refused_where_they_must_be_text_and_kept_where_th
         line.push(odd.clone());
         line
     };
-    let created = read(&[line(&["create", "c", "--bundle"])].concat()).command.unwrap();
+    let created = CommandLine::parse(&[line(&["create", "c", "--bundle"])].concat()).command.unwrap();
     assert_eq!(created, create(|o| o.bundle = Some(PathBuf::from(&odd))));
     for words in [&["state"][..], &["exec", "c"], &["exec", "c", "sh"], &["spec", "--\u{e4}"]] {
-        assert!(read(&line(words)).command.is_err(), "{words:?}");
+        assert!(CommandLine::parse(&line(words)).command.is_err(), "{words:?}");
     }
     let flag = OsString::from_vec(b"--x\xff".to_vec());
-    assert!(read(&[OsString::from("list"), flag]).command.is_err());
+    assert!(CommandLine::parse(&[OsString::from("list"), flag]).command.is_err());
 }
 
 /// A value for each flag that takes one, other than its default.
@@ -592,7 +600,7 @@ fn every_flag_of_every_verb_is_read_in_every_form_and_none_is_ignored() {
     let mut lines = 0;
     let read = |words: &[String]| {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-        read(&words).command.unwrap_or_else(|fault| panic!("{words:?}: {fault:?}"))
+        CommandLine::parse(&words).command.unwrap_or_else(|fault| panic!("{words:?}: {fault:?}"))
     };
     for verb in VERBS {
         let arguments = texts(arguments(verb.name));
@@ -645,12 +653,12 @@ fn no_line_of_words_is_too_odd_to_be_answered() {
         let after: Vec<OsString> =
             (0..next(6)).map(|_| OsString::from(&pieces[next(pieces.len())])).collect();
         let line = [before, vec![verb], after].concat();
-        match read(&line).command {
-            Ok(_) | Err(Fault::NoVerb(_)) => {}
-            Err(Fault::Flag { message, .. } | Fault::Arity { message, .. }) => {
+        match CommandLine::parse(&line).command {
+            Ok(_) | Err(UsageError::UnknownVerb(_)) => {}
+            Err(UsageError::Flag { message, .. } | UsageError::ArgumentCount { message, .. }) => {
                 assert!(!message.is_empty(), "{line:?}");
             }
-            Err(Fault::Meaning { error, .. }) => assert!(!error.to_string().is_empty(), "{line:?}"),
+            Err(UsageError::Value { error, .. }) => assert!(!error.to_string().is_empty(), "{line:?}"),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use support::Bundle;
+use tare::container_id::ContainerId;
 use tare::host::resctrl::Resctrl;
 use tare::launch::rdt;
 use tare::plan::rdt::Rdt;
@@ -35,7 +36,7 @@ fn fake(name: &str) -> Fake {
 fn plan(root: &Path, wanted: &Value) -> Rdt {
     let resctrl = Resctrl::at(root.into()).unwrap();
     let wanted = serde_json::from_value(wanted.clone()).unwrap();
-    tare::plan::rdt::rdt(Some(&wanted), Some(&resctrl), "id").unwrap().unwrap()
+    tare::plan::rdt::rdt(Some(&wanted), Some(&resctrl), &ContainerId::parse("id").unwrap()).unwrap().unwrap()
 }
 
 #[test]

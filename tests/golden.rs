@@ -15,6 +15,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use skip::skip;
 use tare::cgroup::Driver;
+use tare::container_id::ContainerId;
 use tare::error::Error;
 use tare::host::Facts;
 use tare::plan::activation::Activation;
@@ -50,7 +51,7 @@ fn facts(case: &Path) -> Facts {
     serde_json::from_value(facts).unwrap()
 }
 
-fn request(case: &Path) -> Request<'static> {
+fn request<'a>(case: &Path, id: &'a ContainerId) -> Request<'a> {
     let path = case.join("request.json");
     let asked = if path.exists() { json(&path) } else { Value::Null };
     let on = |name: &str| asked.get(name).and_then(Value::as_bool).unwrap_or(false);
@@ -60,8 +61,6 @@ fn request(case: &Path) -> Request<'static> {
         assert!(known.contains(&&**name), "{}: {name}", path.display());
     }
     Request {
-        id: "golden",
-        bundle: "/bundle".into(),
         no_pivot: on("noPivot"),
         no_new_keyring: on("noNewKeyring"),
         preserve_fds: asked.get("preserveFds").and_then(Value::as_u64).unwrap_or(0).try_into().unwrap(),
@@ -72,6 +71,7 @@ fn request(case: &Path) -> Request<'static> {
             listen_names: asked.get("listenFds").map(|_| "a:b".into()),
             notify: on("notify").then(|| "/state/golden/notify".into()),
         },
+        ..Request::new(id, "/bundle".into())
     }
 }
 
@@ -86,7 +86,8 @@ fn cgroup_manager(asked: &Value) -> Driver {
 
 fn planned(case: &Path) -> Result<String, Error> {
     let spec = spec::parse(&fs::read(case.join("config.json")).unwrap())?;
-    plan::container(&spec, &facts(case), &request(case)).map(|plan| plan.to_string())
+    let id = ContainerId::parse("golden").unwrap();
+    plan::container(&spec, &facts(case), &request(case, &id)).map(|plan| plan.to_string())
 }
 
 fn text(case: &Path) -> String {

@@ -2,6 +2,7 @@
 
 use super::command::{Command, Format};
 use super::{help, print, stdout};
+use crate::container_id::ContainerId;
 use crate::error::Result;
 use crate::lifecycle::options::{Events, Globals};
 use crate::lifecycle::verbs::{
@@ -12,29 +13,29 @@ use crate::lifecycle::verbs::{
 /// Does it; the exit code of a command that did not fail.
 pub fn dispatch(globals: &Globals, command: &Command) -> Result<i32> {
     match command {
-        Command::Checkpoint(options) => done(apart(|| checkpoint::checkpoint(globals, options))),
-        Command::Create(options) => done(apart(|| create::create(globals, options))),
-        Command::Delete(options) => done(apart(|| delete::delete(globals, options))),
-        Command::Events(options) => done(apart(|| watched(globals, options))),
-        Command::Exec(options) => apart(|| exec::exec(globals, options)),
+        Command::Checkpoint(id, options) => done(apart(|| checkpoint::checkpoint(globals, id, options))),
+        Command::Create(id, options) => done(apart(|| create::create(globals, id, options))),
+        Command::Delete(targets, options) => done(apart(|| delete::delete(globals, targets, options))),
+        Command::Events(id, options) => done(apart(|| watched(globals, id, options))),
+        Command::Exec(id, options) => apart(|| exec::exec(globals, id, options)),
         Command::Features => say(apart(|| print::features::json(&features::features()))),
         Command::Help(None) => say(Ok(help::program())),
         Command::Help(Some(verb)) => say(Ok(help::verb(verb))),
-        Command::Kill(options) => done(apart(|| kill::kill(globals, options))),
+        Command::Kill(targets, options) => done(apart(|| kill::kill(globals, targets, options))),
         Command::List { format, quiet } => say(apart(|| listing(globals, *format, *quiet))),
-        Command::Mounts(options) => done(apart(|| mounts::mounts(globals, options))),
+        Command::Mounts(id, options) => done(apart(|| mounts::mounts(globals, id, options))),
         Command::Pause(id) => done(apart(|| pause::pause(globals, id))),
         Command::Plan(bundle) => say(apart(|| plan::plan(bundle, globals).map(|plan| plan.to_string()))),
         Command::Ps { id, format, arguments } => say(apart(|| processes(globals, id, *format, arguments))),
-        Command::Restore(options) => apart(|| restore::restore(globals, options)),
+        Command::Restore(id, options) => apart(|| restore::restore(globals, id, options)),
         Command::Resume(id) => done(apart(|| resume::resume(globals, id))),
-        Command::Run(options) => apart(|| run::run(globals, options)),
+        Command::Run(id, options) => apart(|| run::run(globals, id, options)),
         Command::Spec(options) => done(apart(|| spec::spec(options))),
         Command::Start(id) => done(apart(|| start::start(globals, id))),
         Command::State(id) => {
             say(apart(|| state::state(globals, id).and_then(|state| print::state::json(&state))))
         }
-        Command::Update(options) => done(apart(|| update::update(globals, options))),
+        Command::Update(id, options) => done(apart(|| update::update(globals, id, options))),
         Command::Version => say(Ok(help::version())),
     }
 }
@@ -54,12 +55,12 @@ fn say(text: Result<String>) -> Result<i32> {
     text.and_then(|text| stdout::write(&text)).map(|()| 0)
 }
 
-fn watched(globals: &Globals, options: &Events) -> Result<()> {
-    events::events(globals, options, &mut |event| match event {
+fn watched(globals: &Globals, id: &ContainerId, options: &Events) -> Result<()> {
+    events::events(globals, id, options, &mut |event| match event {
         events::Event::Sample(sample) if options.openmetrics => {
-            stdout::write(&print::openmetrics::text(&options.id, sample))
+            stdout::write(&print::openmetrics::text(id, sample))
         }
-        event => stdout::write(&print::events::json(&options.id, event)?),
+        event => stdout::write(&print::events::json(id, event)?),
     })
 }
 
@@ -76,7 +77,7 @@ fn listing(globals: &Globals, format: Format, quiet: bool) -> Result<String> {
     }
 }
 
-fn processes(globals: &Globals, id: &str, format: Format, arguments: &[String]) -> Result<String> {
+fn processes(globals: &Globals, id: &ContainerId, format: Format, arguments: &[String]) -> Result<String> {
     let pids = ps::ps(globals, id)?;
     match format {
         Format::Table => print::ps::table(&pids, arguments),

@@ -38,8 +38,8 @@ impl Arity {
         Self { min, max: None }
     }
 
-    /// What is wrong with `count` arguments, in the words of runc's messages.
-    pub fn fault(self, count: usize) -> Option<String> {
+    /// What is required where `count` arguments are not enough or too many, in the words of runc's messages.
+    pub fn unmet_by(self, count: usize) -> Option<String> {
         match self.max {
             Some(max) if max == self.min && count != max => Some(format!("exactly {max} argument(s)")),
             _ if count < self.min => Some(format!("a minimum of {} argument(s)", self.min)),
@@ -150,7 +150,7 @@ mod tests {
             (Arity::at_least(1), 99, None),
         ];
         for (arity, count, expected) in cases {
-            assert_eq!(arity.fault(count).as_deref(), expected, "{arity:?} with {count}");
+            assert_eq!(arity.unmet_by(count).as_deref(), expected, "{arity:?} with {count}");
         }
     }
 }

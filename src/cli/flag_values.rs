@@ -10,22 +10,22 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches};
 
 use super::flag::{Flag, Takes};
-use super::go_flags::Words;
+use super::go_flags::SplitArgs;
 use super::value_parsers;
 
 /// The flags of one level of the command line with their values.
 #[derive(Debug)]
-pub struct Values {
+pub struct FlagValues {
     known: &'static [Flag],
     /// Of those that were typed or have a default.
     typed: ArgMatches,
 }
 
-impl Values {
+impl FlagValues {
     /// Types the flags of `words`. An error is the sentence runc would print.
     ///
     /// `clap` is told of no more flags than these: what it prepares for each takes longer than all the rest of parsing.
-    pub fn new(known: &'static [Flag], words: &Words) -> Result<Self, String> {
+    pub fn parse(known: &'static [Flag], words: &SplitArgs) -> Result<Self, String> {
         let is_typed = |flag: &Flag| words.flags.iter().any(|(typed, _)| typed.long == flag.long);
         let command = clap::Command::new("tare")
             .no_binary_name(true)
@@ -38,12 +38,12 @@ impl Values {
             .map_err(|error| sentence(&error))
     }
 
-    fn one<T: Any + Clone + Send + Sync>(&self, name: &str) -> Option<&T> {
+    fn get<T: Any + Clone + Send + Sync>(&self, name: &str) -> Option<&T> {
         self.check(name);
         self.typed.try_get_one(name).ok().flatten()
     }
 
-    fn many<T: Any + Clone + Send + Sync>(&self, name: &str) -> Vec<T> {
+    fn get_all<T: Any + Clone + Send + Sync>(&self, name: &str) -> Vec<T> {
         self.check(name);
         self.typed.try_get_many(name).ok().flatten().map(|all| all.cloned().collect()).unwrap_or_default()
     }
@@ -53,12 +53,12 @@ impl Values {
         debug_assert!(self.known.iter().any(|flag| flag.long == name), "{name}");
     }
 
-    pub fn on(&self, name: &str) -> bool {
-        self.one(name).copied().unwrap_or(false)
+    pub fn is_on(&self, name: &str) -> bool {
+        self.get(name).copied().unwrap_or(false)
     }
 
     /// Where it stands among the flags typed; None if it was not.
-    pub fn place(&self, name: &str) -> Option<usize> {
+    pub fn position(&self, name: &str) -> Option<usize> {
         self.check(name);
         self.typed.ids().find(|id| *id == name)?;
         let typed = self.typed.value_source(name) == Some(ValueSource::CommandLine);
@@ -67,23 +67,23 @@ impl Values {
 
     /// An empty value is as good as none, as in Go.
     pub fn text(&self, name: &str) -> Option<String> {
-        self.one::<String>(name).filter(|text| !text.is_empty()).cloned()
+        self.get::<String>(name).filter(|text| !text.is_empty()).cloned()
     }
 
     pub fn texts(&self, name: &str) -> Vec<String> {
-        self.many(name)
+        self.get_all(name)
     }
 
     pub fn path(&self, name: &str) -> Option<PathBuf> {
-        self.one::<PathBuf>(name).filter(|path| !path.as_os_str().is_empty()).cloned()
+        self.get::<PathBuf>(name).filter(|path| !path.as_os_str().is_empty()).cloned()
     }
 
     pub fn number(&self, name: &str) -> Option<i64> {
-        self.one(name).copied()
+        self.get(name).copied()
     }
 
     pub fn numbers(&self, name: &str) -> Vec<i64> {
-        self.many(name)
+        self.get_all(name)
     }
 
     /// In nanoseconds; may be negative.

@@ -24,7 +24,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    pub fn look() -> Self {
+    pub fn read() -> Self {
         let xdg_runtime_dir =
             std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
         let user = std::env::var("USER").ok();

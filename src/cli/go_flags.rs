@@ -12,7 +12,7 @@ use super::value_parsers;
 
 /// A command line, or the part of one that belongs to a verb, in plain form.
 #[derive(Debug, Default)]
-pub struct Words {
+pub struct SplitArgs {
     /// Switches that are on, and other flags with their values, in the order typed.
     pub flags: Vec<(&'static Flag, OsString)>,
     pub arguments: Vec<OsString>,
@@ -22,16 +22,16 @@ pub struct Words {
 
 /// Where flags end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until {
+pub enum FlagsEnd {
     /// They may stand anywhere before `--`.
-    End,
+    AtDoubleDash,
     /// The first argument and all after it are arguments.
-    FirstArgument,
+    AtFirstArgument,
 }
 
 /// Splits `typed` into the flags of `known` and arguments. An error is the sentence runc would print.
-pub fn split(known: &'static [Flag], until: Until, typed: &[OsString]) -> Result<Words, String> {
-    let mut words = Words::default();
+pub fn split(known: &'static [Flag], end: FlagsEnd, typed: &[OsString]) -> Result<SplitArgs, String> {
+    let mut words = SplitArgs::default();
     let mut rest = typed.iter();
     while let Some(word) = rest.next() {
         match word.as_bytes() {
@@ -40,7 +40,7 @@ pub fn split(known: &'static [Flag], until: Until, typed: &[OsString]) -> Result
             [b'-', _, ..] => words.flag(known, word, &mut rest)?,
             _ => {
                 words.arguments.push(word.clone());
-                if until == Until::FirstArgument {
+                if end == FlagsEnd::AtFirstArgument {
                     break;
                 }
             }
@@ -50,7 +50,7 @@ pub fn split(known: &'static [Flag], until: Until, typed: &[OsString]) -> Result
     Ok(words)
 }
 
-impl Words {
+impl SplitArgs {
     fn flag<'a>(
         &mut self,
         known: &'static [Flag],
@@ -107,7 +107,7 @@ impl Words {
     }
 }
 
-impl Words {
+impl SplitArgs {
     /// `-u1000`, `-eNAME=VALUE`, `-b/bundle`: one letter and its value, as getopt has it and crun's users type it. Not where the
     /// value begins like the name of a flag: that is more likely a flag misspelt, with runc's one dash.
     fn attached(&mut self, known: &'static [Flag], word: &OsStr) -> bool {

@@ -4,6 +4,7 @@
 //! a value that holds what was typed and nothing else. [`dispatch`] hands it to its verb in `lifecycle`.
 
 pub mod command;
+pub mod command_line;
 pub mod command_table;
 pub mod dispatch;
 pub mod flag;
@@ -20,28 +21,28 @@ pub mod value_parsers;
 
 use std::ffi::OsString;
 
-use command::Typed;
+use command_line::CommandLine;
 use globals::Environment;
 
 /// The program: `argv` with its own name first. Returns the exit code.
 #[expect(clippy::needless_pass_by_value, reason = "the program owns its arguments")]
 pub fn main(argv: Vec<OsString>) -> i32 {
-    let (name, typed) = match argv.split_first() {
-        Some((name, typed)) => (name.to_string_lossy().into_owned(), typed),
+    let (name, arguments) = match argv.split_first() {
+        Some((name, arguments)) => (name.to_string_lossy().into_owned(), arguments),
         None => (String::from("tare"), &[][..]),
     };
-    let Typed { globals, command } = command::read(typed);
+    let CommandLine { globals, command } = CommandLine::parse(arguments);
     if let Err(error) = globals::start_log(&globals) {
-        return report::failure(&error);
+        return report::report(&error);
     }
     let command = match command {
         Ok(command) => command,
-        Err(fault) => return report::fault(&name, fault),
+        Err(error) => return report::usage_error(&name, error),
     };
-    let done = globals::resolve(&globals, &Environment::look())
+    let exit_code = globals::resolve(&globals, &Environment::read())
         .and_then(|globals| dispatch::dispatch(&globals, &command));
-    match done {
+    match exit_code {
         Ok(code) => code,
-        Err(error) => report::failed(&command, error),
+        Err(error) => report::command_failed(&command, error),
     }
 }

@@ -5,20 +5,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::command::{Command, Format, GlobalFlags};
-use super::flag_values::Values;
+use super::flag_values::FlagValues;
 use super::value_parsers;
 use crate::cgroup::Driver;
+use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result, matched};
 use crate::fail;
 use crate::lifecycle::options::{
     CgroupsMode, Change, Checkpoint, Create, Criu, Delete, Events, Exec, Kill, Mounts, Restore, Rootless,
-    Run, Spec, Update,
+    Run, Spec, Targets, Update,
 };
 use crate::log::Level;
 
-pub fn globals(values: &Values) -> Result<GlobalFlags> {
+pub fn globals(values: &FlagValues) -> Result<GlobalFlags> {
     Ok(GlobalFlags {
-        debug: values.on("debug"),
+        debug: values.is_on("debug"),
         log: values.path("log"),
         log_format: values.text("log-format"),
         log_level: values.text("log-level").map(|text| level(&text)).transpose()?,
@@ -36,9 +37,9 @@ pub fn globals(values: &Values) -> Result<GlobalFlags> {
 }
 
 /// runc has a switch, crun a word; of the two, the one typed last holds.
-fn cgroup_manager(values: &Values) -> Result<Driver> {
-    let switch = if values.on("systemd-cgroup") { Driver::Systemd } else { Driver::Cgroupfs };
-    if values.place("systemd-cgroup") > values.place("cgroup-manager") {
+fn cgroup_manager(values: &FlagValues) -> Result<Driver> {
+    let switch = if values.is_on("systemd-cgroup") { Driver::Systemd } else { Driver::Cgroupfs };
+    if values.position("systemd-cgroup") > values.position("cgroup-manager") {
         return Ok(switch);
     }
     match values.text("cgroup-manager").as_deref() {
@@ -72,61 +73,69 @@ pub fn arguments(typed: &[OsString]) -> Result<Vec<String>> {
 }
 
 /// The command of a verb whose number of arguments has been checked.
-pub fn command(verb: &'static str, values: &Values, mut arguments: Vec<String>) -> Result<Command> {
-    let rest = arguments.split_off(arguments.len().min(1));
-    let id = arguments.pop().unwrap_or_default();
+pub fn command(verb: &'static str, values: &FlagValues, arguments: &[String]) -> Result<Command> {
+    let first = arguments.first().map_or("", String::as_str);
+    let rest = arguments.get(1..).unwrap_or_default();
+    let id = || ContainerId::parse(first);
     Ok(match verb {
-        "checkpoint" => Command::Checkpoint(checkpoint(values, id)?),
-        "create" => Command::Create(create(values, id)?),
-        "delete" => Command::Delete(Delete { id, force: values.on("force"), regex: values.on("regex") }),
-        "events" => Command::Events(events(values, id)?),
-        "exec" => Command::Exec(exec(values, id, rest)?),
+        "checkpoint" => Command::Checkpoint(id()?, checkpoint(values)?),
+        "create" => Command::Create(id()?, create(values)?),
+        "delete" => Command::Delete(targets(values, first)?, Delete { force: values.is_on("force") }),
+        "events" => Command::Events(id()?, events(values)?),
+        "exec" => Command::Exec(id()?, exec(values, rest)?),
         "features" => Command::Features,
-        "kill" => Command::Kill(kill(values, id, rest)),
-        "list" => Command::List { format: format(values)?, quiet: values.on("quiet") },
-        "mounts" => Command::Mounts(mounts(&id, rest)?),
-        "pause" => Command::Pause(id),
-        "plan" => Command::Plan(bundle_to_plan(values, id)),
-        "ps" => Command::Ps { id, format: format(values)?, arguments: rest },
-        "restore" => Command::Restore(restore(values, id)?),
-        "resume" => Command::Resume(id),
-        "run" => Command::Run(run(values, id)?),
+        "kill" => Command::Kill(targets(values, first)?, kill(values, rest)),
+        "list" => Command::List { format: format(values)?, quiet: values.is_on("quiet") },
+        "mounts" => mounts(first, rest)?,
+        "pause" => Command::Pause(id()?),
+        "plan" => Command::Plan(bundle_to_plan(values, first)),
+        "ps" => Command::Ps { id: id()?, format: format(values)?, arguments: rest.to_vec() },
+        "restore" => Command::Restore(id()?, restore(values)?),
+        "resume" => Command::Resume(id()?),
+        "run" => Command::Run(id()?, run(values)?),
         "spec" => Command::Spec(Spec {
             bundle: values.path("bundle"),
             file: values.path("file"),
-            rootless: values.on("rootless"),
+            rootless: values.is_on("rootless"),
         }),
-        "start" => Command::Start(id),
-        "state" => Command::State(id),
-        "update" => Command::Update(update(values, id)?),
+        "start" => Command::Start(id()?),
+        "state" => Command::State(id()?),
+        "update" => Command::Update(id()?, update(values)?),
         other => return Err(fail!(Kind::Usage, "command {other} is in the table but has no options")),
     })
 }
 
-fn create(values: &Values, id: String) -> Result<Create> {
+/// The containers that the first argument of `kill` and `delete` is about.
+fn targets(values: &FlagValues, argument: &str) -> Result<Targets> {
+    match values.is_on("regex") {
+        true => Ok(Targets::Matching(argument.to_owned())),
+        false => Ok(Targets::One(ContainerId::parse(argument)?)),
+    }
+}
+
+fn create(values: &FlagValues) -> Result<Create> {
     Ok(Create {
-        id,
         bundle: values.path("bundle"),
         config: values.path("config"),
         console_socket: values.path("console-socket"),
         pidfd_socket: values.path("pidfd-socket"),
         pid_file: values.path("pid-file"),
-        no_pivot: values.on("no-pivot"),
-        no_new_keyring: values.on("no-new-keyring"),
+        no_pivot: values.is_on("no-pivot"),
+        no_new_keyring: values.is_on("no-new-keyring"),
         preserve_fds: preserve_fds(values)?,
     })
 }
 
-fn run(values: &Values, id: String) -> Result<Run> {
+fn run(values: &FlagValues) -> Result<Run> {
     Ok(Run {
-        create: create(values, id)?,
-        detach: values.on("detach"),
-        keep: values.on("keep"),
-        no_subreaper: values.on("no-subreaper"),
+        create: create(values)?,
+        detach: values.is_on("detach"),
+        keep: values.is_on("keep"),
+        no_subreaper: values.is_on("no-subreaper"),
     })
 }
 
-fn exec(values: &Values, id: String, args: Vec<String>) -> Result<Exec> {
+fn exec(values: &FlagValues, args: &[String]) -> Result<Exec> {
     let process = values.path("process");
     if process.is_none() && args.is_empty() {
         return Err(Error::new(Kind::Usage, matched::EXEC_ARGS_EMPTY));
@@ -136,50 +145,50 @@ fn exec(values: &Values, id: String, args: Vec<String>) -> Result<Exec> {
     };
     let user = |text: String| value_parsers::user(&text).map_err(|fault| Error::new(Kind::Usage, fault));
     Ok(Exec {
-        id,
         console_socket: values.path("console-socket"),
         pidfd_socket: values.path("pidfd-socket"),
         pid_file: values.path("pid-file"),
-        detach: values.on("detach"),
-        tty: values.on("tty"),
+        detach: values.is_on("detach"),
+        tty: values.is_on("tty"),
         preserve_fds: preserve_fds(values)?,
-        ignore_paused: values.on("ignore-paused"),
+        ignore_paused: values.is_on("ignore-paused"),
         cgroup: values.texts("cgroup"),
         process,
-        args,
+        args: args.to_vec(),
         cwd: values.text("cwd"),
         env: values.texts("env"),
         user: values.text("user").map(user).transpose()?,
         additional_gids: values.numbers("additional-gids").into_iter().map(gid).collect::<Result<_>>()?,
         process_label: values.text("process-label"),
         apparmor: values.text("apparmor"),
-        no_new_privs: values.on("no-new-privs"),
+        no_new_privs: values.is_on("no-new-privs"),
         caps: values.texts("cap"),
     })
 }
 
-fn preserve_fds(values: &Values) -> Result<u32> {
+fn preserve_fds(values: &FlagValues) -> Result<u32> {
     let count = values.number("preserve-fds").unwrap_or(0);
     u32::try_from(count).map_err(|_| fail!(Kind::Usage, "preserve-fds: not a number of descriptors: {count}"))
 }
 
-fn kill(values: &Values, id: String, rest: Vec<String>) -> Kill {
-    let signal = rest.into_iter().next().unwrap_or_else(|| String::from("SIGTERM"));
-    Kill { id, signal, all: values.on("all"), regex: values.on("regex") }
+fn kill(values: &FlagValues, rest: &[String]) -> Kill {
+    let signal = rest.first().map_or("SIGTERM", String::as_str).to_owned();
+    Kill { signal, all: values.is_on("all") }
 }
 
-fn mounts(change: &str, rest: Vec<String>) -> Result<Mounts> {
+/// `mounts add|remove ID FILE`.
+fn mounts(change: &str, rest: &[String]) -> Result<Command> {
     let change = match change {
         "add" => Change::Add,
         "remove" => Change::Remove,
         other => return Err(fail!(Kind::Usage, "unknown command {other}: not add or remove")),
     };
-    let mut rest = rest.into_iter();
-    let id = rest.next().unwrap_or_default();
-    Ok(Mounts { change, id, file: rest.next().map(PathBuf::from).unwrap_or_default() })
+    let argument = |index: usize| rest.get(index).map_or("", String::as_str);
+    let id = ContainerId::parse(argument(0))?;
+    Ok(Command::Mounts(id, Mounts { change, file: argument(1).into() }))
 }
 
-fn format(values: &Values) -> Result<Format> {
+fn format(values: &FlagValues) -> Result<Format> {
     match values.text("format").as_deref() {
         Some("table") => Ok(Format::Table),
         Some("json") => Ok(Format::Json),
@@ -187,25 +196,24 @@ fn format(values: &Values) -> Result<Format> {
     }
 }
 
-fn bundle_to_plan(values: &Values, argument: String) -> PathBuf {
+fn bundle_to_plan(values: &FlagValues, argument: &str) -> PathBuf {
     let argument = Some(argument).filter(|path| !path.is_empty()).map(PathBuf::from);
     argument.or_else(|| values.path("bundle")).unwrap_or_else(|| PathBuf::from("."))
 }
 
-fn events(values: &Values, id: String) -> Result<Events> {
+fn events(values: &FlagValues) -> Result<Events> {
     let interval = values.duration("interval").unwrap_or(0);
     match u64::try_from(interval) {
         Ok(nanoseconds) if nanoseconds > 0 => {
             let interval = Duration::from_nanos(nanoseconds);
-            Ok(Events { id, stats: values.on("stats"), openmetrics: values.on("openmetrics"), interval })
+            Ok(Events { stats: values.is_on("stats"), openmetrics: values.is_on("openmetrics"), interval })
         }
         _ => Err(Error::new(Kind::Usage, matched::INTERVAL_NOT_POSITIVE)),
     }
 }
 
-fn update(values: &Values, id: String) -> Result<Update> {
+fn update(values: &FlagValues) -> Result<Update> {
     Ok(Update {
-        id,
         resources: values.path("resources"),
         blkio_weight: blkio_weight(values)?,
         cpu_period: whole(values, "cpu-period")?,
@@ -228,14 +236,14 @@ fn update(values: &Values, id: String) -> Result<Update> {
     })
 }
 
-fn blkio_weight(values: &Values) -> Result<Option<u16>> {
+fn blkio_weight(values: &FlagValues) -> Result<Option<u16>> {
     let weight =
         |n: i64| u16::try_from(n).map_err(|_| fail!(Kind::Usage, "invalid value for blkio-weight: {n}"));
     // 0 is runc's default and means: leave it.
     values.number("blkio-weight").filter(|n| *n != 0).map(weight).transpose()
 }
 
-fn whole<T: TryFrom<i64>>(values: &Values, name: &str) -> Result<Option<T>> {
+fn whole<T: TryFrom<i64>>(values: &FlagValues, name: &str) -> Result<Option<T>> {
     let parse = |text: String| {
         let number = value_parsers::number(&text).ok().and_then(|number| T::try_from(number).ok());
         number.ok_or_else(|| fail!(Kind::Usage, "invalid value for {name}: {text}"))
@@ -243,14 +251,14 @@ fn whole<T: TryFrom<i64>>(values: &Values, name: &str) -> Result<Option<T>> {
     values.text(name).map(parse).transpose()
 }
 
-fn size(values: &Values, name: &str) -> Result<Option<i64>> {
+fn size(values: &FlagValues, name: &str) -> Result<Option<i64>> {
     let parse = |text: String| {
         value_parsers::size(&text).map_err(|fault| fail!(Kind::Usage, "invalid value for {name}: {fault}"))
     };
     values.text(name).map(parse).transpose()
 }
 
-fn criu(values: &Values) -> Result<Criu> {
+fn criu(values: &FlagValues) -> Result<Criu> {
     let namespaces = values.texts("empty-ns");
     if let Some(other) = namespaces.iter().find(|name| *name != "network") {
         return Err(fail!(Kind::Usage, "namespace {other} is not supported"));
@@ -258,18 +266,18 @@ fn criu(values: &Values) -> Result<Criu> {
     Ok(Criu {
         image_path: values.path("image-path"),
         work_path: values.path("work-path"),
-        tcp_established: values.on("tcp-established"),
-        ext_unix_sk: values.on("ext-unix-sk"),
-        shell_job: values.on("shell-job"),
-        lazy_pages: values.on("lazy-pages"),
-        file_locks: values.on("file-locks"),
+        tcp_established: values.is_on("tcp-established"),
+        ext_unix_sk: values.is_on("ext-unix-sk"),
+        shell_job: values.is_on("shell-job"),
+        lazy_pages: values.is_on("lazy-pages"),
+        file_locks: values.is_on("file-locks"),
         manage_cgroups_mode: cgroups_mode(values)?,
         empty_network: !namespaces.is_empty(),
-        auto_dedup: values.on("auto-dedup"),
+        auto_dedup: values.is_on("auto-dedup"),
     })
 }
 
-fn cgroups_mode(values: &Values) -> Result<Option<CgroupsMode>> {
+fn cgroups_mode(values: &FlagValues) -> Result<Option<CgroupsMode>> {
     Ok(Some(match values.text("manage-cgroups-mode").as_deref() {
         None => return Ok(None),
         Some("soft") => CgroupsMode::Soft,
@@ -280,7 +288,7 @@ fn cgroups_mode(values: &Values) -> Result<Option<CgroupsMode>> {
     }))
 }
 
-fn checkpoint(values: &Values, id: String) -> Result<Checkpoint> {
+fn checkpoint(values: &FlagValues) -> Result<Checkpoint> {
     let status_fd = values.number("status-fd").filter(|fd| *fd != -1);
     let fd = |fd: i64| u32::try_from(fd).map_err(|_| fail!(Kind::Usage, "status-fd: not a descriptor: {fd}"));
     let parent_path = values.path("parent-path");
@@ -288,15 +296,14 @@ fn checkpoint(values: &Values, id: String) -> Result<Checkpoint> {
         return Err(fail!(Kind::Usage, "--parent-path: not relative to the image path"));
     }
     Ok(Checkpoint {
-        id,
         criu: criu(values)?,
         parent_path,
-        leave_running: values.on("leave-running"),
-        tcp_skip_in_flight: values.on("tcp-skip-in-flight"),
-        link_remap: values.on("link-remap"),
+        leave_running: values.is_on("leave-running"),
+        tcp_skip_in_flight: values.is_on("tcp-skip-in-flight"),
+        link_remap: values.is_on("link-remap"),
         status_fd: status_fd.map(fd).transpose()?,
         page_server: values.text("page-server").map(|text| page_server(&text)).transpose()?,
-        pre_dump: values.on("pre-dump"),
+        pre_dump: values.is_on("pre-dump"),
     })
 }
 
@@ -312,20 +319,19 @@ fn page_server(text: &str) -> Result<(String, u16)> {
     }
 }
 
-fn restore(values: &Values, id: String) -> Result<Restore> {
+fn restore(values: &FlagValues) -> Result<Restore> {
     let profile = |text: String| match text.split_once(':') {
         Some((kind, name)) => Ok((kind.to_owned(), name.to_owned())),
         None => Err(fail!(Kind::Usage, "invalid lsm-profile: {text}: not TYPE:NAME")),
     };
     Ok(Restore {
-        id,
         criu: criu(values)?,
         bundle: values.path("bundle"),
         console_socket: values.path("console-socket"),
         pid_file: values.path("pid-file"),
-        detach: values.on("detach"),
-        no_subreaper: values.on("no-subreaper"),
-        no_pivot: values.on("no-pivot"),
+        detach: values.is_on("detach"),
+        no_subreaper: values.is_on("no-subreaper"),
+        no_pivot: values.is_on("no-pivot"),
         lsm_profile: values.text("lsm-profile").map(profile).transpose()?,
         lsm_mount_context: values.text("lsm-mount-context"),
     })

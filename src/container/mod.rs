@@ -1,11 +1,9 @@
 //! What is remembered between commands, and what a container's status is.
 
-pub mod id;
 pub mod record;
 pub mod status;
 pub mod store;
 
-pub use id::ContainerId;
 pub use record::Record;
 pub use status::Status;
 pub use store::{Entry, Store};

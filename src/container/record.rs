@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup;
+use crate::container_id::ContainerId;
 use crate::plan::hooks::Hook;
 
 /// The form of the file; another one is refused rather than misread.
@@ -14,7 +15,7 @@ pub const VERSION: u32 = 1;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
     pub version: u32,
-    pub id: String,
+    pub id: ContainerId,
     pub bundle: PathBuf,
     pub rootfs: PathBuf,
     /// RFC 3339, UTC.

@@ -19,7 +19,8 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{AccessFlags, faccessat};
 
-use super::{ContainerId, Record};
+use super::Record;
+use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::fail;
 use crate::sys::file::read_small;
@@ -119,7 +120,7 @@ impl Store {
                 entries.push(Entry { path: item.path(), id, root: Some(Rc::clone(&root)) });
             }
         }
-        entries.sort_by(|a, b| a.id.as_str().cmp(b.id.as_str()));
+        entries.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(Some(entries))
     }
 }

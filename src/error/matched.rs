@@ -3,6 +3,8 @@
 //! Engines decide on substrings of the last error of the log, or of standard error; most fold case. `dockerd`
 //! means moby's daemon, `shim` containerd's runc shim, `suite` runc's own integration tests.
 
+use std::fmt::Display;
+
 /// shim: `does not exist` makes a delete a success and else means "no such container"; CRI-O and Podman likewise.
 pub const DOES_NOT_EXIST: &str = "container does not exist";
 /// The suite.
@@ -104,7 +106,7 @@ pub fn is_a_directory(path: &str) -> String {
 }
 
 /// shim and the suite: `status` is the one the container has.
-pub fn not_stopped(id: &str, status: &str) -> String {
+pub fn not_stopped(id: impl Display, status: &str) -> String {
     format!("cannot delete container {id} that is not stopped: {status}")
 }
 
@@ -114,7 +116,7 @@ pub fn start_in_state(status: &str) -> String {
 }
 
 /// shim, for events of a container that has ended.
-pub fn events_of_stopped(id: &str) -> String {
+pub fn events_of_stopped(id: impl Display) -> String {
     format!("container with id {id} is not running")
 }
 

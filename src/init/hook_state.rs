@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::container_id::ContainerId;
+
 /// All of it but the two members that change from hook to hook: laid out by the parent, finished by whoever runs them.
 #[derive(Debug, Clone)]
 pub struct HookState {
@@ -10,8 +12,13 @@ pub struct HookState {
 }
 
 impl HookState {
-    pub fn new(version: &str, id: &str, bundle: &Path, annotations: &BTreeMap<String, String>) -> Self {
-        let mut document = serde_json::json!({ "ociVersion": version, "id": id, "bundle": bundle });
+    pub fn new(
+        version: &str,
+        id: &ContainerId,
+        bundle: &Path,
+        annotations: &BTreeMap<String, String>,
+    ) -> Self {
+        let mut document = serde_json::json!({ "ociVersion": version, "id": id.as_str(), "bundle": bundle });
         if !annotations.is_empty() {
             document["annotations"] = serde_json::json!(annotations);
         }
@@ -34,7 +41,8 @@ mod tests {
 
     #[test]
     fn the_document_is_json_with_all_members() {
-        let state = HookState::new("1.3.0", "a", Path::new("/b\"c"), &BTreeMap::new());
+        let state =
+            HookState::new("1.3.0", &ContainerId::parse("a").unwrap(), Path::new("/b\"c"), &BTreeMap::new());
         let value: serde_json::Value = serde_json::from_slice(&state.document("creating", 7)).unwrap();
         assert_eq!(value["bundle"], "/b\"c");
         assert_eq!((&value["status"], &value["pid"]), (&"creating".into(), &7.into()));

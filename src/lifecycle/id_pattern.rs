@@ -4,17 +4,22 @@ use regex_lite::Regex;
 
 use super::options::Globals;
 use crate::container::Store;
+use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
 
 /// Does it to each container that matches, whatever becomes of the others; their failures become one.
-pub fn each(globals: &Globals, expression: &str, act: impl Fn(&str) -> Result<()>) -> Result<()> {
+pub fn for_each_match(
+    globals: &Globals,
+    expression: &str,
+    act: impl Fn(&ContainerId) -> Result<()>,
+) -> Result<()> {
     let expression = Regex::new(expression)
         .map_err(|error| fail!(Kind::Usage, "invalid regular expression {expression:?}: {error}"))?;
     let entries = Store::new(&globals.root, globals.root_in_xdg).entries()?.unwrap_or_default();
-    let ids = entries.iter().map(|entry| entry.id().to_string());
-    let act = |id: String| act(&id).err().map(|error| (id, error));
-    let failures: Vec<_> = ids.filter(|id| expression.is_match(id)).filter_map(act).collect();
+    let ids = entries.iter().map(|entry| entry.id());
+    let act = |id: &ContainerId| act(id).err().map(|error| (id.clone(), error));
+    let failures: Vec<_> = ids.filter(|id| expression.is_match(id.as_str())).filter_map(act).collect();
     match &failures[..] {
         [] => Ok(()),
         [(id, first), ..] => Err(together(first.kind(), id, &failures)),
@@ -22,7 +27,7 @@ pub fn each(globals: &Globals, expression: &str, act: impl Fn(&str) -> Result<()
 }
 
 /// Engines read one error of a command: the failures stand in one sentence.
-fn together(kind: Kind, first: &str, failures: &[(String, Error)]) -> Error {
+fn together(kind: Kind, first: &ContainerId, failures: &[(ContainerId, Error)]) -> Error {
     if let [(_, only)] = failures {
         return only.clone().context(format!("container {first}"));
     }

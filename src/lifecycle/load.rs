@@ -15,7 +15,8 @@ use super::options::{Globals, Rootless};
 use crate::bundle::{MAX_DOCUMENT_SIZE, read_config, read_config_file};
 use crate::cgroup::{Driver, Group, Hierarchies};
 use crate::container::status::{Probe, Seen, observe};
-use crate::container::{ContainerId, Entry, Record, Status, Store};
+use crate::container::{Entry, Record, Status, Store};
+use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::fail;
 use crate::host::{Facts, Groups, Wanted, users};
@@ -99,12 +100,12 @@ pub struct Known {
     pub status: Status,
 }
 
-pub fn entry(globals: &Globals, id: &str) -> Result<Entry> {
-    Ok(Store::new(&globals.root, globals.root_in_xdg).entry(&ContainerId::parse(id)?))
+pub fn entry(globals: &Globals, id: &ContainerId) -> Entry {
+    Store::new(&globals.root, globals.root_in_xdg).entry(id)
 }
 
-pub fn known(globals: &Globals, id: &str) -> Result<Known> {
-    of_entry(entry(globals, id)?)
+pub fn known(globals: &Globals, id: &ContainerId) -> Result<Known> {
+    of_entry(entry(globals, id))
 }
 
 pub fn of_entry(entry: Entry) -> Result<Known> {

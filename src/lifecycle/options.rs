@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cgroup::Driver;
+use crate::container_id::ContainerId;
 
 /// The global flags, resolved: what every verb needs to find its containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,10 +30,17 @@ pub enum Rootless {
     Auto,
 }
 
+/// The containers that `kill` and `delete` are about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Targets {
+    One(ContainerId),
+    /// `--regex`: all whose id the expression matches.
+    Matching(String),
+}
+
 /// `create`, and the part of `run` that is the same.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Create {
-    pub id: String,
     pub bundle: Option<PathBuf>,
     /// Instead of the bundle's config.json; relative to where we are, as with crun.
     pub config: Option<PathBuf>,
@@ -56,7 +64,6 @@ pub struct Run {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mounts {
     pub change: Change,
-    pub id: String,
     /// `-` is standard input.
     pub file: PathBuf,
 }
@@ -70,7 +77,6 @@ pub enum Change {
 /// `exec`: either a process file, or flags over the container's own process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exec {
-    pub id: String,
     pub console_socket: Option<PathBuf>,
     pub pidfd_socket: Option<PathBuf>,
     pub pid_file: Option<PathBuf>,
@@ -95,21 +101,15 @@ pub struct Exec {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kill {
-    pub id: String,
     /// As typed: a number or a name, with or without SIG; default `SIGTERM`.
     pub signal: String,
     /// To all processes of the container; one that no longer runs is no error.
     pub all: bool,
-    /// The id is a regular expression.
-    pub regex: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delete {
-    pub id: String,
     pub force: bool,
-    /// The id is a regular expression.
-    pub regex: bool,
 }
 
 /// `spec`: write a template of config.json.
@@ -123,7 +123,6 @@ pub struct Spec {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Events {
-    pub id: String,
     /// One sample, then end.
     pub stats: bool,
     /// One sample, as OpenMetrics text.
@@ -135,7 +134,6 @@ pub struct Events {
 /// `update`. A limit of -1 means none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Update {
-    pub id: String,
     /// A file of resources; `-` is standard input. When given, limits in flags are ignored.
     pub resources: Option<PathBuf>,
     pub blkio_weight: Option<u16>,
@@ -188,7 +186,6 @@ pub enum CgroupsMode {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Checkpoint {
-    pub id: String,
     pub criu: Criu,
     /// An earlier pre-dump, relative to the image path.
     pub parent_path: Option<PathBuf>,
@@ -203,7 +200,6 @@ pub struct Checkpoint {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Restore {
-    pub id: String,
     pub criu: Criu,
     pub bundle: Option<PathBuf>,
     pub console_socket: Option<PathBuf>,

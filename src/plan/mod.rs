@@ -33,6 +33,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Linux, Process, Spec};
 
 use crate::cgroup;
+use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result, matched};
 use crate::host::Facts;
 use crate::spec::ConfigError;
@@ -44,7 +45,7 @@ use topology::{Namespace, Topology};
 /// All that is done to make one container.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    pub id: String,
+    pub id: ContainerId,
     pub topology: Topology,
     pub cgroup: cgroup::Plan,
     pub delegation: delegation::Delegation,
@@ -79,9 +80,9 @@ pub struct Sysctl {
 }
 
 /// What the command line adds to the configuration.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Request<'a> {
-    pub id: &'a str,
+    pub id: &'a ContainerId,
     /// Absolute.
     pub bundle: PathBuf,
     pub no_pivot: bool,
@@ -91,6 +92,22 @@ pub struct Request<'a> {
     /// Errors about cgroup permissions are ignored where nothing was asked for.
     pub rootless: bool,
     pub activation: activation::Activation,
+}
+
+impl<'a> Request<'a> {
+    /// What holds where the command line says nothing more. `bundle` is absolute.
+    pub fn new(id: &'a ContainerId, bundle: PathBuf) -> Self {
+        Self {
+            id,
+            bundle,
+            no_pivot: false,
+            no_new_keyring: false,
+            preserve_fds: 0,
+            cgroup_manager: cgroup::Driver::default(),
+            rootless: false,
+            activation: activation::Activation::default(),
+        }
+    }
 }
 
 /// Decides everything about a container.
@@ -139,7 +156,7 @@ pub fn container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Pl
     };
     let wanted_devices = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
     let mut plan = Plan {
-        id: request.id.into(),
+        id: request.id.clone(),
         mounts,
         mask_context: context,
         devices: devices::devices(wanted_devices, wanted_mounts)?,
@@ -247,7 +264,7 @@ fn filter(linux: Option<&Linux>, facts: &Facts) -> Result<Option<seccomp::Filter
     seccomp::compile(profile, machine, facts.seccomp_flags).map(Some)
 }
 
-fn keyring(id: &str) -> CString {
+fn keyring(id: &ContainerId) -> CString {
     // An id has been checked: no NUL.
     CString::new(format!("_ses.{id}")).unwrap_or_default()
 }

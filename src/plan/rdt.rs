@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::LinuxIntelRdt;
 
+use crate::container_id::ContainerId;
 use crate::host::resctrl::Resctrl;
 use crate::spec::ConfigError;
 
@@ -35,7 +36,7 @@ pub enum Existence {
 pub fn rdt(
     wanted: Option<&LinuxIntelRdt>,
     resctrl: Option<&Resctrl>,
-    id: &str,
+    id: &ContainerId,
 ) -> Result<Option<Rdt>, ConfigError> {
     let Some(wanted) = wanted else { return Ok(None) };
     let fault = |field: &str, why: &str| ConfigError::new(format!("/linux/intelRdt{field}"), why);
@@ -61,8 +62,9 @@ pub fn rdt(
         (Some(_), false) => Existence::Shared,
     };
     // "/" is the class that everybody is in: the root. No other slash has passed the rules.
-    let class = resctrl.root.join(class.unwrap_or(id).trim_start_matches('/'));
-    let monitor = wanted.enable_monitoring().unwrap_or(false).then(|| class.join("mon_groups").join(id));
+    let class = resctrl.root.join(class.unwrap_or(id.as_str()).trim_start_matches('/'));
+    let monitor =
+        wanted.enable_monitoring().unwrap_or(false).then(|| class.join("mon_groups").join(id.as_str()));
     Ok(Some(Rdt { root: resctrl.root.clone(), class, existence, schemata, compared, monitor }))
 }
 
@@ -72,7 +74,7 @@ mod tests {
 
     fn planned(json: serde_json::Value) -> Result<Option<Rdt>, ConfigError> {
         let resctrl = Resctrl { root: "/sys/fs/resctrl".into(), cache: true, bandwidth: false };
-        rdt(Some(&serde_json::from_value(json).unwrap()), Some(&resctrl), "id")
+        rdt(Some(&serde_json::from_value(json).unwrap()), Some(&resctrl), &ContainerId::parse("id").unwrap())
     }
 
     #[test]
@@ -107,8 +109,10 @@ mod tests {
     fn what_the_host_lacks_is_refused() {
         let why = planned(serde_json::json!({"memBwSchema": "MB:0=20"})).unwrap_err().message;
         assert_eq!(why, "intelRdt.memBwSchema is specified in config, but Intel RDT/MBA is not enabled");
-        let why = rdt(Some(&LinuxIntelRdt::default()), None, "id").unwrap_err().message;
+        let why = rdt(Some(&LinuxIntelRdt::default()), None, &ContainerId::parse("id").unwrap())
+            .unwrap_err()
+            .message;
         assert_eq!(why, "intelRdt is specified in config, but Intel RDT is not enabled");
-        assert_eq!(rdt(None, None, "id"), Ok(None));
+        assert_eq!(rdt(None, None, &ContainerId::parse("id").unwrap()), Ok(None));
     }
 }

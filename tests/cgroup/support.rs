@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::{Value, json};
 use tare::cgroup::plan::new_group;
 use tare::cgroup::{Driver, Group, Plan};
+use tare::container_id::ContainerId;
 use tare::error::Error;
 use tare::host::cgroup::Layout;
 
@@ -18,9 +19,13 @@ pub fn path() -> String {
     format!("/tare-test-{}-{}/group", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+pub fn id() -> ContainerId {
+    ContainerId::parse("id").unwrap()
+}
+
 pub fn planned(path: &str, resources: &Value, layout: &Layout) -> Plan {
     let linux = serde_json::from_value(json!({"cgroupsPath": path, "resources": resources})).unwrap();
-    new_group(Some(&linux), "id", Driver::Cgroupfs, layout, false).unwrap()
+    new_group(Some(&linux), &id(), Driver::Cgroupfs, layout, false).unwrap()
 }
 
 /// A group that is gone, with its parent, when the test is over; whatever happened.

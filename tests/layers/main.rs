@@ -29,13 +29,14 @@ const ORDER: &[&str] = &[
     "sys",
     "kernel",
     "log",
+    "container_id",
     "error",
 ];
 
 /// Layers that may name only some of what is below them.
 const ONLY: &[(&str, &[&str])] = &[
     // The child decides nothing: it walks a plan, and reports numbers instead of sentences.
-    ("init", &["handshake", "plan", "inroot", "sys", "kernel"]),
+    ("init", &["handshake", "plan", "inroot", "sys", "kernel", "container_id"]),
     // The other program: nothing of containers.
     ("image", &["spec", "inroot", "sys", "kernel", "log", "error"]),
     // Bare errno: context is added one layer up.

@@ -99,11 +99,15 @@ mod tests {
     use super::*;
     use crate::cgroup::plan::testing::{v1, v2};
     use crate::cgroup::plan::{Driver, new_group};
+    use crate::container_id::ContainerId;
 
     fn groups(paths: &[&str], v2_: bool) -> Result<Vec<String>> {
         let layout = if v2_ { v2() } else { v1() };
         let linux = serde_json::from_value(serde_json::json!({"cgroupsPath": "/t"})).unwrap();
-        let record = new_group(Some(&linux), "t", Driver::Cgroupfs, &layout, false).unwrap().record();
+        let record =
+            new_group(Some(&linux), &ContainerId::parse("t").unwrap(), Driver::Cgroupfs, &layout, false)
+                .unwrap()
+                .record();
         let paths: Vec<String> = paths.iter().map(|&path| path.to_owned()).collect();
         let wanted = parse(&paths)?;
         let mut seen = Vec::new();
@@ -136,7 +140,9 @@ mod tests {
     #[test]
     fn a_controller_that_the_container_does_not_have_is_named() {
         for layout in [v1(), v2()] {
-            let record = new_group(None, "t", Driver::Cgroupfs, &layout, true).unwrap().record();
+            let record = new_group(None, &ContainerId::parse("t").unwrap(), Driver::Cgroupfs, &layout, true)
+                .unwrap()
+                .record();
             let error = Group::from_record(&record).sub_group(&["nope:a".to_owned()]).unwrap_err();
             assert_eq!(error.to_string(), "unknown controller nope in SubCgroupPaths");
         }

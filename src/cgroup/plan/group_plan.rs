@@ -15,6 +15,7 @@ use super::systemd::{Property, Unit, annotations};
 use super::translation::{self, Out, RESOURCES};
 use super::write::{Absent, Write};
 use super::{path, v1, v2};
+use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
 use crate::host::cgroup::{Layout, Mode};
@@ -71,7 +72,7 @@ pub enum Permission {
 /// Errors are located: they carry the JSON pointer of the field.
 pub fn new_group(
     linux: Option<&Linux>,
-    id: &str,
+    id: &ContainerId,
     driver: Driver,
     layout: &Layout,
     rootless: bool,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::systemd::Unit;
 use super::systemd::unit::user_root;
+use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
 use crate::host::cgroup::{Layout, Mode};
@@ -38,9 +39,9 @@ impl Place {
 }
 
 /// The places of a container's group, one for each hierarchy, v1 first.
-pub fn places(cgroups_path: Option<&Path>, id: &str, layout: &Layout) -> Result<Vec<Place>> {
+pub fn places(cgroups_path: Option<&Path>, id: &ContainerId, layout: &Layout) -> Result<Vec<Place>> {
     let asked = cgroups_path.filter(|path| !path.as_os_str().is_empty());
-    let asked = asked.unwrap_or_else(|| Path::new(id));
+    let asked = asked.unwrap_or_else(|| Path::new(id.as_str()));
     let inner = clean(asked)?;
     let mut places = Vec::with_capacity(layout.v1.len() + 1);
     for tree in &layout.v1 {
@@ -133,8 +134,12 @@ mod tests {
     use super::*;
     use crate::cgroup::plan::testing::{hybrid, v2};
 
+    fn id() -> ContainerId {
+        ContainerId::parse("id").unwrap()
+    }
+
     fn paths(asked: &str, layout: &Layout) -> Vec<String> {
-        let places = places(Some(Path::new(asked)), "id", layout).unwrap();
+        let places = places(Some(Path::new(asked)), &id(), layout).unwrap();
         places.iter().map(|place| place.path.display().to_string()).collect()
     }
 
@@ -167,7 +172,7 @@ mod tests {
         }
         for asked in ["/", "..", "/..", "a/..", ".", "a\n", "a\0b", "/../../etc", "/a/../../../b", "../../x"]
         {
-            let error = places(Some(Path::new(asked)), "id", &v2()).unwrap_err();
+            let error = places(Some(Path::new(asked)), &id(), &v2()).unwrap_err();
             assert_eq!(error.kind(), Kind::Spec, "{asked:?}");
             assert!(error.to_string().starts_with("/linux/cgroupsPath: "), "{error}");
         }
@@ -180,7 +185,7 @@ mod tests {
         layout.v1[0].mount_root = "/docker/a".into();
         assert_eq!(paths("x", &layout)[0], "inner/x");
         layout.v1[0].own_path = "/elsewhere".into();
-        let error = places(Some(Path::new("x")), "id", &layout).unwrap_err();
+        let error = places(Some(Path::new("x")), &id(), &layout).unwrap_err();
         assert_eq!(error.kind(), Kind::Unsupported);
         assert_eq!(paths("/x", &layout)[0], "x");
     }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::record::Driver;
 use super::testing::{hybrid, v1, v2};
 use super::{Plan, new_group};
+use crate::container_id::ContainerId;
 use crate::error::{Error, Kind};
 use crate::host::cgroup::Layout;
 
@@ -14,7 +15,7 @@ fn linux(resources: &Value) -> Linux {
 }
 
 fn try_plan(resources: &Value, layout: &Layout) -> Result<Plan, Error> {
-    new_group(Some(&linux(resources)), "id", Driver::Cgroupfs, layout, false)
+    new_group(Some(&linux(resources)), &ContainerId::parse("id").unwrap(), Driver::Cgroupfs, layout, false)
 }
 
 /// `file=value`, `?` after a file that may be missing, `|file=value` for the second choice.
@@ -264,7 +265,8 @@ fn a_value_that_cannot_be_set_is_told_with_its_field() {
 #[test]
 fn rootless_without_a_path_may_go_without_a_group() {
     for (layout, devices) in [(Layout::default(), false), (hybrid(), false), (v2(), true)] {
-        let plan = new_group(None, "id", Driver::Cgroupfs, &layout, true).unwrap();
+        let plan =
+            new_group(None, &ContainerId::parse("id").unwrap(), Driver::Cgroupfs, &layout, true).unwrap();
         assert_eq!(plan.devices.is_some(), devices);
     }
 }

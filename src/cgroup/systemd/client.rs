@@ -324,7 +324,12 @@ mod tests {
     }
 
     fn unit() -> Unit {
-        Unit::from_path(Some(Path::new("system.slice:tare:x")), "x", false).unwrap()
+        Unit::from_path(
+            Some(Path::new("system.slice:tare:x")),
+            &crate::container_id::ContainerId::parse("x").unwrap(),
+            false,
+        )
+        .unwrap()
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::cgroup::Stats;
+use crate::container_id::ContainerId;
 use crate::error::Result;
 use crate::lifecycle::verbs::events::{Event, Rdt};
 
@@ -10,7 +11,7 @@ use crate::lifecycle::verbs::events::{Event, Rdt};
 struct Line<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
-    id: &'a str,
+    id: &'a ContainerId,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<Data<'a>>,
 }
@@ -24,7 +25,7 @@ struct Data<'a> {
     network_interfaces: Option<()>,
 }
 
-pub fn json(id: &str, event: &Event) -> Result<String> {
+pub fn json(id: &ContainerId, event: &Event) -> Result<String> {
     let line = match event {
         Event::OutOfMemory => Line { kind: "oom", id, data: None },
         Event::Sample(sample) => {
@@ -42,9 +43,10 @@ mod tests {
 
     #[test]
     fn what_is_zero_is_left_out_where_runc_leaves_it_out() {
-        assert_eq!(json("x", &Event::OutOfMemory).unwrap(), "{\"type\":\"oom\",\"id\":\"x\"}\n");
+        let id = ContainerId::parse("x").unwrap();
+        assert_eq!(json(&id, &Event::OutOfMemory).unwrap(), "{\"type\":\"oom\",\"id\":\"x\"}\n");
         let sample = Sample { group: Stats::default(), rdt: Rdt::default(), oom_kills: None };
-        let line = json("x", &Event::Sample(Box::new(sample))).unwrap();
+        let line = json(&id, &Event::Sample(Box::new(sample))).unwrap();
         // By runc's types for this document, with nothing in them.
         let want = concat!(
             r#"{"type":"stats","id":"x","data":{"cpu":{"usage":{"kernel":0,"user":0},"throttling":{}},"#,

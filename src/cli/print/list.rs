@@ -25,7 +25,7 @@ pub fn table(listed: &[Listed], passwd: &str) -> String {
     let header = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(String::from);
     let row = |Listed { state, uid }: &Listed| {
         [
-            state.id.clone(),
+            state.id.to_string(),
             state.pid.to_string(),
             state.status.to_string(),
             state.bundle.display().to_string(),
@@ -40,13 +40,14 @@ pub fn table(listed: &[Listed], passwd: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container_id::ContainerId;
 
     const PASSWD: &str = "root:x:0:0::/root:/bin/sh\n";
 
     fn listed(id: &str, pid: i32, uid: u32) -> Listed {
         let state = State {
             oci_version: "1.3.0",
-            id: id.to_owned(),
+            id: ContainerId::parse(id).unwrap(),
             pid,
             status: if pid == 0 { "stopped" } else { "running" },
             bundle: "/b".into(),

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::cgroup::live::stats::{Blkio, BlkioEntry, Cpu, Hugetlb, Memory, Pids, Psi};
+use crate::container_id::ContainerId;
 use crate::lifecycle::verbs::events::{Rdt, Sample};
 
-pub fn text(id: &str, sample: &Sample) -> String {
-    let mut text = Text { out: String::new(), id: escaped(id) };
+pub fn text(id: &ContainerId, sample: &Sample) -> String {
+    let mut text = Text { out: String::new(), id: escaped(id.as_str()) };
     let stats = &sample.group;
     cpu(&mut text, &stats.cpu);
     let processors = stats.cpuset.cpus.len() as u64;

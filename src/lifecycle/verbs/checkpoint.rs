@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::delete;
 use crate::container::Status;
+use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::host::{Facts, Groups, Wanted};
@@ -22,9 +23,9 @@ use crate::spec;
 
 const LOG: &str = "dump.log";
 
-pub fn checkpoint(globals: &Globals, options: &Checkpoint) -> Result<()> {
+pub fn checkpoint(globals: &Globals, id: &ContainerId, options: &Checkpoint) -> Result<()> {
     criu_request::warn_rootless("checkpoint");
-    let entry = load::entry(globals, &options.id)?;
+    let entry = load::entry(globals, id);
     let _lock = entry.lock()?;
     let known = load::of_entry(entry)?;
     if !matches!(known.status, Status::Running | Status::Paused) {
@@ -87,12 +88,10 @@ fn plan(globals: &Globals, known: &Known) -> Result<Plan> {
     let config = spec::parse(&known.entry.config()?)?;
     let notify = Some(known.entry.notify_directory()).filter(|path| path.is_dir());
     let request = Request {
-        id: &known.record.id,
-        bundle: known.record.bundle.clone(),
         cgroup_manager: globals.cgroup_manager,
         rootless: load::rootless(globals, globals.cgroup_manager),
         activation: Activation { notify, ..Activation::default() },
-        ..Request::default()
+        ..Request::new(&known.record.id, known.record.bundle.clone())
     };
     let facts = Facts::read(Wanted { cgroup: Groups::OwnPlace, seccomp: true, resctrl: true, labels: true })?;
     crate::plan::container(&config, &facts, &request)

@@ -8,7 +8,8 @@ use std::time::SystemTime;
 use crate::cgroup::Group;
 use crate::container::record::{self, Process, Record};
 use crate::container::status::Seen;
-use crate::container::{ContainerId, Entry, Store};
+use crate::container::{Entry, Store};
+use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::init::hook_state::HookState;
 use crate::init::{self, Fds};
@@ -28,9 +29,9 @@ use crate::plan::{Plan, Request};
 use crate::sys::file::is_inherited;
 use crate::{fail, spec};
 
-pub fn create(globals: &Globals, options: &Create) -> Result<()> {
+pub fn create(globals: &Globals, id: &ContainerId, options: &Create) -> Result<()> {
     seal::own_binary()?;
-    let made = make(globals, options, &How { detach: true, fifo: true })?;
+    let made = make(globals, id, options, &How { detach: true, fifo: true })?;
     log::debug(format_args!("{}", matched::CLOSING_PIPE));
     made.settle(|made| made.child.created())
 }
@@ -73,14 +74,13 @@ impl Made {
 }
 
 /// Everything up to a process that is ready to execute.
-pub fn make(globals: &Globals, options: &Create, how: &How) -> Result<Made> {
-    let id = ContainerId::parse(&options.id)?;
+pub fn make(globals: &Globals, id: &ContainerId, options: &Create, how: &How) -> Result<Made> {
     let bundle = load::bundle(options.bundle.as_deref(), options.config.as_deref())?;
     // Never taken apart: this process ends soon.
     let bundle = ManuallyDrop::new(bundle);
-    let plan = decide(globals, options, &bundle, how)?;
+    let plan = decide(globals, id, options, &bundle, how)?;
     let mut record = intent(&bundle, &plan);
-    let (entry, _lock) = Store::new(&globals.root, globals.root_in_xdg).reserve(&id)?;
+    let (entry, _lock) = Store::new(&globals.root, globals.root_in_xdg).reserve(id)?;
     let group = begin(&plan, &entry, &mut record);
     let group = group.inspect_err(|_| undo(&entry, &record, None, None))?;
     let state = HookState::new(spec::VERSION, &plan.id, &bundle.path, &record.annotations);
@@ -120,16 +120,22 @@ pub(super) fn undo(entry: &Entry, record: &Record, group: Option<&Group>, child:
 }
 
 /// What is to be done, decided before anything is: an error here has changed nothing on the machine.
-pub(super) fn decide(globals: &Globals, options: &Create, bundle: &Bundle, how: &How) -> Result<Plan> {
+pub(super) fn decide(
+    globals: &Globals,
+    id: &ContainerId,
+    options: &Create,
+    bundle: &Bundle,
+    how: &How,
+) -> Result<Plan> {
     let request = Request {
-        id: &options.id,
+        id,
         bundle: bundle.path.clone(),
         no_pivot: options.no_pivot,
         no_new_keyring: options.no_new_keyring,
         preserve_fds: options.preserve_fds,
         cgroup_manager: globals.cgroup_manager,
         rootless: load::rootless(globals, globals.cgroup_manager),
-        activation: activation(globals, &options.id),
+        activation: activation(globals, id),
     };
     let plan = crate::plan::container(&bundle.spec, &bundle.facts, &request)?;
     for unused in plan.process.seccomp.iter().flat_map(|filter| &filter.warnings) {
@@ -146,15 +152,13 @@ pub(super) fn decide(globals: &Globals, options: &Create, bundle: &Bundle, how: 
 }
 
 /// What a service manager says that it has for us.
-fn activation(globals: &Globals, id: &str) -> Activation {
+fn activation(globals: &Globals, id: &ContainerId) -> Activation {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
     let ours = number("LISTEN_PID").is_some_and(|pid| pid == std::process::id());
     Activation {
         listen_fds: number("LISTEN_FDS").filter(|_| ours).unwrap_or(0),
         listen_names: std::env::var("LISTEN_FDNAMES").ok(),
-        notify: notify::wanted()
-            .and_then(|_| load::entry(globals, id).ok())
-            .map(|entry| entry.notify_directory()),
+        notify: notify::wanted().map(|_| load::entry(globals, id).notify_directory()),
     }
 }
 

@@ -6,27 +6,30 @@ use std::path::Path;
 use nix::poll::{PollFd, PollFlags, poll};
 
 use crate::container::{Entry, Record, Status};
+use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result, matched};
 use crate::init::hook_state::HookState;
 use crate::launch::rdt;
 use crate::lifecycle::id_pattern;
 use crate::lifecycle::load::{self, Known};
-use crate::lifecycle::options::{Delete, Globals};
+use crate::lifecycle::options::{Delete, Globals, Targets};
 use crate::spec;
 use crate::sys::process::pidfd_send_signal;
 
 /// How long a killed process may take to be gone, in milliseconds.
 const DEADLINE: u16 = 10_000;
 
-pub fn delete(globals: &Globals, options: &Delete) -> Result<()> {
-    if options.regex {
-        return id_pattern::each(globals, &options.id, |id| one(globals, id, options.force));
+pub fn delete(globals: &Globals, targets: &Targets, options: &Delete) -> Result<()> {
+    match targets {
+        Targets::One(id) => delete_container(globals, id, options.force),
+        Targets::Matching(pattern) => {
+            id_pattern::for_each_match(globals, pattern, |id| delete_container(globals, id, options.force))
+        }
     }
-    one(globals, &options.id, options.force)
 }
 
-fn one(globals: &Globals, id: &str, force: bool) -> Result<()> {
-    let entry = load::entry(globals, id)?;
+fn delete_container(globals: &Globals, id: &ContainerId, force: bool) -> Result<()> {
+    let entry = load::entry(globals, id);
     let _lock = match entry.lock() {
         Err(error) if error.kind() == Kind::NotFound && force => return Ok(()),
         other => other?,

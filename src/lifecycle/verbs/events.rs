@@ -9,6 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::cgroup::live::oom::{OomWatch, Seen};
 use crate::cgroup::{Group, Stats};
 use crate::container::Status;
+use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::lifecycle::load::{self, Known};
 use crate::lifecycle::options::{Events, Globals};
@@ -38,10 +39,15 @@ pub struct Sample {
 }
 
 /// Hands each event to `each`, as it happens: one sample, or samples until the container's last process is gone.
-pub fn events(globals: &Globals, options: &Events, each: &mut dyn FnMut(&Event) -> Result<()>) -> Result<()> {
-    let known = load::known(globals, &options.id)?;
+pub fn events(
+    globals: &Globals,
+    id: &ContainerId,
+    options: &Events,
+    each: &mut dyn FnMut(&Event) -> Result<()>,
+) -> Result<()> {
+    let known = load::known(globals, id)?;
     if known.status == Status::Stopped {
-        return Err(Error::new(Kind::State, matched::events_of_stopped(&options.id)));
+        return Err(Error::new(Kind::State, matched::events_of_stopped(id)));
     }
     let group = known.group()?;
     if options.stats || options.openmetrics {

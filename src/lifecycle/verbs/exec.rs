@@ -6,6 +6,7 @@ use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process, User};
 
 use crate::bundle::read_process;
 use crate::container::Status;
+use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::host::{Facts, Groups, Wanted};
 use crate::init::hook_state::HookState;
@@ -26,9 +27,9 @@ use crate::sys::scheduling::set_affinity;
 use crate::{fail, log, spec};
 
 /// The process's exit status; 0 for a detached one.
-pub fn exec(globals: &Globals, options: &Exec) -> Result<i32> {
+pub fn exec(globals: &Globals, id: &ContainerId, options: &Exec) -> Result<i32> {
     seal::own_binary()?;
-    let known = load::known(globals, &options.id)?;
+    let known = load::known(globals, id)?;
     check_status(&known, options)?;
     let plan = decide(&known, options)?;
     let foreground = if options.detach { None } else { Some(Foreground::prepare(false)?) };

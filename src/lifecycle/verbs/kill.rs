@@ -7,25 +7,30 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
 use crate::container::Status;
+use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::lifecycle::id_pattern;
 use crate::lifecycle::load::{self, Known};
-use crate::lifecycle::options::{Globals, Kill};
+use crate::lifecycle::options::{Globals, Kill, Targets};
 use crate::sys::process::pidfd_send_signal;
 
-pub fn kill(globals: &Globals, options: &Kill) -> Result<()> {
+pub fn kill(globals: &Globals, targets: &Targets, options: &Kill) -> Result<()> {
     let signal = signal(&options.signal)?;
-    if !options.regex {
-        return one(globals, &options.id, signal, options.all);
+    match targets {
+        Targets::One(id) => kill_container(globals, id, signal, options.all),
+        // Of many, those that have ended are not what was meant.
+        Targets::Matching(pattern) => {
+            id_pattern::for_each_match(globals, pattern, |id| {
+                match kill_container(globals, id, signal, options.all) {
+                    Err(error) if error.kind() == Kind::State => Ok(()),
+                    other => other,
+                }
+            })
+        }
     }
-    // Of many, those that have ended are not what was meant.
-    id_pattern::each(globals, &options.id, |id| match one(globals, id, signal, options.all) {
-        Err(error) if error.kind() == Kind::State => Ok(()),
-        other => other,
-    })
 }
 
-fn one(globals: &Globals, id: &str, signal: i32, all: bool) -> Result<()> {
+fn kill_container(globals: &Globals, id: &ContainerId, signal: i32, all: bool) -> Result<()> {
     let known = load::known(globals, id)?;
     if !all {
         return send(&known, signal);

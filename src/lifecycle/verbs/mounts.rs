@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::container::Status;
+use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::handshake::{Report, SyncSocket};
 use crate::host::cgroup::Mode;
@@ -25,9 +26,9 @@ use crate::plan::{label, mounts as plan};
 use crate::spec::{self, Checked};
 use crate::{fail, log};
 
-pub fn mounts(globals: &Globals, options: &Mounts) -> Result<()> {
+pub fn mounts(globals: &Globals, id: &ContainerId, options: &Mounts) -> Result<()> {
     seal::own_binary()?;
-    let known = load::known(globals, &options.id)?;
+    let known = load::known(globals, id)?;
     if matches!(known.status, Status::Stopped | Status::Creating) {
         return Err(Error::new(Kind::State, matched::NOT_RUNNING));
     }

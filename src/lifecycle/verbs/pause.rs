@@ -1,13 +1,14 @@
 //! `pause`.
 
 use crate::container::Status;
+use crate::container_id::ContainerId;
 use crate::error::Result;
 use crate::fail;
 use crate::lifecycle::load;
 use crate::lifecycle::options::Globals;
 
-pub fn pause(globals: &Globals, id: &str) -> Result<()> {
-    let entry = load::entry(globals, id)?;
+pub fn pause(globals: &Globals, id: &ContainerId) -> Result<()> {
+    let entry = load::entry(globals, id);
     let _lock = entry.lock()?;
     let known = load::of_entry(entry)?;
     match known.status {

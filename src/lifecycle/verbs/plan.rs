@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::container_id::ContainerId;
 use crate::error::Result;
 use crate::lifecycle::load;
 use crate::lifecycle::options::Globals;
@@ -10,13 +11,12 @@ use crate::plan::{Plan, Request, container};
 /// The plan for the bundle, as `create` would make it on this host for an id that is the bundle's name.
 pub fn plan(bundle: &Path, globals: &Globals) -> Result<Plan> {
     let bundle = load::bundle(Some(bundle), None)?;
-    let name = bundle.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = bundle.path.file_name().unwrap_or_default().to_string_lossy();
+    let id = ContainerId::from_lossy(&name);
     let request = Request {
-        id: &name,
-        bundle: bundle.path.clone(),
         cgroup_manager: globals.cgroup_manager,
         rootless: load::rootless(globals, globals.cgroup_manager),
-        ..Request::default()
+        ..Request::new(&id, bundle.path.clone())
     };
     let mut plan = container(&bundle.spec, &bundle.facts, &request)?;
     plan.warnings.splice(0..0, bundle.spec.warnings.iter().cloned());

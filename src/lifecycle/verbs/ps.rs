@@ -1,12 +1,13 @@
 //! `ps`.
 
 use crate::container::Status;
+use crate::container_id::ContainerId;
 use crate::error::Result;
 use crate::lifecycle::load;
 use crate::lifecycle::options::Globals;
 
 /// Every process of the container, as the host numbers them.
-pub fn ps(globals: &Globals, id: &str) -> Result<Vec<i32>> {
+pub fn ps(globals: &Globals, id: &ContainerId) -> Result<Vec<i32>> {
     let known = load::known(globals, id)?;
     if known.status == Status::Stopped {
         return Ok(Vec::new());

@@ -15,7 +15,8 @@ use super::delete;
 use crate::cgroup::Group;
 use crate::container::record::{Process, Record};
 use crate::container::status::Seen;
-use crate::container::{ContainerId, Entry, Store};
+use crate::container::{Entry, Store};
+use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::init::hook_state::HookState;
@@ -41,21 +42,19 @@ use crate::sys::socket::send_fd;
 const LOG: &str = "restore.log";
 
 /// The process's exit status; 0 for a detached one.
-pub fn restore(globals: &Globals, options: &Restore) -> Result<i32> {
+pub fn restore(globals: &Globals, id: &ContainerId, options: &Restore) -> Result<i32> {
     criu_request::warn_rootless("restore");
-    let id = ContainerId::parse(&options.id)?;
     let bundle = load::bundle(options.bundle.as_deref(), None)?;
     let wanted = Create {
-        id: options.id.clone(),
         console_socket: options.console_socket.clone(),
         no_pivot: options.no_pivot,
         ..Create::default()
     };
-    let plan = create::decide(globals, &wanted, &bundle, &How { detach: options.detach, fifo: false })?;
+    let plan = create::decide(globals, id, &wanted, &bundle, &How { detach: options.detach, fifo: false })?;
     let places = Places::open(&options.criu, LOG)?;
     let mut record = create::intent(&bundle, &plan);
     let foreground = if options.detach { None } else { Some(Foreground::prepare(!options.no_subreaper)?) };
-    let (entry, lock) = Store::new(&globals.root, globals.root_in_xdg).reserve(&id)?;
+    let (entry, lock) = Store::new(&globals.root, globals.root_in_xdg).reserve(id)?;
     let group = create::begin(&plan, &entry, &mut record);
     let group = group.inspect_err(|_| create::undo(&entry, &record, None, None))?;
     let ground =

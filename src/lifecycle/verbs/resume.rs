@@ -1,12 +1,13 @@
 //! `resume`.
 
 use crate::container::Status;
+use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result, matched};
 use crate::lifecycle::load;
 use crate::lifecycle::options::Globals;
 
-pub fn resume(globals: &Globals, id: &str) -> Result<()> {
-    let entry = load::entry(globals, id)?;
+pub fn resume(globals: &Globals, id: &ContainerId) -> Result<()> {
+    let entry = load::entry(globals, id);
     let _lock = entry.lock()?;
     let known = load::of_entry(entry)?;
     if known.status != Status::Paused {

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 
 use super::create::{How, Made, make};
 use super::delete;
+use crate::container_id::ContainerId;
 use crate::error::{Context, Result, matched};
 use crate::launch::console::Incoming;
 use crate::launch::foreground::Foreground;
@@ -15,11 +16,11 @@ use crate::lifecycle::options::{Globals, Run};
 use crate::log;
 
 /// The process's exit status; 0 for a detached one.
-pub fn run(globals: &Globals, options: &Run) -> Result<i32> {
+pub fn run(globals: &Globals, id: &ContainerId, options: &Run) -> Result<i32> {
     seal::own_binary()?;
     // Before the clone: from here on no signal is lost.
     let foreground = if options.detach { None } else { Some(Foreground::prepare(!options.no_subreaper)?) };
-    let made = make(globals, &options.create, &How { detach: options.detach, fifo: false })?;
+    let made = make(globals, id, &options.create, &How { detach: options.detach, fifo: false })?;
     // Never taken apart: this process ends with it.
     let mut made = ManuallyDrop::new(made);
     // Before the start: a program looks at its terminal's size and mode at once.

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 
 use crate::container::Status;
+use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result, matched};
 use crate::init::hook_state::HookState;
 use crate::launch::notify::Proxy;
@@ -10,8 +11,8 @@ use crate::lifecycle::load::{self, Known};
 use crate::lifecycle::options::Globals;
 use crate::spec;
 
-pub fn start(globals: &Globals, id: &str) -> Result<()> {
-    let entry = load::entry(globals, id)?;
+pub fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
+    let entry = load::entry(globals, id);
     let lock = entry.lock()?;
     let known = load::of_entry(entry)?;
     match known.status {

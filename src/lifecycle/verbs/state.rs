@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::container::Status;
+use crate::container_id::ContainerId;
 use crate::error::Result;
 use crate::lifecycle::load::{self, Known};
 use crate::lifecycle::options::Globals;
@@ -16,7 +17,7 @@ use crate::spec;
 #[serde(rename_all = "camelCase")]
 pub struct State {
     pub oci_version: &'static str,
-    pub id: String,
+    pub id: ContainerId,
     /// 0 when stopped.
     pub pid: i32,
     pub status: &'static str,
@@ -28,7 +29,7 @@ pub struct State {
     pub owner: String,
 }
 
-pub fn state(globals: &Globals, id: &str) -> Result<State> {
+pub fn state(globals: &Globals, id: &ContainerId) -> Result<State> {
     load::known(globals, id).map(of)
 }
 

@@ -7,6 +7,7 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxRes
 
 use crate::cgroup;
 use crate::container::{Record, Status};
+use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::launch::rdt;
 use crate::lifecycle::load;
@@ -15,7 +16,7 @@ use crate::{fail, log, spec};
 
 mod device_rules;
 
-pub fn update(globals: &Globals, options: &Update) -> Result<()> {
+pub fn update(globals: &Globals, id: &ContainerId, options: &Update) -> Result<()> {
     let mut resources = match &options.resources {
         Some(path) => from_document(path, options)?,
         None => from_flags(options)?,
@@ -23,7 +24,7 @@ pub fn update(globals: &Globals, options: &Update) -> Result<()> {
     if options.kernel_memory {
         log::warn(format_args!("limits of kernel memory have no effect: kernels no longer have them"));
     }
-    let entry = load::entry(globals, &options.id)?;
+    let entry = load::entry(globals, id);
     let _lock = entry.lock()?;
     let mut known = load::of_entry(entry)?;
     if known.status == Status::Stopped {
@@ -61,7 +62,6 @@ fn schemata(options: &Update, record: &Record) -> Result<Vec<String>> {
 /// A resources object, from a file or from standard input. It stands for every flag that is a limit.
 fn from_document(path: &Path, options: &Update) -> Result<LinuxResources> {
     let alone = Update {
-        id: options.id.clone(),
         resources: options.resources.clone(),
         devices: options.devices.clone(),
         kernel_memory: options.kernel_memory,

@@ -9,12 +9,12 @@ use tare::cgroup::{Driver, Group, Plan};
 use tare::host::cgroup::Layout;
 
 use crate::bundles::skip;
-use crate::support::{Inmate, Scratch, assert_told, born_in, open_errno};
+use crate::support::{Inmate, Scratch, assert_told, born_in, id, open_errno};
 
 fn planned(path: &str, resources: &Value, user: bool) -> Plan {
     let linux = serde_json::from_value(json!({"cgroupsPath": path, "resources": resources})).unwrap();
     let layout = Layout::read().unwrap();
-    new_group(Some(&linux), "id", Driver::Systemd, &layout, user).unwrap()
+    new_group(Some(&linux), &id(), Driver::Systemd, &layout, user).unwrap()
 }
 
 fn created(plan: Plan) -> Scratch {
@@ -136,7 +136,7 @@ mod v2 {
         layout.unified.as_mut().unwrap().controllers.extend(["memory", "pids", "cpu"].map(str::to_owned));
         let linux =
             serde_json::from_value(json!({"cgroupsPath": ":tare:limits", "resources": resources})).unwrap();
-        let mut plan = new_group(Some(&linux), "id", Driver::Systemd, &layout, false).unwrap();
+        let mut plan = new_group(Some(&linux), &id(), Driver::Systemd, &layout, false).unwrap();
         let annotations = [
             ("org.systemd.property.CollectMode", "'inactive-or-failed'"),
             ("org.systemd.property.TimeoutStopSec", "13"),
@@ -230,7 +230,7 @@ mod v2 {
     fn a_failed_unit_that_was_left_is_taken_over() {
         use tare::cgroup::plan::systemd::{Property, Unit, properties::of_unit};
         use tare::cgroup::systemd::client::Manager;
-        let unit = Unit::from_path(Some(":tare:left".as_ref()), "id", false).unwrap();
+        let unit = Unit::from_path(Some(":tare:left".as_ref()), &id(), false).unwrap();
         let mut properties = of_unit(&unit, tare::host::cgroup::Mode::V2);
         properties.push(Property::new("RuntimeMaxUSec", 50_000_u64, ""));
         let inmate = Inmate::outside();
@@ -250,7 +250,7 @@ mod v2 {
     #[ignore = "runs inside"]
     fn the_message_bus_serves_as_well() {
         let unit =
-            tare::cgroup::plan::systemd::Unit::from_path(Some(":tare:bus".as_ref()), "id", false).unwrap();
+            tare::cgroup::plan::systemd::Unit::from_path(Some(":tare:bus".as_ref()), &id(), false).unwrap();
         let sockets = vec![("/run/dbus/system_bus_socket".into(), true)];
         let mut manager = tare::cgroup::systemd::client::Manager::connect_to(sockets).unwrap();
         assert!(manager.version().unwrap() > 200);

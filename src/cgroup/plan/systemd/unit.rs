@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::plan::path::POINTER;
+use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
 
@@ -20,7 +21,7 @@ pub struct Unit {
 
 impl Unit {
     /// From `slice:prefix:name`; without it, `runc-ID.scope` in the manager's usual slice, as runc does.
-    pub fn from_path(cgroups_path: Option<&Path>, id: &str, user: bool) -> Result<Self> {
+    pub fn from_path(cgroups_path: Option<&Path>, id: &ContainerId, user: bool) -> Result<Self> {
         let text = cgroups_path.map(|path| path.to_string_lossy()).unwrap_or_default();
         let default = format!(":runc:{id}");
         let text = if text.is_empty() { &default } else { &*text };
@@ -98,7 +99,8 @@ mod tests {
     use super::*;
 
     fn path(text: &str, user: bool) -> Result<String> {
-        let unit = Unit::from_path(Some(Path::new(text)), "id", user)?;
+        let id = ContainerId::parse("id").unwrap();
+        let unit = Unit::from_path(Some(Path::new(text)), &id, user)?;
         Ok(unit.path()?.display().to_string())
     }
 
