@@ -1,14 +1,16 @@
 # The menu: `make help`.
 .DEFAULT_GOAL := build
 
-# Asked when it is needed, for setup may have changed it.
-TARGET := $$(integration/target)
-CARGO  := CARGO_BUILD_TARGET=$(TARGET) cargo
+# cargo with what is there for speed; cargo alone works as well, and needs nothing of this.
+CARGO := integration/cargo
 
-PREFIX  ?= /usr/local
-DESTDIR ?=
+# For `install`, through the environment: a name may have any character.
+export PREFIX  ?= /usr/local
+export DESTDIR ?=
 
-RELEASE := target/$(TARGET)/release
+# Where cargo builds, and where `make` leaves what is built, whatever the target.
+BUILT := "$${CARGO_TARGET_DIR:-target}/$$(integration/target)/release"
+DIST  := target/dist
 
 # Tests that need neither root nor a container: the library's own, and these files under tests/.
 PURE := --lib --test layers --test 'spec*' --test 'golden*' --test cli_grammar
@@ -18,8 +20,10 @@ PURE := --lib --test layers --test 'spec*' --test 'golden*' --test cli_grammar
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-build: ## the two release binaries, static: tare and tare-image (integration/target says for which C library)
+build: ## the two release binaries, static, in target/dist: tare and tare-image (integration/target says for which C library)
 	TARE_COMMIT=$$(git describe --always --dirty) $(CARGO) build --release --bins
+	install -d $(DIST)
+	install -m 0755 $(BUILT)/tare $(BUILT)/tare-image $(DIST)
 
 check: ## format, lints and the tests that need no root; fast
 	cargo fmt --check
@@ -35,29 +39,32 @@ test-engines: ## every flow of every engine, with tare and with its usual runtim
 demo: ## an OCI image is made, unpacked and run; installs what is missing first
 	integration/setup demo
 	$(MAKE) build
-	integration/demo $(RELEASE)
+	integration/demo $(DIST)
 
 bench: ## tare beside runc, crun and the least possible; writes docs/performance.md (five minutes, on an idle machine)
 	integration/setup bench
 	$(MAKE) build
 	$(CARGO) build --release --example seccomp-compile
-	integration/bench/bench --tare $(RELEASE)/tare --write docs/performance.md
+	install -D -m 0755 $(BUILT)/examples/seccomp-compile $(DIST)/examples/seccomp-compile
+	integration/bench/bench --tare $(DIST)/tare --write docs/performance.md
 
 bench-quick: ## the same with few runs, printed only
 	integration/setup bench
 	$(MAKE) build
 	$(CARGO) build --release --example seccomp-compile
-	integration/bench/bench --tare $(RELEASE)/tare --quick
+	install -D -m 0755 $(BUILT)/examples/seccomp-compile $(DIST)/examples/seccomp-compile
+	integration/bench/bench --tare $(DIST)/tare --quick
 
 bench-image: ## tare-image beside umoci, skopeo, Podman and tar; writes docs/performance.md
 	integration/setup bench-image
 	$(MAKE) build
 	$(CARGO) build --release --example layers-floor
-	integration/bench/image --tare-image $(RELEASE)/tare-image --floor $(RELEASE)/examples/layers-floor --write docs/performance.md
+	integration/bench/image --tare-image $(DIST)/tare-image --floor $(BUILT)/examples/layers-floor --write docs/performance.md
 
-install: build ## into $(DESTDIR)$(PREFIX)/bin
-	install -D -m 0755 $(RELEASE)/tare $(DESTDIR)$(PREFIX)/bin/tare
-	install -D -m 0755 $(RELEASE)/tare-image $(DESTDIR)$(PREFIX)/bin/tare-image
+install: ## what `make` has built, into $(DESTDIR)$(PREFIX)/bin; needs no cargo
+	@[ -x $(DIST)/tare ] && [ -x $(DIST)/tare-image ] || { echo 'nothing is built yet: run make first' >&2; exit 1; }
+	install -d "$$DESTDIR$$PREFIX/bin"
+	install -m 0755 $(DIST)/tare $(DIST)/tare-image "$$DESTDIR$$PREFIX/bin"
 
 guest: ## the emulated machine, once: integration/guest/README.md
 	integration/guest/build

@@ -1,9 +1,7 @@
 //! tare, the runtime.
 #![no_main]
 
-/// The C library's own asks the kernel for every few pages, and gives them back at once.
-#[global_allocator]
-static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+tare::main_function!(tare::cli::main);
 
-tare::entry!(tare::cli::main);
-tare::first!();
+#[cfg(feature = "tuning")]
+tare::early_seal_entry!();

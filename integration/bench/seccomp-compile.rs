@@ -12,10 +12,6 @@ use std::time::Instant;
 use oci_spec::runtime::Arch;
 use tare::plan::seccomp::compile;
 
-/// As tare's.
-#[global_allocator]
-static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
-
 const TIMES: usize = 500;
 
 fn main() {

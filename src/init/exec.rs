@@ -13,8 +13,9 @@ use super::Fds;
 use super::identity::Ready;
 use crate::handshake::{InStep, Report, Step, SyncSocket};
 use crate::plan::process::{ProcessPlan, has, name};
-use crate::sys::file::standard_streams;
-use crate::sys::{memory, process};
+use crate::sys::file::{read_byte, standard_streams};
+use crate::sys::process;
+use crate::sys::tuning::read_byte_releasing_pages;
 
 /// The environment, with HOME from the container's own /etc/passwd where it is not given, or empty.
 pub fn environment(plan: &ProcessPlan) -> Vec<CString> {
@@ -102,9 +103,9 @@ pub fn wait_on_fifo(plan: &ProcessPlan, fds: &Fds) -> Result<(), Report> {
     // The first process of a pid namespace is deaf to signals without a handler; one that is not started yet is ended
     // by them all the same, as with runc. Before execve all of them have their default action again.
     process::end_on_signals().in_step(Step::ExecFifo, "sigaction")?;
-    let may_forget = plan.seccomp.as_ref().is_none_or(|filter| filter.spares_madvise);
+    let may_madvise = plan.seccomp.as_ref().is_none_or(|filter| filter.spares_madvise);
     // It stays open until execve closes it: `start` sees by that when the program runs.
-    if may_forget { memory::read_forgetful(fifo.as_fd()) } else { memory::read(fifo.as_fd()) }
+    if may_madvise { read_byte_releasing_pages(fifo.as_fd()) } else { read_byte(fifo.as_fd()) }
         .in_step(Step::ExecFifo, "read")
 }
 

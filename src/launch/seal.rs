@@ -5,8 +5,8 @@
 //! execute themselves again from a clone of the binary's mount that is read-only and attached nowhere. The pages stay
 //! the host's page cache, shared by all that wait. Where mounts cannot be cloned, a sealed copy in memory does.
 //!
-//! Most often the program's first instructions have done it already (`sys::first`), which is cheaper; here is where it
-//! is checked.
+//! A tuned build has mostly done it already in its first instructions (`sys::tuning::early_seal`), which is cheaper; it
+//! is checked here all the same.
 
 use std::ffi::CString;
 use std::io::Write;

@@ -1,6 +1,6 @@
-//! The program's entry, below the standard library's.
+//! The C function `main` of `tare`, in place of the standard library's.
 //!
-//! What the library does before `main` costs a container runtime more than it gives: it ignores SIGPIPE, which
+//! What the standard library does before `main` costs a container runtime more than it gives: it ignores SIGPIPE, which
 //! every container would inherit across execve, sets up a stack guard by reading /proc/self/maps, and so on
 //! (33 system calls for an empty program). Of all that only the part that matters is done here.
 
@@ -9,9 +9,9 @@ use std::os::unix::ffi::OsStringExt;
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-/// Makes `$main`, a `fn(Vec<OsString>) -> i32`, the program's entry. The file needs `#![no_main]`.
+/// Defines the C function `main`, which calls `$main`, a `fn(Vec<OsString>) -> i32`. The file needs `#![no_main]`.
 #[macro_export]
-macro_rules! entry {
+macro_rules! main_function {
     ($main:path) => {
         // SAFETY: the only symbol `main` of this program; the C library calls it once, with its argc and argv.
         #[allow(unsafe_code)]

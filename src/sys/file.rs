@@ -27,6 +27,19 @@ pub fn born(path: &CStr) -> Result<Option<(i64, u32)>> {
     Ok(known.then_some((told.stx_btime.tv_sec, told.stx_btime.tv_nsec)))
 }
 
+/// Reads one byte from `fd`.
+///
+/// # Errors
+/// Those of read(2), but for EINTR: it goes on.
+pub(crate) fn read_byte(fd: BorrowedFd<'_>) -> Result<()> {
+    loop {
+        match nix::unistd::read(fd, &mut [0]) {
+            Err(Errno::EINTR) => {}
+            other => return other.map(drop),
+        }
+    }
+}
+
 /// renameat2(2) with RENAME_NOREPLACE: EEXIST where the new name is taken. (nix has it with glibc alone.)
 pub fn rename_new(from: BorrowedFd<'_>, name: &CStr, to: BorrowedFd<'_>, new: &CStr) -> Result<()> {
     // SAFETY: two NUL-terminated strings that live across the call, and numbers.

@@ -8,9 +8,7 @@
 pub mod bpf;
 pub mod entry;
 pub mod file;
-pub mod first;
 pub mod interrupt;
-pub mod memory;
 pub mod mount;
 pub mod mountinfo;
 pub mod netlink;
@@ -21,6 +19,7 @@ pub mod signal;
 pub mod socket;
 pub mod spawn;
 pub mod tasks;
+pub mod tuning;
 pub mod tty;
 pub mod xattr;
 

@@ -1,30 +1,34 @@
-//! The first instructions of the program, before those of the C library.
+//! Re-execution from a read-only clone of the binary, before the C library has started.
 //!
-//! Commands that put a process of ours into a container execute themselves again, from a read-only clone of the
-//! binary's mount (`launch::seal` says why, decides, and does it where this file has not). What runs before that runs
-//! twice, and the C library's own start is the dearest part of it: it asks the processor for its caches, which a
-//! virtual machine has to leave for. So the usual case is done here, where nothing has run yet.
+//! Commands that put a process of ours into a container execute themselves again ([`launch::seal`] says why). What runs
+//! before that runs twice. So this file makes the program's first instructions its own: the kernel enters at
+//! `tare_entry`, which seals the usual case at once and then jumps to the C library's `_start`. It is an addition:
+//! without it, or where it fails, `launch::seal` does the same later.
 //!
 //! Nothing here may need what the C library prepares: no thread-local variable (errno), no `memcpy` (its address is
-//! found at start-up), no allocation; and nothing may panic. Any failure is silent: `launch::seal` tries again.
+//! found at start-up), no pointer in a static (a position-independent program has not relocated itself yet), no
+//! allocation; and nothing may panic. Any failure is silent.
+//!
+//! [`launch::seal`]: crate::launch::seal
 
 use std::arch::asm;
 
-/// The verbs that need it. A container of that name costs one needless execve. (Statics, for a constant is copied to
-/// where it is used: by `memcpy`, without optimisation.)
-static VERBS: [&[u8]; 4] = [b"create\0", b"exec\0", b"restore\0", b"run\0"];
+/// The verbs that put a process into a container, padded with NULs. A container of that name costs one needless execve.
+/// Arrays and not slices, for a slice in a static is a pointer; statics and not constants, for a constant is copied to
+/// where it is used, by `memcpy`.
+static VERBS: [[u8; 8]; 4] = [*b"create\0\0", *b"exec\0\0\0\0", *b"restore\0", *b"run\0\0\0\0\0"];
 
-static OWN: [u8; 15] = *b"/proc/self/exe\0";
-static EMPTY: [u8; 1] = [0];
+static OWN_BINARY: [u8; 15] = *b"/proc/self/exe\0";
+static EMPTY_PATH: [u8; 1] = [0];
 
-/// struct mount_attr: set, clear, propagation, namespace.
+/// struct mount_attr (mount_setattr(2)): set, clear, propagation, namespace.
 static READ_ONLY: [u64; 4] = [libc::MOUNT_ATTR_RDONLY, 0, 0, 0];
 
-/// How the kernel names a program that was executed by descriptor.
+/// How the kernel names a program that was executed by descriptor (execveat(2)).
 static BY_DESCRIPTOR: [u8; 8] = *b"/dev/fd/";
 
-/// Executes the program again from a read-only clone, if its command asks for it and it has not done so already. Whoever
-/// else executes it by descriptor has `launch::seal` do it.
+/// Executes the program again from a read-only clone, if its command asks for it and it was not executed by descriptor
+/// already, by this function or by somebody else (then `launch::seal` looks closer).
 ///
 /// # Safety
 /// Only for the program's entry: `stack` is what the kernel has put there, argc followed by argv and envp.
@@ -38,10 +42,10 @@ pub unsafe extern "C" fn seal(stack: *const usize) {
     // SAFETY: as above, past the null that ends argv.
     let envp = unsafe { argv.add(argc + 1) };
     // SAFETY: as above.
-    if unsafe { by_descriptor(envp) } {
+    if unsafe { is_by_descriptor(envp) } {
         return;
     }
-    let (own, empty) = (OWN.as_ptr() as usize, EMPTY.as_ptr() as usize);
+    let (own, empty) = (OWN_BINARY.as_ptr() as usize, EMPTY_PATH.as_ptr() as usize);
     // SAFETY: pointers to NUL-terminated strings, to a struct of the size given and to the kernel's own vectors; the
     // descriptor is closed by execveat, and does no harm where that fails.
     unsafe {
@@ -50,10 +54,10 @@ pub unsafe extern "C" fn seal(stack: *const usize) {
         if clone < 0 {
             return;
         }
-        let (clone, at) = (clone as usize, libc::AT_EMPTY_PATH as usize);
+        let (clone, flags) = (clone as usize, libc::AT_EMPTY_PATH as usize);
         let change = READ_ONLY.as_ptr() as usize;
-        if call(libc::SYS_mount_setattr, clone, empty, at, change, size_of::<libc::mount_attr>()) == 0 {
-            call(libc::SYS_execveat, clone, empty, argv as usize, envp as usize, at);
+        if call(libc::SYS_mount_setattr, clone, empty, flags, change, size_of::<libc::mount_attr>()) == 0 {
+            call(libc::SYS_execveat, clone, empty, argv as usize, envp as usize, flags);
         }
     }
 }
@@ -62,7 +66,7 @@ pub unsafe extern "C" fn seal(stack: *const usize) {
 ///
 /// # Safety
 /// `envp` must be the kernel's: pointers, a null, then pairs of a key and a value up to the key 0.
-unsafe fn by_descriptor(envp: *const usize) -> bool {
+unsafe fn is_by_descriptor(envp: *const usize) -> bool {
     let mut word = envp;
     // SAFETY: up to the null.
     while unsafe { *word } != 0 {
@@ -76,7 +80,7 @@ unsafe fn by_descriptor(envp: *const usize) -> bool {
         unsafe {
             match *word as libc::c_ulong {
                 libc::AT_NULL => return false,
-                libc::AT_EXECFN => return is(*word.add(1) as *const u8, &BY_DESCRIPTOR),
+                libc::AT_EXECFN => return begins_with(*word.add(1) as *const u8, &BY_DESCRIPTOR),
                 _ => word = word.add(2),
             }
         }
@@ -93,7 +97,7 @@ unsafe fn has_verb(argv: *const usize, argc: usize) -> bool {
         let mut verb = 0;
         while verb < VERBS.len() {
             // SAFETY: a NUL-terminated string.
-            if unsafe { is(argument, VERBS[verb]) } {
+            if unsafe { begins_with(argument, &VERBS[verb]) } {
                 return true;
             }
             verb += 1;
@@ -103,24 +107,27 @@ unsafe fn has_verb(argv: *const usize, argc: usize) -> bool {
     false
 }
 
-/// Whether it begins with the word; the same as the word, if that has its NUL.
+/// Whether `text` begins with `word`; a word that has a NUL ends there, and must then be the whole text.
 ///
 /// # Safety
 /// `text` must be NUL-terminated.
-unsafe fn is(text: *const u8, word: &[u8]) -> bool {
+unsafe fn begins_with(text: *const u8, word: &[u8; 8]) -> bool {
     let mut index = 0;
     while index < word.len() {
-        // SAFETY: not past the NUL, for up to here they are the same. Volatile, so that no call of the C library is
-        // made of the loop.
+        // SAFETY: not past the NUL, for up to here they are the same and had none. Volatile, so that no call of the C
+        // library is made of the loop.
         if unsafe { text.add(index).read_volatile() } != word[index] {
             return false;
+        }
+        if word[index] == 0 {
+            return true;
         }
         index += 1;
     }
     true
 }
 
-/// A system call, by the instruction itself. An error comes back as a negative number.
+/// Makes a system call by the instruction itself. An error comes back as a negative number.
 ///
 /// # Safety
 /// That of the system call.
@@ -152,18 +159,20 @@ unsafe fn call(number: libc::c_long, a: usize, b: usize, c: usize, d: usize, e: 
     answer
 }
 
-/// Makes `tare_first` the program's first function: what the kernel gave is looked at, then the C library starts as
-/// if nothing had been before it. build.rs tells the linker.
+/// Defines `tare_entry`, where the kernel enters the program (build.rs tells the linker): it calls [`seal`], then jumps to
+/// the C library's start with registers and stack as they were.
+///
+/// A macro, because the symbol must be the binary's own: the linker drops it from a library.
 #[macro_export]
-macro_rules! first {
+macro_rules! early_seal_entry {
     () => {
-        /// The kernel jumps here.
+        /// The first instructions of the program.
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn tare_first() -> ! {
-            // rdx is for the C library; the stack is as it wants it.
+        pub unsafe extern "C" fn tare_entry() -> ! {
+            // rdx holds a function for the C library to call at exit (System V ABI); the stack is aligned as it wants it.
             std::arch::naked_asm!(
                 "xor ebp, ebp",
                 "mov r12, rdx",
@@ -173,17 +182,17 @@ macro_rules! first {
                 "mov rsp, r13",
                 "mov rdx, r12",
                 "jmp _start",
-                seal = sym $crate::sys::first::seal,
+                seal = sym $crate::sys::tuning::early_seal::seal,
             )
         }
 
-        /// The kernel jumps here.
+        /// The first instructions of the program.
         #[cfg(target_arch = "aarch64")]
         #[allow(unsafe_code)]
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn tare_first() -> ! {
-            // x0 is for the C library.
+        pub unsafe extern "C" fn tare_entry() -> ! {
+            // x0 is kept for the C library, which takes it as rdx above.
             std::arch::naked_asm!(
                 "mov x29, xzr",
                 "mov x19, x0",
@@ -192,7 +201,7 @@ macro_rules! first {
                 "mov x0, x19",
                 "mov x30, xzr",
                 "b _start",
-                seal = sym $crate::sys::first::seal,
+                seal = sym $crate::sys::tuning::early_seal::seal,
             )
         }
     };
@@ -202,7 +211,7 @@ macro_rules! first {
 mod tests {
     use super::*;
 
-    fn verb_in(arguments: &[&std::ffi::CStr]) -> bool {
+    fn contains_verb(arguments: &[&std::ffi::CStr]) -> bool {
         let argv: Vec<usize> = arguments.iter().map(|argument| argument.as_ptr() as usize).collect();
         // SAFETY: as many pointers as it has, to strings that live.
         unsafe { has_verb(argv.as_ptr(), argv.len()) }
@@ -210,9 +219,9 @@ mod tests {
 
     #[test]
     fn a_verb_is_a_whole_argument_but_the_first() {
-        assert!(verb_in(&[c"tare", c"run", c"x"]));
-        assert!(verb_in(&[c"tare", c"--root", c"/r", c"exec", c"x"]));
-        assert!(!verb_in(&[c"run"]));
-        assert!(!verb_in(&[c"tare", c"runs", c"ru", c"", c"state", c"--exec"]));
+        assert!(contains_verb(&[c"tare", c"run", c"x"]));
+        assert!(contains_verb(&[c"tare", c"--root", c"/r", c"exec", c"x"]));
+        assert!(!contains_verb(&[c"run"]));
+        assert!(!contains_verb(&[c"tare", c"runs", c"ru", c"", c"state", c"--exec"]));
     }
 }

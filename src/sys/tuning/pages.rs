@@ -1,20 +1,22 @@
-//! The memory that this process holds while it waits.
+//! Memory that a waiting process gives back with madvise(2): a created container may wait for `start` for long, and there
+//! may be hundreds. It takes 0.2 MiB of physical memory instead of MEASURED.
 
-use std::ffi::c_void;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use libc::Elf64_Phdr as Segment;
 use nix::errno::Errno;
 
-use super::Result;
+use crate::sys::Result;
+#[cfg(not(target_arch = "x86_64"))]
+use crate::sys::file::read_byte;
 
-/// More than a program has read-only parts, and one.
-const MOST: usize = 8;
+/// More ranges than there are: the read-only segments of the program, and its stack.
+const MAX_RANGES: usize = 8;
 
-/// What a command may have used of its stack, and what the kernel keeps free below it at least.
-const STACK: usize = 1 << 20;
-/// What is left to the functions that are at work.
-const IN_USE: usize = 16 << 10;
+/// Bytes of stack that a command may have used; the kernel keeps at least as many free below it.
+const STACK_SIZE: usize = 1 << 20;
+/// Bytes of stack left to the functions that are at work.
+const STACK_IN_USE: usize = 16 << 10;
 
 /// A range of addresses, as madvise(2) takes it.
 #[repr(C)]
@@ -24,28 +26,29 @@ struct Range {
     length: usize,
 }
 
-/// Takes out of this process's memory what it does not need to keep: the program's code and constants, which are in the
-/// page cache and come back by themselves, and what was on the stack.
-pub fn forget() {
-    let mut room = [Range { start: 0, length: 0 }; MOST];
-    for range in forgettable(&mut room) {
+/// Gives back the program's code and constants, which are in the page cache and come back when they are touched, and what
+/// was on the stack.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn release_pages() {
+    let mut ranges = [Range { start: 0, length: 0 }; MAX_RANGES];
+    for range in releasable(&mut ranges) {
         // SAFETY: mappings of the program's file that cannot be written to, so what is read again is what was there; and
         // the stack far below this function. A failure changes nothing.
-        unsafe { libc::madvise(range.start as *mut c_void, range.length, libc::MADV_DONTNEED) };
+        unsafe { libc::madvise(range.start as *mut std::ffi::c_void, range.length, libc::MADV_DONTNEED) };
     }
 }
 
-/// Reads one byte, and forgets until it comes. For whoever waits for long.
+/// Reads one byte from `fd`, and gives pages back until it comes.
 ///
 /// # Errors
 /// Those of read(2), but for EINTR: it goes on.
 #[cfg(target_arch = "x86_64")]
-pub fn read_forgetful(fd: BorrowedFd<'_>) -> Result<()> {
-    let mut room = [Range { start: 0, length: 0 }; MOST];
-    let ranges = forgettable(&mut room);
+pub(crate) fn read_byte_releasing_pages(fd: BorrowedFd<'_>) -> Result<()> {
+    let mut ranges = [Range { start: 0, length: 0 }; MAX_RANGES];
+    let ranges = releasable(&mut ranges);
     let mut byte = 0_u8;
     let answer: isize;
-    // SAFETY: as in `forget`, and a read of one byte into one byte. All of it is in two pages of code, that one
+    // SAFETY: as in `release_pages`, and a read of one byte into one byte. All of it is in two pages of code, that one
     // after the last call is needed for: they get a mapping of their own (by advice that others do not have), because
     // KERNEL(6.18) brings back as much as the page cache holds in one piece, a megabyte perhaps, but within a mapping.
     unsafe {
@@ -95,45 +98,40 @@ pub fn read_forgetful(fd: BorrowedFd<'_>) -> Result<()> {
     if answer < 0 { Err(Errno::from_raw(-answer as i32)) } else { Ok(()) }
 }
 
-/// The same, as well as can be without the processor's own words.
-#[cfg(not(target_arch = "x86_64"))]
-pub fn read_forgetful(fd: BorrowedFd<'_>) -> Result<()> {
-    forget();
-    read(fd)
-}
-
-/// Reads one byte.
+/// The same in Rust: what read(2) itself needs of the code comes back at once.
 ///
 /// # Errors
 /// Those of read(2), but for EINTR: it goes on.
-pub fn read(fd: BorrowedFd<'_>) -> Result<()> {
-    loop {
-        match nix::unistd::read(fd, &mut [0]) {
-            Err(Errno::EINTR) => {}
-            other => return other.map(drop),
-        }
-    }
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn read_byte_releasing_pages(fd: BorrowedFd<'_>) -> Result<()> {
+    release_pages();
+    read_byte(fd)
 }
 
 /// Where the program's file is mapped and cannot be written to, and the part of the stack that is not in use.
 #[inline(never)]
-fn forgettable(room: &mut [Range; MOST]) -> &[Range] {
-    let (segments, moved) = own_segments();
+fn releasable(ranges: &mut [Range; MAX_RANGES]) -> &[Range] {
+    let (segments, bias) = own_segments();
     let page = page_size();
-    let fixed = segments.iter().filter(|one| one.p_type == libc::PT_LOAD && one.p_flags & libc::PF_W == 0);
+    let fixed = segments
+        .iter()
+        .filter(|segment| segment.p_type == libc::PT_LOAD && segment.p_flags & libc::PF_W == 0);
     let mut count = 0;
-    for (range, segment) in room[1..].iter_mut().zip(fixed) {
-        let first = moved.wrapping_add(segment.p_vaddr as usize);
+    for (range, segment) in ranges[1..].iter_mut().zip(fixed) {
+        let first = bias.wrapping_add(segment.p_vaddr as usize);
         let start = first & !(page - 1);
         *range = Range { start, length: first + segment.p_memsz as usize - start };
         count += 1;
     }
     let here = (&raw const count).addr() & !(page - 1);
-    room[0] = Range { start: here.saturating_sub(STACK), length: STACK.saturating_sub(IN_USE.max(page)) };
-    &room[..=count]
+    ranges[0] = Range {
+        start: here.saturating_sub(STACK_SIZE),
+        length: STACK_SIZE.saturating_sub(STACK_IN_USE.max(page)),
+    };
+    &ranges[..=count]
 }
 
-/// The parts of the program's file, and how far from the addresses in it the kernel has mapped them.
+/// The program headers of the running binary, and the load bias: what is added to the addresses in its file.
 fn own_segments() -> (&'static [Segment], usize) {
     // SAFETY: numbers that the kernel gave to this program.
     let (table, count) = unsafe { (libc::getauxval(libc::AT_PHDR), libc::getauxval(libc::AT_PHNUM)) };
@@ -143,7 +141,7 @@ fn own_segments() -> (&'static [Segment], usize) {
     // SAFETY: the table is in the program's first segment, which stays mapped and is never written to.
     let segments = unsafe { std::slice::from_raw_parts(table as *const Segment, count as usize) };
     // The table tells where it would be itself; without that, the program is linked to a fixed place.
-    let own = segments.iter().find(|one| one.p_type == libc::PT_PHDR);
+    let own = segments.iter().find(|segment| segment.p_type == libc::PT_PHDR);
     (segments, own.map_or(0, |own| (table as usize).wrapping_sub(own.p_vaddr as usize)))
 }
 
@@ -162,8 +160,8 @@ mod tests {
     fn byte_ends_the_wait_and_code_comes_back() {
         let (reader, mut writer) = std::io::pipe().unwrap();
         std::io::Write::write_all(&mut writer, &[7]).unwrap();
-        forget();
-        assert_eq!(read_forgetful(reader.as_fd()), Ok(()));
-        assert_eq!(read_forgetful(writer.as_fd()), Err(Errno::EBADF));
+        release_pages();
+        assert_eq!(read_byte_releasing_pages(reader.as_fd()), Ok(()));
+        assert_eq!(read_byte_releasing_pages(writer.as_fd()), Err(Errno::EBADF));
     }
 }
