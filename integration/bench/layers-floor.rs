@@ -11,22 +11,22 @@ use std::path::Path;
 
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
-use tare::image::archive::{Archive, Entry, Input, Type};
+use tare::image::archive::{Archive, Entry, EntryKind, Input};
 use tare::image::blob::compression::{Compression, Decompressed};
 use tare::image::blob::digest::{Hasher, Verified};
 use tare::image::document::manifest::read_image;
 use tare::image::source::layout::Layout;
-use tare::image::source::{Source, name};
+use tare::image::source::{Source, ref_name};
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let source = Layout::open(args[1].as_ref()).unwrap();
     let tops = source.manifests().unwrap();
-    let top = tops.iter().find(|top| name(top) == Some(&args[2])).unwrap();
+    let top = tops.iter().find(|top| ref_name(top) == Some(&args[2])).unwrap();
     let image = read_image(&|blob| source.blob(blob), top).unwrap();
     let mut buffer = vec![0; 256 << 10];
     for (blob, diff_id) in image.manifest.layers().iter().zip(image.config.rootfs().diff_ids()) {
-        let compression = Compression::of(blob).unwrap();
+        let compression = Compression::from_descriptor(blob).unwrap();
         let verified = Verified::new(source.blob(blob).unwrap(), blob).unwrap();
         let input = Decompressed::new(compression, verified).unwrap();
         let hasher = (compression != Compression::Plain).then(Hasher::sha256);
@@ -81,12 +81,12 @@ impl<R: Read> Input for Pieces<R> {}
 /// Makes files, directories and symlinks of an archive; what fails is left out.
 fn files<R: Input>(archive: &mut Archive<R>, dir: &Path) {
     let mut entry = Entry::default();
-    while archive.next(&mut entry).unwrap().is_some() {
+    while archive.next_entry(&mut entry).unwrap() {
         let path = dir.join(String::from_utf8_lossy(&entry.name).trim_start_matches(['.', '/']));
         match entry.kind {
-            Type::Directory => drop(std::fs::create_dir(&path)),
-            Type::Symlink => drop(symlink(String::from_utf8_lossy(&entry.link).as_ref(), &path)),
-            Type::Regular => {
+            EntryKind::Directory => drop(std::fs::create_dir(&path)),
+            EntryKind::Symlink => drop(symlink(String::from_utf8_lossy(&entry.link).as_ref(), &path)),
+            EntryKind::Regular => {
                 let Ok(file) = std::fs::File::create(&path) else { continue };
                 loop {
                     let data = archive.data().unwrap();

@@ -11,15 +11,15 @@ pub const MANIFEST: u64 = 4 << 20;
 /// The largest image configuration.
 pub const CONFIG: u64 = 8 << 20;
 /// Extended headers of one archive entry together; an xattr alone may hold 64 KiB.
-pub const EXTENDED: u64 = 1 << 20;
+pub const PAX_HEADER: u64 = 1 << 20;
 /// Extended attributes of one entry; the kernel lists 64 KiB of names.
 pub const XATTRS: usize = 1024;
 /// Pieces of one sparse file.
-pub const SPARSE_PIECES: usize = 1 << 16;
+pub const SPARSE_RANGES: usize = 1 << 16;
 /// Bytes of paths that a layer may leave for the layers below to explain (see `alone`).
-pub const DEBTS: usize = 64 << 20;
+pub const MISSING_PATHS: usize = 64 << 20;
 /// Bytes of paths of directories whose times are still to be set.
-pub const TIMES: usize = 4 << 20;
+pub const DIRECTORY_TIMES: usize = 4 << 20;
 /// The most layers an image may have; the kernel's overlay takes 500.
 pub const LAYERS: usize = 500;
 /// The window of a zstd frame, as a power of two: 128 MiB.
@@ -44,13 +44,13 @@ impl Default for Limits {
 
 /// What an image has used of its limits so far; shared by layers that are unpacked side by side.
 #[derive(Debug, Default)]
-pub struct Used {
+pub struct Usage {
     size: AtomicU64,
     entries: AtomicU64,
 }
 
-impl Used {
-    pub fn bytes(&self, count: u64, limits: &Limits) -> Result<()> {
+impl Usage {
+    pub fn add_bytes(&self, count: u64, limits: &Limits) -> Result<()> {
         let before = self.size.fetch_add(count.min(u64::MAX >> 2), Ordering::Relaxed);
         if before.saturating_add(count) > limits.size {
             let error = fail!(Kind::Spec, "the image is larger than {} bytes unpacked", limits.size);
@@ -60,7 +60,7 @@ impl Used {
     }
 
     /// One entry, and the directories above it that it had no entries for.
-    pub fn entry(&self, implied: u64, limits: &Limits) -> Result<()> {
+    pub fn add_entries(&self, implied: u64, limits: &Limits) -> Result<()> {
         let before = self.entries.fetch_add(1 + implied, Ordering::Relaxed);
         if before.saturating_add(1 + implied) > limits.entries {
             let error = fail!(Kind::Spec, "the image has more than {} entries", limits.entries);

@@ -23,11 +23,11 @@ pub mod copy;
 /// Opens images: references, layouts, archives, registries.
 pub mod source;
 /// Applies the layers to a tree.
-pub mod unpack;
+pub(crate) mod unpack;
 /// Walks, removes and mounts directories of the host.
-pub mod filesystem;
+pub(crate) mod filesystem;
 /// User namespaces: id mappings, and running in one.
-pub mod userns;
+pub(crate) mod userns;
 /// Reads tar archives.
 pub mod archive;
 /// Reads manifests, indexes and configurations.

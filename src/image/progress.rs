@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use oci_spec::image::Descriptor;
 
-pub trait Watch: Send + Sync {
+pub trait Progress: Send + Sync {
     /// These blobs are going to be read.
     fn plan(&self, _blobs: &[Descriptor]) {}
     /// Some bytes of a blob have been read.
@@ -15,19 +15,19 @@ pub trait Watch: Send + Sync {
 }
 
 /// Nobody.
-impl Watch for () {}
+impl Progress for () {}
 
 /// A reader whose bytes are told.
-pub struct Watched {
+pub struct ProgressReader {
     pub inner: Box<dyn Read + Send>,
     pub blob: Descriptor,
-    pub watch: Arc<dyn Watch>,
+    pub progress: Arc<dyn Progress>,
 }
 
-impl Read for Watched {
+impl Read for ProgressReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
-        self.watch.bytes(&self.blob, count as u64);
+        self.progress.bytes(&self.blob, count as u64);
         Ok(count)
     }
 }

@@ -10,11 +10,11 @@ use crate::fail;
 use crate::image::archive::path::clean;
 use crate::image::archive::{Archive, Entry};
 use crate::image::blob::digest::{self, short};
-use crate::image::document::manifest::{Document, Image, document, read_image, read_index};
-use crate::image::limits::{Limits, Used};
-use crate::image::source::{DEPTH, Source};
+use crate::image::document::manifest::{DocumentKind, Image, document_kind, read_image, read_index};
+use crate::image::limits::{Limits, Usage};
+use crate::image::source::{MAX_INDEX_DEPTH, Source};
 use crate::image::unpack::layer_stream::LayerStream;
-use crate::image::unpack::whiteout::mark;
+use crate::image::unpack::whiteout::classify;
 
 /// The result of one check.
 pub(crate) struct Finding {
@@ -30,7 +30,7 @@ pub(crate) fn verify(
     limits: &Limits,
     report: &mut dyn FnMut(Finding),
 ) {
-    check(source, top, limits, report, DEPTH);
+    check(source, top, limits, report, MAX_INDEX_DEPTH);
 }
 
 /// Checks the index or manifest `top`. `depth` is how many more indexes may name each other.
@@ -43,36 +43,36 @@ fn check(
 ) {
     let open = |descriptor: &Descriptor| source.blob(descriptor);
     let name = |kind: &str| format!("{kind} {}", top.digest());
-    let kind = match document(top.media_type()) {
+    let kind = match document_kind(top.media_type()) {
         Ok(kind) => kind,
         Err(error) => return report(Finding { what: name("blob"), result: Err(error) }),
     };
     if depth == 0 {
-        let error = fail!(Kind::Spec, "more than {DEPTH} indexes name each other");
+        let error = fail!(Kind::Spec, "more than {MAX_INDEX_DEPTH} indexes name each other");
         return report(Finding { what: name("index"), result: Err(error) });
     }
     match kind {
-        Document::Index => match read_index(&open, top) {
+        DocumentKind::Index => match read_index(&open, top) {
             Ok(index) => {
                 report(Finding { what: name("index"), result: Ok(()) });
                 index.manifests().iter().for_each(|below| check(source, below, limits, report, depth - 1));
             }
             Err(error) => report(Finding { what: name("index"), result: Err(error) }),
         },
-        Document::Manifest => match read_image(&open, top) {
+        DocumentKind::Manifest => match read_image(&open, top) {
             Ok(image) => {
                 report(Finding { what: name("manifest"), result: Ok(()) });
                 check_layers(source, &image, limits, report);
             }
             // Other artifacts (signatures, attestations) may stand in an index beside images.
-            Err(error) if error.kind() == Kind::Unsupported && depth < DEPTH => {}
+            Err(error) if error.kind() == Kind::Unsupported && depth < MAX_INDEX_DEPTH => {}
             Err(error) => report(Finding { what: name("manifest"), result: Err(error) }),
         },
     }
 }
 
 fn check_layers(source: &dyn Source, image: &Image, limits: &Limits, report: &mut dyn FnMut(Finding)) {
-    let used = Used::default();
+    let used = Usage::default();
     let all = image.manifest.layers();
     for (number, (blob, diff_id)) in all.iter().zip(image.config.rootfs().diff_ids()).enumerate() {
         let what = format!(
@@ -100,15 +100,15 @@ pub(crate) fn for_each_entry(
     descriptor: &Descriptor,
     diff_id: &Digest,
     limits: &Limits,
-    used: &Used,
+    used: &Usage,
     visit: &mut dyn FnMut(&Entry, &[u8]) -> Result<()>,
 ) -> Result<()> {
     let mut archive = Archive::new(LayerStream::open(blob, descriptor, diff_id, limits, used)?);
     let mut entry = Entry::default();
-    while archive.next(&mut entry)?.is_some() {
-        used.entry(0, limits)?;
+    while archive.next_entry(&mut entry)? {
+        used.add_entries(0, limits)?;
         let path = clean(&entry.name);
-        let visited = mark(&path).and_then(|_| visit(&entry, &path));
+        let visited = classify(&path).and_then(|_| visit(&entry, &path));
         visited.map_err(|e: Error| e.context(entry.name.escape_ascii().to_string()))?;
     }
     archive.into_inner().finish()

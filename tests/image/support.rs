@@ -284,14 +284,14 @@ impl Fixture {
     }
 
     pub fn blob(&self, bytes: &[u8], media_type: &str) -> Value {
-        let digest = digest::of(bytes);
+        let digest = digest::sha256_of(bytes);
         fs::write(self.path.join("blobs/sha256").join(digest.digest()), bytes).unwrap();
         json!({ "mediaType": media_type, "size": bytes.len(), "digest": digest.to_string() })
     }
 
     pub fn layer(&mut self, packing: Packing, archive: &[u8]) -> &mut Self {
         let blob = self.blob(&packing.pack(archive), packing.media_type());
-        self.raw_layer(blob, digest::of(archive).as_ref())
+        self.raw_layer(blob, digest::sha256_of(archive).as_ref())
     }
 
     pub fn raw_layer(&mut self, blob: Value, diff_id: &str) -> &mut Self {
@@ -368,7 +368,7 @@ impl Listing<'_> {
         let what = if kind.is_symlink() {
             format!("-> {}", fs::read_link(path).unwrap().as_os_str().as_bytes().escape_ascii())
         } else if kind.is_file() {
-            format!("{} {}", meta.size(), digest::of(&fs::read(path).unwrap()))
+            format!("{} {}", meta.size(), digest::sha256_of(&fs::read(path).unwrap()))
         } else {
             meta.rdev().to_string()
         };

@@ -19,7 +19,7 @@ use crate::image::source::reference::Reference;
 use crate::image::source::registry::{Access, Credentials};
 use crate::image::source::{self, Source};
 use crate::image::store::Store;
-use crate::image::userns::namespace::{Ids, Place};
+use crate::image::userns::namespace::{MappedIds, Privilege};
 
 const FORMS: &str =
     "oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], docker://NAME[:TAG|@DIGEST]";
@@ -66,7 +66,7 @@ pub(super) fn image_of(
     is_to_run: bool,
 ) -> Result<Image> {
     let platform = text(matches, "platform").map_or_else(|| Ok(Platform::host()), Platform::parse)?;
-    let image = source::image(source, reference, &platform)?;
+    let image = source::resolve_image(source, reference, &platform)?;
     if is_to_run || matches.contains_id("platform") {
         platform.check(&image.config).with_context(|| reference.to_string())?;
     }
@@ -102,7 +102,7 @@ pub(super) fn login_access_of(matches: &ArgMatches) -> Access {
         auth_file: path(matches, "authfile"),
         credentials: None,
         retries: matches.get_one("retries").copied().unwrap_or(5),
-        patience: Duration::from_secs(matches.get_one("timeout").copied().unwrap_or(60)),
+        timeout: Duration::from_secs(matches.get_one("timeout").copied().unwrap_or(60)),
     }
 }
 
@@ -127,9 +127,9 @@ pub(super) fn store() -> Arg {
 /// Opens the store of --store, or the default one, and makes it where it is missing.
 pub(super) fn store_of(matches: &ArgMatches) -> Result<Store> {
     let path = path(matches, "store").map_or_else(default_store, Ok)?;
-    match Place::find() {
+    match Privilege::detect() {
         // Such layers keep their owners in an attribute: they cannot be shared with bundles that have real owners.
-        Place::Own(Ids::Single) => Store::open(&path.join("single")),
+        Privilege::OwnNamespace(MappedIds::Single) => Store::open(&path.join("single")),
         _ => Store::open(&path),
     }
 }
@@ -141,7 +141,7 @@ pub(super) fn existing_store_of(matches: &ArgMatches) -> Result<Option<Store>> {
 }
 
 fn default_store() -> Result<PathBuf> {
-    if matches!(Place::find(), Place::Root | Place::Other) {
+    if matches!(Privilege::detect(), Privilege::Root | Privilege::ForeignNamespace) {
         return Ok("/var/lib/tare".into());
     }
     let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);

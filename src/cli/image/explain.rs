@@ -11,7 +11,7 @@ use super::progress::{self, human_size};
 use crate::cli::stdout;
 use crate::error::{Kind, Result};
 use crate::fail;
-use crate::image::archive::Type;
+use crate::image::archive::EntryKind;
 use crate::image::archive::path::is_within;
 use crate::image::document::manifest::Image;
 use crate::image::explain::{Effect, Event, Explained, Layer, Origin, Reason, explain, reasons};
@@ -101,34 +101,34 @@ fn section(lines: &mut Vec<String>, head: &str, body: Vec<String>) {
 }
 
 /// The type's letter, as `ls -l` has it.
-fn type_letter(kind: Type) -> char {
+fn type_letter(kind: EntryKind) -> char {
     match kind {
-        Type::Regular | Type::HardLink => '-',
-        Type::Symlink => 'l',
-        Type::CharDevice => 'c',
-        Type::BlockDevice => 'b',
-        Type::Directory => 'd',
-        Type::Fifo => 'p',
+        EntryKind::Regular | EntryKind::HardLink => '-',
+        EntryKind::Symlink => 'l',
+        EntryKind::CharDevice => 'c',
+        EntryKind::BlockDevice => 'b',
+        EntryKind::Directory => 'd',
+        EntryKind::Fifo => 'p',
     }
 }
 
 fn path_line(path: &[u8], origin: &Origin) -> String {
     let Origin { layer, kind, mode, ids, .. } = origin;
     let more = match (kind, origin.is_hard_link) {
-        (Type::Symlink, _) => format!(" -> {}", origin.link.escape_ascii()),
+        (EntryKind::Symlink, _) => format!(" -> {}", origin.link.escape_ascii()),
         (_, true) => format!(" = {}", absolute(&origin.link)),
-        (Type::Directory, _) if origin.is_implied => " (no entry: implied)".into(),
+        (EntryKind::Directory, _) if origin.is_implied => " (no entry: implied)".into(),
         _ => String::new(),
     };
     let ids = format!("{}:{}", ids.0, ids.1);
-    let bytes = if *kind == Type::Regular { human_size(origin.size) } else { String::new() };
+    let bytes = if *kind == EntryKind::Regular { human_size(origin.size) } else { String::new() };
     format!("{:>4}  {}{mode:04o} {ids:>9} {bytes:>8} {}{more}", layer + 1, type_letter(*kind), absolute(path))
 }
 
 /// What of a file deserves a look: setuid, setgid, capabilities, a device. None for all others.
 fn remark(origin: &Origin) -> Option<String> {
     let mut remarks = Vec::new();
-    if origin.kind != Type::Directory && origin.kind != Type::Symlink {
+    if origin.kind != EntryKind::Directory && origin.kind != EntryKind::Symlink {
         if origin.mode & 0o4000 != 0 {
             remarks.push(format!("setuid: runs as {}", origin.ids.0));
         }
@@ -139,8 +139,8 @@ fn remark(origin: &Origin) -> Option<String> {
     if let Some(value) = &origin.capability {
         remarks.push(format!("capabilities: {}", capabilities(value).unwrap_or_else(|| "damaged".into())));
     }
-    if matches!(origin.kind, Type::CharDevice | Type::BlockDevice) {
-        let word = if origin.kind == Type::CharDevice { "character" } else { "block" };
+    if matches!(origin.kind, EntryKind::CharDevice | EntryKind::BlockDevice) {
+        let word = if origin.kind == EntryKind::CharDevice { "character" } else { "block" };
         remarks.push(format!("{word} device {}:{}", origin.device.0, origin.device.1));
     }
     (!remarks.is_empty()).then(|| remarks.join(", "))

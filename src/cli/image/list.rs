@@ -9,7 +9,7 @@ use super::inspect::{open_source, platform_text};
 use super::progress::human_size;
 use crate::cli::stdout;
 use crate::error::Result;
-use crate::image::document::manifest::{Document, document, read_image, read_index};
+use crate::image::document::manifest::{DocumentKind, document_kind, read_image, read_index};
 use crate::image::document::platform;
 use crate::image::source::{self, Source};
 
@@ -29,8 +29,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     }
     let mut rows = Vec::new();
     for top in source.manifests()? {
-        let name = source::name(&top).cloned().unwrap_or_default();
-        collect_rows(source.as_ref(), &name, &top, source::DEPTH, &mut rows);
+        let name = source::ref_name(&top).cloned().unwrap_or_default();
+        collect_rows(source.as_ref(), &name, &top, source::MAX_INDEX_DEPTH, &mut rows);
     }
     if is_json {
         return stdout::write(&format!("{}\n", json!(rows)));
@@ -59,7 +59,7 @@ fn table_line(row: &Value) -> String {
 fn collect_rows(source: &dyn Source, name: &str, top: &Descriptor, depth: u32, rows: &mut Vec<Value>) {
     let open = |descriptor: &Descriptor| source.blob(descriptor);
     if depth > 0
-        && document(top.media_type()).is_ok_and(|kind| kind == Document::Index)
+        && document_kind(top.media_type()).is_ok_and(|kind| kind == DocumentKind::Index)
         && let Ok(index) = read_index(&open, top)
     {
         return index

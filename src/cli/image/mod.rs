@@ -22,7 +22,7 @@ use clap::{Arg, ArgAction, Command};
 
 use crate::error::Result;
 use crate::image::bundle::BundleInfo;
-use crate::image::userns::namespace::{self, Ids, Place};
+use crate::image::userns::namespace::{self, MappedIds, Privilege};
 use crate::log;
 
 /// Runs the program. `argv` begins with the program's name. Returns the exit code.
@@ -52,14 +52,14 @@ pub fn main(argv: Vec<OsString>) -> i32 {
 /// Runs the command. An unprivileged user's commands that need other ids, mounts or the store run in a user namespace
 /// of their own, in a second process. Returns the exit code.
 fn run(matches: &clap::ArgMatches) -> Result<i32> {
-    if Place::find() != Place::User {
+    if Privilege::detect() != Privilege::User {
         return run_here(matches);
     }
     let Some((name, subcommand)) = matches.subcommand() else { return Ok(0) };
     let ids = match name {
         "unpack" => match subcommand.get_one::<String>("rootless").map(String::as_str) {
-            Some("single") => Some(Ids::Single),
-            Some("ranges") => Some(Ids::Ranges),
+            Some("single") => Some(MappedIds::Single),
+            Some("ranges") => Some(MappedIds::Ranges),
             _ => None,
         },
         "mount" | "umount" | "remove" | "diff" | "repack" => {

@@ -10,7 +10,7 @@ use super::arguments;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::bundle;
-use crate::image::userns::namespace::{MARK, Place};
+use crate::image::userns::namespace::{MARK, Privilege};
 
 pub(super) fn command() -> Command {
     Command::new("mount")
@@ -33,7 +33,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<i32> {
     let path = arguments::path(matches, "bundle").unwrap_or_default();
     let mut words = matches.get_many::<OsString>("command").into_iter().flatten();
     let command = words.next();
-    if command.is_none() && matches!(Place::find(), Place::Own(_)) {
+    if command.is_none() && matches!(Privilege::detect(), Privilege::OwnNamespace(_)) {
         let error =
             fail!(Kind::Usage, "the mount of an unprivileged user lasts only as long as a command runs");
         return Err(error.with_hint(format!("say which: tare-image mount {} COMMAND", path.display())));

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::arguments::flag;
 use crate::cli::stdout;
 use crate::image::blob::digest::short;
-use crate::image::progress::Watch;
+use crate::image::progress::Progress;
 use crate::log;
 use crate::sys::tty::{self, STDERR};
 
@@ -26,7 +26,7 @@ enum Form {
 }
 
 #[derive(Debug)]
-struct Progress {
+struct TerminalProgress {
     form: Form,
     state: Mutex<State>,
 }
@@ -79,14 +79,14 @@ pub(super) fn quiet() -> Arg {
 }
 
 /// Progress for commands with much output: a bar on a terminal, nothing elsewhere.
-pub(super) fn terminal_only(matches: &ArgMatches) -> Arc<dyn Watch> {
+pub(super) fn terminal_only(matches: &ArgMatches) -> Arc<dyn Progress> {
     let is_shown = log::is_terminal() && !matches.get_flag("quiet");
     let form = if is_shown { Form::Terminal } else { Form::Quiet };
-    Arc::new(Progress { form, state: Mutex::default() })
+    Arc::new(TerminalProgress { form, state: Mutex::default() })
 }
 
 /// Progress in the form that the command line and the terminal ask for.
-pub(super) fn watch_of(matches: &ArgMatches) -> Arc<dyn Watch> {
+pub(super) fn watch_of(matches: &ArgMatches) -> Arc<dyn Progress> {
     let form = if matches.get_flag("quiet") {
         Form::Quiet
     } else if matches.get_flag("json") {
@@ -96,10 +96,10 @@ pub(super) fn watch_of(matches: &ArgMatches) -> Arc<dyn Watch> {
     } else {
         Form::Plain
     };
-    Arc::new(Progress { form, state: Mutex::default() })
+    Arc::new(TerminalProgress { form, state: Mutex::default() })
 }
 
-impl Watch for Progress {
+impl Progress for TerminalProgress {
     fn plan(&self, blobs: &[Descriptor]) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.blobs = blobs.len();
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_bar_is_as_long_as_what_is_done_and_stays_one_line() {
         let bar = |bytes, columns| {
-            let digest = crate::image::blob::digest::of(b"");
+            let digest = crate::image::blob::digest::sha256_of(b"");
             State { blobs: 2, done: 1, bytes: [(digest, bytes)].into(), total: 100, shown: None }.bar(columns)
         };
         assert_eq!(bar(0, 80), "[>                       ] 0 B of 100 B, 1 of 2 blobs");

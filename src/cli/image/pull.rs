@@ -54,16 +54,16 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let destination = arguments::text(matches, "destination").map(Reference::parse).transpose()?;
     let source = source::open(&reference, &arguments::access_of(matches)?)?;
     let image = arguments::image_of(matches, source.as_ref(), &reference, destination.is_none())?;
-    let watch = progress::watch_of(matches);
+    let progress = progress::watch_of(matches);
     match destination {
         Some(destination) => {
             let target = target_of(matches, Some(&reference))?;
-            copy(source.as_ref(), &image, &destination, &target, &watch)?;
+            copy(source.as_ref(), &image, &destination, &target, &progress)?;
         }
         None => {
             let store = arguments::store_of(matches)?;
             let imported =
-                import_layers(&store, source.as_ref(), &image, &arguments::limits_of(matches), &watch)?;
+                import_layers(&store, source.as_ref(), &image, &arguments::limits_of(matches), &progress)?;
             store.record_image(&reference.absolute()?.to_string(), &image.descriptor, &imported)?;
         }
     }

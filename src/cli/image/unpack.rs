@@ -13,8 +13,8 @@ use crate::image::bundle::config_overrides::{ConfigOverrides, Seccomp, Volume};
 use crate::image::bundle::{self, UnpackOptions};
 use crate::image::source;
 use crate::image::unpack::entry_adapter::EntryAdapter;
-use crate::image::userns::mapping::{Mapping, Range};
-use crate::image::userns::namespace::{self, Place};
+use crate::image::userns::mapping::{IdMapping, IdRange};
+use crate::image::userns::namespace::{self, Privilege};
 use crate::{fail, log};
 
 pub(super) fn command() -> Command {
@@ -48,22 +48,23 @@ fn mapping_option(name: &'static str, help: &'static str) -> Arg {
     option(name, "CONTAINER:HOST:SIZE", help).action(ArgAction::Append).value_parser(parse_range)
 }
 
-fn parse_range(text: &str) -> Result<Range, String> {
+fn parse_range(text: &str) -> Result<IdRange, String> {
     let bad = || format!("{text:?} must be CONTAINER:HOST:SIZE, three numbers");
     let numbers: Vec<u32> = text.split(':').map(str::parse).collect::<Result<_, _>>().map_err(|_| bad())?;
     match numbers[..] {
         [inner, host, size]
             if size > 0 && inner.checked_add(size).is_some() && host.checked_add(size).is_some() =>
         {
-            Ok(Range { inner, host, size })
+            Ok(IdRange { inner, host, size })
         }
         _ => Err(bad()),
     }
 }
 
 /// The mapping of --uid-map and --gid-map.
-fn mapping_of(matches: &ArgMatches) -> Result<Option<Mapping>> {
-    let many = |name: &str| -> Vec<Range> { matches.get_many(name).into_iter().flatten().copied().collect() };
+fn mapping_of(matches: &ArgMatches) -> Result<Option<IdMapping>> {
+    let many =
+        |name: &str| -> Vec<IdRange> { matches.get_many(name).into_iter().flatten().copied().collect() };
     let (uids, gids) = (many("uid-map"), many("gid-map"));
     let (uids, gids) = match (uids.is_empty(), gids.is_empty()) {
         (true, true) => return Ok(None),
@@ -71,11 +72,11 @@ fn mapping_of(matches: &ArgMatches) -> Result<Option<Mapping>> {
         (false, true) => (uids.clone(), uids),
         (false, false) => (uids, gids),
     };
-    if Place::find() != Place::Root {
+    if Privilege::detect() != Privilege::Root {
         let error = fail!(Kind::Denied, "--uid-map: only root maps any ids");
         return Err(error.with_hint("--rootless takes those that the user has"));
     }
-    let mapping = Mapping { uids, gids };
+    let mapping = IdMapping { uids, gids };
     let root = mapping.to_host(0, 0).map_err(|_| fail!(Kind::Usage, "--uid-map: root, 0, must be in it"));
     root.map(|_| Some(mapping))
 }
@@ -139,11 +140,11 @@ fn config_overrides_of(matches: &ArgMatches) -> Result<ConfigOverrides> {
             Some("none") => Seccomp::None,
             Some(path) => Seccomp::File(path.into()),
         },
-        rootless: match Place::find() {
+        rootless: match Privilege::detect() {
             // An overlay bundle is run where it is mounted: inside this namespace, where the container's ids are this
             // namespace's own.
-            Place::Own(_) if matches.get_flag("overlay") => Some(namespace::mapping()?.within()),
-            Place::Own(_) => Some(namespace::mapping()?),
+            Privilege::OwnNamespace(_) if matches.get_flag("overlay") => Some(namespace::mapping()?.within()),
+            Privilege::OwnNamespace(_) => Some(namespace::mapping()?),
             _ => None,
         },
         mapping: mapping_of(matches)?,
@@ -153,7 +154,7 @@ fn config_overrides_of(matches: &ArgMatches) -> Result<ConfigOverrides> {
 
 pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let reference = arguments::source_of(matches)?;
-    if matches.contains_id("rootless") && Place::find() == Place::Root {
+    if matches.contains_id("rootless") && Privilege::detect() == Privilege::Root {
         let error = fail!(Kind::Usage, "--rootless: this is root");
         return Err(error.with_hint("for a container in a user namespace say --uid-map 0:100000:65536"));
     }
@@ -162,20 +163,23 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let image = arguments::image_of(matches, source.as_ref(), &reference, true)?;
     let path = path(matches, "bundle").unwrap_or_default();
     let options = UnpackOptions {
-        adapter: EntryAdapter::for_place(Place::find(), overrides.mapping.clone()),
+        adapter: EntryAdapter::for_privilege(Privilege::detect(), overrides.mapping.clone()),
         limits: arguments::limits_of(matches),
-        watch: progress::watch_of(matches),
+        progress: progress::watch_of(matches),
         overrides,
         rootfs_only: matches.get_flag("rootfs-only"),
-        reflink_store: match Place::find() {
-            Place::Root => arguments::existing_store_of(matches)?,
+        reflink_store: match Privilege::detect() {
+            Privilege::Root => arguments::existing_store_of(matches)?,
             _ => None,
         },
         overlay_store: matches.get_flag("overlay").then(|| arguments::store_of(matches)).transpose()?,
     };
     let origin = reference.absolute()?.to_string();
     bundle::unpack(source.as_ref(), &origin, &image, &path, &options)?;
-    if matches!(Place::find(), Place::Own(_)) && matches.get_flag("overlay") && !matches.get_flag("quiet") {
+    if matches!(Privilege::detect(), Privilege::OwnNamespace(_))
+        && matches.get_flag("overlay")
+        && !matches.get_flag("quiet")
+    {
         let path = path.display();
         log::plain(format_args!(
             "{path}: mounted only while a command runs: tare-image mount {path} tare run -b {path} ID"

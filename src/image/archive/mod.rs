@@ -12,18 +12,18 @@ mod sparse;
 use std::io::{BufRead, Read};
 
 use header::{BLOCK, Header};
-use pax::Extended;
+use pax::PaxHeader;
 pub use pax::Time;
-pub use sparse::Map;
+pub use sparse::SparseMap;
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
-use crate::image::io_error::out_of_io;
+use crate::image::io_error::from_io_error;
 use crate::image::limits;
 
 /// What an entry makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Type {
+pub enum EntryKind {
     #[default]
     Regular,
     HardLink,
@@ -38,7 +38,7 @@ pub enum Type {
 #[derive(Debug, Default)]
 pub struct Entry {
     pub name: Vec<u8>,
-    pub kind: Type,
+    pub kind: EntryKind,
     /// Permission bits with setuid, setgid and sticky.
     pub mode: u32,
     pub uid: u32,
@@ -52,7 +52,7 @@ pub struct Entry {
     /// Major and minor number.
     pub device: (u32, u32),
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    pub sparse: Option<Map>,
+    pub sparse: Option<SparseMap>,
 }
 
 /// An archive being read.
@@ -65,13 +65,13 @@ pub struct Archive<R> {
     padding: u64,
     /// Bytes taken from the input so far.
     offset: u64,
-    global: Extended,
+    global: PaxHeader,
 }
 
 /// What an archive is read from.
 pub trait Input: BufRead {
     /// Goes past bytes that nobody looks at. False where the input ends before.
-    fn pass(&mut self, mut count: u64) -> std::io::Result<bool> {
+    fn skip(&mut self, mut count: u64) -> std::io::Result<bool> {
         while count > 0 {
             let buffer = self.fill_buf()?;
             if buffer.is_empty() {
@@ -87,15 +87,15 @@ pub trait Input: BufRead {
 
 /// Headers that belong to the entry after them.
 #[derive(Default)]
-struct Ahead {
-    extended: Option<Extended>,
+struct PendingHeaders {
+    extended: Option<PaxHeader>,
     long_name: Option<Vec<u8>>,
     long_link: Option<Vec<u8>>,
 }
 
 impl<R: Input> Archive<R> {
     pub fn new(input: R) -> Self {
-        Self { input, data: 0, padding: 0, offset: 0, global: Extended::default() }
+        Self { input, data: 0, padding: 0, offset: 0, global: PaxHeader::default() }
     }
 
     /// Where in the input the current entry's data starts, as long as none of it is read.
@@ -108,27 +108,27 @@ impl<R: Input> Archive<R> {
     }
 
     /// Reads on to the next entry; what is left of the last one is skipped. None at the end of the archive.
-    pub fn next(&mut self, entry: &mut Entry) -> Result<Option<()>> {
+    pub fn next_entry(&mut self, entry: &mut Entry) -> Result<bool> {
         self.skip(self.data + self.padding)?;
-        let mut ahead = Ahead::default();
+        let mut pending = PendingHeaders::default();
         let mut block = [0; BLOCK];
         loop {
-            if !self.header(&mut block)? {
-                return match ahead.extended.is_some()
-                    || ahead.long_name.is_some()
-                    || ahead.long_link.is_some()
+            if !self.read_header(&mut block)? {
+                return match pending.extended.is_some()
+                    || pending.long_name.is_some()
+                    || pending.long_link.is_some()
                 {
                     true => Err(fail!(Kind::Spec, "the archive ends after an extended header")),
-                    false => Ok(None),
+                    false => Ok(false),
                 };
             }
             let header = Header::parse(&block)?;
             match header.kind() {
-                b'x' => once(&mut ahead.extended, self.extended(header, self.global.clone())?)?,
-                b'g' => self.global = self.extended(header, self.global.clone())?,
-                b'L' => once(&mut ahead.long_name, self.long(header)?)?,
-                b'K' => once(&mut ahead.long_link, self.long(header)?)?,
-                _ => return self.entry(header, ahead, entry).map(Some),
+                b'x' => set_once(&mut pending.extended, self.read_pax_header(header, self.global.clone())?)?,
+                b'g' => self.global = self.read_pax_header(header, self.global.clone())?,
+                b'L' => set_once(&mut pending.long_name, self.read_long_name(header)?)?,
+                b'K' => set_once(&mut pending.long_link, self.read_long_name(header)?)?,
+                _ => return self.fill_entry(header, pending, entry).map(|()| true),
             }
         }
     }
@@ -138,9 +138,9 @@ impl<R: Input> Archive<R> {
         if self.data == 0 {
             return Ok(&[]);
         }
-        let buffer = self.input.fill_buf().map_err(out_of_io)?;
+        let buffer = self.input.fill_buf().map_err(from_io_error)?;
         if buffer.is_empty() {
-            return Err(cut_off());
+            return Err(truncated());
         }
         let count = buffer.len().min(usize::try_from(self.data).unwrap_or(usize::MAX));
         Ok(&buffer[..count])
@@ -154,8 +154,8 @@ impl<R: Input> Archive<R> {
     }
 
     fn skip(&mut self, count: u64) -> Result<()> {
-        if !self.input.pass(count).map_err(out_of_io)? {
-            return Err(cut_off());
+        if !self.input.skip(count).map_err(from_io_error)? {
+            return Err(truncated());
         }
         self.offset += count;
         (self.data, self.padding) = (0, 0);
@@ -163,18 +163,18 @@ impl<R: Input> Archive<R> {
     }
 
     /// Reads one block; false at the end, which is two blocks of zeros, or the end of the stream.
-    fn header(&mut self, block: &mut [u8; BLOCK]) -> Result<bool> {
-        if self.input.fill_buf().map_err(out_of_io)?.is_empty() {
+    fn read_header(&mut self, block: &mut [u8; BLOCK]) -> Result<bool> {
+        if self.input.fill_buf().map_err(from_io_error)?.is_empty() {
             return Ok(false);
         }
-        self.block(block)?;
+        self.read_block(block)?;
         if block.iter().any(|&byte| byte != 0) {
             return Ok(true);
         }
-        if self.input.fill_buf().map_err(out_of_io)?.is_empty() {
+        if self.input.fill_buf().map_err(from_io_error)?.is_empty() {
             return Ok(false);
         }
-        self.block(block)?;
+        self.read_block(block)?;
         match block.iter().all(|&byte| byte == 0) {
             true => Ok(false),
             // Some readers would stop here and some go on.
@@ -182,32 +182,32 @@ impl<R: Input> Archive<R> {
         }
     }
 
-    fn block(&mut self, block: &mut [u8; BLOCK]) -> Result<()> {
+    fn read_block(&mut self, block: &mut [u8; BLOCK]) -> Result<()> {
         self.input.read_exact(block).map_err(|e| match e.kind() {
-            std::io::ErrorKind::UnexpectedEof => cut_off(),
-            _ => out_of_io(e),
+            std::io::ErrorKind::UnexpectedEof => truncated(),
+            _ => from_io_error(e),
         })?;
         self.offset += BLOCK as u64;
         Ok(())
     }
 
     /// Sets what `data` and the next `skip` go by.
-    fn expect(&mut self, size: u64) {
+    fn expect_data(&mut self, size: u64) {
         self.data = size;
         self.padding = size.wrapping_neg() % BLOCK as u64;
     }
 
     /// The content of a header that is itself stored as a file.
-    fn content(&mut self, header: Header<'_>) -> Result<Vec<u8>> {
+    fn read_content(&mut self, header: Header<'_>) -> Result<Vec<u8>> {
         let size = u64::try_from(header.size()?).unwrap_or(u64::MAX);
-        if size > limits::EXTENDED {
-            return Err(fail!(Kind::Spec, "an extended header is larger than {} bytes", limits::EXTENDED));
+        if size > limits::PAX_HEADER {
+            return Err(fail!(Kind::Spec, "an extended header is larger than {} bytes", limits::PAX_HEADER));
         }
-        self.expect(size);
+        self.expect_data(size);
         let mut content = Vec::new();
-        self.input.by_ref().take(size).read_to_end(&mut content).map_err(out_of_io)?;
+        self.input.by_ref().take(size).read_to_end(&mut content).map_err(from_io_error)?;
         if content.len() as u64 != size {
-            return Err(cut_off());
+            return Err(truncated());
         }
         self.offset += size;
         self.data = 0;
@@ -215,29 +215,29 @@ impl<R: Input> Archive<R> {
         Ok(content)
     }
 
-    fn extended(&mut self, header: Header<'_>, mut before: Extended) -> Result<Extended> {
-        let content = self.content(header)?;
-        before.add(&content)?;
+    fn read_pax_header(&mut self, header: Header<'_>, mut before: PaxHeader) -> Result<PaxHeader> {
+        let content = self.read_content(header)?;
+        before.add_records(&content)?;
         Ok(before)
     }
 
     /// GNU's long names: up to the first NUL.
-    fn long(&mut self, header: Header<'_>) -> Result<Vec<u8>> {
-        let mut name = self.content(header)?;
+    fn read_long_name(&mut self, header: Header<'_>) -> Result<Vec<u8>> {
+        let mut name = self.read_content(header)?;
         name.truncate(name.iter().position(|&byte| byte == 0).unwrap_or(name.len()));
         Ok(name)
     }
 
-    fn entry(&mut self, header: Header<'_>, ahead: Ahead, entry: &mut Entry) -> Result<()> {
-        let extended = ahead.extended.unwrap_or_else(|| self.global.clone());
+    fn fill_entry(&mut self, header: Header<'_>, pending: PendingHeaders, entry: &mut Entry) -> Result<()> {
+        let extended = pending.extended.unwrap_or_else(|| self.global.clone());
         header.name(&mut entry.name);
-        replace(&mut entry.name, ahead.long_name);
-        replace(&mut entry.name, extended.path);
-        replace(&mut entry.name, extended.sparse.name.clone());
+        replace_if_some(&mut entry.name, pending.long_name);
+        replace_if_some(&mut entry.name, extended.path);
+        replace_if_some(&mut entry.name, extended.sparse.name.clone());
         entry.link.clear();
         entry.link.extend_from_slice(header.link());
-        replace(&mut entry.link, ahead.long_link);
-        replace(&mut entry.link, extended.linkpath);
+        replace_if_some(&mut entry.link, pending.long_link);
+        replace_if_some(&mut entry.link, extended.linkpath);
         let shown = entry.name.escape_ascii().to_string();
         let attributes = Attributes {
             uid: extended.uid,
@@ -247,20 +247,22 @@ impl<R: Input> Archive<R> {
             xattrs: extended.xattrs,
         };
         let filled = attributes.fill(header, entry);
-        filled.and_then(|()| self.size(header, extended.size, &extended.sparse, entry)).with_context(|| shown)
+        filled
+            .and_then(|()| self.set_size(header, extended.size, &extended.sparse, entry))
+            .with_context(|| shown)
     }
 
     /// Decides how many bytes follow: one decision, that both the data and the way to the next header go by.
-    fn size(
+    fn set_size(
         &mut self,
         header: Header<'_>,
         extended: Option<u64>,
-        sparse: &pax::Sparse,
+        sparse: &pax::SparseRecords,
         entry: &mut Entry,
     ) -> Result<()> {
         entry.sparse = None;
         entry.size = 0;
-        if entry.kind != Type::Regular {
+        if entry.kind != EntryKind::Regular {
             // Some writers leave a size in the header of a link; no data follows it.
             return Ok(());
         }
@@ -272,38 +274,39 @@ impl<R: Input> Archive<R> {
             }
         };
         let map = if header.kind() == b'S' {
-            let (pieces, size) = sparse::old_gnu(header, |block| self.block(block))?;
-            Some(Map::checked(pieces, size, stored)?)
+            let (ranges, size) = sparse::read_old_gnu(header, |block| self.read_block(block))?;
+            Some(SparseMap::checked(ranges, size, stored)?)
         } else {
-            self.pax_map(sparse, stored)?
+            self.pax_sparse_map(sparse, stored)?
         };
         match map {
             Some(map) => {
                 entry.size = map.size;
-                let holds = map.pieces.iter().map(|&(_, length)| length).sum();
-                self.expect(stored);
+                let holds = map.ranges.iter().map(|&(_, length)| length).sum();
+                self.expect_data(stored);
                 self.data = holds;
                 entry.sparse = Some(map);
             }
             None => {
                 entry.size = stored;
-                self.expect(stored);
+                self.expect_data(stored);
             }
         }
         Ok(())
     }
 
-    fn pax_map(&mut self, sparse: &pax::Sparse, stored: u64) -> Result<Option<Map>> {
+    fn pax_sparse_map(&mut self, sparse: &pax::SparseRecords, stored: u64) -> Result<Option<SparseMap>> {
         let missing = || fail!(Kind::Spec, "a sparse file has no size");
         match (sparse.major, sparse.minor) {
             (Some(1), Some(0)) => {
-                let (pieces, taken) = sparse::pax_1(|block| self.block(block))?;
+                let (ranges, taken) = sparse::read_pax_1(|block| self.read_block(block))?;
                 let holds = stored.checked_sub(taken);
                 let holds = holds.ok_or_else(|| fail!(Kind::Spec, "a sparse file's map is cut off"))?;
-                Map::checked(pieces, sparse.size.ok_or_else(missing)?, holds).map(Some)
+                SparseMap::checked(ranges, sparse.size.ok_or_else(missing)?, holds).map(Some)
             }
             (None | Some(0), _) if !sparse.map.is_empty() || sparse.blocks.is_some() => {
-                Map::checked(sparse::pax_0(sparse)?, sparse.size.ok_or_else(missing)?, stored).map(Some)
+                SparseMap::checked(sparse::read_pax_0(sparse)?, sparse.size.ok_or_else(missing)?, stored)
+                    .map(Some)
             }
             (None, None) => Ok(None),
             (major, minor) => {
@@ -325,10 +328,10 @@ struct Attributes {
 
 impl Attributes {
     fn fill(self, header: Header<'_>, entry: &mut Entry) -> Result<()> {
-        entry.kind = kind(header, &entry.name)?;
+        entry.kind = entry_kind(header, &entry.name)?;
         entry.mode = header.mode()?;
-        entry.uid = id(self.uid, || header.uid(), "uid")?;
-        entry.gid = id(self.gid, || header.gid(), "gid")?;
+        entry.uid = valid_id(self.uid, || header.uid(), "uid")?;
+        entry.gid = valid_id(self.gid, || header.gid(), "gid")?;
         entry.mtime = match self.mtime {
             Some(time) => time,
             None => (header.mtime()?, 0),
@@ -336,25 +339,25 @@ impl Attributes {
         entry.atime = self.atime;
         entry.xattrs = self.xattrs;
         entry.device = match entry.kind {
-            Type::CharDevice | Type::BlockDevice => header.device()?,
+            EntryKind::CharDevice | EntryKind::BlockDevice => header.device()?,
             _ => (0, 0),
         };
         Ok(())
     }
 }
 
-fn kind(header: Header<'_>, name: &[u8]) -> Result<Type> {
+fn entry_kind(header: Header<'_>, name: &[u8]) -> Result<EntryKind> {
     Ok(match header.kind() {
         // V7 had no type for directories: a slash at the end of the name says it.
-        b'\0' if name.ends_with(b"/") => Type::Directory,
-        b'0' | b'\0' | b'7' => Type::Regular,
-        b'S' if header.is_gnu() => Type::Regular,
-        b'1' => Type::HardLink,
-        b'2' => Type::Symlink,
-        b'3' => Type::CharDevice,
-        b'4' => Type::BlockDevice,
-        b'5' => Type::Directory,
-        b'6' => Type::Fifo,
+        b'\0' if name.ends_with(b"/") => EntryKind::Directory,
+        b'0' | b'\0' | b'7' => EntryKind::Regular,
+        b'S' if header.is_gnu() => EntryKind::Regular,
+        b'1' => EntryKind::HardLink,
+        b'2' => EntryKind::Symlink,
+        b'3' => EntryKind::CharDevice,
+        b'4' => EntryKind::BlockDevice,
+        b'5' => EntryKind::Directory,
+        b'6' => EntryKind::Fifo,
         other => {
             let shown = name.escape_ascii();
             return Err(fail!(
@@ -367,7 +370,7 @@ fn kind(header: Header<'_>, name: &[u8]) -> Result<Type> {
 }
 
 /// An owner: the kernel has no id above 2^32 - 2, and takes -1 for "leave it".
-fn id(extended: Option<u32>, header: impl FnOnce() -> Result<i64>, what: &str) -> Result<u32> {
+fn valid_id(extended: Option<u32>, header: impl FnOnce() -> Result<i64>, what: &str) -> Result<u32> {
     let found = match extended {
         Some(id) => i64::from(id),
         None => header()?,
@@ -378,20 +381,20 @@ fn id(extended: Option<u32>, header: impl FnOnce() -> Result<i64>, what: &str) -
         .ok_or_else(|| fail!(Kind::Spec, "{what} {found} is out of range"))
 }
 
-fn replace(name: &mut Vec<u8>, by: Option<Vec<u8>>) {
+fn replace_if_some(name: &mut Vec<u8>, by: Option<Vec<u8>>) {
     if let Some(by) = by {
         *name = by;
     }
 }
 
 /// Two headers of one sort before one entry: readers disagree on which of them counts.
-fn once<T>(slot: &mut Option<T>, value: T) -> Result<()> {
+fn set_once<T>(slot: &mut Option<T>, value: T) -> Result<()> {
     match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(fail!(Kind::Spec, "an entry has two extended headers of one kind")),
     }
 }
 
-fn cut_off() -> Error {
+fn truncated() -> Error {
     fail!(Kind::Spec, "the archive is cut off")
 }

@@ -1,4 +1,4 @@
-//! Extended headers (POSIX pax): records of `length key=value\n` that override fields of the entry that follows.
+//! PaxHeader headers (POSIX pax): records of `length key=value\n` that override fields of the entry that follows.
 
 use crate::error::{Error, Kind, Result};
 use crate::fail;
@@ -9,7 +9,7 @@ pub type Time = (i64, u32);
 
 /// What extended headers said; what is None they did not mention.
 #[derive(Debug, Default, Clone)]
-pub struct Extended {
+pub struct PaxHeader {
     pub path: Option<Vec<u8>>,
     pub linkpath: Option<Vec<u8>>,
     pub size: Option<u64>,
@@ -18,12 +18,12 @@ pub struct Extended {
     pub mtime: Option<Time>,
     pub atime: Option<Time>,
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    pub sparse: Sparse,
+    pub sparse: SparseRecords,
 }
 
 /// The GNU.sparse.* records of the formats 0.0, 0.1 and 1.0.
 #[derive(Debug, Default, Clone)]
-pub struct Sparse {
+pub struct SparseRecords {
     pub major: Option<u64>,
     pub minor: Option<u64>,
     pub name: Option<Vec<u8>>,
@@ -34,11 +34,11 @@ pub struct Sparse {
     pub map: Vec<u64>,
 }
 
-impl Extended {
+impl PaxHeader {
     /// Takes in the records of one extended header.
-    pub fn add(&mut self, mut data: &[u8]) -> Result<()> {
+    pub fn add_records(&mut self, mut data: &[u8]) -> Result<()> {
         while !data.is_empty() {
-            let (key, value, rest) = record(data)?;
+            let (key, value, rest) = split_record(data)?;
             self.set(key, value).map_err(|e| e.context(format!("extended header {}", key.escape_ascii())))?;
             data = rest;
         }
@@ -47,18 +47,18 @@ impl Extended {
 
     fn set(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         match key {
-            b"path" => self.path = name(value)?,
-            b"linkpath" => self.linkpath = name(value)?,
-            b"size" => self.size = optional(value, decimal)?,
-            b"uid" => self.uid = optional(value, id)?,
-            b"gid" => self.gid = optional(value, id)?,
-            b"mtime" => self.mtime = optional(value, time)?,
-            b"atime" => self.atime = optional(value, time)?,
+            b"path" => self.path = parse_name(value)?,
+            b"linkpath" => self.linkpath = parse_name(value)?,
+            b"size" => self.size = parse_unless_empty(value, parse_decimal)?,
+            b"uid" => self.uid = parse_unless_empty(value, parse_id)?,
+            b"gid" => self.gid = parse_unless_empty(value, parse_id)?,
+            b"mtime" => self.mtime = parse_unless_empty(value, parse_time)?,
+            b"atime" => self.atime = parse_unless_empty(value, parse_time)?,
             key => match (key.strip_prefix(b"SCHILY.xattr."), key.strip_prefix(b"LIBARCHIVE.xattr.")) {
-                (Some(name), _) => return self.xattr(name.to_vec(), value.to_vec()),
+                (Some(name), _) => return self.set_xattr(name.to_vec(), value.to_vec()),
                 (_, Some(name)) => {
-                    let value = base64(value).ok_or_else(|| bad(value, "base64"))?;
-                    return self.xattr(percent_decoded(name), value);
+                    let value = base64(value).ok_or_else(|| invalid(value, "base64"))?;
+                    return self.set_xattr(percent_decoded(name), value);
                 }
                 _ => return self.sparse.set(key, value),
             },
@@ -67,35 +67,37 @@ impl Extended {
     }
 
     /// The same attribute twice: the later one counts (libarchive writes both spellings).
-    fn xattr(&mut self, name: Vec<u8>, value: Vec<u8>) -> Result<()> {
+    fn set_xattr(&mut self, name: Vec<u8>, value: Vec<u8>) -> Result<()> {
         self.xattrs.retain(|(known, _)| *known != name);
         self.xattrs.push((name, value));
         // Global headers add up over a whole archive.
         let held: usize = self.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
-        if self.xattrs.len() > limits::XATTRS || held as u64 > limits::EXTENDED {
-            let (most, bytes) = (limits::XATTRS, limits::EXTENDED);
+        if self.xattrs.len() > limits::XATTRS || held as u64 > limits::PAX_HEADER {
+            let (most, bytes) = (limits::XATTRS, limits::PAX_HEADER);
             return Err(fail!(Kind::Spec, "more than {most} extended attributes, or {bytes} bytes of them"));
         }
         Ok(())
     }
 }
 
-impl Sparse {
+impl SparseRecords {
     fn set(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        if self.map.len() > 2 * limits::SPARSE_PIECES {
-            return Err(fail!(Kind::Spec, "a sparse file has more than {} pieces", limits::SPARSE_PIECES));
+        if self.map.len() > 2 * limits::SPARSE_RANGES {
+            return Err(fail!(Kind::Spec, "a sparse file has more than {} pieces", limits::SPARSE_RANGES));
         }
         match key {
-            b"GNU.sparse.major" => self.major = Some(decimal(value)?),
-            b"GNU.sparse.minor" => self.minor = Some(decimal(value)?),
-            b"GNU.sparse.name" => self.name = name(value)?,
-            b"GNU.sparse.size" | b"GNU.sparse.realsize" => self.size = Some(decimal(value)?),
-            b"GNU.sparse.numblocks" => self.blocks = Some(decimal(value)?),
-            b"GNU.sparse.offset" if self.map.len().is_multiple_of(2) => self.map.push(decimal(value)?),
-            b"GNU.sparse.numbytes" if !self.map.len().is_multiple_of(2) => self.map.push(decimal(value)?),
-            b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => return Err(bad(value, "in its place")),
+            b"GNU.sparse.major" => self.major = Some(parse_decimal(value)?),
+            b"GNU.sparse.minor" => self.minor = Some(parse_decimal(value)?),
+            b"GNU.sparse.name" => self.name = parse_name(value)?,
+            b"GNU.sparse.size" | b"GNU.sparse.realsize" => self.size = Some(parse_decimal(value)?),
+            b"GNU.sparse.numblocks" => self.blocks = Some(parse_decimal(value)?),
+            b"GNU.sparse.offset" if self.map.len().is_multiple_of(2) => self.map.push(parse_decimal(value)?),
+            b"GNU.sparse.numbytes" if !self.map.len().is_multiple_of(2) => {
+                self.map.push(parse_decimal(value)?)
+            }
+            b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => return Err(invalid(value, "in its place")),
             b"GNU.sparse.map" => {
-                let numbers = value.split(|&byte| byte == b',').map(decimal);
+                let numbers = value.split(|&byte| byte == b',').map(parse_decimal);
                 self.map = numbers.collect::<Result<_>>()?;
             }
             // Names of owners, comments, character sets: nothing that a tree holds.
@@ -106,10 +108,10 @@ impl Sparse {
 }
 
 /// Splits `length key=value\n` off; the length counts itself.
-fn record(data: &[u8]) -> Result<(&[u8], &[u8], &[u8])> {
+fn split_record(data: &[u8]) -> Result<(&[u8], &[u8], &[u8])> {
     let damaged = || fail!(Kind::Spec, "an extended header is damaged");
     let blank = data.iter().take(20).position(|&byte| byte == b' ').ok_or_else(damaged)?;
-    let length = usize::try_from(decimal(&data[..blank])?).map_err(|_| damaged())?;
+    let length = usize::try_from(parse_decimal(&data[..blank])?).map_err(|_| damaged())?;
     if length <= blank + 1 || length > data.len() || data[length - 1] != b'\n' {
         return Err(damaged());
     }
@@ -122,21 +124,21 @@ fn record(data: &[u8]) -> Result<(&[u8], &[u8], &[u8])> {
 }
 
 /// An empty value takes back what a global header said.
-fn optional<T>(value: &[u8], parse: impl FnOnce(&[u8]) -> Result<T>) -> Result<Option<T>> {
+fn parse_unless_empty<T>(value: &[u8], parse: impl FnOnce(&[u8]) -> Result<T>) -> Result<Option<T>> {
     if value.is_empty() { Ok(None) } else { parse(value).map(Some) }
 }
 
-fn name(value: &[u8]) -> Result<Option<Vec<u8>>> {
+fn parse_name(value: &[u8]) -> Result<Option<Vec<u8>>> {
     if value.contains(&0) {
-        return Err(bad(value, "a name"));
+        return Err(invalid(value, "a name"));
     }
     Ok(Some(value.to_vec()).filter(|name| !name.is_empty()))
 }
 
 /// A number without sign, at most i64::MAX, as every size in the kernel is.
-pub fn decimal(value: &[u8]) -> Result<u64> {
+pub fn parse_decimal(value: &[u8]) -> Result<u64> {
     if value.is_empty() || value.len() > 19 {
-        return Err(bad(value, "a number"));
+        return Err(invalid(value, "a number"));
     }
     value
         .iter()
@@ -144,24 +146,24 @@ pub fn decimal(value: &[u8]) -> Result<u64> {
             b'0'..=b'9' => Some(sum * 10 + u64::from(digit - b'0')).filter(|&sum| i64::try_from(sum).is_ok()),
             _ => None,
         })
-        .ok_or_else(|| bad(value, "a number"))
+        .ok_or_else(|| invalid(value, "a number"))
 }
 
-fn id(value: &[u8]) -> Result<u32> {
-    u32::try_from(decimal(value)?).map_err(|_| bad(value, "an id"))
+fn parse_id(value: &[u8]) -> Result<u32> {
+    u32::try_from(parse_decimal(value)?).map_err(|_| invalid(value, "an id"))
 }
 
 /// `[-]seconds[.fraction]`; a fraction finer than nanoseconds is cut.
-fn time(value: &[u8]) -> Result<Time> {
+fn parse_time(value: &[u8]) -> Result<Time> {
     let (negative, digits) = match value.strip_prefix(b"-") {
         Some(digits) => (true, digits),
         None => (false, value),
     };
     let point = digits.iter().position(|&byte| byte == b'.').unwrap_or(digits.len());
-    let seconds = decimal(&digits[..point])?.cast_signed();
+    let seconds = parse_decimal(&digits[..point])?.cast_signed();
     let fraction = digits.get(point + 1..).unwrap_or_default();
     if !fraction.iter().all(u8::is_ascii_digit) {
-        return Err(bad(value, "a time"));
+        return Err(invalid(value, "a time"));
     }
     let nanos =
         (0..9).fold(0, |sum, i| sum * 10 + fraction.get(i).map_or(0, |digit| u32::from(digit - b'0')));
@@ -173,7 +175,7 @@ fn time(value: &[u8]) -> Result<Time> {
     })
 }
 
-fn bad(value: &[u8], what: &str) -> Error {
+fn invalid(value: &[u8], what: &str) -> Error {
     let shown = &value[..value.len().min(64)];
     fail!(Kind::Spec, "\"{}\" is not {what}", shown.escape_ascii())
 }
@@ -211,9 +213,9 @@ fn percent_decoded(name: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn extended(data: &[u8]) -> Result<Extended> {
-        let mut extended = Extended::default();
-        extended.add(data)?;
+    fn parse_header(data: &[u8]) -> Result<PaxHeader> {
+        let mut extended = PaxHeader::default();
+        extended.add_records(data)?;
         Ok(extended)
     }
 
@@ -232,7 +234,7 @@ mod tests {
             ("mtime", b"1700000.250"),
             ("SCHILY.xattr.user.a", b"\0line\nbr"),
         ];
-        let found = extended(&records.map(|(key, value)| written(key, value)).concat()).unwrap();
+        let found = parse_header(&records.map(|(key, value)| written(key, value)).concat()).unwrap();
         assert_eq!(found.path.as_deref(), Some(&b"xy"[..]));
         assert_eq!(found.uid, Some(5));
         assert_eq!(found.mtime, Some((1_700_000, 250_000_000)));
@@ -241,16 +243,16 @@ mod tests {
 
     #[test]
     fn an_empty_value_takes_back_a_global_one() {
-        let mut found = extended(b"9 path=g\n").unwrap();
-        found.add(b"8 path=\n").unwrap();
+        let mut found = parse_header(b"9 path=g\n").unwrap();
+        found.add_records(b"8 path=\n").unwrap();
         assert_eq!(found.path, None);
     }
 
     #[test]
     fn times_before_1970_count_backwards() {
-        assert_eq!(time(b"-1").unwrap(), (-1, 0));
-        assert_eq!(time(b"-1.25").unwrap(), (-2, 750_000_000));
-        assert_eq!(time(b"0.0000000019").unwrap(), (0, 1));
+        assert_eq!(parse_time(b"-1").unwrap(), (-1, 0));
+        assert_eq!(parse_time(b"-1.25").unwrap(), (-2, 750_000_000));
+        assert_eq!(parse_time(b"0.0000000019").unwrap(), (0, 1));
     }
 
     #[test]
@@ -268,13 +270,13 @@ mod tests {
             b"18446744073709551625 a=b\n",
         ];
         for data in bad {
-            assert!(extended(data).is_err(), "{}", data.escape_ascii());
+            assert!(parse_header(data).is_err(), "{}", data.escape_ascii());
         }
     }
 
     #[test]
     fn attributes_of_libarchive_are_decoded() {
-        let found = extended(&written("LIBARCHIVE.xattr.user.%61b", b"aGVsbG8")).unwrap();
+        let found = parse_header(&written("LIBARCHIVE.xattr.user.%61b", b"aGVsbG8")).unwrap();
         assert_eq!(found.xattrs, [(b"user.ab".to_vec(), b"hello".to_vec())]);
         assert_eq!(base64(b"aGVsbA==").unwrap(), b"hell");
         assert_eq!(base64(b"aGVs").unwrap(), b"hel");

@@ -1,28 +1,28 @@
-//! Sparse files: old GNU ('S') and the pax formats 0.0, 0.1 and 1.0. The map says which pieces the archive holds;
+//! Sparse files: old GNU ('S') and the pax formats 0.0, 0.1 and 1.0. The map says which ranges the archive holds;
 //! all else of the file is holes.
 
 use super::header::{BLOCK, Header, number};
 use super::pax;
 use crate::error::{Kind, Result};
 use crate::fail;
-use crate::image::limits::SPARSE_PIECES;
+use crate::image::limits::SPARSE_RANGES;
 
 /// A piece of a file: where it starts and how long it is.
-pub type Piece = (u64, u64);
+pub type DataRange = (u64, u64);
 
-/// The pieces of a sparse file in order, and its full size.
+/// The ranges of a sparse file in order, and its full size.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Map {
-    pub pieces: Vec<Piece>,
+pub struct SparseMap {
+    pub ranges: Vec<DataRange>,
     pub size: u64,
 }
 
-impl Map {
-    /// Checks that the pieces are in order, inside the file, and add up to what the archive `holds`.
-    pub fn checked(pieces: Vec<Piece>, size: u64, holds: u64) -> Result<Self> {
+impl SparseMap {
+    /// Checks that the ranges are in order, inside the file, and add up to what the archive `holds`.
+    pub fn checked(ranges: Vec<DataRange>, size: u64, holds: u64) -> Result<Self> {
         let mut end = 0_u64;
         let mut sum = 0_u64;
-        for &(start, length) in &pieces {
+        for &(start, length) in &ranges {
             let stop = start.checked_add(length).filter(|&stop| start >= end && stop <= size);
             end =
                 stop.ok_or_else(|| fail!(Kind::Spec, "a sparse file's pieces overlap or leave the file"))?;
@@ -34,82 +34,82 @@ impl Map {
                 "a sparse file's pieces hold {sum} bytes, the archive has {holds}"
             ));
         }
-        Ok(Self { pieces, size })
+        Ok(Self { ranges, size })
     }
 }
 
 /// Adds a piece; a list without end is an attack on memory.
-fn push(pieces: &mut Vec<Piece>, piece: Piece) -> Result<()> {
-    if pieces.len() == SPARSE_PIECES {
-        return Err(fail!(Kind::Spec, "a sparse file has more than {SPARSE_PIECES} pieces"));
+fn push_range(ranges: &mut Vec<DataRange>, range: DataRange) -> Result<()> {
+    if ranges.len() == SPARSE_RANGES {
+        return Err(fail!(Kind::Spec, "a sparse file has more than {SPARSE_RANGES} pieces"));
     }
-    pieces.push(piece);
+    ranges.push(range);
     Ok(())
 }
 
 /// The old GNU form: pairs in the header, then blocks of 21 pairs while a flag says so.
-pub fn old_gnu(
+pub fn read_old_gnu(
     header: Header<'_>,
     mut next: impl FnMut(&mut [u8; BLOCK]) -> Result<()>,
-) -> Result<(Vec<Piece>, u64)> {
-    let mut pieces = Vec::new();
+) -> Result<(Vec<DataRange>, u64)> {
+    let mut ranges = Vec::new();
     let (first, mut more) = header.sparse();
-    pairs(first, &mut pieces)?;
+    read_pairs(first, &mut ranges)?;
     while more {
         let mut block = [0; BLOCK];
         next(&mut block)?;
-        pairs(&block[..504], &mut pieces)?;
+        read_pairs(&block[..504], &mut ranges)?;
         more = block[504] != 0;
     }
-    Ok((pieces, positive(header.sparse_size()?)?))
+    Ok((ranges, non_negative(header.sparse_size()?)?))
 }
 
 /// 24 bytes each; the first that is blank ends the list.
-fn pairs(field: &[u8], pieces: &mut Vec<Piece>) -> Result<()> {
+fn read_pairs(field: &[u8], ranges: &mut Vec<DataRange>) -> Result<()> {
     for pair in field.chunks_exact(24) {
         if pair[0] == 0 {
             break;
         }
-        push(pieces, (positive(number(&pair[..12])?)?, positive(number(&pair[12..])?)?))?;
+        push_range(ranges, (non_negative(number(&pair[..12])?)?, non_negative(number(&pair[12..])?)?))?;
     }
     Ok(())
 }
 
-fn positive(number: i64) -> Result<u64> {
+fn non_negative(number: i64) -> Result<u64> {
     u64::try_from(number).map_err(|_| fail!(Kind::Spec, "a sparse file has a negative number: {number}"))
 }
 
 /// The forms 0.0 and 0.1: the whole map is in the extended header.
-pub fn pax_0(sparse: &pax::Sparse) -> Result<Vec<Piece>> {
+pub fn read_pax_0(sparse: &pax::SparseRecords) -> Result<Vec<DataRange>> {
     if !sparse.map.len().is_multiple_of(2)
         || sparse.blocks.is_some_and(|count| count != sparse.map.len() as u64 / 2)
     {
         return Err(fail!(Kind::Spec, "a sparse file's map is damaged"));
     }
-    let mut pieces = Vec::new();
-    sparse.map.chunks_exact(2).try_for_each(|pair| push(&mut pieces, (pair[0], pair[1])))?;
-    Ok(pieces)
+    let mut ranges = Vec::new();
+    sparse.map.chunks_exact(2).try_for_each(|pair| push_range(&mut ranges, (pair[0], pair[1])))?;
+    Ok(ranges)
 }
 
 /// The form 1.0: decimal lines at the head of the data, padded to a block. Also returns the bytes taken.
-pub fn pax_1(mut next: impl FnMut(&mut [u8; BLOCK]) -> Result<()>) -> Result<(Vec<Piece>, u64)> {
-    let mut lines = Lines { block: [0; BLOCK], at: BLOCK, taken: 0 };
+pub fn read_pax_1(mut next: impl FnMut(&mut [u8; BLOCK]) -> Result<()>) -> Result<(Vec<DataRange>, u64)> {
+    let mut lines = DecimalLines { block: [0; BLOCK], at: BLOCK, taken: 0 };
     let count = lines.number(&mut next)?;
-    let mut pieces = Vec::new();
+    let mut ranges = Vec::new();
     for _ in 0..count {
         let start = lines.number(&mut next)?;
-        push(&mut pieces, (start, lines.number(&mut next)?))?;
+        push_range(&mut ranges, (start, lines.number(&mut next)?))?;
     }
-    Ok((pieces, lines.taken))
+    Ok((ranges, lines.taken))
 }
 
-struct Lines {
+struct DecimalLines {
     block: [u8; BLOCK],
     at: usize,
     taken: u64,
 }
 
-impl Lines {
+impl DecimalLines {
     fn number(&mut self, next: &mut impl FnMut(&mut [u8; BLOCK]) -> Result<()>) -> Result<u64> {
         let mut digits = Vec::with_capacity(20);
         loop {
@@ -121,7 +121,7 @@ impl Lines {
             let byte = self.block[self.at];
             self.at += 1;
             if byte == b'\n' {
-                return pax::decimal(&digits);
+                return pax::parse_decimal(&digits);
             }
             if digits.len() == 20 {
                 return Err(fail!(Kind::Spec, "a sparse file's map is damaged"));
@@ -137,15 +137,15 @@ mod tests {
 
     #[test]
     fn pieces_must_be_in_order_and_inside() {
-        assert!(Map::checked(vec![(0, 5), (10, 5)], 20, 10).is_ok());
-        for (pieces, size, holds) in [
+        assert!(SparseMap::checked(vec![(0, 5), (10, 5)], 20, 10).is_ok());
+        for (ranges, size, holds) in [
             (vec![(0, 5), (4, 5)], 20, 10),
             (vec![(10, 5), (0, 5)], 20, 10),
             (vec![(0, 21)], 20, 21),
             (vec![(u64::MAX, 2)], 20, 2),
             (vec![(0, 5)], 20, 6),
         ] {
-            assert!(Map::checked(pieces.clone(), size, holds).is_err(), "{pieces:?}");
+            assert!(SparseMap::checked(ranges.clone(), size, holds).is_err(), "{ranges:?}");
         }
     }
 
@@ -154,11 +154,11 @@ mod tests {
         let mut text = b"2\n0\n512\n4096\n10\n".to_vec();
         text.resize(BLOCK, 0);
         let mut blocks = text.chunks(BLOCK);
-        let (pieces, taken) = pax_1(|block| {
+        let (ranges, taken) = read_pax_1(|block| {
             block.copy_from_slice(blocks.next().unwrap());
             Ok(())
         })
         .unwrap();
-        assert_eq!((pieces, taken), (vec![(0, 512), (4096, 10)], 512));
+        assert_eq!((ranges, taken), (vec![(0, 512), (4096, 10)], 512));
     }
 }

@@ -10,7 +10,7 @@ use oci_spec::image::{Descriptor, MediaType};
 use super::digest::Verified;
 use crate::error::{Kind, Result};
 use crate::fail;
-use crate::image::io_error::{into_io, out_of_io};
+use crate::image::io_error::{from_io_error, to_io_error};
 use crate::image::limits;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ const PIECE: usize = 128 << 10;
 
 impl Compression {
     /// What the descriptor of a layer says.
-    pub fn of(blob: &Descriptor) -> Result<Self> {
+    pub fn from_descriptor(blob: &Descriptor) -> Result<Self> {
         match blob.media_type() {
             MediaType::ImageLayer | MediaType::ImageLayerNonDistributable => Ok(Self::Plain),
             MediaType::ImageLayerGzip | MediaType::ImageLayerNonDistributableGzip => Ok(Self::Gzip),
@@ -44,7 +44,7 @@ impl Compression {
     }
 
     /// What the first bytes of a stream look like; only for sources that name no media type.
-    pub fn of_magic(start: &[u8]) -> Self {
+    pub fn from_magic(start: &[u8]) -> Self {
         match start {
             [0x1f, 0x8b, ..] => Self::Gzip,
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
@@ -72,7 +72,7 @@ impl<R: Read> Decompressed<R> {
     /// Reads `blob` as its media type says; the first bytes must agree with it.
     pub fn new(compression: Compression, blob: Verified<R>) -> Result<Self> {
         let mut input = BufReader::with_capacity(PIECE, blob);
-        let found = Compression::of_magic(input.fill_buf().map_err(out_of_io)?);
+        let found = Compression::from_magic(input.fill_buf().map_err(from_io_error)?);
         if found != compression {
             return Err(fail!(Kind::Spec, "media type says {compression}, the content is {found}"));
         }
@@ -100,7 +100,7 @@ impl<R: Read> Decompressed<R> {
             Decoder::Gzip(Some(gzip)) => gzip.into_inner(),
             Decoder::Gzip(None) => return Ok(()),
         };
-        let left = input.fill_buf().map_err(out_of_io)?.len();
+        let left = input.fill_buf().map_err(from_io_error)?.len();
         if left != 0 {
             return Err(fail!(Kind::Spec, "the blob goes on after the end of its compressed data"));
         }
@@ -109,8 +109,8 @@ impl<R: Read> Decompressed<R> {
 }
 
 fn zstd<R: Read>(input: Input<R>) -> Result<zstd::stream::read::Decoder<'static, Input<R>>> {
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(out_of_io)?;
-    decoder.window_log_max(limits::ZSTD_WINDOW_LOG).map_err(out_of_io)?;
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(from_io_error)?;
+    decoder.window_log_max(limits::ZSTD_WINDOW_LOG).map_err(from_io_error)?;
     Ok(decoder)
 }
 
@@ -162,8 +162,8 @@ fn broken(format: &str, error: io::Error) -> io::Error {
         return error;
     }
     match error.kind() {
-        io::ErrorKind::UnexpectedEof => into_io(fail!(Kind::Spec, "the {format} data is cut off")),
-        _ => into_io(fail!(Kind::Spec, "the {format} data is damaged: {error}")),
+        io::ErrorKind::UnexpectedEof => to_io_error(fail!(Kind::Spec, "the {format} data is cut off")),
+        _ => to_io_error(fail!(Kind::Spec, "the {format} data is damaged: {error}")),
     }
 }
 

@@ -9,7 +9,7 @@ use ring::digest::{Algorithm, Context as Sum, SHA256, SHA384, SHA512};
 
 use crate::error::{Kind, Result};
 use crate::fail;
-use crate::image::io_error::into_io;
+use crate::image::io_error::to_io_error;
 
 /// Parses `algorithm:hex`. A digest is a parsed type everywhere, because it becomes part of a path (CVE-2024-3727).
 pub fn parse(text: &str) -> Result<Digest> {
@@ -30,7 +30,7 @@ pub fn short(digest: &Digest) -> &str {
 }
 
 /// The SHA-256 of `bytes`.
-pub fn of(bytes: &[u8]) -> Digest {
+pub fn sha256_of(bytes: &[u8]) -> Digest {
     let mut hasher = Hasher(Sum::new(&SHA256), DigestAlgorithm::Sha256);
     hasher.update(bytes);
     hasher.finish()
@@ -49,7 +49,7 @@ fn algorithm(digest: &Digest) -> Result<&'static Algorithm> {
 pub struct Hasher(Sum, DigestAlgorithm);
 
 impl Hasher {
-    pub fn like(digest: &Digest) -> Result<Self> {
+    pub fn for_digest(digest: &Digest) -> Result<Self> {
         Ok(Self(Sum::new(algorithm(digest)?), digest.algorithm().clone()))
     }
 
@@ -90,7 +90,7 @@ pub struct Verified<R> {
 
 impl<R: Read> Verified<R> {
     pub fn new(inner: R, blob: &Descriptor) -> Result<Self> {
-        let hasher = Some(Hasher::like(blob.digest())?);
+        let hasher = Some(Hasher::for_digest(blob.digest())?);
         Ok(Self { inner, hasher, digest: blob.digest().clone(), size: blob.size(), seen: 0 })
     }
 
@@ -116,7 +116,10 @@ impl<R: Read> Verified<R> {
     fn wrong_size(&self) -> io::Error {
         let more = if self.seen > self.size { "at least " } else { "" };
         let (digest, size, seen) = (&self.digest, self.size, self.seen);
-        into_io(fail!(Kind::Spec, "blob {digest}: size is {more}{seen} bytes, its descriptor says {size}"))
+        to_io_error(fail!(
+            Kind::Spec,
+            "blob {digest}: size is {more}{seen} bytes, its descriptor says {size}"
+        ))
     }
 
     fn end(&mut self) -> io::Result<()> {
@@ -126,7 +129,7 @@ impl<R: Read> Verified<R> {
         let Some(hasher) = self.hasher.take() else { return Ok(()) };
         let found = hasher.finish();
         if found != self.digest {
-            return Err(into_io(fail!(Kind::Spec, "blob {}: content has digest {found}", self.digest)));
+            return Err(to_io_error(fail!(Kind::Spec, "blob {}: content has digest {found}", self.digest)));
         }
         Ok(())
     }
@@ -153,13 +156,13 @@ impl<R: Read> Read for Verified<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::io_error::out_of_io;
+    use crate::image::io_error::from_io_error;
     use oci_spec::image::MediaType;
 
     fn verify(bytes: &[u8], size: u64, digest: &str) -> Result<Vec<u8>> {
         let blob = Descriptor::new(MediaType::ImageLayer, size, parse(digest)?);
         let mut out = Vec::new();
-        Verified::new(bytes, &blob)?.read_to_end(&mut out).map_err(out_of_io)?;
+        Verified::new(bytes, &blob)?.read_to_end(&mut out).map_err(from_io_error)?;
         Ok(out)
     }
 
@@ -168,7 +171,7 @@ mod tests {
     #[test]
     fn the_bytes_that_were_named_are_read() {
         assert_eq!(verify(b"hello", 5, HELLO).unwrap(), b"hello");
-        assert_eq!(of(b"hello").to_string(), HELLO);
+        assert_eq!(sha256_of(b"hello").to_string(), HELLO);
     }
 
     #[test]

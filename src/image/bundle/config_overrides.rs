@@ -25,9 +25,9 @@ pub(crate) struct ConfigOverrides {
     pub(crate) tty: bool,
     pub(crate) seccomp: Seccomp,
     /// The user namespace of a container that an unprivileged user runs.
-    pub(crate) rootless: Option<mapping::Mapping>,
+    pub(crate) rootless: Option<mapping::IdMapping>,
     /// The user namespace of a container that root runs.
-    pub(crate) mapping: Option<mapping::Mapping>,
+    pub(crate) mapping: Option<mapping::IdMapping>,
     /// Files with JSON merge patches (RFC 7396), applied last.
     pub(crate) merge: Vec<PathBuf>,
 }
@@ -172,7 +172,7 @@ fn remove(object: &mut Value, key: &str) {
 fn read_json(path: &PathBuf) -> Result<Value> {
     let place = || format!("{}", path.display());
     let bytes = std::fs::read(path).with_context(place)?;
-    crate::image::document::manifest::parse(&bytes).with_context(place)
+    crate::image::document::manifest::parse_json(&bytes).with_context(place)
 }
 
 /// Applies a JSON merge patch (RFC 7396): objects are merged member by member, null removes, anything else replaces.

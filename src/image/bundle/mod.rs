@@ -26,13 +26,13 @@ use crate::image::archive::path::clean;
 use crate::image::changes::{self, BundleTree, Changes, Owners};
 use crate::image::document::manifest::{self, Image};
 use crate::image::limits::Limits;
-use crate::image::progress::Watch;
+use crate::image::progress::Progress;
 use crate::image::source::Source;
 use crate::image::store::Store;
 use crate::image::unpack::entry_adapter::EntryAdapter;
 use crate::image::unpack::tree::Tree;
-use crate::image::userns::mapping::Mapping;
-use crate::image::userns::namespace::{Ids, Place};
+use crate::image::userns::mapping::IdMapping;
+use crate::image::userns::namespace::{MappedIds, Privilege};
 use crate::{fail, log};
 
 use config_overrides::ConfigOverrides;
@@ -44,7 +44,7 @@ use crate::image::store::BUNDLE_INFO;
 /// What `unpack` makes.
 pub(crate) struct UnpackOptions {
     pub(crate) limits: Limits,
-    pub(crate) watch: Arc<dyn Watch>,
+    pub(crate) progress: Arc<dyn Progress>,
     pub(crate) overrides: ConfigOverrides,
     /// Make no config.json.
     pub(crate) rootfs_only: bool,
@@ -67,9 +67,9 @@ pub(crate) struct BundleInfo {
     #[serde(rename = "shared")]
     pub(crate) overlay: Option<OverlayLayers>,
     /// The ids that an unprivileged user unpacked it with; None for root.
-    pub(crate) rootless: Option<Ids>,
+    pub(crate) rootless: Option<MappedIds>,
     /// The mapping of its owners to ids of the host, of --uid-map.
-    pub(crate) mapping: Option<Mapping>,
+    pub(crate) mapping: Option<IdMapping>,
 }
 
 /// The layers of an overlay bundle.
@@ -95,7 +95,7 @@ impl BundleInfo {
             }
             bytes => bytes.with_context(|| format!("read {}", file.display()))?,
         };
-        manifest::parse(&bytes).with_context(|| format!("{}", file.display()))
+        manifest::parse_json(&bytes).with_context(|| format!("{}", file.display()))
     }
 
     fn to_json(&self) -> Result<Vec<u8>> {
@@ -123,8 +123,8 @@ pub(crate) fn unpack(
         reference: reference.into(),
         manifest: image.descriptor.clone(),
         overlay: None,
-        rootless: match Place::find() {
-            Place::Own(ids) => Some(ids),
+        rootless: match Privilege::detect() {
+            Privilege::OwnNamespace(ids) => Some(ids),
             _ => None,
         },
         mapping: options.overrides.mapping.clone(),
@@ -144,7 +144,7 @@ pub(crate) fn changes(path: &Path) -> Result<Changes> {
         None => BundleTree::Private { rootfs: path.join("rootfs") },
         Some(layers) => overlay::bundle_tree(&path, layers, &info)?,
     };
-    let owners = Owners { is_single_id: info.rootless == Some(Ids::Single), mapping: info.mapping };
+    let owners = Owners { is_single_id: info.rootless == Some(MappedIds::Single), mapping: info.mapping };
     changes::changes(&tree, owners, &path.join(changes::RECORD_FILE))
         .with_context(|| format!("changes of {}", path.display()))
 }
@@ -160,7 +160,8 @@ fn runtime_config(image: &Image, tree: &mut Tree, overrides: &ConfigOverrides) -
         log::warn(format_args!("the container will not start as its user {}: {error}", config::user(&image)));
     }
     let cwd = config::working_dir(&image);
-    tree.dir(&clean(cwd.as_bytes())).with_context(|| format!("make working directory {cwd}"))?;
+    tree.open_or_create_dir(&clean(cwd.as_bytes()))
+        .with_context(|| format!("make working directory {cwd}"))?;
     let runtime = overrides.apply_to_runtime(config::runtime(&image, &user))?;
     let mut text = serde_json::to_vec_pretty(&runtime).map_err(|e| fail!(Kind::Spec, "config.json: {e}"))?;
     text.push(b'\n');

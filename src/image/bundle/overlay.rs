@@ -18,12 +18,12 @@ use crate::image::changes::BundleTree;
 use crate::image::document::manifest::Image;
 use crate::image::filesystem::copy_file::{set_owner_and_mode, set_times};
 use crate::image::filesystem::dir::c_string;
-use crate::image::filesystem::overlay::{Mapped, Overlay};
+use crate::image::filesystem::overlay::{IdmappedDir, Overlay};
 use crate::image::filesystem::remove as removal;
 use crate::image::source::Source;
 use crate::image::store::{BUNDLE_INFO, Store, import_layers};
 use crate::image::unpack::tree::Tree;
-use crate::image::userns::mapping::Mapping;
+use crate::image::userns::mapping::IdMapping;
 
 /// Makes the bundle in the staging directory, puts it in place and mounts it.
 pub(super) fn make(
@@ -34,7 +34,7 @@ pub(super) fn make(
     options: &UnpackOptions,
     store: &Store,
 ) -> Result<()> {
-    let imported = import_layers(store, source, image, &options.limits, &options.watch)?;
+    let imported = import_layers(store, source, image, &options.limits, &options.progress)?;
     let overlay = OverlayLayers { store: store.path().to_owned(), layers: imported.layers.clone() };
     let info = BundleInfo { overlay: Some(overlay.clone()), ..info };
     for name in [c"rootfs", c"upper", c"work"] {
@@ -83,8 +83,8 @@ fn fill_and_publish(
 /// Writes config.json, which needs the mounted tree: names of users are looked up in it, and it gets the working
 /// directory.
 fn write_config(image: &Image, staging: &StagingDir, options: &UnpackOptions) -> Result<()> {
-    let mut tree = Tree::open_kept(&staging.path().join("rootfs")).context("open rootfs")?;
-    tree.adapter = options.adapter.clone();
+    let mut tree =
+        Tree::reopen(&staging.path().join("rootfs"), options.adapter.clone()).context("open rootfs")?;
     if !options.rootfs_only {
         staging.write_file(c"config.json", &runtime_config(image, &mut tree, &options.overrides)?)?;
     }
@@ -96,7 +96,7 @@ fn copy_root_attributes(
     store: &Store,
     layers: &[String],
     upper: &Path,
-    mapping: Option<&Mapping>,
+    mapping: Option<&IdMapping>,
 ) -> Result<()> {
     let place = || format!("set the attributes of {}", upper.display());
     let to = fs::File::open(upper).with_context(place)?;
@@ -138,7 +138,8 @@ fn lower_dirs(overlay: &OverlayLayers) -> Result<Vec<PathBuf>> {
 fn mount_layers(bundle: &Path, overlay: &OverlayLayers, info: &BundleInfo) -> Result<()> {
     let lowers = lower_dirs(overlay)?;
     let (upper, work) = (bundle.join("upper"), bundle.join("work"));
-    let mapped = info.mapping.as_ref().map(|mapping| Mapped::of(&overlay.store, mapping)).transpose()?;
+    let mapped =
+        info.mapping.as_ref().map(|mapping| IdmappedDir::new(&overlay.store, mapping)).transpose()?;
     let overlay = Overlay {
         lowers: &lowers,
         upper: Some((&upper, &work)),

@@ -8,8 +8,8 @@ use crate::error::{Context, Result};
 use crate::image::blob::digest::{self, short};
 use crate::image::document::manifest::Image;
 use crate::image::filesystem::dir::c_string;
-use crate::image::limits::Used;
-use crate::image::progress::Watched;
+use crate::image::limits::Usage;
+use crate::image::progress::ProgressReader;
 use crate::image::source::Source;
 use crate::image::store::{BUNDLE_INFO, reflink_copy};
 use crate::image::unpack::layer;
@@ -24,11 +24,13 @@ pub(super) fn make(
     options: &UnpackOptions,
 ) -> Result<()> {
     staging.mkdir(c"rootfs", 0o755)?;
-    let mut tree = Tree::open(&staging.path().join("rootfs")).context("open rootfs")?;
-    tree.set_adapter(options.adapter.clone()).context("give rootfs its owner")?;
+    let mut tree =
+        Tree::merged(&staging.path().join("rootfs"), options.adapter.clone()).context("open rootfs")?;
+    tree.chown_root().context("give rootfs its owner")?;
     if copy_from_store(image, staging, options)? {
         // The copied root has the image's times: they are kept.
-        tree = Tree::open_kept(&staging.path().join("rootfs")).context("open rootfs")?;
+        tree =
+            Tree::reopen(&staging.path().join("rootfs"), options.adapter.clone()).context("open rootfs")?;
     } else {
         unpack(source, image, &mut tree, options)?;
     }
@@ -55,25 +57,25 @@ fn copy_from_store(image: &Image, staging: &StagingDir, options: &UnpackOptions)
     std::fs::remove_dir(&scratch).with_context(|| format!("remove {}", scratch.display()))?;
     let is_copied = copied.context("copy the layers that are in the store")?;
     if is_copied {
-        options.watch.plan(image.manifest.layers());
-        image.manifest.layers().iter().for_each(|blob| options.watch.done(blob));
+        options.progress.plan(image.manifest.layers());
+        image.manifest.layers().iter().for_each(|blob| options.progress.done(blob));
     }
     Ok(is_copied)
 }
 
 fn unpack(source: &dyn Source, image: &Image, tree: &mut Tree, options: &UnpackOptions) -> Result<()> {
-    let used = Used::default();
+    let used = Usage::default();
     let layers = image.manifest.layers();
-    options.watch.plan(layers);
+    options.progress.plan(layers);
     for (number, (blob, diff_id)) in layers.iter().zip(image.config.rootfs().diff_ids()).enumerate() {
         let diff_id = digest::parse(diff_id)?;
         let digest = blob.digest();
         let place =
             || format!("layer {} of {} ({}:{})", number + 1, layers.len(), digest.algorithm(), short(digest));
         let inner = source.blob(blob).with_context(place)?;
-        let bytes = Watched { inner, blob: blob.clone(), watch: Arc::clone(&options.watch) };
+        let bytes = ProgressReader { inner, blob: blob.clone(), progress: Arc::clone(&options.progress) };
         layer::apply(tree, Box::new(bytes), blob, &diff_id, &options.limits, &used).with_context(place)?;
-        options.watch.done(blob);
+        options.progress.done(blob);
     }
     Ok(())
 }

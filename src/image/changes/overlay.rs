@@ -18,7 +18,7 @@ use crate::error::{Context, Result};
 use crate::image::archive::path::split;
 use crate::image::filesystem::dir::{c_string, open_dir};
 use crate::image::filesystem::overlay::Overlay;
-use crate::image::filesystem::walk::{Found, walk};
+use crate::image::filesystem::walk::{WalkEntry, walk};
 use crate::image::filesystem::xattrs;
 use crate::image::unpack::single_layer::is_whiteout;
 
@@ -75,7 +75,7 @@ struct Comparing {
 
 impl Comparing {
     /// Compares one entry of the upper directory. Returns whether to descend into it.
-    fn compare(&mut self, found: &Found<'_>) -> Result<bool> {
+    fn compare(&mut self, found: &WalkEntry<'_>) -> Result<bool> {
         let below = self.find_below(found.path)?;
         if is_whiteout(&found.stat) || self.is_marked(found, c"whiteout")? {
             if below.is_some() {
@@ -122,7 +122,7 @@ impl Comparing {
     }
 
     /// Adds what an opaque directory, or one inside it, hides: what the layers below have there and it has not.
-    fn add_hidden(&mut self, found: &Found<'_>, below: Option<&(OwnedFd, FileStat)>) -> Result<()> {
+    fn add_hidden(&mut self, found: &WalkEntry<'_>, below: Option<&(OwnedFd, FileStat)>) -> Result<()> {
         let inside =
             |opaque: &Vec<u8>| found.path.starts_with(opaque) && found.path.get(opaque.len()) == Some(&b'/');
         if !self.opaque.as_ref().is_some_and(inside) {
@@ -143,24 +143,24 @@ impl Comparing {
         Ok(())
     }
 
-    fn is_marked(&self, found: &Found<'_>, mark: &CStr) -> Result<bool> {
+    fn is_marked(&self, found: &WalkEntry<'_>, mark: &CStr) -> Result<bool> {
         let kind = found.kind();
         if kind != libc::S_IFDIR && kind != libc::S_IFREG {
             return Ok(false);
         }
         let name = c_string(&[self.marks.to_bytes(), mark.to_bytes()].concat())?;
-        Ok(xattrs::one(found.dir, found.name, &name)?.is_some())
+        Ok(xattrs::read_one(found.dir, found.name, &name)?.is_some())
     }
 
     /// Whether an entry is the same as in the layers below, content and extended attributes included.
-    fn is_same(&self, found: &Found<'_>, dir: &OwnedFd, stat: &FileStat) -> Result<bool> {
+    fn is_same(&self, found: &WalkEntry<'_>, dir: &OwnedFd, stat: &FileStat) -> Result<bool> {
         // The layers below have the ids of the image; those of the upper directory may be mapped.
         if Metadata::from_stat(&self.owners.unmap(&found.stat)) != Metadata::from_stat(stat) {
             return Ok(false);
         }
-        let mut above = xattrs::all(found.dir, found.name, Some(self.marks))?;
+        let mut above = xattrs::read_by_name(found.dir, found.name, Some(self.marks))?;
         self.owners.unmap_capability(&mut above);
-        if above != xattrs::all(dir.as_fd(), found.name, self.below_marks)? {
+        if above != xattrs::read_by_name(dir.as_fd(), found.name, self.below_marks)? {
             return Ok(false);
         }
         match found.kind() {

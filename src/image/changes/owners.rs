@@ -5,14 +5,14 @@ use nix::sys::stat::FileStat;
 
 use crate::image::unpack::entry_adapter::unmap_capability;
 use crate::image::unpack::owner_xattr::{OWNER_XATTR, decode_owner};
-use crate::image::userns::mapping::Mapping;
+use crate::image::userns::mapping::IdMapping;
 
 /// How owners were changed when the bundle was unpacked. The default is: not at all.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Owners {
     /// Every file belongs to one user, and an attribute has its owner in the image.
     pub(crate) is_single_id: bool,
-    pub(crate) mapping: Option<Mapping>,
+    pub(crate) mapping: Option<IdMapping>,
 }
 
 impl Owners {

@@ -16,7 +16,7 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::blob::compression::{Compression, Decompressed};
 use crate::image::blob::digest::{self, Verified};
-use crate::image::io_error::out_of_io;
+use crate::image::io_error::from_io_error;
 
 /// A tar file in the making: `.NAME.partial` beside its destination.
 struct Output {
@@ -62,7 +62,7 @@ impl Output {
     fn add_stream(&mut self, name: &str, size: u64, from: impl Read) -> Result<()> {
         let header = Self::header(name, size)?;
         let written = self.builder.append(&header, from);
-        written.map_err(out_of_io).with_context(|| format!("write {name}"))
+        written.map_err(from_io_error).with_context(|| format!("write {name}"))
     }
 
     fn add_symlink(&mut self, name: &str, target: &str) -> Result<()> {
@@ -109,7 +109,7 @@ pub(super) fn write_oci(from: &CopySource<'_>, path: &Path, tag: Option<&str>) -
                 output.add_stream(&name(&blob)?, blob.size(), ReadToEnd(verified))
             };
             write().with_context(|| format!("blob {}", blob.digest()))?;
-            from.watch.done(&blob);
+            from.progress.done(&blob);
         }
         Ok(())
     })
@@ -118,7 +118,7 @@ pub(super) fn write_oci(from: &CopySource<'_>, path: &Path, tag: Option<&str>) -
 pub(super) fn write_docker(from: &CopySource<'_>, path: &Path, tag: Option<&str>) -> Result<()> {
     write_archive(path, |output| {
         let image = from.image;
-        let config = format!("{}.json", digest::of(&image.config_bytes).digest());
+        let config = format!("{}.json", digest::sha256_of(&image.config_bytes).digest());
         output.add_file(&config, &image.config_bytes)?;
         let mut layers = Vec::new();
         let mut written = HashMap::new();
@@ -133,7 +133,7 @@ pub(super) fn write_docker(from: &CopySource<'_>, path: &Path, tag: Option<&str>
             let name = format!("{}.tar", diff_id.digest());
             if written.insert(name.clone(), ()).is_none() {
                 add_layer(from, output, blob, &diff_id, &name).with_context(place)?;
-                from.watch.done(blob);
+                from.progress.done(blob);
             } else {
                 let again = format!("{}/{}", layers.len(), name);
                 output.add_symlink(&again, &format!("../{name}"))?;
@@ -150,7 +150,7 @@ pub(super) fn write_docker(from: &CopySource<'_>, path: &Path, tag: Option<&str>
 
 /// The name as docker spells it, with a tag.
 fn repo_tag(name: &str) -> Result<String> {
-    Ok(crate::image::source::registry::parse(name)?.whole())
+    Ok(crate::image::source::registry::parse_name(name)?.whole())
 }
 
 /// Adds a layer, which a docker-archive has decompressed. Its size comes before it and is not known, so it is written to
@@ -168,8 +168,8 @@ fn add_layer(
     let made = options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE).open(dir);
     let mut file = made.with_context(|| format!("make a temporary file in {}", dir.display()))?;
     let verified = Verified::new(from.open(blob, 0)?, blob)?;
-    let mut plain = Decompressed::new(Compression::of(blob)?, verified)?;
-    let mut hashing = HashingReader { inner: &mut plain, hasher: digest::Hasher::like(diff_id)? };
+    let mut plain = Decompressed::new(Compression::from_descriptor(blob)?, verified)?;
+    let mut hashing = HashingReader { inner: &mut plain, hasher: digest::Hasher::for_digest(diff_id)? };
     let size = copy_bytes(&mut hashing, &mut file, name)?;
     let found = hashing.hasher.finish();
     plain.finish()?;

@@ -17,7 +17,7 @@ use crate::fail;
 use crate::image::blob::digest::{self, Hasher, Verified};
 use crate::image::document::manifest;
 use crate::image::filesystem::replace::replace_file;
-use crate::image::io_error::out_of_io;
+use crate::image::io_error::from_io_error;
 use crate::image::source::layout;
 
 /// The content of `oci-layout`.
@@ -54,7 +54,7 @@ fn blob_path(dir: &Path, blob: &Descriptor) -> Result<PathBuf> {
 fn fetch(from: &CopySource<'_>, dir: &Path, blob: &Descriptor) -> Result<()> {
     let path = blob_path(dir, blob)?;
     if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == blob.size()) {
-        from.watch.done(blob);
+        from.progress.done(blob);
         return Ok(());
     }
     if let Some(parent) = path.parent() {
@@ -75,7 +75,7 @@ fn fetch(from: &CopySource<'_>, dir: &Path, blob: &Descriptor) -> Result<()> {
     fetched?;
     file.sync_all().with_context(|| format!("write {}", partial.display()))?;
     fs::rename(&partial, &path).with_context(|| format!("put {} in its place", path.display()))?;
-    from.watch.done(blob);
+    from.progress.done(blob);
     Ok(())
 }
 
@@ -88,7 +88,7 @@ fn partial(path: &Path) -> PathBuf {
 /// Hashes what the file has already, then appends the rest of the blob to it and verifies the whole.
 fn complete_blob(from: &CopySource<'_>, blob: &Descriptor, file: &mut File) -> Result<()> {
     let present = file.metadata()?.len().min(blob.size());
-    let mut hasher = Hasher::like(blob.digest())?;
+    let mut hasher = Hasher::for_digest(blob.digest())?;
     file.seek(SeekFrom::Start(0))?;
     let mut buffer = vec![0; 128 << 10];
     let mut before = (&mut *file).take(present);
@@ -100,7 +100,7 @@ fn complete_blob(from: &CopySource<'_>, blob: &Descriptor, file: &mut File) -> R
     }
     file.set_len(present)?;
     file.seek(SeekFrom::Start(present))?;
-    from.watch.bytes(blob, present);
+    from.progress.bytes(blob, present);
     let rest = from.open(blob, present)?;
     let mut verified = Verified::after(rest, blob, hasher, present);
     copy_bytes(&mut verified, file, "blob").map(drop)
@@ -115,9 +115,9 @@ fn add_to_index(dir: &Path, image: &Descriptor, tag: Option<&str>) -> Result<()>
     let mut index: Value = match File::open(&path) {
         Ok(file) => {
             let mut bytes = Vec::new();
-            file.take(crate::image::limits::MANIFEST).read_to_end(&mut bytes).map_err(out_of_io)?;
-            manifest::index(&bytes, None).with_context(|| format!("{}", path.display()))?;
-            manifest::parse(&bytes)?
+            file.take(crate::image::limits::MANIFEST).read_to_end(&mut bytes).map_err(from_io_error)?;
+            manifest::parse_index(&bytes, None).with_context(|| format!("{}", path.display()))?;
+            manifest::parse_json(&bytes)?
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => empty_index(),
         Err(error) => return Err(error).with_context(|| format!("open {}", path.display())),

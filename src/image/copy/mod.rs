@@ -14,9 +14,9 @@ use crate::fail;
 use crate::image::blob::digest::Verified;
 use crate::image::document::manifest::Image;
 use crate::image::parallel;
-use crate::image::progress::{Watch, Watched};
+use crate::image::progress::{Progress, ProgressReader};
 use crate::image::source::Source;
-use crate::image::source::reference::{Reference, Select};
+use crate::image::source::reference::{Reference, Selector};
 use crate::image::source::registry::Access;
 
 /// How many blobs are copied at the same time.
@@ -29,10 +29,10 @@ pub(crate) fn copy(
     image: &Image,
     destination: &Reference,
     access: &Access,
-    watch: &Arc<dyn Watch>,
+    progress: &Arc<dyn Progress>,
 ) -> Result<()> {
-    watch.plan(&distinct_blobs(image));
-    let from = CopySource { source, image, watch };
+    progress.plan(&distinct_blobs(image));
+    let from = CopySource { source, image, progress };
     match destination {
         Reference::Layout { path, select } => layout::write(&from, path, tag(select)?),
         Reference::OciArchive { path, select } => archive::write_oci(&from, path, tag(select)?),
@@ -43,11 +43,11 @@ pub(crate) fn copy(
 }
 
 /// The tag of a destination, if it has one.
-fn tag(select: &Select) -> Result<Option<&str>> {
+fn tag(select: &Selector) -> Result<Option<&str>> {
     match select {
-        Select::Only => Ok(None),
-        Select::Tag(tag) => Ok(Some(tag)),
-        Select::Digest(_) => Err(fail!(Kind::Usage, "a destination has a tag, not a digest")),
+        Selector::Only => Ok(None),
+        Selector::Tag(tag) => Ok(Some(tag)),
+        Selector::Digest(_) => Err(fail!(Kind::Usage, "a destination has a tag, not a digest")),
     }
 }
 
@@ -66,14 +66,14 @@ fn distinct_blobs(image: &Image) -> Vec<Descriptor> {
 struct CopySource<'a> {
     source: &'a dyn Source,
     image: &'a Image,
-    watch: &'a Arc<dyn Watch>,
+    progress: &'a Arc<dyn Progress>,
 }
 
 impl CopySource<'_> {
     /// Opens a blob at byte `start`; what is read is reported as progress.
-    fn open(&self, blob: &Descriptor, start: u64) -> Result<Watched> {
+    fn open(&self, blob: &Descriptor, start: u64) -> Result<ProgressReader> {
         let inner = self.source.blob_from(blob, start)?;
-        Ok(Watched { inner, blob: blob.clone(), watch: Arc::clone(self.watch) })
+        Ok(ProgressReader { inner, blob: blob.clone(), progress: Arc::clone(self.progress) })
     }
 
     /// Calls `copy` for each distinct blob, some in parallel; after a failure no further one is begun.
@@ -104,7 +104,7 @@ fn copy_bytes(from: &mut impl Read, to: &mut impl std::io::Write, what: &str) ->
     let mut buffer = vec![0; 128 << 10];
     let mut total = 0;
     loop {
-        let count = from.read(&mut buffer).map_err(crate::image::io_error::out_of_io)?;
+        let count = from.read(&mut buffer).map_err(crate::image::io_error::from_io_error)?;
         if count == 0 {
             return Ok(total);
         }

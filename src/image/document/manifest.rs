@@ -10,24 +10,24 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::blob::digest::{Verified, short};
-use crate::image::io_error::out_of_io;
+use crate::image::io_error::from_io_error;
 use crate::image::limits;
 
 /// What a descriptor in an index leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Document {
+pub enum DocumentKind {
     Index,
     Manifest,
 }
 
 /// The sort of document a media type names.
-pub fn document(media_type: &MediaType) -> Result<Document> {
+pub fn document_kind(media_type: &MediaType) -> Result<DocumentKind> {
     match media_type {
-        MediaType::ImageIndex => Ok(Document::Index),
-        MediaType::ImageManifest => Ok(Document::Manifest),
+        MediaType::ImageIndex => Ok(DocumentKind::Index),
+        MediaType::ImageManifest => Ok(DocumentKind::Manifest),
         MediaType::Other(name) => match name.as_str() {
-            "application/vnd.docker.distribution.manifest.list.v2+json" => Ok(Document::Index),
-            "application/vnd.docker.distribution.manifest.v2+json" => Ok(Document::Manifest),
+            "application/vnd.docker.distribution.manifest.list.v2+json" => Ok(DocumentKind::Index),
+            "application/vnd.docker.distribution.manifest.v2+json" => Ok(DocumentKind::Manifest),
             name if name.starts_with("application/vnd.docker.distribution.manifest.v1") => {
                 Err(fail!(Kind::Unsupported, "image manifests of schema 1 ({name}) are too old"))
             }
@@ -38,7 +38,7 @@ pub fn document(media_type: &MediaType) -> Result<Document> {
 }
 
 /// Opens a blob: implemented by each source.
-pub type Open<'a> = &'a dyn Fn(&Descriptor) -> Result<Box<dyn Read + Send>>;
+pub type OpenBlob<'a> = &'a dyn Fn(&Descriptor) -> Result<Box<dyn Read + Send>>;
 
 /// An image, its documents read and checked against each other.
 #[derive(Debug, Clone)]
@@ -54,27 +54,28 @@ pub struct Image {
 }
 
 /// Reads an index.
-pub fn read_index(open: Open<'_>, descriptor: &Descriptor) -> Result<ImageIndex> {
-    let bytes = read(open, descriptor, limits::MANIFEST)?;
-    index(&bytes, Some(descriptor.media_type()))
+pub fn read_index(open: OpenBlob<'_>, descriptor: &Descriptor) -> Result<ImageIndex> {
+    let bytes = read_blob(open, descriptor, limits::MANIFEST)?;
+    parse_index(&bytes, Some(descriptor.media_type()))
         .with_context(|| format!("index {}", short(descriptor.digest())))
 }
 
 /// Parses an index, such as a layout's `index.json`.
-pub fn index(bytes: &[u8], named: Option<&MediaType>) -> Result<ImageIndex> {
-    check_shape(bytes, named, Document::Index)?;
-    parse(bytes)
+pub fn parse_index(bytes: &[u8], named: Option<&MediaType>) -> Result<ImageIndex> {
+    check_shape(bytes, named, DocumentKind::Index)?;
+    parse_json(bytes)
 }
 
 /// Reads a manifest and the configuration it names.
-pub fn read_image(open: Open<'_>, descriptor: &Descriptor) -> Result<Image> {
-    let manifest_bytes = read(open, descriptor, limits::MANIFEST)?;
+pub fn read_image(open: OpenBlob<'_>, descriptor: &Descriptor) -> Result<Image> {
+    let manifest_bytes = read_blob(open, descriptor, limits::MANIFEST)?;
     let place = || format!("manifest {}", short(descriptor.digest()));
-    check_shape(&manifest_bytes, Some(descriptor.media_type()), Document::Manifest).with_context(place)?;
-    let manifest: ImageManifest = parse(&manifest_bytes).with_context(place)?;
+    check_shape(&manifest_bytes, Some(descriptor.media_type()), DocumentKind::Manifest)
+        .with_context(place)?;
+    let manifest: ImageManifest = parse_json(&manifest_bytes).with_context(place)?;
     check_config_type(manifest.config().media_type()).with_context(place)?;
-    let config_bytes = read(open, manifest.config(), limits::CONFIG)?;
-    let config: ImageConfiguration = parse(&config_bytes)
+    let config_bytes = read_blob(open, manifest.config(), limits::CONFIG)?;
+    let config: ImageConfiguration = parse_json(&config_bytes)
         .with_context(|| format!("configuration {}", short(manifest.config().digest())))?;
     check_layers(&manifest, &config).with_context(place)?;
     Ok(Image { descriptor: descriptor.clone(), manifest, config, config_bytes, manifest_bytes })
@@ -111,8 +112,8 @@ struct Shape {
 }
 
 /// A document that could be read as both sorts would be one image to us and another to a scanner (CVE-2021-41190).
-fn check_shape(bytes: &[u8], named: Option<&MediaType>, document: Document) -> Result<()> {
-    let shape: Shape = parse(bytes)?;
+fn check_shape(bytes: &[u8], named: Option<&MediaType>, document: DocumentKind) -> Result<()> {
+    let shape: Shape = parse_json(bytes)?;
     if shape.schema_version != Some(2) {
         return Err(fail!(Kind::Unsupported, "schemaVersion is not 2"));
     }
@@ -127,14 +128,14 @@ fn check_shape(bytes: &[u8], named: Option<&MediaType>, document: Document) -> R
         return Err(fail!(Kind::Spec, "is an index and a manifest at once"));
     }
     match document {
-        Document::Index if !is_index => Err(fail!(Kind::Spec, "is no index: it has no manifests")),
-        Document::Manifest if !is_manifest => Err(fail!(Kind::Spec, "is no manifest: it has no layers")),
+        DocumentKind::Index if !is_index => Err(fail!(Kind::Spec, "is no index: it has no manifests")),
+        DocumentKind::Manifest if !is_manifest => Err(fail!(Kind::Spec, "is no manifest: it has no layers")),
         _ => Ok(()),
     }
 }
 
 /// Reads a document of at most `most` bytes, verified.
-fn read(open: Open<'_>, descriptor: &Descriptor, most: u64) -> Result<Vec<u8>> {
+fn read_blob(open: OpenBlob<'_>, descriptor: &Descriptor, most: u64) -> Result<Vec<u8>> {
     let digest = descriptor.digest();
     if descriptor.size() > most {
         let size = descriptor.size();
@@ -144,11 +145,11 @@ fn read(open: Open<'_>, descriptor: &Descriptor, most: u64) -> Result<Vec<u8>> {
         ));
     }
     let mut bytes = Vec::new();
-    Verified::new(open(descriptor)?, descriptor)?.read_to_end(&mut bytes).map_err(out_of_io)?;
+    Verified::new(open(descriptor)?, descriptor)?.read_to_end(&mut bytes).map_err(from_io_error)?;
     Ok(bytes)
 }
 
-pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|e| fail!(Kind::Spec, "{e}"))
 }
 
@@ -156,29 +157,33 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 mod tests {
     use super::*;
 
-    fn shape(json: &str, named: Option<&str>, document: Document) -> Result<()> {
+    fn shape(json: &str, named: Option<&str>, document: DocumentKind) -> Result<()> {
         check_shape(json.as_bytes(), named.map(MediaType::from).as_ref(), document)
     }
 
     #[test]
     fn a_document_is_of_one_sort() {
         let index = r#"{"schemaVersion":2,"manifests":[]}"#;
-        assert!(shape(index, None, Document::Index).is_ok());
-        assert!(shape(index, None, Document::Manifest).is_err());
+        assert!(shape(index, None, DocumentKind::Index).is_ok());
+        assert!(shape(index, None, DocumentKind::Manifest).is_err());
         let both = r#"{"schemaVersion":2,"manifests":[],"layers":[]}"#;
-        let error = shape(both, None, Document::Index).unwrap_err().to_string();
+        let error = shape(both, None, DocumentKind::Index).unwrap_err().to_string();
         assert_eq!(error, "is an index and a manifest at once");
-        assert!(shape(r#"{"manifests":[]}"#, None, Document::Index).is_err());
+        assert!(shape(r#"{"manifests":[]}"#, None, DocumentKind::Index).is_err());
     }
 
     #[test]
     fn a_media_type_inside_agrees_with_the_descriptor() {
         let json =
             r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
-        assert!(shape(json, Some("application/vnd.oci.image.index.v1+json"), Document::Index).is_ok());
+        assert!(shape(json, Some("application/vnd.oci.image.index.v1+json"), DocumentKind::Index).is_ok());
         assert!(
-            shape(json, Some("application/vnd.docker.distribution.manifest.list.v2+json"), Document::Index)
-                .is_err()
+            shape(
+                json,
+                Some("application/vnd.docker.distribution.manifest.list.v2+json"),
+                DocumentKind::Index
+            )
+            .is_err()
         );
     }
 }

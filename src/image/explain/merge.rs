@@ -6,8 +6,8 @@ use super::{Effect, Event, Explained, Layer, Origin};
 use crate::error::{Kind, Result};
 use crate::fail;
 use crate::image::archive::path::{clean, split};
-use crate::image::archive::{Entry, Type};
-use crate::image::unpack::whiteout::{Mark, mark};
+use crate::image::archive::{Entry, EntryKind};
+use crate::image::unpack::whiteout::{EntryMeaning, classify};
 
 /// As many symlinks as the kernel follows in one path.
 const LINKS: u32 = 40;
@@ -34,22 +34,22 @@ impl MergedTree {
     /// Applies an entry of the current layer; `path` is its clean path.
     pub(crate) fn apply(&mut self, entry: &Entry, path: &[u8]) -> Result<()> {
         let number = self.number();
-        let size = if entry.kind == Type::Regular { entry.size } else { 0 };
+        let size = if entry.kind == EntryKind::Regular { entry.size } else { 0 };
         self.layers[number].entries += 1;
         self.layers[number].bytes += size;
-        match mark(path)? {
-            Mark::None => self.put(entry, path, size),
-            Mark::Reserved | Mark::Pseudolink => {
+        match classify(path)? {
+            EntryMeaning::File => self.put(entry, path, size),
+            EntryMeaning::Reserved | EntryMeaning::Pseudolink => {
                 self.add_event(path, Effect::Skipped);
                 Ok(())
             }
-            Mark::Opaque { dir } => {
+            EntryMeaning::Opaque { dir } => {
                 let dir = self.resolve(dir, LINKS)?;
                 let (layers, bytes) = self.remove_lower(&dir, false);
                 self.add_event(&dir, Effect::Empties { layers, bytes });
                 Ok(())
             }
-            Mark::Whiteout { dir, name } => {
+            EntryMeaning::Whiteout { dir, name } => {
                 let path = join(&self.resolve(dir, LINKS)?, name);
                 let (layers, bytes) = self.remove_lower(&path, true);
                 self.add_event(&path, Effect::Removes { layers, bytes });
@@ -118,7 +118,7 @@ impl MergedTree {
             self.resolve_hard_link(&mut origin)?;
         }
         if let Some(before) = self.paths.remove(&path) {
-            let is_merged = before.kind == Type::Directory && origin.kind == Type::Directory;
+            let is_merged = before.kind == EntryKind::Directory && origin.kind == EntryKind::Directory;
             if !is_merged {
                 self.replace(&path, &before);
             }
@@ -148,8 +148,9 @@ impl MergedTree {
             || fail!(Kind::Spec, "link to \"{}\": there is no such file yet", target.escape_ascii());
         let existing = self.paths.get(&target).ok_or_else(missing)?;
         let layer = origin.layer;
-        let link = if existing.kind == Type::Symlink { existing.link.clone() } else { target };
-        *origin = Origin { layer, link, is_hard_link: existing.kind != Type::Symlink, ..existing.clone() };
+        let link = if existing.kind == EntryKind::Symlink { existing.link.clone() } else { target };
+        *origin =
+            Origin { layer, link, is_hard_link: existing.kind != EntryKind::Symlink, ..existing.clone() };
         Ok(())
     }
 
@@ -159,12 +160,12 @@ impl MergedTree {
         for part in self.resolve(path, LINKS)?.split(|&byte| byte == b'/') {
             so_far = join(&so_far, part);
             let before = match self.paths.get(&so_far) {
-                Some(origin) if origin.kind == Type::Directory => continue,
+                Some(origin) if origin.kind == EntryKind::Directory => continue,
                 before => before.cloned(),
             };
             let implied = Origin {
                 layer: self.number(),
-                kind: Type::Directory,
+                kind: EntryKind::Directory,
                 mode: 0o755,
                 is_implied: true,
                 ..origin(0, &Entry::default())
@@ -186,7 +187,7 @@ impl MergedTree {
         for part in path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()) {
             let next = join(&so_far, part);
             so_far = match self.paths.get(&next) {
-                Some(origin) if origin.kind == Type::Symlink => {
+                Some(origin) if origin.kind == EntryKind::Symlink => {
                     let links = links
                         .checked_sub(1)
                         .ok_or_else(|| fail!(Kind::Spec, "too many levels of symbolic links"))?;
@@ -219,7 +220,7 @@ fn origin(layer: usize, entry: &Entry) -> Origin {
         ids: (entry.uid, entry.gid),
         size: 0,
         link: entry.link.clone(),
-        is_hard_link: entry.kind == Type::HardLink,
+        is_hard_link: entry.kind == EntryKind::HardLink,
         device: entry.device,
         capability: capability.map(|(_, value)| value.clone()),
         is_implied: false,
@@ -230,7 +231,7 @@ fn origin(layer: usize, entry: &Entry) -> Origin {
 mod tests {
     use super::*;
 
-    fn entry(kind: Type, size: u64, link: &str) -> Entry {
+    fn entry(kind: EntryKind, size: u64, link: &str) -> Entry {
         Entry { kind, size, link: link.as_bytes().to_vec(), ..Entry::default() }
     }
 
@@ -253,12 +254,12 @@ mod tests {
 
     #[test]
     fn layers_are_laid_over_each_other() {
-        let file = |size| entry(Type::Regular, size, "");
-        let dir = || entry(Type::Directory, 0, "");
+        let file = |size| entry(EntryKind::Regular, size, "");
+        let dir = || entry(EntryKind::Directory, 0, "");
         let explained = merged(&[
             &[
                 ("usr/lib/a", file(1)),
-                ("lib", entry(Type::Symlink, 0, "usr/lib")),
+                ("lib", entry(EntryKind::Symlink, 0, "usr/lib")),
                 ("d", dir()),
                 ("d/x", file(10)),
                 ("d/y", file(20)),
@@ -270,7 +271,7 @@ mod tests {
                 ("d/.wh..wh..opq", file(0)),
                 (".wh.d.z", file(0)),
                 (".wh.not", file(0)),
-                ("usr/lib/c", entry(Type::HardLink, 0, "lib/a")),
+                ("usr/lib/c", entry(EntryKind::HardLink, 0, "lib/a")),
             ],
             &[("d", file(4))],
         ]);

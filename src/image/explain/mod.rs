@@ -7,11 +7,11 @@ mod reasons;
 use std::sync::Arc;
 
 use crate::error::{Context, Result};
-use crate::image::archive::Type;
+use crate::image::archive::EntryKind;
 use crate::image::blob::digest::{self, short};
 use crate::image::document::manifest::Image;
-use crate::image::limits::{Limits, Used};
-use crate::image::progress::{Watch, Watched};
+use crate::image::limits::{Limits, Usage};
+use crate::image::progress::{Progress, ProgressReader};
 use crate::image::source::Source;
 use crate::image::verify::for_each_entry;
 
@@ -23,7 +23,7 @@ pub(crate) use reasons::{Reason, reasons};
 pub(crate) struct Origin {
     /// From 0, the lowest.
     pub(crate) layer: usize,
-    pub(crate) kind: Type,
+    pub(crate) kind: EntryKind,
     pub(crate) mode: u32,
     pub(crate) ids: (u32, u32),
     pub(crate) size: u64,
@@ -81,12 +81,12 @@ pub(crate) fn explain(
     source: &dyn Source,
     image: &Image,
     limits: &Limits,
-    watch: &Arc<dyn Watch>,
+    progress: &Arc<dyn Progress>,
 ) -> Result<Explained> {
     let mut tree = MergedTree::default();
-    let used = Used::default();
+    let used = Usage::default();
     let layers = image.manifest.layers();
-    watch.plan(layers);
+    progress.plan(layers);
     for (number, (blob, diff_id)) in layers.iter().zip(image.config.rootfs().diff_ids()).enumerate() {
         let digest = blob.digest();
         let place =
@@ -95,12 +95,12 @@ pub(crate) fn explain(
         let mut read = || {
             let diff_id = digest::parse(diff_id)?;
             let inner = source.blob(blob)?;
-            let bytes = Watched { inner, blob: blob.clone(), watch: Arc::clone(watch) };
+            let bytes = ProgressReader { inner, blob: blob.clone(), progress: Arc::clone(progress) };
             let mut apply = |entry: &crate::image::archive::Entry, path: &[u8]| tree.apply(entry, path);
             for_each_entry(Box::new(bytes), blob, &diff_id, limits, &used, &mut apply)
         };
         read().with_context(place)?;
-        watch.done(blob);
+        progress.done(blob);
     }
     Ok(tree.finish())
 }

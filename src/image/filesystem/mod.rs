@@ -1,9 +1,9 @@
 //! Directories of the host by descriptor: walking, removing, reading extended attributes, mounting overlays.
 
 pub(crate) mod copy_file;
-pub mod dir;
-pub mod overlay;
-pub mod remove;
+pub(crate) mod dir;
+pub(crate) mod overlay;
+pub(crate) mod remove;
 pub(crate) mod replace;
-pub mod walk;
-pub mod xattrs;
+pub(crate) mod walk;
+pub(crate) mod xattrs;

@@ -15,7 +15,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 
 use crate::error::{Context, Error, Kind, Result};
-use crate::image::userns::mapping::Mapping;
+use crate::image::userns::mapping::IdMapping;
 use crate::inroot::Root;
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_IDMAP};
 use crate::sys::mount::{
@@ -25,26 +25,26 @@ use crate::{fail, log};
 
 /// What is mounted: directories of layers, the lowest first, and where changes go.
 #[derive(Debug)]
-pub struct Overlay<'a> {
+pub(crate) struct Overlay<'a> {
     pub lowers: &'a [PathBuf],
     /// The upper and the work directory, which share a filesystem; None for a view only.
     pub upper: Option<(&'a Path, &'a Path)>,
     /// The layers' marks are `user.overlay.*`.
     pub userxattr: bool,
     /// The store, seen with other owners.
-    pub mapped: Option<&'a Mapped>,
+    pub mapped: Option<&'a IdmappedDir>,
 }
 
 /// A directory of the host as a mount whose owners are mapped. KERNEL(5.19): overlays take such layers.
 #[derive(Debug)]
-pub struct Mapped {
+pub(crate) struct IdmappedDir {
     dir: PathBuf,
     mount: OwnedFd,
 }
 
-impl Mapped {
+impl IdmappedDir {
     /// One mount for all layers in the store at `dir`.
-    pub fn of(dir: &Path, mapping: &Mapping) -> Result<Self> {
+    pub(crate) fn new(dir: &Path, mapping: &IdMapping) -> Result<Self> {
         let place = || format!("map the owners of {}", dir.display());
         let namespace = crate::image::userns::namespace::with(mapping)?;
         let path = CString::new(dir.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL).with_context(place)?;
@@ -79,7 +79,7 @@ const LONGEST: usize = 255;
 
 impl Overlay<'_> {
     /// Mounts at the directory `target`.
-    pub fn mount(&self, target: &Path) -> Result<()> {
+    pub(crate) fn mount(&self, target: &Path) -> Result<()> {
         let place = || format!("mount {} layers at {}", self.lowers.len(), target.display());
         let mounted = match self.detached() {
             Ok(mounted) => mounted,
@@ -94,7 +94,7 @@ impl Overlay<'_> {
     }
 
     /// The layers as one tree that nobody else sees. `scratch` is an empty directory, used by old kernels only.
-    pub fn view(&self, scratch: &Path) -> Result<Root> {
+    pub(crate) fn view(&self, scratch: &Path) -> Result<Root> {
         if let [only] = self.topmost_first()[..] {
             return Ok(Root::open(only)?);
         }
@@ -190,7 +190,7 @@ impl Overlay<'_> {
 }
 
 /// Takes away what a killed process left mounted at `path`; nothing there is fine.
-pub fn detach(path: &CStr) -> Result<()> {
+pub(crate) fn detach(path: &CStr) -> Result<()> {
     match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
         // No mount, or no such directory. Without privileges there was none to make.
         Ok(()) | Err(Errno::EINVAL | Errno::ENOENT | Errno::EPERM | Errno::ELOOP) => Ok(()),

@@ -14,7 +14,7 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 
 /// One thing in a tree.
-pub struct Found<'a> {
+pub(crate) struct WalkEntry<'a> {
     /// From the root of the walk, without a leading slash.
     pub path: &'a [u8],
     pub dir: BorrowedFd<'a>,
@@ -22,18 +22,18 @@ pub struct Found<'a> {
     pub stat: FileStat,
 }
 
-impl Found<'_> {
-    pub fn kind(&self) -> libc::mode_t {
+impl WalkEntry<'_> {
+    pub(crate) fn kind(&self) -> libc::mode_t {
         self.stat.st_mode & libc::S_IFMT
     }
 
-    pub fn is_dir(&self) -> bool {
+    pub(crate) fn is_dir(&self) -> bool {
         self.kind() == libc::S_IFDIR
     }
 }
 
 /// Shows `visit` all below `root`, itself excepted. A directory is gone into where `visit` says so.
-pub fn walk(root: &OwnedFd, visit: &mut dyn FnMut(&Found<'_>) -> Result<bool>) -> Result<()> {
+pub(crate) fn walk(root: &OwnedFd, visit: &mut dyn FnMut(&WalkEntry<'_>) -> Result<bool>) -> Result<()> {
     let own = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let mut here = openat(root, c".", own, Mode::empty())?;
     let mut path = Vec::new();
@@ -55,7 +55,7 @@ pub fn walk(root: &OwnedFd, visit: &mut dyn FnMut(&Found<'_>) -> Result<bool>) -
             path.push(b'/');
         }
         path.extend_from_slice(name.to_bytes());
-        let found = Found { path: &path, dir: here.as_fd(), name: &name, stat };
+        let found = WalkEntry { path: &path, dir: here.as_fd(), name: &name, stat };
         let enters = visit(&found).with_context(|| path.escape_ascii().to_string())?;
         if enters && stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
             here = open_dir(here.as_fd(), &name).with_context(|| path.escape_ascii().to_string())?;

@@ -11,11 +11,15 @@ use crate::inroot::Result;
 use crate::sys::xattr::{fgetxattr, flistxattr, lgetxattr, llistxattr};
 
 /// Labels belong to the host's policy, which an image does not make.
-pub const SELINUX: &[u8] = b"security.selinux";
+pub(crate) const SELINUX: &[u8] = b"security.selinux";
 
 /// All attributes of `name` itself, by their names. `marks` is the prefix of the overlay's own, which are left out;
 /// those that were escaped get their own names back.
-pub fn all(dir: BorrowedFd<'_>, name: &CStr, marks: Option<&CStr>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+pub(crate) fn read_by_name(
+    dir: BorrowedFd<'_>,
+    name: &CStr,
+    marks: Option<&CStr>,
+) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let path = proc_path(dir, name);
     let names = match llistxattr(&path) {
         Err(Errno::ENOTSUP) => Vec::new(),
@@ -24,7 +28,7 @@ pub fn all(dir: BorrowedFd<'_>, name: &CStr, marks: Option<&CStr>) -> Result<Vec
     let mut all = Vec::new();
     for key in names.split_inclusive(|&byte| byte == 0) {
         let Ok(key) = CStr::from_bytes_with_nul(key) else { continue };
-        let Some(shown) = shown(key.to_bytes(), marks) else { continue };
+        let Some(shown) = name_in_image(key.to_bytes(), marks) else { continue };
         match lgetxattr(&path, key) {
             // It went away, or is not for us.
             Err(Errno::ENODATA | Errno::ENOTSUP) => {}
@@ -35,8 +39,8 @@ pub fn all(dir: BorrowedFd<'_>, name: &CStr, marks: Option<&CStr>) -> Result<Vec
     Ok(all)
 }
 
-/// As `all`, of what is open.
-pub fn open(fd: BorrowedFd<'_>, marks: Option<&CStr>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+/// As `read_by_name`, of what is open.
+pub(crate) fn read_open(fd: BorrowedFd<'_>, marks: Option<&CStr>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let names = match flistxattr(fd) {
         Err(Errno::ENOTSUP) => Vec::new(),
         names => names?,
@@ -44,7 +48,7 @@ pub fn open(fd: BorrowedFd<'_>, marks: Option<&CStr>) -> Result<Vec<(Vec<u8>, Ve
     let mut all = Vec::new();
     for key in names.split_inclusive(|&byte| byte == 0) {
         let Ok(key) = CStr::from_bytes_with_nul(key) else { continue };
-        if let Some(shown) = shown(key.to_bytes(), marks) {
+        if let Some(shown) = name_in_image(key.to_bytes(), marks) {
             all.push((shown, fgetxattr(fd, key)?));
         }
     }
@@ -52,7 +56,7 @@ pub fn open(fd: BorrowedFd<'_>, marks: Option<&CStr>) -> Result<Vec<(Vec<u8>, Ve
 }
 
 /// The name that an attribute has in an image.
-fn shown(name: &[u8], marks: Option<&CStr>) -> Option<Vec<u8>> {
+fn name_in_image(name: &[u8], marks: Option<&CStr>) -> Option<Vec<u8>> {
     let Some(mark) = marks.and_then(|marks| Some((marks, name.strip_prefix(marks.to_bytes())?))) else {
         return (name != SELINUX).then(|| name.to_vec());
     };
@@ -61,7 +65,7 @@ fn shown(name: &[u8], marks: Option<&CStr>) -> Option<Vec<u8>> {
 }
 
 /// One attribute of `name` itself.
-pub fn one(dir: BorrowedFd<'_>, name: &CStr, attribute: &CString) -> Result<Option<Vec<u8>>> {
+pub(crate) fn read_one(dir: BorrowedFd<'_>, name: &CStr, attribute: &CString) -> Result<Option<Vec<u8>>> {
     match lgetxattr(&proc_path(dir, name), attribute) {
         Ok(value) => Ok(Some(value)),
         Err(Errno::ENODATA | Errno::ENOTSUP) => Ok(None),
@@ -76,10 +80,13 @@ mod tests {
     #[test]
     fn marks_are_left_out_and_escaped_names_restored() {
         let marks = Some(c"trusted.overlay.");
-        assert_eq!(shown(b"user.a", marks).unwrap(), b"user.a");
-        assert_eq!(shown(b"trusted.overlay.opaque", marks), None);
-        assert_eq!(shown(b"trusted.overlay.overlay.opaque", marks).unwrap(), b"trusted.overlay.opaque");
-        assert_eq!(shown(b"trusted.overlay.opaque", None).unwrap(), b"trusted.overlay.opaque");
-        assert_eq!(shown(b"security.selinux", None), None);
+        assert_eq!(name_in_image(b"user.a", marks).unwrap(), b"user.a");
+        assert_eq!(name_in_image(b"trusted.overlay.opaque", marks), None);
+        assert_eq!(
+            name_in_image(b"trusted.overlay.overlay.opaque", marks).unwrap(),
+            b"trusted.overlay.opaque"
+        );
+        assert_eq!(name_in_image(b"trusted.overlay.opaque", None).unwrap(), b"trusted.overlay.opaque");
+        assert_eq!(name_in_image(b"security.selinux", None), None);
     }
 }

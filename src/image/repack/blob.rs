@@ -12,8 +12,8 @@ use oci_spec::image::{Descriptor, Digest, MediaType};
 use crate::error::{Context, Result};
 use crate::image::blob::compression::Compression;
 use crate::image::blob::digest::Hasher;
-use crate::image::limits::{Limits, Used, check_ratio};
-use crate::image::source::tarball::Section;
+use crate::image::limits::{Limits, Usage, check_ratio};
+use crate::image::source::indexed_tar::RangeReader;
 use crate::image::unpack::layer_stream::LayerStream;
 
 /// A written layer.
@@ -57,8 +57,8 @@ impl LayerBlob {
         if check_ratio(self.descriptor.size(), self.unpacked, limits).is_ok() {
             return Ok(true);
         }
-        let reader = Section::whole(Arc::clone(&self.file), self.descriptor.size());
-        let used = Used::default();
+        let reader = RangeReader::whole(Arc::clone(&self.file), self.descriptor.size());
+        let used = Usage::default();
         let stream = LayerStream::open(Box::new(reader), &self.descriptor, &self.diff_id, limits, &used)?;
         Ok(stream.finish().is_ok())
     }

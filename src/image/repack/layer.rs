@@ -87,7 +87,7 @@ impl<W: Write> LayerWriter<'_, W> {
         let dir = self.open_parent(above)?;
         let name = c_string(last)?;
         let stat = fstatat(&dir, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
-        let mut xattrs = xattrs::all(dir.as_fd(), &name, self.changes.marks)?;
+        let mut xattrs = xattrs::read_by_name(dir.as_fd(), &name, self.changes.marks)?;
         let metadata = entry_metadata(&self.changes.owners.unmap(&stat));
         let ids = self.changes.owners.take_owner(&mut xattrs).unwrap_or(metadata.ids);
         let metadata = Entry { ids, xattrs, ..metadata };
@@ -154,7 +154,7 @@ impl<W: Write> LayerWriter<'_, W> {
     /// Writes the entry of the root directory.
     fn write_root(&mut self) -> Result<()> {
         let stat = fstat(&self.changes.tree)?;
-        let mut xattrs = xattrs::all(self.changes.tree.as_fd(), c".", self.changes.marks)?;
+        let mut xattrs = xattrs::read_by_name(self.changes.tree.as_fd(), c".", self.changes.marks)?;
         let metadata = entry_metadata(&self.changes.owners.unmap(&stat));
         let ids = self.changes.owners.take_owner(&mut xattrs).unwrap_or(metadata.ids);
         let kind = EntryKind(EntryType::Directory);

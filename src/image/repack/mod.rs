@@ -22,10 +22,10 @@ use crate::image::bundle::{self, BundleInfo};
 use crate::image::copy::copy;
 use crate::image::document::manifest::{self, Image, read_image};
 use crate::image::limits::Limits;
-use crate::image::progress::Watch;
+use crate::image::progress::Progress;
+use crate::image::source::indexed_tar::RangeReader;
 use crate::image::source::reference::Reference;
 use crate::image::source::registry::{self, Access};
-use crate::image::source::tarball::Section;
 use crate::image::source::{self, Source};
 use crate::{fail, log};
 use blob::LayerBlob;
@@ -36,7 +36,7 @@ pub(crate) struct RepackOptions<'a> {
     pub(crate) access: &'a Access,
     /// How the destination is reached, if it is a registry.
     pub(crate) target: &'a Access,
-    pub(crate) watch: Arc<dyn Watch>,
+    pub(crate) progress: Arc<dyn Progress>,
     /// Where the image is now that the bundle was unpacked from; None for where it was then.
     pub(crate) base: Option<Reference>,
     /// The new layer's; None for that of the image's topmost layer.
@@ -63,7 +63,7 @@ pub(crate) fn repack(
     changes.mask(&options.masks);
     if changes.list.is_empty() {
         log::warn(format_args!("{}: nothing has changed: the image gets no new layer", path.display()));
-        copy(base.as_ref(), &image, destination, options.target, &options.watch)?;
+        copy(base.as_ref(), &image, destination, options.target, &options.progress)?;
         return Ok(image.descriptor);
     }
     let compression = options.compression.map_or_else(|| topmost_compression(&image), Ok)?;
@@ -79,12 +79,12 @@ pub(crate) fn repack(
     }
     let repacked = RepackedImage::new(base, &image, blob, options)?;
     let image = read_image(&|blob| repacked.blob(blob), &repacked.descriptor).with_context(place)?;
-    copy(&repacked, &image, destination, options.target, &options.watch)?;
+    copy(&repacked, &image, destination, options.target, &options.progress)?;
     Ok(image.descriptor)
 }
 
 fn topmost_compression(image: &Image) -> Result<Compression> {
-    match image.manifest.layers().last().map(Compression::of).transpose()? {
+    match image.manifest.layers().last().map(Compression::from_descriptor).transpose()? {
         Some(compression) => Ok(compression),
         None => Ok(Compression::Gzip),
     }
@@ -119,7 +119,7 @@ fn find_base(
 /// are.
 fn with_digest(reference: &Reference, info: &BundleInfo) -> Result<Reference> {
     let Reference::Registry(name) = reference else { return Ok(reference.clone()) };
-    let name = registry::parse(name)?;
+    let name = registry::parse_name(name)?;
     let digest = info.manifest.digest();
     Ok(Reference::Registry(format!("{}/{}@{digest}", name.registry(), name.repository())))
 }
@@ -143,7 +143,7 @@ impl RepackedImage {
         let mut documents = HashMap::new();
         let mut add_document = |media_type: MediaType, document: &Value| {
             let bytes = document.to_string().into_bytes();
-            let descriptor = Descriptor::new(media_type, bytes.len() as u64, digest::of(&bytes));
+            let descriptor = Descriptor::new(media_type, bytes.len() as u64, digest::sha256_of(&bytes));
             documents.insert(descriptor.digest().clone(), bytes);
             descriptor
         };
@@ -155,7 +155,7 @@ impl RepackedImage {
 
 /// The image's configuration with the new layer added. Members that we do not know stay.
 fn new_config(image: &Image, layer: &LayerBlob, options: &RepackOptions<'_>) -> Result<Value> {
-    let mut config: Value = manifest::parse(&image.config_bytes)?;
+    let mut config: Value = manifest::parse_json(&image.config_bytes)?;
     config["created"] = json!(options.created);
     if let Some(author) = &options.author {
         config["author"] = json!(author);
@@ -181,7 +181,7 @@ fn push_to(array: &mut Value, value: Value) {
 
 /// The image's manifest with the new layer added. Media types of Docker become their OCI equivalents.
 fn new_manifest(image: &Image, config: &Descriptor, layer: &LayerBlob) -> Result<Value> {
-    let mut manifest: Value = manifest::parse(&image.manifest_bytes)?;
+    let mut manifest: Value = manifest::parse_json(&image.manifest_bytes)?;
     manifest["mediaType"] = json!(MediaType::ImageManifest);
     manifest["config"] = json!(config);
     if let Some(layers) = manifest["layers"].as_array_mut() {
@@ -200,7 +200,7 @@ fn new_manifest(image: &Image, config: &Descriptor, layer: &LayerBlob) -> Result
 /// The OCI media type of a layer.
 fn oci_type(blob: &Descriptor) -> Result<MediaType> {
     Ok(match blob.media_type() {
-        MediaType::Other(_) => match Compression::of(blob)? {
+        MediaType::Other(_) => match Compression::from_descriptor(blob)? {
             Compression::Plain => MediaType::ImageLayer,
             Compression::Gzip => MediaType::ImageLayerGzip,
             Compression::Zstd => MediaType::ImageLayerZstd,
@@ -224,7 +224,7 @@ impl Source for RepackedImage {
             return Ok(Box::new(Cursor::new(document.clone())));
         }
         if digest == self.layer.descriptor.digest() {
-            return Ok(Box::new(Section::whole(Arc::clone(&self.layer.file), descriptor.size())));
+            return Ok(Box::new(RangeReader::whole(Arc::clone(&self.layer.file), descriptor.size())));
         }
         self.base.blob(descriptor)
     }

@@ -188,7 +188,7 @@ fn decimal_time(seconds: i64, nanos: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::archive::{Archive, Entry as Read, Input, Type};
+    use crate::image::archive::{Archive, Entry as Read, EntryKind, Input};
 
     struct Bytes<'a>(&'a [u8]);
     impl std::io::Read for Bytes<'_> {
@@ -246,14 +246,14 @@ mod tests {
         let bytes = writer.finish().unwrap();
         let mut archive = Archive::new(Bytes(&bytes));
         let mut read = Read::default();
-        archive.next(&mut read).unwrap().unwrap();
+        assert!(archive.next_entry(&mut read).unwrap());
         assert_eq!(read.name, long);
         assert_eq!((read.mode, read.uid, read.gid, read.size), (0o4755, 3_000_000_000, 7, 5));
         assert_eq!(read.mtime, (-2, 250_000_000));
         assert_eq!(read.xattrs, entry.xattrs);
         assert_eq!(archive.data().unwrap(), b"hello");
-        archive.next(&mut read).unwrap().unwrap();
-        assert_eq!((read.kind, &read.link), (Type::Symlink, &target));
-        assert!(archive.next(&mut read).unwrap().is_none());
+        assert!(archive.next_entry(&mut read).unwrap());
+        assert_eq!((read.kind, &read.link), (EntryKind::Symlink, &target));
+        assert!(!archive.next_entry(&mut read).unwrap());
     }
 }

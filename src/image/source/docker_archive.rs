@@ -9,33 +9,33 @@ use oci_spec::image::{ANNOTATION_REF_NAME, Descriptor, Digest, ImageConfiguratio
 use serde::Deserialize;
 use serde_json::json;
 
+use super::indexed_tar::{FileRange, IndexedTar};
 use super::interface::Source;
-use super::tarball::{Stretch, Tarball};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::blob::compression::Compression;
 use crate::image::blob::digest::{self, Hasher};
 use crate::image::document::manifest;
-use crate::image::io_error::out_of_io;
+use crate::image::io_error::from_io_error;
 use crate::image::limits;
 
 #[derive(Debug)]
 pub struct DockerArchive {
-    tarball: Tarball,
+    tar: IndexedTar,
     manifests: Vec<Descriptor>,
     blobs: HashMap<Digest, Blob>,
 }
 
 #[derive(Debug)]
 enum Blob {
-    Made(Vec<u8>),
-    Stored(Stretch),
+    Generated(Vec<u8>),
+    Stored(FileRange),
 }
 
 /// One image, as `manifest.json` lists it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Item {
+struct ManifestItem {
     config: String,
     #[serde(default)]
     repo_tags: Option<Vec<String>>,
@@ -44,28 +44,28 @@ struct Item {
 
 impl DockerArchive {
     pub fn open(path: &Path) -> Result<Self> {
-        let tarball = Tarball::open(path)?;
-        let mut archive = Self { tarball, manifests: Vec::new(), blobs: HashMap::new() };
-        archive.read().with_context(|| format!("archive {}", path.display()))?;
+        let tar = IndexedTar::open(path)?;
+        let mut archive = Self { tar, manifests: Vec::new(), blobs: HashMap::new() };
+        archive.read_manifest().with_context(|| format!("archive {}", path.display()))?;
         Ok(archive)
     }
 
-    fn read(&mut self) -> Result<()> {
+    fn read_manifest(&mut self) -> Result<()> {
         let missing = || fail!(Kind::Spec, "has no manifest.json: it is no Docker archive");
-        let bytes = self.tarball.document("manifest.json")?.ok_or_else(missing)?;
-        let items: Vec<Item> = manifest::parse(&bytes).context("manifest.json")?;
+        let bytes = self.tar.read_small_file("manifest.json")?.ok_or_else(missing)?;
+        let items: Vec<ManifestItem> = manifest::parse_json(&bytes).context("manifest.json")?;
         for item in items {
-            self.image(&item).with_context(|| format!("image {}", item.config))?;
+            self.add_image(&item).with_context(|| format!("image {}", item.config))?;
         }
         Ok(())
     }
 
     /// Makes up the manifest of one image, and offers it under each of its names.
-    fn image(&mut self, item: &Item) -> Result<()> {
+    fn add_image(&mut self, item: &ManifestItem) -> Result<()> {
         let missing = || fail!(Kind::Spec, "the archive has no {}", item.config);
-        let config = self.tarball.document(&item.config)?.ok_or_else(missing)?;
-        check_name(&item.config, &config)?;
-        let parsed: ImageConfiguration = manifest::parse(&config)?;
+        let config = self.tar.read_small_file(&item.config)?.ok_or_else(missing)?;
+        check_config_name(&item.config, &config)?;
+        let parsed: ImageConfiguration = manifest::parse_json(&config)?;
         let diff_ids = parsed.rootfs().diff_ids();
         if diff_ids.len() != item.layers.len() {
             let (layers, ids) = (item.layers.len(), diff_ids.len());
@@ -83,44 +83,43 @@ impl DockerArchive {
             .layers
             .iter()
             .zip(diff_ids)
-            .map(|(name, id)| self.layer(name, id).with_context(|| name.clone()));
+            .map(|(name, id)| self.add_layer(name, id).with_context(|| name.clone()));
         let layers: Vec<Descriptor> = layers.collect::<Result<_>>()?;
-        let config = self.made(MediaType::ImageConfig, config);
+        let config = self.add_blob(MediaType::ImageConfig, config);
         let document = json!({ "schemaVersion": 2, "mediaType": MediaType::ImageManifest, "config": config, "layers": layers });
-        let made = self.made(MediaType::ImageManifest, document.to_string().into_bytes());
+        let manifest = self.add_blob(MediaType::ImageManifest, document.to_string().into_bytes());
         match item.repo_tags.as_deref().unwrap_or_default() {
-            [] => self.manifests.push(made),
-            tags => self.manifests.extend(tags.iter().map(|tag| named(&made, tag))),
+            [] => self.manifests.push(manifest),
+            tags => self.manifests.extend(tags.iter().map(|tag| with_ref_name(&manifest, tag))),
         }
         Ok(())
     }
 
-    fn made(&mut self, media_type: MediaType, bytes: Vec<u8>) -> Descriptor {
-        let descriptor = Descriptor::new(media_type, bytes.len() as u64, digest::of(&bytes));
-        self.blobs.insert(descriptor.digest().clone(), Blob::Made(bytes));
+    fn add_blob(&mut self, media_type: MediaType, bytes: Vec<u8>) -> Descriptor {
+        let descriptor = Descriptor::new(media_type, bytes.len() as u64, digest::sha256_of(&bytes));
+        self.blobs.insert(descriptor.digest().clone(), Blob::Generated(bytes));
         descriptor
     }
 
-    fn layer(&mut self, name: &str, diff_id: &str) -> Result<Descriptor> {
-        let stretch =
-            self.tarball.find(name).ok_or_else(|| fail!(Kind::Spec, "the archive has no such file"))?;
+    fn add_layer(&mut self, name: &str, diff_id: &str) -> Result<Descriptor> {
+        let range = self.tar.find(name).ok_or_else(|| fail!(Kind::Spec, "the archive has no such file"))?;
         let mut start = Vec::new();
-        self.tarball.reader(stretch).take(4).read_to_end(&mut start)?;
-        let (media_type, digest) = match Compression::of_magic(&start) {
+        self.tar.reader(range).take(4).read_to_end(&mut start)?;
+        let (media_type, digest) = match Compression::from_magic(&start) {
             Compression::Plain => (MediaType::ImageLayer, digest::parse(diff_id)?),
-            Compression::Gzip => (MediaType::ImageLayerGzip, self.sum(stretch)?),
-            Compression::Zstd => (MediaType::ImageLayerZstd, self.sum(stretch)?),
+            Compression::Gzip => (MediaType::ImageLayerGzip, self.digest_range(range)?),
+            Compression::Zstd => (MediaType::ImageLayerZstd, self.digest_range(range)?),
         };
-        self.blobs.insert(digest.clone(), Blob::Stored(stretch));
-        Ok(Descriptor::new(media_type, stretch.size, digest))
+        self.blobs.insert(digest.clone(), Blob::Stored(range));
+        Ok(Descriptor::new(media_type, range.size, digest))
     }
 
-    fn sum(&self, stretch: Stretch) -> Result<Digest> {
+    fn digest_range(&self, range: FileRange) -> Result<Digest> {
         let mut hasher = Hasher::sha256();
-        let mut reader = self.tarball.reader(stretch);
+        let mut reader = self.tar.reader(range);
         let mut buffer = vec![0; 128 << 10];
         loop {
-            match reader.read(&mut buffer).map_err(out_of_io)? {
+            match reader.read(&mut buffer).map_err(from_io_error)? {
                 0 => return Ok(hasher.finish()),
                 count => hasher.update(&buffer[..count]),
             }
@@ -136,17 +135,17 @@ impl Source for DockerArchive {
     fn blob(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>> {
         let digest = descriptor.digest();
         match self.blobs.get(digest) {
-            Some(Blob::Made(bytes)) => Ok(Box::new(Cursor::new(bytes.clone()))),
-            Some(Blob::Stored(stretch)) => Ok(Box::new(self.tarball.reader(*stretch))),
+            Some(Blob::Generated(bytes)) => Ok(Box::new(Cursor::new(bytes.clone()))),
+            Some(Blob::Stored(range)) => Ok(Box::new(self.tar.reader(*range))),
             None => Err(fail!(Kind::NotFound, "the archive has no blob {digest}")),
         }
     }
 }
 
 /// The configuration's file is named by its digest, `HEX.json` or `blobs/sha256/HEX`: the one digest there is.
-fn check_name(name: &str, config: &[u8]) -> Result<()> {
+fn check_config_name(name: &str, config: &[u8]) -> Result<()> {
     let stem = name.rsplit('/').next().unwrap_or(name).trim_end_matches(".json");
-    let found = digest::of(config);
+    let found = digest::sha256_of(config);
     let is_digest = stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
     match is_digest && stem != found.digest() {
         true => Err(fail!(Kind::Spec, "content has digest {found}")),
@@ -154,7 +153,7 @@ fn check_name(name: &str, config: &[u8]) -> Result<()> {
     }
 }
 
-fn named(descriptor: &Descriptor, tag: &str) -> Descriptor {
+fn with_ref_name(descriptor: &Descriptor, tag: &str) -> Descriptor {
     let mut named = descriptor.clone();
     named.set_annotations(Some([(ANNOTATION_REF_NAME.to_owned(), tag.to_owned())].into()));
     named

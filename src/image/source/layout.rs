@@ -24,7 +24,7 @@ impl Layout {
     pub fn open(path: &Path) -> Result<Self> {
         let file = path.join("oci-layout");
         let layout: OciLayout =
-            manifest::parse(&document(&file)?).with_context(|| format!("{}", file.display()))?;
+            manifest::parse_json(&read_document(&file)?).with_context(|| format!("{}", file.display()))?;
         check_version(&layout).with_context(|| format!("{}", file.display()))?;
         Ok(Self { path: path.to_owned() })
     }
@@ -41,21 +41,21 @@ pub fn check_version(layout: &OciLayout) -> Result<()> {
 impl Source for Layout {
     fn manifests(&self) -> Result<Vec<Descriptor>> {
         let file = self.path.join("index.json");
-        let index =
-            manifest::index(&document(&file)?, None).with_context(|| format!("{}", file.display()))?;
+        let index = manifest::parse_index(&read_document(&file)?, None)
+            .with_context(|| format!("{}", file.display()))?;
         Ok(index.manifests().clone())
     }
 
     fn blob(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>> {
         let file = self.path.join("blobs").join(digest::path(descriptor.digest())?);
-        Ok(Box::new(open(&file)?))
+        Ok(Box::new(open_regular(&file)?))
     }
 }
 
 /// A small file, as a whole.
-fn document(path: &Path) -> Result<Vec<u8>> {
+fn read_document(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open(path)?
+    open_regular(path)?
         .take(limits::MANIFEST + 1)
         .read_to_end(&mut bytes)
         .with_context(|| format!("read {}", path.display()))?;
@@ -66,7 +66,7 @@ fn document(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Opens a regular file: a pipe or device would block, or never end.
-pub fn open(path: &Path) -> Result<File> {
+pub fn open_regular(path: &Path) -> Result<File> {
     let opening = || format!("open {}", path.display());
     let file =
         OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).with_context(opening)?;

@@ -8,7 +8,7 @@ mod oci_archive;
 pub mod reference;
 pub mod registry;
 mod select;
-pub mod tarball;
+pub mod indexed_tar;
 
 use crate::error::Result;
 use docker_archive::DockerArchive;
@@ -18,7 +18,7 @@ use reference::Reference;
 use registry::{Access, Registry};
 
 pub use interface::Source;
-pub use select::{DEPTH, chosen, image, name};
+pub use select::{MAX_INDEX_DEPTH, ref_name, resolve_image, select_manifests};
 
 /// Opens the place that a reference names.
 pub fn open(reference: &Reference, access: &Access) -> Result<Box<dyn Source>> {

@@ -5,40 +5,41 @@ use std::path::Path;
 
 use oci_spec::image::{Descriptor, OciLayout};
 
+use super::indexed_tar::IndexedTar;
 use super::interface::Source;
 use super::layout;
-use super::tarball::Tarball;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::blob::digest;
 use crate::image::document::manifest;
 
 #[derive(Debug)]
-pub struct OciArchive(Tarball);
+pub struct OciArchive(IndexedTar);
 
 impl OciArchive {
     pub fn open(path: &Path) -> Result<Self> {
-        let tarball = Tarball::open(path)?;
+        let tar = IndexedTar::open(path)?;
         let place = || format!("archive {}", path.display());
         let missing = || fail!(Kind::Spec, "has no oci-layout: it is no OCI archive");
         let file =
-            tarball.document("oci-layout").with_context(place)?.ok_or_else(missing).with_context(place)?;
-        let about: OciLayout = manifest::parse(&file).with_context(place)?;
+            tar.read_small_file("oci-layout").with_context(place)?.ok_or_else(missing).with_context(place)?;
+        let about: OciLayout = manifest::parse_json(&file).with_context(place)?;
         layout::check_version(&about).with_context(place)?;
-        Ok(Self(tarball))
+        Ok(Self(tar))
     }
 }
 
 impl Source for OciArchive {
     fn manifests(&self) -> Result<Vec<Descriptor>> {
-        let bytes = self.0.document("index.json")?.ok_or_else(|| fail!(Kind::Spec, "has no index.json"))?;
-        let index = manifest::index(&bytes, None).context("index.json")?;
+        let bytes =
+            self.0.read_small_file("index.json")?.ok_or_else(|| fail!(Kind::Spec, "has no index.json"))?;
+        let index = manifest::parse_index(&bytes, None).context("index.json")?;
         Ok(index.manifests().clone())
     }
 
     fn blob(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>> {
         let name = format!("blobs/{}", digest::path(descriptor.digest())?);
-        let stretch = self.0.find(&name).ok_or_else(|| fail!(Kind::NotFound, "the archive has no {name}"))?;
-        Ok(Box::new(self.0.reader(stretch)))
+        let range = self.0.find(&name).ok_or_else(|| fail!(Kind::NotFound, "the archive has no {name}"))?;
+        Ok(Box::new(self.0.reader(range)))
     }
 }

@@ -12,18 +12,18 @@ use crate::image::blob::digest;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reference {
     /// `oci:DIR[:TAG|@DIGEST]`: an OCI image layout.
-    Layout { path: PathBuf, select: Select },
+    Layout { path: PathBuf, select: Selector },
     /// `oci-archive:FILE[:TAG|@DIGEST]`: the same in a tar file.
-    OciArchive { path: PathBuf, select: Select },
+    OciArchive { path: PathBuf, select: Selector },
     /// `docker-archive:FILE[:NAME]`: what `docker save` writes.
-    DockerArchive { path: PathBuf, select: Select },
+    DockerArchive { path: PathBuf, select: Selector },
     /// `docker://[REGISTRY/]NAME[:TAG|@DIGEST]`, still unread.
     Registry(String),
 }
 
 /// Which image of several.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Select {
+pub enum Selector {
     /// The only one there is.
     Only,
     Tag(String),
@@ -66,15 +66,15 @@ impl Reference {
 }
 
 /// A path has no colon and no @ that a digest follows; the tag after the first colon may have more of them.
-fn path_and_select(text: &str) -> Result<(PathBuf, Select)> {
+fn path_and_select(text: &str) -> Result<(PathBuf, Selector)> {
     let (path, select) =
         if let Some((path, text)) = text.split_once('@').filter(|(_, after)| after.contains(':')) {
-            (path, Select::Digest(digest::parse(text)?))
+            (path, Selector::Digest(digest::parse(text)?))
         } else {
             match text.split_once(':') {
-                None => (text, Select::Only),
+                None => (text, Selector::Only),
                 Some((_, "")) => return Err(fail!(Kind::Usage, "the tag is empty")),
-                Some((path, tag)) => (path, Select::Tag(tag.to_owned())),
+                Some((path, tag)) => (path, Selector::Tag(tag.to_owned())),
             }
         };
     match path {
@@ -93,9 +93,9 @@ impl fmt::Display for Reference {
         };
         write!(f, "{transport}:{}", path.display())?;
         match select {
-            Select::Only => Ok(()),
-            Select::Tag(tag) => write!(f, ":{tag}"),
-            Select::Digest(digest) => write!(f, "@{digest}"),
+            Selector::Only => Ok(()),
+            Selector::Tag(tag) => write!(f, ":{tag}"),
+            Selector::Digest(digest) => write!(f, "@{digest}"),
         }
     }
 }
@@ -127,7 +127,7 @@ mod tests {
             assert_eq!(parsed.unwrap().to_string(), text);
         }
         let path = PathBuf::from("b");
-        let select = Select::Tag("docker.io/library/x:1".into());
+        let select = Selector::Tag("docker.io/library/x:1".into());
         assert_eq!(
             Reference::parse("oci:b:docker.io/library/x:1").unwrap(),
             Reference::Layout { path, select }

@@ -4,30 +4,32 @@
 use oci_spec::image::{ANNOTATION_REF_NAME, Descriptor};
 
 use super::interface::Source;
-use super::reference::{Reference, Select};
+use super::reference::{Reference, Selector};
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
-use crate::image::document::manifest::{Document, Image, document, read_image, read_index};
+use crate::image::document::manifest::{DocumentKind, Image, document_kind, read_image, read_index};
 use crate::image::document::platform::{self, Platform};
 
 /// Indexes may name indexes, but not for ever.
-pub const DEPTH: u32 = 4;
+pub const MAX_INDEX_DEPTH: u32 = 4;
 
 /// Finds the image that `reference` names, among several the one for `platform`, and reads its documents.
-pub fn image(source: &dyn Source, reference: &Reference, platform: &Platform) -> Result<Image> {
+pub fn resolve_image(source: &dyn Source, reference: &Reference, platform: &Platform) -> Result<Image> {
     let find = || {
         let tops = source.manifests()?;
-        descend(source, select(&tops, reference, platform)?, platform, DEPTH)
+        descend(source, select_one(&tops, reference, platform)?, platform, MAX_INDEX_DEPTH)
     };
     find().with_context(|| reference.to_string())
 }
 
 fn descend(source: &dyn Source, descriptor: &Descriptor, platform: &Platform, depth: u32) -> Result<Image> {
     let open = |descriptor: &Descriptor| source.blob(descriptor);
-    match document(descriptor.media_type())? {
-        Document::Manifest => read_image(&open, descriptor),
-        Document::Index if depth == 0 => Err(fail!(Kind::Spec, "more than {DEPTH} indexes name each other")),
-        Document::Index => {
+    match document_kind(descriptor.media_type())? {
+        DocumentKind::Manifest => read_image(&open, descriptor),
+        DocumentKind::Index if depth == 0 => {
+            Err(fail!(Kind::Spec, "more than {MAX_INDEX_DEPTH} indexes name each other"))
+        }
+        DocumentKind::Index => {
             let index = read_index(&open, descriptor)?;
             let chosen =
                 platform.choose(index.manifests()).ok_or_else(|| no_platform(index.manifests(), platform))?;
@@ -37,10 +39,14 @@ fn descend(source: &dyn Source, descriptor: &Descriptor, platform: &Platform, de
 }
 
 /// The one that is named, the platform deciding among several of one name.
-fn select<'a>(tops: &'a [Descriptor], reference: &Reference, platform: &Platform) -> Result<&'a Descriptor> {
-    let named = chosen(tops, reference)?;
+fn select_one<'a>(
+    tops: &'a [Descriptor],
+    reference: &Reference,
+    platform: &Platform,
+) -> Result<&'a Descriptor> {
+    let named = select_manifests(tops, reference)?;
     match (selected(reference), &named[..]) {
-        (Select::Tag(_), _) => {
+        (Selector::Tag(_), _) => {
             platform.choose(named.iter().copied()).ok_or_else(|| no_platform(named, platform))
         }
         (_, []) => Err(fail!(Kind::NotFound, "there is no image in it")),
@@ -51,18 +57,18 @@ fn select<'a>(tops: &'a [Descriptor], reference: &Reference, platform: &Platform
 }
 
 /// All that a reference names: one image mostly, everything where it says no more than the place.
-pub fn chosen<'a>(tops: &'a [Descriptor], reference: &Reference) -> Result<Vec<&'a Descriptor>> {
+pub fn select_manifests<'a>(tops: &'a [Descriptor], reference: &Reference) -> Result<Vec<&'a Descriptor>> {
     let docker_name = matches!(reference, Reference::DockerArchive { .. });
-    let is = |top: &Descriptor, tag: &str| match name(top) {
-        Some(name) if docker_name => familiar(name) == familiar(tag),
+    let is = |top: &Descriptor, tag: &str| match ref_name(top) {
+        Some(name) if docker_name => normalized(name) == normalized(tag),
         name => name.is_some_and(|name| name == tag),
     };
     let (named, missing): (Vec<_>, _) = match selected(reference) {
-        Select::Only => return Ok(tops.iter().collect()),
-        Select::Digest(digest) => {
+        Selector::Only => return Ok(tops.iter().collect()),
+        Selector::Digest(digest) => {
             (tops.iter().filter(|top| top.digest() == digest).take(1).collect(), "digest")
         }
-        Select::Tag(tag) => (tops.iter().filter(|top| is(top, tag)).collect(), "tag"),
+        Selector::Tag(tag) => (tops.iter().filter(|top| is(top, tag)).collect(), "tag"),
     };
     match named.is_empty() {
         true => Err(with_names(fail!(Kind::NotFound, "there is no image of this {missing}"), tops)),
@@ -70,27 +76,27 @@ pub fn chosen<'a>(tops: &'a [Descriptor], reference: &Reference) -> Result<Vec<&
     }
 }
 
-fn selected(reference: &Reference) -> &Select {
+fn selected(reference: &Reference) -> &Selector {
     match reference {
         Reference::Layout { select, .. }
         | Reference::OciArchive { select, .. }
         | Reference::DockerArchive { select, .. } => select,
-        Reference::Registry(_) => &Select::Only,
+        Reference::Registry(_) => &Selector::Only,
     }
 }
 
 /// The name that a layout gives an image.
-pub fn name(descriptor: &Descriptor) -> Option<&String> {
+pub fn ref_name(descriptor: &Descriptor) -> Option<&String> {
     descriptor.annotations().as_ref()?.get(ANNOTATION_REF_NAME)
 }
 
 /// Docker's names all spelled out: `ubuntu` is `docker.io/library/ubuntu:latest`.
-fn familiar(name: &str) -> String {
+fn normalized(name: &str) -> String {
     name.parse::<oci_spec::distribution::Reference>().map_or_else(|_| name.to_owned(), |name| name.whole())
 }
 
 fn with_names(error: Error, tops: &[Descriptor]) -> Error {
-    let names: Vec<&str> = tops.iter().filter_map(name).map(String::as_str).take(20).collect();
+    let names: Vec<&str> = tops.iter().filter_map(ref_name).map(String::as_str).take(20).collect();
     match names[..] {
         [] => error.with_hint("none has a tag: name one by @sha256:…"),
         _ => error.with_hint(format!("the tags are: {}", names.join(", "))),

@@ -22,7 +22,7 @@ use crate::image::filesystem::copy_file::{copy_attributes, copy_file, set_times}
 use crate::image::filesystem::dir::{c_string, open_dir};
 use crate::image::filesystem::overlay::Overlay;
 use crate::image::filesystem::remove;
-use crate::image::unpack::single_layer::Alone;
+use crate::image::unpack::single_layer::SingleLayer;
 use crate::inroot::Root;
 use crate::sys::file::rename_new;
 
@@ -33,7 +33,7 @@ const LINKS: u32 = 40;
 /// a view of them, where the kernel needs one to mount it at; `number` makes its name unique.
 pub(super) fn complete_layer(
     path: &Path,
-    layer: &Alone,
+    layer: &SingleLayer,
     below: &[PathBuf],
     work: &Path,
     number: usize,
@@ -49,11 +49,11 @@ pub(super) fn complete_layer(
     let completion = Completion { tree, below };
     // Links before directories: the directories that hold them may move.
     let mut copied = HashMap::new();
-    for (path, target) in &layer.links {
+    for (path, target) in &layer.missing_links {
         let shown = || format!("{}: link to \"{}\"", path.escape_ascii(), target.escape_ascii());
         completion.make_link(path, target, &mut copied).with_context(shown)?;
     }
-    for (path, holds_entry) in &layer.dirs {
+    for (path, holds_entry) in &layer.implied_dirs {
         let shown = || format!("directory {}", path.escape_ascii());
         completion.complete_dir(path, *holds_entry, LINKS).with_context(shown)?;
     }

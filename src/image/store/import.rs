@@ -16,15 +16,15 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::image::blob::digest::{self, short};
 use crate::image::document::manifest::Image;
-use crate::image::limits::{Limits, Used};
+use crate::image::limits::{Limits, Usage};
 use crate::image::parallel;
-use crate::image::progress::{Watch, Watched};
+use crate::image::progress::{Progress, ProgressReader};
 use crate::image::source::Source;
 use crate::image::unpack::entry_adapter::EntryAdapter;
 use crate::image::unpack::layer;
-use crate::image::unpack::single_layer::Alone;
+use crate::image::unpack::single_layer::SingleLayer;
 use crate::image::unpack::tree::Tree;
-use crate::image::userns::namespace::Place;
+use crate::image::userns::namespace::Privilege;
 
 /// How many layers are unpacked at the same time; more would only wait for the disk.
 const PARALLEL: usize = 4;
@@ -41,7 +41,7 @@ pub(crate) struct ImportedLayers {
 struct UnpackedLayer {
     path: PathBuf,
     /// What it needs of the layers below.
-    needs: Alone,
+    needs: SingleLayer,
 }
 
 /// A layer to unpack.
@@ -63,21 +63,22 @@ pub(crate) fn import_layers(
     source: &dyn Source,
     image: &Image,
     limits: &Limits,
-    watch: &Arc<dyn Watch>,
+    progress: &Arc<dyn Progress>,
 ) -> Result<ImportedLayers> {
     let diff_ids =
         image.config.rootfs().diff_ids().iter().map(|id| digest::parse(id)).collect::<Result<Vec<_>>>()?;
     let ids = layer_ids(&diff_ids);
     let session = Session::begin(store, &ids)?;
     let blobs = image.manifest.layers();
-    watch.plan(blobs);
-    let used = Used::default();
-    let importer = Importer { store, source, limits, watch, used, work: session.path(), count: blobs.len() };
+    progress.plan(blobs);
+    let used = Usage::default();
+    let importer =
+        Importer { store, source, limits, progress, used, work: session.path(), count: blobs.len() };
     let mut jobs: Vec<Job<'_>> = Vec::new();
     for (number, (blob, diff_id)) in blobs.iter().zip(&diff_ids).enumerate() {
         let is_job = jobs.iter().any(|job| job.diff_id == diff_id);
         if store.find_layer(&ids[number]).is_some() {
-            watch.done(blob);
+            progress.done(blob);
         } else if !is_job {
             jobs.push(Job { number, blob, diff_id });
         }
@@ -91,8 +92,8 @@ struct Importer<'a> {
     store: &'a Store,
     source: &'a dyn Source,
     limits: &'a Limits,
-    watch: &'a Arc<dyn Watch>,
-    used: Used,
+    progress: &'a Arc<dyn Progress>,
+    used: Usage,
     /// The session's directory.
     work: &'a Path,
     /// How many layers the image has.
@@ -126,21 +127,19 @@ impl Importer<'_> {
         let making = || format!("make {}", path.display());
         fs::create_dir(&path).with_context(making)?;
         fs::create_dir(path.join("fs")).with_context(making)?;
-        let mut tree = Tree::open(&path.join("fs")).with_context(making)?;
-        let place = Place::find();
-        let mut alone = Alone::default();
-        alone.userxattr = place.is_confined();
-        tree.alone = Some(alone);
-        tree.adapter = EntryAdapter::for_place(place, None);
+        let privilege = Privilege::detect();
+        let adapter = EntryAdapter::for_privilege(privilege, None);
+        let mut tree =
+            Tree::single_layer(&path.join("fs"), privilege.is_confined(), adapter).with_context(making)?;
         let inner = self.source.blob(job.blob)?;
-        let bytes = Watched { inner, blob: job.blob.clone(), watch: Arc::clone(self.watch) };
+        let bytes = ProgressReader { inner, blob: job.blob.clone(), progress: Arc::clone(self.progress) };
         layer::apply(&mut tree, Box::new(bytes), job.blob, job.diff_id, self.limits, &self.used)?;
         tree.finish().context("set the times of directories")?;
-        let info = LayerInfo { diff_id: job.diff_id.to_string(), has_root_entry: tree.has_root_entry };
+        let info = LayerInfo { diff_id: job.diff_id.to_string(), has_root_entry: tree.has_root_entry() };
         let text = serde_json::to_vec(&info).map_err(|e| fail!(Kind::Spec, "{e}"))?;
         fs::write(path.join("about.json"), text).with_context(making)?;
-        self.watch.done(job.blob);
-        Ok(UnpackedLayer { path, needs: tree.alone.take().unwrap_or_default() })
+        self.progress.done(job.blob);
+        Ok(UnpackedLayer { path, needs: tree.into_single_layer() })
     }
 
     /// Puts the layers in place, the lowest first: one that needs something of those below is completed from them.
@@ -167,7 +166,7 @@ impl Importer<'_> {
                 is_synced = false;
             }
             let Some(layer) = unpacked.get(diff_id) else { continue };
-            let is_complete = layer.needs.is_complete();
+            let is_complete = layer.needs.is_independent();
             if !is_complete {
                 self.complete(layer, &layers, number)?;
             }

@@ -98,7 +98,7 @@ impl Store {
     fn layer_info(&self, name: &str) -> Result<LayerInfo> {
         let path = self.layer_dir(name).join("about.json");
         let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-        crate::image::document::manifest::parse(&bytes).with_context(|| format!("{}", path.display()))
+        crate::image::document::manifest::parse_json(&bytes).with_context(|| format!("{}", path.display()))
     }
 
     /// The directory that has the attributes of the image's root: that of the topmost layer with an entry for the root.
@@ -137,7 +137,7 @@ fn layer_ids(diff_ids: &[Digest]) -> Vec<LayerIds> {
         .map(|id| {
             let next = match &chain {
                 None => id.clone(),
-                Some(below) => digest::of(format!("{below} {id}").as_bytes()),
+                Some(below) => digest::sha256_of(format!("{below} {id}").as_bytes()),
             };
             let ids = LayerIds { diff_id: name(id), chain_id: format!("chain-{}", name(&next)) };
             chain = Some(next);
@@ -152,10 +152,10 @@ mod tests {
 
     #[test]
     fn chain_ids_follow_the_specification() {
-        let id = |byte: u8| digest::of(&[byte]);
+        let id = |byte: u8| digest::sha256_of(&[byte]);
         let found = layer_ids(&[id(1), id(2), id(3)]);
-        let second = digest::of(format!("{} {}", id(1), id(2)).as_bytes());
-        let third = digest::of(format!("{second} {}", id(3)).as_bytes());
+        let second = digest::sha256_of(format!("{} {}", id(1), id(2)).as_bytes());
+        let third = digest::sha256_of(format!("{second} {}", id(3)).as_bytes());
         assert_eq!(found[0].chain_id, format!("chain-sha256-{}", id(1).digest()));
         assert_eq!(found[1].chain_id, format!("chain-sha256-{}", second.digest()));
         assert_eq!(found[2].chain_id, format!("chain-sha256-{}", third.digest()));

@@ -40,7 +40,7 @@ struct ImageRecord {
 
 impl Store {
     fn bundle_file(&self, bundle: &Path) -> PathBuf {
-        self.path.join("bundles").join(digest::of(bundle.as_os_str().as_bytes()).digest())
+        self.path.join("bundles").join(digest::sha256_of(bundle.as_os_str().as_bytes()).digest())
     }
 
     /// Records that the bundle at this absolute path uses these layers. The bundle need not be there yet.
@@ -71,7 +71,7 @@ impl Store {
             layers: imported.layers.clone(),
             session: imported.session.name(),
         };
-        let name = digest::of(reference.as_bytes());
+        let name = digest::sha256_of(reference.as_bytes());
         write_record(&self.path.join("images").join(name.digest()), &record)
     }
 }
@@ -88,7 +88,7 @@ fn read_records<T: DeserializeOwned>(dir: &Path) -> Result<Vec<(PathBuf, T)>> {
     for entry in fs::read_dir(dir).with_context(place)? {
         let path = entry.with_context(place)?.path();
         let Ok(text) = fs::read(&path) else { continue };
-        let record = manifest::parse(&text).with_context(|| format!("{}", path.display()))?;
+        let record = manifest::parse_json(&text).with_context(|| format!("{}", path.display()))?;
         records.push((path, record));
     }
     Ok(records)

@@ -22,7 +22,7 @@ use crate::image::archive::path::split;
 use crate::image::filesystem::copy_file::{copy_file, set_owner_and_mode, set_times};
 use crate::image::filesystem::dir::{c_string, open_dir};
 use crate::image::filesystem::overlay::Overlay;
-use crate::image::filesystem::walk::{Found, walk};
+use crate::image::filesystem::walk::{WalkEntry, walk};
 use crate::image::filesystem::xattrs;
 use crate::image::unpack::single_layer::is_whiteout;
 use crate::inroot::Root;
@@ -122,14 +122,14 @@ impl Copying<'_> {
     fn copy_attributes(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
         let stat = fstat(from)?;
         set_owner_and_mode(to, &stat)?;
-        for (name, value) in xattrs::open(from, self.marks)? {
+        for (name, value) in xattrs::read_open(from, self.marks)? {
             fsetxattr(to, &c_string(&name)?, &value)?;
         }
         Ok(set_times(to, &stat)?)
     }
 
     /// Copies one entry of the view, without what is in it. Whiteouts are left out.
-    fn copy_entry(&mut self, found: &Found<'_>) -> Result<()> {
+    fn copy_entry(&mut self, found: &WalkEntry<'_>) -> Result<()> {
         if is_whiteout(&found.stat) {
             return Ok(());
         }
@@ -156,7 +156,7 @@ impl Copying<'_> {
 
     /// Copies a regular file. Its content comes from the topmost layer that has it, because files of an overlay have no
     /// blocks to share; its attributes come from the view, where they are those of the image.
-    fn copy_regular_file(&self, found: &Found<'_>, into: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+    fn copy_regular_file(&self, found: &WalkEntry<'_>, into: BorrowedFd<'_>, name: &CStr) -> Result<()> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let in_view = openat(found.dir, name, flags, Mode::empty())?;
         let path = c_string(found.path)?;

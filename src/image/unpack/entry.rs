@@ -13,44 +13,51 @@ use nix::sys::time::TimeSpec;
 use nix::sys::uio::pwrite;
 use nix::unistd::{Gid, Uid, fchown, fchownat, ftruncate, linkat, symlinkat};
 
-use super::holes;
 use super::tree::{Dir, Times, Tree, stat};
+use super::zero_blocks;
 use crate::error::{Context, Kind, Result};
-use crate::image::archive::path::clean;
-use crate::image::archive::{Archive, Entry, Input, Map, Type};
+use crate::image::archive::path::{clean, split};
+use crate::image::archive::{Archive, Entry, EntryKind, Input, SparseMap};
 use crate::image::filesystem::dir::{open_dir, proc_path};
 use crate::image::filesystem::xattrs::SELINUX;
 use crate::sys::xattr::{flistxattr, fremovexattr, fsetxattr, lsetxattr};
 use crate::{fail, log};
 
 /// Applies `entry`, whose clean path is `path`. Its data is read from `archive`.
-pub fn apply<R: Input>(tree: &mut Tree, archive: &mut Archive<R>, entry: &Entry, path: &[u8]) -> Result<()> {
+pub(crate) fn apply<R: Input>(
+    tree: &mut Tree,
+    archive: &mut Archive<R>,
+    entry: &Entry,
+    path: &[u8],
+) -> Result<()> {
     if path.is_empty() {
-        return root(tree, entry);
+        return apply_root(tree, entry);
     }
-    let (dir, name) = tree.place(path).context("open its directory")?;
+    let (dir, name) = tree.open_parent(path).context("open its directory")?;
     match entry.kind {
-        Type::Regular => regular(tree, archive, entry, &dir, &name)?,
-        Type::Directory => directory(tree, entry, path, &dir, &name)?,
-        Type::Symlink => symlink(tree, entry, &dir, &name)?,
-        Type::HardLink => hard_link(tree, entry, path, &dir, &name)?,
-        Type::CharDevice | Type::BlockDevice | Type::Fifo => node(tree, entry, &dir, &name)?,
+        EntryKind::Regular => create_file(tree, archive, entry, &dir, &name)?,
+        EntryKind::Directory => create_directory(tree, entry, path, &dir, &name)?,
+        EntryKind::Symlink => create_symlink(tree, entry, &dir, &name)?,
+        EntryKind::HardLink => create_hard_link(tree, entry, path, &dir, &name)?,
+        EntryKind::CharDevice | EntryKind::BlockDevice | EntryKind::Fifo => {
+            create_node(tree, entry, &dir, &name)?
+        }
     }
-    tree.mark(&dir, &name);
+    tree.record_created(&dir, &name);
     Ok(())
 }
 
 /// An entry for the root itself sets attributes; it cannot make anything else of it (CVE-2021-29136).
-fn root(tree: &mut Tree, entry: &Entry) -> Result<()> {
-    if entry.kind != Type::Directory {
+fn apply_root(tree: &mut Tree, entry: &Entry) -> Result<()> {
+    if entry.kind != EntryKind::Directory {
         return Err(fail!(Kind::Spec, "the root can only be a directory"));
     }
     let fd = tree.root().resolve(c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY).context("open the root")?;
-    replace_attributes(tree, entry, fd.as_fd())?;
+    replace_metadata(tree, entry, fd.as_fd())?;
     tree.has_root_entry = true;
-    tree.forget();
-    let dir = tree.keep(b"", fd).context("look at the root")?;
-    tree.set_times_later(&dir, b"", times(entry));
+    tree.clear_dir_cache();
+    let dir = tree.cache_dir(b"", fd).context("look at the root")?;
+    tree.defer_times(&dir, b"", times(entry));
     Ok(())
 }
 
@@ -64,14 +71,14 @@ fn replacing<T>(
 ) -> Result<T> {
     match make() {
         Err(Errno::EEXIST) => {
-            tree.clear(dir, name).context("remove what was there")?;
+            tree.remove_existing(dir, name).context("remove what was there")?;
             make().context(call)
         }
         other => other.context(call),
     }
 }
 
-fn regular<R: Input>(
+fn create_file<R: Input>(
     tree: &mut Tree,
     archive: &mut Archive<R>,
     entry: &Entry,
@@ -79,48 +86,48 @@ fn regular<R: Input>(
     name: &CStr,
 ) -> Result<()> {
     // The mode given to open is final where nothing can change it afterwards: one call less for nearly every file.
-    let ours = (entry.uid, entry.gid) == tree.own && !dir.gives_group;
-    let plain = ours && entry.mode & 0o7000 == 0 && !tree.default_acl;
-    let mode = Mode::from_bits_truncate(if plain { entry.mode } else { 0o600 });
+    let owned_by_process = (entry.uid, entry.gid) == tree.process_ids && !dir.has_setgid;
+    let open_mode_is_final = owned_by_process && entry.mode & 0o7000 == 0 && !tree.has_default_acl;
+    let mode = Mode::from_bits_truncate(if open_mode_is_final { entry.mode } else { 0o600 });
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let fd = replacing(tree, dir, name, "open", || openat(dir.as_fd(), name, flags, mode))?;
     match &entry.sparse {
-        Some(map) => pieces(archive, map, fd.as_fd())?,
-        None => contents(archive, fd.as_fd())?,
+        Some(map) => write_sparse(archive, map, fd.as_fd())?,
+        None => write_contents(archive, fd.as_fd())?,
     }
-    if !ours {
+    if !owned_by_process {
         fchown(&fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))).context("fchown")?;
     }
-    if !plain {
+    if !open_mode_is_final {
         fchmod(&fd, Mode::from_bits_truncate(entry.mode)).context("fchmod")?;
     }
-    attributes(tree, entry, |name, value| fsetxattr(fd.as_fd(), name, value))?;
+    set_xattrs(tree, entry, |name, value| fsetxattr(fd.as_fd(), name, value))?;
     let (atime, mtime) = times(entry);
     futimens(&fd, &atime, &mtime).context("futimens")
 }
 
 /// Blocks of zeros become holes: an image with a large empty file in it takes no room for it.
-fn contents<R: Input>(archive: &mut Archive<R>, fd: BorrowedFd<'_>) -> Result<()> {
-    let (mut at, mut ends_in_hole) = (0, false);
+fn write_contents<R: Input>(archive: &mut Archive<R>, fd: BorrowedFd<'_>) -> Result<()> {
+    let (mut at, mut ends_in_zeros) = (0, false);
     loop {
         let chunk = archive.data()?;
         if chunk.is_empty() {
             break;
         }
-        let (mut count, is_blank) = holes::stretch(chunk, at);
-        if !is_blank {
+        let (mut count, is_zero) = zero_blocks::leading_run(chunk, at);
+        if !is_zero {
             count = pwrite(fd, &chunk[..count], at.cast_signed()).context("write")?;
         }
         archive.consume(count);
         at += count as u64;
-        ends_in_hole = is_blank;
+        ends_in_zeros = is_zero;
     }
-    if ends_in_hole { ftruncate(fd, at.cast_signed()).context("ftruncate") } else { Ok(()) }
+    if ends_in_zeros { ftruncate(fd, at.cast_signed()).context("ftruncate") } else { Ok(()) }
 }
 
 /// A sparse file: only what the archive holds is written, the rest stays holes.
-fn pieces<R: Input>(archive: &mut Archive<R>, map: &Map, fd: BorrowedFd<'_>) -> Result<()> {
-    for &(start, length) in &map.pieces {
+fn write_sparse<R: Input>(archive: &mut Archive<R>, map: &SparseMap, fd: BorrowedFd<'_>) -> Result<()> {
+    for &(start, length) in &map.ranges {
         let mut at = start;
         while at < start + length {
             let chunk = archive.data()?;
@@ -134,7 +141,7 @@ fn pieces<R: Input>(archive: &mut Archive<R>, map: &Map, fd: BorrowedFd<'_>) -> 
 }
 
 /// A directory over a directory keeps the children and takes the attributes of this layer.
-fn directory(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, name: &CStr) -> Result<()> {
+fn create_directory(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, name: &CStr) -> Result<()> {
     let mode = Mode::from_bits_truncate(0o700);
     let mut replaced = false;
     let existed = match mkdirat(dir.as_fd(), name, mode) {
@@ -142,7 +149,7 @@ fn directory(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, name: &
         Err(Errno::EEXIST) => {
             let found = stat(dir, name).context("look at what was there")?.st_mode & libc::S_IFMT;
             if found != libc::S_IFDIR {
-                tree.clear(dir, name).context("remove what was there")?;
+                tree.remove_existing(dir, name).context("remove what was there")?;
                 mkdirat(dir.as_fd(), name, mode).context("mkdir")?;
                 replaced = true;
             }
@@ -152,68 +159,69 @@ fn directory(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, name: &
     };
     let fd = open_dir(dir.as_fd(), name).context("open")?;
     if existed {
-        replace_attributes(tree, entry, fd.as_fd())?;
+        replace_metadata(tree, entry, fd.as_fd())?;
         // Kept descriptors of the same directory remember its old mode.
-        tree.forget();
+        tree.clear_dir_cache();
     } else {
-        set_attributes(tree, entry, fd.as_fd(), !dir.gives_group)?;
+        set_metadata(tree, entry, fd.as_fd(), !dir.has_setgid)?;
     }
-    if let Some(alone) = &mut tree.alone {
-        alone.explicit(path);
+    if let Some(single) = &mut tree.single_layer {
+        single.record_dir_entry(path);
     }
     if replaced {
-        tree.hide_below(dir, name).context("make it opaque")?;
+        tree.hide_lower(dir, name).context("make it opaque")?;
     }
-    let made = tree.keep(path, fd).context("look at it")?;
-    tree.set_times_later(&made, path, times(entry));
+    let made = tree.cache_dir(path, fd).context("look at it")?;
+    tree.defer_times(&made, path, times(entry));
     Ok(())
 }
 
 /// The directory has an earlier layer's attributes: all of them go.
-fn replace_attributes(tree: &mut Tree, entry: &Entry, fd: BorrowedFd<'_>) -> Result<()> {
+fn replace_metadata(tree: &mut Tree, entry: &Entry, fd: BorrowedFd<'_>) -> Result<()> {
     let names = match flistxattr(fd) {
         Err(Errno::ENOTSUP) => Vec::new(),
         names => names.context("list extended attributes")?,
     };
     for name in names.split_inclusive(|&byte| byte == 0) {
         let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
-        let kept = name.to_bytes() == SELINUX || tree.alone.as_ref().is_some_and(|alone| alone.is_mark(name));
+        let kept = name.to_bytes() == SELINUX
+            || tree.single_layer.as_ref().is_some_and(|single| single.is_opaque_xattr(name));
         if !kept {
             fremovexattr(fd, name).with_context(|| format!("remove extended attribute {name:?}"))?;
         }
     }
-    set_attributes(tree, entry, fd, false)
+    set_metadata(tree, entry, fd, false)
 }
 
-fn set_attributes(tree: &mut Tree, entry: &Entry, fd: BorrowedFd<'_>, is_ours: bool) -> Result<()> {
-    if !is_ours || (entry.uid, entry.gid) != tree.own {
+fn set_metadata(tree: &mut Tree, entry: &Entry, fd: BorrowedFd<'_>, is_ours: bool) -> Result<()> {
+    if !is_ours || (entry.uid, entry.gid) != tree.process_ids {
         fchown(fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))).context("fchown")?;
     }
     fchmod(fd, Mode::from_bits_truncate(entry.mode)).context("fchmod")?;
-    attributes(tree, entry, |name, value| fsetxattr(fd, name, value))
+    set_xattrs(tree, entry, |name, value| fsetxattr(fd, name, value))
 }
 
 /// The target of a symlink is stored as it is: nothing here ever follows it outside.
-fn symlink(tree: &mut Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> Result<()> {
+fn create_symlink(tree: &mut Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> Result<()> {
     let target = c_string(&entry.link)?;
     replacing(tree, dir, name, "symlink", || symlinkat(target.as_c_str(), dir.as_fd(), name))?;
-    finish_by_name(tree, entry, dir, name)
+    set_metadata_by_name(tree, entry, dir, name)
 }
 
-fn node(tree: &mut Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> Result<()> {
+fn create_node(tree: &mut Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> Result<()> {
     let kind = match entry.kind {
-        Type::CharDevice => SFlag::S_IFCHR,
-        Type::BlockDevice => SFlag::S_IFBLK,
+        EntryKind::CharDevice => SFlag::S_IFCHR,
+        EntryKind::BlockDevice => SFlag::S_IFBLK,
         _ => SFlag::S_IFIFO,
     };
-    if tree.alone.is_some() && entry.kind == Type::CharDevice && entry.device == (0, 0) {
+    if tree.single_layer.is_some() && entry.kind == EntryKind::CharDevice && entry.device == (0, 0) {
         return Err(fail!(Kind::Spec, "the device 0:0 would be a whiteout in an overlay"));
     }
     let device = makedev(u64::from(entry.device.0), u64::from(entry.device.1));
     let mode = Mode::from_bits_truncate(entry.mode);
     replacing(tree, dir, name, "mknod", || mknodat(dir.as_fd(), name, kind, mode, device))?;
-    finish_by_name(tree, entry, dir, name)?;
-    let changed = (entry.uid, entry.gid) != tree.own || dir.gives_group || tree.default_acl;
+    set_metadata_by_name(tree, entry, dir, name)?;
+    let changed = (entry.uid, entry.gid) != tree.process_ids || dir.has_setgid || tree.has_default_acl;
     if changed {
         // It is ours and just made: no symlink can stand there.
         let flags = nix::sys::stat::FchmodatFlags::FollowSymlink;
@@ -225,31 +233,31 @@ fn node(tree: &mut Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> Result<()
 }
 
 /// Owner, attributes and times of what must not be opened.
-fn finish_by_name(tree: &mut Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> Result<()> {
-    if (entry.uid, entry.gid) != tree.own || dir.gives_group {
+fn set_metadata_by_name(tree: &mut Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> Result<()> {
+    if (entry.uid, entry.gid) != tree.process_ids || dir.has_setgid {
         let (uid, gid) = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
         fchownat(dir.as_fd(), name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW).context("chown")?;
     }
-    attributes(tree, entry, |attribute, value| lsetxattr(&proc_path(dir.as_fd(), name), attribute, value))?;
+    set_xattrs(tree, entry, |attribute, value| lsetxattr(&proc_path(dir.as_fd(), name), attribute, value))?;
     let (atime, mtime) = times(entry);
     utimensat(dir.as_fd(), name, &atime, &mtime, UtimensatFlags::NoFollowSymlink).context("utimens")
 }
 
 /// A hard link to what stands at its target now, itself and not what it points at. Metadata is the target's.
-fn hard_link(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, name: &CStr) -> Result<()> {
+fn create_hard_link(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, name: &CStr) -> Result<()> {
     let target = clean(&entry.link);
     let shown = || format!("link to \"{}\"", entry.link.escape_ascii());
     if target.is_empty() {
         return Err(fail!(Kind::Spec, "the root cannot be linked to")).with_context(shown);
     }
-    let (above, last) = crate::image::archive::path::split(&target);
-    let from = tree.find(above).with_context(shown)?;
+    let (above, last) = split(&target);
+    let from = tree.find_dir(above).with_context(shown)?;
     let last = c_string(last)?;
-    if let Some(alone) = &mut tree.alone {
-        let missing = from.as_ref().is_none_or(|from| alone.is_missing(from.as_fd(), &last));
+    if let Some(single) = &mut tree.single_layer {
+        let missing = from.as_ref().is_none_or(|from| single.is_missing(from.as_fd(), &last));
         if missing {
             // The file may be in a layer below.
-            alone.link_later(path, target);
+            single.defer_link(path, target);
             return Ok(());
         }
     }
@@ -261,7 +269,7 @@ fn hard_link(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, name: &
     let link = || linkat(from.as_fd(), last.as_c_str(), dir.as_fd(), name, AtFlags::empty());
     match link() {
         Err(Errno::EEXIST) => {
-            tree.clear(dir, name).context("remove what was there")?;
+            tree.remove_existing(dir, name).context("remove what was there")?;
             link().with_context(shown)
         }
         Err(Errno::ENOENT) => Err(fail!(Kind::Spec, "there is no such file yet")).with_context(shown),
@@ -269,7 +277,7 @@ fn hard_link(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, name: &
     }
 }
 
-fn attributes(
+fn set_xattrs(
     tree: &mut Tree,
     entry: &Entry,
     mut set: impl FnMut(&CStr, &[u8]) -> nix::Result<()>,
@@ -278,12 +286,12 @@ fn attributes(
         if name == SELINUX {
             continue;
         }
-        let c_name = match &tree.alone {
-            Some(alone) => c_string(&alone.escaped(name))?,
+        let c_name = match &tree.single_layer {
+            Some(single) => c_string(&single.escape_xattr(name))?,
             None => c_string(name)?,
         };
         match set(&c_name, value) {
-            Ok(()) => tree.default_acl |= name.starts_with(b"system.posix_acl"),
+            Ok(()) => tree.has_default_acl |= name.starts_with(b"system.posix_acl"),
             // The filesystem has none, or none of this sort on such a file (user.* on a symlink).
             Err(errno @ (Errno::ENOTSUP | Errno::EPERM))
                 if errno == Errno::ENOTSUP || name.starts_with(b"user.") =>

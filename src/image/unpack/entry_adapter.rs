@@ -6,9 +6,9 @@ use std::cell::Cell;
 
 use super::owner_xattr::{OWNER_XATTR, encode_owner};
 use crate::error::Result;
-use crate::image::archive::{Entry, Type};
-use crate::image::userns::mapping::Mapping;
-use crate::image::userns::namespace::{self, Ids, Place};
+use crate::image::archive::{Entry, EntryKind};
+use crate::image::userns::mapping::IdMapping;
+use crate::image::userns::namespace::{self, MappedIds, Privilege};
 use crate::log;
 
 const CAPABILITY: &[u8] = b"security.capability";
@@ -21,24 +21,31 @@ pub(crate) struct EntryAdapter {
     /// Root is the only id there is: other owners are kept in `OWNER_XATTR`.
     pub is_single_id: bool,
     /// Owners become the ids of the host that this maps them to.
-    pub mapping: Option<Mapping>,
+    pub mapping: Option<IdMapping>,
     /// The mapping of this process's user namespace: an owner outside it is an error. The kernel applies it.
-    pub namespace: Option<Mapping>,
+    pub namespace: Option<IdMapping>,
     /// Whether the warnings about devices and about attributes were given: each is given once.
     warned: Cell<(bool, bool)>,
 }
 
 impl EntryAdapter {
-    /// The adapter for a process in `place`, with the mapping of --uid-map.
-    pub(crate) fn for_place(place: Place, mapping: Option<Mapping>) -> Self {
-        let is_single_id = place == Place::Own(Ids::Single);
-        let namespace = (place.is_confined() && !is_single_id).then(|| namespace::mapping().ok()).flatten();
-        Self { is_confined: place.is_confined(), is_single_id, mapping, namespace, warned: Cell::default() }
+    /// The adapter for a process of this privilege, with the mapping of --uid-map.
+    pub(crate) fn for_privilege(privilege: Privilege, mapping: Option<IdMapping>) -> Self {
+        let is_single_id = privilege == Privilege::OwnNamespace(MappedIds::Single);
+        let namespace =
+            (privilege.is_confined() && !is_single_id).then(|| namespace::mapping().ok()).flatten();
+        Self {
+            is_confined: privilege.is_confined(),
+            is_single_id,
+            mapping,
+            namespace,
+            warned: Cell::default(),
+        }
     }
 
     /// The user and group id that root has in the tree.
     pub(crate) fn root_ids(&self) -> (u32, u32) {
-        let to_host = |mapping: &Mapping| mapping.to_host(0, 0).unwrap_or_default();
+        let to_host = |mapping: &IdMapping| mapping.to_host(0, 0).unwrap_or_default();
         self.mapping.as_ref().map_or((0, 0), to_host)
     }
 
@@ -71,9 +78,9 @@ impl EntryAdapter {
     /// Changes what a user namespace cannot make.
     fn adapt_confined(&self, entry: &mut Entry) {
         let (devices, attributes) = self.warned.get();
-        if matches!(entry.kind, Type::CharDevice | Type::BlockDevice) {
+        if matches!(entry.kind, EntryKind::CharDevice | EntryKind::BlockDevice) {
             // An empty file without permissions shows that something was there. The container's /dev is the runtime's.
-            (entry.kind, entry.mode, entry.size) = (Type::Regular, 0, 0);
+            (entry.kind, entry.mode, entry.size) = (EntryKind::Regular, 0, 0);
             if !devices {
                 let name = entry.name.escape_ascii();
                 log::warn(format_args!("{name}: devices become empty files, for want of privileges"));
@@ -88,7 +95,7 @@ impl EntryAdapter {
                 self.warned.set((self.warned.get().0, true));
             }
         }
-        if self.is_single_id && entry.kind != Type::HardLink {
+        if self.is_single_id && entry.kind != EntryKind::HardLink {
             entry.xattrs.retain(|(name, _)| name != OWNER_XATTR);
             if (entry.uid, entry.gid) != (0, 0) {
                 entry.xattrs.push((OWNER_XATTR.to_vec(), encode_owner(entry.uid, entry.gid)));

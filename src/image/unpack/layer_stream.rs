@@ -5,31 +5,31 @@ use std::thread::Scope;
 
 use oci_spec::image::{Descriptor, Digest};
 
-use super::holes;
-use super::read_ahead::{PIECE, Pieces};
+use super::read_ahead::{CHUNK_SIZE, ChunkSource};
+use super::zero_blocks;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::archive::Input;
 use crate::image::blob::compression::{Compression, Decompressed};
 use crate::image::blob::digest::{Hasher, Verified};
-use crate::image::io_error::{into_io, out_of_io};
-use crate::image::limits::{Limits, Used, check_ratio};
+use crate::image::io_error::{from_io_error, to_io_error};
+use crate::image::limits::{Limits, Usage, check_ratio};
 
 fn decompressed(
     blob: Box<dyn Read + Send>,
     descriptor: &Descriptor,
 ) -> Result<Decompressed<Box<dyn Read + Send>>> {
-    Decompressed::new(Compression::of(descriptor)?, Verified::new(blob, descriptor)?)
+    Decompressed::new(Compression::from_descriptor(descriptor)?, Verified::new(blob, descriptor)?)
 }
 
 /// The decompressed bytes of a layer, hashed and counted as they pass.
-pub struct LayerStream<'a> {
-    input: Pieces,
+pub(crate) struct LayerStream<'a> {
+    input: ChunkSource,
     /// None where the blob is not compressed: its own digest is the diff id then, and is checked there.
     hasher: Option<Hasher>,
     diff_id: &'a Digest,
     limits: &'a Limits,
-    used: &'a Used,
+    used: &'a Usage,
     buffer: Box<[u8]>,
     start: usize,
     end: usize,
@@ -40,29 +40,30 @@ pub struct LayerStream<'a> {
 
 impl<'a> LayerStream<'a> {
     /// Opens a layer's blob for reading.
-    pub fn open(
+    pub(crate) fn open(
         blob: Box<dyn Read + Send>,
         descriptor: &Descriptor,
         diff_id: &'a Digest,
         limits: &'a Limits,
-        used: &'a Used,
+        used: &'a Usage,
     ) -> Result<Self> {
-        let input = Pieces::Here(decompressed(blob, descriptor)?);
+        let input = ChunkSource::Inline(decompressed(blob, descriptor)?);
         // An uncompressed blob is hashed as it is read, by its own digest.
-        let is_known = Compression::of(descriptor)? == Compression::Plain && descriptor.digest() == diff_id;
-        let hasher = if is_known { None } else { Some(Hasher::like(diff_id)?) };
-        let buffer = vec![0; PIECE].into_boxed_slice();
+        let is_known =
+            Compression::from_descriptor(descriptor)? == Compression::Plain && descriptor.digest() == diff_id;
+        let hasher = if is_known { None } else { Some(Hasher::for_digest(diff_id)?) };
+        let buffer = vec![0; CHUNK_SIZE].into_boxed_slice();
         Ok(Self { input, hasher, diff_id, limits, used, buffer, start: 0, end: 0, total: 0, zeros: 0 })
     }
 
     /// The same, decompressed by another thread while these bytes are hashed and used.
-    pub fn ahead<'scope>(self, scope: &'scope Scope<'scope, '_>) -> Result<Self> {
+    pub(crate) fn read_ahead<'scope>(self, scope: &'scope Scope<'scope, '_>) -> Result<Self> {
         match self.input {
-            Pieces::Here(blob) => {
-                let input = Pieces::ahead(scope, blob).context("start a thread")?;
+            ChunkSource::Inline(blob) => {
+                let input = ChunkSource::spawn(scope, blob).context("start a thread")?;
                 Ok(Self { input, ..self })
             }
-            Pieces::Ahead { .. } => Ok(self),
+            ChunkSource::Threaded { .. } => Ok(self),
         }
     }
 
@@ -71,10 +72,10 @@ impl<'a> LayerStream<'a> {
         (self.start, self.end) = (0, count);
         let count = count as u64;
         self.total += count;
-        self.used.bytes(count, self.limits).map_err(into_io)?;
-        self.zeros += holes::zeros(&self.buffer[..self.end]);
+        self.used.add_bytes(count, self.limits).map_err(to_io_error)?;
+        self.zeros += zero_blocks::count(&self.buffer[..self.end]);
         if count > 0 {
-            check_ratio(seen, self.total - self.zeros, self.limits).map_err(into_io)?;
+            check_ratio(seen, self.total - self.zeros, self.limits).map_err(to_io_error)?;
         }
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&self.buffer[..self.end]);
@@ -83,8 +84,8 @@ impl<'a> LayerStream<'a> {
     }
 
     /// Reads on to the end, which lies behind the end of the archive, and checks both digests.
-    pub fn finish(mut self) -> Result<()> {
-        while !self.fill_buf().map_err(out_of_io)?.is_empty() {
+    pub(crate) fn finish(mut self) -> Result<()> {
+        while !self.fill_buf().map_err(from_io_error)?.is_empty() {
             self.consume(self.end - self.start);
         }
         self.input.finish()?;

@@ -2,11 +2,11 @@
 
 pub(crate) mod entry_adapter;
 mod entry;
-mod holes;
-pub mod layer;
-pub mod layer_stream;
+pub(crate) mod layer;
+pub(crate) mod layer_stream;
 pub(crate) mod owner_xattr;
 mod read_ahead;
-pub mod single_layer;
-pub mod tree;
-pub mod whiteout;
+pub(crate) mod single_layer;
+pub(crate) mod tree;
+pub(crate) mod whiteout;
+mod zero_blocks;

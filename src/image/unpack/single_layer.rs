@@ -6,76 +6,82 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{Mode, SFlag, fstatat, makedev, mknodat};
 
-use crate::image::limits::DEBTS;
+use crate::image::filesystem::dir::open_dir;
+use crate::image::limits::MISSING_PATHS;
 use crate::inroot::Result;
 use crate::sys::xattr::fsetxattr;
 
 /// The layer's marks and debts.
 #[derive(Debug, Default)]
-pub struct Alone {
+pub(crate) struct SingleLayer {
     /// `user.overlay.` instead of `trusted.overlay.`: what a user namespace may set (mount option `userxattr`).
     pub userxattr: bool,
     /// Directories that had to be made without an entry, and whether an entry stands in them (else only marks do).
-    pub dirs: BTreeMap<Vec<u8>, bool>,
+    pub implied_dirs: BTreeMap<Vec<u8>, bool>,
     /// Hard links to files that this layer has not, by their path; the target's path.
-    pub links: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub missing_links: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Bytes of paths in both.
-    held: usize,
+    path_bytes: usize,
 }
 
-impl Alone {
+impl SingleLayer {
+    /// A layer without entries; `userxattr` says which of its attributes are marks.
+    pub(crate) fn new(userxattr: bool) -> Self {
+        Self { userxattr, ..Self::default() }
+    }
+
     /// Whether nothing is taken for granted.
-    pub fn is_complete(&self) -> bool {
-        self.dirs.is_empty() && self.links.is_empty()
+    pub(crate) fn is_independent(&self) -> bool {
+        self.implied_dirs.is_empty() && self.missing_links.is_empty()
     }
 
     /// A directory had to be made.
-    pub fn implied(&mut self, path: &[u8]) {
-        self.held += path.len();
-        self.dirs.insert(path.to_vec(), false);
+    pub(crate) fn record_implied_dir(&mut self, path: &[u8]) {
+        self.path_bytes += path.len();
+        self.implied_dirs.insert(path.to_vec(), false);
     }
 
     /// A directory has its entry.
-    pub fn explicit(&mut self, path: &[u8]) {
-        self.dirs.remove(path);
+    pub(crate) fn record_dir_entry(&mut self, path: &[u8]) {
+        self.implied_dirs.remove(path);
     }
 
     /// An entry is about to be made: the directories above it are needed, and it takes the place of a link that was
     /// to be made there.
-    pub fn placed(&mut self, path: &[u8]) {
-        if !self.links.is_empty() {
-            self.links.remove(path);
+    pub(crate) fn record_entry(&mut self, path: &[u8]) {
+        if !self.missing_links.is_empty() {
+            self.missing_links.remove(path);
         }
-        if self.dirs.is_empty() {
+        if self.implied_dirs.is_empty() {
             return;
         }
         for (at, _) in path.iter().enumerate().filter(|&(_, &byte)| byte == b'/') {
-            if let Some(holds_entry) = self.dirs.get_mut(&path[..at]) {
+            if let Some(holds_entry) = self.implied_dirs.get_mut(&path[..at]) {
                 *holds_entry = true;
             }
         }
     }
 
     /// A link whose target is not here. One to another such link is one to that one's target.
-    pub fn link_later(&mut self, path: &[u8], target: Vec<u8>) {
-        let target = self.links.get(&target).cloned().unwrap_or(target);
-        self.held += path.len() + target.len();
-        self.links.insert(path.to_vec(), target);
+    pub(crate) fn defer_link(&mut self, path: &[u8], target: Vec<u8>) {
+        let target = self.missing_links.get(&target).cloned().unwrap_or(target);
+        self.path_bytes += path.len() + target.len();
+        self.missing_links.insert(path.to_vec(), target);
     }
 
     /// Whether it is more than a layer that tools make ever leaves open.
-    pub fn is_too_much(&self) -> bool {
-        self.held > DEBTS
+    pub(crate) fn is_over_limit(&self) -> bool {
+        self.path_bytes > MISSING_PATHS
     }
 
     /// Whether this layer has no such file. A whiteout is none.
-    pub fn is_missing(&self, dir: BorrowedFd<'_>, name: &CStr) -> bool {
+    pub(crate) fn is_missing(&self, dir: BorrowedFd<'_>, name: &CStr) -> bool {
         match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => is_whiteout(&stat),
             Err(_) => true,
@@ -83,10 +89,10 @@ impl Alone {
     }
 
     /// Marks `name` as taken away, unless this layer has something there, which hides what is below by itself.
-    pub fn white_out(&self, dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+    pub(crate) fn apply_whiteout(&self, dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
         match mknodat(dir, name, SFlag::S_IFCHR, Mode::empty(), makedev(0, 0)) {
-            Err(Errno::EEXIST) => match crate::image::filesystem::dir::open_dir(dir, name) {
-                Ok(dir) => self.make_opaque(std::os::fd::AsFd::as_fd(&dir)),
+            Err(Errno::EEXIST) => match open_dir(dir, name) {
+                Ok(dir) => self.make_opaque(dir.as_fd()),
                 Err(Errno::ENOTDIR | Errno::ELOOP | Errno::ENXIO) => Ok(()),
                 Err(errno) => Err(errno),
             },
@@ -95,21 +101,21 @@ impl Alone {
     }
 
     /// Marks an open directory as hiding all below it.
-    pub fn make_opaque(&self, dir: BorrowedFd<'_>) -> Result<()> {
-        fsetxattr(dir, self.opaque(), b"y")
+    pub(crate) fn make_opaque(&self, dir: BorrowedFd<'_>) -> Result<()> {
+        fsetxattr(dir, self.opaque_xattr(), b"y")
     }
 
-    fn opaque(&self) -> &'static CStr {
+    fn opaque_xattr(&self) -> &'static CStr {
         if self.userxattr { c"user.overlay.opaque" } else { c"trusted.overlay.opaque" }
     }
 
-    pub fn is_mark(&self, name: &CStr) -> bool {
-        name == self.opaque()
+    pub(crate) fn is_opaque_xattr(&self, name: &CStr) -> bool {
+        name == self.opaque_xattr()
     }
 
     /// An attribute that would be a mark of ours gets another name; the kernel shows it under its own again.
     /// KERNEL(6.7): before that it is not shown at all.
-    pub fn escaped(&self, name: &[u8]) -> Vec<u8> {
+    pub(crate) fn escape_xattr(&self, name: &[u8]) -> Vec<u8> {
         let prefix: &[u8] = if self.userxattr { b"user.overlay." } else { b"trusted.overlay." };
         match name.strip_prefix(prefix) {
             Some(rest) => [prefix, b"overlay.", rest].concat(),
@@ -119,7 +125,7 @@ impl Alone {
 }
 
 /// The kernel's whiteout: a character device 0:0.
-pub fn is_whiteout(stat: &libc::stat) -> bool {
+pub(crate) fn is_whiteout(stat: &libc::stat) -> bool {
     stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == makedev(0, 0)
 }
 
@@ -129,26 +135,26 @@ mod tests {
 
     #[test]
     fn a_forged_mark_gets_another_name() {
-        let alone = Alone::default();
-        assert_eq!(alone.escaped(b"trusted.overlay.opaque"), b"trusted.overlay.overlay.opaque");
-        assert_eq!(alone.escaped(b"user.overlay.opaque"), b"user.overlay.opaque");
-        let alone = Alone { userxattr: true, ..Alone::default() };
-        assert_eq!(alone.escaped(b"user.overlay.opaque"), b"user.overlay.overlay.opaque");
+        let layer = SingleLayer::default();
+        assert_eq!(layer.escape_xattr(b"trusted.overlay.opaque"), b"trusted.overlay.overlay.opaque");
+        assert_eq!(layer.escape_xattr(b"user.overlay.opaque"), b"user.overlay.opaque");
+        let layer = SingleLayer::new(true);
+        assert_eq!(layer.escape_xattr(b"user.overlay.opaque"), b"user.overlay.overlay.opaque");
     }
 
     #[test]
     fn only_directories_with_entries_are_needed() {
-        let mut alone = Alone::default();
-        alone.implied(b"a");
-        alone.implied(b"a/b");
-        alone.implied(b"c");
-        alone.placed(b"a/x");
-        alone.explicit(b"c");
-        assert_eq!(alone.dirs, [(b"a".to_vec(), true), (b"a/b".to_vec(), false)].into());
-        alone.link_later(b"l", b"t".to_vec());
-        alone.link_later(b"m", b"l".to_vec());
-        assert_eq!(alone.links[&b"m"[..]], b"t");
-        alone.placed(b"l");
-        assert_eq!(alone.links.len(), 1);
+        let mut layer = SingleLayer::default();
+        layer.record_implied_dir(b"a");
+        layer.record_implied_dir(b"a/b");
+        layer.record_implied_dir(b"c");
+        layer.record_entry(b"a/x");
+        layer.record_dir_entry(b"c");
+        assert_eq!(layer.implied_dirs, [(b"a".to_vec(), true), (b"a/b".to_vec(), false)].into());
+        layer.defer_link(b"l", b"t".to_vec());
+        layer.defer_link(b"m", b"l".to_vec());
+        assert_eq!(layer.missing_links[&b"m"[..]], b"t");
+        layer.record_entry(b"l");
+        assert_eq!(layer.missing_links.len(), 1);
     }
 }

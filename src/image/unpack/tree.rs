@@ -20,26 +20,26 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, getegid, geteuid};
 
 use super::entry_adapter::EntryAdapter;
-use super::single_layer::Alone;
+use super::single_layer::SingleLayer;
 use super::whiteout::PSEUDOLINKS;
 use crate::image::archive::path::{clean, split};
 use crate::image::filesystem::dir::{c_string, open_dir};
 use crate::image::filesystem::remove;
-use crate::image::limits::TIMES;
+use crate::image::limits::DIRECTORY_TIMES;
 use crate::inroot::{Result, Root};
 
 /// How many directories are kept open: archives go through a tree in order, so few serve well.
-const KEPT: usize = 128;
+const CACHED_DIRS: usize = 128;
 /// As many symlinks as the kernel follows in one path.
-const LINKS: u32 = 40;
+const MAX_SYMLINKS: u32 = 40;
 
 /// An open directory of the tree.
 #[derive(Debug)]
-pub struct Dir {
+pub(crate) struct Dir {
     fd: OwnedFd,
     pub inode: u64,
     /// Whether what is made in it gets another group than ours.
-    pub gives_group: bool,
+    pub has_setgid: bool,
 }
 
 impl AsFd for Dir {
@@ -49,138 +49,160 @@ impl AsFd for Dir {
 }
 
 /// Access and modification time.
-pub type Times = (TimeSpec, TimeSpec);
+pub(crate) type Times = (TimeSpec, TimeSpec);
 
+/// The root filesystem that layers are applied to: of a whole image, or of one layer alone.
 #[derive(Debug)]
-pub struct Tree {
+pub(crate) struct Tree {
     root: Root,
-    kept: HashMap<Vec<u8>, Rc<Dir>>,
-    /// What the current layer made, as hashes of (directory's inode, name): whiteouts spare it.
-    made: HashSet<u64>,
+    /// Set for the tree of a single layer; None for a merged tree.
+    pub(super) single_layer: Option<SingleLayer>,
+    /// How entries are changed that cannot be made as they are.
+    pub(super) adapter: EntryAdapter,
+    /// Open directories by the path they were asked for.
+    dir_cache: HashMap<Vec<u8>, Rc<Dir>>,
+    /// What the current layer made, as hashes of (inode of the directory, name): whiteouts spare it.
+    created_by_layer: HashSet<u64>,
     /// Keyed anew in each process, so that no image can aim for equal hashes.
     hash: RandomState,
     /// Directories by inode: their last known path and the times they get when all is in place.
-    times: HashMap<u64, (Vec<u8>, Times)>,
+    dir_times: HashMap<u64, (Vec<u8>, Times)>,
     /// Bytes of these paths.
-    times_held: usize,
+    dir_times_bytes: usize,
     /// How many directories were made that had no entry.
-    pub implied: u64,
-    /// Who the kernel makes files for.
-    pub own: (u32, u32),
+    pub(super) implied_dirs: u64,
+    /// The user and group that the kernel gives new files to.
+    pub(super) process_ids: (u32, u32),
     /// Set once a layer gave some directory a default ACL: from then on no mode is what we asked for.
-    pub default_acl: bool,
-    /// Set where the tree is one layer of an overlay; None where layers are applied one over the other.
-    pub alone: Option<Alone>,
-    /// Whether a layer had an entry for the root itself.
-    pub has_root_entry: bool,
+    pub(super) has_default_acl: bool,
+    pub(super) has_root_entry: bool,
     /// Whether the current layer has files in AUFS' directory of pseudo-links.
-    pub pseudolinks: bool,
-    /// How entries are made that cannot be made as they are.
-    pub(crate) adapter: EntryAdapter,
+    pub(super) has_pseudolinks: bool,
     /// Set where directories have their times already and keep those they are found with: the tree was not made
     /// here, or is so large that the times were set in between.
-    keeps_times: bool,
+    preserves_times: bool,
 }
 
 impl Tree {
-    /// Starts on an empty directory. Clears the process's umask: modes come from the image alone.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// Opens the empty directory `path` for a merged tree: every layer of the image is applied over those before it.
+    ///
+    /// Clears the umask of the process, because modes come from the image alone.
+    pub(crate) fn merged(path: &Path, adapter: EntryAdapter) -> Result<Self> {
+        Self::open(path, None, adapter)
+    }
+
+    /// Opens the empty directory `path` for the tree of a single layer, which an overlay mounts over others. Whiteouts
+    /// are kept in it as the kernel's own marks, of `user.overlay.` where `userxattr` is set.
+    pub(crate) fn single_layer(path: &Path, userxattr: bool, adapter: EntryAdapter) -> Result<Self> {
+        Self::open(path, Some(SingleLayer::new(userxattr)), adapter)
+    }
+
+    /// Opens a merged tree that is complete, for small changes: its directories keep the times they have.
+    pub(crate) fn reopen(path: &Path, adapter: EntryAdapter) -> Result<Self> {
+        let mut tree = Self::open(path, None, adapter)?;
+        tree.dir_times.clear();
+        tree.preserves_times = true;
+        tree.open_existing_dir(b"")?;
+        Ok(tree)
+    }
+
+    fn open(path: &Path, single_layer: Option<SingleLayer>, adapter: EntryAdapter) -> Result<Self> {
         umask(Mode::empty());
         let root = Root::open(path)?;
         // Like any directory without an entry of its own, unless one comes.
         let zero = TimeSpec::new(0, 0);
-        let times = [(fstat(&root)?.st_ino, (Vec::new(), (zero, zero)))].into();
+        let dir_times = [(fstat(&root)?.st_ino, (Vec::new(), (zero, zero)))].into();
         Ok(Self {
             root,
-            kept: HashMap::new(),
-            made: HashSet::new(),
+            single_layer,
+            adapter,
+            dir_cache: HashMap::new(),
+            created_by_layer: HashSet::new(),
             hash: RandomState::new(),
-            times,
-            times_held: 0,
-            implied: 0,
-            own: (geteuid().as_raw(), getegid().as_raw()),
-            default_acl: false,
-            alone: None,
+            dir_times,
+            dir_times_bytes: 0,
+            implied_dirs: 0,
+            process_ids: (geteuid().as_raw(), getegid().as_raw()),
+            has_default_acl: false,
             has_root_entry: false,
-            pseudolinks: false,
-            adapter: EntryAdapter::default(),
-            keeps_times: false,
+            has_pseudolinks: false,
+            preserves_times: false,
         })
     }
 
-    /// Begins with entries as `adapt` says, also for the root itself.
-    pub(crate) fn set_adapter(&mut self, adapter: EntryAdapter) -> Result<()> {
-        let (uid, gid) = adapter.root_ids();
-        if self.own != (uid, gid) {
+    /// Gives the root directory to the owner that the image's root is mapped to.
+    pub(crate) fn chown_root(&mut self) -> Result<()> {
+        let (uid, gid) = self.adapter.root_ids();
+        if self.process_ids != (uid, gid) {
             let fd = self.root.resolve(c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
             fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
         }
-        self.adapter = adapter;
         Ok(())
     }
 
-    /// Opens a tree that is complete, for small changes.
-    pub fn open_kept(path: &Path) -> Result<Self> {
-        let mut tree = Self::open(path)?;
-        tree.times.clear();
-        tree.keeps_times = true;
-        tree.look(b"")?;
-        Ok(tree)
+    /// Whether a layer had an entry for the root directory itself.
+    pub(crate) fn has_root_entry(&self) -> bool {
+        self.has_root_entry
     }
 
-    pub fn root(&self) -> &Root {
+    /// What the single layer needs of the layers below it; nothing for a merged tree.
+    pub(crate) fn into_single_layer(self) -> SingleLayer {
+        self.single_layer.unwrap_or_default()
+    }
+
+    pub(crate) fn root(&self) -> &Root {
         &self.root
     }
 
     /// Forgets what the last layer made: from now on it is what is below.
-    pub fn begin_layer(&mut self) {
-        self.made.clear();
+    pub(crate) fn begin_layer(&mut self) {
+        self.created_by_layer.clear();
     }
 
     /// Takes away what only this layer's own links needed.
-    pub fn end_layer(&mut self) -> Result<()> {
-        if std::mem::take(&mut self.pseudolinks) {
-            self.forget();
+    pub(crate) fn end_layer(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.has_pseudolinks) {
+            self.clear_dir_cache();
             remove::tree(self.root.as_fd(), &c_string(PSEUDOLINKS)?)?;
-            if let Some(alone) = &mut self.alone {
-                alone.explicit(PSEUDOLINKS);
+            if let Some(single) = &mut self.single_layer {
+                single.record_dir_entry(PSEUDOLINKS);
             }
         }
         Ok(())
     }
 
-    fn key(&self, dir: u64, name: &CStr) -> u64 {
+    fn creation_key(&self, dir: u64, name: &CStr) -> u64 {
         self.hash.hash_one((dir, name.to_bytes()))
     }
 
     /// Remembers that the current layer has an entry for `name`.
-    pub fn mark(&mut self, dir: &Dir, name: &CStr) {
-        let key = self.key(dir.inode, name);
-        self.made.insert(key);
+    pub(crate) fn record_created(&mut self, dir: &Dir, name: &CStr) {
+        let key = self.creation_key(dir.inode, name);
+        self.created_by_layer.insert(key);
     }
 
     /// The directory and the name of a clean, not empty path; missing directories are made.
-    pub fn place(&mut self, path: &[u8]) -> Result<(Rc<Dir>, CString)> {
+    pub(crate) fn open_parent(&mut self, path: &[u8]) -> Result<(Rc<Dir>, CString)> {
         let (above, name) = split(path);
-        let dir = self.dir(above)?;
-        if let Some(alone) = &mut self.alone {
-            alone.placed(path);
+        let dir = self.open_or_create_dir(above)?;
+        if let Some(single) = &mut self.single_layer {
+            single.record_entry(path);
         }
         Ok((dir, c_string(name)?))
     }
 
     /// The directory that a whiteout takes something away from; None where it has nothing to take away.
-    pub fn marked(&mut self, path: &[u8]) -> Result<Option<Rc<Dir>>> {
-        match self.alone {
+    pub(crate) fn whiteout_dir(&mut self, path: &[u8]) -> Result<Option<Rc<Dir>>> {
+        match self.single_layer {
             // What is below is not known here: the mark must stand.
-            Some(_) => self.dir(path).map(Some),
-            None => self.find(path),
+            Some(_) => self.open_or_create_dir(path).map(Some),
+            None => self.find_dir(path),
         }
     }
 
-    /// As `place`, where nothing may be made; None where there is no such directory.
-    pub fn find(&mut self, path: &[u8]) -> Result<Option<Rc<Dir>>> {
-        match self.look(path) {
+    /// As `open_parent`, where nothing may be made; None where there is no such directory.
+    pub(crate) fn find_dir(&mut self, path: &[u8]) -> Result<Option<Rc<Dir>>> {
+        match self.open_existing_dir(path) {
             Ok(dir) => Ok(Some(dir)),
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
             Err(errno) => Err(errno),
@@ -188,21 +210,21 @@ impl Tree {
     }
 
     /// The directory that a clean path leads to, symlinks followed inside the root; made where it is missing.
-    pub fn dir(&mut self, path: &[u8]) -> Result<Rc<Dir>> {
-        self.dir_after(path, 0)
+    pub(crate) fn open_or_create_dir(&mut self, path: &[u8]) -> Result<Rc<Dir>> {
+        self.open_or_create_dir_after(path, 0)
     }
 
-    fn dir_after(&mut self, path: &[u8], links: u32) -> Result<Rc<Dir>> {
-        match self.look(path) {
+    fn open_or_create_dir_after(&mut self, path: &[u8], links: u32) -> Result<Rc<Dir>> {
+        match self.open_existing_dir(path) {
             Err(Errno::ENOENT | Errno::ENOTDIR) if !path.is_empty() => {}
             other => return other,
         }
         let ends = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| at);
-        let mut dir = self.look(b"")?;
+        let mut dir = self.open_existing_dir(b"")?;
         for end in ends.chain([path.len()]).collect::<Vec<_>>() {
-            dir = match self.look(&path[..end]) {
+            dir = match self.open_existing_dir(&path[..end]) {
                 Err(missing @ (Errno::ENOENT | Errno::ENOTDIR)) => {
-                    self.make(&dir, &path[..end], missing, links)?
+                    self.create_dir(&dir, &path[..end], missing, links)?
                 }
                 other => other?,
             };
@@ -211,7 +233,7 @@ impl Tree {
     }
 
     /// Makes the directory `path` in `parent`, where looking for it gave `missing`.
-    fn make(&mut self, parent: &Rc<Dir>, path: &[u8], missing: Errno, links: u32) -> Result<Rc<Dir>> {
+    fn create_dir(&mut self, parent: &Rc<Dir>, path: &[u8], missing: Errno, links: u32) -> Result<Rc<Dir>> {
         let (above, name) = split(path);
         let name = c_string(name)?;
         let mode = Mode::from_bits_truncate(0o755);
@@ -219,102 +241,102 @@ impl Tree {
             Ok(()) => {}
             Err(Errno::EEXIST) if missing == Errno::ENOENT => {
                 // A symlink that leads nowhere: what it points at is what is missing.
-                if links == LINKS {
+                if links == MAX_SYMLINKS {
                     return Err(Errno::ELOOP);
                 }
                 let target = readlinkat(parent.as_fd(), name.as_c_str())?.into_vec();
                 let from = if target.starts_with(b"/") { b"" } else { above };
-                return self.dir_after(&clean(&[from, &target].join(&b'/')), links + 1);
+                return self.open_or_create_dir_after(&clean(&[from, &target].join(&b'/')), links + 1);
             }
             Err(Errno::EEXIST) => {
                 // Something that is no directory, or leads to none: it gives way.
-                self.clear(parent, &name)?;
+                self.remove_existing(parent, &name)?;
                 mkdirat(parent.as_fd(), name.as_c_str(), mode)?;
-                self.hide_below(parent, &name)?;
-                return self.adopt_implied(parent, &name, path);
+                self.hide_lower(parent, &name)?;
+                return self.init_implied_dir(parent, &name, path);
             }
             Err(errno) => return Err(errno),
         }
-        if let Some(alone) = &mut self.alone {
-            alone.implied(path);
+        if let Some(single) = &mut self.single_layer {
+            single.record_implied_dir(path);
         }
-        self.adopt_implied(parent, &name, path)
+        self.init_implied_dir(parent, &name, path)
     }
 
     /// A directory without an entry of its own belongs to root, 0755, of no particular time.
-    fn adopt_implied(&mut self, parent: &Rc<Dir>, name: &CStr, path: &[u8]) -> Result<Rc<Dir>> {
+    fn init_implied_dir(&mut self, parent: &Rc<Dir>, name: &CStr, path: &[u8]) -> Result<Rc<Dir>> {
         let fd = open_dir(parent.as_fd(), name)?;
         let (uid, gid) = self.adapter.root_ids();
-        if self.own != (uid, gid) || parent.gives_group || self.default_acl {
+        if self.process_ids != (uid, gid) || parent.has_setgid || self.has_default_acl {
             match fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
-                Err(Errno::EPERM) if self.own.0 != 0 => {}
+                Err(Errno::EPERM) if self.process_ids.0 != 0 => {}
                 other => other?,
             }
             fchmod(&fd, Mode::from_bits_truncate(0o755))?;
         }
-        self.implied += 1;
-        let dir = self.keep(path, fd)?;
+        self.implied_dirs += 1;
+        let dir = self.cache_dir(path, fd)?;
         let zero = TimeSpec::new(0, 0);
-        self.set_times_later(&dir, path, (zero, zero));
-        self.mark(parent, name);
+        self.defer_times(&dir, path, (zero, zero));
+        self.record_created(parent, name);
         Ok(dir)
     }
 
-    fn look(&mut self, path: &[u8]) -> Result<Rc<Dir>> {
-        if let Some(dir) = self.kept.get(path) {
+    fn open_existing_dir(&mut self, path: &[u8]) -> Result<Rc<Dir>> {
+        if let Some(dir) = self.dir_cache.get(path) {
             return Ok(Rc::clone(dir));
         }
         let fd = self.root.resolve(&c_string(path)?, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-        self.keep(path, fd)
+        self.cache_dir(path, fd)
     }
 
     /// Keeps an open directory under the path it was asked for by.
-    pub fn keep(&mut self, path: &[u8], fd: OwnedFd) -> Result<Rc<Dir>> {
+    pub(crate) fn cache_dir(&mut self, path: &[u8], fd: OwnedFd) -> Result<Rc<Dir>> {
         let stat = fstat(&fd)?;
-        let gives_group = stat.st_mode & libc::S_ISGID != 0;
-        if self.keeps_times {
+        let has_setgid = stat.st_mode & libc::S_ISGID != 0;
+        if self.preserves_times {
             let atime = TimeSpec::new(stat.st_atime, stat.st_atime_nsec);
             let mtime = TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec);
-            let held = &mut self.times_held;
-            self.times.entry(stat.st_ino).or_insert_with(|| {
+            let held = &mut self.dir_times_bytes;
+            self.dir_times.entry(stat.st_ino).or_insert_with(|| {
                 *held += path.len();
                 (path.to_vec(), (atime, mtime))
             });
         }
-        let dir = Rc::new(Dir { fd, inode: stat.st_ino, gives_group });
-        if self.kept.len() == KEPT {
-            self.kept.clear();
+        let dir = Rc::new(Dir { fd, inode: stat.st_ino, has_setgid });
+        if self.dir_cache.len() == CACHED_DIRS {
+            self.dir_cache.clear();
         }
-        self.kept.insert(path.to_vec(), Rc::clone(&dir));
+        self.dir_cache.insert(path.to_vec(), Rc::clone(&dir));
         Ok(dir)
     }
 
     /// Forgets kept directories: some path may mean something else now.
-    pub fn forget(&mut self) {
-        self.kept.clear();
+    pub(crate) fn clear_dir_cache(&mut self) {
+        self.dir_cache.clear();
     }
 
     /// Takes away whatever `name` is, so that something else can stand there.
-    pub fn clear(&mut self, dir: &Dir, name: &CStr) -> Result<()> {
+    pub(crate) fn remove_existing(&mut self, dir: &Dir, name: &CStr) -> Result<()> {
         let kind = stat(dir, name)?.st_mode & libc::S_IFMT;
         if kind == libc::S_IFDIR || kind == libc::S_IFLNK {
-            self.forget();
+            self.clear_dir_cache();
         }
         remove::tree(dir.as_fd(), name)
     }
 
     /// A directory that took the place of something else hides what is below, also in an overlay.
-    pub fn hide_below(&self, dir: &Dir, name: &CStr) -> Result<()> {
-        match &self.alone {
-            Some(alone) => alone.make_opaque(open_dir(dir.as_fd(), name)?.as_fd()),
+    pub(crate) fn hide_lower(&self, dir: &Dir, name: &CStr) -> Result<()> {
+        match &self.single_layer {
+            Some(single) => single.make_opaque(open_dir(dir.as_fd(), name)?.as_fd()),
             None => Ok(()),
         }
     }
 
     /// A whiteout: takes `name` away as far as lower layers made it.
-    pub fn white_out(&mut self, dir: &Dir, name: &CStr) -> Result<()> {
-        if let Some(alone) = &self.alone {
-            return alone.white_out(dir.as_fd(), name);
+    pub(crate) fn apply_whiteout(&mut self, dir: &Dir, name: &CStr) -> Result<()> {
+        if let Some(single) = &self.single_layer {
+            return single.apply_whiteout(dir.as_fd(), name);
         }
         let kind = match stat(dir, name) {
             Ok(stat) => stat.st_mode & libc::S_IFMT,
@@ -322,46 +344,48 @@ impl Tree {
             Err(errno) => return Err(errno),
         };
         if kind == libc::S_IFDIR || kind == libc::S_IFLNK {
-            self.forget();
+            self.clear_dir_cache();
         }
-        remove::tree_except(dir.as_fd(), name, &|inode, name| self.made.contains(&self.key(inode, name)))
+        remove::tree_except(dir.as_fd(), name, &|inode, name| {
+            self.created_by_layer.contains(&self.creation_key(inode, name))
+        })
     }
 
     /// An opaque marker: takes away all that lower layers have in `dir`.
-    pub fn make_opaque(&mut self, dir: &Dir) -> Result<()> {
-        self.forget();
+    pub(crate) fn apply_opaque(&mut self, dir: &Dir) -> Result<()> {
+        self.clear_dir_cache();
         let own = openat(
             dir.as_fd(),
             c".",
             OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
             Mode::empty(),
         )?;
-        if let Some(alone) = &self.alone {
-            return alone.make_opaque(own.as_fd());
+        if let Some(single) = &self.single_layer {
+            return single.make_opaque(own.as_fd());
         }
-        remove::contents(own, &|inode, name| self.made.contains(&self.key(inode, name)))
+        remove::contents(own, &|inode, name| self.created_by_layer.contains(&self.creation_key(inode, name)))
     }
 
     /// Directories get their times last: each file made in them would change the time again.
-    pub fn set_times_later(&mut self, dir: &Dir, path: &[u8], times: Times) {
-        self.times_held += path.len();
-        self.times.insert(dir.inode, (path.to_vec(), times));
+    pub(crate) fn defer_times(&mut self, dir: &Dir, path: &[u8], times: Times) {
+        self.dir_times_bytes += path.len();
+        self.dir_times.insert(dir.inode, (path.to_vec(), times));
     }
 
     /// Between two entries: sets the times of directories where so many are waiting that they take much memory.
-    pub fn relieve(&mut self) -> Result<()> {
-        if self.times_held > TIMES {
+    pub(crate) fn flush_times_if_many(&mut self) -> Result<()> {
+        if self.dir_times_bytes > DIRECTORY_TIMES {
             self.finish()?;
-            self.keeps_times = true;
+            self.preserves_times = true;
         }
         Ok(())
     }
 
     /// Sets the times of all directories.
-    pub fn finish(&mut self) -> Result<()> {
-        self.forget();
-        self.times_held = 0;
-        for (inode, (path, times)) in std::mem::take(&mut self.times) {
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        self.clear_dir_cache();
+        self.dir_times_bytes = 0;
+        for (inode, (path, times)) in std::mem::take(&mut self.dir_times) {
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
             let dir = match self.root.resolve(&c_string(&path)?, flags) {
                 Ok(dir) => dir,
@@ -378,6 +402,6 @@ impl Tree {
 }
 
 /// Looks at `name` itself, not at what it points at.
-pub fn stat(dir: &Dir, name: &CStr) -> Result<FileStat> {
+pub(crate) fn stat(dir: &Dir, name: &CStr) -> Result<FileStat> {
     fstatat(dir.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW)
 }

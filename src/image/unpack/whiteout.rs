@@ -4,19 +4,19 @@ use crate::error::{Kind, Result};
 use crate::fail;
 use crate::image::archive::path::split;
 
-pub const PREFIX: &[u8] = b".wh.";
+pub(crate) const PREFIX: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Names that AUFS kept for itself.
 const RESERVED: &[u8] = b".wh..wh.";
 
 /// Where AUFS kept files that have several names.
-pub const PSEUDOLINKS: &[u8] = b".wh..wh.plnk";
+pub(crate) const PSEUDOLINKS: &[u8] = b".wh..wh.plnk";
 
 /// What the path of an entry means.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Mark<'a> {
+pub(crate) enum EntryMeaning<'a> {
     /// An entry like any other.
-    None,
+    File,
     /// Hide what lower layers have in this directory.
     Opaque { dir: &'a [u8] },
     /// Hide this name of lower layers.
@@ -28,27 +28,27 @@ pub enum Mark<'a> {
 }
 
 /// Reads the mark off a clean path (no leading slash, no dots).
-pub fn mark(path: &[u8]) -> Result<Mark<'_>> {
+pub(crate) fn classify(path: &[u8]) -> Result<EntryMeaning<'_>> {
     let (dir, name) = split(path);
     if dir == PSEUDOLINKS && !name.starts_with(PREFIX) {
-        return Ok(Mark::Pseudolink);
+        return Ok(EntryMeaning::Pseudolink);
     }
     if let Some(bad) = dir.split(|&byte| byte == b'/').find(|part| part.starts_with(PREFIX)) {
         return match bad.starts_with(RESERVED) {
-            true => Ok(Mark::Reserved),
+            true => Ok(EntryMeaning::Reserved),
             false => Err(fail!(Kind::Spec, "\"{}\" is a whiteout, nothing can be in it", bad.escape_ascii())),
         };
     }
     if name == OPAQUE {
-        return Ok(Mark::Opaque { dir });
+        return Ok(EntryMeaning::Opaque { dir });
     }
     if name.starts_with(RESERVED) {
-        return Ok(Mark::Reserved);
+        return Ok(EntryMeaning::Reserved);
     }
     match name.strip_prefix(PREFIX) {
-        None => Ok(Mark::None),
+        None => Ok(EntryMeaning::File),
         Some(b"" | b"." | b"..") => Err(fail!(Kind::Spec, "the whiteout names nothing")),
-        Some(name) => Ok(Mark::Whiteout { dir, name }),
+        Some(name) => Ok(EntryMeaning::Whiteout { dir, name }),
     }
 }
 
@@ -58,22 +58,22 @@ mod tests {
 
     #[test]
     fn marks_are_read_off_the_last_component() {
-        assert_eq!(mark(b"a/b").unwrap(), Mark::None);
-        assert_eq!(mark(b"a/.wh.b").unwrap(), Mark::Whiteout { dir: b"a", name: b"b" });
-        assert_eq!(mark(b".wh.b").unwrap(), Mark::Whiteout { dir: b"", name: b"b" });
-        assert_eq!(mark(b".wh...x").unwrap(), Mark::Whiteout { dir: b"", name: b"..x" });
-        assert_eq!(mark(b"a/.wh..wh..opq").unwrap(), Mark::Opaque { dir: b"a" });
-        assert_eq!(mark(b".wh..wh.plnk").unwrap(), Mark::Reserved);
-        assert_eq!(mark(b".wh..wh.plnk/1.2").unwrap(), Mark::Pseudolink);
-        assert_eq!(mark(b"a/.wh..wh.plnk/1.2").unwrap(), Mark::Reserved);
-        assert_eq!(mark(b".wh..wh.plnk/a/b").unwrap(), Mark::Reserved);
-        assert_eq!(mark(b".whale").unwrap(), Mark::None);
+        assert_eq!(classify(b"a/b").unwrap(), EntryMeaning::File);
+        assert_eq!(classify(b"a/.wh.b").unwrap(), EntryMeaning::Whiteout { dir: b"a", name: b"b" });
+        assert_eq!(classify(b".wh.b").unwrap(), EntryMeaning::Whiteout { dir: b"", name: b"b" });
+        assert_eq!(classify(b".wh...x").unwrap(), EntryMeaning::Whiteout { dir: b"", name: b"..x" });
+        assert_eq!(classify(b"a/.wh..wh..opq").unwrap(), EntryMeaning::Opaque { dir: b"a" });
+        assert_eq!(classify(b".wh..wh.plnk").unwrap(), EntryMeaning::Reserved);
+        assert_eq!(classify(b".wh..wh.plnk/1.2").unwrap(), EntryMeaning::Pseudolink);
+        assert_eq!(classify(b"a/.wh..wh.plnk/1.2").unwrap(), EntryMeaning::Reserved);
+        assert_eq!(classify(b".wh..wh.plnk/a/b").unwrap(), EntryMeaning::Reserved);
+        assert_eq!(classify(b".whale").unwrap(), EntryMeaning::File);
     }
 
     #[test]
     fn a_whiteout_of_nothing_is_refused() {
         for bad in [&b".wh."[..], b"a/.wh..", b"a/.wh...", b".wh.a/b"] {
-            assert!(mark(bad).is_err(), "{}", bad.escape_ascii());
+            assert!(classify(bad).is_err(), "{}", bad.escape_ascii());
         }
     }
 }

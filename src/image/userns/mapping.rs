@@ -8,20 +8,20 @@ use crate::fail;
 
 /// Which ids of the host the container's ids are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mapping {
-    pub uids: Vec<Range>,
-    pub gids: Vec<Range>,
+pub(crate) struct IdMapping {
+    pub uids: Vec<IdRange>,
+    pub gids: Vec<IdRange>,
 }
 
 /// `size` ids from `inner` in the container, from `host` outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Range {
+pub(crate) struct IdRange {
     pub inner: u32,
     pub host: u32,
     pub size: u32,
 }
 
-impl Mapping {
+impl IdMapping {
     /// The ids of the host that these ids of the container are mapped to.
     ///
     /// # Errors
@@ -37,16 +37,16 @@ impl Mapping {
     }
 
     /// The same ids, for a namespace inside the one that has them.
-    pub fn within(&self) -> Self {
-        let all = |ranges: &[Range]| {
-            let one = |range: &Range| Range { inner: range.inner, host: range.inner, size: range.size };
+    pub(crate) fn within(&self) -> Self {
+        let all = |ranges: &[IdRange]| {
+            let one = |range: &IdRange| IdRange { inner: range.inner, host: range.inner, size: range.size };
             ranges.iter().map(one).collect()
         };
         Self { uids: all(&self.uids), gids: all(&self.gids) }
     }
 
     /// Changes config.json for a container that root runs in a user namespace: nothing but that namespace.
-    pub fn map(&self, runtime: &mut Value) {
+    pub(crate) fn map(&self, runtime: &mut Value) {
         let linux = &mut runtime["linux"];
         if let Some(namespaces) = linux["namespaces"].as_array_mut() {
             namespaces.push(json!({ "type": "user" }));
@@ -67,7 +67,7 @@ impl Mapping {
 
     /// Changes config.json as `runc spec --rootless` does: own user namespace, the host's network, /sys from the host
     /// because sysfs belongs to the network's owner, no options that name ids outside the mapping, no resources.
-    pub fn apply(&self, runtime: &mut Value) {
+    pub(crate) fn apply(&self, runtime: &mut Value) {
         self.map(runtime);
         let linux = &mut runtime["linux"];
         if let Some(namespaces) = linux["namespaces"].as_array_mut() {
@@ -84,7 +84,7 @@ impl Mapping {
 
     /// Whether a mount option names an id that the container has not.
     fn is_outside(&self, option: &str) -> bool {
-        let outside = |ranges: &[Range], id: &str| {
+        let outside = |ranges: &[IdRange], id: &str| {
             let has = |id: u32| ranges.iter().any(|range| id >= range.inner && id - range.inner < range.size);
             id.parse().is_ok_and(|id| !has(id))
         };
@@ -93,12 +93,13 @@ impl Mapping {
     }
 }
 
-fn listed(ranges: &[Range]) -> Value {
-    let one = |range: &Range| json!({ "containerID": range.inner, "hostID": range.host, "size": range.size });
+fn listed(ranges: &[IdRange]) -> Value {
+    let one =
+        |range: &IdRange| json!({ "containerID": range.inner, "hostID": range.host, "size": range.size });
     ranges.iter().map(one).collect()
 }
 
-fn to_host(ranges: &[Range], id: u32, what: &str) -> Result<u32> {
+fn to_host(ranges: &[IdRange], id: u32, what: &str) -> Result<u32> {
     let range = ranges.iter().find(|range| id >= range.inner && id - range.inner < range.size);
     let range = range.ok_or_else(|| {
         let last = ranges.iter().map(|range| range.inner + (range.size - 1)).max().unwrap_or(0);
@@ -107,7 +108,7 @@ fn to_host(ranges: &[Range], id: u32, what: &str) -> Result<u32> {
     Ok(range.host + (id - range.inner))
 }
 
-fn to_container(ranges: &[Range], id: u32) -> u32 {
+fn to_container(ranges: &[IdRange], id: u32) -> u32 {
     let range = ranges.iter().find(|range| id >= range.host && id - range.host < range.size);
     range.map_or(id, |range| range.inner + (id - range.host))
 }
@@ -119,8 +120,8 @@ mod tests {
     #[test]
     fn ids_are_mapped_there_and_back() {
         let ranges =
-            vec![Range { inner: 0, host: 1000, size: 1 }, Range { inner: 1, host: 100_000, size: 65536 }];
-        let mapping = Mapping { uids: ranges.clone(), gids: ranges };
+            vec![IdRange { inner: 0, host: 1000, size: 1 }, IdRange { inner: 1, host: 100_000, size: 65536 }];
+        let mapping = IdMapping { uids: ranges.clone(), gids: ranges };
         assert_eq!(mapping.to_host(0, 5).unwrap(), (1000, 100_004));
         assert_eq!(mapping.to_container(1000, 100_004), (0, 5));
         let error = mapping.to_host(65537, 0).unwrap_err().to_string();

@@ -1,4 +1,4 @@
 //! User namespaces: which ids there are, and unpacking inside one without privileges.
 
-pub mod mapping;
-pub mod namespace;
+pub(crate) mod mapping;
+pub(crate) mod namespace;

@@ -16,25 +16,25 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getegid, geteuid};
 use serde::{Deserialize, Serialize};
 
-use super::mapping::{Mapping, Range};
+use super::mapping::{IdMapping, IdRange};
 use crate::error::{Context, Kind, Result};
 use crate::sys::process::parent_death_signal;
 use crate::{fail, log};
 
 /// Set for the second process.
-pub const MARK: &str = "TARE_IMAGE_NAMESPACE";
+pub(crate) const MARK: &str = "TARE_IMAGE_NAMESPACE";
 
 /// Which ids there are in the namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Ids {
+pub(crate) enum MappedIds {
     /// Root, who is the user outside.
     Single,
     /// The user's subordinate ids too.
     Ranges,
 }
 
-impl Ids {
+impl MappedIds {
     fn word(self) -> &'static str {
         match self {
             Self::Single => "single",
@@ -45,22 +45,22 @@ impl Ids {
 
 /// Where this process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Privilege {
     /// Root of the machine.
     Root,
     /// A user without privileges.
     User,
     /// In a namespace that we made for that user.
-    Own(Ids),
+    OwnNamespace(MappedIds),
     /// Root of a namespace that somebody else made.
-    Other,
+    ForeignNamespace,
 }
 
-impl Place {
-    pub fn find() -> Self {
+impl Privilege {
+    pub(crate) fn detect() -> Self {
         match std::env::var(MARK).ok().as_deref() {
-            Some("single") => return Self::Own(Ids::Single),
-            Some("ranges") => return Self::Own(Ids::Ranges),
+            Some("single") => return Self::OwnNamespace(MappedIds::Single),
+            Some("ranges") => return Self::OwnNamespace(MappedIds::Ranges),
             _ => {}
         }
         if !geteuid().is_root() {
@@ -69,17 +69,21 @@ impl Place {
         let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
         let words: Vec<&str> = map.split_whitespace().collect();
         // KERNEL(3.8): before it there are no user namespaces.
-        if words.is_empty() || words == ["0", "0", "4294967295"] { Self::Root } else { Self::Other }
+        if words.is_empty() || words == ["0", "0", "4294967295"] {
+            Self::Root
+        } else {
+            Self::ForeignNamespace
+        }
     }
 
     /// Whether device nodes and the attributes of `trusted.` cannot be made.
-    pub fn is_confined(self) -> bool {
-        matches!(self, Self::Own(_) | Self::Other)
+    pub(crate) fn is_confined(self) -> bool {
+        matches!(self, Self::OwnNamespace(_) | Self::ForeignNamespace)
     }
 }
 
 /// What the second process does first: nothing in any other.
-pub fn begin() -> Result<()> {
+pub(crate) fn begin() -> Result<()> {
     let Some(mark) = std::env::var_os(MARK) else { return Ok(()) };
     let (user, group) = (geteuid(), getegid());
     let flags = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS;
@@ -109,13 +113,13 @@ pub fn begin() -> Result<()> {
 
 /// Starts this program again in a namespace of its own. `wish` is how; None for the best there is. Returns the exit
 /// code.
-pub fn enter(wish: Option<Ids>) -> Result<i32> {
+pub(crate) fn enter(wish: Option<MappedIds>) -> Result<i32> {
     let found = match wish {
-        Some(Ids::Single) => None,
+        Some(MappedIds::Single) => None,
         _ => ranges()?,
     };
     let mapping = match (found, wish) {
-        (None, Some(Ids::Ranges)) => {
+        (None, Some(MappedIds::Ranges)) => {
             let error = fail!(Kind::NotFound, "the user has no subordinate ids");
             return Err(error.with_hint("root gives some: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER; newuidmap is of Debian's package uidmap"));
         }
@@ -123,10 +127,10 @@ pub fn enter(wish: Option<Ids>) -> Result<i32> {
     };
     let Some(mapping) = mapping else {
         log::debug(format_args!("one id only: other owners are kept in attributes"));
-        let status = start(Ids::Single.word())?.wait().context("wait for the second process")?;
+        let status = start(MappedIds::Single.word())?.wait().context("wait for the second process")?;
         return Ok(code(status));
     };
-    let child = start(Ids::Ranges.word())?;
+    let child = start(MappedIds::Ranges.word())?;
     let pid = stopped(&child)?;
     let mapped =
         helper("newuidmap", pid, &mapping.uids).and_then(|()| helper("newgidmap", pid, &mapping.gids));
@@ -167,7 +171,7 @@ fn stopped(child: &Child) -> Result<Pid> {
     }
 }
 
-fn helper(program: &str, pid: Pid, ranges: &[Range]) -> Result<()> {
+fn helper(program: &str, pid: Pid, ranges: &[IdRange]) -> Result<()> {
     let numbers = ranges.iter().flat_map(|range| [range.inner, range.host, range.size]);
     let output = Command::new(program)
         .arg(pid.to_string())
@@ -184,7 +188,7 @@ fn helper(program: &str, pid: Pid, ranges: &[Range]) -> Result<()> {
 }
 
 /// The user first, as root, then all subordinate ids; None where there are none, or nobody to map them.
-fn ranges() -> Result<Option<Mapping>> {
+fn ranges() -> Result<Option<IdMapping>> {
     let is_there = |program: &str| {
         std::env::var_os("PATH")
             .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).exists()))
@@ -194,14 +198,14 @@ fn ranges() -> Result<Option<Mapping>> {
     }
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
     let name = name_of(uid);
-    let ranges = |file: &str, own: u32| -> Result<Vec<Range>> {
+    let ranges = |file: &str, own: u32| -> Result<Vec<IdRange>> {
         match fs::read_to_string(file) {
             Ok(text) => Ok(subordinate(&text, uid, name.as_deref(), own)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(error).with_context(|| format!("read {file}")),
         }
     };
-    let mapping = Mapping { uids: ranges("/etc/subuid", uid)?, gids: ranges("/etc/subgid", gid)? };
+    let mapping = IdMapping { uids: ranges("/etc/subuid", uid)?, gids: ranges("/etc/subgid", gid)? };
     Ok((mapping.uids.len() > 1 && mapping.gids.len() > 1).then_some(mapping))
 }
 
@@ -215,41 +219,41 @@ fn name_of(uid: u32) -> Option<String> {
     })
 }
 
-fn subordinate(text: &str, uid: u32, name: Option<&str>, own: u32) -> Vec<Range> {
-    let mut ranges = vec![Range { inner: 0, host: own, size: 1 }];
+fn subordinate(text: &str, uid: u32, name: Option<&str>, own: u32) -> Vec<IdRange> {
+    let mut ranges = vec![IdRange { inner: 0, host: own, size: 1 }];
     for line in text.lines() {
         let mut fields = line.trim().split(':');
         let is_own = fields.next().is_some_and(|owner| Some(owner) == name || owner == uid.to_string());
         let mut number = || fields.next().and_then(|text| text.parse::<u32>().ok());
         if let (true, Some(host), Some(size @ 1..)) = (is_own, number(), number()) {
             let inner = ranges.last().map_or(0, |last| last.inner + last.size);
-            ranges.push(Range { inner, host, size });
+            ranges.push(IdRange { inner, host, size });
         }
     }
     ranges
 }
 
 /// The mapping of the namespace that this process is in.
-pub fn mapping() -> Result<Mapping> {
-    let read = |file: &str| -> Result<Vec<Range>> {
+pub(crate) fn mapping() -> Result<IdMapping> {
+    let read = |file: &str| -> Result<Vec<IdRange>> {
         let text = fs::read_to_string(file).with_context(|| format!("read {file}"))?;
         let range = |line: &str| {
             let mut numbers = line.split_whitespace().map(|word| word.parse().ok());
             let mut next = || numbers.next().flatten();
-            Some(Range { inner: next()?, host: next()?, size: next()? })
+            Some(IdRange { inner: next()?, host: next()?, size: next()? })
         };
         Ok(text.lines().filter_map(range).collect())
     };
-    Ok(Mapping { uids: read("/proc/self/uid_map")?, gids: read("/proc/self/gid_map")? })
+    Ok(IdMapping { uids: read("/proc/self/uid_map")?, gids: read("/proc/self/gid_map")? })
 }
 
 /// A user namespace with this mapping, for idmapped mounts. Root makes it; nobody lives in it.
-pub fn with(mapping: &Mapping) -> Result<OwnedFd> {
+pub(crate) fn with(mapping: &IdMapping) -> Result<OwnedFd> {
     let mut child = start("hold")?;
     let pid = stopped(&child)?;
     let made = || -> Result<OwnedFd> {
         for (file, ranges) in [("uid_map", &mapping.uids), ("gid_map", &mapping.gids)] {
-            let line = |range: &Range| format!("{} {} {}\n", range.inner, range.host, range.size);
+            let line = |range: &IdRange| format!("{} {} {}\n", range.inner, range.host, range.size);
             let path = format!("/proc/{pid}/{file}");
             fs::write(&path, ranges.iter().map(line).collect::<String>())
                 .with_context(|| format!("write {path}"))?;
@@ -270,7 +274,7 @@ mod tests {
     #[test]
     fn subordinate_ids_follow_the_users_own() {
         let text = "root:1:2\nann:100000:65536\n1000:300000:10\nbroken\nann:x:5\n";
-        let range = |inner, host, size| Range { inner, host, size };
+        let range = |inner, host, size| IdRange { inner, host, size };
         let expected = [range(0, 1000, 1), range(1, 100_000, 65536), range(65537, 300_000, 10)];
         assert_eq!(subordinate(text, 1000, Some("ann"), 1000), expected);
         assert_eq!(subordinate(text, 7, None, 7), [range(0, 7, 1)]);

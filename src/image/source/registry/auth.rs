@@ -7,13 +7,13 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use ureq::Agent;
 
-use super::credentials::Credentials;
+use super::access::Credentials;
 use super::proxy;
 use crate::error::{Kind, Result};
 use crate::fail;
 
 /// Tokens are a few kilobytes.
-const TOKEN: u64 = 1 << 20;
+const TOKEN_BYTES: u64 = 1 << 20;
 
 /// What a request carries.
 #[derive(Clone)]
@@ -40,11 +40,11 @@ impl Challenge {
     /// The best of the challenges in the lines of WWW-Authenticate.
     pub fn strongest<'a>(lines: impl Iterator<Item = &'a str>) -> Option<Self> {
         let mut basic = None;
-        for (scheme, parameters) in lines.flat_map(challenges) {
-            let parameter = |wanted: &str| {
+        for (scheme, parameters) in lines.flat_map(parse_challenges) {
+            let parameter = |name: &str| {
                 parameters
                     .iter()
-                    .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+                    .find(|(key, _)| key.eq_ignore_ascii_case(name))
                     .map(|(_, value)| value.clone())
             };
             if scheme.eq_ignore_ascii_case("bearer")
@@ -85,19 +85,19 @@ impl Challenge {
                     None if repository.is_empty() => String::new(),
                     None => format!("repository:{repository}:pull"),
                 };
-                token(agent, realm, service, &scope, credentials)
+                request_token(agent, realm, service, &scope, credentials)
             }
         }
     }
 }
 
 #[derive(Deserialize)]
-struct Token {
+struct TokenResponse {
     token: Option<String>,
     access_token: Option<String>,
 }
 
-fn token(
+fn request_token(
     agent: &Agent,
     realm: &str,
     service: &str,
@@ -137,8 +137,8 @@ fn token(
         return Err(fail!(Kind::Denied, "ask {realm} for a token: it answers {status}"));
     }
     let mut body = Vec::new();
-    response.into_body().into_reader().take(TOKEN).read_to_end(&mut body)?;
-    let token: Token =
+    response.into_body().into_reader().take(TOKEN_BYTES).read_to_end(&mut body)?;
+    let token: TokenResponse =
         serde_json::from_slice(&body).map_err(|e| fail!(Kind::Spec, "the token of {realm}: {e}"))?;
     let text = token.token.or(token.access_token).filter(|text| !text.is_empty());
     let text = text.ok_or_else(|| fail!(Kind::Spec, "the answer of {realm} has no token"))?;
@@ -148,9 +148,9 @@ fn token(
 type Parameters = Vec<(String, String)>;
 
 /// Splits `Bearer realm="…",scope="a,b", Basic realm=…` into schemes with their parameters.
-fn challenges(line: &str) -> Vec<(String, Parameters)> {
+fn parse_challenges(line: &str) -> Vec<(String, Parameters)> {
     let mut found: Vec<(String, Parameters)> = Vec::new();
-    for part in outside_quotes(line) {
+    for part in split_outside_quotes(line) {
         let part = part.trim();
         let (before, value) = part.split_once('=').unwrap_or((part, ""));
         // A scheme stands before the first of its parameters, with a blank between them.
@@ -170,7 +170,7 @@ fn challenges(line: &str) -> Vec<(String, Parameters)> {
 }
 
 /// Splits at commas that stand outside of quotes.
-fn outside_quotes(line: &str) -> Vec<&str> {
+fn split_outside_quotes(line: &str) -> Vec<&str> {
     let (mut parts, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
     for (at, byte) in line.bytes().enumerate() {
         match byte {

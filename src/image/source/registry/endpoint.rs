@@ -8,23 +8,24 @@ use std::time::Duration;
 use ureq::http::{Method, StatusCode};
 use ureq::{Agent, SendBody};
 
+use super::access::Access;
 use super::auth::{Authorization, Challenge};
-use super::settings::Place;
-use super::{Access, credentials, proxy, trust};
+use super::registries_conf::Location;
+use super::{auth_file, proxy, tls};
 use crate::error::{Error, Kind, Result};
 use crate::{fail, log};
 
 /// How long a connection may take.
-const CONNECT: Duration = Duration::from_secs(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest wait that a server's Retry-After is followed for.
-const LONGEST: Duration = Duration::from_secs(60);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Errors of a registry are short documents.
-const ERROR_BODY: u64 = 64 << 10;
+const ERROR_BODY_BYTES: u64 = 64 << 10;
 
 pub type Body = ureq::BodyReader<'static>;
 
 /// The pause before attempt number `attempt` (1 is the first retry): 200 ms, doubling to 6.4 s.
-pub fn pause(attempt: u32) -> Duration {
+pub fn retry_delay(attempt: u32) -> Duration {
     Duration::from_millis(100 << attempt.min(6))
 }
 
@@ -60,20 +61,20 @@ pub struct Request<'a> {
     /// Below the repository; or what a server's answer named.
     pub path: &'a str,
     pub headers: &'a [(&'a str, &'a str)],
-    pub content: Option<Content<'a>>,
+    pub body: Option<RequestBody<'a>>,
     /// That there is no such thing is an answer too.
-    pub or_missing: bool,
+    pub allow_not_found: bool,
 }
 
 /// What is sent along, opened anew for each attempt.
-pub struct Content<'a> {
+pub struct RequestBody<'a> {
     pub size: u64,
     pub open: &'a dyn Fn() -> Result<Box<dyn Read + Send>>,
 }
 
 impl<'a> Request<'a> {
     pub fn new(method: Method, path: &'a str) -> Self {
-        Self { method, path, headers: &[], content: None, or_missing: false }
+        Self { method, path, headers: &[], body: None, allow_not_found: false }
     }
 }
 
@@ -100,14 +101,14 @@ impl Response {
 }
 
 impl Endpoint {
-    pub fn new(place: Place, access: &Access) -> Result<Self> {
-        let insecure = access.tls_verify.map_or(place.insecure, |verify| !verify);
+    pub fn new(location: Location, access: &Access) -> Result<Self> {
+        let insecure = access.tls_verify.map_or(location.insecure, |verify| !verify);
         // Docker's name for its registry is not where the registry is.
-        let host = if place.host == "docker.io" { "registry-1.docker.io".into() } else { place.host };
-        let agent = agent(&host, insecure, access)?;
+        let host = if location.host == "docker.io" { "registry-1.docker.io".into() } else { location.host };
+        let agent = new_agent(&host, insecure, access)?;
         Ok(Self {
             host,
-            repository: place.repository,
+            repository: location.repository,
             insecure,
             retries: access.retries,
             agent,
@@ -137,7 +138,7 @@ impl Endpoint {
     /// Sends a request about `path` below the repository, likewise.
     pub fn send(&self, request: &Request<'_>) -> Result<Response> {
         let url = self.url(request.path)?;
-        self.attempts(&url, request, self.retries).map_err(|e| {
+        self.send_with_retries(&url, request, self.retries).map_err(|e| {
             let (verb, word) = match request.method {
                 Method::GET => ("get", "from"),
                 Method::HEAD => ("look for", "in"),
@@ -145,27 +146,27 @@ impl Endpoint {
             };
             let proxy = self.agent.config().proxy();
             let proxy = proxy.map_or_else(String::new, |it| format!(" by proxy {}:{}", it.host(), it.port()));
-            self.hinted(e).context(format!("{verb} {} {word} {}{proxy}", request.path, self.host))
+            self.with_login_hint(e).context(format!("{verb} {} {word} {}{proxy}", request.path, self.host))
         })
     }
 
     /// As `send`, without a second attempt of what fails: only a 401 is answered.
     pub fn send_once(&self, request: &Request<'_>) -> Result<Response> {
         let url = self.url(request.path)?;
-        self.attempts(&url, request, 0).map_err(|error| self.hinted(error))
+        self.send_with_retries(&url, request, 0).map_err(|error| self.with_login_hint(error))
     }
 
     /// Who is refused may be somebody else than the registry knows.
-    fn hinted(&self, error: Error) -> Error {
+    fn with_login_hint(&self, error: Error) -> Error {
         if error.kind() != Kind::Denied || error.hint().is_some() {
             return error;
         }
-        error.with_hint(format!("log in with: tare-image login {}", credentials::known_as(&self.host)))
+        error.with_hint(format!("log in with: tare-image login {}", auth_file::canonical_host(&self.host)))
     }
 
     /// What `path` is, below the repository; a whole URL of a server's answer stays what it is.
     fn url(&self, path: &str) -> Result<String> {
-        let base = self.base()?;
+        let base = self.base_url()?;
         Ok(match path {
             whole if whole.contains("://") => whole.to_owned(),
             rooted if rooted.starts_with('/') => format!("{base}{rooted}"),
@@ -173,14 +174,14 @@ impl Endpoint {
         })
     }
 
-    fn attempts(&self, url: &str, request: &Request<'_>, retries: u32) -> Result<Response> {
+    fn send_with_retries(&self, url: &str, request: &Request<'_>, retries: u32) -> Result<Response> {
         let mut attempt = 0;
         let mut authorized = false;
         loop {
-            let answer = self.once(url, request)?;
+            let answer = self.send_attempt(url, request)?;
             let (error, wait) = match answer {
                 Ok(response) if response.status().is_success() => return Ok(Response(response)),
-                Ok(response) if request.or_missing && response.status() == StatusCode::NOT_FOUND => {
+                Ok(response) if request.allow_not_found && response.status() == StatusCode::NOT_FOUND => {
                     return Ok(Response(response));
                 }
                 Ok(response) if response.status() == StatusCode::UNAUTHORIZED && !authorized => {
@@ -190,27 +191,27 @@ impl Endpoint {
                 }
                 Ok(response) => {
                     let wait = retry_after(&response);
-                    let passing = is_passing(response.status());
-                    let error = refused(response);
-                    if !passing {
+                    let transient = is_transient(response.status());
+                    let error = status_error(response);
+                    if !transient {
                         return Err(error);
                     }
                     (error, wait)
                 }
-                Err(error) if is_final(&error) => return Err(sentence(&error)),
-                Err(error) => (sentence(&error), None),
+                Err(error) if is_permanent(&error) => return Err(to_error(&error)),
+                Err(error) => (to_error(&error), None),
             };
             attempt += 1;
             if attempt > retries {
                 return Err(error);
             }
             log::debug(format_args!("{url}: {error}; attempt {attempt} of {retries}"));
-            std::thread::sleep(wait.unwrap_or_else(|| pause(attempt)).min(LONGEST));
+            std::thread::sleep(wait.unwrap_or_else(|| retry_delay(attempt)).min(MAX_RETRY_AFTER));
         }
     }
 
     /// One attempt; the outer error is about what should be sent.
-    fn once(
+    fn send_attempt(
         &self,
         url: &str,
         request: &Request<'_>,
@@ -221,20 +222,20 @@ impl Endpoint {
         }
         let authorization = self.authorization.lock().unwrap_or_else(PoisonError::into_inner);
         // Credentials go to the registry alone, wherever it says that uploads go.
-        if let Some(authorization) = authorization.as_ref().filter(|_| self.is_own(url)) {
+        if let Some(authorization) = authorization.as_ref().filter(|_| self.is_registry_url(url)) {
             builder = builder.header("authorization", authorization.header());
         }
         drop(authorization);
         let bad = |error: ureq::http::Error| fail!(Kind::Spec, "{url}: {error}");
-        let Some(content) = &request.content else {
+        let Some(body) = &request.body else {
             return Ok(self.agent.run(builder.body(()).map_err(bad)?));
         };
-        let body = SendBody::from_owned_reader((content.open)()?);
-        let sent = builder.header("content-length", content.size).body(body).map_err(bad)?;
+        let content = SendBody::from_owned_reader((body.open)()?);
+        let sent = builder.header("content-length", body.size).body(content).map_err(bad)?;
         Ok(self.agent.run(sent))
     }
 
-    fn is_own(&self, url: &str) -> bool {
+    fn is_registry_url(&self, url: &str) -> bool {
         let own = self.base.get().and_then(|base| url.strip_prefix(base.as_str()));
         own.is_some_and(|rest| rest.starts_with('/'))
     }
@@ -245,7 +246,7 @@ impl Endpoint {
             response.headers().get_all("www-authenticate").iter().filter_map(|line| line.to_str().ok());
         let challenge = Challenge::strongest(lines)
             .ok_or_else(|| fail!(Kind::Denied, "the registry asks for an authorization of unknown sort"))?;
-        let credentials = credentials::find(&self.host, &self.repository, &self.access)?;
+        let credentials = auth_file::find_credentials(&self.host, &self.repository, &self.access)?;
         let authorization =
             challenge.answer(&self.agent, &self.repository, credentials.as_ref(), self.insecure)?;
         *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorization);
@@ -253,7 +254,7 @@ impl Endpoint {
     }
 
     /// Finds out how the registry is spoken to. Plain HTTP only where that was allowed.
-    fn base(&self) -> Result<&str> {
+    fn base_url(&self) -> Result<&str> {
         if let Some(base) = self.base.get() {
             return Ok(base);
         }
@@ -273,35 +274,35 @@ impl Endpoint {
 
     /// Whether the registry accepts the credentials at all.
     pub fn check_credentials(&self) -> Result<()> {
-        let base = self.base()?;
-        self.attempts(&format!("{base}/v2/"), &Request::new(Method::GET, ""), self.retries).map(drop)
+        let base = self.base_url()?;
+        self.send_with_retries(&format!("{base}/v2/"), &Request::new(Method::GET, ""), self.retries).map(drop)
     }
 }
 
-fn agent(host: &str, insecure: bool, access: &Access) -> Result<Agent> {
+fn new_agent(host: &str, insecure: bool, access: &Access) -> Result<Agent> {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .https_only(!insecure)
         .user_agent(concat!("tare-image/", env!("CARGO_PKG_VERSION")))
         .proxy(proxy::for_host(host, |name| std::env::var(name).ok())?)
-        .timeout_connect(Some(CONNECT.min(access.patience)))
-        .timeout_recv_response(Some(access.patience))
-        .timeout_per_read(Some(access.patience))
-        .timeout_per_write(Some(access.patience))
-        .tls_config(trust::config(host, insecure, access.cert_dir.as_deref())?)
+        .timeout_connect(Some(CONNECT_TIMEOUT.min(access.timeout)))
+        .timeout_recv_response(Some(access.timeout))
+        .timeout_per_read(Some(access.timeout))
+        .timeout_per_write(Some(access.timeout))
+        .tls_config(tls::tls_config(host, insecure, access.cert_dir.as_deref())?)
         .build();
     Ok(config.new_agent())
 }
 
 /// What a server says when it may go better the next time.
-fn is_passing(status: StatusCode) -> bool {
+fn is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }
 
 /// What does not get better by trying again.
-fn is_final(error: &ureq::Error) -> bool {
+fn is_permanent(error: &ureq::Error) -> bool {
     match error {
-        ureq::Error::Io(error) => ours(error).is_some() || error.to_string().contains("certificate"),
+        ureq::Error::Io(error) => own_error(error).is_some() || error.to_string().contains("certificate"),
         ureq::Error::Timeout(_)
         | ureq::Error::HostNotFound
         | ureq::Error::ConnectionFailed
@@ -311,13 +312,13 @@ fn is_final(error: &ureq::Error) -> bool {
 }
 
 /// An error of our own, from what was to be sent.
-fn ours(error: &io::Error) -> Option<&Error> {
+fn own_error(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }
 
-fn sentence(error: &ureq::Error) -> Error {
+fn to_error(error: &ureq::Error) -> Error {
     if let ureq::Error::Io(error) = error
-        && let Some(own) = ours(error)
+        && let Some(own) = own_error(error)
     {
         return own.clone();
     }
@@ -355,7 +356,7 @@ fn retry_after(response: &ureq::http::Response<ureq::Body>) -> Option<Duration> 
 }
 
 /// A refusal, with the registry's own words where it has some.
-fn refused(response: ureq::http::Response<ureq::Body>) -> Error {
+fn status_error(response: ureq::http::Response<ureq::Body>) -> Error {
     let status = response.status();
     let kind = match status.as_u16() {
         401 | 403 => Kind::Denied,
@@ -363,13 +364,13 @@ fn refused(response: ureq::http::Response<ureq::Body>) -> Error {
         _ => Kind::Unsupported,
     };
     let mut body = Vec::new();
-    let _ = response.into_body().into_reader().take(ERROR_BODY).read_to_end(&mut body);
-    let words = words(&body).map_or_else(String::new, |words| format!(": {words}"));
+    let _ = response.into_body().into_reader().take(ERROR_BODY_BYTES).read_to_end(&mut body);
+    let message = error_message(&body).map_or_else(String::new, |message| format!(": {message}"));
     let reason = status.canonical_reason().unwrap_or("unknown status").to_lowercase();
-    fail!(kind, "the registry answers {} ({reason}){words}", status.as_u16())
+    fail!(kind, "the registry answers {} ({reason}){message}", status.as_u16())
 }
 
-fn words(body: &[u8]) -> Option<String> {
+fn error_message(body: &[u8]) -> Option<String> {
     let document: serde_json::Value = serde_json::from_slice(body).ok()?;
     let first = document.get("errors")?.get(0)?;
     let text = first.get("message").or_else(|| first.get("code"))?.as_str()?;

@@ -8,10 +8,10 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use super::credentials::{files, helper_for, run_helper, server};
+use super::access::{Access, Credentials};
+use super::auth_file::{auth_files, helper_for, run_helper, server_url};
 use super::endpoint::Endpoint;
-use super::settings::Place;
-use super::{Access, Credentials};
+use super::registries_conf::Location;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 
@@ -22,25 +22,25 @@ pub fn login(host: &str, user: &str, password: &str, access: &Access) -> Result<
     }
     let credentials = Credentials::Password { user: user.into(), password: password.into() };
     let access = Access { credentials: Some(credentials), ..access.clone() };
-    let place = Place { host: host.into(), repository: String::new(), insecure: false };
-    Endpoint::new(place, &access)?.check_credentials().with_context(|| format!("log in to {host}"))?;
-    let path = file(&access)?;
+    let location = Location { host: host.into(), repository: String::new(), insecure: false };
+    Endpoint::new(location, &access)?.check_credentials().with_context(|| format!("log in to {host}"))?;
+    let path = choose_auth_file(&access)?;
     match helper_for(&path, host)? {
         Some(helper) => {
-            let entry = json!({ "ServerURL": server(host), "Username": user, "Secret": password });
+            let entry = json!({ "ServerURL": server_url(host), "Username": user, "Secret": password });
             run_helper(&helper, "store", &entry.to_string())?;
             Ok(format!("docker-credential-{helper}"))
         }
         None => {
-            store(&path, host, &format!("{user}:{password}"))?;
+            write_auth_file(&path, host, &format!("{user}:{password}"))?;
             Ok(path.display().to_string())
         }
     }
 }
 
 /// The file that is read first of those that exist, else the one that outlives a reboot.
-fn file(access: &Access) -> Result<PathBuf> {
-    let all = files(access.auth_file.as_deref(), &|name| std::env::var_os(name).map(PathBuf::from));
+fn choose_auth_file(access: &Access) -> Result<PathBuf> {
+    let all = auth_files(access.auth_file.as_deref(), &|name| std::env::var_os(name).map(PathBuf::from));
     let existing = all.iter().find(|path| path.exists());
     existing
         .or_else(|| all.last())
@@ -49,7 +49,7 @@ fn file(access: &Access) -> Result<PathBuf> {
 }
 
 /// Adds one entry, all else kept as it was; the file is replaced as a whole and readable by its owner alone.
-fn store(path: &Path, host: &str, secret: &str) -> Result<()> {
+fn write_auth_file(path: &Path, host: &str, secret: &str) -> Result<()> {
     let writing = || format!("write {}", path.display());
     let mut document: Value = match std::fs::read(path) {
         Ok(bytes) => {
@@ -64,7 +64,7 @@ fn store(path: &Path, host: &str, secret: &str) -> Result<()> {
     if !document["auths"].is_object() {
         document["auths"] = json!({});
     }
-    document["auths"][server(host)] = json!({ "auth": BASE64_STANDARD.encode(secret) });
+    document["auths"][server_url(host)] = json!({ "auth": BASE64_STANDARD.encode(secret) });
     let text = serde_json::to_vec_pretty(&document).map_err(|e| fail!(Kind::Spec, "{e}"))?;
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).with_context(writing)?;

@@ -6,63 +6,66 @@ use std::io::{Cursor, Read};
 use oci_spec::image::{Descriptor, Digest};
 use ureq::http::Method;
 
-use super::endpoint::{Content, Endpoint, Request, pause};
-use super::{Access, parse, settings};
+use super::access::Access;
+use super::endpoint::{Endpoint, Request, RequestBody, retry_delay};
+use super::name::parse_name;
+use super::registries_conf::RegistriesConf;
 use crate::error::{Context, Error, Kind, Result};
+use crate::image::blob::digest;
 use crate::{fail, log};
 
 /// A repository that is written to.
 #[derive(Debug)]
-pub struct Target {
+pub struct PushTarget {
     endpoint: Endpoint,
     /// The tag, or the digest that the manifest must have.
     reference: String,
     digest: Option<Digest>,
 }
 
-impl Target {
+impl PushTarget {
     /// Finds the registry itself; nothing is sent to mirrors.
     pub fn open(name: &str, access: &Access) -> Result<Self> {
-        let name = parse(name)?;
-        let digest = name.digest().map(super::digest::parse).transpose()?;
+        let name = parse_name(name)?;
+        let digest = name.digest().map(digest::parse).transpose()?;
         let missing = || fail!(Kind::NotFound, "no registry is left to ask");
-        let place = settings::Settings::load()?.places(&name)?.pop().ok_or_else(missing)?;
+        let location = RegistriesConf::load()?.locations(&name)?.pop().ok_or_else(missing)?;
         let reference = name.digest().or_else(|| name.tag()).unwrap_or("latest").to_owned();
-        Ok(Self { endpoint: Endpoint::new(place, access)?, reference, digest })
+        Ok(Self { endpoint: Endpoint::new(location, access)?, reference, digest })
     }
 
     /// Whether the repository has the blob.
-    pub fn has(&self, blob: &Descriptor) -> Result<bool> {
+    pub fn has_blob(&self, blob: &Descriptor) -> Result<bool> {
         let path = format!("blobs/{}", blob.digest());
-        let request = Request { or_missing: true, ..Request::new(Method::HEAD, &path) };
+        let request = Request { allow_not_found: true, ..Request::new(Method::HEAD, &path) };
         Ok(self.endpoint.send(&request)?.status() == 200)
     }
 
     /// Brings a blob in, if it is not there. `from` is the registry and repository that has it, `open` opens it.
-    pub fn blob(
+    pub fn push_blob(
         &self,
         blob: &Descriptor,
         from: Option<(&str, &str)>,
         open: &dyn Fn() -> Result<Box<dyn Read + Send>>,
     ) -> Result<()> {
-        if self.has(blob)? {
+        if self.has_blob(blob)? {
             return Ok(());
         }
         let mut attempt = 0;
         loop {
-            match self.upload(blob, from, open) {
+            match self.try_upload(blob, from, open) {
                 // The place for it is gone, or the connection: another one is asked for.
-                Err(error) if attempt < self.endpoint.retries() && is_passing(&error) => {
+                Err(error) if attempt < self.endpoint.retries() && is_worth_retrying(&error) => {
                     attempt += 1;
                     log::debug(format_args!("{}: {error}; attempt {attempt}", blob.digest()));
-                    std::thread::sleep(pause(attempt));
+                    std::thread::sleep(retry_delay(attempt));
                 }
                 done => return done,
             }
         }
     }
 
-    fn upload(
+    fn try_upload(
         &self,
         blob: &Descriptor,
         from: Option<(&str, &str)>,
@@ -77,52 +80,54 @@ impl Target {
             None => "blobs/uploads/".into(),
         };
         let nothing: &dyn Fn() -> Result<Box<dyn Read + Send>> = &|| Ok(Box::new(std::io::empty()));
-        let content = Some(Content { size: 0, open: nothing });
-        let response = self.endpoint.send(&Request { content, ..Request::new(Method::POST, &path) })?;
+        let body = Some(RequestBody { size: 0, open: nothing });
+        let response = self.endpoint.send(&Request { body, ..Request::new(Method::POST, &path) })?;
         if response.status() == 201 {
             return Ok(());
         }
-        let location = response.header("location").filter(|location| is_place(location));
+        let location = response.header("location").filter(|location| is_upload_location(location));
         let location =
             location.ok_or_else(|| fail!(Kind::Spec, "the registry does not say where a blob goes"))?;
-        let mark = if location.contains('?') { '&' } else { '?' };
-        let location = format!("{location}{mark}digest={digest}");
+        let separator = if location.contains('?') { '&' } else { '?' };
+        let location = format!("{location}{separator}digest={digest}");
         let headers = [("content-type", "application/octet-stream")];
-        let content = Some(Content { size: blob.size(), open });
-        let request = Request { headers: &headers, content, ..Request::new(Method::PUT, &location) };
+        let body = Some(RequestBody { size: blob.size(), open });
+        let request = Request { headers: &headers, body, ..Request::new(Method::PUT, &location) };
         // What the location holds is the registry's secret to us, not to whoever reads the error.
         self.endpoint.send_once(&request).map(drop).with_context(|| format!("upload blob {digest}"))
     }
 
     /// Names the image, all of whose blobs are there.
-    pub fn manifest(&self, manifest: &Descriptor, bytes: &[u8]) -> Result<()> {
+    pub fn push_manifest(&self, manifest: &Descriptor, bytes: &[u8]) -> Result<()> {
         let digest = manifest.digest();
-        if let Some(wanted) = self.digest.as_ref().filter(|wanted| *wanted != digest) {
-            return Err(fail!(Kind::Usage, "the image has digest {digest}, it cannot be pushed as {wanted}"));
+        if let Some(expected) = self.digest.as_ref().filter(|expected| *expected != digest) {
+            return Err(fail!(
+                Kind::Usage,
+                "the image has digest {digest}, it cannot be pushed as {expected}"
+            ));
         }
         let path = format!("manifests/{}", self.reference);
         let headers = [("content-type", manifest.media_type().as_ref())];
         let open: &dyn Fn() -> Result<Box<dyn Read + Send>> = &|| Ok(Box::new(Cursor::new(bytes.to_vec())));
-        let content = Some(Content { size: bytes.len() as u64, open });
-        let response = self.endpoint.send(&Request {
-            headers: &headers,
-            content,
-            ..Request::new(Method::PUT, &path)
-        })?;
-        let said = response.header("docker-content-digest").map(super::digest::parse).transpose()?;
-        match said.filter(|said| said != digest) {
-            Some(said) => Err(fail!(Kind::Spec, "the registry says that the manifest {digest} is {said}")),
+        let body = Some(RequestBody { size: bytes.len() as u64, open });
+        let response =
+            self.endpoint.send(&Request { headers: &headers, body, ..Request::new(Method::PUT, &path) })?;
+        let claimed = response.header("docker-content-digest").map(digest::parse).transpose()?;
+        match claimed.filter(|claimed| claimed != digest) {
+            Some(claimed) => {
+                Err(fail!(Kind::Spec, "the registry says that the manifest {digest} is {claimed}"))
+            }
             None => Ok(()),
         }
     }
 }
 
 /// An upload goes where the registry says, which is a path or a URL of the web.
-fn is_place(location: &str) -> bool {
+fn is_upload_location(location: &str) -> bool {
     location.starts_with('/') || location.starts_with("https://") || location.starts_with("http://")
 }
 
 /// Whether another upload may go better.
-fn is_passing(error: &Error) -> bool {
+fn is_worth_retrying(error: &Error) -> bool {
     matches!(error.kind(), Kind::System(_) | Kind::Unsupported)
 }

@@ -1,5 +1,5 @@
-//! The user's credentials: the files that `docker login`, `podman login` and `tare-image login` write, and the
-//! helper programs these files name.
+//! Reads the user's credentials from the files that `docker login`, `podman login` and `tare-image login` write
+//! (containers-auth.json(5)), and from the credential helpers that these files name.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -10,46 +10,21 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 
-use super::Access;
+use super::access::{Access, Credentials};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
-
-#[derive(Clone, PartialEq, Eq)]
-pub enum Credentials {
-    Password {
-        user: String,
-        password: String,
-    },
-    /// A refresh token, which helpers give for the user `<token>`.
-    Token(String),
-}
-
-/// Secrets are not for logs.
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Credentials")
-    }
-}
-
-impl Credentials {
-    /// `USER:PASSWORD`, as `--creds` has it.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (user, password) = text.split_once(':')?;
-        Some(Self::Password { user: user.into(), password: password.into() })
-    }
-}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct AuthFile {
-    auths: HashMap<String, Auth>,
+    auths: HashMap<String, AuthEntry>,
     cred_helpers: HashMap<String, String>,
     creds_store: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Auth {
+struct AuthEntry {
     auth: Option<String>,
     username: Option<String>,
     password: Option<String>,
@@ -57,15 +32,15 @@ struct Auth {
 }
 
 /// The credentials for a repository: what was given by hand, else the first file that knows some.
-pub fn find(host: &str, repository: &str, access: &Access) -> Result<Option<Credentials>> {
+pub fn find_credentials(host: &str, repository: &str, access: &Access) -> Result<Option<Credentials>> {
     if access.credentials.is_some() {
         return Ok(access.credentials.clone());
     }
-    let host = known_as(host);
-    for path in files(access.auth_file.as_deref(), &|name| std::env::var_os(name).map(PathBuf::from)) {
-        let Some(file) = read(&path)? else { continue };
-        if let Some(found) =
-            in_file(&file, host, repository).with_context(|| format!("credentials in {}", path.display()))?
+    let host = canonical_host(host);
+    for path in auth_files(access.auth_file.as_deref(), &|name| std::env::var_os(name).map(PathBuf::from)) {
+        let Some(file) = read_auth_file(&path)? else { continue };
+        if let Some(found) = find_in_file(&file, host, repository)
+            .with_context(|| format!("credentials in {}", path.display()))?
         {
             return Ok(Some(found));
         }
@@ -74,12 +49,12 @@ pub fn find(host: &str, repository: &str, access: &Access) -> Result<Option<Cred
 }
 
 /// The name of a registry in files of credentials.
-pub fn known_as(host: &str) -> &str {
+pub fn canonical_host(host: &str) -> &str {
     if host == "registry-1.docker.io" { "docker.io" } else { host }
 }
 
 /// Where credentials may be, in the order they count.
-pub fn files(given: Option<&Path>, environment: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
+pub fn auth_files(given: Option<&Path>, environment: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
     if let Some(path) = given.map(Path::to_owned).or_else(|| environment("REGISTRY_AUTH_FILE")) {
         return vec![path];
     }
@@ -99,7 +74,7 @@ pub fn files(given: Option<&Path>, environment: &dyn Fn(&str) -> Option<PathBuf>
     files
 }
 
-fn read(path: &Path) -> Result<Option<AuthFile>> {
+fn read_auth_file(path: &Path) -> Result<Option<AuthFile>> {
     let reading = || format!("read credentials in {}", path.display());
     match std::fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes)
@@ -111,13 +86,13 @@ fn read(path: &Path) -> Result<Option<AuthFile>> {
     }
 }
 
-fn in_file(file: &AuthFile, host: &str, repository: &str) -> Result<Option<Credentials>> {
-    for key in keys(host, repository) {
+fn find_in_file(file: &AuthFile, host: &str, repository: &str) -> Result<Option<Credentials>> {
+    for key in lookup_keys(host, repository) {
         if let Some(helper) = file.cred_helpers.get(&key) {
             return from_helper(helper, &key);
         }
-        let known = file.auths.iter().find(|(name, _)| plain(name) == key);
-        if let Some(found) = known.map(|(_, auth)| decoded(auth)).transpose()?.flatten() {
+        let known = file.auths.iter().find(|(name, _)| normalized_key(name) == key);
+        if let Some(found) = known.map(|(_, auth)| parse_entry(auth)).transpose()?.flatten() {
             return Ok(Some(found));
         }
     }
@@ -125,7 +100,7 @@ fn in_file(file: &AuthFile, host: &str, repository: &str) -> Result<Option<Crede
 }
 
 /// The most particular first: `host/a/b`, `host/a`, `host`.
-fn keys(host: &str, repository: &str) -> Vec<String> {
+fn lookup_keys(host: &str, repository: &str) -> Vec<String> {
     let whole = format!("{host}/{repository}");
     let mut keys = Vec::new();
     let mut rest = whole.as_str();
@@ -139,14 +114,14 @@ fn keys(host: &str, repository: &str) -> Vec<String> {
 }
 
 /// Docker writes keys as URLs of version 1: `https://index.docker.io/v1/` is docker.io.
-fn plain(name: &str) -> String {
+fn normalized_key(name: &str) -> String {
     let bare = name.strip_prefix("https://").or_else(|| name.strip_prefix("http://"));
     let Some(bare) = bare else { return name.to_owned() };
     let host = bare.split('/').next().unwrap_or(bare);
     if host == "index.docker.io" { "docker.io".into() } else { host.into() }
 }
 
-fn decoded(auth: &Auth) -> Result<Option<Credentials>> {
+fn parse_entry(auth: &AuthEntry) -> Result<Option<Credentials>> {
     if let Some(token) = auth.identitytoken.as_ref().filter(|token| !token.is_empty()) {
         return Ok(Some(Credentials::Token(token.clone())));
     }
@@ -164,25 +139,25 @@ fn decoded(auth: &Auth) -> Result<Option<Credentials>> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Answer {
+struct HelperAnswer {
     username: String,
     secret: String,
 }
 
 /// What Docker calls a registry where it keeps credentials: its own has a name from before there were others.
-pub fn server(host: &str) -> &str {
+pub fn server_url(host: &str) -> &str {
     if host == "docker.io" { "https://index.docker.io/v1/" } else { host }
 }
 
 /// Asks `docker-credential-HELPER` for a registry; it knows none is no error.
 fn from_helper(helper: &str, host: &str) -> Result<Option<Credentials>> {
-    let mut text = run_helper(helper, "get", server(host))?;
-    if text.is_none() && server(host) != host {
+    let mut text = run_helper(helper, "get", server_url(host))?;
+    if text.is_none() && server_url(host) != host {
         // Where Podman has kept it.
         text = run_helper(helper, "get", host)?;
     }
     let Some(text) = text else { return Ok(None) };
-    let answer: Answer = serde_json::from_slice(&text)
+    let answer: HelperAnswer = serde_json::from_slice(&text)
         .map_err(|e| fail!(Kind::Spec, "{e}"))
         .with_context(|| format!("answer of docker-credential-{helper}"))?;
     Ok(Some(match answer.username.as_str() {
@@ -221,7 +196,7 @@ pub fn run_helper(helper: &str, verb: &str, input: &str) -> Result<Option<Vec<u8
 
 /// The name of the helper that keeps new credentials for a host, if the file names one.
 pub fn helper_for(path: &Path, host: &str) -> Result<Option<String>> {
-    let file = read(path)?.unwrap_or_default();
+    let file = read_auth_file(path)?.unwrap_or_default();
     Ok(file.cred_helpers.get(host).cloned().or(file.creds_store))
 }
 
@@ -230,7 +205,7 @@ mod tests {
     use super::*;
 
     fn found(json: &str, host: &str, repository: &str) -> Option<Credentials> {
-        in_file(&serde_json::from_str(json).unwrap(), host, repository).unwrap()
+        find_in_file(&serde_json::from_str(json).unwrap(), host, repository).unwrap()
     }
 
     fn password(user: &str, password: &str) -> Option<Credentials> {
@@ -257,8 +232,8 @@ mod tests {
             |name: &str| known.iter().find(|(key, _)| *key == name).map(|(_, value)| PathBuf::from(value));
         let expected =
             ["/run/user/5/containers/auth.json", "/h/.config/containers/auth.json", "/h/.docker/config.json"];
-        assert_eq!(files(None, &environment), expected.map(PathBuf::from));
-        assert_eq!(files(Some(Path::new("/x")), &environment), [PathBuf::from("/x")]);
+        assert_eq!(auth_files(None, &environment), expected.map(PathBuf::from));
+        assert_eq!(auth_files(Some(Path::new("/x")), &environment), [PathBuf::from("/x")]);
     }
 
     #[test]

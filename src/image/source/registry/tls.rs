@@ -8,7 +8,7 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 
 /// The TLS settings for a registry.
-pub fn config(host: &str, insecure: bool, given: Option<&Path>) -> Result<TlsConfig> {
+pub fn tls_config(host: &str, insecure: bool, given: Option<&Path>) -> Result<TlsConfig> {
     let mut builder = TlsConfig::builder().disable_verification(insecure);
     let directories = match given {
         Some(dir) => vec![dir.to_owned()],
@@ -18,17 +18,17 @@ pub fn config(host: &str, insecure: bool, given: Option<&Path>) -> Result<TlsCon
     };
     let mut roots = Vec::new();
     for dir in directories {
-        let Some(files) = files(&dir, given.is_some())? else { continue };
+        let Some(files) = list_files(&dir, given.is_some())? else { continue };
         for path in files.iter().filter(|path| has_extension(path, "crt")) {
-            roots.append(&mut certificates(path)?);
+            roots.append(&mut read_certificates(path)?);
         }
         for path in files.iter().filter(|path| has_extension(path, "cert")) {
-            let key = key(&path.with_extension("key"))?;
-            builder = builder.client_cert(Some(ClientCert::new_with_certs(&certificates(path)?, key)));
+            let key = read_key(&path.with_extension("key"))?;
+            builder = builder.client_cert(Some(ClientCert::new_with_certs(&read_certificates(path)?, key)));
         }
     }
     if !insecure {
-        roots.extend(system());
+        roots.extend(system_roots());
         builder =
             builder.root_certs(if roots.is_empty() { RootCerts::WebPki } else { RootCerts::from(roots) });
     }
@@ -36,9 +36,9 @@ pub fn config(host: &str, insecure: bool, given: Option<&Path>) -> Result<TlsCon
 }
 
 /// What the distribution trusts; the set that is compiled in serves where there is none.
-fn system() -> Vec<Certificate<'static>> {
+fn system_roots() -> Vec<Certificate<'static>> {
     let found = rustls_native_certs::load_native_certs().certs;
-    found.iter().map(|one| Certificate::from_der(one).to_owned()).collect()
+    found.iter().map(|der| Certificate::from_der(der).to_owned()).collect()
 }
 
 fn has_extension(path: &Path, wanted: &str) -> bool {
@@ -46,7 +46,7 @@ fn has_extension(path: &Path, wanted: &str) -> bool {
 }
 
 /// The files of a directory; a missing one is an error only where it was named by hand.
-fn files(dir: &Path, named: bool) -> Result<Option<Vec<PathBuf>>> {
+fn list_files(dir: &Path, named: bool) -> Result<Option<Vec<PathBuf>>> {
     match std::fs::read_dir(dir) {
         Ok(entries) => {
             let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
@@ -58,7 +58,7 @@ fn files(dir: &Path, named: bool) -> Result<Option<Vec<PathBuf>>> {
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
+fn read_certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
     let place = || format!("certificate {}", path.display());
     let text = std::fs::read(path).with_context(place)?;
     let mut found = Vec::new();
@@ -75,7 +75,7 @@ fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
     }
 }
 
-fn key(path: &Path) -> Result<PrivateKey<'static>> {
+fn read_key(path: &Path) -> Result<PrivateKey<'static>> {
     let place = || format!("key {}", path.display());
     let text = std::fs::read(path).with_context(place)?;
     PrivateKey::from_pem(&text).map_err(|error| fail!(Kind::Spec, "{error}")).with_context(place)

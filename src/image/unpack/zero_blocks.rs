@@ -4,7 +4,7 @@
 const BLOCK: usize = 4096;
 
 /// How many bytes at the start of `chunk`, which stands at `at` in its file, are alike: blocks of zeros, or of data.
-pub fn stretch(chunk: &[u8], at: u64) -> (usize, bool) {
+pub(crate) fn leading_run(chunk: &[u8], at: u64) -> (usize, bool) {
     let first = (BLOCK - (at % BLOCK as u64) as usize).min(chunk.len());
     let (first, rest) = chunk.split_at(first);
     let blank = is_blank(first);
@@ -13,7 +13,7 @@ pub fn stretch(chunk: &[u8], at: u64) -> (usize, bool) {
 }
 
 /// The bytes of whole blocks of zeros.
-pub fn zeros(chunk: &[u8]) -> u64 {
+pub(crate) fn count(chunk: &[u8]) -> u64 {
     let blank = chunk.chunks_exact(BLOCK).filter(|block| is_blank(block));
     blank.map(|block| block.len() as u64).sum()
 }
@@ -31,15 +31,15 @@ mod tests {
     fn stretches_end_where_blocks_of_the_file_change() {
         let mut bytes = vec![0; 5 * BLOCK];
         bytes[2 * BLOCK + 1] = 1;
-        assert_eq!(stretch(&bytes, 0), (2 * BLOCK, true));
-        assert_eq!(stretch(&bytes[2 * BLOCK..], 2 * BLOCK as u64), (BLOCK, false));
+        assert_eq!(leading_run(&bytes, 0), (2 * BLOCK, true));
+        assert_eq!(leading_run(&bytes[2 * BLOCK..], 2 * BLOCK as u64), (BLOCK, false));
         // The same bytes from a place inside a block.
-        assert_eq!(stretch(&bytes[2 * BLOCK..], 100), (BLOCK - 100, false));
-        assert_eq!(stretch(&bytes[BLOCK + 50..], 50), (BLOCK - 50, true));
-        assert_eq!(stretch(&bytes[3 * BLOCK..], 0), (2 * BLOCK, true));
-        assert_eq!(stretch(b"ab", 0), (2, false));
-        assert_eq!(stretch(b"\0\0", 0), (2, true));
-        assert_eq!(zeros(&bytes), 4 * BLOCK as u64);
-        assert_eq!(zeros(&[0; BLOCK - 1]), 0);
+        assert_eq!(leading_run(&bytes[2 * BLOCK..], 100), (BLOCK - 100, false));
+        assert_eq!(leading_run(&bytes[BLOCK + 50..], 50), (BLOCK - 50, true));
+        assert_eq!(leading_run(&bytes[3 * BLOCK..], 0), (2 * BLOCK, true));
+        assert_eq!(leading_run(b"ab", 0), (2, false));
+        assert_eq!(leading_run(b"\0\0", 0), (2, true));
+        assert_eq!(count(&bytes), 4 * BLOCK as u64);
+        assert_eq!(count(&[0; BLOCK - 1]), 0);
     }
 }

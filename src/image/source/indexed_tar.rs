@@ -1,6 +1,6 @@
 //! A tar file as a set of named files: what `oci-archive:` and `docker-archive:` are read from.
 //!
-//! The headers are read once; after that each file is a stretch of the tar file. A compressed tar file is
+//! The headers are read once; after that each file is a range of the tar file. A compressed tar file is
 //! decompressed first, into a file without a name.
 
 use std::collections::HashMap;
@@ -15,90 +15,90 @@ use flate2::bufread::MultiGzDecoder;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::archive::path::{clean, split};
-use crate::image::archive::{Archive, Entry, Input, Type};
+use crate::image::archive::{Archive, Entry, EntryKind, Input};
 use crate::image::blob::compression::Compression;
-use crate::image::io_error::out_of_io;
+use crate::image::io_error::from_io_error;
 use crate::image::limits::{self, Limits};
 
 /// An archive of an image has few files: a layer, a directory and two documents for each layer.
-const MOST_FILES: usize = 100_000;
+const MAX_FILES: usize = 100_000;
 /// Symlinks between files of an archive.
-const LINKS: u32 = 8;
+const MAX_LINKS: u32 = 8;
 
 #[derive(Debug)]
-pub struct Tarball {
+pub struct IndexedTar {
     file: Arc<File>,
     names: HashMap<Vec<u8>, Member>,
 }
 
 #[derive(Debug, Clone)]
 enum Member {
-    File(Stretch),
+    File(FileRange),
     /// The clean path that it points at.
     Link(Vec<u8>),
 }
 
 /// Where a file stands in the tar file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stretch {
+pub struct FileRange {
     start: u64,
     pub size: u64,
 }
 
-impl Tarball {
+impl IndexedTar {
     pub fn open(path: &Path) -> Result<Self> {
         let read = || {
-            let file = uncompressed(super::layout::open(path)?)?;
-            let names = index(&file)?;
+            let file = decompress_if_needed(super::layout::open_regular(path)?)?;
+            let names = read_headers(&file)?;
             Ok(Self { file: Arc::new(file), names })
         };
         read().map_err(|e: crate::error::Error| e.context(format!("archive {}", path.display())))
     }
 
     /// The file of this name, links followed inside the archive.
-    pub fn find(&self, name: &str) -> Option<Stretch> {
+    pub fn find(&self, name: &str) -> Option<FileRange> {
         let mut name = clean(name.as_bytes());
-        for _ in 0..LINKS {
+        for _ in 0..MAX_LINKS {
             match self.names.get(&name)? {
-                Member::File(stretch) => return Some(*stretch),
+                Member::File(range) => return Some(*range),
                 Member::Link(target) => name.clone_from(target),
             }
         }
         None
     }
 
-    pub fn reader(&self, stretch: Stretch) -> Section {
-        Section { file: Arc::clone(&self.file), at: stretch.start, end: stretch.start + stretch.size }
+    pub fn reader(&self, range: FileRange) -> RangeReader {
+        RangeReader { file: Arc::clone(&self.file), at: range.start, end: range.start + range.size }
     }
 
     /// A small file as a whole; None where there is none.
-    pub fn document(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let Some(stretch) = self.find(name) else { return Ok(None) };
-        if stretch.size > limits::CONFIG {
+    pub fn read_small_file(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let Some(range) = self.find(name) else { return Ok(None) };
+        if range.size > limits::CONFIG {
             return Err(fail!(Kind::Spec, "{name}: larger than {} bytes", limits::CONFIG));
         }
         let mut bytes = Vec::new();
-        self.reader(stretch).read_to_end(&mut bytes).with_context(|| format!("read {name}"))?;
+        self.reader(range).read_to_end(&mut bytes).with_context(|| format!("read {name}"))?;
         Ok(Some(bytes))
     }
 }
 
-/// A stretch of a file, read without moving the file's own position.
+/// A range of a file, read without moving the file's own position.
 #[derive(Debug)]
-pub struct Section {
+pub struct RangeReader {
     file: Arc<File>,
     at: u64,
     end: u64,
 }
 
-impl Section {
+impl RangeReader {
     /// A whole file.
     pub fn whole(file: Arc<File>, size: u64) -> Self {
         Self { file, at: 0, end: size }
     }
 }
 
-impl Read for Section {
+impl Read for RangeReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(buffer.len());
         let count = self.file.read_at(&mut buffer[..most], self.at)?;
@@ -108,40 +108,40 @@ impl Read for Section {
 }
 
 /// Reads the headers; the first file of a name counts, as it does when such an archive is written twice.
-fn index(file: &File) -> Result<HashMap<Vec<u8>, Member>> {
-    let mut archive = Archive::new(Seeking(BufReader::with_capacity(4096, file)));
+fn read_headers(file: &File) -> Result<HashMap<Vec<u8>, Member>> {
+    let mut archive = Archive::new(SeekingInput(BufReader::with_capacity(4096, file)));
     let mut entry = Entry::default();
     let mut names = HashMap::new();
-    while archive.next(&mut entry)?.is_some() {
+    while archive.next_entry(&mut entry)? {
         let name = clean(&entry.name);
         let target = |target: &[u8]| Member::Link(clean(target));
         let member = match entry.kind {
-            Type::Regular if entry.sparse.is_some() => {
+            EntryKind::Regular if entry.sparse.is_some() => {
                 return Err(fail!(Kind::Unsupported, "{}: is a sparse file", name.escape_ascii()));
             }
-            Type::Regular => Member::File(Stretch { start: archive.offset(), size: entry.size }),
-            Type::HardLink => target(&entry.link),
-            Type::Symlink => target(&[split(&name).0, &entry.link].join(&b'/')),
+            EntryKind::Regular => Member::File(FileRange { start: archive.offset(), size: entry.size }),
+            EntryKind::HardLink => target(&entry.link),
+            EntryKind::Symlink => target(&[split(&name).0, &entry.link].join(&b'/')),
             _ => continue,
         };
         names.insert(name, member);
-        if names.len() > MOST_FILES {
-            return Err(fail!(Kind::Spec, "has more than {MOST_FILES} files"));
+        if names.len() > MAX_FILES {
+            return Err(fail!(Kind::Spec, "has more than {MAX_FILES} files"));
         }
     }
     Ok(names)
 }
 
 /// A file whose uninteresting stretches are jumped over.
-struct Seeking<'a>(BufReader<&'a File>);
+struct SeekingInput<'a>(BufReader<&'a File>);
 
-impl Read for Seeking<'_> {
+impl Read for SeekingInput<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(buffer)
     }
 }
 
-impl BufRead for Seeking<'_> {
+impl BufRead for SeekingInput<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.0.fill_buf()
     }
@@ -151,29 +151,29 @@ impl BufRead for Seeking<'_> {
     }
 }
 
-impl Input for Seeking<'_> {
-    fn pass(&mut self, count: u64) -> io::Result<bool> {
+impl Input for SeekingInput<'_> {
+    fn skip(&mut self, count: u64) -> io::Result<bool> {
         self.0.seek_relative(count.cast_signed())?;
         Ok(self.0.stream_position()? <= self.0.get_ref().metadata()?.len())
     }
 }
 
 /// The file itself, or its decompressed content.
-fn uncompressed(mut file: File) -> Result<File> {
+fn decompress_if_needed(mut file: File) -> Result<File> {
     let mut start = [0; 4];
     let count = file.read_at(&mut start, 0).context("read")?;
-    match Compression::of_magic(&start[..count]) {
+    match Compression::from_magic(&start[..count]) {
         Compression::Plain => Ok(file),
-        Compression::Gzip => unpacked(MultiGzDecoder::new(BufReader::new(&mut file))),
+        Compression::Gzip => decompress_to_temporary(MultiGzDecoder::new(BufReader::new(&mut file))),
         Compression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::new(&mut file).context("zstd")?;
             decoder.window_log_max(limits::ZSTD_WINDOW_LOG).context("zstd")?;
-            unpacked(decoder)
+            decompress_to_temporary(decoder)
         }
     }
 }
 
-fn unpacked(mut from: impl Read) -> Result<File> {
+fn decompress_to_temporary(mut from: impl Read) -> Result<File> {
     let most = Limits::default().size;
     let dir = std::env::temp_dir();
     let place = || format!("decompress to {}", dir.display());
@@ -189,7 +189,7 @@ fn unpacked(mut from: impl Read) -> Result<File> {
     let mut buffer = vec![0; 128 << 10];
     let mut total = 0;
     loop {
-        let count = from.read(&mut buffer).map_err(out_of_io)?;
+        let count = from.read(&mut buffer).map_err(from_io_error)?;
         if count == 0 {
             file.seek(SeekFrom::Start(0)).with_context(place)?;
             return Ok(file);

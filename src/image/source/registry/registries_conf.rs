@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::distribution::Reference as Name;
+use super::name::ImageName;
 use serde::Deserialize;
 
 use crate::error::{Context, Kind, Result};
@@ -10,7 +10,7 @@ use crate::fail;
 
 /// Where a repository can be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     pub host: String,
     pub repository: String,
     pub insecure: bool,
@@ -18,7 +18,7 @@ pub struct Place {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
-struct File {
+struct ConfFile {
     registry: Vec<Registry>,
 }
 
@@ -42,27 +42,27 @@ struct Mirror {
 }
 
 #[derive(Debug, Default)]
-pub struct Settings {
+pub struct RegistriesConf {
     registries: Vec<Registry>,
 }
 
-impl Settings {
+impl RegistriesConf {
     /// Reads the files that containers-registries.conf(5) names; none is fine.
     pub fn load() -> Result<Self> {
-        let mut settings = Self::default();
-        for path in files() {
+        let mut conf = Self::default();
+        for path in conf_files() {
             match std::fs::read_to_string(&path) {
-                Ok(text) => settings.add(&text).with_context(|| format!("{}", path.display()))?,
+                Ok(text) => conf.add_file(&text).with_context(|| format!("{}", path.display()))?,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
             }
         }
-        Ok(settings)
+        Ok(conf)
     }
 
     /// A later file's entry for a prefix replaces an earlier one's.
-    fn add(&mut self, text: &str) -> Result<()> {
-        let file: File = toml::from_str(text).map_err(|e| fail!(Kind::Spec, "{}", e.message()))?;
+    fn add_file(&mut self, text: &str) -> Result<()> {
+        let file: ConfFile = toml::from_str(text).map_err(|e| fail!(Kind::Spec, "{}", e.message()))?;
         for mut registry in file.registry {
             if registry.prefix.is_empty() {
                 registry.prefix.clone_from(&registry.location);
@@ -77,12 +77,14 @@ impl Settings {
     }
 
     /// Mirrors first, the registry itself last.
-    pub fn places(&self, name: &Name) -> Result<Vec<Place>> {
+    pub fn locations(&self, name: &ImageName) -> Result<Vec<Location>> {
         let whole = format!("{}/{}", name.registry(), name.repository());
-        let matching =
-            self.registries.iter().filter_map(|one| matched(&one.prefix, &whole).map(|length| (length, one)));
+        let matching = self
+            .registries
+            .iter()
+            .filter_map(|registry| matched_length(&registry.prefix, &whole).map(|length| (length, registry)));
         let Some((length, registry)) = matching.max_by_key(|&(length, _)| length) else {
-            return Ok(vec![place(&whole, false)?]);
+            return Ok(vec![parse_location(&whole, false)?]);
         };
         if registry.blocked {
             return Err(fail!(Kind::Denied, "registry {} is blocked in registries.conf", registry.prefix));
@@ -90,17 +92,17 @@ impl Settings {
         let rest = &whole[length..];
         let rewritten =
             |location: &str| if location.is_empty() { whole.clone() } else { format!("{location}{rest}") };
-        let mirrors = registry.mirror.iter().filter(|mirror| serves(registry, mirror, name));
-        let mut places: Vec<Place> = mirrors
-            .map(|mirror| place(&rewritten(&mirror.location), mirror.insecure))
+        let mirrors = registry.mirror.iter().filter(|mirror| is_asked_for(registry, mirror, name));
+        let mut locations: Vec<Location> = mirrors
+            .map(|mirror| parse_location(&rewritten(&mirror.location), mirror.insecure))
             .collect::<Result<_>>()?;
-        places.push(place(&rewritten(&registry.location), registry.insecure)?);
-        Ok(places)
+        locations.push(parse_location(&rewritten(&registry.location), registry.insecure)?);
+        Ok(locations)
     }
 }
 
 /// Whether a mirror is asked for this sort of name.
-fn serves(registry: &Registry, mirror: &Mirror, name: &Name) -> bool {
+fn is_asked_for(registry: &Registry, mirror: &Mirror, name: &ImageName) -> bool {
     match (mirror.pull_from_mirror.as_str(), name.digest().is_some()) {
         ("digest-only", by_digest) => by_digest,
         ("tag-only", by_digest) => !by_digest,
@@ -110,7 +112,7 @@ fn serves(registry: &Registry, mirror: &Mirror, name: &Name) -> bool {
 }
 
 /// How much of `whole` the prefix covers. `*.example.com` covers each host below that domain.
-fn matched(prefix: &str, whole: &str) -> Option<usize> {
+fn matched_length(prefix: &str, whole: &str) -> Option<usize> {
     if let Some(domain) = prefix.strip_prefix('*') {
         let host = whole.split('/').next()?;
         let bare = host.split(':').next()?;
@@ -120,15 +122,15 @@ fn matched(prefix: &str, whole: &str) -> Option<usize> {
     (rest.is_empty() || rest.starts_with(['/', ':', '@'])).then_some(prefix.len())
 }
 
-fn place(whole: &str, insecure: bool) -> Result<Place> {
+fn parse_location(whole: &str, insecure: bool) -> Result<Location> {
     let (host, repository) = whole
         .split_once('/')
         .ok_or_else(|| fail!(Kind::Spec, "location {whole:?} in registries.conf names no repository"))?;
-    Ok(Place { host: host.into(), repository: repository.into(), insecure })
+    Ok(Location { host: host.into(), repository: repository.into(), insecure })
 }
 
 /// The one file named by the environment, or the user's, or the system's, with the drop-in files.
-fn files() -> Vec<PathBuf> {
+fn conf_files() -> Vec<PathBuf> {
     if let Some(path) = std::env::var_os("CONTAINERS_REGISTRIES_CONF") {
         return vec![path.into()];
     }
@@ -175,12 +177,12 @@ mod tests {
     "#;
 
     fn places(name: &str) -> Result<Vec<String>> {
-        let mut settings = Settings::default();
-        settings.add(CONF)?;
-        let shown = |place: &Place| {
+        let mut conf = RegistriesConf::default();
+        conf.add_file(CONF)?;
+        let shown = |place: &Location| {
             format!("{}/{}{}", place.host, place.repository, if place.insecure { " insecure" } else { "" })
         };
-        Ok(settings.places(&name.parse().unwrap())?.iter().map(shown).collect())
+        Ok(conf.locations(&name.parse().unwrap())?.iter().map(shown).collect())
     }
 
     #[test]

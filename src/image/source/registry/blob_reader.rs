@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use oci_spec::image::Descriptor;
 
-use super::endpoint::{Body, Endpoint};
+use super::endpoint::{Body, Endpoint, retry_delay};
 use crate::error::Result;
-use crate::image::io_error::{into_io, out_of_io};
+use crate::image::io_error::{from_io_error, to_io_error};
 use crate::log;
 
 /// Reads one blob to its full size, over as many connections as it takes.
-pub struct Reader {
+pub struct BlobReader {
     endpoint: Arc<Endpoint>,
     path: String,
-    at: u64,
+    offset: u64,
     size: u64,
     /// None where a new connection must be made first.
     body: Option<Body>,
@@ -22,12 +22,12 @@ pub struct Reader {
     failures: u32,
 }
 
-impl Reader {
+impl BlobReader {
     /// Opens the blob at byte `start`.
     pub fn open(endpoint: &Arc<Endpoint>, blob: &Descriptor, start: u64) -> Result<Self> {
         let path = format!("blobs/{}", blob.digest());
         let endpoint = Arc::clone(endpoint);
-        let mut reader = Self { endpoint, path, at: start, size: blob.size(), body: None, failures: 0 };
+        let mut reader = Self { endpoint, path, offset: start, size: blob.size(), body: None, failures: 0 };
         // An empty blob needs no connection, and a Range behind the end is an error.
         if start < blob.size() || start == 0 {
             reader.connect()?;
@@ -36,57 +36,57 @@ impl Reader {
     }
 
     fn connect(&mut self) -> Result<()> {
-        let range = format!("bytes={}-", self.at);
+        let range = format!("bytes={}-", self.offset);
         let headers = [("range", range.as_str())];
-        let response = self.endpoint.get(&self.path, if self.at == 0 { &[] } else { &headers })?;
+        let response = self.endpoint.get(&self.path, if self.offset == 0 { &[] } else { &headers })?;
         let skip = match response.status() {
-            206 => self.at - response.range_start().unwrap_or(self.at).min(self.at),
+            206 => self.offset - response.range_start().unwrap_or(self.offset).min(self.offset),
             // A server without ranges sends everything: what is known already is read past.
-            _ => self.at,
+            _ => self.offset,
         };
         let mut body = response.into_reader();
         match io::copy(&mut (&mut body).take(skip), &mut io::sink()) {
             Ok(passed) if passed == skip => self.body = Some(body),
-            Ok(_) => self.broken(io::ErrorKind::UnexpectedEof.into())?,
-            Err(error) => self.broken(error)?,
+            Ok(_) => self.retry_after_break(io::ErrorKind::UnexpectedEof.into())?,
+            Err(error) => self.retry_after_break(error)?,
         }
         Ok(())
     }
 
     /// After a break: waits a little, unless that has not helped often enough.
-    fn broken(&mut self, error: io::Error) -> Result<()> {
+    fn retry_after_break(&mut self, error: io::Error) -> Result<()> {
         self.body = None;
         self.failures += 1;
         if self.failures > self.endpoint.retries() {
-            let (path, at, size) = (&self.path, self.at, self.size);
-            return Err(out_of_io(error).context(format!("{path}: broke off at byte {at} of {size}")));
+            let (path, offset, size) = (&self.path, self.offset, self.size);
+            return Err(from_io_error(error).context(format!("{path}: broke off at byte {offset} of {size}")));
         }
-        log::debug(format_args!("{}: broke off at byte {}: {error}", self.path, self.at));
-        std::thread::sleep(super::endpoint::pause(self.failures));
+        log::debug(format_args!("{}: broke off at byte {}: {error}", self.path, self.offset));
+        std::thread::sleep(retry_delay(self.failures));
         Ok(())
     }
 }
 
-impl Read for Reader {
+impl Read for BlobReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             if self.body.is_none() {
-                if self.at >= self.size {
+                if self.offset >= self.size {
                     return Ok(0);
                 }
-                self.connect().map_err(into_io)?;
+                self.connect().map_err(to_io_error)?;
             }
             let Some(body) = &mut self.body else { continue };
             match body.read(buffer) {
-                Ok(0) if self.at < self.size && !buffer.is_empty() => {
-                    self.broken(io::ErrorKind::UnexpectedEof.into()).map_err(into_io)?;
+                Ok(0) if self.offset < self.size && !buffer.is_empty() => {
+                    self.retry_after_break(io::ErrorKind::UnexpectedEof.into()).map_err(to_io_error)?;
                 }
                 Ok(count) => {
-                    self.at += count as u64;
+                    self.offset += count as u64;
                     self.failures = 0;
                     return Ok(count);
                 }
-                Err(error) => self.broken(error).map_err(into_io)?,
+                Err(error) => self.retry_after_break(error).map_err(to_io_error)?,
             }
         }
     }

@@ -1,0 +1,46 @@
+//! How registries are reached, as the command line says: TLS, credentials, retries and timeouts.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the command line says about reaching registries.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Whether certificates are checked and plain HTTP is refused; None leaves it to registries.conf.
+    pub tls_verify: Option<bool>,
+    /// A directory with `*.crt` (authorities), `*.cert` and `*.key` (ours).
+    pub cert_dir: Option<PathBuf>,
+    /// The one file of credentials to look at.
+    pub auth_file: Option<PathBuf>,
+    pub credentials: Option<Credentials>,
+    /// How often a request that failed for the moment is made again.
+    pub retries: u32,
+    /// How long a server may be silent.
+    pub timeout: Duration,
+}
+
+/// What a user is known to a registry by.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credentials {
+    Password {
+        user: String,
+        password: String,
+    },
+    /// A refresh token, which helpers give for the user `<token>`.
+    Token(String),
+}
+
+/// Secrets are not for logs.
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credentials")
+    }
+}
+
+impl Credentials {
+    /// `USER:PASSWORD`, as `--creds` has it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (user, password) = text.split_once(':')?;
+        Some(Self::Password { user: user.into(), password: password.into() })
+    }
+}

@@ -1,0 +1,200 @@
+//! Reading images from a registry, by the OCI distribution specification 1.1, which is Docker's protocol too.
+
+use std::collections::HashMap;
+use std::io::{Cursor, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use oci_spec::image::{Descriptor, Digest, MediaType};
+
+use super::access::Access;
+use super::blob_reader::BlobReader;
+use super::endpoint::{Endpoint, Response};
+use super::name::{ImageName, parse_name};
+use super::registries_conf::RegistriesConf;
+use crate::error::{Context, Kind, Result};
+use crate::image::blob::digest;
+use crate::image::document::manifest::document_kind;
+use crate::image::limits;
+use crate::image::source::interface::Source;
+use crate::{fail, log};
+
+/// The media types of what a manifest request may answer.
+const MANIFEST_TYPES: [&str; 4] = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+];
+
+#[derive(Debug)]
+pub struct Registry {
+    name: ImageName,
+    /// Where it may be had, in the order to try.
+    endpoints: Vec<Arc<Endpoint>>,
+    /// Manifests that were fetched to learn their digest.
+    manifests: Mutex<HashMap<Digest, Vec<u8>>>,
+}
+
+impl Registry {
+    /// Reads the settings; nothing is sent yet.
+    pub fn open(name: &str, access: &Access) -> Result<Self> {
+        let name = parse_name(name)?;
+        let conf = RegistriesConf::load()?;
+        let locations = conf.locations(&name)?;
+        let endpoints = locations.into_iter().map(|location| Endpoint::new(location, access).map(Arc::new));
+        Ok(Self { name, endpoints: endpoints.collect::<Result<_>>()?, manifests: Mutex::default() })
+    }
+
+    /// Asks each place in turn; the answer of the last one counts if all fail.
+    fn try_endpoints<T>(&self, ask: impl Fn(&Arc<Endpoint>) -> Result<T>) -> Result<T> {
+        let mut last = fail!(Kind::NotFound, "no registry is left to ask");
+        for (number, endpoint) in self.endpoints.iter().enumerate() {
+            match ask(endpoint) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => {
+                    if number + 1 < self.endpoints.len() {
+                        log::warn(format_args!("mirror {endpoint}: {error}"));
+                    }
+                    last = error;
+                }
+            }
+        }
+        Err(last)
+    }
+
+    /// Fetches a manifest by tag or digest and remembers its bytes.
+    fn fetch_manifest(&self, reference: &str, expected: Option<&Digest>) -> Result<Descriptor> {
+        let (bytes, media_type) = self.try_endpoints(|endpoint| request_manifest(endpoint, reference))?;
+        let found = match expected {
+            Some(expected) => {
+                let mut hasher = digest::Hasher::for_digest(expected)?;
+                hasher.update(&bytes);
+                hasher.finish()
+            }
+            None => digest::sha256_of(&bytes),
+        };
+        if let Some(expected) = expected.filter(|expected| **expected != found) {
+            return Err(fail!(Kind::Spec, "manifest {expected}: content has digest {found}"));
+        }
+        let descriptor = Descriptor::new(media_type, bytes.len() as u64, found.clone());
+        self.manifests.lock().unwrap_or_else(PoisonError::into_inner).insert(found, bytes);
+        Ok(descriptor)
+    }
+}
+
+fn request_manifest(endpoint: &Arc<Endpoint>, reference: &str) -> Result<(Vec<u8>, MediaType)> {
+    let response =
+        endpoint.get(&format!("manifests/{reference}"), &[("accept", &MANIFEST_TYPES.join(", "))])?;
+    let claimed = response.header("docker-content-digest").map(digest::parse).transpose()?;
+    let named = response
+        .header("content-type")
+        .map(|name| name.split(';').next().unwrap_or_default().trim().to_owned());
+    let bytes = read_manifest_body(response)?;
+    if let Some(claimed) = claimed {
+        let mut hasher = digest::Hasher::for_digest(&claimed)?;
+        hasher.update(&bytes);
+        if hasher.finish() != claimed {
+            return Err(fail!(
+                Kind::Spec,
+                "manifest {reference}: content has not the digest {claimed} that the registry says"
+            ));
+        }
+    }
+    decide_media_type(&bytes, named).map(|media_type| (bytes, media_type))
+}
+
+/// The header's media type, or what the document itself says where the header is too general.
+fn decide_media_type(bytes: &[u8], named: Option<String>) -> Result<MediaType> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Typed {
+        media_type: Option<String>,
+    }
+    let general = |name: &String| {
+        matches!(name.as_str(), "" | "application/json" | "text/plain" | "application/octet-stream")
+    };
+    let name = match named.filter(|name| !general(name)) {
+        Some(name) => name,
+        None => crate::image::document::manifest::parse_json::<Typed>(bytes)?.media_type.unwrap_or_default(),
+    };
+    let media_type = MediaType::from(name.as_str());
+    document_kind(&media_type)?;
+    Ok(media_type)
+}
+
+fn read_manifest_body(response: Response) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    response.into_reader().take(limits::MANIFEST + 1).read_to_end(&mut bytes).context("read the manifest")?;
+    if bytes.len() as u64 > limits::MANIFEST {
+        return Err(fail!(Kind::Spec, "the manifest is larger than {} bytes", limits::MANIFEST));
+    }
+    Ok(bytes)
+}
+
+/// The largest list of tags that is read; a longer one comes in pages.
+const MAX_TAG_PAGES: usize = 1000;
+
+/// One page of tags, and where the next one is.
+fn request_tags(endpoint: &Arc<Endpoint>, page: &str) -> Result<(Vec<String>, Option<String>)> {
+    #[derive(serde::Deserialize)]
+    struct Page {
+        tags: Option<Vec<String>>,
+    }
+    let response = endpoint.get(page, &[])?;
+    let next = response.header("link").and_then(next_page);
+    let page: Page = crate::image::document::manifest::parse_json(&read_manifest_body(response)?)?;
+    Ok((page.tags.unwrap_or_default(), next))
+}
+
+/// The query of `</v2/NAME/tags/list?last=x&n=100>; rel="next"`.
+fn next_page(link: &str) -> Option<String> {
+    let url = link.split(';').next()?.trim().strip_prefix('<')?.strip_suffix('>')?;
+    let (_, query) = url.split_once('?')?;
+    link.contains("next").then(|| format!("tags/list?{query}"))
+}
+
+impl Source for Registry {
+    fn repository(&self) -> Option<(&str, &str)> {
+        // The registry itself; mirrors hold copies only.
+        self.endpoints.last().map(|endpoint| (endpoint.host(), endpoint.repository()))
+    }
+
+    fn tags(&self) -> Result<Option<Vec<String>>> {
+        self.try_endpoints(|endpoint| {
+            let mut all = Vec::new();
+            let mut page = Some("tags/list".to_owned());
+            for _ in 0..MAX_TAG_PAGES {
+                let Some(query) = page.take() else { break };
+                let (mut tags, next) = request_tags(endpoint, &query)?;
+                all.append(&mut tags);
+                page = next;
+            }
+            Ok(Some(all))
+        })
+    }
+
+    fn manifests(&self) -> Result<Vec<Descriptor>> {
+        let expected = self.name.digest().map(digest::parse).transpose()?;
+        let reference = self.name.digest().or_else(|| self.name.tag()).unwrap_or("latest");
+        Ok(vec![self.fetch_manifest(reference, expected.as_ref())?])
+    }
+
+    fn blob(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send>> {
+        let digest = descriptor.digest();
+        if document_kind(descriptor.media_type()).is_ok() {
+            let cached = |manifests: &Mutex<HashMap<Digest, Vec<u8>>>| {
+                manifests.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+            };
+            if cached(&self.manifests).is_none() {
+                self.fetch_manifest(digest.as_ref(), Some(digest))?;
+            }
+            return Ok(Box::new(Cursor::new(cached(&self.manifests).unwrap_or_default())));
+        }
+        self.blob_from(descriptor, 0)
+    }
+
+    fn blob_from(&self, descriptor: &Descriptor, start: u64) -> Result<Box<dyn Read + Send>> {
+        let reader = self.try_endpoints(|endpoint| BlobReader::open(endpoint, descriptor, start))?;
+        Ok(Box::new(reader))
+    }
+}
