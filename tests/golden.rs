@@ -87,7 +87,7 @@ fn cgroup_manager(asked: &Value) -> Driver {
 fn planned(case: &Path) -> Result<String, Error> {
     let spec = spec::parse(&fs::read(case.join("config.json")).unwrap())?;
     let id = ContainerId::parse("golden").unwrap();
-    plan::container(&spec, &facts(case), &request(case, &id)).map(|plan| plan.to_string())
+    plan::plan_container(&spec, &facts(case), &request(case, &id)).map(|plan| plan.to_string())
 }
 
 fn text(case: &Path) -> String {

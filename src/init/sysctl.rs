@@ -8,7 +8,8 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use crate::handshake::{InStep, Report, Step};
-use crate::plan::{Plan, Sysctl};
+use crate::plan::Plan;
+use crate::plan::sysctl::Sysctl;
 use crate::sys::file::{RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV, openat2};
 use crate::sys::mount::{fsconfig_create, fsmount, fsopen};
 

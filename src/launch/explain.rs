@@ -7,11 +7,12 @@ use nix::errno::Errno;
 use crate::error::{Error, Kind, describe, matched};
 use crate::fail;
 use crate::handshake::{IdKind, Lsm, Report, Step};
+use crate::plan::Plan;
 use crate::plan::devices::{Device, Link};
 use crate::plan::mounts::{Mount, Source};
 use crate::plan::process::ProcessPlan;
+use crate::plan::sysctl::Sysctl;
 use crate::plan::topology::Join;
-use crate::plan::{Plan, Sysctl};
 
 /// What the reporting process was carrying out: the lists that the numbers in its steps count.
 #[derive(Debug, Clone, Copy, Default)]

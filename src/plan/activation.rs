@@ -1,19 +1,20 @@
-//! What a service manager hands on to the container: sockets that it has opened (sd_listen_fds(3)), and a place where
+//! What a service manager hands on to the container: sockets that it has opened (sd_listen_fds(3)), and a socket where
 //! the program says that it is ready (sd_notify(3)).
 
-use std::ffi::CString;
 use std::path::PathBuf;
 
 use super::c_string::c_string;
-use super::mounts::{Find, Mount, Source};
-use super::process::{self, ProcessPlan};
-use super::{Plan, mount_options};
+use super::mount::{Mount, Source};
+use super::mount_options::Options;
+use crate::kernel::mount::{
+    Attributes, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY,
+};
 use crate::spec::ConfigError;
 
 /// What our caller gave us.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Activation {
-    /// Sockets, from descriptor 3 on.
+    /// How many sockets, from descriptor 3 on.
     pub listen_fds: u32,
     /// Their names, with colons between.
     pub listen_names: Option<String>,
@@ -26,49 +27,39 @@ const NOTIFY: &str = "/run/notify";
 /// The socket in it.
 pub const NOTIFY_SOCKET: &str = "notify.sock";
 
-pub fn apply(activation: &Activation, plan: &mut Plan, item: usize) -> Result<(), ConfigError> {
-    if activation.listen_fds > 0 {
-        let process = &mut plan.process;
-        process.preserve_fds += activation.listen_fds;
-        set(process, format!("LISTEN_FDS={}", activation.listen_fds))?;
-        if let Some(names) = &activation.listen_names {
-            set(process, format!("LISTEN_FDNAMES={names}"))?;
+impl Activation {
+    /// The variables that tell the process of what it is handed, each in the place of one of the same name. LISTEN_PID is
+    /// not among them: only the process itself knows it.
+    pub(super) fn environment(&self) -> Vec<String> {
+        let mut variables = Vec::new();
+        if self.listen_fds > 0 {
+            variables.push(format!("LISTEN_FDS={}", self.listen_fds));
+            variables.extend(self.listen_names.as_ref().map(|names| format!("LISTEN_FDNAMES={names}")));
         }
-        process.listen_pid = true;
+        if self.notify.is_some() {
+            variables.push(format!("NOTIFY_SOCKET={NOTIFY}/{NOTIFY_SOCKET}"));
+        }
+        variables
     }
-    if let Some(directory) = &activation.notify {
-        set(&mut plan.process, format!("NOTIFY_SOCKET={NOTIFY}/{NOTIFY_SOCKET}"))?;
-        let words = ["nosuid", "noexec", "nodev", "ro"].map(String::from);
-        let options = mount_options::parse(&words).unwrap_or_default();
+
+    /// The bind by which the container sees the notify socket; `item` counts on from the mounts of the configuration.
+    pub(super) fn notify_mount(&self, item: usize) -> Result<Option<Mount>, ConfigError> {
+        let Some(directory) = &self.notify else { return Ok(None) };
+        let set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+        let options =
+            Options { attributes: Attributes { set, ..Attributes::default() }, ..Options::default() };
         let path = c_string(directory, || "NOTIFY_SOCKET".into())?;
-        let source = Source::Bind {
+        let target = c_string(NOTIFY, || "NOTIFY_SOCKET".into())?;
+        let bind = Source::Bind {
             path,
             recursive: false,
             no_follow: true,
             copy_symlink: false,
             id_mapped: None,
-            named: mount_options::NamedFlags::default(),
+            named: options.named,
             locked: false,
             inside: false,
         };
-        plan.mounts.push(Mount {
-            item,
-            target: CString::new(NOTIFY).unwrap_or_default(),
-            source,
-            attributes: options.attributes,
-            recursive: options.recursive,
-            propagation: Vec::new(),
-            late_read_only: false,
-            find: Find::Follow,
-        });
+        Ok(Some(Mount::new(item, target, bind, &options)))
     }
-    Ok(())
-}
-
-/// In the place of one of the same name.
-fn set(process: &mut ProcessPlan, variable: String) -> Result<(), ConfigError> {
-    let variable = c_string(variable, || "/process/env".into())?;
-    process.env.retain(|known| process::name(known) != process::name(&variable));
-    process.env.push(variable);
-    Ok(())
 }

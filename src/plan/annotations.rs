@@ -1,10 +1,9 @@
 //! Annotations that change what is done. All others only travel: to `state` and to hooks.
 
 use std::ffi::CString;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use super::c_string::c_string;
-use super::delegation;
 use crate::spec::ConfigError;
 
 /// crun's, which Podman sets for `--group-add keep-groups`.
@@ -29,7 +28,7 @@ pub const ACTING: &[&str] = &[
     DELEGATE_CGROUP,
     "run.oci.hooks.",
     KEEP_GROUPS,
-    super::label::CONTEXT_TYPE,
+    super::mount_label::CONTEXT_TYPE,
     SYSTEMD_SUBGROUP,
     "run.oci.tare.",
 ];
@@ -53,7 +52,7 @@ pub fn read<'a>(get: impl Fn(&str) -> Option<&'a String>) -> Result<Annotations,
     // An empty name stands for none.
     let group = |key| {
         let name = get(key).filter(|name| !name.is_empty());
-        name.map(|name| delegation::name(name, key)).transpose()
+        name.map(|name| subgroup(name, key)).transpose()
     };
     Ok(Annotations {
         keep_groups: switch(KEEP_GROUPS, false)?,
@@ -83,11 +82,25 @@ pub fn pointer(key: &str) -> String {
     format!("/annotations/{key}")
 }
 
+/// The name of one group below another; people write it with a slash before it, which crun does not mind.
+fn subgroup(typed: &str, key: &str) -> Result<PathBuf, ConfigError> {
+    let text = typed.strip_prefix('/').unwrap_or(typed);
+    let path = Path::new(text);
+    let mut parts = path.components();
+    let is_name = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
+    // These are the kernel's own, and a name with a newline breaks /proc/PID/cgroup.
+    let is_file = text.starts_with("cgroup.");
+    if is_name && !is_file && !text.contains(['\0', '\n', '/']) && text.len() < 256 {
+        return Ok(path.into());
+    }
+    Err(ConfigError::new(pointer(key), format!("must be the name of a control group: {typed:?}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(key: &str, value: &str) -> Result<Annotations, ConfigError> {
+    fn read_one(key: &str, value: &str) -> Result<Annotations, ConfigError> {
         let value = value.to_owned();
         read(|wanted| (wanted == key).then_some(&value))
     }
@@ -105,21 +118,33 @@ mod tests {
             ACTING.iter().any(|name| *name == key || name.ends_with('.') && key.starts_with(name))
         };
         assert!(asked.borrow().iter().all(|key| is_named(key)), "{asked:?}");
-        assert!(ACTING.is_sorted() && is_named(super::super::label::CONTEXT_TYPE));
+        assert!(ACTING.is_sorted() && is_named(super::super::mount_label::CONTEXT_TYPE));
     }
 
     #[test]
     fn those_that_act_are_read_and_others_are_not() {
         let none = read(|_| None).unwrap();
         assert!(!none.keep_groups && none.default_device_rules && none.hook_output == [None, None]);
-        assert_eq!(of("some.other", "x"), Ok(none));
-        assert!(of(KEEP_GROUPS, "1").unwrap().keep_groups);
-        assert!(!of(DEFAULT_DEVICE_RULES, "false").unwrap().default_device_rules);
-        assert_eq!(of(HOOKS_STDERR, "/x").unwrap().hook_output, [None, Some(c"/x".into())]);
+        assert_eq!(read_one("some.other", "x"), Ok(none));
+        assert!(read_one(KEEP_GROUPS, "1").unwrap().keep_groups);
+        assert!(!read_one(DEFAULT_DEVICE_RULES, "false").unwrap().default_device_rules);
+        assert_eq!(read_one(HOOKS_STDERR, "/x").unwrap().hook_output, [None, Some(c"/x".into())]);
         for (key, value) in
             [(KEEP_GROUPS, "yes"), (DEFAULT_DEVICE_RULES, ""), (HOOKS_STDOUT, "x"), (DELEGATE_CGROUP, "../x")]
         {
-            assert_eq!(of(key, value).unwrap_err().pointer, format!("/annotations/{key}"));
+            assert_eq!(read_one(key, value).unwrap_err().pointer, format!("/annotations/{key}"));
+        }
+    }
+
+    #[test]
+    fn a_name_is_one_component_and_leads_nowhere_else() {
+        assert_eq!(subgroup("payload", "k").unwrap(), Path::new("payload"));
+        assert_eq!(subgroup("/init", "k").unwrap(), Path::new("init"));
+        let long = "a".repeat(256);
+        for text in
+            ["", ".", "..", "a/b", "/a/b", "//a", "/", "a/", "../a", "a\n", "a\0", "cgroup.procs", &long]
+        {
+            assert_eq!(subgroup(text, "k").unwrap_err().pointer, "/annotations/k", "{text:?}");
         }
     }
 }

@@ -13,3 +13,30 @@ pub(super) fn c_string(
     CString::new(text.as_ref().as_bytes())
         .map_err(|_| ConfigError::new(pointer(), "has a NUL character within"))
 }
+
+/// The same for a list, whose strings stand at `pointer/0` and so on.
+pub(super) fn c_strings(texts: &[String], pointer: &str) -> Result<Vec<CString>, ConfigError> {
+    let numbered = texts.iter().enumerate();
+    numbered.map(|(index, text)| c_string(text, || format!("{pointer}/{index}"))).collect()
+}
+
+/// The same for a field that may be missing or empty, which is as good as missing.
+pub(super) fn optional_c_string(text: Option<&str>, pointer: &str) -> Result<Option<CString>, ConfigError> {
+    let given = text.filter(|text| !text.is_empty());
+    given.map(|text| c_string(text, || pointer.into())).transpose()
+}
+
+/// The same for a list of paths in the container, each of which must be absolute.
+pub(super) fn absolute_paths(
+    paths: Option<&Option<Vec<String>>>,
+    pointer: &str,
+) -> Result<Vec<CString>, ConfigError> {
+    let paths = paths.and_then(|paths| paths.as_deref()).unwrap_or_default();
+    for (index, path) in paths.iter().enumerate().filter(|(_, path)| !path.starts_with('/')) {
+        return Err(ConfigError::new(
+            format!("{pointer}/{index}"),
+            format!("must be an absolute path: {path}"),
+        ));
+    }
+    c_strings(paths, pointer)
+}

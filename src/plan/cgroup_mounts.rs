@@ -1,15 +1,16 @@
 //! A mount of type `cgroup`: what it becomes depends on the host's hierarchies and the container's namespaces.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::mount_options::NamedFlags;
-use super::mounts::{Find, Mount, Source};
+use super::mount::{Find, Mount, Source};
+use super::mount_label::MountLabel;
+use super::mount_options::Parameter;
 use crate::cgroup;
 use crate::cgroup::plan::Permission;
 use crate::host::cgroup::{Hierarchy, Layout, Mode};
-use crate::kernel::mount::MOUNT_ATTR_RDONLY;
+use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
 
 /// How control groups show inside the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,37 +36,61 @@ pub struct V1 {
     pub path: CString,
 }
 
-pub fn mounts(wanted: Mount, cgroups: &Cgroups, all: &mut Vec<Mount>) {
+/// The operations for one mount of type cgroup at `target`. `mount` makes one of a target and a source, with the flags of
+/// the configuration's options.
+pub(super) fn cgroup_mounts(
+    target: &CString,
+    cgroups: &Cgroups,
+    label: &MountLabel,
+    mount: impl Fn(CString, Source) -> Mount,
+) -> Vec<Mount> {
     match cgroups {
-        Cgroups::Absent => {}
-        Cgroups::Own => all.push(Mount { source: fs(c"cgroup2", Vec::new()), ..wanted }),
-        Cgroups::Host { path } => all.push(Mount { source: bind(path, false), ..wanted }),
-        Cgroups::V1 { hierarchies, own_namespace } => v1(&wanted, hierarchies, *own_namespace, all),
+        Cgroups::Absent => Vec::new(),
+        Cgroups::Own => vec![mount(target.clone(), filesystem(c"cgroup2", Vec::new()))],
+        Cgroups::Host { path } => vec![mount(target.clone(), Source::bind(path.clone(), false))],
+        Cgroups::V1 { hierarchies, own_namespace } => {
+            let mut mounts = vec![v1_base(target, label, &mount)];
+            for hierarchy in hierarchies {
+                mounts.push(v1_hierarchy(target, hierarchy, *own_namespace, &mount));
+                mounts.extend(v1_links(target, hierarchy, &mount));
+            }
+            mounts
+        }
     }
 }
 
-fn v1(wanted: &Mount, hierarchies: &[V1], own_namespace: bool, all: &mut Vec<Mount>) {
-    let mut base = wanted.clone();
-    base.late_read_only = wanted.attributes.set & MOUNT_ATTR_RDONLY != 0;
-    base.attributes.set &= !MOUNT_ATTR_RDONLY;
-    base.source = fs(c"tmpfs", vec![(c"mode".into(), Some(c"755".into()))]);
-    all.push(base);
-    for hierarchy in hierarchies {
-        let mut mount = wanted.clone();
-        mount.target = below(&wanted.target, hierarchy.name.to_bytes());
-        mount.find = Find::Follow;
-        mount.source = if own_namespace { fresh(hierarchy) } else { bind(&hierarchy.path, true) };
-        all.push(mount);
-        for controller in hierarchy.controllers.iter().filter(|_| hierarchy.controllers.len() > 1) {
-            if controller.as_bytes() == hierarchy.name.to_bytes() {
-                continue;
-            }
-            let mut link = wanted.clone();
-            link.target = below(&wanted.target, controller.as_bytes());
-            link.source = Source::Symlink { to: hierarchy.name.clone() };
-            all.push(link);
-        }
-    }
+/// The tmpfs that holds the directories. It is read-only at the very end: mount points are still made within.
+fn v1_base(target: &CString, label: &MountLabel, mount: impl Fn(CString, Source) -> Mount) -> Mount {
+    let mut parameters = vec![(c"mode".into(), Some(c"755".into()))];
+    label.apply("tmpfs", &mut parameters);
+    let base = mount(target.clone(), filesystem(c"tmpfs", parameters));
+    let set = base.attributes.set & !MOUNT_ATTR_RDONLY;
+    let late_read_only = base.attributes.set & MOUNT_ATTR_RDONLY != 0;
+    Mount { late_read_only, attributes: Attributes { set, ..base.attributes }, ..base }
+}
+
+fn v1_hierarchy(
+    target: &CString,
+    hierarchy: &V1,
+    own_namespace: bool,
+    mount: impl Fn(CString, Source) -> Mount,
+) -> Mount {
+    let source =
+        if own_namespace { v1_filesystem(hierarchy) } else { Source::bind(hierarchy.path.clone(), true) };
+    Mount { find: Find::Follow, ..mount(below(target, hierarchy.name.to_bytes()), source) }
+}
+
+/// A symlink for each controller of several in one hierarchy: programs look for them by their single names.
+fn v1_links(
+    target: &CString,
+    hierarchy: &V1,
+    mount: impl Fn(CString, Source) -> Mount,
+) -> impl Iterator<Item = Mount> {
+    let several = hierarchy.controllers.len() > 1;
+    let names = hierarchy.controllers.iter().map(String::as_bytes);
+    names
+        .filter(move |name| several && *name != hierarchy.name.to_bytes())
+        .map(move |name| mount(below(target, name), Source::Symlink { to: hierarchy.name.clone() }))
 }
 
 fn below(target: &CString, name: &[u8]) -> CString {
@@ -76,20 +101,7 @@ fn below(target: &CString, name: &[u8]) -> CString {
     CString::new(path).unwrap_or_default()
 }
 
-fn bind(path: &CString, recursive: bool) -> Source {
-    Source::Bind {
-        path: path.clone(),
-        recursive,
-        no_follow: false,
-        copy_symlink: false,
-        id_mapped: None,
-        named: NamedFlags::default(),
-        locked: false,
-        inside: false,
-    }
-}
-
-fn fs(kind: &std::ffi::CStr, parameters: Vec<super::mount_options::Parameter>) -> Source {
+fn filesystem(kind: &CStr, parameters: Vec<Parameter>) -> Source {
     let source = if kind == c"tmpfs" { c"tmpfs" } else { c"cgroup" };
     Source::Filesystem {
         kind: kind.into(),
@@ -102,17 +114,16 @@ fn fs(kind: &std::ffi::CStr, parameters: Vec<super::mount_options::Parameter>) -
 }
 
 /// The hierarchy mounted in the container's own cgroup namespace.
-fn fresh(hierarchy: &V1) -> Source {
+fn v1_filesystem(hierarchy: &V1) -> Source {
     let parameter = |controller: &String| match controller.strip_prefix("name=") {
         Some(name) => vec![(c"none".into(), None), (c"name".into(), CString::new(name).ok())],
         None => vec![(CString::new(controller.as_str()).unwrap_or_default(), None)],
     };
-    fs(c"cgroup", hierarchy.controllers.iter().flat_map(parameter).collect())
+    filesystem(c"cgroup", hierarchy.controllers.iter().flat_map(parameter).collect())
 }
 
-/// From the host's layout and the places of the container's group.
-pub fn shown(layout: &Layout, plan: &cgroup::Plan, own_namespace: bool) -> Cgroups {
-    let c_path = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
+/// How control groups show in the container, from the host's layout and the container's own group.
+pub(super) fn shown_cgroups(layout: &Layout, plan: &cgroup::Plan, own_namespace: bool) -> Cgroups {
     match layout.mode() {
         _ if layout.is_empty() => Cgroups::Absent,
         Mode::V2 if own_namespace => Cgroups::Own,
@@ -120,28 +131,41 @@ pub fn shown(layout: &Layout, plan: &cgroup::Plan, own_namespace: bool) -> Cgrou
             let unified = layout.unified.as_ref().map(|unified| c_path(&unified.mountpoint));
             unified.map_or(Cgroups::Absent, |path| Cgroups::Host { path })
         }
-        Mode::V1 | Mode::Hybrid => {
-            // Without privilege the group is most likely not made: then the process stays in ours, and sees that.
-            let ours = plan.permission == Permission::NotNeeded;
-            let own = |tree: &Hierarchy| {
-                let below = tree.own_path.strip_prefix(&tree.mount_root).unwrap_or_else(|_| Path::new(""));
-                tree.mountpoint.join(below)
-            };
-            if plan.driver == cgroup::Driver::Disabled {
-                let hierarchy = |tree: &Hierarchy| V1 {
-                    name: c_path(Path::new(tree.mountpoint.file_name().unwrap_or_default())),
-                    controllers: tree.controllers.clone(),
-                    path: c_path(&own(tree)),
-                };
-                return Cgroups::V1 { hierarchies: layout.v1.iter().map(hierarchy).collect(), own_namespace };
-            }
-            let v1 = plan.places.iter().filter(|place| !place.is_unified()).zip(&layout.v1);
-            let v1 = v1.map(|(place, tree)| V1 {
-                name: c_path(Path::new(place.mountpoint.file_name().unwrap_or_default())),
-                controllers: place.controllers.clone(),
-                path: c_path(&if ours { own(tree) } else { place.directory() }),
-            });
-            Cgroups::V1 { hierarchies: v1.collect(), own_namespace }
-        }
+        Mode::V1 | Mode::Hybrid => Cgroups::V1 { hierarchies: v1_groups(layout, plan), own_namespace },
     }
+}
+
+fn v1_groups(layout: &Layout, plan: &cgroup::Plan) -> Vec<V1> {
+    if plan.driver == cgroup::Driver::Disabled {
+        let group = |tree: &Hierarchy| V1 {
+            name: directory_name(&tree.mountpoint),
+            controllers: tree.controllers.clone(),
+            path: c_path(&own_group(tree)),
+        };
+        return layout.v1.iter().map(group).collect();
+    }
+    // Without privilege the group is most likely not made: then the process stays in ours, and sees that.
+    let ours = plan.permission == Permission::NotNeeded;
+    let v1 = plan.places.iter().filter(|place| !place.is_unified()).zip(&layout.v1);
+    v1.map(|(place, tree)| V1 {
+        name: directory_name(&place.mountpoint),
+        controllers: place.controllers.clone(),
+        path: c_path(&if ours { own_group(tree) } else { place.directory() }),
+    })
+    .collect()
+}
+
+/// The group of the runtime itself.
+fn own_group(tree: &Hierarchy) -> PathBuf {
+    let below = tree.own_path.strip_prefix(&tree.mount_root).unwrap_or_else(|_| Path::new(""));
+    tree.mountpoint.join(below)
+}
+
+fn directory_name(mountpoint: &Path) -> CString {
+    c_path(Path::new(mountpoint.file_name().unwrap_or_default()))
+}
+
+/// Paths of the host's own mounts have no NUL.
+fn c_path(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).unwrap_or_default()
 }

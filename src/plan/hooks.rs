@@ -5,7 +5,7 @@ use std::ffi::CString;
 use oci_spec::runtime as oci;
 use serde::{Deserialize, Serialize};
 
-use super::c_string::c_string;
+use super::c_string::{c_string, c_strings};
 use crate::spec::ConfigError;
 
 /// The hooks of every kind, each in the order in which they run.
@@ -104,11 +104,6 @@ fn hook(hook: &oci::Hook, at: &str) -> Result<Hook, ConfigError> {
     let env = hook.env().as_deref().map(|env| c_strings(env, &format!("{at}/env"))).transpose()?;
     let timeout = hook.timeout().map(|seconds| timeout(seconds, at)).transpose()?;
     Ok(Hook { path, args, env, timeout })
-}
-
-fn c_strings(texts: &[String], at: &str) -> Result<Vec<CString>, ConfigError> {
-    let numbered = texts.iter().enumerate();
-    numbered.map(|(index, text)| c_string(text, || format!("{at}/{index}"))).collect()
 }
 
 /// What does not fit is more than a century, as good as any longer one.

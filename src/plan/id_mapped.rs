@@ -1,7 +1,7 @@
 //! Id-mapped mounts: which ids of the source show as which in the container. From the mount's own lists, from its
 //! option word, or from the container's user namespace.
 
-use oci_spec::runtime::{LinuxIdMapping, Mount as Wanted};
+use oci_spec::runtime::{LinuxIdMapping, Mount as SpecMount};
 
 use super::mount_options::Options;
 use super::topology::{IdMap, IdMaps, Namespace, Topology, id_map};
@@ -26,11 +26,11 @@ pub enum Ids {
 /// None for a mount that is not id-mapped. Lists without the option word are enough.
 pub fn id_mapped(
     item: usize,
-    wanted: &Wanted,
+    spec: &SpecMount,
     options: &Options,
     topology: &Topology,
 ) -> Result<Option<IdMapped>, ConfigError> {
-    let lists = IdMaps { uid: list(wanted.uid_mappings()), gid: list(wanted.gid_mappings()) };
+    let lists = IdMaps { uid: list(spec.uid_mappings()), gid: list(spec.gid_mappings()) };
     let has_lists = !lists.uid.is_empty() || !lists.gid.is_empty();
     let fault = |why: &str| ConfigError::new(format!("/mounts/{item}"), why);
     let ids = match (&options.id_maps, has_lists) {
@@ -40,7 +40,7 @@ pub fn id_mapped(
         })?),
         (None, true) => Ids::Maps(lists),
         (None, false) if options.id_mapped.is_none() => return Ok(None),
-        (None, false) => of_container(topology)
+        (None, false) => container_ids(topology)
             .ok_or_else(|| fault("id-mapped mounts must have both uid and gid mappings specified"))?,
     };
     Ok(Some(IdMapped { ids, recursive: options.id_mapped == Some(true) }))
@@ -50,7 +50,7 @@ fn list(mappings: &Option<Vec<LinuxIdMapping>>) -> Vec<IdMap> {
     mappings.iter().flatten().map(id_map).collect()
 }
 
-fn of_container(topology: &Topology) -> Option<Ids> {
+fn container_ids(topology: &Topology) -> Option<Ids> {
     match &topology.id_maps {
         Some(maps) => Some(Ids::Maps(maps.clone())),
         None => topology.joins(Namespace::USER).then_some(Ids::Joined),

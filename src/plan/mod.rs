@@ -1,19 +1,20 @@
-//! Decisions. The configuration, the facts of this host and the options become one `Plan`: owned, printable and
-//! comparable. No system call and no side effect: the same input gives the same plan.
+//! Decisions: the configuration, the facts of this host and the command's options become one [`Plan`], which is owned,
+//! printable and comparable. Nothing here makes a system call or has a side effect: the same input gives the same plan.
 //!
 //! What the child needs is here in the kernel's own terms, so that it decides nothing: C strings, flags, numbers,
 //! lists in order. Mount targets are not resolved here: earlier mounts change what later paths mean.
 
 pub mod activation;
 pub mod annotations;
+mod c_string;
 pub mod capabilities;
 pub mod cgroup_mounts;
 pub mod delegation;
 pub mod devices;
-mod c_string;
 pub mod hooks;
 pub mod id_mapped;
-pub mod label;
+pub mod mount;
+pub mod mount_label;
 pub mod mount_options;
 pub mod mounts;
 pub mod net_devices;
@@ -23,22 +24,27 @@ pub mod rootfs;
 pub mod scheduling;
 /// linux.seccomp becomes one BPF program.
 pub mod seccomp;
-pub mod show;
+mod show;
+pub mod sysctl;
 pub mod topology;
 pub mod waits;
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Linux, Process, Spec};
+use oci_spec::runtime::{Linux, Spec};
 
 use crate::cgroup;
 use crate::container_id::ContainerId;
-use crate::error::{Error, Kind, Result, matched};
+use crate::error::{Result, matched};
 use crate::host::Facts;
 use crate::spec::ConfigError;
-use c_string::c_string;
-use process::ProcessPlan;
+use annotations::Annotations;
+use c_string::{absolute_paths, optional_c_string};
+use mount_label::MountLabel;
+use mounts::MountContext;
+use process::{ProcessContext, ProcessPlan, ProcessRequest, plan_process};
 use rootfs::Enter;
 use topology::{Namespace, Topology};
 
@@ -55,7 +61,7 @@ pub struct Plan {
     pub devices: devices::Devices,
     pub hostname: Option<CString>,
     pub domainname: Option<CString>,
-    pub sysctls: Vec<Sysctl>,
+    pub sysctls: Vec<sysctl::Sysctl>,
     pub net_devices: Vec<net_devices::NetDevice>,
     pub read_only_paths: Vec<CString>,
     pub masked_paths: Vec<CString>,
@@ -65,18 +71,8 @@ pub struct Plan {
     /// Files for the standard output and error of hooks.
     pub hook_output: [Option<CString>; 2],
     pub process: ProcessPlan,
-    /// Odd, but no reason to refuse.
+    /// Odd, but no reason to refuse; each begins with the JSON pointer of its field.
     pub warnings: Vec<String>,
-}
-
-/// A kernel parameter: its file below /proc/sys and what is written to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sysctl {
-    pub key: String,
-    pub file: CString,
-    pub value: Vec<u8>,
-    /// Whose it is.
-    pub namespace: Namespace,
 }
 
 /// What the command line adds to the configuration.
@@ -111,203 +107,120 @@ impl<'a> Request<'a> {
 }
 
 /// Decides everything about a container.
-pub fn container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Plan> {
+///
+/// # Errors
+/// Of kind `Spec` at the first field that cannot be done, of kind `Unsupported` at the first that this host cannot do;
+/// both with the field's JSON pointer.
+pub fn plan_container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Plan> {
     let linux = spec.linux().as_ref();
-    let mut warnings = Vec::new();
     let topology = topology::topology(linux)?;
-    let annotations = spec.annotations().clone().unwrap_or_default();
-    let acting = annotations::read(|key| annotations.get(key))?;
-    let mut cgroup =
-        cgroup::plan::new_group(linux, request.id, request.cgroup_manager, &facts.cgroup, request.rootless)?;
-    cgroup.annotate(spec.annotations().as_ref())?;
-    if let Some(name) = &acting.systemd_subgroup {
-        cgroup.go_below(name);
-    }
-    let below = acting.delegate_cgroup;
-    let delegation = delegation::delegation(spec, &topology, facts, below, &mut warnings);
-    if !acting.default_device_rules {
-        cgroup.own_device_rules_only()?;
-    }
+    let annotations = annotations::read(|key| spec.annotations().as_ref()?.get(key))?;
+    let cgroup = plan_cgroup(spec, &annotations, facts, request)?;
+    let mut warnings = Vec::new();
+    let subgroup = annotations.delegate_cgroup;
+    let delegation = delegation::delegation(spec, &topology, facts, subgroup, &mut warnings);
     warnings.extend(cgroup.warnings.iter().cloned());
-    let rootfs = rootfs::rootfs(spec, &request.bundle, request.no_pivot, &topology)?;
-    let wanted_mounts = spec.mounts().as_deref().unwrap_or_default();
-    let shown = cgroup_mounts::shown(&facts.cgroup, &cgroup, topology.has(Namespace::CGROUP));
-    let around = mounts::Surroundings {
-        bundle: &request.bundle,
-        rootfs: Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(
-            rootfs.path.to_bytes(),
-        )),
-        cgroups: &shown,
-        topology: &topology,
-    };
-    let mut mounts = mounts::mounts(wanted_mounts, &around)?;
-    let context = label::context(linux, &annotations)?;
-    if let Some(context) = &context {
-        label::apply(&mut mounts, context, facts.selinux);
-    }
-    let mut process = process_of(spec, facts, &topology, &mut warnings)?;
-    process.preserve_fds = request.preserve_fds;
-    process.scheduling.of_first_process();
-    process.keyring = (!request.no_new_keyring).then(|| keyring(request.id));
-    let paths = |paths: Option<&Option<Vec<String>>>, pointer| absolute(paths, pointer);
-    let text = |text: &Option<String>, pointer: &'static str| {
-        let given = text.as_deref().filter(|text| !text.is_empty());
-        given.map(|text| c_string(text, || pointer.into())).transpose()
-    };
-    let wanted_devices = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
-    let mut plan = Plan {
+    let filesystem = plan_filesystem(spec, facts, request, &topology, &cgroup)?;
+    let process = spec.process().as_ref();
+    let process = process.ok_or_else(|| ConfigError::new("/process", matched::PROCESS_EMPTY))?;
+    let context = ProcessContext { spec, facts, topology: &topology };
+    let process = plan_process(process, &context, &ProcessRequest::init(request), &mut warnings)?;
+    warnings.extend(filesystem.warnings);
+    let net_devices = linux.and_then(|linux| linux.net_devices().as_ref());
+    let rdt = linux.and_then(|linux| linux.intel_rdt().as_ref());
+    Ok(Plan {
         id: request.id.clone(),
-        mounts,
-        mask_context: context,
-        devices: devices::devices(wanted_devices, wanted_mounts)?,
-        hostname: text(spec.hostname(), "/hostname")?,
-        domainname: text(spec.domainname(), "/domainname")?,
-        sysctls: sysctls(linux)?,
-        net_devices: net_devices::net_devices(
-            linux.and_then(|linux| linux.net_devices().as_ref()),
-            facts.euid,
-        )?,
-        read_only_paths: paths(linux.map(Linux::readonly_paths), "/linux/readonlyPaths")?,
-        masked_paths: paths(linux.map(Linux::masked_paths), "/linux/maskedPaths")?,
+        hostname: optional_c_string(spec.hostname().as_deref(), "/hostname")?,
+        domainname: optional_c_string(spec.domainname().as_deref(), "/domainname")?,
+        sysctls: sysctl::sysctls(linux)?,
+        net_devices: net_devices::net_devices(net_devices, facts.euid)?,
+        read_only_paths: absolute_paths(linux.map(Linux::readonly_paths), "/linux/readonlyPaths")?,
+        masked_paths: absolute_paths(linux.map(Linux::masked_paths), "/linux/maskedPaths")?,
         hooks: hooks::hooks(spec.hooks().as_ref())?,
-        hook_output: acting.hook_output,
-        rdt: rdt::rdt(
-            linux.and_then(|linux| linux.intel_rdt().as_ref()),
-            facts.resctrl.as_ref(),
-            request.id,
-        )?,
+        rdt: rdt::rdt(rdt, facts.resctrl.as_ref(), request.id)?,
+        hook_output: annotations.hook_output,
+        mounts: filesystem.mounts,
+        mask_context: filesystem.mask_context,
+        devices: filesystem.devices,
+        rootfs: filesystem.rootfs,
         topology,
         cgroup,
         delegation,
-        rootfs,
         process,
         warnings,
-    };
-    activation::apply(&request.activation, &mut plan, wanted_mounts.len())?;
-    if plan.rootfs.enter == Enter::Chroot {
-        leave_the_hosts_mounts(&mut plan);
+    })
+}
+
+fn plan_cgroup(
+    spec: &Spec,
+    annotations: &Annotations,
+    facts: &Facts,
+    request: &Request<'_>,
+) -> Result<cgroup::Plan> {
+    let linux = spec.linux().as_ref();
+    let mut cgroup =
+        cgroup::plan::new_group(linux, request.id, request.cgroup_manager, &facts.cgroup, request.rootless)?;
+    cgroup.annotate(spec.annotations().as_ref())?;
+    if let Some(name) = &annotations.systemd_subgroup {
+        cgroup.go_below(name);
     }
-    Ok(plan)
+    if !annotations.default_device_rules {
+        cgroup.own_device_rules_only()?;
+    }
+    Ok(cgroup)
+}
+
+/// What is mounted and made in the rootfs.
+struct Filesystem {
+    rootfs: rootfs::Rootfs,
+    mounts: Vec<mounts::Mount>,
+    mask_context: Option<mount_options::Parameter>,
+    devices: devices::Devices,
+    warnings: Vec<String>,
 }
 
 /// Without a mount namespace of the container's, everything mounted would be mounted on the host, and nodes would be
-/// made in a rootfs that keeps them.
-fn leave_the_hosts_mounts(plan: &mut Plan) {
-    let left_out = [
-        ("/mounts", !plan.mounts.is_empty()),
-        ("/linux/devices", plan.devices.nodes.iter().any(|node| node.item.is_some())),
-        ("/root/readonly", plan.rootfs.read_only),
-        ("/linux/rootfsPropagation", plan.rootfs.propagation.is_some()),
-    ];
-    for (field, _) in left_out.into_iter().filter(|(_, wanted)| *wanted) {
-        plan.warnings.push(format!("{field}: left out: the container has no mount namespace of its own"));
-    }
-    plan.mounts.clear();
-    plan.devices = devices::Devices::default();
-    plan.rootfs.read_only = false;
-    plan.rootfs.propagation = None;
-}
-
-fn process_of(
+/// made in a rootfs that keeps them: both are left out then, with a warning.
+fn plan_filesystem(
     spec: &Spec,
     facts: &Facts,
+    request: &Request<'_>,
     topology: &Topology,
-    warnings: &mut Vec<String>,
-) -> Result<ProcessPlan> {
-    let wanted = spec.process().as_ref();
-    let wanted = wanted.ok_or_else(|| ConfigError::new("/process", matched::PROCESS_EMPTY))?;
-    process_in(wanted, spec, facts, topology, warnings)
-}
-
-/// A process in a container of this configuration: its own, or one that `exec` adds.
-pub fn process_in(
-    wanted: &Process,
-    spec: &Spec,
-    facts: &Facts,
-    topology: &Topology,
-    warnings: &mut Vec<String>,
-) -> Result<ProcessPlan> {
+    cgroup: &cgroup::Plan,
+) -> Result<Filesystem> {
     let linux = spec.linux().as_ref();
-    let around = process::Around {
-        facts,
-        new_user_namespace: topology.has(Namespace::USER),
-        setgroups: facts.euid == 0 || !topology.has(Namespace::USER),
+    let rootfs = rootfs::rootfs(spec, &request.bundle, request.no_pivot, topology)?;
+    let specs = spec.mounts().as_deref().unwrap_or_default();
+    let annotations = spec.annotations().clone().unwrap_or_default();
+    let label = MountLabel::new(linux, &annotations, facts.selinux)?;
+    let context = MountContext {
+        bundle: &request.bundle,
+        rootfs: Path::new(OsStr::from_bytes(rootfs.path.to_bytes())),
+        cgroups: &cgroup_mounts::shown_cgroups(&facts.cgroup, cgroup, topology.has(Namespace::CGROUP)),
+        topology,
+        label: &label,
     };
-    let mut plan = process::process(wanted, &around, warnings)?;
-    if plan.apparmor.is_some() && !facts.apparmor {
-        let why = "apparmor profile is specified in config, but apparmor is disabled or not supported";
-        return Err(ConfigError::new("/process/apparmorProfile", why).into());
+    let mut mounts = mounts::mounts(specs, &context)?;
+    mounts.extend(request.activation.notify_mount(specs.len())?);
+    let devices = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
+    let devices = devices::devices(devices, specs)?;
+    let mask_context = label.parameter;
+    if rootfs.enter != Enter::Chroot {
+        return Ok(Filesystem { rootfs, mounts, mask_context, devices, warnings: Vec::new() });
     }
-    if plan.selinux.is_some() && !facts.selinux {
-        let why = crate::error::matched::SELINUX_DISABLED;
-        return Err(ConfigError::new("/process/selinuxLabel", why).into());
-    }
-    let annotation = |key: &str| spec.annotations().as_ref().and_then(|all| all.get(key));
-    if annotations::read(annotation)?.keep_groups {
-        if plan.groups.take().is_some_and(|groups| !groups.is_empty()) {
-            let why = "left out: run.oci.keep_original_groups keeps the groups of the caller";
-            warnings.push(format!("/process/user/additionalGids: {why}"));
-        }
-        plan.keep_groups = true;
-    }
-    plan.scheduling = scheduling::scheduling(wanted, linux.and_then(|linux| linux.memory_policy().as_ref()))?;
-    plan.seccomp = filter(linux, facts)?;
-    plan.personality = linux.and_then(|linux| linux.personality().as_ref()).map(rootfs::personality);
-    Ok(plan)
-}
-
-fn filter(linux: Option<&Linux>, facts: &Facts) -> Result<Option<seccomp::Filter>> {
-    let Some(profile) = linux.and_then(|linux| linux.seccomp().as_ref()) else { return Ok(None) };
-    let machine = seccomp::arch::native();
-    let machine =
-        machine.ok_or_else(|| Error::new(Kind::Unsupported, "seccomp is not supported on this machine"))?;
-    seccomp::compile(profile, machine, facts.seccomp_flags).map(Some)
-}
-
-fn keyring(id: &ContainerId) -> CString {
-    // An id has been checked: no NUL.
-    CString::new(format!("_ses.{id}")).unwrap_or_default()
-}
-
-fn absolute(paths: Option<&Option<Vec<String>>>, pointer: &str) -> Result<Vec<CString>, ConfigError> {
-    let paths = paths.and_then(|paths| paths.as_deref()).unwrap_or_default();
-    let one = |(item, path): (usize, &String)| {
-        let at = || format!("{pointer}/{item}");
-        if !Path::new(path).is_absolute() {
-            return Err(ConfigError::new(at(), format!("must be an absolute path: {path}")));
-        }
-        c_string(path, at)
-    };
-    paths.iter().enumerate().map(one).collect()
-}
-
-/// The namespace that a parameter belongs to; the rules of the configuration let no others through.
-fn owner(name: &str) -> Namespace {
-    match name.split_once('.') {
-        Some(("net", _)) => Namespace::NETWORK,
-        Some(("user", _)) => Namespace::USER,
-        Some(("kernel", "domainname")) => Namespace::UTS,
-        _ => Namespace::IPC,
-    }
-}
-
-/// In the order of their names: the configuration's has no order.
-fn sysctls(linux: Option<&Linux>) -> Result<Vec<Sysctl>, ConfigError> {
-    let Some(wanted) = linux.and_then(|linux| linux.sysctl().as_ref()) else { return Ok(Vec::new()) };
-    let mut sorted: Vec<_> = wanted.iter().collect();
-    sorted.sort();
-    let one = |(key, value): (&String, &String)| {
-        // Dotted, a slash stands for a dot within a part: the two change places for the file's path.
-        let swap = |c| match c {
-            '.' => '/',
-            '/' => '.',
-            other => other,
-        };
-        let name = crate::spec::sysctl::dotted(key);
-        let file: String = name.chars().map(swap).collect();
-        let file = c_string(file, || format!("/linux/sysctl/{key}"))?;
-        let value = value.clone().into_bytes();
-        Ok(Sysctl { key: key.clone(), file, value, namespace: owner(&name) })
-    };
-    sorted.into_iter().map(one).collect()
+    let left_out = [
+        ("/mounts", !mounts.is_empty()),
+        ("/linux/devices", devices.nodes.iter().any(|node| node.item.is_some())),
+        ("/root/readonly", rootfs.read_only),
+        ("/linux/rootfsPropagation", rootfs.propagation.is_some()),
+    ];
+    let left_out = left_out.into_iter().filter(|(_, requested)| *requested);
+    let why = "left out: the container has no mount namespace of its own";
+    Ok(Filesystem {
+        rootfs: rootfs::Rootfs { read_only: false, propagation: None, ..rootfs },
+        mounts: Vec::new(),
+        mask_context,
+        devices: devices::Devices::default(),
+        warnings: left_out.map(|(field, _)| format!("{field}: {why}")).collect(),
+    })
 }

@@ -1,132 +1,77 @@
-//! What is mounted where, in order: the mounts of the configuration as operations of the mount API.
+//! `/mounts`: what is mounted where, in order, as operations of the mount API.
 
 use std::ffi::{CStr, CString};
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::Mount as Wanted;
+use oci_spec::runtime::Mount as SpecMount;
 
 use super::c_string::c_string;
-use super::id_mapped::{IdMapped, id_mapped};
-use super::mount_options::{self, NamedFlags, Options, Parameter, Propagation};
+use super::cgroup_mounts::{Cgroups, cgroup_mounts};
+use super::id_mapped::id_mapped;
+use super::mount_label::MountLabel;
+use super::mount_options::{self, Options};
 use super::topology::{Namespace, Topology};
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
 use crate::spec::ConfigError;
 
-/// One mount.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mount {
-    /// Index in /mounts.
-    pub item: usize,
-    /// Where, inside the rootfs.
-    pub target: CString,
-    pub source: Source,
-    /// Of the mount itself.
-    pub attributes: Attributes,
-    /// Of the mount and all below it.
-    pub recursive: Attributes,
-    /// Changes of propagation after those.
-    pub propagation: Vec<Propagation>,
-    /// Becomes read-only at the very end: mount points are still made within.
-    pub late_read_only: bool,
-    pub find: Find,
-}
+pub use super::mount::{Find, Mount, Source};
 
-impl Mount {
-    /// Whether the runtime maps the ids of this mount after the new process has made it: its source is inside the rootfs,
-    /// as the mounts before it have left that, and only the runtime has the rights to the filesystem.
-    pub fn is_mapped_by_runtime(&self) -> bool {
-        matches!(self.source, Source::Bind { inside: true, id_mapped: Some(_), .. })
-    }
-}
+/// Filesystems of the kernel's own: their superblocks are shared, so that only a mount of them becomes read-only.
+const VIRTUAL: [&str; 9] =
+    ["tmpfs", "proc", "sysfs", "devpts", "mqueue", "securityfs", "debugfs", "tracefs", "bpf"];
 
-/// How the target is looked up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Find {
-    /// Symlinks are followed inside the rootfs; made if missing, a directory or a file as the source is.
-    Follow,
-    /// A directory with no symlink on the way (proc and sysfs: CVE-2019-19921, CVE-2023-27561).
-    Ordinary,
-    /// The last component is not followed.
-    NoFollow,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    Filesystem {
-        kind: CString,
-        source: CString,
-        parameters: Vec<Parameter>,
-        /// A tmpfs without a mode takes that of the directory it covers.
-        inherit_mode: bool,
-        /// An SELinux label that its root gets when it is made.
-        relabel: Option<CString>,
-        /// What the directory holds is copied into the new filesystem.
-        copy_up: bool,
-    },
-    Bind {
-        path: CString,
-        recursive: bool,
-        no_follow: bool,
-        copy_symlink: bool,
-        id_mapped: Option<IdMapped>,
-        named: NamedFlags,
-        /// It comes from another user namespace: the flags that it has are not to be cleared here.
-        locked: bool,
-        /// The path is one inside the rootfs, to be seen with the mounts that come before.
-        inside: bool,
-    },
-    /// Attributes of what is mounted there already.
-    Remount,
-    /// No mount: a symlink in a filesystem that an earlier operation mounted.
-    Symlink { to: CString },
-}
-
-/// What the mounts depend on besides the configuration.
-pub struct Surroundings<'a> {
+/// What the mounts depend on besides their own objects.
+pub struct MountContext<'a> {
     pub bundle: &'a Path,
     /// The rootfs on the host.
     pub rootfs: &'a Path,
-    pub cgroups: &'a super::cgroup_mounts::Cgroups,
+    pub cgroups: &'a Cgroups,
     pub topology: &'a Topology,
+    pub label: &'a MountLabel,
 }
 
-pub fn mounts(wanted: &[Wanted], around: &Surroundings<'_>) -> Result<Vec<Mount>, ConfigError> {
-    let mut all = Vec::with_capacity(wanted.len() + 8);
-    for (item, mount) in wanted.iter().enumerate() {
-        plan_one(item, mount, around, &mut all)?;
+/// Plans the mounts of a configuration, which may be more operations than it has mounts.
+///
+/// # Errors
+/// The first field that no mount can be made of.
+pub fn mounts(specs: &[SpecMount], context: &MountContext<'_>) -> Result<Vec<Mount>, ConfigError> {
+    let mut mounts = Vec::with_capacity(specs.len() + 8);
+    for (item, spec) in specs.iter().enumerate() {
+        add_mount(item, spec, context, &mut mounts)?;
     }
-    Ok(all)
+    Ok(mounts)
 }
 
-fn plan_one(
+fn add_mount(
     item: usize,
-    wanted: &Wanted,
-    around: &Surroundings<'_>,
-    all: &mut Vec<Mount>,
+    spec: &SpecMount,
+    context: &MountContext<'_>,
+    mounts: &mut Vec<Mount>,
 ) -> Result<(), ConfigError> {
-    let words = wanted.options().as_deref().unwrap_or_default();
+    let words = spec.options().as_deref().unwrap_or_default();
     let options = mount_options::parse(words).map_err(|word| {
         ConfigError::new(format!("/mounts/{item}/options/{word}"), "has a NUL character within")
     })?;
-    let target = target(item, wanted, around.rootfs)?;
-    let kind = wanted.typ().as_deref().unwrap_or("bind");
+    let target = target(item, spec, context.rootfs)?;
+    let kind = spec.typ().as_deref().unwrap_or("bind");
     if options.remount {
-        all.push(Mount { source: Source::Remount, ..plain(item, target, &options) });
+        mounts.push(Mount::new(item, target, Source::Remount, &options));
     } else if options.bind.is_some() || kind == "bind" {
-        all.push(bind(item, wanted, target, &options, around)?);
+        mounts.push(bind(item, spec, target, &options, context)?);
     } else if kind == "cgroup" || kind == "cgroup2" {
-        super::cgroup_mounts::mounts(plain(item, target, &options), around.cgroups, all);
+        let mount = |target, source| Mount::new(item, target, source, &options);
+        mounts.extend(cgroup_mounts(&target, context.cgroups, context.label, mount));
     } else {
-        all.push(filesystem(item, wanted, target, kind, options)?);
+        mounts.push(filesystem(item, spec, target, options, context.label)?);
     }
     Ok(())
 }
 
 /// Inside the rootfs and absolute; a relative one counts from its root, and one may be spelled as the host sees it, as
 /// runc has both.
-fn target(item: usize, wanted: &Wanted, rootfs: &Path) -> Result<CString, ConfigError> {
+fn target(item: usize, spec: &SpecMount, rootfs: &Path) -> Result<CString, ConfigError> {
     let pointer = || format!("/mounts/{item}/destination");
-    let path = Path::new("/").join(wanted.destination());
+    let path = Path::new("/").join(spec.destination());
     let path = within(&path, rootfs).unwrap_or(path);
     let target = c_string(path.as_os_str(), pointer)?;
     let names_root = |part: &[u8]| part.is_empty() || part == b".";
@@ -154,91 +99,67 @@ fn clean(path: &CStr) -> Option<CString> {
     CString::new(clean).ok()
 }
 
-fn plain(item: usize, target: CString, options: &Options) -> Mount {
-    Mount {
-        item,
-        target,
-        source: Source::Remount,
-        attributes: options.attributes,
-        recursive: options.recursive,
-        propagation: options.propagation.clone(),
-        late_read_only: false,
-        find: if options.target_no_follow { Find::NoFollow } else { Find::Follow },
-    }
-}
-
 fn bind(
     item: usize,
-    wanted: &Wanted,
+    spec: &SpecMount,
     target: CString,
     options: &Options,
-    around: &Surroundings<'_>,
+    context: &MountContext<'_>,
 ) -> Result<Mount, ConfigError> {
     let pointer = || format!("/mounts/{item}/source");
     let source =
-        wanted.source().as_deref().ok_or_else(|| ConfigError::new(pointer(), "a bind needs a source"))?;
-    let path = around.bundle.join(source);
-    let inside = within(&path, around.rootfs).filter(|_| !options.copy_symlink);
+        spec.source().as_deref().ok_or_else(|| ConfigError::new(pointer(), "a bind needs a source"))?;
+    let path = context.bundle.join(source);
+    let inside = within(&path, context.rootfs).filter(|_| !options.copy_symlink);
     let source = Source::Bind {
         inside: inside.is_some(),
         path: c_string(inside.as_deref().unwrap_or(&path).as_os_str(), pointer)?,
         recursive: options.bind == Some(true),
         no_follow: options.source_no_follow || options.copy_symlink,
         copy_symlink: options.copy_symlink,
-        id_mapped: id_mapped(item, wanted, options, around.topology)?,
+        id_mapped: id_mapped(item, spec, options, context.topology)?,
         named: options.named,
-        locked: around.topology.has(Namespace::USER),
+        locked: context.topology.has(Namespace::USER),
     };
-    let attributes =
-        Attributes { propagation: options.attributes.propagation, ..options.named.as_attributes() };
-    Ok(Mount { source, attributes, ..plain(item, target, options) })
+    let propagation = options.attributes.propagation;
+    let attributes = Attributes { propagation, ..options.named.as_attributes() };
+    Ok(Mount { attributes, ..Mount::new(item, target, source, options) })
 }
 
 fn filesystem(
     item: usize,
-    wanted: &Wanted,
+    spec: &SpecMount,
     target: CString,
-    kind: &str,
     mut options: Options,
+    label: &MountLabel,
 ) -> Result<Mount, ConfigError> {
     let pointer = |field: &'static str| move || format!("/mounts/{item}/{field}");
-    let ordinary = matches!(kind, "proc" | "sysfs");
+    let kind = spec.typ().as_deref().unwrap_or_default();
     if target.as_c_str() == c"/proc" && kind != "proc" {
-        return Err(ConfigError::new(
-            format!("/mounts/{item}"),
-            "only a proc filesystem can be mounted on /proc",
-        ));
+        let why = "only a proc filesystem can be mounted on /proc";
+        return Err(ConfigError::new(format!("/mounts/{item}"), why));
     }
     let read_only = options.attributes.set & MOUNT_ATTR_RDONLY != 0;
-    // A filesystem on a device is opened read-only too; the kernel's own ones are shared and only their mount is.
-    let virtual_ones =
-        ["tmpfs", "proc", "sysfs", "devpts", "mqueue", "securityfs", "debugfs", "tracefs", "bpf"];
-    if read_only && !virtual_ones.contains(&kind) {
+    // A filesystem on a device is opened read-only too.
+    if read_only && !VIRTUAL.contains(&kind) {
         options.parameters.push((c"ro".into(), None));
     }
-    let late_read_only = read_only && (kind == "tmpfs" || is_dev(&target));
-    let mut mount = plain(item, target, &options);
+    let late_read_only = read_only && (kind == "tmpfs" || target.as_c_str() == c"/dev");
     if late_read_only {
-        mount.attributes.set &= !MOUNT_ATTR_RDONLY;
-    }
-    if ordinary {
-        mount.find = Find::Ordinary;
+        options.attributes.set &= !MOUNT_ATTR_RDONLY;
     }
     let has_mode = options.parameters.iter().any(|(key, _)| key.as_c_str() == c"mode");
-    let source = wanted.source().as_deref().unwrap_or_else(|| Path::new(kind));
-    mount.source = Source::Filesystem {
+    let mut parameters = std::mem::take(&mut options.parameters);
+    let source = Source::Filesystem {
         kind: c_string(kind, pointer("type"))?,
-        source: c_string(source.as_os_str(), pointer("source"))?,
-        parameters: options.parameters,
+        source: c_string(spec.source().as_deref().unwrap_or(Path::new(kind)), pointer("source"))?,
         inherit_mode: kind == "tmpfs" && !has_mode,
-        relabel: None,
+        relabel: label.apply(kind, &mut parameters),
+        parameters,
         copy_up: options.copy_up,
     };
-    mount.late_read_only = late_read_only;
-    Ok(mount)
-}
-
-fn is_dev(target: &CStr) -> bool {
-    Path::new("/dev")
-        == Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(target.to_bytes()))
+    let mount = Mount::new(item, target, source, &options);
+    // No symlink may lead elsewhere on the way to these two.
+    let find = if matches!(kind, "proc" | "sysfs") { Find::Ordinary } else { mount.find };
+    Ok(Mount { late_read_only, find, ..mount })
 }

@@ -2,12 +2,15 @@
 
 use std::ffi::CString;
 
-use oci_spec::runtime::{PosixRlimit, PosixRlimitType as Type, Process, User};
+use oci_spec::runtime::{Linux, PosixRlimit, PosixRlimitType as Type, Process, Spec, User};
 
-use super::c_string::c_string;
+use super::c_string::{c_string, c_strings, optional_c_string};
 use super::capabilities::{Capabilities, capabilities};
-use super::scheduling::Scheduling;
-use super::seccomp::Filter;
+use super::scheduling::{Scheduling, scheduling};
+use super::seccomp::{self, Filter};
+use super::topology::{Namespace, Topology};
+use super::{Request, annotations, rootfs};
+use crate::error::{Error, Kind, Result, matched};
 use crate::host::Facts;
 use crate::kernel::process as kernel;
 use crate::spec::ConfigError;
@@ -64,66 +67,144 @@ pub struct Limit {
     pub hard: u64,
 }
 
-/// What the process depends on besides its own object.
-pub struct Around<'a> {
+/// What a process depends on besides its own object.
+pub struct ProcessContext<'a> {
+    /// The container's configuration.
+    pub spec: &'a Spec,
     pub facts: &'a Facts,
-    pub new_user_namespace: bool,
-    /// setgroups is denied where gids are mapped without privilege.
-    pub setgroups: bool,
+    pub topology: &'a Topology,
 }
 
-pub fn process(
-    wanted: &Process,
-    around: &Around<'_>,
+/// What the command adds to the process of the configuration.
+#[derive(Debug, Default)]
+pub struct ProcessRequest {
+    pub preserve_fds: u32,
+    /// Variables in the place of those of the same name.
+    environment: Vec<String>,
+    listen_fds: u32,
+    keyring: Option<CString>,
+    /// Whether the process follows `execCPUAffinity`.
+    is_exec: bool,
+}
+
+impl ProcessRequest {
+    /// For the container's own process.
+    pub(super) fn init(request: &Request<'_>) -> Self {
+        // An id has been checked: no NUL.
+        let keyring = || CString::new(format!("_ses.{}", request.id)).unwrap_or_default();
+        Self {
+            preserve_fds: request.preserve_fds,
+            environment: request.activation.environment(),
+            listen_fds: request.activation.listen_fds,
+            keyring: (!request.no_new_keyring).then(keyring),
+            is_exec: false,
+        }
+    }
+
+    /// For a process that `exec` adds.
+    pub fn exec(preserve_fds: u32) -> Self {
+        Self { preserve_fds, is_exec: true, ..Self::default() }
+    }
+}
+
+/// Plans a process in a container: its own, or one that `exec` adds.
+///
+/// # Errors
+/// As `plan_container`.
+pub fn plan_process(
+    spec: &Process,
+    context: &ProcessContext<'_>,
+    request: &ProcessRequest,
     warnings: &mut Vec<String>,
-) -> Result<ProcessPlan, ConfigError> {
-    let args = strings(wanted.args().as_deref().unwrap_or_default(), "/process/args")?;
-    let env = environment(wanted.env().as_deref().unwrap_or_default())?;
+) -> Result<ProcessPlan> {
+    let facts = context.facts;
+    let linux = context.spec.linux().as_ref();
+    let user_namespace = context.topology.has(Namespace::USER);
+    let args = c_strings(spec.args().as_deref().unwrap_or_default(), "/process/args")?;
+    let env = environment(spec.env().as_deref().unwrap_or_default())?;
     let (candidates, searched) = candidates(&args, &env);
-    let user = wanted.user();
-    let text = |field: &Option<String>, pointer: &str| {
-        let given = field.as_deref().filter(|text| !text.is_empty());
-        given.map(|text| c_string(text, || pointer.to_owned())).transpose()
-    };
+    let groups = groups(spec.user(), facts.euid == 0 || !user_namespace)?;
+    let capabilities = capabilities(spec.capabilities().as_ref(), facts, user_namespace, warnings);
+    let (apparmor, selinux) = labels(spec, facts)?;
+    let keep_groups = keeps_groups(context.spec)?;
+    if keep_groups && groups.as_ref().is_some_and(|groups| !groups.is_empty()) {
+        let why = "left out: run.oci.keep_original_groups keeps the groups of the caller";
+        warnings.push(format!("/process/user/additionalGids: {why}"));
+    }
+    let memory_policy = linux.and_then(|linux| linux.memory_policy().as_ref());
+    let scheduling = scheduling(spec, memory_policy, request.is_exec)?;
+    let seccomp = filter(linux, facts)?;
     Ok(ProcessPlan {
         args,
-        env,
-        cwd: c_string(wanted.cwd().as_os_str(), || "/process/cwd".into())?,
+        env: override_variables(env, &request.environment)?,
+        cwd: c_string(spec.cwd().as_os_str(), || "/process/cwd".into())?,
         candidates,
         searched,
-        terminal: wanted.terminal().unwrap_or(false).then(|| terminal(wanted)),
-        uid: user.uid(),
-        gid: user.gid(),
-        groups: groups(user, around)?,
-        umask: user.umask().unwrap_or(0o022),
-        capabilities: capabilities(
-            wanted.capabilities().as_ref(),
-            around.facts,
-            around.new_user_namespace,
-            warnings,
-        ),
-        limits: wanted.rlimits().iter().flatten().enumerate().map(limit).collect(),
-        no_new_privileges: wanted.no_new_privileges().unwrap_or(false),
-        oom_score_adj: wanted.oom_score_adj(),
-        apparmor: text(wanted.apparmor_profile(), "/process/apparmorProfile")?,
-        selinux: text(wanted.selinux_label(), "/process/selinuxLabel")?,
-        ..ProcessPlan::default()
+        terminal: spec.terminal().unwrap_or(false).then(|| terminal(spec)),
+        uid: spec.user().uid(),
+        gid: spec.user().gid(),
+        groups: groups.filter(|_| !keep_groups),
+        keep_groups,
+        umask: spec.user().umask().unwrap_or(0o022),
+        capabilities,
+        limits: spec.rlimits().iter().flatten().enumerate().map(limit).collect(),
+        no_new_privileges: spec.no_new_privileges().unwrap_or(false),
+        oom_score_adj: spec.oom_score_adj(),
+        apparmor,
+        selinux,
+        personality: linux.and_then(|linux| linux.personality().as_ref()).map(rootfs::personality),
+        scheduling,
+        seccomp,
+        keyring: request.keyring.clone(),
+        listen_pid: request.listen_fds > 0,
+        preserve_fds: request.preserve_fds + request.listen_fds,
     })
 }
 
-fn strings(texts: &[String], pointer: &str) -> Result<Vec<CString>, ConfigError> {
-    texts.iter().enumerate().map(|(i, text)| c_string(text, || format!("{pointer}/{i}"))).collect()
+/// The AppArmor profile and the SELinux label, which this host must know.
+fn labels(spec: &Process, facts: &Facts) -> Result<(Option<CString>, Option<CString>), ConfigError> {
+    let apparmor = optional_c_string(spec.apparmor_profile().as_deref(), "/process/apparmorProfile")?;
+    let selinux = optional_c_string(spec.selinux_label().as_deref(), "/process/selinuxLabel")?;
+    if apparmor.is_some() && !facts.apparmor {
+        let why = "apparmor profile is specified in config, but apparmor is disabled or not supported";
+        return Err(ConfigError::new("/process/apparmorProfile", why));
+    }
+    if selinux.is_some() && !facts.selinux {
+        return Err(ConfigError::new("/process/selinuxLabel", matched::SELINUX_DISABLED));
+    }
+    Ok((apparmor, selinux))
+}
+
+fn keeps_groups(spec: &Spec) -> Result<bool, ConfigError> {
+    Ok(annotations::read(|key| spec.annotations().as_ref()?.get(key))?.keep_groups)
+}
+
+fn filter(linux: Option<&Linux>, facts: &Facts) -> Result<Option<Filter>> {
+    let Some(profile) = linux.and_then(|linux| linux.seccomp().as_ref()) else { return Ok(None) };
+    let machine = seccomp::arch::native();
+    let machine =
+        machine.ok_or_else(|| Error::new(Kind::Unsupported, "seccomp is not supported on this machine"))?;
+    seccomp::compile(profile, machine, facts.seccomp_flags).map(Some)
 }
 
 fn environment(texts: &[String]) -> Result<Vec<CString>, ConfigError> {
     let mut env: Vec<CString> = Vec::with_capacity(texts.len() + 1);
-    for text in strings(texts, "/process/env")? {
+    for text in c_strings(texts, "/process/env")? {
         match env.iter_mut().find(|known| name(known) == name(&text)) {
             Some(known) => *known = text,
             None => env.push(text),
         }
     }
     Ok(env)
+}
+
+/// Puts each of `variables` at the end, in the place of one of the same name.
+fn override_variables(env: Vec<CString>, variables: &[String]) -> Result<Vec<CString>, ConfigError> {
+    let variables = variables.iter().map(|variable| c_string(variable, || "/process/env".into()));
+    let variables = variables.collect::<Result<Vec<_>, _>>()?;
+    let is_overridden = |variable: &CString| variables.iter().any(|other| name(other) == name(variable));
+    let kept: Vec<_> = env.into_iter().filter(|variable| !is_overridden(variable)).collect();
+    Ok(kept.into_iter().chain(variables).collect())
 }
 
 /// The name of a variable.
@@ -146,27 +227,28 @@ fn candidates(args: &[CString], env: &[CString]) -> (Vec<CString>, bool) {
     (found.map_or_else(Vec::new, |path| path.split(|&b| b == b':').map(in_directory).collect()), true)
 }
 
-fn terminal(wanted: &Process) -> Terminal {
+fn terminal(spec: &Process) -> Terminal {
     let clip = |value: u64| u16::try_from(value).unwrap_or(u16::MAX);
-    let size = wanted.console_size().map(|size| (clip(size.height()), clip(size.width())));
+    let size = spec.console_size().map(|size| (clip(size.height()), clip(size.width())));
     Terminal { size: size.filter(|size| *size != (0, 0)) }
 }
 
-fn groups(user: &User, around: &Around<'_>) -> Result<Option<Vec<u32>>, ConfigError> {
-    let wanted = user.additional_gids().clone().unwrap_or_default();
-    if around.setgroups {
-        return Ok(Some(wanted));
+/// The supplementary groups; none where setgroups(2) is denied, as it is where gids are mapped without privilege.
+fn groups(user: &User, may_set: bool) -> Result<Option<Vec<u32>>, ConfigError> {
+    let groups = user.additional_gids().clone().unwrap_or_default();
+    if may_set {
+        return Ok(Some(groups));
     }
-    if wanted.is_empty() {
+    if groups.is_empty() {
         return Ok(None);
     }
     let why = "cannot be set: setgroups is denied where gids are mapped without privilege";
     Err(ConfigError::new("/process/user/additionalGids", why))
 }
 
-fn limit((item, wanted): (usize, &PosixRlimit)) -> Limit {
-    let (resource, name) = resource(wanted.typ());
-    Limit { item, resource, name, soft: wanted.soft(), hard: wanted.hard() }
+fn limit((item, spec): (usize, &PosixRlimit)) -> Limit {
+    let (resource, name) = resource(spec.typ());
+    Limit { item, resource, name, soft: spec.soft(), hard: spec.hard() }
 }
 
 fn resource(kind: Type) -> (i32, &'static str) {
@@ -191,8 +273,8 @@ fn resource(kind: Type) -> (i32, &'static str) {
 }
 
 /// Whether a variable of this name is set.
-pub fn has(env: &[CString], wanted: &str) -> bool {
-    env.iter().any(|variable| name(variable) == wanted.as_bytes())
+pub fn has(env: &[CString], searched: &str) -> bool {
+    env.iter().any(|variable| name(variable) == searched.as_bytes())
 }
 
 #[cfg(test)]

@@ -77,8 +77,8 @@ fn propagation(word: &str) -> Result<u64, ConfigError> {
 }
 
 /// personality(2)'s number; flags are not of any use here and the specification defines none.
-pub fn personality(wanted: &LinuxPersonality) -> u64 {
-    match wanted.domain() {
+pub fn personality(spec: &LinuxPersonality) -> u64 {
+    match spec.domain() {
         LinuxPersonalityDomain::PerLinux => PER_LINUX,
         LinuxPersonalityDomain::PerLinux32 => PER_LINUX32,
     }

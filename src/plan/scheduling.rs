@@ -41,35 +41,31 @@ pub enum Cpus {
     Only(Mask),
 }
 
-pub fn scheduling(
-    wanted: &Process,
+/// Plans when and where a process runs. `execCPUAffinity` is for processes that `exec` adds: the container's own has no
+/// affinity to ask for.
+pub(super) fn scheduling(
+    process: &Process,
     memory_policy: Option<&LinuxMemoryPolicy>,
+    is_exec: bool,
 ) -> Result<Scheduling, ConfigError> {
-    let affinity = wanted.exec_cpu_affinity().as_ref();
+    let affinity = process.exec_cpu_affinity().as_ref();
     let initial = cpus(affinity.map(ExecCPUAffinity::initial), "/process/execCPUAffinity/initial")?;
     let last = cpus(affinity.map(ExecCPUAffinity::cpu_affinity_final), "/process/execCPUAffinity/final")?;
     Ok(Scheduling {
-        scheduler: wanted.scheduler().as_ref().map(scheduler),
-        io_priority: wanted.io_priority().as_ref().map(io_priority),
+        scheduler: process.scheduler().as_ref().map(scheduler),
+        io_priority: process.io_priority().as_ref().map(io_priority),
         memory_policy: memory_policy.map(self::memory_policy).transpose()?,
         cpus: match (last, &initial) {
+            _ if !is_exec => Cpus::All,
             (Some(mask), _) => Cpus::Only(mask),
             (None, Some(_)) => Cpus::AsTheyAre,
             (None, None) => Cpus::All,
         },
-        initial_cpus: initial,
+        initial_cpus: initial.filter(|_| is_exec),
     })
 }
 
-impl Scheduling {
-    /// The container's own process has no affinity to ask for: `execCPUAffinity` is for those that are added.
-    pub fn of_first_process(&mut self) {
-        self.initial_cpus = None;
-        self.cpus = Cpus::All;
-    }
-}
-
-fn scheduler(wanted: &Scheduler) -> SchedulerAttributes {
+fn scheduler(spec: &Scheduler) -> SchedulerAttributes {
     let flag = |flag: &Flag| match flag {
         Flag::SchedResetOnFork => kernel::SCHED_FLAG_RESET_ON_FORK,
         Flag::SchedFlagReclaim => kernel::SCHED_FLAG_RECLAIM,
@@ -79,9 +75,9 @@ fn scheduler(wanted: &Scheduler) -> SchedulerAttributes {
         Flag::SchedFlagUtilClampMin => kernel::SCHED_FLAG_UTIL_CLAMP_MIN,
         Flag::SchedFlagUtilClampMax => kernel::SCHED_FLAG_UTIL_CLAMP_MAX,
     };
-    let flags = wanted.flags().iter().flatten().fold(0, |flags, one| flags | flag(one));
+    let flags = spec.flags().iter().flatten().fold(0, |flags, name| flags | flag(name));
     SchedulerAttributes {
-        policy: match wanted.policy() {
+        policy: match spec.policy() {
             Policy::SchedOther => kernel::SCHED_OTHER,
             Policy::SchedFifo => kernel::SCHED_FIFO,
             Policy::SchedRr => kernel::SCHED_RR,
@@ -92,26 +88,26 @@ fn scheduler(wanted: &Scheduler) -> SchedulerAttributes {
             Policy::SchedDeadline => kernel::SCHED_DEADLINE,
         } as u32,
         flags: flags as u64,
-        nice: wanted.nice().unwrap_or(0),
-        priority: wanted.priority().and_then(|priority| u32::try_from(priority).ok()).unwrap_or(0),
-        runtime: wanted.runtime().unwrap_or(0),
-        deadline: wanted.deadline().unwrap_or(0),
-        period: wanted.period().unwrap_or(0),
+        nice: spec.nice().unwrap_or(0),
+        priority: spec.priority().and_then(|priority| u32::try_from(priority).ok()).unwrap_or(0),
+        runtime: spec.runtime().unwrap_or(0),
+        deadline: spec.deadline().unwrap_or(0),
+        period: spec.period().unwrap_or(0),
     }
 }
 
 /// IOPRIO_CLASS_* stand above the 13 bits of the level.
-fn io_priority(wanted: &LinuxIOPriority) -> i32 {
-    let class = match wanted.class() {
+fn io_priority(spec: &LinuxIOPriority) -> i32 {
+    let class = match spec.class() {
         Class::IoprioClassRt => kernel::IOPRIO_CLASS_RT,
         Class::IoprioClassBe => kernel::IOPRIO_CLASS_BE,
         Class::IoprioClassIdle => kernel::IOPRIO_CLASS_IDLE,
     };
-    class << kernel::IOPRIO_CLASS_SHIFT | i32::try_from(wanted.priority()).unwrap_or(0)
+    class << kernel::IOPRIO_CLASS_SHIFT | i32::try_from(spec.priority()).unwrap_or(0)
 }
 
-fn memory_policy(wanted: &LinuxMemoryPolicy) -> Result<MemoryPolicy, ConfigError> {
-    let mode = match wanted.mode() {
+fn memory_policy(spec: &LinuxMemoryPolicy) -> Result<MemoryPolicy, ConfigError> {
+    let mode = match spec.mode() {
         Mode::MpolDefault => kernel::MPOL_DEFAULT,
         Mode::MpolPreferred => kernel::MPOL_PREFERRED,
         Mode::MpolBind => kernel::MPOL_BIND,
@@ -125,8 +121,8 @@ fn memory_policy(wanted: &LinuxMemoryPolicy) -> Result<MemoryPolicy, ConfigError
         NodeFlag::MpolFRelativeNodes => kernel::MPOL_F_RELATIVE_NODES,
         NodeFlag::MpolFStaticNodes => kernel::MPOL_F_STATIC_NODES,
     };
-    let nodes = mask(wanted.nodes().as_deref().unwrap_or_default(), "/linux/memoryPolicy/nodes")?;
-    Ok(MemoryPolicy { mode: wanted.flags().iter().flatten().fold(mode, |mode, one| mode | flag(one)), nodes })
+    let nodes = mask(spec.nodes().as_deref().unwrap_or_default(), "/linux/memoryPolicy/nodes")?;
+    Ok(MemoryPolicy { mode: spec.flags().iter().flatten().fold(mode, |mode, name| mode | flag(name)), nodes })
 }
 
 fn cpus(list: Option<&Option<String>>, pointer: &str) -> Result<Option<Mask>, ConfigError> {
@@ -149,8 +145,8 @@ impl Display for Scheduling {
             Cpus::AsTheyAre => writeln!(f, "cpus as they are")?,
             Cpus::Only(cpus) => writeln!(f, "cpus {}", list(cpus))?,
         }
-        if let Some(wanted) = &self.scheduler {
-            let SchedulerAttributes { policy, flags, nice, priority, runtime, deadline, period } = wanted;
+        if let Some(attributes) = &self.scheduler {
+            let SchedulerAttributes { policy, flags, nice, priority, runtime, deadline, period } = attributes;
             write!(f, "scheduler policy {policy} flags {flags:#x} nice {nice} priority {priority}")?;
             writeln!(f, " runtime {runtime} deadline {deadline} period {period}")?;
         }
@@ -182,12 +178,12 @@ mod tests {
     use super::*;
 
     #[allow(clippy::needless_pass_by_value)]
-    fn of(process: serde_json::Value) -> String {
+    fn plan_text(process: serde_json::Value) -> String {
         let mut whole = serde_json::json!({"cwd": "/", "args": ["x"], "user": {"uid": 0, "gid": 0}});
         for (key, value) in process.as_object().unwrap() {
             whole[key] = value.clone();
         }
-        scheduling(&serde_json::from_value(whole).unwrap(), None).unwrap().to_string()
+        scheduling(&serde_json::from_value(whole).unwrap(), None, true).unwrap().to_string()
     }
 
     #[test]
@@ -212,7 +208,7 @@ mod tests {
             (serde_json::json!({"execCPUAffinity": {"initial": "1"}}), "cpus at first 1\ncpus as they are\n"),
         ];
         for (process, shown) in rows {
-            assert_eq!(of(process), shown);
+            assert_eq!(plan_text(process), shown);
         }
     }
 }

@@ -29,7 +29,7 @@ impl Display for Plan {
         if let Some(owner) = self.delegation.owner {
             writeln!(f, "cgroup owner {owner}")?;
         }
-        if let Some(below) = &self.delegation.below {
+        if let Some(below) = &self.delegation.subgroup {
             writeln!(f, "cgroup of the process {}", below.display())?;
         }
         if let Some(rdt) = &self.rdt {

@@ -94,7 +94,7 @@ fn plan(globals: &Globals, known: &Known) -> Result<Plan> {
         ..Request::new(&known.record.id, known.record.bundle.clone())
     };
     let facts = Facts::read(Wanted { cgroup: Groups::OwnPlace, seccomp: true, resctrl: true, labels: true })?;
-    crate::plan::container(&config, &facts, &request)
+    crate::plan::plan_container(&config, &facts, &request)
 }
 
 fn request(known: &Known, asked: &Checkpoint, places: &Places, plan: &Plan) -> Result<Message> {

@@ -137,7 +137,7 @@ pub(super) fn decide(
         rootless: load::rootless(globals, globals.cgroup_manager),
         activation: activation(globals, id),
     };
-    let plan = crate::plan::container(&bundle.spec, &bundle.facts, &request)?;
+    let plan = crate::plan::plan_container(&bundle.spec, &bundle.facts, &request)?;
     for unused in plan.process.seccomp.iter().flat_map(|filter| &filter.warnings) {
         log::debug(format_args!("{unused}"));
     }
@@ -290,7 +290,7 @@ fn accompany(child: &Child, ground: &Ground<'_>, devices: Destination) -> std::r
     // It has come into its group in every hierarchy by now.
     ground.group.release();
     // After its cgroup namespace is made: the root there is the group that has the limits.
-    let below = ready.and_then(|()| match &plan.delegation.below {
+    let below = ready.and_then(|()| match &plan.delegation.subgroup {
         Some(below) => Ok(ground.group.hand_down(below, pid, plan.delegation.owner)?),
         None => Ok(()),
     });

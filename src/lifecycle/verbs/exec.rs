@@ -20,7 +20,7 @@ use crate::lifecycle::load::{self, Known};
 use crate::lifecycle::options::{Exec, Globals};
 use crate::lifecycle::pid_file;
 use crate::plan::annotations;
-use crate::plan::process::ProcessPlan;
+use crate::plan::process::{ProcessContext, ProcessPlan, ProcessRequest, plan_process};
 use crate::plan::topology::{Namespace, Topology};
 use crate::plan::waits::{ReadyMoment, Waits};
 use crate::sys::scheduling::set_affinity;
@@ -84,8 +84,9 @@ fn decide(known: &Known, options: &Exec) -> Result<ProcessPlan> {
     let seccomp = linux.is_some_and(|linux| linux.seccomp().is_some());
     let labels = load::is_labelled(&wanted);
     let facts = Facts::read(Wanted { cgroup: Groups::Nothing, seccomp, resctrl: false, labels })?;
-    let mut plan = crate::plan::process_in(&wanted, &config, &facts, &topology, &mut warnings)?;
-    plan.preserve_fds = options.preserve_fds;
+    let context = ProcessContext { spec: &config, facts: &facts, topology: &topology };
+    let request = ProcessRequest::exec(options.preserve_fds);
+    let plan = plan_process(&wanted, &context, &request, &mut warnings)?;
     for warning in warnings {
         // `create` has said this: an engine shows what exec says to whoever sits at its terminal.
         if warning.starts_with("/linux/seccomp/") {

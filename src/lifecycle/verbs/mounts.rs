@@ -19,10 +19,11 @@ use crate::launch::{self, Failure, Order, seal, slots};
 use crate::lifecycle::load::{self, Known};
 use crate::lifecycle::options::{Change, Globals, Mounts};
 use crate::plan::cgroup_mounts::Cgroups;
-use crate::plan::mounts::{Mount, Surroundings};
+use crate::plan::mount_label::MountLabel;
+use crate::plan::mounts as plan;
+use crate::plan::mounts::{Mount, MountContext};
 use crate::plan::topology::{Namespace, Topology};
 use crate::plan::waits::Waits;
-use crate::plan::{label, mounts as plan};
 use crate::spec::{self, Checked};
 use crate::{fail, log};
 
@@ -87,18 +88,16 @@ fn decide(known: &Known, config: &Checked, topology: &Topology) -> Result<Vec<Mo
             "cgroups are mounted later only from version 2, in a cgroup namespace of the container's own";
         return Err(fail!(Kind::Unsupported, "/mounts/{item}: {why}"));
     }
-    let around = Surroundings {
+    let annotations = config.annotations().clone().unwrap_or_default();
+    let label = MountLabel::new(config.linux().as_ref(), &annotations, facts.selinux)?;
+    let context = MountContext {
         bundle: &known.record.bundle,
         rootfs: &known.record.rootfs,
         cgroups: &Cgroups::Own,
         topology,
+        label: &label,
     };
-    let mut mounts = plan::mounts(wanted, &around)?;
-    let annotations = config.annotations().clone().unwrap_or_default();
-    if let Some(context) = label::context(config.linux().as_ref(), &annotations)? {
-        label::apply(&mut mounts, &context, facts.selinux);
-    }
-    Ok(mounts)
+    Ok(plan::mounts(wanted, &context)?)
 }
 
 /// The user namespace that the container's process is in: where the configuration says may be another by now.

@@ -6,7 +6,7 @@ use crate::container_id::ContainerId;
 use crate::error::Result;
 use crate::lifecycle::load;
 use crate::lifecycle::options::Globals;
-use crate::plan::{Plan, Request, container};
+use crate::plan::{Plan, Request, plan_container};
 
 /// The plan for the bundle, as `create` would make it on this host for an id that is the bundle's name.
 pub fn plan(bundle: &Path, globals: &Globals) -> Result<Plan> {
@@ -18,7 +18,7 @@ pub fn plan(bundle: &Path, globals: &Globals) -> Result<Plan> {
         rootless: load::rootless(globals, globals.cgroup_manager),
         ..Request::new(&id, bundle.path.clone())
     };
-    let mut plan = container(&bundle.spec, &bundle.facts, &request)?;
+    let mut plan = plan_container(&bundle.spec, &bundle.facts, &request)?;
     plan.warnings.splice(0..0, bundle.spec.warnings.iter().cloned());
     Ok(plan)
 }

@@ -110,7 +110,7 @@ impl Ground<'_> {
         criu.ask(Verb::Restore, &wanted, &mut |event| self.happened(event, &state, record, &mut master))?;
         let told = record.init.map(|init| init.pid);
         let pid = told.ok_or_else(|| fail!(Kind::Child, "criu did not tell the restored process"))?;
-        if let Some(below) = &plan.delegation.below {
+        if let Some(below) = &plan.delegation.subgroup {
             group.hand_down(below, pid, plan.delegation.owner)?;
         }
         if let Some(rdt) = &record.rdt {

@@ -1,0 +1,106 @@
+//! What one mount is in the plan: its source, its target, its flags.
+
+use std::ffi::CString;
+
+use super::id_mapped::IdMapped;
+use super::mount_options::{NamedFlags, Options, Parameter, Propagation};
+use crate::kernel::mount::Attributes;
+
+/// One mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Index in /mounts.
+    pub item: usize,
+    /// Where, inside the rootfs.
+    pub target: CString,
+    pub source: Source,
+    /// Of the mount itself.
+    pub attributes: Attributes,
+    /// Of the mount and all below it.
+    pub recursive: Attributes,
+    /// Changes of propagation after those.
+    pub propagation: Vec<Propagation>,
+    /// Becomes read-only at the very end: mount points are still made within.
+    pub late_read_only: bool,
+    pub find: Find,
+}
+
+/// How the target is looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Find {
+    /// Symlinks are followed inside the rootfs; made if missing, a directory or a file as the source is.
+    Follow,
+    /// A directory with no symlink on the way (proc and sysfs: CVE-2019-19921, CVE-2023-27561).
+    Ordinary,
+    /// The last component is not followed.
+    NoFollow,
+}
+
+impl Mount {
+    /// Whether the runtime maps the ids of this mount after the new process has made it: its source is inside the rootfs,
+    /// as the mounts before it have left that, and only the runtime has the rights to the filesystem.
+    pub fn is_mapped_by_runtime(&self) -> bool {
+        matches!(self.source, Source::Bind { inside: true, id_mapped: Some(_), .. })
+    }
+
+    /// A mount of `source` with the flags that the options say; `item` is its index in /mounts.
+    pub(super) fn new(item: usize, target: CString, source: Source, options: &Options) -> Self {
+        Self {
+            item,
+            target,
+            source,
+            attributes: options.attributes,
+            recursive: options.recursive,
+            propagation: options.propagation.clone(),
+            late_read_only: false,
+            find: if options.target_no_follow { Find::NoFollow } else { Find::Follow },
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    Filesystem {
+        kind: CString,
+        source: CString,
+        parameters: Vec<Parameter>,
+        /// A tmpfs without a mode takes that of the directory it covers.
+        inherit_mode: bool,
+        /// An SELinux label that its root gets when it is made.
+        relabel: Option<CString>,
+        /// What the directory holds is copied into the new filesystem.
+        copy_up: bool,
+    },
+    Bind {
+        path: CString,
+        recursive: bool,
+        no_follow: bool,
+        copy_symlink: bool,
+        id_mapped: Option<IdMapped>,
+        named: NamedFlags,
+        /// It comes from another user namespace: the flags that it has are not to be cleared here.
+        locked: bool,
+        /// The path is one inside the rootfs, to be seen with the mounts that come before.
+        inside: bool,
+    },
+    /// Attributes of what is mounted there already.
+    Remount,
+    /// No mount: a symlink in a filesystem that an earlier operation mounted.
+    Symlink { to: CString },
+}
+
+impl Source {
+    /// A bind of `path` as it is on the host.
+    pub(super) fn bind(path: CString, recursive: bool) -> Self {
+        Self::Bind {
+            path,
+            recursive,
+            no_follow: false,
+            copy_symlink: false,
+            id_mapped: None,
+            named: NamedFlags::default(),
+            locked: false,
+            inside: false,
+        }
+    }
+}

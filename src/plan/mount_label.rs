@@ -1,0 +1,90 @@
+//! `linux.mountLabel`: the SELinux context of what is mounted for the container.
+
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+
+use oci_spec::runtime::Linux;
+
+use super::c_string::c_string;
+use super::mount_options::Parameter;
+use crate::spec::ConfigError;
+
+/// crun's: which mount option carries the label.
+pub const CONTEXT_TYPE: &str = "run.oci.mount_context_type";
+const CONTEXT_TYPES: [&CStr; 4] = [c"context", c"fscontext", c"defcontext", c"rootcontext"];
+
+/// The label of new filesystems.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MountLabel {
+    /// As a mount option; none where no label is asked for.
+    pub parameter: Option<Parameter>,
+    /// Whether SELinux is at work on this host.
+    selinux: bool,
+}
+
+impl MountLabel {
+    /// Reads the label and how it is given; `selinux` is whether SELinux is at work on this host.
+    ///
+    /// # Errors
+    /// An annotation that names no such option; a NUL character.
+    pub fn new(
+        linux: Option<&Linux>,
+        annotations: &HashMap<String, String>,
+        selinux: bool,
+    ) -> Result<Self, ConfigError> {
+        let label = linux.and_then(|linux| linux.mount_label().as_deref()).filter(|label| !label.is_empty());
+        let Some(label) = label else { return Ok(Self { parameter: None, selinux }) };
+        let requested = annotations.get(CONTEXT_TYPE).map_or("context", String::as_str);
+        let context_type = CONTEXT_TYPES.into_iter().find(|name| name.to_bytes() == requested.as_bytes());
+        let context_type = context_type.ok_or_else(|| {
+            let why = "must be context, fscontext, defcontext or rootcontext";
+            ConfigError::new(format!("/annotations/{CONTEXT_TYPE}"), format!("{why}: {requested:?}"))
+        })?;
+        let value = c_string(label, || "/linux/mountLabel".into())?;
+        Ok(Self { parameter: Some((context_type.into(), Some(value))), selinux })
+    }
+
+    /// Gives the label to a new filesystem of type `kind`: as one of its `parameters`, or for mqueue, whose root takes it
+    /// as an attribute and only where SELinux is at work, as the value to return. Others of the kernel's own have one
+    /// superblock for all containers, and no label.
+    pub(super) fn apply(&self, kind: &str, parameters: &mut Vec<Parameter>) -> Option<CString> {
+        let context = self.parameter.as_ref()?;
+        match kind {
+            "proc" | "sysfs" | "cgroup" | "cgroup2" => None,
+            "mqueue" => context.1.clone().filter(|_| self.selinux),
+            _ => {
+                if !has_context(parameters) {
+                    parameters.push(context.clone());
+                }
+                None
+            }
+        }
+    }
+}
+
+fn has_context(parameters: &[Parameter]) -> bool {
+    let is_context = |key: &CString| CONTEXT_TYPES.contains(&key.as_c_str());
+    parameters.iter().any(|(key, _)| is_context(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_annotation_says_which_option_carries_the_label() {
+        let linux: Linux = serde_json::from_value(serde_json::json!({"mountLabel": "a:b:c:s0"})).unwrap();
+        let label = |annotations: &HashMap<String, String>| {
+            MountLabel::new(Some(&linux), annotations, true).map(|label| label.parameter)
+        };
+        let annotated = |word: &str| label(&HashMap::from([(CONTEXT_TYPE.to_owned(), word.to_owned())]));
+        let value = Some(c"a:b:c:s0".into());
+        assert_eq!(label(&HashMap::new()), Ok(Some((c"context".into(), value.clone()))));
+        assert_eq!(annotated("rootcontext"), Ok(Some((c"rootcontext".into(), value))));
+        assert_eq!(annotated("x").unwrap_err().pointer, "/annotations/run.oci.mount_context_type");
+        assert_eq!(
+            MountLabel::new(None, &HashMap::new(), true),
+            Ok(MountLabel { parameter: None, selinux: true })
+        );
+    }
+}

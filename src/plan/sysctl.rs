@@ -1,0 +1,53 @@
+//! `linux.sysctl`: kernel parameters as files below /proc/sys and what is written to them.
+
+use std::ffi::CString;
+
+use oci_spec::runtime::Linux;
+
+use super::c_string::c_string;
+use super::topology::Namespace;
+use crate::spec::ConfigError;
+use crate::spec::sysctl::dotted;
+
+/// A kernel parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sysctl {
+    /// As the configuration spells it.
+    pub key: String,
+    /// Below /proc/sys.
+    pub file: CString,
+    pub value: Vec<u8>,
+    /// The namespace that the parameter belongs to.
+    pub namespace: Namespace,
+}
+
+/// Plans the parameters in the order of their names: the configuration's has no order.
+pub(super) fn sysctls(linux: Option<&Linux>) -> Result<Vec<Sysctl>, ConfigError> {
+    let parameters = linux.and_then(|linux| linux.sysctl().as_ref());
+    let mut sorted: Vec<_> = parameters.into_iter().flatten().collect();
+    sorted.sort();
+    sorted.into_iter().map(|(key, value)| sysctl(key, value)).collect()
+}
+
+fn sysctl(key: &str, value: &str) -> Result<Sysctl, ConfigError> {
+    // Dotted, a slash stands for a dot within a part: the two change places for the file's path.
+    let swap = |c| match c {
+        '.' => '/',
+        '/' => '.',
+        other => other,
+    };
+    let name = dotted(key);
+    let file: String = name.chars().map(swap).collect();
+    let file = c_string(file, || format!("/linux/sysctl/{key}"))?;
+    Ok(Sysctl { key: key.into(), file, value: value.into(), namespace: namespace(&name) })
+}
+
+/// The namespace that the parameter `name` (dotted) belongs to; the rules of the configuration let no others through.
+fn namespace(name: &str) -> Namespace {
+    match name.split_once('.') {
+        Some(("net", _)) => Namespace::NETWORK,
+        Some(("user", _)) => Namespace::USER,
+        Some(("kernel", "domainname")) => Namespace::UTS,
+        _ => Namespace::IPC,
+    }
+}
