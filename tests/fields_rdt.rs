@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use support::Bundle;
 use tare::container_id::ContainerId;
-use tare::host::resctrl::Resctrl;
 use tare::launch::rdt;
 use tare::plan::rdt::Rdt;
 
@@ -34,7 +33,7 @@ fn fake(name: &str) -> Fake {
 }
 
 fn plan(root: &Path, wanted: &Value) -> Rdt {
-    let resctrl = Resctrl::at(root.into()).unwrap();
+    let resctrl = tare::host::probe::resctrl::read_resctrl(root.into());
     let wanted = serde_json::from_value(wanted.clone()).unwrap();
     tare::plan::rdt::rdt(Some(&wanted), Some(&resctrl), &ContainerId::parse("id").unwrap()).unwrap().unwrap()
 }

@@ -1,20 +1,13 @@
-//! The control group hierarchies of this host, from one reading of /proc/self/cgroup and, where they are not simply
-//! the v2 tree in its usual place, /proc/self/mountinfo.
-//!
-//! Plain data: plans are made from it without looking at the host again, and tests write it literally.
+//! `Layout` is where the control group hierarchies of this host are mounted, and how the texts of /proc/self/cgroup and
+//! /proc/self/mountinfo tell it. Plain data: plans are made from it, and tests write it literally.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use nix::sys::stat::stat;
-use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Context, Result};
-use crate::sys::file::read_small_at;
-
 /// Where distributions mount control groups; preferred where a hierarchy is mounted more than once.
-const USUAL: &str = "/sys/fs/cgroup";
+pub(super) const USUAL_MOUNTPOINT: &str = "/sys/fs/cgroup";
 
 /// The hierarchies that are mounted where this process can see them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -61,69 +54,11 @@ pub enum Mode {
 }
 
 impl Layout {
-    /// As `read`, for those who do not need to know where this process is: `/` may stand for that. Looking for it is half of
-    /// the work.
-    pub fn read_tree() -> Result<Self> {
-        let Some(mut layout) = Self::whole_tree() else { return Self::read() };
-        layout.read_controllers()?;
-        Ok(layout)
-    }
-
-    /// Looks around once.
-    pub fn read() -> Result<Self> {
-        let groups = read("/proc/self/cgroup")?;
-        let mut layout = match Self::plain(&groups) {
-            Some(layout) => layout,
-            None => Self::parse(&groups, &read("/proc/self/mountinfo")?),
-        };
-        layout.read_controllers()?;
-        Ok(layout)
-    }
-
-    /// The whole v2 tree in the usual place, seen from the initial cgroup namespace, as on most hosts: three calls,
-    /// where mountinfo takes the kernel longer the more is mounted. None where it may be otherwise.
-    fn plain(groups: &str) -> Option<Self> {
-        /// PROC_CGROUP_INIT_INO of linux/proc_ns.h.
-        const INITIAL: u64 = 0xefff_fffb;
-        let mut layout = Self::whole_tree()?;
-        if stat("/proc/self/ns/cgroup").ok()?.st_ino != INITIAL {
-            return None;
-        }
-        let (_, own_path) =
-            groups.lines().filter_map(membership).find(|(controllers, _)| controllers.is_empty())?;
-        layout.unified.iter_mut().for_each(|unified| unified.own_path = own_path.to_owned());
-        Some(layout)
-    }
-
-    /// The whole v2 tree in the usual place.
-    fn whole_tree() -> Option<Self> {
-        const ROOT: u64 = 1;
-        if statfs(USUAL).ok()?.filesystem_type() != CGROUP2_SUPER_MAGIC || stat(USUAL).ok()?.st_ino != ROOT {
-            return None;
-        }
-        let root = Path::new("/");
-        let (mount_root, own_path) = (root.to_owned(), root.to_owned());
-        let unified = Unified { mountpoint: USUAL.into(), mount_root, own_path, controllers: Vec::new() };
-        Some(Self { v1: Vec::new(), unified: Some(unified) })
-    }
-
-    /// For a pure v2 host, what controllers there are. `parse` cannot know it.
-    pub fn read_controllers(&mut self) -> Result<()> {
-        if self.mode() != Mode::V2 {
-            return Ok(());
-        }
-        if let Some(unified) = &mut self.unified {
-            let text = read(&unified.mountpoint.join("cgroup.controllers").to_string_lossy())?;
-            unified.controllers = text.split_whitespace().map(str::to_owned).collect();
-        }
-        Ok(())
-    }
-
     /// From the text of /proc/self/cgroup and /proc/self/mountinfo.
     pub fn parse(cgroup: &str, mountinfo: &str) -> Self {
         let mounts = Mounts::parse(mountinfo);
         let mut layout = Self::default();
-        for (controllers, own_path) in cgroup.lines().filter_map(membership) {
+        for (controllers, own_path) in cgroup.lines().filter_map(parse_membership) {
             let own_path = own_path.to_owned();
             if controllers.is_empty() {
                 layout.unified = mounts.find("cgroup2", &[]).map(|mount| Unified {
@@ -142,7 +77,7 @@ impl Layout {
             }
         }
         // A v2 tree in the usual place is the host's choice; a v1 hierarchy mounted beside it serves old payloads.
-        if layout.unified.as_ref().is_some_and(|unified| unified.mountpoint == Path::new(USUAL)) {
+        if layout.unified.as_ref().is_some_and(|unified| unified.mountpoint == Path::new(USUAL_MOUNTPOINT)) {
             layout.v1.clear();
         }
         layout
@@ -162,13 +97,8 @@ impl Layout {
     }
 }
 
-fn read(path: &str) -> Result<String> {
-    let bytes = read_small_at(path).with_context(|| format!("read {path}"))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
 /// One line of /proc/self/cgroup, `ID:controllers:path`; the path may hold colons.
-fn membership(line: &str) -> Option<(Vec<&str>, &Path)> {
+pub(super) fn parse_membership(line: &str) -> Option<(Vec<&str>, &Path)> {
     let (_, rest) = line.split_once(':')?;
     let (controllers, path) = rest.split_once(':')?;
     let controllers = controllers.split(',').filter(|name| !name.is_empty()).collect();
@@ -193,7 +123,7 @@ struct Mounts {
 
 impl Mounts {
     fn parse(text: &str) -> Self {
-        let all: Vec<Mount> = text.lines().filter_map(mount).collect();
+        let all: Vec<Mount> = text.lines().filter_map(parse_mount).collect();
         let by_id = all.iter().enumerate().map(|(index, mount)| (mount.id, index)).collect();
         Self { all, by_id }
     }
@@ -206,7 +136,7 @@ impl Mounts {
         };
         let found: Vec<&Mount> =
             self.all.iter().filter(carries).filter(|mount| self.is_visible(mount)).collect();
-        let usual = found.iter().find(|mount| mount.point.starts_with(USUAL));
+        let usual = found.iter().find(|mount| mount.point.starts_with(USUAL_MOUNTPOINT));
         usual.or_else(|| found.first()).copied()
     }
 
@@ -232,7 +162,7 @@ impl Mounts {
 }
 
 /// One line of mountinfo: `id parent dev root point options [optional…] - type source super-options`.
-fn mount(line: &str) -> Option<Mount> {
+fn parse_mount(line: &str) -> Option<Mount> {
     let (left, right) = line.split_once(" - ")?;
     let mut left = left.split(' ');
     let mut right = right.splitn(3, ' ');
@@ -316,15 +246,6 @@ mod tests {
         assert_eq!(layout.unified.unwrap().mountpoint, Path::new("/sys/fs/cgroup"));
         let all_hidden = format!("{HYBRID_MOUNTS}50 23 0:40 / /sys rw - tmpfs none rw\n");
         assert!(Layout::parse(HYBRID_CGROUP, &all_hidden).is_empty());
-    }
-
-    #[test]
-    fn the_short_way_finds_what_mountinfo_says() {
-        let groups = read("/proc/self/cgroup").unwrap();
-        let whole = Layout::parse(&groups, &read("/proc/self/mountinfo").unwrap());
-        if let Some(plain) = Layout::plain(&groups) {
-            assert_eq!(plain, whole);
-        }
     }
 
     #[test]

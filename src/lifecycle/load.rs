@@ -19,7 +19,8 @@ use crate::container::{Entry, Record, Status, Store};
 use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::fail;
-use crate::host::{Facts, Groups, Wanted, users};
+use crate::host::probe::{Needed, NeededCgroup, read_facts};
+use crate::host::{Facts, users};
 use crate::init::hook;
 use crate::log;
 use crate::plan::annotations;
@@ -56,14 +57,14 @@ pub fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundle> {
     // Another path begins where we are: under systemd, without root.
     let names_whole_path =
         linux.and_then(|linux| linux.cgroups_path().as_ref()).is_some_and(|path| path.is_absolute());
-    let wanted = Wanted {
-        cgroup: if names_whole_path { Groups::Tree } else { Groups::OwnPlace },
+    let needed = Needed {
+        cgroup: if names_whole_path { NeededCgroup::Hierarchies } else { NeededCgroup::OwnGroup },
         seccomp: linux.is_some_and(|linux| linux.seccomp().is_some()),
         resctrl: linux.is_some_and(|linux| linux.intel_rdt().is_some()),
         labels: spec.process().as_ref().is_some_and(is_labelled)
             || linux.is_some_and(|linux| linux.mount_label().is_some()),
     };
-    Ok(Bundle { path, spec, bytes, facts: Facts::read(wanted)? })
+    Ok(Bundle { path, spec, bytes, facts: read_facts(needed)? })
 }
 
 /// Whether a security module has to do with the process.

@@ -12,7 +12,7 @@ use crate::support::{Inmate, Scratch, assert_told, born_in, path, planned};
 
 /// The host's layout, where it is v1 or hybrid and ours to change.
 fn layout() -> Option<Layout> {
-    let layout = Layout::read().unwrap();
+    let layout = tare::host::probe::cgroup::read_layout().unwrap();
     if layout.mode() == Mode::V2 || !nix::unistd::geteuid().is_root() {
         skip("needs cgroup v1 and root");
         return None;

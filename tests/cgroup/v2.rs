@@ -10,6 +10,7 @@ use nix::sched::{CloneFlags, unshare};
 use serde_json::json;
 use tare::cgroup::Group;
 use tare::host::cgroup::{Layout, Unified};
+use tare::host::probe::cgroup::with_controllers;
 
 use crate::bundles::skip;
 use crate::support::{Inmate, Scratch, assert_told, born_in, open_errno, path, planned};
@@ -32,7 +33,7 @@ fn layout() -> Option<Layout> {
             return None;
         }
     }
-    let mut layout = Layout {
+    let layout = Layout {
         v1: Vec::new(),
         unified: Some(Unified {
             mountpoint: folder.to_owned(),
@@ -41,8 +42,7 @@ fn layout() -> Option<Layout> {
             controllers: Vec::new(),
         }),
     };
-    layout.read_controllers().unwrap();
-    Some(layout)
+    Some(with_controllers(layout).unwrap())
 }
 
 #[test]

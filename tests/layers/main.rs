@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod circles;
+mod pure;
 mod sizes;
 mod source;
 
@@ -35,6 +36,9 @@ const ORDER: &[&str] = &[
 
 /// Layers that may name only some of what is below them.
 const ONLY: &[(&str, &[&str])] = &[
+    // Decisions: no calls (see `pure`), and no log.
+    ("plan", &["cgroup", "host", "spec", "container_id", "kernel", "error"]),
+    ("spec", &["kernel", "error"]),
     // The child decides nothing: it walks a plan, and reports numbers instead of sentences.
     ("init", &["handshake", "plan", "inroot", "sys", "kernel", "container_id"]),
     // The other program: nothing of containers.

@@ -10,7 +10,7 @@ use crate::container::Status;
 use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
-use crate::host::{Facts, Groups, Wanted};
+use crate::host::probe::{Needed, NeededCgroup, read_facts};
 use crate::launch::criu::options::*;
 use crate::launch::criu::wire::Message;
 use crate::launch::criu::{Criu, Verb, check, quote};
@@ -93,7 +93,8 @@ fn plan(globals: &Globals, known: &Known) -> Result<Plan> {
         activation: Activation { notify, ..Activation::default() },
         ..Request::new(&known.record.id, known.record.bundle.clone())
     };
-    let facts = Facts::read(Wanted { cgroup: Groups::OwnPlace, seccomp: true, resctrl: true, labels: true })?;
+    let facts =
+        read_facts(Needed { cgroup: NeededCgroup::OwnGroup, seccomp: true, resctrl: true, labels: true })?;
     crate::plan::plan_container(&config, &facts, &request)
 }
 

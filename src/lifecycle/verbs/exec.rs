@@ -8,7 +8,7 @@ use crate::bundle::read_process;
 use crate::container::Status;
 use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
-use crate::host::{Facts, Groups, Wanted};
+use crate::host::probe::{Needed, NeededCgroup, read_facts};
 use crate::init::hook_state::HookState;
 use crate::init::{self, Fds};
 use crate::launch::console::{Console, Incoming};
@@ -83,7 +83,7 @@ fn decide(known: &Known, options: &Exec) -> Result<ProcessPlan> {
     let topology = crate::plan::topology::topology(linux)?;
     let seccomp = linux.is_some_and(|linux| linux.seccomp().is_some());
     let labels = load::is_labelled(&wanted);
-    let facts = Facts::read(Wanted { cgroup: Groups::Nothing, seccomp, resctrl: false, labels })?;
+    let facts = read_facts(Needed { cgroup: NeededCgroup::Nothing, seccomp, resctrl: false, labels })?;
     let context = ProcessContext { spec: &config, facts: &facts, topology: &topology };
     let request = ProcessRequest::exec(options.preserve_fds);
     let plan = plan_process(&wanted, &context, &request, &mut warnings)?;

@@ -12,7 +12,7 @@ use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::handshake::{Report, SyncSocket};
 use crate::host::cgroup::Mode;
-use crate::host::{Facts, Groups, Wanted};
+use crate::host::probe::{Needed, NeededCgroup, read_facts};
 use crate::init::{Fds, live_mounts};
 use crate::launch::explain::{ExplainContext, explain};
 use crate::launch::{self, Failure, Order, seal, slots};
@@ -79,7 +79,7 @@ fn add(known: &Known, list: Value) -> Result<()> {
 
 fn decide(known: &Known, config: &Checked, topology: &Topology) -> Result<Vec<Mount>> {
     let facts =
-        Facts::read(Wanted { cgroup: Groups::OwnPlace, seccomp: false, resctrl: false, labels: true })?;
+        read_facts(Needed { cgroup: NeededCgroup::OwnGroup, seccomp: false, resctrl: false, labels: true })?;
     let wanted = config.mounts().as_deref().unwrap_or_default();
     let cgroups = facts.cgroup.mode() == Mode::V2 && topology.has(Namespace::CGROUP);
     let is_cgroup = |kind: &Option<String>| matches!(kind.as_deref(), Some("cgroup" | "cgroup2"));

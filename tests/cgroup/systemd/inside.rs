@@ -6,14 +6,14 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tare::cgroup::plan::new_group;
 use tare::cgroup::{Driver, Group, Plan};
-use tare::host::cgroup::Layout;
+use tare::host::probe::cgroup::read_layout;
 
 use crate::bundles::skip;
 use crate::support::{Inmate, Scratch, assert_told, born_in, id, open_errno};
 
 fn planned(path: &str, resources: &Value, user: bool) -> Plan {
     let linux = serde_json::from_value(json!({"cgroupsPath": path, "resources": resources})).unwrap();
-    let layout = Layout::read().unwrap();
+    let layout = read_layout().unwrap();
     new_group(Some(&linux), &id(), Driver::Systemd, &layout, user).unwrap()
 }
 
@@ -132,7 +132,7 @@ mod v2 {
             "cpu": {"shares": 512, "quota": 50000, "period": 100000},
         });
         // This tree has not these controllers; systemd takes the values all the same.
-        let mut layout = Layout::read().unwrap();
+        let mut layout = read_layout().unwrap();
         layout.unified.as_mut().unwrap().controllers.extend(["memory", "pids", "cpu"].map(str::to_owned));
         let linux =
             serde_json::from_value(json!({"cgroupsPath": ":tare:limits", "resources": resources})).unwrap();

@@ -1,0 +1,77 @@
+//! Looks at this host once, before a plan is made.
+
+pub mod cgroup;
+pub mod resctrl;
+
+use nix::errno::Errno;
+
+use super::Facts;
+use super::cgroup::Layout;
+use crate::error::{Context, Result};
+use crate::sys::process::{capget, in_bounding};
+
+/// What is looked for only where the configuration asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Needed {
+    pub cgroup: NeededCgroup,
+    pub seccomp: bool,
+    pub resctrl: bool,
+    /// AppArmor and SELinux.
+    pub labels: bool,
+}
+
+/// What is to be known of control groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NeededCgroup {
+    Nothing,
+    Hierarchies,
+    /// And which group of each this process is in.
+    OwnGroup,
+}
+
+/// Reads the facts of this host. What is not needed is left at its default.
+///
+/// # Errors
+/// The system's, where /proc or the cgroup filesystem cannot be read.
+pub fn read_facts(needed: Needed) -> Result<Facts> {
+    let (_, permitted, _) = capget().context("read own capabilities")?;
+    Ok(Facts {
+        euid: nix::unistd::geteuid().as_raw(),
+        egid: nix::unistd::getegid().as_raw(),
+        capabilities: permitted,
+        last_capability: last_capability(),
+        cgroup: match needed.cgroup {
+            NeededCgroup::Nothing => Layout::default(),
+            NeededCgroup::Hierarchies => cgroup::read_hierarchies()?,
+            NeededCgroup::OwnGroup => cgroup::read_layout()?,
+        },
+        apparmor: needed.labels && has_apparmor(),
+        selinux: needed.labels && exists(c"/sys/fs/selinux/enforce"),
+        seccomp_flags: if needed.seccomp { crate::sys::seccomp::supported_flags() } else { 0 },
+        resctrl: if needed.resctrl { resctrl::find_resctrl() } else { None },
+    })
+}
+
+/// Whether AppArmor is built in and switched on.
+fn has_apparmor() -> bool {
+    crate::sys::file::read_small_at(c"/sys/module/apparmor/parameters/enabled")
+        .is_ok_and(|text| text.first() == Some(&b'Y'))
+}
+
+/// By asking the bounding set: no file of /proc is needed for it.
+fn last_capability() -> u32 {
+    // 40 (CAP_CHECKPOINT_RESTORE) has been the last since KERNEL(5.9); walk from there, up or down.
+    let is_known = |capability: u32| in_bounding(capability) != Err(Errno::EINVAL);
+    let mut last = 40;
+    while is_known(last + 1) {
+        last += 1;
+    }
+    while last > 0 && !is_known(last) {
+        last -= 1;
+    }
+    last
+}
+
+fn exists(path: &std::ffi::CStr) -> bool {
+    nix::unistd::access(path, nix::unistd::AccessFlags::F_OK).is_ok()
+}
