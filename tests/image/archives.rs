@@ -14,7 +14,7 @@ fn layers() -> [Vec<u8>; 2] {
     ]
 }
 
-/// The fixture's layout as a tar file, paths as skopeo writes them.
+/// Packs the fixture's layout into a tar file, with paths as skopeo writes them.
 fn as_oci_archive(layout: &Path) -> Vec<u8> {
     let mut items = vec![];
     let mut add =
@@ -24,7 +24,7 @@ fn as_oci_archive(layout: &Path) -> Vec<u8> {
     archive(&items)
 }
 
-/// What `docker save` writes for these layers.
+/// Writes a docker-archive of these layers, as `docker save` does.
 fn as_docker_archive(config: &Value, packing: Packing, tags: &Value) -> Vec<u8> {
     let config = serde_json::to_vec(config).unwrap();
     let name = format!("{}.json", tare::image::blob::digest::sha256_of(&config).digest());

@@ -1,4 +1,4 @@
-//! What docs/tare-image.md shows is what happens.
+//! Runs the commands of docs/tare-image.md.
 
 use std::fs;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! What `explain` tells, held against what unpacking makes.
+//! `tare-image explain`: its output is compared with what unpacking makes.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -20,7 +20,7 @@ fn explained(scratch: &Scratch) -> Value {
     serde_json::from_str(&ok(scratch, &["explain", "--json", "oci:image"])).unwrap()
 }
 
-/// Path, permission bits and owner of all that was unpacked.
+/// Collects path, permission bits and owner of everything that was unpacked.
 fn unpacked(root: &Path, path: &Path, found: &mut Vec<(String, String, u64, u64)>) {
     for entry in fs::read_dir(path).unwrap() {
         let path = entry.unwrap().path();

@@ -1,5 +1,5 @@
-//! Kills at any moment, disks that fill up, archives made to eat memory: nothing half-made is ever seen, and the next
-//! run succeeds.
+//! Faults during unpacking: kills at any moment, full disks, archives that would take all memory. Nothing half-made is
+//! left visible, and the next run succeeds.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,7 +12,7 @@ use nix::mount::{MntFlags, umount2};
 
 use crate::support::*;
 
-/// Layers that take a while: many files, links over layers, directories without entries, marks.
+/// Makes layers that take a while to unpack: many files, links to lower layers, directories without entries, whiteouts.
 fn busy(scratch: &Scratch) {
     let mut fixture = Fixture::new(scratch);
     for layer in 0..4 {
@@ -32,7 +32,7 @@ fn busy(scratch: &Scratch) {
     fixture.finish();
 }
 
-/// Numbers that look like chance, the same in each run.
+/// Pseudo-random numbers, the same in each run.
 struct Dice(u64);
 
 impl Dice {
@@ -48,7 +48,7 @@ fn rounds() -> u64 {
     std::env::var("TARE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(40)
 }
 
-/// Starts an unpacking and kills it after `delay`. Whether it was not done before.
+/// Starts an unpacking and kills it after `delay`. False where it had ended before.
 fn killed(scratch: &Scratch, args: &[&str], delay: Duration) -> bool {
     let mut child = Command::new(env!("CARGO_BIN_EXE_tare-image"))
         .args(args)
@@ -61,7 +61,7 @@ fn killed(scratch: &Scratch, args: &[&str], delay: Duration) -> bool {
     child.wait().unwrap().signal().is_some()
 }
 
-/// Each layer's tree; the marks of an overlay have no time of their own.
+/// The tree of each layer in the store. The times of whiteouts are left out: they come from no archive.
 fn layers(store: &Path) -> HashMap<String, Vec<String>> {
     let dir = store.join("layers");
     let tree = |name: &str| {
@@ -74,7 +74,7 @@ fn layers(store: &Path) -> HashMap<String, Vec<String>> {
     names(&dir).into_iter().map(|name| (name.clone(), tree(&name))).collect()
 }
 
-/// As `assert_eq`, with the first difference only.
+/// As `assert_eq`, but prints the first difference only.
 fn same(found: &[String], expected: &[String], what: &str) {
     if found != expected {
         let other = found.iter().zip(expected).find(|(found, expected)| found != expected);
@@ -157,7 +157,7 @@ fn a_kill_at_any_moment_leaves_no_half_bundle() {
     }
 }
 
-/// Runs a script in a mount namespace of its own, with `$IMAGE` the program; returns what it printed.
+/// Runs a script in a new mount namespace, with the program as `$IMAGE`; returns what it printed.
 fn scripted(scratch: &Scratch, script: &str) -> String {
     let output = Command::new("unshare")
         .args(["--mount", "--propagation", "private", "sh", "-ec", script])
@@ -201,7 +201,7 @@ fn a_full_disk_is_told_and_nothing_is_left_on_it() {
     }
 }
 
-/// Runs with so little address space that nothing can grow with the input.
+/// Runs tare-image with little address space, so that an allocation that grows with the input fails.
 fn in_little_memory(scratch: &Scratch, args: &str) -> std::process::Output {
     Command::new("sh")
         .args(["-c", &format!("ulimit -v 150000; exec $IMAGE {args}")])

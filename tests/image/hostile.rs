@@ -1,4 +1,5 @@
-//! Layers made to reach outside the root: whatever becomes of them, a canary tree beside the root stays as it was.
+//! Layers that try to reach outside the root: whether they are refused or not, a canary tree beside the root stays as it
+//! was.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +8,7 @@ use tar::EntryType;
 
 use crate::support::*;
 
-/// Unpacks each layer list beside a canary, as a copy and over the store, and tells whether the copy was refused.
+/// Unpacks layers beside a canary, as a private copy and as an overlay. Returns whether the copy was refused.
 fn attack(name: &str, layers: &[Vec<u8>]) -> Result<(), String> {
     let scratch = Scratch::new(&format!("hostile-{name}"));
     let canary = scratch.join("canary");
@@ -42,7 +43,7 @@ fn attack(name: &str, layers: &[Vec<u8>]) -> Result<(), String> {
     copy
 }
 
-/// Change times: even a chmod to the same mode shows here.
+/// The change times of the canary: they show even a chmod to the same mode.
 fn changes(canary: &Path) -> Vec<(i64, i64)> {
     use std::os::unix::fs::MetadataExt;
     ["", "secret", "dir", "dir/file"]
@@ -57,7 +58,7 @@ fn canary_path(name: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// The canary from any depth: up to the root of all, and down again.
+/// The path to the canary from any depth: up to `/`, and down again.
 fn far(name: &str) -> String {
     format!("{}{}", "../".repeat(20), &canary_path(name)[1..])
 }
@@ -370,7 +371,7 @@ fn damaged_archives_are_refused() {
     }
 }
 
-/// A header that says of itself what is not so.
+/// A header with a field that is wrong, and a valid checksum.
 fn with_header(change: impl FnOnce(&mut tar::Header)) -> Vec<u8> {
     let mut header = file("a", "").header();
     change(&mut header);
@@ -380,7 +381,7 @@ fn with_header(change: impl FnOnce(&mut tar::Header)) -> Vec<u8> {
     bytes
 }
 
-/// Long names before long names.
+/// A thousand GNU long name (or link) entries, one after the other.
 fn endless(kind: &str) -> Vec<u8> {
     let mut item = file("././@LongLink", &"n".repeat(1000));
     item.kind = EntryType::new(kind.as_bytes()[0]);
@@ -399,7 +400,7 @@ fn headers_before_a_file(kind: EntryType, all: &[Vec<u8>]) -> Vec<u8> {
     [out, archive(&[file("a", "x")])].concat()
 }
 
-/// More attributes than an entry can have: in one header, or adding up over several global ones.
+/// More extended attributes than an entry may have: in one pax header, or summed over several global ones.
 fn many_attributes(headers: usize) -> Vec<u8> {
     let value = vec![b'x'; if headers == 1 { 1 } else { 1500 }];
     let records = |from: usize, to: usize| -> Vec<u8> {
@@ -414,7 +415,7 @@ fn many_attributes(headers: usize) -> Vec<u8> {
     }
 }
 
-/// A map that grows from one global header to the next.
+/// A sparse map that grows from one global pax header to the next.
 fn global_sparse() -> Vec<u8> {
     let pair = [record("GNU.sparse.offset", b"0"), record("GNU.sparse.numbytes", b"0")].concat();
     headers_before_a_file(EntryType::XGlobalHeader, &vec![pair.repeat(15_000); 6])

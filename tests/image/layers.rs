@@ -1,4 +1,4 @@
-//! How layers are applied: the rules of image-spec's layer.md, one test each.
+//! The rules by which layers are applied (image-spec, layer.md), one test each.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -9,7 +9,7 @@ use tar::EntryType;
 
 use crate::support::*;
 
-/// What these layers make must be the same in both forms: applied one over the other, and laid over each other.
+/// Unpacks these layers in both forms, as a private copy and as an overlay, which must give the same tree.
 fn unpacked(name: &str, layers: &[&[Item]], check: impl Fn(&Path)) {
     let scratch = Scratch::new(name);
     image(&scratch, layers);

@@ -1,4 +1,4 @@
-//! tare-image against the real kernel: images written here, byte by byte, and what becomes of them on disk.
+//! Tests of tare-image on the real kernel: they write images byte by byte, and look at what is on disk afterwards.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod archives;

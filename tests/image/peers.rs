@@ -1,7 +1,7 @@
-//! Where umoci, Podman and containerd are known to do otherwise than the specification says: one small image for each
-//! case, with who is right. (The large image on which they agree is compared by integration/image/compare.)
+//! Cases in which umoci, Podman and containerd are known to differ from the specification: one small image for each, with
+//! the rule that applies. (The large image on which they agree is compared by integration/image/compare.)
 //!
-//! A peer that changes its mind fails the test: then the case is to be read anew.
+//! The test fails when a peer begins to behave differently: the case must then be looked at again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,15 +14,15 @@ use tar::EntryType;
 use crate::skip::skip;
 use crate::support::*;
 
-/// What a peer makes of an image, held against what we do.
+/// How a peer's result differs from ours.
 #[derive(Debug, PartialEq, Eq, Clone)]
 enum Verdict {
     Same,
-    /// These paths differ: `+` only it has them, `-` only we, `~` both, with another description.
+    /// These paths differ: `+` only the peer has it, `-` only we have it, `~` both have it with different metadata.
     Differs(Vec<String>),
-    /// It does not unpack the image.
+    /// The peer refuses the image, we unpack it.
     Refuses,
-    /// We do not, it does.
+    /// We refuse the image, the peer unpacks it.
     Accepts,
 }
 
@@ -34,7 +34,7 @@ fn differs(paths: &[&str]) -> Verdict {
 
 struct Case {
     name: &'static str,
-    /// The rule, and so who is right.
+    /// The rule that decides who is right.
     rule: &'static str,
     layers: Vec<Vec<Item>>,
     umoci: Verdict,
@@ -102,7 +102,7 @@ fn all(peer: &str, expected: impl Fn(&Case) -> &Verdict, unpack: &mut dyn FnMut(
     assert!(wrong.is_empty(), "{peer}:\n{}", wrong.join("\n"));
 }
 
-/// Whether a program is there; says so if not.
+/// Whether a program is installed; prints it if not.
 fn is_there(program: &str) -> bool {
     let there = Command::new(program).arg("--version").output().is_ok();
     if !there {
@@ -155,7 +155,7 @@ fn podman_differs_where_it_is_known_to() {
     let _ = nix::mount::umount(&home.join("root/overlay"));
 }
 
-/// A containerd of our own, ended with the test.
+/// A containerd started for the test, and ended with it.
 struct Containerd {
     process: Child,
     address: PathBuf,
@@ -502,7 +502,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// A header for all entries after it.
+/// A global pax header, which holds for all entries after it.
 fn global(key: &str, value: &[u8]) -> Item {
     let mut item = file("pax_global_header", "");
     item.kind = EntryType::XGlobalHeader;

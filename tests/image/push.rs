@@ -1,4 +1,4 @@
-//! Images on their way to a registry, and into the store without a bundle.
+//! `tare-image pull` to a registry, and to the store.
 
 use std::fs;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! A private copy on a filesystem that can share blocks: xfs and btrfs, in an image file of our own.
+//! Private copies that share blocks with the store: on xfs and btrfs, in a loop-mounted file.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use crate::registry::noise;
 use crate::skip::skip_part;
 use crate::support::*;
 
-/// Everything happens where the filesystem is mounted: in a mount namespace of its own.
+/// The script runs in a new mount namespace, where the filesystem is mounted.
 const SCRIPT: &str = "
     mount -o loop disk mnt
     $IMAGE pull -q oci:image --store mnt/store
@@ -23,7 +23,7 @@ const SCRIPT: &str = "
     diff one two
     $IMAGE diff mnt/copy";
 
-/// None where this machine has no such filesystem.
+/// Returns None where this machine does not have the filesystem.
 fn printed(name: &str, make: &[&str]) -> Option<String> {
     let known = std::fs::read_to_string("/proc/filesystems").unwrap();
     if !known.contains(make[0].strip_prefix("mkfs.").unwrap_or_default()) {

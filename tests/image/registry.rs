@@ -1,4 +1,4 @@
-//! Registries: Debian's docker-registry on 127.0.0.1, filled by skopeo, and a server of our own that misbehaves.
+//! Registries: Debian's docker-registry on 127.0.0.1, filled by skopeo, and a test server that gives wrong answers.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::skip::skip;
 use crate::support::*;
 
-/// A running docker-registry; ends with the value.
+/// A running docker-registry, ended when dropped.
 pub struct Server {
     child: Child,
     pub port: u16,
@@ -27,7 +27,7 @@ impl Drop for Server {
     }
 }
 
-/// A port that was free a moment ago.
+/// Returns a port that was free a moment ago.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -61,7 +61,7 @@ impl Server {
         Some(server)
     }
 
-    /// Pushes `oci:image` by skopeo.
+    /// Pushes `oci:image` with skopeo.
     pub fn fill(&self, scratch: &Scratch, args: &[&str]) -> bool {
         let to = format!("docker://127.0.0.1:{}/team/test:v1", self.port);
         let mut skopeo = Command::new("skopeo");
@@ -80,7 +80,7 @@ impl Server {
     }
 }
 
-/// Bytes that do not compress.
+/// Returns bytes that do not compress.
 pub fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
     let mut next = || {
@@ -179,7 +179,7 @@ fn a_mirror_is_asked_first_and_the_registry_after_it() {
     );
 }
 
-/// `secret` for `user`.
+/// An htpasswd file: user `user`, password `secret`.
 pub const HTPASSWD: &str = "user:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
 
 #[test]
@@ -269,7 +269,7 @@ esac
     assert!(output.status.success(), "{}", stderr(&output));
 }
 
-/// An authority and a certificate for 127.0.0.1, by openssl.
+/// Makes a certificate authority and a certificate for 127.0.0.1 with openssl.
 pub fn certificates(dir: &Path) -> bool {
     let script = "set -e
         openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=test-authority
@@ -311,8 +311,8 @@ fn a_certificate_is_checked() {
     assert!(error.contains("read certificates in missing: no such file or directory"), "{error}");
 }
 
-/// Passes bytes between clients and `to`, of connection number N only as many as `limits` says, to the server and
-/// back: then the connection is cut. Returns its port, and how often it did that.
+/// Starts a proxy before `to` that cuts connection number N after as many bytes to the server or back as `limits` says.
+/// Returns its port, and a counter of the connections it cut.
 pub fn proxy(to: u16, limits: fn(u64) -> (u64, u64)) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -366,7 +366,7 @@ fn a_connection_that_is_cut_again_and_again_is_resumed() {
     assert!(cuts.load(Ordering::Relaxed) > during + 10);
 }
 
-/// A whole request; None for an attempt to speak TLS, or nothing.
+/// Reads a whole request; None for an attempt to speak TLS, or nothing.
 pub fn request(client: &mut TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
     let mut piece = [0; 1024];
@@ -382,7 +382,7 @@ pub fn request(client: &mut TcpStream) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// A server that answers each request with the next of `answers`, and the last one for ever.
+/// Starts a server that answers each request with the next of `answers`, and repeats the last one.
 fn scripted(answers: Vec<String>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -1,4 +1,4 @@
-//! Bundles that are changed: what has changed is told, and becomes an image that others load too.
+//! `tare-image diff` and `repack`: the changes of a bundle are listed, and become an image that other engines load.
 
 use std::ffi::CString;
 use std::fs;
@@ -19,7 +19,7 @@ fn ok(scratch: &Scratch, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Something of every sort, in two layers.
+/// An image with a file of every type, in two layers.
 fn rich(scratch: &Scratch) {
     let below = [
         dir("./"),
@@ -64,7 +64,7 @@ fn node(path: &Path, kind: nix::sys::stat::SFlag, device: (u64, u64)) {
     nix::sys::stat::mknod(path, kind, mode, nix::sys::stat::makedev(device.0, device.1)).unwrap();
 }
 
-/// A change of every sort.
+/// Makes a change of every kind in the tree.
 fn change(root: &Path) {
     use nix::sys::stat::SFlag;
     fs::write(root.join("d/one"), "changed").unwrap();
@@ -344,7 +344,7 @@ fn what_an_image_cannot_hold_is_told() {
     assert!(error.contains("not a bundle made by tare-image"), "{error}");
 }
 
-/// The realistic image, made once; None where that cannot be.
+/// The image of integration/image/make-image, made once; None where a tool for it is missing.
 fn realistic() -> Option<PathBuf> {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("realistic");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/image/make-image");
@@ -361,7 +361,7 @@ fn realistic() -> Option<PathBuf> {
     }
 }
 
-/// Runs a peer; None, loudly, where it is not there.
+/// Runs a peer; None, with a message, where it is not installed.
 fn peer(program: &str, args: &[&str]) -> Option<String> {
     let Ok(output) = Command::new(program).args(args).output() else {
         skip(&format!("needs {program}"));
@@ -371,7 +371,7 @@ fn peer(program: &str, args: &[&str]) -> Option<String> {
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Fails with the lines that differ, save those that `known` names.
+/// Fails with the lines that differ, except for those that `known` names.
 fn same(ours: &[String], theirs: &[String], known: impl Fn(&str) -> bool) {
     let missing =
         theirs.iter().filter(|line| !ours.contains(line) && !known(line)).map(|line| format!("- {line}"));
@@ -381,7 +381,7 @@ fn same(ours: &[String], theirs: &[String], known: impl Fn(&str) -> bool) {
     assert!(all.is_empty(), "{} lines differ:\n{}", all.len(), all[..all.len().min(40)].join("\n"));
 }
 
-/// The realistic image, changed and repacked to `docker-archive:` and `oci:`; with the tree it must have.
+/// The image of make-image, changed and repacked to `docker-archive:` and `oci:`; with the tree it must have.
 fn repacked(scratch: &Scratch) -> Option<Vec<String>> {
     let image = realistic()?;
     let root = unpack(scratch, &format!("oci:{}/oci:gz", image.display()), "bundle", FORMS[1]);
@@ -411,7 +411,7 @@ fn change_realistic(root: &Path) {
     sparse.set_len(64 << 20).unwrap();
 }
 
-/// What Docker and Podman do otherwise: a directory that no layer has an entry for gets the time of its making; the
+/// How Docker and Podman differ: a directory that no layer has an entry for gets the time of its making; the
 /// root's own time and times before 1970 are not kept.
 fn known(line: &str) -> bool {
     line.starts_with("/usr/lib64 ") || line.starts_with("/ ") || line.starts_with("/srv/kinds/old ")
@@ -453,7 +453,7 @@ fn podman_loads_and_runs_it() {
     }
 }
 
-/// Removes the cgroups that an engine leaves; its monitor may still be on its way out.
+/// Removes the cgroups that an engine leaves, once its monitor has ended.
 fn remove_groups(name: &str) {
     fn gone(dir: &Path) -> bool {
         let below = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -476,7 +476,7 @@ fn remove_groups(name: &str) {
     }
 }
 
-/// dockerd with everything of its own, in namespaces of its own: what it holds of an image, and what that says.
+/// Starts dockerd with directories of its own, loads the image into it and runs a container of it.
 const DOCKER: &str = r#"
 mount --make-rslave / && mount -t tmpfs run /run && ip link set lo up
 docker="docker -H unix://$PWD/docker.sock"

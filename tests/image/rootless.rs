@@ -1,4 +1,4 @@
-//! Bundles of users without privileges, and of containers whose ids are mapped: unpacked, run, changed, repacked.
+//! Bundles of unprivileged users, and bundles with mapped ids: unpacked, run, changed, repacked.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -11,15 +11,15 @@ use tar::EntryType;
 use crate::skip::skip;
 use crate::support::*;
 
-/// An id that owns nothing on any machine.
+/// The user's id, which owns nothing on any machine.
 const USER: u32 = 54321;
-/// Its subordinate ids, where it has some.
+/// The first of its subordinate ids, where it has some.
 const FIRST: u32 = 600_000;
 
 struct Home(Scratch);
 
 impl Home {
-    /// A place for the user, with the programs and an image that says who it runs as.
+    /// A directory of the user with the programs and an image.
     fn new(name: &str) -> Option<Self> {
         let Ok(busybox) = fs::read("/bin/busybox") else {
             skip("needs /bin/busybox");
@@ -75,7 +75,7 @@ impl Home {
             .unwrap()
     }
 
-    /// Runs a script as the user, who has an account and subordinate ids if `ranges`.
+    /// Runs a script as the user, who has an account and, with `ranges`, subordinate ids.
     fn run(&self, ranges: bool, script: &str) -> Output {
         let become_user =
             format!("exec setpriv --reuid {USER} --regid {USER} --clear-groups --no-new-privs sh -ec \"$1\"");
@@ -98,7 +98,7 @@ impl Home {
     }
 }
 
-/// Whether users may make namespaces here, and newuidmap is there.
+/// Whether users may make user namespaces here, and newuidmap is installed.
 fn can(home: &Home, ranges: bool) -> bool {
     let can = home.run(false, "unshare -U true").status.success()
         && (!ranges || Path::new("/usr/bin/newuidmap").exists());
@@ -114,7 +114,7 @@ fn said(owner: &str, map: &str) -> String {
     map.iter().fold(head, |text, line| text + line + "\n") + "new\n"
 }
 
-/// Blanks are what the kernel pads numbers with.
+/// Removes the blanks that the kernel pads numbers with.
 fn squeezed(text: &str) -> String {
     text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") + "\n").collect()
 }
@@ -144,7 +144,7 @@ fn a_user_with_one_id_unpacks_runs_and_repacks() {
     home.ok(false, "tare-image remove b; test ! -e b");
 }
 
-/// A new file, an owner and a device: what the image then has of them.
+/// Repacks the bundle, and checks what the new image has of a new file, of an owner and of a device.
 fn repacked(home: &Home, ranges: bool, bundle: &str) {
     home.ok(ranges, &format!("tare-image repack -q {bundle} oci:out:new"));
     let _ = fs::remove_dir_all(home.0.join("as-root"));

@@ -1,4 +1,4 @@
-//! Overlay bundles over layers in a store.
+//! Overlay bundles, which mount the layers of a store.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -25,7 +25,7 @@ fn layers(scratch: &Scratch) -> Vec<String> {
     names(&scratch.join("store/layers"))
 }
 
-/// Bytes on disk below `path`, without what is mounted there.
+/// The bytes on disk below `path`, without what is mounted there.
 fn disk(path: &Path) -> u64 {
     let output = Command::new("du").args(["-sxB1"]).arg(path).output().unwrap();
     String::from_utf8_lossy(&output.stdout).split_whitespace().next().unwrap().parse().unwrap()
@@ -38,14 +38,14 @@ fn large(scratch: &Scratch) {
     fixture.finish();
 }
 
-/// What is on disk below `path`: bytes and inodes.
+/// The bytes and inodes on disk below `path`.
 fn taken(path: &Path) -> (u64, u64) {
     let inodes = Command::new("du").args(["-sx", "--inodes"]).arg(path).output().unwrap();
     let inodes = String::from_utf8_lossy(&inodes.stdout).split_whitespace().next().unwrap().parse().unwrap();
     (disk(path), inodes)
 }
 
-/// Takes the layers out of the layout: from then on nobody can read them.
+/// Removes the layers from the layout, so that a later unpacking can only take them from the store.
 fn forget_layers(scratch: &Scratch) {
     let index: Value = serde_json::from_slice(&fs::read(scratch.join("image/index.json")).unwrap()).unwrap();
     let blobs = scratch.join("image/blobs/sha256");

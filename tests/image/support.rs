@@ -1,4 +1,4 @@
-//! Fixtures: layers written entry by entry, layouts around them, and a scratch directory that goes away.
+//! Fixtures: layers written entry by entry, layouts that hold them, and scratch directories that are removed.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use tar::{EntryType, Header};
 use tare::image::blob::digest;
 
-/// A directory of its own for one test.
+/// A directory for one test, removed when dropped.
 pub struct Scratch(PathBuf);
 
-/// Where scratch directories are: in memory, if there is room and user attributes are kept there (Linux 6.6).
+/// The directory of scratch directories: in memory, if there is room and tmpfs has user attributes (Linux 6.6).
 pub fn base() -> &'static Path {
     static BASE: OnceLock<PathBuf> = OnceLock::new();
     BASE.get_or_init(|| {
@@ -68,7 +68,7 @@ impl Scratch {
         self.join("shared/rootfs")
     }
 
-    /// Unpacks what must not succeed; nothing may be left at or beside the destination. Returns the sentence.
+    /// Unpacks an image that must be refused; nothing may be left at or beside the destination. Returns the error.
     pub fn refused(&self, args: &[&str]) -> String {
         let before = names(&self.0);
         let output = self.run(&[&["unpack", "oci:image", "bundle"], args].concat());
@@ -101,7 +101,7 @@ pub fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// One entry to write; the defaults are a root-owned file of 2001.
+/// One entry to write. The default is a file of root with a time in 2001.
 #[derive(Clone)]
 pub struct Item {
     pub name: Vec<u8>,
@@ -112,7 +112,7 @@ pub struct Item {
     pub link: Vec<u8>,
     pub data: Vec<u8>,
     pub device: (u32, u32),
-    /// Records of an extended header before it.
+    /// The records of a pax header before it.
     pub pax: Vec<(String, Vec<u8>)>,
 }
 
@@ -227,7 +227,7 @@ pub fn node(name: &str, kind: EntryType, major: u32, minor: u32) -> Item {
     Item { device: (major, minor), ..Item::new(name, kind) }
 }
 
-/// An archive of these entries, with its two blocks of zeros.
+/// An archive of these entries, with the two zero blocks at its end.
 pub fn archive(items: &[Item]) -> Vec<u8> {
     let mut out = Vec::new();
     items.iter().for_each(|item| item.write(&mut out));
@@ -266,7 +266,7 @@ impl Packing {
     }
 }
 
-/// An image to write, its documents open to a test's changes.
+/// An image to write; tests may change its documents first.
 pub struct Fixture {
     pub path: PathBuf,
     pub config: Value,
@@ -275,7 +275,7 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    /// An empty layout at `image` in the scratch directory.
+    /// Makes an empty layout at `image` in the scratch directory.
     pub fn new(scratch: &Scratch) -> Self {
         let path = scratch.join("image");
         fs::create_dir_all(path.join("blobs/sha256")).unwrap();
@@ -336,7 +336,7 @@ impl Fixture {
     }
 }
 
-/// An image of these layers, gzip, ready to unpack.
+/// Writes an image of these layers, compressed with gzip.
 pub fn image(scratch: &Scratch, layers: &[&[Item]]) {
     let mut fixture = Fixture::new(scratch);
     for items in layers {
@@ -345,7 +345,7 @@ pub fn image(scratch: &Scratch, layers: &[&[Item]]) {
     fixture.finish();
 }
 
-/// A tree as one line for each thing in it: name, type and mode, owner, links, time, target or content, attributes.
+/// Describes a tree, one line for each file: name, type and mode, owner, links, time, target or content, attributes.
 pub fn listing(root: &Path) -> Vec<String> {
     let mut found = Listing { root, lines: Vec::new(), inodes: HashMap::new() };
     found.walk(root);
@@ -356,7 +356,7 @@ pub fn listing(root: &Path) -> Vec<String> {
 struct Listing<'a> {
     root: &'a Path,
     lines: Vec<String>,
-    /// The first name of what has several.
+    /// The first path of each file with several hard links.
     inodes: HashMap<u64, String>,
 }
 
@@ -405,7 +405,7 @@ pub fn attributes(path: &Path) -> String {
     all.join(" ")
 }
 
-/// Runs `body` where the kernel seems not to know a system call: a filter holds for the thread and what it starts.
+/// Runs `body` as on a kernel without a system call: a seccomp filter holds for this thread and what it starts.
 pub fn without_call<T: Send>(call: i64, body: impl FnOnce() -> T + Send) -> T {
     use seccompiler::{SeccompAction, SeccompFilter, apply_filter};
     let rules = [(call, Vec::new())].into();

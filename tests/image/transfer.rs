@@ -1,4 +1,4 @@
-//! From a registry to a running container, and what becomes of a transfer that goes wrong on the way.
+//! From a registry to a running container, and transfers that fail on the way.
 
 use std::fs;
 use std::io::Write;
@@ -69,7 +69,7 @@ fn from_a_private_registry_over_a_bad_line_to_a_running_container() {
     }
 }
 
-/// What a registry does wrong with the blob of the second layer.
+/// A fault of the registry with the blob of the second layer.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
     None,
@@ -84,7 +84,7 @@ enum Fault {
     Cuts,
 }
 
-/// A registry of one image that can do wrong, and counts what it sends.
+/// A registry with one image and a fault; it counts the bytes it sends.
 struct Faulty {
     port: u16,
     fault: Arc<Mutex<Fault>>,
@@ -93,7 +93,7 @@ struct Faulty {
     slow: Arc<AtomicBool>,
 }
 
-/// What its threads know.
+/// The state that its threads share.
 struct Serving {
     blobs: PathBuf,
     manifest: String,
@@ -248,7 +248,7 @@ fn what_a_registry_does_wrong_is_told_with_its_layer_and_the_next_run_succeeds()
     });
 }
 
-/// Runs against a registry with a fault, which must be told and leave only `left`, and again without.
+/// Runs a command against a registry with a fault, which must be reported and leave only `left`, and again without it.
 fn wrong_then_right(scratch: &Scratch, fault: Fault, words: &str, args: &[&str], left: &[&str]) {
     let server = Faulty::start(&two_layers(scratch));
     let what = format!("{fault:?} {args:?}");

@@ -1,4 +1,4 @@
-//! `tare-image unpack`: what is verified, what is written, what is refused.
+//! `tare-image unpack`: what it verifies, writes and refuses.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
