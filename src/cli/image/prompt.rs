@@ -21,11 +21,11 @@ pub(super) fn read_line(question: &str) -> Result<String> {
 /// Asks `question` and reads a line that is not shown. The terminal is in raw mode, so that ^C is read as a byte instead
 /// of ending the program: the terminal always gets its mode back.
 pub(super) fn read_password(question: &str) -> Result<String> {
-    let before = tty::mode(STDIN).context("look at the terminal")?;
+    let before = tty::mode(STDIN).context("read the terminal's mode")?;
     stdout::write(question)?;
-    tty::set_mode(STDIN, &tty::raw(&before)).context("hide what is typed")?;
+    tty::set_mode(STDIN, &tty::raw(&before)).context("set the terminal to raw mode")?;
     let typed = read_edited_line(|byte| read(STDIN, byte));
-    tty::set_mode(STDIN, &before).context("show what is typed")?;
+    tty::set_mode(STDIN, &before).context("restore the terminal's mode")?;
     stdout::write("\n")?;
     typed
 }

@@ -74,7 +74,7 @@ fn mapping_of(matches: &ArgMatches) -> Result<Option<IdMapping>> {
     };
     if Privilege::detect() != Privilege::Root {
         let error = fail!(Kind::Denied, "--uid-map: only root maps any ids");
-        return Err(error.with_hint("--rootless takes those that the user has"));
+        return Err(error.with_hint("--rootless maps the ids that the user has"));
     }
     let mapping = IdMapping { uids, gids };
     let root = mapping.to_host(0, 0).map_err(|_| fail!(Kind::Usage, "--uid-map: root, 0, must be in it"));

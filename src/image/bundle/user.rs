@@ -61,20 +61,23 @@ fn resolve_in(
         }
     };
     let uid = number.or_else(|| account.as_ref().map(|account| account.uid)).unwrap_or(0);
-    let Some(group_text) = group_text else {
-        let gid = account.as_ref().map_or(0, |account| account.gid);
-        let additional_gids = match number {
-            None => memberships(&group()?, user.as_bytes(), gid),
-            Some(_) => Vec::new(),
-        };
-        return Ok(User { uid, gid, additional_gids });
+    if let Some(group_text) = group_text {
+        return Ok(User { uid, gid: resolve_group(group_text, group)?, additional_gids: Vec::new() });
+    }
+    let gid = account.as_ref().map_or(0, |account| account.gid);
+    let additional_gids = match number {
+        None => memberships(&group()?, user.as_bytes(), gid),
+        Some(_) => Vec::new(),
     };
-    let gid = match parse_number(group_text)? {
-        Some(gid) => gid,
-        None => group_id(&group()?, group_text.as_bytes())
-            .ok_or_else(|| fail!(Kind::NotFound, "the image's /etc/group has no {group_text}"))?,
-    };
-    Ok(User { uid, gid, additional_gids: Vec::new() })
+    Ok(User { uid, gid, additional_gids })
+}
+
+fn resolve_group(text: &str, group: impl Fn() -> Result<Vec<u8>>) -> Result<u32> {
+    match parse_number(text)? {
+        Some(gid) => Ok(gid),
+        None => group_id(&group()?, text.as_bytes())
+            .ok_or_else(|| fail!(Kind::NotFound, "the image's /etc/group has no {text}")),
+    }
 }
 
 /// Parses text that looks like a number; None for other text.

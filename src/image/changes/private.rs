@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use nix::sys::stat::fstat;
+use nix::sys::stat::{FileStat, fstat};
 
 use super::record::{FileState, Record, birth_time};
 use super::{Change, Changes, Kind, Owners, open};
@@ -13,7 +13,7 @@ use crate::image::filesystem::walk::walk;
 use crate::{fail, log};
 
 /// Compares the tree at `rootfs` with its record.
-pub(crate) fn changes(rootfs: &Path, owners: Owners, mut record: Record) -> Result<Changes> {
+pub(crate) fn changes(rootfs: &Path, owners: Owners, record: Record) -> Result<Changes> {
     let tree = open(rootfs)?;
     let is_copy = record.birth_time != 0 && birth_time(rootfs) != record.birth_time;
     if is_copy {
@@ -22,38 +22,52 @@ pub(crate) fn changes(rootfs: &Path, owners: Owners, mut record: Record) -> Resu
             rootfs.display()
         ));
     }
-    let is_same = |before: &FileState, now: &FileState| match is_copy {
-        true => before.metadata == now.metadata,
-        false => before == now,
-    };
+    let mut comparison = Comparison { record, is_copy, list: Vec::new(), replaced: HashSet::new() };
     let root = fstat(&tree).with_context(|| rootfs.display().to_string())?;
-    let mut list = Vec::new();
-    // Directories that something else has replaced: what was in them is not listed as deleted.
-    let mut replaced: HashSet<Vec<u8>> = HashSet::new();
-    let mut compare = |path: &[u8], now: FileState| {
-        let kind = match record.files.remove(path) {
-            None => Kind::Added,
-            Some(before) if is_same(&before, &now) => return,
-            Some(before) => {
-                if before.metadata.is_dir() && !now.metadata.is_dir() {
-                    replaced.insert(path.to_vec());
-                }
-                Kind::Changed
-            }
-        };
-        list.push(Change { path: path.to_vec(), kind });
-    };
-    compare(b"", FileState::from_stat(&root));
+    comparison.compare(b"", &root);
     walk(&tree, &mut |found| {
         if found.stat.st_dev != root.st_dev {
             return Err(mounted_inside());
         }
-        compare(found.path, FileState::from_stat(&found.stat));
+        comparison.compare(found.path, &found.stat);
         Ok(true)
     })
     .with_context(|| rootfs.display().to_string())?;
+    let Comparison { record, mut list, replaced, .. } = comparison;
     list.extend(deleted(&record, replaced));
     Ok(Changes::new(list, tree, owners, None))
+}
+
+struct Comparison {
+    /// What is recorded and not compared yet; in the end, what is not there any more.
+    record: Record,
+    /// The tree is a copy: its inode numbers and change times are not those of the record.
+    is_copy: bool,
+    list: Vec<Change>,
+    /// Directories that something else has replaced: what was in them is not listed as deleted.
+    replaced: HashSet<Vec<u8>>,
+}
+
+impl Comparison {
+    /// Compares a path with the record, and lists it if it differs.
+    fn compare(&mut self, path: &[u8], stat: &FileStat) {
+        let now = FileState::from_stat(stat);
+        let kind = match self.record.files.remove(path) {
+            None => Kind::Added,
+            Some(before) if self.is_same(&before, &now) => return,
+            Some(before) => {
+                if before.metadata.is_dir() && !now.metadata.is_dir() {
+                    self.replaced.insert(path.to_vec());
+                }
+                Kind::Changed
+            }
+        };
+        self.list.push(Change { path: path.to_vec(), kind });
+    }
+
+    fn is_same(&self, before: &FileState, now: &FileState) -> bool {
+        if self.is_copy { before.metadata == now.metadata } else { before == now }
+    }
 }
 
 /// The paths that are left in the record, without those below another deleted path or below a path in `gone`.

@@ -104,7 +104,7 @@ impl<W: Write> LayerWriter<'_, W> {
         self.write_file(path, &dir, &name, metadata, &stat)
     }
 
-    /// Writes the entry of an existing file of any type.
+    /// Writes the entry of an existing file of any type. A socket is left out: tar has no type for it.
     fn write_file(
         &mut self,
         path: &[u8],
@@ -113,42 +113,46 @@ impl<W: Write> LayerWriter<'_, W> {
         metadata: Entry<'_>,
         stat: &FileStat,
     ) -> Result<()> {
-        let kind = |kind| EntryKind(kind);
-        let empty = &mut std::io::empty();
-        match stat.st_mode & libc::S_IFMT {
-            libc::S_IFREG => {
-                let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-                let file = File::from(openat(dir, name.as_c_str(), flags, Mode::empty())?);
-                if fstat(&file)?.st_ino != stat.st_ino {
-                    return Err(fail!(Kind::State, "another file has come in its place while it was read"));
-                }
-                let size = stat.st_size.cast_unsigned();
-                self.tar.write_entry(&Entry { name: path, size, ..metadata }, &mut &file)
-            }
+        let (dir_name, target);
+        let mut entry = Entry { name: path, ..metadata };
+        let entry_type = match stat.st_mode & libc::S_IFMT {
+            libc::S_IFREG => return self.write_regular_file(dir, name, entry, stat),
             libc::S_IFDIR => {
-                let name = [path, b"/"].concat();
-                self.tar
-                    .write_entry(&Entry { name: &name, kind: kind(EntryType::Directory), ..metadata }, empty)
+                dir_name = [path, b"/"].concat();
+                entry.name = &dir_name;
+                EntryType::Directory
             }
             libc::S_IFLNK => {
-                let link = readlinkat(dir, name.as_c_str())?.into_vec();
-                let entry = Entry { name: path, kind: kind(EntryType::Symlink), link: &link, ..metadata };
-                self.tar.write_entry(&entry, empty)
+                target = readlinkat(dir, name.as_c_str())?.into_vec();
+                entry.link = &target;
+                EntryType::Symlink
             }
-            libc::S_IFCHR => {
-                self.tar.write_entry(&Entry { name: path, kind: kind(EntryType::Char), ..metadata }, empty)
-            }
-            libc::S_IFBLK => {
-                self.tar.write_entry(&Entry { name: path, kind: kind(EntryType::Block), ..metadata }, empty)
-            }
-            libc::S_IFIFO => {
-                self.tar.write_entry(&Entry { name: path, kind: kind(EntryType::Fifo), ..metadata }, empty)
-            }
+            libc::S_IFCHR => EntryType::Char,
+            libc::S_IFBLK => EntryType::Block,
+            libc::S_IFIFO => EntryType::Fifo,
             _ => {
                 log::warn(format_args!("{}: left out: an image cannot have a socket", path.escape_ascii()));
-                Ok(())
+                return Ok(());
             }
+        };
+        entry.kind = EntryKind(entry_type);
+        self.tar.write_entry(&entry, &mut std::io::empty())
+    }
+
+    fn write_regular_file(
+        &mut self,
+        dir: &OwnedFd,
+        name: &CString,
+        entry: Entry<'_>,
+        stat: &FileStat,
+    ) -> Result<()> {
+        // O_NONBLOCK: opening a FIFO that has taken the file's place must not block.
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = File::from(openat(dir, name.as_c_str(), flags, Mode::empty())?);
+        if fstat(&file)?.st_ino != stat.st_ino {
+            return Err(fail!(Kind::State, "another file took its place while it was read"));
         }
+        self.tar.write_entry(&Entry { size: stat.st_size.cast_unsigned(), ..entry }, &mut &file)
     }
 
     /// Writes the entry of the root directory.

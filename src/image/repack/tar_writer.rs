@@ -152,7 +152,7 @@ fn pax_records(entry: &Entry<'_>) -> Vec<u8> {
         if name.contains(&b'=') {
             let (path, name) = (entry.name.escape_ascii(), name.escape_ascii());
             log::warn(format_args!(
-                "{path}: attribute {name} is left out: an archive ends its name at the ="
+                "{path}: attribute {name} is left out: a tar archive cannot have the = in its name"
             ));
             continue;
         }

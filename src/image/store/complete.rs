@@ -38,7 +38,7 @@ pub(super) fn complete_layer(
     work: &Path,
     number: usize,
 ) -> Result<()> {
-    let tree = Root::open(&path.join("fs")).context("open it")?;
+    let tree = Root::open(&path.join("fs")).context("open the layer")?;
     let scratch = work.join(format!("{number}.{VIEW}"));
     std::fs::create_dir(&scratch).with_context(|| format!("make {}", scratch.display()))?;
     let below = match below {

@@ -164,7 +164,7 @@ impl Copying<'_> {
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENXIO) => None,
             other => Some(other),
         };
-        let missing = || fail!(Kind::State, "no layer has it");
+        let missing = || fail!(Kind::State, "no layer has this file");
         let from = File::from(self.trees.iter().find_map(open).ok_or_else(missing)??);
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let to = File::from(openat(into, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?);

@@ -44,7 +44,7 @@ impl Session {
         DirBuilder::new().mode(0o700).create(&path).with_context(making)?;
         let lock = try_lock(&path)
             .with_context(making)?
-            .ok_or_else(|| fail!(Kind::Exists, "{} is taken", path.display()))?;
+            .ok_or_else(|| fail!(Kind::Exists, "{} is locked by another process", path.display()))?;
         let text = serde_json::to_vec(needed).map_err(|e| fail!(Kind::Spec, "{e}"))?;
         fs::write(path.join(NEEDED), text).with_context(making)?;
         let tmp = fs::File::open(&tmp).with_context(making)?.into();
