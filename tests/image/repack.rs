@@ -319,7 +319,7 @@ fn a_copied_bundle_is_compared_by_size_and_time() {
     fs::write(scratch.join("copy/rootfs/same"), "changed").unwrap();
     let output = scratch.run(&["diff", "copy"]);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "C /same\n");
-    assert!(stderr(&output).contains("a copy of what was unpacked"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("a copy of the unpacked tree"), "{}", stderr(&output));
 }
 
 #[test]
