@@ -5,12 +5,12 @@ use std::io;
 use crate::error::{Error, Kind};
 
 /// Our error on its way through `std::io`.
-pub fn to_io_error(error: Error) -> io::Error {
+pub(super) fn to_io_error(error: Error) -> io::Error {
     io::Error::other(error)
 }
 
 /// What came through `std::io`: our own sentence unharmed, else the kernel's answer.
-pub fn from_io_error(error: io::Error) -> Error {
+pub(super) fn from_io_error(error: io::Error) -> Error {
     match error.downcast::<Error>() {
         Ok(error) => error,
         Err(error) => match error.raw_os_error() {

@@ -7,19 +7,19 @@
 //! The rooms from the top down: what is above may name what is below, never the other way (`tests/layers.rs` holds it).
 
 /// Tells what unpacking would do, and which file comes from which layer.
-pub mod explain;
+pub(crate) mod explain;
 /// Makes a new image of what a bundle has changed.
-pub mod repack;
+pub(crate) mod repack;
 /// Makes a bundle: a root filesystem, and config.json from the image's configuration.
 pub mod bundle;
 /// Keeps unpacked layers that bundles share.
-pub mod store;
+pub(crate) mod store;
 /// Finds out what a bundle has changed since it was unpacked.
-pub mod changes;
+pub(crate) mod changes;
 /// Checks everything an image holds without unpacking it.
-pub mod verify;
+pub(crate) mod verify;
 /// Copies images between layouts, archives and registries.
-pub mod copy;
+pub(crate) mod copy;
 /// Opens images: references, layouts, archives, registries.
 pub mod source;
 /// Applies the layers to a tree.
@@ -35,10 +35,10 @@ pub mod document;
 /// Verifies and decompresses blobs.
 pub mod blob;
 /// Tells a watcher how far things are.
-pub mod progress;
+pub(crate) mod progress;
 /// Runs a list of work in several threads.
 mod parallel;
 /// How much one image may ask for.
-pub mod limits;
+pub(crate) mod limits;
 /// Carries our errors through `std::io`.
 mod io_error;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use oci_spec::image::Descriptor;
 
-pub trait Progress: Send + Sync {
+pub(crate) trait Progress: Send + Sync {
     /// These blobs are going to be read.
     fn plan(&self, _blobs: &[Descriptor]) {}
     /// Some bytes of a blob have been read.
@@ -18,10 +18,10 @@ pub trait Progress: Send + Sync {
 impl Progress for () {}
 
 /// A reader whose bytes are told.
-pub struct ProgressReader {
-    pub inner: Box<dyn Read + Send>,
-    pub blob: Descriptor,
-    pub progress: Arc<dyn Progress>,
+pub(super) struct ProgressReader {
+    pub(crate) inner: Box<dyn Read + Send>,
+    pub(crate) blob: Descriptor,
+    pub(crate) progress: Arc<dyn Progress>,
 }
 
 impl Read for ProgressReader {

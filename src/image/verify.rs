@@ -95,7 +95,7 @@ fn check_layers(source: &dyn Source, image: &Image, limits: &Limits, report: &mu
 /// # Errors
 ///
 /// What is wrong with the blob or the archive, and what `visit` returns.
-pub(crate) fn for_each_entry(
+pub(super) fn for_each_entry(
     blob: Box<dyn Read + Send>,
     descriptor: &Descriptor,
     diff_id: &Digest,

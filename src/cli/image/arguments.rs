@@ -44,7 +44,7 @@ pub(super) fn option(name: &'static str, value: &'static str, help: &'static str
     Arg::new(name).long(name).value_name(value).help(help)
 }
 
-pub(super) fn path_option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+fn path_option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     option(name, value, help).value_parser(value_parser!(PathBuf))
 }
 

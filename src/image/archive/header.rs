@@ -6,7 +6,7 @@
 use crate::error::{Kind, Result};
 use crate::fail;
 
-pub const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 
 /// Which extension of V7 a header follows: decides what lies behind byte 257.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,11 +19,11 @@ enum Format {
 
 /// A header as it stands in the archive, undecoded.
 #[derive(Clone, Copy)]
-pub struct Header<'a>(&'a [u8; BLOCK]);
+pub(crate) struct Header<'a>(&'a [u8; BLOCK]);
 
 impl<'a> Header<'a> {
     /// Checks the sum that every format has.
-    pub fn parse(block: &'a [u8; BLOCK]) -> Result<Self> {
+    pub(crate) fn parse(block: &'a [u8; BLOCK]) -> Result<Self> {
         let header = Self(block);
         let stored = header.number(148..156).map_err(|_| damaged())?;
         // The field itself counts as blanks.
@@ -48,16 +48,16 @@ impl<'a> Header<'a> {
         }
     }
 
-    pub fn is_gnu(&self) -> bool {
+    pub(super) fn is_gnu(&self) -> bool {
         self.format() == Format::Gnu
     }
 
-    pub fn kind(&self) -> u8 {
+    pub(crate) fn kind(&self) -> u8 {
         self.0[156]
     }
 
     /// The name, its prefix joined where the format has one.
-    pub fn name(&self, into: &mut Vec<u8>) {
+    pub(crate) fn name(&self, into: &mut Vec<u8>) {
         into.clear();
         let prefix = match self.format() {
             Format::Ustar => text(&self.0[345..500]),
@@ -71,34 +71,34 @@ impl<'a> Header<'a> {
         into.extend_from_slice(text(&self.0[..100]));
     }
 
-    pub fn link(&self) -> &'a [u8] {
+    pub(crate) fn link(&self) -> &'a [u8] {
         text(&self.0[157..257])
     }
 
-    pub fn mode(&self) -> Result<u32> {
+    pub(crate) fn mode(&self) -> Result<u32> {
         let mode = self.number(100..108)?;
         u32::try_from(mode & 0o7777).map_err(|_| fail!(Kind::Spec, "mode {mode} is out of range"))
     }
 
-    pub fn uid(&self) -> Result<i64> {
+    pub(crate) fn uid(&self) -> Result<i64> {
         self.number(108..116)
     }
 
-    pub fn gid(&self) -> Result<i64> {
+    pub(crate) fn gid(&self) -> Result<i64> {
         self.number(116..124)
     }
 
-    pub fn size(&self) -> Result<i64> {
+    pub(crate) fn size(&self) -> Result<i64> {
         self.number(124..136)
     }
 
     /// Seconds since 1970; may be negative.
-    pub fn mtime(&self) -> Result<i64> {
+    pub(crate) fn mtime(&self) -> Result<i64> {
         self.number(136..148)
     }
 
     /// Major and minor number of a device.
-    pub fn device(&self) -> Result<(u32, u32)> {
+    pub(crate) fn device(&self) -> Result<(u32, u32)> {
         if self.format() == Format::V7 {
             return Ok((0, 0));
         }
@@ -110,11 +110,11 @@ impl<'a> Header<'a> {
     }
 
     /// Four offset and length pairs of an old GNU sparse file, and whether more blocks follow.
-    pub fn sparse(&self) -> (&'a [u8], bool) {
+    pub(crate) fn sparse(&self) -> (&'a [u8], bool) {
         (&self.0[386..482], self.0[482] != 0)
     }
 
-    pub fn sparse_size(&self) -> Result<i64> {
+    pub(super) fn sparse_size(&self) -> Result<i64> {
         self.number(483..495)
     }
 
@@ -133,7 +133,7 @@ fn text(field: &[u8]) -> &[u8] {
 }
 
 /// Octal digits with blanks around them, or base 256 where the first bit is set.
-pub fn number(field: &[u8]) -> Result<i64> {
+pub(crate) fn number(field: &[u8]) -> Result<i64> {
     if field.first().is_some_and(|first| first & 0x80 != 0) {
         return base_256(field);
     }

@@ -5,7 +5,7 @@
 //! touches the filesystem. Where readers are known to disagree about an archive, it refuses.
 
 mod header;
-pub mod path;
+pub(crate) mod path;
 mod pax;
 mod sparse;
 

@@ -1,7 +1,7 @@
 //! Paths of tar entries: byte strings that an image chose, made relative to the root of the tree.
 
 /// A path without leading slash, empty components and dots; `..` never climbs above the root.
-pub fn clean(path: &[u8]) -> Vec<u8> {
+pub(crate) fn clean(path: &[u8]) -> Vec<u8> {
     let mut parts: Vec<&[u8]> = Vec::new();
     for part in path.split(|&byte| byte == b'/') {
         match part {
@@ -14,7 +14,7 @@ pub fn clean(path: &[u8]) -> Vec<u8> {
 }
 
 /// The directory and the last component of a clean path.
-pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|&byte| byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
         None => (b"", path),
@@ -22,7 +22,7 @@ pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// Whether a clean path is `above` or below it.
-pub fn is_within(path: &[u8], above: &[u8]) -> bool {
+pub(crate) fn is_within(path: &[u8], above: &[u8]) -> bool {
     above.is_empty() || path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 

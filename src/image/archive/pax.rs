@@ -9,34 +9,34 @@ pub type Time = (i64, u32);
 
 /// What extended headers said; what is None they did not mention.
 #[derive(Debug, Default, Clone)]
-pub struct PaxHeader {
-    pub path: Option<Vec<u8>>,
-    pub linkpath: Option<Vec<u8>>,
-    pub size: Option<u64>,
-    pub uid: Option<u32>,
-    pub gid: Option<u32>,
-    pub mtime: Option<Time>,
-    pub atime: Option<Time>,
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    pub sparse: SparseRecords,
+pub(super) struct PaxHeader {
+    pub(crate) path: Option<Vec<u8>>,
+    pub(crate) linkpath: Option<Vec<u8>>,
+    pub(crate) size: Option<u64>,
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
+    pub(crate) mtime: Option<Time>,
+    pub(crate) atime: Option<Time>,
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) sparse: SparseRecords,
 }
 
 /// The GNU.sparse.* records of the formats 0.0, 0.1 and 1.0.
 #[derive(Debug, Default, Clone)]
-pub struct SparseRecords {
-    pub major: Option<u64>,
-    pub minor: Option<u64>,
-    pub name: Option<Vec<u8>>,
+pub(super) struct SparseRecords {
+    pub(crate) major: Option<u64>,
+    pub(crate) minor: Option<u64>,
+    pub(crate) name: Option<Vec<u8>>,
     /// GNU.sparse.size or realsize.
-    pub size: Option<u64>,
-    pub blocks: Option<u64>,
+    pub(crate) size: Option<u64>,
+    pub(crate) blocks: Option<u64>,
     /// Offset and length by turns.
-    pub map: Vec<u64>,
+    pub(crate) map: Vec<u64>,
 }
 
 impl PaxHeader {
     /// Takes in the records of one extended header.
-    pub fn add_records(&mut self, mut data: &[u8]) -> Result<()> {
+    pub(super) fn add_records(&mut self, mut data: &[u8]) -> Result<()> {
         while !data.is_empty() {
             let (key, value, rest) = split_record(data)?;
             self.set(key, value).map_err(|e| e.context(format!("extended header {}", key.escape_ascii())))?;
@@ -136,7 +136,7 @@ fn parse_name(value: &[u8]) -> Result<Option<Vec<u8>>> {
 }
 
 /// A number without sign, at most i64::MAX, as every size in the kernel is.
-pub fn parse_decimal(value: &[u8]) -> Result<u64> {
+pub(super) fn parse_decimal(value: &[u8]) -> Result<u64> {
     if value.is_empty() || value.len() > 19 {
         return Err(invalid(value, "a number"));
     }

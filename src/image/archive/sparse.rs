@@ -8,18 +8,18 @@ use crate::fail;
 use crate::image::limits::SPARSE_RANGES;
 
 /// A piece of a file: where it starts and how long it is.
-pub type DataRange = (u64, u64);
+type DataRange = (u64, u64);
 
 /// The ranges of a sparse file in order, and its full size.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct SparseMap {
-    pub ranges: Vec<DataRange>,
-    pub size: u64,
+    pub(crate) ranges: Vec<DataRange>,
+    pub(crate) size: u64,
 }
 
 impl SparseMap {
     /// Checks that the ranges are in order, inside the file, and add up to what the archive `holds`.
-    pub fn checked(ranges: Vec<DataRange>, size: u64, holds: u64) -> Result<Self> {
+    pub(crate) fn checked(ranges: Vec<DataRange>, size: u64, holds: u64) -> Result<Self> {
         let mut end = 0_u64;
         let mut sum = 0_u64;
         for &(start, length) in &ranges {
@@ -48,7 +48,7 @@ fn push_range(ranges: &mut Vec<DataRange>, range: DataRange) -> Result<()> {
 }
 
 /// The old GNU form: pairs in the header, then blocks of 21 pairs while a flag says so.
-pub fn read_old_gnu(
+pub(super) fn read_old_gnu(
     header: Header<'_>,
     mut next: impl FnMut(&mut [u8; BLOCK]) -> Result<()>,
 ) -> Result<(Vec<DataRange>, u64)> {
@@ -80,7 +80,7 @@ fn non_negative(number: i64) -> Result<u64> {
 }
 
 /// The forms 0.0 and 0.1: the whole map is in the extended header.
-pub fn read_pax_0(sparse: &pax::SparseRecords) -> Result<Vec<DataRange>> {
+pub(super) fn read_pax_0(sparse: &pax::SparseRecords) -> Result<Vec<DataRange>> {
     if !sparse.map.len().is_multiple_of(2)
         || sparse.blocks.is_some_and(|count| count != sparse.map.len() as u64 / 2)
     {
@@ -92,7 +92,9 @@ pub fn read_pax_0(sparse: &pax::SparseRecords) -> Result<Vec<DataRange>> {
 }
 
 /// The form 1.0: decimal lines at the head of the data, padded to a block. Also returns the bytes taken.
-pub fn read_pax_1(mut next: impl FnMut(&mut [u8; BLOCK]) -> Result<()>) -> Result<(Vec<DataRange>, u64)> {
+pub(super) fn read_pax_1(
+    mut next: impl FnMut(&mut [u8; BLOCK]) -> Result<()>,
+) -> Result<(Vec<DataRange>, u64)> {
     let mut lines = DecimalLines { block: [0; BLOCK], at: BLOCK, taken: 0 };
     let count = lines.number(&mut next)?;
     let mut ranges = Vec::new();

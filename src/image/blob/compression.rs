@@ -44,7 +44,7 @@ impl Compression {
     }
 
     /// What the first bytes of a stream look like; only for sources that name no media type.
-    pub fn from_magic(start: &[u8]) -> Self {
+    pub(crate) fn from_magic(start: &[u8]) -> Self {
         match start {
             [0x1f, 0x8b, ..] => Self::Gzip,
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
@@ -84,7 +84,7 @@ impl<R: Read> Decompressed<R> {
     }
 
     /// Compressed bytes taken so far.
-    pub fn seen(&self) -> u64 {
+    pub(crate) fn seen(&self) -> u64 {
         match &self.0 {
             Decoder::Plain(input) => input.get_ref().seen(),
             Decoder::Gzip(gzip) => gzip.as_ref().map_or(0, |gzip| gzip.get_ref().get_ref().seen()),
@@ -93,7 +93,7 @@ impl<R: Read> Decompressed<R> {
     }
 
     /// Reads on to the end of the blob: only there are its size and digest checked.
-    pub fn finish(self) -> Result<()> {
+    pub(crate) fn finish(self) -> Result<()> {
         let mut input = match self.0 {
             Decoder::Plain(input) => input,
             Decoder::Zstd(zstd) => zstd.finish(),

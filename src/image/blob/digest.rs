@@ -12,20 +12,20 @@ use crate::fail;
 use crate::image::io_error::to_io_error;
 
 /// Parses `algorithm:hex`. A digest is a parsed type everywhere, because it becomes part of a path (CVE-2024-3727).
-pub fn parse(text: &str) -> Result<Digest> {
+pub(crate) fn parse(text: &str) -> Result<Digest> {
     let digest = Digest::from_str(text).map_err(|e| fail!(Kind::Spec, "digest {text:?}: {e}"))?;
     algorithm(&digest)?;
     Ok(digest)
 }
 
 /// The digest's place in a layout: `sha256/0123…`.
-pub fn path(digest: &Digest) -> Result<String> {
+pub(crate) fn path(digest: &Digest) -> Result<String> {
     algorithm(digest)?;
     Ok(format!("{}/{}", digest.algorithm(), digest.digest()))
 }
 
 /// Seven bytes of it, for people.
-pub fn short(digest: &Digest) -> &str {
+pub(crate) fn short(digest: &Digest) -> &str {
     digest.digest().get(..12).unwrap_or_else(|| digest.digest())
 }
 
@@ -49,7 +49,7 @@ fn algorithm(digest: &Digest) -> Result<&'static Algorithm> {
 pub struct Hasher(Sum, DigestAlgorithm);
 
 impl Hasher {
-    pub fn for_digest(digest: &Digest) -> Result<Self> {
+    pub(crate) fn for_digest(digest: &Digest) -> Result<Self> {
         Ok(Self(Sum::new(algorithm(digest)?), digest.algorithm().clone()))
     }
 
@@ -95,21 +95,17 @@ impl<R: Read> Verified<R> {
     }
 
     /// As `new`, where `hasher` has already seen the first `seen` bytes.
-    pub fn after(inner: R, blob: &Descriptor, hasher: Hasher, seen: u64) -> Self {
+    pub(crate) fn after(inner: R, blob: &Descriptor, hasher: Hasher, seen: u64) -> Self {
         Self { inner, hasher: Some(hasher), digest: blob.digest().clone(), size: blob.size(), seen }
     }
 
     /// Whether as many bytes were read as there should be.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.seen == self.size
     }
 
-    pub fn digest(&self) -> &Digest {
-        &self.digest
-    }
-
     /// Bytes read so far.
-    pub fn seen(&self) -> u64 {
+    pub(crate) fn seen(&self) -> u64 {
         self.seen
     }
 

@@ -84,7 +84,7 @@ impl Volume {
 
 impl ConfigOverrides {
     /// The image's configuration with these overrides.
-    pub(crate) fn apply_to_image(&self, config: &ImageConfiguration) -> ImageConfiguration {
+    pub(super) fn apply_to_image(&self, config: &ImageConfiguration) -> ImageConfiguration {
         let mut overridden = config.clone();
         let mut inner: Config = config.config().clone().unwrap_or_default();
         if let Some(entrypoint) = &self.entrypoint {
@@ -122,7 +122,7 @@ impl ConfigOverrides {
     }
 
     /// config.json with these overrides.
-    pub(crate) fn apply_to_runtime(&self, mut runtime: Value) -> Result<Value> {
+    pub(super) fn apply_to_runtime(&self, mut runtime: Value) -> Result<Value> {
         for volume in &self.volumes {
             add_volume(&mut runtime, volume);
         }

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 /// The version of the runtime specification that has every member we write.
-pub(crate) const OCI_VERSION: &str = "1.0.2";
+pub(super) const OCI_VERSION: &str = "1.0.2";
 
 /// Podman's default: enough for package managers, `su` and services that drop to their user; no raw sockets, no
 /// device nodes, no audit records.
@@ -31,9 +31,9 @@ pub(crate) fn masked_paths() -> Vec<&'static str> {
 pub(crate) const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The arguments where the image has neither Entrypoint nor Cmd.
-pub(crate) const ARGS: [&str; 1] = ["sh"];
+pub(super) const ARGS: [&str; 1] = ["sh"];
 
-pub(crate) const NAMESPACES: [&str; 6] = ["pid", "network", "ipc", "uts", "mount", "cgroup"];
+pub(super) const NAMESPACES: [&str; 6] = ["pid", "network", "ipc", "uts", "mount", "cgroup"];
 
 /// containerd's mounts, without its tmpfs on /run: images ship files there.
 pub(crate) fn mounts() -> Value {

@@ -45,7 +45,7 @@ pub(crate) struct Changes {
     pub(crate) tree: OwnedFd,
     pub(crate) owners: Owners,
     /// The prefix of the overlay's own attributes in that directory; None for a private tree.
-    pub(crate) marks: Option<&'static CStr>,
+    pub(super) marks: Option<&'static CStr>,
 }
 
 impl Changes {
@@ -89,7 +89,7 @@ pub(crate) fn changes(tree: &BundleTree, owners: Owners, file: &Path) -> Result<
 }
 
 /// Writes a record of the tree at `path` as it is now, for a later comparison.
-pub(crate) fn write_record(path: &Path, to: impl Write) -> Result<()> {
+pub(super) fn write_record(path: &Path, to: impl Write) -> Result<()> {
     let tree = open(path)?;
     record::write(path, &tree, to).with_context(|| format!("record {}", path.display()))
 }

@@ -22,10 +22,10 @@ const HEADER: &str = "tare-image tree 1";
 
 /// The recorded state of one path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FileState {
+pub(super) struct FileState {
     pub(crate) inode: u64,
     /// The change time, in seconds and nanoseconds.
-    pub(crate) ctime: (i64, i64),
+    ctime: (i64, i64),
     pub(crate) metadata: Metadata,
 }
 
@@ -42,14 +42,14 @@ pub(crate) struct Metadata {
 }
 
 impl FileState {
-    pub(crate) fn from_stat(stat: &FileStat) -> Self {
+    pub(super) fn from_stat(stat: &FileStat) -> Self {
         let ctime = (stat.st_ctime, stat.st_ctime_nsec);
         Self { inode: stat.st_ino, ctime, metadata: Metadata::from_stat(stat) }
     }
 }
 
 impl Metadata {
-    pub(crate) fn from_stat(stat: &FileStat) -> Self {
+    pub(super) fn from_stat(stat: &FileStat) -> Self {
         let size = match stat.st_mode & libc::S_IFMT {
             libc::S_IFREG | libc::S_IFLNK => stat.st_size.cast_unsigned(),
             libc::S_IFCHR | libc::S_IFBLK => stat.st_rdev,
@@ -68,13 +68,13 @@ impl Metadata {
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     /// The birth time of the tree's root, in nanoseconds, by which a copy of the tree is recognized; 0 where it is unknown.
-    pub(crate) birth_time: u128,
+    pub(super) birth_time: u128,
     /// By path, without leading slash.
     pub(crate) files: HashMap<Vec<u8>, FileState>,
 }
 
 /// The birth time of a directory, in nanoseconds; 0 where the filesystem does not have it.
-pub(crate) fn birth_time(path: &Path) -> u128 {
+pub(super) fn birth_time(path: &Path) -> u128 {
     let path = CString::new(path.as_os_str().as_bytes());
     let time = path.ok().and_then(|path| crate::sys::file::born(&path).ok().flatten());
     time.map_or(0, |(seconds, nanoseconds)| {

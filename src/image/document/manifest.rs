@@ -15,13 +15,13 @@ use crate::image::limits;
 
 /// What a descriptor in an index leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DocumentKind {
+pub(crate) enum DocumentKind {
     Index,
     Manifest,
 }
 
 /// The sort of document a media type names.
-pub fn document_kind(media_type: &MediaType) -> Result<DocumentKind> {
+pub(crate) fn document_kind(media_type: &MediaType) -> Result<DocumentKind> {
     match media_type {
         MediaType::ImageIndex => Ok(DocumentKind::Index),
         MediaType::ImageManifest => Ok(DocumentKind::Manifest),
@@ -38,7 +38,7 @@ pub fn document_kind(media_type: &MediaType) -> Result<DocumentKind> {
 }
 
 /// Opens a blob: implemented by each source.
-pub type OpenBlob<'a> = &'a dyn Fn(&Descriptor) -> Result<Box<dyn Read + Send>>;
+type OpenBlob<'a> = &'a dyn Fn(&Descriptor) -> Result<Box<dyn Read + Send>>;
 
 /// An image, its documents read and checked against each other.
 #[derive(Debug, Clone)]
@@ -54,14 +54,14 @@ pub struct Image {
 }
 
 /// Reads an index.
-pub fn read_index(open: OpenBlob<'_>, descriptor: &Descriptor) -> Result<ImageIndex> {
+pub(crate) fn read_index(open: OpenBlob<'_>, descriptor: &Descriptor) -> Result<ImageIndex> {
     let bytes = read_blob(open, descriptor, limits::MANIFEST)?;
     parse_index(&bytes, Some(descriptor.media_type()))
         .with_context(|| format!("index {}", short(descriptor.digest())))
 }
 
 /// Parses an index, such as a layout's `index.json`.
-pub fn parse_index(bytes: &[u8], named: Option<&MediaType>) -> Result<ImageIndex> {
+pub(crate) fn parse_index(bytes: &[u8], named: Option<&MediaType>) -> Result<ImageIndex> {
     check_shape(bytes, named, DocumentKind::Index)?;
     parse_json(bytes)
 }
@@ -149,7 +149,7 @@ fn read_blob(open: OpenBlob<'_>, descriptor: &Descriptor, most: u64) -> Result<V
     Ok(bytes)
 }
 
-pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+pub(crate) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|e| fail!(Kind::Spec, "{e}"))
 }
 

@@ -1,4 +1,4 @@
 //! The JSON documents of an image: manifests, indexes, configurations, and the platforms they are for.
 
 pub mod manifest;
-pub mod platform;
+pub(crate) mod platform;

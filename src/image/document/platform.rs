@@ -8,15 +8,15 @@ use crate::error::{Kind, Result};
 use crate::fail;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Platform {
-    pub os: String,
-    pub architecture: String,
-    pub variant: Option<String>,
+pub(crate) struct Platform {
+    pub(crate) os: String,
+    pub(crate) architecture: String,
+    pub(crate) variant: Option<String>,
 }
 
 impl Platform {
     /// The platform that this program runs on.
-    pub fn host() -> Self {
+    pub(crate) fn host() -> Self {
         let architecture = match std::env::consts::ARCH {
             "x86_64" => "amd64",
             "aarch64" => "arm64",
@@ -28,7 +28,7 @@ impl Platform {
         Self { os: "linux".into(), architecture: architecture.into(), variant: None }
     }
 
-    pub fn parse(text: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let parts: Vec<&str> = text.split('/').collect();
         let (os, architecture, variant) = match parts[..] {
             [os, architecture] => (os, architecture, None),
@@ -47,7 +47,10 @@ impl Platform {
     }
 
     /// The manifest for this platform among those of an index; the first that fits best.
-    pub fn choose<'a>(&self, manifests: impl IntoIterator<Item = &'a Descriptor>) -> Option<&'a Descriptor> {
+    pub(crate) fn choose<'a>(
+        &self,
+        manifests: impl IntoIterator<Item = &'a Descriptor>,
+    ) -> Option<&'a Descriptor> {
         manifests
             .into_iter()
             .filter_map(|one| self.fit(one).map(|fit| (fit, one)))
@@ -74,7 +77,7 @@ impl Platform {
     }
 
     /// Whether an image is made for this platform.
-    pub fn check(&self, config: &ImageConfiguration) -> Result<()> {
+    pub(crate) fn check(&self, config: &ImageConfiguration) -> Result<()> {
         let (os, architecture) = (config.os().to_string(), config.architecture().to_string());
         if (&os, &architecture) == (&self.os, &self.architecture) {
             return Ok(());
@@ -85,7 +88,7 @@ impl Platform {
 }
 
 /// What a descriptor says of its platform, as people write it.
-pub fn shown(platform: &oci_spec::image::Platform) -> String {
+pub(crate) fn shown(platform: &oci_spec::image::Platform) -> String {
     let (os, architecture) = (platform.os().to_string(), platform.architecture().to_string());
     Platform { os, architecture, variant: platform.variant().clone() }.to_string()
 }

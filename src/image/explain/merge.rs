@@ -14,7 +14,7 @@ const LINKS: u32 = 40;
 
 /// The layers applied so far.
 #[derive(Debug, Default)]
-pub(crate) struct MergedTree {
+pub(super) struct MergedTree {
     paths: BTreeMap<Vec<u8>, Origin>,
     events: Vec<Event>,
     layers: Vec<Layer>,

@@ -26,13 +26,13 @@ use crate::{fail, log};
 /// What is mounted: directories of layers, the lowest first, and where changes go.
 #[derive(Debug)]
 pub(crate) struct Overlay<'a> {
-    pub lowers: &'a [PathBuf],
+    pub(crate) lowers: &'a [PathBuf],
     /// The upper and the work directory, which share a filesystem; None for a view only.
-    pub upper: Option<(&'a Path, &'a Path)>,
+    pub(crate) upper: Option<(&'a Path, &'a Path)>,
     /// The layers' marks are `user.overlay.*`.
-    pub userxattr: bool,
+    pub(crate) userxattr: bool,
     /// The store, seen with other owners.
-    pub mapped: Option<&'a IdmappedDir>,
+    pub(crate) mapped: Option<&'a IdmappedDir>,
 }
 
 /// A directory of the host as a mount whose owners are mapped. KERNEL(5.19): overlays take such layers.

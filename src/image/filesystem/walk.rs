@@ -16,10 +16,10 @@ use crate::fail;
 /// One thing in a tree.
 pub(crate) struct WalkEntry<'a> {
     /// From the root of the walk, without a leading slash.
-    pub path: &'a [u8],
-    pub dir: BorrowedFd<'a>,
-    pub name: &'a CStr,
-    pub stat: FileStat,
+    pub(crate) path: &'a [u8],
+    pub(crate) dir: BorrowedFd<'a>,
+    pub(crate) name: &'a CStr,
+    pub(crate) stat: FileStat,
 }
 
 impl WalkEntry<'_> {

@@ -18,7 +18,7 @@ use crate::image::unpack::layer_stream::LayerStream;
 
 /// A written layer.
 #[derive(Debug)]
-pub(crate) struct LayerBlob {
+pub(super) struct LayerBlob {
     pub(crate) descriptor: Descriptor,
     pub(crate) diff_id: Digest,
     /// Open, without a name (O_TMPFILE).
@@ -53,7 +53,7 @@ impl LayerBlob {
 
     /// Whether unpacking within these limits would accept it. A layer that compresses very well looks like a
     /// decompression bomb, unless it is mostly zeros.
-    pub(crate) fn is_acceptable(&self, limits: &Limits) -> Result<bool> {
+    pub(super) fn is_acceptable(&self, limits: &Limits) -> Result<bool> {
         if check_ratio(self.descriptor.size(), self.unpacked, limits).is_ok() {
             return Ok(true);
         }

@@ -34,7 +34,7 @@ pub(crate) struct Entry<'a> {
 
 /// The entry's type flag, with a default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct EntryKind(pub EntryType);
+pub(crate) struct EntryKind(pub(crate) EntryType);
 
 impl Default for EntryKind {
     fn default() -> Self {
@@ -43,7 +43,7 @@ impl Default for EntryKind {
 }
 
 /// An archive being written to `out`.
-pub(crate) struct TarWriter<W> {
+pub(super) struct TarWriter<W> {
     out: W,
 }
 
@@ -53,7 +53,7 @@ impl<W: Write> TarWriter<W> {
     }
 
     /// Writes an entry: its headers, and `entry.size` bytes of content.
-    pub(crate) fn write_entry(&mut self, entry: &Entry<'_>, content: &mut dyn Read) -> Result<()> {
+    pub(super) fn write_entry(&mut self, entry: &Entry<'_>, content: &mut dyn Read) -> Result<()> {
         let extended = pax_records(entry);
         if !extended.is_empty() {
             let name = [b"PaxHeaders/", &entry.name[entry.name.len().saturating_sub(80)..]].concat();

@@ -20,7 +20,7 @@ use crate::image::io_error::from_io_error;
 use crate::image::limits;
 
 #[derive(Debug)]
-pub struct DockerArchive {
+pub(crate) struct DockerArchive {
     tar: IndexedTar,
     manifests: Vec<Descriptor>,
     blobs: HashMap<Digest, Blob>,
@@ -43,7 +43,7 @@ struct ManifestItem {
 }
 
 impl DockerArchive {
-    pub fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let tar = IndexedTar::open(path)?;
         let mut archive = Self { tar, manifests: Vec::new(), blobs: HashMap::new() };
         archive.read_manifest().with_context(|| format!("archive {}", path.display()))?;

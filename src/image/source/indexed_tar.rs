@@ -26,7 +26,7 @@ const MAX_FILES: usize = 100_000;
 const MAX_LINKS: u32 = 8;
 
 #[derive(Debug)]
-pub struct IndexedTar {
+pub(super) struct IndexedTar {
     file: Arc<File>,
     names: HashMap<Vec<u8>, Member>,
 }
@@ -40,13 +40,13 @@ enum Member {
 
 /// Where a file stands in the tar file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileRange {
+pub(super) struct FileRange {
     start: u64,
-    pub size: u64,
+    pub(crate) size: u64,
 }
 
 impl IndexedTar {
-    pub fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let read = || {
             let file = decompress_if_needed(super::layout::open_regular(path)?)?;
             let names = read_headers(&file)?;
@@ -56,7 +56,7 @@ impl IndexedTar {
     }
 
     /// The file of this name, links followed inside the archive.
-    pub fn find(&self, name: &str) -> Option<FileRange> {
+    pub(crate) fn find(&self, name: &str) -> Option<FileRange> {
         let mut name = clean(name.as_bytes());
         for _ in 0..MAX_LINKS {
             match self.names.get(&name)? {
@@ -67,12 +67,12 @@ impl IndexedTar {
         None
     }
 
-    pub fn reader(&self, range: FileRange) -> RangeReader {
+    pub(crate) fn reader(&self, range: FileRange) -> RangeReader {
         RangeReader { file: Arc::clone(&self.file), at: range.start, end: range.start + range.size }
     }
 
     /// A small file as a whole; None where there is none.
-    pub fn read_small_file(&self, name: &str) -> Result<Option<Vec<u8>>> {
+    pub(super) fn read_small_file(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let Some(range) = self.find(name) else { return Ok(None) };
         if range.size > limits::CONFIG {
             return Err(fail!(Kind::Spec, "{name}: larger than {} bytes", limits::CONFIG));
@@ -85,7 +85,7 @@ impl IndexedTar {
 
 /// A range of a file, read without moving the file's own position.
 #[derive(Debug)]
-pub struct RangeReader {
+pub(crate) struct RangeReader {
     file: Arc<File>,
     at: u64,
     end: u64,
@@ -93,7 +93,7 @@ pub struct RangeReader {
 
 impl RangeReader {
     /// A whole file.
-    pub fn whole(file: Arc<File>, size: u64) -> Self {
+    pub(crate) fn whole(file: Arc<File>, size: u64) -> Self {
         Self { file, at: 0, end: size }
     }
 }

@@ -31,7 +31,7 @@ impl Layout {
 }
 
 /// Only version 1 of the layout is known.
-pub fn check_version(layout: &OciLayout) -> Result<()> {
+pub(super) fn check_version(layout: &OciLayout) -> Result<()> {
     match layout.image_layout_version().as_str() {
         "1.0.0" => Ok(()),
         version => Err(fail!(Kind::Unsupported, "layout version {version:?} is not 1.0.0")),
@@ -66,7 +66,7 @@ fn read_document(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Opens a regular file: a pipe or device would block, or never end.
-pub fn open_regular(path: &Path) -> Result<File> {
+pub(super) fn open_regular(path: &Path) -> Result<File> {
     let opening = || format!("open {}", path.display());
     let file =
         OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).with_context(opening)?;

@@ -2,13 +2,13 @@
 //! image it names.
 
 mod docker_archive;
-pub mod interface;
+pub(crate) mod interface;
 pub mod layout;
 mod oci_archive;
-pub mod reference;
-pub mod registry;
+pub(crate) mod reference;
+pub(crate) mod registry;
 mod select;
-pub mod indexed_tar;
+pub(crate) mod indexed_tar;
 
 use crate::error::Result;
 use docker_archive::DockerArchive;
@@ -18,10 +18,11 @@ use reference::Reference;
 use registry::{Access, Registry};
 
 pub use interface::Source;
-pub use select::{MAX_INDEX_DEPTH, ref_name, resolve_image, select_manifests};
+pub use select::ref_name;
+pub(crate) use select::{MAX_INDEX_DEPTH, resolve_image, select_manifests};
 
 /// Opens the place that a reference names.
-pub fn open(reference: &Reference, access: &Access) -> Result<Box<dyn Source>> {
+pub(crate) fn open(reference: &Reference, access: &Access) -> Result<Box<dyn Source>> {
     match reference {
         Reference::Layout { path, .. } => Ok(Box::new(Layout::open(path)?)),
         Reference::OciArchive { path, .. } => Ok(Box::new(OciArchive::open(path)?)),

@@ -14,10 +14,10 @@ use crate::image::blob::digest;
 use crate::image::document::manifest;
 
 #[derive(Debug)]
-pub struct OciArchive(IndexedTar);
+pub(crate) struct OciArchive(IndexedTar);
 
 impl OciArchive {
-    pub fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let tar = IndexedTar::open(path)?;
         let place = || format!("archive {}", path.display());
         let missing = || fail!(Kind::Spec, "has no oci-layout: it is no OCI archive");

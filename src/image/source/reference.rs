@@ -10,7 +10,7 @@ use crate::fail;
 use crate::image::blob::digest;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reference {
+pub(crate) enum Reference {
     /// `oci:DIR[:TAG|@DIGEST]`: an OCI image layout.
     Layout { path: PathBuf, select: Selector },
     /// `oci-archive:FILE[:TAG|@DIGEST]`: the same in a tar file.
@@ -23,7 +23,7 @@ pub enum Reference {
 
 /// Which image of several.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Selector {
+pub(crate) enum Selector {
     /// The only one there is.
     Only,
     Tag(String),
@@ -31,7 +31,7 @@ pub enum Selector {
 }
 
 impl Reference {
-    pub fn parse(text: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let unknown = || {
             let error = fail!(Kind::Usage, "image {text:?}: does not say where it is");
             error.with_hint("one of oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], docker://NAME[:TAG]")
@@ -53,7 +53,7 @@ impl Reference {
 
 impl Reference {
     /// The same, wherever it is looked at from.
-    pub fn absolute(&self) -> Result<Self> {
+    pub(crate) fn absolute(&self) -> Result<Self> {
         let mut same = self.clone();
         match &mut same {
             Self::Layout { path, .. } | Self::OciArchive { path, .. } | Self::DockerArchive { path, .. } => {

@@ -11,10 +11,14 @@ use crate::image::document::manifest::{DocumentKind, Image, document_kind, read_
 use crate::image::document::platform::{self, Platform};
 
 /// Indexes may name indexes, but not for ever.
-pub const MAX_INDEX_DEPTH: u32 = 4;
+pub(crate) const MAX_INDEX_DEPTH: u32 = 4;
 
 /// Finds the image that `reference` names, among several the one for `platform`, and reads its documents.
-pub fn resolve_image(source: &dyn Source, reference: &Reference, platform: &Platform) -> Result<Image> {
+pub(crate) fn resolve_image(
+    source: &dyn Source,
+    reference: &Reference,
+    platform: &Platform,
+) -> Result<Image> {
     let find = || {
         let tops = source.manifests()?;
         descend(source, select_one(&tops, reference, platform)?, platform, MAX_INDEX_DEPTH)
@@ -57,7 +61,10 @@ fn select_one<'a>(
 }
 
 /// All that a reference names: one image mostly, everything where it says no more than the place.
-pub fn select_manifests<'a>(tops: &'a [Descriptor], reference: &Reference) -> Result<Vec<&'a Descriptor>> {
+pub(crate) fn select_manifests<'a>(
+    tops: &'a [Descriptor],
+    reference: &Reference,
+) -> Result<Vec<&'a Descriptor>> {
     let docker_name = matches!(reference, Reference::DockerArchive { .. });
     let is = |top: &Descriptor, tag: &str| match ref_name(top) {
         Some(name) if docker_name => normalized(name) == normalized(tag),

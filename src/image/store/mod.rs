@@ -35,7 +35,7 @@ pub(crate) use import::import_layers;
 pub(crate) use prune::prune;
 
 /// The file that makes a directory a bundle of tare-image. A bundle's layers are kept as long as it is there.
-pub(crate) const BUNDLE_INFO: &str = "tare-image.json";
+pub(super) const BUNDLE_INFO: &str = "tare-image.json";
 
 /// A directory with layers, open.
 #[derive(Debug, Clone)]
@@ -57,9 +57,9 @@ struct LayerInfo {
 /// The two names that a layer may have in `STORE/layers`. The diff id is that of the decompressed layer; the chain id
 /// stands for the layer and all below it (image-spec, config.md).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct LayerIds {
+struct LayerIds {
     pub(crate) diff_id: String,
-    pub(crate) chain_id: String,
+    chain_id: String,
 }
 
 impl Store {
@@ -81,12 +81,12 @@ impl Store {
     }
 
     /// The directory of the layer `name`.
-    pub(crate) fn layer_dir(&self, name: &str) -> PathBuf {
+    fn layer_dir(&self, name: &str) -> PathBuf {
         self.path.join("layers").join(name)
     }
 
     /// The directory with the files of the layer `name`.
-    pub(crate) fn layer_tree(&self, name: &str) -> PathBuf {
+    pub(super) fn layer_tree(&self, name: &str) -> PathBuf {
         self.layer_dir(name).join("fs")
     }
 
@@ -103,7 +103,7 @@ impl Store {
 
     /// The directory that has the attributes of the image's root: that of the topmost layer with an entry for the root.
     /// None where no layer has one.
-    pub(crate) fn topmost_root(&self, layers: &[String]) -> Result<Option<PathBuf>> {
+    pub(super) fn topmost_root(&self, layers: &[String]) -> Result<Option<PathBuf>> {
         for name in layers.iter().rev() {
             if self.layer_info(name)?.has_root_entry {
                 return Ok(Some(self.layer_tree(name)));

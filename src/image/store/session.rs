@@ -24,7 +24,7 @@ const NEEDED: &str = "needed";
 
 /// This process's session. While it lives, `prune` keeps the layers it names. Dropped, its directory is removed.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub(super) struct Session {
     path: PathBuf,
     tmp: OwnedFd,
     _lock: Flock<OwnedFd>,

@@ -17,13 +17,13 @@ const CAPABILITY: &[u8] = b"security.capability";
 #[derive(Debug, Default, Clone)]
 pub(crate) struct EntryAdapter {
     /// Devices and `trusted.*` attributes cannot be made: this is a user namespace.
-    pub is_confined: bool,
+    pub(crate) is_confined: bool,
     /// Root is the only id there is: other owners are kept in `OWNER_XATTR`.
-    pub is_single_id: bool,
+    pub(crate) is_single_id: bool,
     /// Owners become the ids of the host that this maps them to.
-    pub mapping: Option<IdMapping>,
+    pub(crate) mapping: Option<IdMapping>,
     /// The mapping of this process's user namespace: an owner outside it is an error. The kernel applies it.
-    pub namespace: Option<IdMapping>,
+    pub(crate) namespace: Option<IdMapping>,
     /// Whether the warnings about devices and about attributes were given: each is given once.
     warned: Cell<(bool, bool)>,
 }
@@ -54,7 +54,7 @@ impl EntryAdapter {
     /// # Errors
     ///
     /// `Kind::Unsupported` for an owner outside the mapping.
-    pub(crate) fn adapt(&self, entry: &mut Entry) -> Result<()> {
+    pub(super) fn adapt(&self, entry: &mut Entry) -> Result<()> {
         if self.is_confined {
             self.adapt_confined(entry);
         }

@@ -57,7 +57,7 @@ impl<'a> LayerStream<'a> {
     }
 
     /// The same, decompressed by another thread while these bytes are hashed and used.
-    pub(crate) fn read_ahead<'scope>(self, scope: &'scope Scope<'scope, '_>) -> Result<Self> {
+    pub(super) fn read_ahead<'scope>(self, scope: &'scope Scope<'scope, '_>) -> Result<Self> {
         match self.input {
             ChunkSource::Inline(blob) => {
                 let input = ChunkSource::spawn(scope, blob).context("start a thread")?;

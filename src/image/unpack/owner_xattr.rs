@@ -5,7 +5,7 @@
 pub(crate) const OWNER_XATTR: &[u8] = b"user.rootlesscontainers";
 
 /// Encodes an owner as the attribute's value.
-pub(crate) fn encode_owner(uid: u32, gid: u32) -> Vec<u8> {
+pub(super) fn encode_owner(uid: u32, gid: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (tag, id) in [(0x08, uid), (0x10, gid)] {
         bytes.push(tag);

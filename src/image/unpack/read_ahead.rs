@@ -9,7 +9,7 @@ use crate::image::blob::compression::Decompressed;
 use crate::image::io_error::to_io_error;
 
 /// The decompressed archive is handed on in chunks of this size: large files take few writes.
-pub(crate) const CHUNK_SIZE: usize = 256 << 10;
+pub(super) const CHUNK_SIZE: usize = 256 << 10;
 /// ChunkSource that may be ahead.
 const CHUNKS_AHEAD: usize = 4;
 
@@ -17,7 +17,7 @@ type Blob = Decompressed<Box<dyn Read + Send>>;
 
 /// Where the decompressed bytes of a layer come from.
 #[allow(clippy::large_enum_variant)] // there is one of it for each layer being read
-pub(crate) enum ChunkSource {
+pub(super) enum ChunkSource {
     /// Decompressed when asked for.
     Inline(Blob),
     Threaded {
@@ -27,7 +27,7 @@ pub(crate) enum ChunkSource {
 }
 
 /// Some decompressed bytes, fewer than fit only at the end.
-pub(crate) struct Chunk {
+pub(super) struct Chunk {
     bytes: Box<[u8]>,
     count: usize,
     /// Compressed bytes taken until here.

@@ -21,11 +21,11 @@ use crate::sys::xattr::fsetxattr;
 #[derive(Debug, Default)]
 pub(crate) struct SingleLayer {
     /// `user.overlay.` instead of `trusted.overlay.`: what a user namespace may set (mount option `userxattr`).
-    pub userxattr: bool,
+    pub(crate) userxattr: bool,
     /// Directories that had to be made without an entry, and whether an entry stands in them (else only marks do).
-    pub implied_dirs: BTreeMap<Vec<u8>, bool>,
+    pub(crate) implied_dirs: BTreeMap<Vec<u8>, bool>,
     /// Hard links to files that this layer has not, by their path; the target's path.
-    pub missing_links: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) missing_links: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Bytes of paths in both.
     path_bytes: usize,
 }
@@ -42,19 +42,19 @@ impl SingleLayer {
     }
 
     /// A directory had to be made.
-    pub(crate) fn record_implied_dir(&mut self, path: &[u8]) {
+    pub(super) fn record_implied_dir(&mut self, path: &[u8]) {
         self.path_bytes += path.len();
         self.implied_dirs.insert(path.to_vec(), false);
     }
 
     /// A directory has its entry.
-    pub(crate) fn record_dir_entry(&mut self, path: &[u8]) {
+    pub(super) fn record_dir_entry(&mut self, path: &[u8]) {
         self.implied_dirs.remove(path);
     }
 
     /// An entry is about to be made: the directories above it are needed, and it takes the place of a link that was
     /// to be made there.
-    pub(crate) fn record_entry(&mut self, path: &[u8]) {
+    pub(super) fn record_entry(&mut self, path: &[u8]) {
         if !self.missing_links.is_empty() {
             self.missing_links.remove(path);
         }
@@ -69,19 +69,19 @@ impl SingleLayer {
     }
 
     /// A link whose target is not here. One to another such link is one to that one's target.
-    pub(crate) fn defer_link(&mut self, path: &[u8], target: Vec<u8>) {
+    pub(super) fn defer_link(&mut self, path: &[u8], target: Vec<u8>) {
         let target = self.missing_links.get(&target).cloned().unwrap_or(target);
         self.path_bytes += path.len() + target.len();
         self.missing_links.insert(path.to_vec(), target);
     }
 
     /// Whether it is more than a layer that tools make ever leaves open.
-    pub(crate) fn is_over_limit(&self) -> bool {
+    pub(super) fn is_over_limit(&self) -> bool {
         self.path_bytes > MISSING_PATHS
     }
 
     /// Whether this layer has no such file. A whiteout is none.
-    pub(crate) fn is_missing(&self, dir: BorrowedFd<'_>, name: &CStr) -> bool {
+    pub(super) fn is_missing(&self, dir: BorrowedFd<'_>, name: &CStr) -> bool {
         match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => is_whiteout(&stat),
             Err(_) => true,
@@ -89,7 +89,7 @@ impl SingleLayer {
     }
 
     /// Marks `name` as taken away, unless this layer has something there, which hides what is below by itself.
-    pub(crate) fn apply_whiteout(&self, dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+    pub(super) fn apply_whiteout(&self, dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
         match mknodat(dir, name, SFlag::S_IFCHR, Mode::empty(), makedev(0, 0)) {
             Err(Errno::EEXIST) => match open_dir(dir, name) {
                 Ok(dir) => self.make_opaque(dir.as_fd()),
@@ -101,7 +101,7 @@ impl SingleLayer {
     }
 
     /// Marks an open directory as hiding all below it.
-    pub(crate) fn make_opaque(&self, dir: BorrowedFd<'_>) -> Result<()> {
+    pub(super) fn make_opaque(&self, dir: BorrowedFd<'_>) -> Result<()> {
         fsetxattr(dir, self.opaque_xattr(), b"y")
     }
 
@@ -109,13 +109,13 @@ impl SingleLayer {
         if self.userxattr { c"user.overlay.opaque" } else { c"trusted.overlay.opaque" }
     }
 
-    pub(crate) fn is_opaque_xattr(&self, name: &CStr) -> bool {
+    pub(super) fn is_opaque_xattr(&self, name: &CStr) -> bool {
         name == self.opaque_xattr()
     }
 
     /// An attribute that would be a mark of ours gets another name; the kernel shows it under its own again.
     /// KERNEL(6.7): before that it is not shown at all.
-    pub(crate) fn escape_xattr(&self, name: &[u8]) -> Vec<u8> {
+    pub(super) fn escape_xattr(&self, name: &[u8]) -> Vec<u8> {
         let prefix: &[u8] = if self.userxattr { b"user.overlay." } else { b"trusted.overlay." };
         match name.strip_prefix(prefix) {
             Some(rest) => [prefix, b"overlay.", rest].concat(),

@@ -37,9 +37,9 @@ const MAX_SYMLINKS: u32 = 40;
 #[derive(Debug)]
 pub(crate) struct Dir {
     fd: OwnedFd,
-    pub inode: u64,
+    pub(crate) inode: u64,
     /// Whether what is made in it gets another group than ours.
-    pub has_setgid: bool,
+    pub(super) has_setgid: bool,
 }
 
 impl AsFd for Dir {
@@ -160,7 +160,7 @@ impl Tree {
     }
 
     /// Takes away what only this layer's own links needed.
-    pub(crate) fn end_layer(&mut self) -> Result<()> {
+    pub(super) fn end_layer(&mut self) -> Result<()> {
         if std::mem::take(&mut self.has_pseudolinks) {
             self.clear_dir_cache();
             remove::tree(self.root.as_fd(), &c_string(PSEUDOLINKS)?)?;
@@ -176,7 +176,7 @@ impl Tree {
     }
 
     /// Remembers that the current layer has an entry for `name`.
-    pub(crate) fn record_created(&mut self, dir: &Dir, name: &CStr) {
+    pub(super) fn record_created(&mut self, dir: &Dir, name: &CStr) {
         let key = self.creation_key(dir.inode, name);
         self.created_by_layer.insert(key);
     }
@@ -192,7 +192,7 @@ impl Tree {
     }
 
     /// The directory that a whiteout takes something away from; None where it has nothing to take away.
-    pub(crate) fn whiteout_dir(&mut self, path: &[u8]) -> Result<Option<Rc<Dir>>> {
+    pub(super) fn whiteout_dir(&mut self, path: &[u8]) -> Result<Option<Rc<Dir>>> {
         match self.single_layer {
             // What is below is not known here: the mark must stand.
             Some(_) => self.open_or_create_dir(path).map(Some),
@@ -201,7 +201,7 @@ impl Tree {
     }
 
     /// As `open_parent`, where nothing may be made; None where there is no such directory.
-    pub(crate) fn find_dir(&mut self, path: &[u8]) -> Result<Option<Rc<Dir>>> {
+    pub(super) fn find_dir(&mut self, path: &[u8]) -> Result<Option<Rc<Dir>>> {
         match self.open_existing_dir(path) {
             Ok(dir) => Ok(Some(dir)),
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
@@ -291,7 +291,7 @@ impl Tree {
     }
 
     /// Keeps an open directory under the path it was asked for by.
-    pub(crate) fn cache_dir(&mut self, path: &[u8], fd: OwnedFd) -> Result<Rc<Dir>> {
+    pub(super) fn cache_dir(&mut self, path: &[u8], fd: OwnedFd) -> Result<Rc<Dir>> {
         let stat = fstat(&fd)?;
         let has_setgid = stat.st_mode & libc::S_ISGID != 0;
         if self.preserves_times {
@@ -312,12 +312,12 @@ impl Tree {
     }
 
     /// Forgets kept directories: some path may mean something else now.
-    pub(crate) fn clear_dir_cache(&mut self) {
+    pub(super) fn clear_dir_cache(&mut self) {
         self.dir_cache.clear();
     }
 
     /// Takes away whatever `name` is, so that something else can stand there.
-    pub(crate) fn remove_existing(&mut self, dir: &Dir, name: &CStr) -> Result<()> {
+    pub(super) fn remove_existing(&mut self, dir: &Dir, name: &CStr) -> Result<()> {
         let kind = stat(dir, name)?.st_mode & libc::S_IFMT;
         if kind == libc::S_IFDIR || kind == libc::S_IFLNK {
             self.clear_dir_cache();
@@ -326,7 +326,7 @@ impl Tree {
     }
 
     /// A directory that took the place of something else hides what is below, also in an overlay.
-    pub(crate) fn hide_lower(&self, dir: &Dir, name: &CStr) -> Result<()> {
+    pub(super) fn hide_lower(&self, dir: &Dir, name: &CStr) -> Result<()> {
         match &self.single_layer {
             Some(single) => single.make_opaque(open_dir(dir.as_fd(), name)?.as_fd()),
             None => Ok(()),
@@ -334,7 +334,7 @@ impl Tree {
     }
 
     /// A whiteout: takes `name` away as far as lower layers made it.
-    pub(crate) fn apply_whiteout(&mut self, dir: &Dir, name: &CStr) -> Result<()> {
+    pub(super) fn apply_whiteout(&mut self, dir: &Dir, name: &CStr) -> Result<()> {
         if let Some(single) = &self.single_layer {
             return single.apply_whiteout(dir.as_fd(), name);
         }
@@ -352,7 +352,7 @@ impl Tree {
     }
 
     /// An opaque marker: takes away all that lower layers have in `dir`.
-    pub(crate) fn apply_opaque(&mut self, dir: &Dir) -> Result<()> {
+    pub(super) fn apply_opaque(&mut self, dir: &Dir) -> Result<()> {
         self.clear_dir_cache();
         let own = openat(
             dir.as_fd(),
@@ -367,13 +367,13 @@ impl Tree {
     }
 
     /// Directories get their times last: each file made in them would change the time again.
-    pub(crate) fn defer_times(&mut self, dir: &Dir, path: &[u8], times: Times) {
+    pub(super) fn defer_times(&mut self, dir: &Dir, path: &[u8], times: Times) {
         self.dir_times_bytes += path.len();
         self.dir_times.insert(dir.inode, (path.to_vec(), times));
     }
 
     /// Between two entries: sets the times of directories where so many are waiting that they take much memory.
-    pub(crate) fn flush_times_if_many(&mut self) -> Result<()> {
+    pub(super) fn flush_times_if_many(&mut self) -> Result<()> {
         if self.dir_times_bytes > DIRECTORY_TIMES {
             self.finish()?;
             self.preserves_times = true;

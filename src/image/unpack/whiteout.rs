@@ -10,7 +10,7 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 const RESERVED: &[u8] = b".wh..wh.";
 
 /// Where AUFS kept files that have several names.
-pub(crate) const PSEUDOLINKS: &[u8] = b".wh..wh.plnk";
+pub(super) const PSEUDOLINKS: &[u8] = b".wh..wh.plnk";
 
 /// What the path of an entry means.
 #[derive(Debug, PartialEq, Eq)]

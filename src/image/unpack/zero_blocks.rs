@@ -4,7 +4,7 @@
 const BLOCK: usize = 4096;
 
 /// How many bytes at the start of `chunk`, which stands at `at` in its file, are alike: blocks of zeros, or of data.
-pub(crate) fn leading_run(chunk: &[u8], at: u64) -> (usize, bool) {
+pub(super) fn leading_run(chunk: &[u8], at: u64) -> (usize, bool) {
     let first = (BLOCK - (at % BLOCK as u64) as usize).min(chunk.len());
     let (first, rest) = chunk.split_at(first);
     let blank = is_blank(first);

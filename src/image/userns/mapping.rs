@@ -9,16 +9,16 @@ use crate::fail;
 /// Which ids of the host the container's ids are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct IdMapping {
-    pub uids: Vec<IdRange>,
-    pub gids: Vec<IdRange>,
+    pub(crate) uids: Vec<IdRange>,
+    pub(crate) gids: Vec<IdRange>,
 }
 
 /// `size` ids from `inner` in the container, from `host` outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct IdRange {
-    pub inner: u32,
-    pub host: u32,
-    pub size: u32,
+    pub(crate) inner: u32,
+    pub(crate) host: u32,
+    pub(crate) size: u32,
 }
 
 impl IdMapping {

@@ -5,23 +5,23 @@ use std::time::Duration;
 
 /// What the command line says about reaching registries.
 #[derive(Debug, Clone)]
-pub struct Access {
+pub(crate) struct Access {
     /// Whether certificates are checked and plain HTTP is refused; None leaves it to registries.conf.
-    pub tls_verify: Option<bool>,
+    pub(crate) tls_verify: Option<bool>,
     /// A directory with `*.crt` (authorities), `*.cert` and `*.key` (ours).
-    pub cert_dir: Option<PathBuf>,
+    pub(crate) cert_dir: Option<PathBuf>,
     /// The one file of credentials to look at.
-    pub auth_file: Option<PathBuf>,
-    pub credentials: Option<Credentials>,
+    pub(crate) auth_file: Option<PathBuf>,
+    pub(crate) credentials: Option<Credentials>,
     /// How often a request that failed for the moment is made again.
-    pub retries: u32,
+    pub(crate) retries: u32,
     /// How long a server may be silent.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// What a user is known to a registry by.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Credentials {
+pub(crate) enum Credentials {
     Password {
         user: String,
         password: String,
@@ -39,7 +39,7 @@ impl std::fmt::Debug for Credentials {
 
 impl Credentials {
     /// `USER:PASSWORD`, as `--creds` has it.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (user, password) = text.split_once(':')?;
         Some(Self::Password { user: user.into(), password: password.into() })
     }

@@ -17,10 +17,10 @@ const TOKEN_BYTES: u64 = 1 << 20;
 
 /// What a request carries.
 #[derive(Clone)]
-pub struct Authorization(String);
+pub(super) struct Authorization(String);
 
 impl Authorization {
-    pub fn header(&self) -> &str {
+    pub(crate) fn header(&self) -> &str {
         &self.0
     }
 
@@ -31,14 +31,14 @@ impl Authorization {
 
 /// What a registry asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Challenge {
+pub(super) enum Challenge {
     Basic,
     Bearer { realm: String, service: String, scope: Option<String> },
 }
 
 impl Challenge {
     /// The best of the challenges in the lines of WWW-Authenticate.
-    pub fn strongest<'a>(lines: impl Iterator<Item = &'a str>) -> Option<Self> {
+    pub(super) fn strongest<'a>(lines: impl Iterator<Item = &'a str>) -> Option<Self> {
         let mut basic = None;
         for (scheme, parameters) in lines.flat_map(parse_challenges) {
             let parameter = |name: &str| {
@@ -61,7 +61,7 @@ impl Challenge {
     }
 
     /// Fetches a token, or sends the password itself where that is asked for.
-    pub fn answer(
+    pub(crate) fn answer(
         &self,
         agent: &Agent,
         repository: &str,

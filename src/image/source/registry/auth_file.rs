@@ -32,7 +32,7 @@ struct AuthEntry {
 }
 
 /// The credentials for a repository: what was given by hand, else the first file that knows some.
-pub fn find_credentials(host: &str, repository: &str, access: &Access) -> Result<Option<Credentials>> {
+pub(super) fn find_credentials(host: &str, repository: &str, access: &Access) -> Result<Option<Credentials>> {
     if access.credentials.is_some() {
         return Ok(access.credentials.clone());
     }
@@ -49,12 +49,15 @@ pub fn find_credentials(host: &str, repository: &str, access: &Access) -> Result
 }
 
 /// The name of a registry in files of credentials.
-pub fn canonical_host(host: &str) -> &str {
+pub(super) fn canonical_host(host: &str) -> &str {
     if host == "registry-1.docker.io" { "docker.io" } else { host }
 }
 
 /// Where credentials may be, in the order they count.
-pub fn auth_files(given: Option<&Path>, environment: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
+pub(super) fn auth_files(
+    given: Option<&Path>,
+    environment: &dyn Fn(&str) -> Option<PathBuf>,
+) -> Vec<PathBuf> {
     if let Some(path) = given.map(Path::to_owned).or_else(|| environment("REGISTRY_AUTH_FILE")) {
         return vec![path];
     }
@@ -145,7 +148,7 @@ struct HelperAnswer {
 }
 
 /// What Docker calls a registry where it keeps credentials: its own has a name from before there were others.
-pub fn server_url(host: &str) -> &str {
+pub(super) fn server_url(host: &str) -> &str {
     if host == "docker.io" { "https://index.docker.io/v1/" } else { host }
 }
 
@@ -167,7 +170,7 @@ fn from_helper(helper: &str, host: &str) -> Result<Option<Credentials>> {
 }
 
 /// Runs a helper with `input`; None where it says that it has no such credentials.
-pub fn run_helper(helper: &str, verb: &str, input: &str) -> Result<Option<Vec<u8>>> {
+pub(super) fn run_helper(helper: &str, verb: &str, input: &str) -> Result<Option<Vec<u8>>> {
     let running = || format!("run docker-credential-{helper}");
     if helper.is_empty() || helper.contains('/') {
         return Err(fail!(Kind::Spec, "{helper:?} is no name of a program")).with_context(running);
@@ -195,7 +198,7 @@ pub fn run_helper(helper: &str, verb: &str, input: &str) -> Result<Option<Vec<u8
 }
 
 /// The name of the helper that keeps new credentials for a host, if the file names one.
-pub fn helper_for(path: &Path, host: &str) -> Result<Option<String>> {
+pub(super) fn helper_for(path: &Path, host: &str) -> Result<Option<String>> {
     let file = read_auth_file(path)?.unwrap_or_default();
     Ok(file.cred_helpers.get(host).cloned().or(file.creds_store))
 }

@@ -11,7 +11,7 @@ use crate::image::io_error::{from_io_error, to_io_error};
 use crate::log;
 
 /// Reads one blob to its full size, over as many connections as it takes.
-pub struct BlobReader {
+pub(super) struct BlobReader {
     endpoint: Arc<Endpoint>,
     path: String,
     offset: u64,
@@ -24,7 +24,7 @@ pub struct BlobReader {
 
 impl BlobReader {
     /// Opens the blob at byte `start`.
-    pub fn open(endpoint: &Arc<Endpoint>, blob: &Descriptor, start: u64) -> Result<Self> {
+    pub(crate) fn open(endpoint: &Arc<Endpoint>, blob: &Descriptor, start: u64) -> Result<Self> {
         let path = format!("blobs/{}", blob.digest());
         let endpoint = Arc::clone(endpoint);
         let mut reader = Self { endpoint, path, offset: start, size: blob.size(), body: None, failures: 0 };

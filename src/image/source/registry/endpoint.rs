@@ -22,14 +22,14 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Errors of a registry are short documents.
 const ERROR_BODY_BYTES: u64 = 64 << 10;
 
-pub type Body = ureq::BodyReader<'static>;
+pub(crate) type Body = ureq::BodyReader<'static>;
 
 /// The pause before attempt number `attempt` (1 is the first retry): 200 ms, doubling to 6.4 s.
-pub fn retry_delay(attempt: u32) -> Duration {
+pub(super) fn retry_delay(attempt: u32) -> Duration {
     Duration::from_millis(100 << attempt.min(6))
 }
 
-pub struct Endpoint {
+pub(super) struct Endpoint {
     /// `HOST[:PORT]`.
     host: String,
     repository: String,
@@ -56,52 +56,52 @@ impl fmt::Display for Endpoint {
 }
 
 /// What is asked of the registry.
-pub struct Request<'a> {
-    pub method: Method,
+pub(crate) struct Request<'a> {
+    pub(crate) method: Method,
     /// Below the repository; or what a server's answer named.
-    pub path: &'a str,
-    pub headers: &'a [(&'a str, &'a str)],
-    pub body: Option<RequestBody<'a>>,
+    pub(crate) path: &'a str,
+    pub(crate) headers: &'a [(&'a str, &'a str)],
+    pub(crate) body: Option<RequestBody<'a>>,
     /// That there is no such thing is an answer too.
-    pub allow_not_found: bool,
+    pub(super) allow_not_found: bool,
 }
 
 /// What is sent along, opened anew for each attempt.
-pub struct RequestBody<'a> {
-    pub size: u64,
-    pub open: &'a dyn Fn() -> Result<Box<dyn Read + Send>>,
+pub(super) struct RequestBody<'a> {
+    pub(crate) size: u64,
+    pub(crate) open: &'a dyn Fn() -> Result<Box<dyn Read + Send>>,
 }
 
 impl<'a> Request<'a> {
-    pub fn new(method: Method, path: &'a str) -> Self {
+    pub(crate) fn new(method: Method, path: &'a str) -> Self {
         Self { method, path, headers: &[], body: None, allow_not_found: false }
     }
 }
 
 /// A successful answer.
-pub struct Response(ureq::http::Response<ureq::Body>);
+pub(super) struct Response(ureq::http::Response<ureq::Body>);
 
 impl Response {
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.0.status().as_u16()
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.0.headers().get(name)?.to_str().ok()
     }
 
     /// The first byte of a partial answer: `Content-Range: bytes 5-9/10`.
-    pub fn range_start(&self) -> Option<u64> {
+    pub(super) fn range_start(&self) -> Option<u64> {
         self.header("content-range")?.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
     }
 
-    pub fn into_reader(self) -> Body {
+    pub(super) fn into_reader(self) -> Body {
         self.0.into_body().into_reader()
     }
 }
 
 impl Endpoint {
-    pub fn new(location: Location, access: &Access) -> Result<Self> {
+    pub(crate) fn new(location: Location, access: &Access) -> Result<Self> {
         let insecure = access.tls_verify.map_or(location.insecure, |verify| !verify);
         // Docker's name for its registry is not where the registry is.
         let host = if location.host == "docker.io" { "registry-1.docker.io".into() } else { location.host };
@@ -118,25 +118,25 @@ impl Endpoint {
         })
     }
 
-    pub fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         &self.host
     }
 
-    pub fn repository(&self) -> &str {
+    pub(crate) fn repository(&self) -> &str {
         &self.repository
     }
 
-    pub fn retries(&self) -> u32 {
+    pub(crate) fn retries(&self) -> u32 {
         self.retries
     }
 
     /// Gets `path` below the repository. What fails for the moment is tried again.
-    pub fn get(&self, path: &str, headers: &[(&str, &str)]) -> Result<Response> {
+    pub(crate) fn get(&self, path: &str, headers: &[(&str, &str)]) -> Result<Response> {
         self.send(&Request { headers, ..Request::new(Method::GET, path) })
     }
 
     /// Sends a request about `path` below the repository, likewise.
-    pub fn send(&self, request: &Request<'_>) -> Result<Response> {
+    pub(crate) fn send(&self, request: &Request<'_>) -> Result<Response> {
         let url = self.url(request.path)?;
         self.send_with_retries(&url, request, self.retries).map_err(|e| {
             let (verb, word) = match request.method {
@@ -151,7 +151,7 @@ impl Endpoint {
     }
 
     /// As `send`, without a second attempt of what fails: only a 401 is answered.
-    pub fn send_once(&self, request: &Request<'_>) -> Result<Response> {
+    pub(super) fn send_once(&self, request: &Request<'_>) -> Result<Response> {
         let url = self.url(request.path)?;
         self.send_with_retries(&url, request, 0).map_err(|error| self.with_login_hint(error))
     }
@@ -273,7 +273,7 @@ impl Endpoint {
     }
 
     /// Whether the registry accepts the credentials at all.
-    pub fn check_credentials(&self) -> Result<()> {
+    pub(super) fn check_credentials(&self) -> Result<()> {
         let base = self.base_url()?;
         self.send_with_retries(&format!("{base}/v2/"), &Request::new(Method::GET, ""), self.retries).map(drop)
     }

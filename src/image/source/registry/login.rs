@@ -16,7 +16,7 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 
 /// Checks the credentials with the registry and keeps them. Returns where.
-pub fn login(host: &str, user: &str, password: &str, access: &Access) -> Result<String> {
+pub(crate) fn login(host: &str, user: &str, password: &str, access: &Access) -> Result<String> {
     if host.is_empty() || host.contains('/') {
         return Err(fail!(Kind::Usage, "registry {host:?}: must be HOST[:PORT]"));
     }

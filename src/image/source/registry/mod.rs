@@ -7,7 +7,7 @@
 //! The modules from the top down:
 
 /// Checks credentials and keeps them.
-pub mod login;
+pub(crate) mod login;
 /// Sends an image.
 mod push;
 /// Reads images: `Source` for registries.
@@ -31,7 +31,7 @@ mod name;
 /// What the command line says of registries.
 mod access;
 
-pub use access::{Access, Credentials};
-pub use name::parse_name;
-pub use pull::Registry;
-pub use push::PushTarget;
+pub(crate) use access::{Access, Credentials};
+pub(crate) use name::parse_name;
+pub(crate) use pull::Registry;
+pub(crate) use push::PushTarget;

@@ -10,7 +10,7 @@ use crate::fail;
 /// The proxy for requests to `host[:port]`, if there is one and no exception is made.
 ///
 /// Registries are spoken to by HTTPS, plain HTTP is the exception that was asked for: HTTPS_PROXY counts first.
-pub fn for_host(host: &str, environment: impl Fn(&str) -> Option<String>) -> Result<Option<Proxy>> {
+pub(super) fn for_host(host: &str, environment: impl Fn(&str) -> Option<String>) -> Result<Option<Proxy>> {
     let first =
         |names: &[&str]| names.iter().find_map(|name| environment(name).filter(|value| !value.is_empty()));
     let found = first(&["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]);

@@ -27,7 +27,7 @@ const MANIFEST_TYPES: [&str; 4] = [
 ];
 
 #[derive(Debug)]
-pub struct Registry {
+pub(crate) struct Registry {
     name: ImageName,
     /// Where it may be had, in the order to try.
     endpoints: Vec<Arc<Endpoint>>,
@@ -37,7 +37,7 @@ pub struct Registry {
 
 impl Registry {
     /// Reads the settings; nothing is sent yet.
-    pub fn open(name: &str, access: &Access) -> Result<Self> {
+    pub(crate) fn open(name: &str, access: &Access) -> Result<Self> {
         let name = parse_name(name)?;
         let conf = RegistriesConf::load()?;
         let locations = conf.locations(&name)?;

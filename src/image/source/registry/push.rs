@@ -16,7 +16,7 @@ use crate::{fail, log};
 
 /// A repository that is written to.
 #[derive(Debug)]
-pub struct PushTarget {
+pub(crate) struct PushTarget {
     endpoint: Endpoint,
     /// The tag, or the digest that the manifest must have.
     reference: String,
@@ -25,7 +25,7 @@ pub struct PushTarget {
 
 impl PushTarget {
     /// Finds the registry itself; nothing is sent to mirrors.
-    pub fn open(name: &str, access: &Access) -> Result<Self> {
+    pub(crate) fn open(name: &str, access: &Access) -> Result<Self> {
         let name = parse_name(name)?;
         let digest = name.digest().map(digest::parse).transpose()?;
         let missing = || fail!(Kind::NotFound, "no registry is left to ask");
@@ -35,14 +35,14 @@ impl PushTarget {
     }
 
     /// Whether the repository has the blob.
-    pub fn has_blob(&self, blob: &Descriptor) -> Result<bool> {
+    fn has_blob(&self, blob: &Descriptor) -> Result<bool> {
         let path = format!("blobs/{}", blob.digest());
         let request = Request { allow_not_found: true, ..Request::new(Method::HEAD, &path) };
         Ok(self.endpoint.send(&request)?.status() == 200)
     }
 
     /// Brings a blob in, if it is not there. `from` is the registry and repository that has it, `open` opens it.
-    pub fn push_blob(
+    pub(crate) fn push_blob(
         &self,
         blob: &Descriptor,
         from: Option<(&str, &str)>,
@@ -98,7 +98,7 @@ impl PushTarget {
     }
 
     /// Names the image, all of whose blobs are there.
-    pub fn push_manifest(&self, manifest: &Descriptor, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn push_manifest(&self, manifest: &Descriptor, bytes: &[u8]) -> Result<()> {
         let digest = manifest.digest();
         if let Some(expected) = self.digest.as_ref().filter(|expected| *expected != digest) {
             return Err(fail!(

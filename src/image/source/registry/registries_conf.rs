@@ -10,10 +10,10 @@ use crate::fail;
 
 /// Where a repository can be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Location {
-    pub host: String,
-    pub repository: String,
-    pub insecure: bool,
+pub(crate) struct Location {
+    pub(crate) host: String,
+    pub(crate) repository: String,
+    pub(crate) insecure: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -42,13 +42,13 @@ struct Mirror {
 }
 
 #[derive(Debug, Default)]
-pub struct RegistriesConf {
+pub(super) struct RegistriesConf {
     registries: Vec<Registry>,
 }
 
 impl RegistriesConf {
     /// Reads the files that containers-registries.conf(5) names; none is fine.
-    pub fn load() -> Result<Self> {
+    pub(crate) fn load() -> Result<Self> {
         let mut conf = Self::default();
         for path in conf_files() {
             match std::fs::read_to_string(&path) {
@@ -77,7 +77,7 @@ impl RegistriesConf {
     }
 
     /// Mirrors first, the registry itself last.
-    pub fn locations(&self, name: &ImageName) -> Result<Vec<Location>> {
+    pub(super) fn locations(&self, name: &ImageName) -> Result<Vec<Location>> {
         let whole = format!("{}/{}", name.registry(), name.repository());
         let matching = self
             .registries

@@ -8,7 +8,7 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 
 /// The TLS settings for a registry.
-pub fn tls_config(host: &str, insecure: bool, given: Option<&Path>) -> Result<TlsConfig> {
+pub(super) fn tls_config(host: &str, insecure: bool, given: Option<&Path>) -> Result<TlsConfig> {
     let mut builder = TlsConfig::builder().disable_verification(insecure);
     let directories = match given {
         Some(dir) => vec![dir.to_owned()],
