@@ -173,9 +173,10 @@ fn unmapped_gid(gid: u32) -> Error {
 }
 
 fn rootfs(plan: Option<&Plan>) -> String {
-    plan.map_or("prepare rootfs".into(), |plan| {
-        format!("/root/path: prepare rootfs {}", show(Some(&plan.rootfs.path)))
-    })
+    match plan {
+        None => "prepare rootfs".into(),
+        Some(plan) => format!("/root/path: prepare rootfs {}", show(Some(&plan.rootfs.path))),
+    }
 }
 
 fn mount(report: &Report, mount: Option<&Mount>) -> Error {

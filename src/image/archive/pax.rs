@@ -93,7 +93,7 @@ impl SparseRecords {
             b"GNU.sparse.numblocks" => self.blocks = Some(parse_decimal(value)?),
             b"GNU.sparse.offset" if self.map.len().is_multiple_of(2) => self.map.push(parse_decimal(value)?),
             b"GNU.sparse.numbytes" if !self.map.len().is_multiple_of(2) => {
-                self.map.push(parse_decimal(value)?)
+                self.map.push(parse_decimal(value)?);
             }
             b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => return Err(invalid(value, "in its place")),
             b"GNU.sparse.map" => {

@@ -40,7 +40,7 @@ pub(crate) fn apply<R: Input>(
         EntryKind::Symlink => create_symlink(tree, entry, &dir, &name)?,
         EntryKind::HardLink => create_hard_link(tree, entry, path, &dir, &name)?,
         EntryKind::CharDevice | EntryKind::BlockDevice | EntryKind::Fifo => {
-            create_node(tree, entry, &dir, &name)?
+            create_node(tree, entry, &dir, &name)?;
         }
     }
     tree.record_created(&dir, &name);
