@@ -60,5 +60,5 @@ fn file(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &std::ffi::CStr, mode: M
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
     let (mut source, mut copy) =
         (std::fs::File::from(source), std::fs::File::from(openat(to, name, flags, mode)?));
-    std::io::copy(&mut source, &mut copy).map(drop).map_err(|error| super::namespaces::errno(&error))
+    std::io::copy(&mut source, &mut copy).map(drop).map_err(|error| crate::sys::errno_of(&error))
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use nix::mount::MsFlags;
 
-use super::mounts::{Call, Fail};
+use super::mount_error::{InCall, MountError};
 use crate::plan::mount_options::Parameter;
 use crate::plan::mounts::Mount;
 use crate::sys::mount::{fsconfig_create, fsconfig_set, fsmount, fsopen};
@@ -18,10 +18,10 @@ pub fn make(
     parameters: &[Parameter],
     mode: Option<u32>,
     mount: &Mount,
-) -> Result<OwnedFd, Fail> {
+) -> Result<OwnedFd, MountError> {
     let context = fsopen(kind).call("fsopen")?;
     let with_words = |result: Result<(), Errno>, call| {
-        result.map_err(|errno| Fail { errno, call, words: words(&context) })
+        result.map_err(|errno| MountError { errno, call, words: words(&context) })
     };
     fsconfig_set(context.as_fd(), c"source", Some(source)).call("fsconfig")?;
     if let Some(mode) = mode {
@@ -52,7 +52,7 @@ pub fn mount_here(
     kind: &CStr,
     source: &CStr,
     parameters: &[Parameter],
-) -> Result<(), Fail> {
+) -> Result<(), MountError> {
     const PAGE: usize = 4096;
     const FLAGS: [(&CStr, MsFlags); 5] = [
         (c"ro", MsFlags::MS_RDONLY),

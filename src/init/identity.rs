@@ -1,12 +1,12 @@
 //! The process itself: limits, user, capabilities, filter. After this nothing privileged can be done.
 
-use std::ffi::CString;
-
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 
-use super::fds::ChownStdio;
-use super::{Fds, Load, exec, label, load_seccomp};
+use super::args::ChownStdio;
+use super::label;
+use super::program::{self, Program};
+use super::seccomp::{self, Load};
 use crate::handshake::{IdKind, InStep, Report, Step, SyncSocket};
 use crate::plan::capabilities::Capabilities;
 use crate::plan::process::ProcessPlan;
@@ -14,14 +14,7 @@ use crate::plan::scheduling::{Cpus, Scheduling};
 use crate::sys::file::standard_streams;
 use crate::sys::{process, scheduling};
 
-/// What execve needs, found inside.
-pub struct Ready {
-    /// The program that will run.
-    pub program: CString,
-    pub env: Vec<CString>,
-}
-
-/// Root of the user namespace just entered: its mapping decides what that is on the host.
+/// Becomes root of the user namespace just entered: its mapping decides what that is on the host.
 pub fn become_root(keep_groups: bool) -> Result<(), Report> {
     match if keep_groups { Ok(()) } else { process::set_groups(&[]) } {
         // setgroups is denied where gids were mapped without privilege.
@@ -34,39 +27,45 @@ pub fn become_root(keep_groups: bool) -> Result<(), Report> {
     process::set_uid(0).in_step(Step::BecomeRoot(IdKind::User), "setresuid")
 }
 
-/// The order is runc's: each step needs what a later one takes away.
-pub fn confine(plan: &ProcessPlan, fds: &Fds, socket: &SyncSocket) -> Result<Ready, Report> {
-    limits(plan)?;
+/// Confines the process, and finds its program. The order is runc's.
+pub fn confine(plan: &ProcessPlan, which_stdio: ChownStdio, socket: &SyncSocket) -> Result<Program, Report> {
+    // Before the user changes, because raising a limit takes CAP_SYS_RESOURCE.
+    set_limits(plan)?;
     if plan.no_new_privileges {
         process::no_new_privileges().in_step(Step::NoNewPrivileges, "prctl(PR_SET_NO_NEW_PRIVS)")?;
     }
+    // Before the user changes, because a real-time policy takes CAP_SYS_NICE.
     schedule(&plan.scheduling)?;
     if let Some(personality) = plan.personality {
         process::set_personality(personality).in_step(Step::Personality, "personality")?;
     }
+    // Before the filter and the user change: the label is written through a procfs that is mounted for it.
     label::on_exec(plan)?;
-    let early = nix::unistd::chdir(plan.cwd.as_c_str());
-    if early.is_ok() {
+    let entered = nix::unistd::chdir(plan.cwd.as_c_str());
+    if entered.is_ok() {
         // Before any filter, which may well deny getcwd.
-        exec::check_working_directory()?;
+        program::check_working_directory()?;
     }
-    load_seccomp(plan, socket, Load::BeforeCapabilitiesGo)?;
-    let env = exec::environment(plan);
-    chown_stdio(plan, fds.chown_stdio)?;
+    seccomp::load(plan, socket, Load::BeforeCapabilitiesGo)?;
+    let env = program::environment(plan);
+    // Before the user changes, who could not give the streams to itself.
+    chown_stdio(plan, which_stdio)?;
     become_user(plan)?;
-    match early {
+    match entered {
         Ok(()) => {}
         // Perhaps only the user may enter.
         Err(Errno::EACCES | Errno::EPERM) => {
             nix::unistd::chdir(plan.cwd.as_c_str()).in_step(Step::WorkingDirectory, "chdir")?;
-            exec::check_working_directory()?;
+            program::check_working_directory()?;
         }
         Err(errno) => return Err(Report::new(Step::WorkingDirectory, errno, "chdir")),
     }
+    // After the user has changed, which takes capabilities away.
     set_capabilities(&plan.capabilities)?;
-    let program = exec::find(plan)?;
-    load_seccomp(plan, socket, Load::BeforeReady)?;
-    Ok(Ready { program, env })
+    // As the user, with its capabilities: what it may execute is what counts.
+    let path = program::find(plan)?;
+    seccomp::load(plan, socket, Load::BeforeReady)?;
+    Ok(Program { path, env })
 }
 
 /// CPUs first: the deadline scheduler wants all of them.
@@ -90,7 +89,7 @@ fn schedule(plan: &Scheduling) -> Result<(), Report> {
     Ok(())
 }
 
-fn limits(plan: &ProcessPlan) -> Result<(), Report> {
+fn set_limits(plan: &ProcessPlan) -> Result<(), Report> {
     for limit in &plan.limits {
         process::set_limit(limit.resource, limit.soft, limit.hard)
             .in_step(Step::Limit(limit.item), "prlimit")?;

@@ -11,7 +11,8 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::{Mode, fstat, umask};
 use nix::unistd::fchdir;
 
-use super::{Fds, identity, mounts};
+use super::args::InitArgs;
+use super::{identity, mounts};
 use crate::handshake::{InStep, Message, Report, Step, SyncSocket};
 use crate::inroot::Root;
 use crate::plan::mounts::{Mount, Source};
@@ -21,15 +22,20 @@ use crate::sys::process;
 const LINKS: u32 = 40;
 
 /// Makes all of them, or leaves none. `users`: the container has a user namespace.
-pub fn add(mounts: &[Mount], users: bool, fds: &Fds, socket: &SyncSocket) -> Result<Infallible, Report> {
-    let root = enter(users, fds)?;
+pub fn add(
+    mounts: &[Mount],
+    users: bool,
+    args: &InitArgs,
+    socket: &SyncSocket,
+) -> Result<Infallible, Report> {
+    let root = enter(users, args)?;
     let made = |report: &Report| match report.step {
         Step::Mount(index) => index,
         _ => mounts.len(),
     };
-    let late = mounts::mount_all(mounts, &root, fds, socket);
+    let late = mounts::mount_all(mounts, &root, &args.fds, socket);
     let late = late.inspect_err(|report| take_back(&mounts[..made(report)], &root))?;
-    mounts::finish(late).inspect_err(|_| take_back(mounts, &root))?;
+    mounts::make_read_only(late).inspect_err(|_| take_back(mounts, &root))?;
     done(socket)
 }
 
@@ -37,20 +43,20 @@ pub fn add(mounts: &[Mount], users: bool, fds: &Fds, socket: &SyncSocket) -> Res
 pub fn remove(
     targets: &[CString],
     users: bool,
-    fds: &Fds,
+    args: &InitArgs,
     socket: &SyncSocket,
 ) -> Result<Infallible, Report> {
-    let root = enter(users, fds)?;
+    let root = enter(users, args)?;
     for (item, target) in targets.iter().enumerate() {
         unmount(&root, target).in_step(Step::Unmount(item), "umount2")?;
     }
     done(socket)
 }
 
-fn enter(users: bool, fds: &Fds) -> Result<Root, Report> {
+fn enter(users: bool, args: &InitArgs) -> Result<Root, Report> {
     process::parent_death_signal(libc::SIGKILL).in_step(Step::NewProcess, "prctl(PR_SET_PDEATHSIG)")?;
     if users {
-        identity::become_root(fds.keep_groups)?;
+        identity::become_root(args.keep_groups)?;
     }
     umask(Mode::empty());
     Root::open("/".as_ref()).in_step(Step::Rootfs, "open /")

@@ -3,29 +3,32 @@
 //! It runs after clone3 in a copy of a single-threaded process. Nothing here returns to the parent's code: the way
 //! out is execve, or `_exit` after a report.
 
+pub mod args;
 pub mod console;
-pub mod copy_up;
-pub mod devices;
-pub mod exec;
-pub mod fds;
+mod copy_up;
+mod descriptors;
+mod devices;
 mod filesystem;
 pub mod hook;
 pub mod hook_state;
-pub mod identity;
-pub mod label;
+mod identity;
+mod keyring;
+mod label;
 pub mod live_mounts;
-pub mod mounts;
+mod mount_error;
+mod mounts;
 pub mod namespaces;
-pub mod no_pivot;
-pub mod null;
-pub mod paths;
-pub mod rootfs;
-pub mod sync;
-pub mod sysctl;
+mod no_pivot;
+mod null;
+mod paths;
+mod program;
+mod rootfs;
+mod seccomp;
+mod sync;
+mod sysctl;
 
 use std::convert::Infallible;
-use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 
@@ -38,13 +41,14 @@ use crate::plan::rootfs::Enter;
 use crate::plan::topology::Namespace;
 use crate::plan::waits::ReadyMoment;
 use crate::sys::file::standard_streams;
-use crate::sys::{process, seccomp};
-pub use fds::Fds;
+use crate::sys::process;
+use args::{InitArgs, InitFds};
 use hook::Setting;
-use sync::{FAILED, ask_for, send_ready, wait_for};
+use seccomp::Load;
+use sync::{FAILED, ask_for, send_ready, wait_for, wait_for_start};
 
-/// Runs `life` to its execve. If it fails, reports and exits.
-pub fn live(socket: &SyncSocket, life: impl FnOnce() -> Result<Infallible, Report>) -> ! {
+/// Runs `life` to its execve. If it fails, sends the report and exits.
+pub fn run(socket: &SyncSocket, life: impl FnOnce() -> Result<Infallible, Report>) -> ! {
     let Err(report) = life();
     if socket.send(&Message::Failed(report)).is_err() && report.step != Step::Execute {
         // The parent has gone after `create`: what is left is the process's own stderr, as for any exec failure.
@@ -61,76 +65,70 @@ fn describe(report: &Report) -> String {
     }
 }
 
-/// The container's first process, from its birth to its program.
-pub fn container(plan: &Plan, fds: &Fds, socket: &SyncSocket) -> Result<Infallible, Report> {
-    arrive(plan, fds, socket)?;
-    prepare(plan, fds, socket)?;
-    let ready = confine(&plan.process, fds, socket)?;
-    let setting = Setting { env: Some(&ready.env), ..Setting::default() };
-    last(&plan.process, fds, socket)?;
-    own_hooks("startContainer", &plan.hooks.start_container, "created", fds, setting)
+/// Is the container's first process, from the clone to its program.
+pub fn container_init(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result<Infallible, Report> {
+    enter_namespaces(plan, args, socket)?;
+    set_up_container(plan, args, socket)?;
+    let program = confine_and_wait(&plan.process, args, socket)?;
+    // From here on the process is as the program will be: what is left must not need a privilege.
+    reset_signals_and_filter(&plan.process, args, socket)?;
+    // After the filter, because runc's startContainer hooks run under it.
+    let setting = Setting { env: Some(&program.env), ..Setting::default() };
+    run_container_hooks("startContainer", &plan.hooks.start_container, "created", args, setting)
         .map_err(|text| Report::from_text(Step::StartContainerHook, &text))?;
-    exec::close_hook_output(fds);
-    exec::execute(&plan.process, &ready)
+    // After the last hook, which writes there.
+    descriptors::close_hook_output(&args.fds);
+    program::execute(&plan.process, &program)
 }
 
-/// What a filter that is for the program alone may deny, then the filter. runc's startContainer hooks run under it.
-fn last(plan: &ProcessPlan, fds: &Fds, socket: &SyncSocket) -> Result<(), Report> {
-    process::reset_signals(fds.ignored_signals).in_step(Step::Signals, "sigprocmask")?;
-    load_seccomp(plan, socket, Load::BeforeProgram)
-}
-
-/// A process that `exec` adds: it is in its namespaces and cgroup already.
-pub fn guest(
+/// Is a process that `exec` adds: the helper has brought it into the container's namespaces and its cgroup.
+pub fn exec_init(
     plan: &ProcessPlan,
     user_namespace: bool,
-    fds: &Fds,
+    args: &InitArgs,
     socket: &SyncSocket,
 ) -> Result<Infallible, Report> {
     process::parent_death_signal(libc::SIGKILL).in_step(Step::NewProcess, "prctl(PR_SET_PDEATHSIG)")?;
     if user_namespace {
         identity::become_root(plan.keep_groups)?;
     }
-    keyring(plan)?;
+    keyring::join(plan)?;
+    // Before the terminal, which only a session leader can have.
     nix::unistd::setsid().in_step(Step::NewProcess, "setsid")?;
-    guest_terminal(plan, fds)?;
-    umask(plan);
-    let ready = confine(plan, fds, socket)?;
-    last(plan, fds, socket)?;
-    exec::execute(plan, &ready)
+    exec_terminal(plan, &args.fds)?;
+    set_umask(plan);
+    let program = confine_and_wait(plan, args, socket)?;
+    reset_signals_and_filter(plan, args, socket)?;
+    program::execute(plan, &program)
 }
 
-/// The root it opens is closed again here: later all descriptors are closed by number, and no owner may then close
-/// one of that number again. (`Fds` is never dropped: nothing returns from here.)
-fn guest_terminal(plan: &ProcessPlan, fds: &Fds) -> Result<(), Report> {
-    let root = Root::open("/".as_ref()).in_step(Step::Rootfs, "open /")?;
-    terminal(plan, fds, &root, false)
-}
-
-/// Born: dies with its parent until it is ready, waits until it is where it belongs.
-fn arrive(plan: &Plan, fds: &Fds, socket: &SyncSocket) -> Result<(), Report> {
-    process::parent_death_signal(libc::SIGKILL).in_step(Step::NewProcess, "prctl(PR_SET_PDEATHSIG)")?;
+/// Brings the process into its cgroup and its namespaces; those that clone3(2) made it is in already.
+fn enter_namespaces(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
     let topology = &plan.topology;
-    // Else the helper has done so.
+    // First of all, so that no way the parent ends leaves this process behind. `Ready` takes it back.
+    process::parent_death_signal(libc::SIGKILL).in_step(Step::NewProcess, "prctl(PR_SET_PDEATHSIG)")?;
+    // Before anything that costs: limits hold only inside. Where there is a helper, that has done it.
     if !topology.needs_helper() {
-        join_cgroups(fds)?;
-        if fds.waits.placed {
-            wait_for(Acknowledgement::Placed, socket)?;
-        }
+        sync::wait_until_placed(args, socket)?;
     }
+    // After the ids are mapped, which only then have a 0; before all that takes a privilege in the user namespace.
     if topology.has(Namespace::USER) {
         identity::become_root(plan.process.keep_groups)?;
     }
-    keyring(&plan.process)?;
+    // After the user namespace, because a keyring belongs to the one that it is made in.
+    keyring::join(&plan.process)?;
     if !topology.needs_helper() {
-        namespaces::join(&topology.joins, fds)?;
+        namespaces::join(&topology.joins, &args.fds)?;
     }
+    // Before the terminal, which only a session leader can have.
     nix::unistd::setsid().in_step(Step::NewProcess, "setsid")?;
+    // After the cgroup is joined, because the namespace's root is the cgroup of this moment.
     if topology.makes(Namespace::CGROUP) {
         let unshare = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP);
         unshare.in_step(Step::CgroupNamespace, "unshare(CLONE_NEWCGROUP)")?;
     }
-    if fds.waits.resources_assigned {
+    // After the network namespace is entered, and before hooks and the program, which find the devices there.
+    if args.waits.resources_assigned {
         wait_for(Acknowledgement::ResourcesAssigned, socket)?;
     }
     if topology.makes(Namespace::NETWORK) {
@@ -139,52 +137,75 @@ fn arrive(plan: &Plan, fds: &Fds, socket: &SyncSocket) -> Result<(), Report> {
     Ok(())
 }
 
-/// Not born in its control groups, it does nothing before it is there, where its limits hold.
-pub fn join_cgroups(fds: &Fds) -> Result<(), Report> {
-    fds.doors.iter().try_for_each(|door| {
-        door.enter()
-            .map_err(|errno| Report::new(Step::JoinCgroup, errno, &format!("write {}", door.path.display())))
-    })
-}
-
-/// Everything that changes the surroundings rather than the process.
-fn prepare(plan: &Plan, fds: &Fds, socket: &SyncSocket) -> Result<(), Report> {
+/// Sets up everything around the process rather than the process itself: root, mounts, devices, names, kernel parameters.
+fn set_up_container(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
+    // First, so that what is made has exactly the mode that it is made with.
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
-    let root = rootfs::enter_mounts(&plan.rootfs, fds)?;
-    let mut late = Vec::new();
-    if plan.rootfs.enter != Enter::Chroot {
-        let null = paths::host_null(!plan.masked_paths.is_empty())?;
-        late = mounts::mount_all(&plan.mounts, &root, fds, socket)?;
-        devices::make(&plan.devices, &root, plan.topology.has(Namespace::USER))?;
-        hooks(plan, fds, socket)?;
-        rootfs::pivot(&plan.rootfs, &root)?;
-        let procfs = sysctl::procfs(plan)?;
-        null::reopen(&root)?;
-        terminal(&plan.process, fds, &root, true)?;
-        names(plan)?;
-        sysctl::write_all(&plan.sysctls, procfs.as_ref())?;
-        paths::make_read_only(&plan.read_only_paths, &root)?;
-        paths::mask(&plan.masked_paths, plan.mask_context.as_ref(), &root, null)?;
-        working_directory(&plan.process, &root)?;
-    } else {
-        hooks(plan, fds, socket)?;
-        // Nothing was mounted in the rootfs: the terminal is one of those of the namespace that is shared.
-        let outside = Root::open("/".as_ref()).in_step(Step::Console, "open /")?;
-        terminal(&plan.process, fds, &outside, false)?;
-        rootfs::pivot(&plan.rootfs, &root)?;
-        let procfs = sysctl::procfs(plan)?;
-        names(plan)?;
-        sysctl::write_all(&plan.sysctls, procfs.as_ref())?;
-        working_directory(&plan.process, &root)?;
-    }
-    mounts::finish(late)?;
+    let root = rootfs::enter_mounts(&plan.rootfs, &args.fds)?;
+    let late = match plan.rootfs.enter {
+        Enter::Chroot => {
+            set_up_in_shared_mounts(plan, args, socket, &root)?;
+            Vec::new()
+        }
+        Enter::PivotRoot | Enter::MoveMount => set_up_in_own_mounts(plan, args, socket, &root)?,
+    };
+    // After everything that makes files or mount points below them.
+    mounts::make_read_only(late)?;
     rootfs::finish(&plan.rootfs)?;
-    umask(&plan.process);
+    set_umask(&plan.process);
     Ok(())
 }
 
-/// runc makes a missing working directory, and so images rely on it.
-fn working_directory(plan: &ProcessPlan, root: &Root) -> Result<(), Report> {
+/// With a mount namespace of the container's own. Returns the mounts that become read-only at the end.
+fn set_up_in_own_mounts(
+    plan: &Plan,
+    args: &InitArgs,
+    socket: &SyncSocket,
+    root: &Root,
+) -> Result<Vec<mounts::LateReadOnly>, Report> {
+    // Before the container's /dev is mounted, in which anything may be called null (CVE-2025-31133).
+    let null = paths::host_null(!plan.masked_paths.is_empty())?;
+    let late = mounts::mount_all(&plan.mounts, root, &args.fds, socket)?;
+    // After the mounts, because /dev is one of them.
+    devices::make(&plan.devices, root, plan.topology.has(Namespace::USER))?;
+    // Before the root is changed: hooks see the paths of the host, and all mounts.
+    run_creation_hooks(plan, args, socket)?;
+    rootfs::pivot(&plan.rootfs, root)?;
+    // Before the terminal and the masks: the later, the more of /proc is covered. (This procfs is mounted nowhere.)
+    let procfs = sysctl::procfs(plan)?;
+    null::reopen(root)?;
+    // After the root is changed: the pair is made in the container's devpts.
+    terminal(&plan.process, &args.fds, root, true)?;
+    set_names(plan)?;
+    sysctl::write_all(&plan.sysctls, procfs.as_ref())?;
+    // After the mounts that they lie in, and read-only before masked: a mask shall cover what was made read-only.
+    paths::make_read_only(&plan.read_only_paths, root)?;
+    paths::mask(&plan.masked_paths, plan.mask_context.as_ref(), root, null)?;
+    // Before the root becomes read-only.
+    make_working_directory(&plan.process, root)?;
+    Ok(late)
+}
+
+/// In a mount namespace that is shared: nothing is mounted, because it would be mounted for the others too.
+fn set_up_in_shared_mounts(
+    plan: &Plan,
+    args: &InitArgs,
+    socket: &SyncSocket,
+    root: &Root,
+) -> Result<(), Report> {
+    run_creation_hooks(plan, args, socket)?;
+    // Before the root is changed: the terminal is one of those of the namespace that is shared.
+    let outside = Root::open("/".as_ref()).in_step(Step::Console, "open /")?;
+    terminal(&plan.process, &args.fds, &outside, false)?;
+    rootfs::pivot(&plan.rootfs, root)?;
+    let procfs = sysctl::procfs(plan)?;
+    set_names(plan)?;
+    sysctl::write_all(&plan.sysctls, procfs.as_ref())?;
+    make_working_directory(&plan.process, root)
+}
+
+/// Makes a missing working directory, as runc does: images rely on it.
+fn make_working_directory(plan: &ProcessPlan, root: &Root) -> Result<(), Report> {
     if plan.cwd.as_c_str() == c"/" {
         return Ok(());
     }
@@ -195,33 +216,35 @@ fn working_directory(plan: &ProcessPlan, root: &Root) -> Result<(), Report> {
     }
 }
 
-fn hooks(plan: &Plan, fds: &Fds, socket: &SyncSocket) -> Result<(), Report> {
-    if fds.waits.hooks_done {
+/// Has the runtime run its hooks, then runs those of the container.
+fn run_creation_hooks(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
+    if args.waits.hooks_done {
         ask_for(Acknowledgement::HooksDone, &Message::RunHooks, socket)?;
     }
     // In the rootfs, as with runc: paths are still those of the host.
     let setting = Setting { dir: Some(&*plan.rootfs.path), ..Setting::default() };
-    own_hooks("createContainer", &plan.hooks.create_container, "creating", fds, setting)
+    run_container_hooks("createContainer", &plan.hooks.create_container, "creating", args, setting)
         .map_err(|text| Report::from_text(Step::CreateContainerHook, &text))
 }
 
-/// Hooks that run in the container: they see this process by its number in there.
-fn own_hooks(
+/// Runs hooks in the container: they see this process by its number in there.
+fn run_container_hooks(
     kind: &'static str,
     hooks: &[Hook],
     status: &str,
-    fds: &Fds,
+    args: &InitArgs,
     setting: Setting<'_>,
 ) -> Result<(), String> {
-    let (false, Some(state)) = (hooks.is_empty(), &fds.hook_state) else { return Ok(()) };
+    let (false, Some(state)) = (hooks.is_empty(), &args.hook_state) else { return Ok(()) };
     let document = state.document(status, nix::unistd::getpid().as_raw());
-    let output = fds.hook_output.each_ref().map(|file| file.as_ref().map(AsFd::as_fd));
+    let output = args.fds.hook_output.each_ref().map(|file| file.as_ref().map(AsFd::as_fd));
     hook::run_all(kind, hooks, &document, Setting { output, ..setting })
         .map(drop)
         .map_err(|failed| failed.text)
 }
 
-fn names(plan: &Plan) -> Result<(), Report> {
+/// Sets the host name and the NIS domain name.
+fn set_names(plan: &Plan) -> Result<(), Report> {
     if let Some(name) = &plan.hostname {
         nix::unistd::sethostname(std::ffi::OsStr::new(&*name.to_string_lossy()))
             .in_step(Step::Hostname, "sethostname")?;
@@ -232,93 +255,48 @@ fn names(plan: &Plan) -> Result<(), Report> {
     Ok(())
 }
 
-fn keyring(plan: &ProcessPlan) -> Result<(), Report> {
-    let Some(name) = &plan.keyring else { return Ok(()) };
-    let Some(label) = &plan.selinux else { return join_keyring(name) };
-    label::on_keys(label).in_step(Step::Keyring, "selinux: write /proc/thread-self/attr/keycreate")?;
-    join_keyring(name)?;
-    label::on_keys(c"").in_step(Step::Keyring, "selinux: write /proc/thread-self/attr/keycreate")
-}
-
-fn join_keyring(name: &CStr) -> Result<(), Report> {
-    match process::join_session_keyring(name) {
-        // A kernel without keyrings; under an outer container's seccomp profile the call is denied.
-        Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES) => Ok(()),
-        Ok(key) => match process::set_key_permissions(key, KEY_PERMISSIONS) {
-            Ok(()) | Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES) => Ok(()),
-            Err(errno) => Err(Report::new(Step::Keyring, errno, "keyctl(KEYCTL_SETPERM)")),
-        },
-        Err(errno) => Err(Report::new(Step::Keyring, errno, "keyctl(KEYCTL_JOIN_SESSION_KEYRING)")),
-    }
-}
-
-/// Possessor: all; user: view, read and search: the container's own user finds its keyring, others do not change it.
-const KEY_PERMISSIONS: u32 = 0x3f0b_0000;
-
-fn terminal(plan: &ProcessPlan, fds: &Fds, root: &Root, bind_console: bool) -> Result<(), Report> {
-    let (Some(terminal), Some(socket)) = (&plan.terminal, &fds.console) else { return Ok(()) };
-    console::set_up(root, terminal.size, plan.uid, socket.as_fd(), bind_console)
-        .map_err(|failure| Report::new(Step::Console, failure.errno, failure.call))
-}
-
-fn umask(plan: &ProcessPlan) {
+fn set_umask(plan: &ProcessPlan) {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(plan.umask));
 }
 
-/// The process as it is to be, ready, and told to start. Where it may, it says so before it is, and the answer is there
-/// when it is done.
-fn confine(plan: &ProcessPlan, fds: &Fds, socket: &SyncSocket) -> Result<identity::Ready, Report> {
+/// Confines the process, says that it is ready, and waits for its start. Where nobody is told of the process before the
+/// start, it says so first: then the answer is there when it is done.
+fn confine_and_wait(
+    plan: &ProcessPlan,
+    args: &InitArgs,
+    socket: &SyncSocket,
+) -> Result<program::Program, Report> {
     // CVE-2024-21626: before chdir, so that no descriptor of ours can be where the working directory or a path of the
     // program leads. Before any filter: an older profile does not know close_range. And before others can know of us.
-    exec::close_all_but_ours(plan, fds, socket).in_step(Step::CloseDescriptors, "close_range")?;
-    if fds.waits.ready == ReadyMoment::BeforeConfinement {
+    descriptors::close_all_but_ours(plan, &args.fds, socket)
+        .in_step(Step::CloseDescriptors, "close_range")?;
+    if args.waits.ready == ReadyMoment::BeforeConfinement {
         send_ready(socket)?;
     }
-    let confined = identity::confine(plan, fds, socket)?;
-    if fds.waits.ready == ReadyMoment::AfterConfinement {
+    let program = identity::confine(plan, args.chown_stdio, socket)?;
+    if args.waits.ready == ReadyMoment::AfterConfinement {
         send_ready(socket)?;
     }
-    wait_for_start(plan, fds, socket)?;
-    Ok(confined)
+    wait_for_start(plan, args, socket)?;
+    Ok(program)
 }
 
-/// Created, no longer tied to the parent; then the exec fifo, unless the parent says to start at once.
-fn wait_for_start(plan: &ProcessPlan, fds: &Fds, socket: &SyncSocket) -> Result<(), Report> {
-    match socket.recv_acknowledgement().in_step(Step::Handshake, "recv")? {
-        Some(Acknowledgement::Start) => Ok(()),
-        Some(Acknowledgement::Created) => exec::wait_on_fifo(plan, fds),
-        // The parent died between our `Ready` and its record: nobody knows of us.
-        _ => process::exit_now(FAILED),
-    }
+/// Resets signals, which a filter that is for the program alone may deny; then loads that filter.
+fn reset_signals_and_filter(plan: &ProcessPlan, args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
+    process::reset_signals(args.ignored_signals).in_step(Step::Signals, "sigprocmask")?;
+    seccomp::load(plan, socket, Load::BeforeProgram)
 }
 
-/// When the filter is loaded. With no_new_privs as late as can be, so that it is for the program alone; without it,
-/// loading takes CAP_SYS_ADMIN, which goes. A filter that notifies needs the parent, which may be gone later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(clippy::enum_variant_names)]
-enum Load {
-    BeforeCapabilitiesGo,
-    BeforeReady,
-    BeforeProgram,
+/// Makes the terminal of an exec process, in the container's devpts. The root that it opens is closed again here: later all
+/// descriptors are closed by number, and no owner may then close one of that number again.
+fn exec_terminal(plan: &ProcessPlan, fds: &InitFds) -> Result<(), Report> {
+    let root = Root::open("/".as_ref()).in_step(Step::Rootfs, "open /")?;
+    terminal(plan, fds, &root, false)
 }
 
-/// Loads the filter if its moment has come. Of one that notifies the parent fetches the listener: it knows the agent.
-fn load_seccomp(plan: &ProcessPlan, socket: &SyncSocket, moment: Load) -> Result<(), Report> {
-    let Some(filter) = &plan.seccomp else { return Ok(()) };
-    let its = match (plan.no_new_privileges, &filter.notify) {
-        (false, _) => Load::BeforeCapabilitiesGo,
-        (true, Some(_)) => Load::BeforeReady,
-        (true, None) => Load::BeforeProgram,
-    };
-    if its != moment {
-        return Ok(());
-    }
-    match seccomp::load(&filter.program, filter.flags).in_step(Step::Seccomp, "seccomp")? {
-        Some(listener) => {
-            // It stays open until it has been fetched.
-            let question = Message::Listener(listener.as_raw_fd());
-            ask_for(Acknowledgement::ListenerTaken, &question, socket)
-        }
-        None => Ok(()),
-    }
+/// Makes the terminal of the process whose `/` is `root`, if it has one. `bind_console`: over /dev/console too.
+fn terminal(plan: &ProcessPlan, fds: &InitFds, root: &Root, bind_console: bool) -> Result<(), Report> {
+    let (Some(terminal), Some(socket)) = (&plan.terminal, &fds.console) else { return Ok(()) };
+    console::set_up(root, terminal.size, plan.uid, socket.as_fd(), bind_console)
+        .map_err(|failure| Report::new(Step::Console, failure.errno, failure.call))
 }

@@ -9,33 +9,44 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
-use super::namespaces::errno;
+use super::args::InitFds;
+use super::filesystem;
+use super::mount_error::{InCall, MountError};
 use super::sync::ask_for;
-use super::{Fds, filesystem};
 use crate::handshake::{Acknowledgement, InStep, Message, Report, Step, SyncSocket};
 use crate::inroot::Root;
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MS_NOSYMFOLLOW};
 use crate::plan::mount_options::NamedFlags;
 use crate::plan::mounts::{Find, Mount, Source};
+use crate::sys::errno_of;
 use crate::sys::file::{RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2};
 use crate::sys::mount::{self, mount_setattr, move_mount, open_tree_clone};
 
-/// A mount that becomes read-only when all is done, and its item.
-pub type Late = (usize, OwnedFd);
+/// The index of a mount that becomes read-only when all is done, and the mount.
+pub type LateReadOnly = (usize, OwnedFd);
 
-pub fn mount_all(mounts: &[Mount], root: &Root, fds: &Fds, socket: &SyncSocket) -> Result<Vec<Late>, Report> {
+/// Makes all the mounts, in their order: a later one may lie within an earlier one.
+pub fn mount_all(
+    mounts: &[Mount],
+    root: &Root,
+    fds: &InitFds,
+    socket: &SyncSocket,
+) -> Result<Vec<LateReadOnly>, Report> {
     let mut late = Vec::new();
     for (index, mount) in mounts.iter().enumerate() {
         let source = fds.sources.get(index).and_then(Option::as_ref);
         let own = mapped_inside(index, mount, root, socket)?;
-        if let Some(fd) = one(mount, root, source.or(own.as_ref())).map_err(|fail| fail.report(index))? {
+        if let Some(fd) =
+            make_mount(mount, root, source.or(own.as_ref())).map_err(|fail| fail.report(index))?
+        {
             late.push((index, fd));
         }
     }
     Ok(late)
 }
 
-pub fn finish(late: Vec<Late>) -> Result<(), Report> {
+/// Makes the mounts read-only that were left writable while mount points were made within.
+pub fn make_read_only(late: Vec<LateReadOnly>) -> Result<(), Report> {
     let change = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
     for (item, mount) in late {
         mount_setattr(mount.as_fd(), change, None, false).in_step(Step::Mount(item), "mount_setattr")?;
@@ -43,36 +54,8 @@ pub fn finish(late: Vec<Late>) -> Result<(), Report> {
     Ok(())
 }
 
-/// A failed call, and what the filesystem itself said about it.
-pub struct Fail {
-    pub errno: Errno,
-    pub call: &'static str,
-    pub words: Vec<u8>,
-}
-
-impl Fail {
-    fn report(&self, index: usize) -> Report {
-        let mut report = Report::new(Step::Mount(index), self.errno, self.call);
-        if !self.words.is_empty() {
-            report.add(" (");
-            report.add(&String::from_utf8_lossy(&self.words));
-            report.add(")");
-        }
-        report
-    }
-}
-
-pub trait Call<T> {
-    fn call(self, call: &'static str) -> Result<T, Fail>;
-}
-
-impl<T> Call<T> for Result<T, Errno> {
-    fn call(self, call: &'static str) -> Result<T, Fail> {
-        self.map_err(|errno| Fail { errno, call, words: Vec::new() })
-    }
-}
-
-fn one(mount: &Mount, root: &Root, source: Option<&OwnedFd>) -> Result<Option<OwnedFd>, Fail> {
+/// Makes one mount; returns it where it becomes read-only at the end.
+fn make_mount(mount: &Mount, root: &Root, source: Option<&OwnedFd>) -> Result<Option<OwnedFd>, MountError> {
     match &mount.source {
         Source::Symlink { to } => symlink(root, &mount.target, to).map(|()| None),
         Source::Remount => {
@@ -82,7 +65,7 @@ fn one(mount: &Mount, root: &Root, source: Option<&OwnedFd>) -> Result<Option<Ow
         Source::Bind { path, recursive, no_follow, copy_symlink, named, locked, inside, .. } => {
             let at_flags = if *no_follow { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
             let tree = match source {
-                Some(fd) => fd.try_clone().map_err(|error| errno(&error)).call("dup")?,
+                Some(fd) => fd.try_clone().map_err(|error| errno_of(&error)).call("dup")?,
                 None if *inside => clone_inside(root, path, *recursive, *no_follow)?,
                 None => open_tree_clone(AT_FDCWD.as_fd(), path, *recursive, at_flags).call("open_tree")?,
             };
@@ -144,14 +127,14 @@ fn mapped_inside(
 }
 
 /// What the rootfs has at `path` by now, with what was mounted there before.
-fn clone_inside(root: &Root, path: &CStr, recursive: bool, no_follow: bool) -> Result<OwnedFd, Fail> {
+fn clone_inside(root: &Root, path: &CStr, recursive: bool, no_follow: bool) -> Result<OwnedFd, MountError> {
     let flags = if no_follow { OFlag::O_PATH | OFlag::O_NOFOLLOW } else { OFlag::O_PATH };
     let source = root.resolve(path, flags).call("open the source")?;
     open_tree_clone(source.as_fd(), c"", recursive, libc::AT_EMPTY_PATH).call("open_tree")
 }
 
 /// With mount(2)'s answer where a directory and something else meet: EINVAL says too little.
-fn attach(tree: &OwnedFd, target: &OwnedFd) -> Result<(), Fail> {
+fn attach(tree: &OwnedFd, target: &OwnedFd) -> Result<(), MountError> {
     let directory = |fd| kind_of(fd).map(|kind| kind == SFlag::S_IFDIR);
     match move_mount(tree.as_fd(), target.as_fd()) {
         Err(Errno::EINVAL) if directory(tree)? != directory(target)? => Err(Errno::ENOTDIR),
@@ -161,7 +144,7 @@ fn attach(tree: &OwnedFd, target: &OwnedFd) -> Result<(), Fail> {
 }
 
 /// The flags that are named and no others; but those that the kernel has locked stay beside them.
-fn bind_attributes(tree: &OwnedFd, mount: &Mount, named: NamedFlags, locked: bool) -> Result<(), Fail> {
+fn bind_attributes(tree: &OwnedFd, mount: &Mount, named: NamedFlags, locked: bool) -> Result<(), MountError> {
     if named == NamedFlags::default() {
         return attributes(tree, mount);
     }
@@ -180,13 +163,13 @@ fn bind_attributes(tree: &OwnedFd, mount: &Mount, named: NamedFlags, locked: boo
         return change(named.beside_locked(existing));
     }
     match change(Some(named.as_attributes())) {
-        Err(Fail { errno: Errno::EPERM, .. }) => change(named.beside_locked(existing)),
+        Err(MountError { errno: Errno::EPERM, .. }) => change(named.beside_locked(existing)),
         other => other,
     }
 }
 
 /// The MS_* flags of a mount. statfs tells them by the same numbers, but for two.
-fn flags_of(tree: &OwnedFd) -> Result<u64, Fail> {
+fn flags_of(tree: &OwnedFd) -> Result<u64, MountError> {
     const MOVED: [(u64, u64); 2] = [(0x1000, libc::MS_RELATIME), (0x2000, MS_NOSYMFOLLOW)];
     const SAME: u64 = libc::MS_RDONLY
         | libc::MS_NOSUID
@@ -199,7 +182,7 @@ fn flags_of(tree: &OwnedFd) -> Result<u64, Fail> {
     Ok(told & SAME | moved)
 }
 
-fn attributes(mount: &OwnedFd, plan: &Mount) -> Result<(), Fail> {
+fn attributes(mount: &OwnedFd, plan: &Mount) -> Result<(), MountError> {
     if !plan.attributes.is_empty() {
         mount_setattr(mount.as_fd(), plan.attributes, None, false).call("mount_setattr")?;
     }
@@ -214,7 +197,7 @@ fn attributes(mount: &OwnedFd, plan: &Mount) -> Result<(), Fail> {
 }
 
 /// The target as a descriptor, refused where it lies on a procfs that the plan does not mean.
-fn find(root: &Root, mount: &Mount, flags: OFlag) -> Result<OwnedFd, Fail> {
+fn find(root: &Root, mount: &Mount, flags: OFlag) -> Result<OwnedFd, MountError> {
     let flags = flags | OFlag::O_PATH;
     let found = match mount.find {
         Find::Follow => root.resolve(&mount.target, flags).call("open the target"),
@@ -225,7 +208,7 @@ fn find(root: &Root, mount: &Mount, flags: OFlag) -> Result<OwnedFd, Fail> {
             let found = openat2(root.as_fd(), path, (flags | OFlag::O_DIRECTORY).bits(), 0, resolve);
             match found {
                 Err(errno @ (Errno::ELOOP | Errno::ENOTDIR)) => {
-                    return Err(Fail {
+                    return Err(MountError {
                         errno,
                         call: "must be mounted on ordinary directory",
                         words: Vec::new(),
@@ -241,7 +224,7 @@ fn find(root: &Root, mount: &Mount, flags: OFlag) -> Result<OwnedFd, Fail> {
 
 /// CVE-2025-52881 and its family: a mount over a file of procfs could redirect what is written there later. Only the
 /// few that people do cover are let through.
-fn guard_procfs(target: &OwnedFd, mount: &Mount) -> Result<(), Fail> {
+fn guard_procfs(target: &OwnedFd, mount: &Mount) -> Result<(), MountError> {
     const COVERED: [&[u8]; 11] = [
         b"/proc/cpuinfo",
         b"/proc/diskstats",
@@ -264,13 +247,13 @@ fn guard_procfs(target: &OwnedFd, mount: &Mount) -> Result<(), Fail> {
     Err(in_procfs())
 }
 
-fn in_procfs() -> Fail {
+fn in_procfs() -> MountError {
     let call = "the target is inside /proc, where only a few files may be covered";
-    Fail { errno: Errno::from_raw(0), call, words: Vec::new() }
+    MountError { errno: Errno::from_raw(0), call, words: Vec::new() }
 }
 
 /// Over /proc itself only a procfs: labels and sysctls are written there (CVE-2019-16884).
-fn guard_proc_source(tree: &OwnedFd, mount: &Mount) -> Result<(), Fail> {
+fn guard_proc_source(tree: &OwnedFd, mount: &Mount) -> Result<(), MountError> {
     const PROC_ROOT_INODE: u64 = 1;
     if mount.target.to_bytes() != b"/proc" {
         return Ok(());
@@ -281,14 +264,14 @@ fn guard_proc_source(tree: &OwnedFd, mount: &Mount) -> Result<(), Fail> {
         return Ok(());
     }
     let call = "only a proc filesystem can be mounted on /proc";
-    Err(Fail { errno: Errno::from_raw(0), call, words: Vec::new() })
+    Err(MountError { errno: Errno::from_raw(0), call, words: Vec::new() })
 }
 
 /// Opens the target, made first where it is missing: a directory for a directory, else an empty file. Says whether it
 /// was made.
-fn target_like(root: &Root, mount: &Mount, kind: SFlag) -> Result<(OwnedFd, bool), Fail> {
+fn target_like(root: &Root, mount: &Mount, kind: SFlag) -> Result<(OwnedFd, bool), MountError> {
     match find(root, mount, OFlag::empty()) {
-        Err(Fail { errno: Errno::ENOENT, .. }) => {}
+        Err(MountError { errno: Errno::ENOENT, .. }) => {}
         other => return other.map(|found| (found, false)),
     }
     let made = match make_target(root, &mount.target, kind == SFlag::S_IFDIR) {
@@ -337,12 +320,12 @@ fn make_linked(root: &Root, path: &CStr, parent: &OwnedFd, name: &CStr) -> Resul
     make_target(root, &to, false)
 }
 
-fn kind_of(fd: &OwnedFd) -> Result<SFlag, Fail> {
+fn kind_of(fd: &OwnedFd) -> Result<SFlag, MountError> {
     let stat = fstat(fd).call("fstat")?;
     Ok(SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT))
 }
 
-fn mode_of(fd: &OwnedFd) -> Result<u32, Fail> {
+fn mode_of(fd: &OwnedFd) -> Result<u32, MountError> {
     Ok(fstat(fd).call("fstat")?.st_mode & 0o7777)
 }
 
@@ -351,7 +334,7 @@ fn relative(path: &CStr) -> &CStr {
     CStr::from_bytes_with_nul(&path.to_bytes_with_nul()[slashes..]).unwrap_or(c".")
 }
 
-fn symlink(root: &Root, path: &CStr, to: &CStr) -> Result<(), Fail> {
+fn symlink(root: &Root, path: &CStr, to: &CStr) -> Result<(), MountError> {
     let (parent, name) = root.parent(path, 0o755).call("open the link's directory")?;
     match nix::unistd::symlinkat(to, &parent, name.as_c_str()) {
         Err(Errno::EEXIST) => Ok(()),
@@ -360,14 +343,14 @@ fn symlink(root: &Root, path: &CStr, to: &CStr) -> Result<(), Fail> {
 }
 
 /// The link at the host's `from`, again at `path`.
-fn copy_link(root: &Root, path: &CStr, from: &CStr) -> Result<(), Fail> {
+fn copy_link(root: &Root, path: &CStr, from: &CStr) -> Result<(), MountError> {
     let to = nix::fcntl::readlink(from).call("readlink")?;
     let to = std::ffi::CString::new(std::os::unix::ffi::OsStringExt::into_vec(to)).unwrap_or_default();
     symlink(root, path, &to)
 }
 
 /// `tmpcopyup`: what the image has there, copied into the new tmpfs before it covers it.
-fn copy_up_into(new: &OwnedFd, root: &Root, path: &CStr) -> Result<(), Fail> {
+fn copy_up_into(new: &OwnedFd, root: &Root, path: &CStr) -> Result<(), MountError> {
     let from = root.resolve(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY).call("open the directory to copy")?;
     super::copy_up::tree(from.as_fd(), new.as_fd()).call("copy up")
 }

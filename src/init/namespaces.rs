@@ -5,14 +5,16 @@ use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 
-use super::sync::{ask_for, wait_for};
-use super::{Fds, exec, identity, join_cgroups};
+use super::args::{InitArgs, InitFds};
+use super::sync::{ask_for, wait_until_placed};
+use super::{descriptors, identity};
 use crate::handshake::{Acknowledgement, InStep, Message, Report, Step, SyncSocket};
 use crate::plan::topology::{Join, Namespace, Topology};
+use crate::sys::errno_of;
 use crate::sys::process::{self, Clone};
 
 /// Enters each: the user namespace after those that need the host's privileges, the others again after it.
-pub fn join(joins: &[Join], fds: &Fds) -> Result<(), Report> {
+pub fn join(joins: &[Join], fds: &InitFds) -> Result<(), Report> {
     let mut postponed = Vec::new();
     let user = |join: &Join| join.namespace == Namespace::USER;
     for (join, fd) in joins.iter().zip(&fds.joins).filter(|(join, _)| !user(join)) {
@@ -28,34 +30,32 @@ pub fn join(joins: &[Join], fds: &Fds) -> Result<(), Report> {
     Ok(())
 }
 
-/// The helper's life: it enters what is to be entered, then clones the container's process as the parent's child.
+/// Is the helper: it enters what is to be entered, then clones the container's process as the parent's child.
 pub fn helper(
     topology: &Topology,
     preserved: u32,
-    fds: &Fds,
+    args: &InitArgs,
     socket: &SyncSocket,
     life: impl FnOnce() -> Result<Infallible, Report>,
 ) -> Result<Infallible, Report> {
     process::parent_death_signal(libc::SIGKILL).in_step(Step::NewProcess, "prctl(PR_SET_PDEATHSIG)")?;
-    join_cgroups(fds)?;
-    if fds.waits.placed {
-        wait_for(Acknowledgement::Placed, socket)?;
-    }
+    wait_until_placed(args, socket)?;
     // In a pid namespace that has processes already, they could otherwise trace us (CVE-2016-9962).
     process::dumpable(false).in_step(Step::Helper, "prctl(PR_SET_DUMPABLE)")?;
-    join(&topology.joins, fds)?;
-    if let (Some(flags), Some(target)) = (topology.into, &fds.target) {
+    join(&topology.joins, &args.fds)?;
+    if let (Some(flags), Some(target)) = (topology.into, &args.fds.target) {
         enter(target, flags)?;
     }
-    if fds.waits.ids_mapped {
-        make_user_namespace(socket, fds.keep_groups)?;
+    if args.waits.ids_mapped {
+        make_user_namespace(socket, args.keep_groups)?;
     } else if topology.joins(Namespace::USER) {
-        identity::become_root(fds.keep_groups)?;
+        identity::become_root(args.keep_groups)?;
     }
     if let Some(offsets) = &topology.time_offsets {
         make_time_namespace(offsets)?;
     }
-    exec::close_before_birth(3 + preserved, fds, socket).in_step(Step::CloseDescriptors, "close_range")?;
+    descriptors::close_before_clone(3 + preserved, &args.fds, socket)
+        .in_step(Step::CloseDescriptors, "close_range")?;
     let flags = topology.clone_flags() | libc::CLONE_PARENT;
     match process::clone3(flags as u64, None).in_step(Step::CloneInit, "clone3")? {
         Clone::Child => life(),
@@ -91,10 +91,6 @@ fn make_time_namespace(offsets: &[u8]) -> Result<(), Report> {
     // In a user namespace the file is ours to write only while we are dumpable.
     process::dumpable(true).in_step(Step::TimeOffsets, "prctl(PR_SET_DUMPABLE)")?;
     let write = std::fs::write("/proc/self/timens_offsets", offsets);
-    write.map_err(|error| errno(&error)).in_step(Step::TimeOffsets, "write /proc/self/timens_offsets")?;
+    write.map_err(|error| errno_of(&error)).in_step(Step::TimeOffsets, "write /proc/self/timens_offsets")?;
     process::dumpable(false).in_step(Step::TimeOffsets, "prctl(PR_SET_DUMPABLE)")
-}
-
-pub fn errno(error: &std::io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }

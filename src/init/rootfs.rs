@@ -8,18 +8,20 @@ use nix::fcntl::AT_FDCWD;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, chroot, fchdir};
 
-use super::{Fds, no_pivot};
+use super::args::InitFds;
+use super::no_pivot;
 use crate::handshake::{InStep, Report, Step};
 use crate::inroot::Root;
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
 use crate::plan::rootfs::{Enter, Rootfs};
+use crate::sys::errno_of;
 use crate::sys::mount::{mount_setattr, move_mount, open_tree_clone, pivot_here};
 
 const NONE: Option<&CStr> = None;
 const RSLAVE: u64 = libc::MS_SLAVE | libc::MS_REC;
 
 /// Detaches the tree from the host's, and makes the rootfs a mount of its own: what pivot_root asks for.
-pub fn enter_mounts(plan: &Rootfs, fds: &Fds) -> Result<Root, Report> {
+pub fn enter_mounts(plan: &Rootfs, fds: &InitFds) -> Result<Root, Report> {
     let open = |call| move |result: Result<Root, Errno>| result.in_step(Step::Rootfs, call);
     if plan.enter == Enter::Chroot {
         return open("open")(Root::open(path(plan)));
@@ -31,9 +33,7 @@ pub fn enter_mounts(plan: &Rootfs, fds: &Fds) -> Result<Root, Report> {
         no_longer_share_parent(plan, propagation)?;
     }
     let tree = match &fds.rootfs {
-        Some(tree) => {
-            tree.try_clone().map_err(|e| super::namespaces::errno(&e)).in_step(Step::Rootfs, "dup")?
-        }
+        Some(tree) => tree.try_clone().map_err(|error| errno_of(&error)).in_step(Step::Rootfs, "dup")?,
         None => open_tree_clone(AT_FDCWD.as_fd(), &plan.path, true, 0).in_step(Step::Rootfs, "open_tree")?,
     };
     attach(&tree, plan).in_step(Step::Rootfs, "move_mount")?;

@@ -1,9 +1,13 @@
 //! The new process's side of the conversation with the runtime (see `handshake`).
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
+use super::args::{InitArgs, InitFds};
 use crate::handshake::{Acknowledgement, InStep, Message, Report, Step, SyncSocket};
+use crate::plan::process::ProcessPlan;
+use crate::sys::file::read_byte;
 use crate::sys::process;
+use crate::sys::tuning::read_byte_releasing_pages;
 
 /// Exit code of a process that failed before its program ran.
 pub const FAILED: i32 = 255;
@@ -33,4 +37,47 @@ pub fn send_ready(socket: &SyncSocket) -> Result<(), Report> {
     // it. From here on its death is an end of file on the socket instead.
     process::parent_death_signal(0).in_step(Step::Handshake, "prctl(PR_SET_PDEATHSIG)")?;
     socket.send(&Message::Ready).in_step(Step::Handshake, "send")
+}
+
+/// Brings the first process of a start, which is the helper where there is one, into its cgroups: itself, or waits until
+/// the runtime has done that and mapped its ids. Whoever is not cloned into its cgroups does nothing before it is there,
+/// where its limits hold.
+pub fn wait_until_placed(args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
+    join_cgroups(&args.fds)?;
+    if args.waits.placed {
+        wait_for(Acknowledgement::Placed, socket)?;
+    }
+    Ok(())
+}
+
+/// Moves this thread into its cgroups of version 1.
+fn join_cgroups(fds: &InitFds) -> Result<(), Report> {
+    fds.cgroup_tasks.iter().try_for_each(|tasks| {
+        tasks
+            .enter()
+            .map_err(|errno| Report::new(Step::JoinCgroup, errno, &format!("write {}", tasks.path.display())))
+    })
+}
+
+/// Waits for the answer to `Ready`: to start at once, or to wait on the exec fifo for another command's `start`.
+pub fn wait_for_start(plan: &ProcessPlan, args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
+    match socket.recv_acknowledgement().in_step(Step::Handshake, "recv")? {
+        Some(Acknowledgement::Start) => Ok(()),
+        Some(Acknowledgement::Created) => wait_on_fifo(plan, args),
+        // The parent died between our `Ready` and its record: nobody knows of us.
+        _ => process::exit_now(FAILED),
+    }
+}
+
+/// Reads from the exec fifo, which blocks until `start` writes its byte. That may be long: what can be read again from the
+/// binary is not held meanwhile.
+fn wait_on_fifo(plan: &ProcessPlan, args: &InitArgs) -> Result<(), Report> {
+    let Some(fifo) = &args.fds.exec_fifo else { return Ok(()) };
+    // The first process of a pid namespace is deaf to signals without a handler; one that is not started yet is ended
+    // by them all the same, as with runc. Before execve all of them have their default action again.
+    process::end_on_signals().in_step(Step::ExecFifo, "sigaction")?;
+    let may_madvise = plan.seccomp.as_ref().is_none_or(|filter| filter.spares_madvise);
+    // It stays open until execve closes it: `start` sees by that when the program runs.
+    if may_madvise { read_byte_releasing_pages(fifo.as_fd()) } else { read_byte(fifo.as_fd()) }
+        .in_step(Step::ExecFifo, "read")
 }

@@ -7,6 +7,7 @@ pub mod explain;
 pub mod foreground;
 mod id_mapped;
 pub mod id_maps;
+pub mod init_fds;
 mod joined_users;
 pub mod net_devices;
 pub mod notify;
@@ -14,7 +15,6 @@ pub mod rdt;
 mod relay;
 pub mod seal;
 pub mod seccomp_agent;
-pub mod slots;
 mod terminal;
 
 use std::cell::RefCell;
@@ -30,7 +30,8 @@ use crate::container::record::Process;
 use crate::container::status::Seen;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::handshake::{self, Acknowledgement, Message, Report, Step, SyncSocket};
-use crate::init::{self, Fds, namespaces};
+use crate::init::args::InitArgs;
+use crate::init::{self, namespaces};
 use crate::log;
 use crate::plan::topology::Topology;
 use crate::plan::waits::Waits;
@@ -48,8 +49,8 @@ pub struct Child {
     early: RefCell<VecDeque<Message>>,
 }
 
-/// What a clone depends on.
-pub struct Order<'a> {
+/// What a clone depends on besides the arguments of the new process.
+pub struct SpawnOptions<'a> {
     pub topology: &'a Topology,
     pub group: Option<&'a Group>,
     pub oom_score_adj: Option<i32>,
@@ -61,7 +62,7 @@ pub struct Order<'a> {
 // A report is of fixed size on purpose; there is one at most.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
-pub enum Failure {
+pub enum SpawnError {
     /// It says so itself; the words are found with the plan.
     Reported(Report),
     /// It ended without a word.
@@ -69,7 +70,7 @@ pub enum Failure {
     Other(Error),
 }
 
-impl From<Error> for Failure {
+impl From<Error> for SpawnError {
     fn from(error: Error) -> Self {
         Self::Other(error)
     }
@@ -77,38 +78,40 @@ impl From<Error> for Failure {
 
 /// Clones once; through a helper where the topology needs one.
 pub fn spawn(
-    order: &Order<'_>,
-    mut fds: Fds,
-    life: impl FnOnce(&Fds, &SyncSocket) -> Result<Infallible, Report>,
-) -> std::result::Result<Child, Failure> {
+    options: &SpawnOptions<'_>,
+    mut args: InitArgs,
+    life: impl FnOnce(&InitArgs, &SyncSocket) -> Result<Infallible, Report>,
+) -> std::result::Result<Child, SpawnError> {
     let (ours, theirs) = handshake::socket_pair().context("make socket pair")?;
-    let topology = order.topology;
+    let topology = options.topology;
     let helper = topology.needs_helper();
-    let entrance = order.group.map(Group::entrance).transpose()?.unwrap_or_default();
+    let entrance = options.group.map(Group::entrance).transpose()?.unwrap_or_default();
     let born_there = entrance.birth.is_some() && entrance.doors.is_empty();
-    fds.doors = entrance.doors;
+    args.fds.cgroup_tasks = entrance.doors;
     let maps = topology.id_maps.as_ref().filter(|_| !helper);
-    fds.waits = fds.waits.and_be_moved(entrance.by_parent);
-    fds.ignored_signals = crate::sys::signal::ignored();
+    args.waits = args.waits.and_be_moved(entrance.by_parent);
+    args.ignored_signals = crate::sys::signal::ignored();
     let flags = if helper { 0 } else { topology.clone_flags() };
     log::debug(format_args!("{}: clone3 with flags {flags:#x}", matched::CONTAINER_SETUP));
     let first = match clone3(flags as u64, entrance.birth).context("clone3")? {
         Clone::Child => {
             drop(ours);
             if helper {
-                init::live(&theirs, || {
-                    namespaces::helper(topology, order.preserve_fds, &fds, &theirs, || life(&fds, &theirs))
+                init::run(&theirs, || {
+                    namespaces::helper(topology, options.preserve_fds, &args, &theirs, || {
+                        life(&args, &theirs)
+                    })
                 })
             }
-            init::live(&theirs, || life(&fds, &theirs))
+            init::run(&theirs, || life(&args, &theirs))
         }
         Clone::Parent { pid, pidfd } => First { pid, pidfd: Some(pidfd) },
     };
     drop(theirs);
     // From here on no way out may leave the process behind: dropped, `first` is killed.
-    let waits = fds.waits;
-    drop(fds);
-    match order.group {
+    let waits = args.waits;
+    drop(args);
+    match options.group {
         Some(group) if entrance.by_parent => group.join(first.pid)?,
         Some(group) if born_there => group.release(),
         _ => {}
@@ -116,7 +119,7 @@ pub fn spawn(
     if let Some(maps) = maps {
         id_maps::write(first.pid, maps)?;
     }
-    adjust_oom_score(first.pid, order.oom_score_adj)?;
+    adjust_oom_score(first.pid, options.oom_score_adj)?;
     if waits.placed {
         ours.acknowledge(Acknowledgement::Placed).context("talk to the new process")?;
     }
@@ -139,7 +142,7 @@ impl First {
         socket: SyncSocket,
         waits: Waits,
         early: VecDeque<Message>,
-    ) -> std::result::Result<Child, Failure> {
+    ) -> std::result::Result<Child, SpawnError> {
         let start = Seen::of(self.pid).map_or(0, |seen| seen.start);
         let pidfd = self.pidfd.take().ok_or(Errno::EBADF).context("keep the process")?;
         let early = RefCell::new(early);
@@ -163,7 +166,7 @@ fn follow_helper(
     helper: First,
     socket: SyncSocket,
     waits: Waits,
-) -> std::result::Result<Child, Failure> {
+) -> std::result::Result<Child, SpawnError> {
     let mut early = VecDeque::new();
     loop {
         match socket.recv().context("talk to the new process")? {
@@ -180,8 +183,8 @@ fn follow_helper(
             message @ (Message::RunHooks | Message::Ready | Message::Listener(_) | Message::MapMount(..)) => {
                 early.push_back(message);
             }
-            Message::Failed(report) => return Err(Failure::Reported(report)),
-            Message::Closed => return Err(Failure::Died),
+            Message::Failed(report) => return Err(SpawnError::Reported(report)),
+            Message::Closed => return Err(SpawnError::Died),
         }
     }
 }
@@ -206,7 +209,7 @@ impl Child {
         agent: Option<&Agent<'_>>,
         mut hooks: impl FnMut() -> Result<()>,
         map_ids: impl Fn(usize, &OwnedFd) -> Result<()>,
-    ) -> std::result::Result<(), Failure> {
+    ) -> std::result::Result<(), SpawnError> {
         loop {
             match self.recv()? {
                 Message::Ready => {
@@ -226,8 +229,8 @@ impl Child {
                     agent.map_or(Ok(()), |agent| agent.introduce(self, number))?;
                     self.acknowledge(Acknowledgement::ListenerTaken);
                 }
-                Message::Failed(report) => return Err(Failure::Reported(report)),
-                Message::MapIds | Message::InitPid(..) | Message::Closed => return Err(Failure::Died),
+                Message::Failed(report) => return Err(SpawnError::Reported(report)),
+                Message::MapIds | Message::InitPid(..) | Message::Closed => return Err(SpawnError::Died),
             }
         }
     }
@@ -245,11 +248,11 @@ impl Child {
     /// Has it execute its program. Returns when execve has succeeded, with the report if it has not. Of a program that
     /// the kernel refuses the process itself tells on its standard error before it ends; who is `attended` has read it
     /// there.
-    pub fn start(&self, attended: bool) -> std::result::Result<(), Failure> {
+    pub fn start(&self, attended: bool) -> std::result::Result<(), SpawnError> {
         self.acknowledge(Acknowledgement::Start);
         match self.socket.recv().context("talk to the new process")? {
             Message::Failed(report) if attended && report.step == Step::Execute => Ok(()),
-            Message::Failed(report) => Err(Failure::Reported(report)),
+            Message::Failed(report) => Err(SpawnError::Reported(report)),
             // The socket closes on execve.
             _ => Ok(()),
         }

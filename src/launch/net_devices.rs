@@ -11,10 +11,10 @@ use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessa
 use netlink_packet_route::link::LinkFlags;
 use nix::errno::Errno;
 
-use super::slots::is_own;
+use super::init_fds::is_own;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
-use crate::init::Fds;
+use crate::init::args::InitFds;
 use crate::log;
 use crate::plan::Plan;
 use crate::plan::net_devices::NetDevice;
@@ -34,7 +34,7 @@ pub enum Destination {
 
 impl Destination {
     /// Before the clone, which takes the descriptors.
-    pub fn of(plan: &Plan, fds: &Fds) -> Result<Self> {
+    pub fn from_plan(plan: &Plan, fds: &InitFds) -> Result<Self> {
         if plan.net_devices.is_empty() {
             return Ok(Self::Nowhere);
         }

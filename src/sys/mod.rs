@@ -31,3 +31,8 @@ pub type Result<T> = std::result::Result<T, Errno>;
 pub(crate) fn check(result: libc::c_long) -> Result<libc::c_long> {
     Errno::result(result)
 }
+
+/// Returns the errno behind an error of the standard library; EIO where there is none.
+pub fn errno_of(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}

@@ -2,9 +2,7 @@
 
 use std::ffi::CString;
 
-use nix::errno::Errno;
-
-use super::Result;
+use super::{Result, errno_of};
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +18,7 @@ pub struct Mount {
 /// All of them, in the order of the kernel.
 pub fn read() -> Result<Vec<Mount>> {
     let text = std::fs::read("/proc/self/mountinfo");
-    let text = text.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+    let text = text.map_err(|error| errno_of(&error))?;
     Ok(text.split(|&byte| byte == b'\n').filter_map(parse).collect())
 }
 

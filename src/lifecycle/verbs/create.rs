@@ -11,13 +11,14 @@ use crate::container::status::Seen;
 use crate::container::{Entry, Store};
 use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
+use crate::init;
+use crate::init::args::{ChownStdio, InitArgs};
 use crate::init::hook_state::HookState;
-use crate::init::{self, Fds};
 use crate::launch::console::{self, Console, Incoming};
 use crate::launch::explain::{ExplainContext, explain};
 use crate::launch::net_devices::Destination;
 use crate::launch::seccomp_agent::Agent;
-use crate::launch::{self, Child, Failure, Order, notify, rdt, seal, slots};
+use crate::launch::{self, Child, SpawnError, SpawnOptions, init_fds, notify, rdt, seal};
 use crate::lifecycle::load::{self, Bundle};
 use crate::lifecycle::options::{Create, Globals};
 use crate::lifecycle::pid_file;
@@ -68,7 +69,7 @@ impl Made {
     }
 
     /// The words for why the child failed.
-    pub fn failed(&self, failure: Failure) -> Error {
+    pub fn failed(&self, failure: SpawnError) -> Error {
         explained(failure, &self.plan, &self.group)
     }
 }
@@ -243,20 +244,24 @@ fn launch(
     if let Some(rdt) = &plan.rdt {
         rdt::make(rdt)?;
     }
-    let mut fds = slots::open(plan)?;
-    fds.hook_state = Some(state.clone());
+    let mut args = InitArgs {
+        fds: init_fds::open(plan)?,
+        hook_state: Some(state.clone()),
+        keep_groups: plan.process.keep_groups,
+        ..InitArgs::default()
+    };
     if !plan.hooks.create_container.is_empty() || !plan.hooks.start_container.is_empty() {
-        fds.hook_output = load::hook_files(&plan.hook_output)?;
+        args.fds.hook_output = load::hook_files(&plan.hook_output)?;
     }
-    fds.exec_fifo = how.fifo.then(|| entry.make_exec_fifo()).transpose()?;
-    fds.chown_stdio = if how.detach { init::fds::ChownStdio::All } else { init::fds::ChownStdio::Pipes };
+    args.fds.exec_fifo = how.fifo.then(|| entry.make_exec_fifo()).transpose()?;
+    args.chown_stdio = if how.detach { ChownStdio::All } else { ChownStdio::Pipes };
     let told_of = how.fifo || options.pid_file.is_some() || options.pidfd_socket.is_some();
     let ready = if told_of { ReadyMoment::AfterConfinement } else { ReadyMoment::BeforeConfinement };
-    fds.waits = Waits::for_container(plan, ready);
+    args.waits = Waits::for_container(plan, ready);
     let (socket, terminal) = console.map(Console::split).unzip();
-    fds.console = socket;
-    let devices = Destination::of(plan, &fds)?;
-    let child = clone(plan, group, fds).map_err(|failure| explained(failure, plan, group))?;
+    args.fds.console = socket;
+    let devices = Destination::from_plan(plan, &args.fds)?;
+    let child = clone(plan, group, args).map_err(|failure| explained(failure, plan, group))?;
     Ok((child, terminal.flatten(), devices))
 }
 
@@ -267,7 +272,11 @@ fn filters_meanwhile(ground: &Ground<'_>) -> bool {
 }
 
 /// From the clone to `Ready`.
-fn accompany(child: &Child, ground: &Ground<'_>, devices: Destination) -> std::result::Result<(), Failure> {
+fn accompany(
+    child: &Child,
+    ground: &Ground<'_>,
+    devices: Destination,
+) -> std::result::Result<(), SpawnError> {
     let &Ground { plan, state, entry, bundle, .. } = ground;
     let pid = child.process.pid;
     // The child is at work on its mounts meanwhile.
@@ -284,7 +293,7 @@ fn accompany(child: &Child, ground: &Ground<'_>, devices: Destination) -> std::r
     let state_now = state.document("creating", pid);
     let agent = agent.map(|notify| Agent { notify, version: spec::VERSION, state: state_now });
     let map_ids = |mount: usize, tree: &_| {
-        slots::map_ids(plan.mounts.get(mount), tree, slots::joined_users(&plan.topology)?.as_ref())
+        init_fds::map_ids(plan.mounts.get(mount), tree, init_fds::joined_users(&plan.topology)?.as_ref())
     };
     let ready = child.wait_until_ready(agent.as_ref(), || runtime_hooks(ground, pid), map_ids);
     // It has come into its group in every hierarchy by now.
@@ -303,14 +312,14 @@ fn accompany(child: &Child, ground: &Ground<'_>, devices: Destination) -> std::r
     }
 }
 
-fn clone(plan: &Plan, group: &Group, fds: Fds) -> std::result::Result<Child, Failure> {
-    let order = Order {
+fn clone(plan: &Plan, group: &Group, args: InitArgs) -> std::result::Result<Child, SpawnError> {
+    let options = SpawnOptions {
         topology: &plan.topology,
         group: Some(group),
         oom_score_adj: plan.process.oom_score_adj,
         preserve_fds: plan.process.preserve_fds,
     };
-    launch::spawn(&order, fds, |fds, socket| init::container(plan, fds, socket))
+    launch::spawn(&options, args, |args, socket| init::container_init(plan, args, socket))
 }
 
 /// Those that run in the runtime's own namespaces, before the rootfs is entered.
@@ -334,13 +343,13 @@ fn publish(options: &Create, entry: &Entry, record: &Record, child: &Child) -> R
 }
 
 /// The prefix chain is runc's: the suite and people match it.
-fn explained(failure: Failure, plan: &Plan, group: &Group) -> Error {
+fn explained(failure: SpawnError, plan: &Plan, group: &Group) -> Error {
     let error = match failure {
-        Failure::Reported(report) => {
+        SpawnError::Reported(report) => {
             explain(&report, &ExplainContext::from_plan(plan)).context(matched::DURING_INIT)
         }
-        Failure::Died => launch::died(group).context(matched::DURING_INIT),
-        Failure::Other(error) => error,
+        SpawnError::Died => launch::died(group).context(matched::DURING_INIT),
+        SpawnError::Other(error) => error,
     };
     error.context(matched::UNABLE_TO_START)
 }

@@ -9,13 +9,14 @@ use crate::container::Status;
 use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::host::probe::{Needed, NeededCgroup, read_facts};
+use crate::init;
+use crate::init::args::{ChownStdio, InitArgs};
 use crate::init::hook_state::HookState;
-use crate::init::{self, Fds};
 use crate::launch::console::{Console, Incoming};
 use crate::launch::explain::{ExplainContext, explain};
 use crate::launch::foreground::Foreground;
 use crate::launch::seccomp_agent::Agent;
-use crate::launch::{self, Child, Failure, Order, rdt, seal};
+use crate::launch::{self, Child, SpawnError, SpawnOptions, rdt, seal};
 use crate::lifecycle::load::{self, Known};
 use crate::lifecycle::options::{Exec, Globals};
 use crate::lifecycle::pid_file;
@@ -180,25 +181,27 @@ fn launch(known: &Known, options: &Exec, plan: &ProcessPlan, socket: Option<Owne
         }
         (paths, _) => known.group()?.sub_group(paths)?,
     };
-    let mut fds = Fds { target: Some(known.pidfd()?), keep_groups: plan.keep_groups, ..Fds::default() };
-    fds.chown_stdio = if options.detach { init::fds::ChownStdio::All } else { init::fds::ChownStdio::Pipes };
-    fds.console = socket;
+    let mut args = InitArgs { keep_groups: plan.keep_groups, ..InitArgs::default() };
+    args.fds.target = Some(known.pidfd()?);
+    args.chown_stdio = if options.detach { ChownStdio::All } else { ChownStdio::Pipes };
+    args.fds.console = socket;
     let topology = topology(known);
     let told_of = options.pid_file.is_some() || options.pidfd_socket.is_some();
     let ready = if told_of { ReadyMoment::AfterConfinement } else { ReadyMoment::BeforeConfinement };
-    fds.waits = Waits::for_exec(&topology, plan, ready);
+    args.waits = Waits::for_exec(&topology, plan, ready);
     let user_namespace = known.record.namespaces & Namespace::USER.0 != 0;
-    let order = Order {
+    let options = SpawnOptions {
         topology: &topology,
         group: Some(&group),
         oom_score_adj: plan.oom_score_adj,
         preserve_fds: plan.preserve_fds,
     };
-    let spawned = launch::spawn(&order, fds, |fds, socket| init::guest(plan, user_namespace, fds, socket));
+    let spawned =
+        launch::spawn(&options, args, |args, socket| init::exec_init(plan, user_namespace, args, socket));
     let child = spawned.map_err(|failure| words(failure, plan))?;
     let grouped = known.record.rdt.as_ref().map_or(Ok(()), |rdt| rdt::join(rdt, child.process.pid));
     let ready = grouped
-        .map_err(Failure::Other)
+        .map_err(SpawnError::Other)
         .and_then(|()| child.wait_until_ready(agent(known, plan).as_ref(), || Ok(()), |_, _| Ok(())));
     match ready {
         Ok(()) => Ok(child),
@@ -224,13 +227,13 @@ fn publish(options: &Exec, child: &Child) -> Result<()> {
     options.pid_file.as_ref().map_or(Ok(()), |path| pid_file::write(path, child.process.pid))
 }
 
-fn words(failure: Failure, plan: &ProcessPlan) -> Error {
+fn words(failure: SpawnError, plan: &ProcessPlan) -> Error {
     let error = match failure {
-        Failure::Reported(report) => explain(&report, &ExplainContext::from_process(plan)),
-        Failure::Died => {
+        SpawnError::Reported(report) => explain(&report, &ExplainContext::from_process(plan)),
+        SpawnError::Died => {
             Error::new(Kind::Child, format!("the process was killed {}", matched::POSSIBLY_OOM_KILLED))
         }
-        Failure::Other(error) => error,
+        SpawnError::Other(error) => error,
     };
     error.context(matched::UNABLE_TO_START)
 }

@@ -13,9 +13,10 @@ use crate::error::{Context, Error, Kind, Result, matched};
 use crate::handshake::{Report, SyncSocket};
 use crate::host::cgroup::Mode;
 use crate::host::probe::{Needed, NeededCgroup, read_facts};
-use crate::init::{Fds, live_mounts};
+use crate::init::args::{InitArgs, InitFds};
+use crate::init::live_mounts;
 use crate::launch::explain::{ExplainContext, explain};
-use crate::launch::{self, Failure, Order, seal, slots};
+use crate::launch::{self, SpawnError, SpawnOptions, init_fds, seal};
 use crate::lifecycle::load::{self, Known};
 use crate::lifecycle::options::{Change, Globals, Mounts};
 use crate::plan::cgroup_mounts::Cgroups;
@@ -70,11 +71,11 @@ fn add(known: &Known, list: Value) -> Result<()> {
         false => Ok(None),
     };
     let joined = users()?;
-    let fds =
-        Fds { sources: slots::sources(&mounts, true, joined.as_ref().map(AsFd::as_fd))?, ..Fds::default() };
-    let map_ids = |mount: usize, tree: &_| slots::map_ids(mounts.get(mount), tree, users()?.as_ref());
-    let life = |users, fds: &Fds, socket: &SyncSocket| live_mounts::add(&mounts, users, fds, socket);
-    enter(known, fds, life, map_ids, &ExplainContext::from_mounts(&mounts))
+    let sources = init_fds::sources(&mounts, true, joined.as_ref().map(AsFd::as_fd))?;
+    let args = InitArgs { fds: InitFds { sources, ..InitFds::default() }, ..InitArgs::default() };
+    let map_ids = |mount: usize, tree: &_| init_fds::map_ids(mounts.get(mount), tree, users()?.as_ref());
+    let life = |users, args: &InitArgs, socket: &SyncSocket| live_mounts::add(&mounts, users, args, socket);
+    enter(known, args, life, map_ids, &ExplainContext::from_mounts(&mounts))
 }
 
 fn decide(known: &Known, config: &Checked, topology: &Topology) -> Result<Vec<Mount>> {
@@ -116,31 +117,33 @@ fn remove(known: &Known, list: &Value) -> Result<()> {
     };
     let targets = list.as_array().into_iter().flatten().enumerate().map(target);
     let targets = targets.collect::<Result<Vec<CString>>>()?;
-    let life = |users, fds: &Fds, socket: &SyncSocket| live_mounts::remove(&targets, users, fds, socket);
-    enter(known, Fds::default(), life, |_, _| Ok(()), &ExplainContext::from_unmounts(&targets))
+    let life =
+        |users, args: &InitArgs, socket: &SyncSocket| live_mounts::remove(&targets, users, args, socket);
+    enter(known, InitArgs::default(), life, |_, _| Ok(()), &ExplainContext::from_unmounts(&targets))
 }
 
 /// Sends a process into the container's namespaces and waits until it has done its work.
 fn enter(
     known: &Known,
-    fds: Fds,
-    life: impl FnOnce(bool, &Fds, &SyncSocket) -> std::result::Result<std::convert::Infallible, Report>,
+    args: InitArgs,
+    life: impl FnOnce(bool, &InitArgs, &SyncSocket) -> std::result::Result<std::convert::Infallible, Report>,
     map_ids: impl Fn(usize, &OwnedFd) -> Result<()>,
     context: &ExplainContext<'_>,
 ) -> Result<()> {
     let topology = Topology { into: Some(known.record.namespaces), ..Topology::default() };
     let users = known.record.namespaces & Namespace::USER.0 != 0;
-    let fds = Fds { target: Some(known.pidfd()?), waits: Waits::for_mounts(&topology), ..fds };
-    let order = Order { topology: &topology, group: None, oom_score_adj: None, preserve_fds: 0 };
-    let child = launch::spawn(&order, fds, |fds, socket| life(users, fds, socket));
+    let fds = InitFds { target: Some(known.pidfd()?), ..args.fds };
+    let args = InitArgs { fds, waits: Waits::for_mounts(&topology), ..args };
+    let options = SpawnOptions { topology: &topology, group: None, oom_score_adj: None, preserve_fds: 0 };
+    let child = launch::spawn(&options, args, |args, socket| life(users, args, socket));
     let done = child.and_then(|child| {
         let done = child.wait_until_ready(None, || Ok(()), map_ids);
         child.kill();
         done
     });
     done.map_err(|failure| match failure {
-        Failure::Reported(report) => explain(&report, context),
-        Failure::Died => Error::new(Kind::Child, "the process was killed before it was ready"),
-        Failure::Other(error) => error,
+        SpawnError::Reported(report) => explain(&report, context),
+        SpawnError::Died => Error::new(Kind::Child, "the process was killed before it was ready"),
+        SpawnError::Other(error) => error,
     })
 }

@@ -11,7 +11,7 @@ use super::id_mapped::Namespaces;
 use super::joined_users;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
-use crate::init::Fds;
+use crate::init::args::InitFds;
 use crate::kernel::mount::Attributes;
 use crate::plan::Plan;
 use crate::plan::mounts::{Mount, Source};
@@ -19,11 +19,11 @@ use crate::plan::topology::{Join, Namespace, Topology};
 use crate::sys::mount::{mount_setattr, open_tree_clone};
 use crate::sys::process::namespace_type;
 
-/// Opens what the plan names.
-pub fn open(plan: &Plan) -> Result<Fds> {
-    let joins: Vec<OwnedFd> = plan.topology.joins.iter().map(namespace).collect::<Result<_>>()?;
+/// Opens the descriptors that the plan names.
+pub fn open(plan: &Plan) -> Result<InitFds> {
+    let joins: Vec<OwnedFd> = plan.topology.joins.iter().map(open_namespace).collect::<Result<_>>()?;
     refuse_for_host(plan, &joins)?;
-    let mut fds = Fds { joins, keep_groups: plan.process.keep_groups, ..Fds::default() };
+    let mut fds = InitFds { joins, ..InitFds::default() };
     if plan.topology.has(Namespace::USER) {
         let rootfs = unless_unprivileged(clone(&plan.rootfs.path, true, 0, true));
         fds.rootfs =
@@ -37,7 +37,7 @@ pub fn open(plan: &Plan) -> Result<Fds> {
 }
 
 /// One namespace, checked to be of the kind that the configuration says.
-fn namespace(join: &Join) -> Result<OwnedFd> {
+fn open_namespace(join: &Join) -> Result<OwnedFd> {
     let pointer = || format!("/linux/namespaces/{}/path", join.item);
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
     let open = nix::fcntl::open(join.path.as_c_str(), flags, Mode::empty());
@@ -105,7 +105,7 @@ fn unless_unprivileged(
 }
 
 /// The user namespace that is joined.
-fn users<'a>(plan: &Plan, fds: &'a Fds) -> Option<BorrowedFd<'a>> {
+fn users<'a>(plan: &Plan, fds: &'a InitFds) -> Option<BorrowedFd<'a>> {
     let index = plan.topology.joins.iter().position(|join| join.namespace == Namespace::USER)?;
     fds.joins.get(index).map(AsFd::as_fd)
 }
@@ -138,7 +138,7 @@ fn source<'a>(
 
 /// The user namespace that the configuration names.
 pub fn joined_users(topology: &Topology) -> Result<Option<OwnedFd>> {
-    topology.joins.iter().find(|join| join.namespace == Namespace::USER).map(namespace).transpose()
+    topology.joins.iter().find(|join| join.namespace == Namespace::USER).map(open_namespace).transpose()
 }
 
 /// Maps the ids of a bind that the child has cloned, of what the rootfs had when its turn came.

@@ -1,0 +1,49 @@
+//! Closes descriptors by number, so that nothing of the host's is left open in the container. (The owners of these numbers
+//! are never dropped: nothing returns from `init`.)
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use super::args::InitFds;
+use crate::handshake::SyncSocket;
+use crate::plan::process::ProcessPlan;
+use crate::sys::process;
+
+/// Closes what is not the program's, and marks all else close-on-exec. What waits in the container, or is about to be its
+/// program, holds nothing else of the host. Until execve stay: the socket to the runtime, which reports a failure, the
+/// exec fifo, and what hooks write to.
+pub fn close_all_but_ours(plan: &ProcessPlan, fds: &InitFds, socket: &SyncSocket) -> Result<(), Errno> {
+    let first = 3 + plan.preserve_fds;
+    close_all_but(first, fds.until_execve(), socket)?;
+    process::cloexec_from(first)
+}
+
+/// Closes what is not the program's in the helper, before it clones a process into a pid namespace that has others: they
+/// may look into that from its start (CVE-2016-9962). What it still needs for the container's set-up stays.
+pub fn close_before_clone(first: u32, fds: &InitFds, socket: &SyncSocket) -> Result<(), Errno> {
+    close_all_but(first, fds.until_execve().chain(fds.until_set_up()), socket)
+}
+
+fn close_all_but<'a>(
+    first: u32,
+    kept: impl Iterator<Item = &'a OwnedFd>,
+    socket: &SyncSocket,
+) -> Result<(), Errno> {
+    let mut kept: Vec<u32> = kept.map(|fd| fd.as_raw_fd() as u32).collect();
+    kept.push(socket.as_fd().as_raw_fd() as u32);
+    kept.sort_unstable();
+    let mut next = first;
+    for fd in kept.into_iter().filter(|&fd| fd >= first) {
+        process::close_range(next, fd.saturating_sub(1))?;
+        next = next.max(fd + 1);
+    }
+    process::close_range(next, u32::MAX)
+}
+
+/// Closes what hooks have written to: no path of the program shall lead through /proc/self/fd to a file of the host. (The owners are never dropped.)
+pub fn close_hook_output(fds: &InitFds) {
+    for file in fds.hook_output.iter().flatten() {
+        let _ = nix::unistd::close(file.as_raw_fd());
+    }
+}

@@ -1,0 +1,36 @@
+//! `MountError`: a failed call of a mount, with what the filesystem itself said about it.
+
+use nix::errno::Errno;
+
+use crate::handshake::{Report, Step};
+
+/// A failed call, and what the filesystem itself said about it.
+pub struct MountError {
+    pub errno: Errno,
+    pub call: &'static str,
+    pub words: Vec<u8>,
+}
+
+impl MountError {
+    /// The report of the mount of this index in the plan.
+    pub fn report(&self, index: usize) -> Report {
+        let mut report = Report::new(Step::Mount(index), self.errno, self.call);
+        if !self.words.is_empty() {
+            report.add(" (");
+            report.add(&String::from_utf8_lossy(&self.words));
+            report.add(")");
+        }
+        report
+    }
+}
+
+/// Names the call of an errno.
+pub trait InCall<T> {
+    fn call(self, call: &'static str) -> Result<T, MountError>;
+}
+
+impl<T> InCall<T> for Result<T, Errno> {
+    fn call(self, call: &'static str) -> Result<T, MountError> {
+        self.map_err(|errno| MountError { errno, call, words: Vec::new() })
+    }
+}

@@ -1,0 +1,110 @@
+//! The program of the process: found, given its environment, executed.
+
+use std::convert::Infallible;
+use std::ffi::{CStr, CString};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{Mode, stat};
+use nix::unistd::{AccessFlags, faccessat};
+
+use crate::handshake::{Report, Step};
+use crate::plan::process::{ProcessPlan, has, name};
+use crate::sys::file::standard_streams;
+use crate::sys::process;
+
+/// What execve(2) needs, found inside the container.
+pub struct Program {
+    pub path: CString,
+    pub env: Vec<CString>,
+}
+
+/// Returns the environment, with HOME from the container's own /etc/passwd where it is not given, or empty.
+pub fn environment(plan: &ProcessPlan) -> Vec<CString> {
+    let mut env = plan.env.clone();
+    env.retain(|variable| variable.as_c_str() != c"HOME=");
+    if plan.listen_pid {
+        let variable = format!("LISTEN_PID={}", nix::unistd::getpid());
+        env.retain(|known| name(known) != b"LISTEN_PID");
+        env.extend(CString::new(variable));
+    }
+    if !has(&env, "HOME") {
+        let home = home(plan.uid).unwrap_or_else(|| b"/".to_vec());
+        env.extend(CString::new([b"HOME=".as_slice(), &home].concat()));
+    }
+    env
+}
+
+/// Returns the home directory of `uid`. The file is the image's: only a regular one is read, and no more than 1 MiB of it.
+fn home(uid: u32) -> Option<Vec<u8>> {
+    const LARGEST: u64 = 1 << 20;
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let file = std::fs::File::from(nix::fcntl::open(c"/etc/passwd", flags, Mode::empty()).ok()?);
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, LARGEST), &mut text).ok()?;
+    let wanted = uid.to_string();
+    let home_in = |line: &[u8]| {
+        let mut fields = line.split(|&b| b == b':').skip(2);
+        (fields.next()? == wanted.as_bytes()).then(|| fields.nth(2).map(<[u8]>::to_vec))?
+    };
+    text.split(|&b| b == b'\n').find_map(home_in).filter(|home| !home.is_empty())
+}
+
+/// Refuses a working directory outside the root. CVE-2024-21626: a working directory outside the root shows as "(unreachable)" to the raw call.
+pub fn check_working_directory() -> Result<(), Report> {
+    let mut buffer = [0; libc::PATH_MAX as usize];
+    match process::current_directory(&mut buffer) {
+        Ok(path) if path.to_bytes().starts_with(b"/") => Ok(()),
+        Ok(_) | Err(Errno::ENOENT) => {
+            let why = "current working directory is outside of container mount namespace root";
+            Err(Report::from_text(Step::WorkingDirectory, why))
+        }
+        Err(errno) => Err(Report::new(Step::WorkingDirectory, errno, "getcwd")),
+    }
+}
+
+/// Returns the first candidate that can be executed; else the failure that says most.
+pub fn find(plan: &ProcessPlan) -> Result<CString, Report> {
+    let mut worst = Errno::ENOENT;
+    for candidate in &plan.candidates {
+        match executable(candidate) {
+            Ok(()) => return Ok(candidate.clone()),
+            Err(Errno::ENOENT | Errno::ENOTDIR) if plan.searched => {}
+            Err(errno) => worst = errno,
+        }
+    }
+    Err(Report::new(Step::FindProgram, worst, ""))
+}
+
+/// Judges as Go's exec.LookPath does: EISDIR for a directory, EACCES where nobody may execute.
+fn executable(path: &CStr) -> Result<(), Errno> {
+    let stat = stat(path)?;
+    if stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
+        return Err(Errno::EISDIR);
+    }
+    match faccessat(nix::fcntl::AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS) {
+        // An old kernel under the C library's emulation, or a filter: the mode bits say.
+        Err(Errno::ENOSYS | Errno::EPERM) if stat.st_mode & 0o111 != 0 => Ok(()),
+        other => other,
+    }
+}
+
+/// Executes the program; returns only on failure.
+pub fn execute(plan: &ProcessPlan, program: &Program) -> Result<Infallible, Report> {
+    let args = process::Vector::new(plan.args.iter().map(CString::as_c_str));
+    let env = process::Vector::new(program.env.iter().map(CString::as_c_str));
+    let errno = process::execve(&program.path, &args, &env);
+    let report = Report::new(Step::Execute, errno, "");
+    tell(&program.path, errno);
+    Err(report)
+}
+
+/// Writes the failure to the process's own standard error: those who did not start it look there, for `create` has ended
+/// long ago.
+fn tell(path: &CStr, errno: Errno) {
+    let text = format!("exec {}: {}\n", path.to_string_lossy(), errno.desc().to_lowercase());
+    let _ = nix::unistd::write(standard_streams()[2], text.as_bytes());
+}
