@@ -1,7 +1,7 @@
-//! Paths resolved inside a root we do not trust, by descriptor and never by string.
+//! Resolves paths inside a root that is not trusted, by descriptor and never by string.
 //!
 //! A rootfs belongs to its image: any component may be a symlink that points at the host. Every lookup here is one
-//! openat2 with RESOLVE_IN_ROOT, so the kernel treats the root as `/` and no swap between look and use can leave it.
+//! openat2(2) with RESOLVE_IN_ROOT, so the kernel treats the root as `/` and no swap between look and use can leave it.
 
 mod walk;
 
@@ -17,8 +17,8 @@ use crate::sys::file::{RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2};
 
 pub type Result<T> = std::result::Result<T, Errno>;
 
-/// As many as the kernel follows (path_resolution(7)).
-const MOST_LINKS: u32 = 40;
+/// As many symlinks as the kernel follows in one path (path_resolution(7)); one more is ELOOP.
+pub const MAX_SYMLINKS: u32 = 40;
 
 const IN_ROOT: u64 = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
 
@@ -67,7 +67,7 @@ impl Root {
     /// directory outside (CVE-2024-45310). Where a component is a symlink that dangles (`/var/run -> /run` in an image
     /// without /run), the directory is made where it leads, inside the root.
     pub fn mkdir_all(&self, path: &CStr, mode: u32) -> Result<OwnedFd> {
-        self.mkdir_following(path, mode, MOST_LINKS)
+        self.mkdir_following(path, mode, MAX_SYMLINKS)
     }
 
     fn mkdir_following(&self, path: &CStr, mode: u32, links: u32) -> Result<OwnedFd> {
@@ -83,21 +83,30 @@ impl Root {
             done.extend_from_slice(name);
             let so_far = c_string(&done)?;
             parent = match self.resolve(&so_far, flags) {
-                Err(Errno::ENOENT) => {
-                    self.mkdir_in(&parent, &c_string(name)?, mode)?;
-                    match self.resolve(&so_far, flags) {
-                        Err(Errno::ENOENT) => {
-                            let links = links.checked_sub(1).ok_or(Errno::ELOOP)?;
-                            let target = link_target(&parent, &done, name)?;
-                            self.mkdir_following(&target, mode, links)?
-                        }
-                        other => other?,
-                    }
-                }
+                Err(Errno::ENOENT) => self.mkdir_component(&parent, &done, name, mode, links)?,
                 other => other?,
             };
         }
         Ok(parent)
+    }
+
+    /// Makes the directory `name` in `parent`, which is `path` from the root; or what it leads to as a dangling symlink.
+    fn mkdir_component(
+        &self,
+        parent: &OwnedFd,
+        path: &[u8],
+        name: &[u8],
+        mode: u32,
+        links: u32,
+    ) -> Result<OwnedFd> {
+        self.mkdir_in(parent, &c_string(name)?, mode)?;
+        match self.resolve(&c_string(path)?, OFlag::O_PATH | OFlag::O_DIRECTORY) {
+            Err(Errno::ENOENT) => {
+                let links = links.checked_sub(1).ok_or(Errno::ELOOP)?;
+                self.mkdir_following(&read_link_target(parent, path, name)?, mode, links)
+            }
+            other => other,
+        }
     }
 
     fn mkdir_in(&self, parent: &OwnedFd, name: &CStr, mode: u32) -> Result<()> {
@@ -108,7 +117,52 @@ impl Root {
         }
     }
 
-    /// The directory that holds the last component of `path` (made if missing), and that component's name.
+    /// Opens the directory `path`, made with `mode` (before umask) where it is missing, and the directories above it with
+    /// 0755. For a path that is most likely missing: `mkdir_all` looks first.
+    pub fn make_dir(&self, path: &CStr, mode: u32) -> Result<OwnedFd> {
+        let (parent, name) = self.parent(path, 0o755)?;
+        match nix::sys::stat::mkdirat(&parent, name.as_c_str(), Mode::from_bits_truncate(mode)) {
+            Ok(()) => {}
+            // A dangling symlink stands there: the directory is made where it leads.
+            Err(Errno::EEXIST) => return self.mkdir_all(path, mode),
+            Err(errno) => return Err(errno),
+        }
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        nix::fcntl::openat(&parent, name.as_c_str(), flags, Mode::empty())
+    }
+
+    /// Opens the file `path`, made with `mode` (before umask) where it is missing, and the directories above it with 0755.
+    ///
+    /// What comes back is what was made here, or what stood there just now and is no symlink. Where the name is a symlink
+    /// that dangles, the file is made where it leads, inside the root.
+    pub fn make_file(&self, path: &CStr, mode: u32) -> Result<OwnedFd> {
+        let flags = OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let open = |(parent, name): (OwnedFd, CString)| {
+            nix::fcntl::openat(&parent, name.as_c_str(), flags, Mode::from_bits_truncate(mode))
+        };
+        match open(self.parent(path, 0o755)?) {
+            Err(Errno::ELOOP) => open(self.followed_parent(path, 0o755)?),
+            other => other,
+        }
+    }
+
+    /// As [`parent`](Self::parent) of what `path` leads to: symlinks in its last component are followed inside the root,
+    /// also where they dangle. The name that comes back is none of a symlink.
+    pub fn followed_parent(&self, path: &CStr, mode: u32) -> Result<(OwnedFd, CString)> {
+        let mut path = path.to_owned();
+        for _ in 0..MAX_SYMLINKS {
+            let (parent, name) = self.parent(&path, mode)?;
+            let end = path.to_bytes().iter().rposition(|&byte| byte != b'/').map_or(0, |last| last + 1);
+            match read_link_target(&parent, &path.to_bytes()[..end], name.to_bytes()) {
+                // EINVAL: no symlink; ENOENT: nothing there yet.
+                Err(_) => return Ok((parent, name)),
+                Ok(target) => path = target,
+            }
+        }
+        Err(Errno::ELOOP)
+    }
+
+    /// Opens the directory that holds the last component of `path` (made with `mode` if missing); and that name.
     pub fn parent(&self, path: &CStr, mode: u32) -> Result<(OwnedFd, CString)> {
         let bytes = path.to_bytes();
         let end = bytes.iter().rposition(|&b| b != b'/').map_or(0, |i| i + 1);
@@ -121,8 +175,8 @@ impl Root {
     }
 }
 
-/// Where the link `name` in `parent` leads, as a path from the root; `path` is its own.
-fn link_target(parent: &OwnedFd, path: &[u8], name: &[u8]) -> Result<CString> {
+/// Reads where the link `name` in `parent` leads, as a path from the root; `path` is its own.
+fn read_link_target(parent: &OwnedFd, path: &[u8], name: &[u8]) -> Result<CString> {
     use std::os::unix::ffi::OsStrExt;
     let target = nix::fcntl::readlinkat(parent, c_string(name)?.as_c_str())?;
     if target.as_bytes().starts_with(b"/") {
@@ -131,7 +185,8 @@ fn link_target(parent: &OwnedFd, path: &[u8], name: &[u8]) -> Result<CString> {
     c_string(&[&path[..path.len() - name.len()], target.as_bytes()].concat())
 }
 
-fn c_string(bytes: &[u8]) -> Result<CString> {
+/// Makes a C string for a system call; EINVAL where `bytes` hold a NUL.
+pub fn c_string(bytes: &[u8]) -> Result<CString> {
     CString::new(bytes).map_err(|_| Errno::EINVAL)
 }
 
@@ -173,6 +228,24 @@ mod tests {
         assert!(dir.join("root/run/secrets").is_dir());
         assert!(dir.join("root/lib64/x").is_dir());
         assert_eq!(root.mkdir_all(c"/loop/x", 0o755).unwrap_err(), Errno::ELOOP);
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_made_where_a_dangling_link_leads() {
+        let dir = scratch("file");
+        fs::create_dir(dir.join("root/etc")).unwrap();
+        symlink("/run/deep/resolv", dir.join("root/etc/absolute")).unwrap();
+        symlink("../run/relative", dir.join("root/etc/relative")).unwrap();
+        symlink("loop", dir.join("root/etc/loop")).unwrap();
+        let root = Root::open(&dir.join("root")).unwrap();
+        root.make_file(c"/etc/absolute", 0o644).unwrap();
+        root.make_file(c"/etc/relative", 0o644).unwrap();
+        root.make_file(c"/new/plain", 0o644).unwrap();
+        for made in ["run/deep/resolv", "run/relative", "new/plain"] {
+            assert!(dir.join("root").join(made).is_file(), "{made}");
+        }
+        assert_eq!(root.make_file(c"/etc/loop", 0o644).unwrap_err(), Errno::ELOOP);
         fs::remove_dir_all(dir).unwrap();
     }
 

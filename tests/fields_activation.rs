@@ -120,6 +120,19 @@ fn a_program_that_ends_without_having_been_ready_ends_the_wait() {
 }
 
 #[test]
+fn a_bind_of_the_socket_that_fails_is_told_as_what_it_is() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let _manager = manager(&bundle);
+    bundle.writable();
+    fs::create_dir_all(bundle.rootfs().join("run")).unwrap();
+    fs::write(bundle.rootfs().join("run/notify"), "").unwrap();
+    let answer = start(&bundle, &["run", &bundle.id]).wait();
+    let told = answer.told();
+    assert!(told.contains("NOTIFY_SOCKET: error mounting ") && !told.contains("/mounts/"), "{answer:?}");
+    bundle.leaves_nothing();
+}
+
+#[test]
 fn a_manager_that_is_gone_is_a_warning() {
     let Some(mut bundle) = Bundle::new() else { return };
     bundle.args(&["sleep", "1000"]);

@@ -1,4 +1,4 @@
-//! The container's own terminal: a pair made in its devpts, the master sent out, the peer as standard streams.
+//! Sets up the container's own terminal: a pair made in its devpts, the master sent out, the peer as standard streams.
 //!
 //! The rootfs is not trusted. Nothing is reached by a path that could lead elsewhere: the pair comes from a
 //! directory checked to be a devpts, the peer from the master, and both ends of the mount are descriptors
@@ -20,19 +20,19 @@ use crate::sys::tty::{self, Size};
 
 /// The call that failed, on what; and the kernel's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Failure {
+pub struct ConsoleError {
     pub call: &'static str,
     pub errno: Errno,
 }
 
 /// Names the call of an errno.
 trait During<T> {
-    fn during(self, call: &'static str) -> Result<T, Failure>;
+    fn during(self, call: &'static str) -> Result<T, ConsoleError>;
 }
 
 impl<T> During<T> for Result<T, Errno> {
-    fn during(self, call: &'static str) -> Result<T, Failure> {
-        self.map_err(|errno| Failure { call, errno })
+    fn during(self, call: &'static str) -> Result<T, ConsoleError> {
+        self.map_err(|errno| ConsoleError { call, errno })
     }
 }
 
@@ -48,7 +48,7 @@ pub fn set_up(
     uid: u32,
     socket: BorrowedFd<'_>,
     mount_console: bool,
-) -> Result<(), Failure> {
+) -> Result<(), ConsoleError> {
     let master = new_pair(root)?;
     tty::unlock(master.as_fd()).during("unlock terminal")?;
     let peer = tty::peer(master.as_fd()).during("open other end of /dev/pts/ptmx")?;
@@ -69,24 +69,24 @@ pub fn set_up(
 }
 
 /// The master of a new pair of the container's devpts.
-fn new_pair(root: &Root) -> Result<OwnedFd, Failure> {
+fn new_pair(root: &Root) -> Result<OwnedFd, ConsoleError> {
     let pts = root.resolve(c"/dev/pts", OFlag::O_PATH | OFlag::O_DIRECTORY).during("open /dev/pts")?;
     // Checked before anything in it is opened: only the kernel puts entries into a devpts, whereas a rootfs may
     // hold a device here whose mere opening does something.
     if !tty::is_devpts(pts.as_fd()).during("statfs /dev/pts")? {
-        return Err(Failure { call: "/dev/pts is not a devpts", errno: Errno::ENODEV });
+        return Err(ConsoleError { call: "/dev/pts is not a devpts", errno: Errno::ENODEV });
     }
     let beneath = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NOFOLLOW;
     let master = openat2(pts.as_fd(), c"ptmx", flags.bits(), 0, beneath).during("open /dev/pts/ptmx")?;
     match tty::is_ptmx(master.as_fd()).during("stat /dev/pts/ptmx")? {
         true => Ok(master),
-        false => Err(Failure { call: "/dev/pts/ptmx is not a ptmx device", errno: Errno::ENODEV }),
+        false => Err(ConsoleError { call: "/dev/pts/ptmx is not a ptmx device", errno: Errno::ENODEV }),
     }
 }
 
 /// Binds the terminal over /dev/console, so that who opens the one gets the other.
-fn mount_on_console(root: &Root, peer: BorrowedFd<'_>) -> Result<(), Failure> {
+fn mount_on_console(root: &Root, peer: BorrowedFd<'_>) -> Result<(), ConsoleError> {
     let target = console(root).during("open /dev/console")?;
     let mount = open_tree_clone(peer, c"", false, 0).during("open_tree terminal")?;
     move_mount(mount.as_fd(), target.as_fd()).during("mount terminal on /dev/console")
@@ -116,15 +116,15 @@ fn mode_of(flags: OFlag) -> u32 {
 }
 
 /// The process may read, write and chmod its terminal. The group stays what the devpts was mounted with.
-fn give_to(uid: u32, peer: &OwnedFd) -> Result<(), Failure> {
+fn give_to(uid: u32, peer: &OwnedFd) -> Result<(), ConsoleError> {
     match fchown(peer, Some(Uid::from_raw(uid)), None) {
         // EPERM: a devpts of another user namespace, bound in; EROFS: a read-only one. The streams work all the same.
         Ok(()) | Err(Errno::EPERM | Errno::EROFS) => Ok(()),
-        Err(errno) => Err(Failure { call: "chown terminal", errno }),
+        Err(errno) => Err(ConsoleError { call: "chown terminal", errno }),
     }
 }
 
-fn send(master: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> Result<(), Failure> {
+fn send(master: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> Result<(), ConsoleError> {
     let number = tty::number(master).during("number of terminal")?;
     let mut name = [0_u8; 32];
     let mut rest = &mut name[..];

@@ -1,4 +1,4 @@
-//! `tmpcopyup`: a directory's content copied into a new tmpfs, by descriptor, symlinks kept as they are.
+//! Copies a directory's content into a new tmpfs, for the mount option `tmpcopyup`: by descriptor, symlinks kept as they are.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -9,7 +9,7 @@ use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstatat, mkdirat, mkn
 use nix::unistd::{Gid, Uid, fchownat, symlinkat};
 
 /// Copies all below `from` to `to`: types, modes, owners; not times.
-pub fn tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
+pub fn copy_tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
     let directory =
         openat(from, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
     let mut listing = Dir::from_fd(directory)?;
@@ -19,12 +19,13 @@ pub fn tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
         if name == c"." || name == c".." {
             continue;
         }
-        one(from, to, name)?;
+        copy_entry(from, to, name)?;
     }
     Ok(())
 }
 
-fn one(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<(), Errno> {
+/// Copies what `from` has of this name, and all below it.
+fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<(), Errno> {
     let stat = fstatat(from, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
     let mode = Mode::from_bits_truncate(stat.st_mode & 0o7777);
     let kind = SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT);
@@ -32,7 +33,7 @@ fn one(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &std::ffi::CStr) -> Resul
     match kind {
         SFlag::S_IFLNK => symlinkat(&*readlinkat(from, name)?, to, name)?,
         SFlag::S_IFDIR => mkdirat(to, name, mode)?,
-        SFlag::S_IFREG => file(from, to, name, mode)?,
+        SFlag::S_IFREG => copy_file(from, to, name, mode)?,
         _ => mknodat(to, name, kind, mode, stat.st_rdev)?,
     }
     fchownat(to, name, owner.0, owner.1, AtFlags::AT_SYMLINK_NOFOLLOW)?;
@@ -50,12 +51,17 @@ fn one(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &std::ffi::CStr) -> Resul
             )
         };
         let (from, to): (OwnedFd, OwnedFd) = (open(from)?, open(to)?);
-        tree(from.as_fd(), to.as_fd())?;
+        copy_tree(from.as_fd(), to.as_fd())?;
     }
     Ok(())
 }
 
-fn file(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &std::ffi::CStr, mode: Mode) -> Result<(), Errno> {
+fn copy_file(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    name: &std::ffi::CStr,
+    mode: Mode,
+) -> Result<(), Errno> {
     let source = openat(from, name, OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
     let (mut source, mut copy) =

@@ -1,4 +1,4 @@
-//! Device nodes and links of /dev, made below a descriptor of their directory.
+//! Makes the device nodes and links of /dev, below a descriptor of their directory.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,30 +13,30 @@ use crate::inroot::Root;
 use crate::plan::devices::{Device, Devices, Link};
 use crate::sys::mount::{move_mount, open_tree_clone};
 
-/// `user_namespace`: nodes cannot be made in one, the host's are bound instead.
+/// Makes all of them. `user_namespace`: nodes cannot be made in one, the host's are bound instead.
 pub fn make(plan: &Devices, root: &Root, user_namespace: bool) -> Result<(), Report> {
     let mut directory = Directory::default();
     for (index, device) in plan.nodes.iter().enumerate() {
         let (parent, name) =
-            directory.of(root, &device.path).in_step(Step::Device(index), "open the directory")?;
-        let made = if user_namespace { Err(Errno::EPERM) } else { node(parent, name, device) };
-        match made {
+            directory.parent_of(root, &device.path).in_step(Step::Device(index), "open the directory")?;
+        let result = if user_namespace { Err(Errno::EPERM) } else { make_node(parent, name, device) };
+        match result {
             // Not allowed here, although we may be root: the host's node does.
             Err(Errno::EPERM) => {
-                bind(parent, name, device).in_step(Step::Device(index), "bind the host's node")?;
+                bind_host_node(parent, name, device).in_step(Step::Device(index), "bind the host's node")?;
             }
             other => other.in_step(Step::Device(index), "mknod")?,
         }
     }
-    for (index, wanted) in plan.links.iter().enumerate() {
+    for (index, link) in plan.links.iter().enumerate() {
         let (parent, name) =
-            directory.of(root, &wanted.path).in_step(Step::Link(index), "open the directory")?;
-        link(parent, name, wanted).in_step(Step::Link(index), "symlink")?;
+            directory.parent_of(root, &link.path).in_step(Step::Link(index), "open the directory")?;
+        make_link(parent, name, link).in_step(Step::Link(index), "symlink")?;
     }
-    core_link(root, &mut directory).in_step(Step::CoreLink, "symlink /dev/core")
+    make_core_link(root, &mut directory).in_step(Step::CoreLink, "symlink /dev/core")
 }
 
-/// The directory looked up last: nearly all are /dev.
+/// The directory that was opened last: nearly all are /dev.
 #[derive(Default)]
 struct Directory {
     path: Vec<u8>,
@@ -44,7 +44,7 @@ struct Directory {
 }
 
 impl Directory {
-    fn of<'a>(&'a mut self, root: &Root, path: &'a CStr) -> Result<(&'a OwnedFd, &'a CStr), Errno> {
+    fn parent_of<'a>(&'a mut self, root: &Root, path: &'a CStr) -> Result<(&'a OwnedFd, &'a CStr), Errno> {
         let bytes = path.to_bytes_with_nul();
         let slash = bytes.iter().rposition(|&b| b == b'/').map_or(0, |i| i + 1);
         let name = CStr::from_bytes_with_nul(&bytes[slash..]).map_err(|_| Errno::EINVAL)?;
@@ -57,7 +57,8 @@ impl Directory {
     }
 }
 
-fn node(parent: &OwnedFd, name: &CStr, device: &Device) -> Result<(), Errno> {
+/// Makes a node, or changes the mode of one that stands there already.
+fn make_node(parent: &OwnedFd, name: &CStr, device: &Device) -> Result<(), Errno> {
     let kind = SFlag::from_bits_truncate(device.kind);
     let number = libc::makedev(device.major, device.minor);
     // The umask is 0: the mode is the one asked for.
@@ -79,9 +80,10 @@ fn node(parent: &OwnedFd, name: &CStr, device: &Device) -> Result<(), Errno> {
     fchownat(parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
 }
 
-fn bind(parent: &OwnedFd, name: &CStr, device: &Device) -> Result<(), Errno> {
+/// Binds the node of the host.
+fn bind_host_node(parent: &OwnedFd, name: &CStr, device: &Device) -> Result<(), Errno> {
     if device.kind == libc::S_IFIFO {
-        return node(parent, name, device);
+        return make_node(parent, name, device);
     }
     let host = open_tree_clone(AT_FDCWD.as_fd(), &device.path, false, 0)?;
     let flags = OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -95,20 +97,20 @@ fn bind(parent: &OwnedFd, name: &CStr, device: &Device) -> Result<(), Errno> {
     move_mount(host.as_fd(), target.as_fd())
 }
 
-fn link(parent: &OwnedFd, name: &CStr, wanted: &Link) -> Result<(), Errno> {
-    match symlinkat(wanted.to.as_c_str(), parent, name) {
+fn make_link(parent: &OwnedFd, name: &CStr, link: &Link) -> Result<(), Errno> {
+    match symlinkat(link.to.as_c_str(), parent, name) {
         // ptmx must lead into the container's own devpts, whatever the image or a device node says.
         Err(Errno::EEXIST) if name == c"ptmx" => {
             unlinkat(parent, name, UnlinkatFlags::NoRemoveDir)?;
-            symlinkat(wanted.to.as_c_str(), parent, name)
+            symlinkat(link.to.as_c_str(), parent, name)
         }
         Err(Errno::EEXIST) => Ok(()),
         other => other,
     }
 }
 
-/// /dev/core, where the kernel has /proc/kcore.
-fn core_link(root: &Root, directory: &mut Directory) -> Result<(), Errno> {
+/// Makes /dev/core, where the kernel has /proc/kcore.
+fn make_core_link(root: &Root, directory: &mut Directory) -> Result<(), Errno> {
     if directory.fd.is_none() {
         return Ok(());
     }
@@ -116,7 +118,7 @@ fn core_link(root: &Root, directory: &mut Directory) -> Result<(), Errno> {
         Ok(_) => {}
         Err(_) => return Ok(()),
     }
-    let wanted = Link { path: c"/dev/core".into(), to: c"/proc/kcore".into() };
-    let (parent, name) = directory.of(root, c"/dev/core")?;
-    link(parent, name, &wanted)
+    let link = Link { path: c"/dev/core".into(), to: c"/proc/kcore".into() };
+    let (parent, name) = directory.parent_of(root, c"/dev/core")?;
+    make_link(parent, name, &link)
 }

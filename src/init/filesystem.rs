@@ -1,4 +1,4 @@
-//! A filesystem of the container's own: by descriptors, and by mount(2) where its options are too long for them.
+//! Makes a filesystem of the container's own: by descriptors, and by mount(2) where its options are too long for them.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,7 +11,7 @@ use crate::plan::mount_options::Parameter;
 use crate::plan::mounts::Mount;
 use crate::sys::mount::{fsconfig_create, fsconfig_set, fsmount, fsopen};
 
-/// A new superblock, mounted nowhere yet.
+/// Makes a superblock with fsopen(2), mounted nowhere yet.
 pub fn make(
     kind: &CStr,
     source: &CStr,
@@ -21,7 +21,7 @@ pub fn make(
 ) -> Result<OwnedFd, MountError> {
     let context = fsopen(kind).call("fsopen")?;
     let with_words = |result: Result<(), Errno>, call| {
-        result.map_err(|errno| MountError { errno, call, words: words(&context) })
+        result.map_err(|errno| MountError { errno, call, words: read_log(&context) })
     };
     fsconfig_set(context.as_fd(), c"source", Some(source)).call("fsconfig")?;
     if let Some(mode) = mode {
@@ -42,11 +42,11 @@ pub fn make(
 
 /// fsconfig(2) refuses values of 256 bytes and more: layers of an overlay easily have as many. What goes by mount(2) for
 /// that has no mode to inherit, no label and nothing copied into it: that takes a mount which is nowhere yet.
-pub fn too_long((_, value): &Parameter) -> bool {
+pub fn is_too_long((_, value): &Parameter) -> bool {
     value.as_ref().is_some_and(|value| value.count_bytes() >= 256)
 }
 
-/// By mount(2), which takes a page of options together; more it would cut off without a word.
+/// Mounts by mount(2), which takes a page of options together; more it would cut off without a word.
 pub fn mount_here(
     target: &OwnedFd,
     kind: &CStr,
@@ -82,8 +82,8 @@ pub fn mount_here(
     nix::mount::mount(Some(source), c".", Some(kind), flags, Some(data.as_slice())).call("mount")
 }
 
-/// What the filesystem says of its own failure: one line of its log, without the level.
-fn words(context: &OwnedFd) -> Vec<u8> {
+/// Reads what the filesystem says of its own failure: one line of its log, without the level.
+fn read_log(context: &OwnedFd) -> Vec<u8> {
     let mut buffer = [0; 200];
     match nix::unistd::read(context, &mut buffer) {
         Ok(length) if length > 2 => buffer[2..length].trim_ascii_end().to_vec(),

@@ -25,7 +25,7 @@ use running::{Outcome, Running};
 
 /// The first hook that failed: `error running createRuntime hook #1: exit status 3, stdout: …, stderr: …`.
 #[derive(Debug)]
-pub struct Failed {
+pub struct HookError {
     pub text: String,
 }
 
@@ -38,7 +38,7 @@ pub struct Output {
 
 /// What hooks of one kind have in common.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Setting<'a> {
+pub struct HookOptions<'a> {
     /// For a hook that brings none; else ours.
     pub env: Option<&'a [CString]>,
     /// Where it runs; else where we are.
@@ -52,32 +52,32 @@ pub fn run_all(
     kind: &'static str,
     hooks: &[Hook],
     state: &[u8],
-    setting: Setting<'_>,
-) -> Result<Vec<Output>, Failed> {
-    one_by_one(kind, hooks, state, setting).collect()
+    options: HookOptions<'_>,
+) -> Result<Vec<Output>, HookError> {
+    run_each(kind, hooks, state, options).collect()
 }
 
 /// Each turn runs the next hook, with `state` (JSON) on its standard input. A SIGHUP, SIGINT, SIGQUIT or SIGTERM
 /// meanwhile, blocked or not, is taken for a failure of the hook that is running.
-pub fn one_by_one(
+pub fn run_each(
     kind: &'static str,
     hooks: &[Hook],
     state: &[u8],
-    setting: Setting<'_>,
-) -> impl Iterator<Item = Result<Output, Failed>> {
+    options: HookOptions<'_>,
+) -> impl Iterator<Item = Result<Output, HookError>> {
     hooks.iter().enumerate().map(move |(index, hook)| {
-        run(hook, state, setting)
-            .map_err(|why| Failed { text: format!("error running {kind} hook #{index}: {why}") })
+        run(hook, state, options)
+            .map_err(|why| HookError { text: format!("error running {kind} hook #{index}: {why}") })
     })
 }
 
-fn run(hook: &Hook, state: &[u8], setting: Setting<'_>) -> Result<Output, String> {
+fn run(hook: &Hook, state: &[u8], options: HookOptions<'_>) -> Result<Output, String> {
     let deadline = hook.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
-    let env = hook.env.as_deref().or(setting.env).map_or_else(own_environment, Cow::Borrowed);
+    let env = hook.env.as_deref().or(options.env).map_or_else(own_environment, Cow::Borrowed);
     // Held before the start: what comes in between must not end us and leave the hook alone.
-    let interrupts = Interrupts::hold().map_err(|errno| refused("signalfd", errno))?;
-    let mut running = Running::start(hook, &env, setting, state)?;
-    match running.attend(deadline, &interrupts).map_err(|errno| refused("poll", errno))? {
+    let interrupts = Interrupts::hold().map_err(|errno| failed_call("signalfd", errno))?;
+    let mut running = Running::start(hook, &env, options, state)?;
+    match running.attend(deadline, &interrupts).map_err(|errno| failed_call("poll", errno))? {
         Outcome::Ended => {}
         Outcome::TimedOut => {
             let seconds = f64::from(hook.timeout.unwrap_or_default());
@@ -85,7 +85,7 @@ fn run(hook: &Hook, state: &[u8], setting: Setting<'_>) -> Result<Output, String
         }
         Outcome::Interrupted(signal) => return Err(format!("interrupted by {}", signal_text(signal))),
     }
-    let (status, output) = running.finish().map_err(|errno| refused("wait", errno))?;
+    let (status, output) = running.finish().map_err(|errno| failed_call("wait", errno))?;
     if status.success() {
         return Ok(output);
     }
@@ -110,7 +110,7 @@ fn signal_text(signal: i32) -> String {
 }
 
 /// What was asked of the kernel, and its answer.
-fn refused(call: &str, errno: Errno) -> String {
+fn failed_call(call: &str, errno: Errno) -> String {
     format!("{call}: {}", errno.desc().to_lowercase())
 }
 

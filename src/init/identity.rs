@@ -1,4 +1,4 @@
-//! The process itself: limits, user, capabilities, filter. After this nothing privileged can be done.
+//! Confines the process itself: limits, user, capabilities, filter. After this nothing privileged can be done.
 
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
@@ -32,7 +32,7 @@ pub fn confine(plan: &ProcessPlan, which_stdio: ChownStdio, socket: &SyncSocket)
     // Before the user changes, because raising a limit takes CAP_SYS_RESOURCE.
     set_limits(plan)?;
     if plan.no_new_privileges {
-        process::no_new_privileges().in_step(Step::NoNewPrivileges, "prctl(PR_SET_NO_NEW_PRIVS)")?;
+        process::set_no_new_privileges().in_step(Step::NoNewPrivileges, "prctl(PR_SET_NO_NEW_PRIVS)")?;
     }
     // Before the user changes, because a real-time policy takes CAP_SYS_NICE.
     schedule(&plan.scheduling)?;
@@ -40,7 +40,7 @@ pub fn confine(plan: &ProcessPlan, which_stdio: ChownStdio, socket: &SyncSocket)
         process::set_personality(personality).in_step(Step::Personality, "personality")?;
     }
     // Before the filter and the user change: the label is written through a procfs that is mounted for it.
-    label::on_exec(plan)?;
+    label::set_on_exec(plan)?;
     let entered = nix::unistd::chdir(plan.cwd.as_c_str());
     if entered.is_ok() {
         // Before any filter, which may well deny getcwd.
@@ -68,7 +68,7 @@ pub fn confine(plan: &ProcessPlan, which_stdio: ChownStdio, socket: &SyncSocket)
     Ok(Program { path, env })
 }
 
-/// CPUs first: the deadline scheduler wants all of them.
+/// Sets CPUs, scheduler, I/O priority and memory nodes. CPUs first: the deadline scheduler wants all of them.
 fn schedule(plan: &Scheduling) -> Result<(), Report> {
     match &plan.cpus {
         // Best effort: an affinity that the engine had is not the container's.
@@ -76,8 +76,8 @@ fn schedule(plan: &Scheduling) -> Result<(), Report> {
         Cpus::AsTheyAre => {}
         Cpus::Only(cpus) => scheduling::set_affinity(cpus).in_step(Step::Affinity, "sched_setaffinity")?,
     }
-    if let Some(wanted) = &plan.scheduler {
-        scheduling::set_scheduler(wanted).in_step(Step::Scheduler, "sched_setattr")?;
+    if let Some(scheduler) = &plan.scheduler {
+        scheduling::set_scheduler(scheduler).in_step(Step::Scheduler, "sched_setattr")?;
     }
     if let Some(priority) = plan.io_priority {
         scheduling::set_io_priority(priority).in_step(Step::IoPriority, "ioprio_set")?;
@@ -139,22 +139,25 @@ fn loses_capabilities(plan: &ProcessPlan) -> bool {
     plan.uid != 0
 }
 
-fn drop_bounding(wanted: &Capabilities) -> Result<(), Report> {
-    for capability in (0..=wanted.last).filter(|capability| wanted.bounding >> capability & 1 == 0) {
+fn drop_bounding(capabilities: &Capabilities) -> Result<(), Report> {
+    for capability in
+        (0..=capabilities.last).filter(|capability| capabilities.bounding >> capability & 1 == 0)
+    {
         match process::drop_bounding(capability) {
             // Not held to begin with, where we are not privileged: there is nothing to drop.
-            Err(Errno::EPERM) if process::in_bounding(capability) == Ok(false) => {}
+            Err(Errno::EPERM) if process::is_in_bounding(capability) == Ok(false) => {}
             other => other.in_step(Step::Capabilities, "prctl(PR_CAPBSET_DROP)")?,
         }
     }
     Ok(())
 }
 
-fn set_capabilities(wanted: &Capabilities) -> Result<(), Report> {
+fn set_capabilities(capabilities: &Capabilities) -> Result<(), Report> {
     process::clear_ambient().in_step(Step::Capabilities, "prctl(PR_CAP_AMBIENT_CLEAR_ALL)")?;
-    process::capset(wanted.effective, wanted.permitted, wanted.inheritable)
+    process::capset(capabilities.effective, capabilities.permitted, capabilities.inheritable)
         .in_step(Step::Capabilities, "capset")?;
-    for capability in (0..=wanted.last).filter(|capability| wanted.ambient >> capability & 1 == 1) {
+    for capability in (0..=capabilities.last).filter(|capability| capabilities.ambient >> capability & 1 == 1)
+    {
         match process::raise_ambient(capability) {
             // Not permitted or not inheritable: the specification makes that a warning, and the plan has given it.
             Ok(()) | Err(Errno::EPERM) => {}

@@ -13,9 +13,9 @@ use crate::sys::process;
 pub fn join(plan: &ProcessPlan) -> Result<(), Report> {
     let Some(name) = &plan.keyring else { return Ok(()) };
     let Some(label) = &plan.selinux else { return join_named(name) };
-    label::on_keys(label).in_step(Step::Keyring, "selinux: write /proc/thread-self/attr/keycreate")?;
+    label::set_on_keys(label).in_step(Step::Keyring, "selinux: write /proc/thread-self/attr/keycreate")?;
     join_named(name)?;
-    label::on_keys(c"").in_step(Step::Keyring, "selinux: write /proc/thread-self/attr/keycreate")
+    label::set_on_keys(c"").in_step(Step::Keyring, "selinux: write /proc/thread-self/attr/keycreate")
 }
 
 fn join_named(name: &CStr) -> Result<(), Report> {

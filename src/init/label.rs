@@ -1,4 +1,4 @@
-//! Labels of the security modules: they take effect at execve.
+//! Sets the labels of the security modules; those of the process take effect at execve.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,7 +13,7 @@ use crate::plan::process::ProcessPlan;
 use crate::sys::xattr::fsetxattr;
 
 /// Tells AppArmor and SELinux what the program shall run as.
-pub fn on_exec(plan: &ProcessPlan) -> Result<(), Report> {
+pub fn set_on_exec(plan: &ProcessPlan) -> Result<(), Report> {
     if plan.apparmor.is_none() && plan.selinux.is_none() {
         return Ok(());
     }
@@ -36,16 +36,16 @@ pub fn on_exec(plan: &ProcessPlan) -> Result<(), Report> {
     Ok(())
 }
 
-/// Of the root of a filesystem that takes no `context` option.
-pub fn filesystem(mount: &OwnedFd, label: &CStr) -> Result<(), Errno> {
+/// Labels the root of a filesystem that takes no `context` option.
+pub fn set_on_filesystem(mount: &OwnedFd, label: &CStr) -> Result<(), Errno> {
     // The descriptor of a mount only names it: an attribute needs one that is open.
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let root = nix::fcntl::openat(mount, c".", flags, Mode::empty())?;
     fsetxattr(root.as_fd(), c"security.selinux", label.to_bytes_with_nul())
 }
 
-/// What keys are labelled that this process makes from now on; an empty label means as SELinux sees fit.
-pub fn on_keys(label: &CStr) -> Result<(), Errno> {
+/// Sets what keys are labelled that this process makes from now on; an empty label means as SELinux sees fit.
+pub fn set_on_keys(label: &CStr) -> Result<(), Errno> {
     match write(&sysctl::detached()?, c"thread-self/attr/keycreate", label.to_bytes()) {
         // A kernel whose keys have no labels.
         Err(Errno::ENOENT) => Ok(()),

@@ -1,12 +1,10 @@
-//! Mounts that come to a container that runs, and go: a process enters it for that alone.
+//! Adds mounts to a container that runs, and takes them out of it: a process enters the container for that alone.
 
 use std::convert::Infallible;
-use std::ffi::{CStr, CString, OsStr};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::ffi::{CStr, CString};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, readlinkat};
+use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::{Mode, fstat, umask};
 use nix::unistd::fchdir;
@@ -17,9 +15,6 @@ use crate::handshake::{InStep, Message, Report, Step, SyncSocket};
 use crate::inroot::Root;
 use crate::plan::mounts::{Mount, Source};
 use crate::sys::process;
-
-/// As many symlinks as the kernel follows.
-const LINKS: u32 = 40;
 
 /// Makes all of them, or leaves none. `users`: the container has a user namespace.
 pub fn add(
@@ -53,6 +48,7 @@ pub fn remove(
     done(socket)
 }
 
+/// Becomes root of the container's user namespace, if it has one of its own, and opens the container's root.
 fn enter(users: bool, args: &InitArgs) -> Result<Root, Report> {
     process::parent_death_signal(libc::SIGKILL).in_step(Step::NewProcess, "prctl(PR_SET_PDEATHSIG)")?;
     if users {
@@ -62,11 +58,13 @@ fn enter(users: bool, args: &InitArgs) -> Result<Root, Report> {
     Root::open("/".as_ref()).in_step(Step::Rootfs, "open /")
 }
 
+/// Says that it is done, and ends: this process has no program.
 fn done(socket: &SyncSocket) -> Result<Infallible, Report> {
     socket.send(&Message::Ready).in_step(Step::Handshake, "send")?;
     process::exit_now(0)
 }
 
+/// Unmounts those that were made, after a later one has failed.
 fn take_back(made: &[Mount], root: &Root) {
     let is_mount = |mount: &&Mount| !matches!(mount.source, Source::Remount | Source::Symlink { .. });
     for mount in made.iter().rev().filter(is_mount) {
@@ -81,15 +79,7 @@ fn unmount(root: &Root, target: &CStr) -> Result<(), Errno> {
         fchdir(&found)?;
         return umount2(c".", MntFlags::MNT_DETACH);
     }
-    let mut path = target.to_owned();
-    for _ in 0..LINKS {
-        let (parent, name) = root.parent(&path, 0o755)?;
-        let Ok(link) = readlinkat(&parent, name.as_c_str()) else {
-            fchdir(&parent)?;
-            return umount2(name.as_c_str(), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
-        };
-        let above = Path::new(OsStr::from_bytes(path.to_bytes())).parent().unwrap_or_else(|| Path::new("/"));
-        path = CString::new(above.join(link).into_os_string().into_vec()).map_err(|_| Errno::EINVAL)?;
-    }
-    Err(Errno::ELOOP)
+    let (parent, name) = root.followed_parent(target, 0o755)?;
+    fchdir(&parent)?;
+    umount2(name.as_c_str(), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
 }

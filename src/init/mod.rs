@@ -15,7 +15,9 @@ mod identity;
 mod keyring;
 mod label;
 pub mod live_mounts;
+mod mount_attributes;
 mod mount_error;
+mod mount_target;
 mod mounts;
 pub mod namespaces;
 mod no_pivot;
@@ -43,7 +45,7 @@ use crate::plan::waits::ReadyMoment;
 use crate::sys::file::standard_streams;
 use crate::sys::process;
 use args::{InitArgs, InitFds};
-use hook::Setting;
+use hook::HookOptions;
 use seccomp::Load;
 use sync::{FAILED, ask_for, send_ready, wait_for, wait_for_start};
 
@@ -73,7 +75,7 @@ pub fn container_init(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Resu
     // From here on the process is as the program will be: what is left must not need a privilege.
     reset_signals_and_filter(&plan.process, args, socket)?;
     // After the filter, because runc's startContainer hooks run under it.
-    let setting = Setting { env: Some(&program.env), ..Setting::default() };
+    let setting = HookOptions { env: Some(&program.env), ..HookOptions::default() };
     run_container_hooks("startContainer", &plan.hooks.start_container, "created", args, setting)
         .map_err(|text| Report::from_text(Step::StartContainerHook, &text))?;
     // After the last hook, which writes there.
@@ -132,7 +134,7 @@ fn enter_namespaces(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result
         wait_for(Acknowledgement::ResourcesAssigned, socket)?;
     }
     if topology.makes(Namespace::NETWORK) {
-        process::loopback_up().in_step(Step::Loopback, "ioctl(SIOCSIFFLAGS)")?;
+        process::bring_loopback_up().in_step(Step::Loopback, "ioctl(SIOCSIFFLAGS)")?;
     }
     Ok(())
 }
@@ -222,7 +224,7 @@ fn run_creation_hooks(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Resu
         ask_for(Acknowledgement::HooksDone, &Message::RunHooks, socket)?;
     }
     // In the rootfs, as with runc: paths are still those of the host.
-    let setting = Setting { dir: Some(&*plan.rootfs.path), ..Setting::default() };
+    let setting = HookOptions { dir: Some(&*plan.rootfs.path), ..HookOptions::default() };
     run_container_hooks("createContainer", &plan.hooks.create_container, "creating", args, setting)
         .map_err(|text| Report::from_text(Step::CreateContainerHook, &text))
 }
@@ -233,12 +235,12 @@ fn run_container_hooks(
     hooks: &[Hook],
     status: &str,
     args: &InitArgs,
-    setting: Setting<'_>,
+    setting: HookOptions<'_>,
 ) -> Result<(), String> {
     let (false, Some(state)) = (hooks.is_empty(), &args.hook_state) else { return Ok(()) };
     let document = state.document(status, nix::unistd::getpid().as_raw());
     let output = args.fds.hook_output.each_ref().map(|file| file.as_ref().map(AsFd::as_fd));
-    hook::run_all(kind, hooks, &document, Setting { output, ..setting })
+    hook::run_all(kind, hooks, &document, HookOptions { output, ..setting })
         .map(drop)
         .map_err(|failed| failed.text)
 }

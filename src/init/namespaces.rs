@@ -11,7 +11,7 @@ use super::{descriptors, identity};
 use crate::handshake::{Acknowledgement, InStep, Message, Report, Step, SyncSocket};
 use crate::plan::topology::{Join, Namespace, Topology};
 use crate::sys::errno_of;
-use crate::sys::process::{self, Clone};
+use crate::sys::process::{self, CloneSide};
 
 /// Enters each: the user namespace after those that need the host's privileges, the others again after it.
 pub fn join(joins: &[Join], fds: &InitFds) -> Result<(), Report> {
@@ -41,7 +41,7 @@ pub fn helper(
     process::parent_death_signal(libc::SIGKILL).in_step(Step::NewProcess, "prctl(PR_SET_PDEATHSIG)")?;
     wait_until_placed(args, socket)?;
     // In a pid namespace that has processes already, they could otherwise trace us (CVE-2016-9962).
-    process::dumpable(false).in_step(Step::Helper, "prctl(PR_SET_DUMPABLE)")?;
+    process::set_dumpable(false).in_step(Step::Helper, "prctl(PR_SET_DUMPABLE)")?;
     join(&topology.joins, &args.fds)?;
     if let (Some(flags), Some(target)) = (topology.into, &args.fds.target) {
         enter(target, flags)?;
@@ -58,8 +58,8 @@ pub fn helper(
         .in_step(Step::CloseDescriptors, "close_range")?;
     let flags = topology.clone_flags() | libc::CLONE_PARENT;
     match process::clone3(flags as u64, None).in_step(Step::CloneInit, "clone3")? {
-        Clone::Child => life(),
-        Clone::Parent { pid, pidfd } => {
+        CloneSide::Child => life(),
+        CloneSide::Parent { pid, pidfd } => {
             socket.send(&Message::InitPid(pid, pidfd.as_fd())).in_step(Step::Handshake, "send")?;
             process::exit_now(0)
         }
@@ -79,7 +79,7 @@ fn make_user_namespace(socket: &SyncSocket, keep_groups: bool) -> Result<(), Rep
     let unshare = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER);
     unshare.in_step(Step::UserNamespace, "unshare(CLONE_NEWUSER)")?;
     // The parent writes our /proc files: they are its own only while we are dumpable.
-    process::dumpable(true).in_step(Step::UserNamespace, "prctl(PR_SET_DUMPABLE)")?;
+    process::set_dumpable(true).in_step(Step::UserNamespace, "prctl(PR_SET_DUMPABLE)")?;
     ask_for(Acknowledgement::IdsMapped, &Message::MapIds, socket)?;
     identity::become_root(keep_groups)
 }
@@ -89,8 +89,8 @@ fn make_time_namespace(offsets: &[u8]) -> Result<(), Report> {
     let flags = nix::sched::CloneFlags::from_bits_retain(Namespace::TIME.0);
     nix::sched::unshare(flags).in_step(Step::TimeOffsets, "unshare(CLONE_NEWTIME)")?;
     // In a user namespace the file is ours to write only while we are dumpable.
-    process::dumpable(true).in_step(Step::TimeOffsets, "prctl(PR_SET_DUMPABLE)")?;
+    process::set_dumpable(true).in_step(Step::TimeOffsets, "prctl(PR_SET_DUMPABLE)")?;
     let write = std::fs::write("/proc/self/timens_offsets", offsets);
     write.map_err(|error| errno_of(&error)).in_step(Step::TimeOffsets, "write /proc/self/timens_offsets")?;
-    process::dumpable(false).in_step(Step::TimeOffsets, "prctl(PR_SET_DUMPABLE)")
+    process::set_dumpable(false).in_step(Step::TimeOffsets, "prctl(PR_SET_DUMPABLE)")
 }

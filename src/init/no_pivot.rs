@@ -1,4 +1,4 @@
-//! What `--no-pivot` leaves of the host: its tree of mounts stays below the container's root, out of sight.
+//! Hides what `--no-pivot` leaves of the host: its tree of mounts stays below the container's root, out of sight.
 //!
 //! The kernel lets a user namespace mount a new procfs or sysfs where one without covers is to be seen in its mount
 //! namespace. The host's own, which the root merely hides, would be one: the container could mount /proc without the

@@ -1,4 +1,4 @@
-//! Standard streams that are the host's null device become the container's: a checkpoint cannot save a file that is open
+//! Replaces the host's null device in the standard streams by the container's: a checkpoint cannot save a file that is open
 //! from outside, and the process holds nothing of the host's.
 
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -12,7 +12,7 @@ use crate::handshake::{InStep, Report, Step};
 use crate::inroot::Root;
 use crate::sys::file::standard_streams;
 
-/// `root` is the container's. One without a /dev/null of its own keeps the host's.
+/// Reopens each stream that is a null device. `root` is the container's. One without a /dev/null of its own keeps the host's.
 pub fn reopen(root: &Root) -> Result<(), Report> {
     let mut own = None;
     for (number, stream) in standard_streams().into_iter().enumerate() {
@@ -21,7 +21,7 @@ pub fn reopen(root: &Root) -> Result<(), Report> {
             continue;
         }
         if own.is_none() {
-            own = null(root).in_step(step, "open /dev/null")?;
+            own = open_null(root).in_step(step, "open /dev/null")?;
         }
         let Some(own) = &own else { return Ok(()) };
         match stream.as_raw_fd() {
@@ -34,7 +34,7 @@ pub fn reopen(root: &Root) -> Result<(), Report> {
     Ok(())
 }
 
-fn null(root: &Root) -> Result<Option<OwnedFd>, Errno> {
+fn open_null(root: &Root) -> Result<Option<OwnedFd>, Errno> {
     match root.resolve(c"/dev/null", OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK) {
         Ok(fd) => Ok(Some(fd).filter(|fd| fstat(fd).is_ok_and(is_null))),
         Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENXIO | Errno::EACCES | Errno::EPERM) => {

@@ -1,4 +1,4 @@
-//! Masked and read-only paths: what of the kernel's files the container shall not see or not change.
+//! Masks paths and makes them read-only: what of the kernel's files the container shall not see or not change.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,7 +15,7 @@ use crate::sys::mount::{
     fsconfig_create, fsconfig_set, fsmount, fsopen, mount_setattr, move_mount, open_tree_clone,
 };
 
-/// The host's /dev/null, checked to be it, as a detached mount: taken before the container's /dev is in sight, where
+/// Takes the host's /dev/null, checked to be it, as a detached mount: taken before the container's /dev is in sight, where
 /// an image could have put anything in its place (CVE-2025-31133).
 pub fn host_null(wanted: bool) -> Result<Option<OwnedFd>, Report> {
     if !wanted {

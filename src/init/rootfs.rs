@@ -1,4 +1,4 @@
-//! From the host's tree of mounts to the container's root.
+//! Takes the process from the host's tree of mounts to the container's root.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -83,30 +83,12 @@ fn no_longer_share_parent(plan: &Rootfs, propagation: u64) -> Result<(), Report>
     Ok(())
 }
 
-/// The rootfs becomes `/`, and the host's tree is gone from it.
+/// Makes the rootfs `/`; the host's tree is gone from it.
 pub fn pivot(plan: &Rootfs, root: &Root) -> Result<(), Report> {
     fchdir(root).in_step(Step::Pivot, "fchdir")?;
     match plan.enter {
-        Enter::PivotRoot => {
-            if keeps_to_itself(plan.propagation.unwrap_or(RSLAVE)) {
-                pivot_here().in_step(Step::Pivot, "pivot_root")?;
-            } else {
-                let old = Root::open("/".as_ref()).in_step(Step::Pivot, "open /")?;
-                pivot_here().in_step(Step::Pivot, "pivot_root")?;
-                // The old root lies over the new one, and "." could mean either: the new one must keep its propagation.
-                fchdir(&old).in_step(Step::Pivot, "fchdir")?;
-                // So that the unmount does not travel to the host.
-                change_propagation(c".", RSLAVE).in_step(Step::Pivot, "detach from the host")?;
-            }
-            // What "." leads to is the uppermost there: the old root.
-            umount2(c".", MntFlags::MNT_DETACH).in_step(Step::Pivot, "umount2")?;
-        }
-        Enter::MoveMount => {
-            no_pivot::hide_kernel_filesystems(path(plan))
-                .in_step(Step::Pivot, "hide the host's procfs and sysfs")?;
-            mount(Some(c"."), c"/", NONE, MsFlags::MS_MOVE, NONE).in_step(Step::Pivot, "mount(MS_MOVE)")?;
-            chroot(c".").in_step(Step::Pivot, "chroot")?;
-        }
+        Enter::PivotRoot => by_pivot_root(plan)?,
+        Enter::MoveMount => by_move_mount(plan)?,
         Enter::Chroot => chroot(c".").in_step(Step::Pivot, "chroot")?,
     }
     chdir(c"/").in_step(Step::Pivot, "chdir")?;
@@ -118,7 +100,30 @@ pub fn pivot(plan: &Rootfs, root: &Root) -> Result<(), Report> {
     }
 }
 
-/// What hinders further mounts, when all are made: an unbindable root, `root.readonly`.
+fn by_pivot_root(plan: &Rootfs) -> Result<(), Report> {
+    if keeps_to_itself(plan.propagation.unwrap_or(RSLAVE)) {
+        pivot_here().in_step(Step::Pivot, "pivot_root")?;
+    } else {
+        let old = Root::open("/".as_ref()).in_step(Step::Pivot, "open /")?;
+        pivot_here().in_step(Step::Pivot, "pivot_root")?;
+        // The old root lies over the new one, and "." could mean either: the new one must keep its propagation.
+        fchdir(&old).in_step(Step::Pivot, "fchdir")?;
+        // So that the unmount does not travel to the host.
+        change_propagation(c".", RSLAVE).in_step(Step::Pivot, "detach from the host")?;
+    }
+    // What "." leads to is the uppermost there: the old root.
+    umount2(c".", MntFlags::MNT_DETACH).in_step(Step::Pivot, "umount2")
+}
+
+/// For `--no-pivot`: pivot_root(2) does not leave a root that is a ramfs.
+fn by_move_mount(plan: &Rootfs) -> Result<(), Report> {
+    let hidden = no_pivot::hide_kernel_filesystems(path(plan));
+    hidden.in_step(Step::Pivot, "hide the host's procfs and sysfs")?;
+    mount(Some(c"."), c"/", NONE, MsFlags::MS_MOVE, NONE).in_step(Step::Pivot, "mount(MS_MOVE)")?;
+    chroot(c".").in_step(Step::Pivot, "chroot")
+}
+
+/// Sets what hinders further mounts, when all are made: an unbindable root, `root.readonly`.
 pub fn finish(plan: &Rootfs) -> Result<(), Report> {
     if plan.enter == Enter::Chroot {
         return Ok(());

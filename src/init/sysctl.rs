@@ -1,4 +1,4 @@
-//! Writes below /proc, through a procfs of our own that is mounted nowhere: what a container put over its /proc cannot
+//! Writes files of /proc through a procfs of our own that is mounted nowhere: what a container put over its /proc cannot
 //! redirect them (CVE-2025-52881).
 
 use std::ffi::CStr;
@@ -13,7 +13,7 @@ use crate::plan::sysctl::Sysctl;
 use crate::sys::file::{RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV, openat2};
 use crate::sys::mount::{fsconfig_create, fsmount, fsopen};
 
-/// A private procfs of the pid namespace we are in; only where the plan writes to it.
+/// Mounts a private procfs of the pid namespace we are in; only where the plan writes to it.
 pub fn procfs(plan: &Plan) -> Result<Option<OwnedFd>, Report> {
     if plan.sysctls.is_empty() {
         return Ok(None);
@@ -21,12 +21,14 @@ pub fn procfs(plan: &Plan) -> Result<Option<OwnedFd>, Report> {
     detached().map(Some).in_step(Step::SysctlProcfs, "mount a private procfs")
 }
 
+/// Mounts a procfs that is attached nowhere.
 pub fn detached() -> Result<OwnedFd, Errno> {
     let context = fsopen(c"proc")?;
     fsconfig_create(context.as_fd())?;
     fsmount(context.as_fd(), 0)
 }
 
+/// Writes all of them.
 pub fn write_all(sysctls: &[Sysctl], procfs: Option<&OwnedFd>) -> Result<(), Report> {
     let Some(procfs) = procfs else { return Ok(()) };
     let sys = open(procfs.as_fd(), c"sys", OFlag::O_PATH | OFlag::O_DIRECTORY)
@@ -38,12 +40,12 @@ pub fn write_all(sysctls: &[Sysctl], procfs: Option<&OwnedFd>) -> Result<(), Rep
     Ok(())
 }
 
-/// A file below a directory of procfs; never out of it.
+/// Opens a file below a directory of procfs; never out of it.
 pub fn open(directory: BorrowedFd<'_>, path: &CStr, flags: OFlag) -> Result<OwnedFd, Errno> {
     openat2(directory, path, flags.bits(), 0, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)
 }
 
-/// In one call: the kernel takes each write to such a file as a whole.
+/// Writes in one call: the kernel takes each write to such a file as a whole.
 pub fn write(file: &OwnedFd, value: &[u8]) -> Result<(), Errno> {
     match nix::unistd::write(file, value)? {
         written if written == value.len() => Ok(()),

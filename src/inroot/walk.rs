@@ -1,4 +1,4 @@
-//! The way through a root without openat2, for kernels before 5.6: one component at a time, each opened without
+//! Walks through a root without openat2(2), for kernels before 5.6: one component at a time, each opened without
 //! following it, symlinks read and their targets walked inside the root.
 //!
 //! `..` goes back to the directory the walk came from, which is inside the root because the walk was. A component
@@ -13,12 +13,9 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::{Mode, fstat};
 
-use super::Result;
+use super::{MAX_SYMLINKS, Result};
 
-/// As many symlinks as the kernel follows in one path.
-const LINKS: u32 = 40;
-
-/// What openat2 with RESOLVE_IN_ROOT does. Magic links are walked as the text they show.
+/// Opens what openat2(2) with RESOLVE_IN_ROOT would. Magic links are walked as the text they show.
 pub fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlag, mode: Mode) -> Result<OwnedFd> {
     if path.is_empty() {
         return Err(Errno::ENOENT);
@@ -30,8 +27,8 @@ pub fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlag, mode: Mode) -> Resu
     let flags = if is_dir(path.to_bytes()) { flags | OFlag::O_DIRECTORY } else { flags };
     while let Some(name) = walk.ahead.pop_front() {
         if !walk.ahead.is_empty() {
-            walk.step(&name)?;
-        } else if let Some(opened) = walk.last(&name, flags, mode)? {
+            walk.enter(&name)?;
+        } else if let Some(opened) = walk.open_last(&name, flags, mode)? {
             return Ok(opened);
         }
     }
@@ -61,8 +58,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Goes into a component that others follow.
-    fn step(&mut self, name: &CStr) -> Result<()> {
+    /// Goes into a component that is not the last.
+    fn enter(&mut self, name: &CStr) -> Result<()> {
         if name == c".." {
             self.inside.pop();
             return Ok(());
@@ -79,7 +76,7 @@ impl Walk<'_> {
     }
 
     /// Opens the last component; None where it is a symlink, whose target is then what is ahead.
-    fn last(&mut self, name: &CStr, flags: OFlag, mode: Mode) -> Result<Option<OwnedFd>> {
+    fn open_last(&mut self, name: &CStr, flags: OFlag, mode: Mode) -> Result<Option<OwnedFd>> {
         if name == c".." {
             self.inside.pop();
             return Ok(None);
@@ -104,7 +101,7 @@ impl Walk<'_> {
 
     fn follow(&mut self, link: &OwnedFd) -> Result<()> {
         self.links += 1;
-        if self.links > LINKS {
+        if self.links > MAX_SYMLINKS {
             return Err(Errno::ELOOP);
         }
         let target = readlinkat(link, c"")?.into_vec();

@@ -1,4 +1,4 @@
-//! Who gets the master of a container's terminal: the engine, over its console socket, or we ourselves.
+//! Opens the connection for the master of a container's terminal: to the engine's console socket, or to ourselves.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -51,7 +51,7 @@ impl Console {
     }
 }
 
-/// A detached process with a terminal needs a socket, and without either a socket makes no sense.
+/// Checks that the flags fit: a detached process with a terminal needs a socket, and without either a socket makes no sense.
 ///
 /// # Errors
 /// Usage, in runc's words.
@@ -68,7 +68,7 @@ pub fn check(terminal: bool, detach: bool, socket: Option<&Path>) -> Result<()> 
 pub struct Incoming(OwnedFd);
 
 impl Incoming {
-    /// The master, adopted. It has come when the child says that it is ready; before, this waits. To be called before
+    /// Receives the master, and adopts it. It has come when the child says that it is ready; before, this waits. To be called before
     /// the child is told to execute. If the child ends without sending it, this fails, provided that its end is
     /// closed here.
     pub fn receive(self) -> Result<OwnedFd> {

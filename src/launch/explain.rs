@@ -182,7 +182,7 @@ fn rootfs(plan: Option<&Plan>) -> String {
 fn mount(report: &Report, mount: Option<&Mount>) -> Error {
     let Some(mount) = mount else { return during(report, "mount") };
     let (what, target) = (mounted(mount), show(Some(&mount.target)));
-    let doing = format!("/mounts/{}: error mounting {what:?} to rootfs at {target:?}", mount.item);
+    let doing = format!("{}: error mounting {what:?} to rootfs at {target:?}", mount.origin);
     match (&mount.source, report.errno) {
         (Source::Bind { .. }, libc::ENOENT) if report.text() == "open_tree" => {
             during(report, &doing).with_hint("the source of a bind must exist on the host")

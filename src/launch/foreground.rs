@@ -1,4 +1,4 @@
-//! The caller's side of an attached `run`, `exec` or `restore`: it stands for the process until that ends.
+//! Serves the caller's side of an attached `run`, `exec` or `restore`: it stands for the process until that ends.
 //!
 //! Signals go to the process, the terminal's bytes go both ways, and the exit status comes back. One thread, one
 //! poll: what a signal handler would do at any moment is done between two polls.
@@ -23,7 +23,7 @@ use crate::sys::tty::{self, STDIN};
 /// where somebody it has left behind goes on writing.
 const DRAIN: usize = 64;
 
-/// Ready to stand for a process.
+/// A command that stands for a process in the foreground, ready before the process is cloned.
 #[derive(Debug)]
 pub struct Foreground {
     signals: Signals,
@@ -59,7 +59,7 @@ impl Foreground {
     /// standard streams. On an error the process goes on without us.
     pub fn wait(mut self, pid: i32, pidfd: BorrowedFd<'_>, master: Option<OwnedFd>) -> Result<i32> {
         let mut attached = master.map(|master| self.attach(master)).transpose()?;
-        while !self.turn(pid, pidfd, attached.as_mut())? {}
+        while !self.poll_once(pid, pidfd, attached.as_mut())? {}
         if let Some(attached) = &mut attached {
             self.drain(&mut attached.relay)?;
         }
@@ -81,7 +81,12 @@ impl Foreground {
     }
 
     /// Waits for something to happen and acts on it. True when the process has ended.
-    fn turn(&mut self, pid: i32, pidfd: BorrowedFd<'_>, mut attached: Option<&mut Attached>) -> Result<bool> {
+    fn poll_once(
+        &mut self,
+        pid: i32,
+        pidfd: BorrowedFd<'_>,
+        mut attached: Option<&mut Attached>,
+    ) -> Result<bool> {
         let exit = (Source::Exit, pidfd, PollFlags::POLLIN);
         let mut watches = vec![exit, self.watch_signals()];
         watches.extend(attached.iter().flat_map(|attached| attached.relay.watches()));
@@ -89,7 +94,7 @@ impl Foreground {
         for source in &sources {
             match (source, &mut attached) {
                 (Source::Signals, attached) => self.pass_signals(pid, pidfd, attached.as_deref())?,
-                (source, Some(attached)) => attached.relay.turn(*source),
+                (source, Some(attached)) => attached.relay.handle(*source),
                 (_, None) => {}
             }
         }
@@ -138,7 +143,7 @@ impl Foreground {
                     return Ok(());
                 }
                 if sources.contains(&Source::Output) {
-                    relay.turn(Source::Output);
+                    relay.handle(Source::Output);
                 }
             }
         }
@@ -173,7 +178,7 @@ impl Attached {
 
     /// After a stop: who had the terminal meanwhile may have changed it.
     fn resume(&self) {
-        if let Some(Err(error)) = self.raw.as_ref().map(Raw::again) {
+        if let Some(Err(error)) = self.raw.as_ref().map(Raw::enter_again) {
             log::warn(format_args!("{error}"));
         }
         self.resize();

@@ -1,34 +1,34 @@
-//! The mappings of id-mapped mounts, which the kernel takes only as the descriptor of a user namespace.
+//! Maps the ids of id-mapped mounts: mount_setattr(2) takes mappings only as the descriptor of a user namespace.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::{First, id_maps};
+use super::{KillOnDrop, id_maps};
 use crate::error::{Context, Result};
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_IDMAP};
 use crate::plan::id_mapped::{IdMapped, Ids};
 use crate::plan::topology::{IdMaps, Namespace};
 use crate::sys::mount::mount_setattr;
-use crate::sys::process::{Clone, clone3, exit_now, parent_death_signal};
+use crate::sys::process::{CloneSide, clone3, exit_now, parent_death_signal};
 
-/// One namespace for each set of mappings, however many mounts have it.
+/// User namespaces that hold mappings: one for each set, however many mounts have it.
 #[derive(Default)]
-pub struct Namespaces<'a>(Vec<(&'a IdMaps, OwnedFd)>);
+pub struct MappingNamespaces<'a>(Vec<(&'a IdMaps, OwnedFd)>);
 
-impl<'a> Namespaces<'a> {
-    /// Maps a detached mount. `joined` is the user namespace that the container joins.
+impl<'a> MappingNamespaces<'a> {
+    /// Maps the ids of a detached mount. `joined` is the user namespace that the container joins.
     pub fn apply(
         &mut self,
         mount: &OwnedFd,
-        how: &'a IdMapped,
+        mapping: &'a IdMapped,
         joined: Option<BorrowedFd<'_>>,
     ) -> Result<()> {
-        let namespace = match &how.ids {
-            Ids::Maps(maps) => Some(self.of(maps)?),
+        let namespace = match &mapping.ids {
+            Ids::Maps(maps) => Some(self.namespace_with(maps)?),
             Ids::Joined => joined,
         };
         let change = Attributes { set: MOUNT_ATTR_IDMAP, ..Attributes::default() };
-        let mapped = mount_setattr(mount.as_fd(), change, namespace, how.recursive);
+        let mapped = mount_setattr(mount.as_fd(), change, namespace, mapping.recursive);
         mapped.context("mount_setattr(MOUNT_ATTR_IDMAP)").map_err(|error| match error.errno() {
             Some(nix::errno::Errno::EINVAL) => {
                 error.with_hint("the source's filesystem, or this kernel, may not know id-mapped mounts")
@@ -37,11 +37,11 @@ impl<'a> Namespaces<'a> {
         })
     }
 
-    fn of(&mut self, maps: &'a IdMaps) -> Result<BorrowedFd<'_>> {
+    fn namespace_with(&mut self, maps: &'a IdMaps) -> Result<BorrowedFd<'_>> {
         let index = match self.0.iter().position(|(known, _)| *known == maps) {
             Some(index) => index,
             None => {
-                self.0.push((maps, make(maps).context("make a user namespace with the mappings")?));
+                self.0.push((maps, make_namespace(maps).context("make a user namespace with the mappings")?));
                 self.0.len() - 1
             }
         };
@@ -49,15 +49,16 @@ impl<'a> Namespaces<'a> {
     }
 }
 
-/// A process is needed to make a namespace and to write its mappings; then the descriptor alone keeps it.
-fn make(maps: &IdMaps) -> Result<OwnedFd> {
+/// Makes a user namespace with these mappings. That takes a process, whose mappings are written; then the descriptor
+/// alone keeps the namespace.
+fn make_namespace(maps: &IdMaps) -> Result<OwnedFd> {
     let first = match clone3(Namespace::USER.0 as u64, None).context("clone3")? {
-        Clone::Child => {
+        CloneSide::Child => {
             let _ = parent_death_signal(libc::SIGKILL);
             nix::unistd::pause();
             exit_now(0)
         }
-        Clone::Parent { pid, pidfd } => First { pid, pidfd: Some(pidfd) },
+        CloneSide::Parent { pid, pidfd } => KillOnDrop { pid, pidfd: Some(pidfd) },
     };
     id_maps::write(first.pid, maps)?;
     let path = format!("/proc/{}/ns/user", first.pid);

@@ -1,4 +1,4 @@
-//! Writing the id maps of a new user namespace, directly or through newuidmap and newgidmap.
+//! Writes the id maps of a new user namespace, directly or through newuidmap and newgidmap.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::plan::topology::{IdMap, IdMaps};
 
-/// For the process `pid`, which waits for it.
+/// Writes both maps of the process `pid`, which waits for it in its new user namespace.
 pub fn write(pid: i32, maps: &IdMaps) -> Result<()> {
     let privileged = nix::unistd::geteuid().is_root();
     if !privileged && maps.gid.iter().all(|map| map.size == 1) && maps.gid.len() <= 1 {
@@ -16,24 +16,24 @@ pub fn write(pid: i32, maps: &IdMaps) -> Result<()> {
         let path = format!("/proc/{pid}/setgroups");
         std::fs::write(&path, "deny").with_context(|| format!("write {path}"))?;
     }
-    one(pid, "uid_map", "newuidmap", &maps.uid, "/linux/uidMappings")?;
-    one(pid, "gid_map", "newgidmap", &maps.gid, "/linux/gidMappings")
+    write_map(pid, "uid_map", "newuidmap", &maps.uid, "/linux/uidMappings")?;
+    write_map(pid, "gid_map", "newgidmap", &maps.gid, "/linux/gidMappings")
 }
 
-fn one(pid: i32, file: &str, program: &str, maps: &[IdMap], pointer: &str) -> Result<()> {
+fn write_map(pid: i32, file: &str, program: &str, maps: &[IdMap], pointer: &str) -> Result<()> {
     let path = format!("/proc/{pid}/{file}");
     let line = |map: &IdMap| format!("{} {} {}\n", map.inner, map.host, map.size);
     let text: String = maps.iter().map(line).collect();
     match std::fs::write(&path, &text) {
         // More than our own id needs the privilege of the setuid helpers.
         Err(error) if error.raw_os_error() == Some(Errno::EPERM as i32) => {
-            by_program(pid, program, maps).with_context(|| pointer.to_owned())
+            run_setuid_helper(pid, program, maps).with_context(|| pointer.to_owned())
         }
         other => other.with_context(|| format!("write {path}")).context(pointer.to_owned()),
     }
 }
 
-fn by_program(pid: i32, program: &str, maps: &[IdMap]) -> Result<()> {
+fn run_setuid_helper(pid: i32, program: &str, maps: &[IdMap]) -> Result<()> {
     let numbers =
         maps.iter().flat_map(|map| [map.inner, map.host, map.size]).map(|number| number.to_string());
     let output = Command::new(program).arg(pid.to_string()).args(numbers).output();

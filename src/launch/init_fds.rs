@@ -1,4 +1,4 @@
-//! What is opened in the parent, before the clone: namespaces to join, and sources that a user namespace would hide.
+//! Opens what the new process finds open, before the clone: namespaces to join, and sources that a user namespace would hide.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::{Mode, fstat, stat};
 
-use super::id_mapped::Namespaces;
+use super::id_mapped::MappingNamespaces;
 use super::joined_users;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
@@ -25,18 +25,19 @@ pub fn open(plan: &Plan) -> Result<InitFds> {
     refuse_for_host(plan, &joins)?;
     let mut fds = InitFds { joins, ..InitFds::default() };
     if plan.topology.has(Namespace::USER) {
-        let rootfs = unless_unprivileged(clone(&plan.rootfs.path, true, 0, true));
+        let rootfs = unless_unprivileged(clone_tree(&plan.rootfs.path, true, 0, true));
         fds.rootfs =
             rootfs.with_context(|| format!("open {}", show(&plan.rootfs.path))).context("/root/path")?;
     }
-    if let (Some(given), Some(users)) = (&plan.topology.joined_maps, users(plan, &fds)) {
+    if let (Some(given), Some(users)) = (&plan.topology.joined_maps, joined_user_namespace(plan, &fds)) {
         joined_users::check(users, given)?;
     }
-    fds.sources = sources(&plan.mounts, plan.topology.has(Namespace::USER), users(plan, &fds))?;
+    fds.sources =
+        open_sources(&plan.mounts, plan.topology.has(Namespace::USER), joined_user_namespace(plan, &fds))?;
     Ok(fds)
 }
 
-/// One namespace, checked to be of the kind that the configuration says.
+/// Opens one namespace, checked to be of the kind that the configuration says.
 fn open_namespace(join: &Join) -> Result<OwnedFd> {
     let pointer = || format!("/linux/namespaces/{}/path", join.item);
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
@@ -45,10 +46,10 @@ fn open_namespace(join: &Join) -> Result<OwnedFd> {
     match namespace_type(fd.as_fd()) {
         Ok(kind) if kind == join.namespace.0 => Ok(fd),
         Ok(kind) => {
-            let (is, wanted) = (Namespace(kind).name(), join.namespace.name());
+            let (is, expected) = (Namespace(kind).name(), join.namespace.name());
             Err(fail!(
                 Kind::Spec,
-                "{}: {} is a {is} namespace, not a {wanted} one",
+                "{}: {} is a {is} namespace, not a {expected} one",
                 pointer(),
                 show(&join.path)
             ))
@@ -57,12 +58,12 @@ fn open_namespace(join: &Join) -> Result<OwnedFd> {
     }
 }
 
-/// A namespace that is joined may be our own: a kernel parameter set there would be set for the host.
+/// Refuses kernel parameters in a namespace that is joined and is our own: a kernel parameter set there would be set for the host.
 fn refuse_for_host(plan: &Plan, joins: &[OwnedFd]) -> Result<()> {
     for (join, fd) in plan.topology.joins.iter().zip(joins) {
         let sysctl = plan.sysctls.iter().find(|sysctl| sysctl.namespace == join.namespace);
         if let Some(key) = sysctl.map(|sysctl| &sysctl.key)
-            && is_own(fd, join.namespace).with_context(|| format!("/linux/sysctl/{key}"))?
+            && is_own_namespace(fd, join.namespace).with_context(|| format!("/linux/sysctl/{key}"))?
         {
             let name = join.namespace.name();
             return Err(fail!(
@@ -74,7 +75,7 @@ fn refuse_for_host(plan: &Plan, joins: &[OwnedFd]) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn is_own(fd: &OwnedFd, namespace: Namespace) -> Result<bool> {
+pub(super) fn is_own_namespace(fd: &OwnedFd, namespace: Namespace) -> Result<bool> {
     let name = if namespace == Namespace::NETWORK { "net" } else { namespace.name() };
     let path = format!("/proc/self/ns/{name}");
     let own = stat(&*path).with_context(|| format!("stat {path}"))?;
@@ -82,15 +83,15 @@ pub(super) fn is_own(fd: &OwnedFd, namespace: Namespace) -> Result<bool> {
     Ok((own.st_dev, own.st_ino) == (joined.st_dev, joined.st_ino))
 }
 
-/// Sources of binds: all of them where they are hidden from the child, else those that only we can map. `users` is the
+/// Clones the sources of binds: all of them where they are hidden from the child, else those that only we can map. `users` is the
 /// user namespace that the container joins.
-pub fn sources(
+pub fn open_sources(
     mounts: &[Mount],
     hidden: bool,
     users: Option<BorrowedFd<'_>>,
 ) -> Result<Vec<Option<OwnedFd>>> {
-    let mut namespaces = Namespaces::default();
-    mounts.iter().map(|mount| source(mount, hidden, users, &mut namespaces)).collect()
+    let mut namespaces = MappingNamespaces::default();
+    mounts.iter().map(|mount| open_source(mount, hidden, users, &mut namespaces)).collect()
 }
 
 /// Without privilege we cannot clone a mount: then the child does, root of its own namespaces. It has our rights to
@@ -104,17 +105,17 @@ fn unless_unprivileged(
     }
 }
 
-/// The user namespace that is joined.
-fn users<'a>(plan: &Plan, fds: &'a InitFds) -> Option<BorrowedFd<'a>> {
+/// Returns the user namespace that is joined, of those opened.
+fn joined_user_namespace<'a>(plan: &Plan, fds: &'a InitFds) -> Option<BorrowedFd<'a>> {
     let index = plan.topology.joins.iter().position(|join| join.namespace == Namespace::USER)?;
     fds.joins.get(index).map(AsFd::as_fd)
 }
 
-fn source<'a>(
+fn open_source<'a>(
     mount: &'a Mount,
     hidden: bool,
     users: Option<BorrowedFd<'_>>,
-    namespaces: &mut Namespaces<'a>,
+    namespaces: &mut MappingNamespaces<'a>,
 ) -> Result<Option<OwnedFd>> {
     let Source::Bind { path, recursive, no_follow, id_mapped, inside, .. } = &mount.source else {
         return Ok(None);
@@ -122,37 +123,43 @@ fn source<'a>(
     if *inside || !hidden && id_mapped.is_none() {
         return Ok(None);
     }
-    let item = mount.item;
+    let origin = mount.origin;
     let at_flags = if *no_follow { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
-    let tree = clone(path, *recursive, at_flags, hidden);
+    let tree = clone_tree(path, *recursive, at_flags, hidden);
     let tree = if id_mapped.is_some() { tree.map(Some) } else { unless_unprivileged(tree) };
-    let pointer = || format!("/mounts/{item}/source");
+    let pointer = || format!("{origin}/source");
     let tree = tree.with_context(|| format!("open {}", show(path))).with_context(pointer)?;
     let Some(tree) = tree else { return Ok(None) };
-    if let Some(how) = id_mapped {
-        let doing = || format!("/mounts/{item}: map the ids of {}", show(path));
-        namespaces.apply(&tree, how, users).with_context(doing)?;
+    if let Some(mapping) = id_mapped {
+        let doing = || format!("{origin}: map the ids of {}", show(path));
+        namespaces.apply(&tree, mapping, users).with_context(doing)?;
     }
     Ok(Some(tree))
 }
 
-/// The user namespace that the configuration names.
-pub fn joined_users(topology: &Topology) -> Result<Option<OwnedFd>> {
+/// Opens the user namespace that the configuration names.
+pub fn open_joined_user_namespace(topology: &Topology) -> Result<Option<OwnedFd>> {
     topology.joins.iter().find(|join| join.namespace == Namespace::USER).map(open_namespace).transpose()
 }
 
 /// Maps the ids of a bind that the child has cloned, of what the rootfs had when its turn came.
 pub fn map_ids(mount: Option<&Mount>, tree: &OwnedFd, users: Option<&OwnedFd>) -> Result<()> {
-    let Some(Mount { item, source: Source::Bind { path, id_mapped: Some(how), .. }, .. }) = mount else {
+    let Some(Mount { origin, source: Source::Bind { path, id_mapped: Some(mapping), .. }, .. }) = mount
+    else {
         return Ok(());
     };
-    let doing = || format!("/mounts/{item}: map the ids of {}", show(path));
-    Namespaces::default().apply(tree, how, users.map(AsFd::as_fd)).with_context(doing)
+    let doing = || format!("{origin}: map the ids of {}", show(path));
+    MappingNamespaces::default().apply(tree, mapping, users.map(AsFd::as_fd)).with_context(doing)
 }
 
-/// `enslaved`: what a new user namespace takes over from ours, the kernel makes slaves. The same for what we hand in
+/// Clones a tree of mounts, detached. `enslaved`: what a new user namespace takes over from ours, the kernel makes slaves. The same for what we hand in
 /// past that: no mount made inside may travel back to the host, and pivot_root refuses a shared root.
-fn clone(path: &CStr, recursive: bool, at_flags: i32, enslaved: bool) -> std::result::Result<OwnedFd, Errno> {
+fn clone_tree(
+    path: &CStr,
+    recursive: bool,
+    at_flags: i32,
+    enslaved: bool,
+) -> std::result::Result<OwnedFd, Errno> {
     let tree = open_tree_clone(AT_FDCWD.as_fd(), path, recursive, at_flags)?;
     if enslaved {
         let slave = Attributes { propagation: libc::MS_SLAVE, ..Attributes::default() };

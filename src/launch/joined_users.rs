@@ -1,16 +1,17 @@
-//! A user namespace that is joined has its mappings already: those of the configuration must be the same.
+//! Checks the mappings of a user namespace that is joined: it has them already, and those of the configuration must be
+//! the same.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::First;
+use super::KillOnDrop;
 use crate::error::{Context, Kind, Result};
 use crate::plan::topology::{IdMap, IdMaps, Namespace};
-use crate::sys::process::{Clone, clone3, exit_now, parent_death_signal, setns};
+use crate::sys::process::{CloneSide, clone3, exit_now, parent_death_signal, setns};
 use crate::{fail, log};
 
-/// Compares.
+/// Compares the mappings of `namespace` with those of the configuration.
 pub fn check(namespace: BorrowedFd<'_>, given: &IdMaps) -> Result<()> {
-    let own = mappings(namespace).context("read the mappings of the joined user namespace")?;
+    let own = read_mappings(namespace).context("read the mappings of the joined user namespace")?;
     if own != *given {
         let why = "user namespaces enabled, but both namespace path and non-matching mapping specified \
                    -- you may only provide one";
@@ -20,11 +21,11 @@ pub fn check(namespace: BorrowedFd<'_>, given: &IdMaps) -> Result<()> {
     Ok(())
 }
 
-/// /proc shows them of a process alone, so one goes there.
-fn mappings(namespace: BorrowedFd<'_>) -> Result<IdMaps> {
+/// Reads the mappings. /proc shows them of a process alone, so one enters the namespace.
+fn read_mappings(namespace: BorrowedFd<'_>) -> Result<IdMaps> {
     let (arrived, arrive) = nix::unistd::pipe().context("make pipe")?;
     let first = match clone3(0, None).context("clone3")? {
-        Clone::Child => {
+        CloneSide::Child => {
             let _ = parent_death_signal(libc::SIGKILL);
             if setns(namespace, Namespace::USER.0).is_ok() {
                 let _ = nix::unistd::write(&arrive, b"0");
@@ -32,22 +33,22 @@ fn mappings(namespace: BorrowedFd<'_>) -> Result<IdMaps> {
             }
             exit_now(0)
         }
-        Clone::Parent { pid, pidfd } => First { pid, pidfd: Some(pidfd) },
+        CloneSide::Parent { pid, pidfd } => KillOnDrop { pid, pidfd: Some(pidfd) },
     };
     drop(arrive);
     match nix::unistd::read(arrived.as_fd(), &mut [0]).context("read from pipe")? {
         0 => Err(fail!(Kind::Denied, "cannot enter it")),
-        _ => Ok(IdMaps { uid: lines(first.pid, "uid_map")?, gid: lines(first.pid, "gid_map")? }),
+        _ => Ok(IdMaps { uid: read_map(first.pid, "uid_map")?, gid: read_map(first.pid, "gid_map")? }),
     }
 }
 
-fn lines(pid: i32, file: &str) -> Result<Vec<IdMap>> {
+fn read_map(pid: i32, file: &str) -> Result<Vec<IdMap>> {
     let path = format!("/proc/{pid}/{file}");
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    Ok(text.lines().filter_map(line).collect())
+    Ok(text.lines().filter_map(parse_map).collect())
 }
 
-fn line(line: &str) -> Option<IdMap> {
+fn parse_map(line: &str) -> Option<IdMap> {
     let mut numbers = line.split_whitespace().map(|number| number.parse().ok());
     Some(IdMap { inner: numbers.next()??, host: numbers.next()??, size: numbers.next()?? })
 }
@@ -57,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_line_of_a_map_is_three_numbers() {
-        let line = |text| super::line(text).map(|map| (map.inner, map.host, map.size));
+        let line = |text| super::parse_map(text).map(|map| (map.inner, map.host, map.size));
         assert_eq!(line("         0     100000      65536"), Some((0, 100_000, 65536)));
         assert_eq!(line("0 1"), None);
     }

@@ -35,7 +35,7 @@ use crate::init::{self, namespaces};
 use crate::log;
 use crate::plan::topology::Topology;
 use crate::plan::waits::Waits;
-use crate::sys::process::{Clone, clone3, pidfd_send_signal};
+use crate::sys::process::{CloneSide, clone3, pidfd_send_signal};
 use seccomp_agent::Agent;
 
 /// A process that has been cloned and not yet told to execute.
@@ -63,9 +63,9 @@ pub struct SpawnOptions<'a> {
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum SpawnError {
-    /// It says so itself; the words are found with the plan.
+    /// It has sent a report; `explain` finds the words in the plan.
     Reported(Report),
-    /// It ended without a word.
+    /// It ended without a report.
     Died,
     Other(Error),
 }
@@ -76,7 +76,7 @@ impl From<Error> for SpawnError {
     }
 }
 
-/// Clones once; through a helper where the topology needs one.
+/// Clones the new process; through a helper where the topology needs one.
 pub fn spawn(
     options: &SpawnOptions<'_>,
     mut args: InitArgs,
@@ -94,7 +94,7 @@ pub fn spawn(
     let flags = if helper { 0 } else { topology.clone_flags() };
     log::debug(format_args!("{}: clone3 with flags {flags:#x}", matched::CONTAINER_SETUP));
     let first = match clone3(flags as u64, entrance.birth).context("clone3")? {
-        Clone::Child => {
+        CloneSide::Child => {
             drop(ours);
             if helper {
                 init::run(&theirs, || {
@@ -105,7 +105,7 @@ pub fn spawn(
             }
             init::run(&theirs, || life(&args, &theirs))
         }
-        Clone::Parent { pid, pidfd } => First { pid, pidfd: Some(pidfd) },
+        CloneSide::Parent { pid, pidfd } => KillOnDrop { pid, pidfd: Some(pidfd) },
     };
     drop(theirs);
     // From here on no way out may leave the process behind: dropped, `first` is killed.
@@ -130,13 +130,13 @@ pub fn spawn(
     }
 }
 
-/// The process that was cloned, killed unless it becomes a `Child`.
-struct First {
+/// A process that has just been cloned, killed unless it becomes a `Child`.
+struct KillOnDrop {
     pid: i32,
     pidfd: Option<OwnedFd>,
 }
 
-impl First {
+impl KillOnDrop {
     fn child(
         mut self,
         socket: SyncSocket,
@@ -150,7 +150,7 @@ impl First {
     }
 }
 
-impl Drop for First {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         if let Some(pidfd) = &self.pidfd {
             let _ = pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
@@ -163,7 +163,7 @@ impl Drop for First {
 /// and perhaps first.
 fn follow_helper(
     topology: &Topology,
-    helper: First,
+    helper: KillOnDrop,
     socket: SyncSocket,
     waits: Waits,
 ) -> std::result::Result<Child, SpawnError> {
@@ -178,7 +178,7 @@ fn follow_helper(
             }
             Message::InitPid(pid, pidfd) => {
                 drop(helper);
-                return First { pid, pidfd: Some(pidfd) }.child(socket, waits, early);
+                return KillOnDrop { pid, pidfd: Some(pidfd) }.child(socket, waits, early);
             }
             message @ (Message::RunHooks | Message::Ready | Message::Listener(_) | Message::MapMount(..)) => {
                 early.push_back(message);
@@ -226,7 +226,7 @@ impl Child {
                     self.acknowledge(Acknowledgement::MountMapped);
                 }
                 Message::Listener(number) => {
-                    agent.map_or(Ok(()), |agent| agent.introduce(self, number))?;
+                    agent.map_or(Ok(()), |agent| agent.send_listener(self, number))?;
                     self.acknowledge(Acknowledgement::ListenerTaken);
                 }
                 Message::Failed(report) => return Err(SpawnError::Reported(report)),
@@ -258,7 +258,7 @@ impl Child {
         }
     }
 
-    /// Ends it and waits for its end.
+    /// Kills it and waits for its end.
     pub fn kill(&self) {
         let _ = pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL);
         let _ = reap(&self.pidfd);
@@ -280,7 +280,7 @@ fn adjust_oom_score(pid: i32, adjustment: Option<i32>) -> Result<()> {
     std::fs::write(&path, adjustment.to_string()).context("failed to update /proc/self/oom_score_adj")
 }
 
-/// The error for a child that ended without a word: the kernel may have ended it for want of memory.
+/// Returns the error for a child that ended without a report: the kernel may have ended it for want of memory.
 pub fn died(group: &Group) -> Error {
     match group.oom_kills() {
         Some(kills) if kills > 0 => Error::new(Kind::Child, matched::OOM_KILLED),

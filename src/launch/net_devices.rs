@@ -1,4 +1,4 @@
-//! The host's network devices, moved into the container's network namespace with their addresses.
+//! Moves the host's network devices into the container's network namespace with their addresses.
 //!
 //! The kernel drops a device's addresses when it moves; the permanent ones of global scope are given back to it
 //! (runtime-spec, config-linux.md, "Network Devices"). What becomes of the devices when the namespace ends is the
@@ -11,7 +11,7 @@ use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessa
 use netlink_packet_route::link::LinkFlags;
 use nix::errno::Errno;
 
-use super::init_fds::is_own;
+use super::init_fds::is_own_namespace;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::init::args::InitFds;
@@ -54,9 +54,9 @@ impl Destination {
         };
         let mut moved = Moved::between(namespace)?;
         for device in devices {
-            let one = moved.one(device);
-            if let Err(error) = one.with_context(|| format!("/linux/netDevices/{}", device.name)) {
-                moved.back();
+            let result = moved.move_device(device);
+            if let Err(error) = result.with_context(|| format!("/linux/netDevices/{}", device.name)) {
+                moved.return_all();
                 return Err(error);
             }
         }
@@ -92,7 +92,7 @@ struct Device {
 impl Moved {
     fn between(namespace: OwnedFd) -> Result<Self> {
         let own = open("/proc/self/ns/net")?;
-        if is_own(&namespace, Namespace::NETWORK)? {
+        if is_own_namespace(&namespace, Namespace::NETWORK)? {
             let why = "unable to move network devices without a private NET namespace";
             return Err(fail!(Kind::Spec, "/linux/netDevices: {why}"));
         }
@@ -105,27 +105,27 @@ impl Moved {
         Ok(Self { sides: Some(Sides { here, there, namespace, own }), devices: Vec::new() })
     }
 
-    fn one(&mut self, wanted: &NetDevice) -> Result<()> {
+    fn move_device(&mut self, device: &NetDevice) -> Result<()> {
         let Some(sides) = &self.sides else { return Ok(()) };
-        let index = sides.here.index_of(&wanted.name).context("find the network device")?;
+        let index = sides.here.index_of(&device.name).context("find the network device")?;
         let was_up = is_up(&sides.here, index).context("look at the network device")?;
         // Before it goes down on its way: the kernel would drop those of IPv6.
         let addresses = sides.here.addresses(index).context("read its addresses")?;
         let addresses: Vec<_> = addresses.into_iter().filter(is_kept).collect();
-        let index = carry(&sides.here, &sides.there, sides.namespace.as_fd(), index, &wanted.inside)
-            .with_context(|| format!("move it into the container as {}", wanted.inside))
+        let index = move_link(&sides.here, &sides.there, sides.namespace.as_fd(), index, &device.inside)
+            .with_context(|| format!("move it into the container as {}", device.inside))
             .map_err(with_hint)?;
-        let name = wanted.name.clone();
+        let name = device.name.clone();
         self.devices.push(Device { name, index, addresses: addresses.clone(), was_up });
-        furnish(&sides.there, index, addresses, true)
+        restore_state(&sides.there, index, addresses, true)
     }
 
     /// Returns them, as well as it can be done.
-    pub fn back(self) {
+    pub fn return_all(self) {
         let Some(Sides { here, there, own, .. }) = self.sides else { return };
         for device in self.devices {
-            let back = carry(&there, &here, own.as_fd(), device.index, &device.name).map_err(Error::from);
-            let back = back.and_then(|index| furnish(&here, index, device.addresses, device.was_up));
+            let back = move_link(&there, &here, own.as_fd(), device.index, &device.name).map_err(Error::from);
+            let back = back.and_then(|index| restore_state(&here, index, device.addresses, device.was_up));
             if let Err(error) = back {
                 log::warn(format_args!("network device {} could not return: {error}", device.name));
             }
@@ -142,8 +142,8 @@ fn is_up(netlink: &Netlink, index: u32) -> Result<bool, Errno> {
     Ok(links.iter().any(|(known, flags)| *known == index && flags.contains(LinkFlags::Up)))
 }
 
-/// Moves one device; its index on the other side.
-fn carry(
+/// Moves one device; returns its index on the other side.
+fn move_link(
     from: &Netlink,
     to: &Netlink,
     namespace: BorrowedFd<'_>,
@@ -185,8 +185,8 @@ fn is_kept(address: &AddressMessage) -> bool {
     address.header.scope == AddressScope::Universe && flags.contains(AddressFlags::Permanent)
 }
 
-/// Addresses and state.
-fn furnish(netlink: &Netlink, index: u32, addresses: Vec<AddressMessage>, up: bool) -> Result<()> {
+/// Gives a device its addresses again, and brings it up if it was.
+fn restore_state(netlink: &Netlink, index: u32, addresses: Vec<AddressMessage>, up: bool) -> Result<()> {
     for mut address in addresses {
         address.header.index = index;
         // The label holds the old name; lifetimes are those of permanent addresses.

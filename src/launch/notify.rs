@@ -1,4 +1,4 @@
-//! NOTIFY_SOCKET: the container's program tells a socket of ours that it is ready, and we tell the service manager.
+//! Stands between the container and NOTIFY_SOCKET: the container's program tells a socket of ours that it is ready, and we tell the service manager.
 //!
 //! Not its own socket: the service manager trusts what comes over it, and the container's word is trusted only so far
 //! as that it is ready.
@@ -22,10 +22,10 @@ use crate::plan::activation::NOTIFY_SOCKET;
 use crate::sys::socket::send_fd;
 
 /// How long the service manager may take to have read what we said, in milliseconds.
-const BARRIER: u16 = 30_000;
+const BARRIER_TIMEOUT: u16 = 30_000;
 
-/// Where our caller wants to be told.
-pub fn wanted() -> Option<OsString> {
+/// Returns the socket at which the runtime's caller waits to be told that the program is ready.
+pub fn requested() -> Option<OsString> {
     std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty())
 }
 
@@ -39,7 +39,7 @@ pub struct Proxy {
 impl Proxy {
     /// In `directory`, which the container sees. None where nobody waits for word, or the container cannot send it.
     pub fn listen(directory: &Path) -> Result<Option<Self>> {
-        let Some(host) = wanted() else { return Ok(None) };
+        let Some(host) = requested() else { return Ok(None) };
         let opened = match File::open(directory) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             other => other.with_context(|| format!("open {}", directory.display()))?,
@@ -60,7 +60,7 @@ impl Proxy {
     /// Waits until the container is ready, or has ended without having been; tells the service manager that it is, and
     /// that `main` is the process to watch. What fails in this is no failure of the container.
     pub fn wait(&self, pidfd: BorrowedFd<'_>, main: i32) {
-        let told = match self.ready(pidfd) {
+        let told = match self.wait_for_ready_line(pidfd) {
             Ok(Some(line)) => self.tell(&line, main),
             Ok(None) => Ok(()),
             Err(errno) => Err(errno).context("wait for word from the container"),
@@ -70,7 +70,7 @@ impl Proxy {
         }
     }
 
-    fn ready(&self, pidfd: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> {
+    fn wait_for_ready_line(&self, pidfd: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> {
         loop {
             let watch = |fd| PollFd::new(fd, PollFlags::POLLIN);
             let mut watched = [watch(self.socket.as_fd()), watch(pidfd)];
@@ -121,7 +121,7 @@ fn barrier(host: &UnixDatagram) -> Result<(), Errno> {
     send_fd(host.as_fd(), b"BARRIER=1", theirs.as_fd())?;
     drop(theirs);
     loop {
-        match poll(&mut [PollFd::new(ours.as_fd(), PollFlags::POLLIN)], BARRIER) {
+        match poll(&mut [PollFd::new(ours.as_fd(), PollFlags::POLLIN)], BARRIER_TIMEOUT) {
             Err(Errno::EINTR) => {}
             other => return other.map(drop),
         }

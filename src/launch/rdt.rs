@@ -1,17 +1,17 @@
-//! The container's directories in resctrl: made before its process, joined by each of its processes, removed with it.
+//! Manages the container's directories in resctrl: made before its process, joined by each of its processes, removed with it.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use crate::container::record::Rdt as Remembered;
+use crate::container::record::Rdt as RdtRecord;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::plan::rdt::{Existence, Rdt};
 
-/// What will have to be undone: remembered before anything is done.
-pub fn remember(plan: &Rdt) -> Remembered {
-    Remembered {
+/// Returns what will have to be undone: for the record, before anything is done.
+pub fn to_record(plan: &Rdt) -> RdtRecord {
+    RdtRecord {
         root: plan.root.clone(),
         class: plan.class.clone(),
         remove_class: plan.existence == Existence::Own && !plan.class.exists(),
@@ -21,7 +21,7 @@ pub fn remember(plan: &Rdt) -> Remembered {
 
 /// Makes what is missing and writes the schemata.
 pub fn make(plan: &Rdt) -> Result<()> {
-    let made = class(plan).map_err(|error| in_the_words_of_resctrl(error, &plan.root));
+    let made = class(plan).map_err(|error| with_last_cmd_status(error, &plan.root));
     made.context("/linux/intelRdt")
 }
 
@@ -36,7 +36,7 @@ fn class(plan: &Rdt) -> Result<()> {
         other => other.map(|()| true).with_context(|| format!("make {shown}"))?,
     };
     if !is_new && plan.existence == Existence::Shared {
-        agrees(plan)?;
+        check_agreement(plan)?;
     }
     write_schemata(&plan.class, &plan.schemata)?;
     match &plan.monitor {
@@ -45,29 +45,29 @@ fn class(plan: &Rdt) -> Result<()> {
     }
 }
 
-/// An existing class must be what the configuration says (runtime-spec, config-linux.md, "IntelRdt").
-fn agrees(plan: &Rdt) -> Result<()> {
+/// Checks that an existing class is what the configuration says (runtime-spec, config-linux.md, "IntelRdt").
+fn check_agreement(plan: &Rdt) -> Result<()> {
     let path = plan.class.join("schemata");
     let theirs = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let theirs: Vec<_> = theirs.lines().filter_map(values).collect();
-    for wanted in &plan.schemata[..plan.compared] {
-        let same = |(resource, wanted): &Line<'_>| {
+    let theirs: Vec<_> = theirs.lines().filter_map(parse_schemata).collect();
+    for line in &plan.schemata[..plan.compared] {
+        let same = |(resource, wanted): &SchemataLine<'_>| {
             let found = theirs.iter().find(|(name, _)| name == resource);
             found.is_some_and(|(_, theirs)| wanted.iter().all(|value| theirs.contains(value)))
         };
-        if !values(wanted).as_ref().is_some_and(same) {
+        if !parse_schemata(line).as_ref().is_some_and(same) {
             let class = plan.class.display();
-            return Err(fail!(Kind::Spec, "class {class} exists and does not agree with {wanted:?}"));
+            return Err(fail!(Kind::Spec, "class {class} exists and does not agree with {line:?}"));
         }
     }
     Ok(())
 }
 
 /// A resource, and for each of its numbers a value.
-type Line<'a> = (&'a str, Vec<(&'a str, &'a str)>);
+type SchemataLine<'a> = (&'a str, Vec<(&'a str, &'a str)>);
 
-/// `L3:0=00ff;1=f`, numbers and values without leading zeros.
-fn values(line: &str) -> Option<Line<'_>> {
+/// Parses `L3:0=00ff;1=f`; numbers and values without leading zeros.
+fn parse_schemata(line: &str) -> Option<SchemataLine<'_>> {
     let (resource, values) = line.trim().split_once(':')?;
     let values = values.split(';').map(|value| value.trim().split_once('='));
     let mut all = Vec::new();
@@ -88,32 +88,32 @@ fn write_schemata(class: &Path, lines: &[String]) -> Result<()> {
 }
 
 /// Another schemata for the class of a container that exists.
-pub fn update(remembered: &Remembered, lines: &[String]) -> Result<()> {
-    write_schemata(&remembered.class, lines).map_err(|error| in_the_words_of_resctrl(error, &remembered.root))
+pub fn update(record: &RdtRecord, lines: &[String]) -> Result<()> {
+    write_schemata(&record.class, lines).map_err(|error| with_last_cmd_status(error, &record.root))
 }
 
-/// The lines that the class has now.
-pub fn schemata(remembered: &Remembered) -> Result<Vec<String>> {
-    let path = remembered.class.join("schemata");
+/// Reads the lines that the class has now.
+pub fn schemata(record: &RdtRecord) -> Result<Vec<String>> {
+    let path = record.class.join("schemata");
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     Ok(text.lines().map(|line| line.trim().to_owned()).collect())
 }
 
 /// Puts a process into the class and the group.
-pub fn join(remembered: &Remembered, pid: i32) -> Result<()> {
-    for directory in std::iter::once(&remembered.class).chain(&remembered.monitor) {
+pub fn join(record: &RdtRecord, pid: i32) -> Result<()> {
+    for directory in std::iter::once(&record.class).chain(&record.monitor) {
         let path = directory.join("tasks");
         fs::write(&path, pid.to_string())
             .with_context(|| format!("add process {pid} to {}", path.display()))
-            .map_err(|error| in_the_words_of_resctrl(error, &remembered.root))?;
+            .map_err(|error| with_last_cmd_status(error, &record.root))?;
     }
     Ok(())
 }
 
 /// Removes what was made for the container alone.
-pub fn remove(remembered: &Remembered) -> Result<()> {
-    let class = remembered.remove_class.then_some(&remembered.class);
-    for directory in remembered.monitor.iter().chain(class) {
+pub fn remove(record: &RdtRecord) -> Result<()> {
+    let class = record.remove_class.then_some(&record.class);
+    for directory in record.monitor.iter().chain(class) {
         match fs::remove_dir(directory) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             other => other.with_context(|| format!("remove {}", directory.display()))?,
@@ -122,8 +122,8 @@ pub fn remove(remembered: &Remembered) -> Result<()> {
     Ok(())
 }
 
-/// The filesystem keeps a sentence about its last failure.
-fn in_the_words_of_resctrl(error: Error, root: &Path) -> Error {
+/// Adds the sentence that the filesystem keeps about its last failure.
+fn with_last_cmd_status(error: Error, root: &Path) -> Error {
     match fs::read_to_string(root.join("info/last_cmd_status")) {
         Ok(status) if !matches!(status.trim(), "" | "ok") => {
             error.with_hint(format!("last_cmd_status: {}", status.trim()))
@@ -138,8 +138,8 @@ mod tests {
 
     #[test]
     fn schemata_are_compared_by_value() {
-        assert_eq!(values("    L3:0=00ff; 01=f"), Some(("L3", vec![("", "ff"), ("1", "f")])));
-        assert_eq!(values("L3"), None);
-        assert_eq!(values("L3:x"), None);
+        assert_eq!(parse_schemata("    L3:0=00ff; 01=f"), Some(("L3", vec![("", "ff"), ("1", "f")])));
+        assert_eq!(parse_schemata("L3"), None);
+        assert_eq!(parse_schemata("L3:x"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Bytes between the caller's standard streams and the master of the container's terminal, without ever waiting.
+//! Carries bytes between the caller's standard streams and the master of the container's terminal, without ever waiting.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -77,7 +77,7 @@ impl Relay {
         }
     }
 
-    /// What to wait for before a [`turn`](Self::turn): only what can be acted on, for the rest may be ready for ever.
+    /// What to wait for before a [`handle`](Self::handle): only what can be acted on, for the rest may be ready for ever.
     pub fn watches(&self) -> Vec<Watch<'_>> {
         let Some(pair) = &self.pair else { return Vec::new() };
         let mut watches = Vec::with_capacity(3);
@@ -100,7 +100,7 @@ impl Relay {
     }
 
     /// Moves what can be moved where something happened.
-    pub fn turn(&mut self, source: Source) {
+    pub fn handle(&mut self, source: Source) {
         match source {
             Source::Input => self.take_input(),
             Source::Master => {

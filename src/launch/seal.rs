@@ -1,4 +1,4 @@
-//! Our own binary, out of the container's reach (CVE-2019-5736).
+//! Seals the runtime's own binary, out of the container's reach (CVE-2019-5736).
 //!
 //! The process that waits in the container, or joins it, runs our binary: `/proc/PID/exe` leads a container's root to
 //! it, and it could be overwritten on the host. So the commands that put a process of ours into a container first
@@ -48,14 +48,14 @@ pub fn own_binary() -> Result<()> {
     Err(Error::from(execve_fd(sealed.as_fd(), &args, &env)).context("execveat").context(DOING))
 }
 
-/// From the kernel: what the standard library knows of them it has from an entry that this program does not have.
+/// Reads the arguments from the kernel: what the standard library knows of them it has from an entry that this program does not have.
 fn own_arguments() -> Result<Vec<CString>> {
     let bytes = std::fs::read("/proc/self/cmdline").context("read /proc/self/cmdline")?;
     let arguments = bytes.split_inclusive(|&byte| byte == 0);
     Ok(arguments.filter_map(|argument| CString::from_vec_with_nul(argument.to_vec()).ok()).collect())
 }
 
-/// On a read-only mount, or a memory file that refuses writes for ever.
+/// Whether the binary is on a read-only mount, or a memory file that refuses writes for ever.
 fn is_sealed() -> std::result::Result<bool, Errno> {
     if statvfs(OWN)?.flags().contains(FsFlags::ST_RDONLY) {
         return Ok(true);

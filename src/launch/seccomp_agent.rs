@@ -1,4 +1,4 @@
-//! The agent that answers for system calls with SCMP_ACT_NOTIFY: it gets the listener, and the process's state.
+//! Hands the seccomp listener to the agent that answers for system calls with SCMP_ACT_NOTIFY; with it goes the process's state.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -42,7 +42,7 @@ struct ProcessState<'a> {
 
 impl Agent<'_> {
     /// Takes the listener, which is `number` in the child, to the agent. Until then, calls that notify wait.
-    pub(super) fn introduce(&self, child: &Child, number: i32) -> Result<()> {
+    pub(super) fn send_listener(&self, child: &Child, number: i32) -> Result<()> {
         let listener = pidfd_getfd(child.pidfd.as_fd(), number).context("take the seccomp listener")?;
         let path = &self.notify.listener_path;
         let mut stream = connect(path).with_context(|| format!("connect to {}", path.display()))?;
@@ -62,7 +62,7 @@ impl Agent<'_> {
     }
 }
 
-/// A name that begins with `@` is in the abstract namespace, as Go reads it.
+/// Connects to the agent's socket. A name that begins with `@` is in the abstract namespace, as Go reads it.
 fn connect(path: &Path) -> Result<UnixStream> {
     let stream = match path.as_os_str().as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(OsStr::from_bytes(name).as_bytes())

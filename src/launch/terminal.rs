@@ -1,4 +1,4 @@
-//! The terminal that our caller sits at, while it stands for one inside the container.
+//! Puts the caller's terminal into raw mode while it stands for one inside the container.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -20,12 +20,12 @@ impl Raw {
         let Ok(before) = tty::mode(STDIN) else { return Ok(None) };
         let terminal = STDIN.try_clone_to_owned().context("duplicate standard input")?;
         let raw = Self { terminal, before };
-        raw.again()?;
+        raw.enter_again()?;
         Ok(Some(raw))
     }
 
-    /// Back into raw mode: whoever stopped us may have changed it.
-    pub fn again(&self) -> Result<()> {
+    /// Goes back into raw mode: whoever stopped us may have changed it.
+    pub fn enter_again(&self) -> Result<()> {
         let mode = tty::raw(&self.before);
         tty::set_mode(self.terminal.as_fd(), &mode).context("put terminal into raw mode")
     }
@@ -40,8 +40,8 @@ impl Drop for Raw {
 
 /// The size of the caller's terminal; None without one, or where nobody has told it its size.
 pub fn size() -> Option<Size> {
-    let known = |size: &Size| size.rows != 0 && size.columns != 0;
-    [STDIN, STDOUT, STDERR].into_iter().filter_map(|fd| tty::size(fd).ok()).find(known)
+    let is_set = |size: &Size| size.rows != 0 && size.columns != 0;
+    [STDIN, STDOUT, STDERR].into_iter().filter_map(|fd| tty::size(fd).ok()).find(is_set)
 }
 
 /// Whether the caller types at a terminal and sees the output on one.

@@ -195,7 +195,7 @@ fn one_by_one(
     document: &[u8],
     record: &Record,
     bundle: Option<&Path>,
-    on_failure: impl Fn(hook::Failed) -> Result<()>,
+    on_failure: impl Fn(hook::HookError) -> Result<()>,
 ) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());
@@ -205,8 +205,8 @@ fn one_by_one(
     let files = annotations::read(|key| record.annotations.get(key))?.hook_output;
     let files = hook_files(&files)?;
     let output = files.each_ref().map(|file| file.as_ref().map(AsFd::as_fd));
-    let setting = hook::Setting { env: None, dir: dir.as_deref(), output };
-    for (index, run) in hook::one_by_one(kind, hooks, document, setting).enumerate() {
+    let setting = hook::HookOptions { env: None, dir: dir.as_deref(), output };
+    for (index, run) in hook::run_each(kind, hooks, document, setting).enumerate() {
         match run {
             Ok(output) => log_output(kind, index, &output),
             Err(failed) => on_failure(failed)?,

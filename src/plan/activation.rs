@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::c_string::c_string;
-use super::mount::{Mount, Source};
+use super::mount::{Mount, MountOrigin, Source};
 use super::mount_options::Options;
 use crate::kernel::mount::{
     Attributes, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY,
@@ -42,8 +42,8 @@ impl Activation {
         variables
     }
 
-    /// The bind by which the container sees the notify socket; `item` counts on from the mounts of the configuration.
-    pub(super) fn notify_mount(&self, item: usize) -> Result<Option<Mount>, ConfigError> {
+    /// The bind by which the container sees the notify socket.
+    pub(super) fn notify_mount(&self) -> Result<Option<Mount>, ConfigError> {
         let Some(directory) = &self.notify else { return Ok(None) };
         let set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
         let options =
@@ -60,6 +60,6 @@ impl Activation {
             locked: false,
             inside: false,
         };
-        Ok(Some(Mount::new(item, target, bind, &options)))
+        Ok(Some(Mount::new(MountOrigin::NotifySocket, target, bind, &options)))
     }
 }

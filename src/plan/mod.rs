@@ -201,7 +201,7 @@ fn plan_filesystem(
         label: &label,
     };
     let mut mounts = mounts::mounts(specs, &context)?;
-    mounts.extend(request.activation.notify_mount(specs.len())?);
+    mounts.extend(request.activation.notify_mount()?);
     let devices = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
     let devices = devices::devices(devices, specs)?;
     let mask_context = label.parameter;

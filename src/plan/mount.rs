@@ -9,8 +9,7 @@ use crate::kernel::mount::Attributes;
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// Index in /mounts.
-    pub item: usize,
+    pub origin: MountOrigin,
     /// Where, inside the rootfs.
     pub target: CString,
     pub source: Source,
@@ -23,6 +22,25 @@ pub struct Mount {
     /// Becomes read-only at the very end: mount points are still made within.
     pub late_read_only: bool,
     pub find: Find,
+}
+
+/// Who asks for a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MountOrigin {
+    /// Index in /mounts of the configuration.
+    Config(usize),
+    /// The NOTIFY_SOCKET of the runtime's environment.
+    NotifySocket,
+}
+
+/// As messages name it: the JSON pointer of the configuration's field, or the variable.
+impl std::fmt::Display for MountOrigin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Config(index) => write!(f, "/mounts/{index}"),
+            Self::NotifySocket => f.write_str("NOTIFY_SOCKET"),
+        }
+    }
 }
 
 /// How the target is looked up.
@@ -43,10 +61,10 @@ impl Mount {
         matches!(self.source, Source::Bind { inside: true, id_mapped: Some(_), .. })
     }
 
-    /// A mount of `source` with the flags that the options say; `item` is its index in /mounts.
-    pub(super) fn new(item: usize, target: CString, source: Source, options: &Options) -> Self {
+    /// A mount of `source` with the flags that the options say.
+    pub(super) fn new(origin: MountOrigin, target: CString, source: Source, options: &Options) -> Self {
         Self {
-            item,
+            origin,
             target,
             source,
             attributes: options.attributes,

@@ -14,7 +14,7 @@ use super::topology::{Namespace, Topology};
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
 use crate::spec::ConfigError;
 
-pub use super::mount::{Find, Mount, Source};
+pub use super::mount::{Find, Mount, MountOrigin, Source};
 
 /// Filesystems of the kernel's own: their superblocks are shared, so that only a mount of them becomes read-only.
 const VIRTUAL: [&str; 9] =
@@ -55,11 +55,11 @@ fn add_mount(
     let target = target(item, spec, context.rootfs)?;
     let kind = spec.typ().as_deref().unwrap_or("bind");
     if options.remount {
-        mounts.push(Mount::new(item, target, Source::Remount, &options));
+        mounts.push(Mount::new(MountOrigin::Config(item), target, Source::Remount, &options));
     } else if options.bind.is_some() || kind == "bind" {
         mounts.push(bind(item, spec, target, &options, context)?);
     } else if kind == "cgroup" || kind == "cgroup2" {
-        let mount = |target, source| Mount::new(item, target, source, &options);
+        let mount = |target, source| Mount::new(MountOrigin::Config(item), target, source, &options);
         mounts.extend(cgroup_mounts(&target, context.cgroups, context.label, mount));
     } else {
         mounts.push(filesystem(item, spec, target, options, context.label)?);
@@ -123,7 +123,7 @@ fn bind(
     };
     let propagation = options.attributes.propagation;
     let attributes = Attributes { propagation, ..options.named.as_attributes() };
-    Ok(Mount { attributes, ..Mount::new(item, target, source, options) })
+    Ok(Mount { attributes, ..Mount::new(MountOrigin::Config(item), target, source, options) })
 }
 
 fn filesystem(
@@ -158,7 +158,7 @@ fn filesystem(
         parameters,
         copy_up: options.copy_up,
     };
-    let mount = Mount::new(item, target, source, &options);
+    let mount = Mount::new(MountOrigin::Config(item), target, source, &options);
     // No symlink may lead elsewhere on the way to these two.
     let find = if matches!(kind, "proc" | "sysfs") { Find::Ordinary } else { mount.find };
     Ok(Mount { late_read_only, find, ..mount })

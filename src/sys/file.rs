@@ -1,4 +1,4 @@
-//! Files by descriptor: openat2 and what else `nix` has no wrapper for.
+//! System calls about files: openat2 and what else `nix` has no wrapper for.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -14,9 +14,9 @@ pub use libc::{
     RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV,
 };
 
-/// When a file was made, seconds and nanoseconds since 1970: statx(2) with STATX_BTIME. None where its filesystem does not
+/// Returns when a file was made, in seconds and nanoseconds since 1970: statx(2) with STATX_BTIME. None where its filesystem does not
 /// keep that. (The standard library asks with glibc alone.)
-pub fn born(path: &CStr) -> Result<Option<(i64, u32)>> {
+pub fn creation_time(path: &CStr) -> Result<Option<(i64, u32)>> {
     // SAFETY: statx is plain data for which zero is valid.
     let mut told: libc::statx = unsafe { std::mem::zeroed() };
     // SAFETY: a NUL-terminated string and a struct of the kernel's size, which both outlive the call.
@@ -56,7 +56,7 @@ pub fn rename_new(from: BorrowedFd<'_>, name: &CStr, to: BorrowedFd<'_>, new: &C
     .map(drop)
 }
 
-/// openat2(2), KERNEL(5.6). `flags` gets O_CLOEXEC.
+/// Opens a file by openat2(2), KERNEL(5.6). `flags` gets O_CLOEXEC.
 pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32, resolve: u64) -> Result<OwnedFd> {
     // SAFETY: open_how is plain data for which zero is valid; it may only be made this way (non_exhaustive).
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
@@ -90,7 +90,7 @@ pub fn is_inherited(number: i32) -> bool {
     flags >= 0 && flags & libc::FD_CLOEXEC == 0
 }
 
-/// The whole of a file that is small and has no size: those of /proc, /sys and the control groups. std asks for the
+/// Reads the whole of a file that is small and has no size: those of /proc, /sys and the control groups. std asks for the
 /// size and the position first, and then reads 32 bytes at a time to begin with.
 pub fn read_small(file: impl AsFd) -> Result<Vec<u8>> {
     const STEP: usize = 4096;
@@ -123,13 +123,13 @@ pub fn read_small_at<P: ?Sized + nix::NixPath>(path: &P) -> Result<Vec<u8>> {
     read_small(nix::fcntl::openat(nix::fcntl::AT_FDCWD, path, flags, Mode::empty())?)
 }
 
-/// ioctl_ficlone(2): `to` shares all blocks of `from`.
+/// Clones a file by ioctl_ficlone(2): `to` shares all blocks of `from`.
 pub fn clone_file(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: two descriptors, given as numbers.
     check(unsafe { libc::ioctl(to.as_raw_fd(), libc::FICLONE, from.as_raw_fd()) }.into()).map(drop)
 }
 
-/// Descriptors 0, 1 and 2, whatever they are. The program's entry has seen to it that they are open.
+/// Returns descriptors 0, 1 and 2, whatever they are. The program's entry has seen to it that they are open.
 pub fn standard_streams() -> [BorrowedFd<'static>; 3] {
     // SAFETY: nothing in this program closes 0, 1 or 2, so they stay open for as long as it runs.
     [0, 1, 2].map(|fd| unsafe { BorrowedFd::borrow_raw(fd) })

@@ -22,7 +22,7 @@ fn owned(result: libc::c_long) -> Result<OwnedFd> {
     check(result).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as c_int) })
 }
 
-/// A filesystem context for `fstype`.
+/// Opens a filesystem context for `fstype`.
 pub fn fsopen(fstype: &CStr) -> Result<OwnedFd> {
     // SAFETY: a NUL-terminated string that the kernel only reads.
     owned(unsafe { libc::syscall(libc::SYS_fsopen, fstype.as_ptr(), FSOPEN_CLOEXEC) })
@@ -51,7 +51,7 @@ pub fn fsconfig_create(context: BorrowedFd<'_>) -> Result<()> {
     fsconfig(context, FSCONFIG_CMD_CREATE, null(), null())
 }
 
-/// A detached mount of the context's superblock, with `attributes` (MOUNT_ATTR_*).
+/// Makes a detached mount of the context's superblock, with `attributes` (MOUNT_ATTR_*).
 pub fn fsmount(context: BorrowedFd<'_>, attributes: u64) -> Result<OwnedFd> {
     // SAFETY: numbers only.
     owned(unsafe {
@@ -59,7 +59,7 @@ pub fn fsmount(context: BorrowedFd<'_>, attributes: u64) -> Result<OwnedFd> {
     })
 }
 
-/// A detached copy of the mount at `path`, with what is mounted below it if `recursive`.
+/// Makes a detached copy of the mount at `path`, with what is mounted below it if `recursive`.
 pub fn open_tree_clone(
     dir: BorrowedFd<'_>,
     path: &CStr,
@@ -94,8 +94,8 @@ pub fn move_mount(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
     .map(drop)
 }
 
-/// The ST_* flags of a mount, all that the kernel tells: libraries leave out the younger ones.
-pub fn flags(mount: BorrowedFd<'_>) -> Result<u64> {
+/// Reads the ST_* flags of a mount, all that the kernel tells: libraries leave out the younger ones.
+pub fn mount_flags(mount: BorrowedFd<'_>) -> Result<u64> {
     // SAFETY: plain data for which zero is valid; the kernel writes one struct into it.
     unsafe {
         let mut told: libc::statvfs = std::mem::zeroed();
@@ -104,7 +104,7 @@ pub fn flags(mount: BorrowedFd<'_>) -> Result<u64> {
     }
 }
 
-/// mount_setattr(2) on the mount that `mount` is the root of. `userns` is the descriptor for MOUNT_ATTR_IDMAP.
+/// Changes attributes: mount_setattr(2) on the mount that `mount` is the root of. `userns` is the descriptor for MOUNT_ATTR_IDMAP.
 pub fn mount_setattr(
     mount: BorrowedFd<'_>,
     change: Attributes,
@@ -132,7 +132,7 @@ pub fn mount_setattr(
     .map(drop)
 }
 
-/// pivot_root(".", "."): the directory we stand in becomes the root, the old root lies mounted over it.
+/// Calls pivot_root(".", "."): the directory we stand in becomes the root, the old root lies mounted over it.
 pub fn pivot_here() -> Result<()> {
     // SAFETY: two literals.
     check(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) }).map(drop)

@@ -1,4 +1,4 @@
-//! Processes: clone3, pidfds, identity, limits and the prctl family.
+//! System calls about processes: clone3, pidfds, identity, limits and the prctl family.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -12,19 +12,19 @@ use crate::kernel::process::CapabilitySet;
 /// Bit 33; libc's constant is of a type too narrow for it.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// What clone3(2) made.
-pub enum Clone {
+/// On which side of a clone3(2) the caller goes on.
+pub enum CloneSide {
     /// We are the new process.
     Child,
-    /// Its id as we see it, and a descriptor that stays it.
+    /// The new process: its id in our pid namespace, and a pidfd, which never comes to mean another process.
     Parent { pid: i32, pidfd: OwnedFd },
 }
 
-/// clone3(2) like fork: no shared memory. `flags` are CLONE_NEW* and CLONE_PARENT; KERNEL(5.3), `cgroup` KERNEL(5.7).
+/// Calls clone3(2) like fork: no shared memory. `flags` are CLONE_NEW* and CLONE_PARENT; KERNEL(5.3), `cgroup` KERNEL(5.7).
 ///
 /// The child goes on with a copy of everything, locks included: of a caller with threads it may take none, so that it
 /// must not allocate.
-pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Clone> {
+pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<CloneSide> {
     let mut pidfd: c_int = -1;
     // SAFETY: clone_args is plain data for which zero is valid.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -41,19 +41,19 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Clone> {
     let pid =
         check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) })?;
     if pid == 0 {
-        return Ok(Clone::Child);
+        return Ok(CloneSide::Child);
     }
     // SAFETY: the kernel has stored a new descriptor for us in pidfd.
-    Ok(Clone::Parent { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+    Ok(CloneSide::Parent { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
 }
 
-/// _exit(2): no destructor, no atexit handler, no flush of buffers that belong to the parent.
+/// Ends this process by _exit(2): no destructor, no atexit handler, no flush of buffers that belong to the parent.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: ends the process; nothing runs after it.
     unsafe { libc::_exit(code) }
 }
 
-/// pidfd_open(2), KERNEL(5.3).
+/// Opens a pidfd of a process: pidfd_open(2), KERNEL(5.3).
 pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
     // SAFETY: numbers only.
     let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
@@ -61,7 +61,7 @@ pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
 }
 
-/// A descriptor of another process, by its number there: pidfd_getfd(2), KERNEL(5.6). It takes what ptrace takes.
+/// Duplicates a descriptor of another process, by its number there: pidfd_getfd(2), KERNEL(5.6). It takes what ptrace takes.
 pub fn pidfd_getfd(pidfd: BorrowedFd<'_>, number: i32) -> Result<OwnedFd> {
     // SAFETY: numbers only.
     let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0) })?;
@@ -69,7 +69,7 @@ pub fn pidfd_getfd(pidfd: BorrowedFd<'_>, number: i32) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
 }
 
-/// pidfd_send_signal(2), KERNEL(5.1).
+/// Sends a signal to the process of a pidfd: pidfd_send_signal(2), KERNEL(5.1).
 pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     // SAFETY: numbers and a null siginfo, which the kernel fills in itself.
     check(unsafe {
@@ -84,13 +84,13 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     .map(drop)
 }
 
-/// setns(2) with a namespace descriptor (`flags` is its type, or 0 for any) or a pidfd (a set of types, KERNEL(5.8)).
+/// Enters namespaces: setns(2) with a namespace descriptor (`flags` is its type, or 0 for any) or a pidfd (a set of types, KERNEL(5.8)).
 pub fn setns(fd: BorrowedFd<'_>, flags: c_int) -> Result<()> {
     // SAFETY: numbers only.
     check(unsafe { libc::setns(fd.as_raw_fd(), flags) }.into()).map(drop)
 }
 
-/// The type of a namespace descriptor as a CLONE_NEW* flag, NS_GET_NSTYPE of ioctl_ns(2).
+/// Returns the type of a namespace descriptor as a CLONE_NEW* flag, NS_GET_NSTYPE of ioctl_ns(2).
 pub fn namespace_type(fd: BorrowedFd<'_>) -> Result<c_int> {
     const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
     // SAFETY: an ioctl without an argument.
@@ -113,7 +113,7 @@ struct CapabilityWord {
 
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 
-/// capset(2) of the calling thread, all three sets in one call.
+/// Sets the capabilities: capset(2) of the calling thread, all three sets in one call.
 pub fn capset(effective: CapabilitySet, permitted: CapabilitySet, inheritable: CapabilitySet) -> Result<()> {
     let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
     let word = |shift: u32| CapabilityWord {
@@ -126,7 +126,7 @@ pub fn capset(effective: CapabilitySet, permitted: CapabilitySet, inheritable: C
     check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
 }
 
-/// capget(2) of the calling thread: (effective, permitted, inheritable).
+/// Reads the capabilities: capget(2) of the calling thread: (effective, permitted, inheritable).
 pub fn capget() -> Result<(CapabilitySet, CapabilitySet, CapabilitySet)> {
     let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
     let mut data = [CapabilityWord::default(); 2];
@@ -146,19 +146,22 @@ fn prctl(option: c_int, a: libc::c_ulong, b: libc::c_ulong) -> Result<c_int> {
     check(unsafe { libc::prctl(option, a, b, none, none) }.into()).map(|value| value as c_int)
 }
 
+/// Drops a capability from the bounding set, PR_CAPBSET_DROP.
 pub fn drop_bounding(capability: u32) -> Result<()> {
     prctl(libc::PR_CAPBSET_DROP, capability.into(), 0).map(drop)
 }
 
 /// Whether the capability is in the bounding set; EINVAL where this kernel does not know it.
-pub fn in_bounding(capability: u32) -> Result<bool> {
+pub fn is_in_bounding(capability: u32) -> Result<bool> {
     prctl(libc::PR_CAPBSET_READ, capability.into(), 0).map(|value| value == 1)
 }
 
+/// Adds a capability to the ambient set, PR_CAP_AMBIENT_RAISE.
 pub fn raise_ambient(capability: u32) -> Result<()> {
     prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong, capability.into()).map(drop)
 }
 
+/// Empties the ambient set, PR_CAP_AMBIENT_CLEAR_ALL.
 pub fn clear_ambient() -> Result<()> {
     prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong, 0).map(drop)
 }
@@ -168,42 +171,40 @@ pub fn keep_capabilities() -> Result<()> {
     prctl(libc::PR_SET_KEEPCAPS, 1, 0).map(drop)
 }
 
-pub fn no_new_privileges() -> Result<()> {
+/// Sets no_new_privs, which nothing takes back (prctl(2)).
+pub fn set_no_new_privileges() -> Result<()> {
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).map(drop)
 }
 
-/// The signal that this process gets when its parent dies; 0 for none.
+/// Sets the signal that this process gets when its parent dies, PR_SET_PDEATHSIG; 0 for none.
 pub fn parent_death_signal(signal: c_int) -> Result<()> {
     prctl(libc::PR_SET_PDEATHSIG, signal as libc::c_ulong, 0).map(drop)
 }
 
-/// Whether others of the same user may trace this process and read its /proc entries.
-pub fn dumpable(yes: bool) -> Result<()> {
+/// Sets whether others of the same user may trace this process and read its /proc entries, PR_SET_DUMPABLE.
+pub fn set_dumpable(yes: bool) -> Result<()> {
     prctl(libc::PR_SET_DUMPABLE, yes.into(), 0).map(drop)
 }
 
-/// Orphans among our descendants become our children.
-pub fn child_subreaper() -> Result<()> {
-    prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0).map(drop)
-}
-
-/// setgroups, setresgid and setresuid as bare system calls: of this thread, and the C library has no other to tell.
+/// Sets the supplementary groups. setgroups, setresgid and setresuid are bare system calls: of this thread, and the C library has no other to tell.
 pub fn set_groups(groups: &[u32]) -> Result<()> {
     // SAFETY: a pointer and length of a live slice of gid_t.
     check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) }).map(drop)
 }
 
+/// Sets real, effective and saved gid: setresgid(2).
 pub fn set_gid(gid: u32) -> Result<()> {
     // SAFETY: numbers only.
     check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) }).map(drop)
 }
 
+/// Sets real, effective and saved uid: setresuid(2).
 pub fn set_uid(uid: u32) -> Result<()> {
     // SAFETY: numbers only.
     check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
 }
 
-/// prlimit64(2) of the calling process; `u64::MAX` is infinity.
+/// Sets a resource limit: prlimit64(2) of the calling process; `u64::MAX` is infinity.
 pub fn set_limit(resource: c_int, soft: u64, hard: u64) -> Result<()> {
     let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
     let none = std::ptr::null_mut::<libc::rlimit64>();
@@ -211,7 +212,7 @@ pub fn set_limit(resource: c_int, soft: u64, hard: u64) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, none) }).map(drop)
 }
 
-/// Where this process stands, from the kernel itself: the C library's wrapper hides "(unreachable)" (CVE-2024-21626).
+/// Reads the working directory from the kernel itself: the C library's wrapper hides "(unreachable)" (CVE-2024-21626).
 pub fn current_directory(buffer: &mut [u8; libc::PATH_MAX as usize]) -> Result<&CStr> {
     // SAFETY: the kernel writes at most the length given into the live buffer, NUL included.
     check(unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) })?;
@@ -232,14 +233,14 @@ impl<'a> Vector<'a> {
     }
 }
 
-/// execve(2); returns only on failure.
+/// Executes a program: execve(2); returns only on failure.
 pub fn execve(path: &CStr, args: &Vector<'_>, env: &Vector<'_>) -> Errno {
     // SAFETY: path is NUL-terminated, both vectors end in null and their strings live as long as they do.
     unsafe { libc::execve(path.as_ptr(), args.pointers.as_ptr(), env.pointers.as_ptr()) };
     Errno::last()
 }
 
-/// execveat(2) of a descriptor itself; returns only on failure.
+/// Executes the file of a descriptor: execveat(2); returns only on failure.
 pub fn execve_fd(fd: BorrowedFd<'_>, args: &Vector<'_>, env: &Vector<'_>) -> Errno {
     // SAFETY: as above; the path is the empty literal.
     unsafe {
@@ -290,7 +291,7 @@ pub fn end_on_signals() -> Result<()> {
     mask.thread_unblock()
 }
 
-/// Every signal to its default action and none blocked, as a fresh process expects.
+/// Sets every signal to its default action and none blocked, as a fresh process expects.
 ///
 /// `ignored` are those that the caller has left so, signal N in bit N-1: they would stay ignored across execve, which
 /// resets only those that have a handler.
@@ -314,13 +315,13 @@ pub fn reset_signals(ignored: u64) -> Result<()> {
     }
 }
 
-/// setdomainname(2).
+/// Sets the NIS domain name of the UTS namespace: setdomainname(2).
 pub fn set_domain_name(name: &CStr) -> Result<()> {
     // SAFETY: pointer and length of a live string.
     check(unsafe { libc::setdomainname(name.as_ptr(), name.count_bytes()) }.into()).map(drop)
 }
 
-/// A fresh session keyring named `name`, keyctl(KEYCTL_JOIN_SESSION_KEYRING).
+/// Joins a new session keyring named `name`, keyctl(KEYCTL_JOIN_SESSION_KEYRING).
 pub fn join_session_keyring(name: &CStr) -> Result<i32> {
     const KEYCTL_JOIN_SESSION_KEYRING: c_int = 1;
     // SAFETY: a NUL-terminated string that the kernel only reads.
@@ -328,21 +329,21 @@ pub fn join_session_keyring(name: &CStr) -> Result<i32> {
         .map(|id| id as i32)
 }
 
-/// The permissions of a key, keyctl(KEYCTL_SETPERM).
+/// Sets the permissions of a key: keyctl(KEYCTL_SETPERM).
 pub fn set_key_permissions(key: i32, permissions: u32) -> Result<()> {
     const KEYCTL_SETPERM: c_int = 5;
     // SAFETY: numbers only.
     check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_SETPERM, key, permissions) }).map(drop)
 }
 
-/// personality(2).
+/// Sets the execution domain: personality(2).
 pub fn set_personality(persona: libc::c_ulong) -> Result<()> {
     // SAFETY: numbers only.
     check(unsafe { libc::personality(persona) }.into()).map(drop)
 }
 
-/// The loopback interface of this network namespace, up.
-pub fn loopback_up() -> Result<()> {
+/// Brings up the loopback interface of this network namespace.
+pub fn bring_loopback_up() -> Result<()> {
     // SAFETY: a datagram socket, made and closed here; ifreq is plain data for which zero is valid and SIOC[GS]IFFLAGS
     // reads and writes within it.
     unsafe {

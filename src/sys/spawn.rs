@@ -1,4 +1,4 @@
-//! Another program in a process of its own, with nothing of ours but what it is given.
+//! Starts another program in a process of its own, with nothing of ours but what it is given.
 //!
 //! Neither `std::process` nor posix_spawn(3) does: the one sorts the environment and leaves other descriptors and ignored
 //! signals in place, the other cannot close what it was not told of (musl).
@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{Pid, fchdir, pipe2, read, setpgid, write};
 
-use super::process::{Clone, Vector, clone3, close_range, execve, exit_now, reset_signals};
+use super::process::{CloneSide, Vector, clone3, close_range, execve, exit_now, reset_signals};
 use super::{Result, check};
 
 /// What to execute, and all that it gets.
@@ -27,7 +27,7 @@ pub struct Program<'a> {
 }
 
 /// Starts the program as the leader of a new process group, with signals as a login would have them: none blocked,
-/// none ignored. Descriptors from 3 up are closed in it. Its process id, and a descriptor that stays it, come
+/// none ignored. Descriptors from 3 up are closed in it. Its process id and a pidfd come
 /// back once it has been executed.
 ///
 /// # Errors
@@ -39,7 +39,7 @@ pub fn spawn(program: &Program<'_>) -> Result<(i32, OwnedFd)> {
     // Closed by execve; before it, an errno comes this way.
     let (hears, tells) = pipe2(OFlag::O_CLOEXEC)?;
     match clone3(0, None)? {
-        Clone::Child => {
+        CloneSide::Child => {
             let errno = match prepare(program.stdio, dir.as_ref(), tells.as_fd()) {
                 Ok(()) => execve(program.path, &args, &env),
                 Err(errno) => errno,
@@ -47,7 +47,7 @@ pub fn spawn(program: &Program<'_>) -> Result<(i32, OwnedFd)> {
             let _ = write(&tells, &(errno as i32).to_ne_bytes());
             exit_now(127)
         }
-        Clone::Parent { pid, pidfd } => {
+        CloneSide::Parent { pid, pidfd } => {
             drop(tells);
             let mut errno = [0; 4];
             match until_told(&hears, &mut errno) {

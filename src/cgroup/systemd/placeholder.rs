@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
 use crate::error::{Context, Result};
-use crate::sys::process::{Clone, clone3, exit_now, parent_death_signal, pidfd_send_signal};
+use crate::sys::process::{CloneSide, clone3, exit_now, parent_death_signal, pidfd_send_signal};
 
 #[derive(Debug)]
 pub struct Placeholder {
@@ -18,8 +18,8 @@ impl Placeholder {
     pub fn start() -> Result<Self> {
         let us = std::process::id();
         match clone3(0, None).context("start a process for the new scope")? {
-            Clone::Parent { pid, pidfd } => Ok(Self { pid, pidfd }),
-            Clone::Child => {
+            CloneSide::Parent { pid, pidfd } => Ok(Self { pid, pidfd }),
+            CloneSide::Child => {
                 let bound = parent_death_signal(libc::SIGKILL);
                 // Our death before that call would have gone unnoticed.
                 while bound.is_ok() && nix::unistd::getppid().as_raw().unsigned_abs() == us {

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use super::Facts;
 use super::cgroup::Layout;
 use crate::error::{Context, Result};
-use crate::sys::process::{capget, in_bounding};
+use crate::sys::process::{capget, is_in_bounding};
 
 /// What is looked for only where the configuration asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,7 @@ fn has_apparmor() -> bool {
 /// By asking the bounding set: no file of /proc is needed for it.
 fn last_capability() -> u32 {
     // 40 (CAP_CHECKPOINT_RESTORE) has been the last since KERNEL(5.9); walk from there, up or down.
-    let is_known = |capability: u32| in_bounding(capability) != Err(Errno::EINVAL);
+    let is_known = |capability: u32| is_in_bounding(capability) != Err(Errno::EINVAL);
     let mut last = 40;
     while is_known(last + 1) {
         last += 1;

@@ -76,7 +76,7 @@ pub(crate) struct Record {
 /// The birth time of a directory, in nanoseconds; 0 where the filesystem does not have it.
 pub(super) fn birth_time(path: &Path) -> u128 {
     let path = CString::new(path.as_os_str().as_bytes());
-    let time = path.ok().and_then(|path| crate::sys::file::born(&path).ok().flatten());
+    let time = path.ok().and_then(|path| crate::sys::file::creation_time(&path).ok().flatten());
     time.map_or(0, |(seconds, nanoseconds)| {
         u128::from(seconds.unsigned_abs()) * 1_000_000_000 + u128::from(nanoseconds)
     })

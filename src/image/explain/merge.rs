@@ -8,9 +8,7 @@ use crate::fail;
 use crate::image::archive::path::{clean, split};
 use crate::image::archive::{Entry, EntryKind};
 use crate::image::unpack::whiteout::{EntryMeaning, classify};
-
-/// As many symlinks as the kernel follows in one path.
-const LINKS: u32 = 40;
+use crate::inroot::MAX_SYMLINKS;
 
 /// The layers applied so far.
 #[derive(Debug, Default)]
@@ -44,13 +42,13 @@ impl MergedTree {
                 Ok(())
             }
             EntryMeaning::Opaque { dir } => {
-                let dir = self.resolve(dir, LINKS)?;
+                let dir = self.resolve(dir, MAX_SYMLINKS)?;
                 let (layers, bytes) = self.remove_lower(&dir, false);
                 self.add_event(&dir, Effect::Empties { layers, bytes });
                 Ok(())
             }
             EntryMeaning::Whiteout { dir, name } => {
-                let path = join(&self.resolve(dir, LINKS)?, name);
+                let path = join(&self.resolve(dir, MAX_SYMLINKS)?, name);
                 let (layers, bytes) = self.remove_lower(&path, true);
                 self.add_event(&path, Effect::Removes { layers, bytes });
                 Ok(())
@@ -143,7 +141,7 @@ impl MergedTree {
     fn resolve_hard_link(&self, origin: &mut Origin) -> Result<()> {
         let target = clean(&origin.link);
         let (above, name) = split(&target);
-        let target = join(&self.resolve(above, LINKS)?, name);
+        let target = join(&self.resolve(above, MAX_SYMLINKS)?, name);
         let missing =
             || fail!(Kind::Spec, "link to \"{}\": there is no such file yet", target.escape_ascii());
         let existing = self.paths.get(&target).ok_or_else(missing)?;
@@ -157,7 +155,7 @@ impl MergedTree {
     /// The directory that a path leads to; missing ones are made, and other files on the way replaced.
     fn make_dirs(&mut self, path: &[u8]) -> Result<Vec<u8>> {
         let mut so_far = Vec::new();
-        for part in self.resolve(path, LINKS)?.split(|&byte| byte == b'/') {
+        for part in self.resolve(path, MAX_SYMLINKS)?.split(|&byte| byte == b'/') {
             so_far = join(&so_far, part);
             let before = match self.paths.get(&so_far) {
                 Some(origin) if origin.kind == EntryKind::Directory => continue,

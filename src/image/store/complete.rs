@@ -23,11 +23,8 @@ use crate::image::filesystem::dir::{c_string, open_dir};
 use crate::image::filesystem::overlay::Overlay;
 use crate::image::filesystem::remove;
 use crate::image::unpack::single_layer::SingleLayer;
-use crate::inroot::Root;
+use crate::inroot::{MAX_SYMLINKS, Root};
 use crate::sys::file::rename_new;
-
-/// As many symlinks as the kernel follows in one path.
-const LINKS: u32 = 40;
 
 /// Completes the layer at `path` (its tree is `fs`) over the trees `below`, the lowest first. `work` is a directory for
 /// a view of them, where the kernel needs one to mount it at; `number` makes its name unique.
@@ -55,7 +52,7 @@ pub(super) fn complete_layer(
     }
     for (path, holds_entry) in &layer.implied_dirs {
         let shown = || format!("directory {}", path.escape_ascii());
-        completion.complete_dir(path, *holds_entry, LINKS).with_context(shown)?;
+        completion.complete_dir(path, *holds_entry, MAX_SYMLINKS).with_context(shown)?;
     }
     Ok(())
 }

@@ -26,12 +26,10 @@ use crate::image::archive::path::{clean, split};
 use crate::image::filesystem::dir::{c_string, open_dir};
 use crate::image::filesystem::remove;
 use crate::image::limits::DIRECTORY_TIMES;
-use crate::inroot::{Result, Root};
+use crate::inroot::{MAX_SYMLINKS, Result, Root};
 
 /// How many directories are kept open: archives go through a tree in order, so few serve well.
 const CACHED_DIRS: usize = 128;
-/// As many symlinks as the kernel follows in one path.
-const MAX_SYMLINKS: u32 = 40;
 
 /// An open directory of the tree.
 #[derive(Debug)]

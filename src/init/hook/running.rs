@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use super::streams::{Input, Tail};
-use super::{Output, Setting, refused};
+use super::{HookOptions, Output, failed_call};
 use crate::plan::hooks::Hook;
 use crate::sys::interrupt::Interrupts;
 use crate::sys::spawn::{Program, spawn, wait};
@@ -50,19 +50,19 @@ impl<'a> Running<'a> {
     pub fn start(
         hook: &Hook,
         env: &[CString],
-        setting: Setting<'_>,
+        options: HookOptions<'_>,
         state: &'a [u8],
     ) -> Result<Self, String> {
-        let no_pipe = |errno| refused("pipe", errno);
+        let no_pipe = |errno| failed_call("pipe", errno);
         let input = Input::new(state).map_err(no_pipe)?;
         let (stdout, out) = Tail::new().map_err(no_pipe)?;
         let (stderr, err) = Tail::new().map_err(no_pipe)?;
-        let [to_out, to_err] = setting.output;
+        let [to_out, to_err] = options.output;
         let stdio =
             [input.theirs(), to_out.unwrap_or_else(|| out.as_fd()), to_err.unwrap_or_else(|| err.as_fd())];
-        let program = Program { path: &hook.path, args: &hook.args, env, dir: setting.dir, stdio };
+        let program = Program { path: &hook.path, args: &hook.args, env, dir: options.dir, stdio };
         let (pid, pidfd) = spawn(&program)
-            .map_err(|errno| refused(&format!("fork/exec {}", hook.path.to_string_lossy()), errno))?;
+            .map_err(|errno| failed_call(&format!("fork/exec {}", hook.path.to_string_lossy()), errno))?;
         let process = Process { pid, pidfd, reaped: false };
         Ok(Self { process, input: Some(input), stdout, stderr })
     }

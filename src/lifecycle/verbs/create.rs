@@ -159,7 +159,7 @@ fn activation(globals: &Globals, id: &ContainerId) -> Activation {
     Activation {
         listen_fds: number("LISTEN_FDS").filter(|_| ours).unwrap_or(0),
         listen_names: std::env::var("LISTEN_FDNAMES").ok(),
-        notify: notify::wanted().map(|_| load::entry(globals, id).notify_directory()),
+        notify: notify::requested().map(|_| load::entry(globals, id).notify_directory()),
     }
 }
 
@@ -194,7 +194,7 @@ pub(super) fn intent(bundle: &Bundle, plan: &Plan) -> Record {
         creator: Process { pid: own, start: Seen::of(own).map_or(0, |seen| seen.start) },
         init: None,
         cgroup: Some(plan.cgroup.record()),
-        rdt: plan.rdt.as_ref().map(rdt::remember),
+        rdt: plan.rdt.as_ref().map(rdt::to_record),
         namespaces: plan.topology.named(),
         own_pid_namespace: plan.topology.makes(Namespace::PID),
         annotations: annotations.map(|(key, value)| (key.clone(), value.clone())).collect(),
@@ -206,7 +206,7 @@ pub(super) fn intent(bundle: &Bundle, plan: &Plan) -> Record {
 /// With the id reserved: the first record, and the group.
 pub(super) fn begin(plan: &Plan, entry: &Entry, record: &mut Record) -> Result<Group> {
     entry.write(record)?;
-    if notify::wanted().is_some() {
+    if notify::requested().is_some() {
         entry.make_notify_directory()?;
     }
     let group = plan.cgroup.create()?;
@@ -293,7 +293,11 @@ fn accompany(
     let state_now = state.document("creating", pid);
     let agent = agent.map(|notify| Agent { notify, version: spec::VERSION, state: state_now });
     let map_ids = |mount: usize, tree: &_| {
-        init_fds::map_ids(plan.mounts.get(mount), tree, init_fds::joined_users(&plan.topology)?.as_ref())
+        init_fds::map_ids(
+            plan.mounts.get(mount),
+            tree,
+            init_fds::open_joined_user_namespace(&plan.topology)?.as_ref(),
+        )
     };
     let ready = child.wait_until_ready(agent.as_ref(), || runtime_hooks(ground, pid), map_ids);
     // It has come into its group in every hierarchy by now.
@@ -306,7 +310,7 @@ fn accompany(
     match below {
         Ok(()) => Ok(()),
         Err(failure) => {
-            moved.back();
+            moved.return_all();
             Err(failure)
         }
     }

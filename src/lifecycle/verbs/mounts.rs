@@ -71,7 +71,7 @@ fn add(known: &Known, list: Value) -> Result<()> {
         false => Ok(None),
     };
     let joined = users()?;
-    let sources = init_fds::sources(&mounts, true, joined.as_ref().map(AsFd::as_fd))?;
+    let sources = init_fds::open_sources(&mounts, true, joined.as_ref().map(AsFd::as_fd))?;
     let args = InitArgs { fds: InitFds { sources, ..InitFds::default() }, ..InitArgs::default() };
     let map_ids = |mount: usize, tree: &_| init_fds::map_ids(mounts.get(mount), tree, users()?.as_ref());
     let life = |users, args: &InitArgs, socket: &SyncSocket| live_mounts::add(&mounts, users, args, socket);

@@ -262,14 +262,11 @@ fn mount_points(plan: &Plan) -> Result<()> {
             Source::Remount | Source::Symlink { .. } => continue,
         };
         let made = match is_file {
-            true => root
-                .parent(&mount.target, 0o755)
-                .and_then(|_| root.create(&mount.target, OFlag::O_CREAT, 0o644)),
+            true => root.make_file(&mount.target, 0o644),
             false => root.mkdir_all(&mount.target, 0o755),
         };
-        made.map(drop).with_context(|| {
-            format!("/mounts/{}: make {} for criu", mount.item, mount.target.to_string_lossy())
-        })?;
+        made.map(drop)
+            .with_context(|| format!("{}: make {} for criu", mount.origin, mount.target.to_string_lossy()))?;
     }
     Ok(())
 }

@@ -1,0 +1,65 @@
+//! Sets the attributes of a mount with mount_setattr(2).
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use super::mount_error::{InCall, MountError};
+use crate::kernel::mount::{Attributes, MOUNT_ATTR_NOSYMFOLLOW, MS_NOSYMFOLLOW};
+use crate::plan::mount_options::NamedFlags;
+use crate::plan::mounts::Mount;
+use crate::sys::mount::{mount_flags, mount_setattr};
+
+/// Gives a bind the flags that are named and no others; but those that the kernel has locked stay beside them.
+pub fn set_named(tree: &OwnedFd, mount: &Mount, named: NamedFlags, locked: bool) -> Result<(), MountError> {
+    if named == NamedFlags::default() {
+        return set(tree, mount);
+    }
+    let existing = flags_of(tree)?;
+    let change = |wanted: Option<Attributes>| {
+        let mut wanted = wanted.ok_or(Errno::EPERM).call("mount_setattr")?;
+        wanted.propagation = mount.attributes.propagation;
+        if existing & MS_NOSYMFOLLOW == 0 {
+            // KERNEL(5.14): one that does not know the flag refuses to clear it, too.
+            wanted.clear &= !MOUNT_ATTR_NOSYMFOLLOW;
+        }
+        set(tree, &Mount { attributes: wanted, ..mount.clone() })
+    };
+    if locked {
+        // It was cloned from outside, where nothing is locked; still it is the container that asks.
+        return change(named.beside_locked(existing));
+    }
+    match change(Some(named.as_attributes())) {
+        Err(MountError { errno: Errno::EPERM, .. }) => change(named.beside_locked(existing)),
+        other => other,
+    }
+}
+
+/// Returns the MS_* flags of a mount. statfs tells them by the same numbers, but for two.
+fn flags_of(tree: &OwnedFd) -> Result<u64, MountError> {
+    const MOVED: [(u64, u64); 2] = [(0x1000, libc::MS_RELATIME), (0x2000, MS_NOSYMFOLLOW)];
+    const SAME: u64 = libc::MS_RDONLY
+        | libc::MS_NOSUID
+        | libc::MS_NODEV
+        | libc::MS_NOEXEC
+        | libc::MS_NOATIME
+        | libc::MS_NODIRATIME;
+    let told = mount_flags(tree.as_fd()).call("fstatfs")?;
+    let moved = MOVED.iter().filter(|(st, _)| told & st != 0).fold(0, |all, (_, ms)| all | ms);
+    Ok(told & SAME | moved)
+}
+
+/// Gives a mount the attributes and the propagation of the plan.
+pub fn set(mount: &OwnedFd, plan: &Mount) -> Result<(), MountError> {
+    if !plan.attributes.is_empty() {
+        mount_setattr(mount.as_fd(), plan.attributes, None, false).call("mount_setattr")?;
+    }
+    if !plan.recursive.is_empty() {
+        mount_setattr(mount.as_fd(), plan.recursive, None, true).call("mount_setattr(AT_RECURSIVE)")?;
+    }
+    for &(propagation, recursive) in &plan.propagation {
+        let change = Attributes { propagation, ..Attributes::default() };
+        mount_setattr(mount.as_fd(), change, None, recursive).call("mount_setattr")?;
+    }
+    Ok(())
+}
