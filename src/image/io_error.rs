@@ -4,12 +4,12 @@ use std::io;
 
 use crate::error::{Error, Kind};
 
-/// Our error on its way through `std::io`.
+/// Wraps our error in an `io::Error`, so that a `Read` can return it.
 pub(super) fn to_io_error(error: Error) -> io::Error {
     io::Error::other(error)
 }
 
-/// What came through `std::io`: our own sentence unharmed, else the kernel's answer.
+/// Takes our error out of an `io::Error` again; any other becomes an error of the system or of the format.
 pub(super) fn from_io_error(error: io::Error) -> Error {
     match error.downcast::<Error>() {
         Ok(error) => error,

@@ -1,4 +1,4 @@
-//! How much one image may ask for. An image is input from outside: without limits it decides how much disk,
+//! Limits on what one image may ask for. An image is input from outside: without limits it decides how much disk,
 //! memory and time it takes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,24 +6,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::error::{Kind, Result};
 use crate::fail;
 
-/// The largest manifest or index, as registries hold it (distribution spec: 4 MiB).
+/// The largest manifest or index in bytes (distribution spec, "Pushing Manifests": 4 MiB).
 pub(super) const MANIFEST: u64 = 4 << 20;
-/// The largest image configuration.
+/// The largest image configuration in bytes.
 pub(crate) const CONFIG: u64 = 8 << 20;
-/// Extended headers of one archive entry together; an xattr alone may hold 64 KiB.
+/// Bytes of all pax headers of one archive entry; an xattr alone may hold 64 KiB.
 pub(super) const PAX_HEADER: u64 = 1 << 20;
-/// Extended attributes of one entry; the kernel lists 64 KiB of names.
+/// Extended attributes of one entry; the kernel lists at most 64 KiB of names.
 pub(super) const XATTRS: usize = 1024;
-/// Pieces of one sparse file.
+/// Data ranges of one sparse file.
 pub(super) const SPARSE_RANGES: usize = 1 << 16;
-/// Bytes of paths that a layer may leave for the layers below to explain (see `alone`).
+/// Bytes of the paths that one layer may need of the layers below it (see `unpack::single_layer`).
 pub(super) const MISSING_PATHS: usize = 64 << 20;
-/// Bytes of paths of directories whose times are still to be set.
+/// Bytes of the paths of directories whose times are set at the end of unpacking.
 pub(super) const DIRECTORY_TIMES: usize = 4 << 20;
 /// The most layers an image may have; the kernel's overlay takes 500.
 pub(crate) const LAYERS: usize = 500;
 /// The window of a zstd frame, as a power of two: 128 MiB.
 pub(super) const ZSTD_WINDOW_LOG: u32 = 27;
+
+/// The limits that the command line can raise.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Bytes of all layers together, decompressed; sparse files count in full.
@@ -42,7 +44,7 @@ impl Default for Limits {
     }
 }
 
-/// What an image has used of its limits so far; shared by layers that are unpacked side by side.
+/// What an image has used of its limits so far. Layers that are unpacked in parallel share one.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
     size: AtomicU64,
@@ -59,7 +61,11 @@ impl Usage {
         Ok(())
     }
 
-    /// One entry, and the directories above it that it had no entries for.
+    /// Counts one entry, and `implied` directories above it that had no entry of their own.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::Spec` when the image has more than `limits.entries`.
     pub(super) fn add_entries(&self, implied: u64, limits: &Limits) -> Result<()> {
         let before = self.entries.fetch_add(1 + implied, Ordering::Relaxed);
         if before.saturating_add(1 + implied) > limits.entries {
@@ -70,7 +76,11 @@ impl Usage {
     }
 }
 
-/// Whether a layer that grew from `packed` to `unpacked` bytes looks like a bomb.
+/// Refuses a layer that looks like a decompression bomb: `packed` compressed bytes have become `unpacked`.
+///
+/// # Errors
+///
+/// `Kind::Spec` above `limits.ratio`.
 pub(super) fn check_ratio(packed: u64, unpacked: u64, limits: &Limits) -> Result<()> {
     if unpacked > limits.ratio_from && unpacked / packed.max(1) > limits.ratio {
         let error =

@@ -1,23 +1,24 @@
-//! Somebody who is told how far things are. What is shown, and where, is decided above.
+//! `Progress`: the callbacks that tell how far a pull or an unpacking has come. The command line decides what is shown.
 
 use std::io::{self, Read};
 use std::sync::Arc;
 
 use oci_spec::image::Descriptor;
 
+/// Callbacks about the blobs that are read. Threads call them side by side.
 pub(crate) trait Progress: Send + Sync {
-    /// These blobs are going to be read.
+    /// Called once, with all blobs that are going to be read.
     fn plan(&self, _blobs: &[Descriptor]) {}
-    /// Some bytes of a blob have been read.
+    /// Called after `count` more bytes of a blob were read.
     fn bytes(&self, _blob: &Descriptor, _count: u64) {}
-    /// A blob has been read to its end, and is what it should be.
+    /// Called when a blob was read to its end and verified.
     fn done(&self, _blob: &Descriptor) {}
 }
 
-/// Nobody.
+/// Tells nobody.
 impl Progress for () {}
 
-/// A reader whose bytes are told.
+/// A reader that reports to `progress` every byte read from `inner`.
 pub(super) struct ProgressReader {
     pub(crate) inner: Box<dyn Read + Send>,
     pub(crate) blob: Descriptor,

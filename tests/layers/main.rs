@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod circles;
+mod image_rooms;
 mod pure;
 mod sizes;
 mod source;
@@ -130,7 +131,7 @@ fn is_word_at(line: &str, at: usize, word: &str) -> bool {
 
 /// Fails with all faults, a line each.
 #[track_caller]
-fn report(faults: &[String]) {
+pub(crate) fn report(faults: &[String]) {
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
 

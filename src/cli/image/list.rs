@@ -69,7 +69,7 @@ fn collect_rows(source: &dyn Source, name: &str, top: &Descriptor, depth: u32, r
     }
     let image = read_image(&open, top).ok();
     let bytes = image.as_ref().map(|image| image.manifest.layers().iter().map(Descriptor::size).sum::<u64>());
-    let in_index = || top.platform().as_ref().map(platform::shown);
+    let in_index = || top.platform().as_ref().map(platform::format_platform);
     let platform = image.as_ref().map(|image| platform_text(&image.config)).or_else(in_index);
     rows.push(json!({ "name": name, "platform": platform, "digest": top.digest(), "size": bytes }));
 }

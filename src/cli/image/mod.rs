@@ -37,7 +37,7 @@ pub fn main(argv: Vec<OsString>) -> i32 {
     };
     let level = matches.get_flag("debug").then_some(log::Level::Debug);
     let init = log::init(None, log::Format::Text, level);
-    match init.and_then(|()| namespace::begin()).and_then(|()| run(&matches)) {
+    match init.and_then(|()| namespace::enter_if_second()).and_then(|()| run(&matches)) {
         Ok(code) => code,
         Err(error) => {
             log::plain(format_args!("tare-image: {error}"));
@@ -69,7 +69,7 @@ fn run(matches: &clap::ArgMatches) -> Result<i32> {
         "prune" => None,
         _ => return run_here(matches),
     };
-    namespace::enter(ids)
+    namespace::run_in_namespace(ids)
 }
 
 /// Runs the command in this process. Returns the exit code.

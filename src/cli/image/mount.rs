@@ -10,7 +10,7 @@ use super::arguments;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::bundle;
-use crate::image::userns::namespace::{MARK, Privilege};
+use crate::image::userns::namespace::{Privilege, STAGE_VARIABLE};
 
 pub(super) fn command() -> Command {
     Command::new("mount")
@@ -40,7 +40,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<i32> {
     }
     bundle::mount(&path)?;
     let Some(program) = command else { return Ok(0) };
-    let status = Process::new(program).args(words).env_remove(MARK).status();
+    let status = Process::new(program).args(words).env_remove(STAGE_VARIABLE).status();
     let status = status.with_context(|| format!("run {}", program.display()))?;
     Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
 }

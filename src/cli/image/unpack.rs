@@ -143,8 +143,10 @@ fn config_overrides_of(matches: &ArgMatches) -> Result<ConfigOverrides> {
         rootless: match Privilege::detect() {
             // An overlay bundle is run where it is mounted: inside this namespace, where the container's ids are this
             // namespace's own.
-            Privilege::OwnNamespace(_) if matches.get_flag("overlay") => Some(namespace::mapping()?.within()),
-            Privilege::OwnNamespace(_) => Some(namespace::mapping()?),
+            Privilege::OwnNamespace(_) if matches.get_flag("overlay") => {
+                Some(namespace::current_mapping()?.nested())
+            }
+            Privilege::OwnNamespace(_) => Some(namespace::current_mapping()?),
             _ => None,
         },
         mapping: mapping_of(matches)?,

@@ -1,4 +1,4 @@
-//! One 512-byte tar header: the fields of V7, ustar, GNU and star archives, checked and decoded.
+//! Decodes one 512-byte tar header of the V7, ustar, GNU or star format.
 //!
 //! Where the formats leave room for two readings the stricter one is taken, because two readers that disagree about
 //! an archive let one of them be smuggled something (CVE-2025-62518).
@@ -22,7 +22,7 @@ enum Format {
 pub(crate) struct Header<'a>(&'a [u8; BLOCK]);
 
 impl<'a> Header<'a> {
-    /// Checks the sum that every format has.
+    /// Takes a block as a header if its checksum is right.
     pub(crate) fn parse(block: &'a [u8; BLOCK]) -> Result<Self> {
         let header = Self(block);
         let stored = header.number(148..156).map_err(|_| damaged())?;

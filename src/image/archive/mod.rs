@@ -1,8 +1,8 @@
-//! Reading a tar archive as a stream: headers of every dialect that layers are written in become one `Entry`.
+//! Reads a tar archive as a stream: headers of every dialect that layers are written in become one `Entry`.
 //!
-//! Our own reader, because the decisions it takes are the security of unpacking (which size counts, which name
-//! counts), and because data must go from the decompressor's buffer to the file without a copy in between. It never
-//! touches the filesystem. Where readers are known to disagree about an archive, it refuses.
+//! It is a reader of our own because its decisions (which size counts, which name counts) are the security of
+//! unpacking, and because data goes from the decompressor's buffer to the file without a copy in between. It never
+//! touches the filesystem, and refuses archives about which readers are known to disagree.
 
 mod header;
 pub(crate) mod path;
@@ -21,7 +21,7 @@ use crate::fail;
 use crate::image::io_error::from_io_error;
 use crate::image::limits;
 
-/// What an entry makes.
+/// The type of file that an entry makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EntryKind {
     #[default]
@@ -55,7 +55,7 @@ pub struct Entry {
     pub sparse: Option<SparseMap>,
 }
 
-/// An archive being read.
+/// A tar archive that is read entry by entry.
 #[derive(Debug)]
 pub struct Archive<R> {
     input: R,
@@ -68,9 +68,9 @@ pub struct Archive<R> {
     global: PaxHeader,
 }
 
-/// What an archive is read from.
+/// The input of an archive: a buffered reader that can skip.
 pub trait Input: BufRead {
-    /// Goes past bytes that nobody looks at. False where the input ends before.
+    /// Skips `count` bytes. Returns false where the input ends before.
     fn skip(&mut self, mut count: u64) -> std::io::Result<bool> {
         while count > 0 {
             let buffer = self.fill_buf()?;
@@ -85,7 +85,7 @@ pub trait Input: BufRead {
     }
 }
 
-/// Headers that belong to the entry after them.
+/// Headers that were read and belong to the entry after them.
 #[derive(Default)]
 struct PendingHeaders {
     extended: Option<PaxHeader>,
@@ -107,7 +107,11 @@ impl<R: Input> Archive<R> {
         self.input
     }
 
-    /// Reads on to the next entry; what is left of the last one is skipped. None at the end of the archive.
+    /// Reads the next entry into `entry`, and skips what is left of the one before. Returns false at the end of the archive.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::Spec` for an archive that is damaged or that readers disagree about; what the input returns.
     pub fn next_entry(&mut self, entry: &mut Entry) -> Result<bool> {
         self.skip(self.data + self.padding)?;
         let mut pending = PendingHeaders::default();
@@ -133,7 +137,7 @@ impl<R: Input> Archive<R> {
         }
     }
 
-    /// The next stretch of the current entry's data, straight from the decompressor's buffer; empty at its end.
+    /// The next bytes of the current entry's data, straight from the decompressor's buffer; empty at its end.
     pub fn data(&mut self) -> Result<&[u8]> {
         if self.data == 0 {
             return Ok(&[]);
@@ -146,7 +150,7 @@ impl<R: Input> Archive<R> {
         Ok(&buffer[..count])
     }
 
-    /// Marks bytes of `data` as used.
+    /// Marks `count` bytes of `data` as used.
     pub fn consume(&mut self, count: usize) {
         self.input.consume(count);
         self.offset += count as u64;
@@ -162,7 +166,7 @@ impl<R: Input> Archive<R> {
         Ok(())
     }
 
-    /// Reads one block; false at the end, which is two blocks of zeros, or the end of the stream.
+    /// Reads one header block. Returns false at the end, which is two blocks of zeros, or the end of the stream.
     fn read_header(&mut self, block: &mut [u8; BLOCK]) -> Result<bool> {
         if self.input.fill_buf().map_err(from_io_error)?.is_empty() {
             return Ok(false);
@@ -191,13 +195,13 @@ impl<R: Input> Archive<R> {
         Ok(())
     }
 
-    /// Sets what `data` and the next `skip` go by.
+    /// Sets the size of the data that follows, which `data` and the next `skip` go by.
     fn expect_data(&mut self, size: u64) {
         self.data = size;
         self.padding = size.wrapping_neg() % BLOCK as u64;
     }
 
-    /// The content of a header that is itself stored as a file.
+    /// Reads the content of a header that is itself stored as a file.
     fn read_content(&mut self, header: Header<'_>) -> Result<Vec<u8>> {
         let size = u64::try_from(header.size()?).unwrap_or(u64::MAX);
         if size > limits::PAX_HEADER {
@@ -221,7 +225,7 @@ impl<R: Input> Archive<R> {
         Ok(before)
     }
 
-    /// GNU's long names: up to the first NUL.
+    /// Reads one of GNU's long names, up to the first NUL.
     fn read_long_name(&mut self, header: Header<'_>) -> Result<Vec<u8>> {
         let mut name = self.read_content(header)?;
         name.truncate(name.iter().position(|&byte| byte == 0).unwrap_or(name.len()));
@@ -252,7 +256,8 @@ impl<R: Input> Archive<R> {
             .with_context(|| shown)
     }
 
-    /// Decides how many bytes follow: one decision, that both the data and the way to the next header go by.
+    /// Decides how many bytes of data follow. It is decided once, because the data and the way to the next header must go
+    /// by the same number (CVE-2025-62518).
     fn set_size(
         &mut self,
         header: Header<'_>,
@@ -369,7 +374,7 @@ fn entry_kind(header: Header<'_>, name: &[u8]) -> Result<EntryKind> {
     })
 }
 
-/// An owner: the kernel has no id above 2^32 - 2, and takes -1 for "leave it".
+/// The owner from the pax header or else the tar header. The kernel has no id above 2^32 - 2: -1 means "leave it".
 fn valid_id(extended: Option<u32>, header: impl FnOnce() -> Result<i64>, what: &str) -> Result<u32> {
     let found = match extended {
         Some(id) => i64::from(id),

@@ -1,6 +1,6 @@
-//! Paths of tar entries: byte strings that an image chose, made relative to the root of the tree.
+//! Paths of tar entries. A clean path is relative to the root of the tree and has no empty component, `.` or `..`.
 
-/// A path without leading slash, empty components and dots; `..` never climbs above the root.
+/// Returns the clean form of a path; `..` never climbs above the root.
 pub(crate) fn clean(path: &[u8]) -> Vec<u8> {
     let mut parts: Vec<&[u8]> = Vec::new();
     for part in path.split(|&byte| byte == b'/') {
@@ -13,7 +13,7 @@ pub(crate) fn clean(path: &[u8]) -> Vec<u8> {
     parts.join(&b'/')
 }
 
-/// The directory and the last component of a clean path.
+/// Splits a clean path into its directory and its last component.
 pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|&byte| byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
@@ -21,7 +21,7 @@ pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Whether a clean path is `above` or below it.
+/// Whether the clean path `path` is `above` itself or below it.
 pub(crate) fn is_within(path: &[u8], above: &[u8]) -> bool {
     above.is_empty() || path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }

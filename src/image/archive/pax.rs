@@ -1,4 +1,4 @@
-//! PaxHeader headers (POSIX pax): records of `length key=value\n` that override fields of the entry that follows.
+//! Extended headers of POSIX pax: records of `length key=value\n` that override fields of the entry that follows.
 
 use crate::error::{Error, Kind, Result};
 use crate::fail;
@@ -7,7 +7,7 @@ use crate::image::limits;
 /// A time as archives have it: seconds, possibly before 1970, and nanoseconds.
 pub type Time = (i64, u32);
 
-/// What extended headers said; what is None they did not mention.
+/// The fields that extended headers override; None where they do not.
 #[derive(Debug, Default, Clone)]
 pub(super) struct PaxHeader {
     pub(crate) path: Option<Vec<u8>>,
@@ -35,7 +35,7 @@ pub(super) struct SparseRecords {
 }
 
 impl PaxHeader {
-    /// Takes in the records of one extended header.
+    /// Adds the records of one extended header to those before it.
     pub(super) fn add_records(&mut self, mut data: &[u8]) -> Result<()> {
         while !data.is_empty() {
             let (key, value, rest) = split_record(data)?;

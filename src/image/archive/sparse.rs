@@ -1,5 +1,5 @@
-//! Sparse files: old GNU ('S') and the pax formats 0.0, 0.1 and 1.0. The map says which ranges the archive holds;
-//! all else of the file is holes.
+//! Reads the maps of sparse files: old GNU ('S') and the pax formats 0.0, 0.1 and 1.0. A map says which ranges of the
+//! file the archive holds; the rest are holes.
 
 use super::header::{BLOCK, Header, number};
 use super::pax;
@@ -7,10 +7,10 @@ use crate::error::{Kind, Result};
 use crate::fail;
 use crate::image::limits::SPARSE_RANGES;
 
-/// A piece of a file: where it starts and how long it is.
+/// A range of a file that has data: its first byte and its length.
 type DataRange = (u64, u64);
 
-/// The ranges of a sparse file in order, and its full size.
+/// The data ranges of a sparse file in order, and its full size in bytes.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct SparseMap {
     pub(crate) ranges: Vec<DataRange>,
@@ -38,7 +38,7 @@ impl SparseMap {
     }
 }
 
-/// Adds a piece; a list without end is an attack on memory.
+/// Adds a range. The number is limited, because a list without end would use up the memory.
 fn push_range(ranges: &mut Vec<DataRange>, range: DataRange) -> Result<()> {
     if ranges.len() == SPARSE_RANGES {
         return Err(fail!(Kind::Spec, "a sparse file has more than {SPARSE_RANGES} pieces"));

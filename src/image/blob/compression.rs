@@ -1,4 +1,4 @@
-//! Layer compression: gzip, zstd or none, as the media type says. Always in this process: no helper program is
+//! Decompresses layers: gzip, zstd or none, as the media type says. It is done in this process: no helper program is
 //! ever run on behalf of an image.
 
 use std::fmt;
@@ -13,6 +13,7 @@ use crate::fail;
 use crate::image::io_error::{from_io_error, to_io_error};
 use crate::image::limits;
 
+/// How a layer is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
     Plain,
@@ -20,11 +21,15 @@ pub enum Compression {
     Zstd,
 }
 
-/// Compressed bytes are read in pieces of this size.
-const PIECE: usize = 128 << 10;
+/// Bytes of compressed data that are read at once.
+const BUFFER_SIZE: usize = 128 << 10;
 
 impl Compression {
-    /// What the descriptor of a layer says.
+    /// The compression that the media type of a layer's descriptor says.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::Spec` or `Kind::Unsupported` for any other media type.
     pub fn from_descriptor(blob: &Descriptor) -> Result<Self> {
         match blob.media_type() {
             MediaType::ImageLayer | MediaType::ImageLayerNonDistributable => Ok(Self::Plain),
@@ -43,7 +48,7 @@ impl Compression {
         }
     }
 
-    /// What the first bytes of a stream look like; only for sources that name no media type.
+    /// The compression that the first bytes of a stream look like; for sources that name no media type.
     pub(crate) fn from_magic(start: &[u8]) -> Self {
         match start {
             [0x1f, 0x8b, ..] => Self::Gzip,
@@ -71,7 +76,7 @@ enum Decoder<R: Read> {
 impl<R: Read> Decompressed<R> {
     /// Reads `blob` as its media type says; the first bytes must agree with it.
     pub fn new(compression: Compression, blob: Verified<R>) -> Result<Self> {
-        let mut input = BufReader::with_capacity(PIECE, blob);
+        let mut input = BufReader::with_capacity(BUFFER_SIZE, blob);
         let found = Compression::from_magic(input.fill_buf().map_err(from_io_error)?);
         if found != compression {
             return Err(fail!(Kind::Spec, "media type says {compression}, the content is {found}"));
@@ -83,7 +88,7 @@ impl<R: Read> Decompressed<R> {
         }))
     }
 
-    /// Compressed bytes taken so far.
+    /// How many compressed bytes were read so far.
     pub(crate) fn seen(&self) -> u64 {
         match &self.0 {
             Decoder::Plain(input) => input.get_ref().seen(),
@@ -92,7 +97,7 @@ impl<R: Read> Decompressed<R> {
         }
     }
 
-    /// Reads on to the end of the blob: only there are its size and digest checked.
+    /// Reads on to the end of the blob, because its size and digest are checked only there.
     pub(crate) fn finish(self) -> Result<()> {
         let mut input = match self.0 {
             Decoder::Plain(input) => input,
@@ -118,7 +123,7 @@ impl<R: Read> Read for Decompressed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.0 {
             Decoder::Plain(input) => input.read(buffer),
-            Decoder::Zstd(zstd) => zstd.read(buffer).map_err(|e| broken("zstd", e)),
+            Decoder::Zstd(zstd) => zstd.read(buffer).map_err(|e| decoder_error("zstd", e)),
             Decoder::Gzip(gzip) => read_members(gzip, buffer),
         }
     }
@@ -128,19 +133,19 @@ impl<R: Read> Read for Decompressed<R> {
 fn read_members<R: Read>(slot: &mut Option<GzDecoder<Input<R>>>, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         let Some(gzip) = slot else { return Ok(0) };
-        let count = gzip.read(buffer).map_err(|e| broken("gzip", e))?;
+        let count = gzip.read(buffer).map_err(|e| decoder_error("gzip", e))?;
         if count > 0 || buffer.is_empty() {
             return Ok(count);
         }
-        if !next_member(gzip.get_mut())? {
+        if !skip_to_next_member(gzip.get_mut())? {
             return Ok(0);
         }
         *slot = slot.take().map(|gzip| GzDecoder::new(gzip.into_inner()));
     }
 }
 
-/// Skips padding; false at the end of the blob.
-fn next_member<R: Read>(input: &mut Input<R>) -> io::Result<bool> {
+/// Skips zeros after a member. Returns false at the end of the blob.
+fn skip_to_next_member<R: Read>(input: &mut Input<R>) -> io::Result<bool> {
     loop {
         let ahead = input.fill_buf()?;
         if ahead.is_empty() {
@@ -154,8 +159,8 @@ fn next_member<R: Read>(input: &mut Input<R>) -> io::Result<bool> {
     }
 }
 
-/// Decoders report damage as a bare `InvalidInput` or `UnexpectedEof`: says which decoder it was.
-fn broken(format: &str, error: io::Error) -> io::Error {
+/// Names the decoder in an error, because decoders report damage as a bare `InvalidInput` or `UnexpectedEof`.
+fn decoder_error(format: &str, error: io::Error) -> io::Error {
     if error.get_ref().is_some_and(|inner| inner.is::<crate::error::Error>())
         || error.raw_os_error().is_some()
     {

@@ -1,4 +1,4 @@
-//! Digests: bytes cannot be read to the end unless they are the ones that were named.
+//! Digests (image-spec, descriptor.md), and `Verified`, a reader that fails at the end of bytes with another digest.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -18,18 +18,18 @@ pub(crate) fn parse(text: &str) -> Result<Digest> {
     Ok(digest)
 }
 
-/// The digest's place in a layout: `sha256/0123…`.
+/// The path of a blob below `blobs/` of an image layout: `sha256/0123…`.
 pub(crate) fn path(digest: &Digest) -> Result<String> {
     algorithm(digest)?;
     Ok(format!("{}/{}", digest.algorithm(), digest.digest()))
 }
 
-/// Seven bytes of it, for people.
+/// The first twelve digits, for messages.
 pub(crate) fn short(digest: &Digest) -> &str {
     digest.digest().get(..12).unwrap_or_else(|| digest.digest())
 }
 
-/// The SHA-256 of `bytes`.
+/// Returns the SHA-256 digest of `bytes`.
 pub fn sha256_of(bytes: &[u8]) -> Digest {
     let mut hasher = Hasher(Sum::new(&SHA256), DigestAlgorithm::Sha256);
     hasher.update(bytes);
@@ -45,10 +45,11 @@ fn algorithm(digest: &Digest) -> Result<&'static Algorithm> {
     }
 }
 
-/// A running digest of the algorithm that some expected digest names.
+/// Computes a digest of bytes as they come.
 pub struct Hasher(Sum, DigestAlgorithm);
 
 impl Hasher {
+    /// Starts a digest of the algorithm that `digest` has.
     pub(crate) fn for_digest(digest: &Digest) -> Result<Self> {
         Ok(Self(Sum::new(algorithm(digest)?), digest.algorithm().clone()))
     }
@@ -77,7 +78,7 @@ impl fmt::Debug for Hasher {
     }
 }
 
-/// A reader that ends well only if size and digest match: at the end of the bytes it reports the difference.
+/// A reader that compares size and digest with a descriptor: the read at the end fails where they differ.
 #[derive(Debug)]
 pub struct Verified<R> {
     inner: R,
@@ -89,6 +90,7 @@ pub struct Verified<R> {
 }
 
 impl<R: Read> Verified<R> {
+    /// Reads `inner`, which must be the blob that the descriptor names.
     pub fn new(inner: R, blob: &Descriptor) -> Result<Self> {
         let hasher = Some(Hasher::for_digest(blob.digest())?);
         Ok(Self { inner, hasher, digest: blob.digest().clone(), size: blob.size(), seen: 0 })

@@ -1,4 +1,4 @@
-//! A blob as bytes: verified by its digest, decompressed.
+//! Blobs as bytes: verified against their digest, and decompressed.
 
 pub mod compression;
 pub mod digest;

@@ -7,6 +7,7 @@ use oci_spec::image::{Config, ImageConfiguration};
 use serde_json::{Value, json};
 
 use super::defaults;
+use super::user_namespace::{add_user_namespace, make_rootless};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::userns::mapping;
@@ -143,10 +144,10 @@ impl ConfigOverrides {
             Seccomp::File(path) => runtime["linux"]["seccomp"] = read_json(path)?,
         }
         if let Some(mapping) = &self.rootless {
-            mapping.apply(&mut runtime);
+            make_rootless(&mut runtime, mapping);
         }
         if let Some(mapping) = &self.mapping {
-            mapping.map(&mut runtime);
+            add_user_namespace(&mut runtime, mapping);
         }
         for path in &self.merge {
             merge(&mut runtime, &read_json(path)?);

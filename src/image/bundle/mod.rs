@@ -13,6 +13,7 @@ mod private_copy;
 pub mod seccomp;
 mod staging;
 pub(crate) mod user;
+mod user_namespace;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! The documents of an image: index, manifest, configuration. Each is read through its descriptor, verified, small,
-//! and of the one shape that its media type names.
+//! Reads the documents of an image: index, manifest and configuration (image-spec). Each is read through its descriptor:
+//! verified, limited in size, and of the one shape that its media type names.
 
 use std::io::Read;
 
@@ -13,14 +13,18 @@ use crate::image::blob::digest::{Verified, short};
 use crate::image::io_error::from_io_error;
 use crate::image::limits;
 
-/// What a descriptor in an index leads to.
+/// The two kinds of document that a descriptor in an index can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DocumentKind {
     Index,
     Manifest,
 }
 
-/// The sort of document a media type names.
+/// The kind of document that a media type names, in OCI's or Docker's words.
+///
+/// # Errors
+///
+/// `Kind::Unsupported` for every other media type.
 pub(crate) fn document_kind(media_type: &MediaType) -> Result<DocumentKind> {
     match media_type {
         MediaType::ImageIndex => Ok(DocumentKind::Index),
@@ -37,13 +41,13 @@ pub(crate) fn document_kind(media_type: &MediaType) -> Result<DocumentKind> {
     }
 }
 
-/// Opens a blob: implemented by each source.
+/// A function that opens a blob; its bytes are not verified yet.
 type OpenBlob<'a> = &'a dyn Fn(&Descriptor) -> Result<Box<dyn Read + Send>>;
 
 /// An image, its documents read and checked against each other.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// What names the manifest.
+    /// The descriptor that names the manifest.
     pub descriptor: Descriptor,
     pub manifest: ImageManifest,
     pub config: ImageConfiguration,
@@ -53,7 +57,7 @@ pub struct Image {
     pub manifest_bytes: Vec<u8>,
 }
 
-/// Reads an index.
+/// Reads and verifies an index.
 pub(crate) fn read_index(open: OpenBlob<'_>, descriptor: &Descriptor) -> Result<ImageIndex> {
     let bytes = read_blob(open, descriptor, limits::MANIFEST)?;
     parse_index(&bytes, Some(descriptor.media_type()))
@@ -66,7 +70,7 @@ pub(crate) fn parse_index(bytes: &[u8], named: Option<&MediaType>) -> Result<Ima
     parse_json(bytes)
 }
 
-/// Reads a manifest and the configuration it names.
+/// Reads and verifies a manifest and the configuration it names, and checks that they agree.
 pub fn read_image(open: OpenBlob<'_>, descriptor: &Descriptor) -> Result<Image> {
     let manifest_bytes = read_blob(open, descriptor, limits::MANIFEST)?;
     let place = || format!("manifest {}", short(descriptor.digest()));
@@ -149,6 +153,7 @@ fn read_blob(open: OpenBlob<'_>, descriptor: &Descriptor, most: u64) -> Result<V
     Ok(bytes)
 }
 
+/// Parses a JSON document.
 pub(crate) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|e| fail!(Kind::Spec, "{e}"))
 }

@@ -1,4 +1,4 @@
-//! The JSON documents of an image: manifests, indexes, configurations, and the platforms they are for.
+//! Reads the JSON documents of an image (indexes, manifests, configurations) and chooses among platforms.
 
 pub mod manifest;
 pub(crate) mod platform;

@@ -1,4 +1,4 @@
-//! Platforms: `os/architecture[/variant]`, in the words of Go that the image specification uses.
+//! Platforms: `os/architecture[/variant]`, spelled as GOOS and GOARCH are (image-spec, image-index.md).
 
 use std::fmt;
 
@@ -7,6 +7,7 @@ use oci_spec::image::{Descriptor, ImageConfiguration};
 use crate::error::{Kind, Result};
 use crate::fail;
 
+/// The platform that an image is wanted for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Platform {
     pub(crate) os: String,
@@ -46,19 +47,20 @@ impl Platform {
         Ok(Self { os: os.into(), architecture: architecture.into(), variant: variant.map(Into::into) })
     }
 
-    /// The manifest for this platform among those of an index; the first that fits best.
+    /// Chooses the manifest of an index that fits this platform best; the first of several equals.
     pub(crate) fn choose<'a>(
         &self,
         manifests: impl IntoIterator<Item = &'a Descriptor>,
     ) -> Option<&'a Descriptor> {
         manifests
             .into_iter()
-            .filter_map(|one| self.fit(one).map(|fit| (fit, one)))
+            .filter_map(|manifest| self.fit(manifest).map(|fit| (fit, manifest)))
             .min_by_key(|&(fit, _)| fit)
-            .map(|(_, one)| one)
+            .map(|(_, manifest)| manifest)
     }
 
-    /// How well a manifest fits, 0 best. What names no platform fits worst: single images often name none.
+    /// How well a manifest fits: 0 is best, None is not at all. One without a platform fits worst, but fits: descriptors of
+    /// single images often name none.
     fn fit(&self, manifest: &Descriptor) -> Option<u32> {
         let Some(platform) = manifest.platform() else { return Some(100) };
         if platform.os().to_string() != self.os || platform.architecture().to_string() != self.architecture {
@@ -76,7 +78,11 @@ impl Platform {
         }
     }
 
-    /// Whether an image is made for this platform.
+    /// Checks that an image's configuration names this platform.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::Unsupported` where it names another one.
     pub(crate) fn check(&self, config: &ImageConfiguration) -> Result<()> {
         let (os, architecture) = (config.os().to_string(), config.architecture().to_string());
         if (&os, &architecture) == (&self.os, &self.architecture) {
@@ -87,8 +93,8 @@ impl Platform {
     }
 }
 
-/// What a descriptor says of its platform, as people write it.
-pub(crate) fn shown(platform: &oci_spec::image::Platform) -> String {
+/// Formats the platform of a descriptor as `os/architecture[/variant]`.
+pub(crate) fn format_platform(platform: &oci_spec::image::Platform) -> String {
     let (os, architecture) = (platform.os().to_string(), platform.architecture().to_string());
     Platform { os, architecture, variant: platform.variant().clone() }.to_string()
 }
@@ -105,7 +111,7 @@ mod tests {
     use super::*;
 
     fn manifests(platforms: &[&str]) -> Vec<Descriptor> {
-        let one = |text: &&str| {
+        let to_manifest = |text: &&str| {
             let platform = Platform::parse(text).unwrap();
             let json = serde_json::json!({
                 "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -115,7 +121,7 @@ mod tests {
             });
             serde_json::from_value(json).unwrap()
         };
-        platforms.iter().map(one).collect()
+        platforms.iter().map(to_manifest).collect()
     }
 
     fn chosen(wanted: &str, platforms: &[&str]) -> Option<usize> {

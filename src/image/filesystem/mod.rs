@@ -1,4 +1,5 @@
-//! Directories of the host by descriptor: walking, removing, reading extended attributes, mounting overlays.
+//! Works on directories of the host by descriptor: walks, removes and copies them, reads extended attributes, mounts
+//! overlays.
 
 pub(crate) mod copy_file;
 pub(crate) mod dir;

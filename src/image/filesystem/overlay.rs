@@ -1,5 +1,5 @@
-//! Layers laid over each other by the kernel. By the mount API with one `lowerdir+` per layer where the kernel has
-//! it (no limit of a page, 500 layers), else by mount(2) with all of them in one string of short names.
+//! Mounts layers over each other with overlayfs: with the mount API and one `lowerdir+` per layer where the kernel has it
+//! (500 layers), else with mount(2) and all of them in one string, which must fit into a page.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
@@ -23,19 +23,19 @@ use crate::sys::mount::{
 };
 use crate::{fail, log};
 
-/// What is mounted: directories of layers, the lowest first, and where changes go.
+/// What to mount: the directories of the layers, the lowest first, and where changes go.
 #[derive(Debug)]
 pub(crate) struct Overlay<'a> {
     pub(crate) lowers: &'a [PathBuf],
     /// The upper and the work directory, which share a filesystem; None for a view only.
     pub(crate) upper: Option<(&'a Path, &'a Path)>,
-    /// The layers' marks are `user.overlay.*`.
+    /// The mount option `userxattr`: the layers' marks are `user.overlay.*`.
     pub(crate) userxattr: bool,
-    /// The store, seen with other owners.
+    /// The store as an idmapped mount, where the layers have other owners.
     pub(crate) mapped: Option<&'a IdmappedDir>,
 }
 
-/// A directory of the host as a mount whose owners are mapped. KERNEL(5.19): overlays take such layers.
+/// An idmapped mount of a directory. KERNEL(5.19): overlays take such layers.
 #[derive(Debug)]
 pub(crate) struct IdmappedDir {
     dir: PathBuf,
@@ -43,10 +43,10 @@ pub(crate) struct IdmappedDir {
 }
 
 impl IdmappedDir {
-    /// One mount for all layers in the store at `dir`.
+    /// Makes one idmapped mount for all layers in the store at `dir`, with open_tree(2) and mount_setattr(2).
     pub(crate) fn new(dir: &Path, mapping: &IdMapping) -> Result<Self> {
         let place = || format!("map the owners of {}", dir.display());
-        let namespace = crate::image::userns::namespace::with(mapping)?;
+        let namespace = crate::image::userns::namespace::create(mapping)?;
         let path = CString::new(dir.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL).with_context(place)?;
         let at = directory(Path::new("/")).with_context(place)?;
         let mount = open_tree_clone(at.as_fd(), &path, false, 0).with_context(place)?;
@@ -63,19 +63,19 @@ impl IdmappedDir {
         Ok(Self { dir: dir.to_owned(), mount })
     }
 
-    /// The name of a directory below it, as long as this lives.
+    /// The path of `lower` in this mount, valid as long as the mount is open.
     fn path(&self, lower: &Path) -> PathBuf {
         let below = lower.strip_prefix(&self.dir).unwrap_or(lower);
         Path::new(&format!("/proc/self/fd/{}", self.mount.as_raw_fd())).join(below)
     }
 }
 
-/// Whatever the kernel's defaults are: the upper directory has whole files at their own paths, so that it can be read
-/// without the kernel. (With `userxattr` it is so anyway.)
-const PLAIN: [(&CStr, &CStr); 2] = [(c"redirect_dir", c"nofollow"), (c"metacopy", c"off")];
+/// Options that keep whole files at their own paths in the upper directory, whatever the kernel's defaults are, so that
+/// it can be read without a mount. (With `userxattr` it is so anyway.)
+const UPPER_OPTIONS: [(&CStr, &CStr); 2] = [(c"redirect_dir", c"nofollow"), (c"metacopy", c"off")];
 
-/// A string option of fsconfig(2) has no more room.
-const LONGEST: usize = 255;
+/// The longest value of a string option of fsconfig(2) in bytes.
+const FSCONFIG_VALUE_MAX: usize = 255;
 
 impl Overlay<'_> {
     /// Mounts at the directory `target`.
@@ -83,25 +83,26 @@ impl Overlay<'_> {
         let place = || format!("mount {} layers at {}", self.lowers.len(), target.display());
         let mounted = match self.detached() {
             Ok(mounted) => mounted,
-            Err(Attempt::NotThisWay(error)) => {
+            Err(MountApiError::Unavailable(error)) => {
                 log::debug(format_args!("the kernel does not take layers one by one: {error}"));
                 return self.mount_by_string(target).with_context(place);
             }
-            Err(Attempt::Failed(error)) => return Err(error).with_context(place),
+            Err(MountApiError::Failed(error)) => return Err(error).with_context(place),
         };
         let target = directory(target).with_context(place)?;
         move_mount(mounted.as_fd(), target.as_fd()).with_context(place)
     }
 
-    /// The layers as one tree that nobody else sees. `scratch` is an empty directory, used by old kernels only.
+    /// Opens the layers as one tree, through a mount that nobody else sees. `scratch` is an empty directory, which old kernels
+    /// need to mount it at.
     pub(crate) fn view(&self, scratch: &Path) -> Result<Root> {
         if let [only] = self.topmost_first()[..] {
             return Ok(Root::open(only)?);
         }
         match self.detached() {
             Ok(mounted) => Ok(Root::from(mounted)),
-            Err(Attempt::Failed(error)) => Err(error),
-            Err(Attempt::NotThisWay(_)) => {
+            Err(MountApiError::Failed(error)) => Err(error),
+            Err(MountApiError::Unavailable(_)) => {
                 self.mount_by_string(scratch)?;
                 let root = Root::open(scratch);
                 // Out of sight, it lives as long as the descriptor.
@@ -112,26 +113,31 @@ impl Overlay<'_> {
         .context("look at the layers below")
     }
 
-    /// A layer that is there twice counts where it is topmost; the kernel takes each directory once.
+    /// The layers, the topmost first. A layer that is there twice counts where it is topmost: overlayfs takes each directory
+    /// once.
     fn topmost_first(&self) -> Vec<&PathBuf> {
         let mut seen = HashSet::new();
         self.lowers.iter().rev().filter(|lower| seen.insert(*lower)).collect()
     }
 
-    fn detached(&self) -> std::result::Result<OwnedFd, Attempt> {
+    fn detached(&self) -> std::result::Result<OwnedFd, MountApiError> {
         let context = fsopen(c"overlay").map_err(|errno| match errno {
             // KERNEL(5.2)
-            Errno::ENOSYS => Attempt::NotThisWay(errno.into()),
-            errno => Attempt::Failed(errno.into()),
+            Errno::ENOSYS => MountApiError::Unavailable(errno.into()),
+            errno => MountApiError::Failed(errno.into()),
         })?;
         // KERNEL(6.7): before it lowerdir+ is not known, which shows when it is set or when all is put together.
         let explained = |errno: Errno| {
             let error = explain(&context, errno);
-            if errno == Errno::EINVAL { Attempt::NotThisWay(error) } else { Attempt::Failed(error) }
+            if errno == Errno::EINVAL {
+                MountApiError::Unavailable(error)
+            } else {
+                MountApiError::Failed(error)
+            }
         };
         let mut open = Vec::new();
         let mut set = |key: &CStr, path: &Path| {
-            let value = short(path, &mut open).map_err(Attempt::Failed)?;
+            let value = short(path, &mut open).map_err(MountApiError::Failed)?;
             fsconfig_set(context.as_fd(), key, Some(&value)).map_err(explained)
         };
         self.topmost_first().into_iter().try_for_each(|lower| {
@@ -144,7 +150,7 @@ impl Overlay<'_> {
             set(c"upperdir", upper)?;
             set(c"workdir", work)?;
             if !self.userxattr {
-                PLAIN.into_iter().try_for_each(|(key, value)| {
+                UPPER_OPTIONS.into_iter().try_for_each(|(key, value)| {
                     fsconfig_set(context.as_fd(), key, Some(value)).map_err(explained)
                 })?;
             }
@@ -154,10 +160,10 @@ impl Overlay<'_> {
         }
         let _ = fsconfig_set(context.as_fd(), c"source", Some(c"tare-image"));
         fsconfig_create(context.as_fd()).map_err(explained)?;
-        fsmount(context.as_fd(), 0).map_err(|errno| Attempt::Failed(errno.into()))
+        fsmount(context.as_fd(), 0).map_err(|errno| MountApiError::Failed(errno.into()))
     }
 
-    /// One page holds all options: the layers are named by their descriptors.
+    /// Mounts with mount(2). One page holds all options, so the layers are named by their descriptors.
     fn mount_by_string(&self, target: &Path) -> Result<()> {
         let mut open = Vec::new();
         let mut name = |path: &Path| -> Result<Vec<u8>> {
@@ -176,7 +182,7 @@ impl Overlay<'_> {
         if self.userxattr {
             options.extend(b",userxattr");
         } else if self.upper.is_some() {
-            for (key, value) in PLAIN {
+            for (key, value) in UPPER_OPTIONS {
                 options.extend([b",", key.to_bytes(), b"=", value.to_bytes()].concat());
             }
         }
@@ -189,7 +195,7 @@ impl Overlay<'_> {
     }
 }
 
-/// Takes away what a killed process left mounted at `path`; nothing there is fine.
+/// Unmounts what a killed process left mounted at `path`; does nothing where nothing is.
 pub(crate) fn detach(path: &CStr) -> Result<()> {
     match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
         // No mount, or no such directory. Without privileges there was none to make.
@@ -198,10 +204,10 @@ pub(crate) fn detach(path: &CStr) -> Result<()> {
     }
 }
 
-/// Why the mount API did not do it.
-enum Attempt {
-    /// Worth trying the old call.
-    NotThisWay(Error),
+/// Why the mount API failed.
+enum MountApiError {
+    /// The kernel does not have it, or not these options: mount(2) is tried.
+    Unavailable(Error),
     Failed(Error),
 }
 
@@ -209,20 +215,20 @@ fn directory(path: &Path) -> nix::Result<OwnedFd> {
     open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
-/// The path itself where it fits; else a short name, which lives as long as `open` does.
+/// The path where it is short enough; else one through a descriptor, valid as long as `open` lives.
 fn short(path: &Path, open: &mut Vec<OwnedFd>) -> Result<CString> {
     let bytes = path.as_os_str().as_bytes();
     let named = |bytes: &[u8]| {
         CString::new(bytes).map_err(|_| fail!(Kind::Usage, "{}: has a NUL in it", path.display()))
     };
-    if bytes.len() <= LONGEST {
+    if bytes.len() <= FSCONFIG_VALUE_MAX {
         return named(bytes);
     }
     open.push(directory(path).with_context(|| format!("open {}", path.display()))?);
     named(format!("/proc/self/fd/{}", open[open.len() - 1].as_raw_fd()).as_bytes())
 }
 
-/// The errno with what the filesystem itself has to say: `e overlay: …`, one message for each read.
+/// Adds overlayfs' own messages to the errno: reads of the context return one each, as `e overlay: …`.
 fn explain(context: &OwnedFd, errno: Errno) -> Error {
     let words = messages(context.as_fd());
     if words.is_empty() {

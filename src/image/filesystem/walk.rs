@@ -1,5 +1,5 @@
-//! Going through a tree by descriptor, parents before children, names in order: no symlink is followed, one
-//! descriptor suffices for any depth, and a directory that somebody moves away meanwhile is noticed.
+//! Walks a tree by descriptor, parents before children and names in order. No symlink is followed, one descriptor
+//! suffices for any depth, and a directory that is moved meanwhile is noticed.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,7 +13,7 @@ use super::dir::open_dir;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 
-/// One thing in a tree.
+/// A file that the walk has come to.
 pub(crate) struct WalkEntry<'a> {
     /// From the root of the walk, without a leading slash.
     pub(crate) path: &'a [u8],
@@ -32,10 +32,14 @@ impl WalkEntry<'_> {
     }
 }
 
-/// Shows `visit` all below `root`, itself excepted. A directory is gone into where `visit` says so.
+/// Calls `visit` for every file below `root`, and enters a directory where `visit` returns true.
+///
+/// # Errors
+///
+/// The first error of `visit` or of a system call; `Kind::State` for a directory that was moved meanwhile.
 pub(crate) fn walk(root: &OwnedFd, visit: &mut dyn FnMut(&WalkEntry<'_>) -> Result<bool>) -> Result<()> {
-    let own = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let mut here = openat(root, c".", own, Mode::empty())?;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut here = openat(root, c".", flags, Mode::empty())?;
     let mut path = Vec::new();
     let mut levels = vec![Level::read(&here, 0)?];
     while let Some(level) = levels.last_mut() {
@@ -43,7 +47,7 @@ pub(crate) fn walk(root: &OwnedFd, visit: &mut dyn FnMut(&WalkEntry<'_>) -> Resu
         let Some(name) = level.names.pop() else {
             levels.pop();
             let Some(above) = levels.last() else { break };
-            here = up(&here, above).with_context(|| path.escape_ascii().to_string())?;
+            here = reopen_parent(&here, above).with_context(|| path.escape_ascii().to_string())?;
             continue;
         };
         let stat = match fstatat(&here, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
@@ -65,8 +69,8 @@ pub(crate) fn walk(root: &OwnedFd, visit: &mut dyn FnMut(&WalkEntry<'_>) -> Resu
     Ok(())
 }
 
-/// Back to the directory that the walk came from.
-fn up(here: &OwnedFd, above: &Level) -> Result<OwnedFd> {
+/// Opens the directory that the walk came from.
+fn reopen_parent(here: &OwnedFd, above: &Level) -> Result<OwnedFd> {
     let dir = openat(here, c"..", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
     if Level::id(&dir)? != above.id {
         return Err(fail!(Kind::State, "the directory was moved while it was read"));

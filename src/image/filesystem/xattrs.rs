@@ -1,5 +1,5 @@
-//! Reading extended attributes of what is in a tree, as an archive has them: without those that belong to the host's
-//! policy, and without the overlay's own marks.
+//! Reads extended attributes of files as an archive has them: without SELinux labels, which belong to the host's policy,
+//! and without those of overlayfs.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::BorrowedFd;
@@ -13,8 +13,8 @@ use crate::sys::xattr::{fgetxattr, flistxattr, lgetxattr, llistxattr};
 /// Labels belong to the host's policy, which an image does not make.
 pub(crate) const SELINUX: &[u8] = b"security.selinux";
 
-/// All attributes of `name` itself, by their names. `marks` is the prefix of the overlay's own, which are left out;
-/// those that were escaped get their own names back.
+/// Reads all attributes of `name` itself (not of what a symlink points at), sorted. `marks` is the prefix of overlayfs'
+/// own attributes, which are left out; escaped ones get their own names back.
 pub(crate) fn read_by_name(
     dir: BorrowedFd<'_>,
     name: &CStr,
@@ -39,7 +39,7 @@ pub(crate) fn read_by_name(
     Ok(all)
 }
 
-/// As `read_by_name`, of what is open.
+/// As `read_by_name`, for an open file.
 pub(crate) fn read_open(fd: BorrowedFd<'_>, marks: Option<&CStr>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let names = match flistxattr(fd) {
         Err(Errno::ENOTSUP) => Vec::new(),
@@ -55,7 +55,7 @@ pub(crate) fn read_open(fd: BorrowedFd<'_>, marks: Option<&CStr>) -> Result<Vec<
     Ok(all)
 }
 
-/// The name that an attribute has in an image.
+/// The name that an attribute has in an image; None where it has no place there.
 fn name_in_image(name: &[u8], marks: Option<&CStr>) -> Option<Vec<u8>> {
     let Some(mark) = marks.and_then(|marks| Some((marks, name.strip_prefix(marks.to_bytes())?))) else {
         return (name != SELINUX).then(|| name.to_vec());
@@ -64,7 +64,7 @@ fn name_in_image(name: &[u8], marks: Option<&CStr>) -> Option<Vec<u8>> {
     Some([marks.to_bytes(), rest.strip_prefix(b"overlay.")?].concat())
 }
 
-/// One attribute of `name` itself.
+/// Reads one attribute of `name` itself; None where it is not set.
 pub(crate) fn read_one(dir: BorrowedFd<'_>, name: &CStr, attribute: &CString) -> Result<Option<Vec<u8>>> {
     match lgetxattr(&proc_path(dir, name), attribute) {
         Ok(value) => Ok(Some(value)),

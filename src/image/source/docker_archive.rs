@@ -1,5 +1,5 @@
-//! `docker-archive:FILE`: what `docker save` writes. It names layers by path and says nothing of their digests, so
-//! a manifest is made up for each image: the configuration's diff ids are the digests of layers stored plain.
+//! `docker-archive:FILE`: a file that `docker save` wrote. It names layers by path and not by digest, so a manifest is
+//! generated for each image: the diff ids of the configuration are the digests of uncompressed layers.
 
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
@@ -60,7 +60,7 @@ impl DockerArchive {
         Ok(())
     }
 
-    /// Makes up the manifest of one image, and offers it under each of its names.
+    /// Generates the manifest of one image, and offers it under each of its tags.
     fn add_image(&mut self, item: &ManifestItem) -> Result<()> {
         let missing = || fail!(Kind::Spec, "the archive has no {}", item.config);
         let config = self.tar.read_small_file(&item.config)?.ok_or_else(missing)?;

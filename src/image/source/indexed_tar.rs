@@ -1,7 +1,7 @@
-//! A tar file as a set of named files: what `oci-archive:` and `docker-archive:` are read from.
+//! `IndexedTar`: a tar file as a set of named files, which `oci-archive:` and `docker-archive:` are read from.
 //!
-//! The headers are read once; after that each file is a range of the tar file. A compressed tar file is
-//! decompressed first, into a file without a name.
+//! The headers are read once; after that each file is a range of the tar file. A compressed tar file is decompressed
+//! first, into a temporary file without a name.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -38,7 +38,7 @@ enum Member {
     Link(Vec<u8>),
 }
 
-/// Where a file stands in the tar file.
+/// The bytes of the tar file that are the content of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileRange {
     start: u64,
@@ -83,7 +83,7 @@ impl IndexedTar {
     }
 }
 
-/// A range of a file, read without moving the file's own position.
+/// Reads a range of a file with pread(2), which leaves the file's own position alone.
 #[derive(Debug)]
 pub(crate) struct RangeReader {
     file: Arc<File>,
@@ -107,7 +107,7 @@ impl Read for RangeReader {
     }
 }
 
-/// Reads the headers; the first file of a name counts, as it does when such an archive is written twice.
+/// Reads the headers. Of several files of one name the last counts, as in an archive that was appended to.
 fn read_headers(file: &File) -> Result<HashMap<Vec<u8>, Member>> {
     let mut archive = Archive::new(SeekingInput(BufReader::with_capacity(4096, file)));
     let mut entry = Entry::default();
@@ -132,7 +132,7 @@ fn read_headers(file: &File) -> Result<HashMap<Vec<u8>, Member>> {
     Ok(names)
 }
 
-/// A file whose uninteresting stretches are jumped over.
+/// The input of the archive reader that skips with lseek(2).
 struct SeekingInput<'a>(BufReader<&'a File>);
 
 impl Read for SeekingInput<'_> {
@@ -158,7 +158,7 @@ impl Input for SeekingInput<'_> {
     }
 }
 
-/// The file itself, or its decompressed content.
+/// Returns the file itself, or a temporary file with its decompressed content.
 fn decompress_if_needed(mut file: File) -> Result<File> {
     let mut start = [0; 4];
     let count = file.read_at(&mut start, 0).context("read")?;

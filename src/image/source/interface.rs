@@ -1,4 +1,4 @@
-//! `Source`: what layouts, archives and registries have in common.
+//! `Source` is the interface of layouts, archives and registries: list manifests, open blobs.
 
 use std::io::Read;
 

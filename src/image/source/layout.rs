@@ -1,4 +1,5 @@
-//! An OCI image layout: a directory with `oci-layout`, `index.json` and `blobs/ALGORITHM/HEX`.
+//! `oci:DIR`: an OCI image layout, a directory with `oci-layout`, `index.json` and `blobs/ALGORITHM/HEX` (image-spec,
+//! image-layout.md).
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -20,7 +21,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Looks at the directory.
+    /// Opens the layout in the directory `path`, and checks its version.
     pub fn open(path: &Path) -> Result<Self> {
         let file = path.join("oci-layout");
         let layout: OciLayout =
@@ -52,7 +53,7 @@ impl Source for Layout {
     }
 }
 
-/// A small file, as a whole.
+/// Reads a small file as a whole.
 fn read_document(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open_regular(path)?

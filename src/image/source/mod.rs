@@ -1,5 +1,5 @@
-//! Where an image comes from: one interface over layouts, archives and registries, and the way from a reference to the
-//! image it names.
+//! Opens images: `Source` is the interface that layouts, archives and registries have in common, `select` goes from a
+//! reference to the image it names.
 
 mod docker_archive;
 pub(crate) mod interface;
@@ -21,7 +21,7 @@ pub use interface::Source;
 pub use select::ref_name;
 pub(crate) use select::{MAX_INDEX_DEPTH, resolve_image, select_manifests};
 
-/// Opens the place that a reference names.
+/// Opens the layout, archive or registry that a reference names.
 pub(crate) fn open(reference: &Reference, access: &Access) -> Result<Box<dyn Source>> {
     match reference {
         Reference::Layout { path, .. } => Ok(Box::new(Layout::open(path)?)),

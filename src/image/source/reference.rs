@@ -1,4 +1,4 @@
-//! References: the words by which a person names an image, as skopeo and Podman spell them.
+//! References: how a person names an image on the command line, spelled as in skopeo and Podman.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,6 +9,7 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::blob::digest;
 
+/// Where an image is, and which one there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reference {
     /// `oci:DIR[:TAG|@DIGEST]`: an OCI image layout.
@@ -21,7 +22,7 @@ pub(crate) enum Reference {
     Registry(String),
 }
 
-/// Which image of several.
+/// Which image of several is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Selector {
     /// The only one there is.
@@ -52,7 +53,7 @@ impl Reference {
 }
 
 impl Reference {
-    /// The same, wherever it is looked at from.
+    /// The same reference with an absolute path.
     pub(crate) fn absolute(&self) -> Result<Self> {
         let mut same = self.clone();
         match &mut same {

@@ -1,5 +1,4 @@
-//! The way from a reference to the one image that it names: through the names that a source offers, and through
-//! indexes by the platform.
+//! Finds the image that a reference names: by tag or digest among those of a source, then through indexes by platform.
 
 use oci_spec::image::{ANNOTATION_REF_NAME, Descriptor};
 
@@ -10,7 +9,7 @@ use crate::fail;
 use crate::image::document::manifest::{DocumentKind, Image, document_kind, read_image, read_index};
 use crate::image::document::platform::{self, Platform};
 
-/// Indexes may name indexes, but not for ever.
+/// How deep indexes may name other indexes.
 pub(crate) const MAX_INDEX_DEPTH: u32 = 4;
 
 /// Finds the image that `reference` names, among several the one for `platform`, and reads its documents.
@@ -42,7 +41,7 @@ fn descend(source: &dyn Source, descriptor: &Descriptor, platform: &Platform, de
     }
 }
 
-/// The one that is named, the platform deciding among several of one name.
+/// The manifest or index that is named. The platform decides among several of one tag.
 fn select_one<'a>(
     tops: &'a [Descriptor],
     reference: &Reference,
@@ -55,12 +54,12 @@ fn select_one<'a>(
         }
         (_, []) => Err(fail!(Kind::NotFound, "there is no image in it")),
         // One image may have several names.
-        (_, [first, rest @ ..]) if rest.iter().all(|one| one.digest() == first.digest()) => Ok(first),
+        (_, [first, rest @ ..]) if rest.iter().all(|other| other.digest() == first.digest()) => Ok(first),
         _ => Err(with_names(fail!(Kind::Usage, "there are {} images in it", tops.len()), tops)),
     }
 }
 
-/// All that a reference names: one image mostly, everything where it says no more than the place.
+/// All manifests that a reference names: mostly one; all of them where it has neither tag nor digest.
 pub(crate) fn select_manifests<'a>(
     tops: &'a [Descriptor],
     reference: &Reference,
@@ -92,12 +91,12 @@ fn selected(reference: &Reference) -> &Selector {
     }
 }
 
-/// The name that a layout gives an image.
+/// The name that a layout gives an image: its annotation `org.opencontainers.image.ref.name`.
 pub fn ref_name(descriptor: &Descriptor) -> Option<&String> {
     descriptor.annotations().as_ref()?.get(ANNOTATION_REF_NAME)
 }
 
-/// Docker's names all spelled out: `ubuntu` is `docker.io/library/ubuntu:latest`.
+/// Spells a Docker name out: `ubuntu` is `docker.io/library/ubuntu:latest`.
 fn normalized(name: &str) -> String {
     name.parse::<oci_spec::distribution::Reference>().map_or_else(|_| name.to_owned(), |name| name.whole())
 }
@@ -111,8 +110,8 @@ fn with_names(error: Error, tops: &[Descriptor]) -> Error {
 }
 
 fn no_platform<'a>(manifests: impl IntoIterator<Item = &'a Descriptor>, platform: &Platform) -> Error {
-    let known = manifests.into_iter().filter_map(|one| one.platform().as_ref());
-    let known: Vec<String> = known.map(platform::shown).collect();
+    let known = manifests.into_iter().filter_map(|manifest| manifest.platform().as_ref());
+    let known: Vec<String> = known.map(platform::format_platform).collect();
     let error = fail!(Kind::NotFound, "there is no image for {platform}");
     if known.is_empty() { error } else { error.with_hint(format!("there are: {}", known.join(", "))) }
 }

@@ -1,6 +1,6 @@
-//! One entry of a layer becomes one thing in the tree: made new by its name in an open directory, its metadata set
-//! through its own descriptor, in the order owner, mode, attributes, times (chown takes setuid and file capabilities
-//! away, so it comes first).
+//! Applies one entry of a layer: makes a new file by its name in an open directory and sets its metadata through its own
+//! descriptor. The owner is set first, because chown(2) clears setuid bits and file capabilities; then mode, extended
+//! attributes, and last the times, because the other calls change them.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -61,7 +61,7 @@ fn apply_root(tree: &mut Tree, entry: &Entry) -> Result<()> {
     Ok(())
 }
 
-/// Tries `make`; what is in its way is taken away first.
+/// Calls `make`; where a file of that name exists, removes it and calls `make` again. `call` names it in errors.
 fn replacing<T>(
     tree: &mut Tree,
     dir: &Dir,

@@ -33,7 +33,7 @@ impl EntryAdapter {
     pub(crate) fn for_privilege(privilege: Privilege, mapping: Option<IdMapping>) -> Self {
         let is_single_id = privilege == Privilege::OwnNamespace(MappedIds::Single);
         let namespace =
-            (privilege.is_confined() && !is_single_id).then(|| namespace::mapping().ok()).flatten();
+            (privilege.is_confined() && !is_single_id).then(|| namespace::current_mapping().ok()).flatten();
         Self {
             is_confined: privilege.is_confined(),
             is_single_id,

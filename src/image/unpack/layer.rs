@@ -1,4 +1,5 @@
-//! One layer: its blob is verified, decompressed and applied entry by entry, in one pass and bounded memory.
+//! Applies one layer to the tree: its blob is verified, decompressed and unpacked entry by entry, in one pass and bounded
+//! memory.
 
 use std::io::Read;
 
@@ -16,9 +17,11 @@ use crate::image::filesystem::dir::c_string;
 use crate::image::limits::{Limits, Usage};
 use crate::{fail, log};
 
-/// Applies the layer that `blob` reads, and checks its descriptor and diff id at the end.
+/// Applies the layer that `blob` reads, and checks its digest, size and diff id at the end.
 ///
-/// Nothing of it may be used before that: the caller throws the tree away on an error.
+/// # Errors
+///
+/// What is wrong with the blob, the archive or an entry. The tree holds unverified files then: the caller removes it.
 pub(crate) fn apply(
     tree: &mut Tree,
     blob: Box<dyn Read + Send>,

@@ -1,4 +1,4 @@
-//! The decompressed bytes of one layer, hashed and counted against the limits as they pass.
+//! `LayerStream`: reads the decompressed bytes of a layer, and hashes and counts them against the limits on the way.
 
 use std::io::{self, BufRead, Read};
 use std::thread::Scope;
@@ -56,7 +56,7 @@ impl<'a> LayerStream<'a> {
         Ok(Self { input, hasher, diff_id, limits, used, buffer, start: 0, end: 0, total: 0, zeros: 0 })
     }
 
-    /// The same, decompressed by another thread while these bytes are hashed and used.
+    /// Moves the decompression to another thread, so that it runs while bytes are hashed and unpacked here.
     pub(super) fn read_ahead<'scope>(self, scope: &'scope Scope<'scope, '_>) -> Result<Self> {
         match self.input {
             ChunkSource::Inline(blob) => {

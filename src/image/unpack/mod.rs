@@ -1,4 +1,4 @@
-//! Layers become a tree: each entry of a tar archive is applied to the root filesystem being made.
+//! Unpacks layers: each entry of a tar archive is applied to the tree, the root filesystem being made.
 
 pub(crate) mod entry_adapter;
 mod entry;

@@ -1,5 +1,5 @@
-//! Decompressing ahead: a layer's bytes are read, verified and decompressed in a thread of their own while those
-//! before them are hashed and applied. What is ahead is bounded, and the thread ends with whoever takes the bytes.
+//! Decompresses a layer in a thread of its own, while the bytes before are hashed and unpacked. The number of chunks
+//! that are ready is limited, and the thread ends when the receiver is dropped.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -8,9 +8,9 @@ use std::thread::{Builder, Scope};
 use crate::image::blob::compression::Decompressed;
 use crate::image::io_error::to_io_error;
 
-/// The decompressed archive is handed on in chunks of this size: large files take few writes.
+/// The size of a chunk in bytes: large, so that large files take few writes.
 pub(super) const CHUNK_SIZE: usize = 256 << 10;
-/// ChunkSource that may be ahead.
+/// How many decompressed chunks may wait for the reader.
 const CHUNKS_AHEAD: usize = 4;
 
 type Blob = Decompressed<Box<dyn Read + Send>>;
@@ -18,24 +18,22 @@ type Blob = Decompressed<Box<dyn Read + Send>>;
 /// Where the decompressed bytes of a layer come from.
 #[allow(clippy::large_enum_variant)] // there is one of it for each layer being read
 pub(super) enum ChunkSource {
-    /// Decompressed when asked for.
+    /// Decompresses when asked for the next chunk.
     Inline(Blob),
-    Threaded {
-        full: Receiver<io::Result<Chunk>>,
-        empty: SyncSender<Box<[u8]>>,
-    },
+    /// Receives chunks from the thread, and sends used buffers back.
+    Threaded { full: Receiver<io::Result<Chunk>>, empty: SyncSender<Box<[u8]>> },
 }
 
 /// Some decompressed bytes, fewer than fit only at the end.
 pub(super) struct Chunk {
     bytes: Box<[u8]>,
     count: usize,
-    /// Compressed bytes taken until here.
+    /// How many compressed bytes were read when it was full.
     compressed_bytes: u64,
 }
 
 impl ChunkSource {
-    /// Starts a thread for `blob`, which ends when these chunks are dropped.
+    /// Starts a thread that decompresses `blob`. It ends when the returned source is dropped.
     pub(crate) fn spawn<'scope>(scope: &'scope Scope<'scope, '_>, blob: Blob) -> io::Result<Self> {
         let (to_reader, full) = sync_channel(CHUNKS_AHEAD);
         let (empty, from_reader) = sync_channel::<Box<[u8]>>(CHUNKS_AHEAD);
@@ -63,7 +61,7 @@ impl ChunkSource {
         }
     }
 
-    /// Checks what can be checked only behind the last byte. The thread has done so by itself.
+    /// Checks digest and size, which can be done only after the last byte. The thread has done so itself.
     pub(crate) fn finish(self) -> crate::error::Result<()> {
         match self {
             Self::Inline(blob) => blob.finish(),
@@ -72,7 +70,7 @@ impl ChunkSource {
     }
 }
 
-/// Decompresses until the end, a fault, or nobody listens any more.
+/// Sends chunks until the end of the blob, an error, or the receiver is gone.
 fn decompress(mut blob: Blob, empty: &Receiver<Box<[u8]>>, full: &SyncSender<io::Result<Chunk>>) {
     while let Ok(mut bytes) = empty.recv() {
         let chunk = match fill(&mut blob, &mut bytes) {

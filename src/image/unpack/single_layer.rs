@@ -1,8 +1,8 @@
-//! One layer as a directory of its own, for an overlay: whiteouts become the kernel's marks, and what the layer takes
-//! for granted of those below it is written down, because it is not known yet.
+//! `SingleLayer`: what is special about a layer that is unpacked to a directory of its own, for an overlay. Whiteouts become
+//! the kernel's marks, and what the layer needs of those below is recorded, because they are not known yet.
 //!
-//! A layer that takes nothing for granted is the same over any other. Those that tools write from a running
-//! container are so: they have an entry for each directory on the way.
+//! A layer that needs nothing is the same over any other. Those that tools write from a running container are so: they
+//! have an entry for each directory on the way.
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -17,7 +17,7 @@ use crate::image::limits::MISSING_PATHS;
 use crate::inroot::Result;
 use crate::sys::xattr::fsetxattr;
 
-/// The layer's marks and debts.
+/// How a single layer is marked for overlayfs, and what it needs of the layers below.
 #[derive(Debug, Default)]
 pub(crate) struct SingleLayer {
     /// `user.overlay.` instead of `trusted.overlay.`: what a user namespace may set (mount option `userxattr`).
@@ -36,24 +36,24 @@ impl SingleLayer {
         Self { userxattr, ..Self::default() }
     }
 
-    /// Whether nothing is taken for granted.
+    /// Whether the layer needs nothing of those below.
     pub(crate) fn is_independent(&self) -> bool {
         self.implied_dirs.is_empty() && self.missing_links.is_empty()
     }
 
-    /// A directory had to be made.
+    /// Records a directory that was made without an entry.
     pub(super) fn record_implied_dir(&mut self, path: &[u8]) {
         self.path_bytes += path.len();
         self.implied_dirs.insert(path.to_vec(), false);
     }
 
-    /// A directory has its entry.
+    /// Records that a directory has an entry of its own.
     pub(super) fn record_dir_entry(&mut self, path: &[u8]) {
         self.implied_dirs.remove(path);
     }
 
-    /// An entry is about to be made: the directories above it are needed, and it takes the place of a link that was
-    /// to be made there.
+    /// Records that an entry is about to be made: the directories above it are needed, and it replaces a link that waits
+    /// for its target.
     pub(super) fn record_entry(&mut self, path: &[u8]) {
         if !self.missing_links.is_empty() {
             self.missing_links.remove(path);
@@ -68,19 +68,19 @@ impl SingleLayer {
         }
     }
 
-    /// A link whose target is not here. One to another such link is one to that one's target.
+    /// Records a hard link whose target this layer does not have. A link to such a link is one to that one's target.
     pub(super) fn defer_link(&mut self, path: &[u8], target: Vec<u8>) {
         let target = self.missing_links.get(&target).cloned().unwrap_or(target);
         self.path_bytes += path.len() + target.len();
         self.missing_links.insert(path.to_vec(), target);
     }
 
-    /// Whether it is more than a layer that tools make ever leaves open.
+    /// Whether the recorded paths take more memory than those of any layer that tools make.
     pub(super) fn is_over_limit(&self) -> bool {
         self.path_bytes > MISSING_PATHS
     }
 
-    /// Whether this layer has no such file. A whiteout is none.
+    /// Whether this layer has no file `name`. A whiteout does not count as one.
     pub(super) fn is_missing(&self, dir: BorrowedFd<'_>, name: &CStr) -> bool {
         match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => is_whiteout(&stat),
@@ -88,7 +88,7 @@ impl SingleLayer {
         }
     }
 
-    /// Marks `name` as taken away, unless this layer has something there, which hides what is below by itself.
+    /// Makes the overlay's whiteout `name`, unless this layer has a file there, which hides those below by itself.
     pub(super) fn apply_whiteout(&self, dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
         match mknodat(dir, name, SFlag::S_IFCHR, Mode::empty(), makedev(0, 0)) {
             Err(Errno::EEXIST) => match open_dir(dir, name) {
@@ -100,7 +100,7 @@ impl SingleLayer {
         }
     }
 
-    /// Marks an open directory as hiding all below it.
+    /// Marks an open directory as opaque: the overlay hides what lower layers have in it.
     pub(super) fn make_opaque(&self, dir: BorrowedFd<'_>) -> Result<()> {
         fsetxattr(dir, self.opaque_xattr(), b"y")
     }
@@ -113,7 +113,8 @@ impl SingleLayer {
         name == self.opaque_xattr()
     }
 
-    /// An attribute that would be a mark of ours gets another name; the kernel shows it under its own again.
+    /// The name to store an attribute under: one that overlayfs would take for its own is escaped, and shown under its own
+    /// name again.
     /// KERNEL(6.7): before that it is not shown at all.
     pub(super) fn escape_xattr(&self, name: &[u8]) -> Vec<u8> {
         let prefix: &[u8] = if self.userxattr { b"user.overlay." } else { b"trusted.overlay." };

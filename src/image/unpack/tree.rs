@@ -1,9 +1,9 @@
-//! A root filesystem being made: finding and making directories inside it, clearing what is in the way, and the
-//! memory of a layer (what it made, which times directories get at the end).
+//! `Tree` is the root filesystem that layers are unpacked to: it opens and makes directories, removes what is in the way
+//! and applies whiteouts, and knows what the current layer made and which times directories get at the end.
 //!
-//! Every path is resolved inside the root by descriptor; the last component is never followed. What is between look
-//! and use belongs to this process alone (the bundle is 0700), so a kept descriptor stays true until we ourselves
-//! take a directory or a symlink away; then all are forgotten.
+//! Every path is resolved inside the root by descriptor; the last component is never followed. Nobody else can change
+//! the tree meanwhile (the bundle is 0700), so a cached descriptor stays right until this process removes a directory or
+//! a symlink; the cache is cleared then.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString};
@@ -36,7 +36,7 @@ const CACHED_DIRS: usize = 128;
 pub(crate) struct Dir {
     fd: OwnedFd,
     pub(crate) inode: u64,
-    /// Whether what is made in it gets another group than ours.
+    /// Whether the kernel gives new files in it the directory's group.
     pub(super) has_setgid: bool,
 }
 
@@ -152,12 +152,12 @@ impl Tree {
         &self.root
     }
 
-    /// Forgets what the last layer made: from now on it is what is below.
+    /// Begins the next layer: what was made so far is what its whiteouts remove.
     pub(crate) fn begin_layer(&mut self) {
         self.created_by_layer.clear();
     }
 
-    /// Takes away what only this layer's own links needed.
+    /// Ends a layer: removes the pseudo-links that only its own hard links needed.
     pub(super) fn end_layer(&mut self) -> Result<()> {
         if std::mem::take(&mut self.has_pseudolinks) {
             self.clear_dir_cache();
@@ -179,7 +179,7 @@ impl Tree {
         self.created_by_layer.insert(key);
     }
 
-    /// The directory and the name of a clean, not empty path; missing directories are made.
+    /// Opens the parent directory of a clean, not empty path, and returns it with the name; makes missing directories.
     pub(crate) fn open_parent(&mut self, path: &[u8]) -> Result<(Rc<Dir>, CString)> {
         let (above, name) = split(path);
         let dir = self.open_or_create_dir(above)?;
@@ -189,16 +189,16 @@ impl Tree {
         Ok((dir, c_string(name)?))
     }
 
-    /// The directory that a whiteout takes something away from; None where it has nothing to take away.
+    /// Opens the directory that a whiteout stands in; None where it is missing and the whiteout has nothing to remove.
     pub(super) fn whiteout_dir(&mut self, path: &[u8]) -> Result<Option<Rc<Dir>>> {
         match self.single_layer {
-            // What is below is not known here: the mark must stand.
+            // The layers below are not known here: the whiteout must be kept for the overlay.
             Some(_) => self.open_or_create_dir(path).map(Some),
             None => self.find_dir(path),
         }
     }
 
-    /// As `open_parent`, where nothing may be made; None where there is no such directory.
+    /// Opens a directory without making any; None where it is missing.
     pub(super) fn find_dir(&mut self, path: &[u8]) -> Result<Option<Rc<Dir>>> {
         match self.open_existing_dir(path) {
             Ok(dir) => Ok(Some(dir)),
@@ -207,7 +207,7 @@ impl Tree {
         }
     }
 
-    /// The directory that a clean path leads to, symlinks followed inside the root; made where it is missing.
+    /// Opens the directory of a clean path, with symlinks followed inside the root; makes it where it is missing.
     pub(crate) fn open_or_create_dir(&mut self, path: &[u8]) -> Result<Rc<Dir>> {
         self.open_or_create_dir_after(path, 0)
     }
@@ -288,7 +288,7 @@ impl Tree {
         self.cache_dir(path, fd)
     }
 
-    /// Keeps an open directory under the path it was asked for by.
+    /// Adds an open directory to the cache under its path.
     pub(super) fn cache_dir(&mut self, path: &[u8], fd: OwnedFd) -> Result<Rc<Dir>> {
         let stat = fstat(&fd)?;
         let has_setgid = stat.st_mode & libc::S_ISGID != 0;
@@ -309,12 +309,12 @@ impl Tree {
         Ok(dir)
     }
 
-    /// Forgets kept directories: some path may mean something else now.
+    /// Closes all cached directories, because a path may lead elsewhere now.
     pub(super) fn clear_dir_cache(&mut self) {
         self.dir_cache.clear();
     }
 
-    /// Takes away whatever `name` is, so that something else can stand there.
+    /// Removes the file or tree `name`, so that another file can be made there.
     pub(super) fn remove_existing(&mut self, dir: &Dir, name: &CStr) -> Result<()> {
         let kind = stat(dir, name)?.st_mode & libc::S_IFMT;
         if kind == libc::S_IFDIR || kind == libc::S_IFLNK {
@@ -323,7 +323,7 @@ impl Tree {
         remove::tree(dir.as_fd(), name)
     }
 
-    /// A directory that took the place of something else hides what is below, also in an overlay.
+    /// Makes a directory opaque that replaced another file: in an overlay it must hide what lower layers have there.
     pub(super) fn hide_lower(&self, dir: &Dir, name: &CStr) -> Result<()> {
         match &self.single_layer {
             Some(single) => single.make_opaque(open_dir(dir.as_fd(), name)?.as_fd()),
@@ -331,7 +331,7 @@ impl Tree {
         }
     }
 
-    /// A whiteout: takes `name` away as far as lower layers made it.
+    /// Applies a whiteout: removes what lower layers have at `name`, or marks it for the overlay.
     pub(super) fn apply_whiteout(&mut self, dir: &Dir, name: &CStr) -> Result<()> {
         if let Some(single) = &self.single_layer {
             return single.apply_whiteout(dir.as_fd(), name);
@@ -349,7 +349,7 @@ impl Tree {
         })
     }
 
-    /// An opaque marker: takes away all that lower layers have in `dir`.
+    /// Applies an opaque whiteout: removes everything that lower layers have in `dir`, or marks it for the overlay.
     pub(super) fn apply_opaque(&mut self, dir: &Dir) -> Result<()> {
         self.clear_dir_cache();
         let own = openat(
@@ -364,13 +364,13 @@ impl Tree {
         remove::contents(own, &|inode, name| self.created_by_layer.contains(&self.creation_key(inode, name)))
     }
 
-    /// Directories get their times last: each file made in them would change the time again.
+    /// Remembers the times of a directory for the end, because each file made in it would change them again.
     pub(super) fn defer_times(&mut self, dir: &Dir, path: &[u8], times: Times) {
         self.dir_times_bytes += path.len();
         self.dir_times.insert(dir.inode, (path.to_vec(), times));
     }
 
-    /// Between two entries: sets the times of directories where so many are waiting that they take much memory.
+    /// Sets the times of directories now where the waiting ones take too much memory. Called between two entries.
     pub(super) fn flush_times_if_many(&mut self) -> Result<()> {
         if self.dir_times_bytes > DIRECTORY_TIMES {
             self.finish()?;

@@ -1,4 +1,4 @@
-//! Whiteouts: the names by which a layer takes away what is below it (image-spec, layer.md).
+//! Whiteouts: names of entries by which a layer removes files of the layers below (image-spec, layer.md).
 
 use crate::error::{Kind, Result};
 use crate::fail;
@@ -6,16 +6,16 @@ use crate::image::archive::path::split;
 
 pub(crate) const PREFIX: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
-/// Names that AUFS kept for itself.
+/// The prefix of names that AUFS has for itself.
 const RESERVED: &[u8] = b".wh..wh.";
 
-/// Where AUFS kept files that have several names.
+/// The directory where AUFS keeps files that have several names.
 pub(super) const PSEUDOLINKS: &[u8] = b".wh..wh.plnk";
 
-/// What the path of an entry means.
+/// What an entry is, by its path.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum EntryMeaning<'a> {
-    /// An entry like any other.
+    /// An ordinary entry.
     File,
     /// Hide what lower layers have in this directory.
     Opaque { dir: &'a [u8] },
@@ -27,7 +27,11 @@ pub(crate) enum EntryMeaning<'a> {
     Pseudolink,
 }
 
-/// Reads the mark off a clean path (no leading slash, no dots).
+/// Tells from its clean path what an entry is.
+///
+/// # Errors
+///
+/// `Kind::Spec` for a whiteout without a name, or a path inside a whiteout.
 pub(crate) fn classify(path: &[u8]) -> Result<EntryMeaning<'_>> {
     let (dir, name) = split(path);
     if dir == PSEUDOLINKS && !name.starts_with(PREFIX) {

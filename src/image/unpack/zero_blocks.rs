@@ -1,9 +1,10 @@
-//! Long runs of zeros: they are left out of files as holes, so they take no room, and they say nothing of a bomb.
+//! Finds blocks of zeros: they are left out of files as holes, and do not count as the growth of a decompression bomb.
 
-/// What filesystems keep or leave out as a whole.
+/// The block size in bytes that filesystems store or leave out as a whole.
 const BLOCK: usize = 4096;
 
-/// How many bytes at the start of `chunk`, which stands at `at` in its file, are alike: blocks of zeros, or of data.
+/// The length of the run at the start of `chunk` that is only blocks of zeros (true) or only blocks of data (false). `at` is
+/// the offset of the chunk in its file.
 pub(super) fn leading_run(chunk: &[u8], at: u64) -> (usize, bool) {
     let first = (BLOCK - (at % BLOCK as u64) as usize).min(chunk.len());
     let (first, rest) = chunk.split_at(first);
@@ -12,7 +13,7 @@ pub(super) fn leading_run(chunk: &[u8], at: u64) -> (usize, bool) {
     (first.len() + alike.map(<[u8]>::len).sum::<usize>(), blank)
 }
 
-/// The bytes of whole blocks of zeros.
+/// The number of bytes in whole blocks of zeros.
 pub(crate) fn count(chunk: &[u8]) -> u64 {
     let blank = chunk.chunks_exact(BLOCK).filter(|block| is_blank(block));
     blank.map(|block| block.len() as u64).sum()

@@ -1,19 +1,18 @@
-//! Without privileges: a user namespace for the container, and what else must then be otherwise in config.json.
+//! Mappings of user and group ids between a user namespace and the host (user_namespaces(7)).
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use crate::error::{Kind, Result};
 use crate::fail;
 
-/// Which ids of the host the container's ids are.
+/// The ids of the host that the ids of a container are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct IdMapping {
     pub(crate) uids: Vec<IdRange>,
     pub(crate) gids: Vec<IdRange>,
 }
 
-/// `size` ids from `inner` in the container, from `host` outside.
+/// `size` ids, which start at `inner` in the container and at `host` on the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct IdRange {
     pub(crate) inner: u32,
@@ -36,67 +35,29 @@ impl IdMapping {
         (to_container(&self.uids, uid), to_container(&self.gids, gid))
     }
 
-    /// The same ids, for a namespace inside the one that has them.
-    pub(crate) fn within(&self) -> Self {
-        let all = |ranges: &[IdRange]| {
-            let one = |range: &IdRange| IdRange { inner: range.inner, host: range.inner, size: range.size };
-            ranges.iter().map(one).collect()
+    /// Whether the container has the user id `id`.
+    pub(crate) fn has_uid(&self, id: u32) -> bool {
+        has(&self.uids, id)
+    }
+
+    /// Whether the container has the group id `id`.
+    pub(crate) fn has_gid(&self, id: u32) -> bool {
+        has(&self.gids, id)
+    }
+
+    /// The mapping for a namespace inside the one that this maps to: every id to itself.
+    pub(crate) fn nested(&self) -> Self {
+        let nested = |ranges: &[IdRange]| {
+            let to_itself =
+                |range: &IdRange| IdRange { inner: range.inner, host: range.inner, size: range.size };
+            ranges.iter().map(to_itself).collect()
         };
-        Self { uids: all(&self.uids), gids: all(&self.gids) }
-    }
-
-    /// Changes config.json for a container that root runs in a user namespace: nothing but that namespace.
-    pub(crate) fn map(&self, runtime: &mut Value) {
-        let linux = &mut runtime["linux"];
-        if let Some(namespaces) = linux["namespaces"].as_array_mut() {
-            namespaces.push(json!({ "type": "user" }));
-        }
-        linux["uidMappings"] = listed(&self.uids);
-        linux["gidMappings"] = listed(&self.gids);
-        self.drop_options(runtime);
-    }
-
-    /// Takes mount options away that name ids outside the mapping.
-    fn drop_options(&self, runtime: &mut Value) {
-        for mount in runtime["mounts"].as_array_mut().into_iter().flatten() {
-            if let Some(options) = mount["options"].as_array_mut() {
-                options.retain(|option| !option.as_str().is_some_and(|option| self.is_outside(option)));
-            }
-        }
-    }
-
-    /// Changes config.json as `runc spec --rootless` does: own user namespace, the host's network, /sys from the host
-    /// because sysfs belongs to the network's owner, no options that name ids outside the mapping, no resources.
-    pub(crate) fn apply(&self, runtime: &mut Value) {
-        self.map(runtime);
-        let linux = &mut runtime["linux"];
-        if let Some(namespaces) = linux["namespaces"].as_array_mut() {
-            namespaces.retain(|one| one["type"] != "network");
-        }
-        if let Some(linux) = linux.as_object_mut() {
-            linux.remove("resources");
-        }
-        let Some(mounts) = runtime["mounts"].as_array_mut() else { return };
-        mounts.retain(|mount| !mount["destination"].as_str().is_some_and(|path| path.starts_with("/sys")));
-        let sys = ["rbind", "nosuid", "noexec", "nodev", "ro"];
-        mounts.push(json!({ "destination": "/sys", "type": "none", "source": "/sys", "options": sys }));
-    }
-
-    /// Whether a mount option names an id that the container has not.
-    fn is_outside(&self, option: &str) -> bool {
-        let outside = |ranges: &[IdRange], id: &str| {
-            let has = |id: u32| ranges.iter().any(|range| id >= range.inner && id - range.inner < range.size);
-            id.parse().is_ok_and(|id| !has(id))
-        };
-        option.strip_prefix("uid=").is_some_and(|id| outside(&self.uids, id))
-            || option.strip_prefix("gid=").is_some_and(|id| outside(&self.gids, id))
+        Self { uids: nested(&self.uids), gids: nested(&self.gids) }
     }
 }
 
-fn listed(ranges: &[IdRange]) -> Value {
-    let one =
-        |range: &IdRange| json!({ "containerID": range.inner, "hostID": range.host, "size": range.size });
-    ranges.iter().map(one).collect()
+fn has(ranges: &[IdRange], id: u32) -> bool {
+    ranges.iter().any(|range| id >= range.inner && id - range.inner < range.size)
 }
 
 fn to_host(ranges: &[IdRange], id: u32, what: &str) -> Result<u32> {

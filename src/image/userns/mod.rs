@@ -1,4 +1,4 @@
-//! User namespaces: which ids there are, and unpacking inside one without privileges.
+//! User namespaces: mappings of ids, and a namespace for users without privileges to unpack in.
 
 pub(crate) mod mapping;
 pub(crate) mod namespace;

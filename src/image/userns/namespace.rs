@@ -1,7 +1,8 @@
-//! A user namespace to unpack in, for users without privileges: this program starts itself again in one, as its root.
+//! Runs the program again in a user namespace, as its root, for users without privileges.
 //!
-//! The second process makes the namespace and stops itself. The first one has the ids of `/etc/subuid` mapped by
-//! newuidmap(1) and newgidmap(1), lets it go on, and hands on how it ended. With no such ids it maps the user alone.
+//! The second process makes the namespace and stops itself. The first one has the ids of /etc/subuid and /etc/subgid
+//! mapped by newuidmap(1) and newgidmap(1), continues it, and returns its exit code. Without such ids the second process
+//! maps the user's own id only.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -21,16 +22,16 @@ use crate::error::{Context, Kind, Result};
 use crate::sys::process::parent_death_signal;
 use crate::{fail, log};
 
-/// Set for the second process.
-pub(crate) const MARK: &str = "TARE_IMAGE_NAMESPACE";
+/// The environment variable that tells a process that it is the second one, and which ids to map.
+pub(crate) const STAGE_VARIABLE: &str = "TARE_IMAGE_NAMESPACE";
 
-/// Which ids there are in the namespace.
+/// Which ids the namespace has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum MappedIds {
-    /// Root, who is the user outside.
+    /// Only root, who is the user outside.
     Single,
-    /// The user's subordinate ids too.
+    /// The user's subordinate ids too (subuid(5)).
     Ranges,
 }
 
@@ -43,22 +44,23 @@ impl MappedIds {
     }
 }
 
-/// Where this process is.
+/// What this process is allowed to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Privilege {
-    /// Root of the machine.
+    /// Root of the host.
     Root,
     /// A user without privileges.
     User,
-    /// In a namespace that we made for that user.
+    /// Root of a namespace that this program made for such a user.
     OwnNamespace(MappedIds),
     /// Root of a namespace that somebody else made.
     ForeignNamespace,
 }
 
 impl Privilege {
+    /// Finds out from the environment, the user id and /proc/self/uid_map.
     pub(crate) fn detect() -> Self {
-        match std::env::var(MARK).ok().as_deref() {
+        match std::env::var(STAGE_VARIABLE).ok().as_deref() {
             Some("single") => return Self::OwnNamespace(MappedIds::Single),
             Some("ranges") => return Self::OwnNamespace(MappedIds::Ranges),
             _ => {}
@@ -76,15 +78,16 @@ impl Privilege {
         }
     }
 
-    /// Whether device nodes and the attributes of `trusted.` cannot be made.
+    /// Whether the process is in a user namespace, where it cannot make device nodes and `trusted.*` attributes.
     pub(crate) fn is_confined(self) -> bool {
         matches!(self, Self::OwnNamespace(_) | Self::ForeignNamespace)
     }
 }
 
-/// What the second process does first: nothing in any other.
-pub(crate) fn begin() -> Result<()> {
-    let Some(mark) = std::env::var_os(MARK) else { return Ok(()) };
+/// Makes the namespace, in the second process; does nothing in any other. Called first of all, because unshare(2) of a
+/// user namespace needs a process with one thread.
+pub(crate) fn enter_if_second() -> Result<()> {
+    let Some(mark) = std::env::var_os(STAGE_VARIABLE) else { return Ok(()) };
     let (user, group) = (geteuid(), getegid());
     let flags = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS;
     unshare(flags).map_err(|errno| {
@@ -111,14 +114,14 @@ pub(crate) fn begin() -> Result<()> {
     parent_death_signal(libc::SIGTERM).context("set the signal for the parent's end")
 }
 
-/// Starts this program again in a namespace of its own. `wish` is how; None for the best there is. Returns the exit
-/// code.
-pub(crate) fn enter(wish: Option<MappedIds>) -> Result<i32> {
-    let found = match wish {
+/// Runs this program again in a namespace of its own and returns its exit code. `requested` are the ids to map; None is
+/// the most there are.
+pub(crate) fn run_in_namespace(requested: Option<MappedIds>) -> Result<i32> {
+    let found = match requested {
         Some(MappedIds::Single) => None,
-        _ => ranges()?,
+        _ => subordinate_mapping()?,
     };
-    let mapping = match (found, wish) {
+    let mapping = match (found, requested) {
         (None, Some(MappedIds::Ranges)) => {
             let error = fail!(Kind::NotFound, "the user has no subordinate ids");
             return Err(error.with_hint("root gives some: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER; newuidmap is of Debian's package uidmap"));
@@ -127,43 +130,47 @@ pub(crate) fn enter(wish: Option<MappedIds>) -> Result<i32> {
     };
     let Some(mapping) = mapping else {
         log::debug(format_args!("one id only: other owners are kept in attributes"));
-        let status = start(MappedIds::Single.word())?.wait().context("wait for the second process")?;
-        return Ok(code(status));
+        let status = spawn_self(MappedIds::Single.word())?.wait().context("wait for the second process")?;
+        return Ok(exit_code(status));
     };
-    let child = start(MappedIds::Ranges.word())?;
-    let pid = stopped(&child)?;
-    let mapped =
-        helper("newuidmap", pid, &mapping.uids).and_then(|()| helper("newgidmap", pid, &mapping.gids));
-    let_go(child, pid, mapped)
+    let child = spawn_self(MappedIds::Ranges.word())?;
+    let pid = wait_until_stopped(&child)?;
+    let mapped = run_mapping_helper("newuidmap", pid, &mapping.uids)
+        .and_then(|()| run_mapping_helper("newgidmap", pid, &mapping.gids));
+    continue_and_wait(child, pid, mapped)
 }
 
-fn code(status: std::process::ExitStatus) -> i32 {
+fn exit_code(status: std::process::ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
-fn let_go(mut child: Child, pid: Pid, mapped: Result<()>) -> Result<i32> {
+fn continue_and_wait(mut child: Child, pid: Pid, mapped: Result<()>) -> Result<i32> {
     if let Err(error) = mapped {
         let _ = child.kill();
         let _ = child.wait();
         return Err(error);
     }
     kill(pid, Signal::SIGCONT).context("let the second process go on")?;
-    Ok(code(child.wait().context("wait for the second process")?))
+    Ok(exit_code(child.wait().context("wait for the second process")?))
 }
 
-fn start(mark: &str) -> Result<Child> {
+fn spawn_self(mark: &str) -> Result<Child> {
     let mut words = std::env::args_os();
     let name = words.next().unwrap_or_default();
     let mut command = Command::new("/proc/self/exe");
-    command.arg0(name).args(words).env(MARK, mark);
+    command.arg0(name).args(words).env(STAGE_VARIABLE, mark);
     if mark == "hold" {
         command.stdin(Stdio::null()).stdout(Stdio::null());
     }
     command.spawn().context("start tare-image again")
 }
 
-/// Waits until the second process has its namespace; it may have ended with an error that it has told.
-fn stopped(child: &Child) -> Result<Pid> {
+/// Waits until the second process has stopped itself in its namespace.
+///
+/// # Errors
+///
+/// `Kind::Denied` where it has ended; it has told why itself.
+fn wait_until_stopped(child: &Child) -> Result<Pid> {
     let pid = Pid::from_raw(child.id().cast_signed());
     match waitpid(pid, Some(WaitPidFlag::WUNTRACED)).context("wait for the second process")? {
         WaitStatus::Stopped(..) => Ok(pid),
@@ -171,7 +178,7 @@ fn stopped(child: &Child) -> Result<Pid> {
     }
 }
 
-fn helper(program: &str, pid: Pid, ranges: &[IdRange]) -> Result<()> {
+fn run_mapping_helper(program: &str, pid: Pid, ranges: &[IdRange]) -> Result<()> {
     let numbers = ranges.iter().flat_map(|range| [range.inner, range.host, range.size]);
     let output = Command::new(program)
         .arg(pid.to_string())
@@ -187,8 +194,8 @@ fn helper(program: &str, pid: Pid, ranges: &[IdRange]) -> Result<()> {
     }
 }
 
-/// The user first, as root, then all subordinate ids; None where there are none, or nobody to map them.
-fn ranges() -> Result<Option<IdMapping>> {
+/// The mapping of the user to root and of all subordinate ids after it; None where there are none, or no newuidmap(1).
+fn subordinate_mapping() -> Result<Option<IdMapping>> {
     let is_there = |program: &str| {
         std::env::var_os("PATH")
             .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).exists()))
@@ -197,10 +204,10 @@ fn ranges() -> Result<Option<IdMapping>> {
         return Ok(None);
     }
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-    let name = name_of(uid);
+    let name = user_name(uid);
     let ranges = |file: &str, own: u32| -> Result<Vec<IdRange>> {
         match fs::read_to_string(file) {
-            Ok(text) => Ok(subordinate(&text, uid, name.as_deref(), own)),
+            Ok(text) => Ok(parse_subordinate_ids(&text, uid, name.as_deref(), own)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(error).with_context(|| format!("read {file}")),
         }
@@ -209,8 +216,8 @@ fn ranges() -> Result<Option<IdMapping>> {
     Ok((mapping.uids.len() > 1 && mapping.gids.len() > 1).then_some(mapping))
 }
 
-/// The user's name; accounts that are not in the file have none here, and their numbers count.
-fn name_of(uid: u32) -> Option<String> {
+/// The user's name in /etc/passwd. An account that is not in the file is found by its number.
+fn user_name(uid: u32) -> Option<String> {
     let text = fs::read_to_string("/etc/passwd").ok()?;
     text.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -219,7 +226,7 @@ fn name_of(uid: u32) -> Option<String> {
     })
 }
 
-fn subordinate(text: &str, uid: u32, name: Option<&str>, own: u32) -> Vec<IdRange> {
+fn parse_subordinate_ids(text: &str, uid: u32, name: Option<&str>, own: u32) -> Vec<IdRange> {
     let mut ranges = vec![IdRange { inner: 0, host: own, size: 1 }];
     for line in text.lines() {
         let mut fields = line.trim().split(':');
@@ -234,7 +241,7 @@ fn subordinate(text: &str, uid: u32, name: Option<&str>, own: u32) -> Vec<IdRang
 }
 
 /// The mapping of the namespace that this process is in.
-pub(crate) fn mapping() -> Result<IdMapping> {
+pub(crate) fn current_mapping() -> Result<IdMapping> {
     let read = |file: &str| -> Result<Vec<IdRange>> {
         let text = fs::read_to_string(file).with_context(|| format!("read {file}"))?;
         let range = |line: &str| {
@@ -247,10 +254,11 @@ pub(crate) fn mapping() -> Result<IdMapping> {
     Ok(IdMapping { uids: read("/proc/self/uid_map")?, gids: read("/proc/self/gid_map")? })
 }
 
-/// A user namespace with this mapping, for idmapped mounts. Root makes it; nobody lives in it.
-pub(crate) fn with(mapping: &IdMapping) -> Result<OwnedFd> {
-    let mut child = start("hold")?;
-    let pid = stopped(&child)?;
+/// Makes a user namespace with this mapping, for idmapped mounts, and returns its descriptor. Root only; no process stays
+/// in it.
+pub(crate) fn create(mapping: &IdMapping) -> Result<OwnedFd> {
+    let mut child = spawn_self("hold")?;
+    let pid = wait_until_stopped(&child)?;
     let made = || -> Result<OwnedFd> {
         for (file, ranges) in [("uid_map", &mapping.uids), ("gid_map", &mapping.gids)] {
             let line = |range: &IdRange| format!("{} {} {}\n", range.inner, range.host, range.size);
@@ -276,7 +284,7 @@ mod tests {
         let text = "root:1:2\nann:100000:65536\n1000:300000:10\nbroken\nann:x:5\n";
         let range = |inner, host, size| IdRange { inner, host, size };
         let expected = [range(0, 1000, 1), range(1, 100_000, 65536), range(65537, 300_000, 10)];
-        assert_eq!(subordinate(text, 1000, Some("ann"), 1000), expected);
-        assert_eq!(subordinate(text, 7, None, 7), [range(0, 7, 1)]);
+        assert_eq!(parse_subordinate_ids(text, 1000, Some("ann"), 1000), expected);
+        assert_eq!(parse_subordinate_ids(text, 7, None, 7), [range(0, 7, 1)]);
     }
 }

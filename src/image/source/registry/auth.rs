@@ -1,4 +1,4 @@
-//! Authorization: the challenge of a 401, and what answers it.
+//! Answers the challenge of a 401 response: with a password, or with a token that a token server gives for it.
 
 use std::io::Read;
 
@@ -12,10 +12,10 @@ use super::proxy;
 use crate::error::{Kind, Result};
 use crate::fail;
 
-/// Tokens are a few kilobytes.
+/// The largest answer of a token server in bytes; tokens have a few kilobytes.
 const TOKEN_BYTES: u64 = 1 << 20;
 
-/// What a request carries.
+/// The value of a request's `Authorization` header.
 #[derive(Clone)]
 pub(super) struct Authorization(String);
 
@@ -29,7 +29,7 @@ impl Authorization {
     }
 }
 
-/// What a registry asks for.
+/// A challenge of `WWW-Authenticate` (RFC 9110).
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Challenge {
     Basic,

@@ -1,4 +1,5 @@
-//! A blob on its way: when the connection breaks, a new one goes on at the byte where the old one stopped.
+//! `BlobReader`: reads a blob, and when the connection breaks goes on with a new one at the byte where the old one stopped
+//! (HTTP range requests).
 
 use std::io::{self, Read};
 use std::sync::Arc;

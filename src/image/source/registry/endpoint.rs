@@ -1,4 +1,5 @@
-//! One place that serves one repository: requests with authorization, retries and clear errors.
+//! `Endpoint`: one repository on one host. It sends requests with authorization and retries, and turns failures into clear
+//! errors.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -15,7 +16,7 @@ use super::{auth_file, proxy, tls};
 use crate::error::{Error, Kind, Result};
 use crate::{fail, log};
 
-/// How long a connection may take.
+/// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest wait that a server's Retry-After is followed for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -55,18 +56,18 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// What is asked of the registry.
+/// A request to the registry.
 pub(crate) struct Request<'a> {
     pub(crate) method: Method,
-    /// Below the repository; or what a server's answer named.
+    /// Below the repository, or a path or URL that a server's answer named.
     pub(crate) path: &'a str,
     pub(crate) headers: &'a [(&'a str, &'a str)],
     pub(crate) body: Option<RequestBody<'a>>,
-    /// That there is no such thing is an answer too.
+    /// A 404 is returned as a response and not as an error.
     pub(super) allow_not_found: bool,
 }
 
-/// What is sent along, opened anew for each attempt.
+/// The body of a request, opened anew for each attempt.
 pub(super) struct RequestBody<'a> {
     pub(crate) size: u64,
     pub(crate) open: &'a dyn Fn() -> Result<Box<dyn Read + Send>>,
@@ -130,12 +131,12 @@ impl Endpoint {
         self.retries
     }
 
-    /// Gets `path` below the repository. What fails for the moment is tried again.
+    /// Sends a GET for `path` below the repository, and retries temporary failures.
     pub(crate) fn get(&self, path: &str, headers: &[(&str, &str)]) -> Result<Response> {
         self.send(&Request { headers, ..Request::new(Method::GET, path) })
     }
 
-    /// Sends a request about `path` below the repository, likewise.
+    /// Sends a request for `path` below the repository, and retries temporary failures.
     pub(crate) fn send(&self, request: &Request<'_>) -> Result<Response> {
         let url = self.url(request.path)?;
         self.send_with_retries(&url, request, self.retries).map_err(|e| {
@@ -150,13 +151,13 @@ impl Endpoint {
         })
     }
 
-    /// As `send`, without a second attempt of what fails: only a 401 is answered.
+    /// As `send`, without retries; the challenge of a 401 is answered.
     pub(super) fn send_once(&self, request: &Request<'_>) -> Result<Response> {
         let url = self.url(request.path)?;
         self.send_with_retries(&url, request, 0).map_err(|error| self.with_login_hint(error))
     }
 
-    /// Who is refused may be somebody else than the registry knows.
+    /// Adds to a refusal the hint to log in.
     fn with_login_hint(&self, error: Error) -> Error {
         if error.kind() != Kind::Denied || error.hint().is_some() {
             return error;
@@ -164,7 +165,7 @@ impl Endpoint {
         error.with_hint(format!("log in with: tare-image login {}", auth_file::canonical_host(&self.host)))
     }
 
-    /// What `path` is, below the repository; a whole URL of a server's answer stays what it is.
+    /// The URL of `path` below the repository. A whole URL, from a server's answer, is returned as it is.
     fn url(&self, path: &str) -> Result<String> {
         let base = self.base_url()?;
         Ok(match path {
@@ -210,7 +211,7 @@ impl Endpoint {
         }
     }
 
-    /// One attempt; the outer error is about what should be sent.
+    /// Sends the request once. The outer error is about the request or its body, the inner one about the answer.
     fn send_attempt(
         &self,
         url: &str,
@@ -253,7 +254,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Finds out how the registry is spoken to. Plain HTTP only where that was allowed.
+    /// Finds out whether the registry speaks HTTPS; plain HTTP is tried only where it is allowed.
     fn base_url(&self) -> Result<&str> {
         if let Some(base) = self.base.get() {
             return Ok(base);
@@ -272,7 +273,7 @@ impl Endpoint {
         Ok(self.base.get_or_init(|| base))
     }
 
-    /// Whether the registry accepts the credentials at all.
+    /// Checks with GET /v2/ that the registry accepts the credentials.
     pub(super) fn check_credentials(&self) -> Result<()> {
         let base = self.base_url()?;
         self.send_with_retries(&format!("{base}/v2/"), &Request::new(Method::GET, ""), self.retries).map(drop)
@@ -294,12 +295,12 @@ fn new_agent(host: &str, insecure: bool, access: &Access) -> Result<Agent> {
     Ok(config.new_agent())
 }
 
-/// What a server says when it may go better the next time.
+/// Whether a status says that a retry may succeed.
 fn is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }
 
-/// What does not get better by trying again.
+/// Whether a retry cannot help.
 fn is_permanent(error: &ureq::Error) -> bool {
     match error {
         ureq::Error::Io(error) => own_error(error).is_some() || error.to_string().contains("certificate"),
@@ -311,7 +312,7 @@ fn is_permanent(error: &ureq::Error) -> bool {
     }
 }
 
-/// An error of our own, from what was to be sent.
+/// Our own error in an `io::Error`, which comes from the request's body.
 fn own_error(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }
@@ -355,7 +356,8 @@ fn retry_after(response: &ureq::http::Response<ureq::Body>) -> Option<Duration> 
     response.headers().get("retry-after")?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
-/// A refusal, with the registry's own words where it has some.
+/// Turns a failed response into an error, with the registry's own message where it has one (distribution-spec, "Error
+/// Codes").
 fn status_error(response: ureq::http::Response<ureq::Body>) -> Error {
     let status = response.status();
     let kind = match status.as_u16() {

@@ -1,4 +1,5 @@
-//! Keeping credentials: in the helper that the user's file names, or in the file itself, as Docker writes it.
+//! `tare-image login`: checks credentials with the registry and stores them, in the credential helper that the user's
+//! file names, or in the file itself as Docker does.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,7 +16,7 @@ use super::registries_conf::Location;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 
-/// Checks the credentials with the registry and keeps them. Returns where.
+/// Checks the credentials with the registry and stores them. Returns where.
 pub(crate) fn login(host: &str, user: &str, password: &str, access: &Access) -> Result<String> {
     if host.is_empty() || host.contains('/') {
         return Err(fail!(Kind::Usage, "registry {host:?}: must be HOST[:PORT]"));

@@ -1,4 +1,4 @@
-//! Proxies, as the usual environment variables name them.
+//! Finds the proxy for a host in the usual environment variables (HTTPS_PROXY, NO_PROXY, …).
 
 use std::net::IpAddr;
 
@@ -31,12 +31,12 @@ fn is_excepted(host: &str, exceptions: &str) -> bool {
     if bare == "localhost" || address.is_some_and(|address| address.is_loopback()) {
         return true;
     }
-    exceptions.split(',').map(str::trim).filter(|one| !one.is_empty()).any(|one| {
-        let name = one.trim_start_matches("*.").trim_start_matches('.');
-        one == "*"
-            || host == one
+    exceptions.split(',').map(str::trim).filter(|exception| !exception.is_empty()).any(|exception| {
+        let name = exception.trim_start_matches("*.").trim_start_matches('.');
+        exception == "*"
+            || host == exception
             || bare == name
-            || address.is_some_and(|address| is_in(one, address))
+            || address.is_some_and(|address| is_in(exception, address))
             || bare.strip_suffix(name).is_some_and(|rest| rest.ends_with('.'))
     })
 }

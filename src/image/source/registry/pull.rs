@@ -1,4 +1,4 @@
-//! Reading images from a registry, by the OCI distribution specification 1.1, which is Docker's protocol too.
+//! `Registry`: pulls images (distribution-spec, "Pull").
 
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
@@ -29,7 +29,7 @@ const MANIFEST_TYPES: [&str; 4] = [
 #[derive(Debug)]
 pub(crate) struct Registry {
     name: ImageName,
-    /// Where it may be had, in the order to try.
+    /// The mirrors and the registry, in the order to try.
     endpoints: Vec<Arc<Endpoint>>,
     /// Manifests that were fetched to learn their digest.
     manifests: Mutex<HashMap<Digest, Vec<u8>>>,
@@ -45,7 +45,7 @@ impl Registry {
         Ok(Self { name, endpoints: endpoints.collect::<Result<_>>()?, manifests: Mutex::default() })
     }
 
-    /// Asks each place in turn; the answer of the last one counts if all fail.
+    /// Calls `ask` for each endpoint in turn. Where all fail, the error of the last one is returned.
     fn try_endpoints<T>(&self, ask: impl Fn(&Arc<Endpoint>) -> Result<T>) -> Result<T> {
         let mut last = fail!(Kind::NotFound, "no registry is left to ask");
         for (number, endpoint) in self.endpoints.iter().enumerate() {

@@ -1,5 +1,6 @@
-//! Sending an image to a registry: what is there already is left, what another repository of the same registry has
-//! is taken over from there, the rest is sent in one piece each; the manifest comes last.
+//! Pushes an image to a registry (distribution-spec, "Push"). Blobs that are there are left; those of another repository
+//! of the same registry are mounted from it; the rest are uploaded in one request each. The manifest comes last, because
+//! registries check that its blobs are there.
 
 use std::io::{Cursor, Read};
 
@@ -14,7 +15,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::image::blob::digest;
 use crate::{fail, log};
 
-/// A repository that is written to.
+/// The repository and reference that an image is pushed to.
 #[derive(Debug)]
 pub(crate) struct PushTarget {
     endpoint: Endpoint,
@@ -41,7 +42,7 @@ impl PushTarget {
         Ok(self.endpoint.send(&request)?.status() == 200)
     }
 
-    /// Brings a blob in, if it is not there. `from` is the registry and repository that has it, `open` opens it.
+    /// Pushes a blob, unless it is there. `from` is the registry and repository that has it, `open` opens it.
     pub(crate) fn push_blob(
         &self,
         blob: &Descriptor,
@@ -97,7 +98,7 @@ impl PushTarget {
         self.endpoint.send_once(&request).map(drop).with_context(|| format!("upload blob {digest}"))
     }
 
-    /// Names the image, all of whose blobs are there.
+    /// Pushes the manifest, after all its blobs.
     pub(crate) fn push_manifest(&self, manifest: &Descriptor, bytes: &[u8]) -> Result<()> {
         let digest = manifest.digest();
         if let Some(expected) = self.digest.as_ref().filter(|expected| *expected != digest) {
@@ -122,12 +123,12 @@ impl PushTarget {
     }
 }
 
-/// An upload goes where the registry says, which is a path or a URL of the web.
+/// Whether the Location of an upload is a path or an http(s) URL.
 fn is_upload_location(location: &str) -> bool {
     location.starts_with('/') || location.starts_with("https://") || location.starts_with("http://")
 }
 
-/// Whether another upload may go better.
+/// Whether another attempt to upload may succeed.
 fn is_worth_retrying(error: &Error) -> bool {
     matches!(error.kind(), Kind::System(_) | Kind::Unsupported)
 }

@@ -1,4 +1,5 @@
-//! registries.conf: which registries are blocked, insecure, elsewhere, or have mirrors.
+//! Reads registries.conf (containers-registries.conf(5)): which registries are blocked, insecure, somewhere else, or have
+//! mirrors.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use serde::Deserialize;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 
-/// Where a repository can be had.
+/// A host and a repository there that an image can be pulled from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Location {
     pub(crate) host: String,
@@ -76,7 +77,7 @@ impl RegistriesConf {
         Ok(())
     }
 
-    /// Mirrors first, the registry itself last.
+    /// The locations of an image in the order to try: mirrors first, the registry itself last.
     pub(super) fn locations(&self, name: &ImageName) -> Result<Vec<Location>> {
         let whole = format!("{}/{}", name.registry(), name.repository());
         let matching = self
@@ -101,7 +102,7 @@ impl RegistriesConf {
     }
 }
 
-/// Whether a mirror is asked for this sort of name.
+/// Whether a mirror is used for names of this kind (by tag or by digest).
 fn is_asked_for(registry: &Registry, mirror: &Mirror, name: &ImageName) -> bool {
     match (mirror.pull_from_mirror.as_str(), name.digest().is_some()) {
         ("digest-only", by_digest) => by_digest,

@@ -1,4 +1,5 @@
-//! Whom to trust: the system's authorities, or those of a directory for one registry.
+//! Decides which certificates are trusted: those of the system and of the registry's directory in certs.d
+//! (containers-certs.d(5)).
 
 use std::path::{Path, PathBuf};
 
