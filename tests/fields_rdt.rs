@@ -43,19 +43,19 @@ fn a_class_of_its_own_is_made_filled_joined_and_removed() {
     let fake = fake("own");
     let plan =
         plan(&fake.0, &json!({"l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=20", "schemata": ["L2:0=1"]}));
-    let remembered = rdt::remember(&plan);
+    let record = rdt::to_record(&plan);
     rdt::make(&plan).unwrap();
-    rdt::join(&remembered, 42).unwrap();
+    rdt::join(&record, 42).unwrap();
     let class = fake.0.join("id");
     assert_eq!(fs::read_to_string(class.join("schemata")).unwrap(), "L3:0=f\nMB:0=20\nL2:0=1\n");
     assert_eq!(fs::read_to_string(class.join("tasks")).unwrap(), "42");
     for file in ["schemata", "tasks"] {
         fs::remove_file(class.join(file)).unwrap();
     }
-    rdt::remove(&remembered).unwrap();
+    rdt::remove(&record).unwrap();
     assert!(!class.exists());
     // Again, as after a `delete` that was interrupted.
-    rdt::remove(&remembered).unwrap();
+    rdt::remove(&record).unwrap();
 }
 
 #[test]
@@ -64,10 +64,10 @@ fn what_was_there_before_stays() {
     for wanted in [json!({}), json!({"closID": "gold"}), json!({"closID": "/"})] {
         fs::create_dir_all(fake.0.join("id")).unwrap();
         let plan = plan(&fake.0, &wanted);
-        let remembered = rdt::remember(&plan);
+        let record = rdt::to_record(&plan);
         rdt::make(&plan).unwrap();
-        rdt::join(&remembered, 42).unwrap();
-        rdt::remove(&remembered).unwrap();
+        rdt::join(&record, 42).unwrap();
+        rdt::remove(&record).unwrap();
         assert_eq!(fs::read_to_string(plan.class.join("tasks")).unwrap(), "42", "{wanted}");
     }
 }
@@ -76,15 +76,15 @@ fn what_was_there_before_stays() {
 fn a_monitoring_group_is_the_containers_own_in_anybodys_class() {
     let fake = fake("monitor");
     let plan = plan(&fake.0, &json!({"closID": "gold", "enableMonitoring": true}));
-    let remembered = rdt::remember(&plan);
+    let record = rdt::to_record(&plan);
     rdt::make(&plan).unwrap();
-    rdt::join(&remembered, 42).unwrap();
+    rdt::join(&record, 42).unwrap();
     let monitor = fake.0.join("gold/mon_groups/id");
     for directory in [&fake.0.join("gold"), &monitor] {
         assert_eq!(fs::read_to_string(directory.join("tasks")).unwrap(), "42");
     }
     fs::remove_file(monitor.join("tasks")).unwrap();
-    rdt::remove(&remembered).unwrap();
+    rdt::remove(&record).unwrap();
     assert!(!monitor.exists() && fake.0.join("gold/tasks").exists());
 }
 
