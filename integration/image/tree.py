@@ -1,11 +1,11 @@
-"""A tree as one line for each thing in it: all that an image says of it, and nothing that it leaves open."""
+"""Describes a tree, one line for each file: everything that an image determines, and nothing that it leaves open."""
 import hashlib
 import os
 import stat
 
 
 def listing(root):
-    """Path to description: type and mode, owner, other names, time, content or target or device, attributes."""
+    """Maps each path to its description: type and mode, owner, other names, time, content, target or device, attributes."""
     root = os.fsencode(root)
     lines, first = {}, {}
     for path in paths(root):
@@ -21,7 +21,7 @@ def listing(root):
 
 
 def paths(root):
-    """All paths, each directory before what is in it, in the order of their bytes."""
+    """Yields all paths in the order of their bytes, each directory before what is in it."""
     yield root
     waiting = [root]
     while waiting:
@@ -47,11 +47,11 @@ def attributes(path):
 
 
 def show(name):
-    """A name of any bytes as a word."""
+    """Returns a name of any bytes as printable text."""
     return os.fsencode(name).decode('ascii', 'backslashreplace').encode('unicode_escape').decode()
 
 
 def difference(ours, theirs):
-    """Path to both descriptions, where they differ; a missing thing is described by nothing."""
+    """Maps each path that differs to both descriptions; the description of a missing file is empty."""
     return {path: (ours.get(path, ''), theirs.get(path, '')) for path in sorted(ours.keys() | theirs.keys())
             if ours.get(path) != theirs.get(path)}

@@ -86,7 +86,7 @@ pub(super) fn terminal_only(matches: &ArgMatches) -> Arc<dyn Progress> {
 }
 
 /// Progress in the form that the command line and the terminal ask for.
-pub(super) fn watch_of(matches: &ArgMatches) -> Arc<dyn Progress> {
+pub(super) fn progress_of(matches: &ArgMatches) -> Arc<dyn Progress> {
     let form = if matches.get_flag("quiet") {
         Form::Quiet
     } else if matches.get_flag("json") {

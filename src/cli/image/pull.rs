@@ -54,7 +54,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let destination = arguments::text(matches, "destination").map(Reference::parse).transpose()?;
     let source = source::open(&reference, &arguments::access_of(matches)?)?;
     let image = arguments::image_of(matches, source.as_ref(), &reference, destination.is_none())?;
-    let progress = progress::watch_of(matches);
+    let progress = progress::progress_of(matches);
     match destination {
         Some(destination) => {
             let target = target_of(matches, Some(&reference))?;

@@ -58,7 +58,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let options = RepackOptions {
         access: &access,
         target: &target,
-        progress: progress::watch_of(matches),
+        progress: progress::progress_of(matches),
         base: text(matches, "base").map(Reference::parse).transpose()?,
         compression: text(matches, "compress").map(|name| match name {
             "zstd" => Compression::Zstd,

@@ -167,7 +167,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let options = UnpackOptions {
         adapter: EntryAdapter::for_privilege(Privilege::detect(), overrides.mapping.clone()),
         limits: arguments::limits_of(matches),
-        progress: progress::watch_of(matches),
+        progress: progress::progress_of(matches),
         overrides,
         rootfs_only: matches.get_flag("rootfs-only"),
         reflink_store: match Privilege::detect() {

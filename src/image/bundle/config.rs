@@ -1,5 +1,5 @@
-//! From the image's configuration to config.json (image-spec, conversion.md): what the image says, verbatim, and
-//! around it the defaults of `defaults`.
+//! Converts the image's configuration to config.json (image-spec, conversion.md): its values stay as they are, and
+//! `defaults` has what images do not say.
 
 use std::collections::BTreeMap;
 
@@ -10,18 +10,18 @@ use super::user::User;
 use super::{defaults, seccomp};
 use crate::log;
 
-/// The directory the process starts in. Images write relative ones too; they mean the root's.
+/// The working directory of the process, absolute: a relative one counts from the root.
 pub(crate) fn working_dir(config: &ImageConfiguration) -> String {
-    let dir = inner(config).and_then(|config| config.working_dir().clone()).unwrap_or_default();
+    let dir = image_config(config).and_then(|config| config.working_dir().clone()).unwrap_or_default();
     if dir.starts_with('/') { dir } else { format!("/{dir}") }
 }
 
-/// `Config.User`, empty where the image names none.
+/// `Config.User`; empty where the image has none.
 pub(crate) fn user(config: &ImageConfiguration) -> &str {
-    inner(config).and_then(|config| config.user().as_deref()).unwrap_or_default()
+    image_config(config).and_then(|config| config.user().as_deref()).unwrap_or_default()
 }
 
-/// The whole of config.json.
+/// The whole of config.json, for a process with the ids of `user`.
 pub(crate) fn runtime(config: &ImageConfiguration, user: &User) -> Value {
     let mut mounts = defaults::mounts();
     if let Value::Array(mounts) = &mut mounts {
@@ -42,12 +42,15 @@ pub(crate) fn runtime(config: &ImageConfiguration, user: &User) -> Value {
     });
     match seccomp::default_profile(&config.architecture().to_string()) {
         Some(profile) => runtime["linux"]["seccomp"] = profile,
-        None => log::warn(format_args!("no seccomp profile for {}: none is written", config.architecture())),
+        None => log::warn(format_args!(
+            "there is no seccomp profile for {}: config.json has none",
+            config.architecture()
+        )),
     }
     runtime
 }
 
-fn inner(config: &ImageConfiguration) -> Option<&Config> {
+fn image_config(config: &ImageConfiguration) -> Option<&Config> {
     config.config().as_ref()
 }
 
@@ -73,34 +76,35 @@ fn process(config: &ImageConfiguration, user: &User) -> Value {
 
 fn args(config: &ImageConfiguration) -> Vec<String> {
     let part = |pick: fn(&Config) -> &Option<Vec<String>>| {
-        inner(config).and_then(|config| pick(config).clone()).unwrap_or_default()
+        image_config(config).and_then(|config| pick(config).clone()).unwrap_or_default()
     };
     let args = [part(Config::entrypoint), part(Config::cmd)].concat();
     if args.is_empty() { defaults::ARGS.map(Into::into).to_vec() } else { args }
 }
 
-/// The image's environment as it is; PATH only where the image has none.
+/// The image's environment as it is, with a PATH where it has none.
 fn env(config: &ImageConfiguration) -> Vec<String> {
-    let mut env = inner(config).and_then(|config| config.env().clone()).unwrap_or_default();
-    if !env.iter().any(|one| one.starts_with("PATH=")) {
+    let mut env = image_config(config).and_then(|config| config.env().clone()).unwrap_or_default();
+    if !env.iter().any(|variable| variable.starts_with("PATH=")) {
         env.insert(0, defaults::PATH.into());
     }
     env
 }
 
-/// In the order of their paths, so that one inside another comes after it.
+/// The image's volumes, sorted by path, so that a volume inside another is mounted after it.
 pub(crate) fn volumes(config: &ImageConfiguration) -> Vec<String> {
-    let mut volumes = inner(config).and_then(|config| config.volumes().clone()).unwrap_or_default();
+    let mut volumes = image_config(config).and_then(|config| config.volumes().clone()).unwrap_or_default();
     volumes.retain(|path| path.starts_with('/') && !path.trim_matches('/').is_empty());
     volumes.sort();
     volumes
 }
 
+/// The annotations: those derived from other fields, and the image's labels.
 fn annotations(config: &ImageConfiguration) -> BTreeMap<String, String> {
-    let mut all = implied(config);
-    let labels = inner(config).and_then(|config| config.labels().clone()).unwrap_or_default();
+    let mut all = derived_annotations(config);
+    let labels = image_config(config).and_then(|config| config.labels().clone()).unwrap_or_default();
     for (key, value) in labels {
-        if acts(&key) {
+        if is_acted_on(&key) {
             log::warn(format_args!("label {key} is left out: runtimes act on annotations of this name"));
         } else {
             all.insert(key, value);
@@ -109,8 +113,8 @@ fn annotations(config: &ImageConfiguration) -> BTreeMap<String, String> {
     all
 }
 
-/// What conversion.md derives from other fields; labels of the same name win.
-fn implied(config: &ImageConfiguration) -> BTreeMap<String, String> {
+/// The annotations that conversion.md derives from other fields. A label of the same name takes precedence.
+fn derived_annotations(config: &ImageConfiguration) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let mut add = |key: &str, value: Option<String>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
@@ -124,18 +128,22 @@ fn implied(config: &ImageConfiguration) -> BTreeMap<String, String> {
     add("os.features", config.os_features().as_ref().map(|features| features.join(",")));
     add("author", config.author().clone());
     add("created", config.created().clone());
-    add("stopSignal", inner(config).and_then(|config| config.stop_signal().clone()));
-    add("exposedPorts", inner(config).and_then(|config| config.exposed_ports().clone()).map(sorted));
+    add("stopSignal", image_config(config).and_then(|config| config.stop_signal().clone()));
+    add(
+        "exposedPorts",
+        image_config(config).and_then(|config| config.exposed_ports().clone()).map(join_sorted),
+    );
     all
 }
 
-fn sorted(mut ports: Vec<String>) -> String {
+fn join_sorted(mut ports: Vec<String>) -> String {
     ports.sort();
     ports.join(",")
 }
 
-/// Annotations by which runtimes and engines are told to do something: an image must not (CVE-2026-53488).
-fn acts(key: &str) -> bool {
+/// Whether runtimes and engines change what they do by annotations of this name: an image must not set them
+/// (CVE-2026-53488).
+fn is_acted_on(key: &str) -> bool {
     const PREFIXES: [&str; 9] = [
         "org.tare.",
         "run.oci.",
@@ -150,7 +158,7 @@ fn acts(key: &str) -> bool {
     PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
 
-/// An image of no layers with this configuration, for tests.
+/// Makes an image without layers with this configuration, for tests.
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) fn image(config: &Value) -> ImageConfiguration {
