@@ -7,13 +7,13 @@ use super::{BundleInfo, UnpackOptions, runtime_config};
 use crate::error::{Context, Result};
 use crate::image::blob::digest::{self, short};
 use crate::image::document::manifest::Image;
-use crate::image::filesystem::dir::c_string;
 use crate::image::limits::Usage;
 use crate::image::progress::ProgressReader;
 use crate::image::source::Source;
 use crate::image::store::{BUNDLE_INFO, reflink_copy};
 use crate::image::unpack::layer;
 use crate::image::unpack::tree::Tree;
+use crate::inroot::c_string;
 
 /// Makes the bundle in the staging directory and puts it in place.
 pub(super) fn make(

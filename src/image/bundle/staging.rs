@@ -17,8 +17,9 @@ use nix::unistd::{AccessFlags, Gid, Uid, UnlinkatFlags, faccessat, fchown, unlin
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::changes;
-use crate::image::filesystem::dir::{c_string, open_dir, proc_path};
+use crate::image::filesystem::dir::{open_dir, proc_path};
 use crate::image::filesystem::{overlay, remove};
+use crate::inroot::c_string;
 use crate::sys::xattr::fremovexattr;
 
 /// A bundle in the making, locked against other processes.

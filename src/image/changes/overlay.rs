@@ -16,11 +16,12 @@ use super::record::{FileState, Metadata, Record};
 use super::{Change, Changes, Kind, Owners, open};
 use crate::error::{Context, Result};
 use crate::image::archive::path::split;
-use crate::image::filesystem::dir::{c_string, open_dir};
+use crate::image::filesystem::dir::open_dir;
 use crate::image::filesystem::overlay::Overlay;
 use crate::image::filesystem::walk::{WalkEntry, walk};
 use crate::image::filesystem::xattrs;
 use crate::image::unpack::single_layer::is_whiteout;
+use crate::inroot::c_string;
 
 /// Compares the upper directory with the layers below, the lowest first.
 pub(crate) fn changes(

@@ -3,7 +3,6 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
@@ -20,9 +19,4 @@ pub(crate) fn proc_path(parent: BorrowedFd<'_>, name: &CStr) -> CString {
     let mut path = format!("/proc/self/fd/{}/", parent.as_raw_fd()).into_bytes();
     path.extend_from_slice(name.to_bytes());
     CString::new(path).unwrap_or_default()
-}
-
-/// Makes a C string of `bytes`; EINVAL where they have a NUL.
-pub(crate) fn c_string(bytes: &[u8]) -> Result<CString> {
-    CString::new(bytes).map_err(|_| Errno::EINVAL)
 }

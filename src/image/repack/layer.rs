@@ -17,9 +17,9 @@ use super::tar_writer::{Entry, EntryKind, TarWriter};
 use crate::error::{Context, Error, Kind, Result};
 use crate::image::archive::path::split;
 use crate::image::changes::{self, Changes};
-use crate::image::filesystem::dir::c_string;
 use crate::image::filesystem::xattrs;
 use crate::image::unpack::whiteout::PREFIX;
+use crate::inroot::c_string;
 use crate::{fail, log};
 
 /// Writes the layer with these changes to `out`.

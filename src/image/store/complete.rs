@@ -19,11 +19,11 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::archive::path::{clean, split};
 use crate::image::filesystem::copy_file::{copy_attributes, copy_file, set_times};
-use crate::image::filesystem::dir::{c_string, open_dir};
+use crate::image::filesystem::dir::open_dir;
 use crate::image::filesystem::overlay::Overlay;
 use crate::image::filesystem::remove;
 use crate::image::unpack::single_layer::SingleLayer;
-use crate::inroot::{MAX_SYMLINKS, Root};
+use crate::inroot::{MAX_SYMLINKS, Root, c_string};
 use crate::sys::file::rename_new;
 
 /// Completes the layer at `path` (its tree is `fs`) over the trees `below`, the lowest first. `work` is a directory for

@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::{Store, records, session};
 use crate::error::{Context, Result};
-use crate::image::filesystem::dir::c_string;
 use crate::image::filesystem::remove;
+use crate::inroot::c_string;
 
 /// Removes the layers that nothing uses, and returns their names. With `all`, pulled images are forgotten too, so that
 /// only bundles and running processes keep layers. With `dry_run`, nothing is removed.

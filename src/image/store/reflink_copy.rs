@@ -20,12 +20,12 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::archive::path::split;
 use crate::image::filesystem::copy_file::{copy_file, set_owner_and_mode, set_times};
-use crate::image::filesystem::dir::{c_string, open_dir};
+use crate::image::filesystem::dir::open_dir;
 use crate::image::filesystem::overlay::Overlay;
 use crate::image::filesystem::walk::{WalkEntry, walk};
 use crate::image::filesystem::xattrs;
 use crate::image::unpack::single_layer::is_whiteout;
-use crate::inroot::Root;
+use crate::inroot::{Root, c_string};
 use crate::sys::file::clone_file;
 use crate::sys::xattr::fsetxattr;
 

@@ -12,8 +12,8 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::{LayerIds, Store};
 use crate::error::{Context, Kind, Result};
-use crate::image::filesystem::dir::c_string;
 use crate::image::filesystem::{overlay, remove};
+use crate::inroot::c_string;
 use crate::{fail, log};
 
 /// The extension of directories in a session that an overlay of lower layers is mounted at.

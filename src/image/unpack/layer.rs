@@ -13,8 +13,8 @@ use super::whiteout::{EntryMeaning, classify};
 use crate::error::{Context, Kind, Result};
 use crate::image::archive::path::clean;
 use crate::image::archive::{Archive, Entry, EntryKind, Input};
-use crate::image::filesystem::dir::c_string;
 use crate::image::limits::{Limits, Usage};
+use crate::inroot::c_string;
 use crate::{fail, log};
 
 /// Applies the layer that `blob` reads, and checks its digest, size and diff id at the end.

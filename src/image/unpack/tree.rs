@@ -23,10 +23,10 @@ use super::entry_adapter::EntryAdapter;
 use super::single_layer::SingleLayer;
 use super::whiteout::PSEUDOLINKS;
 use crate::image::archive::path::{clean, split};
-use crate::image::filesystem::dir::{c_string, open_dir};
+use crate::image::filesystem::dir::open_dir;
 use crate::image::filesystem::remove;
 use crate::image::limits::DIRECTORY_TIMES;
-use crate::inroot::{MAX_SYMLINKS, Result, Root};
+use crate::inroot::{MAX_SYMLINKS, Result, Root, c_string};
 
 /// How many directories are kept open: archives go through a tree in order, so few serve well.
 const CACHED_DIRS: usize = 128;
