@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tare::init::hook::{Failed, Output, Setting, run_all};
+use tare::init::hook::{HookError, Output, HookOptions, run_all};
 use tare::plan::hooks::Hook;
 
 fn c(text: &str) -> CString {
@@ -16,8 +16,8 @@ fn shell(script: &str) -> Hook {
     Hook { path: c("/bin/sh"), args: vec![c("sh"), c("-c"), c(script)], env: None, timeout: Some(20) }
 }
 
-fn run(hook: Hook) -> Result<Output, Failed> {
-    run_all("createRuntime", &[hook], b"{}", Setting::default()).map(|mut outputs| outputs.remove(0))
+fn run(hook: Hook) -> Result<Output, HookError> {
+    run_all("createRuntime", &[hook], b"{}", HookOptions::default()).map(|mut outputs| outputs.remove(0))
 }
 
 fn stdout(hook: Hook) -> String {
@@ -75,14 +75,14 @@ fn kill(pid: &str) {
 
 #[test]
 fn state_is_on_standard_input_to_its_end() {
-    let outputs = run_all("prestart", &[shell("cat")], br#"{"id":"a"}"#, Setting::default()).unwrap();
+    let outputs = run_all("prestart", &[shell("cat")], br#"{"id":"a"}"#, HookOptions::default()).unwrap();
     assert_eq!(outputs[0].stdout, br#"{"id":"a"}"#);
 }
 
 #[test]
 fn state_larger_than_a_pipe_arrives_whole() {
     let state = vec![b'x'; 3 << 20];
-    let outputs = run_all("prestart", &[shell("sleep 0.1; wc -c")], &state, Setting::default()).unwrap();
+    let outputs = run_all("prestart", &[shell("sleep 0.1; wc -c")], &state, HookOptions::default()).unwrap();
     assert_eq!(String::from_utf8_lossy(&outputs[0].stdout).trim(), state.len().to_string());
 }
 
@@ -90,7 +90,7 @@ fn state_larger_than_a_pipe_arrives_whole() {
 fn a_hook_that_does_not_read_its_input_succeeds() {
     let state = vec![b'x'; 3 << 20];
     for script in ["exec 0<&-; sleep 0.1", "true", "exec 0<&-; exec cat /proc/self/stat"] {
-        run_all("prestart", &[shell(script)], &state, Setting::default()).unwrap();
+        run_all("prestart", &[shell(script)], &state, HookOptions::default()).unwrap();
     }
 }
 
@@ -127,7 +127,7 @@ fn without_an_environment_the_default_counts_and_then_ours() {
         "startContainer",
         std::slice::from_ref(&hook),
         b"",
-        Setting { env: Some(&default), ..Setting::default() },
+        HookOptions { env: Some(&default), ..HookOptions::default() },
     )
     .unwrap();
     assert_eq!(outputs[0].stdout, b"OF=process\0");
@@ -145,7 +145,7 @@ fn hooks_run_in_order_and_the_first_failure_is_the_end() {
     let say = |word: &str| shell(&format!("sleep 0.05; echo {word} >> {log}"));
     let hooks =
         [say("a"), say("b"), shell(&format!("echo c >> {log}; echo out; echo err >&2; exit 3")), say("d")];
-    let text = run_all("poststart", &hooks, b"{}", Setting::default()).unwrap_err().text;
+    let text = run_all("poststart", &hooks, b"{}", HookOptions::default()).unwrap_err().text;
     assert_eq!(dir.read("log"), "a\nb\nc\n");
     assert_eq!(text, "error running poststart hook #2: exit status 3, stdout: out\n, stderr: err\n");
 }
@@ -321,7 +321,7 @@ fn a_hook_runs_where_it_is_told() {
     let dir = Dir::new("where");
     let pwd = [shell("/bin/pwd")];
     let shown = |path: &str| {
-        run_all("createRuntime", &pwd, b"{}", Setting { dir: Some(&c(path)), ..Setting::default() })
+        run_all("createRuntime", &pwd, b"{}", HookOptions { dir: Some(&c(path)), ..HookOptions::default() })
     };
     assert_eq!(shown(&dir.file("")).unwrap().remove(0).stdout, format!("{}\n", dir.0.display()).into_bytes());
     assert!(shown("/no/such/dir").unwrap_err().text.ends_with(": no such file or directory"));
