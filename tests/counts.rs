@@ -14,6 +14,16 @@ use support::machine::cgroup2_alone;
 use support::run::{Running, wait_for};
 use support::{Bundle, program, skip, wait_until};
 
+/// The ceilings are for what `make` builds (`integration/cargo`). A plain build makes some 140 calls more in `run` (the C
+/// library's heap, and what runs twice before the binary is sealed), and holds all that it has touched of itself.
+fn is_tuned() -> bool {
+    let tuned = cfg!(feature = "tuning");
+    if !tuned {
+        skip("needs a build with the feature `tuning`");
+    }
+    tuned
+}
+
 /// Runtime, container's process and program together; with cgroup2 alone, a kernel of 6.18 and the tests' container.
 const CALLS_OF_RUN: u64 = 491;
 const CALLS_OF_CREATE: u64 = 465;
@@ -64,7 +74,7 @@ fn calls(bundle: &Bundle, args: &[&str], meanwhile: impl FnOnce()) -> u64 {
 
 fn bundle_on_cgroup2(tool: &str) -> Option<Bundle> {
     program(tool)?;
-    cgroup2_alone().then(Bundle::new)?
+    if is_tuned() && cgroup2_alone() { Bundle::new() } else { None }
 }
 
 #[test]
@@ -179,7 +189,7 @@ fn weight(pid: &str, name: &str) -> u64 {
 
 #[test]
 fn container_that_waits_holds_little_memory() {
-    let Some(bundle) = Bundle::new() else { return };
+    let Some(bundle) = is_tuned().then(Bundle::new).flatten() else { return };
     bundle.create().ok();
     let pid = bundle.pid();
     wait_until("its resident memory is small", || weight(&pid, "Rss:") <= RESIDENT);
