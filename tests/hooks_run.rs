@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tare::init::hook::{HookError, Output, HookOptions, run_all};
+use tare::init::hook::{HookError, HookOptions, Output, run_all};
 use tare::plan::hooks::Hook;
 
 fn c(text: &str) -> CString {

@@ -33,19 +33,19 @@ pub fn warn_rootless(verb: &str) {
 }
 
 /// Where the images are, and where CRIU works; open as long as it may need them.
-pub struct Places {
+pub struct CriuDirectories {
     pub images: PathBuf,
     pub log: PathBuf,
     opened: Vec<(u32, File)>,
 }
 
-impl Places {
+impl CriuDirectories {
     /// Makes what is missing.
-    pub fn open(asked: &Criu, log_file: &str) -> Result<Self> {
-        let images = asked.image_path.clone().unwrap_or_else(|| "checkpoint".into());
+    pub fn open(options_of_verb: &Criu, log_file: &str) -> Result<Self> {
+        let images = options_of_verb.image_path.clone().unwrap_or_else(|| "checkpoint".into());
         let mut opened = vec![(IMAGES_DIR_FD, directory(&images)?)];
         let mut work = &images;
-        if let Some(path) = &asked.work_path {
+        if let Some(path) = &options_of_verb.work_path {
             opened.push((WORK_DIR_FD, directory(path)?));
             work = path;
         }
@@ -59,8 +59,13 @@ fn directory(path: &Path) -> Result<File> {
 }
 
 /// Options of both verbs.
-pub fn options(asked: &Criu, places: &Places, log_file: &str, record: &Record) -> Message {
-    let mode = match asked.manage_cgroups_mode {
+pub fn options(
+    options_of_verb: &Criu,
+    directories: &CriuDirectories,
+    log_file: &str,
+    record: &Record,
+) -> Message {
+    let mode = match options_of_verb.manage_cgroups_mode {
         Some(CgroupsMode::Ignore) => 0,
         Some(CgroupsMode::Soft) => 3,
         Some(CgroupsMode::Full) => 4,
@@ -76,13 +81,13 @@ pub fn options(asked: &Criu, places: &Places, log_file: &str, record: &Record) -
         // Who has set the network up does so again: a veth has its other end outside, and engines call their hooks.
         .number(EMPTY_NS, Namespace::NETWORK.0)
         .switch(ORPHAN_PTS_MASTER, true)
-        .switch(SHELL_JOB, asked.shell_job)
-        .switch(TCP_ESTABLISHED, asked.tcp_established)
-        .switch(EXT_UNIX_SK, asked.ext_unix_sk)
-        .switch(FILE_LOCKS, asked.file_locks)
-        .switch(AUTO_DEDUP, asked.auto_dedup)
-        .switch(LAZY_PAGES, asked.lazy_pages);
-    for (field, directory) in &places.opened {
+        .switch(SHELL_JOB, options_of_verb.shell_job)
+        .switch(TCP_ESTABLISHED, options_of_verb.tcp_established)
+        .switch(EXT_UNIX_SK, options_of_verb.ext_unix_sk)
+        .switch(FILE_LOCKS, options_of_verb.file_locks)
+        .switch(AUTO_DEDUP, options_of_verb.auto_dedup)
+        .switch(LAZY_PAGES, options_of_verb.lazy_pages);
+    for (field, directory) in &directories.opened {
         options = options.number(*field, directory.as_raw_fd());
     }
     match config_file(record.annotations.get(annotations::CRIU_CONFIG).map(String::as_str)) {

@@ -95,7 +95,7 @@ pub fn document(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// A container that has been recorded.
-pub struct Known {
+pub struct LoadedContainer {
     pub entry: Entry,
     pub record: Record,
     pub status: Status,
@@ -105,19 +105,19 @@ pub fn entry(globals: &Globals, id: &ContainerId) -> Entry {
     Store::new(&globals.root, globals.root_in_xdg).entry(id)
 }
 
-pub fn known(globals: &Globals, id: &ContainerId) -> Result<Known> {
-    of_entry(entry(globals, id))
+pub fn container(globals: &Globals, id: &ContainerId) -> Result<LoadedContainer> {
+    from_entry(entry(globals, id))
 }
 
-pub fn of_entry(entry: Entry) -> Result<Known> {
-    one_of(entry, &mut Hierarchies::default())
+pub fn from_entry(entry: Entry) -> Result<LoadedContainer> {
+    from_entry_with(entry, &mut Hierarchies::default())
 }
 
-/// As `of_entry`, for who looks at many.
-pub fn one_of(entry: Entry, hierarchies: &mut Hierarchies) -> Result<Known> {
+/// As [`from_entry`], for many containers: the host's hierarchies are looked up once.
+pub fn from_entry_with(entry: Entry, hierarchies: &mut Hierarchies) -> Result<LoadedContainer> {
     let record = entry.read()?;
     let status = status(&entry, &record, hierarchies);
-    Ok(Known { entry, record, status })
+    Ok(LoadedContainer { entry, record, status })
 }
 
 /// Looks at the container's traces.
@@ -133,7 +133,7 @@ fn status(entry: &Entry, record: &Record, hierarchies: &mut Hierarchies) -> Stat
     observe(record, &probe)
 }
 
-impl Known {
+impl LoadedContainer {
     pub fn group(&self) -> Result<Group> {
         let record = self.record.cgroup.as_ref();
         record.map(Group::from_record).ok_or_else(|| Error::new(Kind::State, "container has no cgroup"))

@@ -1,22 +1,18 @@
 //! `delete`: everything that the record names is removed; repeating it is harmless.
 
 use std::os::fd::AsFd;
-use std::path::Path;
 
 use nix::poll::{PollFd, PollFlags, poll};
 
-use crate::container::{Entry, Record, Status};
+use crate::container::{Entry, Status};
 use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result, matched};
-use crate::init::hook_state::HookState;
-use crate::launch::rdt;
-use crate::lifecycle::id_pattern;
-use crate::lifecycle::load::{self, Known};
+use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::{Delete, Globals, Targets};
-use crate::spec;
+use crate::lifecycle::{cleanup, id_pattern};
 use crate::sys::process::pidfd_send_signal;
 
-/// How long a killed process may take to be gone, in milliseconds.
+/// How long a killed process may take to end, in milliseconds.
 const DEADLINE: u16 = 10_000;
 
 pub fn delete(globals: &Globals, targets: &Targets, options: &Delete) -> Result<()> {
@@ -34,19 +30,19 @@ fn delete_container(globals: &Globals, id: &ContainerId, force: bool) -> Result<
         Err(error) if error.kind() == Kind::NotFound && force => return Ok(()),
         other => other?,
     };
-    let known = match load::of_entry(entry.clone()) {
-        Ok(known) => known,
+    let container = match load::from_entry(entry.clone()) {
+        Ok(container) => container,
         Err(error) => return unreadable(&entry, error, force),
     };
-    match known.status {
+    match container.status {
         Status::Stopped => {}
-        Status::Created => end(&known)?,
-        _ if force => end(&known)?,
+        Status::Created => end(&container)?,
+        _ if force => end(&container)?,
         other => {
             return Err(Error::new(Kind::State, matched::not_stopped(id, other.word())));
         }
     }
-    remove(&known.entry, &known.record)
+    cleanup::remove_container(&container.entry, &container.record)
 }
 
 /// A directory without a readable record: what is left of a creation that was killed. Its id is freed all the same.
@@ -59,37 +55,15 @@ fn unreadable(entry: &Entry, error: Error, force: bool) -> Result<()> {
 }
 
 /// Kills the first process and waits for its end.
-fn end(known: &Known) -> Result<()> {
-    let Ok(pidfd) = known.pidfd() else { return Ok(()) };
+fn end(container: &LoadedContainer) -> Result<()> {
+    let Ok(pidfd) = container.pidfd() else { return Ok(()) };
     let _ = pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
-    if known.status == Status::Paused {
-        known.group()?.thaw()?;
+    if container.status == Status::Paused {
+        container.group()?.thaw()?;
     }
     let mut waiting = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
     match poll(&mut waiting, DEADLINE) {
         Ok(1) => Ok(()),
         _ => Err(Error::new(Kind::State, matched::INIT_STILL_RUNNING)),
     }
-}
-
-/// Processes, group, directory, poststop hooks: the order is runc's. What is interrupted can be done again, but for the
-/// hooks: they are named in the directory.
-pub fn remove(entry: &Entry, record: &Record) -> Result<()> {
-    if let Some(group) = record.cgroup.as_ref().map(crate::cgroup::Group::from_record) {
-        // Its own pid namespace ends with its first process; any other processes are still there.
-        if !record.own_pid_namespace || record.init.is_none() {
-            group.kill_all(libc::SIGKILL)?;
-        }
-        group.remove()?;
-    }
-    record.rdt.as_ref().map_or(Ok(()), rdt::remove)?;
-    entry.remove()?;
-    poststop(record, None)
-}
-
-/// Of these, a failure is a warning, and the others run (runtime-spec, runtime.md, "Lifecycle"): there is nothing left
-/// that could fail.
-pub(super) fn poststop(record: &Record, dir: Option<&Path>) -> Result<()> {
-    let state = HookState::new(spec::VERSION, &record.id, &record.bundle, &record.annotations);
-    load::run_each_hook("poststop", &record.poststop, &state.document("stopped", 0), record, dir)
 }

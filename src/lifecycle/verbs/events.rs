@@ -11,7 +11,7 @@ use crate::cgroup::{Group, Stats};
 use crate::container::Status;
 use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
-use crate::lifecycle::load::{self, Known};
+use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::{Events, Globals};
 use crate::log;
 
@@ -34,7 +34,7 @@ pub enum Event {
 pub struct Sample {
     pub group: Stats,
     pub rdt: Rdt,
-    /// How many of its processes the kernel has killed for want of memory; None where it does not tell.
+    /// How many processes of the container the kernel has killed for want of memory; `None` where it does not tell.
     pub oom_kills: Option<u64>,
 }
 
@@ -45,20 +45,20 @@ pub fn events(
     options: &Events,
     each: &mut dyn FnMut(&Event) -> Result<()>,
 ) -> Result<()> {
-    let known = load::known(globals, id)?;
-    if known.status == Status::Stopped {
+    let container = load::container(globals, id)?;
+    if container.status == Status::Stopped {
         return Err(Error::new(Kind::State, matched::events_of_stopped(id)));
     }
-    let group = known.group()?;
+    let group = container.group()?;
     if options.stats || options.openmetrics {
-        return each(&Event::Sample(Box::new(sample(&group, &known)?)));
+        return each(&Event::Sample(Box::new(sample(&group, &container)?)));
     }
-    Watched { known: &known, group: &group, oom: watch_oom(&group), init: known.pidfd().ok() }
+    Watched { container: &container, group: &group, oom: watch_oom(&group), init: container.pidfd().ok() }
         .follow(options.interval, each)
 }
 
-fn sample(group: &Group, known: &Known) -> Result<Sample> {
-    let rdt = known.record.rdt.as_ref().map(rdt_stats::read).transpose()?.unwrap_or_default();
+fn sample(group: &Group, container: &LoadedContainer) -> Result<Sample> {
+    let rdt = container.record.rdt.as_ref().map(rdt_stats::read).transpose()?.unwrap_or_default();
     Ok(Sample { group: group.stats()?, rdt, oom_kills: group.oom_kills() })
 }
 
@@ -69,7 +69,7 @@ fn watch_oom(group: &Group) -> Option<OomWatch<'_>> {
 }
 
 struct Watched<'a> {
-    known: &'a Known,
+    container: &'a LoadedContainer,
     group: &'a Group,
     oom: Option<OomWatch<'a>>,
     /// None once it is dead: from then on the group tells whether anybody is left.
@@ -93,7 +93,7 @@ impl Watched<'_> {
             if Instant::now() >= next {
                 // Those that we slept through are not made up for.
                 next = (next + interval).max(Instant::now());
-                match sample(self.group, self.known) {
+                match sample(self.group, self.container) {
                     Ok(sample) => each(&Event::Sample(Box::new(sample)))?,
                     Err(_) if !self.group.exists()? => return Ok(()),
                     Err(error) => return Err(error),

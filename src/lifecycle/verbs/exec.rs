@@ -17,7 +17,7 @@ use crate::launch::explain::{ExplainContext, explain};
 use crate::launch::foreground::Foreground;
 use crate::launch::seccomp_agent::Agent;
 use crate::launch::{self, Child, SpawnError, SpawnOptions, rdt, seal};
-use crate::lifecycle::load::{self, Known};
+use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::{Exec, Globals};
 use crate::lifecycle::pid_file;
 use crate::plan::annotations;
@@ -30,14 +30,14 @@ use crate::{fail, log, spec};
 /// The process's exit status; 0 for a detached one.
 pub fn exec(globals: &Globals, id: &ContainerId, options: &Exec) -> Result<i32> {
     seal::own_binary()?;
-    let known = load::known(globals, id)?;
-    check_status(&known, options)?;
-    let plan = decide(&known, options)?;
+    let container = load::container(globals, id)?;
+    check_status(&container, options)?;
+    let plan = decide(&container, options)?;
     let foreground = if options.detach { None } else { Some(Foreground::prepare(false)?) };
     let console = Console::open(plan.terminal.is_some(), options.detach, options.console_socket.as_deref())?;
     let (socket, terminal) = console.map(Console::split).unzip();
     initial_cpus(&plan)?;
-    let child = launch(&known, options, &plan, socket)?;
+    let child = launch(&container, options, &plan, socket)?;
     let published = publish(options, &child);
     // Before the start: a program looks at its terminal's size and mode at once.
     let received = published.and_then(|()| terminal.flatten().map(Incoming::receive).transpose());
@@ -59,8 +59,8 @@ fn initial_cpus(plan: &ProcessPlan) -> Result<()> {
     Ok(())
 }
 
-fn check_status(known: &Known, options: &Exec) -> Result<()> {
-    match known.status {
+fn check_status(container: &LoadedContainer, options: &Exec) -> Result<()> {
+    match container.status {
         Status::Running | Status::Created => Ok(()),
         Status::Paused if options.ignore_paused => Ok(()),
         Status::Paused => Err(Error::new(Kind::State, matched::EXEC_PAUSED)),
@@ -69,8 +69,8 @@ fn check_status(known: &Known, options: &Exec) -> Result<()> {
     }
 }
 
-fn decide(known: &Known, options: &Exec) -> Result<ProcessPlan> {
-    let config = spec::parse(&known.entry.config()?)?;
+fn decide(container: &LoadedContainer, options: &Exec) -> Result<ProcessPlan> {
+    let config = spec::parse(&container.entry.config()?)?;
     let mut warnings = Vec::new();
     let wanted = match &options.process {
         Some(path) => {
@@ -150,8 +150,8 @@ fn user(own: &User, options: &Exec) -> User {
 fn capabilities(own: &LinuxCapabilities, more: &[String]) -> Result<LinuxCapabilities> {
     let mut added = Capabilities::new();
     for name in more {
-        let known = serde_json::from_value(serde_json::Value::from(name.as_str()));
-        added.insert(known.map_err(|_| fail!(Kind::Usage, "unknown capability {name:?}"))?);
+        let container = serde_json::from_value(serde_json::Value::from(name.as_str()));
+        added.insert(container.map_err(|_| fail!(Kind::Usage, "unknown capability {name:?}"))?);
     }
     let with = |set: &Option<Capabilities>| Some(set.iter().flatten().chain(&added).copied().collect());
     let mut all = own.clone();
@@ -165,31 +165,36 @@ fn capabilities(own: &LinuxCapabilities, more: &[String]) -> Result<LinuxCapabil
 }
 
 /// Everything that the container's configuration names is joined, through its first process.
-fn topology(known: &Known) -> Topology {
-    Topology { new: 0, joins: Vec::new(), into: Some(known.record.namespaces), ..Topology::default() }
+fn topology(container: &LoadedContainer) -> Topology {
+    Topology { new: 0, joins: Vec::new(), into: Some(container.record.namespaces), ..Topology::default() }
 }
 
-fn launch(known: &Known, options: &Exec, plan: &ProcessPlan, socket: Option<OwnedFd>) -> Result<Child> {
-    let group = match (&options.cgroup[..], known.record.init) {
+fn launch(
+    container: &LoadedContainer,
+    options: &Exec,
+    plan: &ProcessPlan,
+    socket: Option<OwnedFd>,
+) -> Result<Child> {
+    let group = match (&options.cgroup[..], container.record.init) {
         ([], Some(init)) => {
-            let annotations = annotations::read(|key| known.record.annotations.get(key))?;
-            let group = known.group()?;
+            let annotations = annotations::read(|key| container.record.annotations.get(key))?;
+            let group = container.group()?;
             match annotations.delegate_cgroup {
                 Some(below) => group.handed_down(&below).for_guest(init.pid)?,
                 None => group.for_guest(init.pid)?,
             }
         }
-        (paths, _) => known.group()?.sub_group(paths)?,
+        (paths, _) => container.group()?.sub_group(paths)?,
     };
     let mut args = InitArgs { keep_groups: plan.keep_groups, ..InitArgs::default() };
-    args.fds.target = Some(known.pidfd()?);
+    args.fds.target = Some(container.pidfd()?);
     args.chown_stdio = if options.detach { ChownStdio::All } else { ChownStdio::Pipes };
     args.fds.console = socket;
-    let topology = topology(known);
+    let topology = topology(container);
     let told_of = options.pid_file.is_some() || options.pidfd_socket.is_some();
     let ready = if told_of { ReadyMoment::AfterConfinement } else { ReadyMoment::BeforeConfinement };
     args.waits = Waits::for_exec(&topology, plan, ready);
-    let user_namespace = known.record.namespaces & Namespace::USER.0 != 0;
+    let user_namespace = container.record.namespaces & Namespace::USER.0 != 0;
     let options = SpawnOptions {
         topology: &topology,
         group: Some(&group),
@@ -199,10 +204,10 @@ fn launch(known: &Known, options: &Exec, plan: &ProcessPlan, socket: Option<Owne
     let spawned =
         launch::spawn(&options, args, |args, socket| init::exec_init(plan, user_namespace, args, socket));
     let child = spawned.map_err(|failure| words(failure, plan))?;
-    let grouped = known.record.rdt.as_ref().map_or(Ok(()), |rdt| rdt::join(rdt, child.process.pid));
+    let grouped = container.record.rdt.as_ref().map_or(Ok(()), |rdt| rdt::join(rdt, child.process.pid));
     let ready = grouped
         .map_err(SpawnError::Other)
-        .and_then(|()| child.wait_until_ready(agent(known, plan).as_ref(), || Ok(()), |_, _| Ok(())));
+        .and_then(|()| child.wait_until_ready(agent(container, plan).as_ref(), || Ok(()), |_, _| Ok(())));
     match ready {
         Ok(()) => Ok(child),
         Err(failure) => {
@@ -212,11 +217,11 @@ fn launch(known: &Known, options: &Exec, plan: &ProcessPlan, socket: Option<Owne
     }
 }
 
-fn agent<'a>(known: &Known, plan: &'a ProcessPlan) -> Option<Agent<'a>> {
+fn agent<'a>(container: &LoadedContainer, plan: &'a ProcessPlan) -> Option<Agent<'a>> {
     let notify = plan.seccomp.as_ref()?.notify.as_ref()?;
-    let record = &known.record;
+    let record = &container.record;
     let state = HookState::new(spec::VERSION, &record.id, &record.bundle, &record.annotations);
-    let state = state.document(known.status.word(), record.init.map_or(0, |init| init.pid));
+    let state = state.document(container.status.word(), record.init.map_or(0, |init| init.pid));
     Some(Agent { notify, version: spec::VERSION, state })
 }
 

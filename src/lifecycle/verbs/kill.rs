@@ -10,7 +10,7 @@ use crate::container::Status;
 use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::lifecycle::id_pattern;
-use crate::lifecycle::load::{self, Known};
+use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::{Globals, Kill, Targets};
 use crate::sys::process::pidfd_send_signal;
 
@@ -31,16 +31,16 @@ pub fn kill(globals: &Globals, targets: &Targets, options: &Kill) -> Result<()> 
 }
 
 fn kill_container(globals: &Globals, id: &ContainerId, signal: i32, all: bool) -> Result<()> {
-    let known = load::known(globals, id)?;
+    let container = load::container(globals, id)?;
     if !all {
-        return send(&known, signal);
+        return send(&container, signal);
     }
     // What shares a pid namespace outlives the first process, and so does its group.
-    let group = known.group()?;
+    let group = container.group()?;
     if !group.procs()?.is_empty() {
         return group.kill_all(signal);
     }
-    match send(&known, signal) {
+    match send(&container, signal) {
         Err(error) if error.kind() == Kind::State => Ok(()),
         other => other,
     }
@@ -78,24 +78,24 @@ fn real_time(name: &str) -> Option<i32> {
 }
 
 /// SIGKILL to a container that shares its pid namespace goes to all its processes: nothing else would end them.
-pub fn send(known: &Known, signal: i32) -> Result<()> {
-    if signal == libc::SIGKILL && !known.record.own_pid_namespace {
-        let group = known.group()?;
+pub fn send(container: &LoadedContainer, signal: i32) -> Result<()> {
+    if signal == libc::SIGKILL && !container.record.own_pid_namespace {
+        let group = container.group()?;
         if !group.procs()?.is_empty() {
             return group.kill_all(libc::SIGKILL);
         }
     }
     let gone = || Error::new(Kind::State, matched::NOT_RUNNING);
-    if known.status == Status::Stopped {
+    if container.status == Status::Stopped {
         return Err(gone());
     }
-    match pidfd_send_signal(known.pidfd()?.as_fd(), signal) {
+    match pidfd_send_signal(container.pidfd()?.as_fd(), signal) {
         Err(Errno::ESRCH) => return Err(gone()),
         other => other.with_context(|| format!("send signal {signal}"))?,
     }
-    if known.status == Status::Paused && signal == libc::SIGKILL {
+    if container.status == Status::Paused && signal == libc::SIGKILL {
         // A frozen v1 process dies only when it is thawed.
-        known.group()?.thaw()?;
+        container.group()?.thaw()?;
     }
     Ok(())
 }

@@ -28,8 +28,8 @@ pub fn list(globals: &Globals) -> Result<Vec<Listed>> {
     let mut hierarchies = Hierarchies::default();
     for entry in entries {
         let (id, uid) = (entry.id().clone(), entry.owner());
-        match load::one_of(entry, &mut hierarchies) {
-            Ok(known) => all.push(Listed { state: state::of(known), uid }),
+        match load::from_entry_with(entry, &mut hierarchies) {
+            Ok(container) => all.push(Listed { state: state::of(container), uid }),
             Err(error) => log::plain(format_args!("load container {id}: {error}")),
         }
     }

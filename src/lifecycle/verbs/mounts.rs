@@ -17,7 +17,7 @@ use crate::init::args::{InitArgs, InitFds};
 use crate::init::live_mounts;
 use crate::launch::explain::{ExplainContext, explain};
 use crate::launch::{self, SpawnError, SpawnOptions, init_fds, seal};
-use crate::lifecycle::load::{self, Known};
+use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::{Change, Globals, Mounts};
 use crate::plan::cgroup_mounts::Cgroups;
 use crate::plan::mount_label::MountLabel;
@@ -30,17 +30,17 @@ use crate::{fail, log};
 
 pub fn mounts(globals: &Globals, id: &ContainerId, options: &Mounts) -> Result<()> {
     seal::own_binary()?;
-    let known = load::known(globals, id)?;
-    if matches!(known.status, Status::Stopped | Status::Creating) {
+    let container = load::container(globals, id)?;
+    if matches!(container.status, Status::Stopped | Status::Creating) {
         return Err(Error::new(Kind::State, matched::NOT_RUNNING));
     }
-    if known.record.namespaces & Namespace::MOUNT.0 == 0 {
+    if container.record.namespaces & Namespace::MOUNT.0 == 0 {
         return Err(fail!(Kind::State, "the container has no mount namespace of its own"));
     }
     let list = list(&load::document(&options.file)?).with_context(|| options.file.display().to_string())?;
     match options.change {
-        Change::Add => add(&known, list),
-        Change::Remove => remove(&known, &list),
+        Change::Add => add(&container, list),
+        Change::Remove => remove(&container, &list),
     }
 }
 
@@ -55,9 +55,9 @@ fn list(document: &[u8]) -> Result<Value> {
     if list.is_array() { Ok(list) } else { Err(fail!(Kind::Spec, "no list of mounts")) }
 }
 
-fn add(known: &Known, list: Value) -> Result<()> {
+fn add(container: &LoadedContainer, list: Value) -> Result<()> {
     // As those of the container's own configuration: what they mean depends on the rest of it.
-    let own: Value = serde_json::from_slice(&known.entry.config()?).unwrap_or_default();
+    let own: Value = serde_json::from_slice(&container.entry.config()?).unwrap_or_default();
     let Value::Object(mut own) = own else { return Err(Error::new(Kind::Spec, matched::CONFIG_NULL)) };
     own.insert("mounts".to_owned(), list);
     let config = spec::parse(Value::Object(own).to_string().as_bytes())?;
@@ -65,9 +65,9 @@ fn add(known: &Known, list: Value) -> Result<()> {
         log::warn(format_args!("{warning}"));
     }
     let topology = crate::plan::topology::topology(config.linux().as_ref())?;
-    let mounts = decide(known, &config, &topology)?;
+    let mounts = decide(container, &config, &topology)?;
     let users = || match topology.joins(Namespace::USER) {
-        true => users_of(known).map(Some),
+        true => users_of(container).map(Some),
         false => Ok(None),
     };
     let joined = users()?;
@@ -75,10 +75,10 @@ fn add(known: &Known, list: Value) -> Result<()> {
     let args = InitArgs { fds: InitFds { sources, ..InitFds::default() }, ..InitArgs::default() };
     let map_ids = |mount: usize, tree: &_| init_fds::map_ids(mounts.get(mount), tree, users()?.as_ref());
     let life = |users, args: &InitArgs, socket: &SyncSocket| live_mounts::add(&mounts, users, args, socket);
-    enter(known, args, life, map_ids, &ExplainContext::from_mounts(&mounts))
+    enter(container, args, life, map_ids, &ExplainContext::from_mounts(&mounts))
 }
 
-fn decide(known: &Known, config: &Checked, topology: &Topology) -> Result<Vec<Mount>> {
+fn decide(container: &LoadedContainer, config: &Checked, topology: &Topology) -> Result<Vec<Mount>> {
     let facts =
         read_facts(Needed { cgroup: NeededCgroup::OwnGroup, seccomp: false, resctrl: false, labels: true })?;
     let wanted = config.mounts().as_deref().unwrap_or_default();
@@ -92,8 +92,8 @@ fn decide(known: &Known, config: &Checked, topology: &Topology) -> Result<Vec<Mo
     let annotations = config.annotations().clone().unwrap_or_default();
     let label = MountLabel::new(config.linux().as_ref(), &annotations, facts.selinux)?;
     let context = MountContext {
-        bundle: &known.record.bundle,
-        rootfs: &known.record.rootfs,
+        bundle: &container.record.bundle,
+        rootfs: &container.record.rootfs,
         cgroups: &Cgroups::Own,
         topology,
         label: &label,
@@ -102,16 +102,16 @@ fn decide(known: &Known, config: &Checked, topology: &Topology) -> Result<Vec<Mo
 }
 
 /// The user namespace that the container's process is in: where the configuration says may be another by now.
-fn users_of(known: &Known) -> Result<OwnedFd> {
-    let path = format!("/proc/{}/ns/user", known.record.init.map_or(0, |init| init.pid));
+fn users_of(container: &LoadedContainer) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/ns/user", container.record.init.map_or(0, |init| init.pid));
     File::open(&path).map(OwnedFd::from).with_context(|| format!("open {path}"))
 }
 
-fn remove(known: &Known, list: &Value) -> Result<()> {
+fn remove(container: &LoadedContainer, list: &Value) -> Result<()> {
     let target = |(item, mount): (usize, &Value)| {
         let path = mount.get("destination").and_then(Value::as_str).filter(|path| !path.is_empty());
         let path = path.map(|path| Path::new("/").join(path));
-        let path = path.map(|path| plan::within(&path, &known.record.rootfs).unwrap_or(path));
+        let path = path.map(|path| plan::within(&path, &container.record.rootfs).unwrap_or(path));
         path.and_then(|path| CString::new(path.into_os_string().into_encoded_bytes()).ok())
             .ok_or_else(|| fail!(Kind::Spec, "/mounts/{item}/destination: is no path"))
     };
@@ -119,20 +119,20 @@ fn remove(known: &Known, list: &Value) -> Result<()> {
     let targets = targets.collect::<Result<Vec<CString>>>()?;
     let life =
         |users, args: &InitArgs, socket: &SyncSocket| live_mounts::remove(&targets, users, args, socket);
-    enter(known, InitArgs::default(), life, |_, _| Ok(()), &ExplainContext::from_unmounts(&targets))
+    enter(container, InitArgs::default(), life, |_, _| Ok(()), &ExplainContext::from_unmounts(&targets))
 }
 
 /// Sends a process into the container's namespaces and waits until it has done its work.
 fn enter(
-    known: &Known,
+    container: &LoadedContainer,
     args: InitArgs,
     life: impl FnOnce(bool, &InitArgs, &SyncSocket) -> std::result::Result<std::convert::Infallible, Report>,
     map_ids: impl Fn(usize, &OwnedFd) -> Result<()>,
     context: &ExplainContext<'_>,
 ) -> Result<()> {
-    let topology = Topology { into: Some(known.record.namespaces), ..Topology::default() };
-    let users = known.record.namespaces & Namespace::USER.0 != 0;
-    let fds = InitFds { target: Some(known.pidfd()?), ..args.fds };
+    let topology = Topology { into: Some(container.record.namespaces), ..Topology::default() };
+    let users = container.record.namespaces & Namespace::USER.0 != 0;
+    let fds = InitFds { target: Some(container.pidfd()?), ..args.fds };
     let args = InitArgs { fds, waits: Waits::for_mounts(&topology), ..args };
     let options = SpawnOptions { topology: &topology, group: None, oom_score_adj: None, preserve_fds: 0 };
     let child = launch::spawn(&options, args, |args, socket| life(users, args, socket));

@@ -10,9 +10,9 @@ use crate::lifecycle::options::Globals;
 pub fn pause(globals: &Globals, id: &ContainerId) -> Result<()> {
     let entry = load::entry(globals, id);
     let _lock = entry.lock()?;
-    let known = load::of_entry(entry)?;
-    match known.status {
-        Status::Running | Status::Created => known.group()?.freeze(),
+    let container = load::from_entry(entry)?;
+    match container.status {
+        Status::Running | Status::Created => container.group()?.freeze(),
         other => Err(fail!(crate::error::Kind::State, "container not running or created: {other}")),
     }
 }

@@ -8,9 +8,9 @@ use crate::lifecycle::options::Globals;
 
 /// Every process of the container, as the host numbers them.
 pub fn ps(globals: &Globals, id: &ContainerId) -> Result<Vec<i32>> {
-    let known = load::known(globals, id)?;
-    if known.status == Status::Stopped {
+    let container = load::container(globals, id)?;
+    if container.status == Status::Stopped {
         return Ok(Vec::new());
     }
-    known.group()?.procs()
+    container.group()?.procs()
 }

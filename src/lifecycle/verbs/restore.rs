@@ -10,8 +10,6 @@ use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use procfs::ProcessCGroup;
 
-use super::create::{self, How};
-use super::delete;
 use crate::cgroup::Group;
 use crate::container::record::{Process, Record};
 use crate::container::status::Seen;
@@ -28,10 +26,11 @@ use crate::launch::criu::wire::Message;
 use crate::launch::criu::{Criu, Event, Verb, quote};
 use crate::launch::foreground::Foreground;
 use crate::launch::rdt;
-use crate::lifecycle::criu_request::{self, DESCRIPTORS, Places, external};
+use crate::lifecycle::creation::{self, CreateMode};
+use crate::lifecycle::criu_request::{self, CriuDirectories, DESCRIPTORS, external};
 use crate::lifecycle::load::{self, Bundle};
 use crate::lifecycle::options::{Create, Globals, Restore};
-use crate::lifecycle::pid_file;
+use crate::lifecycle::{cleanup, pid_file};
 use crate::plan::Plan;
 use crate::plan::mounts::{Mount, Source};
 use crate::plan::topology::Namespace;
@@ -41,47 +40,59 @@ use crate::sys::socket::send_fd;
 
 const LOG: &str = "restore.log";
 
-/// The process's exit status; 0 for a detached one.
+/// Returns the exit status of the container's process, and 0 with `--detach`.
 pub fn restore(globals: &Globals, id: &ContainerId, options: &Restore) -> Result<i32> {
     criu_request::warn_rootless("restore");
     let bundle = load::bundle(options.bundle.as_deref(), None)?;
-    let wanted = Create {
+    let create = Create {
         console_socket: options.console_socket.clone(),
         no_pivot: options.no_pivot,
         ..Create::default()
     };
-    let plan = create::decide(globals, id, &wanted, &bundle, &How { detach: options.detach, fifo: false })?;
-    let places = Places::open(&options.criu, LOG)?;
-    let mut record = create::intent(&bundle, &plan);
+    let plan = creation::make_plan(
+        globals,
+        id,
+        &create,
+        &bundle,
+        CreateMode { detach: options.detach, fifo: false },
+    )?;
+    let directories = CriuDirectories::open(&options.criu, LOG)?;
+    let mut record = creation::initial_record(&bundle, &plan);
     let foreground = if options.detach { None } else { Some(Foreground::prepare(!options.no_subreaper)?) };
     let (entry, lock) = Store::new(&globals.root, globals.root_in_xdg).reserve(id)?;
-    let group = create::begin(&plan, &entry, &mut record);
-    let group = group.inspect_err(|_| create::undo(&entry, &record, None, None))?;
-    let ground =
-        Ground { options, bundle: &bundle, plan: &plan, places: &places, entry: &entry, group: &group };
-    let restored = ground.restore(&mut record).inspect_err(|_| quote(&places.log));
-    let master = restored.inspect_err(|_| create::undo(&entry, &record, Some(&group), None))?;
+    let group = creation::make_cgroup(&plan, &entry, &mut record);
+    let group = group.inspect_err(|_| cleanup::undo_creation(&entry, &record, None, None))?;
+    let context = RestoreContext {
+        options,
+        bundle: &bundle,
+        plan: &plan,
+        directories: &directories,
+        entry: &entry,
+        group: &group,
+    };
+    let restored = context.restore(&mut record).inspect_err(|_| quote(&directories.log));
+    let master = restored.inspect_err(|_| cleanup::undo_creation(&entry, &record, Some(&group), None))?;
     let (Some(foreground), Some(init)) = (foreground, record.init) else { return Ok(0) };
     drop(lock);
     let pidfd = pidfd_open(init.pid).context("hold the restored process")?;
     let status = foreground.wait(init.pid, pidfd.as_fd(), master);
     let _lock = entry.lock();
-    let removed = delete::remove(&entry, &record).context("delete the container");
+    let removed = cleanup::remove_container(&entry, &record).context("delete the container");
     status.and_then(|status| removed.map(|()| status))
 }
 
-/// What stands when CRIU is called.
-struct Ground<'a> {
+/// `RestoreContext` is what stands when CRIU is called.
+struct RestoreContext<'a> {
     options: &'a Restore,
     bundle: &'a Bundle,
     plan: &'a Plan,
-    places: &'a Places,
+    directories: &'a CriuDirectories,
     entry: &'a Entry,
     group: &'a Group,
 }
 
-impl Ground<'_> {
-    /// The master of the terminal, where it comes to us.
+impl RestoreContext<'_> {
+    /// Restores the processes. Returns the master of the terminal, where this process forwards it.
     fn restore(&self, record: &mut Record) -> Result<Option<OwnedFd>> {
         let &Self { options, bundle, plan, entry, group, .. } = self;
         group.apply(&plan.cgroup)?;
@@ -92,22 +103,22 @@ impl Ground<'_> {
             rdt::make(rdt)?;
         }
         entry.keep_config(&bundle.bytes)?;
-        mount_points(plan)?;
-        let root = OwnRoot::mount(&record.rootfs, &entry.restore_root())?;
-        let namespaces = namespaces(plan)?;
+        make_mount_points(plan)?;
+        let root = RestoreRoot::mount(&record.rootfs, &entry.restore_root())?;
+        let namespaces = open_namespaces(plan)?;
         let keep: Vec<_> = namespaces.iter().map(|(_, file)| file.as_fd()).collect();
         let criu = Criu::start(&keep, true)?;
         group.join(criu.pid())?;
-        let mut wanted = self.request(record, &root.0)?;
+        let mut request = self.request(record, &root.0)?;
         for (namespace, file) in &namespaces {
-            wanted = inherit(wanted, criu_request::key(*namespace), file.as_raw_fd());
+            request = inherit(request, criu_request::key(*namespace), file.as_raw_fd());
         }
-        for (controllers, path) in groups(criu.pid())? {
-            wanted = external(CG_ROOT, controllers.as_bytes(), path.as_bytes(), wanted);
+        for (controllers, path) in cgroups_of(criu.pid())? {
+            request = external(CG_ROOT, controllers.as_bytes(), path.as_bytes(), request);
         }
         let state = HookState::new(spec::VERSION, &plan.id, &bundle.path, &record.annotations);
         let mut master = None;
-        criu.ask(Verb::Restore, &wanted, &mut |event| self.happened(event, &state, record, &mut master))?;
+        criu.ask(Verb::Restore, &request, &mut |event| self.on_event(event, &state, record, &mut master))?;
         let told = record.init.map(|init| init.pid);
         let pid = told.ok_or_else(|| fail!(Kind::Child, "criu did not tell the restored process"))?;
         if let Some(below) = &plan.delegation.subgroup {
@@ -121,22 +132,22 @@ impl Ground<'_> {
     }
 
     fn request(&self, record: &Record, root: &Path) -> Result<Message> {
-        let &Self { options, plan, places, .. } = self;
-        let mut wanted = criu_request::options(&options.criu, places, LOG, record)
+        let &Self { options, plan, directories, .. } = self;
+        let mut request = criu_request::options(&options.criu, directories, LOG, record)
             .text(ROOT, &root.to_string_lossy())
             .switch(EVASIVE_DEVICES, true)
             .switch(RST_SIBLING, true);
         if let Some((kind, name)) = &options.lsm_profile {
-            wanted = wanted.text(LSM_PROFILE, &format!("{kind}:{name}"));
+            request = request.text(LSM_PROFILE, &format!("{kind}:{name}"));
         }
         if let Some(context) = &options.lsm_mount_context {
-            wanted = wanted.text(LSM_MOUNT_CONTEXT, context);
+            request = request.text(LSM_MOUNT_CONTEXT, context);
         }
         for (inside, outside) in criu_request::external_mounts(plan)? {
-            wanted = external(EXT_MNT, &inside, &outside, wanted);
+            request = external(EXT_MNT, &inside, &outside, request);
         }
         if !plan.masked_paths.is_empty() {
-            wanted = external(EXT_MNT, b"/dev/null", b"/dev/null", wanted);
+            request = external(EXT_MNT, b"/dev/null", b"/dev/null", request);
         }
         for join in plan.topology.joins.iter().filter(|join| !criu_request::stays(join.namespace)) {
             if join.namespace == Namespace::CGROUP {
@@ -145,17 +156,17 @@ impl Ground<'_> {
             }
             let name = if join.namespace == Namespace::MOUNT { "mnt" } else { join.namespace.name() };
             let message = Message::default().text(1, name).bytes(2, join.path.to_bytes());
-            wanted = wanted.message(JOIN_NS, &message);
+            request = request.message(JOIN_NS, &message);
         }
-        for (number, name) in (0..).zip(descriptors(&places.images)?) {
+        for (number, name) in (0..).zip(read_descriptors(&directories.images)?) {
             if name.contains("pipe:") {
-                wanted = inherit(wanted, &name, number);
+                request = inherit(request, &name, number);
             }
         }
-        Ok(wanted)
+        Ok(request)
     }
 
-    fn happened(
+    fn on_event(
         &self,
         event: Event,
         state: &HookState,
@@ -177,13 +188,13 @@ impl Ground<'_> {
                 }
                 self.entry.write(record)
             }
-            ("orphan-pts-master", Some(fd)) => self.terminal(fd, master),
+            ("orphan-pts-master", Some(fd)) => self.hand_over_terminal(fd, master),
             _ => Ok(()),
         }
     }
 
-    /// To the engine, or to be ours.
-    fn terminal(&self, fd: OwnedFd, master: &mut Option<OwnedFd>) -> Result<()> {
+    /// Sends the terminal to the console socket; without one, this process forwards it.
+    fn hand_over_terminal(&self, fd: OwnedFd, master: &mut Option<OwnedFd>) -> Result<()> {
         let Some(path) = &self.options.console_socket else {
             console::adopt(fd.as_fd())?;
             *master = Some(fd);
@@ -195,12 +206,12 @@ impl Ground<'_> {
     }
 }
 
-fn inherit(wanted: Message, key: &str, fd: i32) -> Message {
-    wanted.message(INHERIT_FD, &Message::default().text(1, key).number(2, fd))
+fn inherit(request: Message, key: &str, fd: i32) -> Message {
+    request.message(INHERIT_FD, &Message::default().text(1, key).number(2, fd))
 }
 
-/// The names of the standard streams at the checkpoint.
-fn descriptors(images: &Path) -> Result<Vec<String>> {
+/// Reads the names that the standard streams had at the checkpoint.
+fn read_descriptors(images: &Path) -> Result<Vec<String>> {
     let path = images.join(DESCRIPTORS);
     let doing = || format!("read {}", path.display());
     let bytes = fs::read(&path).with_context(doing)?;
@@ -209,8 +220,8 @@ fn descriptors(images: &Path) -> Result<Vec<String>> {
         .with_context(doing)
 }
 
-/// Namespaces that outlived the container, by descriptor.
-fn namespaces(plan: &Plan) -> Result<Vec<(Namespace, File)>> {
+/// Opens the namespaces that outlived the container.
+fn open_namespaces(plan: &Plan) -> Result<Vec<(Namespace, File)>> {
     let joins = plan.topology.joins.iter().filter(|join| criu_request::stays(join.namespace));
     let open = |join: &crate::plan::topology::Join| {
         let path = criu_request::path_of(&join.path);
@@ -221,29 +232,29 @@ fn namespaces(plan: &Plan) -> Result<Vec<(Namespace, File)>> {
     joins.map(open).collect()
 }
 
-/// Of a process, each controller with its group.
-fn groups(pid: i32) -> Result<Vec<(String, String)>> {
+/// The cgroups of a process: each controller with its path.
+fn cgroups_of(pid: i32) -> Result<Vec<(String, String)>> {
     let process = procfs::process::Process::new(pid).and_then(|process| process.cgroups());
     let groups = process
         .map_err(|error| fail!(Kind::State, "{error}"))
         .with_context(|| format!("read /proc/{pid}/cgroup"))?;
-    let of = |group: ProcessCGroup| {
+    let by_controller = |group: ProcessCGroup| {
         let path = group.pathname;
         // The v2 tree has none, and is told by that.
         let names = if group.controllers.is_empty() { vec![String::new()] } else { group.controllers };
         names.into_iter().map(move |name| (name, path.clone()))
     };
-    Ok(groups.into_iter().flat_map(of).collect())
+    Ok(groups.into_iter().flat_map(by_controller).collect())
 }
 
-/// CRIU restores into a time namespace, so that clocks go on where they stood.
+/// Whether the process is in another time namespace: CRIU makes one, so that clocks go on where they stood.
 fn own_time_namespace(pid: i32) -> bool {
-    let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/time")).ok();
-    of(&pid.to_string()) != of("self")
+    let time_namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/time")).ok();
+    time_namespace(&pid.to_string()) != time_namespace("self")
 }
 
-/// Targets that are missing in the rootfs, as at a creation: the bundle may be a new one.
-fn mount_points(plan: &Plan) -> Result<()> {
+/// Makes the mount points that are missing in the rootfs, as at a creation: the bundle may be a new one.
+fn make_mount_points(plan: &Plan) -> Result<()> {
     let root = Root::open(criu_request::path_of(&plan.rootfs.path)).context("open the rootfs")?;
     for (index, mount) in plan.mounts.iter().enumerate() {
         // What is below another mount comes with that.
@@ -271,10 +282,10 @@ fn mount_points(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// The rootfs where CRIU wants it: a mount of its own, with nothing mounted over what is above it.
-struct OwnRoot(PathBuf);
+/// `RestoreRoot` is the rootfs where CRIU needs it: a mount of its own, with nothing mounted over what is above it.
+struct RestoreRoot(PathBuf);
 
-impl OwnRoot {
+impl RestoreRoot {
     fn mount(rootfs: &Path, place: &Path) -> Result<Self> {
         let doing = || format!("mount the rootfs at {}", place.display());
         fs::create_dir(place).with_context(doing)?;
@@ -286,7 +297,7 @@ impl OwnRoot {
     }
 }
 
-impl Drop for OwnRoot {
+impl Drop for RestoreRoot {
     fn drop(&mut self) {
         match umount2(&self.0, MntFlags::MNT_DETACH) {
             Ok(()) | Err(Errno::EINVAL) => drop(fs::remove_dir(&self.0)),

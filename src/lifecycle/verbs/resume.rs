@@ -9,9 +9,9 @@ use crate::lifecycle::options::Globals;
 pub fn resume(globals: &Globals, id: &ContainerId) -> Result<()> {
     let entry = load::entry(globals, id);
     let _lock = entry.lock()?;
-    let known = load::of_entry(entry)?;
-    if known.status != Status::Paused {
+    let container = load::from_entry(entry)?;
+    if container.status != Status::Paused {
         return Err(Error::new(Kind::State, matched::NOT_PAUSED));
     }
-    known.group()?.thaw()
+    container.group()?.thaw()
 }

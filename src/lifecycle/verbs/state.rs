@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::container::Status;
 use crate::container_id::ContainerId;
 use crate::error::Result;
-use crate::lifecycle::load::{self, Known};
+use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::Globals;
 use crate::spec;
 
@@ -30,18 +30,18 @@ pub struct State {
 }
 
 pub fn state(globals: &Globals, id: &ContainerId) -> Result<State> {
-    load::known(globals, id).map(of)
+    load::container(globals, id).map(of)
 }
 
-/// What is known, as the document.
-pub fn of(known: Known) -> State {
-    let record = known.record;
-    let alive = known.status != Status::Stopped;
+/// The state document of a container.
+pub fn of(container: LoadedContainer) -> State {
+    let record = container.record;
+    let alive = container.status != Status::Stopped;
     State {
         oci_version: spec::VERSION,
         id: record.id,
         pid: record.init.filter(|_| alive).map_or(0, |init| init.pid),
-        status: known.status.word(),
+        status: container.status.word(),
         bundle: record.bundle,
         rootfs: record.rootfs,
         created: record.created,

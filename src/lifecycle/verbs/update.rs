@@ -26,25 +26,25 @@ pub fn update(globals: &Globals, id: &ContainerId, options: &Update) -> Result<(
     }
     let entry = load::entry(globals, id);
     let _lock = entry.lock()?;
-    let mut known = load::of_entry(entry)?;
-    if known.status == Status::Stopped {
+    let mut container = load::from_entry(entry)?;
+    if container.status == Status::Stopped {
         return Err(Error::new(Kind::State, matched::NOT_RUNNING));
     }
-    let group = known.group()?;
+    let group = container.group()?;
     device_rules::add(&options.devices, &group.record().devices, &mut resources)?;
     let rootless = load::rootless(globals, group.record().driver);
     let plan = cgroup::plan::update(group.record(), &resources, rootless)?;
     for warning in &plan.warnings {
         log::warn(format_args!("{warning}"));
     }
-    let lines = schemata(options, &known.record)?;
-    known.record.cgroup = Some(plan.record());
-    group.change_with(&plan, || match known.record.rdt.as_ref().filter(|_| !lines.is_empty()) {
-        None => known.entry.write(&known.record),
+    let lines = schemata(options, &container.record)?;
+    container.record.cgroup = Some(plan.record());
+    group.change_with(&plan, || match container.record.rdt.as_ref().filter(|_| !lines.is_empty()) {
+        None => container.entry.write(&container.record),
         Some(class) => {
             let before = rdt::schemata(class)?;
             rdt::update(class, &lines)?;
-            known.entry.write(&known.record).inspect_err(|_| drop(rdt::update(class, &before)))
+            container.entry.write(&container.record).inspect_err(|_| drop(rdt::update(class, &before)))
         }
     })
 }

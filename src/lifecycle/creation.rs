@@ -1,0 +1,203 @@
+//! Creates a container from a bundle, for `create`, `run` and `restore`: plan, record, cgroup, init process.
+
+mod init_process;
+
+use std::mem::ManuallyDrop;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use super::cleanup::undo_creation;
+use super::load::{self, Bundle};
+use super::options::{Create, Globals};
+use super::pid_file;
+use crate::cgroup::Group;
+use crate::container::record::{self, Process, Record};
+use crate::container::status::Seen;
+use crate::container::{Entry, Store};
+use crate::container_id::ContainerId;
+use crate::error::{Context, Error, Kind, Result, matched};
+use crate::init::hook_state::HookState;
+use crate::launch::console::{self, Incoming};
+use crate::launch::{Child, SpawnError, notify, rdt};
+use crate::log;
+use crate::plan::activation::Activation;
+use crate::plan::topology::Namespace;
+use crate::plan::{Plan, Request};
+use crate::sys::file::is_inherited;
+use crate::{fail, spec};
+use init_process::CreateContext;
+pub use init_process::CreateMode;
+
+/// `CreatedContainer` is a container whose init process is ready to execute, and whose record is written.
+pub struct CreatedContainer {
+    pub entry: Entry,
+    pub record: Record,
+    pub group: Group,
+    pub child: Child,
+    pub plan: Plan,
+    pub state: HookState,
+    /// The terminal, where this process forwards it.
+    pub console: Option<Incoming>,
+}
+
+impl CreatedContainer {
+    /// Does the last step of the creation. Where it fails, nothing is left of the container.
+    pub fn finish(self, step: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        step(&self).inspect_err(|_| self.undo())
+    }
+
+    /// Removes the container, its process and its cgroup.
+    pub fn undo(&self) {
+        undo_creation(&self.entry, &self.record, Some(&self.group), Some(&self.child));
+    }
+
+    /// The error that tells why the init process failed.
+    pub fn spawn_error(&self, failure: SpawnError) -> Error {
+        init_process::spawn_error(failure, &self.plan, &self.group)
+    }
+}
+
+/// Creates a container, up to an init process that is ready to execute. Where it fails, nothing is left of it.
+pub fn create_container(
+    globals: &Globals,
+    id: &ContainerId,
+    options: &Create,
+    mode: CreateMode,
+) -> Result<CreatedContainer> {
+    let bundle = load::bundle(options.bundle.as_deref(), options.config.as_deref())?;
+    // Never taken apart: this process ends soon.
+    let bundle = ManuallyDrop::new(bundle);
+    let plan = make_plan(globals, id, options, &bundle, mode)?;
+    let mut record = initial_record(&bundle, &plan);
+    let (entry, _lock) = Store::new(&globals.root, globals.root_in_xdg).reserve(id)?;
+    let group = make_cgroup(&plan, &entry, &mut record);
+    let group = group.inspect_err(|_| undo_creation(&entry, &record, None, None))?;
+    let state = HookState::new(spec::VERSION, &plan.id, &bundle.path, &record.annotations);
+    let context = CreateContext {
+        plan: &plan,
+        group: &group,
+        state: &state,
+        entry: &entry,
+        bundle: &bundle,
+        record: &record,
+    };
+    let spawned = init_process::spawn_init(options, mode, &context);
+    let (child, console, devices) =
+        spawned.inspect_err(|_| undo_creation(&entry, &record, Some(&group), None))?;
+    let ready = init_process::serve_until_ready(&child, &context, devices);
+    let ready = ready.map_err(|failure| init_process::spawn_error(failure, &plan, &group));
+    record.init = Some(child.process);
+    ready
+        .and_then(|()| publish(options, &entry, &record, &child))
+        .inspect_err(|_| undo_creation(&entry, &record, Some(&group), Some(&child)))?;
+    Ok(CreatedContainer { entry, record, group, child, plan, state, console })
+}
+
+/// Makes the plan of a container and checks it against this host. An error here has changed nothing on the machine.
+pub fn make_plan(
+    globals: &Globals,
+    id: &ContainerId,
+    options: &Create,
+    bundle: &Bundle,
+    mode: CreateMode,
+) -> Result<Plan> {
+    let request = Request {
+        id,
+        bundle: bundle.path.clone(),
+        no_pivot: options.no_pivot,
+        no_new_keyring: options.no_new_keyring,
+        preserve_fds: options.preserve_fds,
+        cgroup_manager: globals.cgroup_manager,
+        rootless: load::rootless(globals, globals.cgroup_manager),
+        activation: activation(globals, id),
+    };
+    let plan = crate::plan::plan_container(&bundle.spec, &bundle.facts, &request)?;
+    for unused in plan.process.seccomp.iter().flat_map(|filter| &filter.warnings) {
+        log::debug(format_args!("{unused}"));
+    }
+    for warning in bundle.spec.warnings.iter().chain(&plan.warnings) {
+        log::warn(format_args!("{warning}"));
+    }
+    load::log_filter(&plan.process);
+    check_preserved_fds(request.activation.listen_fds, options.preserve_fds)?;
+    check_rootfs(&plan)?;
+    console::check(plan.process.terminal.is_some(), mode.detach, options.console_socket.as_deref())?;
+    Ok(plan)
+}
+
+/// Reads what a service manager passes: sockets (sd_listen_fds(3)) and a socket for messages (sd_notify(3)).
+fn activation(globals: &Globals, id: &ContainerId) -> Activation {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+    let ours = number("LISTEN_PID").is_some_and(|pid| pid == std::process::id());
+    Activation {
+        listen_fds: number("LISTEN_FDS").filter(|_| ours).unwrap_or(0),
+        listen_names: std::env::var("LISTEN_FDNAMES").ok(),
+        notify: notify::requested().map(|_| load::entry(globals, id).notify_directory()),
+    }
+}
+
+/// Refuses `--preserve-fds` beyond what is open. `before` descriptors of a service manager stand before them.
+fn check_preserved_fds(before: u32, count: u32) -> Result<()> {
+    let is_there = |index: &u32| i32::try_from(3 + before + index).is_ok_and(is_inherited);
+    match (0..count).find(|index| !is_there(index)) {
+        Some(missing) => Err(Error::new(Kind::Usage, matched::no_preserved_fd(missing, count))),
+        None => Ok(()),
+    }
+}
+
+fn check_rootfs(plan: &Plan) -> Result<()> {
+    let path = plan.rootfs.path.to_string_lossy();
+    match std::fs::metadata(&*path) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(fail!(Kind::Spec, "/root/path: rootfs is not a directory: {path}")),
+        Err(error) => Err(Error::from(error)).with_context(|| format!("/root/path: rootfs {path}")),
+    }
+}
+
+/// The record as it is written before the first side effect, so that `delete --force` knows what to clean up.
+pub fn initial_record(bundle: &Bundle, plan: &Plan) -> Record {
+    let own = i32::try_from(std::process::id()).unwrap_or(0);
+    let path = PathBuf::from(plan.rootfs.path.to_string_lossy().into_owned());
+    let annotations = bundle.spec.annotations().iter().flatten();
+    Record {
+        version: record::VERSION,
+        id: plan.id.clone(),
+        bundle: bundle.path.clone(),
+        rootfs: path,
+        created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
+        creator: Process { pid: own, start: Seen::of(own).map_or(0, |seen| seen.start) },
+        init: None,
+        cgroup: Some(plan.cgroup.record()),
+        rdt: plan.rdt.as_ref().map(rdt::to_record),
+        namespaces: plan.topology.named(),
+        own_pid_namespace: plan.topology.makes(Namespace::PID),
+        annotations: annotations.map(|(key, value)| (key.clone(), value.clone())).collect(),
+        poststart: plan.hooks.poststart.clone(),
+        poststop: plan.hooks.poststop.clone(),
+    }
+}
+
+/// Writes the first record and makes the cgroup. The id is reserved: the directory of `entry` exists.
+pub fn make_cgroup(plan: &Plan, entry: &Entry, record: &mut Record) -> Result<Group> {
+    entry.write(record)?;
+    if notify::requested().is_some() {
+        entry.make_notify_directory()?;
+    }
+    let group = plan.cgroup.create()?;
+    // Rootless, there may be hierarchies that it does without.
+    record.cgroup = Some(group.record().clone());
+    Ok(group)
+}
+
+/// Records the init process, then tells the engine of it.
+fn publish(options: &Create, entry: &Entry, record: &Record, child: &Child) -> Result<()> {
+    entry.write(record)?;
+    if let Some(path) = &options.pidfd_socket {
+        pid_file::send_pidfd(path, "standard", child.pidfd.as_fd())?;
+    }
+    match &options.pid_file {
+        Some(path) => pid_file::write(path, child.process.pid),
+        None => Ok(()),
+    }
+}

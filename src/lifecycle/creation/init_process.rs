@@ -1,0 +1,159 @@
+//! Spawns the init process of a container and serves it until it is ready to execute.
+
+use crate::cgroup::Group;
+use crate::container::{Entry, Record};
+use crate::error::{Error, Result, matched};
+use crate::init;
+use crate::init::args::{ChownStdio, InitArgs};
+use crate::init::hook_state::HookState;
+use crate::launch::console::{Console, Incoming};
+use crate::launch::explain::{ExplainContext, explain};
+use crate::launch::net_devices::Destination;
+use crate::launch::seccomp_agent::Agent;
+use crate::launch::{self, Child, SpawnError, SpawnOptions, init_fds, rdt};
+use crate::lifecycle::load::{self, Bundle};
+use crate::lifecycle::options::Create;
+use crate::plan::Plan;
+use crate::plan::waits::{ReadyMoment, Waits};
+use crate::spec;
+
+/// `CreateMode` is what differs between `create`, `run` and `restore`.
+#[derive(Debug, Clone, Copy)]
+pub struct CreateMode {
+    /// The process outlives this command: a terminal goes to the console socket.
+    pub detach: bool,
+    /// The process waits on the exec fifo, for another command to start it.
+    pub fifo: bool,
+}
+
+/// `CreateContext` is what stands when the init process is spawned.
+pub(super) struct CreateContext<'a> {
+    pub plan: &'a Plan,
+    pub group: &'a Group,
+    pub state: &'a HookState,
+    pub entry: &'a Entry,
+    pub bundle: &'a Bundle,
+    pub record: &'a Record,
+}
+
+/// Sets the limits of the cgroup, opens what the init process needs and clones it. Returns the terminal, where this
+/// process forwards it, and where network devices are to be received.
+pub(super) fn spawn_init(
+    options: &Create,
+    mode: CreateMode,
+    context: &CreateContext<'_>,
+) -> Result<(Child, Option<Incoming>, Destination)> {
+    let &CreateContext { plan, group, state, entry, .. } = context;
+    let socket = options.console_socket.as_deref();
+    let console = Console::open(plan.process.terminal.is_some(), mode.detach, socket)?;
+    group.limit(&plan.cgroup)?;
+    if !filters_devices_during_setup(context) {
+        group.filter_devices(&plan.cgroup)?;
+    }
+    if let Some(owner) = plan.delegation.owner {
+        group.give_to(owner)?;
+    }
+    if let Some(rdt) = &plan.rdt {
+        rdt::make(rdt)?;
+    }
+    let mut args = InitArgs {
+        fds: init_fds::open(plan)?,
+        hook_state: Some(state.clone()),
+        keep_groups: plan.process.keep_groups,
+        ..InitArgs::default()
+    };
+    if !plan.hooks.create_container.is_empty() || !plan.hooks.start_container.is_empty() {
+        args.fds.hook_output = load::hook_files(&plan.hook_output)?;
+    }
+    args.fds.exec_fifo = mode.fifo.then(|| entry.make_exec_fifo()).transpose()?;
+    args.chown_stdio = if mode.detach { ChownStdio::All } else { ChownStdio::Pipes };
+    let told_of = mode.fifo || options.pid_file.is_some() || options.pidfd_socket.is_some();
+    let ready = if told_of { ReadyMoment::AfterConfinement } else { ReadyMoment::BeforeConfinement };
+    args.waits = Waits::for_container(plan, ready);
+    let (socket, terminal) = console.map(Console::split).unzip();
+    args.fds.console = socket;
+    let devices = Destination::from_plan(plan, &args.fds)?;
+    let child = clone_init(plan, group, args).map_err(|failure| spawn_error(failure, plan, group))?;
+    Ok((child, terminal.flatten(), devices))
+}
+
+/// Whether the device filter is loaded while the init process makes its mounts: the kernel takes its time to check and
+/// translate it, and nothing runs in the container yet. Not where the process runs hooks: they find the filter set.
+fn filters_devices_during_setup(context: &CreateContext<'_>) -> bool {
+    context.group.filters_at_once() && context.plan.hooks.create_container.is_empty()
+}
+
+/// Serves the init process from the clone until it is ready: answers its questions, runs hooks, moves devices.
+pub(super) fn serve_until_ready(
+    child: &Child,
+    context: &CreateContext<'_>,
+    devices: Destination,
+) -> std::result::Result<(), SpawnError> {
+    let &CreateContext { plan, state, entry, bundle, .. } = context;
+    let pid = child.process.pid;
+    // The child is at work on its mounts meanwhile.
+    if filters_devices_during_setup(context) {
+        context.group.filter_devices(&plan.cgroup)?;
+    }
+    entry.keep_config(&bundle.bytes)?;
+    if let Some(rdt) = &context.record.rdt {
+        rdt::join(rdt, pid)?;
+    }
+    let moved = devices.receive(&plan.net_devices, pid)?;
+    child.resources_assigned();
+    let agent = plan.process.seccomp.as_ref().and_then(|filter| filter.notify.as_ref());
+    let state_now = state.document("creating", pid);
+    let agent = agent.map(|notify| Agent { notify, version: spec::VERSION, state: state_now });
+    let map_ids = |mount: usize, tree: &_| {
+        init_fds::map_ids(
+            plan.mounts.get(mount),
+            tree,
+            init_fds::open_joined_user_namespace(&plan.topology)?.as_ref(),
+        )
+    };
+    let ready = child.wait_until_ready(agent.as_ref(), || runtime_hooks(context, pid), map_ids);
+    // It has come into its group in every hierarchy by now.
+    context.group.release();
+    // After its cgroup namespace is created: the root there is the group that has the limits.
+    let below = ready.and_then(|()| match &plan.delegation.subgroup {
+        Some(below) => Ok(context.group.hand_down(below, pid, plan.delegation.owner)?),
+        None => Ok(()),
+    });
+    match below {
+        Ok(()) => Ok(()),
+        Err(failure) => {
+            moved.return_all();
+            Err(failure)
+        }
+    }
+}
+
+fn clone_init(plan: &Plan, group: &Group, args: InitArgs) -> std::result::Result<Child, SpawnError> {
+    let options = SpawnOptions {
+        topology: &plan.topology,
+        group: Some(group),
+        oom_score_adj: plan.process.oom_score_adj,
+        preserve_fds: plan.process.preserve_fds,
+    };
+    launch::spawn(&options, args, |args, socket| init::container_init(plan, args, socket))
+}
+
+/// Runs the hooks of the runtime namespace: they come before pivot_root (runtime-spec, config.md, "POSIX-platform Hooks").
+fn runtime_hooks(context: &CreateContext<'_>, pid: i32) -> Result<()> {
+    let (document, dir) = (context.state.document("creating", pid), Some(&*context.bundle.path));
+    let hooks = &context.plan.hooks;
+    load::run_hooks("prestart", &hooks.prestart, &document, context.record, dir)?;
+    load::run_hooks("createRuntime", &hooks.create_runtime, &document, context.record, dir)
+}
+
+/// The error that tells why the init process failed. The prefixes are runc's: its tests and people match them.
+pub(super) fn spawn_error(failure: SpawnError, plan: &Plan, group: &Group) -> Error {
+    let error = match failure {
+        SpawnError::Reported(report) => {
+            explain(&report, &ExplainContext::from_plan(plan)).context(matched::DURING_INIT)
+        }
+        SpawnError::Died => launch::died(group).context(matched::DURING_INIT),
+        SpawnError::Other(error) => error,
+    };
+    error.context(matched::UNABLE_TO_START)
+}
