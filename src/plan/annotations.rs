@@ -1,4 +1,4 @@
-//! Annotations that change what is done. All others only travel: to `state` and to hooks.
+//! Reads the annotations that change what is done. All others are only handed on: to `state` and to hooks.
 
 use std::ffi::CString;
 use std::path::{Component, Path, PathBuf};
@@ -102,7 +102,7 @@ mod tests {
 
     fn read_one(key: &str, value: &str) -> Result<Annotations, ConfigError> {
         let value = value.to_owned();
-        read(|wanted| (wanted == key).then_some(&value))
+        read(|name| (name == key).then_some(&value))
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Capability sets: names become bits, and what this host cannot grant is left out with a warning.
+//! `process.capabilities`: names become bits, and what this host cannot grant is left out with a warning.
 
 use oci_spec::runtime::{Capabilities as Names, LinuxCapabilities};
 
@@ -18,7 +18,7 @@ pub struct Capabilities {
 
 /// The runtime specification (config.md, "Linux Process"): what cannot be granted is a warning, not a failure.
 pub fn capabilities(
-    wanted: Option<&LinuxCapabilities>,
+    spec: Option<&LinuxCapabilities>,
     facts: &Facts,
     new_user_namespace: bool,
     warnings: &mut Vec<String>,
@@ -27,12 +27,11 @@ pub fn capabilities(
     // A new user namespace starts with all of them, whoever makes it.
     let grantable = if new_user_namespace { all } else { facts.capabilities & all };
     let set = |names: &Option<Names>| names.as_ref().map_or(0, bits);
-    let Some(wanted) = wanted else {
+    let Some(spec) = spec else {
         return Capabilities { last: facts.last_capability, ..Default::default() };
     };
     let sets =
-        [wanted.bounding(), wanted.effective(), wanted.permitted(), wanted.inheritable(), wanted.ambient()]
-            .map(set);
+        [spec.bounding(), spec.effective(), spec.permitted(), spec.inheritable(), spec.ambient()].map(set);
     let missing = sets.iter().fold(0, |all, set| all | set) & !grantable;
     if missing != 0 {
         warnings.push(format!("/process/capabilities: this host cannot grant {}", names(missing).join(", ")));

@@ -1,4 +1,4 @@
-//! A control group that the container may divide: whose it is, and which group below it the process starts in. v2 only:
+//! Delegates the container's control group: whose it becomes, and which group below it the process starts in. v2 only:
 //! a v1 group is never safe in the container's hands (runtime-spec, config-linux.md, "Cgroup ownership").
 
 use std::path::{Path, PathBuf};

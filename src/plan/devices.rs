@@ -1,4 +1,4 @@
-//! Device nodes and links in the container's /dev.
+//! `linux.devices`: device nodes and links in the container's /dev.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -57,8 +57,8 @@ const LINKS: [(&std::ffi::CStr, &std::ffi::CStr); 5] = [
     (c"/dev/stderr", c"/proc/self/fd/2"),
 ];
 
-/// Nothing where /dev is a bind: it belongs to whoever it was bound from.
-pub fn devices(wanted: &[LinuxDevice], mounts: &[Mount]) -> Result<Devices, ConfigError> {
+/// Plans the nodes and links; none where /dev is a bind, which belongs to whoever it was bound from.
+pub fn devices(spec: &[LinuxDevice], mounts: &[Mount]) -> Result<Devices, ConfigError> {
     if mounts.iter().any(binds_dev) {
         return Ok(Devices::default());
     }
@@ -77,7 +77,7 @@ pub fn devices(wanted: &[LinuxDevice], mounts: &[Mount]) -> Result<Devices, Conf
         };
         nodes.insert(path.as_bytes(), device);
     }
-    for (item, device) in wanted.iter().enumerate() {
+    for (item, device) in spec.iter().enumerate() {
         if ["/dev/ptmx", "/dev/console"].iter().any(|made| device.path() == Path::new(made)) {
             continue;
         }

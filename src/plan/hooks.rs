@@ -1,4 +1,4 @@
-//! hooks: what is executed at which point of the container's life, ready for execve.
+//! `/hooks`: what is executed at which point of the container's life, ready for execve.
 
 use std::ffi::CString;
 

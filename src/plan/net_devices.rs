@@ -1,4 +1,4 @@
-//! linux.netDevices: the host's network devices that move into the container.
+//! `linux.netDevices`: the host's network devices that move into the container.
 
 use std::collections::HashMap;
 
@@ -14,12 +14,12 @@ pub struct NetDevice {
     pub inside: String,
 }
 
-/// In the order of their names: the configuration's has no order.
+/// Plans the moves in the order of their names: the configuration's has no order.
 pub fn net_devices(
-    wanted: Option<&HashMap<String, LinuxNetDevice>>,
+    spec: Option<&HashMap<String, LinuxNetDevice>>,
     euid: u32,
 ) -> Result<Vec<NetDevice>, ConfigError> {
-    let mut devices: Vec<_> = wanted.into_iter().flatten().map(device).collect();
+    let mut devices: Vec<_> = spec.into_iter().flatten().map(device).collect();
     if !devices.is_empty() && euid != 0 {
         let why = "network devices are not supported in rootless containers";
         return Err(ConfigError::new("/linux/netDevices", why));
@@ -28,6 +28,6 @@ pub fn net_devices(
     Ok(devices)
 }
 
-fn device((name, wanted): (&String, &LinuxNetDevice)) -> NetDevice {
-    NetDevice { name: name.clone(), inside: wanted.name().clone().unwrap_or_else(|| name.clone()) }
+fn device((name, spec): (&String, &LinuxNetDevice)) -> NetDevice {
+    NetDevice { name: name.clone(), inside: spec.name().clone().unwrap_or_else(|| name.clone()) }
 }

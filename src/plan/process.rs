@@ -1,4 +1,4 @@
-//! The process inside: what create and exec both need to know of it, ready for execve.
+//! `/process`: what create and exec both need to know of the process in the container, ready for execve(2).
 
 use std::ffi::CString;
 

@@ -33,29 +33,33 @@ pub enum Existence {
     Required,
 }
 
+/// Plans the class and the monitoring group of the container `id`.
+///
+/// # Errors
+/// A field that this host has nothing for.
 pub fn rdt(
-    wanted: Option<&LinuxIntelRdt>,
+    spec: Option<&LinuxIntelRdt>,
     resctrl: Option<&Resctrl>,
     id: &ContainerId,
 ) -> Result<Option<Rdt>, ConfigError> {
-    let Some(wanted) = wanted else { return Ok(None) };
-    let fault = |field: &str, why: &str| ConfigError::new(format!("/linux/intelRdt{field}"), why);
+    let Some(spec) = spec else { return Ok(None) };
+    let error = |field: &str, why: &str| ConfigError::new(format!("/linux/intelRdt{field}"), why);
     let resctrl =
-        resctrl.ok_or_else(|| fault("", "intelRdt is specified in config, but Intel RDT is not enabled"))?;
+        resctrl.ok_or_else(|| error("", "intelRdt is specified in config, but Intel RDT is not enabled"))?;
     let line = |line: &Option<String>| line.clone().filter(|line| !line.is_empty());
-    let (cache, bandwidth) = (line(wanted.l3_cache_schema()), line(wanted.mem_bw_schema()));
+    let (cache, bandwidth) = (line(spec.l3_cache_schema()), line(spec.mem_bw_schema()));
     if cache.is_some() && !resctrl.cache {
         let why = "intelRdt.l3CacheSchema is specified in config, but Intel RDT/CAT is not enabled";
-        return Err(fault("/l3CacheSchema", why));
+        return Err(error("/l3CacheSchema", why));
     }
     if bandwidth.is_some() && !resctrl.bandwidth {
         let why = "intelRdt.memBwSchema is specified in config, but Intel RDT/MBA is not enabled";
-        return Err(fault("/memBwSchema", why));
+        return Err(error("/memBwSchema", why));
     }
     let mut schemata: Vec<String> = cache.into_iter().chain(bandwidth).collect();
     let compared = schemata.len();
-    schemata.extend(wanted.schemata().iter().flatten().filter(|line| !line.is_empty()).cloned());
-    let class = wanted.clos_id().as_deref().filter(|class| !class.is_empty());
+    schemata.extend(spec.schemata().iter().flatten().filter(|line| !line.is_empty()).cloned());
+    let class = spec.clos_id().as_deref().filter(|class| !class.is_empty());
     let existence = match (class, schemata.is_empty()) {
         (None, _) => Existence::Own,
         (Some(_), true) => Existence::Required,
@@ -64,7 +68,7 @@ pub fn rdt(
     // "/" is the class that everybody is in: the root. No other slash has passed the rules.
     let class = resctrl.root.join(class.unwrap_or(id.as_str()).trim_start_matches('/'));
     let monitor =
-        wanted.enable_monitoring().unwrap_or(false).then(|| class.join("mon_groups").join(id.as_str()));
+        spec.enable_monitoring().unwrap_or(false).then(|| class.join("mon_groups").join(id.as_str()));
     Ok(Some(Rdt { root: resctrl.root.clone(), class, existence, schemata, compared, monitor }))
 }
 
@@ -72,7 +76,7 @@ pub fn rdt(
 mod tests {
     use super::*;
 
-    fn planned(json: serde_json::Value) -> Result<Option<Rdt>, ConfigError> {
+    fn plan(json: serde_json::Value) -> Result<Option<Rdt>, ConfigError> {
         let resctrl = Resctrl { root: "/sys/fs/resctrl".into(), cache: true, bandwidth: false };
         rdt(Some(&serde_json::from_value(json).unwrap()), Some(&resctrl), &ContainerId::parse("id").unwrap())
     }
@@ -91,7 +95,7 @@ mod tests {
             ),
         ];
         for (json, class, existence) in rows {
-            let plan = planned(json).unwrap().unwrap();
+            let plan = plan(json).unwrap().unwrap();
             assert_eq!((plan.class, plan.existence), (class.into(), existence));
         }
     }
@@ -100,14 +104,14 @@ mod tests {
     fn lines_have_the_order_of_the_specification() {
         let json = serde_json::json!({"schemata": ["L2:0=1", "MB:0=20"], "l3CacheSchema": "L3:0=f",
             "enableMonitoring": true, "closID": "gold"});
-        let plan = planned(json).unwrap().unwrap();
+        let plan = plan(json).unwrap().unwrap();
         assert_eq!((plan.schemata.join(" "), plan.compared), ("L3:0=f L2:0=1 MB:0=20".into(), 1));
         assert_eq!(plan.monitor, Some("/sys/fs/resctrl/gold/mon_groups/id".into()));
     }
 
     #[test]
     fn what_the_host_lacks_is_refused() {
-        let why = planned(serde_json::json!({"memBwSchema": "MB:0=20"})).unwrap_err().message;
+        let why = plan(serde_json::json!({"memBwSchema": "MB:0=20"})).unwrap_err().message;
         assert_eq!(why, "intelRdt.memBwSchema is specified in config, but Intel RDT/MBA is not enabled");
         let why = rdt(Some(&LinuxIntelRdt::default()), None, &ContainerId::parse("id").unwrap())
             .unwrap_err()

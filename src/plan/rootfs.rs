@@ -1,4 +1,5 @@
-//! The root filesystem: where it is, how mounts travel in and out of it, how it becomes `/`.
+//! `/root` and `linux.rootfsPropagation`: where the root filesystem is, how mounts propagate in and out of it, and how it
+//! becomes `/`.
 
 use std::ffi::CString;
 use std::path::Path;

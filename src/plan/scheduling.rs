@@ -1,4 +1,5 @@
-//! When and where the process runs: scheduler, I/O priority, CPUs, memory nodes, as the kernel's numbers.
+//! `process.scheduler`, `ioPriority`, `execCPUAffinity` and `linux.memoryPolicy`: when and where the process runs, as the
+//! kernel's numbers.
 
 use std::fmt::{self, Display, Formatter};
 

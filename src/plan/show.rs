@@ -1,15 +1,17 @@
-//! The plan as text, one line an operation, in the order in which things happen.
+//! Prints a plan as `tare plan` shows it: one line an operation, in the order in which things happen.
 
 use std::ffi::{CStr, CString};
 use std::fmt::{self, Display, Formatter};
 
 use super::Plan;
 use super::capabilities;
+use super::delegation::Delegation;
+use super::devices::Device;
 use super::hooks::Hook;
 use super::id_mapped::Ids;
 use super::mounts::{Find, Mount, Source};
 use super::process::ProcessPlan;
-use super::rdt::Existence;
+use super::rdt::{Existence, Rdt};
 use super::rootfs::{Enter, Rootfs};
 use super::topology::{IdMap, Namespace, Topology};
 use crate::kernel::file;
@@ -25,67 +27,57 @@ impl Display for Plan {
         for warning in self.warnings.iter().chain(filter) {
             writeln!(f, "warning {warning}")?;
         }
-        write!(f, "{}", self.cgroup)?;
-        if let Some(owner) = self.delegation.owner {
-            writeln!(f, "cgroup owner {owner}")?;
-        }
-        if let Some(below) = &self.delegation.subgroup {
-            writeln!(f, "cgroup of the process {}", below.display())?;
-        }
-        if let Some(rdt) = &self.rdt {
-            let whose = match rdt.existence {
-                Existence::Own => "its own",
-                Existence::Shared => "shared",
-                Existence::Required => "as it is",
-            };
-            writeln!(f, "resctrl class {} {whose}", rdt.class.display())?;
-            for line in &rdt.schemata {
-                writeln!(f, "resctrl schemata {}", line.escape_debug())?;
-            }
-            if let Some(monitor) = &rdt.monitor {
-                writeln!(f, "resctrl monitor {}", monitor.display())?;
-            }
-        }
+        write!(f, "{}{}", self.cgroup, self.delegation)?;
+        self.rdt.as_ref().map_or(Ok(()), |rdt| write!(f, "{rdt}"))?;
         write!(f, "{}", self.topology)?;
         for device in &self.net_devices {
             writeln!(f, "network device {} becomes {}", device.name, device.inside)?;
         }
+        self.fmt_filesystem(f)?;
+        self.fmt_runtime_hooks(f)?;
+        writeln!(f, "enter {}", self.rootfs.enter)?;
+        self.fmt_settings(f)?;
+        write!(f, "{}", self.process)?;
+        hooks(f, "startContainer", &self.hooks.start_container)?;
+        let args: Vec<_> = self.process.args.iter().map(|arg| text(arg)).collect();
+        writeln!(f, "execute {}", args.join(" "))?;
+        hooks(f, "poststart", &self.hooks.poststart)?;
+        hooks(f, "poststop", &self.hooks.poststop)
+    }
+}
+
+impl Plan {
+    fn fmt_filesystem(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.rootfs)?;
         for (index, mount) in self.mounts.iter().enumerate() {
             writeln!(f, "mount {index} {mount}")?;
         }
         for node in &self.devices.nodes {
-            let kind = match node.kind {
-                file::S_IFBLK => "block",
-                file::S_IFIFO => "fifo",
-                _ => "char",
-            };
-            let (path, mode, uid, gid) = (text(&node.path), node.mode, node.uid, node.gid);
-            writeln!(
-                f,
-                "device {path} {kind} {}:{} mode {mode:04o} owner {uid}:{gid}",
-                node.major, node.minor
-            )?;
+            writeln!(f, "device {node}")?;
         }
         for link in &self.devices.links {
             writeln!(f, "link {} -> {}", text(&link.path), text(&link.to))?;
         }
+        Ok(())
+    }
+
+    /// Those that run before the root is changed.
+    fn fmt_runtime_hooks(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let [out, err] = &self.hook_output;
         line(f, "hooks write to", out.as_ref())?;
         line(f, "hooks write errors to", err.as_ref())?;
         hooks(f, "prestart", &self.hooks.prestart)?;
         hooks(f, "createRuntime", &self.hooks.create_runtime)?;
-        hooks(f, "createContainer", &self.hooks.create_container)?;
-        writeln!(f, "enter {}", self.rootfs.enter)?;
+        hooks(f, "createContainer", &self.hooks.create_container)
+    }
+
+    /// What is set once the container is in its root.
+    fn fmt_settings(&self, f: &mut Formatter<'_>) -> fmt::Result {
         line(f, "hostname", self.hostname.as_ref())?;
         line(f, "domainname", self.domainname.as_ref())?;
         for sysctl in &self.sysctls {
-            writeln!(
-                f,
-                "sysctl {} = {}",
-                text(&sysctl.file),
-                String::from_utf8_lossy(&sysctl.value).escape_debug()
-            )?;
+            let value = String::from_utf8_lossy(&sysctl.value);
+            writeln!(f, "sysctl {} = {}", text(&sysctl.file), value.escape_debug())?;
         }
         for path in &self.read_only_paths {
             writeln!(f, "read-only {}", text(path))?;
@@ -93,19 +85,56 @@ impl Display for Plan {
         for path in &self.masked_paths {
             writeln!(f, "mask {}", text(path))?;
         }
-        if let Some((key, Some(value))) = self.mask_context.as_ref().filter(|_| !self.masked_paths.is_empty())
-        {
+        let context = self.mask_context.as_ref().filter(|_| !self.masked_paths.is_empty());
+        if let Some((key, Some(value))) = context {
             writeln!(f, "masks with {}={}", text(key), text(value))?;
         }
         if self.rootfs.read_only {
             writeln!(f, "read-only /")?;
         }
-        write!(f, "{}", self.process)?;
-        hooks(f, "startContainer", &self.hooks.start_container)?;
-        let args: Vec<_> = self.process.args.iter().map(|arg| text(arg)).collect();
-        writeln!(f, "execute {}", args.join(" "))?;
-        hooks(f, "poststart", &self.hooks.poststart)?;
-        hooks(f, "poststop", &self.hooks.poststop)
+        Ok(())
+    }
+}
+
+impl Display for Delegation {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let Some(owner) = self.owner {
+            writeln!(f, "cgroup owner {owner}")?;
+        }
+        if let Some(subgroup) = &self.subgroup {
+            writeln!(f, "cgroup of the process {}", subgroup.display())?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Rdt {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let whose = match self.existence {
+            Existence::Own => "its own",
+            Existence::Shared => "shared",
+            Existence::Required => "as it is",
+        };
+        writeln!(f, "resctrl class {} {whose}", self.class.display())?;
+        for line in &self.schemata {
+            writeln!(f, "resctrl schemata {}", line.escape_debug())?;
+        }
+        if let Some(monitor) = &self.monitor {
+            writeln!(f, "resctrl monitor {}", monitor.display())?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Device {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            file::S_IFBLK => "block",
+            file::S_IFIFO => "fifo",
+            _ => "char",
+        };
+        let Self { major, minor, mode, uid, gid, .. } = self;
+        write!(f, "{} {kind} {major}:{minor} mode {mode:04o} owner {uid}:{gid}", text(&self.path))
     }
 }
 
@@ -146,8 +175,8 @@ impl Display for Topology {
             Namespace::TIME,
         ];
         let made: Vec<_> = all.iter().filter(|kind| self.makes(**kind)).map(|kind| kind.name()).collect();
-        let how = if self.needs_helper() { " by a helper" } else { "" };
-        writeln!(f, "clone{how} new {}", if made.is_empty() { "nothing".into() } else { made.join(",") })?;
+        let helper = if self.needs_helper() { " by a helper" } else { "" };
+        writeln!(f, "clone{helper} new {}", if made.is_empty() { "nothing".into() } else { made.join(",") })?;
         if let Some(maps) = &self.id_maps {
             writeln!(f, "map uids {}", ranges(&maps.uid))?;
             writeln!(f, "map gids {}", ranges(&maps.gid))?;
@@ -213,8 +242,8 @@ impl Display for Mount {
                 f.write_str(if *inside { " inside the rootfs" } else { "" })?;
                 f.write_str(if *no_follow { " not following its source" } else { "" })?;
                 f.write_str(if *copy_symlink { " or the same symlink" } else { "" })?;
-                if let Some(how) = id_mapped {
-                    write!(f, " {}idmap {}", if how.recursive { "r" } else { "" }, how.ids)?;
+                if let Some(id_mapped) = id_mapped {
+                    write!(f, " {}idmap {}", if id_mapped.recursive { "r" } else { "" }, id_mapped.ids)?;
                 }
             }
             Source::Remount => write!(f, "remount {}", text(&self.target))?,
@@ -310,6 +339,19 @@ impl Display for ProcessPlan {
         for variable in &self.env {
             writeln!(f, "env {}", text(variable))?;
         }
+        self.fmt_user(f)?;
+        if self.listen_pid {
+            writeln!(f, "env LISTEN_PID its own")?;
+        }
+        if self.preserve_fds > 0 {
+            writeln!(f, "keep descriptors 3..{}", 3 + self.preserve_fds)?;
+        }
+        Ok(())
+    }
+}
+
+impl ProcessPlan {
+    fn fmt_user(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let groups = self.groups.as_ref().map_or_else(
             || "as they are".into(),
             |groups| groups.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
@@ -335,12 +377,6 @@ impl Display for ProcessPlan {
                 "capabilities {name} {}",
                 if names.is_empty() { "none".into() } else { names.join(",") }
             )?;
-        }
-        if self.listen_pid {
-            writeln!(f, "env LISTEN_PID its own")?;
-        }
-        if self.preserve_fds > 0 {
-            writeln!(f, "keep descriptors 3..{}", 3 + self.preserve_fds)?;
         }
         Ok(())
     }

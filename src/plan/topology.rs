@@ -1,4 +1,5 @@
-//! Which namespaces are made, which are joined, and whether that takes a helper process: decided once.
+//! `linux.namespaces`: which namespaces are made, which are joined, and whether that takes a helper process. Decided here
+//! once.
 
 use std::ffi::CString;
 
@@ -22,7 +23,7 @@ impl Namespace {
     pub const CGROUP: Self = Self(kernel::CLONE_NEWCGROUP);
     pub const TIME: Self = Self(kernel::CLONE_NEWTIME);
 
-    fn of(kind: Type) -> Self {
+    fn from_type(kind: Type) -> Self {
         match kind {
             Type::User => Self::USER,
             Type::Pid => Self::PID,
@@ -60,6 +61,7 @@ pub struct Join {
     pub item: usize,
 }
 
+/// A range of ids of a user namespace (user_namespaces(7), /proc/PID/uid_map).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IdMap {
     /// In the container.
@@ -83,6 +85,7 @@ impl IdMaps {
     }
 }
 
+/// The namespaces of a container: which are made, which are joined, and how ids are mapped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Topology {
     /// CLONE_NEW* flags of namespaces to make, all of them.
@@ -147,11 +150,15 @@ impl Topology {
     }
 }
 
+/// Reads which namespaces a configuration asks for.
+///
+/// # Errors
+/// A path with a NUL character.
 pub fn topology(linux: Option<&Linux>) -> Result<Topology, ConfigError> {
     let Some(linux) = linux else { return Ok(Topology::default()) };
     let mut topology = Topology::default();
     for (item, namespace) in linux.namespaces().iter().flatten().enumerate() {
-        let kind = Namespace::of(namespace.typ());
+        let kind = Namespace::from_type(namespace.typ());
         match namespace.path() {
             Some(path) if !path.as_os_str().is_empty() => {
                 let pointer = || format!("/linux/namespaces/{item}/path");
