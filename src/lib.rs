@@ -6,39 +6,42 @@
 /// What the person typed; the only place that writes stdout or picks an exit code.
 pub mod cli;
 /// One file per verb: the story of create, start, run, exec, kill, delete and the rest.
-pub mod lifecycle;
+pub(crate) mod lifecycle;
 /// The parent's half of starting a process.
-pub mod launch;
+pub(crate) mod launch;
 /// The child's half, after clone: it walks the plan. And hooks, which both halves run.
-pub mod init;
+pub(crate) mod init;
 /// The words the two halves exchange.
-pub mod handshake;
+pub(crate) mod handshake;
 /// What is remembered between commands.
-pub mod container;
+pub(crate) mod container;
 /// Decisions: configuration and host facts become one printable plan, without a side effect.
-pub mod plan;
+pub(crate) mod plan;
 /// Control groups: resources become writes (pure), then the writes are applied.
-pub mod cgroup;
+pub(crate) mod cgroup;
 /// What this host is, read once.
-pub mod host;
+pub(crate) mod host;
 /// Documents in files: the configuration of a bundle, read and handed to `spec`.
-pub mod bundle;
+pub(crate) mod bundle;
 /// From an image to a bundle (the other binary).
-pub mod image;
+pub(crate) mod image;
 /// config.json: parsing, located errors, rules that need no host. Knows no files.
-pub mod spec;
+pub(crate) mod spec;
 /// Paths resolved inside a root we do not trust.
-pub mod inroot;
+pub(crate) mod inroot;
 /// The kernel, one file per interface; the only unsafe code.
 pub mod sys;
 /// Numbers and small structs of the kernel's interface, without a call.
-pub mod kernel;
+pub(crate) mod kernel;
 /// The log: the only place that writes stderr.
-pub mod log;
+pub(crate) mod log;
 /// The name of a container, checked once.
-pub mod container_id;
+pub(crate) mod container_id;
 /// One error type, at the bottom, knowing nobody.
-pub mod error;
+pub(crate) mod error;
+
+#[doc(hidden)]
+pub mod testing;
 
 #[cfg(test)]
 #[path = "../tests/support/skip.rs"]

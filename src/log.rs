@@ -123,10 +123,6 @@ pub fn debug(message: Arguments<'_>) {
     record(Level::Debug, message);
 }
 
-pub fn info(message: Arguments<'_>) {
-    record(Level::Info, message);
-}
-
 pub fn warn(message: Arguments<'_>) {
     record(Level::Warning, message);
 }

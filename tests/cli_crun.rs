@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command as Program, Output, Stdio};
 
 use skip::{skip, skip_part};
-use tare::cgroup::Driver;
 use tare::cli::command::{Command, GlobalFlags};
 use tare::cli::command_line::{CommandLine, UsageError};
-use tare::container_id::ContainerId;
-use tare::lifecycle::options::{Create, Delete, Exec, Kill, Run, Spec, Targets};
-use tare::log::Level;
+use tare::testing::cgroup::Driver;
+use tare::testing::container_id::ContainerId;
+use tare::testing::lifecycle::options::{Create, Delete, Exec, Kill, Run, Spec, Targets};
+use tare::testing::log::Level;
 
 const TARE: &str = env!("CARGO_BIN_EXE_tare");
 

@@ -5,13 +5,13 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tare::cgroup::Driver;
 use tare::cli::command::{Command, Format, GlobalFlags};
 use tare::cli::command_line::{CommandLine, UsageError};
 use tare::cli::command_table::{self, GLOBAL, VERBS};
 use tare::cli::flag::{Flag, Takes};
-use tare::container_id::ContainerId;
-use tare::lifecycle::options::{
+use tare::testing::cgroup::Driver;
+use tare::testing::container_id::ContainerId;
+use tare::testing::lifecycle::options::{
     CgroupsMode, Checkpoint, Create, Criu, Delete, Events, Exec, Kill, Restore, Rootless, Run, Spec, Targets,
     Update,
 };

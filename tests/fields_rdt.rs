@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use support::Bundle;
-use tare::container_id::ContainerId;
-use tare::launch::rdt;
-use tare::plan::rdt::Rdt;
+use tare::testing::container_id::ContainerId;
+use tare::testing::launch::rdt;
+use tare::testing::plan::rdt::Rdt;
 
 /// Removed with the test.
 struct Fake(PathBuf);
@@ -33,9 +33,11 @@ fn fake(name: &str) -> Fake {
 }
 
 fn plan(root: &Path, wanted: &Value) -> Rdt {
-    let resctrl = tare::host::probe::resctrl::read_resctrl(root.into());
+    let resctrl = tare::testing::host::probe::resctrl::read_resctrl(root.into());
     let wanted = serde_json::from_value(wanted.clone()).unwrap();
-    tare::plan::rdt::rdt(Some(&wanted), Some(&resctrl), &ContainerId::parse("id").unwrap()).unwrap().unwrap()
+    tare::testing::plan::rdt::rdt(Some(&wanted), Some(&resctrl), &ContainerId::parse("id").unwrap())
+        .unwrap()
+        .unwrap()
 }
 
 #[test]

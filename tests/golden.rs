@@ -14,13 +14,13 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 use skip::skip;
-use tare::cgroup::Driver;
-use tare::container_id::ContainerId;
-use tare::error::Error;
-use tare::host::Facts;
-use tare::plan::activation::Activation;
-use tare::plan::{self, Request};
-use tare::spec;
+use tare::testing::cgroup::Driver;
+use tare::testing::container_id::ContainerId;
+use tare::testing::error::Error;
+use tare::testing::host::Facts;
+use tare::testing::plan::activation::Activation;
+use tare::testing::plan::{self, Request};
+use tare::testing::spec;
 
 /// Every reading of a configuration puts its maps into another order.
 const READINGS: usize = 8;

@@ -5,8 +5,8 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tare::init::hook::{HookError, HookOptions, Output, run_all};
-use tare::plan::hooks::Hook;
+use tare::testing::init::hook::{HookError, HookOptions, Output, run_all};
+use tare::testing::plan::hooks::Hook;
 
 fn c(text: &str) -> CString {
     CString::new(text).unwrap()

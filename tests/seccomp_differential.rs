@@ -11,7 +11,7 @@ use std::path::Path;
 use libc::sock_filter;
 use oci_spec::runtime::{Arch, LinuxSeccomp};
 use serde_json::Value;
-use tare::plan::seccomp::compile;
+use tare::testing::plan::seccomp::compile;
 
 #[path = "seccomp/bpf.rs"]
 mod bpf;

@@ -16,8 +16,8 @@ use nix::unistd::{ForkResult, fork};
 use oci_spec::runtime::{Arch, LinuxSeccomp};
 use serde_json::{Value, json};
 use skip::{skip, skip_part};
-use tare::plan::seccomp::{Filter, compile};
 use tare::sys::seccomp;
+use tare::testing::plan::seccomp::{Filter, compile};
 
 /// A way into the kernel, and a call made by it: its number there and two arguments.
 #[derive(Debug, Clone, Copy)]

@@ -6,9 +6,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tare::bundle::read_config;
-use tare::error::Kind;
-use tare::spec;
+use tare::testing::bundle::read_config;
+use tare::testing::error::Kind;
+use tare::testing::spec;
 
 fn files(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);
@@ -116,11 +116,16 @@ fn the_template_is_a_container_and_is_never_written_over() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("template");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
-    tare::bundle::write_template(&tare::bundle::Target::New(folder.join("config.json")), None, true).unwrap();
+    tare::testing::bundle::write_template(
+        &tare::testing::bundle::Target::New(folder.join("config.json")),
+        None,
+        true,
+    )
+    .unwrap();
     let before = fs::read(folder.join("config.json")).unwrap();
     assert_eq!(read_config(&folder).unwrap().0.warnings, Vec::<String>::new());
-    let error = tare::bundle::write_template(
-        &tare::bundle::Target::New(folder.join("config.json")),
+    let error = tare::testing::bundle::write_template(
+        &tare::testing::bundle::Target::New(folder.join("config.json")),
         Some((1000, 1000)),
         true,
     )

@@ -4,7 +4,7 @@
 
 use oci_spec::runtime::{LinuxSchedulerFlag, Spec};
 use serde_json::{Value, json};
-use tare::spec::{self, Checked};
+use tare::testing::spec::{self, Checked};
 
 const FULL: &str = include_str!("fixtures/spec/full.json");
 

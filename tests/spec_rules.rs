@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use serde_json::Value;
-use tare::error::Kind;
-use tare::spec;
+use tare::testing::error::Kind;
+use tare::testing::spec;
 
 const FULL: &str = include_str!("fixtures/spec/full.json");
 

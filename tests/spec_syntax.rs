@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tare::bundle::read_config;
-use tare::error::Kind;
-use tare::spec;
+use tare::testing::bundle::read_config;
+use tare::testing::error::Kind;
+use tare::testing::spec;
 
 const FULL: &str = include_str!("fixtures/spec/full.json");
 
@@ -292,14 +292,14 @@ fn a_process_file_is_judged_by_the_same_rules() {
         ("null", "config cannot be null"),
     ] {
         fs::write(&path, document).unwrap();
-        let error = tare::bundle::read_process(&path).unwrap_err();
+        let error = tare::testing::bundle::read_process(&path).unwrap_err();
         assert_eq!(error.to_string(), format!("{}: {expected}", path.display()), "{document}");
     }
     fs::write(&path, r#"{"cwd": "/", "args": ["a"], "capabilities": {"bounding": ["CAP_X"]}}"#).unwrap();
-    let (process, warnings) = tare::bundle::read_process(&path).unwrap();
+    let (process, warnings) = tare::testing::bundle::read_process(&path).unwrap();
     assert!(process.capabilities().as_ref().unwrap().bounding().as_ref().unwrap().is_empty());
     assert_eq!(warnings, ["/capabilities: ignoring unknown or unavailable capabilities: \"CAP_X\""]);
     spec::check_process(&process).unwrap();
-    let missing = tare::bundle::read_process(&folder.join("none")).unwrap_err();
+    let missing = tare::testing::bundle::read_process(&folder.join("none")).unwrap_err();
     assert_eq!(missing.errno(), Some(nix::errno::Errno::ENOENT));
 }

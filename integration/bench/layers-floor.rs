@@ -11,12 +11,12 @@ use std::path::Path;
 
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
-use tare::image::archive::{Archive, Entry, EntryKind, Input};
-use tare::image::blob::compression::{Compression, Decompressed};
-use tare::image::blob::digest::{Hasher, Verified};
-use tare::image::document::manifest::read_image;
-use tare::image::source::layout::Layout;
-use tare::image::source::{Source, ref_name};
+use tare::testing::image::archive::{Archive, Entry, EntryKind, Input};
+use tare::testing::image::blob::compression::{Compression, Decompressed};
+use tare::testing::image::blob::digest::{Hasher, Verified};
+use tare::testing::image::document::manifest::read_image;
+use tare::testing::image::source::layout::Layout;
+use tare::testing::image::source::{Source, ref_name};
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();

@@ -10,14 +10,14 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use oci_spec::runtime::Arch;
-use tare::plan::seccomp::compile;
+use tare::testing::plan::seccomp::compile;
 
 const TIMES: usize = 500;
 
 fn main() {
     let path = std::env::args().nth(1).unwrap();
     let bytes = std::fs::read(path).unwrap();
-    let config = tare::spec::parse(&bytes).unwrap();
+    let config = tare::testing::spec::parse(&bytes).unwrap();
     let profile = config.linux().as_ref().unwrap().seccomp().as_ref().unwrap();
     let machine = if cfg!(target_arch = "aarch64") { Arch::ScmpArchAarch64 } else { Arch::ScmpArchX86_64 };
     let mut length = 0;

@@ -130,14 +130,6 @@ impl Entry {
         &self.id
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    pub fn exists(&self) -> bool {
-        self.path.is_dir()
-    }
-
     /// A file, as the calls take it that look it up from a directory.
     fn file(&self, name: &str) -> (BorrowedFd<'_>, PathBuf) {
         match &self.root {

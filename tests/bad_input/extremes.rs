@@ -108,7 +108,7 @@ fn of_every_field_are_refused_by_their_place_or_done_and_leave_nothing() {
         for value in instead(full.pointer(pointer).unwrap()) {
             let config = with(&own, &full, pointer, &value);
             let shown: String = format!("{pointer} = {value}").chars().take(120).collect();
-            if let Err(error) = tare::spec::parse(config.to_string().as_bytes()) {
+            if let Err(error) = tare::testing::spec::parse(config.to_string().as_bytes()) {
                 refused += 1;
                 let message = error.to_string();
                 // At least the object in a list, or the section.

@@ -7,11 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
-use tare::cgroup::plan::new_group;
-use tare::cgroup::{Driver, Group, Plan};
-use tare::container_id::ContainerId;
-use tare::error::Error;
-use tare::host::cgroup::Layout;
+use tare::testing::cgroup::plan::new_group;
+use tare::testing::cgroup::{Driver, Group, Plan};
+use tare::testing::container_id::ContainerId;
+use tare::testing::error::Error;
+use tare::testing::host::cgroup::Layout;
 
 /// `/tare-test-PID-N/group`
 pub fn path() -> String {

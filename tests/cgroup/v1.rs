@@ -4,15 +4,15 @@ use std::io::Read;
 use std::time::Duration;
 
 use serde_json::json;
-use tare::cgroup::Group;
-use tare::host::cgroup::{Layout, Mode};
+use tare::testing::cgroup::Group;
+use tare::testing::host::cgroup::{Layout, Mode};
 
 use crate::bundles::skip;
 use crate::support::{Inmate, Scratch, assert_told, born_in, path, planned};
 
 /// The host's layout, where it is v1 or hybrid and ours to change.
 fn layout() -> Option<Layout> {
-    let layout = tare::host::probe::cgroup::read_layout().unwrap();
+    let layout = tare::testing::host::probe::cgroup::read_layout().unwrap();
     if layout.mode() == Mode::V2 || !nix::unistd::geteuid().is_root() {
         skip("needs cgroup v1 and root");
         return None;
@@ -85,7 +85,7 @@ fn limits_move_up_and_down_in_any_order() {
     let scratch = Scratch::new(&json!({"memory": {"limit": 16777216, "swap": 16777216}}), &layout);
     for (limit, swap) in [(67108864, 134217728), (8388608, 8388608), (33554432, 33554432), (33554432, -1)] {
         let resources = serde_json::from_value(json!({"memory": {"limit": limit, "swap": swap}})).unwrap();
-        let plan = tare::cgroup::plan::update(scratch.group.record(), &resources, false).unwrap();
+        let plan = tare::testing::cgroup::plan::update(scratch.group.record(), &resources, false).unwrap();
         scratch.group.change(&plan).unwrap();
         assert_eq!(scratch.read("memory.limit_in_bytes"), limit.to_string());
     }
@@ -278,13 +278,13 @@ fn an_out_of_memory_kill_is_told_and_counted() {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::os::fd::AsFd;
     use std::os::unix::process::ExitStatusExt;
-    use tare::cgroup::live::oom::Seen;
+    use tare::testing::cgroup::live::oom::Seen;
 
     let Some(layout) = layout() else { return };
     let scratch = Scratch::new(&json!({"memory": {"limit": 16777216, "swap": 16777216}}), &layout);
     let mut watch = scratch.group.watch_oom().unwrap();
     assert_eq!(glutton(&scratch).signal(), Some(9));
-    let wait = |watch: &tare::cgroup::live::oom::OomWatch<'_>| {
+    let wait = |watch: &tare::testing::cgroup::live::oom::OomWatch<'_>| {
         let mut fds = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut fds, PollTimeout::from(5000_u16)).unwrap(), 1);
     };
@@ -334,7 +334,7 @@ fn a_refused_update_leaves_everything_as_it_was() {
         "cpu": {"shares": 200, "cpus": "0-9999"},
     });
     let wanted = serde_json::from_value(wanted).unwrap();
-    let plan = tare::cgroup::plan::update(scratch.group.record(), &wanted, false).unwrap();
+    let plan = tare::testing::cgroup::plan::update(scratch.group.record(), &wanted, false).unwrap();
     let error = scratch.group.change(&plan).unwrap_err().to_string();
     assert!(error.starts_with("/linux/resources/cpu/cpus: "), "{error}");
     for (file, want) in [

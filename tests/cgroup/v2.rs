@@ -8,9 +8,9 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::json;
-use tare::cgroup::Group;
-use tare::host::cgroup::{Layout, Unified};
-use tare::host::probe::cgroup::with_controllers;
+use tare::testing::cgroup::Group;
+use tare::testing::host::cgroup::{Layout, Unified};
+use tare::testing::host::probe::cgroup::with_controllers;
 
 use crate::bundles::skip;
 use crate::support::{Inmate, Scratch, assert_told, born_in, open_errno, path, planned};

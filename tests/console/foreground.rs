@@ -10,10 +10,10 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::time::TimeValLike;
 use nix::unistd::{ForkResult, fork, pipe2};
-use tare::launch::console::adopt;
-use tare::launch::foreground::Foreground;
 use tare::sys::process::{Vector, execve, exit_now, parent_death_signal, pidfd_open, reset_signals};
 use tare::sys::tty::{self, Size};
+use tare::testing::launch::console::adopt;
+use tare::testing::launch::foreground::Foreground;
 
 use crate::support::{Line, Process, let_go, redirect, sit_at};
 

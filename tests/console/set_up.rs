@@ -11,10 +11,10 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{mkfifo, setsid};
-use tare::init::console::set_up;
-use tare::inroot::Root;
-use tare::launch::console::{Console, Incoming};
 use tare::sys::tty::{self, STDIN, STDOUT};
+use tare::testing::init::console::set_up;
+use tare::testing::inroot::Root;
+use tare::testing::launch::console::{Console, Incoming};
 
 use crate::skip::{skip, skip_part};
 use crate::support::{Line, Process, Scratch};

@@ -27,7 +27,7 @@ fn as_oci_archive(layout: &Path) -> Vec<u8> {
 /// Writes a docker-archive of these layers, as `docker save` does.
 fn as_docker_archive(config: &Value, packing: Packing, tags: &Value) -> Vec<u8> {
     let config = serde_json::to_vec(config).unwrap();
-    let name = format!("{}.json", tare::image::blob::digest::sha256_of(&config).digest());
+    let name = format!("{}.json", tare::testing::image::blob::digest::sha256_of(&config).digest());
     let manifest =
         json!([{ "Config": name, "RepoTags": tags, "Layers": ["one/layer.tar", "two/layer.tar"] }]);
     let [one, two] = layers().map(|layer| packing.pack(&layer));

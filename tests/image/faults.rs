@@ -254,7 +254,7 @@ fn bombs_end_early_and_in_little_memory() {
         let scratch = Scratch::new(&format!("bomb-{name}"));
         let mut fixture = Fixture::new(&scratch);
         let blob = fixture.blob(blob, media_type);
-        fixture.raw_layer(blob, tare::image::blob::digest::sha256_of(b"").as_ref()).finish();
+        fixture.raw_layer(blob, tare::testing::image::blob::digest::sha256_of(b"").as_ref()).finish();
         let output = in_little_memory(&scratch, &format!("unpack {args} oci:image bundle"));
         let error = stderr(&output);
         assert!(error.contains(words) && error.contains("layer 1 of 1"), "{name}: {error}");

@@ -337,7 +337,7 @@ fn gzip_members_and_padding_are_read_to_the_end() {
     let scratch = Scratch::new("members");
     let mut fixture = Fixture::new(&scratch);
     let blob = fixture.blob(&packed, "application/vnd.oci.image.layer.v1.tar+gzip");
-    fixture.raw_layer(blob, tare::image::blob::digest::sha256_of(&bytes).as_ref()).finish();
+    fixture.raw_layer(blob, tare::testing::image::blob::digest::sha256_of(&bytes).as_ref()).finish();
     assert_eq!(text(scratch.unpack().join("a")).len(), 3000);
 }
 

@@ -111,9 +111,11 @@ fn the_store_is_closed_and_layers_have_the_names_of_what_they_are() {
     Fixture::new(&scratch).layer(Packing::Gzip, &complete).layer(Packing::Gzip, &taking).finish();
     shared(&scratch, "one");
     assert_eq!(fs::metadata(scratch.join("store")).unwrap().permissions().mode() & 0o7777, 0o700);
-    let (first, second) =
-        (tare::image::blob::digest::sha256_of(&complete), tare::image::blob::digest::sha256_of(&taking));
-    let chain = tare::image::blob::digest::sha256_of(format!("{first} {second}").as_bytes());
+    let (first, second) = (
+        tare::testing::image::blob::digest::sha256_of(&complete),
+        tare::testing::image::blob::digest::sha256_of(&taking),
+    );
+    let chain = tare::testing::image::blob::digest::sha256_of(format!("{first} {second}").as_bytes());
     assert_eq!(
         layers(&scratch),
         [format!("chain-sha256-{}", chain.digest()), format!("sha256-{}", first.digest())]
@@ -275,7 +277,7 @@ fn nothing_is_left_of_a_failed_unpacking_into_the_store() {
     fixture.layer(Packing::Gzip, &archive(&[file("a", &"x".repeat(100_000))]));
     let bytes = Packing::Gzip.pack(&archive(&[file("b", &"y".repeat(100_000))]));
     let blob = fixture.blob(&bytes, "application/vnd.oci.image.layer.v1.tar+gzip");
-    fixture.raw_layer(blob, tare::image::blob::digest::sha256_of(b"other").as_ref()).finish();
+    fixture.raw_layer(blob, tare::testing::image::blob::digest::sha256_of(b"other").as_ref()).finish();
     let output = scratch.run(&["unpack", "--overlay", "--store", "store", "oci:image", "one"]);
     assert!(stderr(&output).contains("layer 2 of 2"), "{}", stderr(&output));
     assert_eq!(names(scratch.path()), ["image", "store"]);

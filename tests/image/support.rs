@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
-use tare::image::blob::digest;
+use tare::testing::image::blob::digest;
 
 /// A directory for one test, removed when dropped.
 pub struct Scratch(PathBuf);

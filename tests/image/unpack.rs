@@ -79,9 +79,12 @@ fn a_blob_that_is_not_what_was_named_is_refused_with_its_layer() {
     let mut fixture = Fixture::new(&scratch);
     let bytes = archive(&[file("a", &"x".repeat(100_000))]);
     let packed = Packing::Gzip.pack(&bytes);
-    let diff_id = tare::image::blob::digest::sha256_of(&bytes).to_string();
+    let diff_id = tare::testing::image::blob::digest::sha256_of(&bytes).to_string();
     let blob = fixture.blob(&packed, "application/vnd.oci.image.layer.v1.tar+gzip");
-    let path = fixture.path.join("blobs/sha256").join(tare::image::blob::digest::sha256_of(&packed).digest());
+    let path = fixture
+        .path
+        .join("blobs/sha256")
+        .join(tare::testing::image::blob::digest::sha256_of(&packed).digest());
     fixture.raw_layer(blob, &diff_id).finish();
 
     let mut flipped = packed.clone();
@@ -104,7 +107,7 @@ fn a_wrong_diff_id_is_refused() {
     for packing in PACKINGS {
         let scratch = Scratch::new(&format!("diff-id-{packing:?}"));
         let mut fixture = Fixture::new(&scratch);
-        let other = tare::image::blob::digest::sha256_of(b"other").to_string();
+        let other = tare::testing::image::blob::digest::sha256_of(b"other").to_string();
         fixture.layer(packing, &archive(&[file("a", "x")]));
         let mut config = fixture.config_json();
         config["rootfs"]["diff_ids"] = json!([other]);
@@ -116,7 +119,7 @@ fn a_wrong_diff_id_is_refused() {
 #[test]
 fn a_media_type_must_fit_the_content() {
     let bytes = archive(&[file("a", "x")]);
-    let diff_id = tare::image::blob::digest::sha256_of(&bytes).to_string();
+    let diff_id = tare::testing::image::blob::digest::sha256_of(&bytes).to_string();
     for (media_type, packing, words) in [
         ("application/vnd.oci.image.layer.v1.tar", Packing::Gzip, "the content is gzip"),
         (
@@ -281,9 +284,10 @@ fn mistakes_on_the_command_line_are_told() {
 #[test]
 fn the_default_seccomp_profile_names_only_calls_that_the_compiler_knows() {
     use oci_spec::runtime::{Arch, LinuxSeccomp};
-    use tare::plan::seccomp::compile;
+    use tare::testing::plan::seccomp::compile;
     let profile: LinuxSeccomp =
-        serde_json::from_value(tare::image::bundle::seccomp::default_profile("amd64").unwrap()).unwrap();
+        serde_json::from_value(tare::testing::image::bundle::seccomp::default_profile("amd64").unwrap())
+            .unwrap();
     let filter = compile(&profile, Arch::ScmpArchX86_64, 0).unwrap();
     assert_eq!(filter.warnings, [""; 0]);
 }

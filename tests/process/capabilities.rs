@@ -9,7 +9,10 @@ use crate::user;
 type Sets = [u64; 5];
 
 fn bits(names: &[&str]) -> u64 {
-    names.iter().map(|name| tare::plan::capabilities::bit(name).unwrap()).fold(0, |all, bit| all | bit)
+    names
+        .iter()
+        .map(|name| tare::testing::plan::capabilities::bit(name).unwrap())
+        .fold(0, |all, bit| all | bit)
 }
 
 fn parse(status: &str) -> Sets {
@@ -101,12 +104,12 @@ fn are_in_force() {
 fn that_the_host_has_not_are_a_warning() {
     let Some(mut bundle) = Bundle::new() else { return };
     let own = parse(&std::fs::read_to_string("/proc/self/status").unwrap())[1];
-    let every: Vec<String> = tare::plan::capabilities::names(u64::MAX >> 23);
+    let every: Vec<String> = tare::testing::plan::capabilities::names(u64::MAX >> 23);
     let names: Vec<&str> = every.iter().map(String::as_str).collect();
     let expected = bits(&names) & own;
     let capabilities = json!({"bounding": names, "effective": names, "permitted": names});
     assert_eq!(sets(&mut bundle, capabilities), [0, expected, expected, expected, 0]);
-    let lacking = tare::plan::capabilities::names(bits(&names) & !own);
+    let lacking = tare::testing::plan::capabilities::names(bits(&names) & !own);
     let answer = bundle.run().ok();
     match lacking.first() {
         None => crate::support::skip_part("needs a host that lacks a capability"),

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tare::cgroup::plan::new_group;
-use tare::cgroup::{Driver, Group, Plan};
-use tare::host::probe::cgroup::read_layout;
+use tare::testing::cgroup::plan::new_group;
+use tare::testing::cgroup::{Driver, Group, Plan};
+use tare::testing::host::probe::cgroup::read_layout;
 
 use crate::bundles::skip;
 use crate::support::{Inmate, Scratch, assert_told, born_in, id, open_errno};
@@ -160,7 +160,7 @@ mod v2 {
             assert_eq!(shown("tare-limits.scope", name), want, "{name}");
         }
         let wanted = serde_json::from_value(json!({"pids": {"limit": 60}})).unwrap();
-        let changed = tare::cgroup::plan::update(group.record(), &wanted, false).unwrap();
+        let changed = tare::testing::cgroup::plan::update(group.record(), &wanted, false).unwrap();
         if std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap().contains("pids") {
             group.change(&changed).unwrap();
             assert_eq!(shown("tare-limits.scope", "TasksMax"), "60");
@@ -174,7 +174,9 @@ mod v2 {
         let more =
             json!({"memory": {"reservation": 4096}, "cpu": {"cpus": "0", "idle": 1}, "pids": {"limit": 70}});
         let more = serde_json::from_value(more).unwrap();
-        group.change(&tare::cgroup::plan::update(group.record(), &more, false).unwrap()).unwrap_err();
+        group
+            .change(&tare::testing::cgroup::plan::update(group.record(), &more, false).unwrap())
+            .unwrap_err();
         for (name, want) in [
             ("TasksMax", "50"),
             ("MemoryLow", "0"),
@@ -228,10 +230,10 @@ mod v2 {
     #[test]
     #[ignore = "runs inside"]
     fn a_failed_unit_that_was_left_is_taken_over() {
-        use tare::cgroup::plan::systemd::{Property, Unit, properties::of_unit};
-        use tare::cgroup::systemd::client::Manager;
+        use tare::testing::cgroup::plan::systemd::{Property, Unit, properties::of_unit};
+        use tare::testing::cgroup::systemd::client::Manager;
         let unit = Unit::from_path(Some(":tare:left".as_ref()), &id(), false).unwrap();
-        let mut properties = of_unit(&unit, tare::host::cgroup::Mode::V2);
+        let mut properties = of_unit(&unit, tare::testing::host::cgroup::Mode::V2);
         properties.push(Property::new("RuntimeMaxUSec", 50_000_u64, ""));
         let inmate = Inmate::outside();
         Manager::connect(false).unwrap().start(&unit, &properties, Some(inmate.pid())).unwrap();
@@ -250,14 +252,17 @@ mod v2 {
     #[ignore = "runs inside"]
     fn the_message_bus_serves_as_well() {
         let unit =
-            tare::cgroup::plan::systemd::Unit::from_path(Some(":tare:bus".as_ref()), &id(), false).unwrap();
+            tare::testing::cgroup::plan::systemd::Unit::from_path(Some(":tare:bus".as_ref()), &id(), false)
+                .unwrap();
         let sockets = vec![("/run/dbus/system_bus_socket".into(), true)];
-        let mut manager = tare::cgroup::systemd::client::Manager::connect_to(sockets).unwrap();
+        let mut manager = tare::testing::cgroup::systemd::client::Manager::connect_to(sockets).unwrap();
         assert!(manager.version().unwrap() > 200);
         assert_eq!(manager.root().unwrap(), std::path::Path::new(""));
         let inmate = Inmate::outside();
-        let properties =
-            tare::cgroup::plan::systemd::properties::of_unit(&unit, tare::host::cgroup::Mode::V2);
+        let properties = tare::testing::cgroup::plan::systemd::properties::of_unit(
+            &unit,
+            tare::testing::host::cgroup::Mode::V2,
+        );
         manager.start(&unit, &properties, Some(inmate.pid())).unwrap();
         assert!(inmate.groups().contains("0::/system.slice/tare-bus.scope"), "{}", inmate.groups());
         assert_eq!(manager.group_of(&unit).unwrap().to_str(), Some("system.slice/tare-bus.scope"));
@@ -342,7 +347,7 @@ mod v1 {
         assert_eq!(shown("tare-limits.scope", "CPUQuotaPerSecUSec"), "510ms");
         let wanted =
             serde_json::from_value(json!({"memory": {"limit": 33554432}, "pids": {"limit": 60}})).unwrap();
-        let changed = tare::cgroup::plan::update(scratch.group.record(), &wanted, false).unwrap();
+        let changed = tare::testing::cgroup::plan::update(scratch.group.record(), &wanted, false).unwrap();
         scratch.group.change(&changed).unwrap();
         reload();
         assert_eq!(scratch.read("memory.limit_in_bytes"), "33554432");

@@ -7,4 +7,4 @@ pub mod filter;
 pub mod rule;
 
 pub use filter::Filter;
-pub use rule::{Access, Kind, Node, Rule};
+pub use rule::{Access, Kind};

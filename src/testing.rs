@@ -1,0 +1,167 @@
+//! What the tests under tests/ and the benchmarks reach of the insides, by the paths that it has inside. No interface for
+//! anybody else: it changes with the insides.
+
+pub mod bundle {
+    pub use crate::bundle::{Target, read_config, read_process, write_template};
+}
+
+pub mod cgroup {
+    pub use crate::cgroup::{Driver, Group, Plan};
+
+    pub mod live {
+        pub mod oom {
+            pub use crate::cgroup::live::oom::{OomWatch, Seen};
+        }
+    }
+
+    pub mod plan {
+        pub use crate::cgroup::plan::{new_group, update};
+
+        pub mod systemd {
+            pub use crate::cgroup::plan::systemd::{Property, Unit};
+
+            pub mod properties {
+                pub use crate::cgroup::plan::systemd::properties::of_unit;
+            }
+        }
+    }
+
+    pub mod systemd {
+        pub mod client {
+            pub use crate::cgroup::systemd::client::Manager;
+        }
+    }
+}
+
+pub mod container_id {
+    pub use crate::container_id::ContainerId;
+}
+
+pub mod error {
+    pub use crate::error::{Error, Kind};
+}
+
+pub mod host {
+    pub use crate::host::Facts;
+
+    pub mod cgroup {
+        pub use crate::host::cgroup::{Layout, Mode, Unified};
+    }
+
+    pub mod probe {
+        pub mod cgroup {
+            pub use crate::host::probe::cgroup::{read_layout, with_controllers};
+        }
+
+        pub mod resctrl {
+            pub use crate::host::probe::resctrl::read_resctrl;
+        }
+    }
+}
+
+pub mod image {
+    pub mod archive {
+        pub use crate::image::archive::{Archive, Entry, EntryKind, Input};
+    }
+
+    pub mod blob {
+        pub mod compression {
+            pub use crate::image::blob::compression::{Compression, Decompressed};
+        }
+
+        pub mod digest {
+            pub use crate::image::blob::digest::{Hasher, Verified, sha256_of};
+        }
+    }
+
+    pub mod bundle {
+        pub mod seccomp {
+            pub use crate::image::bundle::seccomp::default_profile;
+        }
+    }
+
+    pub mod document {
+        pub mod manifest {
+            pub use crate::image::document::manifest::read_image;
+        }
+    }
+
+    pub mod source {
+        pub use crate::image::source::{Source, ref_name};
+
+        pub mod layout {
+            pub use crate::image::source::layout::Layout;
+        }
+    }
+}
+
+pub mod init {
+    pub mod console {
+        pub use crate::init::console::set_up;
+    }
+
+    pub mod hook {
+        pub use crate::init::hook::{HookError, HookOptions, Output, run_all};
+    }
+}
+
+pub mod inroot {
+    pub use crate::inroot::Root;
+}
+
+pub mod launch {
+    pub mod console {
+        pub use crate::launch::console::{Console, Incoming, adopt};
+    }
+
+    pub mod foreground {
+        pub use crate::launch::foreground::Foreground;
+    }
+
+    pub mod rdt {
+        pub use crate::launch::rdt::{join, make, remove, to_record};
+    }
+}
+
+pub mod lifecycle {
+    pub mod options {
+        pub use crate::lifecycle::options::{
+            CgroupsMode, Checkpoint, Create, Criu, Delete, Events, Exec, Kill, Restore, Rootless, Run, Spec,
+            Targets, Update,
+        };
+    }
+}
+
+pub mod log {
+    pub use crate::log::Level;
+}
+
+pub mod plan {
+    pub use crate::plan::{Request, plan_container};
+
+    pub mod activation {
+        pub use crate::plan::activation::Activation;
+    }
+
+    pub mod capabilities {
+        pub use crate::plan::capabilities::{bit, names};
+    }
+
+    pub mod hooks {
+        pub use crate::plan::hooks::Hook;
+    }
+
+    pub mod rdt {
+        pub use crate::plan::rdt::{Rdt, rdt};
+    }
+
+    pub mod seccomp {
+        pub use crate::plan::seccomp::{Filter, compile};
+    }
+}
+
+pub mod spec {
+    pub use crate::spec::{
+        Checked, check_process, document, parse, parse_process, parse_resources, template,
+    };
+}
