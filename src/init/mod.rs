@@ -75,8 +75,8 @@ pub fn container_init(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Resu
     // From here on the process is as the program will be: what is left must not need a privilege.
     reset_signals_and_filter(&plan.process, args, socket)?;
     // After the filter, because runc's startContainer hooks run under it.
-    let setting = HookOptions { env: Some(&program.env), ..HookOptions::default() };
-    run_container_hooks("startContainer", &plan.hooks.start_container, "created", args, setting)
+    let options = HookOptions { env: Some(&program.env), ..HookOptions::default() };
+    run_container_hooks("startContainer", &plan.hooks.start_container, "created", args, options)
         .map_err(|text| Report::from_text(Step::StartContainerHook, &text))?;
     // After the last hook, which writes there.
     descriptors::close_hook_output(&args.fds);
@@ -107,7 +107,7 @@ pub fn exec_init(
 /// Brings the process into its cgroup and its namespaces; those that clone3(2) made it is in already.
 fn enter_namespaces(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
     let topology = &plan.topology;
-    // First of all, so that no way the parent ends leaves this process behind. `Ready` takes it back.
+    // First of all, so that however the parent ends, this process is not left behind. `Ready` takes it back.
     process::parent_death_signal(libc::SIGKILL).in_step(Step::NewProcess, "prctl(PR_SET_PDEATHSIG)")?;
     // Before anything that costs: limits hold only inside. Where there is a helper, that has done it.
     if !topology.needs_helper() {
@@ -151,14 +151,14 @@ fn set_up_container(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result
         }
         Enter::PivotRoot | Enter::MoveMount => set_up_in_own_mounts(plan, args, socket, &root)?,
     };
-    // After everything that makes files or mount points below them.
+    // After everything that makes files or mount points below these mounts.
     mounts::make_read_only(late)?;
     rootfs::finish(&plan.rootfs)?;
     set_umask(&plan.process);
     Ok(())
 }
 
-/// With a mount namespace of the container's own. Returns the mounts that become read-only at the end.
+/// Sets up a container that has a mount namespace of its own. Returns the mounts that become read-only at the end.
 fn set_up_in_own_mounts(
     plan: &Plan,
     args: &InitArgs,
@@ -173,14 +173,15 @@ fn set_up_in_own_mounts(
     // Before the root is changed: hooks see the paths of the host, and all mounts.
     run_creation_hooks(plan, args, socket)?;
     rootfs::pivot(&plan.rootfs, root)?;
-    // Before the terminal and the masks: the later, the more of /proc is covered. (This procfs is mounted nowhere.)
+    // Before the masks: in a user namespace the kernel mounts a procfs only where one without covers is to be seen. And
+    // after the root is changed, so that no mount of the container can stand in its place: it is attached nowhere.
     let procfs = sysctl::procfs(plan)?;
     null::reopen(root)?;
     // After the root is changed: the pair is made in the container's devpts.
     terminal(&plan.process, &args.fds, root, true)?;
     set_names(plan)?;
     sysctl::write_all(&plan.sysctls, procfs.as_ref())?;
-    // After the mounts that they lie in, and read-only before masked: a mask shall cover what was made read-only.
+    // After the sysctls, which lie below such paths. Read-only first: where a path is both, the mask lies on top.
     paths::make_read_only(&plan.read_only_paths, root)?;
     paths::mask(&plan.masked_paths, plan.mask_context.as_ref(), root, null)?;
     // Before the root becomes read-only.
@@ -188,7 +189,7 @@ fn set_up_in_own_mounts(
     Ok(late)
 }
 
-/// In a mount namespace that is shared: nothing is mounted, because it would be mounted for the others too.
+/// Sets up a container in a mount namespace that is shared: nothing is mounted, because it would be mounted for the others too.
 fn set_up_in_shared_mounts(
     plan: &Plan,
     args: &InitArgs,
@@ -224,8 +225,8 @@ fn run_creation_hooks(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Resu
         ask_for(Acknowledgement::HooksDone, &Message::RunHooks, socket)?;
     }
     // In the rootfs, as with runc: paths are still those of the host.
-    let setting = HookOptions { dir: Some(&*plan.rootfs.path), ..HookOptions::default() };
-    run_container_hooks("createContainer", &plan.hooks.create_container, "creating", args, setting)
+    let options = HookOptions { dir: Some(&*plan.rootfs.path), ..HookOptions::default() };
+    run_container_hooks("createContainer", &plan.hooks.create_container, "creating", args, options)
         .map_err(|text| Report::from_text(Step::CreateContainerHook, &text))
 }
 
@@ -235,12 +236,12 @@ fn run_container_hooks(
     hooks: &[Hook],
     status: &str,
     args: &InitArgs,
-    setting: HookOptions<'_>,
+    options: HookOptions<'_>,
 ) -> Result<(), String> {
     let (false, Some(state)) = (hooks.is_empty(), &args.hook_state) else { return Ok(()) };
     let document = state.document(status, nix::unistd::getpid().as_raw());
     let output = args.fds.hook_output.each_ref().map(|file| file.as_ref().map(AsFd::as_fd));
-    hook::run_all(kind, hooks, &document, HookOptions { output, ..setting })
+    hook::run_all(kind, hooks, &document, HookOptions { output, ..options })
         .map(drop)
         .map_err(|failed| failed.text)
 }

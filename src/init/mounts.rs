@@ -44,8 +44,8 @@ pub fn mount_all(
 /// Makes the mounts read-only that were left writable while mount points were made within.
 pub fn make_read_only(late: Vec<LateReadOnly>) -> Result<(), Report> {
     let change = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
-    for (item, mount) in late {
-        mount_setattr(mount.as_fd(), change, None, false).in_step(Step::Mount(item), "mount_setattr")?;
+    for (index, mount) in late {
+        mount_setattr(mount.as_fd(), change, None, false).in_step(Step::Mount(index), "mount_setattr")?;
     }
     Ok(())
 }
@@ -120,8 +120,8 @@ fn mount_filesystem(mount: &Mount, root: &Root) -> Result<Option<OwnedFd>, Mount
     Ok(Some(new))
 }
 
-/// A clone of what is inside the rootfs by now, with its ids mapped: that takes rights to the filesystem that the parent
-/// has.
+/// Clones what is inside the rootfs by now, and has the runtime map its ids: that takes rights to the filesystem which
+/// only the runtime has.
 fn mapped_inside(
     index: usize,
     mount: &Mount,
@@ -137,14 +137,14 @@ fn mapped_inside(
     Ok(Some(tree))
 }
 
-/// What the rootfs has at `path` by now, with what was mounted there before.
+/// Clones what the rootfs has at `path` by now, with what was mounted there before.
 fn clone_inside(root: &Root, path: &CStr, recursive: bool, no_follow: bool) -> Result<OwnedFd, MountError> {
     let flags = if no_follow { OFlag::O_PATH | OFlag::O_NOFOLLOW } else { OFlag::O_PATH };
     let source = root.resolve(path, flags).call("open the source")?;
     open_tree_clone(source.as_fd(), c"", recursive, libc::AT_EMPTY_PATH).call("open_tree")
 }
 
-/// With mount(2)'s answer where a directory and something else meet: EINVAL says too little.
+/// Attaches the mount, with mount(2)'s answer where a directory and something else meet: EINVAL says too little.
 fn attach(tree: &OwnedFd, target: &OwnedFd) -> Result<(), MountError> {
     let directory = |fd| target::kind_of(fd).map(|kind| kind == SFlag::S_IFDIR);
     match move_mount(tree.as_fd(), target.as_fd()) {
@@ -166,14 +166,14 @@ fn symlink(root: &Root, path: &CStr, to: &CStr) -> Result<(), MountError> {
     }
 }
 
-/// The link at the host's `from`, again at `path`.
+/// Copies the symlink at the host's `from` to `path`.
 fn copy_link(root: &Root, path: &CStr, from: &CStr) -> Result<(), MountError> {
     let to = nix::fcntl::readlink(from).call("readlink")?;
     let to = std::ffi::CString::new(std::os::unix::ffi::OsStringExt::into_vec(to)).unwrap_or_default();
     symlink(root, path, &to)
 }
 
-/// `tmpcopyup`: what the image has there, copied into the new tmpfs before it covers it.
+/// Copies what the image has there into the new tmpfs, before that covers it (`tmpcopyup`).
 fn copy_up_into(new: &OwnedFd, root: &Root, path: &CStr) -> Result<(), MountError> {
     let from = root.resolve(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY).call("open the directory to copy")?;
     super::copy_up::copy_tree(from.as_fd(), new.as_fd()).call("copy up")

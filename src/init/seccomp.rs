@@ -7,8 +7,8 @@ use crate::handshake::{Acknowledgement, InStep, Message, Report, Step, SyncSocke
 use crate::plan::process::ProcessPlan;
 use crate::sys::seccomp as sys;
 
-/// The moment at which a filter is loaded. With no_new_privs as late as can be, so that it is for the program alone; without it,
-/// loading takes CAP_SYS_ADMIN, which goes. A filter that notifies needs the parent, which may be gone later.
+/// The moment at which a filter is loaded. With no_new_privs as late as can be, so that it is for the program alone;
+/// without it, loading takes CAP_SYS_ADMIN, which goes. A filter that notifies needs the parent, which may be gone later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::enum_variant_names)]
 pub enum Load {
