@@ -9,18 +9,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::config_error::quote;
-use super::cpu_list::CpuList;
 use super::diagnostics::Diagnostics;
 use super::json_pointer::JsonPointer;
 use super::tree::{default, find, items_mut, member, member_mut, remove};
 
-/// Members for other systems, and two that the crate alone has: what they hold is no concern of ours.
-const FOREIGN: &[&str] = &["freebsd", "solaris", "vm", "windows", "zos", "uidMappings", "gidMappings"];
-
 pub(super) fn config(value: &mut Value, diagnostics: &mut Diagnostics) {
-    for name in FOREIGN {
-        remove(value, name);
-    }
     drop_nulls(value);
     if let Some(process) = member_mut(value, "process") {
         self::process(process, &JsonPointer::ROOT.key("process"), diagnostics);
@@ -79,20 +72,6 @@ fn process(process: &mut Value, at: &JsonPointer<'_>, diagnostics: &mut Diagnost
             Some("SCHED_FLAG_DL_OVERRUN") => *flag = json!("SCHED_FLAG_D_L_OVERRUN"),
             _ => {}
         }
-    }
-    if let Some(affinity) = member_mut(process, "execCPUAffinity") {
-        cpu_list(affinity, "initial");
-        cpu_list(affinity, "final");
-    }
-}
-
-/// An empty list is no list, and spaces or extra commas do not matter.
-fn cpu_list(affinity: &mut Value, name: &str) {
-    let Some(list) = member_mut(affinity, name) else { return };
-    match list.as_str().map(CpuList::parse) {
-        Some(Ok(cpus)) if cpus.is_empty() => drop(remove(affinity, name)),
-        Some(Ok(cpus)) => *list = json!(cpus.to_string()),
-        Some(Err(_)) | None => {}
     }
 }
 

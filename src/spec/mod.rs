@@ -8,6 +8,7 @@ mod absent;
 mod block_io;
 pub mod cpu_list;
 mod devices;
+mod document;
 mod diagnostics;
 mod config_error;
 mod hooks;

@@ -4,6 +4,7 @@
 //! where that does not help, finds every member that is wrong, not only the first: what is wrong is noted, taken
 //! out, and the rest is read again.
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -18,24 +19,33 @@ use crate::fail;
 const ROUNDS: usize = 17;
 
 /// A document that can be read: the configuration, or the process of `exec --process`.
-pub(super) trait Document: DeserializeOwned {
+pub(super) trait Document: Sized {
+    /// The type that its members are read into.
+    type Members: DeserializeOwned + Into<Self>;
+
     /// Changes what the types refuse and other runtimes accept.
     fn mend(value: &mut Value, diagnostics: &mut Diagnostics);
 }
 
 impl Document for oci_spec::runtime::Spec {
+    type Members = super::document::Spec;
+
     fn mend(value: &mut Value, diagnostics: &mut Diagnostics) {
         lenient::config(value, diagnostics);
     }
 }
 
 impl Document for oci_spec::runtime::LinuxResources {
+    type Members = Self;
+
     fn mend(value: &mut Value, _diagnostics: &mut Diagnostics) {
         lenient::resources_document(value);
     }
 }
 
 impl Document for oci_spec::runtime::Process {
+    type Members = super::document::Process;
+
     fn mend(value: &mut Value, diagnostics: &mut Diagnostics) {
         lenient::process_document(value, diagnostics);
     }
@@ -53,9 +63,9 @@ pub(super) fn document<T: Document>(bytes: &[u8], diagnostics: &mut Diagnostics)
 fn parse<T: Document>(bytes: &[u8]) -> Result<Box<T>, (String, serde_json::Error)> {
     let track = Track::default();
     let mut parser = serde_json::Deserializer::from_slice(bytes);
-    let document = T::deserialize(Strict::new(&mut parser, &track));
-    let document = document.and_then(|document| parser.end().map(|()| document));
-    document.map(Box::new).map_err(|error| (track.pointer(), error))
+    let members = T::Members::deserialize(Strict::new(&mut parser, &track));
+    let members = members.and_then(|members| parser.end().map(|()| members));
+    members.map(|members| Box::new(members.into())).map_err(|error| (track.pointer(), error))
 }
 
 #[cold]

@@ -74,7 +74,7 @@ fn io_priority(wanted: &LinuxIOPriority, at: &JsonPointer<'_>, diagnostics: &mut
     }
 }
 
-/// The types have checked the grammar; ranges and sizes are left.
+/// The lists are as `document` has read them.
 fn affinity(wanted: &ExecCPUAffinity, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     let lists = [("initial", "Initial", wanted.initial()), ("final", "Final", wanted.cpu_affinity_final())];
     for (name, go_name, list) in lists {

@@ -51,8 +51,6 @@ fn unknown(shape: &str, word: &str) -> Option<String> {
             "/scheduler/policy" => format!("invalid scheduler policy: {plain}"),
             "/scheduler/flags/*" => format!("invalid scheduler flag: {plain}"),
             "/ioPriority/class" => format!("invalid ioPriority.Class: {quoted}"),
-            "/execCPUAffinity/initial" => affinity("Initial", word),
-            "/execCPUAffinity/final" => affinity("Final", word),
             "/linux/namespaces/*/type" => format!("namespace {quoted} does not exist"),
             "/linux/devices/*/type" => format!("invalid device type {quoted}"),
             "/devices/*/type" => format!("invalid cgroup device type {quoted}"),
@@ -70,9 +68,4 @@ fn unknown(shape: &str, word: &str) -> Option<String> {
             _ => return None,
         },
     )
-}
-
-fn affinity(which: &str, list: &str) -> String {
-    let cause = super::cpu_list::CpuList::parse(list).err().unwrap_or_else(|| quote(list));
-    format!("bad CPUAffinity.{which}: {cause}")
 }

@@ -98,7 +98,7 @@ pub fn ref_name(descriptor: &Descriptor) -> Option<&String> {
 
 /// Spells a Docker name out: `ubuntu` is `docker.io/library/ubuntu:latest`.
 fn normalized(name: &str) -> String {
-    name.parse::<oci_spec::distribution::Reference>().map_or_else(|_| name.to_owned(), |name| name.whole())
+    super::registry::parse_name(name).map_or_else(|_| name.to_owned(), |name| name.whole())
 }
 
 fn with_names(error: Error, tops: &[Descriptor]) -> Error {
