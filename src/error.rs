@@ -73,13 +73,6 @@ impl Error {
         self
     }
 
-    /// The same sentence, of another kind.
-    #[must_use]
-    pub fn with_kind(mut self, kind: Kind) -> Self {
-        self.0.kind = kind;
-        self
-    }
-
     #[must_use]
     pub fn context(mut self, doing: impl Into<Cow<'static, str>>) -> Self {
         self.0.context.push(doing.into());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tare::cli::command::{Command, Format, GlobalFlags};
 use tare::cli::command_line::{CommandLine, UsageError};
 use tare::cli::command_table::{self, GLOBAL, VERBS};
-use tare::cli::flag::{Flag, Takes};
+use tare::cli::flag::{Flag, ValueType};
 use tare::testing::cgroup::Driver;
 use tare::testing::container_id::ContainerId;
 use tare::testing::lifecycle::options::{
@@ -551,10 +551,10 @@ fn words_that_are_not_utf8_are_refused_where_they_must_be_text_and_kept_where_th
 /// A value for each flag that takes one, other than its default.
 fn sample(flag: &Flag) -> &'static str {
     match (flag.long, flag.takes) {
-        (_, Takes::Switch) => "true",
-        (_, Takes::Path) => "some/path",
-        (_, Takes::Number) => "7",
-        (_, Takes::Duration) => "7s",
+        (_, ValueType::Switch) => "true",
+        (_, ValueType::Path) => "some/path",
+        (_, ValueType::Number) => "7",
+        (_, ValueType::Duration) => "7s",
         ("format" | "log-format", _) => "json",
         ("rootless", _) => "true",
         ("cgroup-manager", _) => "disabled",
@@ -577,7 +577,7 @@ fn forms(flag: &Flag) -> Vec<Vec<String>> {
         for dashes in ["-", "--"] {
             forms.push(vec![format!("{dashes}{name}={}", sample(flag))]);
             forms.push(match flag.takes {
-                Takes::Switch => vec![format!("{dashes}{name}")],
+                ValueType::Switch => vec![format!("{dashes}{name}")],
                 _ => vec![format!("{dashes}{name}"), sample(flag).to_owned()],
             });
         }

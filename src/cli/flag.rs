@@ -49,9 +49,9 @@ impl Arity {
     }
 }
 
-/// What a flag takes.
+/// The type of the value that a flag takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Takes {
+pub enum ValueType {
     /// Nothing, or `=true` / `=false`.
     Switch,
     Text,
@@ -67,7 +67,7 @@ pub struct Flag {
     pub short: Option<char>,
     /// A second letter: the one that crun has for it.
     pub letter: Option<char>,
-    pub takes: Takes,
+    pub takes: ValueType,
     /// May be given several times, every value counts. Otherwise the last one wins.
     pub many: bool,
     pub hidden: bool,
@@ -76,28 +76,28 @@ pub struct Flag {
 }
 
 impl Flag {
-    const fn new(long: &'static str, takes: Takes, help: &'static str) -> Self {
+    const fn new(long: &'static str, takes: ValueType, help: &'static str) -> Self {
         Self { long, short: None, letter: None, takes, many: false, hidden: false, default: None, help }
     }
 
     pub const fn switch(long: &'static str, help: &'static str) -> Self {
-        Self::new(long, Takes::Switch, help)
+        Self::new(long, ValueType::Switch, help)
     }
 
     pub const fn text(long: &'static str, help: &'static str) -> Self {
-        Self::new(long, Takes::Text, help)
+        Self::new(long, ValueType::Text, help)
     }
 
     pub const fn path(long: &'static str, help: &'static str) -> Self {
-        Self::new(long, Takes::Path, help)
+        Self::new(long, ValueType::Path, help)
     }
 
     pub const fn number(long: &'static str, help: &'static str) -> Self {
-        Self::new(long, Takes::Number, help)
+        Self::new(long, ValueType::Number, help)
     }
 
     pub const fn duration(long: &'static str, help: &'static str) -> Self {
-        Self::new(long, Takes::Duration, help)
+        Self::new(long, ValueType::Duration, help)
     }
 
     pub const fn short(mut self, short: char) -> Self {

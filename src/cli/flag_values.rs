@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches};
 
-use super::flag::{Flag, Takes};
+use super::flag::{Flag, ValueType};
 use super::go_flags::SplitArgs;
 use super::value_parsers;
 
@@ -96,7 +96,7 @@ impl FlagValues {
 fn plain((flag, value): &(&'static Flag, OsString)) -> OsString {
     let mut word = OsString::from("--");
     word.push(flag.long);
-    if flag.takes != Takes::Switch {
+    if flag.takes != ValueType::Switch {
         word.push("=");
         word.push(value);
     }
@@ -109,7 +109,7 @@ pub fn argument(flag: &'static Flag) -> Arg {
     let arg = flag.short.into_iter().fold(arg, Arg::short);
     let arg = flag.default.into_iter().fold(arg, |arg, value| arg.default_value(value));
     match (flag.takes, flag.many) {
-        (Takes::Switch, _) => arg.action(ArgAction::SetTrue),
+        (ValueType::Switch, _) => arg.action(ArgAction::SetTrue),
         (_, true) => arg.action(ArgAction::Append).value_name("value").value_parser(parser(flag)),
         (_, false) => arg
             .action(ArgAction::Set)
@@ -121,11 +121,11 @@ pub fn argument(flag: &'static Flag) -> Arg {
 
 fn parser(flag: &Flag) -> ValueParser {
     match flag.takes {
-        Takes::Switch | Takes::Text => ValueParser::string(),
+        ValueType::Switch | ValueType::Text => ValueParser::string(),
         // Not clap's own parser of paths: it refuses the empty one.
-        Takes::Path => OsStringValueParser::new().map(PathBuf::from).into(),
-        Takes::Number => ValueParser::new(value_parsers::number),
-        Takes::Duration => ValueParser::new(value_parsers::duration),
+        ValueType::Path => OsStringValueParser::new().map(PathBuf::from).into(),
+        ValueType::Number => ValueParser::new(value_parsers::number),
+        ValueType::Duration => ValueParser::new(value_parsers::duration),
     }
 }
 

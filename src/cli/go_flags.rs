@@ -7,7 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use super::flag::{Flag, Takes};
+use super::flag::{Flag, ValueType};
 use super::value_parsers;
 
 /// A command line, or the part of one that belongs to a verb, in plain form.
@@ -78,7 +78,7 @@ impl SplitArgs {
         value: Option<OsString>,
         rest: &mut impl Iterator<Item = &'a OsString>,
     ) -> Result<(), String> {
-        if flag.takes == Takes::Switch {
+        if flag.takes == ValueType::Switch {
             self.flags.retain(|(other, _)| other.long != flag.long);
             if on(name, value)? {
                 self.flags.push((flag, OsString::new()));
@@ -94,7 +94,7 @@ impl SplitArgs {
 
     /// `-td` for `-t -d`, which people type for crun and Docker: one dash, only short switches.
     fn cluster(&mut self, known: &'static [Flag], word: &OsStr, name: &str) -> bool {
-        let switch = |letter| known.iter().find(|f| f.short == Some(letter) && f.takes == Takes::Switch);
+        let switch = |letter| known.iter().find(|f| f.short == Some(letter) && f.takes == ValueType::Switch);
         let Some(switches) = name.chars().map(switch).collect::<Option<Vec<_>>>() else { return false };
         if word.as_bytes().starts_with(b"--") {
             return false;
@@ -113,7 +113,7 @@ impl SplitArgs {
     fn attached(&mut self, known: &'static [Flag], word: &OsStr) -> bool {
         let [b'-', letter, value @ ..] = word.as_bytes() else { return false };
         let letter = char::from(*letter);
-        let takes_value = |flag: &&Flag| flag.short == Some(letter) && flag.takes != Takes::Switch;
+        let takes_value = |flag: &&Flag| flag.short == Some(letter) && flag.takes != ValueType::Switch;
         match known.iter().find(takes_value) {
             Some(flag) if value.first().is_some_and(|c| *c != b'=' && !c.is_ascii_lowercase()) => {
                 self.flags.push((flag, OsStr::from_bytes(value).to_owned()));

@@ -1,23 +1,23 @@
 //! The command line: what was typed, what is printed, which exit code. Nothing else writes standard output.
 //!
-//! [`go_flags`] brings runc's grammar into one plain form, [`flag_values`] types the values, [`command`] is the result:
-//! a value that holds what was typed and nothing else. [`dispatch`] hands it to its verb in `lifecycle`.
+//! [`go_flags`] brings runc's grammar into one plain form, [`flag_values`] types the values, [`command_line`] makes a
+//! [`command::Command`] of them: what was typed and nothing else. [`dispatch`] hands it to its verb in `lifecycle`.
 
 pub mod command;
 pub mod command_line;
 pub mod command_table;
-pub mod dispatch;
+mod dispatch;
 pub mod flag;
-pub mod flag_values;
-pub mod globals;
-pub mod go_flags;
-pub mod help;
+mod flag_values;
+mod globals;
+mod go_flags;
+mod help;
 pub mod image;
-pub mod options;
-pub mod print;
-pub mod report;
-pub mod stdout;
-pub mod value_parsers;
+mod options;
+mod print;
+mod report;
+mod stdout;
+mod value_parsers;
 
 use std::ffi::OsString;
 

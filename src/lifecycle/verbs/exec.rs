@@ -27,31 +27,31 @@ use crate::plan::waits::{ReadyMoment, Waits};
 use crate::sys::scheduling::set_affinity;
 use crate::{fail, log, spec};
 
-/// The process's exit status; 0 for a detached one.
+/// Returns the exit status of the process, and 0 with `--detach`.
 pub fn exec(globals: &Globals, id: &ContainerId, options: &Exec) -> Result<i32> {
     seal::own_binary()?;
     let container = load::container(globals, id)?;
     check_status(&container, options)?;
-    let plan = decide(&container, options)?;
+    let plan = make_plan(&container, options)?;
     let foreground = if options.detach { None } else { Some(Foreground::prepare(false)?) };
     let console = Console::open(plan.terminal.is_some(), options.detach, options.console_socket.as_deref())?;
     let (socket, terminal) = console.map(Console::split).unzip();
-    initial_cpus(&plan)?;
-    let child = launch(&container, options, &plan, socket)?;
+    set_initial_affinity(&plan)?;
+    let child = spawn_process(&container, options, &plan, socket)?;
     let published = publish(options, &child);
     // Before the start: a program looks at its terminal's size and mode at once.
     let received = published.and_then(|()| terminal.flatten().map(Incoming::receive).transpose());
     log::debug(format_args!("{}", matched::ABOUT_TO_EXEC));
     let started = received.and_then(|master| {
-        child.start(foreground.is_some()).map_err(|failure| words(failure, &plan)).map(|()| master)
+        child.start(foreground.is_some()).map_err(|failure| spawn_error(failure, &plan)).map(|()| master)
     });
     let master = started.inspect_err(|_| child.kill())?;
     let Some(foreground) = foreground else { return Ok(0) };
     foreground.wait(child.process.pid, child.pidfd.as_fd(), master)
 }
 
-/// Where we run from now on, and the new process until it is in its cgroup.
-fn initial_cpus(plan: &ProcessPlan) -> Result<()> {
+/// Sets the CPUs that this process runs on from here, and the new one until it is in its cgroup.
+fn set_initial_affinity(plan: &ProcessPlan) -> Result<()> {
     let Some(cpus) = &plan.scheduling.initial_cpus else { return Ok(()) };
     set_affinity(cpus).context("/process/execCPUAffinity/initial: set CPU affinity")?;
     let mask: String = cpus.iter().rev().map(|word| format!("{word:016x}")).collect();
@@ -69,7 +69,7 @@ fn check_status(container: &LoadedContainer, options: &Exec) -> Result<()> {
     }
 }
 
-fn decide(container: &LoadedContainer, options: &Exec) -> Result<ProcessPlan> {
+fn make_plan(container: &LoadedContainer, options: &Exec) -> Result<ProcessPlan> {
     let config = spec::parse(&container.entry.config()?)?;
     let mut warnings = Vec::new();
     let wanted = match &options.process {
@@ -169,7 +169,7 @@ fn topology(container: &LoadedContainer) -> Topology {
     Topology { new: 0, joins: Vec::new(), into: Some(container.record.namespaces), ..Topology::default() }
 }
 
-fn launch(
+fn spawn_process(
     container: &LoadedContainer,
     options: &Exec,
     plan: &ProcessPlan,
@@ -203,7 +203,7 @@ fn launch(
     };
     let spawned =
         launch::spawn(&options, args, |args, socket| init::exec_init(plan, user_namespace, args, socket));
-    let child = spawned.map_err(|failure| words(failure, plan))?;
+    let child = spawned.map_err(|failure| spawn_error(failure, plan))?;
     let grouped = container.record.rdt.as_ref().map_or(Ok(()), |rdt| rdt::join(rdt, child.process.pid));
     let ready = grouped
         .map_err(SpawnError::Other)
@@ -212,7 +212,7 @@ fn launch(
         Ok(()) => Ok(child),
         Err(failure) => {
             child.kill();
-            Err(words(failure, plan))
+            Err(spawn_error(failure, plan))
         }
     }
 }
@@ -232,7 +232,7 @@ fn publish(options: &Exec, child: &Child) -> Result<()> {
     options.pid_file.as_ref().map_or(Ok(()), |path| pid_file::write(path, child.process.pid))
 }
 
-fn words(failure: SpawnError, plan: &ProcessPlan) -> Error {
+fn spawn_error(failure: SpawnError, plan: &ProcessPlan) -> Error {
     let error = match failure {
         SpawnError::Reported(report) => explain(&report, &ExplainContext::from_process(plan)),
         SpawnError::Died => {

@@ -37,7 +37,8 @@ pub fn mounts(globals: &Globals, id: &ContainerId, options: &Mounts) -> Result<(
     if container.record.namespaces & Namespace::MOUNT.0 == 0 {
         return Err(fail!(Kind::State, "the container has no mount namespace of its own"));
     }
-    let list = list(&load::document(&options.file)?).with_context(|| options.file.display().to_string())?;
+    let list = parse_mount_list(&load::document(&options.file)?)
+        .with_context(|| options.file.display().to_string())?;
     match options.change {
         Change::Add => add(&container, list),
         Change::Remove => remove(&container, &list),
@@ -45,7 +46,7 @@ pub fn mounts(globals: &Globals, id: &ContainerId, options: &Mounts) -> Result<(
 }
 
 /// The mounts of a document: the list itself, or a configuration that has one.
-fn list(document: &[u8]) -> Result<Value> {
+fn parse_mount_list(document: &[u8]) -> Result<Value> {
     let value: Value =
         serde_json::from_slice(document).map_err(|error| fail!(Kind::Spec, "not JSON: {error}"))?;
     let list = match value {
@@ -65,20 +66,21 @@ fn add(container: &LoadedContainer, list: Value) -> Result<()> {
         log::warn(format_args!("{warning}"));
     }
     let topology = crate::plan::topology::topology(config.linux().as_ref())?;
-    let mounts = decide(container, &config, &topology)?;
+    let mounts = plan_mounts(container, &config, &topology)?;
     let users = || match topology.joins(Namespace::USER) {
-        true => users_of(container).map(Some),
+        true => open_user_namespace(container).map(Some),
         false => Ok(None),
     };
     let joined = users()?;
     let sources = init_fds::open_sources(&mounts, true, joined.as_ref().map(AsFd::as_fd))?;
     let args = InitArgs { fds: InitFds { sources, ..InitFds::default() }, ..InitArgs::default() };
     let map_ids = |mount: usize, tree: &_| init_fds::map_ids(mounts.get(mount), tree, users()?.as_ref());
-    let life = |users, args: &InitArgs, socket: &SyncSocket| live_mounts::add(&mounts, users, args, socket);
-    enter(container, args, life, map_ids, &ExplainContext::from_mounts(&mounts))
+    let in_container =
+        |users, args: &InitArgs, socket: &SyncSocket| live_mounts::add(&mounts, users, args, socket);
+    run_in_container(container, args, in_container, map_ids, &ExplainContext::from_mounts(&mounts))
 }
 
-fn decide(container: &LoadedContainer, config: &Checked, topology: &Topology) -> Result<Vec<Mount>> {
+fn plan_mounts(container: &LoadedContainer, config: &Checked, topology: &Topology) -> Result<Vec<Mount>> {
     let facts =
         read_facts(Needed { cgroup: NeededCgroup::OwnGroup, seccomp: false, resctrl: false, labels: true })?;
     let wanted = config.mounts().as_deref().unwrap_or_default();
@@ -102,7 +104,7 @@ fn decide(container: &LoadedContainer, config: &Checked, topology: &Topology) ->
 }
 
 /// The user namespace that the container's process is in: where the configuration says may be another by now.
-fn users_of(container: &LoadedContainer) -> Result<OwnedFd> {
+fn open_user_namespace(container: &LoadedContainer) -> Result<OwnedFd> {
     let path = format!("/proc/{}/ns/user", container.record.init.map_or(0, |init| init.pid));
     File::open(&path).map(OwnedFd::from).with_context(|| format!("open {path}"))
 }
@@ -117,16 +119,26 @@ fn remove(container: &LoadedContainer, list: &Value) -> Result<()> {
     };
     let targets = list.as_array().into_iter().flatten().enumerate().map(target);
     let targets = targets.collect::<Result<Vec<CString>>>()?;
-    let life =
+    let in_container =
         |users, args: &InitArgs, socket: &SyncSocket| live_mounts::remove(&targets, users, args, socket);
-    enter(container, InitArgs::default(), life, |_, _| Ok(()), &ExplainContext::from_unmounts(&targets))
+    run_in_container(
+        container,
+        InitArgs::default(),
+        in_container,
+        |_, _| Ok(()),
+        &ExplainContext::from_unmounts(&targets),
+    )
 }
 
 /// Sends a process into the container's namespaces and waits until it has done its work.
-fn enter(
+fn run_in_container(
     container: &LoadedContainer,
     args: InitArgs,
-    life: impl FnOnce(bool, &InitArgs, &SyncSocket) -> std::result::Result<std::convert::Infallible, Report>,
+    in_container: impl FnOnce(
+        bool,
+        &InitArgs,
+        &SyncSocket,
+    ) -> std::result::Result<std::convert::Infallible, Report>,
     map_ids: impl Fn(usize, &OwnedFd) -> Result<()>,
     context: &ExplainContext<'_>,
 ) -> Result<()> {
@@ -135,7 +147,7 @@ fn enter(
     let fds = InitFds { target: Some(container.pidfd()?), ..args.fds };
     let args = InitArgs { fds, waits: Waits::for_mounts(&topology), ..args };
     let options = SpawnOptions { topology: &topology, group: None, oom_score_adj: None, preserve_fds: 0 };
-    let child = launch::spawn(&options, args, |args, socket| life(users, args, socket));
+    let child = launch::spawn(&options, args, |args, socket| in_container(users, args, socket));
     let done = child.and_then(|child| {
         let done = child.wait_until_ready(None, || Ok(()), map_ids);
         child.kill();
