@@ -4,7 +4,8 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 
-use crate::support::{Bundle, namespace_of, program, wait_until};
+use crate::support::{Bundle, FIRST_ID, namespace_of, program, wait_until};
+use crate::user;
 
 /// A process of the test's own in new namespaces.
 struct Host(Child);
@@ -150,6 +151,26 @@ fn the_user_namespace_of_another_container() {
     assert_eq!(second.exec(&["id", "-u"]).ok().stdout, "0\n");
     second.delete_force().ok();
     second.leaves_nothing();
+}
+
+#[test]
+fn a_joined_user_namespace_without_a_group_0_is_told_as_that() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let Some(host) = Host::new(&["-U"]) else { return };
+    for (file, first) in [("uid_map", 0), ("gid_map", 1)] {
+        std::fs::write(format!("/proc/{}/{file}", host.pid()), format!("{first} {FIRST_ID} 10")).unwrap();
+    }
+    bundle.user_namespace().namespace("user", Some(&host.path("user")));
+    bundle.patch(|config| {
+        for field in ["uidMappings", "gidMappings"] {
+            config["linux"].as_object_mut().unwrap().remove(field);
+        }
+    });
+    bundle.run().fails(1, "/process/user/gid: cannot setgid to unmapped gid 0 in user namespace");
+    user(&mut bundle, 1, 1, &[]);
+    let why = "/linux/gidMappings: cannot become root of the user namespace: gid 0 is not mapped";
+    bundle.run().fails(1, why);
+    bundle.leaves_nothing();
 }
 
 #[test]

@@ -76,22 +76,14 @@ fn root_there_has_all_capabilities_that_it_is_given_and_none_outside() {
 fn an_id_that_is_not_mapped_is_told() {
     let Some(mut bundle) = Bundle::new() else { return };
     bundle.user_namespace();
-    let small_from = |first: u32| json!([{"containerID": first, "hostID": FIRST_ID, "size": 10}]);
-    maps(&mut bundle, small_from(0), small_from(0));
+    let small = json!([{"containerID": 0, "hostID": FIRST_ID, "size": 10}]);
+    maps(&mut bundle, small.clone(), small);
     user(&mut bundle, 10, 0, &[]);
     bundle.run().fails(1, "/process/user/uid: cannot setuid to unmapped uid 10 in user namespace");
     user(&mut bundle, 0, 10, &[]);
     bundle.run().fails(1, "/process/user/gid: cannot setgid to unmapped gid 10 in user namespace");
     user(&mut bundle, 0, 0, &[10]);
     bundle.run().fails(1, "/process/user/additionalGids");
-    let (uids, gids) = (small_from(0), small_from(1));
-    maps(&mut bundle, uids, gids);
-    user(&mut bundle, 0, 0, &[]);
-    bundle.run().fails(1, "/process/user/gid: cannot setgid to unmapped gid 0 in user namespace");
-    user(&mut bundle, 1, 1, &[]);
-    bundle
-        .run()
-        .fails(1, "/linux/gidMappings: cannot become root of the user namespace: gid 0 is not mapped");
     bundle.leaves_nothing();
 }
 
