@@ -127,8 +127,8 @@ impl Rule {
             Some(LinuxDeviceType::B) => Some(Kind::Block),
             Some(LinuxDeviceType::C) => Some(Kind::Char),
             Some(other) => {
-                let what = format_args!("invalid cgroup device type: {:?}", other.as_str());
-                return Err(refuse(&field("type"), what));
+                let word = other.as_str();
+                return Err(refuse(&field("type"), format_args!("invalid cgroup device type: {word:?}")));
             }
         };
         let text = rule.access().as_deref().unwrap_or_default();
