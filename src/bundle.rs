@@ -14,10 +14,10 @@ use crate::fail;
 use crate::spec::{self, Checked};
 
 /// The name of the configuration in a bundle.
-pub const CONFIG: &str = "config.json";
+pub(crate) const CONFIG: &str = "config.json";
 
 /// The largest document that is read, in bytes. The largest known real ones have some 100 KiB.
-pub const MAX_DOCUMENT_SIZE: u64 = 16 << 20;
+pub(crate) const MAX_DOCUMENT_SIZE: u64 = 16 << 20;
 
 /// Reads and checks the configuration of the bundle in the directory `bundle`. The bytes are those of the file, for
 /// keeping a copy.
@@ -38,7 +38,7 @@ pub fn read_config(bundle: &Path) -> Result<(Checked, Vec<u8>)> {
 ///
 /// # Errors
 /// As `read_config`, but for a missing file, which is the system's error.
-pub fn read_config_file(path: &Path) -> Result<(Checked, Vec<u8>)> {
+pub(crate) fn read_config_file(path: &Path) -> Result<(Checked, Vec<u8>)> {
     let bytes = read_config_bytes(path)?;
     spec::parse(&bytes).with_context(|| path.display().to_string()).map(|checked| (checked, bytes))
 }

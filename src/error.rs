@@ -4,14 +4,14 @@
 //! `/mounts/3: error mounting "cgroup" to rootfs at "/sys/fs/cgroup": move_mount: operation not permitted`. A hint stands apart.
 
 /// The texts that other programs look for in ours.
-pub mod matched;
+pub(crate) mod matched;
 
 use std::borrow::Cow;
 use std::fmt;
 
 use nix::errno::Errno;
 
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What sort of failure this is: the only part that code may decide on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {}
 
 /// The kernel's words for an errno, as the C library and Go print them, lower case.
-pub fn describe(errno: Errno) -> String {
+pub(crate) fn describe(errno: Errno) -> String {
     errno.desc().to_lowercase()
 }
 
@@ -118,7 +118,7 @@ impl From<std::io::Error> for Error {
 }
 
 /// Adds what was being done, to which object.
-pub trait Context<T> {
+pub(crate) trait Context<T> {
     fn context(self, doing: impl Into<Cow<'static, str>>) -> Result<T>;
     fn with_context<C: Into<Cow<'static, str>>>(self, doing: impl FnOnce() -> C) -> Result<T>;
 }

@@ -15,10 +15,10 @@ use nix::sys::stat::Mode;
 
 use crate::sys::file::{RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2};
 
-pub type Result<T> = std::result::Result<T, Errno>;
+pub(crate) type Result<T> = std::result::Result<T, Errno>;
 
 /// As many symlinks as the kernel follows in one path (path_resolution(7)); one more is ELOOP.
-pub const MAX_SYMLINKS: u32 = 40;
+pub(crate) const MAX_SYMLINKS: u32 = 40;
 
 const IN_ROOT: u64 = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
 
@@ -186,7 +186,7 @@ fn read_link_target(parent: &OwnedFd, path: &[u8], name: &[u8]) -> Result<CStrin
 }
 
 /// Makes a C string for a system call; EINVAL where `bytes` hold a NUL.
-pub fn c_string(bytes: &[u8]) -> Result<CString> {
+pub(crate) fn c_string(bytes: &[u8]) -> Result<CString> {
     CString::new(bytes).map_err(|_| Errno::EINVAL)
 }
 

@@ -40,7 +40,7 @@ impl Level {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Format {
+pub(crate) enum Format {
     #[default]
     Text,
     Json,
@@ -56,7 +56,7 @@ enum Shape {
 
 /// Where records go, if not to standard error.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Destination {
+pub(crate) enum Destination {
     File(PathBuf),
     /// systemd's journal, under this name.
     Journal(String),
@@ -91,7 +91,7 @@ fn log() -> &'static Log {
 }
 
 /// Chooses where records go; once, before the first record.
-pub fn init(destination: Option<Destination>, format: Format, level: Option<Level>) -> Result<()> {
+pub(crate) fn init(destination: Option<Destination>, format: Format, level: Option<Level>) -> Result<()> {
     let sink = match destination {
         None => Sink::Stderr,
         // Standard error may be a socket, which has no name to open it by: its own name means the descriptor.
@@ -115,21 +115,21 @@ fn open(path: &Path) -> Result<File> {
 }
 
 /// Whether a record of this level would be written: spares the work of making one.
-pub fn enabled(level: Level) -> bool {
+pub(crate) fn enabled(level: Level) -> bool {
     level <= log().level
 }
 
-pub fn debug(message: Arguments<'_>) {
+pub(crate) fn debug(message: Arguments<'_>) {
     record(Level::Debug, message);
 }
 
-pub fn warn(message: Arguments<'_>) {
+pub(crate) fn warn(message: Arguments<'_>) {
     record(Level::Warning, message);
 }
 
 /// The final error of a command. With a log elsewhere, the plain sentence goes to stderr too: conmon and Podman read it
 /// there.
-pub fn error(message: Arguments<'_>) {
+pub(crate) fn error(message: Arguments<'_>) {
     record(Level::Error, message);
     if !matches!(log().sink, Sink::Stderr) {
         plain(message);
@@ -137,14 +137,14 @@ pub fn error(message: Arguments<'_>) {
 }
 
 /// What a person can do about the error before; not part of it, and not for programs.
-pub fn hint(hint: &str) {
+pub(crate) fn hint(hint: &str) {
     if matches!(log().sink, Sink::Stderr) && log().format == Format::Text {
         plain(format_args!("hint: {hint}"));
     }
 }
 
 /// A plain line on stderr, for a person; not a record.
-pub fn plain(message: Arguments<'_>) {
+pub(crate) fn plain(message: Arguments<'_>) {
     stderr(format!("{message}\n"));
 }
 
@@ -157,12 +157,12 @@ fn stderr(mut lines: String) {
 }
 
 /// Whether a person sits before stderr.
-pub fn is_terminal() -> bool {
+pub(crate) fn is_terminal() -> bool {
     std::io::IsTerminal::is_terminal(&std::io::stderr())
 }
 
 /// A line that the next one replaces; for terminals.
-pub fn transient(message: Arguments<'_>) {
+pub(crate) fn transient(message: Arguments<'_>) {
     IS_TRANSIENT.store(true, Ordering::Relaxed);
     let _ = write!(std::io::stderr(), "{CLEAR}{message}");
 }

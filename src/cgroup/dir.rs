@@ -25,7 +25,7 @@ const INSIDE: u64 = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINK
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW);
 
 #[derive(Debug)]
-pub struct Dir {
+pub(crate) struct Dir {
     fd: OwnedFd,
     /// For messages.
     pub path: PathBuf,
@@ -39,7 +39,7 @@ impl AsFd for Dir {
 
 impl Dir {
     /// The root of a mounted hierarchy.
-    pub fn mountpoint(path: &Path) -> Result<Self> {
+    pub(crate) fn mountpoint(path: &Path) -> Result<Self> {
         let doing = || format!("open control group hierarchy {}", path.display());
         let fd = nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
         let fd = fd.with_context(doing)?;
@@ -53,7 +53,7 @@ impl Dir {
     }
 
     /// A group below; the bare errno, as its absence is often an answer.
-    pub fn below(&self, path: &Path) -> Result<Self, Errno> {
+    pub(crate) fn below(&self, path: &Path) -> Result<Self, Errno> {
         let fd = self.open(path.as_os_str().as_bytes(), DIRECTORY)?;
         Ok(Self { fd, path: self.path.join(path) })
     }
@@ -73,7 +73,7 @@ impl Dir {
     }
 
     /// Makes the child group `name`; false when it was there.
-    pub fn make(&self, name: &Path) -> Result<bool, Errno> {
+    pub(crate) fn make(&self, name: &Path) -> Result<bool, Errno> {
         match nix::sys::stat::mkdirat(&self.fd, name, Mode::from_bits_truncate(0o755)) {
             Ok(()) => Ok(true),
             Err(Errno::EEXIST) => Ok(false),
@@ -82,17 +82,17 @@ impl Dir {
     }
 
     /// Removes the child group `name`.
-    pub fn unmake(&self, name: &Path) -> Result<(), Errno> {
+    pub(crate) fn unmake(&self, name: &Path) -> Result<(), Errno> {
         nix::unistd::unlinkat(&self.fd, name, nix::unistd::UnlinkatFlags::RemoveDir)
     }
 
     /// A control file's text.
-    pub fn read(&self, file: &str) -> Result<String, Errno> {
+    pub(crate) fn read(&self, file: &str) -> Result<String, Errno> {
         self.read_at(name(file)?)
     }
 
     /// The same of a group below, which is not opened for it.
-    pub fn read_below(&self, group: &Path, file: &str) -> Result<String, Errno> {
+    pub(crate) fn read_below(&self, group: &Path, file: &str) -> Result<String, Errno> {
         self.read_at(group.join(OsStr::from_bytes(name(file)?)).as_os_str().as_bytes())
     }
 
@@ -102,7 +102,7 @@ impl Dir {
     }
 
     /// Gives a control file a value, in one write.
-    pub fn write(&self, file: &str, value: &str) -> Result<(), Errno> {
+    pub(crate) fn write(&self, file: &str, value: &str) -> Result<(), Errno> {
         let mut file = File::from(self.open(name(file)?, OFlag::O_WRONLY)?);
         // An empty write would never reach the kernel's parser.
         let value = if value.is_empty() { "\n" } else { value };
@@ -116,21 +116,21 @@ impl Dir {
     }
 
     /// Opens a control file to be waited on or handed to the kernel.
-    pub fn file(&self, file: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
+    pub(crate) fn file(&self, file: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
         self.open(name(file)?, flags)
     }
 
-    pub fn read_or_fail(&self, file: &str) -> Result<String> {
+    pub(crate) fn read_or_fail(&self, file: &str) -> Result<String> {
         self.read(file).with_context(|| format!("read {}", self.path.join(file).display()))
     }
 
-    pub fn write_or_fail(&self, file: &str, value: &str) -> Result<()> {
+    pub(crate) fn write_or_fail(&self, file: &str, value: &str) -> Result<()> {
         self.write(file, value)
             .with_context(|| format!("write {value:?} to {}", self.path.join(file).display()))
     }
 
     /// The names of the groups directly below.
-    pub fn children(&self) -> Result<Vec<PathBuf>, Errno> {
+    pub(crate) fn children(&self) -> Result<Vec<PathBuf>, Errno> {
         let fd = self.open(b".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
         let mut children = Vec::new();
         for entry in nix::dir::Dir::from_fd(fd)?.iter() {
@@ -144,7 +144,7 @@ impl Dir {
     }
 
     /// Whether this is the v2 tree.
-    pub fn is_v2(&self) -> bool {
+    pub(crate) fn is_v2(&self) -> bool {
         fstatfs(&self.fd).is_ok_and(|stat| stat.filesystem_type() == CGROUP2_SUPER_MAGIC)
     }
 }

@@ -5,11 +5,12 @@
 //! file.
 
 mod dir;
-pub mod live;
-pub mod plan;
-pub mod systemd;
+pub(crate) mod live;
+pub(crate) mod plan;
+pub(crate) mod systemd;
 
-pub use live::freeze::Hierarchies;
+pub(crate) use live::freeze::Hierarchies;
 pub use live::group::Group;
-pub use live::stats::Stats;
-pub use plan::{Driver, Plan, Record};
+pub(crate) use live::stats::Stats;
+pub(crate) use plan::Record;
+pub use plan::{Driver, Plan};

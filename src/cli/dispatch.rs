@@ -11,7 +11,7 @@ use crate::lifecycle::verbs::{
 };
 
 /// Does it; the exit code of a command that did not fail.
-pub fn dispatch(globals: &Globals, command: &Command) -> Result<i32> {
+pub(super) fn dispatch(globals: &Globals, command: &Command) -> Result<i32> {
     match command {
         Command::Checkpoint(id, options) => done(apart(|| checkpoint::checkpoint(globals, id, options))),
         Command::Create(id, options) => done(apart(|| create::create(globals, id, options))),

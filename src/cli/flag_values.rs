@@ -15,7 +15,7 @@ use super::value_parsers;
 
 /// The flags of one level of the command line with their values.
 #[derive(Debug)]
-pub struct FlagValues {
+pub(super) struct FlagValues {
     known: &'static [Flag],
     /// Of those that were typed or have a default.
     typed: ArgMatches,
@@ -25,7 +25,7 @@ impl FlagValues {
     /// Types the flags of `words`. An error is the sentence runc would print.
     ///
     /// `clap` is told of no more flags than these: what it prepares for each takes longer than all the rest of parsing.
-    pub fn parse(known: &'static [Flag], words: &SplitArgs) -> Result<Self, String> {
+    pub(super) fn parse(known: &'static [Flag], words: &SplitArgs) -> Result<Self, String> {
         let is_typed = |flag: &Flag| words.flags.iter().any(|(typed, _)| typed.long == flag.long);
         let command = clap::Command::new("tare")
             .no_binary_name(true)
@@ -53,12 +53,12 @@ impl FlagValues {
         debug_assert!(self.known.iter().any(|flag| flag.long == name), "{name}");
     }
 
-    pub fn is_on(&self, name: &str) -> bool {
+    pub(super) fn is_on(&self, name: &str) -> bool {
         self.get(name).copied().unwrap_or(false)
     }
 
     /// Where it stands among the flags typed; None if it was not.
-    pub fn position(&self, name: &str) -> Option<usize> {
+    pub(super) fn position(&self, name: &str) -> Option<usize> {
         self.check(name);
         self.typed.ids().find(|id| *id == name)?;
         let typed = self.typed.value_source(name) == Some(ValueSource::CommandLine);
@@ -66,28 +66,28 @@ impl FlagValues {
     }
 
     /// An empty value is as good as none, as in Go.
-    pub fn text(&self, name: &str) -> Option<String> {
+    pub(super) fn text(&self, name: &str) -> Option<String> {
         self.get::<String>(name).filter(|text| !text.is_empty()).cloned()
     }
 
-    pub fn texts(&self, name: &str) -> Vec<String> {
+    pub(super) fn texts(&self, name: &str) -> Vec<String> {
         self.get_all(name)
     }
 
-    pub fn path(&self, name: &str) -> Option<PathBuf> {
+    pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
         self.get::<PathBuf>(name).filter(|path| !path.as_os_str().is_empty()).cloned()
     }
 
-    pub fn number(&self, name: &str) -> Option<i64> {
+    pub(super) fn number(&self, name: &str) -> Option<i64> {
         self.get(name).copied()
     }
 
-    pub fn numbers(&self, name: &str) -> Vec<i64> {
+    pub(super) fn numbers(&self, name: &str) -> Vec<i64> {
         self.get_all(name)
     }
 
     /// In nanoseconds; may be negative.
-    pub fn duration(&self, name: &str) -> Option<i64> {
+    pub(super) fn duration(&self, name: &str) -> Option<i64> {
         self.number(name)
     }
 }
@@ -104,7 +104,7 @@ fn plain((flag, value): &(&'static Flag, OsString)) -> OsString {
 }
 
 /// One row of the table in `clap`'s words. Help texts are made from the same.
-pub fn argument(flag: &'static Flag) -> Arg {
+pub(super) fn argument(flag: &'static Flag) -> Arg {
     let arg = Arg::new(flag.long).long(flag.long).help(flag.help).hide(flag.hidden);
     let arg = flag.short.into_iter().fold(arg, Arg::short);
     let arg = flag.default.into_iter().fold(arg, |arg, value| arg.default_value(value));

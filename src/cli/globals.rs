@@ -15,7 +15,7 @@ const DEFAULT_ROOT: &str = "/run/tare";
 
 /// What of the environment decides about the state root.
 #[derive(Debug, Default)]
-pub struct Environment {
+pub(super) struct Environment {
     pub xdg_runtime_dir: Option<PathBuf>,
     pub user: Option<String>,
     pub euid: u32,
@@ -24,7 +24,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    pub fn read() -> Self {
+    pub(super) fn read() -> Self {
         let xdg_runtime_dir =
             std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
         let user = std::env::var("USER").ok();
@@ -42,7 +42,7 @@ impl Environment {
     }
 }
 
-pub fn resolve(flags: &GlobalFlags, environment: &Environment) -> Result<Globals> {
+pub(super) fn resolve(flags: &GlobalFlags, environment: &Environment) -> Result<Globals> {
     let (root, root_in_xdg) = match (&flags.root, environment.user_directory()) {
         (Some(root), _) => (absolute(root)?, false),
         (None, Some(dir)) => (absolute(&dir.join("tare"))?, true),
@@ -76,7 +76,7 @@ fn absolute(root: &Path) -> Result<PathBuf> {
 }
 
 /// Starts the log as the flags ask.
-pub fn start_log(flags: &GlobalFlags) -> Result<()> {
+pub(super) fn start_log(flags: &GlobalFlags) -> Result<()> {
     let format = match flags.log_format.as_deref() {
         None | Some("text") => log::Format::Text,
         Some("json") => log::Format::Json,

@@ -12,7 +12,7 @@ use super::value_parsers;
 
 /// A command line, or the part of one that belongs to a verb, in plain form.
 #[derive(Debug, Default)]
-pub struct SplitArgs {
+pub(super) struct SplitArgs {
     /// Switches that are on, and other flags with their values, in the order typed.
     pub flags: Vec<(&'static Flag, OsString)>,
     pub arguments: Vec<OsString>,
@@ -22,7 +22,7 @@ pub struct SplitArgs {
 
 /// Where flags end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FlagsEnd {
+pub(super) enum FlagsEnd {
     /// They may stand anywhere before `--`.
     AtDoubleDash,
     /// The first argument and all after it are arguments.
@@ -30,7 +30,7 @@ pub enum FlagsEnd {
 }
 
 /// Splits `typed` into the flags of `known` and arguments. An error is the sentence runc would print.
-pub fn split(known: &'static [Flag], end: FlagsEnd, typed: &[OsString]) -> Result<SplitArgs, String> {
+pub(super) fn split(known: &'static [Flag], end: FlagsEnd, typed: &[OsString]) -> Result<SplitArgs, String> {
     let mut words = SplitArgs::default();
     let mut rest = typed.iter();
     while let Some(word) = rest.next() {

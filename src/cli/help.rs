@@ -36,7 +36,7 @@ USAGE:
 ";
 
 /// The help of the program.
-pub fn program() -> String {
+pub(super) fn program() -> String {
     let verbs = VERBS.iter().map(|verb| Command::new(verb.name).about(verb.about));
     command(String::from("tare"), GLOBAL)
         .about(ABOUT)
@@ -50,7 +50,7 @@ pub fn program() -> String {
 }
 
 /// The help of one verb.
-pub fn verb(verb: &Verb) -> String {
+pub(super) fn verb(verb: &Verb) -> String {
     let options = if verb.flags.iter().any(|flag| !flag.hidden) { " [command options]" } else { "" };
     let template = match options {
         "" => VERB.to_owned(),
@@ -76,7 +76,7 @@ fn command(name: String, flags: &'static [Flag]) -> Command {
 }
 
 /// What `--version` prints. dockerd looks for a line with `version` and one that begins with `commit:`.
-pub fn version() -> String {
+pub(super) fn version() -> String {
     let commit = COMMIT.map(|commit| format!("commit: {commit}\n")).unwrap_or_default();
     format!("tare version {}\n{commit}spec: {}\n", env!("CARGO_PKG_VERSION"), spec::VERSION)
 }

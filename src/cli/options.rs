@@ -17,7 +17,7 @@ use crate::lifecycle::options::{
 };
 use crate::log::Level;
 
-pub fn globals(values: &FlagValues) -> Result<GlobalFlags> {
+pub(super) fn globals(values: &FlagValues) -> Result<GlobalFlags> {
     Ok(GlobalFlags {
         debug: values.is_on("debug"),
         log: values.path("log"),
@@ -64,7 +64,7 @@ fn level(text: &str) -> Result<Level> {
 }
 
 /// Arguments as text: ids, signals and the words of a process are UTF-8 in every document they end up in.
-pub fn arguments(typed: &[OsString]) -> Result<Vec<String>> {
+pub(super) fn arguments(typed: &[OsString]) -> Result<Vec<String>> {
     let text = |word: &OsString| match word.to_str() {
         Some(text) => Ok(text.to_owned()),
         None => Err(fail!(Kind::Usage, "argument is not valid UTF-8: {word:?}")),
@@ -73,7 +73,7 @@ pub fn arguments(typed: &[OsString]) -> Result<Vec<String>> {
 }
 
 /// The command of a verb whose number of arguments has been checked.
-pub fn command(verb: &'static str, values: &FlagValues, arguments: &[String]) -> Result<Command> {
+pub(super) fn command(verb: &'static str, values: &FlagValues, arguments: &[String]) -> Result<Command> {
     let first = arguments.first().map_or("", String::as_str);
     let rest = arguments.get(1..).unwrap_or_default();
     let id = || ContainerId::parse(first);

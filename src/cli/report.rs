@@ -14,7 +14,7 @@ const UNKNOWN_VERB: i32 = 3;
 const EXEC_FAILED: i32 = 255;
 
 /// Writes the error to the log; its hint goes to a person only.
-pub fn report(error: &Error) -> i32 {
+pub(super) fn report(error: &Error) -> i32 {
     log::error(format_args!("{error}"));
     if let Some(hint) = error.hint() {
         log::hint(hint);
@@ -23,7 +23,7 @@ pub fn report(error: &Error) -> i32 {
 }
 
 /// Reports that a verb failed, under the name that runc gives the failure.
-pub fn command_failed(command: &Command, error: Error) -> i32 {
+pub(super) fn command_failed(command: &Command, error: Error) -> i32 {
     let verb = match command {
         Command::Create(..) => "create",
         Command::Run(..) => "run",
@@ -46,7 +46,7 @@ fn verb_failed(verb: &str, error: Error) -> i32 {
 }
 
 /// Reports a wrong command line. `program` is the program's name as it was called.
-pub fn usage_error(program: &str, error: UsageError) -> i32 {
+pub(super) fn usage_error(program: &str, error: UsageError) -> i32 {
     match error {
         UsageError::Flag { verb, message } => {
             let (mark, help) = match verb {

@@ -1,7 +1,7 @@
 //! Values as Go's flag package and runc read them: numbers, times, sizes, users.
 
 /// Go's words for true and false.
-pub fn boolean(text: &str) -> Option<bool> {
+pub(super) fn boolean(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
@@ -10,7 +10,7 @@ pub fn boolean(text: &str) -> Option<bool> {
 }
 
 /// A number in Go's notation: decimal, or with 0x, 0o, 0b (and a bare leading 0 for octal).
-pub fn number(text: &str) -> Result<i64, String> {
+pub(super) fn number(text: &str) -> Result<i64, String> {
     let (negative, digits) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),
@@ -33,7 +33,7 @@ pub fn number(text: &str) -> Result<i64, String> {
 }
 
 /// A time in Go's notation (`1h30m`, `1.5s`, `100ms`, `0`, with a sign): nanoseconds.
-pub fn duration(text: &str) -> Result<i64, String> {
+pub(super) fn duration(text: &str) -> Result<i64, String> {
     let (sign, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (-1.0, &text[1..]),
         Some(b'+') => (1.0, &text[1..]),
@@ -71,7 +71,7 @@ fn unit_in_nanoseconds(unit: &str) -> Option<f64> {
 }
 
 /// A size in bytes: `512`, `100k`, `1.5GiB`, `-1` for no limit. The suffixes are powers of 1024, whatever their case.
-pub fn size(text: &str) -> Result<i64, String> {
+pub(super) fn size(text: &str) -> Result<i64, String> {
     if text == "-1" {
         return Ok(-1);
     }
@@ -94,7 +94,7 @@ pub fn size(text: &str) -> Result<i64, String> {
 }
 
 /// `UID[:GID]`, numeric.
-pub fn user(text: &str) -> Result<(u32, Option<u32>), String> {
+pub(super) fn user(text: &str) -> Result<(u32, Option<u32>), String> {
     let (uid, gid) = match text.split_once(':') {
         Some((uid, gid)) => (uid, Some(gid)),
         None => (text, None),

@@ -1,9 +1,9 @@
 //! What is remembered between commands, and what a container's status is.
 
-pub mod record;
-pub mod status;
-pub mod store;
+pub(crate) mod record;
+pub(crate) mod status;
+pub(crate) mod store;
 
-pub use record::Record;
-pub use status::Status;
-pub use store::{Entry, Store};
+pub(crate) use record::Record;
+pub(crate) use status::Status;
+pub(crate) use store::{Entry, Store};

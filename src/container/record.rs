@@ -10,10 +10,10 @@ use crate::container_id::ContainerId;
 use crate::plan::hooks::Hook;
 
 /// The form of the file; another one is refused rather than misread.
-pub const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Record {
+pub(crate) struct Record {
     pub version: u32,
     pub id: ContainerId,
     pub bundle: PathBuf,
@@ -54,7 +54,7 @@ pub struct Rdt {
 
 /// A process that cannot be mistaken for a later one with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Process {
+pub(crate) struct Process {
     pub pid: i32,
     /// Clock ticks between boot and its start: field 22 of /proc/PID/stat.
     pub start: u64,

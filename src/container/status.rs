@@ -5,7 +5,7 @@ use std::fmt;
 use super::record::{Process, Record};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
+pub(crate) enum Status {
     /// The record is an intent: a runtime is at work, or died over it.
     Creating,
     Created,
@@ -15,7 +15,7 @@ pub enum Status {
 }
 
 impl Status {
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Creating => "creating",
             Self::Created => "created",
@@ -34,7 +34,7 @@ impl fmt::Display for Status {
 
 /// What was seen of the container's traces.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Probe {
+pub(crate) struct Probe {
     /// What /proc says of the first process's number now.
     pub init: Option<Seen>,
     pub creator: Option<Seen>,
@@ -44,7 +44,7 @@ pub struct Probe {
 
 /// A process as /proc/PID/stat shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
+pub(crate) struct Seen {
     pub start: u64,
     /// Dead or a zombie: it only has not been reaped yet.
     pub dead: bool,
@@ -52,7 +52,7 @@ pub struct Seen {
 
 impl Seen {
     /// Looks; None where there is no such process.
-    pub fn of(pid: i32) -> Option<Self> {
+    pub(crate) fn of(pid: i32) -> Option<Self> {
         let text = crate::sys::file::read_small_at(&*format!("/proc/{pid}/stat")).ok()?;
         // The name is what the process likes it to be.
         Self::parse(&String::from_utf8_lossy(&text))
@@ -72,7 +72,7 @@ impl Seen {
 }
 
 /// From what was remembered and what was seen.
-pub fn observe(record: &Record, probe: &Probe) -> Status {
+pub(crate) fn observe(record: &Record, probe: &Probe) -> Status {
     let Some(init) = record.init else {
         let at_work = probe.creator.is_some_and(|seen| seen.is(record.creator));
         return if at_work { Status::Creating } else { Status::Stopped };

@@ -39,7 +39,7 @@ const LONGEST: u16 = 10_000; // ms
 
 /// `--root`.
 #[derive(Debug, Clone)]
-pub struct Store {
+pub(crate) struct Store {
     root: PathBuf,
     /// Under XDG_RUNTIME_DIR: sticky, so that cleaners of that directory leave it (XDG base directory specification).
     sticky: bool,
@@ -47,7 +47,7 @@ pub struct Store {
 
 /// One container's directory.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub(crate) struct Entry {
     path: PathBuf,
     id: ContainerId,
     /// The directory above, where it is open: one of many need not be looked up from `/` each time.
@@ -56,19 +56,19 @@ pub struct Entry {
 
 /// The right to change a container.
 #[derive(Debug)]
-pub struct Lock(#[allow(dead_code)] Flock<fs::File>);
+pub(crate) struct Lock(#[allow(dead_code)] Flock<fs::File>);
 
 impl Store {
-    pub fn new(root: &Path, sticky: bool) -> Self {
+    pub(crate) fn new(root: &Path, sticky: bool) -> Self {
         Self { root: root.into(), sticky }
     }
 
-    pub fn entry(&self, id: &ContainerId) -> Entry {
+    pub(crate) fn entry(&self, id: &ContainerId) -> Entry {
         Entry { path: self.root.join(id.as_str()), id: id.clone(), root: None }
     }
 
     /// Makes the directory of a new container and locks it.
-    pub fn reserve(&self, id: &ContainerId) -> Result<(Entry, Lock)> {
+    pub(crate) fn reserve(&self, id: &ContainerId) -> Result<(Entry, Lock)> {
         let entry = self.entry(id);
         let make = || fs::DirBuilder::new().mode(0o711).create(&entry.path);
         let made = match make() {
@@ -103,7 +103,7 @@ impl Store {
     }
 
     /// Every container's directory, by id. None where the root does not exist.
-    pub fn entries(&self) -> Result<Option<Vec<Entry>>> {
+    pub(crate) fn entries(&self) -> Result<Option<Vec<Entry>>> {
         let listing = match fs::read_dir(&self.root) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             other => other.with_context(|| format!("read {}", self.root.display()))?,
@@ -126,7 +126,7 @@ impl Store {
 }
 
 impl Entry {
-    pub fn id(&self) -> &ContainerId {
+    pub(crate) fn id(&self) -> &ContainerId {
         &self.id
     }
 
@@ -139,13 +139,13 @@ impl Entry {
     }
 
     /// The user that the directory belongs to.
-    pub fn owner(&self) -> u32 {
+    pub(crate) fn owner(&self) -> u32 {
         let (root, path) = self.file("");
         fstatat(root, &path, AtFlags::empty()).map_or(0, |stat| stat.st_uid)
     }
 
     /// Waits for the right to change the container.
-    pub fn lock(&self) -> Result<Lock> {
+    pub(crate) fn lock(&self) -> Result<Lock> {
         let directory =
             match fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(&self.path) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(absent()),
@@ -158,7 +158,7 @@ impl Entry {
     }
 
     /// The record; `does not exist` where there is none.
-    pub fn read(&self) -> Result<Record> {
+    pub(crate) fn read(&self) -> Result<Record> {
         let shown = || self.path.join(RECORD);
         let (root, path) = self.file(RECORD);
         let file = nix::fcntl::openat(root, &path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
@@ -175,17 +175,17 @@ impl Entry {
     }
 
     /// Replaces the record as a whole: a reader sees the old one or the new one.
-    pub fn write(&self, record: &Record) -> Result<()> {
+    pub(crate) fn write(&self, record: &Record) -> Result<()> {
         let bytes = serde_json::to_vec(record).map_err(|error| Error::new(Kind::State, error.to_string()))?;
         self.replace(RECORD, &bytes)
     }
 
-    pub fn notify_directory(&self) -> PathBuf {
+    pub(crate) fn notify_directory(&self) -> PathBuf {
         self.path.join(NOTIFY)
     }
 
     /// Makes the directory that the container sees.
-    pub fn make_notify_directory(&self) -> Result<()> {
+    pub(crate) fn make_notify_directory(&self) -> Result<()> {
         let path = self.notify_directory();
         let made = fs::create_dir(&path)
             .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)));
@@ -193,7 +193,7 @@ impl Entry {
     }
 
     /// Keeps the configuration.
-    pub fn keep_config(&self, config: &[u8]) -> Result<()> {
+    pub(crate) fn keep_config(&self, config: &[u8]) -> Result<()> {
         let path = self.path.join(CONFIG);
         // An environment may hold secrets: for nobody else, whatever the umask.
         let open = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
@@ -202,7 +202,7 @@ impl Entry {
     }
 
     /// The configuration as it was at creation.
-    pub fn config(&self) -> Result<Vec<u8>> {
+    pub(crate) fn config(&self) -> Result<Vec<u8>> {
         let path = self.path.join(CONFIG);
         fs::read(&path).with_context(|| format!("read {}", path.display()))
     }
@@ -225,7 +225,7 @@ impl Entry {
     }
 
     /// Makes the exec fifo and opens it for the container's process to wait on.
-    pub fn make_exec_fifo(&self) -> Result<OwnedFd> {
+    pub(crate) fn make_exec_fifo(&self) -> Result<OwnedFd> {
         let path = self.fifo();
         let doing = || format!("make {}", path.display());
         let c_path =
@@ -238,13 +238,13 @@ impl Entry {
     }
 
     /// Its existence tells created from running.
-    pub fn has_exec_fifo(&self) -> bool {
+    pub(crate) fn has_exec_fifo(&self) -> bool {
         let (root, path) = self.file(FIFO);
         faccessat(root, &path, AccessFlags::F_OK, AtFlags::empty()).is_ok()
     }
 
     /// Tells the waiting process to go on. None where nobody waits at the fifo: the process is dead.
-    pub fn start(&self) -> Result<Option<Started>> {
+    pub(crate) fn start(&self) -> Result<Option<Started>> {
         let path = self.fifo();
         let doing = || format!("open {}", path.display());
         let fifo = match fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&path) {
@@ -256,7 +256,7 @@ impl Entry {
         Ok(Some(Started(fifo)))
     }
 
-    pub fn restore_root(&self) -> PathBuf {
+    pub(crate) fn restore_root(&self) -> PathBuf {
         self.path.join(RESTORE_ROOT)
     }
 
@@ -273,7 +273,7 @@ impl Entry {
     }
 
     /// Removes the directory and all in it.
-    pub fn remove(&self) -> Result<()> {
+    pub(crate) fn remove(&self) -> Result<()> {
         // What is always in it, by name: the directory need not be read. With what else somebody has put there, it is.
         for name in [RECORD, CONFIG, FIFO] {
             let _ = fs::remove_file(self.path.join(name));
@@ -292,12 +292,12 @@ impl Entry {
 
 /// A process that was told to go on, seen through its fifo.
 #[derive(Debug)]
-pub struct Started(fs::File);
+pub(crate) struct Started(fs::File);
 
 impl Started {
     /// Waits until it has executed its program, or ended: then its end of the fifo is closed. Not longer than hooks of
     /// its own may reasonably take; a process may also have been stopped by somebody.
-    pub fn wait_for_program(&self) -> Result<()> {
+    pub(crate) fn wait_for_program(&self) -> Result<()> {
         // Of a pipe's writing end, nothing but the loss of all readers is told.
         let mut waiting = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
         loop {

@@ -6,137 +6,138 @@
 use std::fmt::Display;
 
 /// shim: `does not exist` makes a delete a success and else means "no such container"; CRI-O and Podman likewise.
-pub const DOES_NOT_EXIST: &str = "container does not exist";
+pub(crate) const DOES_NOT_EXIST: &str = "container does not exist";
 /// The suite.
-pub const ID_IN_USE: &str = "container with given ID already exists";
+pub(crate) const ID_IN_USE: &str = "container with given ID already exists";
 /// The suite.
-pub const INVALID_ID: &str = "invalid container ID format";
+pub(crate) const INVALID_ID: &str = "invalid container ID format";
 /// The suite.
-pub const EMPTY_ID: &str = "container id cannot be empty";
+pub(crate) const EMPTY_ID: &str = "container id cannot be empty";
 /// shim and CRI-O: `container not running` on kill means the process is gone, which is no failure.
-pub const NOT_RUNNING: &str = "container not running";
+pub(crate) const NOT_RUNNING: &str = "container not running";
 /// The suite.
-pub const NOT_PAUSED: &str = "container not paused";
+pub(crate) const NOT_PAUSED: &str = "container not paused";
 /// The suite, after `delete --force`.
-pub const INIT_STILL_RUNNING: &str = "container init still running";
+pub(crate) const INIT_STILL_RUNNING: &str = "container init still running";
 
 /// The suite.
-pub const START_STOPPED: &str = "cannot start a container that has stopped";
+pub(crate) const START_STOPPED: &str = "cannot start a container that has stopped";
 /// The suite.
-pub const START_RUNNING: &str = "cannot start an already running container";
+pub(crate) const START_RUNNING: &str = "cannot start an already running container";
 
 /// The suite.
-pub const EXEC_STOPPED: &str = "cannot exec in a stopped container";
+pub(crate) const EXEC_STOPPED: &str = "cannot exec in a stopped container";
 /// The suite.
-pub const EXEC_PAUSED: &str = "cannot exec in a paused container (use --ignore-paused to override)";
+pub(crate) const EXEC_PAUSED: &str = "cannot exec in a paused container (use --ignore-paused to override)";
 /// The suite.
-pub const EXEC_ARGS_EMPTY: &str = "exec args cannot be empty";
+pub(crate) const EXEC_ARGS_EMPTY: &str = "exec args cannot be empty";
 
 /// The suite.
-pub const NO_CONFIG: &str = "JSON specification file config.json not found";
+pub(crate) const NO_CONFIG: &str = "JSON specification file config.json not found";
 /// The suite.
-pub const CONFIG_NULL: &str = "config cannot be null";
+pub(crate) const CONFIG_NULL: &str = "config cannot be null";
 /// The suite.
-pub const PROCESS_EMPTY: &str = "process property must not be empty";
+pub(crate) const PROCESS_EMPTY: &str = "process property must not be empty";
 /// The suite.
-pub const CWD_EMPTY: &str = "Cwd property must not be empty";
+pub(crate) const CWD_EMPTY: &str = "Cwd property must not be empty";
 /// The suite.
-pub const CWD_RELATIVE: &str = "Cwd must be an absolute path";
+pub(crate) const CWD_RELATIVE: &str = "Cwd must be an absolute path";
 /// The suite.
-pub const ARGS_EMPTY: &str = "args must not be empty";
+pub(crate) const ARGS_EMPTY: &str = "args must not be empty";
 /// The suite.
-pub const SELINUX_DISABLED: &str =
+pub(crate) const SELINUX_DISABLED: &str =
     "selinux label is specified in config, but selinux is disabled or not supported";
 
 /// The suite.
-pub const TTY_NEEDS_SOCKET: &str = "cannot allocate tty if runc will detach without setting console socket";
+pub(crate) const TTY_NEEDS_SOCKET: &str =
+    "cannot allocate tty if runc will detach without setting console socket";
 /// The suite.
-pub const SOCKET_NEEDS_TTY: &str = "cannot use console socket if runc will not detach or allocate tty";
+pub(crate) const SOCKET_NEEDS_TTY: &str = "cannot use console socket if runc will not detach or allocate tty";
 
 /// The suite.
-pub const OOM_KILLED: &str = "container init was OOM-killed (memory limit too low?)";
+pub(crate) const OOM_KILLED: &str = "container init was OOM-killed (memory limit too low?)";
 /// The suite; follows the message of an exec that failed.
-pub const POSSIBLY_OOM_KILLED: &str = "(possibly OOM-killed)";
+pub(crate) const POSSIBLY_OOM_KILLED: &str = "(possibly OOM-killed)";
 /// The suite.
-pub const CGROUP_FROZEN: &str = "container's cgroup unexpectedly frozen";
+pub(crate) const CGROUP_FROZEN: &str = "container's cgroup unexpectedly frozen";
 
 /// The suite.
-pub const INTERVAL_NOT_POSITIVE: &str = "duration interval must be greater than 0";
+pub(crate) const INTERVAL_NOT_POSITIVE: &str = "duration interval must be greater than 0";
 /// The suite.
-pub const INVALID_FORMAT: &str = "invalid format option";
+pub(crate) const INVALID_FORMAT: &str = "invalid format option";
 /// The suite.
-pub const SPEC_EXISTS: &str = "File config.json exists. Remove it first";
+pub(crate) const SPEC_EXISTS: &str = "File config.json exists. Remove it first";
 
 /// The suite.
-pub const SECCOMP_AGENT: &str = "failed to connect with seccomp agent";
+pub(crate) const SECCOMP_AGENT: &str = "failed to connect with seccomp agent";
 
 /// Stands before all that went wrong between the clone and the process. Podman shows it; the suite matches it.
-pub const UNABLE_TO_START: &str = "unable to start container process";
+pub(crate) const UNABLE_TO_START: &str = "unable to start container process";
 /// Stands after it when the container's init failed (never for exec). The suite.
-pub const DURING_INIT: &str = "error during container init";
+pub(crate) const DURING_INIT: &str = "error during container init";
 /// At debug level: a process is cloned. The suite.
-pub const CONTAINER_SETUP: &str = "nsexec container setup";
+pub(crate) const CONTAINER_SETUP: &str = "nsexec container setup";
 /// At debug level: it is where it belongs and can execute. The suite.
-pub const CHILD_IN_INIT: &str = "child process in init()";
+pub(crate) const CHILD_IN_INIT: &str = "child process in init()";
 /// At debug level: the container's first process executes. The suite.
-pub const CLOSING_PIPE: &str = "init: closing the pipe to signal completion";
+pub(crate) const CLOSING_PIPE: &str = "init: closing the pipe to signal completion";
 /// At debug level: a process that `exec` added executes. The suite.
-pub const ABOUT_TO_EXEC: &str = "setns_init: about to exec";
+pub(crate) const ABOUT_TO_EXEC: &str = "setns_init: about to exec";
 /// Before every failure of `exec` that happens before the process runs (exit code 255). The suite.
-pub const EXEC_FAILED: &str = "exec failed";
+pub(crate) const EXEC_FAILED: &str = "exec failed";
 
 /// dockerd: `executable file not found` is exit code 127; Podman: `executable file not found in`.
-pub fn not_in_path(name: &str) -> String {
+pub(crate) fn not_in_path(name: &str) -> String {
     format!("exec: {name:?}: executable file not found in $PATH")
 }
 
 /// dockerd: `no such file or directory` is exit code 127; Podman likewise.
-pub fn no_such_executable(path: &str) -> String {
+pub(crate) fn no_such_executable(path: &str) -> String {
     format!("exec: {path:?}: stat {path}: no such file or directory")
 }
 
 /// dockerd: `permission denied` is exit code 126; Podman likewise.
-pub fn not_executable(path: &str) -> String {
+pub(crate) fn not_executable(path: &str) -> String {
     format!("exec: {path:?}: permission denied")
 }
 
 /// dockerd: `is a directory` is exit code 126; before 23.0 only `permission denied` is, and Podman knows no other.
-pub fn is_a_directory(path: &str) -> String {
+pub(crate) fn is_a_directory(path: &str) -> String {
     format!("exec: {path:?}: is a directory: permission denied")
 }
 
 /// shim and the suite: `status` is the one the container has.
-pub fn not_stopped(id: impl Display, status: &str) -> String {
+pub(crate) fn not_stopped(id: impl Display, status: &str) -> String {
     format!("cannot delete container {id} that is not stopped: {status}")
 }
 
 /// The suite.
-pub fn start_in_state(status: &str) -> String {
+pub(crate) fn start_in_state(status: &str) -> String {
     format!("cannot start a container in the {status} state")
 }
 
 /// shim, for events of a container that has ended.
-pub fn events_of_stopped(id: impl Display) -> String {
+pub(crate) fn events_of_stopped(id: impl Display) -> String {
     format!("container with id {id} is not running")
 }
 
 /// The suite.
-pub fn unknown_signal(signal: &str) -> String {
+pub(crate) fn unknown_signal(signal: &str) -> String {
     format!("unknown signal {signal:?}")
 }
 
 /// The suite. `index` counts from 0.
-pub fn no_preserved_fd(index: u32, count: u32) -> String {
+pub(crate) fn no_preserved_fd(index: u32, count: u32) -> String {
     format!("unable to stat preserved-fd {index} (of {count})")
 }
 
 /// The suite.
-pub fn wrong_rlimit(name: &str) -> String {
+pub(crate) fn wrong_rlimit(name: &str) -> String {
     format!("wrong rlimit value: {name}")
 }
 
 /// The suite.
-pub fn cgroup_not_empty(processes: usize) -> String {
+pub(crate) fn cgroup_not_empty(processes: usize) -> String {
     format!("container's cgroup is not empty: {processes} process(es) found")
 }
 

@@ -33,8 +33,8 @@
 //! on without its parent; to the parent it says, after `Start`, that execve succeeded (the socket is close-on-exec), and
 //! before it that the child was killed.
 
-pub mod report;
-pub mod step;
+pub(crate) mod report;
+pub(crate) mod step;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -42,14 +42,14 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
 
 use crate::sys::socket::{receive_fd, send_fd};
-pub use report::{InStep, Report};
-pub use step::{IdKind, Lsm, Step};
+pub(crate) use report::{InStep, Report};
+pub(crate) use step::{IdKind, Lsm, Step};
 
 /// What the child says to the parent. `Fd` is owned where the message is received and borrowed where it is sent.
 // A report is of the size of its message: a box would be an allocation.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
-pub enum Message<Fd = OwnedFd> {
+pub(crate) enum Message<Fd = OwnedFd> {
     /// The helper has made the user namespace; the ids of it are to be mapped.
     MapIds,
     /// The pid of the container's process in the parent's pid namespace, and its pidfd.
@@ -69,7 +69,7 @@ pub enum Message<Fd = OwnedFd> {
 /// What the parent says to the child: an answer of its own for each thing that the child waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Acknowledgement {
+pub(crate) enum Acknowledgement {
     /// The first process is in its cgroup, and its ids are mapped where it has no helper.
     Placed = 1,
     /// Answers `Message::MapIds`.
@@ -116,7 +116,7 @@ enum Tag {
 
 /// One end of the socket pair, close-on-exec.
 #[derive(Debug)]
-pub struct SyncSocket(OwnedFd);
+pub(crate) struct SyncSocket(OwnedFd);
 
 impl AsFd for SyncSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -125,14 +125,14 @@ impl AsFd for SyncSocket {
 }
 
 /// Makes both ends; each half drops the one that is not its own.
-pub fn socket_pair() -> Result<(SyncSocket, SyncSocket), Errno> {
+pub(crate) fn socket_pair() -> Result<(SyncSocket, SyncSocket), Errno> {
     let (a, b) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     Ok((SyncSocket(a), SyncSocket(b)))
 }
 
 impl SyncSocket {
     /// Sends a message of the child.
-    pub fn send(&self, message: &Message<BorrowedFd<'_>>) -> Result<(), Errno> {
+    pub(crate) fn send(&self, message: &Message<BorrowedFd<'_>>) -> Result<(), Errno> {
         match message {
             Message::MapIds => self.send_bytes(&[Tag::MapIds as u8]),
             Message::InitPid(pid, pidfd) => self.send_fd(&with_number(Tag::InitPid, *pid), *pidfd),
@@ -158,7 +158,7 @@ impl SyncSocket {
     }
 
     /// Waits for the next message of the child; EPROTO for one that is none.
-    pub fn recv(&self) -> Result<Message, Errno> {
+    pub(crate) fn recv(&self) -> Result<Message, Errno> {
         let mut bytes = [0; report::SIZE];
         let (length, fd) = self.recv_bytes(&mut bytes)?;
         let is = |tag: Tag| bytes[0] == tag as u8;
@@ -187,12 +187,12 @@ impl SyncSocket {
     }
 
     /// Sends an answer of the parent.
-    pub fn acknowledge(&self, acknowledgement: Acknowledgement) -> Result<(), Errno> {
+    pub(crate) fn acknowledge(&self, acknowledgement: Acknowledgement) -> Result<(), Errno> {
         self.send_bytes(&[acknowledgement as u8])
     }
 
     /// Waits for the parent's next answer. None: the parent is gone, or says something that is none.
-    pub fn recv_acknowledgement(&self) -> Result<Option<Acknowledgement>, Errno> {
+    pub(crate) fn recv_acknowledgement(&self) -> Result<Option<Acknowledgement>, Errno> {
         let mut byte = [0];
         let (length, _) = self.recv_bytes(&mut byte)?;
         Ok(Acknowledgement::ALL.into_iter().find(|known| length == 1 && *known as u8 == byte[0]))

@@ -7,13 +7,13 @@ use nix::errno::Errno;
 use super::step::Step;
 
 /// Bytes of text in a report: enough for the kernel's own words, or the end of what a hook wrote.
-pub const TEXT: usize = 480;
+pub(crate) const TEXT: usize = 480;
 /// Bytes of a whole message: tag, step, length of the text, datum of the step, errno, text.
 pub(super) const SIZE: usize = 12 + TEXT;
 
 /// The step that failed and how; the parent puts it into words (`launch::explain`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Report {
+pub(crate) struct Report {
     pub step: Step,
     /// 0 where the text says it all.
     pub errno: i32,
@@ -23,19 +23,19 @@ pub struct Report {
 
 impl Report {
     /// `call` is the failing system call's name, perhaps with what it was called on.
-    pub fn new(step: Step, errno: Errno, call: &str) -> Self {
+    pub(crate) fn new(step: Step, errno: Errno, call: &str) -> Self {
         let mut report = Self { step, errno: errno as i32, text: [0; TEXT], length: 0 };
         report.add(call);
         report
     }
 
     /// A sentence alone, where no errno belongs to it.
-    pub fn from_text(step: Step, text: &str) -> Self {
+    pub(crate) fn from_text(step: Step, text: &str) -> Self {
         Self::new(step, Errno::from_raw(0), text)
     }
 
     /// Appends to the text what fits.
-    pub fn add(&mut self, text: &str) {
+    pub(crate) fn add(&mut self, text: &str) {
         let used = usize::from(self.length);
         let mut room = &mut self.text[used..];
         let before = room.len();
@@ -43,7 +43,7 @@ impl Report {
         self.length += (before - room.len()) as u16;
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.text[..usize::from(self.length)]).into_owned()
     }
 
@@ -73,7 +73,7 @@ impl Report {
 }
 
 /// Turns the errno of a failed call into a report of the step that it was made in.
-pub trait InStep<T> {
+pub(crate) trait InStep<T> {
     fn in_step(self, step: Step, call: &str) -> Result<T, Report>;
 }
 

@@ -3,7 +3,7 @@
 /// An id of a user, as one of three system calls sets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum IdKind {
+pub(crate) enum IdKind {
     /// setresuid(2).
     User,
     /// setresgid(2).
@@ -15,7 +15,7 @@ pub enum IdKind {
 /// A Linux security module that labels the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Lsm {
+pub(crate) enum Lsm {
     AppArmor,
     Selinux,
 }
@@ -63,7 +63,7 @@ macro_rules! steps {
     ($($(#[$doc:meta])* $step:ident $(($kind:ident))?,)+) => {
         /// A step of the new process, in about the order in which they are taken.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Step {
+        pub(crate) enum Step {
             $($(#[$doc])* $step $(($kind))?,)+
         }
 

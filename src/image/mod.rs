@@ -11,7 +11,7 @@ pub(crate) mod explain;
 /// Makes a new image of what a bundle has changed.
 pub(crate) mod repack;
 /// Makes a bundle: a root filesystem, and config.json from the image's configuration.
-pub mod bundle;
+pub(crate) mod bundle;
 /// Keeps unpacked layers that bundles share.
 pub(crate) mod store;
 /// Finds out what a bundle has changed since it was unpacked.
@@ -21,7 +21,7 @@ pub(crate) mod verify;
 /// Copies images between layouts, archives and registries.
 pub(crate) mod copy;
 /// Opens images: references, layouts, archives, registries.
-pub mod source;
+pub(crate) mod source;
 /// Applies the layers to a tree.
 pub(crate) mod unpack;
 /// Walks, removes and mounts directories of the host.
@@ -29,11 +29,11 @@ pub(crate) mod filesystem;
 /// User namespaces: id mappings, and running in one.
 pub(crate) mod userns;
 /// Reads tar archives.
-pub mod archive;
+pub(crate) mod archive;
 /// Reads manifests, indexes and configurations.
-pub mod document;
+pub(crate) mod document;
 /// Verifies and decompresses blobs.
-pub mod blob;
+pub(crate) mod blob;
 /// Tells a watcher how far things are.
 pub(crate) mod progress;
 /// Runs a list of work in several threads.

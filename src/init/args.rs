@@ -9,7 +9,7 @@ use crate::sys::tasks::Tasks;
 /// The descriptors and facts that the runtime hands to the new process. Never dropped there: nothing returns from
 /// `init`, and descriptors are closed by number.
 #[derive(Debug, Default)]
-pub struct InitArgs {
+pub(crate) struct InitArgs {
     pub fds: InitFds,
     pub waits: Waits,
     /// The state document for the hooks that run in the container; none where there are none.
@@ -24,7 +24,7 @@ pub struct InitArgs {
 
 /// The descriptors that the new process finds open.
 #[derive(Debug, Default)]
-pub struct InitFds {
+pub(crate) struct InitFds {
     /// The `tasks` files of the cgroups (version 1) that it moves itself into.
     pub cgroup_tasks: Vec<Tasks>,
     /// The namespaces to join, in the order of the plan's joins.
@@ -45,19 +45,19 @@ pub struct InitFds {
 
 impl InitFds {
     /// What stays open until the program runs.
-    pub fn until_execve(&self) -> impl Iterator<Item = &OwnedFd> {
+    pub(crate) fn until_execve(&self) -> impl Iterator<Item = &OwnedFd> {
         self.exec_fifo.iter().chain(self.hook_output.iter().flatten())
     }
 
     /// What goes into setting up the container, and is closed after it.
-    pub fn until_set_up(&self) -> impl Iterator<Item = &OwnedFd> {
+    pub(crate) fn until_set_up(&self) -> impl Iterator<Item = &OwnedFd> {
         self.console.iter().chain(&self.rootfs).chain(self.sources.iter().flatten())
     }
 }
 
 /// Which of the standard streams the container's user becomes owner of, so that it can reopen /dev/stdout.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum ChownStdio {
+pub(crate) enum ChownStdio {
     /// All that a detached process was given, /dev/null excepted (runc does so).
     #[default]
     All,

@@ -13,7 +13,11 @@ use crate::sys::process;
 /// Closes what is not the program's, and marks all else close-on-exec. What waits in the container, or is about to be its
 /// program, holds nothing else of the host. Until execve stay: the socket to the runtime, which reports a failure, the
 /// exec fifo, and what hooks write to.
-pub fn close_all_but_ours(plan: &ProcessPlan, fds: &InitFds, socket: &SyncSocket) -> Result<(), Errno> {
+pub(super) fn close_all_but_ours(
+    plan: &ProcessPlan,
+    fds: &InitFds,
+    socket: &SyncSocket,
+) -> Result<(), Errno> {
     let first = 3 + plan.preserve_fds;
     close_all_but(first, fds.until_execve(), socket)?;
     process::cloexec_from(first)
@@ -21,7 +25,7 @@ pub fn close_all_but_ours(plan: &ProcessPlan, fds: &InitFds, socket: &SyncSocket
 
 /// Closes what is not the program's in the helper, before it clones a process into a pid namespace that has others: they
 /// may look into that from its start (CVE-2016-9962). What it still needs for the container's set-up stays.
-pub fn close_before_clone(first: u32, fds: &InitFds, socket: &SyncSocket) -> Result<(), Errno> {
+pub(super) fn close_before_clone(first: u32, fds: &InitFds, socket: &SyncSocket) -> Result<(), Errno> {
     close_all_but(first, fds.until_execve().chain(fds.until_set_up()), socket)
 }
 
@@ -42,7 +46,7 @@ fn close_all_but<'a>(
 }
 
 /// Closes what hooks have written to: no path of the program shall lead through /proc/self/fd to a file of the host. (The owners are never dropped.)
-pub fn close_hook_output(fds: &InitFds) {
+pub(super) fn close_hook_output(fds: &InitFds) {
     for file in fds.hook_output.iter().flatten() {
         let _ = nix::unistd::close(file.as_raw_fd());
     }

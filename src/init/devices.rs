@@ -14,7 +14,7 @@ use crate::plan::devices::{Device, Devices, Link};
 use crate::sys::mount::{move_mount, open_tree_clone};
 
 /// Makes all of them. `user_namespace`: nodes cannot be made in one, the host's are bound instead.
-pub fn make(plan: &Devices, root: &Root, user_namespace: bool) -> Result<(), Report> {
+pub(super) fn make(plan: &Devices, root: &Root, user_namespace: bool) -> Result<(), Report> {
     let mut directory = Directory::default();
     for (index, device) in plan.nodes.iter().enumerate() {
         let (parent, name) =

@@ -12,7 +12,7 @@ use crate::plan::mounts::Mount;
 use crate::sys::mount::{fsconfig_create, fsconfig_set, fsmount, fsopen};
 
 /// Makes a superblock with fsopen(2), mounted nowhere yet.
-pub fn make(
+pub(super) fn make(
     kind: &CStr,
     source: &CStr,
     parameters: &[Parameter],
@@ -42,12 +42,12 @@ pub fn make(
 
 /// fsconfig(2) refuses values of 256 bytes and more: layers of an overlay easily have as many. What goes by mount(2) for
 /// that has no mode to inherit, no label and nothing copied into it: that takes a mount which is nowhere yet.
-pub fn is_too_long((_, value): &Parameter) -> bool {
+pub(super) fn is_too_long((_, value): &Parameter) -> bool {
     value.as_ref().is_some_and(|value| value.count_bytes() >= 256)
 }
 
 /// Mounts by mount(2), which takes a page of options together; more it would cut off without a word.
-pub fn mount_here(
+pub(super) fn mount_here(
     target: &OwnedFd,
     kind: &CStr,
     source: &CStr,

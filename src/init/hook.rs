@@ -59,7 +59,7 @@ pub fn run_all(
 
 /// Each turn runs the next hook, with `state` (JSON) on its standard input. A SIGHUP, SIGINT, SIGQUIT or SIGTERM
 /// meanwhile, blocked or not, is taken for a failure of the hook that is running.
-pub fn run_each(
+pub(crate) fn run_each(
     kind: &'static str,
     hooks: &[Hook],
     state: &[u8],

@@ -7,12 +7,12 @@ use crate::container_id::ContainerId;
 
 /// All of it but the two members that change from hook to hook: laid out by the parent, finished by whoever runs them.
 #[derive(Debug, Clone)]
-pub struct HookState {
+pub(crate) struct HookState {
     head: String,
 }
 
 impl HookState {
-    pub fn new(
+    pub(crate) fn new(
         version: &str,
         id: &ContainerId,
         bundle: &Path,
@@ -29,7 +29,7 @@ impl HookState {
     }
 
     /// `pid` as the hook's own pid namespace numbers it; 0, of a container that has stopped, is left out.
-    pub fn document(&self, status: &str, pid: i32) -> Vec<u8> {
+    pub(crate) fn document(&self, status: &str, pid: i32) -> Vec<u8> {
         let pid = if pid == 0 { String::new() } else { format!(",\"pid\":{pid}") };
         format!("{},\"status\":\"{status}\"{pid}}}", self.head).into_bytes()
     }

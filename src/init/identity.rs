@@ -15,7 +15,7 @@ use crate::sys::file::standard_streams;
 use crate::sys::{process, scheduling};
 
 /// Becomes root of the user namespace just entered: its mapping decides what that is on the host.
-pub fn become_root(keep_groups: bool) -> Result<(), Report> {
+pub(super) fn become_root(keep_groups: bool) -> Result<(), Report> {
     match if keep_groups { Ok(()) } else { process::set_groups(&[]) } {
         // setgroups is denied where gids were mapped without privilege.
         Ok(()) | Err(Errno::EPERM) => {}
@@ -28,7 +28,11 @@ pub fn become_root(keep_groups: bool) -> Result<(), Report> {
 }
 
 /// Confines the process, and finds its program. The order is runc's.
-pub fn confine(plan: &ProcessPlan, which_stdio: ChownStdio, socket: &SyncSocket) -> Result<Program, Report> {
+pub(super) fn confine(
+    plan: &ProcessPlan,
+    which_stdio: ChownStdio,
+    socket: &SyncSocket,
+) -> Result<Program, Report> {
     // Before the user changes, because raising a limit takes CAP_SYS_RESOURCE.
     set_limits(plan)?;
     if plan.no_new_privileges {

@@ -10,7 +10,7 @@ use crate::plan::process::ProcessPlan;
 use crate::sys::process;
 
 /// Joins a new session keyring, labelled as the process where SELinux labels it.
-pub fn join(plan: &ProcessPlan) -> Result<(), Report> {
+pub(super) fn join(plan: &ProcessPlan) -> Result<(), Report> {
     let Some(name) = &plan.keyring else { return Ok(()) };
     let Some(label) = &plan.selinux else { return join_named(name) };
     label::set_on_keys(label).in_step(Step::Keyring, "selinux: write /proc/thread-self/attr/keycreate")?;

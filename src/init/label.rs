@@ -13,7 +13,7 @@ use crate::plan::process::ProcessPlan;
 use crate::sys::xattr::fsetxattr;
 
 /// Tells AppArmor and SELinux what the program shall run as.
-pub fn set_on_exec(plan: &ProcessPlan) -> Result<(), Report> {
+pub(super) fn set_on_exec(plan: &ProcessPlan) -> Result<(), Report> {
     if plan.apparmor.is_none() && plan.selinux.is_none() {
         return Ok(());
     }
@@ -37,7 +37,7 @@ pub fn set_on_exec(plan: &ProcessPlan) -> Result<(), Report> {
 }
 
 /// Labels the root of a filesystem that takes no `context` option.
-pub fn set_on_filesystem(mount: &OwnedFd, label: &CStr) -> Result<(), Errno> {
+pub(super) fn set_on_filesystem(mount: &OwnedFd, label: &CStr) -> Result<(), Errno> {
     // The descriptor of a mount only names it: an attribute needs one that is open.
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let root = nix::fcntl::openat(mount, c".", flags, Mode::empty())?;
@@ -45,7 +45,7 @@ pub fn set_on_filesystem(mount: &OwnedFd, label: &CStr) -> Result<(), Errno> {
 }
 
 /// Sets what keys are labelled that this process makes from now on; an empty label means as SELinux sees fit.
-pub fn set_on_keys(label: &CStr) -> Result<(), Errno> {
+pub(super) fn set_on_keys(label: &CStr) -> Result<(), Errno> {
     match write(&sysctl::detached()?, c"thread-self/attr/keycreate", label.to_bytes()) {
         // A kernel whose keys have no labels.
         Err(Errno::ENOENT) => Ok(()),

@@ -17,7 +17,7 @@ use crate::plan::mounts::{Mount, Source};
 use crate::sys::process;
 
 /// Makes all of them, or leaves none. `users`: the container has a user namespace.
-pub fn add(
+pub(crate) fn add(
     mounts: &[Mount],
     users: bool,
     args: &InitArgs,
@@ -35,7 +35,7 @@ pub fn add(
 }
 
 /// Takes away what lies on top at each of `targets`, whoever uses it.
-pub fn remove(
+pub(crate) fn remove(
     targets: &[CString],
     users: bool,
     args: &InitArgs,

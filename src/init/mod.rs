@@ -3,23 +3,23 @@
 //! It runs after clone3 in a copy of a single-threaded process. Nothing here returns to the parent's code: the way
 //! out is execve, or `_exit` after a report.
 
-pub mod args;
-pub mod console;
+pub(crate) mod args;
+pub(crate) mod console;
 mod copy_up;
 mod descriptors;
 mod devices;
 mod filesystem;
-pub mod hook;
-pub mod hook_state;
+pub(crate) mod hook;
+pub(crate) mod hook_state;
 mod identity;
 mod keyring;
 mod label;
-pub mod live_mounts;
+pub(crate) mod live_mounts;
 mod mount_attributes;
 mod mount_error;
 mod mount_target;
 mod mounts;
-pub mod namespaces;
+pub(crate) mod namespaces;
 mod no_pivot;
 mod null;
 mod paths;
@@ -50,7 +50,7 @@ use seccomp::Load;
 use sync::{FAILED, ask_for, send_ready, wait_for, wait_for_start};
 
 /// Runs `life` to its execve. If it fails, sends the report and exits.
-pub fn run(socket: &SyncSocket, life: impl FnOnce() -> Result<Infallible, Report>) -> ! {
+pub(crate) fn run(socket: &SyncSocket, life: impl FnOnce() -> Result<Infallible, Report>) -> ! {
     let Err(report) = life();
     if socket.send(&Message::Failed(report)).is_err() && report.step != Step::Execute {
         // The parent has gone after `create`: what is left is the process's own stderr, as for any exec failure.
@@ -68,7 +68,11 @@ fn describe(report: &Report) -> String {
 }
 
 /// Is the container's first process, from the clone to its program.
-pub fn container_init(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result<Infallible, Report> {
+pub(crate) fn container_init(
+    plan: &Plan,
+    args: &InitArgs,
+    socket: &SyncSocket,
+) -> Result<Infallible, Report> {
     enter_namespaces(plan, args, socket)?;
     set_up_container(plan, args, socket)?;
     let program = confine_and_wait(&plan.process, args, socket)?;
@@ -84,7 +88,7 @@ pub fn container_init(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Resu
 }
 
 /// Is a process that `exec` adds: the helper has brought it into the container's namespaces and its cgroup.
-pub fn exec_init(
+pub(crate) fn exec_init(
     plan: &ProcessPlan,
     user_namespace: bool,
     args: &InitArgs,

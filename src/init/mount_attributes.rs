@@ -11,7 +11,12 @@ use crate::plan::mounts::Mount;
 use crate::sys::mount::{mount_flags, mount_setattr};
 
 /// Gives a bind the flags that are named and no others; but those that the kernel has locked stay beside them.
-pub fn set_named(tree: &OwnedFd, mount: &Mount, named: NamedFlags, locked: bool) -> Result<(), MountError> {
+pub(super) fn set_named(
+    tree: &OwnedFd,
+    mount: &Mount,
+    named: NamedFlags,
+    locked: bool,
+) -> Result<(), MountError> {
     if named == NamedFlags::default() {
         return set(tree, mount);
     }
@@ -50,7 +55,7 @@ fn flags_of(tree: &OwnedFd) -> Result<u64, MountError> {
 }
 
 /// Gives a mount the attributes and the propagation of the plan.
-pub fn set(mount: &OwnedFd, plan: &Mount) -> Result<(), MountError> {
+pub(super) fn set(mount: &OwnedFd, plan: &Mount) -> Result<(), MountError> {
     if !plan.attributes.is_empty() {
         mount_setattr(mount.as_fd(), plan.attributes, None, false).call("mount_setattr")?;
     }

@@ -5,7 +5,7 @@ use nix::errno::Errno;
 use crate::handshake::{Report, Step};
 
 /// A failed call, and what the filesystem itself said about it.
-pub struct MountError {
+pub(super) struct MountError {
     pub errno: Errno,
     pub call: &'static str,
     pub words: Vec<u8>,
@@ -13,7 +13,7 @@ pub struct MountError {
 
 impl MountError {
     /// The report of the mount of this index in the plan.
-    pub fn report(&self, index: usize) -> Report {
+    pub(super) fn report(&self, index: usize) -> Report {
         let mut report = Report::new(Step::Mount(index), self.errno, self.call);
         if !self.words.is_empty() {
             report.add(" (");
@@ -25,7 +25,7 @@ impl MountError {
 }
 
 /// Names the call of an errno.
-pub trait InCall<T> {
+pub(super) trait InCall<T> {
     fn call(self, call: &'static str) -> Result<T, MountError>;
 }
 

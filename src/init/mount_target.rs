@@ -13,7 +13,7 @@ use crate::plan::mounts::{Find, Mount};
 use crate::sys::file::{RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2};
 
 /// Opens the target of a mount, refused where it lies on a procfs that the plan does not mean.
-pub fn open(root: &Root, mount: &Mount, flags: OFlag) -> Result<OwnedFd, MountError> {
+pub(super) fn open(root: &Root, mount: &Mount, flags: OFlag) -> Result<OwnedFd, MountError> {
     let flags = flags | OFlag::O_PATH;
     let found = match mount.find {
         Find::Follow => root.resolve(&mount.target, flags).call("open the target"),
@@ -69,7 +69,7 @@ fn in_procfs() -> MountError {
 }
 
 /// Refuses a bind over /proc itself of anything but a procfs: labels and sysctls are written there (CVE-2019-16884).
-pub fn guard_proc_source(tree: &OwnedFd, mount: &Mount) -> Result<(), MountError> {
+pub(super) fn guard_proc_source(tree: &OwnedFd, mount: &Mount) -> Result<(), MountError> {
     const PROC_ROOT_INODE: u64 = 1;
     if mount.target.to_bytes() != b"/proc" {
         return Ok(());
@@ -85,7 +85,7 @@ pub fn guard_proc_source(tree: &OwnedFd, mount: &Mount) -> Result<(), MountError
 
 /// Opens the target, made first where it is missing: a directory for a directory, else an empty file. Says whether it
 /// was made.
-pub fn open_or_make(root: &Root, mount: &Mount, kind: SFlag) -> Result<(OwnedFd, bool), MountError> {
+pub(super) fn open_or_make(root: &Root, mount: &Mount, kind: SFlag) -> Result<(OwnedFd, bool), MountError> {
     match open(root, mount, OFlag::empty()) {
         Err(MountError { errno: Errno::ENOENT, .. }) => {}
         other => return other.map(|found| (found, false)),
@@ -104,7 +104,7 @@ pub fn open_or_make(root: &Root, mount: &Mount, kind: SFlag) -> Result<(OwnedFd,
 }
 
 /// The file type of what `fd` stands for, an S_IF* constant.
-pub fn kind_of(fd: &OwnedFd) -> Result<SFlag, MountError> {
+pub(super) fn kind_of(fd: &OwnedFd) -> Result<SFlag, MountError> {
     let stat = fstat(fd).call("fstat")?;
     Ok(SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT))
 }

@@ -19,10 +19,10 @@ use crate::sys::errno_of;
 use crate::sys::mount::{mount_setattr, move_mount, open_tree_clone};
 
 /// The index of a mount that becomes read-only when all is done, and the mount.
-pub type LateReadOnly = (usize, OwnedFd);
+pub(super) type LateReadOnly = (usize, OwnedFd);
 
 /// Makes all the mounts, in their order: a later one may lie within an earlier one.
-pub fn mount_all(
+pub(super) fn mount_all(
     mounts: &[Mount],
     root: &Root,
     fds: &InitFds,
@@ -42,7 +42,7 @@ pub fn mount_all(
 }
 
 /// Makes the mounts read-only that were left writable while mount points were made within.
-pub fn make_read_only(late: Vec<LateReadOnly>) -> Result<(), Report> {
+pub(super) fn make_read_only(late: Vec<LateReadOnly>) -> Result<(), Report> {
     let change = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
     for (index, mount) in late {
         mount_setattr(mount.as_fd(), change, None, false).in_step(Step::Mount(index), "mount_setattr")?;

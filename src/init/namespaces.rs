@@ -14,7 +14,7 @@ use crate::sys::errno_of;
 use crate::sys::process::{self, CloneSide};
 
 /// Enters each: the user namespace after those that need the host's privileges, the others again after it.
-pub fn join(joins: &[Join], fds: &InitFds) -> Result<(), Report> {
+pub(crate) fn join(joins: &[Join], fds: &InitFds) -> Result<(), Report> {
     let mut postponed = Vec::new();
     let user = |join: &Join| join.namespace == Namespace::USER;
     for (join, fd) in joins.iter().zip(&fds.joins).filter(|(join, _)| !user(join)) {
@@ -31,7 +31,7 @@ pub fn join(joins: &[Join], fds: &InitFds) -> Result<(), Report> {
 }
 
 /// Is the helper: it enters what is to be entered, then clones the container's process as the parent's child.
-pub fn helper(
+pub(crate) fn helper(
     topology: &Topology,
     preserved: u32,
     args: &InitArgs,

@@ -16,7 +16,7 @@ use crate::sys::mountinfo;
 const NONE: Option<&CStr> = None;
 
 /// Unmounts, else covers, each whole procfs and sysfs outside of `rootfs`.
-pub fn hide_kernel_filesystems(rootfs: &Path) -> Result<(), Errno> {
+pub(super) fn hide_kernel_filesystems(rootfs: &Path) -> Result<(), Errno> {
     for there in mountinfo::read()? {
         let whole = there.root == b"/" && matches!(&there.kind[..], b"proc" | b"sysfs");
         let point = Path::new(std::ffi::OsStr::from_bytes(there.point.to_bytes()));

@@ -13,7 +13,7 @@ use crate::inroot::Root;
 use crate::sys::file::standard_streams;
 
 /// Reopens each stream that is a null device. `root` is the container's. One without a /dev/null of its own keeps the host's.
-pub fn reopen(root: &Root) -> Result<(), Report> {
+pub(super) fn reopen(root: &Root) -> Result<(), Report> {
     let mut own = None;
     for (number, stream) in standard_streams().into_iter().enumerate() {
         let step = Step::StandardStream(number);

@@ -17,7 +17,7 @@ use crate::sys::mount::{
 
 /// Takes the host's /dev/null, checked to be it, as a detached mount: taken before the container's /dev is in sight, where
 /// an image could have put anything in its place (CVE-2025-31133).
-pub fn host_null(wanted: bool) -> Result<Option<OwnedFd>, Report> {
+pub(super) fn host_null(wanted: bool) -> Result<Option<OwnedFd>, Report> {
     if !wanted {
         return Ok(None);
     }
@@ -32,7 +32,7 @@ pub fn host_null(wanted: bool) -> Result<Option<OwnedFd>, Report> {
 }
 
 /// Covers each path that exists: a file by /dev/null, a directory by one empty read-only tmpfs shared by all.
-pub fn mask(
+pub(super) fn mask(
     paths: &[CString],
     context: Option<&Parameter>,
     root: &Root,
@@ -102,7 +102,7 @@ fn empty_directory(label: Option<&Parameter>) -> Result<OwnedFd, Errno> {
 }
 
 /// Each path that exists becomes a mount of itself, read-only; its other attributes stay.
-pub fn make_read_only(paths: &[CString], root: &Root) -> Result<(), Report> {
+pub(super) fn make_read_only(paths: &[CString], root: &Root) -> Result<(), Report> {
     let change = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
     for (item, path) in paths.iter().enumerate() {
         let Some(target) = open_existing(root, path, Step::ReadOnlyPath(item))? else { continue };

@@ -14,13 +14,13 @@ use crate::sys::file::standard_streams;
 use crate::sys::process;
 
 /// What execve(2) needs, found inside the container.
-pub struct Program {
+pub(super) struct Program {
     pub path: CString,
     pub env: Vec<CString>,
 }
 
 /// Returns the environment, with HOME from the container's own /etc/passwd where it is not given, or empty.
-pub fn environment(plan: &ProcessPlan) -> Vec<CString> {
+pub(super) fn environment(plan: &ProcessPlan) -> Vec<CString> {
     let mut env = plan.env.clone();
     env.retain(|variable| variable.as_c_str() != c"HOME=");
     if plan.listen_pid {
@@ -54,7 +54,7 @@ fn home(uid: u32) -> Option<Vec<u8>> {
 }
 
 /// Refuses a working directory outside the root. CVE-2024-21626: a working directory outside the root shows as "(unreachable)" to the raw call.
-pub fn check_working_directory() -> Result<(), Report> {
+pub(super) fn check_working_directory() -> Result<(), Report> {
     let mut buffer = [0; libc::PATH_MAX as usize];
     match process::current_directory(&mut buffer) {
         Ok(path) if path.to_bytes().starts_with(b"/") => Ok(()),
@@ -67,7 +67,7 @@ pub fn check_working_directory() -> Result<(), Report> {
 }
 
 /// Returns the first candidate that can be executed; else the failure that says most.
-pub fn find(plan: &ProcessPlan) -> Result<CString, Report> {
+pub(super) fn find(plan: &ProcessPlan) -> Result<CString, Report> {
     let mut worst = Errno::ENOENT;
     for candidate in &plan.candidates {
         match executable(candidate) {
@@ -93,7 +93,7 @@ fn executable(path: &CStr) -> Result<(), Errno> {
 }
 
 /// Executes the program; returns only on failure.
-pub fn execute(plan: &ProcessPlan, program: &Program) -> Result<Infallible, Report> {
+pub(super) fn execute(plan: &ProcessPlan, program: &Program) -> Result<Infallible, Report> {
     let args = process::Vector::new(plan.args.iter().map(CString::as_c_str));
     let env = process::Vector::new(program.env.iter().map(CString::as_c_str));
     let errno = process::execve(&program.path, &args, &env);

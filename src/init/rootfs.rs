@@ -21,7 +21,7 @@ const NONE: Option<&CStr> = None;
 const RSLAVE: u64 = libc::MS_SLAVE | libc::MS_REC;
 
 /// Detaches the tree from the host's, and makes the rootfs a mount of its own: what pivot_root asks for.
-pub fn enter_mounts(plan: &Rootfs, fds: &InitFds) -> Result<Root, Report> {
+pub(super) fn enter_mounts(plan: &Rootfs, fds: &InitFds) -> Result<Root, Report> {
     let open = |call| move |result: Result<Root, Errno>| result.in_step(Step::Rootfs, call);
     if plan.enter == Enter::Chroot {
         return open("open")(Root::open(path(plan)));
@@ -84,7 +84,7 @@ fn no_longer_share_parent(plan: &Rootfs, propagation: u64) -> Result<(), Report>
 }
 
 /// Makes the rootfs `/`; the host's tree is gone from it.
-pub fn pivot(plan: &Rootfs, root: &Root) -> Result<(), Report> {
+pub(super) fn pivot(plan: &Rootfs, root: &Root) -> Result<(), Report> {
     fchdir(root).in_step(Step::Pivot, "fchdir")?;
     match plan.enter {
         Enter::PivotRoot => by_pivot_root(plan)?,
@@ -124,7 +124,7 @@ fn by_move_mount(plan: &Rootfs) -> Result<(), Report> {
 }
 
 /// Sets what hinders further mounts, when all are made: an unbindable root, `root.readonly`.
-pub fn finish(plan: &Rootfs) -> Result<(), Report> {
+pub(super) fn finish(plan: &Rootfs) -> Result<(), Report> {
     if plan.enter == Enter::Chroot {
         return Ok(());
     }

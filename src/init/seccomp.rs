@@ -11,14 +11,14 @@ use crate::sys::seccomp as sys;
 /// without it, loading takes CAP_SYS_ADMIN, which goes. A filter that notifies needs the parent, which may be gone later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::enum_variant_names)]
-pub enum Load {
+pub(super) enum Load {
     BeforeCapabilitiesGo,
     BeforeReady,
     BeforeProgram,
 }
 
 /// Loads the filter if its moment has come. Of one that notifies the parent fetches the listener: it knows the agent.
-pub fn load(plan: &ProcessPlan, socket: &SyncSocket, moment: Load) -> Result<(), Report> {
+pub(super) fn load(plan: &ProcessPlan, socket: &SyncSocket, moment: Load) -> Result<(), Report> {
     let Some(filter) = &plan.seccomp else { return Ok(()) };
     let its = match (plan.no_new_privileges, &filter.notify) {
         (false, _) => Load::BeforeCapabilitiesGo,

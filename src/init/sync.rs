@@ -10,11 +10,11 @@ use crate::sys::process;
 use crate::sys::tuning::read_byte_releasing_pages;
 
 /// Exit code of a process that failed before its program ran.
-pub const FAILED: i32 = 255;
+pub(super) const FAILED: i32 = 255;
 
 /// Waits for one answer of the runtime. If the runtime is gone, or says anything else, nobody knows of this process, and
 /// it ends.
-pub fn wait_for(awaited: Acknowledgement, socket: &SyncSocket) -> Result<(), Report> {
+pub(super) fn wait_for(awaited: Acknowledgement, socket: &SyncSocket) -> Result<(), Report> {
     match socket.recv_acknowledgement().in_step(Step::Handshake, "recv")? {
         Some(received) if received == awaited => Ok(()),
         _ => process::exit_now(FAILED),
@@ -22,7 +22,7 @@ pub fn wait_for(awaited: Acknowledgement, socket: &SyncSocket) -> Result<(), Rep
 }
 
 /// Says what the runtime is to do, and waits until it has done that.
-pub fn ask_for(
+pub(super) fn ask_for(
     awaited: Acknowledgement,
     question: &Message<BorrowedFd<'_>>,
     socket: &SyncSocket,
@@ -32,7 +32,7 @@ pub fn ask_for(
 }
 
 /// Says that the process is ready.
-pub fn send_ready(socket: &SyncSocket) -> Result<(), Report> {
+pub(super) fn send_ready(socket: &SyncSocket) -> Result<(), Report> {
     // Before `Ready`: a runtime that has received it may write the record and end, and must not take this process with
     // it. From here on its death is an end of file on the socket instead.
     process::parent_death_signal(0).in_step(Step::Handshake, "prctl(PR_SET_PDEATHSIG)")?;
@@ -42,7 +42,7 @@ pub fn send_ready(socket: &SyncSocket) -> Result<(), Report> {
 /// Brings the first process of a start, which is the helper where there is one, into its cgroups: itself, or waits until
 /// the runtime has done that and mapped its ids. Whoever is not cloned into its cgroups does nothing before it is there,
 /// where its limits hold.
-pub fn wait_until_placed(args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
+pub(super) fn wait_until_placed(args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
     join_cgroups(&args.fds)?;
     if args.waits.placed {
         wait_for(Acknowledgement::Placed, socket)?;
@@ -60,7 +60,7 @@ fn join_cgroups(fds: &InitFds) -> Result<(), Report> {
 }
 
 /// Waits for the answer to `Ready`: to start at once, or to wait on the exec fifo for another command's `start`.
-pub fn wait_for_start(plan: &ProcessPlan, args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
+pub(super) fn wait_for_start(plan: &ProcessPlan, args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
     match socket.recv_acknowledgement().in_step(Step::Handshake, "recv")? {
         Some(Acknowledgement::Start) => Ok(()),
         Some(Acknowledgement::Created) => wait_on_fifo(plan, args),

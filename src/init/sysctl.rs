@@ -14,7 +14,7 @@ use crate::sys::file::{RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV, 
 use crate::sys::mount::{fsconfig_create, fsmount, fsopen};
 
 /// Mounts a private procfs of the pid namespace we are in; only where the plan writes to it.
-pub fn procfs(plan: &Plan) -> Result<Option<OwnedFd>, Report> {
+pub(super) fn procfs(plan: &Plan) -> Result<Option<OwnedFd>, Report> {
     if plan.sysctls.is_empty() {
         return Ok(None);
     }
@@ -22,14 +22,14 @@ pub fn procfs(plan: &Plan) -> Result<Option<OwnedFd>, Report> {
 }
 
 /// Mounts a procfs that is attached nowhere.
-pub fn detached() -> Result<OwnedFd, Errno> {
+pub(super) fn detached() -> Result<OwnedFd, Errno> {
     let context = fsopen(c"proc")?;
     fsconfig_create(context.as_fd())?;
     fsmount(context.as_fd(), 0)
 }
 
 /// Writes all of them.
-pub fn write_all(sysctls: &[Sysctl], procfs: Option<&OwnedFd>) -> Result<(), Report> {
+pub(super) fn write_all(sysctls: &[Sysctl], procfs: Option<&OwnedFd>) -> Result<(), Report> {
     let Some(procfs) = procfs else { return Ok(()) };
     let sys = open(procfs.as_fd(), c"sys", OFlag::O_PATH | OFlag::O_DIRECTORY)
         .in_step(Step::SysctlProcfs, "open /proc/sys")?;
@@ -41,12 +41,12 @@ pub fn write_all(sysctls: &[Sysctl], procfs: Option<&OwnedFd>) -> Result<(), Rep
 }
 
 /// Opens a file below a directory of procfs; never out of it.
-pub fn open(directory: BorrowedFd<'_>, path: &CStr, flags: OFlag) -> Result<OwnedFd, Errno> {
+pub(super) fn open(directory: BorrowedFd<'_>, path: &CStr, flags: OFlag) -> Result<OwnedFd, Errno> {
     openat2(directory, path, flags.bits(), 0, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)
 }
 
 /// Writes in one call: the kernel takes each write to such a file as a whole.
-pub fn write(file: &OwnedFd, value: &[u8]) -> Result<(), Errno> {
+pub(super) fn write(file: &OwnedFd, value: &[u8]) -> Result<(), Errno> {
     match nix::unistd::write(file, value)? {
         written if written == value.len() => Ok(()),
         _ => Err(Errno::EIO),

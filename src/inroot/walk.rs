@@ -16,7 +16,7 @@ use nix::sys::stat::{Mode, fstat};
 use super::{MAX_SYMLINKS, Result};
 
 /// Opens what openat2(2) with RESOLVE_IN_ROOT would. Magic links are walked as the text they show.
-pub fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlag, mode: Mode) -> Result<OwnedFd> {
+pub(super) fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlag, mode: Mode) -> Result<OwnedFd> {
     if path.is_empty() {
         return Err(Errno::ENOENT);
     }

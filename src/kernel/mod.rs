@@ -3,9 +3,9 @@
 //! `spec` and `plan` name these and not `libc` or `sys`: what is decided is written in the kernel's own terms, and the
 //! modules that decide cannot reach a system call even by mistake (`tests/layers.rs` refuses it).
 
-pub mod file;
-pub mod mount;
-pub mod namespace;
-pub mod process;
-pub mod scheduling;
-pub mod seccomp;
+pub(crate) mod file;
+pub(crate) mod mount;
+pub(crate) mod namespace;
+pub(crate) mod process;
+pub(crate) mod scheduling;
+pub(crate) mod seccomp;

@@ -1,6 +1,6 @@
 //! Flags of mounts: MS_* of mount(2) and MOUNT_ATTR_* of mount_setattr(2).
 
-pub use libc::{
+pub(crate) use libc::{
     MOUNT_ATTR_IDMAP, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC,
     MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOUNT_ATTR_RELATIME, MOUNT_ATTR_STRICTATIME, MS_NOATIME, MS_NODEV,
     MS_NODIRATIME, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_RELATIME, MS_SHARED, MS_SLAVE,
@@ -8,11 +8,11 @@ pub use libc::{
 };
 
 /// KERNEL(5.10); missing in libc.
-pub const MS_NOSYMFOLLOW: u64 = 0x100;
+pub(crate) const MS_NOSYMFOLLOW: u64 = 0x100;
 /// KERNEL(5.14); missing in libc for musl.
-pub const MOUNT_ATTR_NOSYMFOLLOW: u64 = 0x0020_0000;
+pub(crate) const MOUNT_ATTR_NOSYMFOLLOW: u64 = 0x0020_0000;
 /// The field of access-time modes within the attributes.
-pub const MOUNT_ATTR_ATIME: u64 = 0x0000_0070;
+pub(crate) const MOUNT_ATTR_ATIME: u64 = 0x0000_0070;
 
 /// What mount_setattr(2) changes of a mount; zeroes change nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

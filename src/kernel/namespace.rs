@@ -1,8 +1,8 @@
 //! The CLONE_NEW* flags, one for each kind of namespace (namespaces(7)).
 
-pub use libc::{
+pub(crate) use libc::{
     CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS,
 };
 
 /// Time namespaces, KERNEL(5.6). libc lacks it on musl.
-pub const CLONE_NEWTIME: i32 = 0x80;
+pub(crate) const CLONE_NEWTIME: i32 = 0x80;

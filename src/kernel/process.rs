@@ -1,11 +1,11 @@
 //! Capability sets, resource limits and execution domains of a process.
 
 /// A set of capabilities, bit N for capability N of capabilities(7).
-pub type CapabilitySet = u64;
+pub(crate) type CapabilitySet = u64;
 
 /// The type of a resource number is i32 with musl and u32 with glibc; prlimit(2) itself takes an int.
 macro_rules! resources {
-    ($($name:ident)*) => {$(pub const $name: i32 = libc::$name as i32;)*};
+    ($($name:ident)*) => {$(pub(crate) const $name: i32 = libc::$name as i32;)*};
 }
 
 resources! {
@@ -14,5 +14,5 @@ resources! {
 }
 
 /// personality(2): the execution domains (linux/personality.h).
-pub const PER_LINUX: u64 = 0;
-pub const PER_LINUX32: u64 = 8;
+pub(crate) const PER_LINUX: u64 = 0;
+pub(crate) const PER_LINUX32: u64 = 8;

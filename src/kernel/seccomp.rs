@@ -1,6 +1,6 @@
 //! Filters of system calls: what seccomp(2) takes and what a filter answers, and the instructions of classic BPF.
 
-pub use libc::{
+pub(crate) use libc::{
     BPF_ABS, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_FILTER_FLAG_LOG,
     SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, SECCOMP_FILTER_FLAG_TSYNC,
     SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, SECCOMP_RET_ACTION_FULL, SECCOMP_RET_ALLOW, SECCOMP_RET_DATA,
@@ -8,5 +8,5 @@ pub use libc::{
     SECCOMP_RET_TRAP, SECCOMP_RET_USER_NOTIF, c_ulong, sock_filter,
 };
 
-pub const EPERM: u32 = libc::EPERM as u32;
-pub const ENOSYS: u32 = libc::ENOSYS as u32;
+pub(crate) const EPERM: u32 = libc::EPERM as u32;
+pub(crate) const ENOSYS: u32 = libc::ENOSYS as u32;

@@ -55,7 +55,7 @@ impl Console {
 ///
 /// # Errors
 /// Usage, in runc's words.
-pub fn check(terminal: bool, detach: bool, socket: Option<&Path>) -> Result<()> {
+pub(crate) fn check(terminal: bool, detach: bool, socket: Option<&Path>) -> Result<()> {
     match (terminal, detach, socket) {
         (true, true, None) => Err(Error::new(Kind::Usage, TTY_NEEDS_SOCKET)),
         (true, false, Some(_)) | (false, _, Some(_)) => Err(Error::new(Kind::Usage, SOCKET_NEEDS_TTY)),

@@ -16,7 +16,7 @@ use crate::plan::topology::Join;
 
 /// What the reporting process was carrying out: the lists that the numbers in its steps count.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct ExplainContext<'a> {
+pub(crate) struct ExplainContext<'a> {
     joins: &'a [Join],
     mounts: &'a [Mount],
     /// Targets of mounts that are taken away.
@@ -27,7 +27,7 @@ pub struct ExplainContext<'a> {
 
 impl<'a> ExplainContext<'a> {
     /// For a container's first process.
-    pub fn from_plan(plan: &'a Plan) -> Self {
+    pub(crate) fn from_plan(plan: &'a Plan) -> Self {
         Self {
             joins: &plan.topology.joins,
             mounts: &plan.mounts,
@@ -38,23 +38,23 @@ impl<'a> ExplainContext<'a> {
     }
 
     /// For a process that `exec` adds.
-    pub fn from_process(process: &'a ProcessPlan) -> Self {
+    pub(crate) fn from_process(process: &'a ProcessPlan) -> Self {
         Self { process: Some(process), ..Self::default() }
     }
 
     /// For a process that adds mounts to a container that runs.
-    pub fn from_mounts(mounts: &'a [Mount]) -> Self {
+    pub(crate) fn from_mounts(mounts: &'a [Mount]) -> Self {
         Self { mounts, ..Self::default() }
     }
 
     /// For a process that takes mounts out of a container that runs.
-    pub fn from_unmounts(unmounts: &'a [CString]) -> Self {
+    pub(crate) fn from_unmounts(unmounts: &'a [CString]) -> Self {
         Self { unmounts, ..Self::default() }
     }
 }
 
 /// The sentence for a report: `pointer: what was done: the failing call: the kernel's answer`, perhaps with a hint.
-pub fn explain(report: &Report, context: &ExplainContext<'_>) -> Error {
+pub(crate) fn explain(report: &Report, context: &ExplainContext<'_>) -> Error {
     let during = |doing: &str| during(report, doing);
     let plan = context.container;
     match report.step {

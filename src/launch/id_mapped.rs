@@ -13,11 +13,11 @@ use crate::sys::process::{CloneSide, clone3, exit_now, parent_death_signal};
 
 /// User namespaces that hold mappings: one for each set, however many mounts have it.
 #[derive(Default)]
-pub struct MappingNamespaces<'a>(Vec<(&'a IdMaps, OwnedFd)>);
+pub(super) struct MappingNamespaces<'a>(Vec<(&'a IdMaps, OwnedFd)>);
 
 impl<'a> MappingNamespaces<'a> {
     /// Maps the ids of a detached mount. `joined` is the user namespace that the container joins.
-    pub fn apply(
+    pub(super) fn apply(
         &mut self,
         mount: &OwnedFd,
         mapping: &'a IdMapped,

@@ -9,7 +9,7 @@ use crate::fail;
 use crate::plan::topology::{IdMap, IdMaps};
 
 /// Writes both maps of the process `pid`, which waits for it in its new user namespace.
-pub fn write(pid: i32, maps: &IdMaps) -> Result<()> {
+pub(crate) fn write(pid: i32, maps: &IdMaps) -> Result<()> {
     let privileged = nix::unistd::geteuid().is_root();
     if !privileged && maps.gid.iter().all(|map| map.size == 1) && maps.gid.len() <= 1 {
         // user_namespaces(7): gids can be mapped without privilege only where setgroups is given up.

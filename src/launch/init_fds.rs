@@ -20,7 +20,7 @@ use crate::sys::mount::{mount_setattr, open_tree_clone};
 use crate::sys::process::namespace_type;
 
 /// Opens the descriptors that the plan names.
-pub fn open(plan: &Plan) -> Result<InitFds> {
+pub(crate) fn open(plan: &Plan) -> Result<InitFds> {
     let joins: Vec<OwnedFd> = plan.topology.joins.iter().map(open_namespace).collect::<Result<_>>()?;
     refuse_for_host(plan, &joins)?;
     let mut fds = InitFds { joins, ..InitFds::default() };
@@ -85,7 +85,7 @@ pub(super) fn is_own_namespace(fd: &OwnedFd, namespace: Namespace) -> Result<boo
 
 /// Clones the sources of binds: all of them where they are hidden from the child, else those that only we can map. `users` is the
 /// user namespace that the container joins.
-pub fn open_sources(
+pub(crate) fn open_sources(
     mounts: &[Mount],
     hidden: bool,
     users: Option<BorrowedFd<'_>>,
@@ -138,12 +138,12 @@ fn open_source<'a>(
 }
 
 /// Opens the user namespace that the configuration names.
-pub fn open_joined_user_namespace(topology: &Topology) -> Result<Option<OwnedFd>> {
+pub(crate) fn open_joined_user_namespace(topology: &Topology) -> Result<Option<OwnedFd>> {
     topology.joins.iter().find(|join| join.namespace == Namespace::USER).map(open_namespace).transpose()
 }
 
 /// Maps the ids of a bind that the child has cloned, of what the rootfs had when its turn came.
-pub fn map_ids(mount: Option<&Mount>, tree: &OwnedFd, users: Option<&OwnedFd>) -> Result<()> {
+pub(crate) fn map_ids(mount: Option<&Mount>, tree: &OwnedFd, users: Option<&OwnedFd>) -> Result<()> {
     let Some(Mount { origin, source: Source::Bind { path, id_mapped: Some(mapping), .. }, .. }) = mount
     else {
         return Ok(());

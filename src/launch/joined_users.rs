@@ -10,7 +10,7 @@ use crate::sys::process::{CloneSide, clone3, exit_now, parent_death_signal, setn
 use crate::{fail, log};
 
 /// Compares the mappings of `namespace` with those of the configuration.
-pub fn check(namespace: BorrowedFd<'_>, given: &IdMaps) -> Result<()> {
+pub(super) fn check(namespace: BorrowedFd<'_>, given: &IdMaps) -> Result<()> {
     let own = read_mappings(namespace).context("read the mappings of the joined user namespace")?;
     if own != *given {
         let why = "user namespaces enabled, but both namespace path and non-matching mapping specified \

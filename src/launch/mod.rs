@@ -1,20 +1,20 @@
 //! The parent's half of starting a process: what is opened before, one clone, the conversation, and the words for
 //! what went wrong.
 
-pub mod console;
-pub mod criu;
-pub mod explain;
-pub mod foreground;
+pub(crate) mod console;
+pub(crate) mod criu;
+pub(crate) mod explain;
+pub(crate) mod foreground;
 mod id_mapped;
-pub mod id_maps;
-pub mod init_fds;
+pub(crate) mod id_maps;
+pub(crate) mod init_fds;
 mod joined_users;
-pub mod net_devices;
-pub mod notify;
-pub mod rdt;
+pub(crate) mod net_devices;
+pub(crate) mod notify;
+pub(crate) mod rdt;
 mod relay;
-pub mod seal;
-pub mod seccomp_agent;
+pub(crate) mod seal;
+pub(crate) mod seccomp_agent;
 mod terminal;
 
 use std::cell::RefCell;
@@ -40,7 +40,7 @@ use seccomp_agent::Agent;
 
 /// A process that has been cloned and not yet told to execute.
 #[derive(Debug)]
-pub struct Child {
+pub(crate) struct Child {
     pub process: Process,
     pub pidfd: OwnedFd,
     socket: SyncSocket,
@@ -50,7 +50,7 @@ pub struct Child {
 }
 
 /// What a clone depends on besides the arguments of the new process.
-pub struct SpawnOptions<'a> {
+pub(crate) struct SpawnOptions<'a> {
     pub topology: &'a Topology,
     pub group: Option<&'a Group>,
     pub oom_score_adj: Option<i32>,
@@ -62,7 +62,7 @@ pub struct SpawnOptions<'a> {
 // A report is of fixed size on purpose; there is one at most.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
-pub enum SpawnError {
+pub(crate) enum SpawnError {
     /// It has sent a report; `explain` finds the words in the plan.
     Reported(Report),
     /// It ended without a report.
@@ -77,7 +77,7 @@ impl From<Error> for SpawnError {
 }
 
 /// Clones the new process; through a helper where the topology needs one.
-pub fn spawn(
+pub(crate) fn spawn(
     options: &SpawnOptions<'_>,
     mut args: InitArgs,
     life: impl FnOnce(&InitArgs, &SyncSocket) -> Result<Infallible, Report>,
@@ -191,7 +191,7 @@ fn follow_helper(
 
 impl Child {
     /// Says that its resctrl groups and network devices are there, if it waits for them.
-    pub fn resources_assigned(&self) {
+    pub(crate) fn resources_assigned(&self) {
         if self.waits.resources_assigned {
             self.acknowledge(Acknowledgement::ResourcesAssigned);
         }
@@ -204,7 +204,7 @@ impl Child {
 
     /// Waits until everything is set up. `hooks` runs when the child has come to its runtime hooks; the `agent` gets
     /// the listener of a filter that notifies; `map_ids` maps the ids of the mount of that index in the plan.
-    pub fn wait_until_ready(
+    pub(crate) fn wait_until_ready(
         &self,
         agent: Option<&Agent<'_>>,
         mut hooks: impl FnMut() -> Result<()>,
@@ -241,14 +241,14 @@ impl Child {
     }
 
     /// Says that the record is written: the process waits on its exec fifo now, and no longer for us.
-    pub fn created(&self) -> Result<()> {
+    pub(crate) fn created(&self) -> Result<()> {
         self.socket.acknowledge(Acknowledgement::Created).context("talk to the new process")
     }
 
     /// Has it execute its program. Returns when execve has succeeded, with the report if it has not. Of a program that
     /// the kernel refuses the process itself tells on its standard error before it ends; who is `attended` has read it
     /// there.
-    pub fn start(&self, attended: bool) -> std::result::Result<(), SpawnError> {
+    pub(crate) fn start(&self, attended: bool) -> std::result::Result<(), SpawnError> {
         self.acknowledge(Acknowledgement::Start);
         match self.socket.recv().context("talk to the new process")? {
             Message::Failed(report) if attended && report.step == Step::Execute => Ok(()),
@@ -259,7 +259,7 @@ impl Child {
     }
 
     /// Kills it and waits for its end.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         let _ = pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL);
         let _ = reap(&self.pidfd);
     }
@@ -281,7 +281,7 @@ fn adjust_oom_score(pid: i32, adjustment: Option<i32>) -> Result<()> {
 }
 
 /// Returns the error for a child that ended without a report: the kernel may have ended it for want of memory.
-pub fn died(group: &Group) -> Error {
+pub(crate) fn died(group: &Group) -> Error {
     match group.oom_kills() {
         Some(kills) if kills > 0 => Error::new(Kind::Child, matched::OOM_KILLED),
         _ => Error::new(Kind::Child, "the process was killed before it was ready"),

@@ -24,7 +24,7 @@ use crate::sys::process::setns;
 
 /// Where the devices go.
 #[derive(Debug)]
-pub enum Destination {
+pub(crate) enum Destination {
     Nowhere,
     /// A namespace that the container joins.
     Joined(OwnedFd),
@@ -34,7 +34,7 @@ pub enum Destination {
 
 impl Destination {
     /// Before the clone, which takes the descriptors.
-    pub fn from_plan(plan: &Plan, fds: &InitFds) -> Result<Self> {
+    pub(crate) fn from_plan(plan: &Plan, fds: &InitFds) -> Result<Self> {
         if plan.net_devices.is_empty() {
             return Ok(Self::Nowhere);
         }
@@ -46,7 +46,7 @@ impl Destination {
     }
 
     /// Moves them all, or none. `pid` is the container's process, which waits for it.
-    pub fn receive(self, devices: &[NetDevice], pid: i32) -> Result<Moved> {
+    pub(crate) fn receive(self, devices: &[NetDevice], pid: i32) -> Result<Moved> {
         let namespace = match self {
             Self::Nowhere => return Ok(Moved::default()),
             Self::Joined(namespace) => namespace,
@@ -66,7 +66,7 @@ impl Destination {
 
 /// Devices that are in the container now.
 #[derive(Debug, Default)]
-pub struct Moved {
+pub(crate) struct Moved {
     sides: Option<Sides>,
     devices: Vec<Device>,
 }
@@ -121,7 +121,7 @@ impl Moved {
     }
 
     /// Returns them, as well as it can be done.
-    pub fn return_all(self) {
+    pub(crate) fn return_all(self) {
         let Some(Sides { here, there, own, .. }) = self.sides else { return };
         for device in self.devices {
             let back = move_link(&there, &here, own.as_fd(), device.index, &device.name).map_err(Error::from);

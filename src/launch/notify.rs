@@ -25,20 +25,20 @@ use crate::sys::socket::send_fd;
 const BARRIER_TIMEOUT: u16 = 30_000;
 
 /// Returns the socket at which the runtime's caller waits to be told that the program is ready.
-pub fn requested() -> Option<OsString> {
+pub(crate) fn requested() -> Option<OsString> {
     std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty())
 }
 
 /// Listens to the container for the service manager.
 #[derive(Debug)]
-pub struct Proxy {
+pub(crate) struct Proxy {
     socket: UnixDatagram,
     host: OsString,
 }
 
 impl Proxy {
     /// In `directory`, which the container sees. None where nobody waits for word, or the container cannot send it.
-    pub fn listen(directory: &Path) -> Result<Option<Self>> {
+    pub(crate) fn listen(directory: &Path) -> Result<Option<Self>> {
         let Some(host) = requested() else { return Ok(None) };
         let opened = match File::open(directory) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -59,7 +59,7 @@ impl Proxy {
 
     /// Waits until the container is ready, or has ended without having been; tells the service manager that it is, and
     /// that `main` is the process to watch. What fails in this is no failure of the container.
-    pub fn wait(&self, pidfd: BorrowedFd<'_>, main: i32) {
+    pub(crate) fn wait(&self, pidfd: BorrowedFd<'_>, main: i32) {
         let told = match self.wait_for_ready_line(pidfd) {
             Ok(Some(line)) => self.tell(&line, main),
             Ok(None) => Ok(()),

@@ -88,12 +88,12 @@ fn write_schemata(class: &Path, lines: &[String]) -> Result<()> {
 }
 
 /// Another schemata for the class of a container that exists.
-pub fn update(record: &RdtRecord, lines: &[String]) -> Result<()> {
+pub(crate) fn update(record: &RdtRecord, lines: &[String]) -> Result<()> {
     write_schemata(&record.class, lines).map_err(|error| with_last_cmd_status(error, &record.root))
 }
 
 /// Reads the lines that the class has now.
-pub fn schemata(record: &RdtRecord) -> Result<Vec<String>> {
+pub(crate) fn schemata(record: &RdtRecord) -> Result<Vec<String>> {
     let path = record.class.join("schemata");
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     Ok(text.lines().map(|line| line.trim().to_owned()).collect())

@@ -15,7 +15,7 @@ const CAPACITY: usize = 4096;
 
 /// What a poll waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub(super) enum Source {
     Signals,
     Exit,
     Input,
@@ -23,10 +23,10 @@ pub enum Source {
     Output,
 }
 
-pub type Watch<'a> = (Source, BorrowedFd<'a>, PollFlags);
+pub(super) type Watch<'a> = (Source, BorrowedFd<'a>, PollFlags);
 
 /// Waits until something happens at one of them.
-pub fn wait_for(watches: &[Watch<'_>]) -> Result<Vec<Source>> {
+pub(super) fn wait_for(watches: &[Watch<'_>]) -> Result<Vec<Source>> {
     let mut fds: Vec<_> = watches.iter().map(|(_, fd, events)| PollFd::new(*fd, *events)).collect();
     while let Err(errno) = poll(&mut fds, PollTimeout::NONE) {
         if errno != Errno::EINTR {
@@ -39,7 +39,7 @@ pub fn wait_for(watches: &[Watch<'_>]) -> Result<Vec<Source>> {
 }
 
 /// Both directions, a buffer each. Only an empty buffer is read into, so neither side can flood the other.
-pub struct Relay {
+pub(super) struct Relay {
     /// None once the terminal is hung up.
     pair: Option<Pair>,
     /// None after the end of the input.
@@ -57,7 +57,7 @@ struct Pair {
 }
 
 impl Relay {
-    pub fn new(master: OwnedFd) -> Result<Self> {
+    pub(super) fn new(master: OwnedFd) -> Result<Self> {
         let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK;
         fcntl(&master, FcntlArg::F_SETFL(flags)).context("make terminal of container non-blocking")?;
         let peer = tty::peer(master.as_fd()).context("open other end of terminal of container")?;
@@ -70,7 +70,7 @@ impl Relay {
         })
     }
 
-    pub fn resize(&self, size: tty::Size) {
+    pub(super) fn resize(&self, size: tty::Size) {
         if let Some(pair) = &self.pair {
             // A failure is no reason to end a container: it goes on at its former size.
             let _ = tty::set_size(pair.master.as_fd(), size);
@@ -78,7 +78,7 @@ impl Relay {
     }
 
     /// What to wait for before a [`handle`](Self::handle): only what can be acted on, for the rest may be ready for ever.
-    pub fn watches(&self) -> Vec<Watch<'_>> {
+    pub(super) fn watches(&self) -> Vec<Watch<'_>> {
         let Some(pair) = &self.pair else { return Vec::new() };
         let mut watches = Vec::with_capacity(3);
         let mut events = PollFlags::empty();
@@ -95,12 +95,12 @@ impl Relay {
     }
 
     /// The output, while there is something to write to it.
-    pub fn watch_output(&self) -> Option<Watch<'_>> {
+    pub(super) fn watch_output(&self) -> Option<Watch<'_>> {
         (!self.printed.is_empty()).then(|| (Source::Output, self.output.as_fd(), PollFlags::POLLOUT))
     }
 
     /// Moves what can be moved where something happened.
-    pub fn handle(&mut self, source: Source) {
+    pub(super) fn handle(&mut self, source: Source) {
         match source {
             Source::Input => self.take_input(),
             Source::Master => {
@@ -139,7 +139,7 @@ impl Relay {
     }
 
     /// Takes what the terminal has to print, if the last of it is written. False at the terminal's end.
-    pub fn take_output(&mut self) -> bool {
+    pub(super) fn take_output(&mut self) -> bool {
         match &self.pair {
             Some(pair) if self.printed.is_empty() => self.printed.fill(pair.master.as_fd()) != Flow::End,
             Some(_) => true,

@@ -28,7 +28,7 @@ const OWN: &std::ffi::CStr = c"/proc/self/exe";
 const DOING: &str = "protect the runtime's own binary";
 
 /// Returns when the running binary cannot be written to through /proc; else executes it again, sealed.
-pub fn own_binary() -> Result<()> {
+pub(crate) fn own_binary() -> Result<()> {
     if is_sealed().context(DOING)? {
         return Ok(());
     }

@@ -19,7 +19,7 @@ use crate::sys::socket::send_fd;
 
 /// Where the listener goes, and what is said with it.
 #[derive(Debug)]
-pub struct Agent<'a> {
+pub(crate) struct Agent<'a> {
     pub notify: &'a Notify,
     /// Of the runtime specification.
     pub version: &'a str,

@@ -9,14 +9,14 @@ use crate::sys::tty::{self, STDERR, STDIN, STDOUT, Size};
 
 /// Standard input as a terminal in raw mode, so that ^C and the like are the container's to interpret. It gets its
 /// former mode back when this goes.
-pub struct Raw {
+pub(super) struct Raw {
     terminal: OwnedFd,
     before: Termios,
 }
 
 impl Raw {
     /// None if standard input is no terminal: then nobody types, and a terminal that is only written to keeps ^C.
-    pub fn enter() -> Result<Option<Self>> {
+    pub(super) fn enter() -> Result<Option<Self>> {
         let Ok(before) = tty::mode(STDIN) else { return Ok(None) };
         let terminal = STDIN.try_clone_to_owned().context("duplicate standard input")?;
         let raw = Self { terminal, before };
@@ -25,7 +25,7 @@ impl Raw {
     }
 
     /// Goes back into raw mode: whoever stopped us may have changed it.
-    pub fn enter_again(&self) -> Result<()> {
+    pub(super) fn enter_again(&self) -> Result<()> {
         let mode = tty::raw(&self.before);
         tty::set_mode(self.terminal.as_fd(), &mode).context("put terminal into raw mode")
     }
@@ -39,12 +39,12 @@ impl Drop for Raw {
 }
 
 /// The size of the caller's terminal; None without one, or where nobody has told it its size.
-pub fn size() -> Option<Size> {
+pub(super) fn size() -> Option<Size> {
     let is_set = |size: &Size| size.rows != 0 && size.columns != 0;
     [STDIN, STDOUT, STDERR].into_iter().filter_map(|fd| tty::size(fd).ok()).find(is_set)
 }
 
 /// Whether the caller types at a terminal and sees the output on one.
-pub fn is_interactive() -> bool {
+pub(super) fn is_interactive() -> bool {
     [STDIN, STDOUT].into_iter().all(|fd| tty::mode(fd).is_ok())
 }

@@ -15,7 +15,7 @@ use crate::{log, spec};
 /// It goes on with the step step of the life (runtime-spec, runtime.md, "Lifecycle"): hooks that ran before may have
 /// created what those of poststop undo. What fails here is no more than a warning: the creation's own error is the one
 /// to tell.
-pub fn undo_creation(entry: &Entry, record: &Record, group: Option<&Group>, child: Option<&Child>) {
+pub(super) fn undo_creation(entry: &Entry, record: &Record, group: Option<&Group>, child: Option<&Child>) {
     if let Some(child) = child {
         child.kill();
     }
@@ -34,7 +34,7 @@ pub fn undo_creation(entry: &Entry, record: &Record, group: Option<&Group>, chil
 
 /// Removes processes, cgroup, directory, and runs poststop hooks: the order is runc's. What is interrupted can be done
 /// again, but for the hooks: they are named in the directory.
-pub fn remove_container(entry: &Entry, record: &Record) -> Result<()> {
+pub(super) fn remove_container(entry: &Entry, record: &Record) -> Result<()> {
     if let Some(group) = record.cgroup.as_ref().map(Group::from_record) {
         // Its own pid namespace ends with its first process; any other processes are still there.
         if !record.own_pid_namespace || record.init.is_none() {
@@ -49,7 +49,7 @@ pub fn remove_container(entry: &Entry, record: &Record) -> Result<()> {
 
 /// Runs the poststop hooks. A failure is a warning, and the others still run (runtime-spec, runtime.md, "Lifecycle"):
 /// there is nothing left that could fail.
-pub fn run_poststop_hooks(record: &Record, dir: Option<&Path>) -> Result<()> {
+pub(super) fn run_poststop_hooks(record: &Record, dir: Option<&Path>) -> Result<()> {
     let state = HookState::new(spec::VERSION, &record.id, &record.bundle, &record.annotations);
     load::run_each_hook("poststop", &record.poststop, &state.document("stopped", 0), record, dir)
 }

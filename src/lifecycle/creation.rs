@@ -27,10 +27,10 @@ use crate::plan::{Plan, Request};
 use crate::sys::file::is_inherited;
 use crate::{fail, spec};
 use init_process::CreateContext;
-pub use init_process::CreateMode;
+pub(super) use init_process::CreateMode;
 
 /// `CreatedContainer` is a container whose init process is ready to execute, and whose record is written.
-pub struct CreatedContainer {
+pub(super) struct CreatedContainer {
     pub entry: Entry,
     pub record: Record,
     pub group: Group,
@@ -43,23 +43,23 @@ pub struct CreatedContainer {
 
 impl CreatedContainer {
     /// Does the last step of the creation. Where it fails, nothing is left of the container.
-    pub fn finish(self, step: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+    pub(super) fn finish(self, step: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
         step(&self).inspect_err(|_| self.undo())
     }
 
     /// Removes the container, its process and its cgroup.
-    pub fn undo(&self) {
+    pub(super) fn undo(&self) {
         undo_creation(&self.entry, &self.record, Some(&self.group), Some(&self.child));
     }
 
     /// The error that tells why the init process failed.
-    pub fn spawn_error(&self, failure: SpawnError) -> Error {
+    pub(super) fn spawn_error(&self, failure: SpawnError) -> Error {
         init_process::spawn_error(failure, &self.plan, &self.group)
     }
 }
 
 /// Creates a container, up to an init process that is ready to execute. Where it fails, nothing is left of it.
-pub fn create_container(
+pub(super) fn create_container(
     globals: &Globals,
     id: &ContainerId,
     options: &Create,
@@ -95,7 +95,7 @@ pub fn create_container(
 }
 
 /// Makes the plan of a container and checks it against this host. An error here has changed nothing on the machine.
-pub fn make_plan(
+pub(super) fn make_plan(
     globals: &Globals,
     id: &ContainerId,
     options: &Create,
@@ -156,7 +156,7 @@ fn check_rootfs(plan: &Plan) -> Result<()> {
 }
 
 /// The record as it is written before the first side effect, so that `delete --force` knows what to clean up.
-pub fn initial_record(bundle: &Bundle, plan: &Plan) -> Record {
+pub(super) fn initial_record(bundle: &Bundle, plan: &Plan) -> Record {
     let own = i32::try_from(std::process::id()).unwrap_or(0);
     let path = PathBuf::from(plan.rootfs.path.to_string_lossy().into_owned());
     let annotations = bundle.spec.annotations().iter().flatten();
@@ -179,7 +179,7 @@ pub fn initial_record(bundle: &Bundle, plan: &Plan) -> Record {
 }
 
 /// Writes the first record and makes the cgroup. The id is reserved: the directory of `entry` exists.
-pub fn make_cgroup(plan: &Plan, entry: &Entry, record: &mut Record) -> Result<Group> {
+pub(super) fn make_cgroup(plan: &Plan, entry: &Entry, record: &mut Record) -> Result<Group> {
     entry.write(record)?;
     if notify::requested().is_some() {
         entry.make_notify_directory()?;

@@ -21,19 +21,19 @@ use crate::plan::topology::Namespace;
 use crate::plan::{Plan, annotations};
 
 /// What the standard streams of the first process are, beside the images: the name is runc's.
-pub const DESCRIPTORS: &str = "descriptors.json";
+pub(super) const DESCRIPTORS: &str = "descriptors.json";
 /// As runc's: settings for every container of this runtime.
 const CONFIG: &str = "/etc/criu/runc.conf";
 const DEBUG: i32 = 4;
 
-pub fn warn_rootless(verb: &str) {
+pub(super) fn warn_rootless(verb: &str) {
     if !nix::unistd::geteuid().is_root() {
         log::warn(format_args!("{verb}: CRIU needs more than the privileges of a user"));
     }
 }
 
 /// Where the images are, and where CRIU works; open as long as it may need them.
-pub struct CriuDirectories {
+pub(super) struct CriuDirectories {
     pub images: PathBuf,
     pub log: PathBuf,
     opened: Vec<(u32, File)>,
@@ -41,7 +41,7 @@ pub struct CriuDirectories {
 
 impl CriuDirectories {
     /// Makes what is missing.
-    pub fn open(options_of_verb: &Criu, log_file: &str) -> Result<Self> {
+    pub(super) fn open(options_of_verb: &Criu, log_file: &str) -> Result<Self> {
         let images = options_of_verb.image_path.clone().unwrap_or_else(|| "checkpoint".into());
         let mut opened = vec![(IMAGES_DIR_FD, directory(&images)?)];
         let mut work = &images;
@@ -59,7 +59,7 @@ fn directory(path: &Path) -> Result<File> {
 }
 
 /// Options of both verbs.
-pub fn options(
+pub(super) fn options(
     options_of_verb: &Criu,
     directories: &CriuDirectories,
     log_file: &str,
@@ -102,12 +102,12 @@ fn config_file(annotation: Option<&str>) -> Option<&str> {
 }
 
 /// A mount whose other end is not the container's: where it is inside, and where it comes from.
-pub fn external(field: u32, inside: &[u8], outside: &[u8], options: Message) -> Message {
+pub(super) fn external(field: u32, inside: &[u8], outside: &[u8], options: Message) -> Message {
     options.message(field, &Message::default().bytes(1, inside).bytes(2, outside))
 }
 
 /// All of them: binds, and devices that may be binds.
-pub fn external_mounts(plan: &Plan) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+pub(super) fn external_mounts(plan: &Plan) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let root = Root::open(Path::new(&*plan.rootfs.path.to_string_lossy())).context("open the rootfs")?;
     let binds = plan.mounts.iter().filter_map(|mount| match &mount.source {
         Source::Bind { path, .. } => Some((real(&root, plan, &mount.target), path.to_bytes().to_vec())),
@@ -130,16 +130,16 @@ fn real(root: &Root, plan: &Plan, target: &CString) -> Vec<u8> {
 }
 
 /// CRIU's name for a namespace that stays when the container goes.
-pub fn key(namespace: Namespace) -> &'static str {
+pub(super) fn key(namespace: Namespace) -> &'static str {
     if namespace == Namespace::NETWORK { "extRootNetNS" } else { "extRootPidNS" }
 }
 
 /// Which namespaces CRIU takes as they are, by their inode.
-pub fn stays(namespace: Namespace) -> bool {
+pub(super) fn stays(namespace: Namespace) -> bool {
     namespace == Namespace::NETWORK || namespace == Namespace::PID
 }
 
-pub fn path_of(path: &CString) -> &Path {
+pub(super) fn path_of(path: &CString) -> &Path {
     Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()))
 }
 

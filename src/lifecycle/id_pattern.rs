@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fail;
 
 /// Does it to each container that matches, whatever becomes of the others; their failures become one.
-pub fn for_each_match(
+pub(super) fn for_each_match(
     globals: &Globals,
     expression: &str,
     act: impl Fn(&ContainerId) -> Result<()>,

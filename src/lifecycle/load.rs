@@ -29,7 +29,7 @@ use crate::plan::process::ProcessPlan;
 use crate::spec::Checked;
 
 /// A bundle, read and checked, on this host.
-pub struct Bundle {
+pub(crate) struct Bundle {
     /// Absolute.
     pub path: PathBuf,
     pub spec: Checked,
@@ -39,7 +39,7 @@ pub struct Bundle {
 }
 
 /// The bundle at `path`; the current directory without one. `config` stands for its own configuration.
-pub fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundle> {
+pub(crate) fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundle> {
     let path = std::path::absolute(path.unwrap_or_else(|| Path::new(".")));
     let path = path.context("find the bundle")?;
     if path.to_str().is_none() {
@@ -68,13 +68,13 @@ pub fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundle> {
 }
 
 /// Whether a security module has to do with the process.
-pub fn is_labelled(process: &Process) -> bool {
+pub(crate) fn is_labelled(process: &Process) -> bool {
     process.apparmor_profile().is_some() || process.selinux_label().is_some()
 }
 
 /// Whether errors about cgroup permissions are ignored, and with systemd, whether the user's own manager is asked. Root of a
 /// user namespace counts as somebody without privileges, unless the system's manager in there is its own.
-pub fn rootless(globals: &Globals, driver: Driver) -> bool {
+pub(crate) fn rootless(globals: &Globals, driver: Driver) -> bool {
     match globals.rootless {
         Rootless::Yes => true,
         Rootless::No => false,
@@ -85,7 +85,7 @@ pub fn rootless(globals: &Globals, driver: Driver) -> bool {
 }
 
 /// A document that a verb was given; `-` is standard input.
-pub fn document(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn document(path: &Path) -> Result<Vec<u8>> {
     if path != Path::new("-") {
         return std::fs::read(path).with_context(|| format!("read {}", path.display()));
     }
@@ -95,26 +95,26 @@ pub fn document(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// A container that has been recorded.
-pub struct LoadedContainer {
+pub(crate) struct LoadedContainer {
     pub entry: Entry,
     pub record: Record,
     pub status: Status,
 }
 
-pub fn entry(globals: &Globals, id: &ContainerId) -> Entry {
+pub(crate) fn entry(globals: &Globals, id: &ContainerId) -> Entry {
     Store::new(&globals.root, globals.root_in_xdg).entry(id)
 }
 
-pub fn container(globals: &Globals, id: &ContainerId) -> Result<LoadedContainer> {
+pub(crate) fn container(globals: &Globals, id: &ContainerId) -> Result<LoadedContainer> {
     from_entry(entry(globals, id))
 }
 
-pub fn from_entry(entry: Entry) -> Result<LoadedContainer> {
+pub(crate) fn from_entry(entry: Entry) -> Result<LoadedContainer> {
     from_entry_with(entry, &mut Hierarchies::default())
 }
 
 /// As [`from_entry`], for many containers: the host's hierarchies are looked up once.
-pub fn from_entry_with(entry: Entry, hierarchies: &mut Hierarchies) -> Result<LoadedContainer> {
+pub(crate) fn from_entry_with(entry: Entry, hierarchies: &mut Hierarchies) -> Result<LoadedContainer> {
     let record = entry.read()?;
     let status = status(&entry, &record, hierarchies);
     Ok(LoadedContainer { entry, record, status })
@@ -134,13 +134,13 @@ fn status(entry: &Entry, record: &Record, hierarchies: &mut Hierarchies) -> Stat
 }
 
 impl LoadedContainer {
-    pub fn group(&self) -> Result<Group> {
+    pub(crate) fn group(&self) -> Result<Group> {
         let record = self.record.cgroup.as_ref();
         record.map(Group::from_record).ok_or_else(|| Error::new(Kind::State, "container has no cgroup"))
     }
 
     /// The first process, where it lives: a descriptor that cannot become another process's.
-    pub fn pidfd(&self) -> Result<std::os::fd::OwnedFd> {
+    pub(crate) fn pidfd(&self) -> Result<std::os::fd::OwnedFd> {
         let gone = || Error::new(Kind::State, matched::NOT_RUNNING);
         let init = self.record.init.ok_or_else(gone)?;
         let pidfd = match crate::sys::process::pidfd_open(init.pid) {
@@ -156,7 +156,7 @@ impl LoadedContainer {
 }
 
 /// At debug level, the flags that the filter is loaded with, as runc counts them: there TSYNC is none.
-pub fn log_filter(plan: &ProcessPlan) {
+pub(crate) fn log_filter(plan: &ProcessPlan) {
     if let Some(filter) = &plan.seccomp {
         let flags = filter.flags & !libc::SECCOMP_FILTER_FLAG_TSYNC;
         log::debug(format_args!("seccomp filter flags: {flags}"));
@@ -165,7 +165,7 @@ pub fn log_filter(plan: &ProcessPlan) {
 
 /// Runs hooks in the runtime's namespaces; what they say goes where an annotation says, or else to the debug log.
 /// Those of a creation run in the bundle, as with runc, the others where we are. The first failure is the end.
-pub fn run_hooks(
+pub(crate) fn run_hooks(
     kind: &'static str,
     hooks: &[Hook],
     document: &[u8],
@@ -176,7 +176,7 @@ pub fn run_hooks(
 }
 
 /// The same for hooks that all run, whatever becomes of those before: a failure is a warning.
-pub fn run_each_hook(
+pub(crate) fn run_each_hook(
     kind: &'static str,
     hooks: &[Hook],
     document: &[u8],
@@ -221,7 +221,7 @@ fn log_output(kind: &str, index: usize, output: &hook::Output) {
 }
 
 /// The files that hooks append to.
-pub fn hook_files(paths: &[Option<CString>; 2]) -> Result<[Option<OwnedFd>; 2]> {
+pub(crate) fn hook_files(paths: &[Option<CString>; 2]) -> Result<[Option<OwnedFd>; 2]> {
     let open = |path: &Option<CString>| {
         let Some(path) = path else { return Ok(None) };
         let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_CLOEXEC;

@@ -8,7 +8,7 @@ use crate::container_id::ContainerId;
 
 /// The global flags, resolved: what every verb needs to find its containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Globals {
+pub(crate) struct Globals {
     /// The state directory's root, absolute.
     pub root: PathBuf,
     /// Whether `--root` was given: a missing explicit root is an error for `list`, a missing default one is empty.

@@ -10,7 +10,7 @@ use crate::error::{Context, Result};
 use crate::sys::socket::send_fd;
 
 /// Decimal, without a newline (containerd's shim and conmon parse it strictly), and whole when it is seen.
-pub fn write(path: &Path, pid: i32) -> Result<()> {
+pub(super) fn write(path: &Path, pid: i32) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let new = path.with_file_name(format!(".{name}"));
     let write = || {
@@ -23,7 +23,7 @@ pub fn write(path: &Path, pid: i32) -> Result<()> {
 }
 
 /// One message with the descriptor; its data says what the process is: `standard` or `setns`.
-pub fn send_pidfd(path: &Path, kind: &str, pidfd: BorrowedFd<'_>) -> Result<()> {
+pub(super) fn send_pidfd(path: &Path, kind: &str, pidfd: BorrowedFd<'_>) -> Result<()> {
     let doing = || format!("send pidfd to {}", path.display());
     let stream = UnixStream::connect(path).with_context(doing)?;
     send_fd(stream.as_fd(), kind.as_bytes(), pidfd).map(drop).with_context(doing)

@@ -12,7 +12,7 @@ const SYSLOG: &str = "/dev/log";
 /// LOG_USER, shifted as the protocol has it.
 const FACILITY: u8 = 1 << 3;
 
-pub struct Daemon {
+pub(super) struct Daemon {
     socket: UnixDatagram,
     /// What its records are found by.
     name: String,
@@ -20,7 +20,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub fn journal(name: String) -> Result<Self> {
+    pub(super) fn journal(name: String) -> Result<Self> {
         connect(JOURNAL).context("open the log: connect to the journal").map(|socket| Self {
             socket,
             name,
@@ -28,7 +28,7 @@ impl Daemon {
         })
     }
 
-    pub fn syslog(name: String) -> Result<Self> {
+    pub(super) fn syslog(name: String) -> Result<Self> {
         connect(SYSLOG).context("open the log: connect to syslog").map(|socket| Self {
             socket,
             name,
@@ -36,7 +36,7 @@ impl Daemon {
         })
     }
 
-    pub fn record(&self, level: Level, message: &str) {
+    pub(super) fn record(&self, level: Level, message: &str) {
         let datagram = match self.journal {
             true => journal(level, &self.name, message),
             false => syslog(level, &self.name, std::process::id(), message),

@@ -25,7 +25,7 @@ pub struct Activation {
 /// Where that directory is in the container, as with runc.
 const NOTIFY: &str = "/run/notify";
 /// The socket in it.
-pub const NOTIFY_SOCKET: &str = "notify.sock";
+pub(crate) const NOTIFY_SOCKET: &str = "notify.sock";
 
 impl Activation {
     /// The variables that tell the process of what it is handed, each in the place of one of the same name. LISTEN_PID is

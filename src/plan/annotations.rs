@@ -12,17 +12,17 @@ const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 const HOOKS_STDOUT: &str = "run.oci.hooks.stdout";
 const HOOKS_STDERR: &str = "run.oci.hooks.stderr";
 /// crun's: the process starts in a group below the one that has the limits.
-pub const DELEGATE_CGROUP: &str = "run.oci.delegate-cgroup";
+pub(crate) const DELEGATE_CGROUP: &str = "run.oci.delegate-cgroup";
 /// crun's: with the systemd driver, the container's group is this one below the unit's.
 const SYSTEMD_SUBGROUP: &str = "run.oci.systemd.subgroup";
 /// Ours.
 const DEFAULT_DEVICE_RULES: &str = "run.oci.tare.default_device_rules";
 
 /// runc's: CRIU's configuration file.
-pub const CRIU_CONFIG: &str = "org.criu.config";
+pub(crate) const CRIU_CONFIG: &str = "org.criu.config";
 
 /// All that act, for `features`: one that ends in a dot stands for all that begin so.
-pub const ACTING: &[&str] = &[
+pub(crate) const ACTING: &[&str] = &[
     CRIU_CONFIG,
     "org.systemd.property.",
     DELEGATE_CGROUP,
@@ -34,7 +34,7 @@ pub const ACTING: &[&str] = &[
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Annotations {
+pub(crate) struct Annotations {
     /// The process keeps the supplementary groups of our caller.
     pub keep_groups: bool,
     /// After the configuration's own device rules come those that runc gives every container.
@@ -46,7 +46,7 @@ pub struct Annotations {
 }
 
 /// `get` looks one up. Fails where one of those that act has a value that says nothing.
-pub fn read<'a>(get: impl Fn(&str) -> Option<&'a String>) -> Result<Annotations, ConfigError> {
+pub(crate) fn read<'a>(get: impl Fn(&str) -> Option<&'a String>) -> Result<Annotations, ConfigError> {
     let switch = |key, default| get(key).map_or(Ok(default), |value| switch(key, value));
     let file = |key| get(key).map(|value| file(key, value)).transpose();
     // An empty name stands for none.
@@ -78,7 +78,7 @@ fn file(key: &str, path: &str) -> Result<CString, ConfigError> {
     Err(ConfigError::new(pointer(key), format!("must be an absolute path: {path}")))
 }
 
-pub fn pointer(key: &str) -> String {
+pub(crate) fn pointer(key: &str) -> String {
     format!("/annotations/{key}")
 }
 

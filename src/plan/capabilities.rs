@@ -17,7 +17,7 @@ pub struct Capabilities {
 }
 
 /// The runtime specification (config.md, "Linux Process"): what cannot be granted is a warning, not a failure.
-pub fn capabilities(
+pub(crate) fn capabilities(
     spec: Option<&LinuxCapabilities>,
     facts: &Facts,
     new_user_namespace: bool,

@@ -14,7 +14,7 @@ use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
 
 /// How control groups show inside the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cgroups {
+pub(crate) enum Cgroups {
     /// The host has none: the mount is left out.
     Absent,
     /// v2 in a cgroup namespace of the container's own: a mount of cgroup2 shows that namespace's root.
@@ -27,7 +27,7 @@ pub enum Cgroups {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct V1 {
+pub(crate) struct V1 {
     /// Its directory's name: the last component of where the host mounts it.
     pub name: CString,
     /// Controllers, `name=systemd` among them.

@@ -19,7 +19,7 @@ pub struct Delegation {
 }
 
 /// Decides whose the group becomes; `subgroup` is what an annotation asks for.
-pub fn delegation(
+pub(crate) fn delegation(
     spec: &Spec,
     topology: &Topology,
     facts: &Facts,

@@ -58,7 +58,7 @@ const LINKS: [(&std::ffi::CStr, &std::ffi::CStr); 5] = [
 ];
 
 /// Plans the nodes and links; none where /dev is a bind, which belongs to whoever it was bound from.
-pub fn devices(spec: &[LinuxDevice], mounts: &[Mount]) -> Result<Devices, ConfigError> {
+pub(crate) fn devices(spec: &[LinuxDevice], mounts: &[Mount]) -> Result<Devices, ConfigError> {
     if mounts.iter().any(binds_dev) {
         return Ok(Devices::default());
     }

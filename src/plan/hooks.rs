@@ -75,7 +75,7 @@ impl TryFrom<Remembered> for Hook {
 ///
 /// # Errors
 /// A fault at the field of the first hook that no kernel could execute.
-pub fn hooks(spec: Option<&oci::Hooks>) -> Result<Hooks, ConfigError> {
+pub(crate) fn hooks(spec: Option<&oci::Hooks>) -> Result<Hooks, ConfigError> {
     let Some(spec) = spec else { return Ok(Hooks::default()) };
     // Deprecated, and what Docker's network still uses.
     #[allow(deprecated)]

@@ -24,7 +24,7 @@ pub enum Ids {
 }
 
 /// None for a mount that is not id-mapped. Lists without the option word are enough.
-pub fn id_mapped(
+pub(crate) fn id_mapped(
     item: usize,
     spec: &SpecMount,
     options: &Options,

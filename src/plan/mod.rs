@@ -4,30 +4,30 @@
 //! What the child needs is here in the kernel's own terms, so that it decides nothing: C strings, flags, numbers,
 //! lists in order. Mount targets are not resolved here: earlier mounts change what later paths mean.
 
-pub mod activation;
-pub mod annotations;
+pub(crate) mod activation;
+pub(crate) mod annotations;
 mod c_string;
-pub mod capabilities;
-pub mod cgroup_mounts;
-pub mod delegation;
-pub mod devices;
-pub mod hooks;
-pub mod id_mapped;
-pub mod mount;
-pub mod mount_label;
-pub mod mount_options;
-pub mod mounts;
-pub mod net_devices;
-pub mod process;
-pub mod rdt;
-pub mod rootfs;
-pub mod scheduling;
+pub(crate) mod capabilities;
+pub(crate) mod cgroup_mounts;
+pub(crate) mod delegation;
+pub(crate) mod devices;
+pub(crate) mod hooks;
+pub(crate) mod id_mapped;
+pub(crate) mod mount;
+pub(crate) mod mount_label;
+pub(crate) mod mount_options;
+pub(crate) mod mounts;
+pub(crate) mod net_devices;
+pub(crate) mod process;
+pub(crate) mod rdt;
+pub(crate) mod rootfs;
+pub(crate) mod scheduling;
 /// linux.seccomp becomes one BPF program.
-pub mod seccomp;
+pub(crate) mod seccomp;
 mod show;
-pub mod sysctl;
-pub mod topology;
-pub mod waits;
+pub(crate) mod sysctl;
+pub(crate) mod topology;
+pub(crate) mod waits;
 
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;

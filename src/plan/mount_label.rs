@@ -10,12 +10,12 @@ use super::mount_options::Parameter;
 use crate::spec::ConfigError;
 
 /// crun's: which mount option carries the label.
-pub const CONTEXT_TYPE: &str = "run.oci.mount_context_type";
+pub(crate) const CONTEXT_TYPE: &str = "run.oci.mount_context_type";
 const CONTEXT_TYPES: [&CStr; 4] = [c"context", c"fscontext", c"defcontext", c"rootcontext"];
 
 /// The label of new filesystems.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MountLabel {
+pub(crate) struct MountLabel {
     /// As a mount option; none where no label is asked for.
     pub parameter: Option<Parameter>,
     /// Whether SELinux is at work on this host.
@@ -27,7 +27,7 @@ impl MountLabel {
     ///
     /// # Errors
     /// An annotation that names no such option; a NUL character.
-    pub fn new(
+    pub(crate) fn new(
         linux: Option<&Linux>,
         annotations: &HashMap<String, String>,
         selinux: bool,

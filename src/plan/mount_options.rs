@@ -11,10 +11,10 @@ use crate::kernel::mount::{
 use crate::spec::mount_options::{self, Effect, MountOption, NamedFlag};
 
 /// A filesystem parameter: `key=value` or a bare flag.
-pub type Parameter = (CString, Option<CString>);
+pub(crate) type Parameter = (CString, Option<CString>);
 
 /// A kind (MS_*), and whether it is for all mounts below too.
-pub type Propagation = (u64, bool);
+pub(crate) type Propagation = (u64, bool);
 
 const ATIME: u64 = MOUNT_ATTR_ATIME;
 
@@ -125,7 +125,7 @@ fn implied(flags: u64) -> u64 {
 
 /// All the options of one mount, added up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Options {
+pub(crate) struct Options {
     pub attributes: Attributes,
     pub named: NamedFlags,
     pub recursive: Attributes,
@@ -150,7 +150,7 @@ pub struct Options {
 ///
 /// # Errors
 /// The index of a word that has a NUL character within.
-pub fn parse(words: &[String]) -> Result<Options, usize> {
+pub(crate) fn parse(words: &[String]) -> Result<Options, usize> {
     let mut options = Options::default();
     for (index, word) in words.iter().enumerate().filter(|(_, word)| !word.is_empty()) {
         if let Some(option) = mount_options::find(word) {

@@ -14,14 +14,14 @@ use super::topology::{Namespace, Topology};
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
 use crate::spec::ConfigError;
 
-pub use super::mount::{Find, Mount, MountOrigin, Source};
+pub(crate) use super::mount::{Find, Mount, MountOrigin, Source};
 
 /// Filesystems of the kernel's own: their superblocks are shared, so that only a mount of them becomes read-only.
 const VIRTUAL: [&str; 9] =
     ["tmpfs", "proc", "sysfs", "devpts", "mqueue", "securityfs", "debugfs", "tracefs", "bpf"];
 
 /// What the mounts depend on besides their own objects.
-pub struct MountContext<'a> {
+pub(crate) struct MountContext<'a> {
     pub bundle: &'a Path,
     /// The rootfs on the host.
     pub rootfs: &'a Path,
@@ -34,7 +34,7 @@ pub struct MountContext<'a> {
 ///
 /// # Errors
 /// The first field that no mount can be made of.
-pub fn mounts(specs: &[SpecMount], context: &MountContext<'_>) -> Result<Vec<Mount>, ConfigError> {
+pub(crate) fn mounts(specs: &[SpecMount], context: &MountContext<'_>) -> Result<Vec<Mount>, ConfigError> {
     let mut mounts = Vec::with_capacity(specs.len() + 8);
     for (item, spec) in specs.iter().enumerate() {
         add_mount(item, spec, context, &mut mounts)?;
@@ -82,7 +82,7 @@ fn target(item: usize, spec: &SpecMount, rootfs: &Path) -> Result<CString, Confi
 }
 
 /// A path of the host as the container sees it, where it lies below the rootfs.
-pub fn within(path: &Path, rootfs: &Path) -> Option<PathBuf> {
+pub(crate) fn within(path: &Path, rootfs: &Path) -> Option<PathBuf> {
     let below = path.strip_prefix(rootfs).ok().filter(|_| rootfs != Path::new("/"))?;
     (below != Path::new("")).then(|| Path::new("/").join(below))
 }

@@ -15,7 +15,7 @@ pub struct NetDevice {
 }
 
 /// Plans the moves in the order of their names: the configuration's has no order.
-pub fn net_devices(
+pub(crate) fn net_devices(
     spec: Option<&HashMap<String, LinuxNetDevice>>,
     euid: u32,
 ) -> Result<Vec<NetDevice>, ConfigError> {

@@ -68,7 +68,7 @@ pub struct Limit {
 }
 
 /// What a process depends on besides its own object.
-pub struct ProcessContext<'a> {
+pub(crate) struct ProcessContext<'a> {
     /// The container's configuration.
     pub spec: &'a Spec,
     pub facts: &'a Facts,
@@ -77,7 +77,7 @@ pub struct ProcessContext<'a> {
 
 /// What the command adds to the process of the configuration.
 #[derive(Debug, Default)]
-pub struct ProcessRequest {
+pub(crate) struct ProcessRequest {
     pub preserve_fds: u32,
     /// Variables in the place of those of the same name.
     environment: Vec<String>,
@@ -102,7 +102,7 @@ impl ProcessRequest {
     }
 
     /// For a process that `exec` adds.
-    pub fn exec(preserve_fds: u32) -> Self {
+    pub(crate) fn exec(preserve_fds: u32) -> Self {
         Self { preserve_fds, is_exec: true, ..Self::default() }
     }
 }
@@ -111,7 +111,7 @@ impl ProcessRequest {
 ///
 /// # Errors
 /// As `plan_container`.
-pub fn plan_process(
+pub(crate) fn plan_process(
     spec: &Process,
     context: &ProcessContext<'_>,
     request: &ProcessRequest,
@@ -208,7 +208,7 @@ fn override_variables(env: Vec<CString>, variables: &[String]) -> Result<Vec<CSt
 }
 
 /// The name of a variable.
-pub fn name(variable: &CString) -> &[u8] {
+pub(crate) fn name(variable: &CString) -> &[u8] {
     variable.to_bytes().split(|&b| b == b'=').next().unwrap_or_default()
 }
 
@@ -273,7 +273,7 @@ fn resource(kind: Type) -> (i32, &'static str) {
 }
 
 /// Whether a variable of this name is set.
-pub fn has(env: &[CString], searched: &str) -> bool {
+pub(crate) fn has(env: &[CString], searched: &str) -> bool {
     env.iter().any(|variable| name(variable) == searched.as_bytes())
 }
 

@@ -33,7 +33,7 @@ pub enum Enter {
     Chroot,
 }
 
-pub fn rootfs(
+pub(crate) fn rootfs(
     spec: &Spec,
     bundle: &Path,
     no_pivot: bool,
@@ -78,7 +78,7 @@ fn propagation(word: &str) -> Result<u64, ConfigError> {
 }
 
 /// personality(2)'s number; flags are not of any use here and the specification defines none.
-pub fn personality(spec: &LinuxPersonality) -> u64 {
+pub(crate) fn personality(spec: &LinuxPersonality) -> u64 {
     match spec.domain() {
         LinuxPersonalityDomain::PerLinux => PER_LINUX,
         LinuxPersonalityDomain::PerLinux32 => PER_LINUX32,

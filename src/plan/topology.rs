@@ -154,7 +154,7 @@ impl Topology {
 ///
 /// # Errors
 /// A path with a NUL character.
-pub fn topology(linux: Option<&Linux>) -> Result<Topology, ConfigError> {
+pub(crate) fn topology(linux: Option<&Linux>) -> Result<Topology, ConfigError> {
     let Some(linux) = linux else { return Ok(Topology::default()) };
     let mut topology = Topology::default();
     for (item, namespace) in linux.namespaces().iter().flatten().enumerate() {
@@ -181,7 +181,7 @@ pub fn topology(linux: Option<&Linux>) -> Result<Topology, ConfigError> {
     Ok(topology)
 }
 
-pub fn id_map(map: &LinuxIdMapping) -> IdMap {
+pub(crate) fn id_map(map: &LinuxIdMapping) -> IdMap {
     IdMap { inner: map.container_id(), host: map.host_id(), size: map.size() }
 }
 

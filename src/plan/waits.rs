@@ -8,7 +8,7 @@ use super::topology::{Namespace, Topology};
 /// The acknowledgements that the new process waits for, in the order of the conversation (see `handshake`). Besides
 /// these, each mount for which [`Mount::is_mapped_by_runtime`](super::mounts::Mount::is_mapped_by_runtime) has one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Waits {
+pub(crate) struct Waits {
     /// `Placed`: the first process, helper or not, waits until the runtime has moved it and mapped its ids.
     pub placed: bool,
     /// `IdsMapped`: the helper makes the user namespace, and the runtime has the privilege to map its ids.
@@ -22,7 +22,7 @@ pub struct Waits {
 
 /// When the new process says that it is ready.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum ReadyMoment {
+pub(crate) enum ReadyMoment {
     /// Before it confines itself, so that both halves work at the same time: after `Ready` the runtime does nothing that
     /// a failure of the new process would have to take back.
     BeforeConfinement,
@@ -33,7 +33,7 @@ pub enum ReadyMoment {
 
 impl Waits {
     /// For a container's first process.
-    pub fn for_container(plan: &Plan, ready: ReadyMoment) -> Self {
+    pub(crate) fn for_container(plan: &Plan, ready: ReadyMoment) -> Self {
         Self {
             resources_assigned: !plan.net_devices.is_empty() || plan.rdt.is_some(),
             hooks_done: !plan.hooks.prestart.is_empty() || !plan.hooks.create_runtime.is_empty(),
@@ -42,7 +42,7 @@ impl Waits {
     }
 
     /// For a process that `exec` adds to a container.
-    pub fn for_exec(topology: &Topology, process: &ProcessPlan, ready: ReadyMoment) -> Self {
+    pub(crate) fn for_exec(topology: &Topology, process: &ProcessPlan, ready: ReadyMoment) -> Self {
         // The runtime fetches the listener of a filter before `Ready`: the filter is loaded by then.
         let notifies = process.seccomp.as_ref().is_some_and(|filter| filter.notify.is_some());
         let ready = if notifies { ReadyMoment::AfterConfinement } else { ready };
@@ -50,7 +50,7 @@ impl Waits {
     }
 
     /// For a process that enters a container to change its mounts, and executes nothing.
-    pub fn for_mounts(topology: &Topology) -> Self {
+    pub(crate) fn for_mounts(topology: &Topology) -> Self {
         let helper = topology.needs_helper();
         Self {
             // Only a new user namespace that has no helper to ask for it is mapped at this moment.
@@ -64,7 +64,7 @@ impl Waits {
 
     /// The same, where the runtime has to move the process into its cgroup: only the live group knows that.
     #[must_use]
-    pub fn and_be_moved(self, by_runtime: bool) -> Self {
+    pub(crate) fn and_be_moved(self, by_runtime: bool) -> Self {
         Self { placed: self.placed || by_runtime, ..self }
     }
 }

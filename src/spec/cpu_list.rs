@@ -11,34 +11,34 @@ const MAX_NUMBER: u32 = 64 * 1024;
 
 /// A list as it was written: its ranges in order. Printed in the same format, without spaces and empty elements.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CpuList(Vec<(u32, u32)>);
+pub(crate) struct CpuList(Vec<(u32, u32)>);
 
 impl CpuList {
     /// Parses `list`. Spaces around and empty elements do not matter; an empty list has no range.
     ///
     /// # Errors
     /// A phrase that says what is wrong: no number, a range that ends before it starts, a number above 65536.
-    pub fn parse(list: &str) -> Result<Self, String> {
+    pub(crate) fn parse(list: &str) -> Result<Self, String> {
         let elements = list.split(',').map(str::trim).filter(|element| !element.is_empty());
         elements.map(parse_range).collect::<Result<_, _>>().map(Self)
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// How many numbers the list names, those that it repeats as often.
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.0.iter().map(|&(first, last)| u64::from(last - first) + 1).sum()
     }
 
     /// Each CPU or node, in the order of the list.
-    pub fn numbers(&self) -> impl Iterator<Item = u32> {
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> {
         self.0.iter().flat_map(|&(first, last)| first..=last)
     }
 
     /// The list as bits; empty for an empty list.
-    pub fn to_mask(&self) -> Mask {
+    pub(crate) fn to_mask(&self) -> Mask {
         let words = self.0.iter().map(|&(_, last)| last as usize / 64 + 1).max().unwrap_or(0);
         let mut mask = vec![0; words];
         self.numbers().for_each(|number| mask[number as usize / 64] |= 1 << (number % 64));

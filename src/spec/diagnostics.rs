@@ -21,21 +21,21 @@ pub(super) struct Diagnostics {
 }
 
 impl Diagnostics {
-    pub fn error(&mut self, at: &JsonPointer<'_>, message: impl Into<String>) {
+    pub(super) fn error(&mut self, at: &JsonPointer<'_>, message: impl Into<String>) {
         self.push(ConfigError::new(at.to_string(), message));
     }
 
-    pub fn push(&mut self, error: ConfigError) {
+    pub(super) fn push(&mut self, error: ConfigError) {
         self.errors.push(error);
     }
 
-    pub fn warn(&mut self, at: &JsonPointer<'_>, message: impl fmt::Display) {
+    pub(super) fn warn(&mut self, at: &JsonPointer<'_>, message: impl fmt::Display) {
         self.warnings.push(format!("{at}: {message}"));
     }
 
     /// The warnings of a document without errors, or one error that tells all of them. Lines and columns are looked
     /// up in `bytes`, the document's text, where there is one.
-    pub fn into_result(self, bytes: Option<&[u8]>) -> Result<Vec<String>, Error> {
+    pub(super) fn into_result(self, bytes: Option<&[u8]>) -> Result<Vec<String>, Error> {
         if self.errors.is_empty() {
             return Ok(self.warnings);
         }

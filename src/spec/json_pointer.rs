@@ -20,16 +20,16 @@ enum Step<'a> {
 }
 
 impl<'a> JsonPointer<'a> {
-    pub const ROOT: JsonPointer<'static> = JsonPointer { parent: None, step: Step::Root };
+    pub(super) const ROOT: JsonPointer<'static> = JsonPointer { parent: None, step: Step::Root };
 
-    pub fn key<'b>(&'b self, name: &'b str) -> JsonPointer<'b>
+    pub(super) fn key<'b>(&'b self, name: &'b str) -> JsonPointer<'b>
     where
         'a: 'b,
     {
         JsonPointer { parent: Some(self), step: Step::Key(name) }
     }
 
-    pub fn item<'b>(&'b self, index: usize) -> JsonPointer<'b>
+    pub(super) fn item<'b>(&'b self, index: usize) -> JsonPointer<'b>
     where
         'a: 'b,
     {

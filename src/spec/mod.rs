@@ -6,7 +6,7 @@
 
 mod absent;
 mod block_io;
-pub mod cpu_list;
+pub(crate) mod cpu_list;
 mod devices;
 mod document;
 mod diagnostics;
@@ -18,7 +18,7 @@ mod linux;
 mod locate;
 mod mappings;
 mod memory_policy;
-pub mod mount_options;
+pub(crate) mod mount_options;
 mod mounts;
 mod namespaces;
 mod needs;
@@ -31,7 +31,7 @@ mod resources;
 mod root;
 mod scheduling;
 mod strict;
-pub mod sysctl;
+pub(crate) mod sysctl;
 mod template;
 mod tree;
 mod words;
@@ -44,11 +44,12 @@ use crate::error::Result;
 use diagnostics::Diagnostics;
 use json_pointer::JsonPointer;
 
-pub use config_error::ConfigError;
-pub use template::{MASKED, READONLY, template};
+pub(crate) use config_error::ConfigError;
+pub use template::template;
+pub(crate) use template::{MASKED, READONLY};
 
 /// The version of the runtime specification that tare implements. Not `oci_spec::runtime::VERSION`, which lags.
-pub const VERSION: &str = "1.3.0";
+pub(crate) const VERSION: &str = "1.3.0";
 
 /// A configuration that keeps every rule which needs no host. Empty strings that mean "not given" are `None`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use crate::kernel::mount::{
 
 /// One word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MountOption {
+pub(crate) struct MountOption {
     pub word: &'static str,
     pub effect: Effect,
     /// The MS_* flag of mount(2) that the word names: on a bind it matters which are named.
@@ -22,7 +22,7 @@ pub struct MountOption {
 
 /// What a word does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// Sets (first) and clears (second) MOUNT_ATTR_* of the mount.
     Attribute(u64, u64),
     /// The same for the mount and all below it, KERNEL(5.12).
@@ -47,7 +47,7 @@ pub enum Effect {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NamedFlag {
+pub(crate) enum NamedFlag {
     Unnamed,
     Sets(u64),
     Clears(u64),
@@ -55,7 +55,7 @@ pub enum NamedFlag {
 
 /// Where a word comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// The runtime specification (config.md, "Linux mount options") and mount(8).
     Spec,
     /// The specification's too, and told in `linux.mountExtensions` of the features document.
@@ -76,7 +76,7 @@ const fn row(word: &'static str, effect: Effect, flag: NamedFlag, origin: Origin
 }
 
 /// Sorted by word.
-pub const TABLE: &[MountOption] = &[
+pub(crate) const TABLE: &[MountOption] = &[
     row("async", Superblock, Unnamed, Spec),
     row("atime", Attribute(MOUNT_ATTR_RELATIME, ATIME), Clears(MS_NOATIME), Spec),
     row("bind", Bind { recursive: false }, Unnamed, Spec),
@@ -145,13 +145,13 @@ pub const TABLE: &[MountOption] = &[
 ];
 
 /// The row of `word`; none for a word that belongs to a filesystem.
-pub fn find(word: &str) -> Option<&'static MountOption> {
+pub(crate) fn find(word: &str) -> Option<&'static MountOption> {
     let row = TABLE.binary_search_by_key(&word, |option| option.word).ok()?;
     Some(&TABLE[row])
 }
 
 /// The words of `mountOptions` in the features document, sorted, as runc lists them.
-pub fn features() -> impl Iterator<Item = &'static str> {
+pub(crate) fn features() -> impl Iterator<Item = &'static str> {
     TABLE.iter().filter(|option| option.origin == Spec).map(|option| option.word)
 }
 

@@ -6,20 +6,20 @@ use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType as Type};
 pub(super) struct Namespaces<'a>(&'a [LinuxNamespace]);
 
 impl<'a> Namespaces<'a> {
-    pub fn new(linux: Option<&'a Linux>) -> Self {
+    pub(super) fn new(linux: Option<&'a Linux>) -> Self {
         Self(linux.and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default())
     }
 
-    pub fn find(&self, typ: Type) -> Option<&'a LinuxNamespace> {
+    pub(super) fn find(&self, typ: Type) -> Option<&'a LinuxNamespace> {
         self.0.iter().find(|namespace| namespace.typ() == typ)
     }
 
-    pub fn has(&self, typ: Type) -> bool {
+    pub(super) fn has(&self, typ: Type) -> bool {
         self.find(typ).is_some()
     }
 
     /// Joined by path, as opposed to new.
-    pub fn joined(&self, typ: Type) -> bool {
+    pub(super) fn joined(&self, typ: Type) -> bool {
         self.find(typ).is_some_and(|namespace| namespace.path().is_some())
     }
 }

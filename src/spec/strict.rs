@@ -26,7 +26,7 @@ impl Track {
     }
 
     /// The JSON pointer of the value that could not be read.
-    pub fn pointer(&self) -> String {
+    pub(super) fn pointer(&self) -> String {
         self.0.borrow().iter().rev().flat_map(|token| ["/", token]).collect()
     }
 }
@@ -38,7 +38,7 @@ pub(super) struct Strict<'t, T> {
 }
 
 impl<'t, T> Strict<'t, T> {
-    pub fn new(inner: T, track: &'t Track) -> Self {
+    pub(super) fn new(inner: T, track: &'t Track) -> Self {
         Self { inner, track }
     }
 

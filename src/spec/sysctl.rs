@@ -39,7 +39,7 @@ pub(super) fn rules(
 
 /// The name with `.` between its parts. Written with `/` between them, as sysctl(8) allows, a part may hold a dot
 /// (`net/ipv4/conf/eth0.100/rp_filter`): the first separator tells which is which, and the two change places.
-pub fn dotted(name: &str) -> String {
+pub(crate) fn dotted(name: &str) -> String {
     let swap = |character| match character {
         '.' => '/',
         '/' => '.',

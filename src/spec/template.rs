@@ -6,7 +6,7 @@ use serde_json::ser::{PrettyFormatter, Serializer};
 const CAPABILITIES: &[&str] = &["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
 
 /// What of /proc and /sys tells about the host, or acts on it.
-pub const MASKED: &[&str] = &[
+pub(crate) const MASKED: &[&str] = &[
     "/proc/acpi",
     "/proc/asound",
     "/proc/kcore",
@@ -19,7 +19,8 @@ pub const MASKED: &[&str] = &[
     "/proc/scsi",
 ];
 
-pub const READONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub(crate) const READONLY: &[&str] =
+    &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

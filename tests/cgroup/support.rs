@@ -14,28 +14,28 @@ use tare::testing::error::Error;
 use tare::testing::host::cgroup::Layout;
 
 /// `/tare-test-PID-N/group`
-pub fn path() -> String {
+pub(crate) fn path() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("/tare-test-{}-{}/group", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-pub fn id() -> ContainerId {
+pub(crate) fn id() -> ContainerId {
     ContainerId::parse("id").unwrap()
 }
 
-pub fn planned(path: &str, resources: &Value, layout: &Layout) -> Plan {
+pub(crate) fn planned(path: &str, resources: &Value, layout: &Layout) -> Plan {
     let linux = serde_json::from_value(json!({"cgroupsPath": path, "resources": resources})).unwrap();
     new_group(Some(&linux), &id(), Driver::Cgroupfs, layout, false).unwrap()
 }
 
 /// A group that is gone, with its parent, when the test is over; whatever happened.
-pub struct Scratch {
+pub(crate) struct Scratch {
     pub plan: Plan,
     pub group: Group,
 }
 
 impl Scratch {
-    pub fn try_new(path: &str, resources: &Value, layout: &Layout) -> Result<Self, Error> {
+    pub(crate) fn try_new(path: &str, resources: &Value, layout: &Layout) -> Result<Self, Error> {
         let plan = planned(path, resources, layout);
         let group = plan.create()?;
         let scratch = Self { plan, group };
@@ -43,16 +43,16 @@ impl Scratch {
         Ok(scratch)
     }
 
-    pub fn new(resources: &Value, layout: &Layout) -> Self {
+    pub(crate) fn new(resources: &Value, layout: &Layout) -> Self {
         Self::try_new(&path(), resources, layout).unwrap()
     }
 
-    pub fn directory(&self, controller: &str) -> PathBuf {
+    pub(crate) fn directory(&self, controller: &str) -> PathBuf {
         let record = self.group.record();
         record.places[record.place_of(controller).unwrap()].directory()
     }
 
-    pub fn read(&self, file: &str) -> String {
+    pub(crate) fn read(&self, file: &str) -> String {
         let controller = file.split('.').next().unwrap();
         let path = self.directory(controller).join(file);
         std::fs::read_to_string(&path)
@@ -62,7 +62,7 @@ impl Scratch {
     }
 
     /// A sleeping process in the group.
-    pub fn sleeper(&self) -> Inmate {
+    pub(crate) fn sleeper(&self) -> Inmate {
         let inmate = Inmate::outside();
         self.group.join(inmate.pid()).unwrap();
         inmate
@@ -80,23 +80,23 @@ impl Drop for Scratch {
 }
 
 /// A process that is killed and reaped when the test is over.
-pub struct Inmate(pub Child);
+pub(crate) struct Inmate(pub Child);
 
 impl Inmate {
-    pub fn outside() -> Self {
+    pub(crate) fn outside() -> Self {
         Self(Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap())
     }
 
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         self.0.id() as i32
     }
 
     /// The letter of /proc/PID/stat.
-    pub fn groups(&self) -> String {
+    pub(crate) fn groups(&self) -> String {
         std::fs::read_to_string(format!("/proc/{}/cgroup", self.0.id())).unwrap()
     }
 
-    pub fn is_alive(&mut self) -> bool {
+    pub(crate) fn is_alive(&mut self) -> bool {
         self.0.try_wait().unwrap().is_none()
     }
 }
@@ -109,7 +109,7 @@ impl Drop for Inmate {
 }
 
 /// A child that comes into the group as a container's process does, and ends at once with what `body` answers.
-pub fn born_in(group: &Group, body: fn() -> i32) -> i32 {
+pub(crate) fn born_in(group: &Group, body: fn() -> i32) -> i32 {
     let entrance = group.entrance().unwrap();
     assert!(!entrance.by_parent);
     // SAFETY: zero is valid for clone_args.
@@ -138,14 +138,14 @@ pub fn born_in(group: &Group, body: fn() -> i32) -> i32 {
     }
 }
 
-pub fn open_errno(path: &std::ffi::CStr, flags: i32) -> i32 {
+pub(crate) fn open_errno(path: &std::ffi::CStr, flags: i32) -> i32 {
     // SAFETY: path is NUL-terminated.
     if unsafe { libc::open(path.as_ptr(), flags) } >= 0 { 0 } else { nix::errno::Errno::last_raw() }
 }
 
 /// The sentence names the field and the directory; the hint the file that says so.
 #[track_caller]
-pub fn assert_told(error: &Error, what: &str) {
+pub(crate) fn assert_told(error: &Error, what: &str) {
     let text = error.to_string();
     assert!(text.starts_with("/linux/cgroupsPath: /sys/fs/cgroup/") && text.ends_with(what), "{text}");
     assert!(error.hint().unwrap().starts_with("see /sys/fs/cgroup/"), "{:?}", error.hint());

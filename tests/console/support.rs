@@ -14,15 +14,15 @@ use tare::sys::process::{exit_now, reset_signals};
 use tare::sys::tty;
 
 /// Nothing here takes longer, however busy the machine.
-pub const TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A process of the test; killed if the test fails before it ends.
-pub struct Process(pub Pid);
+pub(crate) struct Process(pub Pid);
 
 impl Process {
     /// Runs `life` in a process of its own, which exits with what that returns. It must not own descriptors of the
     /// test's, only borrow them.
-    pub fn start(life: impl FnOnce() -> i32) -> Self {
+    pub(crate) fn start(life: impl FnOnce() -> i32) -> Self {
         // SAFETY: the child has one thread; what it does needs no lock that another thread of the test may hold but
         // the allocator's, which the C library takes care of.
         match unsafe { fork() }.unwrap() {
@@ -37,7 +37,7 @@ impl Process {
     }
 
     /// Its end, within [`TIMEOUT`].
-    pub fn end(self) -> WaitStatus {
+    pub(crate) fn end(self) -> WaitStatus {
         let start = Instant::now();
         while start.elapsed() < TIMEOUT {
             match waitpid(self.0, Some(WaitPidFlag::WNOHANG)).unwrap() {
@@ -51,14 +51,14 @@ impl Process {
         panic!("process {} hangs", self.0);
     }
 
-    pub fn code(self) -> i32 {
+    pub(crate) fn code(self) -> i32 {
         match self.end() {
             WaitStatus::Exited(_, code) => code,
             other => panic!("{other:?}"),
         }
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill(self.0, signal).unwrap();
     }
 }
@@ -71,19 +71,19 @@ impl Drop for Process {
 }
 
 /// Puts this process on `input` and `output`, errors where the test's go.
-pub fn redirect(input: &OwnedFd, output: &OwnedFd) {
+pub(crate) fn redirect(input: &OwnedFd, output: &OwnedFd) {
     dup2_stdin(input).unwrap();
     dup2_stdout(output).unwrap();
 }
 
 /// Lets go of every descriptor but the standard streams, this test's and those of tests beside it, whose ends would
 /// else stay open here. For a process of [`Process::start`], which owns none of them.
-pub fn let_go() {
+pub(crate) fn let_go() {
     tare::sys::process::close_range(3, u32::MAX).unwrap();
 }
 
 /// Makes `terminal` the controlling terminal and all standard streams of this process.
-pub fn sit_at(terminal: &impl AsFd) {
+pub(crate) fn sit_at(terminal: &impl AsFd) {
     setsid().unwrap();
     tty::make_controlling(terminal.as_fd()).unwrap();
     dup2_stdin(terminal).unwrap();
@@ -92,28 +92,28 @@ pub fn sit_at(terminal: &impl AsFd) {
 }
 
 /// The end of a terminal or pipe that the test holds.
-pub struct Line {
+pub(crate) struct Line {
     fd: OwnedFd,
     pub seen: String,
 }
 
 impl Line {
-    pub fn new(fd: OwnedFd) -> Self {
+    pub(crate) fn new(fd: OwnedFd) -> Self {
         fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
         Self { fd, seen: String::new() }
     }
 
-    pub fn fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
-    pub fn write(&mut self, text: &str) {
+    pub(crate) fn write(&mut self, text: &str) {
         let mut file = std::fs::File::from(self.fd.try_clone().unwrap());
         file.write_all(text.as_bytes()).unwrap();
     }
 
     /// Reads until `text` has come, and forgets all up to its end.
-    pub fn expect(&mut self, text: &str) {
+    pub(crate) fn expect(&mut self, text: &str) {
         let found = self.read_while(|seen| !seen.contains(text));
         assert!(found, "{text:?} has not come: {:?}", self.seen);
         let end = self.seen.find(text).unwrap() + text.len();
@@ -121,7 +121,7 @@ impl Line {
     }
 
     /// All that comes until the other end is closed.
-    pub fn rest(&mut self) -> String {
+    pub(crate) fn rest(&mut self) -> String {
         assert!(!self.read_while(|_| true), "cannot be");
         std::mem::take(&mut self.seen)
     }
@@ -148,17 +148,17 @@ impl Line {
 }
 
 /// A directory of one test, gone with it.
-pub struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("tare-console-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }

@@ -15,7 +15,7 @@ use crate::skip::skip;
 use crate::support::*;
 
 /// A running docker-registry, ended when dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     pub port: u16,
 }
@@ -34,7 +34,7 @@ fn free_port() -> u16 {
 
 impl Server {
     /// Starts a registry with its data in `scratch`; `more` is added to its configuration.
-    pub fn start(scratch: &Scratch, more: &str) -> Option<Self> {
+    pub(crate) fn start(scratch: &Scratch, more: &str) -> Option<Self> {
         let port = free_port();
         let config = format!(
             "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n{more}\n",
@@ -62,7 +62,7 @@ impl Server {
     }
 
     /// Pushes `oci:image` with skopeo.
-    pub fn fill(&self, scratch: &Scratch, args: &[&str]) -> bool {
+    pub(crate) fn fill(&self, scratch: &Scratch, args: &[&str]) -> bool {
         let to = format!("docker://127.0.0.1:{}/team/test:v1", self.port);
         let mut skopeo = Command::new("skopeo");
         skopeo.args(["copy", "-q", "--insecure-policy", "--preserve-digests", "--dest-tls-verify=false"]);
@@ -75,13 +75,13 @@ impl Server {
         true
     }
 
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("docker://127.0.0.1:{}/team/test:v1", self.port)
     }
 }
 
 /// Returns bytes that do not compress.
-pub fn noise(length: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
     let mut next = || {
         state ^= state << 13;
@@ -93,7 +93,7 @@ pub fn noise(length: usize, seed: u64) -> Vec<u8> {
 }
 
 /// Three layers of some megabytes.
-pub fn large_image(scratch: &Scratch) -> String {
+pub(crate) fn large_image(scratch: &Scratch) -> String {
     let mut fixture = Fixture::new(scratch);
     for seed in 1..4 {
         let name = format!("noise{seed}");
@@ -103,11 +103,11 @@ pub fn large_image(scratch: &Scratch) -> String {
     fixture.finish()["digest"].as_str().unwrap().to_owned()
 }
 
-pub fn small_image(scratch: &Scratch) {
+pub(crate) fn small_image(scratch: &Scratch) {
     image(scratch, &[&[dir("d"), file("d/a", "one")], &[file("b", "two")]]);
 }
 
-pub fn ok(scratch: &Scratch, args: &[&str]) -> String {
+pub(crate) fn ok(scratch: &Scratch, args: &[&str]) -> String {
     let output = scratch.run(args);
     assert!(output.status.success(), "{args:?}: {}", stderr(&output));
     String::from_utf8(output.stdout).unwrap()
@@ -180,7 +180,7 @@ fn a_mirror_is_asked_first_and_the_registry_after_it() {
 }
 
 /// An htpasswd file: user `user`, password `secret`.
-pub const HTPASSWD: &str = "user:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
+pub(crate) const HTPASSWD: &str = "user:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
 
 #[test]
 fn a_password_is_asked_for_and_kept() {
@@ -270,7 +270,7 @@ esac
 }
 
 /// Makes a certificate authority and a certificate for 127.0.0.1 with openssl.
-pub fn certificates(dir: &Path) -> bool {
+pub(crate) fn certificates(dir: &Path) -> bool {
     let script = "set -e
         openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=test-authority
         openssl req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=127.0.0.1
@@ -313,7 +313,7 @@ fn a_certificate_is_checked() {
 
 /// Starts a proxy before `to` that cuts connection number N after as many bytes to the server or back as `limits` says.
 /// Returns its port, and a counter of the connections it cut.
-pub fn proxy(to: u16, limits: fn(u64) -> (u64, u64)) -> (u16, Arc<AtomicUsize>) {
+pub(crate) fn proxy(to: u16, limits: fn(u64) -> (u64, u64)) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let cuts = Arc::new(AtomicUsize::new(0));
@@ -342,7 +342,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, limit: u64, counter: Arc<AtomicU
 }
 
 /// Cuts each connection after some bytes of answer.
-pub fn cutting_proxy(to: u16) -> (u16, Arc<AtomicUsize>) {
+pub(crate) fn cutting_proxy(to: u16) -> (u16, Arc<AtomicUsize>) {
     proxy(to, |number| (u64::MAX, 20_000 + number * 7919 % 400_000))
 }
 
@@ -367,7 +367,7 @@ fn a_connection_that_is_cut_again_and_again_is_resumed() {
 }
 
 /// Reads a whole request; None for an attempt to speak TLS, or nothing.
-pub fn request(client: &mut TcpStream) -> Option<String> {
+pub(crate) fn request(client: &mut TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
     let mut piece = [0; 1024];
     while !bytes.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -404,7 +404,7 @@ fn scripted(answers: Vec<String>) -> u16 {
     port
 }
 
-pub fn answer(status: &str, headers: &str, body: &str) -> String {
+pub(crate) fn answer(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len())
 }
 

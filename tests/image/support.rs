@@ -15,10 +15,10 @@ use tar::{EntryType, Header};
 use tare::testing::image::blob::digest;
 
 /// A directory for one test, removed when dropped.
-pub struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 /// The directory of scratch directories: in memory, if there is room and tmpfs has user attributes (Linux 6.6).
-pub fn base() -> &'static Path {
+pub(crate) fn base() -> &'static Path {
     static BASE: OnceLock<PathBuf> = OnceLock::new();
     BASE.get_or_init(|| {
         let memory = Path::new("/dev/shm");
@@ -34,42 +34,42 @@ pub fn base() -> &'static Path {
 }
 
 impl Scratch {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = base().join(format!("tare-image-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
-    pub fn join(&self, name: &str) -> PathBuf {
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
     /// Runs tare-image in this directory.
-    pub fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_tare-image")).args(args).current_dir(&self.0).output().unwrap()
     }
 
     /// Unpacks `oci:image` to `bundle`, which must succeed; returns the rootfs.
-    pub fn unpack(&self) -> PathBuf {
+    pub(crate) fn unpack(&self) -> PathBuf {
         let output = self.run(&["unpack", "oci:image", "bundle"]);
         assert!(output.status.success(), "{}", stderr(&output));
         self.join("bundle/rootfs")
     }
 
     /// Unpacks `oci:image` to `shared`, over layers in `store`; returns the rootfs.
-    pub fn unpack_shared(&self) -> PathBuf {
+    pub(crate) fn unpack_shared(&self) -> PathBuf {
         let output = self.run(&["unpack", "--overlay", "--store", "store", "oci:image", "shared"]);
         assert!(output.status.success(), "{}", stderr(&output));
         self.join("shared/rootfs")
     }
 
     /// Unpacks an image that must be refused; nothing may be left at or beside the destination. Returns the error.
-    pub fn refused(&self, args: &[&str]) -> String {
+    pub(crate) fn refused(&self, args: &[&str]) -> String {
         let before = names(&self.0);
         let output = self.run(&[&["unpack", "oci:image", "bundle"], args].concat());
         assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
@@ -88,11 +88,11 @@ impl Drop for Scratch {
     }
 }
 
-pub fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-pub fn names(dir: &Path) -> Vec<String> {
+pub(crate) fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
@@ -103,7 +103,7 @@ pub fn names(dir: &Path) -> Vec<String> {
 
 /// One entry to write. The default is a file of root with a time in 2001.
 #[derive(Clone)]
-pub struct Item {
+pub(crate) struct Item {
     pub name: Vec<u8>,
     pub kind: EntryType,
     pub mode: u32,
@@ -116,7 +116,7 @@ pub struct Item {
     pub pax: Vec<(String, Vec<u8>)>,
 }
 
-pub const TIME: u64 = 1_000_000_000;
+pub(crate) const TIME: u64 = 1_000_000_000;
 
 impl Item {
     fn new(name: &str, kind: EntryType) -> Self {
@@ -133,32 +133,32 @@ impl Item {
         }
     }
 
-    pub fn mode(mut self, mode: u32) -> Self {
+    pub(crate) fn mode(mut self, mode: u32) -> Self {
         self.mode = mode;
         self
     }
 
-    pub fn ids(mut self, uid: u64, gid: u64) -> Self {
+    pub(crate) fn ids(mut self, uid: u64, gid: u64) -> Self {
         self.ids = (uid, gid);
         self
     }
 
-    pub fn mtime(mut self, mtime: u64) -> Self {
+    pub(crate) fn mtime(mut self, mtime: u64) -> Self {
         self.mtime = mtime;
         self
     }
 
-    pub fn pax(mut self, key: &str, value: &[u8]) -> Self {
+    pub(crate) fn pax(mut self, key: &str, value: &[u8]) -> Self {
         self.pax.push((key.into(), value.to_vec()));
         self
     }
 
-    pub fn raw_name(mut self, name: &[u8]) -> Self {
+    pub(crate) fn raw_name(mut self, name: &[u8]) -> Self {
         self.name = name.to_vec();
         self
     }
 
-    pub fn header(&self) -> Header {
+    pub(crate) fn header(&self) -> Header {
         let mut header = Header::new_ustar();
         let ustar = header.as_ustar_mut().unwrap();
         let head = self.name.len().min(100);
@@ -177,7 +177,7 @@ impl Item {
         header
     }
 
-    pub fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let mut pax = self.pax.clone();
         if self.name.len() > 100 && !pax.iter().any(|(key, _)| key == "path") {
             pax.push(("path".into(), self.name.clone()));
@@ -195,40 +195,40 @@ impl Item {
     }
 }
 
-pub fn record(key: &str, value: &[u8]) -> Vec<u8> {
+pub(crate) fn record(key: &str, value: &[u8]) -> Vec<u8> {
     let body = [b" ", key.as_bytes(), b"=", value, b"\n"].concat();
     let digits = (1..).find(|digits| (body.len() + digits).to_string().len() == *digits).unwrap();
     [(body.len() + digits).to_string().as_bytes(), &body].concat()
 }
 
-pub fn block(header: &Header, data: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn block(header: &Header, data: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(header.as_bytes());
     out.extend_from_slice(data);
     out.resize(out.len().next_multiple_of(512), 0);
 }
 
-pub fn file(name: &str, data: &str) -> Item {
+pub(crate) fn file(name: &str, data: &str) -> Item {
     Item { data: data.as_bytes().to_vec(), ..Item::new(name, EntryType::Regular) }
 }
 
-pub fn dir(name: &str) -> Item {
+pub(crate) fn dir(name: &str) -> Item {
     Item::new(name, EntryType::Directory).mode(0o755)
 }
 
-pub fn symlink(name: &str, target: &str) -> Item {
+pub(crate) fn symlink(name: &str, target: &str) -> Item {
     Item { link: target.as_bytes().to_vec(), ..Item::new(name, EntryType::Symlink).mode(0o777) }
 }
 
-pub fn hard_link(name: &str, target: &str) -> Item {
+pub(crate) fn hard_link(name: &str, target: &str) -> Item {
     Item { link: target.as_bytes().to_vec(), ..Item::new(name, EntryType::Link) }
 }
 
-pub fn node(name: &str, kind: EntryType, major: u32, minor: u32) -> Item {
+pub(crate) fn node(name: &str, kind: EntryType, major: u32, minor: u32) -> Item {
     Item { device: (major, minor), ..Item::new(name, kind) }
 }
 
 /// An archive of these entries, with the two zero blocks at its end.
-pub fn archive(items: &[Item]) -> Vec<u8> {
+pub(crate) fn archive(items: &[Item]) -> Vec<u8> {
     let mut out = Vec::new();
     items.iter().for_each(|item| item.write(&mut out));
     out.resize(out.len() + 1024, 0);
@@ -236,16 +236,16 @@ pub fn archive(items: &[Item]) -> Vec<u8> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Packing {
+pub(crate) enum Packing {
     Plain,
     Gzip,
     Zstd,
 }
 
-pub const PACKINGS: [Packing; 3] = [Packing::Plain, Packing::Gzip, Packing::Zstd];
+pub(crate) const PACKINGS: [Packing; 3] = [Packing::Plain, Packing::Gzip, Packing::Zstd];
 
 impl Packing {
-    pub fn pack(self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn pack(self, bytes: &[u8]) -> Vec<u8> {
         match self {
             Self::Plain => bytes.to_vec(),
             Self::Gzip => {
@@ -267,7 +267,7 @@ impl Packing {
 }
 
 /// An image to write; tests may change its documents first.
-pub struct Fixture {
+pub(crate) struct Fixture {
     pub path: PathBuf,
     pub config: Value,
     layers: Vec<Value>,
@@ -276,31 +276,31 @@ pub struct Fixture {
 
 impl Fixture {
     /// Makes an empty layout at `image` in the scratch directory.
-    pub fn new(scratch: &Scratch) -> Self {
+    pub(crate) fn new(scratch: &Scratch) -> Self {
         let path = scratch.join("image");
         fs::create_dir_all(path.join("blobs/sha256")).unwrap();
         fs::write(path.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
         Self { path, config: json!({}), layers: Vec::new(), diff_ids: Vec::new() }
     }
 
-    pub fn blob(&self, bytes: &[u8], media_type: &str) -> Value {
+    pub(crate) fn blob(&self, bytes: &[u8], media_type: &str) -> Value {
         let digest = digest::sha256_of(bytes);
         fs::write(self.path.join("blobs/sha256").join(digest.digest()), bytes).unwrap();
         json!({ "mediaType": media_type, "size": bytes.len(), "digest": digest.to_string() })
     }
 
-    pub fn layer(&mut self, packing: Packing, archive: &[u8]) -> &mut Self {
+    pub(crate) fn layer(&mut self, packing: Packing, archive: &[u8]) -> &mut Self {
         let blob = self.blob(&packing.pack(archive), packing.media_type());
         self.raw_layer(blob, digest::sha256_of(archive).as_ref())
     }
 
-    pub fn raw_layer(&mut self, blob: Value, diff_id: &str) -> &mut Self {
+    pub(crate) fn raw_layer(&mut self, blob: Value, diff_id: &str) -> &mut Self {
         self.layers.push(blob);
         self.diff_ids.push(diff_id.into());
         self
     }
 
-    pub fn config_json(&self) -> Value {
+    pub(crate) fn config_json(&self) -> Value {
         json!({
             "architecture": match std::env::consts::ARCH { "x86_64" => "amd64", "aarch64" => "arm64", other => other },
             "os": "linux",
@@ -310,11 +310,11 @@ impl Fixture {
     }
 
     /// Writes configuration, manifest and index; returns the manifest's descriptor.
-    pub fn finish(&self) -> Value {
+    pub(crate) fn finish(&self) -> Value {
         self.finish_with(&self.config_json(), "latest")
     }
 
-    pub fn finish_with(&self, config: &Value, tag: &str) -> Value {
+    pub(crate) fn finish_with(&self, config: &Value, tag: &str) -> Value {
         let config = serde_json::to_vec(config).unwrap();
         let config = self.blob(&config, "application/vnd.oci.image.config.v1+json");
         let manifest = json!({
@@ -330,14 +330,14 @@ impl Fixture {
         descriptor
     }
 
-    pub fn index(&self, manifests: &[Value]) {
+    pub(crate) fn index(&self, manifests: &[Value]) {
         let index = json!({ "schemaVersion": 2, "manifests": manifests });
         fs::write(self.path.join("index.json"), serde_json::to_vec(&index).unwrap()).unwrap();
     }
 }
 
 /// Writes an image of these layers, compressed with gzip.
-pub fn image(scratch: &Scratch, layers: &[&[Item]]) {
+pub(crate) fn image(scratch: &Scratch, layers: &[&[Item]]) {
     let mut fixture = Fixture::new(scratch);
     for items in layers {
         fixture.layer(Packing::Gzip, &archive(items));
@@ -346,7 +346,7 @@ pub fn image(scratch: &Scratch, layers: &[&[Item]]) {
 }
 
 /// Describes a tree, one line for each file: name, type and mode, owner, links, time, target or content, attributes.
-pub fn listing(root: &Path) -> Vec<String> {
+pub(crate) fn listing(root: &Path) -> Vec<String> {
     let mut found = Listing { root, lines: Vec::new(), inodes: HashMap::new() };
     found.walk(root);
     found.lines.sort();
@@ -393,7 +393,7 @@ impl Listing<'_> {
 }
 
 /// The extended attributes of `path` itself.
-pub fn attributes(path: &Path) -> String {
+pub(crate) fn attributes(path: &Path) -> String {
     use tare::sys::xattr::{lgetxattr, llistxattr};
     let path = CString::new(path.as_os_str().as_bytes()).unwrap();
     let names = llistxattr(&path).unwrap();
@@ -406,7 +406,7 @@ pub fn attributes(path: &Path) -> String {
 }
 
 /// Runs `body` as on a kernel without a system call: a seccomp filter holds for this thread and what it starts.
-pub fn without_call<T: Send>(call: i64, body: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn without_call<T: Send>(call: i64, body: impl FnOnce() -> T + Send) -> T {
     use seccompiler::{SeccompAction, SeccompFilter, apply_filter};
     let rules = [(call, Vec::new())].into();
     let missing = SeccompAction::Errno(nix::libc::ENOSYS.cast_unsigned());

@@ -4,7 +4,7 @@ use libc::sock_filter;
 
 /// What the kernel tells a filter about a call (struct seccomp_data).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Call {
+pub(crate) struct Call {
     pub number: u32,
     pub arch: u32,
     pub arguments: [u64; 6],
@@ -26,7 +26,7 @@ impl Call {
 
 /// What the program answers to the call, telling each instruction that is executed. Panics where the kernel would have
 /// refused the program: an unknown instruction, a jump over the end.
-pub fn trace(program: &[sock_filter], call: &Call, mut step: impl FnMut(usize)) -> u32 {
+pub(crate) fn trace(program: &[sock_filter], call: &Call, mut step: impl FnMut(usize)) -> u32 {
     let (mut accumulator, mut at) = (0_u32, 0_usize);
     loop {
         let sock_filter { code, jt, jf, k } = program[at];

@@ -7,10 +7,10 @@ use super::bpf::Call;
 use super::model::Way;
 
 /// xorshift64*: small, and the same on every host.
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
@@ -75,7 +75,7 @@ const MULTIPLEXED: [&str; 8] =
     ["socket", "send", "accept4", "semop", "semtimedop", "shmat", "socketcall", "ipc"];
 
 /// One profile for the machine.
-pub fn profile(dice: &mut Dice, machine: Arch, names: &[&str]) -> LinuxSeccomp {
+pub(crate) fn profile(dice: &mut Dice, machine: Arch, names: &[&str]) -> LinuxSeccomp {
     // Few names for many rules, so that rules meet on one call.
     let mut few: Vec<_> = (0..6).map(|_| dice.pick(names)).collect();
     few.push(dice.pick(&MULTIPLEXED));
@@ -131,7 +131,7 @@ fn condition(dice: &mut Dice) -> Value {
 }
 
 /// The call with arguments around every value that its rules compare with.
-pub fn around(dice: &mut Dice, call: &Call, ways: &[Way<'_>], count: usize) -> Vec<Call> {
+pub(crate) fn around(dice: &mut Dice, call: &Call, ways: &[Way<'_>], count: usize) -> Vec<Call> {
     let mut edges: [Vec<u64>; 6] = std::array::from_fn(|_| vec![0, 1, u64::MAX]);
     for condition in ways.iter().flat_map(|way| way.conditions) {
         let (one, two) = (condition.value(), condition.value_two().unwrap_or_default());

@@ -23,7 +23,7 @@ const IPC: u32 = 117;
 
 /// Where a verdict comes from, which says whether libseccomp must agree with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Source {
+pub(crate) enum Source {
     /// The default, or rules that are of one mind: libseccomp must agree.
     Rules,
     /// Above the newest call of the profile: that is what runc adds to libseccomp's program.
@@ -43,10 +43,10 @@ pub enum Source {
 
 /// All calls of one name.
 #[derive(Default)]
-pub struct Numbers(HashMap<String, Vec<(u32, u32)>>);
+pub(crate) struct Numbers(HashMap<String, Vec<(u32, u32)>>);
 
 impl Numbers {
-    pub fn new(names: &Names) -> Self {
+    pub(crate) fn new(names: &Names) -> Self {
         let mut numbers = Self::default();
         for ((arch, number), name) in names {
             numbers.0.entry(name.clone()).or_default().push((*arch, *number));
@@ -57,7 +57,7 @@ impl Numbers {
         numbers
     }
 
-    pub fn names(&self) -> Vec<&str> {
+    pub(crate) fn names(&self) -> Vec<&str> {
         let mut names: Vec<_> = self.0.keys().map(String::as_str).collect();
         // x32 got it after Debian's libseccomp.
         names.retain(|name| *name != "map_shadow_stack");
@@ -70,7 +70,7 @@ impl Numbers {
     }
 }
 
-pub struct Model<'a> {
+pub(crate) struct Model<'a> {
     archs: Vec<u32>,
     default: u32,
     newest: HashMap<u32, u32>,
@@ -78,7 +78,7 @@ pub struct Model<'a> {
 }
 
 /// One of the ways in which a rule can match a call.
-pub struct Way<'a> {
+pub(crate) struct Way<'a> {
     action: u32,
     pub conditions: &'a [LinuxSeccompArg],
     /// What a multiplexer's first argument must be, and under which mask.
@@ -86,7 +86,7 @@ pub struct Way<'a> {
 }
 
 impl<'a> Model<'a> {
-    pub fn new(profile: &'a LinuxSeccomp, machine: Arch, numbers: &Numbers) -> Self {
+    pub(crate) fn new(profile: &'a LinuxSeccomp, machine: Arch, numbers: &Numbers) -> Self {
         let default = action(profile.default_action(), profile.default_errno_ret());
         let archs = [machine]
             .into_iter()
@@ -132,11 +132,11 @@ impl<'a> Model<'a> {
     }
 
     /// The rules on one number.
-    pub fn ways(&self, call: &Call) -> &[Way<'a>] {
+    pub(crate) fn ways(&self, call: &Call) -> &[Way<'a>] {
         convention(call).and_then(|arch| self.ways.get(&(arch, call.number))).map_or(&[], Vec::as_slice)
     }
 
-    pub fn verdict(&self, call: &Call) -> (u32, Source) {
+    pub(crate) fn verdict(&self, call: &Call) -> (u32, Source) {
         let Some(arch) = convention(call).filter(|arch| self.archs.contains(arch)) else {
             let skipped = call.arch == audit(X86_64) && call.number == u32::MAX;
             return (if skipped { self.default } else { BAD_ARCH }, Source::Rules);
@@ -182,7 +182,7 @@ impl<'a> Model<'a> {
     }
 
     /// The numbers that the rules are about, as calls.
-    pub fn calls(&self) -> impl Iterator<Item = Call> + '_ {
+    pub(crate) fn calls(&self) -> impl Iterator<Item = Call> + '_ {
         self.ways.keys().map(|(arch, number)| Call { number: *number, arch: audit(*arch), arguments: [0; 6] })
     }
 }
@@ -227,7 +227,7 @@ fn holds(condition: &LinuxSeccompArg, arguments: &[u64; 6], wide: bool) -> bool 
 }
 
 /// libseccomp's numbers are the kernel's `AUDIT_ARCH_*`, but for x32, which has none.
-pub fn audit(arch: u32) -> u32 {
+pub(crate) fn audit(arch: u32) -> u32 {
     if arch == X32 { X86_64 } else { arch }
 }
 

@@ -13,20 +13,20 @@ use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg,
 use crate::skip::skip;
 
 /// The names of the calls, by convention (`Arch` as its number) and number.
-pub type Names = HashMap<(u32, u32), String>;
+pub(crate) type Names = HashMap<(u32, u32), String>;
 
-pub struct Oracle {
+pub(crate) struct Oracle {
     binary: PathBuf,
     pub names: Names,
 }
 
 /// A program, or the errno with which libseccomp refused a rule of the profile.
-pub type Answer = Result<Vec<sock_filter>, i32>;
+pub(crate) type Answer = Result<Vec<sock_filter>, i32>;
 
 impl Oracle {
     /// Built once; `None`, which is recorded as a skip, where this host cannot compile it.
     #[track_caller]
-    pub fn get() -> Option<&'static Self> {
+    pub(crate) fn get() -> Option<&'static Self> {
         static ORACLE: OnceLock<Result<Oracle, String>> = OnceLock::new();
         let oracle = ORACLE.get_or_init(Self::build).as_ref();
         oracle.inspect_err(|needed| skip(needed)).ok()
@@ -51,7 +51,7 @@ impl Oracle {
     }
 
     /// What libseccomp makes of each profile.
-    pub fn programs(&self, machine: Arch, profiles: &[LinuxSeccomp]) -> Vec<Answer> {
+    pub(crate) fn programs(&self, machine: Arch, profiles: &[LinuxSeccomp]) -> Vec<Answer> {
         let input: String = profiles.iter().map(|profile| words(profile, machine)).collect();
         let mut child =
             Command::new(&self.binary).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -126,7 +126,7 @@ fn words(profile: &LinuxSeccomp, machine: Arch) -> String {
     words + "end\n"
 }
 
-pub fn alternatives(conditions: &[LinuxSeccompArg]) -> Vec<&[LinuxSeccompArg]> {
+pub(crate) fn alternatives(conditions: &[LinuxSeccompArg]) -> Vec<&[LinuxSeccompArg]> {
     let indexes = |index| conditions.iter().filter(|condition| condition.index() == index).count();
     if (0..6).any(|index| indexes(index) > 1) { conditions.chunks(1).collect() } else { vec![conditions] }
 }
@@ -144,7 +144,7 @@ fn comparison(condition: &LinuxSeccompArg) -> (u32, u64, u64) {
     (op, condition.value(), condition.value_two().unwrap_or_default())
 }
 
-pub fn action(action: LinuxSeccompAction, errno: Option<u32>) -> u32 {
+pub(crate) fn action(action: LinuxSeccompAction, errno: Option<u32>) -> u32 {
     match action {
         LinuxSeccompAction::ScmpActKill | LinuxSeccompAction::ScmpActKillThread => 0,
         LinuxSeccompAction::ScmpActKillProcess => 0x8000_0000,
@@ -160,7 +160,7 @@ pub fn action(action: LinuxSeccompAction, errno: Option<u32>) -> u32 {
 /// The comparisons of a program that are reached with one word loaded by one way and another word by another way, or
 /// that take the architecture for the number of the call. libseccomp (up to 2.6.1 at least) writes such programs where
 /// it shares blocks between rules: it does not see that a block relies on a word that only some of the ways load.
-pub fn confused(program: &[sock_filter]) -> Vec<bool> {
+pub(crate) fn confused(program: &[sock_filter]) -> Vec<bool> {
     // The words that may be loaded at each instruction, with their masks; jumps only go forwards.
     let mut loaded = vec![Vec::new(); program.len()];
     let mut confused = vec![false; program.len()];

@@ -10,7 +10,7 @@ use super::Bundle;
 const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// Everything that names this test.
-pub fn traces(name: &str) -> BTreeSet<String> {
+pub(crate) fn traces(name: &str) -> BTreeSet<String> {
     let mut traces = BTreeSet::new();
     traces.extend(groups(name).into_iter().map(|path| format!("cgroup {}", path.display())));
     traces.extend(mounts(name).into_iter().map(|line| format!("mount {line}")));
@@ -19,7 +19,7 @@ pub fn traces(name: &str) -> BTreeSet<String> {
 }
 
 /// Control groups with the name in their own.
-pub fn groups(name: &str) -> Vec<PathBuf> {
+pub(crate) fn groups(name: &str) -> Vec<PathBuf> {
     fn walk(directory: &Path, name: &str, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -37,7 +37,7 @@ pub fn groups(name: &str) -> Vec<PathBuf> {
 }
 
 /// Lines of our own mountinfo with the name in them.
-pub fn mounts(name: &str) -> Vec<String> {
+pub(crate) fn mounts(name: &str) -> Vec<String> {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap();
     text.lines().filter(|line| line.contains(name)).map(String::from).collect()
 }
@@ -45,7 +45,7 @@ pub fn mounts(name: &str) -> Vec<String> {
 /// Processes, zombies aside, whose group, root or command line has the name.
 ///
 /// Mounts do not count, but for the root: any process has a copy of a mount that was there when its namespace was made.
-pub fn processes(name: &str) -> Vec<i32> {
+pub(crate) fn processes(name: &str) -> Vec<i32> {
     let own = std::process::id().to_string();
     let names = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.file_name());
     names
@@ -73,7 +73,7 @@ fn is_of(pid: &str, name: &str) -> bool {
 }
 
 /// There, and no zombie.
-pub fn is_alive(pid: &str) -> bool {
+pub(crate) fn is_alive(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
@@ -84,7 +84,7 @@ fn command_line(pid: i32) -> String {
 }
 
 /// Kills, unmounts and removes what bears the name.
-pub fn clean(name: &str) {
+pub(crate) fn clean(name: &str) {
     let end = Instant::now() + Duration::from_secs(5);
     for path in groups(name) {
         let _ = fs::write(path.join("freezer.state"), "THAWED");
@@ -115,7 +115,7 @@ impl Bundle {
     /// No state directory, group, mount or process is left of any container of this bundle. Processes that were
     /// killed get a moment to be gone.
     #[track_caller]
-    pub fn leaves_nothing(&self) {
+    pub(crate) fn leaves_nothing(&self) {
         let end = Instant::now() + Duration::from_secs(2);
         loop {
             let mut left = traces(&self.id);
@@ -131,13 +131,13 @@ impl Bundle {
 }
 
 /// Whether control groups here are the v2 tree alone, as the calling thread sees them.
-pub fn is_v2() -> bool {
+pub(crate) fn is_v2() -> bool {
     Path::new(CGROUPS).join("cgroup.procs").exists()
 }
 
 /// Gives the calling thread, and the programs it starts, the v2 tree alone: with the controllers that v1 has left over.
 /// False, which is recorded as a skip, where it cannot be mounted.
-pub fn cgroup2_alone() -> bool {
+pub(crate) fn cgroup2_alone() -> bool {
     use nix::mount::{MsFlags, mount};
     if is_v2() {
         return true;
@@ -153,7 +153,7 @@ pub fn cgroup2_alone() -> bool {
 }
 
 /// Whether limits of this controller (by its name on v2) can be set here.
-pub fn has_controller(name: &str) -> bool {
+pub(crate) fn has_controller(name: &str) -> bool {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     if is_v2() {
         return read("/sys/fs/cgroup/cgroup.controllers").split_whitespace().any(|one| one == name);
@@ -167,7 +167,7 @@ pub fn has_controller(name: &str) -> bool {
 }
 
 /// The container's own group in the hierarchy that has this file.
-pub fn group_with(id: &str, file: &str) -> Option<PathBuf> {
+pub(crate) fn group_with(id: &str, file: &str) -> Option<PathBuf> {
     groups(id)
         .into_iter()
         .find(|group| group.join(file).exists() && group.file_name().is_some_and(|name| name == id))

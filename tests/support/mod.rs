@@ -5,8 +5,8 @@
 // Each file of tests/ is a program of its own and uses a part of this.
 #![allow(dead_code, unused_imports, clippy::panic, clippy::print_stderr, clippy::unwrap_used)]
 
-pub mod machine;
-pub mod run;
+pub(crate) mod machine;
+pub(crate) mod run;
 mod skip;
 
 use std::fs;
@@ -19,25 +19,25 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-pub use run::Answer;
+pub(crate) use run::Answer;
 pub(crate) use skip::{skip, skip_part};
 
 /// Where the ids of [`Bundle::user_namespace`] begin on the host.
-pub const FIRST_ID: u32 = 100_000;
+pub(crate) const FIRST_ID: u32 = 100_000;
 
 /// The runtime under test; TARE_TEST_RUNTIME names another one, to see what the tests say about it.
-pub fn runtime() -> String {
+pub(crate) fn runtime() -> String {
     std::env::var("TARE_TEST_RUNTIME").unwrap_or_else(|_| env!("CARGO_BIN_EXE_tare").into())
 }
 
 /// A time limit of that many seconds, and of twenty times as many in the emulated machine.
-pub fn timeout(seconds: u64) -> Duration {
+pub(crate) fn timeout(seconds: u64) -> Duration {
     let times = if std::env::var_os("TARE_TEST_GUEST").is_some() { 20 } else { 1 };
     Duration::from_secs(times * seconds)
 }
 
 /// Waits up to ten seconds.
-pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let end = Instant::now() + timeout(10);
     while !is_so() {
         assert!(Instant::now() < end, "waited in vain: {what}");
@@ -47,7 +47,7 @@ pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
 
 /// Finds a program of the host by name; None, which is recorded as a skip, where it is not installed.
 #[track_caller]
-pub fn program(name: &str) -> Option<PathBuf> {
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let found = find_program(name);
     if found.is_none() {
         skip(&format!("needs {name}"));
@@ -56,7 +56,7 @@ pub fn program(name: &str) -> Option<PathBuf> {
 }
 
 /// Finds a program of the host by name, for a test that also does without it.
-pub fn find_program(name: &str) -> Option<PathBuf> {
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/sbin".into()])
@@ -65,7 +65,7 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 }
 
 /// A bundle and the state directory that its containers live in.
-pub struct Bundle {
+pub(crate) struct Bundle {
     pub dir: PathBuf,
     /// Unlike any other and in no other, since cgroups are named by it. Further containers of a test have ids that begin with it.
     pub id: String,
@@ -78,12 +78,12 @@ pub struct Bundle {
 
 impl Bundle {
     /// None, which is recorded as a skip, where no container can be run.
-    pub fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         Self::with(&runtime())
     }
 
     /// For a runtime of the caller's choice.
-    pub fn with(program: &str) -> Option<Self> {
+    pub(crate) fn with(program: &str) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
             skip("needs root");
             return None;
@@ -92,7 +92,7 @@ impl Bundle {
     }
 
     /// What `spec --rootless` writes, for whoever runs the test.
-    pub fn of_a_user(program: &str) -> Option<Self> {
+    pub(crate) fn of_a_user(program: &str) -> Option<Self> {
         Self::made(program, template(&["--rootless"]))
     }
 
@@ -109,40 +109,40 @@ impl Bundle {
     }
 
     /// Changes config.json.
-    pub fn patch(&mut self, change: impl FnOnce(&mut Value)) -> &mut Self {
+    pub(crate) fn patch(&mut self, change: impl FnOnce(&mut Value)) -> &mut Self {
         change(&mut self.config);
         self.write();
         self
     }
 
     /// The program and its arguments.
-    pub fn args(&mut self, args: &[&str]) -> &mut Self {
+    pub(crate) fn args(&mut self, args: &[&str]) -> &mut Self {
         self.patch(|config| config["process"]["args"] = json!(args))
     }
 
     /// A script as the container's process.
-    pub fn script(&mut self, script: &str) -> &mut Self {
+    pub(crate) fn script(&mut self, script: &str) -> &mut Self {
         self.args(&["sh", "-c", script])
     }
 
     /// The root filesystem can be written to.
-    pub fn writable(&mut self) -> &mut Self {
+    pub(crate) fn writable(&mut self) -> &mut Self {
         self.patch(|config| config["root"]["readonly"] = json!(false))
     }
 
     /// One more mount.
-    pub fn mount(&mut self, mount: Value) -> &mut Self {
+    pub(crate) fn mount(&mut self, mount: Value) -> &mut Self {
         self.patch(|config| config["mounts"].as_array_mut().unwrap().push(mount))
     }
 
-    pub fn without_mount(&mut self, destination: &str) -> &mut Self {
+    pub(crate) fn without_mount(&mut self, destination: &str) -> &mut Self {
         self.patch(|config| {
             config["mounts"].as_array_mut().unwrap().retain(|one| one["destination"] != destination);
         })
     }
 
     /// This namespace: the one at `path`, or a new one.
-    pub fn namespace(&mut self, kind: &str, path: Option<&str>) -> &mut Self {
+    pub(crate) fn namespace(&mut self, kind: &str, path: Option<&str>) -> &mut Self {
         self.without_namespace(kind).patch(|config| {
             let mut namespace = json!({ "type": kind });
             if let Some(path) = path {
@@ -152,14 +152,14 @@ impl Bundle {
         })
     }
 
-    pub fn without_namespace(&mut self, kind: &str) -> &mut Self {
+    pub(crate) fn without_namespace(&mut self, kind: &str) -> &mut Self {
         self.patch(|config| {
             config["linux"]["namespaces"].as_array_mut().unwrap().retain(|one| one["type"] != kind);
         })
     }
 
     /// A user namespace whose ids begin at [`FIRST_ID`] on the host; the directories of the rootfs belong to its root.
-    pub fn user_namespace(&mut self) -> &mut Self {
+    pub(crate) fn user_namespace(&mut self) -> &mut Self {
         own_directories(&self.rootfs(), FIRST_ID);
         let map = json!([{"containerID": 0, "hostID": FIRST_ID, "size": 65536}]);
         self.namespace("user", None).patch(|config| {
@@ -168,25 +168,25 @@ impl Bundle {
         })
     }
 
-    pub fn rootfs(&self) -> PathBuf {
+    pub(crate) fn rootfs(&self) -> PathBuf {
         self.dir.join("rootfs")
     }
 
-    pub fn state_root(&self) -> PathBuf {
+    pub(crate) fn state_root(&self) -> PathBuf {
         self.dir.join("state")
     }
 
     /// A path in the bundle directory, as text.
-    pub fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.dir.join(name).to_str().unwrap().to_owned()
     }
 
     /// What is in a file of the bundle directory; empty where it is missing.
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.dir.join(name)).unwrap_or_default()
     }
 
-    pub fn write(&self) {
+    pub(crate) fn write(&self) {
         fs::write(self.dir.join("config.json"), self.config.to_string()).unwrap();
     }
 }
@@ -272,6 +272,6 @@ fn own_directories(directory: &Path, id: u32) {
 }
 
 /// The inode of a namespace of a process.
-pub fn namespace_of(pid: &str, kind: &str) -> u64 {
+pub(crate) fn namespace_of(pid: &str, kind: &str) -> u64 {
     fs::metadata(format!("/proc/{pid}/ns/{kind}")).unwrap().ino()
 }

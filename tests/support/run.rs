@@ -15,7 +15,7 @@ const LONGEST: u64 = 30;
 
 /// How a call ended.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The exit code; minus the signal's number where one ended it.
     pub code: i32,
     pub stdout: String,
@@ -25,7 +25,7 @@ pub struct Answer {
 impl Answer {
     /// The message of the only line on standard error.
     #[track_caller]
-    pub fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         let lines: Vec<&str> = self.stderr.lines().filter(|line| line.contains("level=error")).collect();
         assert_eq!(lines.len(), 1, "not one error: {self:?}");
         let (_, quoted) = lines[0].split_once(" msg=").unwrap();
@@ -34,44 +34,44 @@ impl Answer {
     }
 
     #[track_caller]
-    pub fn ok(self) -> Self {
+    pub(crate) fn ok(self) -> Self {
         assert_eq!(self.code, 0, "{self:?}");
         self
     }
 
     /// It failed with this code, and says this.
     #[track_caller]
-    pub fn fails(self, code: i32, words: &str) -> Self {
+    pub(crate) fn fails(self, code: i32, words: &str) -> Self {
         let told = self.told().contains(words);
         assert!(self.code == code && told, "not code {code} and {words:?}: {self:?}");
         self
     }
 
     /// Standard error, without the quoting of log records.
-    pub fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         self.stderr.replace("\\\"", "\"")
     }
 
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// Standard output by line.
-    pub fn lines(&self) -> Vec<&str> {
+    pub(crate) fn lines(&self) -> Vec<&str> {
         self.stdout.lines().collect()
     }
 }
 
 /// A call that goes on.
-pub struct Running {
+pub(crate) struct Running {
     pub child: Child,
     stdout: File,
     stderr: File,
 }
 
 impl Running {
-    pub fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         // Files and no pipes: a container's process keeps them open.
         let (stdout, stderr) = (unnamed_file(), unnamed_file());
         command.stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
@@ -79,17 +79,17 @@ impl Running {
     }
 
     /// What it has said on standard output so far.
-    pub fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         text(&self.stdout)
     }
 
-    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         let pid = nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap());
         nix::sys::signal::kill(pid, signal).unwrap();
     }
 
     #[track_caller]
-    pub fn wait(mut self) -> Answer {
+    pub(crate) fn wait(mut self) -> Answer {
         let end = Instant::now() + timeout(LONGEST);
         let mut pause = Duration::from_micros(200);
         let status = loop {
@@ -128,13 +128,13 @@ fn text(file: &File) -> String {
 
 /// Waits for its end.
 #[track_caller]
-pub fn wait_for(command: &mut Command) -> Answer {
+pub(crate) fn wait_for(command: &mut Command) -> Answer {
     Running::start(command).wait()
 }
 
 impl Bundle {
     /// The runtime in the bundle directory, with nothing on standard input.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("--root").arg(self.state_root()).args(&self.globals).args(args);
         command.current_dir(&self.dir).stdin(Stdio::null());
@@ -142,13 +142,13 @@ impl Bundle {
     }
 
     #[track_caller]
-    pub fn tare(&self, args: &[&str]) -> Answer {
+    pub(crate) fn tare(&self, args: &[&str]) -> Answer {
         wait_for(&mut self.command(args))
     }
 
     /// The same by a shell, which may do something first: `"$@"` is the call.
     #[track_caller]
-    pub fn tare_by(&self, script: &str, args: &[&str]) -> Answer {
+    pub(crate) fn tare_by(&self, script: &str, args: &[&str]) -> Answer {
         let call = self.command(args);
         let mut shell = Command::new("/bin/bash");
         shell.args(["-c", script, "bash"]).arg(call.get_program()).args(call.get_args());
@@ -157,35 +157,35 @@ impl Bundle {
     }
 
     #[track_caller]
-    pub fn run(&self) -> Answer {
+    pub(crate) fn run(&self) -> Answer {
         self.tare(&["run", &self.id])
     }
 
     /// What the container's process prints; it must end well.
     #[track_caller]
-    pub fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         self.run().ok().stdout
     }
 
     /// What a script prints as the container's process.
     #[track_caller]
-    pub fn output_of(&mut self, script: &str) -> String {
+    pub(crate) fn output_of(&mut self, script: &str) -> String {
         self.script(script).output()
     }
 
     #[track_caller]
-    pub fn create(&self) -> Answer {
+    pub(crate) fn create(&self) -> Answer {
         self.tare(&["create", &self.id])
     }
 
     #[track_caller]
-    pub fn start(&self) -> Answer {
+    pub(crate) fn start(&self) -> Answer {
         self.tare(&["start", &self.id])
     }
 
     /// Created and started, with a process that stays.
     #[track_caller]
-    pub fn up(&mut self) -> &mut Self {
+    pub(crate) fn up(&mut self) -> &mut Self {
         self.args(&["sleep", "1000"]);
         self.create().ok();
         self.start().ok();
@@ -193,42 +193,42 @@ impl Bundle {
     }
 
     #[track_caller]
-    pub fn exec(&self, args: &[&str]) -> Answer {
+    pub(crate) fn exec(&self, args: &[&str]) -> Answer {
         self.tare(&[&["exec", &self.id], args].concat())
     }
 
     #[track_caller]
-    pub fn kill(&self, signal: &str) -> Answer {
+    pub(crate) fn kill(&self, signal: &str) -> Answer {
         self.tare(&["kill", &self.id, signal])
     }
 
     #[track_caller]
-    pub fn delete(&self) -> Answer {
+    pub(crate) fn delete(&self) -> Answer {
         self.tare(&["delete", &self.id])
     }
 
     #[track_caller]
-    pub fn delete_force(&self) -> Answer {
+    pub(crate) fn delete_force(&self) -> Answer {
         self.tare(&["delete", "--force", &self.id])
     }
 
     #[track_caller]
-    pub fn state(&self) -> Value {
+    pub(crate) fn state(&self) -> Value {
         self.tare(&["state", &self.id]).ok().json()
     }
 
     #[track_caller]
-    pub fn status(&self) -> String {
+    pub(crate) fn status(&self) -> String {
         self.state()["status"].as_str().unwrap().to_owned()
     }
 
     /// The container's first process, as the host numbers it.
     #[track_caller]
-    pub fn pid(&self) -> String {
+    pub(crate) fn pid(&self) -> String {
         self.state()["pid"].to_string()
     }
 
-    pub fn wait_until_stopped(&self) {
+    pub(crate) fn wait_until_stopped(&self) {
         wait_until("the container stops", || self.status() == "stopped");
     }
 }

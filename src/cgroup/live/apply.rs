@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fail;
 
 /// Writes every limit of the plan.
-pub fn limits(group: &Group, plan: &Plan) -> Result<()> {
+pub(super) fn limits(group: &Group, plan: &Plan) -> Result<()> {
     let mut again = Vec::new();
     for write in &plan.writes {
         match put(group, write) {
@@ -22,7 +22,7 @@ pub fn limits(group: &Group, plan: &Plan) -> Result<()> {
 }
 
 /// What the files of the plan hold now, in the plan's order; those that cannot be read are passed over.
-pub fn values(group: &Group, plan: &Plan) -> Vec<Write> {
+pub(super) fn values(group: &Group, plan: &Plan) -> Vec<Write> {
     let current = |write: &Write| {
         let dir = group.dir(group.record().place_of(&write.controller)?).ok()?;
         let mut now = write.clone();
@@ -37,7 +37,7 @@ pub fn values(group: &Group, plan: &Plan) -> Vec<Write> {
 
 /// Puts values back, as far as the kernel lets: a failed update must not leave half of it. Last first, and twice,
 /// for values that are bound to each other.
-pub fn restore(group: &Group, before: &[Write]) {
+pub(super) fn restore(group: &Group, before: &[Write]) {
     for write in before.iter().rev().chain(before) {
         let Some(Ok(dir)) = group.record().place_of(&write.controller).map(|place| group.dir(place)) else {
             continue;
@@ -105,7 +105,7 @@ fn lacks_controller(dir: &Dir, controller: &str) -> bool {
 
 /// v2 takes a limit below what is used, and kills until it holds: `checkBeforeUpdate` asks to be refused instead. To be
 /// called before anybody is told of the limit, systemd too.
-pub fn check_usage(group: &Group, limits: MemoryLimits) -> Result<()> {
+pub(super) fn check_usage(group: &Group, limits: MemoryLimits) -> Result<()> {
     let Some(place) = group.record().place_of("memory") else { return Ok(()) };
     let usage: i64 = match group.dir(place)?.read("memory.current") {
         Ok(text) => text.trim().parse().unwrap_or(0),

@@ -4,7 +4,7 @@ use crate::cgroup::dir::Dir;
 use crate::error::Result;
 
 /// Gives `child` what `parent` has, where it has nothing yet.
-pub fn inherit(parent: &Dir, child: &Dir) -> Result<()> {
+pub(super) fn inherit(parent: &Dir, child: &Dir) -> Result<()> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         if child.read_or_fail(file)?.trim().is_empty() {
             child.write_or_fail(file, parent.read_or_fail(file)?.trim())?;

@@ -182,7 +182,7 @@ fn refuse_used(dir: &Dir) -> Result<()> {
 }
 
 /// The errors of not being allowed to.
-pub fn is_permission(error: &Error) -> bool {
+pub(super) fn is_permission(error: &Error) -> bool {
     matches!(error.errno(), Some(Errno::EPERM | Errno::EACCES | Errno::EROFS))
 }
 

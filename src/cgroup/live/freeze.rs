@@ -16,7 +16,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 
 /// How long a group may take to freeze.
-pub const DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 impl Group {
     pub fn freeze(&self) -> Result<()> {
@@ -94,11 +94,11 @@ const UNIFIED: &str = "cgroup.freeze";
 const OF_V1: &str = "freezer.self_freezing";
 
 /// The file that tells.
-pub fn shown_by(dir: &Dir) -> &'static str {
+pub(crate) fn shown_by(dir: &Dir) -> &'static str {
     if dir.is_v2() { UNIFIED } else { OF_V1 }
 }
 
-pub fn is_frozen(dir: &Dir) -> Result<bool> {
+pub(crate) fn is_frozen(dir: &Dir) -> Result<bool> {
     let file = shown_by(dir);
     frozen(dir.read(file), &dir.path, file)
 }
@@ -150,7 +150,7 @@ fn freeze_v2(dir: &Dir, end: Instant) -> Result<()> {
 }
 
 /// Waits until the kernel says that a control file has changed.
-pub fn wait(file: &impl AsFd, time: Duration) -> Result<()> {
+pub(crate) fn wait(file: &impl AsFd, time: Duration) -> Result<()> {
     let time = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
     match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLPRI)], time) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),

@@ -8,7 +8,7 @@ use crate::cgroup::dir::Dir;
 use crate::error::{Context, Result};
 
 /// Every entry, in host order; 0 stands for a process of a pid namespace that we cannot see.
-pub fn all(dir: &Dir) -> Result<Vec<i32>> {
+pub(super) fn all(dir: &Dir) -> Result<Vec<i32>> {
     let mut pids = Vec::new();
     collect(dir, &mut pids)?;
     // A process that moved while we walked is met twice.
@@ -47,7 +47,7 @@ fn process_of(thread: &str) -> Option<i32> {
 }
 
 /// The group below `dir` that holds a process; None where it is in `dir` itself or not there at all.
-pub fn find(dir: &Dir, pid: i32) -> Result<Option<PathBuf>> {
+pub(super) fn find(dir: &Dir, pid: i32) -> Result<Option<PathBuf>> {
     for name in children(dir)? {
         let Ok(child) = dir.below(&name) else { continue };
         let text = child.read("cgroup.procs").unwrap_or_default();
@@ -62,7 +62,7 @@ pub fn find(dir: &Dir, pid: i32) -> Result<Option<PathBuf>> {
 }
 
 /// The groups directly below; none where the group is gone.
-pub fn children(dir: &Dir) -> Result<Vec<PathBuf>> {
+pub(super) fn children(dir: &Dir) -> Result<Vec<PathBuf>> {
     match dir.children() {
         Err(Errno::ENOENT | Errno::ENODEV) => Ok(Vec::new()),
         other => other.with_context(|| format!("list {}", dir.path.display())),

@@ -8,7 +8,7 @@ use crate::error::{Context, Result};
 const PERIOD: u64 = 1_000_000;
 
 /// Gives a parent that we have just made what the plan wants for the group below it.
-pub fn provide(parent: &Dir, plan: &Plan) -> Result<()> {
+pub(super) fn provide(parent: &Dir, plan: &Plan) -> Result<()> {
     let wanted = |file: &str| {
         let write = plan.writes.iter().find(|write| write.file == file)?;
         Some((write.value.parse::<i64>().ok()?, write.pointer.clone()))

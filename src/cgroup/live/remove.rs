@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fail;
 
 /// How long processes may take to leave. A killed one is in its group until it is through with dying.
-pub const DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 impl Group {
     /// Removes the group from every hierarchy; what is gone already is no failure.

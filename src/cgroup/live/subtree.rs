@@ -17,7 +17,7 @@ const THREADED: [&str; 4] = ["cpu", "cpuset", "perf_event", "pids"];
 ///
 /// `offered` are those that `dir` has, where that is known already: what its own parent hands down. What its children
 /// have now comes back.
-pub fn enable(dir: &Dir, plan: &Plan, offered: Option<String>) -> Result<String> {
+pub(super) fn enable(dir: &Dir, plan: &Plan, offered: Option<String>) -> Result<String> {
     let offered = offered.map_or_else(|| dir.read_or_fail("cgroup.controllers"), Ok)?;
     let given = dir.read_or_fail("cgroup.subtree_control")?;
     let mut given: Vec<&str> = given.split_whitespace().collect();
@@ -42,7 +42,7 @@ pub fn enable(dir: &Dir, plan: &Plan, offered: Option<String>) -> Result<String>
 
 /// The group that holds the container's, and its name in there, if that hands down all controllers that are `offered`:
 /// then all groups above it do, and nothing is left to [`enable`].
-pub fn open_parent<'a>(root: &Dir, place: &'a Place, offered: &[String]) -> Option<(Dir, &'a Path)> {
+pub(super) fn open_parent<'a>(root: &Dir, place: &'a Place, offered: &[String]) -> Option<(Dir, &'a Path)> {
     let (parent, name) = (place.path.parent()?, place.path.file_name()?);
     let parent = root.below(parent).ok()?;
     let given = parent.read("cgroup.subtree_control").ok()?;
@@ -69,7 +69,7 @@ fn cannot(dir: &Dir, controller: &str, errno: Errno) -> Error {
 }
 
 /// Makes a group that cannot hold processes as it is a threaded one, if that is all the container needs.
-pub fn settle_type(dir: &Dir, plan: &Plan) -> Result<()> {
+pub(super) fn settle_type(dir: &Dir, plan: &Plan) -> Result<()> {
     let kind = match dir.read("cgroup.type") {
         Ok(text) => text.trim().to_owned(),
         // KERNEL(4.14): types. The root has none.

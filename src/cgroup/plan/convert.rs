@@ -4,13 +4,13 @@ use crate::error::{Error, Kind, Result};
 use crate::fail;
 
 /// The kernel's own period for quotas, microseconds.
-pub const PERIOD: u64 = 100_000;
+pub(super) const PERIOD: u64 = 100_000;
 
 /// `cpu.shares` (2 to 262144, 1024 by default) as `cpu.weight` (1 to 10000, 100 by default).
 ///
 /// Three points lie on the curve: the two ends and the default. The older straight line turned 1024 into 39, so that
 /// a container with default shares got less than a process outside.
-pub fn weight_of_shares(shares: u64) -> u64 {
+pub(super) fn weight_of_shares(shares: u64) -> u64 {
     match shares {
         0..=2 => 1,
         262_144.. => 10_000,
@@ -25,18 +25,18 @@ pub fn weight_of_shares(shares: u64) -> u64 {
 }
 
 /// `blkio.weight` (10 to 1000) as `io.weight` (1 to 10000).
-pub fn io_weight(weight: u16) -> u64 {
+pub(super) fn io_weight(weight: u16) -> u64 {
     1 + u64::from(weight).saturating_sub(10) * 9999 / 990
 }
 
 /// Processor time in a second of time as systemd counts it: microseconds, in steps of 10 ms; None where it is past counting.
-pub fn share_of_quota(quota: u64, period: u64) -> Option<u64> {
+pub(super) fn share_of_quota(quota: u64, period: u64) -> Option<u64> {
     let exact = (u128::from(quota) * 1_000_000).div_ceil(u128::from(period));
     u64::try_from(exact.div_ceil(10_000) * 10_000).ok()
 }
 
 /// `memory.swap.max` for a memory limit and a memory-plus-swap limit; 0 is "not asked for", -1 "no limit".
-pub fn swap_alone(memory: i64, memory_and_swap: i64, pointer: &str) -> Result<Option<Swap>> {
+pub(super) fn swap_alone(memory: i64, memory_and_swap: i64, pointer: &str) -> Result<Option<Swap>> {
     match (memory, memory_and_swap) {
         // Memory without a limit and no word on swap: neither has one, as in v1.
         (-1, 0) | (_, -1) => Ok(Some(Swap::Max)),
@@ -50,7 +50,7 @@ pub fn swap_alone(memory: i64, memory_and_swap: i64, pointer: &str) -> Result<Op
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Swap {
+pub(super) enum Swap {
     Max,
     Bytes(i64),
 }

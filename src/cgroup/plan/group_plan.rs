@@ -266,7 +266,7 @@ fn missing(controller: &str, pointer: &str, mode: Mode) -> Error {
 }
 
 /// The group's directory has not the controller's files.
-pub fn not_enabled(write: &Write, path: &Path) -> Error {
+pub(crate) fn not_enabled(write: &Write, path: &Path) -> Error {
     let controllers = path.join("cgroup.controllers");
     let why = format!("{} does not list {}", controllers.display(), write.controller);
     if write.is_unified() {

@@ -5,7 +5,7 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork, Linux
 use super::translation::{has_weight, is_idle};
 
 /// `wanted` over `saved`. Numbers that stand for "not asked for" (0) do not count as mentioned.
-pub fn merge(saved: Option<&LinuxResources>, wanted: &LinuxResources) -> LinuxResources {
+pub(super) fn merge(saved: Option<&LinuxResources>, wanted: &LinuxResources) -> LinuxResources {
     let Some(saved) = saved else { return wanted.clone() };
     let mut merged = saved.clone();
     if let Some(wanted) = wanted.memory() {

@@ -4,21 +4,23 @@
 //! Nothing here makes a system call: the configuration and the host's layout go in, plain data comes out.
 
 mod convert;
-pub mod devices;
-pub mod group_plan;
+pub(crate) mod devices;
+pub(crate) mod group_plan;
 mod merge;
-pub mod path;
-pub mod record;
-pub mod systemd;
+pub(crate) mod path;
+pub(crate) mod record;
+pub(crate) mod systemd;
 #[cfg(test)]
 mod tables;
 #[cfg(test)]
 pub(super) mod testing;
-pub mod translation;
+pub(crate) mod translation;
 mod v1;
 mod v2;
-pub mod write;
+pub(crate) mod write;
 
-pub use group_plan::{MemoryLimits, Permission, Plan, new_group, update};
-pub use path::Place;
-pub use record::{Driver, Record};
+pub(crate) use group_plan::{MemoryLimits, Permission};
+pub use group_plan::{Plan, new_group, update};
+pub(crate) use path::Place;
+pub use record::Driver;
+pub(crate) use record::Record;

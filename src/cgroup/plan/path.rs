@@ -15,7 +15,7 @@ use crate::fail;
 use crate::host::cgroup::{Layout, Mode};
 
 /// The config field that the errors here are about.
-pub const POINTER: &str = "/linux/cgroupsPath";
+pub(crate) const POINTER: &str = "/linux/cgroupsPath";
 
 /// A group in one hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ impl Place {
 }
 
 /// The places of a container's group, one for each hierarchy, v1 first.
-pub fn places(cgroups_path: Option<&Path>, id: &ContainerId, layout: &Layout) -> Result<Vec<Place>> {
+pub(crate) fn places(cgroups_path: Option<&Path>, id: &ContainerId, layout: &Layout) -> Result<Vec<Place>> {
     let asked = cgroups_path.filter(|path| !path.as_os_str().is_empty());
     let asked = asked.unwrap_or_else(|| Path::new(id.as_str()));
     let inner = clean(asked)?;
@@ -71,7 +71,7 @@ pub fn places(cgroups_path: Option<&Path>, id: &ContainerId, layout: &Layout) ->
 }
 
 /// The places of a systemd unit: the same in every hierarchy, below systemd's own root.
-pub fn places_of_unit(unit: &Unit, layout: &Layout) -> Result<Vec<Place>> {
+pub(crate) fn places_of_unit(unit: &Unit, layout: &Layout) -> Result<Vec<Place>> {
     let mut path = unit.path()?;
     if let (true, Some(tree)) = (unit.user, &layout.unified) {
         path = user_root(&tree.own_path).join(path);

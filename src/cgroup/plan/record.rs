@@ -64,7 +64,7 @@ impl Record {
     }
 }
 
-pub fn place_of(mode: Mode, places: &[Place], controller: &str) -> Option<usize> {
+pub(crate) fn place_of(mode: Mode, places: &[Place], controller: &str) -> Option<usize> {
     places.iter().position(|place| match mode {
         Mode::V2 => place.is_unified(),
         Mode::V1 | Mode::Hybrid => place.controllers.iter().any(|name| name == controller),

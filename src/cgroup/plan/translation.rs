@@ -8,50 +8,50 @@ use crate::fail;
 use super::write::Write;
 
 /// JSON pointer of the resources object.
-pub const RESOURCES: &str = "/linux/resources";
+pub(crate) const RESOURCES: &str = "/linux/resources";
 
 /// Writes and warnings, as they come up.
 #[derive(Debug, Default)]
-pub struct Out {
+pub(crate) struct Out {
     pub writes: Vec<Write>,
     /// Accepted fields that mean nothing to this interface.
     pub warnings: Vec<String>,
 }
 
 impl Out {
-    pub fn put(&mut self, write: Write) {
+    pub(crate) fn put(&mut self, write: Write) {
         self.writes.push(write);
     }
 
-    pub fn ignored(&mut self, field: &str, why: &str) {
+    pub(crate) fn ignored(&mut self, field: &str, why: &str) {
         self.warnings.push(format!("{RESOURCES}/{field} has no effect: {why}"));
     }
 }
 
-pub fn pointer(field: &str) -> String {
+pub(crate) fn pointer(field: &str) -> String {
     format!("{RESOURCES}/{field}")
 }
 
-pub fn refuse(field: &str, what: impl std::fmt::Display) -> Error {
+pub(crate) fn refuse(field: &str, what: impl std::fmt::Display) -> Error {
     fail!(Kind::Spec, "{RESOURCES}/{field}: {what}")
 }
 
 /// Whether the group is to be idle: the kernel then gives it the least weight there is, and takes no other.
-pub fn is_idle(resources: &LinuxResources) -> bool {
+pub(crate) fn is_idle(resources: &LinuxResources) -> bool {
     let unified = resources.unified().as_ref().and_then(|unified| unified.get("cpu.idle"));
     let field = || resources.cpu().as_ref().and_then(LinuxCpu::idle) == Some(1);
     unified.map_or_else(field, |value| value.trim() == "1")
 }
 
 /// Whether a weight is asked for.
-pub fn has_weight(resources: &LinuxResources) -> bool {
+pub(crate) fn has_weight(resources: &LinuxResources) -> bool {
     let unified = resources.unified().as_ref().is_some_and(|unified| unified.contains_key("cpu.weight"));
     unified || resources.cpu().as_ref().and_then(LinuxCpu::shares).is_some_and(|shares| shares != 0)
 }
 
 impl Out {
     /// Leaves out the weights of a group that is to be idle.
-    pub fn without_weights(&mut self) {
+    pub(crate) fn without_weights(&mut self) {
         let is_weight = |write: &Write| ["cpu.shares", "cpu.weight"].contains(&&*write.file);
         for Write { pointer, .. } in self.writes.extract_if(.., |write| is_weight(write)) {
             let why = "unable to apply both a weight and cpu.idle";
@@ -61,7 +61,7 @@ impl Out {
 }
 
 /// The lists of processors and memory nodes, which both interfaces write alike.
-pub fn cpuset(cpu: &LinuxCpu, out: &mut Out) {
+pub(crate) fn cpuset(cpu: &LinuxCpu, out: &mut Out) {
     for (value, file, field) in
         [(cpu.cpus(), "cpuset.cpus", "cpu/cpus"), (cpu.mems(), "cpuset.mems", "cpu/mems")]
     {
@@ -72,7 +72,7 @@ pub fn cpuset(cpu: &LinuxCpu, out: &mut Out) {
 }
 
 /// The cgroup's `pids.max`: 0 is a limit of its own and a group needs at least one process.
-pub fn pids(limit: i64) -> String {
+pub(crate) fn pids(limit: i64) -> String {
     match limit {
         ..0 => "max".to_owned(),
         0 => "1".to_owned(),
@@ -81,7 +81,7 @@ pub fn pids(limit: i64) -> String {
 }
 
 /// The value for `rdma.max`: `NAME hca_handle=N hca_object=N`; None where neither is limited.
-pub fn rdma(name: &str, handles: Option<u32>, objects: Option<u32>) -> Option<String> {
+pub(crate) fn rdma(name: &str, handles: Option<u32>, objects: Option<u32>) -> Option<String> {
     let mut line = name.to_owned();
     for (key, value) in [("hca_handle", handles), ("hca_object", objects)] {
         if let Some(value) = value {
@@ -92,13 +92,13 @@ pub fn rdma(name: &str, handles: Option<u32>, objects: Option<u32>) -> Option<St
 }
 
 /// The members of a JSON object in an order that does not change between runs.
-pub fn sorted<V>(map: &std::collections::HashMap<String, V>) -> Vec<(&String, &V)> {
+pub(crate) fn sorted<V>(map: &std::collections::HashMap<String, V>) -> Vec<(&String, &V)> {
     let mut all: Vec<_> = map.iter().collect();
     all.sort_by_key(|(name, _)| *name);
     all
 }
 
 /// A member name as a JSON pointer writes it (RFC 6901).
-pub fn escaped(name: &str) -> String {
+pub(crate) fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }

@@ -12,7 +12,7 @@ use super::write::Write;
 /// The kernel's bounds for `cpu.shares`; it bends what lies outside without a word.
 const SHARES: std::ops::RangeInclusive<u64> = 2..=262_144;
 
-pub fn writes(resources: &LinuxResources, out: &mut Out) -> Result<()> {
+pub(super) fn writes(resources: &LinuxResources, out: &mut Out) -> Result<()> {
     if let Some(pids_) = resources.pids() {
         out.put(Write::new("pids", "pids.max", pids(pids_.limit()), pointer("pids/limit")));
     }

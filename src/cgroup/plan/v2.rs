@@ -9,7 +9,7 @@ use super::translation::{Out, cpuset, escaped, pids, pointer, rdma, sorted};
 use super::write::Write;
 
 /// The writes, in runc's order; `unified` last, so that it wins.
-pub fn writes(resources: &LinuxResources, out: &mut Out) -> Result<()> {
+pub(super) fn writes(resources: &LinuxResources, out: &mut Out) -> Result<()> {
     if let Some(pids_) = resources.pids() {
         out.put(Write::new("pids", "pids.max", pids(pids_.limit()), pointer("pids/limit")));
     }

@@ -40,7 +40,7 @@ const SIGNATURE: u8 = 8;
 
 /// Whom to call, and what.
 #[derive(Debug, Clone, Copy)]
-pub struct Method<'a> {
+pub(crate) struct Method<'a> {
     /// None on a connection to systemd itself.
     pub destination: &'a str,
     pub path: &'a str,
@@ -49,7 +49,7 @@ pub struct Method<'a> {
 }
 
 #[derive(Debug)]
-pub struct Message {
+pub(crate) struct Message {
     kind: u8,
     pub member: String,
     error: String,
@@ -60,7 +60,7 @@ pub struct Message {
 
 impl Message {
     /// The contents, as the types that the method's documentation names.
-    pub fn read<T: for<'d> serde::Deserialize<'d> + Type>(&self) -> Result<T> {
+    pub(crate) fn read<T: for<'d> serde::Deserialize<'d> + Type>(&self) -> Result<T> {
         let data = Data::new(&self.body[..], Wire::new(self.endian, 0));
         let read = data.deserialize::<T>().map(|(value, _)| value);
         read.map_err(|error| fail!(Kind::System(Errno::EBADMSG), "read a D-Bus message: {error}"))
@@ -69,13 +69,13 @@ impl Message {
 
 /// What an answer was: the error's name decides what is done about it.
 #[derive(Debug)]
-pub enum Answer {
+pub(crate) enum Answer {
     Return(Message),
     Error { name: String, text: String },
 }
 
 impl Answer {
-    pub fn or_fail(self) -> Result<Message> {
+    pub(crate) fn or_fail(self) -> Result<Message> {
         match self {
             Self::Return(message) => Ok(message),
             Self::Error { name, text } => Err(refused(&name, &text)),
@@ -84,14 +84,14 @@ impl Answer {
 }
 
 /// The other side's words, with the name of the error where it says more than they do.
-pub fn refused(name: &str, text: &str) -> Error {
+pub(crate) fn refused(name: &str, text: &str) -> Error {
     let short = name.rsplit('.').next().unwrap_or(name);
     let kind = if short == "AccessDenied" { Kind::Denied } else { Kind::System(Errno::EIO) };
     fail!(kind, "{} ({short})", text.trim_end_matches('.'))
 }
 
 #[derive(Debug)]
-pub struct Bus {
+pub(crate) struct Bus {
     stream: UnixStream,
     end: Instant,
     serial: u32,
@@ -103,7 +103,7 @@ pub struct Bus {
 
 impl Bus {
     /// Connects and authenticates. `routed`: this is a message bus, and not the program itself at the other end.
-    pub fn connect(path: &Path, routed: bool, time: Duration) -> Result<Self> {
+    pub(crate) fn connect(path: &Path, routed: bool, time: Duration) -> Result<Self> {
         let end = Instant::now() + time;
         let at = || format!("connect to {}", path.display());
         let stream = open(path, end).with_context(at)?;
@@ -121,12 +121,12 @@ impl Bus {
         Ok(bus)
     }
 
-    pub fn is_routed(&self) -> bool {
+    pub(crate) fn is_routed(&self) -> bool {
         self.routed
     }
 
     /// A new deadline, from now.
-    pub fn within(&mut self, time: Duration) {
+    pub(crate) fn within(&mut self, time: Duration) {
         self.end = Instant::now() + time;
     }
 
@@ -151,7 +151,7 @@ impl Bus {
     }
 
     /// Calls a method and waits for the answer.
-    pub fn call<B: Serialize + Type>(&mut self, method: Method<'_>, body: &B) -> Result<Answer> {
+    pub(crate) fn call<B: Serialize + Type>(&mut self, method: Method<'_>, body: &B) -> Result<Answer> {
         let serial = self.write(method, body).with_context(|| format!("call {} over D-Bus", method.name))?;
         loop {
             let message = self.next().with_context(|| format!("wait for the answer to {}", method.name))?;
@@ -168,7 +168,7 @@ impl Bus {
     }
 
     /// The next signal of this name.
-    pub fn signal(&mut self, member: &str) -> Result<Message> {
+    pub(crate) fn signal(&mut self, member: &str) -> Result<Message> {
         loop {
             let message = match self.signals.pop_front() {
                 Some(message) => message,

@@ -15,7 +15,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 
 /// How long systemd may take for a job, as in runc.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 const SERVICE: &str = "org.freedesktop.systemd1";
 const OBJECT: &str = "/org/freedesktop/systemd1";

@@ -4,8 +4,8 @@
 //! values are written to the control files as they are configured (systemd rounds some). A scope needs a process from
 //! the start: a placeholder stands in until the container's own is there, so that this one is born in its group.
 
-pub mod bus;
-pub mod client;
+pub(crate) mod bus;
+pub(crate) mod client;
 mod object_path;
 pub(super) mod placeholder;
 pub(super) mod scope;

@@ -1,7 +1,7 @@
 //! Names on the bus.
 
 /// A unit's object path: every byte that is no letter or digit as `_xx`, and a digit in front too.
-pub fn unit_object(name: &str) -> String {
+pub(super) fn unit_object(name: &str) -> String {
     let mut path = String::from("/org/freedesktop/systemd1/unit/");
     for (at, byte) in name.bytes().enumerate() {
         if byte.is_ascii_alphabetic() || (at > 0 && byte.is_ascii_digit()) {

@@ -8,14 +8,14 @@ use crate::error::{Context, Result};
 use crate::sys::process::{CloneSide, clone3, exit_now, parent_death_signal, pidfd_send_signal};
 
 #[derive(Debug)]
-pub struct Placeholder {
+pub(crate) struct Placeholder {
     pub pid: i32,
     pidfd: OwnedFd,
 }
 
 impl Placeholder {
     /// It does nothing, and does not outlive us.
-    pub fn start() -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         let us = std::process::id();
         match clone3(0, None).context("start a process for the new scope")? {
             CloneSide::Parent { pid, pidfd } => Ok(Self { pid, pidfd }),

@@ -14,7 +14,7 @@ use crate::error::{Context, Result};
 use crate::log;
 
 /// Starts the unit, and corrects in `record` where its group is. The placeholder goes once a process has joined.
-pub fn start(unit: &Unit, plan: &Plan, record: &mut Record) -> Result<Option<Placeholder>> {
+pub(crate) fn start(unit: &Unit, plan: &Plan, record: &mut Record) -> Result<Option<Placeholder>> {
     let mut manager = Manager::connect(unit.user).context(POINTER)?;
     let version = manager.version().context(POINTER)?;
     let properties = known(&plan.properties, version);
@@ -50,7 +50,7 @@ fn step_down(record: &Record, below: &Path, pid: i32) -> Result<()> {
 }
 
 /// Changes what systemd has properties for, so that its next reload does not undo the change.
-pub fn change(unit: &Unit, properties: &[Property]) -> Result<()> {
+pub(crate) fn change(unit: &Unit, properties: &[Property]) -> Result<()> {
     if properties.is_empty() {
         return Ok(());
     }
@@ -60,7 +60,7 @@ pub fn change(unit: &Unit, properties: &[Property]) -> Result<()> {
 }
 
 /// The values that these properties have now: by the resources that were last set, else as systemd has them unset.
-pub fn former(record: &Record, properties: &[Property]) -> Result<Vec<Property>> {
+pub(crate) fn former(record: &Record, properties: &[Property]) -> Result<Vec<Property>> {
     let mut before = Vec::new();
     if let Some(resources) = record.resources.as_ref().filter(|_| !properties.is_empty()) {
         before = of_resources(resources, record.mode)?;
@@ -76,14 +76,14 @@ pub fn former(record: &Record, properties: &[Property]) -> Result<Vec<Property>>
 }
 
 /// Stops the unit. A systemd that cannot be reached is no obstacle: the directories are removed in any case.
-pub fn stop(unit: &Unit) {
+pub(crate) fn stop(unit: &Unit) {
     let stopped = Manager::connect(unit.user).and_then(|mut manager| manager.stop(unit));
     if let Err(error) = stopped {
         log::debug(format_args!("{error}"));
     }
 }
 
-pub fn attach(unit: &Unit, record: &Record, pid: i32) -> Result<()> {
+pub(crate) fn attach(unit: &Unit, record: &Record, pid: i32) -> Result<()> {
     Manager::connect(unit.user)?.attach(unit, &below(unit, record), pid)
 }
 

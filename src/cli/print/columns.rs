@@ -4,7 +4,7 @@ const MIN_WIDTH: usize = 12;
 const PADDING: usize = 3;
 
 /// Lines of cells, all of the same number, as aligned text.
-pub fn align<const N: usize>(rows: &[[String; N]]) -> String {
+pub(crate) fn align<const N: usize>(rows: &[[String; N]]) -> String {
     let mut text = String::new();
     let widths: Vec<usize> = (0..N).map(|column| width(rows.iter().map(|row| &row[column]))).collect();
     for row in rows {

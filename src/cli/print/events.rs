@@ -25,7 +25,7 @@ struct Data<'a> {
     network_interfaces: Option<()>,
 }
 
-pub fn json(id: &ContainerId, event: &Event) -> Result<String> {
+pub(crate) fn json(id: &ContainerId, event: &Event) -> Result<String> {
     let line = match event {
         Event::OutOfMemory => Line { kind: "oom", id, data: None },
         Event::Sample(sample) => {

@@ -3,6 +3,6 @@
 use crate::error::Result;
 use crate::lifecycle::verbs::features::Features;
 
-pub fn json(features: &Features) -> Result<String> {
+pub(crate) fn json(features: &Features) -> Result<String> {
     Ok(super::indented(features, "    ")? + "\n")
 }

@@ -5,12 +5,12 @@ use crate::error::Result;
 use crate::lifecycle::verbs::list::Listed;
 use crate::lifecycle::verbs::state::State;
 
-pub fn ids(listed: &[Listed]) -> String {
+pub(crate) fn ids(listed: &[Listed]) -> String {
     listed.iter().map(|one| format!("{}\n", one.state.id)).collect()
 }
 
 /// One line; `null` when there is none, as Go writes a slice that was never made.
-pub fn json(listed: Vec<Listed>, passwd: &str) -> Result<String> {
+pub(crate) fn json(listed: Vec<Listed>, passwd: &str) -> Result<String> {
     if listed.is_empty() {
         return Ok(String::from("null\n"));
     }
@@ -21,7 +21,7 @@ pub fn json(listed: Vec<Listed>, passwd: &str) -> Result<String> {
     Ok(super::compact(&states)? + "\n")
 }
 
-pub fn table(listed: &[Listed], passwd: &str) -> String {
+pub(crate) fn table(listed: &[Listed], passwd: &str) -> String {
     let header = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(String::from);
     let row = |Listed { state, uid }: &Listed| {
         [

@@ -1,13 +1,13 @@
 //! What the verbs print, as text: pure, so that each shape is tested without a container.
 
-pub mod columns;
-pub mod events;
-pub mod features;
-pub mod list;
-pub mod openmetrics;
-pub mod owner;
-pub mod ps;
-pub mod state;
+pub(super) mod columns;
+pub(super) mod events;
+pub(super) mod features;
+pub(super) mod list;
+pub(super) mod openmetrics;
+pub(super) mod owner;
+pub(super) mod ps;
+pub(super) mod state;
 
 use serde::Serialize;
 

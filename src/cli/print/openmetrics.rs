@@ -10,7 +10,7 @@ use crate::cgroup::live::stats::{Blkio, BlkioEntry, Cpu, Hugetlb, Memory, Pids, 
 use crate::container_id::ContainerId;
 use crate::lifecycle::verbs::events::{Rdt, Sample};
 
-pub fn text(id: &ContainerId, sample: &Sample) -> String {
+pub(crate) fn text(id: &ContainerId, sample: &Sample) -> String {
     let mut text = Text { out: String::new(), id: escaped(id.as_str()) };
     let stats = &sample.group;
     cpu(&mut text, &stats.cpu);

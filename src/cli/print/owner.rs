@@ -1,7 +1,7 @@
 //! The name of a user id, from /etc/passwd itself: a static binary has no name service.
 
 /// The name of `uid`, else `#uid`.
-pub fn name(passwd: &str, uid: u32) -> String {
+pub(crate) fn name(passwd: &str, uid: u32) -> String {
     let fields = |line: &str| {
         let mut fields = line.split(':');
         Some((fields.next()?.to_owned(), fields.nth(1)?.parse::<u32>().ok()?))

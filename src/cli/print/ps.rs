@@ -4,13 +4,13 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 
 /// One line; `null` when there is none.
-pub fn json(pids: &[i32]) -> Result<String> {
+pub(crate) fn json(pids: &[i32]) -> Result<String> {
     let text = if pids.is_empty() { String::from("null") } else { super::compact(pids)? };
     Ok(text + "\n")
 }
 
 /// Runs the host's `ps` with `arguments` (default `-ef`): its header and the lines of `pids`.
-pub fn table(pids: &[i32], arguments: &[String]) -> Result<String> {
+pub(crate) fn table(pids: &[i32], arguments: &[String]) -> Result<String> {
     let default = [String::from("-ef")];
     let arguments = if arguments.is_empty() { &default[..] } else { arguments };
     let output = std::process::Command::new("ps").args(arguments).output().context("run ps")?;

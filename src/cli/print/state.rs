@@ -3,6 +3,6 @@
 use crate::error::Result;
 use crate::lifecycle::verbs::state::State;
 
-pub fn json(state: &State) -> Result<String> {
+pub(crate) fn json(state: &State) -> Result<String> {
     super::indented(state, "  ")
 }

@@ -1,7 +1,7 @@
 //! Looks at this host once, before a plan is made.
 
-pub mod cgroup;
-pub mod resctrl;
+pub(crate) mod cgroup;
+pub(crate) mod resctrl;
 
 use nix::errno::Errno;
 
@@ -12,7 +12,7 @@ use crate::sys::process::{capget, is_in_bounding};
 
 /// What is looked for only where the configuration asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Needed {
+pub(crate) struct Needed {
     pub cgroup: NeededCgroup,
     pub seccomp: bool,
     pub resctrl: bool,
@@ -22,7 +22,7 @@ pub struct Needed {
 
 /// What is to be known of control groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NeededCgroup {
+pub(crate) enum NeededCgroup {
     Nothing,
     Hierarchies,
     /// And which group of each this process is in.
@@ -33,7 +33,7 @@ pub enum NeededCgroup {
 ///
 /// # Errors
 /// The system's, where /proc or the cgroup filesystem cannot be read.
-pub fn read_facts(needed: Needed) -> Result<Facts> {
+pub(crate) fn read_facts(needed: Needed) -> Result<Facts> {
     let (_, permitted, _) = capget().context("read own capabilities")?;
     Ok(Facts {
         euid: nix::unistd::geteuid().as_raw(),

@@ -13,8 +13,8 @@ use std::io::{BufRead, Read};
 
 use header::{BLOCK, Header};
 use pax::PaxHeader;
-pub use pax::Time;
-pub use sparse::SparseMap;
+pub(crate) use pax::Time;
+pub(crate) use sparse::SparseMap;
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;

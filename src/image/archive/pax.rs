@@ -5,7 +5,7 @@ use crate::fail;
 use crate::image::limits;
 
 /// A time as archives have it: seconds, possibly before 1970, and nanoseconds.
-pub type Time = (i64, u32);
+pub(crate) type Time = (i64, u32);
 
 /// The fields that extended headers override; None where they do not.
 #[derive(Debug, Default, Clone)]

@@ -1,4 +1,4 @@
 //! Blobs as bytes: verified against their digest, and decompressed.
 
-pub mod compression;
-pub mod digest;
+pub(crate) mod compression;
+pub(crate) mod digest;

@@ -10,7 +10,7 @@ pub(crate) mod config_overrides;
 mod defaults;
 mod overlay;
 mod private_copy;
-pub mod seccomp;
+pub(crate) mod seccomp;
 mod staging;
 pub(crate) mod user;
 mod user_namespace;

@@ -1,4 +1,4 @@
 //! Reads the JSON documents of an image (indexes, manifests, configurations) and chooses among platforms.
 
-pub mod manifest;
+pub(crate) mod manifest;
 pub(crate) mod platform;

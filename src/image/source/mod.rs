@@ -3,7 +3,7 @@
 
 mod docker_archive;
 pub(crate) mod interface;
-pub mod layout;
+pub(crate) mod layout;
 mod oci_archive;
 pub(crate) mod reference;
 pub(crate) mod registry;

@@ -47,7 +47,7 @@ enum Event {
 }
 
 impl<'a> Running<'a> {
-    pub fn start(
+    pub(super) fn start(
         hook: &Hook,
         env: &[CString],
         options: HookOptions<'_>,
@@ -68,7 +68,11 @@ impl<'a> Running<'a> {
     }
 
     /// Serves its streams until it has ended, the deadline has come, or somebody asks us to end.
-    pub fn attend(&mut self, deadline: Option<Instant>, interrupts: &Interrupts) -> Result<Outcome, Errno> {
+    pub(super) fn attend(
+        &mut self,
+        deadline: Option<Instant>,
+        interrupts: &Interrupts,
+    ) -> Result<Outcome, Errno> {
         loop {
             let Some(timeout) = remaining(deadline) else { return Ok(Outcome::TimedOut) };
             let events = self.events(Some(interrupts), timeout)?;
@@ -87,7 +91,7 @@ impl<'a> Running<'a> {
 
     /// What it answered, after it has ended. Output that is still in the pipes is read, but a daemon may hold them
     /// open for ever: it loses them.
-    pub fn finish(mut self) -> Result<(ExitStatus, Output), Errno> {
+    pub(super) fn finish(mut self) -> Result<(ExitStatus, Output), Errno> {
         let deadline = Some(Instant::now() + DRAIN);
         while self.stdout.ours().is_some() || self.stderr.ours().is_some() {
             let Some(timeout) = remaining(deadline) else { break };

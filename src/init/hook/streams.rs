@@ -18,23 +18,23 @@ pub(super) struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    pub fn new(bytes: &'a [u8]) -> Result<Self, Errno> {
+    pub(super) fn new(bytes: &'a [u8]) -> Result<Self, Errno> {
         let (reader, pipe) = pipe2(OFlag::O_CLOEXEC)?;
         never_block(&pipe)?;
         Ok(Self { pipe, rest: bytes, reader })
     }
 
     /// What the hook reads from.
-    pub fn theirs(&self) -> BorrowedFd<'_> {
+    pub(super) fn theirs(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
     }
 
-    pub fn ours(&self) -> BorrowedFd<'_> {
+    pub(super) fn ours(&self) -> BorrowedFd<'_> {
         self.pipe.as_fd()
     }
 
     /// Whether there is more to write. A failure is none: hooks need not read.
-    pub fn feed(&mut self) -> bool {
+    pub(super) fn feed(&mut self) -> bool {
         match write(&self.pipe, self.rest) {
             Ok(written) => self.rest = &self.rest[written..],
             Err(Errno::EAGAIN | Errno::EINTR) => {}
@@ -53,18 +53,18 @@ pub(super) struct Tail {
 
 impl Tail {
     /// And what the hook writes to.
-    pub fn new() -> Result<(Self, OwnedFd), Errno> {
+    pub(super) fn new() -> Result<(Self, OwnedFd), Errno> {
         let (pipe, writer) = pipe2(OFlag::O_CLOEXEC)?;
         never_block(&pipe)?;
         Ok((Self { pipe: Some(pipe), bytes: Vec::new() }, writer))
     }
 
-    pub fn ours(&self) -> Option<BorrowedFd<'_>> {
+    pub(super) fn ours(&self) -> Option<BorrowedFd<'_>> {
         self.pipe.as_ref().map(AsFd::as_fd)
     }
 
     /// Reads what there is, once.
-    pub fn fill(&mut self) -> Result<(), Errno> {
+    pub(super) fn fill(&mut self) -> Result<(), Errno> {
         let mut chunk = [0; 16384];
         let Some(pipe) = &self.pipe else { return Ok(()) };
         match read(pipe, &mut chunk) {
@@ -81,7 +81,7 @@ impl Tail {
         self.bytes.drain(..self.bytes.len().saturating_sub(KEPT));
     }
 
-    pub fn into_bytes(self) -> Vec<u8> {
+    pub(super) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Not its command line: only here does it tell us about the new process before it runs, and hands us its terminal.
 
-pub mod options;
-pub mod wire;
+pub(crate) mod options;
+pub(crate) mod wire;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -21,7 +21,7 @@ use wire::{Fields, Message};
 
 /// What it is asked to do (`criu_req_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
+pub(crate) enum Verb {
     Dump = 1,
     Restore = 2,
     PreDump = 4,
@@ -35,7 +35,7 @@ const LARGEST: usize = 40_960;
 
 /// Something has happened, and CRIU waits until we have seen to it.
 #[derive(Debug)]
-pub struct Event {
+pub(crate) struct Event {
     /// Such as `setup-namespaces`.
     pub name: String,
     /// The container's first process, as we count.
@@ -46,7 +46,7 @@ pub struct Event {
 
 /// CRIU, started and waiting for its request.
 #[derive(Debug)]
-pub struct Criu {
+pub(crate) struct Criu {
     process: Child,
     socket: OwnedFd,
 }
@@ -54,7 +54,7 @@ pub struct Criu {
 impl Criu {
     /// `keep` are descriptors that it gets under the same numbers. With `streams`, it has our standard streams, for the
     /// processes that it restores.
-    pub fn start(keep: &[BorrowedFd<'_>], streams: bool) -> Result<Self> {
+    pub(crate) fn start(keep: &[BorrowedFd<'_>], streams: bool) -> Result<Self> {
         let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
         let (socket, theirs) = pair.context("make socket pair for criu")?;
         for fd in keep.iter().copied().chain([theirs.as_fd()]) {
@@ -74,12 +74,12 @@ impl Criu {
         Ok(Self { process, socket })
     }
 
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         self.process.id().cast_signed()
     }
 
     /// Asks, answers its notifications by `on_event`, and waits until it has ended.
-    pub fn ask(
+    pub(crate) fn ask(
         mut self,
         verb: Verb,
         options: &Message,
@@ -134,7 +134,7 @@ fn outcome(answer: Fields<'_>, verb: Verb) -> Result<()> {
 }
 
 /// Whether the kernel and CRIU can do what not all of them can.
-pub fn check(name: &str, field: u32) -> Result<()> {
+pub(crate) fn check(name: &str, field: u32) -> Result<()> {
     let criu = Criu::start(&[], false)?;
     let wanted = Message::default().switch(field, true);
     let request = Message::default().number(1, Verb::Features as i32).message(5, &wanted);
@@ -152,7 +152,7 @@ pub fn check(name: &str, field: u32) -> Result<()> {
 }
 
 /// What the log says of an error, as warnings.
-pub fn quote(log_file: &Path) {
+pub(crate) fn quote(log_file: &Path) {
     let Ok(text) = std::fs::read(log_file) else { return };
     let text = String::from_utf8_lossy(&text);
     for (number, line) in text.lines().enumerate().filter(|(_, line)| line.contains("Error")) {

@@ -2,14 +2,14 @@
 
 /// A message that is being written.
 #[derive(Debug, Clone, Default)]
-pub struct Message(Vec<u8>);
+pub(crate) struct Message(Vec<u8>);
 
 const VARINT: u64 = 0;
 const BYTES: u64 = 2;
 
 impl Message {
     #[must_use]
-    pub fn number(mut self, field: u32, value: impl Into<i64>) -> Self {
+    pub(crate) fn number(mut self, field: u32, value: impl Into<i64>) -> Self {
         self.put(u64::from(field) << 3 | VARINT);
         // A negative number is ten bytes long: its 64 bits.
         self.put(value.into() as u64);
@@ -18,12 +18,12 @@ impl Message {
 
     /// Left out when it is off: off is every switch's default.
     #[must_use]
-    pub fn switch(self, field: u32, on: bool) -> Self {
+    pub(crate) fn switch(self, field: u32, on: bool) -> Self {
         if on { self.number(field, 1) } else { self }
     }
 
     #[must_use]
-    pub fn bytes(mut self, field: u32, bytes: &[u8]) -> Self {
+    pub(crate) fn bytes(mut self, field: u32, bytes: &[u8]) -> Self {
         self.put(u64::from(field) << 3 | BYTES);
         self.put(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
@@ -31,16 +31,16 @@ impl Message {
     }
 
     #[must_use]
-    pub fn text(self, field: u32, text: &str) -> Self {
+    pub(crate) fn text(self, field: u32, text: &str) -> Self {
         self.bytes(field, text.as_bytes())
     }
 
     #[must_use]
-    pub fn message(self, field: u32, message: &Self) -> Self {
+    pub(crate) fn message(self, field: u32, message: &Self) -> Self {
         self.bytes(field, &message.0)
     }
 
-    pub fn encoded(&self) -> &[u8] {
+    pub(crate) fn encoded(&self) -> &[u8] {
         &self.0
     }
 
@@ -55,22 +55,22 @@ impl Message {
 
 /// A field's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Value<'a> {
+pub(crate) enum Value<'a> {
     Number(i64),
     Bytes(&'a [u8]),
 }
 
 /// A message that has come.
 #[derive(Debug, Clone, Copy)]
-pub struct Fields<'a>(&'a [u8]);
+pub(crate) struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    pub fn of(bytes: &'a [u8]) -> Self {
+    pub(crate) fn of(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
     /// 0 where there is none, as protobuf has it.
-    pub fn number(self, field: u32) -> i64 {
+    pub(crate) fn number(self, field: u32) -> i64 {
         match self.find(field) {
             Some(Value::Number(number)) => number,
             _ => 0,
@@ -78,14 +78,14 @@ impl<'a> Fields<'a> {
     }
 
     /// Empty where there is none.
-    pub fn bytes(self, field: u32) -> &'a [u8] {
+    pub(crate) fn bytes(self, field: u32) -> &'a [u8] {
         match self.find(field) {
             Some(Value::Bytes(bytes)) => bytes,
             _ => &[],
         }
     }
 
-    pub fn message(self, field: u32) -> Self {
+    pub(crate) fn message(self, field: u32) -> Self {
         Self(self.bytes(field))
     }
 

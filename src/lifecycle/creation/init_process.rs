@@ -19,7 +19,7 @@ use crate::spec;
 
 /// `CreateMode` is what differs between `create`, `run` and `restore`.
 #[derive(Debug, Clone, Copy)]
-pub struct CreateMode {
+pub(crate) struct CreateMode {
     /// The process outlives this command: a terminal goes to the console socket.
     pub detach: bool,
     /// The process waits on the exec fifo, for another command to start it.

@@ -23,7 +23,7 @@ use crate::spec;
 
 const LOG: &str = "dump.log";
 
-pub fn checkpoint(globals: &Globals, id: &ContainerId, options: &Checkpoint) -> Result<()> {
+pub(crate) fn checkpoint(globals: &Globals, id: &ContainerId, options: &Checkpoint) -> Result<()> {
     criu_request::warn_rootless("checkpoint");
     let entry = load::entry(globals, id);
     let _lock = entry.lock()?;

@@ -7,7 +7,7 @@ use crate::lifecycle::creation::{CreateMode, create_container};
 use crate::lifecycle::options::{Create, Globals};
 use crate::log;
 
-pub fn create(globals: &Globals, id: &ContainerId, options: &Create) -> Result<()> {
+pub(crate) fn create(globals: &Globals, id: &ContainerId, options: &Create) -> Result<()> {
     seal::own_binary()?;
     let created = create_container(globals, id, options, CreateMode { detach: true, fifo: true })?;
     log::debug(format_args!("{}", matched::CLOSING_PIPE));

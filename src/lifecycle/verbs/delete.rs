@@ -15,7 +15,7 @@ use crate::sys::process::pidfd_send_signal;
 /// How long a killed process may take to end, in milliseconds.
 const DEADLINE: u16 = 10_000;
 
-pub fn delete(globals: &Globals, targets: &Targets, options: &Delete) -> Result<()> {
+pub(crate) fn delete(globals: &Globals, targets: &Targets, options: &Delete) -> Result<()> {
     match targets {
         Targets::One(id) => delete_container(globals, id, options.force),
         Targets::Matching(pattern) => {

@@ -17,21 +17,21 @@ use crate::log;
 
 mod rdt_stats;
 
-pub use rdt_stats::Rdt;
+pub(crate) use rdt_stats::Rdt;
 
 /// Once the first process is dead, how long until we look again whether the others are.
 const LINGERING: Duration = Duration::from_millis(100);
 
 /// What happened.
 #[derive(Debug)]
-pub enum Event {
+pub(crate) enum Event {
     Sample(Box<Sample>),
     OutOfMemory,
 }
 
 /// Everything that can be measured of a container, at one moment.
 #[derive(Debug)]
-pub struct Sample {
+pub(crate) struct Sample {
     pub group: Stats,
     pub rdt: Rdt,
     /// How many processes of the container the kernel has killed for want of memory; `None` where it does not tell.
@@ -39,7 +39,7 @@ pub struct Sample {
 }
 
 /// Hands each event to `each`, as it happens: one sample, or samples until the container's last process is gone.
-pub fn events(
+pub(crate) fn events(
     globals: &Globals,
     id: &ContainerId,
     options: &Events,

@@ -28,7 +28,7 @@ use crate::sys::scheduling::set_affinity;
 use crate::{fail, log, spec};
 
 /// Returns the exit status of the process, and 0 with `--detach`.
-pub fn exec(globals: &Globals, id: &ContainerId, options: &Exec) -> Result<i32> {
+pub(crate) fn exec(globals: &Globals, id: &ContainerId, options: &Exec) -> Result<i32> {
     seal::own_binary()?;
     let container = load::container(globals, id)?;
     check_status(&container, options)?;

@@ -12,11 +12,11 @@ use crate::spec::{self, mount_options};
 use crate::sys::seccomp::supported_flags;
 
 /// The commit this was built from, where the build says so (the Makefile does).
-pub const COMMIT: Option<&str> = option_env!("TARE_COMMIT");
+pub(crate) const COMMIT: Option<&str> = option_env!("TARE_COMMIT");
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Features {
+pub(crate) struct Features {
     pub oci_version_min: &'static str,
     pub oci_version_max: &'static str,
     pub hooks: &'static [&'static str],
@@ -28,7 +28,7 @@ pub struct Features {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Linux {
+pub(crate) struct Linux {
     pub namespaces: &'static [&'static str],
     pub capabilities: Vec<String>,
     pub cgroup: Cgroup,
@@ -42,13 +42,13 @@ pub struct Linux {
 }
 
 #[derive(Debug, Serialize)]
-pub struct Enabled {
+pub(crate) struct Enabled {
     pub enabled: bool,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Cgroup {
+pub(crate) struct Cgroup {
     pub v1: bool,
     pub v2: bool,
     pub systemd: bool,
@@ -58,7 +58,7 @@ pub struct Cgroup {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Seccomp {
+pub(crate) struct Seccomp {
     pub enabled: bool,
     pub actions: &'static [&'static str],
     pub operators: &'static [&'static str],
@@ -68,25 +68,25 @@ pub struct Seccomp {
 }
 
 #[derive(Debug, Serialize)]
-pub struct IntelRdt {
+pub(crate) struct IntelRdt {
     pub enabled: bool,
     pub schemata: bool,
     pub monitoring: bool,
 }
 
 #[derive(Debug, Serialize)]
-pub struct MemoryPolicy {
+pub(crate) struct MemoryPolicy {
     pub modes: &'static [&'static str],
     pub flags: &'static [&'static str],
 }
 
 #[derive(Debug, Serialize)]
-pub struct MountExtensions {
+pub(crate) struct MountExtensions {
     pub idmap: Enabled,
 }
 
 #[derive(Debug, Serialize)]
-pub struct Annotations {
+pub(crate) struct Annotations {
     /// Read by those who would checkpoint: runc's name for it is the one they know.
     #[serde(rename = "org.opencontainers.runc.checkpoint.enabled")]
     pub checkpoint: &'static str,
@@ -97,7 +97,7 @@ pub struct Annotations {
 }
 
 /// What is built.
-pub fn features() -> Features {
+pub(crate) fn features() -> Features {
     Features {
         oci_version_min: "1.0.0",
         oci_version_max: spec::VERSION,

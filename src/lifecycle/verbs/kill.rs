@@ -14,7 +14,7 @@ use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::{Globals, Kill, Targets};
 use crate::sys::process::pidfd_send_signal;
 
-pub fn kill(globals: &Globals, targets: &Targets, options: &Kill) -> Result<()> {
+pub(crate) fn kill(globals: &Globals, targets: &Targets, options: &Kill) -> Result<()> {
     let signal = signal(&options.signal)?;
     match targets {
         Targets::One(id) => kill_container(globals, id, signal, options.all),
@@ -78,7 +78,7 @@ fn real_time(name: &str) -> Option<i32> {
 }
 
 /// SIGKILL to a container that shares its pid namespace goes to all its processes: nothing else would end them.
-pub fn send(container: &LoadedContainer, signal: i32) -> Result<()> {
+pub(crate) fn send(container: &LoadedContainer, signal: i32) -> Result<()> {
     if signal == libc::SIGKILL && !container.record.own_pid_namespace {
         let group = container.group()?;
         if !group.procs()?.is_empty() {

@@ -10,13 +10,13 @@ use crate::{fail, log};
 
 /// One container, and the user id that its directory belongs to.
 #[derive(Debug)]
-pub struct Listed {
+pub(crate) struct Listed {
     pub state: State,
     pub uid: u32,
 }
 
 /// Every container under the root. One that cannot be read is named in the log, and the others are listed.
-pub fn list(globals: &Globals) -> Result<Vec<Listed>> {
+pub(crate) fn list(globals: &Globals) -> Result<Vec<Listed>> {
     let entries = match Store::new(&globals.root, globals.root_in_xdg).entries()? {
         Some(entries) => entries,
         None if globals.root_explicit => {

@@ -28,7 +28,7 @@ use crate::plan::waits::Waits;
 use crate::spec::{self, Checked};
 use crate::{fail, log};
 
-pub fn mounts(globals: &Globals, id: &ContainerId, options: &Mounts) -> Result<()> {
+pub(crate) fn mounts(globals: &Globals, id: &ContainerId, options: &Mounts) -> Result<()> {
     seal::own_binary()?;
     let container = load::container(globals, id)?;
     if matches!(container.status, Status::Stopped | Status::Creating) {

@@ -7,7 +7,7 @@ use crate::fail;
 use crate::lifecycle::load;
 use crate::lifecycle::options::Globals;
 
-pub fn pause(globals: &Globals, id: &ContainerId) -> Result<()> {
+pub(crate) fn pause(globals: &Globals, id: &ContainerId) -> Result<()> {
     let entry = load::entry(globals, id);
     let _lock = entry.lock()?;
     let container = load::from_entry(entry)?;

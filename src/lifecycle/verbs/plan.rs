@@ -9,7 +9,7 @@ use crate::lifecycle::options::Globals;
 use crate::plan::{Plan, Request, plan_container};
 
 /// The plan for the bundle, as `create` would make it on this host for an id that is the bundle's name.
-pub fn plan(bundle: &Path, globals: &Globals) -> Result<Plan> {
+pub(crate) fn plan(bundle: &Path, globals: &Globals) -> Result<Plan> {
     let bundle = load::bundle(Some(bundle), None)?;
     let name = bundle.path.file_name().unwrap_or_default().to_string_lossy();
     let id = ContainerId::from_lossy(&name);

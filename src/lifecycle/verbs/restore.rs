@@ -41,7 +41,7 @@ use crate::sys::socket::send_fd;
 const LOG: &str = "restore.log";
 
 /// Returns the exit status of the container's process, and 0 with `--detach`.
-pub fn restore(globals: &Globals, id: &ContainerId, options: &Restore) -> Result<i32> {
+pub(crate) fn restore(globals: &Globals, id: &ContainerId, options: &Restore) -> Result<i32> {
     criu_request::warn_rootless("restore");
     let bundle = load::bundle(options.bundle.as_deref(), None)?;
     let create = Create {

@@ -6,7 +6,7 @@ use crate::error::{Error, Kind, Result, matched};
 use crate::lifecycle::load;
 use crate::lifecycle::options::Globals;
 
-pub fn resume(globals: &Globals, id: &ContainerId) -> Result<()> {
+pub(crate) fn resume(globals: &Globals, id: &ContainerId) -> Result<()> {
     let entry = load::entry(globals, id);
     let _lock = entry.lock()?;
     let container = load::from_entry(entry)?;

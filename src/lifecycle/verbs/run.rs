@@ -15,7 +15,7 @@ use crate::lifecycle::{cleanup, load};
 use crate::log;
 
 /// Returns the exit status of the container's process, and 0 with `--detach`.
-pub fn run(globals: &Globals, id: &ContainerId, options: &Run) -> Result<i32> {
+pub(crate) fn run(globals: &Globals, id: &ContainerId, options: &Run) -> Result<i32> {
     seal::own_binary()?;
     // Before the clone: from here on no signal is lost.
     let foreground = if options.detach { None } else { Some(Foreground::prepare(!options.no_subreaper)?) };

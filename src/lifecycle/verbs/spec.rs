@@ -9,7 +9,7 @@ use crate::bundle::{CONFIG, Target, write_template};
 use crate::error::Result;
 use crate::lifecycle::options::Spec;
 
-pub fn spec(options: &Spec) -> Result<()> {
+pub(crate) fn spec(options: &Spec) -> Result<()> {
     let bundle = options.bundle.as_deref().unwrap_or_else(|| Path::new("."));
     let rootless = options.rootless.then(|| (geteuid().as_raw(), getegid().as_raw()));
     let target = match &options.file {

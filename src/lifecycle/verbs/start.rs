@@ -11,7 +11,7 @@ use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::Globals;
 use crate::spec;
 
-pub fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
+pub(crate) fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
     let entry = load::entry(globals, id);
     let lock = entry.lock()?;
     let container = load::from_entry(entry)?;

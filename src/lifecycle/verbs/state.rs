@@ -15,7 +15,7 @@ use crate::spec;
 /// What `state` prints and hooks read, with runc's members in runc's order.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct State {
+pub(crate) struct State {
     pub oci_version: &'static str,
     pub id: ContainerId,
     /// 0 when stopped.
@@ -29,12 +29,12 @@ pub struct State {
     pub owner: String,
 }
 
-pub fn state(globals: &Globals, id: &ContainerId) -> Result<State> {
+pub(crate) fn state(globals: &Globals, id: &ContainerId) -> Result<State> {
     load::container(globals, id).map(of)
 }
 
 /// The state document of a container.
-pub fn of(container: LoadedContainer) -> State {
+pub(crate) fn of(container: LoadedContainer) -> State {
     let record = container.record;
     let alive = container.status != Status::Stopped;
     State {

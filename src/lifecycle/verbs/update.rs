@@ -16,7 +16,7 @@ use crate::{fail, log, spec};
 
 mod device_rules;
 
-pub fn update(globals: &Globals, id: &ContainerId, options: &Update) -> Result<()> {
+pub(crate) fn update(globals: &Globals, id: &ContainerId, options: &Update) -> Result<()> {
     let mut resources = match &options.resources {
         Some(path) => from_document(path, options)?,
         None => from_flags(options)?,

@@ -9,7 +9,7 @@ use crate::fail;
 use crate::kernel::seccomp as kernel;
 
 /// The names of all actions, sorted, for `features`.
-pub const NAMES: [&str; 9] = [
+pub(crate) const NAMES: [&str; 9] = [
     "SCMP_ACT_ALLOW",
     "SCMP_ACT_ERRNO",
     "SCMP_ACT_KILL",

@@ -55,7 +55,7 @@ const fn abi(
 
 /// The architecture this binary was built for, which is the one its container's processes have; `None` where the
 /// compiler has no table for it.
-pub const fn native() -> Option<Arch> {
+pub(crate) const fn native() -> Option<Arch> {
     if cfg!(all(target_arch = "x86_64", target_pointer_width = "64")) {
         Some(Arch::ScmpArchX86_64)
     } else if cfg!(target_arch = "aarch64") {
@@ -79,7 +79,7 @@ pub(super) fn of_machine(machine: Arch) -> Option<Vec<&'static Abi>> {
 }
 
 /// The names of `linux.seccomp.architectures` for which there is a table, sorted, for `features`.
-pub fn names() -> Vec<&'static str> {
+pub(crate) fn names() -> Vec<&'static str> {
     let mut names: Vec<_> = ABIS.iter().map(|abi| abi.name).collect();
     names.sort_unstable();
     names
@@ -87,12 +87,12 @@ pub fn names() -> Vec<&'static str> {
 
 impl Abi {
     /// The call's own number here.
-    pub fn number(&self, call: &Row) -> Option<u32> {
+    pub(super) fn number(&self, call: &Row) -> Option<u32> {
         Some(call.1[self.column]).filter(|number| *number != END)
     }
 
     /// Where else the call is found here.
-    pub fn behind(&self, call: &Row) -> Option<Behind> {
+    pub(super) fn behind(&self, call: &Row) -> Option<Behind> {
         if self.multiplexes { multiplex::behind(call.0) } else { None }
     }
 }

@@ -17,12 +17,12 @@ const KNOWN: [(&str, c_ulong); 4] = [
 ];
 
 /// The names of all flags, for `features`.
-pub fn names() -> Vec<&'static str> {
+pub(crate) fn names() -> Vec<&'static str> {
     KNOWN.iter().map(|(name, _)| *name).collect()
 }
 
 /// The names of the flags among `kernel`, for `features`.
-pub fn supported_names(kernel: c_ulong) -> Vec<&'static str> {
+pub(crate) fn supported_names(kernel: c_ulong) -> Vec<&'static str> {
     KNOWN.iter().filter(|(_, bit)| kernel & bit != 0).map(|(name, _)| *name).collect()
 }
 

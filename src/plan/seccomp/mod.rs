@@ -10,9 +10,9 @@
 //! - a call of an architecture that the profile does not list kills the thread;
 //! - numbers above the newest call that the profile names get ENOSYS, unless the default lets calls through.
 
-pub mod action;
-pub mod arch;
-pub mod flags;
+pub(crate) mod action;
+pub(crate) mod arch;
+pub(crate) mod flags;
 mod multiplex;
 mod program;
 mod rules;
@@ -34,7 +34,7 @@ use rules::Rules;
 const MOST_INSTRUCTIONS: usize = 4096;
 
 /// The names of all operators, sorted, for `features`.
-pub const OPERATORS: [&str; 7] = [
+pub(crate) const OPERATORS: [&str; 7] = [
     "SCMP_CMP_EQ",
     "SCMP_CMP_GE",
     "SCMP_CMP_GT",

@@ -39,7 +39,7 @@ impl<'a> Rules<'a> {
     ///
     /// # Errors
     /// Values the kernel has no place for, with the pointer of the field.
-    pub fn read(profile: &'a LinuxSeccomp, warnings: &mut Vec<String>) -> Result<Self> {
+    pub(super) fn read(profile: &'a LinuxSeccomp, warnings: &mut Vec<String>) -> Result<Self> {
         let syscalls = profile.syscalls().as_deref().unwrap_or_default();
         let mut rules = Self {
             default: default_action(profile, warnings)?,
@@ -54,7 +54,7 @@ impl<'a> Rules<'a> {
     }
 
     /// Whether whoever makes this call lives on, and only the call is refused at worst.
-    pub fn spare(&self, call: &str) -> bool {
+    pub(super) fn spare(&self, call: &str) -> bool {
         let answers = self.entries.iter().filter(|entry| entry.call.0 == call).map(|entry| entry.rule.action);
         answers.chain([self.default]).all(Action::is_harmless)
     }

@@ -14,13 +14,13 @@ use crate::host::cgroup::Mode;
 use crate::sys::bpf;
 
 /// Sets the filter, by the interface of `mode`. `fresh`: nothing can be attached yet, which spares asking.
-pub fn set(dir: &Dir, filter: &Filter, mode: Mode, fresh: bool) -> Result<()> {
+pub(crate) fn set(dir: &Dir, filter: &Filter, mode: Mode, fresh: bool) -> Result<()> {
     let set = if mode == Mode::V2 { attach(dir, filter, fresh) } else { write(dir, filter) };
     set.context("/linux/resources/devices")
 }
 
 /// The filter that is in force: v1 shows it, on v2 it is the one of the rules that were last set.
-pub fn current(dir: &Dir, record: &Record) -> Result<Filter> {
+pub(crate) fn current(dir: &Dir, record: &Record) -> Result<Filter> {
     if dir.is_v2() { record.filter(&record.devices) } else { read(dir) }
 }
 

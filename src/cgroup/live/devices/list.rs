@@ -6,14 +6,14 @@ use crate::cgroup::plan::devices::rule::{Access, Kind, Node};
 
 /// A write to one of the two files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub(super) struct Step {
     pub file: &'static str,
     pub value: String,
 }
 
 /// The filter that `devices.list` shows. Of an open group it shows the default alone, not the exceptions.
 /// None for text that no kernel writes.
-pub fn parse(text: &str) -> Option<Filter> {
+pub(super) fn parse(text: &str) -> Option<Filter> {
     let mut filter = Filter::default();
     for line in text.lines() {
         let mut words = line.split([' ', ':']);
@@ -39,7 +39,7 @@ pub fn parse(text: &str) -> Option<Filter> {
 }
 
 /// The writes from one state to the other: what is added first, so that nothing allowed in both flickers.
-pub fn steps(from: &Filter, to: &Filter) -> Vec<Step> {
+pub(super) fn steps(from: &Filter, to: &Filter) -> Vec<Step> {
     let file = |allow| if allow { "devices.allow" } else { "devices.deny" };
     let mut steps = Vec::new();
     let mut held = from;

@@ -42,7 +42,7 @@ const CHAR: i32 = 2;
 const FARTHEST: usize = 30_000;
 
 /// The program for a filter.
-pub fn program(filter: &Filter) -> Vec<Insn> {
+pub(super) fn program(filter: &Filter) -> Vec<Insn> {
     let mut code = vec![
         insn(LOAD_WORD, KIND, R1, 0, 0),
         insn(MOVE_REGISTER_32, WAYS, KIND, 0, 0),

@@ -10,7 +10,7 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 
 /// A file's text; None where this kernel has no such file, or refuses it (PSI switched off).
-pub fn text(dir: &Dir, file: &str) -> Result<Option<String>> {
+pub(super) fn text(dir: &Dir, file: &str) -> Result<Option<String>> {
     match dir.read(file) {
         Ok(text) => Ok(Some(text)),
         Err(Errno::ENOENT | Errno::EOPNOTSUPP) => Ok(None),
@@ -19,7 +19,7 @@ pub fn text(dir: &Dir, file: &str) -> Result<Option<String>> {
 }
 
 /// One number; `max` is all there is.
-pub fn number(dir: &Dir, file: &str) -> Result<Option<u64>> {
+pub(super) fn number(dir: &Dir, file: &str) -> Result<Option<u64>> {
     let Some(text) = text(dir, file)? else { return Ok(None) };
     let wrong = || fail!(Kind::Unsupported, "{}: not a number: {text:?}", dir.path.join(file).display());
     match text.trim() {
@@ -29,12 +29,12 @@ pub fn number(dir: &Dir, file: &str) -> Result<Option<u64>> {
     }
 }
 
-pub fn number_or_zero(dir: &Dir, file: &str) -> Result<u64> {
+pub(super) fn number_or_zero(dir: &Dir, file: &str) -> Result<u64> {
     Ok(number(dir, file)?.unwrap_or(0))
 }
 
 /// Lines of `key value`.
-pub fn keyed(text: &str) -> BTreeMap<String, u64> {
+pub(super) fn keyed(text: &str) -> BTreeMap<String, u64> {
     let line = |line: &str| {
         let (key, value) = line.split_once(' ')?;
         Some((key.to_owned(), value.trim().parse().ok()?))
@@ -43,7 +43,7 @@ pub fn keyed(text: &str) -> BTreeMap<String, u64> {
 }
 
 /// `0-3,7` as single numbers.
-pub fn list(text: &str) -> Vec<u16> {
+pub(super) fn list(text: &str) -> Vec<u16> {
     let range = |part: &str| {
         let (from, to) = part.split_once('-').unwrap_or((part, part));
         Some(from.trim().parse::<u16>().ok()?..=to.trim().parse::<u16>().ok()?)
@@ -52,13 +52,13 @@ pub fn list(text: &str) -> Vec<u16> {
 }
 
 /// `8:0`
-pub fn device(text: &str) -> Option<(u64, u64)> {
+pub(super) fn device(text: &str) -> Option<(u64, u64)> {
     let (major, minor) = text.split_once(':')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// v1's `8:0 Read 4096` or `8:0 4096`; the `Total` at the end is left out.
-pub fn blkio(text: &str) -> Vec<BlkioEntry> {
+pub(super) fn blkio(text: &str) -> Vec<BlkioEntry> {
     let line = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let (op, value) = match words[..] {
@@ -73,7 +73,7 @@ pub fn blkio(text: &str) -> Vec<BlkioEntry> {
 }
 
 /// A pressure file; `full` is missing for the processor on older kernels.
-pub fn psi(dir: &Dir, file: &str) -> Result<Option<Psi>> {
+pub(super) fn psi(dir: &Dir, file: &str) -> Result<Option<Psi>> {
     Ok(text(dir, file)?.map(|text| parse_psi(&text)))
 }
 
@@ -107,7 +107,7 @@ fn psi_line<'a>(words: impl Iterator<Item = &'a str>) -> PsiLine {
 }
 
 /// The huge page sizes of this host as control files spell them.
-pub fn page_sizes() -> Vec<String> {
+pub(super) fn page_sizes() -> Vec<String> {
     let Ok(entries) = std::fs::read_dir("/sys/kernel/mm/hugepages") else { return Vec::new() };
     let mut sizes: Vec<u64> = entries
         .filter_map(|entry| {

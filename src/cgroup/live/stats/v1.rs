@@ -9,7 +9,7 @@ use crate::error::Result;
 /// cpuacct.stat counts in ticks of 1/100 s, whatever the kernel's own tick (USER_HZ).
 const TICK: u64 = 10_000_000;
 
-pub fn stats(group: &Group) -> Result<Stats> {
+pub(super) fn stats(group: &Group) -> Result<Stats> {
     let mut stats = Stats::default();
     let dir = |name| group.record().place_of(name).map(|place| group.dir(place)).transpose();
     if let Some(dir) = dir("cpu")? {

@@ -9,7 +9,7 @@ use crate::cgroup::live::group::Group;
 use crate::cgroup::live::procs;
 use crate::error::Result;
 
-pub fn stats(group: &Group) -> Result<Stats> {
+pub(super) fn stats(group: &Group) -> Result<Stats> {
     let mut stats = Stats::default();
     if group.record().places.is_empty() {
         return Ok(stats);

@@ -3,8 +3,8 @@
 //! `linux.resources.devices` is a list of allows and denies of which the last one counts; [`filter`] reduces it to a
 //! default and its exceptions. `live/devices` puts that into force.
 
-pub mod filter;
-pub mod rule;
+pub(crate) mod filter;
+pub(crate) mod rule;
 
-pub use filter::Filter;
-pub use rule::{Access, Kind};
+pub(crate) use filter::Filter;
+pub(crate) use rule::{Access, Kind};

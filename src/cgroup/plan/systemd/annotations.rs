@@ -20,7 +20,7 @@ const OURS: [(&str, &str); 2] = [
 const DEEPEST: usize = 8;
 
 /// The property that an annotation asks for; None for other annotations.
-pub fn property(annotation: &str, text: &str) -> Result<Option<Property>> {
+pub(crate) fn property(annotation: &str, text: &str) -> Result<Option<Property>> {
     let Some(name) = annotation.strip_prefix(PREFIX) else { return Ok(None) };
     let pointer = format!("/annotations/{}", escaped(annotation));
     let wrong = |what: String| -> Error { fail!(Kind::Spec, "{pointer}: {what}") };

@@ -60,7 +60,7 @@ impl fmt::Display for Property {
 }
 
 /// All that a new unit is told.
-pub fn of_group(
+pub(crate) fn of_group(
     unit: &Unit,
     mode: Mode,
     resources: Option<&LinuxResources>,
@@ -93,7 +93,7 @@ pub fn of_unit(unit: &Unit, mode: Mode) -> Vec<Property> {
 }
 
 /// The limits that systemd has a property for.
-pub fn of_resources(resources: &LinuxResources, mode: Mode) -> Result<Vec<Property>> {
+pub(crate) fn of_resources(resources: &LinuxResources, mode: Mode) -> Result<Vec<Property>> {
     let mut all = Vec::new();
     let v2 = mode == Mode::V2;
     if let Some(memory) = resources.memory() {
@@ -204,7 +204,7 @@ fn quota(quota: i64, period: u64, field: &str, all: &mut Vec<Property>) {
 }
 
 /// The resources with the quota that systemd makes of theirs: what is written is to be what its next reload writes.
-pub fn with_its_quota(resources: &LinuxResources) -> Option<LinuxResources> {
+pub(crate) fn with_its_quota(resources: &LinuxResources) -> Option<LinuxResources> {
     let cpu = resources.cpu().as_ref()?;
     let quota = cpu.quota().and_then(|quota| u64::try_from(quota).ok()).filter(|&quota| quota != 0)?;
     let period = cpu.period().filter(|&period| period != 0).unwrap_or(PERIOD);
@@ -341,7 +341,7 @@ fn unified(key: &str, value: &str, all: &mut Vec<Property>) -> Result<()> {
 }
 
 /// systemd's own device filter. A device must pass it and ours: where it cannot say a rule exactly, it allows more.
-pub fn of_devices(filter: &Filter) -> Vec<Property> {
+pub(crate) fn of_devices(filter: &Filter) -> Vec<Property> {
     let field = pointer("devices");
     if filter.allow {
         // Exceptions from "all" have no property.

@@ -71,7 +71,7 @@ fn is_unit_name(name: &str) -> bool {
 }
 
 /// `a-b.slice` is `a.slice/a-b.slice`; `-.slice` is the root.
-pub fn expand_slice(slice: &str) -> Result<PathBuf> {
+pub(crate) fn expand_slice(slice: &str) -> Result<PathBuf> {
     let wrong = || fail!(Kind::Spec, "{POINTER}: invalid slice name: {slice}");
     let stem = slice.strip_suffix(".slice").ok_or_else(wrong)?;
     if stem == "-" {
@@ -85,7 +85,7 @@ pub fn expand_slice(slice: &str) -> Result<PathBuf> {
 }
 
 /// The root of a user's manager, as far as the path of a process of that user tells; systemd itself says it later.
-pub fn user_root(own_path: &Path) -> PathBuf {
+pub(crate) fn user_root(own_path: &Path) -> PathBuf {
     let parts: Vec<_> = own_path.iter().filter_map(|part| part.to_str()).collect();
     if let Some(at) = parts.iter().position(|part| part.starts_with("user@") && part.ends_with(".service")) {
         return parts[1..=at].iter().collect();

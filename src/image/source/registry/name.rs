@@ -3,7 +3,7 @@
 //! The grammar is that of Docker's `reference` package. `oci-spec` has it as one regular expression, and with it the
 //! engine for expressions, which is larger than all the rest of its part here: so only its type and its errors are used.
 
-pub use oci_spec::distribution::Reference as ImageName;
+pub(super) use oci_spec::distribution::Reference as ImageName;
 
 use oci_spec::distribution::{ParseError, Reference};
 
@@ -17,7 +17,7 @@ const LONGEST_REPOSITORY: usize = 255;
 const LONGEST_TAG: usize = 128;
 
 /// As [`parse`], with a sentence for the error.
-pub fn parse_name(name: &str) -> Result<ImageName> {
+pub(crate) fn parse_name(name: &str) -> Result<ImageName> {
     parse(name).map_err(|e| fail!(Kind::Usage, "image name {name:?}: {e}"))
 }
 

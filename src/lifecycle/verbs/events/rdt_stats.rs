@@ -10,7 +10,7 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Rdt {
+pub(crate) struct Rdt {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub l3_cache_info: Option<CacheInfo>,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -34,7 +34,7 @@ pub struct Rdt {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct CacheInfo {
+pub(crate) struct CacheInfo {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub cbm_mask: String,
     #[serde(skip_serializing_if = "is_zero")]
@@ -44,7 +44,7 @@ pub struct CacheInfo {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct BandwidthInfo {
+pub(crate) struct BandwidthInfo {
     #[serde(skip_serializing_if = "is_zero")]
     pub bandwidth_gran: u64,
     #[serde(skip_serializing_if = "is_zero")]
@@ -57,14 +57,14 @@ pub struct BandwidthInfo {
 
 /// Bytes since the group was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Bandwidth {
+pub(crate) struct Bandwidth {
     pub mbm_total_bytes: u64,
     pub mbm_local_bytes: u64,
 }
 
 /// Bytes of the cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Occupancy {
+pub(crate) struct Occupancy {
     pub llc_occupancy: u64,
 }
 
@@ -74,7 +74,7 @@ fn is_zero(number: &u64) -> bool {
 }
 
 /// What this processor can is what there are directories for.
-pub fn read(rdt: &record::Rdt) -> Result<Rdt> {
+pub(super) fn read(rdt: &record::Rdt) -> Result<Rdt> {
     let info = rdt.root.join("info");
     let (of_root, of_class) = (schemata(&rdt.root)?, schemata(&rdt.class)?);
     let line = |lines: &[String], name| {

@@ -10,7 +10,11 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 
 /// Lays the typed rules behind those of `resources`, else behind those that are in force.
-pub fn add(typed: &[String], saved: &[LinuxDeviceCgroup], resources: &mut LinuxResources) -> Result<()> {
+pub(super) fn add(
+    typed: &[String],
+    saved: &[LinuxDeviceCgroup],
+    resources: &mut LinuxResources,
+) -> Result<()> {
     if typed.is_empty() {
         return Ok(());
     }
