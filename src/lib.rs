@@ -1,43 +1,43 @@
-//! tare, an OCI container runtime, as a library for its two binaries.
+//! The library behind the two programs: `tare`, an OCI container runtime, and `tare-image`, which makes bundles of images.
 //!
-//! From the command line at the top to the kernel at the bottom: what is above acts on what is below. Imports go only
-//! downwards in this list (`tests/layers/` holds it): what is above may name what is below, never the other way.
+//! The modules are layers, from the command line at the top to the kernel at the bottom. A layer imports only from those
+//! below it in this list; `tests/layers/` refuses anything else. `docs/architecture.md` says what each may know.
 
-/// What the person typed; the only place that writes stdout or picks an exit code.
+/// Reads the command line, prints results, chooses the exit code. Only this layer writes standard output.
 pub mod cli;
-/// One file per verb: the story of create, start, run, exec, kill, delete and the rest.
+/// Does what each verb asks: create, start, run, exec, kill, delete and the rest, one file for each.
 pub(crate) mod lifecycle;
-/// The parent's half of starting a process.
+/// The parent's half of starting a process: opens descriptors, clones, answers the child, explains its failures.
 pub(crate) mod launch;
-/// The child's half, after clone: it walks the plan. And hooks, which both halves run.
+/// The child's half, from clone3(2) to execve(2): walks the plan. Its `hook` runs hooks for both halves.
 pub(crate) mod init;
-/// The words the two halves exchange.
+/// The messages that the two halves exchange.
 pub(crate) mod handshake;
-/// What is remembered between commands.
+/// What is remembered of a container between commands: its record on disk, the lock, and the status found from facts.
 pub(crate) mod container;
-/// Decisions: configuration and host facts become one printable plan, without a side effect.
+/// Decides everything: the configuration and the facts of this host become one printable `Plan`, without a system call.
 pub(crate) mod plan;
-/// Control groups: resources become writes (pure), then the writes are applied.
+/// Control groups, v1, v2 and through systemd: `cgroup::plan` decides what is written, the rest writes it.
 pub(crate) mod cgroup;
-/// What this host is, read once.
+/// The facts of this host (`Facts`), and `host::probe`, which reads them once.
 pub(crate) mod host;
-/// Documents in files: the configuration of a bundle, read and handed to `spec`.
+/// Reads config.json from its file, and writes the template of `tare spec`.
 pub(crate) mod bundle;
-/// From an image to a bundle (the other binary).
+/// Everything of `tare-image`: from an image to a bundle, and back.
 pub(crate) mod image;
-/// config.json: parsing, located errors, rules that need no host. Knows no files.
+/// config.json: parses it and checks the rules that need no host; each error has its place in the document.
 pub(crate) mod spec;
-/// Paths resolved inside a root we do not trust.
+/// Resolves paths inside a root directory that is not trusted, by openat2(2) or step by step.
 pub(crate) mod inroot;
-/// The kernel, one file per interface; the only unsafe code.
+/// System calls, one file for each interface of the kernel. The only unsafe code.
 pub mod sys;
-/// Numbers and small structs of the kernel's interface, without a call.
+/// Constants and plain structs of the kernel's interface, without any call.
 pub(crate) mod kernel;
-/// The log: the only place that writes stderr.
+/// Log records, in files and on standard error. Only this layer writes standard error.
 pub(crate) mod log;
-/// The name of a container, checked once.
+/// `ContainerId`: the name of a container, checked where it enters.
 pub(crate) mod container_id;
-/// One error type, at the bottom, knowing nobody.
+/// `Error`, the one error type. It imports nothing of the other layers.
 pub(crate) mod error;
 
 #[doc(hidden)]
