@@ -562,3 +562,43 @@ fn hooks() {
         ("/hooks/poststop/0/timeout", "0", "/hooks/poststop/0/timeout", "must be greater than 0"),
     ]);
 }
+
+/// Names that differ from the specification's in case, prefix or spaces are no names: where one is taken for another, a
+/// configuration says something else than what its reader sees.
+#[test]
+fn words_are_exact() {
+    let words = [
+        ("/process/rlimits/0/type", "RLIMIT_NOFILE"),
+        ("/process/scheduler/policy", "SCHED_FIFO"),
+        ("/process/scheduler/flags/0", "SCHED_RESET_ON_FORK"),
+        ("/process/ioPriority/class", "IOPRIO_CLASS_BE"),
+        ("/linux/namespaces/0/type", "network"),
+        ("/linux/devices/0/type", "c"),
+        ("/linux/resources/devices/0/type", "c"),
+        ("/linux/rootfsPropagation", "private"),
+        ("/linux/personality/domain", "LINUX"),
+        ("/linux/memoryPolicy/mode", "MPOL_BIND"),
+        ("/linux/memoryPolicy/flags/0", "MPOL_F_STATIC_NODES"),
+        ("/linux/seccomp/defaultAction", "SCMP_ACT_ALLOW"),
+        ("/linux/seccomp/architectures/0", "SCMP_ARCH_X86_64"),
+        ("/linux/seccomp/flags/0", "SECCOMP_FILTER_FLAG_LOG"),
+        ("/linux/seccomp/syscalls/0/action", "SCMP_ACT_ALLOW"),
+        ("/linux/seccomp/syscalls/0/args/0/op", "SCMP_CMP_EQ"),
+    ];
+    for (pointer, word) in words {
+        let short = word.rsplit('_').next().unwrap();
+        let others = [
+            word.to_uppercase(),
+            word.to_lowercase(),
+            format!(" {word}"),
+            format!("{word} "),
+            short.to_owned(),
+        ];
+        for other in others.iter().filter(|other| *other != word) {
+            let mut document = full();
+            set(&mut document, pointer, &Value::from(other.as_str()).to_string());
+            let text = refusal(&document).unwrap_or_else(|| "it was accepted".to_owned());
+            assert!(text.contains(&format!("{pointer} (line ")), "{pointer} = {other:?}: {text}");
+        }
+    }
+}

@@ -1,8 +1,9 @@
 //! The documents that are read: their members as the specification has them, put into the types of `oci-spec`.
 //!
-//! Two of its types have readers of their own here. `Process`, because the crate checks the lists of `execCPUAffinity`
-//! with a regular expression, whose engine would be a seventh of the binary; [`super::scheduling`] checks them. And so
-//! `Spec`, which holds it; members for other systems than Linux are passed over.
+//! Some of its types have readers of their own here. `Process`, because the crate checks the lists of `execCPUAffinity`
+//! with a regular expression, whose engine would be a seventh of the binary; [`super::scheduling`] checks them. Its
+//! capabilities, because the crate takes other spellings of their names too. And so `Spec`, which holds it; members for
+//! other systems than Linux are passed over.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use oci_spec::runtime;
 use serde::Deserialize;
 
+use super::capability;
 use super::cpu_list::CpuList;
 
 #[derive(Deserialize)]
@@ -52,7 +54,7 @@ pub(super) struct Process {
     args: Option<Vec<String>>,
     env: Option<Vec<String>>,
     cwd: PathBuf,
-    capabilities: Option<runtime::LinuxCapabilities>,
+    capabilities: Option<Capabilities>,
     rlimits: Option<Vec<runtime::PosixRlimit>>,
     no_new_privileges: Option<bool>,
     apparmor_profile: Option<String>,
@@ -74,7 +76,7 @@ impl From<Process> for runtime::Process {
             .set_args(read.args)
             .set_env(read.env)
             .set_cwd(read.cwd)
-            .set_capabilities(read.capabilities)
+            .set_capabilities(read.capabilities.map(Into::into))
             .set_rlimits(read.rlimits)
             .set_no_new_privileges(read.no_new_privileges)
             .set_apparmor_profile(read.apparmor_profile)
@@ -84,6 +86,32 @@ impl From<Process> for runtime::Process {
             .set_scheduler(read.scheduler)
             .set_exec_cpu_affinity(read.exec_cpu_affinity.map(Into::into));
         process
+    }
+}
+
+#[derive(Deserialize)]
+struct Capabilities {
+    #[serde(default, deserialize_with = "capability::set")]
+    bounding: Option<runtime::Capabilities>,
+    #[serde(default, deserialize_with = "capability::set")]
+    effective: Option<runtime::Capabilities>,
+    #[serde(default, deserialize_with = "capability::set")]
+    inheritable: Option<runtime::Capabilities>,
+    #[serde(default, deserialize_with = "capability::set")]
+    permitted: Option<runtime::Capabilities>,
+    #[serde(default, deserialize_with = "capability::set")]
+    ambient: Option<runtime::Capabilities>,
+}
+
+impl From<Capabilities> for runtime::LinuxCapabilities {
+    fn from(read: Capabilities) -> Self {
+        let mut sets = Self::default();
+        sets.set_bounding(read.bounding)
+            .set_effective(read.effective)
+            .set_inheritable(read.inheritable)
+            .set_permitted(read.permitted)
+            .set_ambient(read.ambient);
+        sets
     }
 }
 

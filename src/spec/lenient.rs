@@ -4,11 +4,9 @@
 //! Go reads `null` and a missing member alike as the zero value; names of capabilities grow with the kernel; the
 //! crate misspells two scheduler flags and bounds a hugepage limit to an i64.
 
-use oci_spec::runtime::Capability;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::config_error::quote;
+use super::capability;
 use super::diagnostics::Diagnostics;
 use super::json_pointer::JsonPointer;
 use super::tree::{default, find, items_mut, member, member_mut, remove};
@@ -75,7 +73,7 @@ fn process(process: &mut Value, at: &JsonPointer<'_>, diagnostics: &mut Diagnost
     }
 }
 
-/// A capability that this build does not know cannot be granted: said once, not fatal (the specification: the
+/// A name that this build does not know, letter by letter, grants nothing: said once, not fatal (the specification: the
 /// runtime logs a warning for those it cannot map).
 fn capabilities(sets: &mut Value, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     let mut unknown = Vec::<String>::new();
@@ -84,7 +82,7 @@ fn capabilities(sets: &mut Value, at: &JsonPointer<'_>, diagnostics: &mut Diagno
         set.retain(|name| {
             // What is no string is left for the types to refuse.
             let Some(text) = name.as_str() else { return true };
-            let known = Capability::deserialize(name).is_ok();
+            let known = capability::exact(text).is_some();
             if !known && !unknown.iter().any(|seen| seen == text) {
                 unknown.push(text.to_owned());
             }
@@ -92,7 +90,7 @@ fn capabilities(sets: &mut Value, at: &JsonPointer<'_>, diagnostics: &mut Diagno
         });
     }
     if !unknown.is_empty() {
-        let names: Vec<String> = unknown.iter().map(quote).collect();
+        let names: Vec<String> = unknown.iter().map(|name| capability::with_hint(name)).collect();
         diagnostics.warn(at, format!("ignoring unknown or unavailable capabilities: {}", names.join(", ")));
     }
 }

@@ -6,6 +6,7 @@
 
 mod absent;
 mod block_io;
+mod capability;
 pub(crate) mod cpu_list;
 mod devices;
 mod document;
@@ -44,6 +45,7 @@ use crate::error::Result;
 use diagnostics::Diagnostics;
 use json_pointer::JsonPointer;
 
+pub(crate) use capability::capability;
 pub(crate) use config_error::ConfigError;
 pub use template::template;
 pub(crate) use template::{MASKED, READONLY};

@@ -136,6 +136,10 @@ fn capabilities_are_added_but_never_inheritable() {
     bundle
         .tare(&["exec", "--cap", "CAP_NONE_SUCH", &bundle.id, "true"])
         .fails(255, "unknown capability \"CAP_NONE_SUCH\"");
+    for name in ["net_raw", "NET_RAW", "cap_net_raw", "CAP_CAP_NET_RAW"] {
+        let hint = format!("unknown capability {name:?} (did you mean CAP_NET_RAW?)");
+        bundle.tare(&["exec", "--cap", name, &bundle.id, "true"]).fails(255, &hint);
+    }
 }
 
 #[test]

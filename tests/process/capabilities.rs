@@ -63,6 +63,25 @@ fn of_root_are_the_configurations() {
 }
 
 #[test]
+fn of_other_spellings_are_granted_by_none() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.patch(|config| config["process"]["noNewPrivileges"] = json!(false));
+    let one = bits(&ONE);
+    for name in
+        ["net_raw", "NET_RAW", "cap_net_raw", "Cap_Net_Raw", "CAP_CAP_NET_RAW", "CAP_NET_RAW ", "CAP-NET-RAW"]
+    {
+        let names = ["CAP_KILL", name];
+        let all = json!({
+            "bounding": names, "effective": names, "permitted": names, "inheritable": names, "ambient": names
+        });
+        assert_eq!(sets(&mut bundle, all), [one; 5], "{name}");
+        let answer = bundle.run().ok();
+        let hint = format!("{name:?} (did you mean CAP_NET_RAW?)");
+        assert!(answer.stderr.replace('\\', "").contains(&hint), "{answer:?}");
+    }
+}
+
+#[test]
 fn of_a_user_are_the_ambient_ones() {
     let Some(mut bundle) = Bundle::new() else { return };
     let (few, one) = (bits(&FEW), bits(&ONE));

@@ -150,8 +150,7 @@ fn user(own: &User, options: &Exec) -> User {
 fn capabilities(own: &LinuxCapabilities, more: &[String]) -> Result<LinuxCapabilities> {
     let mut added = Capabilities::new();
     for name in more {
-        let container = serde_json::from_value(serde_json::Value::from(name.as_str()));
-        added.insert(container.map_err(|_| fail!(Kind::Usage, "unknown capability {name:?}"))?);
+        added.insert(spec::capability(name).map_err(|why| Error::new(Kind::Usage, why))?);
     }
     let with = |set: &Option<Capabilities>| Some(set.iter().flatten().chain(&added).copied().collect());
     let mut all = own.clone();

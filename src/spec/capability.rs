@@ -1,0 +1,83 @@
+//! Names of capabilities: those of capabilities(7), letter by letter.
+//!
+//! The crate's own reader takes `net_admin`, `NET_ADMIN` and `CAP_CAP_NET_ADMIN` for CAP_NET_ADMIN. runc grants nothing
+//! for any of them: who reviews a configuration looks for the name as it is written, and nothing else may grant it.
+
+use std::collections::HashSet;
+
+use oci_spec::runtime::Capability;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, Unexpected};
+
+use super::config_error::quote;
+
+/// The capability of exactly this name.
+pub(super) fn exact(name: &str) -> Option<Capability> {
+    name.strip_prefix("CAP_")?.parse().ok()
+}
+
+/// The capability of exactly this name, or why there is none.
+pub(crate) fn capability(name: &str) -> Result<Capability, String> {
+    exact(name).ok_or_else(|| format!("unknown capability {}", with_hint(name)))
+}
+
+/// The name, quoted, and the one that was probably meant.
+pub(super) fn with_hint(name: &str) -> String {
+    match meant(name) {
+        Some(meant) => format!("{} (did you mean CAP_{meant}?)", quote(name)),
+        None => quote(name),
+    }
+}
+
+/// Another case, without the prefix or with two, with spaces around or hyphens within.
+fn meant(name: &str) -> Option<Capability> {
+    let upper = name.trim().to_ascii_uppercase().replace('-', "_");
+    upper.trim_start_matches("CAP_").parse().ok()
+}
+
+/// For `deserialize_with`: a set of exact names. It fails with the first that is none.
+pub(super) fn set<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<HashSet<Capability>>, D::Error> {
+    let names: Option<Vec<Exact>> = Option::deserialize(deserializer)?;
+    Ok(names.map(|names| names.into_iter().map(|Exact(capability)| capability).collect()))
+}
+
+struct Exact(Capability);
+
+impl<'de> Deserialize<'de> for Exact {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let unknown = || Error::invalid_value(Unexpected::Str(&name), &"the name of a capability");
+        exact(&name).map(Self).ok_or_else(unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_exact_name_is_one() {
+        assert_eq!(exact("CAP_NET_ADMIN"), Some(Capability::NetAdmin));
+        for name in [
+            "NET_ADMIN",
+            "net_admin",
+            "cap_net_admin",
+            "CAP_CAP_NET_ADMIN",
+            " CAP_NET_ADMIN",
+            "Cap-Net-Admin",
+        ] {
+            assert_eq!(exact(name), None, "{name}");
+            assert_eq!(with_hint(name), format!("{name:?} (did you mean CAP_NET_ADMIN?)"));
+        }
+        assert_eq!(with_hint("CAP_ALL"), "\"CAP_ALL\"");
+    }
+
+    #[test]
+    fn each_capability_of_the_kernel_has_its_name_here() {
+        for name in crate::plan::capabilities::names(u64::MAX >> 23) {
+            assert_eq!(exact(&name).map(|known| format!("CAP_{known}")), Some(name));
+        }
+    }
+}
