@@ -1,10 +1,12 @@
 //! Memory that a waiting process gives back with madvise(2): a created container may wait for `start` for long, and there
-//! may be hundreds. Each then takes 108 KiB of physical
-//! memory instead of 920.
+//! may be hundreds. Each then takes 108 KiB of physical memory instead of 920.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+#[cfg(target_arch = "x86_64")]
+use std::os::fd::AsRawFd;
+use std::os::fd::BorrowedFd;
 
 use libc::Elf64_Phdr as Segment;
+#[cfg(any(test, target_arch = "x86_64"))]
 use nix::errno::Errno;
 
 use crate::sys::Result;
