@@ -19,6 +19,15 @@ pub(crate) struct Access {
     pub(crate) timeout: Duration,
 }
 
+impl Access {
+    /// The same for `host` where the user named `named`: credentials given by hand are for the registry that was named,
+    /// and not for its mirrors or for where registries.conf sends its images.
+    pub(super) fn for_host(&self, host: &str, named: &str) -> Self {
+        let credentials = self.credentials.clone().filter(|_| host.eq_ignore_ascii_case(named));
+        Self { credentials, ..self.clone() }
+    }
+}
+
 /// What a user is known to a registry by.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Credentials {

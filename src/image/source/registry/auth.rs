@@ -1,16 +1,17 @@
 //! Answers the challenge of a 401 response: with a password, or with a token that a token server gives for it.
 
-use std::io::Read;
+use std::io::{Cursor, Read};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
-use ureq::Agent;
+use ureq::http::{Method, Uri};
 
 use super::access::Credentials;
-use super::proxy;
-use crate::error::{Kind, Result};
-use crate::fail;
+use super::client::{self, Call, Client, RequestBody};
+use super::url;
+use crate::error::{Context, Error, Kind, Result};
+use crate::{fail, log};
 
 /// The largest answer of a token server in bytes; tokens have a few kilobytes.
 const TOKEN_BYTES: u64 = 1 << 20;
@@ -60,13 +61,15 @@ impl Challenge {
         basic
     }
 
-    /// Fetches a token, or sends the password itself where that is asked for.
+    /// Fetches a token, or sends the password itself where that is asked for. `is_https` says how the registry is spoken
+    /// to: credentials do not leave TLS on a registry's word.
     pub(crate) fn answer(
         &self,
-        agent: &Agent,
+        client: &Client,
         repository: &str,
         credentials: Option<&Credentials>,
-        insecure: bool,
+        is_https: bool,
+        retries: u32,
     ) -> Result<Authorization> {
         match (self, credentials) {
             (Self::Basic, Some(Credentials::Password { user, password })) => {
@@ -74,10 +77,13 @@ impl Challenge {
             }
             (Self::Basic, _) => Err(fail!(Kind::Denied, "the registry asks for a user and a password")),
             (Self::Bearer { realm, service, scope }, _) => {
-                if !insecure && !realm.starts_with("https://") {
+                let place = || format!("ask {} for a token", url::without_query(realm));
+                let realm = url::parse(realm).with_context(place)?;
+                if !url::is_https(&realm) && (!client.insecure() || is_https && credentials.is_some()) {
                     return Err(fail!(
                         Kind::Denied,
-                        "the registry sends credentials to {realm:?}, which is not https"
+                        "the registry sends credentials to \"{}\", which is not https",
+                        client::shown(&realm)
                     ));
                 }
                 let scope = match scope.as_deref().filter(|scope| !scope.is_empty()) {
@@ -85,7 +91,7 @@ impl Challenge {
                     None if repository.is_empty() => String::new(),
                     None => format!("repository:{repository}:pull"),
                 };
-                request_token(agent, realm, service, &scope, credentials)
+                request_token(client, &realm, service, &scope, credentials, retries).with_context(place)
             }
         }
     }
@@ -97,52 +103,117 @@ struct TokenResponse {
     access_token: Option<String>,
 }
 
+/// Asks the token server, and retries temporary failures as of the registry itself.
 fn request_token(
-    agent: &Agent,
-    realm: &str,
+    client: &Client,
+    realm: &Uri,
     service: &str,
     scope: &str,
     credentials: Option<&Credentials>,
+    retries: u32,
 ) -> Result<Authorization> {
-    let asked = |error: ureq::Error| fail!(Kind::Denied, "ask {realm} for a token: {error}");
-    // Elsewhere than the registry, perhaps: NO_PROXY may name one of them only.
-    let uri: ureq::http::Uri = realm.parse().map_err(|e| fail!(Kind::Spec, "{realm}: {e}"))?;
-    let host = uri.authority().map_or_else(String::new, ToString::to_string);
-    let proxy = proxy::for_host(&host, |name| std::env::var(name).ok())?;
-    let response = if let Some(Credentials::Token(refresh)) = credentials {
-        let form = [
+    let mut attempt = 0;
+    loop {
+        let (error, wait) = match send_token_request(client, realm, service, scope, credentials)? {
+            Ok((response, _)) if response.status().is_success() => return read_token(response),
+            Ok((response, _)) => {
+                let wait = client::retry_after(&response);
+                let is_transient = client::is_transient(response.status());
+                let error = client::status_error("it", Kind::Denied, response);
+                if !is_transient {
+                    return Err(error);
+                }
+                (error, wait)
+            }
+            Err(error) if client::is_permanent(&error) => return Err(client::to_error(&error)),
+            Err(error) => (client::to_error(&error), None),
+        };
+        attempt += 1;
+        if attempt > retries {
+            return Err(error);
+        }
+        log::debug(format_args!("{}: {error}; attempt {attempt} of {retries}", client::shown(realm)));
+        client::wait_before(attempt, wait);
+    }
+}
+
+fn send_token_request(
+    client: &Client,
+    realm: &Uri,
+    service: &str,
+    scope: &str,
+    credentials: Option<&Credentials>,
+) -> Result<client::Sent> {
+    if let Some(Credentials::Token(refresh)) = credentials {
+        let form = query(&[
             ("grant_type", "refresh_token"),
             ("service", service),
             ("scope", scope),
             ("client_id", "tare-image"),
             ("refresh_token", refresh),
-        ];
-        agent.post(realm).config().proxy(proxy).build().send_form(form).map_err(asked)?
-    } else {
-        let mut request = agent.get(realm).config().proxy(proxy).build();
-        // Several scopes stand in one challenge, and are asked for one by one.
-        let scopes = scope.split(' ').map(|scope| ("scope", scope));
-        for (name, value) in [("service", service)].into_iter().chain(scopes) {
-            if !value.is_empty() {
-                request = request.query(name, value);
-            }
-        }
-        if let Some(Credentials::Password { user, password }) = credentials {
-            request = request.header("authorization", Authorization::basic(user, password).header());
-        }
-        request.call().map_err(asked)?
-    };
-    let status = response.status();
-    if !status.is_success() {
-        return Err(fail!(Kind::Denied, "ask {realm} for a token: it answers {status}"));
+        ]);
+        let open: &dyn Fn() -> Result<Box<dyn Read + Send>> =
+            &|| Ok(Box::new(Cursor::new(form.clone().into_bytes())));
+        return client.send(&Call {
+            method: &Method::POST,
+            url: realm.clone(),
+            headers: &[("content-type", "application/x-www-form-urlencoded")],
+            body: Some(&RequestBody { size: form.len() as u64, open }),
+            authorization: None,
+            same_origin_only: true,
+        });
     }
+    // Several scopes stand in one challenge, and are asked for one by one.
+    let scopes = scope.split(' ').map(|scope| ("scope", scope));
+    let all: Vec<_> = [("service", service)].into_iter().chain(scopes).collect();
+    let basic = match credentials {
+        Some(Credentials::Password { user, password }) => Some(Authorization::basic(user, password)),
+        _ => None,
+    };
+    client.send(&Call {
+        method: &Method::GET,
+        url: with_query(realm, &query(&all))?,
+        headers: &[],
+        body: None,
+        authorization: basic.as_ref().map(|it| (it.header(), realm)),
+        same_origin_only: false,
+    })
+}
+
+fn read_token(response: ureq::http::Response<ureq::Body>) -> Result<Authorization> {
     let mut body = Vec::new();
     response.into_body().into_reader().take(TOKEN_BYTES).read_to_end(&mut body)?;
     let token: TokenResponse =
-        serde_json::from_slice(&body).map_err(|e| fail!(Kind::Spec, "the token of {realm}: {e}"))?;
-    let text = token.token.or(token.access_token).filter(|text| !text.is_empty());
-    let text = text.ok_or_else(|| fail!(Kind::Spec, "the answer of {realm} has no token"))?;
-    Ok(Authorization(format!("Bearer {text}")))
+        serde_json::from_slice(&body).map_err(|e| fail!(Kind::Spec, "its answer: {e}"))?;
+    // The two members are one thing under two names; servers leave one of them empty.
+    let mut texts = [token.token, token.access_token].into_iter().flatten();
+    let text = texts.find(|text| !text.is_empty());
+    let missing = || -> Error { fail!(Kind::Spec, "its answer has no token") };
+    Ok(Authorization(format!("Bearer {}", text.ok_or_else(missing)?)))
+}
+
+fn with_query(realm: &Uri, query: &str) -> Result<Uri> {
+    let separator = match (query.is_empty(), realm.query()) {
+        (true, _) => "",
+        (_, None) => "?",
+        (_, Some(_)) => "&",
+    };
+    url::parse(&format!("{realm}{separator}{query}"))
+}
+
+/// The parameters that are not empty, as a query or a form has them.
+fn query(parameters: &[(&str, &str)]) -> String {
+    let given = parameters.iter().filter(|(_, value)| !value.is_empty());
+    given.map(|(name, value)| format!("{name}={}", percent_encoded(value))).collect::<Vec<_>>().join("&")
+}
+
+/// Every byte but RFC 3986's unreserved ones as `%XX`.
+fn percent_encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
 }
 
 type Parameters = Vec<(String, String)>;

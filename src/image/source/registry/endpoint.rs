@@ -2,45 +2,31 @@
 //! errors.
 
 use std::fmt;
-use std::io::{self, Read};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
-use ureq::http::{Method, StatusCode};
-use ureq::{Agent, SendBody};
+use ureq::http::{Method, StatusCode, Uri};
 
 use super::access::Access;
 use super::auth::{Authorization, Challenge};
+use super::client::{self, Call, Client, Sent};
 use super::registries_conf::Location;
-use super::{auth_file, proxy, tls};
+use super::{auth_file, url};
 use crate::error::{Error, Kind, Result};
 use crate::{fail, log};
 
-/// How long connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// The longest wait that a server's Retry-After is followed for.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
-/// Errors of a registry are short documents.
-const ERROR_BODY_BYTES: u64 = 64 << 10;
+pub(super) use super::client::{RequestBody, retry_delay};
 
 pub(crate) type Body = ureq::BodyReader<'static>;
-
-/// The pause before attempt number `attempt` (1 is the first retry): 200 ms, doubling to 6.4 s.
-pub(super) fn retry_delay(attempt: u32) -> Duration {
-    Duration::from_millis(100 << attempt.min(6))
-}
 
 pub(super) struct Endpoint {
     /// `HOST[:PORT]`.
     host: String,
     repository: String,
-    /// Plain HTTP and unknown certificates are accepted.
-    insecure: bool,
     retries: u32,
-    agent: Agent,
+    client: Client,
     access: Access,
-    /// `https://HOST` or `http://HOST`, found out by the first request.
-    base: OnceLock<String>,
+    /// `https://HOST/` or `http://HOST/`, found out by the first request.
+    base: OnceLock<Uri>,
     authorization: Mutex<Option<Authorization>>,
 }
 
@@ -56,31 +42,40 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// Where a request goes.
+pub(super) enum Target<'a> {
+    /// Below the repository.
+    Path(&'a str),
+    /// What a server's answer named.
+    Url(Uri),
+    /// `/v2/`, which says whether the registry knows the user.
+    Version,
+}
+
 /// A request to the registry.
 pub(crate) struct Request<'a> {
     pub(crate) method: Method,
-    /// Below the repository, or a path or URL that a server's answer named.
-    pub(crate) path: &'a str,
+    pub(super) target: Target<'a>,
     pub(crate) headers: &'a [(&'a str, &'a str)],
     pub(crate) body: Option<RequestBody<'a>>,
     /// A 404 is returned as a response and not as an error.
     pub(super) allow_not_found: bool,
 }
 
-/// The body of a request, opened anew for each attempt.
-pub(super) struct RequestBody<'a> {
-    pub(crate) size: u64,
-    pub(crate) open: &'a dyn Fn() -> Result<Box<dyn Read + Send>>,
-}
-
 impl<'a> Request<'a> {
+    /// A request for `path` below the repository.
     pub(crate) fn new(method: Method, path: &'a str) -> Self {
-        Self { method, path, headers: &[], body: None, allow_not_found: false }
+        Self { method, target: Target::Path(path), headers: &[], body: None, allow_not_found: false }
+    }
+
+    /// A request for the URL that a server named.
+    pub(super) fn to_url(method: Method, url: Uri) -> Self {
+        Self { target: Target::Url(url), ..Self::new(method, "") }
     }
 }
 
-/// A successful answer.
-pub(super) struct Response(ureq::http::Response<ureq::Body>);
+/// A successful answer, and the URL that gave it.
+pub(super) struct Response(ureq::http::Response<ureq::Body>, Uri);
 
 impl Response {
     pub(crate) fn status(&self) -> u16 {
@@ -89,6 +84,11 @@ impl Response {
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.0.headers().get(name)?.to_str().ok()
+    }
+
+    /// The URL in `Location`, which may be relative to the one that answered.
+    pub(super) fn location(&self) -> Option<Result<Uri>> {
+        self.header("location").map(|location| url::resolve(&self.1, location))
     }
 
     /// The first byte of a partial answer: `Content-Range: bytes 5-9/10`.
@@ -106,13 +106,12 @@ impl Endpoint {
         let insecure = access.tls_verify.map_or(location.insecure, |verify| !verify);
         // Docker's name for its registry is not where the registry is.
         let host = if location.host == "docker.io" { "registry-1.docker.io".into() } else { location.host };
-        let agent = new_agent(&host, insecure, access)?;
+        let client = Client::new(&host, insecure, access)?;
         Ok(Self {
             host,
             repository: location.repository,
-            insecure,
             retries: access.retries,
-            agent,
+            client,
             access: access.clone(),
             base: OnceLock::new(),
             authorization: Mutex::new(None),
@@ -136,25 +135,27 @@ impl Endpoint {
         self.send(&Request { headers, ..Request::new(Method::GET, path) })
     }
 
-    /// Sends a request for `path` below the repository, and retries temporary failures.
+    /// Sends a request, and retries temporary failures.
     pub(crate) fn send(&self, request: &Request<'_>) -> Result<Response> {
-        let url = self.url(request.path)?;
-        self.send_with_retries(&url, request, self.retries).map_err(|e| {
+        self.send_with_retries(request, self.retries).map_err(|e| {
             let (verb, word) = match request.method {
                 Method::GET => ("get", "from"),
                 Method::HEAD => ("look for", "in"),
                 _ => ("send", "to"),
             };
-            let proxy = self.agent.config().proxy();
-            let proxy = proxy.map_or_else(String::new, |it| format!(" by proxy {}:{}", it.host(), it.port()));
-            self.with_login_hint(e).context(format!("{verb} {} {word} {}{proxy}", request.path, self.host))
+            let what = match &request.target {
+                Target::Path(path) => (*path).to_owned(),
+                Target::Url(url) => client::shown(url),
+                Target::Version => "/v2/".to_owned(),
+            };
+            let proxy = self.client.proxy_text().map_or_else(String::new, |it| format!(" by proxy {it}"));
+            self.with_login_hint(e).context(format!("{verb} {what} {word} {}{proxy}", self.host))
         })
     }
 
     /// As `send`, without retries; the challenge of a 401 is answered.
     pub(super) fn send_once(&self, request: &Request<'_>) -> Result<Response> {
-        let url = self.url(request.path)?;
-        self.send_with_retries(&url, request, 0).map_err(|error| self.with_login_hint(error))
+        self.send_with_retries(request, 0).map_err(|error| self.with_login_hint(error))
     }
 
     /// Adds to a refusal the hint to log in.
@@ -165,80 +166,82 @@ impl Endpoint {
         error.with_hint(format!("log in with: tare-image login {}", auth_file::canonical_host(&self.host)))
     }
 
-    /// The URL of `path` below the repository. A whole URL, from a server's answer, is returned as it is.
-    fn url(&self, path: &str) -> Result<String> {
+    fn url(&self, target: &Target<'_>) -> Result<Uri> {
         let base = self.base_url()?;
-        Ok(match path {
-            whole if whole.contains("://") => whole.to_owned(),
-            rooted if rooted.starts_with('/') => format!("{base}{rooted}"),
-            path => format!("{base}/v2/{}/{path}", self.repository),
-        })
+        match target {
+            Target::Path(path) => url::parse(&format!("{base}v2/{}/{path}", self.repository)),
+            Target::Version => url::parse(&format!("{base}v2/")),
+            Target::Url(url) => Ok(url.clone()),
+        }
     }
 
-    fn send_with_retries(&self, url: &str, request: &Request<'_>, retries: u32) -> Result<Response> {
+    fn send_with_retries(&self, request: &Request<'_>, retries: u32) -> Result<Response> {
         let mut attempt = 0;
         let mut authorized = false;
         loop {
-            let answer = self.send_attempt(url, request)?;
-            let (error, wait) = match answer {
-                Ok(response) if response.status().is_success() => return Ok(Response(response)),
-                Ok(response) if request.allow_not_found && response.status() == StatusCode::NOT_FOUND => {
-                    return Ok(Response(response));
+            let (error, wait) = match self.send_attempt(request)? {
+                Ok((response, url)) if response.status().is_success() => return Ok(Response(response, url)),
+                Ok((response, url))
+                    if request.allow_not_found && response.status() == StatusCode::NOT_FOUND =>
+                {
+                    return Ok(Response(response, url));
                 }
-                Ok(response) if response.status() == StatusCode::UNAUTHORIZED && !authorized => {
+                // Only the registry's own question is answered: whoever it leads to may name a token server of their own.
+                Ok((response, url))
+                    if response.status() == StatusCode::UNAUTHORIZED
+                        && !authorized
+                        && self.is_registry(&url) =>
+                {
                     authorized = true;
                     self.authorize(&response)?;
                     continue;
                 }
-                Ok(response) => {
-                    let wait = retry_after(&response);
-                    let transient = is_transient(response.status());
-                    let error = status_error(response);
+                Ok((response, url)) => {
+                    let wait = client::retry_after(&response);
+                    let transient = client::is_transient(response.status());
+                    let error = self.status_error(response, &url);
                     if !transient {
                         return Err(error);
                     }
                     (error, wait)
                 }
-                Err(error) if is_permanent(&error) => return Err(to_error(&error)),
-                Err(error) => (to_error(&error), None),
+                Err(error) if client::is_permanent(&error) => return Err(client::to_error(&error)),
+                Err(error) => (client::to_error(&error), None),
             };
             attempt += 1;
             if attempt > retries {
                 return Err(error);
             }
-            log::debug(format_args!("{url}: {error}; attempt {attempt} of {retries}"));
-            std::thread::sleep(wait.unwrap_or_else(|| retry_delay(attempt)).min(MAX_RETRY_AFTER));
+            log::debug(format_args!("{self}: {error}; attempt {attempt} of {retries}"));
+            client::wait_before(attempt, wait);
         }
     }
 
-    /// Sends the request once. The outer error is about the request or its body, the inner one about the answer.
-    fn send_attempt(
-        &self,
-        url: &str,
-        request: &Request<'_>,
-    ) -> Result<Result<ureq::http::Response<ureq::Body>, ureq::Error>> {
-        let mut builder = ureq::http::Request::builder().method(request.method.clone()).uri(url);
-        for (name, value) in request.headers {
-            builder = builder.header(*name, *value);
-        }
-        let authorization = self.authorization.lock().unwrap_or_else(PoisonError::into_inner);
-        // Credentials go to the registry alone, wherever it says that uploads go.
-        if let Some(authorization) = authorization.as_ref().filter(|_| self.is_registry_url(url)) {
-            builder = builder.header("authorization", authorization.header());
-        }
-        drop(authorization);
-        let bad = |error: ureq::http::Error| fail!(Kind::Spec, "{url}: {error}");
-        let Some(body) = &request.body else {
-            return Ok(self.agent.run(builder.body(()).map_err(bad)?));
-        };
-        let content = SendBody::from_owned_reader((body.open)()?);
-        let sent = builder.header("content-length", body.size).body(content).map_err(bad)?;
-        Ok(self.agent.run(sent))
+    fn send_attempt(&self, request: &Request<'_>) -> Result<Sent> {
+        let authorization = self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let base = self.base_url()?;
+        self.client.send(&Call {
+            method: &request.method,
+            url: self.url(&request.target)?,
+            headers: request.headers,
+            body: request.body.as_ref(),
+            authorization: authorization.as_ref().map(|it| (it.header(), base)),
+            same_origin_only: matches!(request.target, Target::Version),
+        })
     }
 
-    fn is_registry_url(&self, url: &str) -> bool {
-        let own = self.base.get().and_then(|base| url.strip_prefix(base.as_str()));
-        own.is_some_and(|rest| rest.starts_with('/'))
+    fn is_registry(&self, url: &Uri) -> bool {
+        self.base.get().is_some_and(|base| url::is_same_origin(base, url))
+    }
+
+    /// The error that a failed response is; a refusal of another server than the registry is not one that logging in
+    /// helps against.
+    fn status_error(&self, response: ureq::http::Response<ureq::Body>, url: &Uri) -> Error {
+        if self.is_registry(url) {
+            return client::status_error("the registry", Kind::Denied, response);
+        }
+        let who = format!("{}, where the registry leads,", url::host_and_port(url));
+        client::status_error(&who, Kind::Unsupported, response)
     }
 
     /// Answers the challenge of a 401 with the user's credentials.
@@ -248,133 +251,40 @@ impl Endpoint {
         let challenge = Challenge::strongest(lines)
             .ok_or_else(|| fail!(Kind::Denied, "the registry asks for an authorization of unknown sort"))?;
         let credentials = auth_file::find_credentials(&self.host, &self.repository, &self.access)?;
+        let is_https = self.base.get().is_some_and(url::is_https);
         let authorization =
-            challenge.answer(&self.agent, &self.repository, credentials.as_ref(), self.insecure)?;
+            challenge.answer(&self.client, &self.repository, credentials.as_ref(), is_https, self.retries)?;
         *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorization);
         Ok(())
     }
 
     /// Finds out whether the registry speaks HTTPS; plain HTTP is tried only where it is allowed.
-    fn base_url(&self) -> Result<&str> {
+    fn base_url(&self) -> Result<&Uri> {
         if let Some(base) = self.base.get() {
             return Ok(base);
         }
-        let https = format!("https://{}", self.host);
-        let base = match self.insecure {
-            false => https,
-            true => match self.agent.get(format!("{https}/v2/")).call() {
-                Ok(_) => https,
-                Err(error) => {
-                    log::debug(format_args!("{https}: {error}: trying plain HTTP"));
-                    format!("http://{}", self.host)
-                }
-            },
-        };
+        let https = url::parse(&format!("https://{}/", self.host))?;
+        let base = if self.client.insecure() { self.probe(https)? } else { https };
         Ok(self.base.get_or_init(|| base))
+    }
+
+    /// `https`, or the same with plain HTTP where nothing answers there.
+    fn probe(&self, https: Uri) -> Result<Uri> {
+        let url = url::parse(&format!("{https}v2/"))?;
+        let (method, headers) = (&Method::GET, &[]);
+        let call = Call { method, url, headers, body: None, authorization: None, same_origin_only: false };
+        match self.client.send_first(&call)? {
+            Ok(_) => Ok(https),
+            Err(error) => {
+                log::debug(format_args!("{https}: {error}: trying plain HTTP"));
+                url::parse(&format!("http://{}/", self.host))
+            }
+        }
     }
 
     /// Checks with GET /v2/ that the registry accepts the credentials.
     pub(super) fn check_credentials(&self) -> Result<()> {
-        let base = self.base_url()?;
-        self.send_with_retries(&format!("{base}/v2/"), &Request::new(Method::GET, ""), self.retries).map(drop)
+        let request = Request { target: Target::Version, ..Request::new(Method::GET, "") };
+        self.send_with_retries(&request, self.retries).map(drop)
     }
-}
-
-fn new_agent(host: &str, insecure: bool, access: &Access) -> Result<Agent> {
-    let config = Agent::config_builder()
-        .http_status_as_error(false)
-        .https_only(!insecure)
-        .user_agent(concat!("tare-image/", env!("CARGO_PKG_VERSION")))
-        .proxy(proxy::for_host(host, |name| std::env::var(name).ok())?)
-        .timeout_connect(Some(CONNECT_TIMEOUT.min(access.timeout)))
-        .timeout_recv_response(Some(access.timeout))
-        .timeout_per_read(Some(access.timeout))
-        .timeout_per_write(Some(access.timeout))
-        .tls_config(tls::tls_config(host, insecure, access.cert_dir.as_deref())?)
-        .build();
-    Ok(config.new_agent())
-}
-
-/// Whether a status says that a retry may succeed.
-fn is_transient(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
-}
-
-/// Whether a retry cannot help.
-fn is_permanent(error: &ureq::Error) -> bool {
-    match error {
-        ureq::Error::Io(error) => own_error(error).is_some() || error.to_string().contains("certificate"),
-        ureq::Error::Timeout(_)
-        | ureq::Error::HostNotFound
-        | ureq::Error::ConnectionFailed
-        | ureq::Error::Protocol(_) => false,
-        _ => true,
-    }
-}
-
-/// Our own error in an `io::Error`, which comes from the request's body.
-fn own_error(error: &io::Error) -> Option<&Error> {
-    error.get_ref()?.downcast_ref()
-}
-
-fn to_error(error: &ureq::Error) -> Error {
-    if let ureq::Error::Io(error) = error
-        && let Some(own) = own_error(error)
-    {
-        return own.clone();
-    }
-    match error {
-        ureq::Error::Io(error) if error.raw_os_error().is_some() => {
-            io::Error::from_raw_os_error(error.raw_os_error().unwrap_or_default()).into()
-        }
-        // The library's words for a resolver that found nothing.
-        ureq::Error::Io(error) if error.to_string().contains("failed to lookup address") => {
-            fail!(Kind::NotFound, "there is no such host")
-        }
-        ureq::Error::HostNotFound => fail!(Kind::NotFound, "there is no such host"),
-        ureq::Error::Timeout(_) => {
-            fail!(Kind::System(nix::errno::Errno::ETIMEDOUT), "the registry does not answer")
-        }
-        other => {
-            let text = match other {
-                ureq::Error::Io(error) => error.to_string(),
-                other => other.to_string(),
-            };
-            if text.contains("certificate") {
-                fail!(Kind::Denied, "{text}").with_hint(
-                    "name the registry's authority with --cert-dir, or trust any with --tls-verify=false",
-                )
-            } else {
-                fail!(Kind::System(nix::errno::Errno::EIO), "{text}")
-            }
-        }
-    }
-}
-
-/// Retry-After in seconds; its other form, a date, is rare and left out.
-fn retry_after(response: &ureq::http::Response<ureq::Body>) -> Option<Duration> {
-    response.headers().get("retry-after")?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
-}
-
-/// Turns a failed response into an error, with the registry's own message where it has one (distribution-spec, "Error
-/// Codes").
-fn status_error(response: ureq::http::Response<ureq::Body>) -> Error {
-    let status = response.status();
-    let kind = match status.as_u16() {
-        401 | 403 => Kind::Denied,
-        404 => Kind::NotFound,
-        _ => Kind::Unsupported,
-    };
-    let mut body = Vec::new();
-    let _ = response.into_body().into_reader().take(ERROR_BODY_BYTES).read_to_end(&mut body);
-    let message = error_message(&body).map_or_else(String::new, |message| format!(": {message}"));
-    let reason = status.canonical_reason().unwrap_or("unknown status").to_lowercase();
-    fail!(kind, "the registry answers {} ({reason}){message}", status.as_u16())
-}
-
-fn error_message(body: &[u8]) -> Option<String> {
-    let document: serde_json::Value = serde_json::from_slice(body).ok()?;
-    let first = document.get("errors")?.get(0)?;
-    let text = first.get("message").or_else(|| first.get("code"))?.as_str()?;
-    Some(text.chars().filter(|c| !c.is_control()).take(200).collect())
 }

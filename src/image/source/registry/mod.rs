@@ -18,6 +18,10 @@ mod blob_reader;
 mod endpoint;
 /// Answers the challenge of a 401.
 mod auth;
+/// Sends requests and follows redirects; credentials go to one origin.
+mod client;
+/// URLs that servers name.
+mod url;
 /// Finds credentials in files and helpers.
 mod auth_file;
 /// Decides which certificates are trusted.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ureq::Proxy;
 
+use super::url;
 use crate::error::{Kind, Result};
 use crate::fail;
 
@@ -20,7 +21,7 @@ pub(super) fn for_host(host: &str, environment: impl Fn(&str) -> Option<String>)
     }
     Proxy::new(&address)
         .map(Some)
-        .map_err(|_| fail!(Kind::Usage, "proxy {address:?}: is no address of a proxy"))
+        .map_err(|_| fail!(Kind::Usage, "proxy {:?}: is no address of a proxy", url::without_query(&address)))
 }
 
 /// NO_PROXY: names with everything below them, addresses, networks, `*` for all. The own machine never needs a proxy.

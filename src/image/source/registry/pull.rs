@@ -41,8 +41,12 @@ impl Registry {
         let name = parse_name(name)?;
         let conf = RegistriesConf::load()?;
         let locations = conf.locations(&name)?;
-        let endpoints = locations.into_iter().map(|location| Endpoint::new(location, access).map(Arc::new));
-        Ok(Self { name, endpoints: endpoints.collect::<Result<_>>()?, manifests: Mutex::default() })
+        let endpoints = locations.into_iter().map(|location| {
+            let access = access.for_host(&location.host, name.registry());
+            Endpoint::new(location, &access).map(Arc::new)
+        });
+        let endpoints = endpoints.collect::<Result<_>>()?;
+        Ok(Self { name, endpoints, manifests: Mutex::default() })
     }
 
     /// Calls `ask` for each endpoint in turn. Where all fail, the error of the last one is returned.

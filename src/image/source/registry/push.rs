@@ -8,9 +8,10 @@ use oci_spec::image::{Descriptor, Digest};
 use ureq::http::Method;
 
 use super::access::Access;
-use super::endpoint::{Endpoint, Request, RequestBody, retry_delay};
+use super::endpoint::{Endpoint, Request, RequestBody, Response, retry_delay};
 use super::name::parse_name;
 use super::registries_conf::RegistriesConf;
+use super::url;
 use crate::error::{Context, Error, Kind, Result};
 use crate::image::blob::digest;
 use crate::{fail, log};
@@ -32,7 +33,8 @@ impl PushTarget {
         let missing = || fail!(Kind::NotFound, "no registry is left to ask");
         let location = RegistriesConf::load()?.locations(&name)?.pop().ok_or_else(missing)?;
         let reference = name.digest().or_else(|| name.tag()).unwrap_or("latest").to_owned();
-        Ok(Self { endpoint: Endpoint::new(location, access)?, reference, digest })
+        let access = access.for_host(&location.host, name.registry());
+        Ok(Self { endpoint: Endpoint::new(location, &access)?, reference, digest })
     }
 
     /// Whether the repository has the blob.
@@ -76,26 +78,36 @@ impl PushTarget {
         let mount = from.filter(|(host, repository)| {
             *host == self.endpoint.host() && *repository != self.endpoint.repository()
         });
-        let path = match mount {
-            Some((_, repository)) => format!("blobs/uploads/?mount={digest}&from={repository}"),
-            None => "blobs/uploads/".into(),
-        };
-        let nothing: &dyn Fn() -> Result<Box<dyn Read + Send>> = &|| Ok(Box::new(std::io::empty()));
-        let body = Some(RequestBody { size: 0, open: nothing });
-        let response = self.endpoint.send(&Request { body, ..Request::new(Method::POST, &path) })?;
+        let response = self.begin_upload(digest, mount.map(|(_, repository)| repository))?;
         if response.status() == 201 {
             return Ok(());
         }
-        let location = response.header("location").filter(|location| is_upload_location(location));
-        let location =
-            location.ok_or_else(|| fail!(Kind::Spec, "the registry does not say where a blob goes"))?;
-        let separator = if location.contains('?') { '&' } else { '?' };
-        let location = format!("{location}{separator}digest={digest}");
+        let missing = || fail!(Kind::Spec, "the registry does not say where a blob goes");
+        let location = response.location().ok_or_else(missing)?.context("where a blob goes")?;
+        let separator = if location.query().is_some() { '&' } else { '?' };
+        let location = url::parse(&format!("{location}{separator}digest={digest}"))?;
         let headers = [("content-type", "application/octet-stream")];
         let body = Some(RequestBody { size: blob.size(), open });
-        let request = Request { headers: &headers, body, ..Request::new(Method::PUT, &location) };
+        let request = Request { headers: &headers, body, ..Request::to_url(Method::PUT, location) };
         // What the location holds is the registry's secret to us, not to whoever reads the error.
         self.endpoint.send_once(&request).map(drop).with_context(|| format!("upload blob {digest}"))
+    }
+
+    /// Asks for an upload; one that the registry may answer with 201 if `repository` has the blob. A registry that
+    /// refuses to mount is asked for a plain upload: the user may have no right to the other repository.
+    fn begin_upload(&self, digest: &Digest, repository: Option<&str>) -> Result<Response> {
+        let nothing: &dyn Fn() -> Result<Box<dyn Read + Send>> = &|| Ok(Box::new(std::io::empty()));
+        let body = || Some(RequestBody { size: 0, open: nothing });
+        if let Some(repository) = repository {
+            let path = format!("blobs/uploads/?mount={digest}&from={repository}");
+            match self.endpoint.send_once(&Request { body: body(), ..Request::new(Method::POST, &path) }) {
+                Err(error) if !matches!(error.kind(), Kind::System(_)) => {
+                    log::debug(format_args!("mount {digest} from {repository}: {error}: uploading it"));
+                }
+                answered => return answered.with_context(|| format!("mount blob from {repository}")),
+            }
+        }
+        self.endpoint.send(&Request { body: body(), ..Request::new(Method::POST, "blobs/uploads/") })
     }
 
     /// Pushes the manifest, after all its blobs.
@@ -121,11 +133,6 @@ impl PushTarget {
             None => Ok(()),
         }
     }
-}
-
-/// Whether the Location of an upload is a path or an http(s) URL.
-fn is_upload_location(location: &str) -> bool {
-    location.starts_with('/') || location.starts_with("https://") || location.starts_with("http://")
 }
 
 /// Whether another attempt to upload may succeed.

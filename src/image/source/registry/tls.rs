@@ -8,22 +8,22 @@ use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConf
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 
-/// The TLS settings for a registry.
-pub(super) fn tls_config(host: &str, insecure: bool, given: Option<&Path>) -> Result<TlsConfig> {
+/// The TLS settings for `host`, which is `registry` itself or a server that it leads to. The registry's authorities are
+/// trusted for both; a certificate of ours is shown to the host that it is kept for, and to no other.
+pub(super) fn tls_config(
+    host: &str,
+    registry: &str,
+    insecure: bool,
+    given: Option<&Path>,
+) -> Result<TlsConfig> {
     let mut builder = TlsConfig::builder().disable_verification(insecure);
-    let directories = match given {
-        Some(dir) => vec![dir.to_owned()],
-        None => {
-            ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(|dir| Path::new(dir).join(host)).to_vec()
-        }
-    };
     let mut roots = Vec::new();
-    for dir in directories {
+    for (dir, is_of_host) in directories(host, registry, given) {
         let Some(files) = list_files(&dir, given.is_some())? else { continue };
         for path in files.iter().filter(|path| has_extension(path, "crt")) {
             roots.append(&mut read_certificates(path)?);
         }
-        for path in files.iter().filter(|path| has_extension(path, "cert")) {
+        for path in files.iter().filter(|path| is_of_host && has_extension(path, "cert")) {
             let key = read_key(&path.with_extension("key"))?;
             builder = builder.client_cert(Some(ClientCert::new_with_certs(&read_certificates(path)?, key)));
         }
@@ -34,6 +34,20 @@ pub(super) fn tls_config(host: &str, insecure: bool, given: Option<&Path>) -> Re
             builder.root_certs(if roots.is_empty() { RootCerts::WebPki } else { RootCerts::from(roots) });
     }
     Ok(builder.build())
+}
+
+/// Where certificates are, and whether those of ours there are for `host`.
+fn directories(host: &str, registry: &str, given: Option<&Path>) -> Vec<(PathBuf, bool)> {
+    if let Some(dir) = given {
+        return vec![(dir.to_owned(), host == registry)];
+    }
+    let bases = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
+    let of = |host: &str, is_of_host: bool| bases.map(|base| (Path::new(base).join(host), is_of_host));
+    let mut all = of(host, true).to_vec();
+    if host != registry {
+        all.extend(of(registry, false));
+    }
+    all
 }
 
 /// What the distribution trusts; the set that is compiled in serves where there is none.
