@@ -15,6 +15,9 @@ import sys
 import tempfile
 import termios
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+import in_suite  # noqa: E402
+
 ENTER = ('unshare', '--mount', '--propagation', 'private', '--net', '--uts', '--pid', '--fork', '--kill-child',
          '--mount-proc')
 # A /run of its own keeps the records of containers, network namespaces and sockets apart from the machine's.
@@ -23,6 +26,7 @@ INSIDE = 'mount -t tmpfs tmpfs /run && mkdir -m 1777 /run/lock && ip link set lo
 
 def options(what, default_peer):
     """The command line that all suites share."""
+    in_suite.enter()
     root = os.path.abspath(os.path.join(os.path.dirname(__file__), '..', '..'))
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument('suite', help='the directory of the suite, built')
@@ -31,6 +35,7 @@ def options(what, default_peer):
     parser.add_argument('--tare', default=os.environ.get('TARE', f'{root}/target/{target}/debug/tare'))
     parser.add_argument('--peer', action='append', help=f'a runtime to compare with (default: {default_peer}); '
                         'the first one is what tare is held against')
+    parser.add_argument('--suite', metavar='NAME', dest='debian', help=in_suite.HELP)
     parser.add_argument('--logs', help='keep what the programs print in this directory')
     found = parser.parse_args()
     found.peer = [shutil.which(peer) or sys.exit(f'no such runtime: {peer}') for peer in found.peer or [default_peer]]

@@ -21,6 +21,9 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+import in_suite  # noqa: E402
+
 DEBIAN_PATH = '/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin'  # Debian's engines before any other
 
 
@@ -178,6 +181,7 @@ def main(engine_class, flows):
 
 
 def arguments(engine_class):
+    in_suite.enter()
     parser = argparse.ArgumentParser(description=f'{engine_class.name}: tare beside {engine_class.usual}')
     parser.add_argument('--tare', required=True, help='path of the tare binary')
     parser.add_argument('--usual', default=shutil.which(engine_class.usual, path=DEBIAN_PATH),
@@ -188,6 +192,7 @@ def arguments(engine_class):
     parser.add_argument('--cgroup2', action='store_true', help='mount cgroup2 alone at /sys/fs/cgroup, in the sandbox')
     parser.add_argument('--only', metavar='REGEX', help='only flows whose name matches')
     parser.add_argument('--verbose', action='store_true', help='show what was observed, and the logs at the end')
+    parser.add_argument('--suite', metavar='NAME', help=in_suite.HELP)
     engine_class.arguments(parser)
     options = parser.parse_args()
     options.tare = os.path.abspath(options.tare)
