@@ -14,6 +14,7 @@ pub(crate) mod devices;
 pub(crate) mod hooks;
 pub(crate) mod id_mapped;
 pub(crate) mod mount;
+mod mount_data;
 pub(crate) mod mount_label;
 pub(crate) mod mount_options;
 pub(crate) mod mounts;

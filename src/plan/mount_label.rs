@@ -1,17 +1,16 @@
 //! `linux.mountLabel`: the SELinux context of what is mounted for the container.
 
 use std::collections::HashMap;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 
 use oci_spec::runtime::Linux;
 
 use super::c_string::c_string;
-use super::mount_options::Parameter;
+use super::mount_data::{LABELS, Parameter};
 use crate::spec::ConfigError;
 
 /// crun's: which mount option carries the label.
 pub(crate) const CONTEXT_TYPE: &str = "run.oci.mount_context_type";
-const CONTEXT_TYPES: [&CStr; 4] = [c"context", c"fscontext", c"defcontext", c"rootcontext"];
 
 /// The label of new filesystems.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,7 +34,7 @@ impl MountLabel {
         let label = linux.and_then(|linux| linux.mount_label().as_deref()).filter(|label| !label.is_empty());
         let Some(label) = label else { return Ok(Self { parameter: None, selinux }) };
         let requested = annotations.get(CONTEXT_TYPE).map_or("context", String::as_str);
-        let context_type = CONTEXT_TYPES.into_iter().find(|name| name.to_bytes() == requested.as_bytes());
+        let context_type = LABELS.into_iter().find(|name| name.to_bytes() == requested.as_bytes());
         let context_type = context_type.ok_or_else(|| {
             let why = "must be context, fscontext, defcontext or rootcontext";
             ConfigError::new(format!("/annotations/{CONTEXT_TYPE}"), format!("{why}: {requested:?}"))
@@ -63,7 +62,7 @@ impl MountLabel {
 }
 
 fn has_context(parameters: &[Parameter]) -> bool {
-    let is_context = |key: &CString| CONTEXT_TYPES.contains(&key.as_c_str());
+    let is_context = |key: &CString| LABELS.contains(&key.as_c_str());
     parameters.iter().any(|(key, _)| is_context(key))
 }
 

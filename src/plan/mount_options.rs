@@ -1,8 +1,7 @@
 //! Reads the options of one mount: the effects of its words (the table is `spec::mount_options`) added up, the last word
 //! winning, and which mount(2) flags they name.
 
-use std::ffi::CString;
-
+use super::mount_data;
 use crate::kernel::mount::{
     self, Attributes, MOUNT_ATTR_ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
     MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MOUNT_ATTR_STRICTATIME,
@@ -10,8 +9,7 @@ use crate::kernel::mount::{
 };
 use crate::spec::mount_options::{self, Effect, MountOption, NamedFlag};
 
-/// A filesystem parameter: `key=value` or a bare flag.
-pub(crate) type Parameter = (CString, Option<CString>);
+pub(crate) use super::mount_data::Parameter;
 
 /// A kind (MS_*), and whether it is for all mounts below too.
 pub(crate) type Propagation = (u64, bool);
@@ -146,11 +144,11 @@ pub(crate) struct Options {
     pub parameters: Vec<Parameter>,
 }
 
-/// Reads the option words of a mount.
+/// Reads the option words of a mount of a filesystem `kind`.
 ///
 /// # Errors
 /// The index of a word that has a NUL character within.
-pub(crate) fn parse(words: &[String]) -> Result<Options, usize> {
+pub(crate) fn parse(words: &[String], kind: &str) -> Result<Options, usize> {
     let mut options = Options::default();
     for (index, word) in words.iter().enumerate().filter(|(_, word)| !word.is_empty()) {
         if let Some(option) = mount_options::find(word) {
@@ -160,7 +158,7 @@ pub(crate) fn parse(words: &[String]) -> Result<Options, usize> {
             options.id_mapped = Some(recursive);
             options.id_maps = Some(maps.to_owned());
         } else {
-            options.parameters.push(parameter(word).ok_or(index)?);
+            options.parameters.extend(mount_data::parameters(word, kind).ok_or(index)?);
         }
     }
     Ok(options)
@@ -171,9 +169,11 @@ impl Options {
         match option.effect {
             Effect::Attribute(set, clear) => change(&mut self.attributes, set, clear),
             Effect::Recursive(set, clear) => change(&mut self.recursive, set, clear),
+            Effect::NotAccessTime { mode, recursive: false } => take_back(&mut self.attributes, mode),
+            Effect::NotAccessTime { mode, recursive: true } => take_back(&mut self.recursive, mode),
             Effect::Propagation(kind, recursive) => self.propagate(kind, recursive),
             Effect::Bind { recursive } => self.bind = Some(recursive || self.bind == Some(true)),
-            Effect::Superblock => self.parameters.push(parameter(option.word).ok_or(index)?),
+            Effect::Superblock => self.parameters.push(mount_data::parameter(option.word).ok_or(index)?),
             Effect::IdMapped { recursive } => self.id_mapped = Some(recursive),
             Effect::CopyUp => self.copy_up = true,
             Effect::Remount => self.remount = true,
@@ -203,6 +203,13 @@ fn change(attributes: &mut Attributes, set: u64, clear: u64) {
     attributes.clear = (attributes.clear & !(set & !ATIME)) | clear;
 }
 
+fn take_back(attributes: &mut Attributes, mode: u64) {
+    if attributes.set & ATIME == mode {
+        attributes.set &= !ATIME;
+    }
+    attributes.clear |= ATIME;
+}
+
 /// The mappings that an option word gives, and whether it is for all mounts below too.
 fn id_maps(word: &str) -> Option<(bool, &str)> {
     match word.split_once('=')? {
@@ -212,21 +219,13 @@ fn id_maps(word: &str) -> Option<(bool, &str)> {
     }
 }
 
-/// `key=value` or a bare flag; an empty word is nothing a filesystem knows, so it is left for it to refuse.
-fn parameter(word: &str) -> Option<Parameter> {
-    let (key, value) = match word.split_once('=') {
-        Some((key, value)) => (key, Some(CString::new(value).ok()?)),
-        None => (word, None),
-    };
-    Some((CString::new(key).ok()?, value))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::mount::MOUNT_ATTR_RELATIME;
 
     fn parse_words(words: &[&str]) -> Options {
-        parse(&words.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
+        parse(&words.iter().map(ToString::to_string).collect::<Vec<_>>(), "tmpfs").unwrap()
     }
 
     #[test]
@@ -237,6 +236,23 @@ mod tests {
         let options = parse_words(&["noatime", "strictatime"]);
         assert_eq!(options.attributes.set & ATIME, MOUNT_ATTR_STRICTATIME);
         assert_eq!(options.attributes.clear, ATIME);
+    }
+
+    #[test]
+    fn what_no_word_sets_is_relatime() {
+        for (words, mode) in [
+            (&["norelatime"][..], MOUNT_ATTR_RELATIME),
+            (&["noatime", "norelatime"], MOUNT_ATTR_NOATIME),
+            (&["noatime", "atime"], MOUNT_ATTR_RELATIME),
+            (&["strictatime", "atime"], MOUNT_ATTR_STRICTATIME),
+            (&["strictatime", "nostrictatime"], MOUNT_ATTR_RELATIME),
+        ] {
+            assert_eq!(parse_words(words).attributes.set & ATIME, mode, "{words:?}");
+            let recursive: Vec<_> = words.iter().map(|word| format!("r{word}")).collect();
+            let recursive = parse(&recursive, "bind").unwrap().recursive;
+            // Each of the words for a tree says something of it, whatever it had.
+            assert_eq!((recursive.set & ATIME, recursive.clear), (mode, ATIME), "r: {words:?}");
+        }
     }
 
     #[test]

@@ -49,11 +49,11 @@ fn add_mount(
     mounts: &mut Vec<Mount>,
 ) -> Result<(), ConfigError> {
     let words = spec.options().as_deref().unwrap_or_default();
-    let options = mount_options::parse(words).map_err(|word| {
+    let kind = spec.typ().as_deref().unwrap_or("bind");
+    let options = mount_options::parse(words, kind).map_err(|word| {
         ConfigError::new(format!("/mounts/{item}/options/{word}"), "has a NUL character within")
     })?;
     let target = target(item, spec, context.rootfs)?;
-    let kind = spec.typ().as_deref().unwrap_or("bind");
     if options.remount {
         mounts.push(Mount::new(MountOrigin::Config(item), target, Source::Remount, &options));
     } else if options.bind.is_some() || kind == "bind" {

@@ -27,6 +27,12 @@ pub(crate) enum Effect {
     Attribute(u64, u64),
     /// The same for the mount and all below it, KERNEL(5.12).
     Recursive(u64, u64),
+    /// Takes a mode of access times (MOUNT_ATTR_*) back, where a word before has set it. What no word sets is relatime:
+    /// also after `norelatime`, which names the kernel's default.
+    NotAccessTime {
+        mode: u64,
+        recursive: bool,
+    },
     /// An MS_* of propagation, and whether for all mounts below too.
     Propagation(u64, bool),
     Bind {
@@ -65,8 +71,8 @@ pub(crate) enum Origin {
 }
 
 use Effect::{
-    Attribute, Bind, CopySymlink, CopyUp, IdMapped, Nothing, Propagation, Recursive, Remount, SourceNoFollow,
-    Superblock, TargetNoFollow,
+    Attribute, Bind, CopySymlink, CopyUp, IdMapped, NotAccessTime, Nothing, Propagation, Recursive, Remount,
+    SourceNoFollow, Superblock, TargetNoFollow,
 };
 use NamedFlag::{Clears, Sets, Unnamed};
 use Origin::{Crun, Extension, Spec};
@@ -78,7 +84,7 @@ const fn row(word: &'static str, effect: Effect, flag: NamedFlag, origin: Origin
 /// Sorted by word.
 pub(crate) const TABLE: &[MountOption] = &[
     row("async", Superblock, Unnamed, Spec),
-    row("atime", Attribute(MOUNT_ATTR_RELATIME, ATIME), Clears(MS_NOATIME), Spec),
+    row("atime", NotAccessTime { mode: MOUNT_ATTR_NOATIME, recursive: false }, Clears(MS_NOATIME), Spec),
     row("bind", Bind { recursive: false }, Unnamed, Spec),
     row("copy-symlink", CopySymlink, Unnamed, Crun),
     row("defaults", Nothing, Unnamed, Spec),
@@ -99,12 +105,22 @@ pub(crate) const TABLE: &[MountOption] = &[
     row("noiversion", Nothing, Unnamed, Spec),
     row("nolazytime", Superblock, Unnamed, Spec),
     row("nomand", Superblock, Unnamed, Spec),
-    row("norelatime", Attribute(MOUNT_ATTR_STRICTATIME, ATIME), Clears(MS_RELATIME), Spec),
-    row("nostrictatime", Attribute(MOUNT_ATTR_RELATIME, ATIME), Clears(MS_STRICTATIME), Spec),
+    row(
+        "norelatime",
+        NotAccessTime { mode: MOUNT_ATTR_RELATIME, recursive: false },
+        Clears(MS_RELATIME),
+        Spec,
+    ),
+    row(
+        "nostrictatime",
+        NotAccessTime { mode: MOUNT_ATTR_STRICTATIME, recursive: false },
+        Clears(MS_STRICTATIME),
+        Spec,
+    ),
     row("nosuid", Attribute(MOUNT_ATTR_NOSUID, 0), Sets(MS_NOSUID), Spec),
     row("nosymfollow", Attribute(MOUNT_ATTR_NOSYMFOLLOW, 0), Sets(MS_NOSYMFOLLOW), Spec),
     row("private", Propagation(MS_PRIVATE, false), Unnamed, Spec),
-    row("ratime", Recursive(MOUNT_ATTR_RELATIME, ATIME), Unnamed, Spec),
+    row("ratime", NotAccessTime { mode: MOUNT_ATTR_NOATIME, recursive: true }, Unnamed, Spec),
     row("rbind", Bind { recursive: true }, Unnamed, Spec),
     row("rdev", Recursive(0, MOUNT_ATTR_NODEV), Unnamed, Spec),
     row("rdiratime", Recursive(0, MOUNT_ATTR_NODIRATIME), Unnamed, Spec),
@@ -116,8 +132,8 @@ pub(crate) const TABLE: &[MountOption] = &[
     row("rnodev", Recursive(MOUNT_ATTR_NODEV, 0), Unnamed, Spec),
     row("rnodiratime", Recursive(MOUNT_ATTR_NODIRATIME, 0), Unnamed, Spec),
     row("rnoexec", Recursive(MOUNT_ATTR_NOEXEC, 0), Unnamed, Spec),
-    row("rnorelatime", Recursive(MOUNT_ATTR_STRICTATIME, ATIME), Unnamed, Spec),
-    row("rnostrictatime", Recursive(MOUNT_ATTR_RELATIME, ATIME), Unnamed, Spec),
+    row("rnorelatime", NotAccessTime { mode: MOUNT_ATTR_RELATIME, recursive: true }, Unnamed, Spec),
+    row("rnostrictatime", NotAccessTime { mode: MOUNT_ATTR_STRICTATIME, recursive: true }, Unnamed, Spec),
     row("rnosuid", Recursive(MOUNT_ATTR_NOSUID, 0), Unnamed, Spec),
     row("rnosymfollow", Recursive(MOUNT_ATTR_NOSYMFOLLOW, 0), Unnamed, Spec),
     row("ro", Attribute(MOUNT_ATTR_RDONLY, 0), Sets(MS_RDONLY), Spec),

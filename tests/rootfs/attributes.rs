@@ -6,7 +6,7 @@ use crate::support::Bundle;
 use crate::{at, mounts, parse, run_after};
 
 /// Option words, what mountinfo must show, what it must not.
-const ROWS: [(&[&str], &[&str], &[&str]); 15] = [
+const ROWS: [(&[&str], &[&str], &[&str]); 22] = [
     (&[], &["rw", "relatime"], &["nosuid", "nodev", "noexec"]),
     (&["ro"], &["ro"], &["rw"]),
     (&["ro", "rw"], &["rw"], &["ro"]),
@@ -22,6 +22,13 @@ const ROWS: [(&[&str], &[&str], &[&str]); 15] = [
     (&["defaults", "silent", "loud"], &["rw"], &["ro"]),
     (&["ro", "noexec", "nosuid", "nodev", "noatime"], &["ro", "noexec", "nosuid", "nodev", "noatime"], &[]),
     (&["rro", "rnosuid"], &["ro", "nosuid"], &["rw"]),
+    (&["norelatime"], &["relatime"], &["noatime"]),
+    (&["rnorelatime"], &["relatime"], &["noatime"]),
+    (&["noatime", "norelatime"], &["noatime"], &["relatime"]),
+    (&["rnoatime", "rnorelatime"], &["noatime"], &["relatime"]),
+    (&["rstrictatime", "rnostrictatime"], &["relatime"], &["noatime"]),
+    (&["rstrictatime"], &["rw"], &["relatime", "noatime"]),
+    (&["rnoatime", "ratime"], &["relatime"], &["noatime"]),
 ];
 
 fn every_row(kind: &str, source: &str, first: &[&str]) {
@@ -76,7 +83,7 @@ fn bind_of(host: &str, words: &[&str], user_namespace: bool) -> Option<crate::su
 #[test]
 fn of_a_bind_are_those_that_are_named_and_no_others() {
     // Of the source, the words of the bind, what mountinfo must show, what it must not.
-    let rows: [BindRow; 10] = [
+    let rows: [BindRow; 13] = [
         ("ro,nosuid,nodev,noatime", &[], &["ro", "nosuid", "nodev", "noatime"], &[]),
         ("ro,nosuid,nodev,noexec", &["dev"], &["rw"], &["nosuid", "nodev", "noexec"]),
         ("rw,nosuid,nodev,noexec", &["ro"], &["ro"], &["nosuid", "nodev", "noexec"]),
@@ -85,6 +92,10 @@ fn of_a_bind_are_those_that_are_named_and_no_others() {
         ("rw,nosymfollow", &["nodev"], &["nodev"], &["nosymfollow"]),
         ("noatime", &["nosuid"], &["nosuid", "noatime"], &["relatime"]),
         ("noatime", &["atime"], &["noatime"], &["relatime"]),
+        // A word for the tree says what it has, as with runc: the kernel's default where it names no other.
+        ("noatime", &["rnorelatime"], &["relatime"], &["noatime"]),
+        ("strictatime", &["ratime"], &["relatime"], &["noatime"]),
+        ("noatime", &["norelatime"], &["noatime"], &["relatime"]),
         ("noatime", &["nodiratime"], &["nodiratime", "relatime"], &["noatime"]),
         ("nodiratime", &["strictatime"], &["rw"], &["nodiratime", "relatime", "noatime"]),
     ];

@@ -108,6 +108,26 @@ fn a_working_directory_that_cannot_be_entered_is_told() {
 }
 
 #[test]
+fn an_overlay_takes_its_directories_in_one_word_and_commas_in_their_names() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.writable();
+    let directory = |name: &str| {
+        let path = bundle.dir.join(name);
+        fs::create_dir_all(&path).unwrap();
+        path.display().to_string()
+    };
+    let (lower, other) = (directory("lower,a"), directory("lower:b"));
+    fs::write(bundle.dir.join("lower,a/one"), "").unwrap();
+    fs::write(bundle.dir.join("lower:b/two"), "").unwrap();
+    let escaped = |path: &str| path.replace(',', "\\,").replace(':', "\\:");
+    let options = format!("lowerdir={}:{},xino=off", escaped(&lower), escaped(&other));
+    bundle.mount(
+        json!({"destination": "/img", "type": "overlay", "source": "overlay", "options": [options, "ro"]}),
+    );
+    assert_eq!(bundle.output_of("ls /img"), "one\ntwo\n");
+}
+
+#[test]
 fn an_overlay_whose_options_are_long_is_mounted() {
     // Podman mounts images so (`--mount type=image`), with a path of storage for each layer.
     let Some(mut bundle) = Bundle::new() else { return };

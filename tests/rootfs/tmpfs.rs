@@ -25,6 +25,22 @@ fn options_that_are_no_attributes_are_the_filesystems() {
 }
 
 #[test]
+fn several_options_may_stand_in_one_word() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.writable().mount(tmpfs("/m", &["mode=0710,size=1m,", "nosuid", "uid=5,ro"]));
+    let mounts = mounts(&mut bundle);
+    let mount = at(&mounts, "/m");
+    for word in ["size=1024k", "mode=710", "uid=5", "ro"] {
+        assert!(mount.of_filesystem.iter().any(|one| one == word), "{word}: {mount:?}");
+    }
+    assert!(mount.has("nosuid"), "{mount:?}");
+    let mut bundle = Bundle::new().unwrap();
+    bundle.writable().mount(tmpfs("/m", &["size=1m,nosuchoption=5"]));
+    bundle.run().fails(1, "nosuchoption");
+    bundle.leaves_nothing();
+}
+
+#[test]
 fn an_option_that_the_filesystem_does_not_know_is_told() {
     let Some(mut bundle) = Bundle::new() else { return };
     let index = bundle.config["mounts"].as_array().unwrap().len();
