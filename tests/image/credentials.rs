@@ -18,19 +18,19 @@ const PLAIN: &str = "--tls-verify=false";
 const BASIC: &str = "dXNlcjpzZWNyZXQ=";
 
 /// A server that keeps all that it is sent.
-pub struct Listener {
-    pub port: u16,
+pub(crate) struct Listener {
+    pub(crate) port: u16,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Listener {
     /// Answers each request with what `reply` makes of it.
-    pub fn start(reply: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(reply: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
         Self::on("127.0.0.1:0", |_| reply)
     }
 
     /// As `start`, on `address`, where the answers need the port.
-    pub fn on<F: Fn(&str) -> String + Send + Sync + 'static>(
+    pub(crate) fn on<F: Fn(&str) -> String + Send + Sync + 'static>(
         address: &str,
         reply: impl FnOnce(u16) -> F,
     ) -> Self {
@@ -52,12 +52,12 @@ impl Listener {
         Self { port, requests }
     }
 
-    pub fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
 
     /// How often a request began like this.
-    pub fn count(&self, start: &str) -> usize {
+    pub(crate) fn count(&self, start: &str) -> usize {
         self.requests().iter().filter(|request| request.starts_with(start)).count()
     }
 
@@ -83,7 +83,7 @@ fn whole_request(client: &mut std::net::TcpStream) -> Option<String> {
     Some(head + &String::from_utf8_lossy(&rest))
 }
 
-pub fn header(request: &str, name: &str) -> Option<String> {
+pub(crate) fn header(request: &str, name: &str) -> Option<String> {
     let found = request.lines().find_map(|line| {
         let (key, value) = line.split_once(':')?;
         key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
@@ -91,7 +91,7 @@ pub fn header(request: &str, name: &str) -> Option<String> {
     found
 }
 
-pub fn path_of(request: &str) -> String {
+pub(crate) fn path_of(request: &str) -> String {
     request.split(' ').nth(1).unwrap_or_default().to_owned()
 }
 
@@ -112,26 +112,26 @@ fn bearer_challenge(realm: &str) -> String {
 }
 
 /// The documents of `oci:image` by digest, with the manifest's own digest.
-pub struct Served {
+pub(crate) struct Served {
     blobs: std::path::PathBuf,
-    pub manifest: String,
+    pub(crate) manifest: String,
 }
 
 impl Served {
-    pub fn new(scratch: &Scratch) -> Self {
+    pub(crate) fn new(scratch: &Scratch) -> Self {
         let mut fixture = Fixture::new(scratch);
         fixture.layer(Packing::Plain, &archive(&[file("a", "x")]));
         let manifest = fixture.finish()["digest"].as_str().unwrap()[7..].to_owned();
         Self { blobs: scratch.join("image/blobs/sha256"), manifest }
     }
 
-    pub fn manifest(&self) -> String {
+    pub(crate) fn manifest(&self) -> String {
         let text = fs::read_to_string(self.blobs.join(&self.manifest)).unwrap();
         answer("200 OK", "content-type: application/vnd.oci.image.manifest.v1+json\r\n", &text)
     }
 
     /// The answer to a request for a blob or manifest.
-    pub fn reply(&self, path: &str) -> String {
+    pub(crate) fn reply(&self, path: &str) -> String {
         if path.contains("/manifests/") {
             return self.manifest();
         }

@@ -9,6 +9,7 @@ mod faults;
 mod hostile;
 mod layers;
 mod peers;
+mod protocol;
 mod pull;
 mod push;
 mod registry;

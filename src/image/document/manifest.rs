@@ -122,7 +122,7 @@ fn check_shape(bytes: &[u8], named: Option<&MediaType>, document: DocumentKind) 
         return Err(fail!(Kind::Unsupported, "schemaVersion is not 2"));
     }
     if let (Some(named), Some(says)) = (named, &shape.media_type)
-        && named.as_ref() != says
+        && !named.as_ref().eq_ignore_ascii_case(says)
     {
         return Err(fail!(Kind::Spec, "its descriptor says {named}, the document itself {says}"));
     }
