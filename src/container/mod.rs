@@ -1,6 +1,8 @@
 //! What is remembered between commands, and what a container's status is.
 
 pub(crate) mod record;
+mod salvage;
+mod state_dir;
 pub(crate) mod status;
 pub(crate) mod store;
 

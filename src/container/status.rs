@@ -2,7 +2,11 @@
 
 use std::fmt;
 
+use nix::errno::Errno;
+
 use super::record::{Process, Record};
+use crate::error::{Context, Kind, Result};
+use crate::fail;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
@@ -51,11 +55,23 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Looks; None where there is no such process.
-    pub(crate) fn of(pid: i32) -> Option<Self> {
-        let text = crate::sys::file::read_small_at(&*format!("/proc/{pid}/stat")).ok()?;
+    /// Looks; None where there is no such process. What hinders us from looking says nothing of the process.
+    pub(crate) fn of(pid: i32) -> Result<Option<Self>> {
+        let path = format!("/proc/{pid}/stat");
+        let text = match crate::sys::file::read_small_at(&*path) {
+            Err(Errno::ESRCH) => return Ok(None),
+            Err(Errno::ENOENT) => return is_proc_ours().map(|()| None),
+            other => other.with_context(|| format!("read {path}"))?,
+        };
         // The name is what the process likes it to be.
-        Self::parse(&String::from_utf8_lossy(&text))
+        let seen = Self::parse(&String::from_utf8_lossy(&text));
+        seen.map(Some).ok_or_else(|| fail!(Kind::System(Errno::EPROTO), "read {path}: not as proc(5) has it"))
+    }
+
+    /// Looks at a process that is there, dead or alive.
+    pub(crate) fn of_known(pid: i32) -> Result<Self> {
+        let absent = || fail!(Kind::System(Errno::ESRCH), "/proc does not show process {pid}");
+        Self::of(pid)?.ok_or_else(absent)
     }
 
     /// The name in parentheses may hold anything, parentheses too: fields count from the last one.
@@ -66,9 +82,15 @@ impl Seen {
     }
 
     /// Whether it is that process, and alive.
-    fn is(self, process: Process) -> bool {
+    pub(crate) fn is(self, process: Process) -> bool {
         !self.dead && self.start == process.start
     }
+}
+
+/// Without it, no process is told from one that has ended.
+fn is_proc_ours() -> Result<()> {
+    let found = nix::unistd::access(c"/proc/self/stat", nix::unistd::AccessFlags::F_OK);
+    found.context("look for /proc/self/stat").map_err(|error| error.with_hint("is /proc mounted?"))
 }
 
 /// From what was remembered and what was seen.

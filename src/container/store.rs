@@ -3,29 +3,33 @@
 //! mkdir is the check that an id is free. Verbs that change a container hold its lock (flock on the directory: the
 //! kernel releases it when the holder dies); readers never wait for it, since state.json is replaced by rename.
 
-use std::ffi::CString;
+use std::cell::OnceCell;
+use std::ffi::CStr;
 use std::fs;
-use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, OFlag};
+use nix::fcntl::{AT_FDCWD, FlockArg, OFlag};
 use nix::mount::{MntFlags, umount2};
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::stat::{Mode, fstatat};
-use nix::unistd::{AccessFlags, faccessat};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::Record;
+use super::salvage::salvage;
+use super::state_dir::StateDir;
 use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::fail;
-use crate::sys::file::read_small;
 
 const RECORD: &str = "state.json";
+/// The record that this one has replaced: what is known where that is torn.
+const BEFORE: &str = ".state.json.before";
+const RECORD_NAME: &CStr = c"state.json";
+const BEFORE_NAME: &CStr = c".state.json.before";
 const FIFO: &str = "exec.fifo";
 /// What the container's program says of itself arrives in this directory.
 const NOTIFY: &str = "notify";
@@ -52,11 +56,32 @@ pub(crate) struct Entry {
     id: ContainerId,
     /// The directory above, where it is open: one of many need not be looked up from `/` each time.
     root: Option<Rc<OwnedFd>>,
+    /// Opened when it is first needed.
+    dir: OnceCell<Rc<StateDir>>,
 }
 
 /// The right to change a container.
 #[derive(Debug)]
-pub(crate) struct Lock(#[allow(dead_code)] Flock<fs::File>);
+pub(crate) struct Lock(Rc<StateDir>);
+
+impl Lock {
+    // Not nix's `Flock`, which would have a descriptor of its own.
+    #[allow(deprecated)]
+    fn set(dir: &StateDir, wanted: FlockArg) -> Result<(), Errno> {
+        loop {
+            match nix::fcntl::flock(dir.as_fd().as_raw_fd(), wanted) {
+                Err(Errno::EINTR) => {}
+                other => return other,
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = Self::set(&self.0, FlockArg::Unlock);
+    }
+}
 
 impl Store {
     pub(crate) fn new(root: &Path, sticky: bool) -> Self {
@@ -64,30 +89,33 @@ impl Store {
     }
 
     pub(crate) fn entry(&self, id: &ContainerId) -> Entry {
-        Entry { path: self.root.join(id.as_str()), id: id.clone(), root: None }
+        Entry { path: self.root.join(id.as_str()), id: id.clone(), root: None, dir: OnceCell::new() }
     }
 
     /// Makes the directory of a new container and locks it.
     pub(crate) fn reserve(&self, id: &ContainerId) -> Result<(Entry, Lock)> {
         let entry = self.entry(id);
-        let make = || fs::DirBuilder::new().mode(0o711).create(&entry.path);
+        let make = || mkdirat(AT_FDCWD, &entry.path, Mode::from_bits_truncate(0o711));
         let made = match make() {
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+            Err(Errno::ENOENT) => {
                 self.make_root()?;
                 make()
             }
             other => other,
         };
         match made {
-            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
-                Err(Error::new(Kind::Exists, matched::ID_IN_USE))
-            }
+            Err(Errno::EEXIST) => Err(Error::new(Kind::Exists, matched::ID_IN_USE)),
             other => other.with_context(|| format!("make state directory {}", entry.path.display())),
         }
         .map_err(with_a_way_out)?;
-        // umask took its share.
-        let _ = fs::set_permissions(&entry.path, fs::Permissions::from_mode(0o711));
-        let lock = entry.lock()?;
+        let reserved = entry.lock().and_then(|lock| {
+            // umask took its share.
+            let _ = entry.dir()?.set_mode(0o711);
+            Ok(lock)
+        });
+        let lock = reserved.inspect_err(|_| {
+            let _ = entry.remove_directory();
+        })?;
         Ok((entry, lock))
     }
 
@@ -117,7 +145,8 @@ impl Store {
             let name = item.file_name();
             let id = name.to_str().and_then(|name| ContainerId::parse(name).ok());
             if let (Some(id), true) = (id, item.file_type().is_ok_and(|kind| kind.is_dir())) {
-                entries.push(Entry { path: item.path(), id, root: Some(Rc::clone(&root)) });
+                let (root, dir) = (Some(Rc::clone(&root)), OnceCell::new());
+                entries.push(Entry { path: item.path(), id, root, dir });
             }
         }
         entries.sort_by(|a, b| a.id.cmp(&b.id));
@@ -130,43 +159,53 @@ impl Entry {
         &self.id
     }
 
-    /// A file, as the calls take it that look it up from a directory.
-    fn file(&self, name: &str) -> (BorrowedFd<'_>, PathBuf) {
+    /// For messages.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory as the calls take it that look it up.
+    fn place(&self) -> (BorrowedFd<'_>, &Path) {
         match &self.root {
-            Some(root) => (root.as_fd(), Path::new(self.id.as_str()).join(name)),
-            None => (AT_FDCWD, self.path.join(name)),
+            Some(root) => (root.as_fd(), Path::new(self.id.as_str())),
+            None => (AT_FDCWD, &self.path),
         }
     }
 
+    /// The directory; `does not exist` where there is none.
+    fn dir(&self) -> Result<&Rc<StateDir>> {
+        if let Some(dir) = self.dir.get() {
+            return Ok(dir);
+        }
+        let (root, path) = self.place();
+        let dir = StateDir::open(root, path, &self.path)?.ok_or_else(absent)?;
+        Ok(self.dir.get_or_init(|| Rc::new(dir)))
+    }
+
+    /// A file's path, for messages.
+    fn shown(&self, name: &str) -> String {
+        self.path.join(name).display().to_string()
+    }
+
     /// The user that the directory belongs to.
-    pub(crate) fn owner(&self) -> u32 {
-        let (root, path) = self.file("");
-        fstatat(root, &path, AtFlags::empty()).map_or(0, |stat| stat.st_uid)
+    pub(crate) fn owner(&self) -> Result<u32> {
+        self.dir().map(|dir| dir.owner())
     }
 
     /// Waits for the right to change the container.
     pub(crate) fn lock(&self) -> Result<Lock> {
-        let directory =
-            match fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(&self.path) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(absent()),
-                other => other.with_context(|| format!("open {}", self.path.display()))?,
-            };
-        Flock::lock(directory, FlockArg::LockExclusive)
-            .map(Lock)
-            .map_err(|(_, errno)| errno)
-            .with_context(|| format!("lock {}", self.path.display()))
+        let dir = self.dir()?;
+        Lock::set(dir, FlockArg::LockExclusive).with_context(|| format!("lock {}", self.path.display()))?;
+        Ok(Lock(Rc::clone(dir)))
     }
 
     /// The record; `does not exist` where there is none.
     pub(crate) fn read(&self) -> Result<Record> {
-        let shown = || self.path.join(RECORD);
-        let (root, path) = self.file(RECORD);
-        let file = nix::fcntl::openat(root, &path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
-        let bytes = match file.and_then(read_small) {
-            Err(Errno::ENOENT | Errno::ENOTDIR) => return Err(absent()),
-            other => other.with_context(|| format!("read {}", shown().display()))?,
+        let bytes = match self.dir()?.read(RECORD) {
+            Err(Errno::ENOENT) => return Err(absent()),
+            other => other.with_context(|| format!("read {}", self.shown(RECORD)))?,
         };
-        let broken = |why: String| fail!(Kind::State, "{}: not a readable record: {why}", shown().display());
+        let broken = |why: String| fail!(Kind::State, "{}: not a readable record: {why}", self.shown(RECORD));
         let record: Record = serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))?;
         match record.version {
             super::record::VERSION => Ok(record),
@@ -174,10 +213,34 @@ impl Entry {
         }
     }
 
-    /// Replaces the record as a whole: a reader sees the old one or the new one.
+    /// Whether nothing was done for the container yet: a creation that was killed before its first side effect, which
+    /// comes after the record. Where anything else of it is there, the record was lost.
+    pub(crate) fn is_bare(&self) -> Result<bool> {
+        let dir = self.dir()?;
+        let has = |name| dir.has(name).with_context(|| format!("look for {}", self.shown(name)));
+        Ok(!has(CONFIG)? && !has(FIFO)?)
+    }
+
+    /// What is still known of a container that has a directory and no readable record. None where that is nothing by
+    /// which its processes could be found.
+    pub(crate) fn salvage(&self) -> Result<Option<Record>> {
+        let read = |name| match self.dir()?.read(name) {
+            Err(Errno::ENOENT) => Ok(None),
+            other => other.map(Some).with_context(|| format!("read {}", self.shown(name))),
+        };
+        Ok(salvage(&read(RECORD)?.unwrap_or_default(), read(BEFORE)?.as_deref()))
+    }
+
+    /// Replaces the record as a whole: a reader sees the old one or the new one. The old one is kept beside it.
     pub(crate) fn write(&self, record: &Record) -> Result<()> {
         let bytes = serde_json::to_vec(record).map_err(|error| Error::new(Kind::State, error.to_string()))?;
-        self.replace(RECORD, &bytes)
+        // Whoever writes holds the lock, so one name does for all; what a killed writer has left is written over.
+        let dir = self.dir()?;
+        let write = dir.write(BEFORE, &bytes, OFlag::O_TRUNC).and_then(|()| match record.init {
+            Some(_) => Ok(dir.exchange(BEFORE_NAME, RECORD_NAME)?),
+            None => Ok(dir.rename(BEFORE, RECORD)?),
+        });
+        write.with_context(|| format!("write {}", self.shown(RECORD)))
     }
 
     pub(crate) fn notify_directory(&self) -> PathBuf {
@@ -186,73 +249,44 @@ impl Entry {
 
     /// Makes the directory that the container sees.
     pub(crate) fn make_notify_directory(&self) -> Result<()> {
-        let path = self.notify_directory();
-        let made = fs::create_dir(&path)
-            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)));
-        made.with_context(|| format!("make {}", path.display()))
+        let made = self.dir()?.make_directory(NOTIFY, 0o755);
+        made.with_context(|| format!("make {}", self.shown(NOTIFY)))
     }
 
     /// Keeps the configuration.
     pub(crate) fn keep_config(&self, config: &[u8]) -> Result<()> {
-        let path = self.path.join(CONFIG);
-        // An environment may hold secrets: for nobody else, whatever the umask.
-        let open = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let write = open.and_then(|mut file| file.write_all(config));
-        write.with_context(|| format!("write {}", path.display()))
+        // An environment may hold secrets: for nobody else.
+        let written = self.dir()?.write(CONFIG, config, OFlag::O_EXCL);
+        written.with_context(|| format!("write {}", self.shown(CONFIG)))
     }
 
     /// The configuration as it was at creation.
     pub(crate) fn config(&self) -> Result<Vec<u8>> {
-        let path = self.path.join(CONFIG);
-        fs::read(&path).with_context(|| format!("read {}", path.display()))
-    }
-
-    /// Whoever writes holds the lock, so one name does for all; what a killed writer has left is written over.
-    fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let new = self.path.join(format!(".{name}.new"));
-        let path = self.path.join(name);
-        let write = || {
-            let open = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new);
-            open.and_then(|mut file| file.write_all(bytes)).and_then(|()| fs::rename(&new, &path))
-        };
-        write().with_context(|| format!("write {}", path.display())).inspect_err(|_| {
-            let _ = fs::remove_file(&new);
-        })
-    }
-
-    fn fifo(&self) -> PathBuf {
-        self.path.join(FIFO)
+        self.dir()?.read_large(CONFIG).with_context(|| format!("read {}", self.shown(CONFIG)))
     }
 
     /// Makes the exec fifo and opens it for the container's process to wait on.
     pub(crate) fn make_exec_fifo(&self) -> Result<OwnedFd> {
-        let path = self.fifo();
-        let doing = || format!("make {}", path.display());
-        let c_path =
-            CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL).with_context(doing)?;
-        nix::unistd::mkfifo(c_path.as_c_str(), Mode::from_bits_truncate(0o600)).with_context(doing)?;
+        let dir = self.dir()?;
+        dir.make_fifo(FIFO).with_context(|| format!("make {}", self.shown(FIFO)))?;
         // For writing too: a writer that comes and goes without a word is then no end of file.
-        let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
-        nix::fcntl::open(c_path.as_c_str(), flags, Mode::empty())
-            .with_context(|| format!("open {}", path.display()))
+        dir.open_file(FIFO, OFlag::O_RDWR).with_context(|| format!("open {}", self.shown(FIFO)))
     }
 
     /// Its existence tells created from running.
-    pub(crate) fn has_exec_fifo(&self) -> bool {
-        let (root, path) = self.file(FIFO);
-        faccessat(root, &path, AccessFlags::F_OK, AtFlags::empty()).is_ok()
+    pub(crate) fn has_exec_fifo(&self) -> Result<bool> {
+        self.dir()?.has(FIFO).with_context(|| format!("look for {}", self.shown(FIFO)))
     }
 
     /// Tells the waiting process to go on. None where nobody waits at the fifo: the process is dead.
     pub(crate) fn start(&self) -> Result<Option<Started>> {
-        let path = self.fifo();
-        let doing = || format!("open {}", path.display());
-        let fifo = match fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&path) {
-            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => return Ok(None),
-            other => other.with_context(doing)?,
+        let dir = self.dir()?;
+        let fifo = match dir.open_file(FIFO, OFlag::O_WRONLY | OFlag::O_NONBLOCK) {
+            Err(Errno::ENXIO) => return Ok(None),
+            other => other.with_context(|| format!("open {}", self.shown(FIFO)))?,
         };
-        nix::unistd::write(fifo.as_fd(), b"0").with_context(|| format!("write {}", path.display()))?;
-        fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+        nix::unistd::write(&fifo, b"0").with_context(|| format!("write {}", self.shown(FIFO)))?;
+        dir.unlink(FIFO).with_context(|| format!("remove {}", self.shown(FIFO)))?;
         Ok(Some(Started(fifo)))
     }
 
@@ -261,38 +295,51 @@ impl Entry {
     }
 
     /// A restore that was killed leaves the rootfs mounted here: what removes all must not meet it.
-    fn remove_restore_root(&self) -> Result<()> {
-        let root = self.restore_root();
-        let _ = umount2(&root, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
-        match fs::remove_dir(&root) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("remove {}", root.display()))
-            }
-            _ => Ok(()),
+    fn remove_restore_root(&self, dir: &StateDir) -> Result<()> {
+        let root = format!("/proc/self/fd/{}/{RESTORE_ROOT}", dir.as_fd().as_raw_fd());
+        let _ = umount2(&*root, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
+        match dir.remove_directory(RESTORE_ROOT) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(errno).with_context(|| format!("remove {}", self.shown(RESTORE_ROOT))),
         }
     }
 
     /// Removes the directory and all in it.
     pub(crate) fn remove(&self) -> Result<()> {
+        let dir = match self.dir() {
+            Err(error) if error.kind() == Kind::NotFound => return Ok(()),
+            other => other?,
+        };
+        let doing = || format!("remove {}", self.path.display());
+        // Somebody else did that while we waited for the lock: of that name, there may be another container now.
+        if dir.is_gone().with_context(doing)? {
+            return Ok(());
+        }
         // What is always in it, by name: the directory need not be read. With what else somebody has put there, it is.
-        for name in [RECORD, CONFIG, FIFO] {
-            let _ = fs::remove_file(self.path.join(name));
+        // The record last: as long as it is there, what was begun can be done again.
+        for name in [CONFIG, FIFO, BEFORE, RECORD] {
+            let _ = dir.unlink(name);
         }
-        match fs::remove_dir(&self.path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {}
-            _ => return Ok(()),
+        match self.remove_directory() {
+            Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+            Err(Errno::ENOTEMPTY | Errno::EEXIST) => {}
+            Err(errno) => return Err(errno).with_context(doing),
         }
-        self.remove_restore_root()?;
-        match fs::remove_dir_all(&self.path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            other => other.with_context(|| format!("remove {}", self.path.display())),
-        }
+        self.remove_restore_root(dir)?;
+        dir.empty().with_context(doing)?;
+        self.remove_directory().with_context(doing)
+    }
+
+    /// An empty one. By its name, which is all that rmdir(2) takes; it follows no symlink.
+    fn remove_directory(&self) -> Result<(), Errno> {
+        let (root, path) = self.place();
+        unlinkat(root, path, UnlinkatFlags::RemoveDir)
     }
 }
 
 /// A process that was told to go on, seen through its fifo.
 #[derive(Debug)]
-pub(crate) struct Started(fs::File);
+pub(crate) struct Started(OwnedFd);
 
 impl Started {
     /// Waits until it has executed its program, or ended: then its end of the fifo is closed. Not longer than hooks of

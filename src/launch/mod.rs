@@ -143,10 +143,25 @@ impl KillOnDrop {
         waits: Waits,
         early: VecDeque<Message>,
     ) -> std::result::Result<Child, SpawnError> {
-        let start = Seen::of(self.pid).map_or(0, |seen| seen.start);
+        // Without its start it could not be told from another process later, and not be killed.
+        let Some(seen) = Seen::of(self.pid).context("remember the new process")? else {
+            return Err(last_words(&socket));
+        };
         let pidfd = self.pidfd.take().ok_or(Errno::EBADF).context("keep the process")?;
         let early = RefCell::new(early);
-        Ok(Child { process: Process { pid: self.pid, start }, pidfd, socket, waits, early })
+        Ok(Child { process: Process { pid: self.pid, start: seen.start }, pidfd, socket, waits, early })
+    }
+}
+
+/// Of a process that is gone: of a caller that ignores SIGCHLD, not even a dead one stays.
+fn last_words(socket: &SyncSocket) -> SpawnError {
+    loop {
+        match socket.recv().context("talk to the new process") {
+            Ok(Message::Failed(report)) => return SpawnError::Reported(report),
+            Ok(Message::Closed) => return SpawnError::Died,
+            Ok(_) => {}
+            Err(error) => return SpawnError::Other(error),
+        }
     }
 }
 

@@ -21,11 +21,14 @@ pub(super) fn undo_creation(entry: &Entry, record: &Record, group: Option<&Group
     }
     let mut results = Vec::new();
     if let Some(group) = group {
-        let _ = group.kill_all(libc::SIGKILL);
+        results.push(group.kill_all(libc::SIGKILL));
         results.push(group.remove());
         results.push(record.rdt.as_ref().map_or(Ok(()), rdt::remove));
     }
-    let _ = entry.remove();
+    // As long as something is left, so is the record, by which `delete --force` can remove it.
+    if results.iter().all(Result::is_ok) {
+        results.push(entry.remove());
+    }
     results.push(run_poststop_hooks(record, Some(&record.bundle)));
     for error in results.into_iter().filter_map(Result::err) {
         log::warn(format_args!("{error}"));

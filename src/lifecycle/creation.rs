@@ -69,7 +69,7 @@ pub(super) fn create_container(
     // Never taken apart: this process ends soon.
     let bundle = ManuallyDrop::new(bundle);
     let plan = make_plan(globals, id, options, &bundle, mode)?;
-    let mut record = initial_record(&bundle, &plan);
+    let mut record = initial_record(&bundle, &plan)?;
     let (entry, _lock) = Store::new(&globals.root, globals.root_in_xdg).reserve(id)?;
     let group = make_cgroup(&plan, &entry, &mut record);
     let group = group.inspect_err(|_| undo_creation(&entry, &record, None, None))?;
@@ -156,17 +156,18 @@ fn check_rootfs(plan: &Plan) -> Result<()> {
 }
 
 /// The record as it is written before the first side effect, so that `delete --force` knows what to clean up.
-pub(super) fn initial_record(bundle: &Bundle, plan: &Plan) -> Record {
-    let own = i32::try_from(std::process::id()).unwrap_or(0);
+pub(super) fn initial_record(bundle: &Bundle, plan: &Plan) -> Result<Record> {
+    let own = nix::unistd::getpid().as_raw();
+    let start = Seen::of_known(own).context("remember this process")?.start;
     let path = PathBuf::from(plan.rootfs.path.to_string_lossy().into_owned());
     let annotations = bundle.spec.annotations().iter().flatten();
-    Record {
+    Ok(Record {
         version: record::VERSION,
         id: plan.id.clone(),
         bundle: bundle.path.clone(),
         rootfs: path,
         created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
-        creator: Process { pid: own, start: Seen::of(own).map_or(0, |seen| seen.start) },
+        creator: Process { pid: own, start },
         init: None,
         cgroup: Some(plan.cgroup.record()),
         rdt: plan.rdt.as_ref().map(rdt::to_record),
@@ -175,7 +176,7 @@ pub(super) fn initial_record(bundle: &Bundle, plan: &Plan) -> Record {
         annotations: annotations.map(|(key, value)| (key.clone(), value.clone())).collect(),
         poststart: plan.hooks.poststart.clone(),
         poststop: plan.hooks.poststop.clone(),
-    }
+    })
 }
 
 /// Writes the first record and makes the cgroup. The id is reserved: the directory of `entry` exists.

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use oci_spec::runtime::Process;
+use oci_spec::runtime::Process as SpecProcess;
 
 use super::options::{Globals, Rootless};
 use crate::bundle::{MAX_DOCUMENT_SIZE, read_config, read_config_file};
 use crate::cgroup::{Driver, Group, Hierarchies};
+use crate::container::record::Process;
 use crate::container::status::{Probe, Seen, observe};
 use crate::container::{Entry, Record, Status, Store};
 use crate::container_id::ContainerId;
@@ -68,7 +69,7 @@ pub(crate) fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundl
 }
 
 /// Whether a security module has to do with the process.
-pub(crate) fn is_labelled(process: &Process) -> bool {
+pub(crate) fn is_labelled(process: &SpecProcess) -> bool {
     process.apparmor_profile().is_some() || process.selinux_label().is_some()
 }
 
@@ -116,21 +117,36 @@ pub(crate) fn from_entry(entry: Entry) -> Result<LoadedContainer> {
 /// As [`from_entry`], for many containers: the host's hierarchies are looked up once.
 pub(crate) fn from_entry_with(entry: Entry, hierarchies: &mut Hierarchies) -> Result<LoadedContainer> {
     let record = entry.read()?;
-    let status = status(&entry, &record, hierarchies);
+    let status = status(&entry, &record, hierarchies)?;
     Ok(LoadedContainer { entry, record, status })
 }
 
-/// Looks at the container's traces.
-fn status(entry: &Entry, record: &Record, hierarchies: &mut Hierarchies) -> Status {
-    let init = record.init.and_then(|init| Seen::of(init.pid));
-    let group = record.cgroup.as_ref().map(Group::from_record);
+/// As [`from_entry`], with a record that is known already.
+pub(crate) fn from_record(entry: Entry, record: Record) -> Result<LoadedContainer> {
+    let status = status(&entry, &record, &mut Hierarchies::default())?;
+    Ok(LoadedContainer { entry, record, status })
+}
+
+/// Looks at the container's traces. Where one cannot be looked at, nothing is known of the container.
+fn status(entry: &Entry, record: &Record, hierarchies: &mut Hierarchies) -> Result<Status> {
+    let look = |process: Option<Process>| process.map_or(Ok(None), |process| Seen::of(process.pid));
+    let init = look(record.init)?;
+    let group = record.cgroup.as_ref().map(Group::from_record).filter(|_| init.is_some());
     let probe = Probe {
         init,
-        creator: if record.init.is_none() { Seen::of(record.creator.pid) } else { None },
-        exec_fifo: entry.has_exec_fifo(),
-        frozen: init.is_some() && group.is_some_and(|group| group.is_frozen_in(hierarchies).unwrap_or(false)),
+        creator: look(Some(record.creator).filter(|_| record.init.is_none()))?,
+        exec_fifo: entry.has_exec_fifo()?,
+        frozen: group.map_or(Ok(false), |group| is_frozen(&group, hierarchies))?,
     };
-    observe(record, &probe)
+    Ok(observe(record, &probe))
+}
+
+fn is_frozen(group: &Group, hierarchies: &mut Hierarchies) -> Result<bool> {
+    match group.is_frozen_in(hierarchies) {
+        // The hierarchy is mounted here no more: the group is not to be seen.
+        Err(error) if error.kind() == Kind::Unsupported || error.errno() == Some(Errno::ENOENT) => Ok(false),
+        other => other,
+    }
 }
 
 impl LoadedContainer {
@@ -140,19 +156,32 @@ impl LoadedContainer {
     }
 
     /// The first process, where it lives: a descriptor that cannot become another process's.
-    pub(crate) fn pidfd(&self) -> Result<std::os::fd::OwnedFd> {
-        let gone = || Error::new(Kind::State, matched::NOT_RUNNING);
-        let init = self.record.init.ok_or_else(gone)?;
-        let pidfd = match crate::sys::process::pidfd_open(init.pid) {
-            Err(Errno::ESRCH) => return Err(gone()),
-            other => other.with_context(|| format!("open process {}", init.pid))?,
+    pub(crate) fn pidfd(&self) -> Result<OwnedFd> {
+        self.pidfd_if_alive()?.ok_or_else(not_running)
+    }
+
+    /// As above, None where the process has ended. Only the kernel's word for that counts as its end.
+    pub(crate) fn pidfd_if_alive(&self) -> Result<Option<OwnedFd>> {
+        let Some(init) = self.record.init else { return Ok(None) };
+        let opened = match crate::sys::process::pidfd_open(init.pid) {
+            Err(Errno::ESRCH) => return Ok(None),
+            other => other,
         };
         // Checked after it is held: the number could have changed hands before.
-        match Seen::of(init.pid) {
-            Some(seen) if seen.start == init.start && !seen.dead => Ok(pidfd),
-            _ => Err(gone()),
+        if Seen::of(init.pid)?.is_none_or(|seen| !seen.is(init)) {
+            return Ok(None);
         }
+        opened.map(Some).with_context(|| format!("open process {}", init.pid))
     }
+
+    /// The number of the first process.
+    pub(crate) fn pid(&self) -> Result<i32> {
+        self.record.init.map(|init| init.pid).ok_or_else(not_running)
+    }
+}
+
+fn not_running() -> Error {
+    Error::new(Kind::State, matched::NOT_RUNNING)
 }
 
 /// At debug level, the flags that the filter is loaded with, as runc counts them: there TSYNC is none.

@@ -56,6 +56,22 @@ pub fn rename_new(from: BorrowedFd<'_>, name: &CStr, to: BorrowedFd<'_>, new: &C
     .map(drop)
 }
 
+/// Has two names of a directory change places: renameat2(2) with RENAME_EXCHANGE. EINVAL where the file system cannot.
+pub fn exchange(dir: BorrowedFd<'_>, one: &CStr, other: &CStr) -> Result<()> {
+    // SAFETY: two NUL-terminated strings that live across the call, and numbers.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            dir.as_raw_fd(),
+            one.as_ptr(),
+            dir.as_raw_fd(),
+            other.as_ptr(),
+            libc::RENAME_EXCHANGE,
+        )
+    })
+    .map(drop)
+}
+
 /// Opens a file by openat2(2), KERNEL(5.6). `flags` gets O_CLOEXEC.
 pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32, resolve: u64) -> Result<OwnedFd> {
     // SAFETY: open_how is plain data for which zero is valid; it may only be made this way (non_exhaustive).

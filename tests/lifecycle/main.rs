@@ -9,6 +9,7 @@ mod create;
 mod crun;
 mod delete;
 mod exec;
+mod faults;
 mod groups;
 mod kill;
 mod list;

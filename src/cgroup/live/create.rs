@@ -75,7 +75,8 @@ impl Plan {
             let (child, fresh) = make_below(&dir, Path::new(name)).context(POINTER)?;
             existed = !fresh;
             if place.controllers.iter().any(|name| name == "cpuset") {
-                cpuset::inherit(&dir, &child).context(POINTER)?;
+                let inherited = cpuset::inherit(&dir, &child);
+                inherited.inspect_err(|_| unmake_if(fresh, &dir, name.as_ref())).context(POINTER)?;
             }
             if fresh {
                 made.push(dir, name.as_ref());
@@ -133,7 +134,9 @@ fn make_below(dir: &Dir, name: &Path) -> Result<(Dir, bool)> {
         match dir.below(name) {
             Err(Errno::ENOENT) => {}
             other => {
-                let child = other.with_context(|| format!("open control group {}", path().display()))?;
+                // Nobody has been told of it yet who could remove it.
+                let child = other.inspect_err(|_| unmake_if(fresh, dir, name));
+                let child = child.with_context(|| format!("open control group {}", path().display()))?;
                 return Ok((child, fresh));
             }
         }
@@ -143,6 +146,12 @@ fn make_below(dir: &Dir, name: &Path) -> Result<(Dir, bool)> {
         "make control group {}: it is removed again and again",
         path().display()
     ))
+}
+
+fn unmake_if(fresh: bool, dir: &Dir, name: &Path) {
+    if fresh {
+        let _ = dir.unmake(name);
+    }
 }
 
 fn not_made(errno: Errno, path: &Path) -> Error {

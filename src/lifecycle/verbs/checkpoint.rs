@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::container::Status;
 use crate::container_id::ContainerId;
@@ -48,7 +48,7 @@ pub(crate) fn checkpoint(globals: &Globals, id: &ContainerId, options: &Checkpoi
     let verb = if options.pre_dump { Verb::PreDump } else { Verb::Dump };
     let done = Criu::start(&[], false)?.ask(verb, &criu_options, &mut |event| {
         // The server of pages listens now; the end of the file says so to those that wait for one.
-        if let ("status-ready", Some(mut file)) = (&*event.name, status_file.take()) {
+        if event.name == "status-ready" && let Some(mut file) = status_file.take() {
             let _ = file.write_all(&[0]);
         }
         Ok(())
@@ -103,7 +103,7 @@ fn criu_request(
     directories: &CriuDirectories,
     plan: &Plan,
 ) -> Result<Message> {
-    let pid = container.record.init.map_or(0, |init| init.pid);
+    let pid = container.pid()?;
     let mut criu_options = criu_request::options(&options.criu, directories, LOG, &container.record)
         .text(ROOT, &container.record.rootfs.to_string_lossy())
         .number(PID, pid)
@@ -146,9 +146,16 @@ fn criu_request(
 
 /// Writes the names of the standard streams: at the restore, pipes among them get other ends by these names.
 fn write_descriptors(container: &LoadedContainer, images: &Path) -> Result<()> {
-    let pid = container.record.init.map_or(0, |init| init.pid);
-    let name = |fd| fs::read_link(format!("/proc/{pid}/fd/{fd}")).unwrap_or_default();
-    let names: Vec<_> = (0..3).map(name).collect();
+    let pid = container.pid()?;
+    let name = |fd| {
+        let path = format!("/proc/{pid}/fd/{fd}");
+        match fs::read_link(&path) {
+            // It has closed it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(PathBuf::new()),
+            other => other.with_context(|| format!("read {path}")),
+        }
+    };
+    let names = (0..3).map(name).collect::<Result<Vec<_>>>()?;
     let path = images.join(DESCRIPTORS);
     let write = || {
         // Not through a link that somebody has put there.

@@ -27,9 +27,10 @@ pub(crate) fn list(globals: &Globals) -> Result<Vec<Listed>> {
     let mut all = Vec::with_capacity(entries.len());
     let mut hierarchies = Hierarchies::default();
     for entry in entries {
-        let (id, uid) = (entry.id().clone(), entry.owner());
-        match load::from_entry_with(entry, &mut hierarchies) {
-            Ok(container) => all.push(Listed { state: state::of(container), uid }),
+        let (id, owner) = (entry.id().clone(), entry.owner());
+        let loaded = owner.and_then(|uid| Ok((uid, load::from_entry_with(entry, &mut hierarchies)?)));
+        match loaded {
+            Ok((uid, container)) => all.push(Listed { state: state::of(container), uid }),
             Err(error) => log::plain(format_args!("load container {id}: {error}")),
         }
     }

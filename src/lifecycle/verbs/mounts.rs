@@ -105,7 +105,7 @@ fn plan_mounts(container: &LoadedContainer, config: &Checked, topology: &Topolog
 
 /// The user namespace that the container's process is in: where the configuration says may be another by now.
 fn open_user_namespace(container: &LoadedContainer) -> Result<OwnedFd> {
-    let path = format!("/proc/{}/ns/user", container.record.init.map_or(0, |init| init.pid));
+    let path = format!("/proc/{}/ns/user", container.pid()?);
     File::open(&path).map(OwnedFd::from).with_context(|| format!("open {path}"))
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn restore(globals: &Globals, id: &ContainerId, options: &Restore) ->
         CreateMode { detach: options.detach, fifo: false },
     )?;
     let directories = CriuDirectories::open(&options.criu, LOG)?;
-    let mut record = creation::initial_record(&bundle, &plan);
+    let mut record = creation::initial_record(&bundle, &plan)?;
     let foreground = if options.detach { None } else { Some(Foreground::prepare(!options.no_subreaper)?) };
     let (entry, lock) = Store::new(&globals.root, globals.root_in_xdg).reserve(id)?;
     let group = creation::make_cgroup(&plan, &entry, &mut record);
@@ -181,7 +181,7 @@ impl RestoreContext<'_> {
                 load::run_hooks("createRuntime", &hooks.create_runtime, &document, record, dir)
             }
             ("post-restore", _) => {
-                let start = Seen::of(event.pid).map_or(0, |seen| seen.start);
+                let start = Seen::of_known(event.pid).context("remember the restored process")?.start;
                 record.init = Some(Process { pid: event.pid, start });
                 if own_time_namespace(event.pid) {
                     record.namespaces |= CLONE_NEWTIME;

@@ -33,7 +33,7 @@ pub(crate) fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
     // Others may have to do with a container that is in no hurry to be ready.
     drop(lock);
     if let Some(proxy) = proxy {
-        proxy.wait(pidfd.as_fd(), container.record.init.map_or(0, |init| init.pid));
+        proxy.wait(pidfd.as_fd(), container.pid()?);
     }
     Ok(())
 }
@@ -41,7 +41,7 @@ pub(crate) fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
 /// A hook that fails ends the container (runtime-spec, config.md, "Poststart").
 fn poststart(container: &LoadedContainer) -> Result<()> {
     let record = &container.record;
-    let pid = record.init.map_or(0, |init| init.pid);
+    let pid = container.pid()?;
     let state = HookState::new(spec::VERSION, &record.id, &record.bundle, &record.annotations);
     load::run_hooks("poststart", &record.poststart, &state.document("running", pid), record, None)
         .inspect_err(|_| {

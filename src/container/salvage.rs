@@ -1,0 +1,64 @@
+//! What can still be known of a container whose record is torn: from the record before it, and from whole members of
+//! the torn one.
+
+use serde::de::DeserializeOwned;
+
+use super::Record;
+
+/// `torn` is the record as it is found, `before` the one that it replaced: the intent of a container that was never
+/// updated, which names its group and its hooks. None where neither names anything by which processes are found.
+pub(super) fn salvage(torn: &[u8], before: Option<&[u8]>) -> Option<Record> {
+    let before: Option<Record> = before.and_then(|bytes| serde_json::from_slice(bytes).ok());
+    let torn = String::from_utf8_lossy(torn);
+    let mut record = before.or_else(|| {
+        // As a whole it is not readable; its members may be.
+        let mut members = serde_json::Map::new();
+        for name in ["id", "creator", "cgroup"] {
+            members.insert(name.into(), member(&torn, name)?);
+        }
+        let fixed = serde_json::json!({
+            "version": super::record::VERSION, "bundle": "/", "rootfs": "/", "created": "", "init": null,
+            "namespaces": 0, "own_pid_namespace": false,
+        });
+        members.extend(fixed.as_object().cloned()?);
+        serde_json::from_value(members.into()).ok()
+    })?;
+    record.init = record.init.or_else(|| member(&torn, "init").flatten());
+    record.cgroup = member(&torn, "cgroup").flatten().or(record.cgroup);
+    let has_group = record.cgroup.as_ref().is_some_and(|group| !group.places.is_empty());
+    (has_group || record.init.is_some()).then_some(record)
+}
+
+/// The first member of that name. Inside of a string it cannot be: quotes are escaped there.
+fn member<T: DeserializeOwned>(text: &str, name: &str) -> Option<T> {
+    let (_, value) = text.split_once(&format!("\"{name}\":"))?;
+    serde_json::Deserializer::from_str(value).into_iter().next()?.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::record::Process;
+
+    const WHOLE: &str = r#"{"version":1,"id":"x","bundle":"/b","rootfs":"/b/r","created":"",
+        "creator":{"pid":1,"start":5},"init":{"pid":7,"start":70},
+        "cgroup":{"driver":"cgroupfs","mode":"v2","places":[]},"namespaces":0,"own_pid_namespace":true}"#;
+
+    #[test]
+    fn whole_members_of_a_torn_record_are_known() {
+        let torn = &WHOLE[..WHOLE.find("\"namespaces\"").unwrap()];
+        let known = salvage(torn.as_bytes(), None).unwrap();
+        assert_eq!(known.init, Some(Process { pid: 7, start: 70 }));
+        // Before the group there is nothing to go by.
+        assert!(salvage(WHOLE[..WHOLE.find("\"init\"").unwrap()].as_bytes(), None).is_none());
+        assert!(salvage(b"", None).is_none());
+        assert!(salvage(b"", Some(b"{")).is_none());
+    }
+
+    #[test]
+    fn the_record_before_it_names_what_the_torn_one_does_not() {
+        let known = salvage(&WHOLE.as_bytes()[..WHOLE.find("\"cgroup\"").unwrap()], Some(WHOLE.as_bytes()));
+        assert_eq!(known.unwrap().init, Some(Process { pid: 7, start: 70 }));
+        assert_eq!(salvage(b"\0\0", Some(WHOLE.as_bytes())).unwrap().bundle, std::path::Path::new("/b"));
+    }
+}
