@@ -8,6 +8,7 @@ use super::{BlkioEntry, Psi, PsiLine};
 use crate::cgroup::dir::Dir;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
+use crate::spec::cpu_list::CpuList;
 
 /// A file's text; None where this kernel has no such file, or refuses it (PSI switched off).
 pub(super) fn text(dir: &Dir, file: &str) -> Result<Option<String>> {
@@ -42,13 +43,10 @@ pub(super) fn keyed(text: &str) -> BTreeMap<String, u64> {
     text.lines().filter_map(line).collect()
 }
 
-/// `0-3,7` as single numbers.
-pub(super) fn list(text: &str) -> Vec<u16> {
-    let range = |part: &str| {
-        let (from, to) = part.split_once('-').unwrap_or((part, part));
-        Some(from.trim().parse::<u16>().ok()?..=to.trim().parse::<u16>().ok()?)
-    };
-    text.split(',').filter_map(range).flatten().collect()
+/// The numbers of a list such as `0-3,7` (cpuset(7)); none where the kernel writes something else.
+pub(super) fn cpu_numbers(text: &str) -> Vec<u16> {
+    let numbers = CpuList::parse(text).unwrap_or_default();
+    numbers.numbers().filter_map(|number| u16::try_from(number).ok()).collect()
 }
 
 /// `8:0`
@@ -132,8 +130,8 @@ mod tests {
 
     #[test]
     fn lists_and_sizes_are_spelled_out() {
-        assert_eq!(list("0-2,5\n"), [0, 1, 2, 5]);
-        assert!(list("\n").is_empty());
+        assert_eq!(cpu_numbers("0-2,5\n"), [0, 1, 2, 5]);
+        assert!(cpu_numbers("\n").is_empty());
         assert_eq!([64, 2048, 1_048_576].map(page_size), ["64KB", "2MB", "1GB"]);
     }
 

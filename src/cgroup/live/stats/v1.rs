@@ -1,6 +1,6 @@
 //! The v1 files.
 
-use super::read::{blkio, keyed, list, number, number_or_zero, page_sizes, text};
+use super::read::{blkio, cpu_numbers, keyed, number, number_or_zero, page_sizes, text};
 use super::{Blkio, BlkioEntry, Cpu, Cpuset, Hugetlb, Memory, MemoryEntry, Pids, Stats};
 use crate::cgroup::dir::Dir;
 use crate::cgroup::live::group::Group;
@@ -71,9 +71,9 @@ fn cpuset(dir: &Dir) -> Result<Cpuset> {
     let value = |name: &str| number_or_zero(dir, &format!("cpuset.{name}"));
     let level = text(dir, "cpuset.sched_relax_domain_level")?.unwrap_or_default();
     Ok(Cpuset {
-        cpus: list(&text(dir, "cpuset.cpus")?.unwrap_or_default()),
+        cpus: cpu_numbers(&text(dir, "cpuset.cpus")?.unwrap_or_default()),
         cpu_exclusive: value("cpu_exclusive")?,
-        mems: list(&text(dir, "cpuset.mems")?.unwrap_or_default()),
+        mems: cpu_numbers(&text(dir, "cpuset.mems")?.unwrap_or_default()),
         mem_hardwall: value("mem_hardwall")?,
         mem_exclusive: value("mem_exclusive")?,
         memory_migrate: value("memory_migrate")?,

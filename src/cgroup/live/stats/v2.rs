@@ -1,6 +1,6 @@
 //! The v2 files, told in v1's terms.
 
-use super::read::{device, keyed, list, number, number_or_zero, page_sizes, text};
+use super::read::{cpu_numbers, device, keyed, number, number_or_zero, page_sizes, text};
 use super::{
     Blkio, BlkioEntry, Cpu, CpuUsage, Cpuset, Hugetlb, Memory, MemoryEntry, Pids, Stats, Throttling,
 };
@@ -17,8 +17,8 @@ pub(super) fn stats(group: &Group) -> Result<Stats> {
     let dir = group.dir(0)?;
     stats.cpu = cpu(dir)?;
     stats.cpuset = Cpuset {
-        cpus: list(&text(dir, "cpuset.cpus.effective")?.unwrap_or_default()),
-        mems: list(&text(dir, "cpuset.mems.effective")?.unwrap_or_default()),
+        cpus: cpu_numbers(&text(dir, "cpuset.cpus.effective")?.unwrap_or_default()),
+        mems: cpu_numbers(&text(dir, "cpuset.mems.effective")?.unwrap_or_default()),
         ..Cpuset::default()
     };
     stats.memory = memory(dir)?;

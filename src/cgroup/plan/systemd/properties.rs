@@ -11,6 +11,7 @@ use crate::cgroup::plan::devices::{Filter, Kind};
 use crate::cgroup::plan::translation::{is_idle, pointer, refuse};
 use crate::error::Result;
 use crate::host::cgroup::Mode;
+use crate::spec::cpu_list::CpuList;
 
 /// systemd's "no limit".
 const INFINITY: u64 = u64::MAX;
@@ -60,22 +61,22 @@ impl fmt::Display for Property {
 }
 
 /// All that a new unit is told.
-pub(crate) fn of_group(
+pub(crate) fn group_properties(
     unit: &Unit,
     mode: Mode,
     resources: Option<&LinuxResources>,
     devices: Option<&Filter>,
 ) -> Result<Vec<Property>> {
-    let mut all = of_unit(unit, mode);
+    let mut all = unit_properties(unit, mode);
     if let Some(resources) = resources {
-        all.extend(of_resources(resources, mode)?);
+        all.extend(resource_properties(resources, mode)?);
     }
-    all.extend(devices.into_iter().flat_map(of_devices));
+    all.extend(devices.into_iter().flat_map(device_properties));
     Ok(all)
 }
 
 /// What the unit is, whatever the limits. The processes are added when it is made.
-pub fn of_unit(unit: &Unit, mode: Mode) -> Vec<Property> {
+pub fn unit_properties(unit: &Unit, mode: Mode) -> Vec<Property> {
     let plain = |name: &str, value: Variant<'static>| Property::new(name, value, "");
     let mut all = vec![plain("Description", format!("libcontainer container {}", unit.name).into())];
     if unit.is_slice() {
@@ -93,7 +94,7 @@ pub fn of_unit(unit: &Unit, mode: Mode) -> Vec<Property> {
 }
 
 /// The limits that systemd has a property for.
-pub(crate) fn of_resources(resources: &LinuxResources, mode: Mode) -> Result<Vec<Property>> {
+pub(crate) fn resource_properties(resources: &LinuxResources, mode: Mode) -> Result<Vec<Property>> {
     let mut all = Vec::new();
     let v2 = mode == Mode::V2;
     if let Some(memory) = resources.memory() {
@@ -215,26 +216,14 @@ pub(crate) fn with_its_quota(resources: &LinuxResources) -> Option<LinuxResource
     Some(resources)
 }
 
-/// `0-2,4` as bits, lowest first.
+/// A list such as `0-2,4` as systemd takes it: bit N of the bytes stands for CPU or node N.
 fn mask(list: &str, field: &str) -> Result<Vec<u8>> {
     let wrong = || refuse(field, format_args!("not a list of numbers like \"0-3,7\": {list:?}"));
-    let mut bits = Vec::new();
-    for part in list.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (from, to) = part.split_once('-').unwrap_or((part, part));
-        let number = |text: &str| text.parse::<u16>().map_err(|_| wrong());
-        let (from, to) = (number(from)?, number(to)?);
-        if from > to {
-            return Err(wrong());
-        }
-        for number in from..=to {
-            let byte = usize::from(number / 8);
-            if bits.len() <= byte {
-                bits.resize(byte + 1, 0_u8);
-            }
-            bits[byte] |= 1 << (number % 8);
-        }
-    }
-    if bits.is_empty() { Err(wrong()) } else { Ok(bits) }
+    let words = CpuList::parse(list).map_err(|_| wrong())?.to_mask();
+    let mut bytes: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
+    let used = bytes.iter().rposition(|&byte| byte != 0).ok_or_else(wrong)?;
+    bytes.truncate(used + 1);
+    Ok(bytes)
 }
 
 fn block_io(io: &LinuxBlockIo, v2: bool, all: &mut Vec<Property>) {
@@ -341,7 +330,7 @@ fn unified(key: &str, value: &str, all: &mut Vec<Property>) -> Result<()> {
 }
 
 /// systemd's own device filter. A device must pass it and ours: where it cannot say a rule exactly, it allows more.
-pub(crate) fn of_devices(filter: &Filter) -> Vec<Property> {
+pub(crate) fn device_properties(filter: &Filter) -> Vec<Property> {
     let field = pointer("devices");
     if filter.allow {
         // Exceptions from "all" have no property.
@@ -381,7 +370,7 @@ mod tests {
 
     fn short(resources: &Value, mode: Mode) -> Vec<String> {
         let resources = serde_json::from_value(resources.clone()).unwrap();
-        let all = of_resources(&resources, mode).unwrap();
+        let all = resource_properties(&resources, mode).unwrap();
         all.iter().map(|property| format!("{}={}", property.name, property.value)).collect()
     }
 
@@ -473,7 +462,7 @@ mod tests {
         assert_eq!(short(&both, Mode::V2), ["CPUWeight=uint64 0"]);
         for (key, value) in [("memory.max", "lots"), ("cpu.max", "x 1"), ("cpuset.cpus", "2-1")] {
             let resources = serde_json::from_value(json!({"unified": {key: value}})).unwrap();
-            let error = of_resources(&resources, Mode::V2).unwrap_err().to_string();
+            let error = resource_properties(&resources, Mode::V2).unwrap_err().to_string();
             assert!(error.starts_with(&format!("/linux/resources/unified/{key}: ")), "{error}");
         }
     }
@@ -481,7 +470,7 @@ mod tests {
     #[test]
     fn systemd_allows_at_least_what_the_filter_allows() {
         let text = |filter: &Filter| {
-            of_devices(filter).iter().map(|p| format!("{}={}", p.name, p.value)).collect::<Vec<_>>()
+            device_properties(filter).iter().map(|p| format!("{}={}", p.name, p.value)).collect::<Vec<_>>()
         };
         assert_eq!(
             text(&filter(&["+c 1:3 rwm", "+c 136:* rw", "+b *:* m", "+c *:5 r"])),
