@@ -10,7 +10,7 @@ pub mod cgroup {
 
     pub mod live {
         pub mod oom {
-            pub use crate::cgroup::live::oom::{OomWatch, Seen};
+            pub use crate::cgroup::live::oom::{OomEvent, OomWatch};
         }
     }
 
@@ -21,7 +21,7 @@ pub mod cgroup {
             pub use crate::cgroup::plan::systemd::{Property, Unit};
 
             pub mod properties {
-                pub use crate::cgroup::plan::systemd::properties::of_unit;
+                pub use crate::cgroup::plan::systemd::properties::unit_properties;
             }
         }
     }

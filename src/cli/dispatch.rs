@@ -13,45 +13,53 @@ use crate::lifecycle::verbs::{
 /// Does it; the exit code of a command that did not fail.
 pub(super) fn dispatch(globals: &Globals, command: &Command) -> Result<i32> {
     match command {
-        Command::Checkpoint(id, options) => done(apart(|| checkpoint::checkpoint(globals, id, options))),
-        Command::Create(id, options) => done(apart(|| create::create(globals, id, options))),
-        Command::Delete(targets, options) => done(apart(|| delete::delete(globals, targets, options))),
-        Command::Events(id, options) => done(apart(|| watched(globals, id, options))),
-        Command::Exec(id, options) => apart(|| exec::exec(globals, id, options)),
-        Command::Features => say(apart(|| print::features::json(&features::features()))),
-        Command::Help(None) => say(Ok(help::program())),
-        Command::Help(Some(verb)) => say(Ok(help::verb(verb))),
-        Command::Kill(targets, options) => done(apart(|| kill::kill(globals, targets, options))),
-        Command::List { format, quiet } => say(apart(|| listing(globals, *format, *quiet))),
-        Command::Mounts(id, options) => done(apart(|| mounts::mounts(globals, id, options))),
-        Command::Pause(id) => done(apart(|| pause::pause(globals, id))),
-        Command::Plan(bundle) => say(apart(|| plan::plan(bundle, globals).map(|plan| plan.to_string()))),
-        Command::Ps { id, format, arguments } => say(apart(|| processes(globals, id, *format, arguments))),
-        Command::Restore(id, options) => apart(|| restore::restore(globals, id, options)),
-        Command::Resume(id) => done(apart(|| resume::resume(globals, id))),
-        Command::Run(id, options) => apart(|| run::run(globals, id, options)),
-        Command::Spec(options) => done(apart(|| spec::spec(options))),
-        Command::Start(id) => done(apart(|| start::start(globals, id))),
-        Command::State(id) => {
-            say(apart(|| state::state(globals, id).and_then(|state| print::state::json(&state))))
+        Command::Checkpoint(id, options) => {
+            exit_zero(out_of_line(|| checkpoint::checkpoint(globals, id, options)))
         }
-        Command::Update(id, options) => done(apart(|| update::update(globals, id, options))),
-        Command::Version => say(Ok(help::version())),
+        Command::Create(id, options) => exit_zero(out_of_line(|| create::create(globals, id, options))),
+        Command::Delete(targets, options) => {
+            exit_zero(out_of_line(|| delete::delete(globals, targets, options)))
+        }
+        Command::Events(id, options) => exit_zero(out_of_line(|| watched(globals, id, options))),
+        Command::Exec(id, options) => out_of_line(|| exec::exec(globals, id, options)),
+        Command::Features => print_text(out_of_line(|| print::features::json(&features::features()))),
+        Command::Help(None) => print_text(Ok(help::program())),
+        Command::Help(Some(verb)) => print_text(Ok(help::verb(verb))),
+        Command::Kill(targets, options) => exit_zero(out_of_line(|| kill::kill(globals, targets, options))),
+        Command::List { format, quiet } => print_text(out_of_line(|| listing(globals, *format, *quiet))),
+        Command::Mounts(id, options) => exit_zero(out_of_line(|| mounts::mounts(globals, id, options))),
+        Command::Pause(id) => exit_zero(out_of_line(|| pause::pause(globals, id))),
+        Command::Plan(bundle) => {
+            print_text(out_of_line(|| plan::plan(bundle, globals).map(|plan| plan.to_string())))
+        }
+        Command::Ps { id, format, arguments } => {
+            print_text(out_of_line(|| processes(globals, id, *format, arguments)))
+        }
+        Command::Restore(id, options) => out_of_line(|| restore::restore(globals, id, options)),
+        Command::Resume(id) => exit_zero(out_of_line(|| resume::resume(globals, id))),
+        Command::Run(id, options) => out_of_line(|| run::run(globals, id, options)),
+        Command::Spec(options) => exit_zero(out_of_line(|| spec::spec(options))),
+        Command::Start(id) => exit_zero(out_of_line(|| start::start(globals, id))),
+        Command::State(id) => {
+            print_text(out_of_line(|| state::state(globals, id).and_then(|state| print::state::json(&state))))
+        }
+        Command::Update(id, options) => exit_zero(out_of_line(|| update::update(globals, id, options))),
+        Command::Version => print_text(Ok(help::version())),
     }
 }
 
 /// A verb is a function of its own: all in one, they would have 60 KiB of code, of which each uses some, and four pages of
 /// stack in common.
 #[inline(never)]
-fn apart<T>(verb: impl FnOnce() -> T) -> T {
+fn out_of_line<T>(verb: impl FnOnce() -> T) -> T {
     verb()
 }
 
-fn done(result: Result<()>) -> Result<i32> {
+fn exit_zero(result: Result<()>) -> Result<i32> {
     result.map(|()| 0)
 }
 
-fn say(text: Result<String>) -> Result<i32> {
+fn print_text(text: Result<String>) -> Result<i32> {
     text.and_then(|text| stdout::write(&text)).map(|()| 0)
 }
 

@@ -40,23 +40,23 @@ impl fmt::Display for Status {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Probe {
     /// What /proc says of the first process's number now.
-    pub init: Option<Seen>,
-    pub creator: Option<Seen>,
+    pub init: Option<ProcessStat>,
+    pub creator: Option<ProcessStat>,
     pub exec_fifo: bool,
     pub frozen: bool,
 }
 
 /// A process as /proc/PID/stat shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct ProcessStat {
     pub start: u64,
     /// Dead or a zombie: it only has not been reaped yet.
     pub dead: bool,
 }
 
-impl Seen {
+impl ProcessStat {
     /// Looks; None where there is no such process. What hinders us from looking says nothing of the process.
-    pub(crate) fn of(pid: i32) -> Result<Option<Self>> {
+    pub(crate) fn read(pid: i32) -> Result<Option<Self>> {
         let path = format!("/proc/{pid}/stat");
         let text = match crate::sys::file::read_small_at(&*path) {
             Err(Errno::ESRCH) => return Ok(None),
@@ -69,9 +69,9 @@ impl Seen {
     }
 
     /// Looks at a process that is there, dead or alive.
-    pub(crate) fn of_known(pid: i32) -> Result<Self> {
+    pub(crate) fn read_existing(pid: i32) -> Result<Self> {
         let absent = || fail!(Kind::System(Errno::ESRCH), "/proc does not show process {pid}");
-        Self::of(pid)?.ok_or_else(absent)
+        Self::read(pid)?.ok_or_else(absent)
     }
 
     /// The name in parentheses may hold anything, parentheses too: fields count from the last one.
@@ -82,7 +82,7 @@ impl Seen {
     }
 
     /// Whether it is that process, and alive.
-    pub(crate) fn is(self, process: Process) -> bool {
+    pub(crate) fn is_alive(self, process: Process) -> bool {
         !self.dead && self.start == process.start
     }
 }
@@ -96,10 +96,10 @@ fn is_proc_ours() -> Result<()> {
 /// From what was remembered and what was seen.
 pub(crate) fn observe(record: &Record, probe: &Probe) -> Status {
     let Some(init) = record.init else {
-        let at_work = probe.creator.is_some_and(|seen| seen.is(record.creator));
+        let at_work = probe.creator.is_some_and(|seen| seen.is_alive(record.creator));
         return if at_work { Status::Creating } else { Status::Stopped };
     };
-    let alive = probe.init.is_some_and(|seen| seen.is(init));
+    let alive = probe.init.is_some_and(|seen| seen.is_alive(init));
     match (probe.frozen, alive, probe.exec_fifo) {
         // What is frozen and has a process left is paused, created or not (runc agrees); a dead one stays dead.
         (true, true, _) => Status::Paused,
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn status_follows_from_facts() {
         let me = Process { pid: 9, start: 70 };
-        let alive = Some(Seen { start: 70, dead: false });
+        let alive = Some(ProcessStat { start: 70, dead: false });
         let rows = [
             (alive, true, false, Status::Created),
             (alive, false, false, Status::Running),
@@ -130,8 +130,8 @@ mod tests {
             (alive, true, true, Status::Paused),
             (None, true, false, Status::Stopped),
             (None, false, true, Status::Stopped),
-            (Some(Seen { start: 70, dead: true }), false, false, Status::Stopped),
-            (Some(Seen { start: 71, dead: false }), false, false, Status::Stopped),
+            (Some(ProcessStat { start: 70, dead: true }), false, false, Status::Stopped),
+            (Some(ProcessStat { start: 71, dead: false }), false, false, Status::Stopped),
         ];
         for (init, exec_fifo, frozen, status) in rows {
             let probe = Probe { init, creator: None, exec_fifo, frozen };
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn an_intent_without_its_creator_is_stopped() {
-        let seen = |start| Probe { creator: Some(Seen { start, dead: false }), ..Probe::default() };
+        let seen = |start| Probe { creator: Some(ProcessStat { start, dead: false }), ..Probe::default() };
         assert_eq!(observe(&record(None), &seen(5)), Status::Creating);
         assert_eq!(observe(&record(None), &seen(6)), Status::Stopped);
         assert_eq!(observe(&record(None), &Probe::default()), Status::Stopped);
@@ -150,6 +150,6 @@ mod tests {
     #[test]
     fn a_process_name_may_look_like_fields() {
         let text = "42 (a) S 1 2) R 1 42 42 0 -1 4194560 100 0 0 0 0 0 0 0 20 0 1 0 12345 999 1 2";
-        assert_eq!(Seen::parse(text), Some(Seen { start: 12345, dead: false }));
+        assert_eq!(ProcessStat::parse(text), Some(ProcessStat { start: 12345, dead: false }));
     }
 }

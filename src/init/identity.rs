@@ -96,7 +96,7 @@ fn schedule(plan: &Scheduling) -> Result<(), Report> {
 fn set_limits(plan: &ProcessPlan) -> Result<(), Report> {
     for limit in &plan.limits {
         process::set_limit(limit.resource, limit.soft, limit.hard)
-            .in_step(Step::Limit(limit.item), "prlimit")?;
+            .in_step(Step::Limit(limit.index), "prlimit")?;
     }
     Ok(())
 }

@@ -42,8 +42,8 @@ pub(crate) fn remove(
     socket: &SyncSocket,
 ) -> Result<Infallible, Report> {
     let root = enter(users, args)?;
-    for (item, target) in targets.iter().enumerate() {
-        unmount(&root, target).in_step(Step::Unmount(item), "umount2")?;
+    for (index, target) in targets.iter().enumerate() {
+        unmount(&root, target).in_step(Step::Unmount(index), "umount2")?;
     }
     done(socket)
 }

@@ -39,7 +39,7 @@ use crate::inroot::Root;
 use crate::plan::Plan;
 use crate::plan::hooks::Hook;
 use crate::plan::process::ProcessPlan;
-use crate::plan::rootfs::Enter;
+use crate::plan::rootfs::RootSwitch;
 use crate::plan::topology::Namespace;
 use crate::plan::waits::ReadyMoment;
 use crate::sys::file::standard_streams;
@@ -148,12 +148,12 @@ fn set_up_container(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result
     // First, so that what is made has exactly the mode that it is made with.
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     let root = rootfs::enter_mounts(&plan.rootfs, &args.fds)?;
-    let late = match plan.rootfs.enter {
-        Enter::Chroot => {
+    let late = match plan.rootfs.switch {
+        RootSwitch::Chroot => {
             set_up_in_shared_mounts(plan, args, socket, &root)?;
             Vec::new()
         }
-        Enter::PivotRoot | Enter::MoveMount => set_up_in_own_mounts(plan, args, socket, &root)?,
+        RootSwitch::PivotRoot | RootSwitch::MoveMount => set_up_in_own_mounts(plan, args, socket, &root)?,
     };
     // After everything that makes files or mount points below these mounts.
     mounts::make_read_only(late)?;

@@ -9,16 +9,18 @@ use nix::sys::stat::{SFlag, fstat};
 
 use super::mount_error::{InCall, MountError};
 use crate::inroot::Root;
-use crate::plan::mounts::{Find, Mount};
+use crate::plan::mounts::{Mount, TargetLookup};
 use crate::sys::file::{RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2};
 
 /// Opens the target of a mount, refused where it lies on a procfs that the plan does not mean.
 pub(super) fn open(root: &Root, mount: &Mount, flags: OFlag) -> Result<OwnedFd, MountError> {
     let flags = flags | OFlag::O_PATH;
-    let found = match mount.find {
-        Find::Follow => root.resolve(&mount.target, flags).call("open the target"),
-        Find::NoFollow => root.resolve(&mount.target, flags | OFlag::O_NOFOLLOW).call("open the target"),
-        Find::Ordinary => {
+    let found = match mount.lookup {
+        TargetLookup::Follow => root.resolve(&mount.target, flags).call("open the target"),
+        TargetLookup::NoFollow => {
+            root.resolve(&mount.target, flags | OFlag::O_NOFOLLOW).call("open the target")
+        }
+        TargetLookup::NoSymlinks => {
             let path = relative(&mount.target);
             let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
             let found = openat2(root.as_fd(), path, (flags | OFlag::O_DIRECTORY).bits(), 0, resolve);

@@ -21,11 +21,11 @@ pub(crate) fn join(joins: &[Join], fds: &InitFds) -> Result<(), Report> {
         match process::setns(fd.as_fd(), join.namespace.0) {
             // Owned by the user namespace that is entered next.
             Err(Errno::EPERM) if joins.iter().any(user) => postponed.push((join, fd)),
-            other => other.in_step(Step::JoinNamespace(join.item), "setns")?,
+            other => other.in_step(Step::JoinNamespace(join.index), "setns")?,
         }
     }
     for (join, fd) in joins.iter().zip(&fds.joins).filter(|(join, _)| user(join)).chain(postponed) {
-        process::setns(fd.as_fd(), join.namespace.0).in_step(Step::JoinNamespace(join.item), "setns")?;
+        process::setns(fd.as_fd(), join.namespace.0).in_step(Step::JoinNamespace(join.index), "setns")?;
     }
     Ok(())
 }

@@ -41,25 +41,25 @@ pub(super) fn mask(
     let Some(null) = null else { return Ok(()) };
     let mut null = Cover { fresh: Some(null), attached: None };
     let mut empty = Cover { fresh: None, attached: None };
-    for (item, path) in paths.iter().enumerate() {
-        if paths[..item].contains(path) {
+    for (index, path) in paths.iter().enumerate() {
+        if paths[..index].contains(path) {
             // One mount hides it.
             continue;
         }
-        let Some(target) = open_existing(root, path, Step::MaskedPath(item))? else { continue };
-        let stat = fstat(&target).in_step(Step::MaskedPath(item), "fstat")?;
+        let Some(target) = open_existing(root, path, Step::MaskedPath(index))? else { continue };
+        let stat = fstat(&target).in_step(Step::MaskedPath(index), "fstat")?;
         let (cover, call) = if SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT) == SFlag::S_IFDIR {
             if empty.is_new() {
                 empty.fresh = Some(
-                    empty_directory(context).in_step(Step::MaskedPath(item), "mount an empty directory")?,
+                    empty_directory(context).in_step(Step::MaskedPath(index), "mount an empty directory")?,
                 );
             }
             (&mut empty, "clone the empty directory")
         } else {
             (&mut null, "open_tree")
         };
-        let mount = cover.next().in_step(Step::MaskedPath(item), call)?;
-        move_mount(mount.as_fd(), target.as_fd()).in_step(Step::MaskedPath(item), "move_mount")?;
+        let mount = cover.next().in_step(Step::MaskedPath(index), call)?;
+        move_mount(mount.as_fd(), target.as_fd()).in_step(Step::MaskedPath(index), "move_mount")?;
         cover.attached.get_or_insert(mount);
     }
     Ok(())
@@ -104,13 +104,13 @@ fn empty_directory(label: Option<&Parameter>) -> Result<OwnedFd, Errno> {
 /// Each path that exists becomes a mount of itself, read-only; its other attributes stay.
 pub(super) fn make_read_only(paths: &[CString], root: &Root) -> Result<(), Report> {
     let change = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
-    for (item, path) in paths.iter().enumerate() {
-        let Some(target) = open_existing(root, path, Step::ReadOnlyPath(item))? else { continue };
+    for (index, path) in paths.iter().enumerate() {
+        let Some(target) = open_existing(root, path, Step::ReadOnlyPath(index))? else { continue };
         let tree =
-            open_tree_clone(target.as_fd(), c"", true, 0).in_step(Step::ReadOnlyPath(item), "open_tree")?;
+            open_tree_clone(target.as_fd(), c"", true, 0).in_step(Step::ReadOnlyPath(index), "open_tree")?;
         mount_setattr(tree.as_fd(), change, None, false)
-            .in_step(Step::ReadOnlyPath(item), "mount_setattr")?;
-        move_mount(tree.as_fd(), target.as_fd()).in_step(Step::ReadOnlyPath(item), "move_mount")?;
+            .in_step(Step::ReadOnlyPath(index), "mount_setattr")?;
+        move_mount(tree.as_fd(), target.as_fd()).in_step(Step::ReadOnlyPath(index), "move_mount")?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use super::no_pivot;
 use crate::handshake::{InStep, Report, Step};
 use crate::inroot::Root;
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
-use crate::plan::rootfs::{Enter, Rootfs};
+use crate::plan::rootfs::{RootSwitch, Rootfs};
 use crate::sys::errno_of;
 use crate::sys::mount::{mount_setattr, move_mount, open_tree_clone, pivot_here};
 
@@ -23,7 +23,7 @@ const RSLAVE: u64 = libc::MS_SLAVE | libc::MS_REC;
 /// Detaches the tree from the host's, and makes the rootfs a mount of its own: what pivot_root asks for.
 pub(super) fn enter_mounts(plan: &Rootfs, fds: &InitFds) -> Result<Root, Report> {
     let open = |call| move |result: Result<Root, Errno>| result.in_step(Step::Rootfs, call);
-    if plan.enter == Enter::Chroot {
+    if plan.switch == RootSwitch::Chroot {
         return open("open")(Root::open(path(plan)));
     }
     // rslave: what the host mounts later still arrives, nothing of ours goes back.
@@ -86,14 +86,14 @@ fn no_longer_share_parent(plan: &Rootfs, propagation: u64) -> Result<(), Report>
 /// Makes the rootfs `/`; the host's tree is gone from it.
 pub(super) fn pivot(plan: &Rootfs, root: &Root) -> Result<(), Report> {
     fchdir(root).in_step(Step::Pivot, "fchdir")?;
-    match plan.enter {
-        Enter::PivotRoot => by_pivot_root(plan)?,
-        Enter::MoveMount => by_move_mount(plan)?,
-        Enter::Chroot => chroot(c".").in_step(Step::Pivot, "chroot")?,
+    match plan.switch {
+        RootSwitch::PivotRoot => by_pivot_root(plan)?,
+        RootSwitch::MoveMount => by_move_mount(plan)?,
+        RootSwitch::Chroot => chroot(c".").in_step(Step::Pivot, "chroot")?,
     }
     chdir(c"/").in_step(Step::Pivot, "chdir")?;
     match plan.propagation {
-        Some(propagation) if plan.enter != Enter::Chroot => {
+        Some(propagation) if plan.switch != RootSwitch::Chroot => {
             change_propagation(c"/", bindable(propagation)).in_step(Step::Pivot, "change propagation")
         }
         _ => Ok(()),
@@ -125,7 +125,7 @@ fn by_move_mount(plan: &Rootfs) -> Result<(), Report> {
 
 /// Sets what hinders further mounts, when all are made: an unbindable root, `root.readonly`.
 pub(super) fn finish(plan: &Rootfs) -> Result<(), Report> {
-    if plan.enter == Enter::Chroot {
+    if plan.switch == RootSwitch::Chroot {
         return Ok(());
     }
     if let Some(propagation) = plan.propagation.filter(|propagation| bindable(*propagation) != *propagation) {

@@ -33,9 +33,9 @@ pub(super) fn write_all(sysctls: &[Sysctl], procfs: Option<&OwnedFd>) -> Result<
     let Some(procfs) = procfs else { return Ok(()) };
     let sys = open(procfs.as_fd(), c"sys", OFlag::O_PATH | OFlag::O_DIRECTORY)
         .in_step(Step::SysctlProcfs, "open /proc/sys")?;
-    for (item, sysctl) in sysctls.iter().enumerate() {
-        let file = open(sys.as_fd(), &sysctl.file, OFlag::O_WRONLY).in_step(Step::Sysctl(item), "open")?;
-        write(&file, &sysctl.value).in_step(Step::Sysctl(item), "write")?;
+    for (index, sysctl) in sysctls.iter().enumerate() {
+        let file = open(sys.as_fd(), &sysctl.file, OFlag::O_WRONLY).in_step(Step::Sysctl(index), "open")?;
+        write(&file, &sysctl.value).in_step(Step::Sysctl(index), "write")?;
     }
     Ok(())
 }

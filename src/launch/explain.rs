@@ -130,7 +130,7 @@ fn during(report: &Report, doing: &str) -> Error {
 }
 
 fn join_namespace(index: usize, joins: &[Join]) -> String {
-    let join = joins.iter().find(|join| join.item == index);
+    let join = joins.iter().find(|join| join.index == index);
     let (kind, path) =
         join.map_or(("", ""), |join| (join.namespace.name(), join.path.to_str().unwrap_or("")));
     format!("/linux/namespaces/{index}: join {kind} namespace {path}")
@@ -214,8 +214,8 @@ fn unmount(report: &Report, index: usize, target: Option<&CString>) -> Error {
 }
 
 fn device(device: Option<&Device>) -> String {
-    let Some(Device { item, path, .. }) = device else { return "make device".into() };
-    let pointer = item.map_or(String::new(), |item| format!("/linux/devices/{item}: "));
+    let Some(Device { index, path, .. }) = device else { return "make device".into() };
+    let pointer = index.map_or(String::new(), |index| format!("/linux/devices/{index}: "));
     format!("{pointer}make device {}", show(Some(path)))
 }
 
@@ -229,7 +229,7 @@ fn sysctl(sysctl: Option<&Sysctl>) -> String {
 }
 
 fn limit(report: &Report, index: usize, process: Option<&ProcessPlan>) -> Error {
-    let limit = process.and_then(|process| process.limits.iter().find(|limit| limit.item == index));
+    let limit = process.and_then(|process| process.limits.iter().find(|limit| limit.index == index));
     let name = limit.map_or("", |limit| limit.name);
     let error = during(report, &format!("/process/rlimits/{index}: set {name}"));
     match report.errno {

@@ -39,7 +39,7 @@ pub(crate) fn open(plan: &Plan) -> Result<InitFds> {
 
 /// Opens one namespace, checked to be of the kind that the configuration says.
 fn open_namespace(join: &Join) -> Result<OwnedFd> {
-    let pointer = || format!("/linux/namespaces/{}/path", join.item);
+    let pointer = || format!("/linux/namespaces/{}/path", join.index);
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
     let open = nix::fcntl::open(join.path.as_c_str(), flags, Mode::empty());
     let fd = open.with_context(|| format!("open {}", show(&join.path))).with_context(pointer)?;

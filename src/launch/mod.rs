@@ -27,7 +27,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
 use crate::cgroup::Group;
 use crate::container::record::Process;
-use crate::container::status::Seen;
+use crate::container::status::ProcessStat;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::handshake::{self, Acknowledgement, Message, Report, Step, SyncSocket};
 use crate::init::args::InitArgs;
@@ -144,7 +144,7 @@ impl KillOnDrop {
         early: VecDeque<Message>,
     ) -> std::result::Result<Child, SpawnError> {
         // Without its start it could not be told from another process later, and not be killed.
-        let Some(seen) = Seen::of(self.pid).context("remember the new process")? else {
+        let Some(seen) = ProcessStat::read(self.pid).context("remember the new process")? else {
             return Err(last_words(&socket));
         };
         let pidfd = self.pidfd.take().ok_or(Errno::EBADF).context("keep the process")?;

@@ -13,7 +13,7 @@ use super::options::{Create, Globals};
 use super::pid_file;
 use crate::cgroup::Group;
 use crate::container::record::{self, Process, Record};
-use crate::container::status::Seen;
+use crate::container::status::ProcessStat;
 use crate::container::{Entry, Store};
 use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
@@ -158,7 +158,7 @@ fn check_rootfs(plan: &Plan) -> Result<()> {
 /// The record as it is written before the first side effect, so that `delete --force` knows what to clean up.
 pub(super) fn initial_record(bundle: &Bundle, plan: &Plan) -> Result<Record> {
     let own = nix::unistd::getpid().as_raw();
-    let start = Seen::of_known(own).context("remember this process")?.start;
+    let start = ProcessStat::read_existing(own).context("remember this process")?.start;
     let path = PathBuf::from(plan.rootfs.path.to_string_lossy().into_owned());
     let annotations = bundle.spec.annotations().iter().flatten();
     Ok(Record {

@@ -15,7 +15,7 @@ use super::options::{Globals, Rootless};
 use crate::bundle::{MAX_DOCUMENT_SIZE, read_config, read_config_file};
 use crate::cgroup::{Driver, Group, Hierarchies};
 use crate::container::record::Process;
-use crate::container::status::{Probe, Seen, observe};
+use crate::container::status::{Probe, ProcessStat, observe};
 use crate::container::{Entry, Record, Status, Store};
 use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
@@ -129,7 +129,7 @@ pub(crate) fn from_record(entry: Entry, record: Record) -> Result<LoadedContaine
 
 /// Looks at the container's traces. Where one cannot be looked at, nothing is known of the container.
 fn status(entry: &Entry, record: &Record, hierarchies: &mut Hierarchies) -> Result<Status> {
-    let look = |process: Option<Process>| process.map_or(Ok(None), |process| Seen::of(process.pid));
+    let look = |process: Option<Process>| process.map_or(Ok(None), |process| ProcessStat::read(process.pid));
     let init = look(record.init)?;
     let group = record.cgroup.as_ref().map(Group::from_record).filter(|_| init.is_some());
     let probe = Probe {
@@ -168,7 +168,7 @@ impl LoadedContainer {
             other => other,
         };
         // Checked after it is held: the number could have changed hands before.
-        if Seen::of(init.pid)?.is_none_or(|seen| !seen.is(init)) {
+        if ProcessStat::read(init.pid)?.is_none_or(|seen| !seen.is_alive(init)) {
             return Ok(None);
         }
         opened.map(Some).with_context(|| format!("open process {}", init.pid))

@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::mount::{Find, Mount, Source};
+use super::mount::{Mount, Source, TargetLookup};
 use super::mount_label::MountLabel;
 use super::mount_options::Parameter;
 use crate::cgroup;
@@ -77,7 +77,7 @@ fn v1_hierarchy(
 ) -> Mount {
     let source =
         if own_namespace { v1_filesystem(hierarchy) } else { Source::bind(hierarchy.path.clone(), true) };
-    Mount { find: Find::Follow, ..mount(below(target, hierarchy.name.to_bytes()), source) }
+    Mount { lookup: TargetLookup::Follow, ..mount(below(target, hierarchy.name.to_bytes()), source) }
 }
 
 /// A symlink for each controller of several in one hierarchy: programs look for them by their single names.

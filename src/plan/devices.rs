@@ -14,7 +14,7 @@ use crate::spec::ConfigError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
     /// Index in /linux/devices; none for the default ones.
-    pub item: Option<usize>,
+    pub index: Option<usize>,
     pub path: CString,
     /// S_IFCHR, S_IFBLK or S_IFIFO.
     pub kind: u32,
@@ -66,7 +66,7 @@ pub(crate) fn devices(spec: &[LinuxDevice], mounts: &[Mount]) -> Result<Devices,
     for (path, major, minor) in DEFAULT {
         let path_c = c_string(path, || "/linux/devices".into())?;
         let device = Device {
-            item: None,
+            index: None,
             path: path_c,
             kind: file::S_IFCHR,
             major,
@@ -77,11 +77,11 @@ pub(crate) fn devices(spec: &[LinuxDevice], mounts: &[Mount]) -> Result<Devices,
         };
         nodes.insert(path.as_bytes(), device);
     }
-    for (item, device) in spec.iter().enumerate() {
+    for (index, device) in spec.iter().enumerate() {
         if ["/dev/ptmx", "/dev/console"].iter().any(|made| device.path() == Path::new(made)) {
             continue;
         }
-        nodes.insert(device.path().as_os_str().as_bytes(), node(item, device)?);
+        nodes.insert(device.path().as_os_str().as_bytes(), node(index, device)?);
     }
     let links = LINKS.iter().map(|(path, to)| Link { path: (*path).into(), to: (*to).into() }).collect();
     Ok(Devices { nodes: nodes.into_values().collect(), links })
@@ -93,8 +93,8 @@ fn binds_dev(mount: &Mount) -> bool {
         && (mount.typ().as_deref() == Some("bind") || mount.options().iter().flatten().any(bind))
 }
 
-fn node(item: usize, device: &LinuxDevice) -> Result<Device, ConfigError> {
-    let pointer = |field: &str| format!("/linux/devices/{item}/{field}");
+fn node(index: usize, device: &LinuxDevice) -> Result<Device, ConfigError> {
+    let pointer = |field: &str| format!("/linux/devices/{index}/{field}");
     let number = |field: &str, value: i64| {
         u32::try_from(value)
             .map_err(|_| ConfigError::new(pointer(field), format!("not a device number: {value}")))
@@ -109,7 +109,7 @@ fn node(item: usize, device: &LinuxDevice) -> Result<Device, ConfigError> {
     };
     let fifo = kind == file::S_IFIFO;
     Ok(Device {
-        item: Some(item),
+        index: Some(index),
         path: c_string(device.path().as_os_str(), || pointer("path"))?,
         kind,
         major: if fifo { 0 } else { number("major", device.major())? },

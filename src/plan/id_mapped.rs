@@ -25,18 +25,21 @@ pub enum Ids {
 
 /// None for a mount that is not id-mapped. Lists without the option word are enough.
 pub(crate) fn id_mapped(
-    item: usize,
+    index: usize,
     spec: &SpecMount,
     options: &Options,
     topology: &Topology,
 ) -> Result<Option<IdMapped>, ConfigError> {
     let lists = IdMaps { uid: list(spec.uid_mappings()), gid: list(spec.gid_mappings()) };
     let has_lists = !lists.uid.is_empty() || !lists.gid.is_empty();
-    let fault = |why: &str| ConfigError::new(format!("/mounts/{item}"), why);
+    let fault = |why: &str| ConfigError::new(format!("/mounts/{index}"), why);
     let ids = match (&options.id_maps, has_lists) {
         (Some(_), true) => return Err(fault("id mappings are given twice: as lists and in the options")),
         (Some(text), false) => Ids::Maps(custom(text, topology).map_err(|why| {
-            ConfigError::new(format!("/mounts/{item}/options"), format!("invalid id mapping {text:?}: {why}"))
+            ConfigError::new(
+                format!("/mounts/{index}/options"),
+                format!("invalid id mapping {text:?}: {why}"),
+            )
         })?),
         (None, true) => Ids::Maps(lists),
         (None, false) if options.id_mapped.is_none() => return Ok(None),

@@ -46,7 +46,7 @@ use c_string::{absolute_paths, optional_c_string};
 use mount_label::MountLabel;
 use mounts::MountContext;
 use process::{ProcessContext, ProcessPlan, ProcessRequest, plan_process};
-use rootfs::Enter;
+use rootfs::RootSwitch;
 use topology::{Namespace, Topology};
 
 /// All that is done to make one container.
@@ -206,12 +206,12 @@ fn plan_filesystem(
     let devices = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
     let devices = devices::devices(devices, specs)?;
     let mask_context = label.parameter;
-    if rootfs.enter != Enter::Chroot {
+    if rootfs.switch != RootSwitch::Chroot {
         return Ok(Filesystem { rootfs, mounts, mask_context, devices, warnings: Vec::new() });
     }
     let left_out = [
         ("/mounts", !mounts.is_empty()),
-        ("/linux/devices", devices.nodes.iter().any(|node| node.item.is_some())),
+        ("/linux/devices", devices.nodes.iter().any(|node| node.index.is_some())),
         ("/root/readonly", rootfs.read_only),
         ("/linux/rootfsPropagation", rootfs.propagation.is_some()),
     ];

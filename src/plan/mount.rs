@@ -21,7 +21,7 @@ pub struct Mount {
     pub propagation: Vec<Propagation>,
     /// Becomes read-only at the very end: mount points are still made within.
     pub late_read_only: bool,
-    pub find: Find,
+    pub lookup: TargetLookup,
 }
 
 /// Who asks for a mount.
@@ -45,11 +45,11 @@ impl std::fmt::Display for MountOrigin {
 
 /// How the target is looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Find {
+pub enum TargetLookup {
     /// Symlinks are followed inside the rootfs; made if missing, a directory or a file as the source is.
     Follow,
     /// A directory with no symlink on the way (proc and sysfs: CVE-2019-19921, CVE-2023-27561).
-    Ordinary,
+    NoSymlinks,
     /// The last component is not followed.
     NoFollow,
 }
@@ -71,7 +71,7 @@ impl Mount {
             recursive: options.recursive,
             propagation: options.propagation.clone(),
             late_read_only: false,
-            find: if options.target_no_follow { Find::NoFollow } else { Find::Follow },
+            lookup: if options.target_no_follow { TargetLookup::NoFollow } else { TargetLookup::Follow },
         }
     }
 }

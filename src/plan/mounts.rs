@@ -14,7 +14,7 @@ use super::topology::{Namespace, Topology};
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
 use crate::spec::ConfigError;
 
-pub(crate) use super::mount::{Find, Mount, MountOrigin, Source};
+pub(crate) use super::mount::{Mount, MountOrigin, Source, TargetLookup};
 
 /// Filesystems of the kernel's own: their superblocks are shared, so that only a mount of them becomes read-only.
 const VIRTUAL: [&str; 9] =
@@ -36,14 +36,14 @@ pub(crate) struct MountContext<'a> {
 /// The first field that no mount can be made of.
 pub(crate) fn mounts(specs: &[SpecMount], context: &MountContext<'_>) -> Result<Vec<Mount>, ConfigError> {
     let mut mounts = Vec::with_capacity(specs.len() + 8);
-    for (item, spec) in specs.iter().enumerate() {
-        add_mount(item, spec, context, &mut mounts)?;
+    for (index, spec) in specs.iter().enumerate() {
+        add_mount(index, spec, context, &mut mounts)?;
     }
     Ok(mounts)
 }
 
 fn add_mount(
-    item: usize,
+    index: usize,
     spec: &SpecMount,
     context: &MountContext<'_>,
     mounts: &mut Vec<Mount>,
@@ -51,26 +51,26 @@ fn add_mount(
     let words = spec.options().as_deref().unwrap_or_default();
     let kind = spec.typ().as_deref().unwrap_or("bind");
     let options = mount_options::parse(words, kind).map_err(|word| {
-        ConfigError::new(format!("/mounts/{item}/options/{word}"), "has a NUL character within")
+        ConfigError::new(format!("/mounts/{index}/options/{word}"), "has a NUL character within")
     })?;
-    let target = target(item, spec, context.rootfs)?;
+    let target = target(index, spec, context.rootfs)?;
     if options.remount {
-        mounts.push(Mount::new(MountOrigin::Config(item), target, Source::Remount, &options));
+        mounts.push(Mount::new(MountOrigin::Config(index), target, Source::Remount, &options));
     } else if options.bind.is_some() || kind == "bind" {
-        mounts.push(bind(item, spec, target, &options, context)?);
+        mounts.push(bind(index, spec, target, &options, context)?);
     } else if kind == "cgroup" || kind == "cgroup2" {
-        let mount = |target, source| Mount::new(MountOrigin::Config(item), target, source, &options);
+        let mount = |target, source| Mount::new(MountOrigin::Config(index), target, source, &options);
         mounts.extend(cgroup_mounts(&target, context.cgroups, context.label, mount));
     } else {
-        mounts.push(filesystem(item, spec, target, options, context.label)?);
+        mounts.push(filesystem(index, spec, target, options, context.label)?);
     }
     Ok(())
 }
 
 /// Inside the rootfs and absolute; a relative one counts from its root, and one may be spelled as the host sees it, as
 /// runc has both.
-fn target(item: usize, spec: &SpecMount, rootfs: &Path) -> Result<CString, ConfigError> {
-    let pointer = || format!("/mounts/{item}/destination");
+fn target(index: usize, spec: &SpecMount, rootfs: &Path) -> Result<CString, ConfigError> {
+    let pointer = || format!("/mounts/{index}/destination");
     let path = Path::new("/").join(spec.destination());
     let path = within(&path, rootfs).unwrap_or(path);
     let target = c_string(path.as_os_str(), pointer)?;
@@ -100,13 +100,13 @@ fn clean(path: &CStr) -> Option<CString> {
 }
 
 fn bind(
-    item: usize,
+    index: usize,
     spec: &SpecMount,
     target: CString,
     options: &Options,
     context: &MountContext<'_>,
 ) -> Result<Mount, ConfigError> {
-    let pointer = || format!("/mounts/{item}/source");
+    let pointer = || format!("/mounts/{index}/source");
     let source =
         spec.source().as_deref().ok_or_else(|| ConfigError::new(pointer(), "a bind needs a source"))?;
     let path = context.bundle.join(source);
@@ -117,27 +117,27 @@ fn bind(
         recursive: options.bind == Some(true),
         no_follow: options.source_no_follow || options.copy_symlink,
         copy_symlink: options.copy_symlink,
-        id_mapped: id_mapped(item, spec, options, context.topology)?,
+        id_mapped: id_mapped(index, spec, options, context.topology)?,
         named: options.named,
         locked: context.topology.has(Namespace::USER),
     };
     let propagation = options.attributes.propagation;
     let attributes = Attributes { propagation, ..options.named.as_attributes() };
-    Ok(Mount { attributes, ..Mount::new(MountOrigin::Config(item), target, source, options) })
+    Ok(Mount { attributes, ..Mount::new(MountOrigin::Config(index), target, source, options) })
 }
 
 fn filesystem(
-    item: usize,
+    index: usize,
     spec: &SpecMount,
     target: CString,
     mut options: Options,
     label: &MountLabel,
 ) -> Result<Mount, ConfigError> {
-    let pointer = |field: &'static str| move || format!("/mounts/{item}/{field}");
+    let pointer = |field: &'static str| move || format!("/mounts/{index}/{field}");
     let kind = spec.typ().as_deref().unwrap_or_default();
     if target.as_c_str() == c"/proc" && kind != "proc" {
         let why = "only a proc filesystem can be mounted on /proc";
-        return Err(ConfigError::new(format!("/mounts/{item}"), why));
+        return Err(ConfigError::new(format!("/mounts/{index}"), why));
     }
     let read_only = options.attributes.set & MOUNT_ATTR_RDONLY != 0;
     // A filesystem on a device is opened read-only too.
@@ -158,8 +158,8 @@ fn filesystem(
         parameters,
         copy_up: options.copy_up,
     };
-    let mount = Mount::new(MountOrigin::Config(item), target, source, &options);
+    let mount = Mount::new(MountOrigin::Config(index), target, source, &options);
     // No symlink may lead elsewhere on the way to these two.
-    let find = if matches!(kind, "proc" | "sysfs") { Find::Ordinary } else { mount.find };
-    Ok(Mount { late_read_only, find, ..mount })
+    let lookup = if matches!(kind, "proc" | "sysfs") { TargetLookup::NoSymlinks } else { mount.lookup };
+    Ok(Mount { late_read_only, lookup, ..mount })
 }

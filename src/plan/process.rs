@@ -59,7 +59,7 @@ pub struct Terminal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
     /// Index in /process/rlimits.
-    pub item: usize,
+    pub index: usize,
     /// RLIMIT_*.
     pub resource: i32,
     pub name: &'static str,
@@ -246,9 +246,9 @@ fn groups(user: &User, may_set: bool) -> Result<Option<Vec<u32>>, ConfigError> {
     Err(ConfigError::new("/process/user/additionalGids", why))
 }
 
-fn limit((item, spec): (usize, &PosixRlimit)) -> Limit {
+fn limit((index, spec): (usize, &PosixRlimit)) -> Limit {
     let (resource, name) = resource(spec.typ());
-    Limit { item, resource, name, soft: spec.soft(), hard: spec.hard() }
+    Limit { index, resource, name, soft: spec.soft(), hard: spec.hard() }
 }
 
 fn resource(kind: Type) -> (i32, &'static str) {

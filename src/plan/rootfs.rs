@@ -17,7 +17,7 @@ pub struct Rootfs {
     /// Absolute, on the host.
     pub path: CString,
     pub read_only: bool,
-    pub enter: Enter,
+    pub switch: RootSwitch,
     /// MS_* of `linux.rootfsPropagation`, with MS_REC for the r-forms. None: rslave for the old tree, and no change
     /// of the new root.
     pub propagation: Option<u64>,
@@ -25,7 +25,7 @@ pub struct Rootfs {
 
 /// How the rootfs becomes the root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Enter {
+pub enum RootSwitch {
     PivotRoot,
     /// `--no-pivot`: for a rootfs on the initial ramdisk, which cannot be pivoted away from.
     MoveMount,
@@ -50,10 +50,10 @@ pub(crate) fn rootfs(
     Ok(Rootfs {
         path: c_string(path.as_os_str(), || "/root/path".into())?,
         read_only: root.readonly().unwrap_or(false),
-        enter: match (topology.has(Namespace::MOUNT), no_pivot) {
-            (false, _) => Enter::Chroot,
-            (true, true) => Enter::MoveMount,
-            (true, false) => Enter::PivotRoot,
+        switch: match (topology.has(Namespace::MOUNT), no_pivot) {
+            (false, _) => RootSwitch::Chroot,
+            (true, true) => RootSwitch::MoveMount,
+            (true, false) => RootSwitch::PivotRoot,
         },
         propagation,
     })

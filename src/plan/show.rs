@@ -9,10 +9,10 @@ use super::delegation::Delegation;
 use super::devices::Device;
 use super::hooks::Hook;
 use super::id_mapped::Ids;
-use super::mounts::{Find, Mount, Source};
+use super::mounts::{Mount, Source, TargetLookup};
 use super::process::ProcessPlan;
 use super::rdt::{Existence, Rdt};
-use super::rootfs::{Enter, Rootfs};
+use super::rootfs::{RootSwitch, Rootfs};
 use super::topology::{IdMap, Namespace, Topology};
 use crate::kernel::file;
 use crate::kernel::mount::{
@@ -35,7 +35,7 @@ impl Display for Plan {
         }
         self.fmt_filesystem(f)?;
         self.fmt_runtime_hooks(f)?;
-        writeln!(f, "enter {}", self.rootfs.enter)?;
+        writeln!(f, "enter {}", self.rootfs.switch)?;
         self.fmt_settings(f)?;
         write!(f, "{}", self.process)?;
         hooks(f, "startContainer", &self.hooks.start_container)?;
@@ -199,7 +199,7 @@ impl Display for Rootfs {
     }
 }
 
-impl Display for Enter {
+impl Display for RootSwitch {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::PivotRoot => "by pivot_root",
@@ -255,10 +255,10 @@ impl Display for Mount {
             write!(f, " {}{}", if recursive { "r" } else { "" }, propagation(kind))?;
         }
         f.write_str(if self.late_read_only { " ro at the end" } else { "" })?;
-        f.write_str(match self.find {
-            Find::Follow => "",
-            Find::Ordinary => " on an ordinary directory",
-            Find::NoFollow => " not following its target",
+        f.write_str(match self.lookup {
+            TargetLookup::Follow => "",
+            TargetLookup::NoSymlinks => " on an ordinary directory",
+            TargetLookup::NoFollow => " not following its target",
         })
     }
 }

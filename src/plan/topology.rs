@@ -58,7 +58,7 @@ pub struct Join {
     pub namespace: Namespace,
     pub path: CString,
     /// Index in /linux/namespaces.
-    pub item: usize,
+    pub index: usize,
 }
 
 /// A range of ids of a user namespace (user_namespaces(7), /proc/PID/uid_map).
@@ -157,13 +157,13 @@ impl Topology {
 pub(crate) fn topology(linux: Option<&Linux>) -> Result<Topology, ConfigError> {
     let Some(linux) = linux else { return Ok(Topology::default()) };
     let mut topology = Topology::default();
-    for (item, namespace) in linux.namespaces().iter().flatten().enumerate() {
+    for (index, namespace) in linux.namespaces().iter().flatten().enumerate() {
         let kind = Namespace::from_type(namespace.typ());
         match namespace.path() {
             Some(path) if !path.as_os_str().is_empty() => {
-                let pointer = || format!("/linux/namespaces/{item}/path");
+                let pointer = || format!("/linux/namespaces/{index}/path");
                 let path = c_string(path.as_os_str(), pointer)?;
-                topology.joins.push(Join { namespace: kind, path, item });
+                topology.joins.push(Join { namespace: kind, path, index });
             }
             _ => topology.new |= kind.0,
         }

@@ -82,7 +82,7 @@ const fn row(word: &'static str, effect: Effect, flag: NamedFlag, origin: Origin
 }
 
 /// Sorted by word.
-pub(crate) const TABLE: &[MountOption] = &[
+pub(crate) const MOUNT_OPTIONS: &[MountOption] = &[
     row("async", Superblock, Unnamed, Spec),
     row("atime", NotAccessTime { mode: MOUNT_ATTR_NOATIME, recursive: false }, Clears(MS_NOATIME), Spec),
     row("bind", Bind { recursive: false }, Unnamed, Spec),
@@ -162,13 +162,13 @@ pub(crate) const TABLE: &[MountOption] = &[
 
 /// The row of `word`; none for a word that belongs to a filesystem.
 pub(crate) fn find(word: &str) -> Option<&'static MountOption> {
-    let row = TABLE.binary_search_by_key(&word, |option| option.word).ok()?;
-    Some(&TABLE[row])
+    let row = MOUNT_OPTIONS.binary_search_by_key(&word, |option| option.word).ok()?;
+    Some(&MOUNT_OPTIONS[row])
 }
 
 /// The words of `mountOptions` in the features document, sorted, as runc lists them.
 pub(crate) fn features() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().filter(|option| option.origin == Spec).map(|option| option.word)
+    MOUNT_OPTIONS.iter().filter(|option| option.origin == Spec).map(|option| option.word)
 }
 
 #[cfg(test)]
@@ -177,13 +177,13 @@ mod tests {
 
     #[test]
     fn the_table_is_sorted_as_its_binary_search_needs() {
-        assert!(TABLE.is_sorted_by_key(|option| option.word));
+        assert!(MOUNT_OPTIONS.is_sorted_by_key(|option| option.word));
     }
 
     #[test]
     fn the_documentation_names_what_the_specification_does_not_list() {
         let page = include_str!("../../docs/compatibility.md");
-        for option in TABLE.iter().filter(|option| option.origin != Spec) {
+        for option in MOUNT_OPTIONS.iter().filter(|option| option.origin != Spec) {
             assert!(page.contains(&format!("`{}`", option.word)), "{}", option.word);
         }
     }

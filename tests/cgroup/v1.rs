@@ -278,7 +278,7 @@ fn an_out_of_memory_kill_is_told_and_counted() {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::os::fd::AsFd;
     use std::os::unix::process::ExitStatusExt;
-    use tare::testing::cgroup::live::oom::Seen;
+    use tare::testing::cgroup::live::oom::OomEvent;
 
     let Some(layout) = layout() else { return };
     let scratch = Scratch::new(&json!({"memory": {"limit": 16777216, "swap": 16777216}}), &layout);
@@ -289,7 +289,7 @@ fn an_out_of_memory_kill_is_told_and_counted() {
         assert_eq!(poll(&mut fds, PollTimeout::from(5000_u16)).unwrap(), 1);
     };
     wait(&watch);
-    assert_eq!(watch.take().unwrap(), Seen::Kills(1));
+    assert_eq!(watch.take().unwrap(), OomEvent::Kills(1));
     assert_eq!(scratch.group.oom_kills(), Some(1));
     let stats = scratch.group.stats().unwrap();
     assert_eq!(stats.memory.usage.limit, 16777216);
@@ -297,7 +297,7 @@ fn an_out_of_memory_kill_is_told_and_counted() {
     assert!(stats.cpu.usage.total > 0 && !stats.cpu.usage.percpu.is_empty());
     Group::from_record(scratch.group.record()).remove().unwrap();
     wait(&watch);
-    assert_eq!(watch.take().unwrap(), Seen::Gone);
+    assert_eq!(watch.take().unwrap(), OomEvent::Gone);
 }
 
 /// Debian's runc as the oracle: the same members in the same places, for the same group.

@@ -30,7 +30,7 @@ enum Source {
 
 /// What has happened since the last look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
+pub enum OomEvent {
     /// So many kills; 0 is another change of the file.
     Kills(u64),
     /// The group is gone.
@@ -77,7 +77,7 @@ fn inotify(dir: &crate::cgroup::dir::Dir) -> Result<Source, Errno> {
 
 impl OomWatch<'_> {
     /// Call when the descriptor is readable.
-    pub fn take(&mut self) -> Result<Seen> {
+    pub fn take(&mut self) -> Result<OomEvent> {
         let notified = match &self.source {
             Source::Event(event, _) => event.read(),
             Source::Inotify(inotify) => inotify.read_events().map(|events| events.len() as u64),
@@ -88,9 +88,9 @@ impl OomWatch<'_> {
         }
         // v1 also notifies when the group is removed.
         if !self.group.exists()? {
-            return Ok(Seen::Gone);
+            return Ok(OomEvent::Gone);
         }
-        Ok(Seen::Kills(match self.source {
+        Ok(OomEvent::Kills(match self.source {
             // Told before the kill, and never again: the notification itself is what counts.
             Source::Event(..) => notified.unwrap_or(0),
             Source::Inotify(_) => {

@@ -10,7 +10,7 @@ use super::devices::Filter;
 use super::merge::merge;
 use super::path::Place;
 use super::record::{self, Driver, Record};
-use super::systemd::properties::{of_devices, of_group, of_resources, with_its_quota};
+use super::systemd::properties::{device_properties, group_properties, resource_properties, with_its_quota};
 use super::systemd::{Property, Unit, annotations};
 use super::translation::{self, Out, RESOURCES};
 use super::write::{Absent, Write};
@@ -125,7 +125,7 @@ pub fn new_group(
     plan.device_rules = rules.to_vec();
     plan.check_controllers(layout)?;
     if let Some(unit) = &plan.unit {
-        plan.properties = of_group(unit, plan.mode, resources, plan.devices.as_ref())?;
+        plan.properties = group_properties(unit, plan.mode, resources, plan.devices.as_ref())?;
     }
     Ok(plan)
 }
@@ -192,13 +192,13 @@ pub fn update(record: &Record, wanted: &LinuxResources, rootless: bool) -> Resul
         plan.device_rules = rules.to_vec();
     }
     if record.unit.is_some() {
-        let properties = |resources| of_resources(resources, record.mode);
+        let properties = |resources| resource_properties(resources, record.mode);
         let before = saved.map(properties).transpose()?.unwrap_or_default();
         let named = properties(wanted).unwrap_or_default();
         let is_named = |property: &Property| named.iter().any(|other| other.name == property.name);
         plan.properties = properties(&merged)?;
         plan.properties.retain(|property| is_named(property) || !before.contains(property));
-        plan.properties.extend(plan.devices.iter().flat_map(of_devices));
+        plan.properties.extend(plan.devices.iter().flat_map(device_properties));
     }
     Ok(plan)
 }

@@ -8,7 +8,7 @@ use crate::cgroup::dir::Dir;
 use crate::cgroup::plan::Plan;
 use crate::cgroup::plan::path::POINTER;
 use crate::cgroup::plan::record::Record;
-use crate::cgroup::plan::systemd::properties::{Property, of_devices, of_resources};
+use crate::cgroup::plan::systemd::properties::{Property, device_properties, resource_properties};
 use crate::cgroup::plan::systemd::unit::Unit;
 use crate::error::{Context, Result};
 use crate::log;
@@ -63,10 +63,10 @@ pub(crate) fn change(unit: &Unit, properties: &[Property]) -> Result<()> {
 pub(crate) fn former(record: &Record, properties: &[Property]) -> Result<Vec<Property>> {
     let mut before = Vec::new();
     if let Some(resources) = record.resources.as_ref().filter(|_| !properties.is_empty()) {
-        before = of_resources(resources, record.mode)?;
+        before = resource_properties(resources, record.mode)?;
     }
     if properties.iter().any(|property| property.name == "DevicePolicy") {
-        before.extend(of_devices(&record.filter(&record.devices)?));
+        before.extend(device_properties(&record.filter(&record.devices)?));
     }
     let former = |property: &Property| {
         let known = before.iter().find(|other| other.name == property.name).cloned();

@@ -86,7 +86,7 @@ impl Criu {
         on_event: &mut dyn FnMut(Event) -> Result<()>,
     ) -> Result<()> {
         let request = Message::default().number(1, verb as i32).message(2, options);
-        let answered = self.say(&request).and_then(|()| self.listen(verb, on_event));
+        let answered = self.send(&request).and_then(|()| self.receive_answer(verb, on_event));
         drop(self.socket);
         let ended = self.process.wait().context("wait for criu")?;
         answered?;
@@ -97,19 +97,19 @@ impl Criu {
         }
     }
 
-    fn say(&self, message: &Message) -> Result<()> {
+    fn send(&self, message: &Message) -> Result<()> {
         let sent = send(self.socket.as_raw_fd(), message.encoded(), MsgFlags::MSG_NOSIGNAL);
         sent.map(drop).context("talk to criu")
     }
 
-    fn listen(&self, verb: Verb, on_event: &mut dyn FnMut(Event) -> Result<()>) -> Result<()> {
+    fn receive_answer(&self, verb: Verb, on_event: &mut dyn FnMut(Event) -> Result<()>) -> Result<()> {
         let mut buffer = vec![0; LARGEST];
         loop {
             let (length, fd) = receive_fd(self.socket.as_fd(), &mut buffer).context("listen to criu")?;
             if length == 0 {
                 return Err(fail!(Kind::Child, "criu ended without an answer"));
             }
-            let answer = Fields::of(&buffer[..length]);
+            let answer = Fields::new(&buffer[..length]);
             if answer.number(1) != NOTIFY {
                 return outcome(answer, verb);
             }
@@ -118,7 +118,7 @@ impl Criu {
             log::debug(format_args!("criu: {name}"));
             let pid = i32::try_from(event.number(2)).unwrap_or(0);
             on_event(Event { name, pid, fd })?;
-            self.say(&Message::default().number(1, NOTIFY).switch(3, true))?;
+            self.send(&Message::default().number(1, NOTIFY).switch(3, true))?;
         }
     }
 }
@@ -139,12 +139,12 @@ pub(crate) fn check(name: &str, field: u32) -> Result<()> {
     let wanted = Message::default().switch(field, true);
     let request = Message::default().number(1, Verb::Features as i32).message(5, &wanted);
     let mut buffer = vec![0; LARGEST];
-    criu.say(&request)?;
+    criu.send(&request)?;
     let (length, _) = receive_fd(criu.socket.as_fd(), &mut buffer).context("listen to criu")?;
     let Criu { mut process, socket } = criu;
     drop(socket);
     process.wait().context("wait for criu")?;
-    let features = Fields::of(&buffer[..length]).message(8);
+    let features = Fields::new(&buffer[..length]).message(8);
     match features.number(field) {
         1 => Ok(()),
         _ => Err(fail!(Kind::Unsupported, "criu is missing features: [{name}]")),

@@ -65,7 +65,7 @@ pub(crate) enum Value<'a> {
 pub(crate) struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    pub(crate) fn of(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(Message::default().text(2, "testing").encoded(), b"\x12\x07testing");
         let inner = Message::default().number(2, -1).switch(3, true).switch(4, false);
         let outer = Message::default().message(49, &inner).text(1, "a");
-        let read = Fields::of(outer.encoded());
+        let read = Fields::new(outer.encoded());
         assert_eq!((read.bytes(1), read.message(49).number(2)), (&b"a"[..], -1));
         assert_eq!((read.message(49).number(3), read.message(49).number(4)), (1, 0));
     }
@@ -151,7 +151,7 @@ mod tests {
         for bytes in
             [&b"\x12\x07test"[..], b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", b"\x08", b"\x0f\x01"]
         {
-            assert_eq!((Fields::of(bytes).number(1), Fields::of(bytes).bytes(2)), (0, &b""[..]));
+            assert_eq!((Fields::new(bytes).number(1), Fields::new(bytes).bytes(2)), (0, &b""[..]));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::cgroup::live::oom::{OomWatch, Seen};
+use crate::cgroup::live::oom::{OomEvent, OomWatch};
 use crate::cgroup::{Group, Stats};
 use crate::container::Status;
 use crate::container_id::ContainerId;
@@ -126,8 +126,8 @@ impl Watched<'_> {
     /// True when the group is gone.
     fn killed(&mut self, each: &mut dyn FnMut(&Event) -> Result<()>) -> Result<bool> {
         match self.oom.as_mut().map(OomWatch::take).transpose()? {
-            Some(Seen::Gone) => Ok(true),
-            Some(Seen::Kills(kills)) => {
+            Some(OomEvent::Gone) => Ok(true),
+            Some(OomEvent::Kills(kills)) => {
                 (0..kills).try_for_each(|_| each(&Event::OutOfMemory)).map(|()| false)
             }
             None => Ok(false),

@@ -30,7 +30,7 @@ pub(crate) fn list(globals: &Globals) -> Result<Vec<Listed>> {
         let (id, owner) = (entry.id().clone(), entry.owner());
         let loaded = owner.and_then(|uid| Ok((uid, load::from_entry_with(entry, &mut hierarchies)?)));
         match loaded {
-            Ok((uid, container)) => all.push(Listed { state: state::of(container), uid }),
+            Ok((uid, container)) => all.push(Listed { state: state::from_container(container), uid }),
             Err(error) => log::plain(format_args!("load container {id}: {error}")),
         }
     }

@@ -86,10 +86,10 @@ fn plan_mounts(container: &LoadedContainer, config: &Checked, topology: &Topolog
     let wanted = config.mounts().as_deref().unwrap_or_default();
     let cgroups = facts.cgroup.mode() == Mode::V2 && topology.has(Namespace::CGROUP);
     let is_cgroup = |kind: &Option<String>| matches!(kind.as_deref(), Some("cgroup" | "cgroup2"));
-    if let Some(item) = wanted.iter().position(|mount| is_cgroup(mount.typ())).filter(|_| !cgroups) {
+    if let Some(index) = wanted.iter().position(|mount| is_cgroup(mount.typ())).filter(|_| !cgroups) {
         let why =
             "cgroups are mounted later only from version 2, in a cgroup namespace of the container's own";
-        return Err(fail!(Kind::Unsupported, "/mounts/{item}: {why}"));
+        return Err(fail!(Kind::Unsupported, "/mounts/{index}: {why}"));
     }
     let annotations = config.annotations().clone().unwrap_or_default();
     let label = MountLabel::new(config.linux().as_ref(), &annotations, facts.selinux)?;
@@ -110,12 +110,12 @@ fn open_user_namespace(container: &LoadedContainer) -> Result<OwnedFd> {
 }
 
 fn remove(container: &LoadedContainer, list: &Value) -> Result<()> {
-    let target = |(item, mount): (usize, &Value)| {
+    let target = |(index, mount): (usize, &Value)| {
         let path = mount.get("destination").and_then(Value::as_str).filter(|path| !path.is_empty());
         let path = path.map(|path| Path::new("/").join(path));
         let path = path.map(|path| plan::within(&path, &container.record.rootfs).unwrap_or(path));
         path.and_then(|path| CString::new(path.into_os_string().into_encoded_bytes()).ok())
-            .ok_or_else(|| fail!(Kind::Spec, "/mounts/{item}/destination: is no path"))
+            .ok_or_else(|| fail!(Kind::Spec, "/mounts/{index}/destination: is no path"))
     };
     let targets = list.as_array().into_iter().flatten().enumerate().map(target);
     let targets = targets.collect::<Result<Vec<CString>>>()?;

@@ -12,7 +12,7 @@ use procfs::ProcessCGroup;
 
 use crate::cgroup::Group;
 use crate::container::record::{Process, Record};
-use crate::container::status::Seen;
+use crate::container::status::ProcessStat;
 use crate::container::{Entry, Store};
 use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result};
@@ -152,7 +152,7 @@ impl RestoreContext<'_> {
         for join in plan.topology.joins.iter().filter(|join| !criu_request::stays(join.namespace)) {
             if join.namespace == Namespace::CGROUP {
                 let why = "CRIU cannot restore into a cgroup namespace that exists";
-                return Err(fail!(Kind::Unsupported, "/linux/namespaces/{}: {why}", join.item));
+                return Err(fail!(Kind::Unsupported, "/linux/namespaces/{}: {why}", join.index));
             }
             let name = if join.namespace == Namespace::MOUNT { "mnt" } else { join.namespace.name() };
             let message = Message::default().text(1, name).bytes(2, join.path.to_bytes());
@@ -181,7 +181,7 @@ impl RestoreContext<'_> {
                 load::run_hooks("createRuntime", &hooks.create_runtime, &document, record, dir)
             }
             ("post-restore", _) => {
-                let start = Seen::of_known(event.pid).context("remember the restored process")?.start;
+                let start = ProcessStat::read_existing(event.pid).context("remember the restored process")?.start;
                 record.init = Some(Process { pid: event.pid, start });
                 if own_time_namespace(event.pid) {
                     record.namespaces |= CLONE_NEWTIME;
@@ -226,7 +226,7 @@ fn open_namespaces(plan: &Plan) -> Result<Vec<(Namespace, File)>> {
     let open = |join: &crate::plan::topology::Join| {
         let path = criu_request::path_of(&join.path);
         let file = File::open(path).with_context(|| format!("open {}", path.display()));
-        file.with_context(|| format!("/linux/namespaces/{}/path", join.item))
+        file.with_context(|| format!("/linux/namespaces/{}/path", join.index))
             .map(|file| (join.namespace, file))
     };
     joins.map(open).collect()

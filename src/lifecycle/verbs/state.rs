@@ -30,11 +30,11 @@ pub(crate) struct State {
 }
 
 pub(crate) fn state(globals: &Globals, id: &ContainerId) -> Result<State> {
-    load::container(globals, id).map(of)
+    load::container(globals, id).map(from_container)
 }
 
 /// The state document of a container.
-pub(crate) fn of(container: LoadedContainer) -> State {
+pub(crate) fn from_container(container: LoadedContainer) -> State {
     let record = container.record;
     let alive = container.status != Status::Stopped;
     State {

@@ -68,7 +68,7 @@ pub(crate) const fn native() -> Option<Arch> {
 }
 
 /// Everything a kernel of this machine can run, its own convention first; `None` without a table for it.
-pub(super) fn of_machine(machine: Arch) -> Option<Vec<&'static Abi>> {
+pub(super) fn for_machine(machine: Arch) -> Option<Vec<&'static Abi>> {
     let archs: &[Arch] = match machine {
         Arch::ScmpArchX86_64 => &[Arch::ScmpArchX86_64, Arch::ScmpArchX86, Arch::ScmpArchX32],
         Arch::ScmpArchAarch64 => &[Arch::ScmpArchAarch64, Arch::ScmpArchArm],

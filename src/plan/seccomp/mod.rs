@@ -114,7 +114,7 @@ fn program(rules: &Rules<'_>, abis: &[&Abi]) -> Result<Vec<sock_filter>> {
 
 /// The conventions that the profile admits on this machine, its own first, which is always among them.
 fn admitted(profile: &LinuxSeccomp, machine: Arch, warnings: &mut Vec<String>) -> Result<Vec<&'static Abi>> {
-    let Some(mut abis) = arch::of_machine(machine) else {
+    let Some(mut abis) = arch::for_machine(machine) else {
         return Err(fail!(Kind::Unsupported, "/linux/seccomp: no table of system calls for {machine}"));
     };
     let listed = profile.architectures().as_deref().unwrap_or_default();

@@ -462,7 +462,7 @@ fn the_table_is_sorted_and_names_this_machines_calls_as_libc_does() {
         ("execve", libc::SYS_execve),
         ("writev", libc::SYS_writev),
     ];
-    let abis = super::arch::of_machine(super::arch::native().unwrap()).unwrap();
+    let abis = super::arch::for_machine(super::arch::native().unwrap()).unwrap();
     for (name, number) in table {
         let row = names.binary_search(&name).unwrap();
         assert_eq!(abis[0].number(&super::table::TABLE[row]).map(i64::from), Some(number), "{name}");

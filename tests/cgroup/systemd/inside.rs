@@ -230,10 +230,10 @@ mod v2 {
     #[test]
     #[ignore = "runs inside"]
     fn a_failed_unit_that_was_left_is_taken_over() {
-        use tare::testing::cgroup::plan::systemd::{Property, Unit, properties::of_unit};
+        use tare::testing::cgroup::plan::systemd::{Property, Unit, properties::unit_properties};
         use tare::testing::cgroup::systemd::client::Manager;
         let unit = Unit::from_path(Some(":tare:left".as_ref()), &id(), false).unwrap();
-        let mut properties = of_unit(&unit, tare::testing::host::cgroup::Mode::V2);
+        let mut properties = unit_properties(&unit, tare::testing::host::cgroup::Mode::V2);
         properties.push(Property::new("RuntimeMaxUSec", 50_000_u64, ""));
         let inmate = Inmate::outside();
         Manager::connect(false).unwrap().start(&unit, &properties, Some(inmate.pid())).unwrap();
@@ -259,7 +259,7 @@ mod v2 {
         assert!(manager.version().unwrap() > 200);
         assert_eq!(manager.root().unwrap(), std::path::Path::new(""));
         let inmate = Inmate::outside();
-        let properties = tare::testing::cgroup::plan::systemd::properties::of_unit(
+        let properties = tare::testing::cgroup::plan::systemd::properties::unit_properties(
             &unit,
             tare::testing::host::cgroup::Mode::V2,
         );

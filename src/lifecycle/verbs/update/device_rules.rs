@@ -43,9 +43,9 @@ fn rule(text: &str) -> Result<LinuxDeviceCgroup> {
             Some((path, access)) if Access::parse(access).is_some() => (path, Some(access)),
             _ => (node, None),
         };
-        (of_node(path)?, access)
+        (rule_for_node(path)?, access)
     } else {
-        (of_numbers(node, words.next())?, None)
+        (rule_for_numbers(node, words.next())?, None)
     };
     let access = access.or_else(|| words.next()).unwrap_or("rwm");
     if Access::parse(access).is_none() {
@@ -64,7 +64,7 @@ fn usage(what: &str) -> Error {
 }
 
 /// A device node of the host.
-fn of_node(path: &str) -> Result<LinuxDeviceCgroup> {
+fn rule_for_node(path: &str) -> Result<LinuxDeviceCgroup> {
     let found = std::fs::metadata(path).with_context(|| format!("look at {path}"))?;
     let kind = found.file_type();
     let kind = if kind.is_char_device() {
@@ -80,7 +80,7 @@ fn of_node(path: &str) -> Result<LinuxDeviceCgroup> {
     Ok(rule)
 }
 
-fn of_numbers(kind: &str, numbers: Option<&str>) -> Result<LinuxDeviceCgroup> {
+fn rule_for_numbers(kind: &str, numbers: Option<&str>) -> Result<LinuxDeviceCgroup> {
     let kind = match kind {
         "c" => LinuxDeviceType::C,
         "b" => LinuxDeviceType::B,
