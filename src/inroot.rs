@@ -133,17 +133,17 @@ impl Root {
 
     /// Opens the file `path`, made with `mode` (before umask) where it is missing, and the directories above it with 0755.
     ///
-    /// What comes back is what was made here, or what stood there just now and is no symlink. Where the name is a symlink
-    /// that dangles, the file is made where it leads, inside the root.
+    /// What comes back is what was made here, or what stood there just now and is no symlink: that by O_PATH, since a FIFO
+    /// that is opened for reading waits for ever. Where the name is a symlink that dangles, the file is made where it
+    /// leads, inside the root.
     pub fn make_file(&self, path: &CStr, mode: u32) -> Result<OwnedFd> {
-        let flags = OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let open = |(parent, name): (OwnedFd, CString)| {
-            nix::fcntl::openat(&parent, name.as_c_str(), flags, Mode::from_bits_truncate(mode))
-        };
-        match open(self.parent(path, 0o755)?) {
-            Err(Errno::ELOOP) => open(self.followed_parent(path, 0o755)?),
-            other => other,
+        let (parent, name) = self.parent(path, 0o755)?;
+        match make_file_in(&parent, &name, mode) {
+            Err(Errno::ELOOP) => {}
+            other => return other,
         }
+        let (parent, name) = self.followed_parent(path, 0o755)?;
+        make_file_in(&parent, &name, mode)
     }
 
     /// As [`parent`](Self::parent) of what `path` leads to: symlinks in its last component are followed inside the root,
@@ -172,6 +172,21 @@ impl Root {
             return Err(Errno::EINVAL);
         }
         Ok((self.mkdir_all(&c_string(&bytes[..start])?, mode)?, name))
+    }
+}
+
+/// Makes the file `name` in `parent`, or opens what is there; ELOOP for a symlink.
+fn make_file_in(parent: &OwnedFd, name: &CStr, mode: u32) -> Result<OwnedFd> {
+    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    match nix::fcntl::openat(parent, name, flags, Mode::from_bits_truncate(mode)) {
+        Err(Errno::EEXIST) => {}
+        other => return other,
+    }
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let there = nix::fcntl::openat(parent, name, flags, Mode::empty())?;
+    match nix::sys::stat::fstat(&there)?.st_mode & libc::S_IFMT {
+        libc::S_IFLNK => Err(Errno::ELOOP),
+        _ => Ok(there),
     }
 }
 
@@ -246,6 +261,17 @@ mod tests {
             assert!(dir.join("root").join(made).is_file(), "{made}");
         }
         assert_eq!(root.make_file(c"/etc/loop", 0o644).unwrap_err(), Errno::ELOOP);
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_fifo_that_takes_the_place_of_a_file_does_not_block() {
+        let dir = scratch("fifo");
+        nix::unistd::mkfifo(&dir.join("root/fifo"), Mode::from_bits_truncate(0o600)).unwrap();
+        let root = Root::open(&dir.join("root")).unwrap();
+        let found = root.make_file(c"/fifo", 0o644).unwrap();
+        let stat = nix::sys::stat::fstat(&found).unwrap();
+        assert_eq!(stat.st_mode & libc::S_IFMT, libc::S_IFIFO);
         fs::remove_dir_all(dir).unwrap();
     }
 

@@ -22,8 +22,7 @@ use crate::sys::file::{exchange, read_small};
 const DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 /// Opened for reading, what is no file must not hold us up.
-const FILE: OFlag =
-    OFlag::O_RDONLY.union(OFlag::O_NOFOLLOW).union(OFlag::O_NONBLOCK).union(OFlag::O_CLOEXEC);
+const FILE: OFlag = OFlag::O_RDONLY.union(OFlag::O_NOFOLLOW).union(OFlag::O_NONBLOCK).union(OFlag::O_CLOEXEC);
 /// Write permission of the group and of all others.
 const WRITABLE_BY_OTHERS: libc::mode_t = 0o022;
 /// Directories in one another that are removed: ours have two.

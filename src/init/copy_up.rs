@@ -1,70 +1,107 @@
 //! Copies a directory's content into a new tmpfs, for the mount option `tmpcopyup`: by descriptor, symlinks kept as they are.
+//!
+//! What is copied may be changed meanwhile by others who have it, the new tmpfs by nobody: it is attached nowhere yet. So
+//! each entry is judged by what was opened, and only what is judged is opened for reading: a FIFO that takes a file's place
+//! would block for ever, a device do what it does when it is opened.
 
+use std::ffi::CStr;
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nix::dir::Dir;
+use nix::dir::{Dir, OwningIter};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
-use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstatat, mkdirat, mknodat};
-use nix::unistd::{Gid, Uid, fchownat, symlinkat};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat, mknodat};
+use nix::unistd::{Gid, Uid, fchown, fchownat, symlinkat};
+
+const DIRECTORY: OFlag =
+    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+/// A directory that is being copied. Those of a path are a list and not calls within calls: an image may nest them deeper
+/// than a stack is.
+struct Level {
+    from: OwnedFd,
+    to: OwnedFd,
+    listing: OwningIter,
+}
 
 /// Copies all below `from` to `to`: types, modes, owners; not times.
 pub(super) fn copy_tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
-    let directory =
-        openat(from, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-    let mut listing = Dir::from_fd(directory)?;
-    for entry in listing.iter() {
+    let mut levels = vec![level(from, to, c".")?];
+    while let Some(current) = levels.last_mut() {
+        let Some(entry) = current.listing.next() else {
+            levels.pop();
+            continue;
+        };
         let entry = entry?;
         let name = entry.file_name();
         if name == c"." || name == c".." {
             continue;
         }
-        copy_entry(from, to, name)?;
+        if copy_entry(current.from.as_fd(), current.to.as_fd(), name)? == SFlag::S_IFDIR {
+            let below = level(current.from.as_fd(), current.to.as_fd(), name)?;
+            levels.push(below);
+        }
     }
     Ok(())
 }
 
-/// Copies what `from` has of this name, and all below it.
-fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<(), Errno> {
-    let stat = fstatat(from, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+fn level(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> Result<Level, Errno> {
+    let from = openat(from, name, DIRECTORY, Mode::empty())?;
+    let to = openat(to, name, DIRECTORY, Mode::empty())?;
+    // Listed by a descriptor of its own, which that takes over.
+    let listing = Dir::from_fd(openat(&from, c".", DIRECTORY, Mode::empty())?)?.into_iter();
+    Ok(Level { from, to, listing })
+}
+
+/// Copies what `from` has of this name, without what is below it; and says what it is.
+fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> Result<SFlag, Errno> {
+    let path = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let source = openat(from, name, path, Mode::empty())?;
+    let stat = fstat(&source)?;
     let mode = Mode::from_bits_truncate(stat.st_mode & 0o7777);
     let kind = SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT);
-    let owner = (Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)));
+    let (uid, gid) = (Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)));
     match kind {
-        SFlag::S_IFLNK => symlinkat(&*readlinkat(from, name)?, to, name)?,
-        SFlag::S_IFDIR => mkdirat(to, name, mode)?,
-        SFlag::S_IFREG => copy_file(from, to, name, mode)?,
-        _ => mknodat(to, name, kind, mode, stat.st_rdev)?,
+        SFlag::S_IFDIR => {
+            mkdirat(to, name, mode)?;
+            own(&openat(to, name, DIRECTORY, Mode::empty())?, uid, gid, mode)?;
+        }
+        SFlag::S_IFREG => own(&copy_file(from, to, name, &stat)?, uid, gid, mode)?,
+        _ => {
+            match kind {
+                SFlag::S_IFLNK => symlinkat(&*readlinkat(&source, c"")?, to, name)?,
+                _ => mknodat(to, name, kind, mode, stat.st_rdev)?,
+            }
+            fchownat(to, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        }
     }
-    fchownat(to, name, owner.0, owner.1, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-    if kind != SFlag::S_IFLNK {
-        // Again: a change of owner takes the setuid bits away.
-        fchmodat(to, name, mode, FchmodatFlags::FollowSymlink)?;
-    }
-    if kind == SFlag::S_IFDIR {
-        let open = |at| {
-            openat(
-                at,
-                name,
-                OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
-                Mode::empty(),
-            )
-        };
-        let (from, to): (OwnedFd, OwnedFd) = (open(from)?, open(to)?);
-        copy_tree(from.as_fd(), to.as_fd())?;
-    }
-    Ok(())
+    Ok(kind)
 }
 
+/// The mode after the owner: a change of owner takes the setuid bits away.
+fn own(made: &impl AsFd, uid: Option<Uid>, gid: Option<Gid>, mode: Mode) -> Result<(), Errno> {
+    fchown(made, uid, gid)?;
+    fchmod(made, mode)
+}
+
+/// Copies the file that has been judged; ESTALE where the name is another's by now.
 fn copy_file(
     from: BorrowedFd<'_>,
     to: BorrowedFd<'_>,
-    name: &std::ffi::CStr,
-    mode: Mode,
-) -> Result<(), Errno> {
-    let source = openat(from, name, OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-    let (mut source, mut copy) =
-        (std::fs::File::from(source), std::fs::File::from(openat(to, name, flags, mode)?));
-    std::io::copy(&mut source, &mut copy).map(drop).map_err(|error| crate::sys::errno_of(&error))
+    name: &CStr,
+    judged: &libc::stat,
+) -> Result<File, Errno> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let mut source = File::from(openat(from, name, flags, Mode::empty())?);
+    let opened = fstat(&source)?;
+    if (opened.st_dev, opened.st_ino, opened.st_mode & libc::S_IFMT)
+        != (judged.st_dev, judged.st_ino, libc::S_IFREG)
+    {
+        return Err(Errno::ESTALE);
+    }
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mut copy = File::from(openat(to, name, flags, Mode::from_bits_truncate(0o600))?);
+    std::io::copy(&mut source, &mut copy).map_err(|error| crate::sys::errno_of(&error))?;
+    Ok(copy)
 }

@@ -4,13 +4,14 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
-use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstatat, mknodat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::{Mode, SFlag, fstat, mknodat};
+use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
 use crate::handshake::{InStep, Report, Step};
 use crate::inroot::Root;
 use crate::plan::devices::{Device, Devices, Link};
+use crate::sys::file::{chmod_opened, chown_opened};
 use crate::sys::mount::{move_mount, open_tree_clone};
 
 /// Makes all of them. `user_namespace`: nodes cannot be made in one, the host's are bound instead.
@@ -57,27 +58,49 @@ impl Directory {
     }
 }
 
-/// Makes a node, or changes the mode of one that stands there already.
+/// Makes a node, or gives the one that stands there already the mode and the owner that are asked for.
 fn make_node(parent: &OwnedFd, name: &CStr, device: &Device) -> Result<(), Errno> {
     let kind = SFlag::from_bits_truncate(device.kind);
-    let number = libc::makedev(device.major, device.minor);
     // The umask is 0: the mode is the one asked for.
-    match mknodat(parent, name, kind, Mode::from_bits_truncate(device.mode), number) {
-        Ok(()) => {}
-        Err(Errno::EEXIST) => {
-            let there = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-            if there.st_mode & libc::S_IFMT != device.kind || there.st_rdev != number {
-                return Err(Errno::EEXIST);
-            }
-            fchmodat(parent, name, Mode::from_bits_truncate(device.mode), FchmodatFlags::FollowSymlink)?;
-        }
-        Err(errno) => return Err(errno),
+    match mknodat(parent, name, kind, Mode::from_bits_truncate(device.mode), number(device)) {
+        Ok(()) if (device.uid, device.gid) == (0, 0) => Ok(()),
+        Ok(()) | Err(Errno::EEXIST) => make_as_asked(parent, name, device),
+        Err(errno) => Err(errno),
     }
-    if (device.uid, device.gid) == (0, 0) {
-        return Ok(());
+}
+
+fn number(device: &Device) -> u64 {
+    libc::makedev(device.major, device.minor)
+}
+
+fn is_asked_for(there: &libc::stat, device: &Device) -> bool {
+    there.st_mode & libc::S_IFMT == device.kind
+        && (device.kind == libc::S_IFIFO || there.st_rdev == number(device))
+}
+
+/// Changes what stands there, opened once: the name could be another file's from one call to the next, where containers
+/// share the directory, and a symlink's to a file of the host.
+fn make_as_asked(parent: &OwnedFd, name: &CStr, device: &Device) -> Result<(), Errno> {
+    let node = open_path(parent, name)?;
+    let there = fstat(&node)?;
+    if !is_asked_for(&there, device) {
+        return Err(Errno::EEXIST);
     }
-    let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
-    fchownat(parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
+    let owned = (there.st_uid, there.st_gid) == (device.uid, device.gid);
+    if !owned {
+        chown_opened(node.as_fd(), device.uid, device.gid)?;
+    }
+    // A change of owner takes the setuid bits away.
+    if there.st_mode & 0o7777 != device.mode || !owned && device.mode & 0o6000 != 0 {
+        chmod_opened(node.as_fd(), device.mode)?;
+    }
+    Ok(())
+}
+
+/// Neither follows a symlink nor does to a device or FIFO what opening does.
+fn open_path(parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(parent, name, flags, Mode::empty())
 }
 
 /// Binds the node of the host.
@@ -86,15 +109,27 @@ fn bind_host_node(parent: &OwnedFd, name: &CStr, device: &Device) -> Result<(), 
         return make_node(parent, name, device);
     }
     let host = open_tree_clone(AT_FDCWD.as_fd(), &device.path, false, 0)?;
-    let flags = OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let target = match nix::fcntl::openat(parent, name, flags, Mode::from_bits_truncate(0o644)) {
-        Err(Errno::ENXIO | Errno::EACCES) | Ok(_) => {
-            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            nix::fcntl::openat(parent, name, flags, Mode::empty())?
-        }
-        Err(errno) => return Err(errno),
-    };
-    move_mount(host.as_fd(), target.as_fd())
+    // What the host has of that name may be anything.
+    if !is_asked_for(&fstat(&host)?, device) {
+        return Err(Errno::ENODEV);
+    }
+    move_mount(host.as_fd(), place_for_bind(parent, name)?.as_fd())
+}
+
+/// What stands there, or a new empty file. Looked at first and never opened: an image may have put a FIFO there, on
+/// which an open waits for ever.
+fn place_for_bind(parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    match openat(parent, name, flags, Mode::from_bits_truncate(0o644)) {
+        Err(Errno::EEXIST) => {}
+        other => return other,
+    }
+    let there = open_path(parent, name)?;
+    match fstat(&there)?.st_mode & libc::S_IFMT {
+        // A mount on a symlink itself would hide nothing of what it leads to; one on a directory the kernel refuses.
+        libc::S_IFLNK => Err(Errno::ELOOP),
+        _ => Ok(there),
+    }
 }
 
 fn make_link(parent: &OwnedFd, name: &CStr, link: &Link) -> Result<(), Errno> {

@@ -4,25 +4,29 @@
 //! as that it is ready.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Permissions};
-use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::error::{Context, Result};
 use crate::log;
 use crate::plan::activation::NOTIFY_SOCKET;
+use crate::sys::file::chmod_opened;
 use crate::sys::socket::send_fd;
 
 /// How long the service manager may take to have read what we said, in milliseconds.
 const BARRIER_TIMEOUT: u16 = 30_000;
+
+const DIRECTORY: OFlag =
+    OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// Returns the socket at which the runtime's caller waits to be told that the program is ready.
 pub(crate) fn requested() -> Option<OsString> {
@@ -40,20 +44,19 @@ impl Proxy {
     /// In `directory`, which the container sees. None where nobody waits for word, or the container cannot send it.
     pub(crate) fn listen(directory: &Path) -> Result<Option<Self>> {
         let Some(host) = requested() else { return Ok(None) };
-        let opened = match File::open(directory) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        let doing = || format!("listen at {}", directory.join(NOTIFY_SOCKET).display());
+        let opened = match nix::fcntl::open(directory, DIRECTORY, Mode::empty()) {
+            Err(Errno::ENOENT) => return Ok(None),
             other => other.with_context(|| format!("open {}", directory.display()))?,
         };
-        let path = directory.join(NOTIFY_SOCKET);
-        let doing = || format!("listen at {}", path.display());
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).with_context(doing),
-            _ => {}
+        match unlinkat(&opened, NOTIFY_SOCKET, UnlinkatFlags::NoRemoveDir) {
+            Err(Errno::ENOENT) => {}
+            other => other.with_context(doing)?,
         }
         // By descriptor: the state directory may lie deeper than the address of a socket is long.
         let short = format!("/proc/self/fd/{}/{NOTIFY_SOCKET}", opened.as_raw_fd());
         let socket = UnixDatagram::bind(&short).with_context(doing)?;
-        fs::set_permissions(&path, Permissions::from_mode(0o777)).with_context(doing)?;
+        open_to_all(&opened).with_context(doing)?;
         Ok(Some(Self { socket, host }))
     }
 
@@ -98,6 +101,17 @@ impl Proxy {
             host.send(&text).with_context(|| format!("send to {shown}"))?;
         }
         barrier(&host).with_context(|| format!("wait for {shown}"))
+    }
+}
+
+/// Lets every user of the container send there. What is changed is the socket that is opened and nothing that a symlink of
+/// its name leads to: the container sees the directory.
+fn open_to_all(directory: &OwnedFd) -> Result<(), Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let made = openat(directory, NOTIFY_SOCKET, flags, Mode::empty())?;
+    match fstat(&made)?.st_mode & libc::S_IFMT {
+        libc::S_IFSOCK => chmod_opened(made.as_fd(), 0o777),
+        _ => Err(Errno::ENOTSOCK),
     }
 }
 

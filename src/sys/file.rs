@@ -4,8 +4,9 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{FchmodatFlags, Mode};
+use nix::unistd::{Gid, Uid};
 
 use super::{Result, check};
 
@@ -70,6 +71,29 @@ pub fn exchange(dir: BorrowedFd<'_>, one: &CStr, other: &CStr) -> Result<()> {
         )
     })
     .map(drop)
+}
+
+/// Changes the mode of what `fd` stands for, which may be opened with O_PATH: no name is looked up that could lead elsewhere by now.
+/// KERNEL(6.6) fchmodat2(2) does so; before it, the link in /proc, which is the kernel's own.
+pub fn chmod_opened(fd: BorrowedFd<'_>, mode: u32) -> Result<()> {
+    // SAFETY: an empty literal and numbers.
+    let changed = check(unsafe {
+        libc::syscall(libc::SYS_fchmodat2, fd.as_raw_fd(), c"".as_ptr(), mode, libc::AT_EMPTY_PATH)
+    });
+    match changed {
+        Err(Errno::ENOSYS) => {
+            let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            let mode = Mode::from_bits_truncate(mode);
+            nix::sys::stat::fchmodat(nix::fcntl::AT_FDCWD, &*link, mode, FchmodatFlags::FollowSymlink)
+        }
+        other => other.map(drop),
+    }
+}
+
+/// Changes the owner of what `fd` stands for, which may be opened with O_PATH.
+pub fn chown_opened(fd: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<()> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    nix::unistd::fchownat(fd, c"", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)
 }
 
 /// Opens a file by openat2(2), KERNEL(5.6). `flags` gets O_CLOEXEC.

@@ -20,7 +20,10 @@ impl Bundle {
     fn is_lost_to_nobody(&self, what: &str) {
         let traces = machine::traces(&self.id);
         let known = self.tare(&["state", &self.id]).code == 0;
-        assert!(known || traces.is_empty() || self.state_root().join(&self.id).exists(), "{what}: {traces:?}");
+        assert!(
+            known || traces.is_empty() || self.state_root().join(&self.id).exists(),
+            "{what}: {traces:?}"
+        );
         let answer = self.delete_force();
         assert_eq!(answer.code, 0, "{what}: {answer:?}");
         self.leaves_nothing();
@@ -63,7 +66,9 @@ fn force_does_not_lose_a_live_container() {
 fn a_creation_that_cannot_know_what_it_needs_fails() {
     let Some(bundle) = ready() else { return };
     for when in 1.. {
-        let Some(answer) = bundle.with_fault("openat", "EMFILE", when, &["create", &bundle.id]) else { break };
+        let Some(answer) = bundle.with_fault("openat", "EMFILE", when, &["create", &bundle.id]) else {
+            break;
+        };
         if answer.code == 0 {
             // It did without what it could not open, and knows its process all the same.
             assert_eq!(bundle.status(), "created", "openat {when}: {answer:?}");

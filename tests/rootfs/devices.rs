@@ -116,3 +116,32 @@ fn a_device_beyond_dev_is_made_where_it_says() {
     });
     assert_eq!(bundle.output_of("stat -c %t:%T /run/sub/null"), "1:3\n");
 }
+
+#[test]
+fn a_fifo_of_the_image_in_a_devices_place_hangs_nobody() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.user_namespace().writable();
+    for point in ["/dev", "/dev/pts", "/dev/shm", "/dev/mqueue"] {
+        bundle.without_mount(point);
+    }
+    let null = bundle.rootfs().join("dev/null");
+    nix::unistd::mkfifo(&null, Mode::from_bits_truncate(0o666)).unwrap();
+    // The host's node lies over it.
+    assert_eq!(bundle.output_of("stat -c %t:%T /dev/null"), "1:3\n");
+    fs::remove_file(&null).unwrap();
+    symlink("/etc/passwd", &null).unwrap();
+    bundle.run().fails(1, "/dev/null");
+    bundle.leaves_nothing();
+}
+
+#[test]
+fn what_the_host_has_by_a_devices_name_is_bound_only_if_it_is_that_device() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let file = bundle.dir.join("file");
+    fs::write(&file, "of the host").unwrap();
+    bundle.user_namespace().writable().args(&["true"]).patch(|config| {
+        config["linux"]["devices"] = json!([{"path": file, "type": "c", "major": 1, "minor": 3}]);
+    });
+    bundle.run().fails(1, "/linux/devices/0");
+    bundle.leaves_nothing();
+}

@@ -7,4 +7,5 @@ mod support;
 
 mod leaked_descriptors;
 mod own_binary;
+mod racer;
 mod races;

@@ -2,66 +2,27 @@
 //! targets in it are looked up and made.
 
 use std::collections::BTreeSet;
-use std::ffi::CString;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::time::Duration;
 
+use nix::sys::stat::{Mode, SFlag, mknod};
 use serde_json::json;
 
+use crate::racer::Racer;
 use crate::support::{Bundle, machine};
 
 const ROUNDS: usize = 120;
-
-/// Exchanges two names as fast as it can.
-struct Racer {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Racer {
-    fn new(one: PathBuf, other: PathBuf) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            while !told.load(Ordering::Relaxed) {
-                exchange(&one, &other);
-                std::thread::sleep(std::time::Duration::from_micros(30));
-            }
-        });
-        Self { stop, thread: Some(thread) }
-    }
-}
-
-/// RENAME_EXCHANGE of renameat2(2).
-#[allow(unsafe_code)]
-fn exchange(one: &Path, other: &Path) {
-    let name = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
-    let (one, other, here) = (name(one), name(other), libc::AT_FDCWD);
-    // SAFETY: two NUL-terminated strings that live across the call, and numbers.
-    let done = unsafe {
-        libc::syscall(libc::SYS_renameat2, here, one.as_ptr(), here, other.as_ptr(), libc::RENAME_EXCHANGE)
-    };
-    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
-}
-
-impl Drop for Racer {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        let _ = self.thread.take().map(JoinHandle::join);
-    }
-}
 
 fn names(directory: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(directory).unwrap().flatten();
     let show = |entry: fs::DirEntry| {
         let stat = entry.metadata().unwrap();
         // Not the time of access: the test itself reads.
-        format!("{} {:?} {} {:?}", entry.path().display(), stat.permissions(), stat.len(), stat.modified())
+        let owner = (stat.uid(), stat.gid());
+        let (mode, length, modified) = (stat.permissions(), stat.len(), stat.modified());
+        format!("{} {mode:?} {owner:?} {length} {modified:?}", entry.path().display())
     };
     entries.map(show).collect()
 }
@@ -92,7 +53,7 @@ fn what_is_made_or_mounted_stays_inside() {
         config["linux"]["maskedPaths"] = json!(["/vol/a/file"]);
     });
     let before = names(&canary);
-    let racer = Racer::new(volume.join("a"), volume.join("b"));
+    let racer = Racer::new(vec![(volume.join("a"), volume.join("b"))], Duration::from_micros(30));
     for round in 0..ROUNDS {
         // Whether it works out is a matter of luck; what is touched is not.
         bundle.run();
@@ -101,5 +62,67 @@ fn what_is_made_or_mounted_stays_inside() {
     }
     drop(racer);
     assert_eq!(machine::mounts(&bundle.id), Vec::<String>::new());
+    bundle.leaves_nothing();
+}
+
+/// How often one start changes the node, each time an attempt until one fails the start; and how many starts.
+const NODES: usize = 5;
+const STARTS: usize = 200;
+
+#[test]
+fn a_device_that_is_there_already_is_changed_and_no_file_of_the_host() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let canary = bundle.dir.join("canary");
+    fs::create_dir(&canary).unwrap();
+    let secret = canary.join("secret");
+    fs::write(&secret, "of the host").unwrap();
+    fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
+    let volume = bundle.rootfs().join("vol");
+    fs::create_dir(&volume).unwrap();
+    mknod(&volume.join("n"), SFlag::S_IFCHR, Mode::from_bits_truncate(0o600), libc::makedev(1, 3)).unwrap();
+    symlink(&secret, volume.join("l")).unwrap();
+    bundle.writable().args(&["true"]).patch(|config| {
+        let device = |index| {
+            // One node by many names.
+            fs::create_dir(volume.join(format!("d{index}"))).unwrap();
+            json!({"path": format!("/vol/d{index}/../n"), "type": "c", "major": 1, "minor": 3,
+                "fileMode": if index % 2 == 0 { 0o666 } else { 0o620 }, "uid": index % 3, "gid": 7})
+        };
+        config["linux"]["devices"] = (0..NODES).map(device).collect();
+    });
+    let before = names(&canary);
+    let racer = Racer::new(vec![(volume.join("n"), volume.join("l"))], Duration::ZERO);
+    for round in 0..STARTS {
+        bundle.run();
+        assert_eq!(names(&canary), before, "round {round}");
+    }
+    drop(racer);
+    bundle.leaves_nothing();
+}
+
+#[test]
+fn what_is_copied_up_is_neither_waited_on_nor_followed() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let canary = bundle.dir.join("canary");
+    fs::create_dir(&canary).unwrap();
+    fs::write(canary.join("secret"), "of the host").unwrap();
+    let volume = bundle.rootfs().join("vol");
+    fs::create_dir(&volume).unwrap();
+    fs::write(volume.join("one"), "of the image").unwrap();
+    nix::unistd::mkfifo(&volume.join("fifo"), Mode::from_bits_truncate(0o600)).unwrap();
+    fs::write(volume.join("two"), "of the image").unwrap();
+    symlink(canary.join("secret"), volume.join("link")).unwrap();
+    bundle.script("cat $(find /vol -type f); true");
+    bundle
+        .mount(json!({"destination": "/vol", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}));
+    let before = names(&canary);
+    let pair = |one: &str, other: &str| (volume.join(one), volume.join(other));
+    let racer = Racer::new(vec![pair("one", "fifo"), pair("two", "link")], Duration::ZERO);
+    for round in 0..ROUNDS {
+        let answer = bundle.run();
+        assert!(!answer.stdout.contains("of the host"), "round {round}: {answer:?}");
+        assert_eq!(names(&canary), before, "round {round}");
+    }
+    drop(racer);
     bundle.leaves_nothing();
 }

@@ -58,7 +58,10 @@ impl Group {
 
 fn give(dir: &Dir, owner: u32) -> Result<()> {
     let owner = Some(Uid::from_raw(owner));
-    let list = std::fs::read_to_string(LIST).unwrap_or_else(|_| FILES.to_owned());
+    let list = match std::fs::read_to_string(LIST) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => FILES.to_owned(),
+        other => other.with_context(|| format!("read {LIST}"))?,
+    };
     for file in std::iter::once(".").chain(list.lines()) {
         match fchownat(dir, file, owner, None, AtFlags::AT_SYMLINK_NOFOLLOW) {
             // Not every kernel has all of them, and not every group.

@@ -48,7 +48,9 @@ pub(crate) fn checkpoint(globals: &Globals, id: &ContainerId, options: &Checkpoi
     let verb = if options.pre_dump { Verb::PreDump } else { Verb::Dump };
     let done = Criu::start(&[], false)?.ask(verb, &criu_options, &mut |event| {
         // The server of pages listens now; the end of the file says so to those that wait for one.
-        if event.name == "status-ready" && let Some(mut file) = status_file.take() {
+        if event.name == "status-ready"
+            && let Some(mut file) = status_file.take()
+        {
             let _ = file.write_all(&[0]);
         }
         Ok(())

@@ -12,8 +12,8 @@ use crate::error::{Context, Error, Kind, Result, matched};
 use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::{Delete, Globals, Targets};
 use crate::lifecycle::{cleanup, id_pattern};
-use crate::sys::process::pidfd_send_signal;
 use crate::log;
+use crate::sys::process::pidfd_send_signal;
 
 /// How long a killed process may take to end, in milliseconds.
 const DEADLINE: u16 = 10_000;
