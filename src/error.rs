@@ -1,9 +1,8 @@
-//! The one error type. It knows nobody: every layer above adds what it was doing, to which object.
+//! `Error` is the one error type. It imports nothing of tare: every layer above adds what it was doing, to which object.
 //!
 //! A message reads outside in, value last after a colon, lower case, no full stop:
 //! `/mounts/3: error mounting "cgroup" to rootfs at "/sys/fs/cgroup": move_mount: operation not permitted`. A hint stands apart.
 
-/// The texts that other programs look for in ours.
 pub(crate) mod matched;
 
 use std::borrow::Cow;
@@ -13,23 +12,26 @@ use nix::errno::Errno;
 
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What sort of failure this is: the only part that code may decide on.
+/// The kind of a failure: the only part of an error that code may decide on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The command line is wrong.
     Usage,
     /// config.json, process.json or another document is wrong.
     Spec,
+    /// There is no such container, file or image.
     NotFound,
+    /// The id or name is in use.
     Exists,
     /// The container is in a state that does not allow the verb.
     State,
     /// This host or this build cannot do it.
     Unsupported,
+    /// A registry, a policy or another program refuses it.
     Denied,
     /// A system call failed.
     System(Errno),
-    /// The process inside failed before it ran.
+    /// The container's process, a hook or a helper program failed.
     Child,
 }
 
@@ -47,6 +49,7 @@ struct Inner {
 }
 
 impl Error {
+    /// An error of `kind` whose innermost sentence is `cause`: lower case, no full stop.
     pub fn new(kind: Kind, cause: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Inner { kind, context: Vec::new(), cause: cause.into(), hint: None }))
     }
@@ -63,16 +66,19 @@ impl Error {
         }
     }
 
+    /// What a person can do about it.
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 
+    /// Adds what a person can do about it; it is printed on a line of its own.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
 
+    /// Adds what was being done, as the new outermost part of the sentence.
     #[must_use]
     pub fn context(mut self, doing: impl Into<Cow<'static, str>>) -> Self {
         self.0.context.push(doing.into());
@@ -97,7 +103,7 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
-/// The kernel's words for an errno, as the C library and Go print them, lower case.
+/// The C library's text for an errno in lower case, as Go prints it: `operation not permitted`.
 pub(crate) fn describe(errno: Errno) -> String {
     errno.desc().to_lowercase()
 }
@@ -117,7 +123,7 @@ impl From<std::io::Error> for Error {
     }
 }
 
-/// Adds what was being done, to which object.
+/// Turns the error of a `Result` into an [`Error`] and adds what was being done, to which object.
 pub(crate) trait Context<T> {
     fn context(self, doing: impl Into<Cow<'static, str>>) -> Result<T>;
     fn with_context<C: Into<Cow<'static, str>>>(self, doing: impl FnOnce() -> C) -> Result<T>;

@@ -1,11 +1,11 @@
-//! The log: warnings and the final error, on stderr or in the file of `--log`, in the two shapes engines read.
+//! Writes the log: warnings and the final error, to stderr, to the file of `--log`, to journald or to syslog, in the two
+//! formats that engines read.
 //!
 //! Text is `time="…" level=… msg="…"`, quoted as logrus does; on a terminal it is a plain `error: …` for a person.
 //! JSON is one object a line with `level`, `msg` and an RFC 3339 `time`. Engines decode the log as a whole (Podman)
 //! or look for the last `level":"error"` (containerd), so on failure exactly one record is written unless `--debug`
 //! asks for more: warnings to a JSON log stay at debug level.
 
-/// journald and syslog.
 mod daemon;
 
 use std::fmt::{Arguments, Write as _};
@@ -20,6 +20,7 @@ use std::time::SystemTime;
 use crate::error::{Context, Result};
 use daemon::Daemon;
 
+/// How severe a record is; the order is that of what is written with `--log-level`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     Error,
@@ -39,6 +40,7 @@ impl Level {
     }
 }
 
+/// The value of `--log-format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Format {
     #[default]
@@ -46,7 +48,7 @@ pub(crate) enum Format {
     Json,
 }
 
-/// The shape of a record: where it goes decides as well as the format.
+/// The shape of a record. It follows from the format and from where the record goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
     Logrus,
@@ -54,13 +56,13 @@ enum Shape {
     Terminal,
 }
 
-/// Where records go, if not to standard error.
+/// The value of `--log`: where records go, if not to standard error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Destination {
     File(PathBuf),
-    /// systemd's journal, under this name.
+    /// systemd's journal, with this SYSLOG_IDENTIFIER.
     Journal(String),
-    /// The local syslog daemon, likewise.
+    /// The local syslog daemon, with this tag.
     Syslog(String),
 }
 
@@ -76,21 +78,24 @@ struct Log {
     level: Level,
 }
 
-/// Whether what was written last on stderr is a transient line.
+/// Whether a transient line stands on the terminal: the next line overwrites it.
 static IS_TRANSIENT: AtomicBool = AtomicBool::new(false);
-/// To the start of the line, and nothing left of it.
+/// The escape sequence that goes to the start of the line and clears it.
 const CLEAR: &str = "\r\x1b[K";
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
-/// What holds before [`init`], and without it: text on stderr from warning up.
+/// The log before [`init`], and without it: text on stderr, warnings and errors.
 static DEFAULT: Log = Log { sink: Sink::Stderr, format: Format::Text, level: Level::Warning };
 
 fn log() -> &'static Log {
     LOG.get().unwrap_or(&DEFAULT)
 }
 
-/// Chooses where records go; once, before the first record.
+/// Sets where records go, in which format and from which level on. Called once, before the first record.
+///
+/// # Errors
+/// The file cannot be opened, or the daemon's socket cannot be connected to.
 pub(crate) fn init(destination: Option<Destination>, format: Format, level: Option<Level>) -> Result<()> {
     let sink = match destination {
         None => Sink::Stderr,
@@ -114,21 +119,23 @@ fn open(path: &Path) -> Result<File> {
     open.with_context(|| format!("open log file {}", path.display()))
 }
 
-/// Whether a record of this level would be written: spares the work of making one.
+/// Whether records of this level are written: callers spare the work of making one that is not.
 pub(crate) fn enabled(level: Level) -> bool {
     level <= log().level
 }
 
+/// Writes a record at level debug.
 pub(crate) fn debug(message: Arguments<'_>) {
     record(Level::Debug, message);
 }
 
+/// Writes a record at level warning.
 pub(crate) fn warn(message: Arguments<'_>) {
     record(Level::Warning, message);
 }
 
-/// The final error of a command. With a log elsewhere, the plain sentence goes to stderr too: conmon and Podman read it
-/// there.
+/// Writes the final error of a command. Where the log is not on stderr, the sentence goes there too: conmon and Podman read
+/// it there.
 pub(crate) fn error(message: Arguments<'_>) {
     record(Level::Error, message);
     if !matches!(log().sink, Sink::Stderr) {
@@ -136,19 +143,19 @@ pub(crate) fn error(message: Arguments<'_>) {
     }
 }
 
-/// What a person can do about the error before; not part of it, and not for programs.
+/// Writes what a person can do about the error; only to stderr in text format, for programs read the rest.
 pub(crate) fn hint(hint: &str) {
     if matches!(log().sink, Sink::Stderr) && log().format == Format::Text {
         plain(format_args!("hint: {hint}"));
     }
 }
 
-/// A plain line on stderr, for a person; not a record.
+/// Writes a plain line for a person to stderr; not a record.
 pub(crate) fn plain(message: Arguments<'_>) {
     stderr(format!("{message}\n"));
 }
 
-/// Writes lines, in place of a transient one that stands there.
+/// Writes lines to stderr, in place of a transient one.
 fn stderr(mut lines: String) {
     if IS_TRANSIENT.swap(false, Ordering::Relaxed) {
         lines.insert_str(0, CLEAR);
@@ -156,17 +163,18 @@ fn stderr(mut lines: String) {
     let _ = std::io::stderr().write_all(lines.as_bytes());
 }
 
-/// Whether a person sits before stderr.
+/// Whether stderr is a terminal.
 pub(crate) fn is_terminal() -> bool {
     std::io::IsTerminal::is_terminal(&std::io::stderr())
 }
 
-/// A line that the next one replaces; for terminals.
+/// Writes a line that the next one replaces, such as progress; for terminals.
 pub(crate) fn transient(message: Arguments<'_>) {
     IS_TRANSIENT.store(true, Ordering::Relaxed);
     let _ = write!(std::io::stderr(), "{CLEAR}{message}");
 }
 
+/// Writes one record, if its level is written.
 fn record(level: Level, message: Arguments<'_>) {
     if !enabled(level) {
         return;
@@ -184,7 +192,7 @@ fn record(level: Level, message: Arguments<'_>) {
     match sink {
         Sink::File(file) => drop((&*file).write_all(line().as_bytes())),
         Sink::Stderr => stderr(line()),
-        // Time and level are the daemon's own fields.
+        // The daemon has fields of its own for time and level.
         Sink::Daemon(daemon) if *format == Format::Text => daemon.record(level, &message),
         Sink::Daemon(daemon) => daemon.record(level, line().trim_end()),
     }
@@ -194,7 +202,7 @@ fn line(shape: Shape, level: Level, message: &str, now: SystemTime) -> String {
     let time = humantime::format_rfc3339_seconds(now);
     let level = level.word();
     match shape {
-        Shape::Terminal => format!("{level}: {}\n", harmless(message)),
+        Shape::Terminal => format!("{level}: {}\n", escape_controls(message)),
         Shape::Logrus => format!("time=\"{time}\" level={level} msg={}\n", quoted(message)),
         Shape::Json => {
             let message = serde_json::Value::from(message);
@@ -203,8 +211,8 @@ fn line(shape: Shape, level: Level, message: &str, now: SystemTime) -> String {
     }
 }
 
-/// What a configuration or an image says must not command the terminal that it is shown on.
-fn harmless(text: &str) -> String {
+/// Escapes control characters: text from a configuration or an image must not command the terminal.
+fn escape_controls(text: &str) -> String {
     let shown = |c: char| match c {
         '\n' | '\t' => c.to_string(),
         c if c.is_control() => c.escape_default().to_string(),
@@ -213,7 +221,7 @@ fn harmless(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
-/// As logrus writes a value: bare where it is one plain word, else in Go's quotes.
+/// Quotes a value as logrus does: bare where it is one plain word, else as Go quotes strings.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._/@^+".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

@@ -1,4 +1,4 @@
-//! What is remembered between commands, and what a container's status is.
+//! Keeps what is remembered of a container between commands, and computes its status.
 
 pub(crate) mod record;
 mod salvage;

@@ -1,4 +1,5 @@
-//! state.json: facts about a container, never its status. Private to tare; engines ask `state`.
+//! `Record` is the content of state.json: facts about a container, never its status. The file is private to tare;
+//! engines ask the verb `state`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,9 +10,10 @@ use crate::cgroup;
 use crate::container_id::ContainerId;
 use crate::plan::hooks::Hook;
 
-/// The form of the file; another one is refused rather than misread.
+/// The version of the file's format. A file of another version is refused rather than misread.
 pub(crate) const VERSION: u32 = 1;
 
+/// One container, as it was created.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub version: u32,
@@ -23,14 +25,14 @@ pub(crate) struct Record {
     /// The runtime while it creates: an intent is written before the first side effect, so that `delete --force`
     /// always knows what to clean.
     pub creator: Process,
-    /// The container's first process; none until it lives.
+    /// The container's first process; `None` until it has been cloned.
     pub init: Option<Process>,
     pub cgroup: Option<cgroup::Record>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rdt: Option<Rdt>,
     /// CLONE_NEW* flags of the namespaces that `exec` joins.
     pub namespaces: i32,
-    /// The container has a pid namespace of its own: its processes end with the first one.
+    /// Whether the container has a pid namespace of its own: then its processes end with the first one.
     pub own_pid_namespace: bool,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
@@ -40,22 +42,22 @@ pub(crate) struct Record {
     pub poststop: Vec<Hook>,
 }
 
-/// Directories of resctrl.
+/// The directories in resctrl (Intel RDT) that the container uses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rdt {
     pub root: PathBuf,
     /// The class of service that the container's processes are in.
     pub class: PathBuf,
-    /// It was made for the container alone.
+    /// Whether the class was made for the container alone, so that `delete` removes it.
     pub remove_class: bool,
-    /// The container's own group for monitoring.
+    /// The container's own monitoring group.
     pub monitor: Option<PathBuf>,
 }
 
-/// A process that cannot be mistaken for a later one with the same number.
+/// A process, with its start time: so it cannot be mistaken for a later one with the same pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Process {
     pub pid: i32,
-    /// Clock ticks between boot and its start: field 22 of /proc/PID/stat.
+    /// When it started, in clock ticks since boot: field 22 of /proc/PID/stat (proc_pid_stat(5)).
     pub start: u64,
 }

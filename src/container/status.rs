@@ -1,4 +1,4 @@
-//! A container's status: computed from facts each time, never stored.
+//! `Status` is created, running, paused or stopped: computed from facts each time, never stored.
 
 use std::fmt;
 
@@ -8,9 +8,10 @@ use super::record::{Process, Record};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 
+/// The status that `state` and `list` print (runtime.md, "State"; `Paused` is runc's).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
-    /// The record is an intent: a runtime is at work, or died over it.
+    /// A runtime is creating the container now: its record names no first process yet.
     Creating,
     Created,
     Running,
@@ -19,6 +20,7 @@ pub(crate) enum Status {
 }
 
 impl Status {
+    /// The status as engines read it.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Creating => "creating",
@@ -36,64 +38,68 @@ impl fmt::Display for Status {
     }
 }
 
-/// What was seen of the container's traces.
+/// What the host shows of the container at this moment: the input of [`observe`] beside the record.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Probe {
-    /// What /proc says of the first process's number now.
+    /// The process that has the pid of the container's first process now.
     pub init: Option<ProcessStat>,
     pub creator: Option<ProcessStat>,
     pub exec_fifo: bool,
     pub frozen: bool,
 }
 
-/// A process as /proc/PID/stat shows it.
+/// A process as /proc/PID/stat shows it (proc_pid_stat(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ProcessStat {
     pub start: u64,
-    /// Dead or a zombie: it only has not been reaped yet.
+    /// Whether it is dead or a zombie, which only has not been reaped yet.
     pub dead: bool,
 }
 
 impl ProcessStat {
-    /// Looks; None where there is no such process. What hinders us from looking says nothing of the process.
+    /// Reads the entry of a pid. `None` where there is no such process.
+    ///
+    /// # Errors
+    /// /proc cannot be read: that says nothing about the process.
     pub(crate) fn read(pid: i32) -> Result<Option<Self>> {
         let path = format!("/proc/{pid}/stat");
         let text = match crate::sys::file::read_small_at(&*path) {
             Err(Errno::ESRCH) => return Ok(None),
-            Err(Errno::ENOENT) => return is_proc_ours().map(|()| None),
+            Err(Errno::ENOENT) => return check_procfs().map(|()| None),
             other => other.with_context(|| format!("read {path}"))?,
         };
-        // The name is what the process likes it to be.
+        // A process chooses its name, which need not be UTF-8.
         let seen = Self::parse(&String::from_utf8_lossy(&text));
         seen.map(Some).ok_or_else(|| fail!(Kind::System(Errno::EPROTO), "read {path}: not as proc(5) has it"))
     }
 
-    /// Looks at a process that is there, dead or alive.
+    /// Reads the entry of a process that is known to be there, dead or alive.
     pub(crate) fn read_existing(pid: i32) -> Result<Self> {
         let absent = || fail!(Kind::System(Errno::ESRCH), "/proc does not show process {pid}");
         Self::read(pid)?.ok_or_else(absent)
     }
 
-    /// The name in parentheses may hold anything, parentheses too: fields count from the last one.
+    /// Parses the line. The name in parentheses may hold anything, parentheses too, so fields are counted from the last
+    /// closing one.
     fn parse(text: &str) -> Option<Self> {
         let mut fields = text.rsplit_once(") ")?.1.split(' ');
         let state = fields.next()?;
         Some(Self { dead: matches!(state, "Z" | "X" | "x"), start: fields.nth(18)?.parse().ok()? })
     }
 
-    /// Whether it is that process, and alive.
+    /// Whether this is the process of the record, and alive.
     pub(crate) fn is_alive(self, process: Process) -> bool {
         !self.dead && self.start == process.start
     }
 }
 
-/// Without it, no process is told from one that has ended.
-fn is_proc_ours() -> Result<()> {
+/// Checks that /proc is mounted: without it, every process would look as if it had ended.
+fn check_procfs() -> Result<()> {
     let found = nix::unistd::access(c"/proc/self/stat", nix::unistd::AccessFlags::F_OK);
     found.context("look for /proc/self/stat").map_err(|error| error.with_hint("is /proc mounted?"))
 }
 
-/// From what was remembered and what was seen.
+/// Computes the status from what was remembered and what is there now.
 pub(crate) fn observe(record: &Record, probe: &Probe) -> Status {
     let Some(init) = record.init else {
         let at_work = probe.creator.is_some_and(|seen| seen.is_alive(record.creator));
@@ -101,7 +107,7 @@ pub(crate) fn observe(record: &Record, probe: &Probe) -> Status {
     };
     let alive = probe.init.is_some_and(|seen| seen.is_alive(init));
     match (probe.frozen, alive, probe.exec_fifo) {
-        // What is frozen and has a process left is paused, created or not (runc agrees); a dead one stays dead.
+        // A frozen container whose first process lives is paused, whether it was started or not (as runc has it).
         (true, true, _) => Status::Paused,
         (_, false, _) => Status::Stopped,
         (_, true, true) => Status::Created,

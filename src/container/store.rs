@@ -1,4 +1,5 @@
-//! The state directory: `ROOT/ID/` with state.json and exec.fifo. The only place that knows these names.
+//! `Store` is the state root (`--root`), and `Entry` the directory of one container in it: `ROOT/ID/` with state.json,
+//! exec.fifo and config.json. No other file knows these names.
 //!
 //! mkdir is the check that an id is free. Verbs that change a container hold its lock (flock on the directory: the
 //! kernel releases it when the holder dies); readers never wait for it, since state.json is replaced by rename.
@@ -31,21 +32,22 @@ const BEFORE: &str = ".state.json.before";
 const RECORD_NAME: &CStr = c"state.json";
 const BEFORE_NAME: &CStr = c".state.json.before";
 const FIFO: &str = "exec.fifo";
-/// What the container's program says of itself arrives in this directory.
+/// The directory with the socket that the container's program finds as NOTIFY_SOCKET.
 const NOTIFY: &str = "notify";
 /// Where the rootfs is mounted while CRIU restores into it.
 const RESTORE_ROOT: &str = "criu-root";
 /// The configuration as it was at creation: exec and delete do not depend on the bundle any more.
 const CONFIG: &str = "config.json";
 
-/// For how long `start` waits for a program to run before hooks that come after it.
-const LONGEST: u16 = 10_000; // ms
+/// How long `start` waits for the program to execute before it runs poststart hooks, in milliseconds.
+const PROGRAM_TIMEOUT: u16 = 10_000;
 
-/// `--root`.
+/// The state root: the directory of `--root`.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     root: PathBuf,
-    /// Under XDG_RUNTIME_DIR: sticky, so that cleaners of that directory leave it (XDG base directory specification).
+    /// Whether the directory gets the sticky bit: under XDG_RUNTIME_DIR, so that cleaners leave it (XDG base directory
+    /// specification).
     sticky: bool,
 }
 
@@ -54,13 +56,13 @@ pub(crate) struct Store {
 pub(crate) struct Entry {
     path: PathBuf,
     id: ContainerId,
-    /// The directory above, where it is open: one of many need not be looked up from `/` each time.
+    /// The state root, where `list` has it open: then no path is looked up from `/` for each container.
     root: Option<Rc<OwnedFd>>,
     /// Opened when it is first needed.
     dir: OnceCell<Rc<StateDir>>,
 }
 
-/// The right to change a container.
+/// The lock of one container: whoever holds it may change the container. Released when dropped.
 #[derive(Debug)]
 pub(crate) struct Lock(Rc<StateDir>);
 
@@ -88,11 +90,15 @@ impl Store {
         Self { root: root.into(), sticky }
     }
 
+    /// The container of this id, whether its directory exists or not.
     pub(crate) fn entry(&self, id: &ContainerId) -> Entry {
         Entry { path: self.root.join(id.as_str()), id: id.clone(), root: None, dir: OnceCell::new() }
     }
 
     /// Makes the directory of a new container and locks it.
+    ///
+    /// # Errors
+    /// `Kind::Exists` where the id is in use.
     pub(crate) fn reserve(&self, id: &ContainerId) -> Result<(Entry, Lock)> {
         let entry = self.entry(id);
         let make = || mkdirat(AT_FDCWD, &entry.path, Mode::from_bits_truncate(0o711));
@@ -107,9 +113,9 @@ impl Store {
             Err(Errno::EEXIST) => Err(Error::new(Kind::Exists, matched::ID_IN_USE)),
             other => other.with_context(|| format!("make state directory {}", entry.path.display())),
         }
-        .map_err(with_a_way_out)?;
+        .map_err(with_root_hint)?;
         let reserved = entry.lock().and_then(|lock| {
-            // umask took its share.
+            // mkdir(2) has taken the umask's bits away.
             let _ = entry.dir()?.set_mode(0o711);
             Ok(lock)
         });
@@ -130,7 +136,7 @@ impl Store {
         Ok(())
     }
 
-    /// Every container's directory, by id. None where the root does not exist.
+    /// Lists the directory of every container, sorted by id. `None` where the root does not exist.
     pub(crate) fn entries(&self) -> Result<Option<Vec<Entry>>> {
         let listing = match fs::read_dir(&self.root) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -140,13 +146,13 @@ impl Store {
         let root = nix::fcntl::open(&self.root, flags, Mode::empty());
         let root = Rc::new(root.with_context(|| format!("open {}", self.root.display()))?);
         let mut entries = Vec::new();
-        for item in listing {
-            let item = item.with_context(|| format!("read {}", self.root.display()))?;
-            let name = item.file_name();
+        for file in listing {
+            let file = file.with_context(|| format!("read {}", self.root.display()))?;
+            let name = file.file_name();
             let id = name.to_str().and_then(|name| ContainerId::parse(name).ok());
-            if let (Some(id), true) = (id, item.file_type().is_ok_and(|kind| kind.is_dir())) {
+            if let (Some(id), true) = (id, file.file_type().is_ok_and(|kind| kind.is_dir())) {
                 let (root, dir) = (Some(Rc::clone(&root)), OnceCell::new());
-                entries.push(Entry { path: item.path(), id, root, dir });
+                entries.push(Entry { path: file.path(), id, root, dir });
             }
         }
         entries.sort_by(|a, b| a.id.cmp(&b.id));
@@ -187,19 +193,25 @@ impl Entry {
         self.path.join(name).display().to_string()
     }
 
-    /// The user that the directory belongs to.
+    /// The uid of the directory's owner.
     pub(crate) fn owner(&self) -> Result<u32> {
         self.dir().map(|dir| dir.owner())
     }
 
-    /// Waits for the right to change the container.
+    /// Waits for the container's lock and takes it.
+    ///
+    /// # Errors
+    /// `Kind::NotFound` where there is no such container.
     pub(crate) fn lock(&self) -> Result<Lock> {
         let dir = self.dir()?;
         Lock::set(dir, FlockArg::LockExclusive).with_context(|| format!("lock {}", self.path.display()))?;
         Ok(Lock(Rc::clone(dir)))
     }
 
-    /// The record; `does not exist` where there is none.
+    /// Reads the record.
+    ///
+    /// # Errors
+    /// `Kind::NotFound` where there is no such container, `Kind::State` where the record is not readable.
     pub(crate) fn read(&self) -> Result<Record> {
         let bytes = match self.dir()?.read(RECORD) {
             Err(Errno::ENOENT) => return Err(absent()),
@@ -243,24 +255,25 @@ impl Entry {
         write.with_context(|| format!("write {}", self.shown(RECORD)))
     }
 
+    /// The directory on the host that the container sees NOTIFY_SOCKET in.
     pub(crate) fn notify_directory(&self) -> PathBuf {
         self.path.join(NOTIFY)
     }
 
-    /// Makes the directory that the container sees.
+    /// Makes that directory, with mode 0755.
     pub(crate) fn make_notify_directory(&self) -> Result<()> {
         let made = self.dir()?.make_directory(NOTIFY, 0o755);
         made.with_context(|| format!("make {}", self.shown(NOTIFY)))
     }
 
-    /// Keeps the configuration.
+    /// Writes a copy of the configuration, config.json as it is in the bundle.
     pub(crate) fn keep_config(&self, config: &[u8]) -> Result<()> {
         // An environment may hold secrets: for nobody else.
         let written = self.dir()?.write(CONFIG, config, OFlag::O_EXCL);
         written.with_context(|| format!("write {}", self.shown(CONFIG)))
     }
 
-    /// The configuration as it was at creation.
+    /// Reads the configuration as it was at creation.
     pub(crate) fn config(&self) -> Result<Vec<u8>> {
         self.dir()?.read_large(CONFIG).with_context(|| format!("read {}", self.shown(CONFIG)))
     }
@@ -269,16 +282,17 @@ impl Entry {
     pub(crate) fn make_exec_fifo(&self) -> Result<OwnedFd> {
         let dir = self.dir()?;
         dir.make_fifo(FIFO).with_context(|| format!("make {}", self.shown(FIFO)))?;
-        // For writing too: a writer that comes and goes without a word is then no end of file.
+        // For writing too: then a writer that opens and closes the fifo without writing causes no end of file.
         dir.open_file(FIFO, OFlag::O_RDWR).with_context(|| format!("open {}", self.shown(FIFO)))
     }
 
-    /// Its existence tells created from running.
+    /// Whether the exec fifo is there: it tells a created container from a running one.
     pub(crate) fn has_exec_fifo(&self) -> Result<bool> {
         self.dir()?.has(FIFO).with_context(|| format!("look for {}", self.shown(FIFO)))
     }
 
-    /// Tells the waiting process to go on. None where nobody waits at the fifo: the process is dead.
+    /// Tells the process that waits at the exec fifo to execute its program, and removes the fifo. `None` where nobody waits:
+    /// the process is dead.
     pub(crate) fn start(&self) -> Result<Option<Started>> {
         let dir = self.dir()?;
         let fifo = match dir.open_file(FIFO, OFlag::O_WRONLY | OFlag::O_NONBLOCK) {
@@ -290,11 +304,13 @@ impl Entry {
         Ok(Some(Started(fifo)))
     }
 
+    /// The mount point of the rootfs while CRIU restores into it.
     pub(crate) fn restore_root(&self) -> PathBuf {
         self.path.join(RESTORE_ROOT)
     }
 
-    /// A restore that was killed leaves the rootfs mounted here: what removes all must not meet it.
+    /// Unmounts and removes the mount point that a killed `restore` may have left: `remove_dir_all` would go on into the
+    /// rootfs.
     fn remove_restore_root(&self, dir: &StateDir) -> Result<()> {
         let root = format!("/proc/self/fd/{}/{RESTORE_ROOT}", dir.as_fd().as_raw_fd());
         let _ = umount2(&*root, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
@@ -304,7 +320,7 @@ impl Entry {
         }
     }
 
-    /// Removes the directory and all in it.
+    /// Removes the container's directory with everything in it.
     pub(crate) fn remove(&self) -> Result<()> {
         let dir = match self.dir() {
             Err(error) if error.kind() == Kind::NotFound => return Ok(()),
@@ -315,7 +331,7 @@ impl Entry {
         if dir.is_gone().with_context(doing)? {
             return Ok(());
         }
-        // What is always in it, by name: the directory need not be read. With what else somebody has put there, it is.
+        // The usual files by name, so that the directory is only read where there are others.
         // The record last: as long as it is there, what was begun can be done again.
         for name in [CONFIG, FIFO, BEFORE, RECORD] {
             let _ = dir.unlink(name);
@@ -337,18 +353,18 @@ impl Entry {
     }
 }
 
-/// A process that was told to go on, seen through its fifo.
+/// A process that was told to execute, and our end of its fifo.
 #[derive(Debug)]
 pub(crate) struct Started(OwnedFd);
 
 impl Started {
-    /// Waits until it has executed its program, or ended: then its end of the fifo is closed. Not longer than hooks of
-    /// its own may reasonably take; a process may also have been stopped by somebody.
+    /// Waits until the process has executed its program or ended: either closes its end of the fifo. Waits at most
+    /// [`PROGRAM_TIMEOUT`]: its startContainer hooks take time, and somebody may have stopped the process.
     pub(crate) fn wait_for_program(&self) -> Result<()> {
-        // Of a pipe's writing end, nothing but the loss of all readers is told.
+        // On the writing end of a pipe, poll(2) without events tells only that all readers are gone.
         let mut waiting = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
         loop {
-            match poll(&mut waiting, LONGEST) {
+            match poll(&mut waiting, PROGRAM_TIMEOUT) {
                 Err(Errno::EINTR) => {}
                 other => return other.map(drop).context("wait for the program"),
             }
@@ -360,8 +376,8 @@ fn absent() -> Error {
     Error::new(Kind::NotFound, matched::DOES_NOT_EXIST)
 }
 
-/// For somebody whom nothing told where their own directory is.
-fn with_a_way_out(error: Error) -> Error {
+/// Adds a hint for a user who may not write to the default state root.
+fn with_root_hint(error: Error) -> Error {
     match error.errno() {
         Some(nix::errno::Errno::EACCES) => {
             error.with_hint("without root, set XDG_RUNTIME_DIR, or name a directory by --root")

@@ -1,4 +1,4 @@
-//! Every text of ours that another program looks for. Changing one breaks that program, so each names it.
+//! The error texts that other programs look for. Changing one breaks the program that its comment names.
 //!
 //! Engines decide on substrings of the last error of the log, or of standard error; most fold case. `dockerd`
 //! means moby's daemon, `shim` containerd's runc shim, `suite` runc's own integration tests.

@@ -1,20 +1,21 @@
-//! The two log daemons of a host, each by the datagram that it reads: no library of theirs is needed.
+//! Sends records to journald or syslog as the datagrams that they read, without their libraries.
 
 use std::os::unix::net::UnixDatagram;
 
 use super::Level;
 use crate::error::{Context, Result};
 
-/// `systemd-journald(8)`, "Journal Native Protocol".
+/// The journal's socket (systemd-journald(8), "Journal Native Protocol").
 const JOURNAL: &str = "/run/systemd/journal/socket";
-/// `syslog(3)`.
+/// The syslog socket (syslog(3)).
 const SYSLOG: &str = "/dev/log";
-/// LOG_USER, shifted as the protocol has it.
+/// The facility LOG_USER, shifted as the protocol has it.
 const FACILITY: u8 = 1 << 3;
 
+/// A connection to one of the two daemons.
 pub(super) struct Daemon {
     socket: UnixDatagram,
-    /// What its records are found by.
+    /// The identifier or tag that the records carry.
     name: String,
     journal: bool,
 }
@@ -51,7 +52,7 @@ fn connect(path: &'static str) -> Result<UnixDatagram> {
     Ok(socket)
 }
 
-/// The numbers of `syslog(3)`.
+/// The priority of a level, as syslog(3) numbers it.
 fn priority(level: Level) -> u8 {
     match level {
         Level::Error => 3,
@@ -61,7 +62,8 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// One field a line. A value may have lines of its own, so that of the message goes with its length.
+/// A datagram in the journal's protocol: one field a line, and the message with its length, since it may have several
+/// lines.
 fn journal(level: Level, name: &str, message: &str) -> Vec<u8> {
     let mut datagram =
         format!("PRIORITY={}\nSYSLOG_IDENTIFIER={name}\nMESSAGE\n", priority(level)).into_bytes();
@@ -71,7 +73,7 @@ fn journal(level: Level, name: &str, message: &str) -> Vec<u8> {
     datagram
 }
 
-/// RFC 3164 as it is spoken locally. The time is left to the daemon, which knows it as well.
+/// A datagram for syslog: RFC 3164 as local programs send it, without the time, which the daemon adds.
 fn syslog(level: Level, name: &str, pid: u32, message: &str) -> Vec<u8> {
     format!("<{}>{name}[{pid}]: {message}", FACILITY | priority(level)).into_bytes()
 }

@@ -1,4 +1,4 @@
-//! bpf(2), as far as a device filter for a cgroup needs it.
+//! Loads device filters for cgroups and attaches them: bpf(2).
 //!
 //! Each command's argument is a prefix of `union bpf_attr`; the kernel takes its length and fills the rest with zeros.
 
@@ -30,6 +30,7 @@ pub struct Insn {
     pub immediate: i32,
 }
 
+/// The argument of BPF_PROG_LOAD.
 #[repr(C)]
 struct Load {
     kind: u32,
@@ -44,6 +45,7 @@ struct Load {
     name: [u8; 16],
 }
 
+/// The argument of BPF_PROG_ATTACH and BPF_PROG_DETACH.
 #[repr(C)]
 struct Attach {
     target: u32,
@@ -53,6 +55,7 @@ struct Attach {
     replace: u32,
 }
 
+/// The argument of BPF_PROG_QUERY.
 #[repr(C)]
 struct Query {
     target: u32,
@@ -64,6 +67,7 @@ struct Query {
     padding: u32,
 }
 
+/// The argument of BPF_PROG_GET_FD_BY_ID.
 #[repr(C)]
 struct ById {
     id: u32,
@@ -84,7 +88,10 @@ fn descriptor(fd: libc::c_long) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd as i32) }
 }
 
-/// Loads a device filter. The kernel verifies it: EINVAL or EACCES is a faulty program.
+/// Loads a device filter: BPF_PROG_LOAD.
+///
+/// # Errors
+/// EINVAL or EACCES for a program that the kernel's verifier refuses; EPERM without CAP_BPF or CAP_SYS_ADMIN.
 pub fn load_device_filter(program: &[Insn], license: &CStr) -> Result<OwnedFd> {
     let mut name = [0; 16];
     name[..12].copy_from_slice(b"tare_devices");
@@ -120,12 +127,13 @@ fn attach(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>, flags: u32, replace: 
     }
 }
 
-/// Adds a device filter to a cgroup; a device must pass all filters there. It lives as long as the cgroup.
+/// Attaches a device filter to a cgroup, beside those that are there: a device must pass all of them. It stays as long as
+/// the cgroup.
 pub fn attach_device_filter(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<()> {
     bpf(BPF_PROG_ATTACH, &mut attach(cgroup, program, BPF_F_ALLOW_MULTI, 0)).map(drop)
 }
 
-/// Puts a device filter in the place of another, in one step. KERNEL(5.6)
+/// Replaces the device filter `old` by another in one step: BPF_F_REPLACE, KERNEL(5.6).
 pub fn replace_device_filter(
     cgroup: BorrowedFd<'_>,
     program: BorrowedFd<'_>,
@@ -135,11 +143,12 @@ pub fn replace_device_filter(
     bpf(BPF_PROG_ATTACH, &mut attach(cgroup, program, flags, old.as_raw_fd() as u32)).map(drop)
 }
 
+/// Detaches a device filter from a cgroup.
 pub fn detach_device_filter(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<()> {
     bpf(BPF_PROG_DETACH, &mut attach(cgroup, program, 0, 0)).map(drop)
 }
 
-/// The device filters attached to a cgroup itself (not its ancestors'); the kernel allows 64.
+/// Lists the device filters attached to a cgroup itself, without those of its ancestors; the kernel allows 64.
 pub fn device_filters(cgroup: BorrowedFd<'_>) -> Result<Vec<OwnedFd>> {
     let mut ids = [0_u32; 64];
     let mut query = Query {

@@ -1,4 +1,4 @@
-//! System calls about files: openat2 and what else `nix` has no wrapper for.
+//! Opens, reads, renames and clones files by the calls that `nix` has no wrapper for, openat2(2) first of all.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -15,17 +15,17 @@ pub use libc::{
     RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV,
 };
 
-/// Returns when a file was made, in seconds and nanoseconds since 1970: statx(2) with STATX_BTIME. None where its filesystem does not
-/// keep that. (The standard library asks with glibc alone.)
+/// Returns when a file was made, in seconds and nanoseconds since 1970: statx(2) with STATX_BTIME. `None` where its
+/// filesystem does not keep that. (The standard library asks with glibc alone.)
 pub fn creation_time(path: &CStr) -> Result<Option<(i64, u32)>> {
     // SAFETY: statx is plain data for which zero is valid.
-    let mut told: libc::statx = unsafe { std::mem::zeroed() };
+    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
     // SAFETY: a NUL-terminated string and a struct of the kernel's size, which both outlive the call.
     check(unsafe {
-        libc::syscall(libc::SYS_statx, libc::AT_FDCWD, path.as_ptr(), 0, libc::STATX_BTIME, &raw mut told)
+        libc::syscall(libc::SYS_statx, libc::AT_FDCWD, path.as_ptr(), 0, libc::STATX_BTIME, &raw mut stat)
     })?;
-    let known = told.stx_mask & libc::STATX_BTIME != 0;
-    Ok(known.then_some((told.stx_btime.tv_sec, told.stx_btime.tv_nsec)))
+    let is_kept = stat.stx_mask & libc::STATX_BTIME != 0;
+    Ok(is_kept.then_some((stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)))
 }
 
 /// Reads one byte from `fd`.
@@ -41,7 +41,10 @@ pub(crate) fn read_byte(fd: BorrowedFd<'_>) -> Result<()> {
     }
 }
 
-/// renameat2(2) with RENAME_NOREPLACE: EEXIST where the new name is taken. (nix has it with glibc alone.)
+/// Renames a file to a name that is free: renameat2(2) with RENAME_NOREPLACE. (nix has it with glibc alone.)
+///
+/// # Errors
+/// EEXIST where the new name is taken.
 pub fn rename_new(from: BorrowedFd<'_>, name: &CStr, to: BorrowedFd<'_>, new: &CStr) -> Result<()> {
     // SAFETY: two NUL-terminated strings that live across the call, and numbers.
     check(unsafe {
@@ -123,7 +126,7 @@ pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32, resolve:
     }
 }
 
-/// Whether the descriptor of this number has come to us from our caller: all that we open is close-on-exec.
+/// Whether our caller passed us the descriptor of this number: all that we open ourselves is close-on-exec.
 pub fn is_inherited(number: i32) -> bool {
     // SAFETY: reads a flag of a number, whatever it stands for.
     let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
@@ -156,7 +159,7 @@ pub fn read_small(file: impl AsFd) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// As above, by its path.
+/// Reads the whole of such a file by its path, as [`read_small`].
 pub fn read_small_at<P: ?Sized + nix::NixPath>(path: &P) -> Result<Vec<u8>> {
     // Not open: musl's asks a second time for what old kernels passed over, O_CLOEXEC.
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;

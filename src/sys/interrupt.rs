@@ -1,4 +1,4 @@
-//! The signals that ask a process to end, held back while it is at something that has to be undone then.
+//! Holds back the signals that ask this process to end, while it does something that would have to be undone.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -10,7 +10,7 @@ use super::signal::is_ignored;
 
 const ASK_TO_END: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
 
-/// As long as it lives, these signals wait; its descriptor is readable when one does.
+/// Blocks these signals as long as it lives; its descriptor is readable when one is pending.
 #[derive(Debug)]
 pub struct Interrupts {
     fd: SignalFd,
@@ -18,7 +18,7 @@ pub struct Interrupts {
 }
 
 impl Interrupts {
-    /// What the process ignores stays ignored: its caller wanted that.
+    /// Blocks the signals. Those that are ignored stay so: the caller has asked for that.
     pub fn hold() -> Result<Self> {
         let mut set = SigSet::empty();
         ASK_TO_END
@@ -31,7 +31,7 @@ impl Interrupts {
         Ok(Self { fd, before })
     }
 
-    /// The number of the one that waits. It has had its effect then, and does not end us later.
+    /// Takes the pending signal, so that it does not end us later. Returns its number.
     pub fn take(&self) -> Result<Option<i32>> {
         Ok(self.fd.read_signal()?.map(|signal| signal.ssi_signo as i32))
     }

@@ -1,4 +1,5 @@
-//! The kernel, one file per interface. The only unsafe code of the project; each block says why it is sound.
+//! Makes system calls, one file per interface of the kernel. The only unsafe code of the project; each block says why it is
+//! sound.
 //!
 //! Thin: a call here does what the system call of that name does and returns its bare errno. Context is added
 //! one layer up, where it is known what the call was for. `nix` is used directly wherever it has a safe wrapper;
@@ -25,6 +26,7 @@ pub mod xattr;
 
 use nix::errno::Errno;
 
+/// The result of a system call: its value or the bare errno.
 pub type Result<T> = std::result::Result<T, Errno>;
 
 /// Turns the -1 of a system call into its errno.

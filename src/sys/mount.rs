@@ -1,4 +1,5 @@
-//! The mount API by descriptor: fsopen, fsconfig, fsmount, open_tree, move_mount, mount_setattr. KERNEL(5.2), setattr KERNEL(5.12).
+//! Mounts by descriptor: fsopen(2), fsconfig(2), fsmount(2), open_tree(2), move_mount(2), KERNEL(5.2), and
+//! mount_setattr(2), KERNEL(5.12).
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -98,13 +99,14 @@ pub fn move_mount(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
 pub fn mount_flags(mount: BorrowedFd<'_>) -> Result<u64> {
     // SAFETY: plain data for which zero is valid; the kernel writes one struct into it.
     unsafe {
-        let mut told: libc::statvfs = std::mem::zeroed();
-        check(libc::fstatvfs(mount.as_raw_fd(), &raw mut told).into())?;
-        Ok(told.f_flag)
+        let mut stat: libc::statvfs = std::mem::zeroed();
+        check(libc::fstatvfs(mount.as_raw_fd(), &raw mut stat).into())?;
+        Ok(stat.f_flag)
     }
 }
 
-/// Changes attributes: mount_setattr(2) on the mount that `mount` is the root of. `userns` is the descriptor for MOUNT_ATTR_IDMAP.
+/// Changes attributes of the mount that `mount` is the root of: mount_setattr(2). `userns` is the descriptor for
+/// MOUNT_ATTR_IDMAP.
 pub fn mount_setattr(
     mount: BorrowedFd<'_>,
     change: Attributes,

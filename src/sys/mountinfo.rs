@@ -1,4 +1,4 @@
-//! /proc/self/mountinfo: what is mounted in our mount namespace.
+//! Reads /proc/self/mountinfo, the list of mounts in our mount namespace (proc_pid_mountinfo(5)).
 
 use std::ffi::CString;
 
@@ -7,31 +7,31 @@ use super::{Result, errno_of};
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// What of the filesystem is mounted; `/` for all of it.
+    /// The directory of the filesystem that is mounted; `/` for all of it.
     pub root: Vec<u8>,
-    /// Where.
+    /// The mount point.
     pub point: CString,
     /// The type of the filesystem.
     pub kind: Vec<u8>,
 }
 
-/// All of them, in the order of the kernel.
+/// Reads all mounts, in the order of the kernel.
 pub fn read() -> Result<Vec<Mount>> {
     let text = std::fs::read("/proc/self/mountinfo");
     let text = text.map_err(|error| errno_of(&error))?;
     Ok(text.split(|&byte| byte == b'\n').filter_map(parse).collect())
 }
 
-/// proc_pid_mountinfo(5): numbered fields, any number of tagged ones, a dash, then the filesystem's.
+/// Parses one line: numbered fields, any number of tagged ones, a dash, then those of the filesystem.
 fn parse(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|&byte| byte == b' ').skip(3);
     let (root, point) = (fields.next()?, fields.next()?);
     let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-    Some(Mount { root: plain(root), point: CString::new(plain(point)).ok()?, kind: kind.into() })
+    Some(Mount { root: unescape(root), point: CString::new(unescape(point)).ok()?, kind: kind.into() })
 }
 
-/// Blanks and backslashes are written as a backslash and three octal digits.
-fn plain(field: &[u8]) -> Vec<u8> {
+/// Undoes the kernel's escapes: blanks and backslashes stand as a backslash and three octal digits.
+fn unescape(field: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(field.len());
     let mut rest = field;
     while let [first, others @ ..] = rest {

@@ -1,4 +1,4 @@
-//! rtnetlink(7), blocking: network devices and their addresses.
+//! Lists, moves and changes network devices and their addresses over a blocking rtnetlink(7) socket.
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -13,12 +13,12 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 
 use super::Result;
 
-/// Messages that a socket takes, and gives as answers. The crate's own enum of them all would bring the parsers of all.
+/// The requests and answers that are used here. The crate's own enum of all messages would bring the parsers of all.
 #[derive(Debug)]
 enum Message {
     GetLinks,
     SetLink(LinkMessage),
-    /// Of an answer only the header matters.
+    /// An answer, of which only the header matters.
     Link(LinkHeader),
     GetAddresses,
     Address(AddressMessage),
@@ -66,17 +66,18 @@ impl NetlinkDeserializable for Message {
     }
 }
 
-/// A socket in the network namespace that it was opened in, wherever its owner goes.
+/// A socket. It stays in the network namespace that it was opened in, whichever its owner enters.
 #[derive(Debug)]
 pub struct Netlink(OwnedFd);
 
 impl Netlink {
+    /// Opens a socket in this thread's network namespace.
     pub fn open() -> Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC;
         socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute).map(Self)
     }
 
-    /// Index and flags of every device.
+    /// Lists all devices: index and flags of each.
     pub fn links(&self) -> Result<Vec<(u32, LinkFlags)>> {
         let links = self.dump(|| Message::GetLinks)?;
         let link = |message| match message {
@@ -86,7 +87,10 @@ impl Netlink {
         Ok(links.into_iter().filter_map(link).collect())
     }
 
-    /// The index of the device of this name; ENODEV if there is none.
+    /// Looks up the index of the device of this name.
+    ///
+    /// # Errors
+    /// ENODEV where there is none.
     pub fn index_of(&self, name: &str) -> Result<u32> {
         // SAFETY: ifreq is plain data for which zero is valid.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -104,7 +108,10 @@ impl Netlink {
         Ok(unsafe { request.ifr_ifru.ifru_ifindex } as u32)
     }
 
-    /// Moves a device into another namespace under another name, in one step. EEXIST where the name is taken there.
+    /// Moves a device into another namespace under another name, in one step.
+    ///
+    /// # Errors
+    /// EEXIST where the name is taken there, EINVAL where the device is bound to its namespace.
     pub fn move_to(&self, index: u32, namespace: BorrowedFd<'_>, name: &str) -> Result<()> {
         let namespace: RawFd = namespace.as_raw_fd();
         let mut link = link(index);
@@ -112,6 +119,7 @@ impl Netlink {
         self.change(Message::SetLink(link), 0)
     }
 
+    /// Brings a device up.
     pub fn up(&self, index: u32) -> Result<()> {
         let mut link = link(index);
         link.header.flags = LinkFlags::Up;
@@ -119,7 +127,7 @@ impl Netlink {
         self.change(Message::SetLink(link), 0)
     }
 
-    /// Every address of the device.
+    /// Lists the addresses of a device.
     pub fn addresses(&self, index: u32) -> Result<Vec<AddressMessage>> {
         let addresses = self.dump(|| Message::GetAddresses)?;
         let of_device = |message| match message {
@@ -129,6 +137,9 @@ impl Netlink {
         Ok(addresses.into_iter().filter_map(of_device).collect())
     }
 
+    /// Adds an address to the device that it names.
+    ///
+    /// # Errors
     /// EEXIST where the device has it already.
     pub fn add_address(&self, address: AddressMessage) -> Result<()> {
         self.change(Message::Address(address), NLM_F_CREATE | NLM_F_EXCL)
@@ -138,7 +149,7 @@ impl Netlink {
         self.ask(message, NLM_F_ACK | flags).map(drop)
     }
 
-    /// A list that changed while it was written is asked for again.
+    /// Requests a list, once more where it changed while the kernel wrote it.
     fn dump(&self, message: impl Fn() -> Message) -> Result<Vec<Message>> {
         loop {
             match self.ask(message(), NLM_F_DUMP) {
@@ -148,6 +159,7 @@ impl Netlink {
         }
     }
 
+    /// Sends a request and collects its answers.
     fn ask(&self, message: Message, flags: u16) -> Result<Vec<Message>> {
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
@@ -169,17 +181,17 @@ impl Netlink {
     }
 }
 
-/// What came as answer to one request.
+/// The answers to one request.
 #[derive(Default)]
 struct Answers {
     messages: Vec<Message>,
-    /// A list was changed while it was written.
+    /// The list has changed while the kernel wrote it.
     interrupted: bool,
     ended: bool,
 }
 
 impl Answers {
-    /// One datagram: messages, each at a multiple of four bytes.
+    /// Adds the messages of one datagram, each of which starts at a multiple of four bytes.
     fn add(&mut self, mut datagram: &[u8]) -> Result<()> {
         while !datagram.is_empty() {
             let message = NetlinkMessage::<Message>::deserialize(datagram).map_err(|_| Errno::EPROTO)?;

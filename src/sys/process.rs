@@ -1,4 +1,5 @@
-//! System calls about processes: clone3, pidfds, identity, limits and the prctl family.
+//! Clones and executes processes and sets what belongs to one: clone3(2), pidfds, execve(2), ids, capabilities, limits,
+//! prctl(2).
 
 use std::ffi::{CStr, c_char, c_int};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -12,7 +13,7 @@ use crate::kernel::process::CapabilitySet;
 /// Bit 33; libc's constant is of a type too narrow for it.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// On which side of a clone3(2) the caller goes on.
+/// The side of clone3(2) on which the caller goes on.
 pub enum CloneSide {
     /// We are the new process.
     Child,
@@ -20,7 +21,8 @@ pub enum CloneSide {
     Parent { pid: i32, pidfd: OwnedFd },
 }
 
-/// Calls clone3(2) like fork: no shared memory. `flags` are CLONE_NEW* and CLONE_PARENT; KERNEL(5.3), `cgroup` KERNEL(5.7).
+/// Clones this process by clone3(2) without shared memory, like fork(2). `flags` are CLONE_NEW* and CLONE_PARENT;
+/// KERNEL(5.3), `cgroup` KERNEL(5.7).
 ///
 /// The child goes on with a copy of everything, locks included: of a caller with threads it may take none, so that it
 /// must not allocate.
@@ -84,7 +86,8 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     .map(drop)
 }
 
-/// Enters namespaces: setns(2) with a namespace descriptor (`flags` is its type, or 0 for any) or a pidfd (a set of types, KERNEL(5.8)).
+/// Enters namespaces: setns(2) with a namespace descriptor (`flags` is its type, or 0 for any) or a pidfd (`flags` is a set
+/// of types, KERNEL(5.8)).
 pub fn setns(fd: BorrowedFd<'_>, flags: c_int) -> Result<()> {
     // SAFETY: numbers only.
     check(unsafe { libc::setns(fd.as_raw_fd(), flags) }.into()).map(drop)
@@ -126,7 +129,7 @@ pub fn capset(effective: CapabilitySet, permitted: CapabilitySet, inheritable: C
     check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
 }
 
-/// Reads the capabilities: capget(2) of the calling thread: (effective, permitted, inheritable).
+/// Reads the capabilities of the calling thread, capget(2), as (effective, permitted, inheritable).
 pub fn capget() -> Result<(CapabilitySet, CapabilitySet, CapabilitySet)> {
     let header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
     let mut data = [CapabilityWord::default(); 2];
@@ -186,7 +189,8 @@ pub fn set_dumpable(yes: bool) -> Result<()> {
     prctl(libc::PR_SET_DUMPABLE, yes.into(), 0).map(drop)
 }
 
-/// Sets the supplementary groups. setgroups, setresgid and setresuid are bare system calls: of this thread, and the C library has no other to tell.
+/// Sets the supplementary groups: setgroups(2). This and the next two are bare system calls, which change this thread
+/// alone: there is no other.
 pub fn set_groups(groups: &[u32]) -> Result<()> {
     // SAFETY: a pointer and length of a live slice of gid_t.
     check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) }).map(drop)
@@ -219,13 +223,14 @@ pub fn current_directory(buffer: &mut [u8; libc::PATH_MAX as usize]) -> Result<&
     CStr::from_bytes_until_nul(buffer).map_err(|_| Errno::ERANGE)
 }
 
-/// Pointers to C strings, ended by a null, as execve(2) wants them. Built before the clone; it borrows what it points to.
+/// The argv or envp of execve(2): pointers to C strings, ended by a null. Built before the clone; borrows the strings.
 pub struct Vector<'a> {
     pointers: Vec<*const c_char>,
     strings: std::marker::PhantomData<&'a CStr>,
 }
 
 impl<'a> Vector<'a> {
+    /// The vector of these strings.
     pub fn new(strings: impl IntoIterator<Item = &'a CStr>) -> Self {
         let mut pointers: Vec<_> = strings.into_iter().map(CStr::as_ptr).collect();
         pointers.push(std::ptr::null());
@@ -272,7 +277,7 @@ pub fn close_range(first: u32, last: u32) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
 }
 
-/// Ends this process, as if killed, on the signals that ask it to end.
+/// Makes SIGHUP, SIGINT, SIGQUIT and SIGTERM end this process with the exit code that a shell shows for them.
 pub fn end_on_signals() -> Result<()> {
     extern "C" fn end(signal: libc::c_int) {
         // SAFETY: _exit is async-signal-safe.

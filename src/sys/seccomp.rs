@@ -1,4 +1,4 @@
-//! seccomp(2): loading a filter, and which flags the kernel knows.
+//! Loads seccomp filters and tells which flags of them the kernel knows: seccomp(2).
 
 use std::os::fd::{FromRawFd, OwnedFd};
 
@@ -16,8 +16,8 @@ const FLAGS: [c_ulong; 5] = [
     libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
 ];
 
-/// Puts the filter on the calling thread, with `SECCOMP_FILTER_FLAG_*`; the listener comes back where NEW_LISTENER
-/// asks for one. It needs no_new_privs or CAP_SYS_ADMIN. Nothing is allocated: a child may call it after fork.
+/// Loads a filter for the calling thread with `SECCOMP_FILTER_FLAG_*`. Returns the listener where NEW_LISTENER asks for
+/// one. It needs no_new_privs or CAP_SYS_ADMIN. Nothing is allocated: a child may call it after fork.
 ///
 /// # Errors
 /// EINVAL for a program the kernel refuses, EACCES without the privilege, EBUSY where the process has a listener;
@@ -34,7 +34,7 @@ pub fn load(program: &[sock_filter], flags: c_ulong) -> Result<Option<OwnedFd>> 
     if answer == 0 { Ok(None) } else { Err(Errno::ESRCH) }
 }
 
-/// The `SECCOMP_FILTER_FLAG_*` that this kernel knows. It looks at the flags before the program: with a program that
+/// Returns the `SECCOMP_FILTER_FLAG_*` that this kernel knows. It looks at the flags before the program: with a program that
 /// is nowhere, EFAULT says that it knows the flag, and nothing is loaded.
 pub fn supported_flags() -> c_ulong {
     FLAGS.into_iter().filter(|flag| is_supported(*flag)).fold(0, |flags, flag| flags | flag)

@@ -1,4 +1,4 @@
-//! Messages with descriptors over unix sockets, and the socket pair between parent and child.
+//! Sends and receives descriptors over unix sockets (SCM_RIGHTS, unix(7)).
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -8,7 +8,7 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 
 use super::Result;
 
-/// Sends `payload` with one descriptor attached; how much of it a stream has taken.
+/// Sends `payload` with one descriptor attached. Returns how many bytes a stream socket has taken.
 pub fn send_fd(socket: BorrowedFd<'_>, payload: &[u8], fd: BorrowedFd<'_>) -> Result<usize> {
     let fds = [fd.as_raw_fd()];
     let control = [ControlMessage::ScmRights(&fds)];
@@ -16,7 +16,7 @@ pub fn send_fd(socket: BorrowedFd<'_>, payload: &[u8], fd: BorrowedFd<'_>) -> Re
     sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(payload)], &control, MsgFlags::MSG_NOSIGNAL, None)
 }
 
-/// Receives a message and the descriptor that came with it, if one did.
+/// Receives a message into `payload`: its length, and the descriptor that came with it, if one did.
 pub fn receive_fd(socket: BorrowedFd<'_>, payload: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
     let mut space = nix::cmsg_space!(RawFd);
     let mut parts = [IoSliceMut::new(payload)];

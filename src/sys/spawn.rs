@@ -1,4 +1,4 @@
-//! Starts another program in a process of its own, with nothing of ours but what it is given.
+//! Starts another program as a child that gets nothing of ours but what [`Program`] names.
 //!
 //! Neither `std::process` nor posix_spawn(3) does: the one sorts the environment and leaves other descriptors and ignored
 //! signals in place, the other cannot close what it was not told of (musl).
@@ -15,20 +15,19 @@ use nix::unistd::{Pid, fchdir, pipe2, read, setpgid, write};
 use super::process::{CloneSide, Vector, clone3, close_range, execve, exit_now, reset_signals};
 use super::{Result, check};
 
-/// What to execute, and all that it gets.
+/// A program to start, and all that it gets.
 pub struct Program<'a> {
     pub path: &'a CStr,
     pub args: &'a [CString],
     pub env: &'a [CString],
-    /// Its working directory; else ours.
+    /// Its working directory; `None` for ours.
     pub dir: Option<&'a CStr>,
     /// Its descriptors 0 to 2; none of them may be one of these numbers already.
     pub stdio: [BorrowedFd<'a>; 3],
 }
 
 /// Starts the program as the leader of a new process group, with signals as a login would have them: none blocked,
-/// none ignored. Descriptors from 3 up are closed in it. Its process id and a pidfd come
-/// back once it has been executed.
+/// none ignored. Descriptors from 3 up are closed in it. Returns pid and pidfd once the program has been executed.
 ///
 /// # Errors
 /// The errno of what failed in the new process, most often of execve(2); nothing is left of it then.
@@ -37,41 +36,42 @@ pub fn spawn(program: &Program<'_>) -> Result<(i32, OwnedFd)> {
     let env = Vector::new(program.env.iter().map(CString::as_c_str));
     let dir = program.dir.map(open_directory).transpose()?;
     // Closed by execve; before it, an errno comes this way.
-    let (hears, tells) = pipe2(OFlag::O_CLOEXEC)?;
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
     match clone3(0, None)? {
         CloneSide::Child => {
-            let errno = match prepare(program.stdio, dir.as_ref(), tells.as_fd()) {
+            let errno = match prepare(program.stdio, dir.as_ref(), writer.as_fd()) {
                 Ok(()) => execve(program.path, &args, &env),
                 Err(errno) => errno,
             };
-            let _ = write(&tells, &(errno as i32).to_ne_bytes());
+            let _ = write(&writer, &(errno as i32).to_ne_bytes());
             exit_now(127)
         }
         CloneSide::Parent { pid, pidfd } => {
-            drop(tells);
+            drop(writer);
             let mut errno = [0; 4];
-            match until_told(&hears, &mut errno) {
+            match read_errno(&reader, &mut errno) {
                 Ok(0) => Ok((pid, pidfd)),
-                told => {
+                other => {
                     let _ = wait(pid);
-                    Err(told.map_or_else(|errno| errno, |_| Errno::from_raw(i32::from_ne_bytes(errno))))
+                    Err(other.map_or_else(|errno| errno, |_| Errno::from_raw(i32::from_ne_bytes(errno))))
                 }
             }
         }
     }
 }
 
-fn until_told(hears: &OwnedFd, errno: &mut [u8; 4]) -> Result<usize> {
+/// Reads the errno of a failed start; returns 0 when the pipe was closed by execve.
+fn read_errno(reader: &OwnedFd, errno: &mut [u8; 4]) -> Result<usize> {
     loop {
-        match read(hears, errno) {
+        match read(reader, errno) {
             Err(Errno::EINTR) => {}
             other => return other,
         }
     }
 }
 
-/// In the new process, which perhaps has the locks of threads that it does not have: nothing is allocated here.
-fn prepare(stdio: [BorrowedFd<'_>; 3], dir: Option<&OwnedFd>, tells: BorrowedFd<'_>) -> Result<()> {
+/// Sets up the new process. Allocates nothing: a thread that does not exist here may hold the allocator's lock.
+fn prepare(stdio: [BorrowedFd<'_>; 3], dir: Option<&OwnedFd>, writer: BorrowedFd<'_>) -> Result<()> {
     setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
     reset_signals(u64::MAX)?;
     for (target, fd) in (0..).zip(stdio) {
@@ -81,12 +81,12 @@ fn prepare(stdio: [BorrowedFd<'_>; 3], dir: Option<&OwnedFd>, tells: BorrowedFd<
     if let Some(dir) = dir {
         fchdir(dir)?;
     }
-    let tells = tells.as_raw_fd() as u32;
-    close_range(3, tells - 1)?;
-    close_range(tells + 1, u32::MAX)
+    let writer = writer.as_raw_fd() as u32;
+    close_range(3, writer - 1)?;
+    close_range(writer + 1, u32::MAX)
 }
 
-/// waitpid(2) for a child of ours, until it has ended.
+/// Waits until a child of ours has ended: waitpid(2).
 pub fn wait(pid: i32) -> Result<ExitStatus> {
     let mut status = 0;
     loop {
@@ -98,7 +98,7 @@ pub fn wait(pid: i32) -> Result<ExitStatus> {
     }
 }
 
-/// What the C library calls a signal: `Killed`.
+/// Returns the C library's name of a signal, such as `Killed`: strsignal(3).
 pub fn signal_name(signal: i32) -> String {
     // SAFETY: strsignal takes any number and returns a string that is valid until the thread's next call of it.
     let name = unsafe { libc::strsignal(signal) };

@@ -1,11 +1,11 @@
-//! `tasks`, the file by which threads come into a control group of v1.
+//! Moves threads into a v1 cgroup by its file `tasks` (cgroups(7)).
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use super::Result;
 
-/// The open file of one group.
+/// The open `tasks` file of one cgroup.
 #[derive(Debug)]
 pub struct Tasks {
     /// For messages.

@@ -1,4 +1,4 @@
-//! Terminals: pseudo-terminal pairs by descriptor (ioctl_tty(2)), their size and their mode.
+//! Opens pseudo-terminal pairs by descriptor and sets size and mode of terminals (pty(7), ioctl_tty(2), termios(3)).
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -11,9 +11,11 @@ use nix::sys::termios::{
 
 use super::{Result, check};
 
-/// The caller's standard input, unbuffered.
+/// Standard input, unbuffered.
 pub const STDIN: BorrowedFd<'static> = standard(libc::STDIN_FILENO);
+/// Standard output, unbuffered.
 pub const STDOUT: BorrowedFd<'static> = standard(libc::STDOUT_FILENO);
+/// Standard error, unbuffered.
 pub const STDERR: BorrowedFd<'static> = standard(libc::STDERR_FILENO);
 
 const fn standard(fd: libc::c_int) -> BorrowedFd<'static> {
@@ -21,7 +23,7 @@ const fn standard(fd: libc::c_int) -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
-/// Rows and columns of characters.
+/// The size of a terminal in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
     pub rows: u16,
@@ -44,15 +46,15 @@ fn is_ptmx_device(fd: BorrowedFd<'_>) -> Result<bool> {
     Ok(device == SFlag::S_IFCHR && (major(stat.st_rdev), minor(stat.st_rdev)) == (5, 2))
 }
 
-/// Lets the other end of `master` be opened, TIOCSPTLCK.
+/// Unlocks the peer of `master`, so that it can be opened: TIOCSPTLCK.
 pub fn unlock(master: BorrowedFd<'_>) -> Result<()> {
     let unlocked: libc::c_int = 0;
     // SAFETY: the kernel reads one int, which outlives the call.
     check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) }.into()).map(drop)
 }
 
-/// Opens the other end of `master` without looking up a path, TIOCGPTPEER, KERNEL(4.13). Close-on-exec, and it
-/// does not become anybody's controlling terminal.
+/// Opens the peer of `master` without looking up a path: TIOCGPTPEER, KERNEL(4.13). It is close-on-exec and becomes
+/// nobody's controlling terminal.
 pub fn peer(master: BorrowedFd<'_>) -> Result<OwnedFd> {
     let flags = (OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).bits();
     // SAFETY: the argument is a number.
@@ -61,7 +63,7 @@ pub fn peer(master: BorrowedFd<'_>) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) })
 }
 
-/// The N of /dev/pts/N, TIOCGPTN.
+/// Returns the N of /dev/pts/N: TIOCGPTN.
 pub fn number(master: BorrowedFd<'_>) -> Result<u32> {
     let mut number: libc::c_uint = 0;
     // SAFETY: the kernel writes one unsigned int, which outlives the call.
@@ -69,13 +71,17 @@ pub fn number(master: BorrowedFd<'_>) -> Result<u32> {
     Ok(number)
 }
 
+/// Sets the size of a terminal: TIOCSWINSZ.
 pub fn set_size(terminal: BorrowedFd<'_>, size: Size) -> Result<()> {
     let size = libc::winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: the kernel reads one winsize, which outlives the call.
     check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }.into()).map(drop)
 }
 
-/// ENOTTY where it is no terminal. Zeroes where nobody has told the terminal its size.
+/// Reads the size of a terminal: TIOCGWINSZ. Zeroes where nobody has set it.
+///
+/// # Errors
+/// ENOTTY where the descriptor is no terminal.
 pub fn size(terminal: BorrowedFd<'_>) -> Result<Size> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: the kernel writes one winsize, which outlives the call.
@@ -83,13 +89,16 @@ pub fn size(terminal: BorrowedFd<'_>) -> Result<Size> {
     Ok(Size { rows: size.ws_row, columns: size.ws_col })
 }
 
-/// Makes it the controlling terminal of this process, a session leader without one, TIOCSCTTY.
+/// Makes a terminal the controlling terminal of this process, which is a session leader without one: TIOCSCTTY.
 pub fn make_controlling(terminal: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: the argument is a number: 0 takes it from no other session.
     check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) }.into()).map(drop)
 }
 
-/// The present mode; ENOTTY where it is no terminal.
+/// Reads the mode of a terminal: tcgetattr(3).
+///
+/// # Errors
+/// ENOTTY where the descriptor is no terminal.
 pub fn mode(terminal: BorrowedFd<'_>) -> Result<Termios> {
     // Not by nix: the kernel fills in less than musl's struct has, and modes are compared.
     // SAFETY: termios is plain data for which zero is valid.
@@ -99,33 +108,35 @@ pub fn mode(terminal: BorrowedFd<'_>) -> Result<Termios> {
     Ok(mode.into())
 }
 
+/// Sets the mode of a terminal at once: tcsetattr(3).
 pub fn set_mode(terminal: BorrowedFd<'_>, mode: &Termios) -> Result<()> {
     // TCSANOW: waiting for output to be read could wait for ever.
     tcsetattr(terminal, SetArg::TCSANOW, mode)
 }
 
-/// `mode`, with every byte passed through as it is.
+/// Returns `mode` changed to raw mode, in which every byte passes as it is: cfmakeraw(3).
 pub fn raw(mode: &Termios) -> Termios {
     let mut raw = mode.clone();
     cfmakeraw(&mut raw);
     raw
 }
 
-/// No carriage return before the line feeds that programs print. Works on either end.
+/// Clears ONLCR, so that no carriage return is put before the line feeds that programs print. Takes either end of the pair.
 pub fn keep_line_feeds(terminal: BorrowedFd<'_>) -> Result<()> {
     let mut mode = mode(terminal)?;
     mode.output_flags.remove(OutputFlags::ONLCR);
     set_mode(terminal, &mode)
 }
 
-/// The character that ends the input of who reads lines from the terminal, if it is read by lines. On either end.
+/// Returns the end-of-file character (VEOF, usually ^D); `None` where the terminal is not read by lines. Takes either end
+/// of the pair.
 pub fn end_of_file(terminal: BorrowedFd<'_>) -> Result<Option<u8>> {
     let mode = mode(terminal)?;
     let by_lines = mode.local_flags.contains(LocalFlags::ICANON);
     Ok(by_lines.then(|| mode.control_chars[SpecialCharacterIndices::VEOF as usize]))
 }
 
-/// Another open file of the same terminal or pipe that never blocks; None for what has no such thing.
+/// Opens the terminal or pipe behind `fd` once more, as a file that never blocks. `None` for every other kind of file.
 ///
 /// O_NONBLOCK belongs to the open file, which an inherited descriptor shares with the caller: setting it there
 /// would change the caller's shell.
@@ -138,7 +149,7 @@ pub fn without_blocking(fd: BorrowedFd<'_>, access: OFlag) -> Option<OwnedFd> {
     nix::fcntl::open(path.as_str(), flags, nix::sys::stat::Mode::empty()).ok()
 }
 
-/// A new pair as (master, peer), from this mount namespace's /dev/ptmx.
+/// Opens a new pair from /dev/ptmx of this mount namespace: (master, peer).
 pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let master = nix::fcntl::open(c"/dev/ptmx", flags, nix::sys::stat::Mode::empty())?;

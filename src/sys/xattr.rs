@@ -1,4 +1,4 @@
-//! Extended attributes, which `nix` has no wrapper for.
+//! Reads and writes extended attributes (xattr(7)), for which `nix` has no wrapper.
 
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::Result;
 
-/// fsetxattr(2): makes or replaces an attribute of an open file.
+/// Makes or replaces an attribute of an open file: fsetxattr(2).
 pub fn fsetxattr(fd: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> Result<()> {
     // SAFETY: name is NUL-terminated, value is a live slice of the length given; the kernel only reads them.
     let result =
@@ -15,7 +15,7 @@ pub fn fsetxattr(fd: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> Result<()> {
     Errno::result(result).map(drop)
 }
 
-/// lsetxattr(2): as above by path, the last component not followed.
+/// Makes or replaces an attribute of the file at `path`, the last component not followed: lsetxattr(2).
 pub fn lsetxattr(path: &CStr, name: &CStr, value: &[u8]) -> Result<()> {
     // SAFETY: both strings are NUL-terminated, value is a live slice of the length given; the kernel only reads them.
     let result =
@@ -23,23 +23,23 @@ pub fn lsetxattr(path: &CStr, name: &CStr, value: &[u8]) -> Result<()> {
     Errno::result(result).map(drop)
 }
 
-/// fremovexattr(2).
+/// Removes an attribute of an open file: fremovexattr(2).
 pub fn fremovexattr(fd: BorrowedFd<'_>, name: &CStr) -> Result<()> {
     // SAFETY: name is NUL-terminated; the kernel only reads it.
     Errno::result(unsafe { libc::fremovexattr(fd.as_raw_fd(), name.as_ptr()) }).map(drop)
 }
 
-/// flistxattr(2): the names, each ended by a NUL.
+/// Lists the attributes of an open file, each name ended by a NUL: flistxattr(2).
 pub fn flistxattr(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
-    grown(|buffer| {
+    with_buffer(|buffer| {
         // SAFETY: the kernel writes at most the buffer's length into it.
         Errno::result(unsafe { libc::flistxattr(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) })
     })
 }
 
-/// fgetxattr(2).
+/// Reads an attribute of an open file: fgetxattr(2).
 pub fn fgetxattr(fd: BorrowedFd<'_>, name: &CStr) -> Result<Vec<u8>> {
-    grown(|buffer| {
+    with_buffer(|buffer| {
         // SAFETY: name is NUL-terminated; the kernel writes at most the buffer's length into it.
         let result = unsafe {
             libc::fgetxattr(fd.as_raw_fd(), name.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len())
@@ -48,17 +48,17 @@ pub fn fgetxattr(fd: BorrowedFd<'_>, name: &CStr) -> Result<Vec<u8>> {
     })
 }
 
-/// llistxattr(2): as `flistxattr` by path, the last component not followed.
+/// Lists the attributes of the file at `path`, the last component not followed: llistxattr(2).
 pub fn llistxattr(path: &CStr) -> Result<Vec<u8>> {
-    grown(|buffer| {
+    with_buffer(|buffer| {
         // SAFETY: path is NUL-terminated; the kernel writes at most the buffer's length into it.
         Errno::result(unsafe { libc::llistxattr(path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) })
     })
 }
 
-/// lgetxattr(2): as `fgetxattr` by path, the last component not followed.
+/// Reads an attribute of the file at `path`, the last component not followed: lgetxattr(2).
 pub fn lgetxattr(path: &CStr, name: &CStr) -> Result<Vec<u8>> {
-    grown(|buffer| {
+    with_buffer(|buffer| {
         // SAFETY: both strings are NUL-terminated; the kernel writes at most the buffer's length into it.
         let result = unsafe {
             libc::lgetxattr(path.as_ptr(), name.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len())
@@ -67,8 +67,8 @@ pub fn lgetxattr(path: &CStr, name: &CStr) -> Result<Vec<u8>> {
     })
 }
 
-/// Calls with a buffer that grows to the kernel's limit of 64 KiB.
-fn grown(mut call: impl FnMut(&mut [u8]) -> Result<isize>) -> Result<Vec<u8>> {
+/// Makes the call with a buffer that is large enough, at most the kernel's limit of 64 KiB.
+fn with_buffer(mut call: impl FnMut(&mut [u8]) -> Result<isize>) -> Result<Vec<u8>> {
     let mut buffer = vec![0; 1024];
     loop {
         match call(&mut buffer) {

@@ -181,7 +181,8 @@ impl RestoreContext<'_> {
                 load::run_hooks("createRuntime", &hooks.create_runtime, &document, record, dir)
             }
             ("post-restore", _) => {
-                let start = ProcessStat::read_existing(event.pid).context("remember the restored process")?.start;
+                let start =
+                    ProcessStat::read_existing(event.pid).context("remember the restored process")?.start;
                 record.init = Some(Process { pid: event.pid, start });
                 if own_time_namespace(event.pid) {
                     record.namespaces |= CLONE_NEWTIME;
