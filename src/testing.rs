@@ -6,7 +6,7 @@ pub mod bundle {
 }
 
 pub mod cgroup {
-    pub use crate::cgroup::{Driver, Group, Plan};
+    pub use crate::cgroup::{Group, Manager, Plan};
 
     pub mod live {
         pub mod oom {
@@ -28,7 +28,7 @@ pub mod cgroup {
 
     pub mod systemd {
         pub mod client {
-            pub use crate::cgroup::systemd::client::Manager;
+            pub use crate::cgroup::systemd::client::Client;
         }
     }
 }

@@ -13,7 +13,7 @@ use std::process::{Command as Program, Output, Stdio};
 use skip::{skip, skip_part};
 use tare::cli::command::{Command, GlobalFlags};
 use tare::cli::command_line::{CommandLine, UsageError};
-use tare::testing::cgroup::Driver;
+use tare::testing::cgroup::Manager;
 use tare::testing::container_id::ContainerId;
 use tare::testing::lifecycle::options::{Create, Delete, Exec, Kill, Run, Spec, Targets};
 use tare::testing::log::Level;
@@ -47,14 +47,14 @@ fn refusal(line: &str) -> String {
 #[test]
 fn the_cgroup_manager_is_the_one_that_was_named_last() {
     let rows = [
-        ("list", Driver::Cgroupfs),
-        ("--cgroup-manager=cgroupfs list", Driver::Cgroupfs),
-        ("--cgroup-manager systemd list", Driver::Systemd),
-        ("--cgroup-manager disabled list", Driver::Disabled),
-        ("--systemd-cgroup --cgroup-manager=cgroupfs list", Driver::Cgroupfs),
-        ("--systemd-cgroup --cgroup-manager=disabled list", Driver::Disabled),
-        ("--cgroup-manager=disabled --systemd-cgroup list", Driver::Systemd),
-        ("--cgroup-manager=systemd --systemd-cgroup=false list", Driver::Systemd),
+        ("list", Manager::Cgroupfs),
+        ("--cgroup-manager=cgroupfs list", Manager::Cgroupfs),
+        ("--cgroup-manager systemd list", Manager::Systemd),
+        ("--cgroup-manager disabled list", Manager::Disabled),
+        ("--systemd-cgroup --cgroup-manager=cgroupfs list", Manager::Cgroupfs),
+        ("--systemd-cgroup --cgroup-manager=disabled list", Manager::Disabled),
+        ("--cgroup-manager=disabled --systemd-cgroup list", Manager::Systemd),
+        ("--cgroup-manager=systemd --systemd-cgroup=false list", Manager::Systemd),
     ];
     for (line, expected) in rows {
         assert_eq!(globals(line).cgroup_manager, expected, "{line}");

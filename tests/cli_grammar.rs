@@ -9,7 +9,7 @@ use tare::cli::command::{Command, Format, GlobalFlags};
 use tare::cli::command_line::{CommandLine, UsageError};
 use tare::cli::command_table::{self, GLOBAL, VERBS};
 use tare::cli::flag::{Flag, ValueType};
-use tare::testing::cgroup::Driver;
+use tare::testing::cgroup::Manager;
 use tare::testing::container_id::ContainerId;
 use tare::testing::lifecycle::options::{
     CgroupsMode, Checkpoint, Create, Criu, Delete, Events, Exec, Kill, Restore, Rootless, Run, Spec, Targets,
@@ -439,8 +439,8 @@ fn global_flags_are_read() {
         ("--log-format= list", with(|o| o.log_format = None)),
         ("--root /r list", with(|o| o.root = path("/r"))),
         ("-root /r list", with(|o| o.root = path("/r"))),
-        ("--systemd-cgroup list", with(|o| o.cgroup_manager = Driver::Systemd)),
-        ("--systemd-cgroup=true list", with(|o| o.cgroup_manager = Driver::Systemd)),
+        ("--systemd-cgroup list", with(|o| o.cgroup_manager = Manager::Systemd)),
+        ("--systemd-cgroup=true list", with(|o| o.cgroup_manager = Manager::Systemd)),
         ("--rootless true list", with(|o| o.rootless = Rootless::Yes)),
         ("--rootless=false list", with(|o| o.rootless = Rootless::No)),
         ("--rootless auto list", with(|o| o.rootless = Rootless::Auto)),
@@ -449,7 +449,7 @@ fn global_flags_are_read() {
                 o.root = path("/r");
                 o.log = path("/l");
                 o.log_format = text("json");
-                o.cgroup_manager = Driver::Systemd;
+                o.cgroup_manager = Manager::Systemd;
             })
         }),
     ];

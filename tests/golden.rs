@@ -14,7 +14,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 use skip::skip;
-use tare::testing::cgroup::Driver;
+use tare::testing::cgroup::Manager;
 use tare::testing::container_id::ContainerId;
 use tare::testing::error::Error;
 use tare::testing::host::Facts;
@@ -75,11 +75,11 @@ fn request<'a>(case: &Path, id: &'a ContainerId) -> Request<'a> {
     }
 }
 
-fn cgroup_manager(asked: &Value) -> Driver {
+fn cgroup_manager(asked: &Value) -> Manager {
     match asked.get("cgroupManager").and_then(Value::as_str) {
-        None => Driver::Cgroupfs,
-        Some("systemd") => Driver::Systemd,
-        Some("disabled") => Driver::Disabled,
+        None => Manager::Cgroupfs,
+        Some("systemd") => Manager::Systemd,
+        Some("disabled") => Manager::Disabled,
         Some(other) => panic!("no cgroup manager: {other}"),
     }
 }

@@ -25,21 +25,21 @@ const INSIDE: u64 = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINK
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW);
 
 #[derive(Debug)]
-pub(crate) struct Dir {
+pub(crate) struct CgroupDir {
     fd: OwnedFd,
     /// For messages.
     pub path: PathBuf,
 }
 
-impl AsFd for Dir {
+impl AsFd for CgroupDir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 }
 
-impl Dir {
+impl CgroupDir {
     /// The root of a mounted hierarchy.
-    pub(crate) fn mountpoint(path: &Path) -> Result<Self> {
+    pub(crate) fn open_root(path: &Path) -> Result<Self> {
         let doing = || format!("open control group hierarchy {}", path.display());
         let fd = nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
         let fd = fd.with_context(doing)?;
@@ -53,7 +53,7 @@ impl Dir {
     }
 
     /// A group below; the bare errno, as its absence is often an answer.
-    pub(crate) fn below(&self, path: &Path) -> Result<Self, Errno> {
+    pub(crate) fn open_child(&self, path: &Path) -> Result<Self, Errno> {
         let fd = self.open(path.as_os_str().as_bytes(), DIRECTORY)?;
         Ok(Self { fd, path: self.path.join(path) })
     }
@@ -73,7 +73,7 @@ impl Dir {
     }
 
     /// Makes the child group `name`; false when it was there.
-    pub(crate) fn make(&self, name: &Path) -> Result<bool, Errno> {
+    pub(crate) fn create_child(&self, name: &Path) -> Result<bool, Errno> {
         match nix::sys::stat::mkdirat(&self.fd, name, Mode::from_bits_truncate(0o755)) {
             Ok(()) => Ok(true),
             Err(Errno::EEXIST) => Ok(false),
@@ -82,21 +82,21 @@ impl Dir {
     }
 
     /// Removes the child group `name`.
-    pub(crate) fn unmake(&self, name: &Path) -> Result<(), Errno> {
+    pub(crate) fn remove_child(&self, name: &Path) -> Result<(), Errno> {
         nix::unistd::unlinkat(&self.fd, name, nix::unistd::UnlinkatFlags::RemoveDir)
     }
 
     /// A control file's text.
     pub(crate) fn read(&self, file: &str) -> Result<String, Errno> {
-        self.read_at(name(file)?)
+        self.read_path(name(file)?)
     }
 
     /// The same of a group below, which is not opened for it.
-    pub(crate) fn read_below(&self, group: &Path, file: &str) -> Result<String, Errno> {
-        self.read_at(group.join(OsStr::from_bytes(name(file)?)).as_os_str().as_bytes())
+    pub(crate) fn read_in_child(&self, group: &Path, file: &str) -> Result<String, Errno> {
+        self.read_path(group.join(OsStr::from_bytes(name(file)?)).as_os_str().as_bytes())
     }
 
-    fn read_at(&self, path: &[u8]) -> Result<String, Errno> {
+    fn read_path(&self, path: &[u8]) -> Result<String, Errno> {
         let text = read_small(self.open(path, OFlag::O_RDONLY)?)?;
         String::from_utf8(text).map_err(|_| Errno::EILSEQ)
     }
@@ -116,15 +116,15 @@ impl Dir {
     }
 
     /// Opens a control file to be waited on or handed to the kernel.
-    pub(crate) fn file(&self, file: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
+    pub(crate) fn open_file(&self, file: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
         self.open(name(file)?, flags)
     }
 
-    pub(crate) fn read_or_fail(&self, file: &str) -> Result<String> {
+    pub(crate) fn read_with_context(&self, file: &str) -> Result<String> {
         self.read(file).with_context(|| format!("read {}", self.path.join(file).display()))
     }
 
-    pub(crate) fn write_or_fail(&self, file: &str, value: &str) -> Result<()> {
+    pub(crate) fn write_with_context(&self, file: &str, value: &str) -> Result<()> {
         self.write(file, value)
             .with_context(|| format!("write {value:?} to {}", self.path.join(file).display()))
     }

@@ -9,8 +9,8 @@ pub(crate) mod live;
 pub(crate) mod plan;
 pub(crate) mod systemd;
 
-pub(crate) use live::freeze::Hierarchies;
+pub(crate) use live::freeze::HierarchyRoots;
 pub use live::group::Group;
 pub(crate) use live::stats::Stats;
 pub(crate) use plan::Record;
-pub use plan::{Driver, Plan};
+pub use plan::{Manager, Plan};

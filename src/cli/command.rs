@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::flag::Verb;
-use crate::cgroup::Driver;
+use crate::cgroup::Manager;
 use crate::container_id::ContainerId;
 use crate::lifecycle::options::{
     Checkpoint, Create, Delete, Events, Exec, Kill, Mounts, Restore, Rootless, Run, Spec, Targets, Update,
@@ -60,6 +60,6 @@ pub struct GlobalFlags {
     pub log_format: Option<String>,
     pub root: Option<PathBuf>,
     pub log_level: Option<Level>,
-    pub cgroup_manager: Driver,
+    pub cgroup_manager: Manager,
     pub rootless: Rootless,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::command::{Command, Format, GlobalFlags};
 use super::flag_values::FlagValues;
 use super::value_parsers;
-use crate::cgroup::Driver;
+use crate::cgroup::Manager;
 use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result, matched};
 use crate::fail;
@@ -37,16 +37,16 @@ pub(super) fn globals(values: &FlagValues) -> Result<GlobalFlags> {
 }
 
 /// runc has a switch, crun a word; of the two, the one typed last holds.
-fn cgroup_manager(values: &FlagValues) -> Result<Driver> {
-    let switch = if values.is_on("systemd-cgroup") { Driver::Systemd } else { Driver::Cgroupfs };
+fn cgroup_manager(values: &FlagValues) -> Result<Manager> {
+    let switch = if values.is_on("systemd-cgroup") { Manager::Systemd } else { Manager::Cgroupfs };
     if values.position("systemd-cgroup") > values.position("cgroup-manager") {
         return Ok(switch);
     }
     match values.text("cgroup-manager").as_deref() {
         None => Ok(switch),
-        Some("cgroupfs") => Ok(Driver::Cgroupfs),
-        Some("systemd") => Ok(Driver::Systemd),
-        Some("disabled") => Ok(Driver::Disabled),
+        Some("cgroupfs") => Ok(Manager::Cgroupfs),
+        Some("systemd") => Ok(Manager::Systemd),
+        Some("disabled") => Ok(Manager::Disabled),
         Some(other) => {
             Err(fail!(Kind::Usage, "invalid cgroup-manager: {other}: not cgroupfs, systemd or disabled"))
         }

@@ -25,7 +25,7 @@ pub(super) fn salvage(torn: &[u8], before: Option<&[u8]>) -> Option<Record> {
     })?;
     record.init = record.init.or_else(|| member(&torn, "init").flatten());
     record.cgroup = member(&torn, "cgroup").flatten().or(record.cgroup);
-    let has_group = record.cgroup.as_ref().is_some_and(|group| !group.places.is_empty());
+    let has_group = record.cgroup.as_ref().is_some_and(|group| !group.locations.is_empty());
     (has_group || record.init.is_some()).then_some(record)
 }
 

@@ -85,15 +85,15 @@ pub(crate) fn spawn(
     let (ours, theirs) = handshake::socket_pair().context("make socket pair")?;
     let topology = options.topology;
     let helper = topology.needs_helper();
-    let entrance = options.group.map(Group::entrance).transpose()?.unwrap_or_default();
-    let born_there = entrance.birth.is_some() && entrance.doors.is_empty();
-    args.fds.cgroup_tasks = entrance.doors;
+    let placement = options.group.map(Group::placement).transpose()?.unwrap_or_default();
+    let cloned_into = placement.clone_into.is_some() && placement.self_join.is_empty();
+    args.fds.cgroup_tasks = placement.self_join;
     let maps = topology.id_maps.as_ref().filter(|_| !helper);
-    args.waits = args.waits.and_be_moved(entrance.by_parent);
+    args.waits = args.waits.and_be_moved(placement.parent_joins);
     args.ignored_signals = crate::sys::signal::ignored();
     let flags = if helper { 0 } else { topology.clone_flags() };
     log::debug(format_args!("{}: clone3 with flags {flags:#x}", matched::CONTAINER_SETUP));
-    let first = match clone3(flags as u64, entrance.birth).context("clone3")? {
+    let first = match clone3(flags as u64, placement.clone_into).context("clone3")? {
         CloneSide::Child => {
             drop(ours);
             if helper {
@@ -112,8 +112,8 @@ pub(crate) fn spawn(
     let waits = args.waits;
     drop(args);
     match options.group {
-        Some(group) if entrance.by_parent => group.join(first.pid)?,
-        Some(group) if born_there => group.release(),
+        Some(group) if placement.parent_joins => group.join(first.pid)?,
+        Some(group) if cloned_into => group.release_placeholder(),
         _ => {}
     }
     if let Some(maps) = maps {

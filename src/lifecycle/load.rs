@@ -13,7 +13,7 @@ use oci_spec::runtime::Process as SpecProcess;
 
 use super::options::{Globals, Rootless};
 use crate::bundle::{MAX_DOCUMENT_SIZE, read_config, read_config_file};
-use crate::cgroup::{Driver, Group, Hierarchies};
+use crate::cgroup::{Group, HierarchyRoots, Manager};
 use crate::container::record::Process;
 use crate::container::status::{Probe, ProcessStat, observe};
 use crate::container::{Entry, Record, Status, Store};
@@ -75,13 +75,13 @@ pub(crate) fn is_labelled(process: &SpecProcess) -> bool {
 
 /// Whether errors about cgroup permissions are ignored, and with systemd, whether the user's own manager is asked. Root of a
 /// user namespace counts as somebody without privileges, unless the system's manager in there is its own.
-pub(crate) fn rootless(globals: &Globals, driver: Driver) -> bool {
+pub(crate) fn rootless(globals: &Globals, manager: Manager) -> bool {
     match globals.rootless {
         Rootless::Yes => true,
         Rootless::No => false,
         Rootless::Auto if !nix::unistd::geteuid().is_root() => true,
         Rootless::Auto if !users::in_user_namespace() => false,
-        Rootless::Auto => driver != Driver::Systemd || !users::system_manager_is_ours(),
+        Rootless::Auto => manager != Manager::Systemd || !users::system_manager_is_ours(),
     }
 }
 
@@ -111,11 +111,11 @@ pub(crate) fn container(globals: &Globals, id: &ContainerId) -> Result<LoadedCon
 }
 
 pub(crate) fn from_entry(entry: Entry) -> Result<LoadedContainer> {
-    from_entry_with(entry, &mut Hierarchies::default())
+    from_entry_with(entry, &mut HierarchyRoots::default())
 }
 
 /// As [`from_entry`], for many containers: the host's hierarchies are looked up once.
-pub(crate) fn from_entry_with(entry: Entry, hierarchies: &mut Hierarchies) -> Result<LoadedContainer> {
+pub(crate) fn from_entry_with(entry: Entry, hierarchies: &mut HierarchyRoots) -> Result<LoadedContainer> {
     let record = entry.read()?;
     let status = status(&entry, &record, hierarchies)?;
     Ok(LoadedContainer { entry, record, status })
@@ -123,12 +123,12 @@ pub(crate) fn from_entry_with(entry: Entry, hierarchies: &mut Hierarchies) -> Re
 
 /// As [`from_entry`], with a record that is known already.
 pub(crate) fn from_record(entry: Entry, record: Record) -> Result<LoadedContainer> {
-    let status = status(&entry, &record, &mut Hierarchies::default())?;
+    let status = status(&entry, &record, &mut HierarchyRoots::default())?;
     Ok(LoadedContainer { entry, record, status })
 }
 
 /// Looks at the container's traces. Where one cannot be looked at, nothing is known of the container.
-fn status(entry: &Entry, record: &Record, hierarchies: &mut Hierarchies) -> Result<Status> {
+fn status(entry: &Entry, record: &Record, hierarchies: &mut HierarchyRoots) -> Result<Status> {
     let look = |process: Option<Process>| process.map_or(Ok(None), |process| ProcessStat::read(process.pid));
     let init = look(record.init)?;
     let group = record.cgroup.as_ref().map(Group::from_record).filter(|_| init.is_some());
@@ -141,7 +141,7 @@ fn status(entry: &Entry, record: &Record, hierarchies: &mut Hierarchies) -> Resu
     Ok(observe(record, &probe))
 }
 
-fn is_frozen(group: &Group, hierarchies: &mut Hierarchies) -> Result<bool> {
+fn is_frozen(group: &Group, hierarchies: &mut HierarchyRoots) -> Result<bool> {
     match group.is_frozen_in(hierarchies) {
         // The hierarchy is mounted here no more: the group is not to be seen.
         Err(error) if error.kind() == Kind::Unsupported || error.errno() == Some(Errno::ENOENT) => Ok(false),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cgroup::Driver;
+use crate::cgroup::Manager;
 use crate::container_id::ContainerId;
 
 /// The global flags, resolved: what every verb needs to find its containers.
@@ -17,7 +17,7 @@ pub(crate) struct Globals {
     /// directory leave it alone.
     pub root_in_xdg: bool,
     /// Who makes the cgroup; read by create, run and restore only, other verbs take it from the record.
-    pub cgroup_manager: Driver,
+    pub cgroup_manager: Manager,
     /// Whether cgroup permission errors are ignored.
     pub rootless: Rootless,
 }

@@ -136,7 +136,7 @@ pub(super) fn shown_cgroups(layout: &Layout, plan: &cgroup::Plan, own_namespace:
 }
 
 fn v1_groups(layout: &Layout, plan: &cgroup::Plan) -> Vec<V1> {
-    if plan.driver == cgroup::Driver::Disabled {
+    if plan.manager == cgroup::Manager::Disabled {
         let group = |tree: &Hierarchy| V1 {
             name: directory_name(&tree.mountpoint),
             controllers: tree.controllers.clone(),
@@ -146,11 +146,11 @@ fn v1_groups(layout: &Layout, plan: &cgroup::Plan) -> Vec<V1> {
     }
     // Without privilege the group is most likely not made: then the process stays in ours, and sees that.
     let ours = plan.permission == Permission::NotNeeded;
-    let v1 = plan.places.iter().filter(|place| !place.is_unified()).zip(&layout.v1);
-    v1.map(|(place, tree)| V1 {
-        name: directory_name(&place.mountpoint),
-        controllers: place.controllers.clone(),
-        path: c_path(&if ours { own_group(tree) } else { place.directory() }),
+    let v1 = plan.locations.iter().filter(|location| !location.is_unified()).zip(&layout.v1);
+    v1.map(|(location, tree)| V1 {
+        name: directory_name(&location.mountpoint),
+        controllers: location.controllers.clone(),
+        path: c_path(&if ours { own_group(tree) } else { location.directory() }),
     })
     .collect()
 }

@@ -85,7 +85,7 @@ pub struct Request<'a> {
     pub no_pivot: bool,
     pub no_new_keyring: bool,
     pub preserve_fds: u32,
-    pub cgroup_manager: cgroup::Driver,
+    pub cgroup_manager: cgroup::Manager,
     /// Errors about cgroup permissions are ignored where nothing was asked for.
     pub rootless: bool,
     pub activation: activation::Activation,
@@ -100,7 +100,7 @@ impl<'a> Request<'a> {
             no_pivot: false,
             no_new_keyring: false,
             preserve_fds: 0,
-            cgroup_manager: cgroup::Driver::default(),
+            cgroup_manager: cgroup::Manager::default(),
             rootless: false,
             activation: activation::Activation::default(),
         }
@@ -166,7 +166,7 @@ fn plan_cgroup(
         cgroup.go_below(name);
     }
     if !annotations.default_device_rules {
-        cgroup.own_device_rules_only()?;
+        cgroup.without_default_devices()?;
     }
     Ok(cgroup)
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 use tare::testing::cgroup::plan::new_group;
-use tare::testing::cgroup::{Driver, Group, Plan};
+use tare::testing::cgroup::{Group, Manager, Plan};
 use tare::testing::container_id::ContainerId;
 use tare::testing::error::Error;
 use tare::testing::host::cgroup::Layout;
@@ -25,7 +25,7 @@ pub(crate) fn id() -> ContainerId {
 
 pub(crate) fn planned(path: &str, resources: &Value, layout: &Layout) -> Plan {
     let linux = serde_json::from_value(json!({"cgroupsPath": path, "resources": resources})).unwrap();
-    new_group(Some(&linux), &id(), Driver::Cgroupfs, layout, false).unwrap()
+    new_group(Some(&linux), &id(), Manager::Cgroupfs, layout, false).unwrap()
 }
 
 /// A group that is gone, with its parent, when the test is over; whatever happened.
@@ -49,7 +49,7 @@ impl Scratch {
 
     pub(crate) fn directory(&self, controller: &str) -> PathBuf {
         let record = self.group.record();
-        record.places[record.place_of(controller).unwrap()].directory()
+        record.locations[record.location_of(controller).unwrap()].directory()
     }
 
     pub(crate) fn read(&self, file: &str) -> String {
@@ -73,8 +73,8 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = self.group.kill_all(libc::SIGKILL);
         let _ = self.group.remove();
-        for place in &self.group.record().places {
-            let _ = std::fs::remove_dir(place.directory().parent().unwrap());
+        for location in &self.group.record().locations {
+            let _ = std::fs::remove_dir(location.directory().parent().unwrap());
         }
     }
 }
@@ -110,20 +110,20 @@ impl Drop for Inmate {
 
 /// A child that comes into the group as a container's process does, and ends at once with what `body` answers.
 pub(crate) fn born_in(group: &Group, body: fn() -> i32) -> i32 {
-    let entrance = group.entrance().unwrap();
-    assert!(!entrance.by_parent);
+    let placement = group.placement().unwrap();
+    assert!(!placement.parent_joins);
     // SAFETY: zero is valid for clone_args.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.exit_signal = libc::SIGCHLD as u64;
-    if let Some(birth) = entrance.birth {
+    if let Some(directory) = placement.clone_into {
         // CLONE_INTO_CGROUP: the constant of libc is too narrow.
         args.flags = 1 << 33;
-        args.cgroup = birth.as_raw_fd() as u64;
+        args.cgroup = directory.as_raw_fd() as u64;
     }
     // SAFETY: args is live and of the size given; the child calls `body` and ends without unwinding.
     match unsafe { libc::syscall(libc::SYS_clone3, &raw const args, std::mem::size_of_val(&args)) } {
         0 => {
-            let joined = entrance.doors.iter().all(|door| door.enter().is_ok());
+            let joined = placement.self_join.iter().all(|tasks| tasks.enter().is_ok());
             // SAFETY: _exit has no preconditions.
             unsafe { libc::_exit(if joined { body() } else { 255 }) }
         }

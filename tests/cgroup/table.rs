@@ -132,7 +132,7 @@ fn controller(file: &str) -> &str {
 }
 
 /// Whether limits of this controller can be set here, by a user: whether it is handed down to their manager.
-fn has_controller(driver: &Driver, name: &str) -> bool {
+fn has_controller(driver: &Manager, name: &str) -> bool {
     if !driver.user {
         return machine::has_controller(name);
     }
@@ -142,7 +142,7 @@ fn has_controller(driver: &Driver, name: &str) -> bool {
 }
 
 /// What can be had here, laid together: the resources, and the files.
-fn here(driver: &Driver, rows: &[Row]) -> (Value, Files) {
+fn here(driver: &Manager, rows: &[Row]) -> (Value, Files) {
     let mut resources = json!({"devices": [{"allow": false, "access": "rwm"}]});
     let mut files = Files::new();
     for row in rows {
@@ -259,7 +259,7 @@ fn explained(peer: &str, file: &str) -> bool {
     }
 }
 
-struct Driver {
+struct Manager {
     globals: &'static [&'static str],
     /// `ID` stands for the container's.
     path: &'static str,
@@ -269,17 +269,17 @@ struct Driver {
     user: bool,
 }
 
-const CGROUPFS: Driver = Driver { globals: &[], path: "/ID-parent/ID", group: "ID", user: false };
-const SYSTEMD: Driver = Driver {
+const CGROUPFS: Manager = Manager { globals: &[], path: "/ID-parent/ID", group: "ID", user: false };
+const SYSTEMD: Manager = Manager {
     globals: &["--systemd-cgroup"],
     path: "system.slice:table:ID",
     group: "table-ID.scope",
     user: false,
 };
-const SYSTEMD_OF_A_USER: Driver = Driver { path: "user.slice:table:ID", user: true, ..SYSTEMD };
+const SYSTEMD_OF_A_USER: Manager = Manager { path: "user.slice:table:ID", user: true, ..SYSTEMD };
 
 /// A container with these resources; what its group's files say, at once and after systemd has been reloaded.
-fn created(program: &str, driver: &Driver, resources: &Value) -> Option<[Files; 2]> {
+fn created(program: &str, driver: &Manager, resources: &Value) -> Option<[Files; 2]> {
     let mut bundle = if driver.user { Bundle::of_a_user(program)? } else { Bundle::with(program)? };
     bundle.globals = driver.globals.iter().map(|&flag| flag.to_owned()).collect();
     let id = bundle.id.clone();
@@ -315,7 +315,7 @@ fn show(wanted: &Files, all: &[(&str, Files)]) {
     }
 }
 
-fn check(driver: &Driver) {
+fn check(driver: &Manager) {
     let peers = ["runc", "crun"].iter().filter(|peer| **peer == "runc" || machine::is_v2());
     let peers: Vec<(&'static str, PathBuf)> =
         peers.filter_map(|&peer| Some((peer, find_program(peer)?))).collect();

@@ -86,7 +86,7 @@ fn limits_move_up_and_down_in_any_order() {
     for (limit, swap) in [(67108864, 134217728), (8388608, 8388608), (33554432, 33554432), (33554432, -1)] {
         let resources = serde_json::from_value(json!({"memory": {"limit": limit, "swap": swap}})).unwrap();
         let plan = tare::testing::cgroup::plan::update(scratch.group.record(), &resources, false).unwrap();
-        scratch.group.change(&plan).unwrap();
+        scratch.group.update(&plan).unwrap();
         assert_eq!(scratch.read("memory.limit_in_bytes"), limit.to_string());
     }
     assert!(scratch.read("memory.memsw.limit_in_bytes").starts_with("922337203685477"));
@@ -98,10 +98,10 @@ fn a_process_joins_every_hierarchy_and_can_be_counted() {
     let scratch = Scratch::new(&json!({}), &layout);
     let inmate = scratch.sleeper();
     for line in inmate.groups().lines().filter(|line| !line.ends_with(":/")) {
-        let path = scratch.group.record().places[0].path.display().to_string();
+        let path = scratch.group.record().locations[0].path.display().to_string();
         assert!(line.ends_with(&path), "{line}");
     }
-    assert_eq!(inmate.groups().matches("tare-test-").count(), scratch.group.record().places.len());
+    assert_eq!(inmate.groups().matches("tare-test-").count(), scratch.group.record().locations.len());
     assert_eq!(scratch.group.procs().unwrap(), [inmate.pid()]);
     let found = Group::from_record(scratch.group.record());
     assert_eq!(found.procs().unwrap(), [inmate.pid()]);
@@ -120,7 +120,7 @@ fn a_new_process_comes_into_every_hierarchy_by_itself() {
         let length = file.and_then(|mut file| file.read(&mut text)).unwrap_or(0);
         text[..length].windows(10).filter(|part| part == b"tare-test-").count() as i32
     };
-    assert_eq!(born_in(&scratch.group, hierarchies), scratch.group.record().places.len() as i32);
+    assert_eq!(born_in(&scratch.group, hierarchies), scratch.group.record().locations.len() as i32);
 }
 
 #[test]
@@ -174,10 +174,10 @@ fn a_frozen_group_dies_of_a_kill_with_its_frozen_subgroups() {
     let scratch = Scratch::new(&json!({}), &layout);
     let mut inmate = scratch.sleeper();
     let mut nested = Inmate::outside();
-    for place in &scratch.group.record().places {
-        let inner = place.directory().join("inner");
+    for location in &scratch.group.record().locations {
+        let inner = location.directory().join("inner");
         std::fs::create_dir(&inner).unwrap();
-        if place.controllers == ["cpuset"] {
+        if location.controllers == ["cpuset"] {
             std::fs::write(inner.join("cpuset.cpus"), scratch.read("cpuset.cpus")).unwrap();
             std::fs::write(inner.join("cpuset.mems"), scratch.read("cpuset.mems")).unwrap();
         }
@@ -289,7 +289,7 @@ fn an_out_of_memory_kill_is_told_and_counted() {
         assert_eq!(poll(&mut fds, PollTimeout::from(5000_u16)).unwrap(), 1);
     };
     wait(&watch);
-    assert_eq!(watch.take().unwrap(), OomEvent::Kills(1));
+    assert_eq!(watch.read_event().unwrap(), OomEvent::Kills(1));
     assert_eq!(scratch.group.oom_kills(), Some(1));
     let stats = scratch.group.stats().unwrap();
     assert_eq!(stats.memory.usage.limit, 16777216);
@@ -297,7 +297,7 @@ fn an_out_of_memory_kill_is_told_and_counted() {
     assert!(stats.cpu.usage.total > 0 && !stats.cpu.usage.percpu.is_empty());
     Group::from_record(scratch.group.record()).remove().unwrap();
     wait(&watch);
-    assert_eq!(watch.take().unwrap(), OomEvent::Gone);
+    assert_eq!(watch.read_event().unwrap(), OomEvent::GroupRemoved);
 }
 
 /// Debian's runc as the oracle: the same members in the same places, for the same group.
@@ -335,7 +335,7 @@ fn a_refused_update_leaves_everything_as_it_was() {
     });
     let wanted = serde_json::from_value(wanted).unwrap();
     let plan = tare::testing::cgroup::plan::update(scratch.group.record(), &wanted, false).unwrap();
-    let error = scratch.group.change(&plan).unwrap_err().to_string();
+    let error = scratch.group.update(&plan).unwrap_err().to_string();
     assert!(error.starts_with("/linux/resources/cpu/cpus: "), "{error}");
     for (file, want) in [
         ("memory.limit_in_bytes", "16777216"),

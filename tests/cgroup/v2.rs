@@ -157,7 +157,7 @@ fn a_used_group_is_refused() {
 fn a_tree_that_is_full_says_where_to_look() {
     let Some(layout) = layout() else { return };
     let scratch = Scratch::new(&json!({"unified": {"cgroup.max.descendants": "0"}}), &layout);
-    let below = scratch.group.record().places[0].path.join("x");
+    let below = scratch.group.record().locations[0].path.join("x");
     let error = planned(&format!("/{}", below.display()), &json!({}), &layout).create().unwrap_err();
     assert!(error.to_string().contains("make control group"), "{error}");
     assert!(error.hint().unwrap().contains("cgroup.max.descendants"), "{error}");
@@ -177,7 +177,7 @@ fn a_group_that_cannot_hand_a_controller_down_says_why_and_stays_as_it_was() {
     };
     let scratch = Scratch::new(&json!({}), &layout);
     let file = |name: &str| scratch.directory("cgroup").join(name);
-    let below = format!("/{}", scratch.group.record().places[0].path.join("x").display());
+    let below = format!("/{}", scratch.group.record().locations[0].path.join("x").display());
     let inmate = scratch.sleeper();
     let error = planned(&below, wanted, &layout).create().unwrap_err();
     assert!(error.hint().unwrap().contains("holds processes itself"), "{error}");
@@ -208,9 +208,9 @@ fn a_guest_goes_where_init_is_once_the_group_hands_controllers_down() {
     let Some(layout) = layout() else { return };
     let scratch = Scratch::new(&json!({}), &layout);
     let inmate = scratch.sleeper();
-    let path = |group: &Group| group.record().places[0].path.clone();
+    let path = |group: &Group| group.record().locations[0].path.clone();
     let own = path(&scratch.group);
-    assert_eq!(path(&scratch.group.for_guest(inmate.pid()).unwrap()), own);
+    assert_eq!(path(&scratch.group.for_exec(inmate.pid()).unwrap()), own);
     let directory = scratch.directory("cgroup");
     std::fs::create_dir_all(directory.join("a/init.scope")).unwrap();
     std::fs::write(directory.join("a/init.scope/cgroup.procs"), inmate.pid().to_string()).unwrap();
@@ -218,11 +218,11 @@ fn a_guest_goes_where_init_is_once_the_group_hands_controllers_down() {
         skip("needs the hugetlb controller in cgroup2");
         return;
     }
-    let guest = scratch.group.for_guest(inmate.pid()).unwrap();
+    let guest = scratch.group.for_exec(inmate.pid()).unwrap();
     assert_eq!(path(&guest), own.join("a/init.scope"));
     assert_eq!(born_in(&guest, || 7), 7);
-    assert_eq!(path(&scratch.group.sub_group(&["a".to_owned()]).unwrap()), own.join("a"));
-    let error = scratch.group.sub_group(&["b".to_owned()]).unwrap_err().to_string();
+    assert_eq!(path(&scratch.group.subgroup(&["a".to_owned()]).unwrap()), own.join("a"));
+    let error = scratch.group.subgroup(&["b".to_owned()]).unwrap_err().to_string();
     assert!(
         error.starts_with("bad sub cgroup path: adding pid to /")
             && error.ends_with("/b: no such file or directory"),

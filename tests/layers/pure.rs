@@ -18,7 +18,7 @@ const PARTS: &[(&str, &[&str])] = &[
     // The values of properties, not the bus.
     ("zbus", &["Array", "ObjectPath", "Variant", "wire"]),
     ("crate", &["cgroup", "container_id", "error", "fail", "host", "kernel", "plan", "spec"]),
-    ("crate::cgroup", &["Driver", "Plan", "Record", "plan"]),
+    ("crate::cgroup", &["Manager", "Plan", "Record", "plan"]),
     ("crate::host", &["Facts", "cgroup", "resctrl"]),
 ];
 

@@ -3,30 +3,32 @@
 use nix::errno::Errno;
 
 use super::group::Group;
-use crate::cgroup::dir::Dir;
-use crate::cgroup::plan::write::{Absent, Write};
+use crate::cgroup::dir::CgroupDir;
+use crate::cgroup::plan::write::{IfMissing, Write};
 use crate::cgroup::plan::{self, MemoryLimits, Plan};
 use crate::error::{Error, Kind, Result};
 use crate::fail;
 
 /// Writes every limit of the plan.
-pub(super) fn limits(group: &Group, plan: &Plan) -> Result<()> {
-    let mut again = Vec::new();
+pub(super) fn write_limits(group: &Group, plan: &Plan) -> Result<()> {
+    let mut refused = Vec::new();
     for write in &plan.writes {
-        match put(group, write) {
-            Err(error) if write.again && error.errno() == Some(Errno::EINVAL) => again.push(write),
+        match write_value(group, write) {
+            Err(error) if write.retry && error.errno() == Some(Errno::EINVAL) => refused.push(write),
             other => other?,
         }
     }
-    again.into_iter().try_for_each(|write| put(group, write))
+    refused.into_iter().try_for_each(|write| write_value(group, write))
 }
 
 /// What the files of the plan hold now, in the plan's order; those that cannot be read are passed over.
-pub(super) fn values(group: &Group, plan: &Plan) -> Vec<Write> {
+pub(super) fn read_current(group: &Group, plan: &Plan) -> Vec<Write> {
     let current = |write: &Write| {
-        let dir = group.dir(group.record().place_of(&write.controller)?).ok()?;
+        let dir = group.dir(group.record().location_of(&write.controller)?).ok()?;
         let mut now = write.clone();
-        if let (Err(Errno::ENOENT), Absent::Instead { file, .. }) = (dir.read(&now.file), &write.absent) {
+        if let (Err(Errno::ENOENT), IfMissing::Fallback { file, .. }) =
+            (dir.read(&now.file), &write.if_missing)
+        {
             now.file.clone_from(file);
         }
         now.value = dir.read(&now.file).ok()?;
@@ -39,7 +41,8 @@ pub(super) fn values(group: &Group, plan: &Plan) -> Vec<Write> {
 /// for values that are bound to each other.
 pub(super) fn restore(group: &Group, before: &[Write]) {
     for write in before.iter().rev().chain(before) {
-        let Some(Ok(dir)) = group.record().place_of(&write.controller).map(|place| group.dir(place)) else {
+        let Some(Ok(dir)) = group.record().location_of(&write.controller).map(|location| group.dir(location))
+        else {
             continue;
         };
         let lines: Vec<&str> =
@@ -51,9 +54,9 @@ pub(super) fn restore(group: &Group, before: &[Write]) {
     }
 }
 
-fn put(group: &Group, write: &Write) -> Result<()> {
-    let dir = match group.record().place_of(&write.controller) {
-        Some(place) => group.dir(place)?,
+fn write_value(group: &Group, write: &Write) -> Result<()> {
+    let dir = match group.record().location_of(&write.controller) {
+        Some(location) => group.dir(location)?,
         None => {
             return Err(fail!(
                 Kind::Unsupported,
@@ -63,17 +66,17 @@ fn put(group: &Group, write: &Write) -> Result<()> {
             ));
         }
     };
-    match (dir.write(&write.file, &write.value), &write.absent) {
+    match (dir.write(&write.file, &write.value), &write.if_missing) {
         (Ok(()), _) => Ok(()),
-        (Err(Errno::ENOENT), Absent::Skip) => Ok(()),
-        (Err(Errno::ENOENT), Absent::Instead { file, value }) => {
-            dir.write(file, value).map_err(|errno| refused(dir, write, file, value, errno))
+        (Err(Errno::ENOENT), IfMissing::Skip) => Ok(()),
+        (Err(Errno::ENOENT), IfMissing::Fallback { file, value }) => {
+            dir.write(file, value).map_err(|errno| explain_refusal(dir, write, file, value, errno))
         }
-        (Err(errno), _) => Err(refused(dir, write, &write.file, &write.value, errno)),
+        (Err(errno), _) => Err(explain_refusal(dir, write, &write.file, &write.value, errno)),
     }
 }
 
-fn refused(dir: &Dir, write: &Write, file: &str, value: &str, errno: Errno) -> Error {
+fn explain_refusal(dir: &CgroupDir, write: &Write, file: &str, value: &str, errno: Errno) -> Error {
     if errno == Errno::ENOENT && lacks_controller(dir, &write.controller) {
         return plan::group_plan::not_enabled(write, &dir.path);
     }
@@ -98,7 +101,7 @@ fn refused(dir: &Dir, write: &Write, file: &str, value: &str, errno: Errno) -> E
 }
 
 /// v2: a group has a controller's files where its parent hands the controller down.
-fn lacks_controller(dir: &Dir, controller: &str) -> bool {
+fn lacks_controller(dir: &CgroupDir, controller: &str) -> bool {
     let has = |text: String| text.split_whitespace().any(|name| name == controller);
     controller != "cgroup" && dir.is_v2() && !dir.read("cgroup.controllers").is_ok_and(has)
 }
@@ -106,8 +109,8 @@ fn lacks_controller(dir: &Dir, controller: &str) -> bool {
 /// v2 takes a limit below what is used, and kills until it holds: `checkBeforeUpdate` asks to be refused instead. To be
 /// called before anybody is told of the limit, systemd too.
 pub(super) fn check_usage(group: &Group, limits: MemoryLimits) -> Result<()> {
-    let Some(place) = group.record().place_of("memory") else { return Ok(()) };
-    let usage: i64 = match group.dir(place)?.read("memory.current") {
+    let Some(location) = group.record().location_of("memory") else { return Ok(()) };
+    let usage: i64 = match group.dir(location)?.read("memory.current") {
         Ok(text) => text.trim().parse().unwrap_or(0),
         Err(_) => return Ok(()),
     };

@@ -6,8 +6,8 @@ use nix::errno::Errno;
 
 use super::group::Group;
 use super::{cpuset, freeze, realtime, subtree};
-use crate::cgroup::dir::Dir;
-use crate::cgroup::plan::path::{POINTER, Place};
+use crate::cgroup::dir::CgroupDir;
+use crate::cgroup::plan::path::{Location, POINTER};
 use crate::cgroup::plan::record::Record;
 use crate::cgroup::plan::systemd::Unit;
 use crate::cgroup::plan::{Permission, Plan};
@@ -23,30 +23,30 @@ impl Plan {
     /// Refuses a group that holds processes or is frozen: it is somebody else's. What was made before a failure is
     /// removed again.
     pub fn create(&self) -> Result<Group> {
-        let mut made = Made::default();
+        let mut made = CreatedDirs::default();
         let mut record = self.record();
-        let mut unit = Started::default();
+        let mut unit = StartedUnit::default();
         if let Some(named) = &record.unit.clone() {
-            self.places.iter().try_for_each(refuse_used_place)?;
-            match Started::start(named, self, &mut record) {
+            self.locations.iter().try_for_each(refuse_used_location)?;
+            match StartedUnit::start(named, self, &mut record) {
                 Ok(started) => unit = started,
-                Err(error) if self.goes_without(&error) => {
+                Err(error) if self.can_run_without_unit(&error) => {
                     log::warn(format_args!("the container gets no cgroup of its own: {error}"));
-                    record.places.clear();
+                    record.locations.clear();
                     record.unit = None;
                 }
                 Err(error) => return Err(error),
             }
         }
-        let mut dirs = Vec::with_capacity(record.places.len());
-        for place in std::mem::take(&mut record.places) {
-            match self.make(&place, &mut made) {
+        let mut dirs = Vec::with_capacity(record.locations.len());
+        for location in std::mem::take(&mut record.locations) {
+            match self.make(&location, &mut made) {
                 Ok(dir) => {
                     dirs.push(dir);
-                    record.places.push(place);
+                    record.locations.push(location);
                 }
                 Err(error) if self.permission == Permission::NotNeeded && is_permission(&error) => {
-                    self.can_do_without(&place, error)?;
+                    self.check_dispensable(&location, error)?;
                 }
                 Err(error) => return Err(error),
             }
@@ -55,33 +55,33 @@ impl Plan {
         Ok(Group::new(record, dirs, self.permission, unit.keep()))
     }
 
-    fn make(&self, place: &Place, made: &mut Made) -> Result<Dir> {
-        let root = Dir::mountpoint(&place.mountpoint)?;
+    fn make(&self, location: &Location, made: &mut CreatedDirs) -> Result<CgroupDir> {
+        let root = CgroupDir::open_root(&location.mountpoint)?;
         // As engines leave it: what is above the group exists, and hands everything down.
         let parent = match self.mode {
-            Mode::V2 => subtree::open_parent(&root, place, &self.offered),
+            Mode::V2 => subtree::open_parent(&root, location, &self.available_controllers),
             Mode::V1 | Mode::Hybrid => None,
         };
         let to_enable = self.mode == Mode::V2 && parent.is_none();
-        let (mut dir, path) = parent.unwrap_or((root, &place.path));
+        let (mut dir, path) = parent.unwrap_or((root, &location.path));
         let mut existed = false;
-        let mut offered = None;
+        let mut available_controllers = None;
         let mut parts = path.components().peekable();
         while let Some(part) = parts.next() {
             let Component::Normal(name) = part else { continue };
             if to_enable {
-                offered = Some(subtree::enable(&dir, self, offered)?);
+                available_controllers = Some(subtree::enable_controllers(&dir, self, available_controllers)?);
             }
-            let (child, fresh) = make_below(&dir, Path::new(name)).context(POINTER)?;
+            let (child, fresh) = create_child(&dir, Path::new(name)).context(POINTER)?;
             existed = !fresh;
-            if place.controllers.iter().any(|name| name == "cpuset") {
+            if location.controllers.iter().any(|name| name == "cpuset") {
                 let inherited = cpuset::inherit(&dir, &child);
                 inherited.inspect_err(|_| unmake_if(fresh, &dir, name.as_ref())).context(POINTER)?;
             }
             if fresh {
                 made.push(dir, name.as_ref());
-                if parts.peek().is_some() && place.controllers.iter().any(|name| name == "cpu") {
-                    realtime::provide(&child, self)?;
+                if parts.peek().is_some() && location.controllers.iter().any(|name| name == "cpu") {
+                    realtime::grant_to_parent(&child, self)?;
                 }
             }
             dir = child;
@@ -90,13 +90,13 @@ impl Plan {
             refuse_used(&dir)?;
         }
         if self.mode == Mode::V2 {
-            subtree::settle_type(&dir, self)?;
+            subtree::ensure_domain_or_threaded(&dir, self)?;
         }
         Ok(dir)
     }
 
     /// A user without a systemd of their own may still run what asks for no limit and no place.
-    fn goes_without(&self, error: &Error) -> bool {
+    fn can_run_without_unit(&self, error: &Error) -> bool {
         let absent = matches!(error.errno(), Some(Errno::ENOENT | Errno::ECONNREFUSED));
         self.permission == Permission::NotNeeded
             && self.writes.is_empty()
@@ -104,7 +104,7 @@ impl Plan {
     }
 
     /// Without permission in one hierarchy, a container that asks nothing of it may go without.
-    fn can_do_without(&self, place: &Place, error: Error) -> Result<()> {
+    fn check_dispensable(&self, location: &Location, error: Error) -> Result<()> {
         if self.mode == Mode::V2 && self.writes.is_empty() {
             return Ok(());
         }
@@ -112,7 +112,7 @@ impl Plan {
             let why = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
             return Err(error.context(why));
         }
-        match self.writes.iter().find(|write| place.controllers.contains(&write.controller)) {
+        match self.writes.iter().find(|write| location.controllers.contains(&write.controller)) {
             None => Ok(()),
             Some(write) => {
                 let what = format!(
@@ -126,12 +126,12 @@ impl Plan {
 }
 
 /// The group `name`, made or found; true when made.
-fn make_below(dir: &Dir, name: &Path) -> Result<(Dir, bool)> {
+fn create_child(dir: &CgroupDir, name: &Path) -> Result<(CgroupDir, bool)> {
     let path = || dir.path.join(name);
     // Twice: a finished container may take an empty parent away between the two calls.
     for _ in 0..3 {
-        let fresh = dir.make(name).map_err(|errno| not_made(errno, &path()))?;
-        match dir.below(name) {
+        let fresh = dir.create_child(name).map_err(|errno| create_error(errno, &path()))?;
+        match dir.open_child(name) {
             Err(Errno::ENOENT) => {}
             other => {
                 // Nobody has been told of it yet who could remove it.
@@ -148,13 +148,13 @@ fn make_below(dir: &Dir, name: &Path) -> Result<(Dir, bool)> {
     ))
 }
 
-fn unmake_if(fresh: bool, dir: &Dir, name: &Path) {
+fn unmake_if(fresh: bool, dir: &CgroupDir, name: &Path) {
     if fresh {
-        let _ = dir.unmake(name);
+        let _ = dir.remove_child(name);
     }
 }
 
-fn not_made(errno: Errno, path: &Path) -> Error {
+fn create_error(errno: Errno, path: &Path) -> Error {
     let mut error = Error::from(errno);
     // What the kernel means by "try again".
     if errno == Errno::EAGAIN {
@@ -164,14 +164,14 @@ fn not_made(errno: Errno, path: &Path) -> Error {
 }
 
 /// Before a unit of that name is started: afterwards there is always a process.
-fn refuse_used_place(place: &Place) -> Result<()> {
-    match Dir::mountpoint(&place.mountpoint)?.below(&place.path) {
+fn refuse_used_location(location: &Location) -> Result<()> {
+    match CgroupDir::open_root(&location.mountpoint)?.open_child(&location.path) {
         Ok(dir) => refuse_used(&dir),
         Err(_) => Ok(()),
     }
 }
 
-fn refuse_used(dir: &Dir) -> Result<()> {
+fn refuse_used(dir: &CgroupDir) -> Result<()> {
     let refused = |what: std::borrow::Cow<'static, str>, file: &str| {
         let file = dir.path.join(file);
         let hint = format!("see {}; is another container using this cgroupsPath?", file.display());
@@ -185,7 +185,7 @@ fn refuse_used(dir: &Dir) -> Result<()> {
         return refused(matched::cgroup_not_empty(pids.len()).into(), "cgroup.procs");
     }
     if freeze::is_frozen(dir)? {
-        return refused(matched::CGROUP_FROZEN.into(), freeze::shown_by(dir));
+        return refused(matched::CGROUP_FROZEN.into(), freeze::state_file(dir));
     }
     Ok(())
 }
@@ -197,12 +197,12 @@ pub(super) fn is_permission(error: &Error) -> bool {
 
 /// A unit that was started; dropped without `keep`, it is stopped again.
 #[derive(Default)]
-struct Started {
+struct StartedUnit {
     unit: Option<Unit>,
     placeholder: Option<Placeholder>,
 }
 
-impl Started {
+impl StartedUnit {
     fn start(unit: &Unit, plan: &Plan, record: &mut Record) -> Result<Self> {
         let placeholder = scope::start(unit, plan, record)?;
         Ok(Self { unit: Some(unit.clone()), placeholder })
@@ -214,7 +214,7 @@ impl Started {
     }
 }
 
-impl Drop for Started {
+impl Drop for StartedUnit {
     fn drop(&mut self) {
         drop(self.placeholder.take());
         if let Some(unit) = &self.unit {
@@ -225,10 +225,10 @@ impl Drop for Started {
 
 /// Directories made so far; dropped without `keep`, they are removed.
 #[derive(Default)]
-struct Made(Vec<(Dir, std::path::PathBuf)>);
+struct CreatedDirs(Vec<(CgroupDir, std::path::PathBuf)>);
 
-impl Made {
-    fn push(&mut self, parent: Dir, name: &Path) {
+impl CreatedDirs {
+    fn push(&mut self, parent: CgroupDir, name: &Path) {
         self.0.push((parent, name.to_owned()));
     }
 
@@ -237,10 +237,10 @@ impl Made {
     }
 }
 
-impl Drop for Made {
+impl Drop for CreatedDirs {
     fn drop(&mut self) {
         for (parent, name) in self.0.iter().rev() {
-            let _ = parent.unmake(name);
+            let _ = parent.remove_child(name);
         }
     }
 }

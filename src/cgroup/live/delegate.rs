@@ -8,7 +8,7 @@ use nix::unistd::{Uid, fchownat};
 
 use super::create::is_permission;
 use super::group::Group;
-use crate::cgroup::dir::Dir;
+use crate::cgroup::dir::CgroupDir;
 use crate::cgroup::plan::record::Record;
 use crate::error::{Context, Error, Result};
 use crate::host::cgroup::Mode;
@@ -19,9 +19,9 @@ const FILES: &str = "cgroup.procs\ncgroup.threads\ncgroup.subtree_control";
 
 impl Group {
     /// v2: the user may divide the group. Its limits are not among the files that the user gets.
-    pub fn give_to(&self, owner: u32) -> Result<()> {
-        let Some(place) = self.unified() else { return Ok(()) };
-        match give(self.dir(place)?, owner) {
+    pub fn delegate_to(&self, owner: u32) -> Result<()> {
+        let Some(location) = self.unified() else { return Ok(()) };
+        match give(self.dir(location)?, owner) {
             // Rootless, the user is one of the container's that we may not act for.
             Err(error) if self.may_lack_permission() && is_permission(&error) => Ok(()),
             other => other,
@@ -29,18 +29,20 @@ impl Group {
     }
 
     /// v2: makes a group below and moves a process there. It gets no limits, and the owner of this one.
-    pub fn hand_down(&self, below: &Path, pid: i32, owner: Option<u32>) -> Result<()> {
+    pub fn move_into_subgroup(&self, below: &Path, pid: i32, owner: Option<u32>) -> Result<()> {
         let record = self.record_below(below);
-        let Some(place) = self.unified() else { return Ok(()) };
-        let made = self.dir(place)?.make(below);
-        made.with_context(|| format!("make control group {}", record.places[place].directory().display()))?;
+        let Some(location) = self.unified() else { return Ok(()) };
+        let made = self.dir(location)?.create_child(below);
+        made.with_context(|| {
+            format!("make control group {}", record.locations[location].directory().display())
+        })?;
         let group = Self::from_record(&record);
-        owner.map_or(Ok(()), |owner| group.give_to(owner))?;
+        owner.map_or(Ok(()), |owner| group.delegate_to(owner))?;
         group.join(pid)
     }
 
     /// The group that `hand_down` has made; this one where it is gone.
-    pub fn handed_down(&self, below: &Path) -> Self {
+    pub fn existing_subgroup(&self, below: &Path) -> Self {
         let group = Self::from_record(&self.record_below(below));
         if self.record().mode == Mode::V2 && group.exists().unwrap_or(false) {
             group
@@ -51,12 +53,16 @@ impl Group {
 
     fn record_below(&self, below: &Path) -> Record {
         let mut record = self.record().clone();
-        record.places.iter_mut().filter(|place| place.is_unified()).for_each(|place| place.path.push(below));
+        record
+            .locations
+            .iter_mut()
+            .filter(|location| location.is_unified())
+            .for_each(|location| location.path.push(below));
         record
     }
 }
 
-fn give(dir: &Dir, owner: u32) -> Result<()> {
+fn give(dir: &CgroupDir, owner: u32) -> Result<()> {
     let owner = Some(Uid::from_raw(owner));
     let list = match std::fs::read_to_string(LIST) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => FILES.to_owned(),

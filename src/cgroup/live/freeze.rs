@@ -10,8 +10,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::group::Group;
 use super::procs;
-use crate::cgroup::dir::Dir;
-use crate::cgroup::plan::path::Place;
+use crate::cgroup::dir::CgroupDir;
+use crate::cgroup::plan::path::Location;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 
@@ -39,7 +39,7 @@ impl Group {
 
     /// As `thaw`, and the groups below too: so that every process can die.
     pub(super) fn thaw_all(&self) -> Result<()> {
-        match self.freezer_place().map(|place| self.dir_if_there(place)).transpose()?.flatten() {
+        match self.freezer_location().map(|location| self.dir_if_there(location)).transpose()?.flatten() {
             Some(dir) => thaw_tree(dir),
             None => Ok(()),
         }
@@ -47,42 +47,43 @@ impl Group {
 
     /// Whether the group was frozen (not: is it below one that is). False where it is gone.
     pub fn is_frozen(&self) -> Result<bool> {
-        self.is_frozen_in(&mut Hierarchies::default())
+        self.is_frozen_in(&mut HierarchyRoots::default())
     }
 
     /// The same, for who asks of many: the file is opened from the hierarchy's root, and the group is not.
-    pub fn is_frozen_in(&self, hierarchies: &mut Hierarchies) -> Result<bool> {
-        let Some(place) = self.freezer_place().map(|place| &self.record().places[place]) else {
+    pub fn is_frozen_in(&self, hierarchies: &mut HierarchyRoots) -> Result<bool> {
+        let Some(location) = self.freezer_location().map(|location| &self.record().locations[location])
+        else {
             return Ok(false);
         };
-        let file = if place.is_unified() { UNIFIED } else { OF_V1 };
-        let told = hierarchies.of(place)?.read_below(&place.path, file);
-        frozen(told, &place.directory(), file)
+        let file = if location.is_unified() { FREEZE_FILE_V2 } else { FREEZE_FILE_V1 };
+        let told = hierarchies.root_of(location)?.read_in_child(&location.path, file);
+        frozen(told, &location.directory(), file)
     }
 
     /// v1's freezer, else the v2 tree, which freezes without a controller.
-    fn freezer_place(&self) -> Option<usize> {
-        self.record().place_of("freezer").or_else(|| self.unified())
+    fn freezer_location(&self) -> Option<usize> {
+        self.record().location_of("freezer").or_else(|| self.unified())
     }
 
-    fn freezer(&self) -> Result<&Dir> {
+    fn freezer(&self) -> Result<&CgroupDir> {
         let missing =
             || fail!(Kind::Unsupported, "the container has no freezer: this host has no freezer controller");
-        self.dir(self.freezer_place().ok_or_else(missing)?)
+        self.dir(self.freezer_location().ok_or_else(missing)?)
     }
 }
 
 /// The roots of hierarchies, each opened when it is first needed.
 #[derive(Debug, Default)]
-pub struct Hierarchies(Vec<Dir>);
+pub struct HierarchyRoots(Vec<CgroupDir>);
 
-impl Hierarchies {
-    fn of(&mut self, place: &Place) -> Result<&Dir> {
-        let known = self.0.iter().position(|dir| dir.path == place.mountpoint);
+impl HierarchyRoots {
+    fn root_of(&mut self, location: &Location) -> Result<&CgroupDir> {
+        let known = self.0.iter().position(|dir| dir.path == location.mountpoint);
         let index = match known {
             Some(index) => index,
             None => {
-                self.0.push(Dir::mountpoint(&place.mountpoint)?);
+                self.0.push(CgroupDir::open_root(&location.mountpoint)?);
                 self.0.len() - 1
             }
         };
@@ -90,16 +91,16 @@ impl Hierarchies {
     }
 }
 
-const UNIFIED: &str = "cgroup.freeze";
-const OF_V1: &str = "freezer.self_freezing";
+const FREEZE_FILE_V2: &str = "cgroup.freeze";
+const FREEZE_FILE_V1: &str = "freezer.self_freezing";
 
 /// The file that tells.
-pub(crate) fn shown_by(dir: &Dir) -> &'static str {
-    if dir.is_v2() { UNIFIED } else { OF_V1 }
+pub(crate) fn state_file(dir: &CgroupDir) -> &'static str {
+    if dir.is_v2() { FREEZE_FILE_V2 } else { FREEZE_FILE_V1 }
 }
 
-pub(crate) fn is_frozen(dir: &Dir) -> Result<bool> {
-    let file = shown_by(dir);
+pub(crate) fn is_frozen(dir: &CgroupDir) -> Result<bool> {
+    let file = state_file(dir);
     frozen(dir.read(file), &dir.path, file)
 }
 
@@ -112,17 +113,17 @@ fn frozen(told: Result<String, Errno>, directory: &Path, file: &str) -> Result<b
     }
 }
 
-fn thaw(dir: &Dir) -> Result<()> {
+fn thaw(dir: &CgroupDir) -> Result<()> {
     if dir.is_v2() {
-        dir.write_or_fail("cgroup.freeze", "0")
+        dir.write_with_context("cgroup.freeze", "0")
     } else {
-        dir.write_or_fail("freezer.state", "THAWED")
+        dir.write_with_context("freezer.state", "THAWED")
     }
 }
 
-fn thaw_tree(dir: &Dir) -> Result<()> {
+fn thaw_tree(dir: &CgroupDir) -> Result<()> {
     for child in procs::children(dir)? {
-        if let Ok(child) = dir.below(&child) {
+        if let Ok(child) = dir.open_child(&child) {
             thaw_tree(&child)?;
         }
     }
@@ -133,9 +134,9 @@ fn thaw_tree(dir: &Dir) -> Result<()> {
 }
 
 /// The kernel tells the end of freezing by an event on cgroup.events.
-fn freeze_v2(dir: &Dir, end: Instant) -> Result<()> {
-    dir.write_or_fail("cgroup.freeze", "1")?;
-    let events = dir.file("cgroup.events", OFlag::O_RDONLY);
+fn freeze_v2(dir: &CgroupDir, end: Instant) -> Result<()> {
+    dir.write_with_context("cgroup.freeze", "1")?;
+    let events = dir.open_file("cgroup.events", OFlag::O_RDONLY);
     let events = events.with_context(|| format!("open {}/cgroup.events", dir.path.display()))?;
     loop {
         // Read through the descriptor that is polled: the event is "changed since you read".
@@ -160,18 +161,18 @@ pub(crate) fn wait(file: &impl AsFd, time: Duration) -> Result<()> {
 
 /// v1 says FREEZING until the last process has stopped; one that forks at the wrong moment can keep it so, and a
 /// thaw in between helps.
-fn freeze_v1(dir: &Dir, end: Instant) -> Result<()> {
+fn freeze_v1(dir: &CgroupDir, end: Instant) -> Result<()> {
     loop {
         let mut pause = Duration::from_micros(20);
-        dir.write_or_fail("freezer.state", "FROZEN")?;
+        dir.write_with_context("freezer.state", "FROZEN")?;
         while pause < Duration::from_millis(200) {
-            if dir.read_or_fail("freezer.state")?.trim() == "FROZEN" {
+            if dir.read_with_context("freezer.state")?.trim() == "FROZEN" {
                 return Ok(());
             }
             std::thread::sleep(pause.min(left(end).ok_or_else(|| too_slow(dir))?));
             pause *= 2;
         }
-        dir.write_or_fail("freezer.state", "THAWED")?;
+        dir.write_with_context("freezer.state", "THAWED")?;
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -180,7 +181,7 @@ fn left(end: Instant) -> Option<Duration> {
     end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
 }
 
-fn too_slow(dir: &Dir) -> Error {
+fn too_slow(dir: &CgroupDir) -> Error {
     fail!(Kind::State, "freeze {}: some process did not stop in time", dir.path.display())
         .with_hint("a process in an uninterruptible wait (state D) cannot be frozen; it was thawed again")
 }

@@ -8,8 +8,8 @@ use nix::errno::Errno;
 use super::create::is_permission;
 use super::devices::attach;
 use super::{apply, procs};
-use crate::cgroup::dir::Dir;
-use crate::cgroup::plan::path::Place;
+use crate::cgroup::dir::CgroupDir;
+use crate::cgroup::plan::path::Location;
 use crate::cgroup::plan::record::Record;
 use crate::cgroup::plan::{Permission, Plan};
 use crate::cgroup::systemd::placeholder::Placeholder;
@@ -22,7 +22,7 @@ use crate::sys::process::{pidfd_open, pidfd_send_signal};
 #[derive(Debug)]
 pub struct Group {
     record: Record,
-    dirs: Vec<OnceCell<Dir>>,
+    dirs: Vec<OnceCell<CgroupDir>>,
     pub(super) permission: Permission,
     /// Made by this process and nobody else: nothing is attached to it yet.
     fresh: bool,
@@ -33,7 +33,7 @@ pub struct Group {
 impl Group {
     pub(super) fn new(
         record: Record,
-        dirs: Vec<Dir>,
+        dirs: Vec<CgroupDir>,
         permission: Permission,
         placeholder: Option<Placeholder>,
     ) -> Self {
@@ -44,7 +44,7 @@ impl Group {
 
     /// The group that another command made.
     pub fn from_record(record: &Record) -> Self {
-        let dirs = record.places.iter().map(|_| OnceCell::new()).collect();
+        let dirs = record.locations.iter().map(|_| OnceCell::new()).collect();
         Self {
             record: record.clone(),
             dirs,
@@ -59,18 +59,18 @@ impl Group {
         &self.record
     }
 
-    pub(super) fn dir(&self, place: usize) -> Result<&Dir> {
-        if let Some(dir) = self.dirs[place].get() {
+    pub(super) fn dir(&self, location: usize) -> Result<&CgroupDir> {
+        if let Some(dir) = self.dirs[location].get() {
             return Ok(dir);
         }
-        let dir = self.open(place)?;
-        Ok(self.dirs[place].get_or_init(|| dir))
+        let dir = self.open(location)?;
+        Ok(self.dirs[location].get_or_init(|| dir))
     }
 
-    fn open(&self, place: usize) -> Result<Dir> {
-        let place = &self.record.places[place];
-        let dir = Dir::mountpoint(&place.mountpoint)?.below(&place.path);
-        dir.with_context(|| format!("open control group {}", place.directory().display()))
+    fn open(&self, location: usize) -> Result<CgroupDir> {
+        let location = &self.record.locations[location];
+        let dir = CgroupDir::open_root(&location.mountpoint)?.open_child(&location.path);
+        dir.with_context(|| format!("open control group {}", location.directory().display()))
     }
 
     pub(super) fn may_lack_permission(&self) -> bool {
@@ -78,19 +78,19 @@ impl Group {
     }
 
     /// As `dir`, None where the group is gone.
-    pub(super) fn dir_if_there(&self, place: usize) -> Result<Option<&Dir>> {
-        if_there(self.dir(place))
+    pub(super) fn dir_if_there(&self, location: usize) -> Result<Option<&CgroupDir>> {
+        if_there(self.dir(location))
     }
 
     pub(super) fn unified(&self) -> Option<usize> {
-        self.record.places.iter().position(crate::cgroup::plan::Place::is_unified)
+        self.record.locations.iter().position(crate::cgroup::plan::Location::is_unified)
     }
 
     /// The hierarchy by which processes are found: one that a container's own init system leaves alone, if possible.
-    fn census(&self) -> Option<usize> {
-        let place =
-            ["devices", "freezer", "memory", "pids"].iter().find_map(|name| self.record.place_of(name));
-        place.or(if self.record.places.is_empty() { None } else { Some(0) })
+    fn process_hierarchy(&self) -> Option<usize> {
+        let location =
+            ["devices", "freezer", "memory", "pids"].iter().find_map(|name| self.record.location_of(name));
+        location.or(if self.record.locations.is_empty() { None } else { Some(0) })
     }
 
     /// Where a limit of one process is used up by the one that keeps the scope alive: nobody can be born there, but
@@ -104,8 +104,8 @@ impl Group {
     /// Moves a process into the group in every hierarchy, for one that has no `entrance` of its own. It costs the kernel
     /// a grace period.
     pub fn join(&self, pid: i32) -> Result<()> {
-        for place in 0..self.record.places.len() {
-            let dir = self.dir(place)?;
+        for location in 0..self.record.locations.len() {
+            let dir = self.dir(location)?;
             let joined = dir.write("cgroup.procs", &pid.to_string());
             let joined =
                 joined.with_context(|| format!("adding pid {pid} to {}/cgroup.procs", dir.path.display()));
@@ -118,12 +118,12 @@ impl Group {
                 (other, _) => other?,
             }
         }
-        self.release();
+        self.release_placeholder();
         Ok(())
     }
 
     /// A process has come into the group by its `entrance`, in every hierarchy: nothing else needs to stand in it.
-    pub fn release(&self) {
+    pub fn release_placeholder(&self) {
         drop(self.placeholder.take());
     }
 
@@ -135,20 +135,20 @@ impl Group {
 
     /// Writes the limits.
     pub fn limit(&self, plan: &Plan) -> Result<()> {
-        apply::limits(self, plan)
+        apply::write_limits(self, plan)
     }
 
     /// Whether a process of ours may live in the group before the device filter is set. Not on v1: there it is written
     /// rule by rule, and in between nothing is allowed.
-    pub fn filters_at_once(&self) -> bool {
+    pub fn sets_device_filter_atomically(&self) -> bool {
         self.record.mode == Mode::V2
     }
 
     /// Sets the device filter.
     pub fn filter_devices(&self, plan: &Plan) -> Result<()> {
         let Some(filter) = &plan.devices else { return Ok(()) };
-        let Some(place) = self.record.place_of("devices") else { return Ok(()) };
-        match attach::set(self.dir(place)?, filter, self.record.mode, self.fresh) {
+        let Some(location) = self.record.location_of("devices") else { return Ok(()) };
+        match attach::set(self.dir(location)?, filter, self.record.mode, self.fresh) {
             // Rootless: the container's user could not make a device node either.
             Err(error) if self.permission != Permission::Needed && is_permission(&error) => Ok(()),
             other => other,
@@ -157,7 +157,9 @@ impl Group {
 
     /// The host's pids of every process in the group and in groups below it, sorted.
     pub fn procs(&self) -> Result<Vec<i32>> {
-        let Some(dir) = self.census().map(|place| self.dir_if_there(place)).transpose()?.flatten() else {
+        let Some(dir) =
+            self.process_hierarchy().map(|location| self.dir_if_there(location)).transpose()?.flatten()
+        else {
             return Ok(Vec::new());
         };
         Ok(procs::all(dir)?.into_iter().filter(|&pid| pid > 0).collect())
@@ -165,9 +167,9 @@ impl Group {
 
     /// Whether the group is there, in any hierarchy.
     pub fn exists(&self) -> Result<bool> {
-        for place in 0..self.record.places.len() {
+        for location in 0..self.record.locations.len() {
             // Opened anew: a descriptor would keep a removed directory.
-            if if_there(self.open(place))?.is_some() {
+            if if_there(self.open(location))?.is_some() {
                 return Ok(true);
             }
         }
@@ -175,9 +177,9 @@ impl Group {
     }
 
     /// The first of its places that has no directory.
-    pub fn missing(&self) -> Result<Option<&Place>> {
-        for (place, named) in self.record.places.iter().enumerate() {
-            if if_there(self.open(place))?.is_none() {
+    pub fn missing(&self) -> Result<Option<&Location>> {
+        for (location, named) in self.record.locations.iter().enumerate() {
+            if if_there(self.open(location))?.is_none() {
                 return Ok(Some(named));
             }
         }
@@ -203,7 +205,8 @@ impl Group {
 
     /// KERNEL(5.14): `cgroup.kill` reaches every process of the tree, those about to fork too.
     fn kill_at_once(&self) -> Result<bool> {
-        let Some(dir) = self.unified().map(|place| self.dir_if_there(place)).transpose()?.flatten() else {
+        let Some(dir) = self.unified().map(|location| self.dir_if_there(location)).transpose()?.flatten()
+        else {
             return Ok(false);
         };
         match dir.write("cgroup.kill", "1") {
@@ -218,7 +221,7 @@ impl Group {
 
     /// How many processes of the group the kernel has killed for want of memory; None where it does not tell.
     pub fn oom_kills(&self) -> Option<u64> {
-        let dir = self.dir(self.record.place_of("memory")?).ok()?;
+        let dir = self.dir(self.record.location_of("memory")?).ok()?;
         let file = if self.record.mode == Mode::V2 { "memory.events" } else { "memory.oom_control" };
         let text = dir.read(file).ok()?;
         text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()

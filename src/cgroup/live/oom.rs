@@ -34,7 +34,7 @@ pub enum OomEvent {
     /// So many kills; 0 is another change of the file.
     Kills(u64),
     /// The group is gone.
-    Gone,
+    GroupRemoved,
 }
 
 impl AsFd for OomWatch<'_> {
@@ -49,26 +49,26 @@ impl AsFd for OomWatch<'_> {
 impl Group {
     /// Begins to watch; kills before do not count.
     pub fn watch_oom(&self) -> Result<OomWatch<'_>> {
-        let Some(place) = self.record().place_of("memory") else {
+        let Some(location) = self.record().location_of("memory") else {
             return Err(fail!(Kind::Unsupported, "watch for OOM kills: this host has no memory controller"));
         };
-        let dir = self.dir(place)?;
+        let dir = self.dir(location)?;
         let source = if self.record().mode == Mode::V2 { inotify(dir) } else { event(dir) };
         let source = source.with_context(|| format!("watch for OOM kills in {}", dir.path.display()))?;
         Ok(OomWatch { group: self, source, seen: self.oom_kills().unwrap_or(0) })
     }
 }
 
-fn event(dir: &crate::cgroup::dir::Dir) -> Result<Source, Errno> {
+fn event(dir: &crate::cgroup::dir::CgroupDir) -> Result<Source, Errno> {
     let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-    let control = dir.file("memory.oom_control", OFlag::O_RDONLY)?;
+    let control = dir.open_file("memory.oom_control", OFlag::O_RDONLY)?;
     dir.write("cgroup.event_control", &format!("{} {}", event.as_fd().as_raw_fd(), control.as_raw_fd()))?;
     Ok(Source::Event(event, control))
 }
 
 /// A control file has no path that inotify could take from a descriptor but the one in /proc.
-fn inotify(dir: &crate::cgroup::dir::Dir) -> Result<Source, Errno> {
-    let file = dir.file("memory.events", OFlag::O_PATH)?;
+fn inotify(dir: &crate::cgroup::dir::CgroupDir) -> Result<Source, Errno> {
+    let file = dir.open_file("memory.events", OFlag::O_PATH)?;
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     inotify.add_watch(path.as_str(), AddWatchFlags::IN_MODIFY)?;
@@ -77,7 +77,7 @@ fn inotify(dir: &crate::cgroup::dir::Dir) -> Result<Source, Errno> {
 
 impl OomWatch<'_> {
     /// Call when the descriptor is readable.
-    pub fn take(&mut self) -> Result<OomEvent> {
+    pub fn read_event(&mut self) -> Result<OomEvent> {
         let notified = match &self.source {
             Source::Event(event, _) => event.read(),
             Source::Inotify(inotify) => inotify.read_events().map(|events| events.len() as u64),
@@ -88,7 +88,7 @@ impl OomWatch<'_> {
         }
         // v1 also notifies when the group is removed.
         if !self.group.exists()? {
-            return Ok(OomEvent::Gone);
+            return Ok(OomEvent::GroupRemoved);
         }
         Ok(OomEvent::Kills(match self.source {
             // Told before the kill, and never again: the notification itself is what counts.

@@ -15,38 +15,42 @@ use crate::host::cgroup::Mode;
 use crate::sys::tasks::Tasks;
 
 #[derive(Debug, Default)]
-pub struct Entrance<'a> {
+pub struct Placement<'a> {
     /// The directory for CLONE_INTO_CGROUP: the process is never outside.
-    pub birth: Option<BorrowedFd<'a>>,
+    pub clone_into: Option<BorrowedFd<'a>>,
     /// v1: what it has to enter itself, first of all.
-    pub doors: Vec<Tasks>,
+    pub self_join: Vec<Tasks>,
     /// It is to be moved, by `Group::join`.
-    pub by_parent: bool,
+    pub parent_joins: bool,
 }
 
 impl Group {
     /// A user's process may have to be moved by systemd, or be left where it is: then `join` knows what to do.
-    pub fn entrance(&self) -> Result<Entrance<'_>> {
+    pub fn placement(&self) -> Result<Placement<'_>> {
         let record = self.record();
         let by_user = record.unit.as_ref().is_some_and(|unit| unit.user);
-        let left_alone = self.permission == Permission::NotNeeded && record.mode != Mode::V2;
-        let by_parent = !record.places.is_empty() && (by_user || left_alone || self.is_full());
-        if by_parent { Ok(Entrance { by_parent, ..Entrance::default() }) } else { self.by_its_own_steps() }
+        let may_stay_outside = self.permission == Permission::NotNeeded && record.mode != Mode::V2;
+        let parent_joins = !record.locations.is_empty() && (by_user || may_stay_outside || self.is_full());
+        if parent_joins {
+            Ok(Placement { parent_joins, ..Placement::default() })
+        } else {
+            self.self_placement()
+        }
     }
 
-    fn by_its_own_steps(&self) -> Result<Entrance<'_>> {
-        let mut entrance = Entrance::default();
-        for (index, place) in self.record().places.iter().enumerate() {
+    fn self_placement(&self) -> Result<Placement<'_>> {
+        let mut placement = Placement::default();
+        for (index, location) in self.record().locations.iter().enumerate() {
             let dir = self.dir(index)?;
-            if place.is_unified() {
-                entrance.birth = Some(dir.as_fd());
+            if location.is_unified() {
+                placement.clone_into = Some(dir.as_fd());
                 continue;
             }
             let path = dir.path.join("tasks");
-            let file = dir.file("tasks", OFlag::O_WRONLY);
+            let file = dir.open_file("tasks", OFlag::O_WRONLY);
             let file = file.with_context(|| format!("open {}", path.display()))?;
-            entrance.doors.push(Tasks { path, file });
+            placement.self_join.push(Tasks { path, file });
         }
-        Ok(entrance)
+        Ok(placement)
     }
 }

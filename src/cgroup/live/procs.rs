@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
-use crate::cgroup::dir::Dir;
+use crate::cgroup::dir::CgroupDir;
 use crate::error::{Context, Result};
 
 /// Every entry, in host order; 0 stands for a process of a pid namespace that we cannot see.
-pub(super) fn all(dir: &Dir) -> Result<Vec<i32>> {
+pub(super) fn all(dir: &CgroupDir) -> Result<Vec<i32>> {
     let mut pids = Vec::new();
     collect(dir, &mut pids)?;
     // A process that moved while we walked is met twice.
@@ -17,7 +17,7 @@ pub(super) fn all(dir: &Dir) -> Result<Vec<i32>> {
     Ok(pids)
 }
 
-fn collect(dir: &Dir, pids: &mut Vec<i32>) -> Result<()> {
+fn collect(dir: &CgroupDir, pids: &mut Vec<i32>) -> Result<()> {
     let doing = || format!("read {}", dir.path.join("cgroup.procs").display());
     match dir.read("cgroup.procs") {
         Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok())),
@@ -31,7 +31,7 @@ fn collect(dir: &Dir, pids: &mut Vec<i32>) -> Result<()> {
         Err(errno) => return Err(errno).with_context(doing),
     }
     for child in children(dir)? {
-        match dir.below(&child) {
+        match dir.open_child(&child) {
             Ok(child) => collect(&child, pids)?,
             Err(Errno::ENOENT | Errno::ENODEV) => {}
             Err(errno) => return Err(errno).with_context(doing),
@@ -47,9 +47,9 @@ fn process_of(thread: &str) -> Option<i32> {
 }
 
 /// The group below `dir` that holds a process; None where it is in `dir` itself or not there at all.
-pub(super) fn find(dir: &Dir, pid: i32) -> Result<Option<PathBuf>> {
+pub(super) fn find(dir: &CgroupDir, pid: i32) -> Result<Option<PathBuf>> {
     for name in children(dir)? {
-        let Ok(child) = dir.below(&name) else { continue };
+        let Ok(child) = dir.open_child(&name) else { continue };
         let text = child.read("cgroup.procs").unwrap_or_default();
         if text.lines().any(|line| line.parse() == Ok(pid)) {
             return Ok(Some(name));
@@ -62,7 +62,7 @@ pub(super) fn find(dir: &Dir, pid: i32) -> Result<Option<PathBuf>> {
 }
 
 /// The groups directly below; none where the group is gone.
-pub(super) fn children(dir: &Dir) -> Result<Vec<PathBuf>> {
+pub(super) fn children(dir: &CgroupDir) -> Result<Vec<PathBuf>> {
     match dir.children() {
         Err(Errno::ENOENT | Errno::ENODEV) => Ok(Vec::new()),
         other => other.with_context(|| format!("list {}", dir.path.display())),

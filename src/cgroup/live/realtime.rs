@@ -1,6 +1,6 @@
 //! v1's share of real-time bandwidth: a group can have no more than its parent gives, and a new parent has none.
 
-use crate::cgroup::dir::Dir;
+use crate::cgroup::dir::CgroupDir;
 use crate::cgroup::plan::Plan;
 use crate::error::{Context, Result};
 
@@ -8,7 +8,7 @@ use crate::error::{Context, Result};
 const PERIOD: u64 = 1_000_000;
 
 /// Gives a parent that we have just made what the plan wants for the group below it.
-pub(super) fn provide(parent: &Dir, plan: &Plan) -> Result<()> {
+pub(super) fn grant_to_parent(parent: &CgroupDir, plan: &Plan) -> Result<()> {
     let wanted = |file: &str| {
         let write = plan.writes.iter().find(|write| write.file == file)?;
         Some((write.value.parse::<i64>().ok()?, write.pointer.clone()))
@@ -19,7 +19,7 @@ pub(super) fn provide(parent: &Dir, plan: &Plan) -> Result<()> {
     let period = wanted("cpu.rt_period_us").map_or(PERIOD.cast_signed(), |(period, _)| period);
     // Whichever is in the way of the other: the kernel compares the two at each write.
     let (period, runtime) = (("cpu.rt_period_us", period), ("cpu.rt_runtime_us", runtime));
-    let put = |(file, value): (&str, i64)| parent.write_or_fail(file, &value.to_string());
+    let put = |(file, value): (&str, i64)| parent.write_with_context(file, &value.to_string());
     put(period)
         .and_then(|()| put(runtime))
         .or_else(|_| put(runtime).and_then(|()| put(period)))

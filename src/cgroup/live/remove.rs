@@ -9,8 +9,8 @@ use nix::fcntl::OFlag;
 use super::freeze::wait;
 use super::group::Group;
 use super::procs;
-use crate::cgroup::dir::Dir;
-use crate::cgroup::plan::path::Place;
+use crate::cgroup::dir::CgroupDir;
+use crate::cgroup::plan::path::Location;
 use crate::cgroup::systemd::scope;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
@@ -26,28 +26,30 @@ impl Group {
 
     /// As `remove`, with another deadline for the processes to leave; then the error names those that have not.
     pub fn remove_within(&self, deadline: Duration) -> Result<()> {
-        self.release();
+        self.release_placeholder();
         if let Some(unit) = &self.record().unit {
             scope::stop(unit);
         }
         let end = Instant::now() + deadline;
-        let results: Vec<_> = self.record().places.iter().map(|place| remove(place, end)).collect();
+        let results: Vec<_> = self.record().locations.iter().map(|location| remove(location, end)).collect();
         results.into_iter().collect()
     }
 }
 
-fn remove(place: &Place, end: Instant) -> Result<()> {
-    let (Some(name), Some(parent)) = (place.path.file_name(), place.path.parent()) else { return Ok(()) };
-    let parent = match Dir::mountpoint(&place.mountpoint)?.below(parent) {
+fn remove(location: &Location, end: Instant) -> Result<()> {
+    let (Some(name), Some(parent)) = (location.path.file_name(), location.path.parent()) else {
+        return Ok(());
+    };
+    let parent = match CgroupDir::open_root(&location.mountpoint)?.open_child(parent) {
         Err(Errno::ENOENT) => return Ok(()),
-        other => other.map_err(|errno| cannot(&place.directory(), errno))?,
+        other => other.map_err(|errno| cannot(&location.directory(), errno))?,
     };
     let mut pause = Duration::from_micros(250);
     loop {
         match remove_tree(&parent, Path::new(name)) {
             Ok(()) => return Ok(()),
             Err(Errno::EBUSY) => {}
-            Err(errno) => return Err(cannot(&place.directory(), errno)),
+            Err(errno) => return Err(cannot(&location.directory(), errno)),
         }
         let Some(left) = end.checked_duration_since(Instant::now()) else {
             return Err(busy(&parent, Path::new(name)));
@@ -58,13 +60,13 @@ fn remove(place: &Place, end: Instant) -> Result<()> {
 }
 
 /// Depth first; subgroups are looked for only when the group says that it is busy.
-fn remove_tree(parent: &Dir, name: &Path) -> Result<(), Errno> {
-    match parent.unmake(name) {
+fn remove_tree(parent: &CgroupDir, name: &Path) -> Result<(), Errno> {
+    match parent.remove_child(name) {
         Ok(()) | Err(Errno::ENOENT) => return Ok(()),
         Err(Errno::EBUSY) => {}
         other => return other,
     }
-    let dir = match parent.below(name) {
+    let dir = match parent.open_child(name) {
         Err(Errno::ENOENT) => return Ok(()),
         other => other?,
     };
@@ -76,16 +78,16 @@ fn remove_tree(parent: &Dir, name: &Path) -> Result<(), Errno> {
         return Err(Errno::EBUSY);
     }
     children.iter().try_for_each(|child| remove_tree(&dir, child))?;
-    match parent.unmake(name) {
+    match parent.remove_child(name) {
         Err(Errno::ENOENT) => Ok(()),
         other => other,
     }
 }
 
 /// Waits for `time`, on v2 only until the group's processes have left.
-fn until_empty(parent: &Dir, name: &Path, time: Duration) {
-    let events = parent.below(name).ok().filter(Dir::is_v2);
-    let events = events.and_then(|dir| dir.file("cgroup.events", OFlag::O_RDONLY).ok());
+fn until_empty(parent: &CgroupDir, name: &Path, time: Duration) {
+    let events = parent.open_child(name).ok().filter(CgroupDir::is_v2);
+    let events = events.and_then(|dir| dir.open_file("cgroup.events", OFlag::O_RDONLY).ok());
     let mut text = [0; 256];
     let populated = |text: &[u8]| text.windows(11).any(|window| window == b"populated 1");
     match events.map(|file| (nix::sys::uio::pread(&file, &mut text, 0), file)) {
@@ -100,9 +102,9 @@ fn cannot(path: &Path, errno: Errno) -> Error {
     Error::from(errno).context(format!("unable to remove cgroup {}", path.display()))
 }
 
-fn busy(parent: &Dir, name: &Path) -> Error {
+fn busy(parent: &CgroupDir, name: &Path) -> Error {
     let path = parent.path.join(name);
-    let pids = parent.below(name).ok().and_then(|dir| procs::all(&dir).ok()).unwrap_or_default();
+    let pids = parent.open_child(name).ok().and_then(|dir| procs::all(&dir).ok()).unwrap_or_default();
     if pids.is_empty() {
         return cannot(&path, Errno::EBUSY);
     }

@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 
 use super::group::Group;
 use super::procs;
-use crate::cgroup::plan::path::Place;
+use crate::cgroup::plan::path::Location;
 use crate::cgroup::plan::record::Record;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
@@ -13,25 +13,25 @@ use crate::host::cgroup::Mode;
 
 impl Group {
     /// The group below this one that `paths`, each `[CONTROLLER[,CONTROLLER]:]PATH`, name; this one without any.
-    pub fn sub_group(&self, paths: &[String]) -> Result<Self> {
+    pub fn subgroup(&self, paths: &[String]) -> Result<Self> {
         let wanted = parse(paths)?;
         let mut record = self.record().clone();
         if let Some(unknown) = wanted.keys().find(|name| !knows(&record, name)) {
             return Err(fail!(Kind::Usage, "unknown controller {unknown} in SubCgroupPaths"));
         }
-        for place in &mut record.places {
-            let path = place.controllers.iter().find_map(|name| wanted.get(name.as_str()));
+        for location in &mut record.locations {
+            let path = location.controllers.iter().find_map(|name| wanted.get(name.as_str()));
             if let Some(path) = path.or_else(|| wanted.get("")) {
-                descend(place, path)?;
+                descend(location, path)?;
             }
         }
         let group = Self::from_record(&record);
-        let missing = if wanted.is_empty() { None } else { group.missing()?.map(Place::directory) };
-        if let Some(place) = missing {
-            let place = place.display();
+        let missing = if wanted.is_empty() { None } else { group.missing()?.map(Location::directory) };
+        if let Some(location) = missing {
+            let location = location.display();
             return Err(fail!(
                 Kind::NotFound,
-                "bad sub cgroup path: adding pid to {place}: no such file or directory"
+                "bad sub cgroup path: adding pid to {location}: no such file or directory"
             ));
         }
         Ok(group)
@@ -39,32 +39,32 @@ impl Group {
 
     /// Where a process goes that joins the container without a path of its own: here, or, where a container with an
     /// init system of its own has turned this group into a mere parent of groups (v2), to where `init` is.
-    pub fn for_guest(&self, init: i32) -> Result<Self> {
+    pub fn for_exec(&self, init: i32) -> Result<Self> {
         let record = self.record();
-        let hands_down = |dir: &crate::cgroup::dir::Dir| {
+        let hands_down = |dir: &crate::cgroup::dir::CgroupDir| {
             dir.read("cgroup.subtree_control").is_ok_and(|text| !text.trim().is_empty())
         };
-        if record.mode != Mode::V2 || record.places.is_empty() || !hands_down(self.dir(0)?) {
+        if record.mode != Mode::V2 || record.locations.is_empty() || !hands_down(self.dir(0)?) {
             return Ok(Self::from_record(record));
         }
         let mut record = record.clone();
         if let Some(below) = procs::find(self.dir(0)?, init)? {
-            record.places[0].path.push(below);
+            record.locations[0].path.push(below);
         }
         Ok(Self::from_record(&record))
     }
 }
 
 fn knows(record: &Record, controller: &str) -> bool {
-    controller.is_empty() || record.mode != Mode::V2 && record.place_of(controller).is_some()
+    controller.is_empty() || record.mode != Mode::V2 && record.location_of(controller).is_some()
 }
 
-fn descend(place: &mut Place, path: &str) -> Result<()> {
+fn descend(location: &mut Location, path: &str) -> Result<()> {
     let path = path.trim_start_matches('/');
     if path.contains('\0') || Path::new(path).components().any(|part| part == Component::ParentDir) {
         return Err(fail!(Kind::Usage, "bad sub cgroup path: {path:?} leaves the container's cgroup"));
     }
-    place.path.extend(Path::new(path).components().filter(|part| matches!(part, Component::Normal(_))));
+    location.path.extend(Path::new(path).components().filter(|part| matches!(part, Component::Normal(_))));
     Ok(())
 }
 
@@ -98,25 +98,25 @@ fn parse(paths: &[String]) -> Result<BTreeMap<&str, &str>> {
 mod tests {
     use super::*;
     use crate::cgroup::plan::testing::{v1, v2};
-    use crate::cgroup::plan::{Driver, new_group};
+    use crate::cgroup::plan::{Manager, new_group};
     use crate::container_id::ContainerId;
 
     fn groups(paths: &[&str], v2_: bool) -> Result<Vec<String>> {
         let layout = if v2_ { v2() } else { v1() };
         let linux = serde_json::from_value(serde_json::json!({"cgroupsPath": "/t"})).unwrap();
         let record =
-            new_group(Some(&linux), &ContainerId::parse("t").unwrap(), Driver::Cgroupfs, &layout, false)
+            new_group(Some(&linux), &ContainerId::parse("t").unwrap(), Manager::Cgroupfs, &layout, false)
                 .unwrap()
                 .record();
         let paths: Vec<String> = paths.iter().map(|&path| path.to_owned()).collect();
         let wanted = parse(&paths)?;
         let mut seen = Vec::new();
-        for mut place in record.places.into_iter().take(4) {
-            let path = place.controllers.iter().find_map(|name| wanted.get(name.as_str()));
+        for mut location in record.locations.into_iter().take(4) {
+            let path = location.controllers.iter().find_map(|name| wanted.get(name.as_str()));
             if let Some(path) = path.or_else(|| wanted.get("")) {
-                descend(&mut place, path)?;
+                descend(&mut location, path)?;
             }
-            seen.push(place.path.display().to_string());
+            seen.push(location.path.display().to_string());
         }
         Ok(seen)
     }
@@ -140,10 +140,10 @@ mod tests {
     #[test]
     fn a_controller_that_the_container_does_not_have_is_named() {
         for layout in [v1(), v2()] {
-            let record = new_group(None, &ContainerId::parse("t").unwrap(), Driver::Cgroupfs, &layout, true)
+            let record = new_group(None, &ContainerId::parse("t").unwrap(), Manager::Cgroupfs, &layout, true)
                 .unwrap()
                 .record();
-            let error = Group::from_record(&record).sub_group(&["nope:a".to_owned()]).unwrap_err();
+            let error = Group::from_record(&record).subgroup(&["nope:a".to_owned()]).unwrap_err();
             assert_eq!(error.to_string(), "unknown controller nope in SubCgroupPaths");
         }
     }

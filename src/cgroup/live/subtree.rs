@@ -4,9 +4,9 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
-use crate::cgroup::dir::Dir;
+use crate::cgroup::dir::CgroupDir;
 use crate::cgroup::plan::Plan;
-use crate::cgroup::plan::path::{POINTER, Place};
+use crate::cgroup::plan::path::{Location, POINTER};
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 
@@ -17,11 +17,17 @@ const THREADED: [&str; 4] = ["cpu", "cpuset", "perf_event", "pids"];
 ///
 /// `offered` are those that `dir` has, where that is known already: what its own parent hands down. What its children
 /// have now comes back.
-pub(super) fn enable(dir: &Dir, plan: &Plan, offered: Option<String>) -> Result<String> {
-    let offered = offered.map_or_else(|| dir.read_or_fail("cgroup.controllers"), Ok)?;
-    let given = dir.read_or_fail("cgroup.subtree_control")?;
+pub(super) fn enable_controllers(
+    dir: &CgroupDir,
+    plan: &Plan,
+    available_controllers: Option<String>,
+) -> Result<String> {
+    let available_controllers =
+        available_controllers.map_or_else(|| dir.read_with_context("cgroup.controllers"), Ok)?;
+    let given = dir.read_with_context("cgroup.subtree_control")?;
     let mut given: Vec<&str> = given.split_whitespace().collect();
-    let mut missing: Vec<&str> = offered.split_whitespace().filter(|name| !given.contains(name)).collect();
+    let mut missing: Vec<&str> =
+        available_controllers.split_whitespace().filter(|name| !given.contains(name)).collect();
     let all = missing.iter().map(|name| format!("+{name}")).collect::<Vec<_>>().join(" ");
     if missing.is_empty() || dir.write("cgroup.subtree_control", &all).is_ok() {
         given.extend(missing);
@@ -29,9 +35,9 @@ pub(super) fn enable(dir: &Dir, plan: &Plan, offered: Option<String>) -> Result<
     }
     // One refusal refuses the whole line: each for itself. What is needed goes first: others, once handed down, can change
     // what the group is, and nothing is to be changed where this fails.
-    missing.sort_by_key(|name| plan.needs(name).is_none());
+    missing.sort_by_key(|name| plan.pointer_needing(name).is_none());
     for name in missing {
-        match (dir.write("cgroup.subtree_control", &format!("+{name}")), plan.needs(name)) {
+        match (dir.write("cgroup.subtree_control", &format!("+{name}")), plan.pointer_needing(name)) {
             (Ok(()), _) => given.push(name),
             (Err(errno), Some(pointer)) => return Err(cannot(dir, name, errno).context(pointer.to_owned())),
             (Err(_), None) => {}
@@ -42,15 +48,20 @@ pub(super) fn enable(dir: &Dir, plan: &Plan, offered: Option<String>) -> Result<
 
 /// The group that holds the container's, and its name in there, if that hands down all controllers that are `offered`:
 /// then all groups above it do, and nothing is left to [`enable`].
-pub(super) fn open_parent<'a>(root: &Dir, place: &'a Place, offered: &[String]) -> Option<(Dir, &'a Path)> {
-    let (parent, name) = (place.path.parent()?, place.path.file_name()?);
-    let parent = root.below(parent).ok()?;
+pub(super) fn open_parent<'a>(
+    root: &CgroupDir,
+    location: &'a Location,
+    available_controllers: &[String],
+) -> Option<(CgroupDir, &'a Path)> {
+    let (parent, name) = (location.path.parent()?, location.path.file_name()?);
+    let parent = root.open_child(parent).ok()?;
     let given = parent.read("cgroup.subtree_control").ok()?;
-    let all = offered.iter().all(|name| given.split_ascii_whitespace().any(|given| given == name));
+    let all =
+        available_controllers.iter().all(|name| given.split_ascii_whitespace().any(|given| given == name));
     all.then_some((parent, Path::new(name)))
 }
 
-fn cannot(dir: &Dir, controller: &str, errno: Errno) -> Error {
+fn cannot(dir: &CgroupDir, controller: &str, errno: Errno) -> Error {
     let mut error = Error::from(errno);
     let kind = dir.read("cgroup.type").unwrap_or_default();
     if kind.contains("threaded") {
@@ -69,7 +80,7 @@ fn cannot(dir: &Dir, controller: &str, errno: Errno) -> Error {
 }
 
 /// Makes a group that cannot hold processes as it is a threaded one, if that is all the container needs.
-pub(super) fn settle_type(dir: &Dir, plan: &Plan) -> Result<()> {
+pub(super) fn ensure_domain_or_threaded(dir: &CgroupDir, plan: &Plan) -> Result<()> {
     let kind = match dir.read("cgroup.type") {
         Ok(text) => text.trim().to_owned(),
         // KERNEL(4.14): types. The root has none.
@@ -92,11 +103,11 @@ pub(super) fn settle_type(dir: &Dir, plan: &Plan) -> Result<()> {
             "cannot enter cgroup {} with domain controllers such as {controller}: it is in {kind} mode",
             dir.path.display()
         );
-        let pointer = plan.needs(controller).unwrap_or(POINTER).to_owned();
+        let pointer = plan.pointer_needing(controller).unwrap_or(POINTER).to_owned();
         return Err(refused.with_hint(format!("see {}", file.display())).context(pointer));
     }
     if kind == "domain invalid" {
-        dir.write_or_fail("cgroup.type", "threaded").context(POINTER)?;
+        dir.write_with_context("cgroup.type", "threaded").context(POINTER)?;
     }
     Ok(())
 }

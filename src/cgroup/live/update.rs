@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::log;
 
 /// What stood before a change.
-struct Before {
+struct Snapshot {
     writes: Vec<Write>,
     devices: Option<Filter>,
     properties: Vec<Property>,
@@ -20,41 +20,42 @@ struct Before {
 
 impl Group {
     /// Writes changed limits and device rules. When something is refused, what came before it gets its former value.
-    pub fn change(&self, plan: &Plan) -> Result<()> {
-        self.change_with(plan, || Ok(()))
+    pub fn update(&self, plan: &Plan) -> Result<()> {
+        self.update_with(plan, || Ok(()))
     }
 
     /// As `change`, with a last step that belongs to it.
-    pub fn change_with(&self, plan: &Plan, last: impl FnOnce() -> Result<()>) -> Result<()> {
+    pub fn update_with(&self, plan: &Plan, last: impl FnOnce() -> Result<()>) -> Result<()> {
         if let Some(limits) = plan.check_usage {
             apply::check_usage(self, limits)?;
         }
-        let before = self.before(plan)?;
-        let told = self.record().unit.as_ref().map_or(Ok(()), |unit| scope::change(unit, &plan.properties));
+        let before = self.snapshot(plan)?;
+        let told =
+            self.record().unit.as_ref().map_or(Ok(()), |unit| scope::set_properties(unit, &plan.properties));
         let changed = told.and_then(|()| self.apply(plan)).and_then(|()| last());
-        changed.inspect_err(|_| self.back(&before))
+        changed.inspect_err(|_| self.roll_back(&before))
     }
 
-    fn before(&self, plan: &Plan) -> Result<Before> {
-        let place = plan.devices.as_ref().and_then(|_| self.record().place_of("devices"));
-        let devices = place.map(|place| attach::current(self.dir(place)?, self.record()));
-        Ok(Before {
-            writes: apply::values(self, plan),
+    fn snapshot(&self, plan: &Plan) -> Result<Snapshot> {
+        let location = plan.devices.as_ref().and_then(|_| self.record().location_of("devices"));
+        let devices = location.map(|location| attach::current(self.dir(location)?, self.record()));
+        Ok(Snapshot {
+            writes: apply::read_current(self, plan),
             devices: devices.transpose()?,
-            properties: scope::former(self.record(), &plan.properties)?,
+            properties: scope::current_properties(self.record(), &plan.properties)?,
         })
     }
 
     /// As far as the kernel and systemd let: the error to tell is the one that led here.
-    fn back(&self, before: &Before) {
+    fn roll_back(&self, before: &Snapshot) {
         if let Some(unit) = &self.record().unit
-            && let Err(error) = scope::change(unit, &before.properties)
+            && let Err(error) = scope::set_properties(unit, &before.properties)
         {
             log::warn(format_args!("undo the change: {error}"));
         }
         apply::restore(self, &before.writes);
-        let place = self.record().place_of("devices").and_then(|place| self.dir(place).ok());
-        if let (Some(filter), Some(dir)) = (&before.devices, place)
+        let location = self.record().location_of("devices").and_then(|location| self.dir(location).ok());
+        if let (Some(filter), Some(dir)) = (&before.devices, location)
             && let Err(error) = attach::set(dir, filter, self.record().mode, false)
         {
             log::warn(format_args!("undo the change: {error}"));

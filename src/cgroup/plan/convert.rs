@@ -30,28 +30,28 @@ pub(super) fn io_weight(weight: u16) -> u64 {
 }
 
 /// Processor time in a second of time as systemd counts it: microseconds, in steps of 10 ms; None where it is past counting.
-pub(super) fn share_of_quota(quota: u64, period: u64) -> Option<u64> {
+pub(super) fn quota_per_second(quota: u64, period: u64) -> Option<u64> {
     let exact = (u128::from(quota) * 1_000_000).div_ceil(u128::from(period));
     u64::try_from(exact.div_ceil(10_000) * 10_000).ok()
 }
 
 /// `memory.swap.max` for a memory limit and a memory-plus-swap limit; 0 is "not asked for", -1 "no limit".
-pub(super) fn swap_alone(memory: i64, memory_and_swap: i64, pointer: &str) -> Result<Option<Swap>> {
+pub(super) fn swap_max(memory: i64, memory_and_swap: i64, pointer: &str) -> Result<Option<SwapMax>> {
     match (memory, memory_and_swap) {
         // Memory without a limit and no word on swap: neither has one, as in v1.
-        (-1, 0) | (_, -1) => Ok(Some(Swap::Max)),
+        (-1, 0) | (_, -1) => Ok(Some(SwapMax::Unlimited)),
         (_, 0) => Ok(None),
         (0 | -1, _) => Err(refuse(pointer, "unable to set swap limit without memory limit")),
         (memory, both) if both < memory => {
             Err(refuse(pointer, "memory+swap limit should be >= memory limit"))
         }
-        (memory, both) => Ok(Some(Swap::Bytes(both - memory))),
+        (memory, both) => Ok(Some(SwapMax::Bytes(both - memory))),
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Swap {
-    Max,
+pub(super) enum SwapMax {
+    Unlimited,
     Bytes(i64),
 }
 
@@ -92,21 +92,21 @@ mod tests {
     fn swap_is_what_is_left_after_memory() {
         for (memory, both, want) in [
             (0, 0, None),
-            (-1, 0, Some(Swap::Max)),
-            (100, -1, Some(Swap::Max)),
-            (0, -1, Some(Swap::Max)),
+            (-1, 0, Some(SwapMax::Unlimited)),
+            (100, -1, Some(SwapMax::Unlimited)),
+            (0, -1, Some(SwapMax::Unlimited)),
             (100, 0, None),
-            (100, 100, Some(Swap::Bytes(0))),
-            (100, 150, Some(Swap::Bytes(50))),
+            (100, 100, Some(SwapMax::Bytes(0))),
+            (100, 150, Some(SwapMax::Bytes(50))),
         ] {
-            assert_eq!(swap_alone(memory, both, "/p").unwrap(), want, "{memory} {both}");
+            assert_eq!(swap_max(memory, both, "/p").unwrap(), want, "{memory} {both}");
         }
         for (memory, both, text) in [
             (0, 5, "/p: unable to set swap limit without memory limit"),
             (-1, 5, "/p: unable to set swap limit without memory limit"),
             (10, 5, "/p: memory+swap limit should be >= memory limit"),
         ] {
-            assert_eq!(swap_alone(memory, both, "/p").unwrap_err().to_string(), text);
+            assert_eq!(swap_max(memory, both, "/p").unwrap_err().to_string(), text);
         }
     }
 }

@@ -8,12 +8,14 @@ use oci_spec::runtime::{Linux, LinuxDeviceCgroup, LinuxResources};
 
 use super::devices::Filter;
 use super::merge::merge;
-use super::path::Place;
-use super::record::{self, Driver, Record};
-use super::systemd::properties::{device_properties, group_properties, resource_properties, with_its_quota};
+use super::path::Location;
+use super::record::{self, Manager, Record};
+use super::systemd::properties::{
+    device_properties, group_properties, resource_properties, with_rounded_quota,
+};
 use super::systemd::{Property, Unit, annotations};
-use super::translation::{self, Out, RESOURCES};
-use super::write::{Absent, Write};
+use super::translation::{self, RESOURCES, Translation};
+use super::write::{IfMissing, Write};
 use super::{path, v1, v2};
 use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result};
@@ -23,11 +25,11 @@ use crate::host::cgroup::{Layout, Mode};
 /// Owned and comparable; `Display` gives one line for each thing that is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    pub driver: Driver,
+    pub manager: Manager,
     pub mode: Mode,
-    pub places: Vec<Place>,
+    pub locations: Vec<Location>,
     /// On a pure v2 host, the controllers that the root of the tree hands down.
-    pub offered: Vec<String>,
+    pub available_controllers: Vec<String>,
     /// Under the systemd driver: the unit that systemd makes.
     pub unit: Option<Unit>,
     /// As configured, without the device rules; for the record.
@@ -38,7 +40,7 @@ pub struct Plan {
     /// The rules that are in force afterwards, as configured; for the record.
     pub device_rules: Vec<LinuxDeviceCgroup>,
     /// Without what every container is allowed after its own rules.
-    pub own_device_rules_only: bool,
+    pub without_default_devices: bool,
     /// What systemd is told about the unit, on top of what is written.
     pub properties: Vec<Property>,
     /// Refuse a memory limit that is below what is used already.
@@ -73,11 +75,11 @@ pub enum Permission {
 pub fn new_group(
     linux: Option<&Linux>,
     id: &ContainerId,
-    driver: Driver,
+    manager: Manager,
     layout: &Layout,
     rootless: bool,
 ) -> Result<Plan> {
-    if driver == Driver::Disabled {
+    if manager == Manager::Disabled {
         return without_group(linux, layout);
     }
     let asked = linux.and_then(|linux| linux.cgroups_path().as_deref());
@@ -96,28 +98,29 @@ pub fn new_group(
         ));
     }
     let mode = layout.mode();
-    let unit = (driver == Driver::Systemd).then(|| Unit::from_path(asked, id, rootless)).transpose()?;
-    let places = match &unit {
-        None => path::places(asked, id, layout)?,
+    let unit = (manager == Manager::Systemd).then(|| Unit::from_path(asked, id, rootless)).transpose()?;
+    let locations = match &unit {
+        None => path::locations(asked, id, layout)?,
         Some(unit) if unit.user && mode != Mode::V2 => {
             return Err(fail!(Kind::Unsupported, "rootless containers by systemd need cgroup v2"));
         }
-        Some(unit) => path::places_of_unit(unit, layout)?,
+        Some(unit) => path::locations_of_unit(unit, layout)?,
     };
     let record = Record {
-        driver,
+        manager,
         mode,
-        places,
+        locations,
         unit,
         resources: None,
         devices: Vec::new(),
-        own_device_rules_only: false,
+        without_default_devices: false,
     };
     let mut plan = values(resources, record, permission)?;
-    plan.offered = layout.unified.as_ref().map_or_else(Vec::new, |unified| unified.controllers.clone());
+    plan.available_controllers =
+        layout.unified.as_ref().map_or_else(Vec::new, |unified| unified.controllers.clone());
     let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
-    let devices = Filter::from_spec(rules)?;
-    let can = plan.place_of("devices").is_some();
+    let devices = Filter::with_default_devices(rules)?;
+    let can = plan.location_of("devices").is_some();
     if !can && permission == Permission::Needed {
         return Err(missing("devices", &format!("{RESOURCES}/devices"), plan.mode));
     }
@@ -134,14 +137,14 @@ pub fn new_group(
 /// every engine writes, are left out with a warning.
 fn without_group(linux: Option<&Linux>, layout: &Layout) -> Result<Plan> {
     let resources = linux.and_then(|linux| linux.resources().as_ref());
-    let mut out = Out::default();
+    let mut out = Translation::default();
     let mode = layout.mode();
     match (mode, resources) {
         (_, None) => {}
         (Mode::V2, Some(resources)) => v2::writes(resources, &mut out)?,
         (_, Some(resources)) => v1::writes(resources, &mut out)?,
     }
-    if let Some(write) = out.writes.iter().find(|write| write.absent != Absent::Skip) {
+    if let Some(write) = out.writes.iter().find(|write| write.if_missing != IfMissing::Skip) {
         let why = "cannot be set: the cgroup manager is disabled";
         return Err(fail!(Kind::Unsupported, "{}: {why}", write.pointer));
     }
@@ -150,16 +153,16 @@ fn without_group(linux: Option<&Linux>, layout: &Layout) -> Result<Plan> {
         warnings.push(format!("{RESOURCES}/devices: left out: the cgroup manager is disabled"));
     }
     Ok(Plan {
-        driver: Driver::Disabled,
+        manager: Manager::Disabled,
         mode,
-        places: Vec::new(),
-        offered: Vec::new(),
+        locations: Vec::new(),
+        available_controllers: Vec::new(),
         unit: None,
         resources: None,
         writes: Vec::new(),
         devices: None,
         device_rules: Vec::new(),
-        own_device_rules_only: false,
+        without_default_devices: false,
         properties: Vec::new(),
         check_usage: None,
         permission: Permission::NotNeeded,
@@ -185,7 +188,7 @@ pub fn update(record: &Record, wanted: &LinuxResources, rootless: bool) -> Resul
     plan.writes.retain(|write| is_named(write) || !before.contains(write));
     let rules = wanted.devices().as_deref().unwrap_or_default();
     if !rules.is_empty() && rules != record.devices {
-        if plan.place_of("devices").is_none() {
+        if plan.location_of("devices").is_none() {
             return Err(missing("devices", &format!("{RESOURCES}/devices"), plan.mode));
         }
         plan.devices = Some(record.filter(rules)?);
@@ -204,9 +207,9 @@ pub fn update(record: &Record, wanted: &LinuxResources, rootless: bool) -> Resul
 }
 
 fn values(resources: Option<&LinuxResources>, record: Record, permission: Permission) -> Result<Plan> {
-    let mut out = Out::default();
+    let mut out = Translation::default();
     let mut check_usage = None;
-    let its_own = resources.filter(|_| record.unit.is_some()).and_then(with_its_quota);
+    let its_own = resources.filter(|_| record.unit.is_some()).and_then(with_rounded_quota);
     if let Some(resources) = its_own.as_ref().or(resources) {
         match record.mode {
             Mode::V2 => v2::writes(resources, &mut out)?,
@@ -225,24 +228,27 @@ fn values(resources: Option<&LinuxResources>, record: Record, permission: Permis
     });
     let mut writes = out.writes;
     // What may be missing from a controller may be missing with it.
-    writes.retain(|write| write.absent != Absent::Skip || record.place_of(&write.controller).is_some());
-    if let Some(write) = writes.iter().find(|write| record.place_of(&write.controller).is_none()) {
+    writes.retain(|write| {
+        write.if_missing != IfMissing::Skip || record.location_of(&write.controller).is_some()
+    });
+    if let Some(write) = writes.iter().find(|write| record.location_of(&write.controller).is_none()) {
         return Err(missing(&write.controller, &write.pointer, record.mode));
     }
-    let Record { driver, mode, places, unit, devices: device_rules, own_device_rules_only, .. } = record;
+    let Record { manager, mode, locations, unit, devices: device_rules, without_default_devices, .. } =
+        record;
     let resources = resources.map(without_devices);
     let warnings = out.warnings;
     Ok(Plan {
-        driver,
+        manager,
         mode,
-        places,
-        offered: Vec::new(),
+        locations,
+        available_controllers: Vec::new(),
         unit,
         resources,
         writes,
         devices: None,
         device_rules,
-        own_device_rules_only,
+        without_default_devices,
         properties: Vec::new(),
         check_usage,
         permission,
@@ -290,10 +296,10 @@ fn no_unified(write: &Write) -> Error {
 
 impl Plan {
     /// Takes back what is allowed to every container after its own device rules.
-    pub fn own_device_rules_only(&mut self) -> Result<()> {
-        self.own_device_rules_only = true;
+    pub fn without_default_devices(&mut self) -> Result<()> {
+        self.without_default_devices = true;
         if self.devices.is_some() {
-            self.devices = Some(Filter::own(&self.device_rules)?);
+            self.devices = Some(Filter::from_rules(&self.device_rules)?);
         }
         Ok(())
     }
@@ -305,7 +311,8 @@ impl Plan {
         };
         let has =
             |name: &str| name == "cgroup" || unified.controllers.iter().any(|controller| controller == name);
-        match self.writes.iter().find(|write| !has(&write.controller) && write.absent != Absent::Skip) {
+        match self.writes.iter().find(|write| !has(&write.controller) && write.if_missing != IfMissing::Skip)
+        {
             None => Ok(()),
             Some(write) if write.is_unified() => Err(no_unified(write)),
             Some(write) => Err(missing(&write.controller, &write.pointer, Mode::V2)),
@@ -318,15 +325,19 @@ impl Plan {
     }
 
     /// The field that needs a controller.
-    pub fn needs(&self, controller: &str) -> Option<&str> {
-        let write =
-            self.writes.iter().find(|write| write.controller == controller && write.absent != Absent::Skip);
+    pub fn pointer_needing(&self, controller: &str) -> Option<&str> {
+        let write = self
+            .writes
+            .iter()
+            .find(|write| write.controller == controller && write.if_missing != IfMissing::Skip);
         write.map(|write| &*write.pointer)
     }
 
     /// Adds what annotations ask for: `org.systemd.property.NAME` for the systemd driver.
     pub fn annotate(&mut self, all: Option<&HashMap<String, String>>) -> Result<()> {
-        for (name, value) in all.filter(|_| self.unit.is_some()).into_iter().flat_map(translation::sorted) {
+        for (name, value) in
+            all.filter(|_| self.unit.is_some()).into_iter().flat_map(translation::sorted_by_name)
+        {
             if let Some(property) = annotations::property(name, value)? {
                 self.properties.retain(|other| other.name != property.name);
                 self.properties.push(property);
@@ -337,26 +348,26 @@ impl Plan {
 
     /// The group is `name` below that of the unit, which then holds no process: systemd leaves it alone.
     pub fn go_below(&mut self, name: &Path) {
-        for place in self.places.iter_mut().filter(|_| self.unit.is_some()) {
-            place.path.push(name);
+        for location in self.locations.iter_mut().filter(|_| self.unit.is_some()) {
+            location.path.push(name);
         }
     }
 
     /// For `state.json`, also before anything is made: what is to be cleaned up.
     pub fn record(&self) -> Record {
         Record {
-            driver: self.driver,
+            manager: self.manager,
             mode: self.mode,
-            places: self.places.clone(),
+            locations: self.locations.clone(),
             unit: self.unit.clone(),
             resources: self.resources.clone(),
             devices: self.device_rules.clone(),
-            own_device_rules_only: self.own_device_rules_only,
+            without_default_devices: self.without_default_devices,
         }
     }
 
-    fn place_of(&self, controller: &str) -> Option<usize> {
-        record::place_of(self.mode, &self.places, controller)
+    fn location_of(&self, controller: &str) -> Option<usize> {
+        record::location_of(self.mode, &self.locations, controller)
     }
 
     /// One line for each thing that is done, as `tare plan` prints them.
@@ -367,7 +378,7 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let driver = self.driver;
+        let manager = self.manager;
         if let Some(Unit { name, slice, user }) = &self.unit {
             writeln!(
                 f,
@@ -375,9 +386,10 @@ impl fmt::Display for Plan {
                 if *user { " of the user's systemd" } else { "" }
             )?;
         }
-        for place in &self.places {
-            let what = if place.is_unified() { "cgroup2".to_owned() } else { place.controllers.join(",") };
-            writeln!(f, "cgroup {driver} {what} {}", place.directory().display())?;
+        for location in &self.locations {
+            let what =
+                if location.is_unified() { "cgroup2".to_owned() } else { location.controllers.join(",") };
+            writeln!(f, "cgroup {manager} {what} {}", location.directory().display())?;
         }
         for property in &self.properties {
             writeln!(f, "cgroup property {property}")?;

@@ -21,6 +21,6 @@ pub(crate) mod write;
 
 pub(crate) use group_plan::{MemoryLimits, Permission};
 pub use group_plan::{Plan, new_group, update};
-pub(crate) use path::Place;
-pub use record::Driver;
+pub(crate) use path::Location;
+pub use record::Manager;
 pub(crate) use record::Record;

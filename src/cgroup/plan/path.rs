@@ -19,7 +19,7 @@ pub(crate) const POINTER: &str = "/linux/cgroupsPath";
 
 /// A group in one hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct Location {
     /// As /proc/PID/cgroup lists them; empty for the v2 tree.
     pub controllers: Vec<String>,
     pub mountpoint: PathBuf,
@@ -27,7 +27,7 @@ pub struct Place {
     pub path: PathBuf,
 }
 
-impl Place {
+impl Location {
     pub fn is_unified(&self) -> bool {
         self.controllers.is_empty()
     }
@@ -39,15 +39,19 @@ impl Place {
 }
 
 /// The places of a container's group, one for each hierarchy, v1 first.
-pub(crate) fn places(cgroups_path: Option<&Path>, id: &ContainerId, layout: &Layout) -> Result<Vec<Place>> {
+pub(crate) fn locations(
+    cgroups_path: Option<&Path>,
+    id: &ContainerId,
+    layout: &Layout,
+) -> Result<Vec<Location>> {
     let asked = cgroups_path.filter(|path| !path.as_os_str().is_empty());
     let asked = asked.unwrap_or_else(|| Path::new(id.as_str()));
     let inner = clean(asked)?;
-    let mut places = Vec::with_capacity(layout.v1.len() + 1);
+    let mut locations = Vec::with_capacity(layout.v1.len() + 1);
     for tree in &layout.v1 {
-        let base = || own(&tree.own_path, &tree.mount_root, &tree.controllers.join(","));
+        let base = || own_group_path(&tree.own_path, &tree.mount_root, &tree.controllers.join(","));
         let path = if asked.is_absolute() { inner.clone() } else { base()?.join(&inner) };
-        places.push(Place {
+        locations.push(Location {
             controllers: tree.controllers.clone(),
             mountpoint: tree.mountpoint.clone(),
             path,
@@ -56,34 +60,34 @@ pub(crate) fn places(cgroups_path: Option<&Path>, id: &ContainerId, layout: &Lay
     if let Some(tree) = &layout.unified {
         let mut base = PathBuf::new();
         if asked.is_relative() {
-            base = own(&tree.own_path, &tree.mount_root, "cgroup2")?;
+            base = own_group_path(&tree.own_path, &tree.mount_root, "cgroup2")?;
             if layout.mode() == Mode::V2 {
                 base.pop();
             }
         }
-        places.push(Place {
+        locations.push(Location {
             controllers: Vec::new(),
             mountpoint: tree.mountpoint.clone(),
             path: base.join(&inner),
         });
     }
-    Ok(places)
+    Ok(locations)
 }
 
 /// The places of a systemd unit: the same in every hierarchy, below systemd's own root.
-pub(crate) fn places_of_unit(unit: &Unit, layout: &Layout) -> Result<Vec<Place>> {
+pub(crate) fn locations_of_unit(unit: &Unit, layout: &Layout) -> Result<Vec<Location>> {
     let mut path = unit.path()?;
     if let (true, Some(tree)) = (unit.user, &layout.unified) {
         path = user_root(&tree.own_path).join(path);
     }
     let v1 = layout.v1.iter().map(|tree| (tree.controllers.clone(), &tree.mountpoint));
     let v2 = layout.unified.iter().map(|tree| (Vec::new(), &tree.mountpoint));
-    let place = |(controllers, mountpoint): (_, &PathBuf)| Place {
+    let location = |(controllers, mountpoint): (_, &PathBuf)| Location {
         controllers,
         mountpoint: mountpoint.clone(),
         path: path.clone(),
     };
-    Ok(v1.chain(v2).map(place).collect())
+    Ok(v1.chain(v2).map(location).collect())
 }
 
 /// The path without `.` and `..`. One that climbs above where it starts is a mistake at best; runc takes the rest of it.
@@ -115,7 +119,7 @@ fn spec(path: &Path, what: &str) -> Error {
 
 /// The runtime's own group below a mountpoint. Inside a container the mount may show only a part of the hierarchy,
 /// while /proc/self/cgroup names the whole path.
-fn own(own_path: &Path, mount_root: &Path, hierarchy: &str) -> Result<PathBuf> {
+fn own_group_path(own_path: &Path, mount_root: &Path, hierarchy: &str) -> Result<PathBuf> {
     let below = own_path.strip_prefix(mount_root).ok();
     let below = below.filter(|path| path.components().all(|part| matches!(part, Component::Normal(_))));
     below.map(Path::to_owned).ok_or_else(|| {
@@ -139,8 +143,8 @@ mod tests {
     }
 
     fn paths(asked: &str, layout: &Layout) -> Vec<String> {
-        let places = places(Some(Path::new(asked)), &id(), layout).unwrap();
-        places.iter().map(|place| place.path.display().to_string()).collect()
+        let locations = locations(Some(Path::new(asked)), &id(), layout).unwrap();
+        locations.iter().map(|location| location.path.display().to_string()).collect()
     }
 
     #[test]
@@ -172,7 +176,7 @@ mod tests {
         }
         for asked in ["/", "..", "/..", "a/..", ".", "a\n", "a\0b", "/../../etc", "/a/../../../b", "../../x"]
         {
-            let error = places(Some(Path::new(asked)), &id(), &v2()).unwrap_err();
+            let error = locations(Some(Path::new(asked)), &id(), &v2()).unwrap_err();
             assert_eq!(error.kind(), Kind::Spec, "{asked:?}");
             assert!(error.to_string().starts_with("/linux/cgroupsPath: "), "{error}");
         }
@@ -185,7 +189,7 @@ mod tests {
         layout.v1[0].mount_root = "/docker/a".into();
         assert_eq!(paths("x", &layout)[0], "inner/x");
         layout.v1[0].own_path = "/elsewhere".into();
-        let error = places(Some(Path::new("x")), &id(), &layout).unwrap_err();
+        let error = locations(Some(Path::new("x")), &id(), &layout).unwrap_err();
         assert_eq!(error.kind(), Kind::Unsupported);
         assert_eq!(paths("/x", &layout)[0], "x");
     }

@@ -6,7 +6,7 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
 use serde::{Deserialize, Serialize};
 
 use super::devices::Filter;
-use super::path::Place;
+use super::path::Location;
 use super::systemd::Unit;
 use crate::error::Result;
 use crate::host::cgroup::Mode;
@@ -14,7 +14,7 @@ use crate::host::cgroup::Mode;
 /// Who makes the group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Driver {
+pub enum Manager {
     #[default]
     Cgroupfs,
     Systemd,
@@ -22,7 +22,7 @@ pub enum Driver {
     Disabled,
 }
 
-impl fmt::Display for Driver {
+impl fmt::Display for Manager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Cgroupfs => "cgroupfs",
@@ -35,9 +35,12 @@ impl fmt::Display for Driver {
 /// Part of `state.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    pub driver: Driver,
+    /// `driver` is its name in `state.json` since the first version.
+    #[serde(rename = "driver")]
+    pub manager: Manager,
     pub mode: Mode,
-    pub places: Vec<Place>,
+    #[serde(rename = "places")]
+    pub locations: Vec<Location>,
     /// Under the systemd driver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<Unit>,
@@ -48,25 +51,29 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<LinuxDeviceCgroup>,
     /// Without what every container is allowed after its own rules.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub own_device_rules_only: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not", rename = "own_device_rules_only")]
+    pub without_default_devices: bool,
 }
 
 impl Record {
     /// What these device rules come to in this group.
     pub fn filter(&self, rules: &[LinuxDeviceCgroup]) -> Result<Filter> {
-        if self.own_device_rules_only { Filter::own(rules) } else { Filter::from_spec(rules) }
+        if self.without_default_devices {
+            Filter::from_rules(rules)
+        } else {
+            Filter::with_default_devices(rules)
+        }
     }
 
     /// The place whose files carry a controller's values.
-    pub fn place_of(&self, controller: &str) -> Option<usize> {
-        place_of(self.mode, &self.places, controller)
+    pub fn location_of(&self, controller: &str) -> Option<usize> {
+        location_of(self.mode, &self.locations, controller)
     }
 }
 
-pub(crate) fn place_of(mode: Mode, places: &[Place], controller: &str) -> Option<usize> {
-    places.iter().position(|place| match mode {
-        Mode::V2 => place.is_unified(),
-        Mode::V1 | Mode::Hybrid => place.controllers.iter().any(|name| name == controller),
+pub(crate) fn location_of(mode: Mode, locations: &[Location], controller: &str) -> Option<usize> {
+    locations.iter().position(|location| match mode {
+        Mode::V2 => location.is_unified(),
+        Mode::V1 | Mode::Hybrid => location.controllers.iter().any(|name| name == controller),
     })
 }

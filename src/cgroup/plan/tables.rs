@@ -3,7 +3,7 @@
 use oci_spec::runtime::Linux;
 use serde_json::{Value, json};
 
-use super::record::Driver;
+use super::record::Manager;
 use super::testing::{hybrid, v1, v2};
 use super::{Plan, new_group};
 use crate::container_id::ContainerId;
@@ -15,7 +15,7 @@ fn linux(resources: &Value) -> Linux {
 }
 
 fn try_plan(resources: &Value, layout: &Layout) -> Result<Plan, Error> {
-    new_group(Some(&linux(resources)), &ContainerId::parse("id").unwrap(), Driver::Cgroupfs, layout, false)
+    new_group(Some(&linux(resources)), &ContainerId::parse("id").unwrap(), Manager::Cgroupfs, layout, false)
 }
 
 /// `file=value`, `?` after a file that may be missing, `|file=value` for the second choice.
@@ -25,10 +25,10 @@ fn writes(resources: &Value, layout: &Layout) -> Vec<String> {
 }
 
 fn short(write: &super::write::Write) -> String {
-    match &write.absent {
-        super::write::Absent::Fail => format!("{}={}", write.file, write.value),
-        super::write::Absent::Skip => format!("{}?={}", write.file, write.value),
-        super::write::Absent::Instead { file, value } => {
+    match &write.if_missing {
+        super::write::IfMissing::Fail => format!("{}={}", write.file, write.value),
+        super::write::IfMissing::Skip => format!("{}?={}", write.file, write.value),
+        super::write::IfMissing::Fallback { file, value } => {
             format!("{}={}|{file}={value}", write.file, write.value)
         }
     }
@@ -266,7 +266,7 @@ fn a_value_that_cannot_be_set_is_told_with_its_field() {
 fn rootless_without_a_path_may_go_without_a_group() {
     for (layout, devices) in [(Layout::default(), false), (hybrid(), false), (v2(), true)] {
         let plan =
-            new_group(None, &ContainerId::parse("id").unwrap(), Driver::Cgroupfs, &layout, true).unwrap();
+            new_group(None, &ContainerId::parse("id").unwrap(), Manager::Cgroupfs, &layout, true).unwrap();
         assert_eq!(plan.devices.is_some(), devices);
     }
 }

@@ -12,18 +12,18 @@ pub(crate) const RESOURCES: &str = "/linux/resources";
 
 /// Writes and warnings, as they come up.
 #[derive(Debug, Default)]
-pub(crate) struct Out {
+pub(crate) struct Translation {
     pub writes: Vec<Write>,
     /// Accepted fields that mean nothing to this interface.
     pub warnings: Vec<String>,
 }
 
-impl Out {
-    pub(crate) fn put(&mut self, write: Write) {
+impl Translation {
+    pub(crate) fn push(&mut self, write: Write) {
         self.writes.push(write);
     }
 
-    pub(crate) fn ignored(&mut self, field: &str, why: &str) {
+    pub(crate) fn warn_ignored(&mut self, field: &str, why: &str) {
         self.warnings.push(format!("{RESOURCES}/{field} has no effect: {why}"));
     }
 }
@@ -49,7 +49,7 @@ pub(crate) fn has_weight(resources: &LinuxResources) -> bool {
     unified || resources.cpu().as_ref().and_then(LinuxCpu::shares).is_some_and(|shares| shares != 0)
 }
 
-impl Out {
+impl Translation {
     /// Leaves out the weights of a group that is to be idle.
     pub(crate) fn without_weights(&mut self) {
         let is_weight = |write: &Write| ["cpu.shares", "cpu.weight"].contains(&&*write.file);
@@ -61,12 +61,12 @@ impl Out {
 }
 
 /// The lists of processors and memory nodes, which both interfaces write alike.
-pub(crate) fn cpuset(cpu: &LinuxCpu, out: &mut Out) {
+pub(crate) fn cpuset(cpu: &LinuxCpu, out: &mut Translation) {
     for (value, file, field) in
         [(cpu.cpus(), "cpuset.cpus", "cpu/cpus"), (cpu.mems(), "cpuset.mems", "cpu/mems")]
     {
         if let Some(list) = value.as_ref().filter(|list| !list.is_empty()) {
-            out.put(Write::new("cpuset", file, list, pointer(field)));
+            out.push(Write::new("cpuset", file, list, pointer(field)));
         }
     }
 }
@@ -92,13 +92,13 @@ pub(crate) fn rdma(name: &str, handles: Option<u32>, objects: Option<u32>) -> Op
 }
 
 /// The members of a JSON object in an order that does not change between runs.
-pub(crate) fn sorted<V>(map: &std::collections::HashMap<String, V>) -> Vec<(&String, &V)> {
+pub(crate) fn sorted_by_name<V>(map: &std::collections::HashMap<String, V>) -> Vec<(&String, &V)> {
     let mut all: Vec<_> = map.iter().collect();
     all.sort_by_key(|(name, _)| *name);
     all
 }
 
 /// A member name as a JSON pointer writes it (RFC 6901).
-pub(crate) fn escaped(name: &str) -> String {
+pub(crate) fn escape_pointer(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }

@@ -6,15 +6,15 @@ use oci_spec::runtime::{
 
 use crate::error::Result;
 
-use super::translation::{Out, cpuset, escaped, pids, pointer, rdma, refuse, sorted};
+use super::translation::{Translation, cpuset, escape_pointer, pids, pointer, rdma, refuse, sorted_by_name};
 use super::write::Write;
 
 /// The kernel's bounds for `cpu.shares`; it bends what lies outside without a word.
 const SHARES: std::ops::RangeInclusive<u64> = 2..=262_144;
 
-pub(super) fn writes(resources: &LinuxResources, out: &mut Out) -> Result<()> {
+pub(super) fn writes(resources: &LinuxResources, out: &mut Translation) -> Result<()> {
     if let Some(pids_) = resources.pids() {
-        out.put(Write::new("pids", "pids.max", pids(pids_.limit()), pointer("pids/limit")));
+        out.push(Write::new("pids", "pids.max", pids(pids_.limit()), pointer("pids/limit")));
     }
     if let Some(memory) = resources.memory() {
         self::memory(memory, out);
@@ -30,9 +30,14 @@ pub(super) fn writes(resources: &LinuxResources, out: &mut Out) -> Result<()> {
     if let Some(network) = resources.network() {
         self::network(network, out);
     }
-    for (name, rdma_) in resources.rdma().iter().flat_map(sorted) {
+    for (name, rdma_) in resources.rdma().iter().flat_map(sorted_by_name) {
         if let Some(line) = rdma(name, rdma_.hca_handles(), rdma_.hca_objects()) {
-            out.put(Write::new("rdma", "rdma.max", line, pointer(&format!("rdma/{}", escaped(name)))));
+            out.push(Write::new(
+                "rdma",
+                "rdma.max",
+                line,
+                pointer(&format!("rdma/{}", escape_pointer(name))),
+            ));
         }
     }
     if resources.unified().as_ref().is_some_and(|unified| !unified.is_empty()) {
@@ -41,12 +46,12 @@ pub(super) fn writes(resources: &LinuxResources, out: &mut Out) -> Result<()> {
     Ok(())
 }
 
-fn memory(memory: &LinuxMemory, out: &mut Out) {
+fn memory(memory: &LinuxMemory, out: &mut Translation) {
     let bytes = memory.limit().unwrap_or(0);
     let swap = memory.swap().unwrap_or(0);
     // The kernel keeps limit <= memsw at every moment, so which of the two goes first depends on what is there.
-    let put = |out: &mut Out, file, value: i64, field: &str| {
-        out.put(Write::new("memory", file, value, pointer(field)).again());
+    let put = |out: &mut Translation, file, value: i64, field: &str| {
+        out.push(Write::new("memory", file, value, pointer(field)).with_retry());
     };
     if bytes != 0 {
         put(out, "memory.limit_in_bytes", bytes, "memory/limit");
@@ -54,7 +59,7 @@ fn memory(memory: &LinuxMemory, out: &mut Out) {
     match (bytes, swap) {
         (-1, 0) => {
             let write = Write::new("memory", "memory.memsw.limit_in_bytes", -1, pointer("memory/limit"));
-            out.put(write.again().or_skip());
+            out.push(write.with_retry().optional());
         }
         (_, 0) => {}
         (_, swap) => put(out, "memory.memsw.limit_in_bytes", swap, "memory/swap"),
@@ -62,42 +67,42 @@ fn memory(memory: &LinuxMemory, out: &mut Out) {
     let reservation = memory.reservation().unwrap_or(0);
     if reservation != 0 {
         let field = pointer("memory/reservation");
-        out.put(Write::new("memory", "memory.soft_limit_in_bytes", reservation, field));
+        out.push(Write::new("memory", "memory.soft_limit_in_bytes", reservation, field));
     }
     // Old engines write the largest number for "not set".
     if let Some(value) = memory.swappiness().filter(|&value| value != u64::MAX) {
-        out.put(Write::new("memory", "memory.swappiness", value, pointer("memory/swappiness")));
+        out.push(Write::new("memory", "memory.swappiness", value, pointer("memory/swappiness")));
     }
     if memory.disable_oom_killer() == Some(true) {
-        out.put(Write::new("memory", "memory.oom_control", 1, pointer("memory/disableOOMKiller")));
+        out.push(Write::new("memory", "memory.oom_control", 1, pointer("memory/disableOOMKiller")));
     }
 }
 
-fn block_io(io: &LinuxBlockIo, out: &mut Out) {
+fn block_io(io: &LinuxBlockIo, out: &mut Translation) {
     if let Some(weight) = io.weight().filter(|&weight| weight != 0) {
         let write = Write::new("blkio", "blkio.bfq.weight", weight, pointer("blockIO/weight"));
-        out.put(write.or("blkio.weight", weight));
+        out.push(write.with_fallback("blkio.weight", weight));
     }
     if let Some(weight) = io.leaf_weight().filter(|&weight| weight != 0) {
-        out.put(Write::new("blkio", "blkio.leaf_weight", weight, pointer("blockIO/leafWeight")));
+        out.push(Write::new("blkio", "blkio.leaf_weight", weight, pointer("blockIO/leafWeight")));
     }
     for (index, device) in io.weight_device().iter().flatten().enumerate() {
         let line = |weight: u16| format!("{}:{} {weight}", device.major(), device.minor());
         let field = format!("blockIO/weightDevice/{index}/weight");
         if let Some(weight) = device.weight().filter(|&weight| weight != 0) {
             let write = Write::new("blkio", "blkio.bfq.weight_device", line(weight), pointer(&field));
-            out.put(write.or("blkio.weight_device", line(weight)));
+            out.push(write.with_fallback("blkio.weight_device", line(weight)));
         }
         let field = format!("blockIO/weightDevice/{index}/leafWeight");
         if let Some(weight) = device.leaf_weight().filter(|&weight| weight != 0) {
-            out.put(Write::new("blkio", "blkio.leaf_weight_device", line(weight), pointer(&field)));
+            out.push(Write::new("blkio", "blkio.leaf_weight_device", line(weight), pointer(&field)));
         }
     }
     for (field, list, file) in throttles(io) {
         for (index, device) in list.iter().flatten().enumerate() {
             let line = format!("{}:{} {}", device.major(), device.minor(), device.rate());
             let file = format!("blkio.throttle.{file}_device");
-            out.put(Write::new("blkio", &file, line, pointer(&format!("blockIO/{field}/{index}"))));
+            out.push(Write::new("blkio", &file, line, pointer(&format!("blockIO/{field}/{index}"))));
         }
     }
 }
@@ -114,7 +119,7 @@ fn throttles(io: &LinuxBlockIo) -> [Throttle<'_>; 4] {
     ]
 }
 
-fn cpu(cpu: &LinuxCpu, out: &mut Out) -> Result<()> {
+fn cpu(cpu: &LinuxCpu, out: &mut Translation) -> Result<()> {
     let shares = cpu.shares().unwrap_or(0);
     if shares != 0 {
         let what = match shares {
@@ -125,11 +130,11 @@ fn cpu(cpu: &LinuxCpu, out: &mut Out) -> Result<()> {
         if let Some(what) = what {
             return Err(refuse("cpu/shares", what));
         }
-        out.put(Write::new("cpu", "cpu.shares", shares, pointer("cpu/shares")).again());
+        out.push(Write::new("cpu", "cpu.shares", shares, pointer("cpu/shares")).with_retry());
     }
     let mut put = |file, value: Option<String>, field: &str| {
         if let Some(value) = value {
-            out.put(Write::new("cpu", file, value, pointer(field)).again());
+            out.push(Write::new("cpu", file, value, pointer(field)).with_retry());
         }
     };
     let set = |value: u64| (value != 0).then(|| value.to_string());
@@ -143,24 +148,24 @@ fn cpu(cpu: &LinuxCpu, out: &mut Out) -> Result<()> {
     Ok(())
 }
 
-fn hugetlb(resources: &LinuxResources, out: &mut Out) {
+fn hugetlb(resources: &LinuxResources, out: &mut Translation) {
     for (index, huge) in resources.hugepage_limits().iter().flatten().enumerate() {
         let size = huge.page_size();
         let field = pointer(&format!("hugepageLimits/{index}/limit"));
-        out.put(Write::new("hugetlb", &format!("hugetlb.{size}.limit_in_bytes"), huge.limit(), &*field));
+        out.push(Write::new("hugetlb", &format!("hugetlb.{size}.limit_in_bytes"), huge.limit(), &*field));
         // KERNEL(5.7): reservations have a limit of their own; where it is missing they have none.
         let file = format!("hugetlb.{size}.rsvd.limit_in_bytes");
-        out.put(Write::new("hugetlb", &file, huge.limit(), field).or_skip());
+        out.push(Write::new("hugetlb", &file, huge.limit(), field).optional());
     }
 }
 
-fn network(network: &LinuxNetwork, out: &mut Out) {
+fn network(network: &LinuxNetwork, out: &mut Translation) {
     if let Some(class) = network.class_id().filter(|&class| class != 0) {
-        out.put(Write::new("net_cls", "net_cls.classid", class, pointer("network/classID")));
+        out.push(Write::new("net_cls", "net_cls.classid", class, pointer("network/classID")));
     }
     for (index, entry) in network.priorities().iter().flatten().enumerate() {
         let line = format!("{} {}", entry.name(), entry.priority());
         let field = pointer(&format!("network/priorities/{index}"));
-        out.put(Write::new("net_prio", "net_prio.ifpriomap", line, field));
+        out.push(Write::new("net_prio", "net_prio.ifpriomap", line, field));
     }
 }

@@ -4,14 +4,14 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork, Linux
 
 use crate::error::Result;
 
-use super::convert::{PERIOD, Swap, io_weight, swap_alone, weight_of_shares};
-use super::translation::{Out, cpuset, escaped, pids, pointer, rdma, sorted};
+use super::convert::{PERIOD, SwapMax, io_weight, swap_max, weight_of_shares};
+use super::translation::{Translation, cpuset, escape_pointer, pids, pointer, rdma, sorted_by_name};
 use super::write::Write;
 
 /// The writes, in runc's order; `unified` last, so that it wins.
-pub(super) fn writes(resources: &LinuxResources, out: &mut Out) -> Result<()> {
+pub(super) fn writes(resources: &LinuxResources, out: &mut Translation) -> Result<()> {
     if let Some(pids_) = resources.pids() {
-        out.put(Write::new("pids", "pids.max", pids(pids_.limit()), pointer("pids/limit")));
+        out.push(Write::new("pids", "pids.max", pids(pids_.limit()), pointer("pids/limit")));
     }
     if let Some(memory) = resources.memory() {
         self::memory(memory, out)?;
@@ -24,15 +24,20 @@ pub(super) fn writes(resources: &LinuxResources, out: &mut Out) -> Result<()> {
         cpuset(cpu, out);
     }
     hugetlb(resources, out);
-    for (name, rdma_) in resources.rdma().iter().flat_map(sorted) {
+    for (name, rdma_) in resources.rdma().iter().flat_map(sorted_by_name) {
         if let Some(line) = rdma(name, rdma_.hca_handles(), rdma_.hca_objects()) {
-            out.put(Write::new("rdma", "rdma.max", line, pointer(&format!("rdma/{}", escaped(name)))));
+            out.push(Write::new(
+                "rdma",
+                "rdma.max",
+                line,
+                pointer(&format!("rdma/{}", escape_pointer(name))),
+            ));
         }
     }
     if let Some(network) = resources.network() {
         self::network(network, out);
     }
-    for (key, value) in resources.unified().iter().flat_map(sorted) {
+    for (key, value) in resources.unified().iter().flat_map(sorted_by_name) {
         unified(key, value, out);
     }
     Ok(())
@@ -43,51 +48,54 @@ fn bytes(value: i64) -> String {
     if value == -1 { "max".to_owned() } else { value.to_string() }
 }
 
-fn memory(memory: &LinuxMemory, out: &mut Out) -> Result<()> {
+fn memory(memory: &LinuxMemory, out: &mut Translation) -> Result<()> {
     let limit_ = memory.limit().unwrap_or(0);
     let both = memory.swap().unwrap_or(0);
     let swap = pointer("memory/swap");
-    match swap_alone(limit_, both, &swap)? {
+    match swap_max(limit_, both, &swap)? {
         None => {}
         // A kernel without swap accounting has no such file, and nothing to allow or to switch off.
-        Some(Swap::Max) => out.put(Write::new("memory", "memory.swap.max", "max", swap).or_skip()),
-        Some(Swap::Bytes(0)) => out.put(Write::new("memory", "memory.swap.max", 0, swap).or_skip()),
-        Some(Swap::Bytes(rest)) => out.put(Write::new("memory", "memory.swap.max", rest, swap)),
+        Some(SwapMax::Unlimited) => out.push(Write::new("memory", "memory.swap.max", "max", swap).optional()),
+        Some(SwapMax::Bytes(0)) => out.push(Write::new("memory", "memory.swap.max", 0, swap).optional()),
+        Some(SwapMax::Bytes(rest)) => out.push(Write::new("memory", "memory.swap.max", rest, swap)),
     }
     if limit_ != 0 {
-        out.put(Write::new("memory", "memory.max", bytes(limit_), pointer("memory/limit")));
+        out.push(Write::new("memory", "memory.max", bytes(limit_), pointer("memory/limit")));
     }
     let reservation = memory.reservation().unwrap_or(0);
     if reservation != 0 {
-        out.put(Write::new("memory", "memory.low", bytes(reservation), pointer("memory/reservation")));
+        out.push(Write::new("memory", "memory.low", bytes(reservation), pointer("memory/reservation")));
     }
     if memory.swappiness().is_some_and(|value| value != u64::MAX) {
-        out.ignored("memory/swappiness", "cgroup v2 has no swappiness");
+        out.warn_ignored("memory/swappiness", "cgroup v2 has no swappiness");
     }
     if memory.disable_oom_killer() == Some(true) {
-        out.ignored("memory/disableOOMKiller", "cgroup v2 cannot switch the OOM killer off");
+        out.warn_ignored("memory/disableOOMKiller", "cgroup v2 cannot switch the OOM killer off");
     }
     Ok(())
 }
 
-fn block_io(io: &LinuxBlockIo, out: &mut Out) {
+fn block_io(io: &LinuxBlockIo, out: &mut Translation) {
     if let Some(weight) = io.weight().filter(|&weight| weight != 0) {
         let write = Write::new("io", "io.bfq.weight", weight, pointer("blockIO/weight"));
-        out.put(write.or("io.weight", io_weight(weight)));
+        out.push(write.with_fallback("io.weight", io_weight(weight)));
     }
     for (index, device) in io.weight_device().iter().flatten().enumerate() {
         let field = format!("blockIO/weightDevice/{index}/weight");
         let numbers = format!("{}:{}", device.major(), device.minor());
         if let Some(weight) = device.weight().filter(|&weight| weight != 0) {
             let write = Write::new("io", "io.bfq.weight", format!("{numbers} {weight}"), pointer(&field));
-            out.put(write.or("io.weight", format!("{numbers} {}", io_weight(weight))));
+            out.push(write.with_fallback("io.weight", format!("{numbers} {}", io_weight(weight))));
         }
         if device.leaf_weight().unwrap_or(0) != 0 {
-            out.ignored(&format!("blockIO/weightDevice/{index}/leafWeight"), "cgroup v2 has no leaf weights");
+            out.warn_ignored(
+                &format!("blockIO/weightDevice/{index}/leafWeight"),
+                "cgroup v2 has no leaf weights",
+            );
         }
     }
     if io.leaf_weight().unwrap_or(0) != 0 {
-        out.ignored("blockIO/leafWeight", "cgroup v2 has no leaf weights");
+        out.warn_ignored("blockIO/leafWeight", "cgroup v2 has no leaf weights");
     }
     for (field, list, key) in [
         ("throttleReadBpsDevice", io.throttle_read_bps_device(), "rbps"),
@@ -99,64 +107,64 @@ fn block_io(io: &LinuxBlockIo, out: &mut Out) {
             // 0 lifts the limit in v1; v2 refuses the number and has a word for it.
             let rate = if device.rate() == 0 { "max".to_owned() } else { device.rate().to_string() };
             let line = format!("{}:{} {key}={rate}", device.major(), device.minor());
-            out.put(Write::new("io", "io.max", line, pointer(&format!("blockIO/{field}/{index}"))));
+            out.push(Write::new("io", "io.max", line, pointer(&format!("blockIO/{field}/{index}"))));
         }
     }
 }
 
-fn cpu(cpu: &LinuxCpu, out: &mut Out) {
+fn cpu(cpu: &LinuxCpu, out: &mut Translation) {
     let shares = cpu.shares().unwrap_or(0);
     if shares != 0 {
         let weight = weight_of_shares(shares);
         // An idle group takes no weight: refused now, it is tried again once `cpu.idle` says 0.
-        out.put(Write::new("cpu", "cpu.weight", weight, pointer("cpu/shares")).again());
+        out.push(Write::new("cpu", "cpu.weight", weight, pointer("cpu/shares")).with_retry());
     }
     if let Some(idle) = cpu.idle() {
-        out.put(Write::new("cpu", "cpu.idle", idle, pointer("cpu/idle")));
+        out.push(Write::new("cpu", "cpu.idle", idle, pointer("cpu/idle")));
     }
     if let Some(burst) = cpu.burst() {
-        out.put(Write::new("cpu", "cpu.max.burst", burst, pointer("cpu/burst")).again());
+        out.push(Write::new("cpu", "cpu.max.burst", burst, pointer("cpu/burst")).with_retry());
     }
     let (quota, period) = (cpu.quota().unwrap_or(0), cpu.period().unwrap_or(0));
     if quota != 0 || period != 0 {
         let quota_ = if quota > 0 { quota.to_string() } else { "max".to_owned() };
         let period_ = if period == 0 { PERIOD } else { period };
         let field = pointer(if quota != 0 { "cpu/quota" } else { "cpu/period" });
-        out.put(Write::new("cpu", "cpu.max", format!("{quota_} {period_}"), field).again());
+        out.push(Write::new("cpu", "cpu.max", format!("{quota_} {period_}"), field).with_retry());
     }
     let realtime = [
         (cpu.realtime_runtime().unwrap_or(0) != 0, "cpu/realtimeRuntime"),
         (cpu.realtime_period().unwrap_or(0) != 0, "cpu/realtimePeriod"),
     ];
     for (_, field) in realtime.iter().filter(|(set, _)| *set) {
-        out.ignored(field, "cgroup v2 does not divide real-time bandwidth");
+        out.warn_ignored(field, "cgroup v2 does not divide real-time bandwidth");
     }
 }
 
-fn hugetlb(resources: &LinuxResources, out: &mut Out) {
+fn hugetlb(resources: &LinuxResources, out: &mut Translation) {
     for (index, huge) in resources.hugepage_limits().iter().flatten().enumerate() {
         let size = huge.page_size();
         let field = pointer(&format!("hugepageLimits/{index}/limit"));
-        out.put(Write::new("hugetlb", &format!("hugetlb.{size}.max"), bytes(huge.limit()), &*field));
+        out.push(Write::new("hugetlb", &format!("hugetlb.{size}.max"), bytes(huge.limit()), &*field));
         let file = format!("hugetlb.{size}.rsvd.max");
-        out.put(Write::new("hugetlb", &file, bytes(huge.limit()), field).or_skip());
+        out.push(Write::new("hugetlb", &file, bytes(huge.limit()), field).optional());
     }
 }
 
-fn network(network: &LinuxNetwork, out: &mut Out) {
+fn network(network: &LinuxNetwork, out: &mut Translation) {
     const WHY: &str = "cgroup v2 has no network controllers";
     if network.class_id().unwrap_or(0) != 0 {
-        out.ignored("network/classID", WHY);
+        out.warn_ignored("network/classID", WHY);
     }
     if network.priorities().as_ref().is_some_and(|list| !list.is_empty()) {
-        out.ignored("network/priorities", WHY);
+        out.warn_ignored("network/priorities", WHY);
     }
 }
 
 /// A control file by its own name; a value of several lines is several writes.
-fn unified(key: &str, value: &str, out: &mut Out) {
+fn unified(key: &str, value: &str, out: &mut Translation) {
     let controller = key.split_once('.').map_or(key, |(controller, _)| controller);
     for line in value.lines() {
-        out.put(Write::new(controller, key, line, pointer(&format!("unified/{}", escaped(key)))));
+        out.push(Write::new(controller, key, line, pointer(&format!("unified/{}", escape_pointer(key)))));
     }
 }

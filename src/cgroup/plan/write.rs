@@ -11,20 +11,20 @@ pub struct Write {
     pub value: String,
     /// JSON pointer into config.json.
     pub pointer: String,
-    pub absent: Absent,
+    pub if_missing: IfMissing,
     /// The kernel compares this value with a neighbour's (limit with swap, quota with period): a refusal (EINVAL) is
     /// final only when it comes again after the rest of the controller's values are in place.
-    pub again: bool,
+    pub retry: bool,
 }
 
 /// What a missing file means.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Absent {
+pub enum IfMissing {
     Fail,
     /// The host has nothing to limit here.
     Skip,
     /// The same wish for another kernel's file.
-    Instead {
+    Fallback {
         file: String,
         value: String,
     },
@@ -37,8 +37,8 @@ impl Write {
             file: file.to_owned(),
             value: value.to_string(),
             pointer: pointer.into(),
-            absent: Absent::Fail,
-            again: false,
+            if_missing: IfMissing::Fail,
+            retry: false,
         }
     }
 
@@ -48,20 +48,20 @@ impl Write {
     }
 
     #[must_use]
-    pub fn or_skip(mut self) -> Self {
-        self.absent = Absent::Skip;
+    pub fn optional(mut self) -> Self {
+        self.if_missing = IfMissing::Skip;
         self
     }
 
     #[must_use]
-    pub fn or(mut self, file: &str, value: impl fmt::Display) -> Self {
-        self.absent = Absent::Instead { file: file.to_owned(), value: value.to_string() };
+    pub fn with_fallback(mut self, file: &str, value: impl fmt::Display) -> Self {
+        self.if_missing = IfMissing::Fallback { file: file.to_owned(), value: value.to_string() };
         self
     }
 
     #[must_use]
-    pub fn again(mut self) -> Self {
-        self.again = true;
+    pub fn with_retry(mut self) -> Self {
+        self.retry = true;
         self
     }
 }
@@ -69,10 +69,10 @@ impl Write {
 impl fmt::Display for Write {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} = {:?}", self.file, self.value)?;
-        match &self.absent {
-            Absent::Fail => {}
-            Absent::Skip => write!(f, " if there")?,
-            Absent::Instead { file, value } => write!(f, " or {file} = {value:?}")?,
+        match &self.if_missing {
+            IfMissing::Fail => {}
+            IfMissing::Skip => write!(f, " if there")?,
+            IfMissing::Fallback { file, value } => write!(f, " or {file} = {value:?}")?,
         }
         write!(f, " ({})", self.pointer)
     }

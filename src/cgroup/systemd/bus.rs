@@ -69,22 +69,22 @@ impl Message {
 
 /// What an answer was: the error's name decides what is done about it.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) enum Reply {
     Return(Message),
     Error { name: String, text: String },
 }
 
-impl Answer {
-    pub(crate) fn or_fail(self) -> Result<Message> {
+impl Reply {
+    pub(crate) fn or_error(self) -> Result<Message> {
         match self {
             Self::Return(message) => Ok(message),
-            Self::Error { name, text } => Err(refused(&name, &text)),
+            Self::Error { name, text } => Err(error_from_reply(&name, &text)),
         }
     }
 }
 
 /// The other side's words, with the name of the error where it says more than they do.
-pub(crate) fn refused(name: &str, text: &str) -> Error {
+pub(crate) fn error_from_reply(name: &str, text: &str) -> Error {
     let short = name.rsplit('.').next().unwrap_or(name);
     let kind = if short == "AccessDenied" { Kind::Denied } else { Kind::System(Errno::EIO) };
     fail!(kind, "{} ({short})", text.trim_end_matches('.'))
@@ -116,7 +116,7 @@ impl Bus {
                 interface: "org.freedesktop.DBus",
                 name: "Hello",
             };
-            bus.call(hello, &()).and_then(Answer::or_fail).with_context(at)?;
+            bus.call(hello, &()).and_then(Reply::or_error).with_context(at)?;
         }
         Ok(bus)
     }
@@ -126,7 +126,7 @@ impl Bus {
     }
 
     /// A new deadline, from now.
-    pub(crate) fn within(&mut self, time: Duration) {
+    pub(crate) fn set_deadline(&mut self, time: Duration) {
         self.end = Instant::now() + time;
     }
 
@@ -151,16 +151,16 @@ impl Bus {
     }
 
     /// Calls a method and waits for the answer.
-    pub(crate) fn call<B: Serialize + Type>(&mut self, method: Method<'_>, body: &B) -> Result<Answer> {
+    pub(crate) fn call<B: Serialize + Type>(&mut self, method: Method<'_>, body: &B) -> Result<Reply> {
         let serial = self.write(method, body).with_context(|| format!("call {} over D-Bus", method.name))?;
         loop {
             let message = self.next().with_context(|| format!("wait for the answer to {}", method.name))?;
             match message.kind {
                 SIGNAL => self.signals.push_back(message),
-                METHOD_RETURN if message.reply_to == serial => return Ok(Answer::Return(message)),
+                METHOD_RETURN if message.reply_to == serial => return Ok(Reply::Return(message)),
                 ERROR if message.reply_to == serial => {
                     let text = message.read::<String>().unwrap_or_default();
-                    return Ok(Answer::Error { name: message.error, text });
+                    return Ok(Reply::Error { name: message.error, text });
                 }
                 _ => {}
             }
@@ -236,7 +236,7 @@ impl Bus {
             body: bytes.split_off(header),
             endian,
         };
-        fields_of(&bytes, endian, &mut message)?;
+        read_header_fields(&bytes, endian, &mut message)?;
         Ok(message)
     }
 
@@ -244,7 +244,7 @@ impl Bus {
         while !bytes.is_empty() {
             match self.stream.write(bytes) {
                 Ok(count) => bytes = &bytes[count..],
-                Err(error) => self.after(&error, PollFlags::POLLOUT)?,
+                Err(error) => self.wait_ready(&error, PollFlags::POLLOUT)?,
             }
         }
         Ok(())
@@ -260,14 +260,14 @@ impl Bus {
                     ));
                 }
                 Ok(count) => into = &mut into[count..],
-                Err(error) => self.after(&error, PollFlags::POLLIN)?,
+                Err(error) => self.wait_ready(&error, PollFlags::POLLIN)?,
             }
         }
         Ok(())
     }
 
     /// The socket does not block: waits for it until the deadline.
-    fn after(&self, error: &std::io::Error, events: PollFlags) -> Result<()> {
+    fn wait_ready(&self, error: &std::io::Error, events: PollFlags) -> Result<()> {
         match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EINTR) => Ok(()),
             Some(Errno::EAGAIN) => wait(&self.stream, events, self.end),
@@ -309,7 +309,7 @@ fn broken(what: std::fmt::Arguments<'_>) -> Error {
     fail!(Kind::System(Errno::EBADMSG), "not a D-Bus message: {what}")
 }
 
-fn fields_of(header: &[u8], endian: Endian, message: &mut Message) -> Result<()> {
+fn read_header_fields(header: &[u8], endian: Endian, message: &mut Message) -> Result<()> {
     let data = Data::new(&header[12..], Wire::new(endian, 12));
     let (fields, _): (Vec<(u8, Variant<'_>)>, _) =
         data.deserialize().map_err(|error| broken(format_args!("{error}")))?;
@@ -378,7 +378,7 @@ pub mod tests {
     const WELCOME: &[u8] = b"DATA\r\nOK 0123\r\n";
     const METHOD: Method<'_> = Method { destination: "a.b", path: "/a", interface: "a.b", name: "C" };
 
-    fn call(name: &str, words: Vec<Vec<u8>>, stays: bool) -> Result<Answer> {
+    fn call(name: &str, words: Vec<Vec<u8>>, stays: bool) -> Result<Reply> {
         let path = peer(name, words, stays);
         let bus = Bus::connect(&path, false, Duration::from_millis(200));
         std::fs::remove_file(&path).unwrap();
@@ -411,7 +411,7 @@ pub mod tests {
     fn an_answer_is_read() {
         let body = to_bytes(Wire::new(LE, 0), &"hello").unwrap();
         let words = vec![WELCOME.to_vec(), message(METHOD_RETURN, &body, "s")];
-        let answer = call("answer", words, true).unwrap().or_fail().unwrap();
+        let answer = call("answer", words, true).unwrap().or_error().unwrap();
         assert_eq!(answer.read::<String>().unwrap(), "hello");
         assert!(answer.read::<(u32, zbus::OwnedObjectPath)>().is_err());
     }
@@ -420,7 +420,7 @@ pub mod tests {
     fn a_refusal_is_told_in_its_own_words() {
         let body = to_bytes(Wire::new(LE, 0), &"No such thing.").unwrap();
         let words = vec![WELCOME.to_vec(), message(ERROR, &body, "s")];
-        let error = call("refusal", words, true).unwrap().or_fail().unwrap_err();
+        let error = call("refusal", words, true).unwrap().or_error().unwrap_err();
         assert_eq!(error.to_string(), "No such thing (Failed)");
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use zbus::{ObjectPath, OwnedObjectPath, OwnedVariant, Variant};
 
-use super::bus::{Answer, Bus, Message, Method, refused};
+use super::bus::{Bus, Message, Method, Reply, error_from_reply};
 use super::object_path::unit_object;
 use crate::cgroup::plan::path::POINTER;
 use crate::cgroup::plan::systemd::properties::Property;
@@ -23,13 +23,13 @@ const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 
 /// A connection to the system's or the user's manager.
 #[derive(Debug)]
-pub struct Manager {
+pub struct Client {
     bus: Bus,
     /// For a job.
-    patience: Duration,
+    timeout: Duration,
 }
 
-impl Manager {
+impl Client {
     pub fn connect(user: bool) -> Result<Self> {
         if !user && !Path::new("/run/systemd/system").is_dir() {
             let what =
@@ -46,7 +46,7 @@ impl Manager {
         let mut failed = Vec::new();
         for (path, routed) in sockets {
             match Bus::connect(&path, routed, DEADLINE) {
-                Ok(bus) => return Self { bus, patience: DEADLINE }.listening(),
+                Ok(bus) => return Self { bus, timeout: DEADLINE }.subscribe_to_jobs(),
                 Err(error) => failed.push(error),
             }
         }
@@ -57,7 +57,7 @@ impl Manager {
     }
 
     /// A bus passes on what is asked for; systemd itself sends its signals unasked.
-    fn listening(mut self) -> Result<Self> {
+    fn subscribe_to_jobs(mut self) -> Result<Self> {
         if self.bus.is_routed() {
             let method = Method {
                 destination: "org.freedesktop.DBus",
@@ -68,7 +68,7 @@ impl Manager {
             let rule = format!(
                 "type='signal',sender='{SERVICE}',path='{OBJECT}',interface='{MANAGER}',member='JobRemoved'"
             );
-            self.bus.call(method, &rule)?.or_fail().context("listen to systemd")?;
+            self.bus.call(method, &rule)?.or_error().context("listen to systemd")?;
         }
         Ok(self)
     }
@@ -94,7 +94,7 @@ impl Manager {
     fn property<T: TryFrom<OwnedVariant>>(&mut self, path: &str, interface: &str, name: &str) -> Result<T> {
         let method =
             Method { destination: SERVICE, path, interface: "org.freedesktop.DBus.Properties", name: "Get" };
-        let message = self.bus.call(method, &(interface, name))?.or_fail();
+        let message = self.bus.call(method, &(interface, name))?.or_error();
         let message = message.with_context(|| format!("read systemd's property {name}"))?;
         let value: OwnedVariant = message.read()?;
         T::try_from(value).map_err(|_| fail!(Kind::Unsupported, "systemd's property {name} has another type"))
@@ -102,15 +102,15 @@ impl Manager {
 
     /// Starts a unit that is not in any file, with a process in it, and waits until it is there.
     pub fn start(&mut self, unit: &Unit, properties: &[Property], pid: Option<i32>) -> Result<()> {
-        let mut all = values(properties);
+        let mut all = as_variants(properties);
         if let Some(pid) = pid {
             all.push(("PIDs", Variant::from(vec![pid.unsigned_abs()])));
         }
         let auxiliary: Vec<(&str, Vec<(&str, Variant<'_>)>)> = Vec::new();
         let body = (&*unit.name, "replace", all, auxiliary);
         let started = self.start_with(unit, &body).map_err(|failure| match failure {
-            Failure::Refused { name, text } => told(&name, &text, properties),
-            Failure::Other(error) => (error, None),
+            StartError::Refused { name, text } => explain_refusal(&name, &text, properties),
+            StartError::Other(error) => (error, None),
         });
         started.map_err(|(error, pointer)| {
             let error = error.context(format!("unable to start unit {:?}", unit.name));
@@ -118,53 +118,57 @@ impl Manager {
         })
     }
 
-    fn start_with<B: serde::Serialize + zbus::Type>(&mut self, unit: &Unit, body: &B) -> Result<(), Failure> {
+    fn start_with<B: serde::Serialize + zbus::Type>(
+        &mut self,
+        unit: &Unit,
+        body: &B,
+    ) -> Result<(), StartError> {
         let method = Self::method("StartTransientUnit");
         let mut answer = self.bus.call(method, body)?;
-        if let Answer::Error { name, .. } = &answer
+        if let Reply::Error { name, .. } = &answer
             && name.ends_with(".UnitExists")
         {
             // What a container of that name left when it failed. A living unit stays, and is refused again.
-            self.forget(unit)?;
+            self.reset_failed(unit)?;
             answer = self.bus.call(method, body)?;
         }
         match answer {
-            Answer::Return(job) => Ok(self.finish(&job).inspect_err(|_| self.abandon(unit))?),
-            Answer::Error { name, text } => Err(Failure::Refused { name, text }),
+            Reply::Return(job) => Ok(self.wait_for_job(&job).inspect_err(|_| self.cancel_start(unit))?),
+            Reply::Error { name, text } => Err(StartError::Refused { name, text }),
         }
     }
 
     /// A unit whose start has failed, or is still to come: the job must not be done when nobody waits for it any more.
-    fn abandon(&mut self, unit: &Unit) {
-        self.bus.within(self.patience.min(Duration::from_secs(5)));
+    fn cancel_start(&mut self, unit: &Unit) {
+        self.bus.set_deadline(self.timeout.min(Duration::from_secs(5)));
         let _ = self.bus.call(Self::method("StopUnit"), &(&*unit.name, "replace"));
-        let _ = self.forget(unit);
+        let _ = self.reset_failed(unit);
     }
 
     /// Stops a unit, and waits until it is gone; one that is gone already is no failure.
     pub fn stop(&mut self, unit: &Unit) -> Result<()> {
         let doing = || format!("unable to stop unit {:?}", unit.name);
         match self.bus.call(Self::method("StopUnit"), &(&*unit.name, "replace")).with_context(doing)? {
-            Answer::Return(job) => self.finish(&job).with_context(doing)?,
-            Answer::Error { name, .. } if name.ends_with(".NoSuchUnit") => return Ok(()),
-            Answer::Error { name, text } => return Err(refused(&name, &text).context(doing())),
+            Reply::Return(job) => self.wait_for_job(&job).with_context(doing)?,
+            Reply::Error { name, .. } if name.ends_with(".NoSuchUnit") => return Ok(()),
+            Reply::Error { name, text } => return Err(error_from_reply(&name, &text).context(doing())),
         }
-        self.forget(unit)
+        self.reset_failed(unit)
     }
 
     /// Lets go of a failed unit, which systemd otherwise keeps for a person to look at.
-    fn forget(&mut self, unit: &Unit) -> Result<()> {
+    fn reset_failed(&mut self, unit: &Unit) -> Result<()> {
         self.bus.call(Self::method("ResetFailedUnit"), &&*unit.name).map(drop)
     }
 
     /// Changes properties of a unit that runs.
     pub fn set(&mut self, unit: &Unit, properties: &[Property]) -> Result<()> {
         let doing = || format!("unable to change unit {:?}", unit.name);
-        let body = (&*unit.name, true, values(properties));
+        let body = (&*unit.name, true, as_variants(properties));
         match self.bus.call(Self::method("SetUnitProperties"), &body).with_context(doing)? {
-            Answer::Return(_) => Ok(()),
-            Answer::Error { name, text } => {
-                let (error, pointer) = told(&name, &text, properties);
+            Reply::Return(_) => Ok(()),
+            Reply::Error { name, text } => {
+                let (error, pointer) = explain_refusal(&name, &text, properties);
                 let error = error.context(doing());
                 Err(match pointer {
                     Some(pointer) => error.context(pointer),
@@ -181,12 +185,12 @@ impl Manager {
             path => format!("/{path}"),
         };
         let body = (&*unit.name, &*below, vec![pid.unsigned_abs()]);
-        let answer = self.bus.call(Self::method("AttachProcessesToUnit"), &body)?.or_fail();
+        let answer = self.bus.call(Self::method("AttachProcessesToUnit"), &body)?.or_error();
         answer.map(drop).with_context(|| format!("adding pid {pid} to unit {:?}", unit.name))
     }
 
     /// Where the unit's group is, as systemd itself sees it.
-    pub fn group_of(&mut self, unit: &Unit) -> Result<PathBuf> {
+    pub fn control_group(&mut self, unit: &Unit) -> Result<PathBuf> {
         let interface = if unit.is_slice() { "Slice" } else { "Scope" };
         let text: String =
             self.property(&unit_object(&unit.name), &format!("{SERVICE}.{interface}"), "ControlGroup")?;
@@ -194,9 +198,9 @@ impl Manager {
     }
 
     /// Waits for the end of the job that a method answered with.
-    fn finish(&mut self, answer: &Message) -> Result<()> {
+    fn wait_for_job(&mut self, answer: &Message) -> Result<()> {
         let job: OwnedObjectPath = answer.read()?;
-        self.bus.within(self.patience);
+        self.bus.set_deadline(self.timeout);
         loop {
             let removed = self.bus.signal("JobRemoved");
             let removed = removed.with_context(|| format!("wait for systemd's job {}", job.as_str()))?;
@@ -212,25 +216,25 @@ impl Manager {
     }
 }
 
-fn values(properties: &[Property]) -> Vec<(&str, Variant<'static>)> {
+fn as_variants(properties: &[Property]) -> Vec<(&str, Variant<'static>)> {
     properties.iter().map(|property| (&*property.name, property.value.clone())).collect()
 }
 
 /// Why a unit was not started.
-enum Failure {
+enum StartError {
     Refused { name: String, text: String },
     Other(Error),
 }
 
-impl From<Error> for Failure {
+impl From<Error> for StartError {
     fn from(error: Error) -> Self {
         Self::Other(error)
     }
 }
 
 /// What systemd refused; where it names the property that it does not take, with the config field that asked for it.
-fn told(name: &str, text: &str, properties: &[Property]) -> (Error, Option<String>) {
-    let error = refused(name, text);
+fn explain_refusal(name: &str, text: &str, properties: &[Property]) -> (Error, Option<String>) {
+    let error = error_from_reply(name, text);
     let asked = || properties.iter().filter(|property| !property.pointer.is_empty());
     let named = asked().filter(|property| text.contains(&*property.name));
     if let Some(property) = named.max_by_key(|property| property.name.len()) {
@@ -248,7 +252,7 @@ fn told(name: &str, text: &str, properties: &[Property]) -> (Error, Option<Strin
 /// systemd's own socket first: it needs no bus, and root may.
 fn system_sockets() -> Vec<(PathBuf, bool)> {
     let mut all = vec![("/run/dbus/system_bus_socket".into(), true)];
-    if let Some(path) = address("DBUS_SYSTEM_BUS_ADDRESS") {
+    if let Some(path) = socket_path_from_env("DBUS_SYSTEM_BUS_ADDRESS") {
         all = vec![(path, true)];
     }
     if nix::unistd::geteuid().is_root() {
@@ -261,7 +265,7 @@ fn user_sockets() -> Vec<(PathBuf, bool)> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
     let mut all: Vec<(PathBuf, bool)> = Vec::new();
     all.extend(runtime.as_ref().map(|dir| (dir.join("systemd/private"), false)));
-    all.extend(address("DBUS_SESSION_BUS_ADDRESS").map(|path| (path, true)));
+    all.extend(socket_path_from_env("DBUS_SESSION_BUS_ADDRESS").map(|path| (path, true)));
     all.extend(runtime.map(|dir| (dir.join("bus"), true)));
     // The variable often names the usual one.
     all.dedup();
@@ -269,7 +273,7 @@ fn user_sockets() -> Vec<(PathBuf, bool)> {
 }
 
 /// The path in `unix:path=/run/user/1000/bus,guid=…`, the first of a list.
-fn address(variable: &str) -> Option<PathBuf> {
+fn socket_path_from_env(variable: &str) -> Option<PathBuf> {
     let text = std::env::var(variable).ok()?;
     let unix = text.split(';').find_map(|address| address.strip_prefix("unix:"))?;
     unix.split(',').find_map(|pair| pair.strip_prefix("path=")).map(PathBuf::from)
@@ -291,7 +295,7 @@ mod tests {
 
     /// A systemd that takes jobs and never does them; with `refusal`, one that refuses the first call so. Tells what it is
     /// asked for.
-    fn idle(name: &str, refusal: Option<&'static str>) -> (Manager, Receiver<&'static str>) {
+    fn idle_systemd(name: &str, refusal: Option<&'static str>) -> (Client, Receiver<&'static str>) {
         let path = std::env::temp_dir().join(format!("tare-systemd-{name}-{}", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).unwrap();
@@ -317,10 +321,10 @@ mod tests {
                 let _ = stream.write_all(&message);
             }
         });
-        let mut manager = Manager::connect_to(vec![(path.clone(), false)]).unwrap();
+        let mut client = Client::connect_to(vec![(path.clone(), false)]).unwrap();
         std::fs::remove_file(path).unwrap();
-        manager.patience = Duration::from_millis(100);
-        (manager, calls)
+        client.timeout = Duration::from_millis(100);
+        (client, calls)
     }
 
     fn unit() -> Unit {
@@ -334,9 +338,9 @@ mod tests {
 
     #[test]
     fn a_job_that_never_ends_is_given_up_and_taken_back() {
-        let (mut manager, calls) = idle("endless", None);
+        let (mut client, calls) = idle_systemd("endless", None);
         let start = std::time::Instant::now();
-        let error = manager.start(&unit(), &[], Some(1)).unwrap_err();
+        let error = client.start(&unit(), &[], Some(1)).unwrap_err();
         assert_eq!(
             error.to_string(),
             "/linux/cgroupsPath: unable to start unit \"tare-x.scope\": wait for systemd's job /job/1: no answer in time"
@@ -347,7 +351,7 @@ mod tests {
             calls.try_iter().collect::<Vec<_>>(),
             ["StartTransientUnit", "StopUnit", "ResetFailedUnit"]
         );
-        let error = manager.stop(&unit()).unwrap_err().to_string();
+        let error = client.stop(&unit()).unwrap_err().to_string();
         assert_eq!(
             error,
             "unable to stop unit \"tare-x.scope\": wait for systemd's job /job/1: no answer in time"
@@ -359,15 +363,15 @@ mod tests {
         let memory = Property::new("MemoryMax", 7_u64, "/linux/resources/memory/limit");
         let free = Property::new("Nice", 7_u64, "/annotations/org.systemd.property.Nice");
         let properties = [memory, free];
-        let (mut manager, _) = idle("refuses", Some("MemoryMax= out of range."));
+        let (mut client, _) = idle_systemd("refuses", Some("MemoryMax= out of range."));
         let want = "unit \"tare-x.scope\": MemoryMax = uint64 7: MemoryMax= out of range (Failed)";
-        let error = manager.start(&unit(), &properties, Some(1)).unwrap_err().to_string();
+        let error = client.start(&unit(), &properties, Some(1)).unwrap_err().to_string();
         assert_eq!(error, format!("/linux/resources/memory/limit: unable to start {want}"));
-        let error = manager.set(&unit(), &properties).unwrap_err().to_string();
+        let error = client.set(&unit(), &properties).unwrap_err().to_string();
         assert_eq!(error, format!("/linux/resources/memory/limit: unable to change {want}"));
         // Where it does not say which, those that nobody has checked are named.
-        let (mut manager, _) = idle("mumbles", Some("Unexpected message contents"));
-        let error = manager.start(&unit(), &properties, Some(1)).unwrap_err();
+        let (mut client, _) = idle_systemd("mumbles", Some("Unexpected message contents"));
+        let error = client.start(&unit(), &properties, Some(1)).unwrap_err();
         assert!(error.to_string().starts_with("/linux/cgroupsPath: unable to start unit"), "{error}");
         assert_eq!(error.hint(), Some("check Nice = uint64 7 (/annotations/org.systemd.property.Nice)"));
     }

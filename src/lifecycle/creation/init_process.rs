@@ -51,7 +51,7 @@ pub(super) fn spawn_init(
         group.filter_devices(&plan.cgroup)?;
     }
     if let Some(owner) = plan.delegation.owner {
-        group.give_to(owner)?;
+        group.delegate_to(owner)?;
     }
     if let Some(rdt) = &plan.rdt {
         rdt::make(rdt)?;
@@ -80,7 +80,7 @@ pub(super) fn spawn_init(
 /// Whether the device filter is loaded while the init process makes its mounts: the kernel takes its time to check and
 /// translate it, and nothing runs in the container yet. Not where the process runs hooks: they find the filter set.
 fn filters_devices_during_setup(context: &CreateContext<'_>) -> bool {
-    context.group.filters_at_once() && context.plan.hooks.create_container.is_empty()
+    context.group.sets_device_filter_atomically() && context.plan.hooks.create_container.is_empty()
 }
 
 /// Serves the init process from the clone until it is ready: answers its questions, runs hooks, moves devices.
@@ -113,10 +113,10 @@ pub(super) fn serve_until_ready(
     };
     let ready = child.wait_until_ready(agent.as_ref(), || runtime_hooks(context, pid), map_ids);
     // It has come into its group in every hierarchy by now.
-    context.group.release();
+    context.group.release_placeholder();
     // After its cgroup namespace is created: the root there is the group that has the limits.
     let below = ready.and_then(|()| match &plan.delegation.subgroup {
-        Some(below) => Ok(context.group.hand_down(below, pid, plan.delegation.owner)?),
+        Some(below) => Ok(context.group.move_into_subgroup(below, pid, plan.delegation.owner)?),
         None => Ok(()),
     });
     match below {

@@ -127,9 +127,9 @@ fn criu_request(
             criu_options.text(EXTERNAL, &format!("{kind}[{inode}]:{}", criu_request::key(join.namespace)));
     }
     let group = container.group()?;
-    if let Some(place) = group.record().place_of("freezer") {
+    if let Some(place) = group.record().location_of("freezer") {
         criu_options =
-            criu_options.text(FREEZE_CGROUP, &group.record().places[place].directory().to_string_lossy());
+            criu_options.text(FREEZE_CGROUP, &group.record().locations[place].directory().to_string_lossy());
     }
     if options.pre_dump {
         return Ok(criu_options);

@@ -125,8 +125,8 @@ impl Watched<'_> {
 
     /// True when the group is gone.
     fn killed(&mut self, each: &mut dyn FnMut(&Event) -> Result<()>) -> Result<bool> {
-        match self.oom.as_mut().map(OomWatch::take).transpose()? {
-            Some(OomEvent::Gone) => Ok(true),
+        match self.oom.as_mut().map(OomWatch::read_event).transpose()? {
+            Some(OomEvent::GroupRemoved) => Ok(true),
             Some(OomEvent::Kills(kills)) => {
                 (0..kills).try_for_each(|_| each(&Event::OutOfMemory)).map(|()| false)
             }

@@ -179,11 +179,11 @@ fn spawn_process(
             let annotations = annotations::read(|key| container.record.annotations.get(key))?;
             let group = container.group()?;
             match annotations.delegate_cgroup {
-                Some(below) => group.handed_down(&below).for_guest(init.pid)?,
-                None => group.for_guest(init.pid)?,
+                Some(below) => group.existing_subgroup(&below).for_exec(init.pid)?,
+                None => group.for_exec(init.pid)?,
             }
         }
-        (paths, _) => container.group()?.sub_group(paths)?,
+        (paths, _) => container.group()?.subgroup(paths)?,
     };
     let mut args = InitArgs { keep_groups: plan.keep_groups, ..InitArgs::default() };
     args.fds.target = Some(container.pidfd()?);

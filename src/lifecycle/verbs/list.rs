@@ -1,7 +1,7 @@
 //! `list`.
 
 use super::state::{self, State};
-use crate::cgroup::Hierarchies;
+use crate::cgroup::HierarchyRoots;
 use crate::container::Store;
 use crate::error::{Kind, Result};
 use crate::lifecycle::load;
@@ -25,7 +25,7 @@ pub(crate) fn list(globals: &Globals) -> Result<Vec<Listed>> {
         None => Vec::new(),
     };
     let mut all = Vec::with_capacity(entries.len());
-    let mut hierarchies = Hierarchies::default();
+    let mut hierarchies = HierarchyRoots::default();
     for entry in entries {
         let (id, owner) = (entry.id().clone(), entry.owner());
         let loaded = owner.and_then(|uid| Ok((uid, load::from_entry_with(entry, &mut hierarchies)?)));

@@ -97,7 +97,7 @@ impl RestoreContext<'_> {
         let &Self { options, bundle, plan, entry, group, .. } = self;
         group.apply(&plan.cgroup)?;
         if let Some(owner) = plan.delegation.owner {
-            group.give_to(owner)?;
+            group.delegate_to(owner)?;
         }
         if let Some(rdt) = &plan.rdt {
             rdt::make(rdt)?;
@@ -122,7 +122,7 @@ impl RestoreContext<'_> {
         let told = record.init.map(|init| init.pid);
         let pid = told.ok_or_else(|| fail!(Kind::Child, "criu did not tell the restored process"))?;
         if let Some(below) = &plan.delegation.subgroup {
-            group.hand_down(below, pid, plan.delegation.owner)?;
+            group.move_into_subgroup(below, pid, plan.delegation.owner)?;
         }
         if let Some(rdt) = &record.rdt {
             rdt::join(rdt, pid)?;

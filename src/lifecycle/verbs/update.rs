@@ -32,14 +32,14 @@ pub(crate) fn update(globals: &Globals, id: &ContainerId, options: &Update) -> R
     }
     let group = container.group()?;
     device_rules::add(&options.devices, &group.record().devices, &mut resources)?;
-    let rootless = load::rootless(globals, group.record().driver);
+    let rootless = load::rootless(globals, group.record().manager);
     let plan = cgroup::plan::update(group.record(), &resources, rootless)?;
     for warning in &plan.warnings {
         log::warn(format_args!("{warning}"));
     }
     let lines = schemata(options, &container.record)?;
     container.record.cgroup = Some(plan.record());
-    group.change_with(&plan, || match container.record.rdt.as_ref().filter(|_| !lines.is_empty()) {
+    group.update_with(&plan, || match container.record.rdt.as_ref().filter(|_| !lines.is_empty()) {
         None => container.entry.write(&container.record),
         Some(class) => {
             let before = rdt::schemata(class)?;

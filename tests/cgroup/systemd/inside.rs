@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use tare::testing::cgroup::plan::new_group;
-use tare::testing::cgroup::{Driver, Group, Plan};
+use tare::testing::cgroup::{Group, Manager, Plan};
 use tare::testing::host::probe::cgroup::read_layout;
 
 use crate::bundles::skip;
@@ -14,7 +14,7 @@ use crate::support::{Inmate, Scratch, assert_told, born_in, id, open_errno};
 fn planned(path: &str, resources: &Value, user: bool) -> Plan {
     let linux = serde_json::from_value(json!({"cgroupsPath": path, "resources": resources})).unwrap();
     let layout = read_layout().unwrap();
-    new_group(Some(&linux), &id(), Driver::Systemd, &layout, user).unwrap()
+    new_group(Some(&linux), &id(), Manager::Systemd, &layout, user).unwrap()
 }
 
 fn created(plan: Plan) -> Scratch {
@@ -59,7 +59,7 @@ mod v2 {
             &json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]}),
             false,
         ));
-        let path = scratch.group.record().places[0].path.clone();
+        let path = scratch.group.record().locations[0].path.clone();
         assert_eq!(path.to_str(), Some("test.slice/test-a.slice/tare-born.scope"));
         // The placeholder stands in for it until then.
         assert_eq!(scratch.group.procs().unwrap().len(), 1);
@@ -69,7 +69,7 @@ mod v2 {
         assert_eq!(shown("tare-born.scope", "ControlGroup"), format!("/{}", path.display()));
         assert_eq!(scratch.read("hugetlb.2MB.max"), "4194304");
         let inmate = scratch.sleeper();
-        scratch.group.release();
+        scratch.group.release_placeholder();
         assert_eq!(scratch.group.procs().unwrap(), [inmate.pid()]);
         scratch.group.freeze().unwrap();
         scratch.group.thaw().unwrap();
@@ -88,7 +88,7 @@ mod v2 {
         let mut plan = planned(":tare:sub", &resources, false);
         plan.go_below("container".as_ref());
         let scratch = created(plan);
-        let path = scratch.group.record().places[0].path.clone();
+        let path = scratch.group.record().locations[0].path.clone();
         assert_eq!(path.to_str(), Some("system.slice/tare-sub.scope/container"));
         assert_eq!(scratch.read("hugetlb.2MB.max"), "4194304");
         let inmate = scratch.sleeper();
@@ -98,7 +98,7 @@ mod v2 {
         scratch.group.kill_all(libc::SIGKILL).unwrap();
         scratch.group.remove().unwrap();
         assert!(!all_of("tare-sub.scope"));
-        assert!(!scratch.plan.places[0].directory().parent().unwrap().exists());
+        assert!(!scratch.plan.locations[0].directory().parent().unwrap().exists());
     }
 
     #[test]
@@ -136,7 +136,7 @@ mod v2 {
         layout.unified.as_mut().unwrap().controllers.extend(["memory", "pids", "cpu"].map(str::to_owned));
         let linux =
             serde_json::from_value(json!({"cgroupsPath": ":tare:limits", "resources": resources})).unwrap();
-        let mut plan = new_group(Some(&linux), &id(), Driver::Systemd, &layout, false).unwrap();
+        let mut plan = new_group(Some(&linux), &id(), Manager::Systemd, &layout, false).unwrap();
         let annotations = [
             ("org.systemd.property.CollectMode", "'inactive-or-failed'"),
             ("org.systemd.property.TimeoutStopSec", "13"),
@@ -162,20 +162,20 @@ mod v2 {
         let wanted = serde_json::from_value(json!({"pids": {"limit": 60}})).unwrap();
         let changed = tare::testing::cgroup::plan::update(group.record(), &wanted, false).unwrap();
         if std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap().contains("pids") {
-            group.change(&changed).unwrap();
+            group.update(&changed).unwrap();
             assert_eq!(shown("tare-limits.scope", "TasksMax"), "60");
-            let file = group.record().places[0].directory().join("pids.max");
+            let file = group.record().locations[0].directory().join("pids.max");
             assert_eq!(std::fs::read_to_string(file).unwrap(), "60\n");
             return group.remove().unwrap();
         }
         // The property is set before the file, which this tree does not have, is refused: then it is taken back.
-        group.change(&changed).unwrap_err();
+        group.update(&changed).unwrap_err();
         assert_eq!(shown("tare-limits.scope", "TasksMax"), "50");
         let more =
             json!({"memory": {"reservation": 4096}, "cpu": {"cpus": "0", "idle": 1}, "pids": {"limit": 70}});
         let more = serde_json::from_value(more).unwrap();
         group
-            .change(&tare::testing::cgroup::plan::update(group.record(), &more, false).unwrap())
+            .update(&tare::testing::cgroup::plan::update(group.record(), &more, false).unwrap())
             .unwrap_err();
         for (name, want) in [
             ("TasksMax", "50"),
@@ -208,7 +208,7 @@ mod v2 {
             // Of a wrong type systemd does not say whose it is.
             assert!(error.contains(name) || error.contains("Unexpected message contents"), "{error}");
             assert!(!all_of("tare-refused.scope"));
-            assert!(!plan.places[0].directory().exists());
+            assert!(!plan.locations[0].directory().exists());
         }
     }
 
@@ -231,12 +231,12 @@ mod v2 {
     #[ignore = "runs inside"]
     fn a_failed_unit_that_was_left_is_taken_over() {
         use tare::testing::cgroup::plan::systemd::{Property, Unit, properties::unit_properties};
-        use tare::testing::cgroup::systemd::client::Manager;
+        use tare::testing::cgroup::systemd::client::Client;
         let unit = Unit::from_path(Some(":tare:left".as_ref()), &id(), false).unwrap();
         let mut properties = unit_properties(&unit, tare::testing::host::cgroup::Mode::V2);
         properties.push(Property::new("RuntimeMaxUSec", 50_000_u64, ""));
         let inmate = Inmate::outside();
-        Manager::connect(false).unwrap().start(&unit, &properties, Some(inmate.pid())).unwrap();
+        Client::connect(false).unwrap().start(&unit, &properties, Some(inmate.pid())).unwrap();
         let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
         while shown("tare-left.scope", "ActiveState") != "failed" {
             assert!(std::time::Instant::now() < end, "{}", shown("tare-left.scope", "ActiveState"));
@@ -255,7 +255,7 @@ mod v2 {
             tare::testing::cgroup::plan::systemd::Unit::from_path(Some(":tare:bus".as_ref()), &id(), false)
                 .unwrap();
         let sockets = vec![("/run/dbus/system_bus_socket".into(), true)];
-        let mut manager = tare::testing::cgroup::systemd::client::Manager::connect_to(sockets).unwrap();
+        let mut manager = tare::testing::cgroup::systemd::client::Client::connect_to(sockets).unwrap();
         assert!(manager.version().unwrap() > 200);
         assert_eq!(manager.root().unwrap(), std::path::Path::new(""));
         let inmate = Inmate::outside();
@@ -265,7 +265,7 @@ mod v2 {
         );
         manager.start(&unit, &properties, Some(inmate.pid())).unwrap();
         assert!(inmate.groups().contains("0::/system.slice/tare-bus.scope"), "{}", inmate.groups());
-        assert_eq!(manager.group_of(&unit).unwrap().to_str(), Some("system.slice/tare-bus.scope"));
+        assert_eq!(manager.control_group(&unit).unwrap().to_str(), Some("system.slice/tare-bus.scope"));
         manager.stop(&unit).unwrap();
         manager.stop(&unit).unwrap();
     }
@@ -290,9 +290,9 @@ mod v2 {
         }
         assert_eq!(nix::unistd::getuid(), user);
         let scratch = created(planned(":tare:mine", &json!({}), true));
-        let path = scratch.group.record().places[0].path.display().to_string();
+        let path = scratch.group.record().locations[0].path.display().to_string();
         assert!(path.ends_with("/user@1234.service/user.slice/tare-mine.scope"), "{path}");
-        assert!(scratch.group.entrance().unwrap().by_parent);
+        assert!(scratch.group.placement().unwrap().parent_joins);
         let inmate = scratch.sleeper();
         assert_eq!(scratch.group.procs().unwrap(), [inmate.pid()]);
         // An additional process, as for `exec`.
@@ -324,10 +324,10 @@ mod v1 {
         ));
         let inmate = scratch.sleeper();
         assert_eq!(scratch.group.procs().unwrap(), [inmate.pid()]);
-        let places = scratch.group.record().places.len();
+        let locations = scratch.group.record().locations.len();
         assert_eq!(
             inmate.groups().matches("/test.slice/tare-limits.scope").count(),
-            places,
+            locations,
             "{}",
             inmate.groups()
         );
@@ -348,7 +348,7 @@ mod v1 {
         let wanted =
             serde_json::from_value(json!({"memory": {"limit": 33554432}, "pids": {"limit": 60}})).unwrap();
         let changed = tare::testing::cgroup::plan::update(scratch.group.record(), &wanted, false).unwrap();
-        scratch.group.change(&changed).unwrap();
+        scratch.group.update(&changed).unwrap();
         reload();
         assert_eq!(scratch.read("memory.limit_in_bytes"), "33554432");
         assert_eq!(shown("tare-limits.scope", "MemoryLimit"), "33554432");

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 
 use super::{list, program};
-use crate::cgroup::dir::Dir;
+use crate::cgroup::dir::CgroupDir;
 use crate::cgroup::plan::devices::filter::Filter;
 use crate::cgroup::plan::record::Record;
 use crate::error::{Context, Kind, Result};
@@ -14,20 +14,20 @@ use crate::host::cgroup::Mode;
 use crate::sys::bpf;
 
 /// Sets the filter, by the interface of `mode`. `fresh`: nothing can be attached yet, which spares asking.
-pub(crate) fn set(dir: &Dir, filter: &Filter, mode: Mode, fresh: bool) -> Result<()> {
+pub(crate) fn set(dir: &CgroupDir, filter: &Filter, mode: Mode, fresh: bool) -> Result<()> {
     let set = if mode == Mode::V2 { attach(dir, filter, fresh) } else { write(dir, filter) };
     set.context("/linux/resources/devices")
 }
 
 /// The filter that is in force: v1 shows it, on v2 it is the one of the rules that were last set.
-pub(crate) fn current(dir: &Dir, record: &Record) -> Result<Filter> {
+pub(crate) fn current(dir: &CgroupDir, record: &Record) -> Result<Filter> {
     if dir.is_v2() { record.filter(&record.devices) } else { read(dir) }
 }
 
-fn write(dir: &Dir, filter: &Filter) -> Result<()> {
+fn write(dir: &CgroupDir, filter: &Filter) -> Result<()> {
     let current = read(dir)?;
     for step in list::steps(&current, filter) {
-        dir.write_or_fail(step.file, &step.value)?;
+        dir.write_with_context(step.file, &step.value)?;
     }
     // An open group's list does not show its exceptions; of a closed one it is all there is to know.
     let now = read(dir)?;
@@ -37,14 +37,14 @@ fn write(dir: &Dir, filter: &Filter) -> Result<()> {
     Ok(())
 }
 
-fn read(dir: &Dir) -> Result<Filter> {
-    let text = dir.read_or_fail("devices.list")?;
+fn read(dir: &CgroupDir) -> Result<Filter> {
+    let text = dir.read_with_context("devices.list")?;
     list::parse(&text).ok_or_else(|| {
         fail!(Kind::Unsupported, "{}/devices.list cannot be read: {text:?}", dir.path.display())
     })
 }
 
-fn attach(dir: &Dir, filter: &Filter, fresh: bool) -> Result<()> {
+fn attach(dir: &CgroupDir, filter: &Filter, fresh: bool) -> Result<()> {
     let at = || format!("attach the device filter to {}", dir.path.display());
     let program = bpf::load_device_filter(&program::program(filter), c"Apache");
     let program = program.context("load the eBPF device filter")?;

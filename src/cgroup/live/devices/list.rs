@@ -2,7 +2,7 @@
 //! from it to a filter.
 
 use crate::cgroup::plan::devices::filter::Filter;
-use crate::cgroup::plan::devices::rule::{Access, Kind, Node};
+use crate::cgroup::plan::devices::rule::{Access, DeviceType, Node};
 
 /// A write to one of the two files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,11 +29,11 @@ pub(super) fn parse(text: &str) -> Option<Filter> {
                 filter.allow = true;
                 continue;
             }
-            "b" => Kind::Block,
-            "c" => Kind::Char,
+            "b" => DeviceType::Block,
+            "c" => DeviceType::Char,
             _ => return None,
         };
-        filter.except(Node { kind, major, minor }, access);
+        filter.add_exception(Node { kind, major, minor }, access);
     }
     Some(filter)
 }
@@ -49,7 +49,7 @@ pub(super) fn steps(from: &Filter, to: &Filter) -> Vec<Step> {
         held = &none;
     }
     let mut differ = |from: &Filter, to: &Filter, allow| {
-        for (node, &wanted) in to.in_order() {
+        for (node, &wanted) in to.exceptions_in_order() {
             let missing = wanted.without(from.exceptions.get(node).copied().unwrap_or_default());
             if !missing.is_empty() {
                 steps.push(Step { file: file(allow), value: format!("{node} {missing}") });

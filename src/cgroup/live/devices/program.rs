@@ -9,7 +9,7 @@
 //! jump, and all jump to the same end.
 
 use crate::cgroup::plan::devices::filter::Filter;
-use crate::cgroup::plan::devices::rule::{Access, Kind, Node};
+use crate::cgroup::plan::devices::rule::{Access, DeviceType, Node};
 use crate::sys::bpf::Insn;
 
 const LOAD_WORD: u8 = 0x61;
@@ -54,14 +54,14 @@ pub(super) fn program(filter: &Filter) -> Vec<Insn> {
         insn(SHIFT_LEFT_32, NUMBER, 0, 0, MINOR_BITS),
         insn(OR_REGISTER_32, NUMBER, MINOR, 0, 0),
     ];
-    let part = |kind: Kind| {
+    let part = |kind: DeviceType| {
         let mut list = List { code: Vec::new(), ends: Vec::new(), allow: filter.allow, settled: false };
         for (node, &access) in filter.exceptions.iter().filter(|(node, _)| node.kind == kind) {
             list.exception(node, access);
         }
         list.finish()
     };
-    let (block, char) = (part(Kind::Block), part(Kind::Char));
+    let (block, char) = (part(DeviceType::Block), part(DeviceType::Char));
     // Past a jump that reaches any distance: of two blocks, the shorter one is jumped over.
     let (other, first, second) = if block.len() < char.len() {
         (JUMP_IF_EQUAL, block, char)
@@ -229,7 +229,7 @@ mod tests {
         ] {
             let filter = filter(rules);
             let program = program(&filter);
-            for (kind, number) in [(Kind::Block, 1), (Kind::Char, 2)] {
+            for (kind, number) in [(DeviceType::Block, 1), (DeviceType::Char, 2)] {
                 let pairs = numbers.iter().flat_map(|&a| numbers.iter().map(move |&b| (a, b)));
                 // The kernel has no major number of more than 12 bits.
                 for (major, minor) in pairs.filter(|(major, _)| *major < 4096) {

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use nix::errno::Errno;
 
 use super::{BlkioEntry, Psi, PsiLine};
-use crate::cgroup::dir::Dir;
+use crate::cgroup::dir::CgroupDir;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::spec::cpu_list::CpuList;
 
 /// A file's text; None where this kernel has no such file, or refuses it (PSI switched off).
-pub(super) fn text(dir: &Dir, file: &str) -> Result<Option<String>> {
+pub(super) fn text(dir: &CgroupDir, file: &str) -> Result<Option<String>> {
     match dir.read(file) {
         Ok(text) => Ok(Some(text)),
         Err(Errno::ENOENT | Errno::EOPNOTSUPP) => Ok(None),
@@ -20,7 +20,7 @@ pub(super) fn text(dir: &Dir, file: &str) -> Result<Option<String>> {
 }
 
 /// One number; `max` is all there is.
-pub(super) fn number(dir: &Dir, file: &str) -> Result<Option<u64>> {
+pub(super) fn number(dir: &CgroupDir, file: &str) -> Result<Option<u64>> {
     let Some(text) = text(dir, file)? else { return Ok(None) };
     let wrong = || fail!(Kind::Unsupported, "{}: not a number: {text:?}", dir.path.join(file).display());
     match text.trim() {
@@ -30,7 +30,7 @@ pub(super) fn number(dir: &Dir, file: &str) -> Result<Option<u64>> {
     }
 }
 
-pub(super) fn number_or_zero(dir: &Dir, file: &str) -> Result<u64> {
+pub(super) fn number_or_zero(dir: &CgroupDir, file: &str) -> Result<u64> {
     Ok(number(dir, file)?.unwrap_or(0))
 }
 
@@ -71,7 +71,7 @@ pub(super) fn blkio(text: &str) -> Vec<BlkioEntry> {
 }
 
 /// A pressure file; `full` is missing for the processor on older kernels.
-pub(super) fn psi(dir: &Dir, file: &str) -> Result<Option<Psi>> {
+pub(super) fn psi(dir: &CgroupDir, file: &str) -> Result<Option<Psi>> {
     Ok(text(dir, file)?.map(|text| parse_psi(&text)))
 }
 

@@ -2,7 +2,7 @@
 
 use super::read::{blkio, cpu_numbers, keyed, number, number_or_zero, page_sizes, text};
 use super::{Blkio, BlkioEntry, Cpu, Cpuset, Hugetlb, Memory, MemoryEntry, Pids, Stats};
-use crate::cgroup::dir::Dir;
+use crate::cgroup::dir::CgroupDir;
 use crate::cgroup::live::group::Group;
 use crate::error::Result;
 
@@ -11,7 +11,7 @@ const TICK: u64 = 10_000_000;
 
 pub(super) fn stats(group: &Group) -> Result<Stats> {
     let mut stats = Stats::default();
-    let dir = |name| group.record().place_of(name).map(|place| group.dir(place)).transpose();
+    let dir = |name| group.record().location_of(name).map(|location| group.dir(location)).transpose();
     if let Some(dir) = dir("cpu")? {
         throttling(dir, &mut stats.cpu)?;
     }
@@ -39,7 +39,7 @@ pub(super) fn stats(group: &Group) -> Result<Stats> {
     Ok(stats)
 }
 
-fn throttling(dir: &Dir, cpu: &mut Cpu) -> Result<()> {
+fn throttling(dir: &CgroupDir, cpu: &mut Cpu) -> Result<()> {
     let stat = keyed(&text(dir, "cpu.stat")?.unwrap_or_default());
     let value = |key: &str| stat.get(key).copied().unwrap_or(0);
     cpu.throttling.periods = value("nr_periods");
@@ -48,7 +48,7 @@ fn throttling(dir: &Dir, cpu: &mut Cpu) -> Result<()> {
     Ok(())
 }
 
-fn usage(dir: &Dir, cpu: &mut Cpu) -> Result<()> {
+fn usage(dir: &CgroupDir, cpu: &mut Cpu) -> Result<()> {
     let usage = &mut cpu.usage;
     usage.total = number_or_zero(dir, "cpuacct.usage")?;
     let stat = keyed(&text(dir, "cpuacct.stat")?.unwrap_or_default());
@@ -67,7 +67,7 @@ fn usage(dir: &Dir, cpu: &mut Cpu) -> Result<()> {
     Ok(())
 }
 
-fn cpuset(dir: &Dir) -> Result<Cpuset> {
+fn cpuset(dir: &CgroupDir) -> Result<Cpuset> {
     let value = |name: &str| number_or_zero(dir, &format!("cpuset.{name}"));
     let level = text(dir, "cpuset.sched_relax_domain_level")?.unwrap_or_default();
     Ok(Cpuset {
@@ -85,7 +85,7 @@ fn cpuset(dir: &Dir) -> Result<Cpuset> {
     })
 }
 
-fn memory(dir: &Dir) -> Result<Memory> {
+fn memory(dir: &CgroupDir) -> Result<Memory> {
     let raw = keyed(&text(dir, "memory.stat")?.unwrap_or_default());
     Ok(Memory {
         cache: raw.get("cache").copied().unwrap_or(0),
@@ -98,7 +98,7 @@ fn memory(dir: &Dir) -> Result<Memory> {
     })
 }
 
-fn entry(dir: &Dir, prefix: &str) -> Result<MemoryEntry> {
+fn entry(dir: &CgroupDir, prefix: &str) -> Result<MemoryEntry> {
     let value = |name: &str| number_or_zero(dir, &format!("{prefix}.{name}"));
     Ok(MemoryEntry {
         limit: value("limit_in_bytes")?,
@@ -108,7 +108,7 @@ fn entry(dir: &Dir, prefix: &str) -> Result<MemoryEntry> {
     })
 }
 
-fn pids(dir: &Dir) -> Result<Pids> {
+fn pids(dir: &CgroupDir) -> Result<Pids> {
     let limit = number_or_zero(dir, "pids.max")?;
     Ok(Pids {
         current: number_or_zero(dir, "pids.current")?,
@@ -117,7 +117,7 @@ fn pids(dir: &Dir) -> Result<Pids> {
 }
 
 /// Which files count depends on the scheduler of the disks: the first family that has counted anything.
-fn block_io(dir: &Dir) -> Result<Blkio> {
+fn block_io(dir: &CgroupDir) -> Result<Blkio> {
     for family in ["blkio.bfq.", "blkio."] {
         let read = |name: &str| -> Result<Vec<BlkioEntry>> {
             Ok(blkio(&text(dir, &format!("{family}{name}_recursive"))?.unwrap_or_default()))
@@ -155,7 +155,7 @@ fn block_io(dir: &Dir) -> Result<Blkio> {
 }
 
 /// Reservations where the kernel counts them (5.7), else the pages themselves.
-fn hugetlb(dir: &Dir, size: &str) -> Result<Option<Hugetlb>> {
+fn hugetlb(dir: &CgroupDir, size: &str) -> Result<Option<Hugetlb>> {
     for prefix in [format!("hugetlb.{size}.rsvd"), format!("hugetlb.{size}")] {
         if let Some(usage) = number(dir, &format!("{prefix}.usage_in_bytes"))? {
             let max = number_or_zero(dir, &format!("{prefix}.max_usage_in_bytes"))?;

@@ -4,14 +4,14 @@ use super::read::{cpu_numbers, device, keyed, number, number_or_zero, page_sizes
 use super::{
     Blkio, BlkioEntry, Cpu, CpuUsage, Cpuset, Hugetlb, Memory, MemoryEntry, Pids, Stats, Throttling,
 };
-use crate::cgroup::dir::Dir;
+use crate::cgroup::dir::CgroupDir;
 use crate::cgroup::live::group::Group;
 use crate::cgroup::live::procs;
 use crate::error::Result;
 
 pub(super) fn stats(group: &Group) -> Result<Stats> {
     let mut stats = Stats::default();
-    if group.record().places.is_empty() {
+    if group.record().locations.is_empty() {
         return Ok(stats);
     }
     let dir = group.dir(0)?;
@@ -32,7 +32,7 @@ pub(super) fn stats(group: &Group) -> Result<Stats> {
 }
 
 /// Without the controller, the processes are counted, as in runc.
-fn pids(dir: &Dir) -> Result<Pids> {
+fn pids(dir: &CgroupDir) -> Result<Pids> {
     let Some(current) = number(dir, "pids.current")? else {
         return Ok(Pids { current: procs::all(dir)?.len() as u64, limit: 0 });
     };
@@ -41,7 +41,7 @@ fn pids(dir: &Dir) -> Result<Pids> {
 }
 
 /// Microseconds there, nanoseconds here.
-fn cpu(dir: &Dir) -> Result<Cpu> {
+fn cpu(dir: &CgroupDir) -> Result<Cpu> {
     let stat = keyed(&text(dir, "cpu.stat")?.unwrap_or_default());
     let value = |key: &str| stat.get(key).copied().unwrap_or(0);
     Ok(Cpu {
@@ -60,7 +60,7 @@ fn cpu(dir: &Dir) -> Result<Cpu> {
     })
 }
 
-fn memory(dir: &Dir) -> Result<Memory> {
+fn memory(dir: &CgroupDir) -> Result<Memory> {
     let raw = keyed(&text(dir, "memory.stat")?.unwrap_or_default());
     let events = keyed(&text(dir, "memory.events")?.unwrap_or_default());
     let mut usage = entry(dir, "memory")?;
@@ -73,7 +73,7 @@ fn memory(dir: &Dir) -> Result<Memory> {
     Ok(Memory { cache: raw.get("file").copied().unwrap_or(0), usage, swap, raw, ..Memory::default() })
 }
 
-fn entry(dir: &Dir, prefix: &str) -> Result<MemoryEntry> {
+fn entry(dir: &CgroupDir, prefix: &str) -> Result<MemoryEntry> {
     let value = |name: &str| number_or_zero(dir, &format!("{prefix}.{name}"));
     // KERNEL(5.19, swap 6.5): the peak.
     Ok(MemoryEntry { limit: value("max")?, usage: value("current")?, max: value("peak")?, failcnt: 0 })
@@ -100,7 +100,7 @@ fn block_io(text: &str) -> Blkio {
     blkio
 }
 
-fn hugetlb(dir: &Dir, size: &str) -> Result<Option<Hugetlb>> {
+fn hugetlb(dir: &CgroupDir, size: &str) -> Result<Option<Hugetlb>> {
     for prefix in [format!("hugetlb.{size}.rsvd"), format!("hugetlb.{size}")] {
         if let Some(usage) = number(dir, &format!("{prefix}.current"))? {
             let events = keyed(&text(dir, &format!("hugetlb.{size}.events"))?.unwrap_or_default());

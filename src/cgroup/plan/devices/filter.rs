@@ -5,7 +5,7 @@ use std::fmt;
 
 use oci_spec::runtime::LinuxDeviceCgroup;
 
-use super::rule::{Access, Kind, Node, Rule};
+use super::rule::{Access, DeviceType, Node, Rule};
 use crate::cgroup::plan::translation::refuse;
 use crate::error::Result;
 
@@ -28,16 +28,16 @@ impl Eq for Filter {}
 
 /// A later rule cannot be kept: it would cut a piece out of a wider exception.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hole {
-    pub wide: Node,
+pub struct RuleConflict {
+    pub wider: Node,
     pub access: Access,
 }
 
 /// Allowed to every container after its own rules, as in runc; none of it gives access to data of the host.
-const ALWAYS: &[(Node, Access)] = &[
+const DEFAULT_DEVICES: &[(Node, Access)] = &[
     // Making a node is harmless where opening it is not allowed, and images are unpacked inside containers.
     (Node::char(None, None), Access::MKNOD),
-    (Node { kind: Kind::Block, major: None, minor: None }, Access::MKNOD),
+    (Node { kind: DeviceType::Block, major: None, minor: None }, Access::MKNOD),
     // null, zero, full, random, urandom, tty
     (Node::char(Some(1), Some(3)), Access::ALL),
     (Node::char(Some(1), Some(5)), Access::ALL),
@@ -53,28 +53,30 @@ const ALWAYS: &[(Node, Access)] = &[
 
 impl Filter {
     /// From the configuration's list alone.
-    pub fn own(rules: &[LinuxDeviceCgroup]) -> Result<Self> {
+    pub fn from_rules(rules: &[LinuxDeviceCgroup]) -> Result<Self> {
         let mut filter = Self::default();
         for (index, rule) in rules.iter().enumerate() {
             let rule = Rule::from_spec(rule, index)?;
-            filter.rule(&rule).map_err(|hole| cannot_punch(&format!("devices/{index}"), &rule, hole))?;
+            filter
+                .add_rule(&rule)
+                .map_err(|conflict| conflict_error(&format!("devices/{index}"), &rule, conflict))?;
         }
         Ok(filter)
     }
 
     /// From the configuration's list, with what is always allowed after it.
-    pub fn from_spec(rules: &[LinuxDeviceCgroup]) -> Result<Self> {
-        let mut filter = Self::own(rules)?;
-        for &(node, access) in ALWAYS {
+    pub fn with_default_devices(rules: &[LinuxDeviceCgroup]) -> Result<Self> {
+        let mut filter = Self::from_rules(rules)?;
+        for &(node, access) in DEFAULT_DEVICES {
             let Node { kind, major, minor } = node;
             let rule = Rule { allow: true, kind: Some(kind), major, minor, access };
-            filter.set(true, node, access).map_err(|hole| cannot_punch("devices", &rule, hole))?;
+            filter.set(true, node, access).map_err(|conflict| conflict_error("devices", &rule, conflict))?;
         }
         Ok(filter)
     }
 
     /// Takes one more rule: its word is the last so far.
-    pub fn rule(&mut self, rule: &Rule) -> Result<(), Hole> {
+    pub fn add_rule(&mut self, rule: &Rule) -> Result<(), RuleConflict> {
         if rule.is_all() {
             *self = Self { allow: rule.allow, ..Self::default() };
             return Ok(());
@@ -82,18 +84,18 @@ impl Filter {
         rule.nodes().try_for_each(|node| self.set(rule.allow, node, rule.access))
     }
 
-    fn set(&mut self, allow: bool, node: Node, access: Access) -> Result<(), Hole> {
+    fn set(&mut self, allow: bool, node: Node, access: Access) -> Result<(), RuleConflict> {
         if allow != self.allow {
-            self.except(node, access);
+            self.add_exception(node, access);
             return Ok(());
         }
         // Back to the default. The interfaces know no exception from an exception: where a wider one would still
         // hold, say so instead of seeming to have done it (the v1 kernel ignores such a rule without a word).
         let wider = |(other, held): &(&Node, &Access)| {
-            **other != node && !node.covers(other) && other.meets(&node) && !held.and(access).is_empty()
+            **other != node && !node.covers(other) && other.overlaps(&node) && !held.and(access).is_empty()
         };
-        if let Some((&wide, &access)) = self.exceptions.iter().find(wider) {
-            return Err(Hole { wide, access });
+        if let Some((&wider, &access)) = self.exceptions.iter().find(wider) {
+            return Err(RuleConflict { wider, access });
         }
         for (_, held) in self.exceptions.iter_mut().filter(|(other, _)| node.covers(other)) {
             *held = held.without(access);
@@ -104,7 +106,7 @@ impl Filter {
     }
 
     /// One more exception from the default, after the others.
-    pub fn except(&mut self, node: Node, access: Access) {
+    pub fn add_exception(&mut self, node: Node, access: Access) {
         let held = self.exceptions.entry(node).or_insert_with(|| {
             self.order.push(node);
             Access::default()
@@ -113,17 +115,17 @@ impl Filter {
     }
 
     /// The exceptions, in the order of the rules.
-    pub fn in_order(&self) -> impl Iterator<Item = (&Node, &Access)> {
+    pub fn exceptions_in_order(&self) -> impl Iterator<Item = (&Node, &Access)> {
         self.order.iter().filter_map(|node| self.exceptions.get_key_value(node))
     }
 
     /// Whether everything is allowed.
-    pub fn is_open(&self) -> bool {
+    pub fn allows_everything(&self) -> bool {
         self.allow && self.exceptions.is_empty()
     }
 
     /// What the kernel would answer; the yardstick for both interfaces.
-    pub fn allows(&self, kind: Kind, major: u32, minor: u32, access: Access) -> bool {
+    pub fn allows(&self, kind: DeviceType, major: u32, minor: u32, access: Access) -> bool {
         let node = Node { kind, major: Some(major), minor: Some(minor) };
         let mut at_node =
             self.exceptions.iter().filter(|(other, _)| other.covers(&node)).map(|(_, held)| held);
@@ -136,10 +138,10 @@ impl Filter {
     }
 }
 
-fn cannot_punch(field: &str, rule: &Rule, hole: Hole) -> crate::error::Error {
-    let Hole { wide, access } = hole;
+fn conflict_error(field: &str, rule: &Rule, conflict: RuleConflict) -> crate::error::Error {
+    let RuleConflict { wider, access } = conflict;
     let what =
-        format_args!("rule \"{rule}\" cannot punch a hole in the wider rule \"{wide} {access}\" before it");
+        format_args!("rule \"{rule}\" cannot punch a hole in the wider rule \"{wider} {access}\" before it");
     refuse(field, what).with_hint("put the wider rule last, or name the devices one by one")
 }
 
@@ -163,8 +165,8 @@ pub mod tests {
         let words: Vec<&str> = text[1..].split([' ', ':']).collect();
         let number = |text: &str| (text != "*").then(|| text.parse().unwrap());
         let kind = match words[0] {
-            "b" => Some(Kind::Block),
-            "c" => Some(Kind::Char),
+            "b" => Some(DeviceType::Block),
+            "c" => Some(DeviceType::Char),
             _ => None,
         };
         let access = Access::parse(words[3]).unwrap();
@@ -174,7 +176,7 @@ pub mod tests {
     pub fn filter(rules: &[&str]) -> Filter {
         let mut filter = Filter::default();
         for text in rules {
-            filter.rule(&rule(text)).unwrap_or_else(|hole| panic!("{text}: {hole:?}"));
+            filter.add_rule(&rule(text)).unwrap_or_else(|conflict| panic!("{text}: {conflict:?}"));
         }
         filter
     }
@@ -208,24 +210,24 @@ pub mod tests {
             (&["+c *:3 rwm"], "-c 1:* r"),
             (&["+a *:* rwm", "-b *:* w"], "+b 8:0 rw"),
         ] {
-            assert!(filter(rules).rule(&rule(last)).is_err(), "{rules:?} {last}");
+            assert!(filter(rules).add_rule(&rule(last)).is_err(), "{rules:?} {last}");
         }
     }
 
     #[test]
     fn the_ways_asked_for_together_are_judged_together() {
         let closed = filter(&["+c 1:3 rw", "+c *:* m"]);
-        assert!(closed.allows(Kind::Char, 1, 3, Access::READ.or(Access::WRITE)));
-        assert!(!closed.allows(Kind::Char, 1, 3, Access::ALL), "no single rule allows all three");
-        assert!(closed.allows(Kind::Char, 9, 9, Access::MKNOD));
-        assert!(!closed.allows(Kind::Block, 9, 9, Access::MKNOD));
+        assert!(closed.allows(DeviceType::Char, 1, 3, Access::READ.or(Access::WRITE)));
+        assert!(!closed.allows(DeviceType::Char, 1, 3, Access::ALL), "no single rule allows all three");
+        assert!(closed.allows(DeviceType::Char, 9, 9, Access::MKNOD));
+        assert!(!closed.allows(DeviceType::Block, 9, 9, Access::MKNOD));
         let open = filter(&["+a *:* rwm", "-b 8:0 w"]);
-        assert!(!open.allows(Kind::Block, 8, 0, Access::READ.or(Access::WRITE)));
-        assert!(open.allows(Kind::Block, 8, 0, Access::READ));
+        assert!(!open.allows(DeviceType::Block, 8, 0, Access::READ.or(Access::WRITE)));
+        assert!(open.allows(DeviceType::Block, 8, 0, Access::READ));
     }
 
     fn spec(json: &str) -> Result<Filter> {
-        Filter::from_spec(&serde_json::from_str::<Vec<LinuxDeviceCgroup>>(json).unwrap())
+        Filter::with_default_devices(&serde_json::from_str::<Vec<LinuxDeviceCgroup>>(json).unwrap())
     }
 
     #[test]
@@ -237,7 +239,7 @@ pub mod tests {
              c 5:0 rwm, c 5:2 rwm, c 10:200 rwm, c 136:* rwm"
         );
         assert_eq!(spec("[]").unwrap(), plain);
-        assert!(spec(r#"[{"allow": true, "access": "rwm"}]"#).unwrap().is_open());
+        assert!(spec(r#"[{"allow": true, "access": "rwm"}]"#).unwrap().allows_everything());
     }
 
     #[test]

@@ -7,4 +7,4 @@ pub(crate) mod filter;
 pub(crate) mod rule;
 
 pub(crate) use filter::Filter;
-pub(crate) use rule::{Access, Kind};
+pub(crate) use rule::{Access, DeviceType};

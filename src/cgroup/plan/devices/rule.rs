@@ -8,7 +8,7 @@ use crate::cgroup::plan::translation::refuse;
 use crate::error::Result;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum DeviceType {
     Block,
     Char,
 }
@@ -74,26 +74,26 @@ impl fmt::Display for Access {
 /// The nodes a rule is about; None is every number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Node {
-    pub kind: Kind,
+    pub kind: DeviceType,
     pub major: Option<u32>,
     pub minor: Option<u32>,
 }
 
 impl Node {
     pub const fn char(major: Option<u32>, minor: Option<u32>) -> Self {
-        Self { kind: Kind::Char, major, minor }
+        Self { kind: DeviceType::Char, major, minor }
     }
 
     /// Whether every node of `other` is one of these.
     pub fn covers(&self, other: &Self) -> bool {
-        let one = |mine: Option<u32>, other| mine.is_none() || mine == other;
-        self.kind == other.kind && one(self.major, other.major) && one(self.minor, other.minor)
+        let matches = |mine: Option<u32>, other| mine.is_none() || mine == other;
+        self.kind == other.kind && matches(self.major, other.major) && matches(self.minor, other.minor)
     }
 
     /// Whether some node is both of these and of `other`.
-    pub fn meets(&self, other: &Self) -> bool {
-        let one = |a: Option<u32>, b: Option<u32>| a.is_none() || b.is_none() || a == b;
-        self.kind == other.kind && one(self.major, other.major) && one(self.minor, other.minor)
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let matches = |a: Option<u32>, b: Option<u32>| a.is_none() || b.is_none() || a == b;
+        self.kind == other.kind && matches(self.major, other.major) && matches(self.minor, other.minor)
     }
 }
 
@@ -101,8 +101,8 @@ impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
         let kind = match self.kind {
-            Kind::Block => 'b',
-            Kind::Char => 'c',
+            DeviceType::Block => 'b',
+            DeviceType::Char => 'c',
         };
         write!(f, "{kind} {}:{}", number(self.major), number(self.minor))
     }
@@ -112,7 +112,7 @@ impl fmt::Display for Node {
 pub struct Rule {
     pub allow: bool,
     /// None: both kinds (type `a`, or none given).
-    pub kind: Option<Kind>,
+    pub kind: Option<DeviceType>,
     pub major: Option<u32>,
     pub minor: Option<u32>,
     pub access: Access,
@@ -124,8 +124,8 @@ impl Rule {
         let field = |name: &str| format!("devices/{index}/{name}");
         let kind = match rule.typ() {
             None | Some(LinuxDeviceType::A) => None,
-            Some(LinuxDeviceType::B) => Some(Kind::Block),
-            Some(LinuxDeviceType::C) => Some(Kind::Char),
+            Some(LinuxDeviceType::B) => Some(DeviceType::Block),
+            Some(LinuxDeviceType::C) => Some(DeviceType::Char),
             Some(other) => {
                 let word = other.as_str();
                 return Err(refuse(&field("type"), format_args!("invalid cgroup device type: {word:?}")));
@@ -149,7 +149,7 @@ impl Rule {
         let Self { major, minor, .. } = *self;
         let kinds = match self.kind {
             Some(kind) => [Some(kind), None],
-            None => [Some(Kind::Block), Some(Kind::Char)],
+            None => [Some(DeviceType::Block), Some(DeviceType::Char)],
         };
         kinds.into_iter().flatten().map(move |kind| Node { kind, major, minor })
     }
@@ -158,7 +158,7 @@ impl Rule {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = if self.allow { "allow" } else { "deny" };
-        let mut node = Node { kind: Kind::Char, major: self.major, minor: self.minor }.to_string();
+        let mut node = Node { kind: DeviceType::Char, major: self.major, minor: self.minor }.to_string();
         match self.kind {
             Some(kind) => node = Node { kind, major: self.major, minor: self.minor }.to_string(),
             None => node.replace_range(..1, "a"),

@@ -6,7 +6,7 @@ use zbus::wire::Signature;
 use zbus::{Array, ObjectPath, Variant};
 
 use super::properties::Property;
-use crate::cgroup::plan::translation::escaped;
+use crate::cgroup::plan::translation::escape_pointer;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
 
@@ -22,7 +22,7 @@ const DEEPEST: usize = 8;
 /// The property that an annotation asks for; None for other annotations.
 pub(crate) fn property(annotation: &str, text: &str) -> Result<Option<Property>> {
     let Some(name) = annotation.strip_prefix(PREFIX) else { return Ok(None) };
-    let pointer = format!("/annotations/{}", escaped(annotation));
+    let pointer = format!("/annotations/{}", escape_pointer(annotation));
     let wrong = |what: String| -> Error { fail!(Kind::Spec, "{pointer}: {what}") };
     if name.len() < 3 || !name.bytes().all(|byte| byte.is_ascii_alphabetic()) {
         return Err(wrong(format!("{name:?} is no property name: at least three letters")));

@@ -6,8 +6,10 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, Lin
 use zbus::Variant;
 
 use super::unit::Unit;
-use crate::cgroup::plan::convert::{PERIOD, Swap, io_weight, share_of_quota, swap_alone, weight_of_shares};
-use crate::cgroup::plan::devices::{Filter, Kind};
+use crate::cgroup::plan::convert::{
+    PERIOD, SwapMax, io_weight, quota_per_second, swap_max, weight_of_shares,
+};
+use crate::cgroup::plan::devices::{DeviceType, Filter};
 use crate::cgroup::plan::translation::{is_idle, pointer, refuse};
 use crate::error::Result;
 use crate::host::cgroup::Mode;
@@ -114,7 +116,8 @@ pub(crate) fn resource_properties(resources: &LinuxResources, mode: Mode) -> Res
     if let Some(io) = resources.block_io() {
         block_io(io, v2, &mut all);
     }
-    for (key, value) in resources.unified().iter().flat_map(crate::cgroup::plan::translation::sorted) {
+    for (key, value) in resources.unified().iter().flat_map(crate::cgroup::plan::translation::sorted_by_name)
+    {
         unified(key, value, &mut all)?;
     }
     if is_idle(resources) {
@@ -155,10 +158,10 @@ fn memory_v2(memory: &LinuxMemory, all: &mut Vec<Property>) -> Result<()> {
         all.push(Property::new("MemoryLow", bytes(reservation), pointer("memory/reservation")));
     }
     let field = pointer("memory/swap");
-    let swap = match swap_alone(limit, memory.swap().unwrap_or(0), &field)? {
+    let swap = match swap_max(limit, memory.swap().unwrap_or(0), &field)? {
         None => return Ok(()),
-        Some(Swap::Max) => INFINITY,
-        Some(Swap::Bytes(rest)) => bytes(rest),
+        Some(SwapMax::Unlimited) => INFINITY,
+        Some(SwapMax::Bytes(rest)) => bytes(rest),
     };
     all.push(Property::new("MemorySwapMax", swap, field));
     Ok(())
@@ -200,16 +203,16 @@ fn quota(quota: i64, period: u64, field: &str, all: &mut Vec<Property>) {
     }
     let period = if period == 0 { PERIOD } else { period };
     let limit = u64::try_from(quota).ok().filter(|&quota| quota != 0);
-    let share = limit.and_then(|quota| share_of_quota(quota, period));
+    let share = limit.and_then(|quota| quota_per_second(quota, period));
     all.push(Property::new("CPUQuotaPerSecUSec", share.unwrap_or(INFINITY), pointer(field)));
 }
 
 /// The resources with the quota that systemd makes of theirs: what is written is to be what its next reload writes.
-pub(crate) fn with_its_quota(resources: &LinuxResources) -> Option<LinuxResources> {
+pub(crate) fn with_rounded_quota(resources: &LinuxResources) -> Option<LinuxResources> {
     let cpu = resources.cpu().as_ref()?;
     let quota = cpu.quota().and_then(|quota| u64::try_from(quota).ok()).filter(|&quota| quota != 0)?;
     let period = cpu.period().filter(|&period| period != 0).unwrap_or(PERIOD);
-    let quota = u128::from(share_of_quota(quota, period)?) * u128::from(period) / 1_000_000;
+    let quota = u128::from(quota_per_second(quota, period)?) * u128::from(period) / 1_000_000;
     let (mut cpu, mut resources) = (cpu.clone(), resources.clone());
     cpu.set_quota(i64::try_from(quota).ok());
     resources.set_cpu(Some(cpu));
@@ -284,7 +287,7 @@ fn block(major: i64, minor: i64) -> String {
 
 /// The files of v2 that systemd would overwrite.
 fn unified(key: &str, value: &str, all: &mut Vec<Property>) -> Result<()> {
-    let field = format!("unified/{}", crate::cgroup::plan::translation::escaped(key));
+    let field = format!("unified/{}", crate::cgroup::plan::translation::escape_pointer(key));
     let at = pointer(&field);
     let value = value.trim();
     let number = || -> Result<u64> {
@@ -345,8 +348,8 @@ pub(crate) fn device_properties(filter: &Filter) -> Vec<Property> {
         .iter()
         .map(|(node, access)| {
             let kind = match node.kind {
-                Kind::Block => "block",
-                Kind::Char => "char",
+                DeviceType::Block => "block",
+                DeviceType::Char => "char",
             };
             let path = match (node.major, node.minor) {
                 (Some(major), Some(minor)) => format!("/dev/{kind}/{major}:{minor}"),
@@ -384,7 +387,8 @@ mod tests {
             (json!({"shares": 7}), None),
         ] {
             let resources = serde_json::from_value(json!({ "cpu": cpu })).unwrap();
-            let written = with_its_quota(&resources).and_then(|resources| resources.cpu().clone()?.quota());
+            let written =
+                with_rounded_quota(&resources).and_then(|resources| resources.cpu().clone()?.quota());
             assert_eq!(written, want, "{cpu}");
         }
     }

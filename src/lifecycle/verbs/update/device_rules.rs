@@ -23,7 +23,7 @@ pub(super) fn add(
     for text in typed {
         let doing = || format!("--device {text:?}");
         rules.push(rule(text).with_context(doing)?);
-        Filter::from_spec(rules).with_context(doing)?;
+        Filter::with_default_devices(rules).with_context(doing)?;
     }
     resources.set_devices(Some(rules.clone()));
     Ok(())
