@@ -15,7 +15,7 @@ pub mod cgroup {
     }
 
     pub mod plan {
-        pub use crate::cgroup::plan::{new_group, update};
+        pub use crate::cgroup::plan::{Request, new_group, update};
 
         pub mod systemd {
             pub use crate::cgroup::plan::systemd::{Property, Unit};

@@ -54,7 +54,7 @@ use topology::{Namespace, Topology};
 pub struct Plan {
     pub id: ContainerId,
     pub topology: Topology,
-    pub cgroup: cgroup::Plan,
+    pub cgroup: cgroup::plan::Plan,
     pub delegation: delegation::Delegation,
     pub rdt: Option<rdt::Rdt>,
     pub rootfs: rootfs::Rootfs,
@@ -85,7 +85,7 @@ pub struct Request<'a> {
     pub no_pivot: bool,
     pub no_new_keyring: bool,
     pub preserve_fds: u32,
-    pub cgroup_manager: cgroup::Manager,
+    pub cgroup_manager: cgroup::plan::Manager,
     /// Errors about cgroup permissions are ignored where nothing was asked for.
     pub rootless: bool,
     pub activation: activation::Activation,
@@ -159,16 +159,16 @@ fn plan_cgroup(
     request: &Request<'_>,
 ) -> Result<cgroup::Plan> {
     let linux = spec.linux().as_ref();
-    let mut cgroup =
-        cgroup::plan::new_group(linux, request.id, request.cgroup_manager, &facts.cgroup, request.rootless)?;
-    cgroup.annotate(spec.annotations().as_ref())?;
-    if let Some(name) = &annotations.systemd_subgroup {
-        cgroup.go_below(name);
-    }
-    if !annotations.default_device_rules {
-        cgroup.without_default_devices()?;
-    }
-    Ok(cgroup)
+    cgroup::plan::new_group(&cgroup::plan::Request {
+        linux,
+        annotations: spec.annotations().as_ref(),
+        id: request.id,
+        manager: request.cgroup_manager,
+        layout: &facts.cgroup,
+        rootless: request.rootless,
+        systemd_subgroup: annotations.systemd_subgroup.as_deref(),
+        without_default_devices: !annotations.default_device_rules,
+    })
 }
 
 /// What is mounted and made in the rootfs.

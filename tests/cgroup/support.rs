@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
-use tare::testing::cgroup::plan::new_group;
+use tare::testing::cgroup::plan::{Request, new_group};
 use tare::testing::cgroup::{Group, Manager, Plan};
 use tare::testing::container_id::ContainerId;
 use tare::testing::error::Error;
@@ -25,7 +25,17 @@ pub(crate) fn id() -> ContainerId {
 
 pub(crate) fn planned(path: &str, resources: &Value, layout: &Layout) -> Plan {
     let linux = serde_json::from_value(json!({"cgroupsPath": path, "resources": resources})).unwrap();
-    new_group(Some(&linux), &id(), Manager::Cgroupfs, layout, false).unwrap()
+    new_group(&Request {
+        linux: Some(&linux),
+        annotations: None,
+        id: &id(),
+        manager: Manager::Cgroupfs,
+        layout,
+        rootless: false,
+        systemd_subgroup: None,
+        without_default_devices: false,
+    })
+    .unwrap()
 }
 
 /// A group that is gone, with its parent, when the test is over; whatever happened.

@@ -2,12 +2,44 @@
 
 use nix::errno::Errno;
 
+use super::devices::attach;
 use super::group::Group;
-use crate::cgroup::dir::CgroupDir;
+use crate::cgroup::dir::{CgroupDir, is_permission_error};
 use crate::cgroup::plan::write::{IfMissing, Write};
 use crate::cgroup::plan::{self, MemoryLimits, Plan};
 use crate::error::{Error, Kind, Result};
 use crate::fail;
+use crate::host::cgroup::Mode;
+
+impl Group {
+    /// Writes the limits and sets the device filter.
+    pub fn apply(&self, plan: &Plan) -> Result<()> {
+        self.limit(plan)?;
+        self.filter_devices(plan)
+    }
+
+    /// Writes the limits.
+    pub fn limit(&self, plan: &Plan) -> Result<()> {
+        write_limits(self, plan)
+    }
+
+    /// Whether a process of ours may live in the group before the device filter is set. Not on v1: there it is written
+    /// rule by rule, and in between nothing is allowed.
+    pub fn sets_device_filter_atomically(&self) -> bool {
+        self.record().mode == Mode::V2
+    }
+
+    /// Sets the device filter.
+    pub fn filter_devices(&self, plan: &Plan) -> Result<()> {
+        let Some(filter) = &plan.devices else { return Ok(()) };
+        let Some(location) = self.record().location_of("devices") else { return Ok(()) };
+        match attach::set(self.dir(location)?, filter, self.record().mode, self.is_fresh()) {
+            // Rootless: the container's user could not make a device node either.
+            Err(error) if self.may_lack_permission() && is_permission_error(&error) => Ok(()),
+            other => other,
+        }
+    }
+}
 
 /// Writes every limit of the plan.
 pub(super) fn write_limits(group: &Group, plan: &Plan) -> Result<()> {
@@ -78,7 +110,7 @@ fn write_value(group: &Group, write: &Write) -> Result<()> {
 
 fn explain_refusal(dir: &CgroupDir, write: &Write, file: &str, value: &str, errno: Errno) -> Error {
     if errno == Errno::ENOENT && lacks_controller(dir, &write.controller) {
-        return plan::group_plan::not_enabled(write, &dir.path);
+        return plan::controller_not_enabled(write, &dir.path);
     }
     let mut error = Error::from(errno);
     if errno == Errno::EBUSY && file == "memory.limit_in_bytes" {

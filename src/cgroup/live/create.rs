@@ -6,9 +6,10 @@ use nix::errno::Errno;
 
 use super::group::Group;
 use super::{cpuset, freeze, realtime, subtree};
-use crate::cgroup::dir::CgroupDir;
-use crate::cgroup::plan::path::{Location, POINTER};
-use crate::cgroup::plan::record::Record;
+use crate::cgroup::dir::{CgroupDir, is_permission_error};
+use crate::cgroup::plan::Location;
+use crate::cgroup::plan::Record;
+use crate::cgroup::plan::pointer::CGROUPS_PATH;
 use crate::cgroup::plan::systemd::Unit;
 use crate::cgroup::plan::{Permission, Plan};
 use crate::cgroup::systemd::placeholder::Placeholder;
@@ -45,7 +46,7 @@ impl Plan {
                     dirs.push(dir);
                     record.locations.push(location);
                 }
-                Err(error) if self.permission == Permission::NotNeeded && is_permission(&error) => {
+                Err(error) if self.permission == Permission::NotNeeded && is_permission_error(&error) => {
                     self.check_dispensable(&location, error)?;
                 }
                 Err(error) => return Err(error),
@@ -72,11 +73,11 @@ impl Plan {
             if to_enable {
                 available_controllers = Some(subtree::enable_controllers(&dir, self, available_controllers)?);
             }
-            let (child, fresh) = create_child(&dir, Path::new(name)).context(POINTER)?;
+            let (child, fresh) = create_child(&dir, Path::new(name)).context(CGROUPS_PATH)?;
             existed = !fresh;
             if location.controllers.iter().any(|name| name == "cpuset") {
                 let inherited = cpuset::inherit(&dir, &child);
-                inherited.inspect_err(|_| unmake_if(fresh, &dir, name.as_ref())).context(POINTER)?;
+                inherited.inspect_err(|_| unmake_if(fresh, &dir, name.as_ref())).context(CGROUPS_PATH)?;
             }
             if fresh {
                 made.push(dir, name.as_ref());
@@ -178,7 +179,7 @@ fn refuse_used(dir: &CgroupDir) -> Result<()> {
         Err(Error::new(Kind::State, what)
             .with_hint(hint)
             .context(dir.path.display().to_string())
-            .context(POINTER))
+            .context(CGROUPS_PATH))
     };
     let pids = super::procs::all(dir)?;
     if !pids.is_empty() {
@@ -188,11 +189,6 @@ fn refuse_used(dir: &CgroupDir) -> Result<()> {
         return refused(matched::CGROUP_FROZEN.into(), freeze::state_file(dir));
     }
     Ok(())
-}
-
-/// The errors of not being allowed to.
-pub(super) fn is_permission(error: &Error) -> bool {
-    matches!(error.errno(), Some(Errno::EPERM | Errno::EACCES | Errno::EROFS))
 }
 
 /// A unit that was started; dropped without `keep`, it is stopped again.

@@ -6,10 +6,9 @@ use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::unistd::{Uid, fchownat};
 
-use super::create::is_permission;
 use super::group::Group;
-use crate::cgroup::dir::CgroupDir;
-use crate::cgroup::plan::record::Record;
+use crate::cgroup::dir::{CgroupDir, is_permission_error};
+use crate::cgroup::plan::Record;
 use crate::error::{Context, Error, Result};
 use crate::host::cgroup::Mode;
 
@@ -23,7 +22,7 @@ impl Group {
         let Some(location) = self.unified() else { return Ok(()) };
         match give(self.dir(location)?, owner) {
             // Rootless, the user is one of the container's that we may not act for.
-            Err(error) if self.may_lack_permission() && is_permission(&error) => Ok(()),
+            Err(error) if self.may_lack_permission() && is_permission_error(&error) => Ok(()),
             other => other,
         }
     }

@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::group::Group;
 use super::procs;
 use crate::cgroup::dir::CgroupDir;
-use crate::cgroup::plan::path::Location;
+use crate::cgroup::plan::Location;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 

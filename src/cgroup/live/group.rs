@@ -1,22 +1,16 @@
 //! The live group of a container.
 
 use std::cell::{OnceCell, RefCell};
-use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 
-use super::create::is_permission;
-use super::devices::attach;
-use super::{apply, procs};
-use crate::cgroup::dir::CgroupDir;
-use crate::cgroup::plan::path::Location;
-use crate::cgroup::plan::record::Record;
-use crate::cgroup::plan::{Permission, Plan};
+use super::procs;
+use crate::cgroup::dir::{CgroupDir, is_permission_error};
+use crate::cgroup::plan::{Location, Permission, Record};
 use crate::cgroup::systemd::placeholder::Placeholder;
 use crate::cgroup::systemd::scope;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::host::cgroup::Mode;
-use crate::sys::process::{pidfd_open, pidfd_send_signal};
 
 /// Directories are opened when they are first needed.
 #[derive(Debug)]
@@ -73,6 +67,16 @@ impl Group {
         dir.with_context(|| format!("open control group {}", location.directory().display()))
     }
 
+    /// Made by this process and nobody else: no device filter is attached to it yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Whether a process still keeps a new scope alive.
+    pub(super) fn has_placeholder(&self) -> bool {
+        self.placeholder.borrow().is_some()
+    }
+
     pub(super) fn may_lack_permission(&self) -> bool {
         self.permission != Permission::Needed
     }
@@ -93,14 +97,6 @@ impl Group {
         location.or(if self.record.locations.is_empty() { None } else { Some(0) })
     }
 
-    /// Where a limit of one process is used up by the one that keeps the scope alive: nobody can be born there, but
-    /// pids.max does not count those that move in.
-    pub(super) fn is_full(&self) -> bool {
-        let resources = self.record.resources.as_ref();
-        let pids = resources.and_then(|resources| resources.pids().as_ref());
-        self.placeholder.borrow().is_some() && pids.is_some_and(|pids| (0..=1).contains(&pids.limit()))
-    }
-
     /// Moves a process into the group in every hierarchy, for one that has no `entrance` of its own. It costs the kernel
     /// a grace period.
     pub fn join(&self, pid: i32) -> Result<()> {
@@ -111,10 +107,11 @@ impl Group {
                 joined.with_context(|| format!("adding pid {pid} to {}/cgroup.procs", dir.path.display()));
             match (joined, &self.record.unit) {
                 // Out of the session's scope, a user's processes may be moved by systemd only.
-                (Err(error), Some(unit)) if unit.user && is_permission(&error) => {
+                (Err(error), Some(unit)) if unit.user && is_permission_error(&error) => {
                     scope::attach(unit, &self.record, pid)?;
                 }
-                (Err(error), _) if self.permission == Permission::NotNeeded && is_permission(&error) => {}
+                (Err(error), _)
+                    if self.permission == Permission::NotNeeded && is_permission_error(&error) => {}
                 (other, _) => other?,
             }
         }
@@ -125,34 +122,6 @@ impl Group {
     /// A process has come into the group by its `entrance`, in every hierarchy: nothing else needs to stand in it.
     pub fn release_placeholder(&self) {
         drop(self.placeholder.take());
-    }
-
-    /// Writes the limits and sets the device filter.
-    pub fn apply(&self, plan: &Plan) -> Result<()> {
-        self.limit(plan)?;
-        self.filter_devices(plan)
-    }
-
-    /// Writes the limits.
-    pub fn limit(&self, plan: &Plan) -> Result<()> {
-        apply::write_limits(self, plan)
-    }
-
-    /// Whether a process of ours may live in the group before the device filter is set. Not on v1: there it is written
-    /// rule by rule, and in between nothing is allowed.
-    pub fn sets_device_filter_atomically(&self) -> bool {
-        self.record.mode == Mode::V2
-    }
-
-    /// Sets the device filter.
-    pub fn filter_devices(&self, plan: &Plan) -> Result<()> {
-        let Some(filter) = &plan.devices else { return Ok(()) };
-        let Some(location) = self.record.location_of("devices") else { return Ok(()) };
-        match attach::set(self.dir(location)?, filter, self.record.mode, self.fresh) {
-            // Rootless: the container's user could not make a device node either.
-            Err(error) if self.permission != Permission::Needed && is_permission(&error) => Ok(()),
-            other => other,
-        }
     }
 
     /// The host's pids of every process in the group and in groups below it, sorted.
@@ -186,39 +155,6 @@ impl Group {
         Ok(None)
     }
 
-    /// Sends a signal to every process in the group and below. SIGKILL also thaws, so that the processes can die.
-    pub fn kill_all(&self, signal: i32) -> Result<()> {
-        if signal == libc::SIGKILL && self.kill_at_once()? && self.record.mode == Mode::V2 {
-            return Ok(());
-        }
-        // Frozen, none can fork away while the list is read.
-        let was_frozen = self.is_frozen()?;
-        let froze = if was_frozen { false } else { self.freeze().is_ok() };
-        let sent = self.procs().and_then(|pids| pids.into_iter().try_for_each(|pid| send(pid, signal)));
-        if signal == libc::SIGKILL {
-            self.thaw_all()?;
-        } else if froze {
-            self.thaw()?;
-        }
-        sent
-    }
-
-    /// KERNEL(5.14): `cgroup.kill` reaches every process of the tree, those about to fork too.
-    fn kill_at_once(&self) -> Result<bool> {
-        let Some(dir) = self.unified().map(|location| self.dir_if_there(location)).transpose()?.flatten()
-        else {
-            return Ok(false);
-        };
-        match dir.write("cgroup.kill", "1") {
-            Ok(()) => Ok(true),
-            // No such file before 5.14; a threaded group has none that works.
-            Err(Errno::ENOENT | Errno::EOPNOTSUPP) => Ok(false),
-            Err(errno) => {
-                Err(Error::from(errno).context(format!("write 1 to {}/cgroup.kill", dir.path.display())))
-            }
-        }
-    }
-
     /// How many processes of the group the kernel has killed for want of memory; None where it does not tell.
     pub fn oom_kills(&self) -> Option<u64> {
         let dir = self.dir(self.record.location_of("memory")?).ok()?;
@@ -232,14 +168,5 @@ fn if_there<T>(found: Result<T>) -> Result<Option<T>> {
     match found {
         Err(error) if matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV)) => Ok(None),
         other => other.map(Some),
-    }
-}
-
-/// By number: real-time signals have no name.
-fn send(pid: i32, signal: i32) -> Result<()> {
-    let sent = pidfd_open(pid).and_then(|pidfd| pidfd_send_signal(pidfd.as_fd(), signal));
-    match sent {
-        Ok(()) | Err(Errno::ESRCH) => Ok(()),
-        Err(errno) => Err(errno).with_context(|| format!("send signal {signal} to process {pid}")),
     }
 }

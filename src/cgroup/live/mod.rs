@@ -7,6 +7,7 @@ mod delegate;
 mod devices;
 pub(crate) mod freeze;
 pub(crate) mod group;
+mod kill;
 pub(crate) mod oom;
 mod placement;
 mod procs;

@@ -53,4 +53,12 @@ impl Group {
         }
         Ok(placement)
     }
+
+    /// Where a limit of one process is used up by the one that keeps the scope alive: nobody can be born there, but
+    /// pids.max does not count those that move in.
+    fn is_full(&self) -> bool {
+        let resources = self.record().resources.as_ref();
+        let pids = resources.and_then(|resources| resources.pids().as_ref());
+        self.has_placeholder() && pids.is_some_and(|pids| (0..=1).contains(&pids.limit()))
+    }
 }

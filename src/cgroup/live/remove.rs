@@ -10,7 +10,7 @@ use super::freeze::wait;
 use super::group::Group;
 use super::procs;
 use crate::cgroup::dir::CgroupDir;
-use crate::cgroup::plan::path::Location;
+use crate::cgroup::plan::Location;
 use crate::cgroup::systemd::scope;
 use crate::error::{Error, Kind, Result};
 use crate::fail;

@@ -5,8 +5,8 @@ use std::path::{Component, Path};
 
 use super::group::Group;
 use super::procs;
-use crate::cgroup::plan::path::Location;
-use crate::cgroup::plan::record::Record;
+use crate::cgroup::plan::Location;
+use crate::cgroup::plan::Record;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
 use crate::host::cgroup::Mode;
@@ -98,16 +98,24 @@ fn parse(paths: &[String]) -> Result<BTreeMap<&str, &str>> {
 mod tests {
     use super::*;
     use crate::cgroup::plan::testing::{v1, v2};
-    use crate::cgroup::plan::{Manager, new_group};
+    use crate::cgroup::plan::{Manager, Request, new_group};
     use crate::container_id::ContainerId;
 
     fn groups(paths: &[&str], v2_: bool) -> Result<Vec<String>> {
         let layout = if v2_ { v2() } else { v1() };
         let linux = serde_json::from_value(serde_json::json!({"cgroupsPath": "/t"})).unwrap();
-        let record =
-            new_group(Some(&linux), &ContainerId::parse("t").unwrap(), Manager::Cgroupfs, &layout, false)
-                .unwrap()
-                .record();
+        let record = new_group(&Request {
+            linux: Some(&linux),
+            annotations: None,
+            id: &ContainerId::parse("t").unwrap(),
+            manager: Manager::Cgroupfs,
+            layout: &layout,
+            rootless: false,
+            systemd_subgroup: None,
+            without_default_devices: false,
+        })
+        .unwrap()
+        .record();
         let paths: Vec<String> = paths.iter().map(|&path| path.to_owned()).collect();
         let wanted = parse(&paths)?;
         let mut seen = Vec::new();
@@ -140,9 +148,18 @@ mod tests {
     #[test]
     fn a_controller_that_the_container_does_not_have_is_named() {
         for layout in [v1(), v2()] {
-            let record = new_group(None, &ContainerId::parse("t").unwrap(), Manager::Cgroupfs, &layout, true)
-                .unwrap()
-                .record();
+            let record = new_group(&Request {
+                linux: None,
+                annotations: None,
+                id: &ContainerId::parse("t").unwrap(),
+                manager: Manager::Cgroupfs,
+                layout: &layout,
+                rootless: true,
+                systemd_subgroup: None,
+                without_default_devices: false,
+            })
+            .unwrap()
+            .record();
             let error = Group::from_record(&record).subgroup(&["nope:a".to_owned()]).unwrap_err();
             assert_eq!(error.to_string(), "unknown controller nope in SubCgroupPaths");
         }

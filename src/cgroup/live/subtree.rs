@@ -5,8 +5,9 @@ use std::path::Path;
 use nix::errno::Errno;
 
 use crate::cgroup::dir::CgroupDir;
+use crate::cgroup::plan::Location;
 use crate::cgroup::plan::Plan;
-use crate::cgroup::plan::path::{Location, POINTER};
+use crate::cgroup::plan::pointer::CGROUPS_PATH;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 
@@ -103,11 +104,11 @@ pub(super) fn ensure_domain_or_threaded(dir: &CgroupDir, plan: &Plan) -> Result<
             "cannot enter cgroup {} with domain controllers such as {controller}: it is in {kind} mode",
             dir.path.display()
         );
-        let pointer = plan.pointer_needing(controller).unwrap_or(POINTER).to_owned();
+        let pointer = plan.pointer_needing(controller).unwrap_or(CGROUPS_PATH).to_owned();
         return Err(refused.with_hint(format!("see {}", file.display())).context(pointer));
     }
     if kind == "domain invalid" {
-        dir.write_with_context("cgroup.type", "threaded").context(POINTER)?;
+        dir.write_with_context("cgroup.type", "threaded").context(CGROUPS_PATH)?;
     }
     Ok(())
 }

@@ -41,9 +41,9 @@ pub(super) fn swap_max(memory: i64, memory_and_swap: i64, pointer: &str) -> Resu
         // Memory without a limit and no word on swap: neither has one, as in v1.
         (-1, 0) | (_, -1) => Ok(Some(SwapMax::Unlimited)),
         (_, 0) => Ok(None),
-        (0 | -1, _) => Err(refuse(pointer, "unable to set swap limit without memory limit")),
+        (0 | -1, _) => Err(invalid_resource(pointer, "unable to set swap limit without memory limit")),
         (memory, both) if both < memory => {
-            Err(refuse(pointer, "memory+swap limit should be >= memory limit"))
+            Err(invalid_resource(pointer, "memory+swap limit should be >= memory limit"))
         }
         (memory, both) => Ok(Some(SwapMax::Bytes(both - memory))),
     }
@@ -55,7 +55,7 @@ pub(super) enum SwapMax {
     Bytes(i64),
 }
 
-fn refuse(pointer: &str, what: &str) -> Error {
+fn invalid_resource(pointer: &str, what: &str) -> Error {
     fail!(Kind::Spec, "{pointer}: {what}")
 }
 

@@ -5,22 +5,31 @@
 
 mod convert;
 pub(crate) mod devices;
-pub(crate) mod group_plan;
+mod group_plan;
+mod limits;
+mod location;
+mod manager;
 mod merge;
-pub(crate) mod path;
-pub(crate) mod record;
+mod new_group;
+pub(crate) mod pointer;
+mod record;
 pub(crate) mod systemd;
 #[cfg(test)]
 mod tables;
 #[cfg(test)]
 pub(super) mod testing;
-pub(crate) mod translation;
+mod translation;
+mod unavailable;
+mod update;
 mod v1;
 mod v2;
 pub(crate) mod write;
 
+pub use group_plan::Plan;
 pub(crate) use group_plan::{MemoryLimits, Permission};
-pub use group_plan::{Plan, new_group, update};
-pub(crate) use path::Location;
-pub use record::Manager;
+pub(crate) use location::Location;
+pub use manager::Manager;
+pub use new_group::{Request, new_group};
 pub(crate) use record::Record;
+pub(crate) use unavailable::controller_not_enabled;
+pub use update::update;

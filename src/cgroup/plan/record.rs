@@ -1,36 +1,14 @@
 //! What is remembered of a group: enough to find it again from another process.
 
-use std::fmt;
-
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
 use serde::{Deserialize, Serialize};
 
-use super::devices::Filter;
-use super::path::Location;
-use super::systemd::Unit;
+use super::devices::filter::Filter;
+use super::location::Location;
+use super::manager::Manager;
+use super::systemd::unit::Unit;
 use crate::error::Result;
 use crate::host::cgroup::Mode;
-
-/// Who makes the group.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Manager {
-    #[default]
-    Cgroupfs,
-    Systemd,
-    /// Nobody: the container stays in the groups that we are in.
-    Disabled,
-}
-
-impl fmt::Display for Manager {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cgroupfs => "cgroupfs",
-            Self::Systemd => "systemd",
-            Self::Disabled => "disabled",
-        })
-    }
-}
 
 /// Part of `state.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,15 +43,8 @@ impl Record {
         }
     }
 
-    /// The place whose files carry a controller's values.
+    /// The index of the location whose files carry a controller's values.
     pub fn location_of(&self, controller: &str) -> Option<usize> {
-        location_of(self.mode, &self.locations, controller)
+        Location::index_of(&self.locations, self.mode, controller)
     }
-}
-
-pub(crate) fn location_of(mode: Mode, locations: &[Location], controller: &str) -> Option<usize> {
-    locations.iter().position(|location| match mode {
-        Mode::V2 => location.is_unified(),
-        Mode::V1 | Mode::Hybrid => location.controllers.iter().any(|name| name == controller),
-    })
 }

@@ -3,9 +3,9 @@
 use oci_spec::runtime::Linux;
 use serde_json::{Value, json};
 
-use super::record::Manager;
+use super::manager::Manager;
 use super::testing::{hybrid, v1, v2};
-use super::{Plan, new_group};
+use super::{Plan, Request, new_group};
 use crate::container_id::ContainerId;
 use crate::error::{Error, Kind};
 use crate::host::cgroup::Layout;
@@ -15,7 +15,16 @@ fn linux(resources: &Value) -> Linux {
 }
 
 fn try_plan(resources: &Value, layout: &Layout) -> Result<Plan, Error> {
-    new_group(Some(&linux(resources)), &ContainerId::parse("id").unwrap(), Manager::Cgroupfs, layout, false)
+    new_group(&Request {
+        linux: Some(&linux(resources)),
+        annotations: None,
+        id: &ContainerId::parse("id").unwrap(),
+        manager: Manager::Cgroupfs,
+        layout,
+        rootless: false,
+        systemd_subgroup: None,
+        without_default_devices: false,
+    })
 }
 
 /// `file=value`, `?` after a file that may be missing, `|file=value` for the second choice.
@@ -265,8 +274,17 @@ fn a_value_that_cannot_be_set_is_told_with_its_field() {
 #[test]
 fn rootless_without_a_path_may_go_without_a_group() {
     for (layout, devices) in [(Layout::default(), false), (hybrid(), false), (v2(), true)] {
-        let plan =
-            new_group(None, &ContainerId::parse("id").unwrap(), Manager::Cgroupfs, &layout, true).unwrap();
+        let plan = new_group(&Request {
+            linux: None,
+            annotations: None,
+            id: &ContainerId::parse("id").unwrap(),
+            manager: Manager::Cgroupfs,
+            layout: &layout,
+            rootless: true,
+            systemd_subgroup: None,
+            without_default_devices: false,
+        })
+        .unwrap();
         assert_eq!(plan.devices.is_some(), devices);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::host::cgroup::{Hierarchy, Layout, Unified};
 
-pub const CONTROLLERS: &str = "cpuset cpu io memory hugetlb pids rdma misc";
+pub(crate) const CONTROLLERS: &str = "cpuset cpu io memory hugetlb pids rdma misc";
 
 fn tree(controllers: &[&str], own_path: &str) -> Hierarchy {
     Hierarchy {
@@ -23,7 +23,7 @@ fn unified(mountpoint: &str, own_path: &str, controllers: &str) -> Unified {
 }
 
 /// memory in /jobs/a, cpu in /, the v2 tree in /jobs.
-pub fn hybrid() -> Layout {
+pub(crate) fn hybrid() -> Layout {
     Layout {
         v1: vec![tree(&["memory"], "/jobs/a"), tree(&["cpu", "cpuacct"], "/")],
         unified: Some(unified("/sys/fs/cgroup/unified", "/jobs", "")),
@@ -31,7 +31,7 @@ pub fn hybrid() -> Layout {
 }
 
 /// Every controller in a hierarchy of its own.
-pub fn v1() -> Layout {
+pub(crate) fn v1() -> Layout {
     let names = [
         "cpuset", "cpu", "blkio", "memory", "devices", "freezer", "net_cls", "net_prio", "hugetlb", "pids",
         "rdma",
@@ -40,6 +40,6 @@ pub fn v1() -> Layout {
 }
 
 /// The runtime in /jobs, every controller there.
-pub fn v2() -> Layout {
+pub(crate) fn v2() -> Layout {
     Layout { v1: Vec::new(), unified: Some(unified("/sys/fs/cgroup", "/jobs", CONTROLLERS)) }
 }

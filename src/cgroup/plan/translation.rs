@@ -2,13 +2,8 @@
 
 use oci_spec::runtime::{LinuxCpu, LinuxResources};
 
-use crate::error::{Error, Kind};
-use crate::fail;
-
+use super::pointer::{RESOURCES, resource_pointer};
 use super::write::Write;
-
-/// JSON pointer of the resources object.
-pub(crate) const RESOURCES: &str = "/linux/resources";
 
 /// Writes and warnings, as they come up.
 #[derive(Debug, Default)]
@@ -26,14 +21,6 @@ impl Translation {
     pub(crate) fn warn_ignored(&mut self, field: &str, why: &str) {
         self.warnings.push(format!("{RESOURCES}/{field} has no effect: {why}"));
     }
-}
-
-pub(crate) fn pointer(field: &str) -> String {
-    format!("{RESOURCES}/{field}")
-}
-
-pub(crate) fn refuse(field: &str, what: impl std::fmt::Display) -> Error {
-    fail!(Kind::Spec, "{RESOURCES}/{field}: {what}")
 }
 
 /// Whether the group is to be idle: the kernel then gives it the least weight there is, and takes no other.
@@ -66,7 +53,7 @@ pub(crate) fn cpuset(cpu: &LinuxCpu, out: &mut Translation) {
         [(cpu.cpus(), "cpuset.cpus", "cpu/cpus"), (cpu.mems(), "cpuset.mems", "cpu/mems")]
     {
         if let Some(list) = value.as_ref().filter(|list| !list.is_empty()) {
-            out.push(Write::new("cpuset", file, list, pointer(field)));
+            out.push(Write::new("cpuset", file, list, resource_pointer(field)));
         }
     }
 }
@@ -96,9 +83,4 @@ pub(crate) fn sorted_by_name<V>(map: &std::collections::HashMap<String, V>) -> V
     let mut all: Vec<_> = map.iter().collect();
     all.sort_by_key(|(name, _)| *name);
     all
-}
-
-/// A member name as a JSON pointer writes it (RFC 6901).
-pub(crate) fn escape_pointer(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
 }

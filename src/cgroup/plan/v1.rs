@@ -6,7 +6,8 @@ use oci_spec::runtime::{
 
 use crate::error::Result;
 
-use super::translation::{Translation, cpuset, escape_pointer, pids, pointer, rdma, refuse, sorted_by_name};
+use super::pointer::{escape_pointer, invalid_resource, resource_pointer};
+use super::translation::{Translation, cpuset, pids, rdma, sorted_by_name};
 use super::write::Write;
 
 /// The kernel's bounds for `cpu.shares`; it bends what lies outside without a word.
@@ -14,7 +15,7 @@ const SHARES: std::ops::RangeInclusive<u64> = 2..=262_144;
 
 pub(super) fn writes(resources: &LinuxResources, out: &mut Translation) -> Result<()> {
     if let Some(pids_) = resources.pids() {
-        out.push(Write::new("pids", "pids.max", pids(pids_.limit()), pointer("pids/limit")));
+        out.push(Write::new("pids", "pids.max", pids(pids_.limit()), resource_pointer("pids/limit")));
     }
     if let Some(memory) = resources.memory() {
         self::memory(memory, out);
@@ -36,12 +37,12 @@ pub(super) fn writes(resources: &LinuxResources, out: &mut Translation) -> Resul
                 "rdma",
                 "rdma.max",
                 line,
-                pointer(&format!("rdma/{}", escape_pointer(name))),
+                resource_pointer(&format!("rdma/{}", escape_pointer(name))),
             ));
         }
     }
     if resources.unified().as_ref().is_some_and(|unified| !unified.is_empty()) {
-        return Err(refuse("unified", "invalid configuration: cannot use unified on cgroup v1"));
+        return Err(invalid_resource("unified", "invalid configuration: cannot use unified on cgroup v1"));
     }
     Ok(())
 }
@@ -51,14 +52,15 @@ fn memory(memory: &LinuxMemory, out: &mut Translation) {
     let swap = memory.swap().unwrap_or(0);
     // The kernel keeps limit <= memsw at every moment, so which of the two goes first depends on what is there.
     let put = |out: &mut Translation, file, value: i64, field: &str| {
-        out.push(Write::new("memory", file, value, pointer(field)).with_retry());
+        out.push(Write::new("memory", file, value, resource_pointer(field)).with_retry());
     };
     if bytes != 0 {
         put(out, "memory.limit_in_bytes", bytes, "memory/limit");
     }
     match (bytes, swap) {
         (-1, 0) => {
-            let write = Write::new("memory", "memory.memsw.limit_in_bytes", -1, pointer("memory/limit"));
+            let write =
+                Write::new("memory", "memory.memsw.limit_in_bytes", -1, resource_pointer("memory/limit"));
             out.push(write.with_retry().optional());
         }
         (_, 0) => {}
@@ -66,43 +68,44 @@ fn memory(memory: &LinuxMemory, out: &mut Translation) {
     }
     let reservation = memory.reservation().unwrap_or(0);
     if reservation != 0 {
-        let field = pointer("memory/reservation");
+        let field = resource_pointer("memory/reservation");
         out.push(Write::new("memory", "memory.soft_limit_in_bytes", reservation, field));
     }
     // Old engines write the largest number for "not set".
     if let Some(value) = memory.swappiness().filter(|&value| value != u64::MAX) {
-        out.push(Write::new("memory", "memory.swappiness", value, pointer("memory/swappiness")));
+        out.push(Write::new("memory", "memory.swappiness", value, resource_pointer("memory/swappiness")));
     }
     if memory.disable_oom_killer() == Some(true) {
-        out.push(Write::new("memory", "memory.oom_control", 1, pointer("memory/disableOOMKiller")));
+        out.push(Write::new("memory", "memory.oom_control", 1, resource_pointer("memory/disableOOMKiller")));
     }
 }
 
 fn block_io(io: &LinuxBlockIo, out: &mut Translation) {
     if let Some(weight) = io.weight().filter(|&weight| weight != 0) {
-        let write = Write::new("blkio", "blkio.bfq.weight", weight, pointer("blockIO/weight"));
+        let write = Write::new("blkio", "blkio.bfq.weight", weight, resource_pointer("blockIO/weight"));
         out.push(write.with_fallback("blkio.weight", weight));
     }
     if let Some(weight) = io.leaf_weight().filter(|&weight| weight != 0) {
-        out.push(Write::new("blkio", "blkio.leaf_weight", weight, pointer("blockIO/leafWeight")));
+        out.push(Write::new("blkio", "blkio.leaf_weight", weight, resource_pointer("blockIO/leafWeight")));
     }
     for (index, device) in io.weight_device().iter().flatten().enumerate() {
         let line = |weight: u16| format!("{}:{} {weight}", device.major(), device.minor());
         let field = format!("blockIO/weightDevice/{index}/weight");
         if let Some(weight) = device.weight().filter(|&weight| weight != 0) {
-            let write = Write::new("blkio", "blkio.bfq.weight_device", line(weight), pointer(&field));
+            let write =
+                Write::new("blkio", "blkio.bfq.weight_device", line(weight), resource_pointer(&field));
             out.push(write.with_fallback("blkio.weight_device", line(weight)));
         }
         let field = format!("blockIO/weightDevice/{index}/leafWeight");
         if let Some(weight) = device.leaf_weight().filter(|&weight| weight != 0) {
-            out.push(Write::new("blkio", "blkio.leaf_weight_device", line(weight), pointer(&field)));
+            out.push(Write::new("blkio", "blkio.leaf_weight_device", line(weight), resource_pointer(&field)));
         }
     }
     for (field, list, file) in throttles(io) {
         for (index, device) in list.iter().flatten().enumerate() {
             let line = format!("{}:{} {}", device.major(), device.minor(), device.rate());
             let file = format!("blkio.throttle.{file}_device");
-            out.push(Write::new("blkio", &file, line, pointer(&format!("blockIO/{field}/{index}"))));
+            out.push(Write::new("blkio", &file, line, resource_pointer(&format!("blockIO/{field}/{index}"))));
         }
     }
 }
@@ -128,13 +131,13 @@ fn cpu(cpu: &LinuxCpu, out: &mut Translation) -> Result<()> {
             _ => None,
         };
         if let Some(what) = what {
-            return Err(refuse("cpu/shares", what));
+            return Err(invalid_resource("cpu/shares", what));
         }
-        out.push(Write::new("cpu", "cpu.shares", shares, pointer("cpu/shares")).with_retry());
+        out.push(Write::new("cpu", "cpu.shares", shares, resource_pointer("cpu/shares")).with_retry());
     }
     let mut put = |file, value: Option<String>, field: &str| {
         if let Some(value) = value {
-            out.push(Write::new("cpu", file, value, pointer(field)).with_retry());
+            out.push(Write::new("cpu", file, value, resource_pointer(field)).with_retry());
         }
     };
     let set = |value: u64| (value != 0).then(|| value.to_string());
@@ -151,7 +154,7 @@ fn cpu(cpu: &LinuxCpu, out: &mut Translation) -> Result<()> {
 fn hugetlb(resources: &LinuxResources, out: &mut Translation) {
     for (index, huge) in resources.hugepage_limits().iter().flatten().enumerate() {
         let size = huge.page_size();
-        let field = pointer(&format!("hugepageLimits/{index}/limit"));
+        let field = resource_pointer(&format!("hugepageLimits/{index}/limit"));
         out.push(Write::new("hugetlb", &format!("hugetlb.{size}.limit_in_bytes"), huge.limit(), &*field));
         // KERNEL(5.7): reservations have a limit of their own; where it is missing they have none.
         let file = format!("hugetlb.{size}.rsvd.limit_in_bytes");
@@ -161,11 +164,11 @@ fn hugetlb(resources: &LinuxResources, out: &mut Translation) {
 
 fn network(network: &LinuxNetwork, out: &mut Translation) {
     if let Some(class) = network.class_id().filter(|&class| class != 0) {
-        out.push(Write::new("net_cls", "net_cls.classid", class, pointer("network/classID")));
+        out.push(Write::new("net_cls", "net_cls.classid", class, resource_pointer("network/classID")));
     }
     for (index, entry) in network.priorities().iter().flatten().enumerate() {
         let line = format!("{} {}", entry.name(), entry.priority());
-        let field = pointer(&format!("network/priorities/{index}"));
+        let field = resource_pointer(&format!("network/priorities/{index}"));
         out.push(Write::new("net_prio", "net_prio.ifpriomap", line, field));
     }
 }

@@ -5,13 +5,14 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork, Linux
 use crate::error::Result;
 
 use super::convert::{PERIOD, SwapMax, io_weight, swap_max, weight_of_shares};
-use super::translation::{Translation, cpuset, escape_pointer, pids, pointer, rdma, sorted_by_name};
+use super::pointer::{escape_pointer, resource_pointer};
+use super::translation::{Translation, cpuset, pids, rdma, sorted_by_name};
 use super::write::Write;
 
 /// The writes, in runc's order; `unified` last, so that it wins.
 pub(super) fn writes(resources: &LinuxResources, out: &mut Translation) -> Result<()> {
     if let Some(pids_) = resources.pids() {
-        out.push(Write::new("pids", "pids.max", pids(pids_.limit()), pointer("pids/limit")));
+        out.push(Write::new("pids", "pids.max", pids(pids_.limit()), resource_pointer("pids/limit")));
     }
     if let Some(memory) = resources.memory() {
         self::memory(memory, out)?;
@@ -30,7 +31,7 @@ pub(super) fn writes(resources: &LinuxResources, out: &mut Translation) -> Resul
                 "rdma",
                 "rdma.max",
                 line,
-                pointer(&format!("rdma/{}", escape_pointer(name))),
+                resource_pointer(&format!("rdma/{}", escape_pointer(name))),
             ));
         }
     }
@@ -51,7 +52,7 @@ fn bytes(value: i64) -> String {
 fn memory(memory: &LinuxMemory, out: &mut Translation) -> Result<()> {
     let limit_ = memory.limit().unwrap_or(0);
     let both = memory.swap().unwrap_or(0);
-    let swap = pointer("memory/swap");
+    let swap = resource_pointer("memory/swap");
     match swap_max(limit_, both, &swap)? {
         None => {}
         // A kernel without swap accounting has no such file, and nothing to allow or to switch off.
@@ -60,11 +61,16 @@ fn memory(memory: &LinuxMemory, out: &mut Translation) -> Result<()> {
         Some(SwapMax::Bytes(rest)) => out.push(Write::new("memory", "memory.swap.max", rest, swap)),
     }
     if limit_ != 0 {
-        out.push(Write::new("memory", "memory.max", bytes(limit_), pointer("memory/limit")));
+        out.push(Write::new("memory", "memory.max", bytes(limit_), resource_pointer("memory/limit")));
     }
     let reservation = memory.reservation().unwrap_or(0);
     if reservation != 0 {
-        out.push(Write::new("memory", "memory.low", bytes(reservation), pointer("memory/reservation")));
+        out.push(Write::new(
+            "memory",
+            "memory.low",
+            bytes(reservation),
+            resource_pointer("memory/reservation"),
+        ));
     }
     if memory.swappiness().is_some_and(|value| value != u64::MAX) {
         out.warn_ignored("memory/swappiness", "cgroup v2 has no swappiness");
@@ -77,14 +83,15 @@ fn memory(memory: &LinuxMemory, out: &mut Translation) -> Result<()> {
 
 fn block_io(io: &LinuxBlockIo, out: &mut Translation) {
     if let Some(weight) = io.weight().filter(|&weight| weight != 0) {
-        let write = Write::new("io", "io.bfq.weight", weight, pointer("blockIO/weight"));
+        let write = Write::new("io", "io.bfq.weight", weight, resource_pointer("blockIO/weight"));
         out.push(write.with_fallback("io.weight", io_weight(weight)));
     }
     for (index, device) in io.weight_device().iter().flatten().enumerate() {
         let field = format!("blockIO/weightDevice/{index}/weight");
         let numbers = format!("{}:{}", device.major(), device.minor());
         if let Some(weight) = device.weight().filter(|&weight| weight != 0) {
-            let write = Write::new("io", "io.bfq.weight", format!("{numbers} {weight}"), pointer(&field));
+            let write =
+                Write::new("io", "io.bfq.weight", format!("{numbers} {weight}"), resource_pointer(&field));
             out.push(write.with_fallback("io.weight", format!("{numbers} {}", io_weight(weight))));
         }
         if device.leaf_weight().unwrap_or(0) != 0 {
@@ -107,7 +114,7 @@ fn block_io(io: &LinuxBlockIo, out: &mut Translation) {
             // 0 lifts the limit in v1; v2 refuses the number and has a word for it.
             let rate = if device.rate() == 0 { "max".to_owned() } else { device.rate().to_string() };
             let line = format!("{}:{} {key}={rate}", device.major(), device.minor());
-            out.push(Write::new("io", "io.max", line, pointer(&format!("blockIO/{field}/{index}"))));
+            out.push(Write::new("io", "io.max", line, resource_pointer(&format!("blockIO/{field}/{index}"))));
         }
     }
 }
@@ -117,19 +124,19 @@ fn cpu(cpu: &LinuxCpu, out: &mut Translation) {
     if shares != 0 {
         let weight = weight_of_shares(shares);
         // An idle group takes no weight: refused now, it is tried again once `cpu.idle` says 0.
-        out.push(Write::new("cpu", "cpu.weight", weight, pointer("cpu/shares")).with_retry());
+        out.push(Write::new("cpu", "cpu.weight", weight, resource_pointer("cpu/shares")).with_retry());
     }
     if let Some(idle) = cpu.idle() {
-        out.push(Write::new("cpu", "cpu.idle", idle, pointer("cpu/idle")));
+        out.push(Write::new("cpu", "cpu.idle", idle, resource_pointer("cpu/idle")));
     }
     if let Some(burst) = cpu.burst() {
-        out.push(Write::new("cpu", "cpu.max.burst", burst, pointer("cpu/burst")).with_retry());
+        out.push(Write::new("cpu", "cpu.max.burst", burst, resource_pointer("cpu/burst")).with_retry());
     }
     let (quota, period) = (cpu.quota().unwrap_or(0), cpu.period().unwrap_or(0));
     if quota != 0 || period != 0 {
         let quota_ = if quota > 0 { quota.to_string() } else { "max".to_owned() };
         let period_ = if period == 0 { PERIOD } else { period };
-        let field = pointer(if quota != 0 { "cpu/quota" } else { "cpu/period" });
+        let field = resource_pointer(if quota != 0 { "cpu/quota" } else { "cpu/period" });
         out.push(Write::new("cpu", "cpu.max", format!("{quota_} {period_}"), field).with_retry());
     }
     let realtime = [
@@ -144,7 +151,7 @@ fn cpu(cpu: &LinuxCpu, out: &mut Translation) {
 fn hugetlb(resources: &LinuxResources, out: &mut Translation) {
     for (index, huge) in resources.hugepage_limits().iter().flatten().enumerate() {
         let size = huge.page_size();
-        let field = pointer(&format!("hugepageLimits/{index}/limit"));
+        let field = resource_pointer(&format!("hugepageLimits/{index}/limit"));
         out.push(Write::new("hugetlb", &format!("hugetlb.{size}.max"), bytes(huge.limit()), &*field));
         let file = format!("hugetlb.{size}.rsvd.max");
         out.push(Write::new("hugetlb", &file, bytes(huge.limit()), field).optional());
@@ -165,6 +172,11 @@ fn network(network: &LinuxNetwork, out: &mut Translation) {
 fn unified(key: &str, value: &str, out: &mut Translation) {
     let controller = key.split_once('.').map_or(key, |(controller, _)| controller);
     for line in value.lines() {
-        out.push(Write::new(controller, key, line, pointer(&format!("unified/{}", escape_pointer(key)))));
+        out.push(Write::new(
+            controller,
+            key,
+            line,
+            resource_pointer(&format!("unified/{}", escape_pointer(key))),
+        ));
     }
 }

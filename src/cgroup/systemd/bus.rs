@@ -352,7 +352,7 @@ fn wait(stream: &UnixStream, events: PollFlags, end: Instant) -> Result<()> {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::os::unix::net::UnixListener;
     use std::path::PathBuf;
@@ -391,7 +391,7 @@ pub mod tests {
     }
 
     /// What a peer answers to the call of this number; `kind` 2 returns, 3 refuses.
-    pub fn answer(serial: u32, kind: u8, body: &[u8], signature: &str) -> Vec<u8> {
+    pub(crate) fn answer(serial: u32, kind: u8, body: &[u8], signature: &str) -> Vec<u8> {
         let fields = vec![
             (REPLY_SERIAL, Variant::from(serial)),
             (ERROR_NAME, Variant::from("a.b.Failed")),

@@ -8,7 +8,7 @@ use zbus::{ObjectPath, OwnedObjectPath, OwnedVariant, Variant};
 
 use super::bus::{Bus, Message, Method, Reply, error_from_reply};
 use super::object_path::unit_object;
-use crate::cgroup::plan::path::POINTER;
+use crate::cgroup::plan::pointer::CGROUPS_PATH;
 use crate::cgroup::plan::systemd::properties::Property;
 use crate::cgroup::plan::systemd::unit::Unit;
 use crate::error::{Context, Error, Kind, Result};
@@ -114,7 +114,7 @@ impl Client {
         });
         started.map_err(|(error, pointer)| {
             let error = error.context(format!("unable to start unit {:?}", unit.name));
-            error.context(pointer.unwrap_or_else(|| POINTER.to_owned()))
+            error.context(pointer.unwrap_or_else(|| CGROUPS_PATH.to_owned()))
         })
     }
 

@@ -6,8 +6,8 @@ use super::client::Client;
 use super::placeholder::Placeholder;
 use crate::cgroup::dir::CgroupDir;
 use crate::cgroup::plan::Plan;
-use crate::cgroup::plan::path::POINTER;
-use crate::cgroup::plan::record::Record;
+use crate::cgroup::plan::Record;
+use crate::cgroup::plan::pointer::CGROUPS_PATH;
 use crate::cgroup::plan::systemd::properties::{Property, device_properties, resource_properties};
 use crate::cgroup::plan::systemd::unit::Unit;
 use crate::error::{Context, Result};
@@ -15,8 +15,8 @@ use crate::log;
 
 /// Starts the unit, and corrects in `record` where its group is. The placeholder goes once a process has joined.
 pub(crate) fn start(unit: &Unit, plan: &Plan, record: &mut Record) -> Result<Option<Placeholder>> {
-    let mut client = Client::connect(unit.user).context(POINTER)?;
-    let version = client.version().context(POINTER)?;
+    let mut client = Client::connect(unit.user).context(CGROUPS_PATH)?;
+    let version = client.version().context(CGROUPS_PATH)?;
     let properties = supported_by(&plan.properties, version);
     let placeholder = if unit.is_slice() { None } else { Some(Placeholder::start()?) };
     client.start(unit, &properties, placeholder.as_ref().map(|process| process.pid))?;

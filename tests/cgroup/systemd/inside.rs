@@ -4,17 +4,40 @@ use std::collections::HashMap;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tare::testing::cgroup::plan::new_group;
+use tare::testing::cgroup::plan::{Request, new_group};
 use tare::testing::cgroup::{Group, Manager, Plan};
+use tare::testing::host::cgroup::Layout;
 use tare::testing::host::probe::cgroup::read_layout;
 
 use crate::bundles::skip;
 use crate::support::{Inmate, Scratch, assert_told, born_in, id, open_errno};
 
 fn planned(path: &str, resources: &Value, user: bool) -> Plan {
+    planned_with(path, resources, &read_layout().unwrap(), user, None, &[])
+}
+
+fn planned_with(
+    path: &str,
+    resources: &Value,
+    layout: &Layout,
+    user: bool,
+    subgroup: Option<&str>,
+    annotations: &[(&str, &str)],
+) -> Plan {
     let linux = serde_json::from_value(json!({"cgroupsPath": path, "resources": resources})).unwrap();
-    let layout = read_layout().unwrap();
-    new_group(Some(&linux), &id(), Manager::Systemd, &layout, user).unwrap()
+    let annotations: HashMap<_, _> =
+        annotations.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    new_group(&Request {
+        linux: Some(&linux),
+        annotations: Some(&annotations),
+        id: &id(),
+        manager: Manager::Systemd,
+        layout,
+        rootless: user,
+        systemd_subgroup: subgroup.map(str::as_ref),
+        without_default_devices: false,
+    })
+    .unwrap()
 }
 
 fn created(plan: Plan) -> Scratch {
@@ -85,9 +108,8 @@ mod v2 {
     #[ignore = "runs inside"]
     fn a_subgroup_holds_the_process_and_the_limits() {
         let resources = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]});
-        let mut plan = planned(":tare:sub", &resources, false);
-        plan.go_below("container".as_ref());
-        let scratch = created(plan);
+        let layout = read_layout().unwrap();
+        let scratch = created(planned_with(":tare:sub", &resources, &layout, false, Some("container"), &[]));
         let path = scratch.group.record().locations[0].path.clone();
         assert_eq!(path.to_str(), Some("system.slice/tare-sub.scope/container"));
         assert_eq!(scratch.read("hugetlb.2MB.max"), "4194304");
@@ -134,17 +156,12 @@ mod v2 {
         // This tree has not these controllers; systemd takes the values all the same.
         let mut layout = read_layout().unwrap();
         layout.unified.as_mut().unwrap().controllers.extend(["memory", "pids", "cpu"].map(str::to_owned));
-        let linux =
-            serde_json::from_value(json!({"cgroupsPath": ":tare:limits", "resources": resources})).unwrap();
-        let mut plan = new_group(Some(&linux), &id(), Manager::Systemd, &layout, false).unwrap();
         let annotations = [
             ("org.systemd.property.CollectMode", "'inactive-or-failed'"),
             ("org.systemd.property.TimeoutStopSec", "13"),
             ("org.systemd.property.Description", "'as the annotation says'"),
         ];
-        let annotations: HashMap<_, _> =
-            annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        plan.annotate(Some(&annotations)).unwrap();
+        let plan = planned_with(":tare:limits", &resources, &layout, false, None, &annotations);
         let group = plan.create().unwrap();
         for (name, want) in [
             ("MemoryMax", "67108864"),
@@ -192,11 +209,11 @@ mod v2 {
     #[test]
     #[ignore = "runs inside"]
     fn a_property_that_systemd_refuses_is_told_with_its_annotation_and_nothing_is_left() {
-        let mut plan = planned(":tare:refused", &json!({}), false);
+        let layout = read_layout().unwrap();
         for (name, value) in [("Nonsense", "true"), ("MemoryMax", "'much'")] {
-            let annotations = HashMap::from([(format!("org.systemd.property.{name}"), value.to_owned())]);
-            plan.properties.retain(|property| !property.pointer.starts_with("/annotations"));
-            plan.annotate(Some(&annotations)).unwrap();
+            let annotation = format!("org.systemd.property.{name}");
+            let plan =
+                planned_with(":tare:refused", &json!({}), &layout, false, None, &[(&*annotation, value)]);
             let error = plan.create().unwrap_err().to_string();
             let (pointer, rest) = error.split_once(": ").unwrap();
             assert!(

@@ -6,8 +6,8 @@ use nix::errno::Errno;
 
 use super::{list, program};
 use crate::cgroup::dir::CgroupDir;
+use crate::cgroup::plan::Record;
 use crate::cgroup::plan::devices::filter::Filter;
-use crate::cgroup::plan::record::Record;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::host::cgroup::Mode;

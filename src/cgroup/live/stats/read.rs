@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use nix::errno::Errno;
 
-use super::{BlkioEntry, Psi, PsiLine};
+use super::model::{BlkioEntry, Psi, PsiLine};
 use crate::cgroup::dir::CgroupDir;
 use crate::error::{Context, Kind, Result};
 use crate::fail;

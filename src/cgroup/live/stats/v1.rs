@@ -1,7 +1,7 @@
 //! The v1 files.
 
+use super::model::{Blkio, BlkioEntry, Cpu, Cpuset, Hugetlb, Memory, MemoryEntry, Pids, Stats};
 use super::read::{blkio, cpu_numbers, keyed, number, number_or_zero, page_sizes, text};
-use super::{Blkio, BlkioEntry, Cpu, Cpuset, Hugetlb, Memory, MemoryEntry, Pids, Stats};
 use crate::cgroup::dir::CgroupDir;
 use crate::cgroup::live::group::Group;
 use crate::error::Result;

@@ -1,9 +1,9 @@
 //! The v2 files, told in v1's terms.
 
-use super::read::{cpu_numbers, device, keyed, number, number_or_zero, page_sizes, text};
-use super::{
+use super::model::{
     Blkio, BlkioEntry, Cpu, CpuUsage, Cpuset, Hugetlb, Memory, MemoryEntry, Pids, Stats, Throttling,
 };
+use super::read::{cpu_numbers, device, keyed, number, number_or_zero, page_sizes, text};
 use crate::cgroup::dir::CgroupDir;
 use crate::cgroup::live::group::Group;
 use crate::cgroup::live::procs;

@@ -6,7 +6,7 @@ use std::fmt;
 use oci_spec::runtime::LinuxDeviceCgroup;
 
 use super::rule::{Access, DeviceType, Node, Rule};
-use crate::cgroup::plan::translation::refuse;
+use crate::cgroup::plan::pointer::invalid_resource;
 use crate::error::Result;
 
 /// What stands after the rules. With `allow` the exceptions are denied, without it they are allowed.
@@ -142,7 +142,7 @@ fn conflict_error(field: &str, rule: &Rule, conflict: RuleConflict) -> crate::er
     let RuleConflict { wider, access } = conflict;
     let what =
         format_args!("rule \"{rule}\" cannot punch a hole in the wider rule \"{wider} {access}\" before it");
-    refuse(field, what).with_hint("put the wider rule last, or name the devices one by one")
+    invalid_resource(field, what).with_hint("put the wider rule last, or name the devices one by one")
 }
 
 impl fmt::Display for Filter {
@@ -157,11 +157,11 @@ impl fmt::Display for Filter {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// Rules as a table writes them: `+c 1:3 rwm`, `-a *:* rwm`.
-    pub fn rule(text: &str) -> Rule {
+    pub(crate) fn rule(text: &str) -> Rule {
         let words: Vec<&str> = text[1..].split([' ', ':']).collect();
         let number = |text: &str| (text != "*").then(|| text.parse().unwrap());
         let kind = match words[0] {
@@ -173,7 +173,7 @@ pub mod tests {
         Rule { allow: text.starts_with('+'), kind, major: number(words[1]), minor: number(words[2]), access }
     }
 
-    pub fn filter(rules: &[&str]) -> Filter {
+    pub(crate) fn filter(rules: &[&str]) -> Filter {
         let mut filter = Filter::default();
         for text in rules {
             filter.add_rule(&rule(text)).unwrap_or_else(|conflict| panic!("{text}: {conflict:?}"));

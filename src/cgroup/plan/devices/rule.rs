@@ -4,7 +4,7 @@ use std::fmt;
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
-use crate::cgroup::plan::translation::refuse;
+use crate::cgroup::plan::pointer::invalid_resource;
 use crate::error::Result;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -127,13 +127,13 @@ impl Rule {
             Some(LinuxDeviceType::B) => Some(DeviceType::Block),
             Some(LinuxDeviceType::C) => Some(DeviceType::Char),
             Some(other) => {
-                let word = other.as_str();
-                return Err(refuse(&field("type"), format_args!("invalid cgroup device type: {word:?}")));
+                let what = format_args!("invalid cgroup device type: {:?}", other.as_str());
+                return Err(invalid_resource(&field("type"), what));
             }
         };
         let text = rule.access().as_deref().unwrap_or_default();
         let access = Access::parse(text).ok_or_else(|| {
-            refuse(&field("access"), format_args!("must be one or more of r, w, m: {text:?}"))
+            invalid_resource(&field("access"), format_args!("must be one or more of r, w, m: {text:?}"))
         })?;
         let major = number(rule.major(), 12, &field("major"))?;
         let minor = number(rule.minor(), 20, &field("minor"))?;
@@ -175,7 +175,7 @@ fn number(value: Option<i64>, bits: u32, field: &str) -> Result<Option<u32>> {
             Ok(number) if number < 1 << bits => Ok(Some(number)),
             _ => {
                 let what = format_args!("not a device number below {}: {value}", 1_u32 << bits);
-                Err(refuse(field, what))
+                Err(invalid_resource(field, what))
             }
         },
     }

@@ -6,7 +6,7 @@ use zbus::wire::Signature;
 use zbus::{Array, ObjectPath, Variant};
 
 use super::properties::Property;
-use crate::cgroup::plan::translation::escape_pointer;
+use crate::cgroup::plan::pointer::escape_pointer;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
 

@@ -10,7 +10,8 @@ use crate::cgroup::plan::convert::{
     PERIOD, SwapMax, io_weight, quota_per_second, swap_max, weight_of_shares,
 };
 use crate::cgroup::plan::devices::{DeviceType, Filter};
-use crate::cgroup::plan::translation::{is_idle, pointer, refuse};
+use crate::cgroup::plan::pointer::{escape_pointer, invalid_resource, resource_pointer};
+use crate::cgroup::plan::translation::{is_idle, sorted_by_name};
 use crate::error::Result;
 use crate::host::cgroup::Mode;
 use crate::spec::cpu_list::CpuList;
@@ -111,13 +112,12 @@ pub(crate) fn resource_properties(resources: &LinuxResources, mode: Mode) -> Res
             0 => 1,
             limit => limit.unsigned_abs(),
         };
-        all.push(Property::new("TasksMax", limit, pointer("pids/limit")));
+        all.push(Property::new("TasksMax", limit, resource_pointer("pids/limit")));
     }
     if let Some(io) = resources.block_io() {
         block_io(io, v2, &mut all);
     }
-    for (key, value) in resources.unified().iter().flat_map(crate::cgroup::plan::translation::sorted_by_name)
-    {
+    for (key, value) in resources.unified().iter().flat_map(sorted_by_name) {
         unified(key, value, &mut all)?;
     }
     if is_idle(resources) {
@@ -144,20 +144,20 @@ fn bytes(value: i64) -> u64 {
 fn memory_v1(memory: &LinuxMemory, all: &mut Vec<Property>) {
     let limit = memory.limit().unwrap_or(0);
     if limit != 0 {
-        all.push(Property::new("MemoryLimit", bytes(limit), pointer("memory/limit")));
+        all.push(Property::new("MemoryLimit", bytes(limit), resource_pointer("memory/limit")));
     }
 }
 
 fn memory_v2(memory: &LinuxMemory, all: &mut Vec<Property>) -> Result<()> {
     let limit = memory.limit().unwrap_or(0);
     if limit != 0 {
-        all.push(Property::new("MemoryMax", bytes(limit), pointer("memory/limit")));
+        all.push(Property::new("MemoryMax", bytes(limit), resource_pointer("memory/limit")));
     }
     let reservation = memory.reservation().unwrap_or(0);
     if reservation != 0 {
-        all.push(Property::new("MemoryLow", bytes(reservation), pointer("memory/reservation")));
+        all.push(Property::new("MemoryLow", bytes(reservation), resource_pointer("memory/reservation")));
     }
-    let field = pointer("memory/swap");
+    let field = resource_pointer("memory/swap");
     let swap = match swap_max(limit, memory.swap().unwrap_or(0), &field)? {
         None => return Ok(()),
         Some(SwapMax::Unlimited) => INFINITY,
@@ -170,14 +170,14 @@ fn memory_v2(memory: &LinuxMemory, all: &mut Vec<Property>) -> Result<()> {
 fn cpu(cpu: &LinuxCpu, v2: bool, all: &mut Vec<Property>) -> Result<()> {
     let shares = cpu.shares().unwrap_or(0);
     if v2 && cpu.idle() == Some(1) {
-        all.push(Property::new("CPUWeight", 0_u64, pointer("cpu/idle")).since(252));
+        all.push(Property::new("CPUWeight", 0_u64, resource_pointer("cpu/idle")).since(252));
     } else if v2 && shares != 0 {
-        all.push(Property::new("CPUWeight", weight_of_shares(shares), pointer("cpu/shares")));
+        all.push(Property::new("CPUWeight", weight_of_shares(shares), resource_pointer("cpu/shares")));
     } else if v2 && cpu.idle() == Some(0) {
         // An idle group is one by its weight: this takes the word back, and stands for the default.
-        all.push(Property::new("CPUWeight", INFINITY, pointer("cpu/idle")));
+        all.push(Property::new("CPUWeight", INFINITY, resource_pointer("cpu/idle")));
     } else if shares != 0 {
-        all.push(Property::new("CPUShares", shares, pointer("cpu/shares")));
+        all.push(Property::new("CPUShares", shares, resource_pointer("cpu/shares")));
     }
     quota(cpu.quota().unwrap_or(0), cpu.period().unwrap_or(0), "cpu/quota", all);
     if !v2 {
@@ -187,7 +187,7 @@ fn cpu(cpu: &LinuxCpu, v2: bool, all: &mut Vec<Property>) -> Result<()> {
         [(cpu.cpus(), "AllowedCPUs", "cpu/cpus"), (cpu.mems(), "AllowedMemoryNodes", "cpu/mems")]
     {
         if let Some(list) = list.as_ref().filter(|list| !list.is_empty()) {
-            all.push(Property::new(name, mask(list, field)?, pointer(field)).since(244));
+            all.push(Property::new(name, mask(list, field)?, resource_pointer(field)).since(244));
         }
     }
     Ok(())
@@ -196,7 +196,7 @@ fn cpu(cpu: &LinuxCpu, v2: bool, all: &mut Vec<Property>) -> Result<()> {
 /// Microseconds of processor time in a second of time, in steps of 10 ms.
 fn quota(quota: i64, period: u64, field: &str, all: &mut Vec<Property>) {
     if period != 0 {
-        all.push(Property::new("CPUQuotaPeriodUSec", period, pointer("cpu/period")).since(242));
+        all.push(Property::new("CPUQuotaPeriodUSec", period, resource_pointer("cpu/period")).since(242));
     }
     if quota == 0 && period == 0 {
         return;
@@ -204,7 +204,7 @@ fn quota(quota: i64, period: u64, field: &str, all: &mut Vec<Property>) {
     let period = if period == 0 { PERIOD } else { period };
     let limit = u64::try_from(quota).ok().filter(|&quota| quota != 0);
     let share = limit.and_then(|quota| quota_per_second(quota, period));
-    all.push(Property::new("CPUQuotaPerSecUSec", share.unwrap_or(INFINITY), pointer(field)));
+    all.push(Property::new("CPUQuotaPerSecUSec", share.unwrap_or(INFINITY), resource_pointer(field)));
 }
 
 /// The resources with the quota that systemd makes of theirs: what is written is to be what its next reload writes.
@@ -219,14 +219,13 @@ pub(crate) fn with_rounded_quota(resources: &LinuxResources) -> Option<LinuxReso
     Some(resources)
 }
 
-/// A list such as `0-2,4` as systemd takes it: bit N of the bytes stands for CPU or node N.
+/// `0-2,4` as bits, lowest first, as systemd takes them.
 fn mask(list: &str, field: &str) -> Result<Vec<u8>> {
-    let wrong = || refuse(field, format_args!("not a list of numbers like \"0-3,7\": {list:?}"));
+    let wrong = || invalid_resource(field, format_args!("not a list of numbers like \"0-3,7\": {list:?}"));
     let words = CpuList::parse(list).map_err(|_| wrong())?.to_mask();
-    let mut bytes: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
-    let used = bytes.iter().rposition(|&byte| byte != 0).ok_or_else(wrong)?;
-    bytes.truncate(used + 1);
-    Ok(bytes)
+    let mut bits: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    bits.truncate(bits.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1));
+    if bits.is_empty() { Err(wrong()) } else { Ok(bits) }
 }
 
 fn block_io(io: &LinuxBlockIo, v2: bool, all: &mut Vec<Property>) {
@@ -234,7 +233,7 @@ fn block_io(io: &LinuxBlockIo, v2: bool, all: &mut Vec<Property>) {
     if weight != 0 {
         let (name, value) =
             if v2 { ("IOWeight", io_weight(weight)) } else { ("BlockIOWeight", u64::from(weight)) };
-        all.push(Property::new(name, value, pointer("blockIO/weight")));
+        all.push(Property::new(name, value, resource_pointer("blockIO/weight")));
     }
     let weights: Vec<(String, u64)> = io
         .weight_device()
@@ -248,7 +247,7 @@ fn block_io(io: &LinuxBlockIo, v2: bool, all: &mut Vec<Property>) {
         .collect();
     if !weights.is_empty() {
         let name = if v2 { "IODeviceWeight" } else { "BlockIODeviceWeight" };
-        all.push(Property::new(name, weights, pointer("blockIO/weightDevice")));
+        all.push(Property::new(name, weights, resource_pointer("blockIO/weightDevice")));
     }
     let throttles: [(_, &Option<Vec<LinuxThrottleDevice>>, _, _); 4] = [
         (
@@ -275,7 +274,7 @@ fn block_io(io: &LinuxBlockIo, v2: bool, all: &mut Vec<Property>) {
             .collect();
         let name = if v2 { on_v2 } else { on_v1 };
         if !rates.is_empty() && !name.is_empty() {
-            all.push(Property::new(name, rates, pointer(&format!("blockIO/{field}"))));
+            all.push(Property::new(name, rates, resource_pointer(&format!("blockIO/{field}"))));
         }
     }
 }
@@ -287,11 +286,11 @@ fn block(major: i64, minor: i64) -> String {
 
 /// The files of v2 that systemd would overwrite.
 fn unified(key: &str, value: &str, all: &mut Vec<Property>) -> Result<()> {
-    let field = format!("unified/{}", crate::cgroup::plan::translation::escape_pointer(key));
-    let at = pointer(&field);
+    let field = format!("unified/{}", escape_pointer(key));
+    let at = resource_pointer(&field);
     let value = value.trim();
     let number = || -> Result<u64> {
-        let wrong = || refuse(&field, format_args!("neither a number nor \"max\": {value:?}"));
+        let wrong = || invalid_resource(&field, format_args!("neither a number nor \"max\": {value:?}"));
         if value == "max" { Ok(INFINITY) } else { value.parse().map_err(|_| wrong()) }
     };
     let name = match key {
@@ -316,7 +315,8 @@ fn unified(key: &str, value: &str, all: &mut Vec<Property>) -> Result<()> {
         }
         "cpu.max" => {
             let (share, period) = value.split_once(' ').unwrap_or((value, "0"));
-            let wrong = |_| refuse(&field, format_args!("not \"QUOTA PERIOD\" in microseconds: {value:?}"));
+            let wrong =
+                |_| invalid_resource(&field, format_args!("not \"QUOTA PERIOD\" in microseconds: {value:?}"));
             let share = if share == "max" { -1 } else { share.parse().map_err(wrong)? };
             quota(share, period.trim().parse().map_err(wrong)?, &field, all);
             return Ok(());
@@ -334,7 +334,7 @@ fn unified(key: &str, value: &str, all: &mut Vec<Property>) -> Result<()> {
 
 /// systemd's own device filter. A device must pass it and ours: where it cannot say a rule exactly, it allows more.
 pub(crate) fn device_properties(filter: &Filter) -> Vec<Property> {
-    let field = pointer("devices");
+    let field = resource_pointer("devices");
     if filter.allow {
         // Exceptions from "all" have no property.
         let none: Vec<(String, String)> = Vec::new();

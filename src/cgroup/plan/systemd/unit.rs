@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cgroup::plan::path::POINTER;
+use crate::cgroup::plan::pointer::CGROUPS_PATH;
 use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
@@ -28,7 +28,7 @@ impl Unit {
         let wrong = || -> Error {
             fail!(
                 Kind::Spec,
-                "{POINTER}: expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, \
+                "{CGROUPS_PATH}: expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, \
                  got {text:?} instead"
             )
         };
@@ -43,7 +43,7 @@ impl Unit {
             false => format!("{prefix}-{name}.scope"),
         };
         if !is_unit_name(&name) {
-            return Err(fail!(Kind::Spec, "{POINTER}: {name:?} is no name for a systemd unit"));
+            return Err(fail!(Kind::Spec, "{CGROUPS_PATH}: {name:?} is no name for a systemd unit"));
         }
         expand_slice(slice)?;
         Ok(Self { name, slice: slice.to_owned(), user })
@@ -72,7 +72,7 @@ fn is_unit_name(name: &str) -> bool {
 
 /// `a-b.slice` is `a.slice/a-b.slice`; `-.slice` is the root.
 pub(crate) fn expand_slice(slice: &str) -> Result<PathBuf> {
-    let wrong = || fail!(Kind::Spec, "{POINTER}: invalid slice name: {slice}");
+    let wrong = || fail!(Kind::Spec, "{CGROUPS_PATH}: invalid slice name: {slice}");
     let stem = slice.strip_suffix(".slice").ok_or_else(wrong)?;
     if stem == "-" {
         return Ok(PathBuf::new());

@@ -7,15 +7,12 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::systemd::Unit;
-use super::systemd::unit::user_root;
+use super::pointer::CGROUPS_PATH;
+use super::systemd::unit::{Unit, user_root};
 use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
 use crate::host::cgroup::{Layout, Mode};
-
-/// The config field that the errors here are about.
-pub(crate) const POINTER: &str = "/linux/cgroupsPath";
 
 /// A group in one hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +27,14 @@ pub struct Location {
 impl Location {
     pub fn is_unified(&self) -> bool {
         self.controllers.is_empty()
+    }
+
+    /// The index of the location whose files carry a controller's values: on v2 the one tree carries them all.
+    pub fn index_of(locations: &[Self], mode: Mode, controller: &str) -> Option<usize> {
+        locations.iter().position(|location| match mode {
+            Mode::V2 => location.is_unified(),
+            Mode::V1 | Mode::Hybrid => location.controllers.iter().any(|name| name == controller),
+        })
     }
 
     /// The directory, as a person would name it.
@@ -114,7 +119,7 @@ fn clean(path: &Path) -> Result<PathBuf> {
 }
 
 fn spec(path: &Path, what: &str) -> Error {
-    fail!(Kind::Spec, "{POINTER}: {:?}: {what}", path.display().to_string())
+    fail!(Kind::Spec, "{CGROUPS_PATH}: {:?}: {what}", path.display().to_string())
 }
 
 /// The runtime's own group below a mountpoint. Inside a container the mount may show only a part of the hierarchy,
@@ -125,7 +130,7 @@ fn own_group_path(own_path: &Path, mount_root: &Path, hierarchy: &str) -> Result
     below.map(Path::to_owned).ok_or_else(|| {
         fail!(
             Kind::Unsupported,
-            "{POINTER}: a relative path needs the runtime's own group {}, but the mount of {hierarchy} shows only {}",
+            "{CGROUPS_PATH}: a relative path needs the runtime's own group {}, but the mount of {hierarchy} shows only {}",
             own_path.display(),
             mount_root.display()
         )
