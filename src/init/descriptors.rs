@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use super::args::InitFds;
 use crate::handshake::SyncSocket;
 use crate::plan::process::ProcessPlan;
+use crate::sys::file::is_inherited;
 use crate::sys::process;
 
 /// Closes what is not the program's, and marks all else close-on-exec. What waits in the container, or is about to be its
@@ -18,7 +19,7 @@ pub(super) fn close_all_but_ours(
     fds: &InitFds,
     socket: &SyncSocket,
 ) -> Result<(), Errno> {
-    let first = 3 + plan.preserve_fds;
+    let first = plan.preserve_fds.saturating_add(3);
     close_all_but(first, fds.until_execve(), socket)?;
     process::cloexec_from(first)
 }
@@ -37,12 +38,24 @@ fn close_all_but<'a>(
     let mut kept: Vec<u32> = kept.map(|fd| fd.as_raw_fd() as u32).collect();
     kept.push(socket.as_fd().as_raw_fd() as u32);
     kept.sort_unstable();
+    close_ours_below(first, &kept)?;
     let mut next = first;
     for fd in kept.into_iter().filter(|&fd| fd >= first) {
         process::close_range(next, fd.saturating_sub(1))?;
         next = next.max(fd + 1);
     }
     process::close_range(next, u32::MAX)
+}
+
+/// Closes what is ours among the numbers that are the program's. The runtime has counted those and found each open; should
+/// one of ours be there all the same, nobody gets it. All that we open is close-on-exec and what our caller gave us is not.
+fn close_ours_below(first: u32, kept: &[u32]) -> Result<(), Errno> {
+    for number in (3..first).filter(|number| !kept.contains(number)) {
+        if !i32::try_from(number).is_ok_and(is_inherited) {
+            process::close_range(number, number)?;
+        }
+    }
+    Ok(())
 }
 
 /// Closes what hooks have written to: no path of the program shall lead through /proc/self/fd to a file of the host. (The owners are never dropped.)

@@ -54,7 +54,7 @@ pub(crate) fn helper(
     if let Some(offsets) = &topology.time_offsets {
         make_time_namespace(offsets)?;
     }
-    descriptors::close_before_clone(3 + preserved, &args.fds, socket)
+    descriptors::close_before_clone(preserved.saturating_add(3), &args.fds, socket)
         .in_step(Step::CloseDescriptors, "close_range")?;
     let flags = topology.clone_flags() | libc::CLONE_PARENT;
     match process::clone3(flags as u64, None).in_step(Step::CloneInit, "clone3")? {

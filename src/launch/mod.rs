@@ -11,6 +11,7 @@ pub(crate) mod init_fds;
 mod joined_users;
 pub(crate) mod net_devices;
 pub(crate) mod notify;
+pub(crate) mod preserved_fds;
 pub(crate) mod rdt;
 mod relay;
 pub(crate) mod seal;

@@ -16,15 +16,14 @@ use crate::container::record::{self, Process, Record};
 use crate::container::status::ProcessStat;
 use crate::container::{Entry, Store};
 use crate::container_id::ContainerId;
-use crate::error::{Context, Error, Kind, Result, matched};
+use crate::error::{Context, Error, Kind, Result};
 use crate::init::hook_state::HookState;
 use crate::launch::console::{self, Incoming};
-use crate::launch::{Child, SpawnError, notify, rdt};
+use crate::launch::{Child, SpawnError, notify, preserved_fds, rdt};
 use crate::log;
 use crate::plan::activation::Activation;
 use crate::plan::topology::Namespace;
 use crate::plan::{Plan, Request};
-use crate::sys::file::is_inherited;
 use crate::{fail, spec};
 use init_process::CreateContext;
 pub(super) use init_process::CreateMode;
@@ -112,6 +111,7 @@ pub(super) fn make_plan(
         rootless: load::rootless(globals, globals.cgroup_manager),
         activation: activation(globals, id),
     };
+    preserved_fds::check(request.activation.listen_fds, options.preserve_fds)?;
     let plan = crate::plan::plan_container(&bundle.spec, &bundle.facts, &request)?;
     for unused in plan.process.seccomp.iter().flat_map(|filter| &filter.warnings) {
         log::debug(format_args!("{unused}"));
@@ -120,7 +120,6 @@ pub(super) fn make_plan(
         log::warn(format_args!("{warning}"));
     }
     load::log_filter(&plan.process);
-    check_preserved_fds(request.activation.listen_fds, options.preserve_fds)?;
     check_rootfs(&plan)?;
     console::check(plan.process.terminal.is_some(), mode.detach, options.console_socket.as_deref())?;
     Ok(plan)
@@ -134,15 +133,6 @@ fn activation(globals: &Globals, id: &ContainerId) -> Activation {
         listen_fds: number("LISTEN_FDS").filter(|_| ours).unwrap_or(0),
         listen_names: std::env::var("LISTEN_FDNAMES").ok(),
         notify: notify::requested().map(|_| load::entry(globals, id).notify_directory()),
-    }
-}
-
-/// Refuses `--preserve-fds` beyond what is open. `before` descriptors of a service manager stand before them.
-fn check_preserved_fds(before: u32, count: u32) -> Result<()> {
-    let is_there = |index: &u32| i32::try_from(3 + before + index).is_ok_and(is_inherited);
-    match (0..count).find(|index| !is_there(index)) {
-        Some(missing) => Err(Error::new(Kind::Usage, matched::no_preserved_fd(missing, count))),
-        None => Ok(()),
     }
 }
 

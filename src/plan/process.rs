@@ -157,7 +157,8 @@ pub(crate) fn plan_process(
         seccomp,
         keyring: request.keyring.clone(),
         listen_pid: request.listen_fds > 0,
-        preserve_fds: request.preserve_fds + request.listen_fds,
+        // No process has so many; the runtime has counted them.
+        preserve_fds: request.preserve_fds.saturating_add(request.listen_fds),
     })
 }
 

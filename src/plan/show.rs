@@ -344,7 +344,7 @@ impl Display for ProcessPlan {
             writeln!(f, "env LISTEN_PID its own")?;
         }
         if self.preserve_fds > 0 {
-            writeln!(f, "keep descriptors 3..{}", 3 + self.preserve_fds)?;
+            writeln!(f, "keep descriptors 3..{}", u64::from(self.preserve_fds) + 3)?;
         }
         Ok(())
     }

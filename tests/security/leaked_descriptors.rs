@@ -91,3 +91,38 @@ fn a_mount_does_not_lead_through_one() {
     assert!(!fs::exists(format!("/tmp/{}-mounted", bundle.id)).unwrap());
     bundle.leaves_nothing();
 }
+
+/// The caller leaves 3, 4 and 7 open.
+const GAPS: &str = "exec 3</etc 4</etc 7</etc; exec \"$@\"";
+
+/// What the program has open beyond its streams, but for the directory that is listed.
+const LIST: &str = "cd /proc/self/fd && for fd in *; do [ $fd -gt 2 ] && readlink $fd; done; true";
+
+#[test]
+fn the_program_gets_none_of_ours_by_a_count_beyond_its_callers() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.up();
+    let canary = bundle.dir.join("canary");
+    fs::write(&canary, "of the host").unwrap();
+    for count in ["3", "5", "60", "4294967295"] {
+        let words = ["exec", "--preserve-fds", count, &*bundle.id, "sh", "-c", LIST];
+        for script in ["exec \"$@\"", GAPS] {
+            let answer = bundle.tare_by(script, &words);
+            answer.fails(255, "unable to stat preserved-fd");
+        }
+    }
+    let words = ["exec", "--preserve-fds", "2", &*bundle.id, "sh", "-c", LIST];
+    assert_eq!(bundle.tare_by(GAPS, &words).ok().lines()[..2], ["/etc", "/etc"]);
+    bundle.delete_force().ok();
+    bundle.args(&["sh", "-c", LIST]);
+    for count in ["3", "60", "4294967295"] {
+        let run = ["run", "--preserve-fds", count, &*bundle.id];
+        bundle.tare_by(GAPS, &run).fails(1, "unable to stat preserved-fd");
+        let sockets = format!("export LISTEN_PID=$$ LISTEN_FDS={count}; {GAPS}");
+        bundle.tare_by(&sockets, &["run", &bundle.id]).fails(1, "descriptor 5 is not open");
+        bundle.tare_by(&sockets, &["create", &bundle.id]).fails(1, "descriptor 5 is not open");
+        let both = format!("export LISTEN_PID=$$ LISTEN_FDS=2; {GAPS}");
+        bundle.tare_by(&both, &run).fails(1, "unable to stat preserved-fd 0");
+    }
+    bundle.leaves_nothing();
+}

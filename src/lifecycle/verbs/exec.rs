@@ -16,7 +16,7 @@ use crate::launch::console::{Console, Incoming};
 use crate::launch::explain::{ExplainContext, explain};
 use crate::launch::foreground::Foreground;
 use crate::launch::seccomp_agent::Agent;
-use crate::launch::{self, Child, SpawnError, SpawnOptions, rdt, seal};
+use crate::launch::{self, Child, SpawnError, SpawnOptions, preserved_fds, rdt, seal};
 use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::{Exec, Globals};
 use crate::lifecycle::pid_file;
@@ -30,6 +30,7 @@ use crate::{fail, log, spec};
 /// Returns the exit status of the process, and 0 with `--detach`.
 pub(crate) fn exec(globals: &Globals, id: &ContainerId, options: &Exec) -> Result<i32> {
     seal::own_binary()?;
+    preserved_fds::check(0, options.preserve_fds)?;
     let container = load::container(globals, id)?;
     check_status(&container, options)?;
     let plan = make_plan(&container, options)?;

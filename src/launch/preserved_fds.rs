@@ -1,0 +1,31 @@
+//! The descriptors of our caller that a program is to have, counted from 3: each must be the caller's.
+//!
+//! One that is not open would be the number of the next that we open ourselves: a directory of the host, such as that of
+//! a control group, by which a container leaves its root (CVE-2024-21626).
+
+use crate::error::{Error, Kind, Result, matched};
+use crate::fail;
+use crate::sys::file::is_inherited;
+
+/// Refuses more than there are: the `sockets` of a service manager, and `asked` for by `--preserve-fds` after them.
+pub(crate) fn check(sockets: u32, asked: u32) -> Result<()> {
+    if let Some(missing) = first_missing(0, sockets) {
+        return Err(fail!(
+            Kind::Usage,
+            "LISTEN_FDS={sockets}: descriptor {} is not open",
+            u64::from(missing) + 3
+        ));
+    }
+    match first_missing(sockets, asked) {
+        Some(missing) => Err(Error::new(Kind::Usage, matched::no_preserved_fd(missing, asked))),
+        None => Ok(()),
+    }
+}
+
+fn first_missing(before: u32, count: u32) -> Option<u32> {
+    let is_there = |index: &u32| {
+        let number = before.checked_add(*index).and_then(|sum| sum.checked_add(3));
+        number.and_then(|number| i32::try_from(number).ok()).is_some_and(is_inherited)
+    };
+    (0..count).find(|index| !is_there(index))
+}
