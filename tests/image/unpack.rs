@@ -266,6 +266,8 @@ fn what_a_killed_run_left_is_taken_away_by_the_next() {
     let scratch = Scratch::new("killed");
     image(&scratch, &[&[file("a", "")]]);
     fs::create_dir_all(scratch.join(".bundle.partial/rootfs/deep")).unwrap();
+    // The mode of a directory that is being filled.
+    fs::set_permissions(scratch.join(".bundle.partial"), fs::Permissions::from_mode(0o1700)).unwrap();
     scratch.unpack();
     assert_eq!(names(scratch.path()), ["bundle", "image"]);
 }

@@ -20,8 +20,8 @@ use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, Command};
 
-use crate::error::Result;
-use crate::image::bundle::BundleInfo;
+use crate::error::{Context, Result};
+use crate::image::bundle::{self, BundleInfo};
 use crate::image::userns::namespace::{self, MappedIds, Privilege};
 use crate::log;
 
@@ -69,6 +69,11 @@ fn run(matches: &clap::ArgMatches) -> Result<i32> {
         "prune" => None,
         _ => return run_here(matches),
     };
+    if name == "remove" {
+        // Here, where the user's containers can be looked at: from a namespace beside theirs they cannot.
+        let bundle = arguments::path(subcommand, "bundle").unwrap_or_default();
+        bundle::refuse_if_in_use(&bundle).with_context(|| format!("remove {}", bundle.display()))?;
+    }
     namespace::run_in_namespace(ids)
 }
 

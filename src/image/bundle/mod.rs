@@ -8,17 +8,24 @@
 pub(crate) mod config;
 pub(crate) mod config_overrides;
 mod defaults;
+mod in_use;
 mod overlay;
 mod private_copy;
+mod removal;
 pub(crate) mod seccomp;
 mod staging;
 pub(crate) mod user;
 mod user_namespace;
 
 use std::fs;
+use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 use oci_spec::image::Descriptor;
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +44,9 @@ use crate::image::userns::namespace::{MappedIds, Privilege};
 use crate::{fail, log};
 
 use config_overrides::ConfigOverrides;
-pub(crate) use overlay::{mount, remove, umount};
+pub(crate) use in_use::refuse_if_in_use;
+pub(crate) use overlay::{mount, umount};
+pub(crate) use removal::remove;
 use staging::StagingDir;
 
 use crate::image::store::BUNDLE_INFO;
@@ -89,14 +98,31 @@ impl BundleInfo {
     ///
     /// `Kind::NotFound` for a bundle that tare-image did not make.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let file = path.join(BUNDLE_INFO);
-        let bytes = match fs::read(&file) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(fail!(Kind::NotFound, "{}: not a bundle made by tare-image", path.display()));
-            }
-            bytes => bytes.with_context(|| format!("read {}", file.display()))?,
+        let place = || format!("open {}", path.display());
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        match nix::fcntl::open(path, flags, Mode::empty()) {
+            Ok(dir) => Self::read_at(&dir, path),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Err(no_bundle(path)),
+            Err(errno) => Err(errno).with_context(place),
+        }
+    }
+
+    /// As `read`, of the open directory `dir`; `path` is for messages.
+    fn read_at(dir: &OwnedFd, path: &Path) -> Result<Self> {
+        let shown = path.join(BUNDLE_INFO);
+        let reading = || format!("read {}", shown.display());
+        // The bundle may be somebody else's: neither a symlink is followed, nor is waited for the writer of a FIFO.
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = match openat(dir, BUNDLE_INFO, flags, Mode::empty()) {
+            Err(Errno::ENOENT) => return Err(no_bundle(path)),
+            file => fs::File::from(file.with_context(reading)?),
         };
-        manifest::parse_json(&bytes).with_context(|| format!("{}", file.display()))
+        if !file.metadata().with_context(reading)?.is_file() {
+            return Err(fail!(Kind::Spec, "it is no regular file")).with_context(reading);
+        }
+        let mut bytes = Vec::new();
+        file.take(crate::image::limits::MANIFEST).read_to_end(&mut bytes).with_context(reading)?;
+        manifest::parse_json(&bytes).with_context(|| shown.display().to_string())
     }
 
     fn to_json(&self) -> Result<Vec<u8>> {
@@ -105,6 +131,10 @@ impl BundleInfo {
         text.push(b'\n');
         Ok(text)
     }
+}
+
+fn no_bundle(path: &Path) -> crate::error::Error {
+    fail!(Kind::NotFound, "{}: not a bundle made by tare-image", path.display())
 }
 
 /// Unpacks `image`, found at `reference`, to a new bundle at `path`.

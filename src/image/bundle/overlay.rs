@@ -3,22 +3,19 @@
 
 use std::fs;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::fstat;
 
 use super::staging::StagingDir;
 use super::{BundleInfo, OverlayLayers, UnpackOptions, runtime_config};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::changes::BundleTree;
 use crate::image::document::manifest::Image;
 use crate::image::filesystem::copy_file::{set_owner_and_mode, set_times};
 use crate::image::filesystem::overlay::{IdmappedDir, Overlay};
-use crate::image::filesystem::remove as removal;
 use crate::image::source::Source;
 use crate::image::store::{BUNDLE_INFO, Store, import_layers};
 use crate::image::unpack::tree::Tree;
@@ -76,8 +73,7 @@ fn fill_and_publish(
     unmount(&staging.path().join("rootfs")).and(configured)?;
     staging.record_tree("upper")?;
     staging.set_mounting_mark()?;
-    staging.chown(options.adapter.root_ids())?;
-    staging.publish()
+    staging.publish(options.adapter.root_ids())
 }
 
 /// Writes config.json, which needs the mounted tree: names of users are looked up in it, and it gets the working
@@ -124,6 +120,9 @@ pub(super) fn bundle_tree(bundle: &Path, overlay: &OverlayLayers, info: &BundleI
 
 /// The trees of the bundle's layers, the lowest first.
 fn lower_dirs(overlay: &OverlayLayers) -> Result<Vec<PathBuf>> {
+    if let Some(name) = overlay.layers.iter().find(|name| name.contains('/') || name.starts_with('.')) {
+        return Err(fail!(Kind::Spec, "{BUNDLE_INFO}: {name:?} is no name of a layer"));
+    }
     let store = Store::open(&overlay.store)?;
     let lowers: Vec<PathBuf> = overlay.layers.iter().map(|name| store.layer_tree(name)).collect();
     match lowers.iter().find(|lower| !lower.exists()) {
@@ -188,37 +187,4 @@ fn is_mounted(bundle: &Path) -> Result<bool> {
             .with_context(|| format!("look at {}", path.display()))
     };
     Ok(device(&bundle.join("rootfs"))? != device(bundle)?)
-}
-
-/// Removes a bundle of either form: unmounts it first, and removes its record from the store.
-pub(crate) fn remove(bundle: &Path) -> Result<()> {
-    let info = BundleInfo::read(bundle)?;
-    let path = bundle.canonicalize().with_context(|| format!("open {}", bundle.display()))?;
-    let removing = || format!("remove {}", bundle.display());
-    if is_mounted(&path).unwrap_or(false) {
-        if info.overlay.is_none() {
-            return Err(fail!(Kind::State, "something is mounted on its rootfs")).with_context(removing);
-        }
-        unmount(&path.join("rootfs"))?;
-    }
-    let (parent, name) = (path.parent().unwrap_or(&path), path.file_name().unwrap_or_default());
-    let parent = fs::File::open(parent).with_context(removing)?;
-    let (name, partial) =
-        (c_string(name.as_bytes())?, c_string(&[b".", name.as_bytes(), b".partial"].concat())?);
-    // Renamed to the staging directory first: if this is killed, what is left is no bundle, and the next bundle that is
-    // made here removes it.
-    removal::tree(parent.as_fd(), &partial).with_context(removing)?;
-    nix::fcntl::renameat(&parent, name.as_c_str(), &parent, partial.as_c_str())
-        .map_err(explain_busy)
-        .with_context(removing)?;
-    // Before the files are removed, which may take long: a new bundle made here meanwhile has its own record.
-    if let Some(overlay) = info.overlay.filter(|overlay| overlay.store.exists()) {
-        Store::open(&overlay.store)?.forget_bundle(&path)?;
-    }
-    removal::tree(parent.as_fd(), &partial).map_err(explain_busy).with_context(removing)
-}
-
-fn explain_busy(errno: Errno) -> Error {
-    let error = Error::from(errno);
-    if errno == Errno::EBUSY { error.with_hint("something is mounted inside the bundle") } else { error }
 }

@@ -40,8 +40,7 @@ pub(super) fn make(
     tree.finish().context("set the times of directories")?;
     staging.record_tree("rootfs")?;
     staging.write_file(&c_string(BUNDLE_INFO.as_bytes())?, &info.to_json()?)?;
-    staging.chown(options.adapter.root_ids())?;
-    staging.publish()
+    staging.publish(options.adapter.root_ids())
 }
 
 /// Copies the tree from the store, if it has all layers and their blocks can be shared. False where it was not done.

@@ -1,5 +1,8 @@
 //! The staging directory of a bundle: `.NAME.partial` beside its destination. It is locked while the bundle is made, and
 //! renamed to the destination when the bundle is complete.
+//!
+//! The directory above may belong to somebody else, who can put anything there under that name. What an earlier run left
+//! is known by its owner and by its mode, which no finished bundle has; nothing else is ever emptied.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -11,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, open, openat, renameat};
-use nix::sys::stat::{Mode, fchmod, mkdirat};
-use nix::unistd::{AccessFlags, Gid, Uid, UnlinkatFlags, faccessat, fchown, unlinkat};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, mkdirat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, unlinkat};
 
 use crate::error::{Context, Kind, Result};
 use crate::fail;
@@ -79,6 +82,9 @@ impl StagingDir {
         overlay::detach(&proc_path(stale.as_fd(), c"rootfs"))?;
         // Moved away as a whole first, so that no part of it is ever at the destination without the mark MOUNTING.
         renameat(&self.parent, self.bundle_name()?.as_c_str(), self.dir(), c"unfinished")?;
+        if !leads_to(self.dir(), c"unfinished", stale)? {
+            return Err(fail!(Kind::State, "another directory took its place"));
+        }
         Ok(remove::tree(self.dir().as_fd(), c"unfinished")?)
     }
 
@@ -118,20 +124,19 @@ impl StagingDir {
         changes::write_record(&self.path.join(name), to)
     }
 
-    /// Gives the bundle's directory (mode 0700) to the container's root, who must be able to enter it.
-    pub(super) fn chown(&self, (uid, gid): (u32, u32)) -> Result<()> {
-        if (uid, gid) == (0, 0) {
-            return Ok(());
-        }
-        fchown(&*self.lock, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
-            .with_context(|| format!("give {} its owner", self.path.display()))
-    }
-
-    /// Renames the staging directory to the destination; an empty directory there is replaced.
-    pub(super) fn publish(&self) -> Result<()> {
+    /// Renames the staging directory to the destination; an empty directory there is replaced. Then gives it the mode of a
+    /// bundle, and to the container's root, who must be able to enter it.
+    pub(super) fn publish(&self, (uid, gid): (u32, u32)) -> Result<()> {
         let moved =
             renameat(&self.parent, self.name.as_c_str(), &self.parent, self.bundle_name()?.as_c_str());
-        moved.with_context(|| format!("put the bundle at {}", self.destination.display()))
+        let place = || format!("put the bundle at {}", self.destination.display());
+        moved.with_context(place)?;
+        let own = || match (uid, gid) {
+            (0, 0) => fchmod(self.dir(), Mode::S_IRWXU),
+            _ => fchown(self.dir(), Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+                .and_then(|()| fchmod(self.dir(), Mode::S_IRWXU)),
+        };
+        own().inspect_err(|_| self.withdraw()).with_context(place)
     }
 
     /// Marks the bundle as incomplete until `clear_mounting_mark`.
@@ -147,53 +152,95 @@ impl StagingDir {
     /// Renames the bundle from the destination back to the staging directory, after a failure.
     pub(super) fn withdraw(&self) {
         if let Ok(name) = self.bundle_name() {
+            let _ = mark_in_the_making(self.dir());
             let _ = renameat(&self.parent, name.as_c_str(), &self.parent, self.name.as_c_str());
         }
     }
 
     /// Removes the staging directory after a failure. Errors are ignored: the failure itself is reported.
     pub(super) fn discard(self) {
-        let _ = remove::tree(self.parent.as_fd(), &self.name);
+        let _ = remove::empty(self.dir());
+        if leads_to(&self.parent, &self.name, self.dir()).unwrap_or(false) {
+            let _ = unlinkat(&self.parent, self.name.as_c_str(), UnlinkatFlags::RemoveDir);
+        }
     }
 }
 
 /// The file that marks an overlay bundle as incomplete: from before it is put in its place until it is mounted.
 const MOUNTING: &CStr = c".tare-image-mounting";
 
+/// The mode of a directory whose content counts for nothing: a bundle that is being made or removed. Others keep out,
+/// because users of the host must not reach setuid programs of an image (CVE-2021-41103).
+const IN_THE_MAKING: Mode = Mode::S_IRWXU.union(Mode::S_ISVTX);
+
+/// Gives a directory to this process, with the mode of one that is being made or removed.
+pub(super) fn mark_in_the_making(dir: &OwnedFd) -> Result<()> {
+    fchown(dir, Some(Uid::effective()), Some(Gid::effective()))?;
+    Ok(fchmod(dir, IN_THE_MAKING)?)
+}
+
 /// Checks that the destination is free: missing, an empty directory, or a bundle whose maker was killed before it was
 /// complete, which is returned.
 fn find_unfinished(parent: &OwnedFd, name: &CStr) -> Result<Option<OwnedFd>> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let dir = match openat(parent, name, flags, Mode::empty()) {
+    let occupied = || fail!(Kind::Exists, "it exists and is not empty");
+    let dir = match open_dir(parent.as_fd(), name) {
         Err(Errno::ENOENT) => return Ok(None),
+        Err(Errno::ENOTDIR | Errno::ELOOP) => {
+            return Err(fail!(Kind::Exists, "it exists and is no directory"));
+        }
         dir => dir?,
     };
     if remove::is_empty(&dir)? {
         return Ok(None);
     }
-    match faccessat(&dir, MOUNTING, AccessFlags::F_OK, AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Ok(()) => Ok(Some(dir)),
-        Err(_) => Err(fail!(Kind::Exists, "it exists and is not empty")),
+    if is_in_the_making(&fstat(&dir)?) {
+        return Ok(Some(dir));
+    }
+    match fstatat(&dir, MOUNTING, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(mark) if mark.st_uid == geteuid().as_raw() => Ok(Some(dir)),
+        _ => Err(occupied()),
     }
 }
 
-fn lock(dir: OwnedFd) -> Result<Flock<OwnedFd>> {
+fn is_in_the_making(stat: &FileStat) -> bool {
+    // The setgid bit comes from the directory above.
+    let mode = stat.st_mode & 0o7777 & !libc::S_ISGID;
+    stat.st_uid == geteuid().as_raw() && mode == IN_THE_MAKING.bits()
+}
+
+/// Whether `name` in `parent` is the directory `dir`.
+pub(super) fn leads_to(parent: &OwnedFd, name: &CStr, dir: &OwnedFd) -> Result<bool> {
+    match fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Err(Errno::ENOENT) => Ok(false),
+        stat => {
+            let stat = stat?;
+            Ok((stat.st_dev, stat.st_ino) == remove::id(dir)?)
+        }
+    }
+}
+
+pub(super) fn lock(dir: OwnedFd) -> Result<Flock<OwnedFd>> {
     Flock::lock(dir, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
         Errno::EWOULDBLOCK => fail!(Kind::Exists, "another process is at work there"),
         errno => errno.into(),
     })
 }
 
-/// Makes and locks the staging directory, empty and with mode 0700: users of the host must not reach setuid programs of
-/// an image (CVE-2021-41103).
+/// Makes and locks the staging directory, empty.
 fn make_locked_dir(parent: &OwnedFd, name: &CStr) -> Result<Flock<OwnedFd>> {
-    match mkdirat(parent, name, Mode::S_IRWXU) {
-        Ok(()) | Err(Errno::EEXIST) => {}
-        Err(errno) => return Err(errno.into()),
-    }
-    let lock = lock(open_dir(parent.as_fd(), name)?)?;
+    let lock = loop {
+        match mkdirat(parent, name, Mode::S_IRWXU) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        match lock_ours(parent, name)? {
+            Some(lock) if leads_to(parent, name, &lock)? => break lock,
+            // Another process has just put it in its place, or removed it.
+            _ => {}
+        }
+    };
     overlay::detach(&proc_path(lock.as_fd(), c"rootfs"))?;
-    remove::contents(lock.try_clone()?, &|_, _| false)?;
+    remove::empty(&lock)?;
     // Inherited from a parent with a default ACL or the setgid bit, they would change the modes and groups of new files.
     for acl in [c"system.posix_acl_default", c"system.posix_acl_access"] {
         match fremovexattr(lock.as_fd(), acl) {
@@ -201,7 +248,27 @@ fn make_locked_dir(parent: &OwnedFd, name: &CStr) -> Result<Flock<OwnedFd>> {
             Err(errno) => return Err(errno.into()),
         }
     }
-    fchown(&*lock, Some(Uid::effective()), Some(Gid::effective()))?;
-    fchmod(&*lock, Mode::S_IRWXU)?;
+    mark_in_the_making(&lock)?;
     Ok(lock)
+}
+
+/// Opens and locks what stands at the name of a staging directory; None where nothing does.
+///
+/// # Errors
+///
+/// `Kind::Exists` where another process holds it, and for what no run of this program by this user has left.
+pub(super) fn lock_ours(parent: &OwnedFd, name: &CStr) -> Result<Option<Flock<OwnedFd>>> {
+    let foreign = || {
+        let error = fail!(Kind::Exists, "it is there already, and not what an earlier run of this user left");
+        error.with_hint("look at it, and remove it by hand if nobody needs it")
+    };
+    let dir = match open_dir(parent.as_fd(), name) {
+        Err(Errno::ENOENT) => return Ok(None),
+        Err(Errno::ENOTDIR | Errno::ELOOP) => return Err(foreign()),
+        dir => dir?,
+    };
+    let lock = lock(dir)?;
+    let stat = fstat(&*lock)?;
+    let is_new = stat.st_uid == geteuid().as_raw() && remove::is_empty(&lock)?;
+    if is_new || is_in_the_making(&stat) { Ok(Some(lock)) } else { Err(foreign()) }
 }

@@ -6,6 +6,7 @@ use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::Flock;
 use oci_spec::image::Descriptor;
 use serde_json::json;
 use tar::{EntryType, Header};
@@ -16,28 +17,38 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::blob::compression::{Compression, Decompressed};
 use crate::image::blob::digest::{self, Verified};
+use crate::image::filesystem::partial_file;
 use crate::image::io_error::from_io_error;
 
 /// A tar file in the making: `.NAME.partial` beside its destination.
 struct Output {
     builder: tar::Builder<BufWriter<File>>,
+    _lock: Flock<File>,
     temporary: PathBuf,
     path: PathBuf,
 }
 
 impl Output {
     fn create(path: &Path) -> Result<Self> {
-        if path.exists() {
-            return Err(fail!(Kind::Exists, "{} exists", path.display()));
-        }
+        let check = || match path.exists() {
+            true => Err(fail!(Kind::Exists, "{} exists", path.display())),
+            false => Ok(()),
+        };
+        check()?;
         let name = path.file_name().ok_or_else(|| fail!(Kind::Usage, "the path names no file"))?;
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(name);
         hidden.push(".partial");
         let temporary = path.with_file_name(hidden);
-        let file = File::create(&temporary).with_context(|| format!("make {}", temporary.display()))?;
+        let lock = partial_file::lock(&temporary)?;
+        // Another process may have made it while this one waited for the lock.
+        check().inspect_err(|_| drop(fs::remove_file(&temporary)))?;
+        let opening = || format!("open {}", temporary.display());
+        lock.set_len(0).with_context(opening)?;
+        let file = lock.try_clone().with_context(opening)?;
         Ok(Self {
             builder: tar::Builder::new(BufWriter::with_capacity(128 << 10, file)),
+            _lock: lock,
             temporary,
             path: path.into(),
         })
@@ -73,24 +84,24 @@ impl Output {
         self.builder.append(&header, std::io::empty()).with_context(|| format!("write {name}"))
     }
 
-    fn publish(self) -> Result<()> {
-        let finish = || {
-            let mut out = self.builder.into_inner()?;
+    fn publish(&mut self) -> Result<()> {
+        let mut finish = || {
+            self.builder.finish()?;
+            let out = self.builder.get_mut();
             out.flush()?;
             out.get_ref().sync_all()?;
             fs::rename(&self.temporary, &self.path)
         };
-        let place = format!("write {}", self.path.display());
-        finish().context(place)
+        finish().with_context(|| format!("write {}", self.path.display()))
     }
 }
 
 /// Makes the file at `path` with what `fill` adds; after a failure, no file.
 fn write_archive(path: &Path, fill: impl FnOnce(&mut Output) -> Result<()>) -> Result<()> {
     let mut output = Output::create(path)?;
-    let temporary = output.temporary.clone();
     let done = fill(&mut output).and_then(|()| output.publish());
-    done.inspect_err(|_| drop(fs::remove_file(temporary)))
+    // Under the lock still: the next process makes a file of its own.
+    done.inspect_err(|_| drop(fs::remove_file(&output.temporary)))
 }
 
 pub(super) fn write_oci(from: &CopySource<'_>, path: &Path, tag: Option<&str>) -> Result<()> {

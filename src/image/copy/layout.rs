@@ -2,9 +2,8 @@
 //! renamed when it is verified; the index names the image when all its blobs are there. The partial blobs of an
 //! interrupted run are continued by the next.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -16,6 +15,7 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::blob::digest::{self, Hasher, Verified};
 use crate::image::document::manifest;
+use crate::image::filesystem::partial_file;
 use crate::image::filesystem::replace::replace_file;
 use crate::image::io_error::from_io_error;
 use crate::image::source::layout;
@@ -36,14 +36,28 @@ pub(super) fn write(from: &CopySource<'_>, dir: &Path, tag: Option<&str>) -> Res
 
 /// Makes the directories and `oci-layout`; an existing layout must be of the version we know.
 fn prepare(dir: &Path) -> Result<()> {
+    let making = || format!("make {}", dir.display());
+    fs::create_dir_all(dir).with_context(making)?;
+    // Another process may be making the same layout.
+    let _lock = lock(dir)?;
     if dir.join("oci-layout").exists() {
         layout::Layout::open(dir)?;
-    } else if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(fail!(Kind::Exists, "{} is not empty, and no image layout", dir.display()));
+    } else {
+        let names = fs::read_dir(dir).with_context(making)?.flatten().map(|entry| entry.file_name());
+        // A killed process leaves no more than the temporary file.
+        if names.into_iter().any(|name| !name.as_encoded_bytes().starts_with(b"oci-layout.")) {
+            return Err(fail!(Kind::Exists, "{} is not empty, and no image layout", dir.display()));
+        }
+        replace_file(&dir.join("oci-layout"), OCI_LAYOUT)?;
     }
-    let blobs = dir.join("blobs/sha256");
-    fs::create_dir_all(&blobs).with_context(|| format!("make {}", blobs.display()))?;
-    replace_file(&dir.join("oci-layout"), OCI_LAYOUT)
+    fs::create_dir_all(dir.join("blobs/sha256")).with_context(making)
+}
+
+/// Locks the layout against other processes that change it.
+fn lock(dir: &Path) -> Result<Flock<File>> {
+    let locking = || format!("lock {}", dir.display());
+    let file = File::open(dir).with_context(locking)?;
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).with_context(locking)
 }
 
 fn blob_path(dir: &Path, blob: &Descriptor) -> Result<PathBuf> {
@@ -53,7 +67,7 @@ fn blob_path(dir: &Path, blob: &Descriptor) -> Result<PathBuf> {
 /// Copies one blob; continues where an interrupted run left it.
 fn fetch(from: &CopySource<'_>, dir: &Path, blob: &Descriptor) -> Result<()> {
     let path = blob_path(dir, blob)?;
-    if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == blob.size()) {
+    if is_there(&path, blob) {
         from.progress.done(blob);
         return Ok(());
     }
@@ -61,12 +75,13 @@ fn fetch(from: &CopySource<'_>, dir: &Path, blob: &Descriptor) -> Result<()> {
         fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
     }
     let partial = partial(&path);
-    let place = || format!("open {}", partial.display());
-    let options =
-        || OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&partial);
-    let file = options().with_context(place)?;
-    let mut file =
-        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).with_context(place)?;
+    let mut file = partial_file::lock(&partial)?;
+    // Another process may have completed it while this one waited for the lock.
+    if is_there(&path, blob) {
+        let _ = fs::remove_file(&partial);
+        from.progress.done(blob);
+        return Ok(());
+    }
     let fetched = complete_blob(from, blob, &mut file);
     if fetched.as_ref().is_err_and(|error| error.kind() == Kind::Spec) {
         // The bytes are wrong: the next run must not continue with them.
@@ -77,6 +92,10 @@ fn fetch(from: &CopySource<'_>, dir: &Path, blob: &Descriptor) -> Result<()> {
     fs::rename(&partial, &path).with_context(|| format!("put {} in its place", path.display()))?;
     from.progress.done(blob);
     Ok(())
+}
+
+fn is_there(path: &Path, blob: &Descriptor) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.len() == blob.size())
 }
 
 fn partial(path: &Path) -> PathBuf {
@@ -108,9 +127,7 @@ fn complete_blob(from: &CopySource<'_>, blob: &Descriptor, file: &mut File) -> R
 
 /// Adds the image to index.json. A tag is taken from the image that had it; without a tag, the digest is listed once.
 fn add_to_index(dir: &Path, image: &Descriptor, tag: Option<&str>) -> Result<()> {
-    let lock = File::open(dir).with_context(|| format!("open {}", dir.display()))?;
-    let _lock =
-        Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| errno).context("lock the layout")?;
+    let _lock = lock(dir)?;
     let path = dir.join("index.json");
     let mut index: Value = match File::open(&path) {
         Ok(file) => {

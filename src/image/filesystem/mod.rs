@@ -4,6 +4,7 @@
 pub(crate) mod copy_file;
 pub(crate) mod dir;
 pub(crate) mod overlay;
+pub(crate) mod partial_file;
 pub(crate) mod remove;
 pub(crate) mod replace;
 pub(crate) mod walk;

@@ -1,26 +1,60 @@
-//! Removes a tree by descriptor: no symlink is followed, and one descriptor suffices for any depth.
+//! Removes a tree by descriptor: no symlink is followed, no mount entered, and few descriptors suffice for any depth.
 //!
 //! A layer can make trees deeper than any path is long (through symlinks), so recursion would run out of stack or
 //! descriptors just when a failed unpack must be cleaned up.
+//!
+//! Others may rename directories while their tree is removed: a container that still runs, or the owner of the directory
+//! above. A directory that was moved out of the tree leads by `..` to where it is now, so names are removed only below
+//! descriptors of directories that the walk came through; a parent that had to be reopened is compared with the one that
+//! was left.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::inroot::Result;
+use crate::sys::file::{RESOLVE_NO_XDEV, openat2, read_small_at};
+
+/// How often a tree is gone through again where others put something into it meanwhile.
+const PASSES: u32 = 32;
+
+/// How many of the innermost directories are kept open.
+const KEPT_OPEN: usize = 16;
 
 /// Removes `name` in `parent` and everything below it. Does nothing where it is missing.
+///
+/// # Errors
+///
+/// EBUSY where something is mounted in it; ENOTEMPTY or ESTALE where others did not stop to change it.
 pub(crate) fn tree(parent: BorrowedFd<'_>, name: &CStr) -> Result<()> {
-    tree_except(parent, name, &|_, _| false)
+    again_where_changed(|| tree_except(parent, name, &|_, _| false))
+}
+
+/// Removes everything below the directory `dir`, which stays; errors are those of `tree`.
+pub(crate) fn empty(dir: &OwnedFd) -> Result<()> {
+    again_where_changed(|| {
+        contents(clone(dir)?, &|_, _| false)?;
+        if is_empty(dir)? { Ok(()) } else { Err(Errno::ENOTEMPTY) }
+    })
+}
+
+fn again_where_changed(pass: impl Fn() -> Result<()>) -> Result<()> {
+    for _ in 1..PASSES {
+        match pass() {
+            Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::ESTALE) => {}
+            other => return other,
+        }
+    }
+    pass()
 }
 
 /// As `tree`, but keeps every entry that `spare(inode number of its directory, name)` is true for, with the directories
-/// above it.
+/// above it, and goes through the tree once.
 pub(crate) fn tree_except(
     parent: BorrowedFd<'_>,
     name: &CStr,
@@ -35,51 +69,89 @@ pub(crate) fn tree_except(
             Err(errno) => return Err(errno),
         }
     }
-    match enter(parent, name) {
+    let spares = match enter(parent, name) {
         Ok(dir) => contents(dir, spare)?,
         // A kept entry need not be a directory.
         Err(Errno::ENOTDIR | Errno::ELOOP) if kept => return Ok(()),
+        Err(Errno::ENOENT) => return Ok(()),
         Err(errno) => return Err(errno),
+    };
+    match unlinkat(parent, name, UnlinkatFlags::RemoveDir) {
+        _ if kept => Ok(()),
+        Err(Errno::ENOENT) => Ok(()),
+        Err(Errno::ENOTEMPTY | Errno::EEXIST) if spares => Ok(()),
+        other => other,
     }
-    if kept { Ok(()) } else { remove_dir(parent, name) }
 }
 
-/// Removes everything below the directory `dir`, except what `spare` is true for (see `tree_except`).
-pub(crate) fn contents(dir: OwnedFd, spare: &dyn Fn(u64, &CStr) -> bool) -> Result<()> {
-    let mut levels = vec![Level::read(&dir)?];
-    let mut here = dir;
+/// Removes everything below the directory `dir`, except what `spare` is true for (see `tree_except`). Returns whether
+/// it spared anything.
+pub(crate) fn contents(dir: OwnedFd, spare: &dyn Fn(u64, &CStr) -> bool) -> Result<bool> {
+    let mut levels = vec![Level::read(dir)?];
+    let mut spares = false;
     while let Some(level) = levels.last_mut() {
         let Some((name, is_dir)) = level.names.pop() else {
-            levels.pop();
+            let Some(done) = levels.pop() else { break };
             let Some(above) = levels.last_mut() else { break };
-            here =
-                openat(&here, c"..", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-            if let Some(name) = above.inside.take().filter(|name| !spare(above.inode, name)) {
-                remove_dir(here.as_fd(), &name)?;
+            above.reopen_from(&done)?;
+            let Some(name) = above.inside.take() else { continue };
+            match spare(above.id.1, &name) {
+                true => spares = true,
+                false => remove_dir(above.fd()?, &name)?,
             }
             continue;
         };
-        if !is_dir {
-            if !spare(level.inode, &name) {
-                unlinkat(&here, name.as_c_str(), UnlinkatFlags::NoRemoveDir)?;
+        if is_dir {
+            match enter(level.fd()?, &name) {
+                // It was taken away, or replaced: where something is left, the directory above is not empty.
+                Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
+                dir => descend(&mut levels, name, dir?)?,
             }
-            continue;
+        } else if spare(level.id.1, &name) {
+            spares = true;
+        } else {
+            remove_file(level.fd()?, &name)?;
         }
-        here = enter(here.as_fd(), &name)?;
+    }
+    Ok(spares)
+}
+
+/// Goes into `dir`, which is `name` in the last of the levels, and closes the one that is too far above.
+fn descend(levels: &mut Vec<Level>, name: CString, dir: OwnedFd) -> Result<()> {
+    if let Some(level) = levels.last_mut() {
         level.inside = Some(name);
-        levels.push(Level::read(&here)?);
+    }
+    levels.push(Level::read(dir)?);
+    if let Some(far) = levels.len().checked_sub(KEPT_OPEN + 1) {
+        levels[far].dir = None;
     }
     Ok(())
 }
 
+fn remove_file(parent: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+    match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
+        // It was taken away, or a directory took its place, which the next pass meets.
+        Err(Errno::ENOENT | Errno::EISDIR) => Ok(()),
+        other => other,
+    }
+}
+
 /// Whether the directory `dir` is empty.
 pub(crate) fn is_empty(dir: &OwnedFd) -> Result<bool> {
-    Ok(Level::read(dir)?.names.is_empty())
+    let here = openat(dir, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    Ok(Level::read(here)?.names.is_empty())
+}
+
+fn clone(dir: &OwnedFd) -> Result<OwnedFd> {
+    dir.try_clone().map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
 }
 
 /// One directory on the way down.
 struct Level {
-    inode: u64,
+    /// None where it is so far above that it was closed.
+    dir: Option<OwnedFd>,
+    /// Device and inode number.
+    id: (u64, u64),
     /// The names that are still to be removed, and whether each is a directory.
     names: Vec<(CString, bool)>,
     /// The name of the directory that the walk is in.
@@ -87,12 +159,9 @@ struct Level {
 }
 
 impl Level {
-    fn read(dir: &OwnedFd) -> Result<Self> {
-        let inode = fstat(dir)?.st_ino;
+    fn read(dir: OwnedFd) -> Result<Self> {
         let mut names = Vec::new();
-        for item in
-            Dir::from_fd(dir.try_clone().map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(0)))?)?.iter()
-        {
+        for item in Dir::from_fd(clone(&dir)?)?.iter() {
             let item = item?;
             let name = item.file_name();
             if name != c"." && name != c".." {
@@ -103,33 +172,84 @@ impl Level {
                 names.push((name.to_owned(), is_dir));
             }
         }
-        Ok(Self { inode, names, inside: None })
+        Ok(Self { id: id(&dir)?, dir: Some(dir), names, inside: None })
     }
+
+    fn fd(&self) -> Result<BorrowedFd<'_>> {
+        self.dir.as_ref().map(AsFd::as_fd).ok_or(Errno::EBADF)
+    }
+
+    /// Opens this directory again from the one below it, unless it is open.
+    ///
+    /// # Errors
+    ///
+    /// ESTALE where that one was moved: its `..` is a directory that is none of ours.
+    fn reopen_from(&mut self, below: &Self) -> Result<()> {
+        if self.dir.is_none() {
+            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            let dir = openat(below.fd()?, c"..", flags, Mode::empty())?;
+            if id(&dir)? != self.id {
+                return Err(Errno::ESTALE);
+            }
+            self.dir = Some(dir);
+        }
+        Ok(())
+    }
+}
+
+/// Device and inode number of an open file.
+pub(crate) fn id(fd: &OwnedFd) -> Result<(u64, u64)> {
+    let stat = fstat(fd)?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 /// Asks for the type of `name`, where the filesystem has none in its listings.
 fn is_dir(dir: BorrowedFd<'_>, name: &CStr) -> Result<bool> {
-    let stat = nix::sys::stat::fstatat(dir, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)?;
-    Ok(stat.st_mode & libc::S_IFMT == libc::S_IFDIR)
+    match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Err(Errno::ENOENT) => Ok(false),
+        stat => Ok(stat?.st_mode & libc::S_IFMT == libc::S_IFDIR),
+    }
 }
 
 /// Opens a directory to remove what is in it.
 fn enter(parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    match openat(parent, name, flags, Mode::empty()) {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    match open_inside(parent, name, OFlag::O_RDONLY | flags) {
         // An unprivileged user's own directory may lack the permissions to list it.
         Err(Errno::EACCES) => {
-            fchmodat(parent, name, Mode::S_IRWXU, FchmodatFlags::NoFollowSymlink)?;
-            openat(parent, name, flags, Mode::empty())
+            let found = open_inside(parent, name, OFlag::O_PATH | flags)?;
+            let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+            fchmodat(AT_FDCWD, path.as_str(), Mode::S_IRWXU, FchmodatFlags::FollowSymlink)?;
+            openat(&found, c".", OFlag::O_RDONLY | flags, Mode::empty())
         }
         other => other,
     }
 }
 
-/// Removes a directory; one that still holds a kept entry stays.
+/// Opens `name` unless something is mounted there: that is not part of the tree.
+fn open_inside(parent: BorrowedFd<'_>, name: &CStr, flags: OFlag) -> Result<OwnedFd> {
+    match openat2(parent, name, flags.bits(), 0, RESOLVE_NO_XDEV) {
+        Err(Errno::EXDEV) => Err(Errno::EBUSY),
+        // KERNEL(5.6): before it there is no openat2.
+        Err(Errno::ENOSYS) => {
+            let dir = openat(parent, name, flags, Mode::empty())?;
+            if mount_id(dir.as_fd())? == mount_id(parent)? { Ok(dir) } else { Err(Errno::EBUSY) }
+        }
+        other => other,
+    }
+}
+
+/// The number of the mount that an open file is on. KERNEL(3.15).
+fn mount_id(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
+    let text = read_small_at(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()).as_str())?;
+    let id = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"mnt_id:"));
+    id.map(<[u8]>::to_vec).ok_or(Errno::ENOSYS)
+}
+
+/// Removes a directory; one that still holds something stays, and so does the one above it.
 fn remove_dir(parent: BorrowedFd<'_>, name: &CStr) -> Result<()> {
     match unlinkat(parent, name, UnlinkatFlags::RemoveDir) {
-        Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOENT) => Ok(()),
+        Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOENT | Errno::ENOTDIR) => Ok(()),
         other => other,
     }
 }
@@ -188,5 +308,58 @@ mod tests {
         assert!(dir.join("a/b/mine").exists());
         assert!(!dir.join("a/b/theirs").exists() && !dir.join("a/c").exists());
         fs::remove_dir_all(dir).unwrap();
+    }
+
+    /// Removes trees while somebody moves `moved` of each out of it and back. A name that is in every directory of the tree
+    /// is beside the tree and above it too, and has to stay there.
+    fn race(name: &str, depth: usize, moved: usize) {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let base = scratch(name);
+        let above = base.join("above");
+        for attempt in 0..1000 {
+            let mut dir = above.join("tree");
+            let mut from = dir.clone();
+            for level in 0..depth {
+                dir.push("d");
+                fs::create_dir_all(&dir).unwrap();
+                fs::write(dir.join("canary"), "").unwrap();
+                if level == moved {
+                    from.clone_from(&dir);
+                }
+            }
+            for canary in [above.join("canary"), base.join("canary")] {
+                fs::write(canary, "").unwrap();
+            }
+            let ends = AtomicBool::new(false);
+            let removed = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !ends.load(Ordering::Relaxed) {
+                        let _ = fs::rename(&from, above.join("out"));
+                        let _ = fs::rename(above.join("out"), &from);
+                    }
+                });
+                let removed = tree(open(&above).as_fd(), c"tree");
+                ends.store(true, Ordering::Relaxed);
+                removed
+            });
+            for canary in [above.join("canary"), base.join("canary")] {
+                assert!(canary.exists(), "attempt {attempt}: {} was removed", canary.display());
+            }
+            assert!(matches!(removed, Ok(()) | Err(Errno::ENOTEMPTY | Errno::ESTALE)), "{removed:?}");
+            let _ = fs::remove_dir_all(above.join("out"));
+            tree(open(&above).as_fd(), c"tree").unwrap();
+            assert!(!above.join("tree").exists());
+        }
+        fs::remove_dir_all(base).unwrap();
+    }
+
+    #[test]
+    fn a_directory_moved_out_meanwhile_leads_to_nothing_outside() {
+        race("moved", 3, 2);
+    }
+
+    #[test]
+    fn a_deep_directory_moved_out_meanwhile_leads_to_nothing_outside() {
+        race("moved-deep", KEPT_OPEN + 4, 2);
     }
 }

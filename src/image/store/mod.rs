@@ -21,14 +21,15 @@ mod session;
 
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use oci_spec::image::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Kind, Result};
+use crate::fail;
 use crate::image::blob::digest;
 
 pub(crate) use import::import_layers;
@@ -70,7 +71,9 @@ impl Store {
         let mut dirs = fs::DirBuilder::new();
         dirs.recursive(true).mode(0o700);
         for name in ["", "layers", "tmp", "bundles", "images"] {
-            dirs.create(path.join(name)).with_context(making)?;
+            let dir = path.join(name);
+            dirs.create(&dir).with_context(making)?;
+            check_is_ours(&dir).with_context(making)?;
         }
         // Absolute: overlay mounts and records name paths in the store.
         Ok(Self { path: path.canonicalize().with_context(making)? })
@@ -126,6 +129,19 @@ impl Store {
             .map_err(|(_, errno)| errno)
             .with_context(locking)
     }
+}
+
+/// What is in a store is mounted, removed and trusted to be what its name says: nobody else may put anything there.
+fn check_is_ours(dir: &Path) -> Result<()> {
+    let stat = fs::metadata(dir)?;
+    if stat.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(fail!(Kind::Denied, "{} belongs to user {}", dir.display(), stat.uid()));
+    }
+    if stat.mode() & 0o022 != 0 {
+        let error = fail!(Kind::Denied, "others may write to {}", dir.display());
+        return Err(error.with_hint(format!("chmod go-w {}", dir.display())));
+    }
+    Ok(())
 }
 
 /// The names of an image's layers, from their diff ids, the lowest first.

@@ -87,6 +87,10 @@ fn read_records<T: DeserializeOwned>(dir: &Path) -> Result<Vec<(PathBuf, T)>> {
     let mut records = Vec::new();
     for entry in fs::read_dir(dir).with_context(place)? {
         let path = entry.with_context(place)?.path();
+        // One that is being written has an extension.
+        if path.extension().is_some() {
+            continue;
+        }
         let Ok(text) = fs::read(&path) else { continue };
         let record = manifest::parse_json(&text).with_context(|| format!("{}", path.display()))?;
         records.push((path, record));

@@ -361,7 +361,8 @@ impl Tree {
         if let Some(single) = &self.single_layer {
             return single.make_opaque(own.as_fd());
         }
-        remove::contents(own, &|inode, name| self.created_by_layer.contains(&self.creation_key(inode, name)))
+        let created = |inode, name: &CStr| self.created_by_layer.contains(&self.creation_key(inode, name));
+        remove::contents(own, &created).map(drop)
     }
 
     /// Remembers the times of a directory for the end, because each file made in it would change them again.
