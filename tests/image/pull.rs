@@ -127,6 +127,36 @@ fn verify_tells_every_fault() {
 }
 
 #[test]
+fn an_entry_of_an_unknown_type_is_named_once() {
+    let scratch = Scratch::new("volume-label");
+    let mut fixture = Fixture::new(&scratch);
+    let mut label = file("lbl", "");
+    label.kind = tar::EntryType::new(b'V');
+    fixture.layer(Packing::Plain, &archive(&[label])).finish();
+    for args in [&["verify", "oci:image"][..], &["unpack", "oci:image", "bundle"], &["explain", "oci:image"]]
+    {
+        let error = stderr(&scratch.run(args));
+        assert!(error.contains(": lbl: type 'V' has no place in a layer"), "{args:?}: {error}");
+        assert!(!error.contains("lbl: lbl"), "{args:?}: {error}");
+    }
+}
+
+#[test]
+fn a_bare_name_is_offered_with_its_transport() {
+    let scratch = Scratch::new("bare-name");
+    fixture(&scratch, Packing::Gzip);
+    fs::write(scratch.join("image.tar"), "").unwrap();
+    for (name, hint) in [
+        ("alpine", "hint: from a registry it is docker://alpine;"),
+        ("image", "hint: a layout is oci:image"),
+        ("image.tar", "hint: an archive is oci-archive:image.tar or docker-archive:image.tar"),
+    ] {
+        let error = stderr(&scratch.run(&["unpack", name, "bundle"]));
+        assert!(error.contains(hint), "{name}: {error}");
+    }
+}
+
+#[test]
 fn inspect_and_list_show_what_there_is() {
     let scratch = Scratch::new("inspect");
     let mut fixture = fixture(&scratch, Packing::Gzip);

@@ -363,13 +363,9 @@ fn entry_kind(header: Header<'_>, name: &[u8]) -> Result<EntryKind> {
         b'4' => EntryKind::BlockDevice,
         b'5' => EntryKind::Directory,
         b'6' => EntryKind::Fifo,
+        // The caller says of which entry.
         other => {
-            let shown = name.escape_ascii();
-            return Err(fail!(
-                Kind::Spec,
-                "{shown}: type '{}' has no place in a layer",
-                other.escape_ascii()
-            ));
+            return Err(fail!(Kind::Spec, "type '{}' has no place in a layer", other.escape_ascii()));
         }
     })
 }

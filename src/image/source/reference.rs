@@ -1,10 +1,11 @@
 //! References: how a person names an image on the command line, spelled as in skopeo and Podman.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::image::Digest;
 
+use super::registry::parse_name;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::blob::digest;
@@ -33,10 +34,8 @@ pub(crate) enum Selector {
 
 impl Reference {
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        let unknown = || {
-            let error = fail!(Kind::Usage, "image {text:?}: does not say where it is");
-            error.with_hint("one of oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], docker://NAME[:TAG]")
-        };
+        let unknown =
+            || fail!(Kind::Usage, "image {text:?}: does not say where it is").with_hint(suggestion(text));
         let (transport, rest) = text.split_once(':').ok_or_else(unknown)?;
         if transport == "docker" {
             let name = rest.strip_prefix("//").filter(|name| !name.is_empty()).ok_or_else(unknown)?;
@@ -63,6 +62,22 @@ impl Reference {
             Self::Registry(_) => {}
         }
         Ok(same)
+    }
+}
+
+/// What a text without a transport may have been meant as.
+fn suggestion(text: &str) -> String {
+    let forms = "oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], docker://NAME[:TAG]";
+    let path = Path::new(text);
+    let name = text.strip_prefix("docker:").unwrap_or(text).trim_start_matches('/');
+    if path.join("oci-layout").exists() {
+        format!("a layout is oci:{text}")
+    } else if path.is_file() {
+        format!("an archive is oci-archive:{text} or docker-archive:{text}")
+    } else if parse_name(name).is_ok() && !text.starts_with(['/', '.']) {
+        format!("from a registry it is docker://{name}; the forms are {forms}")
+    } else {
+        format!("one of {forms}")
     }
 }
 
@@ -133,6 +148,28 @@ mod tests {
             Reference::parse("oci:b:docker.io/library/x:1").unwrap(),
             Reference::Layout { path, select }
         );
+    }
+
+    #[test]
+    fn a_bare_name_is_offered_with_its_transport() {
+        for (text, expected) in [
+            ("alpine", Some("docker://alpine")),
+            ("alpine:3.20", Some("docker://alpine:3.20")),
+            (
+                "quay.io/a/b@sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
+                Some("docker://quay.io/a/b@"),
+            ),
+            ("docker:alpine", Some("docker://alpine")),
+            ("docker:/alpine", Some("docker://alpine")),
+            ("./alpine", None),
+            ("Not A Name", None),
+            ("", None),
+        ] {
+            let error = Reference::parse(text).unwrap_err();
+            let hint = error.hint().unwrap();
+            assert_eq!(hint.starts_with("from a registry"), expected.is_some(), "{text}: {hint}");
+            assert!(expected.is_none_or(|expected| hint.contains(expected)), "{text}: {hint}");
+        }
     }
 
     #[test]
