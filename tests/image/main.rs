@@ -22,5 +22,6 @@ mod shared;
 #[path = "../support/skip.rs"]
 mod skip;
 mod support;
+mod tls;
 mod transfer;
 mod unpack;

@@ -3,14 +3,17 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ureq::http::header::LOCATION;
 use ureq::http::{Method, Response, StatusCode, Uri};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
 use ureq::{Agent, Body, SendBody};
 
 use super::access::Access;
+use super::tls_connector::{self, TlsConnector};
 use super::{proxy, tls, url};
 use crate::error::{Error, Kind, Result};
 use crate::{fail, log};
@@ -113,9 +116,11 @@ impl Client {
             .timeout_recv_response(Some(access.timeout))
             .timeout_per_read(Some(access.timeout))
             .timeout_per_write(Some(access.timeout))
-            .tls_config(tls::tls_config(host, &self.registry, self.insecure, access.cert_dir.as_deref())?)
             .build();
-        Ok(config.new_agent())
+        let tls = tls::client_config(host, &self.registry, self.insecure, access.cert_dir.as_deref())?;
+        let connector = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default());
+        let connector = connector.chain(TlsConnector(Arc::new(tls)));
+        Ok(Agent::with_parts(config, connector, DefaultResolver::default()))
     }
 
     /// Sends the request once and follows redirects. The outer error is about the request, its body or a redirect, the
@@ -154,8 +159,9 @@ impl Client {
         url: &Uri,
     ) -> Result<std::result::Result<Response<Body>, ureq::Error>> {
         if !self.insecure && !url::is_https(url) {
-            return Err(fail!(Kind::Denied, "{} is plain HTTP", shown(url))
-                .with_hint("plain HTTP is accepted with --tls-verify=false"));
+            return Err(
+                fail!(Kind::Denied, "{} is plain HTTP", shown(url)).with_hint(tls_connector::PLAIN_HTTP_HINT)
+            );
         }
         let mut builder = ureq::http::Request::builder().method(call.method.clone()).uri(url.clone());
         for (name, value) in call.headers {
@@ -213,7 +219,7 @@ pub(super) fn is_transient(status: StatusCode) -> bool {
 /// Whether a retry cannot help.
 pub(super) fn is_permanent(error: &ureq::Error) -> bool {
     match error {
-        ureq::Error::Io(error) => own_error(error).is_some() || error.to_string().contains("certificate"),
+        ureq::Error::Io(error) => own_error(error).is_some() || tls_connector::to_error(error).is_some(),
         ureq::Error::Timeout(_)
         | ureq::Error::HostNotFound
         | ureq::Error::ConnectionFailed
@@ -245,19 +251,16 @@ pub(super) fn to_error(error: &ureq::Error) -> Error {
         ureq::Error::Timeout(_) => {
             fail!(Kind::System(nix::errno::Errno::ETIMEDOUT), "the registry does not answer")
         }
-        other => {
-            let text = match other {
-                ureq::Error::Io(error) => error.to_string(),
-                other => other.to_string(),
-            };
-            if text.contains("certificate") {
-                fail!(Kind::Denied, "{text}").with_hint(
-                    "name the registry's authority with --cert-dir, or trust any with --tls-verify=false",
-                )
-            } else {
-                fail!(Kind::System(nix::errno::Errno::EIO), "{text}")
-            }
+        ureq::Error::Io(error) if tls_connector::is_hang_up(error) => {
+            let error = fail!(
+                Kind::System(nix::errno::Errno::EIO),
+                "the server hangs up when it is spoken to in TLS"
+            );
+            error.with_hint(tls_connector::PLAIN_HTTP_HINT)
         }
+        ureq::Error::Io(error) => tls_connector::to_error(error)
+            .unwrap_or_else(|| fail!(Kind::System(nix::errno::Errno::EIO), "{error}")),
+        other => fail!(Kind::System(nix::errno::Errno::EIO), "{other}"),
     }
 }
 

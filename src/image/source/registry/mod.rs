@@ -24,6 +24,8 @@ mod client;
 mod url;
 /// Finds credentials in files and helpers.
 mod auth_file;
+/// Puts TLS on connections.
+mod tls_connector;
 /// Decides which certificates are trusted.
 mod tls;
 /// Finds the proxy for a host.

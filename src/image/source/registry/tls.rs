@@ -1,39 +1,163 @@
 //! Decides which certificates are trusted: those of the system and of the registry's directory in certs.d
 //! (containers-certs.d(5)).
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
 /// The TLS settings for `host`, which is `registry` itself or a server that it leads to. The registry's authorities are
 /// trusted for both; a certificate of ours is shown to the host that it is kept for, and to no other.
-pub(super) fn tls_config(
+pub(super) fn client_config(
     host: &str,
     registry: &str,
     insecure: bool,
     given: Option<&Path>,
-) -> Result<TlsConfig> {
-    let mut builder = TlsConfig::builder().disable_verification(insecure);
-    let mut roots = Vec::new();
+) -> Result<ClientConfig> {
+    let mut trusted = Vec::new();
+    let mut identity: Option<Identity> = None;
     for (dir, is_of_host) in directories(host, registry, given) {
         let Some(files) = list_files(&dir, given.is_some())? else { continue };
         for path in files.iter().filter(|path| has_extension(path, "crt")) {
-            roots.append(&mut read_certificates(path)?);
+            trusted.append(&mut read_certificates(path)?);
         }
         for path in files.iter().filter(|path| is_of_host && has_extension(path, "cert")) {
-            let key = read_key(&path.with_extension("key"))?;
-            builder = builder.client_cert(Some(ClientCert::new_with_certs(&read_certificates(path)?, key)));
+            identity = Some((read_certificates(path)?, read_key(&path.with_extension("key"))?));
         }
     }
-    if !insecure {
-        roots.extend(system_roots());
-        builder =
-            builder.root_certs(if roots.is_empty() { RootCerts::WebPki } else { RootCerts::from(roots) });
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier: Arc<dyn ServerCertVerifier> = match insecure {
+        true => Arc::new(AnyCertificate(Arc::clone(&provider))),
+        false => Arc::new(TrustedCertificates::new(trusted, &provider)?),
+    };
+    let wrong = |error: rustls::Error| fail!(Kind::Spec, "TLS: {error}");
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(wrong)?;
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    match identity {
+        Some((certificates, key)) => builder.with_client_auth_cert(certificates, key).map_err(wrong),
+        None => Ok(builder.with_no_client_auth()),
     }
-    Ok(builder.build())
+}
+
+/// Accepts what an authority has signed, and a certificate that is trusted by itself: `openssl req -x509` marks what it
+/// makes as an authority's, and those who use it for their registry name it as such a one.
+#[derive(Debug)]
+struct TrustedCertificates {
+    authorities: Arc<WebPkiServerVerifier>,
+    trusted: HashSet<CertificateDer<'static>>,
+}
+
+impl TrustedCertificates {
+    fn new(mut trusted: Vec<CertificateDer<'static>>, provider: &Arc<CryptoProvider>) -> Result<Self> {
+        trusted.extend(system_certificates()?);
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(trusted.iter().cloned());
+        if roots.is_empty() {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+        let authorities = verifier.build().map_err(|e| fail!(Kind::Spec, "trusted certificates: {e}"))?;
+        Ok(Self { authorities, trusted: trusted.into_iter().collect() })
+    }
+}
+
+/// Whether a certificate was refused for who has signed it or what it may sign. Its times are looked at before that.
+fn is_about_authority(error: &rustls::Error) -> bool {
+    use CertificateError::{Other, UnknownIssuer};
+    matches!(error, rustls::Error::InvalidCertificate(UnknownIssuer | Other(_)))
+}
+
+impl ServerCertVerifier for TrustedCertificates {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        match self.authorities.verify_server_cert(certificate, intermediates, name, ocsp, now) {
+            Err(error) if is_about_authority(&error) && self.trusted.contains(certificate) => {
+                rustls::client::verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        self.authorities.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        self.authorities.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.authorities.supported_verify_schemes()
+    }
+}
+
+/// Accepts every certificate: --tls-verify=false.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 /// Where certificates are, and whether those of ours there are for `host`.
@@ -50,10 +174,17 @@ fn directories(host: &str, registry: &str, given: Option<&Path>) -> Vec<(PathBuf
     all
 }
 
-/// What the distribution trusts; the set that is compiled in serves where there is none.
-fn system_roots() -> Vec<Certificate<'static>> {
-    let found = rustls_native_certs::load_native_certs().certs;
-    found.iter().map(|der| Certificate::from_der(der).to_owned()).collect()
+/// What the distribution trusts, or the variables SSL_CERT_FILE and SSL_CERT_DIR name; a file that is named there and
+/// cannot be read is an error. Where there is nothing at all, the set that is compiled in serves.
+fn system_certificates() -> Result<Vec<CertificateDer<'static>>> {
+    let found = rustls_native_certs::load_native_certs();
+    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().find(|name| std::env::var_os(name).is_some());
+    match (named, found.errors.first()) {
+        (Some(name), Some(error)) if found.certs.is_empty() => {
+            Err(fail!(Kind::Usage, "read the certificates of {name}: {error}"))
+        }
+        _ => Ok(found.certs),
+    }
 }
 
 fn has_extension(path: &Path, wanted: &str) -> bool {
@@ -73,25 +204,19 @@ fn list_files(dir: &Path, named: bool) -> Result<Option<Vec<PathBuf>>> {
     }
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let place = || format!("certificate {}", path.display());
     let text = std::fs::read(path).with_context(place)?;
-    let mut found = Vec::new();
-    for item in parse_pem(&text) {
-        match item {
-            Ok(PemItem::Certificate(certificate)) => found.push(certificate),
-            Ok(_) => {}
-            Err(error) => return Err(fail!(Kind::Spec, "{error}")).with_context(place),
-        }
-    }
+    let found: std::result::Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    let found = found.map_err(|error| fail!(Kind::Spec, "{error}")).with_context(place)?;
     match found.is_empty() {
         true => Err(fail!(Kind::Spec, "there is none in it")).with_context(place),
         false => Ok(found),
     }
 }
 
-fn read_key(path: &Path) -> Result<PrivateKey<'static>> {
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
     let place = || format!("key {}", path.display());
     let text = std::fs::read(path).with_context(place)?;
-    PrivateKey::from_pem(&text).map_err(|error| fail!(Kind::Spec, "{error}")).with_context(place)
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| fail!(Kind::Spec, "{error}")).with_context(place)
 }
