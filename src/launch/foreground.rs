@@ -1,4 +1,4 @@
-//! Serves the caller's side of an attached `run`, `exec` or `restore`: it stands for the process until that ends.
+//! Waits for the process of an attached `run`, `exec` or `restore` on behalf of the caller, as if it were the process.
 //!
 //! Signals go to the process, the terminal's bytes go both ways, and the exit status comes back. One thread, one
 //! poll: what a signal handler would do at any moment is done between two polls.
@@ -23,12 +23,12 @@ use crate::sys::tty::{self, STDIN};
 /// where somebody it has left behind goes on writing.
 const DRAIN: usize = 64;
 
-/// A command that stands for a process in the foreground, ready before the process is cloned.
+/// A command in the foreground that stands for a process. It is made before the process is cloned.
 #[derive(Debug)]
 pub struct Foreground {
     signals: Signals,
     subreaper: bool,
-    /// Of the process, if it was met among the orphans.
+    /// The exit status of the process, if it was reaped among the orphans.
     exit: Option<i32>,
 }
 
@@ -39,7 +39,7 @@ struct Attached {
 }
 
 impl Foreground {
-    /// Before the clone, so that no signal is lost and none ends us halfway: from now on they wait.
+    /// Blocks all signals, before the clone: then none is lost and none ends us halfway.
     ///
     /// Children inherit the blocked signals: the container's process resets them before it executes, as do hooks.
     /// They stay blocked after [`wait`](Self::wait), so that what comes after it is done in full.
@@ -53,7 +53,7 @@ impl Foreground {
         Ok(Self { signals, subreaper, exit: None })
     }
 
-    /// Returns when the process has ended, with its exit status: its code, or 128 and the number of the signal.
+    /// Waits until the process has ended. Returns its exit status: its code, or 128 and the number of the signal.
     ///
     /// `pid` is our child, dead or alive. `master` is that of its terminal, adopted, if it has one; without, it has our
     /// standard streams. On an error the process goes on without us.
@@ -75,12 +75,12 @@ impl Foreground {
         }
         let raw = Raw::enter()?;
         let attached = Attached { relay: Relay::new(master)?, raw };
-        // It may have changed since the terminal was adopted.
+        // The size may have changed since the terminal was adopted.
         attached.resize();
         Ok(attached)
     }
 
-    /// Waits for something to happen and acts on it. True when the process has ended.
+    /// Waits for one poll's events and handles them. Returns whether the process has ended.
     fn poll_once(
         &mut self,
         pid: i32,
@@ -131,7 +131,7 @@ impl Foreground {
         }
     }
 
-    /// Writes what the terminal still holds. Ends early when somebody wants us to end.
+    /// Writes what the terminal still holds; ends early on a signal that asks us to end.
     fn drain(&mut self, relay: &mut Relay) -> Result<()> {
         for _ in 0..DRAIN {
             if !relay.take_output() || relay.watch_output().is_none() {
@@ -158,7 +158,7 @@ impl Foreground {
         Ok(end)
     }
 
-    /// The status of the process, which has ended; what orphans have ended by now go with it.
+    /// Reaps the process, which has ended, and the orphans that have. Returns its exit status.
     fn reap(mut self, pid: i32) -> Result<i32> {
         self.reap_orphans(pid);
         if let Some(status) = self.exit {
@@ -176,7 +176,7 @@ impl Attached {
         }
     }
 
-    /// After a stop: who had the terminal meanwhile may have changed it.
+    /// Takes the terminal back after a stop (SIGCONT): another program may have changed its mode and size.
     fn resume(&self) {
         if let Some(Err(error)) = self.raw.as_ref().map(Raw::enter_again) {
             log::warn(format_args!("{error}"));
@@ -187,7 +187,7 @@ impl Attached {
 
 fn forward(signal: i32, pidfd: BorrowedFd<'_>) {
     match pidfd_send_signal(pidfd, signal) {
-        // It has ended a moment ago.
+        // The process has just ended.
         Ok(()) | Err(Errno::ESRCH) => {}
         Err(errno) => log::warn(format_args!("forward signal {signal}: {errno}")),
     }

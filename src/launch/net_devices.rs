@@ -22,9 +22,10 @@ use crate::plan::topology::Namespace;
 use crate::sys::netlink::Netlink;
 use crate::sys::process::setns;
 
-/// Where the devices go.
+/// The network namespace that the devices are moved to.
 #[derive(Debug)]
 pub(crate) enum Destination {
+    /// There are no devices to move.
     Nowhere,
     /// A namespace that the container joins.
     Joined(OwnedFd),
@@ -33,7 +34,7 @@ pub(crate) enum Destination {
 }
 
 impl Destination {
-    /// Before the clone, which takes the descriptors.
+    /// Finds the destination. Called before the clone, which takes the descriptors.
     pub(crate) fn from_plan(plan: &Plan, fds: &InitFds) -> Result<Self> {
         if plan.net_devices.is_empty() {
             return Ok(Self::Nowhere);
@@ -45,7 +46,7 @@ impl Destination {
         }
     }
 
-    /// Moves them all, or none. `pid` is the container's process, which waits for it.
+    /// Moves all devices or none. `pid` is the container's process, which waits meanwhile.
     pub(crate) fn receive(self, devices: &[NetDevice], pid: i32) -> Result<Moved> {
         let namespace = match self {
             Self::Nowhere => return Ok(Moved::default()),
@@ -64,13 +65,15 @@ impl Destination {
     }
 }
 
-/// Devices that are in the container now.
+/// The devices that have been moved into the container.
 #[derive(Debug, Default)]
 pub(crate) struct Moved {
+    /// `None` where no device was to be moved.
     sides: Option<Sides>,
     devices: Vec<Device>,
 }
 
+/// A netlink socket in either namespace, and the namespaces.
 #[derive(Debug)]
 struct Sides {
     here: Netlink,
@@ -81,9 +84,9 @@ struct Sides {
 
 #[derive(Debug)]
 struct Device {
-    /// On the host.
+    /// Its name on the host.
     name: String,
-    /// In the container.
+    /// Its index in the container.
     index: u32,
     addresses: Vec<AddressMessage>,
     was_up: bool,
@@ -99,7 +102,7 @@ impl Moved {
         let here = Netlink::open().context("open a netlink socket")?;
         setns(namespace.as_fd(), Namespace::NETWORK.0).context("enter the container's network namespace")?;
         let there = Netlink::open();
-        // Nothing else may ever run in there: without a way back, this process cannot go on.
+        // On failure this process is left in the wrong namespace, so the whole command ends.
         setns(own.as_fd(), Namespace::NETWORK.0).context("return from the container's network namespace")?;
         let there = there.context("open a netlink socket in the container's network namespace")?;
         Ok(Self { sides: Some(Sides { here, there, namespace, own }), devices: Vec::new() })
@@ -109,7 +112,7 @@ impl Moved {
         let Some(sides) = &self.sides else { return Ok(()) };
         let index = sides.here.index_of(&device.name).context("find the network device")?;
         let was_up = is_up(&sides.here, index).context("look at the network device")?;
-        // Before it goes down on its way: the kernel would drop those of IPv6.
+        // Read before the move: it takes the device down, and the kernel drops IPv6 addresses then.
         let addresses = sides.here.addresses(index).context("read its addresses")?;
         let addresses: Vec<_> = addresses.into_iter().filter(is_kept).collect();
         let index = move_link(&sides.here, &sides.there, sides.namespace.as_fd(), index, &device.inside)
@@ -120,7 +123,7 @@ impl Moved {
         restore_state(&sides.there, index, addresses, true)
     }
 
-    /// Returns them, as well as it can be done.
+    /// Moves the devices back; a failure is a warning.
     pub(crate) fn return_all(self) {
         let Some(Sides { here, there, own, .. }) = self.sides else { return };
         for device in self.devices {
@@ -139,7 +142,7 @@ fn open(path: &str) -> Result<OwnedFd> {
 
 fn is_up(netlink: &Netlink, index: u32) -> Result<bool, Errno> {
     let links = netlink.links()?;
-    Ok(links.iter().any(|(known, flags)| *known == index && flags.contains(LinkFlags::Up)))
+    Ok(links.iter().any(|(other, flags)| *other == index && flags.contains(LinkFlags::Up)))
 }
 
 /// Moves one device; returns its index on the other side.
@@ -151,7 +154,7 @@ fn move_link(
     name: &str,
 ) -> Result<u32, Errno> {
     let is_template = name.contains('%');
-    // The kernel would find that out only after the move, and leave the device there under its old name.
+    // Checked first: the kernel finds that out only after the move, and leaves the device there under its old name.
     if !is_template && to.index_of(name) != Err(Errno::ENODEV) {
         return Err(Errno::EEXIST);
     }
@@ -160,8 +163,8 @@ fn move_link(
     if !is_template {
         return to.index_of(name);
     }
-    // Only the kernel knows its name, and its index may be another too: it is the one that was not there before.
-    let new = |index: &u32| !before.iter().any(|(known, _)| known == index);
+    // The kernel chose the name, and perhaps a new index: the moved device is the one that was not there before.
+    let new = |index: &u32| !before.iter().any(|(old, _)| old == index);
     to.links()?.into_iter().map(|(index, _)| index).find(new).ok_or(Errno::ENODEV)
 }
 
@@ -174,7 +177,7 @@ fn with_hint(error: Error) -> Error {
     }
 }
 
-/// Permanent and of global scope: all else belongs to the network that the device leaves.
+/// Whether an address moves along: a permanent one of global scope. Others belong to the network that the device leaves.
 fn is_kept(address: &AddressMessage) -> bool {
     let flag = |attribute: &AddressAttribute| match attribute {
         AddressAttribute::Flags(flags) => Some(*flags),

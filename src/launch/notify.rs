@@ -1,7 +1,6 @@
-//! Stands between the container and NOTIFY_SOCKET: the container's program tells a socket of ours that it is ready, and we tell the service manager.
+//! Passes READY=1 from the container's program on to the service manager of NOTIFY_SOCKET (sd_notify(3)).
 //!
-//! Not its own socket: the service manager trusts what comes over it, and the container's word is trusted only so far
-//! as that it is ready.
+//! The container gets a socket of ours, not the service manager's: from a container, nothing but its readiness is believed.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -22,18 +21,18 @@ use crate::plan::activation::NOTIFY_SOCKET;
 use crate::sys::file::chmod_opened;
 use crate::sys::socket::send_fd;
 
-/// How long the service manager may take to have read what we said, in milliseconds.
+/// How long we wait until the service manager has read our messages, in milliseconds.
 const BARRIER_TIMEOUT: u16 = 30_000;
 
 const DIRECTORY: OFlag =
     OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
-/// Returns the socket at which the runtime's caller waits to be told that the program is ready.
+/// Returns our own NOTIFY_SOCKET: the path at which the caller waits to be told that the program is ready.
 pub(crate) fn requested() -> Option<OsString> {
     std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty())
 }
 
-/// Listens to the container for the service manager.
+/// The socket that the container sends to, and the service manager's.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     socket: UnixDatagram,
@@ -41,7 +40,8 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// In `directory`, which the container sees. None where nobody waits for word, or the container cannot send it.
+    /// Listens in `directory`, which the container sees. `None` where the caller has set no NOTIFY_SOCKET, or the container
+    /// was created without the directory.
     pub(crate) fn listen(directory: &Path) -> Result<Option<Self>> {
         let Some(host) = requested() else { return Ok(None) };
         let doing = || format!("listen at {}", directory.join(NOTIFY_SOCKET).display());
@@ -60,15 +60,15 @@ impl Proxy {
         Ok(Some(Self { socket, host }))
     }
 
-    /// Waits until the container is ready, or has ended without having been; tells the service manager that it is, and
-    /// that `main` is the process to watch. What fails in this is no failure of the container.
+    /// Waits until the container is ready and tells the service manager, with `main` as the pid to watch; returns also when
+    /// the container has ended. A failure is a warning: the container runs all the same.
     pub(crate) fn wait(&self, pidfd: BorrowedFd<'_>, main: i32) {
-        let told = match self.wait_for_ready_line(pidfd) {
+        let result = match self.wait_for_ready_line(pidfd) {
             Ok(Some(line)) => self.tell(&line, main),
             Ok(None) => Ok(()),
-            Err(errno) => Err(errno).context("wait for word from the container"),
+            Err(errno) => Err(errno).context("wait for the container to be ready"),
         };
-        if let Err(error) = told {
+        if let Err(error) = result {
             log::warn(format_args!("NOTIFY_SOCKET: {error}"));
         }
     }
@@ -81,8 +81,8 @@ impl Proxy {
                 Err(Errno::EINTR) => continue,
                 other => other?,
             };
-            let [word, end] = watched.map(|fd| fd.any() == Some(true));
-            if word {
+            let [message, end] = watched.map(|fd| fd.any() == Some(true));
+            if message {
                 let mut buffer = [0; 4096];
                 let length = nix::unistd::read(&self.socket, &mut buffer)?;
                 if let Some(line) = ready_line(&buffer[..length]) {
@@ -129,7 +129,8 @@ fn connect(path: &OsStr) -> std::io::Result<UnixDatagram> {
     Ok(socket)
 }
 
-/// sd_notify_barrier(3): the service manager closes the pipe when it has come to this message. An old one never does.
+/// Waits until the service manager has read our messages: it closes the pipe when it comes to this one
+/// (sd_notify_barrier(3)). One older than systemd 246 never does.
 fn barrier(host: &UnixDatagram) -> Result<(), Errno> {
     let (ours, theirs): (OwnedFd, OwnedFd) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     send_fd(host.as_fd(), b"BARRIER=1", theirs.as_fd())?;

@@ -1,4 +1,4 @@
-//! Manages the container's directories in resctrl: made before its process, joined by each of its processes, removed with it.
+//! Makes, joins and removes the container's directories in resctrl: its class and its monitoring group.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -9,7 +9,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::plan::rdt::{Existence, Rdt};
 
-/// Returns what will have to be undone: for the record, before anything is done.
+/// Returns what `delete` will have to remove: recorded before anything is made.
 pub fn to_record(plan: &Rdt) -> RdtRecord {
     RdtRecord {
         root: plan.root.clone(),
@@ -19,13 +19,13 @@ pub fn to_record(plan: &Rdt) -> RdtRecord {
     }
 }
 
-/// Makes what is missing and writes the schemata.
+/// Makes the directories that are missing and writes the schemata.
 pub fn make(plan: &Rdt) -> Result<()> {
-    let made = class(plan).map_err(|error| with_last_cmd_status(error, &plan.root));
+    let made = make_class(plan).map_err(|error| with_last_cmd_status(error, &plan.root));
     made.context("/linux/intelRdt")
 }
 
-fn class(plan: &Rdt) -> Result<()> {
+fn make_class(plan: &Rdt) -> Result<()> {
     let shown = plan.class.display();
     if plan.existence == Existence::Required && !plan.class.is_dir() {
         let why = "clos dir not accessible (must be pre-created when schemata, l3CacheSchema and memBwSchema are empty)";
@@ -51,11 +51,11 @@ fn check_agreement(plan: &Rdt) -> Result<()> {
     let theirs = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let theirs: Vec<_> = theirs.lines().filter_map(parse_schemata).collect();
     for line in &plan.schemata[..plan.compared] {
-        let same = |(resource, wanted): &SchemataLine<'_>| {
+        let agrees = |(resource, values): &SchemataLine<'_>| {
             let found = theirs.iter().find(|(name, _)| name == resource);
-            found.is_some_and(|(_, theirs)| wanted.iter().all(|value| theirs.contains(value)))
+            found.is_some_and(|(_, theirs)| values.iter().all(|value| theirs.contains(value)))
         };
-        if !parse_schemata(line).as_ref().is_some_and(same) {
+        if !parse_schemata(line).as_ref().is_some_and(agrees) {
             let class = plan.class.display();
             return Err(fail!(Kind::Spec, "class {class} exists and does not agree with {line:?}"));
         }
@@ -87,7 +87,7 @@ fn write_schemata(class: &Path, lines: &[String]) -> Result<()> {
     fs::write(&path, &text).with_context(|| format!("write {text:?} to {}", path.display()))
 }
 
-/// Another schemata for the class of a container that exists.
+/// Writes new schemata to the class of an existing container.
 pub(crate) fn update(record: &RdtRecord, lines: &[String]) -> Result<()> {
     write_schemata(&record.class, lines).map_err(|error| with_last_cmd_status(error, &record.root))
 }

@@ -1,4 +1,4 @@
-//! Carries bytes between the caller's standard streams and the master of the container's terminal, without ever waiting.
+//! Copies bytes between the caller's standard streams and the master of the container's terminal, without blocking.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -9,11 +9,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::error::{Context, Result};
 use crate::sys::tty::{self, STDIN, STDOUT};
 
-/// A pipe that can take anything can take this much (PIPE_BUF), so a write after poll does not block even where the
-/// descriptor is not a non-blocking one; and it is about what a terminal gives at once.
+/// The size of a buffer in bytes: PIPE_BUF, so that a write to a pipe after poll(2) does not block even where the
+/// descriptor is a blocking one. A terminal gives about as much at once.
 const CAPACITY: usize = 4096;
 
-/// What a poll waits for.
+/// The sources of events that one poll waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     Signals,
@@ -23,9 +23,10 @@ pub(super) enum Source {
     Output,
 }
 
+/// A descriptor to wait for, and the events on it.
 pub(super) type Watch<'a> = (Source, BorrowedFd<'a>, PollFlags);
 
-/// Waits until something happens at one of them.
+/// Waits until there is an event at one of `watches`. Returns the sources that have one.
 pub(super) fn wait_for(watches: &[Watch<'_>]) -> Result<Vec<Source>> {
     let mut fds: Vec<_> = watches.iter().map(|(_, fd, events)| PollFd::new(*fd, *events)).collect();
     while let Err(errno) = poll(&mut fds, PollTimeout::NONE) {
@@ -33,12 +34,13 @@ pub(super) fn wait_for(watches: &[Watch<'_>]) -> Result<Vec<Source>> {
             return Err(errno).context("poll");
         }
     }
-    // An answer that nix has no name for is one all the same.
-    let happened = |fd: &PollFd<'_>| fd.any().unwrap_or(true);
-    Ok(watches.iter().zip(&fds).filter(|(_, fd)| happened(fd)).map(|(watch, _)| watch.0).collect())
+    // Events that nix has no name for count too.
+    let has_event = |fd: &PollFd<'_>| fd.any().unwrap_or(true);
+    Ok(watches.iter().zip(&fds).filter(|(_, fd)| has_event(fd)).map(|(watch, _)| watch.0).collect())
 }
 
-/// Both directions, a buffer each. Only an empty buffer is read into, so neither side can flood the other.
+/// The copying in both directions, with a buffer each. Only an empty buffer is read into, so neither side can flood the
+/// other.
 pub(super) struct Relay {
     /// None once the terminal is hung up.
     pair: Option<Pair>,
@@ -77,7 +79,8 @@ impl Relay {
         }
     }
 
-    /// What to wait for before a [`handle`](Self::handle): only what can be acted on, for the rest may be ready for ever.
+    /// What to wait for before [`handle`](Self::handle): only events that can be handled now; others could stay ready for ever
+    /// and make the loop spin.
     pub(super) fn watches(&self) -> Vec<Watch<'_>> {
         let Some(pair) = &self.pair else { return Vec::new() };
         let mut watches = Vec::with_capacity(3);
@@ -94,12 +97,12 @@ impl Relay {
         watches
     }
 
-    /// The output, while there is something to write to it.
+    /// Standard output, while there is something to write to it.
     pub(super) fn watch_output(&self) -> Option<Watch<'_>> {
         (!self.printed.is_empty()).then(|| (Source::Output, self.output.as_fd(), PollFlags::POLLOUT))
     }
 
-    /// Moves what can be moved where something happened.
+    /// Handles an event at `source`: moves the bytes that can be moved.
     pub(super) fn handle(&mut self, source: Source) {
         match source {
             Source::Input => self.take_input(),
@@ -120,7 +123,7 @@ impl Relay {
         self.give_input();
     }
 
-    /// Who reads lines inside learns of the end as from a person: by ^D, after an unfinished line twice.
+    /// Tells a program that reads lines about the end of the input as a person would: by ^D, twice after an unfinished line.
     fn end_of_input(&mut self) {
         let was_terminal = self.input.take().is_some_and(|input| tty::mode(input.as_fd()).is_ok());
         let (false, Some(pair)) = (was_terminal, &self.pair) else { return };
@@ -138,7 +141,7 @@ impl Relay {
         }
     }
 
-    /// Takes what the terminal has to print, if the last of it is written. False at the terminal's end.
+    /// Reads what the terminal has to print, once the last of it is written. Returns false at the end of the terminal.
     pub(super) fn take_output(&mut self) -> bool {
         match &self.pair {
             Some(pair) if self.printed.is_empty() => self.printed.fill(pair.master.as_fd()) != Flow::End,
@@ -147,7 +150,8 @@ impl Relay {
         }
     }
 
-    /// A login inside hangs up its terminal to be alone on it (vhangup(2)), ours too, and opens it anew.
+    /// Reads output; after a hang-up opens the peer anew. login(1) inside hangs up its terminal (vhangup(2)), our peer with it,
+    /// and opens it again.
     fn take_output_or_revive(&mut self) {
         if self.take_output() {
             return;
@@ -163,8 +167,8 @@ impl Relay {
     }
 
     fn give_output(&mut self) {
-        // Nobody reads any more: as when a terminal's window is closed, programs inside see it hung up. To throw
-        // their output away would leave them running for nobody.
+        // Nobody reads our output any more: hang up, as when a terminal window is closed. Programs inside would otherwise
+        // run on for nobody.
         if self.printed.empty_into(self.output.as_fd()) == Flow::End {
             self.hang_up();
         }
@@ -177,7 +181,7 @@ impl Relay {
     }
 }
 
-/// A standard stream, where possible as an open file of our own that does not block.
+/// A standard stream: where possible opened again as a file of our own that does not block.
 struct Stream {
     inherited: BorrowedFd<'static>,
     own: Option<OwnedFd>,
@@ -195,6 +199,7 @@ impl AsFd for Stream {
     }
 }
 
+/// Whether a stream goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flow {
     On,
@@ -223,7 +228,7 @@ impl Buffer {
         self.start = self.end;
     }
 
-    /// Of an empty buffer; `bytes` are few.
+    /// Puts a few bytes into an empty buffer.
     fn put(&mut self, bytes: &[u8]) {
         self.bytes[..bytes.len()].copy_from_slice(bytes);
         self.filled(bytes.len());
@@ -234,7 +239,7 @@ impl Buffer {
         self.last = self.bytes[..count].last().copied().or(self.last);
     }
 
-    /// One read into an empty buffer.
+    /// Reads once into an empty buffer.
     fn fill(&mut self, from: BorrowedFd<'_>) -> Flow {
         match nix::unistd::read(from, &mut self.bytes[..]) {
             Ok(0) => Flow::End,
@@ -247,7 +252,7 @@ impl Buffer {
         }
     }
 
-    /// One write of what is in it.
+    /// Writes once from the buffer.
     fn empty_into(&mut self, to: BorrowedFd<'_>) -> Flow {
         if self.is_empty() {
             return Flow::On;

@@ -1,4 +1,4 @@
-//! Puts the caller's terminal into raw mode while it stands for one inside the container.
+//! Puts the caller's terminal into raw mode while the container's terminal is shown on it.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -8,14 +8,14 @@ use crate::error::{Context, Result};
 use crate::sys::tty::{self, STDERR, STDIN, STDOUT, Size};
 
 /// Standard input as a terminal in raw mode, so that ^C and the like are the container's to interpret. It gets its
-/// former mode back when this goes.
+/// former mode back when this is dropped.
 pub(super) struct Raw {
     terminal: OwnedFd,
     before: Termios,
 }
 
 impl Raw {
-    /// None if standard input is no terminal: then nobody types, and a terminal that is only written to keeps ^C.
+    /// Enters raw mode. `None` if standard input is no terminal: one that is only written to keeps its mode, and ^C.
     pub(super) fn enter() -> Result<Option<Self>> {
         let Ok(before) = tty::mode(STDIN) else { return Ok(None) };
         let terminal = STDIN.try_clone_to_owned().context("duplicate standard input")?;
@@ -24,7 +24,7 @@ impl Raw {
         Ok(Some(raw))
     }
 
-    /// Goes back into raw mode: whoever stopped us may have changed it.
+    /// Enters raw mode again after a stop: the shell has changed the mode.
     pub(super) fn enter_again(&self) -> Result<()> {
         let mode = tty::raw(&self.before);
         tty::set_mode(self.terminal.as_fd(), &mode).context("put terminal into raw mode")
@@ -38,7 +38,7 @@ impl Drop for Raw {
     }
 }
 
-/// The size of the caller's terminal; None without one, or where nobody has told it its size.
+/// The size of the caller's terminal; `None` without a terminal, or where its size is not set.
 pub(super) fn size() -> Option<Size> {
     let is_set = |size: &Size| size.rows != 0 && size.columns != 0;
     [STDIN, STDOUT, STDERR].into_iter().filter_map(|fd| tty::size(fd).ok()).find(is_set)

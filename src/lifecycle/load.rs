@@ -1,4 +1,4 @@
-//! What several verbs begin with: the bundle, the host, a container that exists.
+//! Loads what several verbs begin with: a bundle with the facts of the host, a container that exists; and runs hooks.
 
 use std::ffi::CString;
 use std::io::Read;
@@ -29,17 +29,17 @@ use crate::plan::hooks::Hook;
 use crate::plan::process::ProcessPlan;
 use crate::spec::Checked;
 
-/// A bundle, read and checked, on this host.
+/// A bundle whose configuration is read and checked, with the facts of this host that the plan needs.
 pub(crate) struct Bundle {
     /// Absolute.
     pub path: PathBuf,
     pub spec: Checked,
-    /// config.json as it is.
+    /// The bytes of config.json, for the copy that the state directory keeps.
     pub bytes: Vec<u8>,
     pub facts: Facts,
 }
 
-/// The bundle at `path`; the current directory without one. `config` stands for its own configuration.
+/// Loads the bundle at `path`, or in the current directory. `config` is read in place of its config.json.
 pub(crate) fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundle> {
     let path = std::path::absolute(path.unwrap_or_else(|| Path::new(".")));
     let path = path.context("find the bundle")?;
@@ -55,7 +55,7 @@ pub(crate) fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundl
         None => read_config(&path)?,
     };
     let linux = spec.linux().as_ref();
-    // Another path begins where we are: under systemd, without root.
+    // A relative path starts at our own group: so do the paths of rootless and of systemd's cgroups.
     let names_whole_path =
         linux.and_then(|linux| linux.cgroups_path().as_ref()).is_some_and(|path| path.is_absolute());
     let needed = Needed {
@@ -68,7 +68,7 @@ pub(crate) fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundl
     Ok(Bundle { path, spec, bytes, facts: read_facts(needed)? })
 }
 
-/// Whether a security module has to do with the process.
+/// Whether the process has an AppArmor profile or a SELinux label.
 pub(crate) fn is_labelled(process: &SpecProcess) -> bool {
     process.apparmor_profile().is_some() || process.selinux_label().is_some()
 }
@@ -85,7 +85,7 @@ pub(crate) fn rootless(globals: &Globals, manager: Manager) -> bool {
     }
 }
 
-/// A document that a verb was given; `-` is standard input.
+/// Reads a document that a verb was given by path; `-` is standard input, of which 16 MiB at most are read.
 pub(crate) fn document(path: &Path) -> Result<Vec<u8>> {
     if path != Path::new("-") {
         return std::fs::read(path).with_context(|| format!("read {}", path.display()));
@@ -95,21 +95,27 @@ pub(crate) fn document(path: &Path) -> Result<Vec<u8>> {
     read.context("read standard input").map(|_| bytes)
 }
 
-/// A container that has been recorded.
+/// A container that exists: its directory, its record, its status.
 pub(crate) struct LoadedContainer {
     pub entry: Entry,
     pub record: Record,
     pub status: Status,
 }
 
+/// The state directory of a container, whether it exists or not.
 pub(crate) fn entry(globals: &Globals, id: &ContainerId) -> Entry {
     Store::new(&globals.root, globals.root_in_xdg).entry(id)
 }
 
+/// Loads a container by its id.
+///
+/// # Errors
+/// `Kind::NotFound` where there is none.
 pub(crate) fn container(globals: &Globals, id: &ContainerId) -> Result<LoadedContainer> {
     from_entry(entry(globals, id))
 }
 
+/// Loads a container from its state directory.
 pub(crate) fn from_entry(entry: Entry) -> Result<LoadedContainer> {
     from_entry_with(entry, &mut HierarchyRoots::default())
 }
@@ -127,7 +133,7 @@ pub(crate) fn from_record(entry: Entry, record: Record) -> Result<LoadedContaine
     Ok(LoadedContainer { entry, record, status })
 }
 
-/// Looks at the container's traces. Where one cannot be looked at, nothing is known of the container.
+/// Looks at the processes, the fifo and the cgroup of a container, and computes its status. Where one cannot be looked at, nothing is known of the container.
 fn status(entry: &Entry, record: &Record, hierarchies: &mut HierarchyRoots) -> Result<Status> {
     let look = |process: Option<Process>| process.map_or(Ok(None), |process| ProcessStat::read(process.pid));
     let init = look(record.init)?;
@@ -150,12 +156,16 @@ fn is_frozen(group: &Group, hierarchies: &mut HierarchyRoots) -> Result<bool> {
 }
 
 impl LoadedContainer {
+    /// The container's cgroup, from the record.
     pub(crate) fn group(&self) -> Result<Group> {
         let record = self.record.cgroup.as_ref();
         record.map(Group::from_record).ok_or_else(|| Error::new(Kind::State, "container has no cgroup"))
     }
 
-    /// The first process, where it lives: a descriptor that cannot become another process's.
+    /// Opens a pidfd of the first process.
+    ///
+    /// # Errors
+    /// `Kind::State`, "container not running", where the process has ended.
     pub(crate) fn pidfd(&self) -> Result<OwnedFd> {
         self.pidfd_if_alive()?.ok_or_else(not_running)
     }
@@ -167,7 +177,7 @@ impl LoadedContainer {
             Err(Errno::ESRCH) => return Ok(None),
             other => other,
         };
-        // Checked after it is held: the number could have changed hands before.
+        // Compared once the pidfd is open: before that, the pid could have become another process's.
         if ProcessStat::read(init.pid)?.is_none_or(|seen| !seen.is_alive(init)) {
             return Ok(None);
         }
@@ -184,7 +194,7 @@ fn not_running() -> Error {
     Error::new(Kind::State, matched::NOT_RUNNING)
 }
 
-/// At debug level, the flags that the filter is loaded with, as runc counts them: there TSYNC is none.
+/// Writes the flags of the seccomp filter to the debug log, as runc does: without TSYNC.
 pub(crate) fn log_filter(plan: &ProcessPlan) {
     if let Some(filter) = &plan.seccomp {
         let flags = filter.flags & !libc::SECCOMP_FILTER_FLAG_TSYNC;
@@ -192,8 +202,8 @@ pub(crate) fn log_filter(plan: &ProcessPlan) {
     }
 }
 
-/// Runs hooks in the runtime's namespaces; what they say goes where an annotation says, or else to the debug log.
-/// Those of a creation run in the bundle, as with runc, the others where we are. The first failure is the end.
+/// Runs hooks in the runtime's namespaces, up to the first that fails. Their output goes to the files that an annotation
+/// names, or to the debug log. Hooks of a creation run in the bundle directory, as with runc, the others in ours.
 pub(crate) fn run_hooks(
     kind: &'static str,
     hooks: &[Hook],
@@ -201,10 +211,10 @@ pub(crate) fn run_hooks(
     record: &Record,
     bundle: Option<&Path>,
 ) -> Result<()> {
-    one_by_one(kind, hooks, document, record, bundle, |failed| Err(fail!(Kind::Child, "{}", failed.text)))
+    run_hooks_with(kind, hooks, document, record, bundle, |failed| Err(fail!(Kind::Child, "{}", failed.text)))
 }
 
-/// The same for hooks that all run, whatever becomes of those before: a failure is a warning.
+/// Runs all hooks, whatever becomes of those before: a failure is a warning (runtime.md, "Lifecycle").
 pub(crate) fn run_each_hook(
     kind: &'static str,
     hooks: &[Hook],
@@ -212,13 +222,14 @@ pub(crate) fn run_each_hook(
     record: &Record,
     bundle: Option<&Path>,
 ) -> Result<()> {
-    one_by_one(kind, hooks, document, record, bundle, |failed| {
+    run_hooks_with(kind, hooks, document, record, bundle, |failed| {
         log::warn(format_args!("{}", failed.text));
         Ok(())
     })
 }
 
-fn one_by_one(
+/// Runs hooks one after the other; `on_failure` says whether those after a failed one still run.
+fn run_hooks_with(
     kind: &'static str,
     hooks: &[Hook],
     document: &[u8],
@@ -249,7 +260,7 @@ fn log_output(kind: &str, index: usize, output: &hook::Output) {
     log::debug(format_args!("{kind} hook #{index}: stdout: {stdout}, stderr: {stderr}"));
 }
 
-/// The files that hooks append to.
+/// Opens the files that hooks append their output to: for stdout and stderr.
 pub(crate) fn hook_files(paths: &[Option<CString>; 2]) -> Result<[Option<OwnedFd>; 2]> {
     let open = |path: &Option<CString>| {
         let Some(path) = path else { return Ok(None) };

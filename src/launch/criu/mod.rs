@@ -1,6 +1,7 @@
-//! CRIU as a service of our own (`criu swrk`): one request over a socket, notifications on the way, one answer.
+//! Runs CRIU as a child (`criu swrk`) and talks to it over a socket: one request, notifications meanwhile, one answer.
 //!
-//! Not its command line: only here does it tell us about the new process before it runs, and hands us its terminal.
+//! Its command line would not do: only over the socket does CRIU tell of the new process before that runs, and hand over
+//! its terminal.
 
 pub(crate) mod options;
 pub(crate) mod wire;
@@ -19,7 +20,7 @@ use crate::log;
 use crate::sys::socket::receive_fd;
 use wire::{Fields, Message};
 
-/// What it is asked to do (`criu_req_type`).
+/// The type of a request (`criu_req_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
     Dump = 1,
@@ -30,21 +31,21 @@ pub(crate) enum Verb {
 
 const NOTIFY: i64 = 6;
 
-/// Larger than any answer.
-const LARGEST: usize = 40_960;
+/// The size of the buffer for answers, in bytes: larger than any of them.
+const BUFFER_SIZE: usize = 40_960;
 
-/// Something has happened, and CRIU waits until we have seen to it.
+/// A notification. CRIU waits until it is answered.
 #[derive(Debug)]
 pub(crate) struct Event {
-    /// Such as `setup-namespaces`.
+    /// The name of the action script, such as `setup-namespaces` (criu(8), --action-script).
     pub name: String,
-    /// The container's first process, as we count.
+    /// The pid of the container's first process in our pid namespace; 0 where it is not told.
     pub pid: i32,
     /// The master of its terminal (`orphan-pts-master`).
     pub fd: Option<OwnedFd>,
 }
 
-/// CRIU, started and waiting for its request.
+/// A running CRIU that waits for its request.
 #[derive(Debug)]
 pub(crate) struct Criu {
     process: Child,
@@ -52,8 +53,11 @@ pub(crate) struct Criu {
 }
 
 impl Criu {
-    /// `keep` are descriptors that it gets under the same numbers. With `streams`, it has our standard streams, for the
-    /// processes that it restores.
+    /// Starts CRIU. It inherits the descriptors `keep` under the same numbers and, with `streams`, our standard streams for
+    /// the processes that it restores.
+    ///
+    /// # Errors
+    /// `Kind::Unsupported` where CRIU is not installed.
     pub(crate) fn start(keep: &[BorrowedFd<'_>], streams: bool) -> Result<Self> {
         let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
         let (socket, theirs) = pair.context("make socket pair for criu")?;
@@ -78,7 +82,10 @@ impl Criu {
         self.process.id().cast_signed()
     }
 
-    /// Asks, answers its notifications by `on_event`, and waits until it has ended.
+    /// Sends the request, answers notifications by `on_event`, and waits until CRIU has ended.
+    ///
+    /// # Errors
+    /// `Kind::Child` with CRIU's own words where it fails.
     pub(crate) fn ask(
         mut self,
         verb: Verb,
@@ -90,7 +97,7 @@ impl Criu {
         drop(self.socket);
         let ended = self.process.wait().context("wait for criu")?;
         answered?;
-        // After a dump of memory alone it waits for the next one, and the socket's end is an error to it.
+        // After a pre-dump CRIU waits for the next request, and fails when the socket is closed.
         match ended.success() || verb == Verb::PreDump {
             true => Ok(()),
             false => Err(fail!(Kind::Child, "criu failed: {ended}")),
@@ -103,7 +110,7 @@ impl Criu {
     }
 
     fn receive_answer(&self, verb: Verb, on_event: &mut dyn FnMut(Event) -> Result<()>) -> Result<()> {
-        let mut buffer = vec![0; LARGEST];
+        let mut buffer = vec![0; BUFFER_SIZE];
         loop {
             let (length, fd) = receive_fd(self.socket.as_fd(), &mut buffer).context("listen to criu")?;
             if length == 0 {
@@ -133,12 +140,12 @@ fn outcome(answer: Fields<'_>, verb: Verb) -> Result<()> {
     Err(fail!(Kind::Child, "criu failed: {verb:?}: {text}"))
 }
 
-/// Whether the kernel and CRIU can do what not all of them can.
+/// Checks that the kernel and CRIU have a feature: `field` of `criu_features`, `name` for the message.
 pub(crate) fn check(name: &str, field: u32) -> Result<()> {
     let criu = Criu::start(&[], false)?;
-    let wanted = Message::default().switch(field, true);
-    let request = Message::default().number(1, Verb::Features as i32).message(5, &wanted);
-    let mut buffer = vec![0; LARGEST];
+    let asked = Message::default().switch(field, true);
+    let request = Message::default().number(1, Verb::Features as i32).message(5, &asked);
+    let mut buffer = vec![0; BUFFER_SIZE];
     criu.send(&request)?;
     let (length, _) = receive_fd(criu.socket.as_fd(), &mut buffer).context("listen to criu")?;
     let Criu { mut process, socket } = criu;
@@ -151,8 +158,8 @@ pub(crate) fn check(name: &str, field: u32) -> Result<()> {
     }
 }
 
-/// What the log says of an error, as warnings.
-pub(crate) fn quote(log_file: &Path) {
+/// Writes the error lines of CRIU's log as warnings to ours.
+pub(crate) fn log_errors_of(log_file: &Path) {
     let Ok(text) = std::fs::read(log_file) else { return };
     let text = String::from_utf8_lossy(&text);
     for (number, line) in text.lines().enumerate().filter(|(_, line)| line.contains("Error")) {

@@ -1,4 +1,4 @@
-//! The numbers of CRIU's options (`criu_opts`) that are used here.
+//! The field numbers of `criu_opts` and `criu_features` in CRIU's rpc.proto that are used here.
 
 pub(crate) const IMAGES_DIR_FD: u32 = 1;
 pub(crate) const PID: u32 = 2;
@@ -35,6 +35,6 @@ pub(crate) const CONFIG_FILE: u32 = 51;
 pub(crate) const LSM_PROFILE: u32 = 53;
 pub(crate) const LSM_MOUNT_CONTEXT: u32 = 63;
 
-/// Of `criu_features`.
+// Fields of `criu_features`.
 pub(crate) const MEM_TRACK: u32 = 1;
 pub(crate) const FEATURE_LAZY_PAGES: u32 = 2;

@@ -1,6 +1,6 @@
-//! CRIU's messages: protobuf, as much of it as they take. A field is a number of the field, then a number or bytes.
+//! Encodes and decodes CRIU's messages: the part of protobuf that they use. A field is its number, then a number or bytes.
 
-/// A message that is being written.
+/// A message to send: each method appends a field.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Message(Vec<u8>);
 
@@ -16,7 +16,7 @@ impl Message {
         self
     }
 
-    /// Left out when it is off: off is every switch's default.
+    /// Appends a bool; left out when it is off, which is every option's default.
     #[must_use]
     pub(crate) fn switch(self, field: u32, on: bool) -> Self {
         if on { self.number(field, 1) } else { self }
@@ -60,7 +60,7 @@ pub(crate) enum Value<'a> {
     Bytes(&'a [u8]),
 }
 
-/// A message that has come.
+/// A received message: each method looks a field up by its number.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fields<'a>(&'a [u8]);
 
@@ -69,7 +69,7 @@ impl<'a> Fields<'a> {
         Self(bytes)
     }
 
-    /// 0 where there is none, as protobuf has it.
+    /// The number in a field; 0 where there is none, as protobuf has it.
     pub(crate) fn number(self, field: u32) -> i64 {
         match self.find(field) {
             Some(Value::Number(number)) => number,
@@ -77,7 +77,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Empty where there is none.
+    /// The bytes of a field; empty where there is none.
     pub(crate) fn bytes(self, field: u32) -> &'a [u8] {
         match self.find(field) {
             Some(Value::Bytes(bytes)) => bytes,
@@ -92,7 +92,7 @@ impl<'a> Fields<'a> {
     fn find(self, field: u32) -> Option<Value<'a>> {
         let mut rest = self.0;
         while !rest.is_empty() {
-            let (key, value) = next(&mut rest)?;
+            let (key, value) = next_field(&mut rest)?;
             if key == u64::from(field) {
                 return Some(value);
             }
@@ -101,8 +101,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// None where the bytes are no message.
-fn next<'a>(rest: &mut &'a [u8]) -> Option<(u64, Value<'a>)> {
+/// Takes the next field off `rest`; `None` where the bytes are no message.
+fn next_field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Value<'a>)> {
     let key = varint(rest)?;
     let value = match key & 7 {
         VARINT => Value::Number(varint(rest)? as i64),

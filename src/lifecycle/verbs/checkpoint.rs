@@ -1,4 +1,4 @@
-//! `checkpoint`: a container's processes are written to disk by CRIU, and end, unless they are to go on.
+//! `checkpoint`: has CRIU write a container's processes to disk. They end then, unless --leave-running says otherwise.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,7 +12,7 @@ use crate::fail;
 use crate::host::probe::{Needed, NeededCgroup, read_facts};
 use crate::launch::criu::options::*;
 use crate::launch::criu::wire::Message;
-use crate::launch::criu::{Criu, Verb, check, quote};
+use crate::launch::criu::{Criu, Verb, check, log_errors_of};
 use crate::lifecycle::cleanup;
 use crate::lifecycle::criu_request::{self, CriuDirectories, DESCRIPTORS, external};
 use crate::lifecycle::load::{self, LoadedContainer};
@@ -23,6 +23,7 @@ use crate::spec;
 
 const LOG: &str = "dump.log";
 
+/// Writes the images of a running container.
 pub(crate) fn checkpoint(globals: &Globals, id: &ContainerId, options: &Checkpoint) -> Result<()> {
     criu_request::warn_rootless("checkpoint");
     let entry = load::entry(globals, id);
@@ -47,7 +48,7 @@ pub(crate) fn checkpoint(globals: &Globals, id: &ContainerId, options: &Checkpoi
     }
     let verb = if options.pre_dump { Verb::PreDump } else { Verb::Dump };
     let done = Criu::start(&[], false)?.ask(verb, &criu_options, &mut |event| {
-        // The server of pages listens now; the end of the file says so to those that wait for one.
+        // The page server listens now: the caller reads a NUL from --status-fd.
         if event.name == "status-ready"
             && let Some(mut file) = status_file.take()
         {
@@ -55,7 +56,7 @@ pub(crate) fn checkpoint(globals: &Globals, id: &ContainerId, options: &Checkpoi
         }
         Ok(())
     });
-    done.inspect_err(|_| quote(&directories.log))?;
+    done.inspect_err(|_| log_errors_of(&directories.log))?;
     if options.leave_running || options.pre_dump {
         return Ok(());
     }
@@ -84,7 +85,8 @@ fn open_status_file(options: &Checkpoint) -> Result<Option<File>> {
     opened.map(Some).with_context(|| format!("invalid --status-fd argument {fd}"))
 }
 
-/// Makes the plan again from the configuration that the container was created with: what of it lies outside.
+/// Makes the plan again from the configuration that the container was created with: it tells which mounts and namespaces
+/// come from outside.
 fn plan_at_creation(globals: &Globals, container: &LoadedContainer) -> Result<Plan> {
     let config = spec::parse(&container.entry.config()?)?;
     let notify = Some(container.entry.notify_directory()).filter(|path| path.is_dir());
@@ -146,13 +148,13 @@ fn criu_request(
     Ok(criu_options)
 }
 
-/// Writes the names of the standard streams: at the restore, pipes among them get other ends by these names.
+/// Writes the names of the standard streams (descriptors.json): by them `restore` gives pipes a new other end.
 fn write_descriptors(container: &LoadedContainer, images: &Path) -> Result<()> {
     let pid = container.pid()?;
     let name = |fd| {
         let path = format!("/proc/{pid}/fd/{fd}");
         match fs::read_link(&path) {
-            // It has closed it.
+            // The process has closed this stream.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(PathBuf::new()),
             other => other.with_context(|| format!("read {path}")),
         }
@@ -160,7 +162,7 @@ fn write_descriptors(container: &LoadedContainer, images: &Path) -> Result<()> {
     let names = (0..3).map(name).collect::<Result<Vec<_>>>()?;
     let path = images.join(DESCRIPTORS);
     let write = || {
-        // Not through a link that somebody has put there.
+        // O_NOFOLLOW: somebody may have put a symlink there.
         let _ = fs::remove_file(&path);
         let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         serde_json::to_writer(file, &names).map_err(std::io::Error::from)

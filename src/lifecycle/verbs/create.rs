@@ -1,4 +1,4 @@
-//! `create`: from a bundle to a process that waits for `start`.
+//! `create`: makes a container from a bundle. Its process waits for `start`.
 
 use crate::container_id::ContainerId;
 use crate::error::{Result, matched};
@@ -7,6 +7,7 @@ use crate::lifecycle::creation::{CreateMode, create_container};
 use crate::lifecycle::options::{Create, Globals};
 use crate::log;
 
+/// Creates the container.
 pub(crate) fn create(globals: &Globals, id: &ContainerId, options: &Create) -> Result<()> {
     seal::own_binary()?;
     let created = create_container(globals, id, options, CreateMode { detach: true, fifo: true })?;

@@ -1,4 +1,4 @@
-//! `delete`: everything that the record names is removed; repeating it is harmless.
+//! `delete`: removes everything that the record of a container names. It may be repeated.
 
 use std::os::fd::AsFd;
 
@@ -16,8 +16,9 @@ use crate::log;
 use crate::sys::process::pidfd_send_signal;
 
 /// How long a killed process may take to end, in milliseconds.
-const DEADLINE: u16 = 10_000;
+const KILL_TIMEOUT: u16 = 10_000;
 
+/// Deletes each of `targets`.
 pub(crate) fn delete(globals: &Globals, targets: &Targets, options: &Delete) -> Result<()> {
     match targets {
         Targets::One(id) => delete_container(globals, id, options.force),
@@ -96,7 +97,7 @@ fn end(container: &LoadedContainer) -> Result<()> {
     }
     let mut waiting = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
     loop {
-        match poll(&mut waiting, DEADLINE) {
+        match poll(&mut waiting, KILL_TIMEOUT) {
             Ok(0) => return Err(Error::new(Kind::State, matched::INIT_STILL_RUNNING)),
             Ok(_) => return Ok(()),
             Err(Errno::EINTR) => {}

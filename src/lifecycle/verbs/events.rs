@@ -1,4 +1,4 @@
-//! `events`: what a container uses, sampled, and each time that the kernel kills in it for want of memory.
+//! `events`: samples what a container uses, and tells each OOM kill in it.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -19,26 +19,26 @@ mod rdt_stats;
 
 pub(crate) use rdt_stats::Rdt;
 
-/// Once the first process is dead, how long until we look again whether the others are.
-const LINGERING: Duration = Duration::from_millis(100);
+/// How often we look, once the first process is dead, whether the other processes are.
+const LAST_PROCESSES_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What happened.
+/// What `events` tells.
 #[derive(Debug)]
 pub(crate) enum Event {
     Sample(Box<Sample>),
     OutOfMemory,
 }
 
-/// Everything that can be measured of a container, at one moment.
+/// What a container uses at one moment.
 #[derive(Debug)]
 pub(crate) struct Sample {
     pub group: Stats,
     pub rdt: Rdt,
-    /// How many processes of the container the kernel has killed for want of memory; `None` where it does not tell.
+    /// How many processes of the container the kernel has killed for lack of memory; `None` where it does not count them.
     pub oom_kills: Option<u64>,
 }
 
-/// Hands each event to `each`, as it happens: one sample, or samples until the container's last process is gone.
+/// Calls `each` with every event: one sample, or samples and OOM kills until the container's last process is gone.
 pub(crate) fn events(
     globals: &Globals,
     id: &ContainerId,
@@ -62,17 +62,19 @@ fn sample(group: &Group, container: &LoadedContainer) -> Result<Sample> {
     Ok(Sample { group: group.stats()?, rdt, oom_kills: group.oom_kills() })
 }
 
-/// Samples are of use without it, as in a rootless container that has no memory controller.
+/// Starts to watch for OOM kills. `None` with a warning where that cannot be done, as in a rootless container without a
+/// memory controller: the samples are of use all the same.
 fn watch_oom(group: &Group) -> Option<OomWatch<'_>> {
     let watch = group.watch_oom();
     watch.inspect_err(|error| log::warn(format_args!("no OOM events: {error}"))).ok()
 }
 
+/// A container whose events are told.
 struct Watched<'a> {
     container: &'a LoadedContainer,
     group: &'a Group,
     oom: Option<OomWatch<'a>>,
-    /// None once it is dead: from then on the group tells whether anybody is left.
+    /// The first process; `None` once it is dead: from then on the cgroup tells whether a process is left.
     init: Option<OwnedFd>,
 }
 
@@ -81,7 +83,7 @@ impl Watched<'_> {
         let mut next = Instant::now() + interval;
         loop {
             let (oom, ended) = self.wait(next)?;
-            if oom && self.killed(each)? {
+            if oom && self.tell_oom_kills(each)? {
                 return Ok(());
             }
             if ended {
@@ -91,7 +93,7 @@ impl Watched<'_> {
                 return Ok(());
             }
             if Instant::now() >= next {
-                // Those that we slept through are not made up for.
+                // Samples that were missed are left out.
                 next = (next + interval).max(Instant::now());
                 match sample(self.group, self.container) {
                     Ok(sample) => each(&Event::Sample(Box::new(sample)))?,
@@ -102,29 +104,29 @@ impl Watched<'_> {
         }
     }
 
-    /// Whether the kernel has something to say on memory, and whether the first process is dead.
+    /// Waits until `until` at most. Returns whether there is an OOM notification, and whether the first process is dead.
     fn wait(&self, until: Instant) -> Result<(bool, bool)> {
         let mut time = until.saturating_duration_since(Instant::now());
         if self.init.is_none() {
-            time = time.min(LINGERING);
+            time = time.min(LAST_PROCESSES_INTERVAL);
         }
         let mut waiting = Vec::with_capacity(2);
         waiting.extend(self.oom.as_ref().map(|oom| PollFd::new(oom.as_fd(), PollFlags::POLLIN)));
         waiting.extend(self.init.as_ref().map(|init| PollFd::new(init.as_fd(), PollFlags::POLLIN)));
-        // Rounded up: else the last millisecond would be waited for in a circle.
+        // Rounded up: else the loop would spin through the last millisecond.
         let time = PollTimeout::try_from(time + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
         match poll(&mut waiting, time) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno).context("wait for an event of the container"),
         }
-        let mut ready = waiting.iter().map(|one| one.any().unwrap_or(false));
+        let mut ready = waiting.iter().map(|fd| fd.any().unwrap_or(false));
         let oom = self.oom.is_some() && ready.next().unwrap_or(false);
         let ended = self.init.is_some() && ready.next().unwrap_or(false);
         Ok((oom, ended))
     }
 
-    /// True when the group is gone.
-    fn killed(&mut self, each: &mut dyn FnMut(&Event) -> Result<()>) -> Result<bool> {
+    /// Tells the OOM kills since the last call. Returns whether the cgroup is gone.
+    fn tell_oom_kills(&mut self, each: &mut dyn FnMut(&Event) -> Result<()>) -> Result<bool> {
         match self.oom.as_mut().map(OomWatch::read_event).transpose()? {
             Some(OomEvent::GroupRemoved) => Ok(true),
             Some(OomEvent::Kills(kills)) => {

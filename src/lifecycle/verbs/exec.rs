@@ -1,4 +1,4 @@
-//! `exec`: another process in a container that runs.
+//! `exec`: runs a further process in a container.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -27,7 +27,7 @@ use crate::plan::waits::{ReadyMoment, Waits};
 use crate::sys::scheduling::set_affinity;
 use crate::{fail, log, spec};
 
-/// Returns the exit status of the process, and 0 with `--detach`.
+/// Runs the process. Returns its exit status, and 0 with `--detach`.
 pub(crate) fn exec(globals: &Globals, id: &ContainerId, options: &Exec) -> Result<i32> {
     seal::own_binary()?;
     preserved_fds::check(0, options.preserve_fds)?;
@@ -40,7 +40,7 @@ pub(crate) fn exec(globals: &Globals, id: &ContainerId, options: &Exec) -> Resul
     set_initial_affinity(&plan)?;
     let child = spawn_process(&container, options, &plan, socket)?;
     let published = publish(options, &child);
-    // Before the start: a program looks at its terminal's size and mode at once.
+    // Before the start: many programs read their terminal's size and mode first.
     let received = published.and_then(|()| terminal.flatten().map(Incoming::receive).transpose());
     log::debug(format_args!("{}", matched::ABOUT_TO_EXEC));
     let started = received.and_then(|master| {
@@ -73,10 +73,10 @@ fn check_status(container: &LoadedContainer, options: &Exec) -> Result<()> {
 fn make_plan(container: &LoadedContainer, options: &Exec) -> Result<ProcessPlan> {
     let config = spec::parse(&container.entry.config()?)?;
     let mut warnings = Vec::new();
-    let wanted = match &options.process {
+    let process = match &options.process {
         Some(path) => {
-            let (process, said) = read_process(path)?;
-            warnings.extend(said);
+            let (process, more) = read_process(path)?;
+            warnings.extend(more);
             process
         }
         None => with_flags(config.process().clone().unwrap_or_default(), options)?,
@@ -84,13 +84,13 @@ fn make_plan(container: &LoadedContainer, options: &Exec) -> Result<ProcessPlan>
     let linux = config.linux().as_ref();
     let topology = crate::plan::topology::topology(linux)?;
     let seccomp = linux.is_some_and(|linux| linux.seccomp().is_some());
-    let labels = load::is_labelled(&wanted);
+    let labels = load::is_labelled(&process);
     let facts = read_facts(Needed { cgroup: NeededCgroup::Nothing, seccomp, resctrl: false, labels })?;
     let context = ProcessContext { spec: &config, facts: &facts, topology: &topology };
     let request = ProcessRequest::exec(options.preserve_fds);
-    let plan = plan_process(&wanted, &context, &request, &mut warnings)?;
+    let plan = plan_process(&process, &context, &request, &mut warnings)?;
     for warning in warnings {
-        // `create` has said this: an engine shows what exec says to whoever sits at its terminal.
+        // `create` has given this warning already, and engines show exec's stderr to their user.
         if warning.starts_with("/linux/seccomp/") {
             log::debug(format_args!("{warning}"));
             continue;
@@ -101,7 +101,7 @@ fn make_plan(container: &LoadedContainer, options: &Exec) -> Result<ProcessPlan>
     Ok(plan)
 }
 
-/// The container's own process, changed by the flags.
+/// Takes the container's own process and changes what the flags say.
 fn with_flags(mut process: Process, options: &Exec) -> Result<Process> {
     if options.args.is_empty() {
         return Err(Error::new(Kind::Usage, matched::EXEC_ARGS_EMPTY));
@@ -146,8 +146,8 @@ fn user(own: &User, options: &Exec) -> User {
     user
 }
 
-/// Bounding, effective and permitted; ambient too where the container uses inheritable ones. Never inheritable
-/// itself: that is CVE-2022-29162.
+/// Adds capabilities to the bounding, effective and permitted sets, and to the ambient set where the container has
+/// inheritable ones. Never to the inheritable set (CVE-2022-29162).
 fn capabilities(own: &LinuxCapabilities, more: &[String]) -> Result<LinuxCapabilities> {
     let mut added = Capabilities::new();
     for name in more {
@@ -164,7 +164,7 @@ fn capabilities(own: &LinuxCapabilities, more: &[String]) -> Result<LinuxCapabil
     Ok(all)
 }
 
-/// Everything that the container's configuration names is joined, through its first process.
+/// The topology of an exec: all of the container's namespaces are joined through its first process.
 fn topology(container: &LoadedContainer) -> Topology {
     Topology { new: 0, joins: Vec::new(), into: Some(container.record.namespaces), ..Topology::default() }
 }

@@ -1,7 +1,6 @@
-//! `features`: what this build supports, in the shape of the runtime specification's features document.
+//! `features`: tells what this build supports, as the document of the runtime specification's features.md.
 //!
-//! Says what is built; of the host only which seccomp flags its kernel has. Works without privileges and without a
-//! state root.
+//! Nothing of the host goes into it but the seccomp flags of its kernel. It needs no privileges and no state root.
 //! The types are our own and not oci-spec's: those print `null` where the schema wants a member left out, and
 //! keep annotations in an order that changes with every run.
 
@@ -11,7 +10,7 @@ use crate::plan::{annotations, seccomp};
 use crate::spec::{self, mount_options};
 use crate::sys::seccomp::supported_flags;
 
-/// The commit this was built from, where the build says so (the Makefile does).
+/// The commit this was built from, where TARE_COMMIT was set at build time, as the Makefile does.
 pub(crate) const COMMIT: Option<&str> = option_env!("TARE_COMMIT");
 
 #[derive(Debug, Serialize)]
@@ -87,7 +86,7 @@ pub(crate) struct MountExtensions {
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Annotations {
-    /// Read by those who would checkpoint: runc's name for it is the one they know.
+    /// Engines read runc's name before they checkpoint.
     #[serde(rename = "org.opencontainers.runc.checkpoint.enabled")]
     pub checkpoint: &'static str,
     #[serde(rename = "run.oci.tare.commit", skip_serializing_if = "Option::is_none")]
@@ -96,7 +95,7 @@ pub(crate) struct Annotations {
     pub version: &'static str,
 }
 
-/// What is built.
+/// Makes the features document.
 pub(crate) fn features() -> Features {
     Features {
         oci_version_min: "1.0.0",
@@ -135,14 +134,14 @@ const MEMORY_MODES: &[&str] = &[
 
 const MEMORY_FLAGS: &[&str] = &["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"];
 
-/// All that have a name, in the order of their numbers.
+/// The names of all capabilities, in the order of their numbers.
 fn capabilities() -> Vec<String> {
-    let mut known: Vec<_> = caps::all().into_iter().collect();
-    known.sort_by_key(caps::Capability::index);
-    known.iter().map(caps::Capability::to_string).collect()
+    let mut all: Vec<_> = caps::all().into_iter().collect();
+    all.sort_by_key(caps::Capability::index);
+    all.iter().map(caps::Capability::to_string).collect()
 }
 
-/// What the compiler knows; of the flags, those this kernel has as well.
+/// What the seccomp compiler knows, and which of its flags this kernel has.
 fn seccomp() -> Seccomp {
     Seccomp {
         enabled: seccomp::arch::native().is_some(),

@@ -1,4 +1,4 @@
-//! `kill`: a signal to the first process, or the end of them all.
+//! `kill`: sends a signal to the first process, or to all of them.
 
 use std::os::fd::AsFd;
 use std::str::FromStr;
@@ -14,11 +14,12 @@ use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::{Globals, Kill, Targets};
 use crate::sys::process::pidfd_send_signal;
 
+/// Sends the signal to each of `targets`.
 pub(crate) fn kill(globals: &Globals, targets: &Targets, options: &Kill) -> Result<()> {
-    let signal = signal(&options.signal)?;
+    let signal = parse_signal(&options.signal)?;
     match targets {
         Targets::One(id) => kill_container(globals, id, signal, options.all),
-        // Of many, those that have ended are not what was meant.
+        // Containers that have ended are passed over where an expression matches several.
         Targets::Matching(pattern) => {
             id_pattern::for_each_match(globals, pattern, |id| {
                 match kill_container(globals, id, signal, options.all) {
@@ -46,8 +47,8 @@ fn kill_container(globals: &Globals, id: &ContainerId, signal: i32, all: bool) -
     }
 }
 
-/// A number, or a name with or without SIG, in any case.
-fn signal(typed: &str) -> Result<i32> {
+/// Parses a signal: its number, or its name with or without SIG, in any case.
+fn parse_signal(typed: &str) -> Result<i32> {
     let unknown = || Error::new(Kind::Usage, matched::unknown_signal(typed));
     if let Ok(number) = typed.parse::<i32>() {
         return if (0..=64).contains(&number) { Ok(number) } else { Err(unknown()) };
@@ -66,7 +67,7 @@ fn signal(typed: &str) -> Result<i32> {
     Signal::from_str(&format!("SIG{old}")).map(|signal| signal as i32).map_err(|_| unknown())
 }
 
-/// RTMIN+n and RTMAX-n, counted as the C library does.
+/// Parses RTMIN+n and RTMAX-n, counted as the C library does.
 fn real_time(name: &str) -> Option<i32> {
     let offset = |text: &str| if text.is_empty() { Some(0) } else { text.get(1..)?.parse::<i32>().ok() };
     let number = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
@@ -77,7 +78,11 @@ fn real_time(name: &str) -> Option<i32> {
     (34..=64).contains(&number).then_some(number)
 }
 
-/// SIGKILL to a container that shares its pid namespace goes to all its processes: nothing else would end them.
+/// Sends a signal to the first process. SIGKILL goes to all processes of a container that shares its pid namespace: nothing
+/// else would end them.
+///
+/// # Errors
+/// `Kind::State`, "container not running", where the process has ended.
 pub(crate) fn send(container: &LoadedContainer, signal: i32) -> Result<()> {
     if signal == libc::SIGKILL && !container.record.own_pid_namespace {
         let group = container.group()?;
@@ -118,10 +123,10 @@ mod tests {
             ("CLD", 17),
         ];
         for (typed, number) in rows {
-            assert_eq!(signal(typed).unwrap(), number, "{typed}");
+            assert_eq!(parse_signal(typed).unwrap(), number, "{typed}");
         }
         for typed in ["", "SIG", "65", "-1", "FOO", "RTMIN-1", "RTMAX+1", "SIGSIGKILL", "9x"] {
-            assert_eq!(signal(typed).unwrap_err().to_string(), format!("unknown signal {typed:?}"));
+            assert_eq!(parse_signal(typed).unwrap_err().to_string(), format!("unknown signal {typed:?}"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `list`.
+//! `list`: lists the containers under the state root.
 
 use super::state::{self, State};
 use crate::cgroup::HierarchyRoots;
@@ -8,14 +8,14 @@ use crate::lifecycle::load;
 use crate::lifecycle::options::Globals;
 use crate::{fail, log};
 
-/// One container, and the user id that its directory belongs to.
+/// One container of the list, with the uid that its directory belongs to.
 #[derive(Debug)]
 pub(crate) struct Listed {
     pub state: State,
     pub uid: u32,
 }
 
-/// Every container under the root. One that cannot be read is named in the log, and the others are listed.
+/// Returns every container under the state root. One that cannot be read is named on stderr and left out.
 pub(crate) fn list(globals: &Globals) -> Result<Vec<Listed>> {
     let entries = match Store::new(&globals.root, globals.root_in_xdg).entries()? {
         Some(entries) => entries,

@@ -1,4 +1,4 @@
-//! One file per verb. Each tells its story top to bottom and leaves printing to `cli`.
+//! The verbs of `tare`, one file each: what a verb does, from top to bottom. Printing is left to `cli`.
 
 pub(crate) mod checkpoint;
 pub(crate) mod create;

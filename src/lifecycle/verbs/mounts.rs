@@ -1,4 +1,4 @@
-//! `mounts`: mounts are added to a container that runs, or taken out of it. crun's verb; runc has none.
+//! `mounts`: adds mounts to a running container or takes them out. A verb of crun; runc has none.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -28,6 +28,7 @@ use crate::plan::waits::Waits;
 use crate::spec::{self, Checked};
 use crate::{fail, log};
 
+/// Adds or removes the mounts that a file lists.
 pub(crate) fn mounts(globals: &Globals, id: &ContainerId, options: &Mounts) -> Result<()> {
     seal::own_binary()?;
     let container = load::container(globals, id)?;
@@ -45,7 +46,7 @@ pub(crate) fn mounts(globals: &Globals, id: &ContainerId, options: &Mounts) -> R
     }
 }
 
-/// The mounts of a document: the list itself, or a configuration that has one.
+/// Parses the list of mounts: the document is the list, or an object with a member `mounts`.
 fn parse_mount_list(document: &[u8]) -> Result<Value> {
     let value: Value =
         serde_json::from_slice(document).map_err(|error| fail!(Kind::Spec, "not JSON: {error}"))?;
@@ -57,7 +58,7 @@ fn parse_mount_list(document: &[u8]) -> Result<Value> {
 }
 
 fn add(container: &LoadedContainer, list: Value) -> Result<()> {
-    // As those of the container's own configuration: what they mean depends on the rest of it.
+    // Put into the container's own configuration: the meaning of a mount depends on the rest of it.
     let own: Value = serde_json::from_slice(&container.entry.config()?).unwrap_or_default();
     let Value::Object(mut own) = own else { return Err(Error::new(Kind::Spec, matched::CONFIG_NULL)) };
     own.insert("mounts".to_owned(), list);
@@ -83,10 +84,10 @@ fn add(container: &LoadedContainer, list: Value) -> Result<()> {
 fn plan_mounts(container: &LoadedContainer, config: &Checked, topology: &Topology) -> Result<Vec<Mount>> {
     let facts =
         read_facts(Needed { cgroup: NeededCgroup::OwnGroup, seccomp: false, resctrl: false, labels: true })?;
-    let wanted = config.mounts().as_deref().unwrap_or_default();
+    let requested = config.mounts().as_deref().unwrap_or_default();
     let cgroups = facts.cgroup.mode() == Mode::V2 && topology.has(Namespace::CGROUP);
     let is_cgroup = |kind: &Option<String>| matches!(kind.as_deref(), Some("cgroup" | "cgroup2"));
-    if let Some(index) = wanted.iter().position(|mount| is_cgroup(mount.typ())).filter(|_| !cgroups) {
+    if let Some(index) = requested.iter().position(|mount| is_cgroup(mount.typ())).filter(|_| !cgroups) {
         let why =
             "cgroups are mounted later only from version 2, in a cgroup namespace of the container's own";
         return Err(fail!(Kind::Unsupported, "/mounts/{index}: {why}"));
@@ -100,10 +101,10 @@ fn plan_mounts(container: &LoadedContainer, config: &Checked, topology: &Topolog
         topology,
         label: &label,
     };
-    Ok(plan::mounts(wanted, &context)?)
+    Ok(plan::mounts(requested, &context)?)
 }
 
-/// The user namespace that the container's process is in: where the configuration says may be another by now.
+/// Opens the user namespace of the container's process. The path in the configuration may lead to another by now.
 fn open_user_namespace(container: &LoadedContainer) -> Result<OwnedFd> {
     let path = format!("/proc/{}/ns/user", container.pid()?);
     File::open(&path).map(OwnedFd::from).with_context(|| format!("open {path}"))

@@ -1,4 +1,4 @@
-//! `pause`.
+//! `pause`: freezes the cgroup of a container.
 
 use crate::container::Status;
 use crate::container_id::ContainerId;
@@ -7,6 +7,7 @@ use crate::fail;
 use crate::lifecycle::load;
 use crate::lifecycle::options::Globals;
 
+/// Pauses a running or created container.
 pub(crate) fn pause(globals: &Globals, id: &ContainerId) -> Result<()> {
     let entry = load::entry(globals, id);
     let _lock = entry.lock()?;

@@ -1,4 +1,4 @@
-//! `ps`.
+//! `ps`: lists the processes of a container.
 
 use crate::container::Status;
 use crate::container_id::ContainerId;
@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::lifecycle::load;
 use crate::lifecycle::options::Globals;
 
-/// Every process of the container, as the host numbers them.
+/// Returns the pids of the container's processes in this pid namespace; none of a stopped container.
 pub(crate) fn ps(globals: &Globals, id: &ContainerId) -> Result<Vec<i32>> {
     let container = load::container(globals, id)?;
     if container.status == Status::Stopped {

@@ -1,5 +1,5 @@
-//! `restore`: a new container from the images of a checkpoint. CRIU makes its namespaces, mounts and processes; the id,
-//! the group, the hooks and the record are ours, as for `create`.
+//! `restore`: makes a new container from the images of a checkpoint. CRIU makes its namespaces, mounts and processes; the
+//! id, the cgroup, the hooks and the record are made here, as for `create`.
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -23,7 +23,7 @@ use crate::kernel::namespace::CLONE_NEWTIME;
 use crate::launch::console;
 use crate::launch::criu::options::*;
 use crate::launch::criu::wire::Message;
-use crate::launch::criu::{Criu, Event, Verb, quote};
+use crate::launch::criu::{Criu, Event, Verb, log_errors_of};
 use crate::launch::foreground::Foreground;
 use crate::launch::rdt;
 use crate::lifecycle::creation::{self, CreateMode};
@@ -40,7 +40,7 @@ use crate::sys::socket::send_fd;
 
 const LOG: &str = "restore.log";
 
-/// Returns the exit status of the container's process, and 0 with `--detach`.
+/// Restores the container. Returns the exit status of its process, and 0 with `--detach`.
 pub(crate) fn restore(globals: &Globals, id: &ContainerId, options: &Restore) -> Result<i32> {
     criu_request::warn_rootless("restore");
     let bundle = load::bundle(options.bundle.as_deref(), None)?;
@@ -70,7 +70,7 @@ pub(crate) fn restore(globals: &Globals, id: &ContainerId, options: &Restore) ->
         entry: &entry,
         group: &group,
     };
-    let restored = context.restore(&mut record).inspect_err(|_| quote(&directories.log));
+    let restored = context.restore(&mut record).inspect_err(|_| log_errors_of(&directories.log));
     let master = restored.inspect_err(|_| cleanup::undo_creation(&entry, &record, Some(&group), None))?;
     let (Some(foreground), Some(init)) = (foreground, record.init) else { return Ok(0) };
     drop(lock);
@@ -81,7 +81,7 @@ pub(crate) fn restore(globals: &Globals, id: &ContainerId, options: &Restore) ->
     status.and_then(|status| removed.map(|()| status))
 }
 
-/// `RestoreContext` is what stands when CRIU is called.
+/// `RestoreContext` holds what is ready before CRIU is called.
 struct RestoreContext<'a> {
     options: &'a Restore,
     bundle: &'a Bundle,
@@ -119,8 +119,8 @@ impl RestoreContext<'_> {
         let state = HookState::new(spec::VERSION, &plan.id, &bundle.path, &record.annotations);
         let mut master = None;
         criu.ask(Verb::Restore, &request, &mut |event| self.on_event(event, &state, record, &mut master))?;
-        let told = record.init.map(|init| init.pid);
-        let pid = told.ok_or_else(|| fail!(Kind::Child, "criu did not tell the restored process"))?;
+        let pid = record.init.map(|init| init.pid);
+        let pid = pid.ok_or_else(|| fail!(Kind::Child, "criu did not tell the restored process"))?;
         if let Some(below) = &plan.delegation.subgroup {
             group.move_into_subgroup(below, pid, plan.delegation.owner)?;
         }
@@ -221,7 +221,7 @@ fn read_descriptors(images: &Path) -> Result<Vec<String>> {
         .with_context(doing)
 }
 
-/// Opens the namespaces that outlived the container.
+/// Opens the namespaces that CRIU does not save, which the container joins by path.
 fn open_namespaces(plan: &Plan) -> Result<Vec<(Namespace, File)>> {
     let joins = plan.topology.joins.iter().filter(|join| criu_request::stays(join.namespace));
     let open = |join: &crate::plan::topology::Join| {
@@ -258,7 +258,7 @@ fn own_time_namespace(pid: i32) -> bool {
 fn make_mount_points(plan: &Plan) -> Result<()> {
     let root = Root::open(criu_request::path_of(&plan.rootfs.path)).context("open the rootfs")?;
     for (index, mount) in plan.mounts.iter().enumerate() {
-        // What is below another mount comes with that.
+        // A mount point on another mount is made when that is mounted.
         let is_below = |other: &Mount| {
             let prefix = [other.target.to_bytes(), b"/"].concat();
             mount.target.to_bytes().starts_with(&prefix)

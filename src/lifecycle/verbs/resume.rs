@@ -1,4 +1,4 @@
-//! `resume`.
+//! `resume`: thaws the cgroup of a paused container.
 
 use crate::container::Status;
 use crate::container_id::ContainerId;
@@ -6,6 +6,7 @@ use crate::error::{Error, Kind, Result, matched};
 use crate::lifecycle::load;
 use crate::lifecycle::options::Globals;
 
+/// Resumes a paused container.
 pub(crate) fn resume(globals: &Globals, id: &ContainerId) -> Result<()> {
     let entry = load::entry(globals, id);
     let _lock = entry.lock()?;

@@ -1,4 +1,4 @@
-//! `run`: create, start, wait and delete in one process.
+//! `run`: creates a container, starts it, waits for its process and deletes it.
 
 use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
@@ -14,16 +14,16 @@ use crate::lifecycle::options::{Globals, Run};
 use crate::lifecycle::{cleanup, load};
 use crate::log;
 
-/// Returns the exit status of the container's process, and 0 with `--detach`.
+/// Runs the container. Returns the exit status of its process, and 0 with `--detach`.
 pub(crate) fn run(globals: &Globals, id: &ContainerId, options: &Run) -> Result<i32> {
     seal::own_binary()?;
     // Before the clone: from here on no signal is lost.
     let foreground = if options.detach { None } else { Some(Foreground::prepare(!options.no_subreaper)?) };
     let created =
         create_container(globals, id, &options.create, CreateMode { detach: options.detach, fifo: false })?;
-    // Never taken apart: this process ends with it.
+    // Not dropped: this process ends soon, and the kernel frees all.
     let mut created = ManuallyDrop::new(created);
-    // Before the start: a program looks at its terminal's size and mode at once.
+    // Before the start: many programs read their terminal's size and mode first.
     let master = created.console.take().map(Incoming::receive).transpose();
     let proxy = Proxy::listen(&created.entry.notify_directory());
     let started = master.and_then(|master| proxy.map(|proxy| (master, proxy))).and_then(|(master, proxy)| {
@@ -57,8 +57,8 @@ pub(crate) fn run(globals: &Globals, id: &ContainerId, options: &Run) -> Result<
     status
 }
 
-/// Forwards messages to the service manager in a thread of its own. They carry our pid: it is this process that stands
-/// for the container, and that the service manager watches.
+/// Passes the container's readiness on to the service manager, in a thread. The messages carry our pid: this process stands
+/// for the container, and the service manager watches it.
 fn forward_in_thread(proxy: Proxy, created: &CreatedContainer) -> Result<()> {
     let pidfd = created.child.pidfd.try_clone().context("keep the process")?;
     let own = i32::try_from(std::process::id()).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! `spec`: a template of config.json for this host and this user.
+//! `spec`: writes a template of config.json for this host and this user.
 
 use std::path::Path;
 
@@ -9,11 +9,12 @@ use crate::bundle::{CONFIG, Target, write_template};
 use crate::error::Result;
 use crate::lifecycle::options::Spec;
 
+/// Writes the template.
 pub(crate) fn spec(options: &Spec) -> Result<()> {
     let bundle = options.bundle.as_deref().unwrap_or_else(|| Path::new("."));
     let rootless = options.rootless.then(|| (geteuid().as_raw(), getegid().as_raw()));
     let target = match &options.file {
-        // Named, it may be there already.
+        // A file that is named by --file may exist.
         Some(file) => Target::Overwrite(bundle.join(file)),
         None => Target::New(bundle.join(CONFIG)),
     };

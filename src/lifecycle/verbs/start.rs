@@ -1,4 +1,4 @@
-//! `start`: the process that waits on the exec fifo executes.
+//! `start`: tells the process that waits at the exec fifo to execute its program.
 
 use std::os::fd::AsFd;
 
@@ -11,6 +11,7 @@ use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::Globals;
 use crate::spec;
 
+/// Starts a created container, runs its poststart hooks, and passes on its readiness to NOTIFY_SOCKET.
 pub(crate) fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
     let entry = load::entry(globals, id);
     let lock = entry.lock()?;
@@ -26,11 +27,11 @@ pub(crate) fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
         return Err(Error::new(Kind::State, matched::START_STOPPED));
     };
     if !container.record.poststart.is_empty() {
-        // Those hooks come after the program has been executed.
+        // runtime.md, "Lifecycle": poststart hooks run after the program has been executed.
         started.wait_for_program()?;
-        poststart(&container)?;
+        run_poststart_hooks(&container)?;
     }
-    // Others may have to do with a container that is in no hurry to be ready.
+    // A container may take long to become ready, and other verbs must reach it meanwhile.
     drop(lock);
     if let Some(proxy) = proxy {
         proxy.wait(pidfd.as_fd(), container.pid()?);
@@ -38,8 +39,8 @@ pub(crate) fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
     Ok(())
 }
 
-/// A hook that fails ends the container (runtime-spec, config.md, "Poststart").
-fn poststart(container: &LoadedContainer) -> Result<()> {
+/// Runs the poststart hooks. One that fails ends the container (config.md, "Poststart").
+fn run_poststart_hooks(container: &LoadedContainer) -> Result<()> {
     let record = &container.record;
     let pid = container.pid()?;
     let state = HookState::new(spec::VERSION, &record.id, &record.bundle, &record.annotations);

@@ -1,4 +1,4 @@
-//! `state`.
+//! `state`: tells the status of a container, as the document of runtime.md, "State".
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,11 +29,12 @@ pub(crate) struct State {
     pub owner: String,
 }
 
+/// Returns the state document of a container.
 pub(crate) fn state(globals: &Globals, id: &ContainerId) -> Result<State> {
     load::container(globals, id).map(from_container)
 }
 
-/// The state document of a container.
+/// Makes the state document of a loaded container.
 pub(crate) fn from_container(container: LoadedContainer) -> State {
     let record = container.record;
     let alive = container.status != Status::Stopped;

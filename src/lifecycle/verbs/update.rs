@@ -1,5 +1,5 @@
-//! `update`: new limits for a container that runs. Only what is named changes; what is not mentioned stays as it is
-//! (runc resets some of it). When something is refused, nothing has changed.
+//! `update`: changes the limits of a running container. What is not mentioned stays as it is (runc resets some of it). When
+//! the kernel refuses a value, the others are set back.
 
 use std::path::Path;
 
@@ -16,6 +16,7 @@ use crate::{fail, log, spec};
 
 mod device_rules;
 
+/// Changes the limits.
 pub(crate) fn update(globals: &Globals, id: &ContainerId, options: &Update) -> Result<()> {
     let mut resources = match &options.resources {
         Some(path) => from_document(path, options)?,
@@ -49,7 +50,7 @@ pub(crate) fn update(globals: &Globals, id: &ContainerId, options: &Update) -> R
     })
 }
 
-/// Lines for the container's class in resctrl. As with all flags, a document takes their place.
+/// The new schemata of the container's class in resctrl. A document takes the place of the flags, as for all limits.
 fn schemata(options: &Update, record: &Record) -> Result<Vec<String>> {
     let lines = [&options.l3_cache_schema, &options.mem_bw_schema].into_iter().flatten().cloned();
     let lines: Vec<_> = lines.filter(|_| options.resources.is_none()).collect();
@@ -59,7 +60,7 @@ fn schemata(options: &Update, record: &Record) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// A resources object, from a file or from standard input. It stands for every flag that is a limit.
+/// Reads a `linux.resources` object from a file or from standard input. It takes the place of all flags.
 fn from_document(path: &Path, options: &Update) -> Result<LinuxResources> {
     let alone = Update {
         resources: options.resources.clone(),
@@ -114,7 +115,7 @@ fn cpu(options: &Update) -> Option<LinuxCpu> {
 fn memory(options: &Update) -> Option<LinuxMemory> {
     let mut memory = LinuxMemory::default();
     let unset = memory;
-    // Without a limit on memory, one on memory and swap together would still be in its way.
+    // Where the memory limit goes, the limit of memory and swap together must go too: it would still bound the memory.
     let swap = options.memory_swap.or_else(|| options.memory.filter(|limit| *limit == -1));
     memory.set_limit(options.memory).set_reservation(options.memory_reservation).set_swap(swap);
     (memory != unset).then_some(memory)

@@ -1,4 +1,4 @@
-//! What resctrl says of a container's class and monitoring group, in the members that runc gave it.
+//! Reads the statistics of a container's class and monitoring group from resctrl, with runc's names.
 
 use std::fs;
 use std::path::Path;
@@ -23,10 +23,10 @@ pub(crate) struct Rdt {
     pub mem_bw_schema_root: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub mem_bw_schema: String,
-    /// Every line of the class.
+    /// The schemata of the class, one line each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub schemata: Vec<String>,
-    /// One for each cache, in the order of their directories, as the next.
+    /// Memory bandwidth at each L3 cache, in the order of the directories; occupancy below likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mbm_stats: Option<Vec<Bandwidth>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,14 +55,14 @@ pub(crate) struct BandwidthInfo {
     pub num_closids: u64,
 }
 
-/// Bytes since the group was made.
+/// Bytes transferred since the group was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Bandwidth {
     pub mbm_total_bytes: u64,
     pub mbm_local_bytes: u64,
 }
 
-/// Bytes of the cache.
+/// Bytes of the cache that are in use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Occupancy {
     pub llc_occupancy: u64,
@@ -73,7 +73,7 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// What this processor can is what there are directories for.
+/// Reads the statistics of the features that this processor has, as the directories under `info` tell.
 pub(super) fn read(rdt: &record::Rdt) -> Result<Rdt> {
     let info = rdt.root.join("info");
     let (of_root, of_class) = (schemata(&rdt.root)?, schemata(&rdt.class)?);
@@ -102,7 +102,7 @@ pub(super) fn read(rdt: &record::Rdt) -> Result<Rdt> {
         stats.mem_bw_schema_root = line(&of_root, "MB");
         stats.mem_bw_schema = line(&of_class, "MB");
     }
-    // Without a group of its own, the class is what is watched: its other containers count too.
+    // Without a monitoring group, the class is read, in which other containers count too.
     monitor(&info, rdt.monitor.as_ref().unwrap_or(&rdt.class), &mut stats)?;
     Ok(stats)
 }
@@ -131,7 +131,7 @@ fn monitor(info: &Path, group: &Path, stats: &mut Rdt) -> Result<()> {
     Ok(())
 }
 
-/// The directories `mon_L3_00`, `mon_L3_01`, … in order.
+/// Lists the directories `mon_L3_00`, `mon_L3_01`, … in order.
 fn nodes(path: &Path) -> Result<Vec<std::path::PathBuf>> {
     let doing = || format!("read {}", path.display());
     let mut nodes = Vec::new();
@@ -155,7 +155,7 @@ fn text(path: &Path) -> Result<String> {
     Ok(text.trim().to_owned())
 }
 
-/// A counter that the hardware cannot tell at the moment says so in a word: 0 then.
+/// Reads a counter; 0 where the file holds a word, because the hardware cannot tell at the moment.
 fn number(path: &Path) -> Result<u64> {
     match &*text(path)? {
         "Unavailable" | "Error" | "Unassigned" => Ok(0),

@@ -1,5 +1,5 @@
-//! `--device [allow|deny] PATH [rwm]` and `--device [allow|deny] c|b|a MAJOR:MINOR [rwm]`: a rule behind those that
-//! the container has. The node itself is not made; the container may do so.
+//! Parses `--device [allow|deny] PATH [rwm]` and `--device [allow|deny] c|b|a MAJOR:MINOR [rwm]`: a device rule that is
+//! added after those of the container. The device node is not made; the container may do so.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
@@ -9,7 +9,7 @@ use crate::cgroup::plan::devices::{Access, Filter};
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 
-/// Lays the typed rules behind those of `resources`, else behind those that are in force.
+/// Appends the typed rules to those of `resources`, or to the container's own where it names none.
 pub(super) fn add(
     typed: &[String],
     saved: &[LinuxDeviceCgroup],
@@ -63,7 +63,7 @@ fn usage(what: &str) -> Error {
         .with_hint("for example: --device '/dev/fuse rw', --device 'deny c 10:229 rwm'")
 }
 
-/// A device node of the host.
+/// The rule for a device node of the host.
 fn rule_for_node(path: &str) -> Result<LinuxDeviceCgroup> {
     let found = std::fs::metadata(path).with_context(|| format!("look at {path}"))?;
     let kind = found.file_type();
@@ -80,6 +80,7 @@ fn rule_for_node(path: &str) -> Result<LinuxDeviceCgroup> {
     Ok(rule)
 }
 
+/// The rule for a type and MAJOR:MINOR, in which `*` stands for any number.
 fn rule_for_numbers(kind: &str, numbers: Option<&str>) -> Result<LinuxDeviceCgroup> {
     let kind = match kind {
         "c" => LinuxDeviceType::C,
