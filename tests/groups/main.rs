@@ -5,6 +5,7 @@
 mod bad_input;
 mod churn;
 mod events;
+mod independent_reader;
 mod memory;
 mod nested;
 mod openmetrics;
