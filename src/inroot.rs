@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
-use crate::sys::file::{RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2};
+use crate::sys::file::{RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2};
 
 pub(crate) type Result<T> = std::result::Result<T, Errno>;
 
@@ -48,6 +48,26 @@ impl Root {
     /// Opens what `path` leads to, symlinks followed inside the root. `flags` are open(2)'s.
     pub fn resolve(&self, path: &CStr, flags: OFlag) -> Result<OwnedFd> {
         self.create(path, flags, 0)
+    }
+
+    /// As `resolve`, and ELOOP where a symlink is on the way: what it finds is where `path` says. The last component may be
+    /// one with O_PATH and O_NOFOLLOW. ENOSYS before KERNEL(5.6).
+    pub fn resolve_without_symlinks(&self, path: &CStr, flags: OFlag) -> Result<OwnedFd> {
+        openat2(self.0.as_fd(), path, flags.bits(), 0, IN_ROOT | RESOLVE_NO_SYMLINKS)
+    }
+
+    /// Finds what `path` leads to, and says whether that lies where `path` says: no symlink and no `..` was on the way.
+    /// Where it is false a known name says nothing of what was found, and neither does another name.
+    pub fn find(&self, path: &CStr, flags: OFlag) -> (Result<OwnedFd>, bool) {
+        match self.resolve_without_symlinks(path, flags) {
+            Err(Errno::ELOOP | Errno::ENOSYS) => (self.resolve(path, flags), false),
+            found => (found, is_plain(path)),
+        }
+    }
+
+    /// Whether it is this root itself, or the same directory seen through another mount.
+    pub fn is(&self, found: impl AsFd) -> Result<bool> {
+        is_same(&self.0, found)
     }
 
     /// As `resolve`, with the mode that O_CREAT uses.
@@ -188,6 +208,19 @@ fn make_file_in(parent: &OwnedFd, name: &CStr, mode: u32) -> Result<OwnedFd> {
         libc::S_IFLNK => Err(Errno::ELOOP),
         _ => Ok(there),
     }
+}
+
+/// Whether two descriptors stand for one file.
+pub(crate) fn is_same(one: impl AsFd, other: impl AsFd) -> Result<bool> {
+    let (one, other) = (nix::sys::stat::fstat(one)?, nix::sys::stat::fstat(other)?);
+    Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
+}
+
+/// Whether a path has a component, and none that goes up.
+fn is_plain(path: &CStr) -> bool {
+    let mut parts =
+        path.to_bytes().split(|&b| b == b'/').filter(|part| !matches!(*part, b"" | b".")).peekable();
+    parts.peek().is_some() && parts.all(|part| part != b"..")
 }
 
 /// Reads where the link `name` in `parent` leads, as a path from the root; `path` is its own.

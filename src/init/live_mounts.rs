@@ -10,6 +10,7 @@ use nix::sys::stat::{Mode, fstat, umask};
 use nix::unistd::fchdir;
 
 use super::args::InitArgs;
+use super::mount_target::Place;
 use super::{identity, mounts};
 use crate::handshake::{InStep, Message, Report, Step, SyncSocket};
 use crate::inroot::Root;
@@ -28,7 +29,7 @@ pub(crate) fn add(
         Step::Mount(index) => index,
         _ => mounts.len(),
     };
-    let late = mounts::mount_all(mounts, &root, &args.fds, socket);
+    let late = mounts::mount_all(mounts, Place { root: &root, shared: true }, &args.fds, socket);
     let late = late.inspect_err(|report| take_back(&mounts[..made(report)], &root))?;
     mounts::make_read_only(late).inspect_err(|_| take_back(mounts, &root))?;
     done(socket)
@@ -75,6 +76,10 @@ fn take_back(made: &[Mount], root: &Root) {
 /// umount2 takes a path and no descriptor: the mount is where we stand, or a name there that is not followed.
 fn unmount(root: &Root, target: &CStr) -> Result<(), Errno> {
     let found = root.resolve(target, OFlag::O_PATH)?;
+    // A symlink or `..` may lead there: without its root nothing of the container could go on.
+    if root.is(&found)? {
+        return Err(Errno::EBUSY);
+    }
     if fstat(&found)?.st_mode & libc::S_IFMT == libc::S_IFDIR {
         fchdir(&found)?;
         return umount2(c".", MntFlags::MNT_DETACH);

@@ -151,27 +151,35 @@ fn set_up_container(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result
     let late = match plan.rootfs.switch {
         RootSwitch::Chroot => {
             set_up_in_shared_mounts(plan, args, socket, &root)?;
-            Vec::new()
+            LateReadOnly::default()
         }
         RootSwitch::PivotRoot | RootSwitch::MoveMount => set_up_in_own_mounts(plan, args, socket, &root)?,
     };
     // After everything that makes files or mount points below these mounts.
-    mounts::make_read_only(late)?;
-    rootfs::finish(&plan.rootfs)?;
+    mounts::make_read_only(late.mounts)?;
+    rootfs::finish(&plan.rootfs, late.root)?;
     set_umask(&plan.process);
     Ok(())
 }
 
-/// Sets up a container that has a mount namespace of its own. Returns the mounts that become read-only at the end.
+/// What becomes read-only when all is made.
+#[derive(Default)]
+struct LateReadOnly {
+    mounts: Vec<mounts::LateReadOnly>,
+    /// The step that asks for a read-only root, if one does.
+    root: Option<Step>,
+}
+
+/// Sets up a container that has a mount namespace of its own. Returns what becomes read-only at the end.
 fn set_up_in_own_mounts(
     plan: &Plan,
     args: &InitArgs,
     socket: &SyncSocket,
     root: &Root,
-) -> Result<Vec<mounts::LateReadOnly>, Report> {
+) -> Result<LateReadOnly, Report> {
     // Before the container's /dev is mounted, in which anything may be called null (CVE-2025-31133).
     let null = paths::host_null(!plan.masked_paths.is_empty())?;
-    let late = mounts::mount_all(&plan.mounts, root, &args.fds, socket)?;
+    let mounts = mounts::mount_all(&plan.mounts, rootfs::place(&plan.rootfs, root), &args.fds, socket)?;
     // After the mounts, because /dev is one of them.
     devices::make(&plan.devices, root, plan.topology.has(Namespace::USER))?;
     // Before the root is changed: hooks see the paths of the host, and all mounts.
@@ -186,11 +194,11 @@ fn set_up_in_own_mounts(
     set_names(plan)?;
     sysctl::write_all(&plan.sysctls, procfs.as_ref())?;
     // After the sysctls, which lie below such paths. Read-only first: where a path is both, the mask lies on top.
-    paths::make_read_only(&plan.read_only_paths, root)?;
+    let by_path = paths::make_read_only(&plan.read_only_paths, root)?;
     paths::mask(&plan.masked_paths, plan.mask_context.as_ref(), root, null)?;
     // Before the root becomes read-only.
     make_working_directory(&plan.process, root)?;
-    Ok(late)
+    Ok(LateReadOnly { mounts, root: plan.rootfs.read_only.then_some(Step::ReadOnlyRoot).or(by_path) })
 }
 
 /// Sets up a container in a mount namespace that is shared: nothing is mounted, because it would be mounted for the others too.

@@ -8,41 +8,85 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{SFlag, fstat};
 
 use super::mount_error::{InCall, MountError};
-use crate::inroot::Root;
-use crate::plan::mounts::{Mount, TargetLookup};
-use crate::sys::file::{RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2};
+use crate::handshake::{InStep, Report, Step};
+use crate::inroot::{Root, is_same};
+use crate::plan::mounts::{Mount, Source, TargetLookup};
+use crate::sys::mount::mount_id;
 
-/// Opens the target of a mount, refused where it lies on a procfs that the plan does not mean.
-pub(super) fn open(root: &Root, mount: &Mount, flags: OFlag) -> Result<OwnedFd, MountError> {
+/// Where mounts are made.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub root: &'a Root,
+    /// What is mounted in one place may arrive in another: a bind of the root itself is a peer of the root where that is
+    /// shared. Then no path says enough of a target.
+    pub shared: bool,
+}
+
+/// What a mount goes onto.
+pub(super) struct Target {
+    pub fd: OwnedFd,
+    /// It was not there before.
+    pub made: bool,
+    /// It is what programs find at /proc.
+    pub is_proc: bool,
+}
+
+/// Opens the target of a mount. Refused where that is the root, or lies on a procfs that the plan does not mean.
+pub(super) fn open(place: Place<'_>, mount: &Mount, flags: OFlag) -> Result<Target, MountError> {
+    let (found, plain) = find(place.root, mount, flags);
+    judge(place, mount, found?, plain)
+}
+
+/// Finds the target, and says whether it lies where its path says.
+fn find(root: &Root, mount: &Mount, flags: OFlag) -> (Result<OwnedFd, MountError>, bool) {
     let flags = flags | OFlag::O_PATH;
-    let found = match mount.lookup {
-        TargetLookup::Follow => root.resolve(&mount.target, flags).call("open the target"),
-        TargetLookup::NoFollow => {
-            root.resolve(&mount.target, flags | OFlag::O_NOFOLLOW).call("open the target")
-        }
+    let (found, plain) = match mount.lookup {
+        TargetLookup::Follow => root.find(&mount.target, flags),
+        TargetLookup::NoFollow => root.find(&mount.target, flags | OFlag::O_NOFOLLOW),
         TargetLookup::NoSymlinks => {
-            let path = relative(&mount.target);
-            let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
-            let found = openat2(root.as_fd(), path, (flags | OFlag::O_DIRECTORY).bits(), 0, resolve);
-            match found {
-                Err(errno @ (Errno::ELOOP | Errno::ENOTDIR)) => {
-                    return Err(MountError {
-                        errno,
-                        call: "must be mounted on ordinary directory",
-                        words: Vec::new(),
-                    });
-                }
-                other => other.call("open the target"),
+            let found = root.resolve_without_symlinks(&mount.target, flags | OFlag::O_DIRECTORY);
+            if let Err(errno @ (Errno::ELOOP | Errno::ENOTDIR)) = found {
+                let call = "must be mounted on ordinary directory";
+                return (Err(MountError { errno, call, words: Vec::new() }), false);
             }
+            // `..` may be on the way.
+            (found, false)
         }
-    }?;
-    guard_procfs(&found, mount)?;
-    Ok(found)
+    };
+    (found.call("open the target"), plain)
+}
+
+/// Judges a target by what was opened. A path is asked only where it says all: the image's symlinks and `..` lead
+/// elsewhere than it looks.
+fn judge(place: Place<'_>, mount: &Mount, found: OwnedFd, plain: bool) -> Result<Target, MountError> {
+    guard_procfs(&found, mount, plain)?;
+    let named_proc = mount.target.to_bytes() == b"/proc";
+    if plain && !place.shared {
+        return Ok(Target { fd: found, made: false, is_proc: named_proc });
+    }
+    if place.root.is(&found).call("fstat")? {
+        return Err(refused("leads to the root of the container, which a mount cannot cover"));
+    }
+    let is_proc = named_proc || leads_to(place.root, c"/proc", &found)?;
+    Ok(Target { fd: found, made: false, is_proc })
+}
+
+/// Whether programs find what was opened at `path`.
+fn leads_to(root: &Root, path: &CStr, found: &OwnedFd) -> Result<bool, MountError> {
+    match root.resolve(path, OFlag::O_PATH) {
+        Ok(there) => is_same(&there, found).call("fstat"),
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(false),
+        Err(errno) => Err(errno).call("open /proc"),
+    }
+}
+
+fn refused(call: &'static str) -> MountError {
+    MountError { errno: Errno::from_raw(0), call, words: Vec::new() }
 }
 
 /// Refuses a target on a procfs. CVE-2025-52881 and its family: a mount over a file of procfs could redirect what is written there later. Only the
 /// few that people do cover are let through.
-fn guard_procfs(target: &OwnedFd, mount: &Mount) -> Result<(), MountError> {
+fn guard_procfs(target: &OwnedFd, mount: &Mount, plain: bool) -> Result<(), MountError> {
     const COVERED: [&[u8]; 11] = [
         b"/proc/cpuinfo",
         b"/proc/diskstats",
@@ -59,60 +103,84 @@ fn guard_procfs(target: &OwnedFd, mount: &Mount) -> Result<(), MountError> {
     // The filesystem is asked, not the path: a symlink of the image may have led here.
     let statfs = nix::sys::statfs::fstatfs(target).call("fstatfs")?;
     let on_procfs = statfs.filesystem_type() == nix::sys::statfs::PROC_SUPER_MAGIC;
-    if !on_procfs || COVERED.contains(&mount.target.to_bytes()) {
+    if !on_procfs || plain && COVERED.contains(&mount.target.to_bytes()) {
         return Ok(());
     }
     Err(in_procfs())
 }
 
 fn in_procfs() -> MountError {
-    let call = "the target is inside /proc, where only a few files may be covered";
-    MountError { errno: Errno::from_raw(0), call, words: Vec::new() }
+    refused("the target is inside /proc, where only a few files may be covered")
 }
 
-/// Refuses a bind over /proc itself of anything but a procfs: labels and sysctls are written there (CVE-2019-16884).
-pub(super) fn guard_proc_source(tree: &OwnedFd, mount: &Mount) -> Result<(), MountError> {
+const ONLY_PROC: &str = "only a proc filesystem can be mounted on /proc";
+
+impl Target {
+    /// Refuses a bind over /proc itself of anything but a procfs: labels and sysctls are written there (CVE-2019-16884).
+    pub(super) fn takes_bind(&self, tree: &OwnedFd) -> Result<(), MountError> {
+        if self.is_proc && !is_whole_procfs(tree).call("fstatfs")? {
+            return Err(refused(ONLY_PROC));
+        }
+        Ok(())
+    }
+
+    /// The same of a new filesystem.
+    pub(super) fn takes_filesystem(&self, kind: &CStr) -> Result<(), MountError> {
+        if self.is_proc && kind != c"proc" { Err(refused(ONLY_PROC)) } else { Ok(()) }
+    }
+}
+
+fn is_whole_procfs(tree: &OwnedFd) -> Result<bool, Errno> {
     const PROC_ROOT_INODE: u64 = 1;
-    if mount.target.to_bytes() != b"/proc" {
-        return Ok(());
-    }
-    let is_procfs = nix::sys::statfs::fstatfs(tree).call("fstatfs")?.filesystem_type()
-        == nix::sys::statfs::PROC_SUPER_MAGIC;
-    if is_procfs && fstat(tree).call("fstat")?.st_ino == PROC_ROOT_INODE {
-        return Ok(());
-    }
-    let call = "only a proc filesystem can be mounted on /proc";
-    Err(MountError { errno: Errno::from_raw(0), call, words: Vec::new() })
+    let kind = nix::sys::statfs::fstatfs(tree)?.filesystem_type();
+    Ok(kind == nix::sys::statfs::PROC_SUPER_MAGIC && fstat(tree)?.st_ino == PROC_ROOT_INODE)
 }
 
-/// Opens the target, made first where it is missing: a directory for a directory, else an empty file. Says whether it
-/// was made.
-pub(super) fn open_or_make(root: &Root, mount: &Mount, kind: SFlag) -> Result<(OwnedFd, bool), MountError> {
-    match open(root, mount, OFlag::empty()) {
+/// Looks, after all mounts, at what programs find at /proc: a procfs, or a directory of the rootfs. An image may have made
+/// /proc a symlink to where a mount was made; nothing is to be looked at where the plan has mounted one.
+pub(super) fn check_proc(root: &Root, mounts: &[Mount]) -> Result<(), Report> {
+    let is_proc = |mount: &Mount| {
+        let proc = matches!(&mount.source, Source::Filesystem { kind, .. } if kind.as_c_str() == c"proc");
+        proc && mount.target.as_c_str() == c"/proc"
+    };
+    if mounts.is_empty() || mounts.iter().any(is_proc) {
+        return Ok(());
+    }
+    let found = match root.resolve(c"/proc", OFlag::O_PATH) {
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(()),
+        other => other.in_step(Step::Rootfs, "open /proc")?,
+    };
+    if is_whole_procfs(&found).in_step(Step::Rootfs, "fstatfs /proc")? {
+        return Ok(());
+    }
+    let (there, own) = (mount_id(found.as_fd()), mount_id(root.as_fd()));
+    if there.in_step(Step::Rootfs, "statx /proc")? == own.in_step(Step::Rootfs, "statx")? {
+        return Ok(());
+    }
+    Err(Report::from_text(Step::Rootfs, "what is mounted where /proc leads to is no proc filesystem"))
+}
+
+/// Opens the target, made first where it is missing: a directory for a directory, else an empty file.
+pub(super) fn open_or_make(place: Place<'_>, mount: &Mount, kind: SFlag) -> Result<Target, MountError> {
+    let (found, plain) = find(place.root, mount, OFlag::empty());
+    match found {
         Err(MountError { errno: Errno::ENOENT, .. }) => {}
-        other => return other.map(|found| (found, false)),
+        other => return judge(place, mount, other?, plain),
     }
     let made = match kind {
-        SFlag::S_IFDIR => root.make_dir(&mount.target, 0o755),
-        _ => root.make_file(&mount.target, 0o644),
+        SFlag::S_IFDIR => place.root.make_dir(&mount.target, 0o755),
+        _ => place.root.make_file(&mount.target, 0o644),
     };
     let made = match made {
         // procfs makes none. That it is not there is not why: engines would take the program for missing.
         Err(Errno::ENOENT) if mount.target.to_bytes().starts_with(b"/proc/") => return Err(in_procfs()),
         made => made.call("create the target")?,
     };
-    guard_procfs(&made, mount)?;
-    Ok((made, true))
+    Ok(Target { made: true, ..judge(place, mount, made, plain)? })
 }
 
 /// The file type of what `fd` stands for, an S_IF* constant.
 pub(super) fn kind_of(fd: &OwnedFd) -> Result<SFlag, MountError> {
     let stat = fstat(fd).call("fstat")?;
     Ok(SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT))
-}
-
-/// The path without its leading slashes, which openat2(2) with RESOLVE_IN_ROOT does not need.
-fn relative(path: &CStr) -> &CStr {
-    let slashes = path.to_bytes().iter().take_while(|&&b| b == b'/').count();
-    CStr::from_bytes_with_nul(&path.to_bytes_with_nul()[slashes..]).unwrap_or(c".")
 }

@@ -9,8 +9,9 @@ use nix::sys::stat::{SFlag, fstat};
 
 use super::args::InitFds;
 use super::mount_error::{InCall, MountError};
+use super::mount_target::{self as target, Place};
 use super::sync::ask_for;
-use super::{filesystem, mount_attributes as attributes, mount_target as target};
+use super::{filesystem, mount_attributes as attributes};
 use crate::handshake::{Acknowledgement, InStep, Message, Report, Step, SyncSocket};
 use crate::inroot::Root;
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
@@ -24,20 +25,21 @@ pub(super) type LateReadOnly = (usize, OwnedFd);
 /// Makes all the mounts, in their order: a later one may lie within an earlier one.
 pub(super) fn mount_all(
     mounts: &[Mount],
-    root: &Root,
+    place: Place<'_>,
     fds: &InitFds,
     socket: &SyncSocket,
 ) -> Result<Vec<LateReadOnly>, Report> {
     let mut late = Vec::new();
     for (index, mount) in mounts.iter().enumerate() {
         let source = fds.sources.get(index).and_then(Option::as_ref);
-        let own = mapped_inside(index, mount, root, socket)?;
+        let own = mapped_inside(index, mount, place.root, socket)?;
         if let Some(fd) =
-            make_mount(mount, root, source.or(own.as_ref())).map_err(|fail| fail.report(index))?
+            make_mount(mount, place, source.or(own.as_ref())).map_err(|fail| fail.report(index))?
         {
             late.push((index, fd));
         }
     }
+    target::check_proc(place.root, mounts)?;
     Ok(late)
 }
 
@@ -52,21 +54,25 @@ pub(super) fn make_read_only(late: Vec<LateReadOnly>) -> Result<(), Report> {
 
 /// Makes one mount; returns it where it becomes read-only at the end. `source` is a detached clone of a bind's source,
 /// where there is one already.
-fn make_mount(mount: &Mount, root: &Root, source: Option<&OwnedFd>) -> Result<Option<OwnedFd>, MountError> {
+fn make_mount(
+    mount: &Mount,
+    place: Place<'_>,
+    source: Option<&OwnedFd>,
+) -> Result<Option<OwnedFd>, MountError> {
     let made = match &mount.source {
-        Source::Symlink { to } => symlink(root, &mount.target, to).map(|()| None)?,
+        Source::Symlink { to } => symlink(place.root, &mount.target, to).map(|()| None)?,
         Source::Remount => {
-            let target = target::open(root, mount, OFlag::O_PATH)?;
-            attributes::set(&target, mount).map(|()| None)?
+            let target = target::open(place, mount, OFlag::O_PATH)?;
+            attributes::set(&target.fd, mount).map(|()| None)?
         }
-        Source::Bind { .. } => bind(mount, root, source)?,
-        Source::Filesystem { .. } => mount_filesystem(mount, root)?,
+        Source::Bind { .. } => bind(mount, place, source)?,
+        Source::Filesystem { .. } => mount_filesystem(mount, place)?,
     };
     Ok(made.filter(|_| mount.late_read_only))
 }
 
 /// Binds a file or a directory; returns the mount, or None where a symlink was copied instead.
-fn bind(mount: &Mount, root: &Root, source: Option<&OwnedFd>) -> Result<Option<OwnedFd>, MountError> {
+fn bind(mount: &Mount, place: Place<'_>, source: Option<&OwnedFd>) -> Result<Option<OwnedFd>, MountError> {
     let Source::Bind { path, recursive, no_follow, copy_symlink, named, locked, inside, .. } = &mount.source
     else {
         return Ok(None);
@@ -74,44 +80,45 @@ fn bind(mount: &Mount, root: &Root, source: Option<&OwnedFd>) -> Result<Option<O
     let at_flags = if *no_follow { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
     let tree = match source {
         Some(fd) => fd.try_clone().map_err(|error| errno_of(&error)).call("dup")?,
-        None if *inside => clone_inside(root, path, *recursive, *no_follow)?,
+        None if *inside => clone_inside(place.root, path, *recursive, *no_follow)?,
         None => open_tree_clone(AT_FDCWD.as_fd(), path, *recursive, at_flags).call("open_tree")?,
     };
     let kind = target::kind_of(&tree)?;
-    target::guard_proc_source(&tree, mount)?;
     if *copy_symlink && kind == SFlag::S_IFLNK {
-        return copy_link(root, &mount.target, path).map(|()| None);
+        return copy_link(place.root, &mount.target, path).map(|()| None);
     }
-    let (target, _) = target::open_or_make(root, mount, kind)?;
+    let target = target::open_or_make(place, mount, kind)?;
+    target.takes_bind(&tree)?;
     // Attributes first: nobody ever sees the mount without them.
     attributes::set_named(&tree, mount, *named, *locked)?;
-    attach(&tree, &target)?;
+    attach(&tree, &target.fd)?;
     Ok(Some(tree))
 }
 
 /// Mounts a filesystem of the container's own; returns the mount.
-fn mount_filesystem(mount: &Mount, root: &Root) -> Result<Option<OwnedFd>, MountError> {
+fn mount_filesystem(mount: &Mount, place: Place<'_>) -> Result<Option<OwnedFd>, MountError> {
     let Source::Filesystem { kind, source, parameters, inherit_mode, relabel, copy_up } = &mount.source
     else {
         return Ok(None);
     };
-    let (target, made) = target::open_or_make(root, mount, SFlag::S_IFDIR)?;
+    let target = target::open_or_make(place, mount, SFlag::S_IFDIR)?;
+    target.takes_filesystem(kind)?;
     let plain = !*inherit_mode && relabel.is_none() && !*copy_up;
     if plain && parameters.iter().any(filesystem::is_too_long) {
-        filesystem::mount_here(&target, kind, source, parameters)?;
-        let new = target::open(root, mount, OFlag::empty())?;
+        filesystem::mount_here(&target.fd, kind, source, parameters)?;
+        let new = target::open(place, mount, OFlag::empty())?.fd;
         attributes::set(&new, mount)?;
         return Ok(Some(new));
     }
-    let mode = if *inherit_mode && !made { Some(mode_of(&target)?) } else { None };
+    let mode = if *inherit_mode && !target.made { Some(mode_of(&target.fd)?) } else { None };
     let new = filesystem::make(kind, source, parameters, mode, mount)?;
     if let Some(label) = relabel {
         super::label::set_on_filesystem(&new, label).call("set the SELinux label")?;
     }
     if *copy_up {
-        copy_up_into(&new, root, &mount.target)?;
+        super::copy_up::copy_tree(target.fd.as_fd(), new.as_fd()).call("copy up")?;
     }
-    move_mount(new.as_fd(), target.as_fd()).call("move_mount")?;
+    move_mount(new.as_fd(), target.fd.as_fd()).call("move_mount")?;
     // The attributes of the mount alone it was made with.
     let more = !mount.recursive.is_empty() || !mount.propagation.is_empty();
     if more || mount.attributes.propagation != 0 {
@@ -171,10 +178,4 @@ fn copy_link(root: &Root, path: &CStr, from: &CStr) -> Result<(), MountError> {
     let to = nix::fcntl::readlink(from).call("readlink")?;
     let to = std::ffi::CString::new(std::os::unix::ffi::OsStringExt::into_vec(to)).unwrap_or_default();
     symlink(root, path, &to)
-}
-
-/// Copies what the image has there into the new tmpfs, before that covers it (`tmpcopyup`).
-fn copy_up_into(new: &OwnedFd, root: &Root, path: &CStr) -> Result<(), MountError> {
-    let from = root.resolve(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY).call("open the directory to copy")?;
-    super::copy_up::copy_tree(from.as_fd(), new.as_fd()).call("copy up")
 }

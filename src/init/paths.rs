@@ -46,7 +46,11 @@ pub(super) fn mask(
             // One mount hides it.
             continue;
         }
-        let Some(target) = open_existing(root, path, Step::MaskedPath(index))? else { continue };
+        let Some((target, is_root)) = open_existing(root, path, Step::MaskedPath(index))? else { continue };
+        if is_root {
+            let why = "it leads to the root of the container, which a mask cannot cover";
+            return Err(Report::from_text(Step::MaskedPath(index), why));
+        }
         let stat = fstat(&target).in_step(Step::MaskedPath(index), "fstat")?;
         let (cover, call) = if SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT) == SFlag::S_IFDIR {
             if empty.is_new() {
@@ -101,24 +105,37 @@ fn empty_directory(label: Option<&Parameter>) -> Result<OwnedFd, Errno> {
     fsmount(context.as_fd(), MOUNT_ATTR_RDONLY)
 }
 
-/// Each path that exists becomes a mount of itself, read-only; its other attributes stay.
-pub(super) fn make_read_only(paths: &[CString], root: &Root) -> Result<(), Report> {
+/// Each path that exists becomes a mount of itself, read-only; its other attributes stay. Not so one that leads to the root:
+/// the process would not have a mount over that, which is where it stands already. The step of such a path comes back,
+/// and the root itself becomes read-only later.
+pub(super) fn make_read_only(paths: &[CString], root: &Root) -> Result<Option<Step>, Report> {
+    let mut whole = None;
     let change = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
     for (index, path) in paths.iter().enumerate() {
-        let Some(target) = open_existing(root, path, Step::ReadOnlyPath(index))? else { continue };
+        let Some((target, is_root)) = open_existing(root, path, Step::ReadOnlyPath(index))? else { continue };
+        if is_root {
+            whole = Some(Step::ReadOnlyPath(index));
+            continue;
+        }
         let tree =
             open_tree_clone(target.as_fd(), c"", true, 0).in_step(Step::ReadOnlyPath(index), "open_tree")?;
         mount_setattr(tree.as_fd(), change, None, false)
             .in_step(Step::ReadOnlyPath(index), "mount_setattr")?;
         move_mount(tree.as_fd(), target.as_fd()).in_step(Step::ReadOnlyPath(index), "move_mount")?;
     }
-    Ok(())
+    Ok(whole)
 }
 
-/// Missing is fine. Any other failure is not: a path that cannot be looked at may still be reached by the process.
-fn open_existing(root: &Root, path: &CString, step: Step) -> Result<Option<OwnedFd>, Report> {
-    match root.resolve(path, OFlag::O_PATH) {
+/// Opens a path, and says whether it leads to the root. Missing is fine. Any other failure is not: a path that cannot be
+/// looked at may still be reached by the process.
+fn open_existing(root: &Root, path: &CString, step: Step) -> Result<Option<(OwnedFd, bool)>, Report> {
+    let (found, plain) = root.find(path, OFlag::O_PATH);
+    match found {
         Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
-        other => other.map(Some).in_step(step, "open"),
+        found => {
+            let found = found.in_step(step, "open")?;
+            let is_root = !plain && root.is(&found).in_step(step, "fstat")?;
+            Ok(Some((found, is_root)))
+        }
     }
 }

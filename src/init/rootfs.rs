@@ -9,6 +9,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, chroot, fchdir};
 
 use super::args::InitFds;
+use super::mount_target::Place;
 use super::no_pivot;
 use crate::handshake::{InStep, Report, Step};
 use crate::inroot::Root;
@@ -123,18 +124,21 @@ fn by_move_mount(plan: &Rootfs) -> Result<(), Report> {
     chroot(c".").in_step(Step::Pivot, "chroot")
 }
 
-/// Sets what hinders further mounts, when all are made: an unbindable root, `root.readonly`.
-pub(super) fn finish(plan: &Rootfs) -> Result<(), Report> {
+/// Where the mounts of the plan are made.
+pub(super) fn place<'a>(plan: &Rootfs, root: &'a Root) -> Place<'a> {
+    Place { root, shared: plan.propagation.is_some_and(|propagation| !keeps_to_itself(propagation)) }
+}
+
+/// Sets what hinders further mounts, when all are made: an unbindable root, a read-only one where a step asks for it.
+pub(super) fn finish(plan: &Rootfs, read_only: Option<Step>) -> Result<(), Report> {
     if plan.switch == RootSwitch::Chroot {
         return Ok(());
     }
     if let Some(propagation) = plan.propagation.filter(|propagation| bindable(*propagation) != *propagation) {
         change_propagation(c"/", propagation).in_step(Step::Pivot, "change propagation")?;
     }
-    if !plan.read_only {
-        return Ok(());
-    }
-    let root = Root::open("/".as_ref()).in_step(Step::ReadOnlyRoot, "open /")?;
+    let Some(step) = read_only else { return Ok(()) };
+    let root = Root::open("/".as_ref()).in_step(step, "open /")?;
     let change = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
-    mount_setattr(root.as_fd(), change, None, false).in_step(Step::ReadOnlyRoot, "mount_setattr")
+    mount_setattr(root.as_fd(), change, None, false).in_step(step, "mount_setattr")
 }

@@ -209,6 +209,7 @@ fn unmount(report: &Report, index: usize, target: Option<&CString>) -> Error {
     let error = during(report, &format!("/mounts/{index}: unmount {}", show(target)));
     match report.errno {
         libc::EINVAL => error.with_hint("nothing is mounted there, or not by whom may unmount it"),
+        libc::EBUSY => error.with_hint("it leads to the root of the container"),
         _ => error,
     }
 }

@@ -105,6 +105,24 @@ pub fn mount_flags(mount: BorrowedFd<'_>) -> Result<u64> {
     }
 }
 
+/// Returns the number of the mount that `fd` is on: statx(2) with STATX_MNT_ID, KERNEL(5.8). 0 before it.
+pub fn mount_id(fd: BorrowedFd<'_>) -> Result<u64> {
+    // SAFETY: statx is plain data for which zero is valid.
+    let mut told: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: an empty literal and a struct of the kernel's size, which both outlive the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_statx,
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            libc::STATX_MNT_ID,
+            &raw mut told,
+        )
+    })?;
+    Ok(told.stx_mnt_id)
+}
+
 /// Changes attributes of the mount that `mount` is the root of: mount_setattr(2). `userns` is the descriptor for
 /// MOUNT_ATTR_IDMAP.
 pub fn mount_setattr(

@@ -9,3 +9,4 @@ mod leaked_descriptors;
 mod own_binary;
 mod racer;
 mod races;
+mod targets;
