@@ -1,6 +1,7 @@
 //! Checks an image without unpacking it: each digest, size and diff id, each document, each layer's archive. It goes on
 //! after a fault, so that one run reports all.
 
+use std::collections::HashSet;
 use std::io::Read;
 
 use oci_spec::image::{Descriptor, Digest};
@@ -9,8 +10,11 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::image::archive::path::clean;
 use crate::image::archive::{Archive, Entry};
-use crate::image::blob::digest::{self, short};
-use crate::image::document::manifest::{DocumentKind, Image, document_kind, read_image, read_index};
+use crate::image::blob::digest::{self, Verified, short};
+use crate::image::document::manifest::{
+    DocumentKind, Image, artifact_type, document_kind, read_image, read_index, read_manifest,
+};
+use crate::image::io_error::from_io_error;
 use crate::image::limits::{Limits, Usage};
 use crate::image::source::{MAX_INDEX_DEPTH, Source};
 use crate::image::unpack::layer_stream::LayerStream;
@@ -30,22 +34,27 @@ pub(crate) fn verify(
     limits: &Limits,
     report: &mut dyn FnMut(Finding),
 ) {
-    check(source, top, limits, report, MAX_INDEX_DEPTH);
+    check(source, top, limits, report, MAX_INDEX_DEPTH, &mut HashSet::new());
 }
 
-/// Checks the index or manifest `top`. `depth` is how many more indexes may name each other.
+/// Checks the index or manifest `top`. `depth` is how many more indexes may name each other; what is in `seen` was checked:
+/// a few indexes that name each other a thousand times would take for ever.
 fn check(
     source: &dyn Source,
     top: &Descriptor,
     limits: &Limits,
     report: &mut dyn FnMut(Finding),
     depth: u32,
+    seen: &mut HashSet<Digest>,
 ) {
+    if !seen.insert(top.digest().clone()) {
+        return;
+    }
     let open = |descriptor: &Descriptor| source.blob(descriptor);
     let name = |kind: &str| format!("{kind} {}", top.digest());
-    let kind = match document_kind(top.media_type()) {
-        Ok(kind) => kind,
-        Err(error) => return report(Finding { what: name("blob"), result: Err(error) }),
+    let Ok(kind) = document_kind(top.media_type()) else {
+        // Indexes may name what only others understand: it is verified by its digest.
+        return report(Finding { what: name("blob"), result: check_blob(source, top) });
     };
     if depth == 0 {
         let error = fail!(Kind::Spec, "more than {MAX_INDEX_DEPTH} indexes name each other");
@@ -55,20 +64,44 @@ fn check(
         DocumentKind::Index => match read_index(&open, top) {
             Ok(index) => {
                 report(Finding { what: name("index"), result: Ok(()) });
-                index.manifests().iter().for_each(|below| check(source, below, limits, report, depth - 1));
+                index
+                    .manifests()
+                    .iter()
+                    .for_each(|below| check(source, below, limits, report, depth - 1, seen));
             }
             Err(error) => report(Finding { what: name("index"), result: Err(error) }),
         },
-        DocumentKind::Manifest => match read_image(&open, top) {
-            Ok(image) => {
-                report(Finding { what: name("manifest"), result: Ok(()) });
-                check_layers(source, &image, limits, report);
-            }
-            // Other artifacts (signatures, attestations) may stand in an index beside images.
-            Err(error) if error.kind() == Kind::Unsupported && depth < MAX_INDEX_DEPTH => {}
-            Err(error) => report(Finding { what: name("manifest"), result: Err(error) }),
-        },
+        DocumentKind::Manifest => check_manifest(source, top, limits, report),
     }
+}
+
+/// Checks an image with its layers. Signatures, attestations and other artifacts have no layers to look into: their blobs
+/// are checked by size and digest.
+fn check_manifest(source: &dyn Source, top: &Descriptor, limits: &Limits, report: &mut dyn FnMut(Finding)) {
+    let open = |descriptor: &Descriptor| source.blob(descriptor);
+    let manifest = read_manifest(&open, top);
+    if let Ok((manifest, _)) = &manifest
+        && let Some(kind) = artifact_type(manifest)
+    {
+        report(Finding { what: format!("artifact {} ({kind})", top.digest()), result: Ok(()) });
+        for blob in [manifest.config()].into_iter().chain(manifest.layers()) {
+            report(Finding { what: format!("blob {}", blob.digest()), result: check_blob(source, blob) });
+        }
+        return;
+    }
+    let what = format!("manifest {}", top.digest());
+    match manifest.and_then(|_| read_image(&open, top)) {
+        Ok(image) => {
+            report(Finding { what, result: Ok(()) });
+            check_layers(source, &image, limits, report);
+        }
+        Err(error) => report(Finding { what, result: Err(error) }),
+    }
+}
+
+fn check_blob(source: &dyn Source, blob: &Descriptor) -> Result<()> {
+    let mut verified = Verified::new(source.blob(blob)?, blob)?;
+    std::io::copy(&mut verified, &mut std::io::sink()).map(drop).map_err(from_io_error)
 }
 
 fn check_layers(source: &dyn Source, image: &Image, limits: &Limits, report: &mut dyn FnMut(Finding)) {

@@ -8,6 +8,7 @@ mod explain;
 mod faults;
 mod hostile;
 mod intruders;
+mod indexes;
 mod layers;
 mod parallel;
 mod peers;

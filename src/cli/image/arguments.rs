@@ -56,6 +56,11 @@ pub(super) fn platform() -> Arg {
     option("platform", "OS/ARCH[/VARIANT]", "the platform to choose [default: this machine's]")
 }
 
+/// The platform of --platform, or this machine's.
+pub(super) fn platform_of(matches: &ArgMatches) -> Result<Platform> {
+    text(matches, "platform").map_or_else(|| Ok(Platform::host()), Platform::parse)
+}
+
 /// The image that `reference` names, for the platform of --platform or of this machine. An image for another platform
 /// is an error if it is to run here (`is_to_run`) or --platform was given; otherwise a source's only image is taken
 /// whatever its platform.
@@ -65,7 +70,7 @@ pub(super) fn image_of(
     reference: &Reference,
     is_to_run: bool,
 ) -> Result<Image> {
-    let platform = text(matches, "platform").map_or_else(|| Ok(Platform::host()), Platform::parse)?;
+    let platform = platform_of(matches)?;
     let image = source::resolve_image(source, reference, &platform)?;
     if is_to_run || matches.contains_id("platform") {
         platform.check(&image.config).with_context(|| reference.to_string())?;

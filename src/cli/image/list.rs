@@ -1,7 +1,9 @@
 //! `tare-image list SOURCE`: the tags of a repository, or the images of a layout or archive.
 
+use std::collections::HashSet;
+
 use clap::{ArgMatches, Command};
-use oci_spec::image::Descriptor;
+use oci_spec::image::{Descriptor, Digest};
 use serde_json::{Value, json};
 
 use super::arguments::{self, flag};
@@ -9,7 +11,9 @@ use super::inspect::{open_source, platform_text};
 use super::progress::human_size;
 use crate::cli::stdout;
 use crate::error::Result;
-use crate::image::document::manifest::{DocumentKind, document_kind, read_image, read_index};
+use crate::image::document::manifest::{
+    DocumentKind, artifact_type, document_kind, read_image, read_index, read_manifest,
+};
 use crate::image::document::platform;
 use crate::image::source::{self, Source};
 
@@ -30,7 +34,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let mut rows = Vec::new();
     for top in source.manifests()? {
         let name = source::ref_name(&top).cloned().unwrap_or_default();
-        collect_rows(source.as_ref(), &name, &top, source::MAX_INDEX_DEPTH, &mut rows);
+        let mut rows = Rows { source: source.as_ref(), name: &name, rows: &mut rows, seen: HashSet::new() };
+        rows.collect(&top, source::MAX_INDEX_DEPTH);
     }
     if is_json {
         return stdout::write(&format!("{}\n", json!(rows)));
@@ -51,25 +56,50 @@ fn to_lines(lines: &[String]) -> String {
 fn table_line(row: &Value) -> String {
     let column = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
     let size = row["size"].as_u64().map_or_else(String::new, human_size);
-    format!("{:<24} {:<16} {:<72} {size}", column("name"), column("platform"), column("digest"))
+    let platform = if row["artifactType"].is_string() { "artifact".into() } else { column("platform") };
+    format!("{:<24} {platform:<16} {:<72} {size}", column("name"), column("digest"))
 }
 
-/// Adds one row for each image that `top` leads to. An image that cannot be read is listed with the platform and the
-/// digest that its index has for it.
-fn collect_rows(source: &dyn Source, name: &str, top: &Descriptor, depth: u32, rows: &mut Vec<Value>) {
-    let open = |descriptor: &Descriptor| source.blob(descriptor);
-    if depth > 0
-        && document_kind(top.media_type()).is_ok_and(|kind| kind == DocumentKind::Index)
-        && let Ok(index) = read_index(&open, top)
-    {
-        return index
-            .manifests()
-            .iter()
-            .for_each(|manifest| collect_rows(source, name, manifest, depth - 1, rows));
+/// The rows of what one name leads to.
+struct Rows<'a> {
+    source: &'a dyn Source,
+    name: &'a str,
+    rows: &'a mut Vec<Value>,
+    /// What has a row, or is an index that was read: a few that name each other a thousand times would take for ever.
+    seen: HashSet<Digest>,
+}
+
+impl Rows<'_> {
+    /// Adds one row for each image that `top` leads to. An image that cannot be read is listed with the platform and the
+    /// digest that its index has for it.
+    fn collect(&mut self, top: &Descriptor, depth: u32) {
+        if !self.seen.insert(top.digest().clone()) {
+            return;
+        }
+        let open = |descriptor: &Descriptor| self.source.blob(descriptor);
+        if depth > 0
+            && document_kind(top.media_type()).is_ok_and(|kind| kind == DocumentKind::Index)
+            && let Ok(index) = read_index(&open, top)
+        {
+            return index.manifests().iter().for_each(|manifest| self.collect(manifest, depth - 1));
+        }
+        let row = self.row(top);
+        self.rows.push(row);
     }
-    let image = read_image(&open, top).ok();
-    let bytes = image.as_ref().map(|image| image.manifest.layers().iter().map(Descriptor::size).sum::<u64>());
-    let in_index = || top.platform().as_ref().map(platform::format_platform);
-    let platform = image.as_ref().map(|image| platform_text(&image.config)).or_else(in_index);
-    rows.push(json!({ "name": name, "platform": platform, "digest": top.digest(), "size": bytes }));
+
+    fn row(&self, top: &Descriptor) -> Value {
+        let (name, digest) = (self.name, top.digest());
+        let open = |descriptor: &Descriptor| self.source.blob(descriptor);
+        let size = |layers: &[Descriptor]| layers.iter().map(Descriptor::size).sum::<u64>();
+        if let Ok((manifest, _)) = read_manifest(&open, top)
+            && let Some(kind) = artifact_type(&manifest)
+        {
+            return json!({ "name": name, "artifactType": kind, "digest": digest, "size": size(manifest.layers()) });
+        }
+        let image = read_image(&open, top).ok();
+        let bytes = image.as_ref().map(|image| size(image.manifest.layers()));
+        let in_index = || top.platform().as_ref().map(platform::format_platform);
+        let platform = image.as_ref().map(|image| platform_text(&image.config)).or_else(in_index);
+        json!({ "name": name, "platform": platform, "digest": digest, "size": bytes })
+    }
 }

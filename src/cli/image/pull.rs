@@ -4,14 +4,15 @@ use clap::{Arg, ArgMatches, Command};
 use oci_spec::image::Digest;
 use serde_json::json;
 
-use super::arguments::{self, option};
+use super::arguments::{self, flag, option};
 use super::progress;
 use crate::cli::stdout;
-use crate::error::Result;
-use crate::image::copy::copy;
-use crate::image::source;
+use crate::error::{Context, Result};
+use crate::image::copy::{Contents, copy};
+use crate::image::document::manifest::{artifact_type, read_manifest};
 use crate::image::source::reference::Reference;
 use crate::image::source::registry::Access;
+use crate::image::source::{self, Source};
 use crate::image::store::import_layers;
 
 pub(super) const DESTINATIONS: &str =
@@ -19,7 +20,7 @@ pub(super) const DESTINATIONS: &str =
 
 pub(super) fn command() -> Command {
     Command::new("pull")
-        .about("Copy an image, its digests unchanged, to a layout, an archive or a registry; or unpack it to the store")
+        .about("Copy an image, or with --all an index and all its images, to a layout, an archive or a registry; or unpack it to the store")
         .arg(arguments::source())
         .arg(
             Arg::new("destination")
@@ -27,6 +28,11 @@ pub(super) fn command() -> Command {
                 .help(format!("{DESTINATIONS} [default: the store]")),
         )
         .arg(arguments::store().conflicts_with("destination"))
+        .arg(
+            flag("all", "copy all platforms and the index that names them, as they stand")
+                .requires("destination")
+                .conflicts_with_all(["platform", "store"]),
+        )
         .arg(arguments::platform())
         .args(arguments::limits())
         .args(arguments::access())
@@ -53,21 +59,34 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let reference = arguments::source_of(matches)?;
     let destination = arguments::text(matches, "destination").map(Reference::parse).transpose()?;
     let source = source::open(&reference, &arguments::access_of(matches)?)?;
-    let image = arguments::image_of(matches, source.as_ref(), &reference, destination.is_none())?;
     let progress = progress::progress_of(matches);
-    match destination {
-        Some(destination) => {
-            let target = target_of(matches, Some(&reference))?;
-            copy(source.as_ref(), &image, &destination, &target, &progress)?;
-        }
-        None => {
-            let store = arguments::store_of(matches)?;
-            let imported =
-                import_layers(&store, source.as_ref(), &image, &arguments::limits_of(matches), &progress)?;
-            store.record_image(&reference.absolute()?.to_string(), &image.descriptor, &imported)?;
-        }
+    if let Some(destination) = destination {
+        let contents = contents_of(matches, source.as_ref(), &reference)?;
+        let target = target_of(matches, Some(&reference))?;
+        copy(source.as_ref(), &contents, &destination, &target, &progress)?;
+        return print_digest(matches, contents.digest());
     }
+    let image = arguments::image_of(matches, source.as_ref(), &reference, true)?;
+    let store = arguments::store_of(matches)?;
+    let imported = import_layers(&store, source.as_ref(), &image, &arguments::limits_of(matches), &progress)?;
+    store.record_image(&reference.absolute()?.to_string(), &image.descriptor, &imported)?;
     print_digest(matches, image.descriptor.digest())
+}
+
+/// What is copied: with --all what the reference names as it stands, else one image or artifact of it.
+fn contents_of(matches: &ArgMatches, source: &dyn Source, reference: &Reference) -> Result<Contents> {
+    let platform = arguments::platform_of(matches)?;
+    if matches.get_flag("all") {
+        let top = source::resolve_top(source, reference, &platform)?;
+        return Contents::read_all(source, &top).with_context(|| reference.to_string());
+    }
+    let top = source::resolve_manifest(source, reference, &platform)?;
+    let (manifest, _) =
+        read_manifest(&|descriptor| source.blob(descriptor), &top).with_context(|| reference.to_string())?;
+    match artifact_type(&manifest) {
+        Some(_) => Contents::read_all(source, &top).with_context(|| reference.to_string()),
+        None => Ok(Contents::of_image(&arguments::image_of(matches, source, reference, false)?)),
+    }
 }
 
 /// Prints the result: the digest of the manifest.

@@ -107,28 +107,35 @@ fn write_archive(path: &Path, fill: impl FnOnce(&mut Output) -> Result<()>) -> R
 pub(super) fn write_oci(from: &CopySource<'_>, path: &Path, tag: Option<&str>) -> Result<()> {
     write_archive(path, |output| {
         output.add_file("oci-layout", OCI_LAYOUT)?;
-        let image = from.image;
+        let contents = from.contents;
         let mut index = empty_index();
-        index["manifests"] = json!([index_entry(&image.descriptor, tag)]);
+        index["manifests"] = json!([index_entry(&contents.top, tag)]);
         output.add_file("index.json", index.to_string().as_bytes())?;
         let name = |blob: &Descriptor| digest::path(blob.digest()).map(|path| format!("blobs/{path}"));
-        output.add_file(&name(&image.descriptor)?, &image.manifest_bytes)?;
-        for blob in super::distinct_blobs(image) {
+        for (document, bytes) in &contents.documents {
+            output.add_file(&name(document)?, bytes)?;
+        }
+        // A file stands in an archive once, also where an artifact's blob is a manifest that the index names too.
+        let is_document = |blob: &Descriptor| {
+            contents.documents.iter().any(|(document, _)| document.digest() == blob.digest())
+        };
+        for blob in contents.blobs.iter().filter(|blob| !is_document(blob)) {
             let mut write = || {
-                let verified = Verified::new(from.open(&blob, 0)?, &blob)?;
+                let verified = Verified::new(from.open(blob, 0)?, blob)?;
                 // The tar builder stops at the blob's size; it is verified only when its end is read.
-                output.add_stream(&name(&blob)?, blob.size(), ReadToEnd(verified))
+                output.add_stream(&name(blob)?, blob.size(), ReadToEnd(verified))
             };
             write().with_context(|| format!("blob {}", blob.digest()))?;
-            from.progress.done(&blob);
+            from.progress.done(blob);
         }
         Ok(())
     })
 }
 
 pub(super) fn write_docker(from: &CopySource<'_>, path: &Path, tag: Option<&str>) -> Result<()> {
+    let several = || fail!(Kind::Unsupported, "a docker-archive holds images, no index and no artifact");
+    let image = from.contents.image.as_ref().ok_or_else(several)?;
     write_archive(path, |output| {
-        let image = from.image;
         let config = format!("{}.json", digest::sha256_of(&image.config_bytes).digest());
         output.add_file(&config, &image.config_bytes)?;
         let mut layers = Vec::new();

@@ -26,12 +26,14 @@ pub(super) const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 pub(super) fn write(from: &CopySource<'_>, dir: &Path, tag: Option<&str>) -> Result<()> {
     prepare(dir)?;
     from.for_each_blob(|blob| fetch(from, dir, blob))?;
-    let image = from.image;
-    let path = blob_path(dir, &image.descriptor)?;
-    if !path.exists() {
-        replace_file(&path, &image.manifest_bytes)?;
+    for (document, bytes) in &from.contents.documents {
+        let path = blob_path(dir, document)?;
+        if !path.exists() {
+            make_parent(&path)?;
+            replace_file(&path, bytes)?;
+        }
     }
-    add_to_index(dir, &image.descriptor, tag)
+    add_to_index(dir, &from.contents.top, tag)
 }
 
 /// Makes the directories and `oci-layout`; an existing layout must be of the version we know.
@@ -64,6 +66,13 @@ fn blob_path(dir: &Path, blob: &Descriptor) -> Result<PathBuf> {
     Ok(dir.join("blobs").join(digest::path(blob.digest())?))
 }
 
+/// The directory of the digest's algorithm.
+fn make_parent(path: &Path) -> Result<()> {
+    path.parent().map_or(Ok(()), |parent| {
+        fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))
+    })
+}
+
 /// Copies one blob; continues where an interrupted run left it.
 fn fetch(from: &CopySource<'_>, dir: &Path, blob: &Descriptor) -> Result<()> {
     let path = blob_path(dir, blob)?;
@@ -71,9 +80,7 @@ fn fetch(from: &CopySource<'_>, dir: &Path, blob: &Descriptor) -> Result<()> {
         from.progress.done(blob);
         return Ok(());
     }
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
-    }
+    make_parent(&path)?;
     let partial = partial(&path);
     let mut file = partial_file::lock(&partial)?;
     // Another process may have completed it while this one waited for the lock.

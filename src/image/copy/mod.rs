@@ -1,8 +1,11 @@
-//! Copies an image from any source to a layout, an archive or a registry, with its digests unchanged.
+//! Copies an image, an artifact or an index from any source to a layout, an archive or a registry.
 
 mod archive;
+mod contents;
 mod layout;
 mod registry;
+
+pub(crate) use contents::Contents;
 
 use std::io::Read;
 use std::sync::Arc;
@@ -12,7 +15,6 @@ use oci_spec::image::Descriptor;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::blob::digest::Verified;
-use crate::image::document::manifest::Image;
 use crate::image::parallel;
 use crate::image::progress::{Progress, ProgressReader};
 use crate::image::source::Source;
@@ -22,17 +24,17 @@ use crate::image::source::registry::Access;
 /// How many blobs are copied at the same time.
 const PARALLEL: usize = 4;
 
-/// Copies `image` to `destination`; `access` is for a destination that is a registry. The image is named there (tag, index
-/// entry, file) when all its blobs are.
+/// Copies `contents` to `destination`; `access` is for a destination that is a registry. They are named there (tag, index
+/// entry, file) when all their blobs and documents are.
 pub(crate) fn copy(
     source: &dyn Source,
-    image: &Image,
+    contents: &Contents,
     destination: &Reference,
     access: &Access,
     progress: &Arc<dyn Progress>,
 ) -> Result<()> {
-    progress.plan(&distinct_blobs(image));
-    let from = CopySource { source, image, progress };
+    progress.plan(&contents.blobs);
+    let from = CopySource { source, contents, progress };
     match destination {
         Reference::Layout { path, select } => layout::write(&from, path, tag(select)?),
         Reference::OciArchive { path, select } => archive::write_oci(&from, path, tag(select)?),
@@ -51,21 +53,10 @@ fn tag(select: &Selector) -> Result<Option<&str>> {
     }
 }
 
-/// The image's configuration and layers in their order; a layer that the image has twice is listed once.
-fn distinct_blobs(image: &Image) -> Vec<Descriptor> {
-    let mut blobs: Vec<Descriptor> = Vec::new();
-    for blob in [image.manifest.config()].into_iter().chain(image.manifest.layers()) {
-        if !blobs.iter().any(|known| known.digest() == blob.digest()) {
-            blobs.push(blob.clone());
-        }
-    }
-    blobs
-}
-
-/// The image to copy.
+/// What is copied, and from where.
 struct CopySource<'a> {
     source: &'a dyn Source,
-    image: &'a Image,
+    contents: &'a Contents,
     progress: &'a Arc<dyn Progress>,
 }
 
@@ -78,7 +69,7 @@ impl CopySource<'_> {
 
     /// Calls `copy` for each distinct blob, some in parallel; after a failure no further one is begun.
     fn for_each_blob(&self, copy: impl Fn(&Descriptor) -> Result<()> + Sync) -> Result<()> {
-        parallel::for_each(&distinct_blobs(self.image), PARALLEL, &|blob| {
+        parallel::for_each(&self.contents.blobs, PARALLEL, &|blob| {
             copy(blob).with_context(|| format!("blob {}", blob.digest()))
         })
     }

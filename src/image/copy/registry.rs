@@ -1,4 +1,4 @@
-//! Pushes an image to a registry: its blobs, some in parallel, then the manifest, which names the image.
+//! Pushes to a registry: the blobs, some in parallel, then manifests and indexes, and last the one that gets the name.
 
 use super::{CopySource, ReadToEnd};
 use crate::error::Result;
@@ -15,5 +15,12 @@ pub(super) fn write(from: &CopySource<'_>, name: &str, access: &Access) -> Resul
         from.progress.done(blob);
         Ok(())
     })?;
-    target.push_manifest(&from.image.descriptor, &from.image.manifest_bytes)
+    // `top` is the last one, and the only one that gets the name.
+    for (document, bytes) in &from.contents.documents {
+        match document.digest() == from.contents.digest() {
+            true => target.push_manifest(document, bytes)?,
+            false => target.push_unnamed(document, bytes)?,
+        }
+    }
+    Ok(())
 }

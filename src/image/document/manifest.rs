@@ -59,9 +59,15 @@ pub struct Image {
 
 /// Reads and verifies an index.
 pub(crate) fn read_index(open: OpenBlob<'_>, descriptor: &Descriptor) -> Result<ImageIndex> {
+    read_index_bytes(open, descriptor).map(|(index, _)| index)
+}
+
+/// As `read_index`, with the bytes as they stand in the blob.
+pub(crate) fn read_index_bytes(open: OpenBlob<'_>, descriptor: &Descriptor) -> Result<(ImageIndex, Vec<u8>)> {
     let bytes = read_blob(open, descriptor, limits::MANIFEST)?;
-    parse_index(&bytes, Some(descriptor.media_type()))
-        .with_context(|| format!("index {}", short(descriptor.digest())))
+    let index = parse_index(&bytes, Some(descriptor.media_type()));
+    let index = index.with_context(|| format!("index {}", short(descriptor.digest())))?;
+    Ok((index, bytes))
 }
 
 /// Parses an index, such as a layout's `index.json`.
@@ -70,13 +76,42 @@ pub(crate) fn parse_index(bytes: &[u8], named: Option<&MediaType>) -> Result<Ima
     parse_json(bytes)
 }
 
+/// Reads and verifies a manifest, of an image or of any other artifact, and returns its bytes too.
+pub(crate) fn read_manifest(open: OpenBlob<'_>, descriptor: &Descriptor) -> Result<(ImageManifest, Vec<u8>)> {
+    let bytes = read_blob(open, descriptor, limits::MANIFEST)?;
+    let parse = || {
+        check_shape(&bytes, Some(descriptor.media_type()), DocumentKind::Manifest)?;
+        parse_json(&bytes)
+    };
+    let manifest = parse().with_context(|| format!("manifest {}", short(descriptor.digest())))?;
+    Ok((manifest, bytes))
+}
+
+/// What a manifest is of, where that is no image: a signature, an attestation, a chart. buildx gives its attestations the
+/// configuration of an image, and layers that are none.
+pub(crate) fn artifact_type(manifest: &ImageManifest) -> Option<String> {
+    let stated = || manifest.artifact_type().as_ref().map(ToString::to_string);
+    let config = manifest.config().media_type();
+    if check_config_type(config).is_err() {
+        return Some(stated().unwrap_or_else(|| config.to_string()));
+    }
+    let first = manifest.layers().first()?;
+    let has_none = !manifest.layers().iter().any(|layer| is_layer_type(layer.media_type()));
+    has_none.then(|| stated().unwrap_or_else(|| first.media_type().to_string()))
+}
+
+/// Whether a blob is one that makes up a root filesystem, in a compression that is known or not.
+fn is_layer_type(media_type: &MediaType) -> bool {
+    let name = media_type.to_string();
+    ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."]
+        .iter()
+        .any(|start| name.starts_with(start))
+}
+
 /// Reads and verifies a manifest and the configuration it names, and checks that they agree.
 pub fn read_image(open: OpenBlob<'_>, descriptor: &Descriptor) -> Result<Image> {
-    let manifest_bytes = read_blob(open, descriptor, limits::MANIFEST)?;
+    let (manifest, manifest_bytes) = read_manifest(open, descriptor)?;
     let place = || format!("manifest {}", short(descriptor.digest()));
-    check_shape(&manifest_bytes, Some(descriptor.media_type()), DocumentKind::Manifest)
-        .with_context(place)?;
-    let manifest: ImageManifest = parse_json(&manifest_bytes).with_context(place)?;
     check_config_type(manifest.config().media_type()).with_context(place)?;
     let config_bytes = read_blob(open, manifest.config(), limits::CONFIG)?;
     let config: ImageConfiguration = parse_json(&config_bytes)

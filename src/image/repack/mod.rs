@@ -19,7 +19,7 @@ use crate::error::{Context, Kind, Result};
 use crate::image::blob::compression::Compression;
 use crate::image::blob::digest;
 use crate::image::bundle::{self, BundleInfo};
-use crate::image::copy::copy;
+use crate::image::copy::{Contents, copy};
 use crate::image::document::manifest::{self, Image, read_image};
 use crate::image::limits::Limits;
 use crate::image::progress::Progress;
@@ -63,7 +63,7 @@ pub(crate) fn repack(
     changes.mask(&options.masks);
     if changes.list.is_empty() {
         log::warn(format_args!("{}: nothing has changed: the image gets no new layer", path.display()));
-        copy(base.as_ref(), &image, destination, options.target, &options.progress)?;
+        copy(base.as_ref(), &Contents::of_image(&image), destination, options.target, &options.progress)?;
         return Ok(image.descriptor);
     }
     let compression = options.compression.map_or_else(|| topmost_compression(&image), Ok)?;
@@ -79,7 +79,7 @@ pub(crate) fn repack(
     }
     let repacked = RepackedImage::new(base, &image, blob, options)?;
     let image = read_image(&|blob| repacked.blob(blob), &repacked.descriptor).with_context(place)?;
-    copy(&repacked, &image, destination, options.target, &options.progress)?;
+    copy(&repacked, &Contents::of_image(&image), destination, options.target, &options.progress)?;
     Ok(image.descriptor)
 }
 

@@ -19,7 +19,7 @@ use registry::{Access, Registry};
 
 pub use interface::Source;
 pub use select::ref_name;
-pub(crate) use select::{MAX_INDEX_DEPTH, resolve_image, select_manifests};
+pub(crate) use select::{MAX_INDEX_DEPTH, resolve_image, resolve_manifest, resolve_top, select_manifests};
 
 /// Opens the layout, archive or registry that a reference names.
 pub(crate) fn open(reference: &Reference, access: &Access) -> Result<Box<dyn Source>> {

@@ -18,6 +18,17 @@ pub(crate) fn resolve_image(
     reference: &Reference,
     platform: &Platform,
 ) -> Result<Image> {
+    let manifest = resolve_manifest(source, reference, platform)?;
+    let open = |descriptor: &Descriptor| source.blob(descriptor);
+    read_image(&open, &manifest).with_context(|| reference.to_string())
+}
+
+/// As `resolve_image`, of an image or of any other artifact, and reads no manifest.
+pub(crate) fn resolve_manifest(
+    source: &dyn Source,
+    reference: &Reference,
+    platform: &Platform,
+) -> Result<Descriptor> {
     let find = || {
         let tops = source.manifests()?;
         descend(source, select_one(&tops, reference, platform)?, platform, MAX_INDEX_DEPTH)
@@ -25,15 +36,29 @@ pub(crate) fn resolve_image(
     find().with_context(|| reference.to_string())
 }
 
-fn descend(source: &dyn Source, descriptor: &Descriptor, platform: &Platform, depth: u32) -> Result<Image> {
-    let open = |descriptor: &Descriptor| source.blob(descriptor);
+/// The manifest or index that `reference` names, as it stands there.
+pub(crate) fn resolve_top(
+    source: &dyn Source,
+    reference: &Reference,
+    platform: &Platform,
+) -> Result<Descriptor> {
+    let find = || select_one(&source.manifests()?, reference, platform).cloned();
+    find().with_context(|| reference.to_string())
+}
+
+fn descend(
+    source: &dyn Source,
+    descriptor: &Descriptor,
+    platform: &Platform,
+    depth: u32,
+) -> Result<Descriptor> {
     match document_kind(descriptor.media_type())? {
-        DocumentKind::Manifest => read_image(&open, descriptor),
+        DocumentKind::Manifest => Ok(descriptor.clone()),
         DocumentKind::Index if depth == 0 => {
             Err(fail!(Kind::Spec, "more than {MAX_INDEX_DEPTH} indexes name each other"))
         }
         DocumentKind::Index => {
-            let index = read_index(&open, descriptor)?;
+            let index = read_index(&|descriptor| source.blob(descriptor), descriptor)?;
             let chosen =
                 platform.choose(index.manifests()).ok_or_else(|| no_platform(index.manifests(), platform))?;
             descend(source, chosen, platform, depth - 1)

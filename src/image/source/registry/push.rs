@@ -119,7 +119,17 @@ impl PushTarget {
                 "the image has digest {digest}, it cannot be pushed as {expected}"
             ));
         }
-        let path = format!("manifests/{}", self.reference);
+        self.put_manifest(&self.reference, manifest, bytes)
+    }
+
+    /// Pushes a manifest by its digest alone: one that an index names.
+    pub(crate) fn push_unnamed(&self, manifest: &Descriptor, bytes: &[u8]) -> Result<()> {
+        self.put_manifest(manifest.digest().as_ref(), manifest, bytes)
+    }
+
+    fn put_manifest(&self, reference: &str, manifest: &Descriptor, bytes: &[u8]) -> Result<()> {
+        let digest = manifest.digest();
+        let path = format!("manifests/{reference}");
         let headers = [("content-type", manifest.media_type().as_ref())];
         let open: &dyn Fn() -> Result<Box<dyn Read + Send>> = &|| Ok(Box::new(Cursor::new(bytes.to_vec())));
         let body = Some(RequestBody { size: bytes.len() as u64, open });
