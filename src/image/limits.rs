@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Kind, Result};
-use crate::fail;
+use crate::{fail, log};
 
 /// The largest manifest or index in bytes (distribution spec, "Pushing Manifests": 4 MiB).
 pub(super) const MANIFEST: u64 = 4 << 20;
@@ -49,9 +49,25 @@ impl Default for Limits {
 pub(crate) struct Usage {
     size: AtomicU64,
     entries: AtomicU64,
+    attributes_left_out: AtomicU64,
 }
 
 impl Usage {
+    /// Counts extended attributes that could not be set for want of privileges.
+    pub(super) fn add_attributes_left_out(&self, count: u64) {
+        self.attributes_left_out.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Warns of the attributes that are missing from the unpacked image, once for all of them.
+    pub(super) fn warn_of_attributes_left_out(&self) {
+        match self.attributes_left_out.load(Ordering::Relaxed) {
+            0 => {}
+            count => log::warn(format_args!(
+                "{count} extended attributes are left out, for want of privileges (--debug lists them)"
+            )),
+        }
+    }
+
     pub(super) fn add_bytes(&self, count: u64, limits: &Limits) -> Result<()> {
         let before = self.size.fetch_add(count.min(u64::MAX >> 2), Ordering::Relaxed);
         if before.saturating_add(count) > limits.size {

@@ -29,6 +29,12 @@ pub fn fremovexattr(fd: BorrowedFd<'_>, name: &CStr) -> Result<()> {
     Errno::result(unsafe { libc::fremovexattr(fd.as_raw_fd(), name.as_ptr()) }).map(drop)
 }
 
+/// Removes an attribute of the file at `path`, the last component not followed: lremovexattr(2).
+pub fn lremovexattr(path: &CStr, name: &CStr) -> Result<()> {
+    // SAFETY: both strings are NUL-terminated; the kernel only reads them.
+    Errno::result(unsafe { libc::lremovexattr(path.as_ptr(), name.as_ptr()) }).map(drop)
+}
+
 /// Lists the attributes of an open file, each name ended by a NUL: flistxattr(2).
 pub fn flistxattr(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
     with_buffer(|buffer| {

@@ -1,6 +1,7 @@
 //! Tests of tare-image on the real kernel: they write images byte by byte, and look at what is on disk afterwards.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod access_lists;
 mod archives;
 mod credentials;
 mod docs;

@@ -144,6 +144,45 @@ fn a_user_with_one_id_unpacks_runs_and_repacks() {
     home.ok(false, "tare-image remove b; test ! -e b");
 }
 
+#[test]
+fn attributes_that_a_user_cannot_set_are_counted_and_left_out() {
+    let Some(home) = Home::new("rootless-attributes") else { return };
+    if !can(&home, false) {
+        return;
+    }
+    // For a root that has another id on the host.
+    let mut capability = vec![1, 0, 0, 3, 0, 0x20, 0, 0];
+    capability.resize(20, 0);
+    capability.extend(77_777_u32.to_le_bytes());
+    let attribute =
+        |name: &str, value: &[u8]| file(name, "x").pax("SCHILY.xattr.user.kept", b"y").pax(name, value);
+    let items = [
+        attribute("SCHILY.xattr.security.ima", b"\x03\x02"),
+        attribute("SCHILY.xattr.security.evm", b"\x03\x02"),
+        attribute("SCHILY.xattr.security.capability", &capability),
+        attribute("SCHILY.xattr.system.posix_acl_access", &crate::access_lists::acl(77_777)),
+    ];
+    image(&home.0, &[&items[..2], &items[2..]]);
+    for (ids, form) in [("single", ""), ("single", "--overlay"), ("ranges", ""), ("ranges", "--overlay")] {
+        let ranges = ids == "ranges";
+        if ranges && !can(&home, true) {
+            return;
+        }
+        let script = format!("tare-image unpack --rootless={ids} -q {form} oci:../image b 2>../run/warnings");
+        home.ok(ranges, &script);
+        let warnings = fs::read_to_string(home.0.join("run/warnings")).unwrap();
+        assert_eq!(warnings.lines().count(), 1, "{ids} {form}: {warnings}");
+        assert!(warnings.contains("4 extended attributes are left out"), "{ids} {form}: {warnings}");
+        if form.is_empty() {
+            let root = home.0.join("home/b/rootfs");
+            for name in ["ima", "evm", "capability"].map(|name| format!("SCHILY.xattr.security.{name}")) {
+                assert!(attributes(&root.join(&name)).contains("user.kept=y"), "{name}");
+            }
+        }
+        home.ok(ranges, "tare-image remove b; tare-image prune --all >/dev/null");
+    }
+}
+
 /// Repacks the bundle, and checks what the new image has of a new file, of an owner and of a device.
 fn repacked(home: &Home, ranges: bool, bundle: &str) {
     home.ok(ranges, &format!("tare-image repack -q {bundle} oci:out:new"));

@@ -76,5 +76,6 @@ fn unpack(source: &dyn Source, image: &Image, tree: &mut Tree, options: &UnpackO
         layer::apply(tree, Box::new(bytes), blob, &diff_id, &options.limits, &used).with_context(place)?;
         options.progress.done(blob);
     }
+    used.warn_of_attributes_left_out();
     Ok(())
 }

@@ -21,9 +21,9 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::changes;
 use crate::image::filesystem::dir::{open_dir, proc_path};
+use crate::image::filesystem::xattrs::drop_inherited_acl;
 use crate::image::filesystem::{overlay, remove};
 use crate::inroot::c_string;
-use crate::sys::xattr::fremovexattr;
 
 /// A bundle in the making, locked against other processes.
 #[derive(Debug)]
@@ -242,12 +242,7 @@ fn make_locked_dir(parent: &OwnedFd, name: &CStr) -> Result<Flock<OwnedFd>> {
     overlay::detach(&proc_path(lock.as_fd(), c"rootfs"))?;
     remove::empty(&lock)?;
     // Inherited from a parent with a default ACL or the setgid bit, they would change the modes and groups of new files.
-    for acl in [c"system.posix_acl_default", c"system.posix_acl_access"] {
-        match fremovexattr(lock.as_fd(), acl) {
-            Ok(()) | Err(Errno::ENODATA | Errno::ENOTSUP) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
+    drop_inherited_acl(lock.as_fd())?;
     mark_in_the_making(&lock)?;
     Ok(lock)
 }

@@ -7,11 +7,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags, fchmod, fstat, futimens, mknodat, utimensat};
+use nix::sys::stat::{
+    FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, futimens, mknodat,
+    utimensat,
+};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, fchownat, symlinkat};
 
-use super::xattrs::SELINUX;
+use super::xattrs::{SELINUX, drop_inherited_acl, drop_inherited_acl_by_name, is_overlay_mark};
 use crate::error::{Kind, Result};
 use crate::fail;
 use crate::sys::xattr::{fgetxattr, flistxattr, fsetxattr};
@@ -40,6 +43,12 @@ pub(crate) fn copy_file(
         }
     }
     let (uid, gid) = (Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)));
+    if kind != libc::S_IFLNK {
+        drop_inherited_acl_by_name(into, to)?;
+        // A list that was inherited has changed it.
+        let mode = Mode::from_bits_truncate(stat.st_mode & 0o7777);
+        fchmodat(into, to, mode, FchmodatFlags::NoFollowSymlink)?;
+    }
     fchownat(into, to, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)?;
     let (atime, mtime) = times(stat);
     Ok(utimensat(into, to, &atime, &mtime, UtimensatFlags::NoFollowSymlink)?)
@@ -68,6 +77,7 @@ fn copy_bytes(from: &mut File, to: &mut File) -> Result<()> {
 /// nothing of the file, and `security.selinux` belongs to the host's policy: they are left out.
 pub(crate) fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> nix::Result<()> {
     let stat = fstat(from)?;
+    drop_inherited_acl(to)?;
     set_owner_and_mode(to, &stat)?;
     let names = match flistxattr(from) {
         Err(Errno::ENOTSUP) => Vec::new(),
@@ -75,7 +85,7 @@ pub(crate) fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> nix::
     };
     for name in names.split_inclusive(|&byte| byte == 0) {
         let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
-        if name.to_bytes() != SELINUX && !name.to_bytes().starts_with(b"trusted.overlay.") {
+        if name.to_bytes() != SELINUX && !is_overlay_mark(name.to_bytes()) {
             fsetxattr(to, name, &fgetxattr(from, name)?)?;
         }
     }

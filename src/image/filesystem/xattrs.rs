@@ -8,10 +8,35 @@ use nix::errno::Errno;
 
 use super::dir::proc_path;
 use crate::inroot::Result;
-use crate::sys::xattr::{fgetxattr, flistxattr, lgetxattr, llistxattr};
+use crate::sys::xattr::{fgetxattr, flistxattr, fremovexattr, lgetxattr, llistxattr, lremovexattr};
 
 /// Labels belong to the host's policy, which an image does not make.
 pub(crate) const SELINUX: &[u8] = b"security.selinux";
+
+/// Whether an attribute is one that overlayfs has for itself, in one of the two places that it keeps them.
+pub(crate) fn is_overlay_mark(name: &[u8]) -> bool {
+    name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
+}
+
+/// Removes the access lists that a new file has inherited from its directory's default one: rights that its image does
+/// not give.
+pub(crate) fn drop_inherited_acl(fd: BorrowedFd<'_>) -> Result<()> {
+    [c"system.posix_acl_access", c"system.posix_acl_default"]
+        .into_iter()
+        .try_for_each(|acl| unless_missing(fremovexattr(fd, acl)))
+}
+
+/// As `drop_inherited_acl`, for what must not be opened.
+pub(crate) fn drop_inherited_acl_by_name(dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+    unless_missing(lremovexattr(&proc_path(dir, name), c"system.posix_acl_access"))
+}
+
+fn unless_missing(removed: Result<()>) -> Result<()> {
+    match removed {
+        Err(Errno::ENODATA | Errno::ENOTSUP) => Ok(()),
+        other => other,
+    }
+}
 
 /// Reads all attributes of `name` itself (not of what a symlink points at), sorted. `marks` is the prefix of overlayfs'
 /// own attributes, which are left out; escaped ones get their own names back.

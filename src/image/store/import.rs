@@ -85,6 +85,7 @@ pub(crate) fn import_layers(
     }
     let mut unpacked = importer.unpack_all(&jobs)?;
     let layers = importer.publish_all(&ids, &diff_ids, blobs, &mut unpacked)?;
+    importer.used.warn_of_attributes_left_out();
     Ok(ImportedLayers { layers, session })
 }
 

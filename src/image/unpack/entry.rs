@@ -19,7 +19,7 @@ use crate::error::{Context, Kind, Result};
 use crate::image::archive::path::{clean, split};
 use crate::image::archive::{Archive, Entry, EntryKind, Input, SparseMap};
 use crate::image::filesystem::dir::{open_dir, proc_path};
-use crate::image::filesystem::xattrs::SELINUX;
+use crate::image::filesystem::xattrs::{SELINUX, drop_inherited_acl, drop_inherited_acl_by_name};
 use crate::sys::xattr::{flistxattr, fremovexattr, fsetxattr, lsetxattr};
 use crate::{fail, log};
 
@@ -94,6 +94,9 @@ fn create_file<R: Input>(
     match &entry.sparse {
         Some(map) => write_sparse(archive, map, fd.as_fd())?,
         None => write_contents(archive, fd.as_fd())?,
+    }
+    if tree.has_default_acl {
+        drop_inherited_acl(fd.as_fd()).context("remove the inherited access list")?;
     }
     if !owned_by_process {
         fchown(&fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))).context("fchown")?;
@@ -194,6 +197,9 @@ fn replace_metadata(tree: &mut Tree, entry: &Entry, fd: BorrowedFd<'_>) -> Resul
 }
 
 fn set_metadata(tree: &mut Tree, entry: &Entry, fd: BorrowedFd<'_>, is_ours: bool) -> Result<()> {
+    if tree.has_default_acl {
+        drop_inherited_acl(fd).context("remove the inherited access list")?;
+    }
     if !is_ours || (entry.uid, entry.gid) != tree.process_ids {
         fchown(fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))).context("fchown")?;
     }
@@ -205,7 +211,8 @@ fn set_metadata(tree: &mut Tree, entry: &Entry, fd: BorrowedFd<'_>, is_ours: boo
 fn create_symlink(tree: &mut Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> Result<()> {
     let target = c_string(&entry.link)?;
     replacing(tree, dir, name, "symlink", || symlinkat(target.as_c_str(), dir.as_fd(), name))?;
-    set_metadata_by_name(tree, entry, dir, name)
+    set_owner_by_name(tree, entry, dir, name)?;
+    set_attributes_by_name(tree, entry, dir, name)
 }
 
 fn create_node(tree: &mut Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> Result<()> {
@@ -214,33 +221,36 @@ fn create_node(tree: &mut Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> Re
         EntryKind::BlockDevice => SFlag::S_IFBLK,
         _ => SFlag::S_IFIFO,
     };
-    if tree.single_layer.is_some() && entry.kind == EntryKind::CharDevice && entry.device == (0, 0) {
-        return Err(fail!(Kind::Spec, "the device 0:0 would be a whiteout in an overlay"));
-    }
     let device = makedev(u64::from(entry.device.0), u64::from(entry.device.1));
     let mode = Mode::from_bits_truncate(entry.mode);
+    let has_default_acl = tree.has_default_acl;
     replacing(tree, dir, name, "mknod", || mknodat(dir.as_fd(), name, kind, mode, device))?;
-    set_metadata_by_name(tree, entry, dir, name)?;
-    let changed = (entry.uid, entry.gid) != tree.process_ids || dir.has_setgid || tree.has_default_acl;
+    if has_default_acl {
+        drop_inherited_acl_by_name(dir.as_fd(), name).context("remove the inherited access list")?;
+    }
+    let changed = (entry.uid, entry.gid) != tree.process_ids || dir.has_setgid || has_default_acl;
+    set_owner_by_name(tree, entry, dir, name)?;
     if changed {
         // It is ours and just made: no symlink can stand there.
         let flags = nix::sys::stat::FchmodatFlags::FollowSymlink;
         nix::sys::stat::fchmodat(dir.as_fd(), name, mode, flags).context("fchmod")?;
-        let (atime, mtime) = times(entry);
-        utimensat(dir.as_fd(), name, &atime, &mtime, UtimensatFlags::NoFollowSymlink).context("utimens")?;
     }
-    Ok(())
+    set_attributes_by_name(tree, entry, dir, name)
 }
 
-/// Owner, attributes and times of what must not be opened.
-fn set_metadata_by_name(tree: &mut Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> Result<()> {
+/// Attributes and times of what must not be opened.
+fn set_attributes_by_name(tree: &mut Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> Result<()> {
+    set_xattrs(tree, entry, |attribute, value| lsetxattr(&proc_path(dir.as_fd(), name), attribute, value))?;
+    let (atime, mtime) = times(entry);
+    utimensat(dir.as_fd(), name, &atime, &mtime, UtimensatFlags::NoFollowSymlink).context("utimens")
+}
+
+fn set_owner_by_name(tree: &Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> Result<()> {
     if (entry.uid, entry.gid) != tree.process_ids || dir.has_setgid {
         let (uid, gid) = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
         fchownat(dir.as_fd(), name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW).context("chown")?;
     }
-    set_xattrs(tree, entry, |attribute, value| lsetxattr(&proc_path(dir.as_fd(), name), attribute, value))?;
-    let (atime, mtime) = times(entry);
-    utimensat(dir.as_fd(), name, &atime, &mtime, UtimensatFlags::NoFollowSymlink).context("utimens")
+    Ok(())
 }
 
 /// A hard link to what stands at its target now, itself and not what it points at. Metadata is the target's.
@@ -298,6 +308,14 @@ fn set_xattrs(
             {
                 let path = entry.name.escape_ascii();
                 log::debug(format_args!("{path}: extended attribute {c_name:?} not set: {}", errno.desc()));
+            }
+            // Not for this user namespace: a security module's, or one that names ids outside.
+            Err(errno @ (Errno::EPERM | Errno::EACCES | Errno::EINVAL | Errno::EOVERFLOW))
+                if tree.adapter.is_confined =>
+            {
+                let path = entry.name.escape_ascii();
+                log::debug(format_args!("{path}: extended attribute {c_name:?} not set: {}", errno.desc()));
+                tree.attributes_left_out += 1;
             }
             Err(errno) => return Err(errno).with_context(|| format!("set extended attribute {c_name:?}")),
         }

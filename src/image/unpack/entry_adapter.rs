@@ -5,11 +5,12 @@
 use std::cell::Cell;
 
 use super::owner_xattr::{OWNER_XATTR, encode_owner};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::image::archive::{Entry, EntryKind};
+use crate::image::filesystem::xattrs::is_overlay_mark;
 use crate::image::userns::mapping::IdMapping;
 use crate::image::userns::namespace::{self, MappedIds, Privilege};
-use crate::log;
+use crate::{fail, log};
 
 const CAPABILITY: &[u8] = b"security.capability";
 
@@ -55,6 +56,7 @@ impl EntryAdapter {
     ///
     /// `Kind::Unsupported` for an owner outside the mapping.
     pub(super) fn adapt(&self, entry: &mut Entry) -> Result<()> {
+        refuse_overlay_marks(entry)?;
         if self.is_confined {
             self.adapt_confined(entry);
         }
@@ -103,6 +105,21 @@ impl EntryAdapter {
             }
         }
     }
+}
+
+/// An image has no marks of overlayfs: a tree that holds them, copied or mounted as a layer, would hide or move files as
+/// soon as somebody mounts it in an overlay.
+fn refuse_overlay_marks(entry: &mut Entry) -> Result<()> {
+    if entry.kind == EntryKind::CharDevice && entry.device == (0, 0) {
+        return Err(fail!(Kind::Spec, "the device 0:0 would be a whiteout in an overlay"));
+    }
+    let before = entry.xattrs.len();
+    entry.xattrs.retain(|(name, _)| !is_overlay_mark(name));
+    if entry.xattrs.len() < before {
+        let name = entry.name.escape_ascii();
+        log::debug(format_args!("{name}: attributes that overlayfs has for itself are left out"));
+    }
+    Ok(())
 }
 
 /// Makes a file capability of version 2, which counts for the host's root only, one of version 3 that counts for the

@@ -65,6 +65,7 @@ fn apply_entries(
             return Err(fail!(Kind::Spec, "it takes too much for granted of the layers below"));
         }
     }
+    used.add_attributes_left_out(std::mem::take(&mut tree.attributes_left_out));
     tree.end_layer().context("remove pseudo-links")?;
     archive.into_inner().finish()
 }

@@ -25,6 +25,7 @@ use super::whiteout::PSEUDOLINKS;
 use crate::image::archive::path::{clean, split};
 use crate::image::filesystem::dir::open_dir;
 use crate::image::filesystem::remove;
+use crate::image::filesystem::xattrs::drop_inherited_acl;
 use crate::image::limits::DIRECTORY_TIMES;
 use crate::inroot::{MAX_SYMLINKS, Result, Root, c_string};
 
@@ -67,6 +68,8 @@ pub(crate) struct Tree {
     dir_times: HashMap<u64, (Vec<u8>, Times)>,
     /// Bytes of these paths.
     dir_times_bytes: usize,
+    /// How many extended attributes could not be set for want of privileges.
+    pub(super) attributes_left_out: u64,
     /// How many directories were made that had no entry.
     pub(super) implied_dirs: u64,
     /// The user and group that the kernel gives new files to.
@@ -86,13 +89,22 @@ impl Tree {
     ///
     /// Clears the umask of the process, because modes come from the image alone.
     pub(crate) fn merged(path: &Path, adapter: EntryAdapter) -> Result<Self> {
-        Self::open(path, None, adapter)
+        Self::open_empty(path, None, adapter)
     }
 
     /// Opens the empty directory `path` for the tree of a single layer, which an overlay mounts over others. Whiteouts
     /// are kept in it as the kernel's own marks, of `user.overlay.` where `userxattr` is set.
     pub(crate) fn single_layer(path: &Path, userxattr: bool, adapter: EntryAdapter) -> Result<Self> {
-        Self::open(path, Some(SingleLayer::new(userxattr)), adapter)
+        Self::open_empty(path, Some(SingleLayer::new(userxattr)), adapter)
+    }
+
+    /// The directory may have a default access list from the one above it, which all files would inherit.
+    fn open_empty(path: &Path, single_layer: Option<SingleLayer>, adapter: EntryAdapter) -> Result<Self> {
+        let tree = Self::open(path, single_layer, adapter)?;
+        let root = tree.root.resolve(c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+        drop_inherited_acl(root.as_fd())?;
+        fchmod(&root, Mode::from_bits_truncate(0o755))?;
+        Ok(tree)
     }
 
     /// Opens a merged tree that is complete, for small changes: its directories keep the times they have.
@@ -100,6 +112,8 @@ impl Tree {
         let mut tree = Self::open(path, None, adapter)?;
         tree.dir_times.clear();
         tree.preserves_times = true;
+        // It may have some.
+        tree.has_default_acl = true;
         tree.open_existing_dir(b"")?;
         Ok(tree)
     }
@@ -119,6 +133,7 @@ impl Tree {
             hash: RandomState::new(),
             dir_times,
             dir_times_bytes: 0,
+            attributes_left_out: 0,
             implied_dirs: 0,
             process_ids: (geteuid().as_raw(), getegid().as_raw()),
             has_default_acl: false,
@@ -269,6 +284,9 @@ impl Tree {
             match fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
                 Err(Errno::EPERM) if self.process_ids.0 != 0 => {}
                 other => other?,
+            }
+            if self.has_default_acl {
+                drop_inherited_acl(fd.as_fd())?;
             }
             fchmod(&fd, Mode::from_bits_truncate(0o755))?;
         }
