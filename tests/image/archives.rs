@@ -96,7 +96,7 @@ fn an_archive_that_is_none_is_refused() {
     for (source, words) in [
         ("docker-archive:cut.tar", "archive cut.tar: "),
         ("oci-archive:docker.tar", "archive docker.tar: has no oci-layout: it is no OCI archive"),
-        ("docker-archive:text.tar", "archive text.tar: the archive is cut off"),
+        ("docker-archive:text.tar", "archive text.tar: it is no tar archive"),
         ("docker-archive:empty.tar", "archive empty.tar: has no manifest.json: it is no Docker archive"),
         ("docker-archive:missing.tar", "archive missing.tar: open missing.tar: no such file or directory"),
         ("docker-archive:docker.tar:other", "there is no image of this tag"),

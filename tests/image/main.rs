@@ -3,6 +3,7 @@
 
 mod access_lists;
 mod archives;
+mod dialects;
 mod credentials;
 mod docs;
 mod explain;

@@ -40,10 +40,11 @@ impl<'a> Header<'a> {
     }
 
     fn format(&self) -> Format {
+        // The version behind "ustar" is "00"; some writers have others, and readers do not look at it.
         match (&self.0[257..265], &self.0[508..512]) {
-            (b"ustar\x0000", b"tar\0") => Format::Star,
-            (b"ustar\x0000", _) => Format::Ustar,
-            (b"ustar  \0", _) => Format::Gnu,
+            ([b'u', b's', b't', b'a', b'r', b' ', b' ', _], _) => Format::Gnu,
+            ([b'u', b's', b't', b'a', b'r', 0, ..], b"tar\0") => Format::Star,
+            ([b'u', b's', b't', b'a', b'r', ..], _) => Format::Ustar,
             _ => Format::V7,
         }
     }
@@ -121,6 +122,11 @@ impl<'a> Header<'a> {
     fn number(&self, range: std::ops::Range<usize>) -> Result<i64> {
         number(&self.0[range])
     }
+}
+
+/// Whether a block that is no header was one: it has the mark of all formats but the oldest.
+pub(super) fn looks_like_one(block: &[u8; BLOCK]) -> bool {
+    block[257..].starts_with(b"ustar")
 }
 
 fn damaged() -> crate::error::Error {

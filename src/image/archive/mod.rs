@@ -4,6 +4,7 @@
 //! unpacking, and because data goes from the decompressor's buffer to the file without a copy in between. It never
 //! touches the filesystem, and refuses archives about which readers are known to disagree.
 
+pub(crate) mod content;
 mod header;
 pub(crate) mod path;
 mod pax;
@@ -113,7 +114,9 @@ impl<R: Input> Archive<R> {
     ///
     /// `Kind::Spec` for an archive that is damaged or that readers disagree about; what the input returns.
     pub fn next_entry(&mut self, entry: &mut Entry) -> Result<bool> {
-        self.skip(self.data + self.padding)?;
+        if !self.skip_to_next()? {
+            return Ok(false);
+        }
         let mut pending = PendingHeaders::default();
         let mut block = [0; BLOCK];
         loop {
@@ -126,7 +129,12 @@ impl<R: Input> Archive<R> {
                     false => Ok(false),
                 };
             }
-            let header = Header::parse(&block)?;
+            let header = Header::parse(&block).map_err(|error| {
+                match self.offset == BLOCK as u64 && !header::looks_like_one(&block) {
+                    true => content::no_tar(&block),
+                    false => error,
+                }
+            })?;
             match header.kind() {
                 b'x' => set_once(&mut pending.extended, self.read_pax_header(header, self.global.clone())?)?,
                 b'g' => self.global = self.read_pax_header(header, self.global.clone())?,
@@ -155,6 +163,16 @@ impl<R: Input> Archive<R> {
         self.input.consume(count);
         self.offset += count as u64;
         self.data -= count as u64;
+    }
+
+    /// Skips what is left of an entry. Returns false where the archive ends with its data: some writers leave out the
+    /// zeros after the last one.
+    fn skip_to_next(&mut self) -> Result<bool> {
+        let padding = self.padding;
+        self.skip(self.data)?;
+        let is_whole = padding == 0 || self.input.skip(padding).map_err(from_io_error)?;
+        self.offset += padding;
+        Ok(is_whole)
     }
 
     fn skip(&mut self, count: u64) -> Result<()> {
@@ -187,10 +205,17 @@ impl<R: Input> Archive<R> {
     }
 
     fn read_block(&mut self, block: &mut [u8; BLOCK]) -> Result<()> {
-        self.input.read_exact(block).map_err(|e| match e.kind() {
-            std::io::ErrorKind::UnexpectedEof => truncated(),
-            _ => from_io_error(e),
-        })?;
+        // As read_exact, which does not tell what it has read before the end.
+        let mut filled = 0;
+        while filled < BLOCK {
+            match self.input.read(&mut block[filled..]) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(from_io_error(error)),
+                Ok(0) if self.offset == 0 => return Err(content::no_tar(&block[..filled])),
+                Ok(0) => return Err(truncated()),
+                Ok(count) => filled += count,
+            }
+        }
         self.offset += BLOCK as u64;
         Ok(())
     }
@@ -324,8 +349,8 @@ impl<R: Input> Archive<R> {
 
 /// The overrides that are not names or sizes.
 struct Attributes {
-    uid: Option<u32>,
-    gid: Option<u32>,
+    uid: Option<i64>,
+    gid: Option<i64>,
     mtime: Option<Time>,
     atime: Option<Time>,
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
@@ -371,13 +396,16 @@ fn entry_kind(header: Header<'_>, name: &[u8]) -> Result<EntryKind> {
 }
 
 /// The owner from the pax header or else the tar header. The kernel has no id above 2^32 - 2: -1 means "leave it".
-fn valid_id(extended: Option<u32>, header: impl FnOnce() -> Result<i64>, what: &str) -> Result<u32> {
+/// Writers to whom an id is a signed number write -2, the nobody of NFS, for 4294967294.
+fn valid_id(extended: Option<i64>, header: impl FnOnce() -> Result<i64>, what: &str) -> Result<u32> {
     let found = match extended {
-        Some(id) => i64::from(id),
+        Some(id) => id,
         None => header()?,
     };
+    let signed = i32::try_from(found).ok().map(i32::cast_unsigned);
     u32::try_from(found)
         .ok()
+        .or(signed)
         .filter(|&id| id != u32::MAX)
         .ok_or_else(|| fail!(Kind::Spec, "{what} {found} is out of range"))
 }

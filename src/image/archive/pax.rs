@@ -13,8 +13,8 @@ pub(super) struct PaxHeader {
     pub(crate) path: Option<Vec<u8>>,
     pub(crate) linkpath: Option<Vec<u8>>,
     pub(crate) size: Option<u64>,
-    pub(crate) uid: Option<u32>,
-    pub(crate) gid: Option<u32>,
+    pub(crate) uid: Option<i64>,
+    pub(crate) gid: Option<i64>,
     pub(crate) mtime: Option<Time>,
     pub(crate) atime: Option<Time>,
     pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
@@ -149,8 +149,11 @@ pub(super) fn parse_decimal(value: &[u8]) -> Result<u64> {
         .ok_or_else(|| invalid(value, "a number"))
 }
 
-fn parse_id(value: &[u8]) -> Result<u32> {
-    u32::try_from(parse_decimal(value)?).map_err(|_| invalid(value, "an id"))
+fn parse_id(value: &[u8]) -> Result<i64> {
+    match value.strip_prefix(b"-") {
+        Some(digits) => Ok(-parse_decimal(digits)?.cast_signed()),
+        None => Ok(parse_decimal(value)?.cast_signed()),
+    }
 }
 
 /// `[-]seconds[.fraction]`; a fraction finer than nanoseconds is cut.
@@ -236,7 +239,7 @@ mod tests {
         ];
         let found = parse_header(&records.map(|(key, value)| written(key, value)).concat()).unwrap();
         assert_eq!(found.path.as_deref(), Some(&b"xy"[..]));
-        assert_eq!(found.uid, Some(5));
+        assert_eq!(found.uid, Some(5_i64));
         assert_eq!(found.mtime, Some((1_700_000, 250_000_000)));
         assert_eq!(found.xattrs, [(b"user.a".to_vec(), b"\0line\nbr".to_vec())]);
     }

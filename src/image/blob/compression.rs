@@ -10,6 +10,7 @@ use oci_spec::image::{Descriptor, MediaType};
 use super::digest::Verified;
 use crate::error::{Kind, Result};
 use crate::fail;
+use crate::image::archive::content;
 use crate::image::io_error::{from_io_error, to_io_error};
 use crate::image::limits;
 
@@ -79,6 +80,8 @@ impl<R: Read> Decompressed<R> {
         let mut input = BufReader::with_capacity(BUFFER_SIZE, blob);
         let found = Compression::from_magic(input.fill_buf().map_err(from_io_error)?);
         if found != compression {
+            let known = input.buffer().get(..8).and_then(content::name);
+            let found = known.map_or_else(|| found.to_string(), str::to_owned);
             return Err(fail!(Kind::Spec, "media type says {compression}, the content is {found}"));
         }
         Ok(Self(match compression {
