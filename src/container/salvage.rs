@@ -50,7 +50,7 @@ mod tests {
         let known = salvage(torn.as_bytes(), None).unwrap();
         assert_eq!(known.init, Some(Process { pid: 7, start: 70 }));
         // Before the group there is nothing to go by.
-        assert!(salvage(WHOLE[..WHOLE.find("\"init\"").unwrap()].as_bytes(), None).is_none());
+        assert!(salvage(&WHOLE.as_bytes()[..WHOLE.find("\"init\"").unwrap()], None).is_none());
         assert!(salvage(b"", None).is_none());
         assert!(salvage(b"", Some(b"{")).is_none());
     }

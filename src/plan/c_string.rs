@@ -32,11 +32,11 @@ pub(super) fn absolute_paths(
     pointer: &str,
 ) -> Result<Vec<CString>, ConfigError> {
     let paths = paths.and_then(|paths| paths.as_deref()).unwrap_or_default();
-    for (index, path) in paths.iter().enumerate().filter(|(_, path)| !path.starts_with('/')) {
-        return Err(ConfigError::new(
-            format!("{pointer}/{index}"),
-            format!("must be an absolute path: {path}"),
-        ));
+    match paths.iter().position(|path| !path.starts_with('/')) {
+        Some(index) => {
+            let why = format!("must be an absolute path: {}", paths[index]);
+            Err(ConfigError::new(format!("{pointer}/{index}"), why))
+        }
+        None => c_strings(paths, pointer),
     }
-    c_strings(paths, pointer)
 }

@@ -152,7 +152,7 @@ fn filesystem(
     let mut parameters = std::mem::take(&mut options.parameters);
     let source = Source::Filesystem {
         kind: c_string(kind, pointer("type"))?,
-        source: c_string(spec.source().as_deref().unwrap_or(Path::new(kind)), pointer("source"))?,
+        source: c_string(spec.source().as_deref().unwrap_or_else(|| Path::new(kind)), pointer("source"))?,
         inherit_mode: kind == "tmpfs" && !has_mode,
         relabel: label.apply(kind, &mut parameters),
         parameters,

@@ -227,7 +227,9 @@ fn texts_that_are_matched_are_said_and_stand_in_one_place() {
         .collect();
     let mut said = 0;
     for line in table.lines() {
-        let rest = line.strip_prefix("pub const ").or_else(|| line.strip_prefix("pub fn "));
+        let rest = line
+            .strip_prefix("pub(crate) ")
+            .and_then(|rest| rest.strip_prefix("const ").or_else(|| rest.strip_prefix("fn ")));
         let Some(name) = rest.and_then(|rest| rest.split([':', '(']).next()) else { continue };
         assert!(others.contains(name), "nobody says matched::{name}");
         said += 1;

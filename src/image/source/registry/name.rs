@@ -44,7 +44,7 @@ fn parse(text: &str) -> std::result::Result<Reference, ParseError> {
         return Err(ParseError::NameTooLong);
     }
     digest.map_or(Ok(()), check_length)?;
-    let tag = tag.or(digest.is_none().then_some("latest")).map(str::to_owned);
+    let tag = tag.or_else(|| digest.is_none().then_some("latest")).map(str::to_owned);
     Ok(match (tag, digest.map(str::to_owned)) {
         (Some(tag), Some(digest)) => Reference::with_tag_and_digest(registry, repository, tag, digest),
         (None, Some(digest)) => Reference::with_digest(registry, repository, digest),
