@@ -21,6 +21,7 @@ mod registry;
 mod reflinks;
 mod repack;
 mod rootless;
+mod shapes;
 mod shared;
 #[path = "../support/skip.rs"]
 mod skip;

@@ -362,8 +362,11 @@ struct Listing<'a> {
 
 impl Listing<'_> {
     fn walk(&mut self, path: &Path) {
-        let meta = fs::symlink_metadata(path).unwrap();
         let name = path.strip_prefix(self.root).unwrap().as_os_str().as_bytes().escape_ascii().to_string();
+        let meta = match fs::symlink_metadata(path) {
+            Ok(meta) => meta,
+            Err(error) => return self.lines.push(format!("/{name} is listed, but: {error}")),
+        };
         let kind = meta.file_type();
         let what = if kind.is_symlink() {
             format!("-> {}", fs::read_link(path).unwrap().as_os_str().as_bytes().escape_ascii())

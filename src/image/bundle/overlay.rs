@@ -124,12 +124,12 @@ fn lower_dirs(overlay: &OverlayLayers) -> Result<Vec<PathBuf>> {
         return Err(fail!(Kind::Spec, "{BUNDLE_INFO}: {name:?} is no name of a layer"));
     }
     let store = Store::open(&overlay.store)?;
-    let lowers: Vec<PathBuf> = overlay.layers.iter().map(|name| store.layer_tree(name)).collect();
-    match lowers.iter().find(|lower| !lower.exists()) {
+    let missing = overlay.layers.iter().map(|name| store.layer_tree(name)).find(|lower| !lower.exists());
+    match missing {
         Some(missing) => {
             Err(fail!(Kind::NotFound, "{}: this layer is no longer in the store", missing.display()))
         }
-        None => Ok(lowers),
+        None => store.visible_trees(&overlay.layers),
     }
 }
 

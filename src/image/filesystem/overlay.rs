@@ -96,7 +96,7 @@ impl Overlay<'_> {
     /// Opens the layers as one tree, through a mount that nobody else sees. `scratch` is an empty directory, which old kernels
     /// need to mount it at.
     pub(crate) fn view(&self, scratch: &Path) -> Result<Root> {
-        if let [only] = self.topmost_first()[..] {
+        if let ([only], None) = (&self.topmost_first()[..], self.upper) {
             return Ok(Root::open(only)?);
         }
         match self.detached() {

@@ -1,30 +1,38 @@
 //! Completing a layer that depends on those below it. Such a layer has files in directories that it has no entry for,
-//! or hard links to files of lower layers. Once the lower layers are known, its directories get the attributes that
-//! they have there (or what is in them moves to where a symlink there leads), and the linked files are copied up. The
-//! result is valid over exactly these layers.
+//! hard links to files of lower layers, or whiteouts. Once the lower layers are known, its directories get the attributes
+//! that they have there, the linked files are copied up, and whiteouts that hide nothing go, because an overlay lists
+//! them where this layer alone has the directory. The result is valid over exactly these layers.
+//!
+//! Where a path leads through a symlink or a file, the order of the layer's entries counts, which its tree does not tell: it is
+//! unpacked once more then, over the lower layers (`import`).
 
-use std::collections::HashMap;
-use std::ffi::{CStr, CString};
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, readlinkat, renameat};
-use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
-use nix::unistd::linkat;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
+use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 use super::session::VIEW;
-use crate::error::{Context, Kind, Result};
-use crate::fail;
-use crate::image::archive::path::{clean, split};
+use crate::error::{Context, Result};
+use crate::image::archive::path::{is_within, split};
 use crate::image::filesystem::copy_file::{copy_attributes, copy_file, set_times};
 use crate::image::filesystem::dir::open_dir;
 use crate::image::filesystem::overlay::Overlay;
-use crate::image::filesystem::remove;
-use crate::image::unpack::single_layer::SingleLayer;
-use crate::inroot::{MAX_SYMLINKS, Root, c_string};
-use crate::sys::file::rename_new;
+use crate::image::filesystem::walk::walk;
+use crate::image::unpack::single_layer::{SingleLayer, is_whiteout};
+use crate::inroot::{Root, c_string};
+
+/// What became of a layer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Completed {
+    Done,
+    /// The order of its entries counts: it must be unpacked over the layers below.
+    NeedsOrder,
+}
 
 /// Completes the layer at `path` (its tree is `fs`) over the trees `below`, the lowest first. `work` is a directory for
 /// a view of them, where the kernel needs one to mount it at; `number` makes its name unique.
@@ -34,7 +42,10 @@ pub(super) fn complete_layer(
     below: &[PathBuf],
     work: &Path,
     number: usize,
-) -> Result<()> {
+) -> Result<Completed> {
+    if layer.needs_order {
+        return Ok(Completed::NeedsOrder);
+    }
     let tree = Root::open(&path.join("fs")).context("open the layer")?;
     let scratch = work.join(format!("{number}.{VIEW}"));
     std::fs::create_dir(&scratch).with_context(|| format!("make {}", scratch.display()))?;
@@ -43,128 +54,169 @@ pub(super) fn complete_layer(
         [] => Root::open(&scratch)?,
         lowers => Overlay { lowers, upper: None, userxattr: layer.userxattr, mapped: None }.view(&scratch)?,
     };
-    let completion = Completion { tree, below };
-    // Links before directories: the directories that hold them may move.
-    let mut copied = HashMap::new();
-    for (path, target) in &layer.missing_links {
-        let shown = || format!("{}: link to \"{}\"", path.escape_ascii(), target.escape_ascii());
-        completion.make_link(path, target, &mut copied).with_context(shown)?;
-    }
-    for (path, holds_entry) in &layer.implied_dirs {
-        let shown = || format!("directory {}", path.escape_ascii());
-        completion.complete_dir(path, *holds_entry, MAX_SYMLINKS).with_context(shown)?;
-    }
-    Ok(())
+    Completion { tree, below, layer, needless: BTreeSet::new() }.run()
 }
 
-struct Completion {
+struct Completion<'a> {
     /// The layer's own tree.
     tree: Root,
     /// The lower layers, merged.
     below: Root,
+    layer: &'a SingleLayer,
+    /// Directories without an entry that the layers below do not have, or that an opaque one above them hides: they go if
+    /// nothing is in them in the end.
+    needless: BTreeSet<Vec<u8>>,
 }
 
-impl Completion {
-    /// Gives a directory without an entry the attributes that it has in the layers below. Where it is a symlink there,
-    /// moves what it holds to where that leads; where there is nothing, removes it unless it holds an entry (`holds_entry`).
-    /// `links` is how many symlinks may still be followed.
-    fn complete_dir(&self, path: &[u8], holds_entry: bool, links: u32) -> Result<()> {
-        let (above, name) = split(path);
-        let (above, name) = (c_string(above)?, c_string(name)?);
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-        let Ok(parent) = self.tree.resolve(&above, flags) else { return Ok(()) };
-        let Ok(own) = open_dir(parent.as_fd(), &name) else { return Ok(()) };
-        let found = self.below.resolve(&above, flags).and_then(|dir| Ok((stat(dir.as_fd(), &name)?, dir)));
-        let (stat, dir) = match found {
-            Ok(found) => found,
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {
-                // Nothing is below, so whiteouts have nothing to hide: a directory that holds only them is not needed.
-                return if holds_entry { Ok(()) } else { Ok(remove::tree(parent.as_fd(), &name)?) };
+const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY);
+
+impl Completion<'_> {
+    fn run(mut self) -> Result<Completed> {
+        let shown = |path: &[u8]| path.escape_ascii().to_string();
+        for path in &self.layer.overwritten_dirs {
+            if self.is_symlink_below(path).with_context(|| shown(path))? {
+                return Ok(Completed::NeedsOrder);
             }
-            Err(errno) => return Err(errno.into()),
-        };
-        match stat.st_mode & libc::S_IFMT {
-            libc::S_IFDIR => Ok(copy_attributes(open_dir(dir.as_fd(), &name)?.as_fd(), own.as_fd())?),
-            libc::S_IFLNK => {
-                let target = readlinkat(&dir, name.as_c_str())?.into_vec();
-                let from = if target.starts_with(b"/") { b"" } else { split(path).0 };
-                let target = clean(&[from, &target].join(&b'/'));
-                self.move_to_target(path, &parent, &name, &own, &target, links)
-            }
-            _ if holds_entry => Ok(()),
-            _ => Ok(remove::tree(parent.as_fd(), &name)?),
         }
+        let mut copied = HashMap::new();
+        for (path, target) in &self.layer.missing_links {
+            let place = || format!("{}: link to \"{}\"", shown(path), shown(target));
+            if self.make_link(path, target, &mut copied).with_context(place)? == Completed::NeedsOrder {
+                return Ok(Completed::NeedsOrder);
+            }
+        }
+        for path in &self.layer.implied_dirs {
+            let place = || format!("directory {}", shown(path));
+            if self.complete_dir(path).with_context(place)? == Completed::NeedsOrder {
+                return Ok(Completed::NeedsOrder);
+            }
+        }
+        if self.layer.has_whiteouts {
+            self.remove_idle_whiteouts().context("whiteouts that hide nothing")?;
+        }
+        self.remove_needless_dirs()?;
+        Ok(Completed::Done)
     }
 
-    /// Moves the content of the directory `own` (`name` in `parent`, `path` in the layer) to `target`, the directory that
-    /// the symlink at `path` in the layers below leads to.
-    fn move_to_target(
+    /// Gives a directory without an entry the attributes that it has in the layers below.
+    fn complete_dir(&mut self, path: &[u8]) -> Result<Completed> {
+        let Some(own) = open_path(&self.tree, path)? else { return Ok(Completed::NeedsOrder) };
+        let below = find(&self.below, path)?;
+        let kind = below.as_ref().map(|(_, stat)| stat.st_mode & libc::S_IFMT);
+        if kind.is_some_and(|kind| kind != libc::S_IFDIR) {
+            return Ok(Completed::NeedsOrder);
+        }
+        if kind.is_none() || self.is_covered(path)? {
+            self.needless.insert(path.to_vec());
+        }
+        if let Some((dir, _)) = below {
+            let from = open_dir(dir.as_fd(), &c_string(split(path).1)?)?;
+            copy_attributes(from.as_fd(), own.as_fd())?;
+        }
+        Ok(Completed::Done)
+    }
+
+    fn is_symlink_below(&self, path: &[u8]) -> Result<bool> {
+        let found = find(&self.below, path)?;
+        Ok(found.is_some_and(|(_, stat)| stat.st_mode & libc::S_IFMT == libc::S_IFLNK))
+    }
+
+    /// Whether a directory above `path` is opaque in this layer.
+    fn is_covered(&self, path: &[u8]) -> Result<bool> {
+        let mut dir = self.tree.resolve(c".", READ)?;
+        for part in path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()) {
+            if self.layer.is_opaque(dir.as_fd())? {
+                return Ok(true);
+            }
+            dir = open_dir(dir.as_fd(), &c_string(part)?)?;
+        }
+        Ok(false)
+    }
+
+    /// Makes a hard link to a file of the layers below. A hard link cannot lead to another filesystem, so the file is
+    /// copied to this layer for its first link, and the others lead to the copy. `copied` has the path of the copy by
+    /// that of the file.
+    fn make_link(
         &self,
         path: &[u8],
-        parent: &OwnedFd,
-        name: &CStr,
-        own: &OwnedFd,
         target: &[u8],
-        links: u32,
-    ) -> Result<()> {
-        if links == 0 {
-            return Err(Errno::ELOOP.into());
-        }
-        if target.is_empty() || path.starts_with(&[target, b"/"].concat()) {
-            return Err(fail!(
-                Kind::Unsupported,
-                "it is a symlink to a directory above itself in a layer below"
-            ));
-        }
-        let mut so_far = Vec::new();
-        for part in target.split(|&byte| byte == b'/') {
-            if !so_far.is_empty() {
-                so_far.push(b'/');
+        copied: &mut HashMap<Vec<u8>, Vec<u8>>,
+    ) -> Result<Completed> {
+        let (above, name) = split(path);
+        let (Some(into), Some((from, stat))) = (open_path(&self.tree, above)?, find(&self.below, target)?)
+        else {
+            return Ok(Completed::NeedsOrder);
+        };
+        let (name, last) = (c_string(name)?, c_string(split(target).1)?);
+        keeping_times(&into, || {
+            if let Some(first) = copied.get(target) {
+                let (above, last) = split(first);
+                let from = self.tree.resolve(&c_string(above)?, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+                let last = c_string(last)?;
+                return Ok(linkat(&from, last.as_c_str(), &into, name.as_c_str(), AtFlags::empty())?);
             }
-            so_far.extend_from_slice(part);
-            let (above, last) = split(&so_far);
-            let above = self.tree.resolve(&c_string(above)?, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
-            // Restored below: the directories of the layer keep the times that its archive has.
-            let times = fstat(&above)?;
-            match mkdirat(&above, c_string(last)?.as_c_str(), Mode::from_bits_truncate(0o755)) {
-                Ok(()) => self.complete_dir(&so_far, true, links - 1)?,
-                Err(Errno::EEXIST) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-            set_times(above.as_fd(), &times)?;
-        }
-        let into = self.tree.resolve(&c_string(target)?, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
-        let times = fstat(&into)?;
-        move_children(own, &into)?;
-        remove::tree(parent.as_fd(), name)?;
-        Ok(set_times(into.as_fd(), &times)?)
+            copy_file(from.as_fd(), &last, &stat, into.as_fd(), &name)?;
+            copied.insert(target.to_vec(), path.to_vec());
+            Ok(())
+        })?;
+        Ok(Completed::Done)
     }
 
-    /// Makes a hard link to a file of the layers below. A hard link cannot lead to another filesystem, so the file is copied to this
-    /// layer for its first link, and the others lead to the copy. `copied` has the path of the copy by that of the file.
-    fn make_link(&self, path: &[u8], target: &[u8], copied: &mut HashMap<Vec<u8>, Vec<u8>>) -> Result<()> {
-        let (above, name) = split(path);
-        let (above, name) = (c_string(above)?, c_string(name)?);
-        let into = self.tree.resolve(&above, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
-        let times = fstat(&into)?;
-        remove::tree(into.as_fd(), &name)?;
-        if let Some(first) = copied.get(target) {
-            let (above, last) = split(first);
-            let from = self.tree.resolve(&c_string(above)?, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-            linkat(&from, c_string(last)?.as_c_str(), &into, name.as_c_str(), AtFlags::empty())?;
-        } else {
-            let (above, last) = split(target);
-            let missing = || fail!(Kind::Spec, "there is no such file yet");
-            let from = self
-                .below
-                .resolve(&c_string(above)?, OFlag::O_PATH | OFlag::O_DIRECTORY)
-                .map_err(|_| missing())?;
-            let last = c_string(last)?;
-            let target_stat = stat(from.as_fd(), &last).map_err(|_| missing())?;
-            copy_file(from.as_fd(), &last, &target_stat, into.as_fd(), &name)?;
-            copied.insert(target.to_vec(), path.to_vec());
+    /// Removes the whiteouts of names that the layers below do not have there.
+    fn remove_idle_whiteouts(&self) -> Result<()> {
+        let mut opaque: Option<Vec<u8>> = self.layer.hides_all.then(Vec::new);
+        walk(&self.tree.resolve(c".", READ)?, &mut |found| {
+            let is_covered = opaque.as_ref().is_some_and(|opaque| is_within(found.path, opaque));
+            if is_whiteout(&found.stat) {
+                if is_covered || find(&self.below, found.path)?.is_none() {
+                    let dir = openat(found.dir, c".", READ, Mode::empty())?;
+                    keeping_times(&dir, || Ok(unlinkat(&dir, found.name, UnlinkatFlags::NoRemoveDir)?))?;
+                }
+            } else if found.is_dir()
+                && !is_covered
+                && self.layer.is_opaque(open_dir(found.dir, found.name)?.as_fd())?
+            {
+                opaque = Some(found.path.to_vec());
+            }
+            Ok(true)
+        })
+    }
+
+    /// Removes the directories that were made for whiteouts only.
+    fn remove_needless_dirs(&self) -> Result<()> {
+        for path in self.needless.iter().rev() {
+            let (above, name) = split(path);
+            let (Some(parent), name) = (open_path(&self.tree, above)?, c_string(name)?) else { continue };
+            keeping_times(&parent, || match unlinkat(&parent, name.as_c_str(), UnlinkatFlags::RemoveDir) {
+                Ok(()) | Err(Errno::ENOTEMPTY | Errno::EEXIST) => Ok(()),
+                Err(errno) => Err(errno.into()),
+            })?;
         }
-        Ok(set_times(into.as_fd(), &times)?)
+        Ok(())
+    }
+}
+
+/// Opens the directory `path` of a tree. No symlink is followed, so it is this path and no other; None where it is missing.
+fn open_path(root: &Root, path: &[u8]) -> Result<Option<OwnedFd>> {
+    let mut dir = root.resolve(c".", READ)?;
+    for part in path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()) {
+        dir = match open_dir(dir.as_fd(), &c_string(part)?) {
+            // ENXIO: a whiteout, in a layer that is looked at without an overlay.
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENXIO) => return Ok(None),
+            dir => dir?,
+        };
+    }
+    Ok(Some(dir))
+}
+
+/// What is at `path` of a tree, and its directory; None where nothing is.
+fn find(root: &Root, path: &[u8]) -> Result<Option<(OwnedFd, FileStat)>> {
+    let (above, name) = split(path);
+    let Some(dir) = open_path(root, above)? else { return Ok(None) };
+    match stat(dir.as_fd(), &c_string(name)?) {
+        Err(Errno::ENOENT) => Ok(None),
+        Ok(stat) if is_whiteout(&stat) => Ok(None),
+        stat => Ok(Some((dir, stat?))),
     }
 }
 
@@ -172,37 +224,9 @@ fn stat(dir: BorrowedFd<'_>, name: &CStr) -> nix::Result<FileStat> {
     fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)
 }
 
-/// Moves everything in the directory `from` to `into`. A directory that both have is merged; of anything else, that of
-/// `from` stays.
-fn move_children(from: &OwnedFd, into: &OwnedFd) -> Result<()> {
-    for (name, is_dir) in list_dir(from)? {
-        match rename_new(from.as_fd(), &name, into.as_fd(), &name) {
-            Err(Errno::EEXIST) => {}
-            other => {
-                other?;
-                continue;
-            }
-        }
-        match open_dir(into.as_fd(), &name) {
-            Ok(existing) if is_dir => move_children(&open_dir(from.as_fd(), &name)?, &existing)?,
-            _ => {
-                remove::tree(into.as_fd(), &name)?;
-                renameat(from, name.as_c_str(), into, name.as_c_str())?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What is in a directory, and whether it is a directory itself.
-fn list_dir(dir: &OwnedFd) -> Result<Vec<(CString, bool)>> {
-    let mut names = Vec::new();
-    for entry in nix::dir::Dir::from_fd(dir.try_clone()?)?.iter() {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name != c"." && name != c".." {
-            names.push((name.to_owned(), stat(dir.as_fd(), name)?.st_mode & libc::S_IFMT == libc::S_IFDIR));
-        }
-    }
-    Ok(names)
+/// Changes what is in the directory `dir`, which keeps the times that its archive has for it.
+fn keeping_times(dir: &OwnedFd, change: impl FnOnce() -> Result<()>) -> Result<()> {
+    let times = fstat(dir)?;
+    change()?;
+    Ok(set_times(dir.as_fd(), &times)?)
 }

@@ -10,12 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use nix::errno::Errno;
 use oci_spec::image::{Descriptor, Digest};
 
+use super::complete::{Completed, complete_layer};
 use super::session::Session;
-use super::{LayerIds, LayerInfo, Store, complete, layer_ids};
-use crate::error::{Context, Error, Kind, Result};
-use crate::fail;
+use super::{LayerIds, LayerInfo, Store, layer_ids};
+use crate::error::{Context, Error, Result};
 use crate::image::blob::digest::{self, short};
 use crate::image::document::manifest::Image;
+use crate::image::filesystem::overlay::Overlay;
+use crate::image::filesystem::remove;
+use crate::image::filesystem::xattrs::drop_inherited_acl;
 use crate::image::limits::{Limits, Usage};
 use crate::image::parallel;
 use crate::image::progress::{Progress, ProgressReader};
@@ -136,11 +139,12 @@ impl Importer<'_> {
         let bytes = ProgressReader { inner, blob: job.blob.clone(), progress: Arc::clone(self.progress) };
         layer::apply(&mut tree, Box::new(bytes), job.blob, job.diff_id, self.limits, &self.used)?;
         tree.finish().context("set the times of directories")?;
-        let info = LayerInfo { diff_id: job.diff_id.to_string(), has_root_entry: tree.has_root_entry() };
-        let text = serde_json::to_vec(&info).map_err(|e| fail!(Kind::Spec, "{e}"))?;
-        fs::write(path.join("about.json"), text).with_context(making)?;
+        let has_root_entry = tree.has_root_entry();
+        let needs = tree.into_single_layer();
+        let info = LayerInfo { diff_id: job.diff_id.to_string(), has_root_entry, hides_all: needs.hides_all };
+        info.write(&path)?;
         self.progress.done(job.blob);
-        Ok(UnpackedLayer { path, needs: tree.into_single_layer() })
+        Ok(UnpackedLayer { path, needs })
     }
 
     /// Puts the layers in place, the lowest first: one that needs something of those below is completed from them.
@@ -169,7 +173,8 @@ impl Importer<'_> {
             let Some(layer) = unpacked.get(diff_id) else { continue };
             let is_complete = layer.needs.is_independent();
             if !is_complete {
-                self.complete(layer, &layers, number)?;
+                let job = Job { number, blob: &blobs[number], diff_id };
+                self.complete(layer, &layers, job)?;
             }
             if !is_synced || !is_complete {
                 self.sync()?;
@@ -182,11 +187,47 @@ impl Importer<'_> {
         Ok(layers)
     }
 
-    fn complete(&self, layer: &UnpackedLayer, below: &[String], number: usize) -> Result<()> {
-        let below: Vec<PathBuf> = below.iter().map(|name| self.store.layer_tree(name)).collect();
-        complete::complete_layer(&layer.path, &layer.needs, &below, self.work, number).with_context(|| {
-            format!("layer {} of {}: what it needs of the layers below", number + 1, self.count)
-        })
+    /// Completes an unpacked layer over those below it; or unpacks it over them.
+    fn complete(&self, layer: &UnpackedLayer, below: &[String], job: Job<'_>) -> Result<()> {
+        let below = self.store.visible_trees(below)?;
+        let place =
+            || format!("layer {} of {}: what it needs of the layers below", job.number + 1, self.count);
+        let completed = complete_layer(&layer.path, &layer.needs, &below, self.work, job.number);
+        match completed.with_context(place)? {
+            Completed::Done => Ok(()),
+            Completed::NeedsOrder => self.unpack_over(layer, below, job).with_context(|| self.place(job)),
+        }
+    }
+
+    /// Unpacks a layer for the second time, over those below it: overlayfs itself writes to the layer's tree.
+    fn unpack_over(&self, layer: &UnpackedLayer, mut below: Vec<PathBuf>, job: Job<'_>) -> Result<()> {
+        let path = |name: &str| layer.path.join(name);
+        let (upper, work, scratch, empty) = (path("upper"), path("work"), path("scratch"), path("empty"));
+        for path in [&upper, &work, &scratch, &empty] {
+            fs::create_dir(path).with_context(|| format!("make {}", path.display()))?;
+        }
+        // Inherited from the store's directory, it would count for all files of the layer.
+        drop_inherited_acl(fs::File::open(&upper)?.as_fd())?;
+        below.insert(0, empty);
+        let overlay = Overlay {
+            lowers: &below,
+            upper: Some((&upper, &work)),
+            userxattr: layer.needs.userxattr,
+            mapped: None,
+        };
+        let adapter = EntryAdapter::for_privilege(Privilege::detect(), None);
+        let mut tree = Tree::over(overlay.view(&scratch)?, adapter)?;
+        let blob = self.source.blob(job.blob)?;
+        layer::apply(&mut tree, blob, job.blob, job.diff_id, self.limits, &Usage::default())?;
+        tree.finish().context("set the times of directories")?;
+        drop(tree);
+        let dir = fs::File::open(&layer.path)?;
+        for name in [c"fs", c"work", c"scratch", c"empty"] {
+            remove::tree(dir.as_fd(), name).context("remove what was unpacked before")?;
+        }
+        fs::rename(&upper, path("fs"))?;
+        // What it hides it hides by whiteouts of each name, which need the layers below.
+        LayerInfo { hides_all: false, ..LayerInfo::read(&layer.path)? }.write(&layer.path)
     }
 
     fn sync(&self) -> Result<()> {

@@ -53,6 +53,23 @@ struct LayerInfo {
     /// image.
     #[serde(rename = "root")]
     has_root_entry: bool,
+    /// Whether an opaque whiteout in the root hides all layers below.
+    #[serde(default, rename = "opaque")]
+    hides_all: bool,
+}
+
+impl LayerInfo {
+    fn read(layer: &Path) -> Result<Self> {
+        let path = layer.join("about.json");
+        let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        crate::image::document::manifest::parse_json(&bytes).with_context(|| format!("{}", path.display()))
+    }
+
+    fn write(&self, layer: &Path) -> Result<()> {
+        let path = layer.join("about.json");
+        let text = serde_json::to_vec(self).map_err(|e| fail!(Kind::Spec, "{e}"))?;
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))
+    }
 }
 
 /// The two names that a layer may have in `STORE/layers`. The diff id is that of the decompressed layer; the chain id
@@ -99,9 +116,21 @@ impl Store {
     }
 
     fn layer_info(&self, name: &str) -> Result<LayerInfo> {
-        let path = self.layer_dir(name).join("about.json");
-        let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-        crate::image::document::manifest::parse_json(&bytes).with_context(|| format!("{}", path.display()))
+        LayerInfo::read(&self.layer_dir(name))
+    }
+
+    /// The directories of those of these layers, the lowest first, that are seen: above the topmost one that hides all
+    /// others, and that one itself. Overlayfs knows no mark for it.
+    pub(super) fn visible_trees(&self, layers: &[String]) -> Result<Vec<PathBuf>> {
+        let mut trees = Vec::new();
+        for name in layers.iter().rev() {
+            trees.push(self.layer_tree(name));
+            if self.layer_info(name)?.hides_all {
+                break;
+            }
+        }
+        trees.reverse();
+        Ok(trees)
     }
 
     /// The directory that has the attributes of the image's root: that of the topmost layer with an entry for the root.

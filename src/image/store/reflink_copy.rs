@@ -6,7 +6,7 @@ use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
@@ -72,7 +72,7 @@ fn copy(
     scratch: &Path,
     copy_content: CopyContent<'_>,
 ) -> Result<()> {
-    let lowers: Vec<PathBuf> = layers.iter().map(|layer| store.layer_tree(layer)).collect();
+    let lowers = store.visible_trees(layers)?;
     let view = Overlay { lowers: &lowers, upper: None, userxattr: false, mapped: None }.view(scratch)?;
     let view = openat(view.as_fd(), c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?;
     let trees = lowers.iter().rev().map(|lower| Root::open(lower)).collect::<Result<Vec<_>, _>>()?;

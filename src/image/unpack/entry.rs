@@ -13,6 +13,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::uio::pwrite;
 use nix::unistd::{Gid, Uid, fchown, fchownat, ftruncate, linkat, symlinkat};
 
+use super::layers_below::LinkTarget;
 use super::tree::{Dir, Times, Tree, stat};
 use super::zero_blocks;
 use crate::error::{Context, Kind, Result};
@@ -34,6 +35,9 @@ pub(crate) fn apply<R: Input>(
         return apply_root(tree, entry);
     }
     let (dir, name) = tree.open_parent(path).context("open its directory")?;
+    if let Some(single) = tree.single_layer.as_mut().filter(|_| entry.kind != EntryKind::Directory) {
+        single.record_replaced(path);
+    }
     match entry.kind {
         EntryKind::Regular => create_file(tree, archive, entry, &dir, &name)?,
         EntryKind::Directory => create_directory(tree, entry, path, &dir, &name)?,
@@ -263,14 +267,13 @@ fn create_hard_link(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, 
     let (above, last) = split(&target);
     let from = tree.find_dir(above).with_context(shown)?;
     let last = c_string(last)?;
-    if let Some(single) = &mut tree.single_layer {
-        let missing = from.as_ref().is_none_or(|from| single.is_missing(from.as_fd(), &last));
-        if missing {
-            // The file may be in a layer below.
-            single.defer_link(path, target);
-            return Ok(());
-        }
+    let place = tree.find_link_target(&target).with_context(shown)?;
+    if let (LinkTarget::Below, Some(single)) = (place, &mut tree.single_layer) {
+        single.needs_order |= stat(dir, name).is_ok();
+        single.defer_link(path, target);
+        return Ok(());
     }
+    let from = from.filter(|_| place == LinkTarget::Here);
     let from = from.ok_or_else(|| fail!(Kind::Spec, "there is no such file yet")).with_context(shown)?;
     if from.inode == dir.inode && last.as_c_str() == name {
         // A link to itself changes nothing, if there is something.

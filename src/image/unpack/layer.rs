@@ -88,8 +88,12 @@ fn apply_entry<R: Input>(tree: &mut Tree, archive: &mut Archive<R>, next: &mut E
             Some(dir) => tree.apply_opaque(&dir).context("opaque whiteout"),
             None => Ok(()),
         },
-        EntryMeaning::Whiteout { dir, name } => match tree.whiteout_dir(dir)? {
-            Some(dir) => tree.apply_whiteout(&dir, &c_string(name)?).context("whiteout"),
+        EntryMeaning::Whiteout { dir: parent, name } => match tree.whiteout_dir(parent)? {
+            Some(dir) => {
+                let path = [parent, b"/", name].concat();
+                let path = path.strip_prefix(b"/").unwrap_or(&path);
+                tree.apply_whiteout(&dir, path, &c_string(name)?).context("whiteout")
+            }
             None => Ok(()),
         },
     }

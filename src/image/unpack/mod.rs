@@ -4,6 +4,7 @@ pub(crate) mod entry_adapter;
 mod entry;
 pub(crate) mod layer;
 pub(crate) mod layer_stream;
+mod layers_below;
 pub(crate) mod owner_xattr;
 mod read_ahead;
 pub(crate) mod single_layer;

@@ -4,28 +4,41 @@
 //! A layer that needs nothing is the same over any other. Those that tools write from a running container are so: they
 //! have an entry for each directory on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::AtFlags;
-use nix::sys::stat::{Mode, SFlag, fstatat, makedev, mknodat};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, SFlag, fstat, makedev, mknodat};
 
 use crate::image::filesystem::dir::open_dir;
 use crate::image::limits::MISSING_PATHS;
 use crate::inroot::Result;
-use crate::sys::xattr::fsetxattr;
+use crate::sys::xattr::{fgetxattr, fsetxattr};
 
 /// How a single layer is marked for overlayfs, and what it needs of the layers below.
 #[derive(Debug, Default)]
 pub(crate) struct SingleLayer {
     /// `user.overlay.` instead of `trusted.overlay.`: what a user namespace may set (mount option `userxattr`).
     pub(crate) userxattr: bool,
-    /// Directories that had to be made without an entry, and whether an entry stands in them (else only marks do).
-    pub(crate) implied_dirs: BTreeMap<Vec<u8>, bool>,
+    /// Directories that had to be made without an entry.
+    pub(crate) implied_dirs: BTreeSet<Vec<u8>>,
+    /// Such directories that a later entry or whiteout of the layer replaced. If they are symlinks in the layers below,
+    /// what was in them before is elsewhere.
+    pub(crate) overwritten_dirs: BTreeSet<Vec<u8>>,
+    /// The layer says something whose meaning depends on the layers below and on the order of its entries: it must be
+    /// unpacked over them.
+    pub(crate) needs_order: bool,
     /// Hard links to files that this layer has not, by their path; the target's path.
     pub(crate) missing_links: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Whether it has whiteouts. One that hides nothing must not be mounted: an overlay lists it, where the layer alone
+    /// has the directory.
+    pub(crate) has_whiteouts: bool,
+    has_opaque_dirs: bool,
+    /// The layer's root is opaque: nothing of the layers below is seen at all. Overlayfs takes no mark there, so they are
+    /// not mounted.
+    pub(crate) hides_all: bool,
     /// Bytes of paths in both.
     path_bytes: usize,
 }
@@ -38,33 +51,51 @@ impl SingleLayer {
 
     /// Whether the layer needs nothing of those below.
     pub(crate) fn is_independent(&self) -> bool {
-        self.implied_dirs.is_empty() && self.missing_links.is_empty()
+        self.implied_dirs.is_empty()
+            && self.overwritten_dirs.is_empty()
+            && self.missing_links.is_empty()
+            && !self.has_whiteouts
+            && !self.needs_order
     }
 
     /// Records a directory that was made without an entry.
     pub(super) fn record_implied_dir(&mut self, path: &[u8]) {
         self.path_bytes += path.len();
-        self.implied_dirs.insert(path.to_vec(), false);
+        self.needs_order |= self.has_link(path);
+        self.implied_dirs.insert(path.to_vec());
     }
 
     /// Records that a directory has an entry of its own.
     pub(super) fn record_dir_entry(&mut self, path: &[u8]) {
-        self.implied_dirs.remove(path);
+        if self.implied_dirs.remove(path) {
+            self.overwritten_dirs.insert(path.to_vec());
+        }
     }
 
-    /// Records that an entry is about to be made: the directories above it are needed, and it replaces a link that waits
-    /// for its target.
-    pub(super) fn record_entry(&mut self, path: &[u8]) {
-        if !self.missing_links.is_empty() {
-            self.missing_links.remove(path);
-        }
+    /// Records that something else than a directory takes the place of what the layer has at `path`.
+    pub(super) fn record_replaced(&mut self, path: &[u8]) {
         if self.implied_dirs.is_empty() {
             return;
         }
-        for (at, _) in path.iter().enumerate().filter(|&(_, &byte)| byte == b'/') {
-            if let Some(holds_entry) = self.implied_dirs.get_mut(&path[..at]) {
-                *holds_entry = true;
+        // The paths that start with `PATH/` are contiguous, and `0` is the byte after `/`.
+        let below = [path, b"/"].concat()..[path, b"0"].concat();
+        let gone: Vec<Vec<u8>> = self.implied_dirs.range(below).cloned().chain([path.to_vec()]).collect();
+        for path in gone {
+            if self.implied_dirs.remove(&path) {
+                self.overwritten_dirs.insert(path);
             }
+        }
+    }
+
+    /// Records a whiteout of this path.
+    pub(super) fn record_whiteout(&mut self, path: &[u8]) {
+        self.needs_order |= self.implied_dirs.contains(path);
+    }
+
+    /// Records that an entry is about to be made: it replaces a link that waits for its target.
+    pub(super) fn record_entry(&mut self, path: &[u8]) {
+        if !self.missing_links.is_empty() {
+            self.missing_links.remove(path);
         }
     }
 
@@ -80,29 +111,59 @@ impl SingleLayer {
         self.path_bytes > MISSING_PATHS
     }
 
-    /// Whether this layer has no file `name`. A whiteout does not count as one.
-    pub(super) fn is_missing(&self, dir: BorrowedFd<'_>, name: &CStr) -> bool {
-        match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(stat) => is_whiteout(&stat),
-            Err(_) => true,
-        }
+    /// Whether a hard link of this path waits for its target.
+    pub(super) fn has_link(&self, path: &[u8]) -> bool {
+        self.missing_links.contains_key(path)
     }
 
     /// Makes the overlay's whiteout `name`, unless this layer has a file there, which hides those below by itself.
-    pub(super) fn apply_whiteout(&self, dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+    pub(super) fn apply_whiteout(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
         match mknodat(dir, name, SFlag::S_IFCHR, Mode::empty(), makedev(0, 0)) {
+            Ok(()) => {
+                self.has_whiteouts = true;
+                Ok(())
+            }
             Err(Errno::EEXIST) => match open_dir(dir, name) {
                 Ok(dir) => self.make_opaque(dir.as_fd()),
                 Err(Errno::ENOTDIR | Errno::ELOOP | Errno::ENXIO) => Ok(()),
                 Err(errno) => Err(errno),
             },
-            other => other,
+            Err(errno) => Err(errno),
         }
     }
 
     /// Marks an open directory as opaque: the overlay hides what lower layers have in it.
-    pub(super) fn make_opaque(&self, dir: BorrowedFd<'_>) -> Result<()> {
+    pub(super) fn make_opaque(&mut self, dir: BorrowedFd<'_>) -> Result<()> {
+        self.has_opaque_dirs = true;
         fsetxattr(dir, self.opaque_xattr(), b"y")
+    }
+
+    /// Whether nothing of the layers below is seen in `dir`: it, or a directory above it up to the layer's root (of the
+    /// inode number `root`), is opaque by now.
+    pub(super) fn is_covered(&self, dir: BorrowedFd<'_>, root: u64) -> Result<bool> {
+        if !self.has_opaque_dirs {
+            return Ok(false);
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut here = openat(dir, c".", flags, Mode::empty())?;
+        loop {
+            if self.is_opaque(here.as_fd())? {
+                return Ok(true);
+            }
+            if fstat(&here)?.st_ino == root {
+                return Ok(false);
+            }
+            here = openat(&here, c"..", flags, Mode::empty())?;
+        }
+    }
+
+    /// Whether an open directory is marked as opaque.
+    pub(crate) fn is_opaque(&self, dir: BorrowedFd<'_>) -> Result<bool> {
+        match fgetxattr(dir, self.opaque_xattr()) {
+            Ok(_) => Ok(true),
+            Err(Errno::ENODATA | Errno::ENOTSUP) => Ok(false),
+            Err(errno) => Err(errno),
+        }
     }
 
     fn opaque_xattr(&self) -> &'static CStr {
@@ -144,14 +205,16 @@ mod tests {
     }
 
     #[test]
-    fn only_directories_with_entries_are_needed() {
+    fn what_a_layer_needs_is_recorded() {
         let mut layer = SingleLayer::default();
         layer.record_implied_dir(b"a");
-        layer.record_implied_dir(b"a/b");
         layer.record_implied_dir(b"c");
-        layer.record_entry(b"a/x");
         layer.record_dir_entry(b"c");
-        assert_eq!(layer.implied_dirs, [(b"a".to_vec(), true), (b"a/b".to_vec(), false)].into());
+        layer.record_implied_dir(b"a/b");
+        layer.record_implied_dir(b"a.x");
+        layer.record_replaced(b"a/b");
+        assert_eq!(layer.overwritten_dirs, [b"c".to_vec(), b"a/b".to_vec()].into());
+        assert_eq!(layer.implied_dirs, [b"a".to_vec(), b"a.x".to_vec()].into());
         layer.defer_link(b"l", b"t".to_vec());
         layer.defer_link(b"m", b"l".to_vec());
         assert_eq!(layer.missing_links[&b"m"[..]], b"t");

@@ -6,7 +6,7 @@
 //! a symlink; the cache is cleared then.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsString};
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -14,7 +14,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
+use nix::fcntl::{AtFlags, OFlag, openat, readlink, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, futimens, mkdirat, umask};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, getegid, geteuid};
@@ -22,8 +22,8 @@ use nix::unistd::{Gid, Uid, fchown, getegid, geteuid};
 use super::entry_adapter::EntryAdapter;
 use super::single_layer::SingleLayer;
 use super::whiteout::PSEUDOLINKS;
-use crate::image::archive::path::{clean, split};
-use crate::image::filesystem::dir::open_dir;
+use crate::image::archive::path::{clean, is_within, split};
+use crate::image::filesystem::dir::{open_dir, proc_path};
 use crate::image::filesystem::remove;
 use crate::image::filesystem::xattrs::drop_inherited_acl;
 use crate::image::limits::DIRECTORY_TIMES;
@@ -54,6 +54,8 @@ pub(crate) type Times = (TimeSpec, TimeSpec);
 #[derive(Debug)]
 pub(crate) struct Tree {
     root: Root,
+    /// Its path on the host, as procfs has it.
+    root_path: Option<Vec<u8>>,
     /// Set for the tree of a single layer; None for a merged tree.
     pub(super) single_layer: Option<SingleLayer>,
     /// How entries are changed that cannot be made as they are.
@@ -64,7 +66,7 @@ pub(crate) struct Tree {
     created_by_layer: HashSet<u64>,
     /// Keyed anew in each process, so that no image can aim for equal hashes.
     hash: RandomState,
-    /// Directories by inode: their last known path and the times they get when all is in place.
+    /// Directories by inode: their path and the times they get when all is in place.
     dir_times: HashMap<u64, (Vec<u8>, Times)>,
     /// Bytes of these paths.
     dir_times_bytes: usize,
@@ -100,7 +102,7 @@ impl Tree {
 
     /// The directory may have a default access list from the one above it, which all files would inherit.
     fn open_empty(path: &Path, single_layer: Option<SingleLayer>, adapter: EntryAdapter) -> Result<Self> {
-        let tree = Self::open(path, single_layer, adapter)?;
+        let tree = Self::open(Root::open(path)?, single_layer, adapter)?;
         let root = tree.root.resolve(c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
         drop_inherited_acl(root.as_fd())?;
         fchmod(&root, Mode::from_bits_truncate(0o755))?;
@@ -109,7 +111,12 @@ impl Tree {
 
     /// Opens a merged tree that is complete, for small changes: its directories keep the times they have.
     pub(crate) fn reopen(path: &Path, adapter: EntryAdapter) -> Result<Self> {
-        let mut tree = Self::open(path, None, adapter)?;
+        Self::over(Root::open(path)?, adapter)
+    }
+
+    /// As `reopen`, for an open tree: that of lower layers, which a layer is unpacked over.
+    pub(crate) fn over(root: Root, adapter: EntryAdapter) -> Result<Self> {
+        let mut tree = Self::open(root, None, adapter)?;
         tree.dir_times.clear();
         tree.preserves_times = true;
         // It may have some.
@@ -118,13 +125,13 @@ impl Tree {
         Ok(tree)
     }
 
-    fn open(path: &Path, single_layer: Option<SingleLayer>, adapter: EntryAdapter) -> Result<Self> {
+    fn open(root: Root, single_layer: Option<SingleLayer>, adapter: EntryAdapter) -> Result<Self> {
         umask(Mode::empty());
-        let root = Root::open(path)?;
         // Like any directory without an entry of its own, unless one comes.
         let zero = TimeSpec::new(0, 0);
         let dir_times = [(fstat(&root)?.st_ino, (Vec::new(), (zero, zero)))].into();
         Ok(Self {
+            root_path: path_by_procfs(root.as_fd()),
             root,
             single_layer,
             adapter,
@@ -208,7 +215,7 @@ impl Tree {
     pub(super) fn whiteout_dir(&mut self, path: &[u8]) -> Result<Option<Rc<Dir>>> {
         match self.single_layer {
             // The layers below are not known here: the whiteout must be kept for the overlay.
-            Some(_) => self.open_or_create_dir(path).map(Some),
+            Some(_) => self.open_or_imply_dir(path),
             None => self.find_dir(path),
         }
     }
@@ -246,7 +253,13 @@ impl Tree {
     }
 
     /// Makes the directory `path` in `parent`, where looking for it gave `missing`.
-    fn create_dir(&mut self, parent: &Rc<Dir>, path: &[u8], missing: Errno, links: u32) -> Result<Rc<Dir>> {
+    pub(super) fn create_dir(
+        &mut self,
+        parent: &Rc<Dir>,
+        path: &[u8],
+        missing: Errno,
+        links: u32,
+    ) -> Result<Rc<Dir>> {
         let (above, name) = split(path);
         let name = c_string(name)?;
         let mode = Mode::from_bits_truncate(0o755);
@@ -259,10 +272,14 @@ impl Tree {
                 }
                 let target = readlinkat(parent.as_fd(), name.as_c_str())?.into_vec();
                 let from = if target.starts_with(b"/") { b"" } else { above };
+                self.require_order();
                 return self.open_or_create_dir_after(&clean(&[from, &target].join(&b'/')), links + 1);
             }
             Err(Errno::EEXIST) => {
                 // Something that is no directory, or leads to none: it gives way.
+                if self.is_symlink(parent, split(path).1)? {
+                    self.require_order();
+                }
                 self.remove_existing(parent, &name)?;
                 mkdirat(parent.as_fd(), name.as_c_str(), mode)?;
                 self.hide_lower(parent, &name)?;
@@ -270,7 +287,9 @@ impl Tree {
             }
             Err(errno) => return Err(errno),
         }
-        if let Some(single) = &mut self.single_layer {
+        // In an opaque directory it is a new one, whatever the layers below have.
+        let is_new = self.is_covered(parent)?;
+        if let Some(single) = self.single_layer.as_mut().filter(|_| !is_new) {
             single.record_implied_dir(path);
         }
         self.init_implied_dir(parent, &name, path)
@@ -298,7 +317,7 @@ impl Tree {
         Ok(dir)
     }
 
-    fn open_existing_dir(&mut self, path: &[u8]) -> Result<Rc<Dir>> {
+    pub(super) fn open_existing_dir(&mut self, path: &[u8]) -> Result<Rc<Dir>> {
         if let Some(dir) = self.dir_cache.get(path) {
             return Ok(Rc::clone(dir));
         }
@@ -310,16 +329,12 @@ impl Tree {
     pub(super) fn cache_dir(&mut self, path: &[u8], fd: OwnedFd) -> Result<Rc<Dir>> {
         let stat = fstat(&fd)?;
         let has_setgid = stat.st_mode & libc::S_ISGID != 0;
-        if self.preserves_times {
+        let dir = Rc::new(Dir { fd, inode: stat.st_ino, has_setgid });
+        if self.preserves_times && !self.dir_times.contains_key(&stat.st_ino) {
             let atime = TimeSpec::new(stat.st_atime, stat.st_atime_nsec);
             let mtime = TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec);
-            let held = &mut self.dir_times_bytes;
-            self.dir_times.entry(stat.st_ino).or_insert_with(|| {
-                *held += path.len();
-                (path.to_vec(), (atime, mtime))
-            });
+            self.defer_times(&dir, path, (atime, mtime));
         }
-        let dir = Rc::new(Dir { fd, inode: stat.st_ino, has_setgid });
         if self.dir_cache.len() == CACHED_DIRS {
             self.dir_cache.clear();
         }
@@ -342,16 +357,21 @@ impl Tree {
     }
 
     /// Makes a directory opaque that replaced another file: in an overlay it must hide what lower layers have there.
-    pub(super) fn hide_lower(&self, dir: &Dir, name: &CStr) -> Result<()> {
-        match &self.single_layer {
+    pub(super) fn hide_lower(&mut self, dir: &Dir, name: &CStr) -> Result<()> {
+        match &mut self.single_layer {
             Some(single) => single.make_opaque(open_dir(dir.as_fd(), name)?.as_fd()),
             None => Ok(()),
         }
     }
 
-    /// Applies a whiteout: removes what lower layers have at `name`, or marks it for the overlay.
-    pub(super) fn apply_whiteout(&mut self, dir: &Dir, name: &CStr) -> Result<()> {
-        if let Some(single) = &self.single_layer {
+    /// Applies a whiteout of `path`, which is `name` in `dir`: removes what lower layers have at `name`, or marks it for the overlay.
+    pub(super) fn apply_whiteout(&mut self, dir: &Dir, path: &[u8], name: &CStr) -> Result<()> {
+        let is_covered = self.is_covered(dir)?;
+        if let Some(single) = &mut self.single_layer {
+            if is_covered {
+                return Ok(());
+            }
+            single.record_whiteout(path);
             return single.apply_whiteout(dir.as_fd(), name);
         }
         let kind = match stat(dir, name) {
@@ -376,7 +396,8 @@ impl Tree {
             OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
             Mode::empty(),
         )?;
-        if let Some(single) = &self.single_layer {
+        if let Some(single) = &mut self.single_layer {
+            single.hides_all |= fstat(&self.root)?.st_ino == dir.inode;
             return single.make_opaque(own.as_fd());
         }
         let created = |inode, name: &CStr| self.created_by_layer.contains(&self.creation_key(inode, name));
@@ -385,8 +406,18 @@ impl Tree {
 
     /// Remembers the times of a directory for the end, because each file made in it would change them again.
     pub(super) fn defer_times(&mut self, dir: &Dir, path: &[u8], times: Times) {
+        // Without symlinks: one that goes would take the way to it along.
+        let path = self.real_path(dir).unwrap_or_else(|| path.to_vec());
         self.dir_times_bytes += path.len();
-        self.dir_times.insert(dir.inode, (path.to_vec(), times));
+        self.dir_times.insert(dir.inode, (path, times));
+    }
+
+    /// The path of a directory inside the root, without symlinks; None where procfs does not tell it.
+    fn real_path(&self, dir: &Dir) -> Option<Vec<u8>> {
+        let path = path_by_procfs(dir.as_fd())?;
+        let root = self.root_path.as_ref()?;
+        // A mount that is not in the tree of mounts has `/` at its own root.
+        is_within(&path, if root == b"/" { b"" } else { root }).then(|| clean(&path[root.len()..]))
     }
 
     /// Sets the times of directories now where the waiting ones take too much memory. Called between two entries.
@@ -416,6 +447,12 @@ impl Tree {
         }
         Ok(())
     }
+}
+
+/// The path of an open directory, without symlinks.
+fn path_by_procfs(dir: BorrowedFd<'_>) -> Option<Vec<u8>> {
+    let link = proc_path(dir, c"");
+    readlink(link.to_bytes().strip_suffix(b"/")?).ok().map(OsString::into_vec)
 }
 
 /// Looks at `name` itself, not at what it points at.

@@ -1,0 +1,114 @@
+//! What the tree of a single layer can tell of the layers below it, which are not known yet: whether they can be seen at a
+//! path, and whether the order of the layer's entries counts, because a path may lead through a symlink.
+
+use std::os::fd::AsFd;
+use std::rc::Rc;
+
+use nix::errno::Errno;
+use nix::sys::stat::{FileStat, fstat};
+
+use super::single_layer::is_whiteout;
+use super::tree::{Dir, Tree, stat};
+use crate::image::archive::path::split;
+use crate::inroot::{Result, c_string};
+
+/// Where the file is that a hard link leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LinkTarget {
+    /// In this tree, if anywhere.
+    Here,
+    /// In the layers below this one, if anywhere.
+    Below,
+    /// This layer has taken it away.
+    Nowhere,
+}
+
+impl Tree {
+    /// As `open_or_create_dir`, for a whiteout in a layer alone: None where nothing of the layers below can be seen there,
+    /// because this layer has something else on the way.
+    pub(super) fn open_or_imply_dir(&mut self, path: &[u8]) -> Result<Option<Rc<Dir>>> {
+        if let Some(dir) = self.find_dir(path)? {
+            return Ok(Some(dir));
+        }
+        let mut dir = self.open_existing_dir(b"")?;
+        let ends = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| at);
+        for end in ends.chain([path.len()]).collect::<Vec<_>>() {
+            let name = split(&path[..end]).1;
+            dir = match self.find_dir(&path[..end])? {
+                Some(found) => found,
+                None if self.has_file(&dir, name)? => return Ok(None),
+                None if self.is_covered(&dir)? => return Ok(None),
+                None if self.is_symlink(&dir, name)? => {
+                    // It may lead to a directory of the layers below.
+                    self.require_order();
+                    return Ok(None);
+                }
+                None => self.create_dir(&dir, &path[..end], Errno::ENOENT, 0)?,
+            };
+        }
+        Ok(Some(dir))
+    }
+
+    /// Whether nothing of the layers below is seen in `dir`, in the tree of a single layer.
+    pub(super) fn is_covered(&self, dir: &Dir) -> Result<bool> {
+        match &self.single_layer {
+            Some(single) => single.is_covered(dir.as_fd(), fstat(self.root())?.st_ino),
+            None => Ok(false),
+        }
+    }
+
+    /// Where the file is that a hard link to this clean path leads to.
+    pub(super) fn find_link_target(&mut self, path: &[u8]) -> Result<LinkTarget> {
+        let Some(single) = &self.single_layer else { return Ok(LinkTarget::Here) };
+        if single.has_link(path) {
+            return Ok(LinkTarget::Below);
+        }
+        let mut dir = self.open_existing_dir(b"")?;
+        for end in path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| at) {
+            dir = match self.find_dir(&path[..end])? {
+                Some(found) => found,
+                // It may lead to a directory of the layers below.
+                None if self.is_symlink(&dir, split(&path[..end]).1)? => {
+                    self.require_order();
+                    return Ok(LinkTarget::Below);
+                }
+                None => return self.find_in_layer(&dir, split(&path[..end]).1),
+            };
+        }
+        self.find_in_layer(&dir, split(path).1)
+    }
+
+    fn find_in_layer(&self, dir: &Dir, name: &[u8]) -> Result<LinkTarget> {
+        match stat(dir, &c_string(name)?) {
+            Ok(found) if is_whiteout(&found) => Ok(LinkTarget::Nowhere),
+            Ok(_) => Ok(LinkTarget::Here),
+            Err(Errno::ENOENT) if self.is_covered(dir)? => Ok(LinkTarget::Nowhere),
+            Err(Errno::ENOENT) => Ok(LinkTarget::Below),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Notes that this single layer must be unpacked over those below it.
+    pub(super) fn require_order(&mut self) {
+        if let Some(single) = &mut self.single_layer {
+            single.needs_order = true;
+        }
+    }
+
+    pub(super) fn is_symlink(&self, dir: &Dir, name: &[u8]) -> Result<bool> {
+        let kind = |stat: FileStat| stat.st_mode & libc::S_IFMT;
+        Ok(self.look(dir, name)?.is_some_and(|stat| kind(stat) == libc::S_IFLNK))
+    }
+
+    /// Whether the layer has something else than a directory or a symlink there, a whiteout for example.
+    fn has_file(&self, dir: &Dir, name: &[u8]) -> Result<bool> {
+        Ok(self.look(dir, name)?.is_some() && !self.is_symlink(dir, name)?)
+    }
+
+    fn look(&self, dir: &Dir, name: &[u8]) -> Result<Option<FileStat>> {
+        match stat(dir, &c_string(name)?) {
+            Err(Errno::ENOENT) => Ok(None),
+            found => found.map(Some),
+        }
+    }
+}
