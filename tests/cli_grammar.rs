@@ -338,7 +338,7 @@ fn update_is_read() {
         ("update --l3-cache-schema L3:0=f c", update(|o| o.l3_cache_schema = text("L3:0=f"))),
         ("update --mem-bw-schema MB:0=20 c", update(|o| o.mem_bw_schema = text("MB:0=20"))),
         ("update --kernel-memory 1 c", update(|o| o.kernel_memory = true)),
-        ("update --kernel-memory-tcp 1 c", update(|o| o.kernel_memory = true)),
+        ("update --kernel-memory-tcp 1k c", update(|o| o.kernel_memory_tcp = Some(1024))),
     ]);
 }
 

@@ -158,3 +158,27 @@ fn many_creations_leave_no_dying_group_on_cgroup_v2() {
     wait_until("no group is left", || count() == before);
     eprintln!("{rounds} × create, delete: before {before}; at once {at_once}; then {}", count());
 }
+
+/// Whichever step of it fails: what was made before is removed, the groups above the container's own too.
+#[test]
+fn a_creation_that_runs_out_of_descriptors_leaves_no_group() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let path = format!("/{0}-above/between/{0}", bundle.id);
+    bundle.patch(|config| config["linux"]["cgroupsPath"] = json!(path)).args(&["true"]);
+    let mut failures = 0;
+    for descriptors in 4..100 {
+        let call = format!("ulimit -n {descriptors}; exec \"$@\"");
+        let answer = bundle.tare_by(&call, &["create", &bundle.id]);
+        if answer.code == 0 {
+            break;
+        }
+        failures += 1;
+        let left = machine::groups(&bundle.id);
+        assert!(left.is_empty(), "{descriptors} descriptors: {answer:?}: {left:#?}");
+    }
+    assert!(failures > 5, "{failures}");
+    bundle.tare(&["delete", "--force", &bundle.id]);
+    for above in machine::groups(&bundle.id) {
+        let _ = fs::remove_dir(above);
+    }
+}

@@ -303,7 +303,7 @@ fn what_is_odd_is_a_warning_with_its_place() {
         ),
         (
             json!({"linux": {"resources": {"memory": {"kernel": -1}}}}),
-            "/linux/resources/memory: kernel memory settings are ignored: kernels since 5.4 have none",
+            "/linux/resources/memory/kernel: ignored: kernels have no limit of kernel memory alone any more",
         ),
     ] {
         assert_eq!(read(&changes).warnings, [expected]);
@@ -325,7 +325,7 @@ fn values_at_the_edge_are_accepted_in_silence() {
         json!({"process": {"user": {"uid": 4_294_967_294_u32, "additionalGids": many}}}),
         json!({"process": {"oomScoreAdj": -1000}}),
         json!({"process": {"rlimits": [{"type": "RLIMIT_AS", "hard": u64::MAX, "soft": u64::MAX}]}}),
-        json!({"process": {"capabilities": {"bounding": ["kill", "NET_RAW", "CAP_SYS_ADMIN"]}}}),
+        json!({"process": {"capabilities": {"bounding": ["CAP_KILL", "CAP_SYS_ADMIN"]}}}),
         json!({"process": {"scheduler": {"policy": "SCHED_FIFO", "priority": 99, "nice": 99}}}),
         json!({"process": {"scheduler": {"policy": "SCHED_IDLE", "nice": 30}}}),
         json!({"process": {"scheduler": {"policy": "SCHED_DEADLINE", "runtime": 5, "deadline": 5, "period": 0}}}),

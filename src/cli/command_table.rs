@@ -109,7 +109,7 @@ const UPDATE: &[Flag] = &[
     Flag::text("l3-cache-schema", "Intel RDT L3 cache schema"),
     Flag::text("mem-bw-schema", "Intel RDT memory bandwidth schema"),
     Flag::text("kernel-memory", "without effect: the kernel has dropped it").hidden(),
-    Flag::text("kernel-memory-tcp", "without effect: the kernel has dropped it").hidden(),
+    Flag::text("kernel-memory-tcp", "kernel memory of TCP buffers, in bytes, cgroup v1").hidden(),
 ];
 
 const CHECKPOINT: &[Flag] = &[

@@ -232,7 +232,8 @@ fn update(values: &FlagValues) -> Result<Update> {
         devices: values.texts("device"),
         l3_cache_schema: values.text("l3-cache-schema"),
         mem_bw_schema: values.text("mem-bw-schema"),
-        kernel_memory: values.text("kernel-memory").or_else(|| values.text("kernel-memory-tcp")).is_some(),
+        kernel_memory_tcp: size(values, "kernel-memory-tcp")?,
+        kernel_memory: values.text("kernel-memory").is_some(),
     })
 }
 

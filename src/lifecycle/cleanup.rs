@@ -22,7 +22,7 @@ pub(super) fn undo_creation(entry: &Entry, record: &Record, group: Option<&Group
     let mut results = Vec::new();
     if let Some(group) = group {
         results.push(group.kill_all(libc::SIGKILL));
-        results.push(group.remove());
+        results.push(group.undo());
         results.push(record.rdt.as_ref().map_or(Ok(()), rdt::remove));
     }
     // As long as something is left, so is the record, by which `delete --force` can remove it.

@@ -156,6 +156,8 @@ pub struct Update {
     pub devices: Vec<String>,
     pub l3_cache_schema: Option<String>,
     pub mem_bw_schema: Option<String>,
+    /// Bytes; v1 alone.
+    pub kernel_memory_tcp: Option<i64>,
     /// A limit of kernel memory was given, which kernels no longer know: worth a warning.
     pub kernel_memory: bool,
 }

@@ -58,7 +58,13 @@ fn devices(rules: &[LinuxDeviceCgroup], at: &JsonPointer<'_>, diagnostics: &mut 
 }
 
 fn memory(memory: &LinuxMemory, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
-    let amounts = [("limit", memory.limit()), ("reservation", memory.reservation()), ("swap", memory.swap())];
+    #[allow(deprecated)]
+    let amounts = [
+        ("limit", memory.limit()),
+        ("reservation", memory.reservation()),
+        ("swap", memory.swap()),
+        ("kernelTCP", memory.kernel_tcp()),
+    ];
     for (name, amount) in amounts {
         if amount.is_some_and(|amount| amount < -1) {
             diagnostics.error(&at.key(name), "must be a number of bytes, or -1 for no limit");
@@ -77,8 +83,9 @@ fn memory(memory: &LinuxMemory, at: &JsonPointer<'_>, diagnostics: &mut Diagnost
         );
     }
     #[allow(deprecated)]
-    if memory.kernel().is_some() || memory.kernel_tcp().is_some() {
-        diagnostics.warn(at, "kernel memory settings are ignored: kernels since 5.4 have none");
+    if memory.kernel().is_some() {
+        // KERNEL(5.16): its file takes any value and does nothing; before, a limit there could leave the group for ever.
+        diagnostics.warn(&at.key("kernel"), "ignored: kernels have no limit of kernel memory alone any more");
     }
 }
 

@@ -52,6 +52,26 @@ fn limits_read_back_from_the_kernels_files() {
 }
 
 #[test]
+fn memory_of_tcp_is_limited_where_the_kernel_has_the_file() {
+    let Some(layout) = layout() else { return };
+    let scratch = Scratch::new(&json!({"memory": {"kernelTCP": 1_048_576}}), &layout);
+    if !scratch.directory("memory").join("memory.kmem.tcp.limit_in_bytes").exists() {
+        return skip("needs a kernel with memory.kmem.tcp.limit_in_bytes");
+    }
+    assert_eq!(scratch.read("memory.kmem.tcp.limit_in_bytes"), "1048576");
+}
+
+#[test]
+fn no_limit_of_what_the_host_does_not_count_is_no_failure() {
+    let Some(layout) = layout() else { return };
+    if layout.v1.iter().any(|tree| tree.controllers.iter().any(|name| name == "hugetlb")) {
+        return skip("needs a host without the hugetlb controller");
+    }
+    let none = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 9_223_372_036_854_771_712_i64}]});
+    drop(Scratch::new(&none, &layout));
+}
+
+#[test]
 fn a_new_parent_has_the_real_time_bandwidth_that_its_group_gets() {
     let Some(layout) = layout() else { return };
     if !std::path::Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists() {

@@ -8,8 +8,8 @@ use crate::cgroup::dir::{CgroupDir, is_permission_error};
 use crate::cgroup::plan::write::{IfMissing, Write};
 use crate::cgroup::plan::{self, MemoryLimits, Plan};
 use crate::error::{Error, Kind, Result};
-use crate::fail;
 use crate::host::cgroup::Mode;
+use crate::{fail, log};
 
 impl Group {
     /// Writes the limits and sets the device filter.
@@ -89,6 +89,7 @@ pub(super) fn restore(group: &Group, before: &[Write]) {
 fn write_value(group: &Group, write: &Write) -> Result<()> {
     let dir = match group.record().location_of(&write.controller) {
         Some(location) => group.dir(location)?,
+        None if !write.needs_controller() => return Ok(()),
         None => {
             return Err(fail!(
                 Kind::Unsupported,
@@ -101,6 +102,13 @@ fn write_value(group: &Group, write: &Write) -> Result<()> {
     match (dir.write(&write.file, &write.value), &write.if_missing) {
         (Ok(()), _) => Ok(()),
         (Err(Errno::ENOENT), IfMissing::Skip) => Ok(()),
+        (Err(Errno::ENOENT), _) if !write.needs_controller() && lacks_controller(dir, &write.controller) => {
+            Ok(())
+        }
+        (Err(Errno::ENOENT), IfMissing::Warn) if !lacks_controller(dir, &write.controller) => {
+            log::warn(format_args!("{}: left out: this kernel has no {}", write.pointer, write.file));
+            Ok(())
+        }
         (Err(Errno::ENOENT), IfMissing::Fallback { file, value }) => {
             dir.write(file, value).map_err(|errno| explain_refusal(dir, write, file, value, errno))
         }

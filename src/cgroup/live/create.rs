@@ -11,6 +11,7 @@ use crate::cgroup::plan::Location;
 use crate::cgroup::plan::Record;
 use crate::cgroup::plan::pointer::CGROUPS_PATH;
 use crate::cgroup::plan::systemd::Unit;
+use crate::cgroup::plan::write::Write;
 use crate::cgroup::plan::{Permission, Plan};
 use crate::cgroup::systemd::placeholder::Placeholder;
 use crate::cgroup::systemd::scope;
@@ -41,6 +42,7 @@ impl Plan {
         }
         let mut dirs = Vec::with_capacity(record.locations.len());
         for location in std::mem::take(&mut record.locations) {
+            let before = made.0.len();
             match self.make(&location, &mut made) {
                 Ok(dir) => {
                     dirs.push(dir);
@@ -48,12 +50,13 @@ impl Plan {
                 }
                 Err(error) if self.permission == Permission::NotNeeded && is_permission_error(&error) => {
                     self.check_dispensable(&location, error)?;
+                    made.back_to(before);
                 }
                 Err(error) => return Err(error),
             }
         }
-        made.keep();
-        Ok(Group::new(record, dirs, self.permission, unit.keep()))
+        let above = made.keep(&record.locations);
+        Ok(Group::new(record, dirs, self.permission, unit.keep(), above))
     }
 
     fn make(&self, location: &Location, made: &mut CreatedDirs) -> Result<CgroupDir> {
@@ -96,24 +99,30 @@ impl Plan {
         Ok(dir)
     }
 
+    fn has_limits(&self) -> bool {
+        self.writes.iter().any(Write::needs_controller)
+    }
+
     /// A user without a systemd of their own may still run what asks for no limit and no place.
     fn can_run_without_unit(&self, error: &Error) -> bool {
         let absent = matches!(error.errno(), Some(Errno::ENOENT | Errno::ECONNREFUSED));
         self.permission == Permission::NotNeeded
-            && self.writes.is_empty()
+            && !self.has_limits()
             && (absent || error.kind() == Kind::Unsupported)
     }
 
     /// Without permission in one hierarchy, a container that asks nothing of it may go without.
     fn check_dispensable(&self, location: &Location, error: Error) -> Result<()> {
-        if self.mode == Mode::V2 && self.writes.is_empty() {
+        if self.mode == Mode::V2 && !self.has_limits() {
             return Ok(());
         }
         if self.mode == Mode::V2 {
             let why = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
             return Err(error.context(why));
         }
-        match self.writes.iter().find(|write| location.controllers.contains(&write.controller)) {
+        let is_lost =
+            |write: &&Write| write.needs_controller() && location.controllers.contains(&write.controller);
+        match self.writes.iter().find(is_lost) {
             None => Ok(()),
             Some(write) => {
                 let what = format!(
@@ -228,15 +237,24 @@ impl CreatedDirs {
         self.0.push((parent, name.to_owned()));
     }
 
-    fn keep(mut self) {
-        self.0.clear();
+    /// Takes back what was made after the first `length` ones.
+    fn back_to(&mut self, length: usize) {
+        for (parent, name) in self.0.drain(length..).rev() {
+            let _ = parent.remove_child(&name);
+        }
+    }
+
+    /// Keeps all; what comes back are those above the `locations`, for a creation that fails later.
+    fn keep(mut self, locations: &[Location]) -> Vec<(CgroupDir, std::path::PathBuf)> {
+        let is_location =
+            |path: std::path::PathBuf| locations.iter().any(|location| location.directory() == path);
+        self.0.retain(|(parent, name)| !is_location(parent.path.join(name)));
+        std::mem::take(&mut self.0)
     }
 }
 
 impl Drop for CreatedDirs {
     fn drop(&mut self) {
-        for (parent, name) in self.0.iter().rev() {
-            let _ = parent.remove_child(name);
-        }
+        self.back_to(0);
     }
 }

@@ -1,6 +1,7 @@
 //! The live group of a container.
 
 use std::cell::{OnceCell, RefCell};
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 
@@ -22,6 +23,8 @@ pub struct Group {
     fresh: bool,
     /// Keeps a new scope alive until the first process joins.
     placeholder: RefCell<Option<Placeholder>>,
+    /// The groups above it that were made for it, each by its parent and its name.
+    pub(super) above: Vec<(CgroupDir, PathBuf)>,
 }
 
 impl Group {
@@ -30,10 +33,11 @@ impl Group {
         dirs: Vec<CgroupDir>,
         permission: Permission,
         placeholder: Option<Placeholder>,
+        above: Vec<(CgroupDir, PathBuf)>,
     ) -> Self {
         let dirs = dirs.into_iter().map(OnceCell::from).collect();
         let fresh = record.unit.is_none();
-        Self { record, dirs, permission, fresh, placeholder: placeholder.into() }
+        Self { record, dirs, permission, fresh, placeholder: placeholder.into(), above }
     }
 
     /// The group that another command made.
@@ -45,6 +49,7 @@ impl Group {
             permission: Permission::Needed,
             fresh: false,
             placeholder: None.into(),
+            above: Vec::new(),
         }
     }
 

@@ -24,6 +24,16 @@ impl Group {
         self.remove_within(DEADLINE)
     }
 
+    /// Takes back the creation: removes the group, and the groups above it that were made for it and are empty.
+    pub fn undo(&self) -> Result<()> {
+        let removed = self.remove();
+        for (parent, name) in self.above.iter().rev() {
+            // Or it is in use by now.
+            let _ = parent.remove_child(name);
+        }
+        removed
+    }
+
     /// As `remove`, with another deadline for the processes to leave; then the error names those that have not.
     pub fn remove_within(&self, deadline: Duration) -> Result<()> {
         self.release_placeholder();

@@ -10,7 +10,7 @@ use super::manager::Manager;
 use super::record::Record;
 use super::systemd::properties::Property;
 use super::systemd::unit::Unit;
-use super::write::{IfMissing, Write};
+use super::write::Write;
 use crate::host::cgroup::Mode;
 
 /// Owned and comparable; `Display` gives one line for each thing that is done, as `tare plan` prints them.
@@ -64,13 +64,13 @@ pub enum Permission {
 impl Plan {
     /// The v2 controllers that some value needs.
     pub(crate) fn controllers(&self) -> impl Iterator<Item = &str> {
-        self.writes.iter().map(|write| write.controller.as_str()).filter(|name| *name != "cgroup")
+        let needed = self.writes.iter().filter(|write| write.needs_controller());
+        needed.map(|write| write.controller.as_str()).filter(|name| *name != "cgroup")
     }
 
     /// The config field that needs `controller`, as a JSON pointer.
     pub(crate) fn pointer_needing(&self, controller: &str) -> Option<&str> {
-        let is_needed =
-            |write: &&Write| write.controller == controller && write.if_missing != IfMissing::Skip;
+        let is_needed = |write: &&Write| write.controller == controller && write.needs_controller();
         self.writes.iter().find(is_needed).map(|write| &*write.pointer)
     }
 

@@ -7,7 +7,7 @@ use super::location::Location;
 use super::systemd::properties::with_rounded_quota;
 use super::translation::{Translation, is_idle};
 use super::unavailable::missing_controller;
-use super::write::{IfMissing, Write};
+use super::write::Write;
 use super::{v1, v2};
 use crate::error::Result;
 use crate::host::cgroup::Mode;
@@ -40,8 +40,8 @@ impl Limits {
         }
         let Translation { mut writes, warnings } = translation;
         let has = |write: &Write| Location::index_of(locations, mode, &write.controller).is_some();
-        // What may be missing from a controller may be missing with it.
-        writes.retain(|write| write.if_missing != IfMissing::Skip || has(write));
+        // What may be missing from a controller may be missing with it, and where there is none, there is no limit.
+        writes.retain(|write| write.needs_controller() || has(write));
         match writes.iter().find(|write| !has(write)) {
             Some(write) => Err(missing_controller(&write.controller, &write.pointer, mode)),
             None => Ok(Self { writes, check_usage: check_usage(resources, mode), warnings }),

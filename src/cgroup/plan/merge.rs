@@ -79,6 +79,8 @@ fn memory(saved: LinuxMemory, wanted: LinuxMemory) -> LinuxMemory {
         merged.set_swap(Some(-1));
     }
     merged.set_reservation(over(wanted.reservation(), saved.reservation()));
+    #[allow(deprecated)]
+    merged.set_kernel_tcp(over(wanted.kernel_tcp(), saved.kernel_tcp()));
     merged.set_swappiness(wanted.swappiness().or_else(|| saved.swappiness()));
     merged.set_disable_oom_killer(wanted.disable_oom_killer().or_else(|| saved.disable_oom_killer()));
     // About this one change only.

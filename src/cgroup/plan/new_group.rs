@@ -16,7 +16,7 @@ use super::systemd::properties::{Property, group_properties};
 use super::systemd::unit::Unit;
 use super::translation::{Translation, sorted_by_name};
 use super::unavailable::{missing_controller, unified_not_available};
-use super::write::{IfMissing, Write};
+use super::write::Write;
 use crate::container_id::ContainerId;
 use crate::error::{Kind, Result};
 use crate::fail;
@@ -73,7 +73,7 @@ pub fn new_group(request: &Request<'_>) -> Result<Plan> {
     if !has_devices && permission == Permission::Needed {
         return Err(missing_controller("devices", &format!("{RESOURCES}/devices"), mode));
     }
-    check_controllers(&limits.writes, layout)?;
+    let writes = with_controllers(limits.writes, layout)?;
     let filter = if request.without_default_devices && has_devices {
         Filter::from_rules(rules)?
     } else {
@@ -97,7 +97,7 @@ pub fn new_group(request: &Request<'_>) -> Result<Plan> {
             .map_or_else(Vec::new, |unified| unified.controllers.clone()),
         unit,
         resources: resources.map(without_devices),
-        writes: limits.writes,
+        writes,
         devices: has_devices.then_some(filter),
         device_rules: rules.to_vec(),
         without_default_devices: request.without_default_devices,
@@ -147,15 +147,17 @@ fn with_annotations(
     Ok(properties)
 }
 
-/// On v2, one tree holds all controllers, and its root tells which it has.
-fn check_controllers(writes: &[Write], layout: &Layout) -> Result<()> {
+/// The writes whose controllers the host has, and it must have what they need. On v2, one tree holds all controllers, and
+/// its root tells which.
+fn with_controllers(mut writes: Vec<Write>, layout: &Layout) -> Result<Vec<Write>> {
     let Some(unified) = layout.unified.as_ref().filter(|_| layout.mode() == Mode::V2) else {
-        return Ok(());
+        return Ok(writes);
     };
     let has =
         |name: &str| name == "cgroup" || unified.controllers.iter().any(|controller| controller == name);
-    match writes.iter().find(|write| !has(&write.controller) && write.if_missing != IfMissing::Skip) {
-        None => Ok(()),
+    writes.retain(|write| write.needs_controller() || has(&write.controller));
+    match writes.iter().find(|write| !has(&write.controller)) {
+        None => Ok(writes),
         Some(write) if write.is_unified() => Err(unified_not_available(write)),
         Some(write) => Err(missing_controller(&write.controller, &write.pointer, Mode::V2)),
     }
@@ -167,7 +169,7 @@ fn without_group(request: &Request<'_>, resources: Option<&LinuxResources>) -> R
     let mode = request.layout.mode();
     let Translation { writes, mut warnings } =
         resources.map(|resources| translate(resources, mode)).transpose()?.unwrap_or_default();
-    if let Some(write) = writes.iter().find(|write| write.if_missing != IfMissing::Skip) {
+    if let Some(write) = writes.iter().find(|write| write.needs_controller()) {
         let why = "cannot be set: the cgroup manager is disabled";
         return Err(fail!(Kind::Unsupported, "{}: {why}", write.pointer));
     }

@@ -15,11 +15,15 @@ fn linux(resources: &Value) -> Linux {
 }
 
 fn try_plan(resources: &Value, layout: &Layout) -> Result<Plan, Error> {
+    try_plan_by(Manager::Cgroupfs, resources, layout)
+}
+
+fn try_plan_by(manager: Manager, resources: &Value, layout: &Layout) -> Result<Plan, Error> {
     new_group(&Request {
         linux: Some(&linux(resources)),
         annotations: None,
         id: &ContainerId::parse("id").unwrap(),
-        manager: Manager::Cgroupfs,
+        manager,
         layout,
         rootless: false,
         systemd_subgroup: None,
@@ -36,7 +40,9 @@ fn writes(resources: &Value, layout: &Layout) -> Vec<String> {
 fn short(write: &super::write::Write) -> String {
     match &write.if_missing {
         super::write::IfMissing::Fail => format!("{}={}", write.file, write.value),
-        super::write::IfMissing::Skip => format!("{}?={}", write.file, write.value),
+        super::write::IfMissing::Skip | super::write::IfMissing::Warn => {
+            format!("{}?={}", write.file, write.value)
+        }
         super::write::IfMissing::Fallback { file, value } => {
             format!("{}={}|{file}={value}", write.file, write.value)
         }
@@ -71,6 +77,8 @@ fn every_resource_becomes_the_files_of_its_interface() {
             &["memory.swap.max?=max", "memory.max=max"],
         ),
         (json!({"memory": {"reservation": 7}}), &["memory.soft_limit_in_bytes=7"], &["memory.low=7"]),
+        (json!({"memory": {"kernelTCP": 9}}), &["memory.kmem.tcp.limit_in_bytes?=9"], &[]),
+        (json!({"memory": {"kernelTCP": 0, "kernel": 5}}), &[], &[]),
         (json!({"memory": {"swappiness": 0}}), &["memory.swappiness=0"], &[]),
         (json!({"memory": {"swappiness": u64::MAX}}), &[], &[]),
         (json!({"memory": {"disableOOMKiller": true}}), &["memory.oom_control=1"], &[]),
@@ -269,6 +277,58 @@ fn a_value_that_cannot_be_set_is_told_with_its_field() {
         let error = try_plan(&resources, &layout).unwrap_err();
         assert_eq!((error.kind(), error.to_string().as_str()), (kind, want));
     }
+}
+
+/// `podman run --pids-limit -1` on a host that cannot count processes: what is asked for is so already.
+#[test]
+fn no_limit_needs_no_controller() {
+    let lifted = [
+        json!({"pids": {"limit": -1}}),
+        json!({"memory": {"limit": -1}}),
+        json!({"memory": {"limit": -1, "swap": -1, "reservation": -1}}),
+        json!({"memory": {"limit": 9_223_372_036_854_771_712_i64}}),
+        json!({"cpu": {"quota": -1, "period": 100_000, "burst": 0, "idle": 0}}),
+        json!({"cpu": {"period": 50_000}}),
+        json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 9_223_372_036_854_771_712_i64}]}),
+        json!({"blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 0}]}}),
+    ];
+    let unified = [
+        json!({"unified": {"pids.max": "max", "memory.high": "max", "cpu.max": "max", "cpu.weight.nice": "0"}}),
+        json!({"unified": {"io.max": "8:0 rbps=max wbps=max"}}),
+    ];
+    let limits = [
+        json!({"pids": {"limit": 0}}),
+        json!({"memory": {"reservation": 5}}),
+        json!({"cpu": {"quota": 5000, "period": 50_000}}),
+        json!({"cpu": {"idle": 1}}),
+        json!({"cpu": {"shares": 2}}),
+        json!({"cpu": {"cpus": "0"}}),
+        json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}),
+        json!({"blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 10}]}}),
+    ];
+    let poor_v1 = Layout {
+        v1: v1().v1.into_iter().filter(|tree| tree.controllers == ["devices"]).collect(),
+        unified: None,
+    };
+    let mut poor_v2 = v2();
+    poor_v2.unified.as_mut().unwrap().controllers.clear();
+    for layout in [&poor_v1, &poor_v2] {
+        for resources in &lifted {
+            assert_eq!(try_plan(resources, layout).unwrap().writes, [], "{resources}");
+            let plan = try_plan_by(Manager::Disabled, resources, layout);
+            assert_eq!(plan.unwrap().writes, [], "disabled: {resources}");
+        }
+        for resources in &limits {
+            let error = try_plan(resources, layout).unwrap_err().to_string();
+            assert!(
+                error.contains(" limit: container could not join or create cgroup"),
+                "{resources}: {error}"
+            );
+        }
+    }
+    assert_eq!(try_plan(&unified[1], &poor_v2).unwrap().writes, []);
+    assert!(try_plan(&unified[0], &poor_v2).unwrap_err().to_string().contains("cpu.weight.nice"));
+    assert!(try_plan(&json!({"unified": {"memory.low": "max"}}), &poor_v2).is_err());
 }
 
 #[test]

@@ -75,6 +75,12 @@ fn memory(memory: &LinuxMemory, out: &mut Translation) {
     if let Some(value) = memory.swappiness().filter(|&value| value != u64::MAX) {
         out.push(Write::new("memory", "memory.swappiness", value, resource_pointer("memory/swappiness")));
     }
+    // Old, and still in kernels of today (6.18); whether it is in this one, the file says.
+    #[allow(deprecated)]
+    if let Some(limit) = memory.kernel_tcp().filter(|&limit| limit != 0) {
+        let field = resource_pointer("memory/kernelTCP");
+        out.push(Write::new("memory", "memory.kmem.tcp.limit_in_bytes", limit, field).or_warning());
+    }
     if memory.disable_oom_killer() == Some(true) {
         out.push(Write::new("memory", "memory.oom_control", 1, resource_pointer("memory/disableOOMKiller")));
     }

@@ -75,6 +75,13 @@ fn memory(memory: &LinuxMemory, out: &mut Translation) -> Result<()> {
     if memory.swappiness().is_some_and(|value| value != u64::MAX) {
         out.warn_ignored("memory/swappiness", "cgroup v2 has no swappiness");
     }
+    #[allow(deprecated)]
+    if memory.kernel_tcp().unwrap_or(0) != 0 {
+        out.warn_ignored(
+            "memory/kernelTCP",
+            "cgroup v2 counts what TCP uses as memory, without a limit of its own",
+        );
+    }
     if memory.disable_oom_killer() == Some(true) {
         out.warn_ignored("memory/disableOOMKiller", "cgroup v2 cannot switch the OOM killer off");
     }

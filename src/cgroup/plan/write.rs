@@ -23,6 +23,8 @@ pub enum IfMissing {
     Fail,
     /// The host has nothing to limit here.
     Skip,
+    /// Some kernels have no such limit: a warning.
+    Warn,
     /// The same wish for another kernel's file.
     Fallback {
         file: String,
@@ -42,6 +44,35 @@ impl Write {
         }
     }
 
+    /// Whether this asks something of a controller that the host has not: a limit, but not the lack of one. Engines write
+    /// "no limit" for every container (`podman run --pids-limit -1`).
+    pub fn needs_controller(&self) -> bool {
+        self.if_missing != IfMissing::Skip && !self.lifts_limit()
+    }
+
+    /// Whether the value is what a new group has anyway: no limit.
+    fn lifts_limit(&self) -> bool {
+        // The kernel's own number for none is the largest, down to a whole page.
+        let largest = self.value.parse::<i64>().is_ok_and(|value| value >= i64::MAX - 0xffff);
+        let is_max = |word: &str| word == "max" || word.ends_with("=max");
+        let mut words = self.value.split_whitespace();
+        match self.file.as_str() {
+            "cpu.max" => words.next() == Some("max"),
+            // A line for one device or resource, which it names first.
+            "io.max" | "rdma.max" | "misc.max" => words.skip(1).all(is_max),
+            "cpu.idle" | "cpu.max.burst" | "cpu.cfs_burst_us" => self.value == "0",
+            // Of a limit that is not there.
+            "cpu.cfs_period_us" | "cpu.rt_period_us" => true,
+            file if file.starts_with("blkio.throttle.") => self.value.ends_with(" 0"),
+            file if file.ends_with(".max") || file.ends_with(".high") => is_max(&self.value) || largest,
+            // v1; and v2's protection, whose largest value stands for it.
+            _ => {
+                let protection = self.pointer.ends_with("/reservation") && self.value == "max";
+                self.value == "-1" || largest || protection
+            }
+        }
+    }
+
     /// A file that `unified` names itself.
     pub fn is_unified(&self) -> bool {
         self.pointer.starts_with("/linux/resources/unified/")
@@ -50,6 +81,12 @@ impl Write {
     #[must_use]
     pub fn optional(mut self) -> Self {
         self.if_missing = IfMissing::Skip;
+        self
+    }
+
+    #[must_use]
+    pub fn or_warning(mut self) -> Self {
+        self.if_missing = IfMissing::Warn;
         self
     }
 
@@ -71,7 +108,7 @@ impl fmt::Display for Write {
         write!(f, "{} = {:?}", self.file, self.value)?;
         match &self.if_missing {
             IfMissing::Fail => {}
-            IfMissing::Skip => write!(f, " if there")?,
+            IfMissing::Skip | IfMissing::Warn => write!(f, " if there")?,
             IfMissing::Fallback { file, value } => write!(f, " or {file} = {value:?}")?,
         }
         write!(f, " ({})", self.pointer)

@@ -23,7 +23,9 @@ pub(crate) fn update(globals: &Globals, id: &ContainerId, options: &Update) -> R
         None => from_flags(options)?,
     };
     if options.kernel_memory {
-        log::warn(format_args!("limits of kernel memory have no effect: kernels no longer have them"));
+        log::warn(format_args!(
+            "--kernel-memory has no effect: kernels have no limit of kernel memory alone any more"
+        ));
     }
     let entry = load::entry(globals, id);
     let _lock = entry.lock()?;
@@ -118,5 +120,7 @@ fn memory(options: &Update) -> Option<LinuxMemory> {
     // Where the memory limit goes, the limit of memory and swap together must go too: it would still bound the memory.
     let swap = options.memory_swap.or_else(|| options.memory.filter(|limit| *limit == -1));
     memory.set_limit(options.memory).set_reservation(options.memory_reservation).set_swap(swap);
+    #[allow(deprecated)]
+    memory.set_kernel_tcp(options.kernel_memory_tcp);
     (memory != unset).then_some(memory)
 }
