@@ -295,8 +295,6 @@ fn namespaces_and_what_needs_them() {
         ("/linux/namespaces/4", "", "/linux/maskedPaths", "unable to restrict sys entries without a private MNT namespace"),
         ("/linux/namespaces/4", "", "/linux/readonlyPaths", "unable to restrict sys entries without a private MNT namespace"),
         ("/linux/namespaces/1", "", "/linux/netDevices", "unable to move network devices without a NET namespace"),
-        ("/linux/namespaces/5", "", "/linux/uidMappings", "user namespace mappings specified, but user namespace isn't enabled in the config"),
-        ("/linux/namespaces/5", "", "/linux/gidMappings", "user namespace mappings specified, but"),
         ("/linux/namespaces/7", "", "/linux/timeOffsets", "time namespace offsets specified, but time namespace isn't enabled in the config"),
         ("/linux/namespaces/7/path", "\"/proc/1/ns/time\"", "/linux/timeOffsets", "time namespace enabled, but both namespace path and time offsets specified"),
         ("/linux/uidMappings", "", "/linux/uidMappings", "user namespaces enabled, but no user mappings found"),

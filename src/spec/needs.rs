@@ -45,8 +45,9 @@ fn user(linux: &Linux, namespaces: &Namespaces<'_>, at: &JsonPointer<'_>, diagno
     let any = lists.iter().any(|(.., list)| given(list));
     if !namespaces.has(Type::User) {
         for (name, ..) in lists.iter().filter(|(.., list)| given(list)) {
-            let message = "user namespace mappings specified, but user namespace isn't enabled in the config";
-            diagnostics.error(&at.key(name), message);
+            let message =
+                "ignored: user namespace mappings specified, but user namespace isn't enabled in the config";
+            diagnostics.warn(&at.key(name), message);
         }
     } else if namespaces.joined(Type::User) {
         // The host knows whether they are the same: compared there.

@@ -42,6 +42,25 @@ fn ids_are_mapped_as_the_configuration_says() {
 }
 
 #[test]
+fn mappings_without_a_user_namespace_are_a_warning() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.patch(|config| {
+        for list in ["uidMappings", "gidMappings"] {
+            config["linux"][list] = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}]);
+        }
+    });
+    let answer = bundle.script("cat /proc/self/uid_map; id -u").run().ok();
+    let words: Vec<&str> = answer.stdout.split_whitespace().collect();
+    assert_eq!(words, ["0", "0", "4294967295", "0"]);
+    for list in ["uidMappings", "gidMappings"] {
+        assert!(
+            answer.stderr.contains(&format!("/linux/{list}: ignored: user namespace mappings")),
+            "{answer:?}"
+        );
+    }
+}
+
+#[test]
 fn what_is_made_inside_belongs_to_the_mapped_user() {
     let Some(mut bundle) = Bundle::new() else { return };
     bundle.user_namespace().writable();
