@@ -63,7 +63,7 @@ fn make_mount(
         Source::Symlink { to } => symlink(place.root, &mount.target, to).map(|()| None)?,
         Source::Remount => {
             let target = target::open(place, mount, OFlag::O_PATH)?;
-            attributes::set(&target.fd, mount).map(|()| None)?
+            attributes::set(&target.fd, mount).map(|()| Some(target.fd))?
         }
         Source::Bind { .. } => bind(mount, place, source)?,
         Source::Filesystem { .. } => mount_filesystem(mount, place)?,

@@ -81,7 +81,12 @@ pub(crate) fn devices(spec: &[LinuxDevice], mounts: &[Mount]) -> Result<Devices,
         if ["/dev/ptmx", "/dev/console"].iter().any(|made| device.path() == Path::new(made)) {
             continue;
         }
-        nodes.insert(device.path().as_os_str().as_bytes(), node(index, device)?);
+        // Of two with one path it is the first, as with runc and crun; one of the configuration before a default one.
+        let node = node(index, device)?;
+        let path = device.path().as_os_str().as_bytes();
+        if nodes.get(path).is_none_or(|made| made.index.is_none()) {
+            nodes.insert(path, node);
+        }
     }
     let links = LINKS.iter().map(|(path, to)| Link { path: (*path).into(), to: (*to).into() }).collect();
     Ok(Devices { nodes: nodes.into_values().collect(), links })
@@ -114,7 +119,7 @@ fn node(index: usize, device: &LinuxDevice) -> Result<Device, ConfigError> {
         kind,
         major: if fifo { 0 } else { number("major", device.major())? },
         minor: if fifo { 0 } else { number("minor", device.minor())? },
-        mode: device.file_mode().unwrap_or(0o666) & 0o7777,
+        mode: device.file_mode().unwrap_or(0o666) & 0o777,
         uid: device.uid().unwrap_or(0),
         gid: device.gid().unwrap_or(0),
     })

@@ -55,7 +55,11 @@ fn add_mount(
     })?;
     let target = target(index, spec, context.rootfs)?;
     if options.remount {
-        mounts.push(Mount::new(MountOrigin::Config(index), target, Source::Remount, &options));
+        let mut mount = Mount::new(MountOrigin::Config(index), target, Source::Remount, &options);
+        // Of /dev, or of what later mounts lie in.
+        mount.late_read_only = mount.attributes.set & MOUNT_ATTR_RDONLY != 0;
+        mount.attributes.set &= !MOUNT_ATTR_RDONLY;
+        mounts.push(mount);
     } else if options.bind.is_some() || kind == "bind" {
         mounts.push(bind(index, spec, target, &options, context)?);
     } else if kind == "cgroup" || kind == "cgroup2" {

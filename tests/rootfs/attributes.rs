@@ -207,6 +207,17 @@ fn with_and_without_an_r_can_differ() {
 }
 
 #[test]
+fn a_remount_of_dev_makes_it_read_only_when_all_is_in_it() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.mount(
+        json!({"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["remount", "ro"]}),
+    );
+    let output =
+        bundle.output_of("test -c /dev/null && echo x > /dev/null && echo made; touch /dev/x || echo ro");
+    assert_eq!(output, "made\nro\n");
+}
+
+#[test]
 fn of_a_mount_that_is_there_are_changed_by_remount() {
     let Some(mut bundle) = Bundle::new() else { return };
     bundle.writable();
