@@ -62,15 +62,21 @@ fn is_entered_without_pivot_root_on_demand() {
 fn without_a_mount_namespace_is_a_change_of_root_only() {
     let Some(mut bundle) = Bundle::new() else { return };
     bundle.without_namespace("mount").patch(|config| {
-        config["mounts"] = json!([]);
-        config["root"]["readonly"] = json!(false);
+        config["linux"]["rootfsPropagation"] = json!("shared");
+        config["linux"]["devices"] = json!([{"path": "/dev/x", "type": "c", "major": 1, "minor": 3}]);
         for paths in ["maskedPaths", "readonlyPaths"] {
             config["linux"][paths] = json!([]);
         }
     });
     fs::write(bundle.rootfs().join("mark"), "").unwrap();
-    let answer = bundle.script("ls /mark; ls /proc | wc -l").run().ok();
-    assert_eq!(answer.stdout, "/mark\n0\n");
+    let answer = bundle.script("ls /mark; ls /proc /dev | wc -w").run().ok();
+    assert_eq!(answer.stdout, "/mark\n2\n");
+    for field in ["/mounts", "/linux/devices", "/root/readonly", "/linux/rootfsPropagation"] {
+        assert!(
+            answer.stderr.contains(&format!("{field}: left out: the container has no mount namespace")),
+            "{answer:?}"
+        );
+    }
     assert_eq!(machine::mounts(&bundle.id), Vec::<String>::new());
     bundle.leaves_nothing();
 }
