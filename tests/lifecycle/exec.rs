@@ -158,6 +158,35 @@ fn a_process_document_is_taken_as_it_is() {
 }
 
 #[test]
+fn what_a_process_document_leaves_out_is_the_containers() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.patch(|config| {
+        let process = &mut config["process"];
+        let kept = json!(["CAP_KILL", "CAP_CHOWN"]);
+        process["capabilities"] = json!({"bounding": kept, "effective": kept, "permitted": kept});
+        process["oomScoreAdj"] = json!(500);
+        process["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 6});
+        process["scheduler"] = json!({"policy": "SCHED_BATCH"});
+        process["user"]["umask"] = json!(0o27);
+    });
+    bundle.up();
+    let script = "umask; grep CapEff /proc/self/status; cat /proc/self/oom_score_adj; ionice -p $$; cut -d' ' -f41 /proc/self/stat";
+    let mut process = json!({"cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/bin"],
+        "args": ["sh", "-c", script]});
+    let mut output = |more: serde_json::Value| {
+        process.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        std::fs::write(bundle.dir.join("process.json"), process.to_string()).unwrap();
+        bundle.tare(&["exec", "--process", "process.json", &bundle.id]).ok().stdout
+    };
+    let own = "0027\nCapEff:\t0000000000000021\n500\nbest-effort: prio 6\n3\n";
+    assert_eq!(output(json!({})), own);
+    let nothing = json!({"capabilities": null, "oomScoreAdj": null, "apparmorProfile": "", "selinuxLabel": ""});
+    assert_eq!(output(nothing), own);
+    let given = output(json!({"capabilities": {}, "oomScoreAdj": 600, "scheduler": {"policy": "SCHED_OTHER"}}));
+    assert_eq!(given, "0027\nCapEff:\t0000000000000000\n600\nbest-effort: prio 6\n0\n");
+}
+
+#[test]
 fn without_words_there_is_nothing_to_execute() {
     let Some(mut bundle) = Bundle::new() else { return };
     bundle.up();

@@ -75,9 +75,12 @@ fn make_plan(container: &LoadedContainer, options: &Exec) -> Result<ProcessPlan>
     let mut warnings = Vec::new();
     let process = match &options.process {
         Some(path) => {
-            let (process, more) = read_process(path)?;
-            warnings.extend(more);
-            process
+            let (process, said) = read_process(path)?;
+            warnings.extend(said);
+            match config.process() {
+                Some(own) => completed(process, own),
+                None => process,
+            }
         }
         None => with_flags(config.process().clone().unwrap_or_default(), options)?,
     };
@@ -99,6 +102,34 @@ fn make_plan(container: &LoadedContainer, options: &Exec) -> Result<ProcessPlan>
     }
     load::log_filter(&plan);
     Ok(plan)
+}
+
+/// What the file leaves out is the container's, as with runc: a process without its label or with no capabilities where
+/// the container has some is not what somebody meant who named neither. Not its limits of resources and
+/// no_new_privs, which are those of the file alone there too.
+fn completed(mut process: Process, own: &Process) -> Process {
+    macro_rules! complete {
+        ($($get:ident $set:ident,)+) => {
+            $(if process.$get().is_none() {
+                process.$set(own.$get().clone());
+            })+
+        };
+    }
+    complete! {
+        capabilities set_capabilities,
+        oom_score_adj set_oom_score_adj,
+        io_priority set_io_priority,
+        scheduler set_scheduler,
+        exec_cpu_affinity set_exec_cpu_affinity,
+        apparmor_profile set_apparmor_profile,
+        selinux_label set_selinux_label,
+    }
+    if process.user().umask().is_none() {
+        let mut user = process.user().clone();
+        user.set_umask(own.user().umask());
+        process.set_user(user);
+    }
+    process
 }
 
 /// Takes the container's own process and changes what the flags say.
