@@ -72,7 +72,7 @@ impl Bundle {
         }
         fs::copy(busybox, bin.join("busybox")).unwrap();
         fs::set_permissions(bin.join("busybox"), PermissionsExt::from_mode(0o755)).unwrap();
-        for name in ["sh", "cat", "ls", "readlink", "sleep", "true", "env"] {
+        for name in ["sh", "cat", "ls", "readlink", "sleep", "true", "env", "yes", "head"] {
             symlink("busybox", bin.join(name)).unwrap();
         }
         let config = config(&dir.join("shared"));
@@ -232,11 +232,6 @@ fn each_kind_runs_in_its_place_with_its_state() {
     bundle.hooks(&hooks);
     assert_eq!(bundle.create().code, 0);
     assert_eq!(bundle.start().code, 0);
-    // `start` does not wait for the hooks that run in the container.
-    let end = Instant::now() + Duration::from_secs(10);
-    while !bundle.shared("startContainer.fds").ends_with("3\n") && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(5));
-    }
     let pid = bundle.state()["pid"].to_string();
     let inside = (namespace(&pid, "mnt"), namespace(&pid, "net"));
     let outside = (namespace("self", "mnt"), namespace("self", "net"));
@@ -372,14 +367,20 @@ fn a_hook_that_is_missing_is_told_by_its_path() {
 fn a_start_container_hook_that_fails_ends_the_container() {
     let Some(mut bundle) = Bundle::new() else { return };
     bundle.args(&["sh", "-c", "echo ran > /shared/ran"]);
-    bundle.hooks(&[("startContainer", shell("echo out; exit 5"))]);
+    let poststop = json!([bundle.record("poststop", "poststop")]);
+    // The second of them after more than a moment, and more than a pipe's worth of words.
+    let fails = shell("echo out; sleep 0.5; yes 2>/dev/null | head -c 100000 >&2; exit 5");
+    bundle.hooks(&[("startContainer", fails), ("poststop", poststop)]);
     let created = bundle.create();
     assert_eq!(created.code, 0, "{}", created.text);
-    bundle.start();
-    bundle.wait_until_stopped();
+    let started = bundle.start();
+    assert_ne!(started.code, 0, "{}", started.text);
+    assert!(started.text.contains("error running startContainer hook #0: exit status 5"), "{}", started.text);
     assert_eq!(bundle.shared("ran"), "", "the process ran all the same");
+    assert_eq!(bundle.order(), ["poststop"]);
+    bundle.nothing_is_left();
 
-    bundle.delete(&["--force"]);
+    bundle.hooks(&[("startContainer", shell("exit 5"))]);
     let ran = bundle.run();
     assert_ne!(ran.code, 0);
     assert!(ran.text.contains("error running startContainer hook #0: exit status 5"), "{}", ran.text);
@@ -404,16 +405,90 @@ fn a_poststart_hook_finds_the_program_running() {
 }
 
 #[test]
-fn a_poststart_hook_that_fails_kills_the_container() {
+fn a_poststart_hook_that_fails_destroys_the_container() {
     let Some(mut bundle) = Bundle::new() else { return };
     bundle.args(&["sleep", "300"]);
-    bundle.hooks(&[("poststart", shell("exit 6"))]);
+    let poststop = json!([bundle.record("poststop", "poststop")]);
+    bundle.hooks(&[("poststart", shell("exit 6")), ("poststop", poststop)]);
     let created = bundle.create();
     assert_eq!(created.code, 0, "{}", created.text);
     let started = bundle.start();
     assert_ne!(started.code, 0);
     assert!(started.text.contains("error running poststart hook #0: exit status 6"), "{}", started.text);
-    bundle.wait_until_stopped();
+    assert_eq!(bundle.order(), ["poststop"]);
+    bundle.nothing_is_left();
+}
+
+#[test]
+fn a_container_whose_start_waits_for_a_hook_can_be_deleted() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.hooks(&[("startContainer", shell("sleep 300"))]);
+    assert_eq!(bundle.create().code, 0);
+    let mut start = bundle.command(&["start", &bundle.id]).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(start.try_wait().unwrap().is_none(), "it does not wait");
+    let deleted = bundle.delete(&["--force"]);
+    assert_eq!(deleted.code, 0, "{}", deleted.text);
+    assert!(!start.wait().unwrap().success());
+    bundle.nothing_is_left();
+}
+
+#[test]
+fn hooks_of_a_run_start_in_the_bundle() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let kinds = ["createRuntime", "poststart", "poststop"];
+    let script = |kind: &str| {
+        let file = bundle.dir.join("shared").join(format!("{kind}.dir"));
+        (kind.to_owned(), shell(&format!("pwd > {}", file.display())))
+    };
+    let hooks = kinds.map(script);
+    bundle.hooks(&hooks.each_ref().map(|(kind, hook)| (&**kind, hook.clone())));
+    assert_eq!(bundle.run().code, 0);
+    for kind in kinds {
+        let told = bundle.shared(&format!("{kind}.dir"));
+        assert_eq!(told.trim_end(), bundle.dir.to_str().unwrap(), "{kind}");
+    }
+}
+
+#[test]
+fn the_bundle_is_recorded_without_links_and_dots() {
+    let Some(bundle) = Bundle::new() else { return };
+    let link = bundle.dir.join("link");
+    symlink(&bundle.dir, &link).unwrap();
+    for typed in [&*link, &link.join("rootfs/.."), &link.join("./link/.")] {
+        let created = bundle.tare(&["create", "--bundle", typed.to_str().unwrap(), &bundle.id]);
+        assert_eq!(created.code, 0, "{}", created.text);
+        assert_eq!(bundle.state()["bundle"], bundle.dir.to_str().unwrap(), "{}", typed.display());
+        bundle.delete(&["--force"]);
+    }
+    let absent = bundle.tare(&["create", "--bundle", "/no/such", &bundle.id]);
+    assert!(absent.code == 1 && absent.text.contains("/no/such: no such file or directory"), "{}", absent.text);
+}
+
+#[test]
+fn a_signal_ends_a_run_whose_program_does_not_run_yet() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    for kind in ["createRuntime", "createContainer", "startContainer"] {
+        bundle.hooks(&[(kind, shell("sleep 300"))]);
+        for signal in [nix::sys::signal::Signal::SIGTERM, nix::sys::signal::Signal::SIGINT] {
+            let dir = bundle.dir.to_str().unwrap();
+            let mut command = bundle.command(&["run", "--bundle", dir, &bundle.id]);
+            let said = bundle.dir.join("shared/said");
+            let mut run = command.stderr(File::create(&said).unwrap()).spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(400));
+            let pid = nix::unistd::Pid::from_raw(run.id().try_into().unwrap());
+            nix::sys::signal::kill(pid, signal).unwrap();
+            let end = Instant::now() + Duration::from_secs(10);
+            while run.try_wait().unwrap().is_none() {
+                assert!(Instant::now() < end, "{signal} does not end it in a {kind} hook");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            assert!(!run.wait().unwrap().success());
+            let said = fs::read_to_string(said).unwrap();
+            assert!(said.contains("signal"), "{kind}: {said}");
+            bundle.nothing_is_left();
+        }
+    }
 }
 
 #[test]

@@ -331,6 +331,7 @@ fn sysctls() {
         ("/linux/sysctl/fs.file-max", "\"1\"", "/linux/sysctl/fs.file-max", "not in a separate kernel namespace"),
         ("/linux/sysctl/kernel.msgmax2", "\"1\"", "/linux/sysctl/kernel.msgmax2", "not in a separate kernel namespace"),
         ("/linux/sysctl/kernel.hostname", "\"x\"", "/linux/sysctl/kernel.hostname", "conflicts with the OCI \"hostname\" field"),
+        ("/linux/sysctl/kernel.domainname", "\"x\"", "/linux/sysctl/kernel.domainname", "conflicts with the OCI \"domainname\" field"),
         ("/linux/sysctl/kernel~1hostname", "\"x\"", "/linux/sysctl/kernel~1hostname", "conflicts with the OCI \"hostname\" field"),
         ("/linux/sysctl/netfoo", "\"x\"", "/linux/sysctl/netfoo", "not in a separate kernel namespace"),
         ("/linux/sysctl/net", "\"x\"", "/linux/sysctl/net", "not in a separate kernel namespace"),

@@ -36,6 +36,9 @@ pub(crate) struct Record {
     pub own_pid_namespace: bool,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// It has startContainer hooks: `start` waits for what becomes of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub start_hooks: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub poststart: Vec<Hook>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

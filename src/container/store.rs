@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, FlockArg, OFlag};
+use nix::fcntl::{AT_FDCWD, FlockArg, OFlag, openat};
 use nix::mount::{MntFlags, umount2};
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -233,6 +233,11 @@ impl Entry {
         Ok(!has(CONFIG)? && !has(FIFO)?)
     }
 
+    /// Whether the directory has been removed since it was opened.
+    pub(crate) fn is_gone(&self) -> Result<bool> {
+        self.dir()?.is_gone().with_context(|| format!("stat {}", self.path.display()))
+    }
+
     /// What is still known of a container that has a directory and no readable record. None where that is nothing by
     /// which its processes could be found.
     pub(crate) fn salvage(&self) -> Result<Option<Record>> {
@@ -328,7 +333,7 @@ impl Entry {
         };
         let doing = || format!("remove {}", self.path.display());
         // Somebody else did that while we waited for the lock: of that name, there may be another container now.
-        if dir.is_gone().with_context(doing)? {
+        if self.is_gone()? {
             return Ok(());
         }
         // The usual files by name, so that the directory is only read where there are others.
@@ -357,17 +362,46 @@ impl Entry {
 #[derive(Debug)]
 pub(crate) struct Started(OwnedFd);
 
+/// Until when `start` waits for a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// As long as its own hooks take.
+    ForHooks,
+    /// Not for ever: somebody may have stopped the process.
+    ForProgram,
+}
+
 impl Started {
-    /// Waits until the process has executed its program or ended: either closes its end of the fifo. Waits at most
-    /// [`PROGRAM_TIMEOUT`]: its startContainer hooks take time, and somebody may have stopped the process.
-    pub(crate) fn wait_for_program(&self) -> Result<()> {
-        // On the writing end of a pipe, poll(2) without events tells only that all readers are gone.
+    /// Waits until it has executed its program, or ended: then its end of the fifo is closed. Returns what it has said
+    /// there.
+    pub(crate) fn wait_for_program(&self, patience: Patience) -> Result<Option<String>> {
+        let timeout = match patience {
+            Patience::ForHooks => PollTimeout::NONE,
+            Patience::ForProgram => PROGRAM_TIMEOUT.into(),
+        };
+        // Of a pipe's writing end, nothing but the loss of all readers is told.
         let mut waiting = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
         loop {
-            match poll(&mut waiting, PROGRAM_TIMEOUT) {
+            match poll(&mut waiting, timeout) {
                 Err(Errno::EINTR) => {}
-                other => return other.map(drop).context("wait for the program"),
+                Ok(0) => return Ok(None),
+                other => break other.map(drop).context("wait for the program")?,
             }
+        }
+        self.last_words().context("read from the exec fifo")
+    }
+
+    fn last_words(&self) -> Result<Option<String>, Errno> {
+        let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let reader = openat(AT_FDCWD, &*path, flags, Mode::empty())?;
+        let mut text = [0; 4096];
+        match nix::unistd::read(reader, &mut text) {
+            Ok(0) | Err(Errno::EAGAIN) => Ok(None),
+            // Our own word, which it did not live to read.
+            Ok(1) if text[0] == b'0' => Ok(None),
+            Ok(length) => Ok(Some(String::from_utf8_lossy(&text[..length]).into_owned())),
+            Err(errno) => Err(errno),
         }
     }
 }

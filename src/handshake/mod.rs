@@ -101,6 +101,9 @@ impl Acknowledgement {
     ];
 }
 
+/// What the new process writes into its exec fifo after its own hooks, where it has any: else why they have failed.
+pub(crate) const HOOKS_DONE: &str = "+";
+
 /// The first byte of each message of the child.
 #[derive(Clone, Copy)]
 #[repr(u8)]

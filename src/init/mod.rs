@@ -34,7 +34,7 @@ use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 
-use crate::handshake::{Acknowledgement, InStep, Message, Report, Step, SyncSocket};
+use crate::handshake::{Acknowledgement, HOOKS_DONE, InStep, Message, Report, Step, SyncSocket};
 use crate::inroot::Root;
 use crate::plan::Plan;
 use crate::plan::hooks::Hook;
@@ -81,7 +81,11 @@ pub(crate) fn container_init(
     // After the filter, because runc's startContainer hooks run under it.
     let options = HookOptions { env: Some(&program.env), ..HookOptions::default() };
     run_container_hooks("startContainer", &plan.hooks.start_container, "created", args, options)
+        .inspect_err(|text| sync::tell_start(args, text))
         .map_err(|text| Report::from_text(Step::StartContainerHook, &text))?;
+    if !plan.hooks.start_container.is_empty() {
+        sync::tell_start(args, HOOKS_DONE);
+    }
     // After the last hook, which writes there.
     descriptors::close_hook_output(&args.fds);
     program::execute(&plan.process, &program)
@@ -290,6 +294,8 @@ fn confine_and_wait(
     }
     let program = identity::confine(plan, args.chown_stdio, socket)?;
     if args.waits.ready == ReadyMoment::AfterConfinement {
+        // Before `create` can have ended: whoever sends a signal after it is heard.
+        sync::hear_signals(args)?;
         send_ready(socket)?;
     }
     wait_for_start(plan, args, socket)?;

@@ -12,6 +12,9 @@ use crate::sys::tuning::read_byte_releasing_pages;
 /// Exit code of a process that failed before its program ran.
 pub(super) const FAILED: i32 = 255;
 
+/// Of what `start` is told: less than a pipe takes at once.
+const LONGEST_TEXT: usize = 4000;
+
 /// Waits for one answer of the runtime. If the runtime is gone, or says anything else, nobody knows of this process, and
 /// it ends.
 pub(super) fn wait_for(awaited: Acknowledgement, socket: &SyncSocket) -> Result<(), Report> {
@@ -69,13 +72,28 @@ pub(super) fn wait_for_start(plan: &ProcessPlan, args: &InitArgs, socket: &SyncS
     }
 }
 
+/// The first process of a pid namespace is deaf to signals without a handler; one that waits for its `start` is ended by
+/// them all the same, as with runc. Before execve all of them have their default action again.
+pub(super) fn hear_signals(args: &InitArgs) -> Result<(), Report> {
+    match &args.fds.exec_fifo {
+        Some(_) => process::end_on_signals().in_step(Step::ExecFifo, "sigaction"),
+        None => Ok(()),
+    }
+}
+
+/// Tells the command that has started us why no program runs. It reads that when we have ended, from the fifo that its
+/// own word came by.
+pub(super) fn tell_start(args: &InitArgs, text: &str) {
+    if let Some(fifo) = &args.fds.exec_fifo {
+        let text = &text.as_bytes()[..text.len().min(LONGEST_TEXT)];
+        let _ = nix::unistd::write(fifo, text);
+    }
+}
+
 /// Reads from the exec fifo, which blocks until `start` writes its byte. That may be long: what can be read again from the
 /// binary is not held meanwhile.
 fn wait_on_fifo(plan: &ProcessPlan, args: &InitArgs) -> Result<(), Report> {
     let Some(fifo) = &args.fds.exec_fifo else { return Ok(()) };
-    // The first process of a pid namespace is deaf to signals without a handler; one that is not started yet is ended
-    // by them all the same, as with runc. Before execve all of them have their default action again.
-    process::end_on_signals().in_step(Step::ExecFifo, "sigaction")?;
     let may_madvise = plan.seccomp.as_ref().is_none_or(|filter| filter.spares_madvise);
     // It stays open until execve closes it: `start` sees by that when the program runs.
     if may_madvise { read_byte_releasing_pages(fifo.as_fd()) } else { read_byte(fifo.as_fd()) }

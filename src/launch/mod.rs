@@ -5,6 +5,7 @@ pub(crate) mod console;
 pub(crate) mod criu;
 pub(crate) mod explain;
 pub(crate) mod foreground;
+mod conversation;
 mod id_mapped;
 pub(crate) mod id_maps;
 pub(crate) mod init_fds;
@@ -37,6 +38,7 @@ use crate::log;
 use crate::plan::topology::Topology;
 use crate::plan::waits::Waits;
 use crate::sys::process::{CloneSide, clone3, pidfd_send_signal};
+use conversation::Conversation;
 use seccomp_agent::Agent;
 
 /// A process that has been cloned and not yet told to execute.
@@ -44,7 +46,7 @@ use seccomp_agent::Agent;
 pub(crate) struct Child {
     pub process: Process,
     pub pidfd: OwnedFd,
-    socket: SyncSocket,
+    socket: Conversation,
     waits: Waits,
     /// Messages that it sent before its helper sent its pid.
     early: RefCell<VecDeque<Message>>,
@@ -57,6 +59,9 @@ pub(crate) struct SpawnOptions<'a> {
     pub oom_score_adj: Option<i32>,
     /// Descriptors from 3 on that the program gets.
     pub preserve_fds: u32,
+    /// This process holds back the signals that ask it to end, to stand for the new one: until that has executed, they
+    /// are for us.
+    pub foreground: bool,
 }
 
 /// Why the child did not become ready.
@@ -109,6 +114,7 @@ pub(crate) fn spawn(
         CloneSide::Parent { pid, pidfd } => KillOnDrop { pid, pidfd: Some(pidfd) },
     };
     drop(theirs);
+    let ours = Conversation::new(ours, options.foreground)?;
     // From here on no way out may leave the process behind: dropped, `first` is killed.
     let waits = args.waits;
     drop(args);
@@ -122,7 +128,7 @@ pub(crate) fn spawn(
     }
     adjust_oom_score(first.pid, options.oom_score_adj)?;
     if waits.placed {
-        ours.acknowledge(Acknowledgement::Placed).context("talk to the new process")?;
+        ours.acknowledge(Acknowledgement::Placed)?;
     }
     if helper {
         follow_helper(topology, first, ours, waits)
@@ -140,7 +146,7 @@ struct KillOnDrop {
 impl KillOnDrop {
     fn child(
         mut self,
-        socket: SyncSocket,
+        socket: Conversation,
         waits: Waits,
         early: VecDeque<Message>,
     ) -> std::result::Result<Child, SpawnError> {
@@ -155,9 +161,9 @@ impl KillOnDrop {
 }
 
 /// Of a process that is gone: of a caller that ignores SIGCHLD, not even a dead one stays.
-fn last_words(socket: &SyncSocket) -> SpawnError {
+fn last_words(socket: &Conversation) -> SpawnError {
     loop {
-        match socket.recv().context("talk to the new process") {
+        match socket.recv() {
             Ok(Message::Failed(report)) => return SpawnError::Reported(report),
             Ok(Message::Closed) => return SpawnError::Died,
             Ok(_) => {}
@@ -180,17 +186,17 @@ impl Drop for KillOnDrop {
 fn follow_helper(
     topology: &Topology,
     helper: KillOnDrop,
-    socket: SyncSocket,
+    socket: Conversation,
     waits: Waits,
 ) -> std::result::Result<Child, SpawnError> {
     let mut early = VecDeque::new();
     loop {
-        match socket.recv().context("talk to the new process")? {
+        match socket.recv()? {
             Message::MapIds => {
                 if let Some(maps) = &topology.id_maps {
                     id_maps::write(helper.pid, maps)?;
                 }
-                socket.acknowledge(Acknowledgement::IdsMapped).context("talk to the new process")?;
+                socket.acknowledge(Acknowledgement::IdsMapped)?;
             }
             Message::InitPid(pid, pidfd) => {
                 drop(helper);
@@ -235,7 +241,7 @@ impl Child {
                 Message::RunHooks => {
                     hooks()?;
                     let done = self.socket.acknowledge(Acknowledgement::HooksDone);
-                    done.context("talk to the new process")?;
+                    done?;
                 }
                 Message::MapMount(index, mount) => {
                     map_ids(index, &mount)?;
@@ -253,12 +259,12 @@ impl Child {
 
     fn recv(&self) -> Result<Message> {
         let early = self.early.borrow_mut().pop_front();
-        early.map_or_else(|| self.socket.recv().context("talk to the new process"), Ok)
+        early.map_or_else(|| self.socket.recv(), Ok)
     }
 
     /// Says that the record is written: the process waits on its exec fifo now, and no longer for us.
     pub(crate) fn created(&self) -> Result<()> {
-        self.socket.acknowledge(Acknowledgement::Created).context("talk to the new process")
+        self.socket.acknowledge(Acknowledgement::Created)
     }
 
     /// Has it execute its program. Returns when execve has succeeded, with the report if it has not. Of a program that
@@ -266,7 +272,7 @@ impl Child {
     /// there.
     pub(crate) fn start(&self, attended: bool) -> std::result::Result<(), SpawnError> {
         self.acknowledge(Acknowledgement::Start);
-        match self.socket.recv().context("talk to the new process")? {
+        match self.socket.recv()? {
             Message::Failed(report) if attended && report.step == Step::Execute => Ok(()),
             Message::Failed(report) => Err(SpawnError::Reported(report)),
             // The socket closes on execve.

@@ -1,14 +1,22 @@
 //! Removes what a container has on the host: after its end, or where its creation fails.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
-use super::load;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
+
+use super::load::{self, LoadedContainer};
 use crate::cgroup::Group;
-use crate::container::{Entry, Record};
-use crate::error::Result;
+use crate::container::{Entry, Record, Status};
+use crate::error::{Context, Error, Kind, Result, matched};
 use crate::init::hook_state::HookState;
 use crate::launch::{Child, rdt};
+use crate::sys::process::pidfd_send_signal;
 use crate::{log, spec};
+
+/// How long a killed process may take to end, in milliseconds.
+const DEADLINE: u16 = 10_000;
 
 /// Takes back a creation that fails, as far as it has come.
 ///
@@ -36,8 +44,8 @@ pub(super) fn undo_creation(entry: &Entry, record: &Record, group: Option<&Group
 }
 
 /// Removes processes, cgroup, directory, and runs poststop hooks: the order is runc's. What is interrupted can be done
-/// again, but for the hooks: they are named in the directory.
-pub(super) fn remove_container(entry: &Entry, record: &Record) -> Result<()> {
+/// again, but for the hooks: they are named in the directory. They run in `dir`, else where we are.
+pub(super) fn remove_container(entry: &Entry, record: &Record, dir: Option<&Path>) -> Result<()> {
     if let Some(group) = record.cgroup.as_ref().map(Group::from_record) {
         // Its own pid namespace ends with its first process; any other processes are still there.
         if !record.own_pid_namespace || record.init.is_none() {
@@ -47,7 +55,53 @@ pub(super) fn remove_container(entry: &Entry, record: &Record) -> Result<()> {
     }
     record.rdt.as_ref().map_or(Ok(()), rdt::remove)?;
     entry.remove()?;
-    run_poststop_hooks(record, None)
+    run_poststop_hooks(record, dir)
+}
+
+/// Ends a container and removes it.
+pub(super) fn destroy(container: &LoadedContainer) -> Result<()> {
+    end(container)?;
+    if container.status == Status::Stopped {
+        end_the_rest(&container.record)?;
+    }
+    remove_container(&container.entry, &container.record, None)
+}
+
+/// Kills the first process, if it is still there, and waits for its end.
+fn end(container: &LoadedContainer) -> Result<()> {
+    let Some(pidfd) = container.pidfd_if_alive()? else { return Ok(()) };
+    match pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(errno) => return Err(errno).context("kill the container's process"),
+    }
+    if container.status == Status::Paused {
+        container.group()?.thaw()?;
+    }
+    let mut waiting = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    loop {
+        match poll(&mut waiting, DEADLINE) {
+            Ok(0) => return Err(Error::new(Kind::State, matched::INIT_STILL_RUNNING)),
+            Ok(_) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).context("wait for the end of the container's process"),
+        }
+    }
+}
+
+/// Kills what is in the group of a container whose first process has ended, or is not the one that was remembered.
+fn end_the_rest(record: &Record) -> Result<()> {
+    let Some(group) = record.cgroup.as_ref().map(Group::from_record) else { return Ok(()) };
+    if group.procs()?.is_empty() { Ok(()) } else { group.kill_all(libc::SIGKILL) }
+}
+
+/// The same for the command that stood for the container from its start: its hooks run in the bundle, all of them.
+pub(super) fn remove_own_container(entry: &Entry, record: &Record) -> Result<()> {
+    let _lock = entry.lock()?;
+    // Somebody has deleted it before us: of that id there may be another one by now.
+    if entry.is_gone()? {
+        return Ok(());
+    }
+    remove_container(entry, record, Some(&record.bundle).filter(|path| path.is_dir()).map(|path| &**path))
 }
 
 /// Runs the poststop hooks. A failure is a warning, and the others still run (runtime-spec, runtime.md, "Lifecycle"):

@@ -164,6 +164,7 @@ pub(super) fn initial_record(bundle: &Bundle, plan: &Plan) -> Result<Record> {
         namespaces: plan.topology.named(),
         own_pid_namespace: plan.topology.makes(Namespace::PID),
         annotations: annotations.map(|(key, value)| (key.clone(), value.clone())).collect(),
+        start_hooks: !plan.hooks.start_container.is_empty(),
         poststart: plan.hooks.poststart.clone(),
         poststop: plan.hooks.poststop.clone(),
     })

@@ -2,12 +2,12 @@
 
 use std::ffi::CString;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 use oci_spec::runtime::Process as SpecProcess;
 
@@ -31,7 +31,7 @@ use crate::spec::Checked;
 
 /// A bundle whose configuration is read and checked, with the facts of this host that the plan needs.
 pub(crate) struct Bundle {
-    /// Absolute.
+    /// Absolute and canonical.
     pub path: PathBuf,
     pub spec: Checked,
     /// The bytes of config.json, for the copy that the state directory keeps.
@@ -41,8 +41,7 @@ pub(crate) struct Bundle {
 
 /// Loads the bundle at `path`, or in the current directory. `config` is read in place of its config.json.
 pub(crate) fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundle> {
-    let path = std::path::absolute(path.unwrap_or_else(|| Path::new(".")));
-    let path = path.context("find the bundle")?;
+    let path = canonical(path.unwrap_or_else(|| Path::new(".")))?;
     if path.to_str().is_none() {
         return Err(fail!(
             Kind::Usage,
@@ -66,6 +65,16 @@ pub(crate) fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundl
             || linux.is_some_and(|linux| linux.mount_label().is_some()),
     };
     Ok(Bundle { path, spec, bytes, facts: read_facts(needed)? })
+}
+
+/// The directory's own path, without links and dots, as runc records it: what is typed may lead elsewhere later.
+fn canonical(path: &Path) -> Result<PathBuf> {
+    let doing = || format!("find the bundle {}", path.display());
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let opened = openat(AT_FDCWD, path, flags, Mode::empty()).with_context(doing)?;
+    // One call where realpath(3) makes one for each component.
+    let link = format!("/proc/self/fd/{}", opened.as_raw_fd());
+    nix::fcntl::readlink(&*link).map(PathBuf::from).with_context(doing)
 }
 
 /// Whether the process has an AppArmor profile or a SELinux label.

@@ -17,6 +17,9 @@ pub(super) fn rules(spec: &Spec, diagnostics: &mut Diagnostics) {
     uts(spec, &namespaces, diagnostics);
     let Some(linux) = spec.linux() else { return };
     let at = JsonPointer::ROOT.key("linux");
+    if let Some(name) = spec.domainname() {
+        sysctl::same_domainname(name, linux.sysctl().as_ref(), &at.key("sysctl"), diagnostics);
+    }
     user(linux, &namespaces, &at, diagnostics);
     time(linux, &namespaces, &at, diagnostics);
     network(linux, &namespaces, &at, diagnostics);

@@ -37,6 +37,22 @@ pub(super) fn rules(
     }
 }
 
+/// One name cannot be two: which of them held would hang on which is set last.
+pub(super) fn same_domainname(
+    given: &str,
+    wanted: Option<&HashMap<String, String>>,
+    at: &JsonPointer<'_>,
+    diagnostics: &mut Diagnostics,
+) {
+    for (name, value) in wanted.into_iter().flatten() {
+        if dotted(name) == "kernel.domainname" && value.trim_end() != given {
+            let name_ = quote(name);
+            let message = format!("sysctl {name_} conflicts with the OCI \"domainname\" field {}", quote(given));
+            diagnostics.error(&at.key(name), message);
+        }
+    }
+}
+
 /// The name with `.` between its parts. Written with `/` between them, as sysctl(8) allows, a part may hold a dot
 /// (`net/ipv4/conf/eth0.100/rp_filter`): the first separator tells which is which, and the two change places.
 pub(crate) fn dotted(name: &str) -> String {

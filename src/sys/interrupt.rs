@@ -14,7 +14,8 @@ const ASK_TO_END: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT
 #[derive(Debug)]
 pub struct Interrupts {
     fd: SignalFd,
-    before: SigSet,
+    /// None where they were held back before.
+    before: Option<SigSet>,
 }
 
 impl Interrupts {
@@ -28,7 +29,15 @@ impl Interrupts {
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         let mut before = SigSet::empty();
         pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&set), Some(&mut before))?;
-        Ok(Self { fd, before })
+        Ok(Self { fd, before: Some(before) })
+    }
+
+    /// The same where the caller holds them back already, and goes on to.
+    pub fn held() -> Result<Self> {
+        let mut set = SigSet::empty();
+        ASK_TO_END.into_iter().for_each(|signal| set.add(signal));
+        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Self { fd, before: None })
     }
 
     /// Takes the pending signal, so that it does not end us later. Returns its number.
@@ -45,6 +54,8 @@ impl AsFd for Interrupts {
 
 impl Drop for Interrupts {
     fn drop(&mut self) {
-        let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&self.before), None);
+        if let Some(before) = &self.before {
+            let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(before), None);
+        }
     }
 }

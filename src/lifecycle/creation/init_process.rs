@@ -73,7 +73,7 @@ pub(super) fn spawn_init(
     let (socket, terminal) = console.map(Console::split).unzip();
     args.fds.console = socket;
     let devices = Destination::from_plan(plan, &args.fds)?;
-    let child = clone_init(plan, group, args).map_err(|failure| spawn_error(failure, plan, group))?;
+    let child = clone_init(plan, group, args, mode.detach).map_err(|failure| spawn_error(failure, plan, group))?;
     Ok((child, terminal.flatten(), devices))
 }
 
@@ -128,12 +128,18 @@ pub(super) fn serve_until_ready(
     }
 }
 
-fn clone_init(plan: &Plan, group: &Group, args: InitArgs) -> std::result::Result<Child, SpawnError> {
+fn clone_init(
+    plan: &Plan,
+    group: &Group,
+    args: InitArgs,
+    detach: bool,
+) -> std::result::Result<Child, SpawnError> {
     let options = SpawnOptions {
         topology: &plan.topology,
         group: Some(group),
         oom_score_adj: plan.process.oom_score_adj,
         preserve_fds: plan.process.preserve_fds,
+        foreground: !detach,
     };
     launch::spawn(&options, args, |args, socket| init::container_init(plan, args, socket))
 }

@@ -60,7 +60,7 @@ pub(crate) fn checkpoint(globals: &Globals, id: &ContainerId, options: &Checkpoi
     if options.leave_running || options.pre_dump {
         return Ok(());
     }
-    if let Err(error) = cleanup::remove_container(&container.entry, &container.record) {
+    if let Err(error) = cleanup::remove_container(&container.entry, &container.record, None) {
         log::warn(format_args!("{error}"));
     }
     Ok(())

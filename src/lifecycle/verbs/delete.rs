@@ -1,22 +1,12 @@
 //! `delete`: removes everything that the record of a container names. It may be repeated.
 
-use std::os::fd::AsFd;
-
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, poll};
-
-use crate::cgroup::Group;
-use crate::container::{Entry, Record, Status};
+use crate::container::{Entry, Status};
 use crate::container_id::ContainerId;
-use crate::error::{Context, Error, Kind, Result, matched};
-use crate::lifecycle::load::{self, LoadedContainer};
+use crate::error::{Error, Kind, Result, matched};
+use crate::lifecycle::load;
 use crate::lifecycle::options::{Delete, Globals, Targets};
 use crate::lifecycle::{cleanup, id_pattern};
 use crate::log;
-use crate::sys::process::pidfd_send_signal;
-
-/// How long a killed process may take to end, in milliseconds.
-const KILL_TIMEOUT: u16 = 10_000;
 
 /// Deletes each of `targets`.
 pub(crate) fn delete(globals: &Globals, targets: &Targets, options: &Delete) -> Result<()> {
@@ -40,15 +30,11 @@ fn delete_container(globals: &Globals, id: &ContainerId, force: bool) -> Result<
     };
     let container = load::from_record(entry, record)?;
     match container.status {
-        Status::Stopped if force => end_the_rest(&container.record)?,
-        Status::Stopped => {}
-        Status::Created => end(&container)?,
-        _ if force => end(&container)?,
-        other => {
-            return Err(Error::new(Kind::State, matched::not_stopped(id, other.word())));
-        }
+        Status::Stopped if !force => cleanup::remove_container(&container.entry, &container.record, None),
+        Status::Created | Status::Stopped => cleanup::destroy(&container),
+        _ if force => cleanup::destroy(&container),
+        other => Err(Error::new(Kind::State, matched::not_stopped(id, other.word()))),
     }
-    cleanup::remove_container(&container.entry, &container.record)
 }
 
 /// A directory without a readable record. Only where that says so itself: what hindered us from reading it says nothing
@@ -68,10 +54,7 @@ fn without_record(entry: &Entry, error: Error, force: bool) -> Result<()> {
     }
     let Some(record) = entry.salvage()? else { return unknown(entry, error) };
     log::warn(format_args!("{error}: deleting what is still known of the container"));
-    let container = load::from_record(entry.clone(), record)?;
-    end(&container)?;
-    end_the_rest(&container.record)?;
-    cleanup::remove_container(&container.entry, &container.record)
+    cleanup::destroy(&load::from_record(entry.clone(), record)?)
 }
 
 /// Nothing tells which processes and groups are the container's.
@@ -83,31 +66,4 @@ fn unknown(entry: &Entry, error: Error) -> Result<()> {
         "end its processes, remove its control groups, then remove {}",
         entry.path().display()
     )))
-}
-
-/// Kills the first process, if it is still there, and waits for its end.
-fn end(container: &LoadedContainer) -> Result<()> {
-    let Some(pidfd) = container.pidfd_if_alive()? else { return Ok(()) };
-    match pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL) {
-        Ok(()) | Err(Errno::ESRCH) => {}
-        Err(errno) => return Err(errno).context("kill the container's process"),
-    }
-    if container.status == Status::Paused {
-        container.group()?.thaw()?;
-    }
-    let mut waiting = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-    loop {
-        match poll(&mut waiting, KILL_TIMEOUT) {
-            Ok(0) => return Err(Error::new(Kind::State, matched::INIT_STILL_RUNNING)),
-            Ok(_) => return Ok(()),
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno).context("wait for the end of the container's process"),
-        }
-    }
-}
-
-/// Kills what is in the group of a container whose first process has ended, or is not the one that was remembered.
-fn end_the_rest(record: &Record) -> Result<()> {
-    let Some(group) = record.cgroup.as_ref().map(Group::from_record) else { return Ok(()) };
-    if group.procs()?.is_empty() { Ok(()) } else { group.kill_all(libc::SIGKILL) }
 }

@@ -231,6 +231,7 @@ fn spawn_process(
         group: Some(&group),
         oom_score_adj: plan.oom_score_adj,
         preserve_fds: plan.preserve_fds,
+        foreground: !options.detach,
     };
     let spawned =
         launch::spawn(&options, args, |args, socket| init::exec_init(plan, user_namespace, args, socket));

@@ -76,8 +76,7 @@ pub(crate) fn restore(globals: &Globals, id: &ContainerId, options: &Restore) ->
     drop(lock);
     let pidfd = pidfd_open(init.pid).context("hold the restored process")?;
     let status = foreground.wait(init.pid, pidfd.as_fd(), master);
-    let _lock = entry.lock();
-    let removed = cleanup::remove_container(&entry, &record).context("delete the container");
+    let removed = cleanup::remove_own_container(&entry, &record).context("delete the container");
     status.and_then(|status| removed.map(|()| status))
 }
 

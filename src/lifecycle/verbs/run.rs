@@ -49,9 +49,8 @@ pub(crate) fn run(globals: &Globals, id: &ContainerId, options: &Run) -> Result<
     }
     let status = foreground.wait(created.child.process.pid, created.child.pidfd.as_fd(), master);
     if !options.keep {
-        let _lock = created.entry.lock();
         let removed =
-            cleanup::remove_container(&created.entry, &created.record).context("delete the container");
+            cleanup::remove_own_container(&created.entry, &created.record).context("delete the container");
         return status.and_then(|status| removed.map(|()| status));
     }
     status
@@ -61,7 +60,7 @@ pub(crate) fn run(globals: &Globals, id: &ContainerId, options: &Run) -> Result<
 /// for the container, and the service manager watches it.
 fn forward_in_thread(proxy: Proxy, created: &CreatedContainer) -> Result<()> {
     let pidfd = created.child.pidfd.try_clone().context("keep the process")?;
-    let own = i32::try_from(std::process::id()).unwrap_or(0);
+    let own = nix::unistd::getpid().as_raw();
     std::thread::spawn(move || proxy.wait(pidfd.as_fd(), own));
     Ok(())
 }

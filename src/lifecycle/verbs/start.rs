@@ -3,13 +3,16 @@
 use std::os::fd::AsFd;
 
 use crate::container::Status;
+use crate::container::store::{Lock, Patience, Started};
 use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result, matched};
+use crate::handshake::HOOKS_DONE;
 use crate::init::hook_state::HookState;
 use crate::launch::notify::Proxy;
+use crate::lifecycle::cleanup;
 use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::Globals;
-use crate::spec;
+use crate::{log, spec};
 
 /// Starts a created container, runs its poststart hooks, and passes on its readiness to NOTIFY_SOCKET.
 pub(crate) fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
@@ -26,12 +29,19 @@ pub(crate) fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
     let Some(started) = container.entry.start()? else {
         return Err(Error::new(Kind::State, matched::START_STOPPED));
     };
+    // Others may have to do with a container whose hooks take their time, or that is in no hurry to be ready.
+    let lock = match container.record.start_hooks {
+        true => {
+            drop(lock);
+            wait_for_hooks(&container, &started)?
+        }
+        false => lock,
+    };
     if !container.record.poststart.is_empty() {
-        // runtime.md, "Lifecycle": poststart hooks run after the program has been executed.
-        started.wait_for_program()?;
-        run_poststart_hooks(&container)?;
+        // Those hooks come after the program has been executed.
+        started.wait_for_program(Patience::ForProgram)?;
+        run_poststart_hooks(&container).map_err(|error| destroyed(&container, error))?;
     }
-    // A container may take long to become ready, and other verbs must reach it meanwhile.
     drop(lock);
     if let Some(proxy) = proxy {
         proxy.wait(pidfd.as_fd(), container.pid()?);
@@ -39,15 +49,37 @@ pub(crate) fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
     Ok(())
 }
 
+/// Waits for what becomes of the hooks that run in the container. Nobody else is kept from it meanwhile.
+fn wait_for_hooks(container: &LoadedContainer, started: &Started) -> Result<Lock> {
+    let said = started.wait_for_program(Patience::ForHooks)?;
+    let lock = container.entry.lock()?;
+    let why = match said {
+        Some(said) if said == HOOKS_DONE => return Ok(lock),
+        Some(why) => why,
+        // A filter may forbid it to say anything.
+        None if container.pidfd_if_alive()?.is_some() => return Ok(lock),
+        None => "the container's process ended before its program ran".into(),
+    };
+    Err(destroyed(container, Error::new(Kind::Child, why)))
+}
+
 /// Runs the poststart hooks. One that fails ends the container (config.md, "Poststart").
 fn run_poststart_hooks(container: &LoadedContainer) -> Result<()> {
     let record = &container.record;
-    let pid = container.pid()?;
     let state = HookState::new(spec::VERSION, &record.id, &record.bundle, &record.annotations);
-    load::run_hooks("poststart", &record.poststart, &state.document("running", pid), record, None)
-        .inspect_err(|_| {
-            if let Ok(pidfd) = container.pidfd() {
-                let _ = crate::sys::process::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
-            }
-        })
+    let document = state.document("running", container.pid()?);
+    load::run_hooks("poststart", &record.poststart, &document, record, None)
+}
+
+/// A hook of the start that fails ends the container, which is removed, and its poststop hooks run (runtime-spec,
+/// runtime.md, "Lifecycle"). Returns the error to tell.
+fn destroyed(container: &LoadedContainer, error: Error) -> Error {
+    let removed = container.entry.is_gone().and_then(|gone| match gone {
+        true => Ok(()),
+        false => cleanup::destroy(container),
+    });
+    if let Err(also) = removed {
+        log::warn(format_args!("remove the container: {also}"));
+    }
+    error
 }
