@@ -37,20 +37,32 @@ pub(super) fn environment(plan: &ProcessPlan) -> Vec<CString> {
 
 /// Returns the home directory of `uid`. The file is the image's: only a regular one is read, and no more than 1 MiB of it.
 fn home(uid: u32) -> Option<Vec<u8>> {
-    const LARGEST: u64 = 1 << 20;
+    const LARGEST: usize = 1 << 20;
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let file = std::fs::File::from(nix::fcntl::open(c"/etc/passwd", flags, Mode::empty()).ok()?);
     if !file.metadata().ok()?.is_file() {
         return None;
     }
-    let mut text = Vec::new();
-    std::io::Read::read_to_end(&mut std::io::Read::take(file, LARGEST), &mut text).ok()?;
+    let text = read_at_most(&file, LARGEST)?;
     let wanted = uid.to_string();
     let home_in = |line: &[u8]| {
         let mut fields = line.split(|&b| b == b':').skip(2);
         (fields.next()? == wanted.as_bytes()).then(|| fields.nth(2).map(<[u8]>::to_vec))?
     };
     text.split(|&b| b == b'\n').find_map(home_in).filter(|home| !home.is_empty())
+}
+
+/// Reads a file's beginning; None on any error. (The standard library asks again for ever where a filter answers EINTR.)
+fn read_at_most(file: &std::fs::File, most: usize) -> Option<Vec<u8>> {
+    let (mut text, mut chunk) = (Vec::new(), [0; 4096]);
+    while text.len() < most {
+        match nix::unistd::read(file, &mut chunk).ok()? {
+            0 => break,
+            length => text.extend_from_slice(&chunk[..length]),
+        }
+    }
+    text.truncate(most);
+    Some(text)
 }
 
 /// Refuses a working directory outside the root. CVE-2024-21626: a working directory outside the root shows as "(unreachable)" to the raw call.

@@ -4,6 +4,7 @@
 pub(crate) mod console;
 pub(crate) mod criu;
 pub(crate) mod explain;
+pub(crate) mod filter_end;
 pub(crate) mod foreground;
 mod conversation;
 mod id_mapped;
@@ -25,7 +26,7 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use crate::cgroup::Group;
 use crate::container::record::Process;
@@ -35,6 +36,7 @@ use crate::handshake::{self, Acknowledgement, Message, Report, Step, SyncSocket}
 use crate::init::args::InitArgs;
 use crate::init::{self, namespaces};
 use crate::log;
+use crate::plan::seccomp::Filter;
 use crate::plan::topology::Topology;
 use crate::plan::waits::Waits;
 use crate::sys::process::{CloneSide, clone3, pidfd_send_signal};
@@ -71,8 +73,8 @@ pub(crate) struct SpawnOptions<'a> {
 pub(crate) enum SpawnError {
     /// It has sent a report; `explain` finds the words in the plan.
     Reported(Report),
-    /// It ended without a report.
-    Died,
+    /// It ended without a report; by this signal, if that is known.
+    Died(Option<i32>),
     Other(Error),
 }
 
@@ -165,7 +167,7 @@ fn last_words(socket: &Conversation) -> SpawnError {
     loop {
         match socket.recv() {
             Ok(Message::Failed(report)) => return SpawnError::Reported(report),
-            Ok(Message::Closed) => return SpawnError::Died,
+            Ok(Message::Closed) => return SpawnError::Died(None),
             Ok(_) => {}
             Err(error) => return SpawnError::Other(error),
         }
@@ -206,7 +208,7 @@ fn follow_helper(
                 early.push_back(message);
             }
             Message::Failed(report) => return Err(SpawnError::Reported(report)),
-            Message::Closed => return Err(SpawnError::Died),
+            Message::Closed => return Err(SpawnError::Died(None)),
         }
     }
 }
@@ -252,7 +254,8 @@ impl Child {
                     self.acknowledge(Acknowledgement::ListenerTaken);
                 }
                 Message::Failed(report) => return Err(SpawnError::Reported(report)),
-                Message::MapIds | Message::InitPid(..) | Message::Closed => return Err(SpawnError::Died),
+                Message::MapIds | Message::InitPid(..) => return Err(SpawnError::Died(None)),
+                Message::Closed => return Err(SpawnError::Died(self.ended_by())),
             }
         }
     }
@@ -270,13 +273,32 @@ impl Child {
     /// Has it execute its program. Returns when execve has succeeded, with the report if it has not. Of a program that
     /// the kernel refuses the process itself tells on its standard error before it ends; who is `attended` has read it
     /// there.
-    pub(crate) fn start(&self, attended: bool) -> std::result::Result<(), SpawnError> {
+    ///
+    /// Where the `filter` does not permit execve the process may have been unable to report; it has ended all the same.
+    pub(crate) fn start(
+        &self,
+        attended: bool,
+        filter: Option<&Filter>,
+    ) -> std::result::Result<(), SpawnError> {
         self.acknowledge(Acknowledgement::Start);
         match self.socket.recv()? {
             Message::Failed(report) if attended && report.step == Step::Execute => Ok(()),
             Message::Failed(report) => Err(SpawnError::Reported(report)),
+            Message::Closed if filter.is_some_and(|filter| !filter.permits_execve) => {
+                Err(SpawnError::Died(self.ended_by()))
+            }
             // The socket closes on execve.
             _ => Ok(()),
+        }
+    }
+
+    /// Returns the signal that has ended it, of a process that has closed its socket without executing. It stays to be
+    /// reaped.
+    fn ended_by(&self) -> Option<i32> {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
+        match waitid(Id::PIDFd(self.pidfd.as_fd()), flags) {
+            Ok(WaitStatus::Signaled(_, signal, _)) => Some(signal as i32),
+            _ => None,
         }
     }
 

@@ -8,7 +8,7 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FchmodatFlags, Mode};
 use nix::unistd::{Gid, Uid};
 
-use super::{Result, check};
+use super::{Result, check, uninterrupted};
 
 /// Flags of openat2(2) that restrict path resolution.
 pub use libc::{
@@ -33,12 +33,7 @@ pub fn creation_time(path: &CStr) -> Result<Option<(i64, u32)>> {
 /// # Errors
 /// Those of read(2), but for EINTR: it goes on.
 pub(crate) fn read_byte(fd: BorrowedFd<'_>) -> Result<()> {
-    loop {
-        match nix::unistd::read(fd, &mut [0]) {
-            Err(Errno::EINTR) => {}
-            other => return other.map(drop),
-        }
-    }
+    uninterrupted(|| nix::unistd::read(fd, &mut [0])).map(drop)
 }
 
 /// Renames a file to a name that is free: renameat2(2) with RENAME_NOREPLACE. (nix has it with glibc alone.)

@@ -34,6 +34,19 @@ pub(crate) fn check(result: libc::c_long) -> Result<libc::c_long> {
     Errno::result(result)
 }
 
+/// Makes a call again where a signal has interrupted it; EINTR where it says so a thousand times. No signals do that, but
+/// a seccomp filter can, and then for ever.
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    const MOST: u32 = 1000;
+    for _ in 1..MOST {
+        match call() {
+            Err(Errno::EINTR) => {}
+            other => return other,
+        }
+    }
+    call()
+}
+
 /// Returns the errno behind an error of the standard library; EIO where there is none.
 pub fn errno_of(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)

@@ -13,7 +13,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::{Pid, fchdir, pipe2, read, setpgid, write};
 
 use super::process::{CloneSide, Vector, clone3, close_range, execve, exit_now, reset_signals};
-use super::{Result, check};
+use super::{Result, check, uninterrupted};
 
 /// A program to start, and all that it gets.
 pub struct Program<'a> {
@@ -62,12 +62,7 @@ pub fn spawn(program: &Program<'_>) -> Result<(i32, OwnedFd)> {
 
 /// Reads the errno of a failed start; returns 0 when the pipe was closed by execve.
 fn read_errno(reader: &OwnedFd, errno: &mut [u8; 4]) -> Result<usize> {
-    loop {
-        match read(reader, errno) {
-            Err(Errno::EINTR) => {}
-            other => return other,
-        }
-    }
+    uninterrupted(|| read(reader, errno))
 }
 
 /// Sets up the new process. Allocates nothing: a thread that does not exist here may hold the allocator's lock.
@@ -89,13 +84,9 @@ fn prepare(stdio: [BorrowedFd<'_>; 3], dir: Option<&OwnedFd>, writer: BorrowedFd
 /// Waits until a child of ours has ended: waitpid(2).
 pub fn wait(pid: i32) -> Result<ExitStatus> {
     let mut status = 0;
-    loop {
-        // SAFETY: status is a live integer.
-        match Errno::result(unsafe { libc::waitpid(pid, &raw mut status, 0) }) {
-            Err(Errno::EINTR) => {}
-            other => return other.map(|_| ExitStatus::from_raw(status)),
-        }
-    }
+    // SAFETY: status is a live integer.
+    uninterrupted(|| Errno::result(unsafe { libc::waitpid(pid, &raw mut status, 0) }))?;
+    Ok(ExitStatus::from_raw(status))
 }
 
 /// Returns the C library's name of a signal, such as `Killed`: strsignal(3).

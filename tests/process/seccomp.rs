@@ -106,3 +106,69 @@ fn that_denies_what_the_runtime_itself_needs_is_told() {
     assert!(answer.code != 0 && answer.told().contains("operation not permitted"), "{answer:?}");
     bundle.leaves_nothing();
 }
+
+/// Profiles that let nothing through, or little, and what is said of each.
+fn deadly() -> Vec<(Value, &'static str)> {
+    let allow = |names: &[&str]| json!([{"names": names, "action": "SCMP_ACT_ALLOW"}]);
+    let errno = |number: u32| json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": number});
+    let mut profiles = vec![
+        (json!({"defaultAction": "SCMP_ACT_ERRNO"}), "neither execve nor exit"),
+        (json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": allow(&["read", "write"])}), ""),
+        (json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": allow(&["exit_group"])}), "execve"),
+        (json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": allow(&["exit"])}), "execve"),
+        (json!({"defaultAction": "SCMP_ACT_TRACE"}), ""),
+    ];
+    // EINTR, EAGAIN, ENOSYS: what callers ask for again, or in another way.
+    profiles.extend([4, 11, 38].map(|number| (errno(number), "neither execve nor exit")));
+    for action in ["SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP"] {
+        profiles.push((json!({"defaultAction": action}), "SIGSYS"));
+    }
+    profiles
+}
+
+#[test]
+fn that_denies_even_the_end_hangs_nobody_and_is_told() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.args(&["true"]);
+    for (profile, words) in deadly() {
+        for no_new_privileges in [true, false] {
+            bundle.patch(|config| config["process"]["noNewPrivileges"] = json!(no_new_privileges));
+            filter(&mut bundle, profile.clone());
+            let answer = bundle.run();
+            assert_ne!(answer.code, 0, "{profile}: {answer:?}");
+            let told = answer.told();
+            assert!(
+                told.contains("seccomp") || words.is_empty(),
+                "{profile} {no_new_privileges}: {answer:?}"
+            );
+            assert!(told.contains(words), "{profile} {no_new_privileges}: {answer:?}");
+            if no_new_privileges && bundle.create().code == 0 {
+                bundle.start();
+                bundle.wait_until_stopped();
+                bundle.delete().ok();
+            } else {
+                bundle.delete_force();
+            }
+        }
+    }
+    bundle.leaves_nothing();
+}
+
+#[test]
+fn that_ends_the_program_is_named_beside_the_status() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    filter(&mut bundle, profile("SCMP_ACT_KILL_PROCESS", None));
+    let answer = bundle.args(&["mkdir", "/tmp/new"]).run();
+    answer.fails(159, "linux.seccomp");
+    bundle.leaves_nothing();
+}
+
+#[test]
+fn with_a_rule_about_no_call_is_refused() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    for rule in [json!({"names": [], "action": "SCMP_ACT_ALLOW"}), json!({"action": "SCMP_ACT_ALLOW"})] {
+        filter(&mut bundle, json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}));
+        bundle.run().fails(1, "/linux/seccomp/syscalls/0");
+    }
+    bundle.leaves_nothing();
+}

@@ -10,7 +10,7 @@ use crate::launch::console::{Console, Incoming};
 use crate::launch::explain::{ExplainContext, explain};
 use crate::launch::net_devices::Destination;
 use crate::launch::seccomp_agent::Agent;
-use crate::launch::{self, Child, SpawnError, SpawnOptions, init_fds, rdt};
+use crate::launch::{self, Child, SpawnError, SpawnOptions, filter_end, init_fds, rdt};
 use crate::lifecycle::load::{self, Bundle};
 use crate::lifecycle::options::Create;
 use crate::plan::Plan;
@@ -158,7 +158,10 @@ pub(super) fn spawn_error(failure: SpawnError, plan: &Plan, group: &Group) -> Er
         SpawnError::Reported(report) => {
             explain(&report, &ExplainContext::from_plan(plan)).context(matched::DURING_INIT)
         }
-        SpawnError::Died => launch::died(group).context(matched::DURING_INIT),
+        SpawnError::Died(signal) => {
+            let error = filter_end::explain(plan.process.seccomp.as_ref(), signal);
+            error.unwrap_or_else(|| launch::died(group)).context(matched::DURING_INIT)
+        }
         SpawnError::Other(error) => error,
     };
     error.context(matched::UNABLE_TO_START)

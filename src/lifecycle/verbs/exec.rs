@@ -16,7 +16,7 @@ use crate::launch::console::{Console, Incoming};
 use crate::launch::explain::{ExplainContext, explain};
 use crate::launch::foreground::Foreground;
 use crate::launch::seccomp_agent::Agent;
-use crate::launch::{self, Child, SpawnError, SpawnOptions, preserved_fds, rdt, seal};
+use crate::launch::{self, Child, SpawnError, SpawnOptions, filter_end, preserved_fds, rdt, seal};
 use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::{Exec, Globals};
 use crate::lifecycle::pid_file;
@@ -44,11 +44,14 @@ pub(crate) fn exec(globals: &Globals, id: &ContainerId, options: &Exec) -> Resul
     let received = published.and_then(|()| terminal.flatten().map(Incoming::receive).transpose());
     log::debug(format_args!("{}", matched::ABOUT_TO_EXEC));
     let started = received.and_then(|master| {
-        child.start(foreground.is_some()).map_err(|failure| spawn_error(failure, &plan)).map(|()| master)
+        let started = child.start(foreground.is_some(), plan.seccomp.as_ref());
+        started.map_err(|failure| spawn_error(failure, &plan)).map(|()| master)
     });
     let master = started.inspect_err(|_| child.kill())?;
     let Some(foreground) = foreground else { return Ok(0) };
-    foreground.wait(child.process.pid, child.pidfd.as_fd(), master)
+    let status = foreground.wait(child.process.pid, child.pidfd.as_fd(), master)?;
+    filter_end::tell(plan.seccomp.as_ref(), status);
+    Ok(status)
 }
 
 /// Sets the CPUs that this process runs on from here, and the new one until it is in its cgroup.
@@ -267,9 +270,9 @@ fn publish(options: &Exec, child: &Child) -> Result<()> {
 fn spawn_error(failure: SpawnError, plan: &ProcessPlan) -> Error {
     let error = match failure {
         SpawnError::Reported(report) => explain(&report, &ExplainContext::from_process(plan)),
-        SpawnError::Died => {
+        SpawnError::Died(signal) => filter_end::explain(plan.seccomp.as_ref(), signal).unwrap_or_else(|| {
             Error::new(Kind::Child, format!("the process was killed {}", matched::POSSIBLY_OOM_KILLED))
-        }
+        }),
         SpawnError::Other(error) => error,
     };
     error.context(matched::UNABLE_TO_START)

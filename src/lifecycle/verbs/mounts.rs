@@ -156,7 +156,7 @@ fn run_in_container(
     });
     done.map_err(|failure| match failure {
         SpawnError::Reported(report) => explain(&report, context),
-        SpawnError::Died => Error::new(Kind::Child, "the process was killed before it was ready"),
+        SpawnError::Died(_) => Error::new(Kind::Child, "the process was killed before it was ready"),
         SpawnError::Other(error) => error,
     })
 }

@@ -8,7 +8,7 @@ use crate::error::{Context, Result, matched};
 use crate::launch::console::Incoming;
 use crate::launch::foreground::Foreground;
 use crate::launch::notify::Proxy;
-use crate::launch::seal;
+use crate::launch::{filter_end, seal};
 use crate::lifecycle::creation::{CreateMode, CreatedContainer, create_container};
 use crate::lifecycle::options::{Globals, Run};
 use crate::lifecycle::{cleanup, load};
@@ -28,7 +28,8 @@ pub(crate) fn run(globals: &Globals, id: &ContainerId, options: &Run) -> Result<
     let proxy = Proxy::listen(&created.entry.notify_directory());
     let started = master.and_then(|master| proxy.map(|proxy| (master, proxy))).and_then(|(master, proxy)| {
         log::debug(format_args!("{}", matched::CLOSING_PIPE));
-        created.child.start(foreground.is_some()).map_err(|failure| created.spawn_error(failure))?;
+        let filter = created.plan.process.seccomp.as_ref();
+        created.child.start(foreground.is_some(), filter).map_err(|failure| created.spawn_error(failure))?;
         poststart(&created).map(|()| (master, proxy))
     });
     let (master, proxy) = match started {
@@ -48,6 +49,9 @@ pub(crate) fn run(globals: &Globals, id: &ContainerId, options: &Run) -> Result<
         forward_in_thread(proxy, &created).inspect_err(|_| created.undo())?;
     }
     let status = foreground.wait(created.child.process.pid, created.child.pidfd.as_fd(), master);
+    if let Ok(status) = status {
+        filter_end::tell(created.plan.process.seccomp.as_ref(), status);
+    }
     if !options.keep {
         let removed =
             cleanup::remove_own_container(&created.entry, &created.record).context("delete the container");

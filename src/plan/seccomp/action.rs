@@ -58,6 +58,11 @@ impl Action {
         )
     }
 
+    /// Whether the call is made, or a tracer or listener may make it.
+    pub fn reaches_somebody(self) -> bool {
+        self.is_permissive() || self.0 & kernel::SECCOMP_RET_ACTION_FULL == kernel::SECCOMP_RET_USER_NOTIF
+    }
+
     /// Whether a call that nobody thought of still reaches the kernel, or a tracer that can answer for it.
     pub fn is_permissive(self) -> bool {
         matches!(

@@ -55,6 +55,10 @@ pub struct Filter {
     pub default_action: Action,
     /// Nobody is ended, or told of, for a madvise: the process may give memory back under it.
     pub spares_madvise: bool,
+    /// A program can be executed under it.
+    pub permits_execve: bool,
+    /// A process can end itself under it.
+    pub permits_exit: bool,
     /// What of the profile has no effect and why, each with its JSON pointer. For the debug log: engines' profiles
     /// are written for every machine, so that something of them never has one.
     pub warnings: Vec<String>,
@@ -88,8 +92,18 @@ pub fn compile(profile: &LinuxSeccomp, machine: Arch, kernel_flags: c_ulong) -> 
     let notify = notify(profile, rules.notify, kernel_flags)?;
     let flags = flags::requested(profile, rules.notify, kernel_flags)?;
     let program = program(&rules, &abis)?;
-    let spares_madvise = rules.spare("madvise");
-    Ok(Filter { program, flags, notify, default_action: rules.default, spares_madvise, warnings })
+    // The read that goes with it must be one that waits: an errno for it would be met again and again.
+    let spares_madvise = rules.spare("madvise") && rules.permit("read");
+    Ok(Filter {
+        program,
+        flags,
+        notify,
+        default_action: rules.default,
+        spares_madvise,
+        permits_execve: rules.permit("execve"),
+        permits_exit: rules.permit("exit_group") || rules.permit("exit"),
+        warnings,
+    })
 }
 
 fn program(rules: &Rules<'_>, abis: &[&Abi]) -> Result<Vec<sock_filter>> {

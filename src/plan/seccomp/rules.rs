@@ -59,11 +59,21 @@ impl<'a> Rules<'a> {
         answers.chain([self.default]).all(Action::is_harmless)
     }
 
+    /// Whether the profile lets this call through, perhaps for some arguments alone.
+    pub(super) fn permit(&self, call: &str) -> bool {
+        let answers = || self.entries.iter().filter(|entry| entry.call.0 == call).map(|entry| entry.rule);
+        let is_decided = answers().any(|rule| rule.conditions.is_empty());
+        answers().any(|rule| rule.action.reaches_somebody()) || !is_decided && self.default.reaches_somebody()
+    }
+
     fn add(&mut self, index: usize, syscall: &'a LinuxSyscall, warnings: &mut Vec<String>) -> Result<()> {
         let at = |field: &str| format!("/linux/seccomp/syscalls/{index}/{field}");
         let action = Action::new(syscall.action(), syscall.errno_ret(), || at("errnoRet"))?;
         if syscall.errno_ret().is_some() && !takes_errno(syscall.action()) {
             warnings.push(format!("{}: has no meaning with {}", at("errnoRet"), syscall.action()));
+        }
+        if syscall.names().is_empty() {
+            return Err(fail!(Kind::Spec, "{}: a rule needs the name of a system call", at("names")));
         }
         let conditions = syscall.args().as_deref().unwrap_or_default();
         check_indexes(conditions, |arg| at(&format!("args/{arg}/index")))?;
