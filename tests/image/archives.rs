@@ -85,6 +85,54 @@ fn an_image_is_the_same_from_a_layout_and_from_either_archive() {
     }
 }
 
+/// The archive with more entries behind its own.
+fn appended(tar: &[u8], items: &[Item]) -> Vec<u8> {
+    [&tar[..tar.len() - 1024], &archive(items)].concat()
+}
+
+#[test]
+fn an_archive_that_is_two_images_to_two_readers_is_refused() {
+    let (scratch, config) = config("two-images");
+    let docker = as_docker_archive(&config, Packing::Plain, &json!(null));
+    let mut fixture = Fixture::new(&scratch);
+    fixture.layer(Packing::Gzip, &layers()[0]).finish();
+    let oci = as_oci_archive(&fixture.path);
+    let other = r#"[{"Config":"other.json","RepoTags":null,"Layers":[]}]"#;
+    let index = fs::read_to_string(fixture.path.join("index.json")).unwrap();
+    let spaced = index.replacen('{', "{ ", 1);
+    for (form, tar, items) in [
+        ("docker-archive", &docker, vec![file("manifest.json", other)]),
+        ("docker-archive", &docker, vec![file("./manifest.json", other)]),
+        ("docker-archive", &docker, vec![file("/x/../manifest.json", other)]),
+        ("docker-archive", &docker, vec![symlink("manifest.json", "other")]),
+        ("docker-archive", &docker, vec![hard_link("manifest.json", "one/layer.tar")]),
+        ("docker-archive", &docker, vec![dir("manifest.json")]),
+        ("docker-archive", &docker, vec![symlink("one/layer.tar", "../two/layer.tar")]),
+        ("docker-archive", &docker, vec![file("two/layer.tar", "other")]),
+        ("docker-archive", &docker, vec![symlink("x", "."), file("x/manifest.json", other)]),
+        ("docker-archive", &docker, vec![file("x/y/manifest.json", other), symlink("x", ".")]),
+        ("oci-archive", &oci, vec![file("index.json", &spaced)]),
+        ("oci-archive", &oci, vec![file("oci-layout", r#"{"imageLayoutVersion": "1.0.0"}"#)]),
+    ] {
+        fs::write(scratch.join("a.tar"), appended(tar, &items)).unwrap();
+        for verb in [&["unpack"][..], &["verify"], &["list"]] {
+            let target = if verb == ["unpack"] { &["bundle"][..] } else { &[] };
+            let output = scratch.run(&[verb, &[&format!("{form}:a.tar")], target].concat());
+            let error = stderr(&output);
+            let is_told = error.contains("stands in it twice") || error.contains("which is no directory");
+            assert!(is_told && !output.status.success(), "{form} {}: {error}", items.len());
+        }
+        assert!(!scratch.join("bundle").exists());
+    }
+    // The same again is the same to everybody.
+    let again =
+        vec![dir("one"), symlink("one/layer.tar", "../real/layer.tar"), file("more", "x"), file("more", "x")];
+    fs::write(scratch.join("a.tar"), appended(&docker, &again)).unwrap();
+    unpacked(&scratch, "docker-archive:a.tar");
+    fs::write(scratch.join("a.tar"), appended(&oci, &[file("index.json", &index)])).unwrap();
+    unpacked(&scratch, "oci-archive:a.tar");
+}
+
 #[test]
 fn an_archive_that_is_none_is_refused() {
     let (scratch, config) = config("docker-none");

@@ -36,6 +36,9 @@ enum Member {
     File(FileRange),
     /// The clean path that it points at.
     Link(Vec<u8>),
+    Directory,
+    /// A device or a pipe.
+    Other,
 }
 
 /// The bytes of the tar file that are the content of one file.
@@ -62,6 +65,7 @@ impl IndexedTar {
             match self.names.get(&name)? {
                 Member::File(range) => return Some(*range),
                 Member::Link(target) => name.clone_from(target),
+                Member::Directory | Member::Other => return None,
             }
         }
         None
@@ -107,7 +111,8 @@ impl Read for RangeReader {
     }
 }
 
-/// Reads the headers. Of several files of one name the last counts, as in an archive that was appended to.
+/// Reads the headers. Readers disagree about two files of one name: those of containers/image take the first, those that
+/// unpack the archive (Docker) have the last. So they must be the same, or one archive would be two images.
 fn read_headers(file: &File) -> Result<HashMap<Vec<u8>, Member>> {
     let mut archive = Archive::new(SeekingInput(BufReader::with_capacity(4096, file)));
     let mut entry = Entry::default();
@@ -122,14 +127,65 @@ fn read_headers(file: &File) -> Result<HashMap<Vec<u8>, Member>> {
             EntryKind::Regular => Member::File(FileRange { start: archive.offset(), size: entry.size }),
             EntryKind::HardLink => target(&entry.link),
             EntryKind::Symlink => target(&[split(&name).0, &entry.link].join(&b'/')),
-            _ => continue,
+            EntryKind::Directory => Member::Directory,
+            _ => Member::Other,
         };
+        if let Some(before) = names.get(&name)
+            && !is_same(file, before, &member)?
+        {
+            let shown = name.escape_ascii();
+            return Err(fail!(Kind::Spec, "{shown}: stands in it twice, and not the same both times"));
+        }
         names.insert(name, member);
         if names.len() > MAX_FILES {
             return Err(fail!(Kind::Spec, "has more than {MAX_FILES} files"));
         }
     }
+    check_parents(&names)?;
     Ok(names)
+}
+
+/// Whether two members are the same to every reader.
+fn is_same(file: &File, one: &Member, other: &Member) -> Result<bool> {
+    match (one, other) {
+        (Member::Directory, Member::Directory) => Ok(true),
+        (Member::Link(one), Member::Link(other)) => Ok(one == other),
+        (Member::File(one), Member::File(other)) if one.size == other.size => {
+            has_same_bytes(file, one.start, other.start, one.size)
+        }
+        _ => Ok(false),
+    }
+}
+
+fn has_same_bytes(file: &File, one: u64, other: u64, size: u64) -> Result<bool> {
+    let (mut left, mut right) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    let mut at = 0;
+    while at < size {
+        let count = usize::try_from(size - at).unwrap_or(usize::MAX).min(left.len());
+        file.read_exact_at(&mut left[..count], one + at).context("read")?;
+        file.read_exact_at(&mut right[..count], other + at).context("read")?;
+        if left[..count] != right[..count] {
+            return Ok(false);
+        }
+        at += count as u64;
+    }
+    Ok(true)
+}
+
+/// Refuses files below what is no directory: by a symlink `x -> .`, those who unpack the archive would have `x/manifest.json`
+/// in the place of `manifest.json`.
+fn check_parents(names: &HashMap<Vec<u8>, Member>) -> Result<()> {
+    for name in names.keys() {
+        let mut above = split(name).0;
+        while !above.is_empty() {
+            if names.get(above).is_some_and(|member| !matches!(member, Member::Directory)) {
+                let (name, above) = (name.escape_ascii(), above.escape_ascii());
+                return Err(fail!(Kind::Spec, "{name}: stands below {above}, which is no directory"));
+            }
+            above = split(above).0;
+        }
+    }
+    Ok(())
 }
 
 /// The input of the archive reader that skips with lseek(2).
