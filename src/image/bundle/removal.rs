@@ -39,18 +39,20 @@ pub(crate) fn remove(bundle: &Path) -> Result<()> {
     let info = BundleInfo::read_at(&dir, bundle)?;
     let _lock = lock(dir.try_clone()?).with_context(removing)?;
     in_use::check(&dir, &path, &info).with_context(removing)?;
+    let overlay = info.overlay.as_ref().filter(|overlay| is_our_store(overlay));
+    let store = overlay.map(|overlay| Store::open(&overlay.store)).transpose().with_context(removing)?;
     unmount(&dir, &info).with_context(removing)?;
+    let before = fstat(&dir).with_context(removing)?;
     let partial = withdraw(&parent, &name, &dir).with_context(removing)?;
     // Nobody finds the bundle by its name any more; somebody may have done so a moment before.
     let in_use = in_use::check(&dir, &path, &info);
     if let Err(error) = in_use {
         let _ = rename_new(parent.as_fd(), &partial, parent.as_fd(), &name);
+        restore(&dir, &before);
         return Err(error).with_context(removing);
     }
     // Before the files are removed, which may take long: a new bundle made here meanwhile has its own record.
-    if let Some(overlay) = info.overlay.filter(is_our_store) {
-        Store::open(&overlay.store)?.forget_bundle(&path)?;
-    }
+    store.map_or(Ok(()), |store| store.forget_bundle(&path))?;
     remove::empty(&dir).map_err(explain_busy).with_context(removing)?;
     unlinkat(&parent, partial.as_c_str(), UnlinkatFlags::RemoveDir).with_context(removing)
 }
