@@ -1,5 +1,5 @@
-//! `Layout` is where the control group hierarchies of this host are mounted, and how the texts of /proc/self/cgroup and
-//! /proc/self/mountinfo tell it. Plain data: plans are made from it, and tests write it literally.
+//! `Layout` tells where the cgroup hierarchies of this host are mounted, as parsed from /proc/self/cgroup and
+//! /proc/self/mountinfo. Plain data: plans are made from it, and tests write it literally.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ pub struct Unified {
     pub controllers: Vec<String>,
 }
 
-/// Which interface carries the limits.
+/// The version of cgroups through which limits are set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
@@ -54,7 +54,7 @@ pub enum Mode {
 }
 
 impl Layout {
-    /// From the text of /proc/self/cgroup and /proc/self/mountinfo.
+    /// Parses the texts of /proc/self/cgroup and /proc/self/mountinfo.
     pub fn parse(cgroup: &str, mountinfo: &str) -> Self {
         let mounts = Mounts::parse(mountinfo);
         let mut layout = Self::default();
@@ -83,6 +83,7 @@ impl Layout {
         layout
     }
 
+    /// The version, as the mounted hierarchies tell it.
     pub fn mode(&self) -> Mode {
         match (self.v1.is_empty(), &self.unified) {
             (true, Some(_)) => Mode::V2,
@@ -91,13 +92,13 @@ impl Layout {
         }
     }
 
-    /// No hierarchy is mounted at all.
+    /// Whether no hierarchy is mounted at all.
     pub fn is_empty(&self) -> bool {
         self.v1.is_empty() && self.unified.is_none()
     }
 }
 
-/// One line of /proc/self/cgroup, `ID:controllers:path`; the path may hold colons.
+/// Parses one line of /proc/self/cgroup, `ID:controllers:path`; the path may hold colons.
 pub(super) fn parse_membership(line: &str) -> Option<(Vec<&str>, &Path)> {
     let (_, rest) = line.split_once(':')?;
     let (controllers, path) = rest.split_once(':')?;
@@ -116,7 +117,7 @@ struct Mount {
 }
 
 struct Mounts {
-    /// Every mount: which of them can be seen depends on the others.
+    /// All mounts, other filesystems too: they may lie over a cgroup mount.
     all: Vec<Mount>,
     by_id: HashMap<u32, usize>,
 }
@@ -128,7 +129,7 @@ impl Mounts {
         Self { all, by_id }
     }
 
-    /// The visible mount of `kind` that carries `controllers`, the usual place first.
+    /// Finds a visible mount of type `kind` with these controllers, in the usual place first.
     fn find(&self, kind: &str, controllers: &[&str]) -> Option<&Mount> {
         let carries = |mount: &&Mount| {
             mount.kind == kind
@@ -140,20 +141,20 @@ impl Mounts {
         usual.or_else(|| found.first()).copied()
     }
 
-    /// Whether no other mount lies over this one or over one that it stands on.
+    /// Whether no other mount lies over this one or over one of its parents.
     fn is_visible(&self, mount: &Mount) -> bool {
         let mut chain = vec![mount];
         // Bounded: a mount table read while it changes could close a circle.
         while let Some(&index) = chain.last().and_then(|last| self.by_id.get(&last.parent)) {
-            if chain.len() > self.all.len() || chain.iter().any(|seen| seen.id == self.all[index].id) {
+            if chain.len() > self.all.len() || chain.iter().any(|link| link.id == self.all[index].id) {
                 break;
             }
             chain.push(&self.all[index]);
         }
         let covers = |over: &Mount, under: &Mount| {
             let on_top = over.parent == under.id && over.point == under.point;
-            let around = over.parent == under.parent && under.point.starts_with(&over.point);
-            over.id != under.id && (on_top || around)
+            let above = over.parent == under.parent && under.point.starts_with(&over.point);
+            over.id != under.id && (on_top || above)
         };
         let in_chain = |other: &Mount| chain.iter().any(|link| link.id == other.id);
         let others = || self.all.iter().filter(|other| !in_chain(other));
@@ -161,7 +162,7 @@ impl Mounts {
     }
 }
 
-/// One line of mountinfo: `id parent dev root point options [optional…] - type source super-options`.
+/// Parses one line of mountinfo: `id parent dev root point options [optional…] - type source super-options`.
 fn parse_mount(line: &str) -> Option<Mount> {
     let (left, right) = line.split_once(" - ")?;
     let mut left = left.split(' ');
@@ -175,7 +176,7 @@ fn parse_mount(line: &str) -> Option<Mount> {
     Some(Mount { id, parent, root, point, kind, options })
 }
 
-/// mountinfo writes space, tab, newline and backslash as `\ooo`.
+/// Undoes the escapes of mountinfo, which writes space, tab, newline and backslash as `\ooo`.
 fn unescape(text: &str) -> PathBuf {
     use std::os::unix::ffi::OsStringExt;
     let bytes = text.as_bytes();

@@ -1,4 +1,4 @@
-//! `Facts` is what plans depend on of this host, as plain data: tests write it literally.
+//! `Facts` is everything about this host that a plan depends on, as plain data: tests write it literally.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,18 +6,22 @@ use super::cgroup::Layout;
 use super::resctrl::Resctrl;
 use crate::kernel::process::CapabilitySet;
 
+/// The facts; those that were not needed are at their default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     pub euid: u32,
     pub egid: u32,
-    /// What the runtime itself may pass on.
+    /// The capabilities that the runtime itself has and may pass on.
     pub capabilities: CapabilitySet,
     /// The highest capability this kernel knows.
     pub last_capability: u32,
     pub cgroup: Layout,
+    /// Whether AppArmor is enabled.
     pub apparmor: bool,
+    /// Whether SELinux is enabled.
     pub selinux: bool,
     /// SECCOMP_FILTER_FLAG_* that this kernel has.
     pub seccomp_flags: u64,
+    /// `None` where resctrl is not mounted.
     pub resctrl: Option<Resctrl>,
 }

@@ -1,4 +1,4 @@
-//! What this host is. Data ([`Facts`] and its parts) and the reading of it ([`probe`]) are apart: plans see the data alone.
+//! Describes this host: [`Facts`] and its parts are plain data, [`probe`] reads them. Plans see the data alone.
 
 pub(crate) mod cgroup;
 pub(crate) mod facts;

@@ -1,15 +1,16 @@
-//! The resctrl filesystem, by which caches and memory bandwidth are shared out (Intel RDT): where it is and what it can.
+//! `Resctrl` tells where the resctrl filesystem (Intel RDT) is mounted and what it can allocate.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+/// A mounted resctrl filesystem.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resctrl {
     /// Where it is mounted.
     pub root: PathBuf,
-    /// L3 cache can be shared out.
+    /// Whether L3 cache can be allocated.
     pub cache: bool,
-    /// Memory bandwidth can.
+    /// Whether memory bandwidth can be allocated.
     pub bandwidth: bool,
 }

@@ -1,4 +1,4 @@
-//! Runs hooks: for the parent those of the runtime, in the container's child those of the container.
+//! Runs hooks: in the parent those of the runtime's namespaces, in the child those of the container's.
 //!
 //! Nothing that a hook does can hold us up for longer than its timeout: its output is read as it comes and only the
 //! end of it is kept, its input waits in a pipe until it reads it or ends, and a daemon that it leaves behind may
@@ -23,7 +23,7 @@ use crate::sys::interrupt::Interrupts;
 use crate::sys::spawn::signal_name;
 use running::{Outcome, Running};
 
-/// The first hook that failed: `error running createRuntime hook #1: exit status 3, stdout: …, stderr: …`.
+/// A hook that failed: `error running createRuntime hook #1: exit status 3, stdout: …, stderr: …`.
 #[derive(Debug)]
 pub struct HookError {
     pub text: String,
@@ -39,15 +39,15 @@ pub struct Output {
 /// What hooks of one kind have in common.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HookOptions<'a> {
-    /// For a hook that brings none; else ours.
+    /// The environment of a hook that brings none; `None` for ours.
     pub env: Option<&'a [CString]>,
-    /// Where it runs; else where we are.
+    /// The working directory; `None` for ours.
     pub dir: Option<&'a CStr>,
-    /// Where it writes; else the output is kept.
+    /// Files for stdout and stderr; `None` keeps the end of the output for [`Output`].
     pub output: [Option<BorrowedFd<'a>>; 2],
 }
 
-/// Runs the hooks one after the other; the first failure is the end. The output of each comes back, for a log.
+/// Runs the hooks one after the other, up to the first that fails. Returns the output of each, for a log.
 pub fn run_all(
     kind: &'static str,
     hooks: &[Hook],
@@ -57,8 +57,8 @@ pub fn run_all(
     run_each(kind, hooks, state, options).collect()
 }
 
-/// Each turn runs the next hook, with `state` (JSON) on its standard input. A SIGHUP, SIGINT, SIGQUIT or SIGTERM
-/// meanwhile, blocked or not, is taken for a failure of the hook that is running.
+/// Returns an iterator of which each step runs the next hook, with `state` (JSON) on its standard input. A SIGHUP, SIGINT,
+/// SIGQUIT or SIGTERM meanwhile, blocked or not, is a failure of the hook that is running.
 pub(crate) fn run_each(
     kind: &'static str,
     hooks: &[Hook],
@@ -71,13 +71,14 @@ pub(crate) fn run_each(
     })
 }
 
+/// Runs one hook to its end. The error is what goes into the message of [`HookError`].
 fn run(hook: &Hook, state: &[u8], options: HookOptions<'_>) -> Result<Output, String> {
     let deadline = hook.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
     let env = hook.env.as_deref().or(options.env).map_or_else(own_environment, Cow::Borrowed);
-    // Held before the start: what comes in between must not end us and leave the hook alone.
+    // Before the start: a signal right after it must not end us and leave the hook running.
     let interrupts = Interrupts::hold().map_err(|errno| failed_call("signalfd", errno))?;
     let mut running = Running::start(hook, &env, options, state)?;
-    match running.attend(deadline, &interrupts).map_err(|errno| failed_call("poll", errno))? {
+    match running.wait(deadline, &interrupts).map_err(|errno| failed_call("poll", errno))? {
         Outcome::Ended => {}
         Outcome::TimedOut => {
             let seconds = f64::from(hook.timeout.unwrap_or_default());
@@ -93,7 +94,7 @@ fn run(hook: &Hook, state: &[u8], options: HookOptions<'_>) -> Result<Output, St
     Err(format!("{}, stdout: {}, stderr: {}", ending(status), text(&output.stdout), text(&output.stderr)))
 }
 
-/// As Go words it: `exit status 3`, `signal: killed`.
+/// Describes how a process ended, as Go does: `exit status 3`, `signal: killed`.
 fn ending(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
@@ -109,11 +110,12 @@ fn signal_text(signal: i32) -> String {
     format!("signal: {}", signal_name(signal).to_lowercase())
 }
 
-/// What was asked of the kernel, and its answer.
+/// The name of a failed system call with its errno in words.
 fn failed_call(call: &str, errno: Errno) -> String {
     format!("{call}: {}", errno.desc().to_lowercase())
 }
 
+/// Our own environment, as execve(2) takes it.
 fn own_environment<'a>() -> Cow<'a, [CString]> {
     let variables = std::env::vars_os().map(|(mut name, value)| {
         name.push("=");

@@ -1,17 +1,19 @@
-//! The state document that hooks read on their standard input.
+//! `HookState` writes the state document that hooks read on their standard input (runtime.md, "State").
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::container_id::ContainerId;
 
-/// All of it but the two members that change from hook to hook: laid out by the parent, finished by whoever runs them.
+/// The document without status and pid, which change from hook to hook: made by the parent, completed by the side that runs
+/// the hooks.
 #[derive(Debug, Clone)]
 pub(crate) struct HookState {
     head: String,
 }
 
 impl HookState {
+    /// The members that stay the same.
     pub(crate) fn new(
         version: &str,
         id: &ContainerId,
@@ -28,7 +30,7 @@ impl HookState {
         Self { head }
     }
 
-    /// `pid` as the hook's own pid namespace numbers it; 0, of a container that has stopped, is left out.
+    /// Completes the document. `pid` is as the hook's own pid namespace numbers it; 0, for a stopped container, is left out.
     pub(crate) fn document(&self, status: &str, pid: i32) -> Vec<u8> {
         let pid = if pid == 0 { String::new() } else { format!(",\"pid\":{pid}") };
         format!("{},\"status\":\"{status}\"{pid}}}", self.head).into_bytes()

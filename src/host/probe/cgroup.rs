@@ -1,5 +1,5 @@
-//! Reads the control group hierarchies from /proc/self/cgroup and, where they are not simply the v2 tree in its usual
-//! place, /proc/self/mountinfo.
+//! Reads the cgroup hierarchies from /proc/self/cgroup and, where they are not simply the v2 tree in its usual place, from
+//! /proc/self/mountinfo.
 
 use std::path::Path;
 
@@ -20,13 +20,13 @@ pub fn read_layout() -> Result<Layout> {
     with_controllers(layout)
 }
 
-/// Reads the hierarchies alone, `/` standing for the group that this process is in: looking for that is half of the work.
+/// Reads the hierarchies without the group that this process is in, for which `/` stands: half of the work.
 pub(super) fn read_hierarchies() -> Result<Layout> {
     whole_tree().map_or_else(read_layout, with_controllers)
 }
 
-/// The whole v2 tree in the usual place, seen from the initial cgroup namespace, as on most hosts: three calls, where
-/// mountinfo takes the kernel longer the more is mounted. None where it may be otherwise.
+/// Recognizes the whole v2 tree in the usual place, seen from the initial cgroup namespace, as on most hosts. That takes
+/// three calls, while mountinfo takes longer the more is mounted. `None` where it is or may be otherwise.
 fn whole_tree_with_own_group(groups: &str) -> Option<Layout> {
     /// PROC_CGROUP_INIT_INO of linux/proc_ns.h.
     const INITIAL_NAMESPACE: u64 = 0xefff_fffb;
@@ -40,7 +40,7 @@ fn whole_tree_with_own_group(groups: &str) -> Option<Layout> {
     Some(layout)
 }
 
-/// The whole v2 tree in the usual place: its root is the mount's root.
+/// Recognizes the whole v2 tree in the usual place: its root is the mount's root.
 fn whole_tree() -> Option<Layout> {
     const ROOT_INODE: u64 = 1;
     if statfs(USUAL_MOUNTPOINT).ok()?.filesystem_type() != CGROUP2_SUPER_MAGIC
@@ -55,7 +55,7 @@ fn whole_tree() -> Option<Layout> {
     Some(Layout { v1: Vec::new(), unified: Some(unified) })
 }
 
-/// On a pure v2 host, adds what controllers the tree has.
+/// Adds the controllers of the tree on a pure v2 host.
 pub fn with_controllers(mut layout: Layout) -> Result<Layout> {
     if layout.mode() == Mode::V2
         && let Some(unified) = &mut layout.unified

@@ -1,4 +1,4 @@
-//! Looks at this host once, before a plan is made.
+//! Reads the facts of this host, once, before a plan is made.
 
 pub(crate) mod cgroup;
 pub(crate) mod resctrl;
@@ -10,7 +10,7 @@ use super::cgroup::Layout;
 use crate::error::{Context, Result};
 use crate::sys::process::{capget, is_in_bounding};
 
-/// What is looked for only where the configuration asks for it.
+/// Which facts to read: those that cost time are read only where the configuration needs them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Needed {
     pub cgroup: NeededCgroup,
@@ -20,7 +20,7 @@ pub(crate) struct Needed {
     pub labels: bool,
 }
 
-/// What is to be known of control groups.
+/// Which facts about cgroups to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NeededCgroup {
     Nothing,

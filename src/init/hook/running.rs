@@ -1,4 +1,4 @@
-//! A hook that runs: its streams are served until it has ended, and it is killed where it must not go on.
+//! `Running` is a hook's process: serves its streams until it has ended, and kills it at its timeout or on a signal.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,10 +16,10 @@ use crate::plan::hooks::Hook;
 use crate::sys::interrupt::Interrupts;
 use crate::sys::spawn::{Program, spawn, wait};
 
-/// How long output is still read after the hook itself has ended.
+/// How long output is still read after the hook itself has ended: a daemon that it leaves may hold the pipes open.
 const DRAIN: Duration = Duration::from_millis(100);
-/// How long a killed hook may take to go away; only one that hangs in the kernel takes any time.
-const KILLED: Duration = Duration::from_secs(1);
+/// How long we wait for a killed hook to end; only one that hangs in the kernel takes any time.
+const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How the wait for a hook ended.
 pub(super) enum Outcome {
@@ -29,6 +29,7 @@ pub(super) enum Outcome {
     Interrupted(i32),
 }
 
+/// A hook's process with our ends of its streams.
 pub(super) struct Running<'a> {
     process: Process,
     input: Option<Input<'a>>,
@@ -36,7 +37,7 @@ pub(super) struct Running<'a> {
     stderr: Tail,
 }
 
-/// What waits for us to do something about it.
+/// What poll(2) tells about a running hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Event {
     Input,
@@ -47,6 +48,7 @@ enum Event {
 }
 
 impl<'a> Running<'a> {
+    /// Starts the hook's program.
     pub(super) fn start(
         hook: &Hook,
         env: &[CString],
@@ -67,8 +69,8 @@ impl<'a> Running<'a> {
         Ok(Self { process, input: Some(input), stdout, stderr })
     }
 
-    /// Serves its streams until it has ended, the deadline has come, or somebody asks us to end.
-    pub(super) fn attend(
+    /// Serves the streams until the hook has ended, its timeout has passed, or a signal asks us to end.
+    pub(super) fn wait(
         &mut self,
         deadline: Option<Instant>,
         interrupts: &Interrupts,
@@ -89,8 +91,8 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// What it answered, after it has ended. Output that is still in the pipes is read, but a daemon may hold them
-    /// open for ever: it loses them.
+    /// Reaps the ended hook. Returns its status and output, what is still in the pipes included; waits for more of it for
+    /// [`DRAIN`] at most.
     pub(super) fn finish(mut self) -> Result<(ExitStatus, Output), Errno> {
         let deadline = Some(Instant::now() + DRAIN);
         while self.stdout.ours().is_some() || self.stderr.ours().is_some() {
@@ -102,7 +104,7 @@ impl<'a> Running<'a> {
         Ok((status, Output { stdout: self.stdout.into_bytes(), stderr: self.stderr.into_bytes() }))
     }
 
-    /// Without `interrupts`, those of the streams alone.
+    /// Waits for the next events; without `interrupts`, only for those of the streams.
     fn events(&self, interrupts: Option<&Interrupts>, timeout: PollTimeout) -> Result<Vec<Event>, Errno> {
         let sources = [
             (Event::Input, self.input.as_ref().map(Input::ours), PollFlags::POLLOUT),
@@ -123,12 +125,13 @@ impl<'a> Running<'a> {
         Ok(ready.map(|(event, _)| event).collect())
     }
 
+    /// Handles the events of the streams.
     fn serve(&mut self, events: &[Event]) -> Result<(), Errno> {
         for event in events {
             match event {
                 Event::Input => {
                     let more = self.input.as_mut().is_some_and(Input::feed);
-                    // Closed, so that the hook reads to the end.
+                    // Closed after the last byte: the hook reads end of file.
                     self.input = self.input.take().filter(|_| more);
                 }
                 Event::Stdout => self.stdout.fill()?,
@@ -140,7 +143,7 @@ impl<'a> Running<'a> {
     }
 }
 
-/// A child of ours. Whoever lets go of it before it has been reaped kills it and its process group.
+/// A child of ours. Dropped before it has been reaped, it is killed with its process group.
 struct Process {
     pid: i32,
     pidfd: OwnedFd,
@@ -160,7 +163,7 @@ impl Drop for Process {
             return;
         }
         kill_group(self.pid);
-        let deadline = Some(Instant::now() + KILLED);
+        let deadline = Some(Instant::now() + KILL_TIMEOUT);
         while let Some(timeout) = remaining(deadline) {
             match poll(&mut [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
                 Ok(0) | Err(Errno::EINTR) => {}
@@ -174,15 +177,16 @@ impl Drop for Process {
     }
 }
 
-/// And the hook itself, which may have left its group. It has not been waited for, so neither id can have become
-/// that of another.
+/// Kills the hook's process group, and the hook itself, which may have left the group. It has not been reaped, so neither
+/// id can belong to another process.
 fn kill_group(pid: i32) {
     let pid = Pid::from_raw(pid);
     let _ = killpg(pid, Signal::SIGKILL);
     let _ = kill(pid, Signal::SIGKILL);
 }
 
-/// For poll(2), rounded up so that it does not wake too early; none when the deadline has passed.
+/// The time left until `deadline`, for poll(2), rounded up so that it does not wake too early. `None` when the deadline has
+/// passed.
 fn remaining(deadline: Option<Instant>) -> Option<PollTimeout> {
     let Some(deadline) = deadline else { return Some(PollTimeout::NONE) };
     let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;

@@ -1,4 +1,4 @@
-//! The standard streams of a hook, as pipes that never block us.
+//! Makes the pipes of a hook's standard streams; our ends of them never block.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -6,14 +6,14 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{pipe2, read, write};
 
-/// How much of the end of each output stream is kept, in bytes.
+/// How many bytes of the end of each output stream are kept.
 const KEPT: usize = 4096;
 
-/// The state, on its way to the hook.
+/// The standard input of a hook: the state document that is still to be written.
 pub(super) struct Input<'a> {
     pipe: OwnedFd,
     rest: &'a [u8],
-    /// Held so that a hook that does not read costs us no SIGPIPE: whoever runs us may have it at its default.
+    /// The hook's end, kept open here: a hook that does not read would otherwise cause us a SIGPIPE.
     reader: OwnedFd,
 }
 
@@ -24,7 +24,7 @@ impl<'a> Input<'a> {
         Ok(Self { pipe, rest: bytes, reader })
     }
 
-    /// What the hook reads from.
+    /// The hook's end.
     pub(super) fn theirs(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
     }
@@ -33,7 +33,7 @@ impl<'a> Input<'a> {
         self.pipe.as_fd()
     }
 
-    /// Whether there is more to write. A failure is none: hooks need not read.
+    /// Writes what the pipe takes. Returns whether there is more to write; a failed write ends it, for hooks need not read.
     pub(super) fn feed(&mut self) -> bool {
         match write(&self.pipe, self.rest) {
             Ok(written) => self.rest = &self.rest[written..],
@@ -44,15 +44,15 @@ impl<'a> Input<'a> {
     }
 }
 
-/// The end of what a hook writes.
+/// The end of one output stream of a hook: the last [`KEPT`] bytes.
 pub(super) struct Tail {
-    /// None once every other end is closed.
+    /// Our end; `None` after end of file.
     pipe: Option<OwnedFd>,
     bytes: Vec<u8>,
 }
 
 impl Tail {
-    /// And what the hook writes to.
+    /// Makes the pipe. Returns our end and the hook's.
     pub(super) fn new() -> Result<(Self, OwnedFd), Errno> {
         let (pipe, writer) = pipe2(OFlag::O_CLOEXEC)?;
         never_block(&pipe)?;
@@ -63,7 +63,7 @@ impl Tail {
         self.pipe.as_ref().map(AsFd::as_fd)
     }
 
-    /// Reads what there is, once.
+    /// Reads once.
     pub(super) fn fill(&mut self) -> Result<(), Errno> {
         let mut chunk = [0; 16384];
         let Some(pipe) = &self.pipe else { return Ok(()) };
