@@ -462,7 +462,11 @@ fn the_bundle_is_recorded_without_links_and_dots() {
         bundle.delete(&["--force"]);
     }
     let absent = bundle.tare(&["create", "--bundle", "/no/such", &bundle.id]);
-    assert!(absent.code == 1 && absent.text.contains("/no/such: no such file or directory"), "{}", absent.text);
+    assert!(
+        absent.code == 1 && absent.text.contains("/no/such: no such file or directory"),
+        "{}",
+        absent.text
+    );
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount};
@@ -57,12 +56,16 @@ const LINKS: [(&std::ffi::CStr, &std::ffi::CStr); 5] = [
     (c"/dev/stderr", c"/proc/self/fd/2"),
 ];
 
-/// Plans the nodes and links; none where /dev is a bind, which belongs to whoever it was bound from.
-pub(crate) fn devices(spec: &[LinuxDevice], mounts: &[Mount]) -> Result<Devices, ConfigError> {
+/// Plans the nodes and links. `terminal`: the process has one, which is bound over /dev/console. None where /dev is a bind, which belongs to whoever it was bound from.
+pub(crate) fn devices(
+    spec: &[LinuxDevice],
+    mounts: &[Mount],
+    terminal: bool,
+) -> Result<Devices, ConfigError> {
     if mounts.iter().any(binds_dev) {
         return Ok(Devices::default());
     }
-    let mut nodes: BTreeMap<&[u8], Device> = BTreeMap::new();
+    let mut nodes: BTreeMap<Vec<u8>, Device> = BTreeMap::new();
     for (path, major, minor) in DEFAULT {
         let path_c = c_string(path, || "/linux/devices".into())?;
         let device = Device {
@@ -75,16 +78,17 @@ pub(crate) fn devices(spec: &[LinuxDevice], mounts: &[Mount]) -> Result<Devices,
             uid: 0,
             gid: 0,
         };
-        nodes.insert(path.as_bytes(), device);
+        nodes.insert(path.as_bytes().to_vec(), device);
     }
     for (index, device) in spec.iter().enumerate() {
-        if ["/dev/ptmx", "/dev/console"].iter().any(|made| device.path() == Path::new(made)) {
+        let is_at = |place| device.path() == Path::new(place);
+        if is_at("/dev/ptmx") || terminal && is_at("/dev/console") {
             continue;
         }
         // Of two with one path it is the first, as with runc and crun; one of the configuration before a default one.
         let node = node(index, device)?;
-        let path = device.path().as_os_str().as_bytes();
-        if nodes.get(path).is_none_or(|made| made.index.is_none()) {
+        let path = node.path.to_bytes().to_vec();
+        if nodes.get(&path).is_none_or(|made| made.index.is_none()) {
             nodes.insert(path, node);
         }
     }
@@ -96,6 +100,16 @@ fn binds_dev(mount: &Mount) -> bool {
     let bind = |word: &String| word == "bind" || word == "rbind";
     mount.destination() == Path::new("/dev")
         && (mount.typ().as_deref() == Some("bind") || mount.options().iter().flatten().any(bind))
+}
+
+/// Without empty and `.` components, also at the end: mknod takes none there.
+fn place(path: &Path, pointer: impl Fn() -> String) -> Result<CString, ConfigError> {
+    match path.components().next_back() {
+        Some(std::path::Component::Normal(_)) => {}
+        _ => return Err(ConfigError::new(pointer(), "a device needs a name below the root")),
+    }
+    let clean: std::path::PathBuf = path.components().collect();
+    c_string(clean.as_os_str(), pointer)
 }
 
 fn node(index: usize, device: &LinuxDevice) -> Result<Device, ConfigError> {
@@ -115,7 +129,7 @@ fn node(index: usize, device: &LinuxDevice) -> Result<Device, ConfigError> {
     let fifo = kind == file::S_IFIFO;
     Ok(Device {
         index: Some(index),
-        path: c_string(device.path().as_os_str(), || pointer("path"))?,
+        path: place(device.path(), || pointer("path"))?,
         kind,
         major: if fifo { 0 } else { number("major", device.major())? },
         minor: if fifo { 0 } else { number("minor", device.minor())? },

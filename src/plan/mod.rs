@@ -204,7 +204,8 @@ fn plan_filesystem(
     let mut mounts = mounts::mounts(specs, &context)?;
     mounts.extend(request.activation.notify_mount()?);
     let devices = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
-    let devices = devices::devices(devices, specs)?;
+    let terminal = spec.process().as_ref().and_then(oci_spec::runtime::Process::terminal).unwrap_or(false);
+    let devices = devices::devices(devices, specs, terminal)?;
     let mask_context = label.parameter;
     if rootfs.switch != RootSwitch::Chroot {
         return Ok(Filesystem { rootfs, mounts, mask_context, devices, warnings: Vec::new() });

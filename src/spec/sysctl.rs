@@ -47,7 +47,8 @@ pub(super) fn same_domainname(
     for (name, value) in wanted.into_iter().flatten() {
         if dotted(name) == "kernel.domainname" && value.trim_end() != given {
             let name_ = quote(name);
-            let message = format!("sysctl {name_} conflicts with the OCI \"domainname\" field {}", quote(given));
+            let message =
+                format!("sysctl {name_} conflicts with the OCI \"domainname\" field {}", quote(given));
             diagnostics.error(&at.key(name), message);
         }
     }

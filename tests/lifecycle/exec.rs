@@ -180,9 +180,11 @@ fn what_a_process_document_leaves_out_is_the_containers() {
     };
     let own = "0027\nCapEff:\t0000000000000021\n500\nbest-effort: prio 6\n3\n";
     assert_eq!(output(json!({})), own);
-    let nothing = json!({"capabilities": null, "oomScoreAdj": null, "apparmorProfile": "", "selinuxLabel": ""});
+    let nothing =
+        json!({"capabilities": null, "oomScoreAdj": null, "apparmorProfile": "", "selinuxLabel": ""});
     assert_eq!(output(nothing), own);
-    let given = output(json!({"capabilities": {}, "oomScoreAdj": 600, "scheduler": {"policy": "SCHED_OTHER"}}));
+    let given =
+        output(json!({"capabilities": {}, "oomScoreAdj": 600, "scheduler": {"policy": "SCHED_OTHER"}}));
     assert_eq!(given, "0027\nCapEff:\t0000000000000000\n600\nbest-effort: prio 6\n0\n");
 }
 

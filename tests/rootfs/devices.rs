@@ -65,6 +65,7 @@ fn in_a_user_namespace_they_are_the_hosts() {
     for name in ["null", "zero", "full", "random", "urandom", "tty"] {
         let mount = at(&mounts, &format!("/dev/{name}"));
         assert_eq!((&*mount.kind, &*mount.root), ("devtmpfs", &*format!("/{name}")));
+        assert!(mount.has("nosuid") && mount.has("noexec"), "{mount:?}");
     }
     let output =
         bundle.output_of("echo lost > /dev/null; head -c 2 /dev/zero | wc -c; stat -c %t:%T /dev/null");
@@ -115,6 +116,33 @@ fn a_device_beyond_dev_is_made_where_it_says() {
         config["linux"]["devices"] = json!([{"path": "/run/sub/null", "type": "c", "major": 1, "minor": 3}]);
     });
     assert_eq!(bundle.output_of("stat -c %t:%T /run/sub/null"), "1:3\n");
+}
+
+#[test]
+fn a_path_is_taken_as_it_is_meant_and_the_console_is_one() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.writable().patch(|config| {
+        config["linux"]["devices"] = json!([
+            {"path": "/mnt/", "type": "b", "major": 10, "minor": 229},
+            {"path": "/dev//./a/.", "type": "c", "major": 1, "minor": 3},
+            {"path": "/dev/console", "type": "c", "major": 5, "minor": 1, "fileMode": 0o620, "gid": 5}
+        ]);
+        config["linux"]["resources"] = json!({});
+    });
+    let output = bundle.output_of(&format!("{SHOW} /mnt /dev/a /dev/console"));
+    let expected = [
+        "block special file a:e5 666 0:0",
+        "character special file 1:3 666 0:0",
+        "character special file 5:1 620 0:5",
+    ];
+    assert_eq!(output.lines().collect::<Vec<_>>(), expected);
+    for path in ["/", "//", "/dev/..", "/.."] {
+        bundle.patch(|config| {
+            config["linux"]["devices"] = json!([{"path": path, "type": "c", "major": 1, "minor": 3}]);
+        });
+        bundle.run().fails(1, "/linux/devices/0/path");
+    }
+    bundle.leaves_nothing();
 }
 
 #[test]

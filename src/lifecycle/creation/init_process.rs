@@ -73,7 +73,8 @@ pub(super) fn spawn_init(
     let (socket, terminal) = console.map(Console::split).unzip();
     args.fds.console = socket;
     let devices = Destination::from_plan(plan, &args.fds)?;
-    let child = clone_init(plan, group, args, mode.detach).map_err(|failure| spawn_error(failure, plan, group))?;
+    let child =
+        clone_init(plan, group, args, mode.detach).map_err(|failure| spawn_error(failure, plan, group))?;
     Ok((child, terminal.flatten(), devices))
 }
 

@@ -147,7 +147,13 @@ fn run_in_container(
     let users = container.record.namespaces & Namespace::USER.0 != 0;
     let fds = InitFds { target: Some(container.pidfd()?), ..args.fds };
     let args = InitArgs { fds, waits: Waits::for_mounts(&topology), ..args };
-    let options = SpawnOptions { topology: &topology, group: None, oom_score_adj: None, preserve_fds: 0, foreground: false };
+    let options = SpawnOptions {
+        topology: &topology,
+        group: None,
+        oom_score_adj: None,
+        preserve_fds: 0,
+        foreground: false,
+    };
     let child = launch::spawn(&options, args, |args, socket| in_container(users, args, socket));
     let done = child.and_then(|child| {
         let done = child.wait_until_ready(None, || Ok(()), map_ids);
