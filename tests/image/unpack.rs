@@ -321,3 +321,29 @@ fn a_kernel_without_openat2_gives_the_same_tree() {
     assert_eq!(without, with);
     assert!(with.iter().any(|line| line.starts_with("/image/x ")), "{with:?}");
 }
+
+#[test]
+fn names_that_are_not_there_are_told() {
+    let scratch = Scratch::new("not-there");
+    image(&scratch, &[&[file("a", "1")]]);
+    let refused = |args: &[&str]| {
+        let output = scratch.run(args);
+        assert_ne!(output.status.code(), Some(0), "{args:?}");
+        stderr(&output)
+    };
+    assert!(refused(&["explain", "oci:image", "/nope"]).contains("no layer of the image has /nope"));
+    assert!(refused(&["explain", "oci:image", "/a", "/a/b"]).contains("/a/b"));
+    assert!(refused(&["prune", "--store", "nope"]).contains("nope: there is no store"));
+    assert_eq!(names(scratch.path()), ["image"]);
+    // Told before the layers are read: they are gone.
+    for blob in names(&scratch.join("image/blobs/sha256")) {
+        let path = scratch.join("image/blobs/sha256").join(blob);
+        let is_layer = fs::read(&path).unwrap().starts_with(b"\x1f\x8b");
+        if is_layer {
+            fs::remove_file(&path).unwrap();
+        }
+    }
+    assert!(refused(&["unpack", "--seccomp", "nope.json", "oci:image", "b"]).contains("nope.json"));
+    assert!(refused(&["unpack", "--user", "99999999999", "oci:image", "b"]).contains("out of range"));
+    assert_eq!(names(scratch.path()), ["image"]);
+}

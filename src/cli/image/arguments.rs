@@ -139,6 +139,23 @@ pub(super) fn store_of(matches: &ArgMatches) -> Result<Store> {
     }
 }
 
+/// As `store_of`, for a store that is there; None where the default one is not.
+///
+/// # Errors
+///
+/// `Kind::NotFound` where `--store` names one that is not there.
+pub(super) fn named_store_of(matches: &ArgMatches) -> Result<Option<Store>> {
+    let named = path(matches, "store");
+    let place = named.clone().map_or_else(default_store, Ok)?;
+    match place.join("layers").is_dir() || place.join("single/layers").is_dir() {
+        true => store_of(matches).map(Some),
+        false if named.is_some() => {
+            Err(fail!(Kind::NotFound, "{}: there is no store of tare-image", place.display()))
+        }
+        false => Ok(None),
+    }
+}
+
 /// As `store_of`, but None where there is no store yet.
 pub(super) fn existing_store_of(matches: &ArgMatches) -> Result<Option<Store>> {
     let path = path(matches, "store").map_or_else(default_store, Ok)?;

@@ -42,6 +42,16 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let limits = arguments::limits_of(matches);
     let mut explained = explain(source.as_ref(), &image, &limits, &progress::terminal_only(matches))?;
     let chosen = arguments::inner_paths(matches, "path");
+    for chosen in &chosen {
+        let is_there = explained
+            .paths
+            .iter()
+            .map(|(path, _)| path)
+            .chain(explained.events.iter().map(|event| &event.path));
+        if !chosen.is_empty() && !is_there.into_iter().any(|path| is_within(path, chosen)) {
+            return Err(fail!(Kind::NotFound, "no layer of the image has {}", absolute(chosen)));
+        }
+    }
     let is_chosen = |path: &[u8]| chosen.is_empty() || chosen.iter().any(|chosen| is_within(path, chosen));
     explained.paths.retain(|(path, _)| is_chosen(path));
     explained.events.retain(|event| is_chosen(&event.path));

@@ -16,6 +16,7 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Result<()> {
-    let pruned = prune(&arguments::store_of(matches)?, matches.get_flag("all"), matches.get_flag("dry-run"))?;
+    let Some(store) = arguments::named_store_of(matches)? else { return Ok(()) };
+    let pruned = prune(&store, matches.get_flag("all"), matches.get_flag("dry-run"))?;
     stdout::write(&pruned.iter().map(|layer| format!("{layer}\n")).collect::<String>())
 }

@@ -170,6 +170,16 @@ fn remove(object: &mut Value, key: &str) {
     }
 }
 
+impl ConfigOverrides {
+    /// Checks what can be checked before the layers are read.
+    pub(super) fn check(&self) -> Result<()> {
+        if let Seccomp::File(path) = &self.seccomp {
+            read_json(path)?;
+        }
+        self.user.as_deref().map_or(Ok(()), super::user::check)
+    }
+}
+
 fn read_json(path: &PathBuf) -> Result<Value> {
     let place = || format!("{}", path.display());
     let bytes = std::fs::read(path).with_context(place)?;

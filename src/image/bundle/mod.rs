@@ -149,6 +149,7 @@ pub(crate) fn unpack(
     path: &Path,
     options: &UnpackOptions,
 ) -> Result<()> {
+    options.overrides.check()?;
     let staging = StagingDir::create(path)?;
     let info = BundleInfo {
         reference: reference.into(),

@@ -38,6 +38,15 @@ pub(crate) fn resolve(text: &str, root: &Root) -> Result<User> {
     resolve_in(text, passwd, group).with_context(place)
 }
 
+/// Checks the numbers in `user[:group]`, before there is a root filesystem to look names up in.
+pub(super) fn check(text: &str) -> Result<()> {
+    let (user, group) = text.split_once(':').unwrap_or((text, ""));
+    [user, group]
+        .into_iter()
+        .try_for_each(|part| parse_number(part).map(drop))
+        .with_context(|| format!("user {text:?}"))
+}
+
 fn resolve_in(
     text: &str,
     passwd: impl Fn() -> Result<Vec<u8>>,
@@ -47,7 +56,9 @@ fn resolve_in(
         return Ok(User::default());
     }
     let (user, group_text) = match text.split_once(':') {
-        Some((_, "")) | Some(("", _)) => return Err(fail!(Kind::Spec, "has an empty part")),
+        // As Docker reads them: a part that is empty is as if it were not said.
+        Some((user, "")) => (if user.is_empty() { "0" } else { user }, None),
+        Some(("", group)) => ("0", Some(group)),
         Some((user, group)) => (user, Some(group)),
         None => (text, None),
     };
@@ -198,6 +209,10 @@ mod tests {
         assert_eq!(user("1234").unwrap(), ids(1234, 0, &[]));
         assert_eq!(user("1234:adm").unwrap(), ids(1234, 4, &[]));
         assert_eq!(user("12").unwrap(), ids(12, 0, &[]));
+        assert_eq!(user("app:").unwrap(), user("app").unwrap());
+        assert_eq!(user("1000:").unwrap(), user("1000").unwrap());
+        assert_eq!(user(":adm").unwrap(), ids(0, 4, &[]));
+        assert_eq!(user(":").unwrap(), ids(0, 0, &[]));
     }
 
     #[test]
@@ -205,9 +220,8 @@ mod tests {
         for bad in [
             "nobody",
             "app:none",
-            ":",
-            ":4",
-            "app:",
+            ":none",
+            "none:",
             "-1",
             "+1",
             "2147483648",

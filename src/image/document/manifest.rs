@@ -4,8 +4,9 @@
 use std::io::Read;
 
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest, MediaType};
-use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
 
 use crate::error::{Context, Kind, Result};
 use crate::fail;
@@ -145,9 +146,25 @@ fn check_config_type(media_type: &MediaType) -> Result<()> {
 struct Shape {
     schema_version: Option<u32>,
     media_type: Option<String>,
-    manifests: Option<IgnoredAny>,
-    layers: Option<IgnoredAny>,
-    config: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "member")]
+    manifests: Member,
+    #[serde(default, deserialize_with = "member")]
+    layers: Member,
+    #[serde(default, deserialize_with = "member")]
+    config: Member,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Member {
+    #[default]
+    Absent,
+    /// As Go writes a list that is empty.
+    Null,
+    Value,
+}
+
+fn member<'a, D: Deserializer<'a>>(from: D) -> std::result::Result<Member, D::Error> {
+    Ok(Option::<IgnoredAny>::deserialize(from)?.map_or(Member::Null, |_| Member::Value))
 }
 
 /// A document that could be read as both sorts would be one image to us and another to a scanner (CVE-2021-41190).
@@ -161,8 +178,8 @@ fn check_shape(bytes: &[u8], named: Option<&MediaType>, document: DocumentKind) 
     {
         return Err(fail!(Kind::Spec, "its descriptor says {named}, the document itself {says}"));
     }
-    let is_index = shape.manifests.is_some();
-    let is_manifest = shape.layers.is_some() || shape.config.is_some();
+    let is_manifest = shape.layers == Member::Value || shape.config == Member::Value;
+    let is_index = shape.manifests == Member::Value || shape.manifests == Member::Null && !is_manifest;
     if is_index && is_manifest {
         return Err(fail!(Kind::Spec, "is an index and a manifest at once"));
     }
@@ -190,12 +207,62 @@ fn read_blob(open: OpenBlob<'_>, descriptor: &Descriptor, most: u64) -> Result<V
 
 /// Parses a JSON document.
 pub(crate) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|e| fail!(Kind::Spec, "{e}"))
+    serde_json::from_slice(bytes)
+        .or_else(|error| match error.to_string().starts_with("invalid type: null") {
+            true => serde_json::from_value(without_null(serde_json::from_slice(bytes)?)),
+            false => Err(error),
+        })
+        .map_err(|e| fail!(Kind::Spec, "{e}"))
+}
+
+/// Go writes `null` for a list or a map without members, and reads it as that.
+fn without_null(mut value: Value) -> Value {
+    let Value::Object(members) = &mut value else {
+        if let Value::Array(items) = &mut value {
+            items.iter_mut().for_each(|item| *item = without_null(item.take()));
+        }
+        return value;
+    };
+    for (name, member) in members.iter_mut() {
+        *member = match (name.as_str(), member.take()) {
+            ("manifests" | "layers" | "diff_ids" | "Layers", Value::Null) => json!([]),
+            ("rootfs", Value::Null) => json!({ "type": "layers", "diff_ids": [] }),
+            ("Volumes" | "ExposedPorts", Value::Object(sets)) => {
+                sets.into_iter().map(|(name, value)| (name, or_if_null(value, json!({})))).collect()
+            }
+            ("Labels" | "annotations" | "credHelpers", Value::Object(words)) => {
+                words.into_iter().map(|(name, value)| (name, or_if_null(value, json!("")))).collect()
+            }
+            (_, member) => without_null(member),
+        };
+    }
+    members.retain(|_, member| !member.is_null());
+    value
+}
+
+fn or_if_null(value: Value, instead: Value) -> Value {
+    if value.is_null() { instead } else { value }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn null_is_what_go_means_by_it() {
+        let index = parse_index(br#"{"schemaVersion":2,"manifests":null}"#, None).unwrap();
+        assert_eq!(index.manifests().len(), 0);
+        let config: ImageConfiguration = parse_json(
+            br#"{"architecture":"amd64","os":"linux","rootfs":null,"history":null,
+                "config":{"Volumes":{"/v":null},"ExposedPorts":{"80/tcp":null},"Labels":{"a":null},"Env":null}}"#,
+        )
+        .unwrap();
+        assert_eq!(config.rootfs().diff_ids().len(), 0);
+        let inner = config.config().as_ref().unwrap();
+        assert_eq!(inner.labels().as_ref().unwrap()["a"], "");
+        assert!(format!("{:?}", inner.volumes()).contains("/v"), "{inner:?}");
+        assert!(parse_index(br#"{"schemaVersion":2,"manifests":null,"layers":[]}"#, None).is_err());
+    }
 
     fn shape(json: &str, named: Option<&str>, document: DocumentKind) -> Result<()> {
         check_shape(json.as_bytes(), named.map(MediaType::from).as_ref(), document)

@@ -39,12 +39,14 @@ impl Platform {
         if parts.iter().any(|part| part.is_empty()) {
             return Err(fail!(Kind::Usage, "platform {text:?}: has an empty part"));
         }
-        let architecture = match architecture {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
+        let architecture = as_go_says(architecture);
         Ok(Self { os: os.into(), architecture: architecture.into(), variant: variant.map(Into::into) })
+    }
+
+    /// Whether an image that says this of itself is one for this platform. What it leaves out is not against it.
+    fn is_for(&self, os: &str, architecture: &str) -> bool {
+        (os.is_empty() || os == self.os)
+            && (architecture.is_empty() || as_go_says(architecture) == self.architecture)
     }
 
     /// Chooses the manifest of an index that fits this platform best; the first of several equals.
@@ -63,7 +65,7 @@ impl Platform {
     /// single images often name none.
     fn fit(&self, manifest: &Descriptor) -> Option<u32> {
         let Some(platform) = manifest.platform() else { return Some(100) };
-        if platform.os().to_string() != self.os || platform.architecture().to_string() != self.architecture {
+        if !self.is_for(&platform.os().to_string(), &platform.architecture().to_string()) {
             return None;
         }
         match (&self.variant, platform.variant()) {
@@ -85,11 +87,23 @@ impl Platform {
     /// `Kind::Unsupported` where it names another one.
     pub(crate) fn check(&self, config: &ImageConfiguration) -> Result<()> {
         let (os, architecture) = (config.os().to_string(), config.architecture().to_string());
-        if (&os, &architecture) == (&self.os, &self.architecture) {
+        if self.is_for(&os, &architecture) {
             return Ok(());
         }
+        let os = if os.is_empty() { &self.os } else { &os };
+        let architecture =
+            if architecture.is_empty() { &self.architecture } else { as_go_says(&architecture) };
         let error = fail!(Kind::Unsupported, "the image is for {os}/{architecture}, not for {self}");
         Err(error.with_hint(format!("to take it nevertheless: --platform {os}/{architecture}")))
+    }
+}
+
+/// The name that Go, and so image-spec, has for an architecture of this name of the kernel.
+fn as_go_says(architecture: &str) -> &str {
+    match architecture {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
     }
 }
 
@@ -138,7 +152,25 @@ mod tests {
         assert_eq!(chosen("linux/arm/v7", &["linux/arm/v6", "linux/arm/v7"]), Some(1));
         assert_eq!(chosen("linux/arm64", &["linux/arm64/v8"]), Some(0));
         assert_eq!(chosen("linux/arm/v7", &["linux/arm/v6"]), None);
+        assert_eq!(chosen("linux/amd64", &["linux/x86_64"]), Some(0));
         assert_eq!(chosen("linux/riscv64", &["linux/amd64", "windows/amd64"]), None);
+    }
+
+    #[test]
+    fn a_hint_names_a_platform_that_works() {
+        let config = |os: &str, architecture: &str| -> ImageConfiguration {
+            let json = serde_json::json!({ "os": os, "architecture": architecture, "rootfs": { "type": "layers", "diff_ids": [] } });
+            serde_json::from_value(json).unwrap()
+        };
+        let host = Platform::parse("linux/amd64").unwrap();
+        for (os, architecture) in [("", "amd64"), ("linux", ""), ("linux", "x86_64"), ("", "")] {
+            assert!(host.check(&config(os, architecture)).is_ok(), "{os}/{architecture}");
+        }
+        for (os, architecture) in [("", "arm64"), ("windows", ""), ("linux", "aarch64")] {
+            let error = host.check(&config(os, architecture)).unwrap_err();
+            let hint = error.hint().unwrap().rsplit(' ').next().unwrap().to_owned();
+            assert!(Platform::parse(&hint).unwrap().check(&config(os, architecture)).is_ok(), "{hint}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::access::{Access, Credentials};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
+use crate::image::document::manifest::parse_json;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -80,10 +81,7 @@ pub(super) fn auth_files(
 fn read_auth_file(path: &Path) -> Result<Option<AuthFile>> {
     let reading = || format!("read credentials in {}", path.display());
     match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|e| fail!(Kind::Spec, "{e}"))
-            .with_context(reading),
+        Ok(bytes) => parse_json(&bytes).map(Some).with_context(reading),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(reading),
     }
