@@ -12,8 +12,8 @@ pub const GLOBAL: &[Flag] = &[
         "log",
         "where the log goes instead of standard error: [file:]PATH, journald:NAME or syslog:NAME",
     ),
-    Flag::text("log-format", "shape of the log: text or json").default("text"),
-    Flag::text("log-level", "the least that is logged: error, warning or debug"),
+    Flag::text("log-format", "format of the log: text or json").default("text"),
+    Flag::text("log-level", "lowest level that is logged: error, warning or debug"),
     Flag::path("root", "directory for the state of containers, best on a tmpfs (default: /run/tare)"),
     Flag::switch("systemd-cgroup", "let systemd manage cgroups; cgroupsPath is then slice:prefix:name"),
     Flag::text("rootless", "ignore cgroup permission errors: true, false or auto").default("auto"),
@@ -48,7 +48,7 @@ const EMPTY_NS: Flag = Flag::text("empty-ns", "make this namespace but leave its
 const AUTO_DEDUP: Flag = Flag::switch("auto-dedup", "remove duplicate memory pages from the images");
 
 const REGEX: Flag =
-    Flag::switch("regex", "the id is an expression; each container whose id it matches is meant").short('r');
+    Flag::switch("regex", "take the id as an expression, for every container whose id it matches").short('r');
 
 const CREATE: &[Flag] =
     &[BUNDLE, CONFIG, CONSOLE_SOCKET, PIDFD_SOCKET, PID_FILE, NO_PIVOT, NO_NEW_KEYRING, PRESERVE_FDS];
@@ -100,10 +100,10 @@ const UPDATE: &[Flag] = &[
     Flag::text("cpuset-cpus", "processors to use"),
     Flag::text("cpuset-mems", "memory nodes to use"),
     Flag::number("cpu-idle", "1 to run only when nothing else does"),
-    Flag::text("memory", "memory limit in bytes; k, m, g are understood, -1 is none"),
+    Flag::text("memory", "memory limit in bytes, with suffix k, m or g; -1 for none"),
     Flag::text("memory-reservation", "memory soft limit in bytes"),
     Flag::text("memory-swap", "limit of memory and swap together, in bytes; -1 is none"),
-    Flag::number("pids-limit", "most processes allowed"),
+    Flag::number("pids-limit", "largest number of processes"),
     Flag::text("device", "device rule to add: [allow|deny] PATH or TYPE MAJOR:MINOR, then letters of rwm")
         .many(),
     Flag::text("l3-cache-schema", "Intel RDT L3 cache schema"),
@@ -123,7 +123,7 @@ const CHECKPOINT: &[Flag] = &[
     EXT_UNIX_SK,
     SHELL_JOB,
     LAZY_PAGES,
-    Flag::number("status-fd", "descriptor that gets a NUL when lazy pages can be asked for").default("-1"),
+    Flag::number("status-fd", "descriptor that gets a NUL when the page server is ready").default("-1"),
     Flag::text("page-server", "ADDRESS:PORT of the page server"),
     FILE_LOCKS,
     Flag::switch("pre-dump", "dump memory only and leave the container running"),
@@ -169,7 +169,7 @@ pub const VERBS: &[Verb] = &[
     on_container("create", "create a container from a bundle", CREATE),
     on_container(
         "delete",
-        "remove what a container holds",
+        "remove a container and all that was made for it",
         &[Flag::switch("force", "kill the container first if it still runs").short('f'), REGEX],
     ),
     on_container(
@@ -199,7 +199,7 @@ pub const VERBS: &[Verb] = &[
         arity: Arity::between(1, 2),
         stops: true,
         flags: &[
-            Flag::switch("all", "to all processes; a container that no longer runs is no error").short('a'),
+            Flag::switch("all", "send it to all processes; a container that no longer runs is no error").short('a'),
             REGEX,
         ],
     },
@@ -211,7 +211,7 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "mounts",
         aliases: &[],
-        about: "mount in a running container what a file lists as config.json does, or unmount it",
+        about: "add mounts to a running container or remove them; the file lists them as config.json does",
         usage: "add|remove <container-id> <file>",
         arity: Arity::exactly(3),
         stops: false,
@@ -237,7 +237,7 @@ pub const VERBS: &[Verb] = &[
         flags: &[FORMAT],
     },
     on_container("restore", "restore a container that was saved by checkpoint", RESTORE),
-    on_container("resume", "let a paused container go on", &[]),
+    on_container("resume", "resume the processes of a paused container", &[]),
     on_container("run", "create a container, start it and wait for it", RUN),
     alone(
         "spec",

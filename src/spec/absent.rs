@@ -1,5 +1,5 @@
-//! What is written down and still not given. Go, in which the specification's types are written, cannot tell an
-//! empty string from none, so engines write both: here both become `None`, and no reader has to think of it.
+//! Turns empty strings into `None`. Go, in which the specification's types are written, cannot tell an empty string from
+//! none, so engines write both; after this, no reader has to think of it.
 
 use std::path::PathBuf;
 

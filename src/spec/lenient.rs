@@ -1,5 +1,5 @@
-//! What engines write, and runc and crun read, but the `oci-spec` types refuse: changed here, in the tree of
-//! values, after the fast pass has failed. The happy path never comes here.
+//! Changes what engines write and runc and crun read, but the `oci-spec` types refuse: in the tree of values, after the fast
+//! pass has failed.
 //!
 //! Go reads `null` and a missing member alike as the zero value; names of capabilities grow with the kernel; the
 //! crate misspells two scheduler flags and bounds a hugepage limit to an i64.

@@ -1,4 +1,4 @@
-//! Where in the text of a document a JSON pointer leads: only asked when there is something to complain about.
+//! Finds the line and column that a JSON pointer leads to, for error messages.
 //!
 //! Works on `serde_json`'s raw values, which are slices of the text itself: a value's address tells its offset.
 

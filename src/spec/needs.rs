@@ -1,5 +1,5 @@
-//! What a container needs to be made, beyond a valid document: a process, and the namespaces that its other
-//! fields change. Without them, they would change the host.
+//! Rules for what a container needs beyond a valid document: a process, and the namespaces that its other fields change.
+//! Without the namespace, such a field would change the host.
 
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType as Type, Spec};
 

@@ -1,4 +1,4 @@
-//! NUL characters. JSON can write them, the kernel ends a string at them: what is checked would not be what is
+//! Refuses NUL characters. JSON can write them, but the kernel ends a string at them: what is checked would not be what is
 //! used. Every field that tare reads goes to the kernel in the end, so they are refused wherever they stand, but
 //! for annotations, which are only handed on.
 

@@ -1,4 +1,4 @@
-//! From bytes to the crate's types: one pass where all is well, and only then a second, patient one.
+//! Reads a document into the types of `oci-spec`: one fast pass, and a second, lenient one where that fails.
 //!
 //! The second pass accepts what other runtimes accept and the `oci-spec` types do not ([`super::lenient`]), and
 //! where that does not help, finds every member that is wrong, not only the first: what is wrong is noted, taken

@@ -1,4 +1,5 @@
-//! An object is an object, a word is a word, and a name is a name.
+//! `Strict` is an adapter between parser and types that reads objects only as objects, enumeration words only as strings,
+//! and member names in any case.
 //!
 //! The derived types also read an array as a struct, its items as the members in the order of the source, and an
 //! object of one member as a word of an enumeration: `"linux": []` would pass as a `linux` with nothing set. On the
