@@ -13,14 +13,16 @@ pub(super) const LABELS: [&CStr; 4] = [c"context", c"fscontext", c"defcontext", 
 
 /// The parameters in one word for a filesystem `kind`; None for one with a NUL character within.
 pub(super) fn parameters(word: &str, kind: &str) -> Option<Vec<Parameter>> {
+    let mut parameters = Vec::with_capacity(1);
     let mut rest = Some(word);
-    let next = || {
-        let text = rest?;
+    while let Some(text) = rest {
         let end = end(text, kind);
+        if end > 0 {
+            parameters.push(parameter(&text[..end])?);
+        }
         rest = text.get(end + 1..);
-        Some(&text[..end])
-    };
-    std::iter::from_fn(next).filter(|part| !part.is_empty()).map(parameter).collect()
+    }
+    Some(parameters)
 }
 
 /// Where the first parameter of `text` ends.
