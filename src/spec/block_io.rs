@@ -5,11 +5,11 @@ use oci_spec::runtime::LinuxBlockIo;
 use super::diagnostics::Diagnostics;
 use super::json_pointer::JsonPointer;
 
-pub(super) fn rules(wanted: &LinuxBlockIo, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
-    weight(wanted.weight(), &at.key("weight"), diagnostics);
-    weight(wanted.leaf_weight(), &at.key("leafWeight"), diagnostics);
+pub(super) fn rules(block_io: &LinuxBlockIo, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
+    weight(block_io.weight(), &at.key("weight"), diagnostics);
+    weight(block_io.leaf_weight(), &at.key("leafWeight"), diagnostics);
     let at_weights = at.key("weightDevice");
-    for (index, device) in wanted.weight_device().iter().flatten().enumerate() {
+    for (index, device) in block_io.weight_device().iter().flatten().enumerate() {
         let at = at_weights.item(index);
         number(device.major(), &at.key("major"), diagnostics);
         number(device.minor(), &at.key("minor"), diagnostics);
@@ -17,10 +17,10 @@ pub(super) fn rules(wanted: &LinuxBlockIo, at: &JsonPointer<'_>, diagnostics: &m
         weight(device.leaf_weight(), &at.key("leafWeight"), diagnostics);
     }
     let throttles = [
-        ("throttleReadBpsDevice", wanted.throttle_read_bps_device()),
-        ("throttleWriteBpsDevice", wanted.throttle_write_bps_device()),
-        ("throttleReadIOPSDevice", wanted.throttle_read_iops_device()),
-        ("throttleWriteIOPSDevice", wanted.throttle_write_iops_device()),
+        ("throttleReadBpsDevice", block_io.throttle_read_bps_device()),
+        ("throttleWriteBpsDevice", block_io.throttle_write_bps_device()),
+        ("throttleReadIOPSDevice", block_io.throttle_read_iops_device()),
+        ("throttleWriteIOPSDevice", block_io.throttle_write_iops_device()),
     ];
     for (name, devices) in throttles {
         let at = at.key(name);

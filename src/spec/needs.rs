@@ -97,8 +97,8 @@ fn time(linux: &Linux, namespaces: &Namespaces<'_>, at: &JsonPointer<'_>, diagno
 }
 
 fn network(linux: &Linux, namespaces: &Namespaces<'_>, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
-    let wanted = linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty());
-    if wanted && !namespaces.has(Type::Network) {
+    let has_devices = linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty());
+    if has_devices && !namespaces.has(Type::Network) {
         diagnostics.error(&at.key("netDevices"), "unable to move network devices without a NET namespace");
     }
 }

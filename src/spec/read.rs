@@ -85,7 +85,7 @@ fn patiently<T: Document>(
     if let Some(pointer) =
         locate::duplicate(bytes).filter(|_| first.to_string().starts_with("duplicate field"))
     {
-        return Err(one(bytes, pointer, "this member stands here twice".to_owned()));
+        return Err(single_error(bytes, pointer, "this member stands here twice".to_owned()));
     }
     T::mend(&mut value, diagnostics);
     read_all(bytes, value, diagnostics)
@@ -152,8 +152,8 @@ fn merge(into: &mut Value, more: Value) {
     match (into, more) {
         (Value::Object(into), Value::Object(more)) => {
             for (key, value) in more {
-                let known = into.keys().find(|known| known.eq_ignore_ascii_case(&key)).cloned();
-                merge(into.entry(known.unwrap_or(key)).or_insert(Value::Null), value);
+                let existing = into.keys().find(|existing| existing.eq_ignore_ascii_case(&key)).cloned();
+                merge(into.entry(existing.unwrap_or(key)).or_insert(Value::Null), value);
             }
         }
         (into @ Value::Null, more) => *into = more,
@@ -161,7 +161,7 @@ fn merge(into: &mut Value, more: Value) {
     }
 }
 
-fn one(bytes: &[u8], pointer: String, message: String) -> Error {
+fn single_error(bytes: &[u8], pointer: String, message: String) -> Error {
     let mut diagnostics = Diagnostics::default();
     diagnostics.push(ConfigError { pointer, message });
     match diagnostics.into_result(Some(bytes)) {

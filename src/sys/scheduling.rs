@@ -21,16 +21,16 @@ struct SchedAttr {
 }
 
 /// sched_setattr(2) of the calling thread.
-pub fn set_scheduler(wanted: &SchedulerAttributes) -> Result<()> {
+pub fn set_scheduler(attributes: &SchedulerAttributes) -> Result<()> {
     let attr = SchedAttr {
         size: size_of::<SchedAttr>() as u32,
-        policy: wanted.policy,
-        flags: wanted.flags,
-        nice: wanted.nice,
-        priority: wanted.priority,
-        runtime: wanted.runtime,
-        deadline: wanted.deadline,
-        period: wanted.period,
+        policy: attributes.policy,
+        flags: attributes.flags,
+        nice: attributes.nice,
+        priority: attributes.priority,
+        runtime: attributes.runtime,
+        deadline: attributes.deadline,
+        period: attributes.period,
         util_min: 0,
         util_max: 0,
     };

@@ -155,8 +155,8 @@ fn audits(abis: &[&Abi]) -> Vec<u32> {
 }
 
 /// A listener's path without a rule that notifies is ignored, as engines set it always.
-fn notify(profile: &LinuxSeccomp, wanted: bool, kernel_flags: c_ulong) -> Result<Option<Notify>> {
-    if !wanted {
+fn notify(profile: &LinuxSeccomp, has_notify_rule: bool, kernel_flags: c_ulong) -> Result<Option<Notify>> {
+    if !has_notify_rule {
         return Ok(None);
     }
     if kernel_flags & kernel::SECCOMP_FILTER_FLAG_NEW_LISTENER == 0 {
