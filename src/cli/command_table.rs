@@ -199,7 +199,8 @@ pub const VERBS: &[Verb] = &[
         arity: Arity::between(1, 2),
         stops: true,
         flags: &[
-            Flag::switch("all", "send it to all processes; a container that no longer runs is no error").short('a'),
+            Flag::switch("all", "send it to all processes; a container that no longer runs is no error")
+                .short('a'),
             REGEX,
         ],
     },

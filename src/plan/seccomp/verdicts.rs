@@ -83,7 +83,8 @@ fn calls(rules: &Rules<'_>, abi: &Abi) -> Vec<Call> {
 /// Whether a rule holds for the way through socketcall or ipc as well. Its conditions cannot be looked at there, so
 /// one that forbids forbids the call as a whole, and one that permits under conditions permits nothing.
 fn holds_unseen(rule: Rule<'_>, default: Action) -> bool {
-    rule.action.is_stricter_than(default) || rule.conditions.iter().all(|condition| always_holds(condition, false))
+    rule.action.is_stricter_than(default)
+        || rule.conditions.iter().all(|condition| always_holds(condition, false))
 }
 
 struct Spans<'a> {
