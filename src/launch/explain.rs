@@ -112,8 +112,25 @@ pub(crate) fn explain(report: &Report, context: &ExplainContext<'_>) -> Error {
         Step::Handshake => during("talk to the runtime"),
         Step::ExecFifo => during("wait on the exec fifo"),
         Step::Signals => during("reset signals"),
-        Step::Execute => during(&format!("exec {}", program(context.process))),
+        Step::Execute => execution(report, context.process),
     }
+}
+
+/// Of a program that is there and may be executed, a profile is the likely reason.
+fn execution(report: &Report, process: Option<&ProcessPlan>) -> Error {
+    let error = during(report, &format!("exec {}", program(process)));
+    let denied = matches!(Errno::from_raw(report.errno), Errno::EPERM | Errno::EACCES | Errno::ENOSYS);
+    let Some(process) = process.filter(|_| denied) else { return error };
+    let profiles = [
+        (process.seccomp.is_some(), "/linux/seccomp"),
+        (process.apparmor.is_some(), "/process/apparmorProfile"),
+        (process.selinux.is_some(), "/process/selinuxLabel"),
+    ];
+    let named: Vec<_> = profiles.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
+    if named.is_empty() {
+        return error;
+    }
+    error.with_hint(format!("does the profile allow the program to be executed? See {}", named.join(", ")))
 }
 
 /// `doing: call: the kernel's answer`, of kind `Child`.

@@ -189,6 +189,17 @@ fn what_a_process_document_leaves_out_is_the_containers() {
 }
 
 #[test]
+fn a_profile_that_denies_the_program_is_named() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.patch(|config| {
+        let rule = json!({"names": ["execve", "execveat"], "action": "SCMP_ACT_ERRNO"});
+        config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]});
+    });
+    bundle.create().ok();
+    bundle.tare(&["exec", "-d", &bundle.id, "sleep", "1"]).fails(255, "/linux/seccomp");
+}
+
+#[test]
 fn without_words_there_is_nothing_to_execute() {
     let Some(mut bundle) = Bundle::new() else { return };
     bundle.up();
