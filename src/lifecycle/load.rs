@@ -174,7 +174,7 @@ impl LoadedContainer {
     /// Opens a pidfd of the first process.
     ///
     /// # Errors
-    /// `Kind::State`, "container not running", where the process has ended.
+    /// `Kind::State`, `matched::NOT_RUNNING`, where the process has ended.
     pub(crate) fn pidfd(&self) -> Result<OwnedFd> {
         self.pidfd_if_alive()?.ok_or_else(not_running)
     }

@@ -4,7 +4,6 @@
 //! unpacking, and because data goes from the decompressor's buffer to the file without a copy in between. It never
 //! touches the filesystem, and refuses archives about which readers are known to disagree.
 
-pub(crate) mod content;
 mod header;
 pub(crate) mod path;
 mod pax;
@@ -19,6 +18,7 @@ pub(crate) use sparse::SparseMap;
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
+use crate::image::blob::content;
 use crate::image::io_error::from_io_error;
 use crate::image::limits;
 

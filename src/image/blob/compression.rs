@@ -7,10 +7,10 @@ use std::io::{self, BufRead, BufReader, Read};
 use flate2::bufread::GzDecoder;
 use oci_spec::image::{Descriptor, MediaType};
 
+use super::content;
 use super::digest::Verified;
 use crate::error::{Kind, Result};
 use crate::fail;
-use crate::image::archive::content;
 use crate::image::io_error::{from_io_error, to_io_error};
 use crate::image::limits;
 

@@ -82,7 +82,7 @@ fn real_time(name: &str) -> Option<i32> {
 /// else would end them.
 ///
 /// # Errors
-/// `Kind::State`, "container not running", where the process has ended.
+/// `Kind::State`, `matched::NOT_RUNNING`, where the process has ended.
 pub(crate) fn send(container: &LoadedContainer, signal: i32) -> Result<()> {
     if signal == libc::SIGKILL && !container.record.own_pid_namespace {
         let group = container.group()?;

@@ -1,4 +1,4 @@
-//! Names what stands in the place of a tar archive.
+//! Names the format of a file by its first bytes, where a tar archive was expected.
 
 use crate::error::{Error, Kind};
 use crate::fail;
@@ -26,7 +26,7 @@ pub(crate) fn name(start: &[u8]) -> Option<&'static str> {
 }
 
 /// The error for an archive that begins with these bytes.
-pub(super) fn no_tar(start: &[u8]) -> Error {
+pub(crate) fn no_tar(start: &[u8]) -> Error {
     match KNOWN.iter().find(|(magic, ..)| start.starts_with(magic)) {
         None => fail!(Kind::Spec, "it is no tar archive"),
         Some((_, name, None)) => fail!(Kind::Spec, "it is no tar archive, but {name}"),
