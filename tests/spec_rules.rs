@@ -158,7 +158,7 @@ fn process() {
         ("/process/oomScoreAdj", "4294967296", "/process/oomScoreAdj", "expected i32"),
         ("/process/oomScoreAdj", "\"low\"", "/process/oomScoreAdj", "expected i32"),
         ("/process/capabilities", "[\"CAP_KILL\"]", "/process/capabilities", "invalid type: sequence"),
-        ("/process/capabilities", "\"all\"", "/process/capabilities", "expected struct LinuxCapabilities"),
+        ("/process/capabilities", "\"all\"", "/process/capabilities", "expected struct Capabilities"),
         ("/process/capabilities/bounding", "\"CAP_KILL\"", "/process/capabilities/bounding", "expected a sequence"),
         ("/process/capabilities/effective/0", "5", "/process/capabilities/effective/0", "expected a string"),
         ("/process/capabilities/ambient", "{}", "/process/capabilities/ambient", "expected a sequence"),
