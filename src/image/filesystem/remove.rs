@@ -76,8 +76,10 @@ pub(crate) fn tree_except(
         Err(Errno::ENOENT) => return Ok(()),
         Err(errno) => return Err(errno),
     };
+    if kept {
+        return Ok(());
+    }
     match unlinkat(parent, name, UnlinkatFlags::RemoveDir) {
-        _ if kept => Ok(()),
         Err(Errno::ENOENT) => Ok(()),
         Err(Errno::ENOTEMPTY | Errno::EEXIST) if spares => Ok(()),
         other => other,
@@ -307,6 +309,9 @@ mod tests {
         tree_except(open(&dir).as_fd(), c"a", &|_, name| name == c"mine").unwrap();
         assert!(dir.join("a/b/mine").exists());
         assert!(!dir.join("a/b/theirs").exists() && !dir.join("a/c").exists());
+        fs::create_dir(dir.join("empty")).unwrap();
+        tree_except(open(&dir).as_fd(), c"empty", &|_, name| name == c"empty").unwrap();
+        assert!(dir.join("empty").exists());
         fs::remove_dir_all(dir).unwrap();
     }
 
