@@ -45,7 +45,6 @@ fn rows() -> Vec<(&'static str, Value, &'static str)> {
         ("/linux/rootfsPropagation", json!("upwards"), "upwards"),
         ("/linux/sysctl", json!({"kernel.panic": "1"}), "kernel.panic"),
         ("/linux/sysctl", json!({"net.ipv4.../../kernel/panic": "1"}), ""),
-        ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 0, "size": 1}]), ""),
         ("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_DANCE"}), "SCMP_ACT_DANCE"),
         (
             "/linux/seccomp",
