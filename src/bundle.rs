@@ -58,7 +58,7 @@ pub fn read_process(path: &Path) -> Result<(Process, Vec<String>)> {
 
 /// Where the template goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum TemplateTarget {
     /// A file that must not be there yet.
     New(PathBuf),
     Overwrite(PathBuf),
@@ -68,12 +68,12 @@ pub enum Target {
 ///
 /// # Errors
 /// Of kind `Exists` where a new file is there already.
-pub fn write_template(target: &Target, rootless: Option<(u32, u32)>, cgroup_v2: bool) -> Result<()> {
+pub fn write_template(target: &TemplateTarget, rootless: Option<(u32, u32)>, cgroup_v2: bool) -> Result<()> {
     let mut options = OpenOptions::new();
     options.write(true);
     let (path, opened) = match target {
-        Target::New(path) => (path, options.create_new(true).open(path)),
-        Target::Overwrite(path) => (path, options.create(true).truncate(true).open(path)),
+        TemplateTarget::New(path) => (path, options.create_new(true).open(path)),
+        TemplateTarget::Overwrite(path) => (path, options.create(true).truncate(true).open(path)),
     };
     let mut file = match opened {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {

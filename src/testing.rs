@@ -2,7 +2,7 @@
 //! anybody else: it changes with the insides.
 
 pub mod bundle {
-    pub use crate::bundle::{Target, read_config, read_process, write_template};
+    pub use crate::bundle::{TemplateTarget, read_config, read_process, write_template};
 }
 
 pub mod cgroup {
@@ -139,8 +139,8 @@ pub mod log {
 pub mod plan {
     pub use crate::plan::{Request, plan_container};
 
-    pub mod activation {
-        pub use crate::plan::activation::Activation;
+    pub mod service_manager {
+        pub use crate::plan::service_manager::Activation;
     }
 
     pub mod capabilities {

@@ -18,7 +18,7 @@ use tare::testing::cgroup::Manager;
 use tare::testing::container_id::ContainerId;
 use tare::testing::error::Error;
 use tare::testing::host::Facts;
-use tare::testing::plan::activation::Activation;
+use tare::testing::plan::service_manager::Activation;
 use tare::testing::plan::{self, Request};
 use tare::testing::spec;
 

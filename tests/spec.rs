@@ -117,7 +117,7 @@ fn the_template_is_a_container_and_is_never_written_over() {
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
     tare::testing::bundle::write_template(
-        &tare::testing::bundle::Target::New(folder.join("config.json")),
+        &tare::testing::bundle::TemplateTarget::New(folder.join("config.json")),
         None,
         true,
     )
@@ -125,7 +125,7 @@ fn the_template_is_a_container_and_is_never_written_over() {
     let before = fs::read(folder.join("config.json")).unwrap();
     assert_eq!(read_config(&folder).unwrap().0.warnings, Vec::<String>::new());
     let error = tare::testing::bundle::write_template(
-        &tare::testing::bundle::Target::New(folder.join("config.json")),
+        &tare::testing::bundle::TemplateTarget::New(folder.join("config.json")),
         Some((1000, 1000)),
         true,
     )

@@ -63,7 +63,7 @@ impl CgroupDir {
         let path = if path.is_empty() { b"." } else { path };
         let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
         match openat2(self.fd.as_fd(), &path, flags.bits(), 0, INSIDE) {
-            // KERNEL(5.6): openat2. Before it, the path is at least clean: `cgroup::path` took the dots out.
+            // KERNEL(5.6): openat2. Before it, the path is at least clean: `plan::location::clean` took the dots out.
             Err(Errno::ENOSYS) => {
                 let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
                 nix::fcntl::openat(&self.fd, path.as_c_str(), flags, Mode::empty())

@@ -1,5 +1,5 @@
 //! A container's state directory, held by descriptor: what is in it is opened, made and removed below that and nowhere
-//! else, and no symlink in it or in its place is followed.
+//! else, and no symlink in it or in its place is followed. The lock is in `store`.
 //!
 //! Who could write here could have root kill a process or remove a group of their choice: the directory must be our own
 //! user's or root's, and nobody else's to write in.

@@ -1,4 +1,4 @@
-//! `Status` is created, running, paused or stopped: computed from facts each time, never stored.
+//! `Status` is creating, created, running, paused or stopped: computed from facts each time, never stored.
 
 use std::fmt;
 

@@ -147,7 +147,7 @@ steps! {
     MaskedPath(usize),
     ReadOnlyRoot,
     /// Index in /process/rlimits.
-    Limit(usize),
+    Rlimit(usize),
     NoNewPrivileges,
     Affinity,
     Scheduler,

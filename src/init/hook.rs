@@ -76,7 +76,7 @@ fn run(hook: &Hook, state: &[u8], options: HookOptions<'_>) -> Result<Output, St
     let deadline = hook.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
     let env = hook.env.as_deref().or(options.env).map_or_else(own_environment, Cow::Borrowed);
     // Before the start: a signal right after it must not end us and leave the hook running.
-    let interrupts = Interrupts::hold().map_err(|errno| failed_call("signalfd", errno))?;
+    let interrupts = Interrupts::block().map_err(|errno| failed_call("signalfd", errno))?;
     let mut running = Running::start(hook, &env, options, state)?;
     match running.wait(deadline, &interrupts).map_err(|errno| failed_call("poll", errno))? {
         Outcome::Ended => {}

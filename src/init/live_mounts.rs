@@ -11,7 +11,7 @@ use nix::unistd::fchdir;
 
 use super::args::InitArgs;
 use super::mount_target::Place;
-use super::{identity, mounts};
+use super::{confine, mounts};
 use crate::handshake::{InStep, Message, Report, Step, SyncSocket};
 use crate::inroot::Root;
 use crate::plan::mounts::{Mount, Source};
@@ -53,7 +53,7 @@ pub(crate) fn remove(
 fn enter(users: bool, args: &InitArgs) -> Result<Root, Report> {
     process::parent_death_signal(libc::SIGKILL).in_step(Step::NewProcess, "prctl(PR_SET_PDEATHSIG)")?;
     if users {
-        identity::become_root(args.keep_groups)?;
+        confine::become_root(args.keep_groups)?;
     }
     umask(Mode::empty());
     Root::open("/".as_ref()).in_step(Step::Rootfs, "open /")

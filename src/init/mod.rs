@@ -11,7 +11,7 @@ mod devices;
 mod filesystem;
 pub(crate) mod hook;
 pub(crate) mod hook_state;
-mod identity;
+mod confine;
 mod keyring;
 mod label;
 pub(crate) mod live_mounts;
@@ -38,9 +38,9 @@ use crate::handshake::{Acknowledgement, HOOKS_DONE, InStep, Message, Report, Ste
 use crate::inroot::Root;
 use crate::plan::Plan;
 use crate::plan::hooks::Hook;
+use crate::plan::namespaces::Namespace;
 use crate::plan::process::ProcessPlan;
 use crate::plan::rootfs::RootSwitch;
-use crate::plan::topology::Namespace;
 use crate::plan::waits::ReadyMoment;
 use crate::sys::file::standard_streams;
 use crate::sys::process;
@@ -49,9 +49,9 @@ use hook::HookOptions;
 use seccomp::Load;
 use sync::{FAILED, ask_for, send_ready, wait_for, wait_for_start};
 
-/// Runs `life` to its execve. If it fails, sends the report and exits.
-pub(crate) fn run(socket: &SyncSocket, life: impl FnOnce() -> Result<Infallible, Report>) -> ! {
-    let Err(report) = life();
+/// Runs `body` to its execve. If it fails, sends the report and exits.
+pub(crate) fn run_or_report(socket: &SyncSocket, body: impl FnOnce() -> Result<Infallible, Report>) -> ! {
+    let Err(report) = body();
     if socket.send(&Message::Failed(report)).is_err() && report.step != Step::Execute {
         // The parent has gone after `create`: what is left is the process's own stderr, as for any exec failure.
         let text = format!("exec failed: {}\n", describe(&report));
@@ -100,7 +100,7 @@ pub(crate) fn exec_init(
 ) -> Result<Infallible, Report> {
     process::parent_death_signal(libc::SIGKILL).in_step(Step::NewProcess, "prctl(PR_SET_PDEATHSIG)")?;
     if user_namespace {
-        identity::become_root(plan.keep_groups)?;
+        confine::become_root(plan.keep_groups)?;
     }
     keyring::join(plan)?;
     // Before the terminal, which only a session leader can have.
@@ -123,7 +123,7 @@ fn enter_namespaces(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result
     }
     // After the ids are mapped, which only then have a 0; before all that takes a privilege in the user namespace.
     if topology.has(Namespace::USER) {
-        identity::become_root(plan.process.keep_groups)?;
+        confine::become_root(plan.process.keep_groups)?;
     }
     // After the user namespace, because a keyring belongs to the one that it is made in.
     keyring::join(&plan.process)?;
@@ -169,7 +169,7 @@ fn set_up_container(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result
 /// What becomes read-only when all is made.
 #[derive(Default)]
 struct LateReadOnly {
-    mounts: Vec<mounts::LateReadOnly>,
+    mounts: Vec<mounts::LateReadOnlyMount>,
     /// The step that asks for a read-only root, if one does.
     root: Option<Step>,
 }
@@ -188,7 +188,7 @@ fn set_up_in_own_mounts(
     devices::make(&plan.devices, root, plan.topology.has(Namespace::USER))?;
     // Before the root is changed: hooks see the paths of the host, and all mounts.
     run_creation_hooks(plan, args, socket)?;
-    rootfs::pivot(&plan.rootfs, root)?;
+    rootfs::pivot_root(&plan.rootfs, root)?;
     // Before the masks: in a user namespace the kernel mounts a procfs only where one without covers is to be seen. And
     // after the root is changed, so that no mount of the container can stand in its place: it is attached nowhere.
     let procfs = sysctl::procfs(plan)?;
@@ -216,7 +216,7 @@ fn set_up_in_shared_mounts(
     // Before the root is changed: the terminal is one of those of the namespace that is shared.
     let outside = Root::open("/".as_ref()).in_step(Step::Console, "open /")?;
     terminal(&plan.process, &args.fds, &outside, false)?;
-    rootfs::pivot(&plan.rootfs, root)?;
+    rootfs::pivot_root(&plan.rootfs, root)?;
     let procfs = sysctl::procfs(plan)?;
     set_names(plan)?;
     sysctl::write_all(&plan.sysctls, procfs.as_ref())?;
@@ -292,7 +292,7 @@ fn confine_and_wait(
     if args.waits.ready == ReadyMoment::BeforeConfinement {
         send_ready(socket)?;
     }
-    let program = identity::confine(plan, args.chown_stdio, socket)?;
+    let program = confine::confine(plan, args.chown_stdio, socket)?;
     if args.waits.ready == ReadyMoment::AfterConfinement {
         // Before `create` can have ended: whoever sends a signal after it is heard.
         sync::hear_signals(args)?;
@@ -305,7 +305,7 @@ fn confine_and_wait(
 /// Resets signals, which a filter that is for the program alone may deny; then loads that filter.
 fn reset_signals_and_filter(plan: &ProcessPlan, args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
     process::reset_signals(args.ignored_signals).in_step(Step::Signals, "sigprocmask")?;
-    seccomp::load(plan, socket, Load::BeforeProgram)
+    seccomp::load_filter(plan, socket, Load::BeforeProgram)
 }
 
 /// Makes the terminal of an exec process, in the container's devpts. The root that it opens is closed again here: later all

@@ -33,14 +33,14 @@ pub(super) struct Target {
 
 /// Opens the target of a mount. Refused where that is the root, or lies on a procfs that the plan does not mean.
 pub(super) fn open(place: Place<'_>, mount: &Mount, flags: OFlag) -> Result<Target, MountError> {
-    let (found, plain) = find(place.root, mount, flags);
-    judge(place, mount, found?, plain)
+    let (found, no_links) = find(place.root, mount, flags);
+    judge(place, mount, found?, no_links)
 }
 
 /// Finds the target, and says whether it lies where its path says.
 fn find(root: &Root, mount: &Mount, flags: OFlag) -> (Result<OwnedFd, MountError>, bool) {
     let flags = flags | OFlag::O_PATH;
-    let (found, plain) = match mount.lookup {
+    let (found, no_links) = match mount.lookup {
         TargetLookup::Follow => root.find(&mount.target, flags),
         TargetLookup::NoFollow => root.find(&mount.target, flags | OFlag::O_NOFOLLOW),
         TargetLookup::NoSymlinks => {
@@ -53,15 +53,15 @@ fn find(root: &Root, mount: &Mount, flags: OFlag) -> (Result<OwnedFd, MountError
             (found, false)
         }
     };
-    (found.call("open the target"), plain)
+    (found.call("open the target"), no_links)
 }
 
 /// Judges a target by what was opened. A path is asked only where it says all: the image's symlinks and `..` lead
 /// elsewhere than it looks.
-fn judge(place: Place<'_>, mount: &Mount, found: OwnedFd, plain: bool) -> Result<Target, MountError> {
-    guard_procfs(&found, mount, plain)?;
+fn judge(place: Place<'_>, mount: &Mount, found: OwnedFd, no_links: bool) -> Result<Target, MountError> {
+    guard_procfs(&found, mount, no_links)?;
     let named_proc = mount.target.to_bytes() == b"/proc";
-    if plain && !place.shared {
+    if no_links && !place.shared {
         return Ok(Target { fd: found, made: false, is_proc: named_proc });
     }
     if place.root.is(&found).call("fstat")? {
@@ -86,7 +86,7 @@ fn refused(call: &'static str) -> MountError {
 
 /// Refuses a target on a procfs. CVE-2025-52881 and its family: a mount over a file of procfs could redirect what is written there later. Only the
 /// few that people do cover are let through.
-fn guard_procfs(target: &OwnedFd, mount: &Mount, plain: bool) -> Result<(), MountError> {
+fn guard_procfs(target: &OwnedFd, mount: &Mount, no_links: bool) -> Result<(), MountError> {
     const COVERED: [&[u8]; 11] = [
         b"/proc/cpuinfo",
         b"/proc/diskstats",
@@ -103,7 +103,7 @@ fn guard_procfs(target: &OwnedFd, mount: &Mount, plain: bool) -> Result<(), Moun
     // The filesystem is asked, not the path: a symlink of the image may have led here.
     let statfs = nix::sys::statfs::fstatfs(target).call("fstatfs")?;
     let on_procfs = statfs.filesystem_type() == nix::sys::statfs::PROC_SUPER_MAGIC;
-    if !on_procfs || plain && COVERED.contains(&mount.target.to_bytes()) {
+    if !on_procfs || no_links && COVERED.contains(&mount.target.to_bytes()) {
         return Ok(());
     }
     Err(in_procfs())
@@ -161,11 +161,11 @@ pub(super) fn check_proc(root: &Root, mounts: &[Mount]) -> Result<(), Report> {
 }
 
 /// Opens the target, made first where it is missing: a directory for a directory, else an empty file.
-pub(super) fn open_or_make(place: Place<'_>, mount: &Mount, kind: SFlag) -> Result<Target, MountError> {
-    let (found, plain) = find(place.root, mount, OFlag::empty());
+pub(super) fn create_target(place: Place<'_>, mount: &Mount, kind: SFlag) -> Result<Target, MountError> {
+    let (found, no_links) = find(place.root, mount, OFlag::empty());
     match found {
         Err(MountError { errno: Errno::ENOENT, .. }) => {}
-        other => return judge(place, mount, other?, plain),
+        other => return judge(place, mount, other?, no_links),
     }
     let made = match kind {
         SFlag::S_IFDIR => place.root.make_dir(&mount.target, 0o755),
@@ -176,7 +176,7 @@ pub(super) fn open_or_make(place: Place<'_>, mount: &Mount, kind: SFlag) -> Resu
         Err(Errno::ENOENT) if mount.target.to_bytes().starts_with(b"/proc/") => return Err(in_procfs()),
         made => made.call("create the target")?,
     };
-    Ok(Target { made: true, ..judge(place, mount, made, plain)? })
+    Ok(Target { made: true, ..judge(place, mount, made, no_links)? })
 }
 
 /// The file type of what `fd` stands for, an S_IF* constant.

@@ -20,7 +20,7 @@ use crate::sys::errno_of;
 use crate::sys::mount::{mount_setattr, move_mount, open_tree_clone};
 
 /// The index of a mount that becomes read-only when all is done, and the mount.
-pub(super) type LateReadOnly = (usize, OwnedFd);
+pub(super) type LateReadOnlyMount = (usize, OwnedFd);
 
 /// Makes all the mounts, in their order: a later one may lie within an earlier one.
 pub(super) fn mount_all(
@@ -28,7 +28,7 @@ pub(super) fn mount_all(
     place: Place<'_>,
     fds: &InitFds,
     socket: &SyncSocket,
-) -> Result<Vec<LateReadOnly>, Report> {
+) -> Result<Vec<LateReadOnlyMount>, Report> {
     let mut late = Vec::new();
     for (index, mount) in mounts.iter().enumerate() {
         let source = fds.sources.get(index).and_then(Option::as_ref);
@@ -44,7 +44,7 @@ pub(super) fn mount_all(
 }
 
 /// Makes the mounts read-only that were left writable while mount points were made within.
-pub(super) fn make_read_only(late: Vec<LateReadOnly>) -> Result<(), Report> {
+pub(super) fn make_read_only(late: Vec<LateReadOnlyMount>) -> Result<(), Report> {
     let change = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
     for (index, mount) in late {
         mount_setattr(mount.as_fd(), change, None, false).in_step(Step::Mount(index), "mount_setattr")?;
@@ -87,7 +87,7 @@ fn bind(mount: &Mount, place: Place<'_>, source: Option<&OwnedFd>) -> Result<Opt
     if *copy_symlink && kind == SFlag::S_IFLNK {
         return copy_link(place.root, &mount.target, path).map(|()| None);
     }
-    let target = target::open_or_make(place, mount, kind)?;
+    let target = target::create_target(place, mount, kind)?;
     target.takes_bind(&tree)?;
     // Attributes first: nobody ever sees the mount without them.
     attributes::set_named(&tree, mount, *named, *locked)?;
@@ -101,7 +101,7 @@ fn mount_filesystem(mount: &Mount, place: Place<'_>) -> Result<Option<OwnedFd>, 
     else {
         return Ok(None);
     };
-    let target = target::open_or_make(place, mount, SFlag::S_IFDIR)?;
+    let target = target::create_target(place, mount, SFlag::S_IFDIR)?;
     target.takes_filesystem(kind)?;
     let plain = !*inherit_mode && relabel.is_none() && !*copy_up;
     if plain && parameters.iter().any(filesystem::is_too_long) {

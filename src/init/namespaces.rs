@@ -7,9 +7,9 @@ use nix::errno::Errno;
 
 use super::args::{InitArgs, InitFds};
 use super::sync::{ask_for, wait_until_placed};
-use super::{descriptors, identity};
+use super::{confine, descriptors};
 use crate::handshake::{Acknowledgement, InStep, Message, Report, Step, SyncSocket};
-use crate::plan::topology::{Join, Namespace, Topology};
+use crate::plan::namespaces::{Join, Namespace, Topology};
 use crate::sys::errno_of;
 use crate::sys::process::{self, CloneSide};
 
@@ -49,7 +49,7 @@ pub(crate) fn helper(
     if args.waits.ids_mapped {
         make_user_namespace(socket, args.keep_groups)?;
     } else if topology.joins(Namespace::USER) {
-        identity::become_root(args.keep_groups)?;
+        confine::become_root(args.keep_groups)?;
     }
     if let Some(offsets) = &topology.time_offsets {
         make_time_namespace(offsets)?;
@@ -81,7 +81,7 @@ fn make_user_namespace(socket: &SyncSocket, keep_groups: bool) -> Result<(), Rep
     // The parent writes our /proc files: they are its own only while we are dumpable.
     process::set_dumpable(true).in_step(Step::UserNamespace, "prctl(PR_SET_DUMPABLE)")?;
     ask_for(Acknowledgement::IdsMapped, &Message::MapIds, socket)?;
-    identity::become_root(keep_groups)
+    confine::become_root(keep_groups)
 }
 
 fn make_time_namespace(offsets: &[u8]) -> Result<(), Report> {

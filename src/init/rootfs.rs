@@ -85,7 +85,7 @@ fn no_longer_share_parent(plan: &Rootfs, propagation: u64) -> Result<(), Report>
 }
 
 /// Makes the rootfs `/`; the host's tree is gone from it.
-pub(super) fn pivot(plan: &Rootfs, root: &Root) -> Result<(), Report> {
+pub(super) fn pivot_root(plan: &Rootfs, root: &Root) -> Result<(), Report> {
     fchdir(root).in_step(Step::Pivot, "fchdir")?;
     match plan.switch {
         RootSwitch::PivotRoot => by_pivot_root(plan)?,

@@ -18,14 +18,14 @@ pub(super) enum Load {
 }
 
 /// Loads the filter if its moment has come. Of one that notifies the parent fetches the listener: it knows the agent.
-pub(super) fn load(plan: &ProcessPlan, socket: &SyncSocket, moment: Load) -> Result<(), Report> {
+pub(super) fn load_filter(plan: &ProcessPlan, socket: &SyncSocket, moment: Load) -> Result<(), Report> {
     let Some(filter) = &plan.seccomp else { return Ok(()) };
-    let its = match (plan.no_new_privileges, &filter.notify) {
+    let due = match (plan.no_new_privileges, &filter.notify) {
         (false, _) => Load::BeforeCapabilitiesGo,
         (true, Some(_)) => Load::BeforeReady,
         (true, None) => Load::BeforeProgram,
     };
-    if its != moment {
+    if due != moment {
         return Ok(());
     }
     match sys::load(&filter.program, filter.flags).in_step(Step::Seccomp, "seccomp")? {

@@ -23,7 +23,7 @@ pub(super) struct Conversation {
 impl Conversation {
     /// `foreground`: this process holds back the signals that ask it to end.
     pub(super) fn new(socket: SyncSocket, foreground: bool) -> Result<Self> {
-        let interrupts = foreground.then(Interrupts::held).transpose().context("signalfd")?;
+        let interrupts = foreground.then(Interrupts::already_blocked).transpose().context("signalfd")?;
         Ok(Self { socket, interrupts })
     }
 

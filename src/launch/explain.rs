@@ -10,9 +10,9 @@ use crate::handshake::{IdKind, Lsm, Report, Step};
 use crate::plan::Plan;
 use crate::plan::devices::{Device, Link};
 use crate::plan::mounts::{Mount, Source};
+use crate::plan::namespaces::Join;
 use crate::plan::process::ProcessPlan;
 use crate::plan::sysctl::Sysctl;
-use crate::plan::topology::Join;
 
 /// What the reporting process was carrying out: the lists that the numbers in its steps count.
 #[derive(Debug, Clone, Copy, Default)]
@@ -96,7 +96,7 @@ pub(crate) fn explain(report: &Report, context: &ExplainContext<'_>) -> Error {
             during(&format!("/linux/maskedPaths/{index}: mask {}", show(path)))
         }
         Step::ReadOnlyRoot => during("/root/readonly: make the rootfs read-only"),
-        Step::Limit(index) => limit(report, index, context.process),
+        Step::Rlimit(index) => limit(report, index, context.process),
         Step::NoNewPrivileges => during("/process/noNewPrivileges: set no new privileges"),
         Step::Affinity => during("/process/execCPUAffinity/final: set CPU affinity"),
         Step::Scheduler => scheduler(report),

@@ -10,7 +10,7 @@ use nix::poll::PollFlags;
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::Signal;
 
-use super::relay::{Relay, Source, Watch, wait_for};
+use super::relay::{EventSource, Relay, Watch, wait_for};
 use super::terminal::{self, Raw};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
@@ -87,22 +87,22 @@ impl Foreground {
         pidfd: BorrowedFd<'_>,
         mut attached: Option<&mut Attached>,
     ) -> Result<bool> {
-        let exit = (Source::Exit, pidfd, PollFlags::POLLIN);
+        let exit = (EventSource::Exit, pidfd, PollFlags::POLLIN);
         let mut watches = vec![exit, self.watch_signals()];
         watches.extend(attached.iter().flat_map(|attached| attached.relay.watches()));
         let sources = wait_for(&watches)?;
         for source in &sources {
             match (source, &mut attached) {
-                (Source::Signals, attached) => self.pass_signals(pid, pidfd, attached.as_deref())?,
+                (EventSource::Signals, attached) => self.pass_signals(pid, pidfd, attached.as_deref())?,
                 (source, Some(attached)) => attached.relay.handle(*source),
                 (_, None) => {}
             }
         }
-        Ok(sources.contains(&Source::Exit))
+        Ok(sources.contains(&EventSource::Exit))
     }
 
     fn watch_signals(&self) -> Watch<'_> {
-        (Source::Signals, self.signals.as_fd(), PollFlags::POLLIN)
+        (EventSource::Signals, self.signals.as_fd(), PollFlags::POLLIN)
     }
 
     fn pass_signals(&mut self, pid: i32, pidfd: BorrowedFd<'_>, attached: Option<&Attached>) -> Result<()> {
@@ -139,11 +139,11 @@ impl Foreground {
             }
             while let Some(output) = relay.watch_output() {
                 let sources = wait_for(&[self.watch_signals(), output])?;
-                if sources.contains(&Source::Signals) && self.is_told_to_end()? {
+                if sources.contains(&EventSource::Signals) && self.is_told_to_end()? {
                     return Ok(());
                 }
-                if sources.contains(&Source::Output) {
-                    relay.handle(Source::Output);
+                if sources.contains(&EventSource::Output) {
+                    relay.handle(EventSource::Output);
                 }
             }
         }

@@ -7,7 +7,7 @@ use super::{KillOnDrop, id_maps};
 use crate::error::{Context, Result};
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_IDMAP};
 use crate::plan::id_mapped::{IdMapped, Ids};
-use crate::plan::topology::{IdMaps, Namespace};
+use crate::plan::namespaces::{IdMaps, Namespace};
 use crate::sys::mount::mount_setattr;
 use crate::sys::process::{CloneSide, clone3, exit_now, parent_death_signal};
 
@@ -60,7 +60,7 @@ fn make_namespace(maps: &IdMaps) -> Result<OwnedFd> {
         }
         CloneSide::Parent { pid, pidfd } => KillOnDrop { pid, pidfd: Some(pidfd) },
     };
-    id_maps::write(first.pid, maps)?;
+    id_maps::write_id_maps(first.pid, maps)?;
     let path = format!("/proc/{}/ns/user", first.pid);
     File::open(&path).map(OwnedFd::from).with_context(|| format!("open {path}"))
 }

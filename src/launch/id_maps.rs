@@ -6,10 +6,10 @@ use nix::errno::Errno;
 
 use crate::error::{Context, Kind, Result};
 use crate::fail;
-use crate::plan::topology::{IdMap, IdMaps};
+use crate::plan::namespaces::{IdMap, IdMaps};
 
 /// Writes both maps of the process `pid`, which waits for it in its new user namespace.
-pub(crate) fn write(pid: i32, maps: &IdMaps) -> Result<()> {
+pub(crate) fn write_id_maps(pid: i32, maps: &IdMaps) -> Result<()> {
     let privileged = nix::unistd::geteuid().is_root();
     if !privileged && maps.gid.iter().all(|map| map.size == 1) && maps.gid.len() <= 1 {
         // user_namespaces(7): gids can be mapped without privilege only where setgroups is given up.

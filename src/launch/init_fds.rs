@@ -8,14 +8,14 @@ use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::{Mode, fstat, stat};
 
 use super::id_mapped::MappingNamespaces;
-use super::joined_users;
+use super::joined_user_namespace;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::init::args::InitFds;
 use crate::kernel::mount::Attributes;
 use crate::plan::Plan;
 use crate::plan::mounts::{Mount, Source};
-use crate::plan::topology::{Join, Namespace, Topology};
+use crate::plan::namespaces::{Join, Namespace, Topology};
 use crate::sys::mount::{mount_setattr, open_tree_clone};
 use crate::sys::process::namespace_type;
 
@@ -30,7 +30,7 @@ pub(crate) fn open(plan: &Plan) -> Result<InitFds> {
             rootfs.with_context(|| format!("open {}", show(&plan.rootfs.path))).context("/root/path")?;
     }
     if let (Some(given), Some(users)) = (&plan.topology.joined_maps, joined_user_namespace(plan, &fds)) {
-        joined_users::check(users, given)?;
+        joined_user_namespace::check(users, given)?;
     }
     fds.sources =
         open_sources(&plan.mounts, plan.topology.has(Namespace::USER), joined_user_namespace(plan, &fds))?;

@@ -4,13 +4,13 @@
 pub(crate) mod console;
 pub(crate) mod criu;
 pub(crate) mod explain;
-pub(crate) mod filter_end;
+pub(crate) mod seccomp_death;
 pub(crate) mod foreground;
 mod conversation;
 mod id_mapped;
 pub(crate) mod id_maps;
 pub(crate) mod init_fds;
-mod joined_users;
+mod joined_user_namespace;
 pub(crate) mod net_devices;
 pub(crate) mod notify;
 pub(crate) mod preserved_fds;
@@ -36,8 +36,8 @@ use crate::handshake::{self, Acknowledgement, Message, Report, Step, SyncSocket}
 use crate::init::args::InitArgs;
 use crate::init::{self, namespaces};
 use crate::log;
+use crate::plan::namespaces::Topology;
 use crate::plan::seccomp::Filter;
-use crate::plan::topology::Topology;
 use crate::plan::waits::Waits;
 use crate::sys::process::{CloneSide, clone3, pidfd_send_signal};
 use conversation::Conversation;
@@ -105,13 +105,13 @@ pub(crate) fn spawn(
         CloneSide::Child => {
             drop(ours);
             if helper {
-                init::run(&theirs, || {
+                init::run_or_report(&theirs, || {
                     namespaces::helper(topology, options.preserve_fds, &args, &theirs, || {
                         life(&args, &theirs)
                     })
                 })
             }
-            init::run(&theirs, || life(&args, &theirs))
+            init::run_or_report(&theirs, || life(&args, &theirs))
         }
         CloneSide::Parent { pid, pidfd } => KillOnDrop { pid, pidfd: Some(pidfd) },
     };
@@ -126,7 +126,7 @@ pub(crate) fn spawn(
         _ => {}
     }
     if let Some(maps) = maps {
-        id_maps::write(first.pid, maps)?;
+        id_maps::write_id_maps(first.pid, maps)?;
     }
     adjust_oom_score(first.pid, options.oom_score_adj)?;
     if waits.placed {
@@ -196,7 +196,7 @@ fn follow_helper(
         match socket.recv()? {
             Message::MapIds => {
                 if let Some(maps) = &topology.id_maps {
-                    id_maps::write(helper.pid, maps)?;
+                    id_maps::write_id_maps(helper.pid, maps)?;
                 }
                 socket.acknowledge(Acknowledgement::IdsMapped)?;
             }

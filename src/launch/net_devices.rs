@@ -17,8 +17,8 @@ use crate::fail;
 use crate::init::args::InitFds;
 use crate::log;
 use crate::plan::Plan;
+use crate::plan::namespaces::Namespace;
 use crate::plan::net_devices::NetDevice;
-use crate::plan::topology::Namespace;
 use crate::sys::netlink::Netlink;
 use crate::sys::process::setns;
 

@@ -17,7 +17,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::error::{Context, Result};
 use crate::log;
-use crate::plan::activation::NOTIFY_SOCKET;
+use crate::plan::service_manager::NOTIFY_SOCKET;
 use crate::sys::file::chmod_opened;
 use crate::sys::socket::send_fd;
 

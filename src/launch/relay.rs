@@ -15,7 +15,7 @@ const CAPACITY: usize = 4096;
 
 /// The sources of events that one poll waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum EventSource {
     Signals,
     Exit,
     Input,
@@ -24,10 +24,10 @@ pub(super) enum Source {
 }
 
 /// A descriptor to wait for, and the events on it.
-pub(super) type Watch<'a> = (Source, BorrowedFd<'a>, PollFlags);
+pub(super) type Watch<'a> = (EventSource, BorrowedFd<'a>, PollFlags);
 
 /// Waits until there is an event at one of `watches`. Returns the sources that have one.
-pub(super) fn wait_for(watches: &[Watch<'_>]) -> Result<Vec<Source>> {
+pub(super) fn wait_for(watches: &[Watch<'_>]) -> Result<Vec<EventSource>> {
     let mut fds: Vec<_> = watches.iter().map(|(_, fd, events)| PollFd::new(*fd, *events)).collect();
     while let Err(errno) = poll(&mut fds, PollTimeout::NONE) {
         if errno != Errno::EINTR {
@@ -88,10 +88,10 @@ impl Relay {
         events.set(PollFlags::POLLIN, self.printed.is_empty());
         events.set(PollFlags::POLLOUT, !self.typed.is_empty());
         if !events.is_empty() {
-            watches.push((Source::Master, pair.master.as_fd(), events));
+            watches.push((EventSource::Master, pair.master.as_fd(), events));
         }
         if let Some(input) = self.input.as_ref().filter(|_| self.typed.is_empty()) {
-            watches.push((Source::Input, input.as_fd(), PollFlags::POLLIN));
+            watches.push((EventSource::Input, input.as_fd(), PollFlags::POLLIN));
         }
         watches.extend(self.watch_output());
         watches
@@ -99,19 +99,19 @@ impl Relay {
 
     /// Standard output, while there is something to write to it.
     pub(super) fn watch_output(&self) -> Option<Watch<'_>> {
-        (!self.printed.is_empty()).then(|| (Source::Output, self.output.as_fd(), PollFlags::POLLOUT))
+        (!self.printed.is_empty()).then(|| (EventSource::Output, self.output.as_fd(), PollFlags::POLLOUT))
     }
 
     /// Handles an event at `source`: moves the bytes that can be moved.
-    pub(super) fn handle(&mut self, source: Source) {
+    pub(super) fn handle(&mut self, source: EventSource) {
         match source {
-            Source::Input => self.take_input(),
-            Source::Master => {
+            EventSource::Input => self.take_input(),
+            EventSource::Master => {
                 self.give_input();
                 self.take_output_or_revive();
             }
-            Source::Output => self.give_output(),
-            Source::Signals | Source::Exit => {}
+            EventSource::Output => self.give_output(),
+            EventSource::Signals | EventSource::Exit => {}
         }
     }
 

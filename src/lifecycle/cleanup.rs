@@ -20,7 +20,7 @@ const DEADLINE: u16 = 10_000;
 
 /// Takes back a creation that fails, as far as it has come.
 ///
-/// It goes on with the step step of the life (runtime-spec, runtime.md, "Lifecycle"): hooks that ran before may have
+/// It goes on with the last step of the life (runtime-spec, runtime.md, "Lifecycle"): hooks that ran before may have
 /// created what those of poststop undo. What fails here is no more than a warning: the creation's own error is the one
 /// to tell.
 pub(super) fn undo_creation(entry: &Entry, record: &Record, group: Option<&Group>, child: Option<&Child>) {

@@ -17,7 +17,7 @@ use crate::launch::criu::options::*;
 use crate::launch::criu::wire::Message;
 use crate::log;
 use crate::plan::mounts::Source;
-use crate::plan::topology::Namespace;
+use crate::plan::namespaces::Namespace;
 use crate::plan::{Plan, annotations};
 
 /// What the standard streams of the first process are, beside the images: the name is runc's.

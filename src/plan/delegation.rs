@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Spec;
 
 use super::annotations;
-use super::topology::{IdMaps, Namespace, Topology};
+use super::namespaces::{IdMaps, Namespace, Topology};
 use crate::host::Facts;
 use crate::host::cgroup::Mode;
 

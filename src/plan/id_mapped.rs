@@ -4,7 +4,7 @@
 use oci_spec::runtime::{LinuxIdMapping, Mount as SpecMount};
 
 use super::mount_options::Options;
-use super::topology::{IdMap, IdMaps, Namespace, Topology, id_map};
+use super::namespaces::{IdMap, IdMaps, Namespace, Topology, id_map};
 use crate::spec::ConfigError;
 
 /// What a mount is mapped by. KERNEL(5.12).

@@ -4,7 +4,7 @@
 //! What the child needs is here in the kernel's own terms, so that it decides nothing: C strings, flags, numbers,
 //! lists in order. Mount targets are not resolved here: earlier mounts change what later paths mean.
 
-pub(crate) mod activation;
+pub(crate) mod service_manager;
 pub(crate) mod annotations;
 mod c_string;
 pub(crate) mod capabilities;
@@ -27,7 +27,7 @@ pub(crate) mod scheduling;
 pub(crate) mod seccomp;
 mod show;
 pub(crate) mod sysctl;
-pub(crate) mod topology;
+pub(crate) mod namespaces;
 pub(crate) mod waits;
 
 use std::ffi::{CString, OsStr};
@@ -45,9 +45,9 @@ use annotations::Annotations;
 use c_string::{absolute_paths, optional_c_string};
 use mount_label::MountLabel;
 use mounts::MountContext;
+use namespaces::{Namespace, Topology};
 use process::{ProcessContext, ProcessPlan, ProcessRequest, plan_process};
 use rootfs::RootSwitch;
-use topology::{Namespace, Topology};
 
 /// All that is done to make one container.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,7 +88,7 @@ pub struct Request<'a> {
     pub cgroup_manager: cgroup::plan::Manager,
     /// Errors about cgroup permissions are ignored where nothing was asked for.
     pub rootless: bool,
-    pub activation: activation::Activation,
+    pub activation: service_manager::Activation,
 }
 
 impl<'a> Request<'a> {
@@ -102,7 +102,7 @@ impl<'a> Request<'a> {
             preserve_fds: 0,
             cgroup_manager: cgroup::Manager::default(),
             rootless: false,
-            activation: activation::Activation::default(),
+            activation: service_manager::Activation::default(),
         }
     }
 }
@@ -114,7 +114,7 @@ impl<'a> Request<'a> {
 /// both with the field's JSON pointer.
 pub fn plan_container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Plan> {
     let linux = spec.linux().as_ref();
-    let topology = topology::topology(linux)?;
+    let topology = namespaces::topology(linux)?;
     let annotations = annotations::read(|key| spec.annotations().as_ref()?.get(key))?;
     let cgroup = plan_cgroup(spec, &annotations, facts, request)?;
     let mut warnings = Vec::new();

@@ -7,14 +7,14 @@ use crate::kernel::mount::{
     MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MOUNT_ATTR_STRICTATIME,
     MS_NOSYMFOLLOW,
 };
-use crate::spec::mount_options::{self, Effect, MountOption, NamedFlag};
+use crate::spec::mount_options::{self, Effect, FlagEffect, MountOption};
 
 pub(crate) use super::mount_data::Parameter;
 
 /// A kind (MS_*), and whether it is for all mounts below too.
 pub(crate) type Propagation = (u64, bool);
 
-const ATIME: u64 = MOUNT_ATTR_ATIME;
+const ATTR_ATIME: u64 = MOUNT_ATTR_ATIME;
 
 /// MS_* flags of mount(2) that the words name: for a bind it matters which were named, also those that are cleared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct NamedFlags {
     pub cleared: u64,
 }
 
-const ACCESS_TIME: u64 =
+const MS_ATIME_ALL: u64 =
     mount::MS_NOATIME | mount::MS_NODIRATIME | mount::MS_RELATIME | mount::MS_STRICTATIME;
 /// The flags besides access times, by both names.
 const PLAIN: [(u64, u64); 5] = [
@@ -35,19 +35,19 @@ const PLAIN: [(u64, u64); 5] = [
 ];
 
 impl NamedFlags {
-    fn add(&mut self, flag: NamedFlag) {
-        const MODES: u64 = mount::MS_NOATIME | mount::MS_RELATIME | mount::MS_STRICTATIME;
+    fn add(&mut self, flag: FlagEffect) {
+        const MS_ATIME_MODES: u64 = mount::MS_NOATIME | mount::MS_RELATIME | mount::MS_STRICTATIME;
         match flag {
-            NamedFlag::Unnamed => {}
-            NamedFlag::Sets(flag) => {
-                if flag & MODES != 0 {
+            FlagEffect::Unnamed => {}
+            FlagEffect::Sets(flag) => {
+                if flag & MS_ATIME_MODES != 0 {
                     // One mode at a time: the last word wins.
-                    self.set &= !MODES;
+                    self.set &= !MS_ATIME_MODES;
                 }
                 self.set |= flag;
                 self.cleared &= !flag;
             }
-            NamedFlag::Clears(flag) => {
+            FlagEffect::Clears(flag) => {
                 self.cleared |= flag;
                 self.set &= !flag;
             }
@@ -69,7 +69,7 @@ impl NamedFlags {
         for (flag, attribute) in PLAIN {
             *(if self.set & flag != 0 { &mut new.set } else { &mut new.clear }) |= attribute;
         }
-        if self.set & ACCESS_TIME != 0 {
+        if self.set & MS_ATIME_ALL != 0 {
             self.access_time(&mut new);
         }
         new
@@ -77,7 +77,7 @@ impl NamedFlags {
 
     fn access_time(self, new: &mut Attributes) {
         let if_set = |flag, attribute| if self.set & flag != 0 { attribute } else { 0 };
-        new.clear |= ATIME;
+        new.clear |= ATTR_ATIME;
         new.set |= match if_set(mount::MS_STRICTATIME, MOUNT_ATTR_STRICTATIME) {
             0 => if_set(mount::MS_NOATIME, MOUNT_ATTR_NOATIME),
             strict => strict,
@@ -90,14 +90,14 @@ impl NamedFlags {
     /// What the kernel allows of that on a mount with `existing` flags (MS_*) that are locked, because it came from
     /// another user namespace: they stay, and the named ones are added. None where one of them was to go.
     pub fn beside_locked(self, existing: u64) -> Option<Attributes> {
-        let time = |flags: u64| match flags & ACCESS_TIME & !mount::MS_NODIRATIME {
+        let time = |flags: u64| match flags & MS_ATIME_ALL & !mount::MS_NODIRATIME {
             // The kernel has no word for it: it is what is neither of the others.
             0 => mount::MS_STRICTATIME | flags & mount::MS_NODIRATIME,
             named => named | flags & mount::MS_NODIRATIME,
         };
-        let kept = existing & !ACCESS_TIME & !self.set & !MS_NOSYMFOLLOW == 0;
+        let kept = existing & !MS_ATIME_ALL & !self.set & !MS_NOSYMFOLLOW == 0;
         let wanted = self.as_attributes();
-        let same_time = self.set & ACCESS_TIME == 0 || time(existing) == implied(self.set & ACCESS_TIME);
+        let same_time = self.set & MS_ATIME_ALL == 0 || time(existing) == implied(self.set & MS_ATIME_ALL);
         if kept && same_time {
             return Some(wanted);
         }
@@ -106,7 +106,7 @@ impl NamedFlags {
         }
         // The one flag that is never locked.
         let clear = wanted.clear & MOUNT_ATTR_NOSYMFOLLOW;
-        Some(Attributes { clear, set: wanted.set & !(ATIME | MOUNT_ATTR_NODIRATIME), ..wanted })
+        Some(Attributes { clear, set: wanted.set & !(ATTR_ATIME | MOUNT_ATTR_NODIRATIME), ..wanted })
     }
 }
 
@@ -148,7 +148,7 @@ pub(crate) struct Options {
 ///
 /// # Errors
 /// The index of a word that has a NUL character within.
-pub(crate) fn parse(words: &[String], kind: &str) -> Result<Options, usize> {
+pub(crate) fn parse_options(words: &[String], kind: &str) -> Result<Options, usize> {
     let mut options = Options::default();
     for (index, word) in words.iter().enumerate().filter(|(_, word)| !word.is_empty()) {
         if let Some(option) = mount_options::find(word) {
@@ -200,14 +200,14 @@ impl Options {
 /// The last word wins: what is set here is no longer cleared, and the other way round.
 fn change(attributes: &mut Attributes, set: u64, clear: u64) {
     attributes.set = (attributes.set & !clear) | set;
-    attributes.clear = (attributes.clear & !(set & !ATIME)) | clear;
+    attributes.clear = (attributes.clear & !(set & !ATTR_ATIME)) | clear;
 }
 
 fn take_back(attributes: &mut Attributes, mode: u64) {
-    if attributes.set & ATIME == mode {
-        attributes.set &= !ATIME;
+    if attributes.set & ATTR_ATIME == mode {
+        attributes.set &= !ATTR_ATIME;
     }
-    attributes.clear |= ATIME;
+    attributes.clear |= ATTR_ATIME;
 }
 
 /// The mappings that an option word gives, and whether it is for all mounts below too.
@@ -225,7 +225,7 @@ mod tests {
     use crate::kernel::mount::MOUNT_ATTR_RELATIME;
 
     fn parse_words(words: &[&str]) -> Options {
-        parse(&words.iter().map(ToString::to_string).collect::<Vec<_>>(), "tmpfs").unwrap()
+        parse_options(&words.iter().map(ToString::to_string).collect::<Vec<_>>(), "tmpfs").unwrap()
     }
 
     #[test]
@@ -234,8 +234,8 @@ mod tests {
         assert_eq!(options.attributes.set, MOUNT_ATTR_NOSUID);
         assert_eq!(options.attributes.clear, MOUNT_ATTR_RDONLY);
         let options = parse_words(&["noatime", "strictatime"]);
-        assert_eq!(options.attributes.set & ATIME, MOUNT_ATTR_STRICTATIME);
-        assert_eq!(options.attributes.clear, ATIME);
+        assert_eq!(options.attributes.set & ATTR_ATIME, MOUNT_ATTR_STRICTATIME);
+        assert_eq!(options.attributes.clear, ATTR_ATIME);
     }
 
     #[test]
@@ -247,11 +247,11 @@ mod tests {
             (&["strictatime", "atime"], MOUNT_ATTR_STRICTATIME),
             (&["strictatime", "nostrictatime"], MOUNT_ATTR_RELATIME),
         ] {
-            assert_eq!(parse_words(words).attributes.set & ATIME, mode, "{words:?}");
+            assert_eq!(parse_words(words).attributes.set & ATTR_ATIME, mode, "{words:?}");
             let recursive: Vec<_> = words.iter().map(|word| format!("r{word}")).collect();
-            let recursive = parse(&recursive, "bind").unwrap().recursive;
+            let recursive = parse_options(&recursive, "bind").unwrap().recursive;
             // Each of the words for a tree says something of it, whatever it had.
-            assert_eq!((recursive.set & ATIME, recursive.clear), (mode, ATIME), "r: {words:?}");
+            assert_eq!((recursive.set & ATTR_ATIME, recursive.clear), (mode, ATTR_ATIME), "r: {words:?}");
         }
     }
 

@@ -10,7 +10,7 @@ use super::cgroup_mounts::{Cgroups, cgroup_mounts};
 use super::id_mapped::id_mapped;
 use super::mount_label::MountLabel;
 use super::mount_options::{self, Options};
-use super::topology::{Namespace, Topology};
+use super::namespaces::{Namespace, Topology};
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
 use crate::spec::ConfigError;
 
@@ -50,7 +50,7 @@ fn add_mount(
 ) -> Result<(), ConfigError> {
     let words = spec.options().as_deref().unwrap_or_default();
     let kind = spec.typ().as_deref().unwrap_or("bind");
-    let options = mount_options::parse(words, kind).map_err(|word| {
+    let options = mount_options::parse_options(words, kind).map_err(|word| {
         ConfigError::new(format!("/mounts/{index}/options/{word}"), "has a NUL character within")
     })?;
     let target = target(index, spec, context.rootfs)?;

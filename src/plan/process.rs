@@ -6,9 +6,9 @@ use oci_spec::runtime::{Linux, PosixRlimit, PosixRlimitType as Type, Process, Sp
 
 use super::c_string::{c_string, c_strings, optional_c_string};
 use super::capabilities::{Capabilities, capabilities};
+use super::namespaces::{Namespace, Topology};
 use super::scheduling::{Scheduling, scheduling};
 use super::seccomp::{self, Filter};
-use super::topology::{Namespace, Topology};
 use super::{Request, annotations, rootfs};
 use crate::error::{Error, Kind, Result, matched};
 use crate::host::Facts;

@@ -7,7 +7,7 @@ use std::path::Path;
 use oci_spec::runtime::{LinuxPersonality, LinuxPersonalityDomain, Spec};
 
 use super::c_string::c_string;
-use super::topology::{Namespace, Topology};
+use super::namespaces::{Namespace, Topology};
 use crate::kernel::mount;
 use crate::kernel::process::{PER_LINUX, PER_LINUX32};
 use crate::spec::ConfigError;

@@ -10,10 +10,10 @@ use super::devices::Device;
 use super::hooks::Hook;
 use super::id_mapped::Ids;
 use super::mounts::{Mount, Source, TargetLookup};
+use super::namespaces::{IdMap, Namespace, Topology};
 use super::process::ProcessPlan;
 use super::rdt::{Existence, Rdt};
 use super::rootfs::{RootSwitch, Rootfs};
-use super::topology::{IdMap, Namespace, Topology};
 use crate::kernel::file;
 use crate::kernel::mount::{
     self, Attributes, MOUNT_ATTR_ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,

@@ -5,7 +5,7 @@ use std::ffi::CString;
 use oci_spec::runtime::Linux;
 
 use super::c_string::c_string;
-use super::topology::Namespace;
+use super::namespaces::Namespace;
 use crate::spec::ConfigError;
 use crate::spec::sysctl::dotted;
 

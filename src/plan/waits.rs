@@ -2,8 +2,8 @@
 //! both read it, so that neither waits for a message that the other does not send.
 
 use super::Plan;
+use super::namespaces::{Namespace, Topology};
 use super::process::ProcessPlan;
-use super::topology::{Namespace, Topology};
 
 /// The acknowledgements that the new process waits for, in the order of the conversation (see `handshake`). Besides
 /// these, each mount for which [`Mount::is_mapped_by_runtime`](super::mounts::Mount::is_mapped_by_runtime) has one.
@@ -72,7 +72,7 @@ impl Waits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::topology::IdMaps;
+    use crate::plan::namespaces::IdMaps;
 
     #[test]
     fn ids_are_mapped_once_with_a_helper_and_without() {

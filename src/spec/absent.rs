@@ -11,7 +11,7 @@ use super::diagnostics::Diagnostics;
 use super::json_pointer::JsonPointer;
 use super::tree;
 
-pub(super) fn settle(spec: &mut Spec, bytes: &[u8], diagnostics: &mut Diagnostics) {
+pub(super) fn empty_to_none(spec: &mut Spec, bytes: &[u8], diagnostics: &mut Diagnostics) {
     text(spec.hostname_mut());
     text(spec.domainname_mut());
     if let Some(process) = spec.process_mut() {

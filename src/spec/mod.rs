@@ -35,7 +35,7 @@ mod strict;
 pub(crate) mod sysctl;
 mod template;
 mod tree;
-mod words;
+mod type_messages;
 
 use std::ops::Deref;
 
@@ -87,7 +87,7 @@ pub fn document(bytes: &[u8]) -> Result<Checked> {
 fn check(bytes: &[u8], rules: impl Fn(&Spec, &mut Diagnostics)) -> Result<Checked> {
     let mut diagnostics = Diagnostics::default();
     let mut spec: Box<Spec> = read::document(bytes, &mut diagnostics)?;
-    absent::settle(&mut spec, bytes, &mut diagnostics);
+    absent::empty_to_none(&mut spec, bytes, &mut diagnostics);
     rules(&spec, &mut diagnostics);
     nul::config(bytes, &mut diagnostics);
     let warnings = diagnostics.into_result(Some(bytes))?;

@@ -16,7 +16,7 @@ pub(crate) struct MountOption {
     pub word: &'static str,
     pub effect: Effect,
     /// The MS_* flag of mount(2) that the word names: on a bind it matters which are named.
-    pub flag: NamedFlag,
+    pub flag: FlagEffect,
     pub origin: Origin,
 }
 
@@ -53,7 +53,7 @@ pub(crate) enum Effect {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NamedFlag {
+pub(crate) enum FlagEffect {
     Unnamed,
     Sets(u64),
     Clears(u64),
@@ -74,10 +74,10 @@ use Effect::{
     Attribute, Bind, CopySymlink, CopyUp, IdMapped, NotAccessTime, Nothing, Propagation, Recursive, Remount,
     SourceNoFollow, Superblock, TargetNoFollow,
 };
-use NamedFlag::{Clears, Sets, Unnamed};
+use FlagEffect::{Clears, Sets, Unnamed};
 use Origin::{Crun, Extension, Spec};
 
-const fn row(word: &'static str, effect: Effect, flag: NamedFlag, origin: Origin) -> MountOption {
+const fn row(word: &'static str, effect: Effect, flag: FlagEffect, origin: Origin) -> MountOption {
     MountOption { word, effect, flag, origin }
 }
 

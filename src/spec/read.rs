@@ -11,12 +11,12 @@ use serde_json::Value;
 use super::config_error::ConfigError;
 use super::diagnostics::Diagnostics;
 use super::strict::{Strict, Track};
-use super::{lenient, locate, tree, words};
+use super::{lenient, locate, tree, type_messages};
 use crate::error::{Error, Kind, matched};
 use crate::fail;
 
 /// After so many wrong members the rest is not looked for.
-const ROUNDS: usize = 17;
+const MAX_ERRORS: usize = 17;
 
 /// A document that can be read: the configuration, or the process of `exec --process`.
 pub(super) trait Document: Sized {
@@ -24,13 +24,13 @@ pub(super) trait Document: Sized {
     type Members: DeserializeOwned + Into<Self>;
 
     /// Changes what the types refuse and other runtimes accept.
-    fn mend(value: &mut Value, diagnostics: &mut Diagnostics);
+    fn make_acceptable(value: &mut Value, diagnostics: &mut Diagnostics);
 }
 
 impl Document for oci_spec::runtime::Spec {
     type Members = super::document::Spec;
 
-    fn mend(value: &mut Value, diagnostics: &mut Diagnostics) {
+    fn make_acceptable(value: &mut Value, diagnostics: &mut Diagnostics) {
         lenient::config(value, diagnostics);
     }
 }
@@ -38,7 +38,7 @@ impl Document for oci_spec::runtime::Spec {
 impl Document for oci_spec::runtime::LinuxResources {
     type Members = Self;
 
-    fn mend(value: &mut Value, _diagnostics: &mut Diagnostics) {
+    fn make_acceptable(value: &mut Value, _diagnostics: &mut Diagnostics) {
         lenient::resources_document(value);
     }
 }
@@ -46,7 +46,7 @@ impl Document for oci_spec::runtime::LinuxResources {
 impl Document for oci_spec::runtime::Process {
     type Members = super::document::Process;
 
-    fn mend(value: &mut Value, diagnostics: &mut Diagnostics) {
+    fn make_acceptable(value: &mut Value, diagnostics: &mut Diagnostics) {
         lenient::process_document(value, diagnostics);
     }
 }
@@ -56,7 +56,7 @@ impl Document for oci_spec::runtime::Process {
 /// # Errors
 /// Of kind `Spec`: no JSON (with line and column), or members of the wrong type, all of them with their pointers.
 pub(super) fn document<T: Document>(bytes: &[u8], diagnostics: &mut Diagnostics) -> Result<Box<T>, Error> {
-    parse(bytes).or_else(|(_, error)| patiently(bytes, &error, diagnostics))
+    parse(bytes).or_else(|(_, error)| parse_leniently(bytes, &error, diagnostics))
 }
 
 /// One pass; where it fails, the pointer of what could not be read.
@@ -70,7 +70,7 @@ fn parse<T: Document>(bytes: &[u8]) -> Result<Box<T>, (String, serde_json::Error
 
 #[cold]
 #[inline(never)]
-fn patiently<T: Document>(
+fn parse_leniently<T: Document>(
     bytes: &[u8],
     first: &serde_json::Error,
     diagnostics: &mut Diagnostics,
@@ -87,7 +87,7 @@ fn patiently<T: Document>(
     {
         return Err(single_error(bytes, pointer, "this member stands here twice".to_owned()));
     }
-    T::mend(&mut value, diagnostics);
+    T::make_acceptable(&mut value, diagnostics);
     read_all(bytes, value, diagnostics)
 }
 
@@ -98,7 +98,7 @@ fn read_all<T: Document>(
     diagnostics: &mut Diagnostics,
 ) -> Result<Box<T>, Error> {
     let mut wrong = Vec::<ConfigError>::new();
-    for _ in 0..ROUNDS {
+    for _ in 0..MAX_ERRORS {
         // As text again: reading values instead would be a second copy of all the readers, a quarter of a MiB.
         match parse(&serde_json::to_vec(&value).unwrap_or_default()) {
             Ok(document) if wrong.is_empty() => return Ok(document),
@@ -110,7 +110,8 @@ fn read_all<T: Document>(
                     ));
                     continue;
                 }
-                let message = words::message(&pointer, tree::find(&value, &pointer), &unplaced(&error));
+                let message =
+                    type_messages::message(&pointer, tree::find(&value, &pointer), &unplaced(&error));
                 let removed = take_out(&mut value, &pointer);
                 // What is missing because it was taken out has been told.
                 let told = wrong.iter().any(|fault| fault.pointer.starts_with(&pointer));

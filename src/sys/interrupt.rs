@@ -20,7 +20,7 @@ pub struct Interrupts {
 
 impl Interrupts {
     /// Blocks the signals. Those that are ignored stay so: the caller has asked for that.
-    pub fn hold() -> Result<Self> {
+    pub fn block() -> Result<Self> {
         let mut set = SigSet::empty();
         ASK_TO_END
             .into_iter()
@@ -33,7 +33,7 @@ impl Interrupts {
     }
 
     /// The same where the caller holds them back already, and goes on to.
-    pub fn held() -> Result<Self> {
+    pub fn already_blocked() -> Result<Self> {
         let mut set = SigSet::empty();
         ASK_TO_END.into_iter().for_each(|signal| set.add(signal));
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;

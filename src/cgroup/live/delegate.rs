@@ -40,7 +40,7 @@ impl Group {
         group.join(pid)
     }
 
-    /// The group that `hand_down` has made; this one where it is gone.
+    /// The group that `move_into_subgroup` has made; this one where it is gone.
     pub fn existing_subgroup(&self, below: &Path) -> Self {
         let group = Self::from_record(&self.record_below(below));
         if self.record().mode == Mode::V2 && group.exists().unwrap_or(false) {

@@ -102,7 +102,7 @@ impl Group {
         location.or(if self.record.locations.is_empty() { None } else { Some(0) })
     }
 
-    /// Moves a process into the group in every hierarchy, for one that has no `entrance` of its own. It costs the kernel
+    /// Moves a process into the group in every hierarchy, for one that has no `placement` of its own. It costs the kernel
     /// a grace period.
     pub fn join(&self, pid: i32) -> Result<()> {
         for location in 0..self.record.locations.len() {
@@ -124,7 +124,7 @@ impl Group {
         Ok(())
     }
 
-    /// A process has come into the group by its `entrance`, in every hierarchy: nothing else needs to stand in it.
+    /// A process has come into the group by its `placement`, in every hierarchy: nothing else needs to stand in it.
     pub fn release_placeholder(&self) {
         drop(self.placeholder.take());
     }

@@ -41,10 +41,13 @@ impl Group {
     /// init system of its own has turned this group into a mere parent of groups (v2), to where `init` is.
     pub fn for_exec(&self, init: i32) -> Result<Self> {
         let record = self.record();
-        let hands_down = |dir: &crate::cgroup::dir::CgroupDir| {
+        let enables_controllers_for_children = |dir: &crate::cgroup::dir::CgroupDir| {
             dir.read("cgroup.subtree_control").is_ok_and(|text| !text.trim().is_empty())
         };
-        if record.mode != Mode::V2 || record.locations.is_empty() || !hands_down(self.dir(0)?) {
+        if record.mode != Mode::V2
+            || record.locations.is_empty()
+            || !enables_controllers_for_children(self.dir(0)?)
+        {
             return Ok(Self::from_record(record));
         }
         let mut record = record.clone();

@@ -50,18 +50,18 @@ fn bytes(value: i64) -> String {
 }
 
 fn memory(memory: &LinuxMemory, out: &mut Translation) -> Result<()> {
-    let limit_ = memory.limit().unwrap_or(0);
+    let limit = memory.limit().unwrap_or(0);
     let both = memory.swap().unwrap_or(0);
     let swap = resource_pointer("memory/swap");
-    match swap_max(limit_, both, &swap)? {
+    match swap_max(limit, both, &swap)? {
         None => {}
         // A kernel without swap accounting has no such file, and nothing to allow or to switch off.
         Some(SwapMax::Unlimited) => out.push(Write::new("memory", "memory.swap.max", "max", swap).optional()),
         Some(SwapMax::Bytes(0)) => out.push(Write::new("memory", "memory.swap.max", 0, swap).optional()),
         Some(SwapMax::Bytes(rest)) => out.push(Write::new("memory", "memory.swap.max", rest, swap)),
     }
-    if limit_ != 0 {
-        out.push(Write::new("memory", "memory.max", bytes(limit_), resource_pointer("memory/limit")));
+    if limit != 0 {
+        out.push(Write::new("memory", "memory.max", bytes(limit), resource_pointer("memory/limit")));
     }
     let reservation = memory.reservation().unwrap_or(0);
     if reservation != 0 {

@@ -10,7 +10,7 @@ use crate::launch::console::{Console, Incoming};
 use crate::launch::explain::{ExplainContext, explain};
 use crate::launch::net_devices::Destination;
 use crate::launch::seccomp_agent::Agent;
-use crate::launch::{self, Child, SpawnError, SpawnOptions, filter_end, init_fds, rdt};
+use crate::launch::{self, Child, SpawnError, SpawnOptions, init_fds, rdt, seccomp_death};
 use crate::lifecycle::load::{self, Bundle};
 use crate::lifecycle::options::Create;
 use crate::plan::Plan;
@@ -23,7 +23,7 @@ pub(crate) struct CreateMode {
     /// The process outlives this command: a terminal goes to the console socket.
     pub detach: bool,
     /// The process waits on the exec fifo, for another command to start it.
-    pub fifo: bool,
+    pub wait_for_start: bool,
 }
 
 /// `CreateContext` is what stands when the init process is spawned.
@@ -65,9 +65,9 @@ pub(super) fn spawn_init(
     if !plan.hooks.create_container.is_empty() || !plan.hooks.start_container.is_empty() {
         args.fds.hook_output = load::hook_files(&plan.hook_output)?;
     }
-    args.fds.exec_fifo = mode.fifo.then(|| entry.make_exec_fifo()).transpose()?;
+    args.fds.exec_fifo = mode.wait_for_start.then(|| entry.make_exec_fifo()).transpose()?;
     args.chown_stdio = if mode.detach { ChownStdio::All } else { ChownStdio::Pipes };
-    let told_of = mode.fifo || options.pid_file.is_some() || options.pidfd_socket.is_some();
+    let told_of = mode.wait_for_start || options.pid_file.is_some() || options.pidfd_socket.is_some();
     let ready = if told_of { ReadyMoment::AfterConfinement } else { ReadyMoment::BeforeConfinement };
     args.waits = Waits::for_container(plan, ready);
     let (socket, terminal) = console.map(Console::split).unzip();
@@ -160,7 +160,7 @@ pub(super) fn spawn_error(failure: SpawnError, plan: &Plan, group: &Group) -> Er
             explain(&report, &ExplainContext::from_plan(plan)).context(matched::DURING_INIT)
         }
         SpawnError::Died(signal) => {
-            let error = filter_end::explain(plan.process.seccomp.as_ref(), signal);
+            let error = seccomp_death::explain(plan.process.seccomp.as_ref(), signal);
             error.unwrap_or_else(|| launch::died(group)).context(matched::DURING_INIT)
         }
         SpawnError::Other(error) => error,

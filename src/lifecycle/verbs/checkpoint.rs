@@ -18,7 +18,7 @@ use crate::lifecycle::criu_request::{self, CriuDirectories, DESCRIPTORS, externa
 use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::{Checkpoint, Globals};
 use crate::log;
-use crate::plan::{Plan, Request, activation::Activation};
+use crate::plan::{Plan, Request, service_manager::Activation};
 use crate::spec;
 
 const LOG: &str = "dump.log";
@@ -124,7 +124,7 @@ fn criu_request(
     for join in plan.topology.joins.iter().filter(|join| criu_request::stays(join.namespace)) {
         let path = criu_request::path_of(&join.path);
         let inode = fs::metadata(path).with_context(|| format!("stat {}", path.display()))?.ino();
-        let kind = if join.namespace == crate::plan::topology::Namespace::NETWORK { "net" } else { "pid" };
+        let kind = if join.namespace == crate::plan::namespaces::Namespace::NETWORK { "net" } else { "pid" };
         criu_options =
             criu_options.text(EXTERNAL, &format!("{kind}[{inode}]:{}", criu_request::key(join.namespace)));
     }

@@ -10,7 +10,7 @@ use crate::log;
 /// Creates the container.
 pub(crate) fn create(globals: &Globals, id: &ContainerId, options: &Create) -> Result<()> {
     seal::own_binary()?;
-    let created = create_container(globals, id, options, CreateMode { detach: true, fifo: true })?;
+    let created = create_container(globals, id, options, CreateMode { detach: true, wait_for_start: true })?;
     log::debug(format_args!("{}", matched::CLOSING_PIPE));
     created.finish(|created| created.child.created())
 }

@@ -16,13 +16,13 @@ use crate::launch::console::{Console, Incoming};
 use crate::launch::explain::{ExplainContext, explain};
 use crate::launch::foreground::Foreground;
 use crate::launch::seccomp_agent::Agent;
-use crate::launch::{self, Child, SpawnError, SpawnOptions, filter_end, preserved_fds, rdt, seal};
+use crate::launch::{self, Child, SpawnError, SpawnOptions, preserved_fds, rdt, seal, seccomp_death};
 use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::{Exec, Globals};
 use crate::lifecycle::pid_file;
 use crate::plan::annotations;
+use crate::plan::namespaces::{Namespace, Topology};
 use crate::plan::process::{ProcessContext, ProcessPlan, ProcessRequest, plan_process};
-use crate::plan::topology::{Namespace, Topology};
 use crate::plan::waits::{ReadyMoment, Waits};
 use crate::sys::scheduling::set_affinity;
 use crate::{fail, log, spec};
@@ -50,7 +50,7 @@ pub(crate) fn exec(globals: &Globals, id: &ContainerId, options: &Exec) -> Resul
     let master = started.inspect_err(|_| child.kill())?;
     let Some(foreground) = foreground else { return Ok(0) };
     let status = foreground.wait(child.process.pid, child.pidfd.as_fd(), master)?;
-    filter_end::tell(plan.seccomp.as_ref(), status);
+    seccomp_death::tell(plan.seccomp.as_ref(), status);
     Ok(status)
 }
 
@@ -88,7 +88,7 @@ fn make_plan(container: &LoadedContainer, options: &Exec) -> Result<ProcessPlan>
         None => with_flags(config.process().clone().unwrap_or_default(), options)?,
     };
     let linux = config.linux().as_ref();
-    let topology = crate::plan::topology::topology(linux)?;
+    let topology = crate::plan::namespaces::topology(linux)?;
     let seccomp = linux.is_some_and(|linux| linux.seccomp().is_some());
     let labels = load::is_labelled(&process);
     let facts = read_facts(Needed { cgroup: NeededCgroup::Nothing, seccomp, resctrl: false, labels })?;
@@ -270,9 +270,11 @@ fn publish(options: &Exec, child: &Child) -> Result<()> {
 fn spawn_error(failure: SpawnError, plan: &ProcessPlan) -> Error {
     let error = match failure {
         SpawnError::Reported(report) => explain(&report, &ExplainContext::from_process(plan)),
-        SpawnError::Died(signal) => filter_end::explain(plan.seccomp.as_ref(), signal).unwrap_or_else(|| {
-            Error::new(Kind::Child, format!("the process was killed {}", matched::POSSIBLY_OOM_KILLED))
-        }),
+        SpawnError::Died(signal) => {
+            seccomp_death::explain(plan.seccomp.as_ref(), signal).unwrap_or_else(|| {
+                Error::new(Kind::Child, format!("the process was killed {}", matched::POSSIBLY_OOM_KILLED))
+            })
+        }
         SpawnError::Other(error) => error,
     };
     error.context(matched::UNABLE_TO_START)

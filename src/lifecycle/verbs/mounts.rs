@@ -23,7 +23,7 @@ use crate::plan::cgroup_mounts::Cgroups;
 use crate::plan::mount_label::MountLabel;
 use crate::plan::mounts as plan;
 use crate::plan::mounts::{Mount, MountContext};
-use crate::plan::topology::{Namespace, Topology};
+use crate::plan::namespaces::{Namespace, Topology};
 use crate::plan::waits::Waits;
 use crate::spec::{self, Checked};
 use crate::{fail, log};
@@ -66,7 +66,7 @@ fn add(container: &LoadedContainer, list: Value) -> Result<()> {
     for warning in config.warnings.iter().filter(|warning| warning.starts_with("/mounts/")) {
         log::warn(format_args!("{warning}"));
     }
-    let topology = crate::plan::topology::topology(config.linux().as_ref())?;
+    let topology = crate::plan::namespaces::topology(config.linux().as_ref())?;
     let mounts = plan_mounts(container, &config, &topology)?;
     let users = || match topology.joins(Namespace::USER) {
         true => open_user_namespace(container).map(Some),

@@ -33,7 +33,7 @@ use crate::lifecycle::options::{Create, Globals, Restore};
 use crate::lifecycle::{cleanup, pid_file};
 use crate::plan::Plan;
 use crate::plan::mounts::{Mount, Source};
-use crate::plan::topology::Namespace;
+use crate::plan::namespaces::Namespace;
 use crate::spec;
 use crate::sys::process::pidfd_open;
 use crate::sys::socket::send_fd;
@@ -54,7 +54,7 @@ pub(crate) fn restore(globals: &Globals, id: &ContainerId, options: &Restore) ->
         id,
         &create,
         &bundle,
-        CreateMode { detach: options.detach, fifo: false },
+        CreateMode { detach: options.detach, wait_for_start: false },
     )?;
     let directories = CriuDirectories::open(&options.criu, LOG)?;
     let mut record = creation::initial_record(&bundle, &plan)?;
@@ -223,7 +223,7 @@ fn read_descriptors(images: &Path) -> Result<Vec<String>> {
 /// Opens the namespaces that CRIU does not save, which the container joins by path.
 fn open_namespaces(plan: &Plan) -> Result<Vec<(Namespace, File)>> {
     let joins = plan.topology.joins.iter().filter(|join| criu_request::stays(join.namespace));
-    let open = |join: &crate::plan::topology::Join| {
+    let open = |join: &crate::plan::namespaces::Join| {
         let path = criu_request::path_of(&join.path);
         let file = File::open(path).with_context(|| format!("open {}", path.display()));
         file.with_context(|| format!("/linux/namespaces/{}/path", join.index))

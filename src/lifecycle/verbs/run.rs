@@ -8,7 +8,7 @@ use crate::error::{Context, Result, matched};
 use crate::launch::console::Incoming;
 use crate::launch::foreground::Foreground;
 use crate::launch::notify::Proxy;
-use crate::launch::{filter_end, seal};
+use crate::launch::{seal, seccomp_death};
 use crate::lifecycle::creation::{CreateMode, CreatedContainer, create_container};
 use crate::lifecycle::options::{Globals, Run};
 use crate::lifecycle::{cleanup, load};
@@ -19,8 +19,12 @@ pub(crate) fn run(globals: &Globals, id: &ContainerId, options: &Run) -> Result<
     seal::own_binary()?;
     // Before the clone: from here on no signal is lost.
     let foreground = if options.detach { None } else { Some(Foreground::prepare(!options.no_subreaper)?) };
-    let created =
-        create_container(globals, id, &options.create, CreateMode { detach: options.detach, fifo: false })?;
+    let created = create_container(
+        globals,
+        id,
+        &options.create,
+        CreateMode { detach: options.detach, wait_for_start: false },
+    )?;
     // Not dropped: this process ends soon, and the kernel frees all.
     let mut created = ManuallyDrop::new(created);
     // Before the start: many programs read their terminal's size and mode first.
@@ -50,7 +54,7 @@ pub(crate) fn run(globals: &Globals, id: &ContainerId, options: &Run) -> Result<
     }
     let status = foreground.wait(created.child.process.pid, created.child.pidfd.as_fd(), master);
     if let Ok(status) = status {
-        filter_end::tell(created.plan.process.seccomp.as_ref(), status);
+        seccomp_death::tell(created.plan.process.seccomp.as_ref(), status);
     }
     if !options.keep {
         let removed =

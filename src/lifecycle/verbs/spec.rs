@@ -5,7 +5,7 @@ use std::path::Path;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{getegid, geteuid};
 
-use crate::bundle::{CONFIG, Target, write_template};
+use crate::bundle::{CONFIG, TemplateTarget, write_template};
 use crate::error::Result;
 use crate::lifecycle::options::Spec;
 
@@ -15,8 +15,8 @@ pub(crate) fn spec(options: &Spec) -> Result<()> {
     let rootless = options.rootless.then(|| (geteuid().as_raw(), getegid().as_raw()));
     let target = match &options.file {
         // A file that is named by --file may exist.
-        Some(file) => Target::Overwrite(bundle.join(file)),
-        None => Target::New(bundle.join(CONFIG)),
+        Some(file) => TemplateTarget::Overwrite(bundle.join(file)),
+        None => TemplateTarget::New(bundle.join(CONFIG)),
     };
     write_template(&target, rootless, cgroup_v2_alone())
 }

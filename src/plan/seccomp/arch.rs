@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use oci_spec::runtime::Arch;
 
-use super::multiplex::{self, Behind};
+use super::multiplex::{self, Multiplexed};
 use super::table::Row;
 
 /// One calling convention: a column of the table and the shape of its arguments.
@@ -92,7 +92,7 @@ impl Abi {
     }
 
     /// Where else the call is found here.
-    pub(super) fn behind(&self, call: &Row) -> Option<Behind> {
-        if self.multiplexes { multiplex::behind(call.0) } else { None }
+    pub(super) fn multiplexed(&self, call: &Row) -> Option<Multiplexed> {
+        if self.multiplexes { multiplex::multiplexed(call.0) } else { None }
     }
 }

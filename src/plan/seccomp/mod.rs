@@ -93,7 +93,7 @@ pub fn compile(profile: &LinuxSeccomp, machine: Arch, kernel_flags: c_ulong) -> 
     let flags = flags::requested(profile, rules.notify, kernel_flags)?;
     let program = program(&rules, &abis)?;
     // The read that goes with it must be one that waits: an errno for it would be met again and again.
-    let spares_madvise = rules.spare("madvise") && rules.permit("read");
+    let spares_madvise = rules.never_kills("madvise") && rules.permit("read");
     Ok(Filter {
         program,
         flags,

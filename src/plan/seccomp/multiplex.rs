@@ -5,7 +5,7 @@
 
 /// One call behind a multiplexer: the multiplexer's number, and what its first argument must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Behind {
+pub(super) struct Multiplexed {
     pub number: u32,
     pub call: u32,
     /// The part of the first argument that selects the call: ipc(2) carries a version in the upper half.
@@ -56,10 +56,10 @@ const IPC_CALLS: [(&str, u32); 12] = [
 ];
 
 /// Where 32-bit x86 also finds the call of this name.
-pub(super) fn behind(name: &str) -> Option<Behind> {
+pub(super) fn multiplexed(name: &str) -> Option<Multiplexed> {
     if let Some(index) = SOCKET_CALLS.iter().position(|call| *call == name) {
-        return Some(Behind { number: SOCKETCALL, call: index as u32 + 1, mask: u32::MAX });
+        return Some(Multiplexed { number: SOCKETCALL, call: index as u32 + 1, mask: u32::MAX });
     }
     let (_, call) = IPC_CALLS.iter().find(|(call, _)| *call == name)?;
-    Some(Behind { number: IPC, call: *call, mask: 0xffff })
+    Some(Multiplexed { number: IPC, call: *call, mask: 0xffff })
 }

@@ -184,15 +184,15 @@ fn without_entry(block: &[seccompiler::sock_filter]) -> &[seccompiler::sock_filt
 
 fn conditions(check: &Check<'_>) -> Result<Vec<SeccompCondition>> {
     let length = if check.wide { SeccompCmpArgLen::Qword } else { SeccompCmpArgLen::Dword };
-    let behind = check.behind.map(|behind| {
-        let operator = SeccompCmpOp::MaskedEq(u64::from(behind.mask));
-        SeccompCondition::new(0, SeccompCmpArgLen::Dword, operator, u64::from(behind.call))
+    let multiplexed = check.multiplexed.map(|multiplexed| {
+        let operator = SeccompCmpOp::MaskedEq(u64::from(multiplexed.mask));
+        SeccompCondition::new(0, SeccompCmpArgLen::Dword, operator, u64::from(multiplexed.call))
     });
     let own = check.conditions.iter().map(|condition| {
         let (operator, value) = comparison(condition);
         SeccompCondition::new(condition.index() as u8, length.clone(), operator, value)
     });
-    behind.into_iter().chain(own).collect()
+    multiplexed.into_iter().chain(own).collect()
 }
 
 /// The operator with the value to compare with; for a mask that is the OCI object's second value.

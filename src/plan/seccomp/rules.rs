@@ -54,7 +54,7 @@ impl<'a> Rules<'a> {
     }
 
     /// Whether whoever makes this call lives on, and only the call is refused at worst.
-    pub(super) fn spare(&self, call: &str) -> bool {
+    pub(super) fn never_kills(&self, call: &str) -> bool {
         let answers = self.entries.iter().filter(|entry| entry.call.0 == call).map(|entry| entry.rule.action);
         answers.chain([self.default]).all(Action::is_harmless)
     }

@@ -6,7 +6,7 @@ use oci_spec::runtime::{LinuxSeccompArg, LinuxSeccompOperator};
 
 use super::action::Action;
 use super::arch::Abi;
-use super::multiplex::Behind;
+use super::multiplex::Multiplexed;
 use super::rules::{Rule, Rules};
 
 /// All numbers from here to the next span's get the same answer.
@@ -28,7 +28,7 @@ pub(super) struct Check<'a> {
     pub action: Action,
     pub conditions: &'a [LinuxSeccompArg],
     /// The call behind a multiplexer that this is about.
-    pub behind: Option<Behind>,
+    pub multiplexed: Option<Multiplexed>,
     /// Compare 64 bits of an argument, not 32.
     pub wide: bool,
 }
@@ -61,7 +61,7 @@ struct Call {
     number: u32,
     /// Its place among the entries.
     entry: u32,
-    behind: Option<Behind>,
+    multiplexed: Option<Multiplexed>,
 }
 
 /// All calls of one convention by number, and those of one number in the profile's order.
@@ -69,11 +69,11 @@ fn calls(rules: &Rules<'_>, abi: &Abi) -> Vec<Call> {
     let mut calls = Vec::with_capacity(rules.entries.len() + 32);
     for (index, entry) in (0..).zip(&rules.entries) {
         if let Some(number) = abi.number(entry.call) {
-            calls.push(Call { number, entry: index, behind: None });
+            calls.push(Call { number, entry: index, multiplexed: None });
         }
-        let behind = abi.behind(entry.call);
-        if let Some(behind) = behind.filter(|_| holds_unseen(entry.rule, rules.default)) {
-            calls.push(Call { number: behind.number, entry: index, behind: Some(behind) });
+        let multiplexed = abi.multiplexed(entry.call);
+        if let Some(multiplexed) = multiplexed.filter(|_| holds_unseen(entry.rule, rules.default)) {
+            calls.push(Call { number: multiplexed.number, entry: index, multiplexed: Some(multiplexed) });
         }
     }
     calls.sort_unstable_by_key(|call| (call.number, call.entry));
@@ -118,8 +118,8 @@ impl<'a> Spans<'a> {
     /// so numbers above the newest that the profile names are answered as by a kernel that does not have them.
     fn add_newer(&mut self, block: &Range<u32>, rules: &Rules<'_>, abi: &Abi) {
         let known = rules.known.iter().flat_map(|call| {
-            let behind = abi.behind(call).map(|behind| behind.number);
-            abi.number(call).into_iter().chain(behind)
+            let multiplexed = abi.multiplexed(call).map(|multiplexed| multiplexed.number);
+            abi.number(call).into_iter().chain(multiplexed)
         });
         if let Some(newest) = known.filter(|number| block.contains(number)).max() {
             self.add(newest + 1, Verdict::Always(Action::ENOSYS));
@@ -131,8 +131,8 @@ impl<'a> Spans<'a> {
 fn verdict<'a>(calls: &[Call], rules: &Rules<'a>, wide: bool) -> Verdict<'a> {
     let check = |call: &Call| {
         let Rule { action, conditions } = rules.entries[call.entry as usize].rule;
-        let conditions = if call.behind.is_some() { &[] } else { conditions };
-        Check { action, conditions, behind: call.behind, wide }
+        let conditions = if call.multiplexed.is_some() { &[] } else { conditions };
+        Check { action, conditions, multiplexed: call.multiplexed, wide }
     };
     match calls.iter().map(check).find(Check::always_holds) {
         Some(settled) => Verdict::Always(settled.action),
@@ -142,7 +142,8 @@ fn verdict<'a>(calls: &[Call], rules: &Rules<'a>, wide: bool) -> Verdict<'a> {
 
 impl Check<'_> {
     fn always_holds(&self) -> bool {
-        self.behind.is_none() && self.conditions.iter().all(|condition| always_holds(condition, self.wide))
+        self.multiplexed.is_none()
+            && self.conditions.iter().all(|condition| always_holds(condition, self.wide))
     }
 }
 

@@ -101,7 +101,7 @@ pub(crate) fn resource_properties(resources: &LinuxResources, mode: Mode) -> Res
     let mut all = Vec::new();
     let v2 = mode == Mode::V2;
     if let Some(memory) = resources.memory() {
-        if v2 { memory_v2(memory, &mut all)? } else { memory_v1(memory, &mut all) }
+        if v2 { memory_properties_v2(memory, &mut all)? } else { memory_properties_v1(memory, &mut all) }
     }
     if let Some(cpu) = resources.cpu() {
         self::cpu(cpu, v2, &mut all)?;
@@ -141,14 +141,14 @@ fn bytes(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(INFINITY)
 }
 
-fn memory_v1(memory: &LinuxMemory, all: &mut Vec<Property>) {
+fn memory_properties_v1(memory: &LinuxMemory, all: &mut Vec<Property>) {
     let limit = memory.limit().unwrap_or(0);
     if limit != 0 {
         all.push(Property::new("MemoryLimit", bytes(limit), resource_pointer("memory/limit")));
     }
 }
 
-fn memory_v2(memory: &LinuxMemory, all: &mut Vec<Property>) -> Result<()> {
+fn memory_properties_v2(memory: &LinuxMemory, all: &mut Vec<Property>) -> Result<()> {
     let limit = memory.limit().unwrap_or(0);
     if limit != 0 {
         all.push(Property::new("MemoryMax", bytes(limit), resource_pointer("memory/limit")));

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::KillOnDrop;
 use crate::error::{Context, Kind, Result};
-use crate::plan::topology::{IdMap, IdMaps, Namespace};
+use crate::plan::namespaces::{IdMap, IdMaps, Namespace};
 use crate::sys::process::{CloneSide, clone3, exit_now, parent_death_signal, setns};
 use crate::{fail, log};
 

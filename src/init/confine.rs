@@ -28,13 +28,9 @@ pub(super) fn become_root(keep_groups: bool) -> Result<(), Report> {
 }
 
 /// Confines the process, and finds its program. The order is runc's.
-pub(super) fn confine(
-    plan: &ProcessPlan,
-    which_stdio: ChownStdio,
-    socket: &SyncSocket,
-) -> Result<Program, Report> {
+pub(super) fn confine(plan: &ProcessPlan, chown: ChownStdio, socket: &SyncSocket) -> Result<Program, Report> {
     // Before the user changes, because raising a limit takes CAP_SYS_RESOURCE.
-    set_limits(plan)?;
+    set_rlimits(plan)?;
     if plan.no_new_privileges {
         process::set_no_new_privileges().in_step(Step::NoNewPrivileges, "prctl(PR_SET_NO_NEW_PRIVS)")?;
     }
@@ -50,10 +46,10 @@ pub(super) fn confine(
         // Before any filter, which may well deny getcwd.
         program::check_working_directory()?;
     }
-    seccomp::load(plan, socket, Load::BeforeCapabilitiesGo)?;
+    seccomp::load_filter(plan, socket, Load::BeforeCapabilitiesGo)?;
     let env = program::environment(plan);
     // Before the user changes, who could not give the streams to itself.
-    chown_stdio(plan, which_stdio)?;
+    chown_stdio(plan, chown)?;
     become_user(plan)?;
     match entered {
         Ok(()) => {}
@@ -68,7 +64,7 @@ pub(super) fn confine(
     set_capabilities(&plan.capabilities)?;
     // As the user, with its capabilities: what it may execute is what counts.
     let path = program::find(plan)?;
-    seccomp::load(plan, socket, Load::BeforeReady)?;
+    seccomp::load_filter(plan, socket, Load::BeforeReady)?;
     Ok(Program { path, env })
 }
 
@@ -93,10 +89,10 @@ fn schedule(plan: &Scheduling) -> Result<(), Report> {
     Ok(())
 }
 
-fn set_limits(plan: &ProcessPlan) -> Result<(), Report> {
+fn set_rlimits(plan: &ProcessPlan) -> Result<(), Report> {
     for limit in &plan.limits {
         process::set_limit(limit.resource, limit.soft, limit.hard)
-            .in_step(Step::Limit(limit.index), "prlimit")?;
+            .in_step(Step::Rlimit(limit.index), "prlimit")?;
     }
     Ok(())
 }

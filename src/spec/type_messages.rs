@@ -9,11 +9,11 @@ use crate::error::matched;
 /// The message for the value at `pointer`, which the types refused with `refusal`.
 pub(super) fn message(pointer: &str, value: Option<&Value>, refusal: &str) -> String {
     let word = value.and_then(Value::as_str);
-    word.and_then(|word| unknown(&shape(pointer), word)).unwrap_or_else(|| tame(refusal))
+    word.and_then(|word| unknown(&shape(pointer), word)).unwrap_or_else(|| shorten(refusal))
 }
 
 /// serde's sentence, which repeats the value whole, as it is.
-fn tame(refusal: &str) -> String {
+fn shorten(refusal: &str) -> String {
     match refusal.char_indices().nth(160) {
         None => refusal.chars().flat_map(plain).collect(),
         Some((end, _)) => {

@@ -1,4 +1,4 @@
-//! What a seccomp filter has to do with the end of a process.
+//! Explains how a seccomp filter ended a process.
 
 use crate::error::{Error, Kind};
 use crate::plan::seccomp::Filter;
