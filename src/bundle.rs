@@ -23,8 +23,8 @@ pub(crate) const MAX_DOCUMENT_SIZE: u64 = 16 << 20;
 /// keeping a copy.
 ///
 /// # Errors
-/// Of kind `NotFound` if there is none; of kind `Spec` with all faults of the first sort met: no JSON, then members
-/// of the wrong type, then broken rules.
+/// Of kind `NotFound` if there is none; of kind `Spec` with all errors of the first stage that fails: JSON syntax,
+/// types, rules.
 pub fn read_config(bundle: &Path) -> Result<(Checked, Vec<u8>)> {
     let path = bundle.join(CONFIG);
     let bytes = read_config_bytes(&path).map_err(|error| match error.errno() {

@@ -57,7 +57,7 @@ impl Root {
     }
 
     /// Finds what `path` leads to, and says whether that lies where `path` says: no symlink and no `..` was on the way.
-    /// Where it is false a known name says nothing of what was found, and neither does another name.
+    /// If false, what was found is not to be judged by its name.
     pub fn find(&self, path: &CStr, flags: OFlag) -> (Result<OwnedFd>, bool) {
         match self.resolve_without_symlinks(path, flags) {
             Err(Errno::ELOOP | Errno::ENOSYS) => (self.resolve(path, flags), false),
@@ -137,8 +137,8 @@ impl Root {
         }
     }
 
-    /// Opens the directory `path`, made with `mode` (before umask) where it is missing, and the directories above it with
-    /// 0755. For a path that is most likely missing: `mkdir_all` looks first.
+    /// Opens the directory `path`, made with `mode` (before umask) where it is missing, and the directories above it
+    /// with 0755. Faster than `mkdir_all` if the path is missing, because it does not look first.
     pub fn make_dir(&self, path: &CStr, mode: u32) -> Result<OwnedFd> {
         let (parent, name) = self.parent(path, 0o755)?;
         match nix::sys::stat::mkdirat(&parent, name.as_c_str(), Mode::from_bits_truncate(mode)) {

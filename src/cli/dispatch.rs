@@ -10,7 +10,7 @@ use crate::lifecycle::verbs::{
     run, spec, start, state, update,
 };
 
-/// Does it; the exit code of a command that did not fail.
+/// Runs the command and returns its exit code.
 pub(super) fn dispatch(globals: &Globals, command: &Command) -> Result<i32> {
     match command {
         Command::Checkpoint(id, options) => {
@@ -48,8 +48,7 @@ pub(super) fn dispatch(globals: &Globals, command: &Command) -> Result<i32> {
     }
 }
 
-/// A verb is a function of its own: all in one, they would have 60 KiB of code, of which each uses some, and four pages of
-/// stack in common.
+/// Not inlined: otherwise dispatch is one function of 60 KiB with four pages of stack, of which each verb uses a part.
 #[inline(never)]
 fn out_of_line<T>(verb: impl FnOnce() -> T) -> T {
     verb()

@@ -22,8 +22,8 @@ pub(crate) struct Record {
     pub rootfs: PathBuf,
     /// RFC 3339, UTC.
     pub created: String,
-    /// The runtime while it creates: an intent is written before the first side effect, so that `delete --force`
-    /// always knows what to clean.
+    /// The runtime process that creates the container. The record is written, as an intent, before the first side
+    /// effect, so that `delete --force` always knows what to clean.
     pub creator: Process,
     /// The container's first process; `None` until it has been cloned.
     pub init: Option<Process>,

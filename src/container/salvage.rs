@@ -5,8 +5,9 @@ use serde::de::DeserializeOwned;
 
 use super::Record;
 
-/// `torn` is the record as it is found, `before` the one that it replaced: the intent of a container that was never
-/// updated, which names its group and its hooks. None where neither names anything by which processes are found.
+/// `torn` is the record as it is found, `before` the one that it replaced: for a container never updated, the intent
+/// (see `Record::creator`), which names its group and its hooks. None where neither names anything by which processes
+/// are found.
 pub(super) fn salvage(torn: &[u8], before: Option<&[u8]>) -> Option<Record> {
     let before: Option<Record> = before.and_then(|bytes| serde_json::from_slice(bytes).ok());
     let torn = String::from_utf8_lossy(torn);

@@ -52,7 +52,7 @@ pub(crate) struct Probe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ProcessStat {
     pub start: u64,
-    /// Whether it is dead or a zombie, which only has not been reaped yet.
+    /// Whether it is dead, or a zombie not reaped yet.
     pub dead: bool,
 }
 

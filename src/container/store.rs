@@ -27,7 +27,7 @@ use crate::error::{Context, Error, Kind, Result, matched};
 use crate::fail;
 
 const RECORD: &str = "state.json";
-/// The record that this one has replaced: what is known where that is torn.
+/// The previous record, used when state.json is torn.
 const BEFORE: &str = ".state.json.before";
 const RECORD_NAME: &CStr = c"state.json";
 const BEFORE_NAME: &CStr = c".state.json.before";

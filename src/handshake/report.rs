@@ -8,7 +8,7 @@ use super::step::Step;
 
 /// Bytes of text in a report: enough for the kernel's own words, or the end of what a hook wrote.
 pub(crate) const TEXT: usize = 480;
-/// Bytes of a whole message: tag, step, length of the text, datum of the step, errno, text.
+/// Bytes of a whole message: tag, step, length of the text, the step's datum (an index or a kind of id), errno, text.
 pub(super) const SIZE: usize = 12 + TEXT;
 
 /// The step that failed and how; the parent puts it into words (`launch::explain`).

@@ -1,8 +1,8 @@
 //! Copies a directory's content into a new tmpfs, for the mount option `tmpcopyup`: by descriptor, symlinks kept as they are.
 //!
-//! What is copied may be changed meanwhile by others who have it, the new tmpfs by nobody: it is attached nowhere yet. So
-//! each entry is judged by what was opened, and only what is judged is opened for reading: a FIFO that takes a file's place
-//! would block for ever, a device do what it does when it is opened.
+//! What is copied may be changed meanwhile by others who have it, the new tmpfs by nobody: it is attached nowhere yet.
+//! So each entry is judged by what was opened, and only what is judged is opened for reading: a FIFO that takes a
+//! file's place would block for ever, and opening a device could have side effects.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -17,8 +17,8 @@ use nix::unistd::{Gid, Uid, fchown, fchownat, symlinkat};
 const DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
-/// A directory that is being copied. Those of a path are a list and not calls within calls: an image may nest them deeper
-/// than a stack is.
+/// A directory that is being copied. Those on the way down are kept in a list instead of recursing: an image may nest
+/// deeper than the stack.
 struct Level {
     from: OwnedFd,
     to: OwnedFd,

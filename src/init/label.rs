@@ -44,7 +44,7 @@ pub(super) fn set_on_filesystem(mount: &OwnedFd, label: &CStr) -> Result<(), Err
     fsetxattr(root.as_fd(), c"security.selinux", label.to_bytes_with_nul())
 }
 
-/// Sets what keys are labelled that this process makes from now on; an empty label means as SELinux sees fit.
+/// Sets the SELinux label of keys created from now on; an empty one leaves it to SELinux.
 pub(super) fn set_on_keys(label: &CStr) -> Result<(), Errno> {
     match write(&sysctl::detached()?, c"thread-self/attr/keycreate", label.to_bytes()) {
         // A kernel whose keys have no labels.

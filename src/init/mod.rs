@@ -67,7 +67,7 @@ fn describe(report: &Report) -> String {
     }
 }
 
-/// Is the container's first process, from the clone to its program.
+/// The container's first process, from clone3(2) to execve(2).
 pub(crate) fn container_init(
     plan: &Plan,
     args: &InitArgs,
@@ -91,7 +91,8 @@ pub(crate) fn container_init(
     program::execute(&plan.process, &program)
 }
 
-/// Is a process that `exec` adds: the helper has brought it into the container's namespaces and its cgroup.
+/// A process that `exec` adds, from clone3(2) to execve(2). The helper has brought it into the container's namespaces
+/// and its cgroup.
 pub(crate) fn exec_init(
     plan: &ProcessPlan,
     user_namespace: bool,
@@ -278,8 +279,9 @@ fn set_umask(plan: &ProcessPlan) {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(plan.umask));
 }
 
-/// Confines the process, says that it is ready, and waits for its start. Where nobody is told of the process before the
-/// start, it says so first: then the answer is there when it is done.
+/// Confines the process, sends `Ready`, and waits for its start. For `run` and `exec`, `Ready` is sent before the
+/// confinement, so that the parent works meanwhile; but not where others are told of the process before its start (a
+/// pid file, a pidfd socket).
 fn confine_and_wait(
     plan: &ProcessPlan,
     args: &InitArgs,

@@ -17,8 +17,8 @@ use crate::sys::mount::mount_id;
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
     pub root: &'a Root,
-    /// What is mounted in one place may arrive in another: a bind of the root itself is a peer of the root where that is
-    /// shared. Then no path says enough of a target.
+    /// The rootfs may have shared propagation: a mount then also appears elsewhere (a bind of the root itself is a peer
+    /// of the root), and a path is no proof of where a target is.
     pub shared: bool,
 }
 
@@ -37,7 +37,7 @@ pub(super) fn open(place: Place<'_>, mount: &Mount, flags: OFlag) -> Result<Targ
     judge(place, mount, found?, no_links)
 }
 
-/// Finds the target, and says whether it lies where its path says.
+/// Finds the target, and says whether no symlink and no `..` was on the way.
 fn find(root: &Root, mount: &Mount, flags: OFlag) -> (Result<OwnedFd, MountError>, bool) {
     let flags = flags | OFlag::O_PATH;
     let (found, no_links) = match mount.lookup {
@@ -56,8 +56,8 @@ fn find(root: &Root, mount: &Mount, flags: OFlag) -> (Result<OwnedFd, MountError
     (found.call("open the target"), no_links)
 }
 
-/// Judges a target by what was opened. A path is asked only where it says all: the image's symlinks and `..` lead
-/// elsewhere than it looks.
+/// Judges a target by what was opened. The path is used only if no symlink and no `..` was on the way: those of the
+/// image lead elsewhere than it looks.
 fn judge(place: Place<'_>, mount: &Mount, found: OwnedFd, no_links: bool) -> Result<Target, MountError> {
     guard_procfs(&found, mount, no_links)?;
     let named_proc = mount.target.to_bytes() == b"/proc";

@@ -1,8 +1,9 @@
 //! Hides what `--no-pivot` leaves of the host: its tree of mounts stays below the container's root, out of sight.
 //!
-//! The kernel lets a user namespace mount a new procfs or sysfs where one without covers is to be seen in its mount
-//! namespace. The host's own, which the root merely hides, would be one: the container could mount /proc without the
-//! masks of its configuration. So they go, or are covered.
+//! The kernel lets a user namespace mount a new procfs or sysfs only where a procfs or sysfs with nothing mounted over
+//! parts of it is visible in its mount namespace (mount_too_revealing() in the kernel). The host's own, which the root
+//! merely hides, would be one: the container could mount /proc without the masks of its configuration. So they are
+//! unmounted, or covered.
 
 use std::ffi::CStr;
 use std::os::unix::ffi::OsStrExt;
@@ -30,7 +31,7 @@ pub(super) fn hide_kernel_filesystems(rootfs: &Path) -> Result<(), Errno> {
 fn hide(point: &CStr) -> Result<(), Errno> {
     // The unmount must not travel to the host.
     match mount(NONE, point, NONE, MsFlags::MS_SLAVE | MsFlags::MS_REC, NONE) {
-        // It went with a mount above it.
+        // Already unmounted together with a parent mount.
         Err(Errno::ENOENT) => return Ok(()),
         other => other?,
     }

@@ -1,5 +1,5 @@
-//! Replaces the host's null device in the standard streams by the container's: a checkpoint cannot save a file that is open
-//! from outside, and the process holds nothing of the host's.
+//! Replaces the host's null device in the standard streams by the container's, so that the process keeps no file of the
+//! host open. A checkpoint cannot save such a file.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 

@@ -41,7 +41,8 @@ pub(super) fn enter_mounts(plan: &Rootfs, fds: &InitFds) -> Result<Root, Report>
     Ok(Root::from(tree))
 }
 
-/// Nothing of an unbindable tree could become the rootfs or the source of a mount: it is private until it is left.
+/// An unbindable tree cannot be bind-mounted, neither as the rootfs nor as the source of a mount, so it is made private
+/// until `finish`.
 fn bindable(propagation: u64) -> u64 {
     match propagation & libc::MS_UNBINDABLE {
         0 => propagation,
@@ -116,7 +117,7 @@ fn by_pivot_root(plan: &Rootfs) -> Result<(), Report> {
     umount2(c".", MntFlags::MNT_DETACH).in_step(Step::Pivot, "umount2")
 }
 
-/// For `--no-pivot`: pivot_root(2) does not leave a root that is a ramfs.
+/// For `--no-pivot`: pivot_root(2) fails where the current root is the initramfs.
 fn by_move_mount(plan: &Rootfs) -> Result<(), Report> {
     let hidden = no_pivot::hide_kernel_filesystems(path(plan));
     hidden.in_step(Step::Pivot, "hide the host's procfs and sysfs")?;

@@ -8,7 +8,8 @@ use crate::plan::process::ProcessPlan;
 use crate::sys::seccomp as sys;
 
 /// The moment at which a filter is loaded. With no_new_privs as late as can be, so that it is for the program alone;
-/// without it, loading takes CAP_SYS_ADMIN, which goes. A filter that notifies needs the parent, which may be gone later.
+/// without it, loading takes CAP_SYS_ADMIN, so it comes before the capabilities are dropped. A filter that notifies
+/// needs the parent, which may be gone later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::enum_variant_names)]
 pub(super) enum Load {
@@ -17,7 +18,8 @@ pub(super) enum Load {
     BeforeProgram,
 }
 
-/// Loads the filter if its moment has come. Of one that notifies the parent fetches the listener: it knows the agent.
+/// Loads the filter if its moment has come. For SCMP_ACT_NOTIFY the parent fetches the listener and hands it to the
+/// agent.
 pub(super) fn load_filter(plan: &ProcessPlan, socket: &SyncSocket, moment: Load) -> Result<(), Report> {
     let Some(filter) = &plan.seccomp else { return Ok(()) };
     let due = match (plan.no_new_privileges, &filter.notify) {

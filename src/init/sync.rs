@@ -12,7 +12,7 @@ use crate::sys::tuning::read_byte_releasing_pages;
 /// Exit code of a process that failed before its program ran.
 pub(super) const FAILED: i32 = 255;
 
-/// Of what `start` is told: less than a pipe takes at once.
+/// The longest text sent to `start`, in bytes: below PIPE_BUF, so one write is atomic.
 const LONGEST_TEXT: usize = 4000;
 
 /// Waits for one answer of the runtime. If the runtime is gone, or says anything else, nobody knows of this process, and
@@ -42,9 +42,9 @@ pub(super) fn send_ready(socket: &SyncSocket) -> Result<(), Report> {
     socket.send(&Message::Ready).in_step(Step::Handshake, "send")
 }
 
-/// Brings the first process of a start, which is the helper where there is one, into its cgroups: itself, or waits until
-/// the runtime has done that and mapped its ids. Whoever is not cloned into its cgroups does nothing before it is there,
-/// where its limits hold.
+/// Joins the v1 cgroups, then waits for `Placed` if the runtime places the process or maps its ids. Called by the first
+/// process of a start: the helper, if there is one. Nothing is done outside the cgroup, because limits hold only
+/// inside.
 pub(super) fn wait_until_placed(args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
     join_cgroups(&args.fds)?;
     if args.waits.placed {

@@ -43,7 +43,7 @@ impl Conversation {
                 Err(Errno::EINTR) => continue,
                 other => other.context(DOING)?,
             };
-            // What it has said goes before: the process may be executing, and the signal is for it then.
+            // A message that has arrived is read first: the program may already run, and then the signal is for it.
             if watched[0].any() == Some(true) {
                 return Ok(());
             }

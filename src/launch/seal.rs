@@ -48,7 +48,7 @@ pub(crate) fn own_binary() -> Result<()> {
     Err(Error::from(execve_fd(sealed.as_fd(), &args, &env)).context("execveat").context(DOING))
 }
 
-/// Reads the arguments from the kernel: what the standard library knows of them it has from an entry that this program does not have.
+/// Reads the arguments from the kernel: std::env::args is empty here, because `main` is ours (`sys::entry`).
 fn own_arguments() -> Result<Vec<CString>> {
     let bytes = std::fs::read("/proc/self/cmdline").context("read /proc/self/cmdline")?;
     let arguments = bytes.split_inclusive(|&byte| byte == 0);

@@ -33,7 +33,7 @@ pub(super) fn undo_creation(entry: &Entry, record: &Record, group: Option<&Group
         results.push(group.undo());
         results.push(record.rdt.as_ref().map_or(Ok(()), rdt::remove));
     }
-    // As long as something is left, so is the record, by which `delete --force` can remove it.
+    // If something could not be removed, the record is kept, so that `delete --force` can try again.
     if results.iter().all(Result::is_ok) {
         results.push(entry.remove());
     }
@@ -43,8 +43,8 @@ pub(super) fn undo_creation(entry: &Entry, record: &Record, group: Option<&Group
     }
 }
 
-/// Removes processes, cgroup, directory, and runs poststop hooks: the order is runc's. What is interrupted can be done
-/// again, but for the hooks: they are named in the directory. They run in `dir`, else where we are.
+/// Removes processes, cgroup, directory, and runs poststop hooks: the order is runc's. An interrupted delete can be
+/// repeated, except for the poststop hooks: their list goes with the directory. They run in `dir`, else where we are.
 pub(super) fn remove_container(entry: &Entry, record: &Record, dir: Option<&Path>) -> Result<()> {
     if let Some(group) = record.cgroup.as_ref().map(Group::from_record) {
         // Its own pid namespace ends with its first process; any other processes are still there.

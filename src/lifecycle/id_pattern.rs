@@ -8,7 +8,7 @@ use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
 
-/// Does it to each container that matches, whatever becomes of the others; their failures become one.
+/// Calls `act` for each matching container, also after a failure. The failures become one error.
 pub(super) fn for_each_match(
     globals: &Globals,
     expression: &str,

@@ -27,7 +27,7 @@ pub(crate) fn delegation(
     warnings: &mut Vec<String>,
 ) -> Delegation {
     if facts.cgroup.mode() == Mode::V2 {
-        // What we make is ours already.
+        // No chown is needed where we are the owner.
         let owner = owner(spec, topology).filter(|&owner| owner != facts.euid);
         return Delegation { owner, subgroup };
     }

@@ -54,8 +54,8 @@ impl NamedFlags {
         }
     }
 
-    /// A bind with any flag named has the named ones and no others, as mount(2) with MS_REMOUNT|MS_BIND makes it.
-    /// Access times stay where none is named, and are relatime where nothing more is said of them.
+    /// If the options name any flag, the bind gets exactly these, as MS_REMOUNT|MS_BIND does. Access times stay where
+    /// none is named, and are relatime where nothing more is said of them.
     pub fn as_attributes(self) -> Attributes {
         let mut new = Attributes::default();
         if self == Self::default() {

@@ -28,8 +28,8 @@ const NOTIFY: &str = "/run/notify";
 pub(crate) const NOTIFY_SOCKET: &str = "notify.sock";
 
 impl Activation {
-    /// The variables that tell the process of what it is handed, each in the place of one of the same name. LISTEN_PID is
-    /// not among them: only the process itself knows it.
+    /// The variables that tell the process of what it is handed; each replaces a variable of the same name. LISTEN_PID
+    /// is not among them: only the process itself knows it.
     pub(super) fn environment(&self) -> Vec<String> {
         let mut variables = Vec::new();
         if self.listen_fds > 0 {

@@ -23,8 +23,8 @@ pub(crate) struct Waits {
 /// When the new process says that it is ready.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum ReadyMoment {
-    /// Before it confines itself, so that both halves work at the same time: after `Ready` the runtime does nothing that
-    /// a failure of the new process would have to take back.
+    /// Before it confines itself, so that both halves work at the same time: safe because the runtime does nothing
+    /// after `Ready` that would have to be undone if the new process fails.
     BeforeConfinement,
     /// Others are told of the process between `Ready` and `Start`: then nothing but execve may be left to fail.
     #[default]

@@ -56,7 +56,7 @@ pub(crate) const VERSION: &str = "1.3.0";
 /// A configuration that keeps every rule which needs no host. Empty strings that mean "not given" are `None`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
-    /// Some KiB: moved by its address.
+    /// Boxed: several KiB.
     spec: Box<Spec>,
     /// What is odd but no reason to refuse, each with its JSON pointer: for the log.
     pub warnings: Vec<String>,

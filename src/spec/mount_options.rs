@@ -1,7 +1,7 @@
 //! The table of mount option words: the one place that knows which there are and what each of them does.
 //!
-//! All lists are views of it: what `plan` reads options by, which words a bind may have (those of the table; all others
-//! belong to a filesystem), what `features` prints, what docs/compatibility.md names.
+//! Everything else is derived from this table: what `plan` reads options by, which words a bind may have (those of the
+//! table; all others belong to a filesystem), what `features` prints, what docs/compatibility.md names.
 
 use crate::kernel::mount::{
     MOUNT_ATTR_ATIME as ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
@@ -27,8 +27,8 @@ pub(crate) enum Effect {
     Attribute(u64, u64),
     /// The same for the mount and all below it, KERNEL(5.12).
     Recursive(u64, u64),
-    /// Takes a mode of access times (MOUNT_ATTR_*) back, where a word before has set it. What no word sets is relatime:
-    /// also after `norelatime`, which names the kernel's default.
+    /// Undoes an access-time mode (MOUNT_ATTR_*) set by an earlier word; the result is then relatime, also after
+    /// `norelatime`, which names the kernel's default.
     NotAccessTime {
         mode: u64,
         recursive: bool,
@@ -48,7 +48,7 @@ pub(crate) enum Effect {
     CopySymlink,
     SourceNoFollow,
     TargetNoFollow,
-    /// What it asks for is so already.
+    /// No effect: what the word asks for is the default.
     Nothing,
 }
 

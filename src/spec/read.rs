@@ -15,7 +15,7 @@ use super::{lenient, locate, tree, type_messages};
 use crate::error::{Error, Kind, matched};
 use crate::fail;
 
-/// After so many wrong members the rest is not looked for.
+/// The most wrong members that are reported.
 const MAX_ERRORS: usize = 17;
 
 /// A document that can be read: the configuration, or the process of `exec --process`.

@@ -12,7 +12,7 @@ pub(super) fn message(pointer: &str, value: Option<&Value>, refusal: &str) -> St
     word.and_then(|word| unknown(&shape(pointer), word)).unwrap_or_else(|| shorten(refusal))
 }
 
-/// serde's sentence, which repeats the value whole, as it is.
+/// Escapes and shortens serde's sentence, which quotes the whole value.
 fn shorten(refusal: &str) -> String {
     match refusal.char_indices().nth(160) {
         None => refusal.chars().flat_map(plain).collect(),

@@ -22,7 +22,7 @@ pub struct Program<'a> {
     pub env: &'a [CString],
     /// Its working directory; `None` for ours.
     pub dir: Option<&'a CStr>,
-    /// Its descriptors 0 to 2; none of them may be one of these numbers already.
+    /// Its descriptors 0 to 2; each must be 3 or above.
     pub stdio: [BorrowedFd<'a>; 3],
 }
 

@@ -12,7 +12,7 @@ use crate::cgroup::plan::Record;
 use crate::error::{Context, Error, Result};
 use crate::host::cgroup::Mode;
 
-/// KERNEL(4.15): the list of what a delegate owns besides the directory; before, these.
+/// KERNEL(4.15): the kernel lists here the files to chown besides the directory; older kernels: `FILES`.
 const LIST: &str = "/sys/kernel/cgroup/delegate";
 const FILES: &str = "cgroup.procs\ncgroup.threads\ncgroup.subtree_control";
 
@@ -21,7 +21,7 @@ impl Group {
     pub fn delegate_to(&self, owner: u32) -> Result<()> {
         let Some(location) = self.unified() else { return Ok(()) };
         match give(self.dir(location)?, owner) {
-            // Rootless, the user is one of the container's that we may not act for.
+            // Rootless: files cannot be given to another id of the container.
             Err(error) if self.may_lack_permission() && is_permission_error(&error) => Ok(()),
             other => other,
         }

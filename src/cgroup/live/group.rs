@@ -19,7 +19,7 @@ pub struct Group {
     record: Record,
     dirs: Vec<OnceCell<CgroupDir>>,
     pub(super) permission: Permission,
-    /// Made by this process and nobody else: nothing is attached to it yet.
+    /// This process created the group, not systemd, so no device program is attached.
     fresh: bool,
     /// Keeps a new scope alive until the first process joins.
     placeholder: RefCell<Option<Placeholder>>,
@@ -72,7 +72,7 @@ impl Group {
         dir.with_context(|| format!("open control group {}", location.directory().display()))
     }
 
-    /// Made by this process and nobody else: no device filter is attached to it yet.
+    /// Whether this process created the group, not systemd, so that no device program is attached yet.
     pub(super) fn is_fresh(&self) -> bool {
         self.fresh
     }

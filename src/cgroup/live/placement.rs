@@ -20,7 +20,7 @@ pub struct Placement<'a> {
     pub clone_into: Option<BorrowedFd<'a>>,
     /// v1: what it has to enter itself, first of all.
     pub self_join: Vec<Tasks>,
-    /// It is to be moved, by `Group::join`.
+    /// The parent must move the process with `Group::join`.
     pub parent_joins: bool,
 }
 
@@ -54,8 +54,8 @@ impl Group {
         Ok(placement)
     }
 
-    /// Where a limit of one process is used up by the one that keeps the scope alive: nobody can be born there, but
-    /// pids.max does not count those that move in.
+    /// True if pids.max is at most 1 and the placeholder, which keeps the scope alive, already uses it: a clone into
+    /// the group would fail; moving a process in is not limited.
     fn is_full(&self) -> bool {
         let resources = self.record().resources.as_ref();
         let pids = resources.and_then(|resources| resources.pids().as_ref());

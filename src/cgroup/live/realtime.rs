@@ -17,7 +17,7 @@ pub(super) fn grant_to_parent(parent: &CgroupDir, plan: &Plan) -> Result<()> {
         return Ok(());
     };
     let period = wanted("cpu.rt_period_us").map_or(PERIOD.cast_signed(), |(period, _)| period);
-    // Whichever is in the way of the other: the kernel compares the two at each write.
+    // The kernel checks runtime <= period at each write, so both orders are tried.
     let (period, runtime) = (("cpu.rt_period_us", period), ("cpu.rt_runtime_us", runtime));
     let put = |(file, value): (&str, i64)| parent.write_with_context(file, &value.to_string());
     put(period)

@@ -37,8 +37,8 @@ impl Group {
         Ok(group)
     }
 
-    /// Where a process goes that joins the container without a path of its own: here, or, where a container with an
-    /// init system of its own has turned this group into a mere parent of groups (v2), to where `init` is.
+    /// The group for `exec` without a path: this one. On v2, if this one has children with controllers (an init system
+    /// in the container has made them), it may hold no process; then the group of the first process, `init`.
     pub fn for_exec(&self, init: i32) -> Result<Self> {
         let record = self.record();
         let enables_controllers_for_children = |dir: &crate::cgroup::dir::CgroupDir| {

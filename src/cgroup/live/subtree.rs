@@ -16,8 +16,8 @@ const THREADED: [&str; 4] = ["cpu", "cpuset", "perf_event", "pids"];
 
 /// Hands all controllers of `dir` down to its children: what the plan needs must work, the rest (statistics) may.
 ///
-/// `available_controllers` are those that `dir` has, where that is known already: what its own parent hands down. What its children
-/// have now comes back.
+/// `available_controllers` are those that `dir` has, where that is known already: what its own parent hands down. What
+/// its children have now comes back.
 pub(super) fn enable_controllers(
     dir: &CgroupDir,
     plan: &Plan,
@@ -47,8 +47,8 @@ pub(super) fn enable_controllers(
     Ok(given.join(" "))
 }
 
-/// The group that holds the container's, and its name in there, if that hands down all controllers that are `available_controllers`:
-/// then all groups above it do, and nothing is left to [`enable_controllers`].
+/// The group that holds the container's, and its name in there, if that hands down all `available_controllers`: then
+/// all groups above it do, and nothing is left to [`enable_controllers`].
 pub(super) fn open_parent<'a>(
     root: &CgroupDir,
     location: &'a Location,

@@ -29,7 +29,7 @@ pub(super) fn io_weight(weight: u16) -> u64 {
     1 + u64::from(weight).saturating_sub(10) * 9999 / 990
 }
 
-/// Processor time in a second of time as systemd counts it: microseconds, in steps of 10 ms; None where it is past counting.
+/// Processor time in a second of time as systemd counts it: microseconds, in steps of 10 ms. None if it does not fit.
 pub(super) fn quota_per_second(quota: u64, period: u64) -> Option<u64> {
     let exact = (u128::from(quota) * 1_000_000).div_ceil(u128::from(period));
     u64::try_from(exact.div_ceil(10_000) * 10_000).ok()

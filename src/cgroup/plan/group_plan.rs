@@ -32,7 +32,7 @@ pub struct Plan {
     pub devices: Option<Filter>,
     /// The rules that are in force afterwards, as configured; for the record.
     pub device_rules: Vec<LinuxDeviceCgroup>,
-    /// Leaves out the devices that every container is allowed after its own rules.
+    /// Does not append the default device rules to the configured ones.
     pub without_default_devices: bool,
     /// What systemd is told about the unit, on top of what is written.
     pub properties: Vec<Property>,

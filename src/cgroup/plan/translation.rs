@@ -1,4 +1,4 @@
-//! What the two translations of `linux.resources` share. That a value is sound in itself has been seen to by `spec`.
+//! What `v1` and `v2` share. `spec` has checked that each value is sound in itself.
 
 use oci_spec::runtime::{LinuxCpu, LinuxResources};
 

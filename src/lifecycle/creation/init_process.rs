@@ -26,7 +26,7 @@ pub(crate) struct CreateMode {
     pub wait_for_start: bool,
 }
 
-/// `CreateContext` is what stands when the init process is spawned.
+/// What has been prepared before the first process is spawned.
 pub(super) struct CreateContext<'a> {
     pub plan: &'a Plan,
     pub group: &'a Group,

@@ -1,4 +1,4 @@
-//! What each call number is answered, for one `AUDIT_ARCH_*`: the whole range of 32-bit numbers, cut into spans.
+//! The answer for each call number of one `AUDIT_ARCH_*`: the whole range of 32-bit numbers, cut into spans.
 
 use std::ops::Range;
 
@@ -50,7 +50,7 @@ pub(super) fn spans<'a>(rules: &Rules<'a>, abis: &[&Abi]) -> Vec<Span<'a>> {
     }
     if end < u32::MAX {
         spans.add(end, Verdict::Always(Action::BAD_ARCH));
-        // -1 is how a tracer skips a call, KERNEL(4.8): no x32 call in spite of its bit 30 (man 2 seccomp).
+        // KERNEL(4.8): -1 (how a tracer skips a call) has bit 30 set but is no x32 call (seccomp(2)).
         spans.add(u32::MAX, Verdict::Always(rules.default));
     }
     spans.list

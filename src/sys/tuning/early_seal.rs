@@ -13,9 +13,9 @@
 
 use std::arch::asm;
 
-/// The verbs that put a process into a container, padded with NULs. A container of that name costs one needless execve.
-/// Arrays and not slices, for a slice in a static is a pointer; statics and not constants, for a constant is copied to
-/// where it is used, by `memcpy`.
+/// The verbs that put a process into a container, padded with NULs. A container called e.g. `run` costs one needless
+/// re-execution. Arrays and not slices, for a slice in a static is a pointer; statics and not constants, for a constant
+/// is copied to where it is used, by `memcpy`.
 static VERBS: [[u8; 8]; 4] = [*b"create\0\0", *b"exec\0\0\0\0", *b"restore\0", *b"run\0\0\0\0\0"];
 
 static OWN_BINARY: [u8; 15] = *b"/proc/self/exe\0";
