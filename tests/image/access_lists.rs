@@ -13,7 +13,7 @@ use crate::support::*;
 const DEFAULT: &str = "system.posix_acl_default";
 
 /// A list that gives everything to the user `id`, and nothing to others.
-pub fn acl(id: u32) -> Vec<u8> {
+pub(crate) fn acl(id: u32) -> Vec<u8> {
     const NOBODY: u32 = u32::MAX;
     let entries: [(u16, u16, u32); 5] =
         [(1, 7, NOBODY), (2, 7, id), (4, 5, NOBODY), (16, 7, NOBODY), (32, 0, NOBODY)];

@@ -103,6 +103,8 @@ fn a_store_of_somebody_else_is_not_used() {
     image(&scratch, &[&[file("a", "")]]);
     for (owner, mode, reason) in [(1000, 0o700, "belongs to user 1000"), (0, 0o777, "others may write to")] {
         let store = scratch.join("store");
+        // Made by us, and then somebody else's.
+        assert!(scratch.run(&["pull", "--store", "store", "oci:image"]).status.success());
         fs::create_dir_all(store.join("tmp/session")).unwrap();
         fs::write(store.join("tmp/session/canary"), "").unwrap();
         fs::set_permissions(&store, fs::Permissions::from_mode(mode)).unwrap();
