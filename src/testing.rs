@@ -87,7 +87,7 @@ pub mod image {
     }
 
     pub mod source {
-        pub use crate::image::source::{Source, ref_name};
+        pub use crate::image::source::{ImageSource, ref_name};
 
         pub mod layout {
             pub use crate::image::source::layout::Layout;

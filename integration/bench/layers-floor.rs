@@ -16,7 +16,7 @@ use tare::testing::image::blob::compression::{Compression, Decompressed};
 use tare::testing::image::blob::digest::{Hasher, Verified};
 use tare::testing::image::document::manifest::read_image;
 use tare::testing::image::source::layout::Layout;
-use tare::testing::image::source::{Source, ref_name};
+use tare::testing::image::source::{ImageSource, ref_name};
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();

@@ -7,23 +7,23 @@ use crate::error::{Kind, Result};
 use crate::{fail, log};
 
 /// The largest manifest or index in bytes (distribution spec, "Pushing Manifests": 4 MiB).
-pub(super) const MANIFEST: u64 = 4 << 20;
+pub(super) const MAX_MANIFEST: u64 = 4 << 20;
 /// The largest image configuration in bytes.
-pub(crate) const CONFIG: u64 = 8 << 20;
+pub(crate) const MAX_CONFIG: u64 = 8 << 20;
 /// Bytes of all pax headers of one archive entry; an xattr alone may hold 64 KiB.
-pub(super) const PAX_HEADER: u64 = 1 << 20;
+pub(super) const MAX_PAX_HEADER: u64 = 1 << 20;
 /// Extended attributes of one entry; the kernel lists at most 64 KiB of names.
-pub(super) const XATTRS: usize = 1024;
+pub(super) const MAX_XATTRS: usize = 1024;
 /// Data ranges of one sparse file.
-pub(super) const SPARSE_RANGES: usize = 1 << 16;
+pub(super) const MAX_SPARSE_RANGES: usize = 1 << 16;
 /// Bytes of the paths that one layer may need of the layers below it (see `unpack::single_layer`).
-pub(super) const MISSING_PATHS: usize = 64 << 20;
+pub(super) const MAX_MISSING_PATHS: usize = 64 << 20;
 /// Bytes of the paths of directories whose times are set at the end of unpacking.
-pub(super) const DIRECTORY_TIMES: usize = 4 << 20;
+pub(super) const MAX_DIRECTORY_TIMES: usize = 4 << 20;
 /// The most layers an image may have; the kernel's overlay takes 500.
-pub(crate) const LAYERS: usize = 500;
+pub(crate) const MAX_LAYERS: usize = 500;
 /// The window of a zstd frame, as a power of two: 128 MiB.
-pub(super) const ZSTD_WINDOW_LOG: u32 = 27;
+pub(super) const MAX_ZSTD_WINDOW_LOG: u32 = 27;
 
 /// The limits that the command line can raise.
 #[derive(Debug, Clone, Copy)]

@@ -4,7 +4,7 @@
 //! archive, whose entries are applied to a tree; the image's configuration becomes config.json; the bundle is put in
 //! place as a whole.
 //!
-//! The rooms from the top down: what is above may name what is below, never the other way (`tests/layers` holds it).
+//! The modules from the top down: what is above may name what is below, never the other way (`tests/layers` holds it).
 
 /// Tells what unpacking would do, and which file comes from which layer.
 pub(crate) mod explain;

@@ -16,7 +16,7 @@ use crate::image::document::manifest::{
 };
 use crate::image::io_error::from_io_error;
 use crate::image::limits::{Limits, Usage};
-use crate::image::source::{MAX_INDEX_DEPTH, Source};
+use crate::image::source::{ImageSource, MAX_INDEX_DEPTH};
 use crate::image::unpack::layer_stream::LayerStream;
 use crate::image::unpack::whiteout::classify;
 
@@ -29,7 +29,7 @@ pub(crate) struct Finding {
 
 /// Checks everything that `top` leads to, for every platform, and calls `report` for each document and layer.
 pub(crate) fn verify(
-    source: &dyn Source,
+    source: &dyn ImageSource,
     top: &Descriptor,
     limits: &Limits,
     report: &mut dyn FnMut(Finding),
@@ -40,7 +40,7 @@ pub(crate) fn verify(
 /// Checks the index or manifest `top`. `depth` is how many more indexes may name each other; what is in `seen` was checked:
 /// a few indexes that name each other a thousand times would take for ever.
 fn check(
-    source: &dyn Source,
+    source: &dyn ImageSource,
     top: &Descriptor,
     limits: &Limits,
     report: &mut dyn FnMut(Finding),
@@ -77,7 +77,12 @@ fn check(
 
 /// Checks an image with its layers. Signatures, attestations and other artifacts have no layers to look into: their blobs
 /// are checked by size and digest.
-fn check_manifest(source: &dyn Source, top: &Descriptor, limits: &Limits, report: &mut dyn FnMut(Finding)) {
+fn check_manifest(
+    source: &dyn ImageSource,
+    top: &Descriptor,
+    limits: &Limits,
+    report: &mut dyn FnMut(Finding),
+) {
     let open = |descriptor: &Descriptor| source.blob(descriptor);
     let manifest = read_manifest(&open, top);
     if let Ok((manifest, _)) = &manifest
@@ -99,12 +104,12 @@ fn check_manifest(source: &dyn Source, top: &Descriptor, limits: &Limits, report
     }
 }
 
-fn check_blob(source: &dyn Source, blob: &Descriptor) -> Result<()> {
+fn check_blob(source: &dyn ImageSource, blob: &Descriptor) -> Result<()> {
     let mut verified = Verified::new(source.blob(blob)?, blob)?;
     std::io::copy(&mut verified, &mut std::io::sink()).map(drop).map_err(from_io_error)
 }
 
-fn check_layers(source: &dyn Source, image: &Image, limits: &Limits, report: &mut dyn FnMut(Finding)) {
+fn check_layers(source: &dyn ImageSource, image: &Image, limits: &Limits, report: &mut dyn FnMut(Finding)) {
     let used = Usage::default();
     let all = image.manifest.layers();
     for (number, (blob, diff_id)) in all.iter().zip(image.config.rootfs().diff_ids()).enumerate() {

@@ -8,7 +8,7 @@ use tar::EntryType;
 
 use crate::support::*;
 
-/// Unpacks layers beside a canary, as a private copy and as an overlay. Returns whether the copy was refused.
+/// Unpacks layers beside a canary, as a private tree and as an overlay. Returns whether the private tree was refused.
 fn attack(name: &str, layers: &[Vec<u8>]) -> Result<(), String> {
     let scratch = Scratch::new(&format!("hostile-{name}"));
     let canary = scratch.join("canary");

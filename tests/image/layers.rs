@@ -9,7 +9,7 @@ use tar::EntryType;
 
 use crate::support::*;
 
-/// Unpacks these layers in both forms, as a private copy and as an overlay, which must give the same tree.
+/// Unpacks these layers in both forms, as a private tree and as an overlay, which must give the same tree.
 fn unpacked(name: &str, layers: &[&[Item]], check: impl Fn(&Path)) {
     let scratch = Scratch::new(name);
     image(&scratch, layers);

@@ -17,7 +17,7 @@ use crate::image::document::platform::Platform;
 use crate::image::limits::Limits;
 use crate::image::source::reference::Reference;
 use crate::image::source::registry::{Access, Credentials};
-use crate::image::source::{self, Source};
+use crate::image::source::{self, ImageSource};
 use crate::image::store::Store;
 use crate::image::userns::namespace::{MappedIds, Privilege};
 
@@ -66,7 +66,7 @@ pub(super) fn platform_of(matches: &ArgMatches) -> Result<Platform> {
 /// whatever its platform.
 pub(super) fn image_of(
     matches: &ArgMatches,
-    source: &dyn Source,
+    source: &dyn ImageSource,
     reference: &Reference,
     is_to_run: bool,
 ) -> Result<Image> {

@@ -12,7 +12,7 @@ use crate::error::{Kind, Result};
 use crate::fail;
 use crate::image::document::manifest::Image;
 use crate::image::source::reference::Reference;
-use crate::image::source::{self, Source};
+use crate::image::source::{self, ImageSource};
 
 pub(super) fn command() -> Command {
     Command::new("inspect")
@@ -39,7 +39,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
 }
 
 /// Opens the source that the command line names.
-pub(super) fn open_source(matches: &ArgMatches) -> Result<(Reference, Box<dyn Source>)> {
+pub(super) fn open_source(matches: &ArgMatches) -> Result<(Reference, Box<dyn ImageSource>)> {
     let reference = arguments::source_of(matches)?;
     let source = source::open(&reference, &arguments::access_of(matches)?)?;
     Ok((reference, source))

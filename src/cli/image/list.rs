@@ -15,7 +15,7 @@ use crate::image::document::manifest::{
     DocumentKind, artifact_type, document_kind, read_image, read_index, read_manifest,
 };
 use crate::image::document::platform;
-use crate::image::source::{self, Source};
+use crate::image::source::{self, ImageSource};
 
 pub(super) fn command() -> Command {
     Command::new("list")
@@ -62,7 +62,7 @@ fn table_line(row: &Value) -> String {
 
 /// The rows of what one name leads to.
 struct Rows<'a> {
-    source: &'a dyn Source,
+    source: &'a dyn ImageSource,
     name: &'a str,
     rows: &'a mut Vec<Value>,
     /// What has a row, or is an index that was read: a few that name each other a thousand times would take for ever.

@@ -12,7 +12,7 @@ use crate::image::copy::{Contents, copy};
 use crate::image::document::manifest::{artifact_type, read_manifest};
 use crate::image::source::reference::Reference;
 use crate::image::source::registry::Access;
-use crate::image::source::{self, Source};
+use crate::image::source::{self, ImageSource};
 use crate::image::store::import_layers;
 
 pub(super) const DESTINATIONS: &str =
@@ -74,7 +74,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
 }
 
 /// What is copied: with --all what the reference names as it stands, else one image or artifact of it.
-fn contents_of(matches: &ArgMatches, source: &dyn Source, reference: &Reference) -> Result<Contents> {
+fn contents_of(matches: &ArgMatches, source: &dyn ImageSource, reference: &Reference) -> Result<Contents> {
     let platform = arguments::platform_of(matches)?;
     if matches.get_flag("all") {
         let top = source::resolve_top(source, reference, &platform)?;

@@ -229,8 +229,12 @@ impl<R: Input> Archive<R> {
     /// Reads the content of a header that is itself stored as a file.
     fn read_content(&mut self, header: Header<'_>) -> Result<Vec<u8>> {
         let size = u64::try_from(header.size()?).unwrap_or(u64::MAX);
-        if size > limits::PAX_HEADER {
-            return Err(fail!(Kind::Spec, "an extended header is larger than {} bytes", limits::PAX_HEADER));
+        if size > limits::MAX_PAX_HEADER {
+            return Err(fail!(
+                Kind::Spec,
+                "an extended header is larger than {} bytes",
+                limits::MAX_PAX_HEADER
+            ));
         }
         self.expect_data(size);
         let mut content = Vec::new();

@@ -72,8 +72,8 @@ impl PaxHeader {
         self.xattrs.push((name, value));
         // Global headers add up over a whole archive.
         let held: usize = self.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
-        if self.xattrs.len() > limits::XATTRS || held as u64 > limits::PAX_HEADER {
-            let (most, bytes) = (limits::XATTRS, limits::PAX_HEADER);
+        if self.xattrs.len() > limits::MAX_XATTRS || held as u64 > limits::MAX_PAX_HEADER {
+            let (most, bytes) = (limits::MAX_XATTRS, limits::MAX_PAX_HEADER);
             return Err(fail!(Kind::Spec, "more than {most} extended attributes, or {bytes} bytes of them"));
         }
         Ok(())
@@ -82,8 +82,12 @@ impl PaxHeader {
 
 impl SparseRecords {
     fn set(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        if self.map.len() > 2 * limits::SPARSE_RANGES {
-            return Err(fail!(Kind::Spec, "a sparse file has more than {} pieces", limits::SPARSE_RANGES));
+        if self.map.len() > 2 * limits::MAX_SPARSE_RANGES {
+            return Err(fail!(
+                Kind::Spec,
+                "a sparse file has more than {} pieces",
+                limits::MAX_SPARSE_RANGES
+            ));
         }
         match key {
             b"GNU.sparse.major" => self.major = Some(parse_decimal(value)?),

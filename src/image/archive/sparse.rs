@@ -5,7 +5,7 @@ use super::header::{BLOCK, Header, number};
 use super::pax;
 use crate::error::{Kind, Result};
 use crate::fail;
-use crate::image::limits::SPARSE_RANGES;
+use crate::image::limits::MAX_SPARSE_RANGES;
 
 /// A range of a file that has data: its first byte and its length.
 type DataRange = (u64, u64);
@@ -40,8 +40,8 @@ impl SparseMap {
 
 /// Adds a range. The number is limited, because a list without end would use up the memory.
 fn push_range(ranges: &mut Vec<DataRange>, range: DataRange) -> Result<()> {
-    if ranges.len() == SPARSE_RANGES {
-        return Err(fail!(Kind::Spec, "a sparse file has more than {SPARSE_RANGES} pieces"));
+    if ranges.len() == MAX_SPARSE_RANGES {
+        return Err(fail!(Kind::Spec, "a sparse file has more than {MAX_SPARSE_RANGES} pieces"));
     }
     ranges.push(range);
     Ok(())

@@ -118,7 +118,7 @@ impl<R: Read> Decompressed<R> {
 
 fn zstd<R: Read>(input: Input<R>) -> Result<zstd::stream::read::Decoder<'static, Input<R>>> {
     let mut decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(from_io_error)?;
-    decoder.window_log_max(limits::ZSTD_WINDOW_LOG).map_err(from_io_error)?;
+    decoder.window_log_max(limits::MAX_ZSTD_WINDOW_LOG).map_err(from_io_error)?;
     Ok(decoder)
 }
 

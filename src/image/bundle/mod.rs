@@ -1,7 +1,7 @@
 //! A bundle is made in a staging directory beside its destination, and renamed to it as a whole. A failed or killed
 //! unpacking leaves nothing at the destination; the next one removes what it left in the staging directory.
 //!
-//! It has one of two forms: `private_copy` has a tree of its own; `overlay` mounts the layers of the store, with a
+//! It has one of two forms: `private_tree` has a tree of its own; `overlay` mounts the layers of the store, with a
 //! directory for changes over them. config.json comes from the image's configuration (`config`), with `defaults` for
 //! what images do not say, and the command line's `config_overrides`.
 
@@ -10,7 +10,7 @@ pub(crate) mod config_overrides;
 mod defaults;
 mod in_use;
 mod overlay;
-mod private_copy;
+mod private_tree;
 mod removal;
 pub(crate) mod seccomp;
 mod staging;
@@ -35,7 +35,7 @@ use crate::image::changes::{self, BundleTree, Changes, Owners};
 use crate::image::document::manifest::{self, Image};
 use crate::image::limits::Limits;
 use crate::image::progress::Progress;
-use crate::image::source::Source;
+use crate::image::source::ImageSource;
 use crate::image::store::Store;
 use crate::image::unpack::entry_adapter::EntryAdapter;
 use crate::image::unpack::tree::Tree;
@@ -60,9 +60,9 @@ pub(crate) struct UnpackOptions {
     pub(crate) rootfs_only: bool,
     /// Changes entries that cannot be made as they are.
     pub(crate) adapter: EntryAdapter,
-    /// The store that a private copy may share blocks with (reflinks).
+    /// The store that a private tree may share blocks with (reflinks).
     pub(crate) reflink_store: Option<Store>,
-    /// The store whose layers an overlay bundle mounts; None for a private copy.
+    /// The store whose layers an overlay bundle mounts; None for a private tree.
     pub(crate) overlay_store: Option<Store>,
 }
 
@@ -73,7 +73,7 @@ pub(crate) struct BundleInfo {
     pub(crate) reference: String,
     /// The manifest that the bundle was unpacked from.
     pub(crate) manifest: Descriptor,
-    /// The layers of an overlay bundle; None for a private copy.
+    /// The layers of an overlay bundle; None for a private tree.
     #[serde(rename = "shared")]
     pub(crate) overlay: Option<OverlayLayers>,
     /// The ids that an unprivileged user unpacked it with; None for root.
@@ -121,7 +121,7 @@ impl BundleInfo {
             return Err(fail!(Kind::Spec, "it is no regular file")).with_context(reading);
         }
         let mut bytes = Vec::new();
-        file.take(crate::image::limits::MANIFEST).read_to_end(&mut bytes).with_context(reading)?;
+        file.take(crate::image::limits::MAX_MANIFEST).read_to_end(&mut bytes).with_context(reading)?;
         manifest::parse_json(&bytes).with_context(|| shown.display().to_string())
     }
 
@@ -143,7 +143,7 @@ fn no_bundle(path: &Path) -> crate::error::Error {
 ///
 /// What is wrong with the image, its source, the destination or the disk; nothing is at `path` then.
 pub(crate) fn unpack(
-    source: &dyn Source,
+    source: &dyn ImageSource,
     reference: &str,
     image: &Image,
     path: &Path,
@@ -162,7 +162,7 @@ pub(crate) fn unpack(
         mapping: options.overrides.mapping.clone(),
     };
     let result = match &options.overlay_store {
-        None => private_copy::make(source, image, &info, &staging, options),
+        None => private_tree::make(source, image, &info, &staging, options),
         Some(store) => overlay::make(source, image, info, &staging, options, store),
     };
     result.inspect_err(|_| staging.discard())

@@ -16,7 +16,7 @@ use crate::image::changes::BundleTree;
 use crate::image::document::manifest::Image;
 use crate::image::filesystem::copy_file::{set_owner_and_mode, set_times};
 use crate::image::filesystem::overlay::{IdmappedDir, Overlay};
-use crate::image::source::Source;
+use crate::image::source::ImageSource;
 use crate::image::store::{BUNDLE_INFO, Store, import_layers};
 use crate::image::unpack::tree::Tree;
 use crate::image::userns::mapping::IdMapping;
@@ -24,7 +24,7 @@ use crate::inroot::c_string;
 
 /// Makes the bundle in the staging directory, puts it in place and mounts it.
 pub(super) fn make(
-    source: &dyn Source,
+    source: &dyn ImageSource,
     image: &Image,
     info: BundleInfo,
     staging: &StagingDir,

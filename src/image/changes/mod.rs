@@ -1,11 +1,11 @@
 //! Finds what has changed in a bundle since it was unpacked.
 //!
-//! A bundle with a private tree is compared with the `record` of its files, written when it was complete (`private`). An
+//! A bundle with a private tree is compared with the `record` of its files, written when it was complete (`private_tree`). An
 //! overlay bundle has its changes in the upper directory, which is compared with the layers below (`overlay`).
 
 mod overlay;
 mod owners;
-mod private;
+mod private_tree;
 mod record;
 
 use std::ffi::CStr;
@@ -81,7 +81,7 @@ pub(crate) enum BundleTree {
 pub(crate) fn changes(tree: &BundleTree, owners: Owners, file: &Path) -> Result<Changes> {
     let record = Record::read(file)?;
     match tree {
-        BundleTree::Private { rootfs } => private::changes(rootfs, owners, record),
+        BundleTree::Private { rootfs } => private_tree::changes(rootfs, owners, record),
         BundleTree::Overlay { upper, lowers, userxattr } => {
             overlay::changes(upper, lowers, *userxattr, owners, record)
         }

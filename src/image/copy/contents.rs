@@ -7,7 +7,7 @@ use oci_spec::image::{Descriptor, Digest, ImageManifest};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::document::manifest::{DocumentKind, Image, document_kind, read_index_bytes, read_manifest};
-use crate::image::source::{MAX_INDEX_DEPTH, Source};
+use crate::image::source::{ImageSource, MAX_INDEX_DEPTH};
 
 /// All documents together, in bytes: they are held in memory.
 const MAX_DOCUMENT_BYTES: usize = 256 << 20;
@@ -38,7 +38,7 @@ impl Contents {
     ///
     /// # Errors
     /// A document that cannot be read or is of an unknown kind; indexes that name each other too deeply.
-    pub(crate) fn read_all(source: &dyn Source, top: &Descriptor) -> Result<Self> {
+    pub(crate) fn read_all(source: &dyn ImageSource, top: &Descriptor) -> Result<Self> {
         let mut found = Collector::default();
         found.add_document(source, top, MAX_INDEX_DEPTH)?;
         Ok(Self { top: top.clone(), documents: found.documents, blobs: found.blobs, image: None })
@@ -59,7 +59,7 @@ struct Collector {
 }
 
 impl Collector {
-    fn add_document(&mut self, source: &dyn Source, descriptor: &Descriptor, depth: u32) -> Result<()> {
+    fn add_document(&mut self, source: &dyn ImageSource, descriptor: &Descriptor, depth: u32) -> Result<()> {
         // An index that names one document many times over makes no work of it.
         if !self.seen_documents.insert(descriptor.digest().clone()) {
             return Ok(());

@@ -139,7 +139,7 @@ fn add_to_index(dir: &Path, image: &Descriptor, tag: Option<&str>) -> Result<()>
     let mut index: Value = match File::open(&path) {
         Ok(file) => {
             let mut bytes = Vec::new();
-            file.take(crate::image::limits::MANIFEST).read_to_end(&mut bytes).map_err(from_io_error)?;
+            file.take(crate::image::limits::MAX_MANIFEST).read_to_end(&mut bytes).map_err(from_io_error)?;
             manifest::parse_index(&bytes, None).with_context(|| format!("{}", path.display()))?;
             manifest::parse_json(&bytes)?
         }

@@ -17,7 +17,7 @@ use crate::fail;
 use crate::image::blob::digest::Verified;
 use crate::image::parallel;
 use crate::image::progress::{Progress, ProgressReader};
-use crate::image::source::Source;
+use crate::image::source::ImageSource;
 use crate::image::source::reference::{Reference, Selector};
 use crate::image::source::registry::Access;
 
@@ -27,7 +27,7 @@ const PARALLEL: usize = 4;
 /// Copies `contents` to `destination`; `access` is for a destination that is a registry. They are named there (tag, index
 /// entry, file) when all their blobs and documents are.
 pub(crate) fn copy(
-    source: &dyn Source,
+    source: &dyn ImageSource,
     contents: &Contents,
     destination: &Reference,
     access: &Access,
@@ -55,7 +55,7 @@ fn tag(select: &Selector) -> Result<Option<&str>> {
 
 /// What is copied, and from where.
 struct CopySource<'a> {
-    source: &'a dyn Source,
+    source: &'a dyn ImageSource,
     contents: &'a Contents,
     progress: &'a Arc<dyn Progress>,
 }

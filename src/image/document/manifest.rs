@@ -65,7 +65,7 @@ pub(crate) fn read_index(open: OpenBlob<'_>, descriptor: &Descriptor) -> Result<
 
 /// As `read_index`, with the bytes as they stand in the blob.
 pub(crate) fn read_index_bytes(open: OpenBlob<'_>, descriptor: &Descriptor) -> Result<(ImageIndex, Vec<u8>)> {
-    let bytes = read_blob(open, descriptor, limits::MANIFEST)?;
+    let bytes = read_blob(open, descriptor, limits::MAX_MANIFEST)?;
     let index = parse_index(&bytes, Some(descriptor.media_type()));
     let index = index.with_context(|| format!("index {}", short(descriptor.digest())))?;
     Ok((index, bytes))
@@ -79,7 +79,7 @@ pub(crate) fn parse_index(bytes: &[u8], named: Option<&MediaType>) -> Result<Ima
 
 /// Reads and verifies a manifest, of an image or of any other artifact, and returns its bytes too.
 pub(crate) fn read_manifest(open: OpenBlob<'_>, descriptor: &Descriptor) -> Result<(ImageManifest, Vec<u8>)> {
-    let bytes = read_blob(open, descriptor, limits::MANIFEST)?;
+    let bytes = read_blob(open, descriptor, limits::MAX_MANIFEST)?;
     let parse = || {
         check_shape(&bytes, Some(descriptor.media_type()), DocumentKind::Manifest)?;
         parse_json(&bytes)
@@ -114,7 +114,7 @@ pub fn read_image(open: OpenBlob<'_>, descriptor: &Descriptor) -> Result<Image> 
     let (manifest, manifest_bytes) = read_manifest(open, descriptor)?;
     let place = || format!("manifest {}", short(descriptor.digest()));
     check_config_type(manifest.config().media_type()).with_context(place)?;
-    let config_bytes = read_blob(open, manifest.config(), limits::CONFIG)?;
+    let config_bytes = read_blob(open, manifest.config(), limits::MAX_CONFIG)?;
     let config: ImageConfiguration = parse_json(&config_bytes)
         .with_context(|| format!("configuration {}", short(manifest.config().digest())))?;
     check_layers(&manifest, &config).with_context(place)?;
@@ -126,8 +126,8 @@ fn check_layers(manifest: &ImageManifest, config: &ImageConfiguration) -> Result
     if layers != ids {
         return Err(fail!(Kind::Spec, "has {layers} layers, its configuration has {ids} diff ids"));
     }
-    if layers > limits::LAYERS {
-        return Err(fail!(Kind::Unsupported, "has {layers} layers, more than {}", limits::LAYERS));
+    if layers > limits::MAX_LAYERS {
+        return Err(fail!(Kind::Unsupported, "has {layers} layers, more than {}", limits::MAX_LAYERS));
     }
     Ok(())
 }

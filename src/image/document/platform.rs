@@ -50,7 +50,7 @@ impl Platform {
     }
 
     /// Chooses the manifest of an index that fits this platform best; the first of several equals.
-    pub(crate) fn choose<'a>(
+    pub(crate) fn select<'a>(
         &self,
         manifests: impl IntoIterator<Item = &'a Descriptor>,
     ) -> Option<&'a Descriptor> {
@@ -140,7 +140,7 @@ mod tests {
 
     fn chosen(wanted: &str, platforms: &[&str]) -> Option<usize> {
         let manifests = manifests(platforms);
-        let found = Platform::parse(wanted).unwrap().choose(&manifests)?;
+        let found = Platform::parse(wanted).unwrap().select(&manifests)?;
         manifests.iter().position(|one| std::ptr::eq(one, found))
     }
 

@@ -12,7 +12,7 @@ use crate::image::blob::digest::{self, short};
 use crate::image::document::manifest::Image;
 use crate::image::limits::{Limits, Usage};
 use crate::image::progress::{Progress, ProgressReader};
-use crate::image::source::Source;
+use crate::image::source::ImageSource;
 use crate::image::verify::for_each_entry;
 
 use merge::MergedTree;
@@ -78,7 +78,7 @@ pub(crate) struct Explained {
 
 /// Reads all layers, with the same checks as unpacking, and applies them in memory.
 pub(crate) fn explain(
-    source: &dyn Source,
+    source: &dyn ImageSource,
     image: &Image,
     limits: &Limits,
     progress: &Arc<dyn Progress>,

@@ -1,6 +1,6 @@
 //! Makes an image of a changed bundle: the image it was unpacked from, and one more layer with the changes.
 //!
-//! The new image is a `Source` like any other, so `copy` writes it to any destination. The other layers are copied from
+//! The new image is an `ImageSource` like any other, so `copy` writes it to any destination. The other layers are copied from
 //! where the bundle came from, or are at the destination already.
 
 mod blob;
@@ -26,7 +26,7 @@ use crate::image::progress::Progress;
 use crate::image::source::indexed_tar::RangeReader;
 use crate::image::source::reference::Reference;
 use crate::image::source::registry::{self, Access};
-use crate::image::source::{self, Source};
+use crate::image::source::{self, ImageSource};
 use crate::{fail, log};
 use blob::LayerBlob;
 
@@ -95,8 +95,8 @@ fn find_base(
     info: &BundleInfo,
     destination: &Reference,
     options: &RepackOptions<'_>,
-) -> Result<(Box<dyn Source>, Image)> {
-    let open = |reference: &Reference| -> Result<(Box<dyn Source>, Image)> {
+) -> Result<(Box<dyn ImageSource>, Image)> {
+    let open = |reference: &Reference| -> Result<(Box<dyn ImageSource>, Image)> {
         let source = source::open(reference, options.access)?;
         let image = read_image(&|blob| source.blob(blob), &info.manifest)?;
         Ok((source, image))
@@ -126,7 +126,7 @@ fn with_digest(reference: &Reference, info: &BundleInfo) -> Result<Reference> {
 
 /// The new image.
 struct RepackedImage {
-    base: Box<dyn Source>,
+    base: Box<dyn ImageSource>,
     descriptor: Descriptor,
     /// The new configuration and manifest, by their digests.
     documents: HashMap<Digest, Vec<u8>>,
@@ -135,7 +135,7 @@ struct RepackedImage {
 
 impl RepackedImage {
     fn new(
-        base: Box<dyn Source>,
+        base: Box<dyn ImageSource>,
         image: &Image,
         layer: LayerBlob,
         options: &RepackOptions<'_>,
@@ -209,7 +209,7 @@ fn oci_type(blob: &Descriptor) -> Result<MediaType> {
     })
 }
 
-impl Source for RepackedImage {
+impl ImageSource for RepackedImage {
     fn repository(&self) -> Option<(&str, &str)> {
         self.base.repository()
     }

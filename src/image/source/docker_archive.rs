@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::indexed_tar::{FileRange, IndexedTar};
-use super::interface::Source;
+use super::interface::ImageSource;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::blob::compression::Compression;
@@ -71,12 +71,12 @@ impl DockerArchive {
             let (layers, ids) = (item.layers.len(), diff_ids.len());
             return Err(fail!(Kind::Spec, "has {layers} layers, its configuration has {ids} diff ids"));
         }
-        if diff_ids.len() > limits::LAYERS {
+        if diff_ids.len() > limits::MAX_LAYERS {
             return Err(fail!(
                 Kind::Unsupported,
                 "has {} layers, more than {}",
                 diff_ids.len(),
-                limits::LAYERS
+                limits::MAX_LAYERS
             ));
         }
         let layers = item
@@ -127,7 +127,7 @@ impl DockerArchive {
     }
 }
 
-impl Source for DockerArchive {
+impl ImageSource for DockerArchive {
     fn manifests(&self) -> Result<Vec<Descriptor>> {
         Ok(self.manifests.clone())
     }

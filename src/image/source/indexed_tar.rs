@@ -78,8 +78,8 @@ impl IndexedTar {
     /// A small file as a whole; None where there is none.
     pub(super) fn read_small_file(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let Some(range) = self.find(name) else { return Ok(None) };
-        if range.size > limits::CONFIG {
-            return Err(fail!(Kind::Spec, "{name}: larger than {} bytes", limits::CONFIG));
+        if range.size > limits::MAX_CONFIG {
+            return Err(fail!(Kind::Spec, "{name}: larger than {} bytes", limits::MAX_CONFIG));
         }
         let mut bytes = Vec::new();
         self.reader(range).read_to_end(&mut bytes).with_context(|| format!("read {name}"))?;
@@ -223,7 +223,7 @@ fn decompress_if_needed(mut file: File) -> Result<File> {
         Compression::Gzip => decompress_to_temporary(MultiGzDecoder::new(BufReader::new(&mut file))),
         Compression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::new(&mut file).context("zstd")?;
-            decoder.window_log_max(limits::ZSTD_WINDOW_LOG).context("zstd")?;
+            decoder.window_log_max(limits::MAX_ZSTD_WINDOW_LOG).context("zstd")?;
             decompress_to_temporary(decoder)
         }
     }

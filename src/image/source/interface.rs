@@ -1,4 +1,4 @@
-//! `Source` is the interface of layouts, archives and registries: list manifests, open blobs.
+//! `ImageSource` is the interface of layouts, archives and registries: list manifests, open blobs.
 
 use std::io::Read;
 
@@ -7,7 +7,7 @@ use oci_spec::image::Descriptor;
 use crate::error::Result;
 
 /// A place that has images: it lists manifests, and opens blobs.
-pub trait Source: Send + Sync {
+pub trait ImageSource: Send + Sync {
     /// What the source offers at its top; of a registry, what the reference names.
     fn manifests(&self) -> Result<Vec<Descriptor>>;
     /// All tags of a registry's repository; None where `manifests` has all there is.

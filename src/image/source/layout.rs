@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::image::{Descriptor, OciLayout};
 
-use super::interface::Source;
+use super::interface::ImageSource;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::blob::digest;
@@ -39,7 +39,7 @@ pub(super) fn check_version(layout: &OciLayout) -> Result<()> {
     }
 }
 
-impl Source for Layout {
+impl ImageSource for Layout {
     fn manifests(&self) -> Result<Vec<Descriptor>> {
         let file = self.path.join("index.json");
         let index = manifest::parse_index(&read_document(&file)?, None)
@@ -57,11 +57,11 @@ impl Source for Layout {
 fn read_document(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open_regular(path)?
-        .take(limits::MANIFEST + 1)
+        .take(limits::MAX_MANIFEST + 1)
         .read_to_end(&mut bytes)
         .with_context(|| format!("read {}", path.display()))?;
-    if bytes.len() as u64 > limits::MANIFEST {
-        return Err(fail!(Kind::Spec, "{}: larger than {} bytes", path.display(), limits::MANIFEST));
+    if bytes.len() as u64 > limits::MAX_MANIFEST {
+        return Err(fail!(Kind::Spec, "{}: larger than {} bytes", path.display(), limits::MAX_MANIFEST));
     }
     Ok(bytes)
 }

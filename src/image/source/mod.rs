@@ -1,4 +1,4 @@
-//! Opens images: `Source` is the interface that layouts, archives and registries have in common, `select` goes from a
+//! Opens images: `ImageSource` is the interface that layouts, archives and registries have in common, `select` goes from a
 //! reference to the image it names.
 
 mod docker_archive;
@@ -17,12 +17,12 @@ use oci_archive::OciArchive;
 use reference::Reference;
 use registry::{Access, Registry};
 
-pub use interface::Source;
+pub use interface::ImageSource;
 pub use select::ref_name;
 pub(crate) use select::{MAX_INDEX_DEPTH, resolve_image, resolve_manifest, resolve_top, select_manifests};
 
 /// Opens the layout, archive or registry that a reference names.
-pub(crate) fn open(reference: &Reference, access: &Access) -> Result<Box<dyn Source>> {
+pub(crate) fn open(reference: &Reference, access: &Access) -> Result<Box<dyn ImageSource>> {
     match reference {
         Reference::Layout { path, .. } => Ok(Box::new(Layout::open(path)?)),
         Reference::OciArchive { path, .. } => Ok(Box::new(OciArchive::open(path)?)),

@@ -6,7 +6,7 @@ use std::path::Path;
 use oci_spec::image::{Descriptor, OciLayout};
 
 use super::indexed_tar::IndexedTar;
-use super::interface::Source;
+use super::interface::ImageSource;
 use super::layout;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
@@ -29,7 +29,7 @@ impl OciArchive {
     }
 }
 
-impl Source for OciArchive {
+impl ImageSource for OciArchive {
     fn manifests(&self) -> Result<Vec<Descriptor>> {
         let bytes =
             self.0.read_small_file("index.json")?.ok_or_else(|| fail!(Kind::Spec, "has no index.json"))?;

@@ -2,7 +2,7 @@
 
 use oci_spec::image::{ANNOTATION_REF_NAME, Descriptor};
 
-use super::interface::Source;
+use super::interface::ImageSource;
 use super::reference::{Reference, Selector};
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
@@ -14,7 +14,7 @@ pub(crate) const MAX_INDEX_DEPTH: u32 = 4;
 
 /// Finds the image that `reference` names, among several the one for `platform`, and reads its documents.
 pub(crate) fn resolve_image(
-    source: &dyn Source,
+    source: &dyn ImageSource,
     reference: &Reference,
     platform: &Platform,
 ) -> Result<Image> {
@@ -25,7 +25,7 @@ pub(crate) fn resolve_image(
 
 /// As `resolve_image`, of an image or of any other artifact, and reads no manifest.
 pub(crate) fn resolve_manifest(
-    source: &dyn Source,
+    source: &dyn ImageSource,
     reference: &Reference,
     platform: &Platform,
 ) -> Result<Descriptor> {
@@ -38,7 +38,7 @@ pub(crate) fn resolve_manifest(
 
 /// The manifest or index that `reference` names, as it stands there.
 pub(crate) fn resolve_top(
-    source: &dyn Source,
+    source: &dyn ImageSource,
     reference: &Reference,
     platform: &Platform,
 ) -> Result<Descriptor> {
@@ -47,7 +47,7 @@ pub(crate) fn resolve_top(
 }
 
 fn descend(
-    source: &dyn Source,
+    source: &dyn ImageSource,
     descriptor: &Descriptor,
     platform: &Platform,
     depth: u32,
@@ -60,7 +60,7 @@ fn descend(
         DocumentKind::Index => {
             let index = read_index(&|descriptor| source.blob(descriptor), descriptor)?;
             let chosen =
-                platform.choose(index.manifests()).ok_or_else(|| no_platform(index.manifests(), platform))?;
+                platform.select(index.manifests()).ok_or_else(|| no_platform(index.manifests(), platform))?;
             descend(source, chosen, platform, depth - 1)
         }
     }
@@ -75,7 +75,7 @@ fn select_one<'a>(
     let named = select_manifests(tops, reference)?;
     match (selected(reference), &named[..]) {
         (Selector::Tag(_), _) => {
-            platform.choose(named.iter().copied()).ok_or_else(|| no_platform(named, platform))
+            platform.select(named.iter().copied()).ok_or_else(|| no_platform(named, platform))
         }
         (_, []) => Err(fail!(Kind::NotFound, "there is no image in it")),
         // One image may have several names.

@@ -22,7 +22,7 @@ use crate::image::filesystem::xattrs::drop_inherited_acl;
 use crate::image::limits::{Limits, Usage};
 use crate::image::parallel;
 use crate::image::progress::{Progress, ProgressReader};
-use crate::image::source::Source;
+use crate::image::source::ImageSource;
 use crate::image::unpack::entry_adapter::EntryAdapter;
 use crate::image::unpack::layer;
 use crate::image::unpack::single_layer::SingleLayer;
@@ -63,7 +63,7 @@ struct Job<'a> {
 /// What is wrong with the image (`Kind::Spec`), its source or the disk; the store is then as before.
 pub(crate) fn import_layers(
     store: &Store,
-    source: &dyn Source,
+    source: &dyn ImageSource,
     image: &Image,
     limits: &Limits,
     progress: &Arc<dyn Progress>,
@@ -94,7 +94,7 @@ pub(crate) fn import_layers(
 
 struct Importer<'a> {
     store: &'a Store,
-    source: &'a dyn Source,
+    source: &'a dyn ImageSource,
     limits: &'a Limits,
     progress: &'a Arc<dyn Progress>,
     used: Usage,

@@ -16,7 +16,7 @@ use crate::image::filesystem::{overlay, remove};
 use crate::inroot::c_string;
 use crate::{fail, log};
 
-/// The extension of directories in a session that an overlay of lower layers is mounted at.
+/// Extension of the mount points of lower layers.
 pub(super) const VIEW: &str = "below";
 
 /// The file in a session that lists the layers the process needs.

@@ -13,7 +13,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, makedev, mknodat};
 
 use crate::image::filesystem::dir::open_dir;
-use crate::image::limits::MISSING_PATHS;
+use crate::image::limits::MAX_MISSING_PATHS;
 use crate::inroot::Result;
 use crate::sys::xattr::{fgetxattr, fsetxattr};
 
@@ -108,7 +108,7 @@ impl SingleLayer {
 
     /// Whether the recorded paths take more memory than those of any layer that tools make.
     pub(super) fn is_over_limit(&self) -> bool {
-        self.path_bytes > MISSING_PATHS
+        self.path_bytes > MAX_MISSING_PATHS
     }
 
     /// Whether a hard link of this path waits for its target.

@@ -26,7 +26,7 @@ use crate::image::archive::path::{clean, is_within, split};
 use crate::image::filesystem::dir::{open_dir, proc_path};
 use crate::image::filesystem::remove;
 use crate::image::filesystem::xattrs::drop_inherited_acl;
-use crate::image::limits::DIRECTORY_TIMES;
+use crate::image::limits::MAX_DIRECTORY_TIMES;
 use crate::inroot::{MAX_SYMLINKS, Result, Root, c_string};
 
 /// How many directories are kept open: archives go through a tree in order, so few serve well.
@@ -422,7 +422,7 @@ impl Tree {
 
     /// Sets the times of directories now where the waiting ones take too much memory. Called between two entries.
     pub(super) fn flush_times_if_many(&mut self) -> Result<()> {
-        if self.dir_times_bytes > DIRECTORY_TIMES {
+        if self.dir_times_bytes > MAX_DIRECTORY_TIMES {
             self.finish()?;
             self.preserves_times = true;
         }

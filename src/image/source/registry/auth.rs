@@ -91,7 +91,7 @@ impl Challenge {
                     None if repository.is_empty() => String::new(),
                     None => format!("repository:{repository}:pull"),
                 };
-                request_token(client, &realm, service, &scope, credentials, retries).with_context(place)
+                fetch_token(client, &realm, service, &scope, credentials, retries).with_context(place)
             }
         }
     }
@@ -104,7 +104,7 @@ struct TokenResponse {
 }
 
 /// Asks the token server, and retries temporary failures as of the registry itself.
-fn request_token(
+fn fetch_token(
     client: &Client,
     realm: &Uri,
     service: &str,

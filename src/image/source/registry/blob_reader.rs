@@ -31,12 +31,12 @@ impl BlobReader {
         let mut reader = Self { endpoint, path, offset: start, size: blob.size(), body: None, failures: 0 };
         // An empty blob needs no connection, and a Range behind the end is an error.
         if start < blob.size() || start == 0 {
-            reader.connect()?;
+            reader.connect_at_offset()?;
         }
         Ok(reader)
     }
 
-    fn connect(&mut self) -> Result<()> {
+    fn connect_at_offset(&mut self) -> Result<()> {
         let range = format!("bytes={}-", self.offset);
         let headers = [("range", range.as_str())];
         let response = self.endpoint.get(&self.path, if self.offset == 0 { &[] } else { &headers })?;
@@ -48,14 +48,14 @@ impl BlobReader {
         let mut body = response.into_reader();
         match io::copy(&mut (&mut body).take(skip), &mut io::sink()) {
             Ok(passed) if passed == skip => self.body = Some(body),
-            Ok(_) => self.retry_after_break(io::ErrorKind::UnexpectedEof.into())?,
-            Err(error) => self.retry_after_break(error)?,
+            Ok(_) => self.resume(io::ErrorKind::UnexpectedEof.into())?,
+            Err(error) => self.resume(error)?,
         }
         Ok(())
     }
 
     /// After a break: waits a little, unless that has not helped often enough.
-    fn retry_after_break(&mut self, error: io::Error) -> Result<()> {
+    fn resume(&mut self, error: io::Error) -> Result<()> {
         self.body = None;
         self.failures += 1;
         if self.failures > self.endpoint.retries() {
@@ -75,19 +75,19 @@ impl Read for BlobReader {
                 if self.offset >= self.size {
                     return Ok(0);
                 }
-                self.connect().map_err(to_io_error)?;
+                self.connect_at_offset().map_err(to_io_error)?;
             }
             let Some(body) = &mut self.body else { continue };
             match body.read(buffer) {
                 Ok(0) if self.offset < self.size && !buffer.is_empty() => {
-                    self.retry_after_break(io::ErrorKind::UnexpectedEof.into()).map_err(to_io_error)?;
+                    self.resume(io::ErrorKind::UnexpectedEof.into()).map_err(to_io_error)?;
                 }
                 Ok(count) => {
                     self.offset += count as u64;
                     self.failures = 0;
                     return Ok(count);
                 }
-                Err(error) => self.retry_after_break(error).map_err(to_io_error)?,
+                Err(error) => self.resume(error).map_err(to_io_error)?,
             }
         }
     }

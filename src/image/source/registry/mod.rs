@@ -10,7 +10,7 @@
 pub(crate) mod login;
 /// Sends an image.
 mod push;
-/// Reads images: `Source` for registries.
+/// Reads images: `ImageSource` for registries.
 mod pull;
 /// Reads one blob over as many connections as it takes.
 mod blob_reader;

@@ -15,7 +15,7 @@ use crate::error::{Context, Kind, Result};
 use crate::image::blob::digest;
 use crate::image::document::manifest::document_kind;
 use crate::image::limits;
-use crate::image::source::interface::Source;
+use crate::image::source::interface::ImageSource;
 use crate::{fail, log};
 
 /// The media types of what a manifest request may answer.
@@ -129,9 +129,13 @@ fn decide_media_type(bytes: &[u8], named: Option<String>) -> Result<MediaType> {
 
 fn read_manifest_body(response: Response) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    response.into_reader().take(limits::MANIFEST + 1).read_to_end(&mut bytes).context("read the manifest")?;
-    if bytes.len() as u64 > limits::MANIFEST {
-        return Err(fail!(Kind::Spec, "the manifest is larger than {} bytes", limits::MANIFEST));
+    response
+        .into_reader()
+        .take(limits::MAX_MANIFEST + 1)
+        .read_to_end(&mut bytes)
+        .context("read the manifest")?;
+    if bytes.len() as u64 > limits::MAX_MANIFEST {
+        return Err(fail!(Kind::Spec, "the manifest is larger than {} bytes", limits::MAX_MANIFEST));
     }
     Ok(bytes)
 }
@@ -158,7 +162,7 @@ fn next_page(link: &str) -> Option<String> {
     link.contains("next").then(|| format!("tags/list?{query}"))
 }
 
-impl Source for Registry {
+impl ImageSource for Registry {
     fn repository(&self) -> Option<(&str, &str)> {
         // The registry itself; mirrors hold copies only.
         self.endpoints.last().map(|endpoint| (endpoint.host(), endpoint.repository()))

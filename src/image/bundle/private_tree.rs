@@ -9,7 +9,7 @@ use crate::image::blob::digest::{self, short};
 use crate::image::document::manifest::Image;
 use crate::image::limits::Usage;
 use crate::image::progress::ProgressReader;
-use crate::image::source::Source;
+use crate::image::source::ImageSource;
 use crate::image::store::{BUNDLE_INFO, reflink_copy};
 use crate::image::unpack::layer;
 use crate::image::unpack::tree::Tree;
@@ -17,7 +17,7 @@ use crate::inroot::c_string;
 
 /// Makes the bundle in the staging directory and puts it in place.
 pub(super) fn make(
-    source: &dyn Source,
+    source: &dyn ImageSource,
     image: &Image,
     info: &BundleInfo,
     staging: &StagingDir,
@@ -62,7 +62,7 @@ fn copy_from_store(image: &Image, staging: &StagingDir, options: &UnpackOptions)
     Ok(is_copied)
 }
 
-fn unpack(source: &dyn Source, image: &Image, tree: &mut Tree, options: &UnpackOptions) -> Result<()> {
+fn unpack(source: &dyn ImageSource, image: &Image, tree: &mut Tree, options: &UnpackOptions) -> Result<()> {
     let used = Usage::default();
     let layers = image.manifest.layers();
     options.progress.plan(layers);
