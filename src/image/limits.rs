@@ -1,5 +1,5 @@
-//! Limits on what one image may ask for. An image is input from outside: without limits it decides how much disk,
-//! memory and time it takes.
+//! Limits the resources that one image may use. An image is untrusted input: without limits it decides how much disk,
+//! memory and time unpacking takes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,19 +10,19 @@ use crate::{fail, log};
 pub(super) const MAX_MANIFEST: u64 = 4 << 20;
 /// The largest image configuration in bytes.
 pub(crate) const MAX_CONFIG: u64 = 8 << 20;
-/// Bytes of all pax headers of one archive entry; an xattr alone may hold 64 KiB.
+/// The most bytes of all pax headers of one archive entry; an xattr alone may hold 64 KiB.
 pub(super) const MAX_PAX_HEADER: u64 = 1 << 20;
-/// Extended attributes of one entry; the kernel lists at most 64 KiB of names.
+/// The most extended attributes of one entry; the kernel lists at most 64 KiB of names.
 pub(super) const MAX_XATTRS: usize = 1024;
-/// Data ranges of one sparse file.
+/// The most data ranges of one sparse file.
 pub(super) const MAX_SPARSE_RANGES: usize = 1 << 16;
-/// Bytes of the paths that one layer may need of the layers below it (see `unpack::single_layer`).
+/// The most bytes of the paths that one layer may need of the layers below it (see `unpack::single_layer`).
 pub(super) const MAX_MISSING_PATHS: usize = 64 << 20;
-/// Bytes of the paths of directories whose times are set at the end of unpacking.
+/// The most bytes of the paths of directories whose times are set at the end of unpacking.
 pub(super) const MAX_DIRECTORY_TIMES: usize = 4 << 20;
 /// The most layers an image may have; the kernel's overlay takes 500.
 pub(crate) const MAX_LAYERS: usize = 500;
-/// The window of a zstd frame, as a power of two: 128 MiB.
+/// The largest window of a zstd frame, as a power of two: 128 MiB.
 pub(super) const MAX_ZSTD_WINDOW_LOG: u32 = 27;
 
 /// The limits that the command line can raise.
@@ -34,7 +34,7 @@ pub(crate) struct Limits {
     pub(crate) entries: u64,
     /// Decompressed bytes for one compressed byte, blocks of zeros aside.
     pub(crate) ratio: u64,
-    /// The decompressed size below which the ratio of a layer is not looked at.
+    /// The decompressed size below which the ratio of a layer is not checked.
     pub(crate) ratio_from: u64,
 }
 
@@ -44,7 +44,7 @@ impl Default for Limits {
     }
 }
 
-/// What an image has used of its limits so far. Layers that are unpacked in parallel share one.
+/// What an image has used of its limits so far. Layers that are unpacked in parallel share one `Usage`.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
     size: AtomicU64,

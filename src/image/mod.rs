@@ -1,4 +1,4 @@
-//! From an image to a bundle: the other half of what lies under `docker run`.
+//! Makes bundles from images, the part of `docker run` that comes before the runtime.
 //!
 //! A reference names a source; its manifest names the layers; each blob is verified, decompressed and read as a tar
 //! archive, whose entries are applied to a tree; the image's configuration becomes config.json; the bundle is put in
@@ -34,11 +34,11 @@ pub(crate) mod archive;
 pub(crate) mod document;
 /// Verifies and decompresses blobs.
 pub(crate) mod blob;
-/// Tells a watcher how far things are.
+/// Reports progress.
 pub(crate) mod progress;
 /// Runs a list of work in several threads.
 mod parallel;
-/// How much one image may ask for.
+/// Limits the resources that one image may use.
 pub(crate) mod limits;
 /// Carries our errors through `std::io`.
 mod io_error;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use oci_spec::image::Descriptor;
 
-/// Callbacks about the blobs that are read. Threads call them side by side.
+/// Callbacks about the blobs that are read. Several threads may call them at the same time.
 pub(crate) trait Progress: Send + Sync {
     /// Called once, with all blobs that are going to be read.
     fn plan(&self, _blobs: &[Descriptor]) {}
@@ -15,7 +15,7 @@ pub(crate) trait Progress: Send + Sync {
     fn done(&self, _blob: &Descriptor) {}
 }
 
-/// Tells nobody.
+/// Ignores all progress.
 impl Progress for () {}
 
 /// A reader that reports to `progress` every byte read from `inner`.

@@ -1,5 +1,5 @@
-//! Checks an image without unpacking it: each digest, size and diff id, each document, each layer's archive. It goes on
-//! after a fault, so that one run reports all.
+//! Checks an image without unpacking it: each digest, size and diff id, each document, each layer's archive. Checking
+//! continues after a fault, so that one run reports all faults.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -37,8 +37,8 @@ pub(crate) fn verify(
     check(source, top, limits, report, MAX_INDEX_DEPTH, &mut HashSet::new());
 }
 
-/// Checks the index or manifest `top`. `depth` is how many more indexes may name each other; what is in `seen` was checked:
-/// a few indexes that name each other a thousand times would take for ever.
+/// Checks the index or manifest `top`. `depth` is how many more indexes may name each other; documents in `seen` are
+/// checked already: without this, a few indexes that name each other a thousand times would take forever.
 fn check(
     source: &dyn ImageSource,
     top: &Descriptor,
@@ -132,7 +132,7 @@ fn check_layers(source: &dyn ImageSource, image: &Image, limits: &Limits, report
 ///
 /// # Errors
 ///
-/// What is wrong with the blob or the archive, and what `visit` returns.
+/// Any fault of the blob or the archive, and the errors of `visit`.
 pub(super) fn for_each_entry(
     blob: Box<dyn Read + Send>,
     descriptor: &Descriptor,
@@ -153,7 +153,7 @@ pub(super) fn for_each_entry(
 }
 
 impl Finding {
-    /// The error with what it is about; None where the check passed.
+    /// Returns the error with the name of the checked object; None if the check passed.
     pub(crate) fn fault(self) -> Option<Error> {
         let what = self.what;
         self.result.with_context(|| what).err()

@@ -78,7 +78,7 @@ pub(super) fn image_of(
     Ok(image)
 }
 
-/// The options that say how registries are reached.
+/// The options for connections to registries.
 pub(super) fn access() -> [Arg; 6] {
     [
         Arg::new("tls-verify")
@@ -129,7 +129,7 @@ pub(super) fn store() -> Arg {
     )
 }
 
-/// Opens the store of --store, or the default one, and makes it where it is missing.
+/// Opens the store of --store, or the default one, and makes it if it is missing.
 pub(super) fn store_of(matches: &ArgMatches) -> Result<Store> {
     let path = path(matches, "store").map_or_else(default_store, Ok)?;
     match Privilege::detect() {
@@ -139,11 +139,11 @@ pub(super) fn store_of(matches: &ArgMatches) -> Result<Store> {
     }
 }
 
-/// As `store_of`, for a store that is there; None where the default one is not.
+/// As `store_of`, for an existing store; None if the default store does not exist.
 ///
 /// # Errors
 ///
-/// `Kind::NotFound` where `--store` names one that is not there.
+/// `Kind::NotFound` if `--store` names a store that does not exist.
 pub(super) fn named_store_of(matches: &ArgMatches) -> Result<Option<Store>> {
     let named = path(matches, "store");
     let place = named.clone().map_or_else(default_store, Ok)?;
@@ -156,7 +156,7 @@ pub(super) fn named_store_of(matches: &ArgMatches) -> Result<Option<Store>> {
     }
 }
 
-/// As `store_of`, but None where there is no store yet.
+/// As `store_of`, but None if there is no store yet.
 pub(super) fn existing_store_of(matches: &ArgMatches) -> Result<Option<Store>> {
     let path = path(matches, "store").map_or_else(default_store, Ok)?;
     if path.join("layers").is_dir() { Store::open(&path).map(Some) } else { Ok(None) }

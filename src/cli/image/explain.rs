@@ -135,7 +135,7 @@ fn path_line(path: &[u8], origin: &Origin) -> String {
     format!("{:>4}  {}{mode:04o} {ids:>9} {bytes:>8} {}{more}", layer + 1, type_letter(*kind), absolute(path))
 }
 
-/// What of a file deserves a look: setuid, setgid, capabilities, a device. None for all others.
+/// Describes why a file needs attention: setuid, setgid, capabilities, a device. None for all other files.
 fn remark(origin: &Origin) -> Option<String> {
     let mut remarks = Vec::new();
     if origin.kind != EntryKind::Directory && origin.kind != EntryKind::Symlink {
@@ -156,9 +156,9 @@ fn remark(origin: &Origin) -> Option<String> {
     (!remarks.is_empty()).then(|| remarks.join(", "))
 }
 
-/// The capabilities in a `security.capability` attribute, as getcap(8) prints them: `cap_net_raw,cap_chown=ep`. None
-/// where the attribute is damaged. It is a 32-bit word of flags, then the low and the high halves of the permitted and
-/// the inheritable set (`struct vfs_cap_data`, linux/capability.h).
+/// The capabilities in a `security.capability` attribute, as getcap(8) prints them: `cap_net_raw,cap_chown=ep`. None if
+/// the attribute is damaged. The attribute is a 32-bit word of flags, then the low and the high halves of the permitted
+/// and the inheritable set (`struct vfs_cap_data`, linux/capability.h).
 fn capabilities(value: &[u8]) -> Option<String> {
     let word = |index: usize| Some(u32::from_le_bytes(value.get(4 * index..4 * index + 4)?.try_into().ok()?));
     let flags = word(0)?;

@@ -60,12 +60,13 @@ fn table_line(row: &Value) -> String {
     format!("{:<24} {platform:<16} {:<72} {size}", column("name"), column("digest"))
 }
 
-/// The rows of what one name leads to.
+/// The rows for one name.
 struct Rows<'a> {
     source: &'a dyn ImageSource,
     name: &'a str,
     rows: &'a mut Vec<Value>,
-    /// What has a row, or is an index that was read: a few that name each other a thousand times would take for ever.
+    /// Manifests with a row and indexes that were read: a few indexes that name each other a thousand times would take
+    /// forever.
     seen: HashSet<Digest>,
 }
 

@@ -70,7 +70,7 @@ fn run(matches: &clap::ArgMatches) -> Result<i32> {
         _ => return run_here(matches),
     };
     if name == "remove" {
-        // Here, where the user's containers can be looked at: from a namespace beside theirs they cannot.
+        // Checked in this process, which can see the user's containers: from another namespace they are not visible.
         let bundle = arguments::path(subcommand, "bundle").unwrap_or_default();
         bundle::refuse_if_in_use(&bundle).with_context(|| format!("remove {}", bundle.display()))?;
     }
@@ -80,7 +80,7 @@ fn run(matches: &clap::ArgMatches) -> Result<i32> {
 /// Runs the command in this process. Returns the exit code.
 fn run_here(matches: &clap::ArgMatches) -> Result<i32> {
     match matches.subcommand() {
-        // Its exit code may be that of the command it runs.
+        // `mount` may return the exit code of COMMAND.
         Some(("mount", matches)) => return mount::run(matches),
         Some(("pull", matches)) => pull::run(matches),
         Some(("unpack", matches)) => unpack::run(matches),

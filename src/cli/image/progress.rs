@@ -35,7 +35,7 @@ struct TerminalProgress {
 struct State {
     blobs: usize,
     done: usize,
-    /// Bytes read so far of each blob that was begun; its whole size where it was there already.
+    /// Bytes read so far of each blob that was begun; the whole size if the destination already had the blob.
     bytes: HashMap<Digest, u64>,
     total: u64,
     /// When the bar was last drawn, or the JSON line with bytes last printed.
@@ -85,7 +85,7 @@ pub(super) fn terminal_only(matches: &ArgMatches) -> Arc<dyn Progress> {
     Arc::new(TerminalProgress { form, state: Mutex::default() })
 }
 
-/// Progress in the form that the command line and the terminal ask for.
+/// Returns progress in the form that the command line and the terminal need.
 pub(super) fn progress_of(matches: &ArgMatches) -> Arc<dyn Progress> {
     let form = if matches.get_flag("quiet") {
         Form::Quiet
@@ -145,7 +145,7 @@ impl Progress for TerminalProgress {
             )),
             Form::Json => {
                 let line = json!({ "done": state.done, "of": state.blobs, "digest": digest, "size": bytes });
-                // Nobody may read any more: that does not stop the work.
+                // The reader may be gone: the work continues.
                 let _ = stdout::write(&format!("{line}\n"));
             }
         }

@@ -1,4 +1,4 @@
-//! Asking for user name and password at the terminal.
+//! Asks for user name and password at the terminal.
 
 use std::io::BufRead;
 

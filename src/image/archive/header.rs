@@ -1,14 +1,14 @@
 //! Decodes one 512-byte tar header of the V7, ustar, GNU or star format.
 //!
-//! Where the formats leave room for two readings the stricter one is taken, because two readers that disagree about
-//! an archive let one of them be smuggled something (CVE-2025-62518).
+//! If a format allows two readings, the stricter one is used, because files can be smuggled past one of two readers
+//! that disagree (CVE-2025-62518).
 
 use crate::error::{Kind, Result};
 use crate::fail;
 
 pub(crate) const BLOCK: usize = 512;
 
-/// Which extension of V7 a header follows: decides what lies behind byte 257.
+/// The extension of V7 that a header follows, which decides the meaning of the bytes after 257.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     V7,
@@ -57,7 +57,7 @@ impl<'a> Header<'a> {
         self.0[156]
     }
 
-    /// The name, its prefix joined where the format has one.
+    /// Returns the name, with the prefix in front if the format has one.
     pub(crate) fn name(&self, into: &mut Vec<u8>) {
         into.clear();
         let prefix = match self.format() {
@@ -124,7 +124,7 @@ impl<'a> Header<'a> {
     }
 }
 
-/// Whether a block that is no header was one: it has the mark of all formats but the oldest.
+/// Whether a block with a wrong checksum looks like a header: it has the magic of every format but the oldest.
 pub(super) fn looks_like_one(block: &[u8; BLOCK]) -> bool {
     block[257..].starts_with(b"ustar")
 }

@@ -35,7 +35,7 @@ pub enum EntryKind {
     Fifo,
 }
 
-/// One entry, all dialects resolved. Names are bytes as they stand in the archive.
+/// One entry, all dialects resolved. Names are the bytes of the archive, unchanged.
 #[derive(Debug, Default)]
 pub struct Entry {
     pub name: Vec<u8>,
@@ -112,7 +112,7 @@ impl<R: Input> Archive<R> {
     ///
     /// # Errors
     ///
-    /// `Kind::Spec` for an archive that is damaged or that readers disagree about; what the input returns.
+    /// `Kind::Spec` for an archive that is damaged or that readers disagree about; the errors of the input.
     pub fn next_entry(&mut self, entry: &mut Entry) -> Result<bool> {
         if !self.skip_to_next()? {
             return Ok(false);
@@ -220,7 +220,7 @@ impl<R: Input> Archive<R> {
         Ok(())
     }
 
-    /// Sets the size of the data that follows, which `data` and the next `skip` go by.
+    /// Sets the size of the data that follows, for `data` and the next `skip`.
     fn expect_data(&mut self, size: u64) {
         self.data = size;
         self.padding = size.wrapping_neg() % BLOCK as u64;
@@ -285,8 +285,8 @@ impl<R: Input> Archive<R> {
             .with_context(|| shown)
     }
 
-    /// Decides how many bytes of data follow. It is decided once, because the data and the way to the next header must go
-    /// by the same number (CVE-2025-62518).
+    /// Decides how many bytes of data follow. The number is decided once, because reading the data and finding the next
+    /// header must use the same number (CVE-2025-62518).
     fn set_size(
         &mut self,
         header: Header<'_>,
@@ -420,7 +420,7 @@ fn replace_if_some(name: &mut Vec<u8>, by: Option<Vec<u8>>) {
     }
 }
 
-/// Two headers of one sort before one entry: readers disagree on which of them counts.
+/// Refuses two headers of one kind before one entry: readers disagree on which of them counts.
 fn set_once<T>(slot: &mut Option<T>, value: T) -> Result<()> {
     match slot.replace(value) {
         None => Ok(()),

@@ -7,7 +7,7 @@ use crate::image::limits;
 /// A time as archives have it: seconds, possibly before 1970, and nanoseconds.
 pub(crate) type Time = (i64, u32);
 
-/// The fields that extended headers override; None where they do not.
+/// The fields that extended headers override; None if a field is not overridden.
 #[derive(Debug, Default, Clone)]
 pub(super) struct PaxHeader {
     pub(crate) path: Option<Vec<u8>>,
@@ -127,7 +127,7 @@ fn split_record(data: &[u8]) -> Result<(&[u8], &[u8], &[u8])> {
     Ok((&body[..equals], &body[equals + 1..], &data[length..]))
 }
 
-/// An empty value takes back what a global header said.
+/// Parses a value; an empty one cancels the value of a global header.
 fn parse_unless_empty<T>(value: &[u8], parse: impl FnOnce(&[u8]) -> Result<T>) -> Result<Option<T>> {
     if value.is_empty() { Ok(None) } else { parse(value).map(Some) }
 }
@@ -196,7 +196,7 @@ fn base64(text: &[u8]) -> Option<Vec<u8>> {
     base64::Engine::decode(&engine, text).ok()
 }
 
-/// `%41` becomes `A`; anything else stands for itself.
+/// Decodes percent signs: `%41` becomes `A`; anything else is unchanged.
 fn percent_decoded(name: &[u8]) -> Vec<u8> {
     let digit = |at: usize| name.get(at).and_then(|&byte| char::from(byte).to_digit(16));
     let mut out = Vec::with_capacity(name.len());

@@ -1,5 +1,5 @@
-//! Decompresses layers: gzip, zstd or none, as the media type says. It is done in this process: no helper program is
-//! ever run on behalf of an image.
+//! Decompresses layers: gzip, zstd or none, as the media type says. Decompression happens in this process: no helper
+//! program is ever run on behalf of an image.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -26,7 +26,7 @@ pub enum Compression {
 const BUFFER_SIZE: usize = 128 << 10;
 
 impl Compression {
-    /// The compression that the media type of a layer's descriptor says.
+    /// Returns the compression that the media type of a layer's descriptor names.
     ///
     /// # Errors
     ///
@@ -49,7 +49,7 @@ impl Compression {
         }
     }
 
-    /// The compression that the first bytes of a stream look like; for sources that name no media type.
+    /// Guesses the compression from the first bytes of a stream, for sources that name no media type.
     pub(crate) fn from_magic(start: &[u8]) -> Self {
         match start {
             [0x1f, 0x8b, ..] => Self::Gzip,
@@ -100,7 +100,7 @@ impl<R: Read> Decompressed<R> {
         }
     }
 
-    /// Reads on to the end of the blob, because its size and digest are checked only there.
+    /// Reads the rest of the blob, because its size and digest are checked only at the end.
     pub(crate) fn finish(self) -> Result<()> {
         let mut input = match self.0 {
             Decoder::Plain(input) => input,

@@ -20,7 +20,7 @@ const KNOWN: [(&[u8], &str, Option<&str>); 13] = [
     (b"<", "HTML or XML", None),
 ];
 
-/// The name of the format that begins so, if it is a known one.
+/// Returns the name of the format whose files begin with these bytes, if it is known.
 pub(crate) fn name(start: &[u8]) -> Option<&'static str> {
     KNOWN.iter().find(|(magic, ..)| start.starts_with(magic)).map(|&(_, name, _)| name)
 }

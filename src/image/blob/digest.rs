@@ -1,4 +1,5 @@
-//! Digests (image-spec, descriptor.md), and `Verified`, a reader that fails at the end of bytes with another digest.
+//! Digests (image-spec, descriptor.md), and `Verified`, a reader that fails at the end of the data if the digest
+//! differs.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -78,11 +79,11 @@ impl fmt::Debug for Hasher {
     }
 }
 
-/// A reader that compares size and digest with a descriptor: the read at the end fails where they differ.
+/// A reader that compares size and digest with a descriptor: the last read fails if they differ.
 #[derive(Debug)]
 pub struct Verified<R> {
     inner: R,
-    /// Taken at the end, so that the check happens once.
+    /// Becomes None at the end, so that the check happens once.
     hasher: Option<Hasher>,
     digest: Digest,
     size: u64,
@@ -96,12 +97,12 @@ impl<R: Read> Verified<R> {
         Ok(Self { inner, hasher, digest: blob.digest().clone(), size: blob.size(), seen: 0 })
     }
 
-    /// As `new`, where `hasher` has already seen the first `seen` bytes.
+    /// As `new`, for a blob whose first `seen` bytes `hasher` has already hashed.
     pub(crate) fn after(inner: R, blob: &Descriptor, hasher: Hasher, seen: u64) -> Self {
         Self { inner, hasher: Some(hasher), digest: blob.digest().clone(), size: blob.size(), seen }
     }
 
-    /// Whether as many bytes were read as there should be.
+    /// Whether as many bytes were read as the descriptor says.
     pub(crate) fn is_full(&self) -> bool {
         self.seen == self.size
     }

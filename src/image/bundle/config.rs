@@ -1,5 +1,5 @@
-//! Converts the image's configuration to config.json (image-spec, conversion.md): its values stay as they are, and
-//! `defaults` has what images do not say.
+//! Converts the image's configuration to config.json (image-spec, conversion.md): its values are kept, and `defaults`
+//! has everything that images do not set.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub(crate) fn working_dir(config: &ImageConfiguration) -> String {
     if dir.starts_with('/') { dir } else { format!("/{dir}") }
 }
 
-/// `Config.User`; empty where the image has none.
+/// Returns `Config.User`; empty if the image has none.
 pub(crate) fn user(config: &ImageConfiguration) -> &str {
     image_config(config).and_then(|config| config.user().as_deref()).unwrap_or_default()
 }
@@ -82,7 +82,7 @@ fn args(config: &ImageConfiguration) -> Vec<String> {
     if args.is_empty() { defaults::ARGS.map(Into::into).to_vec() } else { args }
 }
 
-/// The image's environment as it is, with a PATH where it has none.
+/// Returns the image's environment unchanged, with a PATH added if it has none.
 fn env(config: &ImageConfiguration) -> Vec<String> {
     let mut env = image_config(config).and_then(|config| config.env().clone()).unwrap_or_default();
     if !env.iter().any(|variable| variable.starts_with("PATH=")) {

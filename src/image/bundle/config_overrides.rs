@@ -1,5 +1,5 @@
-//! The options of `unpack` that override the image's configuration (--entrypoint, --env, --volume, …). They are applied
-//! to the image's configuration where it has such a field, and to config.json otherwise.
+//! The options of `unpack` that override the image's configuration (--entrypoint, --env, --volume, …). Each is applied
+//! to the image's configuration if that has such a field, and to config.json otherwise.
 
 use std::path::PathBuf;
 
@@ -171,7 +171,7 @@ fn remove(object: &mut Value, key: &str) {
 }
 
 impl ConfigOverrides {
-    /// Checks what can be checked before the layers are read.
+    /// Checks the options as far as possible before the layers are read.
     pub(super) fn check(&self) -> Result<()> {
         if let Seccomp::File(path) = &self.seccomp {
             read_json(path)?;

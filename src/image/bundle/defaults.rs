@@ -27,10 +27,10 @@ pub(crate) fn masked_paths() -> Vec<&'static str> {
     [crate::spec::MASKED, &["/sys/devices/virtual/powercap"]].concat()
 }
 
-/// PATH where the image sets none.
+/// PATH if the image sets none.
 pub(crate) const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The arguments where the image has neither Entrypoint nor Cmd.
+/// The arguments if the image has neither Entrypoint nor Cmd.
 pub(super) const ARGS: [&str; 1] = ["sh"];
 
 pub(super) const NAMESPACES: [&str; 6] = ["pid", "network", "ipc", "uts", "mount", "cgroup"];

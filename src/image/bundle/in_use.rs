@@ -1,5 +1,5 @@
-//! Whether a container runs in a bundle. The kernel is asked, not the records of a runtime: there are several runtimes, and
-//! each keeps its records where its caller says.
+//! Finds out whether a container runs in a bundle. The kernel is asked, not the records of a runtime: there are several
+//! runtimes, and each keeps its records where its caller says.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -15,7 +15,7 @@ use super::BundleInfo;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 
-/// Refuses where a process has the rootfs of the bundle at `path` as its root directory.
+/// Fails if a process has the rootfs of the bundle at `path` as its root directory.
 pub(crate) fn refuse_if_in_use(path: &Path) -> Result<()> {
     let info = BundleInfo::read(path)?;
     let opening = || format!("open {}", path.display());
@@ -35,7 +35,7 @@ pub(super) fn check(dir: &OwnedFd, path: &Path, info: &BundleInfo) -> Result<()>
         fs::metadata(process.join("root"))
             .is_ok_and(|root| (root.dev(), root.ino()) == (rootfs.st_dev, rootfs.st_ino))
     };
-    // Without root, the overlay is mounted in namespaces of its own alone.
+    // Rootless, the overlay is visible only in the container's mount namespace.
     let upper = [b"upperdir=", path.as_os_str().as_bytes(), b"/upper,"].concat();
     let has_mounted = |process: &Path| {
         fs::read(process.join("mountinfo"))

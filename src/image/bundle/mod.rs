@@ -1,9 +1,9 @@
 //! A bundle is made in a staging directory beside its destination, and renamed to it as a whole. A failed or killed
-//! unpacking leaves nothing at the destination; the next one removes what it left in the staging directory.
+//! unpack leaves nothing at the destination; the next unpack removes the old staging directory.
 //!
-//! It has one of two forms: `private_tree` has a tree of its own; `overlay` mounts the layers of the store, with a
-//! directory for changes over them. config.json comes from the image's configuration (`config`), with `defaults` for
-//! what images do not say, and the command line's `config_overrides`.
+//! A bundle has one of two forms: `private_tree` unpacks a tree for this bundle alone; `overlay` mounts the layers of
+//! the store, with a directory for changes over them. config.json comes from the image's configuration (`config`), with
+//! `defaults` for everything that images do not set, and the command line's `config_overrides`.
 
 pub(crate) mod config;
 pub(crate) mod config_overrides;
@@ -51,14 +51,14 @@ use staging::StagingDir;
 
 use crate::image::store::BUNDLE_INFO;
 
-/// What `unpack` makes.
+/// The options of `unpack`.
 pub(crate) struct UnpackOptions {
     pub(crate) limits: Limits,
     pub(crate) progress: Arc<dyn Progress>,
     pub(crate) overrides: ConfigOverrides,
     /// Make no config.json.
     pub(crate) rootfs_only: bool,
-    /// Changes entries that cannot be made as they are.
+    /// Changes entries that this host cannot make unchanged.
     pub(crate) adapter: EntryAdapter,
     /// The store that a private tree may share blocks with (reflinks).
     pub(crate) reflink_store: Option<Store>,
@@ -66,7 +66,7 @@ pub(crate) struct UnpackOptions {
     pub(crate) overlay_store: Option<Store>,
 }
 
-/// `tare-image.json`: where the bundle comes from, and what it takes to mount it again.
+/// `tare-image.json`: the image that the bundle comes from, and the data to mount it again.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct BundleInfo {
@@ -76,9 +76,9 @@ pub(crate) struct BundleInfo {
     /// The layers of an overlay bundle; None for a private tree.
     #[serde(rename = "shared")]
     pub(crate) overlay: Option<OverlayLayers>,
-    /// The ids that an unprivileged user unpacked it with; None for root.
+    /// The ids that an unprivileged user unpacked the bundle with; None for root.
     pub(crate) rootless: Option<MappedIds>,
-    /// The mapping of its owners to ids of the host, of --uid-map.
+    /// The mapping of the tree's owners to ids of the host, from --uid-map.
     pub(crate) mapping: Option<IdMapping>,
 }
 
@@ -111,7 +111,7 @@ impl BundleInfo {
     fn read_at(dir: &OwnedFd, path: &Path) -> Result<Self> {
         let shown = path.join(BUNDLE_INFO);
         let reading = || format!("read {}", shown.display());
-        // The bundle may be somebody else's: neither a symlink is followed, nor is waited for the writer of a FIFO.
+        // The bundle may be somebody else's: open follows no symlink and does not wait for the writer of a FIFO.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let file = match openat(dir, BUNDLE_INFO, flags, Mode::empty()) {
             Err(Errno::ENOENT) => return Err(no_bundle(path)),
@@ -141,7 +141,7 @@ fn no_bundle(path: &Path) -> crate::error::Error {
 ///
 /// # Errors
 ///
-/// What is wrong with the image, its source, the destination or the disk; nothing is at `path` then.
+/// Any fault of the image, its source, the destination or the disk; then nothing is at `path`.
 pub(crate) fn unpack(
     source: &dyn ImageSource,
     reference: &str,
@@ -182,7 +182,7 @@ pub(crate) fn changes(path: &Path) -> Result<Changes> {
 }
 
 /// The content of config.json for an unpacked tree. Names of users are looked up in the tree, and the working directory
-/// is made there where it is missing.
+/// is made in the tree if it is missing.
 fn runtime_config(image: &Image, tree: &mut Tree, overrides: &ConfigOverrides) -> Result<Vec<u8>> {
     let image = overrides.apply_to_image(&image.config);
     let user = user::resolve(config::user(&image), tree.root())?;

@@ -1,5 +1,5 @@
 //! A bundle over the layers of the store: overlayfs mounts them at `rootfs`, with the directory `upper` for changes. A
-//! second bundle of the same image takes a mount and no copy.
+//! second bundle of the same image needs a mount and no copy.
 
 use std::fs;
 use std::os::fd::AsFd;
@@ -44,8 +44,8 @@ pub(super) fn make(
         options.overrides.mapping.as_ref(),
     )?;
     staging.write_file(&c_string(BUNDLE_INFO.as_bytes())?, &info.to_json()?)?;
-    // Before the bundle is in place, so that its layers are never without a record. A record without a bundle is removed
-    // by the next prune.
+    // Recorded before the bundle is renamed to its destination, so that its layers are never without a record. A record
+    // without a bundle is removed by the next prune.
     store.record_bundle(staging.destination(), &imported)?;
     let made = fill_and_publish(image, &overlay, &info, staging, options);
     made.inspect_err(|_| drop(store.forget_bundle(staging.destination())))?;
@@ -76,8 +76,8 @@ fn fill_and_publish(
     staging.publish(options.adapter.root_ids())
 }
 
-/// Writes config.json, which needs the mounted tree: names of users are looked up in it, and it gets the working
-/// directory.
+/// Writes config.json. This needs the mounted tree, because user names are looked up there and the working directory is
+/// made there.
 fn write_config(image: &Image, staging: &StagingDir, options: &UnpackOptions) -> Result<()> {
     let mut tree =
         Tree::reopen(&staging.path().join("rootfs"), options.adapter.clone()).context("open rootfs")?;
@@ -112,7 +112,7 @@ fn copy_root_attributes(
     set_owner_and_mode(to.as_fd(), &stat).and_then(|()| set_times(to.as_fd(), &stat)).with_context(place)
 }
 
-/// The tree of an overlay bundle, for finding its changes.
+/// Returns the tree of an overlay bundle, to find its changes.
 pub(super) fn bundle_tree(bundle: &Path, overlay: &OverlayLayers, info: &BundleInfo) -> Result<BundleTree> {
     let userxattr = info.rootless.is_some();
     Ok(BundleTree::Overlay { upper: bundle.join("upper"), lowers: lower_dirs(overlay)?, userxattr })
@@ -166,19 +166,19 @@ fn open(bundle: &Path) -> Result<(PathBuf, OverlayLayers, BundleInfo)> {
     }
 }
 
-/// Mounts an overlay bundle, for example after a reboot. Does nothing where it is mounted.
+/// Mounts an overlay bundle, for example after a reboot. Does nothing if it is mounted.
 pub(crate) fn mount(bundle: &Path) -> Result<()> {
     let (path, overlay, info) = open(bundle)?;
     if is_mounted(&path)? { Ok(()) } else { mount_layers(&path, &overlay, &info) }
 }
 
-/// Unmounts an overlay bundle; its changes stay. Does nothing where it is not mounted.
+/// Unmounts an overlay bundle; its changes stay. Does nothing if it is not mounted.
 pub(crate) fn umount(bundle: &Path) -> Result<()> {
     let (path, ..) = open(bundle)?;
     if is_mounted(&path)? { unmount(&path.join("rootfs")) } else { Ok(()) }
 }
 
-/// Whether something is mounted at the bundle's rootfs: it is then on another device than the bundle.
+/// Whether something is mounted at the bundle's rootfs: the rootfs is then on another device than the bundle.
 fn is_mounted(bundle: &Path) -> Result<bool> {
     use std::os::unix::fs::MetadataExt;
     let device = |path: &Path| {

@@ -27,7 +27,7 @@ use crate::sys::file::rename_new;
 ///
 /// # Errors
 ///
-/// `Kind::State` where a container runs in it, or something else is mounted there.
+/// `Kind::State` if a container runs in the bundle, or something else is mounted there.
 pub(crate) fn remove(bundle: &Path) -> Result<()> {
     let removing = || format!("remove {}", bundle.display());
     let path = bundle.canonicalize().with_context(|| format!("open {}", bundle.display()))?;
@@ -57,7 +57,8 @@ pub(crate) fn remove(bundle: &Path) -> Result<()> {
     unlinkat(&parent, partial.as_c_str(), UnlinkatFlags::RemoveDir).with_context(removing)
 }
 
-/// The bundle names its store, and may be somebody else's: nothing is made or changed in a store that is not ours.
+/// Whether the bundle's store belongs to this user. The bundle names its store and may be somebody else's, so a store
+/// of another owner is neither made nor changed.
 fn is_our_store(overlay: &OverlayLayers) -> bool {
     fs::symlink_metadata(&overlay.store)
         .is_ok_and(|store| store.is_dir() && store.uid() == geteuid().as_raw())
@@ -80,8 +81,8 @@ fn unmount(dir: &OwnedFd, info: &BundleInfo) -> Result<()> {
     umount2(rootfs.as_c_str(), MntFlags::UMOUNT_NOFOLLOW).context("unmount its rootfs")
 }
 
-/// Renames the bundle `dir`, which is `name` in `parent`, to the name of a staging directory, and returns that. If this
-/// process is killed then, what is left is no bundle, and the next one that is made here removes it.
+/// Renames the bundle `dir`, which is `name` in `parent`, to the name of a staging directory, and returns the new name.
+/// If this process is killed afterwards, a staging directory remains, which the next bundle made here removes.
 fn withdraw(parent: &OwnedFd, name: &CStr, dir: &OwnedFd) -> Result<CString> {
     let partial = c_string(&[b".", name.to_bytes(), b".partial"].concat())?;
     if let Some(old) = lock_ours(parent, &partial).with_context(|| partial.to_string_lossy().into_owned())? {

@@ -91,8 +91,8 @@ const ENOSYS: u32 = 38;
 /// All CLONE_NEW* flags that clone(2) takes.
 const NEW_NAMESPACES: u64 = 0x7e02_0000;
 
-/// The `linux.seccomp` object for an image of this architecture (as GOARCH spells it); None for one that has no profile
-/// here.
+/// The `linux.seccomp` object for an image of this architecture (as GOARCH spells it); None for an architecture without
+/// a profile.
 pub fn default_profile(architecture: &str) -> Option<Value> {
     let architectures = match architecture {
         "amd64" => json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]),

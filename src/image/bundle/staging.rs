@@ -1,8 +1,9 @@
 //! The staging directory of a bundle: `.NAME.partial` beside its destination. It is locked while the bundle is made, and
 //! renamed to the destination when the bundle is complete.
 //!
-//! The directory above may belong to somebody else, who can put anything there under that name. What an earlier run left
-//! is known by its owner and by its mode, which no finished bundle has; nothing else is ever emptied.
+//! The directory above may belong to somebody else, who can put anything there under that name. A leftover of an
+//! earlier run is recognized by its owner and by its mode, which no finished bundle has; no other directory is ever
+//! emptied.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -25,7 +26,7 @@ use crate::image::filesystem::xattrs::drop_inherited_acl;
 use crate::image::filesystem::{overlay, remove};
 use crate::inroot::c_string;
 
-/// A bundle in the making, locked against other processes.
+/// The staging directory of a bundle, locked against other processes.
 #[derive(Debug)]
 pub(super) struct StagingDir {
     /// The directory that the bundle will be in.
@@ -38,12 +39,12 @@ pub(super) struct StagingDir {
 }
 
 impl StagingDir {
-    /// Makes and locks the staging directory for a bundle at `destination`. What an earlier run left in it is removed, and
-    /// so is a bundle at `destination` that was never completed.
+    /// Makes and locks the staging directory for a bundle at `destination`. Leftovers of an earlier run are removed,
+    /// both in the staging directory and an incomplete bundle at `destination`.
     ///
     /// # Errors
     ///
-    /// `Kind::Exists` where something else is at `destination`, or another process makes a bundle there.
+    /// `Kind::Exists` if something else is at `destination`, or another process makes a bundle there.
     pub(super) fn create(destination: &Path) -> Result<Self> {
         let making = || format!("make bundle {}", destination.display());
         let file_name =
@@ -124,8 +125,8 @@ impl StagingDir {
         changes::write_record(&self.path.join(name), to)
     }
 
-    /// Renames the staging directory to the destination; an empty directory there is replaced. Then gives it the mode of a
-    /// bundle, and to the container's root, who must be able to enter it.
+    /// Renames the staging directory to the destination; an empty directory there is replaced. Then gives the bundle
+    /// its final mode, and the container's root as its owner, who must be able to enter it.
     pub(super) fn publish(&self, (uid, gid): (u32, u32)) -> Result<()> {
         let moved =
             renameat(&self.parent, self.name.as_c_str(), &self.parent, self.bundle_name()?.as_c_str());
@@ -144,7 +145,7 @@ impl StagingDir {
         self.write_file(MOUNTING, b"")
     }
 
-    /// Marks the bundle as complete: it is in its place, and mounted.
+    /// Marks the bundle as complete, when it is at its destination and mounted.
     pub(super) fn clear_mounting_mark(&self) -> Result<()> {
         unlinkat(self.dir(), MOUNTING, UnlinkatFlags::NoRemoveDir).context("complete the bundle")
     }
@@ -166,10 +167,11 @@ impl StagingDir {
     }
 }
 
-/// The file that marks an overlay bundle as incomplete: from before it is put in its place until it is mounted.
+/// The file that marks an overlay bundle as incomplete: it exists from before the rename to the destination until the
+/// overlay is mounted.
 const MOUNTING: &CStr = c".tare-image-mounting";
 
-/// The mode of a directory whose content counts for nothing: a bundle that is being made or removed. Others keep out,
+/// The mode of a bundle that is being made or removed, whose content may be deleted. Other users have no access,
 /// because users of the host must not reach setuid programs of an image (CVE-2021-41103).
 const IN_THE_MAKING: Mode = Mode::S_IRWXU.union(Mode::S_ISVTX);
 
@@ -179,8 +181,8 @@ pub(super) fn mark_in_the_making(dir: &OwnedFd) -> Result<()> {
     Ok(fchmod(dir, IN_THE_MAKING)?)
 }
 
-/// Checks that the destination is free: missing, an empty directory, or a bundle whose maker was killed before it was
-/// complete, which is returned.
+/// Checks that the destination is free: missing, an empty directory, or a bundle whose maker was killed before
+/// completion. Returns such an incomplete bundle.
 fn find_unfinished(parent: &OwnedFd, name: &CStr) -> Result<Option<OwnedFd>> {
     let occupied = || fail!(Kind::Exists, "it exists and is not empty");
     let dir = match open_dir(parent.as_fd(), name) {
@@ -247,11 +249,11 @@ fn make_locked_dir(parent: &OwnedFd, name: &CStr) -> Result<Flock<OwnedFd>> {
     Ok(lock)
 }
 
-/// Opens and locks what stands at the name of a staging directory; None where nothing does.
+/// Opens and locks an existing staging directory of this name; None if there is none.
 ///
 /// # Errors
 ///
-/// `Kind::Exists` where another process holds it, and for what no run of this program by this user has left.
+/// `Kind::Exists` if another process has locked it, or if it is not the leftover of a run by this user.
 pub(super) fn lock_ours(parent: &OwnedFd, name: &CStr) -> Result<Option<Flock<OwnedFd>>> {
     let foreign = || {
         let error = fail!(Kind::Exists, "it is there already, and not what an earlier run of this user left");

@@ -1,4 +1,4 @@
-//! Resolves `Config.User` of an image to ids. Numbers are taken as they are; names are looked up in the image's own
+//! Resolves `Config.User` of an image to ids. Numbers are used unchanged; names are looked up in the image's own
 //! /etc/passwd and /etc/group.
 
 use std::io::Read;
@@ -56,7 +56,7 @@ fn resolve_in(
         return Ok(User::default());
     }
     let (user, group_text) = match text.split_once(':') {
-        // As Docker reads them: a part that is empty is as if it were not said.
+        // As in Docker, an empty part counts as missing.
         Some((user, "")) => (if user.is_empty() { "0" } else { user }, None),
         Some(("", group)) => ("0", Some(group)),
         Some((user, group)) => (user, Some(group)),

@@ -67,7 +67,7 @@ fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// The tree of a bundle.
 #[derive(Debug)]
 pub(crate) enum BundleTree {
-    /// A tree of its own.
+    /// A tree that belongs to this bundle alone.
     Private { rootfs: PathBuf },
     /// The upper directory of an overlay over `lowers`, the lowest of them first. `userxattr` is the mount option.
     Overlay { upper: PathBuf, lowers: Vec<PathBuf>, userxattr: bool },
@@ -77,7 +77,7 @@ pub(crate) enum BundleTree {
 ///
 /// # Errors
 ///
-/// `Kind::NotFound` where there is no record, `Kind::State` where something is mounted inside the tree.
+/// `Kind::NotFound` if there is no record, `Kind::State` if something is mounted inside the tree.
 pub(crate) fn changes(tree: &BundleTree, owners: Owners, file: &Path) -> Result<Changes> {
     let record = Record::read(file)?;
     match tree {

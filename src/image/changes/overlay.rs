@@ -1,6 +1,6 @@
-//! The changes of an overlay bundle. Its upper directory holds what was added or changed, with the directories above it,
-//! and whiteouts for what was deleted. Each is compared with the layers below, because the kernel also copies up files
-//! that stay the same.
+//! Finds the changes of an overlay bundle. Its upper directory holds what was added or changed, with the directories
+//! above it, and whiteouts for what was deleted. Each is compared with the layers below, because the kernel also copies
+//! up files that stay the same.
 
 use std::collections::HashSet;
 use std::ffi::CStr;
@@ -54,7 +54,7 @@ pub(crate) fn changes(
 
 const DIR: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
-/// Makes an empty directory beside the upper one: kernels without the mount API need it to mount the view at.
+/// Makes an empty directory beside the upper one: kernels without the mount API need it as the mount point of the view.
 fn make_scratch_dir(upper: &Path) -> Result<PathBuf> {
     let path = upper.with_file_name(format!(".below-{}", std::process::id()));
     std::fs::create_dir(&path).with_context(|| format!("make {}", path.display()))?;
@@ -70,7 +70,7 @@ struct Comparing {
     marks: &'static CStr,
     below_marks: Option<&'static CStr>,
     list: Vec<Change>,
-    /// The opaque directory that the walk is in: what lower layers have there is hidden.
+    /// The opaque directory that the walk is in: the content of lower layers in this directory is hidden.
     opaque: Option<Vec<u8>>,
 }
 
@@ -84,7 +84,7 @@ impl Comparing {
             }
             return Ok(false);
         }
-        // An entry that is as the record has it was made by the unpacking.
+        // An entry that is the same as in the record was made by `unpack`, not changed later.
         let recorded = self.record.files.get(found.path);
         if recorded != Some(&FileState::from_stat(&found.stat)) {
             match &below {
@@ -103,8 +103,8 @@ impl Comparing {
         self.list.push(Change { path: path.to_vec(), kind });
     }
 
-    /// The stat of `path` in the layers below, and its directory; None where it is not there. No symlink is followed, so
-    /// it is this path and no other.
+    /// Returns the stat of `path` in the layers below, and its open parent directory; None if it is missing. No symlink
+    /// is followed, so the result is this path and no other.
     fn find_below(&self, path: &[u8]) -> Result<Option<(OwnedFd, FileStat)>> {
         let (above, name) = split(path);
         let mut dir = self.below.try_clone()?;
@@ -122,7 +122,8 @@ impl Comparing {
         }
     }
 
-    /// Adds what an opaque directory, or one inside it, hides: what the layers below have there and it has not.
+    /// Adds the paths that an opaque directory, or a directory inside it, hides: those that the layers below have in it
+    /// and the upper directory does not.
     fn add_hidden(&mut self, found: &WalkEntry<'_>, below: Option<&(OwnedFd, FileStat)>) -> Result<()> {
         let inside =
             |opaque: &Vec<u8>| found.path.starts_with(opaque) && found.path.get(opaque.len()) == Some(&b'/');

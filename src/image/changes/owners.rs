@@ -7,7 +7,7 @@ use crate::image::unpack::entry_adapter::unmap_capability;
 use crate::image::unpack::owner_xattr::{OWNER_XATTR, decode_owner};
 use crate::image::userns::mapping::IdMapping;
 
-/// How owners were changed when the bundle was unpacked. The default is: not at all.
+/// How owners were changed when the bundle was unpacked. By default they were not changed.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Owners {
     /// Every file belongs to one user, and an attribute has its owner in the image.
@@ -25,7 +25,8 @@ impl Owners {
         stat
     }
 
-    /// Removes the attribute with the owner from `xattrs`, and returns that owner. Unmaps file capabilities too.
+    /// Removes the attribute `user.rootlesscontainers` from `xattrs`, and returns the owner in it. Unmaps file
+    /// capabilities too.
     pub(crate) fn take_owner(&self, xattrs: &mut Vec<(Vec<u8>, Vec<u8>)>) -> Option<(u32, u32)> {
         self.unmap_capability(xattrs);
         let index = xattrs.iter().position(|(name, _)| self.is_single_id && name == OWNER_XATTR)?;

@@ -1,5 +1,5 @@
-//! The changes of a private tree: a path that is not in the record was added, a recorded one that is gone was deleted,
-//! and one with another inode number or change time was changed.
+//! Finds the changes of a private tree: a path that is not in the record was added, a recorded path that is missing was
+//! deleted, and a path with another inode number or change time was changed.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -39,12 +39,12 @@ pub(crate) fn changes(rootfs: &Path, owners: Owners, record: Record) -> Result<C
 }
 
 struct Comparison {
-    /// What is recorded and not compared yet; in the end, what is not there any more.
+    /// Recorded paths that are not compared yet; in the end, the paths that are missing from the tree.
     record: Record,
     /// The tree is a copy: its inode numbers and change times are not those of the record.
     is_copy: bool,
     list: Vec<Change>,
-    /// Directories that something else has replaced: what was in them is not listed as deleted.
+    /// Directories that another file replaced: their former content is not listed as deleted.
     replaced: HashSet<Vec<u8>>,
 }
 

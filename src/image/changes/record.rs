@@ -32,10 +32,10 @@ pub(super) struct FileState {
 /// The metadata that a tar archive has too, without extended attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Metadata {
-    /// With the file type.
+    /// The mode, with the file type.
     pub(crate) mode: u32,
     pub(crate) ids: (u32, u32),
-    /// In bytes, for files and symlinks; the device number of a device; 0 for anything else.
+    /// The size in bytes of files and symlinks; the device number of a device; 0 for anything else.
     pub(crate) size: u64,
     /// The modification time, in seconds and nanoseconds.
     pub(crate) mtime: (i64, i64),

@@ -20,7 +20,7 @@ use crate::image::blob::digest::{self, Verified};
 use crate::image::filesystem::partial_file;
 use crate::image::io_error::from_io_error;
 
-/// A tar file in the making: `.NAME.partial` beside its destination.
+/// A tar file that is being written: `.NAME.partial` beside its destination.
 struct Output {
     builder: tar::Builder<BufWriter<File>>,
     _lock: Flock<File>,
@@ -96,7 +96,7 @@ impl Output {
     }
 }
 
-/// Makes the file at `path` with what `fill` adds; after a failure, no file.
+/// Makes the file at `path` from the members that `fill` adds; after a failure there is no file.
 fn write_archive(path: &Path, fill: impl FnOnce(&mut Output) -> Result<()>) -> Result<()> {
     let mut output = Output::create(path)?;
     let done = fill(&mut output).and_then(|()| output.publish());
@@ -171,8 +171,8 @@ fn repo_tag(name: &str) -> Result<String> {
     Ok(crate::image::source::registry::parse_name(name)?.whole())
 }
 
-/// Adds a layer, which a docker-archive has decompressed. Its size comes before it and is not known, so it is written to
-/// a temporary file first.
+/// Adds a layer, decompressed as docker-archive needs it. The tar header needs the unknown size first, so the layer is
+/// written to a temporary file before.
 fn add_layer(
     from: &CopySource<'_>,
     output: &mut Output,

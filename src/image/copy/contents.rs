@@ -9,19 +9,20 @@ use crate::fail;
 use crate::image::document::manifest::{DocumentKind, Image, document_kind, read_index_bytes, read_manifest};
 use crate::image::source::{ImageSource, MAX_INDEX_DEPTH};
 
-/// All documents together, in bytes: they are held in memory.
+/// The largest size of all documents together, in bytes: they are held in memory.
 const MAX_DOCUMENT_BYTES: usize = 256 << 20;
 
 /// What is copied.
 #[derive(Debug)]
 pub(crate) struct Contents {
-    /// What the destination's name is for.
+    /// The descriptor that the destination's tag will point to.
     pub(super) top: Descriptor,
-    /// Indexes and manifests as they stand in their blobs, each after those that it names: `top` is the last.
+    /// Indexes and manifests, byte for byte as in their blobs, each after the documents that it names: `top` is the
+    /// last.
     pub(super) documents: Vec<(Descriptor, Vec<u8>)>,
     /// Configurations, layers and other blobs; each once.
     pub(super) blobs: Vec<Descriptor>,
-    /// The one image that it is; None of an artifact or an index.
+    /// The image, if a single image is copied; None for an artifact or an index.
     pub(super) image: Option<Image>,
 }
 
@@ -34,7 +35,7 @@ impl Contents {
         Self { top, documents, blobs: found.blobs, image: Some(image.clone()) }
     }
 
-    /// Everything that `top` leads to, an index as it stands there: no digest changes.
+    /// Reads everything that `top` names. An index is copied unchanged, so digests stay.
     ///
     /// # Errors
     /// A document that cannot be read or is of an unknown kind; indexes that name each other too deeply.
@@ -60,7 +61,7 @@ struct Collector {
 
 impl Collector {
     fn add_document(&mut self, source: &dyn ImageSource, descriptor: &Descriptor, depth: u32) -> Result<()> {
-        // An index that names one document many times over makes no work of it.
+        // A document that an index names several times is read once.
         if !self.seen_documents.insert(descriptor.digest().clone()) {
             return Ok(());
         }

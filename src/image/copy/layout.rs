@@ -73,7 +73,7 @@ fn make_parent(path: &Path) -> Result<()> {
     })
 }
 
-/// Copies one blob; continues where an interrupted run left it.
+/// Copies one blob; continues the partial blob of an interrupted run.
 fn fetch(from: &CopySource<'_>, dir: &Path, blob: &Descriptor) -> Result<()> {
     let path = blob_path(dir, blob)?;
     if is_there(&path, blob) {
@@ -111,7 +111,7 @@ fn partial(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// Hashes what the file has already, then appends the rest of the blob to it and verifies the whole.
+/// Hashes the bytes that the file already has, then appends the rest of the blob to it and verifies the whole.
 fn complete_blob(from: &CopySource<'_>, blob: &Descriptor, file: &mut File) -> Result<()> {
     let present = file.metadata()?.len().min(blob.size());
     let mut hasher = Hasher::for_digest(blob.digest())?;
@@ -132,7 +132,7 @@ fn complete_blob(from: &CopySource<'_>, blob: &Descriptor, file: &mut File) -> R
     copy_bytes(&mut verified, file, "blob").map(drop)
 }
 
-/// Adds the image to index.json. A tag is taken from the image that had it; without a tag, the digest is listed once.
+/// Adds the image to index.json. A tag is removed from the image that had it; without a tag, the digest is listed once.
 fn add_to_index(dir: &Path, image: &Descriptor, tag: Option<&str>) -> Result<()> {
     let _lock = lock(dir)?;
     let path = dir.join("index.json");

@@ -24,8 +24,8 @@ use crate::image::source::registry::Access;
 /// How many blobs are copied at the same time.
 const PARALLEL: usize = 4;
 
-/// Copies `contents` to `destination`; `access` is for a destination that is a registry. They are named there (tag, index
-/// entry, file) when all their blobs and documents are.
+/// Copies `contents` to `destination`; `access` is for a destination that is a registry. The name (tag, index entry,
+/// file) is made when all blobs and documents are at the destination.
 pub(crate) fn copy(
     source: &dyn ImageSource,
     contents: &Contents,
@@ -53,7 +53,7 @@ fn tag(select: &Selector) -> Result<Option<&str>> {
     }
 }
 
-/// What is copied, and from where.
+/// The contents to copy, and their source.
 struct CopySource<'a> {
     source: &'a dyn ImageSource,
     contents: &'a Contents,
@@ -67,7 +67,7 @@ impl CopySource<'_> {
         Ok(ProgressReader { inner, blob: blob.clone(), progress: Arc::clone(self.progress) })
     }
 
-    /// Calls `copy` for each distinct blob, some in parallel; after a failure no further one is begun.
+    /// Calls `copy` for each distinct blob, some in parallel; after a failure no further blob is begun.
     fn for_each_blob(&self, copy: impl Fn(&Descriptor) -> Result<()> + Sync) -> Result<()> {
         parallel::for_each(&self.contents.blobs, PARALLEL, &|blob| {
             copy(blob).with_context(|| format!("blob {}", blob.digest()))
@@ -75,8 +75,8 @@ impl CopySource<'_> {
     }
 }
 
-/// A reader for callers that stop after a blob's last byte: with it, it also reads the end, where `Verified` checks the
-/// digest.
+/// A reader for callers that stop after a blob's last byte. With that byte it also reads the end of the blob, where
+/// `Verified` checks the digest.
 struct ReadToEnd<R: Read>(Verified<R>);
 
 impl<R: Read> Read for ReadToEnd<R> {
@@ -90,7 +90,7 @@ impl<R: Read> Read for ReadToEnd<R> {
     }
 }
 
-/// Copies all of `from` to `to`, and returns how many bytes it was. `what` names the destination in errors.
+/// Copies all of `from` to `to`, and returns the number of bytes. `what` names the destination in errors.
 fn copy_bytes(from: &mut impl Read, to: &mut impl std::io::Write, what: &str) -> Result<u64> {
     let mut buffer = vec![0; 128 << 10];
     let mut total = 0;

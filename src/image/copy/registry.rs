@@ -1,4 +1,5 @@
-//! Pushes to a registry: the blobs, some in parallel, then manifests and indexes, and last the one that gets the name.
+//! Pushes to a registry: the blobs, some in parallel, then manifests and indexes, and last the document that gets the
+//! tag.
 
 use super::{CopySource, ReadToEnd};
 use crate::error::Result;
@@ -8,7 +9,7 @@ use crate::image::source::registry::{Access, PushTarget};
 pub(super) fn write(from: &CopySource<'_>, name: &str, access: &Access) -> Result<()> {
     let target = PushTarget::open(name, access)?;
     from.for_each_blob(|blob| {
-        // Verified here too: a registry would only answer that it got other bytes.
+        // Verified here too, because a registry would only report different bytes.
         target.push_blob(blob, from.source.repository(), &|| {
             Ok(Box::new(ReadToEnd(Verified::new(from.open(blob, 0)?, blob)?)))
         })?;

@@ -52,9 +52,9 @@ pub struct Image {
     pub descriptor: Descriptor,
     pub manifest: ImageManifest,
     pub config: ImageConfiguration,
-    /// The configuration as it stands in the blob, unknown members included.
+    /// The configuration, byte for byte as in the blob, unknown members included.
     pub config_bytes: Vec<u8>,
-    /// The manifest as it stands in the blob.
+    /// The manifest, byte for byte as in the blob.
     pub manifest_bytes: Vec<u8>,
 }
 
@@ -88,8 +88,8 @@ pub(crate) fn read_manifest(open: OpenBlob<'_>, descriptor: &Descriptor) -> Resu
     Ok((manifest, bytes))
 }
 
-/// What a manifest is of, where that is no image: a signature, an attestation, a chart. buildx gives its attestations the
-/// configuration of an image, and layers that are none.
+/// Returns the kind of artifact that a manifest describes, if it is no image: a signature, an attestation, a chart.
+/// buildx gives its attestations the configuration of an image, but their layers are no filesystem layers.
 pub(crate) fn artifact_type(manifest: &ImageManifest) -> Option<String> {
     let stated = || manifest.artifact_type().as_ref().map(ToString::to_string);
     let config = manifest.config().media_type();
@@ -101,7 +101,7 @@ pub(crate) fn artifact_type(manifest: &ImageManifest) -> Option<String> {
     has_none.then(|| stated().unwrap_or_else(|| first.media_type().to_string()))
 }
 
-/// Whether a blob is one that makes up a root filesystem, in a compression that is known or not.
+/// Whether a blob is a layer of a root filesystem, whatever its compression.
 fn is_layer_type(media_type: &MediaType) -> bool {
     let name = media_type.to_string();
     ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."]
@@ -158,7 +158,7 @@ struct Shape {
 enum Member {
     #[default]
     Absent,
-    /// As Go writes a list that is empty.
+    /// `null`, which Go writes for an empty list.
     Null,
     Value,
 }
@@ -167,7 +167,8 @@ fn member<'a, D: Deserializer<'a>>(from: D) -> std::result::Result<Member, D::Er
     Ok(Option::<IgnoredAny>::deserialize(from)?.map_or(Member::Null, |_| Member::Value))
 }
 
-/// A document that could be read as both sorts would be one image to us and another to a scanner (CVE-2021-41190).
+/// Refuses a document that could be read both as an index and as a manifest: it would be one image to us and another to
+/// a scanner (CVE-2021-41190).
 fn check_shape(bytes: &[u8], named: Option<&MediaType>, document: DocumentKind) -> Result<()> {
     let shape: Shape = parse_json(bytes)?;
     if shape.schema_version != Some(2) {
@@ -215,7 +216,7 @@ pub(crate) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
         .map_err(|e| fail!(Kind::Spec, "{e}"))
 }
 
-/// Go writes `null` for a list or a map without members, and reads it as that.
+/// Removes the members that are `null`: Go writes `null` for an empty list or map, and reads it as empty.
 fn without_null(mut value: Value) -> Value {
     let Value::Object(members) = &mut value else {
         if let Value::Array(items) = &mut value {

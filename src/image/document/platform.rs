@@ -7,7 +7,7 @@ use oci_spec::image::{Descriptor, ImageConfiguration};
 use crate::error::{Kind, Result};
 use crate::fail;
 
-/// The platform that an image is wanted for.
+/// The platform for which an image is requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Platform {
     pub(crate) os: String,
@@ -43,13 +43,14 @@ impl Platform {
         Ok(Self { os: os.into(), architecture: architecture.into(), variant: variant.map(Into::into) })
     }
 
-    /// Whether an image that says this of itself is one for this platform. What it leaves out is not against it.
+    /// Whether an image that declares this platform runs on the requested one. A field that the image does not declare
+    /// always matches.
     fn is_for(&self, os: &str, architecture: &str) -> bool {
         (os.is_empty() || os == self.os)
             && (architecture.is_empty() || as_go_says(architecture) == self.architecture)
     }
 
-    /// Chooses the manifest of an index that fits this platform best; the first of several equals.
+    /// Selects the manifest of an index that fits this platform best; the first of several equal ones.
     pub(crate) fn select<'a>(
         &self,
         manifests: impl IntoIterator<Item = &'a Descriptor>,
@@ -61,8 +62,8 @@ impl Platform {
             .map(|(_, manifest)| manifest)
     }
 
-    /// How well a manifest fits: 0 is best, None is not at all. One without a platform fits worst, but fits: descriptors of
-    /// single images often name none.
+    /// Ranks how well a manifest fits: 0 is best, None does not fit. A manifest without a platform fits worst, but does
+    /// fit: descriptors of single images often name no platform.
     fn fit(&self, manifest: &Descriptor) -> Option<u32> {
         let Some(platform) = manifest.platform() else { return Some(100) };
         if !self.is_for(&platform.os().to_string(), &platform.architecture().to_string()) {
@@ -84,7 +85,7 @@ impl Platform {
     ///
     /// # Errors
     ///
-    /// `Kind::Unsupported` where it names another one.
+    /// `Kind::Unsupported` if it names another platform.
     pub(crate) fn check(&self, config: &ImageConfiguration) -> Result<()> {
         let (os, architecture) = (config.os().to_string(), config.architecture().to_string());
         if self.is_for(&os, &architecture) {
@@ -98,7 +99,7 @@ impl Platform {
     }
 }
 
-/// The name that Go, and so image-spec, has for an architecture of this name of the kernel.
+/// Converts the kernel's name of an architecture to the name in Go, which image-spec uses.
 fn as_go_says(architecture: &str) -> &str {
     match architecture {
         "x86_64" => "amd64",

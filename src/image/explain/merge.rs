@@ -19,7 +19,7 @@ pub(super) struct MergedTree {
 }
 
 impl MergedTree {
-    /// Begins the next layer: the entries that follow are its.
+    /// Begins the next layer: the entries that follow belong to it.
     pub(crate) fn begin_layer(&mut self) {
         self.layers.push(Layer::default());
     }
@@ -60,7 +60,8 @@ impl MergedTree {
         self.events.push(Event { layer: self.number(), path: path.to_vec(), effect });
     }
 
-    /// Removes what lower layers have below `path` and, with `itself`, at it. Returns the layers it came from and its size.
+    /// Removes what lower layers have below `path` and, with `itself`, at it. Returns the layers that the removed files
+    /// came from, and their size.
     fn remove_lower(&mut self, path: &[u8], itself: bool) -> (Vec<usize>, u64) {
         let number = self.number();
         let mut gone: Vec<Vec<u8>> = self
@@ -86,7 +87,7 @@ impl MergedTree {
         (layers, bytes)
     }
 
-    /// Counts a file as hidden. Returns its size; that of a hard link is counted with its target.
+    /// Counts a file as hidden. Returns its size; the size of a hard link is counted with its target.
     fn hide(&mut self, origin: &Origin) -> u64 {
         let bytes = if origin.is_hard_link { 0 } else { origin.size };
         self.layers[origin.layer].hidden += bytes;
@@ -107,7 +108,7 @@ impl MergedTree {
             .filter(move |(path, _)| **path != from)
     }
 
-    /// Puts an entry at its path; the directories above it are made where they are missing.
+    /// Inserts an entry at its path; missing directories above it are made.
     fn put(&mut self, entry: &Entry, path: &[u8], size: u64) -> Result<()> {
         let (above, name) = split(path);
         let path = if path.is_empty() { Vec::new() } else { join(&self.make_dirs(above)?, name) };
@@ -198,7 +199,7 @@ impl MergedTree {
         Ok(so_far)
     }
 
-    /// All layers are applied.
+    /// Ends the merge, when all layers are applied.
     pub(crate) fn finish(self) -> Explained {
         Explained { layers: self.layers, paths: self.paths.into_iter().collect(), events: self.events }
     }

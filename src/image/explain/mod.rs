@@ -1,5 +1,5 @@
-//! Explains an image without unpacking it: which layer each path comes from, what layers hide of those below, what
-//! deserves a look (setuid, capabilities, devices), and why each member of config.json has its value.
+//! Explains an image without unpacking it: which layer each path comes from, what layers hide of those below, which
+//! files need attention (setuid, capabilities, devices), and why each member of config.json has its value.
 
 mod merge;
 mod reasons;
@@ -48,7 +48,7 @@ pub(crate) struct Event {
 /// What an entry does to the layers below.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// A whiteout that hides files of these layers; none where there was nothing to hide. `bytes` is their size.
+    /// A whiteout that hides files of these layers; none if there was nothing to hide. `bytes` is their size.
     Removes { layers: Vec<usize>, bytes: u64 },
     /// An opaque whiteout that hides what these layers have in the directory.
     Empties { layers: Vec<usize>, bytes: u64 },
@@ -64,7 +64,7 @@ pub(crate) struct Layer {
     pub(crate) entries: usize,
     /// The size of its files.
     pub(crate) bytes: u64,
-    /// The part of it that layers above hide.
+    /// The part of `size` that layers above hide.
     pub(crate) hidden: u64,
 }
 

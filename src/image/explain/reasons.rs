@@ -153,7 +153,7 @@ mod tests {
     use crate::image::bundle::config::image;
     use serde_json::json;
 
-    /// Adds the members at or below `pointer` that no reason is about.
+    /// Adds the members at or below `pointer` that have no reason.
     fn collect_uncovered(value: &Value, pointer: &str, reasons: &[Reason], found: &mut Vec<String>) {
         if reasons.iter().any(|reason| reason.pointer == pointer) {
             return;

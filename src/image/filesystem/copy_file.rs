@@ -24,7 +24,7 @@ use crate::sys::xattr::{fgetxattr, flistxattr, fsetxattr};
 ///
 /// # Errors
 ///
-/// `Kind::Spec` for a directory; `Kind::System` where a system call fails.
+/// `Kind::Spec` for a directory; `Kind::System` if a system call fails.
 pub(crate) fn copy_file(
     from: BorrowedFd<'_>,
     name: &CStr,
@@ -45,7 +45,7 @@ pub(crate) fn copy_file(
     let (uid, gid) = (Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)));
     if kind != libc::S_IFLNK {
         drop_inherited_acl_by_name(into, to)?;
-        // A list that was inherited has changed it.
+        // An inherited ACL has changed the mode.
         let mode = Mode::from_bits_truncate(stat.st_mode & 0o7777);
         fchmodat(into, to, mode, FchmodatFlags::NoFollowSymlink)?;
     }

@@ -1,4 +1,4 @@
-//! Mounts layers over each other with overlayfs: with the mount API and one `lowerdir+` per layer where the kernel has it
+//! Mounts layers over each other with overlayfs: with the mount API and one `lowerdir+` per layer if the kernel has it
 //! (500 layers), else with mount(2) and all of them in one string, which must fit into a page.
 
 use std::collections::HashSet;
@@ -23,7 +23,7 @@ use crate::sys::mount::{
 };
 use crate::{fail, log};
 
-/// What to mount: the directories of the layers, the lowest first, and where changes go.
+/// What to mount: the directories of the layers, the lowest first, and the directory for changes.
 #[derive(Debug)]
 pub(crate) struct Overlay<'a> {
     pub(crate) lowers: &'a [PathBuf],
@@ -31,7 +31,7 @@ pub(crate) struct Overlay<'a> {
     pub(crate) upper: Option<(&'a Path, &'a Path)>,
     /// The mount option `userxattr`: the layers' marks are `user.overlay.*`.
     pub(crate) userxattr: bool,
-    /// The store as an idmapped mount, where the layers have other owners.
+    /// The store as an idmapped mount, if the layers have other owners.
     pub(crate) mapped: Option<&'a IdmappedDir>,
 }
 
@@ -71,7 +71,7 @@ impl IdmappedDir {
 }
 
 /// Options that keep whole files at their own paths in the upper directory, whatever the kernel's defaults are, so that
-/// it can be read without a mount. (With `userxattr` it is so anyway.)
+/// it can be read without a mount. (With `userxattr` this is always so.)
 const UPPER_OPTIONS: [(&CStr, &CStr); 2] = [(c"redirect_dir", c"nofollow"), (c"metacopy", c"off")];
 
 /// The longest value of a string option of fsconfig(2) in bytes.
@@ -93,8 +93,8 @@ impl Overlay<'_> {
         move_mount(mounted.as_fd(), target.as_fd()).with_context(place)
     }
 
-    /// Opens the layers as one tree, through a mount that nobody else sees. `scratch` is an empty directory, which old kernels
-    /// need to mount it at.
+    /// Opens the layers as one tree, through a mount that nobody else sees. `scratch` is an empty directory, which old
+    /// kernels need as a mount point.
     pub(crate) fn view(&self, scratch: &Path) -> Result<Root> {
         if let ([only], None) = (&self.topmost_first()[..], self.upper) {
             return Ok(Root::open(only)?);
@@ -105,7 +105,7 @@ impl Overlay<'_> {
             Err(MountApiError::Unavailable(_)) => {
                 self.mount_by_string(scratch)?;
                 let root = Root::open(scratch);
-                // Out of sight, it lives as long as the descriptor.
+                // Detached, the mount lives as long as the descriptor.
                 umount2(scratch, MntFlags::MNT_DETACH)?;
                 Ok(root?)
             }
@@ -113,8 +113,8 @@ impl Overlay<'_> {
         .context("look at the layers below")
     }
 
-    /// The layers, the topmost first. A layer that is there twice counts where it is topmost: overlayfs takes each directory
-    /// once.
+    /// The layers, the topmost first. A layer that occurs twice is mounted once, at its topmost position: overlayfs
+    /// takes each directory once.
     fn topmost_first(&self) -> Vec<&PathBuf> {
         let mut seen = HashSet::new();
         self.lowers.iter().rev().filter(|lower| seen.insert(*lower)).collect()
@@ -195,7 +195,7 @@ impl Overlay<'_> {
     }
 }
 
-/// Unmounts what a killed process left mounted at `path`; does nothing where nothing is.
+/// Unmounts what a killed process left mounted at `path`; does nothing if nothing is mounted there.
 pub(crate) fn detach(path: &CStr) -> Result<()> {
     match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
         // No mount, or no such directory. Without privileges there was none to make.
@@ -215,7 +215,7 @@ fn directory(path: &Path) -> nix::Result<OwnedFd> {
     open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
-/// The path where it is short enough; else one through a descriptor, valid as long as `open` lives.
+/// Returns the path if it is short enough; otherwise a path through a descriptor, valid as long as `open` lives.
 fn short(path: &Path, open: &mut Vec<OwnedFd>) -> Result<CString> {
     let bytes = path.as_os_str().as_bytes();
     let named = |bytes: &[u8]| {

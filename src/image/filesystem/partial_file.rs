@@ -1,4 +1,4 @@
-//! A file in the making, beside its destination and under a name that others can foresee.
+//! Opens a file that is still being written, beside its destination and under a name that others can predict.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -13,8 +13,8 @@ use crate::fail;
 ///
 /// # Errors
 ///
-/// `Kind::Exists` for what is no plain file of this user's alone: a symlink or a second name would have another file
-/// written.
+/// `Kind::Exists` if the path is no regular file, or is a symlink, another owner's or another hard link: writing would
+/// change another file.
 pub(crate) fn lock(path: &Path) -> Result<Flock<File>> {
     let place = || format!("open {}", path.display());
     loop {
@@ -33,7 +33,7 @@ pub(crate) fn lock(path: &Path) -> Result<Flock<File>> {
         }
         let file =
             Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).with_context(place)?;
-        // Whoever had the lock may have put the file in its place, or removed it.
+        // The process that had the lock may have renamed the file to its destination, or removed it.
         if std::fs::symlink_metadata(path)
             .is_ok_and(|now| (now.dev(), now.ino()) == (found.dev(), found.ino()))
         {

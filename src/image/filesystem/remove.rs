@@ -20,17 +20,17 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use crate::inroot::Result;
 use crate::sys::file::{RESOLVE_NO_XDEV, openat2, read_small_at};
 
-/// How often a tree is gone through again where others put something into it meanwhile.
+/// How often the walk is repeated if others add files to the tree meanwhile.
 const PASSES: u32 = 32;
 
 /// How many of the innermost directories are kept open.
 const KEPT_OPEN: usize = 16;
 
-/// Removes `name` in `parent` and everything below it. Does nothing where it is missing.
+/// Removes `name` in `parent` and everything below it. Does nothing if it is missing.
 ///
 /// # Errors
 ///
-/// EBUSY where something is mounted in it; ENOTEMPTY or ESTALE where others did not stop to change it.
+/// EBUSY if something is mounted in the tree; ENOTEMPTY or ESTALE if others kept changing it.
 pub(crate) fn tree(parent: BorrowedFd<'_>, name: &CStr) -> Result<()> {
     again_where_changed(|| tree_except(parent, name, &|_, _| false))
 }
@@ -54,7 +54,7 @@ fn again_where_changed(pass: impl Fn() -> Result<()>) -> Result<()> {
 }
 
 /// As `tree`, but keeps every entry that `spare(inode number of its directory, name)` is true for, with the directories
-/// above it, and goes through the tree once.
+/// above it, and walks the tree once.
 pub(crate) fn tree_except(
     parent: BorrowedFd<'_>,
     name: &CStr,
@@ -105,7 +105,7 @@ pub(crate) fn contents(dir: OwnedFd, spare: &dyn Fn(u64, &CStr) -> bool) -> Resu
         };
         if is_dir {
             match enter(level.fd()?, &name) {
-                // It was taken away, or replaced: where something is left, the directory above is not empty.
+                // Another process removed or replaced it: if something remains, the directory above is not empty.
                 Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
                 dir => descend(&mut levels, name, dir?)?,
             }
@@ -118,7 +118,7 @@ pub(crate) fn contents(dir: OwnedFd, spare: &dyn Fn(u64, &CStr) -> bool) -> Resu
     Ok(spares)
 }
 
-/// Goes into `dir`, which is `name` in the last of the levels, and closes the one that is too far above.
+/// Enters `dir`, which is `name` in the last of the levels, and closes the directory that is too far above.
 fn descend(levels: &mut Vec<Level>, name: CString, dir: OwnedFd) -> Result<()> {
     if let Some(level) = levels.last_mut() {
         level.inside = Some(name);
@@ -132,7 +132,7 @@ fn descend(levels: &mut Vec<Level>, name: CString, dir: OwnedFd) -> Result<()> {
 
 fn remove_file(parent: BorrowedFd<'_>, name: &CStr) -> Result<()> {
     match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
-        // It was taken away, or a directory took its place, which the next pass meets.
+        // Another process removed it, or replaced it by a directory, which the next pass finds.
         Err(Errno::ENOENT | Errno::EISDIR) => Ok(()),
         other => other,
     }
@@ -150,7 +150,7 @@ fn clone(dir: &OwnedFd) -> Result<OwnedFd> {
 
 /// One directory on the way down.
 struct Level {
-    /// None where it is so far above that it was closed.
+    /// None if the directory is so far above that it was closed.
     dir: Option<OwnedFd>,
     /// Device and inode number.
     id: (u64, u64),
@@ -185,7 +185,7 @@ impl Level {
     ///
     /// # Errors
     ///
-    /// ESTALE where that one was moved: its `..` is a directory that is none of ours.
+    /// ESTALE if the directory below was moved: its `..` is then no directory of this walk.
     fn reopen_from(&mut self, below: &Self) -> Result<()> {
         if self.dir.is_none() {
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -205,7 +205,7 @@ pub(crate) fn id(fd: &OwnedFd) -> Result<(u64, u64)> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
-/// Asks for the type of `name`, where the filesystem has none in its listings.
+/// Asks for the type of `name`, if the filesystem's listings have no types.
 fn is_dir(dir: BorrowedFd<'_>, name: &CStr) -> Result<bool> {
     match fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Err(Errno::ENOENT) => Ok(false),
@@ -248,7 +248,7 @@ fn mount_id(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
     id.map(<[u8]>::to_vec).ok_or(Errno::ENOSYS)
 }
 
-/// Removes a directory; one that still holds something stays, and so does the one above it.
+/// Removes a directory, unless it is not empty; then the directory above stays too.
 fn remove_dir(parent: BorrowedFd<'_>, name: &CStr) -> Result<()> {
     match unlinkat(parent, name, UnlinkatFlags::RemoveDir) {
         Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOENT | Errno::ENOTDIR) => Ok(()),

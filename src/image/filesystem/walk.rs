@@ -13,7 +13,7 @@ use super::dir::open_dir;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 
-/// A file that the walk has come to.
+/// A file that the walk has found.
 pub(crate) struct WalkEntry<'a> {
     /// From the root of the walk, without a leading slash.
     pub(crate) path: &'a [u8],
@@ -51,7 +51,7 @@ pub(crate) fn walk(root: &OwnedFd, visit: &mut dyn FnMut(&WalkEntry<'_>) -> Resu
             continue;
         };
         let stat = match fstatat(&here, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
-            // It went away while we looked.
+            // It was removed meanwhile.
             Err(Errno::ENOENT) => continue,
             stat => stat?,
         };
@@ -82,7 +82,7 @@ fn reopen_parent(here: &OwnedFd, above: &Level) -> Result<OwnedFd> {
 struct Level {
     /// Device and inode.
     id: (u64, u64),
-    /// What is still to be shown, the last first.
+    /// Entries still to be visited, the last first.
     names: Vec<CString>,
     /// The length of its path.
     path: usize,

@@ -10,23 +10,23 @@ use super::dir::proc_path;
 use crate::inroot::Result;
 use crate::sys::xattr::{fgetxattr, flistxattr, fremovexattr, lgetxattr, llistxattr, lremovexattr};
 
-/// Labels belong to the host's policy, which an image does not make.
+/// The SELinux label, which belongs to the host's policy and not to an image.
 pub(crate) const SELINUX: &[u8] = b"security.selinux";
 
-/// Whether an attribute is one that overlayfs has for itself, in one of the two places that it keeps them.
+/// Whether an attribute is one of overlayfs' own, in `trusted.` or in `user.`.
 pub(crate) fn is_overlay_mark(name: &[u8]) -> bool {
     name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
 }
 
-/// Removes the access lists that a new file has inherited from its directory's default one: rights that its image does
-/// not give.
+/// Removes the access lists that a new file has inherited from its directory's default one: they would give rights that
+/// the image does not give.
 pub(crate) fn drop_inherited_acl(fd: BorrowedFd<'_>) -> Result<()> {
     [c"system.posix_acl_access", c"system.posix_acl_default"]
         .into_iter()
         .try_for_each(|acl| unless_missing(fremovexattr(fd, acl)))
 }
 
-/// As `drop_inherited_acl`, for what must not be opened.
+/// As `drop_inherited_acl`, by name, for a file that must not be opened.
 pub(crate) fn drop_inherited_acl_by_name(dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
     unless_missing(lremovexattr(&proc_path(dir, name), c"system.posix_acl_access"))
 }
@@ -80,7 +80,7 @@ pub(crate) fn read_open(fd: BorrowedFd<'_>, marks: Option<&CStr>) -> Result<Vec<
     Ok(all)
 }
 
-/// The name that an attribute has in an image; None where it has no place there.
+/// Returns the name of an attribute in an image; None if it does not belong in an image.
 fn name_in_image(name: &[u8], marks: Option<&CStr>) -> Option<Vec<u8>> {
     let Some(mark) = marks.and_then(|marks| Some((marks, name.strip_prefix(marks.to_bytes())?))) else {
         return (name != SELINUX).then(|| name.to_vec());
@@ -89,7 +89,7 @@ fn name_in_image(name: &[u8], marks: Option<&CStr>) -> Option<Vec<u8>> {
     Some([marks.to_bytes(), rest.strip_prefix(b"overlay.")?].concat())
 }
 
-/// Reads one attribute of `name` itself; None where it is not set.
+/// Reads one attribute of `name` itself; None if it is not set.
 pub(crate) fn read_one(dir: BorrowedFd<'_>, name: &CStr, attribute: &CString) -> Result<Option<Vec<u8>>> {
     match lgetxattr(&proc_path(dir, name), attribute) {
         Ok(value) => Ok(Some(value)),

@@ -1,4 +1,4 @@
-//! Writes a new layer as a blob: it is hashed before and after compression, and stored in a file without a name.
+//! Writes a new layer as a blob: the layer is hashed before and after compression, and stored in a file without a name.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -23,7 +23,7 @@ pub(super) struct LayerBlob {
     pub(crate) diff_id: Digest,
     /// Open, without a name (O_TMPFILE).
     pub(crate) file: Arc<File>,
-    /// Its size before compression, in bytes.
+    /// The size before compression, in bytes.
     unpacked: u64,
 }
 
@@ -51,7 +51,7 @@ impl LayerBlob {
         Ok(Self { descriptor, diff_id, file: Arc::new(file), unpacked })
     }
 
-    /// Whether unpacking within these limits would accept it. A layer that compresses very well looks like a
+    /// Whether `unpack` with these limits would accept the layer. A layer that compresses very well looks like a
     /// decompression bomb, unless it is mostly zeros.
     pub(super) fn is_acceptable(&self, limits: &Limits) -> Result<bool> {
         if check_ratio(self.descriptor.size(), self.unpacked, limits).is_ok() {

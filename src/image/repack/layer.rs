@@ -1,5 +1,5 @@
 //! Writes changes as a layer: an entry for each path that was added or changed and for the directories above it, and a
-//! whiteout for each path that was deleted (image-spec, layer.md: rather explicit whiteouts than opaque ones).
+//! whiteout for each path that was deleted (image-spec, layer.md: explicit whiteouts are preferred to opaque ones).
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::CString;
@@ -46,7 +46,8 @@ fn entries(changes: &Changes) -> BTreeMap<Vec<&[u8]>, bool> {
             b"" => Vec::new(),
             path => path.split(|&byte| byte == b'/').collect(),
         };
-        // Directories above get an entry too: without one, programs that unpack each layer alone lose their attributes.
+        // Directories above get an entry too: otherwise programs that unpack each layer separately lose the attributes
+        // of these directories.
         for end in 1..parts.len() {
             entries.insert(parts[..end].to_vec(), true);
         }

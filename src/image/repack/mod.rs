@@ -1,4 +1,5 @@
-//! Makes an image of a changed bundle: the image it was unpacked from, and one more layer with the changes.
+//! Makes an image of a changed bundle: the image that the bundle was unpacked from, and one more layer with the
+//! changes.
 //!
 //! The new image is an `ImageSource` like any other, so `copy` writes it to any destination. The other layers are copied from
 //! where the bundle came from, or are at the destination already.
@@ -30,16 +31,16 @@ use crate::image::source::{self, ImageSource};
 use crate::{fail, log};
 use blob::LayerBlob;
 
-/// What `repack` makes.
+/// The options of `repack`.
 pub(crate) struct RepackOptions<'a> {
     /// How the image of the bundle is reached, if it is in a registry.
     pub(crate) access: &'a Access,
     /// How the destination is reached, if it is a registry.
     pub(crate) target: &'a Access,
     pub(crate) progress: Arc<dyn Progress>,
-    /// Where the image is now that the bundle was unpacked from; None for where it was then.
+    /// The present location of the image that the bundle was unpacked from; None if it has not moved.
     pub(crate) base: Option<Reference>,
-    /// The new layer's; None for that of the image's topmost layer.
+    /// The compression of the new layer; None for the compression of the image's topmost layer.
     pub(crate) compression: Option<Compression>,
     /// Clean paths whose changes are left out of the new layer, with everything below them.
     pub(crate) masks: Vec<Vec<u8>>,
@@ -90,7 +91,8 @@ fn topmost_compression(image: &Image) -> Result<Compression> {
     }
 }
 
-/// Opens the image that the bundle was unpacked from: at `--base`, at the destination if that has it, or where it came from.
+/// Opens the image that the bundle was unpacked from: at `--base`, at the destination if it has the image, or at the
+/// original location.
 fn find_base(
     info: &BundleInfo,
     destination: &Reference,
@@ -115,8 +117,8 @@ fn find_base(
     found.map_err(|error| error.with_hint("say with --base where the image is now"))
 }
 
-/// A reference to a registry by the bundle's digest, because the tag may name another image by now. Others stay as they
-/// are.
+/// Replaces a registry's tag by the bundle's digest, because the tag may name another image by now. Other references
+/// are unchanged.
 fn with_digest(reference: &Reference, info: &BundleInfo) -> Result<Reference> {
     let Reference::Registry(name) = reference else { return Ok(reference.clone()) };
     let name = registry::parse_name(name)?;
@@ -171,7 +173,7 @@ fn new_config(image: &Image, layer: &LayerBlob, options: &RepackOptions<'_>) -> 
     Ok(config)
 }
 
-/// Adds to a JSON array, which is made where it is missing.
+/// Adds to a JSON array, which is made if it is missing.
 fn push_to(array: &mut Value, value: Value) {
     match array {
         Value::Array(array) => array.push(value),
@@ -191,7 +193,7 @@ fn new_manifest(image: &Image, config: &Descriptor, layer: &LayerBlob) -> Result
     }
     push_to(&mut manifest["layers"], json!(layer.descriptor));
     if let Some(manifest) = manifest.as_object_mut() {
-        // It refers to something about the old image.
+        // `subject` refers to the old image.
         manifest.remove("subject");
     }
     Ok(manifest)

@@ -1,4 +1,4 @@
-//! Writes a tar archive as layers have it: ustar headers, with a POSIX extended (pax) header before them where a value
+//! Writes a tar archive as layers have it: ustar headers, with a POSIX extended (pax) header before each if a value
 //! does not fit or ustar has no field for it.
 
 use std::io::{Read, Write};
@@ -99,7 +99,7 @@ fn copy_bytes(from: &mut dyn Read, to: &mut impl Write, size: u64) -> Result<u64
     }
 }
 
-/// The ustar header. What it has no room for is cut off here, and is in the pax header.
+/// The ustar header. A value that does not fit is cut off here, and the pax header holds it in full.
 fn header(entry: &Entry<'_>) -> Header {
     let mut header = Header::new_ustar();
     if let Some(ustar) = header.as_ustar_mut() {

@@ -20,9 +20,9 @@ use crate::image::blob::compression::Compression;
 use crate::image::io_error::from_io_error;
 use crate::image::limits::{self, Limits};
 
-/// An archive of an image has few files: a layer, a directory and two documents for each layer.
+/// The most files of an archive. An image's archive has few: a layer, a directory and two documents for each layer.
 const MAX_FILES: usize = 100_000;
-/// Symlinks between files of an archive.
+/// The most symlinks that are followed between files of an archive.
 const MAX_LINKS: u32 = 8;
 
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl IndexedTar {
         read().map_err(|e: crate::error::Error| e.context(format!("archive {}", path.display())))
     }
 
-    /// The file of this name, links followed inside the archive.
+    /// Finds the file of this name; links are followed inside the archive.
     pub(crate) fn find(&self, name: &str) -> Option<FileRange> {
         let mut name = clean(name.as_bytes());
         for _ in 0..MAX_LINKS {
@@ -75,7 +75,7 @@ impl IndexedTar {
         RangeReader { file: Arc::clone(&self.file), at: range.start, end: range.start + range.size }
     }
 
-    /// A small file as a whole; None where there is none.
+    /// Reads a small file as a whole; None if it does not exist.
     pub(super) fn read_small_file(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let Some(range) = self.find(name) else { return Ok(None) };
         if range.size > limits::MAX_CONFIG {
@@ -111,8 +111,9 @@ impl Read for RangeReader {
     }
 }
 
-/// Reads the headers. Readers disagree about two files of one name: those of containers/image take the first, those that
-/// unpack the archive (Docker) have the last. So they must be the same, or one archive would be two images.
+/// Reads the headers. Readers disagree about two files of one name: those of containers/image take the first, those
+/// that unpack the archive (Docker) have the last. So two files of one name must be identical, or one archive would be
+/// two images.
 fn read_headers(file: &File) -> Result<HashMap<Vec<u8>, Member>> {
     let mut archive = Archive::new(SeekingInput(BufReader::with_capacity(4096, file)));
     let mut entry = Entry::default();
@@ -172,8 +173,8 @@ fn has_same_bytes(file: &File, one: u64, other: u64, size: u64) -> Result<bool> 
     Ok(true)
 }
 
-/// Refuses files below what is no directory: by a symlink `x -> .`, those who unpack the archive would have `x/manifest.json`
-/// in the place of `manifest.json`.
+/// Refuses files below a path that is no directory: with a symlink `x -> .`, readers that unpack the archive would get
+/// `x/manifest.json` in place of `manifest.json`.
 fn check_parents(names: &HashMap<Vec<u8>, Member>) -> Result<()> {
     for name in names.keys() {
         let mut above = split(name).0;

@@ -10,7 +10,7 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::blob::digest;
 
-/// Where an image is, and which one there.
+/// The location of one or more images, and the selection of one of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reference {
     /// `oci:DIR[:TAG|@DIGEST]`: an OCI image layout.
@@ -19,7 +19,7 @@ pub(crate) enum Reference {
     OciArchive { path: PathBuf, select: Selector },
     /// `docker-archive:FILE[:NAME]`: what `docker save` writes.
     DockerArchive { path: PathBuf, select: Selector },
-    /// `docker://[REGISTRY/]NAME[:TAG|@DIGEST]`, still unread.
+    /// `docker://[REGISTRY/]NAME[:TAG|@DIGEST]`, not parsed yet.
     Registry(String),
 }
 
@@ -65,7 +65,7 @@ impl Reference {
     }
 }
 
-/// What a text without a transport may have been meant as.
+/// Suggests the reference that a text without a transport may have meant.
 fn suggestion(text: &str) -> String {
     let forms = "oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], docker://NAME[:TAG]";
     let path = Path::new(text);
@@ -81,7 +81,8 @@ fn suggestion(text: &str) -> String {
     }
 }
 
-/// A path has no colon and no @ that a digest follows; the tag after the first colon may have more of them.
+/// Splits a path from the tag or digest. A path has no colon and no @ before a digest; the tag after the first colon
+/// may contain more colons.
 fn path_and_select(text: &str) -> Result<(PathBuf, Selector)> {
     let (path, select) =
         if let Some((path, text)) = text.split_once('@').filter(|(_, after)| after.contains(':')) {

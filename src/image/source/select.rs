@@ -9,7 +9,7 @@ use crate::fail;
 use crate::image::document::manifest::{DocumentKind, Image, document_kind, read_image, read_index};
 use crate::image::document::platform::{self, Platform};
 
-/// How deep indexes may name other indexes.
+/// The greatest depth to which indexes may name other indexes.
 pub(crate) const MAX_INDEX_DEPTH: u32 = 4;
 
 /// Finds the image that `reference` names, among several the one for `platform`, and reads its documents.
@@ -23,7 +23,7 @@ pub(crate) fn resolve_image(
     read_image(&open, &manifest).with_context(|| reference.to_string())
 }
 
-/// As `resolve_image`, of an image or of any other artifact, and reads no manifest.
+/// As `resolve_image`, for an image or any other artifact, but reads no manifest.
 pub(crate) fn resolve_manifest(
     source: &dyn ImageSource,
     reference: &Reference,
@@ -36,7 +36,8 @@ pub(crate) fn resolve_manifest(
     find().with_context(|| reference.to_string())
 }
 
-/// The manifest or index that `reference` names, as it stands there.
+/// Finds the manifest or index that `reference` names, without following an index. `platform` decides only among
+/// several with the same tag.
 pub(crate) fn resolve_top(
     source: &dyn ImageSource,
     reference: &Reference,
@@ -66,7 +67,7 @@ fn descend(
     }
 }
 
-/// The manifest or index that is named. The platform decides among several of one tag.
+/// Finds the manifest or index that is named. The platform decides among several with the same tag.
 fn select_one<'a>(
     tops: &'a [Descriptor],
     reference: &Reference,
@@ -84,7 +85,7 @@ fn select_one<'a>(
     }
 }
 
-/// All manifests that a reference names: mostly one; all of them where it has neither tag nor digest.
+/// All manifests that a reference names: usually one; all of them if the reference has neither tag nor digest.
 pub(crate) fn select_manifests<'a>(
     tops: &'a [Descriptor],
     reference: &Reference,

@@ -1,10 +1,11 @@
-//! Completing a layer that depends on those below it. Such a layer has files in directories that it has no entry for,
-//! hard links to files of lower layers, or whiteouts. Once the lower layers are known, its directories get the attributes
-//! that they have there, the linked files are copied up, and whiteouts that hide nothing go, because an overlay lists
-//! them where this layer alone has the directory. The result is valid over exactly these layers.
+//! Completes a layer that depends on the layers below it. Such a layer has files in directories that it has no entry
+//! for, hard links to files of lower layers, or whiteouts. Once the lower layers are known, its directories get the
+//! attributes that they have in the lower layers, the linked files are copied up, and whiteouts that hide nothing are
+//! removed, because overlayfs would list them in a directory that only this layer has. The result is valid over exactly
+//! these layers.
 //!
-//! Where a path leads through a symlink or a file, the order of the layer's entries counts, which its tree does not tell: it is
-//! unpacked once more then, over the lower layers (`import`).
+//! If a path leads through a symlink or a file, the order of the entries matters and the tree does not show it, so the
+//! layer is unpacked again over the lower ones (`import`).
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::CStr;
@@ -26,16 +27,17 @@ use crate::image::filesystem::walk::walk;
 use crate::image::unpack::single_layer::{SingleLayer, is_whiteout};
 use crate::inroot::{Root, c_string};
 
-/// What became of a layer.
+/// The outcome of completing a layer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Completed {
     Done,
-    /// The order of its entries counts: it must be unpacked over the layers below.
+    /// The order of the layer's entries matters: the layer must be unpacked over the layers below.
     NeedsOrder,
 }
 
-/// Completes the layer at `path` (its tree is `fs`) over the trees `below`, the lowest first. `work` is a directory for
-/// a view of them, where the kernel needs one to mount it at; `number` makes its name unique.
+/// Completes the layer at `path` (its tree is `fs`) over the trees `below`, the lowest first. `work` is a directory in
+/// which kernels without the mount API get a mount point for a view of the lower trees; `number` makes the name of the
+/// mount point unique.
 pub(super) fn complete_layer(
     path: &Path,
     layer: &SingleLayer,
@@ -63,8 +65,8 @@ struct Completion<'a> {
     /// The lower layers, merged.
     below: Root,
     layer: &'a SingleLayer,
-    /// Directories without an entry that the layers below do not have, or that an opaque one above them hides: they go if
-    /// nothing is in them in the end.
+    /// Directories without an entry that the layers below do not have, or that an opaque directory above hides: they
+    /// are removed if they are empty in the end.
     needless: BTreeSet<Vec<u8>>,
 }
 
@@ -134,8 +136,8 @@ impl Completion<'_> {
     }
 
     /// Makes a hard link to a file of the layers below. A hard link cannot lead to another filesystem, so the file is
-    /// copied to this layer for its first link, and the others lead to the copy. `copied` has the path of the copy by
-    /// that of the file.
+    /// copied to this layer for its first link, and the others lead to the copy. `copied` maps the path of a file to
+    /// the path of its copy.
     fn make_link(
         &self,
         path: &[u8],
@@ -162,7 +164,7 @@ impl Completion<'_> {
         Ok(Completed::Done)
     }
 
-    /// Removes the whiteouts of names that the layers below do not have there.
+    /// Removes the whiteouts of names that the layers below do not have in that directory.
     fn remove_idle_whiteouts(&self) -> Result<()> {
         let mut opaque: Option<Vec<u8>> = self.layer.hides_all.then(Vec::new);
         walk(&self.tree.resolve(c".", READ)?, &mut |found| {
@@ -196,7 +198,8 @@ impl Completion<'_> {
     }
 }
 
-/// Opens the directory `path` of a tree. No symlink is followed, so it is this path and no other; None where it is missing.
+/// Opens the directory `path` of a tree. No symlink is followed, so the result is this path and no other; None if it is
+/// missing.
 fn open_path(root: &Root, path: &[u8]) -> Result<Option<OwnedFd>> {
     let mut dir = root.resolve(c".", READ)?;
     for part in path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()) {
@@ -209,7 +212,7 @@ fn open_path(root: &Root, path: &[u8]) -> Result<Option<OwnedFd>> {
     Ok(Some(dir))
 }
 
-/// What is at `path` of a tree, and its directory; None where nothing is.
+/// Returns the stat of `path` in a tree, and its open parent directory; None if nothing is there.
 fn find(root: &Root, path: &[u8]) -> Result<Option<(OwnedFd, FileStat)>> {
     let (above, name) = split(path);
     let Some(dir) = open_path(root, above)? else { return Ok(None) };
@@ -224,7 +227,7 @@ fn stat(dir: BorrowedFd<'_>, name: &CStr) -> nix::Result<FileStat> {
     fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)
 }
 
-/// Changes what is in the directory `dir`, which keeps the times that its archive has for it.
+/// Changes the content of the directory `dir`, and restores its times, which come from the archive.
 fn keeping_times(dir: &OwnedFd, change: impl FnOnce() -> Result<()>) -> Result<()> {
     let times = fstat(dir)?;
     change()?;

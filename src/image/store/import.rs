@@ -1,5 +1,5 @@
-//! Importing an image into the store: its missing layers are unpacked in parallel, each in one pass, and then put in
-//! place from the lowest to the topmost.
+//! Imports an image into the store: its missing layers are unpacked in parallel, each in one pass, and then renamed to
+//! their final places from the lowest to the topmost.
 
 use std::collections::HashMap;
 use std::fs;
@@ -43,24 +43,24 @@ pub(crate) struct ImportedLayers {
 /// A layer that is unpacked in the session's directory.
 struct UnpackedLayer {
     path: PathBuf,
-    /// What it needs of the layers below.
+    /// What the layer needs of the layers below.
     needs: SingleLayer,
 }
 
 /// A layer to unpack.
 #[derive(Clone, Copy)]
 struct Job<'a> {
-    /// Its place among the image's layers, from 0.
+    /// The layer's position in the image, from 0.
     number: usize,
     blob: &'a Descriptor,
     diff_id: &'a Digest,
 }
 
-/// Unpacks to the store what it lacks of the layers of `image`, and returns the names of all of them.
+/// Unpacks the layers of `image` that the store lacks, and returns the names of all its layers.
 ///
 /// # Errors
 ///
-/// What is wrong with the image (`Kind::Spec`), its source or the disk; the store is then as before.
+/// Any fault of the image (`Kind::Spec`), its source or the disk; the store is then as before.
 pub(crate) fn import_layers(
     store: &Store,
     source: &dyn ImageSource,
@@ -110,7 +110,7 @@ impl Importer<'_> {
         format!("layer {} of {} ({}:{})", job.number + 1, self.count, digest.algorithm(), short(digest))
     }
 
-    /// Unpacks these layers, some in parallel. After a failure no further one is begun.
+    /// Unpacks these layers, some in parallel. After a failure no further layer is begun.
     fn unpack_all(&self, jobs: &[Job<'_>]) -> Result<HashMap<Digest, UnpackedLayer>> {
         let done = Mutex::new(HashMap::new());
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(PARALLEL);
@@ -147,8 +147,8 @@ impl Importer<'_> {
         Ok(UnpackedLayer { path, needs })
     }
 
-    /// Puts the layers in place, the lowest first: one that needs something of those below is completed from them.
-    /// Returns their names in the store.
+    /// Puts the layers in place, the lowest first: a layer that needs something of the layers below is completed from
+    /// them. Returns their names in the store.
     fn publish_all(
         &self,
         ids: &[LayerIds],
@@ -187,7 +187,7 @@ impl Importer<'_> {
         Ok(layers)
     }
 
-    /// Completes an unpacked layer over those below it; or unpacks it over them.
+    /// Completes an unpacked layer over the layers below, or unpacks it again over them.
     fn complete(&self, layer: &UnpackedLayer, below: &[String], job: Job<'_>) -> Result<()> {
         let below = self.store.visible_trees(below)?;
         let place =
@@ -199,7 +199,7 @@ impl Importer<'_> {
         }
     }
 
-    /// Unpacks a layer for the second time, over those below it: overlayfs itself writes to the layer's tree.
+    /// Unpacks a layer for the second time, over the layers below it: overlayfs itself writes to the layer's tree.
     fn unpack_over(&self, layer: &UnpackedLayer, mut below: Vec<PathBuf>, job: Job<'_>) -> Result<()> {
         let path = |name: &str| layer.path.join(name);
         let (upper, work, scratch, empty) = (path("upper"), path("work"), path("scratch"), path("empty"));
@@ -226,7 +226,7 @@ impl Importer<'_> {
             remove::tree(dir.as_fd(), name).context("remove what was unpacked before")?;
         }
         fs::rename(&upper, path("fs"))?;
-        // What it hides it hides by whiteouts of each name, which need the layers below.
+        // The layer hides lower files by whiteouts of each name, which need the layers below.
         LayerInfo { hides_all: false, ..LayerInfo::read(&layer.path)? }.write(&layer.path)
     }
 
@@ -235,7 +235,7 @@ impl Importer<'_> {
         nix::unistd::syncfs(dir.as_fd()).context("write the store to disk")
     }
 
-    /// Renames a layer to its place. Where another process has put the same layer there meanwhile, that one stays, and
+    /// Renames a layer to its place. If another process has put the same layer there meanwhile, that layer stays, and
     /// ours is removed with the session.
     fn publish(&self, from: &Path, name: &str) -> Result<()> {
         let to = self.store.layer_dir(name);

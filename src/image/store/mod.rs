@@ -81,8 +81,7 @@ struct LayerIds {
 }
 
 impl Store {
-    /// Opens the store at `path`, and makes it where it is missing. Its mode is 0700, because layers hold setuid
-    /// programs.
+    /// Opens the store at `path`, and makes it if it is missing. Its mode is 0700, because layers hold setuid programs.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let making = || format!("make store {}", path.display());
         let mut dirs = fs::DirBuilder::new();
@@ -110,7 +109,7 @@ impl Store {
         self.layer_dir(name).join("fs")
     }
 
-    /// The name that the layer has in the store; None where it is not there.
+    /// Returns the name of the layer in the store; None if the store does not have it.
     fn find_layer(&self, ids: &LayerIds) -> Option<String> {
         [&ids.diff_id, &ids.chain_id].into_iter().find(|name| self.layer_dir(name).exists()).cloned()
     }
@@ -119,8 +118,8 @@ impl Store {
         LayerInfo::read(&self.layer_dir(name))
     }
 
-    /// The directories of those of these layers, the lowest first, that are seen: above the topmost one that hides all
-    /// others, and that one itself. Overlayfs knows no mark for it.
+    /// Returns the directories of the visible layers, the lowest first: the topmost layer that hides all others, and
+    /// the layers above it. Overlayfs has no mark for an opaque root.
     pub(super) fn visible_trees(&self, layers: &[String]) -> Result<Vec<PathBuf>> {
         let mut trees = Vec::new();
         for name in layers.iter().rev() {
@@ -133,8 +132,8 @@ impl Store {
         Ok(trees)
     }
 
-    /// The directory that has the attributes of the image's root: that of the topmost layer with an entry for the root.
-    /// None where no layer has one.
+    /// Returns the directory with the attributes of the image's root, which is the topmost layer with an entry for the
+    /// root; None if no layer has such an entry.
     pub(super) fn topmost_root(&self, layers: &[String]) -> Result<Option<PathBuf>> {
         for name in layers.iter().rev() {
             if self.layer_info(name)?.has_root_entry {
@@ -160,7 +159,7 @@ impl Store {
     }
 }
 
-/// What is in a store is mounted, removed and trusted to be what its name says: nobody else may put anything there.
+/// Checks that only this user can write to the store: its content is mounted, removed, and trusted by name.
 fn check_is_ours(dir: &Path) -> Result<()> {
     let stat = fs::metadata(dir)?;
     if stat.uid() != nix::unistd::geteuid().as_raw() {

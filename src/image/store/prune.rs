@@ -14,7 +14,8 @@ use crate::inroot::c_string;
 /// Removes the layers that nothing uses, and returns their names. With `all`, pulled images are forgotten too, so that
 /// only bundles and running processes keep layers. With `dry_run`, nothing is removed.
 pub(crate) fn prune(store: &Store, all: bool, dry_run: bool) -> Result<Vec<String>> {
-    // Until the end: a session begins under this lock, so none can begin to need a layer that is being removed.
+    // Held until the end: sessions begin under this lock, so no session can begin to need a layer that is being
+    // removed.
     let _lock = store.lock()?;
     let used = used_layers(store, all, dry_run)?;
     let layers = store.path.join("layers");

@@ -1,5 +1,5 @@
-//! What uses the layers of the store: bundles (`STORE/bundles`) and pulled images (`STORE/images`), one JSON file each.
-//! `prune` keeps the layers that they list.
+//! Records the users of the store's layers: bundles (`STORE/bundles`) and pulled images (`STORE/images`), one JSON file
+//! each. `prune` keeps the layers that they list.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -53,12 +53,12 @@ impl Store {
         write_record(&self.bundle_file(bundle), &record)
     }
 
-    /// Removes the record of a bundle that is gone.
+    /// Removes the record of a removed bundle.
     pub(crate) fn forget_bundle(&self, bundle: &Path) -> Result<()> {
         remove_file(&self.bundle_file(bundle))
     }
 
-    /// Records that the image at `reference` was pulled, in place of what was pulled from there before.
+    /// Records that the image at `reference` was pulled, and replaces the record of an earlier pull of the reference.
     pub(crate) fn record_image(
         &self,
         reference: &str,
@@ -81,13 +81,13 @@ fn write_record(path: &Path, record: &impl Serialize) -> Result<()> {
     replace_file(path, &text)
 }
 
-/// The records in a directory of the store. One that another process removes meanwhile is left out.
+/// The records in a directory of the store. A record that another process removes meanwhile is left out.
 fn read_records<T: DeserializeOwned>(dir: &Path) -> Result<Vec<(PathBuf, T)>> {
     let place = || format!("{}", dir.display());
     let mut records = Vec::new();
     for entry in fs::read_dir(dir).with_context(place)? {
         let path = entry.with_context(place)?.path();
-        // One that is being written has an extension.
+        // A record that is being written has an extension.
         if path.extension().is_some() {
             continue;
         }

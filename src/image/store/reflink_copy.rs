@@ -1,4 +1,4 @@
-//! Copying layers of the store into one private tree, on a filesystem with reflinks: its files share their blocks with
+//! Copies layers of the store into one private tree, on a filesystem with reflinks: its files share their blocks with
 //! those of the store (ioctl_ficlone(2)), so nothing is decompressed or copied.
 
 use std::collections::HashMap;
@@ -29,7 +29,7 @@ use crate::inroot::{Root, c_string};
 use crate::sys::file::clone_file;
 use crate::sys::xattr::fsetxattr;
 
-/// How the content of a file is copied: `reflink`; the test copies bytes.
+/// Copies the content of a file: `reflink`, or in tests a copy of the bytes.
 type CopyContent<'a> = &'a dyn Fn(&File, &File) -> Result<()>;
 
 /// Makes `to` share the blocks of `from`.
@@ -49,16 +49,16 @@ fn is_supported(store: &Store, layer: &str, to: &Path) -> bool {
     }
 }
 
-/// Copies the layers with these diff ids, the lowest first, into the empty directory `to` as one tree. False, with
-/// nothing copied, where a layer is not in the store or its blocks cannot be shared. `scratch` is an empty directory,
-/// used by kernels that need one to mount a view of the layers at.
+/// Copies the layers with these diff ids, the lowest first, into the empty directory `to` as one tree. Returns false,
+/// with nothing copied, if a layer is not in the store or its blocks cannot be shared. `scratch` is an empty directory,
+/// which kernels without the mount API need as the mount point of a view of the layers.
 pub(crate) fn copy_tree(store: &Store, diff_ids: &[Digest], to: &Path, scratch: &Path) -> Result<bool> {
     let ids = layer_ids(diff_ids);
     let find_all = || -> Option<Vec<String>> { ids.iter().map(|ids| store.find_layer(ids)).collect() };
     if find_all().is_none_or(|layers| layers.first().is_none_or(|layer| !is_supported(store, layer, to))) {
         return Ok(false);
     }
-    // From here on none of them is pruned. One may have been before: they are looked up again.
+    // From here on none of the layers is pruned. One may have been pruned before, so they are looked up again.
     let _session = Session::begin(store, &ids)?;
     let Some(layers) = find_all() else { return Ok(false) };
     copy(store, &layers, to, scratch, &reflink).map(|()| true)
@@ -100,7 +100,7 @@ fn copy(
 }
 
 struct Copying<'a> {
-    /// The prefix of the overlay's own attributes, which are not copied; None where there are none.
+    /// The prefix of the overlay's own attributes, which are not copied; None if the view shows none.
     marks: Option<&'static CStr>,
     /// The trees of the layers, the topmost first.
     trees: Vec<Root>,

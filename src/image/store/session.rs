@@ -1,5 +1,5 @@
 //! The session of one process in the store: a directory that is locked as long as the process lives, and that lists the
-//! layers it needs. Whoever finds one unlocked removes it.
+//! layers it needs. A process that finds an unlocked session removes it.
 
 use std::fs::{self, DirBuilder};
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,7 +22,8 @@ pub(super) const VIEW: &str = "below";
 /// The file in a session that lists the layers the process needs.
 const NEEDED: &str = "needed";
 
-/// This process's session. While it lives, `prune` keeps the layers it names. Dropped, its directory is removed.
+/// This process's session. While it lives, `prune` keeps the layers it names. When it is dropped, its directory is
+/// removed.
 #[derive(Debug)]
 pub(super) struct Session {
     path: PathBuf,
@@ -77,7 +78,7 @@ impl Drop for Session {
     }
 }
 
-/// Locks a session; None where its process lives and holds the lock.
+/// Locks a session; None if its process lives and holds the lock.
 fn try_lock(path: &Path) -> Result<Option<Flock<OwnedFd>>> {
     match Flock::lock(OwnedFd::from(fs::File::open(path)?), FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(Some(lock)),
@@ -86,8 +87,8 @@ fn try_lock(path: &Path) -> Result<Option<Flock<OwnedFd>>> {
     }
 }
 
-/// Unmounts the overlays that a killed process left in its session. Only kernels without the mount API need a directory
-/// to mount them at, and only for a moment.
+/// Unmounts the overlays that a killed process left in its session. Only kernels without the mount API need such a
+/// mount point, and only for a moment.
 fn detach_views(path: &Path) -> Result<()> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
     for view in entries.filter(|path| path.extension().is_some_and(|end| end == VIEW)) {

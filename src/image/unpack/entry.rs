@@ -51,7 +51,7 @@ pub(crate) fn apply<R: Input>(
     Ok(())
 }
 
-/// An entry for the root itself sets attributes; it cannot make anything else of it (CVE-2021-29136).
+/// Applies an entry for the root itself, which sets attributes but cannot replace the root (CVE-2021-29136).
 fn apply_root(tree: &mut Tree, entry: &Entry) -> Result<()> {
     if entry.kind != EntryKind::Directory {
         return Err(fail!(Kind::Spec, "the root can only be a directory"));
@@ -65,7 +65,7 @@ fn apply_root(tree: &mut Tree, entry: &Entry) -> Result<()> {
     Ok(())
 }
 
-/// Calls `make`; where a file of that name exists, removes it and calls `make` again. `call` names it in errors.
+/// Calls `make`; if a file of that name exists, removes it and calls `make` again. `call` names it in errors.
 fn replacing<T>(
     tree: &mut Tree,
     dir: &Dir,
@@ -113,7 +113,7 @@ fn create_file<R: Input>(
     futimens(&fd, &atime, &mtime).context("futimens")
 }
 
-/// Blocks of zeros become holes: an image with a large empty file in it takes no room for it.
+/// Writes a file's data; blocks of zeros become holes, so that a large empty file takes no disk space.
 fn write_contents<R: Input>(archive: &mut Archive<R>, fd: BorrowedFd<'_>) -> Result<()> {
     let (mut at, mut ends_in_zeros) = (0, false);
     loop {
@@ -132,7 +132,7 @@ fn write_contents<R: Input>(archive: &mut Archive<R>, fd: BorrowedFd<'_>) -> Res
     if ends_in_zeros { ftruncate(fd, at.cast_signed()).context("ftruncate") } else { Ok(()) }
 }
 
-/// A sparse file: only what the archive holds is written, the rest stays holes.
+/// Writes the data ranges of a sparse file; the rest stays holes.
 fn write_sparse<R: Input>(archive: &mut Archive<R>, map: &SparseMap, fd: BorrowedFd<'_>) -> Result<()> {
     for &(start, length) in &map.ranges {
         let mut at = start;
@@ -147,7 +147,7 @@ fn write_sparse<R: Input>(archive: &mut Archive<R>, map: &SparseMap, fd: Borrowe
     ftruncate(fd, map.size.cast_signed()).context("ftruncate")
 }
 
-/// A directory over a directory keeps the children and takes the attributes of this layer.
+/// Applies a directory entry. An existing directory keeps its children and gets the attributes of this layer.
 fn create_directory(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, name: &CStr) -> Result<()> {
     let mode = Mode::from_bits_truncate(0o700);
     let mut replaced = false;
@@ -183,7 +183,7 @@ fn create_directory(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, 
     Ok(())
 }
 
-/// The directory has an earlier layer's attributes: all of them go.
+/// Removes the extended attributes that an earlier layer gave the directory.
 fn replace_metadata(tree: &mut Tree, entry: &Entry, fd: BorrowedFd<'_>) -> Result<()> {
     let names = match flistxattr(fd) {
         Err(Errno::ENOTSUP) => Vec::new(),
@@ -211,7 +211,7 @@ fn set_metadata(tree: &mut Tree, entry: &Entry, fd: BorrowedFd<'_>, is_ours: boo
     set_xattrs(tree, entry, |name, value| fsetxattr(fd, name, value))
 }
 
-/// The target of a symlink is stored as it is: nothing here ever follows it outside.
+/// Makes a symlink with its target unchanged: this program never follows it outside the root.
 fn create_symlink(tree: &mut Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> Result<()> {
     let target = c_string(&entry.link)?;
     replacing(tree, dir, name, "symlink", || symlinkat(target.as_c_str(), dir.as_fd(), name))?;
@@ -235,14 +235,14 @@ fn create_node(tree: &mut Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> Re
     let changed = (entry.uid, entry.gid) != tree.process_ids || dir.has_setgid || has_default_acl;
     set_owner_by_name(tree, entry, dir, name)?;
     if changed {
-        // It is ours and just made: no symlink can stand there.
+        // This process has just made the file, so it is no symlink.
         let flags = nix::sys::stat::FchmodatFlags::FollowSymlink;
         nix::sys::stat::fchmodat(dir.as_fd(), name, mode, flags).context("fchmod")?;
     }
     set_attributes_by_name(tree, entry, dir, name)
 }
 
-/// Attributes and times of what must not be opened.
+/// Sets attributes and times of a file that must not be opened.
 fn set_attributes_by_name(tree: &mut Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> Result<()> {
     set_xattrs(tree, entry, |attribute, value| lsetxattr(&proc_path(dir.as_fd(), name), attribute, value))?;
     let (atime, mtime) = times(entry);
@@ -257,7 +257,8 @@ fn set_owner_by_name(tree: &Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> 
     Ok(())
 }
 
-/// A hard link to what stands at its target now, itself and not what it points at. Metadata is the target's.
+/// Makes a hard link to the file that is at the target's path now, without following symlinks. The metadata is the
+/// target's.
 fn create_hard_link(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, name: &CStr) -> Result<()> {
     let target = clean(&entry.link);
     let shown = || format!("link to \"{}\"", entry.link.escape_ascii());
@@ -276,7 +277,7 @@ fn create_hard_link(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, 
     let from = from.filter(|_| place == LinkTarget::Here);
     let from = from.ok_or_else(|| fail!(Kind::Spec, "there is no such file yet")).with_context(shown)?;
     if from.inode == dir.inode && last.as_c_str() == name {
-        // A link to itself changes nothing, if there is something.
+        // A link to itself changes nothing, if the file exists.
         return stat(dir, name).map(drop).with_context(shown);
     }
     let link = || linkat(from.as_fd(), last.as_c_str(), dir.as_fd(), name, AtFlags::empty());
@@ -305,14 +306,14 @@ fn set_xattrs(
         };
         match set(&c_name, value) {
             Ok(()) => tree.has_default_acl |= name.starts_with(b"system.posix_acl"),
-            // The filesystem has none, or none of this sort on such a file (user.* on a symlink).
+            // The filesystem has no extended attributes, or not this kind on such a file (user.* on a symlink).
             Err(errno @ (Errno::ENOTSUP | Errno::EPERM))
                 if errno == Errno::ENOTSUP || name.starts_with(b"user.") =>
             {
                 let path = entry.name.escape_ascii();
                 log::debug(format_args!("{path}: extended attribute {c_name:?} not set: {}", errno.desc()));
             }
-            // Not for this user namespace: a security module's, or one that names ids outside.
+            // This user namespace may not set the attribute: it belongs to a security module, or names ids outside.
             Err(errno @ (Errno::EPERM | Errno::EACCES | Errno::EINVAL | Errno::EOVERFLOW))
                 if tree.adapter.is_confined =>
             {
@@ -326,7 +327,8 @@ fn set_xattrs(
     Ok(())
 }
 
-/// As the kernel takes them; a missing access time is the modification time, so that each unpacking is the same.
+/// Converts times for the kernel; a missing access time becomes the modification time, so that each unpack gives the
+/// same tree.
 fn times(entry: &Entry) -> Times {
     let spec = |(seconds, nanos): (i64, u32)| TimeSpec::new(seconds, i64::from(nanos));
     (spec(entry.atime.unwrap_or(entry.mtime)), spec(entry.mtime))

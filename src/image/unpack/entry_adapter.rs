@@ -1,4 +1,4 @@
-//! Changes the entries of a layer to what can be made on this host. With a mapping, owners become ids of the host. In a
+//! Changes the entries of a layer so that this host can make them. With a mapping, owners become ids of the host. In a
 //! user namespace of an unprivileged user, devices become empty files, and owners that cannot be set are kept in an
 //! attribute.
 
@@ -14,14 +14,14 @@ use crate::{fail, log};
 
 const CAPABILITY: &[u8] = b"security.capability";
 
-/// Which changes are made; the default makes none.
+/// The changes to make; by default none.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct EntryAdapter {
     /// Devices and `trusted.*` attributes cannot be made: this is a user namespace.
     pub(crate) is_confined: bool,
-    /// Root is the only id there is: other owners are kept in `OWNER_XATTR`.
+    /// Root is the only mapped id: other owners are kept in `OWNER_XATTR`.
     pub(crate) is_single_id: bool,
-    /// Owners become the ids of the host that this maps them to.
+    /// Owners become ids of the host, through this mapping.
     pub(crate) mapping: Option<IdMapping>,
     /// The mapping of this process's user namespace: an owner outside it is an error. The kernel applies it.
     pub(crate) namespace: Option<IdMapping>,
@@ -77,11 +77,12 @@ impl EntryAdapter {
         Ok(())
     }
 
-    /// Changes what a user namespace cannot make.
+    /// Changes an entry that a user namespace cannot make.
     fn adapt_confined(&self, entry: &mut Entry) {
         let (devices, attributes) = self.warned.get();
         if matches!(entry.kind, EntryKind::CharDevice | EntryKind::BlockDevice) {
-            // An empty file without permissions shows that something was there. The container's /dev is the runtime's.
+            // An empty file without permissions takes the place of the device. The runtime makes the container's own
+            // /dev.
             (entry.kind, entry.mode, entry.size) = (EntryKind::Regular, 0, 0);
             if !devices {
                 let name = entry.name.escape_ascii();
@@ -107,8 +108,8 @@ impl EntryAdapter {
     }
 }
 
-/// An image has no marks of overlayfs: a tree that holds them, copied or mounted as a layer, would hide or move files as
-/// soon as somebody mounts it in an overlay.
+/// Refuses whiteouts of overlayfs and removes its attributes, which no image has: a tree with them, copied or mounted
+/// as a layer, would hide or move files as soon as somebody mounts it in an overlay.
 fn refuse_overlay_marks(entry: &mut Entry) -> Result<()> {
     if entry.kind == EntryKind::CharDevice && entry.device == (0, 0) {
         return Err(fail!(Kind::Spec, "the device 0:0 would be a whiteout in an overlay"));

@@ -25,7 +25,7 @@ fn decompressed(
 /// The decompressed bytes of a layer, hashed and counted as they pass.
 pub(crate) struct LayerStream<'a> {
     input: ChunkSource,
-    /// None where the blob is not compressed: its own digest is the diff id then, and is checked there.
+    /// None if the blob is not compressed: its digest, which `Verified` checks, is then the diff id.
     hasher: Option<Hasher>,
     diff_id: &'a Digest,
     limits: &'a Limits,
@@ -34,7 +34,7 @@ pub(crate) struct LayerStream<'a> {
     start: usize,
     end: usize,
     total: u64,
-    /// Of these, in blocks of zeros: they take no room.
+    /// The bytes among them in blocks of zeros, which take no disk space.
     zeros: u64,
 }
 
@@ -56,7 +56,7 @@ impl<'a> LayerStream<'a> {
         Ok(Self { input, hasher, diff_id, limits, used, buffer, start: 0, end: 0, total: 0, zeros: 0 })
     }
 
-    /// Moves the decompression to another thread, so that it runs while bytes are hashed and unpacked here.
+    /// Moves the decompression to another thread, so that this thread hashes and unpacks at the same time.
     pub(super) fn read_ahead<'scope>(self, scope: &'scope Scope<'scope, '_>) -> Result<Self> {
         match self.input {
             ChunkSource::Inline(blob) => {
@@ -83,7 +83,7 @@ impl<'a> LayerStream<'a> {
         Ok(())
     }
 
-    /// Reads on to the end, which lies behind the end of the archive, and checks both digests.
+    /// Reads to the end of the blob, which lies behind the end of the archive, and checks both digests.
     pub(crate) fn finish(mut self) -> Result<()> {
         while !self.fill_buf().map_err(from_io_error)?.is_empty() {
             self.consume(self.end - self.start);

@@ -1,5 +1,6 @@
-//! What the tree of a single layer can tell of the layers below it, which are not known yet: whether they can be seen at a
-//! path, and whether the order of the layer's entries counts, because a path may lead through a symlink.
+//! Finds out, from the tree of a single layer, how its entries depend on the layers below, which are not known yet:
+//! whether the lower layers can be seen at a path, and whether the order of the layer's entries matters, because a path
+//! may lead through a symlink.
 
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -12,20 +13,20 @@ use super::tree::{Dir, Tree, stat};
 use crate::image::archive::path::split;
 use crate::inroot::{Result, c_string};
 
-/// Where the file is that a hard link leads to.
+/// The place of the file that a hard link names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LinkTarget {
-    /// In this tree, if anywhere.
+    /// In this tree, if it exists.
     Here,
-    /// In the layers below this one, if anywhere.
+    /// In the layers below this one, if it exists.
     Below,
-    /// This layer has taken it away.
+    /// Nowhere: this layer has removed the file.
     Nowhere,
 }
 
 impl Tree {
-    /// As `open_or_create_dir`, for a whiteout in a layer alone: None where nothing of the layers below can be seen there,
-    /// because this layer has something else on the way.
+    /// As `open_or_create_dir`, for a whiteout in a `SingleLayer` tree. None if nothing of the layers below can be seen
+    /// in the directory, because this layer has another file on the path.
     pub(super) fn open_or_imply_dir(&mut self, path: &[u8]) -> Result<Option<Rc<Dir>>> {
         if let Some(dir) = self.find_dir(path)? {
             return Ok(Some(dir));
@@ -57,7 +58,7 @@ impl Tree {
         }
     }
 
-    /// Where the file is that a hard link to this clean path leads to.
+    /// Returns the place of the file that a hard link to this clean path names.
     pub(super) fn find_link_target(&mut self, path: &[u8]) -> Result<LinkTarget> {
         let Some(single) = &self.single_layer else { return Ok(LinkTarget::Here) };
         if single.has_link(path) {
@@ -100,7 +101,7 @@ impl Tree {
         Ok(self.look(dir, name)?.is_some_and(|stat| kind(stat) == libc::S_IFLNK))
     }
 
-    /// Whether the layer has something else than a directory or a symlink there, a whiteout for example.
+    /// Whether the layer has `name` in `dir` as something other than a directory or a symlink, for example a whiteout.
     fn has_file(&self, dir: &Dir, name: &[u8]) -> Result<bool> {
         Ok(self.look(dir, name)?.is_some() && !self.is_symlink(dir, name)?)
     }

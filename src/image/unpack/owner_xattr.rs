@@ -1,6 +1,6 @@
-//! The attribute `user.rootlesscontainers`, which has the owner of a file in the image where the file itself can belong to
-//! the unpacking user only. umoci and PRoot write and read the same: a message of Protocol Buffers, field 1 the user id,
-//! field 2 the group id.
+//! The attribute `user.rootlesscontainers`, which stores the owner that a file has in the image if the file itself can
+//! belong to the unpacking user only. umoci and PRoot use the same format: a message of Protocol Buffers, field 1 the
+//! user id, field 2 the group id.
 
 pub(crate) const OWNER_XATTR: &[u8] = b"user.rootlesscontainers";
 
@@ -19,7 +19,7 @@ pub(super) fn encode_owner(uid: u32, gid: u32) -> Vec<u8> {
     bytes
 }
 
-/// Decodes an owner, user and group; None where the value is damaged. A missing field is 0.
+/// Decodes an owner, user and group; None if the value is damaged. A missing field is 0.
 pub(crate) fn decode_owner(bytes: &[u8]) -> Option<(u32, u32)> {
     let mut ids = (0, 0);
     let mut bytes = bytes.iter();

@@ -1,5 +1,5 @@
-//! Decompresses a layer in a thread of its own, while the bytes before are hashed and unpacked. The number of chunks
-//! that are ready is limited, and the thread ends when the receiver is dropped.
+//! Decompresses a layer in a separate thread, while earlier bytes are hashed and unpacked. The number of chunks that
+//! are ready is limited, and the thread ends when the receiver is dropped.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -15,7 +15,7 @@ const CHUNKS_AHEAD: usize = 4;
 
 type Blob = Decompressed<Box<dyn Read + Send>>;
 
-/// Where the decompressed bytes of a layer come from.
+/// The source of a layer's decompressed bytes.
 #[allow(clippy::large_enum_variant)] // there is one of it for each layer being read
 pub(super) enum ChunkSource {
     /// Decompresses when asked for the next chunk.
@@ -24,11 +24,11 @@ pub(super) enum ChunkSource {
     Threaded { full: Receiver<io::Result<Chunk>>, empty: SyncSender<Box<[u8]>> },
 }
 
-/// Some decompressed bytes, fewer than fit only at the end.
+/// A buffer of decompressed bytes; only the last one is not full.
 pub(super) struct Chunk {
     bytes: Box<[u8]>,
     count: usize,
-    /// How many compressed bytes were read when it was full.
+    /// How many compressed bytes were read when the chunk was complete.
     compressed_bytes: u64,
 }
 
@@ -45,23 +45,24 @@ impl ChunkSource {
         Ok(Self::Threaded { full, empty })
     }
 
-    /// Puts the next chunk into `buffer`; returns its length, and how many compressed bytes were taken until there.
+    /// Puts the next chunk into `buffer`; returns its length, and how many compressed bytes were read so far.
     pub(crate) fn next(&mut self, buffer: &mut Box<[u8]>) -> io::Result<(usize, u64)> {
         match self {
             Self::Inline(blob) => fill(blob, buffer).map(|count| (count, blob.seen())),
             Self::Threaded { full, empty } => {
-                // The thread says nothing more once it has come to the end.
+                // The thread ends without a message at the end of the blob.
                 let Ok(chunk) = full.recv() else { return Ok((0, 0)) };
                 let chunk = chunk?;
                 let used = std::mem::replace(buffer, chunk.bytes);
-                // Nobody needs it any more at the end.
+                // Fails at the end, when the thread needs no more buffers.
                 let _ = empty.try_send(used);
                 Ok((chunk.count, chunk.compressed_bytes))
             }
         }
     }
 
-    /// Checks digest and size, which can be done only after the last byte. The thread has done so itself.
+    /// Checks digest and size, which can be done only after the last byte. With a thread, the thread has already
+    /// checked.
     pub(crate) fn finish(self) -> crate::error::Result<()> {
         match self {
             Self::Inline(blob) => blob.finish(),

@@ -1,8 +1,8 @@
-//! `SingleLayer`: what is special about a layer that is unpacked to a directory of its own, for an overlay. Whiteouts become
-//! the kernel's marks, and what the layer needs of those below is recorded, because they are not known yet.
+//! `SingleLayer`: the state of a layer that is unpacked to a directory of its own, for an overlay. Whiteouts become the
+//! kernel's marks, and what the layer needs of the layers below is recorded, because these are not known yet.
 //!
-//! A layer that needs nothing is the same over any other. Those that tools write from a running container are so: they
-//! have an entry for each directory on the way.
+//! A layer that needs nothing is the same over any other. Layers made by a container commit usually need nothing: they
+//! have an entry for each directory above a changed file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
@@ -24,22 +24,22 @@ pub(crate) struct SingleLayer {
     pub(crate) userxattr: bool,
     /// Directories that had to be made without an entry.
     pub(crate) implied_dirs: BTreeSet<Vec<u8>>,
-    /// Such directories that a later entry or whiteout of the layer replaced. If they are symlinks in the layers below,
-    /// what was in them before is elsewhere.
+    /// Directories made without an entry that a later entry or whiteout of the layer replaced. If below it is a
+    /// symlink, earlier entries belong to the symlink's target.
     pub(crate) overwritten_dirs: BTreeSet<Vec<u8>>,
-    /// The layer says something whose meaning depends on the layers below and on the order of its entries: it must be
-    /// unpacked over them.
+    /// The meaning of some entry depends on the layers below and on the order of the entries: the layer must be
+    /// unpacked over the lower ones.
     pub(crate) needs_order: bool,
-    /// Hard links to files that this layer has not, by their path; the target's path.
+    /// Hard links to files that this layer does not have: the path of the link, and the path of its target.
     pub(crate) missing_links: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// Whether it has whiteouts. One that hides nothing must not be mounted: an overlay lists it, where the layer alone
-    /// has the directory.
+    /// Whether the layer has whiteouts. A whiteout that hides nothing must be removed before the layer is mounted:
+    /// overlayfs would list it in a directory that only this layer has.
     pub(crate) has_whiteouts: bool,
     has_opaque_dirs: bool,
-    /// The layer's root is opaque: nothing of the layers below is seen at all. Overlayfs takes no mark there, so they are
-    /// not mounted.
+    /// The layer's root is opaque: nothing of the layers below is seen at all. Overlayfs takes no mark at the root, so
+    /// the layers below are not mounted.
     pub(crate) hides_all: bool,
-    /// Bytes of paths in both.
+    /// Bytes of the paths in `implied_dirs` and `missing_links`.
     path_bytes: usize,
 }
 
@@ -49,7 +49,7 @@ impl SingleLayer {
         Self { userxattr, ..Self::default() }
     }
 
-    /// Whether the layer needs nothing of those below.
+    /// Whether the layer needs nothing of the layers below.
     pub(crate) fn is_independent(&self) -> bool {
         self.implied_dirs.is_empty()
             && self.overwritten_dirs.is_empty()
@@ -92,14 +92,15 @@ impl SingleLayer {
         self.needs_order |= self.implied_dirs.contains(path);
     }
 
-    /// Records that an entry is about to be made: it replaces a link that waits for its target.
+    /// Records that an entry is about to be made. It replaces a hard link of the same path that waits for its target.
     pub(super) fn record_entry(&mut self, path: &[u8]) {
         if !self.missing_links.is_empty() {
             self.missing_links.remove(path);
         }
     }
 
-    /// Records a hard link whose target this layer does not have. A link to such a link is one to that one's target.
+    /// Records a hard link whose target this layer does not have. A link to another such link is recorded with the
+    /// final target.
     pub(super) fn defer_link(&mut self, path: &[u8], target: Vec<u8>) {
         let target = self.missing_links.get(&target).cloned().unwrap_or(target);
         self.path_bytes += path.len() + target.len();
@@ -116,7 +117,8 @@ impl SingleLayer {
         self.missing_links.contains_key(path)
     }
 
-    /// Makes the overlay's whiteout `name`, unless this layer has a file there, which hides those below by itself.
+    /// Makes the overlay's whiteout `name`, unless this layer has a file of that name, which hides the lower ones by
+    /// itself.
     pub(super) fn apply_whiteout(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
         match mknodat(dir, name, SFlag::S_IFCHR, Mode::empty(), makedev(0, 0)) {
             Ok(()) => {
@@ -138,8 +140,8 @@ impl SingleLayer {
         fsetxattr(dir, self.opaque_xattr(), b"y")
     }
 
-    /// Whether nothing of the layers below is seen in `dir`: it, or a directory above it up to the layer's root (of the
-    /// inode number `root`), is opaque by now.
+    /// Whether nothing of the layers below is seen in `dir`, because `dir` or a directory above it, up to the layer's
+    /// root (inode number `root`), is opaque by now.
     pub(super) fn is_covered(&self, dir: BorrowedFd<'_>, root: u64) -> Result<bool> {
         if !self.has_opaque_dirs {
             return Ok(false);
@@ -174,9 +176,8 @@ impl SingleLayer {
         name == self.opaque_xattr()
     }
 
-    /// The name to store an attribute under: one that overlayfs would take for its own is escaped, and shown under its own
-    /// name again.
-    /// KERNEL(6.7): before that it is not shown at all.
+    /// Returns the name to store an attribute under. A name that overlayfs would take for its own mark is escaped, and
+    /// a mounted overlay shows it unescaped. KERNEL(6.7): older kernels do not show such an attribute at all.
     pub(super) fn escape_xattr(&self, name: &[u8]) -> Vec<u8> {
         let prefix: &[u8] = if self.userxattr { b"user.overlay." } else { b"trusted.overlay." };
         match name.strip_prefix(prefix) {

@@ -54,21 +54,21 @@ pub(crate) type Times = (TimeSpec, TimeSpec);
 #[derive(Debug)]
 pub(crate) struct Tree {
     root: Root,
-    /// Its path on the host, as procfs has it.
+    /// The path of the root on the host, as /proc/self/fd shows it.
     root_path: Option<Vec<u8>>,
     /// Set for the tree of a single layer; None for a merged tree.
     pub(super) single_layer: Option<SingleLayer>,
-    /// How entries are changed that cannot be made as they are.
+    /// Changes entries that this host cannot make unchanged.
     pub(super) adapter: EntryAdapter,
     /// Open directories by the path they were asked for.
     dir_cache: HashMap<Vec<u8>, Rc<Dir>>,
-    /// What the current layer made, as hashes of (inode of the directory, name): whiteouts spare it.
+    /// Files that the current layer made, as hashes of (directory's inode, name): whiteouts do not remove them.
     created_by_layer: HashSet<u64>,
     /// Keyed anew in each process, so that no image can aim for equal hashes.
     hash: RandomState,
     /// Directories by inode: their path and the times they get when all is in place.
     dir_times: HashMap<u64, (Vec<u8>, Times)>,
-    /// Bytes of these paths.
+    /// Bytes of the paths in `dir_times`.
     dir_times_bytes: usize,
     /// How many extended attributes could not be set for want of privileges.
     pub(super) attributes_left_out: u64,
@@ -76,13 +76,12 @@ pub(crate) struct Tree {
     pub(super) implied_dirs: u64,
     /// The user and group that the kernel gives new files to.
     pub(super) process_ids: (u32, u32),
-    /// Set once a layer gave some directory a default ACL: from then on no mode is what we asked for.
+    /// Set once a layer gave some directory a default ACL: new files may then get another mode than the requested one.
     pub(super) has_default_acl: bool,
     pub(super) has_root_entry: bool,
     /// Whether the current layer has files in AUFS' directory of pseudo-links.
     pub(super) has_pseudolinks: bool,
-    /// Set where directories have their times already and keep those they are found with: the tree was not made
-    /// here, or is so large that the times were set in between.
+    /// Set if directories keep the times they have: the tree was not made here, or its times were set before the end.
     preserves_times: bool,
 }
 
@@ -95,12 +94,12 @@ impl Tree {
     }
 
     /// Opens the empty directory `path` for the tree of a single layer, which an overlay mounts over others. Whiteouts
-    /// are kept in it as the kernel's own marks, of `user.overlay.` where `userxattr` is set.
+    /// are kept in the tree as the kernel's own marks, with the prefix `user.overlay.` if `userxattr` is set.
     pub(crate) fn single_layer(path: &Path, userxattr: bool, adapter: EntryAdapter) -> Result<Self> {
         Self::open_empty(path, Some(SingleLayer::new(userxattr)), adapter)
     }
 
-    /// The directory may have a default access list from the one above it, which all files would inherit.
+    /// Opens the directory and removes an inherited default ACL, because all files would inherit it too.
     fn open_empty(path: &Path, single_layer: Option<SingleLayer>, adapter: EntryAdapter) -> Result<Self> {
         let tree = Self::open(Root::open(path)?, single_layer, adapter)?;
         let root = tree.root.resolve(c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
@@ -114,12 +113,12 @@ impl Tree {
         Self::over(Root::open(path)?, adapter)
     }
 
-    /// As `reopen`, for an open tree: that of lower layers, which a layer is unpacked over.
+    /// As `reopen`, for the open tree of lower layers, which a layer is unpacked over.
     pub(crate) fn over(root: Root, adapter: EntryAdapter) -> Result<Self> {
         let mut tree = Self::open(root, None, adapter)?;
         tree.dir_times.clear();
         tree.preserves_times = true;
-        // It may have some.
+        // The existing tree may have default ACLs.
         tree.has_default_acl = true;
         tree.open_existing_dir(b"")?;
         Ok(tree)
@@ -127,7 +126,7 @@ impl Tree {
 
     fn open(root: Root, single_layer: Option<SingleLayer>, adapter: EntryAdapter) -> Result<Self> {
         umask(Mode::empty());
-        // Like any directory without an entry of its own, unless one comes.
+        // The root gets time 0, like any directory without an entry of its own, unless an entry follows.
         let zero = TimeSpec::new(0, 0);
         let dir_times = [(fstat(&root)?.st_ino, (Vec::new(), (zero, zero)))].into();
         Ok(Self {
@@ -174,7 +173,7 @@ impl Tree {
         &self.root
     }
 
-    /// Begins the next layer: what was made so far is what its whiteouts remove.
+    /// Begins the next layer: its whiteouts remove what was made so far.
     pub(crate) fn begin_layer(&mut self) {
         self.created_by_layer.clear();
     }
@@ -211,7 +210,8 @@ impl Tree {
         Ok((dir, c_string(name)?))
     }
 
-    /// Opens the directory that a whiteout stands in; None where it is missing and the whiteout has nothing to remove.
+    /// Opens the directory that contains a whiteout; None if the directory is missing and the whiteout has nothing to
+    /// remove.
     pub(super) fn whiteout_dir(&mut self, path: &[u8]) -> Result<Option<Rc<Dir>>> {
         match self.single_layer {
             // The layers below are not known here: the whiteout must be kept for the overlay.
@@ -220,7 +220,7 @@ impl Tree {
         }
     }
 
-    /// Opens a directory without making any; None where it is missing.
+    /// Opens a directory without making any; None if it is missing.
     pub(super) fn find_dir(&mut self, path: &[u8]) -> Result<Option<Rc<Dir>>> {
         match self.open_existing_dir(path) {
             Ok(dir) => Ok(Some(dir)),
@@ -229,7 +229,7 @@ impl Tree {
         }
     }
 
-    /// Opens the directory of a clean path, with symlinks followed inside the root; makes it where it is missing.
+    /// Opens the directory of a clean path, with symlinks followed inside the root; makes it if it is missing.
     pub(crate) fn open_or_create_dir(&mut self, path: &[u8]) -> Result<Rc<Dir>> {
         self.open_or_create_dir_after(path, 0)
     }
@@ -252,7 +252,7 @@ impl Tree {
         Ok(dir)
     }
 
-    /// Makes the directory `path` in `parent`, where looking for it gave `missing`.
+    /// Makes the directory `path` in `parent`, after opening it failed with `missing`.
     pub(super) fn create_dir(
         &mut self,
         parent: &Rc<Dir>,
@@ -266,7 +266,7 @@ impl Tree {
         match mkdirat(parent.as_fd(), name.as_c_str(), mode) {
             Ok(()) => {}
             Err(Errno::EEXIST) if missing == Errno::ENOENT => {
-                // A symlink that leads nowhere: what it points at is what is missing.
+                // A dangling symlink: its target is the directory to make.
                 if links == MAX_SYMLINKS {
                     return Err(Errno::ELOOP);
                 }
@@ -276,7 +276,7 @@ impl Tree {
                 return self.open_or_create_dir_after(&clean(&[from, &target].join(&b'/')), links + 1);
             }
             Err(Errno::EEXIST) => {
-                // Something that is no directory, or leads to none: it gives way.
+                // Something that is no directory, or a symlink to no directory, is replaced.
                 if self.is_symlink(parent, split(path).1)? {
                     self.require_order();
                 }
@@ -287,7 +287,7 @@ impl Tree {
             }
             Err(errno) => return Err(errno),
         }
-        // In an opaque directory it is a new one, whatever the layers below have.
+        // In an opaque directory this is a new directory, whatever the layers below have.
         let is_new = self.is_covered(parent)?;
         if let Some(single) = self.single_layer.as_mut().filter(|_| !is_new) {
             single.record_implied_dir(path);
@@ -295,7 +295,7 @@ impl Tree {
         self.init_implied_dir(parent, &name, path)
     }
 
-    /// A directory without an entry of its own belongs to root, 0755, of no particular time.
+    /// Sets the attributes of a directory without an entry of its own: owner root, mode 0755, time 0.
     fn init_implied_dir(&mut self, parent: &Rc<Dir>, name: &CStr, path: &[u8]) -> Result<Rc<Dir>> {
         let fd = open_dir(parent.as_fd(), name)?;
         let (uid, gid) = self.adapter.root_ids();
@@ -356,7 +356,8 @@ impl Tree {
         remove::tree(dir.as_fd(), name)
     }
 
-    /// Makes a directory opaque that replaced another file: in an overlay it must hide what lower layers have there.
+    /// Makes a directory that replaced another file opaque: in an overlay it must hide what lower layers have at this
+    /// name.
     pub(super) fn hide_lower(&mut self, dir: &Dir, name: &CStr) -> Result<()> {
         match &mut self.single_layer {
             Some(single) => single.make_opaque(open_dir(dir.as_fd(), name)?.as_fd()),
@@ -404,9 +405,9 @@ impl Tree {
         remove::contents(own, &created).map(drop)
     }
 
-    /// Remembers the times of a directory for the end, because each file made in it would change them again.
+    /// Stores the times of a directory until the end, because each new file in it would change them again.
     pub(super) fn defer_times(&mut self, dir: &Dir, path: &[u8], times: Times) {
-        // Without symlinks: one that goes would take the way to it along.
+        // Stored without symlinks, because a symlink may be removed later.
         let path = self.real_path(dir).unwrap_or_else(|| path.to_vec());
         self.dir_times_bytes += path.len();
         self.dir_times.insert(dir.inode, (path, times));
@@ -420,7 +421,7 @@ impl Tree {
         is_within(&path, if root == b"/" { b"" } else { root }).then(|| clean(&path[root.len()..]))
     }
 
-    /// Sets the times of directories now where the waiting ones take too much memory. Called between two entries.
+    /// Sets the times of directories now if those stored take too much memory. Called between two entries.
     pub(super) fn flush_times_if_many(&mut self) -> Result<()> {
         if self.dir_times_bytes > MAX_DIRECTORY_TIMES {
             self.finish()?;
@@ -437,7 +438,7 @@ impl Tree {
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
             let dir = match self.root.resolve(&c_string(&path)?, flags) {
                 Ok(dir) => dir,
-                // A later entry took it away.
+                // A later entry removed the directory.
                 Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
                 Err(errno) => return Err(errno),
             };
@@ -455,7 +456,7 @@ fn path_by_procfs(dir: BorrowedFd<'_>) -> Option<Vec<u8>> {
     readlink(link.to_bytes().strip_suffix(b"/")?).ok().map(OsString::into_vec)
 }
 
-/// Looks at `name` itself, not at what it points at.
+/// Returns the stat of `name` itself, not of a symlink's target.
 pub(crate) fn stat(dir: &Dir, name: &CStr) -> Result<FileStat> {
     fstatat(dir.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW)
 }

@@ -1,4 +1,5 @@
-//! Whiteouts: names of entries by which a layer removes files of the layers below (image-spec, layer.md).
+//! Recognizes whiteouts, entries by whose names a layer removes files of the layers below (image-spec, layer.md);
+//! `tree` applies them.
 
 use crate::error::{Kind, Result};
 use crate::fail;
@@ -6,7 +7,7 @@ use crate::image::archive::path::split;
 
 pub(crate) const PREFIX: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
-/// The prefix of names that AUFS has for itself.
+/// The prefix of names that AUFS reserves for its bookkeeping.
 const RESERVED: &[u8] = b".wh..wh.";
 
 /// The directory where AUFS keeps files that have several names.
@@ -27,7 +28,7 @@ pub(crate) enum EntryMeaning<'a> {
     Pseudolink,
 }
 
-/// Tells from its clean path what an entry is.
+/// Returns what an entry means, from its clean path.
 ///
 /// # Errors
 ///

@@ -19,7 +19,7 @@ pub(crate) fn count(chunk: &[u8]) -> u64 {
     blank.map(|block| block.len() as u64).sum()
 }
 
-/// Whether there are only zeros, told from the first bytes of nearly all that has others.
+/// Whether a block has only zeros. For nearly all other blocks the first bytes decide.
 fn is_blank(block: &[u8]) -> bool {
     block.chunks(64).all(|part| part.iter().fold(0, |all, byte| all | byte) == 0)
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Kind, Result};
 use crate::fail;
 
-/// The ids of the host that the ids of a container are.
+/// A mapping of the ids of a container to ids of the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct IdMapping {
     pub(crate) uids: Vec<IdRange>,
@@ -45,7 +45,7 @@ impl IdMapping {
         has(&self.gids, id)
     }
 
-    /// The mapping for a namespace inside the one that this maps to: every id to itself.
+    /// Returns the mapping for a namespace nested in the mapped one: every id to itself.
     pub(crate) fn nested(&self) -> Self {
         let nested = |ranges: &[IdRange]| {
             let to_itself =

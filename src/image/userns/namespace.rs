@@ -22,7 +22,7 @@ use crate::error::{Context, Kind, Result};
 use crate::sys::process::parent_death_signal;
 use crate::{fail, log};
 
-/// The environment variable that tells a process that it is the second one, and which ids to map.
+/// The environment variable that tells a process that it is the second one, and tells which ids to map.
 pub(crate) const STAGE_VARIABLE: &str = "TARE_IMAGE_NAMESPACE";
 
 /// Which ids the namespace has.
@@ -114,8 +114,8 @@ pub(crate) fn enter_if_second() -> Result<()> {
     parent_death_signal(libc::SIGTERM).context("set the signal for the parent's end")
 }
 
-/// Runs this program again in a namespace of its own and returns its exit code. `requested` are the ids to map; None is
-/// the most there are.
+/// Runs this program again in a namespace of its own and returns its exit code. `requested` are the ids to map; None
+/// maps as many as possible.
 pub(crate) fn run_in_namespace(requested: Option<MappedIds>) -> Result<i32> {
     let found = match requested {
         Some(MappedIds::Single) => None,
@@ -169,7 +169,7 @@ fn spawn_self(mark: &str) -> Result<Child> {
 ///
 /// # Errors
 ///
-/// `Kind::Denied` where it has ended; it has told why itself.
+/// `Kind::Denied` if the second process has ended; it has reported the reason itself.
 fn wait_until_stopped(child: &Child) -> Result<Pid> {
     let pid = Pid::from_raw(child.id().cast_signed());
     match waitpid(pid, Some(WaitPidFlag::WUNTRACED)).context("wait for the second process")? {
@@ -194,7 +194,8 @@ fn run_mapping_helper(program: &str, pid: Pid, ranges: &[IdRange]) -> Result<()>
     }
 }
 
-/// The mapping of the user to root and of all subordinate ids after it; None where there are none, or no newuidmap(1).
+/// Returns the mapping of the user to root and of all subordinate ids to the ids after root; None if there are no
+/// subordinate ids, or no newuidmap(1).
 fn subordinate_mapping() -> Result<Option<IdMapping>> {
     let is_there = |program: &str| {
         std::env::var_os("PATH")

@@ -1,34 +1,34 @@
-//! How registries are reached, as the command line says: TLS, credentials, retries and timeouts.
+//! The command line's settings for registries: TLS, credentials, retries and timeouts.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What the command line says about reaching registries.
+/// The command line's settings for registries.
 #[derive(Debug, Clone)]
 pub(crate) struct Access {
-    /// Whether certificates are checked and plain HTTP is refused; None leaves it to registries.conf.
+    /// Whether certificates are checked and plain HTTP is refused; None if registries.conf decides.
     pub(crate) tls_verify: Option<bool>,
     /// A directory with `*.crt` (authorities), `*.cert` and `*.key` (ours).
     pub(crate) cert_dir: Option<PathBuf>,
     /// The one file of credentials to look at.
     pub(crate) auth_file: Option<PathBuf>,
     pub(crate) credentials: Option<Credentials>,
-    /// How often a request that failed for the moment is made again.
+    /// How often a request is retried after a temporary failure.
     pub(crate) retries: u32,
     /// How long a server may be silent.
     pub(crate) timeout: Duration,
 }
 
 impl Access {
-    /// The same for `host` where the user named `named`: credentials given by hand are for the registry that was named,
-    /// and not for its mirrors or for where registries.conf sends its images.
+    /// Returns the settings for `host` if the user named the registry `named`: credentials given by hand are for the
+    /// registry that was named, and not for its mirrors or for where registries.conf sends its images.
     pub(super) fn for_host(&self, host: &str, named: &str) -> Self {
         let credentials = self.credentials.clone().filter(|_| host.eq_ignore_ascii_case(named));
         Self { credentials, ..self.clone() }
     }
 }
 
-/// What a user is known to a registry by.
+/// Credentials of a user for a registry.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Credentials {
     Password {

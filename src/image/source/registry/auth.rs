@@ -61,8 +61,8 @@ impl Challenge {
         basic
     }
 
-    /// Fetches a token, or sends the password itself where that is asked for. `is_https` says how the registry is spoken
-    /// to: credentials do not leave TLS on a registry's word.
+    /// Fetches a token, or sends the password itself for a Basic challenge. `is_https` tells whether the registry uses
+    /// TLS: a registry cannot make credentials leave TLS.
     pub(crate) fn answer(
         &self,
         client: &Client,
@@ -103,7 +103,7 @@ struct TokenResponse {
     access_token: Option<String>,
 }
 
-/// Asks the token server, and retries temporary failures as of the registry itself.
+/// Fetches a token from the token server, with the same retries as requests to the registry.
 fn fetch_token(
     client: &Client,
     realm: &Uri,
@@ -240,7 +240,7 @@ fn parse_challenges(line: &str) -> Vec<(String, Parameters)> {
     found
 }
 
-/// Splits at commas that stand outside of quotes.
+/// Splits at commas outside of quotes.
 fn split_outside_quotes(line: &str) -> Vec<&str> {
     let (mut parts, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
     for (at, byte) in line.bytes().enumerate() {

@@ -32,7 +32,7 @@ struct AuthEntry {
     identitytoken: Option<String>,
 }
 
-/// The credentials for a repository: what was given by hand, else the first file that knows some.
+/// Finds the credentials for a repository: those given on the command line, else those in the first file that has some.
 pub(super) fn find_credentials(host: &str, repository: &str, access: &Access) -> Result<Option<Credentials>> {
     if access.credentials.is_some() {
         return Ok(access.credentials.clone());
@@ -100,7 +100,7 @@ fn find_in_file(file: &AuthFile, host: &str, repository: &str) -> Result<Option<
     file.creds_store.as_ref().map_or(Ok(None), |helper| from_helper(helper, host))
 }
 
-/// The most particular first: `host/a/b`, `host/a`, `host`.
+/// Lists the keys, the most specific first: `host/a/b`, `host/a`, `host`.
 fn lookup_keys(host: &str, repository: &str) -> Vec<String> {
     let whole = format!("{host}/{repository}");
     let mut keys = Vec::new();
@@ -150,7 +150,7 @@ pub(super) fn server_url(host: &str) -> &str {
     if host == "docker.io" { "https://index.docker.io/v1/" } else { host }
 }
 
-/// Asks `docker-credential-HELPER` for a registry; it knows none is no error.
+/// Asks `docker-credential-HELPER` for a registry's credentials; if it has none, that is no error.
 fn from_helper(helper: &str, host: &str) -> Result<Option<Credentials>> {
     let mut text = run_helper(helper, "get", server_url(host))?;
     if text.is_none() && server_url(host) != host {
@@ -167,7 +167,7 @@ fn from_helper(helper: &str, host: &str) -> Result<Option<Credentials>> {
     }))
 }
 
-/// Runs a helper with `input`; None where it says that it has no such credentials.
+/// Runs a helper with `input`; None if it reports that it has no such credentials.
 pub(super) fn run_helper(helper: &str, verb: &str, input: &str) -> Result<Option<Vec<u8>>> {
     let running = || format!("run docker-credential-{helper}");
     if helper.is_empty() || helper.contains('/') {

@@ -1,5 +1,5 @@
-//! `BlobReader`: reads a blob, and when the connection breaks goes on with a new one at the byte where the old one stopped
-//! (HTTP range requests).
+//! `BlobReader` reads a blob. When the connection breaks, it opens a new one and continues at the byte where the old
+//! one stopped (HTTP range requests).
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -17,9 +17,9 @@ pub(super) struct BlobReader {
     path: String,
     offset: u64,
     size: u64,
-    /// None where a new connection must be made first.
+    /// None if a new connection must be made before the next read.
     body: Option<Body>,
-    /// Connections that brought nothing since the last byte.
+    /// Connections in a row that delivered no byte.
     failures: u32,
 }
 
@@ -36,13 +36,14 @@ impl BlobReader {
         Ok(reader)
     }
 
+    /// Opens a connection and skips to byte `offset` of the blob.
     fn connect_at_offset(&mut self) -> Result<()> {
         let range = format!("bytes={}-", self.offset);
         let headers = [("range", range.as_str())];
         let response = self.endpoint.get(&self.path, if self.offset == 0 { &[] } else { &headers })?;
         let skip = match response.status() {
             206 => self.offset - response.range_start().unwrap_or(self.offset).min(self.offset),
-            // A server without ranges sends everything: what is known already is read past.
+            // A server without range requests sends the whole blob: the bytes before `offset` are skipped.
             _ => self.offset,
         };
         let mut body = response.into_reader();
@@ -54,7 +55,8 @@ impl BlobReader {
         Ok(())
     }
 
-    /// After a break: waits a little, unless that has not helped often enough.
+    /// Prepares a new connection after `error` broke the last one: waits, and fails if there were too many failures in
+    /// a row.
     fn resume(&mut self, error: io::Error) -> Result<()> {
         self.body = None;
         self.failures += 1;

@@ -50,7 +50,7 @@ pub(super) struct Call<'a> {
     pub(super) body: Option<&'a RequestBody<'a>>,
     /// The value of `Authorization`, and a URL of the origin that it is for.
     pub(super) authorization: Option<(&'a str, &'a Uri)>,
-    /// A redirect to another origin is an error: the body is a secret, or the answer of another says nothing.
+    /// A redirect to another origin is an error: the body is a secret, or another server's answer proves nothing.
     pub(super) same_origin_only: bool,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct RequestBody<'a> {
     pub(crate) open: &'a dyn Fn() -> Result<Box<dyn Read + Send>>,
 }
 
-/// What came of a request that was sent: an answer and the URL that it is of, or a failure on the way.
+/// The result of a request: an answer with the URL that gave it, or a failure of the connection.
 pub(super) type Sent = std::result::Result<(Response<Body>, Uri), ureq::Error>;
 
 impl Client {
@@ -124,7 +124,7 @@ impl Client {
     }
 
     /// Sends the request once and follows redirects. The outer error is about the request, its body or a redirect, the
-    /// inner one about the way.
+    /// inner one about the connection.
     pub(super) fn send(&self, call: &Call<'_>) -> Result<Sent> {
         let mut url = call.url.clone();
         for _ in 0..=MAX_REDIRECTS {
@@ -145,7 +145,7 @@ impl Client {
         Err(fail!(Kind::Spec, "more than {MAX_REDIRECTS} redirects, the last to {}", shown(&url)))
     }
 
-    /// Sends the request once and follows nothing.
+    /// Sends the request once, without following redirects.
     pub(super) fn send_first(
         &self,
         call: &Call<'_>,
@@ -167,14 +167,14 @@ impl Client {
         for (name, value) in call.headers {
             builder = builder.header(*name, *value);
         }
-        // Whoever else is led to gets no credentials (CVE-2020-15157).
+        // Another origin that a redirect names gets no credentials (CVE-2020-15157).
         if let Some((value, origin)) = call.authorization
             && url::is_same_origin(origin, url)
         {
             builder = builder.header("authorization", value);
         }
         let agent = self.agent(&self.host_of(url))?;
-        // The library's words may hold the header.
+        // The library's error text may contain the header.
         let bad = |_: ureq::http::Error| fail!(Kind::Spec, "{}: a header is no text of HTTP", shown(url));
         let Some(body) = call.body else {
             return Ok(agent.run(builder.body(()).map_err(bad)?));
@@ -190,7 +190,7 @@ pub(super) fn shown(url: &Uri) -> String {
     url::without_query(&url.to_string())
 }
 
-/// Where an answer leads; None where it is an answer itself.
+/// Returns the target of a redirect; None for any other answer.
 fn redirect_target(method: &Method, url: &Uri, response: &Response<Body>) -> Result<Option<Uri>> {
     let status = response.status().as_u16();
     if !matches!(status, 301 | 302 | 303 | 307 | 308) {

@@ -42,13 +42,13 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Where a request goes.
+/// The target of a request.
 pub(super) enum Target<'a> {
     /// Below the repository.
     Path(&'a str),
-    /// What a server's answer named.
+    /// A URL that a server's answer named.
     Url(Uri),
-    /// `/v2/`, which says whether the registry knows the user.
+    /// `/v2/`, which shows whether the registry accepts the credentials.
     Version,
 }
 
@@ -234,8 +234,8 @@ impl Endpoint {
         self.base.get().is_some_and(|base| url::is_same_origin(base, url))
     }
 
-    /// The error that a failed response is; a refusal of another server than the registry is not one that logging in
-    /// helps against.
+    /// Turns a failed response into an error. Only a refusal by the registry itself is `Kind::Denied`: logging in does
+    /// not help against a refusal by another server.
     fn status_error(&self, response: ureq::http::Response<ureq::Body>, url: &Uri) -> Error {
         if self.is_registry(url) {
             return client::status_error("the registry", Kind::Denied, response);
@@ -258,7 +258,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Finds out whether the registry speaks HTTPS; plain HTTP is tried only where it is allowed.
+    /// Finds out whether the registry speaks HTTPS; plain HTTP is tried only if it is allowed.
     fn base_url(&self) -> Result<&Uri> {
         if let Some(base) = self.base.get() {
             return Ok(base);
@@ -268,7 +268,7 @@ impl Endpoint {
         Ok(self.base.get_or_init(|| base))
     }
 
-    /// `https`, or the same with plain HTTP where nothing answers there.
+    /// Returns `https`, or the same URL with plain HTTP if nothing answers HTTPS.
     fn probe(&self, https: Uri) -> Result<Uri> {
         let url = url::parse(&format!("{https}v2/"))?;
         let (method, headers) = (&Method::GET, &[]);

@@ -16,7 +16,7 @@ use super::registries_conf::Location;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 
-/// Checks the credentials with the registry and stores them. Returns where.
+/// Checks the credentials with the registry and stores them. Returns the name of the helper or file.
 pub(crate) fn login(host: &str, user: &str, password: &str, access: &Access) -> Result<String> {
     if host.is_empty() || host.contains('/') {
         return Err(fail!(Kind::Usage, "registry {host:?}: must be HOST[:PORT]"));
@@ -39,7 +39,7 @@ pub(crate) fn login(host: &str, user: &str, password: &str, access: &Access) -> 
     }
 }
 
-/// The file that is read first of those that exist, else the one that outlives a reboot.
+/// Chooses the first existing file in reading order, or else the file that persists over a reboot.
 fn choose_auth_file(access: &Access) -> Result<PathBuf> {
     let all = auth_files(access.auth_file.as_deref(), &|name| std::env::var_os(name).map(PathBuf::from));
     let existing = all.iter().find(|path| path.exists());
@@ -49,7 +49,7 @@ fn choose_auth_file(access: &Access) -> Result<PathBuf> {
         .ok_or_else(|| fail!(Kind::NotFound, "there is no place for credentials"))
 }
 
-/// Adds one entry, all else kept as it was; the file is replaced as a whole and readable by its owner alone.
+/// Adds one entry and keeps everything else; the file is replaced as a whole and readable by its owner alone.
 fn write_auth_file(path: &Path, host: &str, secret: &str) -> Result<()> {
     let writing = || format!("write {}", path.display());
     let mut document: Value = match std::fs::read(path) {

@@ -1,8 +1,8 @@
 //! `docker://NAME`: a registry, by the OCI distribution specification 1.1, which is Docker's protocol too.
 //!
 //! A name leads through registries.conf(5) to one or more endpoints: mirrors first, the registry itself last. A request
-//! carries what `auth` got for the user's credentials and trusts what `tls` says; a blob whose connection breaks goes on
-//! where it was.
+//! carries the authorization that `auth` got for the user's credentials and trusts the certificates that `tls` accepts;
+//! a blob whose connection breaks is continued at the same byte.
 //!
 //! The modules from the top down:
 
@@ -22,7 +22,7 @@ mod auth;
 mod client;
 /// URLs that servers name.
 mod url;
-/// Finds credentials in files and helpers.
+/// Finds credentials in files and credential helpers.
 mod auth_file;
 /// Puts TLS on connections.
 mod tls_connector;
@@ -34,7 +34,7 @@ mod proxy;
 mod registries_conf;
 /// Parses names of images.
 mod name;
-/// What the command line says of registries.
+/// The command line's settings for registries.
 mod access;
 
 pub(crate) use access::{Access, Credentials};

@@ -52,7 +52,7 @@ fn parse(text: &str) -> std::result::Result<Reference, ParseError> {
     })
 }
 
-/// What stands before and behind the separator at `index`.
+/// Splits at the separator at `index`, and drops it.
 fn split_suffix(text: &str, index: Option<usize>) -> (&str, Option<&str>) {
     match index {
         Some(index) => (&text[..index], Some(&text[index + 1..])),
@@ -60,8 +60,8 @@ fn split_suffix(text: &str, index: Option<usize>) -> (&str, Option<&str>) {
     }
 }
 
-/// The registry, Docker Hub where none is named, and the path in it. What looks like a host is one: `localhost`, or with a
-/// dot or a port.
+/// Splits into the registry, Docker Hub by default, and the path in it. The first component is a host if it is
+/// `localhost`, or has a dot or a port.
 fn split_registry(name: &str) -> (String, String) {
     let is_host = |first: &str| first.contains(['.', ':']) || first == "localhost";
     let (registry, path) =
@@ -81,7 +81,8 @@ fn is_name(name: &str) -> bool {
     is_first && rest.is_none_or(|rest| rest.split('/').all(is_path_component))
 }
 
-/// Labels of letters, digits and inner hyphens, with dots between them, or an IPv6 address in brackets; and a port perhaps.
+/// Labels of letters, digits and inner hyphens, with dots between them, or an IPv6 address in brackets; and optionally
+/// a port.
 fn is_host(host: &str) -> bool {
     let address = host.strip_prefix('[').and_then(|host| host.split_once(']'));
     if let Some((address, after)) = address {

@@ -10,7 +10,7 @@ use crate::fail;
 
 /// The proxy for requests to `host[:port]`, if there is one and no exception is made.
 ///
-/// Registries are spoken to by HTTPS, plain HTTP is the exception that was asked for: HTTPS_PROXY counts first.
+/// HTTPS_PROXY comes first, because registries use HTTPS; plain HTTP is an exception that the user allowed.
 pub(super) fn for_host(host: &str, environment: impl Fn(&str) -> Option<String>) -> Result<Option<Proxy>> {
     let first =
         |names: &[&str]| names.iter().find_map(|name| environment(name).filter(|value| !value.is_empty()));
@@ -24,7 +24,7 @@ pub(super) fn for_host(host: &str, environment: impl Fn(&str) -> Option<String>)
         .map_err(|_| fail!(Kind::Usage, "proxy {:?}: is no address of a proxy", url::without_query(&address)))
 }
 
-/// NO_PROXY: names with everything below them, addresses, networks, `*` for all. The own machine never needs a proxy.
+/// NO_PROXY: names with everything below them, addresses, networks, `*` for all. Localhost never needs a proxy.
 fn is_excepted(host: &str, exceptions: &str) -> bool {
     let port = host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
     let bare = port.map_or(host, |(bare, _)| bare).trim_matches(['[', ']']);

@@ -49,7 +49,7 @@ impl Registry {
         Ok(Self { name, endpoints, manifests: Mutex::default() })
     }
 
-    /// Calls `ask` for each endpoint in turn. Where all fail, the error of the last one is returned.
+    /// Calls `ask` for each endpoint in turn. If all fail, the error of the last one is returned.
     fn try_endpoints<T>(&self, ask: impl Fn(&Arc<Endpoint>) -> Result<T>) -> Result<T> {
         let mut last = fail!(Kind::NotFound, "no registry is left to ask");
         for (number, endpoint) in self.endpoints.iter().enumerate() {
@@ -108,7 +108,7 @@ fn request_manifest(endpoint: &Arc<Endpoint>, reference: &str) -> Result<(Vec<u8
     decide_media_type(&bytes, named).map(|media_type| (bytes, media_type))
 }
 
-/// The header's media type, or what the document itself says where the header is too general.
+/// Returns the media type of the header, or of the document itself if the header is too general.
 fn decide_media_type(bytes: &[u8], named: Option<String>) -> Result<MediaType> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]

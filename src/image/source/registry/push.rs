@@ -1,6 +1,6 @@
-//! Pushes an image to a registry (distribution-spec, "Push"). Blobs that are there are left; those of another repository
-//! of the same registry are mounted from it; the rest are uploaded in one request each. The manifest comes last, because
-//! registries check that its blobs are there.
+//! Pushes an image to a registry (distribution-spec, "Push"). Blobs that the repository has are not sent; blobs of
+//! another repository of the same registry are mounted from there; the others are uploaded in one request each. The
+//! manifest comes last, because registries check that its blobs are there.
 
 use std::io::{Cursor, Read};
 
@@ -44,7 +44,7 @@ impl PushTarget {
         Ok(self.endpoint.send(&request)?.status() == 200)
     }
 
-    /// Pushes a blob, unless it is there. `from` is the registry and repository that has it, `open` opens it.
+    /// Pushes a blob, unless the repository has it. `from` is the registry and repository that has it, `open` opens it.
     pub(crate) fn push_blob(
         &self,
         blob: &Descriptor,
@@ -57,7 +57,7 @@ impl PushTarget {
         let mut attempt = 0;
         loop {
             match self.try_upload(blob, from, open) {
-                // The place for it is gone, or the connection: another one is asked for.
+                // The upload or the connection is gone: a new upload is started.
                 Err(error) if attempt < self.endpoint.retries() && is_worth_retrying(&error) => {
                     attempt += 1;
                     log::debug(format_args!("{}: {error}; attempt {attempt}", blob.digest()));
@@ -93,8 +93,8 @@ impl PushTarget {
         self.endpoint.send_once(&request).map(drop).with_context(|| format!("upload blob {digest}"))
     }
 
-    /// Asks for an upload; one that the registry may answer with 201 if `repository` has the blob. A registry that
-    /// refuses to mount is asked for a plain upload: the user may have no right to the other repository.
+    /// Starts an upload; the registry may answer 201 (mounted) if `repository` has the blob. A registry that refuses to
+    /// mount is asked for a plain upload: the user may have no right to the other repository.
     fn begin_upload(&self, digest: &Digest, repository: Option<&str>) -> Result<Response> {
         let nothing: &dyn Fn() -> Result<Box<dyn Read + Send>> = &|| Ok(Box::new(std::io::empty()));
         let body = || Some(RequestBody { size: 0, open: nothing });
@@ -122,7 +122,7 @@ impl PushTarget {
         self.put_manifest(&self.reference, manifest, bytes)
     }
 
-    /// Pushes a manifest by its digest alone: one that an index names.
+    /// Pushes a manifest that an index names, by its digest alone.
     pub(crate) fn push_unnamed(&self, manifest: &Descriptor, bytes: &[u8]) -> Result<()> {
         self.put_manifest(manifest.digest().as_ref(), manifest, bytes)
     }

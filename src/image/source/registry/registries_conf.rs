@@ -48,7 +48,7 @@ pub(super) struct RegistriesConf {
 }
 
 impl RegistriesConf {
-    /// Reads the files that containers-registries.conf(5) names; none is fine.
+    /// Reads the files that containers-registries.conf(5) names; none need exist.
     pub(crate) fn load() -> Result<Self> {
         let mut conf = Self::default();
         for path in conf_files() {

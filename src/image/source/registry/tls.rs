@@ -18,8 +18,8 @@ use crate::fail;
 
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-/// The TLS settings for `host`, which is `registry` itself or a server that it leads to. The registry's authorities are
-/// trusted for both; a certificate of ours is shown to the host that it is kept for, and to no other.
+/// The TLS settings for `host`, which is `registry` itself or a server that it redirects to. The registry's authorities
+/// are trusted for both; a client certificate is sent only to the host that it is stored for.
 pub(super) fn client_config(
     host: &str,
     registry: &str,
@@ -74,7 +74,8 @@ impl TrustedCertificates {
     }
 }
 
-/// Whether a certificate was refused for who has signed it or what it may sign. Its times are looked at before that.
+/// Whether a certificate was refused because of its issuer or of what it may sign. Its validity period was checked
+/// before.
 fn is_about_authority(error: &rustls::Error) -> bool {
     use CertificateError::{Other, UnknownIssuer};
     matches!(error, rustls::Error::InvalidCertificate(UnknownIssuer | Other(_)))
@@ -160,7 +161,7 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-/// Where certificates are, and whether those of ours there are for `host`.
+/// Lists the directories of certificates, each with whether its client certificates are for `host`.
 fn directories(host: &str, registry: &str, given: Option<&Path>) -> Vec<(PathBuf, bool)> {
     if let Some(dir) = given {
         return vec![(dir.to_owned(), host == registry)];
@@ -174,8 +175,8 @@ fn directories(host: &str, registry: &str, given: Option<&Path>) -> Vec<(PathBuf
     all
 }
 
-/// What the distribution trusts, or the variables SSL_CERT_FILE and SSL_CERT_DIR name; a file that is named there and
-/// cannot be read is an error. Where there is nothing at all, the set that is compiled in serves.
+/// Loads the authorities that the distribution trusts, or that the variables SSL_CERT_FILE and SSL_CERT_DIR name; a
+/// named file that cannot be read is an error. If there are none at all, the compiled-in set is used.
 fn system_certificates() -> Result<Vec<CertificateDer<'static>>> {
     let found = rustls_native_certs::load_native_certs();
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().find(|name| std::env::var_os(name).is_some());
@@ -191,7 +192,7 @@ fn has_extension(path: &Path, wanted: &str) -> bool {
     path.extension().is_some_and(|extension| extension == wanted)
 }
 
-/// The files of a directory; a missing one is an error only where it was named by hand.
+/// The files of a directory; a missing directory is an error only if the user named it.
 fn list_files(dir: &Path, named: bool) -> Result<Option<Vec<PathBuf>>> {
     match std::fs::read_dir(dir) {
         Ok(entries) => {
