@@ -71,12 +71,15 @@ pub fn exchange(dir: BorrowedFd<'_>, one: &CStr, other: &CStr) -> Result<()> {
     .map(drop)
 }
 
+/// The number of fchmodat2(2): the same on every architecture, and not in libc for every one.
+const SYS_FCHMODAT2: libc::c_long = 452;
+
 /// Changes the mode of what `fd` stands for, which may be opened with O_PATH: no name is looked up that could lead elsewhere by now.
 /// KERNEL(6.6) fchmodat2(2) does so; before it, the link in /proc, which is the kernel's own.
 pub fn chmod_opened(fd: BorrowedFd<'_>, mode: u32) -> Result<()> {
     // SAFETY: an empty literal and numbers.
     let changed = check(unsafe {
-        libc::syscall(libc::SYS_fchmodat2, fd.as_raw_fd(), c"".as_ptr(), mode, libc::AT_EMPTY_PATH)
+        libc::syscall(SYS_FCHMODAT2, fd.as_raw_fd(), c"".as_ptr(), mode, libc::AT_EMPTY_PATH)
     });
     match changed {
         Err(Errno::ENOSYS) => {

@@ -127,8 +127,9 @@ impl Rule {
             Some(LinuxDeviceType::B) => Some(DeviceType::Block),
             Some(LinuxDeviceType::C) => Some(DeviceType::Char),
             Some(other) => {
-                let what = format_args!("invalid cgroup device type: {:?}", other.as_str());
-                return Err(invalid_resource(&field("type"), what));
+                let word = other.as_str();
+                let what = format!("invalid cgroup device type: {word:?}");
+                return Err(invalid_resource(&field("type"), format_args!("{what}")));
             }
         };
         let text = rule.access().as_deref().unwrap_or_default();
