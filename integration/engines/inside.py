@@ -41,6 +41,8 @@ def mounts(mountinfo):
         kind, _, details = right.split(' ', 2)
         if source.endswith('/null') and kind in ('tmpfs', 'devtmpfs'):
             kind = options = 'null'
+        elif kind == 'devtmpfs':
+            options = 'node'  # of the host, bound: with tare nothing about it can be changed, with others its mode can
         elif kind == 'tmpfs' and 'ro' in options.split(','):
             options = 'ro'
         elif kind == 'tmpfs' and target == '/sys/fs/cgroup':

@@ -10,7 +10,7 @@ use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
 use crate::handshake::{InStep, Report, Step};
 use crate::inroot::Root;
-use crate::kernel::mount::{Attributes, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID};
+use crate::kernel::mount::{Attributes, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use crate::plan::devices::{Device, Devices, Link};
 use crate::sys::file::{chmod_opened, chown_opened};
 use crate::sys::mount::{mount_setattr, move_mount, open_tree_clone};
@@ -114,8 +114,10 @@ fn bind_host_node(parent: &OwnedFd, name: &CStr, device: &Device) -> Result<(), 
     if !is_asked_for(&fstat(&host)?, device) {
         return Err(Errno::ENODEV);
     }
-    // As crun: nothing is ever executed there, and a mount can be asked for more than a node.
-    let change = Attributes { set: MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, ..Attributes::default() };
+    // As crun: nothing is ever executed there, and a mount can be asked for more than a node. Read-only, because the node is
+    // the host's: it can be written to all the same, and its mode, owner and times cannot be changed.
+    let set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY;
+    let change = Attributes { set, ..Attributes::default() };
     mount_setattr(host.as_fd(), change, None, false)?;
     move_mount(host.as_fd(), place_for_bind(parent, name)?.as_fd())
 }

@@ -25,10 +25,13 @@ pub(super) fn host_null(wanted: bool) -> Result<Option<OwnedFd>, Report> {
         .in_step(Step::NullDevice, "open_tree /dev/null")?;
     let stat = fstat(&null).in_step(Step::NullDevice, "fstat /dev/null")?;
     let is_null = stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == libc::makedev(1, 3);
-    if is_null {
-        return Ok(Some(null));
+    if !is_null {
+        return Err(Report::from_text(Step::NullDevice, "the host's /dev/null is not the null device"));
     }
-    Err(Report::from_text(Step::NullDevice, "the host's /dev/null is not the null device"))
+    // The node is the host's: on a read-only mount it can be written to, and its mode, owner and times cannot be changed.
+    let read_only = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
+    mount_setattr(null.as_fd(), read_only, None, false).in_step(Step::NullDevice, "mount_setattr")?;
+    Ok(Some(null))
 }
 
 /// Covers each path that exists: a file by /dev/null, a directory by one empty read-only tmpfs shared by all.

@@ -65,7 +65,7 @@ fn in_a_user_namespace_they_are_the_hosts() {
     for name in ["null", "zero", "full", "random", "urandom", "tty"] {
         let mount = at(&mounts, &format!("/dev/{name}"));
         assert_eq!((&*mount.kind, &*mount.root), ("devtmpfs", &*format!("/{name}")));
-        assert!(mount.has("nosuid") && mount.has("noexec"), "{mount:?}");
+        assert!(["nosuid", "noexec", "ro"].iter().all(|option| mount.has(option)), "{mount:?}");
     }
     let output =
         bundle.output_of("echo lost > /dev/null; head -c 2 /dev/zero | wc -c; stat -c %t:%T /dev/null");
