@@ -74,7 +74,8 @@ pub fn exchange(dir: BorrowedFd<'_>, one: &CStr, other: &CStr) -> Result<()> {
 /// The number of fchmodat2(2): the same on every architecture, and not in libc for every one.
 const SYS_FCHMODAT2: libc::c_long = 452;
 
-/// Changes the mode of what `fd` stands for, which may be opened with O_PATH: no name is looked up that could lead elsewhere by now.
+/// Changes the mode of what `fd` stands for, which may be opened with O_PATH: no name is looked up, which could lead
+/// elsewhere by now.
 /// KERNEL(6.6) fchmodat2(2) does so; before it, the link in /proc, which is the kernel's own.
 pub fn chmod_opened(fd: BorrowedFd<'_>, mode: u32) -> Result<()> {
     // SAFETY: an empty literal and numbers.

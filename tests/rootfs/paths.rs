@@ -110,3 +110,13 @@ fn a_read_only_path_keeps_its_other_attributes() {
         assert!(crate::at(&mounts, point).has(word), "{point} {word}: {mounts:#?}");
     }
 }
+
+/// What covers a masked file is the host's null device: it can be written to, and nothing about it can be changed.
+#[test]
+fn a_masked_file_gives_no_way_to_the_mode_of_the_hosts_null_device() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.patch(|config| config["linux"]["maskedPaths"] = serde_json::json!(["/proc/keys"]));
+    // Its usual mode, so that a host whose node is changed after all is none the worse.
+    let told = bundle.output_of("chmod 666 /proc/keys 2>&1; echo x >/proc/keys && echo written");
+    assert!(told.contains("Read-only file system") && told.ends_with("written\n"), "{told}");
+}

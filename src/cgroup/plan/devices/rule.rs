@@ -128,8 +128,10 @@ impl Rule {
             Some(LinuxDeviceType::C) => Some(DeviceType::Char),
             Some(other) => {
                 let word = other.as_str();
-                let what = format!("invalid cgroup device type: {word:?}");
-                return Err(invalid_resource(&field("type"), format_args!("{what}")));
+                return Err(invalid_resource(
+                    &field("type"),
+                    format_args!("invalid cgroup device type: {word:?}"),
+                ));
             }
         };
         let text = rule.access().as_deref().unwrap_or_default();
