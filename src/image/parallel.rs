@@ -1,34 +1,61 @@
 //! A small pool of threads that share out a list of work.
 
+use std::cmp::Reverse;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use crate::error::{Kind, Result};
+use nix::errno::Errno;
+
+use crate::error::{Error, Kind, Result};
 use crate::fail;
 
 /// Does `work` for each item, up to `threads` at the same time, in the order of the list. After a failure no further
-/// item is begun.
+/// item is begun. `size` says how much of the disk an item needs, for the choice between several failures.
 ///
 /// # Errors
 ///
-/// The first failure, in the order of the threads; `Kind::Unsupported` where a thread panicked.
+/// The failure that is no consequence of another (`choose`); `Kind::Unsupported` where a thread panicked.
 pub(crate) fn for_each<T: Sync>(
     items: &[T],
     threads: usize,
+    size: &dyn Fn(&T) -> u64,
     work: &(dyn Fn(&T) -> Result<()> + Sync),
 ) -> Result<()> {
     let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
     let worker = || {
-        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-            work(item).inspect_err(|_| next.store(items.len(), Ordering::Relaxed))?;
+        while let Some((number, item)) = take(items, &next) {
+            if let Err(error) = work(item) {
+                next.store(items.len(), Ordering::Relaxed);
+                return failures.lock().unwrap_or_else(PoisonError::into_inner).push((number, error));
+            }
         }
-        Ok(())
     };
-    std::thread::scope(|scope| {
+    let panicked = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads.min(items.len())).map(|_| scope.spawn(worker)).collect();
-        let panicked = |_| Err(fail!(Kind::Unsupported, "a thread broke down"));
-        let mut results = workers.into_iter().map(|worker| worker.join().unwrap_or_else(panicked));
-        results.try_for_each(|result| result)
-    })
+        workers.into_iter().fold(false, |panicked, worker| worker.join().is_err() || panicked)
+    });
+    match choose(failures.into_inner().unwrap_or_else(PoisonError::into_inner), items, size) {
+        Some(error) => Err(error),
+        None if panicked => Err(fail!(Kind::Unsupported, "a thread broke down")),
+        None => Ok(()),
+    }
+}
+
+fn take<'a, T>(items: &'a [T], next: &AtomicUsize) -> Option<(usize, &'a T)> {
+    let number = next.fetch_add(1, Ordering::Relaxed);
+    items.get(number).map(|item| (number, item))
+}
+
+/// The failure that tells what is wrong, whichever thread met one first: the first in the list. A full disk fails
+/// everything that is being written to it; it comes last, and is told of the largest item, which has filled it.
+fn choose<T>(failures: Vec<(usize, Error)>, items: &[T], size: &dyn Fn(&T) -> u64) -> Option<Error> {
+    let is_full = |error: &Error| matches!(error.errno(), Some(Errno::ENOSPC | Errno::EDQUOT));
+    let key = |(number, error): &(usize, Error)| match is_full(error) {
+        false => (false, Reverse(0), *number),
+        true => (true, Reverse(items.get(*number).map_or(0, size)), *number),
+    };
+    failures.into_iter().min_by_key(key).map(|(_, error)| error)
 }
 
 #[cfg(test)]
@@ -42,7 +69,31 @@ mod tests {
             begun.fetch_add(1, Ordering::Relaxed);
             if *item == 3 { Err(fail!(Kind::State, "three")) } else { Ok(()) }
         };
-        assert_eq!(for_each(&[1, 2, 3, 4, 5], 1, &fails).unwrap_err().to_string(), "three");
+        assert_eq!(for_each(&[1, 2, 3, 4, 5], 1, &|_| 0, &fails).unwrap_err().to_string(), "three");
         assert_eq!(begun.into_inner(), 3);
+    }
+
+    #[test]
+    fn the_failure_that_is_told_does_not_depend_on_which_thread_is_first() {
+        // Each thread has its item, and fails when all have begun; the later ones first, or the earlier ones.
+        let told = |errors: [Error; 3], reversed: bool| {
+            let begun = std::sync::Barrier::new(3);
+            let items: Vec<_> = errors.into_iter().zip([10, 30, 20_u64]).enumerate().collect();
+            let fails = |(number, (error, _)): &(usize, (Error, u64))| {
+                begun.wait();
+                let turn = if reversed { 2 - number } else { *number };
+                std::thread::sleep(std::time::Duration::from_millis(50 * turn as u64));
+                Err(error.clone().context(format!("item {number}")))
+            };
+            for_each(&items, 3, &|(_, (_, size))| *size, &fails).unwrap_err().to_string()
+        };
+        let full = || Error::from(Errno::ENOSPC);
+        for reversed in [false, true] {
+            let found = told([full(), full(), full()], reversed);
+            assert_eq!(found, "item 1: no space left on device", "the largest");
+            let found = told([full(), fail!(Kind::Spec, "b"), fail!(Kind::Spec, "c")], reversed);
+            assert_eq!(found, "item 1: b", "the first that is no full disk");
+            assert_eq!(told([fail!(Kind::Spec, "a"), full(), Errno::EIO.into()], reversed), "item 0: a");
+        }
     }
 }

@@ -69,7 +69,7 @@ impl CopySource<'_> {
 
     /// Calls `copy` for each distinct blob, some in parallel; after a failure no further blob is begun.
     fn for_each_blob(&self, copy: impl Fn(&Descriptor) -> Result<()> + Sync) -> Result<()> {
-        parallel::for_each(&self.contents.blobs, PARALLEL, &|blob| {
+        parallel::for_each(&self.contents.blobs, PARALLEL, &Descriptor::size, &|blob| {
             copy(blob).with_context(|| format!("blob {}", blob.digest()))
         })
     }

@@ -114,7 +114,7 @@ impl Importer<'_> {
     fn unpack_all(&self, jobs: &[Job<'_>]) -> Result<HashMap<Digest, UnpackedLayer>> {
         let done = Mutex::new(HashMap::new());
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(PARALLEL);
-        parallel::for_each(jobs, threads, &|job| {
+        parallel::for_each(jobs, threads, &|job| job.blob.size(), &|job| {
             let layer = self.unpack_layer(*job)?;
             done.lock().unwrap_or_else(PoisonError::into_inner).insert(job.diff_id.clone(), layer);
             Ok(())
