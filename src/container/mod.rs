@@ -1,5 +1,6 @@
 //! Keeps what is remembered of a container between commands, and computes its status.
 
+mod boot;
 pub(crate) mod record;
 mod salvage;
 mod state_dir;

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::boot;
 use crate::cgroup;
 use crate::container_id::ContainerId;
+use crate::error::Result;
 use crate::plan::hooks::Hook;
 
 /// The version of the file's format. A file of another version is refused rather than misread.
@@ -25,6 +27,9 @@ pub(crate) struct Record {
     /// The runtime process that creates the container. The record is written, as an intent, before the first side
     /// effect, so that `delete --force` always knows what to clean.
     pub creator: Process,
+    /// The boot of the kernel in which these processes run, where the record may outlast it ([`super::boot`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<String>,
     /// The container's first process; `None` until it has been cloned.
     pub init: Option<Process>,
     pub cgroup: Option<cgroup::Record>,
@@ -43,6 +48,19 @@ pub(crate) struct Record {
     pub poststart: Vec<Hook>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub poststop: Vec<Hook>,
+}
+
+impl Record {
+    /// Where the record is of another boot: what it names ended with that. Strangers have the pids now, and a control
+    /// group of that path is somebody else's.
+    pub(super) fn of_this_boot(mut self) -> Result<Self> {
+        if self.boot.as_deref().map_or(Ok(true), boot::is_current)? {
+            return Ok(self);
+        }
+        let nobody = Process { pid: 0, start: 0 };
+        (self.creator, self.init, self.cgroup, self.rdt) = (nobody, None, None, None);
+        Ok(self)
+    }
 }
 
 /// The directories in resctrl (Intel RDT) that the container uses.

@@ -4,19 +4,24 @@
 use serde::de::DeserializeOwned;
 
 use super::Record;
+use crate::container_id::ContainerId;
 
 /// `torn` is the record as it is found, `before` the one that it replaced: for a container never updated, the intent
 /// (see `Record::creator`), which names its group and its hooks. None where neither names anything by which processes
-/// are found.
-pub(super) fn salvage(torn: &[u8], before: Option<&[u8]>) -> Option<Record> {
+/// are found. A record of another container than `id` says nothing of this one.
+pub(super) fn salvage(id: &ContainerId, torn: &[u8], before: Option<&[u8]>) -> Option<Record> {
     let before: Option<Record> = before.and_then(|bytes| serde_json::from_slice(bytes).ok());
+    let before = before.filter(|record| record.id == *id);
     let torn = String::from_utf8_lossy(torn);
+    let is_other = member::<String>(&torn, "id").is_some_and(|name| name != id.as_str());
+    let torn = if is_other { "" } else { &*torn };
     let mut record = before.or_else(|| {
         // As a whole it is not readable; its members may be.
         let mut members = serde_json::Map::new();
         for name in ["id", "creator", "cgroup"] {
-            members.insert(name.into(), member(&torn, name)?);
+            members.insert(name.into(), member(torn, name)?);
         }
+        members.insert("boot".into(), member(torn, "boot").unwrap_or_default());
         let fixed = serde_json::json!({
             "version": super::record::VERSION, "bundle": "/", "rootfs": "/", "created": "", "init": null,
             "namespaces": 0, "own_pid_namespace": false,
@@ -24,8 +29,8 @@ pub(super) fn salvage(torn: &[u8], before: Option<&[u8]>) -> Option<Record> {
         members.extend(fixed.as_object().cloned()?);
         serde_json::from_value(members.into()).ok()
     })?;
-    record.init = record.init.or_else(|| member(&torn, "init").flatten());
-    record.cgroup = member(&torn, "cgroup").flatten().or(record.cgroup);
+    record.init = record.init.or_else(|| member(torn, "init").flatten());
+    record.cgroup = member(torn, "cgroup").flatten().or(record.cgroup);
     let has_group = record.cgroup.as_ref().is_some_and(|group| !group.locations.is_empty());
     (has_group || record.init.is_some()).then_some(record)
 }
@@ -44,6 +49,18 @@ mod tests {
     const WHOLE: &str = r#"{"version":1,"id":"x","bundle":"/b","rootfs":"/b/r","created":"",
         "creator":{"pid":1,"start":5},"init":{"pid":7,"start":70},
         "cgroup":{"driver":"cgroupfs","mode":"v2","places":[]},"namespaces":0,"own_pid_namespace":true}"#;
+
+    fn salvage(torn: &[u8], before: Option<&[u8]>) -> Option<Record> {
+        super::salvage(&ContainerId::parse("x").unwrap(), torn, before)
+    }
+
+    #[test]
+    fn a_record_of_another_container_says_nothing() {
+        let other = WHOLE.replace("\"id\":\"x\"", "\"id\":\"y\"");
+        assert!(salvage(other.as_bytes(), None).is_none());
+        assert!(salvage(b"", Some(other.as_bytes())).is_none());
+        assert!(salvage(other.as_bytes(), Some(WHOLE.as_bytes())).is_some());
+    }
 
     #[test]
     fn whole_members_of_a_torn_record_are_known() {

@@ -4,8 +4,9 @@
 //! Who could write here could have root kill a process or remove a group of their choice: the directory must be our own
 //! user's or root's, and nobody else's to write in.
 
+use std::ffi::CStr;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -17,7 +18,7 @@ use nix::unistd::{UnlinkatFlags, geteuid, mkfifoat, unlinkat};
 
 use crate::error::{Context, Kind, Result};
 use crate::fail;
-use crate::sys::file::{exchange, read_small};
+use crate::sys::file::exchange;
 
 const DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
@@ -27,6 +28,8 @@ const FILE: OFlag = OFlag::O_RDONLY.union(OFlag::O_NOFOLLOW).union(OFlag::O_NONB
 const WRITABLE_BY_OTHERS: libc::mode_t = 0o022;
 /// Directories in one another that are removed: ours have two.
 const DEEPEST: u32 = 32;
+/// The most bytes of a file that are read. A configuration has 16 MiB at most; a record has parts of it, escaped.
+const LARGEST: usize = 128 << 20;
 
 #[derive(Debug)]
 pub(super) struct StateDir {
@@ -69,23 +72,46 @@ impl StateDir {
         fchmod(&self.fd, Mode::from_bits_truncate(mode))
     }
 
-    /// All that is in a file.
-    pub(super) fn read(&self, name: &str) -> Result<Vec<u8>, Errno> {
-        read_small(openat(&self.fd, name, FILE, Mode::empty())?)
+    /// All that is in a file. What is there in place of a file is neither waited for nor followed.
+    pub(super) fn read(&self, name: &str) -> Result<Vec<u8>, Unread> {
+        let file = openat(&self.fd, name, FILE, Mode::empty()).map_err(Unread::from_open)?;
+        let stat = fstat(&file).map_err(Unread::Failed)?;
+        let size = match (kind(&stat), usize::try_from(stat.st_size)) {
+            (SFlag::S_IFREG, Ok(size)) if size <= LARGEST => size,
+            (SFlag::S_IFREG, _) => return Err(Unread::NoFile("too large")),
+            (other, _) => return Err(Unread::NoFile(name_of(other))),
+        };
+        // Whole when it is there: nothing is written to a file that has its name.
+        let (mut bytes, mut length) = (vec![0; size], 0);
+        while length < size {
+            match nix::unistd::read(&file, &mut bytes[length..]) {
+                Ok(0) => break,
+                Ok(more) => length += more,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Unread::Failed(errno)),
+            }
+        }
+        bytes.truncate(length);
+        Ok(bytes)
     }
 
-    /// The same of a file that may be large.
-    pub(super) fn read_large(&self, name: &str) -> std::io::Result<Vec<u8>> {
-        let mut file = File::from(openat(&self.fd, name, FILE, Mode::empty())?);
-        let mut bytes = Vec::with_capacity(file.metadata().map_or(0, |known| known.len() as usize));
-        file.read_to_end(&mut bytes).map(|_| bytes)
-    }
-
-    /// Writes a file, which is for nobody else whatever the umask; `how` says whether it may be there.
-    pub(super) fn write(&self, name: &str, bytes: &[u8], how: OFlag) -> std::io::Result<()> {
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | how;
+    /// Makes a file, which is for nobody else whatever the umask.
+    pub(super) fn write_new(&self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut file = File::from(openat(&self.fd, name, flags, Mode::from_bits_truncate(0o600))?);
         file.write_all(bytes)
+    }
+
+    /// The same in place of whatever has that name.
+    pub(super) fn write(&self, name: &CStr, bytes: &[u8]) -> std::io::Result<()> {
+        let text = name.to_str().map_err(std::io::Error::other)?;
+        match self.write_new(text, bytes) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                remove(self.fd.as_fd(), name, fstat(&self.fd)?.st_dev, DEEPEST)?;
+                self.write_new(text, bytes)
+            }
+            other => other,
+        }
     }
 
     pub(super) fn has(&self, name: &str) -> Result<bool, Errno> {
@@ -101,7 +127,7 @@ impl StateDir {
     }
 
     /// Has two files change names; where the file system cannot do that, `from` replaces `to`.
-    pub(super) fn exchange(&self, from: &std::ffi::CStr, to: &std::ffi::CStr) -> Result<(), Errno> {
+    pub(super) fn exchange(&self, from: &CStr, to: &CStr) -> Result<(), Errno> {
         match exchange(self.fd.as_fd(), from, to) {
             Err(Errno::ENOENT | Errno::EINVAL | Errno::ENOSYS) => renameat(&self.fd, from, &self.fd, to),
             other => other,
@@ -114,13 +140,30 @@ impl StateDir {
         fchmod(made, Mode::from_bits_truncate(mode))
     }
 
-    pub(super) fn make_fifo(&self, name: &str) -> Result<(), Errno> {
-        mkfifoat(&self.fd, name, Mode::from_bits_truncate(0o600))
+    /// Makes a fifo and opens it for reading and for writing.
+    pub(super) fn make_fifo(&self, name: &str) -> Result<OwnedFd, Errno> {
+        mkfifoat(&self.fd, name, Mode::from_bits_truncate(0o600))?;
+        let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(&self.fd, name, flags, Mode::empty())
     }
 
-    /// Opens a file that is there.
-    pub(super) fn open_file(&self, name: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
-        openat(&self.fd, name, flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
+    /// Opens a fifo that is there to write to, without waiting for a reader.
+    ///
+    /// # Errors
+    /// ENXIO where nobody reads; `NoFile` where it is no fifo.
+    pub(super) fn open_fifo(&self, name: &str) -> Result<OwnedFd, Unread> {
+        let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let opened = openat(&self.fd, name, flags, Mode::empty());
+        let stat = match &opened {
+            Ok(fifo) => fstat(fifo),
+            Err(Errno::ENXIO) => fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW),
+            Err(Errno::EISDIR) => return Err(Unread::NoFile(name_of(SFlag::S_IFDIR))),
+            Err(errno) => return Err(Unread::from_open(*errno)),
+        };
+        match kind(&stat.map_err(Unread::Failed)?) {
+            SFlag::S_IFIFO => opened.map_err(Unread::Failed),
+            other => Err(Unread::NoFile(name_of(other))),
+        }
     }
 
     pub(super) fn unlink(&self, name: &str) -> Result<(), Errno> {
@@ -135,6 +178,42 @@ impl StateDir {
     pub(super) fn empty(&self) -> Result<(), Errno> {
         let own = fstat(&self.fd)?.st_dev;
         empty(openat(&self.fd, ".", DIRECTORY, Mode::empty())?, own, DEEPEST)
+    }
+}
+
+/// Why a file cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unread {
+    Absent,
+    /// Of that name there is something else, which we have not made: this.
+    NoFile(&'static str),
+    Failed(Errno),
+}
+
+impl Unread {
+    fn from_open(errno: Errno) -> Self {
+        match errno {
+            Errno::ENOENT => Self::Absent,
+            Errno::ELOOP => Self::NoFile(name_of(SFlag::S_IFLNK)),
+            // Of a device, it says that nothing drives it.
+            Errno::ENXIO => Self::NoFile("a socket or a device"),
+            other => Self::Failed(other),
+        }
+    }
+}
+
+fn kind(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
+}
+
+fn name_of(kind: SFlag) -> &'static str {
+    match kind {
+        SFlag::S_IFREG => "a file",
+        SFlag::S_IFDIR => "a directory",
+        SFlag::S_IFLNK => "a symlink",
+        SFlag::S_IFIFO => "a fifo",
+        SFlag::S_IFSOCK => "a socket",
+        _ => "a device",
     }
 }
 
@@ -153,22 +232,23 @@ fn empty(directory: OwnedFd, device: libc::dev_t, depth: u32) -> Result<(), Errn
     let mut directory = Dir::from_fd(directory)?;
     let names: Result<Vec<_>, Errno> =
         directory.iter().map(|entry| entry.map(|entry| entry.file_name().to_owned())).collect();
-    for name in names?.iter().filter(|name| !matches!(name.to_bytes(), b"." | b"..")) {
-        let name = name.as_c_str();
-        match unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir) {
-            Err(Errno::EISDIR | Errno::EPERM) => {}
-            Ok(()) | Err(Errno::ENOENT) => continue,
-            Err(errno) => return Err(errno),
-        }
-        let below = openat(&directory, name, DIRECTORY, Mode::empty())?;
-        let stat = fstat(&below)?;
-        debug_assert_eq!(stat.st_mode & SFlag::S_IFMT.bits(), SFlag::S_IFDIR.bits());
-        match (stat.st_dev == device, depth.checked_sub(1)) {
-            (true, Some(depth)) => empty(below, device, depth)?,
-            (true, None) => return Err(Errno::ELOOP),
-            (false, _) => return Err(Errno::EBUSY),
-        }
-        unlinkat(&directory, name, UnlinkatFlags::RemoveDir)?;
+    let fd = directory.as_fd();
+    let mut ours = names?.into_iter().filter(|name| !matches!(name.to_bytes(), b"." | b".."));
+    ours.try_for_each(|name| remove(fd, &name, device, depth))
+}
+
+/// Removes whatever has that name, a directory with all that is in it.
+fn remove(parent: BorrowedFd<'_>, name: &CStr, device: libc::dev_t, depth: u32) -> Result<(), Errno> {
+    match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
+        Err(Errno::EISDIR | Errno::EPERM) => {}
+        Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+        Err(errno) => return Err(errno),
     }
-    Ok(())
+    let below = openat(parent, name, DIRECTORY, Mode::empty())?;
+    match (fstat(&below)?.st_dev == device, depth.checked_sub(1)) {
+        (true, Some(depth)) => empty(below, device, depth)?,
+        (true, None) => return Err(Errno::ELOOP),
+        (false, _) => return Err(Errno::EBUSY),
+    }
+    unlinkat(parent, name, UnlinkatFlags::RemoveDir)
 }

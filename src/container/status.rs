@@ -1,11 +1,12 @@
 //! `Status` is creating, created, running, paused or stopped: computed from facts each time, never stored.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 
 use super::record::{Process, Record};
-use crate::error::{Context, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 
 /// The status that `state` and `list` print (runtime.md, "State"; `Paused` is runc's).
@@ -62,15 +63,26 @@ impl ProcessStat {
     /// # Errors
     /// /proc cannot be read: that says nothing about the process.
     pub(crate) fn read(pid: i32) -> Result<Option<Self>> {
+        // No process has such a number; to kill(2) it would be a group.
+        if pid <= 0 {
+            return Ok(None);
+        }
+        check_procfs()?;
         let path = format!("/proc/{pid}/stat");
-        let text = match crate::sys::file::read_small_at(&*path) {
-            Err(Errno::ESRCH) => return Ok(None),
-            Err(Errno::ENOENT) => return check_procfs().map(|()| None),
-            other => other.with_context(|| format!("read {path}"))?,
-        };
-        // A process chooses its name, which need not be UTF-8.
-        let seen = Self::parse(&String::from_utf8_lossy(&text));
-        seen.map(Some).ok_or_else(|| fail!(Kind::System(Errno::EPROTO), "read {path}: not as proc(5) has it"))
+        match crate::sys::file::read_small_at(&*path) {
+            Err(Errno::ESRCH) => Ok(None),
+            Err(Errno::ENOENT) => check_ended(pid).map(|()| None),
+            other => Self::parse(&path, &other.with_context(|| format!("read {path}"))?).map(Some),
+        }
+    }
+
+    /// Reads the entry of this process, `pid`, and so learns whether /proc is that of our pid namespace.
+    pub(crate) fn read_own(pid: i32) -> Result<Self> {
+        const OWN: &str = "/proc/self/stat";
+        let text = crate::sys::file::read_small_at(OWN).map_err(|errno| no_procfs(OWN, errno))?;
+        let number = text.split(|&byte| byte == b' ').next().unwrap_or_default();
+        check_number(&String::from_utf8_lossy(number), pid)?;
+        Self::parse(OWN, &text)
     }
 
     /// Reads the entry of a process that is known to be there, dead or alive.
@@ -79,9 +91,14 @@ impl ProcessStat {
         Self::read(pid)?.ok_or_else(absent)
     }
 
-    /// Parses the line. The name in parentheses may hold anything, parentheses too, so fields are counted from the last
-    /// closing one.
-    fn parse(text: &str) -> Option<Self> {
+    fn parse(path: &str, line: &[u8]) -> Result<Self> {
+        // A process chooses its name, which need not be UTF-8.
+        Self::from_line(&String::from_utf8_lossy(line))
+            .ok_or_else(|| fail!(Kind::System(Errno::EPROTO), "read {path}: not as proc(5) has it"))
+    }
+
+    /// The name in parentheses may hold anything, parentheses too, so fields are counted from the last closing one.
+    fn from_line(text: &str) -> Option<Self> {
         let mut fields = text.rsplit_once(") ")?.1.split(' ');
         let state = fields.next()?;
         Some(Self { dead: matches!(state, "Z" | "X" | "x"), start: fields.nth(18)?.parse().ok()? })
@@ -93,10 +110,50 @@ impl ProcessStat {
     }
 }
 
-/// Checks that /proc is mounted: without it, every process would look as if it had ended.
+/// Whether /proc is known to be that of our pid namespace.
+static IS_OURS: AtomicBool = AtomicBool::new(false);
+
+/// Checks, once, that /proc is mounted and that its numbers mean what they mean to us. Without it, every process would
+/// look as if it had ended. The /proc of another pid namespace (`unshare --pid` without `--mount-proc`, a container that
+/// sees the host's) shows a stranger under the pid of a container's process.
 fn check_procfs() -> Result<()> {
-    let found = nix::unistd::access(c"/proc/self/stat", nix::unistd::AccessFlags::F_OK);
-    found.context("look for /proc/self/stat").map_err(|error| error.with_hint("is /proc mounted?"))
+    const OWN: &str = "/proc/self";
+    if IS_OURS.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let number = nix::fcntl::readlink(OWN).map_err(|errno| no_procfs(OWN, errno))?;
+    check_number(&number.to_string_lossy(), nix::unistd::getpid().as_raw())
+}
+
+/// Compares our number in /proc with the one by which the kernel knows us.
+fn check_number(shown: &str, pid: i32) -> Result<()> {
+    if shown != pid.to_string() {
+        let error = fail!(
+            Kind::Unsupported,
+            "/proc is that of another pid namespace: this process is {pid}, and {shown} in there"
+        );
+        return Err(error.with_hint(PROCFS_HINT));
+    }
+    IS_OURS.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Where it is of a pid namespace that we are not in, there is a /proc, and no process in it is this one.
+fn no_procfs(path: &str, errno: Errno) -> Error {
+    Error::from(errno).context(format!("look for this process at {path}")).with_hint(PROCFS_HINT)
+}
+
+const PROCFS_HINT: &str = "is /proc mounted in this pid namespace? with unshare: --mount-proc";
+
+/// Checks with the kernel that a process which /proc does not show is not there: hidepid hides those of other users.
+fn check_ended(pid: i32) -> Result<()> {
+    match nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) {
+        Err(Errno::ESRCH) => Ok(()),
+        // Between the two looks, another process may have got the number: then it is shown now.
+        _ if nix::unistd::access(&*format!("/proc/{pid}"), nix::unistd::AccessFlags::F_OK).is_ok() => Ok(()),
+        _ => Err(fail!(Kind::Denied, "process {pid} is there, and /proc does not show it")
+            .with_hint("is /proc mounted with hidepid?")),
+    }
 }
 
 /// Computes the status from what was remembered and what is there now.
@@ -156,6 +213,6 @@ mod tests {
     #[test]
     fn a_process_name_may_look_like_fields() {
         let text = "42 (a) S 1 2) R 1 42 42 0 -1 4194560 100 0 0 0 0 0 0 0 20 0 1 0 12345 999 1 2";
-        assert_eq!(ProcessStat::parse(text), Some(ProcessStat { start: 12345, dead: false }));
+        assert_eq!(ProcessStat::from_line(text), Some(ProcessStat { start: 12345, dead: false }));
     }
 }

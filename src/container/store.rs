@@ -20,8 +20,9 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::Record;
+use super::boot;
 use super::salvage::salvage;
-use super::state_dir::StateDir;
+use super::state_dir::{StateDir, Unread};
 use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::fail;
@@ -208,20 +209,38 @@ impl Entry {
         Ok(Lock(Rc::clone(dir)))
     }
 
+    /// Reads a file; None where it is not there.
+    ///
+    /// # Errors
+    /// `Kind::State` where it is something else than a file.
+    fn read_file(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        match self.dir()?.read(name) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(Unread::Absent) => Ok(None),
+            Err(Unread::NoFile(what)) => Err(self.not_ours(name, what)),
+            Err(Unread::Failed(errno)) => Err(errno).with_context(|| format!("read {}", self.shown(name))),
+        }
+    }
+
+    fn not_ours(&self, name: &str, what: &str) -> Error {
+        fail!(Kind::State, "{}: is not as it was made: it is {what}", self.shown(name))
+    }
+
     /// Reads the record.
     ///
     /// # Errors
     /// `Kind::NotFound` where there is no such container, `Kind::State` where the record is not readable.
     pub(crate) fn read(&self) -> Result<Record> {
-        let bytes = match self.dir()?.read(RECORD) {
-            Err(Errno::ENOENT) => return Err(absent()),
-            other => other.with_context(|| format!("read {}", self.shown(RECORD)))?,
-        };
+        let bytes = self.read_file(RECORD)?.ok_or_else(absent)?;
         let broken = |why: String| fail!(Kind::State, "{}: not a readable record: {why}", self.shown(RECORD));
         let record: Record = serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))?;
-        match record.version {
-            super::record::VERSION => Ok(record),
-            other => Err(broken(format!("version {other}, this tare reads {}", super::record::VERSION))),
+        match (record.version, &record.id) {
+            // One that was copied would have us kill another container's processes.
+            (super::record::VERSION, id) if *id != self.id => {
+                Err(broken(format!("it is that of the container {id}")))
+            }
+            (super::record::VERSION, _) => record.of_this_boot(),
+            (other, _) => Err(broken(format!("version {other}, this tare reads {}", super::record::VERSION))),
         }
     }
 
@@ -241,19 +260,25 @@ impl Entry {
     /// What is still known of a container that has a directory and no readable record. None where that is nothing by
     /// which its processes could be found.
     pub(crate) fn salvage(&self) -> Result<Option<Record>> {
-        let read = |name| match self.dir()?.read(name) {
-            Err(Errno::ENOENT) => Ok(None),
-            other => other.map(Some).with_context(|| format!("read {}", self.shown(name))),
+        let read = |name| match self.read_file(name) {
+            Err(error) if error.kind() == Kind::State => Ok(None),
+            other => other,
         };
-        Ok(salvage(&read(RECORD)?.unwrap_or_default(), read(BEFORE)?.as_deref()))
+        let known = salvage(&self.id, &read(RECORD)?.unwrap_or_default(), read(BEFORE)?.as_deref());
+        known.map(Record::of_this_boot).transpose()
+    }
+
+    /// What a record says of the boot.
+    pub(crate) fn boot_to_remember(&self) -> Result<Option<String>> {
+        boot::to_remember(self.dir()?.as_fd())
     }
 
     /// Replaces the record as a whole: a reader sees the old one or the new one. The old one is kept beside it.
     pub(crate) fn write(&self, record: &Record) -> Result<()> {
         let bytes = serde_json::to_vec(record).map_err(|error| Error::new(Kind::State, error.to_string()))?;
-        // Whoever writes holds the lock, so one name does for all; what a killed writer has left is written over.
+        // Whoever writes holds the lock, so one name does for all; what a killed writer has left is replaced.
         let dir = self.dir()?;
-        let write = dir.write(BEFORE, &bytes, OFlag::O_TRUNC).and_then(|()| match record.init {
+        let write = dir.write(BEFORE_NAME, &bytes).and_then(|()| match record.init {
             Some(_) => Ok(dir.exchange(BEFORE_NAME, RECORD_NAME)?),
             None => Ok(dir.rename(BEFORE, RECORD)?),
         });
@@ -274,21 +299,32 @@ impl Entry {
     /// Writes a copy of the configuration, config.json as it is in the bundle.
     pub(crate) fn keep_config(&self, config: &[u8]) -> Result<()> {
         // An environment may hold secrets: for nobody else.
-        let written = self.dir()?.write(CONFIG, config, OFlag::O_EXCL);
+        let written = self.dir()?.write_new(CONFIG, config);
         written.with_context(|| format!("write {}", self.shown(CONFIG)))
     }
 
     /// Reads the configuration as it was at creation.
     pub(crate) fn config(&self) -> Result<Vec<u8>> {
-        self.dir()?.read_large(CONFIG).with_context(|| format!("read {}", self.shown(CONFIG)))
+        let config = self.read_file(CONFIG)?.ok_or(Errno::ENOENT);
+        config.with_context(|| format!("read {}", self.shown(CONFIG)))
     }
 
     /// Makes the exec fifo and opens it for the container's process to wait on.
     pub(crate) fn make_exec_fifo(&self) -> Result<OwnedFd> {
         let dir = self.dir()?;
-        dir.make_fifo(FIFO).with_context(|| format!("make {}", self.shown(FIFO)))?;
         // For writing too: then a writer that opens and closes the fifo without writing causes no end of file.
-        dir.open_file(FIFO, OFlag::O_RDWR).with_context(|| format!("open {}", self.shown(FIFO)))
+        dir.make_fifo(FIFO).with_context(|| format!("make {}", self.shown(FIFO)))
+    }
+
+    /// Opens the exec fifo; None where nobody waits at its other end.
+    fn open_fifo(&self) -> Result<Option<OwnedFd>> {
+        match self.dir()?.open_fifo(FIFO) {
+            Ok(fifo) => Ok(Some(fifo)),
+            Err(Unread::Failed(Errno::ENXIO)) => Ok(None),
+            Err(Unread::NoFile(what)) => Err(self.not_ours(FIFO, what)),
+            Err(Unread::Absent) => Err(Errno::ENOENT).with_context(|| format!("open {}", self.shown(FIFO))),
+            Err(Unread::Failed(errno)) => Err(errno).with_context(|| format!("open {}", self.shown(FIFO))),
+        }
     }
 
     /// Whether the exec fifo is there: it tells a created container from a running one.
@@ -300,10 +336,7 @@ impl Entry {
     /// the process is dead.
     pub(crate) fn start(&self) -> Result<Option<Started>> {
         let dir = self.dir()?;
-        let fifo = match dir.open_file(FIFO, OFlag::O_WRONLY | OFlag::O_NONBLOCK) {
-            Err(Errno::ENXIO) => return Ok(None),
-            other => other.with_context(|| format!("open {}", self.shown(FIFO)))?,
-        };
+        let Some(fifo) = self.open_fifo()? else { return Ok(None) };
         nix::unistd::write(&fifo, b"0").with_context(|| format!("write {}", self.shown(FIFO)))?;
         dir.unlink(FIFO).with_context(|| format!("remove {}", self.shown(FIFO)))?;
         Ok(Some(Started(fifo)))

@@ -148,7 +148,7 @@ fn check_rootfs(plan: &Plan) -> Result<()> {
 /// The record as it is written before the first side effect, so that `delete --force` knows what to clean up.
 pub(super) fn initial_record(bundle: &Bundle, plan: &Plan) -> Result<Record> {
     let own = nix::unistd::getpid().as_raw();
-    let start = ProcessStat::read_existing(own).context("remember this process")?.start;
+    let start = ProcessStat::read_own(own).context("remember this process")?.start;
     let path = PathBuf::from(plan.rootfs.path.to_string_lossy().into_owned());
     let annotations = bundle.spec.annotations().iter().flatten();
     Ok(Record {
@@ -158,6 +158,7 @@ pub(super) fn initial_record(bundle: &Bundle, plan: &Plan) -> Result<Record> {
         rootfs: path,
         created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
         creator: Process { pid: own, start },
+        boot: None,
         init: None,
         cgroup: Some(plan.cgroup.record()),
         rdt: plan.rdt.as_ref().map(rdt::to_record),
@@ -172,6 +173,7 @@ pub(super) fn initial_record(bundle: &Bundle, plan: &Plan) -> Result<Record> {
 
 /// Writes the first record and makes the cgroup. The id is reserved: the directory of `entry` exists.
 pub(super) fn make_cgroup(plan: &Plan, entry: &Entry, record: &mut Record) -> Result<Group> {
+    record.boot = entry.boot_to_remember()?;
     entry.write(record)?;
     if notify::requested().is_some() {
         entry.make_notify_directory()?;

@@ -168,7 +168,11 @@ impl LoadedContainer {
     /// The container's cgroup, from the record.
     pub(crate) fn group(&self) -> Result<Group> {
         let record = self.record.cgroup.as_ref();
-        record.map(Group::from_record).ok_or_else(|| Error::new(Kind::State, "container has no cgroup"))
+        record.map(Group::from_record).ok_or_else(|| match self.record.init {
+            Some(_) => Error::new(Kind::State, "container has no cgroup"),
+            // Nor a process: its record is of another boot.
+            None => not_running(),
+        })
     }
 
     /// Opens a pidfd of the first process.

@@ -15,5 +15,6 @@ mod kill;
 mod list;
 mod pause;
 mod races;
+mod records;
 mod run;
 mod states;
