@@ -1,4 +1,5 @@
-//! Opens the connection for the master of a container's terminal: to the engine's console socket, or to ourselves.
+//! Opens the connection for the master of a container's terminal: to the engine's console socket, or to
+//! ourselves.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -11,7 +12,7 @@ use crate::fail;
 use crate::sys::socket::receive_fd;
 use crate::sys::tty;
 
-/// The connection that the child's terminal goes over. All close-on-exec.
+/// The connection that the child's terminal goes over. All its descriptors are close-on-exec.
 #[derive(Debug)]
 pub struct Console {
     child: OwnedFd,
@@ -19,12 +20,13 @@ pub struct Console {
 }
 
 impl Console {
-    /// Connects to the engine's socket, a stream, or makes a pair of our own without one. Before the clone.
+    /// Connects to the engine's socket, a stream. Without one, makes a socket pair of our own. Must be called
+    /// before the clone.
     ///
-    /// None if the process has no terminal.
+    /// Returns `None` if the process has no terminal.
     ///
     /// # Errors
-    /// As `check`, and when nobody listens at the socket.
+    /// Fails as [`check`] does, and when nobody listens at the socket.
     pub fn open(terminal: bool, detach: bool, socket: Option<&Path>) -> Result<Option<Self>> {
         check(terminal, detach, socket)?;
         match socket {
@@ -45,16 +47,18 @@ impl Console {
         Ok(Self { child: child.into(), own: Some(own.into()) })
     }
 
-    /// The child's end, to be closed here after the clone; and where the terminal comes in, unless the engine gets it.
+    /// Returns the child's end, which must be closed here after the clone, and the end at which the terminal
+    /// arrives, unless the engine gets it.
     pub fn split(self) -> (OwnedFd, Option<Incoming>) {
         (self.child, self.own.map(Incoming))
     }
 }
 
-/// Checks that the flags fit: a detached process with a terminal needs a socket, and without either a socket makes no sense.
+/// Checks that the flags fit: a detached process with a terminal needs a socket; any other process must have
+/// none.
 ///
 /// # Errors
-/// Usage, in runc's words.
+/// `Kind::Usage`, in runc's words.
 pub(crate) fn check(terminal: bool, detach: bool, socket: Option<&Path>) -> Result<()> {
     match (terminal, detach, socket) {
         (true, true, None) => Err(Error::new(Kind::Usage, TTY_NEEDS_SOCKET)),
@@ -68,9 +72,9 @@ pub(crate) fn check(terminal: bool, detach: bool, socket: Option<&Path>) -> Resu
 pub struct Incoming(OwnedFd);
 
 impl Incoming {
-    /// Receives the master, and adopts it. It has come when the child says that it is ready; before, this waits. To be called before
-    /// the child is told to execute. If the child ends without sending it, this fails, provided that its end is
-    /// closed here.
+    /// Receives the master and adopts it. It waits until the child has sent it, which it has when it says
+    /// that it is ready. Must be called before the child is told to execute. It fails if the child ends
+    /// without sending it, provided that the child's end is closed here.
     pub fn receive(self) -> Result<OwnedFd> {
         let master = receive(self.0.as_fd())?;
         adopt(master.as_fd())?;
@@ -80,12 +84,14 @@ impl Incoming {
 
 /// Gives a container's terminal the size of the caller's, and line ends that suit where its output goes.
 ///
-/// Before a program runs on it: that reads the size when it starts, and may change the mode at the same moment.
+/// Must be called before a program runs on it: a program reads the size when it starts, and may change the
+/// mode at once.
 pub fn adopt(master: BorrowedFd<'_>) -> Result<()> {
     if let Some(size) = terminal::size() {
         tty::set_size(master, size).context("set size of terminal of container")?;
     }
-    // The caller's terminal will be raw: then the one inside makes CR LF of line feeds. Else lines end as written.
+    // If the caller's terminal becomes raw, the terminal inside must turn line feeds into CR LF. Otherwise
+    // lines end as they were written.
     if !terminal::is_interactive() {
         tty::keep_line_feeds(master).context("set mode of terminal of container")?;
     }

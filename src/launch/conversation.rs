@@ -1,5 +1,5 @@
-//! The parent's end of the conversation with the new process. In the foreground a signal that asks us to end ends it:
-//! nobody else could end a process that hangs before its program runs.
+//! The parent's end of the conversation with the new process. In the foreground, a signal that asks us to end
+//! also ends the conversation: nobody else could end a process that hangs before its program runs.
 
 use std::os::fd::AsFd;
 
@@ -12,7 +12,7 @@ use crate::handshake::{Acknowledgement, Message, SyncSocket};
 use crate::sys::interrupt::Interrupts;
 use crate::sys::spawn::signal_name;
 
-const DOING: &str = "talk to the new process";
+pub(super) const DOING: &str = "talk to the new process";
 
 #[derive(Debug)]
 pub(super) struct Conversation {
@@ -21,7 +21,7 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    /// `foreground`: this process holds back the signals that ask it to end.
+    /// `foreground`: this process has blocked the signals that ask it to end.
     pub(super) fn new(socket: SyncSocket, foreground: bool) -> Result<Self> {
         let interrupts = foreground.then(Interrupts::already_blocked).transpose().context("signalfd")?;
         Ok(Self { socket, interrupts })
@@ -43,7 +43,8 @@ impl Conversation {
                 Err(Errno::EINTR) => continue,
                 other => other.context(DOING)?,
             };
-            // A message that has arrived is read first: the program may already run, and then the signal is for it.
+            // A message that has arrived is read before the signal: the program may already run, and then the
+            // signal is for it.
             if watched[0].any() == Some(true) {
                 return Ok(());
             }

@@ -1,4 +1,5 @@
-//! Puts a report into words: the child sends the step and a number, and here is the plan that the number belongs to.
+//! Puts a report into words: the child sends the step and a number; the plan that the number refers to is
+//! here.
 
 use std::ffi::CString;
 
@@ -14,12 +15,12 @@ use crate::plan::namespaces::Join;
 use crate::plan::process::ProcessPlan;
 use crate::plan::sysctl::Sysctl;
 
-/// What the reporting process was carrying out: the lists that the numbers in its steps count.
+/// The lists that the numbers in a report's step refer to.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ExplainContext<'a> {
     joins: &'a [Join],
     mounts: &'a [Mount],
-    /// Targets of mounts that are taken away.
+    /// The targets to unmount.
     unmounts: &'a [CString],
     process: Option<&'a ProcessPlan>,
     container: Option<&'a Plan>,
@@ -42,18 +43,19 @@ impl<'a> ExplainContext<'a> {
         Self { process: Some(process), ..Self::default() }
     }
 
-    /// For a process that adds mounts to a container that runs.
+    /// For a process that adds mounts to a running container.
     pub(crate) fn from_mounts(mounts: &'a [Mount]) -> Self {
         Self { mounts, ..Self::default() }
     }
 
-    /// For a process that takes mounts out of a container that runs.
+    /// For a process that takes mounts out of a running container.
     pub(crate) fn from_unmounts(unmounts: &'a [CString]) -> Self {
         Self { unmounts, ..Self::default() }
     }
 }
 
-/// The sentence for a report: `pointer: what was done: the failing call: the kernel's answer`, perhaps with a hint.
+/// Makes the sentence for a report: `pointer: what was done: the failing call: the kernel's answer`, perhaps
+/// with a hint.
 pub(crate) fn explain(report: &Report, context: &ExplainContext<'_>) -> Error {
     let during = |doing: &str| during(report, doing);
     let plan = context.container;
@@ -78,7 +80,7 @@ pub(crate) fn explain(report: &Report, context: &ExplainContext<'_>) -> Error {
         Step::Device(index) => during(&device(plan.and_then(|plan| plan.devices.nodes.get(index)))),
         Step::Link(index) => during(&link(plan.and_then(|plan| plan.devices.links.get(index)))),
         Step::CoreLink => during("make link /dev/core"),
-        // The hook's own sentence says it all.
+        // The hook's own sentence is complete.
         Step::CreateContainerHook | Step::StartContainerHook => during(""),
         Step::Pivot => during("enter the rootfs"),
         Step::StandardStream(number) => during(&format!("set up standard stream {number}")),
@@ -116,7 +118,7 @@ pub(crate) fn explain(report: &Report, context: &ExplainContext<'_>) -> Error {
     }
 }
 
-/// Of a program that is there and may be executed, a profile is the likely reason.
+/// Adds a hint: if a program exists and may be executed, a profile is the likely reason for the refusal.
 fn execution(report: &Report, process: Option<&ProcessPlan>) -> Error {
     let error = during(report, &format!("exec {}", program(process)));
     let denied = matches!(Errno::from_raw(report.errno), Errno::EPERM | Errno::EACCES | Errno::ENOSYS);
@@ -153,11 +155,11 @@ fn join_namespace(index: usize, joins: &[Join]) -> String {
     format!("/linux/namespaces/{index}: join {kind} namespace {path}")
 }
 
-/// A user namespace is entered as its root: EINVAL says that it maps no id 0.
+/// The process becomes root of its user namespace. EINVAL means that the namespace maps no id 0.
 fn become_root(report: &Report, kind: IdKind, process: Option<&ProcessPlan>) -> Error {
     let unmapped = report.errno == libc::EINVAL;
     match (kind, process) {
-        // Where the process is to stay root, that is what it cannot have.
+        // If the configuration asks for uid or gid 0, the message names that field.
         (IdKind::User, Some(process)) if unmapped && process.uid == 0 => unmapped_uid(0),
         (IdKind::Group, Some(process)) if unmapped && process.gid == 0 => unmapped_gid(0),
         (IdKind::User, _) if unmapped => unmapped_root("/linux/uidMappings", "uid"),
@@ -225,7 +227,9 @@ fn mounted(mount: &Mount) -> String {
 fn unmount(report: &Report, index: usize, target: Option<&CString>) -> Error {
     let error = during(report, &format!("/mounts/{index}: unmount {}", show(target)));
     match report.errno {
-        libc::EINVAL => error.with_hint("nothing is mounted there, or not by whom may unmount it"),
+        libc::EINVAL => {
+            error.with_hint("nothing is mounted there, or it was mounted in another mount namespace")
+        }
         libc::EBUSY => error.with_hint("it leads to the root of the container"),
         _ => error,
     }
@@ -293,7 +297,7 @@ fn program(process: Option<&ProcessPlan>) -> String {
     show(process.and_then(|process| process.args.first()))
 }
 
-/// As Go's os/exec words it: dockerd, containerd and Podman match these texts.
+/// Words the error as Go's os/exec does: dockerd, containerd and Podman match these texts.
 fn missing_program(report: &Report, process: Option<&ProcessPlan>) -> Error {
     let name = program(process);
     let searched = process.is_some_and(|process| process.searched);

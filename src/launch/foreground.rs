@@ -1,7 +1,9 @@
-//! Waits for the process of an attached `run`, `exec` or `restore` on behalf of the caller, as if it were the process.
+//! Waits for the process of an attached `run`, `exec` or `restore` on behalf of the caller, as if it were the
+//! process.
 //!
-//! Signals go to the process, the terminal's bytes go both ways, and the exit status comes back. One thread, one
-//! poll: what a signal handler would do at any moment is done between two polls.
+//! It forwards signals to the process, copies the terminal's bytes both ways, and returns the exit status. It
+//! has one thread and one poll: signals are handled between two polls and not in a signal handler, which
+//! could run at any moment.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -19,31 +21,33 @@ use crate::sys::process::pidfd_send_signal;
 use crate::sys::signal::{self, Signals, keep_exit_statuses};
 use crate::sys::tty::{self, STDIN};
 
-/// Buffers of 4096 bytes that are still read after the process has ended: more than a terminal holds, and an end
-/// where somebody it has left behind goes on writing.
+/// How many buffers of 4096 bytes are read after the process has ended. That is more than a terminal holds.
+/// It is bounded, because a leftover process may keep writing.
 const DRAIN: usize = 64;
 
-/// A command in the foreground that stands for a process. It is made before the process is cloned.
+/// A command in the foreground that stands for a process. It must be made before the process is cloned.
 #[derive(Debug)]
 pub struct Foreground {
     signals: Signals,
     subreaper: bool,
-    /// The exit status of the process, if it was reaped among the orphans.
+    /// The exit status of the process, if `reap_orphans` has already reaped it.
     exit: Option<i32>,
 }
 
-/// The container's terminal on the caller's. Dropped in this order: hung up, then the caller's mode is back.
+/// The container's terminal, shown on the caller's. The fields are dropped in this order: the container's
+/// terminal is hung up first, then the caller's gets its mode back.
 struct Attached {
     relay: Relay,
     raw: Option<Raw>,
 }
 
 impl Foreground {
-    /// Blocks all signals, before the clone: then none is lost and none ends us halfway.
+    /// Blocks all signals. Must be called before the clone, so that no signal is lost and none ends us
+    /// halfway.
     ///
-    /// Children inherit the blocked signals: the container's process resets them before it executes, as do hooks.
-    /// They stay blocked after [`wait`](Self::wait), so that what comes after it is done in full.
-    /// A `subreaper` becomes the parent of every orphan of the container's, and reaps them.
+    /// Children inherit the blocked signals. The container's process and hooks reset them before they
+    /// execute. The signals stay blocked after [`wait`](Self::wait), so that the cleanup is not interrupted.
+    /// A `subreaper` becomes the parent of every orphan of the container, and reaps them.
     pub fn prepare(subreaper: bool) -> Result<Self> {
         keep_exit_statuses().context("reset the action of SIGCHLD")?;
         if subreaper {
@@ -53,10 +57,11 @@ impl Foreground {
         Ok(Self { signals, subreaper, exit: None })
     }
 
-    /// Waits until the process has ended. Returns its exit status: its code, or 128 and the number of the signal.
+    /// Waits until the process has ended. Returns its exit status: its code, or 128 plus the number of the
+    /// signal.
     ///
-    /// `pid` is our child, dead or alive. `master` is that of its terminal, adopted, if it has one; without, it has our
-    /// standard streams. On an error the process goes on without us.
+    /// `pid` is our child, dead or alive. `master` is the adopted master of the process's terminal, if it has
+    /// one; otherwise the process has our standard streams. On an error the process goes on without us.
     pub fn wait(mut self, pid: i32, pidfd: BorrowedFd<'_>, master: Option<OwnedFd>) -> Result<i32> {
         let mut attached = master.map(|master| self.attach(master)).transpose()?;
         while !self.poll_once(pid, pidfd, attached.as_mut())? {}
@@ -69,7 +74,8 @@ impl Foreground {
 
     fn attach(&mut self, master: OwnedFd) -> Result<Attached> {
         if tty::mode(STDIN).is_ok() {
-            // In the background of a shell, touching the terminal stops us until we are in the foreground.
+            // In the background of a shell, touching the terminal stops us until we are in the foreground
+            // again.
             let job_control = [Signal::SIGTTIN, Signal::SIGTTOU];
             self.signals.release(&job_control).context("release signals of job control")?;
         }
@@ -110,6 +116,7 @@ impl Foreground {
             match signal {
                 libc::SIGCHLD => self.reap_orphans(pid),
                 libc::SIGWINCH => attached.into_iter().for_each(Attached::resize),
+                // As runc, whose Go runtime sends SIGURG to itself and so cannot tell who sent one.
                 libc::SIGURG => {}
                 libc::SIGCONT => {
                     attached.into_iter().for_each(Attached::resume);
@@ -131,7 +138,7 @@ impl Foreground {
         }
     }
 
-    /// Writes what the terminal still holds; ends early on a signal that asks us to end.
+    /// Writes what the terminal still holds. Ends early on a signal that asks us to end.
     fn drain(&mut self, relay: &mut Relay) -> Result<()> {
         for _ in 0..DRAIN {
             if !relay.take_output() || relay.watch_output().is_none() {
@@ -158,7 +165,8 @@ impl Foreground {
         Ok(end)
     }
 
-    /// Reaps the process, which has ended, and the orphans that have. Returns its exit status.
+    /// Reaps the process, which has ended, and any orphans that have ended. Returns the exit status of the
+    /// process.
     fn reap(mut self, pid: i32) -> Result<i32> {
         self.reap_orphans(pid);
         if let Some(status) = self.exit {

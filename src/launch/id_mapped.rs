@@ -1,4 +1,5 @@
-//! Maps the ids of id-mapped mounts: mount_setattr(2) takes mappings only as the descriptor of a user namespace.
+//! Maps the ids of id-mapped mounts. mount_setattr(2) takes the mappings only as the descriptor of a user
+//! namespace.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,7 +12,7 @@ use crate::plan::namespaces::{IdMaps, Namespace};
 use crate::sys::mount::mount_setattr;
 use crate::sys::process::{CloneSide, clone3, exit_now, parent_death_signal};
 
-/// User namespaces that hold mappings: one for each set, however many mounts have it.
+/// User namespaces that hold mappings: one for each set of mappings, however many mounts use it.
 #[derive(Default)]
 pub(super) struct MappingNamespaces<'a>(Vec<(&'a IdMaps, OwnedFd)>);
 
@@ -49,8 +50,8 @@ impl<'a> MappingNamespaces<'a> {
     }
 }
 
-/// Makes a user namespace with these mappings. That takes a process, whose mappings are written; then the descriptor
-/// alone keeps the namespace.
+/// Makes a user namespace with these mappings. Only a process in it can be given mappings; afterwards the
+/// descriptor alone keeps the namespace.
 fn make_namespace(maps: &IdMaps) -> Result<OwnedFd> {
     let first = match clone3(Namespace::USER.0 as u64, None).context("clone3")? {
         CloneSide::Child => {

@@ -8,11 +8,11 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::plan::namespaces::{IdMap, IdMaps};
 
-/// Writes both maps of the process `pid`, which waits for it in its new user namespace.
+/// Writes both maps of the process `pid`, which waits for them in its new user namespace.
 pub(crate) fn write_id_maps(pid: i32, maps: &IdMaps) -> Result<()> {
     let privileged = nix::unistd::geteuid().is_root();
     if !privileged && maps.gid.iter().all(|map| map.size == 1) && maps.gid.len() <= 1 {
-        // user_namespaces(7): gids can be mapped without privilege only where setgroups is given up.
+        // user_namespaces(7): without privilege, gids can be mapped only after setgroups is denied.
         let path = format!("/proc/{pid}/setgroups");
         std::fs::write(&path, "deny").with_context(|| format!("write {path}"))?;
     }
@@ -25,7 +25,7 @@ fn write_map(pid: i32, file: &str, program: &str, maps: &[IdMap], pointer: &str)
     let line = |map: &IdMap| format!("{} {} {}\n", map.inner, map.host, map.size);
     let text: String = maps.iter().map(line).collect();
     match std::fs::write(&path, &text) {
-        // More than our own id needs the privilege of the setuid helpers.
+        // Without privilege only our own id can be mapped directly; more needs the setuid helpers.
         Err(error) if error.raw_os_error() == Some(Errno::EPERM as i32) => {
             run_setuid_helper(pid, program, maps).with_context(|| pointer.to_owned())
         }

@@ -1,4 +1,5 @@
-//! Opens what the new process finds open, before the clone: namespaces to join, and sources that a user namespace would hide.
+//! Opens, before the clone, the descriptors that the new process gets: namespaces to join, and sources that a
+//! user namespace would hide.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -37,7 +38,7 @@ pub(crate) fn open(plan: &Plan) -> Result<InitFds> {
     Ok(fds)
 }
 
-/// Opens one namespace, checked to be of the kind that the configuration says.
+/// Opens one namespace, and checks that it is of the configured kind.
 fn open_namespace(join: &Join) -> Result<OwnedFd> {
     let pointer = || format!("/linux/namespaces/{}/path", join.index);
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
@@ -58,7 +59,7 @@ fn open_namespace(join: &Join) -> Result<OwnedFd> {
     }
 }
 
-/// Refuses kernel parameters in a namespace that is joined and is our own: a kernel parameter set there would be set for the host.
+/// Refuses kernel parameters in a joined namespace that is our own: they would be set for the host.
 fn refuse_for_host(plan: &Plan, joins: &[OwnedFd]) -> Result<()> {
     for (join, fd) in plan.topology.joins.iter().zip(joins) {
         let sysctl = plan.sysctls.iter().find(|sysctl| sysctl.namespace == join.namespace);
@@ -83,8 +84,8 @@ pub(super) fn is_own_namespace(fd: &OwnedFd, namespace: Namespace) -> Result<boo
     Ok((own.st_dev, own.st_ino) == (joined.st_dev, joined.st_ino))
 }
 
-/// Clones the sources of binds: all of them where they are hidden from the child, else those that only we can map. `users` is the
-/// user namespace that the container joins.
+/// Clones the sources of binds: all of them if they are hidden from the child, otherwise only those whose ids
+/// only we can map. `users` is the user namespace that the container joins.
 pub(crate) fn open_sources(
     mounts: &[Mount],
     hidden: bool,
@@ -94,8 +95,8 @@ pub(crate) fn open_sources(
     mounts.iter().map(|mount| open_source(mount, hidden, users, &mut namespaces)).collect()
 }
 
-/// Without privilege we cannot clone a mount: then the child does, root of its own namespaces. It has our rights to
-/// files, for it is the same user.
+/// Without privilege we cannot clone a mount; then the child does it, as root of its own namespaces. It has
+/// our rights to files, because it is the same user.
 fn unless_unprivileged(
     tree: std::result::Result<OwnedFd, Errno>,
 ) -> std::result::Result<Option<OwnedFd>, Errno> {
@@ -105,7 +106,7 @@ fn unless_unprivileged(
     }
 }
 
-/// Returns the user namespace that is joined, of those opened.
+/// Returns the joined user namespace, from the opened descriptors.
 fn joined_user_namespace<'a>(plan: &Plan, fds: &'a InitFds) -> Option<BorrowedFd<'a>> {
     let index = plan.topology.joins.iter().position(|join| join.namespace == Namespace::USER)?;
     fds.joins.get(index).map(AsFd::as_fd)
@@ -142,7 +143,7 @@ pub(crate) fn open_joined_user_namespace(topology: &Topology) -> Result<Option<O
     topology.joins.iter().find(|join| join.namespace == Namespace::USER).map(open_namespace).transpose()
 }
 
-/// Maps the ids of a bind that the child has cloned, of what the rootfs had when its turn came.
+/// Maps the ids of a bind that the child has cloned, because its source is inside the rootfs.
 pub(crate) fn map_ids(mount: Option<&Mount>, tree: &OwnedFd, users: Option<&OwnedFd>) -> Result<()> {
     let Some(Mount { origin, source: Source::Bind { path, id_mapped: Some(mapping), .. }, .. }) = mount
     else {
@@ -152,8 +153,9 @@ pub(crate) fn map_ids(mount: Option<&Mount>, tree: &OwnedFd, users: Option<&Owne
     MappingNamespaces::default().apply(tree, mapping, users.map(AsFd::as_fd)).with_context(doing)
 }
 
-/// Clones a tree of mounts, detached. `enslaved`: what a new user namespace takes over from ours, the kernel makes slaves. The same for what we hand in
-/// past that: no mount made inside may travel back to the host, and pivot_root refuses a shared root.
+/// Clones a tree of mounts, detached. `enslaved`: makes the clone a slave, as the kernel does with the mounts
+/// that a new mount namespace of another user namespace gets from ours. A mount made inside must not travel
+/// back to the host, and pivot_root refuses a shared root.
 fn clone_tree(
     path: &CStr,
     recursive: bool,

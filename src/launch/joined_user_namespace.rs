@@ -1,5 +1,5 @@
-//! Checks the mappings of a user namespace that is joined: it has them already, and those of the configuration must be
-//! the same.
+//! Checks the mappings of a joined user namespace: it already has mappings, and those of the configuration
+//! must be the same.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -21,7 +21,7 @@ pub(super) fn check(namespace: BorrowedFd<'_>, given: &IdMaps) -> Result<()> {
     Ok(())
 }
 
-/// Reads the mappings. /proc shows them of a process alone, so one enters the namespace.
+/// Reads the mappings. /proc shows only the mappings of a process, so a child enters the namespace.
 fn read_mappings(namespace: BorrowedFd<'_>) -> Result<IdMaps> {
     let (arrived, arrive) = nix::unistd::pipe().context("make pipe")?;
     let first = match clone3(0, None).context("clone3")? {

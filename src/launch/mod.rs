@@ -1,12 +1,11 @@
-//! The parent's half of starting a process: what is opened before, one clone, the conversation, and the words for
-//! what went wrong.
+//! The parent's half of starting a process: it opens descriptors, clones once, talks with the child, and puts
+//! failures into words.
 
 pub(crate) mod console;
+mod conversation;
 pub(crate) mod criu;
 pub(crate) mod explain;
-pub(crate) mod seccomp_death;
 pub(crate) mod foreground;
-mod conversation;
 mod id_mapped;
 pub(crate) mod id_maps;
 pub(crate) mod init_fds;
@@ -18,6 +17,7 @@ pub(crate) mod rdt;
 mod relay;
 pub(crate) mod seal;
 pub(crate) mod seccomp_agent;
+pub(crate) mod seccomp_death;
 mod terminal;
 
 use std::cell::RefCell;
@@ -43,37 +43,37 @@ use crate::sys::process::{CloneSide, clone3, pidfd_send_signal};
 use conversation::Conversation;
 use seccomp_agent::Agent;
 
-/// A process that has been cloned and not yet told to execute.
+/// A process that has been cloned and has not yet been told to execute.
 #[derive(Debug)]
 pub(crate) struct Child {
     pub process: Process,
     pub pidfd: OwnedFd,
     socket: Conversation,
     waits: Waits,
-    /// Messages that it sent before its helper sent its pid.
+    /// Messages of the process that arrived before its helper sent its pid.
     early: RefCell<VecDeque<Message>>,
 }
 
-/// What a clone depends on besides the arguments of the new process.
+/// What a clone needs besides the arguments of the new process.
 pub(crate) struct SpawnOptions<'a> {
     pub topology: &'a Topology,
     pub group: Option<&'a Group>,
     pub oom_score_adj: Option<i32>,
-    /// Descriptors from 3 on that the program gets.
+    /// How many descriptors from 3 on the program gets.
     pub preserve_fds: u32,
-    /// This process holds back the signals that ask it to end, to stand for the new one: until that has executed, they
-    /// are for us.
+    /// This process has blocked the signals that ask it to end, because it stands for the new one. Until the
+    /// new one has executed, these signals are for us.
     pub foreground: bool,
 }
 
 /// Why the child did not become ready.
-// A report is of fixed size on purpose; there is one at most.
+// Not boxed: a report has a fixed size on purpose, and there is at most one.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub(crate) enum SpawnError {
-    /// It has sent a report; `explain` finds the words in the plan.
+    /// The child has sent a report; `explain` finds the words in the plan.
     Reported(Report),
-    /// It ended without a report; by this signal, if that is known.
+    /// The child ended without a report; by this signal, if that is known.
     Died(Option<i32>),
     Other(Error),
 }
@@ -84,7 +84,7 @@ impl From<Error> for SpawnError {
     }
 }
 
-/// Clones the new process; through a helper where the topology needs one.
+/// Clones the new process, through a helper if the topology needs one.
 pub(crate) fn spawn(
     options: &SpawnOptions<'_>,
     mut args: InitArgs,
@@ -94,6 +94,8 @@ pub(crate) fn spawn(
     let topology = options.topology;
     let helper = topology.needs_helper();
     let placement = options.group.map(Group::placement).transpose()?.unwrap_or_default();
+    // In a hybrid layout, a child that is cloned into the v2 group must still join the v1 groups itself;
+    // until then only the placeholder keeps systemd's scope alive.
     let cloned_into = placement.clone_into.is_some() && placement.self_join.is_empty();
     args.fds.cgroup_tasks = placement.self_join;
     let maps = topology.id_maps.as_ref().filter(|_| !helper);
@@ -113,11 +115,14 @@ pub(crate) fn spawn(
             }
             init::run_or_report(&theirs, || life(&args, &theirs))
         }
+        // From here on no way out of this function leaves the process behind: `first` kills it when it is
+        // dropped.
         CloneSide::Parent { pid, pidfd } => KillOnDrop { pid, pidfd: Some(pidfd) },
     };
     drop(theirs);
     let ours = Conversation::new(ours, options.foreground)?;
-    // From here on no way out may leave the process behind: dropped, `first` is killed.
+    // Closes our copies of the child's descriptors: whoever holds the other end, such as `console::Incoming`,
+    // must see an end of file when the child is gone.
     let waits = args.waits;
     drop(args);
     match options.group {
@@ -139,7 +144,7 @@ pub(crate) fn spawn(
     }
 }
 
-/// A process that has just been cloned, killed unless it becomes a `Child`.
+/// A process that has just been cloned. It is killed unless it becomes a `Child`.
 struct KillOnDrop {
     pid: i32,
     pidfd: Option<OwnedFd>,
@@ -152,7 +157,7 @@ impl KillOnDrop {
         waits: Waits,
         early: VecDeque<Message>,
     ) -> std::result::Result<Child, SpawnError> {
-        // Without its start it could not be told from another process later, and not be killed.
+        // Without the start time nobody could later tell the process from another with its pid, and kill it.
         let Some(seen) = ProcessStat::read(self.pid).context("remember the new process")? else {
             return Err(last_words(&socket));
         };
@@ -162,7 +167,8 @@ impl KillOnDrop {
     }
 }
 
-/// Of a process that is gone: of a caller that ignores SIGCHLD, not even a dead one stays.
+/// Reads why the child failed when /proc no longer shows it (with SIGCHLD ignored, a dead child leaves no
+/// zombie).
 fn last_words(socket: &Conversation) -> SpawnError {
     loop {
         match socket.recv() {
@@ -183,8 +189,8 @@ impl Drop for KillOnDrop {
     }
 }
 
-/// The helper's conversation, until it has sent the pid of the container's process. That one speaks on the same socket,
-/// and perhaps first.
+/// Talks with the helper until it has sent the pid of the container's process. That process uses the same
+/// socket, and may be the first to speak.
 fn follow_helper(
     topology: &Topology,
     helper: KillOnDrop,
@@ -214,20 +220,21 @@ fn follow_helper(
 }
 
 impl Child {
-    /// Says that its resctrl groups and network devices are there, if it waits for them.
+    /// Tells the process that its resctrl groups and network devices are in place, if it waits for them.
     pub(crate) fn resources_assigned(&self) {
         if self.waits.resources_assigned {
             self.acknowledge(Acknowledgement::ResourcesAssigned);
         }
     }
 
-    /// If it has failed meanwhile, its next message says so.
+    /// Ignores a failure: if the process has failed meanwhile, its next message says so.
     fn acknowledge(&self, acknowledgement: Acknowledgement) {
         let _ = self.socket.acknowledge(acknowledgement);
     }
 
-    /// Waits until everything is set up. `hooks` runs when the child has come to its runtime hooks; the `agent` gets
-    /// the listener of a filter that notifies; `map_ids` maps the ids of the mount of that index in the plan.
+    /// Waits until everything is set up. `hooks` runs when the child has come to its runtime hooks. The
+    /// `agent` gets the listener of a filter that notifies. `map_ids` maps the ids of the mount with that
+    /// index in the plan.
     pub(crate) fn wait_until_ready(
         &self,
         agent: Option<&Agent<'_>>,
@@ -242,19 +249,22 @@ impl Child {
                 }
                 Message::RunHooks => {
                     hooks()?;
-                    let done = self.socket.acknowledge(Acknowledgement::HooksDone);
-                    done?;
+                    self.acknowledge(Acknowledgement::HooksDone);
                 }
                 Message::MapMount(index, mount) => {
                     map_ids(index, &mount)?;
                     self.acknowledge(Acknowledgement::MountMapped);
                 }
+                // There is an agent: `plan::seccomp` refuses a filter that notifies without a listenerPath.
                 Message::Listener(number) => {
                     agent.map_or(Ok(()), |agent| agent.send_listener(self, number))?;
                     self.acknowledge(Acknowledgement::ListenerTaken);
                 }
                 Message::Failed(report) => return Err(SpawnError::Reported(report)),
-                Message::MapIds | Message::InitPid(..) => return Err(SpawnError::Died(None)),
+                // Only a helper sends these, and it has ended.
+                Message::MapIds | Message::InitPid(..) => {
+                    return Err(Error::from(Errno::EPROTO).context(conversation::DOING).into());
+                }
                 Message::Closed => return Err(SpawnError::Died(self.ended_by())),
             }
         }
@@ -265,16 +275,20 @@ impl Child {
         early.map_or_else(|| self.socket.recv(), Ok)
     }
 
-    /// Says that the record is written: the process waits on its exec fifo now, and no longer for us.
+    /// Tells the process that the record is written: from now on it waits on its exec fifo, and no longer for
+    /// us.
     pub(crate) fn created(&self) -> Result<()> {
         self.socket.acknowledge(Acknowledgement::Created)
     }
 
-    /// Has it execute its program. Returns when execve has succeeded, with the report if it has not. Of a program that
-    /// the kernel refuses the process itself tells on its standard error before it ends; who is `attended` has read it
-    /// there.
+    /// Tells the process to execute its program. Returns when execve has succeeded, and the report if it has
+    /// failed.
     ///
-    /// Where the `filter` does not permit execve the process may have been unable to report; it has ended all the same.
+    /// If execve fails, the child prints the error to its own stderr. `attended`: the caller sees that
+    /// stderr, so the report is not printed again.
+    ///
+    /// If the `filter` does not permit execve, the process may have been unable to report; then the closed
+    /// socket means that it has ended.
     pub(crate) fn start(
         &self,
         attended: bool,
@@ -282,6 +296,7 @@ impl Child {
     ) -> std::result::Result<(), SpawnError> {
         self.acknowledge(Acknowledgement::Start);
         match self.socket.recv()? {
+            // execve failed and the caller has read why. The exit status of the process says the rest.
             Message::Failed(report) if attended && report.step == Step::Execute => Ok(()),
             Message::Failed(report) => Err(SpawnError::Reported(report)),
             Message::Closed if filter.is_some_and(|filter| !filter.permits_execve) => {
@@ -292,8 +307,8 @@ impl Child {
         }
     }
 
-    /// Returns the signal that has ended it, of a process that has closed its socket without executing. It stays to be
-    /// reaped.
+    /// Returns the signal that ended the process, after it has closed its socket without executing. Leaves
+    /// the process to be reaped.
     fn ended_by(&self) -> Option<i32> {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
         match waitid(Id::PIDFd(self.pidfd.as_fd()), flags) {
@@ -302,7 +317,7 @@ impl Child {
         }
     }
 
-    /// Kills it and waits for its end.
+    /// Kills the process and waits for its end.
     pub(crate) fn kill(&self) {
         let _ = pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL);
         let _ = reap(&self.pidfd);
@@ -321,10 +336,12 @@ fn reap(pidfd: &OwnedFd) -> std::result::Result<(), Errno> {
 fn adjust_oom_score(pid: i32, adjustment: Option<i32>) -> Result<()> {
     let Some(adjustment) = adjustment else { return Ok(()) };
     let path = format!("/proc/{pid}/oom_score_adj");
-    std::fs::write(&path, adjustment.to_string()).context("failed to update /proc/self/oom_score_adj")
+    let doing = || format!("/process/oomScoreAdj: write {path}");
+    std::fs::write(&path, adjustment.to_string()).with_context(doing)
 }
 
-/// Returns the error for a child that ended without a report: the kernel may have ended it for want of memory.
+/// Returns the error for a child that ended without a report: the kernel may have killed it for lack of
+/// memory.
 pub(crate) fn died(group: &Group) -> Error {
     match group.oom_kills() {
         Some(kills) if kills > 0 => Error::new(Kind::Child, matched::OOM_KILLED),

@@ -1,8 +1,8 @@
 //! Moves the host's network devices into the container's network namespace with their addresses.
 //!
-//! The kernel drops a device's addresses when it moves; the permanent ones of global scope are given back to it
-//! (runtime-spec, config-linux.md, "Network Devices"). What becomes of the devices when the namespace ends is the
-//! kernel's business; where the container is not even made, they return.
+//! The kernel drops a device's addresses when it moves; this file gives back the permanent ones of global
+//! scope (runtime-spec, config-linux.md, "Network Devices"). When the namespace ends, the kernel decides what
+//! happens to the devices. If the creation of the container fails, they return.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,19 +22,19 @@ use crate::plan::net_devices::NetDevice;
 use crate::sys::netlink::Netlink;
 use crate::sys::process::setns;
 
-/// The network namespace that the devices are moved to.
+/// The network namespace that the devices move to.
 #[derive(Debug)]
 pub(crate) enum Destination {
     /// There are no devices to move.
     Nowhere,
     /// A namespace that the container joins.
     Joined(OwnedFd),
-    /// The one that is made with the container's process.
+    /// The namespace that is made with the container's process.
     New,
 }
 
 impl Destination {
-    /// Finds the destination. Called before the clone, which takes the descriptors.
+    /// Finds the destination. Must be called before the clone, which takes the descriptors.
     pub(crate) fn from_plan(plan: &Plan, fds: &InitFds) -> Result<Self> {
         if plan.net_devices.is_empty() {
             return Ok(Self::Nowhere);
@@ -68,12 +68,12 @@ impl Destination {
 /// The devices that have been moved into the container.
 #[derive(Debug, Default)]
 pub(crate) struct Moved {
-    /// `None` where no device was to be moved.
+    /// `None` if there was no device to move.
     sides: Option<Sides>,
     devices: Vec<Device>,
 }
 
-/// A netlink socket in either namespace, and the namespaces.
+/// A netlink socket in each of the two namespaces, and the namespaces.
 #[derive(Debug)]
 struct Sides {
     here: Netlink,
@@ -102,7 +102,7 @@ impl Moved {
         let here = Netlink::open().context("open a netlink socket")?;
         setns(namespace.as_fd(), Namespace::NETWORK.0).context("enter the container's network namespace")?;
         let there = Netlink::open();
-        // On failure this process is left in the wrong namespace, so the whole command ends.
+        // If this fails, this process is in the wrong namespace, so the whole command ends.
         setns(own.as_fd(), Namespace::NETWORK.0).context("return from the container's network namespace")?;
         let there = there.context("open a netlink socket in the container's network namespace")?;
         Ok(Self { sides: Some(Sides { here, there, namespace, own }), devices: Vec::new() })
@@ -112,7 +112,8 @@ impl Moved {
         let Some(sides) = &self.sides else { return Ok(()) };
         let index = sides.here.index_of(&device.name).context("find the network device")?;
         let was_up = is_up(&sides.here, index).context("look at the network device")?;
-        // Read before the move: it takes the device down, and the kernel drops IPv6 addresses then.
+        // The addresses are read before the move: it takes the device down, and then the kernel drops IPv6
+        // addresses.
         let addresses = sides.here.addresses(index).context("read its addresses")?;
         let addresses: Vec<_> = addresses.into_iter().filter(is_kept).collect();
         let index = move_link(&sides.here, &sides.there, sides.namespace.as_fd(), index, &device.inside)
@@ -123,7 +124,7 @@ impl Moved {
         restore_state(&sides.there, index, addresses, true)
     }
 
-    /// Moves the devices back; a failure is a warning.
+    /// Moves the devices back. A failure is only a warning.
     pub(crate) fn return_all(self) {
         let Some(Sides { here, there, own, .. }) = self.sides else { return };
         for device in self.devices {
@@ -145,7 +146,7 @@ fn is_up(netlink: &Netlink, index: u32) -> Result<bool, Errno> {
     Ok(links.iter().any(|(other, flags)| *other == index && flags.contains(LinkFlags::Up)))
 }
 
-/// Moves one device; returns its index on the other side.
+/// Moves one device. Returns its index on the other side.
 fn move_link(
     from: &Netlink,
     to: &Netlink,
@@ -154,7 +155,8 @@ fn move_link(
     name: &str,
 ) -> Result<u32, Errno> {
     let is_template = name.contains('%');
-    // Checked first: the kernel finds that out only after the move, and leaves the device there under its old name.
+    // The name is checked first: the kernel finds a conflict only after the move, and leaves the device there
+    // under its old name.
     if !is_template && to.index_of(name) != Err(Errno::ENODEV) {
         return Err(Errno::EEXIST);
     }
@@ -163,7 +165,8 @@ fn move_link(
     if !is_template {
         return to.index_of(name);
     }
-    // The kernel chose the name, and perhaps a new index: the moved device is the one that was not there before.
+    // The kernel chose the name, and perhaps a new index: the moved device is the one that was not there
+    // before.
     let new = |index: &u32| !before.iter().any(|(old, _)| old == index);
     to.links()?.into_iter().map(|(index, _)| index).find(new).ok_or(Errno::ENODEV)
 }
@@ -177,7 +180,8 @@ fn with_hint(error: Error) -> Error {
     }
 }
 
-/// Whether an address moves along: a permanent one of global scope. Others belong to the network that the device leaves.
+/// Whether an address moves along: a permanent one of global scope. Others belong to the network that the
+/// device leaves.
 fn is_kept(address: &AddressMessage) -> bool {
     let flag = |attribute: &AddressAttribute| match attribute {
         AddressAttribute::Flags(flags) => Some(*flags),
@@ -188,11 +192,11 @@ fn is_kept(address: &AddressMessage) -> bool {
     address.header.scope == AddressScope::Universe && flags.contains(AddressFlags::Permanent)
 }
 
-/// Gives a device its addresses again, and brings it up if it was.
+/// Gives a device its addresses again, and brings it up if it was up.
 fn restore_state(netlink: &Netlink, index: u32, addresses: Vec<AddressMessage>, up: bool) -> Result<()> {
     for mut address in addresses {
         address.header.index = index;
-        // The label holds the old name; lifetimes are those of permanent addresses.
+        // The label contains the old name, and the lifetimes are those of every permanent address.
         let goes = |attribute: &AddressAttribute| {
             matches!(attribute, AddressAttribute::Label(_) | AddressAttribute::CacheInfo(_))
         };

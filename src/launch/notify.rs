@@ -1,6 +1,8 @@
-//! Passes READY=1 from the container's program on to the service manager of NOTIFY_SOCKET (sd_notify(3)).
+//! Passes the container's readiness (a line `READY=…`, as runc) on to the service manager of NOTIFY_SOCKET
+//! (sd_notify(3)).
 //!
-//! The container gets a socket of ours, not the service manager's: from a container, nothing but its readiness is believed.
+//! The container gets a socket of ours and not the service manager's, because nothing but readiness is
+//! believed from a container.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -27,12 +29,12 @@ const BARRIER_TIMEOUT: u16 = 30_000;
 const DIRECTORY: OFlag =
     OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
-/// Returns our own NOTIFY_SOCKET: the path at which the caller waits to be told that the program is ready.
+/// Returns our own NOTIFY_SOCKET: the path at which the caller waits to hear that the program is ready.
 pub(crate) fn requested() -> Option<OsString> {
     std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty())
 }
 
-/// The socket that the container sends to, and the service manager's.
+/// The socket that the container sends to, and the path of the service manager's.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     socket: UnixDatagram,
@@ -40,8 +42,8 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Listens in `directory`, which the container sees. `None` where the caller has set no NOTIFY_SOCKET, or the container
-    /// was created without the directory.
+    /// Listens in `directory`, which the container sees. Returns `None` if the caller has set no
+    /// NOTIFY_SOCKET, or if the container was created without the directory.
     pub(crate) fn listen(directory: &Path) -> Result<Option<Self>> {
         let Some(host) = requested() else { return Ok(None) };
         let doing = || format!("listen at {}", directory.join(NOTIFY_SOCKET).display());
@@ -53,15 +55,17 @@ impl Proxy {
             Err(Errno::ENOENT) => {}
             other => other.with_context(doing)?,
         }
-        // By descriptor: the state directory may lie deeper than the address of a socket is long.
+        // The name goes through a descriptor: the path of the state directory may be longer than a socket
+        // address.
         let short = format!("/proc/self/fd/{}/{NOTIFY_SOCKET}", opened.as_raw_fd());
         let socket = UnixDatagram::bind(&short).with_context(doing)?;
         open_to_all(&opened).with_context(doing)?;
         Ok(Some(Self { socket, host }))
     }
 
-    /// Waits until the container is ready and tells the service manager, with `main` as the pid to watch; returns also when
-    /// the container has ended. A failure is a warning: the container runs all the same.
+    /// Waits until the container is ready and tells the service manager, with `main` as the pid to watch.
+    /// Also returns when the container has ended. A failure is only a warning: the container runs
+    /// nonetheless.
     pub(crate) fn wait(&self, pidfd: BorrowedFd<'_>, main: i32) {
         let result = match self.wait_for_ready_line(pidfd) {
             Ok(Some(line)) => self.tell(&line, main),
@@ -104,8 +108,8 @@ impl Proxy {
     }
 }
 
-/// Lets every user of the container send there. What is changed is the socket that is opened and nothing that a symlink of
-/// its name leads to: the container sees the directory.
+/// Lets every user of the container send to the socket. The mode is changed on the opened socket, not through
+/// its name: the container sees the directory and could put a symlink there.
 fn open_to_all(directory: &OwnedFd) -> Result<(), Errno> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let made = openat(directory, NOTIFY_SOCKET, flags, Mode::empty())?;
@@ -130,7 +134,7 @@ fn connect(path: &OsStr) -> std::io::Result<UnixDatagram> {
 }
 
 /// Waits until the service manager has read our messages: it closes the pipe when it comes to this one
-/// (sd_notify_barrier(3)). One older than systemd 246 never does.
+/// (sd_notify_barrier(3)). A service manager older than systemd 246 never does.
 fn barrier(host: &UnixDatagram) -> Result<(), Errno> {
     let (ours, theirs): (OwnedFd, OwnedFd) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     send_fd(host.as_fd(), b"BARRIER=1", theirs.as_fd())?;

@@ -1,13 +1,14 @@
-//! The descriptors of our caller that a program is to have, counted from 3: each must be the caller's.
+//! The caller's descriptors that a program gets, counted from 3. Each of them must be the caller's.
 //!
-//! One that is not open would be the number of the next that we open ourselves: a directory of the host, such as that of
-//! a control group, by which a container leaves its root (CVE-2024-21626).
+//! If one is not open, the next descriptor that we open ourselves would get its number: a directory of the
+//! host, such as that of a control group, through which a container could leave its root (CVE-2024-21626).
 
 use crate::error::{Error, Kind, Result, matched};
 use crate::fail;
 use crate::sys::file::is_inherited;
 
-/// Refuses more than there are: the `sockets` of a service manager, and `asked` for by `--preserve-fds` after them.
+/// Refuses to pass more descriptors than there are: first the `sockets` of a service manager, then those
+/// `asked` for by `--preserve-fds`.
 pub(crate) fn check(sockets: u32, asked: u32) -> Result<()> {
     if let Some(missing) = first_missing(0, sockets) {
         return Err(fail!(

@@ -9,7 +9,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::plan::rdt::{Existence, Rdt};
 
-/// Returns what `delete` will have to remove: recorded before anything is made.
+/// Returns what `delete` must remove. It is recorded before anything is made.
 pub fn to_record(plan: &Rdt) -> RdtRecord {
     RdtRecord {
         root: plan.root.clone(),
@@ -45,7 +45,7 @@ fn make_class(plan: &Rdt) -> Result<()> {
     }
 }
 
-/// Checks that an existing class is what the configuration says (runtime-spec, config-linux.md, "IntelRdt").
+/// Checks that an existing class agrees with the configuration (runtime-spec, config-linux.md, "IntelRdt").
 fn check_agreement(plan: &Rdt) -> Result<()> {
     let path = plan.class.join("schemata");
     let theirs = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
@@ -63,10 +63,10 @@ fn check_agreement(plan: &Rdt) -> Result<()> {
     Ok(())
 }
 
-/// A resource, and for each of its numbers a value.
+/// A resource, and a value for each of its numbers.
 type SchemataLine<'a> = (&'a str, Vec<(&'a str, &'a str)>);
 
-/// Parses `L3:0=00ff;1=f`; numbers and values without leading zeros.
+/// Parses `L3:0=00ff;1=f`. Leading zeros of numbers and values are dropped.
 fn parse_schemata(line: &str) -> Option<SchemataLine<'_>> {
     let (resource, values) = line.trim().split_once(':')?;
     let values = values.split(';').map(|value| value.trim().split_once('='));
@@ -110,7 +110,7 @@ pub fn join(record: &RdtRecord, pid: i32) -> Result<()> {
     Ok(())
 }
 
-/// Removes what was made for the container alone.
+/// Removes what was made for this container alone.
 pub fn remove(record: &RdtRecord) -> Result<()> {
     let class = record.remove_class.then_some(&record.class);
     for directory in record.monitor.iter().chain(class) {

@@ -1,4 +1,5 @@
-//! Copies bytes between the caller's standard streams and the master of the container's terminal, without blocking.
+//! Copies bytes between the caller's standard streams and the master of the container's terminal, without
+//! blocking.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -9,8 +10,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::error::{Context, Result};
 use crate::sys::tty::{self, STDIN, STDOUT};
 
-/// The size of a buffer in bytes: PIPE_BUF, so that a write to a pipe after poll(2) does not block even where the
-/// descriptor is a blocking one. A terminal gives about as much at once.
+/// The size of a buffer in bytes: PIPE_BUF, so that a write to a pipe after poll(2) does not block even if
+/// the descriptor is a blocking one. A read from a terminal returns about as much.
 const CAPACITY: usize = 4096;
 
 /// The sources of events that one poll waits for.
@@ -39,12 +40,12 @@ pub(super) fn wait_for(watches: &[Watch<'_>]) -> Result<Vec<EventSource>> {
     Ok(watches.iter().zip(&fds).filter(|(_, fd)| has_event(fd)).map(|(watch, _)| watch.0).collect())
 }
 
-/// The copying in both directions, with a buffer each. Only an empty buffer is read into, so neither side can flood the
-/// other.
+/// The copying in both directions, with one buffer each. A buffer is filled only when it is empty, so neither
+/// side can flood the other.
 pub(super) struct Relay {
-    /// None once the terminal is hung up.
+    /// `None` once the terminal is hung up.
     pair: Option<Pair>,
-    /// None after the end of the input.
+    /// `None` after the end of the input.
     input: Option<Stream>,
     output: Stream,
     typed: Buffer,
@@ -53,8 +54,8 @@ pub(super) struct Relay {
 
 struct Pair {
     master: OwnedFd,
-    /// Held open, because a master without any peer reads as hung up: an init that is a service manager closes
-    /// /dev/console and opens it again.
+    /// Kept open, because a master without any peer reads as hung up: an init that is a service manager
+    /// closes /dev/console and opens it again.
     peer: OwnedFd,
 }
 
@@ -74,13 +75,13 @@ impl Relay {
 
     pub(super) fn resize(&self, size: tty::Size) {
         if let Some(pair) = &self.pair {
-            // A failure is no reason to end a container: it goes on at its former size.
+            // A failure is no reason to end a container: it goes on with its former size.
             let _ = tty::set_size(pair.master.as_fd(), size);
         }
     }
 
-    /// What to wait for before [`handle`](Self::handle): only events that can be handled now; others could stay ready for ever
-    /// and make the loop spin.
+    /// Returns what to wait for before [`handle`](Self::handle): only events that can be handled now. Others
+    /// could stay ready for ever and make the loop spin.
     pub(super) fn watches(&self) -> Vec<Watch<'_>> {
         let Some(pair) = &self.pair else { return Vec::new() };
         let mut watches = Vec::with_capacity(3);
@@ -97,7 +98,7 @@ impl Relay {
         watches
     }
 
-    /// Standard output, while there is something to write to it.
+    /// Watches standard output while there is something to write to it.
     pub(super) fn watch_output(&self) -> Option<Watch<'_>> {
         (!self.printed.is_empty()).then(|| (EventSource::Output, self.output.as_fd(), PollFlags::POLLOUT))
     }
@@ -123,7 +124,8 @@ impl Relay {
         self.give_input();
     }
 
-    /// Tells a program that reads lines about the end of the input as a person would: by ^D, twice after an unfinished line.
+    /// Signals the end of the input to a program that reads lines, as a person would: by ^D, twice after an
+    /// unfinished line.
     fn end_of_input(&mut self) {
         let was_terminal = self.input.take().is_some_and(|input| tty::mode(input.as_fd()).is_ok());
         let (false, Some(pair)) = (was_terminal, &self.pair) else { return };
@@ -141,7 +143,8 @@ impl Relay {
         }
     }
 
-    /// Reads what the terminal has to print, once the last of it is written. Returns false at the end of the terminal.
+    /// Reads what the terminal has to print, once the previous output is written. Returns false at the end of
+    /// the terminal.
     pub(super) fn take_output(&mut self) -> bool {
         match &self.pair {
             Some(pair) if self.printed.is_empty() => self.printed.fill(pair.master.as_fd()) != Flow::End,
@@ -150,8 +153,8 @@ impl Relay {
         }
     }
 
-    /// Reads output; after a hang-up opens the peer anew. login(1) inside hangs up its terminal (vhangup(2)), our peer with it,
-    /// and opens it again.
+    /// Reads output. After a hang-up, opens the peer anew: login(1) inside hangs up its terminal with
+    /// vhangup(2), and so our peer, and opens it again.
     fn take_output_or_revive(&mut self) {
         if self.take_output() {
             return;
@@ -167,8 +170,8 @@ impl Relay {
     }
 
     fn give_output(&mut self) {
-        // Nobody reads our output any more: hang up, as when a terminal window is closed. Programs inside would otherwise
-        // run on for nobody.
+        // Nobody reads our output any more: hang up, as a closed terminal window does. Otherwise programs
+        // inside would go on running for nobody.
         if self.printed.empty_into(self.output.as_fd()) == Flow::End {
             self.hang_up();
         }
@@ -181,7 +184,7 @@ impl Relay {
     }
 }
 
-/// A standard stream: where possible opened again as a file of our own that does not block.
+/// A standard stream. If possible it is opened again, as a file of our own that does not block.
 struct Stream {
     inherited: BorrowedFd<'static>,
     own: Option<OwnedFd>,
@@ -203,7 +206,7 @@ impl AsFd for Stream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flow {
     On,
-    /// End of file, or nobody at the other end.
+    /// End of file, or nobody is at the other end.
     End,
 }
 
@@ -211,7 +214,7 @@ struct Buffer {
     bytes: Box<[u8; CAPACITY]>,
     start: usize,
     end: usize,
-    /// The byte that was put in last.
+    /// The last byte of the buffer's content.
     last: Option<u8>,
 }
 

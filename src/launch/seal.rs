@@ -1,12 +1,13 @@
-//! Seals the runtime's own binary, out of the container's reach (CVE-2019-5736).
+//! Seals the runtime's own binary against writes from a container (CVE-2019-5736).
 //!
-//! The process that waits in the container, or joins it, runs our binary: `/proc/PID/exe` leads a container's root to
-//! it, and it could be overwritten on the host. So the commands that put a process of ours into a container first
-//! execute themselves again from a clone of the binary's mount that is read-only and attached nowhere. The pages stay
-//! the host's page cache, shared by all that wait. Where mounts cannot be cloned, a sealed copy in memory does.
+//! The process that waits in the container, or joins it, runs our binary. Through `/proc/PID/exe` the
+//! container's root reaches the binary and could overwrite it on the host. So the commands that put a process
+//! of ours into a container first execute themselves again from a read-only, detached clone of the binary's
+//! mount. The pages stay the host's page cache, shared by all waiting processes. If mounts cannot be cloned,
+//! a sealed copy in memory takes its place.
 //!
-//! A tuned build has mostly done it already in its first instructions (`sys::tuning::early_seal`), which is cheaper; it
-//! is checked here all the same.
+//! A tuned build has usually done this already in its first instructions (`sys::tuning::early_seal`), which
+//! is cheaper. The check here is made nonetheless.
 
 use std::ffi::CString;
 use std::io::Write;
@@ -27,7 +28,7 @@ use crate::sys::process::{Vector, execve_fd};
 const OWN: &std::ffi::CStr = c"/proc/self/exe";
 const DOING: &str = "protect the runtime's own binary";
 
-/// Returns when the running binary cannot be written to through /proc; else executes it again, sealed.
+/// Returns if the running binary cannot be written to through /proc. Otherwise executes it again, sealed.
 pub(crate) fn own_binary() -> Result<()> {
     if is_sealed().context(DOING)? {
         return Ok(());
@@ -48,14 +49,14 @@ pub(crate) fn own_binary() -> Result<()> {
     Err(Error::from(execve_fd(sealed.as_fd(), &args, &env)).context("execveat").context(DOING))
 }
 
-/// Reads the arguments from the kernel: std::env::args is empty here, because `main` is ours (`sys::entry`).
+/// Reads the arguments from the kernel: std::env::args is empty, because `main` is ours (`sys::entry`).
 fn own_arguments() -> Result<Vec<CString>> {
     let bytes = std::fs::read("/proc/self/cmdline").context("read /proc/self/cmdline")?;
     let arguments = bytes.split_inclusive(|&byte| byte == 0);
     Ok(arguments.filter_map(|argument| CString::from_vec_with_nul(argument.to_vec()).ok()).collect())
 }
 
-/// Whether the binary is on a read-only mount, or a memory file that refuses writes for ever.
+/// Whether the binary is on a read-only mount, or is a memory file that refuses writes for ever.
 fn is_sealed() -> std::result::Result<bool, Errno> {
     if statvfs(OWN)?.flags().contains(FsFlags::ST_RDONLY) {
         return Ok(true);

@@ -1,4 +1,5 @@
-//! Hands the seccomp listener to the agent that answers for system calls with SCMP_ACT_NOTIFY; with it goes the process's state.
+//! Sends the seccomp listener, with the process's state, to the agent that answers system calls with
+//! SCMP_ACT_NOTIFY.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -17,22 +18,22 @@ use crate::plan::seccomp::Notify;
 use crate::sys::process::pidfd_getfd;
 use crate::sys::socket::send_fd;
 
-/// Where the listener goes, and what is said with it.
+/// Where the listener goes, and what is sent with it.
 #[derive(Debug)]
 pub(crate) struct Agent<'a> {
     pub notify: &'a Notify,
-    /// Of the runtime specification.
+    /// The version of the runtime specification.
     pub version: &'a str,
     /// The container's state.
     pub state: Vec<u8>,
 }
 
-/// runtime-spec, config-linux.md, "The Container Process State".
+/// The message (runtime-spec, config-linux.md, "The Container Process State").
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ProcessState<'a> {
     oci_version: &'a str,
-    /// Names of the descriptors that come with the message.
+    /// The names of the descriptors that come with the message.
     fds: [&'a str; 1],
     pid: i32,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -41,13 +42,13 @@ struct ProcessState<'a> {
 }
 
 impl Agent<'_> {
-    /// Takes the listener, which is `number` in the child, to the agent. Until then, calls that notify wait.
+    /// Sends the listener, which is `number` in the child, to the agent. Until then, calls that notify wait.
     pub(super) fn send_listener(&self, child: &Child, number: i32) -> Result<()> {
         let listener = pidfd_getfd(child.pidfd.as_fd(), number).context("take the seccomp listener")?;
         let path = &self.notify.listener_path;
         let mut stream = connect(path).with_context(|| format!("connect to {}", path.display()))?;
         let message = self.message(child.process.pid)?;
-        // A stream takes the descriptor with the first byte; the rest may follow.
+        // A stream takes the descriptor with the first byte; the other bytes may follow.
         let sent =
             send_fd(stream.as_fd(), &message, listener.as_fd()).context("send the seccomp listener")?;
         stream.write_all(&message[sent..]).context("send the state of the process to the seccomp agent")
@@ -62,7 +63,7 @@ impl Agent<'_> {
     }
 }
 
-/// Connects to the agent's socket. A name that begins with `@` is in the abstract namespace, as Go reads it.
+/// Connects to the agent's socket. A name that begins with `@` is in the abstract namespace, as in Go.
 fn connect(path: &Path) -> Result<UnixStream> {
     let stream = match path.as_os_str().as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(OsStr::from_bytes(name).as_bytes())

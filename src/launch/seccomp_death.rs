@@ -7,14 +7,16 @@ use crate::{fail, log};
 /// The exit status of a process that SIGSYS has ended, as a shell counts it.
 const BY_SIGSYS: i32 = 128 + libc::SIGSYS;
 
-/// Says why a process ended by `signal` before its program ran, without a report: a filter may deny all that it could
-/// have reported by. None where that has nothing to do with its filter.
+/// Says why a process ended by `signal` before its program ran and without a report: a filter may deny every
+/// call that it could report with. Returns `None` if its filter is not the reason.
 pub(crate) fn explain(filter: Option<&Filter>, signal: Option<i32>) -> Option<Error> {
     let filter = filter?;
     let why = match (signal, filter.permits_execve, filter.permits_exit) {
         (Some(libc::SIGSYS), ..) => "the profile ended the process by SIGSYS before its program ran",
         (_, false, false) => "the profile allowed neither execve nor exit",
         (_, false, true) => "the profile did not allow execve",
+        // `sys::process::exit_now` ends by SIGILL if the filter denies both exit_group and exit. With execve
+        // permitted, a call before it was denied, and the process wanted to exit for that.
         (Some(libc::SIGILL), true, false) => {
             "the profile allowed neither what comes before the program nor exit"
         }
@@ -25,7 +27,7 @@ pub(crate) fn explain(filter: Option<&Filter>, signal: Option<i32>) -> Option<Er
     Some(fail!(Kind::Child, "/linux/seccomp: {why}").with_hint(hint))
 }
 
-/// Says of a program that has ended by SIGSYS where that comes from.
+/// If a program has ended by SIGSYS, says that the filter did it.
 pub(crate) fn tell(filter: Option<&Filter>, status: i32) {
     if filter.is_some() && status == BY_SIGSYS {
         log::warn(format_args!(

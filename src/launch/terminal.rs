@@ -7,15 +7,16 @@ use nix::sys::termios::Termios;
 use crate::error::{Context, Result};
 use crate::sys::tty::{self, STDERR, STDIN, STDOUT, Size};
 
-/// Standard input as a terminal in raw mode, so that ^C and the like are the container's to interpret. It gets its
-/// former mode back when this is dropped.
+/// Standard input as a terminal in raw mode, so that the container interprets ^C and the like. Its former
+/// mode comes back when this is dropped.
 pub(super) struct Raw {
     terminal: OwnedFd,
     before: Termios,
 }
 
 impl Raw {
-    /// Enters raw mode. `None` if standard input is no terminal: one that is only written to keeps its mode, and ^C.
+    /// Enters raw mode. Returns `None` if standard input is no terminal: a terminal that is only written to
+    /// keeps its mode, and ^C.
     pub(super) fn enter() -> Result<Option<Self>> {
         let Ok(before) = tty::mode(STDIN) else { return Ok(None) };
         let terminal = STDIN.try_clone_to_owned().context("duplicate standard input")?;
@@ -24,7 +25,7 @@ impl Raw {
         Ok(Some(raw))
     }
 
-    /// Enters raw mode again after a stop: the shell has changed the mode.
+    /// Enters raw mode again after a stop, because the shell has changed the mode.
     pub(super) fn enter_again(&self) -> Result<()> {
         let mode = tty::raw(&self.before);
         tty::set_mode(self.terminal.as_fd(), &mode).context("put terminal into raw mode")
@@ -33,12 +34,12 @@ impl Raw {
 
 impl Drop for Raw {
     fn drop(&mut self) {
-        // EIO where the terminal is gone: then there is nothing to restore.
+        // EIO if the terminal is gone: then there is nothing to restore.
         let _ = tty::set_mode(self.terminal.as_fd(), &self.before);
     }
 }
 
-/// The size of the caller's terminal; `None` without a terminal, or where its size is not set.
+/// Returns the size of the caller's terminal. `None` without a terminal, or if its size is not set.
 pub(super) fn size() -> Option<Size> {
     let is_set = |size: &Size| size.rows != 0 && size.columns != 0;
     [STDIN, STDOUT, STDERR].into_iter().filter_map(|fd| tty::size(fd).ok()).find(is_set)

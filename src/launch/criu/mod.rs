@@ -1,7 +1,8 @@
-//! Runs CRIU as a child (`criu swrk`) and talks to it over a socket: one request, notifications meanwhile, one answer.
+//! Runs CRIU as a child (`criu swrk`) and talks to it over a socket: one request, then notifications, then
+//! one answer.
 //!
-//! Its command line would not do: only over the socket does CRIU tell of the new process before that runs, and hand over
-//! its terminal.
+//! The command line of CRIU is not enough: only over the socket does CRIU announce the new process before it
+//! runs, and hand over its terminal.
 
 pub(crate) mod options;
 pub(crate) mod wire;
@@ -39,9 +40,9 @@ const BUFFER_SIZE: usize = 40_960;
 pub(crate) struct Event {
     /// The name of the action script, such as `setup-namespaces` (criu(8), --action-script).
     pub name: String,
-    /// The pid of the container's first process in our pid namespace; 0 where it is not told.
+    /// The pid of the container's first process in our pid namespace; 0 if the event does not give it.
     pub pid: i32,
-    /// The master of its terminal (`orphan-pts-master`).
+    /// The master of the process's terminal (`orphan-pts-master`).
     pub fd: Option<OwnedFd>,
 }
 
@@ -53,11 +54,11 @@ pub(crate) struct Criu {
 }
 
 impl Criu {
-    /// Starts CRIU. It inherits the descriptors `keep` under the same numbers and, with `streams`, our standard streams for
-    /// the processes that it restores.
+    /// Starts CRIU. It inherits the descriptors `keep` under the same numbers. With `streams` it also
+    /// inherits our standard streams, for the processes that it restores.
     ///
     /// # Errors
-    /// `Kind::Unsupported` where CRIU is not installed.
+    /// `Kind::Unsupported` if CRIU is not installed.
     pub(crate) fn start(keep: &[BorrowedFd<'_>], streams: bool) -> Result<Self> {
         let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
         let (socket, theirs) = pair.context("make socket pair for criu")?;
@@ -85,7 +86,7 @@ impl Criu {
     /// Sends the request, answers notifications by `on_event`, and waits until CRIU has ended.
     ///
     /// # Errors
-    /// `Kind::Child` with CRIU's own words where it fails.
+    /// `Kind::Child` with CRIU's own words if CRIU fails.
     pub(crate) fn ask(
         mut self,
         verb: Verb,
@@ -97,7 +98,7 @@ impl Criu {
         drop(self.socket);
         let ended = self.process.wait().context("wait for criu")?;
         answered?;
-        // After a pre-dump CRIU waits for the next request, and fails when the socket is closed.
+        // After a pre-dump CRIU waits for another request, and exits with an error when the socket is closed.
         match ended.success() || verb == Verb::PreDump {
             true => Ok(()),
             false => Err(fail!(Kind::Child, "criu failed: {ended}")),
@@ -158,7 +159,7 @@ pub(crate) fn check(name: &str, field: u32) -> Result<()> {
     }
 }
 
-/// Writes the error lines of CRIU's log as warnings to ours.
+/// Copies the error lines of CRIU's log into ours, as warnings.
 pub(crate) fn log_errors_of(log_file: &Path) {
     let Ok(text) = std::fs::read(log_file) else { return };
     let text = String::from_utf8_lossy(&text);

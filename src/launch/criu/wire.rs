@@ -1,4 +1,5 @@
-//! Encodes and decodes CRIU's messages: the part of protobuf that they use. A field is its number, then a number or bytes.
+//! Encodes and decodes CRIU's messages, with the part of protobuf that they use. A field is its number, then
+//! a number or bytes.
 
 /// A message to send: each method appends a field.
 #[derive(Debug, Clone, Default)]
@@ -11,12 +12,12 @@ impl Message {
     #[must_use]
     pub(crate) fn number(mut self, field: u32, value: impl Into<i64>) -> Self {
         self.put(u64::from(field) << 3 | VARINT);
-        // A negative number is ten bytes long: its 64 bits.
+        // A negative number takes ten bytes, because it is written as 64 bits.
         self.put(value.into() as u64);
         self
     }
 
-    /// Appends a bool; left out when it is off, which is every option's default.
+    /// Appends a bool if it is on. Off is the default of every option.
     #[must_use]
     pub(crate) fn switch(self, field: u32, on: bool) -> Self {
         if on { self.number(field, 1) } else { self }
@@ -69,7 +70,7 @@ impl<'a> Fields<'a> {
         Self(bytes)
     }
 
-    /// The number in a field; 0 where there is none, as protobuf has it.
+    /// Returns the number in a field; 0 if the message does not have it, as protobuf defines.
     pub(crate) fn number(self, field: u32) -> i64 {
         match self.find(field) {
             Some(Value::Number(number)) => number,
@@ -77,7 +78,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The bytes of a field; empty where there is none.
+    /// Returns the bytes of a field; empty if the message does not have it.
     pub(crate) fn bytes(self, field: u32) -> &'a [u8] {
         match self.find(field) {
             Some(Value::Bytes(bytes)) => bytes,
@@ -101,7 +102,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Takes the next field off `rest`; `None` where the bytes are no message.
+/// Takes the next field off `rest`. Returns `None` if the bytes are no message.
 fn next_field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Value<'a>)> {
     let key = varint(rest)?;
     let value = match key & 7 {
@@ -110,7 +111,7 @@ fn next_field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Value<'a>)> {
             let length = usize::try_from(varint(rest)?).ok()?;
             Value::Bytes(rest.split_off(..length)?)
         }
-        // 8 and 4 bytes: nothing of CRIU's has them.
+        // Fields of 8 and 4 bytes: CRIU's messages have none.
         1 => Value::Bytes(rest.split_off(..8)?),
         5 => Value::Bytes(rest.split_off(..4)?),
         _ => return None,
