@@ -58,7 +58,7 @@ impl InitFds {
 /// Which of the standard streams the container's user becomes owner of, so that it can reopen /dev/stdout.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum ChownStdio {
-    /// All that a detached process was given, /dev/null excepted (runc does so).
+    /// All that a detached process was given, but for disks and the null device and its like (runc excepts that alone).
     #[default]
     All,
     /// In the foreground they are the caller's own: only pipes are given away.

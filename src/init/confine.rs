@@ -103,9 +103,11 @@ fn chown_stdio(plan: &ProcessPlan, which: ChownStdio) -> Result<(), Report> {
     }
     for (stream, fd) in standard_streams().into_iter().enumerate() {
         let Ok(stat) = fstat(fd) else { continue };
-        let pipe = stat.st_mode & libc::S_IFMT == libc::S_IFIFO;
-        let is_null = stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == libc::makedev(1, 3);
-        if is_null || stat.st_uid == plan.uid || which == ChownStdio::Pipes && !pipe {
+        let kind = stat.st_mode & libc::S_IFMT;
+        let pipe = kind == libc::S_IFIFO;
+        // Nobody's to give away: the null device and its like (major number 1), disks.
+        let shared = kind == libc::S_IFBLK || kind == libc::S_IFCHR && libc::major(stat.st_rdev) == 1;
+        if shared || stat.st_uid == plan.uid || which == ChownStdio::Pipes && !pipe {
             continue;
         }
         let owner = nix::unistd::Uid::from_raw(plan.uid);

@@ -14,6 +14,7 @@ use crate::plan::mount_options::Parameter;
 use crate::sys::mount::{
     fsconfig_create, fsconfig_set, fsmount, fsopen, mount_setattr, move_mount, open_tree_clone,
 };
+use crate::sys::shielded::clone_read_only;
 
 /// Takes the host's /dev/null, checked to be it, as a detached mount: taken before the container's /dev is in sight, where
 /// an image could have put anything in its place (CVE-2025-31133).
@@ -21,16 +22,14 @@ pub(super) fn host_null(wanted: bool) -> Result<Option<OwnedFd>, Report> {
     if !wanted {
         return Ok(None);
     }
-    let null = open_tree_clone(AT_FDCWD.as_fd(), c"/dev/null", false, 0)
-        .in_step(Step::NullDevice, "open_tree /dev/null")?;
+    // The node is the host's: on a read-only mount it can be written to, and its mode, owner and times cannot be changed.
+    let null =
+        clone_read_only(AT_FDCWD.as_fd(), c"/dev/null").in_step(Step::NullDevice, "clone /dev/null")?;
     let stat = fstat(&null).in_step(Step::NullDevice, "fstat /dev/null")?;
     let is_null = stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == libc::makedev(1, 3);
     if !is_null {
         return Err(Report::from_text(Step::NullDevice, "the host's /dev/null is not the null device"));
     }
-    // The node is the host's: on a read-only mount it can be written to, and its mode, owner and times cannot be changed.
-    let read_only = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
-    mount_setattr(null.as_fd(), read_only, None, false).in_step(Step::NullDevice, "mount_setattr")?;
     Ok(Some(null))
 }
 

@@ -18,6 +18,7 @@ mod relay;
 pub(crate) mod seal;
 pub(crate) mod seccomp_agent;
 pub(crate) mod seccomp_death;
+pub(crate) mod streams;
 mod terminal;
 
 use std::cell::RefCell;

@@ -16,6 +16,7 @@ pub mod netlink;
 pub mod process;
 pub mod scheduling;
 pub mod seccomp;
+pub mod shielded;
 pub mod signal;
 pub mod socket;
 pub mod spawn;

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod host_nodes;
 mod leaked_descriptors;
 mod own_binary;
 mod racer;

@@ -10,10 +10,12 @@ use crate::launch::console::{Console, Incoming};
 use crate::launch::explain::{ExplainContext, explain};
 use crate::launch::net_devices::Destination;
 use crate::launch::seccomp_agent::Agent;
+use crate::launch::streams::{self, Replaced};
 use crate::launch::{self, Child, SpawnError, SpawnOptions, init_fds, rdt, seccomp_death};
 use crate::lifecycle::load::{self, Bundle};
 use crate::lifecycle::options::Create;
 use crate::plan::Plan;
+use crate::plan::rootfs::RootSwitch;
 use crate::plan::waits::{ReadyMoment, Waits};
 use crate::spec;
 
@@ -63,19 +65,31 @@ pub(super) fn spawn_init(
         ..InitArgs::default()
     };
     if !plan.hooks.create_container.is_empty() || !plan.hooks.start_container.is_empty() {
-        args.fds.hook_output = load::hook_files(&plan.hook_output)?;
+        let files = load::hook_files(&plan.hook_output)?;
+        for (slot, file) in args.fds.hook_output.iter_mut().zip(files) {
+            *slot = file.map(streams::shielded).transpose()?;
+        }
     }
     args.fds.exec_fifo = mode.wait_for_start.then(|| entry.make_exec_fifo()).transpose()?;
     args.chown_stdio = if mode.detach { ChownStdio::All } else { ChownStdio::Pipes };
     let told_of = mode.wait_for_start || options.pid_file.is_some() || options.pidfd_socket.is_some();
     let ready = if told_of { ReadyMoment::AfterConfinement } else { ReadyMoment::BeforeConfinement };
     args.waits = Waits::for_container(plan, ready);
+    streams::shield(null_device(plan))?;
     let (socket, terminal) = console.map(Console::split).unzip();
     args.fds.console = socket;
     let devices = Destination::from_plan(plan, &args.fds)?;
     let child =
         clone_init(plan, group, args, mode.detach).map_err(|failure| spawn_error(failure, plan, group))?;
     Ok((child, terminal.flatten(), devices))
+}
+
+/// In a mount namespace of its own the process finds the container's null device, which a checkpoint can save.
+fn null_device(plan: &Plan) -> Replaced {
+    match plan.rootfs.switch {
+        RootSwitch::Chroot => Replaced::Nothing,
+        RootSwitch::PivotRoot | RootSwitch::MoveMount => Replaced::Null,
+    }
 }
 
 /// Whether the device filter is loaded while the init process makes its mounts: the kernel takes its time to check and

@@ -16,6 +16,7 @@ use crate::launch::console::{Console, Incoming};
 use crate::launch::explain::{ExplainContext, explain};
 use crate::launch::foreground::Foreground;
 use crate::launch::seccomp_agent::Agent;
+use crate::launch::streams::{self, Replaced};
 use crate::launch::{self, Child, SpawnError, SpawnOptions, preserved_fds, rdt, seal, seccomp_death};
 use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::{Exec, Globals};
@@ -38,6 +39,7 @@ pub(crate) fn exec(globals: &Globals, id: &ContainerId, options: &Exec) -> Resul
     let console = Console::open(plan.terminal.is_some(), options.detach, options.console_socket.as_deref())?;
     let (socket, terminal) = console.map(Console::split).unzip();
     set_initial_affinity(&plan)?;
+    streams::shield(Replaced::Nothing)?;
     let child = spawn_process(&container, options, &plan, socket)?;
     let published = publish(options, &child);
     // Before the start: many programs read their terminal's size and mode first.

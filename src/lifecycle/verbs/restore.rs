@@ -26,6 +26,7 @@ use crate::launch::criu::wire::Message;
 use crate::launch::criu::{Criu, Event, Verb, log_errors_of};
 use crate::launch::foreground::Foreground;
 use crate::launch::rdt;
+use crate::launch::streams::{self, Replaced};
 use crate::lifecycle::creation::{self, CreateMode};
 use crate::lifecycle::criu_request::{self, CriuDirectories, DESCRIPTORS, external};
 use crate::lifecycle::load::{self, Bundle};
@@ -106,6 +107,8 @@ impl RestoreContext<'_> {
         let root = RestoreRoot::mount(&record.rootfs, &entry.restore_root())?;
         let namespaces = open_namespaces(plan)?;
         let keep: Vec<_> = namespaces.iter().map(|(_, file)| file.as_fd()).collect();
+        // CRIU puts them in the place of those that were saved.
+        streams::shield(Replaced::Nothing)?;
         let criu = Criu::start(&keep, true)?;
         group.join(criu.pid())?;
         let mut request = self.request(record, &root.0)?;
