@@ -8,6 +8,7 @@ mod credentials;
 mod docs;
 mod explain;
 mod faults;
+mod forged;
 mod hostile;
 mod intruders;
 mod indexes;

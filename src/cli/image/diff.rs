@@ -6,7 +6,7 @@ use serde_json::json;
 use super::arguments::{self, flag, path};
 use crate::cli::stdout;
 use crate::error::Result;
-use crate::image::bundle;
+use crate::image::bundle::{self, Bundle};
 use crate::image::changes::{Change, Kind};
 
 pub(super) fn command() -> Command {
@@ -18,7 +18,7 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Result<()> {
-    let mut changes = bundle::changes(&path(matches, "bundle").unwrap_or_default())?;
+    let mut changes = bundle::changes(&Bundle::open(&path(matches, "bundle").unwrap_or_default())?)?;
     changes.mask(&arguments::inner_paths(matches, "mask"));
     let is_json = matches.get_flag("json");
     stdout::write(&changes.list.iter().map(|change| change_line(change, is_json)).collect::<String>())

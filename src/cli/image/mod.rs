@@ -21,7 +21,7 @@ use std::ffi::OsString;
 use clap::{Arg, ArgAction, Command};
 
 use crate::error::{Context, Result};
-use crate::image::bundle::{self, BundleInfo};
+use crate::image::bundle::{self, Bundle};
 use crate::image::userns::namespace::{self, MappedIds, Privilege};
 use crate::log;
 
@@ -63,7 +63,7 @@ fn run(matches: &clap::ArgMatches) -> Result<i32> {
             _ => None,
         },
         "mount" | "umount" | "remove" | "diff" | "repack" => {
-            BundleInfo::read(&arguments::path(subcommand, "bundle").unwrap_or_default())?.rootless
+            Bundle::open(&arguments::path(subcommand, "bundle").unwrap_or_default())?.info().rootless
         }
         "pull" if !subcommand.contains_id("destination") => None,
         "prune" => None,
@@ -72,7 +72,8 @@ fn run(matches: &clap::ArgMatches) -> Result<i32> {
     if name == "remove" {
         // Checked in this process, which can see the user's containers: from another namespace they are not visible.
         let bundle = arguments::path(subcommand, "bundle").unwrap_or_default();
-        bundle::refuse_if_in_use(&bundle).with_context(|| format!("remove {}", bundle.display()))?;
+        let bundle = Bundle::open_to_change(&bundle)?;
+        bundle::refuse_if_in_use(&bundle).with_context(|| format!("remove {}", bundle.shown().display()))?;
     }
     namespace::run_in_namespace(ids)
 }

@@ -9,7 +9,7 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use super::arguments;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
-use crate::image::bundle;
+use crate::image::bundle::{self, Bundle};
 use crate::image::userns::namespace::{Privilege, STAGE_VARIABLE};
 
 pub(super) fn command() -> Command {
@@ -38,7 +38,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<i32> {
             fail!(Kind::Usage, "the mount of an unprivileged user lasts only as long as a command runs");
         return Err(error.with_hint(format!("say which: tare-image mount {} COMMAND", path.display())));
     }
-    bundle::mount(&path)?;
+    bundle::mount(&Bundle::open_to_change(&path)?)?;
     let Some(program) = command else { return Ok(0) };
     let status = Process::new(program).args(words).env_remove(STAGE_VARIABLE).status();
     let status = status.with_context(|| format!("run {}", program.display()))?;
@@ -50,5 +50,5 @@ pub(super) fn umount_command() -> Command {
 }
 
 pub(super) fn run_umount(matches: &ArgMatches) -> Result<()> {
-    bundle::umount(&arguments::path(matches, "bundle").unwrap_or_default())
+    bundle::umount(&Bundle::open_to_change(&arguments::path(matches, "bundle").unwrap_or_default())?)
 }

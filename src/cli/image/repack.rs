@@ -7,7 +7,7 @@ use super::{progress, pull};
 use crate::error::{Kind, Result};
 use crate::fail;
 use crate::image::blob::compression::Compression;
-use crate::image::bundle;
+use crate::image::bundle::Bundle;
 use crate::image::repack::{self, RepackOptions};
 use crate::image::source::reference::Reference;
 
@@ -42,10 +42,10 @@ pub(super) fn command() -> Command {
 pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let destination = Reference::parse(text(matches, "destination").unwrap_or_default())?;
     let access = arguments::access_of(matches)?;
-    let bundle = path(matches, "bundle").unwrap_or_default();
+    let bundle = Bundle::open(&path(matches, "bundle").unwrap_or_default())?;
     let base = match text(matches, "base") {
         Some(text) => Reference::parse(text)?,
-        None => Reference::parse(&bundle::BundleInfo::read(&bundle)?.reference)?,
+        None => Reference::parse(&bundle.info().reference)?,
     };
     let target = pull::target_of(matches, Some(&base))?;
     let owned = |name: &str| text(matches, name).map(str::to_owned);

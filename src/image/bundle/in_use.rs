@@ -2,31 +2,26 @@
 //! runtimes, and each keeps its records where its caller says.
 
 use std::fs;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, open};
-use nix::sys::stat::{Mode, fstatat};
+use nix::fcntl::AtFlags;
+use nix::sys::stat::fstatat;
 
-use super::BundleInfo;
+use super::opened::Bundle;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 
-/// Fails if a process has the rootfs of the bundle at `path` as its root directory.
-pub(crate) fn refuse_if_in_use(path: &Path) -> Result<()> {
-    let info = BundleInfo::read(path)?;
-    let opening = || format!("open {}", path.display());
-    let path = path.canonicalize().with_context(opening)?;
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let dir = open(&path, flags, Mode::empty()).with_context(opening)?;
-    check(&dir, &path, &info)
+/// Fails if a process has the rootfs of the bundle as its root directory.
+pub(crate) fn refuse_if_in_use(bundle: &Bundle) -> Result<()> {
+    check(bundle)
 }
 
-/// As `refuse_if_in_use`, for the open bundle `dir`.
-pub(super) fn check(dir: &OwnedFd, path: &Path, info: &BundleInfo) -> Result<()> {
+/// As `refuse_if_in_use`.
+pub(super) fn check(bundle: &Bundle) -> Result<()> {
+    let (dir, path, info) = (bundle.dir(), bundle.path()?, bundle.info());
     let rootfs = match fstatat(dir, c"rootfs", AtFlags::AT_SYMLINK_NOFOLLOW) {
         Err(Errno::ENOENT) => return Ok(()),
         stat => stat?,

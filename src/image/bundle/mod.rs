@@ -9,6 +9,7 @@ pub(crate) mod config;
 pub(crate) mod config_overrides;
 mod defaults;
 mod in_use;
+mod opened;
 mod overlay;
 mod private_tree;
 mod removal;
@@ -17,22 +18,16 @@ mod staging;
 pub(crate) mod user;
 mod user_namespace;
 
-use std::fs;
-use std::io::Read;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::Mode;
 use oci_spec::image::Descriptor;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Kind, Result};
 use crate::image::archive::path::clean;
-use crate::image::changes::{self, BundleTree, Changes, Owners};
-use crate::image::document::manifest::{self, Image};
+use crate::image::changes::{self, Changes, Owners};
+use crate::image::document::manifest::Image;
 use crate::image::limits::Limits;
 use crate::image::progress::Progress;
 use crate::image::source::ImageSource;
@@ -45,6 +40,7 @@ use crate::{fail, log};
 
 use config_overrides::ConfigOverrides;
 pub(crate) use in_use::refuse_if_in_use;
+pub(crate) use opened::Bundle;
 pub(crate) use overlay::{mount, umount};
 pub(crate) use removal::remove;
 use staging::StagingDir;
@@ -92,49 +88,12 @@ pub(crate) struct OverlayLayers {
 }
 
 impl BundleInfo {
-    /// Reads `tare-image.json` of the bundle at `path`.
-    ///
-    /// # Errors
-    ///
-    /// `Kind::NotFound` for a bundle that tare-image did not make.
-    pub(crate) fn read(path: &Path) -> Result<Self> {
-        let place = || format!("open {}", path.display());
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        match nix::fcntl::open(path, flags, Mode::empty()) {
-            Ok(dir) => Self::read_at(&dir, path),
-            Err(Errno::ENOENT | Errno::ENOTDIR) => Err(no_bundle(path)),
-            Err(errno) => Err(errno).with_context(place),
-        }
-    }
-
-    /// As `read`, of the open directory `dir`; `path` is for messages.
-    fn read_at(dir: &OwnedFd, path: &Path) -> Result<Self> {
-        let shown = path.join(BUNDLE_INFO);
-        let reading = || format!("read {}", shown.display());
-        // The bundle may be somebody else's: open follows no symlink and does not wait for the writer of a FIFO.
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let file = match openat(dir, BUNDLE_INFO, flags, Mode::empty()) {
-            Err(Errno::ENOENT) => return Err(no_bundle(path)),
-            file => fs::File::from(file.with_context(reading)?),
-        };
-        if !file.metadata().with_context(reading)?.is_file() {
-            return Err(fail!(Kind::Spec, "it is no regular file")).with_context(reading);
-        }
-        let mut bytes = Vec::new();
-        file.take(crate::image::limits::MAX_MANIFEST).read_to_end(&mut bytes).with_context(reading)?;
-        manifest::parse_json(&bytes).with_context(|| shown.display().to_string())
-    }
-
     fn to_json(&self) -> Result<Vec<u8>> {
         let mut text =
             serde_json::to_vec_pretty(self).map_err(|e| fail!(Kind::Spec, "{BUNDLE_INFO}: {e}"))?;
         text.push(b'\n');
         Ok(text)
     }
-}
-
-fn no_bundle(path: &Path) -> crate::error::Error {
-    fail!(Kind::NotFound, "{}: not a bundle made by tare-image", path.display())
 }
 
 /// Unpacks `image`, found at `reference`, to a new bundle at `path`.
@@ -168,17 +127,23 @@ pub(crate) fn unpack(
     result.inspect_err(|_| staging.discard())
 }
 
-/// The changes in the bundle at `path` since it was unpacked.
-pub(crate) fn changes(path: &Path) -> Result<Changes> {
-    let info = BundleInfo::read(path)?;
-    let path = path.canonicalize().with_context(|| format!("open {}", path.display()))?;
-    let tree = match &info.overlay {
-        None => BundleTree::Private { rootfs: path.join("rootfs") },
-        Some(layers) => overlay::bundle_tree(&path, layers, &info)?,
-    };
-    let owners = Owners { is_single_id: info.rootless == Some(MappedIds::Single), mapping: info.mapping };
-    changes::changes(&tree, owners, &path.join(changes::RECORD_FILE))
-        .with_context(|| format!("changes of {}", path.display()))
+/// The changes in the bundle since it was unpacked.
+pub(crate) fn changes(bundle: &Bundle) -> Result<Changes> {
+    let info = bundle.info();
+    let place = || format!("changes of {}", bundle.shown().display());
+    let record = bundle.open_record().with_context(place)?;
+    let owners =
+        Owners { is_single_id: info.rootless == Some(MappedIds::Single), mapping: info.mapping.clone() };
+    match &info.overlay {
+        None => changes::of_private_tree(
+            bundle.open_dir(c"rootfs").with_context(place)?,
+            &bundle.shown().join("rootfs"),
+            owners,
+            record,
+        ),
+        Some(layers) => overlay::changes(bundle, layers, owners, record),
+    }
+    .with_context(place)
 }
 
 /// The content of config.json for an unpacked tree. Names of users are looked up in the tree, and the working directory

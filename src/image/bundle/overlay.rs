@@ -2,25 +2,30 @@
 //! second bundle of the same image needs a mount and no copy.
 
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, umount2};
-use nix::sys::stat::fstat;
+use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
+use super::opened::{self, Bundle};
 use super::staging::StagingDir;
 use super::{BundleInfo, OverlayLayers, UnpackOptions, runtime_config};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
-use crate::image::changes::BundleTree;
+use crate::image::changes::{self, Changes, LayersBelow, Owners};
 use crate::image::document::manifest::Image;
 use crate::image::filesystem::copy_file::{set_owner_and_mode, set_times};
+use crate::image::filesystem::dir::{fd_path, proc_path};
 use crate::image::filesystem::overlay::{IdmappedDir, Overlay};
 use crate::image::source::ImageSource;
 use crate::image::store::{BUNDLE_INFO, Store, import_layers};
 use crate::image::unpack::tree::Tree;
 use crate::image::userns::mapping::IdMapping;
-use crate::inroot::c_string;
+use crate::inroot::{Root, c_string};
 
 /// Makes the bundle in the staging directory, puts it in place and mounts it.
 pub(super) fn make(
@@ -40,9 +45,10 @@ pub(super) fn make(
     copy_root_attributes(
         store,
         &overlay.layers,
-        &staging.path().join("upper"),
+        &staging.open_dir(c"upper")?,
         options.overrides.mapping.as_ref(),
-    )?;
+    )
+    .with_context(|| format!("set the attributes of {}", staging.shown(c"upper").display()))?;
     staging.write_file(&c_string(BUNDLE_INFO.as_bytes())?, &info.to_json()?)?;
     // Recorded before the bundle is renamed to its destination, so that its layers are never without a record. A record
     // without a bundle is removed by the next prune.
@@ -53,7 +59,7 @@ pub(super) fn make(
         // A mount in this process's namespace would end with it: `tare-image mount BUNDLE COMMAND` makes it.
         return staging.clear_mounting_mark();
     }
-    let mounted = mount_layers(staging.destination(), &overlay, &info);
+    let mounted = mount_layers(staging.dir(), staging.destination(), &overlay, &info);
     mounted.and_then(|()| staging.clear_mounting_mark()).inspect_err(|_| {
         staging.withdraw();
         drop(store.forget_bundle(staging.destination()));
@@ -67,11 +73,10 @@ fn fill_and_publish(
     staging: &StagingDir,
     options: &UnpackOptions,
 ) -> Result<()> {
-    mount_layers(staging.path(), overlay, info)?;
+    mount_layers(staging.dir(), staging.destination(), overlay, info)?;
     let configured = write_config(image, staging, options);
-    // Unmounted before the bundle is renamed: mountinfo would show the mount's source directories by their old names.
-    unmount(&staging.path().join("rootfs")).and(configured)?;
-    staging.record_tree("upper")?;
+    unmount(staging.dir(), &staging.shown(c"rootfs")).and(configured)?;
+    staging.record_tree(c"upper")?;
     staging.set_mounting_mark()?;
     staging.publish(options.adapter.root_ids())
 }
@@ -79,8 +84,8 @@ fn fill_and_publish(
 /// Writes config.json. This needs the mounted tree, because user names are looked up there and the working directory is
 /// made there.
 fn write_config(image: &Image, staging: &StagingDir, options: &UnpackOptions) -> Result<()> {
-    let mut tree =
-        Tree::reopen(&staging.path().join("rootfs"), options.adapter.clone()).context("open rootfs")?;
+    let rootfs = Root::from(staging.open_dir(c"rootfs")?);
+    let mut tree = Tree::over(rootfs, options.adapter.clone()).context("open rootfs")?;
     if !options.rootfs_only {
         staging.write_file(c"config.json", &runtime_config(image, &mut tree, &options.overrides)?)?;
     }
@@ -91,14 +96,12 @@ fn write_config(image: &Image, staging: &StagingDir, options: &UnpackOptions) ->
 fn copy_root_attributes(
     store: &Store,
     layers: &[String],
-    upper: &Path,
+    upper: &OwnedFd,
     mapping: Option<&IdMapping>,
 ) -> Result<()> {
-    let place = || format!("set the attributes of {}", upper.display());
-    let to = fs::File::open(upper).with_context(place)?;
-    let mut stat = fstat(&to).with_context(place)?;
+    let mut stat = fstat(upper)?;
     match store.topmost_root(layers)? {
-        Some(path) => stat = fstat(fs::File::open(&path).with_context(place)?).with_context(place)?,
+        Some(path) => stat = fstat(fs::File::open(&path)?)?,
         // No layer has an entry for the root.
         None => {
             (stat.st_uid, stat.st_gid, stat.st_mode) = (0, 0, 0o755);
@@ -109,82 +112,132 @@ fn copy_root_attributes(
     if let Some(mapping) = mapping {
         (stat.st_uid, stat.st_gid) = mapping.to_host(stat.st_uid, stat.st_gid)?;
     }
-    set_owner_and_mode(to.as_fd(), &stat).and_then(|()| set_times(to.as_fd(), &stat)).with_context(place)
+    set_owner_and_mode(upper.as_fd(), &stat)?;
+    Ok(set_times(upper.as_fd(), &stat)?)
 }
 
-/// Returns the tree of an overlay bundle, to find its changes.
-pub(super) fn bundle_tree(bundle: &Path, overlay: &OverlayLayers, info: &BundleInfo) -> Result<BundleTree> {
-    let userxattr = info.rootless.is_some();
-    Ok(BundleTree::Overlay { upper: bundle.join("upper"), lowers: lower_dirs(overlay)?, userxattr })
+/// The changes of an overlay bundle.
+pub(super) fn changes(
+    bundle: &Bundle,
+    overlay: &OverlayLayers,
+    owners: Owners,
+    record: fs::File,
+) -> Result<Changes> {
+    let layers = Layers::open(overlay)?;
+    let upper = bundle.open_dir(c"upper")?;
+    let scratch = c_string(format!(".below-{}", std::process::id()).as_bytes())?;
+    let place = || format!("make {}", bundle.shown().join(".below").display());
+    mkdirat(bundle.dir(), scratch.as_c_str(), Mode::S_IRWXU).with_context(place)?;
+    let path = bundle.path_of(&scratch);
+    let below = LayersBelow {
+        lowers: &layers.trees,
+        userxattr: bundle.info().rootless.is_some(),
+        scratch: Path::new(std::ffi::OsStr::from_bytes(path.to_bytes())),
+    };
+    let found = changes::of_overlay(upper, &bundle.shown().join("upper"), &below, owners, record);
+    let _ = unlinkat(bundle.dir(), scratch.as_c_str(), UnlinkatFlags::RemoveDir);
+    found
 }
 
-/// The trees of the bundle's layers, the lowest first.
-fn lower_dirs(overlay: &OverlayLayers) -> Result<Vec<PathBuf>> {
-    if let Some(name) = overlay.layers.iter().find(|name| name.contains('/') || name.starts_with('.')) {
-        return Err(fail!(Kind::Spec, "{BUNDLE_INFO}: {name:?} is no name of a layer"));
-    }
-    let store = Store::open(&overlay.store)?;
-    let missing = overlay.layers.iter().map(|name| store.layer_tree(name)).find(|lower| !lower.exists());
-    match missing {
-        Some(missing) => {
-            Err(fail!(Kind::NotFound, "{}: this layer is no longer in the store", missing.display()))
+/// The trees of a bundle's layers.
+struct Layers {
+    /// The store, which holds the trees: the paths in `trees` begin at its descriptor.
+    store: OwnedFd,
+    /// The lowest first.
+    trees: Vec<PathBuf>,
+}
+
+impl Layers {
+    /// Finds the layers in the store that the bundle names.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::NotFound` if the store does not have them; `Kind::Denied` if it is not this user's.
+    fn open(overlay: &OverlayLayers) -> Result<Self> {
+        if let Some(name) = overlay.layers.iter().find(|name| name.contains('/') || name.starts_with('.')) {
+            return Err(fail!(Kind::Spec, "{BUNDLE_INFO}: {name:?} is no name of a layer"));
         }
-        None => store.visible_trees(&overlay.layers),
+        let store = existing_store(overlay)?;
+        for name in &overlay.layers {
+            let tree = store.layer_tree(name);
+            if !tree.try_exists().with_context(|| format!("look at {}", tree.display()))? {
+                let tree = tree.display();
+                return Err(fail!(Kind::NotFound, "{tree}: this layer is no longer in the store"));
+            }
+        }
+        let visible = store.visible_trees(&overlay.layers)?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let place = || format!("open store {}", store.path().display());
+        let dir = nix::fcntl::open(store.path(), flags, Mode::empty()).with_context(place)?;
+        let found = fstat(&dir).with_context(place)?;
+        if found.st_uid != geteuid().as_raw() || found.st_mode & 0o022 != 0 {
+            return Err(fail!(Kind::Denied, "another directory took its place")).with_context(place);
+        }
+        let base = fd_path(dir.as_fd());
+        let below =
+            |tree: PathBuf| tree.strip_prefix(store.path()).map_or(tree.clone(), |tree| base.join(tree));
+        Ok(Self { trees: visible.into_iter().map(below).collect(), store: dir })
     }
 }
 
-/// Mounts the overlay of the bundle at the absolute path `bundle`.
-fn mount_layers(bundle: &Path, overlay: &OverlayLayers, info: &BundleInfo) -> Result<()> {
-    let lowers = lower_dirs(overlay)?;
-    let (upper, work) = (bundle.join("upper"), bundle.join("work"));
+/// Opens the store that a bundle names.
+pub(super) fn existing_store(overlay: &OverlayLayers) -> Result<Store> {
+    if !overlay.store.is_absolute() {
+        return Err(fail!(Kind::Spec, "{BUNDLE_INFO}: /shared/store: {:?} is not absolute", overlay.store));
+    }
+    Store::open_existing(&overlay.store)
+}
+
+/// Mounts the overlay of the open bundle `dir`; `shown` is its path for messages.
+fn mount_layers(dir: &OwnedFd, shown: &Path, overlay: &OverlayLayers, info: &BundleInfo) -> Result<()> {
+    let layers = Layers::open(overlay)?;
+    let [rootfs, upper, work] =
+        [c"rootfs", c"upper", c"work"].map(|name| opened::open_dir_of(dir, name, shown));
+    let (rootfs, upper, work) = (rootfs?, upper?, work?);
+    let mapping = info.mapping.as_ref();
     let mapped =
-        info.mapping.as_ref().map(|mapping| IdmappedDir::new(&overlay.store, mapping)).transpose()?;
+        mapping.map(|mapping| IdmappedDir::new(&fd_path(layers.store.as_fd()), mapping)).transpose()?;
     let overlay = Overlay {
-        lowers: &lowers,
-        upper: Some((&upper, &work)),
+        lowers: &layers.trees,
+        upper: Some((&fd_path(upper.as_fd()), &fd_path(work.as_fd()))),
         userxattr: info.rootless.is_some(),
         mapped: mapped.as_ref(),
     };
-    overlay.mount(&bundle.join("rootfs"))
+    overlay.mount(rootfs.as_fd(), &shown.join("rootfs"))
 }
 
-fn unmount(rootfs: &Path) -> Result<()> {
-    umount2(rootfs, MntFlags::UMOUNT_NOFOLLOW).with_context(|| format!("unmount {}", rootfs.display()))
+/// Unmounts what is mounted at the rootfs of the open bundle `dir`; `shown` is its path for messages.
+fn unmount(dir: &OwnedFd, shown: &Path) -> Result<()> {
+    let rootfs = proc_path(dir.as_fd(), c"rootfs");
+    let unmounted = umount2(rootfs.as_c_str(), MntFlags::UMOUNT_NOFOLLOW);
+    unmounted.with_context(|| format!("unmount {}", shown.display()))
 }
 
-/// Reads an overlay bundle. Returns its absolute path too.
-fn open(bundle: &Path) -> Result<(PathBuf, OverlayLayers, BundleInfo)> {
-    let info = BundleInfo::read(bundle)?;
-    let path = bundle.canonicalize().with_context(|| format!("open {}", bundle.display()))?;
-    match info.overlay.clone() {
-        Some(overlay) => Ok((path, overlay, info)),
-        None => Err(fail!(
-            Kind::State,
-            "{}: the bundle has a tree of its own, there is nothing to mount",
-            bundle.display()
-        )),
-    }
+/// The layers of an overlay bundle.
+fn layers_of(bundle: &Bundle) -> Result<&OverlayLayers> {
+    let shown = bundle.shown().display();
+    let own = || fail!(Kind::State, "{shown}: the bundle has a tree of its own, there is nothing to mount");
+    bundle.info().overlay.as_ref().ok_or_else(own)
 }
 
 /// Mounts an overlay bundle, for example after a reboot. Does nothing if it is mounted.
-pub(crate) fn mount(bundle: &Path) -> Result<()> {
-    let (path, overlay, info) = open(bundle)?;
-    if is_mounted(&path)? { Ok(()) } else { mount_layers(&path, &overlay, &info) }
+pub(crate) fn mount(bundle: &Bundle) -> Result<()> {
+    let layers = layers_of(bundle)?;
+    if is_mounted(bundle)? {
+        return Ok(());
+    }
+    mount_layers(bundle.dir(), bundle.shown(), layers, bundle.info())
 }
 
 /// Unmounts an overlay bundle; its changes stay. Does nothing if it is not mounted.
-pub(crate) fn umount(bundle: &Path) -> Result<()> {
-    let (path, ..) = open(bundle)?;
-    if is_mounted(&path)? { unmount(&path.join("rootfs")) } else { Ok(()) }
+pub(crate) fn umount(bundle: &Bundle) -> Result<()> {
+    layers_of(bundle)?;
+    if is_mounted(bundle)? { unmount(bundle.dir(), &bundle.shown().join("rootfs")) } else { Ok(()) }
 }
 
 /// Whether something is mounted at the bundle's rootfs: the rootfs is then on another device than the bundle.
-fn is_mounted(bundle: &Path) -> Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    let device = |path: &Path| {
-        fs::metadata(path)
-            .map(|metadata| metadata.dev())
-            .with_context(|| format!("look at {}", path.display()))
-    };
-    Ok(device(&bundle.join("rootfs"))? != device(bundle)?)
+fn is_mounted(bundle: &Bundle) -> Result<bool> {
+    let rootfs = bundle.open_dir(c"rootfs")?;
+    let place = || format!("look at {}", bundle.shown().display());
+    Ok(fstat(&rootfs).with_context(place)?.st_dev != fstat(bundle.dir()).with_context(place)?.st_dev)
 }

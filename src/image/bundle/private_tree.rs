@@ -1,19 +1,23 @@
 //! Makes a bundle with a private tree: the layers are applied one after the other to its rootfs.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
+
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::staging::StagingDir;
 use super::{BundleInfo, UnpackOptions, runtime_config};
 use crate::error::{Context, Result};
 use crate::image::blob::digest::{self, short};
 use crate::image::document::manifest::Image;
+use crate::image::filesystem::dir::fd_path;
 use crate::image::limits::Usage;
 use crate::image::progress::ProgressReader;
 use crate::image::source::ImageSource;
 use crate::image::store::{BUNDLE_INFO, reflink_copy};
 use crate::image::unpack::layer;
 use crate::image::unpack::tree::Tree;
-use crate::inroot::c_string;
+use crate::inroot::{Root, c_string};
 
 /// Makes the bundle in the staging directory and puts it in place.
 pub(super) fn make(
@@ -24,13 +28,13 @@ pub(super) fn make(
     options: &UnpackOptions,
 ) -> Result<()> {
     staging.mkdir(c"rootfs", 0o755)?;
-    let mut tree =
-        Tree::merged(&staging.path().join("rootfs"), options.adapter.clone()).context("open rootfs")?;
+    let mut tree = Tree::merged(Root::from(staging.open_dir(c"rootfs")?), options.adapter.clone())
+        .context("open rootfs")?;
     tree.chown_root().context("give rootfs its owner")?;
     if copy_from_store(image, staging, options)? {
         // The copied root has the image's times: they are kept.
-        tree =
-            Tree::reopen(&staging.path().join("rootfs"), options.adapter.clone()).context("open rootfs")?;
+        tree = Tree::over(Root::from(staging.open_dir(c"rootfs")?), options.adapter.clone())
+            .context("open rootfs")?;
     } else {
         unpack(source, image, &mut tree, options)?;
     }
@@ -38,7 +42,7 @@ pub(super) fn make(
         staging.write_file(c"config.json", &runtime_config(image, &mut tree, &options.overrides)?)?;
     }
     tree.finish().context("set the times of directories")?;
-    staging.record_tree("rootfs")?;
+    staging.record_tree(c"rootfs")?;
     staging.write_file(&c_string(BUNDLE_INFO.as_bytes())?, &info.to_json()?)?;
     staging.publish(options.adapter.root_ids())
 }
@@ -51,10 +55,10 @@ fn copy_from_store(image: &Image, staging: &StagingDir, options: &UnpackOptions)
     };
     let ids =
         image.config.rootfs().diff_ids().iter().map(|id| digest::parse(id)).collect::<Result<Vec<_>>>()?;
-    let scratch = staging.path().join("scratch");
     staging.mkdir(c"scratch", 0o700)?;
-    let copied = reflink_copy::copy_tree(store, &ids, &staging.path().join("rootfs"), &scratch);
-    std::fs::remove_dir(&scratch).with_context(|| format!("remove {}", scratch.display()))?;
+    let rootfs = staging.open_dir(c"rootfs")?;
+    let copied = reflink_copy::copy_tree(store, &ids, &fd_path(rootfs.as_fd()), &staging.path_of(c"scratch"));
+    unlinkat(staging.dir(), c"scratch", UnlinkatFlags::RemoveDir).context("remove scratch")?;
     let is_copied = copied.context("copy the layers that are in the store")?;
     if is_copied {
         options.progress.plan(image.manifest.layers());

@@ -3,14 +3,14 @@
 //!
 //! The directory above may belong to somebody else, who can put anything there under that name. A leftover of an
 //! earlier run is recognized by its owner and by its mode, which no finished bundle has; no other directory is ever
-//! emptied.
+//! emptied. It is held by its descriptor from the moment it is made: whatever stands under its name later, everything is
+//! done in the directory that was made here, and nothing else is put at the destination (CVE-2024-45310's kind).
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -18,13 +18,15 @@ use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, open, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, unlinkat};
 
-use crate::error::{Context, Kind, Result};
+use super::opened;
+use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::image::changes;
-use crate::image::filesystem::dir::{open_dir, proc_path};
+use crate::image::filesystem::dir::{fd_path, open_dir, proc_path};
 use crate::image::filesystem::xattrs::drop_inherited_acl;
 use crate::image::filesystem::{overlay, remove};
 use crate::inroot::c_string;
+use crate::sys::file::rename_new;
 
 /// The staging directory of a bundle, locked against other processes.
 #[derive(Debug)]
@@ -60,7 +62,8 @@ impl StagingDir {
         let name = [b".", file_name.as_bytes(), b".partial"].concat();
         let path = parent_path.join(std::ffi::OsStr::from_bytes(&name));
         let name = c_string(&name)?;
-        let stale = find_unfinished(&parent, &c_string(file_name.as_bytes())?).with_context(making)?;
+        let stale =
+            find_unfinished(&parent, &c_string(file_name.as_bytes())?, destination).with_context(making)?;
         let lock = make_locked_dir(&parent, &name).with_context(|| format!("make {}", path.display()))?;
         let staging = Self { parent, lock, path, name, destination: parent_path.join(file_name) };
         match stale.map_or(Ok(()), |stale| staging.remove_unfinished(&stale)).with_context(making) {
@@ -77,25 +80,39 @@ impl StagingDir {
         Ok(c_string(self.destination.file_name().unwrap_or_default().as_bytes())?)
     }
 
-    /// Removes a bundle that was put in its place and not completed.
+    /// Removes a bundle that was put in its place and not completed: where it is, since under its name there may be
+    /// another one by now.
     fn remove_unfinished(&self, stale: &OwnedFd) -> Result<()> {
         let _lock = lock(stale.try_clone()?)?;
+        // First of all, so that no part of it is ever at the destination without a mark.
+        mark_in_the_making(stale)?;
         overlay::detach(&proc_path(stale.as_fd(), c"rootfs"))?;
-        // Moved away as a whole first, so that no part of it is ever at the destination without the mark MOUNTING.
-        renameat(&self.parent, self.bundle_name()?.as_c_str(), self.dir(), c"unfinished")?;
-        if !leads_to(self.dir(), c"unfinished", stale)? {
-            return Err(fail!(Kind::State, "another directory took its place"));
+        remove::empty(stale)?;
+        let name = self.bundle_name()?;
+        if !leads_to(&self.parent, &name, stale)? {
+            return Err(replaced());
         }
-        Ok(remove::tree(self.dir().as_fd(), c"unfinished")?)
+        Ok(unlinkat(&self.parent, name.as_c_str(), UnlinkatFlags::RemoveDir)?)
     }
 
     pub(super) fn dir(&self) -> &OwnedFd {
         &self.lock
     }
 
-    /// The path of the staging directory, absolute.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// The path that `name` in the staging directory was made at, for messages.
+    pub(super) fn shown(&self, name: &CStr) -> PathBuf {
+        self.path.join(std::ffi::OsStr::from_bytes(name.to_bytes()))
+    }
+
+    /// The path of `name` in the staging directory, for system calls: it begins at the descriptor. Nobody else can write
+    /// in the directory, so the name stays.
+    pub(super) fn path_of(&self, name: &CStr) -> PathBuf {
+        fd_path(self.dir().as_fd()).join(std::ffi::OsStr::from_bytes(name.to_bytes()))
+    }
+
+    /// Opens a directory in the staging directory, or what is mounted there.
+    pub(super) fn open_dir(&self, name: &CStr) -> Result<OwnedFd> {
+        open_dir(self.dir().as_fd(), name).with_context(|| format!("open {}", self.shown(name).display()))
     }
 
     /// Where the bundle will be, absolute.
@@ -117,21 +134,23 @@ impl StagingDir {
     }
 
     /// Records the state of the tree `name`, so that `diff` and `repack` can compare it later.
-    pub(super) fn record_tree(&self, name: &str) -> Result<()> {
-        let file = self.path.join(changes::RECORD_FILE);
-        let mut options = std::fs::OpenOptions::new();
-        let to = options.write(true).create_new(true).mode(0o600).open(&file);
-        let to = to.with_context(|| format!("make {}", file.display()))?;
-        changes::write_record(&self.path.join(name), to)
+    pub(super) fn record_tree(&self, name: &CStr) -> Result<()> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let to = openat(self.dir(), changes::RECORD_FILE, flags, Mode::S_IRUSR | Mode::S_IWUSR);
+        let to = to.with_context(|| format!("make {}", self.path.join(changes::RECORD_FILE).display()))?;
+        changes::write_record(&self.open_dir(name)?, &self.shown(name), File::from(to))
     }
 
     /// Renames the staging directory to the destination; an empty directory there is replaced. Then gives the bundle
     /// its final mode, and the container's root as its owner, who must be able to enter it.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::State` if something else was under the staging directory's name, which then has that name again.
     pub(super) fn publish(&self, (uid, gid): (u32, u32)) -> Result<()> {
-        let moved =
-            renameat(&self.parent, self.name.as_c_str(), &self.parent, self.bundle_name()?.as_c_str());
         let place = || format!("put the bundle at {}", self.destination.display());
-        moved.with_context(place)?;
+        let rename = |from: &CStr, to: &CStr| renameat(&self.parent, from, &self.parent, to);
+        rename_dir(&self.parent, &self.name, &self.bundle_name()?, self.dir(), rename).with_context(place)?;
         let own = || match (uid, gid) {
             (0, 0) => fchmod(self.dir(), Mode::S_IRWXU),
             _ => fchown(self.dir(), Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
@@ -152,9 +171,12 @@ impl StagingDir {
 
     /// Renames the bundle from the destination back to the staging directory, after a failure.
     pub(super) fn withdraw(&self) {
-        if let Ok(name) = self.bundle_name() {
-            let _ = mark_in_the_making(self.dir());
-            let _ = renameat(&self.parent, name.as_c_str(), &self.parent, self.name.as_c_str());
+        let _ = mark_in_the_making(self.dir());
+        if let Ok(name) = self.bundle_name()
+            && leads_to(&self.parent, &name, self.dir()).unwrap_or(false)
+        {
+            let rename = |from: &CStr, to: &CStr| rename_to_free(&self.parent, from, to);
+            let _ = rename_dir(&self.parent, &name, &self.name, self.dir(), rename);
         }
     }
 
@@ -183,7 +205,7 @@ pub(super) fn mark_in_the_making(dir: &OwnedFd) -> Result<()> {
 
 /// Checks that the destination is free: missing, an empty directory, or a bundle whose maker was killed before
 /// completion. Returns such an incomplete bundle.
-fn find_unfinished(parent: &OwnedFd, name: &CStr) -> Result<Option<OwnedFd>> {
+fn find_unfinished(parent: &OwnedFd, name: &CStr, path: &Path) -> Result<Option<OwnedFd>> {
     let occupied = || fail!(Kind::Exists, "it exists and is not empty");
     let dir = match open_dir(parent.as_fd(), name) {
         Err(Errno::ENOENT) => return Ok(None),
@@ -199,7 +221,9 @@ fn find_unfinished(parent: &OwnedFd, name: &CStr) -> Result<Option<OwnedFd>> {
         return Ok(Some(dir));
     }
     match fstatat(&dir, MOUNTING, AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Ok(mark) if mark.st_uid == geteuid().as_raw() => Ok(Some(dir)),
+        Ok(mark) if mark.st_uid == geteuid().as_raw() && opened::read_info(&dir, path).is_ok() => {
+            Ok(Some(dir))
+        }
         _ => Err(occupied()),
     }
 }
@@ -219,6 +243,41 @@ pub(super) fn leads_to(parent: &OwnedFd, name: &CStr, dir: &OwnedFd) -> Result<b
             Ok((stat.st_dev, stat.st_ino) == remove::id(dir)?)
         }
     }
+}
+
+/// Renames the directory `dir` from `name` to `new`, both in `parent`, with `rename`. If something else was under its name
+/// by then, that gets its name back.
+///
+/// # Errors
+///
+/// `Kind::State` if something else was under its name.
+pub(super) fn rename_dir(
+    parent: &OwnedFd,
+    name: &CStr,
+    new: &CStr,
+    dir: &OwnedFd,
+    rename: impl Fn(&CStr, &CStr) -> nix::Result<()>,
+) -> Result<()> {
+    rename(name, new)?;
+    if leads_to(parent, new, dir)? {
+        return Ok(());
+    }
+    let _ = rename_to_free(parent, new, name);
+    Err(replaced())
+}
+
+/// Renames `name` to `new`, both in `parent`, where nothing has the new name.
+pub(super) fn rename_to_free(parent: &OwnedFd, name: &CStr, new: &CStr) -> nix::Result<()> {
+    match rename_new(parent.as_fd(), name, parent.as_fd(), new) {
+        // The filesystem has no such rename.
+        Err(Errno::EINVAL) => renameat(parent, name, parent, new),
+        moved => moved,
+    }
+}
+
+fn replaced() -> Error {
+    let error = fail!(Kind::State, "another directory took its place");
+    error.with_hint("somebody who may write to the directory above has moved it: choose another place")
 }
 
 pub(super) fn lock(dir: OwnedFd) -> Result<Flock<OwnedFd>> {
@@ -241,11 +300,12 @@ fn make_locked_dir(parent: &OwnedFd, name: &CStr) -> Result<Flock<OwnedFd>> {
             _ => {}
         }
     };
-    overlay::detach(&proc_path(lock.as_fd(), c"rootfs"))?;
-    remove::empty(&lock)?;
     // Inherited from a parent with a default ACL or the setgid bit, they would change the modes and groups of new files.
     drop_inherited_acl(lock.as_fd())?;
+    // Before it is emptied: from here on nobody else can put anything there.
     mark_in_the_making(&lock)?;
+    overlay::detach(&proc_path(lock.as_fd(), c"rootfs"))?;
+    remove::empty(&lock)?;
     Ok(lock)
 }
 

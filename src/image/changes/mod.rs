@@ -9,7 +9,7 @@ mod private_tree;
 mod record;
 
 use std::ffi::CStr;
-use std::fs;
+use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -64,36 +64,46 @@ fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|&byte| byte == b'/')
 }
 
-/// The tree of a bundle.
-#[derive(Debug)]
-pub(crate) enum BundleTree {
-    /// A tree that belongs to this bundle alone.
-    Private { rootfs: PathBuf },
-    /// The upper directory of an overlay over `lowers`, the lowest of them first. `userxattr` is the mount option.
-    Overlay { upper: PathBuf, lowers: Vec<PathBuf>, userxattr: bool },
-}
-
-/// Finds what has changed in a tree. `file` is the record that was written when it was unpacked.
+/// Finds what has changed in the private tree `rootfs`. `record` was written when it was unpacked; `shown` is the tree's
+/// path for messages.
 ///
 /// # Errors
 ///
-/// `Kind::NotFound` if there is no record, `Kind::State` if something is mounted inside the tree.
-pub(crate) fn changes(tree: &BundleTree, owners: Owners, file: &Path) -> Result<Changes> {
-    let record = Record::read(file)?;
-    match tree {
-        BundleTree::Private { rootfs } => private_tree::changes(rootfs, owners, record),
-        BundleTree::Overlay { upper, lowers, userxattr } => {
-            overlay::changes(upper, lowers, *userxattr, owners, record)
-        }
-    }
+/// `Kind::State` if something is mounted inside the tree.
+pub(crate) fn of_private_tree(
+    rootfs: OwnedFd,
+    shown: &Path,
+    owners: Owners,
+    record: File,
+) -> Result<Changes> {
+    let record = Record::read(record)?;
+    private_tree::changes(rootfs, shown, owners, record).with_context(|| shown.display().to_string())
 }
 
-/// Writes a record of the tree at `path` as it is now, for a later comparison.
-pub(super) fn write_record(path: &Path, to: impl Write) -> Result<()> {
-    let tree = open(path)?;
-    record::write(path, &tree, to).with_context(|| format!("record {}", path.display()))
+/// Finds what has changed in the directory `upper` of an overlay over `below`.
+pub(crate) fn of_overlay(
+    upper: OwnedFd,
+    shown: &Path,
+    below: &LayersBelow<'_>,
+    owners: Owners,
+    record: File,
+) -> Result<Changes> {
+    let record = Record::read(record)?;
+    overlay::changes(upper, below, owners, record).with_context(|| shown.display().to_string())
 }
 
-fn open(path: &Path) -> Result<OwnedFd> {
-    Ok(fs::File::open(path).with_context(|| format!("open {}", path.display()))?.into())
+/// The layers that an overlay bundle has below its upper directory.
+#[derive(Debug)]
+pub(crate) struct LayersBelow<'a> {
+    /// The lowest first.
+    pub(crate) lowers: &'a [PathBuf],
+    /// The mount option of this name.
+    pub(crate) userxattr: bool,
+    /// An empty directory, which kernels without the mount API need as the mount point of a view of the layers.
+    pub(crate) scratch: &'a Path,
+}
+
+/// Writes a record of the open tree as it is now, for a later comparison.
+pub(super) fn write_record(tree: &OwnedFd, shown: &Path, to: impl Write) -> Result<()> {
+    record::write(tree, to).with_context(|| format!("record {}", shown.display()))
 }

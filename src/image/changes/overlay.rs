@@ -6,14 +6,13 @@ use std::collections::HashSet;
 use std::ffi::CStr;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 
 use super::record::{FileState, Metadata, Record};
-use super::{Change, Changes, Kind, Owners, open};
+use super::{Change, Changes, Kind, LayersBelow, Owners};
 use crate::error::{Context, Result};
 use crate::image::archive::path::split;
 use crate::image::filesystem::dir::open_dir;
@@ -23,43 +22,33 @@ use crate::image::filesystem::xattrs;
 use crate::image::unpack::single_layer::is_whiteout;
 use crate::inroot::c_string;
 
-/// Compares the upper directory with the layers below, the lowest first.
-pub(crate) fn changes(
-    upper: &Path,
-    lowers: &[PathBuf],
-    userxattr: bool,
+/// Compares the open upper directory with the layers below.
+pub(super) fn changes(
+    tree: OwnedFd,
+    layers: &LayersBelow<'_>,
     owners: Owners,
     record: Record,
 ) -> Result<Changes> {
-    let tree = open(upper)?;
+    let &LayersBelow { lowers, userxattr, scratch } = layers;
     let marks: &'static CStr = if userxattr { c"user.overlay." } else { c"trusted.overlay." };
-    let scratch = make_scratch_dir(upper)?;
-    let below = Overlay { lowers, upper: None, userxattr, mapped: None }.view(&scratch);
-    let _ = std::fs::remove_dir(&scratch);
-    let below = openat(below?.as_fd(), c".", DIR, Mode::empty()).context("open the layers below")?;
+    let below = Overlay { lowers, upper: None, userxattr, mapped: None }.view(scratch)?;
+    let below = openat(below.as_fd(), c".", DIR, Mode::empty()).context("open the layers below")?;
     // An overlay of several layers hides its own attributes; a single layer is read directly, with them.
     let is_single = lowers.iter().all(|lower| Some(lower) == lowers.first());
     let below_marks = is_single.then_some(marks);
     let mut comparing =
         Comparing { below, record, marks, below_marks, owners, list: Vec::new(), opaque: None };
-    let root = fstat(&tree).with_context(|| upper.display().to_string())?;
+    let root = fstat(&tree)?;
     if comparing.record.files.get(&b""[..]).is_none_or(|state| state.metadata != Metadata::from_stat(&root)) {
         comparing.list.push(Change { path: Vec::new(), kind: Kind::Changed });
     }
-    walk(&tree, &mut |found| comparing.compare(found)).with_context(|| upper.display().to_string())?;
+    walk(&tree, &mut |found| comparing.compare(found))?;
     let list = comparing.list;
     let owners = comparing.owners;
     Ok(Changes::new(list, tree, owners, Some(marks)))
 }
 
 const DIR: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
-
-/// Makes an empty directory beside the upper one: kernels without the mount API need it as the mount point of the view.
-fn make_scratch_dir(upper: &Path) -> Result<PathBuf> {
-    let path = upper.with_file_name(format!(".below-{}", std::process::id()));
-    std::fs::create_dir(&path).with_context(|| format!("make {}", path.display()))?;
-    Ok(path)
-}
 
 struct Comparing {
     /// The layers below, merged.

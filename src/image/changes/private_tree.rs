@@ -2,28 +2,28 @@
 //! deleted, and a path with another inode number or change time was changed.
 
 use std::collections::HashSet;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::sys::stat::{FileStat, fstat};
 
 use super::record::{FileState, Record, birth_time};
-use super::{Change, Changes, Kind, Owners, open};
-use crate::error::{Context, Error, Result};
+use super::{Change, Changes, Kind, Owners};
+use crate::error::{Error, Result};
 use crate::image::filesystem::walk::walk;
 use crate::{fail, log};
 
-/// Compares the tree at `rootfs` with its record.
-pub(crate) fn changes(rootfs: &Path, owners: Owners, record: Record) -> Result<Changes> {
-    let tree = open(rootfs)?;
-    let is_copy = record.birth_time != 0 && birth_time(rootfs) != record.birth_time;
+/// Compares the open tree with its record; `shown` is its path for messages.
+pub(super) fn changes(tree: OwnedFd, shown: &Path, owners: Owners, record: Record) -> Result<Changes> {
+    let is_copy = record.birth_time != 0 && birth_time(&tree) != record.birth_time;
     if is_copy {
         log::warn(format_args!(
             "{}: this is a copy of the unpacked tree: files of the same size and time are taken for unchanged",
-            rootfs.display()
+            shown.display()
         ));
     }
     let mut comparison = Comparison { record, is_copy, list: Vec::new(), replaced: HashSet::new() };
-    let root = fstat(&tree).with_context(|| rootfs.display().to_string())?;
+    let root = fstat(&tree)?;
     comparison.compare(b"", &root);
     walk(&tree, &mut |found| {
         if found.stat.st_dev != root.st_dev {
@@ -31,8 +31,7 @@ pub(crate) fn changes(rootfs: &Path, owners: Owners, record: Record) -> Result<C
         }
         comparison.compare(found.path, &found.stat);
         Ok(true)
-    })
-    .with_context(|| rootfs.display().to_string())?;
+    })?;
     let Comparison { record, mut list, replaced, .. } = comparison;
     list.extend(deleted(&record, replaced));
     Ok(Changes::new(list, tree, owners, None))

@@ -3,16 +3,16 @@
 
 use std::collections::HashMap;
 use std::ffi::CString;
-use std::fs;
-use std::io::{BufWriter, Write};
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use nix::sys::stat::{FileStat, fstat};
 
-use crate::error::{Context, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
+use crate::image::filesystem::dir::fd_path;
 use crate::image::filesystem::walk::walk;
 
 /// The record's name in the bundle.
@@ -73,19 +73,19 @@ pub(crate) struct Record {
     pub(crate) files: HashMap<Vec<u8>, FileState>,
 }
 
-/// The birth time of a directory, in nanoseconds; 0 where the filesystem does not have it.
-pub(super) fn birth_time(path: &Path) -> u128 {
-    let path = CString::new(path.as_os_str().as_bytes());
+/// The birth time of an open directory, in nanoseconds; 0 where the filesystem does not have it.
+pub(super) fn birth_time(dir: &OwnedFd) -> u128 {
+    let path = CString::new(fd_path(dir.as_fd()).as_os_str().as_bytes());
     let time = path.ok().and_then(|path| crate::sys::file::creation_time(&path).ok().flatten());
     time.map_or(0, |(seconds, nanoseconds)| {
         u128::from(seconds.unsigned_abs()) * 1_000_000_000 + u128::from(nanoseconds)
     })
 }
 
-/// Writes the record of the open tree at `path`.
-pub(crate) fn write(path: &Path, tree: &OwnedFd, to: impl Write) -> Result<()> {
+/// Writes the record of the open tree.
+pub(crate) fn write(tree: &OwnedFd, to: impl Write) -> Result<()> {
     let mut to = BufWriter::with_capacity(64 << 10, to);
-    writeln!(to, "{HEADER} {}", birth_time(path))?;
+    writeln!(to, "{HEADER} {}", birth_time(tree))?;
     write_line(&mut to, b"", &fstat(tree)?)?;
     walk(tree, &mut |found| {
         write_line(&mut to, found.path, &found.stat)?;
@@ -110,16 +110,11 @@ fn write_line(to: &mut impl Write, path: &[u8], stat: &FileStat) -> Result<()> {
 }
 
 impl Record {
-    pub(crate) fn read(path: &Path) -> Result<Self> {
-        let place = || format!("{}", path.display());
-        let text = match fs::read(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let error = fail!(Kind::NotFound, "the bundle has no record of how it was unpacked");
-                return Err(error).with_context(place);
-            }
-            text => text.with_context(place)?,
-        };
-        Self::parse(&text).ok_or_else(|| fail!(Kind::Spec, "is damaged")).with_context(place)
+    pub(super) fn read(mut file: File) -> Result<Self> {
+        let mut text = Vec::new();
+        let read = file.read_to_end(&mut text).map_err(Error::from);
+        let parsed = read.and_then(|_| Self::parse(&text).ok_or_else(|| fail!(Kind::Spec, "is damaged")));
+        parsed.context(RECORD_FILE)
     }
 
     fn parse(text: &[u8]) -> Option<Self> {

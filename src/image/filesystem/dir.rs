@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
@@ -19,4 +20,9 @@ pub(crate) fn proc_path(parent: BorrowedFd<'_>, name: &CStr) -> CString {
     let mut path = format!("/proc/self/fd/{}/", parent.as_raw_fd()).into_bytes();
     path.extend_from_slice(name.to_bytes());
     CString::new(path).unwrap_or_default()
+}
+
+/// The path of an open file itself, through /proc: it leads to that file wherever its names lead by now.
+pub(crate) fn fd_path(fd: BorrowedFd<'_>) -> PathBuf {
+    format!("/proc/self/fd/{}", fd.as_raw_fd()).into()
 }

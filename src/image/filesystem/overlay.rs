@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{FileStat, Mode};
 
+use super::dir::fd_path;
 use crate::error::{Context, Error, Kind, Result};
 use crate::image::userns::mapping::IdMapping;
 use crate::inroot::Root;
@@ -78,19 +79,18 @@ const UPPER_OPTIONS: [(&CStr, &CStr); 2] = [(c"redirect_dir", c"nofollow"), (c"m
 const FSCONFIG_VALUE_MAX: usize = 255;
 
 impl Overlay<'_> {
-    /// Mounts at the directory `target`.
-    pub(crate) fn mount(&self, target: &Path) -> Result<()> {
-        let place = || format!("mount {} layers at {}", self.lowers.len(), target.display());
+    /// Mounts at the open directory `target`, whose path `shown` is for messages.
+    pub(crate) fn mount(&self, target: BorrowedFd<'_>, shown: &Path) -> Result<()> {
+        let place = || format!("mount {} layers at {}", self.lowers.len(), shown.display());
         let mounted = match self.detached() {
             Ok(mounted) => mounted,
             Err(MountApiError::Unavailable(error)) => {
                 log::debug(format_args!("the kernel does not take layers one by one: {error}"));
-                return self.mount_by_string(target).with_context(place);
+                return self.mount_by_string(&fd_path(target)).with_context(place);
             }
             Err(MountApiError::Failed(error)) => return Err(error).with_context(place),
         };
-        let target = directory(target).with_context(place)?;
-        move_mount(mounted.as_fd(), target.as_fd()).with_context(place)
+        move_mount(mounted.as_fd(), target).with_context(place)
     }
 
     /// Opens the layers as one tree, through a mount that nobody else sees. `scratch` is an empty directory, which old
@@ -158,7 +158,8 @@ impl Overlay<'_> {
         if self.userxattr {
             fsconfig_set(context.as_fd(), c"userxattr", None).map_err(explained)?;
         }
-        let _ = fsconfig_set(context.as_fd(), c"source", Some(c"tare-image"));
+        let _ =
+            fsconfig_set(context.as_fd(), c"source", Some(&self.source().map_err(MountApiError::Failed)?));
         fsconfig_create(context.as_fd()).map_err(explained)?;
         fsmount(context.as_fd(), 0).map_err(|errno| MountApiError::Failed(errno.into()))
     }
@@ -191,8 +192,23 @@ impl Overlay<'_> {
             return Err(error.with_hint("Linux 6.7 takes 500 layers"));
         }
         let options = std::ffi::OsStr::from_bytes(&options);
-        Ok(mount(Some("tare-image"), target, Some("overlay"), MsFlags::empty(), Some(options))?)
+        let source = self.source()?;
+        Ok(mount(Some(&*source), target, Some("overlay"), MsFlags::empty(), Some(options))?)
     }
+
+    /// The name of the mount's source in mountinfo.
+    fn source(&self) -> Result<CString> {
+        let Some((upper, _)) = self.upper else { return Ok(c"tare-image".into()) };
+        let upper = nix::sys::stat::stat(upper).with_context(|| format!("look at {}", upper.display()))?;
+        source_of(&upper)
+    }
+}
+
+/// The source that mountinfo shows for an overlay with this upper directory. Its options show paths, which may lead
+/// elsewhere by now, or be those of descriptors; this finds the overlay in whatever mount namespace it is.
+pub(crate) fn source_of(upper: &FileStat) -> Result<CString> {
+    let source = format!("tare-image:{:x}:{}", upper.st_dev, upper.st_ino);
+    CString::new(source).map_err(|_| Errno::EINVAL.into())
 }
 
 /// Unmounts what a killed process left mounted at `path`; does nothing if nothing is mounted there.

@@ -34,7 +34,7 @@ impl LayerBlob {
         compression: Compression,
         fill: impl FnOnce(&mut dyn Write) -> Result<()>,
     ) -> Result<Self> {
-        let place = || format!("make a temporary file in {}", dir.display());
+        let place = || "make a temporary file in the bundle";
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE).open(dir);
         let packed = HashingWriter::new(file.with_context(place)?);

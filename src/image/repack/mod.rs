@@ -10,7 +10,6 @@ mod tar_writer;
 
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
-use std::path::Path;
 use std::sync::Arc;
 
 use oci_spec::image::{Descriptor, Digest, MediaType};
@@ -19,7 +18,7 @@ use serde_json::{Value, json};
 use crate::error::{Context, Kind, Result};
 use crate::image::blob::compression::Compression;
 use crate::image::blob::digest;
-use crate::image::bundle::{self, BundleInfo};
+use crate::image::bundle::{self, Bundle, BundleInfo};
 use crate::image::copy::{Contents, copy};
 use crate::image::document::manifest::{self, Image, read_image};
 use crate::image::limits::Limits;
@@ -51,16 +50,16 @@ pub(crate) struct RepackOptions<'a> {
     pub(crate) comment: Option<String>,
 }
 
-/// Writes the bundle at `path` as an image to `destination`. Returns the descriptor of its manifest.
+/// Writes the bundle as an image to `destination`. Returns the descriptor of its manifest.
 pub(crate) fn repack(
-    path: &Path,
+    bundle: &Bundle,
     destination: &Reference,
     options: &RepackOptions<'_>,
 ) -> Result<Descriptor> {
+    let path = bundle.shown();
     let place = || format!("repack {}", path.display());
-    let info = BundleInfo::read(path)?;
-    let (base, image) = find_base(&info, destination, options).with_context(place)?;
-    let mut changes = bundle::changes(path)?;
+    let (base, image) = find_base(bundle.info(), destination, options).with_context(place)?;
+    let mut changes = bundle::changes(bundle)?;
     changes.mask(&options.masks);
     if changes.list.is_empty() {
         log::warn(format_args!("{}: nothing has changed: the image gets no new layer", path.display()));
@@ -69,7 +68,8 @@ pub(crate) fn repack(
     }
     let compression = options.compression.map_or_else(|| topmost_compression(&image), Ok)?;
     let pack = |compression| {
-        LayerBlob::write(path, compression, |out| layer::write(&changes, out).map(drop)).with_context(place)
+        LayerBlob::write(&bundle.fd_path(), compression, |out| layer::write(&changes, out).map(drop))
+            .with_context(place)
     };
     let mut blob = pack(compression)?;
     if !blob.is_acceptable(&Limits { size: u64::MAX, ..Limits::default() })? {

@@ -95,6 +95,15 @@ impl Store {
         Ok(Self { path: path.canonicalize().with_context(making)? })
     }
 
+    /// As `open`, for a store that a bundle names: nothing is made where it is missing.
+    pub(crate) fn open_existing(path: &Path) -> Result<Self> {
+        let opening = || format!("open store {}", path.display());
+        for dir in [path.to_owned(), path.join("layers")] {
+            check_is_ours(&dir).with_context(opening)?;
+        }
+        Ok(Self { path: path.canonicalize().with_context(opening)? })
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

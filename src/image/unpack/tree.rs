@@ -86,34 +86,30 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// Opens the empty directory `path` for a merged tree: every layer of the image is applied over those before it.
+    /// Takes the empty directory `root` for a merged tree: every layer of the image is applied over those before it.
     ///
     /// Clears the umask of the process, because modes come from the image alone.
-    pub(crate) fn merged(path: &Path, adapter: EntryAdapter) -> Result<Self> {
-        Self::open_empty(path, None, adapter)
+    pub(crate) fn merged(root: Root, adapter: EntryAdapter) -> Result<Self> {
+        Self::open_empty(root, None, adapter)
     }
 
     /// Opens the empty directory `path` for the tree of a single layer, which an overlay mounts over others. Whiteouts
     /// are kept in the tree as the kernel's own marks, with the prefix `user.overlay.` if `userxattr` is set.
     pub(crate) fn single_layer(path: &Path, userxattr: bool, adapter: EntryAdapter) -> Result<Self> {
-        Self::open_empty(path, Some(SingleLayer::new(userxattr)), adapter)
+        Self::open_empty(Root::open(path)?, Some(SingleLayer::new(userxattr)), adapter)
     }
 
     /// Opens the directory and removes an inherited default ACL, because all files would inherit it too.
-    fn open_empty(path: &Path, single_layer: Option<SingleLayer>, adapter: EntryAdapter) -> Result<Self> {
-        let tree = Self::open(Root::open(path)?, single_layer, adapter)?;
+    fn open_empty(root: Root, single_layer: Option<SingleLayer>, adapter: EntryAdapter) -> Result<Self> {
+        let tree = Self::open(root, single_layer, adapter)?;
         let root = tree.root.resolve(c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
         drop_inherited_acl(root.as_fd())?;
         fchmod(&root, Mode::from_bits_truncate(0o755))?;
         Ok(tree)
     }
 
-    /// Opens a merged tree that is complete, for small changes: its directories keep the times they have.
-    pub(crate) fn reopen(path: &Path, adapter: EntryAdapter) -> Result<Self> {
-        Self::over(Root::open(path)?, adapter)
-    }
-
-    /// As `reopen`, for the open tree of lower layers, which a layer is unpacked over.
+    /// Takes a tree that is complete, for small changes, or that of lower layers, which a layer is unpacked over: its
+    /// directories keep the times they have.
     pub(crate) fn over(root: Root, adapter: EntryAdapter) -> Result<Self> {
         let mut tree = Self::open(root, None, adapter)?;
         tree.dir_times.clear();
