@@ -1,4 +1,4 @@
-//! `Error` is the one error type. It imports nothing of tare: every layer above adds what it was doing, to which object.
+//! `Error` is the one error type. It imports nothing of tare but the words for an errno: every layer above adds what it was doing, to which object.
 //!
 //! A message reads outside in, value last after a colon, lower case, no full stop:
 //! `/mounts/3: error mounting "cgroup" to rootfs at "/sys/fs/cgroup": move_mount: operation not permitted`. A hint stands apart.
@@ -103,9 +103,9 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
-/// The C library's text for an errno in lower case, as Go prints it: `operation not permitted`.
+/// The words for an errno: `operation not permitted`.
 pub(crate) fn describe(errno: Errno) -> String {
-    errno.desc().to_lowercase()
+    crate::errno_words::words(errno)
 }
 
 impl From<Errno> for Error {

@@ -37,8 +37,10 @@ pub(crate) mod kernel;
 pub(crate) mod log;
 /// `ContainerId`: the name of a container, checked where it enters.
 pub(crate) mod container_id;
-/// `Error`, the one error type. It imports nothing of the other layers.
+/// `Error`, the one error type. It imports nothing of the other layers but the words for an errno.
 pub(crate) mod error;
+/// What an errno means, in strerror(3)'s words.
+pub(crate) mod errno_words;
 
 #[doc(hidden)]
 pub mod testing;

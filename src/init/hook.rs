@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use crate::errno_words::words;
 use crate::plan::hooks::Hook;
 use crate::sys::interrupt::Interrupts;
 use crate::sys::spawn::signal_name;
@@ -112,7 +113,7 @@ fn signal_text(signal: i32) -> String {
 
 /// The name of a failed system call with its errno in words.
 fn failed_call(call: &str, errno: Errno) -> String {
-    format!("{call}: {}", errno.desc().to_lowercase())
+    format!("{call}: {}", words(errno))
 }
 
 /// Our own environment, as execve(2) takes it.

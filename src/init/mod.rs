@@ -24,6 +24,7 @@ mod no_pivot;
 mod null;
 mod paths;
 mod program;
+mod refusal;
 mod rootfs;
 mod seccomp;
 mod sync;
@@ -34,6 +35,7 @@ use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 
+use crate::errno_words::words;
 use crate::handshake::{Acknowledgement, HOOKS_DONE, InStep, Message, Report, Step, SyncSocket};
 use crate::inroot::Root;
 use crate::plan::Plan;
@@ -63,7 +65,7 @@ pub(crate) fn run_or_report(socket: &SyncSocket, body: impl FnOnce() -> Result<I
 fn describe(report: &Report) -> String {
     match report.errno {
         0 => report.text(),
-        code => format!("{}: {}", report.text(), Errno::from_raw(code).desc().to_lowercase()),
+        code => format!("{}: {}", report.text(), words(Errno::from_raw(code))),
     }
 }
 

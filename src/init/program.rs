@@ -8,6 +8,8 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, stat};
 use nix::unistd::{AccessFlags, faccessat};
 
+use super::refusal;
+use crate::errno_words::words;
 use crate::handshake::{Report, Step};
 use crate::plan::process::{ProcessPlan, has, name};
 use crate::sys::file::standard_streams;
@@ -80,15 +82,19 @@ pub(super) fn check_working_directory() -> Result<(), Report> {
 
 /// Returns the first candidate that can be executed; else the failure that says most.
 pub(super) fn find(plan: &ProcessPlan) -> Result<CString, Report> {
-    let mut worst = Errno::ENOENT;
+    let (mut worst, mut refused) = (Errno::ENOENT, None);
     for candidate in &plan.candidates {
         match executable(candidate) {
             Ok(()) => return Ok(candidate.clone()),
             Err(Errno::ENOENT | Errno::ENOTDIR) if plan.searched => {}
-            Err(errno) => worst = errno,
+            Err(errno) => (worst, refused) = (errno, Some(candidate)),
         }
     }
-    Err(Report::new(Step::FindProgram, worst, ""))
+    let why = match (plan.searched, worst) {
+        (true, Errno::ENOENT) => refusal::dangling(&plan.candidates),
+        _ => refused.and_then(|path| refusal::reason(path, &plan.args, &plan.env, worst)),
+    };
+    Err(Report::new(Step::FindProgram, worst, &why.unwrap_or_default()))
 }
 
 /// Judges as Go's exec.LookPath does: EISDIR for a directory, EACCES where nobody may execute.
@@ -109,14 +115,17 @@ pub(super) fn execute(plan: &ProcessPlan, program: &Program) -> Result<Infallibl
     let args = process::Vector::new(plan.args.iter().map(CString::as_c_str));
     let env = process::Vector::new(program.env.iter().map(CString::as_c_str));
     let errno = process::execve(&program.path, &args, &env);
-    let report = Report::new(Step::Execute, errno, "");
-    tell(&program.path, errno);
-    Err(report)
+    let may_look = plan.seccomp.as_ref().is_none_or(|filter| filter.spares_looks);
+    let reason = || refusal::reason(&program.path, &plan.args, &program.env, errno);
+    let why = may_look.then(reason).flatten().unwrap_or_default();
+    tell(&program.path, errno, &why);
+    Err(Report::new(Step::Execute, errno, &why))
 }
 
 /// Writes the failure to the process's own standard error: those who did not start it look there, for `create` has ended
 /// long ago.
-fn tell(path: &CStr, errno: Errno) {
-    let text = format!("exec {}: {}\n", path.to_string_lossy(), errno.desc().to_lowercase());
+fn tell(path: &CStr, errno: Errno, why: &str) {
+    let colon = if why.is_empty() { "" } else { ": " };
+    let text = format!("exec {}: {}{colon}{why}\n", path.to_string_lossy(), words(errno));
     let _ = nix::unistd::write(standard_streams()[2], text.as_bytes());
 }

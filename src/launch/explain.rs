@@ -120,7 +120,11 @@ pub(crate) fn explain(report: &Report, context: &ExplainContext<'_>) -> Error {
 
 /// Adds a hint: if a program exists and may be executed, a profile is the likely reason for the refusal.
 fn execution(report: &Report, process: Option<&ProcessPlan>) -> Error {
-    let error = during(report, &format!("exec {}", program(process)));
+    let error = refused(report, process);
+    // It has been found, and stands in the sentence.
+    if !report.text().is_empty() {
+        return error;
+    }
     let denied = matches!(Errno::from_raw(report.errno), Errno::EPERM | Errno::EACCES | Errno::ENOSYS);
     let Some(process) = process.filter(|_| denied) else { return error };
     let profiles = [
@@ -133,6 +137,20 @@ fn execution(report: &Report, process: Option<&ProcessPlan>) -> Error {
         return error;
     }
     error.with_hint(format!("does the profile allow the program to be executed? See {}", named.join(", ")))
+}
+
+/// `exec /x: the kernel's answer: the reason`: what engines match, and behind it what the process has found.
+fn refused(report: &Report, process: Option<&ProcessPlan>) -> Error {
+    let error = fail!(Kind::Child, "exec {}: {}", program(process), describe(Errno::from_raw(report.errno)));
+    with_reason(error, &report.text())
+}
+
+/// The sentence with what was found out behind it.
+fn with_reason(error: Error, why: &str) -> Error {
+    match why {
+        "" => error,
+        why => Error::new(error.kind(), format!("{error}: {why}")),
+    }
 }
 
 /// `doing: call: the kernel's answer`, of kind `Child`.
@@ -301,13 +319,35 @@ fn program(process: Option<&ProcessPlan>) -> String {
 fn missing_program(report: &Report, process: Option<&ProcessPlan>) -> Error {
     let name = program(process);
     let searched = process.is_some_and(|process| process.searched);
-    match Errno::from_raw(report.errno) {
-        Errno::ENOENT if searched => Error::new(Kind::Child, matched::not_in_path(&name)),
+    let error = match Errno::from_raw(report.errno) {
+        Errno::ENOENT if searched => return not_in_path(&name, report, process),
         Errno::ENOENT => Error::new(Kind::Child, matched::no_such_executable(&name)),
         Errno::EISDIR => Error::new(Kind::Child, matched::is_a_directory(&name)),
         Errno::EACCES | Errno::EPERM => Error::new(Kind::Child, matched::not_executable(&name)),
         errno => fail!(Kind::Child, "exec: {name:?}: stat {name}: {}", describe(errno)),
+    };
+    with_reason(error, &report.text())
+}
+
+/// Says where it was looked for, and what is odd about the name.
+fn not_in_path(name: &str, report: &Report, process: Option<&ProcessPlan>) -> Error {
+    let path = process.and_then(|process| process.env.iter().find_map(|text| path_of(text)));
+    let found = report.text();
+    let why = match (path, found.is_empty()) {
+        _ if name.is_empty() => "the name is empty".into(),
+        (None, _) => "the environment has no PATH".into(),
+        (Some(_), false) => found,
+        (Some(path), true) => format!("looked for in {path}"),
+    };
+    let error = with_reason(Error::new(Kind::Child, matched::not_in_path(name)), &why);
+    match name.contains(char::is_whitespace) {
+        true => error.with_hint("each argument is one member of /process/args; a command line is for sh -c"),
+        false => error,
     }
+}
+
+fn path_of(variable: &CString) -> Option<String> {
+    variable.to_str().ok()?.strip_prefix("PATH=").map(String::from)
 }
 
 fn show(text: Option<&CString>) -> String {

@@ -33,6 +33,7 @@ const ORDER: &[&str] = &[
     "log",
     "container_id",
     "error",
+    "errno_words",
 ];
 
 /// Layers that may name only some of what is below them.
@@ -41,7 +42,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("plan", &["cgroup", "host", "spec", "container_id", "kernel", "error"]),
     ("spec", &["kernel", "error"]),
     // The child decides nothing: it walks a plan, and reports numbers instead of sentences.
-    ("init", &["handshake", "plan", "inroot", "sys", "kernel", "container_id"]),
+    ("init", &["handshake", "plan", "inroot", "sys", "kernel", "container_id", "errno_words"]),
     // The other program: nothing of containers.
     ("image", &["spec", "inroot", "sys", "kernel", "log", "error"]),
     // Bare errno: context is added one layer up.

@@ -48,7 +48,7 @@ fn a_script_without_an_interpreter_line_is_no_program() {
     let answer = bundle.exec(&["/bin/script"]);
     assert_eq!(answer.code, 255, "{answer:?}");
     // One line, as the process itself says it: nobody else is there to when it was started by another command.
-    assert_eq!(answer.stderr, "exec /bin/script: exec format error\n");
+    assert_eq!(answer.stderr, "exec /bin/script: exec format error: a text file without a #! line\n");
     assert_eq!(answer.stdout, "");
     bundle.tare(&["exec", "-d", &bundle.id, "/bin/script"]).fails(255, "exec /bin/script: exec format error");
 }

@@ -16,5 +16,6 @@ mod list;
 mod pause;
 mod races;
 mod records;
+mod refused;
 mod run;
 mod states;

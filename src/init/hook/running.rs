@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 
 use super::streams::{Input, Tail};
 use super::{HookOptions, Output, failed_call};
+use crate::init::refusal;
 use crate::plan::hooks::Hook;
 use crate::sys::interrupt::Interrupts;
 use crate::sys::spawn::{Program, spawn, wait};
@@ -63,8 +64,7 @@ impl<'a> Running<'a> {
         let stdio =
             [input.theirs(), to_out.unwrap_or_else(|| out.as_fd()), to_err.unwrap_or_else(|| err.as_fd())];
         let program = Program { path: &hook.path, args: &hook.args, env, dir: options.dir, stdio };
-        let (pid, pidfd) = spawn(&program)
-            .map_err(|errno| failed_call(&format!("fork/exec {}", hook.path.to_string_lossy()), errno))?;
+        let (pid, pidfd) = spawn(&program).map_err(|errno| refused(hook, env, errno))?;
         let process = Process { pid, pidfd, reaped: false };
         Ok(Self { process, input: Some(input), stdout, stderr })
     }
@@ -140,6 +140,15 @@ impl<'a> Running<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// In words why the hook's program was not executed.
+fn refused(hook: &Hook, env: &[CString], errno: Errno) -> String {
+    let told = failed_call(&format!("fork/exec {}", hook.path.to_string_lossy()), errno);
+    match refusal::reason(&hook.path, &hook.args, env, errno) {
+        Some(why) => format!("{told}: {why}"),
+        None => told,
     }
 }
 

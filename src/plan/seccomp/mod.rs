@@ -55,6 +55,8 @@ pub struct Filter {
     pub default_action: Action,
     /// Nobody is ended, or told of, for a madvise: the process may give memory back under it.
     pub spares_madvise: bool,
+    /// Nobody is ended, or told of, for looking at files: a process may find out why its program was refused.
+    pub spares_looks: bool,
     /// A program can be executed under it.
     pub permits_execve: bool,
     /// A process can end itself under it.
@@ -100,6 +102,7 @@ pub fn compile(profile: &LinuxSeccomp, machine: Arch, kernel_flags: c_ulong) -> 
         notify,
         default_action: rules.default,
         spares_madvise,
+        spares_looks: rules.permit_looks(machine == Arch::ScmpArchX86_64),
         permits_execve: rules.permit("execve"),
         permits_exit: rules.permit("exit_group") || rules.permit("exit"),
         warnings,

@@ -1,0 +1,179 @@
+//! Why the kernel refuses to execute a program: looked for where the program is, by the process that was refused, in its own
+//! root and with its own rights. Engines start what `create` has left waiting, when no runtime is there any more that could
+//! look; and what a container's process may not see, nobody looks at for it.
+//!
+//! All that is looked at is somebody else's: a file is opened only where it is a regular one, and its first bytes are all
+//! that is read.
+
+mod content;
+mod elf;
+mod text;
+mod way;
+
+use std::ffi::{CStr, CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::stat::{FileStat, lstat};
+use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::unistd::{AccessFlags, access, geteuid};
+
+use content::Content;
+use text::{mode, show};
+use way::{Stop, walk};
+
+/// The kernel follows as many interpreters of interpreters (fs/exec.c).
+const MOST_INTERPRETERS: u32 = 5;
+/// The longest single argument or variable (MAX_ARG_STRLEN, execve(2)).
+const LONGEST_STRING: usize = 131_072;
+
+/// Why execve(2) refused `path` with this errno. None where nothing is found that would explain it.
+pub(super) fn reason(path: &CStr, args: &[CString], env: &[CString], errno: Errno) -> Option<String> {
+    match errno {
+        Errno::E2BIG => too_big(args, env),
+        Errno::ETXTBSY => Some("somebody has it open for writing".into()),
+        Errno::EAGAIN => too_many_processes(),
+        _ => of_file(Path::new(OsStr::from_bytes(path.to_bytes())), errno, 0),
+    }
+}
+
+/// Why `path` cannot be executed, or what it needs to be.
+fn of_file(path: &Path, errno: Errno, depth: u32) -> Option<String> {
+    let found = match walk(path) {
+        Ok(found) => found,
+        Err(stop) => return stop.told(path),
+    };
+    let stat = lstat(&found).ok()?;
+    if let Some(other) = text::kind(&stat) {
+        return Some(format!("{other}, no program"));
+    }
+    if matches!(errno, Errno::EACCES | Errno::EPERM)
+        && let Some(why) = not_allowed(&found, &stat)
+    {
+        return Some(why);
+    }
+    match content::of(&found)? {
+        Content::Script(line) => of_script(&line, errno, depth),
+        Content::Elf(program) => of_elf(&program, errno, depth),
+        // Else the kernel would have said so.
+        Content::Other(what) => (errno == Errno::ENOEXEC).then_some(what),
+    }
+}
+
+/// By its mode or its mount.
+fn not_allowed(path: &Path, stat: &FileStat) -> Option<String> {
+    if is_noexec(path) {
+        return Some(format!("{} is mounted noexec", show(mount_of(path))));
+    }
+    // Not with AT_EACCESS, for which a C library may need another process; the user is both, the real and the effective one.
+    let refused = access(path, AccessFlags::X_OK) == Err(Errno::EACCES);
+    refused.then(|| match stat.st_mode & 0o111 {
+        0 => format!("mode {} has no x bit", mode(stat)),
+        _ => {
+            format!("mode {} of user {} does not let user {} execute it", mode(stat), stat.st_uid, geteuid())
+        }
+    })
+}
+
+fn is_noexec(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|stat| stat.flags().contains(FsFlags::ST_NOEXEC))
+}
+
+/// The topmost directory above `path` that is still of its file system, and noexec like it.
+fn mount_of(path: &Path) -> &Path {
+    let device = |path: &Path| lstat(path).map(|stat| stat.st_dev).ok();
+    let own = device(path);
+    path.ancestors().take_while(|above| device(above) == own && is_noexec(above)).last().unwrap_or(path)
+}
+
+fn of_script(line: &[u8], errno: Errno, depth: u32) -> Option<String> {
+    let interpreter = match content::interpreter(line) {
+        Ok(interpreter) => interpreter,
+        Err(what) => return Some(what.into()),
+    };
+    let path = Path::new(OsStr::from_bytes(interpreter));
+    if interpreter.ends_with(b"\r") && walk(path).is_err() {
+        return Some(format!("its interpreter is {path:?}: Windows line ends"));
+    }
+    if depth == MOST_INTERPRETERS {
+        return Some(format!(
+            "its interpreter is a script, and so on for more than {MOST_INTERPRETERS} times"
+        ));
+    }
+    of_needed("its interpreter", path, errno, depth)
+}
+
+fn of_elf(program: &elf::Program, errno: Errno, depth: u32) -> Option<String> {
+    if let Some(what) = program.not_for_here() {
+        return matches!(errno, Errno::ENOEXEC | Errno::ELIBBAD | Errno::ENOENT).then_some(what);
+    }
+    match &program.loader {
+        Some(loader) => of_needed("its loader", Path::new(OsStr::from_bytes(loader)), errno, depth),
+        None => program.damage().filter(|_| errno == Errno::ENOEXEC).map(Into::into),
+    }
+}
+
+/// Why `path`, which a program names as what it is run by, does not do.
+fn of_needed(what: &str, path: &Path, errno: Errno, depth: u32) -> Option<String> {
+    // A walk in a circle would end at the first script that is its own interpreter.
+    if depth > MOST_INTERPRETERS {
+        return None;
+    }
+    let shown = show(path);
+    match walk(path) {
+        Err(Stop::Missing { link: None, .. }) => {
+            let library =
+                elf::library(path).map_or(String::new(), |library| format!(" (the loader of {library})"));
+            Some(format!("it needs {shown}{library}, which is not in the root file system"))
+        }
+        _ => of_file(path, errno, depth + 1).map(|why| format!("{what} {shown}: {why}")),
+    }
+}
+
+/// Which of the two limits of execve(2) the arguments and the environment exceed.
+fn too_big(args: &[CString], env: &[CString]) -> Option<String> {
+    let length = |text: &CString| text.as_bytes_with_nul().len();
+    let long = |list: &[CString]| list.iter().position(|text| length(text) > LONGEST_STRING);
+    if let Some(index) = long(args) {
+        return Some(format!(
+            "argument {index} is {} bytes long, one may be {LONGEST_STRING}",
+            length(&args[index])
+        ));
+    }
+    if let Some(index) = long(env) {
+        let name = env[index].to_bytes().split(|&byte| byte == b'=').next().unwrap_or_default();
+        return Some(format!(
+            "the variable {} is {} bytes long, one may be {LONGEST_STRING}",
+            show(Path::new(OsStr::from_bytes(name))),
+            length(&env[index])
+        ));
+    }
+    let total: usize = args.iter().chain(env).map(|text| length(text) + size_of::<usize>()).sum();
+    let (stack, _) = getrlimit(Resource::RLIMIT_STACK).ok()?;
+    let most = (stack / 4).clamp(LONGEST_STRING as u64, 6 << 20);
+    (total as u64 > most).then(|| {
+        format!(
+            "arguments and environment take {total} bytes, of {most} that a quarter of RLIMIT_STACK allows"
+        )
+    })
+}
+
+/// KERNEL: a user change that goes beyond RLIMIT_NPROC is told by the execve that follows it.
+fn too_many_processes() -> Option<String> {
+    let (most, _) = getrlimit(Resource::RLIMIT_NPROC).ok()?;
+    Some(format!("user {} has more processes than its RLIMIT_NPROC of {most} allows", geteuid()))
+}
+
+/// What a name in `PATH` leads to that is no program, of a program that was not found at all: a symlink that dangles.
+pub(super) fn dangling(candidates: &[CString]) -> Option<String> {
+    candidates.iter().find_map(|candidate| {
+        let path = Path::new(OsStr::from_bytes(candidate.to_bytes()));
+        lstat(path).ok()?;
+        walk(path).err()?.told(path).map(|why| match why.starts_with(&show(path)) {
+            true => why,
+            false => format!("{}: {why}", show(path)),
+        })
+    })
+}

@@ -1,0 +1,128 @@
+//! The way to a program: each directory and symlink in turn, up to the first that cannot be passed.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::readlink;
+use nix::sys::stat::{FileStat, lstat};
+use nix::unistd::geteuid;
+
+use super::text::{mode, show};
+use crate::inroot::MAX_SYMLINKS;
+
+/// Why a way ends before its end.
+pub(super) enum Stop {
+    /// What is missing, and the symlink that led there, with what it says.
+    Missing {
+        missing: PathBuf,
+        link: Option<(PathBuf, PathBuf)>,
+    },
+    NoDirectory(PathBuf),
+    Closed(PathBuf),
+    /// The symlink at which too many have been followed.
+    Circle(PathBuf),
+    Other,
+}
+
+/// Follows `path`, from `/` or from the working directory. Returns where it leads, without symlinks.
+pub(super) fn walk(path: &Path) -> Result<PathBuf, Stop> {
+    let mut here = if path.is_absolute() { PathBuf::from("/") } else { PathBuf::from(".") };
+    let mut ahead: VecDeque<OsString> = names(path).collect();
+    let (mut link, mut links) = (None, 0);
+    while let Some(name) = ahead.pop_front() {
+        if name == ".." {
+            up(&mut here);
+            continue;
+        }
+        let next = here.join(&name);
+        let stat = lstat(&next).map_err(|errno| stop(errno, &here, &next, link.take()))?;
+        match stat.st_mode & libc::S_IFMT {
+            libc::S_IFLNK => {
+                links += 1;
+                if links > MAX_SYMLINKS {
+                    return Err(Stop::Circle(next));
+                }
+                let target = PathBuf::from(readlink(&next).map_err(|_| Stop::Other)?);
+                if target.is_absolute() {
+                    here = PathBuf::from("/");
+                }
+                for name in names(&target).collect::<Vec<_>>().into_iter().rev() {
+                    ahead.push_front(name);
+                }
+                link = Some((next, target));
+            }
+            libc::S_IFDIR => here = next,
+            _ if ahead.is_empty() => here = next,
+            _ => return Err(Stop::NoDirectory(next)),
+        }
+    }
+    Ok(here)
+}
+
+fn names(path: &Path) -> impl Iterator<Item = OsString> {
+    path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        _ => None,
+    })
+}
+
+/// There is no symlink in `here`, so the name alone can go; only above the working directory there is none to take away.
+fn up(here: &mut PathBuf) {
+    match here.file_name() {
+        Some(_) => drop(here.pop()),
+        None if here.is_absolute() => {}
+        None => here.push(".."),
+    }
+}
+
+fn stop(errno: Errno, here: &Path, next: &Path, link: Option<(PathBuf, PathBuf)>) -> Stop {
+    match errno {
+        Errno::ENOENT => Stop::Missing { missing: next.into(), link },
+        Errno::ENOTDIR => Stop::NoDirectory(here.into()),
+        Errno::EACCES => Stop::Closed(here.into()),
+        _ => Stop::Other,
+    }
+}
+
+impl Stop {
+    /// Whether `path` itself is missing, and nothing more is to be said of it.
+    fn is_missing(&self, path: &Path) -> bool {
+        matches!(self, Self::Missing { missing, link: None } if missing == path)
+    }
+
+    /// In words, behind the kernel's answer about `path`; None where those would say the same again.
+    pub(super) fn told(&self, path: &Path) -> Option<String> {
+        match self {
+            Self::Missing { missing, link: Some((link, target)) } => Some(told_link(link, target, missing)),
+            Self::Missing { .. } if self.is_missing(path) => None,
+            Self::Missing { missing, link: None } if is_last(missing, path) => None,
+            Self::Missing { missing, link: None } => Some(format!("there is no directory {}", show(missing))),
+            Self::NoDirectory(file) => Some(format!("{} is no directory", show(file))),
+            Self::Closed(directory) => Some(told_closed(directory, lstat(directory).ok())),
+            Self::Circle(link) => Some(format!("symlinks lead in a circle at {}", show(link))),
+            Self::Other => None,
+        }
+    }
+}
+
+/// Whether the last name of the path is what is missing.
+fn is_last(missing: &Path, path: &Path) -> bool {
+    missing.file_name() == path.file_name() && missing.components().count() >= path.components().count()
+}
+
+fn told_link(link: &Path, target: &Path, missing: &Path) -> String {
+    let (link, target) = (show(link), show(target));
+    let missing = show(missing);
+    match missing == target {
+        true => format!("{link} is a symlink to {target}, which is not in the root file system"),
+        false => format!("{link} is a symlink to {target}, and {missing} is not in the root file system"),
+    }
+}
+
+fn told_closed(directory: &Path, stat: Option<FileStat>) -> String {
+    let stat = stat.map_or(String::new(), |stat| format!(" ({} of user {})", mode(&stat), stat.st_uid));
+    format!("user {} may not enter {}{stat}", geteuid(), show(directory))
+}
