@@ -141,21 +141,38 @@ fn join_sorted(mut ports: Vec<String>) -> String {
     ports.join(",")
 }
 
-/// Whether runtimes and engines change what they do by annotations of this name: an image must not set them
-/// (CVE-2026-53488).
+/// Whether runtimes, engines or their plugins change what they do by annotations of this name: an image must not set
+/// them (CVE-2026-53488).
+///
+/// Two kinds can be told by their shape: Kubernetes's names have a `/` (`cdi.k8s.io/`, `module.wasm.image/`, those of NRI
+/// plugins), and some of them are a domain written forwards (`cpu-load-balancing.crio.io`). The others begin with the
+/// domain of the program that reads them, written backwards; of those whole domains are left out, as any name in there
+/// may be read by the next version. Names of anybody else are for people.
 fn is_acted_on(key: &str) -> bool {
-    const PREFIXES: [&str; 9] = [
+    const OWNERS: [&str; 18] = [
+        "com.github.containers.",
+        "com.microsoft.",
+        "com.nvidia.",
+        "dev.gvisor.",
+        "io.containerd.",
+        "io.containers.",
+        "io.cri-o.",
+        "io.crio.",
+        "io.crun.",
+        "io.katacontainers.",
+        "io.kubernetes.",
+        "io.microsoft.",
+        "io.podman.",
+        "io.youki.",
+        "org.criu.",
+        "org.systemd.",
         "org.tare.",
         "run.oci.",
-        "org.systemd.property.",
-        "org.criu.",
-        "cdi.k8s.io/",
-        "io.podman.annotations.",
-        "io.containers.",
-        "io.kubernetes.",
-        "io.katacontainers.",
     ];
-    PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+    const DOMAINS: [&str; 3] = [".crio.io", ".k8s.io", ".kubernetes.io"];
+    key.contains('/')
+        || OWNERS.iter().any(|owner| key.starts_with(owner))
+        || DOMAINS.iter().any(|domain| key.ends_with(domain))
 }
 
 /// Makes an image without layers with this configuration, for tests.
@@ -209,6 +226,46 @@ mod tests {
         let mounts = all["mounts"].as_array().unwrap();
         let last: Vec<_> = mounts[7..].iter().map(|mount| mount["destination"].as_str().unwrap()).collect();
         assert_eq!(last, ["/data", "/data/sub"]);
+    }
+
+    #[test]
+    fn a_label_is_no_annotation_that_programs_act_on() {
+        for acted_on in [
+            "run.oci.handler",
+            "run.oci.hooks.stderr",
+            "io.crun.x",
+            "org.systemd.property.ExecStopPost",
+            "org.criu.config",
+            "dev.gvisor.spec.mount.x.source",
+            "dev.gvisor.internal.x",
+            "io.kubernetes.cri-o.TrySkipVolumeSELinuxLabel",
+            "io.kubernetes.cri.container-type",
+            "module.wasm.image/variant",
+            "io.containerd.runc.v2.group",
+            "io.katacontainers.config.hypervisor.path",
+            "com.github.containers.virtcontainers.x",
+            "io.microsoft.virtualmachine.x",
+            "io.podman.annotations.seccomp",
+            "cdi.k8s.io/vendor",
+            "nvidia.cdi.k8s.io/x",
+            "devices.nri.io/container.x",
+            "cpu-load-balancing.crio.io",
+            "io.containers.trace-syscall",
+            "org.tare.x",
+        ] {
+            let all = converted(&json!({ "Labels": { acted_on: "x" } }));
+            assert_eq!(all["annotations"].get(acted_on), None, "{acted_on}");
+        }
+        for told in [
+            "maintainer",
+            "org.label-schema.name",
+            "io.buildah.version",
+            "com.example.team",
+            "org.opencontainers.image.source",
+        ] {
+            let all = converted(&json!({ "Labels": { told: "x" } }));
+            assert_eq!(all["annotations"][told], "x");
+        }
     }
 
     #[test]
