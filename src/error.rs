@@ -4,6 +4,7 @@
 //! `/mounts/3: error mounting "cgroup" to rootfs at "/sys/fs/cgroup": move_mount: operation not permitted`. A hint stands apart.
 
 pub(crate) mod matched;
+pub(crate) mod printable;
 
 use std::borrow::Cow;
 use std::fmt;

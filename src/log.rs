@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Result, printable};
 use daemon::Daemon;
 
 /// How severe a record is; the order is that of what is written with `--log-level`.
@@ -152,7 +152,7 @@ pub(crate) fn hint(hint: &str) {
 
 /// Writes a plain line for a person to stderr; not a record.
 pub(crate) fn plain(message: Arguments<'_>) {
-    stderr(format!("{message}\n"));
+    stderr(format!("{}\n", printable::message(&message.to_string())));
 }
 
 /// Writes lines to stderr, in place of a transient one.
@@ -171,7 +171,7 @@ pub(crate) fn is_terminal() -> bool {
 /// Writes a line that the next one replaces, such as progress; for terminals.
 pub(crate) fn transient(message: Arguments<'_>) {
     IS_TRANSIENT.store(true, Ordering::Relaxed);
-    let _ = write!(std::io::stderr(), "{CLEAR}{message}");
+    let _ = write!(std::io::stderr(), "{CLEAR}{}", printable::one_line(&message.to_string()));
 }
 
 /// Writes one record, if its level is written.
@@ -193,7 +193,9 @@ fn record(level: Level, message: Arguments<'_>) {
         Sink::File(file) => drop((&*file).write_all(line().as_bytes())),
         Sink::Stderr => stderr(line()),
         // The daemon has fields of its own for time and level.
-        Sink::Daemon(daemon) if *format == Format::Text => daemon.record(level, &message),
+        Sink::Daemon(daemon) if *format == Format::Text => {
+            daemon.record(level, &printable::printable(&message))
+        }
         Sink::Daemon(daemon) => daemon.record(level, line().trim_end()),
     }
 }
@@ -202,23 +204,14 @@ fn line(shape: Shape, level: Level, message: &str, now: SystemTime) -> String {
     let time = humantime::format_rfc3339_seconds(now);
     let level = level.word();
     match shape {
-        Shape::Terminal => format!("{level}: {}\n", escape_controls(message)),
+        Shape::Terminal => format!("{level}: {}\n", printable::message(message)),
         Shape::Logrus => format!("time=\"{time}\" level={level} msg={}\n", quoted(message)),
         Shape::Json => {
-            let message = serde_json::Value::from(message);
+            let message = serde_json::Value::from(message).to_string();
+            let message = printable::printable(&message);
             format!("{{\"level\":\"{level}\",\"msg\":{message},\"time\":\"{time}\"}}\n")
         }
     }
-}
-
-/// Escapes control characters: text from a configuration or an image must not command the terminal.
-fn escape_controls(text: &str) -> String {
-    let shown = |c: char| match c {
-        '\n' | '\t' => c.to_string(),
-        c if c.is_control() => c.escape_default().to_string(),
-        c => c.to_string(),
-    };
-    text.chars().map(shown).collect()
 }
 
 /// Quotes a value as logrus does: bare where it is one plain word, else as Go quotes strings.
@@ -236,7 +229,7 @@ fn quoted(text: &str) -> String {
             '\r' => quoted.push_str("\\r"),
             '\t' => quoted.push_str("\\t"),
             c if c.is_ascii_control() => drop(write!(quoted, "\\x{:02x}", u32::from(c))),
-            c if c.is_control() => drop(write!(quoted, "\\u{:04x}", u32::from(c))),
+            c if printable::is_control(c) => drop(write!(quoted, "\\u{:04x}", u32::from(c))),
             c => quoted.push(c),
         }
     }
@@ -285,7 +278,7 @@ mod tests {
         assert_eq!(line(Shape::Terminal, Level::Error, "no \"x\"", EPOCH), "error: no \"x\"\n");
         assert_eq!(
             line(Shape::Terminal, Level::Error, "\u{1b}[2J\u{9b}ü\n\tb", EPOCH),
-            "error: \\u{1b}[2J\\u{9b}ü\n\tb\n"
+            "error: \\u001b[2J\\u009bü\n  \tb\n"
         );
     }
 }

@@ -6,6 +6,7 @@ mod archives;
 mod dialects;
 mod credentials;
 mod docs;
+mod documents;
 mod explain;
 mod faults;
 mod forged;

@@ -64,3 +64,23 @@ fn an_unknown_format_is_refused() {
     bundle.create().ok();
     bundle.tare(&["ps", "-f", "foo", &bundle.id]).fails(1, "invalid format option");
 }
+
+#[test]
+fn nothing_that_a_record_says_commands_the_terminal() {
+    let Some(bundle) = Bundle::new() else { return };
+    bundle.create().ok();
+    let path = bundle.state_root().join(&bundle.id).join("state.json");
+    let kept = fs::read_to_string(&path).unwrap();
+    let mut record: serde_json::Value = serde_json::from_str(&kept).unwrap();
+    record["bundle"] = "/b\u{1b}[2J\u{9b}\u{202e}\nfake  1  running".into();
+    fs::write(&path, serde_json::to_vec(&record).unwrap()).unwrap();
+    let table = bundle.tare(&["list"]).ok();
+    assert!(table.stdout.contains("/b\\u001b[2J\\u009b\\u202e\\u000afake"), "{table:?}");
+    assert_eq!(table.lines().len(), 2, "{table:?}");
+    for verb in [&["list", "-f", "json"][..], &["state", &bundle.id]] {
+        let answer = bundle.tare(verb).ok();
+        assert!(!answer.stdout.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{answer:?}");
+        assert!(answer.json().to_string().contains('\u{9b}'), "{answer:?}");
+    }
+    fs::write(&path, kept).unwrap();
+}

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::arguments::{self, flag};
 use super::progress::{self, human_size};
 use crate::cli::stdout;
-use crate::error::{Kind, Result};
+use crate::error::{Kind, Result, printable::one_line};
 use crate::fail;
 use crate::image::archive::EntryKind;
 use crate::image::archive::path::is_within;
@@ -100,7 +100,7 @@ fn reason_lines(reason: &Reason) -> String {
     if value.chars().count() > 100 {
         value = format!("{}…", value.chars().take(99).collect::<String>());
     }
-    format!("{}\n      {value}\n      {}", reason.pointer, reason.why)
+    format!("{}\n      {value}\n      {}", one_line(&reason.pointer), one_line(&reason.why))
 }
 
 fn section(lines: &mut Vec<String>, head: &str, body: Vec<String>) {

@@ -28,10 +28,10 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let (reference, source) = open_source(matches)?;
     let image = arguments::image_of(matches, source.as_ref(), &reference, false)?;
     if matches.get_flag("raw") {
-        return stdout::write(&String::from_utf8_lossy(&image.manifest_bytes));
+        return stdout::document(&image.manifest_bytes);
     }
     if matches.get_flag("config") {
-        return stdout::write(&String::from_utf8_lossy(&image.config_bytes));
+        return stdout::document(&image.config_bytes);
     }
     let document =
         serde_json::to_string_pretty(&to_json(&reference, &image)).map_err(|e| fail!(Kind::Spec, "{e}"))?;

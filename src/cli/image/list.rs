@@ -10,7 +10,7 @@ use super::arguments::{self, flag};
 use super::inspect::{open_source, platform_text};
 use super::progress::human_size;
 use crate::cli::stdout;
-use crate::error::Result;
+use crate::error::{Result, printable::one_line};
 use crate::image::document::manifest::{
     DocumentKind, artifact_type, document_kind, read_image, read_index, read_manifest,
 };
@@ -50,11 +50,11 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
 }
 
 fn to_lines(lines: &[String]) -> String {
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    lines.iter().map(|line| format!("{}\n", one_line(line))).collect()
 }
 
 fn table_line(row: &Value) -> String {
-    let column = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+    let column = |key: &str| one_line(row[key].as_str().unwrap_or_default()).into_owned();
     let size = row["size"].as_u64().map_or_else(String::new, human_size);
     let platform = if row["artifactType"].is_string() { "artifact".into() } else { column("platform") };
     format!("{:<24} {platform:<16} {:<72} {size}", column("name"), column("digest"))

@@ -4,7 +4,7 @@ use clap::{ArgMatches, Command};
 
 use super::arguments::{self, flag};
 use crate::cli::stdout;
-use crate::error::Result;
+use crate::error::{Result, printable::one_line};
 use crate::image::store::prune;
 
 pub(super) fn command() -> Command {
@@ -18,5 +18,5 @@ pub(super) fn command() -> Command {
 pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let Some(store) = arguments::named_store_of(matches)? else { return Ok(()) };
     let pruned = prune(&store, matches.get_flag("all"), matches.get_flag("dry-run"))?;
-    stdout::write(&pruned.iter().map(|layer| format!("{layer}\n")).collect::<String>())
+    stdout::write(&pruned.iter().map(|layer| format!("{}\n", one_line(layer))).collect::<String>())
 }

@@ -5,7 +5,7 @@ use clap::{ArgMatches, Command};
 use super::arguments;
 use super::inspect::open_source;
 use crate::cli::stdout;
-use crate::error::{Kind, Result};
+use crate::error::{Kind, Result, printable::one_line};
 use crate::image::source;
 use crate::image::verify::verify;
 use crate::{fail, log};
@@ -28,7 +28,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
             match finding.fault() {
                 None => {
                     good += 1;
-                    let _ = stdout::write(&format!("{what}: good\n"));
+                    let _ = stdout::write(&format!("{}: good\n", one_line(&what)));
                 }
                 Some(error) => {
                     bad += 1;

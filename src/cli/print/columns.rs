@@ -1,13 +1,17 @@
 //! A table in columns: each at least 12 wide with 3 blanks behind the longest cell, the last one open.
 
+use crate::error::printable::one_line;
+
 const MIN_WIDTH: usize = 12;
 const PADDING: usize = 3;
 
 /// Lines of cells, all of the same number, as aligned text.
 pub(crate) fn align<const N: usize>(rows: &[[String; N]]) -> String {
     let mut text = String::new();
+    let rows: Vec<[String; N]> =
+        rows.iter().map(|row| row.each_ref().map(|cell| one_line(cell).into_owned())).collect();
     let widths: Vec<usize> = (0..N).map(|column| width(rows.iter().map(|row| &row[column]))).collect();
-    for row in rows {
+    for row in &rows {
         for (cell, width) in row.iter().zip(&widths).take(N - 1) {
             text.push_str(&format!("{cell:width$}"));
         }
@@ -37,6 +41,11 @@ mod tests {
             table,
             "ID                    PID         OWNER\na-long-container-id   1           root\n"
         );
+    }
+
+    #[test]
+    fn a_cell_is_one_line_whatever_is_in_it() {
+        assert_eq!(align(&[row(["a\nb", "\u{1b}[2J", "c"])]), "a\\u000ab    \\u001b[2J   c\n");
     }
 
     #[test]

@@ -1,0 +1,67 @@
+//! What is safe to print. Text may come from a container, a bundle, an image or a registry, and must not command the
+//! terminal that it is read on.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// `text` with its control characters, and those that turn the direction of writing (which make a name look like another
+/// one), as JSON escapes them: so text stays readable, and JSON what it was. New lines and tabs stay.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    escape(text, |c| is_control(c) && !matches!(c, '\n' | '\t'))
+}
+
+/// The same for what is one line, or one cell of a table: a name must not look like several.
+pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
+    escape(text, is_control)
+}
+
+/// The same for a message: its further lines are indented, so that none looks like another message.
+pub(crate) fn message(text: &str) -> Cow<'_, str> {
+    match printable(text) {
+        text if text.contains('\n') => text.replace('\n', "\n  ").into(),
+        text => text,
+    }
+}
+
+fn escape(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&is_escaped) {
+        return text.into();
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        // Writing to a String cannot fail. None of them is beyond 0xffff.
+        match is_escaped(c) {
+            true => drop(write!(escaped, "\\u{:04x}", u32::from(c))),
+            false => escaped.push(c),
+        }
+    }
+    escaped.into()
+}
+
+/// Control characters, the separators of lines and paragraphs, and the bidirectional ones (Unicode, UAX #9).
+pub(crate) fn is_control(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_commands_the_terminal() {
+        assert_eq!(printable("plain größer\n\tb"), "plain größer\n\tb");
+        assert_eq!(printable("\u{1b}[2J\r\u{9b}H\u{7f}"), "\\u001b[2J\\u000d\\u009bH\\u007f");
+        assert_eq!(printable("a\u{202e}b\u{2066}\u{2028}"), "a\\u202eb\\u2066\\u2028");
+        assert_eq!(one_line("a\nb\tc"), "a\\u000ab\\u0009c");
+        assert_eq!(message("a\nerror: b"), "a\n  error: b");
+    }
+
+    #[test]
+    fn json_stays_what_it_was() {
+        let value = serde_json::json!({ "a": "\u{9b}\u{7f}\u{1b}\u{202e}ü" });
+        let text = value.to_string();
+        assert_ne!(printable(&text), text);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&printable(&text)).unwrap(), value);
+    }
+}
