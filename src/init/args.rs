@@ -1,4 +1,5 @@
-//! `InitArgs`: what the new process is given besides its plan, which holds no descriptors so that it stays pure.
+//! `InitArgs`: what the new process gets besides its plan. The plan holds no descriptors, so that it stays
+//! pure.
 
 use std::os::fd::OwnedFd;
 
@@ -6,18 +7,19 @@ use super::hook_state::HookState;
 use crate::plan::waits::Waits;
 use crate::sys::tasks::Tasks;
 
-/// The descriptors and facts that the runtime hands to the new process. Never dropped there: nothing returns from
-/// `init`, and descriptors are closed by number.
+/// The descriptors and facts that the runtime hands to the new process. They are never dropped there: nothing
+/// returns from `init`, and descriptors are closed by number.
 #[derive(Debug, Default)]
 pub(crate) struct InitArgs {
     pub fds: InitFds,
     pub waits: Waits,
-    /// The state document for the hooks that run in the container; none where there are none.
+    /// The state document for the hooks that run in the container; `None` without such hooks.
     pub hook_state: Option<HookState>,
-    /// The helper keeps the supplementary groups of the runtime's caller, as the process will.
+    /// Whether the helper keeps the supplementary groups of the runtime's caller. The process will keep them
+    /// too.
     pub keep_groups: bool,
-    /// Signals that the runtime's caller ignores and the program shall not: signal N in bit N-1. Looked up before the
-    /// clone, for inside the container /proc may be anything.
+    /// Signals that the runtime's caller ignores and the program must not ignore: signal N in bit N-1. They
+    /// are read before the clone, because inside the container /proc may be anything.
     pub ignored_signals: u64,
     pub chown_stdio: ChownStdio,
 }
@@ -25,17 +27,18 @@ pub(crate) struct InitArgs {
 /// The descriptors that the new process finds open.
 #[derive(Debug, Default)]
 pub(crate) struct InitFds {
-    /// The `tasks` files of the cgroups (version 1) that it moves itself into.
+    /// The `tasks` files of the v1 cgroups that the process moves itself into.
     pub cgroup_tasks: Vec<Tasks>,
     /// The namespaces to join, in the order of the plan's joins.
     pub joins: Vec<OwnedFd>,
     /// `exec`: the pidfd of the container's first process.
     pub target: Option<OwnedFd>,
-    /// Detached clones of bind sources, by index in the plan's mounts: opened before a user namespace hides them.
+    /// Detached clones of bind sources, by index in the plan's mounts. They are opened before a user
+    /// namespace hides them.
     pub sources: Vec<Option<OwnedFd>>,
-    /// A detached clone of the rootfs, likewise.
+    /// A detached clone of the rootfs, opened early for the same reason.
     pub rootfs: Option<OwnedFd>,
-    /// The read end of the exec fifo; none where the runtime itself says when to start.
+    /// The read end of the exec fifo; `None` if the runtime itself says when to start.
     pub exec_fifo: Option<OwnedFd>,
     /// The stream socket that the terminal's master is sent over.
     pub console: Option<OwnedFd>,
@@ -44,23 +47,23 @@ pub(crate) struct InitFds {
 }
 
 impl InitFds {
-    /// What stays open until the program runs.
+    /// The descriptors that stay open until the program runs.
     pub(crate) fn until_execve(&self) -> impl Iterator<Item = &OwnedFd> {
         self.exec_fifo.iter().chain(self.hook_output.iter().flatten())
     }
 
-    /// What goes into setting up the container, and is closed after it.
+    /// The descriptors that the set-up of the container needs. They are closed after it.
     pub(crate) fn until_set_up(&self) -> impl Iterator<Item = &OwnedFd> {
         self.console.iter().chain(&self.rootfs).chain(self.sources.iter().flatten())
     }
 }
 
-/// Which of the standard streams the container's user becomes owner of, so that it can reopen /dev/stdout.
+/// Which standard streams are given to the container's user, so that it can reopen /dev/stdout.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum ChownStdio {
     /// All that a detached process was given, but for disks and the null device and its like (runc excepts that alone).
     #[default]
     All,
-    /// In the foreground they are the caller's own: only pipes are given away.
+    /// Only pipes: in the foreground, other streams are the caller's own.
     Pipes,
 }

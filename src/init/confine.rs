@@ -1,4 +1,5 @@
-//! Confines the process itself: limits, user, capabilities, filter. After this nothing privileged can be done.
+//! Confines the process itself: limits, user, capabilities, filter. Afterwards it has only the privileges
+//! that the configuration gives it.
 
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
@@ -14,10 +15,11 @@ use crate::plan::scheduling::{Cpus, Scheduling};
 use crate::sys::file::standard_streams;
 use crate::sys::{process, scheduling};
 
-/// Becomes root of the user namespace just entered: its mapping decides what that is on the host.
+/// Becomes root of the user namespace that was just entered. The mapping decides which id that is on the
+/// host.
 pub(super) fn become_root(keep_groups: bool) -> Result<(), Report> {
     match if keep_groups { Ok(()) } else { process::set_groups(&[]) } {
-        // setgroups is denied where gids were mapped without privilege.
+        // setgroups is denied if gids were mapped without privilege.
         Ok(()) | Err(Errno::EPERM) => {}
         Err(errno) => {
             return Err(Report::new(Step::BecomeRoot(IdKind::SupplementaryGroups), errno, "setgroups"));
@@ -27,51 +29,54 @@ pub(super) fn become_root(keep_groups: bool) -> Result<(), Report> {
     process::set_uid(0).in_step(Step::BecomeRoot(IdKind::User), "setresuid")
 }
 
-/// Confines the process, and finds its program. The order is runc's.
+/// Confines the process, and finds its program. Each step whose position matters says why; where none does,
+/// the order is runc's, which shows in the error of a process with two faults.
 pub(super) fn confine(plan: &ProcessPlan, chown: ChownStdio, socket: &SyncSocket) -> Result<Program, Report> {
-    // Before the user changes, because raising a limit takes CAP_SYS_RESOURCE.
+    // Before the user changes, because raising a limit needs CAP_SYS_RESOURCE.
     set_rlimits(plan)?;
     if plan.no_new_privileges {
         process::set_no_new_privileges().in_step(Step::NoNewPrivileges, "prctl(PR_SET_NO_NEW_PRIVS)")?;
     }
-    // Before the user changes, because a real-time policy takes CAP_SYS_NICE.
+    // Before the user changes, because a real-time policy needs CAP_SYS_NICE.
     schedule(&plan.scheduling)?;
     if let Some(personality) = plan.personality {
         process::set_personality(personality).in_step(Step::Personality, "personality")?;
     }
-    // Before the filter and the user change: the label is written through a procfs that is mounted for it.
+    // Before the filter and the change of user: the label is written through a procfs that is mounted for
+    // this purpose.
     label::set_on_exec(plan)?;
     let entered = nix::unistd::chdir(plan.cwd.as_c_str());
     if entered.is_ok() {
-        // Before any filter, which may well deny getcwd.
+        // Before any filter, which may deny getcwd.
         program::check_working_directory()?;
     }
     seccomp::load_filter(plan, socket, Load::BeforeCapabilitiesGo)?;
     let env = program::environment(plan);
-    // Before the user changes, who could not give the streams to itself.
+    // Before the user changes: the user could not give the streams to itself.
     chown_stdio(plan, chown)?;
     become_user(plan)?;
     match entered {
         Ok(()) => {}
-        // Perhaps only the user may enter.
+        // Perhaps only the user may enter the directory.
         Err(Errno::EACCES | Errno::EPERM) => {
             nix::unistd::chdir(plan.cwd.as_c_str()).in_step(Step::WorkingDirectory, "chdir")?;
             program::check_working_directory()?;
         }
         Err(errno) => return Err(Report::new(Step::WorkingDirectory, errno, "chdir")),
     }
-    // After the user has changed, which takes capabilities away.
+    // After the user has changed, because that change clears capabilities.
     set_capabilities(&plan.capabilities)?;
-    // As the user, with its capabilities: what it may execute is what counts.
+    // As the user, with its capabilities: they decide what it may execute.
     let path = program::find(plan)?;
     seccomp::load_filter(plan, socket, Load::BeforeReady)?;
     Ok(Program { path, env })
 }
 
-/// Sets CPUs, scheduler, I/O priority and memory nodes. CPUs first: the deadline scheduler wants all of them.
+/// Sets CPUs, scheduler, I/O priority and memory nodes. The CPUs come first: the deadline scheduler requires
+/// all of them.
 fn schedule(plan: &Scheduling) -> Result<(), Report> {
     match &plan.cpus {
-        // Best effort: an affinity that the engine had is not the container's.
+        // A failure is ignored: the engine's own affinity is not the container's, but it does no harm.
         Cpus::All => drop(scheduling::reset_affinity()),
         Cpus::AsTheyAre => {}
         Cpus::Only(cpus) => scheduling::set_affinity(cpus).in_step(Step::Affinity, "sched_setaffinity")?,
@@ -112,7 +117,7 @@ fn chown_stdio(plan: &ProcessPlan, which: ChownStdio) -> Result<(), Report> {
         }
         let owner = nix::unistd::Uid::from_raw(plan.uid);
         match nix::unistd::fchown(fd, Some(owner), None) {
-            // Sockets of another kind, a read-only filesystem, an id that is not mapped: the stream works all the same.
+            // Another kind of socket, a read-only filesystem or an unmapped id: the stream works nonetheless.
             Ok(()) | Err(Errno::EINVAL | Errno::EPERM | Errno::EROFS | Errno::ENOSYS) => {}
             Err(errno) => return Err(Report::new(Step::StandardStream(stream), errno, "fchown")),
         }
@@ -127,7 +132,8 @@ fn become_user(plan: &ProcessPlan) -> Result<(), Report> {
     }
     if let Some(groups) = &plan.groups {
         match process::set_groups(groups) {
-            // Denied for good in a namespace that is inside one mapped without privilege: no groups are there to drop.
+            // setgroups is denied for ever in a namespace inside one that was mapped without privilege. There
+            // are no groups to drop.
             Err(Errno::EPERM) if groups.is_empty() => {}
             other => other.in_step(Step::UserId(IdKind::SupplementaryGroups), "setgroups")?,
         }
@@ -136,7 +142,8 @@ fn become_user(plan: &ProcessPlan) -> Result<(), Report> {
     process::set_uid(plan.uid).in_step(Step::UserId(IdKind::User), "setresuid")
 }
 
-/// Leaving user 0 takes them (capabilities(7)), until what is wanted has been set.
+/// A process that leaves user 0 loses its capabilities (capabilities(7)), unless it keeps them until the
+/// configured ones are set.
 fn loses_capabilities(plan: &ProcessPlan) -> bool {
     plan.uid != 0
 }
@@ -146,7 +153,8 @@ fn drop_bounding(capabilities: &Capabilities) -> Result<(), Report> {
         (0..=capabilities.last).filter(|capability| capabilities.bounding >> capability & 1 == 0)
     {
         match process::drop_bounding(capability) {
-            // Not held to begin with, where we are not privileged: there is nothing to drop.
+            // An unprivileged runtime may not hold the capability in the first place: there is nothing to
+            // drop.
             Err(Errno::EPERM) if process::is_in_bounding(capability) == Ok(false) => {}
             other => other.in_step(Step::Capabilities, "prctl(PR_CAPBSET_DROP)")?,
         }
@@ -161,7 +169,8 @@ fn set_capabilities(capabilities: &Capabilities) -> Result<(), Report> {
     for capability in (0..=capabilities.last).filter(|capability| capabilities.ambient >> capability & 1 == 1)
     {
         match process::raise_ambient(capability) {
-            // Not permitted or not inheritable: the specification makes that a warning, and the plan has given it.
+            // The capability is not permitted or not inheritable. The specification makes that a warning, and
+            // the plan has given it.
             Ok(()) | Err(Errno::EPERM) => {}
             other => other.in_step(Step::Capabilities, "prctl(PR_CAP_AMBIENT_RAISE)")?,
         }

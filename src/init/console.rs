@@ -1,8 +1,9 @@
-//! Sets up the container's own terminal: a pair made in its devpts, the master sent out, the peer as standard streams.
+//! Sets up the container's own terminal: makes a pair in the container's devpts, sends the master out, and
+//! makes the peer the standard streams.
 //!
 //! The rootfs is not trusted. Nothing is reached by a path that could lead elsewhere: the pair comes from a
-//! directory checked to be a devpts, the peer from the master, and both ends of the mount are descriptors
-//! (CVE-2025-52565).
+//! directory that is checked to be a devpts, the peer comes from the master, and both ends of the mount are
+//! descriptors (CVE-2025-52565).
 
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,14 +19,14 @@ use crate::sys::mount::{move_mount, open_tree_clone};
 use crate::sys::socket::send_fd;
 use crate::sys::tty::{self, Size};
 
-/// The call that failed, on what; and the kernel's answer.
+/// The failed call and its object, and the kernel's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConsoleError {
     pub call: &'static str,
     pub errno: Errno,
 }
 
-/// Names the call of an errno.
+/// Adds the name of the call to an errno.
 trait During<T> {
     fn during(self, call: &'static str) -> Result<T, ConsoleError>;
 }
@@ -36,12 +37,12 @@ impl<T> During<T> for Result<T, Errno> {
     }
 }
 
-/// Makes the terminal of a process whose `/` is `root`, and puts the process on it.
+/// Makes the terminal of the process whose `/` is `root`, and attaches the process to it.
 ///
-/// The caller is a session leader without a controlling terminal. `size` is rows and columns; `uid`, as the
-/// container counts, becomes the owner of the terminal. `socket` is a connected stream socket: it gets one message
-/// with the master attached and the terminal's name as text. `mount_console` puts the terminal on /dev/console,
-/// which needs a mount namespace of the container's own.
+/// The caller must be a session leader without a controlling terminal. `size` is rows and columns. `uid`, a
+/// number of the container's, becomes the owner of the terminal. `socket` is a connected stream socket: it
+/// gets one message with the master attached and the terminal's name as text. `mount_console` mounts the
+/// terminal on /dev/console, which needs a mount namespace of the container's own.
 pub fn set_up(
     root: &Root,
     size: Option<(u16, u16)>,
@@ -59,7 +60,8 @@ pub fn set_up(
         mount_on_console(root, peer.as_fd())?;
     }
     give_to(uid, &peer)?;
-    // Before it is ours: if that fails, the master closes, which kills the session whose terminal it is.
+    // The master is sent before the terminal becomes our controlling one: if sending fails, the master is
+    // closed, which would kill the terminal's session.
     send(master.as_fd(), socket)?;
     tty::make_controlling(peer.as_fd()).during("make controlling terminal")?;
     dup2_stdin(&peer)
@@ -68,11 +70,11 @@ pub fn set_up(
         .during("dup2 terminal")
 }
 
-/// The master of a new pair of the container's devpts.
+/// Opens the master of a new pair in the container's devpts.
 fn new_pair(root: &Root) -> Result<OwnedFd, ConsoleError> {
     let pts = root.resolve(c"/dev/pts", OFlag::O_PATH | OFlag::O_DIRECTORY).during("open /dev/pts")?;
-    // Checked before anything in it is opened: only the kernel puts entries into a devpts, whereas a rootfs may
-    // hold a device here whose mere opening does something.
+    // The directory is checked before anything in it is opened. Only the kernel puts entries into a devpts;
+    // in any other directory there could be a device whose opening has an effect.
     if !tty::is_devpts(pts.as_fd()).during("statfs /dev/pts")? {
         return Err(ConsoleError { call: "/dev/pts is not a devpts", errno: Errno::ENODEV });
     }
@@ -85,26 +87,27 @@ fn new_pair(root: &Root) -> Result<OwnedFd, ConsoleError> {
     }
 }
 
-/// Binds the terminal over /dev/console, so that who opens the one gets the other.
+/// Binds the terminal over /dev/console, so that both names open the same terminal.
 fn mount_on_console(root: &Root, peer: BorrowedFd<'_>) -> Result<(), ConsoleError> {
     let target = console(root).during("open /dev/console")?;
     let mount = open_tree_clone(peer, c"", false, 0).during("open_tree terminal")?;
     move_mount(mount.as_fd(), target.as_fd()).during("mount terminal on /dev/console")
 }
 
-/// /dev/console itself, made if missing. ELOOP if it is a symlink: an image's, which could lead a mount over any
-/// file of the container's, of procfs too.
+/// Opens /dev/console itself, and makes it if it is missing. Fails with ELOOP if it is a symlink: it would be
+/// the image's, and could lead the mount over any file of the container, even one of procfs.
 fn console(root: &Root) -> Result<OwnedFd, Errno> {
     let dev = root.resolve(c"/dev", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
     let beneath = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
     let open = |flags: OFlag| openat2(dev.as_fd(), c"console", flags.bits(), mode_of(flags), beneath);
-    // O_PATH: a FIFO does not block and a device does nothing. Without O_NOFOLLOW, with which it would open a symlink.
+    // With O_PATH a FIFO does not block and a device has no effect. O_NOFOLLOW is left out: with O_PATH it
+    // would open the symlink itself.
     let console = match open(OFlag::O_PATH) {
         Err(Errno::ENOENT) => open(OFlag::O_RDONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW)?,
         other => other?,
     };
     match SFlag::from_bits_truncate(fstat(&console)?.st_mode) & SFlag::S_IFMT {
-        // move_mount would say EINVAL.
+        // move_mount would fail with EINVAL, which says too little.
         SFlag::S_IFDIR => Err(Errno::EISDIR),
         _ => Ok(console),
     }
@@ -115,10 +118,12 @@ fn mode_of(flags: OFlag) -> u32 {
     if flags.contains(OFlag::O_CREAT) { 0o666 } else { 0 }
 }
 
-/// The process may read, write and chmod its terminal. The group stays what the devpts was mounted with.
+/// The process may read, write and chmod its terminal. The group stays the one that the devpts was mounted
+/// with.
 fn give_to(uid: u32, peer: &OwnedFd) -> Result<(), ConsoleError> {
     match fchown(peer, Some(Uid::from_raw(uid)), None) {
-        // EPERM: a devpts of another user namespace, bound in; EROFS: a read-only one. The streams work all the same.
+        // EPERM: the devpts belongs to another user namespace and was bound in. EROFS: it is read-only. The
+        // streams work nonetheless.
         Ok(()) | Err(Errno::EPERM | Errno::EROFS) => Ok(()),
         Err(errno) => Err(ConsoleError { call: "chown terminal", errno }),
     }

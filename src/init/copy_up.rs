@@ -1,8 +1,9 @@
-//! Copies a directory's content into a new tmpfs, for the mount option `tmpcopyup`: by descriptor, symlinks kept as they are.
+//! Copies a directory's content into a new tmpfs, for the mount option `tmpcopyup`: by descriptor, with
+//! symlinks kept as they are.
 //!
-//! What is copied may be changed meanwhile by others who have it, the new tmpfs by nobody: it is attached nowhere yet.
-//! So each entry is judged by what was opened, and only what is judged is opened for reading: a FIFO that takes a
-//! file's place would block for ever, and opening a device could have side effects.
+//! Others who see the source may change it meanwhile. Nobody can change the new tmpfs, because it is attached
+//! nowhere yet. So each entry is judged by its opened descriptor, and only a judged entry is opened for
+//! reading: a FIFO in a file's place would block for ever, and opening a device could have side effects.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -17,15 +18,15 @@ use nix::unistd::{Gid, Uid, fchown, fchownat, symlinkat};
 const DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
-/// A directory that is being copied. Those on the way down are kept in a list instead of recursing: an image may nest
-/// deeper than the stack.
+/// A directory that is being copied. The directories on the way down are kept in a list, without recursion:
+/// an image may nest deeper than the stack.
 struct Level {
     from: OwnedFd,
     to: OwnedFd,
     listing: OwningIter,
 }
 
-/// Copies all below `from` to `to`: types, modes, owners; not times.
+/// Copies everything below `from` to `to`: types, modes and owners, but not times.
 pub(super) fn copy_tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
     let mut levels = vec![level(from, to, c".")?];
     while let Some(current) = levels.last_mut() {
@@ -49,12 +50,12 @@ pub(super) fn copy_tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), 
 fn level(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> Result<Level, Errno> {
     let from = openat(from, name, DIRECTORY, Mode::empty())?;
     let to = openat(to, name, DIRECTORY, Mode::empty())?;
-    // Listed by a descriptor of its own, which that takes over.
+    // The list gets a descriptor of its own, because it takes that over.
     let listing = Dir::from_fd(openat(&from, c".", DIRECTORY, Mode::empty())?)?.into_iter();
     Ok(Level { from, to, listing })
 }
 
-/// Copies what `from` has of this name, without what is below it; and says what it is.
+/// Copies the entry `name` of `from`, without what is below it. Returns its type.
 fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> Result<SFlag, Errno> {
     let path = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let source = openat(from, name, path, Mode::empty())?;
@@ -79,13 +80,13 @@ fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> Result<S
     Ok(kind)
 }
 
-/// The mode after the owner: a change of owner takes the setuid bits away.
+/// Sets the owner, then the mode: a change of owner clears the setuid bits.
 fn own(made: &impl AsFd, uid: Option<Uid>, gid: Option<Gid>, mode: Mode) -> Result<(), Errno> {
     fchown(made, uid, gid)?;
     fchmod(made, mode)
 }
 
-/// Copies the file that has been judged; ESTALE where the name is another's by now.
+/// Copies a file that has been judged. Fails with ESTALE if the name belongs to another file by now.
 fn copy_file(
     from: BorrowedFd<'_>,
     to: BorrowedFd<'_>,

@@ -1,5 +1,5 @@
-//! Closes descriptors by number, so that nothing of the host's is left open in the container. (The owners of these numbers
-//! are never dropped: nothing returns from `init`.)
+//! Closes descriptors by number, so that nothing of the host's is left open in the container. (The owners of
+//! these numbers are never dropped: nothing returns from `init`.)
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -11,9 +11,10 @@ use crate::plan::process::ProcessPlan;
 use crate::sys::file::is_inherited;
 use crate::sys::process;
 
-/// Closes what is not the program's, and marks all else close-on-exec. What waits in the container, or is about to be its
-/// program, holds nothing else of the host. Until execve stay: the socket to the runtime, which reports a failure, the
-/// exec fifo, and what hooks write to.
+/// Closes every descriptor that is not the program's, and marks the remaining ones of ours close-on-exec. A
+/// process that waits in the container, or is about to become its program, must hold nothing else of the
+/// host. Until execve there remain: the socket to the runtime, which carries the report of a failure, the
+/// exec fifo, and the files that hooks write to.
 pub(super) fn close_all_but_ours(
     plan: &ProcessPlan,
     fds: &InitFds,
@@ -24,8 +25,9 @@ pub(super) fn close_all_but_ours(
     process::cloexec_from(first)
 }
 
-/// Closes what is not the program's in the helper, before it clones a process into a pid namespace that has others: they
-/// may look into that from its start (CVE-2016-9962). What it still needs for the container's set-up stays.
+/// Closes every descriptor that is not the program's in the helper, before it clones a process into a pid
+/// namespace with other processes: they can inspect the new process from its start (CVE-2016-9962). The
+/// descriptors that the set-up of the container needs stay open.
 pub(super) fn close_before_clone(first: u32, fds: &InitFds, socket: &SyncSocket) -> Result<(), Errno> {
     close_all_but(first, fds.until_execve().chain(fds.until_set_up()), socket)
 }
@@ -47,8 +49,9 @@ fn close_all_but<'a>(
     process::close_range(next, u32::MAX)
 }
 
-/// Closes what is ours among the numbers that are the program's. The runtime has counted those and found each open; should
-/// one of ours be there all the same, nobody gets it. All that we open is close-on-exec and what our caller gave us is not.
+/// Closes descriptors of ours whose numbers are among the program's. The runtime has counted the program's
+/// and found each open; if one of ours is there nonetheless, nobody gets it. Every descriptor that we open is
+/// close-on-exec, and those from our caller are not.
 fn close_ours_below(first: u32, kept: &[u32]) -> Result<(), Errno> {
     for number in (3..first).filter(|number| !kept.contains(number)) {
         if !i32::try_from(number).is_ok_and(is_inherited) {
@@ -58,7 +61,8 @@ fn close_ours_below(first: u32, kept: &[u32]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Closes what hooks have written to: no path of the program shall lead through /proc/self/fd to a file of the host. (The owners are never dropped.)
+/// Closes the files that hooks have written to: no path of the program may lead through /proc/self/fd to a
+/// file of the host. (The owners are never dropped.)
 pub(super) fn close_hook_output(fds: &InitFds) {
     for file in fds.hook_output.iter().flatten() {
         let _ = nix::unistd::close(file.as_raw_fd());

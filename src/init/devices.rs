@@ -15,18 +15,23 @@ use crate::plan::devices::{Device, Devices, Link};
 use crate::sys::file::{chmod_opened, chown_opened};
 use crate::sys::mount::{mount_setattr, move_mount, open_tree_clone};
 
-/// Makes all of them. `user_namespace`: nodes cannot be made in one, the host's are bound instead.
+/// Makes all nodes and links. In a user namespace (`user_namespace`) nodes cannot be made, so the host's are
+/// bound instead.
 pub(super) fn make(plan: &Devices, root: &Root, user_namespace: bool) -> Result<(), Report> {
     let mut directory = Directory::default();
     for (index, device) in plan.nodes.iter().enumerate() {
         let (parent, name) =
             directory.parent_of(root, &device.path).in_step(Step::Device(index), "open the directory")?;
-        let result = if user_namespace { Err(Errno::EPERM) } else { make_node(parent, name, device) };
-        match result {
-            // Not allowed here, although we may be root: the host's node does.
-            Err(Errno::EPERM) => {
-                bind_host_node(parent, name, device).in_step(Step::Device(index), "bind the host's node")?;
-            }
+        let bind =
+            || bind_host_node(parent, name, device).in_step(Step::Device(index), "bind the host's node");
+        if user_namespace {
+            bind()?;
+            continue;
+        }
+        match make_node(parent, name, device) {
+            // Even root may not make nodes here, such as in an outer container: the host's node takes its
+            // place.
+            Err(Errno::EPERM) => bind()?,
             other => other.in_step(Step::Device(index), "mknod")?,
         }
     }
@@ -35,10 +40,14 @@ pub(super) fn make(plan: &Devices, root: &Root, user_namespace: bool) -> Result<
             directory.parent_of(root, &link.path).in_step(Step::Link(index), "open the directory")?;
         make_link(parent, name, link).in_step(Step::Link(index), "symlink")?;
     }
+    // A plan without links is for a /dev that belongs to somebody else (`plan::devices`).
+    if plan.links.is_empty() {
+        return Ok(());
+    }
     make_core_link(root, &mut directory).in_step(Step::CoreLink, "symlink /dev/core")
 }
 
-/// The directory that was opened last: nearly all are /dev.
+/// The directory that was opened last: nearly all nodes are in /dev.
 #[derive(Default)]
 struct Directory {
     path: Vec<u8>,
@@ -59,10 +68,10 @@ impl Directory {
     }
 }
 
-/// Makes a node, or gives the one that stands there already the mode and the owner that are asked for.
+/// Makes a node. If the node exists already, gives it the configured mode and owner.
 fn make_node(parent: &OwnedFd, name: &CStr, device: &Device) -> Result<(), Errno> {
     let kind = SFlag::from_bits_truncate(device.kind);
-    // The umask is 0: the mode is the one asked for.
+    // The umask is 0, so the node gets exactly this mode.
     match mknodat(parent, name, kind, Mode::from_bits_truncate(device.mode), number(device)) {
         Ok(()) if (device.uid, device.gid) == (0, 0) => Ok(()),
         Ok(()) | Err(Errno::EEXIST) => make_as_asked(parent, name, device),
@@ -79,51 +88,49 @@ fn is_asked_for(there: &libc::stat, device: &Device) -> bool {
         && (device.kind == libc::S_IFIFO || there.st_rdev == number(device))
 }
 
-/// Changes what stands there, opened once: the name could be another file's from one call to the next, where containers
-/// share the directory, and a symlink's to a file of the host.
+/// Changes the existing node through one descriptor. If containers share the directory, its name could refer
+/// to another file at each call, or to a symlink to a file of the host.
 fn make_as_asked(parent: &OwnedFd, name: &CStr, device: &Device) -> Result<(), Errno> {
     let node = open_path(parent, name)?;
     let there = fstat(&node)?;
     if !is_asked_for(&there, device) {
         return Err(Errno::EEXIST);
     }
-    let owned = (there.st_uid, there.st_gid) == (device.uid, device.gid);
-    if !owned {
+    if (there.st_uid, there.st_gid) != (device.uid, device.gid) {
         chown_opened(node.as_fd(), device.uid, device.gid)?;
     }
-    // A change of owner takes the setuid bits away.
-    if there.st_mode & 0o7777 != device.mode || !owned && device.mode & 0o6000 != 0 {
+    if there.st_mode & 0o7777 != device.mode {
         chmod_opened(node.as_fd(), device.mode)?;
     }
     Ok(())
 }
 
-/// Neither follows a symlink nor does to a device or FIFO what opening does.
+/// Opens the name without following a symlink, and without the effects that opening a device or FIFO has.
 fn open_path(parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     openat(parent, name, flags, Mode::empty())
 }
 
-/// Binds the node of the host.
+/// Binds the host's node. A FIFO is made instead, which needs no privilege.
 fn bind_host_node(parent: &OwnedFd, name: &CStr, device: &Device) -> Result<(), Errno> {
     if device.kind == libc::S_IFIFO {
         return make_node(parent, name, device);
     }
     let host = open_tree_clone(AT_FDCWD.as_fd(), &device.path, false, 0)?;
-    // What the host has of that name may be anything.
+    // The host's file of that name may be anything.
     if !is_asked_for(&fstat(&host)?, device) {
         return Err(Errno::ENODEV);
     }
-    // As crun: nothing is ever executed there, and a mount can be asked for more than a node. Read-only, because the node is
-    // the host's: it can be written to all the same, and its mode, owner and times cannot be changed.
+    // Nosuid and noexec as crun: nothing is ever executed there. Read-only because the node is the host's: it
+    // can be written to nonetheless, but its mode, owner and times cannot be changed.
     let set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY;
     let change = Attributes { set, ..Attributes::default() };
     mount_setattr(host.as_fd(), change, None, false)?;
     move_mount(host.as_fd(), place_for_bind(parent, name)?.as_fd())
 }
 
-/// What stands there, or a new empty file. Looked at first and never opened: an image may have put a FIFO there, on
-/// which an open waits for ever.
+/// Returns the existing file, or a new empty one. The existing file is not opened for reading: an image may
+/// have put a FIFO there, on which an open waits for ever.
 fn place_for_bind(parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
     let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     match openat(parent, name, flags, Mode::from_bits_truncate(0o644)) {
@@ -132,7 +139,8 @@ fn place_for_bind(parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
     }
     let there = open_path(parent, name)?;
     match fstat(&there)?.st_mode & libc::S_IFMT {
-        // A mount on a symlink itself would hide nothing of what it leads to; one on a directory the kernel refuses.
+        // A mount on the symlink itself would not hide the file that it leads to. On a directory the kernel
+        // refuses the mount.
         libc::S_IFLNK => Err(Errno::ELOOP),
         _ => Ok(there),
     }
@@ -140,7 +148,7 @@ fn place_for_bind(parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
 
 fn make_link(parent: &OwnedFd, name: &CStr, link: &Link) -> Result<(), Errno> {
     match symlinkat(link.to.as_c_str(), parent, name) {
-        // ptmx must lead into the container's own devpts, whatever the image or a device node says.
+        // ptmx must lead into the container's own devpts, whatever the image or a configured node puts there.
         Err(Errno::EEXIST) if name == c"ptmx" => {
             unlinkat(parent, name, UnlinkatFlags::NoRemoveDir)?;
             symlinkat(link.to.as_c_str(), parent, name)
@@ -150,11 +158,8 @@ fn make_link(parent: &OwnedFd, name: &CStr, link: &Link) -> Result<(), Errno> {
     }
 }
 
-/// Makes /dev/core, where the kernel has /proc/kcore.
+/// Makes /dev/core if the kernel has /proc/kcore.
 fn make_core_link(root: &Root, directory: &mut Directory) -> Result<(), Errno> {
-    if directory.fd.is_none() {
-        return Ok(());
-    }
     match root.resolve(c"/proc/kcore", OFlag::O_PATH) {
         Ok(_) => {}
         Err(_) => return Ok(()),

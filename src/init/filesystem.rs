@@ -1,4 +1,5 @@
-//! Makes a filesystem of the container's own: by descriptors, and by mount(2) where its options are too long for them.
+//! Makes a filesystem of the container's own: through descriptors, or with mount(2) if an option is too long
+//! for them.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,7 +12,7 @@ use crate::plan::mount_options::Parameter;
 use crate::plan::mounts::Mount;
 use crate::sys::mount::{fsconfig_create, fsconfig_set, fsmount, fsopen};
 
-/// Makes a superblock with fsopen(2), mounted nowhere yet.
+/// Makes a superblock with fsopen(2). It is not mounted anywhere yet.
 pub(super) fn make(
     kind: &CStr,
     source: &CStr,
@@ -30,23 +31,25 @@ pub(super) fn make(
     }
     for (key, value) in parameters {
         match fsconfig_set(context.as_fd(), key, value.as_deref()) {
-            // mount(2) dropped this flag for most filesystems; the new interface has no word for it.
+            // mount(2) dropped this flag for most filesystems, and the new interface has no word for it.
             Err(_) if key.as_c_str() == c"iversion" => {}
             result => with_words(result, "fsconfig")?,
         }
     }
     with_words(fsconfig_create(context.as_fd()), "fsconfig(CREATE)")?;
-    // With an access-time mode given, or cleared to the default, the set bits say it all.
+    // The set bits are complete: an access-time mode is either given, or cleared to the default.
     fsmount(context.as_fd(), mount.attributes.set).call("fsmount")
 }
 
-/// fsconfig(2) refuses values of 256 bytes and more: layers of an overlay easily have as many. What goes by mount(2) for
-/// that has no mode to inherit, no label and nothing copied into it: that takes a mount which is nowhere yet.
+/// fsconfig(2) refuses values of 256 bytes and more, which the layers of an overlay easily reach. A
+/// filesystem that is mounted with mount(2) for that reason cannot inherit a mode, get a label or have files
+/// copied into it: these need a mount that is attached nowhere yet.
 pub(super) fn is_too_long((_, value): &Parameter) -> bool {
     value.as_ref().is_some_and(|value| value.count_bytes() >= 256)
 }
 
-/// Mounts by mount(2), which takes a page of options together; more it would cut off without a word.
+/// Mounts with mount(2), which takes one page for all options. The kernel would cut off more without an
+/// error.
 pub(super) fn mount_here(
     target: &OwnedFd,
     kind: &CStr,
@@ -77,12 +80,12 @@ pub(super) fn mount_here(
     if data.len() >= PAGE {
         return Err(Errno::E2BIG).call("mount: the options are longer than a page");
     }
-    // The target is where we stand: its path could lead elsewhere.
+    // The target is our working directory: its path could lead elsewhere.
     nix::unistd::fchdir(target).call("fchdir")?;
     nix::mount::mount(Some(source), c".", Some(kind), flags, Some(data.as_slice())).call("mount")
 }
 
-/// Reads what the filesystem says of its own failure: one line of its log, without the level.
+/// Reads the filesystem's own message about its failure: one line of its log, without the level.
 fn read_log(context: &OwnedFd) -> Vec<u8> {
     let mut buffer = [0; 200];
     match nix::unistd::read(context, &mut buffer) {

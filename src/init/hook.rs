@@ -1,9 +1,9 @@
-//! Runs hooks: in the parent those of the runtime's namespaces, in the child those of the container's.
+//! Runs hooks: the parent runs those of the runtime's namespaces, the child runs those of the container's.
 //!
-//! Nothing that a hook does can hold us up for longer than its timeout: its output is read as it comes and only the
-//! end of it is kept, its input waits in a pipe until it reads it or ends, and a daemon that it leaves behind may
-//! keep the pipes for a moment only. A signal that asks us to end kills it. The texts are those of runc, which
-//! engines show.
+//! No hook can hold us up for longer than its timeout. Its output is read as it comes, and only the end of it
+//! is kept. Its input waits in a pipe until the hook reads it or ends. A daemon that it leaves behind can
+//! keep the pipes open for a moment only. A signal that asks us to end kills the hook. The texts are runc's,
+//! which engines show.
 
 mod running;
 mod streams;
@@ -30,17 +30,17 @@ pub struct HookError {
     pub text: String,
 }
 
-/// What a hook wrote, at most the last 4 KiB of each stream.
+/// The output of a hook: at most the last 4 KiB of each stream.
 #[derive(Debug, Default)]
 pub struct Output {
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
 }
 
-/// What hooks of one kind have in common.
+/// The options that all hooks of one kind have in common.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HookOptions<'a> {
-    /// The environment of a hook that brings none; `None` for ours.
+    /// The environment of a hook that has none of its own; `None` for ours.
     pub env: Option<&'a [CString]>,
     /// The working directory; `None` for ours.
     pub dir: Option<&'a CStr>,
@@ -58,8 +58,8 @@ pub fn run_all(
     run_each(kind, hooks, state, options).collect()
 }
 
-/// Returns an iterator of which each step runs the next hook, with `state` (JSON) on its standard input. A SIGHUP, SIGINT,
-/// SIGQUIT or SIGTERM meanwhile, blocked or not, is a failure of the hook that is running.
+/// Returns an iterator whose every step runs the next hook, with `state` (JSON) on its standard input. A
+/// SIGHUP, SIGINT, SIGQUIT or SIGTERM meanwhile, blocked or not, is a failure of the running hook.
 pub(crate) fn run_each(
     kind: &'static str,
     hooks: &[Hook],
@@ -72,11 +72,11 @@ pub(crate) fn run_each(
     })
 }
 
-/// Runs one hook to its end. The error is what goes into the message of [`HookError`].
+/// Runs one hook to its end. The error becomes part of the message of [`HookError`].
 fn run(hook: &Hook, state: &[u8], options: HookOptions<'_>) -> Result<Output, String> {
     let deadline = hook.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
     let env = hook.env.as_deref().or(options.env).map_or_else(own_environment, Cow::Borrowed);
-    // Before the start: a signal right after it must not end us and leave the hook running.
+    // Before the hook starts: a signal right after the start must not end us and leave the hook running.
     let interrupts = Interrupts::block().map_err(|errno| failed_call("signalfd", errno))?;
     let mut running = Running::start(hook, &env, options, state)?;
     match running.wait(deadline, &interrupts).map_err(|errno| failed_call("poll", errno))? {
@@ -123,6 +123,6 @@ fn own_environment<'a>() -> Cow<'a, [CString]> {
         name.push(value);
         CString::new(name.into_vec())
     });
-    // The environment ends each variable with a NUL, so none holds one.
+    // The environment separates variables by NUL, so no variable contains one.
     variables.filter_map(Result::ok).collect()
 }

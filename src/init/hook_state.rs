@@ -5,15 +5,15 @@ use std::path::Path;
 
 use crate::container_id::ContainerId;
 
-/// The document without status and pid, which change from hook to hook: made by the parent, completed by the side that runs
-/// the hooks.
+/// The document without status and pid, which change from hook to hook. The parent makes it, and the side
+/// that runs the hooks completes it.
 #[derive(Debug, Clone)]
 pub(crate) struct HookState {
     head: String,
 }
 
 impl HookState {
-    /// The members that stay the same.
+    /// Writes the members that stay the same.
     pub(crate) fn new(
         version: &str,
         id: &ContainerId,
@@ -25,12 +25,13 @@ impl HookState {
             document["annotations"] = serde_json::json!(annotations);
         }
         let mut head = document.to_string();
-        // The closing brace comes with the rest.
+        // `document` adds the closing brace.
         head.pop();
         Self { head }
     }
 
-    /// Completes the document. `pid` is as the hook's own pid namespace numbers it; 0, for a stopped container, is left out.
+    /// Completes the document. `pid` is the number in the hook's own pid namespace; 0, for a stopped
+    /// container, is left out.
     pub(crate) fn document(&self, status: &str, pid: i32) -> Vec<u8> {
         let pid = if pid == 0 { String::new() } else { format!(",\"pid\":{pid}") };
         format!("{},\"status\":\"{status}\"{pid}}}", self.head).into_bytes()

@@ -1,4 +1,4 @@
-//! The session keyring of the container: its processes share none with the host's.
+//! The session keyring of the container: its processes do not share the host's.
 
 use std::ffi::CStr;
 
@@ -9,7 +9,7 @@ use crate::handshake::{InStep, Report, Step};
 use crate::plan::process::ProcessPlan;
 use crate::sys::process;
 
-/// Joins a new session keyring, labelled as the process where SELinux labels it.
+/// Joins a new session keyring. If SELinux labels the process, the keyring gets the same label.
 pub(super) fn join(plan: &ProcessPlan) -> Result<(), Report> {
     let Some(name) = &plan.keyring else { return Ok(()) };
     let Some(label) = &plan.selinux else { return join_named(name) };
@@ -20,7 +20,7 @@ pub(super) fn join(plan: &ProcessPlan) -> Result<(), Report> {
 
 fn join_named(name: &CStr) -> Result<(), Report> {
     match process::join_session_keyring(name) {
-        // A kernel without keyrings; under an outer container's seccomp profile the call is denied.
+        // The kernel has no keyrings, or an outer container's seccomp profile denies the call.
         Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES) => Ok(()),
         Ok(key) => match process::set_key_permissions(key, KEY_PERMISSIONS) {
             Ok(()) | Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES) => Ok(()),
@@ -30,5 +30,6 @@ fn join_named(name: &CStr) -> Result<(), Report> {
     }
 }
 
-/// Possessor: all; user: view, read and search: the container's own user finds its keyring, others do not change it.
+/// Possessor: all; user: view, read and search. The container's own user finds its keyring; others cannot
+/// change it.
 const KEY_PERMISSIONS: u32 = 0x3f0b_0000;

@@ -1,4 +1,5 @@
-//! Adds mounts to a container that runs, and takes them out of it: a process enters the container for that alone.
+//! Adds mounts to a running container, and takes mounts out of it. A process enters the container for this
+//! alone.
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
@@ -17,7 +18,7 @@ use crate::inroot::Root;
 use crate::plan::mounts::{Mount, Source};
 use crate::sys::process;
 
-/// Makes all of them, or leaves none. `users`: the container has a user namespace.
+/// Makes all mounts or none. `users`: the container has a user namespace.
 pub(crate) fn add(
     mounts: &[Mount],
     users: bool,
@@ -35,7 +36,7 @@ pub(crate) fn add(
     done(socket)
 }
 
-/// Takes away what lies on top at each of `targets`, whoever uses it.
+/// Unmounts the topmost mount at each of `targets`, even if it is in use.
 pub(crate) fn remove(
     targets: &[CString],
     users: bool,
@@ -59,13 +60,13 @@ fn enter(users: bool, args: &InitArgs) -> Result<Root, Report> {
     Root::open("/".as_ref()).in_step(Step::Rootfs, "open /")
 }
 
-/// Says that it is done, and ends: this process has no program.
+/// Says that the work is done, and ends: this process has no program.
 fn done(socket: &SyncSocket) -> Result<Infallible, Report> {
     socket.send(&Message::Ready).in_step(Step::Handshake, "send")?;
     process::exit_now(0)
 }
 
-/// Unmounts those that were made, after a later one has failed.
+/// Unmounts the mounts that were made, after a later one has failed.
 fn take_back(made: &[Mount], root: &Root) {
     let is_mount = |mount: &&Mount| !matches!(mount.source, Source::Remount | Source::Symlink { .. });
     for mount in made.iter().rev().filter(is_mount) {
@@ -73,10 +74,11 @@ fn take_back(made: &[Mount], root: &Root) {
     }
 }
 
-/// umount2 takes a path and no descriptor: the mount is where we stand, or a name there that is not followed.
+/// umount2 takes a path and no descriptor: the path is our working directory, or a name in it that is not
+/// followed.
 fn unmount(root: &Root, target: &CStr) -> Result<(), Errno> {
     let found = root.resolve(target, OFlag::O_PATH)?;
-    // A symlink or `..` may lead there: without its root nothing of the container could go on.
+    // A symlink or `..` may lead to the root: without it nothing in the container could go on.
     if root.is(&found)? {
         return Err(Errno::EBUSY);
     }

@@ -1,9 +1,10 @@
-//! The child's half: it walks the plan. It parses nothing and decides nothing that could be decided before.
+//! The child's half: it walks the plan. It parses nothing, and decides nothing that could be decided before.
 //!
-//! It runs after clone3 in a copy of a single-threaded process. Nothing here returns to the parent's code: the way
-//! out is execve, or `_exit` after a report.
+//! It runs after clone3 in a copy of a single-threaded process. Nothing here returns to the parent's code: it
+//! ends with execve, or with `_exit` after a report.
 
 pub(crate) mod args;
+mod confine;
 pub(crate) mod console;
 mod copy_up;
 mod descriptors;
@@ -11,7 +12,6 @@ mod devices;
 mod filesystem;
 pub(crate) mod hook;
 pub(crate) mod hook_state;
-mod confine;
 mod keyring;
 mod label;
 pub(crate) mod live_mounts;
@@ -55,7 +55,8 @@ use sync::{FAILED, ask_for, send_ready, wait_for, wait_for_start};
 pub(crate) fn run_or_report(socket: &SyncSocket, body: impl FnOnce() -> Result<Infallible, Report>) -> ! {
     let Err(report) = body();
     if socket.send(&Message::Failed(report)).is_err() && report.step != Step::Execute {
-        // The parent has gone after `create`: what is left is the process's own stderr, as for any exec failure.
+        // The parent has gone after `create`: only the process's own stderr is left. `program::execute` has
+        // already written its own failure there.
         let text = format!("exec failed: {}\n", describe(&report));
         let _ = nix::unistd::write(standard_streams()[2], text.as_bytes());
     }
@@ -78,7 +79,7 @@ pub(crate) fn container_init(
     enter_namespaces(plan, args, socket)?;
     set_up_container(plan, args, socket)?;
     let program = confine_and_wait(&plan.process, args, socket)?;
-    // From here on the process is as the program will be: what is left must not need a privilege.
+    // From here on the process is as confined as the program will be: the rest must not need a privilege.
     reset_signals_and_filter(&plan.process, args, socket)?;
     // After the filter, because runc's startContainer hooks run under it.
     let options = HookOptions { env: Some(&program.env), ..HookOptions::default() };
@@ -88,13 +89,13 @@ pub(crate) fn container_init(
     if !plan.hooks.start_container.is_empty() {
         sync::tell_start(args, HOOKS_DONE);
     }
-    // After the last hook, which writes there.
+    // After the last hook, which writes to these files.
     descriptors::close_hook_output(&args.fds);
     program::execute(&plan.process, &program)
 }
 
-/// A process that `exec` adds, from clone3(2) to execve(2). The helper has brought it into the container's namespaces
-/// and its cgroup.
+/// A process that `exec` adds, from clone3(2) to execve(2). The helper has brought it into the container's
+/// namespaces and its cgroup.
 pub(crate) fn exec_init(
     plan: &ProcessPlan,
     user_namespace: bool,
@@ -115,32 +116,35 @@ pub(crate) fn exec_init(
     program::execute(plan, &program)
 }
 
-/// Brings the process into its cgroup and its namespaces; those that clone3(2) made it is in already.
+/// Brings the process into its cgroup and its namespaces. It is already in those that clone3(2) made.
 fn enter_namespaces(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
     let topology = &plan.topology;
-    // First of all, so that however the parent ends, this process is not left behind. `Ready` takes it back.
+    // First of all, so that this process is not left behind however the parent ends. `Ready` undoes it.
     process::parent_death_signal(libc::SIGKILL).in_step(Step::NewProcess, "prctl(PR_SET_PDEATHSIG)")?;
-    // Before anything that costs: limits hold only inside. Where there is a helper, that has done it.
+    // Before anything that costs memory or time: limits hold only inside. A helper, if there is one, has done
+    // it already.
     if !topology.needs_helper() {
         sync::wait_until_placed(args, socket)?;
     }
-    // After the ids are mapped, which only then have a 0; before all that takes a privilege in the user namespace.
+    // After the ids are mapped: before, the namespace has no id 0. And before everything that needs a
+    // privilege in the user namespace.
     if topology.has(Namespace::USER) {
         confine::become_root(plan.process.keep_groups)?;
     }
-    // After the user namespace, because a keyring belongs to the one that it is made in.
+    // After the user namespace, because a keyring belongs to the user namespace that it is made in.
     keyring::join(&plan.process)?;
     if !topology.needs_helper() {
         namespaces::join(&topology.joins, &args.fds)?;
     }
-    // Before the terminal, which only a session leader can have.
+    // Before the terminal, because only a session leader can get a controlling terminal.
     nix::unistd::setsid().in_step(Step::NewProcess, "setsid")?;
-    // After the cgroup is joined, because the namespace's root is the cgroup of this moment.
+    // After the cgroup is joined: the root of the new namespace is the cgroup that we are in now.
     if topology.makes(Namespace::CGROUP) {
         let unshare = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP);
         unshare.in_step(Step::CgroupNamespace, "unshare(CLONE_NEWCGROUP)")?;
     }
-    // After the network namespace is entered, and before hooks and the program, which find the devices there.
+    // After the network namespace is entered, and before hooks and the program, which must find the devices
+    // there.
     if args.waits.resources_assigned {
         wait_for(Acknowledgement::ResourcesAssigned, socket)?;
     }
@@ -150,9 +154,9 @@ fn enter_namespaces(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result
     Ok(())
 }
 
-/// Sets up everything around the process rather than the process itself: root, mounts, devices, names, kernel parameters.
+/// Sets up what surrounds the process: root, mounts, devices, names, kernel parameters.
 fn set_up_container(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
-    // First, so that what is made has exactly the mode that it is made with.
+    // First, so that each file gets exactly the mode that it is made with.
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     let root = rootfs::enter_mounts(&plan.rootfs, &args.fds)?;
     let late = match plan.rootfs.switch {
@@ -169,7 +173,7 @@ fn set_up_container(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result
     Ok(())
 }
 
-/// What becomes read-only when all is made.
+/// What becomes read-only at the end.
 #[derive(Default)]
 struct LateReadOnly {
     mounts: Vec<mounts::LateReadOnlyMount>,
@@ -177,14 +181,14 @@ struct LateReadOnly {
     root: Option<Step>,
 }
 
-/// Sets up a container that has a mount namespace of its own. Returns what becomes read-only at the end.
+/// Sets up a container with a mount namespace of its own. Returns what becomes read-only at the end.
 fn set_up_in_own_mounts(
     plan: &Plan,
     args: &InitArgs,
     socket: &SyncSocket,
     root: &Root,
 ) -> Result<LateReadOnly, Report> {
-    // Before the container's /dev is mounted, in which anything may be called null (CVE-2025-31133).
+    // Before the container's /dev is mounted, in which the name null may be any file (CVE-2025-31133).
     let null = paths::host_null(!plan.masked_paths.is_empty())?;
     let mounts = mounts::mount_all(&plan.mounts, rootfs::place(&plan.rootfs, root), &args.fds, socket)?;
     // After the mounts, because /dev is one of them.
@@ -194,14 +198,16 @@ fn set_up_in_own_mounts(
     // After the hooks, which may make devices; before the root is changed, because the host's null device may be needed.
     null::reopen(root)?;
     rootfs::pivot_root(&plan.rootfs, root)?;
-    // Before the masks: in a user namespace the kernel mounts a procfs only where one without covers is to be seen. And
-    // after the root is changed, so that no mount of the container can stand in its place: it is attached nowhere.
+    // Before the masks: in a user namespace the kernel mounts a procfs only if a procfs without covers is
+    // visible. And after the change of root, so that no mount of the container can take its place: it is
+    // attached nowhere.
     let procfs = sysctl::procfs(plan)?;
     // After the root is changed: the pair is made in the container's devpts.
     terminal(&plan.process, &args.fds, root, true)?;
     set_names(plan)?;
     sysctl::write_all(&plan.sysctls, procfs.as_ref())?;
-    // After the sysctls, which lie below such paths. Read-only first: where a path is both, the mask lies on top.
+    // After the sysctls, which lie below such paths. Read-only comes first: if a path is in both lists, the
+    // mask is on top.
     let by_path = paths::make_read_only(&plan.read_only_paths, root)?;
     paths::mask(&plan.masked_paths, plan.mask_context.as_ref(), root, null)?;
     // Before the root becomes read-only.
@@ -209,7 +215,8 @@ fn set_up_in_own_mounts(
     Ok(LateReadOnly { mounts, root: plan.rootfs.read_only.then_some(Step::ReadOnlyRoot).or(by_path) })
 }
 
-/// Sets up a container in a mount namespace that is shared: nothing is mounted, because it would be mounted for the others too.
+/// Sets up a container in a shared mount namespace: nothing is mounted, because it would be mounted for the
+/// others too.
 fn set_up_in_shared_mounts(
     plan: &Plan,
     args: &InitArgs,
@@ -217,7 +224,7 @@ fn set_up_in_shared_mounts(
     root: &Root,
 ) -> Result<(), Report> {
     run_creation_hooks(plan, args, socket)?;
-    // Before the root is changed: the terminal is one of those of the namespace that is shared.
+    // Before the change of root: the terminal comes from the shared namespace.
     let outside = Root::open("/".as_ref()).in_step(Step::Console, "open /")?;
     terminal(&plan.process, &args.fds, &outside, false)?;
     rootfs::pivot_root(&plan.rootfs, root)?;
@@ -233,13 +240,13 @@ fn make_working_directory(plan: &ProcessPlan, root: &Root) -> Result<(), Report>
         return Ok(());
     }
     match root.mkdir_all(&plan.cwd, 0o755) {
-        // What stands there is found out by chdir, as the user that it is for.
+        // Another file in its place is reported by chdir, as the user of the process.
         Ok(_) | Err(Errno::ENOTDIR | Errno::EACCES | Errno::EROFS | Errno::ELOOP) => Ok(()),
         Err(errno) => Err(Report::new(Step::WorkingDirectory, errno, "mkdir")),
     }
 }
 
-/// Has the runtime run its hooks, then runs those of the container.
+/// Lets the runtime run its hooks, then runs those of the container.
 fn run_creation_hooks(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
     if args.waits.hooks_done {
         ask_for(Acknowledgement::HooksDone, &Message::RunHooks, socket)?;
@@ -250,7 +257,7 @@ fn run_creation_hooks(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Resu
         .map_err(|text| Report::from_text(Step::CreateContainerHook, &text))
 }
 
-/// Runs hooks in the container: they see this process by its number in there.
+/// Runs hooks in the container: they get the pid that this process has inside.
 fn run_container_hooks(
     kind: &'static str,
     hooks: &[Hook],
@@ -282,16 +289,17 @@ fn set_umask(plan: &ProcessPlan) {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(plan.umask));
 }
 
-/// Confines the process, sends `Ready`, and waits for its start. For `run` and `exec`, `Ready` is sent before the
-/// confinement, so that the parent works meanwhile; but not where others are told of the process before its start (a
-/// pid file, a pidfd socket).
+/// Confines the process, sends `Ready`, and waits for its start. For `run` and `exec`, `Ready` is sent before
+/// the confinement, so that the parent works meanwhile. It is sent afterwards if others learn of the process
+/// before its start (by a pid file or a pidfd socket).
 fn confine_and_wait(
     plan: &ProcessPlan,
     args: &InitArgs,
     socket: &SyncSocket,
 ) -> Result<program::Program, Report> {
-    // CVE-2024-21626: before chdir, so that no descriptor of ours can be where the working directory or a path of the
-    // program leads. Before any filter: an older profile does not know close_range. And before others can know of us.
+    // Before chdir, so that neither the working directory nor a path of the program can lead to a descriptor
+    // of ours (CVE-2024-21626). Before any filter: an older profile does not know close_range. And before
+    // others can know of us.
     descriptors::close_all_but_ours(plan, &args.fds, socket)
         .in_step(Step::CloseDescriptors, "close_range")?;
     if args.waits.ready == ReadyMoment::BeforeConfinement {
@@ -299,7 +307,7 @@ fn confine_and_wait(
     }
     let program = confine::confine(plan, args.chown_stdio, socket)?;
     if args.waits.ready == ReadyMoment::AfterConfinement {
-        // Before `create` can have ended: whoever sends a signal after it is heard.
+        // Before `create` can end: from then on somebody may send a signal, and it must have an effect.
         sync::hear_signals(args)?;
         send_ready(socket)?;
     }
@@ -307,20 +315,23 @@ fn confine_and_wait(
     Ok(program)
 }
 
-/// Resets signals, which a filter that is for the program alone may deny; then loads that filter.
+/// Resets signals first, because a filter that is meant for the program alone may deny that; then loads the
+/// filter.
 fn reset_signals_and_filter(plan: &ProcessPlan, args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
     process::reset_signals(args.ignored_signals).in_step(Step::Signals, "sigprocmask")?;
     seccomp::load_filter(plan, socket, Load::BeforeProgram)
 }
 
-/// Makes the terminal of an exec process, in the container's devpts. The root that it opens is closed again here: later all
-/// descriptors are closed by number, and no owner may then close one of that number again.
+/// Makes the terminal of an exec process, in the container's devpts. The root that it opens is dropped here
+/// and not later: all descriptors are then closed by number, and a later drop could close another one with
+/// the same number.
 fn exec_terminal(plan: &ProcessPlan, fds: &InitFds) -> Result<(), Report> {
     let root = Root::open("/".as_ref()).in_step(Step::Rootfs, "open /")?;
     terminal(plan, fds, &root, false)
 }
 
-/// Makes the terminal of the process whose `/` is `root`, if it has one. `bind_console`: over /dev/console too.
+/// Makes the terminal of the process whose `/` is `root`, if it has one. `bind_console`: also over
+/// /dev/console.
 fn terminal(plan: &ProcessPlan, fds: &InitFds, root: &Root, bind_console: bool) -> Result<(), Report> {
     let (Some(terminal), Some(socket)) = (&plan.terminal, &fds.console) else { return Ok(()) };
     console::set_up(root, terminal.size, plan.uid, socket.as_fd(), bind_console)

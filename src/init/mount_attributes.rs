@@ -10,7 +10,8 @@ use crate::plan::mount_options::NamedFlags;
 use crate::plan::mounts::Mount;
 use crate::sys::mount::{mount_flags, mount_setattr};
 
-/// Gives a bind the flags that are named and no others; but those that the kernel has locked stay beside them.
+/// Gives a bind the flags that its options name, and clears all others except those that the kernel has
+/// locked.
 pub(super) fn set_named(
     tree: &OwnedFd,
     mount: &Mount,
@@ -25,13 +26,14 @@ pub(super) fn set_named(
         let mut wanted = wanted.ok_or(Errno::EPERM).call("mount_setattr")?;
         wanted.propagation = mount.attributes.propagation;
         if existing & MS_NOSYMFOLLOW == 0 {
-            // KERNEL(5.14): one that does not know the flag refuses to clear it, too.
+            // KERNEL(5.14): an older kernel does not know the flag and refuses even to clear it.
             wanted.clear &= !MOUNT_ATTR_NOSYMFOLLOW;
         }
         set(tree, &Mount { attributes: wanted, ..mount.clone() })
     };
     if locked {
-        // It was cloned from outside, where nothing is locked; still it is the container that asks.
+        // The mount was cloned from outside the container, where nothing is locked. But the container asks
+        // for it, so its locks apply.
         return change(named.beside_locked(existing));
     }
     match change(Some(named.as_attributes())) {
@@ -40,7 +42,7 @@ pub(super) fn set_named(
     }
 }
 
-/// Returns the MS_* flags of a mount. statfs tells them by the same numbers, but for two.
+/// Returns the MS_* flags of a mount. statfs uses the same numbers, except for two.
 fn flags_of(tree: &OwnedFd) -> Result<u64, MountError> {
     const MOVED: [(u64, u64); 2] = [(0x1000, libc::MS_RELATIME), (0x2000, MS_NOSYMFOLLOW)];
     const SAME: u64 = libc::MS_RDONLY

@@ -1,10 +1,10 @@
-//! `MountError`: a failed call of a mount, with what the filesystem itself said about it.
+//! `MountError`: a failed call of a mount, with the filesystem's own message about it.
 
 use nix::errno::Errno;
 
 use crate::handshake::{Report, Step};
 
-/// A failed call, and what the filesystem itself said about it.
+/// A failed call, and the filesystem's own message about it.
 pub(super) struct MountError {
     pub errno: Errno,
     pub call: &'static str,
@@ -12,7 +12,7 @@ pub(super) struct MountError {
 }
 
 impl MountError {
-    /// The report of the mount of this index in the plan.
+    /// Makes the report of the mount with this index in the plan.
     pub(super) fn report(&self, index: usize) -> Report {
         let mut report = Report::new(Step::Mount(index), self.errno, self.call);
         if !self.words.is_empty() {
@@ -24,7 +24,7 @@ impl MountError {
     }
 }
 
-/// Names the call of an errno.
+/// Adds the name of the call to an errno.
 pub(super) trait InCall<T> {
     fn call(self, call: &'static str) -> Result<T, MountError>;
 }

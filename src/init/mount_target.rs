@@ -1,4 +1,5 @@
-//! Finds where a mount goes, by descriptor and inside the rootfs; and refuses what would redirect writes to procfs.
+//! Finds the target of a mount, by descriptor and inside the rootfs. Refuses a target that would redirect
+//! writes to procfs.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,27 +18,27 @@ use crate::sys::mount::mount_id;
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
     pub root: &'a Root,
-    /// The rootfs may have shared propagation: a mount then also appears elsewhere (a bind of the root itself is a peer
-    /// of the root), and a path is no proof of where a target is.
+    /// Whether the rootfs may have shared propagation. A mount then also appears elsewhere (a bind of the
+    /// root itself is a peer of the root), so a path does not prove where a target is.
     pub shared: bool,
 }
 
-/// What a mount goes onto.
+/// The file that a mount covers.
 pub(super) struct Target {
     pub fd: OwnedFd,
-    /// It was not there before.
+    /// Whether the target was made for this mount.
     pub made: bool,
-    /// It is what programs find at /proc.
+    /// Whether programs find this target at /proc.
     pub is_proc: bool,
 }
 
-/// Opens the target of a mount. Refused where that is the root, or lies on a procfs that the plan does not mean.
+/// Opens the target of a mount. Refuses the root, and a place on procfs that the plan does not name.
 pub(super) fn open(place: Place<'_>, mount: &Mount, flags: OFlag) -> Result<Target, MountError> {
     let (found, no_links) = find(place.root, mount, flags);
     judge(place, mount, found?, no_links)
 }
 
-/// Finds the target, and says whether no symlink and no `..` was on the way.
+/// Finds the target. Also returns whether the way to it had neither a symlink nor `..`.
 fn find(root: &Root, mount: &Mount, flags: OFlag) -> (Result<OwnedFd, MountError>, bool) {
     let flags = flags | OFlag::O_PATH;
     let (found, no_links) = match mount.lookup {
@@ -49,15 +50,15 @@ fn find(root: &Root, mount: &Mount, flags: OFlag) -> (Result<OwnedFd, MountError
                 let call = "must be mounted on ordinary directory";
                 return (Err(MountError { errno, call, words: Vec::new() }), false);
             }
-            // `..` may be on the way.
+            // There may have been a `..` on the way.
             (found, false)
         }
     };
     (found.call("open the target"), no_links)
 }
 
-/// Judges a target by what was opened. The path is used only if no symlink and no `..` was on the way: those of the
-/// image lead elsewhere than it looks.
+/// Judges a target by its opened descriptor. Uses the path only if no symlink and no `..` was on the way:
+/// those of the image lead elsewhere than they seem to.
 fn judge(place: Place<'_>, mount: &Mount, found: OwnedFd, no_links: bool) -> Result<Target, MountError> {
     guard_procfs(&found, mount, no_links)?;
     let named_proc = mount.target.to_bytes() == b"/proc";
@@ -71,7 +72,7 @@ fn judge(place: Place<'_>, mount: &Mount, found: OwnedFd, no_links: bool) -> Res
     Ok(Target { fd: found, made: false, is_proc })
 }
 
-/// Whether programs find what was opened at `path`.
+/// Whether `path` leads programs to the opened file.
 fn leads_to(root: &Root, path: &CStr, found: &OwnedFd) -> Result<bool, MountError> {
     match root.resolve(path, OFlag::O_PATH) {
         Ok(there) => is_same(&there, found).call("fstat"),
@@ -84,8 +85,8 @@ fn refused(call: &'static str) -> MountError {
     MountError { errno: Errno::from_raw(0), call, words: Vec::new() }
 }
 
-/// Refuses a target on a procfs. CVE-2025-52881 and its family: a mount over a file of procfs could redirect what is written there later. Only the
-/// few that people do cover are let through.
+/// Refuses a target on procfs. A mount over a file of procfs could redirect later writes to it
+/// (CVE-2025-52881 and its family). Only the few files that people do cover are allowed.
 fn guard_procfs(target: &OwnedFd, mount: &Mount, no_links: bool) -> Result<(), MountError> {
     const COVERED: [&[u8]; 11] = [
         b"/proc/cpuinfo",
@@ -100,7 +101,7 @@ fn guard_procfs(target: &OwnedFd, mount: &Mount, no_links: bool) -> Result<(), M
         b"/proc/sys/crypto/fips_enabled",
         b"/proc/sys/kernel/random/boot_id",
     ];
-    // The filesystem is asked, not the path: a symlink of the image may have led here.
+    // The filesystem is checked and not the path: a symlink of the image may have led here.
     let statfs = nix::sys::statfs::fstatfs(target).call("fstatfs")?;
     let on_procfs = statfs.filesystem_type() == nix::sys::statfs::PROC_SUPER_MAGIC;
     if !on_procfs || no_links && COVERED.contains(&mount.target.to_bytes()) {
@@ -116,7 +117,8 @@ fn in_procfs() -> MountError {
 const ONLY_PROC: &str = "only a proc filesystem can be mounted on /proc";
 
 impl Target {
-    /// Refuses a bind over /proc itself of anything but a procfs: labels and sysctls are written there (CVE-2019-16884).
+    /// Refuses a bind of anything but a procfs over /proc itself: labels and sysctls are written there
+    /// (CVE-2019-16884).
     pub(super) fn takes_bind(&self, tree: &OwnedFd) -> Result<(), MountError> {
         if self.is_proc && !is_whole_procfs(tree).call("fstatfs")? {
             return Err(refused(ONLY_PROC));
@@ -124,7 +126,7 @@ impl Target {
         Ok(())
     }
 
-    /// The same of a new filesystem.
+    /// Refuses a new filesystem other than a procfs over /proc itself, for the same reason as `takes_bind`.
     pub(super) fn takes_filesystem(&self, kind: &CStr) -> Result<(), MountError> {
         if self.is_proc && kind != c"proc" { Err(refused(ONLY_PROC)) } else { Ok(()) }
     }
@@ -136,8 +138,9 @@ fn is_whole_procfs(tree: &OwnedFd) -> Result<bool, Errno> {
     Ok(kind == nix::sys::statfs::PROC_SUPER_MAGIC && fstat(tree)?.st_ino == PROC_ROOT_INODE)
 }
 
-/// Looks, after all mounts, at what programs find at /proc: a procfs, or a directory of the rootfs. An image may have made
-/// /proc a symlink to where a mount was made; nothing is to be looked at where the plan has mounted one.
+/// Checks, after all mounts, what programs find at /proc: it must be a procfs or a directory of the rootfs.
+/// An image may have made /proc a symlink to a mount of the plan. Nothing needs checking if the plan has
+/// mounted a procfs there.
 pub(super) fn check_proc(root: &Root, mounts: &[Mount]) -> Result<(), Report> {
     let is_proc = |mount: &Mount| {
         let proc = matches!(&mount.source, Source::Filesystem { kind, .. } if kind.as_c_str() == c"proc");
@@ -160,7 +163,7 @@ pub(super) fn check_proc(root: &Root, mounts: &[Mount]) -> Result<(), Report> {
     Err(Report::from_text(Step::Rootfs, "what is mounted where /proc leads to is no proc filesystem"))
 }
 
-/// Opens the target, made first where it is missing: a directory for a directory, else an empty file.
+/// Opens the target. If it is missing, makes it first: a directory for a directory, otherwise an empty file.
 pub(super) fn create_target(place: Place<'_>, mount: &Mount, kind: SFlag) -> Result<Target, MountError> {
     let (found, no_links) = find(place.root, mount, OFlag::empty());
     match found {
@@ -172,14 +175,15 @@ pub(super) fn create_target(place: Place<'_>, mount: &Mount, kind: SFlag) -> Res
         _ => place.root.make_file(&mount.target, 0o644),
     };
     let made = match made {
-        // procfs makes none. That it is not there is not why: engines would take the program for missing.
+        // procfs lets nobody make a file. ENOENT must not be the answer: engines would take the program for
+        // missing.
         Err(Errno::ENOENT) if mount.target.to_bytes().starts_with(b"/proc/") => return Err(in_procfs()),
         made => made.call("create the target")?,
     };
     Ok(Target { made: true, ..judge(place, mount, made, no_links)? })
 }
 
-/// The file type of what `fd` stands for, an S_IF* constant.
+/// Returns the file type of `fd`, an S_IF* constant.
 pub(super) fn kind_of(fd: &OwnedFd) -> Result<SFlag, MountError> {
     let stat = fstat(fd).call("fstat")?;
     Ok(SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT))

@@ -1,4 +1,4 @@
-//! Makes the mounts of the plan, one after the other, each on a target found by descriptor inside the rootfs.
+//! Makes the mounts of the plan one after the other. Each target is found by descriptor inside the rootfs.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,10 +19,10 @@ use crate::plan::mounts::{Mount, Source};
 use crate::sys::errno_of;
 use crate::sys::mount::{mount_setattr, move_mount, open_tree_clone};
 
-/// The index of a mount that becomes read-only when all is done, and the mount.
+/// The index of a mount that becomes read-only at the end, and the mount.
 pub(super) type LateReadOnlyMount = (usize, OwnedFd);
 
-/// Makes all the mounts, in their order: a later one may lie within an earlier one.
+/// Makes all mounts in their order: a later one may lie within an earlier one.
 pub(super) fn mount_all(
     mounts: &[Mount],
     place: Place<'_>,
@@ -43,7 +43,7 @@ pub(super) fn mount_all(
     Ok(late)
 }
 
-/// Makes the mounts read-only that were left writable while mount points were made within.
+/// Makes the mounts read-only that stayed writable while mount points were made below them.
 pub(super) fn make_read_only(late: Vec<LateReadOnlyMount>) -> Result<(), Report> {
     let change = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
     for (index, mount) in late {
@@ -52,8 +52,8 @@ pub(super) fn make_read_only(late: Vec<LateReadOnlyMount>) -> Result<(), Report>
     Ok(())
 }
 
-/// Makes one mount; returns it where it becomes read-only at the end. `source` is a detached clone of a bind's source,
-/// where there is one already.
+/// Makes one mount. Returns it if it becomes read-only at the end. `source` is a detached clone of a bind's
+/// source, if there is one already.
 fn make_mount(
     mount: &Mount,
     place: Place<'_>,
@@ -71,7 +71,7 @@ fn make_mount(
     Ok(made.filter(|_| mount.late_read_only))
 }
 
-/// Binds a file or a directory; returns the mount, or None where a symlink was copied instead.
+/// Binds a file or a directory. Returns the mount, or `None` if a symlink was copied instead.
 fn bind(mount: &Mount, place: Place<'_>, source: Option<&OwnedFd>) -> Result<Option<OwnedFd>, MountError> {
     let Source::Bind { path, recursive, no_follow, copy_symlink, named, locked, inside, .. } = &mount.source
     else {
@@ -89,13 +89,13 @@ fn bind(mount: &Mount, place: Place<'_>, source: Option<&OwnedFd>) -> Result<Opt
     }
     let target = target::create_target(place, mount, kind)?;
     target.takes_bind(&tree)?;
-    // Attributes first: nobody ever sees the mount without them.
+    // The attributes come first, so that nobody ever sees the mount without them.
     attributes::set_named(&tree, mount, *named, *locked)?;
     attach(&tree, &target.fd)?;
     Ok(Some(tree))
 }
 
-/// Mounts a filesystem of the container's own; returns the mount.
+/// Mounts a filesystem of the container's own. Returns the mount.
 fn mount_filesystem(mount: &Mount, place: Place<'_>) -> Result<Option<OwnedFd>, MountError> {
     let Source::Filesystem { kind, source, parameters, inherit_mode, relabel, copy_up } = &mount.source
     else {
@@ -119,7 +119,7 @@ fn mount_filesystem(mount: &Mount, place: Place<'_>) -> Result<Option<OwnedFd>, 
         super::copy_up::copy_tree(target.fd.as_fd(), new.as_fd()).call("copy up")?;
     }
     move_mount(new.as_fd(), target.fd.as_fd()).call("move_mount")?;
-    // The attributes of the mount alone it was made with.
+    // fsmount has already set the attributes of the mount alone.
     let more = !mount.recursive.is_empty() || !mount.propagation.is_empty();
     if more || mount.attributes.propagation != 0 {
         attributes::set(&new, mount)?;
@@ -127,8 +127,8 @@ fn mount_filesystem(mount: &Mount, place: Place<'_>) -> Result<Option<OwnedFd>, 
     Ok(Some(new))
 }
 
-/// Clones what is inside the rootfs by now, and has the runtime map its ids: that takes rights to the filesystem which
-/// only the runtime has.
+/// Clones a source inside the rootfs, and lets the runtime map its ids: that needs rights to the filesystem
+/// which only the runtime has.
 fn mapped_inside(
     index: usize,
     mount: &Mount,
@@ -144,14 +144,15 @@ fn mapped_inside(
     Ok(Some(tree))
 }
 
-/// Clones what the rootfs has at `path` by now, with what was mounted there before.
+/// Clones what the rootfs has at `path` now, with earlier mounts.
 fn clone_inside(root: &Root, path: &CStr, recursive: bool, no_follow: bool) -> Result<OwnedFd, MountError> {
     let flags = if no_follow { OFlag::O_PATH | OFlag::O_NOFOLLOW } else { OFlag::O_PATH };
     let source = root.resolve(path, flags).call("open the source")?;
     open_tree_clone(source.as_fd(), c"", recursive, libc::AT_EMPTY_PATH).call("open_tree")
 }
 
-/// Attaches the mount, with mount(2)'s answer where a directory and something else meet: EINVAL says too little.
+/// Attaches the mount. If one is a directory and the other is not, the error is mount(2)'s: EINVAL says too
+/// little.
 fn attach(tree: &OwnedFd, target: &OwnedFd) -> Result<(), MountError> {
     let directory = |fd| target::kind_of(fd).map(|kind| kind == SFlag::S_IFDIR);
     match move_mount(tree.as_fd(), target.as_fd()) {

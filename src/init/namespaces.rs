@@ -1,4 +1,4 @@
-//! Entering existing namespaces, and the helper that goes before the container's process.
+//! Joins existing namespaces, and runs the helper that goes before the container's process.
 
 use std::convert::Infallible;
 use std::os::fd::AsFd;
@@ -13,13 +13,14 @@ use crate::plan::namespaces::{Join, Namespace, Topology};
 use crate::sys::errno_of;
 use crate::sys::process::{self, CloneSide};
 
-/// Enters each: the user namespace after those that need the host's privileges, the others again after it.
+/// Joins all namespaces. Those that setns refuses with EPERM are retried after the user namespace, which owns
+/// them.
 pub(crate) fn join(joins: &[Join], fds: &InitFds) -> Result<(), Report> {
     let mut postponed = Vec::new();
     let user = |join: &Join| join.namespace == Namespace::USER;
     for (join, fd) in joins.iter().zip(&fds.joins).filter(|(join, _)| !user(join)) {
         match process::setns(fd.as_fd(), join.namespace.0) {
-            // Owned by the user namespace that is entered next.
+            // The user namespace that is joined later owns this one.
             Err(Errno::EPERM) if joins.iter().any(user) => postponed.push((join, fd)),
             other => other.in_step(Step::JoinNamespace(join.index), "setns")?,
         }
@@ -30,7 +31,7 @@ pub(crate) fn join(joins: &[Join], fds: &InitFds) -> Result<(), Report> {
     Ok(())
 }
 
-/// Is the helper: it enters what is to be entered, then clones the container's process as the parent's child.
+/// Runs as the helper: joins namespaces, then clones the container's process as a child of the parent.
 pub(crate) fn helper(
     topology: &Topology,
     preserved: u32,
@@ -40,7 +41,7 @@ pub(crate) fn helper(
 ) -> Result<Infallible, Report> {
     process::parent_death_signal(libc::SIGKILL).in_step(Step::NewProcess, "prctl(PR_SET_PDEATHSIG)")?;
     wait_until_placed(args, socket)?;
-    // In a pid namespace that has processes already, they could otherwise trace us (CVE-2016-9962).
+    // Processes that are already in the pid namespace could otherwise trace us (CVE-2016-9962).
     process::set_dumpable(false).in_step(Step::Helper, "prctl(PR_SET_DUMPABLE)")?;
     join(&topology.joins, &args.fds)?;
     if let (Some(flags), Some(target)) = (topology.into, &args.fds.target) {
@@ -66,7 +67,7 @@ pub(crate) fn helper(
     }
 }
 
-/// All the namespaces of a process in one call, KERNEL(5.8). None of them where it has none of its own.
+/// Joins the namespaces `flags` of a process in one call, KERNEL(5.8). Does nothing if `flags` is 0.
 fn enter(target: &impl AsFd, flags: i32) -> Result<(), Report> {
     if flags == 0 {
         return Ok(());
@@ -74,21 +75,22 @@ fn enter(target: &impl AsFd, flags: i32) -> Result<(), Report> {
     process::setns(target.as_fd(), flags).in_step(Step::JoinContainer, "setns")
 }
 
-/// Makes it and asks the parent, who has the privilege, to map the ids.
+/// Makes the user namespace, and asks the parent, which has the privilege, to map the ids.
 fn make_user_namespace(socket: &SyncSocket, keep_groups: bool) -> Result<(), Report> {
     let unshare = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER);
     unshare.in_step(Step::UserNamespace, "unshare(CLONE_NEWUSER)")?;
-    // The parent writes our /proc files: they are its own only while we are dumpable.
+    // The parent writes our /proc files, which belong to our user only while we are dumpable.
     process::set_dumpable(true).in_step(Step::UserNamespace, "prctl(PR_SET_DUMPABLE)")?;
     ask_for(Acknowledgement::IdsMapped, &Message::MapIds, socket)?;
     confine::become_root(keep_groups)
 }
 
 fn make_time_namespace(offsets: &[u8]) -> Result<(), Report> {
-    // Children enter it, not we; the offsets can be set until the first child has.
+    // Our children enter the time namespace, but not we ourselves. The offsets can be set until the first
+    // child has entered.
     let flags = nix::sched::CloneFlags::from_bits_retain(Namespace::TIME.0);
     nix::sched::unshare(flags).in_step(Step::TimeOffsets, "unshare(CLONE_NEWTIME)")?;
-    // In a user namespace the file is ours to write only while we are dumpable.
+    // In a user namespace we may write the file only while we are dumpable.
     process::set_dumpable(true).in_step(Step::TimeOffsets, "prctl(PR_SET_DUMPABLE)")?;
     let write = std::fs::write("/proc/self/timens_offsets", offsets);
     write.map_err(|error| errno_of(&error)).in_step(Step::TimeOffsets, "write /proc/self/timens_offsets")?;

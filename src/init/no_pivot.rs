@@ -1,9 +1,10 @@
-//! Hides what `--no-pivot` leaves of the host: its tree of mounts stays below the container's root, out of sight.
+//! Hides what `--no-pivot` leaves of the host: the host's tree of mounts stays below the container's root,
+//! out of sight.
 //!
-//! The kernel lets a user namespace mount a new procfs or sysfs only where a procfs or sysfs with nothing mounted over
-//! parts of it is visible in its mount namespace (mount_too_revealing() in the kernel). The host's own, which the root
-//! merely hides, would be one: the container could mount /proc without the masks of its configuration. So they are
-//! unmounted, or covered.
+//! The kernel lets a user namespace mount a new procfs or sysfs only if a procfs or sysfs with no mounts over
+//! parts of it is visible in its mount namespace (mount_too_revealing() in the kernel). The host's own, which
+//! the root merely hides, would be such a one: the container could mount /proc without the masks of its
+//! configuration. So they are unmounted, or covered.
 
 use std::ffi::CStr;
 use std::os::unix::ffi::OsStrExt;
@@ -16,7 +17,7 @@ use crate::sys::mountinfo;
 
 const NONE: Option<&CStr> = None;
 
-/// Unmounts, else covers, each whole procfs and sysfs outside of `rootfs`.
+/// Unmounts each whole procfs and sysfs outside of `rootfs`, or covers it if it cannot be unmounted.
 pub(super) fn hide_kernel_filesystems(rootfs: &Path) -> Result<(), Errno> {
     for there in mountinfo::read()? {
         let whole = there.root == b"/" && matches!(&there.kind[..], b"proc" | b"sysfs");
@@ -36,7 +37,7 @@ fn hide(point: &CStr) -> Result<(), Errno> {
         other => other?,
     }
     match umount2(point, MntFlags::MNT_DETACH) {
-        // Locked, where a user namespace has inherited it.
+        // The mount is locked, because a user namespace has inherited it.
         Err(Errno::EINVAL | Errno::EPERM) => {
             mount(Some(c"tmpfs"), point, Some(c"tmpfs"), MsFlags::empty(), NONE)
         }

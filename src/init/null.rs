@@ -1,5 +1,5 @@
-//! Replaces the host's null device in the standard streams by the container's, so that the process keeps no file of the
-//! host open. A checkpoint cannot save such a file.
+//! Replaces the host's null device in the standard streams by the container's, so that the process keeps no
+//! file of the host open: a checkpoint cannot save such a file.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 

@@ -1,4 +1,4 @@
-//! Masks paths and makes them read-only: what of the kernel's files the container shall not see or not change.
+//! Masks paths and makes paths read-only: files of the kernel that the container must not see or not change.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,8 +16,8 @@ use crate::sys::mount::{
 };
 use crate::sys::shielded::clone_read_only;
 
-/// Takes the host's /dev/null, checked to be it, as a detached mount: taken before the container's /dev is in sight, where
-/// an image could have put anything in its place (CVE-2025-31133).
+/// Takes the host's /dev/null as a detached mount, and checks that it is the null device. This is done before
+/// the container's /dev is in sight, where an image could have put anything in its place (CVE-2025-31133).
 pub(super) fn host_null(wanted: bool) -> Result<Option<OwnedFd>, Report> {
     if !wanted {
         return Ok(None);
@@ -33,7 +33,7 @@ pub(super) fn host_null(wanted: bool) -> Result<Option<OwnedFd>, Report> {
     Ok(Some(null))
 }
 
-/// Covers each path that exists: a file by /dev/null, a directory by one empty read-only tmpfs shared by all.
+/// Covers each path that exists: a file with /dev/null, a directory with one empty read-only tmpfs for all.
 pub(super) fn mask(
     paths: &[CString],
     context: Option<&Parameter>,
@@ -45,7 +45,7 @@ pub(super) fn mask(
     let mut empty = Cover { fresh: None, attached: None };
     for (index, path) in paths.iter().enumerate() {
         if paths[..index].contains(path) {
-            // One mount hides it.
+            // The path is already hidden by its first mount.
             continue;
         }
         let Some((target, is_root)) = open_existing(root, path, Step::MaskedPath(index))? else { continue };
@@ -71,8 +71,8 @@ pub(super) fn mask(
     Ok(())
 }
 
-/// One mount that covers many paths. KERNEL(6.15) clones what is attached nowhere; before it, only what is attached: so
-/// the first path gets the mount itself, the others clones of it.
+/// One mount that covers many paths. Before KERNEL(6.15), only an attached mount can be cloned: so the first
+/// path gets the mount itself, and the others get clones of it.
 struct Cover {
     fresh: Option<OwnedFd>,
     attached: Option<OwnedFd>,
@@ -94,7 +94,7 @@ impl Cover {
 
 fn empty_directory(label: Option<&Parameter>) -> Result<OwnedFd, Errno> {
     let context = fsopen(c"tmpfs")?;
-    // Nothing is ever made in it: one block and one inode do.
+    // Nothing is ever made in it: one block and one inode are enough.
     for (key, value) in
         [(c"source", c"tmpfs"), (c"nr_blocks", c"1"), (c"nr_inodes", c"1"), (c"mode", c"0755")]
     {
@@ -107,9 +107,9 @@ fn empty_directory(label: Option<&Parameter>) -> Result<OwnedFd, Errno> {
     fsmount(context.as_fd(), MOUNT_ATTR_RDONLY)
 }
 
-/// Each path that exists becomes a mount of itself, read-only; its other attributes stay. Not so one that leads to the root:
-/// the process would not have a mount over that, which is where it stands already. The step of such a path comes back,
-/// and the root itself becomes read-only later.
+/// Makes each path that exists a read-only mount of itself; its other attributes stay. A path that leads to
+/// the root is an exception: the process stands on the root already and would not see a mount over it. For
+/// such a path the step is returned, and the root itself becomes read-only later.
 pub(super) fn make_read_only(paths: &[CString], root: &Root) -> Result<Option<Step>, Report> {
     let mut whole = None;
     let change = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
@@ -128,8 +128,8 @@ pub(super) fn make_read_only(paths: &[CString], root: &Root) -> Result<Option<St
     Ok(whole)
 }
 
-/// Opens a path, and says whether it leads to the root. Missing is fine. Any other failure is not: a path that cannot be
-/// looked at may still be reached by the process.
+/// Opens a path, and says whether it leads to the root. A missing path is no failure. Any other failure is
+/// one: the process may still be able to reach the path.
 fn open_existing(root: &Root, path: &CString, step: Step) -> Result<Option<(OwnedFd, bool)>, Report> {
     let (found, plain) = root.find(path, OFlag::O_PATH);
     match found {

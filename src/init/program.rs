@@ -1,4 +1,4 @@
-//! The program of the process: found, given its environment, executed.
+//! The program of the process: finds it, gives it its environment, executes it.
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
@@ -21,7 +21,7 @@ pub(super) struct Program {
     pub env: Vec<CString>,
 }
 
-/// Returns the environment, with HOME from the container's own /etc/passwd where it is not given, or empty.
+/// Returns the environment. If HOME is missing or empty, it comes from the container's own /etc/passwd.
 pub(super) fn environment(plan: &ProcessPlan) -> Vec<CString> {
     let mut env = plan.env.clone();
     env.retain(|variable| variable.as_c_str() != c"HOME=");
@@ -37,7 +37,8 @@ pub(super) fn environment(plan: &ProcessPlan) -> Vec<CString> {
     env
 }
 
-/// Returns the home directory of `uid`. The file is the image's: only a regular one is read, and no more than 1 MiB of it.
+/// Returns the home directory of `uid`. The file is the image's: only a regular file is read, and no more
+/// than 1 MiB of it.
 fn home(uid: u32) -> Option<Vec<u8>> {
     const LARGEST: usize = 1 << 20;
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
@@ -54,7 +55,8 @@ fn home(uid: u32) -> Option<Vec<u8>> {
     text.split(|&b| b == b'\n').find_map(home_in).filter(|home| !home.is_empty())
 }
 
-/// Reads a file's beginning; None on any error. (The standard library asks again for ever where a filter answers EINTR.)
+/// Reads the beginning of a file; `None` on any error. (The standard library would retry for ever if a filter
+/// answers EINTR.)
 fn read_at_most(file: &std::fs::File, most: usize) -> Option<Vec<u8>> {
     let (mut text, mut chunk) = (Vec::new(), [0; 4096]);
     while text.len() < most {
@@ -67,7 +69,7 @@ fn read_at_most(file: &std::fs::File, most: usize) -> Option<Vec<u8>> {
     Some(text)
 }
 
-/// Refuses a working directory outside the root. CVE-2024-21626: a working directory outside the root shows as "(unreachable)" to the raw call.
+/// Refuses a working directory outside the root (CVE-2024-21626): the raw call shows it as "(unreachable)".
 pub(super) fn check_working_directory() -> Result<(), Report> {
     let mut buffer = [0; libc::PATH_MAX as usize];
     match process::current_directory(&mut buffer) {
@@ -80,7 +82,7 @@ pub(super) fn check_working_directory() -> Result<(), Report> {
     }
 }
 
-/// Returns the first candidate that can be executed; else the failure that says most.
+/// Returns the first candidate that can be executed, otherwise the most telling failure.
 pub(super) fn find(plan: &ProcessPlan) -> Result<CString, Report> {
     let (mut worst, mut refused) = (Errno::ENOENT, None);
     for candidate in &plan.candidates {
@@ -97,14 +99,14 @@ pub(super) fn find(plan: &ProcessPlan) -> Result<CString, Report> {
     Err(Report::new(Step::FindProgram, worst, &why.unwrap_or_default()))
 }
 
-/// Judges as Go's exec.LookPath does: EISDIR for a directory, EACCES where nobody may execute.
+/// Judges as Go's exec.LookPath does: EISDIR for a directory, EACCES if nobody may execute it.
 fn executable(path: &CStr) -> Result<(), Errno> {
     let stat = stat(path)?;
     if stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
         return Err(Errno::EISDIR);
     }
     match faccessat(nix::fcntl::AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS) {
-        // An old kernel under the C library's emulation, or a filter: the mode bits say.
+        // Either an old kernel under the C library's emulation, or a filter: the mode bits decide.
         Err(Errno::ENOSYS | Errno::EPERM) if stat.st_mode & 0o111 != 0 => Ok(()),
         other => other,
     }

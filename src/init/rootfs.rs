@@ -21,13 +21,13 @@ use crate::sys::mount::{mount_setattr, move_mount, open_tree_clone, pivot_here};
 const NONE: Option<&CStr> = None;
 const RSLAVE: u64 = libc::MS_SLAVE | libc::MS_REC;
 
-/// Detaches the tree from the host's, and makes the rootfs a mount of its own: what pivot_root asks for.
+/// Detaches the tree from the host's, and makes the rootfs a mount of its own, as pivot_root requires.
 pub(super) fn enter_mounts(plan: &Rootfs, fds: &InitFds) -> Result<Root, Report> {
     let open = |call| move |result: Result<Root, Errno>| result.in_step(Step::Rootfs, call);
     if plan.switch == RootSwitch::Chroot {
         return open("open")(Root::open(path(plan)));
     }
-    // rslave: what the host mounts later still arrives, nothing of ours goes back.
+    // rslave: later mounts of the host still arrive here, and none of ours travels back.
     let propagation = plan.propagation.unwrap_or(RSLAVE);
     change_propagation(c"/", bindable(propagation)).in_step(Step::Rootfs, "change propagation of /")?;
     if propagation & libc::MS_SHARED != 0 || propagation & libc::MS_REC == 0 {
@@ -41,8 +41,8 @@ pub(super) fn enter_mounts(plan: &Rootfs, fds: &InitFds) -> Result<Root, Report>
     Ok(Root::from(tree))
 }
 
-/// An unbindable tree cannot be bind-mounted, neither as the rootfs nor as the source of a mount, so it is made private
-/// until `finish`.
+/// Returns a propagation that allows binds. An unbindable tree cannot be bind-mounted, neither as the rootfs
+/// nor as the source of a mount, so it is private until `finish`.
 fn bindable(propagation: u64) -> u64 {
     match propagation & libc::MS_UNBINDABLE {
         0 => propagation,
@@ -50,7 +50,7 @@ fn bindable(propagation: u64) -> u64 {
     }
 }
 
-/// Whether nothing that happens in a tree of this propagation reaches its peers on the host.
+/// Whether no mount in a tree of this propagation reaches its peers on the host.
 fn keeps_to_itself(propagation: u64) -> bool {
     propagation & libc::MS_REC != 0 && propagation & libc::MS_SHARED == 0
 }
@@ -70,14 +70,15 @@ fn change_propagation(path: &CStr, flags: u64) -> Result<(), Errno> {
     mount(NONE, path, NONE, MsFlags::from_bits_retain(flags), NONE)
 }
 
-/// pivot_root refuses a new root whose parent mount is shared, which it may still be after a change of `/` alone: the
-/// mount that holds the rootfs becomes private, or a slave where that is what the rootfs is to be.
+/// Ends the sharing of the rootfs's parent mount: pivot_root refuses a new root whose parent mount is shared,
+/// which it may still be after a change of `/` alone. The parent becomes private, or a slave if the rootfs is
+/// to be a slave.
 fn no_longer_share_parent(plan: &Rootfs, propagation: u64) -> Result<(), Report> {
     let kind = if propagation & libc::MS_SLAVE != 0 { MsFlags::MS_SLAVE } else { MsFlags::MS_PRIVATE };
     let mut candidate = Some(path(plan));
     while let Some(directory) = candidate {
         match mount(NONE, directory, NONE, kind, NONE) {
-            // Not a mount point: the one above may be.
+            // This is no mount point; the directory above may be one.
             Err(Errno::EINVAL) => candidate = directory.parent(),
             other => return other.in_step(Step::Rootfs, "change propagation of the parent mount"),
         }
@@ -85,7 +86,7 @@ fn no_longer_share_parent(plan: &Rootfs, propagation: u64) -> Result<(), Report>
     Ok(())
 }
 
-/// Makes the rootfs `/`; the host's tree is gone from it.
+/// Makes the rootfs `/`, and unmounts the host's tree.
 pub(super) fn pivot_root(plan: &Rootfs, root: &Root) -> Result<(), Report> {
     fchdir(root).in_step(Step::Pivot, "fchdir")?;
     match plan.switch {
@@ -108,16 +109,17 @@ fn by_pivot_root(plan: &Rootfs) -> Result<(), Report> {
     } else {
         let old = Root::open("/".as_ref()).in_step(Step::Pivot, "open /")?;
         pivot_here().in_step(Step::Pivot, "pivot_root")?;
-        // The old root lies over the new one, and "." could mean either: the new one must keep its propagation.
+        // The old root lies over the new one, so "." could mean either. The new one must keep its
+        // propagation.
         fchdir(&old).in_step(Step::Pivot, "fchdir")?;
-        // So that the unmount does not travel to the host.
+        // The unmount must not travel to the host.
         change_propagation(c".", RSLAVE).in_step(Step::Pivot, "detach from the host")?;
     }
-    // What "." leads to is the uppermost there: the old root.
+    // "." leads to the topmost mount there: the old root.
     umount2(c".", MntFlags::MNT_DETACH).in_step(Step::Pivot, "umount2")
 }
 
-/// For `--no-pivot`: pivot_root(2) fails where the current root is the initramfs.
+/// For `--no-pivot`: pivot_root(2) fails if the current root is the initramfs.
 fn by_move_mount(plan: &Rootfs) -> Result<(), Report> {
     let hidden = no_pivot::hide_kernel_filesystems(path(plan));
     hidden.in_step(Step::Pivot, "hide the host's procfs and sysfs")?;
@@ -125,12 +127,13 @@ fn by_move_mount(plan: &Rootfs) -> Result<(), Report> {
     chroot(c".").in_step(Step::Pivot, "chroot")
 }
 
-/// Where the mounts of the plan are made.
+/// Describes where the mounts of the plan are made.
 pub(super) fn place<'a>(plan: &Rootfs, root: &'a Root) -> Place<'a> {
     Place { root, shared: plan.propagation.is_some_and(|propagation| !keeps_to_itself(propagation)) }
 }
 
-/// Sets what hinders further mounts, when all are made: an unbindable root, a read-only one where a step asks for it.
+/// Sets, after all mounts, what would hinder them: an unbindable root, and a read-only root if a step asks
+/// for it.
 pub(super) fn finish(plan: &Rootfs, read_only: Option<Step>) -> Result<(), Report> {
     if plan.switch == RootSwitch::Chroot {
         return Ok(());

@@ -15,8 +15,8 @@ pub(super) const FAILED: i32 = 255;
 /// The longest text sent to `start`, in bytes: below PIPE_BUF, so one write is atomic.
 const LONGEST_TEXT: usize = 4000;
 
-/// Waits for one answer of the runtime. If the runtime is gone, or says anything else, nobody knows of this process, and
-/// it ends.
+/// Waits for one answer of the runtime. If the runtime is gone, or gives another answer, nobody knows of this
+/// process, and it ends.
 pub(super) fn wait_for(awaited: Acknowledgement, socket: &SyncSocket) -> Result<(), Report> {
     match socket.recv_acknowledgement().in_step(Step::Handshake, "recv")? {
         Some(received) if received == awaited => Ok(()),
@@ -24,7 +24,7 @@ pub(super) fn wait_for(awaited: Acknowledgement, socket: &SyncSocket) -> Result<
     }
 }
 
-/// Says what the runtime is to do, and waits until it has done that.
+/// Asks the runtime for something, and waits until it is done.
 pub(super) fn ask_for(
     awaited: Acknowledgement,
     question: &Message<BorrowedFd<'_>>,
@@ -36,15 +36,15 @@ pub(super) fn ask_for(
 
 /// Says that the process is ready.
 pub(super) fn send_ready(socket: &SyncSocket) -> Result<(), Report> {
-    // Before `Ready`: a runtime that has received it may write the record and end, and must not take this process with
-    // it. From here on its death is an end of file on the socket instead.
+    // Before `Ready`: a runtime that has received it may write the record and end, and its end must not kill
+    // this process. From here on, the runtime's death is an end of file on the socket instead.
     process::parent_death_signal(0).in_step(Step::Handshake, "prctl(PR_SET_PDEATHSIG)")?;
     socket.send(&Message::Ready).in_step(Step::Handshake, "send")
 }
 
-/// Joins the v1 cgroups, then waits for `Placed` if the runtime places the process or maps its ids. Called by the first
-/// process of a start: the helper, if there is one. Nothing is done outside the cgroup, because limits hold only
-/// inside.
+/// Joins the v1 cgroups, then waits for `Placed` if the runtime places the process or maps its ids. The first
+/// process of a start calls it: the helper, if there is one. Nothing else is done before, because limits hold
+/// only inside the cgroup.
 pub(super) fn wait_until_placed(args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
     join_cgroups(&args.fds)?;
     if args.waits.placed {
@@ -53,7 +53,7 @@ pub(super) fn wait_until_placed(args: &InitArgs, socket: &SyncSocket) -> Result<
     Ok(())
 }
 
-/// Moves this thread into its cgroups of version 1.
+/// Moves this thread into its v1 cgroups.
 fn join_cgroups(fds: &InitFds) -> Result<(), Report> {
     fds.cgroup_tasks.iter().try_for_each(|tasks| {
         tasks
@@ -62,7 +62,8 @@ fn join_cgroups(fds: &InitFds) -> Result<(), Report> {
     })
 }
 
-/// Waits for the answer to `Ready`: to start at once, or to wait on the exec fifo for another command's `start`.
+/// Waits for the answer to `Ready`: to start at once, or to wait on the exec fifo for another command's
+/// `start`.
 pub(super) fn wait_for_start(plan: &ProcessPlan, args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
     match socket.recv_acknowledgement().in_step(Step::Handshake, "recv")? {
         Some(Acknowledgement::Start) => Ok(()),
@@ -72,8 +73,9 @@ pub(super) fn wait_for_start(plan: &ProcessPlan, args: &InitArgs, socket: &SyncS
     }
 }
 
-/// The first process of a pid namespace is deaf to signals without a handler; one that waits for its `start` is ended by
-/// them all the same, as with runc. Before execve all of them have their default action again.
+/// Makes a process that waits for `start` end on signals, as with runc. The first process of a pid namespace
+/// ignores signals without a handler, so they get one. Before execve all signals have their default action
+/// again.
 pub(super) fn hear_signals(args: &InitArgs) -> Result<(), Report> {
     match &args.fds.exec_fifo {
         Some(_) => process::end_on_signals().in_step(Step::ExecFifo, "sigaction"),
@@ -81,8 +83,8 @@ pub(super) fn hear_signals(args: &InitArgs) -> Result<(), Report> {
     }
 }
 
-/// Tells the command that has started us why no program runs. It reads that when we have ended, from the fifo that its
-/// own word came by.
+/// Tells `start` why no program runs. It reads the text after our end, from the fifo through which it woke
+/// us.
 pub(super) fn tell_start(args: &InitArgs, text: &str) {
     if let Some(fifo) = &args.fds.exec_fifo {
         let text = &text.as_bytes()[..text.len().min(LONGEST_TEXT)];
@@ -90,12 +92,12 @@ pub(super) fn tell_start(args: &InitArgs, text: &str) {
     }
 }
 
-/// Reads from the exec fifo, which blocks until `start` writes its byte. That may be long: what can be read again from the
-/// binary is not held meanwhile.
+/// Reads from the exec fifo, which blocks until `start` writes its byte. That may take long, so memory that
+/// can be read again from the binary is released meanwhile.
 fn wait_on_fifo(plan: &ProcessPlan, args: &InitArgs) -> Result<(), Report> {
     let Some(fifo) = &args.fds.exec_fifo else { return Ok(()) };
     let may_madvise = plan.seccomp.as_ref().is_none_or(|filter| filter.spares_madvise);
-    // It stays open until execve closes it: `start` sees by that when the program runs.
+    // The fifo stays open until execve closes it: that tells `start` that the program runs.
     if may_madvise { read_byte_releasing_pages(fifo.as_fd()) } else { read_byte(fifo.as_fd()) }
         .in_step(Step::ExecFifo, "read")
 }

@@ -1,5 +1,5 @@
-//! Writes files of /proc through a procfs of our own that is mounted nowhere: what a container put over its /proc cannot
-//! redirect them (CVE-2025-52881).
+//! Writes files of /proc through a procfs of our own that is mounted nowhere: mounts of the container over
+//! its /proc cannot redirect the writes (CVE-2025-52881).
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,7 +13,7 @@ use crate::plan::sysctl::Sysctl;
 use crate::sys::file::{RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV, openat2};
 use crate::sys::mount::{fsconfig_create, fsmount, fsopen};
 
-/// Mounts a private procfs of the pid namespace we are in; only where the plan writes to it.
+/// Mounts a private procfs of our pid namespace, if the plan writes to it.
 pub(super) fn procfs(plan: &Plan) -> Result<Option<OwnedFd>, Report> {
     if plan.sysctls.is_empty() {
         return Ok(None);
@@ -40,12 +40,12 @@ pub(super) fn write_all(sysctls: &[Sysctl], procfs: Option<&OwnedFd>) -> Result<
     Ok(())
 }
 
-/// Opens a file below a directory of procfs; never out of it.
+/// Opens a file below a directory of procfs, and never outside of it.
 pub(super) fn open(directory: BorrowedFd<'_>, path: &CStr, flags: OFlag) -> Result<OwnedFd, Errno> {
     openat2(directory, path, flags.bits(), 0, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)
 }
 
-/// Writes in one call: the kernel takes each write to such a file as a whole.
+/// Writes the value in one call: the kernel takes each write to such a file as a whole value.
 pub(super) fn write(file: &OwnedFd, value: &[u8]) -> Result<(), Errno> {
     match nix::unistd::write(file, value)? {
         written if written == value.len() => Ok(()),

@@ -133,6 +133,7 @@ fn node(index: usize, device: &LinuxDevice) -> Result<Device, ConfigError> {
         kind,
         major: if fifo { 0 } else { number("major", device.major())? },
         minor: if fifo { 0 } else { number("minor", device.minor())? },
+        // runc and crun pass on the setuid bits of fileMode, and lose them again when they change the owner.
         mode: device.file_mode().unwrap_or(0o666) & 0o777,
         uid: device.uid().unwrap_or(0),
         gid: device.gid().unwrap_or(0),

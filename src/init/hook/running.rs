@@ -1,4 +1,5 @@
-//! `Running` is a hook's process: serves its streams until it has ended, and kills it at its timeout or on a signal.
+//! `Running` is a hook's process: serves its streams until it has ended, and kills it at its timeout or on a
+//! signal.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,9 +18,10 @@ use crate::plan::hooks::Hook;
 use crate::sys::interrupt::Interrupts;
 use crate::sys::spawn::{Program, spawn, wait};
 
-/// How long output is still read after the hook itself has ended: a daemon that it leaves may hold the pipes open.
+/// How long output is still read after the hook itself has ended: a daemon that it leaves behind may hold the
+/// pipes open.
 const DRAIN: Duration = Duration::from_millis(100);
-/// How long we wait for a killed hook to end; only one that hangs in the kernel takes any time.
+/// How long we wait for a killed hook to end. Only one that hangs in the kernel needs any time.
 const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How the wait for a hook ended.
@@ -91,8 +93,8 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// Reaps the ended hook. Returns its status and output, what is still in the pipes included; waits for more of it for
-    /// [`DRAIN`] at most.
+    /// Reaps the ended hook. Returns its status and its output, with what is still in the pipes; waits for
+    /// more output for [`DRAIN`] at most.
     pub(super) fn finish(mut self) -> Result<(ExitStatus, Output), Errno> {
         let deadline = Some(Instant::now() + DRAIN);
         while self.stdout.ours().is_some() || self.stderr.ours().is_some() {
@@ -104,7 +106,7 @@ impl<'a> Running<'a> {
         Ok((status, Output { stdout: self.stdout.into_bytes(), stderr: self.stderr.into_bytes() }))
     }
 
-    /// Waits for the next events; without `interrupts`, only for those of the streams.
+    /// Waits for the next events; without `interrupts`, only for events of the streams.
     fn events(&self, interrupts: Option<&Interrupts>, timeout: PollTimeout) -> Result<Vec<Event>, Errno> {
         let sources = [
             (Event::Input, self.input.as_ref().map(Input::ours), PollFlags::POLLOUT),
@@ -131,7 +133,7 @@ impl<'a> Running<'a> {
             match event {
                 Event::Input => {
                     let more = self.input.as_mut().is_some_and(Input::feed);
-                    // Closed after the last byte: the hook reads end of file.
+                    // The pipe is closed after the last byte, so that the hook reads end of file.
                     self.input = self.input.take().filter(|_| more);
                 }
                 Event::Stdout => self.stdout.fill()?,
@@ -186,16 +188,16 @@ impl Drop for Process {
     }
 }
 
-/// Kills the hook's process group, and the hook itself, which may have left the group. It has not been reaped, so neither
-/// id can belong to another process.
+/// Kills the hook's process group, and the hook itself, which may have left the group. It has not been
+/// reaped, so neither id can belong to another process.
 fn kill_group(pid: i32) {
     let pid = Pid::from_raw(pid);
     let _ = killpg(pid, Signal::SIGKILL);
     let _ = kill(pid, Signal::SIGKILL);
 }
 
-/// The time left until `deadline`, for poll(2), rounded up so that it does not wake too early. `None` when the deadline has
-/// passed.
+/// Returns the time left until `deadline`, for poll(2), rounded up so that it does not wake too early.
+/// Returns `None` if the deadline has passed.
 fn remaining(deadline: Option<Instant>) -> Option<PollTimeout> {
     let Some(deadline) = deadline else { return Some(PollTimeout::NONE) };
     let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;

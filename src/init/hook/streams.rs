@@ -9,11 +9,11 @@ use nix::unistd::{pipe2, read, write};
 /// How many bytes of the end of each output stream are kept.
 const KEPT: usize = 4096;
 
-/// The standard input of a hook: the state document that is still to be written.
+/// The standard input of a hook: the rest of the state document that is still to be written.
 pub(super) struct Input<'a> {
     pipe: OwnedFd,
     rest: &'a [u8],
-    /// The hook's end, kept open here: a hook that does not read would otherwise cause us a SIGPIPE.
+    /// The hook's end, kept open here: otherwise a hook that does not read would cause us a SIGPIPE.
     reader: OwnedFd,
 }
 
@@ -24,7 +24,7 @@ impl<'a> Input<'a> {
         Ok(Self { pipe, rest: bytes, reader })
     }
 
-    /// The hook's end.
+    /// Returns the hook's end.
     pub(super) fn theirs(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
     }
@@ -33,7 +33,8 @@ impl<'a> Input<'a> {
         self.pipe.as_fd()
     }
 
-    /// Writes what the pipe takes. Returns whether there is more to write; a failed write ends it, for hooks need not read.
+    /// Writes as much as the pipe takes. Returns whether there is more to write; after a failed write there
+    /// is not, because hooks need not read.
     pub(super) fn feed(&mut self) -> bool {
         match write(&self.pipe, self.rest) {
             Ok(written) => self.rest = &self.rest[written..],
@@ -44,7 +45,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// The end of one output stream of a hook: the last [`KEPT`] bytes.
+/// The end of one output stream of a hook: its last [`KEPT`] bytes.
 pub(super) struct Tail {
     /// Our end; `None` after end of file.
     pipe: Option<OwnedFd>,
