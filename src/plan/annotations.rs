@@ -1,4 +1,4 @@
-//! Reads the annotations that change what is done. All others are only handed on: to `state` and to hooks.
+//! Reads the annotations that have an effect. All others are only passed on, to `state` and to hooks.
 
 use std::ffi::CString;
 use std::path::{Component, Path, PathBuf};
@@ -6,9 +6,9 @@ use std::path::{Component, Path, PathBuf};
 use super::c_string::c_string;
 use crate::spec::ConfigError;
 
-/// crun's, which Podman sets for `--group-add keep-groups`.
+/// crun's. Podman sets it for `--group-add keep-groups`.
 const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
-/// crun's: files that hooks write to.
+/// crun's: the files that hooks write to.
 const HOOKS_STDOUT: &str = "run.oci.hooks.stdout";
 const HOOKS_STDERR: &str = "run.oci.hooks.stderr";
 /// crun's: the process starts in a group below the one that has the limits.
@@ -21,7 +21,7 @@ const DEFAULT_DEVICE_RULES: &str = "run.oci.tare.default_device_rules";
 /// runc's: CRIU's configuration file.
 pub(crate) const CRIU_CONFIG: &str = "org.criu.config";
 
-/// All that act, for `features`: one that ends in a dot stands for all that begin so.
+/// All annotations with an effect, for `features`. One that ends in a dot stands for all that begin with it.
 pub(crate) const ACTING: &[&str] = &[
     CRIU_CONFIG,
     "org.systemd.property.",
@@ -37,7 +37,7 @@ pub(crate) const ACTING: &[&str] = &[
 pub(crate) struct Annotations {
     /// The process keeps the supplementary groups of our caller.
     pub keep_groups: bool,
-    /// After the configuration's own device rules come those that runc gives every container.
+    /// Whether the device rules that runc gives every container follow those of the configuration.
     pub default_device_rules: bool,
     /// Where the standard output and error of hooks go.
     pub hook_output: [Option<CString>; 2],
@@ -45,11 +45,11 @@ pub(crate) struct Annotations {
     pub systemd_subgroup: Option<PathBuf>,
 }
 
-/// `get` looks one up. Fails where one of those that act has a value that says nothing.
+/// Reads the annotations through `get`. Fails if one with an effect has an invalid value.
 pub(crate) fn read<'a>(get: impl Fn(&str) -> Option<&'a String>) -> Result<Annotations, ConfigError> {
     let switch = |key, default| get(key).map_or(Ok(default), |value| switch(key, value));
     let file = |key| get(key).map(|value| file(key, value)).transpose();
-    // An empty name stands for none.
+    // An empty name is the same as no annotation.
     let group = |key| {
         let name = get(key).filter(|name| !name.is_empty());
         name.map(|name| subgroup(name, key)).transpose()
@@ -82,13 +82,13 @@ pub(crate) fn pointer(key: &str) -> String {
     format!("/annotations/{key}")
 }
 
-/// The name of one group below another; people write it with a slash before it, which crun does not mind.
+/// Checks the name of a subgroup. People write it with a slash before it, which crun accepts.
 fn subgroup(typed: &str, key: &str) -> Result<PathBuf, ConfigError> {
     let text = typed.strip_prefix('/').unwrap_or(typed);
     let path = Path::new(text);
     let mut parts = path.components();
     let is_name = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
-    // These are the kernel's own, and a name with a newline breaks /proc/PID/cgroup.
+    // Files with this prefix are the kernel's own. A name with a newline breaks /proc/PID/cgroup.
     let is_file = text.starts_with("cgroup.");
     if is_name && !is_file && !text.contains(['\0', '\n', '/']) && text.len() < 256 {
         return Ok(path.into());

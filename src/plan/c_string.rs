@@ -1,11 +1,11 @@
-//! Text of the configuration as strings for the kernel, which ends strings at a NUL.
+//! Turns text of the configuration into strings for the kernel, which ends strings at a NUL.
 
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 
 use crate::spec::ConfigError;
 
-/// Makes a C string of `text`, which stands at `pointer` in the configuration.
+/// Makes a C string of `text`. `pointer` is its place in the configuration.
 pub(super) fn c_string(
     text: impl AsRef<OsStr>,
     pointer: impl FnOnce() -> String,
@@ -14,19 +14,19 @@ pub(super) fn c_string(
         .map_err(|_| ConfigError::new(pointer(), "has a NUL character within"))
 }
 
-/// The same for a list, whose strings stand at `pointer/0` and so on.
+/// Makes C strings of a list; `pointer/0` is the place of the first.
 pub(super) fn c_strings(texts: &[String], pointer: &str) -> Result<Vec<CString>, ConfigError> {
     let numbered = texts.iter().enumerate();
     numbered.map(|(index, text)| c_string(text, || format!("{pointer}/{index}"))).collect()
 }
 
-/// The same for a field that may be missing or empty, which is as good as missing.
+/// Makes a C string of an optional field. An empty field counts as missing.
 pub(super) fn optional_c_string(text: Option<&str>, pointer: &str) -> Result<Option<CString>, ConfigError> {
     let given = text.filter(|text| !text.is_empty());
     given.map(|text| c_string(text, || pointer.into())).transpose()
 }
 
-/// The same for a list of paths in the container, each of which must be absolute.
+/// Makes C strings of a list of paths in the container, each of which must be absolute.
 pub(super) fn absolute_paths(
     paths: Option<&Option<Vec<String>>>,
     pointer: &str,

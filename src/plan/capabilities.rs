@@ -1,4 +1,5 @@
-//! `process.capabilities`: names become bits, and what this host cannot grant is left out with a warning.
+//! `process.capabilities`: names become bits. A capability that this host cannot grant is left out with a
+//! warning.
 
 use oci_spec::runtime::{Capabilities as Names, LinuxCapabilities};
 
@@ -12,11 +13,12 @@ pub struct Capabilities {
     pub permitted: CapabilitySet,
     pub inheritable: CapabilitySet,
     pub ambient: CapabilitySet,
-    /// The highest capability of this kernel: bounding ones are dropped up to it.
+    /// The highest capability of this kernel: bounding capabilities are dropped up to it.
     pub last: u32,
 }
 
-/// The runtime specification (config.md, "Linux Process"): what cannot be granted is a warning, not a failure.
+/// Plans the capabilities. One that cannot be granted is a warning and no failure (runtime-spec, config.md,
+/// "Linux Process").
 pub(crate) fn capabilities(
     spec: Option<&LinuxCapabilities>,
     facts: &Facts,
@@ -24,7 +26,7 @@ pub(crate) fn capabilities(
     warnings: &mut Vec<String>,
 ) -> Capabilities {
     let all = u64::MAX >> (63 - facts.last_capability.min(63));
-    // A new user namespace starts with all of them, whoever makes it.
+    // A new user namespace starts with all capabilities, whoever makes it.
     let grantable = if new_user_namespace { all } else { facts.capabilities & all };
     let set = |names: &Option<Names>| names.as_ref().map_or(0, bits);
     let Some(spec) = spec else {

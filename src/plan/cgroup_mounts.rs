@@ -1,4 +1,5 @@
-//! A mount of type `cgroup`: what it becomes depends on the host's hierarchies and the container's namespaces.
+//! A mount of type `cgroup`: what it becomes depends on the host's hierarchies and the container's
+//! namespaces.
 
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
@@ -12,14 +13,14 @@ use crate::cgroup::plan::Permission;
 use crate::host::cgroup::{Hierarchy, Layout, Mode};
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
 
-/// How control groups show inside the container.
+/// How the container sees control groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Cgroups {
-    /// The host has none: the mount is left out.
+    /// The host has none, so the mount is left out.
     Absent,
     /// v2 in a cgroup namespace of the container's own: a mount of cgroup2 shows that namespace's root.
     Own,
-    /// v2 in the host's cgroup namespace: the host's mount is cloned. Mounting anew would show the same and wait for
+    /// v2 in the host's cgroup namespace: the host's mount is cloned. A new mount would show the same, after
     /// an RCU grace period (6–13 ms).
     Host { path: CString },
     /// v1: a tmpfs with one directory for each hierarchy.
@@ -28,7 +29,7 @@ pub(crate) enum Cgroups {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct V1 {
-    /// Its directory's name: the last component of where the host mounts it.
+    /// The name of its directory: the last component of the host's mount point.
     pub name: CString,
     /// Controllers, `name=systemd` among them.
     pub controllers: Vec<String>,
@@ -36,8 +37,8 @@ pub(crate) struct V1 {
     pub path: CString,
 }
 
-/// The operations for one mount of type cgroup at `target`. `mount` makes one of a target and a source, with the flags of
-/// the configuration's options.
+/// Plans the operations for one mount of type cgroup at `target`. `mount` makes a mount from a target and a
+/// source, with the flags of the configuration's options.
 pub(super) fn cgroup_mounts(
     target: &CString,
     cgroups: &Cgroups,
@@ -59,7 +60,8 @@ pub(super) fn cgroup_mounts(
     }
 }
 
-/// The tmpfs that holds the directories. It is read-only at the very end: mount points are still made within.
+/// Plans the tmpfs that holds the directories. It becomes read-only at the end, because mount points are
+/// still made in it.
 fn v1_base(target: &CString, label: &MountLabel, mount: impl Fn(CString, Source) -> Mount) -> Mount {
     let mut parameters = vec![(c"mode".into(), Some(c"755".into()))];
     label.apply("tmpfs", &mut parameters);
@@ -80,7 +82,7 @@ fn v1_hierarchy(
     Mount { lookup: TargetLookup::Follow, ..mount(below(target, hierarchy.name.to_bytes()), source) }
 }
 
-/// A symlink for each controller of several in one hierarchy: programs look for them by their single names.
+/// Plans a symlink for each controller if several share one hierarchy: programs look for their single names.
 fn v1_links(
     target: &CString,
     hierarchy: &V1,
@@ -97,7 +99,7 @@ fn below(target: &CString, name: &[u8]) -> CString {
     let mut path = target.to_bytes().to_vec();
     path.push(b'/');
     path.extend_from_slice(name);
-    // Both parts were C strings without a NUL within.
+    // Both parts were C strings, so neither contains a NUL.
     CString::new(path).unwrap_or_default()
 }
 
@@ -113,7 +115,7 @@ fn filesystem(kind: &CStr, parameters: Vec<Parameter>) -> Source {
     }
 }
 
-/// The hierarchy mounted in the container's own cgroup namespace.
+/// Plans a mount of the hierarchy in the container's own cgroup namespace.
 fn v1_filesystem(hierarchy: &V1) -> Source {
     let parameter = |controller: &String| match controller.strip_prefix("name=") {
         Some(name) => vec![(c"none".into(), None), (c"name".into(), CString::new(name).ok())],
@@ -122,7 +124,7 @@ fn v1_filesystem(hierarchy: &V1) -> Source {
     filesystem(c"cgroup", hierarchy.controllers.iter().flat_map(parameter).collect())
 }
 
-/// How control groups show in the container, from the host's layout and the container's own group.
+/// Decides how the container sees control groups, from the host's layout and the container's group.
 pub(super) fn shown_cgroups(layout: &Layout, plan: &cgroup::Plan, own_namespace: bool) -> Cgroups {
     match layout.mode() {
         _ if layout.is_empty() => Cgroups::Absent,
@@ -144,7 +146,8 @@ fn v1_groups(layout: &Layout, plan: &cgroup::Plan) -> Vec<V1> {
         };
         return layout.v1.iter().map(group).collect();
     }
-    // Without privilege the group is most likely not made: then the process stays in ours, and sees that.
+    // Without privilege the group probably does not get made. Then the process stays in our group, and sees
+    // that one.
     let ours = plan.permission == Permission::NotNeeded;
     let v1 = plan.locations.iter().filter(|location| !location.is_unified()).zip(&layout.v1);
     v1.map(|(location, tree)| V1 {
@@ -165,7 +168,7 @@ fn directory_name(mountpoint: &Path) -> CString {
     c_path(Path::new(mountpoint.file_name().unwrap_or_default()))
 }
 
-/// Paths of the host's own mounts have no NUL.
+/// Makes a C string of a host's mount point, which contains no NUL.
 fn c_path(path: &Path) -> CString {
     CString::new(path.as_os_str().as_bytes()).unwrap_or_default()
 }

@@ -1,5 +1,6 @@
-//! Delegates the container's control group: whose it becomes, and which group below it the process starts in. v2 only:
-//! a v1 group is never safe in the container's hands (runtime-spec, config-linux.md, "Cgroup ownership").
+//! Delegates the container's control group: who becomes its owner, and in which group below it the process
+//! starts. Only v2: delegating a v1 group to the container is never safe (runtime-spec, config-linux.md,
+//! "Cgroup ownership").
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,7 @@ pub struct Delegation {
     pub subgroup: Option<PathBuf>,
 }
 
-/// Decides whose the group becomes; `subgroup` is what an annotation asks for.
+/// Decides who owns the group. `subgroup` comes from an annotation.
 pub(crate) fn delegation(
     spec: &Spec,
     topology: &Topology,
@@ -27,7 +28,7 @@ pub(crate) fn delegation(
     warnings: &mut Vec<String>,
 ) -> Delegation {
     if facts.cgroup.mode() == Mode::V2 {
-        // No chown is needed where we are the owner.
+        // No chown is needed if we are the owner.
         let owner = owner(spec, topology).filter(|&owner| owner != facts.euid);
         return Delegation { owner, subgroup };
     }
@@ -38,7 +39,7 @@ pub(crate) fn delegation(
     Delegation::default()
 }
 
-/// The process's user, where the container sees its own group as the root and can write there.
+/// Returns the process's user, if the container sees its own group as the root and can write there.
 fn owner(spec: &Spec, topology: &Topology) -> Option<u32> {
     let user = spec.process().as_ref().map_or(0, |process| process.user().uid());
     if !topology.makes(Namespace::CGROUP) || !has_writable_mount(spec) {

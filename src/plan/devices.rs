@@ -12,7 +12,7 @@ use crate::spec::ConfigError;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
-    /// Index in /linux/devices; none for the default ones.
+    /// The index in /linux/devices; `None` for a default device.
     pub index: Option<usize>,
     pub path: CString,
     /// S_IFCHR, S_IFBLK or S_IFIFO.
@@ -37,7 +37,8 @@ pub struct Devices {
     pub links: Vec<Link>,
 }
 
-/// What every container has (runtime-spec, config-linux.md, "Default Devices"); console and ptmx are made elsewhere.
+/// The devices of every container (runtime-spec, config-linux.md, "Default Devices"). console and ptmx are
+/// made elsewhere.
 const DEFAULT: [(&str, u32, u32); 6] = [
     ("/dev/null", 1, 3),
     ("/dev/zero", 1, 5),
@@ -56,7 +57,8 @@ const LINKS: [(&std::ffi::CStr, &std::ffi::CStr); 5] = [
     (c"/dev/stderr", c"/proc/self/fd/2"),
 ];
 
-/// Plans the nodes and links. `terminal`: the process has one, which is bound over /dev/console. None where /dev is a bind, which belongs to whoever it was bound from.
+/// Plans the nodes and links. `terminal`: the process has a terminal, which is bound over /dev/console. If
+/// /dev is a bind, nothing is made in it (an empty `Devices`), because it belongs to its source.
 pub(crate) fn devices(
     spec: &[LinuxDevice],
     mounts: &[Mount],
@@ -85,7 +87,8 @@ pub(crate) fn devices(
         if is_at("/dev/ptmx") || terminal && is_at("/dev/console") {
             continue;
         }
-        // Of two with one path it is the first, as with runc and crun; one of the configuration before a default one.
+        // Of two devices with one path, the first is made, as with runc and crun. A configured one replaces a
+        // default one.
         let node = node(index, device)?;
         let path = node.path.to_bytes().to_vec();
         if nodes.get(&path).is_none_or(|made| made.index.is_none()) {
@@ -102,7 +105,7 @@ fn binds_dev(mount: &Mount) -> bool {
         && (mount.typ().as_deref() == Some("bind") || mount.options().iter().flatten().any(bind))
 }
 
-/// Without empty and `.` components, also at the end: mknod takes none there.
+/// Returns the path without empty and `.` components, not even at the end: mknod refuses those.
 fn place(path: &Path, pointer: impl Fn() -> String) -> Result<CString, ConfigError> {
     match path.components().next_back() {
         Some(std::path::Component::Normal(_)) => {}

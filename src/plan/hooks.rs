@@ -1,4 +1,4 @@
-//! `/hooks`: what is executed at which point of the container's life, ready for execve.
+//! `/hooks`: the programs to execute at each point of the container's life, ready for execve.
 
 use std::ffi::CString;
 
@@ -20,20 +20,20 @@ pub struct Hooks {
     pub poststop: Vec<Hook>,
 }
 
-/// One program to execute. Remembered in state.json, since `start` and `delete` run hooks too.
+/// One program to execute. It is kept in state.json, because `start` and `delete` run hooks too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Remembered", try_from = "Remembered")]
 pub struct Hook {
     pub path: CString,
     /// All of argv, verbatim; never empty.
     pub args: Vec<CString>,
-    /// All of the environment, in its order; none means that of whoever runs the hook.
+    /// The whole environment, in its order; `None` for the environment of whoever runs the hook.
     pub env: Option<Vec<CString>>,
     /// In seconds.
     pub timeout: Option<u32>,
 }
 
-/// A hook as JSON can say it: config.json is UTF-8, so nothing is lost.
+/// A hook in JSON. config.json is UTF-8, so nothing is lost.
 #[derive(Serialize, Deserialize)]
 struct Remembered {
     path: String,
@@ -74,10 +74,10 @@ impl TryFrom<Remembered> for Hook {
 /// Plans the hooks of a configuration.
 ///
 /// # Errors
-/// A fault at the field of the first hook that no kernel could execute.
+/// A fault at the field of the first hook that cannot be executed on any kernel.
 pub(crate) fn hooks(spec: Option<&oci::Hooks>) -> Result<Hooks, ConfigError> {
     let Some(spec) = spec else { return Ok(Hooks::default()) };
-    // Deprecated, and what Docker's network still uses.
+    // It is deprecated, but Docker's network still uses it.
     #[allow(deprecated)]
     let prestart = spec.prestart();
     Ok(Hooks {
@@ -106,7 +106,7 @@ fn hook(hook: &oci::Hook, at: &str) -> Result<Hook, ConfigError> {
     Ok(Hook { path, args, env, timeout })
 }
 
-/// What does not fit is more than a century, as good as any longer one.
+/// Checks a timeout. A number that is too large means more than a century, so it is replaced by the largest.
 fn timeout(seconds: i64, at: &str) -> Result<u32, ConfigError> {
     if seconds <= 0 {
         return Err(ConfigError::new(format!("{at}/timeout"), "must be greater than 0"));

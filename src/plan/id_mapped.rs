@@ -1,5 +1,5 @@
-//! Id-mapped mounts: which ids of the source show as which in the container. From the mount's own lists, from its
-//! option word, or from the container's user namespace.
+//! Id-mapped mounts: how ids of the source appear in the container. The mapping comes from the mount's own
+//! lists, from its option word, or from the container's user namespace.
 
 use oci_spec::runtime::{LinuxIdMapping, Mount as SpecMount};
 
@@ -7,7 +7,7 @@ use super::mount_options::Options;
 use super::namespaces::{IdMap, IdMaps, Namespace, Topology, id_map};
 use crate::spec::ConfigError;
 
-/// What a mount is mapped by. KERNEL(5.12).
+/// The mapping of a mount. KERNEL(5.12).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdMapped {
     pub ids: Ids,
@@ -17,13 +17,13 @@ pub struct IdMapped {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ids {
-    /// `inner` is the id on the source, `host` the id that it shows as.
+    /// `inner` is the id on the source, `host` the id that it appears as.
     Maps(IdMaps),
-    /// Those of the user namespace that the container joins: known to the kernel alone.
+    /// The mappings of the joined user namespace, which only the kernel knows.
     Joined,
 }
 
-/// None for a mount that is not id-mapped. Lists without the option word are enough.
+/// Returns `None` for a mount that is not id-mapped. Lists are enough, without the option word.
 pub(crate) fn id_mapped(
     index: usize,
     spec: &SpecMount,
@@ -60,8 +60,9 @@ fn container_ids(topology: &Topology) -> Option<Ids> {
     }
 }
 
-/// crun's notation: `uids=0-1-10#10-11-10;gids=0-100-10`, each range the first id of the source, the first id that it
-/// shows as, and how many. With an `@` before it, the second is an id inside the container's user namespace.
+/// Reads crun's notation: `uids=0-1-10#10-11-10;gids=0-100-10`. Each range has the first id of the source,
+/// the first id that it appears as, and the count. After an `@`, the second is an id inside the container's
+/// user namespace.
 fn custom(text: &str, topology: &Topology) -> Result<IdMaps, String> {
     let mut maps = IdMaps::default();
     let own = topology.id_maps.as_ref();

@@ -1,10 +1,11 @@
-//! Decisions: the configuration, the facts of this host and the command's options become one [`Plan`], which is owned,
-//! printable and comparable. Nothing here makes a system call or has a side effect: the same input gives the same plan.
+//! Decisions: the configuration, the facts of this host and the command's options become one [`Plan`], which
+//! is owned, printable and comparable. Nothing here makes a system call or has a side effect: the same input
+//! gives the same plan.
 //!
-//! What the child needs is here in the kernel's own terms, so that it decides nothing: C strings, flags, numbers,
-//! lists in order. Mount targets are not resolved here: earlier mounts change what later paths mean.
+//! The plan contains everything that the child needs in the kernel's own terms: C strings, flags, numbers,
+//! ordered lists. So the child decides nothing. Mount targets are not resolved here: earlier mounts change
+//! what later paths mean.
 
-pub(crate) mod service_manager;
 pub(crate) mod annotations;
 mod c_string;
 pub(crate) mod capabilities;
@@ -18,16 +19,16 @@ mod mount_data;
 pub(crate) mod mount_label;
 pub(crate) mod mount_options;
 pub(crate) mod mounts;
+pub(crate) mod namespaces;
 pub(crate) mod net_devices;
 pub(crate) mod process;
 pub(crate) mod rdt;
 pub(crate) mod rootfs;
 pub(crate) mod scheduling;
-/// linux.seccomp becomes one BPF program.
 pub(crate) mod seccomp;
+pub(crate) mod service_manager;
 mod show;
 pub(crate) mod sysctl;
-pub(crate) mod namespaces;
 pub(crate) mod waits;
 
 use std::ffi::{CString, OsStr};
@@ -49,7 +50,7 @@ use namespaces::{Namespace, Topology};
 use process::{ProcessContext, ProcessPlan, ProcessRequest, plan_process};
 use rootfs::RootSwitch;
 
-/// All that is done to make one container.
+/// Everything that is done to make one container.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     pub id: ContainerId,
@@ -66,13 +67,13 @@ pub struct Plan {
     pub net_devices: Vec<net_devices::NetDevice>,
     pub read_only_paths: Vec<CString>,
     pub masked_paths: Vec<CString>,
-    /// The SELinux label of what covers them, as a mount option.
+    /// The SELinux label of the mounts that cover the masked paths, as a mount option.
     pub mask_context: Option<mount_options::Parameter>,
     pub hooks: hooks::Hooks,
     /// Files for the standard output and error of hooks.
     pub hook_output: [Option<CString>; 2],
     pub process: ProcessPlan,
-    /// Odd, but no reason to refuse; each begins with the JSON pointer of its field.
+    /// Oddities that are no reason to refuse. Each begins with the JSON pointer of its field.
     pub warnings: Vec<String>,
 }
 
@@ -86,13 +87,13 @@ pub struct Request<'a> {
     pub no_new_keyring: bool,
     pub preserve_fds: u32,
     pub cgroup_manager: cgroup::plan::Manager,
-    /// Errors about cgroup permissions are ignored where nothing was asked for.
+    /// Ignore errors about cgroup permissions if the configuration asks for no resources.
     pub rootless: bool,
     pub activation: service_manager::Activation,
 }
 
 impl<'a> Request<'a> {
-    /// What holds where the command line says nothing more. `bundle` is absolute.
+    /// Makes a request with the defaults of the command line. `bundle` is absolute.
     pub fn new(id: &'a ContainerId, bundle: PathBuf) -> Self {
         Self {
             id,
@@ -110,8 +111,8 @@ impl<'a> Request<'a> {
 /// Decides everything about a container.
 ///
 /// # Errors
-/// Of kind `Spec` at the first field that cannot be done, of kind `Unsupported` at the first that this host cannot do;
-/// both with the field's JSON pointer.
+/// `Kind::Spec` at the first invalid field, `Kind::Unsupported` at the first that this host cannot do. Both
+/// have the field's JSON pointer.
 pub fn plan_container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Plan> {
     let linux = spec.linux().as_ref();
     let topology = namespaces::topology(linux)?;
@@ -171,7 +172,7 @@ fn plan_cgroup(
     })
 }
 
-/// What is mounted and made in the rootfs.
+/// The mounts and nodes in the rootfs.
 struct Filesystem {
     rootfs: rootfs::Rootfs,
     mounts: Vec<mounts::Mount>,
@@ -180,8 +181,8 @@ struct Filesystem {
     warnings: Vec<String>,
 }
 
-/// Without a mount namespace of the container's, everything mounted would be mounted on the host, and nodes would be
-/// made in a rootfs that keeps them: both are left out then, with a warning.
+/// Without a mount namespace of the container's own, mounts would be made on the host, and nodes in a rootfs
+/// that keeps them. So both are left out, with a warning.
 fn plan_filesystem(
     spec: &Spec,
     facts: &Facts,

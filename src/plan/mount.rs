@@ -1,4 +1,4 @@
-//! What one mount is in the plan: its source, its target, its flags.
+//! One mount in the plan: its source, its target, its flags.
 
 use std::ffi::CString;
 
@@ -10,16 +10,16 @@ use crate::kernel::mount::Attributes;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
     pub origin: MountOrigin,
-    /// Where, inside the rootfs.
+    /// The place inside the rootfs.
     pub target: CString,
     pub source: Source,
-    /// Of the mount itself.
+    /// The attributes of the mount itself.
     pub attributes: Attributes,
-    /// Of the mount and all below it.
+    /// The attributes of the mount and of all mounts below it.
     pub recursive: Attributes,
-    /// Changes of propagation after those.
+    /// Changes of propagation that follow the attributes.
     pub propagation: Vec<Propagation>,
-    /// Becomes read-only at the very end: mount points are still made within.
+    /// Made read-only at the end, because mount points are still made in it.
     pub late_read_only: bool,
     pub lookup: TargetLookup,
 }
@@ -33,7 +33,7 @@ pub enum MountOrigin {
     NotifySocket,
 }
 
-/// As messages name it: the JSON pointer of the configuration's field, or the variable.
+/// Shows the name that messages use: the JSON pointer of the configuration's field, or the variable.
 impl std::fmt::Display for MountOrigin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -46,7 +46,8 @@ impl std::fmt::Display for MountOrigin {
 /// How the target is looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetLookup {
-    /// Symlinks are followed inside the rootfs; made if missing, a directory or a file as the source is.
+    /// Symlinks are followed inside the rootfs. A missing target is made: a directory or a file, as the
+    /// source is.
     Follow,
     /// A directory with no symlink on the way (proc and sysfs: CVE-2019-19921, CVE-2023-27561).
     NoSymlinks,
@@ -55,13 +56,14 @@ pub enum TargetLookup {
 }
 
 impl Mount {
-    /// Whether the runtime maps the ids of this mount after the new process has made it: its source is inside the rootfs,
-    /// as the mounts before it have left that, and only the runtime has the rights to the filesystem.
+    /// Whether the runtime maps the ids of this mount after the new process has made it. That is so if the
+    /// source is inside the rootfs, as the earlier mounts have left it: only the runtime has the rights to
+    /// the filesystem.
     pub fn is_mapped_by_runtime(&self) -> bool {
         matches!(self.source, Source::Bind { inside: true, id_mapped: Some(_), .. })
     }
 
-    /// A mount of `source` with the flags that the options say.
+    /// Makes a mount of `source` with the flags of the options.
     pub(super) fn new(origin: MountOrigin, target: CString, source: Source, options: &Options) -> Self {
         Self {
             origin,
@@ -82,11 +84,11 @@ pub enum Source {
         kind: CString,
         source: CString,
         parameters: Vec<Parameter>,
-        /// A tmpfs without a mode takes that of the directory it covers.
+        /// A tmpfs without a mode gets the mode of the directory that it covers.
         inherit_mode: bool,
-        /// An SELinux label that its root gets when it is made.
+        /// An SELinux label that the root gets when it is made.
         relabel: Option<CString>,
-        /// What the directory holds is copied into the new filesystem.
+        /// The content of the directory is copied into the new filesystem.
         copy_up: bool,
     },
     Bind {
@@ -96,19 +98,19 @@ pub enum Source {
         copy_symlink: bool,
         id_mapped: Option<IdMapped>,
         named: NamedFlags,
-        /// It comes from another user namespace: the flags that it has are not to be cleared here.
+        /// The source comes from another user namespace: its flags must not be cleared here.
         locked: bool,
-        /// The path is one inside the rootfs, to be seen with the mounts that come before.
+        /// The path is inside the rootfs, and is seen with the earlier mounts.
         inside: bool,
     },
-    /// Attributes of what is mounted there already.
+    /// New attributes for an existing mount.
     Remount,
     /// No mount: a symlink in a filesystem that an earlier operation mounted.
     Symlink { to: CString },
 }
 
 impl Source {
-    /// A bind of `path` as it is on the host.
+    /// Makes a bind of the host's `path`.
     pub(super) fn bind(path: CString, recursive: bool) -> Self {
         Self::Bind {
             path,

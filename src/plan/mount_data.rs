@@ -1,7 +1,8 @@
-//! Option words that belong to a filesystem, as its parameters.
+//! Turns option words that belong to a filesystem into its parameters.
 //!
-//! mount(2), by which other runtimes mount, takes all that a filesystem gets as one text and cuts it at commas. So one word
-//! of a configuration may hold several parameters (`mode=0700,size=1m`), and not every comma ends one.
+//! Other runtimes mount with mount(2), which passes all parameters as one text and cuts it at commas. So one
+//! word of a configuration may contain several parameters (`mode=0700,size=1m`), and not every comma ends
+//! one.
 
 use std::ffi::{CStr, CString};
 
@@ -11,7 +12,7 @@ pub(crate) type Parameter = (CString, Option<CString>);
 /// The options that give an SELinux label.
 pub(super) const LABELS: [&CStr; 4] = [c"context", c"fscontext", c"defcontext", c"rootcontext"];
 
-/// The parameters in one word for a filesystem `kind`; None for one with a NUL character within.
+/// Splits one word into parameters for a filesystem `kind`. Returns `None` if one contains a NUL character.
 pub(super) fn parameters(word: &str, kind: &str) -> Option<Vec<Parameter>> {
     let mut parameters = Vec::with_capacity(1);
     let mut rest = Some(word);
@@ -25,7 +26,7 @@ pub(super) fn parameters(word: &str, kind: &str) -> Option<Vec<Parameter>> {
     Some(parameters)
 }
 
-/// Where the first parameter of `text` ends.
+/// Returns where the first parameter of `text` ends.
 fn end(text: &str, kind: &str) -> usize {
     let is_label = is_label(text);
     let (mut quoted, mut escaped) = (false, false);
@@ -33,7 +34,7 @@ fn end(text: &str, kind: &str) -> usize {
         match byte {
             b',' if !quoted && !escaped && !goes_on(&text[at + 1..], kind, is_label) => return at,
             b'"' if is_label => quoted = !quoted,
-            // A path with a comma: `lowerdir=/a\,b`. The backslash is left for overlayfs to take away.
+            // A path with a comma: `lowerdir=/a\,b`. overlayfs removes the backslash.
             b'\\' if kind == "overlay" => {
                 escaped = !escaped;
                 continue;
@@ -45,8 +46,8 @@ fn end(text: &str, kind: &str) -> usize {
     text.len()
 }
 
-/// Whether what stands after a comma is still the same value: the kernel's rule for node lists of tmpfs (`mpol=bind:0,2`),
-/// and the categories of a label, which many write without quotes.
+/// Whether the text after a comma still belongs to the value. That is so in node lists of tmpfs, by the
+/// kernel's rule (`mpol=bind:0,2`), and in the categories of a label, which many people write without quotes.
 fn goes_on(rest: &str, kind: &str, is_label: bool) -> bool {
     let is_digit = |text: &str| text.starts_with(|letter: char| letter.is_ascii_digit());
     kind == "tmpfs" && is_digit(rest) || is_label && rest.strip_prefix('c').is_some_and(is_digit)
@@ -57,7 +58,7 @@ fn is_label(text: &str) -> bool {
     LABELS.iter().any(|name| name.to_bytes() == key.as_bytes())
 }
 
-/// `key=value` or a bare flag.
+/// Reads `key=value` or a bare flag.
 pub(super) fn parameter(word: &str) -> Option<Parameter> {
     let (key, value) = match word.split_once('=') {
         // fsconfig(2) does not know the quotes around a label.

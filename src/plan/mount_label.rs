@@ -1,4 +1,4 @@
-//! `linux.mountLabel`: the SELinux context of what is mounted for the container.
+//! `linux.mountLabel`: the SELinux context of the container's mounts.
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -9,23 +9,23 @@ use super::c_string::c_string;
 use super::mount_data::{LABELS, Parameter};
 use crate::spec::ConfigError;
 
-/// crun's: which mount option carries the label.
+/// crun's annotation that names the mount option for the label.
 pub(crate) const CONTEXT_TYPE: &str = "run.oci.mount_context_type";
 
 /// The label of new filesystems.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct MountLabel {
-    /// As a mount option; none where no label is asked for.
+    /// The label as a mount option; `None` without a label.
     pub parameter: Option<Parameter>,
     /// Whether SELinux is at work on this host.
     selinux: bool,
 }
 
 impl MountLabel {
-    /// Reads the label and how it is given; `selinux` is whether SELinux is at work on this host.
+    /// Reads the label and the option for it. `selinux`: SELinux is enabled on this host.
     ///
     /// # Errors
-    /// An annotation that names no such option; a NUL character.
+    /// The annotation names no such option, or there is a NUL character.
     pub(crate) fn new(
         linux: Option<&Linux>,
         annotations: &HashMap<String, String>,
@@ -43,9 +43,9 @@ impl MountLabel {
         Ok(Self { parameter: Some((context_type.into(), Some(value))), selinux })
     }
 
-    /// Gives the label to a new filesystem of type `kind`: as one of its `parameters`, or for mqueue, whose root takes it
-    /// as an attribute and only where SELinux is at work, as the value to return. Others of the kernel's own have one
-    /// superblock for all containers, and no label.
+    /// Gives the label to a new filesystem of type `kind`, as one of its `parameters`. The root of mqueue
+    /// takes it only as an attribute, and only if SELinux is enabled: then it is returned. Other filesystems
+    /// of the kernel's own have one superblock for all containers, and get no label.
     pub(super) fn apply(&self, kind: &str, parameters: &mut Vec<Parameter>) -> Option<CString> {
         let context = self.parameter.as_ref()?;
         match kind {

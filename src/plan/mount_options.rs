@@ -1,5 +1,5 @@
-//! Reads the options of one mount: the effects of its words (the table is `spec::mount_options`) added up, the last word
-//! winning, and which mount(2) flags they name.
+//! Reads the options of one mount: adds up the effects of its words (the table is `spec::mount_options`), of
+//! which the last wins, and collects the mount(2) flags that they name.
 
 use super::mount_data;
 use crate::kernel::mount::{
@@ -11,12 +11,13 @@ use crate::spec::mount_options::{self, Effect, FlagEffect, MountOption};
 
 pub(crate) use super::mount_data::Parameter;
 
-/// A kind (MS_*), and whether it is for all mounts below too.
+/// A kind (MS_*), and whether it applies to all mounts below too.
 pub(crate) type Propagation = (u64, bool);
 
 const ATTR_ATIME: u64 = MOUNT_ATTR_ATIME;
 
-/// MS_* flags of mount(2) that the words name: for a bind it matters which were named, also those that are cleared.
+/// The MS_* flags of mount(2) that the words name. For a bind it matters which were named, even if they are
+/// cleared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NamedFlags {
     pub set: u64,
@@ -25,7 +26,7 @@ pub struct NamedFlags {
 
 const MS_ATIME_ALL: u64 =
     mount::MS_NOATIME | mount::MS_NODIRATIME | mount::MS_RELATIME | mount::MS_STRICTATIME;
-/// The flags besides access times, by both names.
+/// The flags other than access times, by both names.
 const PLAIN: [(u64, u64); 5] = [
     (mount::MS_RDONLY, MOUNT_ATTR_RDONLY),
     (mount::MS_NOSUID, MOUNT_ATTR_NOSUID),
@@ -41,7 +42,7 @@ impl NamedFlags {
             FlagEffect::Unnamed => {}
             FlagEffect::Sets(flag) => {
                 if flag & MS_ATIME_MODES != 0 {
-                    // One mode at a time: the last word wins.
+                    // There is only one mode at a time: the last word wins.
                     self.set &= !MS_ATIME_MODES;
                 }
                 self.set |= flag;
@@ -54,15 +55,15 @@ impl NamedFlags {
         }
     }
 
-    /// If the options name any flag, the bind gets exactly these, as MS_REMOUNT|MS_BIND does. Access times stay where
-    /// none is named, and are relatime where nothing more is said of them.
+    /// Returns the attributes for a bind. If the options name any flag, it gets exactly these, as with
+    /// MS_REMOUNT|MS_BIND. Access times stay if none is named; a named one without a mode becomes relatime.
     pub fn as_attributes(self) -> Attributes {
         let mut new = Attributes::default();
         if self == Self::default() {
             return new;
         }
-        // Engines write a bare rw on every bind. runc did nothing for it before 1.2 and takes all other flags away since:
-        // here a source's nosuid, nodev and noexec stay: they protect. nosymfollow goes, as with runc.
+        // A lone `rw` (engines write it on every bind) clears only read-only. runc ≥ 1.2 clears all flags; we
+        // keep the source's nosuid, nodev, noexec. nosymfollow is cleared, as with runc.
         if self == (Self { set: 0, cleared: mount::MS_RDONLY }) {
             return Attributes { clear: MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSYMFOLLOW, ..new };
         }
@@ -87,11 +88,12 @@ impl NamedFlags {
         new.clear |= MOUNT_ATTR_NODIRATIME & !directories;
     }
 
-    /// What the kernel allows of that on a mount with `existing` flags (MS_*) that are locked, because it came from
-    /// another user namespace: they stay, and the named ones are added. None where one of them was to go.
+    /// Returns the attributes that the kernel allows on a mount whose `existing` flags (MS_*) are locked,
+    /// because it came from another user namespace: these stay, and the named ones are added. Returns `None`
+    /// if a locked one would have to be cleared.
     pub fn beside_locked(self, existing: u64) -> Option<Attributes> {
         let time = |flags: u64| match flags & MS_ATIME_ALL & !mount::MS_NODIRATIME {
-            // The kernel has no word for it: it is what is neither of the others.
+            // statfs has no flag for strictatime: it is the absence of the others.
             0 => mount::MS_STRICTATIME | flags & mount::MS_NODIRATIME,
             named => named | flags & mount::MS_NODIRATIME,
         };
@@ -104,13 +106,13 @@ impl NamedFlags {
         if existing & self.cleared & !MS_NOSYMFOLLOW != 0 || !same_time {
             return None;
         }
-        // The one flag that is never locked.
+        // This flag is never locked.
         let clear = wanted.clear & MOUNT_ATTR_NOSYMFOLLOW;
         Some(Attributes { clear, set: wanted.set & !(ATTR_ATIME | MOUNT_ATTR_NODIRATIME), ..wanted })
     }
 }
 
-/// Of named access times, those that hold.
+/// Returns the access-time flags that hold, of those that are named.
 fn implied(flags: u64) -> u64 {
     let directories = flags & mount::MS_NODIRATIME;
     for mode in [mount::MS_STRICTATIME, mount::MS_NOATIME] {
@@ -127,27 +129,28 @@ pub(crate) struct Options {
     pub attributes: Attributes,
     pub named: NamedFlags,
     pub recursive: Attributes,
-    /// Whether it is a bind, and whether of all below the source too.
+    /// Whether the mount is a bind, and whether it includes all mounts below the source.
     pub bind: Option<bool>,
     /// Whether ids are mapped, and whether on all mounts below too.
     pub id_mapped: Option<bool>,
-    /// The mappings of `idmap=` and `ridmap=`, crun's, as they are written.
+    /// The mappings of crun's `idmap=` and `ridmap=`, as they are written.
     pub id_maps: Option<String>,
-    /// Words of propagation after the first, in order: each acts on what those before it left (`slave`, `shared`).
+    /// Words of propagation after the first, in order: each acts on the result of those before it (`slave`,
+    /// `shared`).
     pub propagation: Vec<Propagation>,
     pub copy_up: bool,
     pub remount: bool,
     pub copy_symlink: bool,
     pub source_no_follow: bool,
     pub target_no_follow: bool,
-    /// Everything else goes to the filesystem.
+    /// All other words: they go to the filesystem.
     pub parameters: Vec<Parameter>,
 }
 
 /// Reads the option words of a mount of a filesystem `kind`.
 ///
 /// # Errors
-/// The index of a word that has a NUL character within.
+/// The index of a word that contains a NUL character.
 pub(crate) fn parse_options(words: &[String], kind: &str) -> Result<Options, usize> {
     let mut options = Options::default();
     for (index, word) in words.iter().enumerate().filter(|(_, word)| !word.is_empty()) {
@@ -185,7 +188,8 @@ impl Options {
         Ok(())
     }
 
-    /// The first word is changed with the attributes: there is seldom another one.
+    /// Adds a word of propagation. The first one is changed together with the attributes: there is seldom
+    /// another.
     fn propagate(&mut self, kind: u64, recursive: bool) {
         if self.attributes.propagation != 0 || self.recursive.propagation != 0 {
             self.propagation.push((kind, recursive));
@@ -197,7 +201,7 @@ impl Options {
     }
 }
 
-/// The last word wins: what is set here is no longer cleared, and the other way round.
+/// Adds a change. The last word wins: a flag that is set is no longer cleared, and vice versa.
 fn change(attributes: &mut Attributes, set: u64, clear: u64) {
     attributes.set = (attributes.set & !clear) | set;
     attributes.clear = (attributes.clear & !(set & !ATTR_ATIME)) | clear;
@@ -210,7 +214,7 @@ fn take_back(attributes: &mut Attributes, mode: u64) {
     attributes.clear |= ATTR_ATIME;
 }
 
-/// The mappings that an option word gives, and whether it is for all mounts below too.
+/// Returns the mappings of an option word, and whether they apply to all mounts below too.
 fn id_maps(word: &str) -> Option<(bool, &str)> {
     match word.split_once('=')? {
         ("idmap", maps) => Some((false, maps)),

@@ -1,4 +1,4 @@
-//! `/mounts`: what is mounted where, in order, as operations of the mount API.
+//! `/mounts`: the mounts in their order, as operations of the mount API.
 
 use std::ffi::{CStr, CString};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,8 @@ use crate::spec::ConfigError;
 
 pub(crate) use super::mount::{Mount, MountOrigin, Source, TargetLookup};
 
-/// Filesystems of the kernel's own: their superblocks are shared, so that only a mount of them becomes read-only.
+/// Filesystems that are not opened read-only: some have one superblock for all mounts, and in a tmpfs files
+/// are still made. Only the mount becomes read-only.
 const VIRTUAL: [&str; 9] =
     ["tmpfs", "proc", "sysfs", "devpts", "mqueue", "securityfs", "debugfs", "tracefs", "bpf"];
 
@@ -30,10 +31,11 @@ pub(crate) struct MountContext<'a> {
     pub label: &'a MountLabel,
 }
 
-/// Plans the mounts of a configuration, which may be more operations than it has mounts.
+/// Plans the mounts of a configuration. The result may have more operations than the configuration has
+/// mounts.
 ///
 /// # Errors
-/// The first field that no mount can be made of.
+/// The first field that no mount can be made from.
 pub(crate) fn mounts(specs: &[SpecMount], context: &MountContext<'_>) -> Result<Vec<Mount>, ConfigError> {
     let mut mounts = Vec::with_capacity(specs.len() + 8);
     for (index, spec) in specs.iter().enumerate() {
@@ -56,7 +58,7 @@ fn add_mount(
     let target = target(index, spec, context.rootfs)?;
     if options.remount {
         let mut mount = Mount::new(MountOrigin::Config(index), target, Source::Remount, &options);
-        // Of /dev, or of what later mounts lie in.
+        // Made read-only at the end: later mounts may create mount points below it.
         mount.late_read_only = mount.attributes.set & MOUNT_ATTR_RDONLY != 0;
         mount.attributes.set &= !MOUNT_ATTR_RDONLY;
         mounts.push(mount);
@@ -71,8 +73,8 @@ fn add_mount(
     Ok(())
 }
 
-/// Inside the rootfs and absolute; a relative one counts from its root, and one may be spelled as the host sees it, as
-/// runc has both.
+/// Returns the target, absolute and inside the rootfs. As with runc, a relative one starts at the rootfs, and
+/// one may be written as the path on the host.
 fn target(index: usize, spec: &SpecMount, rootfs: &Path) -> Result<CString, ConfigError> {
     let pointer = || format!("/mounts/{index}/destination");
     let path = Path::new("/").join(spec.destination());
@@ -85,14 +87,14 @@ fn target(index: usize, spec: &SpecMount, rootfs: &Path) -> Result<CString, Conf
     clean(&target).ok_or_else(|| ConfigError::new(pointer(), "has a NUL character within"))
 }
 
-/// A path of the host as the container sees it, where it lies below the rootfs.
+/// Returns a path of the host as the container sees it, if it lies below the rootfs.
 pub(crate) fn within(path: &Path, rootfs: &Path) -> Option<PathBuf> {
     let below = path.strip_prefix(rootfs).ok().filter(|_| rootfs != Path::new("/"))?;
     (below != Path::new("")).then(|| Path::new("/").join(below))
 }
 
-/// Without empty and `.` components: comparisons with known paths are then exact. `..` is left for the kernel, which
-/// keeps it inside the root.
+/// Returns the path without empty and `.` components, so that comparisons with known paths are exact. `..` is
+/// left to the kernel, which keeps it inside the root.
 fn clean(path: &CStr) -> Option<CString> {
     let parts = path.to_bytes().split(|&b| b == b'/').filter(|part| !part.is_empty() && *part != b".");
     let mut clean = Vec::with_capacity(path.count_bytes());
@@ -163,7 +165,7 @@ fn filesystem(
         copy_up: options.copy_up,
     };
     let mount = Mount::new(MountOrigin::Config(index), target, source, &options);
-    // No symlink may lead elsewhere on the way to these two.
+    // No symlink on the way to these two may lead elsewhere.
     let lookup = if matches!(kind, "proc" | "sysfs") { TargetLookup::NoSymlinks } else { mount.lookup };
     Ok(Mount { late_read_only, lookup, ..mount })
 }

@@ -1,5 +1,5 @@
-//! `linux.namespaces`: which namespaces are made, which are joined, and whether that takes a helper process. Decided here
-//! once.
+//! `linux.namespaces`: decides once which namespaces are made, which are joined, and whether that needs a
+//! helper process.
 
 use std::ffi::CString;
 
@@ -36,7 +36,7 @@ impl Namespace {
         }
     }
 
-    /// As config.json spells it.
+    /// Returns the name in config.json.
     pub fn name(self) -> &'static str {
         match self {
             Self::USER => "user",
@@ -78,7 +78,7 @@ pub struct IdMaps {
 }
 
 impl IdMaps {
-    /// What the host calls the container's `inner` id.
+    /// Returns the host's id for the container's `inner` id.
     pub fn host_id(maps: &[IdMap], inner: u32) -> Option<u32> {
         let map = maps.iter().find(|map| inner >= map.inner && inner - map.inner < map.size)?;
         map.host.checked_add(inner - map.inner)
@@ -90,15 +90,15 @@ impl IdMaps {
 pub struct Topology {
     /// CLONE_NEW* flags of namespaces to make, all of them.
     pub new: i32,
-    /// Existing ones to enter, in the order of the configuration.
+    /// The existing namespaces to join, in the order of the configuration.
     pub joins: Vec<Join>,
-    /// How ids are mapped, when a user namespace is made.
+    /// The id maps, if a user namespace is made.
     pub id_maps: Option<IdMaps>,
-    /// How the configuration says that they are mapped in a user namespace that is joined.
+    /// The id maps that the configuration gives for a joined user namespace.
     pub joined_maps: Option<IdMaps>,
-    /// What is written to /proc/self/timens_offsets before anybody lives in the new time namespace.
+    /// The text for /proc/self/timens_offsets, which is written before the new time namespace has a process.
     pub time_offsets: Option<Vec<u8>>,
-    /// `exec`: the CLONE_NEW* flags of namespaces to enter at once, those of a running process.
+    /// For `exec`: the CLONE_NEW* flags of the namespaces of a running process, which are joined in one call.
     pub into: Option<i32>,
 }
 
@@ -111,21 +111,21 @@ impl Topology {
         self.joins.iter().any(|join| join.namespace == namespace)
     }
 
-    /// Whether the container has this namespace to itself or shares it with others than the host.
+    /// Whether the configuration makes or joins this namespace. A joined one may even be the host's own.
     pub fn has(&self, namespace: Namespace) -> bool {
         self.makes(namespace) || self.joins(namespace)
     }
 
-    /// Every namespace that the configuration names, as CLONE_NEW* flags: what `exec` joins.
+    /// Returns every namespace that the configuration names, as CLONE_NEW* flags: `exec` joins these.
     pub fn named(&self) -> i32 {
         self.joins.iter().fold(self.new, |flags, join| flags | join.namespace.0)
     }
 
-    /// Whether a helper process goes first and clones the container's process in its own place.
+    /// Whether a helper process goes first and clones the container's process.
     ///
-    /// Entering a pid or time namespace only takes effect for children. A user namespace that is entered or made
-    /// must own the namespaces made after it, and those entered before it need the host's privileges: both orders
-    /// take two steps. Time offsets are written before the namespace has a process.
+    /// Joining a pid or time namespace takes effect only for children. A joined or new user namespace must
+    /// own the namespaces that are made after it, and joining others before it needs the host's privileges:
+    /// both orders need two steps. Time offsets are written before the namespace has a process.
     pub fn needs_helper(&self) -> bool {
         self.joins(Namespace::PID)
             || self.joins(Namespace::TIME)
@@ -135,16 +135,16 @@ impl Topology {
             || self.into.is_some()
     }
 
-    /// Flags of the clone that makes the container's process.
+    /// Returns the flags of the clone that makes the container's process.
     ///
-    /// The cgroup namespace is unshared later: its root is the cgroup that the process is in at that moment, and
-    /// clone3 would take the parent's.
+    /// The cgroup namespace is unshared later: its root is the cgroup of the process at that moment, and
+    /// clone3 would use the parent's.
     pub fn clone_flags(&self) -> i32 {
         let helped = if self.needs_helper() { Namespace::USER.0 | self.helper_time() } else { 0 };
         self.new & !Namespace::CGROUP.0 & !helped
     }
 
-    /// The time namespace, where the helper unshares it to write the offsets.
+    /// Returns the time namespace's flag if the helper unshares it to write the offsets.
     fn helper_time(&self) -> i32 {
         if self.time_offsets.is_some() { Namespace::TIME.0 } else { 0 }
     }

@@ -8,13 +8,13 @@ use crate::spec::ConfigError;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetDevice {
-    /// On the host.
+    /// The name on the host.
     pub name: String,
-    /// In the container; with `%d`, the kernel finds a number.
+    /// The name in the container. If it contains `%d`, the kernel finds a number.
     pub inside: String,
 }
 
-/// Plans the moves in the order of their names: the configuration's has no order.
+/// Plans the moves in the order of their names, because the configuration's object has no order.
 pub(crate) fn net_devices(
     spec: Option<&HashMap<String, LinuxNetDevice>>,
     euid: u32,

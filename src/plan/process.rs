@@ -1,4 +1,4 @@
-//! `/process`: what create and exec both need to know of the process in the container, ready for execve(2).
+//! `/process`: what create and exec both need to know about the process, ready for execve(2).
 
 use std::ffi::CString;
 
@@ -18,19 +18,20 @@ use crate::spec::ConfigError;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ProcessPlan {
     pub args: Vec<CString>,
-    /// Without duplicates, the last of each name wins; HOME is added inside where it is missing.
+    /// The environment without duplicates: the last of each name wins. If HOME is missing, it is added inside
+    /// the container.
     pub env: Vec<CString>,
     pub cwd: CString,
-    /// Where the program may be: tried in order, inside the container.
+    /// The paths where the program may be. They are tried in this order, inside the container.
     pub candidates: Vec<CString>,
-    /// Whether the candidates come from PATH: decides how a missing program is put into words.
+    /// Whether the candidates come from PATH: that decides the words for a missing program.
     pub searched: bool,
     pub terminal: Option<Terminal>,
     pub uid: u32,
     pub gid: u32,
-    /// None: setgroups is not allowed here.
+    /// `None`: setgroups must not be called, because it is not allowed or because of `keep_groups`.
     pub groups: Option<Vec<u32>>,
-    /// Those of our caller are never given up, either.
+    /// The supplementary groups of our caller are kept, even in the helper.
     pub keep_groups: bool,
     pub umask: u32,
     pub capabilities: Capabilities,
@@ -42,7 +43,7 @@ pub struct ProcessPlan {
     pub personality: Option<u64>,
     pub scheduling: Scheduling,
     pub seccomp: Option<Filter>,
-    /// The name of the session keyring to make; none with `--no-new-keyring`.
+    /// The name of the session keyring to make; `None` with `--no-new-keyring`.
     pub keyring: Option<CString>,
     /// LISTEN_PID is set to the process's own id.
     pub listen_pid: bool,
@@ -52,7 +53,7 @@ pub struct ProcessPlan {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Terminal {
-    /// Rows and columns, where given.
+    /// Rows and columns, if the configuration gives them.
     pub size: Option<(u16, u16)>,
 }
 
@@ -75,11 +76,11 @@ pub(crate) struct ProcessContext<'a> {
     pub topology: &'a Topology,
 }
 
-/// What the command adds to the process of the configuration.
+/// What the command adds to the configured process.
 #[derive(Debug, Default)]
 pub(crate) struct ProcessRequest {
     pub preserve_fds: u32,
-    /// Variables in the place of those of the same name.
+    /// Variables that replace those with the same name.
     environment: Vec<String>,
     listen_fds: u32,
     keyring: Option<CString>,
@@ -90,7 +91,7 @@ pub(crate) struct ProcessRequest {
 impl ProcessRequest {
     /// For the container's own process.
     pub(super) fn init(request: &Request<'_>) -> Self {
-        // An id has been checked: no NUL.
+        // The id has been checked: it contains no NUL.
         let keyring = || CString::new(format!("_ses.{}", request.id)).unwrap_or_default();
         Self {
             preserve_fds: request.preserve_fds,
@@ -110,7 +111,7 @@ impl ProcessRequest {
 /// Plans a process in a container: its own, or one that `exec` adds.
 ///
 /// # Errors
-/// As `plan_container`.
+/// Those of `plan_container`.
 pub(crate) fn plan_process(
     spec: &Process,
     context: &ProcessContext<'_>,
@@ -157,12 +158,12 @@ pub(crate) fn plan_process(
         seccomp,
         keyring: request.keyring.clone(),
         listen_pid: request.listen_fds > 0,
-        // No process has so many; the runtime has counted them.
+        // No process has so many descriptors: the runtime has counted them.
         preserve_fds: request.preserve_fds.saturating_add(request.listen_fds),
     })
 }
 
-/// The AppArmor profile and the SELinux label, which this host must know.
+/// Returns the AppArmor profile and the SELinux label. This host must support them.
 fn labels(spec: &Process, facts: &Facts) -> Result<(Option<CString>, Option<CString>), ConfigError> {
     let apparmor = optional_c_string(spec.apparmor_profile().as_deref(), "/process/apparmorProfile")?;
     let selinux = optional_c_string(spec.selinux_label().as_deref(), "/process/selinuxLabel")?;
@@ -199,7 +200,7 @@ fn environment(texts: &[String]) -> Result<Vec<CString>, ConfigError> {
     Ok(env)
 }
 
-/// Puts each of `variables` at the end, in the place of one of the same name.
+/// Appends each of `variables`, in place of one with the same name.
 fn override_variables(env: Vec<CString>, variables: &[String]) -> Result<Vec<CString>, ConfigError> {
     let variables = variables.iter().map(|variable| c_string(variable, || "/process/env".into()));
     let variables = variables.collect::<Result<Vec<_>, _>>()?;
@@ -213,7 +214,7 @@ pub(crate) fn name(variable: &CString) -> &[u8] {
     variable.to_bytes().split(|&b| b == b'=').next().unwrap_or_default()
 }
 
-/// As execvp searches: a name with a slash is a path, any other is looked for in the process's own PATH.
+/// Searches as execvp does: a name with a slash is a path, any other is looked up in the process's own PATH.
 fn candidates(args: &[CString], env: &[CString]) -> (Vec<CString>, bool) {
     let Some(program) = args.first() else { return (Vec::new(), false) };
     if program.to_bytes().contains(&b'/') {
@@ -234,7 +235,8 @@ fn terminal(spec: &Process) -> Terminal {
     Terminal { size: size.filter(|size| *size != (0, 0)) }
 }
 
-/// The supplementary groups; none where setgroups(2) is denied, as it is where gids are mapped without privilege.
+/// Returns the supplementary groups. `None` if setgroups(2) is denied, as it is after gids were mapped
+/// without privilege.
 fn groups(user: &User, may_set: bool) -> Result<Option<Vec<u32>>, ConfigError> {
     let groups = user.additional_gids().clone().unwrap_or_default();
     if may_set {

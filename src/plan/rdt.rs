@@ -1,4 +1,5 @@
-//! linux.intelRdt: the class of service and the monitoring group, as directories of resctrl, and what is written there.
+//! linux.intelRdt: the class of service and the monitoring group, as directories of resctrl with the lines
+//! for their files.
 
 use std::path::PathBuf;
 
@@ -15,28 +16,28 @@ pub struct Rdt {
     pub root: PathBuf,
     pub class: PathBuf,
     pub existence: Existence,
-    /// Written in this order, none for a class that is taken as it is.
+    /// The lines to write, in this order; empty for a class that is used unchanged.
     pub schemata: Vec<String>,
-    /// How many of them an existing class must agree with.
+    /// How many of the lines an existing class must agree with.
     pub compared: usize,
     pub monitor: Option<PathBuf>,
 }
 
-/// Whose the class is.
+/// Who owns the class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existence {
-    /// The container's: removed with it, if it was made for it.
+    /// The container: the class is removed with it, if it was made for it.
     Own,
-    /// Somebody's by name; made if it is missing.
+    /// Somebody else, by name. A missing class is made.
     Shared,
-    /// Somebody's by name, who has set it up.
+    /// Somebody else, by name. The class must exist.
     Required,
 }
 
 /// Plans the class and the monitoring group of the container `id`.
 ///
 /// # Errors
-/// A field that this host has nothing for.
+/// A field that this host does not support.
 pub fn rdt(
     spec: Option<&LinuxIntelRdt>,
     resctrl: Option<&Resctrl>,
@@ -65,7 +66,7 @@ pub fn rdt(
         (Some(_), true) => Existence::Required,
         (Some(_), false) => Existence::Shared,
     };
-    // "/" is the class that everybody is in: the root. No other slash has passed the rules.
+    // "/" is the root: the class of every process. The rules allow no other slash.
     let class = resctrl.root.join(class.unwrap_or(id.as_str()).trim_start_matches('/'));
     let monitor =
         spec.enable_monitoring().unwrap_or(false).then(|| class.join("mon_groups").join(id.as_str()));

@@ -1,5 +1,5 @@
-//! `/root` and `linux.rootfsPropagation`: where the root filesystem is, how mounts propagate in and out of it, and how it
-//! becomes `/`.
+//! `/root` and `linux.rootfsPropagation`: the path of the root filesystem, how mounts propagate in and out of
+//! it, and how it becomes `/`.
 
 use std::ffi::CString;
 use std::path::Path;
@@ -18,8 +18,8 @@ pub struct Rootfs {
     pub path: CString,
     pub read_only: bool,
     pub switch: RootSwitch,
-    /// MS_* of `linux.rootfsPropagation`, with MS_REC for the r-forms. None: rslave for the old tree, and no change
-    /// of the new root.
+    /// The MS_* flag of `linux.rootfsPropagation`, with MS_REC for the r-forms. `None`: rslave for the old
+    /// tree, and no change for the new root.
     pub propagation: Option<u64>,
 }
 
@@ -27,9 +27,9 @@ pub struct Rootfs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RootSwitch {
     PivotRoot,
-    /// `--no-pivot`: for a rootfs on the initial ramdisk, which cannot be pivoted away from.
+    /// `--no-pivot`: for a rootfs on the initial ramdisk, for which pivot_root fails.
     MoveMount,
-    /// No mount namespace of its own: a change of root only, and nothing is mounted.
+    /// Without a mount namespace of its own: only the root changes, and nothing is mounted.
     Chroot,
 }
 
@@ -77,7 +77,7 @@ fn propagation(word: &str) -> Result<u64, ConfigError> {
     Ok(kind | recursive)
 }
 
-/// personality(2)'s number; flags are not of any use here and the specification defines none.
+/// Returns personality(2)'s number. Flags are ignored: the specification defines none.
 pub(crate) fn personality(spec: &LinuxPersonality) -> u64 {
     match spec.domain() {
         LinuxPersonalityDomain::PerLinux => PER_LINUX,

@@ -1,5 +1,5 @@
-//! `process.scheduler`, `ioPriority`, `execCPUAffinity` and `linux.memoryPolicy`: when and where the process runs, as the
-//! kernel's numbers.
+//! `process.scheduler`, `ioPriority`, `execCPUAffinity` and `linux.memoryPolicy`: when and where the process
+//! runs, as the kernel's numbers.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -16,10 +16,10 @@ use crate::spec::cpu_list::CpuList;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scheduling {
     pub scheduler: Option<SchedulerAttributes>,
-    /// As ioprio_set(2) takes it.
+    /// The value for ioprio_set(2).
     pub io_priority: Option<i32>,
     pub memory_policy: Option<MemoryPolicy>,
-    /// `exec`: the CPUs of the runtime, and so of the new process, until it is in its cgroup.
+    /// For `exec`: the CPUs of the runtime, and so of the new process, until it is in its cgroup.
     pub initial_cpus: Option<Mask>,
     pub cpus: Cpus,
 }
@@ -31,19 +31,18 @@ pub struct MemoryPolicy {
     pub nodes: Mask,
 }
 
-/// Where the process runs once it is in its cgroup.
+/// The CPUs of the process once it is in its cgroup.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Cpus {
-    /// Wherever its cpuset allows, whatever our caller was bound to.
+    /// All CPUs of its cpuset, whatever our caller was bound to.
     #[default]
     All,
-    /// Where it started: with `initial` alone, the kernel decides.
+    /// Those that it started on: with `initial` alone, the kernel decides.
     AsTheyAre,
     Only(Mask),
 }
 
-/// Plans when and where a process runs. `execCPUAffinity` is for processes that `exec` adds: the container's own has no
-/// affinity to ask for.
+/// Plans when and where a process runs. `execCPUAffinity` applies only to processes that `exec` adds.
 pub(super) fn scheduling(
     process: &Process,
     memory_policy: Option<&LinuxMemoryPolicy>,
@@ -83,7 +82,7 @@ fn scheduler(spec: &Scheduler) -> SchedulerAttributes {
             Policy::SchedFifo => kernel::SCHED_FIFO,
             Policy::SchedRr => kernel::SCHED_RR,
             Policy::SchedBatch => kernel::SCHED_BATCH,
-            // Refused by the rules of `spec`: no kernel has it.
+            // The rules of `spec` refuse it: no kernel has it.
             Policy::SchedIso => kernel::SCHED_ISO,
             Policy::SchedIdle => kernel::SCHED_IDLE,
             Policy::SchedDeadline => kernel::SCHED_DEADLINE,
@@ -97,7 +96,7 @@ fn scheduler(spec: &Scheduler) -> SchedulerAttributes {
     }
 }
 
-/// IOPRIO_CLASS_* stand above the 13 bits of the level.
+/// IOPRIO_CLASS_* is shifted above the 13 bits of the level.
 fn io_priority(spec: &LinuxIOPriority) -> i32 {
     let class = match spec.class() {
         Class::IoprioClassRt => kernel::IOPRIO_CLASS_RT,

@@ -1,5 +1,5 @@
-//! What a service manager hands on to the container: sockets that it has opened (sd_listen_fds(3)), and a socket where
-//! the program says that it is ready (sd_notify(3)).
+//! What a service manager passes to the container: open sockets (sd_listen_fds(3)), and a socket where the
+//! program reports that it is ready (sd_notify(3)).
 
 use std::path::PathBuf;
 
@@ -18,18 +18,18 @@ pub struct Activation {
     pub listen_fds: u32,
     /// Their names, with colons between.
     pub listen_names: Option<String>,
-    /// The directory, in the state directory, of the socket that stands for NOTIFY_SOCKET.
+    /// The directory, in the state directory, of the socket that replaces NOTIFY_SOCKET.
     pub notify: Option<PathBuf>,
 }
 
-/// Where that directory is in the container, as with runc.
+/// The path of that directory in the container, as with runc.
 const NOTIFY: &str = "/run/notify";
 /// The socket in it.
 pub(crate) const NOTIFY_SOCKET: &str = "notify.sock";
 
 impl Activation {
-    /// The variables that tell the process of what it is handed; each replaces a variable of the same name. LISTEN_PID
-    /// is not among them: only the process itself knows it.
+    /// Returns the variables that describe what the process gets; each replaces a variable of the same name.
+    /// LISTEN_PID is missing: only the process itself knows it.
     pub(super) fn environment(&self) -> Vec<String> {
         let mut variables = Vec::new();
         if self.listen_fds > 0 {
@@ -42,7 +42,7 @@ impl Activation {
         variables
     }
 
-    /// The bind by which the container sees the notify socket.
+    /// Plans the bind through which the container sees the notify socket.
     pub(super) fn notify_mount(&self) -> Result<Option<Mount>, ConfigError> {
         let Some(directory) = &self.notify else { return Ok(None) };
         let set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;

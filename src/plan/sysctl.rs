@@ -30,7 +30,8 @@ pub(super) fn sysctls(linux: Option<&Linux>) -> Result<Vec<Sysctl>, ConfigError>
 }
 
 fn sysctl(key: &str, value: &str) -> Result<Sysctl, ConfigError> {
-    // Dotted, a slash stands for a dot within a part: the two change places for the file's path.
+    // In a name with dots, a slash stands for a dot within a part. So the two are swapped for the file's
+    // path.
     let swap = |c| match c {
         '.' => '/',
         '/' => '.',
@@ -42,7 +43,8 @@ fn sysctl(key: &str, value: &str) -> Result<Sysctl, ConfigError> {
     Ok(Sysctl { key: key.into(), file, value: value.into(), namespace: namespace(&name) })
 }
 
-/// The namespace that the parameter `name` (dotted) belongs to; the rules of the configuration let no others through.
+/// Returns the namespace that the parameter `name` (with dots) belongs to. The rules of the configuration
+/// refuse all others.
 fn namespace(name: &str) -> Namespace {
     match name.split_once('.') {
         Some(("net", _)) => Namespace::NETWORK,

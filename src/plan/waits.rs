@@ -1,12 +1,13 @@
-//! `Waits`: what a new process waits for before its program runs. Decided here once; the runtime and the new process
-//! both read it, so that neither waits for a message that the other does not send.
+//! `Waits`: what a new process waits for before its program runs. It is decided once, here; the runtime and
+//! the new process both read it, so that neither waits for a message that the other does not send.
 
 use super::Plan;
 use super::namespaces::{Namespace, Topology};
 use super::process::ProcessPlan;
 
-/// The acknowledgements that the new process waits for, in the order of the conversation (see `handshake`). Besides
-/// these, each mount for which [`Mount::is_mapped_by_runtime`](super::mounts::Mount::is_mapped_by_runtime) has one.
+/// The acknowledgements that the new process waits for, in the order of the conversation (see `handshake`).
+/// There is one more for each mount with
+/// [`Mount::is_mapped_by_runtime`](super::mounts::Mount::is_mapped_by_runtime).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Waits {
     /// `Placed`: the first process, helper or not, waits until the runtime has moved it and mapped its ids.
@@ -23,10 +24,11 @@ pub(crate) struct Waits {
 /// When the new process says that it is ready.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum ReadyMoment {
-    /// Before it confines itself, so that both halves work at the same time: safe because the runtime does nothing
-    /// after `Ready` that would have to be undone if the new process fails.
+    /// Before it confines itself, so that both halves work at the same time. This is safe because the runtime
+    /// does nothing after `Ready` that would have to be undone if the new process fails.
     BeforeConfinement,
-    /// Others are told of the process between `Ready` and `Start`: then nothing but execve may be left to fail.
+    /// After it has confined itself: if others learn of the process between `Ready` and `Start`, only execve
+    /// may still fail.
     #[default]
     AfterConfinement,
 }
@@ -62,7 +64,8 @@ impl Waits {
         }
     }
 
-    /// The same, where the runtime has to move the process into its cgroup: only the live group knows that.
+    /// Adds a wait for `Placed` if the runtime must move the process into its cgroup: only the live group
+    /// knows that.
     #[must_use]
     pub(crate) fn and_be_moved(self, by_runtime: bool) -> Self {
         Self { placed: self.placed || by_runtime, ..self }

@@ -21,7 +21,8 @@ pub(crate) const NAMES: [&str; 9] = [
     "SCMP_ACT_TRAP",
 ];
 
-/// The largest errno the kernel returns (MAX_ERRNO); above it `SECCOMP_RET_ERRNO` is cut to it.
+/// The largest errno that the kernel returns (MAX_ERRNO): it replaces larger ones in `SECCOMP_RET_ERRNO` by
+/// this.
 const MAX_ERRNO: u32 = 4095;
 
 /// A return value of a filter, `SECCOMP_RET_*` with its data. Prints as `ERRNO(1)`.
@@ -31,13 +32,13 @@ pub struct Action(pub u32);
 impl Action {
     pub const ALLOW: Self = Self(kernel::SECCOMP_RET_ALLOW);
     pub const ENOSYS: Self = Self(kernel::SECCOMP_RET_ERRNO | kernel::ENOSYS);
-    /// For a call of an architecture that the profile does not list.
+    /// The answer to a call of an architecture that the profile does not list.
     pub const BAD_ARCH: Self = Self(kernel::SECCOMP_RET_KILL_THREAD);
 
-    /// Joins an action to its errno (EPERM where none is given). `at` is the pointer of the errno field.
+    /// Joins an action with its errno (EPERM by default). `at` is the pointer of the errno field.
     ///
     /// # Errors
-    /// An errno the kernel cannot return.
+    /// An errno that the kernel cannot return.
     pub fn new(action: LinuxSeccompAction, errno: Option<u32>, at: impl Fn() -> String) -> Result<Self> {
         let word = kernel_word(action);
         if !takes_errno(action) {
@@ -50,7 +51,7 @@ impl Action {
         }
     }
 
-    /// Whether the caller goes on by itself, with an errno perhaps.
+    /// Whether the caller keeps running on its own, perhaps with an errno.
     pub fn is_harmless(self) -> bool {
         matches!(
             self.0 & kernel::SECCOMP_RET_ACTION_FULL,
@@ -58,12 +59,12 @@ impl Action {
         )
     }
 
-    /// Whether the call is made, or a tracer or listener may make it.
+    /// Whether the call is executed, or can be executed by a tracer or listener.
     pub fn reaches_somebody(self) -> bool {
         self.is_permissive() || self.0 & kernel::SECCOMP_RET_ACTION_FULL == kernel::SECCOMP_RET_USER_NOTIF
     }
 
-    /// Whether a call that nobody thought of still reaches the kernel, or a tracer that can answer for it.
+    /// Whether an unexpected call still reaches the kernel, or a tracer that can answer for it.
     pub fn is_permissive(self) -> bool {
         matches!(
             self.0 & kernel::SECCOMP_RET_ACTION_FULL,
@@ -71,7 +72,7 @@ impl Action {
         )
     }
 
-    /// Whether the kernel would take this answer rather than `other` (its order, most restrictive first).
+    /// Whether the kernel prefers this answer to `other` (in its order, most restrictive first).
     pub fn is_stricter_than(self, other: Self) -> bool {
         let rank = |action: Self| (action.0 & kernel::SECCOMP_RET_ACTION_FULL).cast_signed();
         rank(self) < rank(other)

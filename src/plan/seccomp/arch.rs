@@ -1,4 +1,5 @@
-//! The architectures a filter can meet: what the kernel calls them, and where their calls stand in the table.
+//! The architectures that a filter can meet: the kernel's names for them, and their columns in the table of
+//! calls.
 
 use std::ops::Range;
 
@@ -15,16 +16,16 @@ pub(super) struct Abi {
     /// `AUDIT_ARCH_*`, as the kernel puts it into `seccomp_data.arch`. x32 shares that of x86_64.
     pub audit: u32,
     column: usize,
-    /// Arguments are compared as 64 bits; where not, the upper half of the register means nothing.
+    /// Whether arguments are compared as 64 bits. Otherwise the upper half of the register has no meaning.
     pub wide: bool,
-    /// socketcall and ipc are ways in (see `multiplex`).
+    /// Whether socketcall and ipc lead to calls too (see `multiplex`).
     multiplexes: bool,
-    /// The numbers it owns. New calls come at the end of the first block; a second one never grows.
+    /// The ranges of its numbers. New calls come at the end of the first block; a second one never grows.
     pub blocks: &'static [Range<u32>],
 }
 
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
-/// Set in the number of each x32 call, and in no other.
+/// This bit is set in the number of every x32 call, and of no other.
 const X32_BIT: u32 = 0x4000_0000;
 /// ARM's private calls (cacheflush, set_tls) start here, far above the others.
 const ARM_PRIVATE: u32 = 0x000f_0000;
@@ -53,8 +54,8 @@ const fn abi(
     Abi { arch, name, audit, column, wide, multiplexes, blocks }
 }
 
-/// The architecture this binary was built for, which is the one its container's processes have; `None` where the
-/// compiler has no table for it.
+/// Returns the architecture that this binary was built for, which is also that of its container's processes.
+/// `None` if the compiler has no table for it.
 pub(crate) const fn native() -> Option<Arch> {
     if cfg!(all(target_arch = "x86_64", target_pointer_width = "64")) {
         Some(Arch::ScmpArchX86_64)
@@ -67,7 +68,8 @@ pub(crate) const fn native() -> Option<Arch> {
     }
 }
 
-/// Everything a kernel of this machine can run, its own convention first; `None` without a table for it.
+/// Returns every convention that a kernel of this machine can run, its own first; `None` without a table for
+/// the machine.
 pub(super) fn for_machine(machine: Arch) -> Option<Vec<&'static Abi>> {
     let archs: &[Arch] = match machine {
         Arch::ScmpArchX86_64 => &[Arch::ScmpArchX86_64, Arch::ScmpArchX86, Arch::ScmpArchX32],
@@ -86,12 +88,12 @@ pub(crate) fn names() -> Vec<&'static str> {
 }
 
 impl Abi {
-    /// The call's own number here.
+    /// Returns the call's own number in this convention.
     pub(super) fn number(&self, call: &Row) -> Option<u32> {
         Some(call.1[self.column]).filter(|number| *number != END)
     }
 
-    /// Where else the call is found here.
+    /// Returns the multiplexer through which this convention also reaches the call.
     pub(super) fn multiplexed(&self, call: &Row) -> Option<Multiplexed> {
         if self.multiplexes { multiplex::multiplexed(call.0) } else { None }
     }

@@ -1,4 +1,4 @@
-//! The flags of the filter: those of the profile, checked against those the kernel has.
+//! The flags of the filter: checks those of the profile against those of the kernel.
 
 use std::fmt::Write;
 
@@ -29,10 +29,10 @@ pub(crate) fn supported_names(kernel: c_ulong) -> Vec<&'static str> {
 /// The flags to load the filter with.
 ///
 /// # Errors
-/// A flag this kernel does not have, or one that needs a listener where no rule asks for one.
+/// A flag that this kernel does not have, or one that needs a listener if no rule asks for one.
 pub(super) fn requested(profile: &LinuxSeccomp, notify: bool, kernel: c_ulong) -> Result<c_ulong> {
-    // No list at all, unlike an empty one, means SPEC_ALLOW where the kernel has it: without it the kernel turns
-    // off speculation for the whole container, as it did by default before 5.16.
+    // A missing list, unlike an empty one, means SPEC_ALLOW if the kernel has it. Without that flag the
+    // kernel turns off speculation for the whole container, as it did by default before 5.16.
     let mut flags = match profile.flags() {
         None => kernel & kernel::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
         Some(list) => all_of(list, notify, kernel)?,
@@ -56,8 +56,8 @@ fn all_of(list: &[Flag], notify: bool, kernel: c_ulong) -> Result<c_ulong> {
                 "/linux/seccomp/flags/{index}: {flag} needs a rule with SCMP_ACT_NOTIFY"
             ));
         }
-        // TSYNC puts the filter on all threads at once. The process that loads it has one, and the listener
-        // that NOTIFY needs cannot be asked for together with it.
+        // TSYNC puts the filter on all threads at once. The process that loads it has only one thread, and
+        // NOTIFY's listener cannot be combined with TSYNC.
         flags |= bit & !kernel::SECCOMP_FILTER_FLAG_TSYNC;
     }
     Ok(flags)

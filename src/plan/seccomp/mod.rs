@@ -1,10 +1,10 @@
 //! The seccomp compiler: from the OCI object to one BPF program, without a system call.
 //!
-//! `rules` checks the object and takes it apart, `verdicts` says what each call number is answered on each
-//! architecture, `program` writes the instructions. The verdicts are those of libseccomp as runc drives it
-//! (`tests/seccomp_differential.rs` compares them), with these decisions where rules meet:
-//! - a rule that says what the default says is left out;
-//! - a rule without conditions decides its call alone, the first one where there are several;
+//! `rules` checks the object and takes it apart, `verdicts` computes the answer to each call number on each
+//! architecture, `program` writes the instructions. The verdicts are those of libseccomp as runc uses it
+//! (`tests/seccomp_differential.rs` compares them), with these decisions for rules that meet:
+//! - a rule with the default's answer is left out;
+//! - a rule without conditions decides its call alone, the first one if there are several;
 //! - of rules with conditions the first that holds decides;
 //! - 32-bit architectures and x32 compare the lower half of an argument;
 //! - a call of an architecture that the profile does not list kills the thread;
@@ -30,7 +30,7 @@ use action::Action;
 use arch::Abi;
 use rules::Rules;
 
-/// The most instructions that the kernel takes (BPF_MAXINSNS).
+/// The largest number of instructions that the kernel accepts (BPF_MAXINSNS).
 const MOST_INSTRUCTIONS: usize = 4096;
 
 /// The names of all operators, sorted, for `features`.
@@ -53,20 +53,22 @@ pub struct Filter {
     pub notify: Option<Notify>,
     /// The answer to calls without a rule.
     pub default_action: Action,
-    /// Nobody is ended, or told of, for a madvise: the process may give memory back under it.
+    /// Whether a madvise kills nobody and notifies nobody: then the process may give memory back under the
+    /// filter.
     pub spares_madvise: bool,
-    /// Nobody is ended, or told of, for looking at files: a process may find out why its program was refused.
+    /// Whether looking at files kills nobody and notifies nobody: then the process may find out why its program was
+    /// refused.
     pub spares_looks: bool,
-    /// A program can be executed under it.
+    /// Whether a program can be executed under the filter.
     pub permits_execve: bool,
-    /// A process can end itself under it.
+    /// Whether a process can end itself under the filter.
     pub permits_exit: bool,
-    /// What of the profile has no effect and why, each with its JSON pointer. For the debug log: engines' profiles
-    /// are written for every machine, so that something of them never has one.
+    /// The parts of the profile that have no effect and why, each with its JSON pointer. They go to the debug
+    /// log: engines write one profile for every machine, so some part of it never has an effect.
     pub warnings: Vec<String>,
 }
 
-/// Who is told of calls with SCMP_ACT_NOTIFY.
+/// Where calls with SCMP_ACT_NOTIFY are reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notify {
     pub listener_path: PathBuf,
@@ -74,18 +76,18 @@ pub struct Notify {
 }
 
 impl Filter {
-    /// One line for the plan: `574 instructions, flags SPEC_ALLOW, default ERRNO(1)`.
+    /// Returns one line for the plan: `574 instructions, flags SPEC_ALLOW, default ERRNO(1)`.
     pub fn summary(&self) -> String {
         let (length, flags) = (self.program.len(), flags::show(self.flags));
         format!("{length} instructions, flags {flags}, default {}", self.default_action)
     }
 }
 
-/// Compiles `linux.seccomp` for a machine of this architecture (`arch::native()`, but for tests) whose kernel has
-/// these `SECCOMP_FILTER_FLAG_*`.
+/// Compiles `linux.seccomp` for a machine of this architecture (`arch::native()` except in tests) whose
+/// kernel has these `SECCOMP_FILTER_FLAG_*`.
 ///
 /// # Errors
-/// `Kind::Spec` for what the object gets wrong and `Kind::Unsupported` for what this machine does not have, each with
+/// `Kind::Spec` for an invalid object and `Kind::Unsupported` for what this machine does not have, each with
 /// the JSON pointer.
 pub fn compile(profile: &LinuxSeccomp, machine: Arch, kernel_flags: c_ulong) -> Result<Filter> {
     let mut warnings = Vec::new();
@@ -94,7 +96,8 @@ pub fn compile(profile: &LinuxSeccomp, machine: Arch, kernel_flags: c_ulong) -> 
     let notify = notify(profile, rules.notify, kernel_flags)?;
     let flags = flags::requested(profile, rules.notify, kernel_flags)?;
     let program = program(&rules, &abis)?;
-    // The read that goes with it must be one that waits: an errno for it would be met again and again.
+    // The read that follows must really wait: if the filter answered it with an errno, the read would be
+    // repeated for ever.
     let spares_madvise = rules.never_kills("madvise") && rules.permit("read");
     Ok(Filter {
         program,
@@ -129,7 +132,8 @@ fn program(rules: &Rules<'_>, abis: &[&Abi]) -> Result<Vec<sock_filter>> {
     }
 }
 
-/// The conventions that the profile admits on this machine, its own first, which is always among them.
+/// Returns the conventions that the profile admits on this machine. The machine's own comes first, and is
+/// always admitted.
 fn admitted(profile: &LinuxSeccomp, machine: Arch, warnings: &mut Vec<String>) -> Result<Vec<&'static Abi>> {
     let Some(mut abis) = arch::for_machine(machine) else {
         return Err(fail!(Kind::Unsupported, "/linux/seccomp: no table of system calls for {machine}"));
@@ -146,7 +150,7 @@ fn admitted(profile: &LinuxSeccomp, machine: Arch, warnings: &mut Vec<String>) -
     Ok(abis)
 }
 
-/// The `AUDIT_ARCH_*` values of these, each once, in their order.
+/// Returns the `AUDIT_ARCH_*` values of these, each once, in their order.
 fn audits(abis: &[&Abi]) -> Vec<u32> {
     let mut audits = Vec::with_capacity(abis.len());
     for abi in abis {
@@ -157,7 +161,8 @@ fn audits(abis: &[&Abi]) -> Vec<u32> {
     audits
 }
 
-/// A listener's path without a rule that notifies is ignored, as engines set it always.
+/// Reads the listener. Without a rule that notifies, a listener's path is ignored, because engines always set
+/// it.
 fn notify(profile: &LinuxSeccomp, has_notify_rule: bool, kernel_flags: c_ulong) -> Result<Option<Notify>> {
     if !has_notify_rule {
         return Ok(None);

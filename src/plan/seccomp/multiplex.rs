@@ -1,9 +1,9 @@
 //! The calls that 32-bit x86 reaches through one number: socketcall(2) and ipc(2).
 //!
-//! There `socket` is both call 359 and `socketcall(1, …)`. A rule on the name must hold for both ways in, but behind
-//! the multiplexer the arguments are in memory, where no filter can look.
+//! There `socket` is both call 359 and `socketcall(1, …)`. A rule on the name must hold for both, but a
+//! multiplexer's arguments are in memory, where no filter can look.
 
-/// One call behind a multiplexer: the multiplexer's number, and what its first argument must be.
+/// One call behind a multiplexer: the multiplexer's number, and the value of its first argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Multiplexed {
     pub number: u32,
@@ -55,7 +55,7 @@ const IPC_CALLS: [(&str, u32); 12] = [
     ("shmctl", 24),
 ];
 
-/// Where 32-bit x86 also finds the call of this name.
+/// Returns the multiplexer through which 32-bit x86 also reaches the call of this name.
 pub(super) fn multiplexed(name: &str) -> Option<Multiplexed> {
     if let Some(index) = SOCKET_CALLS.iter().position(|call| *call == name) {
         return Some(Multiplexed { number: SOCKETCALL, call: index as u32 + 1, mask: u32::MAX });

@@ -1,9 +1,9 @@
-//! Spans become one BPF program: a jump by architecture, a balanced tree over the call numbers, and a leaf of argument
-//! checks where a number needs one.
+//! Turns spans into one BPF program: a jump by architecture, a balanced tree over the call numbers, and
+//! argument checks in the leaves that need them.
 //!
-//! The program is written from its end to its start: BPF jumps only forwards, so every target is known before the
-//! jump to it, and equal ends are shared. A conditional jump reaches 255 instructions; what lies farther away is
-//! reached over an unconditional one.
+//! The program is written from its end to its start. BPF jumps only forwards, so every target is known before
+//! the jump to it, and equal ends are shared. A conditional jump reaches 255 instructions; an unconditional
+//! one leads to targets that are farther away.
 
 use oci_spec::runtime::{LinuxSeccompArg, LinuxSeccompOperator};
 use seccompiler::{BackendError, BpfProgram, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
@@ -24,10 +24,11 @@ const RETURN: u32 = kernel::BPF_RET | kernel::BPF_K;
 
 type Result<T> = std::result::Result<T, BackendError>;
 
-/// The program for these sections, each the spans of one `AUDIT_ARCH_*` value, the likeliest first.
+/// Assembles the program of these sections. Each holds the spans of one `AUDIT_ARCH_*` value; the likeliest
+/// comes first.
 ///
 /// # Errors
-/// What the rule generator refuses; nothing that a checked profile contains.
+/// What the rule generator refuses; a checked profile contains nothing of it.
 pub(super) fn assemble(sections: &[(u32, Vec<Span<'_>>)], default: Action) -> Result<Vec<sock_filter>> {
     let mut program =
         Program { default, backwards: Vec::with_capacity(1024), returns: vec![], leaves: vec![] };
@@ -44,7 +45,8 @@ pub(super) fn assemble(sections: &[(u32, Vec<Span<'_>>)], default: Action) -> Re
     Ok(program.backwards)
 }
 
-/// Somewhere to go: an instruction, by its distance from the end, or an answer that can be given anywhere.
+/// The target of a jump: an instruction, by its distance from the end, or an answer that can be given
+/// anywhere.
 #[derive(Clone, Copy)]
 enum Target {
     At(usize),
@@ -57,12 +59,12 @@ struct Program<'a> {
     backwards: Vec<sock_filter>,
     /// The latest instruction that gives each answer.
     returns: Vec<(Action, usize)>,
-    /// The leaves of argument checks that were written, to be shared by calls with the same rules.
+    /// The leaves of argument checks that were written. Calls with the same rules share one.
     leaves: Vec<(&'a [Check<'a>], usize)>,
 }
 
 impl<'a> Program<'a> {
-    /// The tree of one section, which starts by loading the number.
+    /// Writes the tree of one section, which starts by loading the number.
     fn section(&mut self, spans: &'a [Span<'a>]) -> Result<Target> {
         let tree = self.tree(spans)?;
         Ok(match tree {
@@ -98,8 +100,8 @@ impl<'a> Program<'a> {
         }
     }
 
-    /// Each check is a block that falls through where all its conditions hold, onto its answer, and where not jumps
-    /// over that, onto the next check.
+    /// Writes a leaf. Each check is a block: if all its conditions hold, it falls through to its answer;
+    /// otherwise it jumps over that, to the next check.
     fn checks(&mut self, checks: &[Check<'_>]) -> Result<()> {
         self.push(RETURN, self.default.0, 0, 0);
         for check in checks.iter().rev() {
@@ -113,7 +115,7 @@ impl<'a> Program<'a> {
     }
 
     fn branch(&mut self, test: u32, value: u32, when_true: Target, when_false: Target) -> Target {
-        // Bringing the second one near may take one instruction more.
+        // Bringing the second target near may add one instruction.
         let when_true = self.near(when_true, 1);
         let when_false = self.near(when_false, 0);
         let (jt, jf) = (self.distance(when_true), self.distance(when_false));
@@ -121,7 +123,7 @@ impl<'a> Program<'a> {
         Target::At(self.last())
     }
 
-    /// Loads a word of the call's description and goes on at `then`.
+    /// Writes a load of a word of the call's description, which continues at `then`.
     fn load(&mut self, offset: u32, then: Target) -> Target {
         let then = self.near(then, 0);
         if self.distance(then) > 0 {
@@ -131,7 +133,7 @@ impl<'a> Program<'a> {
         Target::At(self.last())
     }
 
-    /// An instruction that leads to `target` and can be jumped to from the next one but `spare`.
+    /// Returns an instruction that leads to `target` and that the next instruction but `spare` can jump to.
     fn near(&mut self, target: Target, spare: usize) -> usize {
         let reach = usize::from(u8::MAX) - spare;
         match target {
@@ -157,7 +159,7 @@ impl<'a> Program<'a> {
         }
     }
 
-    /// How many instructions the next one has to skip to get to `at`.
+    /// Returns how many instructions the next one must skip to reach `at`.
     fn distance(&self, at: usize) -> usize {
         self.last() - at
     }
@@ -171,8 +173,9 @@ impl<'a> Program<'a> {
     }
 }
 
-/// The generator begins each rule with a jump over a jump out of the rule, which nobody takes, and which would lead over
-/// the program's end in the last rule: the kernel refuses that even where no way leads to it.
+/// Removes the start of a generated rule. It is a jump over a jump out of the rule, which is never taken. In
+/// the last rule that one would lead over the program's end: the kernel refuses this even in unreachable
+/// code.
 fn without_entry(block: &[seccompiler::sock_filter]) -> &[seccompiler::sock_filter] {
     match block {
         [over, out, rest @ ..] if u32::from(over.code) == GO && over.k == 1 && u32::from(out.code) == GO => {
@@ -195,7 +198,7 @@ fn conditions(check: &Check<'_>) -> Result<Vec<SeccompCondition>> {
     multiplexed.into_iter().chain(own).collect()
 }
 
-/// The operator with the value to compare with; for a mask that is the OCI object's second value.
+/// Returns the operator with the value to compare with; for a mask it is the OCI object's second value.
 fn comparison(condition: &LinuxSeccompArg) -> (SeccompCmpOp, u64) {
     let value = condition.value();
     match condition.op() {

@@ -1,4 +1,5 @@
-//! The profile's rules, checked and taken apart: one rule for each way to match, and which calls it is about.
+//! Checks the profile's rules and takes them apart: one rule for each way to match, with the calls that it
+//! applies to.
 
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSyscall};
 
@@ -10,7 +11,7 @@ use crate::fail;
 /// A system call has six arguments.
 const ARGUMENTS: usize = 6;
 
-/// An answer, and the conditions on the arguments that must all hold for it.
+/// An answer, and the conditions on the arguments that must all hold.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rule<'a> {
     pub action: Action,
@@ -28,9 +29,9 @@ pub(super) struct Entry<'a> {
 pub(super) struct Rules<'a> {
     pub default: Action,
     pub entries: Vec<Entry<'a>>,
-    /// All calls the profile names, also those whose rules say what the default says anyway.
+    /// All calls that the profile names, even if their rule gives the default's answer.
     pub known: Vec<&'static Row>,
-    /// A call is to be answered by a listener.
+    /// Whether a listener answers any call.
     pub notify: bool,
 }
 
@@ -58,10 +59,10 @@ fn look(call: &str) -> Option<u32> {
 }
 
 impl<'a> Rules<'a> {
-    /// Reads the rules; what is skipped is told in `warnings`.
+    /// Reads the rules. Skipped ones are added to `warnings`.
     ///
     /// # Errors
-    /// Values the kernel has no place for, with the pointer of the field.
+    /// Values that the kernel has no place for, with the pointer of the field.
     pub(super) fn read(profile: &'a LinuxSeccomp, warnings: &mut Vec<String>) -> Result<Self> {
         let syscalls = profile.syscalls().as_deref().unwrap_or_default();
         let mut rules = Self {
@@ -76,7 +77,7 @@ impl<'a> Rules<'a> {
         Ok(rules)
     }
 
-    /// Whether whoever makes this call lives on, and only the call is refused at worst.
+    /// Whether this call never kills its caller: at worst the call is refused.
     pub(super) fn never_kills(&self, call: &str) -> bool {
         let answers = self.entries.iter().filter(|entry| entry.call.0 == call).map(|entry| entry.rule.action);
         answers.chain([self.default]).all(Action::is_harmless)
@@ -134,11 +135,12 @@ impl<'a> Rules<'a> {
 
     fn add_call(&mut self, call: &'static Row, action: Action, conditions: &'a [LinuxSeccompArg]) {
         self.known.push(call);
-        // A rule that says what the default says is no rule: it must not hide one that says more.
+        // A rule with the default's answer is dropped: it must not hide a more specific one.
         if action == self.default {
             return;
         }
-        // Two conditions on one argument are alternatives: engines write a list of allowed values that way.
+        // Two conditions on one argument are alternatives: engines write a list of allowed values in this
+        // way.
         if repeats_an_index(conditions) {
             let alternatives = conditions.chunks(1).map(|one| Rule { action, conditions: one });
             self.entries.extend(alternatives.map(|rule| Entry { call, rule }));
@@ -163,7 +165,8 @@ fn default_action(profile: &LinuxSeccomp, warnings: &mut Vec<String>) -> Result<
     Action::new(action, profile.default_errno_ret(), || at.to_owned())
 }
 
-/// A listener for write(2) would stop the process that has yet to report it, before anybody listens.
+/// Refuses a listener for write(2): it would stop the process that must report the listener, before anybody
+/// listens.
 fn refuse_notify_of_write(name: &str, at: impl Fn() -> String) -> Result<()> {
     if name == "write" {
         return Err(fail!(Kind::Spec, "{}: SCMP_ACT_NOTIFY cannot be used for the write syscall", at()));

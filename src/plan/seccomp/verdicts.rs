@@ -1,4 +1,5 @@
-//! The answer for each call number of one `AUDIT_ARCH_*`: the whole range of 32-bit numbers, cut into spans.
+//! Computes the answer for each call number of one `AUDIT_ARCH_*`: the whole range of 32-bit numbers, cut
+//! into spans.
 
 use std::ops::Range;
 
@@ -9,7 +10,7 @@ use super::arch::Abi;
 use super::multiplex::Multiplexed;
 use super::rules::{Rule, Rules};
 
-/// All numbers from here to the next span's get the same answer.
+/// A range of numbers with the same answer: from here to the next span.
 #[derive(Debug)]
 pub(super) struct Span<'a> {
     pub from: u32,
@@ -19,7 +20,7 @@ pub(super) struct Span<'a> {
 #[derive(Debug, PartialEq)]
 pub(super) enum Verdict<'a> {
     Always(Action),
-    /// The first check that holds answers, and the default where none does.
+    /// The first check that holds gives the answer; if none holds, the default does.
     ByArguments(Vec<Check<'a>>),
 }
 
@@ -27,14 +28,14 @@ pub(super) enum Verdict<'a> {
 pub(super) struct Check<'a> {
     pub action: Action,
     pub conditions: &'a [LinuxSeccompArg],
-    /// The call behind a multiplexer that this is about.
+    /// The call behind a multiplexer that this check is for.
     pub multiplexed: Option<Multiplexed>,
-    /// Compare 64 bits of an argument, not 32.
+    /// Whether 64 bits of an argument are compared, and not 32.
     pub wide: bool,
 }
 
-/// The spans of one `AUDIT_ARCH_*` value, in order, from number 0 on. `abis` are those of that value that the
-/// profile admits.
+/// Returns the spans of one `AUDIT_ARCH_*` value, in order, from number 0 on. `abis` are the admitted
+/// conventions with that value.
 pub(super) fn spans<'a>(rules: &Rules<'a>, abis: &[&Abi]) -> Vec<Span<'a>> {
     let mut spans = Spans { list: Vec::with_capacity(2 * rules.entries.len() + 8), default: rules.default };
     let mut end = 0;
@@ -56,15 +57,15 @@ pub(super) fn spans<'a>(rules: &Rules<'a>, abis: &[&Abi]) -> Vec<Span<'a>> {
     spans.list
 }
 
-/// An entry of the rules under one of its numbers in one convention.
+/// An entry of the rules, under one of its numbers in one convention.
 struct Call {
     number: u32,
-    /// Its place among the entries.
+    /// Its index among the entries.
     entry: u32,
     multiplexed: Option<Multiplexed>,
 }
 
-/// All calls of one convention by number, and those of one number in the profile's order.
+/// Returns all calls of one convention by number, and those of one number in the profile's order.
 fn calls(rules: &Rules<'_>, abi: &Abi) -> Vec<Call> {
     let mut calls = Vec::with_capacity(rules.entries.len() + 32);
     for (index, entry) in (0..).zip(&rules.entries) {
@@ -80,8 +81,8 @@ fn calls(rules: &Rules<'_>, abi: &Abi) -> Vec<Call> {
     calls
 }
 
-/// Whether a rule holds for the way through socketcall or ipc as well. Its conditions cannot be looked at there, so
-/// one that forbids forbids the call as a whole, and one that permits under conditions permits nothing.
+/// Whether a rule also holds for the way through socketcall or ipc. Its conditions cannot be checked there.
+/// So a rule that forbids forbids the whole call, and one that permits under conditions permits nothing.
 fn holds_unseen(rule: Rule<'_>, default: Action) -> bool {
     rule.action.is_stricter_than(default)
         || rule.conditions.iter().all(|condition| always_holds(condition, false))
@@ -93,7 +94,8 @@ struct Spans<'a> {
 }
 
 impl<'a> Spans<'a> {
-    /// The answer from this number on. It replaces a span that begins there, and prolongs one that says the same.
+    /// Sets the answer from this number on. It replaces a span that begins there, and extends one with the
+    /// same answer.
     fn add(&mut self, from: u32, verdict: Verdict<'a>) {
         if self.list.last().is_some_and(|last| last.from == from) {
             self.list.pop();
@@ -114,8 +116,9 @@ impl<'a> Spans<'a> {
         }
     }
 
-    /// What the profile could not know of. Programs try new calls first and fall back to old ones on ENOSYS only,
-    /// so numbers above the newest that the profile names are answered as by a kernel that does not have them.
+    /// Adds calls that are newer than the profile. Programs try new calls first and fall back to old ones
+    /// only on ENOSYS, so numbers above the newest that the profile names are answered as a kernel without
+    /// them would.
     fn add_newer(&mut self, block: &Range<u32>, rules: &Rules<'_>, abi: &Abi) {
         let known = rules.known.iter().flat_map(|call| {
             let multiplexed = abi.multiplexed(call).map(|multiplexed| multiplexed.number);
@@ -127,7 +130,8 @@ impl<'a> Spans<'a> {
     }
 }
 
-/// A rule without conditions decides alone, wherever it stands among the others.
+/// Returns the verdict for calls of one number. A rule without conditions decides alone, wherever it is among
+/// the others.
 fn verdict<'a>(calls: &[Call], rules: &Rules<'a>, wide: bool) -> Verdict<'a> {
     let check = |call: &Call| {
         let Rule { action, conditions } = rules.entries[call.entry as usize].rule;
