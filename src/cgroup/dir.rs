@@ -1,6 +1,6 @@
-//! A group's directory, held by descriptor: control files are opened below it and nowhere else.
+//! A group's directory, held by descriptor. Control files are opened only below it.
 //!
-//! Lookups do not follow symlinks and do not leave the hierarchy's mount, and nothing is created by opening: a path
+//! Lookups do not follow symlinks and do not leave the hierarchy's mount, and opening creates nothing: a path
 //! that is not a control group fails instead of becoming a file on a disk.
 
 use std::ffi::{CString, OsStr};
@@ -38,7 +38,7 @@ impl AsFd for CgroupDir {
 }
 
 impl CgroupDir {
-    /// The root of a mounted hierarchy.
+    /// Opens the root of a mounted hierarchy.
     pub(crate) fn open_root(path: &Path) -> Result<Self> {
         let doing = || format!("open control group hierarchy {}", path.display());
         let fd = nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
@@ -52,18 +52,19 @@ impl CgroupDir {
         Ok(Self { fd, path: path.to_owned() })
     }
 
-    /// A group below; the bare errno, as its absence is often an answer.
+    /// Opens a group below this one. Returns the bare errno, because its absence is often an answer.
     pub(crate) fn open_child(&self, path: &Path) -> Result<Self, Errno> {
         let fd = self.open(path.as_os_str().as_bytes(), DIRECTORY)?;
         Ok(Self { fd, path: self.path.join(path) })
     }
 
-    /// The errno alone; `path` may have several components.
+    /// Opens a path, which may have several components. Returns the bare errno.
     fn open(&self, path: &[u8], flags: OFlag) -> Result<OwnedFd, Errno> {
         let path = if path.is_empty() { b"." } else { path };
         let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
         match openat2(self.fd.as_fd(), &path, flags.bits(), 0, INSIDE) {
-            // KERNEL(5.6): openat2. Before it, the path is at least clean: `plan::location::clean` took the dots out.
+            // KERNEL(5.6): openat2. On an older kernel the path is at least clean: `plan::location::clean`
+            // has removed the dots.
             Err(Errno::ENOSYS) => {
                 let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
                 nix::fcntl::openat(&self.fd, path.as_c_str(), flags, Mode::empty())
@@ -72,7 +73,7 @@ impl CgroupDir {
         }
     }
 
-    /// Makes the child group `name`; false when it was there.
+    /// Makes the child group `name`. Returns false if it existed.
     pub(crate) fn create_child(&self, name: &Path) -> Result<bool, Errno> {
         match nix::sys::stat::mkdirat(&self.fd, name, Mode::from_bits_truncate(0o755)) {
             Ok(()) => Ok(true),
@@ -86,12 +87,12 @@ impl CgroupDir {
         nix::unistd::unlinkat(&self.fd, name, nix::unistd::UnlinkatFlags::RemoveDir)
     }
 
-    /// A control file's text.
+    /// Reads a control file's text.
     pub(crate) fn read(&self, file: &str) -> Result<String, Errno> {
         self.read_path(name(file)?)
     }
 
-    /// The same of a group below, which is not opened for it.
+    /// Reads a control file of a group below this one, without opening that group.
     pub(crate) fn read_in_child(&self, group: &Path, file: &str) -> Result<String, Errno> {
         self.read_path(group.join(OsStr::from_bytes(name(file)?)).as_os_str().as_bytes())
     }
@@ -101,10 +102,10 @@ impl CgroupDir {
         String::from_utf8(text).map_err(|_| Errno::EILSEQ)
     }
 
-    /// Gives a control file a value, in one write.
+    /// Writes a value to a control file, in one write.
     pub(crate) fn write(&self, file: &str, value: &str) -> Result<(), Errno> {
         let mut file = File::from(self.open(name(file)?, OFlag::O_WRONLY)?);
-        // An empty write would never reach the kernel's parser.
+        // The kernel's parser never sees an empty write.
         let value = if value.is_empty() { "\n" } else { value };
         let written = loop {
             match file.write(value.as_bytes()).map_err(|error| errno(&error)) {
@@ -115,7 +116,7 @@ impl CgroupDir {
         if written == value.len() { Ok(()) } else { Err(Errno::EIO) }
     }
 
-    /// Opens a control file to be waited on or handed to the kernel.
+    /// Opens a control file that is waited on or handed to the kernel.
     pub(crate) fn open_file(&self, file: &str, flags: OFlag) -> Result<OwnedFd, Errno> {
         self.open(name(file)?, flags)
     }
@@ -129,7 +130,7 @@ impl CgroupDir {
             .with_context(|| format!("write {value:?} to {}", self.path.join(file).display()))
     }
 
-    /// The names of the groups directly below.
+    /// Returns the names of the groups directly below.
     pub(crate) fn children(&self) -> Result<Vec<PathBuf>, Errno> {
         let fd = self.open(b".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
         let mut children = Vec::new();
@@ -149,7 +150,7 @@ impl CgroupDir {
     }
 }
 
-/// A control file is a plain name.
+/// Checks that a control file's name is a plain name.
 fn name(file: &str) -> Result<&[u8], Errno> {
     if file.is_empty() || file.contains('/') || file == "." || file == ".." {
         return Err(Errno::EINVAL);
@@ -161,7 +162,7 @@ fn errno(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
-/// The errors of not being allowed to.
+/// Whether the error means that something is not permitted.
 pub(super) fn is_permission_error(error: &Error) -> bool {
     matches!(error.errno(), Some(Errno::EPERM | Errno::EACCES | Errno::EROFS))
 }

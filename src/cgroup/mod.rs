@@ -1,8 +1,9 @@
-//! Control groups (cgroups): `linux.cgroupsPath` and `linux.resources` become a plan, and the plan a live group.
+//! Control groups (cgroups): `linux.cgroupsPath` and `linux.resources` become a plan, and the plan a live
+//! group.
 //!
-//! [`plan`] decides and touches nothing, [`live`] acts on the group's directories, [`systemd`] speaks to systemd where it
-//! manages the groups. cgroup v1 and v2 are the same to the layers above: they ask a [`Group`] and never name a control
-//! file.
+//! [`plan`] decides and touches nothing, [`live`] changes the group's directories, [`systemd`] talks to
+//! systemd if it manages the groups. The layers above do not distinguish cgroup v1 and v2: they use a
+//! [`Group`] and never name a control file.
 
 mod dir;
 pub(crate) mod live;

@@ -61,7 +61,8 @@ impl InitFds {
 /// Which standard streams are given to the container's user, so that it can reopen /dev/stdout.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum ChownStdio {
-    /// All that a detached process was given, but for disks and the null device and its like (runc excepts that alone).
+    /// All streams of a detached process, except disks and devices like the null device (runc excepts only
+    /// that one).
     #[default]
     All,
     /// Only pipes: in the foreground, other streams are the caller's own.

@@ -195,14 +195,15 @@ fn set_up_in_own_mounts(
     devices::make(&plan.devices, root, plan.topology.has(Namespace::USER))?;
     // Before the root is changed: hooks see the paths of the host, and all mounts.
     run_creation_hooks(plan, args, socket)?;
-    // After the hooks, which may make devices; before the root is changed, because the host's null device may be needed.
+    // After the hooks, which may make devices; before the root is changed, because the host's null device may
+    // be needed.
     null::reopen(root)?;
     rootfs::pivot_root(&plan.rootfs, root)?;
     // Before the masks: in a user namespace the kernel mounts a procfs only if a procfs without covers is
     // visible. And after the change of root, so that no mount of the container can take its place: it is
     // attached nowhere.
     let procfs = sysctl::procfs(plan)?;
-    // After the root is changed: the pair is made in the container's devpts.
+    // After the change of root: the pair is made in the container's devpts.
     terminal(&plan.process, &args.fds, root, true)?;
     set_names(plan)?;
     sysctl::write_all(&plan.sysctls, procfs.as_ref())?;

@@ -13,8 +13,9 @@ use crate::inroot::Root;
 use crate::sys::file::standard_streams;
 use crate::sys::shielded::reopen_device;
 
-/// Reopens each stream that is a null device. `root` is the container's, and ours is still the host's: one without a null
-/// device of its own gets the host's on a read-only mount, by which it cannot change the node.
+/// Reopens each stream that is a null device. `root` is the container's root; our own root is still the
+/// host's. If the container has no null device of its own, it gets the host's on a read-only mount, so that
+/// it cannot change the node.
 pub(super) fn reopen(root: &Root) -> Result<(), Report> {
     let mut null = None;
     for (number, stream) in standard_streams().into_iter().enumerate() {

@@ -22,7 +22,8 @@ pub(super) fn host_null(wanted: bool) -> Result<Option<OwnedFd>, Report> {
     if !wanted {
         return Ok(None);
     }
-    // The node is the host's: on a read-only mount it can be written to, and its mode, owner and times cannot be changed.
+    // The node is the host's: on a read-only mount it can be written to, and its mode, owner and times cannot
+    // be changed.
     let null =
         clone_read_only(AT_FDCWD.as_fd(), c"/dev/null").in_step(Step::NullDevice, "clone /dev/null")?;
     let stat = fstat(&null).in_step(Step::NullDevice, "fstat /dev/null")?;

@@ -124,8 +124,8 @@ pub(super) fn execute(plan: &ProcessPlan, program: &Program) -> Result<Infallibl
     Err(Report::new(Step::Execute, errno, &why))
 }
 
-/// Writes the failure to the process's own standard error: those who did not start it look there, for `create` has ended
-/// long ago.
+/// Writes the failure to the process's own standard error. Those who did not start the process look there,
+/// because `create` has ended long ago.
 fn tell(path: &CStr, errno: Errno, why: &str) {
     let colon = if why.is_empty() { "" } else { ": " };
     let text = format!("exec {}: {}{colon}{why}\n", path.to_string_lossy(), words(errno));

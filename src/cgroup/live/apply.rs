@@ -1,4 +1,4 @@
-//! The planned values, written; and the kernel's refusals, put into words.
+//! Writes the planned values, and puts the kernel's refusals into words.
 
 use nix::errno::Errno;
 
@@ -23,8 +23,8 @@ impl Group {
         write_limits(self, plan)
     }
 
-    /// Whether a process of ours may live in the group before the device filter is set. Not on v1: there it is written
-    /// rule by rule, and in between nothing is allowed.
+    /// Whether a process of ours may be in the group before the device filter is set. Not on v1: there the
+    /// filter is written rule by rule, and in between nothing is allowed.
     pub fn sets_device_filter_atomically(&self) -> bool {
         self.record().mode == Mode::V2
     }
@@ -34,7 +34,7 @@ impl Group {
         let Some(filter) = &plan.devices else { return Ok(()) };
         let Some(location) = self.record().location_of("devices") else { return Ok(()) };
         match attach::set(self.dir(location)?, filter, self.record().mode, self.is_fresh()) {
-            // Rootless: the container's user could not make a device node either.
+            // Rootless: the container's user could not make a device node anyway.
             Err(error) if self.may_lack_permission() && is_permission_error(&error) => Ok(()),
             other => other,
         }
@@ -53,7 +53,7 @@ pub(super) fn write_limits(group: &Group, plan: &Plan) -> Result<()> {
     refused.into_iter().try_for_each(|write| write_value(group, write))
 }
 
-/// What the files of the plan hold now, in the plan's order; those that cannot be read are passed over.
+/// Reads the present values of the plan's files, in the plan's order. Unreadable files are left out.
 pub(super) fn read_current(group: &Group, plan: &Plan) -> Vec<Write> {
     let current = |write: &Write| {
         let dir = group.dir(group.record().location_of(&write.controller)?).ok()?;
@@ -69,8 +69,8 @@ pub(super) fn read_current(group: &Group, plan: &Plan) -> Vec<Write> {
     plan.writes.iter().filter_map(current).collect()
 }
 
-/// Puts values back, as far as the kernel lets: a failed update must not leave half of it. Last first, and twice,
-/// for values that are bound to each other.
+/// Puts values back as far as the kernel allows: a failed update must not leave half of it. First in reverse
+/// order, then once more in order, because some values bound each other.
 pub(super) fn restore(group: &Group, before: &[Write]) {
     for write in before.iter().rev().chain(before) {
         let Some(Ok(dir)) = group.record().location_of(&write.controller).map(|location| group.dir(location))
@@ -80,7 +80,7 @@ pub(super) fn restore(group: &Group, before: &[Write]) {
         let lines: Vec<&str> =
             if write.value.trim().is_empty() { vec![""] } else { write.value.lines().collect() };
         for line in lines {
-            // v1's oom_control shows `oom_kill_disable 1` where it takes 1.
+            // v1's oom_control shows `oom_kill_disable 1`, but takes `1`.
             let _ = dir.write(&write.file, line.strip_prefix("oom_kill_disable ").unwrap_or(line));
         }
     }
@@ -140,14 +140,14 @@ fn explain_refusal(dir: &CgroupDir, write: &Write, file: &str, value: &str, errn
     error.context(write.pointer.clone())
 }
 
-/// v2: a group has a controller's files where its parent hands the controller down.
+/// On v2, a group has a controller's files only if its parent hands the controller down.
 fn lacks_controller(dir: &CgroupDir, controller: &str) -> bool {
     let has = |text: String| text.split_whitespace().any(|name| name == controller);
     controller != "cgroup" && dir.is_v2() && !dir.read("cgroup.controllers").is_ok_and(has)
 }
 
-/// v2 takes a limit below what is used, and kills until it holds: `checkBeforeUpdate` asks to be refused instead. To be
-/// called before anybody is told of the limit, systemd too.
+/// v2 accepts a limit below the usage, and kills until the usage is lower; `checkBeforeUpdate` asks for a
+/// refusal instead. Must be called before anybody learns of the limit, even systemd.
 pub(super) fn check_usage(group: &Group, limits: MemoryLimits) -> Result<()> {
     let Some(location) = group.record().location_of("memory") else { return Ok(()) };
     let usage: i64 = match group.dir(location)?.read("memory.current") {

@@ -1,4 +1,4 @@
-//! Making a group: its directories, and on v2 the controllers on the way down.
+//! Makes a group: its directories, and on v2 the controllers on the way down.
 
 use std::path::{Component, Path};
 
@@ -20,10 +20,10 @@ use crate::host::cgroup::Mode;
 use crate::{fail, log};
 
 impl Plan {
-    /// Makes the group in every hierarchy, empty and without limits so far.
+    /// Makes the group in every hierarchy, empty and without limits.
     ///
-    /// Refuses a group that holds processes or is frozen: it is somebody else's. What was made before a failure is
-    /// removed again.
+    /// Refuses a group that has processes or is frozen, because it belongs to somebody else. After a failure,
+    /// everything that was made is removed.
     pub fn create(&self) -> Result<Group> {
         let mut made = CreatedDirs::default();
         let mut record = self.record();
@@ -61,7 +61,7 @@ impl Plan {
 
     fn make(&self, location: &Location, made: &mut CreatedDirs) -> Result<CgroupDir> {
         let root = CgroupDir::open_root(&location.mountpoint)?;
-        // As engines leave it: what is above the group exists, and hands everything down.
+        // Usually engines have done this: the group's parent exists and hands everything down.
         let parent = match self.mode {
             Mode::V2 => subtree::open_parent(&root, location, &self.available_controllers),
             Mode::V1 | Mode::Hybrid => None,
@@ -103,7 +103,7 @@ impl Plan {
         self.writes.iter().any(Write::needs_controller)
     }
 
-    /// A user without a systemd of their own may still run what asks for no limit and no place.
+    /// A user without a systemd of their own may still run a container that asks for no limit and no place.
     fn can_run_without_unit(&self, error: &Error) -> bool {
         let absent = matches!(error.errno(), Some(Errno::ENOENT | Errno::ECONNREFUSED));
         self.permission == Permission::NotNeeded
@@ -111,7 +111,7 @@ impl Plan {
             && (absent || error.kind() == Kind::Unsupported)
     }
 
-    /// Without permission in one hierarchy, a container that asks nothing of it may go without.
+    /// Without permission in one hierarchy, a container may do without it if it asks nothing of it.
     fn check_dispensable(&self, location: &Location, error: Error) -> Result<()> {
         if self.mode == Mode::V2 && !self.has_limits() {
             return Ok(());
@@ -135,16 +135,16 @@ impl Plan {
     }
 }
 
-/// The group `name`, made or found; true when made.
+/// Makes or finds the group `name`. Returns true if it was made.
 fn create_child(dir: &CgroupDir, name: &Path) -> Result<(CgroupDir, bool)> {
     let path = || dir.path.join(name);
-    // Twice: a finished container may take an empty parent away between the two calls.
+    // Several attempts: a finished container may remove an empty parent between the two calls.
     for _ in 0..3 {
         let fresh = dir.create_child(name).map_err(|errno| create_error(errno, &path()))?;
         match dir.open_child(name) {
             Err(Errno::ENOENT) => {}
             other => {
-                // Nobody has been told of it yet who could remove it.
+                // Nobody else knows of the group yet who could remove it.
                 let child = other.inspect_err(|_| unmake_if(fresh, dir, name));
                 let child = child.with_context(|| format!("open control group {}", path().display()))?;
                 return Ok((child, fresh));
@@ -166,14 +166,14 @@ fn unmake_if(fresh: bool, dir: &CgroupDir, name: &Path) {
 
 fn create_error(errno: Errno, path: &Path) -> Error {
     let mut error = Error::from(errno);
-    // What the kernel means by "try again".
+    // This is the kernel's reason for "try again".
     if errno == Errno::EAGAIN {
         error = error.with_hint("see cgroup.max.descendants and cgroup.max.depth of the groups above");
     }
     error.context(format!("make control group {}", path.display()))
 }
 
-/// Before a unit of that name is started: afterwards there is always a process.
+/// Must be called before a unit of that name is started: afterwards there is always a process.
 fn refuse_used_location(location: &Location) -> Result<()> {
     match CgroupDir::open_root(&location.mountpoint)?.open_child(&location.path) {
         Ok(dir) => refuse_used(&dir),
@@ -200,7 +200,7 @@ fn refuse_used(dir: &CgroupDir) -> Result<()> {
     Ok(())
 }
 
-/// A unit that was started; dropped without `keep`, it is stopped again.
+/// A started unit. If it is dropped without `keep`, it is stopped again.
 #[derive(Default)]
 struct StartedUnit {
     unit: Option<Unit>,
@@ -228,7 +228,7 @@ impl Drop for StartedUnit {
     }
 }
 
-/// Directories made so far; dropped without `keep`, they are removed.
+/// The directories made so far. If this is dropped without `keep`, they are removed.
 #[derive(Default)]
 struct CreatedDirs(Vec<(CgroupDir, std::path::PathBuf)>);
 
@@ -237,14 +237,14 @@ impl CreatedDirs {
         self.0.push((parent, name.to_owned()));
     }
 
-    /// Takes back what was made after the first `length` ones.
+    /// Removes the directories that were made after the first `length` ones.
     fn back_to(&mut self, length: usize) {
         for (parent, name) in self.0.drain(length..).rev() {
             let _ = parent.remove_child(&name);
         }
     }
 
-    /// Keeps all; what comes back are those above the `locations`, for a creation that fails later.
+    /// Keeps all directories. Returns those above the `locations`, for a creation that fails later.
     fn keep(mut self, locations: &[Location]) -> Vec<(CgroupDir, std::path::PathBuf)> {
         let is_location =
             |path: std::path::PathBuf| locations.iter().any(|location| location.directory() == path);

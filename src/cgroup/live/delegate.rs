@@ -1,4 +1,5 @@
-//! A group in the container's hands: its owner, and a group below it for the container's process.
+//! Delegates a group to the container: gives it an owner, and makes a group below it for the container's
+//! process.
 
 use std::path::Path;
 
@@ -12,12 +13,12 @@ use crate::cgroup::plan::Record;
 use crate::error::{Context, Error, Result};
 use crate::host::cgroup::Mode;
 
-/// KERNEL(4.15): the kernel lists here the files to chown besides the directory; older kernels: `FILES`.
+/// KERNEL(4.15): here the kernel lists the files to chown besides the directory. Older kernels have `FILES`.
 const LIST: &str = "/sys/kernel/cgroup/delegate";
 const FILES: &str = "cgroup.procs\ncgroup.threads\ncgroup.subtree_control";
 
 impl Group {
-    /// v2: the user may divide the group. Its limits are not among the files that the user gets.
+    /// v2: lets the user divide the group. The files of its limits stay ours.
     pub fn delegate_to(&self, owner: u32) -> Result<()> {
         let Some(location) = self.unified() else { return Ok(()) };
         match give(self.dir(location)?, owner) {
@@ -27,7 +28,8 @@ impl Group {
         }
     }
 
-    /// v2: makes a group below and moves a process there. It gets no limits, and the owner of this one.
+    /// v2: makes a group below and moves a process there. The new group gets no limits, and the owner of this
+    /// one.
     pub fn move_into_subgroup(&self, below: &Path, pid: i32, owner: Option<u32>) -> Result<()> {
         let record = self.record_below(below);
         let Some(location) = self.unified() else { return Ok(()) };
@@ -40,7 +42,7 @@ impl Group {
         group.join(pid)
     }
 
-    /// The group that `move_into_subgroup` has made; this one where it is gone.
+    /// Returns the group that `move_into_subgroup` has made; if it is gone, this one.
     pub fn existing_subgroup(&self, below: &Path) -> Self {
         let group = Self::from_record(&self.record_below(below));
         if self.record().mode == Mode::V2 && group.exists().unwrap_or(false) {
@@ -69,7 +71,7 @@ fn give(dir: &CgroupDir, owner: u32) -> Result<()> {
     };
     for file in std::iter::once(".").chain(list.lines()) {
         match fchownat(dir, file, owner, None, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            // Not every kernel has all of them, and not every group.
+            // Not every kernel and not every group has all of these files.
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(errno) => {
                 let doing = format!("give {} to the container", dir.path.join(file).display());

@@ -1,4 +1,4 @@
-//! Stopping every process of a group where it stands, and letting it go on.
+//! Freezes every process of a group, and thaws them.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -23,21 +23,21 @@ impl Group {
         self.freeze_within(DEADLINE)
     }
 
-    /// Freezes the group; thaws it again if that takes longer than `deadline`.
+    /// Freezes the group. If that takes longer than `deadline`, thaws it again.
     pub fn freeze_within(&self, deadline: Duration) -> Result<()> {
         let dir = self.freezer()?;
         let end = Instant::now() + deadline;
         let frozen = if dir.is_v2() { freeze_v2(dir, end) } else { freeze_v1(dir, end) };
-        // A group that is half frozen would hang whoever waits for it.
+        // Whoever waits for a half frozen group would hang.
         frozen.inspect_err(|_| drop(thaw(dir)))
     }
 
-    /// Lets the group go on. Groups below that were frozen for themselves stay frozen.
+    /// Thaws the group. Groups below that were frozen on their own stay frozen.
     pub fn thaw(&self) -> Result<()> {
         thaw(self.freezer()?)
     }
 
-    /// As `thaw`, and the groups below too: so that every process can die.
+    /// Thaws the group and the groups below it, so that every process can die.
     pub(super) fn thaw_all(&self) -> Result<()> {
         match self.freezer_location().map(|location| self.dir_if_there(location)).transpose()?.flatten() {
             Some(dir) => thaw_tree(dir),
@@ -45,12 +45,13 @@ impl Group {
         }
     }
 
-    /// Whether the group was frozen (not: is it below one that is). False where it is gone.
+    /// Whether the group itself was frozen, and not a group above it. False if it is gone.
     pub fn is_frozen(&self) -> Result<bool> {
         self.is_frozen_in(&mut HierarchyRoots::default())
     }
 
-    /// The same, for who asks of many: the file is opened from the hierarchy's root, and the group is not.
+    /// Like [`is_frozen`](Self::is_frozen), for a caller that asks about many groups: the file is opened from
+    /// the hierarchy's root, without opening the group.
     pub fn is_frozen_in(&self, hierarchies: &mut HierarchyRoots) -> Result<bool> {
         let Some(location) = self.freezer_location().map(|location| &self.record().locations[location])
         else {
@@ -61,7 +62,7 @@ impl Group {
         frozen(told, &location.directory(), file)
     }
 
-    /// v1's freezer, else the v2 tree, which freezes without a controller.
+    /// Returns v1's freezer, otherwise the v2 tree, which freezes without a controller.
     fn freezer_location(&self) -> Option<usize> {
         self.record().location_of("freezer").or_else(|| self.unified())
     }
@@ -73,7 +74,7 @@ impl Group {
     }
 }
 
-/// The roots of hierarchies, each opened when it is first needed.
+/// The roots of hierarchies. Each is opened when it is first needed.
 #[derive(Debug, Default)]
 pub struct HierarchyRoots(Vec<CgroupDir>);
 
@@ -94,7 +95,7 @@ impl HierarchyRoots {
 const FREEZE_FILE_V2: &str = "cgroup.freeze";
 const FREEZE_FILE_V1: &str = "freezer.self_freezing";
 
-/// The file that tells.
+/// Returns the file that shows whether a group is frozen.
 pub(crate) fn state_file(dir: &CgroupDir) -> &'static str {
     if dir.is_v2() { FREEZE_FILE_V2 } else { FREEZE_FILE_V1 }
 }
@@ -107,7 +108,7 @@ pub(crate) fn is_frozen(dir: &CgroupDir) -> Result<bool> {
 fn frozen(told: Result<String, Errno>, directory: &Path, file: &str) -> Result<bool> {
     match told {
         Ok(text) => Ok(text.trim() == "1"),
-        // Not the freezer's hierarchy; KERNEL(5.2): cgroup.freeze; gone meanwhile.
+        // ENOENT/ENODEV: no freezer here, a kernel before 5.2, or the group is gone.
         Err(Errno::ENOENT | Errno::ENODEV) => Ok(false),
         Err(errno) => Err(errno).with_context(|| format!("read {}", directory.join(file).display())),
     }
@@ -133,13 +134,13 @@ fn thaw_tree(dir: &CgroupDir) -> Result<()> {
     }
 }
 
-/// The kernel tells the end of freezing by an event on cgroup.events.
+/// Freezes the group. The kernel reports the end of freezing by an event on cgroup.events.
 fn freeze_v2(dir: &CgroupDir, end: Instant) -> Result<()> {
     dir.write_with_context("cgroup.freeze", "1")?;
     let events = dir.open_file("cgroup.events", OFlag::O_RDONLY);
     let events = events.with_context(|| format!("open {}/cgroup.events", dir.path.display()))?;
     loop {
-        // Read through the descriptor that is polled: the event is "changed since you read".
+        // The text is read through the polled descriptor: the event means "changed since you read".
         let mut text = [0; 256];
         let length = nix::sys::uio::pread(&events, &mut text, 0);
         let length = length.with_context(|| format!("read {}/cgroup.events", dir.path.display()))?;
@@ -150,7 +151,7 @@ fn freeze_v2(dir: &CgroupDir, end: Instant) -> Result<()> {
     }
 }
 
-/// Waits until the kernel says that a control file has changed.
+/// Waits until the kernel reports that a control file has changed.
 pub(crate) fn wait(file: &impl AsFd, time: Duration) -> Result<()> {
     let time = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
     match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLPRI)], time) {
@@ -159,8 +160,8 @@ pub(crate) fn wait(file: &impl AsFd, time: Duration) -> Result<()> {
     }
 }
 
-/// v1 says FREEZING until the last process has stopped; one that forks at the wrong moment can keep it so, and a
-/// thaw in between helps.
+/// Freezes a v1 group. The state is FREEZING until the last process has stopped. A process that forks at the
+/// wrong moment can keep it so; then a thaw in between helps.
 fn freeze_v1(dir: &CgroupDir, end: Instant) -> Result<()> {
     loop {
         let mut pause = Duration::from_micros(20);

@@ -13,17 +13,17 @@ use crate::cgroup::systemd::scope;
 use crate::error::{Context, Result};
 use crate::host::cgroup::Mode;
 
-/// Directories are opened when they are first needed.
+/// The live group of a container. Its directories are opened when they are first needed.
 #[derive(Debug)]
 pub struct Group {
     record: Record,
     dirs: Vec<OnceCell<CgroupDir>>,
     pub(super) permission: Permission,
-    /// This process created the group, not systemd, so no device program is attached.
+    /// This process created the group, and not systemd, so no device program is attached.
     fresh: bool,
     /// Keeps a new scope alive until the first process joins.
     placeholder: RefCell<Option<Placeholder>>,
-    /// The groups above it that were made for it, each by its parent and its name.
+    /// The groups above it that were made for it, each as its parent and its name.
     pub(super) above: Vec<(CgroupDir, PathBuf)>,
 }
 
@@ -40,7 +40,7 @@ impl Group {
         Self { record, dirs, permission, fresh, placeholder: placeholder.into(), above }
     }
 
-    /// The group that another command made.
+    /// Makes the group from the record that another command wrote.
     pub fn from_record(record: &Record) -> Self {
         let dirs = record.locations.iter().map(|_| OnceCell::new()).collect();
         Self {
@@ -53,7 +53,8 @@ impl Group {
         }
     }
 
-    /// What `state.json` keeps. Hierarchies that a rootless container does without are not in it.
+    /// Returns the record for `state.json`. It does not contain the hierarchies that a rootless container
+    /// does without.
     pub fn record(&self) -> &Record {
         &self.record
     }
@@ -72,7 +73,7 @@ impl Group {
         dir.with_context(|| format!("open control group {}", location.directory().display()))
     }
 
-    /// Whether this process created the group, not systemd, so that no device program is attached yet.
+    /// Whether this process created the group, and not systemd, so that no device program is attached yet.
     pub(super) fn is_fresh(&self) -> bool {
         self.fresh
     }
@@ -86,7 +87,7 @@ impl Group {
         self.permission != Permission::Needed
     }
 
-    /// As `dir`, None where the group is gone.
+    /// Returns the directory of a location; `None` if the group is gone.
     pub(super) fn dir_if_there(&self, location: usize) -> Result<Option<&CgroupDir>> {
         if_there(self.dir(location))
     }
@@ -95,15 +96,16 @@ impl Group {
         self.record.locations.iter().position(crate::cgroup::plan::Location::is_unified)
     }
 
-    /// The hierarchy by which processes are found: one that a container's own init system leaves alone, if possible.
+    /// Returns the hierarchy in which processes are looked up: if possible one that a container's own init
+    /// system does not change.
     fn process_hierarchy(&self) -> Option<usize> {
         let location =
             ["devices", "freezer", "memory", "pids"].iter().find_map(|name| self.record.location_of(name));
         location.or(if self.record.locations.is_empty() { None } else { Some(0) })
     }
 
-    /// Moves a process into the group in every hierarchy, for one that has no `placement` of its own. It costs the kernel
-    /// a grace period.
+    /// Moves a process into the group in every hierarchy, if it was not cloned into the group and does not
+    /// join by itself. The kernel waits for a grace period.
     pub fn join(&self, pid: i32) -> Result<()> {
         for location in 0..self.record.locations.len() {
             let dir = self.dir(location)?;
@@ -111,7 +113,7 @@ impl Group {
             let joined =
                 joined.with_context(|| format!("adding pid {pid} to {}/cgroup.procs", dir.path.display()));
             match (joined, &self.record.unit) {
-                // Out of the session's scope, a user's processes may be moved by systemd only.
+                // Only systemd may move a user's processes out of the session's scope.
                 (Err(error), Some(unit)) if unit.user && is_permission_error(&error) => {
                     scope::attach(unit, &self.record, pid)?;
                 }
@@ -124,12 +126,13 @@ impl Group {
         Ok(())
     }
 
-    /// A process has come into the group by its `placement`, in every hierarchy: nothing else needs to stand in it.
+    /// Ends the placeholder after a process has come into the group in every hierarchy: nothing else must
+    /// keep it alive.
     pub fn release_placeholder(&self) {
         drop(self.placeholder.take());
     }
 
-    /// The host's pids of every process in the group and in groups below it, sorted.
+    /// Returns the host's pids of every process in the group and in groups below it, sorted.
     pub fn procs(&self) -> Result<Vec<i32>> {
         let Some(dir) =
             self.process_hierarchy().map(|location| self.dir_if_there(location)).transpose()?.flatten()
@@ -139,10 +142,10 @@ impl Group {
         Ok(procs::all(dir)?.into_iter().filter(|&pid| pid > 0).collect())
     }
 
-    /// Whether the group is there, in any hierarchy.
+    /// Whether the group exists in any hierarchy.
     pub fn exists(&self) -> Result<bool> {
         for location in 0..self.record.locations.len() {
-            // Opened anew: a descriptor would keep a removed directory.
+            // The directory is opened anew: an open descriptor outlives a removed directory.
             if if_there(self.open(location))?.is_some() {
                 return Ok(true);
             }
@@ -150,7 +153,7 @@ impl Group {
         Ok(false)
     }
 
-    /// The first of its places that has no directory.
+    /// Returns the first location that has no directory.
     pub fn missing(&self) -> Result<Option<&Location>> {
         for (location, named) in self.record.locations.iter().enumerate() {
             if if_there(self.open(location))?.is_none() {
@@ -160,7 +163,8 @@ impl Group {
         Ok(None)
     }
 
-    /// How many processes of the group the kernel has killed for want of memory; None where it does not tell.
+    /// Returns how many processes of the group the kernel has killed for lack of memory; `None` if it does
+    /// not say.
     pub fn oom_kills(&self) -> Option<u64> {
         let dir = self.dir(self.record.location_of("memory")?).ok()?;
         let file = if self.record.mode == Mode::V2 { "memory.events" } else { "memory.oom_control" };

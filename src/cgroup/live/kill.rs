@@ -1,4 +1,4 @@
-//! Signals to every process of a group and of the groups below it.
+//! Sends signals to every process of a group and of the groups below it.
 
 use std::os::fd::AsFd;
 
@@ -10,12 +10,13 @@ use crate::host::cgroup::Mode;
 use crate::sys::process::{pidfd_open, pidfd_send_signal};
 
 impl Group {
-    /// Sends a signal to every process in the group and below. SIGKILL also thaws, so that the processes can die.
+    /// Sends a signal to every process in the group and below. SIGKILL also thaws, so that the processes can
+    /// die.
     pub fn kill_all(&self, signal: i32) -> Result<()> {
         if signal == libc::SIGKILL && self.kill_at_once()? && self.record().mode == Mode::V2 {
             return Ok(());
         }
-        // Frozen, none can fork away while the list is read.
+        // In a frozen group no process can fork while the list is read.
         let was_frozen = self.is_frozen()?;
         let froze = if was_frozen { false } else { self.freeze().is_ok() };
         let sent = self.procs().and_then(|pids| pids.into_iter().try_for_each(|pid| send(pid, signal)));
@@ -27,7 +28,8 @@ impl Group {
         sent
     }
 
-    /// KERNEL(5.14): `cgroup.kill` reaches every process of the tree, those about to fork too.
+    /// Kills through `cgroup.kill`, KERNEL(5.14), which reaches every process of the tree, even one that is
+    /// about to fork.
     fn kill_at_once(&self) -> Result<bool> {
         let Some(dir) = self.unified().map(|location| self.dir_if_there(location)).transpose()?.flatten()
         else {
@@ -35,7 +37,7 @@ impl Group {
         };
         match dir.write("cgroup.kill", "1") {
             Ok(()) => Ok(true),
-            // No such file before 5.14; a threaded group has none that works.
+            // Kernels before 5.14 lack the file, and in a threaded group it does not work.
             Err(Errno::ENOENT | Errno::EOPNOTSUPP) => Ok(false),
             Err(errno) => {
                 Err(Error::from(errno).context(format!("write 1 to {}/cgroup.kill", dir.path.display())))
@@ -44,7 +46,7 @@ impl Group {
     }
 }
 
-/// By number: real-time signals have no name.
+/// Sends a signal by its number: real-time signals have no name.
 fn send(pid: i32, signal: i32) -> Result<()> {
     let sent = pidfd_open(pid).and_then(|pidfd| pidfd_send_signal(pidfd.as_fd(), signal));
     match sent {

@@ -1,4 +1,5 @@
-//! The live group: its directories made, limits written, processes placed, frozen, counted and killed, and all removed.
+//! The live group: makes its directories, writes limits, places, freezes, counts and kills its processes, and
+//! removes it.
 
 mod apply;
 mod cpuset;

@@ -1,4 +1,4 @@
-//! Being told when the kernel kills for want of memory.
+//! Reports when the kernel kills for lack of memory.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -12,7 +12,7 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::host::cgroup::Mode;
 
-/// Poll its descriptor for input, then `take`.
+/// Watches for OOM kills. Poll its descriptor for input, then call [`read_event`](Self::read_event).
 #[derive(Debug)]
 pub struct OomWatch<'a> {
     group: &'a Group,
@@ -22,16 +22,16 @@ pub struct OomWatch<'a> {
 
 #[derive(Debug)]
 enum Source {
-    /// v1: counts the times the limit was hit with nothing left to reclaim. The file must stay open.
+    /// v1: counts how often the limit was hit with nothing left to reclaim. The file must stay open.
     Event(EventFd, #[allow(dead_code)] OwnedFd),
     /// v2: memory.events has changed.
     Inotify(Inotify),
 }
 
-/// What has happened since the last look.
+/// What has happened since the last event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OomEvent {
-    /// So many kills; 0 is another change of the file.
+    /// The number of kills; 0 after another change of the file.
     Kills(u64),
     /// The group is gone.
     GroupRemoved,
@@ -47,7 +47,7 @@ impl AsFd for OomWatch<'_> {
 }
 
 impl Group {
-    /// Begins to watch; kills before do not count.
+    /// Starts to watch. Earlier kills do not count.
     pub fn watch_oom(&self) -> Result<OomWatch<'_>> {
         let Some(location) = self.record().location_of("memory") else {
             return Err(fail!(Kind::Unsupported, "watch for OOM kills: this host has no memory controller"));
@@ -66,7 +66,7 @@ fn event(dir: &crate::cgroup::dir::CgroupDir) -> Result<Source, Errno> {
     Ok(Source::Event(event, control))
 }
 
-/// A control file has no path that inotify could take from a descriptor but the one in /proc.
+/// Watches memory.events. inotify takes only a path, and the file's descriptor has one in /proc.
 fn inotify(dir: &crate::cgroup::dir::CgroupDir) -> Result<Source, Errno> {
     let file = dir.open_file("memory.events", OFlag::O_PATH)?;
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
@@ -76,7 +76,7 @@ fn inotify(dir: &crate::cgroup::dir::CgroupDir) -> Result<Source, Errno> {
 }
 
 impl OomWatch<'_> {
-    /// Call when the descriptor is readable.
+    /// Reads the next event. Call this when the descriptor is readable.
     pub fn read_event(&mut self) -> Result<OomEvent> {
         let notified = match &self.source {
             Source::Event(event, _) => event.read(),
@@ -91,7 +91,7 @@ impl OomWatch<'_> {
             return Ok(OomEvent::GroupRemoved);
         }
         Ok(OomEvent::Kills(match self.source {
-            // Told before the kill, and never again: the notification itself is what counts.
+            // v1 notifies before the kill, and only once: so the notifications are counted.
             Source::Event(..) => notified.unwrap_or(0),
             Source::Inotify(_) => {
                 let now = self.group.oom_kills().unwrap_or(self.seen);

@@ -1,8 +1,7 @@
-//! How a process that is about to be cloned comes into its group.
+//! Brings a process that is about to be cloned into its group.
 //!
-//! Whoever moves another process makes the kernel wait for a grace period, 7 to 15 ms: the other must not fork or end
-//! meanwhile (cgroup_threadgroup_rwsem). It waits for neither one that is born in the group (v2) nor, KERNEL(5.5), one
-//! that moves its own single thread (v1).
+//! Moving another process waits 7–15 ms for a grace period (cgroup_threadgroup_rwsem). Being cloned into the
+//! group (v2) or moving oneself while single-threaded (v1, KERNEL(5.5)) does not.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -16,16 +15,17 @@ use crate::sys::tasks::Tasks;
 
 #[derive(Debug, Default)]
 pub struct Placement<'a> {
-    /// The directory for CLONE_INTO_CGROUP: the process is never outside.
+    /// The directory for CLONE_INTO_CGROUP: the process is never outside the group.
     pub clone_into: Option<BorrowedFd<'a>>,
-    /// v1: what it has to enter itself, first of all.
+    /// v1: the groups that the process must join itself, before anything else.
     pub self_join: Vec<Tasks>,
     /// The parent must move the process with `Group::join`.
     pub parent_joins: bool,
 }
 
 impl Group {
-    /// A user's process may have to be moved by systemd, or be left where it is: then `join` knows what to do.
+    /// Decides how the process comes into the group. A user's process may have to be moved by systemd, or may
+    /// stay where it is: in these cases `join` decides.
     pub fn placement(&self) -> Result<Placement<'_>> {
         let record = self.record();
         let by_user = record.unit.as_ref().is_some_and(|unit| unit.user);
@@ -54,8 +54,8 @@ impl Group {
         Ok(placement)
     }
 
-    /// True if pids.max is at most 1 and the placeholder, which keeps the scope alive, already uses it: a clone into
-    /// the group would fail; moving a process in is not limited.
+    /// Whether the placeholder, which keeps the scope alive, already uses up a pids.max of at most 1: then a
+    /// clone into the group fails, but moving a process in is not limited.
     fn is_full(&self) -> bool {
         let resources = self.record().resources.as_ref();
         let pids = resources.and_then(|resources| resources.pids().as_ref());

@@ -7,11 +7,11 @@ use nix::errno::Errno;
 use crate::cgroup::dir::CgroupDir;
 use crate::error::{Context, Result};
 
-/// Every entry, in host order; 0 stands for a process of a pid namespace that we cannot see.
+/// Returns the pids of all processes, sorted; 0 stands for a process of a pid namespace that we cannot see.
 pub(super) fn all(dir: &CgroupDir) -> Result<Vec<i32>> {
     let mut pids = Vec::new();
     collect(dir, &mut pids)?;
-    // A process that moved while we walked is met twice.
+    // A process that moves meanwhile can be listed twice.
     pids.sort_unstable();
     pids.dedup();
     Ok(pids)
@@ -21,9 +21,9 @@ fn collect(dir: &CgroupDir, pids: &mut Vec<i32>) -> Result<()> {
     let doing = || format!("read {}", dir.path.join("cgroup.procs").display());
     match dir.read("cgroup.procs") {
         Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok())),
-        // Gone meanwhile.
+        // The group is gone meanwhile.
         Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
-        // A threaded group lists its threads; the processes are listed by the domain above, among others.
+        // A threaded group lists only its threads. The group above lists their processes, but among others.
         Err(Errno::EOPNOTSUPP) => {
             let text = dir.read("cgroup.threads").unwrap_or_default();
             pids.extend(text.lines().filter_map(process_of));
@@ -40,13 +40,13 @@ fn collect(dir: &CgroupDir, pids: &mut Vec<i32>) -> Result<()> {
     Ok(())
 }
 
-/// The process that a thread belongs to; None where it is gone.
+/// Returns the process of a thread; `None` if it is gone.
 fn process_of(thread: &str) -> Option<i32> {
     let thread = procfs::process::Process::new(thread.parse().ok()?).ok()?;
     Some(thread.status().ok()?.tgid)
 }
 
-/// The group below `dir` that holds a process; None where it is in `dir` itself or not there at all.
+/// Returns the group below `dir` that has a process; `None` if the process is in `dir` itself or in neither.
 pub(super) fn find(dir: &CgroupDir, pid: i32) -> Result<Option<PathBuf>> {
     for name in children(dir)? {
         let Ok(child) = dir.open_child(&name) else { continue };
@@ -61,7 +61,7 @@ pub(super) fn find(dir: &CgroupDir, pid: i32) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// The groups directly below; none where the group is gone.
+/// Returns the groups directly below; none if the group is gone.
 pub(super) fn children(dir: &CgroupDir) -> Result<Vec<PathBuf>> {
     match dir.children() {
         Err(Errno::ENOENT | Errno::ENODEV) => Ok(Vec::new()),

@@ -1,13 +1,13 @@
-//! v1's share of real-time bandwidth: a group can have no more than its parent gives, and a new parent has none.
+//! v1's share of real-time bandwidth: a group can have no more than its parent, and a new parent has none.
 
 use crate::cgroup::dir::CgroupDir;
 use crate::cgroup::plan::Plan;
 use crate::error::{Context, Result};
 
-/// Microseconds; the kernel's default.
+/// The kernel's default, in microseconds.
 const PERIOD: u64 = 1_000_000;
 
-/// Gives a parent that we have just made what the plan wants for the group below it.
+/// Gives a new parent as much as the plan wants for the group below it.
 pub(super) fn grant_to_parent(parent: &CgroupDir, plan: &Plan) -> Result<()> {
     let wanted = |file: &str| {
         let write = plan.writes.iter().find(|write| write.file == file)?;

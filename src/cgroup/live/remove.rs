@@ -1,4 +1,4 @@
-//! Removing a group: its own subgroups first, and not before the last process has left.
+//! Removes a group after its last process has left, and its own subgroups before it.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,26 +15,27 @@ use crate::cgroup::systemd::scope;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
 
-/// How long processes may take to leave. A killed one is in its group until it is through with dying.
+/// How long processes may take to leave. A killed process is in its group until it has died.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 impl Group {
-    /// Removes the group from every hierarchy; what is gone already is no failure.
+    /// Removes the group from every hierarchy. A missing group is no failure.
     pub fn remove(&self) -> Result<()> {
         self.remove_within(DEADLINE)
     }
 
-    /// Takes back the creation: removes the group, and the groups above it that were made for it and are empty.
+    /// Undoes the creation: removes the group, and those groups above it that were made for it and are empty.
     pub fn undo(&self) -> Result<()> {
         let removed = self.remove();
         for (parent, name) in self.above.iter().rev() {
-            // Or it is in use by now.
+            // A failure means that the group is in use by now.
             let _ = parent.remove_child(name);
         }
         removed
     }
 
-    /// As `remove`, with another deadline for the processes to leave; then the error names those that have not.
+    /// Removes the group like `remove`, with another deadline. After it the error names the processes that
+    /// are left.
     pub fn remove_within(&self, deadline: Duration) -> Result<()> {
         self.release_placeholder();
         if let Some(unit) = &self.record().unit {
@@ -69,7 +70,7 @@ fn remove(location: &Location, end: Instant) -> Result<()> {
     }
 }
 
-/// Depth first; subgroups are looked for only when the group says that it is busy.
+/// Removes a group depth first. Subgroups are looked for only if the kernel says that the group is busy.
 fn remove_tree(parent: &CgroupDir, name: &Path) -> Result<(), Errno> {
     match parent.remove_child(name) {
         Ok(()) | Err(Errno::ENOENT) => return Ok(()),
@@ -94,7 +95,8 @@ fn remove_tree(parent: &CgroupDir, name: &Path) -> Result<(), Errno> {
     }
 }
 
-/// Waits for `time`, on v2 only until the group's processes have left.
+/// Waits before the next attempt: for `time`, or on v2 until the group's processes have left. A v2 group
+/// reports that, so the wait for it may be longer (at least 50 ms).
 fn until_empty(parent: &CgroupDir, name: &Path, time: Duration) {
     let events = parent.open_child(name).ok().filter(CgroupDir::is_v2);
     let events = events.and_then(|dir| dir.open_file("cgroup.events", OFlag::O_RDONLY).ok());
@@ -132,7 +134,7 @@ fn busy(parent: &CgroupDir, name: &Path) -> Error {
     )
 }
 
-/// `12 (sleep, D)`: the state tells why it does not go.
+/// Shows a process as `12 (sleep, D)`: the state tells why it does not leave.
 fn named(pid: i32) -> String {
     match procfs::process::Process::new(pid).and_then(|process| process.stat()) {
         Ok(stat) => format!("{pid} ({}, {})", stat.comm, stat.state),

@@ -1,4 +1,4 @@
-//! Which group a process that joins a running container goes to: `exec --cgroup`, and what happens without it.
+//! Finds the group for a process that joins a running container: with `exec --cgroup`, and without it.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
@@ -12,7 +12,8 @@ use crate::fail;
 use crate::host::cgroup::Mode;
 
 impl Group {
-    /// The group below this one that `paths`, each `[CONTROLLER[,CONTROLLER]:]PATH`, name; this one without any.
+    /// Returns the group below this one that `paths` name, each `[CONTROLLER[,CONTROLLER]:]PATH`; without
+    /// any, this one.
     pub fn subgroup(&self, paths: &[String]) -> Result<Self> {
         let wanted = parse(paths)?;
         let mut record = self.record().clone();
@@ -37,8 +38,9 @@ impl Group {
         Ok(group)
     }
 
-    /// The group for `exec` without a path: this one. On v2, if this one has children with controllers (an init system
-    /// in the container has made them), it may hold no process; then the group of the first process, `init`.
+    /// Returns the group for `exec` without a path: this one. On v2, a group that has children with
+    /// controllers (an init system in the container has made them) may have no process; then it is the group
+    /// of the first process, `init`.
     pub fn for_exec(&self, init: i32) -> Result<Self> {
         let record = self.record();
         let enables_controllers_for_children = |dir: &crate::cgroup::dir::CgroupDir| {
@@ -71,7 +73,7 @@ fn descend(location: &mut Location, path: &str) -> Result<()> {
     Ok(())
 }
 
-/// By controller; "" is all of them.
+/// Parses the paths by controller; the key "" stands for all.
 fn parse(paths: &[String]) -> Result<BTreeMap<&str, &str>> {
     let wrong = |text: &str, what: &str| -> Error {
         fail!(Kind::Usage, "invalid --cgroup argument: {text} ({what})")

@@ -1,4 +1,5 @@
-//! v2: a group has the controllers that its parent hands down, and a type that says what it can hold.
+//! v2: a group has the controllers that its parent hands down, and a type that says which processes it can
+//! have.
 
 use std::path::Path;
 
@@ -11,13 +12,14 @@ use crate::cgroup::plan::pointer::CGROUPS_PATH;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 
-/// The controllers that work on threads; all others need a group of whole processes.
+/// The controllers that work on threads. All others need a group of whole processes.
 const THREADED: [&str; 4] = ["cpu", "cpuset", "perf_event", "pids"];
 
-/// Hands all controllers of `dir` down to its children: what the plan needs must work, the rest (statistics) may.
+/// Hands all controllers of `dir` down to its children. Those that the plan needs must work; the others (for
+/// statistics) may fail.
 ///
-/// `available_controllers` are those that `dir` has, where that is known already: what its own parent hands down. What
-/// its children have now comes back.
+/// `available_controllers` are those that `dir` has, if known already: those that its own parent hands down.
+/// Returns the controllers that its children have now.
 pub(super) fn enable_controllers(
     dir: &CgroupDir,
     plan: &Plan,
@@ -34,8 +36,8 @@ pub(super) fn enable_controllers(
         given.extend(missing);
         return Ok(given.join(" "));
     }
-    // One refusal refuses the whole line: each for itself. What is needed goes first: others, once handed down, can change
-    // what the group is, and nothing is to be changed where this fails.
+    // One refused controller makes the whole line fail, so each is written alone. The needed ones come first:
+    // others can change the type of the group, and nothing must change if this fails.
     missing.sort_by_key(|name| plan.pointer_needing(name).is_none());
     for name in missing {
         match (dir.write("cgroup.subtree_control", &format!("+{name}")), plan.pointer_needing(name)) {
@@ -47,8 +49,8 @@ pub(super) fn enable_controllers(
     Ok(given.join(" "))
 }
 
-/// The group that holds the container's, and its name in there, if that hands down all `available_controllers`: then
-/// all groups above it do, and nothing is left to [`enable_controllers`].
+/// Opens the group's parent, and returns the group's name in it, if the parent hands down all
+/// `available_controllers`. Then all groups above do too, and [`enable_controllers`] has nothing to do.
 pub(super) fn open_parent<'a>(
     root: &CgroupDir,
     location: &'a Location,
@@ -80,7 +82,7 @@ fn cannot(dir: &CgroupDir, controller: &str, errno: Errno) -> Error {
     ))
 }
 
-/// Makes a group that cannot hold processes as it is a threaded one, if that is all the container needs.
+/// Makes a group that cannot have processes a threaded one, if the container needs no more than that.
 pub(super) fn ensure_domain_or_threaded(dir: &CgroupDir, plan: &Plan) -> Result<()> {
     let kind = match dir.read("cgroup.type") {
         Ok(text) => text.trim().to_owned(),
@@ -93,7 +95,7 @@ pub(super) fn ensure_domain_or_threaded(dir: &CgroupDir, plan: &Plan) -> Result<
     if kind == "domain" {
         return Ok(());
     }
-    // With controllers of the group itself that work on threads, or none, its processes are as good as any.
+    // If the group's own controllers work on threads, or it has none, its processes may stay in it.
     if kind == "domain threaded" {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! Changing a group that is in use: all of it, or none of it.
+//! Changes a group that is in use, completely or not at all.
 
 use super::apply;
 use super::devices::attach;
@@ -11,7 +11,7 @@ use crate::cgroup::systemd::scope;
 use crate::error::Result;
 use crate::log;
 
-/// What stood before a change.
+/// The values before a change.
 struct Snapshot {
     writes: Vec<Write>,
     devices: Option<Filter>,
@@ -19,12 +19,13 @@ struct Snapshot {
 }
 
 impl Group {
-    /// Writes changed limits and device rules. When something is refused, what came before it gets its former value.
+    /// Writes changed limits and device rules. If something is refused, everything written before gets its
+    /// former value back.
     pub fn update(&self, plan: &Plan) -> Result<()> {
         self.update_with(plan, || Ok(()))
     }
 
-    /// As `change`, with a last step that belongs to it.
+    /// Updates the group like [`update`](Self::update). If the `last` step fails, the change is undone too.
     pub fn update_with(&self, plan: &Plan, last: impl FnOnce() -> Result<()>) -> Result<()> {
         if let Some(limits) = plan.check_usage {
             apply::check_usage(self, limits)?;
@@ -46,7 +47,8 @@ impl Group {
         })
     }
 
-    /// As far as the kernel and systemd let: the error to tell is the one that led here.
+    /// Undoes a change as far as the kernel and systemd allow. Failures are warnings: the error to report is
+    /// the first one.
     fn roll_back(&self, before: &Snapshot) {
         if let Some(unit) = &self.record().unit
             && let Err(error) = scope::set_properties(unit, &before.properties)

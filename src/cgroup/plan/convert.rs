@@ -1,15 +1,15 @@
-//! Values of the v1 interface, in which the configuration speaks, turned into v2's (runtime-spec, config-linux).
+//! Converts values of the v1 interface, which the configuration uses, to v2 (runtime-spec, config-linux).
 
 use crate::error::{Error, Kind, Result};
 use crate::fail;
 
-/// The kernel's own period for quotas, microseconds.
+/// The kernel's default period for quotas, in microseconds.
 pub(super) const PERIOD: u64 = 100_000;
 
 /// `cpu.shares` (2 to 262144, 1024 by default) as `cpu.weight` (1 to 10000, 100 by default).
 ///
-/// Three points lie on the curve: the two ends and the default. The older straight line turned 1024 into 39, so that
-/// a container with default shares got less than a process outside.
+/// Three points lie on the curve: the two ends and the default. The older straight line turned 1024 into 39,
+/// so that a container with default shares got less than a process outside.
 pub(super) fn weight_of_shares(shares: u64) -> u64 {
     match shares {
         0..=2 => 1,
@@ -17,7 +17,7 @@ pub(super) fn weight_of_shares(shares: u64) -> u64 {
         _ => {
             let l = (shares as f64).log2();
             let exponent = (l * l + 125.0 * l) / 612.0 - 7.0 / 34.0;
-            // Whole results come out a hair above or below themselves; ceil must not lift them.
+            // Integral results can be slightly too large or too small; ceil must not round them up.
             let weight = (10_f64.powf(exponent) - 1e-6).ceil();
             weight as u64
         }
@@ -29,7 +29,8 @@ pub(super) fn io_weight(weight: u16) -> u64 {
     1 + u64::from(weight).saturating_sub(10) * 9999 / 990
 }
 
-/// Processor time in a second of time as systemd counts it: microseconds, in steps of 10 ms. None if it does not fit.
+/// Returns processor time per second as systemd counts it: microseconds, in steps of 10 ms. `None` if it does
+/// not fit.
 pub(super) fn quota_per_second(quota: u64, period: u64) -> Option<u64> {
     let exact = (u128::from(quota) * 1_000_000).div_ceil(u128::from(period));
     u64::try_from(exact.div_ceil(10_000) * 10_000).ok()
@@ -38,7 +39,7 @@ pub(super) fn quota_per_second(quota: u64, period: u64) -> Option<u64> {
 /// `memory.swap.max` for a memory limit and a memory-plus-swap limit; 0 is "not asked for", -1 "no limit".
 pub(super) fn swap_max(memory: i64, memory_and_swap: i64, pointer: &str) -> Result<Option<SwapMax>> {
     match (memory, memory_and_swap) {
-        // Memory without a limit and no word on swap: neither has one, as in v1.
+        // Memory has no limit and swap is not mentioned: neither has one, as in v1.
         (-1, 0) | (_, -1) => Ok(Some(SwapMax::Unlimited)),
         (_, 0) => Ok(None),
         (0 | -1, _) => Err(invalid_resource(pointer, "unable to set swap limit without memory limit")),

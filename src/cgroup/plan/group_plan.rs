@@ -1,4 +1,4 @@
-//! `Plan` is everything that is to be done for a container's group, as plain data.
+//! `Plan`: everything to do for a container's group, as plain data.
 
 use std::fmt;
 
@@ -13,37 +13,37 @@ use super::systemd::unit::Unit;
 use super::write::Write;
 use crate::host::cgroup::Mode;
 
-/// Owned and comparable; `Display` gives one line for each thing that is done, as `tare plan` prints them.
+/// What to do for a container's group. `Display` prints one line for each action, as `tare plan` shows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     pub manager: Manager,
     pub mode: Mode,
     /// The group's directory in each hierarchy, v1 first.
     pub locations: Vec<Location>,
-    /// On a pure v2 host, the controllers that the root of the tree hands down; else empty.
+    /// On a pure v2 host, the controllers that the root of the tree hands down; otherwise empty.
     pub available_controllers: Vec<String>,
     /// Under the systemd manager: the unit that systemd makes.
     pub unit: Option<Unit>,
-    /// As configured, without the device rules; for the record.
+    /// The configured resources without the device rules, for the record.
     pub resources: Option<LinuxResources>,
     /// Values for control files, in the order in which they are written.
     pub writes: Vec<Write>,
-    /// The device filter to set; None leaves the devices as they are (an update).
+    /// The device filter to set; `None` leaves the devices unchanged (in an update).
     pub devices: Option<Filter>,
-    /// The rules that are in force afterwards, as configured; for the record.
+    /// The configured device rules that are in force afterwards, for the record.
     pub device_rules: Vec<LinuxDeviceCgroup>,
-    /// Does not append the default device rules to the configured ones.
+    /// Whether the default device rules are left out after the configured ones.
     pub without_default_devices: bool,
-    /// What systemd is told about the unit, on top of what is written.
+    /// The properties that systemd gets for the unit, in addition to the writes.
     pub properties: Vec<Property>,
-    /// Refuses a memory limit that is below what is used already (`checkBeforeUpdate`, cgroup v2).
+    /// If set, a memory limit below the usage is refused (`checkBeforeUpdate`, cgroup v2).
     pub check_usage: Option<MemoryLimits>,
     pub permission: Permission,
-    /// Accepted fields without an effect here; for the log.
+    /// Accepted fields without an effect here, for the log.
     pub warnings: Vec<String>,
 }
 
-/// The configured numbers in bytes; 0 is "not asked for", -1 "no limit".
+/// The configured numbers in bytes; 0 means "not given", -1 "no limit".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryLimits {
     pub memory: i64,
@@ -53,28 +53,29 @@ pub struct MemoryLimits {
 /// What a lack of permission (EPERM, EACCES, EROFS) in the cgroup file systems means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permission {
-    /// A failure.
+    /// It is a failure.
     Needed,
-    /// Rootless with a path of its own: the device rules alone may be missing.
+    /// Rootless with a configured path: only the device rules may be missing.
     NotForDevices,
-    /// Rootless without one: the container may run without a group, if it asks for no limit.
+    /// Rootless without a configured path: the container may run without a group, if it asks for no limit.
     NotNeeded,
 }
 
 impl Plan {
-    /// The v2 controllers that some value needs.
+    /// Returns the v2 controllers that some value needs.
     pub(crate) fn controllers(&self) -> impl Iterator<Item = &str> {
         let needed = self.writes.iter().filter(|write| write.needs_controller());
         needed.map(|write| write.controller.as_str()).filter(|name| *name != "cgroup")
     }
 
-    /// The config field that needs `controller`, as a JSON pointer.
+    /// Returns the JSON pointer of the field that needs `controller`.
     pub(crate) fn pointer_needing(&self, controller: &str) -> Option<&str> {
         let is_needed = |write: &&Write| write.controller == controller && write.needs_controller();
         self.writes.iter().find(is_needed).map(|write| &*write.pointer)
     }
 
-    /// What `state.json` keeps, also before anything is made: it says what is to be cleaned up.
+    /// Returns the record for `state.json`. It is written before anything is made, because it says what to
+    /// clean up.
     pub fn record(&self) -> Record {
         Record {
             manager: self.manager,
@@ -87,7 +88,7 @@ impl Plan {
         }
     }
 
-    /// One line for each thing that is done, as `tare plan` prints them.
+    /// Returns one line for each action, as `tare plan` prints them.
     pub fn lines(&self) -> Vec<String> {
         self.to_string().lines().map(str::to_owned).collect()
     }

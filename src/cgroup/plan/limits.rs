@@ -1,4 +1,4 @@
-//! `linux.resources` as writes for the interface (v1 or v2) that carries limits on this host.
+//! Turns `linux.resources` into writes for the interface (v1 or v2) that has the controllers on this host.
 
 use oci_spec::runtime::LinuxResources;
 
@@ -21,10 +21,10 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// For a group at `locations`. With `by_systemd`, the quota is the one that systemd rounds it to.
+    /// Plans the limits for a group at `locations`. With `by_systemd`, the quota is rounded as systemd does.
     ///
     /// # Errors
-    /// A value that no kernel takes, or one whose controller none of the locations has.
+    /// A value that no kernel accepts, or one whose controller none of the locations has.
     pub(super) fn new(
         resources: Option<&LinuxResources>,
         mode: Mode,
@@ -40,7 +40,8 @@ impl Limits {
         }
         let Translation { mut writes, warnings } = translation;
         let has = |write: &Write| Location::index_of(locations, mode, &write.controller).is_some();
-        // What may be missing from a controller may be missing with it, and where there is none, there is no limit.
+        // A write that does not need its controller is left out with it: without the controller there is no
+        // limit.
         writes.retain(|write| write.needs_controller() || has(write));
         match writes.iter().find(|write| !has(write)) {
             Some(write) => Err(missing_controller(&write.controller, &write.pointer, mode)),
@@ -49,7 +50,7 @@ impl Limits {
     }
 }
 
-/// The writes of the interface, without a look at what the host has.
+/// Makes the writes of the interface, without regard to the host.
 pub(super) fn translate(resources: &LinuxResources, mode: Mode) -> Result<Translation> {
     let mut translation = Translation::default();
     match mode {
@@ -67,7 +68,7 @@ fn check_usage(resources: &LinuxResources, mode: Mode) -> Option<MemoryLimits> {
     })
 }
 
-/// The resources as the record keeps them: device rules stand there for themselves.
+/// Returns the resources as the record keeps them: it has the device rules on their own.
 pub(super) fn without_devices(resources: &LinuxResources) -> LinuxResources {
     let mut resources = resources.clone();
     resources.set_devices(None);

@@ -1,7 +1,8 @@
-//! Where a group stands in each hierarchy: `linux.cgroupsPath`, or the container's id, against this host's layout.
+//! The place of a group in each hierarchy, from `linux.cgroupsPath` or the container's id, and this host's
+//! layout.
 //!
-//! An absolute path is taken below each mountpoint. A relative one is taken below the runtime's own group (v1), or
-//! beside it (v2: a group that holds processes cannot hand controllers to its children).
+//! An absolute path starts at each mountpoint. A relative path starts at the runtime's own group (v1), or
+//! beside it (v2, where a group with processes cannot hand controllers to its children).
 
 use std::path::{Component, Path, PathBuf};
 
@@ -17,10 +18,10 @@ use crate::host::cgroup::{Layout, Mode};
 /// A group in one hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Location {
-    /// As /proc/PID/cgroup lists them; empty for the v2 tree.
+    /// The controllers as in /proc/PID/cgroup; empty for the v2 tree.
     pub controllers: Vec<String>,
     pub mountpoint: PathBuf,
-    /// Below the mountpoint, without a leading slash.
+    /// The path below the mountpoint, without a leading slash.
     pub path: PathBuf,
 }
 
@@ -29,7 +30,8 @@ impl Location {
         self.controllers.is_empty()
     }
 
-    /// The index of the location whose files carry a controller's values: on v2 the one tree carries them all.
+    /// Returns the index of the location whose files have a controller's values: on v2, one tree has them
+    /// all.
     pub fn index_of(locations: &[Self], mode: Mode, controller: &str) -> Option<usize> {
         locations.iter().position(|location| match mode {
             Mode::V2 => location.is_unified(),
@@ -37,13 +39,13 @@ impl Location {
         })
     }
 
-    /// The directory, as a person would name it.
+    /// Returns the directory's full path.
     pub fn directory(&self) -> PathBuf {
         self.mountpoint.join(&self.path)
     }
 }
 
-/// The places of a container's group, one for each hierarchy, v1 first.
+/// Returns the locations of a container's group, one for each hierarchy, v1 first.
 pub(crate) fn locations(
     cgroups_path: Option<&Path>,
     id: &ContainerId,
@@ -79,7 +81,7 @@ pub(crate) fn locations(
     Ok(locations)
 }
 
-/// The places of a systemd unit: the same in every hierarchy, below systemd's own root.
+/// Returns the locations of a systemd unit: the same in every hierarchy, below systemd's own root.
 pub(crate) fn locations_of_unit(unit: &Unit, layout: &Layout) -> Result<Vec<Location>> {
     let mut path = unit.path()?;
     if let (true, Some(tree)) = (unit.user, &layout.unified) {
@@ -95,7 +97,8 @@ pub(crate) fn locations_of_unit(unit: &Unit, layout: &Layout) -> Result<Vec<Loca
     Ok(v1.chain(v2).map(location).collect())
 }
 
-/// The path without `.` and `..`. One that climbs above where it starts is a mistake at best; runc takes the rest of it.
+/// Removes `.` and `..` from a path. A path that climbs above its start is at best a mistake; runc uses what
+/// is left.
 fn clean(path: &Path) -> Result<PathBuf> {
     let mut clean = PathBuf::new();
     for part in path.components() {
@@ -122,8 +125,8 @@ fn spec(path: &Path, what: &str) -> Error {
     fail!(Kind::Spec, "{CGROUPS_PATH}: {:?}: {what}", path.display().to_string())
 }
 
-/// The runtime's own group below a mountpoint. Inside a container the mount may show only a part of the hierarchy,
-/// while /proc/self/cgroup names the whole path.
+/// Returns the runtime's own group below a mountpoint. Inside a container the mount may show only a part of
+/// the hierarchy, while /proc/self/cgroup names the whole path.
 fn own_group_path(own_path: &Path, mount_root: &Path, hierarchy: &str) -> Result<PathBuf> {
     let below = own_path.strip_prefix(mount_root).ok();
     let below = below.filter(|path| path.components().all(|part| matches!(part, Component::Normal(_))));

@@ -4,14 +4,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What runc calls the cgroup driver.
+/// The cgroup manager; runc calls it the cgroup driver.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Manager {
     #[default]
     /// The runtime itself, with directories in the cgroup file systems.
     Cgroupfs,
-    /// systemd, which is asked for a transient unit over D-Bus.
+    /// systemd: the runtime asks for a transient unit over D-Bus.
     Systemd,
     /// Nobody: the container stays in the groups that the runtime is in.
     Disabled,

@@ -1,10 +1,10 @@
-//! Changed resources laid over those a container has: what is not mentioned stays.
+//! Merges changed resources with those that a container has. Fields that are not given stay.
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork, LinuxResources};
 
 use super::translation::{has_weight, is_idle};
 
-/// `wanted` over `saved`. Numbers that stand for "not asked for" (0) do not count as mentioned.
+/// Merges `wanted` into `saved`. Numbers for which 0 means "not given" do not count if they are 0.
 pub(super) fn merge(saved: Option<&LinuxResources>, wanted: &LinuxResources) -> LinuxResources {
     let Some(saved) = saved else { return wanted.clone() };
     let mut merged = saved.clone();
@@ -35,7 +35,7 @@ pub(super) fn merge(saved: Option<&LinuxResources>, wanted: &LinuxResources) -> 
     merged
 }
 
-/// A group is idle or has a weight: what is named takes the place of the other.
+/// A group is either idle or has a weight: the one that is given replaces the other.
 fn idle_or_weight(merged: &mut LinuxResources, wanted: &LinuxResources) {
     let (idle, weight) = (is_idle(wanted), has_weight(wanted));
     if idle == weight || !is_idle(merged) {
@@ -65,7 +65,8 @@ fn joined<V: Clone>(
     all
 }
 
-/// A number that is set, else the saved one.
+/// Returns a number if it is given, otherwise the saved one. Only for fields where 0 means "not given":
+/// swappiness, idle and burst have a real value 0, and their `or_else` keeps it.
 fn over<T: PartialEq + Default>(wanted: Option<T>, saved: Option<T>) -> Option<T> {
     wanted.filter(|value| *value != T::default()).or(saved)
 }
@@ -75,7 +76,7 @@ fn memory(saved: LinuxMemory, wanted: LinuxMemory) -> LinuxMemory {
     merged.set_limit(over(wanted.limit(), saved.limit()));
     merged.set_swap(over(wanted.swap(), saved.swap()));
     if wanted.limit() == Some(-1) && wanted.swap().unwrap_or(0) == 0 {
-        // No limit on memory leaves none for memory and swap together.
+        // Without a limit on memory there is none for memory and swap together.
         merged.set_swap(Some(-1));
     }
     merged.set_reservation(over(wanted.reservation(), saved.reservation()));
@@ -83,7 +84,7 @@ fn memory(saved: LinuxMemory, wanted: LinuxMemory) -> LinuxMemory {
     merged.set_kernel_tcp(over(wanted.kernel_tcp(), saved.kernel_tcp()));
     merged.set_swappiness(wanted.swappiness().or_else(|| saved.swappiness()));
     merged.set_disable_oom_killer(wanted.disable_oom_killer().or_else(|| saved.disable_oom_killer()));
-    // About this one change only.
+    // This applies only to the present change.
     merged.set_check_before_update(wanted.check_before_update());
     merged
 }
@@ -105,7 +106,8 @@ fn cpu(saved: &LinuxCpu, wanted: &LinuxCpu) -> LinuxCpu {
     merged
 }
 
-/// Lists are of devices, and the kernel keeps a value for each: the new ones are added behind the old.
+/// Merges lists of devices. The kernel keeps one value for each device, so the new entries replace the old
+/// ones.
 fn block_io(saved: &LinuxBlockIo, wanted: &LinuxBlockIo) -> LinuxBlockIo {
     macro_rules! list {
         ($merged:ident, $get:ident, $set:ident) => {

@@ -1,7 +1,8 @@
-//! The plan for a container's group, decided without touching the host: `linux.resources` becomes writes to control
-//! files, a device filter and, under systemd, properties of a unit.
+//! The plan for a container's group: `linux.resources` becomes writes to control files, a device filter and,
+//! under systemd, properties of a unit.
 //!
-//! Nothing here makes a system call: the configuration and the host's layout go in, plain data comes out.
+//! Nothing here makes a system call: the plan is plain data, made from the configuration and the host's
+//! layout.
 
 mod convert;
 pub(crate) mod devices;

@@ -22,29 +22,30 @@ use crate::error::{Kind, Result};
 use crate::fail;
 use crate::host::cgroup::{Layout, Mode};
 
-/// What the plan for a new group is made from.
+/// The input for the plan of a new group.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
-    /// Of the checked configuration.
+    /// The `linux` object of the checked configuration.
     pub linux: Option<&'a Linux>,
-    /// All annotations; `org.systemd.property.NAME` counts under the systemd manager.
+    /// All annotations. `org.systemd.property.NAME` has an effect under the systemd manager.
     pub annotations: Option<&'a HashMap<String, String>>,
     /// The container's id.
     pub id: &'a ContainerId,
     pub manager: Manager,
     pub layout: &'a Layout,
-    /// Whether permission errors may be passed over (the command line's `--rootless`).
+    /// Whether permission errors may be ignored (the command line's `--rootless`).
     pub rootless: bool,
-    /// The name of a group below that of the systemd unit, which then holds no process: systemd leaves it alone.
+    /// The name of a group below that of the systemd unit. The unit's own group then has no process, and
+    /// systemd does not change the lower one.
     pub systemd_subgroup: Option<&'a Path>,
-    /// Leaves out the devices that every container is allowed after its own rules.
+    /// Leaves out the default device rules after the configured ones.
     pub without_default_devices: bool,
 }
 
 /// Plans the group of a new container.
 ///
 /// # Errors
-/// Each carries the JSON pointer of the field: a value that no kernel takes, a controller that the host lacks, a host
+/// Each has the JSON pointer of the field: a value that no kernel accepts, a missing controller, or a host
 /// without a hierarchy.
 pub fn new_group(request: &Request<'_>) -> Result<Plan> {
     let &Request { linux, layout, manager, .. } = request;
@@ -67,7 +68,8 @@ pub fn new_group(request: &Request<'_>) -> Result<Plan> {
     let locations = locations(request, requested, unit.as_ref())?;
     let limits = Limits::new(resources, mode, &locations, by_systemd)?;
     let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
-    // The rules with the default devices are checked, and told to systemd, also where those are left out.
+    // The rules with the default devices are checked, and given to systemd, even if the defaults are left
+    // out.
     let with_defaults = Filter::with_default_devices(rules)?;
     let has_devices = Location::index_of(&locations, mode, "devices").is_some();
     if !has_devices && permission == Permission::Needed {
@@ -133,7 +135,8 @@ fn below_unit(mut locations: Vec<Location>, subgroup: Option<&Path>) -> Vec<Loca
     locations
 }
 
-/// Lays what annotations ask for (`org.systemd.property.NAME`) over the unit's properties.
+/// Adds the properties of annotations (`org.systemd.property.NAME`) to the unit's, replacing those of the
+/// same name.
 fn with_annotations(
     mut properties: Vec<Property>,
     annotations: Option<&HashMap<String, String>>,
@@ -147,8 +150,8 @@ fn with_annotations(
     Ok(properties)
 }
 
-/// The writes whose controllers the host has, and it must have what they need. On v2, one tree holds all controllers, and
-/// its root tells which.
+/// Returns the writes whose controllers the host has. A missing controller that is needed is an error. On v2,
+/// one tree has all controllers, and its root lists them.
 fn with_controllers(mut writes: Vec<Write>, layout: &Layout) -> Result<Vec<Write>> {
     let Some(unified) = layout.unified.as_ref().filter(|_| layout.mode() == Mode::V2) else {
         return Ok(writes);
@@ -163,7 +166,7 @@ fn with_controllers(mut writes: Vec<Write>, layout: &Layout) -> Result<Vec<Write
     }
 }
 
-/// No group at all: a limit that is asked for could not be kept, so it is refused. The rules for devices, which
+/// Plans a container without a group. A limit could not be enforced, so it is refused. Device rules, which
 /// every engine writes, are left out with a warning.
 fn without_group(request: &Request<'_>, resources: Option<&LinuxResources>) -> Result<Plan> {
     let mode = request.layout.mode();

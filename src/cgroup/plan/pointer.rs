@@ -1,4 +1,5 @@
-//! JSON pointers (RFC 6901) of the config.json members that this plan is made from, and errors that begin with one.
+//! JSON pointers (RFC 6901) of the members of config.json that this plan is made from, and errors that begin
+//! with one.
 
 use crate::error::{Error, Kind};
 use crate::fail;
@@ -8,17 +9,17 @@ pub(crate) const CGROUPS_PATH: &str = "/linux/cgroupsPath";
 /// The object of limits and device rules.
 pub(crate) const RESOURCES: &str = "/linux/resources";
 
-/// The pointer of `field`, which is written as below `linux.resources`: `memory/limit`.
+/// Returns the pointer of `field`, a path below `linux.resources` such as `memory/limit`.
 pub(crate) fn resource_pointer(field: &str) -> String {
     format!("{RESOURCES}/{field}")
 }
 
-/// A member's name as one component of a pointer.
+/// Escapes a member's name as one component of a pointer.
 pub(crate) fn escape_pointer(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-/// The error for a value below `linux.resources` that the configuration may not hold.
+/// Makes the error for an invalid value below `linux.resources`.
 pub(crate) fn invalid_resource(field: &str, what: impl std::fmt::Display) -> Error {
     fail!(Kind::Spec, "{RESOURCES}/{field}: {what}")
 }

@@ -1,4 +1,4 @@
-//! Errors for a limit that this host cannot set: the controller is not there, or not enabled for the group.
+//! Errors for a limit that this host cannot set: the controller is missing, or not enabled for the group.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::error::{Error, Kind};
 use crate::fail;
 use crate::host::cgroup::Mode;
 
-/// No hierarchy of this host has the controller.
+/// The error if no hierarchy of this host has the controller.
 pub(super) fn missing_controller(controller: &str, pointer: &str, mode: Mode) -> Error {
     let tree = if mode == Mode::V2 { "cgroup v2" } else { "cgroup v1" };
     fail!(
@@ -17,7 +17,8 @@ pub(super) fn missing_controller(controller: &str, pointer: &str, mode: Mode) ->
     )
 }
 
-/// The v2 group at `path` lacks the controller's files, because its parent does not hand the controller down.
+/// The error if the v2 group at `path` lacks the controller's files, because its parent does not hand the
+/// controller down.
 pub(crate) fn controller_not_enabled(write: &Write, path: &Path) -> Error {
     let controllers = path.join("cgroup.controllers");
     let why = format!("{} does not list {}", controllers.display(), write.controller);
@@ -32,7 +33,7 @@ pub(crate) fn controller_not_enabled(write: &Write, path: &Path) -> Error {
     .with_hint(why)
 }
 
-/// A file of `linux.resources.unified` belongs to a controller that the host has not.
+/// The error if a file of `linux.resources.unified` belongs to a controller that the host lacks.
 pub(super) fn unified_not_available(write: &Write) -> Error {
     let Write { pointer, file, controller, .. } = write;
     fail!(

@@ -1,4 +1,4 @@
-//! The plan for changed resources of a group that exists: `tare update`.
+//! The plan for changed resources of an existing group: `tare update`.
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
 
@@ -13,14 +13,14 @@ use super::unavailable::missing_controller;
 use super::write::Write;
 use crate::error::Result;
 
-/// Plans a change; its [`Plan::record`] is the one to keep afterwards.
+/// Plans a change. Its [`Plan::record`] must be kept afterwards.
 ///
-/// Only what `requested` names is written, and what follows from it; device rules only if it has others than there
-/// are: engines repeat the configuration's with every update, while tools may have added to the filter of a container
-/// that runs.
+/// Only the fields of `requested` are written, and those that depend on them. Device rules are written only
+/// if they differ from the present ones: engines repeat the configuration's with every update, while tools
+/// may have added to the filter of a running container.
 ///
 /// # Errors
-/// As for a new group; each carries the JSON pointer of the field.
+/// Those of a new group; each has the JSON pointer of the field.
 pub fn update(record: &Record, requested: &LinuxResources, rootless: bool) -> Result<Plan> {
     let merged = merge(record.resources.as_ref(), requested);
     let limits = changed_limits(record, requested, &merged)?;
@@ -48,12 +48,13 @@ pub fn update(record: &Record, requested: &LinuxResources, rootless: bool) -> Re
     })
 }
 
-/// The limits of `merged`, with the writes alone that `requested` names or that are not what was written before.
+/// Returns the limits of `merged`, but only the writes that `requested` names or that differ from the former
+/// ones.
 fn changed_limits(record: &Record, requested: &LinuxResources, merged: &LinuxResources) -> Result<Limits> {
     let limits =
         |resources| Limits::new(Some(resources), record.mode, &record.locations, record.unit.is_some());
     let before = record.resources.as_ref().map(limits).transpose()?.unwrap_or_default().writes;
-    // Alone, a value may not make sense (swap without memory): then nothing counts as named.
+    // A value may be invalid by itself (swap without memory): then no write counts as named.
     let named = limits(requested).unwrap_or_default().writes;
     let is_named = |write: &Write| named.iter().any(|other| other.pointer == write.pointer);
     let mut changed = limits(merged)?;
@@ -61,7 +62,7 @@ fn changed_limits(record: &Record, requested: &LinuxResources, merged: &LinuxRes
     Ok(changed)
 }
 
-/// The rules of `requested` and what they come to, where they are others than those in force.
+/// Returns the rules of `requested` and their filter, if they differ from those in force.
 fn changed_devices<'a>(
     record: &Record,
     requested: &'a LinuxResources,
@@ -76,7 +77,7 @@ fn changed_devices<'a>(
     Ok(Some((rules, record.filter(rules)?)))
 }
 
-/// What systemd is told, chosen as the writes are.
+/// Returns the properties for systemd, chosen in the same way as the writes.
 fn changed_properties(
     record: &Record,
     requested: &LinuxResources,

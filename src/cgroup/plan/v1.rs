@@ -10,7 +10,7 @@ use super::pointer::{escape_pointer, invalid_resource, resource_pointer};
 use super::translation::{Translation, cpuset, pids, rdma, sorted_by_name};
 use super::write::Write;
 
-/// The kernel's bounds for `cpu.shares`; it bends what lies outside without a word.
+/// The kernel's bounds for `cpu.shares`. It silently changes a value outside of them.
 const SHARES: std::ops::RangeInclusive<u64> = 2..=262_144;
 
 pub(super) fn writes(resources: &LinuxResources, out: &mut Translation) -> Result<()> {
@@ -50,7 +50,8 @@ pub(super) fn writes(resources: &LinuxResources, out: &mut Translation) -> Resul
 fn memory(memory: &LinuxMemory, out: &mut Translation) {
     let bytes = memory.limit().unwrap_or(0);
     let swap = memory.swap().unwrap_or(0);
-    // The kernel keeps limit <= memsw at every moment, so which of the two goes first depends on what is there.
+    // The kernel requires limit <= memsw at every moment, so the right order of the two depends on the
+    // present values.
     let put = |out: &mut Translation, file, value: i64, field: &str| {
         out.push(Write::new("memory", file, value, resource_pointer(field)).with_retry());
     };
@@ -75,7 +76,7 @@ fn memory(memory: &LinuxMemory, out: &mut Translation) {
     if let Some(value) = memory.swappiness().filter(|&value| value != u64::MAX) {
         out.push(Write::new("memory", "memory.swappiness", value, resource_pointer("memory/swappiness")));
     }
-    // Old, and still in kernels of today (6.18); whether it is in this one, the file says.
+    // Deprecated, but even new kernels (6.18) have it; the file shows whether this one does.
     #[allow(deprecated)]
     if let Some(limit) = memory.kernel_tcp().filter(|&limit| limit != 0) {
         let field = resource_pointer("memory/kernelTCP");
@@ -118,7 +119,7 @@ fn block_io(io: &LinuxBlockIo, out: &mut Translation) {
 
 type Throttle<'a> = (&'static str, &'a Option<Vec<LinuxThrottleDevice>>, &'static str);
 
-/// The four lists: the config's name, the list, v1's file.
+/// Returns the four lists: the config's name, the list, v1's file.
 fn throttles(io: &LinuxBlockIo) -> [Throttle<'_>; 4] {
     [
         ("throttleReadBpsDevice", io.throttle_read_bps_device(), "read_bps"),
@@ -162,7 +163,7 @@ fn hugetlb(resources: &LinuxResources, out: &mut Translation) {
         let size = huge.page_size();
         let field = resource_pointer(&format!("hugepageLimits/{index}/limit"));
         out.push(Write::new("hugetlb", &format!("hugetlb.{size}.limit_in_bytes"), huge.limit(), &*field));
-        // KERNEL(5.7): reservations have a limit of their own; where it is missing they have none.
+        // KERNEL(5.7): reservations have a limit of their own. If its file is missing, they have none.
         let file = format!("hugetlb.{size}.rsvd.limit_in_bytes");
         out.push(Write::new("hugetlb", &file, huge.limit(), field).optional());
     }

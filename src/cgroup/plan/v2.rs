@@ -1,4 +1,4 @@
-//! `linux.resources`, which speaks v1, as writes to the control files of cgroup v2.
+//! Turns `linux.resources`, which uses v1's terms, into writes to the control files of cgroup v2.
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork, LinuxResources};
 
@@ -9,7 +9,7 @@ use super::pointer::{escape_pointer, resource_pointer};
 use super::translation::{Translation, cpuset, pids, rdma, sorted_by_name};
 use super::write::Write;
 
-/// The writes, in runc's order; `unified` last, so that it wins.
+/// Makes the writes in runc's order; `unified` comes last, so that it wins.
 pub(super) fn writes(resources: &LinuxResources, out: &mut Translation) -> Result<()> {
     if let Some(pids_) = resources.pids() {
         out.push(Write::new("pids", "pids.max", pids(pids_.limit()), resource_pointer("pids/limit")));
@@ -44,7 +44,7 @@ pub(super) fn writes(resources: &LinuxResources, out: &mut Translation) -> Resul
     Ok(())
 }
 
-/// -1 is spelled `max`.
+/// Formats a number of bytes; -1 is `max`.
 fn bytes(value: i64) -> String {
     if value == -1 { "max".to_owned() } else { value.to_string() }
 }
@@ -55,7 +55,7 @@ fn memory(memory: &LinuxMemory, out: &mut Translation) -> Result<()> {
     let swap = resource_pointer("memory/swap");
     match swap_max(limit, both, &swap)? {
         None => {}
-        // A kernel without swap accounting has no such file, and nothing to allow or to switch off.
+        // A kernel without swap accounting has no such file, so there is nothing to allow or to switch off.
         Some(SwapMax::Unlimited) => out.push(Write::new("memory", "memory.swap.max", "max", swap).optional()),
         Some(SwapMax::Bytes(0)) => out.push(Write::new("memory", "memory.swap.max", 0, swap).optional()),
         Some(SwapMax::Bytes(rest)) => out.push(Write::new("memory", "memory.swap.max", rest, swap)),
@@ -118,7 +118,7 @@ fn block_io(io: &LinuxBlockIo, out: &mut Translation) {
         ("throttleWriteIOPSDevice", io.throttle_write_iops_device(), "wiops"),
     ] {
         for (index, device) in list.iter().flatten().enumerate() {
-            // 0 lifts the limit in v1; v2 refuses the number and has a word for it.
+            // In v1, 0 removes the limit. v2 refuses the number, and has `max`.
             let rate = if device.rate() == 0 { "max".to_owned() } else { device.rate().to_string() };
             let line = format!("{}:{} {key}={rate}", device.major(), device.minor());
             out.push(Write::new("io", "io.max", line, resource_pointer(&format!("blockIO/{field}/{index}"))));
@@ -130,7 +130,7 @@ fn cpu(cpu: &LinuxCpu, out: &mut Translation) {
     let shares = cpu.shares().unwrap_or(0);
     if shares != 0 {
         let weight = weight_of_shares(shares);
-        // An idle group takes no weight: refused now, it is tried again once `cpu.idle` says 0.
+        // An idle group accepts no weight. If the write is refused, it is repeated after `cpu.idle` is 0.
         out.push(Write::new("cpu", "cpu.weight", weight, resource_pointer("cpu/shares")).with_retry());
     }
     if let Some(idle) = cpu.idle() {
@@ -175,7 +175,7 @@ fn network(network: &LinuxNetwork, out: &mut Translation) {
     }
 }
 
-/// A control file by its own name; a value of several lines is several writes.
+/// Writes a control file by its own name; a value of several lines becomes several writes.
 fn unified(key: &str, value: &str, out: &mut Translation) {
     let controller = key.split_once('.').map_or(key, |(controller, _)| controller);
     for line in value.lines() {

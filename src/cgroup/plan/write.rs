@@ -1,31 +1,31 @@
-//! One value for one control file, and what to do when the kernel does not take it.
+//! One value for one control file, and what to do if the kernel does not accept it.
 
 use std::fmt;
 
-/// A value to be written, with the config field that asked for it.
+/// A value to write, with the config field that asked for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
-    /// `memory`, `cpu`, …: which hierarchy holds the file.
+    /// The controller, such as `memory` or `cpu`. It decides in which hierarchy the file is.
     pub controller: String,
     pub file: String,
     pub value: String,
     /// JSON pointer into config.json.
     pub pointer: String,
     pub if_missing: IfMissing,
-    /// The kernel compares this value with a neighbour's (limit with swap, quota with period): a refusal (EINVAL) is
-    /// final only when it comes again after the rest of the controller's values are in place.
+    /// The kernel compares this value with a related one (limit with swap, quota with period). So a refusal
+    /// (EINVAL) is final only if it is repeated after the controller's other values are written.
     pub retry: bool,
 }
 
-/// What a missing file means.
+/// What happens if the file is missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IfMissing {
     Fail,
-    /// The host has nothing to limit here.
+    /// Nothing: the host has nothing to limit here.
     Skip,
-    /// Some kernels have no such limit: a warning.
+    /// A warning: some kernels have no such limit.
     Warn,
-    /// The same wish for another kernel's file.
+    /// The value goes to another kernel's file instead.
     Fallback {
         file: String,
         value: String,
@@ -44,28 +44,28 @@ impl Write {
         }
     }
 
-    /// Whether this asks something of a controller that the host has not: a limit, but not the lack of one. Engines write
-    /// "no limit" for every container (`podman run --pids-limit -1`).
+    /// Whether this needs a controller. A limit does, "no limit" does not: engines write it for every
+    /// container (`podman run --pids-limit -1`).
     pub fn needs_controller(&self) -> bool {
         self.if_missing != IfMissing::Skip && !self.lifts_limit()
     }
 
-    /// Whether the value is what a new group has anyway: no limit.
+    /// Whether the value is that of a new group anyway: no limit.
     fn lifts_limit(&self) -> bool {
-        // The kernel's own number for none is the largest, down to a whole page.
+        // For "no limit" the kernel shows the largest number, rounded down to a whole page.
         let largest = self.value.parse::<i64>().is_ok_and(|value| value >= i64::MAX - 0xffff);
         let is_max = |word: &str| word == "max" || word.ends_with("=max");
         let mut words = self.value.split_whitespace();
         match self.file.as_str() {
             "cpu.max" => words.next() == Some("max"),
-            // A line for one device or resource, which it names first.
+            // The line is for one device or resource, which is its first word.
             "io.max" | "rdma.max" | "misc.max" => words.skip(1).all(is_max),
             "cpu.idle" | "cpu.max.burst" | "cpu.cfs_burst_us" => self.value == "0",
-            // Of a limit that is not there.
+            // A period without a quota limits nothing.
             "cpu.cfs_period_us" | "cpu.rt_period_us" => true,
             file if file.starts_with("blkio.throttle.") => self.value.ends_with(" 0"),
             file if file.ends_with(".max") || file.ends_with(".high") => is_max(&self.value) || largest,
-            // v1; and v2's protection, whose largest value stands for it.
+            // v1's values, and the largest value of v2's protection.
             _ => {
                 let protection = self.pointer.ends_with("/reservation") && self.value == "max";
                 self.value == "-1" || largest || protection
@@ -73,7 +73,7 @@ impl Write {
         }
     }
 
-    /// A file that `unified` names itself.
+    /// Whether `unified` names this file itself.
     pub fn is_unified(&self) -> bool {
         self.pointer.starts_with("/linux/resources/unified/")
     }

@@ -1,7 +1,7 @@
-//! A D-Bus connection that blocks, has a deadline for everything, and starts no thread.
+//! A D-Bus connection that blocks, has a deadline for every call, and starts no thread.
 //!
-//! The messages' contents are put into bytes and back by zbus; only their way through a socket is ours, because every
-//! client there is either brings threads, which a program that clones must not have, or waits without a deadline.
+//! zbus encodes and decodes the messages. Only their transport is ours: every existing client either starts
+//! threads, which a program that clones must not have, or waits without a deadline.
 
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -21,7 +21,7 @@ use zbus::{ObjectPath, Signature, Type, Variant};
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 
-/// Far above what systemd sends.
+/// The largest message: far above what systemd sends.
 const LARGEST: usize = 1 << 20;
 const FIXED: usize = 16;
 const METHOD_CALL: u8 = 1;
@@ -38,10 +38,10 @@ const REPLY_SERIAL: u8 = 5;
 const DESTINATION: u8 = 6;
 const SIGNATURE: u8 = 8;
 
-/// Whom to call, and what.
+/// The object and method to call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Method<'a> {
-    /// None on a connection to systemd itself.
+    /// Empty on a connection to systemd itself.
     pub destination: &'a str,
     pub path: &'a str,
     pub interface: &'a str,
@@ -59,7 +59,7 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    /// The contents, as the types that the method's documentation names.
+    /// Reads the contents as the types of the method's documentation.
     pub(crate) fn read<T: for<'d> serde::Deserialize<'d> + Type>(&self) -> Result<T> {
         let data = Data::new(&self.body[..], Wire::new(self.endian, 0));
         let read = data.deserialize::<T>().map(|(value, _)| value);
@@ -67,7 +67,7 @@ impl Message {
     }
 }
 
-/// What an answer was: the error's name decides what is done about it.
+/// The kind of an answer. The error's name decides what to do about it.
 #[derive(Debug)]
 pub(crate) enum Reply {
     Return(Message),
@@ -83,7 +83,7 @@ impl Reply {
     }
 }
 
-/// The other side's words, with the name of the error where it says more than they do.
+/// Makes an error of the other side's text, with the name of the error if that says more.
 pub(crate) fn error_from_reply(name: &str, text: &str) -> Error {
     let short = name.rsplit('.').next().unwrap_or(name);
     let kind = if short == "AccessDenied" { Kind::Denied } else { Kind::System(Errno::EIO) };
@@ -95,14 +95,14 @@ pub(crate) struct Bus {
     stream: UnixStream,
     end: Instant,
     serial: u32,
-    /// That came while an answer was waited for.
+    /// Signals that arrived during the wait for an answer.
     signals: std::collections::VecDeque<Message>,
-    /// There is a bus between us and the other side.
+    /// Whether there is a bus between us and the other side.
     routed: bool,
 }
 
 impl Bus {
-    /// Connects and authenticates. `routed`: this is a message bus, and not the program itself at the other end.
+    /// Connects and authenticates. `routed`: the other end is a message bus, and not the program itself.
     pub(crate) fn connect(path: &Path, routed: bool, time: Duration) -> Result<Self> {
         let end = Instant::now() + time;
         let at = || format!("connect to {}", path.display());
@@ -125,16 +125,17 @@ impl Bus {
         self.routed
     }
 
-    /// A new deadline, from now.
+    /// Sets a new deadline, from now on.
     pub(crate) fn set_deadline(&mut self, time: Duration) {
         self.end = Instant::now() + time;
     }
 
-    /// Without naming a user: the kernel tells the other side who we are, also from inside a user namespace.
+    /// Authenticates without naming a user: the kernel tells the other side who we are, even from inside a
+    /// user namespace.
     fn authenticate(&mut self) -> Result<()> {
         self.send(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
         let mut text = Vec::new();
-        // One byte at a time: what follows the last line belongs to the messages.
+        // One byte at a time: the bytes after the last line belong to the messages.
         while !text.ends_with(b"\r\n") || !text.starts_with(b"DATA") || lines(&text) < 2 {
             if text.starts_with(b"REJECTED") || text.starts_with(b"ERROR") || text.len() > 4096 {
                 break;
@@ -167,7 +168,7 @@ impl Bus {
         }
     }
 
-    /// The next signal of this name.
+    /// Waits for the next signal with this name.
     pub(crate) fn signal(&mut self, member: &str) -> Result<Message> {
         loop {
             let message = match self.signals.pop_front() {
@@ -266,7 +267,7 @@ impl Bus {
         Ok(())
     }
 
-    /// The socket does not block: waits for it until the deadline.
+    /// Waits for the socket, which does not block, until the deadline.
     fn wait_ready(&self, error: &std::io::Error, events: PollFlags) -> Result<()> {
         match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EINTR) => Ok(()),
@@ -277,7 +278,7 @@ impl Bus {
     }
 }
 
-/// A header field. The contents' signature is that of a tuple, and written without its parentheses.
+/// A header field. The signature of the contents is a tuple's, and is written without its parentheses.
 enum Field<'a> {
     Plain(Variant<'a>),
     Body(&'a Signature),
@@ -331,7 +332,7 @@ fn open(path: &Path, end: Instant) -> Result<UnixStream> {
     loop {
         match connect(std::os::fd::AsRawFd::as_raw_fd(&socket), &address) {
             Ok(()) => return Ok(UnixStream::from(socket)),
-            // The other side has more callers than it takes at once.
+            // The other side has more callers than it accepts at once.
             Err(Errno::EAGAIN | Errno::EINTR) if Instant::now() < end => {
                 std::thread::sleep(Duration::from_millis(1));
             }

@@ -25,7 +25,7 @@ const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 #[derive(Debug)]
 pub struct Client {
     bus: Bus,
-    /// For a job.
+    /// The time for a job.
     timeout: Duration,
 }
 
@@ -41,7 +41,7 @@ impl Client {
         Self::connect_to(sockets).with_context(|| format!("reach {who} over D-Bus"))
     }
 
-    /// By the first of these sockets that serves; `true` is a bus, `false` systemd itself.
+    /// Connects to the first of these sockets that works; `true` is a bus, `false` systemd itself.
     pub fn connect_to(sockets: Vec<(PathBuf, bool)>) -> Result<Self> {
         let mut failed = Vec::new();
         for (path, routed) in sockets {
@@ -56,7 +56,8 @@ impl Client {
         Err(if others.is_empty() { error } else { error.with_hint(others) })
     }
 
-    /// A bus passes on what is asked for; systemd itself sends its signals unasked.
+    /// Subscribes to signals: a bus passes on only those that are asked for. systemd itself sends them
+    /// unasked.
     fn subscribe_to_jobs(mut self) -> Result<Self> {
         if self.bus.is_routed() {
             let method = Method {
@@ -77,7 +78,7 @@ impl Client {
         Method { destination: SERVICE, path: OBJECT, interface: MANAGER, name }
     }
 
-    /// 252 of `252.38-1~deb12u1` or `v252`; 0 where it cannot be told.
+    /// Returns 252 for `252.38-1~deb12u1` or `v252`; 0 if the version is unknown.
     pub fn version(&mut self) -> Result<u32> {
         let text: String = self.property(OBJECT, MANAGER, "Version")?;
         let digits = text.trim_start_matches(|c: char| !c.is_ascii_digit());
@@ -85,7 +86,7 @@ impl Client {
         Ok(digits[..end].parse().unwrap_or(0))
     }
 
-    /// The group that all of this manager's units are below.
+    /// Returns the group that contains all units of this manager.
     pub fn root(&mut self) -> Result<PathBuf> {
         let text: String = self.property(OBJECT, MANAGER, "ControlGroup")?;
         Ok(text.trim_matches('/').into())
@@ -100,7 +101,7 @@ impl Client {
         T::try_from(value).map_err(|_| fail!(Kind::Unsupported, "systemd's property {name} has another type"))
     }
 
-    /// Starts a unit that is not in any file, with a process in it, and waits until it is there.
+    /// Starts a transient unit with a process in it, and waits until it is running.
     pub fn start(&mut self, unit: &Unit, properties: &[Property], pid: Option<i32>) -> Result<()> {
         let mut all = as_variants(properties);
         if let Some(pid) = pid {
@@ -128,7 +129,8 @@ impl Client {
         if let Reply::Error { name, .. } = &answer
             && name.ends_with(".UnitExists")
         {
-            // What a container of that name left when it failed. A living unit stays, and is refused again.
+            // A failed container of that name may have left a unit. A running unit stays, and is refused
+            // again.
             self.reset_failed(unit)?;
             answer = self.bus.call(method, body)?;
         }
@@ -138,14 +140,15 @@ impl Client {
         }
     }
 
-    /// A unit whose start has failed, or is still to come: the job must not be done when nobody waits for it any more.
+    /// Stops a unit whose start has failed or is still pending: the job must not be executed after nobody
+    /// waits for it any more.
     fn cancel_start(&mut self, unit: &Unit) {
         self.bus.set_deadline(self.timeout.min(Duration::from_secs(5)));
         let _ = self.bus.call(Self::method("StopUnit"), &(&*unit.name, "replace"));
         let _ = self.reset_failed(unit);
     }
 
-    /// Stops a unit, and waits until it is gone; one that is gone already is no failure.
+    /// Stops a unit, and waits until it is gone. A missing unit is no failure.
     pub fn stop(&mut self, unit: &Unit) -> Result<()> {
         let doing = || format!("unable to stop unit {:?}", unit.name);
         match self.bus.call(Self::method("StopUnit"), &(&*unit.name, "replace")).with_context(doing)? {
@@ -156,12 +159,12 @@ impl Client {
         self.reset_failed(unit)
     }
 
-    /// Lets go of a failed unit, which systemd otherwise keeps for a person to look at.
+    /// Removes a failed unit, which systemd otherwise keeps for inspection.
     fn reset_failed(&mut self, unit: &Unit) -> Result<()> {
         self.bus.call(Self::method("ResetFailedUnit"), &&*unit.name).map(drop)
     }
 
-    /// Changes properties of a unit that runs.
+    /// Changes properties of a running unit.
     pub fn set(&mut self, unit: &Unit, properties: &[Property]) -> Result<()> {
         let doing = || format!("unable to change unit {:?}", unit.name);
         let body = (&*unit.name, true, as_variants(properties));
@@ -178,7 +181,7 @@ impl Client {
         }
     }
 
-    /// Moves a process into a unit where we may not do so ourselves.
+    /// Moves a process into a unit if we may not do so ourselves.
     pub fn attach(&mut self, unit: &Unit, below: &Path, pid: i32) -> Result<()> {
         let below = match below.to_string_lossy() {
             empty if empty.is_empty() => String::new(),
@@ -189,7 +192,7 @@ impl Client {
         answer.map(drop).with_context(|| format!("adding pid {pid} to unit {:?}", unit.name))
     }
 
-    /// Where the unit's group is, as systemd itself sees it.
+    /// Returns the path of the unit's group, as systemd itself reports it.
     pub fn control_group(&mut self, unit: &Unit) -> Result<PathBuf> {
         let interface = if unit.is_slice() { "Slice" } else { "Scope" };
         let text: String =
@@ -197,7 +200,7 @@ impl Client {
         Ok(text.trim_matches('/').into())
     }
 
-    /// Waits for the end of the job that a method answered with.
+    /// Waits for the end of the job that a method has returned.
     fn wait_for_job(&mut self, answer: &Message) -> Result<()> {
         let job: OwnedObjectPath = answer.read()?;
         self.bus.set_deadline(self.timeout);
@@ -232,7 +235,8 @@ impl From<Error> for StartError {
     }
 }
 
-/// What systemd refused; where it names the property that it does not take, with the config field that asked for it.
+/// Explains a refusal of systemd. If it names the refused property, the error gets the config field that
+/// asked for it.
 fn explain_refusal(name: &str, text: &str, properties: &[Property]) -> (Error, Option<String>) {
     let error = error_from_reply(name, text);
     let asked = || properties.iter().filter(|property| !property.pointer.is_empty());
@@ -249,7 +253,7 @@ fn explain_refusal(name: &str, text: &str, properties: &[Property]) -> (Error, O
     }
 }
 
-/// systemd's own socket first: it needs no bus, and root may.
+/// Returns the sockets of the system's manager. For root, systemd's own socket comes first: it needs no bus.
 fn system_sockets() -> Vec<(PathBuf, bool)> {
     let mut all = vec![("/run/dbus/system_bus_socket".into(), true)];
     if let Some(path) = socket_path_from_env("DBUS_SYSTEM_BUS_ADDRESS") {
@@ -267,12 +271,12 @@ fn user_sockets() -> Vec<(PathBuf, bool)> {
     all.extend(runtime.as_ref().map(|dir| (dir.join("systemd/private"), false)));
     all.extend(socket_path_from_env("DBUS_SESSION_BUS_ADDRESS").map(|path| (path, true)));
     all.extend(runtime.map(|dir| (dir.join("bus"), true)));
-    // The variable often names the usual one.
+    // The variable often names the usual path.
     all.dedup();
     all
 }
 
-/// The path in `unix:path=/run/user/1000/bus,guid=…`, the first of a list.
+/// Returns the path in `unix:path=/run/user/1000/bus,guid=…`, the first of a list.
 fn socket_path_from_env(variable: &str) -> Option<PathBuf> {
     let text = std::env::var(variable).ok()?;
     let unix = text.split(';').find_map(|address| address.strip_prefix("unix:"))?;
@@ -293,8 +297,8 @@ mod tests {
 
     const NAMES: [&str; 4] = ["StartTransientUnit", "StopUnit", "ResetFailedUnit", "SetUnitProperties"];
 
-    /// A systemd that takes jobs and never does them; with `refusal`, one that refuses the first call so. Tells what it is
-    /// asked for.
+    /// A systemd that takes jobs and never does them; with `refusal`, one that refuses the first call so.
+    /// Tells what it is asked for.
     fn idle_systemd(name: &str, refusal: Option<&'static str>) -> (Client, Receiver<&'static str>) {
         let path = std::env::temp_dir().join(format!("tare-systemd-{name}-{}", std::process::id()));
         let _ = std::fs::remove_file(&path);

@@ -1,6 +1,7 @@
 //! Names on the bus.
 
-/// A unit's object path: every byte that is no letter or digit as `_xx`, and a digit in front too.
+/// Returns a unit's object path: every byte that is no letter or digit becomes `_xx`, and so does a digit in
+/// front.
 pub(super) fn unit_object(name: &str) -> String {
     let mut path = String::from("/org/freedesktop/systemd1/unit/");
     for (at, byte) in name.bytes().enumerate() {

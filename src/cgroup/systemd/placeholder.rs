@@ -1,4 +1,4 @@
-//! A process that stands in a scope until the container's own is there: systemd starts none without a process.
+//! A process in a scope until the container's own is there: systemd starts no scope without a process.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -14,14 +14,14 @@ pub(crate) struct Placeholder {
 }
 
 impl Placeholder {
-    /// It does nothing, and does not outlive us.
+    /// Starts the process. It does nothing, and ends with us.
     pub(crate) fn start() -> Result<Self> {
         let us = std::process::id();
         match clone3(0, None).context("start a process for the new scope")? {
             CloneSide::Parent { pid, pidfd } => Ok(Self { pid, pidfd }),
             CloneSide::Child => {
                 let bound = parent_death_signal(libc::SIGKILL);
-                // Our death before that call would have gone unnoticed.
+                // Our death before that call would have had no effect.
                 while bound.is_ok() && nix::unistd::getppid().as_raw().unsigned_abs() == us {
                     nix::unistd::pause();
                 }

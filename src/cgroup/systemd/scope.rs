@@ -1,4 +1,4 @@
-//! A group's life as a unit: started with its limits, changed, joined, stopped.
+//! The life of a group as a unit: starts it with its limits, changes it, adds processes, stops it.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,8 @@ use crate::cgroup::plan::systemd::unit::Unit;
 use crate::error::{Context, Result};
 use crate::log;
 
-/// Starts the unit, and corrects in `record` where its group is. The placeholder goes once a process has joined.
+/// Starts the unit, and corrects the group's location in `record`. The placeholder ends once a process has
+/// joined.
 pub(crate) fn start(unit: &Unit, plan: &Plan, record: &mut Record) -> Result<Option<Placeholder>> {
     let mut client = Client::connect(unit.user).context(CGROUPS_PATH)?;
     let version = client.version().context(CGROUPS_PATH)?;
@@ -33,13 +34,13 @@ pub(crate) fn start(unit: &Unit, plan: &Plan, record: &mut Record) -> Result<Opt
     Ok(placeholder)
 }
 
-/// Where the group is below that of the unit; empty where it is that itself.
+/// Returns the group's path below the unit's group; empty if it is the unit's group itself.
 fn path_below_unit(unit: &Unit, record: &Record) -> PathBuf {
     let path = record.locations.first().map(|location| &*location.path).unwrap_or_else(|| Path::new(""));
     path.iter().skip_while(|name| *name != &*unit.name).skip(1).collect()
 }
 
-/// v2: a group that holds a process cannot hand controllers to groups below.
+/// Moves the placeholder below: on v2, a group with a process cannot hand controllers to groups below it.
 fn move_placeholder_below(record: &Record, below: &Path, pid: i32) -> Result<()> {
     let Some(location) = record.locations.iter().find(|location| location.is_unified()) else {
         return Ok(());
@@ -52,7 +53,7 @@ fn move_placeholder_below(record: &Record, below: &Path, pid: i32) -> Result<()>
     dir.open_child(&location.path).with_context(doing)?.write_with_context("cgroup.procs", &pid.to_string())
 }
 
-/// Changes what systemd has properties for, so that its next reload does not undo the change.
+/// Changes the properties that systemd has, so that its next reload does not undo the change.
 pub(crate) fn set_properties(unit: &Unit, properties: &[Property]) -> Result<()> {
     if properties.is_empty() {
         return Ok(());
@@ -62,7 +63,8 @@ pub(crate) fn set_properties(unit: &Unit, properties: &[Property]) -> Result<()>
     client.set(unit, &supported_by(properties, version))
 }
 
-/// The values that these properties have now: by the resources that were last set, else as systemd has them unset.
+/// Returns the present values of these properties: from the resources that were last set, otherwise systemd's
+/// unset values.
 pub(crate) fn current_properties(record: &Record, properties: &[Property]) -> Result<Vec<Property>> {
     let mut before = Vec::new();
     if let Some(resources) = record.resources.as_ref().filter(|_| !properties.is_empty()) {
@@ -78,7 +80,8 @@ pub(crate) fn current_properties(record: &Record, properties: &[Property]) -> Re
     Ok(properties.iter().filter_map(current_properties).collect())
 }
 
-/// Stops the unit. A systemd that cannot be reached is no obstacle: the directories are removed in any case.
+/// Stops the unit. If systemd cannot be reached, that is only a warning: the directories are removed in any
+/// case.
 pub(crate) fn stop(unit: &Unit) {
     let stopped = Client::connect(unit.user).and_then(|mut client| client.stop(unit));
     if let Err(error) = stopped {
@@ -91,7 +94,7 @@ pub(crate) fn attach(unit: &Unit, record: &Record, pid: i32) -> Result<()> {
 }
 
 fn supported_by(properties: &[Property], version: u32) -> Vec<Property> {
-    // An unknown version is taken for a new one: an old systemd then says which property it does not know.
+    // An unknown version counts as a new one: an old systemd then says which property it does not know.
     let (known, later): (Vec<_>, Vec<_>) =
         properties.iter().cloned().partition(|property| version == 0 || property.since <= version);
     for property in later {

@@ -145,7 +145,7 @@ impl<'a> Running<'a> {
     }
 }
 
-/// In words why the hook's program was not executed.
+/// Says in words why the hook's program was not executed.
 fn refused(hook: &Hook, env: &[CString], errno: Errno) -> String {
     let told = failed_call(&format!("fork/exec {}", hook.path.to_string_lossy()), errno);
     match refusal::reason(&hook.path, &hook.args, env, errno) {
@@ -154,7 +154,7 @@ fn refused(hook: &Hook, env: &[CString], errno: Errno) -> String {
     }
 }
 
-/// A child of ours. Dropped before it has been reaped, it is killed with its process group.
+/// A child of ours. If it is dropped before it has been reaped, it is killed with its process group.
 struct Process {
     pid: i32,
     pidfd: OwnedFd,

@@ -1,4 +1,5 @@
-//! The head of an ELF file (elf(5)): for which machine it is, and which loader it asks for. None of its numbers is believed.
+//! The head of an ELF file (elf(5)): for which machine it is, and which loader it asks for. None of its
+//! numbers is believed.
 
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;

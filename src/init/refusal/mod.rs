@@ -1,9 +1,10 @@
-//! Why the kernel refuses to execute a program: looked for where the program is, by the process that was refused, in its own
-//! root and with its own rights. Engines start what `create` has left waiting, when no runtime is there any more that could
-//! look; and what a container's process may not see, nobody looks at for it.
+//! Why the kernel refuses to execute a program: looked for where the program is, by the process that was
+//! refused, in its own root and with its own rights. Engines start what `create` has left waiting, when no
+//! runtime is there any more that could look; and what a container's process may not see, nobody looks at for
+//! it.
 //!
-//! All that is looked at is somebody else's: a file is opened only where it is a regular one, and its first bytes are all
-//! that is read.
+//! All that is looked at is somebody else's: a file is opened only where it is a regular one, and its first
+//! bytes are all that is read.
 
 mod content;
 mod elf;
@@ -67,7 +68,8 @@ fn not_allowed(path: &Path, stat: &FileStat) -> Option<String> {
     if is_noexec(path) {
         return Some(format!("{} is mounted noexec", show(mount_of(path))));
     }
-    // Not with AT_EACCESS, for which a C library may need another process; the user is both, the real and the effective one.
+    // Not with AT_EACCESS, for which a C library may need another process; the user is both, the real and the
+    // effective one.
     let refused = access(path, AccessFlags::X_OK) == Err(Errno::EACCES);
     refused.then(|| match stat.st_mode & 0o111 {
         0 => format!("mode {} has no x bit", mode(stat)),
@@ -166,7 +168,8 @@ fn too_many_processes() -> Option<String> {
     Some(format!("user {} has more processes than its RLIMIT_NPROC of {most} allows", geteuid()))
 }
 
-/// What a name in `PATH` leads to that is no program, of a program that was not found at all: a symlink that dangles.
+/// What a name in `PATH` leads to that is no program, of a program that was not found at all: a symlink that
+/// dangles.
 pub(super) fn dangling(candidates: &[CString]) -> Option<String> {
     candidates.iter().find_map(|candidate| {
         let path = Path::new(OsStr::from_bytes(candidate.to_bytes()));

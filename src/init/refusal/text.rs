@@ -4,7 +4,8 @@ use std::path::Path;
 
 use nix::sys::stat::FileStat;
 
-/// A name as it is, or in quotes where somebody could not tell where it ends; never what a terminal would act on.
+/// A name as it is, or in quotes where somebody could not tell where it ends; never what a terminal would act
+/// on.
 pub(super) fn show(path: &Path) -> String {
     let text = path.to_string_lossy();
     match text.is_empty() || text.chars().any(|letter| letter.is_control() || letter.is_whitespace()) {

@@ -69,7 +69,8 @@ fn names(path: &Path) -> impl Iterator<Item = OsString> {
     })
 }
 
-/// There is no symlink in `here`, so the name alone can go; only above the working directory there is none to take away.
+/// There is no symlink in `here`, so the name alone can go; only above the working directory there is none to
+/// take away.
 fn up(here: &mut PathBuf) {
     match here.file_name() {
         Some(_) => drop(here.pop()),

@@ -56,8 +56,8 @@ pub struct Filter {
     /// Whether a madvise kills nobody and notifies nobody: then the process may give memory back under the
     /// filter.
     pub spares_madvise: bool,
-    /// Whether looking at files kills nobody and notifies nobody: then the process may find out why its program was
-    /// refused.
+    /// Whether looking at files kills nobody and notifies nobody: then the process may find out why its
+    /// program was refused.
     pub spares_looks: bool,
     /// Whether a program can be executed under the filter.
     pub permits_execve: bool,

@@ -83,8 +83,9 @@ impl<'a> Rules<'a> {
         answers.chain([self.default]).all(Action::is_harmless)
     }
 
-    /// Whether all calls by which a process looks at files (`init::refusal`) are let through, whatever their arguments, and
-    /// no other ends it. `old`: also those that newer machines do not have. One pass: profiles are long.
+    /// Whether all calls by which a process looks at files (`init::refusal`) are let through, whatever their
+    /// arguments, and no other ends it. `old`: also those that newer machines do not have. One pass: profiles
+    /// are long.
     pub(super) fn permit_looks(&self, old: bool) -> bool {
         let wanted = if old { (1 << LOOKS) - 1 } else { (1 << NEW_LOOKS) - 1 };
         let mut permitted: u32 = if self.default.is_permissive() { wanted } else { 0 };
@@ -98,7 +99,7 @@ impl<'a> Rules<'a> {
         self.default.is_harmless() && permitted & wanted == wanted
     }
 
-    /// Whether the profile lets this call through, perhaps for some arguments alone.
+    /// Whether the profile permits this call, perhaps for some arguments only.
     pub(super) fn permit(&self, call: &str) -> bool {
         let answers = || self.entries.iter().filter(|entry| entry.call.0 == call).map(|entry| entry.rule);
         let is_decided = answers().any(|rule| rule.conditions.is_empty());

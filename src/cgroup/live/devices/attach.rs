@@ -1,4 +1,4 @@
-//! A filter put into force on a group.
+//! Puts a filter into force on a group.
 
 use std::os::fd::AsFd;
 
@@ -13,13 +13,14 @@ use crate::fail;
 use crate::host::cgroup::Mode;
 use crate::sys::bpf;
 
-/// Sets the filter, by the interface of `mode`. `fresh`: nothing can be attached yet, which spares asking.
+/// Sets the filter, through the interface of `mode`. `fresh`: nothing can be attached yet, so the kernel is
+/// not asked.
 pub(crate) fn set(dir: &CgroupDir, filter: &Filter, mode: Mode, fresh: bool) -> Result<()> {
     let set = if mode == Mode::V2 { attach(dir, filter, fresh) } else { write(dir, filter) };
     set.context("/linux/resources/devices")
 }
 
-/// The filter that is in force: v1 shows it, on v2 it is the one of the rules that were last set.
+/// Returns the filter in force. v1 shows it; on v2 it follows from the last rules.
 pub(crate) fn current(dir: &CgroupDir, record: &Record) -> Result<Filter> {
     if dir.is_v2() { record.filter(&record.devices) } else { read(dir) }
 }
@@ -29,7 +30,7 @@ fn write(dir: &CgroupDir, filter: &Filter) -> Result<()> {
     for step in list::steps(&current, filter) {
         dir.write_with_context(step.file, &step.value)?;
     }
-    // An open group's list does not show its exceptions; of a closed one it is all there is to know.
+    // The list of an open group does not show its exceptions; the list of a closed group is complete.
     let now = read(dir)?;
     if now.allow != filter.allow || (!filter.allow && now != *filter) {
         return Err(fail!(Kind::State, "{}: asked for \"{filter}\", got \"{now}\"", dir.path.display()));
@@ -50,7 +51,7 @@ fn attach(dir: &CgroupDir, filter: &Filter, fresh: bool) -> Result<()> {
     let program = program.context("load the eBPF device filter")?;
     let group = dir.as_fd();
     let mut old = if fresh { Vec::new() } else { bpf::device_filters(group).with_context(at)? };
-    // One that is there can be exchanged in one step; of several, which is whose cannot be told.
+    // A single filter can be replaced in one step. If there are several, nobody knows which is ours.
     if let [only] = &old[..] {
         match bpf::replace_device_filter(group, program.as_fd(), only.as_fd()) {
             // KERNEL(5.6): BPF_F_REPLACE.
@@ -59,7 +60,8 @@ fn attach(dir: &CgroupDir, filter: &Filter, fresh: bool) -> Result<()> {
         }
     }
     bpf::attach_device_filter(group, program.as_fd()).with_context(at)?;
-    // Devices must pass all filters: the old ones go after the new one is there, so there is no gap.
+    // Devices must pass all filters. The old ones are removed after the new one is attached, so there is no
+    // gap.
     for old in old.drain(..) {
         bpf::detach_device_filter(group, old.as_fd()).with_context(at)?;
     }

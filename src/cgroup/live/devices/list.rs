@@ -1,5 +1,5 @@
-//! The v1 interface: `devices.list` read, and the fewest writes to `devices.allow` and `devices.deny` that lead
-//! from it to a filter.
+//! The v1 interface: reads `devices.list`, and finds the fewest writes to `devices.allow` and `devices.deny`
+//! that lead from it to a filter.
 
 use crate::cgroup::plan::devices::filter::Filter;
 use crate::cgroup::plan::devices::rule::{Access, DeviceType, Node};
@@ -11,8 +11,8 @@ pub(super) struct Step {
     pub value: String,
 }
 
-/// The filter that `devices.list` shows. Of an open group it shows the default alone, not the exceptions.
-/// None for text that no kernel writes.
+/// Parses the filter that `devices.list` shows. For an open group it shows only the default and not the
+/// exceptions. Returns `None` for text that no kernel writes.
 pub(super) fn parse(text: &str) -> Option<Filter> {
     let mut filter = Filter::default();
     for line in text.lines() {
@@ -38,7 +38,8 @@ pub(super) fn parse(text: &str) -> Option<Filter> {
     Some(filter)
 }
 
-/// The writes from one state to the other: what is added first, so that nothing allowed in both flickers.
+/// Returns the writes from one state to the other. Additions come first, so that anything allowed in both is
+/// never denied in between.
 pub(super) fn steps(from: &Filter, to: &Filter) -> Vec<Step> {
     let file = |allow| if allow { "devices.allow" } else { "devices.deny" };
     let mut steps = Vec::new();

@@ -1,12 +1,12 @@
-//! The v2 interface: an eBPF program that answers 1 (allow) or 0 for one use of one node.
+//! The v2 interface: an eBPF program that answers 1 (allow) or 0 for one access to one node.
 //!
-//! The kernel hands in `struct bpf_cgroup_dev_ctx { access_type, major, minor }`; `access_type` holds the kind in
-//! its low half and the ways in its high half. The program tries the exceptions of the kind one after the other and
-//! ends with the default. It calls nothing and jumps only forward.
+//! The kernel passes `struct bpf_cgroup_dev_ctx { access_type, major, minor }`; `access_type` has the kind in
+//! its low half and the ways of access in its high half. The program tries the exceptions of the kind one
+//! after the other and ends with the default. It calls nothing and jumps only forward.
 //!
-//! The kernel walks every branch before it takes a program, which costs more than running it ever will. So a node is
-//! one number and one comparison (major and minor are 12 and 20 bits, together 32), an exception of all ways one
-//! jump, and all jump to the same end.
+//! The kernel walks every branch before it accepts a program, which costs more than running it ever will. So
+//! a node is one number and one comparison (major and minor are 12 and 20 bits, together 32), an exception
+//! for all ways is one jump, and all jump to the same end.
 
 use crate::cgroup::plan::devices::filter::Filter;
 use crate::cgroup::plan::devices::rule::{Access, DeviceType, Node};
@@ -20,13 +20,13 @@ const OR_REGISTER_32: u8 = 0x4c;
 const SHIFT_LEFT_32: u8 = 0x64;
 const SHIFT_RIGHT_32: u8 = 0x74;
 const JUMP: u8 = 0x05;
-/// Of the low halves of registers, KERNEL(5.1).
+/// These compare the low halves of registers, KERNEL(5.1).
 const JUMP_IF_EQUAL: u8 = 0x16;
 const JUMP_UNLESS_EQUAL: u8 = 0x56;
 const JUMP_IF_REGISTERS_EQUAL: u8 = 0x1e;
 const EXIT: u8 = 0x95;
 
-/// Registers: the answer, the context (then scratch), and the facts.
+/// Registers: the answer, the context (then scratch), and the parts of the context.
 const R0: u8 = 0;
 const R1: u8 = 1;
 const KIND: u8 = 2;
@@ -38,10 +38,10 @@ const NUMBER: u8 = 6;
 const MINOR_BITS: i32 = 20;
 const CHAR: i32 = 2;
 
-/// A jump has 16 bits, one of them for its direction: before that is too little, the end is put in between.
+/// A jump offset has 16 bits, one of them for its sign. Before that is too little, another end is inserted.
 const FARTHEST: usize = 30_000;
 
-/// The program for a filter.
+/// Compiles the program for a filter.
 pub(super) fn program(filter: &Filter) -> Vec<Insn> {
     let mut code = vec![
         insn(LOAD_WORD, KIND, R1, 0, 0),
@@ -62,7 +62,7 @@ pub(super) fn program(filter: &Filter) -> Vec<Insn> {
         list.finish()
     };
     let (block, char) = (part(DeviceType::Block), part(DeviceType::Char));
-    // Past a jump that reaches any distance: of two blocks, the shorter one is jumped over.
+    // This jump may have to reach any distance: of the two blocks, the shorter one is jumped over.
     let (other, first, second) = if block.len() < char.len() {
         (JUMP_IF_EQUAL, block, char)
     } else {
@@ -70,7 +70,7 @@ pub(super) fn program(filter: &Filter) -> Vec<Insn> {
     };
     match i16::try_from(first.len()) {
         Ok(length) => code.push(insn(other, KIND, 0, length, CHAR)),
-        // Never: neither list of exceptions is that long where the kernel takes the program at all.
+        // This never happens: the kernel would not accept a program with so long a list anyway.
         Err(_) => return Vec::new(),
     }
     code.extend(first);
@@ -78,13 +78,13 @@ pub(super) fn program(filter: &Filter) -> Vec<Insn> {
     code
 }
 
-/// The exceptions of one kind.
+/// The code for the exceptions of one kind.
 struct List {
     code: Vec<Insn>,
-    /// Jumps to the end where an exception holds.
+    /// The jumps to the end, which are taken if an exception holds.
     ends: Vec<usize>,
     allow: bool,
-    /// An exception holds for all: what would come after it, the kernel refuses as out of reach.
+    /// Whether an exception holds for all nodes. The kernel refuses code after it as unreachable.
     settled: bool,
 }
 
@@ -93,7 +93,8 @@ impl List {
         if self.settled {
             return;
         }
-        // Numbers have 20 bits at most, the major ones 12: in 32 bits they meet the registers' low halves as they are.
+        // Numbers have at most 20 bits, major ones 12, so they can be compared with the registers' low
+        // halves.
         let test = match (node.major, node.minor) {
             (Some(major), Some(minor)) => Some((NUMBER, (major << MINOR_BITS | minor) as i32)),
             (Some(major), None) => Some((MAJOR, major as i32)),
@@ -115,8 +116,8 @@ impl List {
         }
     }
 
-    /// Three instructions. A denied exception holds as soon as one way is forbidden; an allowed one only if it grants
-    /// every way.
+    /// Writes the three instructions for the ways of access. A denied exception holds if one way is
+    /// forbidden, an allowed one only if it grants every way.
     fn ways(&mut self, access: Access) {
         self.code.push(insn(MOVE_REGISTER_32, R1, WAYS, 0, 0));
         self.code.push(insn(AND_32, R1, 0, 0, i32::from(access.bits())));
@@ -131,7 +132,7 @@ impl List {
         self.code.push(jump);
     }
 
-    /// Here the jumps so far arrive.
+    /// Lets all jumps so far lead here.
     fn end(&mut self) {
         let here = self.code.len();
         for at in self.ends.drain(..) {

@@ -1,7 +1,7 @@
-//! What a group has used: the numbers of `events`, in the JSON that runc gave them.
+//! The statistics of a group: the numbers of `events`, in runc's JSON.
 //!
-//! Members that Go leaves out when they are zero are left out here too; times are nanoseconds, sizes bytes, and the
-//! largest number is "no limit".
+//! Members that Go leaves out at zero are left out here too. Times are in nanoseconds, sizes in bytes, and
+//! the largest number means "no limit".
 
 mod model;
 mod read;

@@ -1,4 +1,4 @@
-//! The numbers of a sample, in the shape and with the member names of runc's `events`.
+//! The numbers of a sample, with the structure and member names of runc's `events`.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ pub struct Stats {
     pub memory: Memory,
     pub pids: Pids,
     pub blkio: Blkio,
-    /// By page size: `2MB`.
+    /// The page size is the key: `2MB`.
     pub hugetlb: BTreeMap<String, Hugetlb>,
 }
 
@@ -70,12 +70,12 @@ pub struct Memory {
     #[serde(skip_serializing_if = "is_zero")]
     pub cache: u64,
     pub usage: MemoryEntry,
-    /// Memory and swap together, on v2 too.
+    /// Memory and swap together, even on v2.
     pub swap: MemoryEntry,
     pub kernel: MemoryEntry,
     #[serde(rename = "kernelTCP")]
     pub kernel_tcp: MemoryEntry,
-    /// All of memory.stat.
+    /// Everything in memory.stat.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub raw: BTreeMap<String, u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,7 +96,7 @@ pub struct MemoryEntry {
 pub struct Pids {
     #[serde(skip_serializing_if = "is_zero")]
     pub current: u64,
-    /// 0: none.
+    /// 0 means no limit.
     #[serde(skip_serializing_if = "is_zero")]
     pub limit: u64,
 }
@@ -145,7 +145,7 @@ pub struct Hugetlb {
     pub failcnt: u64,
 }
 
-/// Pressure stall information: the share of time (percent) in which some or all tasks waited.
+/// Pressure stall information: the percentage of time in which some or all tasks waited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Psi {
     pub some: PsiLine,

@@ -1,4 +1,4 @@
-//! The few shapes that the kernel's statistics files have.
+//! Reads the formats that the kernel's statistics files have.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::spec::cpu_list::CpuList;
 
-/// A file's text; None where this kernel has no such file, or refuses it (PSI switched off).
+/// Reads a file's text; `None` if this kernel does not have the file, or refuses it (PSI is switched off).
 pub(super) fn text(dir: &CgroupDir, file: &str) -> Result<Option<String>> {
     match dir.read(file) {
         Ok(text) => Ok(Some(text)),
@@ -19,13 +19,13 @@ pub(super) fn text(dir: &CgroupDir, file: &str) -> Result<Option<String>> {
     }
 }
 
-/// One number; `max` is all there is.
+/// Reads one number; `max` becomes the largest.
 pub(super) fn number(dir: &CgroupDir, file: &str) -> Result<Option<u64>> {
     let Some(text) = text(dir, file)? else { return Ok(None) };
     let wrong = || fail!(Kind::Unsupported, "{}: not a number: {text:?}", dir.path.join(file).display());
     match text.trim() {
         "max" => Ok(Some(u64::MAX)),
-        // v1's memsw counters and the like can be printed as a negative number by old kernels.
+        // Old kernels can print v1's memsw counters and the like as a negative number.
         digits => digits.parse().map(Some).map_err(|_| wrong()),
     }
 }
@@ -34,7 +34,7 @@ pub(super) fn number_or_zero(dir: &CgroupDir, file: &str) -> Result<u64> {
     Ok(number(dir, file)?.unwrap_or(0))
 }
 
-/// Lines of `key value`.
+/// Parses lines of `key value`.
 pub(super) fn keyed(text: &str) -> BTreeMap<String, u64> {
     let line = |line: &str| {
         let (key, value) = line.split_once(' ')?;
@@ -43,19 +43,19 @@ pub(super) fn keyed(text: &str) -> BTreeMap<String, u64> {
     text.lines().filter_map(line).collect()
 }
 
-/// The numbers of a list such as `0-3,7` (cpuset(7)); none where the kernel writes something else.
+/// Parses the numbers of a list such as `0-3,7` (cpuset(7)); empty if the kernel writes something else.
 pub(super) fn cpu_numbers(text: &str) -> Vec<u16> {
     let numbers = CpuList::parse(text).unwrap_or_default();
     numbers.numbers().filter_map(|number| u16::try_from(number).ok()).collect()
 }
 
-/// `8:0`
+/// Parses `8:0`.
 pub(super) fn device(text: &str) -> Option<(u64, u64)> {
     let (major, minor) = text.split_once(':')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// v1's `8:0 Read 4096` or `8:0 4096`; the `Total` at the end is left out.
+/// Parses v1's `8:0 Read 4096` or `8:0 4096`; the `Total` at the end is left out.
 pub(super) fn blkio(text: &str) -> Vec<BlkioEntry> {
     let line = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -70,7 +70,7 @@ pub(super) fn blkio(text: &str) -> Vec<BlkioEntry> {
     text.lines().filter_map(line).collect()
 }
 
-/// A pressure file; `full` is missing for the processor on older kernels.
+/// Reads a pressure file. Older kernels have no `full` for the processor.
 pub(super) fn psi(dir: &CgroupDir, file: &str) -> Result<Option<Psi>> {
     Ok(text(dir, file)?.map(|text| parse_psi(&text)))
 }
@@ -104,7 +104,7 @@ fn psi_line<'a>(words: impl Iterator<Item = &'a str>) -> PsiLine {
     line
 }
 
-/// The huge page sizes of this host as control files spell them.
+/// Returns the huge page sizes of this host as control files spell them.
 pub(super) fn page_sizes() -> Vec<String> {
     let Ok(entries) = std::fs::read_dir("/sys/kernel/mm/hugepages") else { return Vec::new() };
     let mut sizes: Vec<u64> = entries

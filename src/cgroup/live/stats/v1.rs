@@ -1,4 +1,4 @@
-//! The v1 files.
+//! Reads the v1 files.
 
 use super::model::{Blkio, BlkioEntry, Cpu, Cpuset, Hugetlb, Memory, MemoryEntry, Pids, Stats};
 use super::read::{blkio, cpu_numbers, keyed, number, number_or_zero, page_sizes, text};
@@ -6,7 +6,7 @@ use crate::cgroup::dir::CgroupDir;
 use crate::cgroup::live::group::Group;
 use crate::error::Result;
 
-/// cpuacct.stat counts in ticks of 1/100 s, whatever the kernel's own tick (USER_HZ).
+/// cpuacct.stat counts in ticks of 1/100 s, whatever the kernel's internal tick (USER_HZ).
 const TICK: u64 = 10_000_000;
 
 pub(super) fn stats(group: &Group) -> Result<Stats> {
@@ -116,7 +116,8 @@ fn pids(dir: &CgroupDir) -> Result<Pids> {
     })
 }
 
-/// Which files count depends on the scheduler of the disks: the first family that has counted anything.
+/// Reads the block I/O. The disks' scheduler decides which files count: the first family that has counted
+/// anything is used.
 fn block_io(dir: &CgroupDir) -> Result<Blkio> {
     for family in ["blkio.bfq.", "blkio."] {
         let read = |name: &str| -> Result<Vec<BlkioEntry>> {
@@ -154,7 +155,7 @@ fn block_io(dir: &CgroupDir) -> Result<Blkio> {
     Ok(Blkio::default())
 }
 
-/// Reservations where the kernel counts them (5.7), else the pages themselves.
+/// Reads reservations if the kernel counts them (5.7), otherwise the pages themselves.
 fn hugetlb(dir: &CgroupDir, size: &str) -> Result<Option<Hugetlb>> {
     for prefix in [format!("hugetlb.{size}.rsvd"), format!("hugetlb.{size}")] {
         if let Some(usage) = number(dir, &format!("{prefix}.usage_in_bytes"))? {

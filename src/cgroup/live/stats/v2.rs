@@ -1,4 +1,4 @@
-//! The v2 files, told in v1's terms.
+//! Reads the v2 files, and converts them to v1's terms.
 
 use super::model::{
     Blkio, BlkioEntry, Cpu, CpuUsage, Cpuset, Hugetlb, Memory, MemoryEntry, Pids, Stats, Throttling,
@@ -31,7 +31,7 @@ pub(super) fn stats(group: &Group) -> Result<Stats> {
     Ok(stats)
 }
 
-/// Without the controller, the processes are counted, as in runc.
+/// Counts the processes one by one if the controller is missing, as runc does.
 fn pids(dir: &CgroupDir) -> Result<Pids> {
     let Some(current) = number(dir, "pids.current")? else {
         return Ok(Pids { current: procs::all(dir)?.len() as u64, limit: 0 });
@@ -40,7 +40,7 @@ fn pids(dir: &CgroupDir) -> Result<Pids> {
     Ok(Pids { current, limit: if limit == u64::MAX { 0 } else { limit } })
 }
 
-/// Microseconds there, nanoseconds here.
+/// Converts microseconds to nanoseconds.
 fn cpu(dir: &CgroupDir) -> Result<Cpu> {
     let stat = keyed(&text(dir, "cpu.stat")?.unwrap_or_default());
     let value = |key: &str| stat.get(key).copied().unwrap_or(0);
@@ -66,7 +66,7 @@ fn memory(dir: &CgroupDir) -> Result<Memory> {
     let mut usage = entry(dir, "memory")?;
     usage.failcnt = events.get("max").copied().unwrap_or(0);
     let mut swap = entry(dir, "memory.swap")?;
-    // v1's readers take "memory and swap together"; a common peak cannot be made of two.
+    // Readers of v1 expect "memory and swap together"; two peaks cannot be added up to a common one.
     swap.usage += usage.usage;
     swap.limit = swap.limit.saturating_add(usage.limit);
     swap.max = 0;
@@ -79,7 +79,7 @@ fn entry(dir: &CgroupDir, prefix: &str) -> Result<MemoryEntry> {
     Ok(MemoryEntry { limit: value("max")?, usage: value("current")?, max: value("peak")?, failcnt: 0 })
 }
 
-/// `8:0 rbytes=1 wbytes=2 rios=3 wios=4 …`
+/// Parses `8:0 rbytes=1 wbytes=2 rios=3 wios=4 …`.
 fn block_io(text: &str) -> Blkio {
     let mut blkio = Blkio::default();
     for line in text.lines() {

@@ -1,4 +1,4 @@
-//! The rules reduced to what they come to: a default, and the exceptions from it.
+//! Reduces the rules to their result: a default, and the exceptions from it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,12 +9,13 @@ use super::rule::{Access, DeviceType, Node, Rule};
 use crate::cgroup::plan::pointer::invalid_resource;
 use crate::error::Result;
 
-/// What stands after the rules. With `allow` the exceptions are denied, without it they are allowed.
+/// The result of the rules. If `allow` is set, the exceptions are denied, otherwise they are allowed.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     pub allow: bool,
     pub exceptions: BTreeMap<Node, Access>,
-    /// The nodes as the rules named them first. It changes nothing of what is allowed: v1 shows them in this order.
+    /// The nodes in the order of the rules. The order does not change what is allowed, but v1 shows them in
+    /// it.
     order: Vec<Node>,
 }
 
@@ -26,16 +27,17 @@ impl PartialEq for Filter {
 
 impl Eq for Filter {}
 
-/// A later rule cannot be kept: it would cut a piece out of a wider exception.
+/// The error for a later rule that cannot be kept: it would cut a hole into a wider exception.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RuleConflict {
     pub wider: Node,
     pub access: Access,
 }
 
-/// Allowed to every container after its own rules, as in runc; none of it gives access to data of the host.
+/// The devices that every container may use in addition to its own rules, as in runc. None gives access to
+/// data of the host.
 const DEFAULT_DEVICES: &[(Node, Access)] = &[
-    // Making a node is harmless where opening it is not allowed, and images are unpacked inside containers.
+    // Making a node is harmless if opening it is not allowed, and images are unpacked inside containers.
     (Node::char(None, None), Access::MKNOD),
     (Node { kind: DeviceType::Block, major: None, minor: None }, Access::MKNOD),
     // null, zero, full, random, urandom, tty
@@ -45,14 +47,14 @@ const DEFAULT_DEVICES: &[(Node, Access)] = &[
     (Node::char(Some(1), Some(8)), Access::ALL),
     (Node::char(Some(1), Some(9)), Access::ALL),
     (Node::char(Some(5), Some(0)), Access::ALL),
-    // ptmx, the terminals it makes, and tun: VPN software in containers has always found it open
+    // ptmx, the terminals that it makes, and tun: VPN software in containers expects it to be open.
     (Node::char(Some(5), Some(2)), Access::ALL),
     (Node::char(Some(136), None), Access::ALL),
     (Node::char(Some(10), Some(200)), Access::ALL),
 ];
 
 impl Filter {
-    /// From the configuration's list alone.
+    /// Makes the filter from the configuration's list alone.
     pub fn from_rules(rules: &[LinuxDeviceCgroup]) -> Result<Self> {
         let mut filter = Self::default();
         for (index, rule) in rules.iter().enumerate() {
@@ -64,7 +66,7 @@ impl Filter {
         Ok(filter)
     }
 
-    /// From the configuration's list, with what is always allowed after it.
+    /// Makes the filter from the configuration's list, followed by the default devices.
     pub fn with_default_devices(rules: &[LinuxDeviceCgroup]) -> Result<Self> {
         let mut filter = Self::from_rules(rules)?;
         for &(node, access) in DEFAULT_DEVICES {
@@ -75,7 +77,7 @@ impl Filter {
         Ok(filter)
     }
 
-    /// Takes one more rule: its word is the last so far.
+    /// Adds a rule, which overrides the rules before it.
     pub fn add_rule(&mut self, rule: &Rule) -> Result<(), RuleConflict> {
         if rule.is_all() {
             *self = Self { allow: rule.allow, ..Self::default() };
@@ -89,8 +91,8 @@ impl Filter {
             self.add_exception(node, access);
             return Ok(());
         }
-        // Back to the default. The interfaces know no exception from an exception: where a wider one would still
-        // hold, say so instead of seeming to have done it (the v1 kernel ignores such a rule without a word).
+        // This returns to the default. The interfaces have no exceptions from exceptions. So if a wider one
+        // would still hold, this is an error (the v1 kernel silently ignores such a rule).
         let wider = |(other, held): &(&Node, &Access)| {
             **other != node && !node.covers(other) && other.overlaps(&node) && !held.and(access).is_empty()
         };
@@ -105,7 +107,7 @@ impl Filter {
         Ok(())
     }
 
-    /// One more exception from the default, after the others.
+    /// Adds an exception from the default, after the others.
     pub fn add_exception(&mut self, node: Node, access: Access) {
         let held = self.exceptions.entry(node).or_insert_with(|| {
             self.order.push(node);
@@ -114,7 +116,7 @@ impl Filter {
         *held = held.or(access);
     }
 
-    /// The exceptions, in the order of the rules.
+    /// Returns the exceptions, in the order of the rules.
     pub fn exceptions_in_order(&self) -> impl Iterator<Item = (&Node, &Access)> {
         self.order.iter().filter_map(|node| self.exceptions.get_key_value(node))
     }
@@ -124,7 +126,7 @@ impl Filter {
         self.allow && self.exceptions.is_empty()
     }
 
-    /// What the kernel would answer; the yardstick for both interfaces.
+    /// Returns what the kernel would answer. Both interfaces are tested against this.
     pub fn allows(&self, kind: DeviceType, major: u32, minor: u32, access: Access) -> bool {
         let node = Node { kind, major: Some(major), minor: Some(minor) };
         let mut at_node =

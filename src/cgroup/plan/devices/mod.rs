@@ -1,7 +1,7 @@
 //! Which device nodes a container may make, read and write.
 //!
-//! `linux.resources.devices` is a list of allows and denies of which the last one counts; [`filter`] reduces it to a
-//! default and its exceptions. `live/devices` puts that into force.
+//! `linux.resources.devices` is a list of allows and denies of which the last one counts; [`filter`] reduces
+//! it to a default and its exceptions. `live/devices` puts the result into force.
 
 pub(crate) mod filter;
 pub(crate) mod rule;

@@ -23,7 +23,7 @@ impl Access {
     pub const WRITE: Self = Self(4);
     pub const ALL: Self = Self(7);
 
-    /// The bits as `struct bpf_cgroup_dev_ctx` numbers them.
+    /// Returns the bits as in `struct bpf_cgroup_dev_ctx`.
     pub fn bits(self) -> u8 {
         self.0
     }
@@ -47,7 +47,7 @@ impl Access {
         Self(self.0 & !other.0)
     }
 
-    /// From letters `r`, `w`, `m`; None for another letter or no letter at all.
+    /// Parses letters `r`, `w`, `m`; `None` for another letter or no letter at all.
     pub fn parse(text: &str) -> Option<Self> {
         let letter = |letter| match letter {
             'r' => Some(Self::READ),
@@ -71,7 +71,7 @@ impl fmt::Display for Access {
     }
 }
 
-/// The nodes a rule is about; None is every number.
+/// The nodes that a rule applies to. `None` stands for every number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Node {
     pub kind: DeviceType,
@@ -84,13 +84,13 @@ impl Node {
         Self { kind: DeviceType::Char, major, minor }
     }
 
-    /// Whether every node of `other` is one of these.
+    /// Whether this contains every node of `other`.
     pub fn covers(&self, other: &Self) -> bool {
         let matches = |mine: Option<u32>, other| mine.is_none() || mine == other;
         self.kind == other.kind && matches(self.major, other.major) && matches(self.minor, other.minor)
     }
 
-    /// Whether some node is both of these and of `other`.
+    /// Whether some node belongs to both.
     pub fn overlaps(&self, other: &Self) -> bool {
         let matches = |a: Option<u32>, b: Option<u32>| a.is_none() || b.is_none() || a == b;
         self.kind == other.kind && matches(self.major, other.major) && matches(self.minor, other.minor)
@@ -111,7 +111,7 @@ impl fmt::Display for Node {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
     pub allow: bool,
-    /// None: both kinds (type `a`, or none given).
+    /// `None`: both kinds (type `a`, or no type).
     pub kind: Option<DeviceType>,
     pub major: Option<u32>,
     pub minor: Option<u32>,
@@ -119,7 +119,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Rule `index` of `linux.resources.devices`.
+    /// Reads rule `index` of `linux.resources.devices`.
     pub fn from_spec(rule: &LinuxDeviceCgroup, index: usize) -> Result<Self> {
         let field = |name: &str| format!("devices/{index}/{name}");
         let kind = match rule.typ() {
@@ -143,7 +143,7 @@ impl Rule {
         Ok(Self { allow: rule.allow(), kind, major, minor, access })
     }
 
-    /// Everything, in every way.
+    /// Whether the rule is for all nodes and all ways of access.
     pub fn is_all(&self) -> bool {
         self.kind.is_none() && self.major.is_none() && self.minor.is_none() && self.access == Access::ALL
     }
@@ -170,7 +170,7 @@ impl fmt::Display for Rule {
     }
 }
 
-/// A device number of `bits` bits, as the kernel packs them; absent or -1 is every number.
+/// Reads a device number of `bits` bits, as the kernel packs them. A missing number or -1 is every number.
 fn number(value: Option<i64>, bits: u32, field: &str) -> Result<Option<u32>> {
     match value {
         None | Some(-1) => Ok(None),

@@ -1,4 +1,4 @@
-//! Values of annotations `org.systemd.property.NAME`: GVariant text, as GLib prints it.
+//! Reads the values of annotations `org.systemd.property.NAME`: GVariant text, as GLib prints it.
 
 use std::str::FromStr;
 
@@ -11,15 +11,15 @@ use crate::error::{Error, Kind, Result};
 use crate::fail;
 
 const PREFIX: &str = "org.systemd.property.";
-/// What is decided elsewhere: where the unit is, and who is in it.
+/// Properties that are decided elsewhere: the place of the unit, and its processes.
 const OURS: [(&str, &str); 2] = [
     ("Slice", "the slice is the first part of /linux/cgroupsPath"),
     ("PIDs", "the container's process is the first"),
 ];
-/// Arrays in arrays: more is a mistake or an attack on our stack.
+/// How deep arrays may nest: more is a mistake or an attack on our stack.
 const DEEPEST: usize = 8;
 
-/// The property that an annotation asks for; None for other annotations.
+/// Returns the property that an annotation sets; `None` for other annotations.
 pub(crate) fn property(annotation: &str, text: &str) -> Result<Option<Property>> {
     let Some(name) = annotation.strip_prefix(PREFIX) else { return Ok(None) };
     let pointer = format!("/annotations/{}", escape_pointer(annotation));
@@ -31,7 +31,7 @@ pub(crate) fn property(annotation: &str, text: &str) -> Result<Option<Property>>
         return Err(wrong(format!("cannot be set: {why}")));
     }
     let value = parse(text).map_err(|what| wrong(format!("value {text:?}: {what}")))?;
-    // Configuration files speak of seconds, the bus of microseconds.
+    // Configuration files use seconds, the bus uses microseconds.
     let (name, value) = match name.strip_suffix("Sec") {
         Some(stem) if !name.ends_with("USec") => {
             let value = microseconds(&value)
@@ -92,7 +92,7 @@ impl<'a> Reader<'a> {
         word
     }
 
-    /// `wanted` is the type that a prefix or a sibling has settled.
+    /// Parses a value. `wanted` is the type that a prefix or an earlier element has given.
     fn value(&mut self, wanted: Option<&Signature>) -> Parsed<Variant<'static>> {
         self.skip();
         match self.rest.chars().next() {
@@ -252,7 +252,7 @@ fn typed(value: Variant<'static>, wanted: Option<&Signature>) -> Parsed<Variant<
     }
 }
 
-/// Without a type, a whole number is an int32 and one with a point a double.
+/// Parses a number. Without a type, a whole number is an int32 and one with a point is a double.
 fn number(word: &str, wanted: Option<&Signature>) -> Parsed<Variant<'static>> {
     fn whole<T: TryFrom<i128> + Into<Variant<'static>>>(word: &str) -> Parsed<Variant<'static>> {
         let (sign, digits) = match word.strip_prefix('-') {

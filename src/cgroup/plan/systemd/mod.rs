@@ -1,4 +1,4 @@
-//! A group as a systemd unit: its name, and the properties that systemd is told about it.
+//! A group as a systemd unit: its name, and the properties that systemd gets.
 
 pub(crate) mod annotations;
 pub(crate) mod properties;

@@ -1,4 +1,4 @@
-//! `linux.resources` as properties of a unit.
+//! Turns `linux.resources` into properties of a unit.
 
 use std::fmt;
 
@@ -23,9 +23,9 @@ const INFINITY: u64 = u64::MAX;
 pub struct Property {
     pub name: String,
     pub value: Variant<'static>,
-    /// The version of systemd that has it first; an older one is not told.
+    /// The first version of systemd that has the property. An older one does not get it.
     pub since: u32,
-    /// JSON pointer of the field that asked for it; empty for what every unit gets.
+    /// The JSON pointer of the field that asked for it; empty for a property that every unit gets.
     pub pointer: String,
 }
 
@@ -34,13 +34,13 @@ impl Property {
         Self { name: name.to_owned(), value: value.into(), since: 0, pointer: pointer.into() }
     }
 
-    /// The same without a limit; None where systemd has no word for it.
+    /// Returns the property without a limit; `None` if systemd has no value for that.
     pub fn unset(&self) -> Option<Self> {
         let value = match &self.value {
-            // Protections and not limits.
+            // These are protections and not limits.
             Variant::U64(_) if ["MemoryLow", "MemoryMin"].contains(&&*self.name) => 0_u64.into(),
             Variant::U64(_) => INFINITY.into(),
-            // A list is taken back by an empty one of its kind.
+            // An empty list of the same type removes a list.
             Variant::Array(array) => Variant::Array(zbus::Array::new(array.element_signature())),
             _ => return None,
         };
@@ -63,7 +63,7 @@ impl fmt::Display for Property {
     }
 }
 
-/// All that a new unit is told.
+/// Returns all properties of a new unit.
 pub(crate) fn group_properties(
     unit: &Unit,
     mode: Mode,
@@ -78,7 +78,7 @@ pub(crate) fn group_properties(
     Ok(all)
 }
 
-/// What the unit is, whatever the limits. The processes are added when it is made.
+/// Returns the properties that do not depend on limits. The processes are added when the unit is made.
 pub fn unit_properties(unit: &Unit, mode: Mode) -> Vec<Property> {
     let plain = |name: &str, value: Variant<'static>| Property::new(name, value, "");
     let mut all = vec![plain("Description", format!("libcontainer container {}", unit.name).into())];
@@ -96,7 +96,7 @@ pub fn unit_properties(unit: &Unit, mode: Mode) -> Vec<Property> {
     all
 }
 
-/// The limits that systemd has a property for.
+/// Returns the limits that systemd has a property for.
 pub(crate) fn resource_properties(resources: &LinuxResources, mode: Mode) -> Result<Vec<Property>> {
     let mut all = Vec::new();
     let v2 = mode == Mode::V2;
@@ -123,7 +123,7 @@ pub(crate) fn resource_properties(resources: &LinuxResources, mode: Mode) -> Res
     if is_idle(resources) {
         all.retain(|property| property.name != "CPUShares" && !is_weight_of_its_own(property));
     }
-    // A key of `unified` wins over the field for the same thing, here as in the control files.
+    // A key of `unified` overrides the field for the same value, as in the control files.
     let mut last: Vec<Property> = Vec::with_capacity(all.len());
     for property in all {
         last.retain(|other| other.name != property.name);
@@ -136,7 +136,7 @@ fn is_weight_of_its_own(property: &Property) -> bool {
     property.name == "CPUWeight" && !property.pointer.ends_with("idle")
 }
 
-/// -1 is no limit.
+/// Converts bytes; -1 is no limit.
 fn bytes(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(INFINITY)
 }
@@ -174,7 +174,7 @@ fn cpu(cpu: &LinuxCpu, v2: bool, all: &mut Vec<Property>) -> Result<()> {
     } else if v2 && shares != 0 {
         all.push(Property::new("CPUWeight", weight_of_shares(shares), resource_pointer("cpu/shares")));
     } else if v2 && cpu.idle() == Some(0) {
-        // An idle group is one by its weight: this takes the word back, and stands for the default.
+        // A group is idle by its weight: this resets the weight to the default.
         all.push(Property::new("CPUWeight", INFINITY, resource_pointer("cpu/idle")));
     } else if shares != 0 {
         all.push(Property::new("CPUShares", shares, resource_pointer("cpu/shares")));
@@ -193,7 +193,7 @@ fn cpu(cpu: &LinuxCpu, v2: bool, all: &mut Vec<Property>) -> Result<()> {
     Ok(())
 }
 
-/// Microseconds of processor time in a second of time, in steps of 10 ms.
+/// Adds the quota: microseconds of processor time per second, in steps of 10 ms.
 fn quota(quota: i64, period: u64, field: &str, all: &mut Vec<Property>) {
     if period != 0 {
         all.push(Property::new("CPUQuotaPeriodUSec", period, resource_pointer("cpu/period")).since(242));
@@ -207,7 +207,7 @@ fn quota(quota: i64, period: u64, field: &str, all: &mut Vec<Property>) {
     all.push(Property::new("CPUQuotaPerSecUSec", share.unwrap_or(INFINITY), resource_pointer(field)));
 }
 
-/// The resources with the quota that systemd makes of theirs: what is written is to be what its next reload writes.
+/// Returns the resources with the quota as systemd rounds it, so that we write what its next reload writes.
 pub(crate) fn with_rounded_quota(resources: &LinuxResources) -> Option<LinuxResources> {
     let cpu = resources.cpu().as_ref()?;
     let quota = cpu.quota().and_then(|quota| u64::try_from(quota).ok()).filter(|&quota| quota != 0)?;
@@ -219,7 +219,7 @@ pub(crate) fn with_rounded_quota(resources: &LinuxResources) -> Option<LinuxReso
     Some(resources)
 }
 
-/// `0-2,4` as bits, lowest first, as systemd takes them.
+/// Turns `0-2,4` into bits, lowest first, as systemd takes them.
 fn mask(list: &str, field: &str) -> Result<Vec<u8>> {
     let wrong = || invalid_resource(field, format_args!("not a list of numbers like \"0-3,7\": {list:?}"));
     let words = CpuList::parse(list).map_err(|_| wrong())?.to_mask();
@@ -279,12 +279,12 @@ fn block_io(io: &LinuxBlockIo, v2: bool, all: &mut Vec<Property>) {
     }
 }
 
-/// The name by which udev links a block device, whatever it is called.
+/// Returns the name under which udev links a block device, whatever its own name.
 fn block(major: i64, minor: i64) -> String {
     format!("/dev/block/{major}:{minor}")
 }
 
-/// The files of v2 that systemd would overwrite.
+/// Adds properties for the v2 files that systemd would overwrite.
 fn unified(key: &str, value: &str, all: &mut Vec<Property>) -> Result<()> {
     let field = format!("unified/{}", escape_pointer(key));
     let at = resource_pointer(&field);
@@ -332,7 +332,8 @@ fn unified(key: &str, value: &str, all: &mut Vec<Property>) -> Result<()> {
     Ok(())
 }
 
-/// systemd's own device filter. A device must pass it and ours: where it cannot say a rule exactly, it allows more.
+/// Returns systemd's own device filter. A device must pass it and ours: if it cannot express a rule exactly,
+/// it allows more.
 pub(crate) fn device_properties(filter: &Filter) -> Vec<Property> {
     let field = resource_pointer("devices");
     if filter.allow {

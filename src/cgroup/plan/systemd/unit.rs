@@ -1,4 +1,4 @@
-//! The unit's name and place: `linux.cgroupsPath` as `slice:prefix:name`.
+//! The unit's name and place, from `linux.cgroupsPath` as `slice:prefix:name`.
 
 use std::path::{Path, PathBuf};
 
@@ -9,18 +9,19 @@ use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
 
-/// A transient unit, for the record too.
+/// A transient unit. It is part of the record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unit {
     /// `docker-ID.scope`
     pub name: String,
     pub slice: String,
-    /// Made by the user's own manager, not the system's.
+    /// Whether the user's own manager makes it, and not the system's.
     pub user: bool,
 }
 
 impl Unit {
-    /// From `slice:prefix:name`; without it, `runc-ID.scope` in the manager's usual slice, as runc does.
+    /// Reads `slice:prefix:name`. Without a path it is `runc-ID.scope` in the manager's usual slice, as with
+    /// runc.
     pub fn from_path(cgroups_path: Option<&Path>, id: &ContainerId, user: bool) -> Result<Self> {
         let text = cgroups_path.map(|path| path.to_string_lossy()).unwrap_or_default();
         let default = format!(":runc:{id}");
@@ -49,12 +50,12 @@ impl Unit {
         Ok(Self { name, slice: slice.to_owned(), user })
     }
 
-    /// A slice has no processes of its own making; systemd puts it where its name says.
+    /// Whether the unit is a slice. A slice starts no processes, and its name says where systemd puts it.
     pub fn is_slice(&self) -> bool {
         self.name.ends_with(".slice")
     }
 
-    /// Where systemd puts the unit below its own root.
+    /// Returns where systemd puts the unit below its own root.
     pub fn path(&self) -> Result<PathBuf> {
         if self.is_slice() {
             expand_slice(&self.name)
@@ -64,13 +65,13 @@ impl Unit {
     }
 }
 
-/// What systemd takes as a unit name (unit_name_is_valid).
+/// Whether systemd accepts a unit name (unit_name_is_valid).
 fn is_unit_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\".contains(&byte);
     name.len() < 256 && !name.starts_with('.') && name.bytes().all(allowed)
 }
 
-/// `a-b.slice` is `a.slice/a-b.slice`; `-.slice` is the root.
+/// Returns the path of a slice: `a-b.slice` is `a.slice/a-b.slice`; `-.slice` is the root.
 pub(crate) fn expand_slice(slice: &str) -> Result<PathBuf> {
     let wrong = || fail!(Kind::Spec, "{CGROUPS_PATH}: invalid slice name: {slice}");
     let stem = slice.strip_suffix(".slice").ok_or_else(wrong)?;
@@ -84,7 +85,8 @@ pub(crate) fn expand_slice(slice: &str) -> Result<PathBuf> {
     Ok(ends.map(|end| format!("{}.slice", &stem[..end])).collect())
 }
 
-/// The root of a user's manager, as far as the path of a process of that user tells; systemd itself says it later.
+/// Returns the root of a user's manager, as far as the path of the user's process shows it; systemd itself
+/// reports it later.
 pub(crate) fn user_root(own_path: &Path) -> PathBuf {
     let parts: Vec<_> = own_path.iter().filter_map(|part| part.to_str()).collect();
     if let Some(at) = parts.iter().position(|part| part.starts_with("user@") && part.ends_with(".service")) {
