@@ -7,23 +7,27 @@ CARGO := integration/cargo
 # For `install`, through the environment: a name may have any character.
 export PREFIX  ?= /usr/local
 export DESTDIR ?=
+export DIST    ?= target/dist
 
-# Where cargo builds, and where `make` leaves what is built, whatever the target.
+# Where cargo builds; DIST is where `make` leaves what is built, whatever the target.
 BUILT := "$${CARGO_TARGET_DIR:-target}/$$(integration/target)/release"
-DIST  := target/dist
 
 # Tests that need neither root nor a container: the library's own, and these files under tests/.
 PURE := --lib --test layers --test 'spec*' --test 'golden*' --test cli_grammar
 
-.PHONY: help build check test test-engines demo bench bench-quick bench-image install bless setup guest test-guest clean
+.PHONY: help build binaries check test test-engines test-packages demo bench bench-quick bench-image install uninstall \
+    dist deb bless setup guest test-guest clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-build: ## the two release binaries, static, in target/dist: tare and tare-image (integration/target says for which C library)
-	TARE_COMMIT=$$(git describe --always --dirty) $(CARGO) build --release --bins
-	install -d $(DIST)
-	install -m 0755 $(BUILT)/tare $(BUILT)/tare-image $(DIST)
+build: binaries ## the two release binaries in target/dist, their man pages, completions, notices and SBOM
+	integration/package/papers "$$DIST"
+
+binaries: ## the binaries alone, static: tare and tare-image (integration/target says for which C library)
+	TARE_COMMIT=$${TARE_COMMIT:-$$(git describe --always --dirty)} $(CARGO) build --release --bins
+	install -d "$$DIST"
+	install -m 0755 $(BUILT)/tare $(BUILT)/tare-image "$$DIST"
 
 check: ## format, lints and the tests that need no root; fast
 	cargo fmt --check
@@ -38,33 +42,43 @@ test-engines: ## every flow of every engine, with tare and with its usual runtim
 
 demo: ## an OCI image is made, unpacked and run; installs what is missing first
 	integration/setup demo
-	$(MAKE) build
-	integration/demo $(DIST)
+	$(MAKE) binaries
+	integration/demo "$$DIST"
 
 bench: ## tare beside runc, crun and the least possible; writes docs/performance.md (five minutes, on an idle machine)
 	integration/setup bench
-	$(MAKE) build
+	$(MAKE) binaries
 	$(CARGO) build --release --example seccomp-compile
-	install -D -m 0755 $(BUILT)/examples/seccomp-compile $(DIST)/examples/seccomp-compile
-	integration/bench/bench --tare $(DIST)/tare --write docs/performance.md
+	install -D -m 0755 $(BUILT)/examples/seccomp-compile "$$DIST"/examples/seccomp-compile
+	integration/bench/bench --tare "$$DIST"/tare --write docs/performance.md
 
 bench-quick: ## the same with few runs, printed only
 	integration/setup bench
-	$(MAKE) build
+	$(MAKE) binaries
 	$(CARGO) build --release --example seccomp-compile
-	install -D -m 0755 $(BUILT)/examples/seccomp-compile $(DIST)/examples/seccomp-compile
-	integration/bench/bench --tare $(DIST)/tare --quick
+	install -D -m 0755 $(BUILT)/examples/seccomp-compile "$$DIST"/examples/seccomp-compile
+	integration/bench/bench --tare "$$DIST"/tare --quick
 
 bench-image: ## tare-image beside umoci, skopeo, Podman and tar; writes docs/performance.md
 	integration/setup bench-image
-	$(MAKE) build
+	$(MAKE) binaries
 	$(CARGO) build --release --example layers-floor
-	integration/bench/image --tare-image $(DIST)/tare-image --floor $(BUILT)/examples/layers-floor --write docs/performance.md
+	integration/bench/image --tare-image "$$DIST"/tare-image --floor $(BUILT)/examples/layers-floor --write docs/performance.md
 
-install: ## what `make` has built, into $(DESTDIR)$(PREFIX)/bin; needs no cargo
-	@[ -x $(DIST)/tare ] && [ -x $(DIST)/tare-image ] || { echo 'nothing is built yet: run make first' >&2; exit 1; }
-	install -d "$$DESTDIR$$PREFIX/bin"
-	install -m 0755 $(DIST)/tare $(DIST)/tare-image "$$DESTDIR$$PREFIX/bin"
+install: ## what `make` has built, into $(DESTDIR)$(PREFIX): binaries, man pages, completions, documentation; needs no cargo
+	integration/package/install "$$DIST"
+
+uninstall: ## removes that again
+	integration/package/install --remove "$$DIST"
+
+dist: build ## an archive of it for any Linux, its SBOM and checksums; the same bytes from the same source
+	integration/package/dist "$$DIST"
+
+deb: build ## a package for Debian
+	integration/package/deb "$$DIST"
+
+test-packages: deb dist ## the packages, installed in bookworm, trixie and forky; the same build in two folders
+	integration/package/test --all "$$DIST"
 
 guest: ## the emulated machine, once: integration/guest/README.md
 	integration/guest/build

@@ -8,7 +8,7 @@ use super::flag_values::argument;
 use crate::lifecycle::verbs::features::COMMIT;
 use crate::spec;
 
-const ABOUT: &str = "Open Container Initiative runtime";
+pub(super) const ABOUT: &str = "Open Container Initiative runtime";
 
 const PROGRAM: &str = "\
 NAME:

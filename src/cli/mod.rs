@@ -13,6 +13,7 @@ mod globals;
 mod go_flags;
 mod help;
 pub mod image;
+pub mod manual;
 mod options;
 mod print;
 mod report;

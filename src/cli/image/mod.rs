@@ -101,7 +101,7 @@ fn run_here(matches: &clap::ArgMatches) -> Result<i32> {
     .map(|()| 0)
 }
 
-fn command() -> Command {
+pub(super) fn command() -> Command {
     Command::new("tare-image")
         .version(env!("CARGO_PKG_VERSION"))
         .about("From a container image to a bundle that an OCI runtime can run")
