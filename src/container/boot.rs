@@ -1,9 +1,10 @@
-//! The boot of the kernel: a pid and a start time name a process within one, and the next boot gives out the same ones.
+//! The boot of the kernel. A pid and a start time identify a process only within one boot: the next one uses
+//! the same numbers again.
 //!
-//! A state root in memory, as /run is, ends with the boot: there nothing is recorded, and nothing is looked up by any
-//! verb. Elsewhere a record may outlast it, and has the kernel's own number for the boot, which costs the three calls of
-//! a small file. What is cheaper is not the same for sure: the boot's time by the clock changes when the clock is set,
-//! and start times, numbers in pidfs and devices are counted anew from the same beginning.
+//! A state root in memory, such as /run, ends with the boot: there nothing is recorded, and no verb looks
+//! anything up. Elsewhere a record may outlast the boot, so it has the kernel's own id of the boot, which
+//! costs the three calls of a small file. Cheaper values are not reliable: the boot time by the clock changes
+//! when the clock is set, and start times, numbers in pidfs and devices start from the same value again.
 
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
@@ -17,7 +18,8 @@ const PATH: &str = "/proc/sys/kernel/random/boot_id";
 /// RAMFS_MAGIC of linux/magic.h.
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
-/// What a record in `dir` says of this boot; None where it cannot outlast the boot, or the kernel has no number for it.
+/// Returns what a record in `dir` stores about this boot; `None` if it cannot outlast the boot, or if the
+/// kernel has no boot id.
 pub(super) fn to_remember(dir: impl AsFd) -> Result<Option<String>> {
     let filesystem =
         fstatfs(dir).context("look for the file system of the state directory")?.filesystem_type();
@@ -30,7 +32,7 @@ pub(super) fn to_remember(dir: impl AsFd) -> Result<Option<String>> {
     }
 }
 
-/// Whether it is this boot that a record names.
+/// Whether a record names this boot.
 pub(super) fn is_current(remembered: &str) -> Result<bool> {
     static CURRENT: OnceLock<String> = OnceLock::new();
     if let Some(current) = CURRENT.get() {

@@ -1,4 +1,4 @@
-//! Keeps what is remembered of a container between commands, and computes its status.
+//! Keeps the facts about a container between commands, and computes its status.
 
 mod boot;
 pub(crate) mod record;

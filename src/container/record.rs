@@ -1,5 +1,5 @@
-//! `Record` is the content of state.json: facts about a container, never its status. The file is private to tare;
-//! engines ask the verb `state`.
+//! `Record`: the content of state.json: facts about a container, but not its status. The file is private to
+//! tare; engines use the verb `state`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,12 +22,12 @@ pub(crate) struct Record {
     pub id: ContainerId,
     pub bundle: PathBuf,
     pub rootfs: PathBuf,
-    /// RFC 3339, UTC.
+    /// The time of creation: RFC 3339, UTC.
     pub created: String,
-    /// The runtime process that creates the container. The record is written, as an intent, before the first side
-    /// effect, so that `delete --force` always knows what to clean.
+    /// The runtime process that creates the container. The record is written, as an intent, before the first
+    /// side effect, so that `delete --force` always knows what to remove.
     pub creator: Process,
-    /// The boot of the kernel in which these processes run, where the record may outlast it ([`super::boot`]).
+    /// The boot in which these processes run, if the record may outlast it ([`super::boot`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<String>,
     /// The container's first process; `None` until it has been cloned.
@@ -41,7 +41,7 @@ pub(crate) struct Record {
     pub own_pid_namespace: bool,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// It has startContainer hooks: `start` waits for what becomes of them.
+    /// Whether the container has startContainer hooks: `start` waits for their result.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub start_hooks: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -51,8 +51,8 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Where the record is of another boot: what it names ended with that. Strangers have the pids now, and a control
-    /// group of that path is somebody else's.
+    /// Clears everything that ended with an earlier boot. Other processes have the pids now, and a control
+    /// group at that path belongs to somebody else.
     pub(super) fn of_this_boot(mut self) -> Result<Self> {
         if self.boot.as_deref().map_or(Ok(true), boot::is_current)? {
             return Ok(self);
@@ -75,10 +75,10 @@ pub struct Rdt {
     pub monitor: Option<PathBuf>,
 }
 
-/// A process, with its start time: so it cannot be mistaken for a later one with the same pid.
+/// A process, with its start time, so that it cannot be mistaken for a later one with the same pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Process {
     pub pid: i32,
-    /// When it started, in clock ticks since boot: field 22 of /proc/PID/stat (proc_pid_stat(5)).
+    /// The start time in clock ticks since boot: field 22 of /proc/PID/stat (proc_pid_stat(5)).
     pub start: u64,
 }

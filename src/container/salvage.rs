@@ -1,14 +1,15 @@
-//! What can still be known of a container whose record is torn: from the record before it, and from whole members of
-//! the torn one.
+//! Salvages what is known of a container whose record is torn: from the record before it, and from whole
+//! members of the torn one.
 
 use serde::de::DeserializeOwned;
 
 use super::Record;
 use crate::container_id::ContainerId;
 
-/// `torn` is the record as it is found, `before` the one that it replaced: for a container never updated, the intent
-/// (see `Record::creator`), which names its group and its hooks. None where neither names anything by which processes
-/// are found. A record of another container than `id` says nothing of this one.
+/// Salvages a record. `torn` is the record as it is found, `before` is the one that it replaced: for a
+/// container that was never updated, the intent (see `Record::creator`), which names its group and its hooks.
+/// Returns `None` if neither names anything through which processes can be found. A record of another
+/// container than `id` is ignored.
 pub(super) fn salvage(id: &ContainerId, torn: &[u8], before: Option<&[u8]>) -> Option<Record> {
     let before: Option<Record> = before.and_then(|bytes| serde_json::from_slice(bytes).ok());
     let before = before.filter(|record| record.id == *id);
@@ -16,7 +17,7 @@ pub(super) fn salvage(id: &ContainerId, torn: &[u8], before: Option<&[u8]>) -> O
     let is_other = member::<String>(&torn, "id").is_some_and(|name| name != id.as_str());
     let torn = if is_other { "" } else { &*torn };
     let mut record = before.or_else(|| {
-        // As a whole it is not readable; its members may be.
+        // The text as a whole is not readable, but its members may be.
         let mut members = serde_json::Map::new();
         for name in ["id", "creator", "cgroup"] {
             members.insert(name.into(), member(torn, name)?);
@@ -35,7 +36,8 @@ pub(super) fn salvage(id: &ContainerId, torn: &[u8], before: Option<&[u8]>) -> O
     (has_group || record.init.is_some()).then_some(record)
 }
 
-/// The first member of that name. Inside of a string it cannot be: quotes are escaped there.
+/// Returns the first member of that name. The pattern cannot be inside a string, because quotes are escaped
+/// there.
 fn member<T: DeserializeOwned>(text: &str, name: &str) -> Option<T> {
     let (_, value) = text.split_once(&format!("\"{name}\":"))?;
     serde_json::Deserializer::from_str(value).into_iter().next()?.ok()
@@ -67,7 +69,7 @@ mod tests {
         let torn = &WHOLE[..WHOLE.find("\"namespaces\"").unwrap()];
         let known = salvage(torn.as_bytes(), None).unwrap();
         assert_eq!(known.init, Some(Process { pid: 7, start: 70 }));
-        // Before the group there is nothing to go by.
+        // Without the group, processes cannot be found.
         assert!(salvage(&WHOLE.as_bytes()[..WHOLE.find("\"init\"").unwrap()], None).is_none());
         assert!(salvage(b"", None).is_none());
         assert!(salvage(b"", Some(b"{")).is_none());

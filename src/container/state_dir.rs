@@ -1,7 +1,8 @@
-//! A container's state directory, held by descriptor: what is in it is opened, made and removed below that and nowhere
-//! else, and no symlink in it or in its place is followed. The lock is in `store`.
+//! A container's state directory, held by descriptor. Its files are opened, made and removed only below that
+//! descriptor, and no symlink in it or in its place is followed. The lock is in `store`.
 //!
-//! Who could write here could have root kill a process or remove a group of their choice: the directory must be our own
+//! Whoever could write here could make root kill any process or remove any group. So the directory must
+//! belong to our own user or to root, and nobody else may write in it.
 //! user's or root's, and nobody else's to write in.
 
 use std::ffi::CStr;
@@ -22,13 +23,14 @@ use crate::sys::file::exchange;
 
 const DIRECTORY: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
-/// Opened for reading, what is no file must not hold us up.
+/// O_NONBLOCK: opening a FIFO must not block.
 const FILE: OFlag = OFlag::O_RDONLY.union(OFlag::O_NOFOLLOW).union(OFlag::O_NONBLOCK).union(OFlag::O_CLOEXEC);
 /// Write permission of the group and of all others.
 const WRITABLE_BY_OTHERS: libc::mode_t = 0o022;
-/// Directories in one another that are removed: ours have two.
+/// How deep the directories that are removed may nest: ours have two levels.
 const DEEPEST: u32 = 32;
-/// The most bytes of a file that are read. A configuration has 16 MiB at most; a record has parts of it, escaped.
+/// The largest file that is read, in bytes. A configuration has at most 16 MiB; a record contains parts of
+/// it, escaped.
 const LARGEST: usize = 128 << 20;
 
 #[derive(Debug)]
@@ -44,7 +46,7 @@ impl AsFd for StateDir {
 }
 
 impl StateDir {
-    /// None where nothing of that name is there. `shown` is its path for people.
+    /// Opens the directory. Returns `None` if it does not exist. `shown` is its path for messages.
     pub(super) fn open(parent: BorrowedFd<'_>, path: &Path, shown: &Path) -> Result<Option<Self>> {
         let fd = match openat(parent, path, DIRECTORY, Mode::empty()) {
             Err(Errno::ENOENT) => return Ok(None),
@@ -63,7 +65,7 @@ impl StateDir {
         self.owner
     }
 
-    /// Whether it has been removed since it was opened.
+    /// Whether the directory has been removed since it was opened.
     pub(super) fn is_gone(&self) -> Result<bool, Errno> {
         fstat(&self.fd).map(|stat| stat.st_nlink == 0)
     }
@@ -72,7 +74,7 @@ impl StateDir {
         fchmod(&self.fd, Mode::from_bits_truncate(mode))
     }
 
-    /// All that is in a file. What is there in place of a file is neither waited for nor followed.
+    /// Reads a whole file. If its name belongs to something else, this neither waits for that nor follows it.
     pub(super) fn read(&self, name: &str) -> Result<Vec<u8>, Unread> {
         let file = openat(&self.fd, name, FILE, Mode::empty()).map_err(Unread::from_open)?;
         let stat = fstat(&file).map_err(Unread::Failed)?;
@@ -81,7 +83,7 @@ impl StateDir {
             (SFlag::S_IFREG, _) => return Err(Unread::NoFile("too large")),
             (other, _) => return Err(Unread::NoFile(name_of(other))),
         };
-        // Whole when it is there: nothing is written to a file that has its name.
+        // The file is complete: a file gets this name only after it is written.
         let (mut bytes, mut length) = (vec![0; size], 0);
         while length < size {
             match nix::unistd::read(&file, &mut bytes[length..]) {
@@ -95,14 +97,14 @@ impl StateDir {
         Ok(bytes)
     }
 
-    /// Makes a file, which is for nobody else whatever the umask.
+    /// Makes a file that nobody else may read, whatever the umask.
     pub(super) fn write_new(&self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut file = File::from(openat(&self.fd, name, flags, Mode::from_bits_truncate(0o600))?);
         file.write_all(bytes)
     }
 
-    /// The same in place of whatever has that name.
+    /// Writes a file in place of anything that has the name.
     pub(super) fn write(&self, name: &CStr, bytes: &[u8]) -> std::io::Result<()> {
         let text = name.to_str().map_err(std::io::Error::other)?;
         match self.write_new(text, bytes) {
@@ -126,7 +128,7 @@ impl StateDir {
         renameat(&self.fd, from, &self.fd, to)
     }
 
-    /// Has two files change names; where the file system cannot do that, `from` replaces `to`.
+    /// Exchanges two files' names. If the filesystem does not support that, `from` replaces `to`.
     pub(super) fn exchange(&self, from: &CStr, to: &CStr) -> Result<(), Errno> {
         match exchange(self.fd.as_fd(), from, to) {
             Err(Errno::ENOENT | Errno::EINVAL | Errno::ENOSYS) => renameat(&self.fd, from, &self.fd, to),
@@ -147,10 +149,10 @@ impl StateDir {
         openat(&self.fd, name, flags, Mode::empty())
     }
 
-    /// Opens a fifo that is there to write to, without waiting for a reader.
+    /// Opens an existing fifo for writing, without waiting for a reader.
     ///
     /// # Errors
-    /// ENXIO where nobody reads; `NoFile` where it is no fifo.
+    /// ENXIO if nobody reads; `NoFile` if it is no fifo.
     pub(super) fn open_fifo(&self, name: &str) -> Result<OwnedFd, Unread> {
         let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let opened = openat(&self.fd, name, flags, Mode::empty());
@@ -174,7 +176,7 @@ impl StateDir {
         unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir)
     }
 
-    /// Removes all that is in it, and nothing of another file system.
+    /// Removes everything in the directory, but nothing on another filesystem.
     pub(super) fn empty(&self) -> Result<(), Errno> {
         let own = fstat(&self.fd)?.st_dev;
         empty(openat(&self.fd, ".", DIRECTORY, Mode::empty())?, own, DEEPEST)
@@ -185,7 +187,7 @@ impl StateDir {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unread {
     Absent,
-    /// Of that name there is something else, which we have not made: this.
+    /// Another kind of file has the name, which we have not made.
     NoFile(&'static str),
     Failed(Errno),
 }
@@ -195,7 +197,7 @@ impl Unread {
         match errno {
             Errno::ENOENT => Self::Absent,
             Errno::ELOOP => Self::NoFile(name_of(SFlag::S_IFLNK)),
-            // Of a device, it says that nothing drives it.
+            // For a device, ENXIO means that it has no driver.
             Errno::ENXIO => Self::NoFile("a socket or a device"),
             other => Self::Failed(other),
         }
@@ -237,7 +239,7 @@ fn empty(directory: OwnedFd, device: libc::dev_t, depth: u32) -> Result<(), Errn
     ours.try_for_each(|name| remove(fd, &name, device, depth))
 }
 
-/// Removes whatever has that name, a directory with all that is in it.
+/// Removes anything with that name, and a directory with all its content.
 fn remove(parent: BorrowedFd<'_>, name: &CStr, device: libc::dev_t, depth: u32) -> Result<(), Errno> {
     match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
         Err(Errno::EISDIR | Errno::EPERM) => {}

@@ -1,4 +1,5 @@
-//! `Status` is creating, created, running, paused or stopped: computed from facts each time, never stored.
+//! `Status`: creating, created, running, paused or stopped. It is computed from facts each time, and never
+//! stored.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +22,7 @@ pub(crate) enum Status {
 }
 
 impl Status {
-    /// The status as engines read it.
+    /// Returns the status as engines read it.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Creating => "creating",
@@ -39,10 +40,10 @@ impl fmt::Display for Status {
     }
 }
 
-/// What the host shows of the container at this moment: the input of [`observe`] beside the record.
+/// The present state of the host: the input of [`observe`] besides the record.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Probe {
-    /// The process that has the pid of the container's first process now.
+    /// The process that now has the pid of the container's first process.
     pub init: Option<ProcessStat>,
     pub creator: Option<ProcessStat>,
     pub exec_fifo: bool,
@@ -58,12 +59,12 @@ pub(crate) struct ProcessStat {
 }
 
 impl ProcessStat {
-    /// Reads the entry of a pid. `None` where there is no such process.
+    /// Reads the entry of a pid. Returns `None` if there is no such process.
     ///
     /// # Errors
-    /// /proc cannot be read: that says nothing about the process.
+    /// /proc cannot be read: then nothing is known about the process.
     pub(crate) fn read(pid: i32) -> Result<Option<Self>> {
-        // No process has such a number; to kill(2) it would be a group.
+        // No process has such a number; for kill(2) it would mean a group.
         if pid <= 0 {
             return Ok(None);
         }
@@ -76,7 +77,7 @@ impl ProcessStat {
         }
     }
 
-    /// Reads the entry of this process, `pid`, and so learns whether /proc is that of our pid namespace.
+    /// Reads the entry of this process, `pid`. So it also checks that /proc belongs to our pid namespace.
     pub(crate) fn read_own(pid: i32) -> Result<Self> {
         const OWN: &str = "/proc/self/stat";
         let text = crate::sys::file::read_small_at(OWN).map_err(|errno| no_procfs(OWN, errno))?;
@@ -85,37 +86,38 @@ impl ProcessStat {
         Self::parse(OWN, &text)
     }
 
-    /// Reads the entry of a process that is known to be there, dead or alive.
+    /// Reads the entry of a process that exists, dead or alive.
     pub(crate) fn read_existing(pid: i32) -> Result<Self> {
         let absent = || fail!(Kind::System(Errno::ESRCH), "/proc does not show process {pid}");
         Self::read(pid)?.ok_or_else(absent)
     }
 
     fn parse(path: &str, line: &[u8]) -> Result<Self> {
-        // A process chooses its name, which need not be UTF-8.
+        // A process chooses its own name, which need not be UTF-8.
         Self::from_line(&String::from_utf8_lossy(line))
             .ok_or_else(|| fail!(Kind::System(Errno::EPROTO), "read {path}: not as proc(5) has it"))
     }
 
-    /// The name in parentheses may hold anything, parentheses too, so fields are counted from the last closing one.
+    /// Parses a line. The name in parentheses may contain anything, even parentheses, so fields are counted
+    /// from the last closing one.
     fn from_line(text: &str) -> Option<Self> {
         let mut fields = text.rsplit_once(") ")?.1.split(' ');
         let state = fields.next()?;
         Some(Self { dead: matches!(state, "Z" | "X" | "x"), start: fields.nth(18)?.parse().ok()? })
     }
 
-    /// Whether this is the process of the record, and alive.
+    /// Whether this is the recorded process, and alive.
     pub(crate) fn is_alive(self, process: Process) -> bool {
         !self.dead && self.start == process.start
     }
 }
 
-/// Whether /proc is known to be that of our pid namespace.
+/// Whether /proc is known to belong to our pid namespace.
 static IS_OURS: AtomicBool = AtomicBool::new(false);
 
-/// Checks, once, that /proc is mounted and that its numbers mean what they mean to us. Without it, every process would
-/// look as if it had ended. The /proc of another pid namespace (`unshare --pid` without `--mount-proc`, a container that
-/// sees the host's) shows a stranger under the pid of a container's process.
+/// Checks once that /proc is mounted, and that its pids are ours. Without /proc, every process would seem to
+/// have ended. The /proc of another pid namespace (`unshare --pid` without `--mount-proc`, or a container
+/// that sees the host's) shows another process under the pid of a container's process.
 fn check_procfs() -> Result<()> {
     const OWN: &str = "/proc/self";
     if IS_OURS.load(Ordering::Relaxed) {
@@ -125,7 +127,7 @@ fn check_procfs() -> Result<()> {
     check_number(&number.to_string_lossy(), nix::unistd::getpid().as_raw())
 }
 
-/// Compares our number in /proc with the one by which the kernel knows us.
+/// Compares our pid in /proc with the one that the kernel tells us.
 fn check_number(shown: &str, pid: i32) -> Result<()> {
     if shown != pid.to_string() {
         let error = fail!(
@@ -138,25 +140,26 @@ fn check_number(shown: &str, pid: i32) -> Result<()> {
     Ok(())
 }
 
-/// Where it is of a pid namespace that we are not in, there is a /proc, and no process in it is this one.
+/// Makes the error for a /proc of another pid namespace: it exists, but this process is not in it.
 fn no_procfs(path: &str, errno: Errno) -> Error {
     Error::from(errno).context(format!("look for this process at {path}")).with_hint(PROCFS_HINT)
 }
 
 const PROCFS_HINT: &str = "is /proc mounted in this pid namespace? with unshare: --mount-proc";
 
-/// Checks with the kernel that a process which /proc does not show is not there: hidepid hides those of other users.
+/// Asks the kernel whether a process that /proc does not show has ended: hidepid hides processes of other
+/// users.
 fn check_ended(pid: i32) -> Result<()> {
     match nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) {
         Err(Errno::ESRCH) => Ok(()),
-        // Between the two looks, another process may have got the number: then it is shown now.
+        // Meanwhile another process may have got the pid: then /proc shows it now.
         _ if nix::unistd::access(&*format!("/proc/{pid}"), nix::unistd::AccessFlags::F_OK).is_ok() => Ok(()),
         _ => Err(fail!(Kind::Denied, "process {pid} is there, and /proc does not show it")
             .with_hint("is /proc mounted with hidepid?")),
     }
 }
 
-/// Computes the status from what was remembered and what is there now.
+/// Computes the status from the record and the present state of the host.
 pub(crate) fn observe(record: &Record, probe: &Probe) -> Status {
     let Some(init) = record.init else {
         let at_work = probe.creator.is_some_and(|seen| seen.is_alive(record.creator));
@@ -164,7 +167,8 @@ pub(crate) fn observe(record: &Record, probe: &Probe) -> Status {
     };
     let alive = probe.init.is_some_and(|seen| seen.is_alive(init));
     match (probe.frozen, alive, probe.exec_fifo) {
-        // A frozen container whose first process lives is paused, whether it was started or not (as runc has it).
+        // A frozen container is paused while its first process lives, whether it was started or not (as with
+        // runc).
         (true, true, _) => Status::Paused,
         (_, false, _) => Status::Stopped,
         (_, true, true) => Status::Created,

@@ -1,8 +1,9 @@
-//! `Store` is the state root (`--root`), and `Entry` the directory of one container in it: `ROOT/ID/` with state.json,
-//! exec.fifo and config.json. No other file knows these names.
+//! `Store` is the state root (`--root`), and `Entry` is the directory of one container in it: `ROOT/ID/` with
+//! state.json, exec.fifo and config.json. No other file knows these names.
 //!
-//! mkdir is the check that an id is free. Verbs that change a container hold its lock (flock on the directory: the
-//! kernel releases it when the holder dies); readers never wait for it, since state.json is replaced by rename.
+//! mkdir checks that an id is free. Verbs that change a container hold its lock (flock on the directory: the
+//! kernel releases it when the holder dies). Readers never wait for it, because state.json is replaced by
+//! rename.
 
 use std::cell::OnceCell;
 use std::ffi::CStr;
@@ -33,11 +34,11 @@ const BEFORE: &str = ".state.json.before";
 const RECORD_NAME: &CStr = c"state.json";
 const BEFORE_NAME: &CStr = c".state.json.before";
 const FIFO: &str = "exec.fifo";
-/// The directory with the socket that the container's program finds as NOTIFY_SOCKET.
+/// The directory of the socket that the container's program sees as NOTIFY_SOCKET.
 const NOTIFY: &str = "notify";
-/// Where the rootfs is mounted while CRIU restores into it.
+/// The mount point of the rootfs while CRIU restores into it.
 const RESTORE_ROOT: &str = "criu-root";
-/// The configuration as it was at creation: exec and delete do not depend on the bundle any more.
+/// The configuration at creation: exec and delete do not need the bundle any more.
 const CONFIG: &str = "config.json";
 
 /// How long `start` waits for the program to execute before it runs poststart hooks, in milliseconds.
@@ -47,8 +48,8 @@ const PROGRAM_TIMEOUT: u16 = 10_000;
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     root: PathBuf,
-    /// Whether the directory gets the sticky bit: under XDG_RUNTIME_DIR, so that cleaners leave it (XDG base directory
-    /// specification).
+    /// Whether the directory gets the sticky bit: under XDG_RUNTIME_DIR, so that cleaners leave it (XDG base
+    /// directory specification).
     sticky: bool,
 }
 
@@ -57,18 +58,18 @@ pub(crate) struct Store {
 pub(crate) struct Entry {
     path: PathBuf,
     id: ContainerId,
-    /// The state root, where `list` has it open: then no path is looked up from `/` for each container.
+    /// The opened state root, if `list` has it: then the path is not looked up from `/` for each container.
     root: Option<Rc<OwnedFd>>,
-    /// Opened when it is first needed.
+    /// The directory, opened when it is first needed.
     dir: OnceCell<Rc<StateDir>>,
 }
 
-/// The lock of one container: whoever holds it may change the container. Released when dropped.
+/// The lock of one container. Only its holder may change the container. It is released when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Lock(Rc<StateDir>);
 
 impl Lock {
-    // Not nix's `Flock`, which would have a descriptor of its own.
+    // nix's `Flock` would need a descriptor of its own.
     #[allow(deprecated)]
     fn set(dir: &StateDir, wanted: FlockArg) -> Result<(), Errno> {
         loop {
@@ -91,7 +92,7 @@ impl Store {
         Self { root: root.into(), sticky }
     }
 
-    /// The container of this id, whether its directory exists or not.
+    /// Returns the container with this id, whether its directory exists or not.
     pub(crate) fn entry(&self, id: &ContainerId) -> Entry {
         Entry { path: self.root.join(id.as_str()), id: id.clone(), root: None, dir: OnceCell::new() }
     }
@@ -99,7 +100,7 @@ impl Store {
     /// Makes the directory of a new container and locks it.
     ///
     /// # Errors
-    /// `Kind::Exists` where the id is in use.
+    /// `Kind::Exists` if the id is in use.
     pub(crate) fn reserve(&self, id: &ContainerId) -> Result<(Entry, Lock)> {
         let entry = self.entry(id);
         let make = || mkdirat(AT_FDCWD, &entry.path, Mode::from_bits_truncate(0o711));
@@ -116,7 +117,7 @@ impl Store {
         }
         .map_err(with_root_hint)?;
         let reserved = entry.lock().and_then(|lock| {
-            // mkdir(2) has taken the umask's bits away.
+            // mkdir(2) has applied the umask.
             let _ = entry.dir()?.set_mode(0o711);
             Ok(lock)
         });
@@ -137,7 +138,7 @@ impl Store {
         Ok(())
     }
 
-    /// Lists the directory of every container, sorted by id. `None` where the root does not exist.
+    /// Lists the directory of every container, sorted by id. Returns `None` if the root does not exist.
     pub(crate) fn entries(&self) -> Result<Option<Vec<Entry>>> {
         let listing = match fs::read_dir(&self.root) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -166,12 +167,12 @@ impl Entry {
         &self.id
     }
 
-    /// For messages.
+    /// Returns the path for messages.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The directory as the calls take it that look it up.
+    /// Returns the directory as the arguments of the calls that look it up.
     fn place(&self) -> (BorrowedFd<'_>, &Path) {
         match &self.root {
             Some(root) => (root.as_fd(), Path::new(self.id.as_str())),
@@ -179,7 +180,7 @@ impl Entry {
         }
     }
 
-    /// The directory; `does not exist` where there is none.
+    /// Opens the directory. If it does not exist, the error is `does not exist`.
     fn dir(&self) -> Result<&Rc<StateDir>> {
         if let Some(dir) = self.dir.get() {
             return Ok(dir);
@@ -189,12 +190,12 @@ impl Entry {
         Ok(self.dir.get_or_init(|| Rc::new(dir)))
     }
 
-    /// A file's path, for messages.
+    /// Returns a file's path for messages.
     fn shown(&self, name: &str) -> String {
         self.path.join(name).display().to_string()
     }
 
-    /// The uid of the directory's owner.
+    /// Returns the uid of the directory's owner.
     pub(crate) fn owner(&self) -> Result<u32> {
         self.dir().map(|dir| dir.owner())
     }
@@ -202,17 +203,17 @@ impl Entry {
     /// Waits for the container's lock and takes it.
     ///
     /// # Errors
-    /// `Kind::NotFound` where there is no such container.
+    /// `Kind::NotFound` if there is no such container.
     pub(crate) fn lock(&self) -> Result<Lock> {
         let dir = self.dir()?;
         Lock::set(dir, FlockArg::LockExclusive).with_context(|| format!("lock {}", self.path.display()))?;
         Ok(Lock(Rc::clone(dir)))
     }
 
-    /// Reads a file; None where it is not there.
+    /// Reads a file. Returns `None` if it does not exist.
     ///
     /// # Errors
-    /// `Kind::State` where it is something else than a file.
+    /// `Kind::State` if it is not a file.
     fn read_file(&self, name: &str) -> Result<Option<Vec<u8>>> {
         match self.dir()?.read(name) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -229,13 +230,13 @@ impl Entry {
     /// Reads the record.
     ///
     /// # Errors
-    /// `Kind::NotFound` where there is no such container, `Kind::State` where the record is not readable.
+    /// `Kind::NotFound` if there is no such container, `Kind::State` if the record is not readable.
     pub(crate) fn read(&self) -> Result<Record> {
         let bytes = self.read_file(RECORD)?.ok_or_else(absent)?;
         let broken = |why: String| fail!(Kind::State, "{}: not a readable record: {why}", self.shown(RECORD));
         let record: Record = serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))?;
         match (record.version, &record.id) {
-            // One that was copied would have us kill another container's processes.
+            // A copied record would make us kill another container's processes.
             (super::record::VERSION, id) if *id != self.id => {
                 Err(broken(format!("it is that of the container {id}")))
             }
@@ -244,8 +245,8 @@ impl Entry {
         }
     }
 
-    /// Whether nothing was done for the container yet: a creation that was killed before its first side effect, which
-    /// comes after the record. Where anything else of it is there, the record was lost.
+    /// Whether nothing has been done for the container yet: its creation was killed before the first side
+    /// effect, which comes after the record. If there are other files, the record was lost.
     pub(crate) fn is_bare(&self) -> Result<bool> {
         let dir = self.dir()?;
         let has = |name| dir.has(name).with_context(|| format!("look for {}", self.shown(name)));
@@ -257,8 +258,8 @@ impl Entry {
         self.dir()?.is_gone().with_context(|| format!("stat {}", self.path.display()))
     }
 
-    /// What is still known of a container that has a directory and no readable record. None where that is nothing by
-    /// which its processes could be found.
+    /// Salvages a container that has a directory and no readable record. Returns `None` if nothing is left
+    /// through which its processes can be found.
     pub(crate) fn salvage(&self) -> Result<Option<Record>> {
         let read = |name| match self.read_file(name) {
             Err(error) if error.kind() == Kind::State => Ok(None),
@@ -268,16 +269,19 @@ impl Entry {
         known.map(Record::of_this_boot).transpose()
     }
 
-    /// What a record says of the boot.
+    /// Returns what a record stores about the boot.
     pub(crate) fn boot_to_remember(&self) -> Result<Option<String>> {
         boot::to_remember(self.dir()?.as_fd())
     }
 
-    /// Replaces the record as a whole: a reader sees the old one or the new one. The old one is kept beside it.
+    /// Replaces the record as a whole: a reader sees the old one or the new one. The old one stays beside it.
     pub(crate) fn write(&self, record: &Record) -> Result<()> {
         let bytes = serde_json::to_vec(record).map_err(|error| Error::new(Kind::State, error.to_string()))?;
-        // Whoever writes holds the lock, so one name does for all; what a killed writer has left is replaced.
+        // The writer holds the lock, so one temporary name is enough. A file that a killed writer has left is
+        // replaced.
         let dir = self.dir()?;
+        // The first record has no `init`, and no file to exchange with. Later ones keep the record before
+        // them: if the new one is torn, `salvage` finds the control group there.
         let write = dir.write(BEFORE_NAME, &bytes).and_then(|()| match record.init {
             Some(_) => Ok(dir.exchange(BEFORE_NAME, RECORD_NAME)?),
             None => Ok(dir.rename(BEFORE, RECORD)?),
@@ -285,38 +289,39 @@ impl Entry {
         write.with_context(|| format!("write {}", self.shown(RECORD)))
     }
 
-    /// The directory on the host that the container sees NOTIFY_SOCKET in.
+    /// Returns the host's directory in which the container sees NOTIFY_SOCKET.
     pub(crate) fn notify_directory(&self) -> PathBuf {
         self.path.join(NOTIFY)
     }
 
-    /// Makes that directory, with mode 0755.
+    /// Makes the directory for NOTIFY_SOCKET, with mode 0755.
     pub(crate) fn make_notify_directory(&self) -> Result<()> {
         let made = self.dir()?.make_directory(NOTIFY, 0o755);
         made.with_context(|| format!("make {}", self.shown(NOTIFY)))
     }
 
-    /// Writes a copy of the configuration, config.json as it is in the bundle.
+    /// Keeps a copy of the bundle's config.json.
     pub(crate) fn keep_config(&self, config: &[u8]) -> Result<()> {
-        // An environment may hold secrets: for nobody else.
+        // An environment may contain secrets, so nobody else may read it.
         let written = self.dir()?.write_new(CONFIG, config);
         written.with_context(|| format!("write {}", self.shown(CONFIG)))
     }
 
-    /// Reads the configuration as it was at creation.
+    /// Reads the configuration at creation.
     pub(crate) fn config(&self) -> Result<Vec<u8>> {
         let config = self.read_file(CONFIG)?.ok_or(Errno::ENOENT);
         config.with_context(|| format!("read {}", self.shown(CONFIG)))
     }
 
-    /// Makes the exec fifo and opens it for the container's process to wait on.
+    /// Makes the exec fifo, and opens it for the container's process, which waits on it.
     pub(crate) fn make_exec_fifo(&self) -> Result<OwnedFd> {
         let dir = self.dir()?;
-        // For writing too: then a writer that opens and closes the fifo without writing causes no end of file.
+        // It is also opened for writing: otherwise a writer that opens and closes the fifo without writing
+        // would cause an end of file.
         dir.make_fifo(FIFO).with_context(|| format!("make {}", self.shown(FIFO)))
     }
 
-    /// Opens the exec fifo; None where nobody waits at its other end.
+    /// Opens the exec fifo. Returns `None` if nobody waits at its other end.
     fn open_fifo(&self) -> Result<Option<OwnedFd>> {
         match self.dir()?.open_fifo(FIFO) {
             Ok(fifo) => Ok(Some(fifo)),
@@ -327,13 +332,13 @@ impl Entry {
         }
     }
 
-    /// Whether the exec fifo is there: it tells a created container from a running one.
+    /// Whether the exec fifo exists: that distinguishes a created container from a running one.
     pub(crate) fn has_exec_fifo(&self) -> Result<bool> {
         self.dir()?.has(FIFO).with_context(|| format!("look for {}", self.shown(FIFO)))
     }
 
-    /// Tells the process that waits at the exec fifo to execute its program, and removes the fifo. `None` where nobody waits:
-    /// the process is dead.
+    /// Tells the process that waits at the exec fifo to execute its program, and removes the fifo. Returns
+    /// `None` if nobody waits, because the process is dead.
     pub(crate) fn start(&self) -> Result<Option<Started>> {
         let dir = self.dir()?;
         let Some(fifo) = self.open_fifo()? else { return Ok(None) };
@@ -342,13 +347,13 @@ impl Entry {
         Ok(Some(Started(fifo)))
     }
 
-    /// The mount point of the rootfs while CRIU restores into it.
+    /// Returns the mount point of the rootfs while CRIU restores into it.
     pub(crate) fn restore_root(&self) -> PathBuf {
         self.path.join(RESTORE_ROOT)
     }
 
-    /// Unmounts and removes the mount point that a killed `restore` may have left: `remove_dir_all` would go on into the
-    /// rootfs.
+    /// Unmounts and removes the mount point that a killed `restore` may have left: a removal of the directory
+    /// must not continue into the rootfs.
     fn remove_restore_root(&self, dir: &StateDir) -> Result<()> {
         let root = format!("/proc/self/fd/{}/{RESTORE_ROOT}", dir.as_fd().as_raw_fd());
         let _ = umount2(&*root, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
@@ -365,12 +370,13 @@ impl Entry {
             other => other?,
         };
         let doing = || format!("remove {}", self.path.display());
-        // Somebody else did that while we waited for the lock: of that name, there may be another container now.
+        // Another command may have removed it while we waited for the lock. Then another container may have
+        // the name now.
         if self.is_gone()? {
             return Ok(());
         }
-        // The usual files by name, so that the directory is only read where there are others.
-        // The record last: as long as it is there, what was begun can be done again.
+        // The usual files are removed by name, so that the directory is read only if there are others. The
+        // record is the last: as long as it exists, the removal can be repeated.
         for name in [CONFIG, FIFO, BEFORE, RECORD] {
             let _ = dir.unlink(name);
         }
@@ -384,7 +390,7 @@ impl Entry {
         self.remove_directory().with_context(doing)
     }
 
-    /// An empty one. By its name, which is all that rmdir(2) takes; it follows no symlink.
+    /// Removes the empty directory. rmdir(2) takes only a name; it follows no symlink.
     fn remove_directory(&self) -> Result<(), Errno> {
         let (root, path) = self.place();
         unlinkat(root, path, UnlinkatFlags::RemoveDir)
@@ -395,24 +401,24 @@ impl Entry {
 #[derive(Debug)]
 pub(crate) struct Started(OwnedFd);
 
-/// Until when `start` waits for a program.
+/// How long `start` waits for a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// As long as its own hooks take.
+    /// As long as its own hooks run.
     ForHooks,
     /// Not for ever: somebody may have stopped the process.
     ForProgram,
 }
 
 impl Started {
-    /// Waits until it has executed its program, or ended: then its end of the fifo is closed. Returns what it has said
-    /// there.
+    /// Waits until the process has executed its program or has ended: then its end of the fifo is closed.
+    /// Returns what it has written to the fifo.
     pub(crate) fn wait_for_program(&self, patience: Patience) -> Result<Option<String>> {
         let timeout = match patience {
             Patience::ForHooks => PollTimeout::NONE,
             Patience::ForProgram => PROGRAM_TIMEOUT.into(),
         };
-        // Of a pipe's writing end, nothing but the loss of all readers is told.
+        // For the writing end of a pipe, poll reports only the loss of all readers.
         let mut waiting = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
         loop {
             match poll(&mut waiting, timeout) {
@@ -431,7 +437,7 @@ impl Started {
         let mut text = [0; 4096];
         match nix::unistd::read(reader, &mut text) {
             Ok(0) | Err(Errno::EAGAIN) => Ok(None),
-            // Our own word, which it did not live to read.
+            // This is our own byte: the process ended before it could read it.
             Ok(1) if text[0] == b'0' => Ok(None),
             Ok(length) => Ok(Some(String::from_utf8_lossy(&text[..length]).into_owned())),
             Err(errno) => Err(errno),

@@ -1,4 +1,4 @@
-//! Removes what a container has on the host: after its end, or where its creation fails.
+//! Removes everything that a container has on the host: after its end, or if its creation fails.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -18,11 +18,11 @@ use crate::{log, spec};
 /// How long a killed process may take to end, in milliseconds.
 const DEADLINE: u16 = 10_000;
 
-/// Takes back a creation that fails, as far as it has come.
+/// Undoes a failed creation, as far as it has come.
 ///
-/// It goes on with the last step of the life (runtime-spec, runtime.md, "Lifecycle"): hooks that ran before may have
-/// created what those of poststop undo. What fails here is no more than a warning: the creation's own error is the one
-/// to tell.
+/// The last step of the lifecycle follows (runtime-spec, runtime.md, "Lifecycle"): hooks may have created
+/// something that the poststop hooks remove. A failure here is only a warning: the error to report is that of
+/// the creation.
 pub(super) fn undo_creation(entry: &Entry, record: &Record, group: Option<&Group>, child: Option<&Child>) {
     if let Some(child) = child {
         child.kill();
@@ -31,6 +31,7 @@ pub(super) fn undo_creation(entry: &Entry, record: &Record, group: Option<&Group
     if let Some(group) = group {
         results.push(group.kill_all(libc::SIGKILL));
         results.push(group.undo());
+        // The resctrl directories are made after the group: without a group there are none yet.
         results.push(record.rdt.as_ref().map_or(Ok(()), rdt::remove));
     }
     // If something could not be removed, the record is kept, so that `delete --force` can try again.
@@ -43,11 +44,13 @@ pub(super) fn undo_creation(entry: &Entry, record: &Record, group: Option<&Group
     }
 }
 
-/// Removes processes, cgroup, directory, and runs poststop hooks: the order is runc's. An interrupted delete can be
-/// repeated, except for the poststop hooks: their list goes with the directory. They run in `dir`, else where we are.
+/// Removes processes, cgroup and directory, and runs poststop hooks, in runc's order. An interrupted delete
+/// can be repeated, except for the poststop hooks: their list goes with the directory. They run in `dir`,
+/// otherwise in our working directory.
 pub(super) fn remove_container(entry: &Entry, record: &Record, dir: Option<&Path>) -> Result<()> {
     if let Some(group) = record.cgroup.as_ref().map(Group::from_record) {
-        // Its own pid namespace ends with its first process; any other processes are still there.
+        // The container's own pid namespace ends with its first process. Without one, other processes may be
+        // left.
         if !record.own_pid_namespace || record.init.is_none() {
             group.kill_all(libc::SIGKILL)?;
         }
@@ -67,7 +70,7 @@ pub(super) fn destroy(container: &LoadedContainer) -> Result<()> {
     remove_container(&container.entry, &container.record, None)
 }
 
-/// Kills the first process, if it is still there, and waits for its end.
+/// Kills the first process, if it is still alive, and waits for its end.
 fn end(container: &LoadedContainer) -> Result<()> {
     let Some(pidfd) = container.pidfd_if_alive()? else { return Ok(()) };
     match pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL) {
@@ -88,24 +91,25 @@ fn end(container: &LoadedContainer) -> Result<()> {
     }
 }
 
-/// Kills what is in the group of a container whose first process has ended, or is not the one that was remembered.
+/// Kills the processes in the group of a container whose first process has ended, or is not the recorded one.
 fn end_the_rest(record: &Record) -> Result<()> {
     let Some(group) = record.cgroup.as_ref().map(Group::from_record) else { return Ok(()) };
     if group.procs()?.is_empty() { Ok(()) } else { group.kill_all(libc::SIGKILL) }
 }
 
-/// The same for the command that stood for the container from its start: its hooks run in the bundle, all of them.
+/// Removes the container like `remove_container`, for the command that stood for the container from its
+/// start. All poststop hooks run in the bundle.
 pub(super) fn remove_own_container(entry: &Entry, record: &Record) -> Result<()> {
     let _lock = entry.lock()?;
-    // Somebody has deleted it before us: of that id there may be another one by now.
+    // Somebody has deleted it before us: another container may have the id by now.
     if entry.is_gone()? {
         return Ok(());
     }
     remove_container(entry, record, Some(&record.bundle).filter(|path| path.is_dir()).map(|path| &**path))
 }
 
-/// Runs the poststop hooks. A failure is a warning, and the others still run (runtime-spec, runtime.md, "Lifecycle"):
-/// there is nothing left that could fail.
+/// Runs the poststop hooks. A failure is a warning, and the others still run (runtime-spec, runtime.md,
+/// "Lifecycle"): no later step could depend on them.
 pub(super) fn run_poststop_hooks(record: &Record, dir: Option<&Path>) -> Result<()> {
     let state = HookState::new(spec::VERSION, &record.id, &record.bundle, &record.annotations);
     load::run_each_hook("poststop", &record.poststop, &state.document("stopped", 0), record, dir)

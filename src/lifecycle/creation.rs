@@ -28,7 +28,7 @@ use crate::{fail, spec};
 use init_process::CreateContext;
 pub(super) use init_process::CreateMode;
 
-/// `CreatedContainer` is a container whose init process is ready to execute, and whose record is written.
+/// A container whose init process is ready to execute, and whose record is written.
 pub(super) struct CreatedContainer {
     pub entry: Entry,
     pub record: Record,
@@ -36,12 +36,12 @@ pub(super) struct CreatedContainer {
     pub child: Child,
     pub plan: Plan,
     pub state: HookState,
-    /// The terminal, where this process forwards it.
+    /// The terminal, if this process forwards it.
     pub console: Option<Incoming>,
 }
 
 impl CreatedContainer {
-    /// Does the last step of the creation. Where it fails, nothing is left of the container.
+    /// Does the last step of the creation. If it fails, nothing is left of the container.
     pub(super) fn finish(self, step: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
         step(&self).inspect_err(|_| self.undo())
     }
@@ -51,13 +51,13 @@ impl CreatedContainer {
         undo_creation(&self.entry, &self.record, Some(&self.group), Some(&self.child));
     }
 
-    /// The error that tells why the init process failed.
+    /// Returns the error that says why the init process failed.
     pub(super) fn spawn_error(&self, failure: SpawnError) -> Error {
         init_process::spawn_error(failure, &self.plan, &self.group)
     }
 }
 
-/// Creates a container, up to an init process that is ready to execute. Where it fails, nothing is left of it.
+/// Creates a container, up to an init process that is ready to execute. If this fails, nothing is left of it.
 pub(super) fn create_container(
     globals: &Globals,
     id: &ContainerId,
@@ -65,7 +65,7 @@ pub(super) fn create_container(
     mode: CreateMode,
 ) -> Result<CreatedContainer> {
     let bundle = load::bundle(options.bundle.as_deref(), options.config.as_deref())?;
-    // Never taken apart: this process ends soon.
+    // Not dropped: freeing the parsed configuration costs time, and this process ends soon.
     let bundle = ManuallyDrop::new(bundle);
     let plan = make_plan(globals, id, options, &bundle, mode)?;
     let mut record = initial_record(&bundle, &plan)?;
@@ -93,7 +93,8 @@ pub(super) fn create_container(
     Ok(CreatedContainer { entry, record, group, child, plan, state, console })
 }
 
-/// Makes the plan of a container and checks it against this host. An error here has changed nothing on the machine.
+/// Makes the plan of a container, and checks it against this host. After an error nothing on the machine has
+/// changed.
 pub(super) fn make_plan(
     globals: &Globals,
     id: &ContainerId,
@@ -145,7 +146,8 @@ fn check_rootfs(plan: &Plan) -> Result<()> {
     }
 }
 
-/// The record as it is written before the first side effect, so that `delete --force` knows what to clean up.
+/// Makes the first record. It is written before the first side effect, so that `delete --force` knows what to
+/// remove.
 pub(super) fn initial_record(bundle: &Bundle, plan: &Plan) -> Result<Record> {
     let own = nix::unistd::getpid().as_raw();
     let start = ProcessStat::read_own(own).context("remember this process")?.start;
@@ -179,12 +181,12 @@ pub(super) fn make_cgroup(plan: &Plan, entry: &Entry, record: &mut Record) -> Re
         entry.make_notify_directory()?;
     }
     let group = plan.cgroup.create()?;
-    // Rootless, there may be hierarchies that it does without.
+    // A rootless container may do without some hierarchies.
     record.cgroup = Some(group.record().clone());
     Ok(group)
 }
 
-/// Records the init process, then tells the engine of it.
+/// Records the init process, then tells the engine about it.
 fn publish(options: &Create, entry: &Entry, record: &Record, child: &Child) -> Result<()> {
     entry.write(record)?;
     if let Some(path) = &options.pidfd_socket {

@@ -1,4 +1,5 @@
-//! What `checkpoint` and `restore` have in common: directories, options, and what of the container lies outside of it.
+//! What `checkpoint` and `restore` share: directories, options, and the parts of a container that lie outside
+//! of it.
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -20,9 +21,9 @@ use crate::plan::mounts::Source;
 use crate::plan::namespaces::Namespace;
 use crate::plan::{Plan, annotations};
 
-/// What the standard streams of the first process are, beside the images: the name is runc's.
+/// The file beside the images that names the standard streams of the first process. The name is runc's.
 pub(super) const DESCRIPTORS: &str = "descriptors.json";
-/// As runc's: settings for every container of this runtime.
+/// CRIU's settings for every container of this runtime, as with runc.
 const CONFIG: &str = "/etc/criu/runc.conf";
 const DEBUG: i32 = 4;
 
@@ -32,7 +33,7 @@ pub(super) fn warn_rootless(verb: &str) {
     }
 }
 
-/// Where the images are, and where CRIU works; open as long as it may need them.
+/// The directories of the images and of CRIU's work. They stay open as long as CRIU may need them.
 pub(super) struct CriuDirectories {
     pub images: PathBuf,
     pub log: PathBuf,
@@ -40,7 +41,7 @@ pub(super) struct CriuDirectories {
 }
 
 impl CriuDirectories {
-    /// Makes what is missing.
+    /// Opens the directories, and makes those that are missing.
     pub(super) fn open(options_of_verb: &Criu, log_file: &str) -> Result<Self> {
         let images = options_of_verb.image_path.clone().unwrap_or_else(|| "checkpoint".into());
         let mut opened = vec![(IMAGES_DIR_FD, directory(&images)?)];
@@ -58,7 +59,7 @@ fn directory(path: &Path) -> Result<File> {
     made.and_then(|()| File::open(path)).with_context(|| format!("open directory {}", path.display()))
 }
 
-/// Options of both verbs.
+/// Sets the options of both verbs.
 pub(super) fn options(
     options_of_verb: &Criu,
     directories: &CriuDirectories,
@@ -78,7 +79,8 @@ pub(super) fn options(
         .switch(NOTIFY_SCRIPTS, true)
         .switch(MANAGE_CGROUPS, true)
         .number(MANAGE_CGROUPS_MODE, mode)
-        // Who has set the network up does so again: a veth has its other end outside, and engines call their hooks.
+        // Engines set the network up again in their hooks: the other end of a veth is outside of the
+        // container.
         .number(EMPTY_NS, Namespace::NETWORK.0)
         .switch(ORPHAN_PTS_MASTER, true)
         .switch(SHELL_JOB, options_of_verb.shell_job)
@@ -96,17 +98,17 @@ pub(super) fn options(
     }
 }
 
-/// CRIU passes over one that is not there. An empty annotation asks for none.
+/// Returns CRIU's configuration file. CRIU ignores a missing one. An empty annotation means none.
 fn config_file(annotation: Option<&str>) -> Option<&str> {
     annotation.or(Some(CONFIG)).filter(|path| !path.is_empty())
 }
 
-/// A mount whose other end is not the container's: where it is inside, and where it comes from.
+/// Adds a mount whose other end is not in the container: its place inside, and its source.
 pub(super) fn external(field: u32, inside: &[u8], outside: &[u8], options: Message) -> Message {
     options.message(field, &Message::default().bytes(1, inside).bytes(2, outside))
 }
 
-/// All of them: binds, and devices that may be binds.
+/// Returns all such mounts: binds, and devices that may be binds.
 pub(super) fn external_mounts(plan: &Plan) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let root = Root::open(Path::new(&*plan.rootfs.path.to_string_lossy())).context("open the rootfs")?;
     let binds = plan.mounts.iter().filter_map(|mount| match &mount.source {
@@ -117,7 +119,8 @@ pub(super) fn external_mounts(plan: &Plan) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     Ok(binds.chain(nodes.map(|path| (path.clone(), path))).collect())
 }
 
-/// Where a target is, when its symlinks have been followed inside the rootfs: as the kernel shows it.
+/// Returns the place of a target as the kernel shows it, after its symlinks have been followed inside the
+/// rootfs.
 fn real(root: &Root, plan: &Plan, target: &CString) -> Vec<u8> {
     let rootfs = fs::canonicalize(&*plan.rootfs.path.to_string_lossy()).unwrap_or_default();
     let found = root.resolve(target, OFlag::O_PATH).ok();
@@ -129,12 +132,12 @@ fn real(root: &Root, plan: &Plan, target: &CString) -> Vec<u8> {
     )
 }
 
-/// CRIU's name for a namespace that stays when the container goes.
+/// Returns CRIU's name for a namespace that stays when the container ends.
 pub(super) fn key(namespace: Namespace) -> &'static str {
     if namespace == Namespace::NETWORK { "extRootNetNS" } else { "extRootPidNS" }
 }
 
-/// Which namespaces CRIU takes as they are, by their inode.
+/// Whether CRIU uses namespaces of this kind as they are, by their inode.
 pub(super) fn stays(namespace: Namespace) -> bool {
     namespace == Namespace::NETWORK || namespace == Namespace::PID
 }

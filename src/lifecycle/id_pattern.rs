@@ -1,4 +1,4 @@
-//! crun's `--regex`: one command for every container whose id an expression matches.
+//! crun's `--regex`: one command for every container whose id matches an expression.
 
 use regex_lite::Regex;
 
@@ -8,7 +8,7 @@ use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
 
-/// Calls `act` for each matching container, also after a failure. The failures become one error.
+/// Calls `act` for each matching container, even after a failure. The failures become one error.
 pub(super) fn for_each_match(
     globals: &Globals,
     expression: &str,
@@ -26,7 +26,7 @@ pub(super) fn for_each_match(
     }
 }
 
-/// Engines read one error of a command: the failures stand in one sentence.
+/// Joins the failures into one sentence, because engines read one error of a command.
 fn together(kind: Kind, first: &ContainerId, failures: &[(ContainerId, Error)]) -> Error {
     if let [(_, only)] = failures {
         return only.clone().context(format!("container {first}"));

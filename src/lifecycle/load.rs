@@ -1,4 +1,5 @@
-//! Loads what several verbs begin with: a bundle with the facts of the host, a container that exists; and runs hooks.
+//! Loads what several verbs need: a bundle with the facts of the host, or an existing container; and runs
+//! hooks.
 
 use std::ffi::CString;
 use std::io::Read;
@@ -29,17 +30,17 @@ use crate::plan::hooks::Hook;
 use crate::plan::process::ProcessPlan;
 use crate::spec::Checked;
 
-/// A bundle whose configuration is read and checked, with the facts of this host that the plan needs.
+/// A bundle with a checked configuration, and the facts of this host that the plan needs.
 pub(crate) struct Bundle {
     /// Absolute and canonical.
     pub path: PathBuf,
     pub spec: Checked,
-    /// The bytes of config.json, for the copy that the state directory keeps.
+    /// The bytes of config.json, of which the state directory keeps a copy.
     pub bytes: Vec<u8>,
     pub facts: Facts,
 }
 
-/// Loads the bundle at `path`, or in the current directory. `config` is read in place of its config.json.
+/// Loads the bundle at `path`, or in the current directory. `config` is read instead of its config.json.
 pub(crate) fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundle> {
     let path = canonical(path.unwrap_or_else(|| Path::new(".")))?;
     if path.to_str().is_none() {
@@ -54,7 +55,7 @@ pub(crate) fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundl
         None => read_config(&path)?,
     };
     let linux = spec.linux().as_ref();
-    // A relative path starts at our own group: so do the paths of rootless and of systemd's cgroups.
+    // A relative path starts at our own group; so do the paths of rootless and of systemd's cgroups.
     let names_whole_path =
         linux.and_then(|linux| linux.cgroups_path().as_ref()).is_some_and(|path| path.is_absolute());
     let needed = Needed {
@@ -67,12 +68,13 @@ pub(crate) fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundl
     Ok(Bundle { path, spec, bytes, facts: read_facts(needed)? })
 }
 
-/// The directory's own path, without links and dots, as runc records it: what is typed may lead elsewhere later.
+/// Returns the directory's own path, without links and dots, as runc records it: the given path may lead
+/// elsewhere later.
 fn canonical(path: &Path) -> Result<PathBuf> {
     let doing = || format!("find the bundle {}", path.display());
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let opened = openat(AT_FDCWD, path, flags, Mode::empty()).with_context(doing)?;
-    // One call where realpath(3) makes one for each component.
+    // This is one call, where realpath(3) makes one for each component.
     let link = format!("/proc/self/fd/{}", opened.as_raw_fd());
     nix::fcntl::readlink(&*link).map(PathBuf::from).with_context(doing)
 }
@@ -82,8 +84,8 @@ pub(crate) fn is_labelled(process: &SpecProcess) -> bool {
     process.apparmor_profile().is_some() || process.selinux_label().is_some()
 }
 
-/// Whether errors about cgroup permissions are ignored, and with systemd, whether the user's own manager is asked. Root of a
-/// user namespace counts as somebody without privileges, unless the system's manager in there is its own.
+/// Whether errors about cgroup permissions are ignored and, with systemd, whether the user's own manager is
+/// used. Root of a user namespace counts as unprivileged, unless it owns the system's manager.
 pub(crate) fn rootless(globals: &Globals, manager: Manager) -> bool {
     match globals.rootless {
         Rootless::Yes => true,
@@ -94,7 +96,8 @@ pub(crate) fn rootless(globals: &Globals, manager: Manager) -> bool {
     }
 }
 
-/// Reads a document that a verb was given by path; `-` is standard input, of which 16 MiB at most are read.
+/// Reads a document from a path that a verb was given. `-` is standard input, from which at most 16 MiB are
+/// read.
 pub(crate) fn document(path: &Path) -> Result<Vec<u8>> {
     if path != Path::new("-") {
         return std::fs::read(path).with_context(|| format!("read {}", path.display()));
@@ -104,14 +107,14 @@ pub(crate) fn document(path: &Path) -> Result<Vec<u8>> {
     read.context("read standard input").map(|_| bytes)
 }
 
-/// A container that exists: its directory, its record, its status.
+/// An existing container: its directory, its record, its status.
 pub(crate) struct LoadedContainer {
     pub entry: Entry,
     pub record: Record,
     pub status: Status,
 }
 
-/// The state directory of a container, whether it exists or not.
+/// Returns the state directory of a container, whether it exists or not.
 pub(crate) fn entry(globals: &Globals, id: &ContainerId) -> Entry {
     Store::new(&globals.root, globals.root_in_xdg).entry(id)
 }
@@ -119,7 +122,7 @@ pub(crate) fn entry(globals: &Globals, id: &ContainerId) -> Entry {
 /// Loads a container by its id.
 ///
 /// # Errors
-/// `Kind::NotFound` where there is none.
+/// `Kind::NotFound` if it does not exist.
 pub(crate) fn container(globals: &Globals, id: &ContainerId) -> Result<LoadedContainer> {
     from_entry(entry(globals, id))
 }
@@ -129,20 +132,21 @@ pub(crate) fn from_entry(entry: Entry) -> Result<LoadedContainer> {
     from_entry_with(entry, &mut HierarchyRoots::default())
 }
 
-/// As [`from_entry`], for many containers: the host's hierarchies are looked up once.
+/// Loads a container like [`from_entry`], for many containers: the host's hierarchies are looked up once.
 pub(crate) fn from_entry_with(entry: Entry, hierarchies: &mut HierarchyRoots) -> Result<LoadedContainer> {
     let record = entry.read()?;
     let status = status(&entry, &record, hierarchies)?;
     Ok(LoadedContainer { entry, record, status })
 }
 
-/// As [`from_entry`], with a record that is known already.
+/// Loads a container like [`from_entry`], with a record that is already known.
 pub(crate) fn from_record(entry: Entry, record: Record) -> Result<LoadedContainer> {
     let status = status(&entry, &record, &mut HierarchyRoots::default())?;
     Ok(LoadedContainer { entry, record, status })
 }
 
-/// Looks at the processes, the fifo and the cgroup of a container, and computes its status. Where one cannot be looked at, nothing is known of the container.
+/// Computes the status of a container from its processes, its fifo and its cgroup. If one of them cannot be
+/// read, this is an error.
 fn status(entry: &Entry, record: &Record, hierarchies: &mut HierarchyRoots) -> Result<Status> {
     let look = |process: Option<Process>| process.map_or(Ok(None), |process| ProcessStat::read(process.pid));
     let init = look(record.init)?;
@@ -158,14 +162,14 @@ fn status(entry: &Entry, record: &Record, hierarchies: &mut HierarchyRoots) -> R
 
 fn is_frozen(group: &Group, hierarchies: &mut HierarchyRoots) -> Result<bool> {
     match group.is_frozen_in(hierarchies) {
-        // The hierarchy is mounted here no more: the group is not to be seen.
+        // The hierarchy is no longer mounted here, so the group is not visible.
         Err(error) if error.kind() == Kind::Unsupported || error.errno() == Some(Errno::ENOENT) => Ok(false),
         other => other,
     }
 }
 
 impl LoadedContainer {
-    /// The container's cgroup, from the record.
+    /// Returns the container's cgroup, from the record.
     pub(crate) fn group(&self) -> Result<Group> {
         let record = self.record.cgroup.as_ref();
         record.map(Group::from_record).ok_or_else(|| match self.record.init {
@@ -178,26 +182,27 @@ impl LoadedContainer {
     /// Opens a pidfd of the first process.
     ///
     /// # Errors
-    /// `Kind::State`, `matched::NOT_RUNNING`, where the process has ended.
+    /// `Kind::State`, `matched::NOT_RUNNING`, if the process has ended.
     pub(crate) fn pidfd(&self) -> Result<OwnedFd> {
         self.pidfd_if_alive()?.ok_or_else(not_running)
     }
 
-    /// As above, None where the process has ended. Only the kernel's word for that counts as its end.
+    /// Opens a pidfd of the first process; `None` if the process has ended. Only the kernel's answer counts
+    /// as its end.
     pub(crate) fn pidfd_if_alive(&self) -> Result<Option<OwnedFd>> {
         let Some(init) = self.record.init else { return Ok(None) };
         let opened = match crate::sys::process::pidfd_open(init.pid) {
             Err(Errno::ESRCH) => return Ok(None),
             other => other,
         };
-        // Compared once the pidfd is open: before that, the pid could have become another process's.
+        // Compared after the pidfd is open: before, the pid could have become another process's.
         if ProcessStat::read(init.pid)?.is_none_or(|seen| !seen.is_alive(init)) {
             return Ok(None);
         }
         opened.map(Some).with_context(|| format!("open process {}", init.pid))
     }
 
-    /// The number of the first process.
+    /// Returns the pid of the first process.
     pub(crate) fn pid(&self) -> Result<i32> {
         self.record.init.map(|init| init.pid).ok_or_else(not_running)
     }
@@ -215,8 +220,9 @@ pub(crate) fn log_filter(plan: &ProcessPlan) {
     }
 }
 
-/// Runs hooks in the runtime's namespaces, up to the first that fails. Their output goes to the files that an annotation
-/// names, or to the debug log. Hooks of a creation run in the bundle directory, as with runc, the others in ours.
+/// Runs hooks in the runtime's namespaces, up to the first failure. Their output goes to the files that an
+/// annotation names, or to the debug log. Hooks of a creation run in the bundle directory, as with runc, the
+/// others in our working directory.
 pub(crate) fn run_hooks(
     kind: &'static str,
     hooks: &[Hook],
@@ -227,7 +233,7 @@ pub(crate) fn run_hooks(
     run_hooks_with(kind, hooks, document, record, bundle, |failed| Err(fail!(Kind::Child, "{}", failed.text)))
 }
 
-/// Runs all hooks, whatever becomes of those before: a failure is a warning (runtime.md, "Lifecycle").
+/// Runs all hooks, even after failures, which are warnings (runtime.md, "Lifecycle").
 pub(crate) fn run_each_hook(
     kind: &'static str,
     hooks: &[Hook],
@@ -241,7 +247,7 @@ pub(crate) fn run_each_hook(
     })
 }
 
-/// Runs hooks one after the other; `on_failure` says whether those after a failed one still run.
+/// Runs hooks one after the other. `on_failure` decides whether the others still run after a failure.
 fn run_hooks_with(
     kind: &'static str,
     hooks: &[Hook],
@@ -273,7 +279,7 @@ fn log_output(kind: &str, index: usize, output: &hook::Output) {
     log::debug(format_args!("{kind} hook #{index}: stdout: {stdout}, stderr: {stderr}"));
 }
 
-/// Opens the files that hooks append their output to: for stdout and stderr.
+/// Opens the files that hooks append their stdout and stderr to.
 pub(crate) fn hook_files(paths: &[Option<CString>; 2]) -> Result<[Option<OwnedFd>; 2]> {
     let open = |path: &Option<CString>| {
         let Some(path) = path else { return Ok(None) };

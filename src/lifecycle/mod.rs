@@ -1,4 +1,5 @@
-//! What each verb does: `verbs` has one file per verb, the files beside it what several verbs share. Printing is for `cli`.
+//! What each verb does: `verbs` has one file per verb, and the files beside it have what several verbs share.
+//! `cli` prints.
 
 mod cleanup;
 mod creation;

@@ -1,4 +1,5 @@
-//! What each verb is asked to do: plain data that `cli` fills in and `lifecycle` reads. No look at the host.
+//! The options of each verb: plain data that `cli` fills in and `lifecycle` reads, without a look at the
+//! host.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,17 +7,18 @@ use std::time::Duration;
 use crate::cgroup::Manager;
 use crate::container_id::ContainerId;
 
-/// The global flags, resolved: what every verb needs to find its containers.
+/// The resolved global flags: every verb needs them to find its containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Globals {
     /// The state directory's root, absolute.
     pub root: PathBuf,
-    /// Whether `--root` was given: a missing explicit root is an error for `list`, a missing default one is empty.
+    /// Whether `--root` was given: for `list`, a missing explicit root is an error, a missing default one is
+    /// empty.
     pub root_explicit: bool,
-    /// The root is the default one under XDG_RUNTIME_DIR: made 0700 and sticky, so that cleaners of that
-    /// directory leave it alone.
+    /// Whether the root is the default one under XDG_RUNTIME_DIR. Then it is made 0700 and sticky, so that
+    /// cleaners of that directory do not remove it.
     pub root_in_xdg: bool,
-    /// Who makes the cgroup; read by create, run and restore only, other verbs take it from the record.
+    /// Who makes the cgroup. Only create, run and restore use it; other verbs take it from the record.
     pub cgroup_manager: Manager,
     /// Whether cgroup permission errors are ignored.
     pub rootless: Rootless,
@@ -30,19 +32,19 @@ pub enum Rootless {
     Auto,
 }
 
-/// The containers that `kill` and `delete` are about.
+/// The containers for `kill` and `delete`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Targets {
     One(ContainerId),
-    /// `--regex`: all whose id the expression matches.
+    /// `--regex`: all containers whose id matches the expression.
     Matching(String),
 }
 
-/// `create`, and the part of `run` that is the same.
+/// The options of `create`, and those that `run` shares with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Create {
     pub bundle: Option<PathBuf>,
-    /// Instead of the bundle's config.json; relative to where we are, as with crun.
+    /// A file instead of the bundle's config.json, relative to our working directory, as with crun.
     pub config: Option<PathBuf>,
     pub console_socket: Option<PathBuf>,
     pub pidfd_socket: Option<PathBuf>,
@@ -60,7 +62,7 @@ pub struct Run {
     pub no_subreaper: bool,
 }
 
-/// `mounts`: what is done with the mounts of a document.
+/// `mounts`: what to do with the mounts of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mounts {
     pub change: Change,
@@ -74,7 +76,7 @@ pub enum Change {
     Remove,
 }
 
-/// `exec`: either a process file, or flags over the container's own process.
+/// `exec`: either a process file, or flags that change the container's own process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exec {
     pub console_socket: Option<PathBuf>,
@@ -101,9 +103,9 @@ pub struct Exec {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kill {
-    /// As typed: a number or a name, with or without SIG; default `SIGTERM`.
+    /// As given: a number or a name, with or without SIG. The default is `SIGTERM`.
     pub signal: String,
-    /// To all processes of the container; one that no longer runs is no error.
+    /// Whether the signal goes to all processes of the container. Then an ended container is no error.
     pub all: bool,
 }
 
@@ -116,28 +118,28 @@ pub struct Delete {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spec {
     pub bundle: Option<PathBuf>,
-    /// Written instead of the bundle's config.json, also where it exists; relative to the bundle.
+    /// The file to write instead of the bundle's config.json, even if it exists; relative to the bundle.
     pub file: Option<PathBuf>,
     pub rootless: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Events {
-    /// One sample, then end.
+    /// Take one sample, then end.
     pub stats: bool,
-    /// One sample, as OpenMetrics text.
+    /// Take one sample, as OpenMetrics text.
     pub openmetrics: bool,
-    /// Between two samples; never zero.
+    /// The time between two samples; never zero.
     pub interval: Duration,
 }
 
-/// `update`. A limit of -1 means none.
+/// `update`. A limit of -1 means no limit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Update {
-    /// A file of resources; `-` is standard input. When given, limits in flags are ignored.
+    /// A file of resources; `-` is standard input. If it is given, limits in flags are ignored.
     pub resources: Option<PathBuf>,
     pub blkio_weight: Option<u16>,
-    /// Microseconds, like the three after it.
+    /// In microseconds, like the three after it.
     pub cpu_period: Option<u64>,
     pub cpu_quota: Option<i64>,
     pub cpu_burst: Option<u64>,
@@ -147,22 +149,22 @@ pub struct Update {
     pub cpuset_cpus: Option<String>,
     pub cpuset_mems: Option<String>,
     pub cpu_idle: Option<i64>,
-    /// Bytes, like the two after it.
+    /// In bytes, like the two after it.
     pub memory: Option<i64>,
     pub memory_reservation: Option<i64>,
     pub memory_swap: Option<i64>,
     pub pids_limit: Option<i64>,
-    /// Device rules to add, as typed.
+    /// Device rules to add, as given.
     pub devices: Vec<String>,
     pub l3_cache_schema: Option<String>,
     pub mem_bw_schema: Option<String>,
-    /// Bytes; v1 alone.
+    /// In bytes; only for v1.
     pub kernel_memory_tcp: Option<i64>,
-    /// A limit of kernel memory was given, which kernels no longer know: worth a warning.
+    /// Whether a limit of kernel memory was given, which kernels no longer have: this deserves a warning.
     pub kernel_memory: bool,
 }
 
-/// What `checkpoint` and `restore` both ask of CRIU.
+/// The options for CRIU that `checkpoint` and `restore` share.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Criu {
     pub image_path: Option<PathBuf>,
@@ -173,7 +175,7 @@ pub struct Criu {
     pub lazy_pages: bool,
     pub file_locks: bool,
     pub manage_cgroups_mode: Option<CgroupsMode>,
-    /// `--empty-ns network`, which holds without being asked for.
+    /// `--empty-ns network`, which is always in force.
     pub empty_network: bool,
     pub auto_dedup: bool,
 }
@@ -189,7 +191,7 @@ pub enum CgroupsMode {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Checkpoint {
     pub criu: Criu,
-    /// An earlier pre-dump, relative to the image path.
+    /// The directory of an earlier pre-dump, relative to the image path.
     pub parent_path: Option<PathBuf>,
     pub leave_running: bool,
     pub tcp_skip_in_flight: bool,

@@ -1,4 +1,4 @@
-//! Telling the engine which process it is: the pid file and the pidfd socket.
+//! Tells the engine about the process: writes the pid file, and sends the pidfd to its socket.
 
 use std::fs;
 use std::io::Write;
@@ -9,7 +9,8 @@ use std::path::Path;
 use crate::error::{Context, Result};
 use crate::sys::socket::send_fd;
 
-/// Decimal, without a newline (containerd's shim and conmon parse it strictly), and whole when it is seen.
+/// Writes the pid in decimal without a newline, because containerd's shim and conmon parse it strictly. The
+/// file appears only when it is complete.
 pub(super) fn write(path: &Path, pid: i32) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let new = path.with_file_name(format!(".{name}"));
@@ -22,7 +23,7 @@ pub(super) fn write(path: &Path, pid: i32) -> Result<()> {
     write().with_context(|| format!("write pid file {}", path.display()))
 }
 
-/// One message with the descriptor; its data says what the process is: `standard` or `setns`.
+/// Sends one message with the descriptor. Its data is the kind of process: `standard` or `setns`.
 pub(super) fn send_pidfd(path: &Path, kind: &str, pidfd: BorrowedFd<'_>) -> Result<()> {
     let doing = || format!("send pidfd to {}", path.display());
     let stream = UnixStream::connect(path).with_context(doing)?;

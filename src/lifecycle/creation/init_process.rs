@@ -19,16 +19,16 @@ use crate::plan::rootfs::RootSwitch;
 use crate::plan::waits::{ReadyMoment, Waits};
 use crate::spec;
 
-/// `CreateMode` is what differs between `create`, `run` and `restore`.
+/// How `create`, `run` and `restore` differ.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CreateMode {
-    /// The process outlives this command: a terminal goes to the console socket.
+    /// Whether the process outlives this command: then a terminal goes to the console socket.
     pub detach: bool,
-    /// The process waits on the exec fifo, for another command to start it.
+    /// Whether the process waits on the exec fifo until another command starts it.
     pub wait_for_start: bool,
 }
 
-/// What has been prepared before the first process is spawned.
+/// Everything that is prepared before the first process is spawned.
 pub(super) struct CreateContext<'a> {
     pub plan: &'a Plan,
     pub group: &'a Group,
@@ -38,8 +38,8 @@ pub(super) struct CreateContext<'a> {
     pub record: &'a Record,
 }
 
-/// Sets the limits of the cgroup, opens what the init process needs and clones it. Returns the terminal, where this
-/// process forwards it, and where network devices are to be received.
+/// Sets the limits of the cgroup, opens what the init process needs, and clones it. Returns the terminal, if
+/// this process forwards it, and the place that network devices move to.
 pub(super) fn spawn_init(
     options: &Create,
     mode: CreateMode,
@@ -84,7 +84,8 @@ pub(super) fn spawn_init(
     Ok((child, terminal.flatten(), devices))
 }
 
-/// In a mount namespace of its own the process finds the container's null device, which a checkpoint can save.
+/// In a mount namespace of its own the process finds the container's null device, which a checkpoint can
+/// save.
 fn null_device(plan: &Plan) -> Replaced {
     match plan.rootfs.switch {
         RootSwitch::Chroot => Replaced::Nothing,
@@ -92,13 +93,15 @@ fn null_device(plan: &Plan) -> Replaced {
     }
 }
 
-/// Whether the device filter is loaded while the init process makes its mounts: the kernel takes its time to check and
-/// translate it, and nothing runs in the container yet. Not where the process runs hooks: they find the filter set.
+/// Whether the device filter is loaded while the init process makes its mounts: the kernel needs time to
+/// check and translate it, and nothing runs in the container yet. Not if the process runs hooks: they must
+/// find the filter set.
 fn filters_devices_during_setup(context: &CreateContext<'_>) -> bool {
     context.group.sets_device_filter_atomically() && context.plan.hooks.create_container.is_empty()
 }
 
-/// Serves the init process from the clone until it is ready: answers its questions, runs hooks, moves devices.
+/// Serves the init process from the clone until it is ready: answers its questions, runs hooks, moves
+/// devices.
 pub(super) fn serve_until_ready(
     child: &Child,
     context: &CreateContext<'_>,
@@ -106,7 +109,7 @@ pub(super) fn serve_until_ready(
 ) -> std::result::Result<(), SpawnError> {
     let &CreateContext { plan, state, entry, bundle, .. } = context;
     let pid = child.process.pid;
-    // The child is at work on its mounts meanwhile.
+    // Meanwhile the child makes its mounts.
     if filters_devices_during_setup(context) {
         context.group.filter_devices(&plan.cgroup)?;
     }
@@ -127,9 +130,9 @@ pub(super) fn serve_until_ready(
         )
     };
     let ready = child.wait_until_ready(agent.as_ref(), || runtime_hooks(context, pid), map_ids);
-    // It has come into its group in every hierarchy by now.
+    // By now the process is in its group in every hierarchy.
     context.group.release_placeholder();
-    // After its cgroup namespace is created: the root there is the group that has the limits.
+    // After its cgroup namespace is made: the root of the namespace is the group with the limits.
     let below = ready.and_then(|()| match &plan.delegation.subgroup {
         Some(below) => Ok(context.group.move_into_subgroup(below, pid, plan.delegation.owner)?),
         None => Ok(()),
@@ -159,7 +162,8 @@ fn clone_init(
     launch::spawn(&options, args, |args, socket| init::container_init(plan, args, socket))
 }
 
-/// Runs the hooks of the runtime namespace: they come before pivot_root (runtime-spec, config.md, "POSIX-platform Hooks").
+/// Runs the hooks of the runtime namespace, which come before pivot_root (runtime-spec, config.md,
+/// "POSIX-platform Hooks").
 fn runtime_hooks(context: &CreateContext<'_>, pid: i32) -> Result<()> {
     let (document, dir) = (context.state.document("creating", pid), Some(&*context.bundle.path));
     let hooks = &context.plan.hooks;
@@ -167,7 +171,8 @@ fn runtime_hooks(context: &CreateContext<'_>, pid: i32) -> Result<()> {
     load::run_hooks("createRuntime", &hooks.create_runtime, &document, context.record, dir)
 }
 
-/// The error that tells why the init process failed. The prefixes are runc's: its tests and people match them.
+/// Returns the error that says why the init process failed. The prefixes are runc's: its tests and people
+/// match them.
 pub(super) fn spawn_error(failure: SpawnError, plan: &Plan, group: &Group) -> Error {
     let error = match failure {
         SpawnError::Reported(report) => {

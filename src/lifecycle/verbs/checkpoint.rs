@@ -1,4 +1,5 @@
-//! `checkpoint`: has CRIU write a container's processes to disk. They end then, unless --leave-running says otherwise.
+//! `checkpoint`: lets CRIU write a container's processes to disk. Then they end, unless --leave-running is
+//! given.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -48,7 +49,7 @@ pub(crate) fn checkpoint(globals: &Globals, id: &ContainerId, options: &Checkpoi
     }
     let verb = if options.pre_dump { Verb::PreDump } else { Verb::Dump };
     let done = Criu::start(&[], false)?.ask(verb, &criu_options, &mut |event| {
-        // The page server listens now: the caller reads a NUL from --status-fd.
+        // The page server is listening now: the caller reads a NUL from --status-fd.
         if event.name == "status-ready"
             && let Some(mut file) = status_file.take()
         {
@@ -78,15 +79,15 @@ fn check_parent(options: &Checkpoint, directories: &CriuDirectories) -> Result<(
     }
 }
 
-/// Opens `--status-fd` before anything is done: a number that is no open descriptor is told at once.
+/// Opens `--status-fd` before anything is done, so that an invalid descriptor is reported at once.
 fn open_status_file(options: &Checkpoint) -> Result<Option<File>> {
     let Some(fd) = options.status_fd.filter(|_| options.criu.lazy_pages) else { return Ok(None) };
     let opened = fs::OpenOptions::new().write(true).open(format!("/proc/self/fd/{fd}"));
     opened.map(Some).with_context(|| format!("invalid --status-fd argument {fd}"))
 }
 
-/// Makes the plan again from the configuration that the container was created with: it tells which mounts and namespaces
-/// come from outside.
+/// Makes the plan again from the configuration that the container was created with: it lists the mounts and
+/// namespaces that come from outside.
 fn plan_at_creation(globals: &Globals, container: &LoadedContainer) -> Result<Plan> {
     let config = spec::parse(&container.entry.config()?)?;
     let notify = Some(container.entry.notify_directory()).filter(|path| path.is_dir());
@@ -148,7 +149,8 @@ fn criu_request(
     Ok(criu_options)
 }
 
-/// Writes the names of the standard streams (descriptors.json): by them `restore` gives pipes a new other end.
+/// Writes the names of the standard streams (descriptors.json), with which `restore` gives pipes a new other
+/// end.
 fn write_descriptors(container: &LoadedContainer, images: &Path) -> Result<()> {
     let pid = container.pid()?;
     let name = |fd| {
@@ -162,7 +164,7 @@ fn write_descriptors(container: &LoadedContainer, images: &Path) -> Result<()> {
     let names = (0..3).map(name).collect::<Result<Vec<_>>>()?;
     let path = images.join(DESCRIPTORS);
     let write = || {
-        // O_NOFOLLOW: somebody may have put a symlink there.
+        // create_new: somebody may have put a symlink there.
         let _ = fs::remove_file(&path);
         let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         serde_json::to_writer(file, &names).map_err(std::io::Error::from)

@@ -1,4 +1,4 @@
-//! `delete`: removes everything that the record of a container names. It may be repeated.
+//! `delete`: removes everything that the record of a container names. It can be repeated.
 
 use crate::container::{Entry, Status};
 use crate::container_id::ContainerId;
@@ -37,14 +37,14 @@ fn delete_container(globals: &Globals, id: &ContainerId, force: bool) -> Result<
     }
 }
 
-/// A directory without a readable record. Only where that says so itself: what hindered us from reading it says nothing
-/// of the container.
+/// Deletes a directory without a readable record. Only if the record itself is missing or torn: another
+/// failure to read it says nothing about the container.
 fn without_record(entry: &Entry, error: Error, force: bool) -> Result<()> {
     let absent = error.kind() == Kind::NotFound;
     if !absent && error.kind() != Kind::State {
         return Err(error);
     }
-    // What is left of a creation that was killed: its id is freed, force or not.
+    // This is left of a creation that was killed. Its id is freed, with or without force.
     if absent && entry.is_bare()? {
         entry.remove()?;
         return if force { Ok(()) } else { Err(error) };
@@ -57,7 +57,7 @@ fn without_record(entry: &Entry, error: Error, force: bool) -> Result<()> {
     cleanup::destroy(&load::from_record(entry.clone(), record)?)
 }
 
-/// Nothing tells which processes and groups are the container's.
+/// Handles a container of which no process and no group is known.
 fn unknown(entry: &Entry, error: Error) -> Result<()> {
     if entry.is_bare()? {
         return entry.remove();

@@ -1,4 +1,4 @@
-//! `events`: samples what a container uses, and tells each OOM kill in it.
+//! `events`: samples the usage of a container, and reports each OOM kill in it.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -19,26 +19,28 @@ mod rdt_stats;
 
 pub(crate) use rdt_stats::Rdt;
 
-/// How often we look, once the first process is dead, whether the other processes are.
+/// How often the container is checked for other processes after its first process has ended.
 const LAST_PROCESSES_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What `events` tells.
+/// What `events` reports.
 #[derive(Debug)]
 pub(crate) enum Event {
     Sample(Box<Sample>),
     OutOfMemory,
 }
 
-/// What a container uses at one moment.
+/// The usage of a container at one moment.
 #[derive(Debug)]
 pub(crate) struct Sample {
     pub group: Stats,
     pub rdt: Rdt,
-    /// How many processes of the container the kernel has killed for lack of memory; `None` where it does not count them.
+    /// How many processes of the container the kernel has killed for lack of memory; `None` if it does not
+    /// count them.
     pub oom_kills: Option<u64>,
 }
 
-/// Calls `each` with every event: one sample, or samples and OOM kills until the container's last process is gone.
+/// Calls `each` with every event: one sample, or samples and OOM kills until the container's last process has
+/// ended.
 pub(crate) fn events(
     globals: &Globals,
     id: &ContainerId,
@@ -62,19 +64,19 @@ fn sample(group: &Group, container: &LoadedContainer) -> Result<Sample> {
     Ok(Sample { group: group.stats()?, rdt, oom_kills: group.oom_kills() })
 }
 
-/// Starts to watch for OOM kills. `None` with a warning where that cannot be done, as in a rootless container without a
-/// memory controller: the samples are of use all the same.
+/// Starts to watch for OOM kills. Returns `None` with a warning if that is not possible, as in a rootless
+/// container without a memory controller: the samples are useful nonetheless.
 fn watch_oom(group: &Group) -> Option<OomWatch<'_>> {
     let watch = group.watch_oom();
     watch.inspect_err(|error| log::warn(format_args!("no OOM events: {error}"))).ok()
 }
 
-/// A container whose events are told.
+/// A container whose events are reported.
 struct Watched<'a> {
     container: &'a LoadedContainer,
     group: &'a Group,
     oom: Option<OomWatch<'a>>,
-    /// The first process; `None` once it is dead: from then on the cgroup tells whether a process is left.
+    /// The first process; `None` after it has ended: from then on the cgroup shows whether a process is left.
     init: Option<OwnedFd>,
 }
 
@@ -93,7 +95,7 @@ impl Watched<'_> {
                 return Ok(());
             }
             if Instant::now() >= next {
-                // Samples that were missed are left out.
+                // Missed samples are left out.
                 next = (next + interval).max(Instant::now());
                 match sample(self.group, self.container) {
                     Ok(sample) => each(&Event::Sample(Box::new(sample)))?,
@@ -104,7 +106,8 @@ impl Watched<'_> {
         }
     }
 
-    /// Waits until `until` at most. Returns whether there is an OOM notification, and whether the first process is dead.
+    /// Waits at most until `until`. Returns whether there is an OOM notification, and whether the first
+    /// process has ended.
     fn wait(&self, until: Instant) -> Result<(bool, bool)> {
         let mut time = until.saturating_duration_since(Instant::now());
         if self.init.is_none() {
@@ -113,7 +116,7 @@ impl Watched<'_> {
         let mut waiting = Vec::with_capacity(2);
         waiting.extend(self.oom.as_ref().map(|oom| PollFd::new(oom.as_fd(), PollFlags::POLLIN)));
         waiting.extend(self.init.as_ref().map(|init| PollFd::new(init.as_fd(), PollFlags::POLLIN)));
-        // Rounded up: else the loop would spin through the last millisecond.
+        // Rounded up: otherwise the loop would spin during the last millisecond.
         let time = PollTimeout::try_from(time + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
         match poll(&mut waiting, time) {
             Ok(_) | Err(Errno::EINTR) => {}
@@ -125,7 +128,7 @@ impl Watched<'_> {
         Ok((oom, ended))
     }
 
-    /// Tells the OOM kills since the last call. Returns whether the cgroup is gone.
+    /// Reports the OOM kills since the last call. Returns whether the cgroup is gone.
     fn tell_oom_kills(&mut self, each: &mut dyn FnMut(&Event) -> Result<()>) -> Result<bool> {
         match self.oom.as_mut().map(OomWatch::read_event).transpose()? {
             Some(OomEvent::GroupRemoved) => Ok(true),

@@ -1,4 +1,4 @@
-//! `exec`: runs a further process in a container.
+//! `exec`: runs another process in a container.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -56,7 +56,7 @@ pub(crate) fn exec(globals: &Globals, id: &ContainerId, options: &Exec) -> Resul
     Ok(status)
 }
 
-/// Sets the CPUs that this process runs on from here, and the new one until it is in its cgroup.
+/// Sets the CPUs of this process from here on, and so of the new one until it is in its cgroup.
 fn set_initial_affinity(plan: &ProcessPlan) -> Result<()> {
     let Some(cpus) = &plan.scheduling.initial_cpus else { return Ok(()) };
     set_affinity(cpus).context("/process/execCPUAffinity/initial: set CPU affinity")?;
@@ -109,9 +109,9 @@ fn make_plan(container: &LoadedContainer, options: &Exec) -> Result<ProcessPlan>
     Ok(plan)
 }
 
-/// What the file leaves out is the container's, as with runc: a process without its label or with no capabilities where
-/// the container has some is not what somebody meant who named neither. Not its limits of resources and
-/// no_new_privs, which are those of the file alone there too.
+/// Takes from the container's own process what the file leaves out, as runc does: nobody who names no label
+/// or no capabilities wants a process without those that the container has. Limits of resources and
+/// no_new_privs are not taken, as with runc.
 fn completed(mut process: Process, own: &Process) -> Process {
     macro_rules! complete {
         ($($get:ident $set:ident,)+) => {
@@ -137,7 +137,7 @@ fn completed(mut process: Process, own: &Process) -> Process {
     process
 }
 
-/// Takes the container's own process and changes what the flags say.
+/// Takes the container's own process, and changes it according to the flags.
 fn with_flags(mut process: Process, options: &Exec) -> Result<Process> {
     if options.args.is_empty() {
         return Err(Error::new(Kind::Usage, matched::EXEC_ARGS_EMPTY));
@@ -182,8 +182,8 @@ fn user(own: &User, options: &Exec) -> User {
     user
 }
 
-/// Adds capabilities to the bounding, effective and permitted sets, and to the ambient set where the container has
-/// inheritable ones. Never to the inheritable set (CVE-2022-29162).
+/// Adds capabilities to the bounding, effective and permitted sets, and to the ambient set if the container
+/// has inheritable ones. They are never added to the inheritable set (CVE-2022-29162).
 fn capabilities(own: &LinuxCapabilities, more: &[String]) -> Result<LinuxCapabilities> {
     let mut added = Capabilities::new();
     for name in more {
@@ -200,7 +200,7 @@ fn capabilities(own: &LinuxCapabilities, more: &[String]) -> Result<LinuxCapabil
     Ok(all)
 }
 
-/// The topology of an exec: all of the container's namespaces are joined through its first process.
+/// Returns the topology of an exec: all of the container's namespaces are joined through its first process.
 fn topology(container: &LoadedContainer) -> Topology {
     Topology { new: 0, joins: Vec::new(), into: Some(container.record.namespaces), ..Topology::default() }
 }

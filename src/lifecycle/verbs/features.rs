@@ -1,8 +1,8 @@
-//! `features`: tells what this build supports, as the document of the runtime specification's features.md.
+//! `features`: reports what this build supports, as the document of the runtime specification's features.md.
 //!
-//! Nothing of the host goes into it but the seccomp flags of its kernel. It needs no privileges and no state root.
-//! The types are our own and not oci-spec's: those print `null` where the schema wants a member left out, and
-//! keep annotations in an order that changes with every run.
+//! Only the seccomp flags of the kernel depend on the host. It needs no privileges and no state root. The
+//! types are our own and not oci-spec's: those print `null` where the schema requires that a member is left
+//! out, and keep annotations in an order that changes with every run.
 
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use crate::plan::{annotations, seccomp};
 use crate::spec::{self, mount_options};
 use crate::sys::seccomp::supported_flags;
 
-/// The commit this was built from, where TARE_COMMIT was set at build time, as the Makefile does.
+/// The commit that this was built from, if TARE_COMMIT was set at build time, as the Makefile does.
 pub(crate) const COMMIT: Option<&str> = option_env!("TARE_COMMIT");
 
 #[derive(Debug, Serialize)]
@@ -134,14 +134,14 @@ const MEMORY_MODES: &[&str] = &[
 
 const MEMORY_FLAGS: &[&str] = &["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"];
 
-/// The names of all capabilities, in the order of their numbers.
+/// Returns the names of all capabilities, in the order of their numbers.
 fn capabilities() -> Vec<String> {
     let mut all: Vec<_> = caps::all().into_iter().collect();
     all.sort_by_key(caps::Capability::index);
     all.iter().map(caps::Capability::to_string).collect()
 }
 
-/// What the seccomp compiler knows, and which of its flags this kernel has.
+/// Returns what the seccomp compiler supports, and which of its flags this kernel has.
 fn seccomp() -> Seccomp {
     Seccomp {
         enabled: seccomp::arch::native().is_some(),
@@ -185,7 +185,7 @@ mod tests {
     fn lists_are_sorted_and_engines_find_what_they_probe_for() {
         let features = features();
         assert!(features.mount_options.is_sorted());
-        // dockerd and containerd: recursive read-only mounts.
+        // dockerd and containerd look for recursive read-only mounts.
         assert!(features.mount_options.contains(&"rro"));
         assert!(features.linux.seccomp.actions.is_sorted() && features.linux.seccomp.operators.is_sorted());
         assert!(features.linux.capabilities.contains(&String::from("CAP_CHECKPOINT_RESTORE")));

@@ -1,4 +1,4 @@
-//! `kill`: sends a signal to the first process, or to all of them.
+//! `kill`: sends a signal to the first process, or to all processes.
 
 use std::os::fd::AsFd;
 use std::str::FromStr;
@@ -19,7 +19,7 @@ pub(crate) fn kill(globals: &Globals, targets: &Targets, options: &Kill) -> Resu
     let signal = parse_signal(&options.signal)?;
     match targets {
         Targets::One(id) => kill_container(globals, id, signal, options.all),
-        // Containers that have ended are passed over where an expression matches several.
+        // If an expression matches several containers, ended ones are skipped.
         Targets::Matching(pattern) => {
             id_pattern::for_each_match(globals, pattern, |id| {
                 match kill_container(globals, id, signal, options.all) {
@@ -36,7 +36,7 @@ fn kill_container(globals: &Globals, id: &ContainerId, signal: i32, all: bool) -
     if !all {
         return send(&container, signal);
     }
-    // What shares a pid namespace outlives the first process, and so does its group.
+    // Processes in a shared pid namespace outlive the first process, and so does its group.
     let group = container.group()?;
     if !group.procs()?.is_empty() {
         return group.kill_all(signal);
@@ -78,11 +78,11 @@ fn real_time(name: &str) -> Option<i32> {
     (34..=64).contains(&number).then_some(number)
 }
 
-/// Sends a signal to the first process. SIGKILL goes to all processes of a container that shares its pid namespace: nothing
-/// else would end them.
+/// Sends a signal to the first process. SIGKILL goes to all processes of a container that shares its pid
+/// namespace: nothing else would end them.
 ///
 /// # Errors
-/// `Kind::State`, `matched::NOT_RUNNING`, where the process has ended.
+/// `Kind::State`, `matched::NOT_RUNNING`, if the process has ended.
 pub(crate) fn send(container: &LoadedContainer, signal: i32) -> Result<()> {
     if signal == libc::SIGKILL && !container.record.own_pid_namespace {
         let group = container.group()?;

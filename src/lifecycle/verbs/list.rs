@@ -8,14 +8,14 @@ use crate::lifecycle::load;
 use crate::lifecycle::options::Globals;
 use crate::{fail, log};
 
-/// One container of the list, with the uid that its directory belongs to.
+/// One container of the list, with the uid of its directory's owner.
 #[derive(Debug)]
 pub(crate) struct Listed {
     pub state: State,
     pub uid: u32,
 }
 
-/// Returns every container under the state root. One that cannot be read is named on stderr and left out.
+/// Returns every container under the state root. An unreadable one is reported on stderr and left out.
 pub(crate) fn list(globals: &Globals) -> Result<Vec<Listed>> {
     let entries = match Store::new(&globals.root, globals.root_in_xdg).entries()? {
         Some(entries) => entries,

@@ -1,4 +1,4 @@
-//! The verbs of `tare`, one file each: what a verb does, from top to bottom. Printing is left to `cli`.
+//! The verbs of `tare`, one file each: what a verb does, from top to bottom. `cli` prints.
 
 pub(crate) mod checkpoint;
 pub(crate) mod create;

@@ -58,7 +58,8 @@ fn parse_mount_list(document: &[u8]) -> Result<Value> {
 }
 
 fn add(container: &LoadedContainer, list: Value) -> Result<()> {
-    // Put into the container's own configuration: the meaning of a mount depends on the rest of it.
+    // The list replaces the mounts of the container's configuration: the meaning of a mount depends on the
+    // rest of it.
     let own: Value = serde_json::from_slice(&container.entry.config()?).unwrap_or_default();
     let Value::Object(mut own) = own else { return Err(Error::new(Kind::Spec, matched::CONFIG_NULL)) };
     own.insert("mounts".to_owned(), list);
@@ -104,7 +105,8 @@ fn plan_mounts(container: &LoadedContainer, config: &Checked, topology: &Topolog
     Ok(plan::mounts(requested, &context)?)
 }
 
-/// Opens the user namespace of the container's process. The path in the configuration may lead to another by now.
+/// Opens the user namespace of the container's process. The path in the configuration may lead to another one
+/// by now.
 fn open_user_namespace(container: &LoadedContainer) -> Result<OwnedFd> {
     let path = format!("/proc/{}/ns/user", container.pid()?);
     File::open(&path).map(OwnedFd::from).with_context(|| format!("open {path}"))
@@ -131,7 +133,7 @@ fn remove(container: &LoadedContainer, list: &Value) -> Result<()> {
     )
 }
 
-/// Sends a process into the container's namespaces and waits until it has done its work.
+/// Sends a process into the container's namespaces, and waits until it is done.
 fn run_in_container(
     container: &LoadedContainer,
     args: InitArgs,

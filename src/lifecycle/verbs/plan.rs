@@ -1,4 +1,4 @@
-//! `plan`: shows what `create` would do with a bundle. A verb of tare alone.
+//! `plan`: shows what `create` would do with a bundle. Only tare has this verb.
 
 use std::path::Path;
 
@@ -8,7 +8,8 @@ use crate::lifecycle::load;
 use crate::lifecycle::options::Globals;
 use crate::plan::{Plan, Request, plan_container};
 
-/// Makes the plan for the bundle as `create` would on this host, for an id that is the name of the bundle's directory.
+/// Makes the plan for the bundle as `create` would on this host. The id is the name of the bundle's
+/// directory.
 pub(crate) fn plan(bundle: &Path, globals: &Globals) -> Result<Plan> {
     let bundle = load::bundle(Some(bundle), None)?;
     let name = bundle.path.file_name().unwrap_or_default().to_string_lossy();

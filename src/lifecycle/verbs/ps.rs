@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::lifecycle::load;
 use crate::lifecycle::options::Globals;
 
-/// Returns the pids of the container's processes in this pid namespace; none of a stopped container.
+/// Returns the pids of the container's processes in this pid namespace; none if the container is stopped.
 pub(crate) fn ps(globals: &Globals, id: &ContainerId) -> Result<Vec<i32>> {
     let container = load::container(globals, id)?;
     if container.status == Status::Stopped {

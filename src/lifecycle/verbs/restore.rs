@@ -1,5 +1,5 @@
-//! `restore`: makes a new container from the images of a checkpoint. CRIU makes its namespaces, mounts and processes; the
-//! id, the cgroup, the hooks and the record are made here, as for `create`.
+//! `restore`: makes a new container from the images of a checkpoint. CRIU makes its namespaces, mounts and
+//! processes; the id, the cgroup, the hooks and the record are made here, as for `create`.
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -81,7 +81,7 @@ pub(crate) fn restore(globals: &Globals, id: &ContainerId, options: &Restore) ->
     status.and_then(|status| removed.map(|()| status))
 }
 
-/// `RestoreContext` holds what is ready before CRIU is called.
+/// Everything that is ready before CRIU is called.
 struct RestoreContext<'a> {
     options: &'a Restore,
     bundle: &'a Bundle,
@@ -92,7 +92,7 @@ struct RestoreContext<'a> {
 }
 
 impl RestoreContext<'_> {
-    /// Restores the processes. Returns the master of the terminal, where this process forwards it.
+    /// Restores the processes. Returns the master of the terminal, if this process forwards it.
     fn restore(&self, record: &mut Record) -> Result<Option<OwnedFd>> {
         let &Self { options, bundle, plan, entry, group, .. } = self;
         group.apply(&plan.cgroup)?;
@@ -196,7 +196,7 @@ impl RestoreContext<'_> {
         }
     }
 
-    /// Sends the terminal to the console socket; without one, this process forwards it.
+    /// Sends the terminal to the console socket. Without one, this process forwards it.
     fn hand_over_terminal(&self, fd: OwnedFd, master: &mut Option<OwnedFd>) -> Result<()> {
         let Some(path) = &self.options.console_socket else {
             console::adopt(fd.as_fd())?;
@@ -223,7 +223,7 @@ fn read_descriptors(images: &Path) -> Result<Vec<String>> {
         .with_context(doing)
 }
 
-/// Opens the namespaces that CRIU does not save, which the container joins by path.
+/// Opens the namespaces that CRIU does not save. The container joins them by path.
 fn open_namespaces(plan: &Plan) -> Result<Vec<(Namespace, File)>> {
     let joins = plan.topology.joins.iter().filter(|join| criu_request::stays(join.namespace));
     let open = |join: &crate::plan::namespaces::Join| {
@@ -235,7 +235,7 @@ fn open_namespaces(plan: &Plan) -> Result<Vec<(Namespace, File)>> {
     joins.map(open).collect()
 }
 
-/// The cgroups of a process: each controller with its path.
+/// Returns the cgroups of a process: each controller with its path.
 fn cgroups_of(pid: i32) -> Result<Vec<(String, String)>> {
     let process = procfs::process::Process::new(pid).and_then(|process| process.cgroups());
     let groups = process
@@ -243,14 +243,15 @@ fn cgroups_of(pid: i32) -> Result<Vec<(String, String)>> {
         .with_context(|| format!("read /proc/{pid}/cgroup"))?;
     let by_controller = |group: ProcessCGroup| {
         let path = group.pathname;
-        // The v2 tree has none, and is told by that.
+        // The v2 tree has no controllers, and CRIU recognizes it by that.
         let names = if group.controllers.is_empty() { vec![String::new()] } else { group.controllers };
         names.into_iter().map(move |name| (name, path.clone()))
     };
     Ok(groups.into_iter().flat_map(by_controller).collect())
 }
 
-/// Whether the process is in another time namespace: CRIU makes one, so that clocks go on where they stood.
+/// Whether the process is in another time namespace: CRIU makes one, so that clocks continue from the
+/// checkpoint.
 fn own_time_namespace(pid: i32) -> bool {
     let time_namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/time")).ok();
     time_namespace(&pid.to_string()) != time_namespace("self")
@@ -260,7 +261,7 @@ fn own_time_namespace(pid: i32) -> bool {
 fn make_mount_points(plan: &Plan) -> Result<()> {
     let root = Root::open(criu_request::path_of(&plan.rootfs.path)).context("open the rootfs")?;
     for (index, mount) in plan.mounts.iter().enumerate() {
-        // A mount point on another mount is made when that is mounted.
+        // A mount point on another mount is made when that one is mounted.
         let is_below = |other: &Mount| {
             let prefix = [other.target.to_bytes(), b"/"].concat();
             mount.target.to_bytes().starts_with(&prefix)
@@ -285,7 +286,7 @@ fn make_mount_points(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// `RestoreRoot` is the rootfs where CRIU needs it: a mount of its own, with nothing mounted over what is above it.
+/// The rootfs as CRIU needs it: a mount of its own, in a place that no other mount covers.
 struct RestoreRoot(PathBuf);
 
 impl RestoreRoot {

@@ -25,7 +25,7 @@ pub(crate) fn run(globals: &Globals, id: &ContainerId, options: &Run) -> Result<
         &options.create,
         CreateMode { detach: options.detach, wait_for_start: false },
     )?;
-    // Not dropped: this process ends soon, and the kernel frees all.
+    // Not dropped: this process ends soon, and the kernel frees everything.
     let mut created = ManuallyDrop::new(created);
     // Before the start: many programs read their terminal's size and mode first.
     let master = created.console.take().map(Incoming::receive).transpose();
@@ -64,8 +64,8 @@ pub(crate) fn run(globals: &Globals, id: &ContainerId, options: &Run) -> Result<
     status
 }
 
-/// Passes the container's readiness on to the service manager, in a thread. The messages carry our pid: this process stands
-/// for the container, and the service manager watches it.
+/// Passes the container's readiness on to the service manager, in a thread. The messages have our pid: this
+/// process stands for the container, and the service manager watches it.
 fn forward_in_thread(proxy: Proxy, created: &CreatedContainer) -> Result<()> {
     let pidfd = created.child.pidfd.try_clone().context("keep the process")?;
     let own = nix::unistd::getpid().as_raw();

@@ -14,7 +14,7 @@ use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::Globals;
 use crate::{log, spec};
 
-/// Starts a created container, runs its poststart hooks, and passes on its readiness to NOTIFY_SOCKET.
+/// Starts a created container, runs its poststart hooks, and reports its readiness to NOTIFY_SOCKET.
 pub(crate) fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
     let entry = load::entry(globals, id);
     let lock = entry.lock()?;
@@ -29,7 +29,8 @@ pub(crate) fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
     let Some(started) = container.entry.start()? else {
         return Err(Error::new(Kind::State, matched::START_STOPPED));
     };
-    // Others may have to do with a container whose hooks take their time, or that is in no hurry to be ready.
+    // The lock is released: other commands may use a container whose hooks run long, or that is not ready for
+    // long.
     let lock = match container.record.start_hooks {
         true => {
             drop(lock);
@@ -38,7 +39,7 @@ pub(crate) fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
         false => lock,
     };
     if !container.record.poststart.is_empty() {
-        // Those hooks come after the program has been executed.
+        // These hooks come after the program has been executed.
         started.wait_for_program(Patience::ForProgram)?;
         run_poststart_hooks(&container).map_err(|error| destroyed(&container, error))?;
     }
@@ -49,21 +50,22 @@ pub(crate) fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
     Ok(())
 }
 
-/// Waits for what becomes of the hooks that run in the container. Nobody else is kept from it meanwhile.
+/// Waits for the result of the hooks that run in the container. Meanwhile other commands may use the
+/// container.
 fn wait_for_hooks(container: &LoadedContainer, started: &Started) -> Result<Lock> {
     let said = started.wait_for_program(Patience::ForHooks)?;
     let lock = container.entry.lock()?;
     let why = match said {
         Some(said) if said == HOOKS_DONE => return Ok(lock),
         Some(why) => why,
-        // A filter may forbid it to say anything.
+        // A filter may keep the process from writing anything.
         None if container.pidfd_if_alive()?.is_some() => return Ok(lock),
         None => "the container's process ended before its program ran".into(),
     };
     Err(destroyed(container, Error::new(Kind::Child, why)))
 }
 
-/// Runs the poststart hooks. One that fails ends the container (config.md, "Poststart").
+/// Runs the poststart hooks. If one fails, the container ends (config.md, "Poststart").
 fn run_poststart_hooks(container: &LoadedContainer) -> Result<()> {
     let record = &container.record;
     let state = HookState::new(spec::VERSION, &record.id, &record.bundle, &record.annotations);
@@ -71,8 +73,8 @@ fn run_poststart_hooks(container: &LoadedContainer) -> Result<()> {
     load::run_hooks("poststart", &record.poststart, &document, record, None)
 }
 
-/// A hook of the start that fails ends the container, which is removed, and its poststop hooks run (runtime-spec,
-/// runtime.md, "Lifecycle"). Returns the error to tell.
+/// Removes a container after a hook of its start has failed, and runs its poststop hooks (runtime-spec,
+/// runtime.md, "Lifecycle"). Returns the error to report.
 fn destroyed(container: &LoadedContainer, error: Error) -> Error {
     let removed = container.entry.is_gone().and_then(|gone| match gone {
         true => Ok(()),

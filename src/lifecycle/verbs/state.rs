@@ -1,4 +1,4 @@
-//! `state`: tells the status of a container, as the document of runtime.md, "State".
+//! `state`: reports the status of a container, as the document of runtime.md, "State".
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,13 +12,13 @@ use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::Globals;
 use crate::spec;
 
-/// What `state` prints and hooks read, with runc's members in runc's order.
+/// The document that `state` prints and hooks read, with runc's members in runc's order.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct State {
     pub oci_version: &'static str,
     pub id: ContainerId,
-    /// 0 when stopped.
+    /// 0 if the container is stopped.
     pub pid: i32,
     pub status: &'static str,
     pub bundle: PathBuf,

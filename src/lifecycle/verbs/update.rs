@@ -1,5 +1,5 @@
-//! `update`: changes the limits of a running container. What is not mentioned stays as it is (runc resets some of it). When
-//! the kernel refuses a value, the others are set back.
+//! `update`: changes the limits of a running container. Fields that are not given keep their value (runc
+//! resets some). If the kernel refuses a value, the others are restored.
 
 use std::path::Path;
 
@@ -52,7 +52,8 @@ pub(crate) fn update(globals: &Globals, id: &ContainerId, options: &Update) -> R
     })
 }
 
-/// The new schemata of the container's class in resctrl. A document takes the place of the flags, as for all limits.
+/// Returns the new schemata of the container's class in resctrl. A document replaces all flags, for these as
+/// for all limits.
 fn schemata(options: &Update, record: &Record) -> Result<Vec<String>> {
     let lines = [&options.l3_cache_schema, &options.mem_bw_schema].into_iter().flatten().cloned();
     let lines: Vec<_> = lines.filter(|_| options.resources.is_none()).collect();
@@ -62,7 +63,7 @@ fn schemata(options: &Update, record: &Record) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// Reads a `linux.resources` object from a file or from standard input. It takes the place of all flags.
+/// Reads a `linux.resources` object from a file or from standard input. It replaces all flags.
 fn from_document(path: &Path, options: &Update) -> Result<LinuxResources> {
     let alone = Update {
         resources: options.resources.clone(),
@@ -117,7 +118,8 @@ fn cpu(options: &Update) -> Option<LinuxCpu> {
 fn memory(options: &Update) -> Option<LinuxMemory> {
     let mut memory = LinuxMemory::default();
     let unset = memory;
-    // Where the memory limit goes, the limit of memory and swap together must go too: it would still bound the memory.
+    // If the memory limit is removed, the limit of memory and swap together must be removed too: it would
+    // still bound the memory.
     let swap = options.memory_swap.or_else(|| options.memory.filter(|limit| *limit == -1));
     memory.set_limit(options.memory).set_reservation(options.memory_reservation).set_swap(swap);
     #[allow(deprecated)]

@@ -26,7 +26,8 @@ pub(crate) struct Rdt {
     /// The schemata of the class, one line each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub schemata: Vec<String>,
-    /// Memory bandwidth at each L3 cache, in the order of the directories; occupancy below likewise.
+    /// Memory bandwidth at each L3 cache, in the order of the directories. Occupancy below has the same
+    /// order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mbm_stats: Option<Vec<Bandwidth>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,7 +74,7 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Reads the statistics of the features that this processor has, as the directories under `info` tell.
+/// Reads the statistics of the features that this processor has, according to the directories under `info`.
 pub(super) fn read(rdt: &record::Rdt) -> Result<Rdt> {
     let info = rdt.root.join("info");
     let (of_root, of_class) = (schemata(&rdt.root)?, schemata(&rdt.class)?);
@@ -102,7 +103,7 @@ pub(super) fn read(rdt: &record::Rdt) -> Result<Rdt> {
         stats.mem_bw_schema_root = line(&of_root, "MB");
         stats.mem_bw_schema = line(&of_class, "MB");
     }
-    // Without a monitoring group, the class is read, in which other containers count too.
+    // Without a monitoring group the class is read, which includes other containers.
     monitor(&info, rdt.monitor.as_ref().unwrap_or(&rdt.class), &mut stats)?;
     Ok(stats)
 }
@@ -155,7 +156,7 @@ fn text(path: &Path) -> Result<String> {
     Ok(text.trim().to_owned())
 }
 
-/// Reads a counter; 0 where the file holds a word, because the hardware cannot tell at the moment.
+/// Reads a counter; 0 if the file contains a word, because the hardware has no value at the moment.
 fn number(path: &Path) -> Result<u64> {
     match &*text(path)? {
         "Unavailable" | "Error" | "Unassigned" => Ok(0),

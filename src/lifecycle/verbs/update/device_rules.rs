@@ -1,5 +1,5 @@
-//! Parses `--device [allow|deny] PATH [rwm]` and `--device [allow|deny] c|b|a MAJOR:MINOR [rwm]`: a device rule that is
-//! added after those of the container. The device node is not made; the container may do so.
+//! Parses `--device [allow|deny] PATH [rwm]` and `--device [allow|deny] c|b|a MAJOR:MINOR [rwm]`: a device
+//! rule that is added after those of the container. The device node is not made; the container may make it.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
@@ -9,7 +9,7 @@ use crate::cgroup::plan::devices::{Access, Filter};
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 
-/// Appends the typed rules to those of `resources`, or to the container's own where it names none.
+/// Appends the given rules to those of `resources`, or to the container's own if it has none.
 pub(super) fn add(
     typed: &[String],
     saved: &[LinuxDeviceCgroup],
@@ -38,7 +38,7 @@ fn rule(text: &str) -> Result<LinuxDeviceCgroup> {
     };
     let node = words.next().ok_or_else(|| usage("names no device"))?;
     let (mut rule, access) = if node.starts_with('/') {
-        // As engines write it: /dev/fuse:rw.
+        // Engines write it as /dev/fuse:rw.
         let (path, access) = match node.rsplit_once(':') {
             Some((path, access)) if Access::parse(access).is_some() => (path, Some(access)),
             _ => (node, None),
@@ -63,7 +63,7 @@ fn usage(what: &str) -> Error {
         .with_hint("for example: --device '/dev/fuse rw', --device 'deny c 10:229 rwm'")
 }
 
-/// The rule for a device node of the host.
+/// Returns the rule for a device node of the host.
 fn rule_for_node(path: &str) -> Result<LinuxDeviceCgroup> {
     let found = std::fs::metadata(path).with_context(|| format!("look at {path}"))?;
     let kind = found.file_type();
@@ -80,7 +80,7 @@ fn rule_for_node(path: &str) -> Result<LinuxDeviceCgroup> {
     Ok(rule)
 }
 
-/// The rule for a type and MAJOR:MINOR, in which `*` stands for any number.
+/// Returns the rule for a type and MAJOR:MINOR. `*` stands for any number.
 fn rule_for_numbers(kind: &str, numbers: Option<&str>) -> Result<LinuxDeviceCgroup> {
     let kind = match kind {
         "c" => LinuxDeviceType::C,
