@@ -157,7 +157,7 @@ fn a_store_that_a_bundle_names_is_neither_made_nor_taken_from_others() {
     fs::create_dir(&empty).unwrap();
     for (store, reason) in [
         (scratch.join("deep/new/store"), "no such file"),
-        (empty, "no such file"),
+        (empty, "it is no store of tare-image"),
         (foreign, "belongs to user 1000"),
         (PathBuf::from("store"), "is not absolute"),
     ] {

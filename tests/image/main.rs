@@ -16,6 +16,7 @@ mod indexes;
 mod layers;
 mod parallel;
 mod peers;
+mod places;
 mod protocol;
 mod pull;
 mod push;

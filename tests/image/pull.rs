@@ -98,11 +98,7 @@ fn a_half_blob_that_is_wrong_is_thrown_away() {
     for name in names(&fixture.path.join("blobs/sha256")) {
         fs::write(copy.join(format!("{name}.partial")), "wrong").unwrap();
     }
-    let output = scratch.run(&["pull", "-q", "oci:image", "oci:copy"]);
-    assert!(stderr(&output).contains("content has digest"), "{}", stderr(&output));
-    assert!(!scratch.join("copy/index.json").exists());
-    // As many runs as blobs may have to throw one away.
-    while !scratch.run(&["pull", "-q", "oci:image", "oci:copy"]).status.success() {}
+    good(&scratch, &["pull", "-q", "oci:image", "oci:copy"]);
     good(&scratch, &["verify", "oci:copy"]);
 }
 

@@ -1,12 +1,13 @@
 //! Copies an image into a tar file: an image layout for `oci-archive:`, what `docker load` reads for `docker-archive:`.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::ffi::OsString;
+use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::Flock;
+use nix::fcntl::{Flock, OFlag, openat};
+use nix::sys::stat::Mode;
 use oci_spec::image::Descriptor;
 use serde_json::json;
 use tar::{EntryType, Header};
@@ -17,14 +18,15 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::blob::compression::{Compression, Decompressed};
 use crate::image::blob::digest::{self, Verified};
-use crate::image::filesystem::partial_file;
+use crate::image::filesystem::directory::Directory;
 use crate::image::io_error::from_io_error;
 
 /// A tar file that is being written: `.NAME.partial` beside its destination.
 struct Output {
     builder: tar::Builder<BufWriter<File>>,
     _lock: Flock<File>,
-    temporary: PathBuf,
+    dir: Directory,
+    temporary: OsString,
     path: PathBuf,
 }
 
@@ -36,22 +38,31 @@ impl Output {
         };
         check()?;
         let name = path.file_name().ok_or_else(|| fail!(Kind::Usage, "the path names no file"))?;
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        hidden.push(".partial");
-        let temporary = path.with_file_name(hidden);
-        let lock = partial_file::lock(&temporary)?;
+        let mut temporary = OsString::from(".");
+        temporary.push(name);
+        temporary.push(".partial");
+        let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        let dir = Directory::open(parent.unwrap_or_else(|| Path::new(".")))?;
+        let lock = dir.lock_partial(&temporary, 0o644)?;
         // Another process may have made it while this one waited for the lock.
-        check().inspect_err(|_| drop(fs::remove_file(&temporary)))?;
-        let opening = || format!("open {}", temporary.display());
+        check().inspect_err(|_| drop(dir.remove_file(&temporary)))?;
+        let opening = || format!("open {}", dir.path_of(&temporary).display());
         lock.set_len(0).with_context(opening)?;
         let file = lock.try_clone().with_context(opening)?;
         Ok(Self {
             builder: tar::Builder::new(BufWriter::with_capacity(128 << 10, file)),
             _lock: lock,
+            dir,
             temporary,
             path: path.into(),
         })
+    }
+
+    /// A file without a name, beside the destination.
+    fn temporary_file(&self) -> Result<File> {
+        let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        let made = openat(&self.dir, c".", flags, Mode::S_IRUSR | Mode::S_IWUSR);
+        Ok(made.with_context(|| format!("make a temporary file beside {}", self.path.display()))?.into())
     }
 
     fn header(name: &str, size: u64) -> Result<Header> {
@@ -89,10 +100,10 @@ impl Output {
             self.builder.finish()?;
             let out = self.builder.get_mut();
             out.flush()?;
-            out.get_ref().sync_all()?;
-            fs::rename(&self.temporary, &self.path)
+            out.get_ref().sync_all()
         };
-        finish().with_context(|| format!("write {}", self.path.display()))
+        finish().with_context(|| format!("write {}", self.path.display()))?;
+        self.dir.rename(&self.temporary, self.path.file_name().unwrap_or_default())
     }
 }
 
@@ -101,7 +112,7 @@ fn write_archive(path: &Path, fill: impl FnOnce(&mut Output) -> Result<()>) -> R
     let mut output = Output::create(path)?;
     let done = fill(&mut output).and_then(|()| output.publish());
     // Under the lock still: the next process makes a file of its own.
-    done.inspect_err(|_| drop(fs::remove_file(&output.temporary)))
+    done.inspect_err(|_| drop(output.dir.remove_file(&output.temporary)))
 }
 
 pub(super) fn write_oci(from: &CopySource<'_>, path: &Path, tag: Option<&str>) -> Result<()> {
@@ -180,11 +191,7 @@ fn add_layer(
     diff_id: &oci_spec::image::Digest,
     name: &str,
 ) -> Result<()> {
-    let dir =
-        output.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let mut options = fs::OpenOptions::new();
-    let made = options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE).open(dir);
-    let mut file = made.with_context(|| format!("make a temporary file in {}", dir.display()))?;
+    let mut file = output.temporary_file()?;
     let verified = Verified::new(from.open(blob, 0)?, blob)?;
     let mut plain = Decompressed::new(Compression::from_descriptor(blob)?, verified)?;
     let mut hashing = HashingReader { inner: &mut plain, hasher: digest::Hasher::for_digest(diff_id)? };

@@ -1,161 +1,200 @@
 //! Copies an image into an OCI image layout, a new one or one with other images. A blob is written to `HEX.partial` and
 //! renamed when it is verified; the index names the image when all its blobs are there. The partial blobs of an
-//! interrupted run are continued by the next.
+//! interrupted run are continued by the next. The layout may be somebody else's: everything in it is opened by descriptor,
+//! and no link is followed.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd;
+use std::path::Path;
 
 use nix::fcntl::{Flock, FlockArg};
-use oci_spec::image::{ANNOTATION_REF_NAME, Descriptor};
+use oci_spec::image::{ANNOTATION_REF_NAME, Descriptor, OciLayout};
 use serde_json::{Value, json};
 
 use super::{CopySource, copy_bytes};
 use crate::error::{Context, Kind, Result};
-use crate::fail;
 use crate::image::blob::digest::{self, Hasher, Verified};
 use crate::image::document::manifest;
-use crate::image::filesystem::partial_file;
-use crate::image::filesystem::replace::replace_file;
-use crate::image::io_error::from_io_error;
+use crate::image::filesystem::directory::{Directory, is_temporary_name};
+use crate::image::limits::MAX_MANIFEST;
 use crate::image::source::layout;
+use crate::{fail, log};
 
 /// The content of `oci-layout`.
 pub(super) const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
-pub(super) fn write(from: &CopySource<'_>, dir: &Path, tag: Option<&str>) -> Result<()> {
-    prepare(dir)?;
-    from.for_each_blob(|blob| fetch(from, dir, blob))?;
-    for (document, bytes) in &from.contents.documents {
-        let path = blob_path(dir, document)?;
-        if !path.exists() {
-            make_parent(&path)?;
-            replace_file(&path, bytes)?;
-        }
-    }
-    add_to_index(dir, &from.contents.top, tag)
+/// Modes of what is made, before the umask.
+const DIR_MODE: u32 = 0o777;
+const FILE_MODE: u32 = 0o644;
+
+/// The layout that is written to.
+struct Target {
+    root: Directory,
+    blobs: Directory,
 }
 
-/// Makes the directories and `oci-layout`; an existing layout must be of the version we know.
-fn prepare(dir: &Path) -> Result<()> {
-    let making = || format!("make {}", dir.display());
-    fs::create_dir_all(dir).with_context(making)?;
-    // Another process may be making the same layout.
-    let _lock = lock(dir)?;
-    if dir.join("oci-layout").exists() {
-        layout::Layout::open(dir)?;
-    } else {
-        let names = fs::read_dir(dir).with_context(making)?.flatten().map(|entry| entry.file_name());
-        // A killed process leaves no more than the temporary file.
-        if names.into_iter().any(|name| !name.as_encoded_bytes().starts_with(b"oci-layout.")) {
-            return Err(fail!(Kind::Exists, "{} is not empty, and no image layout", dir.display()));
-        }
-        replace_file(&dir.join("oci-layout"), OCI_LAYOUT)?;
+pub(super) fn write(from: &CopySource<'_>, dir: &Path, tag: Option<&str>) -> Result<()> {
+    let target = Target::prepare(dir)?;
+    from.for_each_blob(|blob| {
+        let open = |start| {
+            from.progress.bytes(blob, start);
+            from.open(blob, start)
+        };
+        target.add_blob(blob, &open)?;
+        from.progress.done(blob);
+        Ok(())
+    })?;
+    for (document, bytes) in &from.contents.documents {
+        let open =
+            |start: u64| Ok(bytes.get(usize::try_from(start).unwrap_or(usize::MAX)..).unwrap_or_default());
+        target.add_blob(document, &open).with_context(|| format!("manifest {}", document.digest()))?;
     }
-    fs::create_dir_all(dir.join("blobs/sha256")).with_context(making)
+    target.add_to_index(&from.contents.top, tag)
+}
+
+impl Target {
+    /// Makes the directories and `oci-layout`; an existing layout must be of the version we know.
+    fn prepare(dir: &Path) -> Result<Self> {
+        fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
+        let root = Directory::open(dir)?;
+        // Another process may be making the same layout.
+        let _lock = lock(&root, dir)?;
+        match root.read_small("oci-layout", MAX_MANIFEST)? {
+            Some(bytes) => {
+                let about: Result<OciLayout> = manifest::parse_json(&bytes);
+                about
+                    .and_then(|about| layout::check_version(&about))
+                    .with_context(|| format!("{}", dir.join("oci-layout").display()))?;
+            }
+            // A killed process leaves no more than the temporary file.
+            None if root.names()?.iter().any(|name| !name.starts_with("oci-layout.")) => {
+                return Err(fail!(Kind::Exists, "{} is not empty, and no image layout", dir.display()));
+            }
+            None => root.replace("oci-layout", OCI_LAYOUT, FILE_MODE)?,
+        }
+        // Whoever replaces a file here holds the lock.
+        root.remove_abandoned(|name| {
+            matches!(name, "oci-layout.partial" | "index.json.partial") || is_temporary_name(name)
+        })?;
+        let blobs = root.make("blobs", DIR_MODE)?;
+        blobs.make("sha256", DIR_MODE)?.remove_abandoned(is_temporary_name)?;
+        Ok(Self { root, blobs })
+    }
+
+    /// Copies one blob, unless it is there; continues the partial blob of an interrupted run.
+    fn add_blob<R: Read>(&self, blob: &Descriptor, open: &dyn Fn(u64) -> Result<R>) -> Result<()> {
+        // A parsed digest, of an algorithm that we know, is no path that leads elsewhere.
+        digest::path(blob.digest())?;
+        let dir = self.blobs.make(blob.digest().algorithm().as_ref(), DIR_MODE)?;
+        let name = blob.digest().digest();
+        if is_there(&dir, blob)? {
+            return Ok(());
+        }
+        let partial = format!("{name}.partial");
+        let mut file = dir.lock_partial(&partial, FILE_MODE)?;
+        // Another process may have completed it while this one waited for the lock.
+        if is_there(&dir, blob)? {
+            return dir.remove_file(&partial);
+        }
+        let completed = complete_blob(blob, &mut file, open);
+        if completed.as_ref().is_err_and(|error| error.kind() == Kind::Spec) {
+            // The bytes are wrong: the next run must not continue with them.
+            let _ = dir.remove_file(&partial);
+        }
+        completed?;
+        file.sync_all().with_context(|| format!("write {}", dir.path_of(&partial).display()))?;
+        dir.rename(&partial, name)
+    }
+
+    /// Adds the image to index.json. A tag is removed from the image that had it; without a tag, the digest is listed
+    /// once.
+    fn add_to_index(&self, image: &Descriptor, tag: Option<&str>) -> Result<()> {
+        let path = self.root.path_of("index.json");
+        let _lock = lock(&self.root, &path)?;
+        let mut index: Value = match self.root.read_small("index.json", MAX_MANIFEST)? {
+            Some(bytes) => {
+                manifest::parse_index(&bytes, None).with_context(|| format!("{}", path.display()))?;
+                manifest::parse_json(&bytes)?
+            }
+            None => empty_index(),
+        };
+        let entry = index_entry(image, tag);
+        if let Some(entries) = index["manifests"].as_array_mut() {
+            let name = |entry: &Value| entry["annotations"][ANNOTATION_REF_NAME].as_str().map(str::to_owned);
+            entries.retain(|known| match tag {
+                Some(tag) => name(known).as_deref() != Some(tag),
+                None => name(known).is_some() || known["digest"] != entry["digest"],
+            });
+            entries.push(entry);
+        }
+        self.root.replace("index.json", index.to_string().as_bytes(), FILE_MODE)
+    }
 }
 
 /// Locks the layout against other processes that change it.
-fn lock(dir: &Path) -> Result<Flock<File>> {
-    let locking = || format!("lock {}", dir.display());
-    let file = File::open(dir).with_context(locking)?;
-    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).with_context(locking)
+fn lock(dir: &Directory, path: &Path) -> Result<Flock<std::os::fd::OwnedFd>> {
+    let locking = || format!("lock {}", path.display());
+    let fd = dir.as_fd().try_clone_to_owned().with_context(locking)?;
+    Flock::lock(fd, FlockArg::LockExclusive).map_err(|(_, errno)| errno).with_context(locking)
 }
 
-fn blob_path(dir: &Path, blob: &Descriptor) -> Result<PathBuf> {
-    Ok(dir.join("blobs").join(digest::path(blob.digest())?))
-}
-
-/// The directory of the digest's algorithm.
-fn make_parent(path: &Path) -> Result<()> {
-    path.parent().map_or(Ok(()), |parent| {
-        fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))
-    })
-}
-
-/// Copies one blob; continues the partial blob of an interrupted run.
-fn fetch(from: &CopySource<'_>, dir: &Path, blob: &Descriptor) -> Result<()> {
-    let path = blob_path(dir, blob)?;
-    if is_there(&path, blob) {
-        from.progress.done(blob);
-        return Ok(());
+/// Whether the layout has the blob. It is read as a whole: the index must not come to name a blob that a full disk, a crash
+/// or another program has left wrong.
+fn is_there(dir: &Directory, blob: &Descriptor) -> Result<bool> {
+    let name = blob.digest().digest();
+    match dir.stat_of(name)? {
+        Some(found) if u64::try_from(found.st_size) == Ok(blob.size()) => {}
+        _ => return Ok(false),
     }
-    make_parent(&path)?;
-    let partial = partial(&path);
-    let mut file = partial_file::lock(&partial)?;
-    // Another process may have completed it while this one waited for the lock.
-    if is_there(&path, blob) {
-        let _ = fs::remove_file(&partial);
-        from.progress.done(blob);
-        return Ok(());
-    }
-    let fetched = complete_blob(from, blob, &mut file);
-    if fetched.as_ref().is_err_and(|error| error.kind() == Kind::Spec) {
-        // The bytes are wrong: the next run must not continue with them.
-        let _ = fs::remove_file(&partial);
-    }
-    fetched?;
-    file.sync_all().with_context(|| format!("write {}", partial.display()))?;
-    fs::rename(&partial, &path).with_context(|| format!("put {} in its place", path.display()))?;
-    from.progress.done(blob);
-    Ok(())
-}
-
-fn is_there(path: &Path, blob: &Descriptor) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| metadata.len() == blob.size())
-}
-
-fn partial(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".partial");
-    name.into()
-}
-
-/// Hashes the bytes that the file already has, then appends the rest of the blob to it and verifies the whole.
-fn complete_blob(from: &CopySource<'_>, blob: &Descriptor, file: &mut File) -> Result<()> {
-    let present = file.metadata()?.len().min(blob.size());
+    // What is no regular file is replaced.
+    let Ok(mut file) = dir.open_file(name) else { return Ok(false) };
     let mut hasher = Hasher::for_digest(blob.digest())?;
+    hash_start(&mut file, blob.size(), &mut hasher)
+        .with_context(|| format!("read {}", dir.path_of(name).display()))?;
+    let is_right = hasher.finish() == *blob.digest();
+    if !is_right {
+        log::warn(format_args!("{}: its content is wrong, and is replaced", dir.path_of(name).display()));
+    }
+    Ok(is_right)
+}
+
+/// Hashes the first `size` bytes of a file.
+fn hash_start(file: &mut File, size: u64, hasher: &mut Hasher) -> Result<()> {
     file.seek(SeekFrom::Start(0))?;
     let mut buffer = vec![0; 128 << 10];
-    let mut before = (&mut *file).take(present);
+    let mut start = file.take(size);
     loop {
-        match before.read(&mut buffer)? {
-            0 => break,
+        match start.read(&mut buffer)? {
+            0 => return Ok(()),
             count => hasher.update(&buffer[..count]),
         }
     }
-    file.set_len(present)?;
-    file.seek(SeekFrom::Start(present))?;
-    from.progress.bytes(blob, present);
-    let rest = from.open(blob, present)?;
-    let mut verified = Verified::after(rest, blob, hasher, present);
-    copy_bytes(&mut verified, file, "blob").map(drop)
 }
 
-/// Adds the image to index.json. A tag is removed from the image that had it; without a tag, the digest is listed once.
-fn add_to_index(dir: &Path, image: &Descriptor, tag: Option<&str>) -> Result<()> {
-    let _lock = lock(dir)?;
-    let path = dir.join("index.json");
-    let mut index: Value = match File::open(&path) {
-        Ok(file) => {
-            let mut bytes = Vec::new();
-            file.take(crate::image::limits::MAX_MANIFEST).read_to_end(&mut bytes).map_err(from_io_error)?;
-            manifest::parse_index(&bytes, None).with_context(|| format!("{}", path.display()))?;
-            manifest::parse_json(&bytes)?
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => empty_index(),
-        Err(error) => return Err(error).with_context(|| format!("open {}", path.display())),
-    };
-    let entry = index_entry(image, tag);
-    if let Some(entries) = index["manifests"].as_array_mut() {
-        let name = |entry: &Value| entry["annotations"][ANNOTATION_REF_NAME].as_str().map(str::to_owned);
-        entries.retain(|known| match tag {
-            Some(tag) => name(known).as_deref() != Some(tag),
-            None => name(known).is_some() || known["digest"] != entry["digest"],
-        });
-        entries.push(entry);
+/// Completes a partial blob. If its bytes turn out to be wrong, the whole blob is copied once more: they may be what a
+/// crash has left.
+fn complete_blob<R: Read>(blob: &Descriptor, file: &mut File, open: &dyn Fn(u64) -> Result<R>) -> Result<()> {
+    let present = file.metadata()?.len().min(blob.size());
+    match append_rest(blob, file, present, open) {
+        Err(error) if present > 0 && error.kind() == Kind::Spec => append_rest(blob, file, 0, open),
+        done => done,
     }
-    replace_file(&path, index.to_string().as_bytes())
+}
+
+/// Hashes the first `present` bytes of the file, puts the rest of the blob behind them and verifies the whole.
+fn append_rest<R: Read>(
+    blob: &Descriptor,
+    file: &mut File,
+    present: u64,
+    open: &dyn Fn(u64) -> Result<R>,
+) -> Result<()> {
+    let mut hasher = Hasher::for_digest(blob.digest())?;
+    hash_start(file, present, &mut hasher)?;
+    file.set_len(present)?;
+    file.seek(SeekFrom::Start(present))?;
+    let mut verified = Verified::after(open(present)?, blob, hasher, present);
+    copy_bytes(&mut verified, file, "blob").map(drop)
 }
 
 /// An index without images.

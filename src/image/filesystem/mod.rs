@@ -3,9 +3,9 @@
 
 pub(crate) mod copy_file;
 pub(crate) mod dir;
+pub(crate) mod directory;
+pub(crate) mod input_file;
 pub(crate) mod overlay;
-pub(crate) mod partial_file;
 pub(crate) mod remove;
-pub(crate) mod replace;
 pub(crate) mod walk;
 pub(crate) mod xattrs;

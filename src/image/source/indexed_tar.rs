@@ -17,6 +17,7 @@ use crate::fail;
 use crate::image::archive::path::{clean, split};
 use crate::image::archive::{Archive, Entry, EntryKind, Input};
 use crate::image::blob::compression::Compression;
+use crate::image::filesystem::input_file::open_regular;
 use crate::image::io_error::from_io_error;
 use crate::image::limits::{self, Limits};
 
@@ -51,7 +52,7 @@ pub(super) struct FileRange {
 impl IndexedTar {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let read = || {
-            let file = decompress_if_needed(super::layout::open_regular(path)?)?;
+            let file = decompress_if_needed(open_regular(path)?)?;
             let names = read_headers(&file)?;
             Ok(Self { file: Arc::new(file), names })
         };

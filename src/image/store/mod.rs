@@ -1,6 +1,7 @@
 //! The store: unpacked layers that bundles share, each unpacked once.
 //!
 //! ```text
+//! STORE/tare-image-store            says that the directory is a store; nothing is removed from one that has it not
 //! STORE/lock                        held while sessions begin and while layers are pruned
 //! STORE/layers/sha256-HEX/fs        a layer that is the same over any other, named by its diff id
 //! STORE/layers/chain-sha256-HEX/fs  a layer that depends on those below it, named by its chain id
@@ -13,24 +14,26 @@
 //! partial one. A killed process leaves its session unlocked, and the next process removes it.
 
 mod complete;
+mod directories;
 mod import;
+mod names;
 mod prune;
 mod records;
 pub(crate) mod reflink_copy;
 mod session;
 
 use std::fs;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use nix::fcntl::{Flock, FlockArg};
+use directories::Directories;
 use oci_spec::image::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::blob::digest;
+use crate::image::filesystem::input_file::read_small;
 
 pub(crate) use import::import_layers;
 pub(crate) use prune::prune;
@@ -38,10 +41,15 @@ pub(crate) use prune::prune;
 /// The file that makes a directory a bundle of tare-image. A bundle's layers are kept as long as it is there.
 pub(super) const BUNDLE_INFO: &str = "tare-image.json";
 
+/// The largest size of a file of the store's own, in bytes: it names some hundred layers at most.
+const MAX_RECORD: u64 = 1 << 20;
+
 /// A directory with layers, open.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
+    /// Absolute: overlay mounts and records name paths in the store.
     path: PathBuf,
+    dirs: Arc<Directories>,
 }
 
 /// `about.json` in a layer's directory.
@@ -61,7 +69,7 @@ struct LayerInfo {
 impl LayerInfo {
     fn read(layer: &Path) -> Result<Self> {
         let path = layer.join("about.json");
-        let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        let bytes = read_small(&path, MAX_RECORD)?;
         crate::image::document::manifest::parse_json(&bytes).with_context(|| format!("{}", path.display()))
     }
 
@@ -82,26 +90,21 @@ struct LayerIds {
 
 impl Store {
     /// Opens the store at `path`, and makes it if it is missing. Its mode is 0700, because layers hold setuid programs.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::Exists` for a directory that holds something else; `Kind::Denied` where others may write to it.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let making = || format!("make store {}", path.display());
-        let mut dirs = fs::DirBuilder::new();
-        dirs.recursive(true).mode(0o700);
-        for name in ["", "layers", "tmp", "bundles", "images"] {
-            let dir = path.join(name);
-            dirs.create(&dir).with_context(making)?;
-            check_is_ours(&dir).with_context(making)?;
-        }
-        // Absolute: overlay mounts and records name paths in the store.
-        Ok(Self { path: path.canonicalize().with_context(making)? })
+        let (dirs, path) =
+            Directories::open(path).with_context(|| format!("make store {}", path.display()))?;
+        Ok(Self { path, dirs: Arc::new(dirs) })
     }
 
     /// As `open`, for a store that a bundle names: nothing is made where it is missing.
     pub(crate) fn open_existing(path: &Path) -> Result<Self> {
-        let opening = || format!("open store {}", path.display());
-        for dir in [path.to_owned(), path.join("layers")] {
-            check_is_ours(&dir).with_context(opening)?;
-        }
-        Ok(Self { path: path.canonicalize().with_context(opening)? })
+        let (dirs, path) =
+            Directories::open_existing(path).with_context(|| format!("open store {}", path.display()))?;
+        Ok(Self { path, dirs: Arc::new(dirs) })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -151,34 +154,6 @@ impl Store {
         }
         Ok(None)
     }
-
-    /// Takes the store's lock: no session begins and nothing is pruned until it is dropped.
-    fn lock(&self) -> Result<Flock<OwnedFd>> {
-        let path = self.path.join("lock");
-        let locking = || format!("lock {}", path.display());
-        let file = fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .with_context(locking)?;
-        Flock::lock(OwnedFd::from(file), FlockArg::LockExclusive)
-            .map_err(|(_, errno)| errno)
-            .with_context(locking)
-    }
-}
-
-/// Checks that only this user can write to the store: its content is mounted, removed, and trusted by name.
-fn check_is_ours(dir: &Path) -> Result<()> {
-    let stat = fs::metadata(dir)?;
-    if stat.uid() != nix::unistd::geteuid().as_raw() {
-        return Err(fail!(Kind::Denied, "{} belongs to user {}", dir.display(), stat.uid()));
-    }
-    if stat.mode() & 0o022 != 0 {
-        let error = fail!(Kind::Denied, "others may write to {}", dir.display());
-        return Err(error.with_hint(format!("chmod go-w {}", dir.display())));
-    }
-    Ok(())
 }
 
 /// The names of an image's layers, from their diff ids, the lowest first.

@@ -1,12 +1,9 @@
 //! `prune`: removes the layers that nothing uses, neither a bundle, nor a pulled image, nor a running process.
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
-use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::AsFd;
 
-use super::{Store, records, session};
+use super::{Store, names, records, session};
 use crate::error::{Context, Result};
 use crate::image::filesystem::remove;
 use crate::inroot::c_string;
@@ -16,24 +13,14 @@ use crate::inroot::c_string;
 pub(crate) fn prune(store: &Store, all: bool, dry_run: bool) -> Result<Vec<String>> {
     // Held until the end: sessions begin under this lock, so no session can begin to need a layer that is being
     // removed.
-    let _lock = store.lock()?;
+    let _lock = store.dirs.lock()?;
     let used = used_layers(store, all, dry_run)?;
-    let layers = store.path.join("layers");
-    let place = || format!("{}", layers.display());
-    let dir = OwnedFd::from(fs::File::open(&layers).with_context(place)?);
-    let mut pruned = Vec::new();
-    for entry in fs::read_dir(&layers).with_context(place)? {
-        let name = entry.with_context(place)?.file_name();
-        if used.contains(&*name.to_string_lossy()) {
-            continue;
-        }
-        if !dry_run {
-            remove_layer(&dir, store, &name).with_context(|| format!("remove layer {}", name.display()))?;
-        }
-        pruned.push(name.to_string_lossy().into_owned());
+    let mut layers = store.dirs.layers.names()?;
+    layers.retain(|name| names::is_layer(name) && !used.contains(name));
+    for name in layers.iter().filter(|_| !dry_run) {
+        remove_layer(store, name).with_context(|| format!("remove layer {name}"))?;
     }
-    pruned.sort();
-    Ok(pruned)
+    Ok(layers)
 }
 
 fn used_layers(store: &Store, all: bool, dry_run: bool) -> Result<HashSet<String>> {
@@ -47,9 +34,8 @@ fn used_layers(store: &Store, all: bool, dry_run: bool) -> Result<HashSet<String
 }
 
 /// Moves the layer to `STORE/tmp` and removes it there: a kill in between leaves no partial layer in `STORE/layers`.
-fn remove_layer(layers: &OwnedFd, store: &Store, name: &OsStr) -> Result<()> {
-    let tmp = OwnedFd::from(fs::File::open(store.path.join("tmp"))?);
-    let name = c_string(name.as_bytes())?;
-    nix::fcntl::renameat(layers, name.as_c_str(), &tmp, name.as_c_str())?;
+fn remove_layer(store: &Store, name: &str) -> Result<()> {
+    let (tmp, name) = (&store.dirs.tmp, c_string(name.as_bytes())?);
+    nix::fcntl::renameat(&store.dirs.layers, name.as_c_str(), tmp, name.as_c_str())?;
     Ok(remove::tree(tmp.as_fd(), &name)?)
 }

@@ -1,7 +1,6 @@
 //! Records the users of the store's layers: bundles (`STORE/bundles`) and pulled images (`STORE/images`), one JSON file
 //! each. `prune` keeps the layers that they list.
 
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -11,12 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::import::ImportedLayers;
 use super::session::ActiveSession;
-use super::{BUNDLE_INFO, Store};
+use super::{BUNDLE_INFO, MAX_RECORD, Store, names};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::blob::digest;
 use crate::image::document::manifest;
-use crate::image::filesystem::replace::replace_file;
+use crate::image::filesystem::directory::Directory;
 
 /// A bundle's file. Its name is the SHA-256 of the bundle's absolute path.
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,11 +37,12 @@ struct ImageRecord {
     session: String,
 }
 
-impl Store {
-    fn bundle_file(&self, bundle: &Path) -> PathBuf {
-        self.path.join("bundles").join(digest::sha256_of(bundle.as_os_str().as_bytes()).digest())
-    }
+/// The name of a record: a digest of what it is about.
+fn name_of(subject: &[u8]) -> String {
+    digest::sha256_of(subject).digest().to_owned()
+}
 
+impl Store {
     /// Records that the bundle at this absolute path uses these layers. The bundle need not be there yet.
     pub(crate) fn record_bundle(&self, bundle: &Path, imported: &ImportedLayers) -> Result<()> {
         let record = BundleRecord {
@@ -50,12 +50,12 @@ impl Store {
             layers: imported.layers.clone(),
             session: imported.session.name(),
         };
-        write_record(&self.bundle_file(bundle), &record)
+        write_record(&self.dirs.bundles, &name_of(bundle.as_os_str().as_bytes()), &record)
     }
 
     /// Removes the record of a removed bundle.
     pub(crate) fn forget_bundle(&self, bundle: &Path) -> Result<()> {
-        remove_file(&self.bundle_file(bundle))
+        self.dirs.bundles.remove_file(name_of(bundle.as_os_str().as_bytes()))
     }
 
     /// Records that the image at `reference` was pulled, and replaces the record of an earlier pull of the reference.
@@ -71,42 +71,45 @@ impl Store {
             layers: imported.layers.clone(),
             session: imported.session.name(),
         };
-        let name = digest::sha256_of(reference.as_bytes());
-        write_record(&self.path.join("images").join(name.digest()), &record)
+        write_record(&self.dirs.images, &name_of(reference.as_bytes()), &record)
     }
 }
 
-fn write_record(path: &Path, record: &impl Serialize) -> Result<()> {
+fn write_record(dir: &Directory, name: &str, record: &impl Serialize) -> Result<()> {
     let text = serde_json::to_vec(record).map_err(|e| fail!(Kind::Spec, "{e}"))?;
-    replace_file(path, &text)
+    dir.replace(name, &text, 0o600)
 }
 
-/// The records in a directory of the store. A record that another process removes meanwhile is left out.
-fn read_records<T: DeserializeOwned>(dir: &Path) -> Result<Vec<(PathBuf, T)>> {
-    let place = || format!("{}", dir.display());
+/// The records in a directory of the store, with their names. A record that another process removes meanwhile is left
+/// out.
+fn read_records<T: DeserializeOwned>(dir: &Directory) -> Result<Vec<(String, T)>> {
     let mut records = Vec::new();
-    for entry in fs::read_dir(dir).with_context(place)? {
-        let path = entry.with_context(place)?.path();
-        // A record that is being written has an extension.
-        if path.extension().is_some() {
-            continue;
-        }
-        let Ok(text) = fs::read(&path) else { continue };
-        let record = manifest::parse_json(&text).with_context(|| format!("{}", path.display()))?;
-        records.push((path, record));
+    for name in dir.names()?.into_iter().filter(|name| names::is_record(name)) {
+        let Some(text) = dir.read_small(&name, MAX_RECORD)? else { continue };
+        let record =
+            manifest::parse_json(&text).with_context(|| format!("{}", dir.path_of(&name).display()))?;
+        records.push((name, record));
     }
     Ok(records)
+}
+
+/// Whether the bundle is gone; if that cannot be found out, it is not.
+fn is_gone(bundle: &Path) -> bool {
+    let found = std::fs::symlink_metadata(bundle.join(BUNDLE_INFO));
+    found.is_err_and(|error| {
+        matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+    })
 }
 
 /// The layers of all bundles. Removes the records of bundles that are gone and that no active session makes.
 pub(super) fn bundle_layers(store: &Store, active: &[ActiveSession]) -> Result<Vec<String>> {
     let mut layers = Vec::new();
-    for (path, record) in read_records::<BundleRecord>(&store.path.join("bundles"))? {
+    for (name, record) in read_records::<BundleRecord>(&store.dirs.bundles)? {
         let is_being_made = || active.iter().any(|session| session.name == record.session);
-        if record.bundle.join(BUNDLE_INFO).exists() || is_being_made() {
+        if !is_gone(&record.bundle) || is_being_made() {
             layers.extend(record.layers);
         } else {
-            remove_file(&path)?;
+            store.dirs.bundles.remove_file(&name)?;
         }
     }
     Ok(layers)
@@ -121,22 +124,12 @@ pub(super) fn image_layers(
     dry_run: bool,
 ) -> Result<Vec<String>> {
     let mut layers = Vec::new();
-    for (path, record) in read_records::<ImageRecord>(&store.path.join("images"))? {
+    for (name, record) in read_records::<ImageRecord>(&store.dirs.images)? {
         if !forget || active.iter().any(|session| session.name == record.session) {
             layers.extend(record.layers);
         } else if !dry_run {
-            remove_file(&path)?;
+            store.dirs.images.remove_file(&name)?;
         }
     }
     Ok(layers)
-}
-
-/// Removes a file that another process may remove at the same time.
-fn remove_file(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
 }

@@ -1,17 +1,21 @@
 //! The session of one process in the store: a directory that is locked as long as the process lives, and that lists the
 //! layers it needs. A process that finds an unlocked session removes it.
 
-use std::fs::{self, DirBuilder};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::stat::{Mode, mkdirat};
 
-use super::{LayerIds, Store};
-use crate::error::{Context, Kind, Result};
+use super::directories::Directories;
+use super::{LayerIds, MAX_RECORD, Store, names};
+use crate::error::{Context, Error, Kind, Result};
+use crate::image::document::manifest;
+use crate::image::filesystem::dir::proc_path;
+use crate::image::filesystem::directory::Directory;
 use crate::image::filesystem::{overlay, remove};
 use crate::inroot::c_string;
 use crate::{fail, log};
@@ -27,7 +31,8 @@ const NEEDED: &str = "needed";
 #[derive(Debug)]
 pub(super) struct Session {
     path: PathBuf,
-    tmp: OwnedFd,
+    name: String,
+    dirs: Arc<Directories>,
     _lock: Flock<OwnedFd>,
 }
 
@@ -36,20 +41,20 @@ impl Session {
     pub(super) fn begin(store: &Store, needed: &[LayerIds]) -> Result<Self> {
         // Under the lock: no prune decides meanwhile which layers are unused, and nobody takes this directory for a dead
         // session before it is locked.
-        let _lock = store.lock()?;
+        let _lock = store.dirs.lock()?;
         remove_dead_sessions(store)?;
-        let tmp = store.path.join("tmp");
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let path = tmp.join(format!("{}-{}", std::process::id(), now.as_nanos()));
+        let name = format!("{}-{}", std::process::id(), now.as_nanos());
+        let path = store.path.join("tmp").join(&name);
         let making = || format!("make {}", path.display());
-        DirBuilder::new().mode(0o700).create(&path).with_context(making)?;
-        let lock = try_lock(&path)
+        mkdirat(&store.dirs.tmp, name.as_str(), Mode::S_IRWXU).with_context(making)?;
+        let dir = store.dirs.tmp.below(&name)?;
+        let lock = try_lock(&dir)
             .with_context(making)?
             .ok_or_else(|| fail!(Kind::Exists, "{} is locked by another process", path.display()))?;
         let text = serde_json::to_vec(needed).map_err(|e| fail!(Kind::Spec, "{e}"))?;
-        fs::write(path.join(NEEDED), text).with_context(making)?;
-        let tmp = fs::File::open(&tmp).with_context(making)?.into();
-        Ok(Self { path, tmp, _lock: lock })
+        dir.replace(NEEDED, &text, 0o600).with_context(making)?;
+        Ok(Self { path, name, dirs: Arc::clone(&store.dirs), _lock: lock })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -57,7 +62,7 @@ impl Session {
     }
 
     pub(super) fn name(&self) -> String {
-        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        self.name.clone()
     }
 }
 
@@ -69,9 +74,8 @@ pub(super) struct ActiveSession {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let name = self.path.file_name().unwrap_or_default();
-        if let Ok(name) = c_string(name.as_bytes())
-            && let Err(errno) = remove::tree(self.tmp.as_fd(), &name)
+        if let Ok(name) = c_string(self.name.as_bytes())
+            && let Err(errno) = remove::tree(self.dirs.tmp.as_fd(), &name)
         {
             log::warn(format_args!("remove {}: {}", self.path.display(), errno.desc()));
         }
@@ -79,47 +83,68 @@ impl Drop for Session {
 }
 
 /// Locks a session; None if its process lives and holds the lock.
-fn try_lock(path: &Path) -> Result<Option<Flock<OwnedFd>>> {
-    match Flock::lock(OwnedFd::from(fs::File::open(path)?), FlockArg::LockExclusiveNonblock) {
+fn try_lock(dir: &Directory) -> Result<Option<Flock<OwnedFd>>> {
+    match Flock::lock(dir.as_fd().try_clone_to_owned()?, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(Some(lock)),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
         Err((_, errno)) => Err(errno.into()),
     }
 }
 
 /// Unmounts the overlays that a killed process left in its session. Only kernels without the mount API need such a
 /// mount point, and only for a moment.
-fn detach_views(path: &Path) -> Result<()> {
-    let entries = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-    for view in entries.filter(|path| path.extension().is_some_and(|end| end == VIEW)) {
-        overlay::detach(&c_string(view.as_os_str().as_bytes())?)?;
+fn detach_views(session: &Directory) -> Result<()> {
+    for name in session.names()? {
+        if name.rsplit_once('.').is_some_and(|(_, end)| end == VIEW) {
+            overlay::detach(&proc_path(session.as_fd(), &c_string(name.as_bytes())?))?;
+        }
     }
     Ok(())
 }
 
-/// Removes the sessions of processes that have ended. Returns the active ones. The caller holds the store's lock.
+/// Removes the sessions of processes that have ended, and the layers that a killed prune was removing. Returns the
+/// active sessions. What has another name stays as it is. The caller holds the store's lock.
 pub(super) fn remove_dead_sessions(store: &Store) -> Result<Vec<ActiveSession>> {
-    let tmp = store.path.join("tmp");
-    let place = || format!("{}", tmp.display());
-    let dir = OwnedFd::from(fs::File::open(&tmp).with_context(place)?);
+    let tmp = &store.dirs.tmp;
+    store.dirs.remove_abandoned_records()?;
     let mut active = Vec::new();
-    for entry in fs::read_dir(&tmp).with_context(place)? {
-        let path = entry.with_context(place)?.path();
-        let lock = match try_lock(&path) {
-            // Another process removed it meanwhile.
-            Err(error) if error.errno() == Some(nix::errno::Errno::ENOENT) => continue,
-            lock => lock.with_context(|| format!("lock {}", path.display()))?,
-        };
-        if lock.is_some() {
-            log::debug(format_args!("{}: left by a process that ended", path.display()));
-            let name = c_string(path.file_name().unwrap_or_default().as_bytes())?;
-            detach_views(&path)?;
-            remove::tree(dir.as_fd(), &name).with_context(|| format!("remove {}", path.display()))?;
-        } else {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let text = fs::read(path.join(NEEDED)).unwrap_or_default();
-            active.push(ActiveSession { name, needed: serde_json::from_slice(&text).unwrap_or_default() });
+    for name in tmp.names()? {
+        if names::is_session(&name) {
+            active.extend(look_at_session(tmp, &name)?);
+        } else if names::is_layer(&name) {
+            remove_tree(tmp, &name)?;
         }
     }
     Ok(active)
+}
+
+/// Removes a session of a process that has ended; returns it if its process lives.
+fn look_at_session(tmp: &Directory, name: &str) -> Result<Option<ActiveSession>> {
+    let path = tmp.path_of(name);
+    let dir = match tmp.below(name) {
+        // Another process removed it meanwhile.
+        Err(error) if error.errno() == Some(Errno::ENOENT) => return Ok(None),
+        // We have not made this.
+        Err(error) if error.kind() == Kind::Denied || error.errno() == Some(Errno::ENOTDIR) => {
+            return Ok(None);
+        }
+        dir => dir?,
+    };
+    if try_lock(&dir).with_context(|| format!("lock {}", path.display()))?.is_some() {
+        log::debug(format_args!("{}: left by a process that ended", path.display()));
+        detach_views(&dir)?;
+        remove_tree(tmp, name)?;
+        return Ok(None);
+    }
+    let needed = match dir.read_small(NEEDED, MAX_RECORD)? {
+        Some(text) => manifest::parse_json(&text).with_context(|| path.join(NEEDED).display().to_string())?,
+        // Its process is just removing it.
+        None => Vec::new(),
+    };
+    Ok(Some(ActiveSession { name: name.to_owned(), needed }))
+}
+
+fn remove_tree(dir: &Directory, name: &str) -> Result<()> {
+    let removed = c_string(name.as_bytes()).and_then(|name| remove::tree(dir.as_fd(), &name));
+    removed.map_err(Error::from).with_context(|| format!("remove {}", dir.path_of(name).display()))
 }
