@@ -85,8 +85,8 @@ pub fn write_template(target: &TemplateTarget, rootless: Option<(u32, u32)>, cgr
     file.write_all(text.as_bytes()).with_context(|| format!("write {}", path.display()))
 }
 
-/// Opens without waiting: whoever made the bundle may have put anything there, and a fifo would hang us.
-fn read_config_bytes(path: &Path) -> Result<Vec<u8>> {
+/// The bytes of a configuration. Opens without waiting: whoever made the bundle may have put anything there, and a fifo would hang us.
+pub(crate) fn read_config_bytes(path: &Path) -> Result<Vec<u8>> {
     let doing = || format!("read {}", path.display());
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).with_context(doing)?;
     let metadata = file.metadata().with_context(doing)?;

@@ -47,12 +47,66 @@ struct Inner {
     context: Vec<Cow<'static, str>>,
     cause: Cow<'static, str>,
     hint: Option<Cow<'static, str>>,
+    /// Found at the same time, and no consequence of it.
+    others: Vec<Error>,
+}
+
+/// Collects what is wrong: all of it is told at once.
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Vec<Error>);
+
+impl Faults {
+    /// Keeps the error of a result; what depends on its value is then left out.
+    pub(crate) fn take<T, E: Into<Error>>(&mut self, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.push(error.into())).ok()
+    }
+
+    pub(crate) fn push(&mut self, error: Error) {
+        // Two subjects may stumble over the same.
+        if self.0.iter().all(|told| told.to_string() != error.to_string()) {
+            self.0.push(error);
+        }
+    }
+
+    /// The value, if nothing was found; else all that was found.
+    pub(crate) fn or<T>(self, value: T) -> Result<T> {
+        self.error().map_or(Ok(value), Err)
+    }
+
+    /// All that was found as one error, of the kind of the first.
+    pub(crate) fn error(self) -> Option<Error> {
+        let mut errors = self.0.into_iter();
+        let mut first = errors.next()?;
+        first.0.others.extend(errors);
+        Some(first)
+    }
+
+    /// The items of a list, or all that is wrong with them.
+    pub(crate) fn collect<T, E: Into<Error>>(items: impl Iterator<Item = Result<T, E>>) -> Result<Vec<T>> {
+        let mut faults = Self::default();
+        // With the length that the list says: this is on the way of every container.
+        let mut good = Vec::with_capacity(items.size_hint().0);
+        good.extend(items.filter_map(|item| faults.take(item)));
+        faults.or(good)
+    }
 }
 
 impl Error {
+    /// All that was found together, each alone.
+    pub(crate) fn parts(mut self) -> Vec<Self> {
+        let others = std::mem::take(&mut self.0.others);
+        std::iter::once(self).chain(others.into_iter().flat_map(Self::parts)).collect()
+    }
+
     /// An error of `kind` whose innermost sentence is `cause`: lower case, no full stop.
     pub fn new(kind: Kind, cause: impl Into<Cow<'static, str>>) -> Self {
-        Self(Box::new(Inner { kind, context: Vec::new(), cause: cause.into(), hint: None }))
+        Self(Box::new(Inner {
+            kind,
+            context: Vec::new(),
+            cause: cause.into(),
+            hint: None,
+            others: Vec::new(),
+        }))
     }
 
     pub fn kind(&self) -> Kind {
@@ -92,7 +146,8 @@ impl fmt::Display for Error {
         for doing in self.0.context.iter().rev() {
             write!(f, "{doing}: ")?;
         }
-        f.write_str(&self.0.cause)
+        f.write_str(&self.0.cause)?;
+        self.0.others.iter().try_for_each(|other| write!(f, "; {other}"))
     }
 }
 

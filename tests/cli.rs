@@ -48,10 +48,11 @@ fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// The message of the one log line on standard error.
+/// The message of the one log line on standard error. A hint for a person stands on a line of its own.
 fn message(output: &Output) -> String {
     let text = err(output);
-    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.split_once("hint: ").map_or(&*text, |(text, _)| text);
+    let line = text.strip_suffix('\n').unwrap_or(text);
     assert!(!line.contains('\n'), "more than one line: {text}");
     let message = line.split_once("level=error msg=").map_or(line, |(_, message)| message);
     message.trim_matches('"').trim_end_matches("\\n").to_owned()

@@ -212,7 +212,8 @@ fn resources_may_be_a_document_of_their_own() {
     assert_eq!(
         error.to_string(),
         "/devices/0/type (line 1, column 23): invalid cgroup device type \"x\"; \
-         /memory/limit (line 1, column 50): invalid type: string \"\", expected i64"
+         /memory/limit (line 1, column 50): invalid type: string \"\", expected i64; \
+         /devices/0/access (line 1, column 14): device access at 0 field cannot be empty"
     );
     let error = spec::parse_resources(br#"{"unified": {"a/b": "1"}}"#).unwrap_err();
     assert!(error.to_string().starts_with("/unified/a~1b (line 1, column 21): unified resource"), "{error}");

@@ -83,12 +83,15 @@ fn a_member_that_stands_twice_is_shown_where_it_stands() {
             "/root/path (line 1, column 37): this member stands here twice",
         ),
     ] {
-        assert_eq!(refusal(document.as_bytes()), expected, "{document}");
+        let told = refusal(document.as_bytes());
+        assert!(told.starts_with(expected), "{document}: {told}");
+        // And what else is wrong.
+        assert!(told.contains("; /process (line 1, column 1): process property must not be empty"), "{told}");
     }
 }
 
 #[test]
-fn faults_of_one_sort_are_told_together_in_the_order_of_the_document() {
+fn faults_of_all_sorts_are_told_together() {
     let document =
         r#"{"root": {"path": 1}, "process": {"cwd": "x", "args": {}, "env": [7]}, "hostname": []}"#;
     let text = refusal(document.as_bytes());
@@ -96,7 +99,11 @@ fn faults_of_one_sort_are_told_together_in_the_order_of_the_document() {
         text.split("; ").map(|fault| fault.split_once(" (line 1, column ").unwrap().0).collect();
     let mut sorted = places.clone();
     sorted.sort_unstable();
-    assert_eq!(sorted, ["/hostname", "/process/args", "/process/env/0", "/root/path"], "{text}");
+    assert_eq!(
+        sorted,
+        ["/hostname", "/process/args", "/process/cwd", "/process/env/0", "/root/path"],
+        "{text}"
+    );
 
     let document = r#"{"root": {"path": ""}, "process": {"cwd": "x", "args": []}, "hostname": "a"}"#;
     assert_eq!(
@@ -302,4 +309,60 @@ fn a_process_file_is_judged_by_the_same_rules() {
     spec::check_process(&process).unwrap();
     let missing = tare::testing::bundle::read_process(&folder.join("none")).unwrap_err();
     assert_eq!(missing.errno(), Some(nix::errno::Errno::ENOENT));
+}
+
+#[test]
+fn what_follows_from_a_fault_is_no_fault_of_its_own() {
+    let base = r#"{"root": {"path": "r"}, "process": {"cwd": "/", "args": ["a"]}, "#;
+    for (rest, expected) in [
+        // The sysctl and the hostname hang on namespaces that could not be read.
+        (
+            r#""hostname": "h", "linux": {"sysctl": {"net.a": "1"}, "namespaces": [{"type": "utz"}, {"type": 5}]}}"#,
+            &["/linux/namespaces/0/type", "/linux/namespaces/1/type"][..],
+        ),
+        // What is left of a list keeps its numbers.
+        (
+            r#""mounts": [{"destination": "/a", "type": "tmpfs", "options": [1, 2]}, 7, {"destination": "/b"}]}"#,
+            &["/mounts/0/options/0", "/mounts/0/options/1", "/mounts/1", "/mounts/2"],
+        ),
+        (
+            r#""linux": {"namespaces": [{"type": "user"}], "uidMappings": [{"containerID": "0", "hostID": 0, "size": 1}]}}"#,
+            &["/linux/uidMappings/0/containerID"],
+        ),
+        (
+            r#""linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALOW", "architectures": ["SCMP_ARCH_X68_64"]}}}"#,
+            &["/linux/seccomp/architectures/0", "/linux/seccomp/defaultAction"],
+        ),
+    ] {
+        let text = refusal(format!("{base}{rest}").as_bytes());
+        let mut places: Vec<&str> =
+            text.split("; ").map(|fault| fault.split_once(" (line 1, column ").unwrap().0).collect();
+        places.sort_unstable();
+        assert_eq!(places, expected, "{text}");
+    }
+}
+
+#[test]
+fn a_word_that_is_nearly_right_is_told() {
+    let base = r#"{"root": {"path": "r"}, "process": {"cwd": "/", "args": ["a"], "#;
+    for (rest, meant) in [
+        (r#""rlimits": [{"type": "RLIMIT_NOFILES", "soft": 1, "hard": 1}]}}"#, "RLIMIT_NOFILE"),
+        (r#""rlimits": [{"type": "nofile", "soft": 1, "hard": 1}]}}"#, "RLIMIT_NOFILE"),
+        (r#""scheduler": {"policy": "SCHED_BACH"}}}"#, "SCHED_BATCH"),
+        (r#""ioPriority": {"class": "IOPRIO_CLASS_IDEL", "priority": 1}}}"#, "IOPRIO_CLASS_IDLE"),
+        (r#""env": []}, "linux": {"namespaces": [{"type": "netwrok"}]}}"#, "network"),
+        (r#""env": []}, "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERNO"}}}"#, "SCMP_ACT_ERRNO"),
+        (
+            r#""env": []}, "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X8664"]}}}"#,
+            "SCMP_ARCH_X86_64",
+        ),
+        (r#""env": []}, "linux": {"rootfsPropagation": "pirvate"}}"#, "private"),
+        (
+            r#""env": []}, "mounts": [{"destination": "/a", "source": "/b", "options": ["rbind", "nosiud"]}]}"#,
+            "nosuid",
+        ),
+    ] {
+        let text = refusal(format!("{base}{rest}").as_bytes());
+        assert!(text.ends_with(&format!("(did you mean \"{meant}\"?)")), "{text}");
+    }
 }

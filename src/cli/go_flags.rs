@@ -139,8 +139,11 @@ fn name_and_value(word: &OsStr) -> Result<(&str, Option<OsString>), String> {
     Ok((name, value))
 }
 
+/// How the sentence for a flag that is not known begins; its name stands behind.
+pub(super) const UNDEFINED: &str = "flag provided but not defined: -";
+
 fn undefined(name: &str) -> String {
-    format!("flag provided but not defined: -{name}")
+    format!("{UNDEFINED}{name}")
 }
 
 fn on(name: &str, value: Option<OsString>) -> Result<bool, String> {

@@ -2,9 +2,11 @@
 
 use super::command::Command;
 use super::command_line::UsageError;
-use super::{help, stdout};
+use super::go_flags::UNDEFINED;
+use super::{command_table, help, stdout};
 use crate::error::{Error, matched};
 use crate::log;
+use crate::spec::spelling::nearest;
 
 /// Any failure.
 const FAILED: i32 = 1;
@@ -55,6 +57,12 @@ pub(super) fn usage_error(program: &str, error: UsageError) -> i32 {
             };
             print_help(&format!("Incorrect Usage{mark} {message}\n\n{help}"));
             log::error(format_args!("{message}"));
+            // The sentence is runc's, word for word: what was meant stands apart.
+            let known = verb.map_or(command_table::GLOBAL, |verb| verb.flags);
+            let names = known.iter().filter(|flag| !flag.hidden).map(|flag| flag.long);
+            if let Some(meant) = message.strip_prefix(UNDEFINED).and_then(|name| nearest(name, names)) {
+                log::hint(&format!("did you mean --{meant}?"));
+            }
             FAILED
         }
         UsageError::ArgumentCount { verb, message } => {
@@ -64,6 +72,10 @@ pub(super) fn usage_error(program: &str, error: UsageError) -> i32 {
         }
         UsageError::UnknownVerb(verb) => {
             log::error(format_args!("No help topic for '{verb}'"));
+            let known = command_table::VERBS.iter().map(|known| known.name);
+            if let Some(meant) = nearest(&verb, known) {
+                log::hint(&format!("did you mean {meant:?}?"));
+            }
             UNKNOWN_VERB
         }
         UsageError::Value { verb, error } => verb_failed(verb.map_or("", |verb| verb.name), error),

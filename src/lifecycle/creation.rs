@@ -4,19 +4,21 @@ mod init_process;
 
 use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::cleanup::undo_creation;
+use super::examination;
 use super::load::{self, Bundle};
 use super::options::{Create, Globals};
 use super::pid_file;
+use crate::bundle::CONFIG;
 use crate::cgroup::Group;
 use crate::container::record::{self, Process, Record};
 use crate::container::status::ProcessStat;
 use crate::container::{Entry, Store};
 use crate::container_id::ContainerId;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Faults, Kind, Result};
 use crate::init::hook_state::HookState;
 use crate::launch::console::{self, Incoming};
 use crate::launch::{Child, SpawnError, notify, preserved_fds, rdt};
@@ -64,7 +66,8 @@ pub(super) fn create_container(
     options: &Create,
     mode: CreateMode,
 ) -> Result<CreatedContainer> {
-    let bundle = load::bundle(options.bundle.as_deref(), options.config.as_deref())?;
+    let bundle = load::bundle(options.bundle.as_deref(), options.config.as_deref())
+        .map_err(|refusal| all_faults(refusal, globals, id, options))?;
     // Not dropped: freeing the parsed configuration costs time, and this process ends soon.
     let bundle = ManuallyDrop::new(bundle);
     let plan = make_plan(globals, id, options, &bundle, mode)?;
@@ -102,18 +105,10 @@ pub(super) fn make_plan(
     bundle: &Bundle,
     mode: CreateMode,
 ) -> Result<Plan> {
-    let request = Request {
-        id,
-        bundle: bundle.path.clone(),
-        no_pivot: options.no_pivot,
-        no_new_keyring: options.no_new_keyring,
-        preserve_fds: options.preserve_fds,
-        cgroup_manager: globals.cgroup_manager,
-        rootless: load::rootless(globals, globals.cgroup_manager),
-        activation: activation(globals, id),
-    };
+    let request = request(globals, id, options, bundle.path.clone());
     preserved_fds::check(request.activation.listen_fds, options.preserve_fds)?;
-    let plan = crate::plan::plan_container(&bundle.spec, &bundle.facts, &request)?;
+    let plan = crate::plan::plan_container(&bundle.spec, &bundle.facts, &request)
+        .map_err(|refusal| with_rootfs(refusal, bundle))?;
     for unused in plan.process.seccomp.iter().flat_map(|filter| &filter.warnings) {
         log::debug(format_args!("{unused}"));
     }
@@ -124,6 +119,41 @@ pub(super) fn make_plan(
     check_rootfs(&plan)?;
     console::check(plan.process.terminal.is_some(), mode.detach, options.console_socket.as_deref())?;
     Ok(plan)
+}
+
+/// What the command line asks for. `bundle` is absolute.
+fn request<'a>(globals: &Globals, id: &'a ContainerId, options: &Create, bundle: PathBuf) -> Request<'a> {
+    Request {
+        id,
+        bundle,
+        no_pivot: options.no_pivot,
+        no_new_keyring: options.no_new_keyring,
+        preserve_fds: options.preserve_fds,
+        cgroup_manager: globals.cgroup_manager,
+        rootless: load::rootless(globals, globals.cgroup_manager),
+        activation: activation(globals, id),
+    }
+}
+
+/// A configuration is refused before there is a plan: tells what else is wrong.
+#[cold]
+fn all_faults(refusal: Error, globals: &Globals, id: &ContainerId, options: &Create) -> Error {
+    let Ok(path) = load::canonical(options.bundle.as_deref().unwrap_or_else(|| Path::new("."))) else {
+        return refusal;
+    };
+    let config = options.config.clone().unwrap_or_else(|| path.join(CONFIG));
+    examination::all_faults(refusal, &config, &request(globals, id, options, path))
+}
+
+/// The plan is refused: tells of the rootfs too.
+#[cold]
+fn with_rootfs(refusal: Error, bundle: &Bundle) -> Error {
+    let mut faults = Faults::default();
+    faults.push(refusal);
+    if let Some(missing) = examination::missing_rootfs(&bundle.spec, &bundle.path) {
+        faults.push(missing.into());
+    }
+    faults.error().unwrap_or_else(|| Error::new(Kind::Spec, "no plan"))
 }
 
 /// Reads what a service manager passes: sockets (sd_listen_fds(3)) and a socket for messages (sd_notify(3)).

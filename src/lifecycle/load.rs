@@ -70,7 +70,7 @@ pub(crate) fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundl
 
 /// Returns the directory's own path, without links and dots, as runc records it: the given path may lead
 /// elsewhere later.
-fn canonical(path: &Path) -> Result<PathBuf> {
+pub(super) fn canonical(path: &Path) -> Result<PathBuf> {
     let doing = || format!("find the bundle {}", path.display());
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let opened = openat(AT_FDCWD, path, flags, Mode::empty()).with_context(doing)?;

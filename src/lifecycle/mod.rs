@@ -4,6 +4,7 @@
 mod cleanup;
 mod creation;
 mod criu_request;
+mod examination;
 mod id_pattern;
 pub(crate) mod load;
 pub(crate) mod options;

@@ -45,7 +45,20 @@ pub(crate) struct Annotations {
     pub systemd_subgroup: Option<PathBuf>,
 }
 
-/// Reads the annotations through `get`. Fails if one with an effect has an invalid value.
+impl Default for Annotations {
+    /// Of a configuration without any.
+    fn default() -> Self {
+        Self {
+            keep_groups: false,
+            default_device_rules: true,
+            hook_output: [None, None],
+            delegate_cgroup: None,
+            systemd_subgroup: None,
+        }
+    }
+}
+
+/// `get` looks one up. Fails where one of those that act has a value that says nothing.
 pub(crate) fn read<'a>(get: impl Fn(&str) -> Option<&'a String>) -> Result<Annotations, ConfigError> {
     let switch = |key, default| get(key).map_or(Ok(default), |value| switch(key, value));
     let file = |key| get(key).map(|value| file(key, value)).transpose();

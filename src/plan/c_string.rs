@@ -3,6 +3,7 @@
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 
+use crate::error::{Faults, Result};
 use crate::spec::ConfigError;
 
 /// Makes a C string of `text`. `pointer` is its place in the configuration.
@@ -14,10 +15,10 @@ pub(super) fn c_string(
         .map_err(|_| ConfigError::new(pointer(), "has a NUL character within"))
 }
 
-/// Makes C strings of a list; `pointer/0` is the place of the first.
-pub(super) fn c_strings(texts: &[String], pointer: &str) -> Result<Vec<CString>, ConfigError> {
+/// The same for a list, whose strings stand at `pointer/0` and so on.
+pub(super) fn c_strings(texts: &[String], pointer: &str) -> Result<Vec<CString>> {
     let numbered = texts.iter().enumerate();
-    numbered.map(|(index, text)| c_string(text, || format!("{pointer}/{index}"))).collect()
+    Faults::collect(numbered.map(|(index, text)| c_string(text, || format!("{pointer}/{index}"))))
 }
 
 /// Makes a C string of an optional field. An empty field counts as missing.
@@ -26,17 +27,15 @@ pub(super) fn optional_c_string(text: Option<&str>, pointer: &str) -> Result<Opt
     given.map(|text| c_string(text, || pointer.into())).transpose()
 }
 
-/// Makes C strings of a list of paths in the container, each of which must be absolute.
-pub(super) fn absolute_paths(
-    paths: Option<&Option<Vec<String>>>,
-    pointer: &str,
-) -> Result<Vec<CString>, ConfigError> {
+/// The same for a list of paths in the container, each of which must be absolute.
+pub(super) fn absolute_paths(paths: Option<&Option<Vec<String>>>, pointer: &str) -> Result<Vec<CString>> {
     let paths = paths.and_then(|paths| paths.as_deref()).unwrap_or_default();
-    match paths.iter().position(|path| !path.starts_with('/')) {
-        Some(index) => {
-            let why = format!("must be an absolute path: {}", paths[index]);
+    let path = |(index, path): (usize, &String)| match path.starts_with('/') {
+        false => {
+            let why = format!("must be an absolute path: {path}");
             Err(ConfigError::new(format!("{pointer}/{index}"), why))
         }
-        None => c_strings(paths, pointer),
-    }
+        true => c_string(path, || format!("{pointer}/{index}")),
+    };
+    Faults::collect(paths.iter().enumerate().map(path))
 }

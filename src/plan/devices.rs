@@ -7,6 +7,7 @@ use std::path::Path;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount};
 
 use super::c_string::c_string;
+use crate::error::{Faults, Result};
 use crate::kernel::file;
 use crate::spec::ConfigError;
 
@@ -57,13 +58,8 @@ const LINKS: [(&std::ffi::CStr, &std::ffi::CStr); 5] = [
     (c"/dev/stderr", c"/proc/self/fd/2"),
 ];
 
-/// Plans the nodes and links. `terminal`: the process has a terminal, which is bound over /dev/console. If
-/// /dev is a bind, nothing is made in it (an empty `Devices`), because it belongs to its source.
-pub(crate) fn devices(
-    spec: &[LinuxDevice],
-    mounts: &[Mount],
-    terminal: bool,
-) -> Result<Devices, ConfigError> {
+/// Plans the nodes and links. `terminal`: the process has one, which is bound over /dev/console. None where /dev is a bind, which belongs to whoever it was bound from.
+pub(crate) fn devices(spec: &[LinuxDevice], mounts: &[Mount], terminal: bool) -> Result<Devices> {
     if mounts.iter().any(binds_dev) {
         return Ok(Devices::default());
     }
@@ -82,21 +78,21 @@ pub(crate) fn devices(
         };
         nodes.insert(path.as_bytes().to_vec(), device);
     }
+    let mut faults = Faults::default();
     for (index, device) in spec.iter().enumerate() {
         let is_at = |place| device.path() == Path::new(place);
         if is_at("/dev/ptmx") || terminal && is_at("/dev/console") {
             continue;
         }
-        // Of two devices with one path, the first is made, as with runc and crun. A configured one replaces a
-        // default one.
-        let node = node(index, device)?;
+        // Of two with one path it is the first, as with runc and crun; one of the configuration before a default one.
+        let Some(node) = faults.take(node(index, device)) else { continue };
         let path = node.path.to_bytes().to_vec();
         if nodes.get(&path).is_none_or(|made| made.index.is_none()) {
             nodes.insert(path, node);
         }
     }
     let links = LINKS.iter().map(|(path, to)| Link { path: (*path).into(), to: (*to).into() }).collect();
-    Ok(Devices { nodes: nodes.into_values().collect(), links })
+    faults.or(Devices { nodes: nodes.into_values().collect(), links })
 }
 
 fn binds_dev(mount: &Mount) -> bool {

@@ -39,7 +39,7 @@ use oci_spec::runtime::{Linux, Spec};
 
 use crate::cgroup;
 use crate::container_id::ContainerId;
-use crate::error::{Result, matched};
+use crate::error::{Faults, Result, matched};
 use crate::host::Facts;
 use crate::spec::ConfigError;
 use annotations::Annotations;
@@ -111,35 +111,58 @@ impl<'a> Request<'a> {
 /// Decides everything about a container.
 ///
 /// # Errors
-/// `Kind::Spec` at the first invalid field, `Kind::Unsupported` at the first that this host cannot do. Both
-/// have the field's JSON pointer.
+/// All fields that cannot be done, each with its JSON pointer: of kind `Spec`, or `Unsupported` where it is this host that
+/// cannot do them. (The kind of the whole is that of the first.)
 pub fn plan_container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Plan> {
-    let linux = spec.linux().as_ref();
-    let topology = namespaces::topology(linux)?;
-    let annotations = annotations::read(|key| spec.annotations().as_ref()?.get(key))?;
-    let cgroup = plan_cgroup(spec, &annotations, facts, request)?;
     let mut warnings = Vec::new();
-    let subgroup = annotations.delegate_cgroup;
-    let delegation = delegation::delegation(spec, &topology, facts, subgroup, &mut warnings);
-    warnings.extend(cgroup.warnings.iter().cloned());
-    let filesystem = plan_filesystem(spec, facts, request, &topology, &cgroup)?;
-    let process = spec.process().as_ref();
-    let process = process.ok_or_else(|| ConfigError::new("/process", matched::PROCESS_EMPTY))?;
+    let plan = plan_or_warn(spec, facts, request, &mut warnings);
+    plan.map(|plan| Plan { warnings, ..plan })
+}
+
+/// As [`plan_container`]; there are warnings also where there is no plan.
+pub(crate) fn plan_or_warn(
+    spec: &Spec,
+    facts: &Facts,
+    request: &Request<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Plan> {
+    let linux = spec.linux().as_ref();
+    // All else hangs on it.
+    let topology = namespaces::topology(linux)?;
+    let mut faults = Faults::default();
+    let annotations = annotations::read(|key| spec.annotations().as_ref()?.get(key));
+    let annotations = faults.take(annotations).unwrap_or_default();
+    let cgroup = faults.take(plan_cgroup(spec, &annotations, facts, request));
+    let subgroup = annotations.delegate_cgroup.clone();
+    let delegation = delegation::delegation(spec, &topology, facts, subgroup, warnings);
+    match &cgroup {
+        Some(cgroup) => warnings.extend(cgroup.warnings.iter().cloned()),
+        None => warnings.extend(cgroup_warnings(linux, facts)),
+    }
+    let filesystem = faults.take(plan_filesystem(spec, facts, request, &topology, cgroup.as_ref()));
     let context = ProcessContext { spec, facts, topology: &topology };
-    let process = plan_process(process, &context, &ProcessRequest::init(request), &mut warnings)?;
-    warnings.extend(filesystem.warnings);
-    let net_devices = linux.and_then(|linux| linux.net_devices().as_ref());
-    let rdt = linux.and_then(|linux| linux.intel_rdt().as_ref());
-    Ok(Plan {
+    let process = spec.process().as_ref();
+    let process = process.ok_or_else(|| ConfigError::new("/process", matched::PROCESS_EMPTY).into());
+    let process =
+        process.and_then(|process| plan_process(process, &context, &ProcessRequest::init(request), warnings));
+    let process = faults.take(process);
+    warnings.extend(filesystem.iter().flat_map(|filesystem| filesystem.warnings.iter().cloned()));
+    let settings = faults.take(plan_settings(spec, facts, request));
+    let (Some(cgroup), Some(filesystem), Some(process), Some(settings)) =
+        (cgroup, filesystem, process, settings)
+    else {
+        return Err(faults.error().unwrap_or_else(|| ConfigError::new("", "no plan").into()));
+    };
+    faults.or(Plan {
         id: request.id.clone(),
-        hostname: optional_c_string(spec.hostname().as_deref(), "/hostname")?,
-        domainname: optional_c_string(spec.domainname().as_deref(), "/domainname")?,
-        sysctls: sysctl::sysctls(linux)?,
-        net_devices: net_devices::net_devices(net_devices, facts.euid)?,
-        read_only_paths: absolute_paths(linux.map(Linux::readonly_paths), "/linux/readonlyPaths")?,
-        masked_paths: absolute_paths(linux.map(Linux::masked_paths), "/linux/maskedPaths")?,
-        hooks: hooks::hooks(spec.hooks().as_ref())?,
-        rdt: rdt::rdt(rdt, facts.resctrl.as_ref(), request.id)?,
+        hostname: settings.hostname,
+        domainname: settings.domainname,
+        sysctls: settings.sysctls,
+        net_devices: settings.net_devices,
+        read_only_paths: settings.read_only_paths,
+        masked_paths: settings.masked_paths,
+        hooks: settings.hooks,
+        rdt: settings.rdt,
         hook_output: annotations.hook_output,
         mounts: filesystem.mounts,
         mask_context: filesystem.mask_context,
@@ -149,8 +172,46 @@ pub fn plan_container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Resu
         cgroup,
         delegation,
         process,
-        warnings,
+        warnings: Vec::new(),
     })
+}
+
+/// What the resources say in vain, where there is no plan for the group that would tell.
+fn cgroup_warnings(linux: Option<&Linux>, facts: &Facts) -> Vec<String> {
+    let resources = linux.and_then(|linux| linux.resources().as_ref());
+    resources.map(|resources| cgroup::plan::warnings(resources, facts.cgroup.mode())).unwrap_or_default()
+}
+
+/// What hangs on nothing else.
+struct Settings {
+    hostname: Option<CString>,
+    domainname: Option<CString>,
+    sysctls: Vec<sysctl::Sysctl>,
+    net_devices: Vec<net_devices::NetDevice>,
+    read_only_paths: Vec<CString>,
+    masked_paths: Vec<CString>,
+    hooks: hooks::Hooks,
+    rdt: Option<rdt::Rdt>,
+}
+
+fn plan_settings(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Settings> {
+    let linux = spec.linux().as_ref();
+    let devices = linux.and_then(|linux| linux.net_devices().as_ref());
+    let rdt = linux.and_then(|linux| linux.intel_rdt().as_ref());
+    let mut faults = Faults::default();
+    let read_only = absolute_paths(linux.map(Linux::readonly_paths), "/linux/readonlyPaths");
+    let masked = absolute_paths(linux.map(Linux::masked_paths), "/linux/maskedPaths");
+    let settings = Settings {
+        hostname: faults.take(optional_c_string(spec.hostname().as_deref(), "/hostname")).flatten(),
+        domainname: faults.take(optional_c_string(spec.domainname().as_deref(), "/domainname")).flatten(),
+        sysctls: faults.take(sysctl::sysctls(linux)).unwrap_or_default(),
+        net_devices: faults.take(net_devices::net_devices(devices, facts.euid)).unwrap_or_default(),
+        read_only_paths: faults.take(read_only).unwrap_or_default(),
+        masked_paths: faults.take(masked).unwrap_or_default(),
+        hooks: faults.take(hooks::hooks(spec.hooks().as_ref())).unwrap_or_default(),
+        rdt: faults.take(rdt::rdt(rdt, facts.resctrl.as_ref(), request.id)).flatten(),
+    };
+    faults.or(settings)
 }
 
 fn plan_cgroup(
@@ -188,25 +249,34 @@ fn plan_filesystem(
     facts: &Facts,
     request: &Request<'_>,
     topology: &Topology,
-    cgroup: &cgroup::Plan,
+    cgroup: Option<&cgroup::Plan>,
 ) -> Result<Filesystem> {
     let linux = spec.linux().as_ref();
-    let rootfs = rootfs::rootfs(spec, &request.bundle, request.no_pivot, topology)?;
+    let mut faults = Faults::default();
+    let rootfs = faults.take(rootfs::rootfs(spec, &request.bundle, request.no_pivot, topology));
     let specs = spec.mounts().as_deref().unwrap_or_default();
     let annotations = spec.annotations().clone().unwrap_or_default();
-    let label = MountLabel::new(linux, &annotations, facts.selinux)?;
+    let label = faults.take(MountLabel::new(linux, &annotations, facts.selinux)).unwrap_or_default();
+    let shown = cgroup.map_or(cgroup_mounts::Cgroups::Absent, |cgroup| {
+        cgroup_mounts::shown_cgroups(&facts.cgroup, cgroup, topology.has(Namespace::CGROUP))
+    });
+    let path = rootfs.as_ref().map_or(c"/", |rootfs| &rootfs.path);
     let context = MountContext {
         bundle: &request.bundle,
-        rootfs: Path::new(OsStr::from_bytes(rootfs.path.to_bytes())),
-        cgroups: &cgroup_mounts::shown_cgroups(&facts.cgroup, cgroup, topology.has(Namespace::CGROUP)),
+        rootfs: Path::new(OsStr::from_bytes(path.to_bytes())),
+        cgroups: &shown,
         topology,
         label: &label,
     };
-    let mut mounts = mounts::mounts(specs, &context)?;
-    mounts.extend(request.activation.notify_mount()?);
+    let mut mounts = faults.take(mounts::mounts(specs, &context)).unwrap_or_default();
+    mounts.extend(faults.take(request.activation.notify_mount()).flatten());
     let devices = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
     let terminal = spec.process().as_ref().and_then(oci_spec::runtime::Process::terminal).unwrap_or(false);
-    let devices = devices::devices(devices, specs, terminal)?;
+    let devices = faults.take(devices::devices(devices, specs, terminal));
+    let (Some(rootfs), Some(devices)) = (rootfs, devices) else {
+        return Err(faults.error().unwrap_or_else(|| ConfigError::new("/root", "no plan").into()));
+    };
+    faults.or(())?;
     let mask_context = label.parameter;
     if rootfs.switch != RootSwitch::Chroot {
         return Ok(Filesystem { rootfs, mounts, mask_context, devices, warnings: Vec::new() });

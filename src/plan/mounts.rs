@@ -11,6 +11,7 @@ use super::id_mapped::id_mapped;
 use super::mount_label::MountLabel;
 use super::mount_options::{self, Options};
 use super::namespaces::{Namespace, Topology};
+use crate::error::{Faults, Result};
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
 use crate::spec::ConfigError;
 
@@ -35,13 +36,14 @@ pub(crate) struct MountContext<'a> {
 /// mounts.
 ///
 /// # Errors
-/// The first field that no mount can be made from.
-pub(crate) fn mounts(specs: &[SpecMount], context: &MountContext<'_>) -> Result<Vec<Mount>, ConfigError> {
+/// Of each mount that cannot be made, the first field that is in the way.
+pub(crate) fn mounts(specs: &[SpecMount], context: &MountContext<'_>) -> Result<Vec<Mount>> {
     let mut mounts = Vec::with_capacity(specs.len() + 8);
+    let mut faults = Faults::default();
     for (index, spec) in specs.iter().enumerate() {
-        add_mount(index, spec, context, &mut mounts)?;
+        faults.take(add_mount(index, spec, context, &mut mounts));
     }
-    Ok(mounts)
+    faults.or(mounts)
 }
 
 fn add_mount(

@@ -10,7 +10,7 @@ use super::namespaces::{Namespace, Topology};
 use super::scheduling::{Scheduling, scheduling};
 use super::seccomp::{self, Filter};
 use super::{Request, annotations, rootfs};
-use crate::error::{Error, Kind, Result, matched};
+use crate::error::{Error, Faults, Kind, Result, matched};
 use crate::host::Facts;
 use crate::kernel::process as kernel;
 use crate::spec::ConfigError;
@@ -121,24 +121,23 @@ pub(crate) fn plan_process(
     let facts = context.facts;
     let linux = context.spec.linux().as_ref();
     let user_namespace = context.topology.has(Namespace::USER);
-    let args = c_strings(spec.args().as_deref().unwrap_or_default(), "/process/args")?;
-    let env = environment(spec.env().as_deref().unwrap_or_default())?;
+    let mut faults = Faults::default();
+    let args = faults.take(c_strings(spec.args().as_deref().unwrap_or_default(), "/process/args"));
+    let args = args.unwrap_or_default();
+    let env = faults.take(environment(spec.env().as_deref().unwrap_or_default())).unwrap_or_default();
     let (candidates, searched) = candidates(&args, &env);
-    let groups = groups(spec.user(), facts.euid == 0 || !user_namespace)?;
+    let groups = faults.take(groups(spec.user(), facts.euid == 0 || !user_namespace)).flatten();
     let capabilities = capabilities(spec.capabilities().as_ref(), facts, user_namespace, warnings);
-    let (apparmor, selinux) = labels(spec, facts)?;
-    let keep_groups = keeps_groups(context.spec)?;
+    let keep_groups = faults.take(keeps_groups(context.spec)).unwrap_or_default();
     if keep_groups && groups.as_ref().is_some_and(|groups| !groups.is_empty()) {
         let why = "left out: run.oci.keep_original_groups keeps the groups of the caller";
         warnings.push(format!("/process/user/additionalGids: {why}"));
     }
     let memory_policy = linux.and_then(|linux| linux.memory_policy().as_ref());
-    let scheduling = scheduling(spec, memory_policy, request.is_exec)?;
-    let seccomp = filter(linux, facts)?;
-    Ok(ProcessPlan {
+    let plan = ProcessPlan {
+        env: faults.take(override_variables(env, &request.environment)).unwrap_or_default(),
         args,
-        env: override_variables(env, &request.environment)?,
-        cwd: c_string(spec.cwd().as_os_str(), || "/process/cwd".into())?,
+        cwd: faults.take(c_string(spec.cwd().as_os_str(), || "/process/cwd".into())).unwrap_or_default(),
         candidates,
         searched,
         terminal: spec.terminal().unwrap_or(false).then(|| terminal(spec)),
@@ -151,45 +150,52 @@ pub(crate) fn plan_process(
         limits: spec.rlimits().iter().flatten().enumerate().map(limit).collect(),
         no_new_privileges: spec.no_new_privileges().unwrap_or(false),
         oom_score_adj: spec.oom_score_adj(),
-        apparmor,
-        selinux,
+        apparmor: faults.take(apparmor(spec, facts)).flatten(),
+        selinux: faults.take(selinux(spec, facts)).flatten(),
         personality: linux.and_then(|linux| linux.personality().as_ref()).map(rootfs::personality),
-        scheduling,
-        seccomp,
+        scheduling: faults.take(scheduling(spec, memory_policy, request.is_exec)).unwrap_or_default(),
+        seccomp: faults.take(filter(linux, facts, warnings)).flatten(),
         keyring: request.keyring.clone(),
         listen_pid: request.listen_fds > 0,
         // No process has so many descriptors: the runtime has counted them.
         preserve_fds: request.preserve_fds.saturating_add(request.listen_fds),
-    })
+    };
+    faults.or(plan)
 }
 
-/// Returns the AppArmor profile and the SELinux label. This host must support them.
-fn labels(spec: &Process, facts: &Facts) -> Result<(Option<CString>, Option<CString>), ConfigError> {
-    let apparmor = optional_c_string(spec.apparmor_profile().as_deref(), "/process/apparmorProfile")?;
-    let selinux = optional_c_string(spec.selinux_label().as_deref(), "/process/selinuxLabel")?;
-    if apparmor.is_some() && !facts.apparmor {
+/// The AppArmor profile, which this host must be able to apply.
+fn apparmor(spec: &Process, facts: &Facts) -> Result<Option<CString>, ConfigError> {
+    let profile = optional_c_string(spec.apparmor_profile().as_deref(), "/process/apparmorProfile")?;
+    if profile.is_some() && !facts.apparmor {
         let why = "apparmor profile is specified in config, but apparmor is disabled or not supported";
         return Err(ConfigError::new("/process/apparmorProfile", why));
     }
-    if selinux.is_some() && !facts.selinux {
+    Ok(profile)
+}
+
+/// The same for the SELinux label.
+fn selinux(spec: &Process, facts: &Facts) -> Result<Option<CString>, ConfigError> {
+    let label = optional_c_string(spec.selinux_label().as_deref(), "/process/selinuxLabel")?;
+    if label.is_some() && !facts.selinux {
         return Err(ConfigError::new("/process/selinuxLabel", matched::SELINUX_DISABLED));
     }
-    Ok((apparmor, selinux))
+    Ok(label)
 }
 
 fn keeps_groups(spec: &Spec) -> Result<bool, ConfigError> {
     Ok(annotations::read(|key| spec.annotations().as_ref()?.get(key))?.keep_groups)
 }
 
-fn filter(linux: Option<&Linux>, facts: &Facts) -> Result<Option<Filter>> {
+/// What of the profile has no effect stands in the filter; in `warnings`, where there is none.
+fn filter(linux: Option<&Linux>, facts: &Facts, warnings: &mut Vec<String>) -> Result<Option<Filter>> {
     let Some(profile) = linux.and_then(|linux| linux.seccomp().as_ref()) else { return Ok(None) };
     let machine = seccomp::arch::native();
     let machine =
         machine.ok_or_else(|| Error::new(Kind::Unsupported, "seccomp is not supported on this machine"))?;
-    seccomp::compile(profile, machine, facts.seccomp_flags).map(Some)
+    seccomp::compile_or_warn(profile, machine, facts.seccomp_flags, warnings).map(Some)
 }
 
-fn environment(texts: &[String]) -> Result<Vec<CString>, ConfigError> {
+fn environment(texts: &[String]) -> Result<Vec<CString>> {
     let mut env: Vec<CString> = Vec::with_capacity(texts.len() + 1);
     for text in c_strings(texts, "/process/env")? {
         match env.iter_mut().find(|known| name(known) == name(&text)) {

@@ -6,6 +6,7 @@ use oci_spec::runtime::Linux;
 
 use super::c_string::c_string;
 use super::namespaces::Namespace;
+use crate::error::{Faults, Result};
 use crate::spec::ConfigError;
 use crate::spec::sysctl::dotted;
 
@@ -22,11 +23,11 @@ pub struct Sysctl {
 }
 
 /// Plans the parameters in the order of their names: the configuration's has no order.
-pub(super) fn sysctls(linux: Option<&Linux>) -> Result<Vec<Sysctl>, ConfigError> {
+pub(super) fn sysctls(linux: Option<&Linux>) -> Result<Vec<Sysctl>> {
     let parameters = linux.and_then(|linux| linux.sysctl().as_ref());
     let mut sorted: Vec<_> = parameters.into_iter().flatten().collect();
     sorted.sort();
-    sorted.into_iter().map(|(key, value)| sysctl(key, value)).collect()
+    Faults::collect(sorted.into_iter().map(|(key, value)| sysctl(key, value)))
 }
 
 fn sysctl(key: &str, value: &str) -> Result<Sysctl, ConfigError> {

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, Unexpected};
 
 use super::config_error::quote;
+use super::spelling;
 
 /// The capability of exactly this name.
 pub(super) fn exact(name: &str) -> Option<Capability> {
@@ -29,10 +30,15 @@ pub(super) fn with_hint(name: &str) -> String {
     }
 }
 
-/// Another case, without the prefix or with two, with spaces around or hyphens within.
+/// Another case, without the prefix or with two, with spaces around or hyphens within; or a slip.
 fn meant(name: &str) -> Option<Capability> {
     let upper = name.trim().to_ascii_uppercase().replace('-', "_");
-    upper.trim_start_matches("CAP_").parse().ok()
+    let bare = upper.trim_start_matches("CAP_");
+    bare.parse().ok().or_else(|| {
+        let known: Vec<String> = caps::all().iter().map(ToString::to_string).collect();
+        let known = known.iter().filter_map(|name| name.strip_prefix("CAP_"));
+        spelling::nearest(bare, known)?.parse().ok()
+    })
 }
 
 /// For `deserialize_with`: a set of exact names. It fails with the first that is none.

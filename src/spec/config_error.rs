@@ -16,6 +16,19 @@ impl ConfigError {
     pub fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), message: message.into() }
     }
+
+    /// Whether it says which word was probably meant: what hangs on it is then judged as if that stood there.
+    pub(crate) fn has_guess(&self) -> bool {
+        self.message.contains(" (did you mean ")
+    }
+
+    /// Whether it is about the value at `pointer`, one that holds it, or one within.
+    pub(crate) fn concerns(&self, pointer: &str) -> bool {
+        let holds = |above: &str, below: &str| {
+            below.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        holds(&self.pointer, pointer) || holds(pointer, &self.pointer)
+    }
 }
 
 impl From<ConfigError> for Error {

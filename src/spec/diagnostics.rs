@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use super::config_error::ConfigError;
 use super::json_pointer::JsonPointer;
 use super::locate;
+use super::removed::Removed;
 use crate::error::{Error, Kind};
 
 /// How many errors one message names; the rest is counted.
@@ -13,24 +14,42 @@ const MAX_NAMED: usize = 16;
 /// How many characters of a pointer are shown: names in it come from the document.
 const MAX_POINTER: usize = 256;
 
-/// What the rules have found so far.
+/// What was found so far.
 #[derive(Default)]
 pub(super) struct Diagnostics {
-    errors: Vec<ConfigError>,
+    pub errors: Vec<ConfigError>,
     pub warnings: Vec<String>,
+    /// Members that nobody reads, where somebody asks for them.
+    pub unknown: Vec<ConfigError>,
+    /// What could not be read and stands no more in what the rules look at.
+    pub removed: Removed,
+    /// How many of the errors are of this kind: they come first.
+    unreadable: usize,
 }
 
 impl Diagnostics {
+    /// A rule is broken. Where something there could not be read, that has been told, and this follows from it.
     pub(super) fn error(&mut self, at: &JsonPointer<'_>, message: impl Into<String>) {
-        self.push(ConfigError::new(at.to_string(), message));
+        let pointer = self.removed.original(&at.to_string());
+        if !self.errors[..self.unreadable].iter().any(|told| told.concerns(&pointer)) {
+            self.errors.push(ConfigError::new(pointer, message));
+        }
     }
 
-    pub(super) fn push(&mut self, error: ConfigError) {
-        self.errors.push(error);
+    /// Something cannot be read: told before the rules are asked.
+    pub(super) fn unreadable(&mut self, error: ConfigError) {
+        self.errors.insert(self.unreadable, error);
+        self.unreadable += 1;
+    }
+
+    /// Whether something there or below could not be read, and is not known.
+    pub(super) fn lacks(&self, at: &str) -> bool {
+        self.errors[..self.unreadable].iter().any(|told| told.concerns(at) && !told.has_guess())
     }
 
     pub(super) fn warn(&mut self, at: &JsonPointer<'_>, message: impl fmt::Display) {
-        self.warnings.push(format!("{at}: {message}"));
+        let pointer = self.removed.original(&at.to_string());
+        self.warnings.push(format!("{pointer}: {message}"));
     }
 
     /// The warnings of a document without errors, or one error that tells all of them. Lines and columns are looked
@@ -39,17 +58,23 @@ impl Diagnostics {
         if self.errors.is_empty() {
             return Ok(self.warnings);
         }
-        let mut text = String::new();
-        for (index, error) in self.errors.iter().take(MAX_NAMED).enumerate() {
-            let _ = write!(text, "{}{}", if index == 0 { "" } else { "; " }, sentence(error, bytes));
-        }
-        if self.errors.len() > MAX_NAMED {
-            let _ = write!(text, "; and {} more", self.errors.len() - MAX_NAMED);
-        }
-        Err(Error::new(Kind::Spec, text))
+        Err(Error::new(Kind::Spec, sentences(&self.errors, bytes)))
     }
 }
 
+/// All errors in one line.
+pub(crate) fn sentences(errors: &[ConfigError], bytes: Option<&[u8]>) -> String {
+    let mut text = String::new();
+    for (index, error) in errors.iter().take(MAX_NAMED).enumerate() {
+        let _ = write!(text, "{}{}", if index == 0 { "" } else { "; " }, sentence(error, bytes));
+    }
+    if errors.len() > MAX_NAMED {
+        let _ = write!(text, "; and {} more", errors.len() - MAX_NAMED);
+    }
+    text
+}
+
+/// The error with its place in the text.
 fn sentence(error: &ConfigError, bytes: Option<&[u8]>) -> String {
     let pointer = match error.pointer.char_indices().nth(MAX_POINTER) {
         _ if error.pointer.is_empty() => "/",

@@ -7,7 +7,7 @@ use oci_spec::runtime::{Linux, LinuxNamespace, LinuxPersonality, LinuxTimeOffset
 use super::config_error::quote;
 use super::diagnostics::Diagnostics;
 use super::json_pointer::JsonPointer;
-use super::{devices, mappings, memory_policy, net_devices, rdt, resources};
+use super::{devices, mappings, memory_policy, net_devices, rdt, resources, spelling};
 
 const PROPAGATION: &[&str] =
     &["shared", "rshared", "slave", "rslave", "private", "rprivate", "unbindable", "runbindable"];
@@ -72,8 +72,9 @@ fn time_offsets(
 
 fn propagation(linux: &Linux, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     if let Some(word) = linux.rootfs_propagation().as_deref().filter(|word| !PROPAGATION.contains(word)) {
+        let hint = spelling::hint(spelling::nearest(word, PROPAGATION.iter().copied()));
         diagnostics
-            .error(at, format!("rootfsPropagation={} is not supported", quote(word).trim_matches('"')));
+            .error(at, format!("rootfsPropagation={} is not supported{hint}", quote(word).trim_matches('"')));
     }
 }
 

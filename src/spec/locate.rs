@@ -3,6 +3,7 @@
 //! Works on `serde_json`'s raw values, which are slices of the text itself: a value's address tells its offset.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -47,23 +48,44 @@ fn items(value: &RawValue) -> Option<Vec<&RawValue>> {
     array.then(|| serde_json::from_str(value.get()).ok())?
 }
 
-/// Line and column (both from 1, the column in bytes) of the value `pointer` leads to, or of the nearest value
-/// above it that exists. None if the document does not parse.
-pub(super) fn position(bytes: &[u8], pointer: &str) -> Option<(usize, usize)> {
+/// Where a value stands in its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Both from 1, the column in bytes.
+    pub line: usize,
+    pub column: usize,
+    /// The value itself, in bytes from the beginning of the text.
+    pub span: Range<usize>,
+    /// Whether it is the value that was asked for, and not only the nearest one above it.
+    pub exact: bool,
+}
+
+/// Where the value stands that `pointer` leads to, or the nearest value above it that exists. None if the document does not
+/// parse.
+pub(crate) fn place(bytes: &[u8], pointer: &str) -> Option<Place> {
     let root: &RawValue = serde_json::from_slice(bytes).ok()?;
-    let mut value = root;
+    let (mut value, mut exact) = (root, true);
     for token in pointer.split('/').skip(1).take(DEPTH) {
         let below = match members(value) {
             Some(members) => member(&members, token),
             None => token.parse().ok().and_then(|index: usize| items(value)?.get(index).copied()),
         };
-        let Some(below) = below else { break };
+        let Some(below) = below else {
+            exact = false;
+            break;
+        };
         value = below;
     }
     let offset = value.get().as_ptr().addr() - bytes.as_ptr().addr();
     let before = bytes.get(..offset)?;
     let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
-    Some((before.iter().filter(|&&byte| byte == b'\n').count() + 1, offset - line_start + 1))
+    let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
+    Some(Place { line, column: offset - line_start + 1, span: offset..offset + value.get().len(), exact })
+}
+
+/// Line and column of [`place`].
+pub(super) fn position(bytes: &[u8], pointer: &str) -> Option<(usize, usize)> {
+    place(bytes, pointer).map(|place| (place.line, place.column))
 }
 
 /// The last of that name; else one that differs in case alone, as Go takes it.
@@ -74,23 +96,30 @@ fn member<'a>(members: &[(String, &'a RawValue)], token: &str) -> Option<&'a Raw
     named(|name, token| name == token).or_else(|| named(str::eq_ignore_ascii_case))
 }
 
-/// The pointer of the first member whose name its object holds already. `serde_json` refuses such a document
-/// where the object is a struct, without saying where.
-pub(super) fn duplicate(bytes: &[u8]) -> Option<String> {
-    repeated(serde_json::from_slice(bytes).ok()?, "", DEPTH)
+/// The pointers of members whose name their object holds already. `serde_json` refuses such a document where the object
+/// is a struct, without saying where, and takes the last one where it is a map.
+pub(super) fn duplicates(bytes: &[u8]) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Ok(root) = serde_json::from_slice(bytes) {
+        collect_repeated(root, "", DEPTH, &mut found);
+    }
+    found
 }
 
-fn repeated(value: &RawValue, pointer: &str, depth: usize) -> Option<String> {
-    let depth = depth.checked_sub(1)?;
-    if let Some(items) = items(value) {
-        let mut items = items.into_iter().enumerate();
-        return items.find_map(|(index, item)| repeated(item, &format!("{pointer}/{index}"), depth));
+fn collect_repeated(value: &RawValue, pointer: &str, depth: usize, found: &mut Vec<String>) {
+    let Some(depth) = depth.checked_sub(1) else { return };
+    for (index, item) in items(value).into_iter().flatten().enumerate() {
+        collect_repeated(item, &format!("{pointer}/{index}"), depth, found);
     }
     let mut seen = std::collections::HashSet::new();
-    members(value)?.into_iter().find_map(|(name, below)| {
+    for (name, below) in members(value).into_iter().flatten() {
         let pointer = format!("{pointer}/{}", escape(&name));
-        if seen.insert(name) { repeated(below, &pointer, depth) } else { Some(pointer) }
-    })
+        if seen.insert(name) {
+            collect_repeated(below, &pointer, depth, found);
+        } else if !found.contains(&pointer) {
+            found.push(pointer);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -118,8 +147,8 @@ mod tests {
 
     #[test]
     fn a_repeated_name_is_found_at_any_level() {
-        assert_eq!(duplicate(TEXT.as_bytes()), None);
-        assert_eq!(duplicate(br#"{"a":1,"b":[{"c":1,"c":2}]}"#).as_deref(), Some("/b/0/c"));
-        assert_eq!(duplicate(br#"{"a":1,"\u0061":2}"#).as_deref(), Some("/a"));
+        assert_eq!(duplicates(TEXT.as_bytes()), [""; 0]);
+        assert_eq!(duplicates(br#"{"a":1,"b":[{"c":1,"c":2,"c":3}],"a":1}"#), ["/b/0/c", "/a"]);
+        assert_eq!(duplicates(br#"{"a":1,"\u0061":2}"#), ["/a"]);
     }
 }

@@ -28,9 +28,11 @@ mod nul;
 mod process;
 mod rdt;
 mod read;
+mod removed;
 mod resources;
 mod root;
 mod scheduling;
+pub(crate) mod spelling;
 mod strict;
 pub(crate) mod sysctl;
 mod template;
@@ -47,6 +49,8 @@ use json_pointer::JsonPointer;
 
 pub(crate) use capability::capability;
 pub(crate) use config_error::ConfigError;
+pub(crate) use diagnostics::sentences;
+pub(crate) use removed::Removed;
 pub use template::template;
 pub(crate) use template::{MASKED, READONLY};
 
@@ -72,10 +76,7 @@ impl Deref for Checked {
 
 /// The configuration in `bytes`, for making a container of it.
 pub fn parse(bytes: &[u8]) -> Result<Checked> {
-    check(bytes, |spec, diagnostics| {
-        root::rules(spec, diagnostics);
-        needs::rules(spec, diagnostics);
-    })
+    check(bytes, container_rules)
 }
 
 /// The document in `bytes`, judged alone: also one that lacks what a container needs, such as a process, which
@@ -86,32 +87,81 @@ pub fn document(bytes: &[u8]) -> Result<Checked> {
 
 fn check(bytes: &[u8], rules: impl Fn(&Spec, &mut Diagnostics)) -> Result<Checked> {
     let mut diagnostics = Diagnostics::default();
-    let mut spec: Box<Spec> = read::document(bytes, &mut diagnostics)?;
-    absent::empty_to_none(&mut spec, bytes, &mut diagnostics);
-    rules(&spec, &mut diagnostics);
-    nul::config(bytes, &mut diagnostics);
+    let read: Option<Box<Spec>> = read::document(bytes, &mut diagnostics)?;
+    let spec = read.map(|spec| judge(spec, bytes, rules, &mut diagnostics));
     let warnings = diagnostics.into_result(Some(bytes))?;
-    Ok(Checked { spec, warnings })
+    spec.map(|spec| Checked { spec, warnings }).ok_or_else(read::unreadable)
+}
+
+fn judge(
+    mut spec: Box<Spec>,
+    bytes: &[u8],
+    rules: impl Fn(&Spec, &mut Diagnostics),
+    diagnostics: &mut Diagnostics,
+) -> Box<Spec> {
+    absent::empty_to_none(&mut spec, bytes, diagnostics);
+    rules(&spec, diagnostics);
+    nul::config(bytes, diagnostics);
+    spec
+}
+
+/// All that can be said of a configuration alone.
+#[derive(Debug, Default)]
+pub(crate) struct Examined {
+    /// What of it can be read, whatever is wrong with the rest.
+    pub spec: Option<Box<Spec>>,
+    pub errors: Vec<ConfigError>,
+    /// Each begins with a JSON pointer.
+    pub warnings: Vec<String>,
+    /// Members that nobody reads, and names that stand twice.
+    pub unknown: Vec<ConfigError>,
+    /// What `spec` lacks of the text.
+    pub removed: Removed,
+}
+
+/// As [`parse`], for telling everything: slower, and it goes on where that fails.
+pub(crate) fn examine(bytes: &[u8]) -> Examined {
+    let mut diagnostics = Diagnostics::default();
+    let spec = match read::examine::<Spec>(bytes, &mut diagnostics) {
+        Err(error) => {
+            let errors = vec![ConfigError::new("", error.to_string())];
+            return Examined { errors, ..Examined::default() };
+        }
+        Ok(spec) => spec.map(|spec| judge(spec, bytes, container_rules, &mut diagnostics)),
+    };
+    let Diagnostics { errors, warnings, unknown, removed, .. } = diagnostics;
+    Examined { spec, errors, warnings, unknown, removed }
+}
+
+fn container_rules(spec: &Spec, diagnostics: &mut Diagnostics) {
+    root::rules(spec, diagnostics);
+    needs::rules(spec, diagnostics);
 }
 
 /// The process in `bytes`.
 pub fn parse_process(bytes: &[u8]) -> Result<(Process, Vec<String>)> {
     let mut diagnostics = Diagnostics::default();
-    let mut process: Process = *read::document(bytes, &mut diagnostics)?;
-    absent::process(&mut process);
-    process::rules(&process, &JsonPointer::ROOT, &mut diagnostics);
-    nul::whole(bytes, &mut diagnostics);
-    Ok((process, diagnostics.into_result(Some(bytes))?))
+    let mut process: Option<Box<Process>> = read::document(bytes, &mut diagnostics)?;
+    if let Some(process) = &mut process {
+        absent::process(process);
+        process::rules(process, &JsonPointer::ROOT, &mut diagnostics);
+        nul::whole(bytes, &mut diagnostics);
+    }
+    let warnings = diagnostics.into_result(Some(bytes))?;
+    process.map(|process| (*process, warnings)).ok_or_else(read::unreadable)
 }
 
 /// The resources in `bytes`, a document of their own (`update --resources`), with the warnings about them.
 pub fn parse_resources(bytes: &[u8]) -> Result<(LinuxResources, Vec<String>)> {
     let mut diagnostics = Diagnostics::default();
-    let mut resources: LinuxResources = *read::document(bytes, &mut diagnostics)?;
-    absent::resources(&mut resources, &JsonPointer::ROOT, bytes, &mut diagnostics);
-    resources::rules(&resources, &JsonPointer::ROOT, &mut diagnostics);
-    nul::whole(bytes, &mut diagnostics);
-    Ok((resources, diagnostics.into_result(Some(bytes))?))
+    let mut resources: Option<Box<LinuxResources>> = read::document(bytes, &mut diagnostics)?;
+    if let Some(resources) = &mut resources {
+        absent::resources(resources, &JsonPointer::ROOT, bytes, &mut diagnostics);
+        resources::rules(resources, &JsonPointer::ROOT, &mut diagnostics);
+        nul::whole(bytes, &mut diagnostics);
+    }
+    let warnings = diagnostics.into_result(Some(bytes))?;
+    resources.map(|resources| (*resources, warnings)).ok_or_else(read::unreadable)
 }
 
 /// The rules for a process that was put together from flags.

@@ -11,6 +11,7 @@ use super::json_pointer::JsonPointer;
 use super::mappings;
 use super::mount_options;
 use super::namespaces::Namespaces;
+use super::spelling;
 
 pub(super) fn rules(spec: &Spec, diagnostics: &mut Diagnostics) {
     let namespaces = Namespaces::new(spec.linux().as_ref());
@@ -70,7 +71,10 @@ fn options(mount: &Mount, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
                 // runc refused these only from 1.2 on, so there are configurations that have them.
                 diagnostics.warn(&at.item(index), format!("{message}: {} does nothing here", quote(option)));
             } else {
-                diagnostics.error(&at.item(index), format!("{message}: {}", quote(option)));
+                let meant =
+                    spelling::nearest(option, mount_options::MOUNT_OPTIONS.iter().map(|known| known.word));
+                let hint = spelling::hint(meant);
+                diagnostics.error(&at.item(index), format!("{message}: {}{hint}", quote(option)));
             }
         }
         if option == "tmpcopyup" && (bind || mount.typ().as_deref() != Some("tmpfs")) {

@@ -13,6 +13,10 @@ pub(super) fn rules(spec: &Spec, diagnostics: &mut Diagnostics) {
     if spec.process().is_none() {
         diagnostics.error(&JsonPointer::ROOT.key("process"), matched::PROCESS_EMPTY);
     }
+    // Which namespaces there are is not known: what hangs on them would be guessed.
+    if diagnostics.lacks("/linux/namespaces") {
+        return;
+    }
     let namespaces = Namespaces::new(spec.linux().as_ref());
     uts(spec, &namespaces, diagnostics);
     let Some(linux) = spec.linux() else { return };
@@ -20,7 +24,9 @@ pub(super) fn rules(spec: &Spec, diagnostics: &mut Diagnostics) {
     if let Some(name) = spec.domainname() {
         sysctl::same_domainname(name, linux.sysctl().as_ref(), &at.key("sysctl"), diagnostics);
     }
-    user(linux, &namespaces, &at, diagnostics);
+    if !(diagnostics.lacks("/linux/uidMappings") || diagnostics.lacks("/linux/gidMappings")) {
+        user(linux, &namespaces, &at, diagnostics);
+    }
     time(linux, &namespaces, &at, diagnostics);
     network(linux, &namespaces, &at, diagnostics);
     mount(linux, &namespaces, &at, diagnostics);

@@ -1,22 +1,41 @@
 //! Reads a document into the types of `oci-spec`: one fast pass, and a second, lenient one where that fails.
 //!
 //! The second pass accepts what other runtimes accept and the `oci-spec` types do not ([`super::lenient`]), and
-//! where that does not help, finds every member that is wrong, not only the first: what is wrong is noted, taken
-//! out, and the rest is read again.
+//! where that does not help, finds every member that is wrong, not only the first: what is wrong is noted, something
+//! harmless put in its place or taken out, and the whole is read again.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::config_error::ConfigError;
+use super::config_error::{ConfigError, quote};
 use super::diagnostics::Diagnostics;
-use super::strict::{Strict, Track};
+use super::removed::Removed;
+use super::strict::{Strict, Track, UNKNOWN};
 use super::{lenient, locate, tree, type_messages};
 use crate::error::{Error, Kind, matched};
 use crate::fail;
 
-/// The most wrong members that are reported.
-const MAX_ERRORS: usize = 17;
+/// How often a document is read at most: each time one more member is found wrong. A large one takes its time.
+const MAX_READINGS: usize = 40;
+/// For whoever asks for everything.
+const MAX_READINGS_TO_EXAMINE: usize = 200;
+
+/// Objects whose members have any name: of two of one name, the last one holds.
+const FREE_NAMES: &[&str] = &[
+    "/annotations",
+    "/linux/sysctl",
+    "/linux/netDevices",
+    "/linux/timeOffsets",
+    "/linux/resources/unified",
+    "/linux/resources/rdma",
+    "/unified",
+    "/rdma",
+];
+
+/// Members that the specification has for other systems.
+const OTHER_SYSTEMS: &[&str] =
+    &["/windows", "/solaris", "/vm", "/zos", "/freebsd", "/process/commandLine", "/process/user/username"];
 
 /// A document that can be read: the configuration, or the process of `exec --process`.
 pub(super) trait Document: Sized {
@@ -51,19 +70,35 @@ impl Document for oci_spec::runtime::Process {
     }
 }
 
-/// Reads `bytes`; warnings about what was changed on the way go to `diagnostics`.
+/// Reads `bytes`; what is wrong or was changed on the way goes to `diagnostics`. What is returned lacks the members that are
+/// wrong, and is None where nothing is left.
 ///
 /// # Errors
-/// Of kind `Spec`: no JSON (with line and column), or members of the wrong type, all of them with their pointers.
-pub(super) fn document<T: Document>(bytes: &[u8], diagnostics: &mut Diagnostics) -> Result<Box<T>, Error> {
-    parse(bytes).or_else(|(_, error)| parse_leniently(bytes, &error, diagnostics))
+/// Of kind `Spec`: no JSON (with line and column), or no object.
+pub(super) fn document<T: Document>(
+    bytes: &[u8],
+    diagnostics: &mut Diagnostics,
+) -> Result<Option<Box<T>>, Error> {
+    match parse(bytes, &Track::new(false)) {
+        Ok(document) => Ok(Some(document)),
+        Err((_, first)) => parse_leniently(bytes, twice(&first).is_some(), false, diagnostics),
+    }
+}
+
+/// As [`document`], and tells of members that nobody reads.
+pub(super) fn examine<T: Document>(
+    bytes: &[u8],
+    diagnostics: &mut Diagnostics,
+) -> Result<Option<Box<T>>, Error> {
+    let first = parse::<T>(bytes, &Track::new(false)).err();
+    let has_duplicates = first.is_some_and(|(_, first)| twice(&first).is_some());
+    parse_leniently(bytes, has_duplicates, true, diagnostics)
 }
 
 /// One pass; where it fails, the pointer of what could not be read.
-fn parse<T: Document>(bytes: &[u8]) -> Result<Box<T>, (String, serde_json::Error)> {
-    let track = Track::default();
+fn parse<T: Document>(bytes: &[u8], track: &Track) -> Result<Box<T>, (String, serde_json::Error)> {
     let mut parser = serde_json::Deserializer::from_slice(bytes);
-    let members = T::Members::deserialize(Strict::new(&mut parser, &track));
+    let members = T::Members::deserialize(Strict::new(&mut parser, track));
     let members = members.and_then(|members| parser.end().map(|()| members));
     members.map(|members| Box::new(members.into())).map_err(|error| (track.pointer(), error))
 }
@@ -72,62 +107,84 @@ fn parse<T: Document>(bytes: &[u8]) -> Result<Box<T>, (String, serde_json::Error
 #[inline(never)]
 fn parse_leniently<T: Document>(
     bytes: &[u8],
-    first: &serde_json::Error,
+    has_duplicates: bool,
+    notes_unknown: bool,
     diagnostics: &mut Diagnostics,
-) -> Result<Box<T>, Error> {
+) -> Result<Option<Box<T>>, Error> {
     let mut value: Value = serde_json::from_slice(bytes).map_err(|error| syntax(bytes, &error))?;
     match &value {
         Value::Null => return Err(Error::new(Kind::Spec, matched::CONFIG_NULL)),
         Value::Object(_) => {}
         _ => return Err(fail!(Kind::Spec, "the document is not a JSON object")),
     }
-    // `Value` keeps the last of two members of one name in silence; the types do not.
-    if let Some(pointer) =
-        locate::duplicate(bytes).filter(|_| first.to_string().starts_with("duplicate field"))
-    {
-        return Err(single_error(bytes, pointer, "this member stands here twice".to_owned()));
-    }
+    duplicates(bytes, has_duplicates, notes_unknown, diagnostics);
     T::make_acceptable(&mut value, diagnostics);
-    read_all(bytes, value, diagnostics)
+    Ok(read_all(value, notes_unknown, diagnostics))
 }
 
-/// Reads `value`, or names all its members that are of the wrong type.
-fn read_all<T: Document>(
-    bytes: &[u8],
-    mut value: Value,
-    diagnostics: &mut Diagnostics,
-) -> Result<Box<T>, Error> {
-    let mut wrong = Vec::<ConfigError>::new();
-    for _ in 0..MAX_ERRORS {
-        // As text again: reading values instead would be a second copy of all the readers, a quarter of a MiB.
-        match parse(&serde_json::to_vec(&value).unwrap_or_default()) {
-            Ok(document) if wrong.is_empty() => return Ok(document),
-            Ok(_) => break,
-            Err((pointer, error)) => {
-                if let Some(name) = twice(&error).filter(|name| fold(&mut value, &pointer, name)) {
-                    diagnostics.warnings.push(format!(
-                        "{pointer}: \"{name}\" stands here in several spellings, taken together"
-                    ));
-                    continue;
-                }
-                let message =
-                    type_messages::message(&pointer, tree::find(&value, &pointer), &unplaced(&error));
-                let removed = take_out(&mut value, &pointer);
-                // What is missing because it was taken out has been told.
-                let told = wrong.iter().any(|fault| fault.pointer.starts_with(&pointer));
-                if !told {
-                    wrong.push(ConfigError { pointer, message });
-                }
-                if !removed {
-                    break;
-                }
-            }
+/// `Value` keeps the last of two members of one name in silence; the types do not, where they know the names.
+fn duplicates(bytes: &[u8], are_wrong: bool, notes_unknown: bool, diagnostics: &mut Diagnostics) {
+    for pointer in locate::duplicates(bytes) {
+        let holder = pointer.rsplit_once('/').map_or("", |(holder, _)| holder);
+        if are_wrong && !FREE_NAMES.contains(&holder) {
+            diagnostics.unreadable(ConfigError::new(pointer, "this member stands here twice"));
+        } else if notes_unknown {
+            let message = "this member stands here twice: the last one holds";
+            diagnostics.unknown.push(ConfigError::new(pointer, message));
         }
     }
-    let mut all = std::mem::take(diagnostics);
-    wrong.into_iter().for_each(|fault| all.push(fault));
-    all.into_result(Some(bytes))?;
-    Err(fail!(Kind::Spec, "the document cannot be read"))
+}
+
+/// Reads `value`, and tells of all its members that are of the wrong type.
+fn read_all<T: Document>(
+    mut value: Value,
+    notes_unknown: bool,
+    diagnostics: &mut Diagnostics,
+) -> Option<Box<T>> {
+    let mut replaced = Vec::<String>::new();
+    for _ in 0..if notes_unknown { MAX_READINGS_TO_EXAMINE } else { MAX_READINGS } {
+        let track = Track::new(notes_unknown);
+        // As text again: reading values instead would be a second copy of all the readers, a quarter of a MiB.
+        let (pointer, error) = match parse(&serde_json::to_vec(&value).unwrap_or_default(), &track) {
+            Ok(document) => return Some(document),
+            Err(wrong) => wrong,
+        };
+        let refusal = unplaced(&error);
+        let original = diagnostics.removed.original(&pointer);
+        if refusal.starts_with(UNKNOWN) {
+            if !OTHER_SYSTEMS.contains(&&*original) {
+                diagnostics.unknown.push(ConfigError::new(original, refusal));
+            }
+            take_out(&mut value, &pointer, &mut diagnostics.removed);
+            continue;
+        }
+        if let Some(name) = twice(&error)
+            && fold(&mut value, &pointer, &name, diagnostics)
+        {
+            continue;
+        }
+        // What is missing because it was taken out has been told.
+        if !diagnostics.errors.iter().any(|told| told.concerns(&original)) {
+            let message = type_messages::message(&pointer, tree::find(&value, &pointer), &refusal);
+            diagnostics.unreadable(ConfigError::new(original, message));
+        }
+        // What else is wrong is looked for in a document that is as whole as it can be.
+        if !replaced.contains(&pointer)
+            && let Some(stand_in) = type_messages::stand_in(tree::find(&value, &pointer), &refusal)
+            && let Some(wrong) = tree::find_mut(&mut value, &pointer)
+        {
+            *wrong = stand_in;
+            replaced.push(pointer);
+        } else if !take_out(&mut value, &pointer, &mut diagnostics.removed) {
+            return None;
+        }
+    }
+    None
+}
+
+/// The error for a document of which nothing could be read, where no other says why.
+pub(super) fn unreadable() -> Error {
+    fail!(Kind::Spec, "the document cannot be read")
 }
 
 /// The member that a document has twice.
@@ -137,37 +194,40 @@ fn twice(error: &serde_json::Error) -> Option<String> {
 
 /// Members whose names differ in case alone are one to Go, which reads one into the other. Where both say the same, it
 /// is the spelling of the specification that holds.
-fn fold(value: &mut Value, pointer: &str, name: &str) -> bool {
+fn fold(value: &mut Value, pointer: &str, name: &str, diagnostics: &mut Diagnostics) -> bool {
     let Some(members) = tree::find_mut(value, pointer).and_then(Value::as_object_mut) else { return false };
     let others = members.keys().filter(|key| *key != name && key.eq_ignore_ascii_case(name));
     let others: Vec<String> = others.cloned().collect();
+    let at = diagnostics.removed.original(pointer);
     for other in &others {
+        let mut lost = Vec::new();
         if let Some(more) = members.remove(other) {
-            merge(members.entry(name).or_insert(Value::Null), more);
+            merge(members.entry(name).or_insert(Value::Null), more, &format!("{at}/{name}"), &mut lost);
         }
+        let shown = if at.is_empty() { "/" } else { &at };
+        let mut message = format!("{shown}: {name:?} stands here also as {}, taken together", quote(other));
+        for pointer in lost {
+            message.push_str(&format!("; what {} says of {pointer} is lost", quote(other)));
+        }
+        diagnostics.warnings.push(message);
     }
     !others.is_empty()
 }
 
-fn merge(into: &mut Value, more: Value) {
+/// Puts `more` into what stands at `at`; values that have no place beside others are `lost`.
+fn merge(into: &mut Value, more: Value, at: &str, lost: &mut Vec<String>) {
     match (into, more) {
         (Value::Object(into), Value::Object(more)) => {
             for (key, value) in more {
                 let existing = into.keys().find(|existing| existing.eq_ignore_ascii_case(&key)).cloned();
-                merge(into.entry(existing.unwrap_or(key)).or_insert(Value::Null), value);
+                let key = existing.unwrap_or(key);
+                let at = format!("{at}/{}", tree::escape(&key));
+                merge(into.entry(key).or_insert(Value::Null), value, &at, lost);
             }
         }
         (into @ Value::Null, more) => *into = more,
+        (into, more) if *into != more => lost.push(at.to_owned()),
         _ => {}
-    }
-}
-
-fn single_error(bytes: &[u8], pointer: String, message: String) -> Error {
-    let mut diagnostics = Diagnostics::default();
-    diagnostics.push(ConfigError { pointer, message });
-    match diagnostics.into_result(Some(bytes)) {
-        Err(error) => error,
-        Ok(_) => fail!(Kind::Spec, "the document cannot be read"),
     }
 }
 
@@ -190,16 +250,25 @@ fn unplaced(error: &serde_json::Error) -> String {
     text.strip_suffix(&place).unwrap_or(&text).to_owned()
 }
 
-/// Takes the member that holds the value at `pointer` out of its object. An item of an array takes the whole array
-/// with it: what is left must keep its numbers. False at the root, which nothing holds.
-fn take_out(value: &mut Value, mut pointer: &str) -> bool {
-    while let Some((holder, token)) = pointer.rsplit_once('/') {
-        if let Some(holder) = tree::find_mut(value, holder)
-            && tree::remove(holder, &tree::unescape(token)).is_some()
-        {
-            return true;
+/// Takes the member or the item at `pointer` out of what holds it. False at the root, which nothing holds.
+fn take_out(value: &mut Value, mut pointer: &str, removed: &mut Removed) -> bool {
+    while let Some((above, token)) = pointer.rsplit_once('/') {
+        match tree::find_mut(value, above) {
+            Some(Value::Array(items)) => {
+                if let Some(index) = token.parse().ok().filter(|index| *index < items.len()) {
+                    items.remove(index);
+                    removed.add(above, index);
+                    return true;
+                }
+            }
+            Some(holder) => {
+                if tree::remove(holder, &tree::unescape(token)).is_some() {
+                    return true;
+                }
+            }
+            None => {}
         }
-        pointer = holder;
+        pointer = above;
     }
     false
 }

@@ -15,20 +15,31 @@ use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
+use super::spelling;
 use super::tree::escape;
 
+/// What the error of a member that no type has begins with.
+pub(super) const UNKNOWN: &str = "no such member";
+
 /// The way back from what could not be read. Empty as long as all is well.
-#[derive(Default)]
-pub(super) struct Track(RefCell<Vec<String>>);
+pub(super) struct Track {
+    steps: RefCell<Vec<String>>,
+    /// Whether a member that no type has is an error. (The specification: it is passed over.)
+    refuse_unknown: bool,
+}
 
 impl Track {
+    pub(super) fn new(refuse_unknown: bool) -> Self {
+        Self { steps: RefCell::default(), refuse_unknown }
+    }
+
     fn step(&self, token: String) {
-        self.0.borrow_mut().push(token);
+        self.steps.borrow_mut().push(token);
     }
 
     /// The JSON pointer of the value that could not be read.
     pub(super) fn pointer(&self) -> String {
-        self.0.borrow().iter().rev().flat_map(|token| ["/", token]).collect()
+        self.steps.borrow().iter().rev().flat_map(|token| ["/", token]).collect()
     }
 }
 
@@ -200,7 +211,18 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<'_, A> {
     type Error = A::Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        self.members.next_key_seed(Name { inner: seed, fields: self.fields, name: &mut self.name })
+        let refuse = self.track.refuse_unknown && !self.fields.is_empty();
+        let key = self.members.next_key_seed(Name {
+            inner: seed,
+            fields: self.fields,
+            name: &mut self.name,
+            refuse,
+        });
+        key.inspect_err(|_| {
+            if refuse {
+                self.track.step(escape(&self.name));
+            }
+        })
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
@@ -218,13 +240,16 @@ struct Name<'m, T> {
     inner: T,
     fields: &'static [&'static str],
     name: &'m mut Cow<'static, str>,
+    /// A name that is none of `fields` is an error.
+    refuse: bool,
 }
 
 impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Name<'_, S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
-        self.inner.deserialize(Name { inner: deserializer, fields: self.fields, name: self.name })
+        let Self { inner, fields, name, refuse } = self;
+        inner.deserialize(Name { inner: deserializer, fields, name, refuse })
     }
 }
 
@@ -232,7 +257,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Name<'_, D> {
     type Error = D::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_str(Name { inner: visitor, fields: self.fields, name: self.name })
+        let Self { inner, fields, name, refuse } = self;
+        inner.deserialize_str(Name { inner: visitor, fields, name, refuse })
     }
 
     forward_to_deserialize_any! {
@@ -252,6 +278,10 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Name<'_, V> {
         let known = |same: fn(&str, &str) -> bool| self.fields.iter().find(|field| same(field, name));
         let field = known(|field, name| field == name).or_else(|| known(str::eq_ignore_ascii_case));
         *self.name = field.map_or_else(|| Cow::Owned(name.to_owned()), |field| Cow::Borrowed(*field));
+        if self.refuse && field.is_none() {
+            let meant = spelling::nearest(name, self.fields.iter().copied());
+            return Err(E::custom(format_args!("{UNKNOWN}{}", spelling::hint(meant))));
+        }
         self.inner.visit_str(self.name)
     }
 }

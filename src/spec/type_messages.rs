@@ -1,15 +1,53 @@
 //! The sentence for a member of the wrong type or an unknown word: runc's, where runc has one that people or tests
 //! look for; else serde's, which names what was wanted.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::config_error::quote;
+use super::spelling;
 use crate::error::matched;
 
 /// The message for the value at `pointer`, which the types refused with `refusal`.
 pub(super) fn message(pointer: &str, value: Option<&Value>, refusal: &str) -> String {
     let word = value.and_then(Value::as_str);
-    word.and_then(|word| unknown(&shape(pointer), word)).unwrap_or_else(|| shorten(refusal))
+    let message = word.and_then(|word| unknown(&shape(pointer), word)).unwrap_or_else(|| shorten(refusal));
+    let meant = word.and_then(|word| meant(word, refusal));
+    message + &spelling::hint(meant.as_deref())
+}
+
+/// The word of the enumeration that `word` is probably a slip for: serde's sentence lists them all.
+fn meant(word: &str, refusal: &str) -> Option<String> {
+    let (_, list) = refusal.strip_prefix("unknown variant `")?.rsplit_once("`, expected ")?;
+    let known: Vec<&str> = list.split('`').skip(1).step_by(2).map(crates_spelling).collect();
+    spelling::nearest(word, known).map(str::to_owned)
+}
+
+/// The specification's word for one that the crate misspells.
+fn crates_spelling(word: &str) -> &str {
+    match word {
+        "SCHED_RESET_ON_FORK" => "SCHED_FLAG_RESET_ON_FORK",
+        "SCHED_FLAG_D_L_OVERRUN" => "SCHED_FLAG_DL_OVERRUN",
+        other => other,
+    }
+}
+
+/// Something harmless of the type that was wanted in place of `value`: the document can then be read on.
+pub(super) fn stand_in(value: Option<&Value>, refusal: &str) -> Option<Value> {
+    if let Some(word) = value.and_then(Value::as_str)
+        && let Some(meant) = meant(word, refusal)
+    {
+        return Some(json!(meant));
+    }
+    let (_, wanted) = refusal.rsplit_once(", expected ")?;
+    match wanted {
+        "a boolean" => Some(json!(false)),
+        "a string" | "path string" => Some(json!("")),
+        "a sequence" => Some(json!([])),
+        "a map" => Some(json!({})),
+        integer if integer.trim_start_matches(['i', 'u']).parse::<u8>().is_ok() => Some(json!(0)),
+        structure if structure.starts_with("struct ") => Some(json!({})),
+        _ => None,
+    }
 }
 
 /// Escapes and shortens serde's sentence, which quotes the whole value.

@@ -9,7 +9,7 @@ use super::translation::{Translation, is_idle};
 use super::unavailable::missing_controller;
 use super::write::Write;
 use super::{v1, v2};
-use crate::error::Result;
+use crate::error::{Faults, Result};
 use crate::host::cgroup::Mode;
 
 /// The part of a plan that follows from the resources alone.
@@ -43,10 +43,11 @@ impl Limits {
         // A write that does not need its controller is left out with it: without the controller there is no
         // limit.
         writes.retain(|write| write.needs_controller() || has(write));
-        match writes.iter().find(|write| !has(write)) {
-            Some(write) => Err(missing_controller(&write.controller, &write.pointer, mode)),
-            None => Ok(Self { writes, check_usage: check_usage(resources, mode), warnings }),
+        let mut faults = Faults::default();
+        for write in writes.iter().filter(|write| !has(write)) {
+            faults.push(missing_controller(&write.controller, &write.pointer, mode));
         }
+        faults.or(Self { writes, check_usage: check_usage(resources, mode), warnings })
     }
 }
 
@@ -58,6 +59,11 @@ pub(super) fn translate(resources: &LinuxResources, mode: Mode) -> Result<Transl
         Mode::V1 | Mode::Hybrid => v1::writes(resources, &mut translation)?,
     }
     Ok(translation)
+}
+
+/// The fields that mean nothing to the interface.
+pub(crate) fn warnings(resources: &LinuxResources, mode: Mode) -> Vec<String> {
+    translate(resources, mode).map(|translation| translation.warnings).unwrap_or_default()
 }
 
 fn check_usage(resources: &LinuxResources, mode: Mode) -> Option<MemoryLimits> {

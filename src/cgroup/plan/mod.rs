@@ -28,6 +28,7 @@ pub(crate) mod write;
 
 pub use group_plan::Plan;
 pub(crate) use group_plan::{MemoryLimits, Permission};
+pub(crate) use limits::warnings;
 pub(crate) use location::Location;
 pub use manager::Manager;
 pub use new_group::{Request, new_group};

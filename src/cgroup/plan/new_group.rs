@@ -18,7 +18,7 @@ use super::translation::{Translation, sorted_by_name};
 use super::unavailable::{missing_controller, unified_not_available};
 use super::write::Write;
 use crate::container_id::ContainerId;
-use crate::error::{Kind, Result};
+use crate::error::{Faults, Kind, Result};
 use crate::fail;
 use crate::host::cgroup::{Layout, Mode};
 
@@ -159,11 +159,14 @@ fn with_controllers(mut writes: Vec<Write>, layout: &Layout) -> Result<Vec<Write
     let has =
         |name: &str| name == "cgroup" || unified.controllers.iter().any(|controller| controller == name);
     writes.retain(|write| write.needs_controller() || has(&write.controller));
-    match writes.iter().find(|write| !has(&write.controller)) {
-        None => Ok(writes),
-        Some(write) if write.is_unified() => Err(unified_not_available(write)),
-        Some(write) => Err(missing_controller(&write.controller, &write.pointer, Mode::V2)),
+    let mut faults = Faults::default();
+    for write in writes.iter().filter(|write| !has(&write.controller)) {
+        faults.push(match write.is_unified() {
+            true => unified_not_available(write),
+            false => missing_controller(&write.controller, &write.pointer, Mode::V2),
+        });
     }
+    faults.or(writes)
 }
 
 /// Plans a container without a group. A limit could not be enforced, so it is refused. Device rules, which
@@ -172,10 +175,12 @@ fn without_group(request: &Request<'_>, resources: Option<&LinuxResources>) -> R
     let mode = request.layout.mode();
     let Translation { writes, mut warnings } =
         resources.map(|resources| translate(resources, mode)).transpose()?.unwrap_or_default();
-    if let Some(write) = writes.iter().find(|write| write.needs_controller()) {
+    let mut faults = Faults::default();
+    for write in writes.iter().filter(|write| write.needs_controller()) {
         let why = "cannot be set: the cgroup manager is disabled";
-        return Err(fail!(Kind::Unsupported, "{}: {why}", write.pointer));
+        faults.push(fail!(Kind::Unsupported, "{}: {why}", write.pointer));
     }
+    faults.or(())?;
     if resources.is_some_and(|resources| resources.devices().iter().flatten().next().is_some()) {
         warnings.push(format!("{RESOURCES}/devices: left out: the cgroup manager is disabled"));
     }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompFilterFlag as Flag};
 
-use crate::error::{Kind, Result};
+use crate::error::{Faults, Kind, Result};
 use crate::fail;
 use crate::kernel::seccomp::{self as kernel, c_ulong};
 
@@ -45,22 +45,20 @@ pub(super) fn requested(profile: &LinuxSeccomp, notify: bool, kernel: c_ulong) -
 
 fn all_of(list: &[Flag], notify: bool, kernel: c_ulong) -> Result<c_ulong> {
     let mut flags = 0;
+    let mut faults = Faults::default();
     for (index, flag) in list.iter().enumerate() {
         let bit = bit(*flag);
         if kernel & bit == 0 {
-            return Err(fail!(Kind::Unsupported, "/linux/seccomp/flags/{index}: this kernel has no {flag}"));
-        }
-        if bit == kernel::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV && !notify {
-            return Err(fail!(
-                Kind::Spec,
-                "/linux/seccomp/flags/{index}: {flag} needs a rule with SCMP_ACT_NOTIFY"
-            ));
+            faults.push(fail!(Kind::Unsupported, "/linux/seccomp/flags/{index}: this kernel has no {flag}"));
+        } else if bit == kernel::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV && !notify {
+            let why = "needs a rule with SCMP_ACT_NOTIFY";
+            faults.push(fail!(Kind::Spec, "/linux/seccomp/flags/{index}: {flag} {why}"));
         }
         // TSYNC puts the filter on all threads at once. The process that loads it has only one thread, and
         // NOTIFY's listener cannot be combined with TSYNC.
         flags |= bit & !kernel::SECCOMP_FILTER_FLAG_TSYNC;
     }
-    Ok(flags)
+    faults.or(flags)
 }
 
 fn bit(flag: Flag) -> c_ulong {

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{Arch, LinuxSeccomp};
 
-use crate::error::{Kind, Result};
+use crate::error::{Faults, Kind, Result};
 use crate::fail;
 use crate::kernel::seccomp::{self as kernel, c_ulong, sock_filter};
 use action::Action;
@@ -90,14 +90,46 @@ impl Filter {
 /// `Kind::Spec` for an invalid object and `Kind::Unsupported` for what this machine does not have, each with
 /// the JSON pointer.
 pub fn compile(profile: &LinuxSeccomp, machine: Arch, kernel_flags: c_ulong) -> Result<Filter> {
+    compile_or_warn(profile, machine, kernel_flags, &mut Vec::new())
+}
+
+/// As [`compile`]; where it fails, what has no effect anyway is added to `untold`.
+pub(super) fn compile_or_warn(
+    profile: &LinuxSeccomp,
+    machine: Arch,
+    kernel_flags: c_ulong,
+    untold: &mut Vec<String>,
+) -> Result<Filter> {
     let mut warnings = Vec::new();
-    let abis = admitted(profile, machine, &mut warnings)?;
-    let rules = Rules::read(profile, &mut warnings)?;
-    let notify = notify(profile, rules.notify, kernel_flags)?;
-    let flags = flags::requested(profile, rules.notify, kernel_flags)?;
-    let program = program(&rules, &abis)?;
-    // The read that follows must really wait: if the filter answered it with an errno, the read would be
-    // repeated for ever.
+    let filter = compile_with(profile, machine, kernel_flags, &mut warnings);
+    match filter {
+        Ok(filter) => Ok(Filter { warnings, ..filter }),
+        Err(error) => {
+            untold.append(&mut warnings);
+            Err(error)
+        }
+    }
+}
+
+/// The names of all system calls of which there is a number.
+pub(crate) fn system_calls() -> impl Iterator<Item = &'static str> {
+    table::TABLE.iter().map(|row| row.0)
+}
+
+fn compile_with(
+    profile: &LinuxSeccomp,
+    machine: Arch,
+    kernel_flags: c_ulong,
+    warnings: &mut Vec<String>,
+) -> Result<Filter> {
+    let abis = admitted(profile, machine, warnings)?;
+    let rules = Rules::read(profile, warnings)?;
+    let mut faults = Faults::default();
+    let notify = faults.take(notify(profile, rules.notify, kernel_flags)).flatten();
+    let flags = faults.take(flags::requested(profile, rules.notify, kernel_flags)).unwrap_or_default();
+    let program = faults.take(program(&rules, &abis)).unwrap_or_default();
+    faults.or(())?;
+    // The read that goes with it must be one that waits: an errno for it would be met again and again.
     let spares_madvise = rules.never_kills("madvise") && rules.permit("read");
     Ok(Filter {
         program,
@@ -108,7 +140,7 @@ pub fn compile(profile: &LinuxSeccomp, machine: Arch, kernel_flags: c_ulong) -> 
         spares_looks: rules.permit_looks(machine == Arch::ScmpArchX86_64),
         permits_execve: rules.permit("execve"),
         permits_exit: rules.permit("exit_group") || rules.permit("exit"),
-        warnings,
+        warnings: Vec::new(),
     })
 }
 

@@ -5,7 +5,7 @@ use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, Linux
 
 use super::action::{Action, takes_errno};
 use super::table::{Row, TABLE};
-use crate::error::{Kind, Result};
+use crate::error::{Faults, Kind, Result};
 use crate::fail;
 
 /// A system call has six arguments.
@@ -65,16 +65,17 @@ impl<'a> Rules<'a> {
     /// Values that the kernel has no place for, with the pointer of the field.
     pub(super) fn read(profile: &'a LinuxSeccomp, warnings: &mut Vec<String>) -> Result<Self> {
         let syscalls = profile.syscalls().as_deref().unwrap_or_default();
+        let mut faults = Faults::default();
         let mut rules = Self {
-            default: default_action(profile, warnings)?,
+            default: faults.take(default_action(profile, warnings)).unwrap_or(Action::ALLOW),
             entries: Vec::with_capacity(512),
             known: Vec::with_capacity(512),
             notify: false,
         };
         for (index, syscall) in syscalls.iter().enumerate() {
-            rules.add(index, syscall, warnings)?;
+            faults.take(rules.add(index, syscall, warnings));
         }
-        Ok(rules)
+        faults.or(rules)
     }
 
     /// Whether this call never kills its caller: at worst the call is refused.

@@ -1,0 +1,123 @@
+//! Everything that is wrong with a configuration on this host, told at once: what the document says in itself, and what the
+//! plan makes of it. The same rules and the same plan as `create` has, without stopping at the first fault.
+
+use std::path::Path;
+
+use crate::bundle;
+use crate::error::{Error, Kind, Result};
+use crate::fail;
+use crate::host::Facts;
+use crate::host::probe::{Needed, NeededCgroup, read_facts};
+use crate::plan::seccomp::system_calls;
+use crate::plan::{Plan, Request, plan_or_warn};
+use crate::spec::{self, ConfigError, Examined, spelling};
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Examination {
+    /// A container would not be made.
+    pub faults: Vec<ConfigError>,
+    /// Something would not be as the configuration says.
+    pub losses: Vec<ConfigError>,
+    /// Where there is one.
+    pub plan: Option<Plan>,
+    /// What of the configuration can be read.
+    pub spec: Option<Box<oci_spec::runtime::Spec>>,
+}
+
+/// Examines the configuration `bytes`.
+pub(crate) fn examine(bytes: &[u8], facts: &Facts, request: &Request<'_>) -> Examination {
+    let Examined { spec, errors, warnings, unknown, removed } = spec::examine(bytes);
+    let mut found = Examination { faults: errors, ..Examination::default() };
+    found.losses = unknown.into_iter().chain(warnings.iter().map(|warning| located(warning))).collect();
+    let Some(spec) = spec else { return found };
+    // With a namespace that could not be read, the plan is another container's: what it lacks is no news.
+    let hides = |fault: &ConfigError| fault.concerns("/linux/namespaces") && !fault.has_guess();
+    let is_whole = !found.faults.iter().any(hides);
+    let mut warnings = Vec::new();
+    let placed = |text: &str| {
+        let ConfigError { pointer, message } = located(text);
+        ConfigError::new(removed.original(&pointer), with_system_call(message))
+    };
+    match plan_or_warn(&spec, facts, request, &mut warnings) {
+        Ok(plan) => {
+            let filter = plan.process.seccomp.iter().flat_map(|filter| &filter.warnings);
+            warnings.extend(filter.cloned());
+            found.plan = Some(plan);
+        }
+        Err(error) => {
+            for fault in error.parts().iter().map(|part| placed(&part.to_string())) {
+                // What the rules have told already, the plan stumbles over again.
+                if !found.faults.iter().any(|told| told.concerns(&fault.pointer)) {
+                    found.faults.push(fault);
+                }
+            }
+        }
+    }
+    if is_whole {
+        found.losses.extend(warnings.iter().map(|warning| placed(warning)));
+    }
+    found.spec = Some(spec);
+    found
+}
+
+/// Takes a sentence apart that begins with the pointer of its field.
+fn located(sentence: &str) -> ConfigError {
+    match sentence.split_once(": ").filter(|(pointer, _)| pointer.starts_with('/')) {
+        // `/linux/resources/memory/swappiness has no effect`.
+        Some((pointer, message)) => match pointer.split_once(" has no effect") {
+            Some((pointer, "")) => ConfigError::new(pointer, format!("has no effect: {message}")),
+            // The document itself.
+            _ => ConfigError::new(pointer.trim_end_matches('/'), message),
+        },
+        None => ConfigError::new("", sentence),
+    }
+}
+
+/// Adds which system call was probably meant: too long a search for a plan that is made for every container.
+fn with_system_call(message: String) -> String {
+    let meant = message.strip_prefix("no such system call, skipped: ");
+    let meant = meant.and_then(|name| spelling::nearest(name, system_calls()));
+    let hint = spelling::hint(meant);
+    message + &hint
+}
+
+/// All facts of this host that a plan may hang on.
+pub(crate) fn all_facts() -> Result<Facts> {
+    read_facts(Needed { cgroup: NeededCgroup::OwnGroup, seccomp: true, resctrl: true, labels: true })
+}
+
+/// The error of a configuration that is refused, with what else is wrong with it: in the plan, in the rootfs, and in names
+/// that are probably misspelt. `refusal` if nothing more can be said.
+#[cold]
+#[inline(never)]
+pub(super) fn all_faults(refusal: Error, path: &Path, request: &Request<'_>) -> Error {
+    if refusal.kind() != Kind::Spec {
+        return refusal;
+    }
+    let Ok((bytes, facts)) = bundle::read_config_bytes(path).and_then(|bytes| Ok((bytes, all_facts()?)))
+    else {
+        return refusal;
+    };
+    let mut found = examine(&bytes, &facts, request);
+    let Some(spec) = &found.spec else { return refusal };
+    found.faults.extend(missing_rootfs(spec, &request.bundle));
+    let is_misspelt = |loss: &ConfigError| loss.message.starts_with("no such member (did you mean");
+    let misspelt: Vec<_> = found.losses.into_iter().filter(is_misspelt).collect();
+    found.faults.extend(misspelt);
+    let file = path.file_name().unwrap_or_default().display().to_string();
+    let file = if file == bundle::CONFIG { file } else { path.display().to_string() };
+    fail!(Kind::Spec, "{file}: {}", spec::sentences(&found.faults, Some(&bytes)))
+}
+
+/// A rootfs that is not there.
+pub(super) fn missing_rootfs(spec: &oci_spec::runtime::Spec, bundle: &Path) -> Option<ConfigError> {
+    let root = spec.root().as_ref().filter(|root| !root.path().as_os_str().is_empty())?;
+    let path = bundle.join(root.path());
+    let why = match std::fs::metadata(&path) {
+        Ok(metadata) if metadata.is_dir() => return None,
+        Ok(_) => format!("rootfs is not a directory: {}", path.display()),
+        Err(error) => format!("rootfs {}: {}", path.display(), Error::from(error)),
+    };
+    Some(ConfigError::new("/root/path", why))
+}

@@ -1,0 +1,79 @@
+//! Finds the word that was probably meant.
+
+/// The word of `known` that `typed` is most probably a slip for; None where none is near.
+pub(crate) fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // What comes from a document may be of any length; no word that is known is longer.
+    if typed.is_empty() || typed.len() > 64 {
+        return None;
+    }
+    let known: Vec<&str> = known.into_iter().collect();
+    let plain = |word: &str| word.to_ascii_lowercase().replace(['-', '_', '.'], "");
+    // What all begin with (`RLIMIT_`) makes no two of them alike, and is left out by many.
+    let prefix = common_prefix(&known);
+    let bare = plain(typed.strip_prefix(prefix).unwrap_or(typed));
+    let distance = |word: &str| {
+        let whole =
+            if prefix.is_empty() { usize::MAX } else { strsim::osa_distance(&plain(typed), &plain(word)) };
+        whole.min(strsim::osa_distance(&bare, &plain(&word[prefix.len()..])))
+    };
+    let near = known.iter().map(|word| (distance(word), *word)).min_by_key(|(distance, _)| *distance)?;
+    // One slip in a short word makes another word of it; a long one stands for two or three.
+    let allowed = match near.1.len() - prefix.len() {
+        0..=2 => 0,
+        3..=5 => 1,
+        6..=11 => 2,
+        _ => 3,
+    };
+    (near.0 <= allowed && near.1 != typed).then_some(near.1)
+}
+
+/// What all words begin with, up to its last `_`.
+fn common_prefix<'a>(words: &[&'a str]) -> &'a str {
+    let [first, rest @ ..] = words else { return "" };
+    if rest.is_empty() {
+        return "";
+    }
+    let shared = |end: &usize| rest.iter().all(|word| word.starts_with(&first[..*end]));
+    let ends = first.match_indices('_').map(|(at, _)| at + 1);
+    ends.filter(shared).last().map_or("", |end| &first[..end])
+}
+
+/// ` (did you mean "network"?)`, or nothing.
+pub(crate) fn hint(meant: Option<&str>) -> String {
+    meant.map_or_else(String::new, |meant| format!(" (did you mean {meant:?}?)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_found_and_another_word_is_not() {
+        let known = ["pid", "network", "mount", "user", "uts"];
+        for (typed, meant) in [
+            ("netwrok", Some("network")),
+            ("Network", Some("network")),
+            ("net-work", Some("network")),
+            ("mnt", None),
+            ("pdi", Some("pid")),
+            ("mounts", Some("mount")),
+            ("network", None),
+            ("", None),
+            ("x", None),
+            ("time", None),
+        ] {
+            assert_eq!(nearest(typed, known), meant, "{typed}");
+        }
+        let limits = ["RLIMIT_AS", "RLIMIT_NOFILE", "RLIMIT_NPROC"];
+        for (typed, meant) in [
+            ("RLIMIT_X", None),
+            ("RLIMIT_NOFILES", Some("RLIMIT_NOFILE")),
+            ("nofile", Some("RLIMIT_NOFILE")),
+            ("RLMIT_NPROC", Some("RLIMIT_NPROC")),
+        ] {
+            assert_eq!(nearest(typed, limits), meant, "{typed}");
+        }
+        assert_eq!(nearest(&"n".repeat(1 << 20), known), None);
+        assert_eq!(hint(Some("pid")), " (did you mean \"pid\"?)");
+    }
+}

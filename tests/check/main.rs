@@ -1,0 +1,7 @@
+//! What is told of a configuration that is wrong: all of it, at once, and nothing that is not so.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod together;
