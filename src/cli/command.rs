@@ -18,6 +18,10 @@ pub enum Command {
     Events(ContainerId, Events),
     Exec(ContainerId, Exec),
     Features,
+    Inspect {
+        id: ContainerId,
+        format: Format,
+    },
     Kill(Targets, Kill),
     List {
         format: Format,

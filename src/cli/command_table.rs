@@ -191,6 +191,11 @@ pub const VERBS: &[Verb] = &[
         flags: EXEC,
     },
     alone("features", "show what this runtime supports", &[]),
+    on_container(
+        "inspect",
+        "show what can be seen of a container: why it waits, use and limits, mounts, capabilities",
+        &[FORMAT],
+    ),
     Verb {
         name: "kill",
         aliases: &[],

@@ -6,8 +6,8 @@ use crate::container_id::ContainerId;
 use crate::error::Result;
 use crate::lifecycle::options::{Events, Globals};
 use crate::lifecycle::verbs::{
-    checkpoint, create, delete, events, exec, features, kill, list, mounts, pause, plan, ps, restore, resume,
-    run, spec, start, state, update,
+    checkpoint, create, delete, events, exec, features, inspect, kill, list, mounts, pause, plan, ps,
+    restore, resume, run, spec, start, state, update,
 };
 
 /// Runs the command and returns its exit code.
@@ -25,6 +25,7 @@ pub(super) fn dispatch(globals: &Globals, command: &Command) -> Result<i32> {
         Command::Features => print_text(out_of_line(|| print::features::json(&features::features()))),
         Command::Help(None) => print_text(Ok(help::program())),
         Command::Help(Some(verb)) => print_text(Ok(help::verb(verb))),
+        Command::Inspect { id, format } => print_text(out_of_line(|| inspected(globals, id, *format))),
         Command::Kill(targets, options) => exit_zero(out_of_line(|| kill::kill(globals, targets, options))),
         Command::List { format, quiet } => print_text(out_of_line(|| listing(globals, *format, *quiet))),
         Command::Mounts(id, options) => exit_zero(out_of_line(|| mounts::mounts(globals, id, options))),
@@ -69,6 +70,14 @@ fn watched(globals: &Globals, id: &ContainerId, options: &Events) -> Result<()> 
         }
         event => stdout::write(&print::events::json(id, event)?),
     })
+}
+
+fn inspected(globals: &Globals, id: &ContainerId, format: Format) -> Result<String> {
+    let seen = inspect::inspect(globals, id)?;
+    match format {
+        Format::Table => Ok(print::inspect::text(&seen)),
+        Format::Json => print::inspect::json(&seen),
+    }
 }
 
 fn listing(globals: &Globals, format: Format, quiet: bool) -> Result<String> {

@@ -84,6 +84,7 @@ pub(super) fn command(verb: &'static str, values: &FlagValues, arguments: &[Stri
         "events" => Command::Events(id()?, events(values)?),
         "exec" => Command::Exec(id()?, exec(values, rest)?),
         "features" => Command::Features,
+        "inspect" => Command::Inspect { id: id()?, format: format(values)? },
         "kill" => Command::Kill(targets(values, first)?, kill(values, rest)),
         "list" => Command::List { format: format(values)?, quiet: values.is_on("quiet") },
         "mounts" => mounts(first, rest)?,

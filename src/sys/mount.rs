@@ -107,8 +107,18 @@ pub fn mount_flags(mount: BorrowedFd<'_>) -> Result<u64> {
 
 /// Returns the number of the mount that `fd` is on: statx(2) with STATX_MNT_ID, KERNEL(5.8). 0 before it.
 pub fn mount_id(fd: BorrowedFd<'_>) -> Result<u64> {
+    Ok(statx_mount(fd)?.stx_mnt_id)
+}
+
+/// Whether `fd` is the root of the mount that it is on: STATX_ATTR_MOUNT_ROOT, KERNEL(5.8). False before it.
+pub fn is_mount_root(fd: BorrowedFd<'_>) -> Result<bool> {
+    let attribute = libc::STATX_ATTR_MOUNT_ROOT as u64;
+    Ok(statx_mount(fd)?.stx_attributes & attribute != 0)
+}
+
+fn statx_mount(fd: BorrowedFd<'_>) -> Result<libc::statx> {
     // SAFETY: statx is plain data for which zero is valid.
-    let mut told: libc::statx = unsafe { std::mem::zeroed() };
+    let mut statx: libc::statx = unsafe { std::mem::zeroed() };
     // SAFETY: an empty literal and a struct of the kernel's size, which both outlive the call.
     check(unsafe {
         libc::syscall(
@@ -117,10 +127,10 @@ pub fn mount_id(fd: BorrowedFd<'_>) -> Result<u64> {
             c"".as_ptr(),
             libc::AT_EMPTY_PATH,
             libc::STATX_MNT_ID,
-            &raw mut told,
+            &raw mut statx,
         )
     })?;
-    Ok(told.stx_mnt_id)
+    Ok(statx)
 }
 
 /// Changes attributes of the mount that `mount` is the root of: mount_setattr(2). `userns` is the descriptor for

@@ -11,6 +11,7 @@ mod delete;
 mod exec;
 mod faults;
 mod groups;
+mod inspect;
 mod kill;
 mod list;
 mod pause;

@@ -3,6 +3,7 @@
 pub(super) mod columns;
 pub(super) mod events;
 pub(super) mod features;
+pub(super) mod inspect;
 pub(super) mod list;
 pub(super) mod openmetrics;
 pub(super) mod owner;

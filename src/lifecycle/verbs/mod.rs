@@ -6,6 +6,7 @@ pub(crate) mod delete;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod features;
+pub(crate) mod inspect;
 pub(crate) mod kill;
 pub(crate) mod list;
 pub(crate) mod mounts;
