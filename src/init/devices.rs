@@ -8,8 +8,8 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, mknodat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
+use super::place::Place;
 use crate::handshake::{InStep, Report, Step};
-use crate::inroot::Root;
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use crate::plan::devices::{Device, Devices, Link};
 use crate::sys::file::{chmod_opened, chown_opened};
@@ -17,11 +17,11 @@ use crate::sys::mount::{mount_setattr, move_mount, open_tree_clone};
 
 /// Makes all nodes and links. In a user namespace (`user_namespace`) nodes cannot be made, so the host's are
 /// bound instead.
-pub(super) fn make(plan: &Devices, root: &Root, user_namespace: bool) -> Result<(), Report> {
+pub(super) fn make(plan: &Devices, place: &Place<'_>, user_namespace: bool) -> Result<(), Report> {
     let mut directory = Directory::default();
     for (index, device) in plan.nodes.iter().enumerate() {
         let (parent, name) =
-            directory.parent_of(root, &device.path).in_step(Step::Device(index), "open the directory")?;
+            directory.parent_of(place, &device.path).in_step(Step::Device(index), "open the directory")?;
         let bind =
             || bind_host_node(parent, name, device).in_step(Step::Device(index), "bind the host's node");
         if user_namespace {
@@ -37,14 +37,14 @@ pub(super) fn make(plan: &Devices, root: &Root, user_namespace: bool) -> Result<
     }
     for (index, link) in plan.links.iter().enumerate() {
         let (parent, name) =
-            directory.parent_of(root, &link.path).in_step(Step::Link(index), "open the directory")?;
+            directory.parent_of(place, &link.path).in_step(Step::Link(index), "open the directory")?;
         make_link(parent, name, link).in_step(Step::Link(index), "symlink")?;
     }
     // A plan without links is for a /dev that belongs to somebody else (`plan::devices`).
     if plan.links.is_empty() {
         return Ok(());
     }
-    make_core_link(root, &mut directory).in_step(Step::CoreLink, "symlink /dev/core")
+    make_core_link(place, &mut directory).in_step(Step::CoreLink, "symlink /dev/core")
 }
 
 /// The directory that was opened last: nearly all nodes are in /dev.
@@ -55,14 +55,18 @@ struct Directory {
 }
 
 impl Directory {
-    fn parent_of<'a>(&'a mut self, root: &Root, path: &'a CStr) -> Result<(&'a OwnedFd, &'a CStr), Errno> {
+    fn parent_of<'a>(
+        &'a mut self,
+        place: &Place<'_>,
+        path: &'a CStr,
+    ) -> Result<(&'a OwnedFd, &'a CStr), Errno> {
         let bytes = path.to_bytes_with_nul();
         let slash = bytes.iter().rposition(|&b| b == b'/').map_or(0, |i| i + 1);
         let name = CStr::from_bytes_with_nul(&bytes[slash..]).map_err(|_| Errno::EINVAL)?;
         if self.fd.is_none() || self.path != bytes[..slash] {
             self.path = bytes[..slash].to_vec();
             let directory = CString::new(&bytes[..slash]).map_err(|_| Errno::EINVAL)?;
-            self.fd = Some(root.mkdir_all(&directory, 0o755)?);
+            self.fd = Some(place.mkdir_all(&directory, 0o755)?);
         }
         self.fd.as_ref().map(|fd| (fd, name)).ok_or(Errno::EINVAL)
     }
@@ -159,12 +163,12 @@ fn make_link(parent: &OwnedFd, name: &CStr, link: &Link) -> Result<(), Errno> {
 }
 
 /// Makes /dev/core if the kernel has /proc/kcore.
-fn make_core_link(root: &Root, directory: &mut Directory) -> Result<(), Errno> {
-    match root.resolve(c"/proc/kcore", OFlag::O_PATH) {
+fn make_core_link(place: &Place<'_>, directory: &mut Directory) -> Result<(), Errno> {
+    match place.find(c"/proc/kcore", OFlag::O_PATH).0 {
         Ok(_) => {}
         Err(_) => return Ok(()),
     }
     let link = Link { path: c"/dev/core".into(), to: c"/proc/kcore".into() };
-    let (parent, name) = directory.parent_of(root, c"/dev/core")?;
+    let (parent, name) = directory.parent_of(place, c"/dev/core")?;
     make_link(parent, name, &link)
 }

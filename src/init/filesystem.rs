@@ -5,12 +5,15 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::mount::MsFlags;
+use nix::fcntl::{OFlag, openat};
+use nix::mount::{MntFlags, MsFlags, umount2};
+use nix::sys::stat::Mode;
+use nix::unistd::fchdir;
 
 use super::mount_error::{InCall, MountError};
 use crate::plan::mount_options::Parameter;
 use crate::plan::mounts::Mount;
-use crate::sys::mount::{fsconfig_create, fsconfig_set, fsmount, fsopen};
+use crate::sys::mount::{fsconfig_create, fsconfig_set, fsmount, fsopen, move_mount, open_tree_clone};
 
 /// Makes a superblock with fsopen(2). It is not mounted anywhere yet.
 pub(super) fn make(
@@ -41,20 +44,59 @@ pub(super) fn make(
     fsmount(context.as_fd(), mount.attributes.set).call("fsmount")
 }
 
-/// fsconfig(2) refuses values of 256 bytes and more, which the layers of an overlay easily reach. A
-/// filesystem that is mounted with mount(2) for that reason cannot inherit a mode, get a label or have files
-/// copied into it: these need a mount that is attached nowhere yet.
+/// fsconfig(2) refuses values of 256 bytes and more: layers of an overlay easily have as many.
 pub(super) fn is_too_long((_, value): &Parameter) -> bool {
     value.as_ref().is_some_and(|value| value.count_bytes() >= 256)
 }
 
-/// Mounts with mount(2), which takes one page for all options. The kernel would cut off more without an
-/// error.
-pub(super) fn mount_here(
+/// As [`make`], by mount(2). That mounts on a name alone, and by a name alone the mount is found then: on a directory
+/// of a tmpfs that covers `target` meanwhile, for in there nobody can change what the name means.
+pub(super) fn make_by_mount(
     target: &OwnedFd,
     kind: &CStr,
     source: &CStr,
     parameters: &[Parameter],
+    mode: Option<u32>,
+) -> Result<OwnedFd, MountError> {
+    let own = own_directory().call("mount a private tmpfs")?;
+    move_mount(own.as_fd(), target.as_fd()).call("move_mount")?;
+    let made = mount_in(&own, kind, source, parameters, mode);
+    // Also takes away what is mounted in it; a clone of that is attached nowhere.
+    let gone = fchdir(&own).and_then(|()| umount2(c".", MntFlags::MNT_DETACH));
+    let made = made?;
+    gone.call("umount2").map(|()| made)
+}
+
+const PLACE: &CStr = c"mount";
+
+fn own_directory() -> Result<OwnedFd, Errno> {
+    let context = fsopen(c"tmpfs")?;
+    fsconfig_create(context.as_fd())?;
+    let own = fsmount(context.as_fd(), 0)?;
+    nix::sys::stat::mkdirat(&own, PLACE, Mode::S_IRWXU)?;
+    Ok(own)
+}
+
+/// Mounts in the directory that is ours alone. Returns a clone of the mount.
+fn mount_in(
+    own: &OwnedFd,
+    kind: &CStr,
+    source: &CStr,
+    parameters: &[Parameter],
+    mode: Option<u32>,
+) -> Result<OwnedFd, MountError> {
+    let place = openat(own, PLACE, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
+    fchdir(place.call("open")?).call("fchdir")?;
+    mount_here(kind, source, parameters, mode)?;
+    open_tree_clone(own.as_fd(), PLACE, false, 0).call("open_tree")
+}
+
+/// Mounts where we stand by mount(2), which takes a page of options together; more it would cut off without a word.
+fn mount_here(
+    kind: &CStr,
+    source: &CStr,
+    parameters: &[Parameter],
+    mode: Option<u32>,
 ) -> Result<(), MountError> {
     const PAGE: usize = 4096;
     const FLAGS: [(&CStr, MsFlags); 5] = [
@@ -65,6 +107,9 @@ pub(super) fn mount_here(
         (c"iversion", MsFlags::MS_I_VERSION),
     ];
     let (mut flags, mut data) = (MsFlags::empty(), Vec::new());
+    if let Some(mode) = mode {
+        data.extend_from_slice(format!("mode={mode:o}").as_bytes());
+    }
     for (key, value) in parameters {
         if let Some((_, flag)) = FLAGS.iter().find(|(name, _)| *name == key.as_c_str()) {
             flags |= *flag;
@@ -80,8 +125,6 @@ pub(super) fn mount_here(
     if data.len() >= PAGE {
         return Err(Errno::E2BIG).call("mount: the options are longer than a page");
     }
-    // The target is our working directory: its path could lead elsewhere.
-    nix::unistd::fchdir(target).call("fchdir")?;
     nix::mount::mount(Some(source), c".", Some(kind), flags, Some(data.as_slice())).call("mount")
 }
 

@@ -11,7 +11,7 @@ use nix::sys::stat::{Mode, fstat, umask};
 use nix::unistd::fchdir;
 
 use super::args::InitArgs;
-use super::mount_target::Place;
+use super::place::Place;
 use super::{confine, mounts};
 use crate::handshake::{InStep, Message, Report, Step, SyncSocket};
 use crate::inroot::Root;
@@ -30,7 +30,7 @@ pub(crate) fn add(
         Step::Mount(index) => index,
         _ => mounts.len(),
     };
-    let late = mounts::mount_all(mounts, Place { root: &root, shared: true }, &args.fds, socket);
+    let late = mounts::mount_all(mounts, &mut Place::new(&root, true), &args.fds, socket);
     let late = late.inspect_err(|report| take_back(&mounts[..made(report)], &root))?;
     mounts::make_read_only(late).inspect_err(|_| take_back(mounts, &root))?;
     done(socket)

@@ -23,6 +23,7 @@ pub(crate) mod namespaces;
 mod no_pivot;
 mod null;
 mod paths;
+mod place;
 mod program;
 mod refusal;
 mod rootfs;
@@ -190,9 +191,10 @@ fn set_up_in_own_mounts(
 ) -> Result<LateReadOnly, Report> {
     // Before the container's /dev is mounted, in which the name null may be any file (CVE-2025-31133).
     let null = paths::host_null(!plan.masked_paths.is_empty())?;
-    let mounts = mounts::mount_all(&plan.mounts, rootfs::place(&plan.rootfs, root), &args.fds, socket)?;
+    let mut place = rootfs::place(plan, root);
+    let mounts = mounts::mount_all(&plan.mounts, &mut place, &args.fds, socket)?;
     // After the mounts, because /dev is one of them.
-    devices::make(&plan.devices, root, plan.topology.has(Namespace::USER))?;
+    devices::make(&plan.devices, &place, plan.topology.has(Namespace::USER))?;
     // Before the root is changed: hooks see the paths of the host, and all mounts.
     run_creation_hooks(plan, args, socket)?;
     // After the hooks, which may make devices; before the root is changed, because the host's null device may
@@ -209,8 +211,8 @@ fn set_up_in_own_mounts(
     sysctl::write_all(&plan.sysctls, procfs.as_ref())?;
     // After the sysctls, which lie below such paths. Read-only comes first: if a path is in both lists, the
     // mask is on top.
-    let by_path = paths::make_read_only(&plan.read_only_paths, root)?;
-    paths::mask(&plan.masked_paths, plan.mask_context.as_ref(), root, null)?;
+    let by_path = paths::make_read_only(&plan.read_only_paths, &place)?;
+    paths::mask(&plan.masked_paths, plan.mask_context.as_ref(), &place, null)?;
     // Before the root becomes read-only.
     make_working_directory(&plan.process, root)?;
     Ok(LateReadOnly { mounts, root: plan.rootfs.read_only.then_some(Step::ReadOnlyRoot).or(by_path) })

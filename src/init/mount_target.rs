@@ -9,43 +9,37 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{SFlag, fstat};
 
 use super::mount_error::{InCall, MountError};
+use super::place::Place;
 use crate::handshake::{InStep, Report, Step};
 use crate::inroot::{Root, is_same};
 use crate::plan::mounts::{Mount, Source, TargetLookup};
 use crate::sys::mount::mount_id;
 
-/// Where mounts are made.
-#[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
-    pub root: &'a Root,
-    /// Whether the rootfs may have shared propagation. A mount then also appears elsewhere (a bind of the
-    /// root itself is a peer of the root), so a path does not prove where a target is.
-    pub shared: bool,
-}
-
-/// The file that a mount covers.
+/// What a mount goes onto.
 pub(super) struct Target {
     pub fd: OwnedFd,
     /// Whether the target was made for this mount.
     pub made: bool,
     /// Whether programs find this target at /proc.
     pub is_proc: bool,
+    /// The mount before it, of those that are kept, which it covers although it has another name.
+    pub covers: Option<usize>,
 }
 
 /// Opens the target of a mount. Refuses the root, and a place on procfs that the plan does not name.
-pub(super) fn open(place: Place<'_>, mount: &Mount, flags: OFlag) -> Result<Target, MountError> {
-    let (found, no_links) = find(place.root, mount, flags);
+pub(super) fn open(place: &Place<'_>, mount: &Mount, flags: OFlag) -> Result<Target, MountError> {
+    let (found, no_links) = find(place, mount, flags);
     judge(place, mount, found?, no_links)
 }
 
 /// Finds the target. Also returns whether the way to it had neither a symlink nor `..`.
-fn find(root: &Root, mount: &Mount, flags: OFlag) -> (Result<OwnedFd, MountError>, bool) {
+fn find(place: &Place<'_>, mount: &Mount, flags: OFlag) -> (Result<OwnedFd, MountError>, bool) {
     let flags = flags | OFlag::O_PATH;
     let (found, no_links) = match mount.lookup {
-        TargetLookup::Follow => root.find(&mount.target, flags),
-        TargetLookup::NoFollow => root.find(&mount.target, flags | OFlag::O_NOFOLLOW),
+        TargetLookup::Follow => place.find(&mount.target, flags),
+        TargetLookup::NoFollow => place.find(&mount.target, flags | OFlag::O_NOFOLLOW),
         TargetLookup::NoSymlinks => {
-            let found = root.resolve_without_symlinks(&mount.target, flags | OFlag::O_DIRECTORY);
+            let found = place.resolve_without_symlinks(&mount.target, flags | OFlag::O_DIRECTORY);
             if let Err(errno @ (Errno::ELOOP | Errno::ENOTDIR)) = found {
                 let call = "must be mounted on ordinary directory";
                 return (Err(MountError { errno, call, words: Vec::new() }), false);
@@ -59,22 +53,23 @@ fn find(root: &Root, mount: &Mount, flags: OFlag) -> (Result<OwnedFd, MountError
 
 /// Judges a target by its opened descriptor. Uses the path only if no symlink and no `..` was on the way:
 /// those of the image lead elsewhere than they seem to.
-fn judge(place: Place<'_>, mount: &Mount, found: OwnedFd, no_links: bool) -> Result<Target, MountError> {
+fn judge(place: &Place<'_>, mount: &Mount, found: OwnedFd, no_links: bool) -> Result<Target, MountError> {
     guard_procfs(&found, mount, no_links)?;
     let named_proc = mount.target.to_bytes() == b"/proc";
     if no_links && !place.shared {
-        return Ok(Target { fd: found, made: false, is_proc: named_proc });
+        return Ok(Target { fd: found, made: false, is_proc: named_proc, covers: None });
     }
     if place.root.is(&found).call("fstat")? {
         return Err(refused("leads to the root of the container, which a mount cannot cover"));
     }
-    let is_proc = named_proc || leads_to(place.root, c"/proc", &found)?;
-    Ok(Target { fd: found, made: false, is_proc })
+    let is_proc = named_proc || leads_to(place, c"/proc", &found)?;
+    let covers = if no_links { None } else { place.covered_by(&found).call("fstat")? };
+    Ok(Target { fd: found, made: false, is_proc, covers })
 }
 
 /// Whether `path` leads programs to the opened file.
-fn leads_to(root: &Root, path: &CStr, found: &OwnedFd) -> Result<bool, MountError> {
-    match root.resolve(path, OFlag::O_PATH) {
+fn leads_to(place: &Place<'_>, path: &CStr, found: &OwnedFd) -> Result<bool, MountError> {
+    match place.find(path, OFlag::O_PATH).0 {
         Ok(there) => is_same(&there, found).call("fstat"),
         Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(false),
         Err(errno) => Err(errno).call("open /proc"),
@@ -164,15 +159,15 @@ pub(super) fn check_proc(root: &Root, mounts: &[Mount]) -> Result<(), Report> {
 }
 
 /// Opens the target. If it is missing, makes it first: a directory for a directory, otherwise an empty file.
-pub(super) fn create_target(place: Place<'_>, mount: &Mount, kind: SFlag) -> Result<Target, MountError> {
-    let (found, no_links) = find(place.root, mount, OFlag::empty());
+pub(super) fn create_target(place: &Place<'_>, mount: &Mount, kind: SFlag) -> Result<Target, MountError> {
+    let (found, no_links) = find(place, mount, OFlag::empty());
     match found {
         Err(MountError { errno: Errno::ENOENT, .. }) => {}
         other => return judge(place, mount, other?, no_links),
     }
     let made = match kind {
-        SFlag::S_IFDIR => place.root.make_dir(&mount.target, 0o755),
-        _ => place.root.make_file(&mount.target, 0o644),
+        SFlag::S_IFDIR => place.make_dir(&mount.target, 0o755),
+        _ => place.make_file(&mount.target, 0o644),
     };
     let made = match made {
         // procfs lets nobody make a file. ENOENT must not be the answer: engines would take the program for

@@ -9,7 +9,8 @@ use nix::sys::stat::{SFlag, fstat};
 
 use super::args::InitFds;
 use super::mount_error::{InCall, MountError};
-use super::mount_target::{self as target, Place};
+use super::mount_target as target;
+use super::place::Place;
 use super::sync::ask_for;
 use super::{filesystem, mount_attributes as attributes};
 use crate::handshake::{Acknowledgement, InStep, Message, Report, Step, SyncSocket};
@@ -25,7 +26,7 @@ pub(super) type LateReadOnlyMount = (usize, OwnedFd);
 /// Makes all mounts in their order: a later one may lie within an earlier one.
 pub(super) fn mount_all(
     mounts: &[Mount],
-    place: Place<'_>,
+    place: &mut Place<'_>,
     fds: &InitFds,
     socket: &SyncSocket,
 ) -> Result<Vec<LateReadOnlyMount>, Report> {
@@ -33,10 +34,15 @@ pub(super) fn mount_all(
     for (index, mount) in mounts.iter().enumerate() {
         let source = fds.sources.get(index).and_then(Option::as_ref);
         let own = mapped_inside(index, mount, place.root, socket)?;
-        if let Some(fd) =
-            make_mount(mount, place, source.or(own.as_ref())).map_err(|fail| fail.report(index))?
-        {
-            late.push((index, fd));
+        let made = make_mount(mount, place, source.or(own.as_ref())).map_err(|fail| fail.report(index))?;
+        let Some(Made { mount: made, directory, covers }) = made else { continue };
+        if mount.late_read_only {
+            late.push((index, copy_of(&made).map_err(|fail| fail.report(index))?));
+        }
+        match covers {
+            Some(covered) => place.cover(covered, made),
+            None if directory => place.keep(mounts, index, made),
+            None => {}
         }
     }
     target::check_proc(place.root, mounts)?;
@@ -52,34 +58,41 @@ pub(super) fn make_read_only(late: Vec<LateReadOnlyMount>) -> Result<(), Report>
     Ok(())
 }
 
-/// Makes one mount. Returns it if it becomes read-only at the end. `source` is a detached clone of a bind's
-/// source, if there is one already.
+/// A mount, and which of those before it stands below it by now.
+struct Made {
+    mount: OwnedFd,
+    directory: bool,
+    covers: Option<usize>,
+}
+
+/// Makes one mount, or changes the one that is there. `source` is a detached clone of a bind's source, where there is
+/// one already.
 fn make_mount(
     mount: &Mount,
-    place: Place<'_>,
+    place: &Place<'_>,
     source: Option<&OwnedFd>,
-) -> Result<Option<OwnedFd>, MountError> {
-    let made = match &mount.source {
-        Source::Symlink { to } => symlink(place.root, &mount.target, to).map(|()| None)?,
+) -> Result<Option<Made>, MountError> {
+    match &mount.source {
+        Source::Symlink { to } => symlink(place.root, &mount.target, to).map(|()| None),
         Source::Remount => {
             let target = target::open(place, mount, OFlag::O_PATH)?;
-            attributes::set(&target.fd, mount).map(|()| Some(target.fd))?
+            attributes::set(&target.fd, mount)?;
+            Ok(Some(Made { mount: target.fd, directory: false, covers: None }))
         }
-        Source::Bind { .. } => bind(mount, place, source)?,
-        Source::Filesystem { .. } => mount_filesystem(mount, place)?,
-    };
-    Ok(made.filter(|_| mount.late_read_only))
+        Source::Bind { .. } => bind(mount, place, source),
+        Source::Filesystem { .. } => mount_filesystem(mount, place),
+    }
 }
 
 /// Binds a file or a directory. Returns the mount, or `None` if a symlink was copied instead.
-fn bind(mount: &Mount, place: Place<'_>, source: Option<&OwnedFd>) -> Result<Option<OwnedFd>, MountError> {
+fn bind(mount: &Mount, place: &Place<'_>, source: Option<&OwnedFd>) -> Result<Option<Made>, MountError> {
     let Source::Bind { path, recursive, no_follow, copy_symlink, named, locked, inside, .. } = &mount.source
     else {
         return Ok(None);
     };
     let at_flags = if *no_follow { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
     let tree = match source {
-        Some(fd) => fd.try_clone().map_err(|error| errno_of(&error)).call("dup")?,
+        Some(fd) => copy_of(fd)?,
         None if *inside => clone_inside(place.root, path, *recursive, *no_follow)?,
         None => open_tree_clone(AT_FDCWD.as_fd(), path, *recursive, at_flags).call("open_tree")?,
     };
@@ -92,26 +105,23 @@ fn bind(mount: &Mount, place: Place<'_>, source: Option<&OwnedFd>) -> Result<Opt
     // The attributes come first, so that nobody ever sees the mount without them.
     attributes::set_named(&tree, mount, *named, *locked)?;
     attach(&tree, &target.fd)?;
-    Ok(Some(tree))
+    Ok(Some(Made { mount: tree, directory: kind == SFlag::S_IFDIR, covers: target.covers }))
 }
 
 /// Mounts a filesystem of the container's own. Returns the mount.
-fn mount_filesystem(mount: &Mount, place: Place<'_>) -> Result<Option<OwnedFd>, MountError> {
+fn mount_filesystem(mount: &Mount, place: &Place<'_>) -> Result<Option<Made>, MountError> {
     let Source::Filesystem { kind, source, parameters, inherit_mode, relabel, copy_up } = &mount.source
     else {
         return Ok(None);
     };
     let target = target::create_target(place, mount, SFlag::S_IFDIR)?;
     target.takes_filesystem(kind)?;
-    let plain = !*inherit_mode && relabel.is_none() && !*copy_up;
-    if plain && parameters.iter().any(filesystem::is_too_long) {
-        filesystem::mount_here(&target.fd, kind, source, parameters)?;
-        let new = target::open(place, mount, OFlag::empty())?.fd;
-        attributes::set(&new, mount)?;
-        return Ok(Some(new));
-    }
     let mode = if *inherit_mode && !target.made { Some(mode_of(&target.fd)?) } else { None };
-    let new = filesystem::make(kind, source, parameters, mode, mount)?;
+    let is_long = parameters.iter().any(filesystem::is_too_long);
+    let new = match is_long {
+        true => filesystem::make_by_mount(&target.fd, kind, source, parameters, mode)?,
+        false => filesystem::make(kind, source, parameters, mode, mount)?,
+    };
     if let Some(label) = relabel {
         super::label::set_on_filesystem(&new, label).call("set the SELinux label")?;
     }
@@ -121,10 +131,10 @@ fn mount_filesystem(mount: &Mount, place: Place<'_>) -> Result<Option<OwnedFd>, 
     move_mount(new.as_fd(), target.fd.as_fd()).call("move_mount")?;
     // fsmount has already set the attributes of the mount alone.
     let more = !mount.recursive.is_empty() || !mount.propagation.is_empty();
-    if more || mount.attributes.propagation != 0 {
+    if is_long || more || mount.attributes.propagation != 0 {
         attributes::set(&new, mount)?;
     }
-    Ok(Some(new))
+    Ok(Some(Made { mount: new, directory: true, covers: target.covers }))
 }
 
 /// Clones a source inside the rootfs, and lets the runtime map its ids: that needs rights to the filesystem
@@ -154,12 +164,19 @@ fn clone_inside(root: &Root, path: &CStr, recursive: bool, no_follow: bool) -> R
 /// Attaches the mount. If one is a directory and the other is not, the error is mount(2)'s: EINVAL says too
 /// little.
 fn attach(tree: &OwnedFd, target: &OwnedFd) -> Result<(), MountError> {
-    let directory = |fd| target::kind_of(fd).map(|kind| kind == SFlag::S_IFDIR);
     match move_mount(tree.as_fd(), target.as_fd()) {
-        Err(Errno::EINVAL) if directory(tree)? != directory(target)? => Err(Errno::ENOTDIR),
+        Err(Errno::EINVAL) if is_directory(tree)? != is_directory(target)? => Err(Errno::ENOTDIR),
         other => other,
     }
     .call("move_mount")
+}
+
+fn copy_of(fd: &OwnedFd) -> Result<OwnedFd, MountError> {
+    fd.try_clone().map_err(|error| errno_of(&error)).call("dup")
+}
+
+fn is_directory(fd: &OwnedFd) -> Result<bool, MountError> {
+    target::kind_of(fd).map(|kind| kind == SFlag::S_IFDIR)
 }
 
 fn mode_of(fd: &OwnedFd) -> Result<u32, MountError> {

@@ -7,8 +7,8 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::{SFlag, fstat};
 
+use super::place::Place;
 use crate::handshake::{InStep, Report, Step};
-use crate::inroot::Root;
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
 use crate::plan::mount_options::Parameter;
 use crate::sys::mount::{
@@ -38,7 +38,7 @@ pub(super) fn host_null(wanted: bool) -> Result<Option<OwnedFd>, Report> {
 pub(super) fn mask(
     paths: &[CString],
     context: Option<&Parameter>,
-    root: &Root,
+    place: &Place<'_>,
     null: Option<OwnedFd>,
 ) -> Result<(), Report> {
     let Some(null) = null else { return Ok(()) };
@@ -49,7 +49,7 @@ pub(super) fn mask(
             // The path is already hidden by its first mount.
             continue;
         }
-        let Some((target, is_root)) = open_existing(root, path, Step::MaskedPath(index))? else { continue };
+        let Some((target, is_root)) = open_existing(place, path, Step::MaskedPath(index))? else { continue };
         if is_root {
             let why = "it leads to the root of the container, which a mask cannot cover";
             return Err(Report::from_text(Step::MaskedPath(index), why));
@@ -111,11 +111,13 @@ fn empty_directory(label: Option<&Parameter>) -> Result<OwnedFd, Errno> {
 /// Makes each path that exists a read-only mount of itself; its other attributes stay. A path that leads to
 /// the root is an exception: the process stands on the root already and would not see a mount over it. For
 /// such a path the step is returned, and the root itself becomes read-only later.
-pub(super) fn make_read_only(paths: &[CString], root: &Root) -> Result<Option<Step>, Report> {
+pub(super) fn make_read_only(paths: &[CString], place: &Place<'_>) -> Result<Option<Step>, Report> {
     let mut whole = None;
     let change = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
     for (index, path) in paths.iter().enumerate() {
-        let Some((target, is_root)) = open_existing(root, path, Step::ReadOnlyPath(index))? else { continue };
+        let Some((target, is_root)) = open_existing(place, path, Step::ReadOnlyPath(index))? else {
+            continue;
+        };
         if is_root {
             whole = Some(Step::ReadOnlyPath(index));
             continue;
@@ -131,13 +133,13 @@ pub(super) fn make_read_only(paths: &[CString], root: &Root) -> Result<Option<St
 
 /// Opens a path, and says whether it leads to the root. A missing path is no failure. Any other failure is
 /// one: the process may still be able to reach the path.
-fn open_existing(root: &Root, path: &CString, step: Step) -> Result<Option<(OwnedFd, bool)>, Report> {
-    let (found, plain) = root.find(path, OFlag::O_PATH);
+fn open_existing(place: &Place<'_>, path: &CString, step: Step) -> Result<Option<(OwnedFd, bool)>, Report> {
+    let (found, plain) = place.find(path, OFlag::O_PATH);
     match found {
         Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
         found => {
             let found = found.in_step(step, "open")?;
-            let is_root = !plain && root.is(&found).in_step(step, "fstat")?;
+            let is_root = !plain && place.root.is(&found).in_step(step, "fstat")?;
             Ok(Some((found, is_root)))
         }
     }

@@ -9,11 +9,12 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, chroot, fchdir};
 
 use super::args::InitFds;
-use super::mount_target::Place;
 use super::no_pivot;
+use super::place::Place;
 use crate::handshake::{InStep, Report, Step};
 use crate::inroot::Root;
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
+use crate::plan::Plan;
 use crate::plan::rootfs::{RootSwitch, Rootfs};
 use crate::sys::errno_of;
 use crate::sys::mount::{mount_setattr, move_mount, open_tree_clone, pivot_here};
@@ -128,8 +129,9 @@ fn by_move_mount(plan: &Rootfs) -> Result<(), Report> {
 }
 
 /// Describes where the mounts of the plan are made.
-pub(super) fn place<'a>(plan: &Rootfs, root: &'a Root) -> Place<'a> {
-    Place { root, shared: plan.propagation.is_some_and(|propagation| !keeps_to_itself(propagation)) }
+pub(super) fn place<'a>(plan: &Plan, root: &'a Root) -> Place<'a> {
+    let shared = plan.rootfs.propagation.is_some_and(|propagation| !keeps_to_itself(propagation));
+    Place::for_plan(root, shared, plan)
 }
 
 /// Sets, after all mounts, what would hinder them: an unbindable root, and a read-only root if a step asks

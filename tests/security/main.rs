@@ -1,6 +1,6 @@
 //! Known attacks on container runtimes, each as an attempt that must fail. Those that are about paths of the image are
 //! in tests/rootfs/symlinks.rs, those about ids in tests/bad_input/ids.rs.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, clippy::print_stdout)]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -126,3 +126,34 @@ fn what_is_copied_up_is_neither_waited_on_nor_followed() {
     drop(racer);
     bundle.leaves_nothing();
 }
+
+/// The names of mount points in a rootfs that is shared lead elsewhere for moments: what is to be masked is no less there.
+#[test]
+fn what_is_masked_is_that_of_the_mount_and_not_of_its_name() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    for name in ["proc-other", "sys-other"] {
+        fs::create_dir(bundle.rootfs().join(name)).unwrap();
+    }
+    bundle.writable().patch(|config| {
+        config["linux"]["maskedPaths"] = json!(["/proc/version", "/sys/kernel"]);
+        config["linux"]["readonlyPaths"] = json!(["/proc/sys"]);
+    });
+    // Wherever the mounts are by then.
+    bundle.script(
+        "for d in /proc /proc-other /sys /sys-other; do cd $d; \
+            if [ -e version ]; then [ -c version ] || echo told; echo x 2>/dev/null >sys/kernel/domainname && echo set; \
+            elif [ -e kernel ]; then ls -A kernel; fi; done",
+    );
+    let pair = |one: &str, other: &str| (bundle.rootfs().join(one), bundle.rootfs().join(other));
+    let pairs = vec![pair("proc", "proc-other"), pair("sys", "sys-other")];
+    let racer = Racer::new(pairs, Duration::from_micros(100));
+    let mut started = 0;
+    for round in 0..STARTS * 2 {
+        let answer = bundle.run();
+        assert_eq!(answer.stdout, "", "round {round}: {answer:?}");
+        started += u32::from(answer.code == 0);
+    }
+    drop(racer);
+    println!("{started} of {} started", STARTS * 2);
+    bundle.leaves_nothing();
+}
