@@ -1,6 +1,6 @@
-//! The messages that the two halves of a start exchange over one SEQPACKET socket pair: the runtime (`launch`, the
-//! parent) and the new process (`init`, the child). A message is a byte, a number, or a report of fixed size: nothing is
-//! allocated and nothing parsed.
+//! The messages that the two halves of a start exchange over one SEQPACKET socket pair: the runtime
+//! (`launch`, the parent) and the new process (`init`, the child). A message is a byte, a number, or a report
+//! of fixed size: nothing is allocated and nothing parsed.
 //!
 //! ```text
 //!   parent (launch)                                     child (init), or the helper that goes before it
@@ -10,7 +10,8 @@
 //!              <────────────────────── MapIds ──        only a helper that made the user namespace
 //!   writes the id maps
 //!              ── IdsMapped ───────────>
-//!              <───────────── InitPid + pidfd ──        only a helper: it has cloned the container's process, and ends
+//!              <───────────── InitPid + pidfd ──        only a helper: it has cloned the container's
+//! process, and ends
 //!   resctrl, network devices
 //!              ── ResourcesAssigned ───>                only where `Waits::resources_assigned`
 //!              <────────── MapMount + mount ──          for each id-mapped bind of what is inside the rootfs
@@ -19,19 +20,21 @@
 //!              <──────────────────── RunHooks ──        only with prestart or createRuntime hooks
 //!   runs the hooks
 //!              ── HooksDone ───────────>
-//!              <──────────────────── Listener ──        only with a seccomp filter that notifies: it is loaded
+//!              <──────────────────── Listener ──        only with a seccomp filter that notifies: it is
+//! loaded
 //!   hands the listener to the agent
 //!              ── ListenerTaken ───────>
 //!              <─────────────────────── Ready ──        all is set up; `Waits::ready` says how much of it
 //!   writes the record
 //!              ── Created ─────────────>                `create`: wait on the exec fifo
 //!           or ── Start ───────────────>                `run` and `exec`: execute at once
-//!              <────────────────────── Failed ──        at any time instead: the report; then the child exits
+//!              <────────────────────── Failed ──        at any time instead: the report; then the child
+//! exits
 //! ```
 //!
-//! Who waits for what is decided in `plan::waits`. End of file means that the other half is gone: the child must not go
-//! on without its parent; to the parent it says, after `Start`, that execve succeeded (the socket is close-on-exec), and
-//! before it that the child was killed.
+//! `plan::waits` decides who waits for what. End of file means that the other half is gone: the child must
+//! not go on without its parent. For the parent it means, after `Start`, that execve succeeded (the socket is
+//! close-on-exec), and before it that the child was killed.
 
 pub(crate) mod report;
 pub(crate) mod step;
@@ -45,20 +48,20 @@ use crate::sys::socket::{receive_fd, send_fd};
 pub(crate) use report::{InStep, Report};
 pub(crate) use step::{IdKind, Lsm, Step};
 
-/// What the child says to the parent. `Fd` is owned where the message is received and borrowed where it is sent.
-// A report is of the size of its message: a box would be an allocation.
+/// The messages of the child. `Fd` is owned in a received message and borrowed in a sent one.
+// A report is as large as its message: a box would need an allocation.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub(crate) enum Message<Fd = OwnedFd> {
-    /// The helper has made the user namespace; the ids of it are to be mapped.
+    /// The helper has made the user namespace; the parent must map its ids.
     MapIds,
     /// The pid of the container's process in the parent's pid namespace, and its pidfd.
     InitPid(i32, Fd),
-    /// The index of a mount in the plan, and the detached mount, whose ids only the parent may map.
+    /// The index of a mount in the plan, and the detached mount. Only the parent may map its ids.
     MapMount(usize, Fd),
-    /// The prestart and createRuntime hooks are to run now.
+    /// The parent must run the prestart and createRuntime hooks now.
     RunHooks,
-    /// The number of the child's descriptor that is its seccomp listener.
+    /// The number of the child's descriptor for its seccomp listener.
     Listener(i32),
     Ready,
     Failed(Report),
@@ -66,11 +69,11 @@ pub(crate) enum Message<Fd = OwnedFd> {
     Closed,
 }
 
-/// What the parent says to the child: an answer of its own for each thing that the child waits for.
+/// The messages of the parent: one answer for each thing that the child waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Acknowledgement {
-    /// The first process is in its cgroup, and its ids are mapped where it has no helper.
+    /// The first process is in its cgroup. If it has no helper, its ids are mapped too.
     Placed = 1,
     /// Answers `Message::MapIds`.
     IdsMapped,
@@ -101,10 +104,11 @@ impl Acknowledgement {
     ];
 }
 
-/// What the new process writes into its exec fifo after its own hooks, where it has any: else why they have failed.
+/// The new process writes this into its exec fifo after its own hooks, if it has any. If they fail, it writes
+/// why.
 pub(crate) const HOOKS_DONE: &str = "+";
 
-/// The first byte of each message of the child.
+/// The first byte of each of the child's messages.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 enum Tag {
@@ -127,7 +131,7 @@ impl AsFd for SyncSocket {
     }
 }
 
-/// Makes both ends; each half drops the one that is not its own.
+/// Makes both ends. Each half drops the other's.
 pub(crate) fn socket_pair() -> Result<(SyncSocket, SyncSocket), Errno> {
     let (a, b) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     Ok((SyncSocket(a), SyncSocket(b)))
@@ -143,11 +147,12 @@ impl SyncSocket {
                 self.send_fd(&with_number(Tag::MapMount, *index as i32), *mount)
             }
             Message::RunHooks => self.send_bytes(&[Tag::RunHooks as u8]),
-            // By write(2) alone: any other call may have to wait for the agent, which does not have the listener yet.
+            // Only write(2) is used: any other call may have to wait for the agent, which does not have the
+            // listener yet.
             Message::Listener(fd) => nix::unistd::write(&self.0, &with_number(Tag::Listener, *fd)).map(drop),
             Message::Ready => self.send_bytes(&[Tag::Ready as u8]),
             Message::Failed(report) => self.send_bytes(&report.encode(Tag::Failed as u8)),
-            // Said by closing it.
+            // Closing the socket says it.
             Message::Closed => Ok(()),
         }
     }
@@ -160,7 +165,7 @@ impl SyncSocket {
         send_fd(self.0.as_fd(), bytes, fd).map(drop)
     }
 
-    /// Waits for the next message of the child; EPROTO for one that is none.
+    /// Waits for the next message of the child. Fails with EPROTO if it is no valid message.
     pub(crate) fn recv(&self) -> Result<Message, Errno> {
         let mut bytes = [0; report::SIZE];
         let (length, fd) = self.recv_bytes(&mut bytes)?;
@@ -183,7 +188,7 @@ impl SyncSocket {
 
     fn recv_bytes(&self, bytes: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
         match receive_fd(self.0.as_fd(), bytes) {
-            // The other half has ended with a message of ours unread; what it had said itself is still there.
+            // The other half has ended before it read our message. Its own messages can still be received.
             Err(Errno::ECONNRESET) => receive_fd(self.0.as_fd(), bytes),
             other => other,
         }
@@ -194,7 +199,7 @@ impl SyncSocket {
         self.send_bytes(&[acknowledgement as u8])
     }
 
-    /// Waits for the parent's next answer. None: the parent is gone, or says something that is none.
+    /// Waits for the parent's next answer. Returns `None` if the parent is gone, or sends no valid answer.
     pub(crate) fn recv_acknowledgement(&self) -> Result<Option<Acknowledgement>, Errno> {
         let mut byte = [0];
         let (length, _) = self.recv_bytes(&mut byte)?;

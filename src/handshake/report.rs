@@ -1,4 +1,4 @@
-//! `Report`: why the new process could not go on, in a fixed number of bytes.
+//! `Report`: the reason why the new process could not go on, in a fixed number of bytes.
 
 use std::io::Write;
 
@@ -6,35 +6,36 @@ use nix::errno::Errno;
 
 use super::step::Step;
 
-/// Bytes of text in a report: enough for the kernel's own words, or the end of what a hook wrote.
+/// The size of the text in a report: enough for the kernel's own words, or the end of a hook's output.
 pub(crate) const TEXT: usize = 480;
-/// Bytes of a whole message: tag, step, length of the text, the step's datum (an index or a kind of id), errno, text.
+/// The size of a whole message: tag, step, length of the text, the step's datum (an index or a kind of id),
+/// errno, text.
 pub(super) const SIZE: usize = 12 + TEXT;
 
 /// The step that failed and how; the parent puts it into words (`launch::explain`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Report {
     pub step: Step,
-    /// 0 where the text says it all.
+    /// 0 if the text is the whole message.
     pub errno: i32,
     text: [u8; TEXT],
     length: u16,
 }
 
 impl Report {
-    /// `call` is the failing system call's name, perhaps with what it was called on.
+    /// Makes a report. `call` is the name of the failing system call, perhaps with its object.
     pub(crate) fn new(step: Step, errno: Errno, call: &str) -> Self {
         let mut report = Self { step, errno: errno as i32, text: [0; TEXT], length: 0 };
         report.add(call);
         report
     }
 
-    /// A sentence alone, where no errno belongs to it.
+    /// Makes a report of a sentence, without an errno.
     pub(crate) fn from_text(step: Step, text: &str) -> Self {
         Self::new(step, Errno::from_raw(0), text)
     }
 
-    /// Appends to the text what fits.
+    /// Appends as much of `text` as fits.
     pub(crate) fn add(&mut self, text: &str) {
         let used = usize::from(self.length);
         let mut room = &mut self.text[used..];

@@ -1,6 +1,6 @@
-//! `Step`: what the new process was doing, with the datum that says which one of several.
+//! `Step`: the steps of the new process. A step that occurs several times carries a datum.
 
-/// An id of a user, as one of three system calls sets it.
+/// The kinds of ids that a user has, each with its system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum IdKind {
@@ -20,14 +20,14 @@ pub(crate) enum Lsm {
     Selinux,
 }
 
-/// What a step can carry: a number of 32 bits in the message.
+/// The datum of a step: a number of 32 bits in the message.
 trait Datum: Sized {
     fn encode(self) -> u32;
     fn decode(number: u32) -> Option<Self>;
 }
 
 impl Datum for usize {
-    /// Indexes of lists that a configuration holds: far below 2^32.
+    /// Indexes of lists in a configuration are far below 2^32.
     fn encode(self) -> u32 {
         self as u32
     }
@@ -57,11 +57,11 @@ impl Datum for Lsm {
     }
 }
 
-/// Lists the steps once: as the enum, and as its two directions from and to the bytes of a message.
+/// Lists the steps once, and makes of them the enum and its conversions to and from the bytes of a message.
 macro_rules! steps {
     (@pattern $datum:ident $kind:ident) => { $datum };
     ($($(#[$doc:meta])* $step:ident $(($kind:ident))?,)+) => {
-        /// A step of the new process, in about the order in which they are taken.
+        /// A step of the new process, roughly in the order of a start.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Step {
             $($(#[$doc])* $step $(($kind))?,)+
@@ -74,7 +74,7 @@ macro_rules! steps {
         }
 
         impl Step {
-            /// The step's number, and its datum or 0.
+            /// Returns the step's number, and its datum or 0.
             pub(super) fn encode(self) -> (u8, u32) {
                 match self {
                     $(Self::$step $((steps!(@pattern datum $kind)))? => {
@@ -83,7 +83,7 @@ macro_rules! steps {
                 }
             }
 
-            /// None for what `encode` never makes.
+            /// Returns `None` for bytes that `encode` never makes.
             pub(super) fn decode(number: u8, datum: u32) -> Option<Self> {
                 $(if number == Number::$step as u8 {
                     return Some(Self::$step $((<$kind as Datum>::decode(datum)?))?);
@@ -96,21 +96,22 @@ macro_rules! steps {
 }
 
 steps! {
-    /// What every new process begins with: the parent death signal, a session.
+    /// The beginning of every new process: the parent death signal, a session.
     NewProcess,
-    /// It moves itself into its cgroups of version 1.
+    /// Joins its v1 cgroups.
     JoinCgroup,
-    /// The helper hides itself before it enters a pid namespace that has processes.
+    /// The helper makes itself undumpable before it joins a pid namespace that has processes.
     Helper,
-    /// Which one: index in /linux/namespaces.
+    /// Joins a namespace, by its index in /linux/namespaces.
     JoinNamespace(usize),
-    /// `exec`: all namespaces of the container at once.
+    /// `exec`: joins all namespaces of the container in one call.
     JoinContainer,
     UserNamespace,
-    /// Id 0 of the user namespace just entered.
+    /// Becomes id 0 of the user namespace that was just entered.
     BecomeRoot(IdKind),
     TimeOffsets,
-    /// The helper closes what the container's process shall not have from the start; that one, all but the program's.
+    /// Closes descriptors: the helper, those that the container's process must not have from the start; that
+    /// process, all but the program's.
     CloseDescriptors,
     /// The helper clones the container's process.
     CloneInit,
@@ -118,11 +119,11 @@ steps! {
     CgroupNamespace,
     Loopback,
     Rootfs,
-    /// The host's null device, which masks files.
+    /// Takes the host's null device, which masks files.
     NullDevice,
     /// Index in the plan's mounts.
     Mount(usize),
-    /// `mounts --remove`: index in the list of the command line.
+    /// `mounts --remove`: the index in the list of the command line.
     Unmount(usize),
     /// Index in the plan's nodes.
     Device(usize),
@@ -137,7 +138,7 @@ steps! {
     Console,
     Hostname,
     Domainname,
-    /// A procfs of its own to write kernel parameters through.
+    /// Mounts a procfs through which kernel parameters are written.
     SysctlProcfs,
     /// Index in the plan's sysctls.
     Sysctl(usize),
@@ -160,7 +161,7 @@ steps! {
     Capabilities,
     FindProgram,
     Seccomp,
-    /// The conversation itself.
+    /// The conversation with the runtime.
     Handshake,
     ExecFifo,
     Signals,

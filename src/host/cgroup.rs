@@ -1,15 +1,15 @@
-//! `Layout` tells where the cgroup hierarchies of this host are mounted, as parsed from /proc/self/cgroup and
-//! /proc/self/mountinfo. Plain data: plans are made from it, and tests write it literally.
+//! `Layout`: the mount points of this host's cgroup hierarchies, parsed from /proc/self/cgroup and
+//! /proc/self/mountinfo. It is plain data: plans are made from it, and tests write it literally.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// Where distributions mount control groups; preferred where a hierarchy is mounted more than once.
+/// The usual mount point of control groups. It is preferred if a hierarchy is mounted more than once.
 pub(super) const USUAL_MOUNTPOINT: &str = "/sys/fs/cgroup";
 
-/// The hierarchies that are mounted where this process can see them.
+/// The mounted hierarchies that this process can see.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Layout {
     /// The v1 hierarchies, in the order of /proc/self/cgroup.
@@ -23,10 +23,10 @@ pub struct Layout {
 /// One mounted v1 hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hierarchy {
-    /// As /proc/self/cgroup lists them, `name=systemd` included.
+    /// The controllers in /proc/self/cgroup, with `name=systemd`.
     pub controllers: Vec<String>,
     pub mountpoint: PathBuf,
-    /// What part of the hierarchy the mount shows: `/`, or deeper inside a container.
+    /// The part of the hierarchy that the mount shows: `/`, or deeper inside a container.
     pub mount_root: PathBuf,
     /// The group this process is in.
     pub own_path: PathBuf,
@@ -38,17 +38,18 @@ pub struct Unified {
     pub mountpoint: PathBuf,
     pub mount_root: PathBuf,
     pub own_path: PathBuf,
-    /// What the root's cgroup.controllers offers; empty in hybrid mode, where limits go through v1.
+    /// The controllers in the root's cgroup.controllers; empty in hybrid mode, where limits are set through
+    /// v1.
     #[serde(default)]
     pub controllers: Vec<String>,
 }
 
-/// The version of cgroups through which limits are set.
+/// The cgroup version that limits are set through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     V1,
-    /// Limits through v1; a process joins the same path in the v2 tree too.
+    /// Limits are set through v1. A process also joins the same path in the v2 tree.
     Hybrid,
     V2,
 }
@@ -76,14 +77,15 @@ impl Layout {
                 });
             }
         }
-        // A v2 tree in the usual place is the host's choice; a v1 hierarchy mounted beside it serves old payloads.
+        // A v2 tree in the usual place is the host's choice. A v1 hierarchy mounted beside it is for old
+        // payloads.
         if layout.unified.as_ref().is_some_and(|unified| unified.mountpoint == Path::new(USUAL_MOUNTPOINT)) {
             layout.v1.clear();
         }
         layout
     }
 
-    /// The version, as the mounted hierarchies tell it.
+    /// Returns the version, according to the mounted hierarchies.
     pub fn mode(&self) -> Mode {
         match (self.v1.is_empty(), &self.unified) {
             (true, Some(_)) => Mode::V2,
@@ -98,7 +100,7 @@ impl Layout {
     }
 }
 
-/// Parses one line of /proc/self/cgroup, `ID:controllers:path`; the path may hold colons.
+/// Parses one line of /proc/self/cgroup, `ID:controllers:path`. The path may contain colons.
 pub(super) fn parse_membership(line: &str) -> Option<(Vec<&str>, &Path)> {
     let (_, rest) = line.split_once(':')?;
     let (controllers, path) = rest.split_once(':')?;
@@ -112,12 +114,12 @@ struct Mount {
     root: PathBuf,
     point: PathBuf,
     kind: String,
-    /// The superblock's options: for v1, they name the controllers.
+    /// The superblock's options. For v1 they name the controllers.
     options: String,
 }
 
 struct Mounts {
-    /// All mounts, other filesystems too: they may lie over a cgroup mount.
+    /// All mounts, even of other filesystems: they may cover a cgroup mount.
     all: Vec<Mount>,
     by_id: HashMap<u32, usize>,
 }
@@ -129,7 +131,7 @@ impl Mounts {
         Self { all, by_id }
     }
 
-    /// Finds a visible mount of type `kind` with these controllers, in the usual place first.
+    /// Finds a visible mount of type `kind` with these controllers. The usual place is preferred.
     fn find(&self, kind: &str, controllers: &[&str]) -> Option<&Mount> {
         let carries = |mount: &&Mount| {
             mount.kind == kind
@@ -141,10 +143,10 @@ impl Mounts {
         usual.or_else(|| found.first()).copied()
     }
 
-    /// Whether no other mount lies over this one or over one of its parents.
+    /// Whether no other mount covers this one or one of its parents.
     fn is_visible(&self, mount: &Mount) -> bool {
         let mut chain = vec![mount];
-        // Bounded: a mount table read while it changes could close a circle.
+        // The loop is bounded: a mount table that changes while it is read could contain a circle.
         while let Some(&index) = chain.last().and_then(|last| self.by_id.get(&last.parent)) {
             if chain.len() > self.all.len() || chain.iter().any(|link| link.id == self.all[index].id) {
                 break;

@@ -6,7 +6,7 @@ use super::cgroup::Layout;
 use super::resctrl::Resctrl;
 use crate::kernel::process::CapabilitySet;
 
-/// The facts; those that were not needed are at their default.
+/// The facts. Those that are not needed have their default value.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     pub euid: u32,
@@ -22,6 +22,6 @@ pub struct Facts {
     pub selinux: bool,
     /// SECCOMP_FILTER_FLAG_* that this kernel has.
     pub seccomp_flags: u64,
-    /// `None` where resctrl is not mounted.
+    /// `None` if resctrl is not mounted.
     pub resctrl: Option<Resctrl>,
 }

@@ -1,4 +1,5 @@
-//! Describes this host: [`Facts`] and its parts are plain data, [`probe`] reads them. Plans see the data alone.
+//! Describes this host: [`Facts`] and its parts are plain data, [`probe`] reads them. Plans use only the
+//! data.
 
 pub(crate) mod cgroup;
 pub(crate) mod facts;

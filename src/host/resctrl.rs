@@ -1,4 +1,4 @@
-//! `Resctrl` tells where the resctrl filesystem (Intel RDT) is mounted and what it can allocate.
+//! `Resctrl`: where the resctrl filesystem (Intel RDT) is mounted, and what it can allocate.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// A mounted resctrl filesystem.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resctrl {
-    /// Where it is mounted.
+    /// The mount point.
     pub root: PathBuf,
     /// Whether L3 cache can be allocated.
     pub cache: bool,

@@ -1,16 +1,18 @@
-//! Tells whether we run in a user namespace, whose root is not root of the machine.
+//! Finds out whether we are in a user namespace, whose root is not root of the machine.
 
 use std::os::unix::fs::MetadataExt;
 
-/// Whether we are in another user namespace than the initial one, which alone maps all ids to themselves.
+/// Whether we are in a user namespace other than the initial one. Only the initial one maps all ids to
+/// themselves.
 pub(crate) fn in_user_namespace() -> bool {
     let map = crate::sys::file::read_small_at(c"/proc/self/uid_map").unwrap_or_default();
     let first = ["0", "0", "4294967295"];
     !map.is_empty() && !String::from_utf8_lossy(&map).split_whitespace().eq(first)
 }
 
-/// Whether the system's systemd obeys us, because our root owns its socket. In a user namespace of an unprivileged user the
-/// socket belongs to nobody; in a container with an init of its own, to that container's root.
+/// Whether we may command the system's systemd, because our root owns its socket. In an unprivileged user's
+/// namespace the socket belongs to nobody; in a container with its own init, it belongs to that container's
+/// root.
 pub(crate) fn system_manager_is_ours() -> bool {
     ["/run/systemd/private", "/run/dbus/system_bus_socket"]
         .iter()

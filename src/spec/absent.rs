@@ -1,5 +1,5 @@
-//! Turns empty strings into `None`. Go, in which the specification's types are written, cannot tell an empty string from
-//! none, so engines write both; after this, no reader has to think of it.
+//! Turns empty strings into `None`. The specification's types are written in Go, where an empty string is the
+//! same as none, so engines write both. After this, no reader has to distinguish them.
 
 use std::path::PathBuf;
 
@@ -63,7 +63,7 @@ fn linux(linux: &mut Linux) {
     }
 }
 
-/// `at` is where the resources stand in the document `bytes`.
+/// `at` is the place of the resources in the document `bytes`.
 pub(super) fn resources(
     resources: &mut LinuxResources,
     at: &JsonPointer<'_>,
@@ -83,7 +83,7 @@ pub(super) fn resources(
             access_letters(access, &at.key("devices").item(index).key("access"), diagnostics);
         }
     }
-    // The type cannot say "pids without a limit", which leaves the limit alone, where 0 is the tightest there is.
+    // The type cannot express "pids without a limit", which keeps the limit, while 0 is the tightest limit.
     let at = at.key("pids");
     if resources.pids().is_some_and(|pids| pids.limit() == 0) && !is_written(bytes, &at.key("limit")) {
         resources.set_pids(None);
@@ -95,7 +95,7 @@ fn is_written(bytes: &[u8], at: &JsonPointer<'_>) -> bool {
     value.is_ok_and(|value| tree::find(&value, &at.to_string()).is_some_and(|written| !written.is_null()))
 }
 
-/// runc passes over letters that it does not know; what is left says what is meant.
+/// runc ignores letters that it does not know. The other letters are the access.
 fn access_letters(access: &mut String, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     let known = |letter: char| "rwm".contains(letter);
     if access.contains(known) && !access.chars().all(known) {

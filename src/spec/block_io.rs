@@ -32,7 +32,7 @@ pub(super) fn rules(block_io: &LinuxBlockIo, at: &JsonPointer<'_>, diagnostics: 
     }
 }
 
-/// blkio takes 10 to 1000, bfq 1 to 1000; 0 is "not set".
+/// blkio takes 10 to 1000, bfq 1 to 1000; 0 means "not set".
 fn weight(weight: Option<u16>, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     if weight.is_some_and(|weight| weight > 1000) {
         diagnostics.error(at, "must not be greater than 1000");

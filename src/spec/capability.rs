@@ -1,7 +1,8 @@
-//! Names of capabilities: those of capabilities(7), letter by letter.
+//! Names of capabilities, exactly as in capabilities(7).
 //!
-//! The crate's own reader takes `net_admin`, `NET_ADMIN` and `CAP_CAP_NET_ADMIN` for CAP_NET_ADMIN. runc grants nothing
-//! for any of them: who reviews a configuration looks for the name as it is written, and nothing else may grant it.
+//! The crate's own reader accepts `net_admin`, `NET_ADMIN` and `CAP_CAP_NET_ADMIN` for CAP_NET_ADMIN. runc
+//! grants nothing for any of them: whoever reviews a configuration looks for the exact name, so nothing else
+//! may grant it.
 
 use std::collections::HashSet;
 
@@ -12,17 +13,17 @@ use serde::de::{Deserializer, Error, Unexpected};
 use super::config_error::quote;
 use super::spelling;
 
-/// The capability of exactly this name.
+/// Returns the capability with exactly this name.
 pub(super) fn exact(name: &str) -> Option<Capability> {
     name.strip_prefix("CAP_")?.parse().ok()
 }
 
-/// The capability of exactly this name, or why there is none.
+/// Returns the capability with exactly this name, or an error.
 pub(crate) fn capability(name: &str) -> Result<Capability, String> {
     exact(name).ok_or_else(|| format!("unknown capability {}", with_hint(name)))
 }
 
-/// The name, quoted, and the one that was probably meant.
+/// Quotes the name, and adds the one that was probably meant.
 pub(super) fn with_hint(name: &str) -> String {
     match meant(name) {
         Some(meant) => format!("{} (did you mean CAP_{meant}?)", quote(name)),
@@ -41,7 +42,7 @@ fn meant(name: &str) -> Option<Capability> {
     })
 }
 
-/// For `deserialize_with`: a set of exact names. It fails with the first that is none.
+/// For `deserialize_with`: reads a set of exact names. Fails at the first invalid one.
 pub(super) fn set<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<HashSet<Capability>>, D::Error> {

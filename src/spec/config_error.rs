@@ -1,4 +1,4 @@
-//! One thing that is wrong with a configuration: which field, and what.
+//! One error in a configuration: the field, and what is wrong with it.
 
 use std::fmt;
 
@@ -37,7 +37,7 @@ impl From<ConfigError> for Error {
     }
 }
 
-/// A value from the document, quoted for a message: escaped, and cut where it is long.
+/// Quotes a value from the document for a message: escaped, and shortened if it is long.
 pub(super) fn quote(value: impl fmt::Display) -> String {
     let text = value.to_string();
     match text.char_indices().nth(64) {

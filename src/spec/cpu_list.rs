@@ -1,5 +1,5 @@
-//! Lists of CPUs or memory nodes as the kernel writes them: `0-3,5` (cpuset(7), "List format"). The only parser of
-//! them: for `execCPUAffinity`, memory policies, cpusets, what cgroup files say, and systemd's masks.
+//! Lists of CPUs or memory nodes as the kernel writes them: `0-3,5` (cpuset(7), "List format"). This is their
+//! only parser: for `execCPUAffinity`, memory policies, cpusets, cgroup files, and systemd's masks.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -9,15 +9,16 @@ use crate::kernel::scheduling::Mask;
 /// The largest CPU or node number accepted. No machine has more, and a mask of that size is harmless.
 const MAX_NUMBER: u32 = 64 * 1024;
 
-/// A list as it was written: its ranges in order. Printed in the same format, without spaces and empty elements.
+/// A parsed list: its ranges in order. It is printed in the same format, without spaces and empty elements.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct CpuList(Vec<(u32, u32)>);
 
 impl CpuList {
-    /// Parses `list`. Spaces around and empty elements do not matter; an empty list has no range.
+    /// Parses `list`. Spaces around elements and empty elements are ignored; an empty list has no range.
     ///
     /// # Errors
-    /// A phrase that says what is wrong: no number, a range that ends before it starts, a number above 65536.
+    /// A phrase that says what is wrong: no number, a range that ends before it starts, or a number above
+    /// 65536.
     pub(crate) fn parse(list: &str) -> Result<Self, String> {
         let elements = list.split(',').map(str::trim).filter(|element| !element.is_empty());
         elements.map(parse_range).collect::<Result<_, _>>().map(Self)
@@ -27,17 +28,17 @@ impl CpuList {
         self.0.is_empty()
     }
 
-    /// How many numbers the list names, those that it repeats as often.
+    /// Returns how many numbers the list has. Repeated numbers are counted each time.
     pub(crate) fn count(&self) -> u64 {
         self.0.iter().map(|&(first, last)| u64::from(last - first) + 1).sum()
     }
 
-    /// Each CPU or node, in the order of the list.
+    /// Returns each CPU or node, in the order of the list.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> {
         self.0.iter().flat_map(|&(first, last)| first..=last)
     }
 
-    /// The list as bits; empty for an empty list.
+    /// Returns the list as bits; empty for an empty list.
     pub(crate) fn to_mask(&self) -> Mask {
         let words = self.0.iter().map(|&(_, last)| last as usize / 64 + 1).max().unwrap_or(0);
         let mut mask = vec![0; words];

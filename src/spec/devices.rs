@@ -6,7 +6,7 @@ use super::diagnostics::Diagnostics;
 use super::json_pointer::JsonPointer;
 use crate::kernel::file::S_IFMT;
 
-/// The kernel's dev_t: 12 bits of major, 20 of minor. mknod(2) drops the rest in silence.
+/// The kernel's dev_t: 12 bits of major, 20 of minor. mknod(2) silently drops the others.
 const MAJORS: i64 = 1 << 12;
 const MINORS: i64 = 1 << 20;
 
@@ -21,7 +21,7 @@ pub(super) fn rules(devices: &[LinuxDevice], at: &JsonPointer<'_>, diagnostics: 
             LinuxDeviceType::P => {}
             LinuxDeviceType::B | LinuxDeviceType::C | LinuxDeviceType::U => numbers(device, &at, diagnostics),
         }
-        // Some engines leave the file's type in its mode; runc drops it.
+        // Some engines leave the file type in the mode; runc drops it.
         if device.file_mode().is_some_and(|mode| mode & !(S_IFMT | 0o7777) != 0) {
             diagnostics
                 .error(&at.key("fileMode"), "has bits that no file mode has (it is decimal, not octal)");

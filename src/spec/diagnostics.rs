@@ -1,4 +1,5 @@
-//! Errors and warnings about one document, collected while its rules are checked: all errors are told together.
+//! Errors and warnings about one document. They are collected while its rules are checked, and all errors are
+//! reported together.
 
 use std::fmt::{self, Write};
 
@@ -8,10 +9,10 @@ use super::locate;
 use super::removed::Removed;
 use crate::error::{Error, Kind};
 
-/// How many errors one message names; the rest is counted.
+/// How many errors one message names; the others are only counted.
 const MAX_NAMED: usize = 16;
 
-/// How many characters of a pointer are shown: names in it come from the document.
+/// How many characters of a pointer are shown, because names in it come from the document.
 const MAX_POINTER: usize = 256;
 
 /// What was found so far.
@@ -52,8 +53,8 @@ impl Diagnostics {
         self.warnings.push(format!("{pointer}: {message}"));
     }
 
-    /// The warnings of a document without errors, or one error that tells all of them. Lines and columns are looked
-    /// up in `bytes`, the document's text, where there is one.
+    /// Returns the warnings of a document without errors, or one error that reports all errors. Lines and
+    /// columns are looked up in `bytes`, the document's text, if there is one.
     pub(super) fn into_result(self, bytes: Option<&[u8]>) -> Result<Vec<String>, Error> {
         if self.errors.is_empty() {
             return Ok(self.warnings);

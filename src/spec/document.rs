@@ -1,9 +1,10 @@
-//! The documents that are read: their members as the specification has them, put into the types of `oci-spec`.
+//! The documents that are read: members as in the specification, put into the types of `oci-spec`.
 //!
-//! Some of its types have readers of their own here. `Process`, because the crate checks the lists of `execCPUAffinity`
-//! with a regular expression, whose engine would be a seventh of the binary; [`super::scheduling`] checks them. Its
-//! capabilities, because the crate takes other spellings of their names too. And so `Spec`, which holds it; members for
-//! other systems than Linux are passed over.
+//! Some types have their own readers here. `Process` has one because the crate checks the lists of
+//! `execCPUAffinity` with a regular expression, whose engine would be a seventh of the binary;
+//! [`super::scheduling`] checks them instead. Its capabilities have one because the crate also accepts other
+//! spellings of their names. So `Spec`, which contains them, has one too; it ignores members for systems
+//! other than Linux.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -131,7 +132,8 @@ impl From<ExecCPUAffinity> for runtime::ExecCPUAffinity {
     }
 }
 
-/// An empty list is no list, and spaces or extra commas do not matter. What is no list stays, for the rules to refuse.
+/// An empty list counts as missing, and spaces or extra commas are dropped. An invalid list stays, so that
+/// the rules refuse it.
 fn plain_cpu_list(list: Option<String>) -> Option<String> {
     let list = list?;
     match CpuList::parse(&list) {

@@ -6,7 +6,7 @@ use super::diagnostics::Diagnostics;
 use super::json_pointer::JsonPointer;
 
 pub(super) fn rules(hooks: &Hooks, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
-    // Deprecated since 1.0.2, and what Docker's network still uses.
+    // Deprecated since 1.0.2, but Docker's network still uses it.
     #[allow(deprecated)]
     let prestart = hooks.prestart();
     let kinds = [

@@ -1,11 +1,11 @@
-//! The JSON pointer (RFC 6901) of the value that a rule looks at, as a chain of steps on the stack: rules that find
-//! nothing wrong allocate nothing.
+//! The JSON pointer (RFC 6901) of the value that a rule checks, as a chain of steps on the stack: rules that
+//! find no error allocate nothing.
 
 use std::fmt;
 
 use super::tree::escape;
 
-/// The way from the document's root to a value. Printed as a JSON pointer.
+/// The path from the document's root to a value. It is printed as a JSON pointer.
 #[derive(Clone, Copy)]
 pub(super) struct JsonPointer<'a> {
     parent: Option<&'a JsonPointer<'a>>,

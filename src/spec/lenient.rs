@@ -1,8 +1,8 @@
-//! Changes what engines write and runc and crun read, but the `oci-spec` types refuse: in the tree of values, after the fast
-//! pass has failed.
+//! Changes values that engines write and runc and crun accept, but the `oci-spec` types refuse. It works on
+//! the tree of values, after the fast pass has failed.
 //!
-//! Go reads `null` and a missing member alike as the zero value; names of capabilities grow with the kernel; the
-//! crate misspells two scheduler flags and bounds a hugepage limit to an i64.
+//! Go reads both `null` and a missing member as the zero value; names of capabilities become more with the
+//! kernel; the crate misspells two scheduler flags and limits a hugepage limit to an i64.
 
 use serde_json::{Value, json};
 
@@ -29,19 +29,19 @@ pub(super) fn config(value: &mut Value, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// The file of `exec --process`: a process alone.
+/// Changes the file of `exec --process`: a process alone.
 pub(super) fn process_document(value: &mut Value, diagnostics: &mut Diagnostics) {
     drop_nulls(value);
     process(value, &JsonPointer::ROOT, diagnostics);
 }
 
-/// The file of `update --resources`: resources alone.
+/// Changes the file of `update --resources`: resources alone.
 pub(super) fn resources_document(value: &mut Value) {
     drop_nulls(value);
     resources(value);
 }
 
-/// To Go, `null` is as good as absent. Depth is bounded by the parser.
+/// Removes members that are `null`: to Go they are the same as missing ones. The parser bounds the depth.
 fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(members) => {
@@ -55,7 +55,7 @@ fn drop_nulls(value: &mut Value) {
 
 fn process(process: &mut Value, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     default(process, "user", json!({}));
-    // The rules, and the words for what is no member of an enumeration, say what an empty one means.
+    // An empty string makes the later checks report the missing member.
     default(process, "cwd", json!(""));
     items_mut(process, "/rlimits").for_each(|limit| default(limit, "type", json!("")));
     if let Some(scheduler) = member_mut(process, "scheduler") {
@@ -73,14 +73,14 @@ fn process(process: &mut Value, at: &JsonPointer<'_>, diagnostics: &mut Diagnost
     }
 }
 
-/// A name that this build does not know, letter by letter, grants nothing: said once, not fatal (the specification: the
-/// runtime logs a warning for those it cannot map).
+/// A name that this build does not know exactly grants nothing. That is a warning, and no error (by the
+/// specification, the runtime logs a warning for names that it cannot map).
 fn capabilities(sets: &mut Value, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     let mut unknown = Vec::<String>::new();
     let sets = sets.as_object_mut().into_iter().flat_map(|sets| sets.values_mut());
     for set in sets.filter_map(Value::as_array_mut) {
         set.retain(|name| {
-            // What is no string is left for the types to refuse.
+            // The types refuse what is no string.
             let Some(text) = name.as_str() else { return true };
             let known = capability::exact(text).is_some();
             if !known && !unknown.iter().any(|seen| seen == text) {
@@ -119,14 +119,14 @@ fn resources(resources: &mut Value) {
     for limit in
         items_mut(resources, "/hugepageLimits").filter_map(|hugepages| member_mut(hugepages, "limit"))
     {
-        // More than any machine has pages: the same as no limit.
+        // No machine has so many pages, so this is the same as no limit.
         if limit.as_u64().is_some_and(|limit| i64::try_from(limit).is_err()) {
             *limit = json!(i64::MAX);
         }
     }
 }
 
-/// A profile without a default action and without rules is none, to Go.
+/// Whether a profile has no default action and no rules: to Go this is no profile.
 fn says_nothing(seccomp: &Value) -> bool {
     let empty = |pointer| match find(seccomp, pointer) {
         None => true,

@@ -1,4 +1,4 @@
-//! Rules for `linux`, and the way to those of its objects. Seccomp has its own: the plan compiles it.
+//! Rules for `linux`, which call those of its objects. Seccomp has none here: the plan compiles it.
 
 use std::collections::HashMap;
 
@@ -85,7 +85,7 @@ fn absolute(paths: &[String], at: &JsonPointer<'_>, diagnostics: &mut Diagnostic
 }
 
 fn personality(personality: &LinuxPersonality, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
-    // The specification names no flag yet.
+    // The specification defines no flag yet.
     if let Some(flags) = personality.flags().as_ref().filter(|flags| !flags.is_empty()) {
         let names: Vec<String> = flags.iter().map(quote).collect();
         diagnostics

@@ -1,6 +1,7 @@
-//! Finds the line and column that a JSON pointer leads to, for error messages.
+//! Finds the line and column of a JSON pointer, for error messages.
 //!
-//! Works on `serde_json`'s raw values, which are slices of the text itself: a value's address tells its offset.
+//! It works on `serde_json`'s raw values, which are slices of the text itself: the address of a value gives
+//! its offset.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,10 +11,10 @@ use serde_json::value::RawValue;
 
 use super::tree::escape;
 
-/// No member that tare knows lies deeper; hostile depth is not followed.
+/// The members that tare knows are not deeper. A hostile depth is not followed.
 const DEPTH: usize = 12;
 
-/// The members of an object in the order of the text, repeated names included.
+/// The members of an object in the order of the text, including repeated names.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -88,7 +89,7 @@ pub(super) fn position(bytes: &[u8], pointer: &str) -> Option<(usize, usize)> {
     place(bytes, pointer).map(|place| (place.line, place.column))
 }
 
-/// The last of that name; else one that differs in case alone, as Go takes it.
+/// Returns the last member with that name; otherwise one whose name differs only in case, as Go does.
 fn member<'a>(members: &[(String, &'a RawValue)], token: &str) -> Option<&'a RawValue> {
     let named = |same: fn(&str, &str) -> bool| {
         members.iter().rev().find(|(name, _)| same(&escape(name), token)).map(|(_, value)| *value)
@@ -136,7 +137,7 @@ mod tests {
             ("/a/0", (2, 9)),
             ("/a/1/b~1c", (3, 13)),
             ("/d", (4, 7)),
-            // What does not exist is shown where it is missing.
+            // A missing value is shown where it is missing.
             ("/d/e/f", (4, 7)),
             ("/a/7", (2, 8)),
         ] {

@@ -20,13 +20,13 @@ pub(super) fn rules(mappings: &[Mapping], at: &JsonPointer<'_>, diagnostics: &mu
     }
 }
 
-/// The kernel answers EINVAL to each of these, for the list as a whole.
+/// Checks what the kernel answers with EINVAL for the list as a whole.
 fn wrong(mapping: &Mapping, before: &[Mapping]) -> Option<String> {
     if mapping.size() == 0 {
         return Some("size must not be 0".to_owned());
     }
     for (name, first) in [("containerID", mapping.container_id()), ("hostID", mapping.host_id())] {
-        // The last id, all ones, is no id.
+        // The last id, all ones, is not an id.
         if first.checked_add(mapping.size()).is_none() {
             return Some(format!("{name} {first} and size {} go beyond the last id", mapping.size()));
         }

@@ -33,7 +33,7 @@ fn nodes(policy: &LinuxMemoryPolicy, at: &JsonPointer<'_>, diagnostics: &mut Dia
         {
             diagnostics.error(at, "memory policy mode requires at least one node but got 0");
         }
-        // To the kernel, "preferred" without a node is "local".
+        // To the kernel, "preferred" without a node means "local".
         _ => {}
     }
 }

@@ -1,8 +1,8 @@
-//! config.json: loading, located errors, rules that need no host, the `spec` template.
+//! config.json: parsing, located errors, rules that need no host, the `spec` template.
 //!
-//! The happy path is one read and one pass over the bytes. What other runtimes read and the `oci-spec` types do not
-//! is mended in [`lenient`], diagnostics get their place from [`locate`], and each object has its rules in a file of its
-//! name. A [`Checked`] is a document that went through all of them.
+//! The usual case is one pass over the bytes. [`lenient`] mends what other runtimes accept and the `oci-spec`
+//! types do not, [`locate`] finds the places of errors, and each object has its rules in a file of its name.
+//! A [`Checked`] is a document that has passed all of them.
 
 mod absent;
 mod block_io;
@@ -54,15 +54,16 @@ pub(crate) use removed::Removed;
 pub use template::template;
 pub(crate) use template::{MASKED, READONLY};
 
-/// The version of the runtime specification that tare implements. Not `oci_spec::runtime::VERSION`, which lags.
+/// The version of the runtime specification that tare implements. Not `oci_spec::runtime::VERSION`, which
+/// lags.
 pub(crate) const VERSION: &str = "1.3.0";
 
-/// A configuration that keeps every rule which needs no host. Empty strings that mean "not given" are `None`.
+/// A configuration that obeys every rule that needs no host. Empty strings that mean "not given" are `None`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
     /// Boxed: several KiB.
     spec: Box<Spec>,
-    /// What is odd but no reason to refuse, each with its JSON pointer: for the log.
+    /// Oddities that are no reason to refuse, each with its JSON pointer, for the log.
     pub warnings: Vec<String>,
 }
 
@@ -74,13 +75,13 @@ impl Deref for Checked {
     }
 }
 
-/// The configuration in `bytes`, for making a container of it.
+/// Parses the configuration in `bytes`, of which a container will be made.
 pub fn parse(bytes: &[u8]) -> Result<Checked> {
     check(bytes, container_rules)
 }
 
-/// The document in `bytes`, judged alone: also one that lacks what a container needs, such as a process, which
-/// the specification asks for only when it is started.
+/// Parses the document in `bytes` by itself. It may lack what a container needs, such as a process, which the
+/// specification requires only at the start.
 pub fn document(bytes: &[u8]) -> Result<Checked> {
     check(bytes, root::rules)
 }
@@ -138,7 +139,7 @@ fn container_rules(spec: &Spec, diagnostics: &mut Diagnostics) {
     needs::rules(spec, diagnostics);
 }
 
-/// The process in `bytes`.
+/// Parses the process in `bytes`.
 pub fn parse_process(bytes: &[u8]) -> Result<(Process, Vec<String>)> {
     let mut diagnostics = Diagnostics::default();
     let mut process: Option<Box<Process>> = read::document(bytes, &mut diagnostics)?;
@@ -151,7 +152,8 @@ pub fn parse_process(bytes: &[u8]) -> Result<(Process, Vec<String>)> {
     process.map(|process| (*process, warnings)).ok_or_else(read::unreadable)
 }
 
-/// The resources in `bytes`, a document of their own (`update --resources`), with the warnings about them.
+/// Parses the resources in `bytes`, a document of their own (`update --resources`). Also returns the
+/// warnings.
 pub fn parse_resources(bytes: &[u8]) -> Result<(LinuxResources, Vec<String>)> {
     let mut diagnostics = Diagnostics::default();
     let mut resources: Option<Box<LinuxResources>> = read::document(bytes, &mut diagnostics)?;
@@ -164,7 +166,7 @@ pub fn parse_resources(bytes: &[u8]) -> Result<(LinuxResources, Vec<String>)> {
     resources.map(|resources| (*resources, warnings)).ok_or_else(read::unreadable)
 }
 
-/// The rules for a process that was put together from flags.
+/// Checks a process that was made from flags.
 pub fn check_process(process: &Process) -> Result<()> {
     let mut diagnostics = Diagnostics::default();
     process::rules(process, &JsonPointer::ROOT, &mut diagnostics);

@@ -1,7 +1,8 @@
-//! The table of mount option words: the one place that knows which there are and what each of them does.
+//! The table of mount option words: the only place that lists them and what each of them does.
 //!
-//! Everything else is derived from this table: what `plan` reads options by, which words a bind may have (those of the
-//! table; all others belong to a filesystem), what `features` prints, what docs/compatibility.md names.
+//! Everything else follows from this table: how `plan` reads options, which words a bind may have (those of
+//! the table; all others belong to a filesystem), what `features` prints, and what docs/compatibility.md
+//! lists.
 
 use crate::kernel::mount::{
     MOUNT_ATTR_ATIME as ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
@@ -15,30 +16,30 @@ use crate::kernel::mount::{
 pub(crate) struct MountOption {
     pub word: &'static str,
     pub effect: Effect,
-    /// The MS_* flag of mount(2) that the word names: on a bind it matters which are named.
+    /// The MS_* flag of mount(2) that the word names: for a bind it matters which flags are named.
     pub flag: FlagEffect,
     pub origin: Origin,
 }
 
-/// What a word does.
+/// The effect of a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// Sets (first) and clears (second) MOUNT_ATTR_* of the mount.
     Attribute(u64, u64),
-    /// The same for the mount and all below it, KERNEL(5.12).
+    /// Sets and clears attributes of the mount and of all mounts below it, KERNEL(5.12).
     Recursive(u64, u64),
-    /// Undoes an access-time mode (MOUNT_ATTR_*) set by an earlier word; the result is then relatime, also after
+    /// Undoes an access-time mode (MOUNT_ATTR_*) of an earlier word. The result is relatime, even after
     /// `norelatime`, which names the kernel's default.
     NotAccessTime {
         mode: u64,
         recursive: bool,
     },
-    /// An MS_* of propagation, and whether for all mounts below too.
+    /// An MS_* flag of propagation, and whether it applies to all mounts below too.
     Propagation(u64, bool),
     Bind {
         recursive: bool,
     },
-    /// A flag of the superblock, which fsconfig(2) takes by the same word.
+    /// A flag of the superblock, which fsconfig(2) takes under the same name.
     Superblock,
     IdMapped {
         recursive: bool,
@@ -48,7 +49,7 @@ pub(crate) enum Effect {
     CopySymlink,
     SourceNoFollow,
     TargetNoFollow,
-    /// No effect: what the word asks for is the default.
+    /// No effect: the word names the default.
     Nothing,
 }
 
@@ -59,14 +60,14 @@ pub(crate) enum FlagEffect {
     Clears(u64),
 }
 
-/// Where a word comes from.
+/// The origin of a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// The runtime specification (config.md, "Linux mount options") and mount(8).
     Spec,
-    /// The specification's too, and told in `linux.mountExtensions` of the features document.
+    /// The specification, which has it in `linux.mountExtensions` of the features document too.
     Extension,
-    /// crun alone.
+    /// Only crun.
     Crun,
 }
 
@@ -81,7 +82,7 @@ const fn row(word: &'static str, effect: Effect, flag: FlagEffect, origin: Origi
     MountOption { word, effect, flag, origin }
 }
 
-/// Sorted by word.
+/// The words, sorted.
 pub(crate) const MOUNT_OPTIONS: &[MountOption] = &[
     row("async", Superblock, Unnamed, Spec),
     row("atime", NotAccessTime { mode: MOUNT_ATTR_NOATIME, recursive: false }, Clears(MS_NOATIME), Spec),
@@ -160,13 +161,13 @@ pub(crate) const MOUNT_OPTIONS: &[MountOption] = &[
     row("unbindable", Propagation(MS_UNBINDABLE, false), Unnamed, Spec),
 ];
 
-/// The row of `word`; none for a word that belongs to a filesystem.
+/// Returns the row of `word`; `None` for a word that belongs to a filesystem.
 pub(crate) fn find(word: &str) -> Option<&'static MountOption> {
     let row = MOUNT_OPTIONS.binary_search_by_key(&word, |option| option.word).ok()?;
     Some(&MOUNT_OPTIONS[row])
 }
 
-/// The words of `mountOptions` in the features document, sorted, as runc lists them.
+/// Returns the words of `mountOptions` in the features document, sorted as in runc's.
 pub(crate) fn features() -> impl Iterator<Item = &'static str> {
     MOUNT_OPTIONS.iter().filter(|option| option.origin == Spec).map(|option| option.word)
 }

@@ -1,5 +1,5 @@
-//! Rules for `mounts`. What a word does to a mount is the plan's business; here only whether the words, the type,
-//! the source and the mappings of one mount can go together.
+//! Rules for `mounts`. The plan decides what a word does to a mount; here it is only checked whether the
+//! words, the type, the source and the mappings of one mount fit together.
 
 use std::path::{Component, Path};
 
@@ -61,14 +61,14 @@ fn source(mount: &Mount, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
 fn options(mount: &Mount, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     let bind = is_bind(mount);
     for (index, option) in mount.options().iter().flatten().enumerate() {
-        // Buildah writes one where nothing stands between two commas.
+        // Buildah writes an empty option if there is nothing between two commas.
         if option.is_empty() {
             continue;
         }
         if bind && !has_mappings(option) && mount_options::find(option).is_none() {
             let message = "bind mounts cannot have any filesystem-specific options applied";
             if option.contains('=') {
-                // runc refused these only from 1.2 on, so there are configurations that have them.
+                // runc refuses these only since 1.2, so there are configurations that have them.
                 diagnostics.warn(&at.item(index), format!("{message}: {} does nothing here", quote(option)));
             } else {
                 let meant =
@@ -83,7 +83,7 @@ fn options(mount: &Mount, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// crun's `idmap=uids=…;gids=…`: the plan reads it.
+/// Whether the option is crun's `idmap=uids=…;gids=…`, which the plan reads.
 fn has_mappings(option: &str) -> bool {
     option.starts_with("idmap=") || option.starts_with("ridmap=")
 }
@@ -101,7 +101,7 @@ fn id_mapped(mount: &Mount, own_users: bool, at: &JsonPointer<'_>, diagnostics: 
     if !is_bind(mount) {
         diagnostics.error(at, "id-mapped mounts are only supported for bind-mounts");
     }
-    // With the word alone, the mappings are those of the container's user namespace.
+    // The word alone means the mappings of the container's user namespace.
     if uids != gids || !(uids || custom || own_users) {
         diagnostics.error(at, "id-mapped mounts must have both uid and gid mappings specified");
     }

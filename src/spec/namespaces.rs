@@ -1,4 +1,4 @@
-//! Which namespaces a configuration asks for: rules about other fields depend on them.
+//! The namespaces that a configuration names: rules about other fields depend on them.
 
 use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType as Type};
 
@@ -18,7 +18,7 @@ impl<'a> Namespaces<'a> {
         self.find(typ).is_some()
     }
 
-    /// Joined by path, as opposed to new.
+    /// Whether a namespace is joined by path, and not new.
     pub(super) fn joined(&self, typ: Type) -> bool {
         self.find(typ).is_some_and(|namespace| namespace.path().is_some())
     }

@@ -1,5 +1,5 @@
-//! Rules for what a container needs beyond a valid document: a process, and the namespaces that its other fields change.
-//! Without the namespace, such a field would change the host.
+//! Rules for what a container needs besides a valid document: a process, and the namespaces that its other
+//! fields change. Without the namespace, such a field would change the host.
 
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType as Type, Spec};
 
@@ -58,20 +58,24 @@ fn user(linux: &Linux, namespaces: &Namespaces<'_>, at: &JsonPointer<'_>, diagno
                 "ignored: user namespace mappings specified, but user namespace isn't enabled in the config";
             diagnostics.warn(&at.key(name), message);
         }
-    } else if namespaces.joined(Type::User) {
-        // The host knows whether they are the same: compared there.
-    } else if !any {
+        return;
+    }
+    // Only the host knows the mappings of a joined namespace: `launch` compares them.
+    if namespaces.joined(Type::User) {
+        return;
+    }
+    if !any {
         let message =
             "user namespaces enabled, but no namespace path to join nor mappings to apply specified";
         diagnostics.error(&at.key("namespaces"), message);
-    } else {
-        for (name, what, list) in lists {
-            root_is_mapped(list.as_deref().unwrap_or_default(), what, &at.key(name), diagnostics);
-        }
+        return;
+    }
+    for (name, what, list) in lists {
+        root_is_mapped(list.as_deref().unwrap_or_default(), what, &at.key(name), diagnostics);
     }
 }
 
-/// Without a root inside, nobody could set the container up.
+/// Without a root inside, nobody could set up the container.
 fn root_is_mapped(
     mappings: &[LinuxIdMapping],
     what: &str,

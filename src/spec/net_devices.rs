@@ -1,4 +1,4 @@
-//! Rules for `linux.netDevices`: names as the kernel takes them.
+//! Rules for `linux.netDevices`: the names must be valid for the kernel.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use super::config_error::quote;
 use super::diagnostics::Diagnostics;
 use super::json_pointer::JsonPointer;
 
-/// The kernel's IFNAMSIZ, which counts the final NUL.
+/// The kernel's IFNAMSIZ, which includes the final NUL.
 const SIZE: usize = 16;
 
 pub(super) fn rules(
@@ -28,7 +28,7 @@ pub(super) fn rules(
         if device.name().is_some() && !is_name(new) {
             diagnostics.error(&at.key("name"), format!("invalid network device name {}", quote(new)));
         }
-        // The kernel numbers a template, each time anew.
+        // The kernel numbers each use of a template anew.
         let is_template = new.contains("%d");
         if let Some(other) = inside.insert(new, name).filter(|_| !is_template) {
             diagnostics.error(&at, format!("{} would be named {} inside, too", quote(other), quote(new)));
@@ -36,7 +36,7 @@ pub(super) fn rules(
     }
 }
 
-/// As dev_valid_name() of the kernel.
+/// Checks a name as the kernel's dev_valid_name() does.
 pub(super) fn is_name(name: &str) -> bool {
     let bad = |byte: u8| byte == b'/' || byte == b':' || byte.is_ascii_whitespace() || byte == 0x0b;
     !name.is_empty() && name.len() < SIZE && name != "." && name != ".." && !name.bytes().any(bad)

@@ -1,6 +1,6 @@
-//! Refuses NUL characters. JSON can write them, but the kernel ends a string at them: what is checked would not be what is
-//! used. Every field that tare reads goes to the kernel in the end, so they are refused wherever they stand, but
-//! for annotations, which are only handed on.
+//! Refuses NUL characters. JSON can contain them, but the kernel ends a string at a NUL, so the checked text
+//! would not be the used one. Every field that tare reads ends up in the kernel, so they are refused
+//! everywhere except in annotations, which are only passed on.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use super::tree;
 
 const READ: &[&str] = &["root", "mounts", "process", "hostname", "domainname", "hooks", "linux"];
 
-/// The rule for a configuration.
+/// Checks a configuration.
 pub(super) fn config(bytes: &[u8], diagnostics: &mut Diagnostics) {
     let value = suspect(bytes);
     for name in READ {
@@ -20,14 +20,15 @@ pub(super) fn config(bytes: &[u8], diagnostics: &mut Diagnostics) {
     }
 }
 
-/// The rule for a document that is read whole: a process, resources.
+/// Checks a document that is read as a whole: a process, or resources.
 pub(super) fn whole(bytes: &[u8], diagnostics: &mut Diagnostics) {
     if let Some(value) = suspect(bytes) {
         look(&value, &JsonPointer::ROOT, diagnostics);
     }
 }
 
-/// The document, if it may hold a NUL: within JSON only the escape can. Most documents hold no backslash at all.
+/// Parses the document if it may contain a NUL: in JSON only the escape can. Most documents contain no
+/// backslash at all.
 fn suspect(bytes: &[u8]) -> Option<Value> {
     let escaped = bytes.contains(&b'\\') && bytes.windows(6).any(|window| window == br"\u0000");
     escaped.then(|| serde_json::from_slice(bytes).ok())?

@@ -48,7 +48,7 @@ fn env(entries: &[String], at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) 
 
 fn user(user: &User, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     let groups = user.additional_gids().as_deref().unwrap_or_default();
-    // To the kernel, an id of all ones means "leave it as it is".
+    // To the kernel, an id of all ones means "do not change".
     for (name, id) in [("uid", user.uid()), ("gid", user.gid())] {
         if id == u32::MAX {
             diagnostics.error(&at.key(name), format!("{id} is no id"));
@@ -78,7 +78,7 @@ fn rlimits(limits: &[PosixRlimit], at: &JsonPointer<'_>, diagnostics: &mut Diagn
 }
 
 fn console(process: &Process, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
-    // Without a terminal the specification wants the size ignored.
+    // Without a terminal, the specification says that the size is ignored.
     let Some(size) = process.console_size().filter(|_| process.terminal() == Some(true)) else { return };
     for (name, value) in [("height", size.height()), ("width", size.width())] {
         if u16::try_from(value).is_err() {

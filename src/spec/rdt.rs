@@ -1,4 +1,4 @@
-//! Rules for `linux.intelRdt`: names and lines that end up as names and lines in resctrl.
+//! Rules for `linux.intelRdt`: names and lines that become names and lines in resctrl.
 
 use oci_spec::runtime::LinuxIntelRdt;
 
@@ -19,7 +19,7 @@ pub(super) fn rules(rdt: &LinuxIntelRdt, at: &JsonPointer<'_>, diagnostics: &mut
         diagnostics
             .error(&at.key("memBwSchema"), format!("{} is no line that starts with \"MB:\"", quote(schema)));
     }
-    // No member of the specification since 1.3.
+    // The specification has not had it since 1.3.
     #[allow(deprecated)]
     for (name, value) in [("enableCMT", rdt.enable_cmt()), ("enableMBM", rdt.enable_mbm())] {
         if value == &Some(true) {

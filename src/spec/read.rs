@@ -1,4 +1,4 @@
-//! Reads a document into the types of `oci-spec`: one fast pass, and a second, lenient one where that fails.
+//! Reads a document into the types of `oci-spec`: one fast pass and, if it fails, a second, lenient one.
 //!
 //! The second pass accepts what other runtimes accept and the `oci-spec` types do not ([`super::lenient`]), and
 //! where that does not help, finds every member that is wrong, not only the first: what is wrong is noted, something
@@ -42,7 +42,7 @@ pub(super) trait Document: Sized {
     /// The type that its members are read into.
     type Members: DeserializeOwned + Into<Self>;
 
-    /// Changes what the types refuse and other runtimes accept.
+    /// Changes values that the types refuse and other runtimes accept.
     fn make_acceptable(value: &mut Value, diagnostics: &mut Diagnostics);
 }
 
@@ -187,7 +187,7 @@ pub(super) fn unreadable() -> Error {
     fail!(Kind::Spec, "the document cannot be read")
 }
 
-/// The member that a document has twice.
+/// Returns the name of a doubled member, from serde's English text.
 fn twice(error: &serde_json::Error) -> Option<String> {
     error.to_string().strip_prefix("duplicate field `")?.split_once('`').map(|(name, _)| name.to_owned())
 }
@@ -243,7 +243,7 @@ fn syntax(bytes: &[u8], error: &serde_json::Error) -> Error {
     fail!(Kind::Spec, "line {}, column {}: not JSON: {}", error.line(), error.column(), unplaced(error))
 }
 
-/// The parser's words without the place.
+/// Returns the parser's words without the place.
 fn unplaced(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());

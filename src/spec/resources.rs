@@ -1,5 +1,5 @@
-//! Rules for `linux.resources` that hold for every driver and either version of cgroups. 0 is "not set" where Go's
-//! zero value says so.
+//! Rules for `linux.resources` that hold for every cgroup manager and both versions of cgroups. 0 means "not
+//! set" for fields where it is Go's zero value.
 
 use oci_spec::runtime::{
     LinuxCpu, LinuxDeviceCgroup, LinuxDeviceType, LinuxHugepageLimit, LinuxMemory, LinuxNetwork,
@@ -49,7 +49,7 @@ fn devices(rules: &[LinuxDeviceCgroup], at: &JsonPointer<'_>, diagnostics: &mut 
             diagnostics.error(&at.key("type"), format!("invalid cgroup device type {:?}", typ.as_str()));
         }
         for (name, number) in [("major", rule.major()), ("minor", rule.minor())] {
-            // -1 is the old way to say "any".
+            // -1 is the old spelling of "any".
             if number.is_some_and(|number| !(-1..=i64::from(u32::MAX)).contains(&number)) {
                 diagnostics.error(&at.key(name), "is no device number");
             }
@@ -74,7 +74,7 @@ fn memory(memory: &LinuxMemory, at: &JsonPointer<'_>, diagnostics: &mut Diagnost
     if limit > 0 && swap > 0 && swap < limit {
         diagnostics.error(&at.key("swap"), "memory+swap limit should be >= memory limit");
     }
-    // All ones is -1, which old Docker wrote for "not set".
+    // All ones is -1, which old Docker versions wrote for "not set".
     if memory.swappiness().is_some_and(|swappiness| swappiness > 100 && swappiness != u64::MAX) {
         let value = memory.swappiness().unwrap_or(0);
         diagnostics.error(
@@ -84,14 +84,16 @@ fn memory(memory: &LinuxMemory, at: &JsonPointer<'_>, diagnostics: &mut Diagnost
     }
     #[allow(deprecated)]
     if memory.kernel().is_some() {
-        // KERNEL(5.16): its file takes any value and does nothing; before, a limit there could leave the group for ever.
+        // KERNEL(5.16): the file takes any value and has no effect. Before, a limit there could not be
+        // removed any more.
         diagnostics.warn(&at.key("kernel"), "ignored: kernels have no limit of kernel memory alone any more");
     }
 }
 
 fn cpu(cpu: &LinuxCpu, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     for (name, list) in [("cpus", cpu.cpus()), ("mems", cpu.mems())] {
-        // The kernel's lists also know "all", "N" and "0-31:2/8" (bitmap_parselist): not ours to judge.
+        // The kernel's lists also allow "all", "N" and "0-31:2/8" (bitmap_parselist); these are not checked
+        // here.
         let plain = |list: &&str| !list.contains([':', 'N']) && *list != "all";
         if let Some(Err(cause)) = list.as_deref().filter(plain).map(CpuList::parse) {
             diagnostics.error(&at.key(name), cause);
@@ -128,7 +130,7 @@ fn hugepages(limits: &[LinuxHugepageLimit], at: &JsonPointer<'_>, diagnostics: &
     }
 }
 
-/// `^[1-9][0-9]*[KMG]B$`, as the kernel names its hugetlb files.
+/// Whether the text is `^[1-9][0-9]*[KMG]B$`, as in the names of the kernel's hugetlb files.
 fn is_page_size(text: &str) -> bool {
     let number = ["KB", "MB", "GB"].iter().find_map(|unit| text.strip_suffix(unit));
     number.is_some_and(|number| {
@@ -140,7 +142,7 @@ fn rdma(resources: &LinuxResources, at: &JsonPointer<'_>, diagnostics: &mut Diag
     let mut names: Vec<&String> = resources.rdma().iter().flatten().map(|(name, _)| name).collect();
     names.sort_unstable();
     for name in names {
-        // The name starts a line of words in rdma.max.
+        // The name is the first word of a line in rdma.max.
         if name.is_empty() || name.contains(char::is_whitespace) {
             diagnostics.error(&at.key(name), format!("{} is no device name", quote(name)));
         }

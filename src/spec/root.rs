@@ -1,4 +1,4 @@
-//! Rules for the top level of the document, and the way to those of its objects.
+//! Rules for the top level of the document, which call those of its objects.
 
 use oci_spec::runtime::Spec;
 

@@ -20,7 +20,7 @@ pub(super) fn rules(process: &Process, at: &JsonPointer<'_>, diagnostics: &mut D
     }
 }
 
-/// sched_setattr(2) answers EINVAL to all of these, without a word about which.
+/// sched_setattr(2) answers EINVAL to all of these, without saying to which.
 fn scheduler(scheduler: &Scheduler, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     let policy = *scheduler.policy();
     let nice = scheduler.nice().unwrap_or(0);
@@ -62,7 +62,7 @@ fn deadline(scheduler: &Scheduler, at: &JsonPointer<'_>, diagnostics: &mut Diagn
             );
         }
     } else if runtime > deadline || (period != 0 && deadline > period) {
-        // A period of 0 is that of the deadline (sched(7)).
+        // A period of 0 means the deadline's value (sched(7)).
         diagnostics.error(at, "must be runtime <= deadline <= period");
     }
 }
@@ -74,7 +74,7 @@ fn io_priority(wanted: &LinuxIOPriority, at: &JsonPointer<'_>, diagnostics: &mut
     }
 }
 
-/// The lists are as `document` has read them.
+/// Checks the lists as `document` has read them.
 fn affinity(wanted: &ExecCPUAffinity, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     let lists = [("initial", "Initial", wanted.initial()), ("final", "Final", wanted.cpu_affinity_final())];
     for (name, go_name, list) in lists {

@@ -1,11 +1,11 @@
-//! `Strict` is an adapter between parser and types that reads objects only as objects, enumeration words only as strings,
-//! and member names in any case.
+//! `Strict`: an adapter between parser and types that reads objects only as objects, enumeration words only
+//! as strings, and member names in any case.
 //!
-//! The derived types also read an array as a struct, its items as the members in the order of the source, and an
-//! object of one member as a word of an enumeration: `"linux": []` would pass as a `linux` with nothing set. On the
-//! other hand they pass over a member that is called `Cpus` where `cpus` is meant, and which Go's reader, and so
-//! runc, takes: a limit would be lost in silence. This adapter stands between the types and the parser, and knows,
-//! when reading fails, where.
+//! The derived types also read an array as a struct, with its items as the members in the order of the
+//! source, and an object with one member as a word of an enumeration: `"linux": []` would pass as a `linux`
+//! with nothing set. On the other hand they ignore a member `Cpus` where `cpus` is meant, which Go's reader,
+//! and so runc, accepts: a limit would silently be lost. This adapter also knows the place when reading
+//! fails.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -37,7 +37,7 @@ impl Track {
         self.steps.borrow_mut().push(token);
     }
 
-    /// The JSON pointer of the value that could not be read.
+    /// Returns the JSON pointer of the unreadable value.
     pub(super) fn pointer(&self) -> String {
         self.steps.borrow().iter().rev().flat_map(|token| ["/", token]).collect()
     }
@@ -109,7 +109,7 @@ macro_rules! visit {
     )*};
 }
 
-/// What is found below is asked for as strictly.
+/// Values inside are read as strictly.
 impl<'de, V: Visitor<'de>> Visitor<'de> for Strict<'_, V> {
     type Value = V::Value;
 
@@ -202,7 +202,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Object<'_, V> {
 struct Members<'t, A> {
     members: A,
     fields: &'static [&'static str],
-    /// Of the member at hand.
+    /// The name of the current member.
     name: Cow<'static, str>,
     track: &'t Track,
 }
@@ -286,7 +286,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Name<'_, V> {
     }
 }
 
-/// A word of an enumeration, which only a string can be.
+/// A word of an enumeration, which can only be a string.
 struct Word<V>(V);
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for Word<V> {

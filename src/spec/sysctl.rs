@@ -1,4 +1,4 @@
-//! Which kernel parameters a container may set: those that belong to a namespace of its own.
+//! The kernel parameters that a container may set: those of a namespace of its own.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,8 @@ use super::diagnostics::Diagnostics;
 use super::json_pointer::JsonPointer;
 use super::namespaces::Namespaces;
 
-/// The parameters below `kernel` that belong to the IPC namespace (ipc_namespaces(7)); `fs.mqueue` is the other half.
+/// The parameters below `kernel` that belong to the IPC namespace (ipc_namespaces(7)); `fs.mqueue` belongs to
+/// it too.
 const IPC: &[&str] = &[
     "kernel.msgmax",
     "kernel.msgmnb",
@@ -27,7 +28,7 @@ pub(super) fn rules(
     at: &JsonPointer<'_>,
     diagnostics: &mut Diagnostics,
 ) {
-    // In the order of the names: the same document gives the same message.
+    // Sorted by name, so that the same document gives the same message.
     let mut names: Vec<&String> = wanted.into_iter().flat_map(HashMap::keys).collect();
     names.sort_unstable();
     for name in names {
@@ -37,7 +38,7 @@ pub(super) fn rules(
     }
 }
 
-/// One name cannot be two: which of them held would hang on which is set last.
+/// Refuses two different domain names: the order of writing would decide which one holds.
 pub(super) fn same_domainname(
     given: &str,
     wanted: Option<&HashMap<String, String>>,
@@ -54,8 +55,9 @@ pub(super) fn same_domainname(
     }
 }
 
-/// The name with `.` between its parts. Written with `/` between them, as sysctl(8) allows, a part may hold a dot
-/// (`net/ipv4/conf/eth0.100/rp_filter`): the first separator tells which is which, and the two change places.
+/// Returns the name with `.` between its parts. With `/` between them, as sysctl(8) allows, a part may
+/// contain a dot (`net/ipv4/conf/eth0.100/rp_filter`). The first separator shows which form it is; in the
+/// second form the two are swapped.
 pub(crate) fn dotted(name: &str) -> String {
     let swap = |character| match character {
         '.' => '/',
@@ -68,10 +70,10 @@ pub(crate) fn dotted(name: &str) -> String {
     }
 }
 
-/// Why the parameter `name` (dotted) is not for this container; None if it is.
+/// Returns why the container may not set the parameter `name` (with dots); `None` if it may.
 fn refusal(name: &str, namespaces: &Namespaces<'_>) -> Option<String> {
     let quoted = quote(name);
-    // In a dotted name, a part of slashes is a file name of dots, which would leave the directory.
+    // In a name with dots, a part of slashes would be a file name of dots, which would leave the directory.
     if name.split('.').any(|part| part.chars().all(|character| character == '/')) {
         return Some(format!("sysctl {quoted} is no name: an empty or dotted part"));
     }

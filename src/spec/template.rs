@@ -5,7 +5,7 @@ use serde_json::ser::{PrettyFormatter, Serializer};
 
 const CAPABILITIES: &[&str] = &["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
 
-/// What of /proc and /sys tells about the host, or acts on it.
+/// The parts of /proc and /sys that reveal the host or change it.
 pub(crate) const MASKED: &[&str] = &[
     "/proc/acpi",
     "/proc/asound",
@@ -123,8 +123,9 @@ struct Namespace {
     typ: &'static str,
 }
 
-/// The text of the template, indented with tabs. `rootless` is the user and group that become root inside: no own
-/// network, `/sys` bound from the host, no limits. On a host with cgroup v2 alone, a cgroup namespace is added.
+/// Returns the text of the template, indented with tabs. `rootless` is the user and group that become root
+/// inside: then there is no network of its own, `/sys` is bound from the host, and there are no limits. On a
+/// host with only cgroup v2, a cgroup namespace is added.
 pub fn template(rootless: Option<(u32, u32)>, cgroup_v2: bool) -> String {
     let template = Template {
         oci_version: super::VERSION,
@@ -136,7 +137,7 @@ pub fn template(rootless: Option<(u32, u32)>, cgroup_v2: bool) -> String {
     };
     let mut text = Vec::new();
     let mut serializer = Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b"\t"));
-    // Strings and numbers into memory: there is nothing here that could fail.
+    // Strings and numbers are written into memory, which cannot fail.
     let _ = template.serialize(&mut serializer);
     text.push(b'\n');
     String::from_utf8(text).unwrap_or_default()
@@ -161,12 +162,12 @@ fn process() -> Process {
 
 fn mounts(rootless: bool) -> Vec<Mount> {
     let mount = |destination, typ, source, options: &[&'static str]| {
-        // Ids that the one mapping does not hold could not be used.
+        // Ids that are not in the one mapping could not be used.
         let usable =
             |option: &&str| !(rootless && (option.starts_with("uid=") || option.starts_with("gid=")));
         Mount { destination, typ, source, options: options.iter().copied().filter(usable).collect() }
     };
-    // sysfs wants a network namespace of one's own.
+    // sysfs needs a network namespace of its own.
     let sys = match rootless {
         true => mount("/sys", "none", "/sys", &["rbind", "nosuid", "noexec", "nodev", "ro"]),
         false => mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),

@@ -1,8 +1,9 @@
-//! The way through a tree of values as Go takes it: a member of the exact name, else one that differs in case alone.
+//! Paths through a tree of values as Go reads it: a member with the exact name, otherwise one whose name
+//! differs only in case.
 
 use serde_json::Value;
 
-/// The member `name` of the object `value`.
+/// Returns the member `name` of the object `value`.
 pub(super) fn member<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     let members = value.as_object()?;
     members
@@ -15,13 +16,13 @@ pub(super) fn member_mut<'a>(value: &'a mut Value, name: &str) -> Option<&'a mut
     value.get_mut(&key)
 }
 
-/// Takes the member out of its object, and gives it back.
+/// Removes the member from its object, and returns it.
 pub(super) fn remove(value: &mut Value, name: &str) -> Option<Value> {
     let key = key(value, name)?;
     value.as_object_mut()?.remove(&key)
 }
 
-/// Gives the object a member that it does not have.
+/// Adds a member to the object if it does not have it.
 pub(super) fn default(object: &mut Value, name: &str, value: Value) {
     if member(object, name).is_none()
         && let Some(members) = object.as_object_mut()
@@ -30,7 +31,7 @@ pub(super) fn default(object: &mut Value, name: &str, value: Value) {
     }
 }
 
-/// What `pointer` leads to (RFC 6901).
+/// Returns the value at `pointer` (RFC 6901).
 pub(super) fn find<'a>(value: &'a Value, pointer: &str) -> Option<&'a Value> {
     tokens(pointer).try_fold(value, |value, token| match value {
         Value::Array(items) => items.get(token.parse::<usize>().ok()?),
@@ -45,13 +46,13 @@ pub(super) fn find_mut<'a>(value: &'a mut Value, pointer: &str) -> Option<&'a mu
     })
 }
 
-/// The items of the array that `pointer` leads to; none if it does not.
+/// Returns the items of the array at `pointer`; none if it is no array.
 pub(super) fn items_mut<'a>(value: &'a mut Value, pointer: &str) -> impl Iterator<Item = &'a mut Value> {
     find_mut(value, pointer).and_then(Value::as_array_mut).into_iter().flatten()
 }
 
-/// A member name as a reference token of a JSON pointer. Control characters are spelled out: a name comes from
-/// the document and must not break the line of a log.
+/// Returns a member name as a reference token of a JSON pointer. Control characters are escaped: a name comes
+/// from the document and must not break a line of the log.
 pub(super) fn escape(name: &str) -> String {
     let mut token = String::with_capacity(name.len());
     for character in name.chars() {

@@ -1,5 +1,5 @@
-//! The sentence for a member of the wrong type or an unknown word: runc's, where runc has one that people or tests
-//! look for; else serde's, which names what was wanted.
+//! The sentence for a member of the wrong type or an unknown word. It is runc's if people or tests look for
+//! that; otherwise it is serde's, which names what was expected.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::config_error::quote;
 use super::spelling;
 use crate::error::matched;
 
-/// The message for the value at `pointer`, which the types refused with `refusal`.
+/// Returns the message for the value at `pointer`, which the types refused with `refusal`.
 pub(super) fn message(pointer: &str, value: Option<&Value>, refusal: &str) -> String {
     let word = value.and_then(Value::as_str);
     let message = word.and_then(|word| unknown(&shape(pointer), word)).unwrap_or_else(|| shorten(refusal));
@@ -55,7 +55,7 @@ fn shorten(refusal: &str) -> String {
     match refusal.char_indices().nth(160) {
         None => refusal.chars().flat_map(plain).collect(),
         Some((end, _)) => {
-            // What was wanted stands at the end.
+            // What was expected is at the end.
             let wanted =
                 refusal.rfind(", expected ").filter(|&start| start >= end && refusal.len() - start < 160);
             let cut = refusal[..end].chars().flat_map(plain);
@@ -68,7 +68,7 @@ fn plain(character: char) -> Vec<char> {
     if character.is_control() { character.escape_default().collect() } else { vec![character] }
 }
 
-/// The pointer with `*` for every index: `/mounts/*/options`.
+/// Returns the pointer with `*` for every index: `/mounts/*/options`.
 fn shape(pointer: &str) -> String {
     let token = |token| if str::parse::<usize>(token).is_ok() { "*" } else { token };
     let tokens: Vec<&str> = pointer.split('/').map(token).collect();
@@ -76,7 +76,7 @@ fn shape(pointer: &str) -> String {
 }
 
 fn unknown(shape: &str, word: &str) -> Option<String> {
-    // runc quotes some and not others.
+    // runc quotes some words and not others.
     let quoted = quote(word);
     let plain = if word.is_empty() { &quoted } else { quoted.trim_matches('"') };
     Some(

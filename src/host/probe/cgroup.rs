@@ -1,5 +1,5 @@
-//! Reads the cgroup hierarchies from /proc/self/cgroup and, where they are not simply the v2 tree in its usual place, from
-//! /proc/self/mountinfo.
+//! Reads the cgroup hierarchies from /proc/self/cgroup. If they are not simply the v2 tree in its usual
+//! place, it also reads /proc/self/mountinfo.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::error::{Context, Result};
 use crate::host::cgroup::{Layout, Mode, USUAL_MOUNTPOINT, Unified, parse_membership};
 use crate::sys::file::read_small_at;
 
-/// Reads the hierarchies and which group of each this process is in.
+/// Reads the hierarchies, and the group of this process in each.
 pub fn read_layout() -> Result<Layout> {
     let groups = read("/proc/self/cgroup")?;
     let layout = match whole_tree_with_own_group(&groups) {
@@ -20,13 +20,14 @@ pub fn read_layout() -> Result<Layout> {
     with_controllers(layout)
 }
 
-/// Reads the hierarchies without the group that this process is in, for which `/` stands: half of the work.
+/// Reads the hierarchies without the group of this process, for which `/` stands: half of the work.
 pub(super) fn read_hierarchies() -> Result<Layout> {
     whole_tree().map_or_else(read_layout, with_controllers)
 }
 
-/// Recognizes the whole v2 tree in the usual place, seen from the initial cgroup namespace, as on most hosts. That takes
-/// three calls, while mountinfo takes longer the more is mounted. `None` where it is or may be otherwise.
+/// Recognizes the whole v2 tree in the usual place, seen from the initial cgroup namespace, as on most hosts.
+/// This takes three calls, while mountinfo takes longer the more is mounted. Returns `None` if the layout is
+/// or may be different.
 fn whole_tree_with_own_group(groups: &str) -> Option<Layout> {
     /// PROC_CGROUP_INIT_INO of linux/proc_ns.h.
     const INITIAL_NAMESPACE: u64 = 0xefff_fffb;

@@ -10,7 +10,7 @@ use super::cgroup::Layout;
 use crate::error::{Context, Result};
 use crate::sys::process::{capget, is_in_bounding};
 
-/// Which facts to read: those that cost time are read only where the configuration needs them.
+/// The facts to read: those that cost time are read only if the configuration needs them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Needed {
     pub cgroup: NeededCgroup,
@@ -20,19 +20,19 @@ pub(crate) struct Needed {
     pub labels: bool,
 }
 
-/// Which facts about cgroups to read.
+/// The facts about cgroups to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NeededCgroup {
     Nothing,
     Hierarchies,
-    /// And which group of each this process is in.
+    /// The hierarchies, and the group of this process in each.
     OwnGroup,
 }
 
-/// Reads the facts of this host. What is not needed is left at its default.
+/// Reads the facts of this host. Those that are not needed keep their default value.
 ///
 /// # Errors
-/// The system's, where /proc or the cgroup filesystem cannot be read.
+/// The system's, if /proc or the cgroup filesystem cannot be read.
 pub(crate) fn read_facts(needed: Needed) -> Result<Facts> {
     let (_, permitted, _) = capget().context("read own capabilities")?;
     Ok(Facts {
@@ -58,7 +58,8 @@ fn has_apparmor() -> bool {
         .is_ok_and(|text| text.first() == Some(&b'Y'))
 }
 
-/// By asking the bounding set: no file of /proc is needed for it.
+/// Returns the highest capability of this kernel. The bounding set is asked for it, so no file of /proc is
+/// needed.
 fn last_capability() -> u32 {
     // 40 (CAP_CHECKPOINT_RESTORE) has been the last since KERNEL(5.9); walk from there, up or down.
     let is_known = |capability: u32| is_in_bounding(capability) != Err(Errno::EINVAL);

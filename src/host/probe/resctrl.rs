@@ -9,15 +9,16 @@ use nix::sys::statfs::{FsType, statfs};
 use crate::host::resctrl::Resctrl;
 use crate::sys::mountinfo;
 
-/// Made by the kernel where the processor can; empty until somebody mounts resctrl, usually here.
+/// The kernel makes this directory if the processor supports it. It is empty until somebody mounts resctrl,
+/// usually here.
 const USUAL_MOUNTPOINT: &str = "/sys/fs/resctrl";
 
-/// Finds the mounted filesystem and reads what it can do; none where it is not mounted.
+/// Finds the mounted filesystem and reads what it supports; `None` if it is not mounted.
 pub(super) fn find_resctrl() -> Option<Resctrl> {
     Some(read_resctrl(find_mountpoint()?))
 }
 
-/// Reads what the resctrl filesystem at `root` says of itself.
+/// Reads what the resctrl filesystem at `root` supports.
 pub fn read_resctrl(root: PathBuf) -> Resctrl {
     let has = |name: &str| root.join("info").join(name).is_dir();
     Resctrl { cache: has("L3"), bandwidth: has("MB"), root }
