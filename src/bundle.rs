@@ -1,5 +1,5 @@
-//! Reads the configuration of a bundle, and other documents that a command is given, from their files; writes the
-//! template of `spec`. What stands in them is judged by `spec`, which knows no files.
+//! Reads the configuration of a bundle, and other documents for commands, from their files; writes the
+//! template of `spec`. `spec`, which knows no files, judges their content.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -19,12 +19,12 @@ pub(crate) const CONFIG: &str = "config.json";
 /// The largest document that is read, in bytes. The largest known real ones have some 100 KiB.
 pub(crate) const MAX_DOCUMENT_SIZE: u64 = 16 << 20;
 
-/// Reads and checks the configuration of the bundle in the directory `bundle`. The bytes are those of the file, for
-/// keeping a copy.
+/// Reads and checks the configuration of the bundle in the directory `bundle`. Also returns the bytes of the
+/// file, for a copy.
 ///
 /// # Errors
-/// Of kind `NotFound` if there is none; of kind `Spec` with all errors of the first stage that fails: JSON syntax,
-/// types, rules.
+/// `Kind::NotFound` if there is none; `Kind::Spec` with all errors of the first stage that fails: JSON
+/// syntax, types, rules.
 pub fn read_config(bundle: &Path) -> Result<(Checked, Vec<u8>)> {
     let path = bundle.join(CONFIG);
     let bytes = read_config_bytes(&path).map_err(|error| match error.errno() {
@@ -34,29 +34,29 @@ pub fn read_config(bundle: &Path) -> Result<(Checked, Vec<u8>)> {
     spec::parse(&bytes).context(CONFIG).map(|checked| (checked, bytes))
 }
 
-/// Reads and checks a configuration that is not its bundle's own (`--config`), as `read_config` does.
+/// Reads and checks a configuration that is not its bundle's own (`--config`), like `read_config`.
 ///
 /// # Errors
-/// As `read_config`, but for a missing file, which is the system's error.
+/// Those of `read_config`; but a missing file is the system's error.
 pub(crate) fn read_config_file(path: &Path) -> Result<(Checked, Vec<u8>)> {
     let bytes = read_config_bytes(path)?;
     spec::parse(&bytes).with_context(|| path.display().to_string()).map(|checked| (checked, bytes))
 }
 
-/// Reads and checks the process of `exec --process`; the strings are the warnings about it.
+/// Reads and checks the process of `exec --process`. Also returns the warnings about it.
 ///
 /// # Errors
-/// Of kind `Spec` with all faults found, or the system's.
+/// `Kind::Spec` with all errors, or the system's.
 pub fn read_process(path: &Path) -> Result<(Process, Vec<String>)> {
     let doing = || format!("read {}", path.display());
-    // Any file will do: a pipe of the caller's too.
+    // Any file is accepted, even a pipe of the caller's.
     let file = File::open(path).with_context(doing)?;
     let size = file.metadata().map_or(0, |metadata| metadata.len());
     let bytes = read_bounded(file, size, path)?;
     spec::parse_process(&bytes).with_context(|| path.display().to_string())
 }
 
-/// Where the template goes.
+/// The place for the template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TemplateTarget {
     /// A file that must not be there yet.
@@ -64,10 +64,11 @@ pub enum TemplateTarget {
     Overwrite(PathBuf),
 }
 
-/// Writes the template of a configuration, mode 0666 less the umask; the arguments are those of `spec::template`.
+/// Writes the template of a configuration, mode 0666 less the umask; the arguments are those of
+/// `spec::template`.
 ///
 /// # Errors
-/// Of kind `Exists` where a new file is there already.
+/// `Kind::Exists` if a new file exists already.
 pub fn write_template(target: &TemplateTarget, rootless: Option<(u32, u32)>, cgroup_v2: bool) -> Result<()> {
     let mut options = OpenOptions::new();
     options.write(true);
@@ -96,7 +97,7 @@ pub(crate) fn read_config_bytes(path: &Path) -> Result<Vec<u8>> {
     read_bounded(file, metadata.len(), path)
 }
 
-/// `size` is about what is expected.
+/// `size` is about the expected size.
 fn read_bounded(file: File, size: u64, path: &Path) -> Result<Vec<u8>> {
     let doing = || format!("read {}", path.display());
     let capacity = usize::try_from(size.min(MAX_DOCUMENT_SIZE)).unwrap_or(0) + 1;

@@ -1,4 +1,5 @@
-//! `ContainerId` is a container's name. It is checked before anything touches the disk: it becomes a directory's name.
+//! `ContainerId`: a container's name. It is checked before anything touches the disk, because it becomes a
+//! directory's name.
 
 use std::fmt;
 
@@ -6,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result, matched};
 
-/// The longest file name that the kernel takes, in bytes (NAME_MAX in limits.h).
+/// The kernel's longest file name, in bytes (NAME_MAX in limits.h).
 const NAME_MAX: usize = 255;
 
 /// An id that is a single safe path component: letters, digits and `_+.-`, as runc allows them.
@@ -18,7 +19,8 @@ impl ContainerId {
     /// Checks `id`.
     ///
     /// # Errors
-    /// `Kind::Usage` where it is empty, longer than 255 bytes, `.` or `..`, or holds a character that runc refuses.
+    /// `Kind::Usage` if it is empty, longer than 255 bytes, `.` or `..`, or contains a character that runc
+    /// refuses.
     pub fn parse(id: &str) -> Result<Self> {
         if id.is_empty() {
             return Err(Error::new(Kind::Usage, matched::EMPTY_ID));
@@ -29,7 +31,8 @@ impl ContainerId {
         Ok(Self(id.into()))
     }
 
-    /// The id that is most like `name`, for a plan that is only printed: what an id cannot hold becomes `_`.
+    /// Returns the id that is most similar to `name`, for a plan that is only printed: characters that an id
+    /// may not contain become `_`.
     pub fn from_lossy(name: &str) -> Self {
         let id: String = name.chars().take(NAME_MAX).map(|c| if is_allowed(c) { c } else { '_' }).collect();
         Self::parse(&id).unwrap_or_else(|_| Self("_".into()))

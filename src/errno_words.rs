@@ -1,5 +1,5 @@
-//! What an errno means, in the words of strerror(3), in lower case as Go prints them: people search for them, and engines
-//! match them. Neither nix's table nor every C library has them.
+//! What an errno means, in the words of strerror(3), in lower case as Go prints them: people search for them,
+//! and engines match them. Neither nix's table nor every C library has them.
 
 use nix::errno::Errno;
 

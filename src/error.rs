@@ -1,7 +1,9 @@
-//! `Error` is the one error type. It imports nothing of tare but the words for an errno: every layer above adds what it was doing, to which object.
+//! `Error` is the one error type. It imports nothing of tare but the words for an errno: every layer above
+//! adds what it was doing, to which object.
 //!
 //! A message reads outside in, value last after a colon, lower case, no full stop:
-//! `/mounts/3: error mounting "cgroup" to rootfs at "/sys/fs/cgroup": move_mount: operation not permitted`. A hint stands apart.
+//! `/mounts/3: error mounting "cgroup" to rootfs at "/sys/fs/cgroup": move_mount: operation not permitted`. A
+//! hint stands apart.
 
 pub(crate) mod matched;
 pub(crate) mod printable;
@@ -43,7 +45,7 @@ pub struct Error(Box<Inner>);
 #[derive(Clone)]
 struct Inner {
     kind: Kind,
-    /// Innermost first; printed in reverse.
+    /// The innermost is first; they are printed in reverse.
     context: Vec<Cow<'static, str>>,
     cause: Cow<'static, str>,
     hint: Option<Cow<'static, str>>,
@@ -113,7 +115,7 @@ impl Error {
         self.0.kind
     }
 
-    /// The kernel's answer, where there was one.
+    /// Returns the kernel's answer, if there is one.
     pub fn errno(&self) -> Option<Errno> {
         match self.0.kind {
             Kind::System(errno) => Some(errno),
@@ -121,12 +123,12 @@ impl Error {
         }
     }
 
-    /// What a person can do about it.
+    /// Returns what a person can do about the error.
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 
-    /// Adds what a person can do about it; it is printed on a line of its own.
+    /// Adds what a person can do about the error. It is printed on a line of its own.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
         self.0.hint = Some(hint.into());
@@ -195,7 +197,7 @@ impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
     }
 }
 
-/// An error of `kind` with a formatted sentence: `fail!(Kind::Spec, "{path}: not absolute")`.
+/// Makes an error of `kind` with a formatted sentence: `fail!(Kind::Spec, "{path}: not absolute")`.
 #[macro_export]
 macro_rules! fail {
     ($kind:expr, $($arg:tt)+) => { $crate::error::Error::new($kind, format!($($arg)+)) };

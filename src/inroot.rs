@@ -1,7 +1,9 @@
 //! Resolves paths inside a root that is not trusted, by descriptor and never by string.
 //!
-//! A rootfs belongs to its image: any component may be a symlink that points at the host. Every lookup here is one
-//! openat2(2) with RESOLVE_IN_ROOT, so the kernel treats the root as `/` and no swap between look and use can leave it.
+//! A rootfs belongs to its image: any component may be a symlink that points at the host. A lookup is an
+//! openat2(2) with RESOLVE_IN_ROOT (`find` may need two, `mkdir_all` needs several), so the kernel treats the
+//! root as `/`, and no swap between check and use can lead out of it. Kernels before 5.6 have no openat2(2):
+//! `walk` does the same step by step.
 
 mod walk;
 
@@ -17,7 +19,7 @@ use crate::sys::file::{RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLIN
 
 pub(crate) type Result<T> = std::result::Result<T, Errno>;
 
-/// As many symlinks as the kernel follows in one path (path_resolution(7)); one more is ELOOP.
+/// The kernel follows this many symlinks in one path (path_resolution(7)); one more is ELOOP.
 pub(crate) const MAX_SYMLINKS: u32 = 40;
 
 const IN_ROOT: u64 = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
@@ -45,19 +47,19 @@ impl Root {
         nix::fcntl::open(path, flags, Mode::empty()).map(Self)
     }
 
-    /// Opens what `path` leads to, symlinks followed inside the root. `flags` are open(2)'s.
+    /// Opens the file at `path`; symlinks are followed inside the root. `flags` are those of open(2).
     pub fn resolve(&self, path: &CStr, flags: OFlag) -> Result<OwnedFd> {
         self.create(path, flags, 0)
     }
 
-    /// As `resolve`, and ELOOP where a symlink is on the way: what it finds is where `path` says. The last component may be
-    /// one with O_PATH and O_NOFOLLOW. ENOSYS before KERNEL(5.6).
+    /// Resolves like `resolve`, but fails with ELOOP if a symlink is on the way: the result is really at
+    /// `path`. The last component may be a symlink with O_PATH and O_NOFOLLOW. ENOSYS before KERNEL(5.6).
     pub fn resolve_without_symlinks(&self, path: &CStr, flags: OFlag) -> Result<OwnedFd> {
         openat2(self.0.as_fd(), path, flags.bits(), 0, IN_ROOT | RESOLVE_NO_SYMLINKS)
     }
 
-    /// Finds what `path` leads to, and says whether that lies where `path` says: no symlink and no `..` was on the way.
-    /// If false, what was found is not to be judged by its name.
+    /// Finds the file at `path`. Also returns whether it is really there: no symlink and no `..` was on the
+    /// way. If false, the file must not be judged by its name.
     pub fn find(&self, path: &CStr, flags: OFlag) -> (Result<OwnedFd>, bool) {
         match self.resolve_without_symlinks(path, flags) {
             Err(Errno::ELOOP | Errno::ENOSYS) => (self.resolve(path, flags), false),
@@ -65,27 +67,27 @@ impl Root {
         }
     }
 
-    /// Whether it is this root itself, or the same directory seen through another mount.
+    /// Whether the file is this root itself, or the same directory seen through another mount.
     pub fn is(&self, found: impl AsFd) -> Result<bool> {
         is_same(&self.0, found)
     }
 
-    /// As `resolve`, with the mode that O_CREAT uses.
+    /// Resolves like `resolve`, with the mode for O_CREAT.
     pub fn create(&self, path: &CStr, flags: OFlag, mode: u32) -> Result<OwnedFd> {
-        // A path of "" or "/" is the root itself, which openat2 wants spelled ".".
+        // A path of "" or "/" is the root itself, which openat2 calls ".".
         let path = if path.is_empty() || path.to_bytes() == b"/" { c"." } else { path };
         match openat2(self.0.as_fd(), path, flags.bits(), mode, IN_ROOT) {
-            // KERNEL(5.6): before it there is no openat2.
+            // KERNEL(5.6): older kernels have no openat2.
             Err(Errno::ENOSYS) => walk::open(self.0.as_fd(), path, flags, Mode::from_bits_truncate(mode)),
             other => other,
         }
     }
 
-    /// Opens the directory `path`, making each missing component with `mode` (before umask).
+    /// Opens the directory `path`, and makes each missing component with `mode` (before umask).
     ///
-    /// Each component is made below a descriptor of its parent, so a symlink swapped in meanwhile cannot place a
-    /// directory outside (CVE-2024-45310). Where a component is a symlink that dangles (`/var/run -> /run` in an image
-    /// without /run), the directory is made where it leads, inside the root.
+    /// Each component is made below a descriptor of its parent, so a swapped symlink cannot place a directory
+    /// outside (CVE-2024-45310). If a component is a dangling symlink (`/var/run -> /run` in an image without
+    /// /run), the directory is made at its target, inside the root.
     pub fn mkdir_all(&self, path: &CStr, mode: u32) -> Result<OwnedFd> {
         self.mkdir_following(path, mode, MAX_SYMLINKS)
     }
@@ -110,7 +112,8 @@ impl Root {
         Ok(parent)
     }
 
-    /// Makes the directory `name` in `parent`, which is `path` from the root; or what it leads to as a dangling symlink.
+    /// Makes the directory `name` in `parent`, which is `path` from the root. If the name is a dangling
+    /// symlink, makes its target.
     fn mkdir_component(
         &self,
         parent: &OwnedFd,
@@ -131,19 +134,19 @@ impl Root {
 
     fn mkdir_in(&self, parent: &OwnedFd, name: &CStr, mode: u32) -> Result<()> {
         match nix::sys::stat::mkdirat(parent, name, Mode::from_bits_truncate(mode)) {
-            // Somebody was faster; what it made is looked at by the lookup that follows.
+            // Somebody else has made it; the following lookup checks what it is.
             Err(Errno::EEXIST) => Ok(()),
             other => other,
         }
     }
 
-    /// Opens the directory `path`, made with `mode` (before umask) where it is missing, and the directories above it
-    /// with 0755. Faster than `mkdir_all` if the path is missing, because it does not look first.
+    /// Opens the directory `path`. If it is missing, makes it with `mode` (before umask), and the directories
+    /// above it with 0755. Faster than `mkdir_all` for a missing path, because it does not look first.
     pub fn make_dir(&self, path: &CStr, mode: u32) -> Result<OwnedFd> {
         let (parent, name) = self.parent(path, 0o755)?;
         match nix::sys::stat::mkdirat(&parent, name.as_c_str(), Mode::from_bits_truncate(mode)) {
             Ok(()) => {}
-            // A dangling symlink stands there: the directory is made where it leads.
+            // The name is a dangling symlink: the directory is made at its target.
             Err(Errno::EEXIST) => return self.mkdir_all(path, mode),
             Err(errno) => return Err(errno),
         }
@@ -151,11 +154,11 @@ impl Root {
         nix::fcntl::openat(&parent, name.as_c_str(), flags, Mode::empty())
     }
 
-    /// Opens the file `path`, made with `mode` (before umask) where it is missing, and the directories above it with 0755.
+    /// Opens the file `path`. If it is missing, makes it with `mode` (before umask), and the directories
+    /// above it with 0755.
     ///
-    /// What comes back is what was made here, or what stood there just now and is no symlink: that by O_PATH, since a FIFO
-    /// that is opened for reading waits for ever. Where the name is a symlink that dangles, the file is made where it
-    /// leads, inside the root.
+    /// An existing file is opened with O_PATH, because a FIFO that is opened for reading waits for ever; it
+    /// is no symlink. If the name is a dangling symlink, the file is made at its target, inside the root.
     pub fn make_file(&self, path: &CStr, mode: u32) -> Result<OwnedFd> {
         let (parent, name) = self.parent(path, 0o755)?;
         match make_file_in(&parent, &name, mode) {
@@ -166,15 +169,15 @@ impl Root {
         make_file_in(&parent, &name, mode)
     }
 
-    /// As [`parent`](Self::parent) of what `path` leads to: symlinks in its last component are followed inside the root,
-    /// also where they dangle. The name that comes back is none of a symlink.
+    /// Opens the directory of the file that `path` leads to, like [`parent`](Self::parent): symlinks in the
+    /// last component are followed inside the root, even dangling ones. The returned name is not a symlink's.
     pub fn followed_parent(&self, path: &CStr, mode: u32) -> Result<(OwnedFd, CString)> {
         let mut path = path.to_owned();
         for _ in 0..MAX_SYMLINKS {
             let (parent, name) = self.parent(&path, mode)?;
             let end = path.to_bytes().iter().rposition(|&byte| byte != b'/').map_or(0, |last| last + 1);
             match read_link_target(&parent, &path.to_bytes()[..end], name.to_bytes()) {
-                // EINVAL: no symlink; ENOENT: nothing there yet.
+                // EINVAL: this is no symlink. ENOENT: nothing has the name yet.
                 Err(_) => return Ok((parent, name)),
                 Ok(target) => path = target,
             }
@@ -182,7 +185,8 @@ impl Root {
         Err(Errno::ELOOP)
     }
 
-    /// Opens the directory that holds the last component of `path` (made with `mode` if missing); and that name.
+    /// Opens the directory that contains the last component of `path`, made with `mode` if it is missing.
+    /// Also returns the last component.
     pub fn parent(&self, path: &CStr, mode: u32) -> Result<(OwnedFd, CString)> {
         let bytes = path.to_bytes();
         let end = bytes.iter().rposition(|&b| b != b'/').map_or(0, |i| i + 1);
@@ -195,7 +199,7 @@ impl Root {
     }
 }
 
-/// Makes the file `name` in `parent`, or opens what is there; ELOOP for a symlink.
+/// Makes the file `name` in `parent`, or opens the existing one; ELOOP for a symlink.
 fn make_file_in(parent: &OwnedFd, name: &CStr, mode: u32) -> Result<OwnedFd> {
     let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     match nix::fcntl::openat(parent, name, flags, Mode::from_bits_truncate(mode)) {
@@ -210,20 +214,20 @@ fn make_file_in(parent: &OwnedFd, name: &CStr, mode: u32) -> Result<OwnedFd> {
     }
 }
 
-/// Whether two descriptors stand for one file.
+/// Whether two descriptors refer to one file.
 pub(crate) fn is_same(one: impl AsFd, other: impl AsFd) -> Result<bool> {
     let (one, other) = (nix::sys::stat::fstat(one)?, nix::sys::stat::fstat(other)?);
     Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
 }
 
-/// Whether a path has a component, and none that goes up.
+/// Whether a path has a component, and no `..`.
 fn is_plain(path: &CStr) -> bool {
     let mut parts =
         path.to_bytes().split(|&b| b == b'/').filter(|part| !matches!(*part, b"" | b".")).peekable();
     parts.peek().is_some() && parts.all(|part| part != b"..")
 }
 
-/// Reads where the link `name` in `parent` leads, as a path from the root; `path` is its own.
+/// Reads the target of the link `name` in `parent`, as a path from the root. `path` is the link's own path.
 fn read_link_target(parent: &OwnedFd, path: &[u8], name: &[u8]) -> Result<CString> {
     use std::os::unix::ffi::OsStrExt;
     let target = nix::fcntl::readlinkat(parent, c_string(name)?.as_c_str())?;
@@ -233,7 +237,7 @@ fn read_link_target(parent: &OwnedFd, path: &[u8], name: &[u8]) -> Result<CStrin
     c_string(&[&path[..path.len() - name.len()], target.as_bytes()].concat())
 }
 
-/// Makes a C string for a system call; EINVAL where `bytes` hold a NUL.
+/// Makes a C string for a system call; EINVAL if `bytes` contains a NUL.
 pub(crate) fn c_string(bytes: &[u8]) -> Result<CString> {
     CString::new(bytes).map_err(|_| Errno::EINVAL)
 }

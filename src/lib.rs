@@ -1,21 +1,26 @@
-//! The library behind the two programs: `tare`, an OCI container runtime, and `tare-image`, which makes bundles of images.
+//! The library of the two programs: `tare`, an OCI container runtime, and `tare-image`, which makes bundles
+//! from images.
 //!
-//! The modules are layers, from the command line at the top to the kernel at the bottom. A layer imports only from those
-//! below it in this list; `tests/layers/` refuses anything else. `docs/architecture.md` says what each may know.
+//! The modules are layers, from the command line at the top to the kernel at the bottom. A layer imports only
+//! from those below it in this list; `tests/layers/` refuses anything else. `docs/architecture.md` says what
+//! each may know.
 
 /// Reads the command line, prints results, chooses the exit code. Only this layer writes standard output.
 pub mod cli;
-/// Does what each verb asks: create, start, run, exec, kill, delete and the rest, one file for each.
+/// Does the work of each verb: create, start, run, exec, kill, delete and the rest, one file for each.
 pub(crate) mod lifecycle;
-/// The parent's half of starting a process: opens descriptors, clones, answers the child, explains its failures.
+/// The parent's half of starting a process: opens descriptors, clones, answers the child, explains its
+/// failures.
 pub(crate) mod launch;
 /// The child's half, from clone3(2) to execve(2): walks the plan. Its `hook` runs hooks for both halves.
 pub(crate) mod init;
 /// The messages that the two halves exchange.
 pub(crate) mod handshake;
-/// What is remembered of a container between commands: its record on disk, the lock, and the status found from facts.
+/// Remembers a container between commands: its record on disk, the lock, and the status that follows from
+/// facts.
 pub(crate) mod container;
-/// Decides everything: the configuration and the facts of this host become one printable `Plan`, without a system call.
+/// Decides everything: the configuration and the facts of this host become one printable `Plan`, without a
+/// system call.
 pub(crate) mod plan;
 /// Control groups, v1, v2 and through systemd: `cgroup::plan` decides what is written, the rest writes it.
 pub(crate) mod cgroup;

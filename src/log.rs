@@ -1,10 +1,10 @@
-//! Writes the log: warnings and the final error, to stderr, to the file of `--log`, to journald or to syslog, in the two
-//! formats that engines read.
+//! Writes the log: warnings and the final error, to stderr, to the file of `--log`, to journald or to syslog,
+//! in the two formats that engines read.
 //!
-//! Text is `time="…" level=… msg="…"`, quoted as logrus does; on a terminal it is a plain `error: …` for a person.
-//! JSON is one object a line with `level`, `msg` and an RFC 3339 `time`. Engines decode the log as a whole (Podman)
-//! or look for the last `level":"error"` (containerd), so on failure exactly one record is written unless `--debug`
-//! asks for more: warnings to a JSON log stay at debug level.
+//! Text is `time="…" level=… msg="…"`, quoted as logrus does; on a terminal it is a plain `error: …` for a
+//! person. JSON is one object a line with `level`, `msg` and an RFC 3339 `time`. Engines decode the log as a
+//! whole (Podman) or look for the last `level":"error"` (containerd), so on failure exactly one record is
+//! written unless `--debug` asks for more: warnings to a JSON log stay at debug level.
 
 mod daemon;
 
@@ -20,7 +20,7 @@ use std::time::SystemTime;
 use crate::error::{Context, Result, printable};
 use daemon::Daemon;
 
-/// How severe a record is; the order is that of what is written with `--log-level`.
+/// The severity of a record. The order is that of `--log-level`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     Error,
@@ -48,7 +48,7 @@ pub(crate) enum Format {
     Json,
 }
 
-/// The shape of a record. It follows from the format and from where the record goes.
+/// The shape of a record, which depends on the format and the destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
     Logrus,
@@ -56,7 +56,7 @@ enum Shape {
     Terminal,
 }
 
-/// The value of `--log`: where records go, if not to standard error.
+/// The value of `--log`: the destination of records if it is not standard error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Destination {
     File(PathBuf),
@@ -78,28 +78,29 @@ struct Log {
     level: Level,
 }
 
-/// Whether a transient line stands on the terminal: the next line overwrites it.
+/// Whether a transient line is on the terminal: the next line overwrites it.
 static IS_TRANSIENT: AtomicBool = AtomicBool::new(false);
 /// The escape sequence that goes to the start of the line and clears it.
 const CLEAR: &str = "\r\x1b[K";
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
-/// The log before [`init`], and without it: text on stderr, warnings and errors.
+/// The log before or without [`init`]: text on stderr, warnings and errors.
 static DEFAULT: Log = Log { sink: Sink::Stderr, format: Format::Text, level: Level::Warning };
 
 fn log() -> &'static Log {
     LOG.get().unwrap_or(&DEFAULT)
 }
 
-/// Sets where records go, in which format and from which level on. Called once, before the first record.
+/// Sets the destination of records, their format, and the lowest level. Must be called once, before the first
+/// record.
 ///
 /// # Errors
 /// The file cannot be opened, or the daemon's socket cannot be connected to.
 pub(crate) fn init(destination: Option<Destination>, format: Format, level: Option<Level>) -> Result<()> {
     let sink = match destination {
         None => Sink::Stderr,
-        // Standard error may be a socket, which has no name to open it by: its own name means the descriptor.
+        // Standard error may be a socket, which cannot be opened by name. So this name means the descriptor.
         Some(Destination::File(path)) if path == Path::new("/dev/stderr") => Sink::Stderr,
         Some(Destination::File(path)) => Sink::File(open(&path)?),
         Some(Destination::Journal(name)) => Sink::Daemon(Daemon::journal(name)?),
@@ -119,7 +120,7 @@ fn open(path: &Path) -> Result<File> {
     open.with_context(|| format!("open log file {}", path.display()))
 }
 
-/// Whether records of this level are written: callers spare the work of making one that is not.
+/// Whether records of this level are written: callers need not make the others.
 pub(crate) fn enabled(level: Level) -> bool {
     level <= log().level
 }
@@ -134,8 +135,8 @@ pub(crate) fn warn(message: Arguments<'_>) {
     record(Level::Warning, message);
 }
 
-/// Writes the final error of a command. Where the log is not on stderr, the sentence goes there too: conmon and Podman read
-/// it there.
+/// Writes the final error of a command. If the log is not on stderr, the sentence goes there too: conmon and
+/// Podman read it there.
 pub(crate) fn error(message: Arguments<'_>) {
     record(Level::Error, message);
     if !matches!(log().sink, Sink::Stderr) {
@@ -143,19 +144,20 @@ pub(crate) fn error(message: Arguments<'_>) {
     }
 }
 
-/// Writes what a person can do about the error; only to stderr in text format, for programs read the rest.
+/// Writes a hint for the person. It goes only to stderr in text format, because programs read everything
+/// else.
 pub(crate) fn hint(hint: &str) {
     if matches!(log().sink, Sink::Stderr) && log().format == Format::Text {
         plain(format_args!("hint: {hint}"));
     }
 }
 
-/// Writes a plain line for a person to stderr; not a record.
+/// Writes a plain line for a person to stderr; it is not a record.
 pub(crate) fn plain(message: Arguments<'_>) {
     stderr(format!("{}\n", printable::message(&message.to_string())));
 }
 
-/// Writes lines to stderr, in place of a transient one.
+/// Writes lines to stderr, in place of a transient line.
 fn stderr(mut lines: String) {
     if IS_TRANSIENT.swap(false, Ordering::Relaxed) {
         lines.insert_str(0, CLEAR);
@@ -168,13 +170,13 @@ pub(crate) fn is_terminal() -> bool {
     std::io::IsTerminal::is_terminal(&std::io::stderr())
 }
 
-/// Writes a line that the next one replaces, such as progress; for terminals.
+/// Writes a line that the next one replaces, such as progress. For terminals only.
 pub(crate) fn transient(message: Arguments<'_>) {
     IS_TRANSIENT.store(true, Ordering::Relaxed);
     let _ = write!(std::io::stderr(), "{CLEAR}{}", printable::one_line(&message.to_string()));
 }
 
-/// Writes one record, if its level is written.
+/// Writes one record, if its level is enabled.
 fn record(level: Level, message: Arguments<'_>) {
     if !enabled(level) {
         return;
@@ -188,11 +190,11 @@ fn record(level: Level, message: Arguments<'_>) {
     };
     let message = message.to_string();
     let line = || line(shape, level, &message, SystemTime::now());
-    // One write a record, so that records of several processes do not mix.
+    // One write per record, so that records of several processes do not mix.
     match sink {
         Sink::File(file) => drop((&*file).write_all(line().as_bytes())),
         Sink::Stderr => stderr(line()),
-        // The daemon has fields of its own for time and level.
+        // The daemon has its own fields for time and level.
         Sink::Daemon(daemon) if *format == Format::Text => {
             daemon.record(level, &printable::printable(&message))
         }
@@ -214,7 +216,7 @@ fn line(shape: Shape, level: Level, message: &str, now: SystemTime) -> String {
     }
 }
 
-/// Quotes a value as logrus does: bare where it is one plain word, else as Go quotes strings.
+/// Quotes a value as logrus does: one plain word stays bare, everything else is quoted as Go quotes strings.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._/@^+".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

@@ -1,5 +1,5 @@
-//! What the tests under tests/ and the benchmarks reach of the insides, by the paths that it has inside. No interface for
-//! anybody else: it changes with the insides.
+//! The internals that the tests under tests/ and the benchmarks use, under their internal paths. This is no
+//! interface for anybody else: it changes with the internals.
 
 pub mod bundle {
     pub use crate::bundle::{TemplateTarget, read_config, read_process, write_template};

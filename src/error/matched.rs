@@ -5,7 +5,8 @@
 
 use std::fmt::Display;
 
-/// shim: `does not exist` makes a delete a success and else means "no such container"; CRI-O and Podman likewise.
+/// shim: `does not exist` makes a delete succeed, and otherwise means "no such container"; CRI-O and Podman
+/// likewise.
 pub(crate) const DOES_NOT_EXIST: &str = "container does not exist";
 /// The suite.
 pub(crate) const ID_IN_USE: &str = "container with given ID already exists";
@@ -13,7 +14,7 @@ pub(crate) const ID_IN_USE: &str = "container with given ID already exists";
 pub(crate) const INVALID_ID: &str = "invalid container ID format";
 /// The suite.
 pub(crate) const EMPTY_ID: &str = "container id cannot be empty";
-/// shim and CRI-O: `container not running` on kill means the process is gone, which is no failure.
+/// shim and CRI-O: `container not running` on kill means that the process has ended, which is no failure.
 pub(crate) const NOT_RUNNING: &str = "container not running";
 /// The suite.
 pub(crate) const NOT_PAUSED: &str = "container not paused";
@@ -71,19 +72,19 @@ pub(crate) const SPEC_EXISTS: &str = "File config.json exists. Remove it first";
 /// The suite.
 pub(crate) const SECCOMP_AGENT: &str = "failed to connect with seccomp agent";
 
-/// Stands before all that went wrong between the clone and the process. Podman shows it; the suite matches it.
+/// Comes before every failure between the clone and the process. Podman shows it; the suite matches it.
 pub(crate) const UNABLE_TO_START: &str = "unable to start container process";
-/// Stands after it when the container's init failed (never for exec). The suite.
+/// Comes after `UNABLE_TO_START` if the container's init failed (never for exec). The suite.
 pub(crate) const DURING_INIT: &str = "error during container init";
 /// At debug level: a process is cloned. The suite.
 pub(crate) const CONTAINER_SETUP: &str = "nsexec container setup";
-/// At debug level: it is where it belongs and can execute. The suite.
+/// At debug level: the process is in place and can execute. The suite.
 pub(crate) const CHILD_IN_INIT: &str = "child process in init()";
 /// At debug level: the container's first process executes. The suite.
 pub(crate) const CLOSING_PIPE: &str = "init: closing the pipe to signal completion";
 /// At debug level: a process that `exec` added executes. The suite.
 pub(crate) const ABOUT_TO_EXEC: &str = "setns_init: about to exec";
-/// Before every failure of `exec` that happens before the process runs (exit code 255). The suite.
+/// Comes before every failure of `exec` before the process runs (exit code 255). The suite.
 pub(crate) const EXEC_FAILED: &str = "exec failed";
 
 /// dockerd: `executable file not found` is exit code 127; Podman: `executable file not found in`.
@@ -101,12 +102,13 @@ pub(crate) fn not_executable(path: &str) -> String {
     format!("exec: {path:?}: permission denied")
 }
 
-/// dockerd: `is a directory` is exit code 126; before 23.0 only `permission denied` is, and Podman knows no other.
+/// dockerd: `is a directory` is exit code 126; before 23.0 only `permission denied` is, and Podman knows no
+/// other.
 pub(crate) fn is_a_directory(path: &str) -> String {
     format!("exec: {path:?}: is a directory: permission denied")
 }
 
-/// shim and the suite: `status` is the one the container has.
+/// shim and the suite. `status` is the container's.
 pub(crate) fn not_stopped(id: impl Display, status: &str) -> String {
     format!("cannot delete container {id} that is not stopped: {status}")
 }
@@ -145,7 +147,7 @@ pub(crate) fn cgroup_not_empty(processes: usize) -> String {
 mod tests {
     use super::*;
 
-    /// Who looks for what, as their sources have it. Lower case where they fold case first.
+    /// Who looks for which text, as in their sources. It is in lower case if they fold case first.
     #[test]
     fn engines_find_what_they_look_for() {
         let folded = |text: String| text.to_lowercase();

@@ -1,11 +1,12 @@
-//! What is safe to print. Text may come from a container, a bundle, an image or a registry, and must not command the
-//! terminal that it is read on.
+//! What is safe to print. Text may come from a container, a bundle, an image or a registry, and must not
+//! command the terminal that it is read on.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// `text` with its control characters, and those that turn the direction of writing (which make a name look like another
-/// one), as JSON escapes them: so text stays readable, and JSON what it was. New lines and tabs stay.
+/// `text` with its control characters, and those that turn the direction of writing (which make a name look
+/// like another one), as JSON escapes them: so text stays readable, and JSON what it was. New lines and tabs
+/// stay.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     escape(text, |c| is_control(c) && !matches!(c, '\n' | '\t'))
 }

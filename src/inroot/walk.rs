@@ -1,8 +1,8 @@
-//! Walks through a root without openat2(2), for kernels before 5.6: one component at a time, each opened without
-//! following it, symlinks read and their targets walked inside the root.
+//! Walks through a root without openat2(2), for kernels before 5.6: each component is opened without
+//! following it, and the targets of symlinks are walked inside the root.
 //!
-//! `..` goes back to the directory the walk came from, which is inside the root because the walk was. A component
-//! that is swapped between look and use makes the lookup fail, never leave.
+//! `..` goes back to the directory that the walk came from, which is inside the root because the walk was. If
+//! a component is swapped between check and use, the lookup fails; it never leaves the root.
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString};
@@ -15,7 +15,7 @@ use nix::sys::stat::{Mode, fstat};
 
 use super::{MAX_SYMLINKS, Result};
 
-/// Opens what openat2(2) with RESOLVE_IN_ROOT would. Magic links are walked as the text they show.
+/// Opens what openat2(2) with RESOLVE_IN_ROOT would open. Magic links are walked as the text that they show.
 pub(super) fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlag, mode: Mode) -> Result<OwnedFd> {
     if path.is_empty() {
         return Err(Errno::ENOENT);
@@ -37,7 +37,7 @@ pub(super) fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlag, mode: Mode) 
 
 struct Walk<'a> {
     root: BorrowedFd<'a>,
-    /// The directories below the root that led here.
+    /// The directories on the way from the root.
     inside: Vec<OwnedFd>,
     ahead: VecDeque<CString>,
     links: u32,
@@ -48,7 +48,7 @@ impl Walk<'_> {
         self.inside.last().map_or(self.root, AsFd::as_fd)
     }
 
-    /// Puts the components of `path` before those that wait.
+    /// Puts the components of `path` before the waiting ones.
     fn queue(&mut self, path: &[u8]) {
         let parts = path.split(|&b| b == b'/').filter(|part| !part.is_empty() && *part != b".");
         let parts: Vec<CString> = parts.filter_map(|part| CString::new(part).ok()).collect();
@@ -58,7 +58,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Goes into a component that is not the last.
+    /// Enters a component that is not the last one.
     fn enter(&mut self, name: &CStr) -> Result<()> {
         if name == c".." {
             self.inside.pop();
@@ -75,7 +75,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Opens the last component; None where it is a symlink, whose target is then what is ahead.
+    /// Opens the last component. Returns `None` if it is a symlink, whose target is then queued.
     fn open_last(&mut self, name: &CStr, flags: OFlag, mode: Mode) -> Result<Option<OwnedFd>> {
         if name == c".." {
             self.inside.pop();

@@ -1,7 +1,7 @@
 //! The kernel's numbers: flags, modes and small plain structs of the system call interface, without a call.
 //!
-//! `spec` and `plan` name these and not `libc` or `sys`: what is decided is written in the kernel's own terms, and the
-//! modules that decide cannot reach a system call even by mistake (`tests/layers.rs` refuses it).
+//! `spec` and `plan` use these and not `libc` or `sys`: decisions are in the kernel's own terms, and the
+//! modules that decide cannot make a system call even by mistake (`tests/layers/` refuses it).
 
 pub(crate) mod file;
 pub(crate) mod mount;

@@ -14,7 +14,7 @@ pub(crate) const MOUNT_ATTR_NOSYMFOLLOW: u64 = 0x0020_0000;
 /// The field of access-time modes within the attributes.
 pub(crate) const MOUNT_ATTR_ATIME: u64 = 0x0000_0070;
 
-/// What mount_setattr(2) changes of a mount; zeroes change nothing.
+/// The changes that mount_setattr(2) makes to a mount; zeroes change nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Attributes {
     /// MOUNT_ATTR_* to set.

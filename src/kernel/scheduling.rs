@@ -16,7 +16,7 @@ pub(crate) const MPOL_PREFERRED_MANY: i32 = 5;
 /// KERNEL(6.9); missing in libc.
 pub(crate) const MPOL_WEIGHTED_INTERLEAVE: i32 = 6;
 
-/// The class of an I/O priority stands above the 13 bits of the level (linux/ioprio.h).
+/// The class of an I/O priority is above the 13 bits of the level (linux/ioprio.h).
 pub(crate) const IOPRIO_CLASS_SHIFT: i32 = 13;
 pub(crate) const IOPRIO_CLASS_RT: i32 = 1;
 pub(crate) const IOPRIO_CLASS_BE: i32 = 2;
@@ -25,7 +25,7 @@ pub(crate) const IOPRIO_CLASS_IDLE: i32 = 3;
 /// A set of CPUs or memory nodes: bit N % 64 of word N / 64.
 pub(crate) type Mask = Vec<u64>;
 
-/// What sched_setattr(2) sets; times in nanoseconds.
+/// What sched_setattr(2) sets; times are in nanoseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SchedulerAttributes {
     /// SCHED_*.

@@ -1,4 +1,5 @@
-//! Filters of system calls: what seccomp(2) takes and what a filter answers, and the instructions of classic BPF.
+//! Filters of system calls: what seccomp(2) takes and what a filter answers, and the instructions of classic
+//! BPF.
 
 pub(crate) use libc::{
     BPF_ABS, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_FILTER_FLAG_LOG,

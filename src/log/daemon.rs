@@ -1,4 +1,4 @@
-//! Sends records to journald or syslog as the datagrams that they read, without their libraries.
+//! Sends records to journald or syslog as the datagrams that these read, without their libraries.
 
 use std::os::unix::net::UnixDatagram;
 
@@ -9,13 +9,13 @@ use crate::error::{Context, Result};
 const JOURNAL: &str = "/run/systemd/journal/socket";
 /// The syslog socket (syslog(3)).
 const SYSLOG: &str = "/dev/log";
-/// The facility LOG_USER, shifted as the protocol has it.
+/// The facility LOG_USER, shifted as in the protocol.
 const FACILITY: u8 = 1 << 3;
 
 /// A connection to one of the two daemons.
 pub(super) struct Daemon {
     socket: UnixDatagram,
-    /// The identifier or tag that the records carry.
+    /// The identifier or tag of the records.
     name: String,
     journal: bool,
 }
@@ -52,7 +52,7 @@ fn connect(path: &'static str) -> Result<UnixDatagram> {
     Ok(socket)
 }
 
-/// The priority of a level, as syslog(3) numbers it.
+/// Returns syslog(3)'s number of a level.
 fn priority(level: Level) -> u8 {
     match level {
         Level::Error => 3,
@@ -62,8 +62,8 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// A datagram in the journal's protocol: one field a line, and the message with its length, since it may have several
-/// lines.
+/// Makes a datagram in the journal's protocol: one field per line, and the message with its length, because
+/// it may have several lines.
 fn journal(level: Level, name: &str, message: &str) -> Vec<u8> {
     let mut datagram =
         format!("PRIORITY={}\nSYSLOG_IDENTIFIER={name}\nMESSAGE\n", priority(level)).into_bytes();
@@ -73,7 +73,7 @@ fn journal(level: Level, name: &str, message: &str) -> Vec<u8> {
     datagram
 }
 
-/// A datagram for syslog: RFC 3164 as local programs send it, without the time, which the daemon adds.
+/// Makes a datagram for syslog: RFC 3164 as local programs send it, without the time, which the daemon adds.
 fn syslog(level: Level, name: &str, pid: u32, message: &str) -> Vec<u8> {
     format!("<{}>{name}[{pid}]: {message}", FACILITY | priority(level)).into_bytes()
 }

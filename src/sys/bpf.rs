@@ -1,6 +1,7 @@
 //! Loads device filters for cgroups and attaches them: bpf(2).
 //!
-//! Each command's argument is a prefix of `union bpf_attr`; the kernel takes its length and fills the rest with zeros.
+//! The argument of each command is a prefix of `union bpf_attr`; the kernel takes its length and reads zeros
+//! for the rest.
 
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -76,22 +77,23 @@ struct ById {
 }
 
 fn bpf<T>(command: libc::c_int, attr: &mut T) -> Result<libc::c_long> {
-    // SAFETY: attr is a live, zero-padding-free repr(C) prefix of union bpf_attr with its own size; the pointers in
-    // it come from slices that the caller keeps alive over the call.
+    // SAFETY: attr is a live, zero-padding-free repr(C) prefix of union bpf_attr with its own size; the
+    // pointers in it come from slices that the caller keeps alive over the call.
     check(unsafe {
         libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), std::mem::size_of::<T>())
     })
 }
 
 fn descriptor(fd: libc::c_long) -> OwnedFd {
-    // SAFETY: a descriptor (close-on-exec, as all of bpf's) that the kernel has just made, owned by nobody else.
+    // SAFETY: a descriptor (close-on-exec, as all of bpf's) that the kernel has just made, owned by nobody
+    // else.
     unsafe { OwnedFd::from_raw_fd(fd as i32) }
 }
 
 /// Loads a device filter: BPF_PROG_LOAD.
 ///
 /// # Errors
-/// EINVAL or EACCES for a program that the kernel's verifier refuses; EPERM without CAP_BPF or CAP_SYS_ADMIN.
+/// EINVAL or EACCES if the kernel's verifier refuses the program; EPERM without CAP_BPF or CAP_SYS_ADMIN.
 pub fn load_device_filter(program: &[Insn], license: &CStr) -> Result<OwnedFd> {
     let mut name = [0; 16];
     name[..12].copy_from_slice(b"tare_devices");
@@ -107,7 +109,7 @@ pub fn load_device_filter(program: &[Insn], license: &CStr) -> Result<OwnedFd> {
         flags: 0,
         name,
     };
-    // KERNEL(5.0 and before): EAGAIN when a signal interrupts the verifier.
+    // KERNEL(5.0 and before): EAGAIN if a signal interrupts the verifier.
     for _ in 0..5 {
         match bpf(BPF_PROG_LOAD, &mut attr) {
             Err(Errno::EAGAIN) => {}
@@ -127,8 +129,8 @@ fn attach(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>, flags: u32, replace: 
     }
 }
 
-/// Attaches a device filter to a cgroup, beside those that are there: a device must pass all of them. It stays as long as
-/// the cgroup.
+/// Attaches a device filter to a cgroup, in addition to existing ones: a device must pass all of them. It
+/// stays as long as the cgroup.
 pub fn attach_device_filter(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<()> {
     bpf(BPF_PROG_ATTACH, &mut attach(cgroup, program, BPF_F_ALLOW_MULTI, 0)).map(drop)
 }
@@ -148,7 +150,7 @@ pub fn detach_device_filter(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> 
     bpf(BPF_PROG_DETACH, &mut attach(cgroup, program, 0, 0)).map(drop)
 }
 
-/// Lists the device filters attached to a cgroup itself, without those of its ancestors; the kernel allows 64.
+/// Lists the device filters of a cgroup itself, without those of its ancestors. The kernel allows 64.
 pub fn device_filters(cgroup: BorrowedFd<'_>) -> Result<Vec<OwnedFd>> {
     let mut ids = [0_u32; 64];
     let mut query = Query {

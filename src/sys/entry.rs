@@ -1,19 +1,21 @@
 //! The C function `main` of `tare`, in place of the standard library's.
 //!
-//! What the standard library does before `main` costs a container runtime more than it gives: it ignores SIGPIPE, which
-//! every container would inherit across execve, sets up a stack guard by reading /proc/self/maps, and so on
-//! (33 system calls for an empty program). Of all that only the part that matters is done here.
+//! The standard library's work before `main` costs a container runtime more than it gains: it ignores
+//! SIGPIPE, which every container would inherit across execve, sets up a stack guard by reading
+//! /proc/self/maps, and so on (33 system calls for an empty program). Only the necessary part is done here.
 
 use std::ffi::{CStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStringExt;
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-/// Defines the C function `main`, which calls `$main`, a `fn(Vec<OsString>) -> i32`. The file needs `#![no_main]`.
+/// Defines the C function `main`, which calls `$main`, a `fn(Vec<OsString>) -> i32`. The file needs
+/// `#![no_main]`.
 #[macro_export]
 macro_rules! main_function {
     ($main:path) => {
-        // SAFETY: the only symbol `main` of this program; the C library calls it once, with its argc and argv.
+        // SAFETY: the only symbol `main` of this program; the C library calls it once, with its argc and
+        // argv.
         #[allow(unsafe_code)]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn main(
@@ -33,7 +35,7 @@ pub fn prepare() {
     survive_sigpipe();
 }
 
-/// The command line.
+/// Returns the command line.
 ///
 /// # Safety
 /// `argv` must point to `argc` pointers to NUL-terminated strings, as `main` gets them.
@@ -48,8 +50,8 @@ pub unsafe fn arguments(argc: c_int, argv: *const *const c_char) -> Vec<OsString
         .collect()
 }
 
-/// A descriptor below 3 that the caller left closed would be taken by the first file we open, and then be written
-/// to as standard output. /dev/null goes there instead.
+/// Opens /dev/null for each descriptor below 3 that the caller left closed. Otherwise the first file that we
+/// open would get its number, and be written to as standard output.
 fn open_standard_descriptors() {
     let mut fds = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
     // SAFETY: fds is a live array of three; poll with no timeout only fills in revents.
@@ -58,13 +60,15 @@ fn open_standard_descriptors() {
         return;
     }
     for _ in fds.iter().filter(|fd| fd.revents & libc::POLLNVAL != 0) {
-        // SAFETY: a constant path; the lowest free number is the one that is closed. It stays open on purpose.
+        // SAFETY: a constant path; the lowest free number is the one that is closed. It stays open on
+        // purpose.
         unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
     }
 }
 
-/// A reader that hangs up (a log, a hook's standard input) must give EPIPE and not end us halfway. A handler does
-/// that and, unlike SIG_IGN, is back to the default in every program we execute. What the caller ignores stays.
+/// Makes a write without a reader (of a log, or a hook's standard input) fail with EPIPE and not end us
+/// halfway. A handler does this and, unlike SIG_IGN, is reset in every program that we execute. If the caller
+/// ignores the signal, it stays ignored.
 fn survive_sigpipe() {
     extern "C" fn nothing(_: c_int) {}
     let handler = SigAction::new(SigHandler::Handler(nothing), SaFlags::SA_RESTART, SigSet::empty());

@@ -1,4 +1,4 @@
-//! Opens, reads, renames and clones files by the calls that `nix` has no wrapper for, openat2(2) first of all.
+//! Opens, reads, renames and clones files with calls that `nix` has no wrapper for, above all openat2(2).
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -15,8 +15,8 @@ pub use libc::{
     RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV,
 };
 
-/// Returns when a file was made, in seconds and nanoseconds since 1970: statx(2) with STATX_BTIME. `None` where its
-/// filesystem does not keep that. (The standard library asks with glibc alone.)
+/// Returns when a file was made, in seconds and nanoseconds since 1970: statx(2) with STATX_BTIME. `None` if
+/// its filesystem does not store that. (The standard library asks for it only with glibc.)
 pub fn creation_time(path: &CStr) -> Result<Option<(i64, u32)>> {
     // SAFETY: statx is plain data for which zero is valid.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
@@ -31,15 +31,15 @@ pub fn creation_time(path: &CStr) -> Result<Option<(i64, u32)>> {
 /// Reads one byte from `fd`.
 ///
 /// # Errors
-/// Those of read(2), but for EINTR: it goes on.
+/// Those of read(2), except EINTR, after which it reads again.
 pub(crate) fn read_byte(fd: BorrowedFd<'_>) -> Result<()> {
     uninterrupted(|| nix::unistd::read(fd, &mut [0])).map(drop)
 }
 
-/// Renames a file to a name that is free: renameat2(2) with RENAME_NOREPLACE. (nix has it with glibc alone.)
+/// Renames a file to an unused name: renameat2(2) with RENAME_NOREPLACE. (nix has it only with glibc.)
 ///
 /// # Errors
-/// EEXIST where the new name is taken.
+/// EEXIST if the new name is in use.
 pub fn rename_new(from: BorrowedFd<'_>, name: &CStr, to: BorrowedFd<'_>, new: &CStr) -> Result<()> {
     // SAFETY: two NUL-terminated strings that live across the call, and numbers.
     check(unsafe {
@@ -55,7 +55,8 @@ pub fn rename_new(from: BorrowedFd<'_>, name: &CStr, to: BorrowedFd<'_>, new: &C
     .map(drop)
 }
 
-/// Has two names of a directory change places: renameat2(2) with RENAME_EXCHANGE. EINVAL where the file system cannot.
+/// Exchanges two names of a directory: renameat2(2) with RENAME_EXCHANGE. EINVAL if the filesystem does not
+/// support that.
 pub fn exchange(dir: BorrowedFd<'_>, one: &CStr, other: &CStr) -> Result<()> {
     // SAFETY: two NUL-terminated strings that live across the call, and numbers.
     check(unsafe {
@@ -71,12 +72,12 @@ pub fn exchange(dir: BorrowedFd<'_>, one: &CStr, other: &CStr) -> Result<()> {
     .map(drop)
 }
 
-/// The number of fchmodat2(2): the same on every architecture, and not in libc for every one.
+/// The number of fchmodat2(2). It is the same on every architecture, but libc lacks it for some.
 const SYS_FCHMODAT2: libc::c_long = 452;
 
-/// Changes the mode of what `fd` stands for, which may be opened with O_PATH: no name is looked up, which could lead
-/// elsewhere by now.
-/// KERNEL(6.6) fchmodat2(2) does so; before it, the link in /proc, which is the kernel's own.
+/// Changes the mode of an opened file; O_PATH is enough. No name is looked up, because it could lead
+/// elsewhere by now. KERNEL(6.6) has fchmodat2(2) for this; on older kernels it is done through the link in
+/// /proc, which is the kernel's own.
 pub fn chmod_opened(fd: BorrowedFd<'_>, mode: u32) -> Result<()> {
     // SAFETY: an empty literal and numbers.
     let changed = check(unsafe {
@@ -92,13 +93,13 @@ pub fn chmod_opened(fd: BorrowedFd<'_>, mode: u32) -> Result<()> {
     }
 }
 
-/// Changes the owner of what `fd` stands for, which may be opened with O_PATH.
+/// Changes the owner of an opened file; O_PATH is enough.
 pub fn chown_opened(fd: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<()> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     nix::unistd::fchownat(fd, c"", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)
 }
 
-/// Opens a file by openat2(2), KERNEL(5.6). `flags` gets O_CLOEXEC.
+/// Opens a file with openat2(2), KERNEL(5.6). Adds O_CLOEXEC to `flags`.
 pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32, resolve: u64) -> Result<OwnedFd> {
     // SAFETY: open_how is plain data for which zero is valid; it may only be made this way (non_exhaustive).
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
@@ -125,15 +126,16 @@ pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32, resolve:
     }
 }
 
-/// Whether our caller passed us the descriptor of this number: all that we open ourselves is close-on-exec.
+/// Whether our caller passed us the descriptor with this number: every descriptor that we open ourselves is
+/// close-on-exec.
 pub fn is_inherited(number: i32) -> bool {
     // SAFETY: reads a flag of a number, whatever it stands for.
     let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
     flags >= 0 && flags & libc::FD_CLOEXEC == 0
 }
 
-/// Reads the whole of a file that is small and has no size: those of /proc, /sys and the control groups. std asks for the
-/// size and the position first, and then reads 32 bytes at a time to begin with.
+/// Reads a whole file that is small and has no size, as in /proc, /sys and the control groups. std first asks
+/// for size and position, and then reads 32 bytes at a time.
 pub fn read_small(file: impl AsFd) -> Result<Vec<u8>> {
     const STEP: usize = 4096;
     let (mut bytes, mut length) = (vec![0; STEP], 0);
@@ -142,7 +144,8 @@ pub fn read_small(file: impl AsFd) -> Result<Vec<u8>> {
             Ok(0) => break,
             Ok(more) => {
                 length += more;
-                // The kernel writes such files page by page, and line by line: so short a piece is the last.
+                // The kernel writes such files page by page and line by line, so such a short piece is the
+                // last.
                 if more < STEP / 2 {
                     break;
                 }
@@ -158,20 +161,20 @@ pub fn read_small(file: impl AsFd) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads the whole of such a file by its path, as [`read_small`].
+/// Reads such a file by its path, like [`read_small`].
 pub fn read_small_at<P: ?Sized + nix::NixPath>(path: &P) -> Result<Vec<u8>> {
-    // Not open: musl's asks a second time for what old kernels passed over, O_CLOEXEC.
+    // openat and not open: musl's open makes a second call to set O_CLOEXEC, which very old kernels ignored.
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     read_small(nix::fcntl::openat(nix::fcntl::AT_FDCWD, path, flags, Mode::empty())?)
 }
 
-/// Clones a file by ioctl_ficlone(2): `to` shares all blocks of `from`.
+/// Clones a file with ioctl_ficlone(2): `to` shares all blocks of `from`.
 pub fn clone_file(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: two descriptors, given as numbers.
     check(unsafe { libc::ioctl(to.as_raw_fd(), libc::FICLONE, from.as_raw_fd()) }.into()).map(drop)
 }
 
-/// Returns descriptors 0, 1 and 2, whatever they are. The program's entry has seen to it that they are open.
+/// Returns descriptors 0, 1 and 2, whatever they are. The program's entry has made sure that they are open.
 pub fn standard_streams() -> [BorrowedFd<'static>; 3] {
     // SAFETY: nothing in this program closes 0, 1 or 2, so they stay open for as long as it runs.
     [0, 1, 2].map(|fd| unsafe { BorrowedFd::borrow_raw(fd) })

@@ -14,12 +14,12 @@ const ASK_TO_END: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT
 #[derive(Debug)]
 pub struct Interrupts {
     fd: SignalFd,
-    /// None where they were held back before.
+    /// The signal mask before; `None` if the signals were already blocked.
     before: Option<SigSet>,
 }
 
 impl Interrupts {
-    /// Blocks the signals. Those that are ignored stay so: the caller has asked for that.
+    /// Blocks the signals. Ignored ones stay ignored, because the caller wants that.
     pub fn block() -> Result<Self> {
         let mut set = SigSet::empty();
         ASK_TO_END
@@ -32,7 +32,7 @@ impl Interrupts {
         Ok(Self { fd, before: Some(before) })
     }
 
-    /// The same where the caller holds them back already, and goes on to.
+    /// Reads the signals if the caller has blocked them already, and leaves them blocked.
     pub fn already_blocked() -> Result<Self> {
         let mut set = SigSet::empty();
         ASK_TO_END.into_iter().for_each(|signal| set.add(signal));

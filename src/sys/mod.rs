@@ -1,9 +1,9 @@
-//! Makes system calls, one file per interface of the kernel. The only unsafe code of the project; each block says why it is
-//! sound.
+//! Makes system calls, one file per interface of the kernel. It has the only unsafe code of the project; each
+//! block says why it is sound.
 //!
-//! Thin: a call here does what the system call of that name does and returns its bare errno. Context is added
-//! one layer up, where it is known what the call was for. `nix` is used directly wherever it has a safe wrapper;
-//! what stands here are the calls it lacks.
+//! The functions are thin: each does what the system call of its name does, and returns the bare errno. The
+//! layer above, which knows the purpose of the call, adds the context. `nix` is used directly if it has a
+//! safe wrapper; these files contain the calls that it lacks.
 #![allow(unsafe_code)]
 
 pub mod bpf;
@@ -35,8 +35,8 @@ pub(crate) fn check(result: libc::c_long) -> Result<libc::c_long> {
     Errno::result(result)
 }
 
-/// Makes a call again where a signal has interrupted it; EINTR where it says so a thousand times. No signals do that, but
-/// a seccomp filter can, and then for ever.
+/// Repeats a call that a signal has interrupted. Returns EINTR after a thousand times: signals do not do
+/// that, but a seccomp filter can, and then for ever.
 pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
     const MOST: u32 = 1000;
     for _ in 1..MOST {
@@ -48,7 +48,7 @@ pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> Result<T>) -> Result<T>
     call()
 }
 
-/// Returns the errno behind an error of the standard library; EIO where there is none.
+/// Returns the errno of an error of the standard library; EIO if it has none.
 pub fn errno_of(error: &std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }

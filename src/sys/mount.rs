@@ -35,7 +35,8 @@ fn fsconfig(
     key: *const c_char,
     value: *const c_char,
 ) -> Result<()> {
-    // SAFETY: key and value are null or NUL-terminated strings of the callers below; the kernel only reads them.
+    // SAFETY: key and value are null or NUL-terminated strings of the callers below; the kernel only reads
+    // them.
     check(unsafe { libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, key, value, 0) }).map(drop)
 }
 
@@ -60,7 +61,7 @@ pub fn fsmount(context: BorrowedFd<'_>, attributes: u64) -> Result<OwnedFd> {
     })
 }
 
-/// Makes a detached copy of the mount at `path`, with what is mounted below it if `recursive`.
+/// Makes a detached copy of the mount at `path`, including the mounts below it if `recursive`.
 pub fn open_tree_clone(
     dir: BorrowedFd<'_>,
     path: &CStr,
@@ -78,7 +79,7 @@ pub fn open_tree_clone(
     owned(unsafe { libc::syscall(libc::SYS_open_tree, dir.as_raw_fd(), path.as_ptr(), flags) })
 }
 
-/// Attaches the mount `from` at the directory or file `to`, both by descriptor: nothing is looked up.
+/// Attaches the mount `from` at the directory or file `to`. Both are descriptors: nothing is looked up.
 pub fn move_mount(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
     let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
     // SAFETY: both paths are the empty literal.
@@ -95,7 +96,7 @@ pub fn move_mount(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
     .map(drop)
 }
 
-/// Reads the ST_* flags of a mount, all that the kernel tells: libraries leave out the younger ones.
+/// Reads all ST_* flags of a mount; libraries leave out the newer ones.
 pub fn mount_flags(mount: BorrowedFd<'_>) -> Result<u64> {
     // SAFETY: plain data for which zero is valid; the kernel writes one struct into it.
     unsafe {
@@ -105,7 +106,8 @@ pub fn mount_flags(mount: BorrowedFd<'_>) -> Result<u64> {
     }
 }
 
-/// Returns the number of the mount that `fd` is on: statx(2) with STATX_MNT_ID, KERNEL(5.8). 0 before it.
+/// Returns the number of the mount that `fd` is on: statx(2) with STATX_MNT_ID, KERNEL(5.8); 0 on older
+/// kernels.
 pub fn mount_id(fd: BorrowedFd<'_>) -> Result<u64> {
     Ok(statx_mount(fd)?.stx_mnt_id)
 }
@@ -133,7 +135,7 @@ fn statx_mount(fd: BorrowedFd<'_>) -> Result<libc::statx> {
     Ok(statx)
 }
 
-/// Changes attributes of the mount that `mount` is the root of: mount_setattr(2). `userns` is the descriptor for
+/// Changes attributes of the mount whose root is `mount`: mount_setattr(2). `userns` is the descriptor for
 /// MOUNT_ATTR_IDMAP.
 pub fn mount_setattr(
     mount: BorrowedFd<'_>,
@@ -148,7 +150,8 @@ pub fn mount_setattr(
         userns_fd: userns.map_or(0, |fd| fd.as_raw_fd() as u64),
     };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
-    // SAFETY: attr is a live struct of the size given, the path is the empty literal; the kernel only reads them.
+    // SAFETY: attr is a live struct of the size given, the path is the empty literal; the kernel only reads
+    // them.
     check(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
@@ -162,7 +165,7 @@ pub fn mount_setattr(
     .map(drop)
 }
 
-/// Calls pivot_root(".", "."): the directory we stand in becomes the root, the old root lies mounted over it.
+/// Calls pivot_root(".", "."): the working directory becomes the root, and the old root is mounted over it.
 pub fn pivot_here() -> Result<()> {
     // SAFETY: two literals.
     check(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) }).map(drop)

@@ -7,7 +7,7 @@ use super::{Result, errno_of};
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// The directory of the filesystem that is mounted; `/` for all of it.
+    /// The mounted directory of the filesystem; `/` for the whole filesystem.
     pub root: Vec<u8>,
     /// The mount point.
     pub point: CString,
@@ -22,7 +22,7 @@ pub fn read() -> Result<Vec<Mount>> {
     Ok(text.split(|&byte| byte == b'\n').filter_map(parse).collect())
 }
 
-/// Parses one line: numbered fields, any number of tagged ones, a dash, then those of the filesystem.
+/// Parses one line: numbered fields, any number of tagged ones, a dash, then the filesystem's fields.
 fn parse(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|&byte| byte == b' ').skip(3);
     let (root, point) = (fields.next()?, fields.next()?);
@@ -30,7 +30,7 @@ fn parse(line: &[u8]) -> Option<Mount> {
     Some(Mount { root: unescape(root), point: CString::new(unescape(point)).ok()?, kind: kind.into() })
 }
 
-/// Undoes the kernel's escapes: blanks and backslashes stand as a backslash and three octal digits.
+/// Undoes the kernel's escapes: blanks and backslashes are written as a backslash and three octal digits.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(field.len());
     let mut rest = field;

@@ -13,12 +13,12 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 
 use super::Result;
 
-/// The requests and answers that are used here. The crate's own enum of all messages would bring the parsers of all.
+/// The requests and answers in use. The crate's own enum of all messages would include the parsers of all.
 #[derive(Debug)]
 enum Message {
     GetLinks,
     SetLink(LinkMessage),
-    /// An answer, of which only the header matters.
+    /// An answer of which only the header is used.
     Link(LinkHeader),
     GetAddresses,
     Address(AddressMessage),
@@ -66,7 +66,7 @@ impl NetlinkDeserializable for Message {
     }
 }
 
-/// A socket. It stays in the network namespace that it was opened in, whichever its owner enters.
+/// A socket. It stays in the network namespace in which it was opened, even if its owner enters another.
 #[derive(Debug)]
 pub struct Netlink(OwnedFd);
 
@@ -77,7 +77,7 @@ impl Netlink {
         socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute).map(Self)
     }
 
-    /// Lists all devices: index and flags of each.
+    /// Lists all devices, with index and flags.
     pub fn links(&self) -> Result<Vec<(u32, LinkFlags)>> {
         let links = self.dump(|| Message::GetLinks)?;
         let link = |message| match message {
@@ -90,7 +90,7 @@ impl Netlink {
     /// Looks up the index of the device of this name.
     ///
     /// # Errors
-    /// ENODEV where there is none.
+    /// ENODEV if there is none.
     pub fn index_of(&self, name: &str) -> Result<u32> {
         // SAFETY: ifreq is plain data for which zero is valid.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -111,7 +111,7 @@ impl Netlink {
     /// Moves a device into another namespace under another name, in one step.
     ///
     /// # Errors
-    /// EEXIST where the name is taken there, EINVAL where the device is bound to its namespace.
+    /// EEXIST if the name is in use there, EINVAL if the device is bound to its namespace.
     pub fn move_to(&self, index: u32, namespace: BorrowedFd<'_>, name: &str) -> Result<()> {
         let namespace: RawFd = namespace.as_raw_fd();
         let mut link = link(index);
@@ -140,7 +140,7 @@ impl Netlink {
     /// Adds an address to the device that it names.
     ///
     /// # Errors
-    /// EEXIST where the device has it already.
+    /// EEXIST if the device has it already.
     pub fn add_address(&self, address: AddressMessage) -> Result<()> {
         self.change(Message::Address(address), NLM_F_CREATE | NLM_F_EXCL)
     }
@@ -149,7 +149,7 @@ impl Netlink {
         self.ask(message, NLM_F_ACK | flags).map(drop)
     }
 
-    /// Requests a list, once more where it changed while the kernel wrote it.
+    /// Requests a list. If it changed while the kernel wrote it, requests it again.
     fn dump(&self, message: impl Fn() -> Message) -> Result<Vec<Message>> {
         loop {
             match self.ask(message(), NLM_F_DUMP) {
@@ -185,7 +185,7 @@ impl Netlink {
 #[derive(Default)]
 struct Answers {
     messages: Vec<Message>,
-    /// The list has changed while the kernel wrote it.
+    /// Whether the list has changed while the kernel wrote it.
     interrupted: bool,
     ended: bool,
 }

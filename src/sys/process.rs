@@ -1,5 +1,5 @@
-//! Clones and executes processes and sets what belongs to one: clone3(2), pidfds, execve(2), ids, capabilities, limits,
-//! prctl(2).
+//! Clones and executes processes, and sets their properties: clone3(2), pidfds, execve(2), ids, capabilities,
+//! limits, prctl(2).
 
 use std::ffi::{CStr, c_char, c_int};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -10,36 +10,37 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 use super::{Result, check};
 use crate::kernel::process::CapabilitySet;
 
-/// Bit 33; libc's constant is of a type too narrow for it.
+/// Bit 33. The type of libc's constant is too narrow for it.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// The side of clone3(2) on which the caller goes on.
+/// The side of clone3(2) on which the caller continues.
 pub enum CloneSide {
     /// We are the new process.
     Child,
-    /// The new process: its id in our pid namespace, and a pidfd, which never comes to mean another process.
+    /// The caller: the new process's id in our pid namespace, and a pidfd, which never refers to another
+    /// process.
     Parent { pid: i32, pidfd: OwnedFd },
 }
 
-/// Clones this process by clone3(2) without shared memory, like fork(2). `flags` are CLONE_NEW* and CLONE_PARENT;
-/// KERNEL(5.3), `cgroup` KERNEL(5.7).
+/// Clones this process by clone3(2) without shared memory, like fork(2). `flags` are CLONE_NEW* and
+/// CLONE_PARENT; KERNEL(5.3), `cgroup` KERNEL(5.7).
 ///
-/// The child goes on with a copy of everything, locks included: of a caller with threads it may take none, so that it
-/// must not allocate.
+/// The child continues with a copy of everything, including locks. If the caller has threads, the child must
+/// not take any lock, and so must not allocate.
 pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<CloneSide> {
     let mut pidfd: c_int = -1;
     // SAFETY: clone_args is plain data for which zero is valid.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = flags | libc::CLONE_PIDFD as u64;
     args.pidfd = (&raw mut pidfd) as u64;
-    // CLONE_PARENT keeps the signal of the parent it joins and refuses another (clone(2)).
+    // With CLONE_PARENT the child has the exit signal of its parent; the kernel refuses another (clone(2)).
     args.exit_signal = if flags & libc::CLONE_PARENT as u64 == 0 { libc::SIGCHLD as u64 } else { 0 };
     if let Some(cgroup) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
-    // SAFETY: args lives across the call and is of the size given; without CLONE_VM the child has its own memory,
-    // so it returns here on a copy of this stack.
+    // SAFETY: args lives across the call and is of the size given; without CLONE_VM the child has its own
+    // memory, so it returns here on a copy of this stack.
     let pid =
         check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) })?;
     if pid == 0 {
@@ -49,9 +50,11 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<CloneSide> {
     Ok(CloneSide::Parent { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
 }
 
-/// Ends this process at once: no destructor, no atexit handler, no flush of buffers that belong to the parent.
+/// Ends this process at once: no destructor, no atexit handler, no flush of buffers that belong to the
+/// parent.
 ///
-/// Not by _exit(3), which calls exit(2) in a loop that never ends: a seccomp filter may deny both calls that end a process.
+/// _exit(3) is not used: it calls exit(2) in an endless loop, but a seccomp filter may deny both calls that
+/// end a process.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: these end the process, or come back and have done nothing.
     unsafe {
@@ -61,7 +64,7 @@ pub fn exit_now(code: i32) -> ! {
     trap()
 }
 
-/// Ends this process by an instruction that there is not, for which the kernel kills it by SIGILL.
+/// Ends this process with an invalid instruction, for which the kernel kills it by SIGILL.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 fn trap() -> ! {
     // SAFETY: nothing runs after it.
@@ -89,7 +92,8 @@ pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
 }
 
-/// Duplicates a descriptor of another process, by its number there: pidfd_getfd(2), KERNEL(5.6). It takes what ptrace takes.
+/// Duplicates a descriptor of another process, by its number there: pidfd_getfd(2), KERNEL(5.6). It needs the
+/// same rights as ptrace.
 pub fn pidfd_getfd(pidfd: BorrowedFd<'_>, number: i32) -> Result<OwnedFd> {
     // SAFETY: numbers only.
     let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0) })?;
@@ -112,8 +116,8 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     .map(drop)
 }
 
-/// Enters namespaces: setns(2) with a namespace descriptor (`flags` is its type, or 0 for any) or a pidfd (`flags` is a set
-/// of types, KERNEL(5.8)).
+/// Joins namespaces: setns(2) with a namespace descriptor (`flags` is its type, or 0 for any) or a pidfd
+/// (`flags` is a set of types, KERNEL(5.8)).
 pub fn setns(fd: BorrowedFd<'_>, flags: c_int) -> Result<()> {
     // SAFETY: numbers only.
     check(unsafe { libc::setns(fd.as_raw_fd(), flags) }.into()).map(drop)
@@ -151,7 +155,8 @@ pub fn capset(effective: CapabilitySet, permitted: CapabilitySet, inheritable: C
         inheritable: (inheritable >> shift) as u32,
     };
     let data = [word(0), word(32)];
-    // SAFETY: both structs have the layout of linux/capability.h version 3 and outlive the call, which reads them.
+    // SAFETY: both structs have the layout of linux/capability.h version 3 and outlive the call, which reads
+    // them.
     check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
 }
 
@@ -180,7 +185,7 @@ pub fn drop_bounding(capability: u32) -> Result<()> {
     prctl(libc::PR_CAPBSET_DROP, capability.into(), 0).map(drop)
 }
 
-/// Whether the capability is in the bounding set; EINVAL where this kernel does not know it.
+/// Whether the capability is in the bounding set; EINVAL if this kernel does not have it.
 pub fn is_in_bounding(capability: u32) -> Result<bool> {
     prctl(libc::PR_CAPBSET_READ, capability.into(), 0).map(|value| value == 1)
 }
@@ -200,7 +205,7 @@ pub fn keep_capabilities() -> Result<()> {
     prctl(libc::PR_SET_KEEPCAPS, 1, 0).map(drop)
 }
 
-/// Sets no_new_privs, which nothing takes back (prctl(2)).
+/// Sets no_new_privs, which cannot be undone (prctl(2)).
 pub fn set_no_new_privileges() -> Result<()> {
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).map(drop)
 }
@@ -215,8 +220,8 @@ pub fn set_dumpable(yes: bool) -> Result<()> {
     prctl(libc::PR_SET_DUMPABLE, yes.into(), 0).map(drop)
 }
 
-/// Sets the supplementary groups: setgroups(2). This and the next two are bare system calls, which change this thread
-/// alone: there is no other.
+/// Sets the supplementary groups: setgroups(2). This function, `set_gid` and `set_uid` are bare system calls,
+/// which change only this thread: there is no other.
 pub fn set_groups(groups: &[u32]) -> Result<()> {
     // SAFETY: a pointer and length of a live slice of gid_t.
     check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) }).map(drop)
@@ -242,21 +247,23 @@ pub fn set_limit(resource: c_int, soft: u64, hard: u64) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, none) }).map(drop)
 }
 
-/// Reads the working directory from the kernel itself: the C library's wrapper hides "(unreachable)" (CVE-2024-21626).
+/// Reads the working directory from the kernel: the C library's wrapper hides "(unreachable)"
+/// (CVE-2024-21626).
 pub fn current_directory(buffer: &mut [u8; libc::PATH_MAX as usize]) -> Result<&CStr> {
     // SAFETY: the kernel writes at most the length given into the live buffer, NUL included.
     check(unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) })?;
     CStr::from_bytes_until_nul(buffer).map_err(|_| Errno::ERANGE)
 }
 
-/// The argv or envp of execve(2): pointers to C strings, ended by a null. Built before the clone; borrows the strings.
+/// The argv or envp of execve(2): pointers to C strings, with a null at the end. It is built before the
+/// clone, and borrows the strings.
 pub struct Vector<'a> {
     pointers: Vec<*const c_char>,
     strings: std::marker::PhantomData<&'a CStr>,
 }
 
 impl<'a> Vector<'a> {
-    /// The vector of these strings.
+    /// Makes the vector of these strings.
     pub fn new(strings: impl IntoIterator<Item = &'a CStr>) -> Self {
         let mut pointers: Vec<_> = strings.into_iter().map(CStr::as_ptr).collect();
         pointers.push(std::ptr::null());
@@ -264,14 +271,14 @@ impl<'a> Vector<'a> {
     }
 }
 
-/// Executes a program: execve(2); returns only on failure.
+/// Executes a program: execve(2). Returns only on failure.
 pub fn execve(path: &CStr, args: &Vector<'_>, env: &Vector<'_>) -> Errno {
     // SAFETY: path is NUL-terminated, both vectors end in null and their strings live as long as they do.
     unsafe { libc::execve(path.as_ptr(), args.pointers.as_ptr(), env.pointers.as_ptr()) };
     Errno::last()
 }
 
-/// Executes the file of a descriptor: execveat(2); returns only on failure.
+/// Executes the file of a descriptor: execveat(2). Returns only on failure.
 pub fn execve_fd(fd: BorrowedFd<'_>, args: &Vector<'_>, env: &Vector<'_>) -> Errno {
     // SAFETY: as above; the path is the empty literal.
     unsafe {
@@ -294,7 +301,7 @@ pub fn cloexec_from(first: u32) -> Result<()> {
         .map(drop)
 }
 
-/// Closes the descriptors from `first` to `last`. KERNEL(5.9). Only right before execve or `_exit`.
+/// Closes the descriptors from `first` to `last`. KERNEL(5.9). Only allowed right before execve or `_exit`.
 pub fn close_range(first: u32, last: u32) -> Result<()> {
     if first > last {
         return Ok(());
@@ -322,16 +329,16 @@ pub fn end_on_signals() -> Result<()> {
     mask.thread_unblock()
 }
 
-/// Sets every signal to its default action and none blocked, as a fresh process expects.
+/// Sets every signal to its default action and unblocks all, as a new process expects.
 ///
-/// `ignored` are those that the caller has left so, signal N in bit N-1: they would stay ignored across execve, which
-/// resets only those that have a handler.
+/// `ignored` are the signals that the caller ignores, signal N in bit N-1: they would stay ignored across
+/// execve, which resets only those with a handler.
 pub fn reset_signals(ignored: u64) -> Result<()> {
     // The kernel's struct: handler, flags, restorer, mask; SIG_DFL is 0.
     let default = [0_u64; 4];
     for signal in (1..=64).filter(|signal| ignored >> (signal - 1) & 1 == 1) {
-        // By the system call: a C library refuses to touch those it keeps for itself, from 32 on, and posix_spawn leaves
-        // them ignored.
+        // The system call is used because a C library refuses to change the signals that it reserves, from 32
+        // on, and posix_spawn leaves them ignored.
         // SAFETY: the kernel reads no more than 32 bytes; a default action installs no handler of ours.
         unsafe {
             let action = default.as_ptr();
@@ -375,8 +382,8 @@ pub fn set_personality(persona: libc::c_ulong) -> Result<()> {
 
 /// Brings up the loopback interface of this network namespace.
 pub fn bring_loopback_up() -> Result<()> {
-    // SAFETY: a datagram socket, made and closed here; ifreq is plain data for which zero is valid and SIOC[GS]IFFLAGS
-    // reads and writes within it.
+    // SAFETY: a datagram socket, made and closed here; ifreq is plain data for which zero is valid and
+    // SIOC[GS]IFFLAGS reads and writes within it.
     unsafe {
         let fd = check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0).into())?;
         let socket = OwnedFd::from_raw_fd(fd as c_int);

@@ -1,4 +1,4 @@
-//! Loads seccomp filters and tells which flags of them the kernel knows: seccomp(2).
+//! Loads seccomp filters, and reports which of their flags the kernel has: seccomp(2).
 
 use std::os::fd::{FromRawFd, OwnedFd};
 
@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::{Result, check};
 
-/// Every flag of a filter that tare has a use for.
+/// Every filter flag that tare can use.
 const FLAGS: [c_ulong; 5] = [
     libc::SECCOMP_FILTER_FLAG_TSYNC,
     libc::SECCOMP_FILTER_FLAG_LOG,
@@ -16,12 +16,12 @@ const FLAGS: [c_ulong; 5] = [
     libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
 ];
 
-/// Loads a filter for the calling thread with `SECCOMP_FILTER_FLAG_*`. Returns the listener where NEW_LISTENER asks for
-/// one. It needs no_new_privs or CAP_SYS_ADMIN. Nothing is allocated: a child may call it after fork.
+/// Loads a filter for the calling thread with `SECCOMP_FILTER_FLAG_*`. Returns the listener if NEW_LISTENER
+/// is set. It needs no_new_privs or CAP_SYS_ADMIN. It allocates nothing, so a child may call it after fork.
 ///
 /// # Errors
-/// EINVAL for a program the kernel refuses, EACCES without the privilege, EBUSY where the process has a listener;
-/// ESRCH where TSYNC finds a thread that it cannot bring along.
+/// EINVAL if the kernel refuses the program, EACCES without the privilege, EBUSY if the process already has a
+/// listener; ESRCH if TSYNC finds a thread that cannot get the filter.
 pub fn load(program: &[sock_filter], flags: c_ulong) -> Result<Option<OwnedFd>> {
     let len = u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
     let fprog = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
@@ -30,18 +30,18 @@ pub fn load(program: &[sock_filter], flags: c_ulong) -> Result<Option<OwnedFd>> 
         // SAFETY: a descriptor that the kernel has just made for us, owned by nobody else.
         return Ok(Some(unsafe { OwnedFd::from_raw_fd(answer as i32) }));
     }
-    // With TSYNC it may be the id of a thread that has another filter.
+    // With TSYNC the result may be the id of a thread that has another filter.
     if answer == 0 { Ok(None) } else { Err(Errno::ESRCH) }
 }
 
-/// Returns the `SECCOMP_FILTER_FLAG_*` that this kernel knows. It looks at the flags before the program: with a program that
-/// is nowhere, EFAULT says that it knows the flag, and nothing is loaded.
+/// Returns the `SECCOMP_FILTER_FLAG_*` that this kernel has. The kernel checks the flags before the program:
+/// with a null program, EFAULT means that it has the flag, and nothing is loaded.
 pub fn supported_flags() -> c_ulong {
     FLAGS.into_iter().filter(|flag| is_supported(*flag)).fold(0, |flags, flag| flags | flag)
 }
 
 fn is_supported(flag: c_ulong) -> bool {
-    // The kernel refuses WAIT_KILLABLE_RECV without the listener that it is about.
+    // The kernel refuses WAIT_KILLABLE_RECV without NEW_LISTENER.
     let company = match flag {
         libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV => libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
         _ => 0,

@@ -1,5 +1,5 @@
-//! Opens nodes of the host for a container: a device can be used through a read-only mount, and its mode, owner and
-//! times cannot be changed.
+//! Opens nodes of the host for a container: a device can be used through a read-only mount, and its mode,
+//! owner and times cannot be changed.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -12,8 +12,8 @@ use super::Result;
 use super::mount::{mount_setattr, open_tree_clone};
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
 
-/// Clones the mount of one file, read-only and attached nowhere: of the file at `path`, or of what `dir` stands for where
-/// that is empty.
+/// Clones the mount of one file, read-only and attached nowhere: of the file at `path`, or of what `dir`
+/// stands for where that is empty.
 pub fn clone_read_only(dir: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
     let mount = open_tree_clone(dir, path, false, 0)?;
     let read_only = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
@@ -21,8 +21,8 @@ pub fn clone_read_only(dir: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
     Ok(mount)
 }
 
-/// Opens the same character device on a read-only mount. By `path` where the descriptor is one of another mount namespace,
-/// whose mounts cannot be cloned; ENODEV if that is not the device.
+/// Opens the same character device on a read-only mount. By `path` where the descriptor is one of another
+/// mount namespace, whose mounts cannot be cloned; ENODEV if that is not the device.
 pub fn reopen_device(device: BorrowedFd<'_>, path: &CStr, flags: OFlag) -> Result<OwnedFd> {
     match clone_read_only(device, c"") {
         Err(Errno::EINVAL) => {}
@@ -34,7 +34,8 @@ pub fn reopen_device(device: BorrowedFd<'_>, path: &CStr, flags: OFlag) -> Resul
     if is_it { open_cloned(&mount, flags) } else { Err(Errno::ENODEV) }
 }
 
-/// Opens the file that a clone stands for, by the link of procfs: nothing else opens what is attached nowhere.
+/// Opens the file that a clone stands for, by the link of procfs: nothing else opens what is attached
+/// nowhere.
 fn open_cloned(mount: &OwnedFd, flags: OFlag) -> Result<OwnedFd> {
     let link = format!("/proc/self/fd/{}", mount.as_raw_fd());
     // Not open: musl's asks a second time for what old kernels passed over, O_CLOEXEC.

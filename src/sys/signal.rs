@@ -1,4 +1,4 @@
-//! Signals read from a descriptor, by a process that passes them on.
+//! Reads signals from a descriptor, for a process that forwards them.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
@@ -11,7 +11,7 @@ use super::{Result, check};
 /// One past the last signal, SIGRTMAX.
 const END: i32 = 65;
 
-/// Every signal that comes from now on, read instead of acted on.
+/// Every signal that arrives from now on is read from here and has no other effect.
 #[derive(Debug)]
 pub struct Signals {
     fd: SignalFd,
@@ -25,8 +25,8 @@ impl AsFd for Signals {
 }
 
 impl Signals {
-    /// Blocks every signal but those that this process ignores, which its caller wanted (nohup, a script's
-    /// background job) and which stay ignored. Blocked, they wait in the kernel until [`Signals::read`].
+    /// Blocks every signal except those that this process ignores: its caller wants that (nohup, a script's
+    /// background job), so they stay ignored. Blocked signals wait in the kernel until [`Signals::read`].
     pub fn divert() -> Result<Self> {
         // SAFETY: for sigset_t, plain data, zero is valid.
         let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
@@ -44,7 +44,7 @@ impl Signals {
         Ok(Self { fd, set })
     }
 
-    /// Gives these back to their usual action.
+    /// Gives these signals their usual action back.
     pub fn release(&mut self, signals: &[Signal]) -> Result<()> {
         let mut released = SigSet::empty();
         for signal in signals {
@@ -55,11 +55,11 @@ impl Signals {
         pthread_sigmask(SigmaskHow::SIG_UNBLOCK, Some(&released), None)
     }
 
-    /// The number of a signal that has come, None when none is waiting.
+    /// Returns the number of a signal that has arrived; `None` if none is waiting.
     pub fn read(&mut self) -> Result<Option<i32>> {
         let own = std::process::id();
         while let Some(signal) = self.fd.read_signal()? {
-            // The SIGPIPE of our own write is told by its EPIPE already.
+            // A SIGPIPE of our own write is already known by its EPIPE.
             let ours = signal.ssi_code == libc::SI_USER && signal.ssi_pid == own;
             if !ours {
                 return Ok(Some(signal.ssi_signo as i32));
@@ -69,9 +69,10 @@ impl Signals {
     }
 }
 
-/// The signals that this process ignores, signal N in bit N-1: its caller's choice, for tare itself sets none so.
+/// Returns the signals that this process ignores, signal N in bit N-1. Its caller has chosen them, because
+/// tare itself ignores none.
 ///
-/// Looked up once. From /proc in one reading where it can be, else signal by signal.
+/// They are looked up once: if possible in /proc with one read, otherwise signal by signal.
 pub fn ignored() -> u64 {
     static IGNORED: OnceLock<u64> = OnceLock::new();
     *IGNORED.get_or_init(|| {
@@ -81,17 +82,18 @@ pub fn ignored() -> u64 {
     })
 }
 
-/// `SigIgn:` of proc_pid_status(5), hexadecimal.
+/// Parses `SigIgn:` of proc_pid_status(5), which is hexadecimal.
 fn in_status(status: &[u8]) -> Option<u64> {
     let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"SigIgn:"))?;
     u64::from_str_radix(std::str::from_utf8(line).ok()?.trim(), 16).ok()
 }
 
 pub(super) fn is_ignored(signal: i32) -> bool {
-    // The kernel's struct: handler, flags, restorer, mask. By the system call: a C library keeps some signals for itself
-    // and answers EINVAL for them; posix_spawn may have left them ignored all the same.
+    // The kernel's struct: handler, flags, restorer, mask. The system call is used because a C library
+    // answers EINVAL for the signals that it reserves; posix_spawn may have left them ignored nonetheless.
     let mut action = [0_u64; 4];
-    // SAFETY: nothing is set; the kernel writes what is set now into action, which is no smaller and outlives the call.
+    // SAFETY: nothing is set; the kernel writes what is set now into action, which is no smaller and outlives
+    // the call.
     let asked = check(unsafe {
         let none = std::ptr::null::<u64>();
         libc::syscall(libc::SYS_rt_sigaction, signal, none, action.as_mut_ptr(), size_of::<u64>())
@@ -99,17 +101,19 @@ pub(super) fn is_ignored(signal: i32) -> bool {
     asked.is_ok() && action[0] == libc::SIG_IGN as u64
 }
 
-/// Children leave their exit status to be waited for, whatever the caller has done to SIGCHLD: where that is
-/// ignored, they vanish.
+/// Keeps the exit statuses of children, whatever the caller has done to SIGCHLD: if it is ignored, they are
+/// lost.
 pub fn keep_exit_statuses() -> Result<()> {
     use nix::sys::signal::{SigHandler, signal};
     // SAFETY: the default action installs no handler.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }.map(drop)
 }
 
-/// waitpid(2) for a child that has ended: its id, and its code or 128 and the number of the signal that killed it.
+/// Waits for a child that has ended: waitpid(2). Returns its id, and its code, or 128 plus the number of the
+/// signal that killed it.
 ///
-/// `pid` -1 is any child. None if none has ended and `block` is false. nix has no name for real-time signals.
+/// `pid` -1 means any child. Returns `None` if none has ended and `block` is false. nix has no name for
+/// real-time signals.
 pub fn wait(pid: i32, block: bool) -> Result<Option<(i32, i32)>> {
     let mut status: libc::c_int = 0;
     let options = if block { 0 } else { libc::WNOHANG };

@@ -8,15 +8,15 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 
 use super::Result;
 
-/// Sends `payload` with one descriptor attached. Returns how many bytes a stream socket has taken.
+/// Sends `payload` with one descriptor attached. Returns how many bytes a stream socket has accepted.
 pub fn send_fd(socket: BorrowedFd<'_>, payload: &[u8], fd: BorrowedFd<'_>) -> Result<usize> {
     let fds = [fd.as_raw_fd()];
     let control = [ControlMessage::ScmRights(&fds)];
-    // MSG_NOSIGNAL: a peer that went away is an error, not the end of us.
+    // MSG_NOSIGNAL: a peer that has gone away is an error, and must not end us.
     sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(payload)], &control, MsgFlags::MSG_NOSIGNAL, None)
 }
 
-/// Receives a message into `payload`: its length, and the descriptor that came with it, if one did.
+/// Receives a message into `payload`. Returns its length, and the attached descriptor, if there is one.
 pub fn receive_fd(socket: BorrowedFd<'_>, payload: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
     let mut space = nix::cmsg_space!(RawFd);
     let mut parts = [IoSliceMut::new(payload)];
@@ -24,7 +24,7 @@ pub fn receive_fd(socket: BorrowedFd<'_>, payload: &mut [u8]) -> Result<(usize, 
     let message = loop {
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
         match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags) {
-            // No more often than signals do it: a seccomp filter can say so for ever.
+            // Bounded, because a seccomp filter can answer EINTR for ever.
             Err(Errno::EINTR) if interrupted < 1000 => interrupted += 1,
             other => break other?,
         }

@@ -1,7 +1,7 @@
-//! Starts another program as a child that gets nothing of ours but what [`Program`] names.
+//! Starts another program as a child that inherits from us only what [`Program`] names.
 //!
-//! Neither `std::process` nor posix_spawn(3) does: the one sorts the environment and leaves other descriptors and ignored
-//! signals in place, the other cannot close what it was not told of (musl).
+//! Neither `std::process` nor posix_spawn(3) can do this: the first sorts the environment and keeps other
+//! descriptors and ignored signals, the second cannot close descriptors that it was not told about (musl).
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -15,27 +15,27 @@ use nix::unistd::{Pid, fchdir, pipe2, read, setpgid, write};
 use super::process::{CloneSide, Vector, clone3, close_range, execve, exit_now, reset_signals};
 use super::{Result, check, uninterrupted};
 
-/// A program to start, and all that it gets.
+/// A program to start, and everything that it inherits.
 pub struct Program<'a> {
     pub path: &'a CStr,
     pub args: &'a [CString],
     pub env: &'a [CString],
-    /// Its working directory; `None` for ours.
+    /// The working directory; `None` for ours.
     pub dir: Option<&'a CStr>,
-    /// Its descriptors 0 to 2; each must be 3 or above.
+    /// The descriptors 0 to 2; each must be 3 or above.
     pub stdio: [BorrowedFd<'a>; 3],
 }
 
-/// Starts the program as the leader of a new process group, with signals as a login would have them: none blocked,
-/// none ignored. Descriptors from 3 up are closed in it. Returns pid and pidfd once the program has been executed.
+/// Starts the program as the leader of a new process group, with signals as after a login: none blocked, none
+/// ignored. Its descriptors from 3 up are closed. Returns pid and pidfd once the program has been executed.
 ///
 /// # Errors
-/// The errno of what failed in the new process, most often of execve(2); nothing is left of it then.
+/// The errno of the failed call in the new process, most often execve(2). Then the process has ended.
 pub fn spawn(program: &Program<'_>) -> Result<(i32, OwnedFd)> {
     let args = Vector::new(program.args.iter().map(CString::as_c_str));
     let env = Vector::new(program.env.iter().map(CString::as_c_str));
     let dir = program.dir.map(open_directory).transpose()?;
-    // Closed by execve; before it, an errno comes this way.
+    // execve closes the pipe. An errno of a failure before comes through it.
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
     match clone3(0, None)? {
         CloneSide::Child => {
@@ -60,12 +60,13 @@ pub fn spawn(program: &Program<'_>) -> Result<(i32, OwnedFd)> {
     }
 }
 
-/// Reads the errno of a failed start; returns 0 when the pipe was closed by execve.
+/// Reads the errno of a failed start. Returns 0 if execve has closed the pipe.
 fn read_errno(reader: &OwnedFd, errno: &mut [u8; 4]) -> Result<usize> {
     uninterrupted(|| read(reader, errno))
 }
 
-/// Sets up the new process. Allocates nothing: a thread that does not exist here may hold the allocator's lock.
+/// Sets up the new process. It allocates nothing: a thread that does not exist here may hold the allocator's
+/// lock.
 fn prepare(stdio: [BorrowedFd<'_>; 3], dir: Option<&OwnedFd>, writer: BorrowedFd<'_>) -> Result<()> {
     setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
     reset_signals(u64::MAX)?;
@@ -77,11 +78,13 @@ fn prepare(stdio: [BorrowedFd<'_>; 3], dir: Option<&OwnedFd>, writer: BorrowedFd
         fchdir(dir)?;
     }
     let writer = writer.as_raw_fd() as u32;
+    // `writer` is above 3: pipe2 takes the lowest free numbers, and the reader, which is closed here, is
+    // below it.
     close_range(3, writer - 1)?;
     close_range(writer + 1, u32::MAX)
 }
 
-/// Waits until a child of ours has ended: waitpid(2).
+/// Waits until a child has ended: waitpid(2).
 pub fn wait(pid: i32) -> Result<ExitStatus> {
     let mut status = 0;
     // SAFETY: status is a live integer.
@@ -91,7 +94,8 @@ pub fn wait(pid: i32) -> Result<ExitStatus> {
 
 /// Returns the C library's name of a signal, such as `Killed`: strsignal(3).
 pub fn signal_name(signal: i32) -> String {
-    // SAFETY: strsignal takes any number and returns a string that is valid until the thread's next call of it.
+    // SAFETY: strsignal takes any number and returns a string that is valid until the thread's next call of
+    // it.
     let name = unsafe { libc::strsignal(signal) };
     if name.is_null() {
         return format!("signal {signal}");

@@ -1,4 +1,5 @@
-//! Opens pseudo-terminal pairs by descriptor and sets size and mode of terminals (pty(7), ioctl_tty(2), termios(3)).
+//! Opens pseudo-terminal pairs by descriptor and sets size and mode of terminals (pty(7), ioctl_tty(2),
+//! termios(3)).
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -30,12 +31,12 @@ pub struct Size {
     pub columns: u16,
 }
 
-/// Whether the descriptor (O_PATH will do) is in a real devpts.
+/// Whether the descriptor is in a real devpts; O_PATH is enough.
 pub fn is_devpts(fd: BorrowedFd<'_>) -> Result<bool> {
     Ok(fstatfs(fd)?.filesystem_type() == FsType(libc::DEVPTS_SUPER_MAGIC as _))
 }
 
-/// Whether the descriptor (O_PATH will do) is the pair-making device 5:2 of a real devpts.
+/// Whether the descriptor is the device 5:2 of a real devpts, which makes pairs; O_PATH is enough.
 pub fn is_ptmx(fd: BorrowedFd<'_>) -> Result<bool> {
     Ok(is_ptmx_device(fd)? && is_devpts(fd)?)
 }
@@ -53,8 +54,8 @@ pub fn unlock(master: BorrowedFd<'_>) -> Result<()> {
     check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) }.into()).map(drop)
 }
 
-/// Opens the peer of `master` without looking up a path: TIOCGPTPEER, KERNEL(4.13). It is close-on-exec and becomes
-/// nobody's controlling terminal.
+/// Opens the peer of `master` without looking up a path: TIOCGPTPEER, KERNEL(4.13). It is close-on-exec, and
+/// does not become a controlling terminal.
 pub fn peer(master: BorrowedFd<'_>) -> Result<OwnedFd> {
     let flags = (OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).bits();
     // SAFETY: the argument is a number.
@@ -78,10 +79,10 @@ pub fn set_size(terminal: BorrowedFd<'_>, size: Size) -> Result<()> {
     check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }.into()).map(drop)
 }
 
-/// Reads the size of a terminal: TIOCGWINSZ. Zeroes where nobody has set it.
+/// Reads the size of a terminal: TIOCGWINSZ. It is zero if nobody has set it.
 ///
 /// # Errors
-/// ENOTTY where the descriptor is no terminal.
+/// ENOTTY if the descriptor is no terminal.
 pub fn size(terminal: BorrowedFd<'_>) -> Result<Size> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: the kernel writes one winsize, which outlives the call.
@@ -89,7 +90,8 @@ pub fn size(terminal: BorrowedFd<'_>) -> Result<Size> {
     Ok(Size { rows: size.ws_row, columns: size.ws_col })
 }
 
-/// Makes a terminal the controlling terminal of this process, which is a session leader without one: TIOCSCTTY.
+/// Makes a terminal the controlling terminal of this process, which is a session leader without one:
+/// TIOCSCTTY.
 pub fn make_controlling(terminal: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: the argument is a number: 0 takes it from no other session.
     check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) }.into()).map(drop)
@@ -98,9 +100,9 @@ pub fn make_controlling(terminal: BorrowedFd<'_>) -> Result<()> {
 /// Reads the mode of a terminal: tcgetattr(3).
 ///
 /// # Errors
-/// ENOTTY where the descriptor is no terminal.
+/// ENOTTY if the descriptor is no terminal.
 pub fn mode(terminal: BorrowedFd<'_>) -> Result<Termios> {
-    // Not by nix: the kernel fills in less than musl's struct has, and modes are compared.
+    // nix is not used: the kernel fills in less than musl's struct has, and modes are compared.
     // SAFETY: termios is plain data for which zero is valid.
     let mut mode: libc::termios = unsafe { std::mem::zeroed() };
     // SAFETY: a live struct, to be written within.
@@ -114,35 +116,37 @@ pub fn set_mode(terminal: BorrowedFd<'_>, mode: &Termios) -> Result<()> {
     tcsetattr(terminal, SetArg::TCSANOW, mode)
 }
 
-/// Returns `mode` changed to raw mode, in which every byte passes as it is: cfmakeraw(3).
+/// Returns `mode` changed to raw mode, in which every byte passes unchanged: cfmakeraw(3).
 pub fn raw(mode: &Termios) -> Termios {
     let mut raw = mode.clone();
     cfmakeraw(&mut raw);
     raw
 }
 
-/// Clears ONLCR, so that no carriage return is put before the line feeds that programs print. Takes either end of the pair.
+/// Clears ONLCR, so that no carriage return is put before the line feeds that programs print. Either end of
+/// the pair can be given.
 pub fn keep_line_feeds(terminal: BorrowedFd<'_>) -> Result<()> {
     let mut mode = mode(terminal)?;
     mode.output_flags.remove(OutputFlags::ONLCR);
     set_mode(terminal, &mode)
 }
 
-/// Returns the end-of-file character (VEOF, usually ^D); `None` where the terminal is not read by lines. Takes either end
-/// of the pair.
+/// Returns the end-of-file character (VEOF, usually ^D); `None` if the terminal is not read by lines. Either
+/// end of the pair can be given.
 pub fn end_of_file(terminal: BorrowedFd<'_>) -> Result<Option<u8>> {
     let mode = mode(terminal)?;
     let by_lines = mode.local_flags.contains(LocalFlags::ICANON);
     Ok(by_lines.then(|| mode.control_chars[SpecialCharacterIndices::VEOF as usize]))
 }
 
-/// Opens the terminal or pipe behind `fd` once more, as a file that never blocks. `None` for every other kind of file.
+/// Opens the terminal or pipe of `fd` again, as a file that never blocks. Returns `None` for every other kind
+/// of file.
 ///
-/// O_NONBLOCK belongs to the open file, which an inherited descriptor shares with the caller: setting it there
-/// would change the caller's shell.
+/// O_NONBLOCK belongs to the open file, which an inherited descriptor shares with the caller: setting it
+/// there would change the caller's shell.
 pub fn without_blocking(fd: BorrowedFd<'_>, access: OFlag) -> Option<OwnedFd> {
     let kind = SFlag::from_bits_truncate(fstat(fd).ok()?.st_mode) & SFlag::S_IFMT;
-    // Opening a ptmx again would make a new pair; a file opened again would be at offset 0.
+    // Opening a ptmx again would make a new pair, and a regular file would be at offset 0.
     let again = kind == SFlag::S_IFIFO || (mode(fd).is_ok() && !is_ptmx_device(fd).ok()?);
     let path = again.then(|| format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
     let flags = access | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;

@@ -15,9 +15,10 @@ pub fn fsetxattr(fd: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> Result<()> {
     Errno::result(result).map(drop)
 }
 
-/// Makes or replaces an attribute of the file at `path`, the last component not followed: lsetxattr(2).
+/// Makes or replaces an attribute of the file at `path`, whose last component is not followed: lsetxattr(2).
 pub fn lsetxattr(path: &CStr, name: &CStr, value: &[u8]) -> Result<()> {
-    // SAFETY: both strings are NUL-terminated, value is a live slice of the length given; the kernel only reads them.
+    // SAFETY: both strings are NUL-terminated, value is a live slice of the length given; the kernel only
+    // reads them.
     let result =
         unsafe { libc::lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
     Errno::result(result).map(drop)
@@ -29,13 +30,13 @@ pub fn fremovexattr(fd: BorrowedFd<'_>, name: &CStr) -> Result<()> {
     Errno::result(unsafe { libc::fremovexattr(fd.as_raw_fd(), name.as_ptr()) }).map(drop)
 }
 
-/// Removes an attribute of the file at `path`, the last component not followed: lremovexattr(2).
+/// Removes an attribute of the file at `path`, whose last component is not followed: lremovexattr(2).
 pub fn lremovexattr(path: &CStr, name: &CStr) -> Result<()> {
     // SAFETY: both strings are NUL-terminated; the kernel only reads them.
     Errno::result(unsafe { libc::lremovexattr(path.as_ptr(), name.as_ptr()) }).map(drop)
 }
 
-/// Lists the attributes of an open file, each name ended by a NUL: flistxattr(2).
+/// Lists the attributes of an open file, each name with a NUL at its end: flistxattr(2).
 pub fn flistxattr(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
     with_buffer(|buffer| {
         // SAFETY: the kernel writes at most the buffer's length into it.
@@ -54,7 +55,7 @@ pub fn fgetxattr(fd: BorrowedFd<'_>, name: &CStr) -> Result<Vec<u8>> {
     })
 }
 
-/// Lists the attributes of the file at `path`, the last component not followed: llistxattr(2).
+/// Lists the attributes of the file at `path`, whose last component is not followed: llistxattr(2).
 pub fn llistxattr(path: &CStr) -> Result<Vec<u8>> {
     with_buffer(|buffer| {
         // SAFETY: path is NUL-terminated; the kernel writes at most the buffer's length into it.
@@ -62,7 +63,7 @@ pub fn llistxattr(path: &CStr) -> Result<Vec<u8>> {
     })
 }
 
-/// Reads an attribute of the file at `path`, the last component not followed: lgetxattr(2).
+/// Reads an attribute of the file at `path`, whose last component is not followed: lgetxattr(2).
 pub fn lgetxattr(path: &CStr, name: &CStr) -> Result<Vec<u8>> {
     with_buffer(|buffer| {
         // SAFETY: both strings are NUL-terminated; the kernel writes at most the buffer's length into it.
@@ -73,7 +74,7 @@ pub fn lgetxattr(path: &CStr, name: &CStr) -> Result<Vec<u8>> {
     })
 }
 
-/// Makes the call with a buffer that is large enough, at most the kernel's limit of 64 KiB.
+/// Makes the call with a large enough buffer, at most of the kernel's limit of 64 KiB.
 fn with_buffer(mut call: impl FnMut(&mut [u8]) -> Result<isize>) -> Result<Vec<u8>> {
     let mut buffer = vec![0; 1024];
     loop {

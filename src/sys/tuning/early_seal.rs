@@ -1,22 +1,25 @@
 //! Re-execution from a read-only clone of the binary, before the C library has started.
 //!
-//! Commands that put a process of ours into a container execute themselves again ([`launch::seal`] says why). What runs
-//! before that runs twice. So this file makes the program's first instructions its own: the kernel enters at
-//! `tare_entry`, which seals the usual case at once and then jumps to the C library's `_start`. It is an addition:
-//! without it, or where it fails, `launch::seal` does the same later.
+//! Commands that put a process of ours into a container execute themselves again ([`launch::seal`] says why).
+//! Everything before that runs twice. So this file has the program's first instructions: the kernel enters at
+//! `tare_entry`, which seals the usual case at once and then jumps to the C library's `_start`. It is
+//! optional: without it, or if it fails, `launch::seal` does the same later.
 //!
-//! Nothing here may need what the C library prepares: no thread-local variable (errno), no `memcpy` (its address is
-//! found at start-up), no pointer in a static (a position-independent program has not relocated itself yet), no
-//! allocation; and nothing may panic. Any failure is silent.
+//! Nothing here may need what the C library prepares: no thread-local variable (errno), no `memcpy` (its
+//! address is found at start-up), no pointer in a static (a position-independent program has not relocated
+//! itself yet), no allocation; and nothing may panic. Any failure is silent.
 //!
 //! [`launch::seal`]: crate::launch::seal
 
 use std::arch::asm;
 
-/// The verbs that put a process into a container, padded with NULs. A container called e.g. `run` costs one needless
-/// re-execution. Arrays and not slices, for a slice in a static is a pointer; statics and not constants, for a constant
-/// is copied to where it is used, by `memcpy`.
-static VERBS: [[u8; 8]; 4] = [*b"create\0\0", *b"exec\0\0\0\0", *b"restore\0", *b"run\0\0\0\0\0"];
+/// The verbs that call [`launch::seal::own_binary`], because they put a process of ours into a container
+/// (`restore` does not: CRIU makes the processes). They are padded with NULs. A container that is called e.g.
+/// `run` costs one needless re-execution. They are arrays and not slices, because a slice in a static is a
+/// pointer, and statics and not constants, because `memcpy` copies a constant to where it is used.
+///
+/// [`launch::seal::own_binary`]: crate::launch::seal
+static VERBS: [[u8; 8]; 4] = [*b"create\0\0", *b"exec\0\0\0\0", *b"mounts\0\0", *b"run\0\0\0\0\0"];
 
 static OWN_BINARY: [u8; 15] = *b"/proc/self/exe\0";
 static EMPTY_PATH: [u8; 1] = [0];
@@ -24,16 +27,17 @@ static EMPTY_PATH: [u8; 1] = [0];
 /// struct mount_attr (mount_setattr(2)): set, clear, propagation, namespace.
 static READ_ONLY: [u64; 4] = [libc::MOUNT_ATTR_RDONLY, 0, 0, 0];
 
-/// How the kernel names a program that was executed by descriptor (execveat(2)).
+/// The start of the kernel's name for a program that was executed by descriptor (execveat(2)).
 static BY_DESCRIPTOR: [u8; 8] = *b"/dev/fd/";
 
-/// Executes the program again from a read-only clone, if its command asks for it and it was not executed by descriptor
-/// already, by this function or by somebody else (then `launch::seal` looks closer).
+/// Executes the program again from a read-only clone, if its command needs that and it was not yet executed
+/// by descriptor. If somebody else has done so, `launch::seal` looks closer.
 ///
 /// # Safety
 /// Only for the program's entry: `stack` is what the kernel has put there, argc followed by argv and envp.
 pub unsafe extern "C" fn seal(stack: *const usize) {
-    // SAFETY: the kernel's layout (execve(2), System V ABI): argc, argc pointers, a null, the environment's pointers.
+    // SAFETY: the kernel's layout (execve(2), System V ABI): argc, argc pointers, a null, the environment's
+    // pointers.
     let (argc, argv) = unsafe { (*stack, stack.add(1)) };
     // SAFETY: argv has argc pointers to NUL-terminated strings.
     if !unsafe { has_verb(argv, argc) } {
@@ -46,8 +50,8 @@ pub unsafe extern "C" fn seal(stack: *const usize) {
         return;
     }
     let (own, empty) = (OWN_BINARY.as_ptr() as usize, EMPTY_PATH.as_ptr() as usize);
-    // SAFETY: pointers to NUL-terminated strings, to a struct of the size given and to the kernel's own vectors; the
-    // descriptor is closed by execveat, and does no harm where that fails.
+    // SAFETY: pointers to NUL-terminated strings, to a struct of the size given and to the kernel's own
+    // vectors; the descriptor is closed by execveat, and does no harm where that fails.
     unsafe {
         let flags = libc::OPEN_TREE_CLONE as usize | libc::O_CLOEXEC as usize;
         let clone = call(libc::SYS_open_tree, libc::AT_FDCWD as usize, own, flags, 0, 0);
@@ -62,7 +66,8 @@ pub unsafe extern "C" fn seal(stack: *const usize) {
     }
 }
 
-/// What the kernel tells of the program's own name: it lies past the environment (getauxval(3)).
+/// Whether the kernel's name for the program, which is behind the environment (getauxval(3)), is one by
+/// descriptor.
 ///
 /// # Safety
 /// `envp` must be the kernel's: pointers, a null, then pairs of a key and a value up to the key 0.
@@ -107,15 +112,15 @@ unsafe fn has_verb(argv: *const usize, argc: usize) -> bool {
     false
 }
 
-/// Whether `text` begins with `word`; a word that has a NUL ends there, and must then be the whole text.
+/// Whether `text` begins with `word`. A NUL in `word` ends it, and then it must be the whole text.
 ///
 /// # Safety
 /// `text` must be NUL-terminated.
 unsafe fn begins_with(text: *const u8, word: &[u8; 8]) -> bool {
     let mut index = 0;
     while index < word.len() {
-        // SAFETY: not past the NUL, for up to here they are the same and had none. Volatile, so that no call of the C
-        // library is made of the loop.
+        // SAFETY: not past the NUL, because up to here both are the same and had none. Volatile, so that the
+        // compiler does not turn the loop into a call of the C library.
         if unsafe { text.add(index).read_volatile() } != word[index] {
             return false;
         }
@@ -127,10 +132,10 @@ unsafe fn begins_with(text: *const u8, word: &[u8; 8]) -> bool {
     true
 }
 
-/// Makes a system call by the instruction itself. An error comes back as a negative number.
+/// Makes a system call with the instruction itself. An error is a negative number.
 ///
 /// # Safety
-/// That of the system call.
+/// Those of the system call.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 unsafe fn call(number: libc::c_long, a: usize, b: usize, c: usize, d: usize, e: usize) -> isize {
@@ -143,10 +148,10 @@ unsafe fn call(number: libc::c_long, a: usize, b: usize, c: usize, d: usize, e: 
     answer
 }
 
-/// As above.
+/// Makes a system call with the instruction itself. An error is a negative number.
 ///
 /// # Safety
-/// That of the system call.
+/// Those of the system call.
 #[cfg(target_arch = "aarch64")]
 #[inline(always)]
 unsafe fn call(number: libc::c_long, a: usize, b: usize, c: usize, d: usize, e: usize) -> isize {
@@ -159,10 +164,10 @@ unsafe fn call(number: libc::c_long, a: usize, b: usize, c: usize, d: usize, e: 
     answer
 }
 
-/// Defines `tare_entry`, where the kernel enters the program (build.rs tells the linker): it calls [`seal`], then jumps to
-/// the C library's start with registers and stack as they were.
+/// Defines `tare_entry`, where the kernel enters the program (build.rs tells the linker). It calls [`seal`],
+/// then jumps to the C library's start with unchanged registers and stack.
 ///
-/// A macro, because the symbol must be the binary's own: the linker drops it from a library.
+/// It is a macro because the symbol must be the binary's own: the linker drops it from a library.
 #[macro_export]
 macro_rules! early_seal_entry {
     () => {
@@ -172,7 +177,8 @@ macro_rules! early_seal_entry {
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn tare_entry() -> ! {
-            // rdx holds a function for the C library to call at exit (System V ABI); the stack is aligned as it wants it.
+            // rdx holds a function that the C library calls at exit (System V ABI). The stack is aligned as
+            // required.
             std::arch::naked_asm!(
                 "xor ebp, ebp",
                 "mov r12, rdx",
@@ -192,7 +198,7 @@ macro_rules! early_seal_entry {
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn tare_entry() -> ! {
-            // x0 is kept for the C library, which takes it as rdx above.
+            // x0 is kept for the C library, like rdx on x86_64.
             std::arch::naked_asm!(
                 "mov x29, xzr",
                 "mov x19, x0",
@@ -215,6 +221,21 @@ mod tests {
         let argv: Vec<usize> = arguments.iter().map(|argument| argument.as_ptr() as usize).collect();
         // SAFETY: as many pointers as it has, to strings that live.
         unsafe { has_verb(argv.as_ptr(), argv.len()) }
+    }
+
+    #[test]
+    fn the_verbs_are_those_that_seal_the_binary() {
+        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lifecycle/verbs");
+        let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+        let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+        let seals =
+            |path: &std::path::PathBuf| std::fs::read_to_string(path).unwrap().contains("seal::own_binary()");
+        let mut sealing: Vec<_> =
+            files.filter(seals).map(|path| path.file_stem().unwrap().to_owned()).collect();
+        sealing.sort();
+        let verb = |padded: &[u8; 8]| String::from_utf8_lossy(padded).trim_end_matches('\0').to_owned();
+        let verbs: Vec<_> = VERBS.iter().map(verb).collect();
+        assert_eq!(sealing, verbs);
     }
 
     #[test]

@@ -1,6 +1,5 @@
-//! The heap of every binary of the crate: dlmalloc, whose first request to the kernel is enough for a whole command.
-//!
-//! musl's own allocator asks the kernel for every few pages and gives them back at once.
+//! The heap of every binary of the crate: dlmalloc. Its first request to the kernel is enough for a whole
+//! command, while musl's own allocator requests a few pages at a time and returns them at once.
 
 #[global_allocator]
 static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;

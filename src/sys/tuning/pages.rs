@@ -1,5 +1,5 @@
-//! Memory that a waiting process gives back with madvise(2): a created container may wait for `start` for long, and there
-//! may be hundreds. Each then takes 108 KiB of physical memory instead of 920.
+//! Gives memory of a waiting process back with madvise(2): a created container may wait long for `start`, and
+//! there may be hundreds. Each then needs 108 KiB of physical memory instead of 920.
 
 #[cfg(target_arch = "x86_64")]
 use std::os::fd::AsRawFd;
@@ -13,15 +13,15 @@ use crate::sys::Result;
 #[cfg(not(target_arch = "x86_64"))]
 use crate::sys::file::read_byte;
 
-/// More ranges than there are: the read-only segments of the program, and its stack.
+/// More than the number of ranges: the read-only segments of the program, and its stack.
 const MAX_RANGES: usize = 8;
 
-/// Bytes of stack that a command may have used; the kernel keeps at least as many free below it.
+/// The bytes of stack that a command may have used. The kernel keeps at least as many free below it.
 const STACK_SIZE: usize = 1 << 20;
-/// Bytes of stack left to the functions that are at work.
+/// The bytes of stack that the running functions keep.
 const STACK_IN_USE: usize = 16 << 10;
 
-/// A range of addresses, as madvise(2) takes it.
+/// A range of addresses for madvise(2).
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Range {
@@ -29,31 +29,32 @@ struct Range {
     length: usize,
 }
 
-/// Gives back the program's code and constants, which are in the page cache and come back when they are touched, and what
-/// was on the stack.
+/// Gives back the program's code and constants, which are in the page cache and come back when they are used,
+/// and the unused part of the stack.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn release_pages() {
     let mut ranges = [Range { start: 0, length: 0 }; MAX_RANGES];
     for range in releasable(&mut ranges) {
-        // SAFETY: mappings of the program's file that cannot be written to, so what is read again is what was there; and
-        // the stack far below this function. A failure changes nothing.
+        // SAFETY: mappings of the program's file that cannot be written to, so what is read again is what was
+        // there; and the stack far below this function. A failure changes nothing.
         unsafe { libc::madvise(range.start as *mut std::ffi::c_void, range.length, libc::MADV_DONTNEED) };
     }
 }
 
-/// Reads one byte from `fd`, and gives pages back until it comes.
+/// Gives pages back, and reads one byte from `fd`.
 ///
 /// # Errors
-/// Those of read(2), but for EINTR: it goes on.
+/// Those of read(2), except EINTR, after which it reads again.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn read_byte_releasing_pages(fd: BorrowedFd<'_>) -> Result<()> {
     let mut ranges = [Range { start: 0, length: 0 }; MAX_RANGES];
     let ranges = releasable(&mut ranges);
     let mut byte = 0_u8;
     let answer: isize;
-    // SAFETY: as in `release_pages`, and a read of one byte into one byte. All of it is in two pages of code, that one
-    // after the last call is needed for: they get a mapping of their own (by advice that others do not have), because
-    // KERNEL(6.18) brings back as much as the page cache holds in one piece, a megabyte perhaps, but within a mapping.
+    // SAFETY: as in `release_pages`, and a read of one byte into one byte. All of it is in two pages of code,
+    // that one after the last call is needed for: they get a mapping of their own (by advice that others do
+    // not have), because KERNEL(6.18) brings back as much as the page cache holds in one piece, a megabyte
+    // perhaps, but within a mapping.
     unsafe {
         std::arch::asm!(
             "lea rdi, [rip + 2f]",
@@ -101,17 +102,18 @@ pub(crate) fn read_byte_releasing_pages(fd: BorrowedFd<'_>) -> Result<()> {
     if answer < 0 { Err(Errno::from_raw(-answer as i32)) } else { Ok(()) }
 }
 
-/// The same in Rust: what read(2) itself needs of the code comes back at once.
+/// Gives pages back, and reads one byte from `fd`. In Rust, the code that read(2) itself needs comes back at
+/// once.
 ///
 /// # Errors
-/// Those of read(2), but for EINTR: it goes on.
+/// Those of read(2), except EINTR, after which it reads again.
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn read_byte_releasing_pages(fd: BorrowedFd<'_>) -> Result<()> {
     release_pages();
     read_byte(fd)
 }
 
-/// Where the program's file is mapped and cannot be written to, and the part of the stack that is not in use.
+/// Returns the read-only mappings of the program's file, and the unused part of the stack.
 #[inline(never)]
 fn releasable(ranges: &mut [Range; MAX_RANGES]) -> &[Range] {
     let (segments, bias) = own_segments();
@@ -134,7 +136,8 @@ fn releasable(ranges: &mut [Range; MAX_RANGES]) -> &[Range] {
     &ranges[..=count]
 }
 
-/// The program headers of the running binary, and the load bias: what is added to the addresses in its file.
+/// Returns the program headers of the running binary, and the load bias, which is added to the addresses in
+/// its file.
 fn own_segments() -> (&'static [Segment], usize) {
     // SAFETY: numbers that the kernel gave to this program.
     let (table, count) = unsafe { (libc::getauxval(libc::AT_PHDR), libc::getauxval(libc::AT_PHNUM)) };
@@ -143,7 +146,7 @@ fn own_segments() -> (&'static [Segment], usize) {
     }
     // SAFETY: the table is in the program's first segment, which stays mapped and is never written to.
     let segments = unsafe { std::slice::from_raw_parts(table as *const Segment, count as usize) };
-    // The table tells where it would be itself; without that, the program is linked to a fixed place.
+    // The table has an entry for its own address. Without one, the program is linked to a fixed address.
     let own = segments.iter().find(|segment| segment.p_type == libc::PT_PHDR);
     (segments, own.map_or(0, |own| (table as usize).wrapping_sub(own.p_vaddr as usize)))
 }
