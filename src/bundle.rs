@@ -59,7 +59,7 @@ pub fn read_process(path: &Path) -> Result<(Process, Vec<String>)> {
 /// The place for the template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TemplateTarget {
-    /// A file that must not be there yet.
+    /// A file that must not exist yet.
     New(PathBuf),
     Overwrite(PathBuf),
 }
@@ -86,7 +86,8 @@ pub fn write_template(target: &TemplateTarget, rootless: Option<(u32, u32)>, cgr
     file.write_all(text.as_bytes()).with_context(|| format!("write {}", path.display()))
 }
 
-/// The bytes of a configuration. Opens without waiting: whoever made the bundle may have put anything there, and a fifo would hang us.
+/// Reads the bytes of a configuration. Opens without waiting: whoever made the bundle may have put a FIFO
+/// there, on which an open would hang.
 pub(crate) fn read_config_bytes(path: &Path) -> Result<Vec<u8>> {
     let doing = || format!("read {}", path.display());
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).with_context(doing)?;

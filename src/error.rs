@@ -94,13 +94,13 @@ impl Faults {
 }
 
 impl Error {
-    /// All that was found together, each alone.
+    /// Returns the errors that were found together, each alone.
     pub(crate) fn parts(mut self) -> Vec<Self> {
         let others = std::mem::take(&mut self.0.others);
         std::iter::once(self).chain(others.into_iter().flat_map(Self::parts)).collect()
     }
 
-    /// An error of `kind` whose innermost sentence is `cause`: lower case, no full stop.
+    /// Makes an error of `kind` whose innermost sentence is `cause`: lower case, no full stop.
     pub fn new(kind: Kind, cause: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Inner {
             kind,
@@ -161,7 +161,7 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
-/// The words for an errno: `operation not permitted`.
+/// Returns the words for an errno: `operation not permitted`.
 pub(crate) fn describe(errno: Errno) -> String {
     crate::errno_words::words(errno)
 }

@@ -31,7 +31,8 @@ pub(super) fn with_hint(name: &str) -> String {
     }
 }
 
-/// Another case, without the prefix or with two, with spaces around or hyphens within; or a slip.
+/// Finds the meant name in spite of another case, a missing or doubled prefix, spaces around it, hyphens
+/// within it, or a typing error.
 fn meant(name: &str) -> Option<Capability> {
     let upper = name.trim().to_ascii_uppercase().replace('-', "_");
     let bare = upper.trim_start_matches("CAP_");

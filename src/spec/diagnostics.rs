@@ -15,21 +15,22 @@ const MAX_NAMED: usize = 16;
 /// How many characters of a pointer are shown, because names in it come from the document.
 const MAX_POINTER: usize = 256;
 
-/// What was found so far.
+/// The errors and warnings so far.
 #[derive(Default)]
 pub(super) struct Diagnostics {
     pub errors: Vec<ConfigError>,
     pub warnings: Vec<String>,
-    /// Members that nobody reads, where somebody asks for them.
+    /// Members that nobody reads, if the caller asks for them.
     pub unknown: Vec<ConfigError>,
-    /// What could not be read and stands no more in what the rules look at.
+    /// The pointers of unreadable members, which the rules do not see any more.
     pub removed: Removed,
-    /// How many of the errors are of this kind: they come first.
+    /// How many of the errors are about unreadable members: these come first.
     unreadable: usize,
 }
 
 impl Diagnostics {
-    /// A rule is broken. Where something there could not be read, that has been told, and this follows from it.
+    /// Adds a broken rule. If a member there could not be read, that has been reported, and the rule is
+    /// broken because of it.
     pub(super) fn error(&mut self, at: &JsonPointer<'_>, message: impl Into<String>) {
         let pointer = self.removed.original(&at.to_string());
         if !self.errors[..self.unreadable].iter().any(|told| told.concerns(&pointer)) {
@@ -37,13 +38,13 @@ impl Diagnostics {
         }
     }
 
-    /// Something cannot be read: told before the rules are asked.
+    /// Adds an unreadable member. These are added before the rules are checked.
     pub(super) fn unreadable(&mut self, error: ConfigError) {
         self.errors.insert(self.unreadable, error);
         self.unreadable += 1;
     }
 
-    /// Whether something there or below could not be read, and is not known.
+    /// Whether a member there or below could not be read, so that its value is unknown.
     pub(super) fn lacks(&self, at: &str) -> bool {
         self.errors[..self.unreadable].iter().any(|told| told.concerns(at) && !told.has_guess())
     }
@@ -63,7 +64,7 @@ impl Diagnostics {
     }
 }
 
-/// All errors in one line.
+/// Shows all errors in one line.
 pub(crate) fn sentences(errors: &[ConfigError], bytes: Option<&[u8]>) -> String {
     let mut text = String::new();
     for (index, error) in errors.iter().take(MAX_NAMED).enumerate() {
@@ -75,7 +76,7 @@ pub(crate) fn sentences(errors: &[ConfigError], bytes: Option<&[u8]>) -> String 
     text
 }
 
-/// The error with its place in the text.
+/// Shows the error with its place in the text.
 fn sentence(error: &ConfigError, bytes: Option<&[u8]>) -> String {
     let pointer = match error.pointer.char_indices().nth(MAX_POINTER) {
         _ if error.pointer.is_empty() => "/",

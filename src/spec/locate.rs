@@ -49,20 +49,20 @@ fn items(value: &RawValue) -> Option<Vec<&RawValue>> {
     array.then(|| serde_json::from_str(value.get()).ok())?
 }
 
-/// Where a value stands in its text.
+/// The place of a value in its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// Both from 1, the column in bytes.
+    /// Both count from 1, the column in bytes.
     pub line: usize,
     pub column: usize,
     /// The value itself, in bytes from the beginning of the text.
     pub span: Range<usize>,
-    /// Whether it is the value that was asked for, and not only the nearest one above it.
+    /// Whether this is the requested value, and not only the nearest one above it.
     pub exact: bool,
 }
 
-/// Where the value stands that `pointer` leads to, or the nearest value above it that exists. None if the document does not
-/// parse.
+/// Returns the place of the value at `pointer`, or of the nearest existing value above it. `None` if the
+/// document does not parse.
 pub(crate) fn place(bytes: &[u8], pointer: &str) -> Option<Place> {
     let root: &RawValue = serde_json::from_slice(bytes).ok()?;
     let (mut value, mut exact) = (root, true);
@@ -84,7 +84,7 @@ pub(crate) fn place(bytes: &[u8], pointer: &str) -> Option<Place> {
     Some(Place { line, column: offset - line_start + 1, span: offset..offset + value.get().len(), exact })
 }
 
-/// Line and column of [`place`].
+/// Returns line and column of [`place`].
 pub(super) fn position(bytes: &[u8], pointer: &str) -> Option<(usize, usize)> {
     place(bytes, pointer).map(|place| (place.line, place.column))
 }
@@ -97,8 +97,8 @@ fn member<'a>(members: &[(String, &'a RawValue)], token: &str) -> Option<&'a Raw
     named(|name, token| name == token).or_else(|| named(str::eq_ignore_ascii_case))
 }
 
-/// The pointers of members whose name their object holds already. `serde_json` refuses such a document where the object
-/// is a struct, without saying where, and takes the last one where it is a map.
+/// Returns the pointers of members whose name occurred before in their object. `serde_json` refuses such a
+/// document if the object is a struct, without saying where, and uses the last one if it is a map.
 pub(super) fn duplicates(bytes: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     if let Ok(root) = serde_json::from_slice(bytes) {

@@ -1,8 +1,8 @@
 //! Reads a document into the types of `oci-spec`: one fast pass and, if it fails, a second, lenient one.
 //!
-//! The second pass accepts what other runtimes accept and the `oci-spec` types do not ([`super::lenient`]), and
-//! where that does not help, finds every member that is wrong, not only the first: what is wrong is noted, something
-//! harmless put in its place or taken out, and the whole is read again.
+//! The second pass accepts what other runtimes accept and the `oci-spec` types do not ([`super::lenient`]).
+//! If that does not help, it finds every wrong member and not only the first: it notes the wrong one,
+//! replaces it by something harmless or removes it, and reads the whole document again.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -16,12 +16,13 @@ use super::{lenient, locate, tree, type_messages};
 use crate::error::{Error, Kind, matched};
 use crate::fail;
 
-/// How often a document is read at most: each time one more member is found wrong. A large one takes its time.
+/// How often a document is read at most. Each time one more wrong member is found, or one member with several
+/// spellings is put together. It is bounded because each reading of a large document takes time.
 const MAX_READINGS: usize = 40;
-/// For whoever asks for everything.
+/// The limit for a command that asks for all errors.
 const MAX_READINGS_TO_EXAMINE: usize = 200;
 
-/// Objects whose members have any name: of two of one name, the last one holds.
+/// Objects whose members may have any name: of two with one name, the last one counts.
 const FREE_NAMES: &[&str] = &[
     "/annotations",
     "/linux/sysctl",
@@ -33,7 +34,7 @@ const FREE_NAMES: &[&str] = &[
     "/rdma",
 ];
 
-/// Members that the specification has for other systems.
+/// Members of the specification for other systems.
 const OTHER_SYSTEMS: &[&str] =
     &["/windows", "/solaris", "/vm", "/zos", "/freebsd", "/process/commandLine", "/process/user/username"];
 
@@ -70,11 +71,11 @@ impl Document for oci_spec::runtime::Process {
     }
 }
 
-/// Reads `bytes`; what is wrong or was changed on the way goes to `diagnostics`. What is returned lacks the members that are
-/// wrong, and is None where nothing is left.
+/// Reads `bytes`. Errors and changes go to `diagnostics`. The returned document lacks the wrong members;
+/// `None` if nothing is left.
 ///
 /// # Errors
-/// Of kind `Spec`: no JSON (with line and column), or no object.
+/// `Kind::Spec`: not JSON (with line and column), or no object.
 pub(super) fn document<T: Document>(
     bytes: &[u8],
     diagnostics: &mut Diagnostics,
@@ -85,7 +86,7 @@ pub(super) fn document<T: Document>(
     }
 }
 
-/// As [`document`], and tells of members that nobody reads.
+/// Reads like [`document`], and also reports members that nobody reads.
 pub(super) fn examine<T: Document>(
     bytes: &[u8],
     diagnostics: &mut Diagnostics,
@@ -95,7 +96,7 @@ pub(super) fn examine<T: Document>(
     parse_leniently(bytes, has_duplicates, true, diagnostics)
 }
 
-/// One pass; where it fails, the pointer of what could not be read.
+/// Reads once. On failure it returns the pointer of the unreadable value.
 fn parse<T: Document>(bytes: &[u8], track: &Track) -> Result<Box<T>, (String, serde_json::Error)> {
     let mut parser = serde_json::Deserializer::from_slice(bytes);
     let members = T::Members::deserialize(Strict::new(&mut parser, track));
@@ -122,7 +123,8 @@ fn parse_leniently<T: Document>(
     Ok(read_all(value, notes_unknown, diagnostics))
 }
 
-/// `Value` keeps the last of two members of one name in silence; the types do not, where they know the names.
+/// Reports doubled members. `Value` silently keeps the last one; the types refuse them where they know the
+/// names.
 fn duplicates(bytes: &[u8], are_wrong: bool, notes_unknown: bool, diagnostics: &mut Diagnostics) {
     for pointer in locate::duplicates(bytes) {
         let holder = pointer.rsplit_once('/').map_or("", |(holder, _)| holder);
@@ -135,7 +137,7 @@ fn duplicates(bytes: &[u8], are_wrong: bool, notes_unknown: bool, diagnostics: &
     }
 }
 
-/// Reads `value`, and tells of all its members that are of the wrong type.
+/// Reads `value`, and reports all its members with a wrong type.
 fn read_all<T: Document>(
     mut value: Value,
     notes_unknown: bool,
@@ -144,7 +146,8 @@ fn read_all<T: Document>(
     let mut replaced = Vec::<String>::new();
     for _ in 0..if notes_unknown { MAX_READINGS_TO_EXAMINE } else { MAX_READINGS } {
         let track = Track::new(notes_unknown);
-        // As text again: reading values instead would be a second copy of all the readers, a quarter of a MiB.
+        // The value is made text again: reading values directly would be a second copy of all readers, a
+        // quarter of a MiB.
         let (pointer, error) = match parse(&serde_json::to_vec(&value).unwrap_or_default(), &track) {
             Ok(document) => return Some(document),
             Err(wrong) => wrong,
@@ -163,12 +166,12 @@ fn read_all<T: Document>(
         {
             continue;
         }
-        // What is missing because it was taken out has been told.
+        // A member that is missing because it was removed has been reported already.
         if !diagnostics.errors.iter().any(|told| told.concerns(&original)) {
             let message = type_messages::message(&pointer, tree::find(&value, &pointer), &refusal);
             diagnostics.unreadable(ConfigError::new(original, message));
         }
-        // What else is wrong is looked for in a document that is as whole as it can be.
+        // Other errors are looked for in a document that is as complete as possible.
         if !replaced.contains(&pointer)
             && let Some(stand_in) = type_messages::stand_in(tree::find(&value, &pointer), &refusal)
             && let Some(wrong) = tree::find_mut(&mut value, &pointer)
@@ -182,18 +185,19 @@ fn read_all<T: Document>(
     None
 }
 
-/// The error for a document of which nothing could be read, where no other says why.
+/// Makes the error for a document of which nothing could be read, if no other error says why.
 pub(super) fn unreadable() -> Error {
     fail!(Kind::Spec, "the document cannot be read")
 }
 
-/// Returns the name of a doubled member, from serde's English text.
+/// Returns the name of a doubled member. serde's English text has it; tests/spec_syntax.rs fails if that text
+/// changes.
 fn twice(error: &serde_json::Error) -> Option<String> {
     error.to_string().strip_prefix("duplicate field `")?.split_once('`').map(|(name, _)| name.to_owned())
 }
 
-/// Members whose names differ in case alone are one to Go, which reads one into the other. Where both say the same, it
-/// is the spelling of the specification that holds.
+/// Joins members whose names differ only in case: to Go they are one member, which it reads one after the
+/// other. If both have the same member, the spelling of the specification wins.
 fn fold(value: &mut Value, pointer: &str, name: &str, diagnostics: &mut Diagnostics) -> bool {
     let Some(members) = tree::find_mut(value, pointer).and_then(Value::as_object_mut) else { return false };
     let others = members.keys().filter(|key| *key != name && key.eq_ignore_ascii_case(name));
@@ -214,7 +218,7 @@ fn fold(value: &mut Value, pointer: &str, name: &str, diagnostics: &mut Diagnost
     !others.is_empty()
 }
 
-/// Puts `more` into what stands at `at`; values that have no place beside others are `lost`.
+/// Merges `more` into the value at `at`. Values that have no place beside others are `lost`.
 fn merge(into: &mut Value, more: Value, at: &str, lost: &mut Vec<String>) {
     match (into, more) {
         (Value::Object(into), Value::Object(more)) => {
@@ -231,7 +235,7 @@ fn merge(into: &mut Value, more: Value, at: &str, lost: &mut Vec<String>) {
     }
 }
 
-/// What is no JSON: line and column, and the parser's words.
+/// Makes the error for text that is not JSON: line and column, and the parser's words.
 fn syntax(bytes: &[u8], error: &serde_json::Error) -> Error {
     if bytes.is_empty() {
         return Error::new(Kind::Spec, "the file is empty");
@@ -250,7 +254,8 @@ fn unplaced(error: &serde_json::Error) -> String {
     text.strip_suffix(&place).unwrap_or(&text).to_owned()
 }
 
-/// Takes the member or the item at `pointer` out of what holds it. False at the root, which nothing holds.
+/// Removes the member or the item at `pointer` from its object or array. Returns false at the root, which
+/// nothing contains.
 fn take_out(value: &mut Value, mut pointer: &str, removed: &mut Removed) -> bool {
     while let Some((above, token)) = pointer.rsplit_once('/') {
         match tree::find_mut(value, above) {

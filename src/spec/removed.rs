@@ -1,5 +1,5 @@
-//! Items that were taken out of arrays so that the rest could be read. What is found in the rest is told at the place where it
-//! stands in the text.
+//! Items that were taken out of arrays so that the rest could be read. What is found in the rest is told at
+//! the place where it stands in the text.
 
 /// Which items, in the order in which they were taken out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -18,13 +18,13 @@ use serde::forward_to_deserialize_any;
 use super::spelling;
 use super::tree::escape;
 
-/// What the error of a member that no type has begins with.
+/// The start of the error for a member that no type has.
 pub(super) const UNKNOWN: &str = "no such member";
 
-/// The way back from what could not be read. Empty as long as all is well.
+/// The path back from an unreadable value. It is empty as long as nothing fails.
 pub(super) struct Track {
     steps: RefCell<Vec<String>>,
-    /// Whether a member that no type has is an error. (The specification: it is passed over.)
+    /// Whether a member that no type has is an error. (By the specification it is ignored.)
     refuse_unknown: bool,
 }
 
@@ -240,7 +240,7 @@ struct Name<'m, T> {
     inner: T,
     fields: &'static [&'static str],
     name: &'m mut Cow<'static, str>,
-    /// A name that is none of `fields` is an error.
+    /// Whether a name that is none of `fields` is an error.
     refuse: bool,
 }
 
