@@ -10,6 +10,8 @@ use crate::{fail, log};
 pub(super) const MAX_MANIFEST: u64 = 4 << 20;
 /// The largest image configuration in bytes.
 pub(crate) const MAX_CONFIG: u64 = 8 << 20;
+/// The largest file of settings in bytes: credentials, certificates, registries.conf.
+pub(super) const MAX_SETTINGS: u64 = 16 << 20;
 /// The most bytes of all pax headers of one archive entry; an xattr alone may hold 64 KiB.
 pub(super) const MAX_PAX_HEADER: u64 = 1 << 20;
 /// The most extended attributes of one entry; the kernel lists at most 64 KiB of names.

@@ -23,6 +23,7 @@ mod push;
 mod registry;
 mod reflinks;
 mod repack;
+mod secrets;
 mod rootless;
 mod shapes;
 mod shared;

@@ -47,9 +47,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
 /// Reads the password from standard input: all of it (--password-stdin), or one line.
 fn read_password(all: bool) -> Result<String> {
     let mut text = String::new();
-    let mut stdin = std::io::stdin().lock();
-    let read =
-        if all { (&mut stdin).take(1 << 16).read_to_string(&mut text) } else { stdin.read_line(&mut text) };
+    // A file or device of any size may be there.
+    let mut stdin = std::io::BufReader::new(std::io::stdin().lock().take(1 << 16));
+    let read = if all { stdin.read_to_string(&mut text) } else { stdin.read_line(&mut text) };
     read.context("read the password")?;
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }

@@ -8,10 +8,10 @@ use serde::Deserialize;
 use ureq::http::{Method, Uri};
 
 use super::access::Credentials;
-use super::client::{self, Call, Client, RequestBody};
+use super::client::{self, Attempt, Call, Client, RequestBody};
 use super::url;
 use crate::error::{Context, Error, Kind, Result};
-use crate::{fail, log};
+use crate::fail;
 
 /// The largest answer of a token server in bytes; tokens have a few kilobytes.
 const TOKEN_BYTES: u64 = 1 << 20;
@@ -112,29 +112,15 @@ fn fetch_token(
     credentials: Option<&Credentials>,
     retries: u32,
 ) -> Result<Authorization> {
-    let mut attempt = 0;
-    loop {
-        let (error, wait) = match send_token_request(client, realm, service, scope, credentials)? {
-            Ok((response, _)) if response.status().is_success() => return read_token(response),
+    client::with_retries(&client::shown(realm), retries, || {
+        match send_token_request(client, realm, service, scope, credentials)? {
+            Ok((response, _)) if response.status().is_success() => read_token(response).map(Attempt::Done),
             Ok((response, _)) => {
-                let wait = client::retry_after(&response);
-                let is_transient = client::is_transient(response.status());
-                let error = client::status_error("it", Kind::Denied, response);
-                if !is_transient {
-                    return Err(error);
-                }
-                (error, wait)
+                Attempt::refused(response, |response| client::status_error("it", Kind::Denied, response))
             }
-            Err(error) if client::is_permanent(&error) => return Err(client::to_error(&error)),
-            Err(error) => (client::to_error(&error), None),
-        };
-        attempt += 1;
-        if attempt > retries {
-            return Err(error);
+            Err(error) => Attempt::unanswered(&error),
         }
-        log::debug(format_args!("{}: {error}; attempt {attempt} of {retries}", client::shown(realm)));
-        client::wait_before(attempt, wait);
-    }
+    })
 }
 
 fn send_token_request(
@@ -184,7 +170,8 @@ fn read_token(response: ureq::http::Response<ureq::Body>) -> Result<Authorizatio
     let mut body = Vec::new();
     response.into_body().into_reader().take(TOKEN_BYTES).read_to_end(&mut body)?;
     let token: TokenResponse =
-        serde_json::from_slice(&body).map_err(|e| fail!(Kind::Spec, "its answer: {e}"))?;
+        // The parser's words for a value of the wrong type quote it, and it may be a token.
+        serde_json::from_slice(&body).map_err(|_| fail!(Kind::Spec, "its answer has no token"))?;
     // The two members are one thing under two names; servers leave one of them empty.
     let mut texts = [token.token, token.access_token].into_iter().flatten();
     let text = texts.find(|text| !text.is_empty());

@@ -2,18 +2,21 @@
 //! (containers-auth.json(5)), and from the credential helpers that these files name.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::access::{Access, Credentials};
+use super::credential_helper::Helper;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::document::manifest::parse_json;
+use crate::image::filesystem::input_file::read_small_if_present;
+use crate::image::limits::MAX_SETTINGS;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -40,7 +43,7 @@ pub(super) fn find_credentials(host: &str, repository: &str, access: &Access) ->
     let host = canonical_host(host);
     for path in auth_files(access.auth_file.as_deref(), &|name| std::env::var_os(name).map(PathBuf::from)) {
         let Some(file) = read_auth_file(&path)? else { continue };
-        if let Some(found) = find_in_file(&file, host, repository)
+        if let Some(found) = find_in_file(&file, host, repository, access.timeout)
             .with_context(|| format!("credentials in {}", path.display()))?
         {
             return Ok(Some(found));
@@ -80,24 +83,38 @@ pub(super) fn auth_files(
 
 fn read_auth_file(path: &Path) -> Result<Option<AuthFile>> {
     let reading = || format!("read credentials in {}", path.display());
-    match std::fs::read(path) {
-        Ok(bytes) => parse_json(&bytes).map(Some).with_context(reading),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(reading),
-    }
+    let bytes = read_small_if_present(path, MAX_SETTINGS).with_context(reading)?;
+    bytes.map(|bytes| parse_secret(&bytes)).transpose().with_context(reading)
 }
 
-fn find_in_file(file: &AuthFile, host: &str, repository: &str) -> Result<Option<Credentials>> {
+/// Parses a document that holds secrets. The parser's words for a value of the wrong type quote it.
+fn parse_secret<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let is_json: std::result::Result<serde::de::IgnoredAny, _> = serde_json::from_slice(bytes);
+    is_json.map_err(|e| fail!(Kind::Spec, "{e}"))?;
+    parse_json(bytes).map_err(|_| fail!(Kind::Spec, "a member is missing, or has a value of the wrong type"))
+}
+
+fn find_in_file(
+    file: &AuthFile,
+    host: &str,
+    repository: &str,
+    deadline: Duration,
+) -> Result<Option<Credentials>> {
     for key in lookup_keys(host, repository) {
-        if let Some(helper) = file.cred_helpers.get(&key) {
-            return from_helper(helper, &key);
+        if let Some(name) = named(file.cred_helpers.get(&key)) {
+            return from_helper(&Helper { name, deadline }, &key);
         }
         let known = file.auths.iter().find(|(name, _)| normalized_key(name) == key);
         if let Some(found) = known.map(|(_, auth)| parse_entry(auth)).transpose()?.flatten() {
             return Ok(Some(found));
         }
     }
-    file.creds_store.as_ref().map_or(Ok(None), |helper| from_helper(helper, host))
+    named(file.creds_store.as_ref()).map_or(Ok(None), |name| from_helper(&Helper { name, deadline }, host))
+}
+
+/// The name of a helper; an empty one stands for none, as for Docker.
+fn named(helper: Option<&String>) -> Option<&str> {
+    helper.map(String::as_str).filter(|name| !name.is_empty())
 }
 
 /// Lists the keys, the most specific first: `host/a/b`, `host/a`, `host`.
@@ -150,55 +167,27 @@ pub(super) fn server_url(host: &str) -> &str {
     if host == "docker.io" { "https://index.docker.io/v1/" } else { host }
 }
 
-/// Asks `docker-credential-HELPER` for a registry's credentials; if it has none, that is no error.
-fn from_helper(helper: &str, host: &str) -> Result<Option<Credentials>> {
-    let mut text = run_helper(helper, "get", server_url(host))?;
+/// Asks a helper for a registry's credentials; if it has none, that is no error.
+fn from_helper(helper: &Helper<'_>, host: &str) -> Result<Option<Credentials>> {
+    let mut text = helper.get(server_url(host))?;
     if text.is_none() && server_url(host) != host {
         // Where Podman has kept it.
-        text = run_helper(helper, "get", host)?;
+        text = helper.get(host)?;
     }
     let Some(text) = text else { return Ok(None) };
-    let answer: HelperAnswer = serde_json::from_slice(&text)
-        .map_err(|e| fail!(Kind::Spec, "{e}"))
-        .with_context(|| format!("answer of docker-credential-{helper}"))?;
+    let answer: HelperAnswer =
+        parse_secret(&text).with_context(|| format!("answer of docker-credential-{}", helper.name))?;
     Ok(Some(match answer.username.as_str() {
         "<token>" => Credentials::Token(answer.secret),
         _ => Credentials::Password { user: answer.username, password: answer.secret },
     }))
 }
 
-/// Runs a helper with `input`; None if it reports that it has no such credentials.
-pub(super) fn run_helper(helper: &str, verb: &str, input: &str) -> Result<Option<Vec<u8>>> {
-    let running = || format!("run docker-credential-{helper}");
-    if helper.is_empty() || helper.contains('/') {
-        return Err(fail!(Kind::Spec, "{helper:?} is no name of a program")).with_context(running);
-    }
-    let mut child = Command::new(format!("docker-credential-{helper}"))
-        .arg(verb)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .with_context(running)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A helper that does not read its input says why with its exit code.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let output = child.wait_with_output().with_context(running)?;
-    if output.status.success() {
-        return Ok(Some(output.stdout));
-    }
-    let said = String::from_utf8_lossy(&output.stdout);
-    if said.contains("credentials not found") {
-        return Ok(None);
-    }
-    Err(fail!(Kind::Denied, "it failed: {}", said.trim())).with_context(running)
-}
-
 /// The name of the helper that keeps new credentials for a host, if the file names one.
 pub(super) fn helper_for(path: &Path, host: &str) -> Result<Option<String>> {
     let file = read_auth_file(path)?.unwrap_or_default();
-    Ok(file.cred_helpers.get(host).cloned().or(file.creds_store))
+    let found = named(file.cred_helpers.get(host)).or_else(|| named(file.creds_store.as_ref()));
+    Ok(found.map(str::to_owned))
 }
 
 #[cfg(test)]
@@ -206,7 +195,7 @@ mod tests {
     use super::*;
 
     fn found(json: &str, host: &str, repository: &str) -> Option<Credentials> {
-        find_in_file(&serde_json::from_str(json).unwrap(), host, repository).unwrap()
+        find_in_file(&serde_json::from_str(json).unwrap(), host, repository, Duration::ZERO).unwrap()
     }
 
     fn password(user: &str, password: &str) -> Option<Credentials> {

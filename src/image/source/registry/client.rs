@@ -206,18 +206,66 @@ fn redirect_target(method: &Method, url: &Uri, response: &Response<Body>) -> Res
     target.map(Some).map_err(|error| error.context(format!("redirect of {}", shown(url))))
 }
 
+/// The result of one attempt.
+pub(super) enum Attempt<T> {
+    Done(T),
+    /// Another one may succeed; it is made at once and does not count.
+    Again,
+    /// Another one may succeed, after what the server asked to wait.
+    Failed(Error, Option<Duration>),
+}
+
+impl<T> Attempt<T> {
+    /// An attempt that a server refused; an error where another one cannot succeed.
+    pub(super) fn refused(
+        response: Response<Body>,
+        to_error: impl FnOnce(Response<Body>) -> Error,
+    ) -> Result<Self> {
+        let (wait, is_transient) = (retry_after(&response), is_transient(response.status()));
+        let error = to_error(response);
+        if is_transient { Ok(Self::Failed(error, wait)) } else { Err(error) }
+    }
+
+    /// An attempt whose connection failed; an error where another one cannot succeed.
+    pub(super) fn unanswered(error: &ureq::Error) -> Result<Self> {
+        if is_permanent(error) { Err(to_error(error)) } else { Ok(Self::Failed(to_error(error), None)) }
+    }
+}
+
+/// Repeats an attempt as long as it may succeed, up to `retries` times. `who` is for the log.
+pub(super) fn with_retries<T>(
+    who: &dyn std::fmt::Display,
+    retries: u32,
+    mut attempt: impl FnMut() -> Result<Attempt<T>>,
+) -> Result<T> {
+    let mut failures = 0;
+    loop {
+        let (error, wait) = match attempt()? {
+            Attempt::Done(result) => return Ok(result),
+            Attempt::Again => continue,
+            Attempt::Failed(error, wait) => (error, wait),
+        };
+        failures += 1;
+        if failures > retries {
+            return Err(error);
+        }
+        log::debug(format_args!("{who}: {error}; attempt {failures} of {retries}"));
+        wait_before(failures, wait);
+    }
+}
+
 /// How long to wait before attempt number `attempt`: what the server asked for, within bounds.
-pub(super) fn wait_before(attempt: u32, asked: Option<Duration>) {
+fn wait_before(attempt: u32, asked: Option<Duration>) {
     std::thread::sleep(asked.unwrap_or_else(|| retry_delay(attempt)).min(MAX_RETRY_AFTER));
 }
 
 /// Whether a status says that a retry may succeed.
-pub(super) fn is_transient(status: StatusCode) -> bool {
+fn is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }
 
 /// Whether a retry cannot help.
-pub(super) fn is_permanent(error: &ureq::Error) -> bool {
+fn is_permanent(error: &ureq::Error) -> bool {
     match error {
         ureq::Error::Io(error) => own_error(error).is_some() || tls_connector::to_error(error).is_some(),
         ureq::Error::Timeout(_)
@@ -265,7 +313,7 @@ pub(super) fn to_error(error: &ureq::Error) -> Error {
 }
 
 /// Retry-After in seconds; its other form, a date, is rare and left out.
-pub(super) fn retry_after(response: &Response<Body>) -> Option<Duration> {
+fn retry_after(response: &Response<Body>) -> Option<Duration> {
     response.headers().get("retry-after")?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 

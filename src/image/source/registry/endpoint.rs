@@ -8,7 +8,7 @@ use ureq::http::{Method, StatusCode, Uri};
 
 use super::access::Access;
 use super::auth::{Authorization, Challenge};
-use super::client::{self, Call, Client, Sent};
+use super::client::{self, Attempt, Call, Client, Sent};
 use super::registries_conf::Location;
 use super::{auth_file, url};
 use crate::error::{Error, Kind, Result};
@@ -176,45 +176,24 @@ impl Endpoint {
     }
 
     fn send_with_retries(&self, request: &Request<'_>, retries: u32) -> Result<Response> {
-        let mut attempt = 0;
         let mut authorized = false;
-        loop {
-            let (error, wait) = match self.send_attempt(request)? {
-                Ok((response, url)) if response.status().is_success() => return Ok(Response(response, url)),
-                Ok((response, url))
-                    if request.allow_not_found && response.status() == StatusCode::NOT_FOUND =>
-                {
-                    return Ok(Response(response, url));
-                }
-                // Only the registry's own question is answered: whoever it leads to may name a token server of their own.
-                Ok((response, url))
-                    if response.status() == StatusCode::UNAUTHORIZED
-                        && !authorized
-                        && self.is_registry(&url) =>
-                {
-                    authorized = true;
-                    self.authorize(&response)?;
-                    continue;
-                }
-                Ok((response, url)) => {
-                    let wait = client::retry_after(&response);
-                    let transient = client::is_transient(response.status());
-                    let error = self.status_error(response, &url);
-                    if !transient {
-                        return Err(error);
-                    }
-                    (error, wait)
-                }
-                Err(error) if client::is_permanent(&error) => return Err(client::to_error(&error)),
-                Err(error) => (client::to_error(&error), None),
+        client::with_retries(self, retries, || {
+            let (response, url) = match self.send_attempt(request)? {
+                Ok(answer) => answer,
+                Err(error) => return Attempt::unanswered(&error),
             };
-            attempt += 1;
-            if attempt > retries {
-                return Err(error);
+            let is_missing = response.status() == StatusCode::NOT_FOUND;
+            if response.status().is_success() || request.allow_not_found && is_missing {
+                return Ok(Attempt::Done(Response(response, url)));
             }
-            log::debug(format_args!("{self}: {error}; attempt {attempt} of {retries}"));
-            client::wait_before(attempt, wait);
-        }
+            // Only the registry's own question is answered: whoever it leads to may name a token server of their own.
+            let is_question = response.status() == StatusCode::UNAUTHORIZED && self.is_registry(&url);
+            if is_question && !authorized {
+                authorized = true;
+                return self.authorize(&response).map(|()| Attempt::Again);
+            }
+            Attempt::refused(response, |response| self.status_error(response, &url))
+        })
     }
 
     fn send_attempt(&self, request: &Request<'_>) -> Result<Sent> {

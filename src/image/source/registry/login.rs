@@ -2,7 +2,6 @@
 //! file names, or in the file itself as Docker does.
 
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -10,11 +9,15 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::access::{Access, Credentials};
-use super::auth_file::{auth_files, helper_for, run_helper, server_url};
+use super::auth_file::{auth_files, helper_for, server_url};
+use super::credential_helper::Helper;
 use super::endpoint::Endpoint;
 use super::registries_conf::Location;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
+use crate::image::filesystem::directory::Directory;
+use crate::image::filesystem::input_file::read_small_if_present;
+use crate::image::limits::MAX_SETTINGS;
 
 /// Checks the credentials with the registry and stores them. Returns the name of the helper or file.
 pub(crate) fn login(host: &str, user: &str, password: &str, access: &Access) -> Result<String> {
@@ -29,7 +32,7 @@ pub(crate) fn login(host: &str, user: &str, password: &str, access: &Access) -> 
     match helper_for(&path, host)? {
         Some(helper) => {
             let entry = json!({ "ServerURL": server_url(host), "Username": user, "Secret": password });
-            run_helper(&helper, "store", &entry.to_string())?;
+            Helper { name: &helper, deadline: access.timeout }.store(&entry.to_string())?;
             Ok(format!("docker-credential-{helper}"))
         }
         None => {
@@ -52,27 +55,37 @@ fn choose_auth_file(access: &Access) -> Result<PathBuf> {
 /// Adds one entry and keeps everything else; the file is replaced as a whole and readable by its owner alone.
 fn write_auth_file(path: &Path, host: &str, secret: &str) -> Result<()> {
     let writing = || format!("write {}", path.display());
-    let mut document: Value = match std::fs::read(path) {
-        Ok(bytes) => {
-            serde_json::from_slice(&bytes).map_err(|e| fail!(Kind::Spec, "{e}")).with_context(writing)?
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => json!({}),
-        Err(error) => return Err(error).with_context(writing),
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent).with_context(writing)?;
+    let dir = Directory::open(parent).with_context(writing)?;
+    let name =
+        path.file_name().ok_or_else(|| fail!(Kind::Usage, "it names no file")).with_context(writing)?;
+    let mut partial = std::ffi::OsString::from(".");
+    partial.push(name);
+    partial.push(".partial");
+    // Held until the end: another login at the same time adds its entry to what this one writes.
+    let mut file = dir.lock_partial(&partial, 0o600).with_context(writing)?;
+    let text = with_entry(path, host, secret).with_context(writing);
+    let write = || {
+        file.set_len(0)?;
+        file.write_all(&text?)?;
+        dir.rename(&partial, name)
+    };
+    write().inspect_err(|_| drop(dir.remove_file(&partial)))
+}
+
+/// The content of the file with one entry more.
+fn with_entry(path: &Path, host: &str, secret: &str) -> Result<Vec<u8>> {
+    let mut document: Value = match read_small_if_present(path, MAX_SETTINGS)? {
+        Some(bytes) => serde_json::from_slice(&bytes).map_err(|e| fail!(Kind::Spec, "{e}"))?,
+        None => json!({}),
     };
     if !document.is_object() {
-        return Err(fail!(Kind::Spec, "it is no JSON object")).with_context(writing);
+        return Err(fail!(Kind::Spec, "it is no JSON object"));
     }
     if !document["auths"].is_object() {
         document["auths"] = json!({});
     }
     document["auths"][server_url(host)] = json!({ "auth": BASE64_STANDARD.encode(secret) });
-    let text = serde_json::to_vec_pretty(&document).map_err(|e| fail!(Kind::Spec, "{e}"))?;
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).with_context(writing)?;
-    }
-    let temporary = path.with_extension(format!("tare-{}", std::process::id()));
-    let options = || std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary);
-    let written =
-        options().and_then(|mut file| file.write_all(&text)).and_then(|()| std::fs::rename(&temporary, path));
-    written.inspect_err(|_| drop(std::fs::remove_file(&temporary))).with_context(writing)
+    serde_json::to_vec_pretty(&document).map_err(|e| fail!(Kind::Spec, "{e}"))
 }

@@ -24,6 +24,8 @@ mod client;
 mod url;
 /// Finds credentials in files and credential helpers.
 mod auth_file;
+/// Runs credential helpers.
+mod credential_helper;
 /// Puts TLS on connections.
 mod tls_connector;
 /// Decides which certificates are trusted.

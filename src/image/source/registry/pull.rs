@@ -1,6 +1,6 @@
 //! `Registry`: pulls images (distribution-spec, "Pull").
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{Cursor, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -140,8 +140,35 @@ fn read_manifest_body(response: Response) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The largest list of tags that is read; a longer one comes in pages.
+/// The most pages and the most bytes of a list of tags.
 const MAX_TAG_PAGES: usize = 1000;
+const MAX_TAG_BYTES: usize = 64 << 20;
+
+/// Reads the list of tags, page by page. A server that never comes to its end is not followed.
+fn request_all_tags(endpoint: &Arc<Endpoint>) -> Result<Vec<String>> {
+    let (mut all, mut seen, mut bytes) = (Vec::new(), HashSet::new(), 0);
+    let mut page = "tags/list".to_owned();
+    for _ in 0..MAX_TAG_PAGES {
+        let (tags, next) = request_tags(endpoint, &page)?;
+        let is_empty = tags.is_empty();
+        let before = all.len();
+        for tag in tags {
+            bytes += tag.len();
+            if seen.insert(tag.clone()) {
+                all.push(tag);
+            }
+        }
+        let Some(next) = next else { return Ok(all) };
+        if next == page || (!is_empty && all.len() == before) {
+            return Err(fail!(Kind::Spec, "the list of tags goes round in a circle: {page} leads to {next}"));
+        }
+        if bytes > MAX_TAG_BYTES {
+            return Err(fail!(Kind::Spec, "the list of tags has more than {MAX_TAG_BYTES} bytes"));
+        }
+        page = next;
+    }
+    Err(fail!(Kind::Spec, "the list of tags has more than {MAX_TAG_PAGES} pages"))
+}
 
 /// One page of tags, and where the next one is.
 fn request_tags(endpoint: &Arc<Endpoint>, page: &str) -> Result<(Vec<String>, Option<String>)> {
@@ -157,9 +184,10 @@ fn request_tags(endpoint: &Arc<Endpoint>, page: &str) -> Result<(Vec<String>, Op
 
 /// The query of `</v2/NAME/tags/list?last=x&n=100>; rel="next"`.
 fn next_page(link: &str) -> Option<String> {
-    let url = link.split(';').next()?.trim().strip_prefix('<')?.strip_suffix('>')?;
+    let (url, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+    let is_next = |it: &str| matches!(it.trim(), "rel=next" | "rel=\"next\"");
     let (_, query) = url.split_once('?')?;
-    link.contains("next").then(|| format!("tags/list?{query}"))
+    parameters.split([';', ',']).any(is_next).then(|| format!("tags/list?{query}"))
 }
 
 impl ImageSource for Registry {
@@ -169,17 +197,7 @@ impl ImageSource for Registry {
     }
 
     fn tags(&self) -> Result<Option<Vec<String>>> {
-        self.try_endpoints(|endpoint| {
-            let mut all = Vec::new();
-            let mut page = Some("tags/list".to_owned());
-            for _ in 0..MAX_TAG_PAGES {
-                let Some(query) = page.take() else { break };
-                let (mut tags, next) = request_tags(endpoint, &query)?;
-                all.append(&mut tags);
-                page = next;
-            }
-            Ok(Some(all))
-        })
+        self.try_endpoints(request_all_tags).map(Some)
     }
 
     fn manifests(&self) -> Result<Vec<Descriptor>> {

@@ -8,6 +8,8 @@ use serde::Deserialize;
 
 use crate::error::{Context, Kind, Result};
 use crate::fail;
+use crate::image::filesystem::input_file::read_small_if_present;
+use crate::image::limits::MAX_SETTINGS;
 
 /// A host and a repository there that an image can be pulled from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,11 +54,9 @@ impl RegistriesConf {
     pub(crate) fn load() -> Result<Self> {
         let mut conf = Self::default();
         for path in conf_files() {
-            match std::fs::read_to_string(&path) {
-                Ok(text) => conf.add_file(&text).with_context(|| format!("{}", path.display()))?,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
-            }
+            let Some(bytes) = read_small_if_present(&path, MAX_SETTINGS)? else { continue };
+            let text = String::from_utf8(bytes).map_err(|_| fail!(Kind::Spec, "it is not UTF-8"));
+            text.and_then(|text| conf.add_file(&text)).with_context(|| format!("{}", path.display()))?;
         }
         Ok(conf)
     }

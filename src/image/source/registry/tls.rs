@@ -11,10 +11,15 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, InconsistentKeys, RootCertStore, SignatureScheme,
+};
 
 use crate::error::{Context, Kind, Result};
 use crate::fail;
+use crate::image::filesystem::input_file::read_small;
+use crate::image::limits::MAX_SETTINGS;
 
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
@@ -33,8 +38,8 @@ pub(super) fn client_config(
         for path in files.iter().filter(|path| has_extension(path, "crt")) {
             trusted.append(&mut read_certificates(path)?);
         }
-        for path in files.iter().filter(|path| is_of_host && has_extension(path, "cert")) {
-            identity = Some((read_certificates(path)?, read_key(&path.with_extension("key"))?));
+        if is_of_host {
+            identity = read_identity(&files)?.or(identity);
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -45,10 +50,31 @@ pub(super) fn client_config(
     let wrong = |error: rustls::Error| fail!(Kind::Spec, "TLS: {error}");
     let builder =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(wrong)?;
+    let identity = identity.map(|identity| certified(identity, builder.crypto_provider())).transpose()?;
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
-    match identity {
-        Some((certificates, key)) => builder.with_client_auth_cert(certificates, key).map_err(wrong),
-        None => Ok(builder.with_no_client_auth()),
+    Ok(match identity {
+        Some(identity) => builder.with_client_cert_resolver(Arc::new(identity)),
+        None => builder.with_no_client_auth(),
+    })
+}
+
+/// The client certificate among these files, `NAME.cert`, with its key, `NAME.key`.
+fn read_identity(files: &[PathBuf]) -> Result<Option<Identity>> {
+    let last = files.iter().rfind(|path| has_extension(path, "cert"));
+    last.map(|path| Ok((read_certificates(path)?, read_key(&path.with_extension("key"))?))).transpose()
+}
+
+/// The client certificate with its key. A certificate of version 1, as `openssl x509 -req` makes it, is for the server to
+/// judge: whether the key belongs to it is not seen here.
+fn certified((certificates, key): Identity, provider: &CryptoProvider) -> Result<SingleCertAndKey> {
+    let wrong = |error: rustls::Error| fail!(Kind::Spec, "key of the client certificate: {error}");
+    let key = provider.key_provider.load_private_key(key).map_err(wrong)?;
+    let certified = CertifiedKey::new(certificates, key);
+    match certified.keys_match() {
+        Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+            Err(fail!(Kind::Spec, "the client certificate and its key do not belong together"))
+        }
+        _ => Ok(certified.into()),
     }
 }
 
@@ -178,6 +204,7 @@ fn directories(host: &str, registry: &str, given: Option<&Path>) -> Vec<(PathBuf
 /// Loads the authorities that the distribution trusts, or that the variables SSL_CERT_FILE and SSL_CERT_DIR name; a
 /// named file that cannot be read is an error. If there are none at all, the compiled-in set is used.
 fn system_certificates() -> Result<Vec<CertificateDer<'static>>> {
+    check_named_certificates()?;
     let found = rustls_native_certs::load_native_certs();
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().find(|name| std::env::var_os(name).is_some());
     match (named, found.errors.first()) {
@@ -186,6 +213,26 @@ fn system_certificates() -> Result<Vec<CertificateDer<'static>>> {
         }
         _ => Ok(found.certs),
     }
+}
+
+/// The library that reads them would wait for a pipe, and for the end of a device.
+fn check_named_certificates() -> Result<()> {
+    let named = |name: &'static str| std::env::var_os(name).map(|path| (name, PathBuf::from(path)));
+    if let Some((name, path)) = named("SSL_CERT_FILE").filter(|(_, path)| path.exists()) {
+        read_small(&path, MAX_SETTINGS).with_context(|| format!("read the certificates of {name}"))?;
+    }
+    let Some((name, dirs)) = named("SSL_CERT_DIR") else { return Ok(()) };
+    for dir in std::env::split_paths(&dirs) {
+        for entry in
+            std::fs::read_dir(dir).into_iter().flatten().flatten().filter(|entry| entry.path().exists())
+        {
+            if !entry.path().is_dir() {
+                read_small(&entry.path(), MAX_SETTINGS)
+                    .with_context(|| format!("read the certificates of {name}"))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn has_extension(path: &Path, wanted: &str) -> bool {
@@ -207,7 +254,7 @@ fn list_files(dir: &Path, named: bool) -> Result<Option<Vec<PathBuf>>> {
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let place = || format!("certificate {}", path.display());
-    let text = std::fs::read(path).with_context(place)?;
+    let text = read_small(path, MAX_SETTINGS).with_context(place)?;
     let found: std::result::Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let found = found.map_err(|error| fail!(Kind::Spec, "{error}")).with_context(place)?;
     match found.is_empty() {
@@ -218,6 +265,6 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
     let place = || format!("key {}", path.display());
-    let text = std::fs::read(path).with_context(place)?;
+    let text = read_small(path, MAX_SETTINGS).with_context(place)?;
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| fail!(Kind::Spec, "{error}")).with_context(place)
 }

@@ -92,11 +92,31 @@ pub(super) fn to_error(error: &io::Error) -> Option<Error> {
             fail!(Kind::Unsupported, "TLS is answered with something else, as by a server of plain HTTP")
                 .with_hint(PLAIN_HTTP_HINT)
         }
+        rustls::Error::AlertReceived(alert) if is_about_identity(*alert) => {
+            fail!(Kind::Denied, "the server does not accept our certificate, or asks for one ({alert:?})")
+                .with_hint("name a directory with client.cert and client.key with --cert-dir")
+        }
         rustls::Error::AlertReceived(alert) => {
             fail!(Kind::Unsupported, "the server refuses TLS as it is asked for ({alert:?})")
         }
         other => fail!(Kind::Unsupported, "TLS: {other}"),
     })
+}
+
+/// Whether a server refuses the client's certificate, or the lack of one (RFC 8446, section 6.2).
+fn is_about_identity(alert: rustls::AlertDescription) -> bool {
+    use rustls::AlertDescription as Alert;
+    matches!(
+        alert,
+        Alert::CertificateRequired
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+    )
 }
 
 fn certificate_text(reason: &CertificateError) -> String {
