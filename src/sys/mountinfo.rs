@@ -1,37 +1,53 @@
 //! Reads /proc/self/mountinfo, the list of mounts in our mount namespace (proc_pid_mountinfo(5)).
 
 use std::ffi::CString;
+use std::path::Path;
 
 use super::{Result, errno_of};
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
+    /// Its number in this mount namespace.
+    pub id: u64,
+    /// The filesystem's device, `MAJOR:MINOR`.
+    pub device: Vec<u8>,
     /// The mounted directory of the filesystem; `/` for the whole filesystem.
     pub root: Vec<u8>,
     /// The mount point.
     pub point: CString,
     /// The type of the filesystem.
     pub kind: Vec<u8>,
+    pub source: Vec<u8>,
+    /// The filesystem's options, each with the kernel's escapes.
+    pub options: Vec<u8>,
 }
 
 /// Reads all mounts, in the order of the kernel.
 pub fn read() -> Result<Vec<Mount>> {
-    let text = std::fs::read("/proc/self/mountinfo");
+    read_of(Path::new("/proc/self"))
+}
+
+/// As `read`, of the process that has this directory in /proc: those below its root directory.
+pub fn read_of(process: &Path) -> Result<Vec<Mount>> {
+    let text = std::fs::read(process.join("mountinfo"));
     let text = text.map_err(|error| errno_of(&error))?;
     Ok(text.split(|&byte| byte == b'\n').filter_map(parse).collect())
 }
 
 /// Parses one line: numbered fields, any number of tagged ones, a dash, then the filesystem's fields.
 fn parse(line: &[u8]) -> Option<Mount> {
-    let mut fields = line.split(|&byte| byte == b' ').skip(3);
-    let (root, point) = (fields.next()?, fields.next()?);
-    let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-    Some(Mount { root: unescape(root), point: CString::new(unescape(point)).ok()?, kind: kind.into() })
+    let mut fields = line.split(|&byte| byte == b' ');
+    let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    let (device, root, point) = (fields.nth(1)?.to_vec(), unescape(fields.next()?), fields.next()?);
+    let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
+    let (kind, source) = (fields.next()?.to_vec(), unescape(fields.next()?));
+    let (point, options) = (CString::new(unescape(point)).ok()?, fields.next()?.to_vec());
+    Some(Mount { id, device, root, point, kind, source, options })
 }
 
 /// Undoes the kernel's escapes: blanks and backslashes are written as a backslash and three octal digits.
-fn unescape(field: &[u8]) -> Vec<u8> {
+pub fn unescape(field: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(field.len());
     let mut rest = field;
     while let [first, others @ ..] = rest {
@@ -57,7 +73,15 @@ mod tests {
     fn a_line_is_taken_apart() {
         let line =
             b"40 29 0:45 /a\\134b /mnt/re\\040sctrl rw,relatime shared:2 master:1 - resctrl some-source rw";
-        let mount = Mount { root: b"/a\\b".into(), point: c"/mnt/re sctrl".into(), kind: b"resctrl".into() };
+        let mount = Mount {
+            id: 40,
+            device: b"0:45".into(),
+            root: b"/a\\b".into(),
+            point: c"/mnt/re sctrl".into(),
+            kind: b"resctrl".into(),
+            source: b"some-source".into(),
+            options: b"rw".into(),
+        };
         assert_eq!(parse(line), Some(mount));
         assert_eq!(parse(b"29 1 8:1 / / rw - ext4 /dev/sda rw").unwrap().kind, b"ext4");
         assert_eq!(parse(b""), None);

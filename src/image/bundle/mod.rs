@@ -15,6 +15,7 @@ mod private_tree;
 mod removal;
 pub(crate) mod seccomp;
 mod staging;
+mod traces;
 pub(crate) mod user;
 mod user_namespace;
 

@@ -10,10 +10,11 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 
+use super::BundleInfo;
 use super::opened::Bundle;
 use super::overlay::existing_store;
 use super::staging::{leads_to, lock, lock_ours, mark_in_the_making, rename_dir, rename_to_free};
-use super::{BundleInfo, in_use};
+use super::traces::Traces;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::image::filesystem::dir::proc_path;
@@ -38,14 +39,16 @@ fn remove_opened(bundle: &Bundle) -> Result<()> {
         return Err(fail!(Kind::State, "another directory took its place"));
     }
     let _lock = lock(dir.try_clone()?)?;
-    in_use::check(bundle)?;
+    let mut traces = Traces::of(bundle)?;
+    traces.refuse_if_in_use()?;
     // A bundle is removed without the store that it names, if that is gone or not ours any more.
     let store = bundle.info().overlay.as_ref().and_then(|overlay| existing_store(overlay).ok());
     unmount(dir, bundle.info())?;
+    traces.forget_device();
     let before = fstat(dir)?;
     let partial = withdraw(&parent, &name, dir)?;
     // Nobody finds the bundle by its name any more; somebody may have done so a moment before.
-    if let Err(error) = in_use::check(bundle) {
+    if let Err(error) = traces.follow(bundle).and_then(|()| traces.refuse_if_in_use()) {
         let rename = |from: &CStr, to: &CStr| rename_to_free(&parent, from, to);
         let _ = rename_dir(&parent, &partial, &name, dir, rename);
         restore(dir, &before);
