@@ -6,6 +6,8 @@
 //!
 //! The modules from the top down: what is above may name what is below, never the other way (`tests/layers` holds it).
 
+/// Checks everything an image holds without unpacking it.
+pub(crate) mod verify;
 /// Tells what unpacking would do, and which file comes from which layer.
 pub(crate) mod explain;
 /// Makes a new image of what a bundle has changed.
@@ -16,8 +18,6 @@ pub(crate) mod bundle;
 pub(crate) mod store;
 /// Finds out what a bundle has changed since it was unpacked.
 pub(crate) mod changes;
-/// Checks everything an image holds without unpacking it.
-pub(crate) mod verify;
 /// Copies images between layouts, archives and registries.
 pub(crate) mod copy;
 /// Opens images: references, layouts, archives, registries.

@@ -2,23 +2,21 @@
 //! continues after a fault, so that one run reports all faults.
 
 use std::collections::HashSet;
-use std::io::Read;
 
 use oci_spec::image::{Descriptor, Digest};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
-use crate::image::archive::path::clean;
-use crate::image::archive::{Archive, Entry};
+use crate::image::archive::Entry;
 use crate::image::blob::digest::{self, Verified, short};
 use crate::image::document::manifest::{
     DocumentKind, Image, artifact_type, document_kind, read_image, read_index, read_manifest,
 };
+use crate::image::explain::MergedTree;
 use crate::image::io_error::from_io_error;
 use crate::image::limits::{Limits, Usage};
 use crate::image::source::{ImageSource, MAX_INDEX_DEPTH};
-use crate::image::unpack::layer_stream::LayerStream;
-use crate::image::unpack::whiteout::classify;
+use crate::image::unpack::entries::for_each_entry;
 
 /// The result of one check.
 pub(crate) struct Finding {
@@ -112,6 +110,8 @@ fn check_blob(source: &dyn ImageSource, blob: &Descriptor) -> Result<()> {
 fn check_layers(source: &dyn ImageSource, image: &Image, limits: &Limits, report: &mut dyn FnMut(Finding)) {
     let used = Usage::default();
     let all = image.manifest.layers();
+    // What the layers make together: a hard link is good only if its file is there. None after a layer that is bad.
+    let mut tree = Some(MergedTree::default());
     for (number, (blob, diff_id)) in all.iter().zip(image.config.rootfs().diff_ids()).enumerate() {
         let what = format!(
             "layer {} of {} ({}:{})",
@@ -120,36 +120,21 @@ fn check_layers(source: &dyn ImageSource, image: &Image, limits: &Limits, report
             blob.digest().algorithm(),
             short(blob.digest())
         );
-        let check = || {
+        tree.iter_mut().for_each(MergedTree::begin_layer);
+        let mut check = || {
             let diff_id = digest::parse(diff_id)?;
-            for_each_entry(source.blob(blob)?, blob, &diff_id, limits, &used, &mut |_, _| Ok(()))
+            let mut apply = |entry: &Entry, path: &[u8]| match &mut tree {
+                Some(tree) => tree.apply(entry, path),
+                None => Ok(()),
+            };
+            for_each_entry(source.blob(blob)?, blob, &diff_id, limits, &used, &mut apply)
         };
-        report(Finding { what, result: check() });
+        let result = check();
+        if result.is_err() {
+            tree = None;
+        }
+        report(Finding { what, result });
     }
-}
-
-/// Reads a layer to its verified end, and calls `visit` with every entry and its clean path.
-///
-/// # Errors
-///
-/// Any fault of the blob or the archive, and the errors of `visit`.
-pub(super) fn for_each_entry(
-    blob: Box<dyn Read + Send>,
-    descriptor: &Descriptor,
-    diff_id: &Digest,
-    limits: &Limits,
-    used: &Usage,
-    visit: &mut dyn FnMut(&Entry, &[u8]) -> Result<()>,
-) -> Result<()> {
-    let mut archive = Archive::new(LayerStream::open(blob, descriptor, diff_id, limits, used)?);
-    let mut entry = Entry::default();
-    while archive.next_entry(&mut entry)? {
-        used.add_entries(0, limits)?;
-        let path = clean(&entry.name);
-        let visited = classify(&path).and_then(|_| visit(&entry, &path));
-        visited.map_err(|e: Error| e.context(entry.name.escape_ascii().to_string()))?;
-    }
-    archive.into_inner().finish()
 }
 
 impl Finding {

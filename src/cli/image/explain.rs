@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::arguments::{self, flag};
 use super::progress::{self, human_size};
 use crate::cli::stdout;
-use crate::error::{Kind, Result, printable::one_line};
+use crate::error::{Context, Kind, Result, printable::one_line};
 use crate::fail;
 use crate::image::archive::EntryKind;
 use crate::image::archive::path::is_within;
@@ -26,7 +26,7 @@ pub(super) fn command() -> Command {
                 .value_name("PATH")
                 .num_args(0..)
                 .value_parser(value_parser!(OsString))
-                .help("show only these paths and what is below them"),
+                .help("show only these paths and what is below them; symlinks of the image are followed"),
         )
         .arg(flag("json", "print one JSON document"))
         .arg(arguments::platform())
@@ -41,16 +41,19 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let image = arguments::image_of(matches, source.as_ref(), &reference, false)?;
     let limits = arguments::limits_of(matches);
     let mut explained = explain(source.as_ref(), &image, &limits, &progress::terminal_only(matches))?;
-    let chosen = arguments::inner_paths(matches, "path");
-    for chosen in &chosen {
+    let mut chosen = Vec::new();
+    for named in arguments::inner_paths(matches, "path") {
+        let places = explained.places(&named).with_context(|| absolute(&named))?;
         let is_there = explained
             .paths
             .iter()
             .map(|(path, _)| path)
             .chain(explained.events.iter().map(|event| &event.path));
-        if !chosen.is_empty() && !is_there.into_iter().any(|path| is_within(path, chosen)) {
-            return Err(fail!(Kind::NotFound, "no layer of the image has {}", absolute(chosen)));
+        let is_chosen = |path: &Vec<u8>| places.iter().any(|place| is_within(path, place));
+        if !named.is_empty() && !is_there.into_iter().any(is_chosen) {
+            return Err(fail!(Kind::NotFound, "no layer of the image has {}", absolute(&named)));
         }
+        chosen.extend(places);
     }
     let is_chosen = |path: &[u8]| chosen.is_empty() || chosen.iter().any(|chosen| is_within(path, chosen));
     explained.paths.retain(|(path, _)| is_chosen(path));

@@ -1,6 +1,6 @@
 //! `tare-image unpack SOURCE BUNDLE`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::json;
@@ -9,7 +9,7 @@ use super::arguments::{self, flag, option, path, text};
 use super::progress;
 use crate::cli::stdout;
 use crate::error::{Kind, Result};
-use crate::image::bundle::config_overrides::{ConfigOverrides, Seccomp, Volume};
+use crate::image::bundle::config_overrides::{ConfigOverrides, Seccomp, Volume, read_json};
 use crate::image::bundle::{self, UnpackOptions};
 use crate::image::source;
 use crate::image::unpack::entry_adapter::EntryAdapter;
@@ -92,7 +92,11 @@ fn config_arguments() -> Vec<Arg> {
         ),
         repeated("cmd", "WORD", "instead of the image's Cmd; a word, or a JSON array of them"),
         repeated("env", "NAME[=VALUE]", "set a variable, or remove it"),
-        option("user", "USER[:GROUP]", "instead of the image's User"),
+        option(
+            "user",
+            "USER[:GROUP]",
+            "instead of the image's User; a name is looked up in the image's /etc/passwd, when its layers are unpacked",
+        ),
         option("workdir", "DIR", "instead of the image's WorkingDir"),
         repeated(
             "volume",
@@ -138,7 +142,7 @@ fn config_overrides_of(matches: &ArgMatches) -> Result<ConfigOverrides> {
         seccomp: match text(matches, "seccomp") {
             None => Seccomp::Default,
             Some("none") => Seccomp::None,
-            Some(path) => Seccomp::File(path.into()),
+            Some(path) => Seccomp::Profile(read_json(Path::new(path))?),
         },
         rootless: match Privilege::detect() {
             // An overlay bundle is run where it is mounted: inside this namespace, where the container's ids are this
@@ -150,7 +154,12 @@ fn config_overrides_of(matches: &ArgMatches) -> Result<ConfigOverrides> {
             _ => None,
         },
         mapping: mapping_of(matches)?,
-        merge: matches.get_many("merge").into_iter().flatten().cloned().collect(),
+        merge: matches
+            .get_many::<PathBuf>("merge")
+            .into_iter()
+            .flatten()
+            .map(|path| read_json(path))
+            .collect::<Result<_>>()?,
     })
 }
 

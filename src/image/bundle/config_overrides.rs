@@ -1,7 +1,7 @@
 //! The options of `unpack` that override the image's configuration (--entrypoint, --env, --volume, …). Each is applied
 //! to the image's configuration if that has such a field, and to config.json otherwise.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use oci_spec::image::{Config, ImageConfiguration};
 use serde_json::{Value, json};
@@ -29,8 +29,8 @@ pub(crate) struct ConfigOverrides {
     pub(crate) rootless: Option<mapping::IdMapping>,
     /// The user namespace of a container that root runs.
     pub(crate) mapping: Option<mapping::IdMapping>,
-    /// Files with JSON merge patches (RFC 7396), applied last.
-    pub(crate) merge: Vec<PathBuf>,
+    /// JSON merge patches (RFC 7396), applied last.
+    pub(crate) merge: Vec<Value>,
 }
 
 /// `--seccomp`.
@@ -40,7 +40,7 @@ pub(crate) enum Seccomp {
     #[default]
     Default,
     None,
-    File(PathBuf),
+    Profile(Value),
 }
 
 /// `--volume SOURCE:DESTINATION[:OPTIONS]` for a bind mount, or `--volume DESTINATION` for a tmpfs.
@@ -123,7 +123,7 @@ impl ConfigOverrides {
     }
 
     /// config.json with these overrides.
-    pub(super) fn apply_to_runtime(&self, mut runtime: Value) -> Result<Value> {
+    pub(super) fn apply_to_runtime(&self, mut runtime: Value) -> Value {
         for volume in &self.volumes {
             add_volume(&mut runtime, volume);
         }
@@ -141,7 +141,7 @@ impl ConfigOverrides {
         match &self.seccomp {
             Seccomp::Default => {}
             Seccomp::None => remove(&mut runtime["linux"], "seccomp"),
-            Seccomp::File(path) => runtime["linux"]["seccomp"] = read_json(path)?,
+            Seccomp::Profile(profile) => runtime["linux"]["seccomp"] = profile.clone(),
         }
         if let Some(mapping) = &self.rootless {
             make_rootless(&mut runtime, mapping);
@@ -149,10 +149,10 @@ impl ConfigOverrides {
         if let Some(mapping) = &self.mapping {
             add_user_namespace(&mut runtime, mapping);
         }
-        for path in &self.merge {
-            merge(&mut runtime, &read_json(path)?);
+        for patch in &self.merge {
+            merge(&mut runtime, patch);
         }
-        Ok(runtime)
+        runtime
     }
 }
 
@@ -170,17 +170,8 @@ fn remove(object: &mut Value, key: &str) {
     }
 }
 
-impl ConfigOverrides {
-    /// Checks the options as far as possible before the layers are read.
-    pub(super) fn check(&self) -> Result<()> {
-        if let Seccomp::File(path) = &self.seccomp {
-            read_json(path)?;
-        }
-        self.user.as_deref().map_or(Ok(()), super::user::check)
-    }
-}
-
-fn read_json(path: &PathBuf) -> Result<Value> {
+/// Reads the file of `--seccomp` or `--merge`: once, since it may be a pipe, and before any layer is read.
+pub(crate) fn read_json(path: &Path) -> Result<Value> {
     let place = || format!("{}", path.display());
     let bytes = std::fs::read(path).with_context(place)?;
     crate::image::document::manifest::parse_json(&bytes).with_context(place)

@@ -109,7 +109,10 @@ pub(crate) fn unpack(
     path: &Path,
     options: &UnpackOptions,
 ) -> Result<()> {
-    options.overrides.check()?;
+    if !options.rootfs_only {
+        // As far as it can be known before the layers are read: names are looked up in the image.
+        user::check(config::user(&options.overrides.apply_to_image(&image.config)))?;
+    }
     let staging = StagingDir::create(path)?;
     let info = BundleInfo {
         reference: reference.into(),
@@ -160,7 +163,7 @@ fn runtime_config(image: &Image, tree: &mut Tree, overrides: &ConfigOverrides) -
     let cwd = config::working_dir(&image);
     tree.open_or_create_dir(&clean(cwd.as_bytes()))
         .with_context(|| format!("make working directory {cwd}"))?;
-    let runtime = overrides.apply_to_runtime(config::runtime(&image, &user))?;
+    let runtime = overrides.apply_to_runtime(config::runtime(&image, &user));
     let mut text = serde_json::to_vec_pretty(&runtime).map_err(|e| fail!(Kind::Spec, "config.json: {e}"))?;
     text.push(b'\n');
     Ok(text)

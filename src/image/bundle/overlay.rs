@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::{Mode, fstat, mkdirat};
@@ -21,11 +22,14 @@ use crate::image::document::manifest::Image;
 use crate::image::filesystem::copy_file::{set_owner_and_mode, set_times};
 use crate::image::filesystem::dir::{fd_path, proc_path};
 use crate::image::filesystem::overlay::{IdmappedDir, Overlay};
+use crate::image::filesystem::xattrs;
 use crate::image::source::ImageSource;
 use crate::image::store::{BUNDLE_INFO, Store, import_layers};
+use crate::image::unpack::entry_adapter::map_attributes;
 use crate::image::unpack::tree::Tree;
 use crate::image::userns::mapping::IdMapping;
 use crate::inroot::{Root, c_string};
+use crate::sys::xattr::fsetxattr;
 
 /// Makes the bundle in the staging directory, puts it in place and mounts it.
 pub(super) fn make(
@@ -92,7 +96,8 @@ fn write_config(image: &Image, staging: &StagingDir, options: &UnpackOptions) ->
     tree.finish().context("set the times of directories")
 }
 
-/// Gives the upper directory, which is the root of the overlay, the attributes that the image has for its root.
+/// Gives the upper directory, which is the root of the overlay, the owner, mode, extended attributes and times that the
+/// image has for its root.
 fn copy_root_attributes(
     store: &Store,
     layers: &[String],
@@ -100,8 +105,14 @@ fn copy_root_attributes(
     mapping: Option<&IdMapping>,
 ) -> Result<()> {
     let mut stat = fstat(upper)?;
+    let mut attributes = Vec::new();
     match store.topmost_root(layers)? {
-        Some(path) => stat = fstat(fs::File::open(&path)?)?,
+        Some(path) => {
+            let root = fs::File::open(&path)?;
+            stat = fstat(&root)?;
+            attributes = xattrs::read_open(root.as_fd(), None)?;
+            attributes.retain(|(name, _)| !xattrs::is_overlay_mark(name));
+        }
         // No layer has an entry for the root.
         None => {
             (stat.st_uid, stat.st_gid, stat.st_mode) = (0, 0, 0o755);
@@ -111,8 +122,18 @@ fn copy_root_attributes(
     }
     if let Some(mapping) = mapping {
         (stat.st_uid, stat.st_gid) = mapping.to_host(stat.st_uid, stat.st_gid)?;
+        map_attributes(&mut attributes, mapping)?;
     }
     set_owner_and_mode(upper.as_fd(), &stat)?;
+    for (name, value) in attributes {
+        match fsetxattr(upper.as_fd(), &c_string(&name)?, &value) {
+            // The filesystem of the bundle has no such attributes, unlike that of the store.
+            Ok(()) | Err(Errno::ENOTSUP) => {}
+            Err(errno) => {
+                return Err(errno).with_context(|| format!("set extended attribute {}", name.escape_ascii()));
+            }
+        }
+    }
     Ok(set_times(upper.as_fd(), &stat)?)
 }
 

@@ -150,7 +150,7 @@ impl Comparing {
             return Ok(false);
         }
         let mut above = xattrs::read_by_name(found.dir, found.name, Some(self.marks))?;
-        self.owners.unmap_capability(&mut above);
+        self.owners.unmap_attributes(&mut above);
         if above != xattrs::read_by_name(dir.as_fd(), found.name, self.below_marks)? {
             return Ok(false);
         }

@@ -3,7 +3,7 @@
 
 use nix::sys::stat::FileStat;
 
-use crate::image::unpack::entry_adapter::unmap_capability;
+use crate::image::unpack::entry_adapter::unmap_attributes;
 use crate::image::unpack::owner_xattr::{OWNER_XATTR, decode_owner};
 use crate::image::userns::mapping::IdMapping;
 
@@ -25,19 +25,18 @@ impl Owners {
         stat
     }
 
-    /// Removes the attribute `user.rootlesscontainers` from `xattrs`, and returns the owner in it. Unmaps file
-    /// capabilities too.
+    /// Removes the attribute `user.rootlesscontainers` from `xattrs`, and returns the owner in it. Unmaps the other
+    /// attributes too.
     pub(crate) fn take_owner(&self, xattrs: &mut Vec<(Vec<u8>, Vec<u8>)>) -> Option<(u32, u32)> {
-        self.unmap_capability(xattrs);
+        self.unmap_attributes(xattrs);
         let index = xattrs.iter().position(|(name, _)| self.is_single_id && name == OWNER_XATTR)?;
         decode_owner(&xattrs.remove(index).1)
     }
 
-    /// Changes a file capability that counts for the mapped root to one for every root, as the image has it.
-    pub(crate) fn unmap_capability(&self, xattrs: &mut [(Vec<u8>, Vec<u8>)]) {
-        let Some(Ok((root, _))) = self.mapping.as_ref().map(|mapping| mapping.to_host(0, 0)) else { return };
-        for (_, value) in xattrs.iter_mut().filter(|(name, _)| name == b"security.capability") {
-            unmap_capability(value, root);
+    /// Changes ids of the host in file capabilities and access lists to those that the image has.
+    pub(crate) fn unmap_attributes(&self, xattrs: &mut [(Vec<u8>, Vec<u8>)]) {
+        if let Some(mapping) = &self.mapping {
+            unmap_attributes(xattrs, mapping);
         }
     }
 }

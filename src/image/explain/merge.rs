@@ -7,12 +7,12 @@ use crate::error::{Kind, Result};
 use crate::fail;
 use crate::image::archive::path::{clean, split};
 use crate::image::archive::{Entry, EntryKind};
-use crate::image::unpack::whiteout::{EntryMeaning, classify};
+use crate::image::unpack::whiteout::{EntryMeaning, PSEUDOLINKS, classify};
 use crate::inroot::MAX_SYMLINKS;
 
 /// The layers applied so far.
 #[derive(Debug, Default)]
-pub(super) struct MergedTree {
+pub(crate) struct MergedTree {
     paths: BTreeMap<Vec<u8>, Origin>,
     events: Vec<Event>,
     layers: Vec<Layer>,
@@ -21,6 +21,7 @@ pub(super) struct MergedTree {
 impl MergedTree {
     /// Begins the next layer: the entries that follow belong to it.
     pub(crate) fn begin_layer(&mut self) {
+        self.remove_pseudolinks();
         self.layers.push(Layer::default());
     }
 
@@ -37,6 +38,11 @@ impl MergedTree {
         self.layers[number].bytes += size;
         match classify(path)? {
             EntryMeaning::File => self.put(entry, path, size),
+            // Links of this layer are made to it, and it is no part of the tree.
+            EntryMeaning::Pseudolink if entry.kind == EntryKind::Regular => {
+                self.add_event(path, Effect::Skipped);
+                self.put(entry, path, size)
+            }
             EntryMeaning::Reserved | EntryMeaning::Pseudolink => {
                 self.add_event(path, Effect::Skipped);
                 Ok(())
@@ -54,6 +60,12 @@ impl MergedTree {
                 Ok(())
             }
         }
+    }
+
+    /// Ends a layer: removes the files that only its own hard links needed.
+    fn remove_pseudolinks(&mut self) {
+        let below: Vec<Vec<u8>> = self.below(PSEUDOLINKS).map(|(path, _)| path.clone()).collect();
+        below.iter().chain([&PSEUDOLINKS.to_vec()]).for_each(|path| drop(self.paths.remove(path)));
     }
 
     fn add_event(&mut self, path: &[u8], effect: Effect) {
@@ -141,11 +153,19 @@ impl MergedTree {
     /// Gives a hard link the metadata of its target.
     fn resolve_hard_link(&self, origin: &mut Origin) -> Result<()> {
         let target = clean(&origin.link);
+        if target.is_empty() {
+            let shown = origin.link.escape_ascii();
+            return Err(fail!(Kind::Spec, "link to \"{shown}\": the root cannot be linked to"));
+        }
         let (above, name) = split(&target);
         let target = join(&self.resolve(above, MAX_SYMLINKS)?, name);
         let missing =
             || fail!(Kind::Spec, "link to \"{}\": there is no such file yet", target.escape_ascii());
         let existing = self.paths.get(&target).ok_or_else(missing)?;
+        if existing.kind == EntryKind::Directory {
+            let target = target.escape_ascii();
+            return Err(fail!(Kind::Spec, "link to \"{target}\": a directory cannot be linked to"));
+        }
         let layer = origin.layer;
         let link = if existing.kind == EntryKind::Symlink { existing.link.clone() } else { target };
         *origin =
@@ -182,27 +202,40 @@ impl MergedTree {
 
     /// Follows the symlinks in a path, inside the root, at most `links` in one another.
     fn resolve(&self, path: &[u8], links: u32) -> Result<Vec<u8>> {
-        let mut so_far = Vec::new();
-        for part in path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()) {
-            let next = join(&so_far, part);
-            so_far = match self.paths.get(&next) {
-                Some(origin) if origin.kind == EntryKind::Symlink => {
-                    let links = links
-                        .checked_sub(1)
-                        .ok_or_else(|| fail!(Kind::Spec, "too many levels of symbolic links"))?;
-                    let from: &[u8] = if origin.link.starts_with(b"/") { b"" } else { &so_far };
-                    self.resolve(&clean(&[from, &origin.link].join(&b'/')), links)?
-                }
-                _ => next,
-            };
-        }
-        Ok(so_far)
+        follow(path, links, &|path| self.paths.get(path))
     }
-
     /// Ends the merge, when all layers are applied.
-    pub(crate) fn finish(self) -> Explained {
+    pub(super) fn finish(mut self) -> Explained {
+        self.remove_pseudolinks();
         Explained { layers: self.layers, paths: self.paths.into_iter().collect(), events: self.events }
     }
+}
+
+/// Follows the symlinks in a path, inside the root, at most `links` in one another; `find` gives what is at a path.
+pub(super) fn follow<'a>(
+    path: &[u8],
+    links: u32,
+    find: &dyn Fn(&[u8]) -> Option<&'a Origin>,
+) -> Result<Vec<u8>> {
+    let mut so_far = Vec::new();
+    for part in path.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".") {
+        if part == b".." {
+            so_far = split(&so_far).0.to_vec();
+            continue;
+        }
+        let next = join(&so_far, part);
+        so_far = match find(&next) {
+            Some(origin) if origin.kind == EntryKind::Symlink => {
+                let links = links
+                    .checked_sub(1)
+                    .ok_or_else(|| fail!(Kind::Spec, "too many levels of symbolic links"))?;
+                let from: &[u8] = if origin.link.starts_with(b"/") { b"" } else { &so_far };
+                follow(&[from, &origin.link].join(&b'/'), links, find)?
+            }
+            _ => next,
+        };
+    }
+    Ok(so_far)
 }
 
 fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {

@@ -8,14 +8,17 @@ use std::sync::Arc;
 
 use crate::error::{Context, Result};
 use crate::image::archive::EntryKind;
+use crate::image::archive::path::split;
 use crate::image::blob::digest::{self, short};
 use crate::image::document::manifest::Image;
 use crate::image::limits::{Limits, Usage};
 use crate::image::progress::{Progress, ProgressReader};
 use crate::image::source::ImageSource;
-use crate::image::verify::for_each_entry;
+use crate::image::unpack::entries::for_each_entry;
+use crate::inroot::MAX_SYMLINKS;
 
-use merge::MergedTree;
+pub(crate) use merge::MergedTree;
+use merge::follow;
 pub(crate) use reasons::{Reason, reasons};
 
 /// The file at a path when all layers are applied, and the layer it comes from.
@@ -74,6 +77,20 @@ pub(crate) struct Explained {
     /// In the order of the paths' bytes.
     pub(crate) paths: Vec<(Vec<u8>, Origin)>,
     pub(crate) events: Vec<Event>,
+}
+
+impl Explained {
+    /// The places that a path leads to: with the symlinks of its directories followed, and with its last one too.
+    pub(crate) fn places(&self, path: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let find = |path: &[u8]| {
+            let at = self.paths.binary_search_by(|(other, _)| other[..].cmp(path)).ok()?;
+            Some(&self.paths[at].1)
+        };
+        let (above, name) = split(path);
+        let above = follow(above, MAX_SYMLINKS, &find)?;
+        let itself = if above.is_empty() { name.to_vec() } else { [&above, name].join(&b'/') };
+        Ok(vec![follow(&itself, MAX_SYMLINKS, &find)?, itself])
+    }
 }
 
 /// Reads all layers, with the same checks as unpacking, and applies them in memory.

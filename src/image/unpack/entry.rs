@@ -275,10 +275,14 @@ fn create_hard_link(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, 
         return Ok(());
     }
     let from = from.filter(|_| place == LinkTarget::Here);
-    let from = from.ok_or_else(|| fail!(Kind::Spec, "there is no such file yet")).with_context(shown)?;
+    let missing = || fail!(Kind::Spec, "there is no such file yet");
+    let from = from.ok_or_else(missing).with_context(shown)?;
     if from.inode == dir.inode && last.as_c_str() == name {
         // A link to itself changes nothing, if the file exists.
-        return stat(dir, name).map(drop).with_context(shown);
+        return match stat(dir, name) {
+            Err(Errno::ENOENT) => Err(missing()).with_context(shown),
+            found => found.map(drop).with_context(shown),
+        };
     }
     let link = || linkat(from.as_fd(), last.as_c_str(), dir.as_fd(), name, AtFlags::empty());
     match link() {
@@ -286,7 +290,7 @@ fn create_hard_link(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, 
             tree.remove_existing(dir, name).context("remove what was there")?;
             link().with_context(shown)
         }
-        Err(Errno::ENOENT) => Err(fail!(Kind::Spec, "there is no such file yet")).with_context(shown),
+        Err(Errno::ENOENT) => Err(missing()).with_context(shown),
         other => other.with_context(shown),
     }
 }

@@ -4,6 +4,7 @@
 
 use std::cell::Cell;
 
+use super::access_list::{change_ids, is_access_list};
 use super::owner_xattr::{OWNER_XATTR, encode_owner};
 use crate::error::{Kind, Result};
 use crate::image::archive::{Entry, EntryKind};
@@ -67,12 +68,7 @@ impl EntryAdapter {
         }
         if let Some(mapping) = &self.mapping {
             (entry.uid, entry.gid) = mapping.to_host(entry.uid, entry.gid)?;
-            let root = self.root_ids().0;
-            for (name, value) in &mut entry.xattrs {
-                if name == CAPABILITY {
-                    map_capability(value, root);
-                }
-            }
+            map_attributes(&mut entry.xattrs, mapping)?;
         }
         Ok(())
     }
@@ -123,6 +119,37 @@ fn refuse_overlay_marks(entry: &mut Entry) -> Result<()> {
     Ok(())
 }
 
+/// Changes the ids in the extended attributes of a file to those of the host.
+///
+/// # Errors
+///
+/// `Kind::Unsupported` for an id outside the mapping.
+pub(crate) fn map_attributes(attributes: &mut [(Vec<u8>, Vec<u8>)], mapping: &IdMapping) -> Result<()> {
+    let (root, _) = mapping.to_host(0, 0)?;
+    for (name, value) in attributes {
+        if name == CAPABILITY {
+            map_capability(value, root);
+        } else if is_access_list(name) {
+            let user = |id| Ok(mapping.to_host(id, 0)?.0);
+            change_ids(value, user, |id| Ok(mapping.to_host(0, id)?.1))?;
+        }
+    }
+    Ok(())
+}
+
+/// Changes the ids in the extended attributes of a file back to those of the image.
+pub(crate) fn unmap_attributes(attributes: &mut [(Vec<u8>, Vec<u8>)], mapping: &IdMapping) {
+    let root = mapping.to_host(0, 0).map(|(root, _)| root);
+    for (name, value) in attributes {
+        if let (CAPABILITY, Ok(root)) = (&name[..], &root) {
+            unmap_capability(value, *root);
+        } else if is_access_list(name) {
+            let user = |id| Ok(mapping.to_container(id, 0).0);
+            let _ = change_ids(value, user, |id| Ok(mapping.to_container(0, id).1));
+        }
+    }
+}
+
 /// Makes a file capability of version 2, which counts for the host's root only, one of version 3 that counts for the
 /// user namespace whose root has the id `root` on the host (capabilities(7)). KERNEL(4.14).
 fn map_capability(value: &mut Vec<u8>, root: u32) {
@@ -134,7 +161,7 @@ fn map_capability(value: &mut Vec<u8>, root: u32) {
 }
 
 /// Makes a file capability of version 3 for this root one of version 2 again, as images have it.
-pub(crate) fn unmap_capability(value: &mut Vec<u8>, root: u32) {
+fn unmap_capability(value: &mut Vec<u8>, root: u32) {
     const VERSION: usize = 3;
     if value.len() == 24 && value[VERSION] == 3 && value[20..] == root.to_le_bytes() {
         value[VERSION] = 2;

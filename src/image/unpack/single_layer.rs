@@ -94,9 +94,8 @@ impl SingleLayer {
 
     /// Records that an entry is about to be made. It replaces a hard link of the same path that waits for its target.
     pub(super) fn record_entry(&mut self, path: &[u8]) {
-        if !self.missing_links.is_empty() {
-            self.missing_links.remove(path);
-        }
+        // Whether the link was good is known only over the layers below.
+        self.needs_order |= self.missing_links.remove(path).is_some();
     }
 
     /// Records a hard link whose target this layer does not have. A link to another such link is recorded with the

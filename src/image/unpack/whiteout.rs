@@ -11,7 +11,7 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 const RESERVED: &[u8] = b".wh..wh.";
 
 /// The directory where AUFS keeps files that have several names.
-pub(super) const PSEUDOLINKS: &[u8] = b".wh..wh.plnk";
+pub(crate) const PSEUDOLINKS: &[u8] = b".wh..wh.plnk";
 
 /// What an entry is, by its path.
 #[derive(Debug, PartialEq, Eq)]
