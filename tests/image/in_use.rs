@@ -100,6 +100,31 @@ fn whatever_uses_a_bundle_keeps_it() {
 }
 
 #[test]
+fn a_relative_layer_is_that_of_its_own_bundle_alone() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("needs root");
+    }
+    let scratch = Scratch::new("relative-layer");
+    image(&scratch, &[&[file("a", ""), dir("sub")]]);
+    for name in ["mnt", "lower", "other"] {
+        fs::create_dir(scratch.join(name)).unwrap();
+    }
+    unpack(&scratch, &[]);
+    let mount = |options: &str| {
+        format!("exec unshare -m sh -ec \"mount -t overlay -o {options} none mnt; echo ready; read x\"")
+    };
+    for options in ["lowerdir=bundle/rootfs:lower", "lowerdir=./bundle/rootfs/sub:lower"] {
+        let running = Running::start(&scratch, &mount(options));
+        assert!(scratch.run(&["unpack", "-q", "oci:image", "other/bundle"]).status.success());
+        let output = scratch.run(&["remove", "other/bundle"]);
+        assert!(output.status.success(), "{options}: {}", stderr(&output));
+        let output = scratch.run(&["remove", "bundle"]);
+        assert!(stderr(&output).contains("an overlay over it"), "{options}: {}", stderr(&output));
+        drop(running);
+    }
+}
+
+#[test]
 fn an_overlay_that_only_another_namespace_has_keeps_its_bundle() {
     if !nix::unistd::geteuid().is_root() {
         return skip("needs root");
@@ -131,7 +156,8 @@ fn a_process_that_cannot_be_looked_at_is_told() {
     }
     let scratch = Scratch::new("in-use-blind");
     image(&scratch, &[&[file("a", "")]]);
-    unpack(&scratch, &[]);
+    // A name that no other test has a relative layer of.
+    assert!(scratch.run(&["unpack", "-q", "oci:image", "blind"]).status.success());
     // Root without the capability to look at processes that have more.
     let output = Command::new("setpriv")
         .args([
@@ -141,7 +167,7 @@ fn a_process_that_cannot_be_looked_at_is_told() {
             "-sys_ptrace",
             env!("CARGO_BIN_EXE_tare-image"),
         ])
-        .args(["remove", "bundle"])
+        .args(["remove", "blind"])
         .current_dir(scratch.path())
         .output()
         .unwrap();

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, open};
+use nix::fcntl::{AtFlags, OFlag, open, readlink};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat, stat};
 
 use super::opened::Bundle;
@@ -169,11 +169,7 @@ impl Traces {
 
     /// Whether the path of an overlay's layer, as whoever mounted it has spelled it, is in the bundle.
     fn is_layer(&self, layer: &[u8], process: &Path) -> bool {
-        let Some(absolute) = layer.strip_prefix(b"/") else {
-            // From a directory that nobody knows any more.
-            let tail = [b"/", layer.strip_prefix(b"./").unwrap_or(layer)].concat();
-            return layer.len() > 1 && self.paths.iter().any(|path| path.ends_with(&tail));
-        };
+        let Some(absolute) = layer.strip_prefix(b"/") else { return self.is_relative_layer(layer, process) };
         if self.has(layer) {
             return true;
         }
@@ -181,6 +177,20 @@ impl Traces {
         let found = stat(&process.join("root").join(std::ffi::OsStr::from_bytes(absolute)));
         !layer.starts_with(b"/proc/")
             && found.is_ok_and(|found| self.ids.contains(&(found.st_dev, found.st_ino)))
+    }
+
+    /// As `is_layer`, of a relative path. The directory that it begins at is not told: most often it is the process's.
+    fn is_relative_layer(&self, layer: &[u8], process: &Path) -> bool {
+        let below = Path::new(std::ffi::OsStr::from_bytes(layer.strip_prefix(b"./").unwrap_or(layer)));
+        let cwd = process.join("cwd");
+        match (readlink(&cwd), stat(&cwd.join(below))) {
+            (Ok(above), Ok(found)) => self.is_part(&Path::new(&above).join(below), &found),
+            // It began elsewhere: nothing but the end of the path can be compared.
+            _ => {
+                let tail = [b"/", below.as_os_str().as_bytes()].concat();
+                layer.len() > 1 && self.paths.iter().any(|path| path.ends_with(&tail))
+            }
+        }
     }
 }
 
