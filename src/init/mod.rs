@@ -54,6 +54,7 @@ use sync::{FAILED, ask_for, send_ready, wait_for, wait_for_start};
 
 /// Runs `body` to its execve. If it fails, sends the report and exits.
 pub(crate) fn run_or_report(socket: &SyncSocket, body: impl FnOnce() -> Result<Infallible, Report>) -> ! {
+    crate::sys::heap_end::end_without_memory();
     let Err(report) = body();
     if socket.send(&Message::Failed(report)).is_err() && report.step != Step::Execute {
         // The parent has gone after `create`: only the process's own stderr is left. `program::execute` has

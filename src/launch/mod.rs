@@ -40,6 +40,7 @@ use crate::log;
 use crate::plan::namespaces::Topology;
 use crate::plan::seccomp::Filter;
 use crate::plan::waits::Waits;
+use crate::sys::file::read_small_at;
 use crate::sys::process::{CloneSide, clone3, pidfd_send_signal};
 use conversation::Conversation;
 use seccomp_agent::Agent;
@@ -303,6 +304,11 @@ impl Child {
             Message::Closed if filter.is_some_and(|filter| !filter.permits_execve) => {
                 Err(SpawnError::Died(self.ended_by()))
             }
+            Message::Closed
+                if filter.is_some_and(|filter| !filter.permits_report) && !self.has_executed()? =>
+            {
+                Err(SpawnError::Died(self.ended_by()))
+            }
             // The socket closes on execve.
             _ => Ok(()),
         }
@@ -316,6 +322,26 @@ impl Child {
             Ok(WaitStatus::Signaled(_, signal, _)) => Some(signal as i32),
             _ => None,
         }
+    }
+
+    /// Whether a process that has closed its socket has done so by executing its program: then it has another name
+    /// than we have, a moment later. What has ended under our name has not.
+    fn has_executed(&self) -> Result<bool> {
+        const ATTEMPTS: u32 = 100;
+        let name = |path: &str| read_small_at(path).with_context(|| format!("read {path}"));
+        let (own, its) = (name("/proc/self/comm")?, format!("/proc/{}/comm", self.process.pid));
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
+        for _ in 0..ATTEMPTS {
+            let lives = waitid(Id::PIDFd(self.pidfd.as_fd()), flags) == Ok(WaitStatus::StillAlive);
+            if name(&its)? != own {
+                return Ok(true);
+            }
+            if !lives {
+                return Ok(false);
+            }
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+        Ok(true)
     }
 
     /// Kills the process and waits for its end.

@@ -6,6 +6,11 @@ use crate::{fail, log};
 
 /// The exit status of a process that SIGSYS has ended, as a shell counts it.
 const BY_SIGSYS: i32 = 128 + libc::SIGSYS;
+/// Of one that could neither go on nor exit.
+const BY_SIGILL: i32 = 128 + libc::SIGILL;
+const BY_SIGSEGV: i32 = 128 + libc::SIGSEGV;
+const NO_WAY_ON: &str =
+    "linux.seccomp does not allow what nearly every program needs to go on or to end: mmap, brk, exit_group";
 
 /// Says why a process ended by `signal` before its program ran and without a report: a filter may deny every
 /// call that it could report with. Returns `None` if its filter is not the reason.
@@ -20,6 +25,9 @@ pub(crate) fn explain(filter: Option<&Filter>, signal: Option<i32>) -> Option<Er
         (Some(libc::SIGILL), true, false) => {
             "the profile allowed neither what comes before the program nor exit"
         }
+        (_, true, _) if !filter.permits_report => {
+            "the profile left the process no way to its program, nor to say what it was denied"
+        }
         _ => return None,
     };
     let hint = "a process must be able to execute its program under its filter, and to end: execve, exit_group; \
@@ -27,11 +35,14 @@ pub(crate) fn explain(filter: Option<&Filter>, signal: Option<i32>) -> Option<Er
     Some(fail!(Kind::Child, "/linux/seccomp: {why}").with_hint(hint))
 }
 
-/// If a program has ended by SIGSYS, says that the filter did it.
+/// If a program has ended in a way that a filter brings about, says so.
 pub(crate) fn tell(filter: Option<&Filter>, status: i32) {
-    if filter.is_some() && status == BY_SIGSYS {
-        log::warn(format_args!(
-            "exit status {BY_SIGSYS} is SIGSYS: linux.seccomp ends a process so for a call that it does not allow"
-        ));
-    }
+    let Some(filter) = filter else { return };
+    let (name, why) = match status {
+        BY_SIGSYS => ("SIGSYS", "linux.seccomp ends a process so for a call that it does not allow"),
+        BY_SIGILL if !filter.permits_report => ("SIGILL", NO_WAY_ON),
+        BY_SIGSEGV if !filter.permits_report => ("SIGSEGV", NO_WAY_ON),
+        _ => return,
+    };
+    log::warn(format_args!("exit status {status} is {name}: {why}"));
 }

@@ -99,6 +99,9 @@ pub fn chown_opened(fd: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<()> {
     nix::unistd::fchownat(fd, c"", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)
 }
 
+/// How often openat2(2) is asked again: some tens of milliseconds.
+const MOST_REFUSED: u32 = 100_000;
+
 /// Opens a file with openat2(2), KERNEL(5.6). Adds O_CLOEXEC to `flags`.
 pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32, resolve: u64) -> Result<OwnedFd> {
     // SAFETY: open_how is plain data for which zero is valid; it may only be made this way (non_exhaustive).
@@ -106,6 +109,7 @@ pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32, resolve:
     how.flags = (flags | libc::O_CLOEXEC) as u64;
     how.mode = u64::from(mode);
     how.resolve = resolve;
+    let mut refused = 0;
     loop {
         // SAFETY: path is NUL-terminated, how is a live struct of the size given; the kernel only reads them.
         let fd = unsafe {
@@ -118,8 +122,9 @@ pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32, resolve:
             )
         };
         match check(fd) {
-            // EAGAIN: the kernel saw a rename during an IN_ROOT lookup and asks to try again (man openat2).
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            // EAGAIN: the kernel saw a rename during an IN_ROOT lookup and asks to try again (man openat2). Not for
+            // ever: a seccomp filter may answer so, and others may rename without end.
+            Err(Errno::EAGAIN | Errno::EINTR) if refused < MOST_REFUSED => refused += 1,
             // SAFETY: a descriptor that the kernel has just made for us, owned by nobody else.
             other => return other.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) }),
         }
@@ -140,7 +145,7 @@ pub fn read_small(file: impl AsFd) -> Result<Vec<u8>> {
     const STEP: usize = 4096;
     let (mut bytes, mut length) = (vec![0; STEP], 0);
     loop {
-        match nix::unistd::read(&file, &mut bytes[length..]) {
+        match uninterrupted(|| nix::unistd::read(&file, &mut bytes[length..])) {
             Ok(0) => break,
             Ok(more) => {
                 length += more;
@@ -150,7 +155,6 @@ pub fn read_small(file: impl AsFd) -> Result<Vec<u8>> {
                     break;
                 }
             }
-            Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
         if bytes.len() - length < STEP / 2 {

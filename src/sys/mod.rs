@@ -9,6 +9,7 @@
 pub mod bpf;
 pub mod entry;
 pub mod file;
+pub mod heap_end;
 pub mod interrupt;
 pub mod mount;
 pub mod mountinfo;

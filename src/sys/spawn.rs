@@ -12,7 +12,9 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{Pid, fchdir, pipe2, read, setpgid, write};
 
-use super::process::{CloneSide, Vector, clone3, close_range, execve, exit_now, reset_signals};
+use super::process::{
+    CloneSide, Vector, clone3, close_range, execve, exit_now, pidfd_send_signal, reset_signals,
+};
 use super::{Result, check, uninterrupted};
 
 /// A program to start, and everything that it inherits.
@@ -47,7 +49,11 @@ pub fn spawn(program: &Program<'_>) -> Result<(i32, OwnedFd)> {
             exit_now(127)
         }
         CloneSide::Parent { pid, pidfd } => {
-            drop(writer);
+            if let Err(errno) = really_close(writer) {
+                let _ = pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+                let _ = wait(pid);
+                return Err(errno);
+            }
             let mut errno = [0; 4];
             match read_errno(&reader, &mut errno) {
                 Ok(0) => Ok((pid, pidfd)),
@@ -58,6 +64,16 @@ pub fn spawn(program: &Program<'_>) -> Result<(i32, OwnedFd)> {
             }
         }
     }
+}
+
+/// Closes our end, and looks whether it is closed: a seccomp filter may deny that, and to read from the pipe would then
+/// be to wait for ever. (The C library takes EINTR for success.)
+fn really_close(writer: OwnedFd) -> Result<()> {
+    let number = writer.as_raw_fd();
+    drop(writer);
+    // SAFETY: reads a flag of a number, whatever it stands for; there is no other thread that could open it anew.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if flags < 0 { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 /// Reads the errno of a failed start. Returns 0 if execve has closed the pipe.

@@ -172,3 +172,75 @@ fn with_a_rule_about_no_call_is_refused() {
     }
     bundle.leaves_nothing();
 }
+
+fn denying(bundle: &mut Bundle, default: &str, errno: u32, names: &[&str]) {
+    let action = if default == "SCMP_ACT_ALLOW" { "SCMP_ACT_ERRNO" } else { "SCMP_ACT_ALLOW" };
+    bundle.patch(|config| {
+        let mut rule = json!({"names": names, "action": action});
+        let mut profile = json!({"defaultAction": default});
+        if default == "SCMP_ACT_ALLOW" {
+            rule["errnoRet"] = json!(errno);
+        } else {
+            profile["defaultErrnoRet"] = json!(errno);
+        }
+        profile["syscalls"] = json!([rule]);
+        config["linux"]["seccomp"] = profile;
+    });
+}
+
+/// Runs it for a second of the processor's time at most.
+#[track_caller]
+fn ends(bundle: &Bundle) -> crate::support::Answer {
+    let answer = bundle.tare_by("ulimit -t 2; exec timeout -s KILL 8 \"$@\"", &["run", &bundle.id]);
+    assert!(![-9, 137, 124].contains(&answer.code), "{answer:?}");
+    answer
+}
+
+#[test]
+fn nothing_is_asked_again_for_ever_where_a_filter_interrupts_every_call() {
+    for privileged in [false, true] {
+        let Some(mut bundle) = Bundle::new() else { return };
+        bundle.args(&["true"]).patch(|config| {
+            config["process"]["noNewPrivileges"] = json!(!privileged);
+            // More memory than there is without asking the kernel.
+            let env: Vec<String> =
+                (0..10).map(|number| format!("V{number}={}", "y".repeat(100_000))).collect();
+            config["process"]["env"].as_array_mut().unwrap().extend(env.into_iter().map(Into::into));
+        });
+        for allowed in [&["execve"][..], &["gettid"], &["execve", "clone3", "exit_group"]] {
+            denying(&mut bundle, "SCMP_ACT_ERRNO", 4, allowed);
+            assert_ne!(ends(&bundle).code, 0, "{allowed:?}");
+        }
+        bundle.patch(|config| {
+            let hook = json!({"path": "/bin/busybox", "args": ["busybox", "true"]});
+            config["hooks"] = json!({"startContainer": [hook]});
+        });
+        for denied in ["poll", "close", "read", "write", "wait4", "mmap", "pipe2", "clone3", "signalfd4"] {
+            for errno in [4, 1] {
+                denying(&mut bundle, "SCMP_ACT_ALLOW", errno, &[denied]);
+                ends(&bundle);
+            }
+        }
+        bundle.leaves_nothing();
+    }
+}
+
+#[test]
+fn a_profile_that_leaves_no_way_on_is_named() {
+    for privileged in [false, true] {
+        let Some(mut bundle) = Bundle::new() else { return };
+        bundle.args(&["true"]).patch(|config| config["process"]["noNewPrivileges"] = json!(!privileged));
+        for allowed in [&["execve"][..], &["execve", "exit_group"], &["execve", "clone", "wait4"]] {
+            for errno in [1, 4, 38] {
+                denying(&mut bundle, "SCMP_ACT_ERRNO", errno, allowed);
+                let answer = ends(&bundle);
+                let told = answer.stderr.contains("seccomp") || answer.stderr.contains("/bin/");
+                assert!(answer.code != 0 && (told || answer.code == 127), "{allowed:?} {errno}: {answer:?}");
+            }
+        }
+        denying(&mut bundle, "SCMP_ACT_ALLOW", 1, &["mmap", "brk", "exit", "exit_group"]);
+        let answer = ends(&bundle);
+        assert!(answer.code != 0 && answer.stderr.contains("seccomp"), "{answer:?}");
+        bundle.leaves_nothing();
+    }
+}

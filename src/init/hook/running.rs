@@ -24,6 +24,9 @@ const DRAIN: Duration = Duration::from_millis(100);
 /// How long we wait for a killed hook to end. Only one that hangs in the kernel needs any time.
 const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// More interruptions of one wait than signals make.
+const MOST_INTERRUPTED: u32 = 1000;
+
 /// How the wait for a hook ended.
 pub(super) enum Outcome {
     Ended,
@@ -38,6 +41,8 @@ pub(super) struct Running<'a> {
     input: Option<Input<'a>>,
     stdout: Tail,
     stderr: Tail,
+    /// How often poll(2) was interrupted: no signals do that so often, but a seccomp filter does for ever.
+    interrupted: u32,
 }
 
 /// What poll(2) tells about a running hook.
@@ -68,7 +73,7 @@ impl<'a> Running<'a> {
         let program = Program { path: &hook.path, args: &hook.args, env, dir: options.dir, stdio };
         let (pid, pidfd) = spawn(&program).map_err(|errno| refused(hook, env, errno))?;
         let process = Process { pid, pidfd, reaped: false };
-        Ok(Self { process, input: Some(input), stdout, stderr })
+        Ok(Self { process, input: Some(input), stdout, stderr, interrupted: 0 })
     }
 
     /// Serves the streams until the hook has ended, its timeout has passed, or a signal asks us to end.
@@ -107,7 +112,7 @@ impl<'a> Running<'a> {
     }
 
     /// Waits for the next events; without `interrupts`, only for events of the streams.
-    fn events(&self, interrupts: Option<&Interrupts>, timeout: PollTimeout) -> Result<Vec<Event>, Errno> {
+    fn events(&mut self, interrupts: Option<&Interrupts>, timeout: PollTimeout) -> Result<Vec<Event>, Errno> {
         let sources = [
             (Event::Input, self.input.as_ref().map(Input::ours), PollFlags::POLLOUT),
             (Event::Stdout, self.stdout.ours(), PollFlags::POLLIN),
@@ -118,13 +123,17 @@ impl<'a> Running<'a> {
         let open =
             sources.into_iter().filter_map(|(event, fd, flags)| Some((event, PollFd::new(fd?, flags))));
         let (events, mut fds): (Vec<Event>, Vec<PollFd<'_>>) = open.unzip();
-        match poll(&mut fds, timeout) {
-            Ok(_) => {}
-            Err(Errno::EINTR) => return Ok(Vec::new()),
-            Err(errno) => return Err(errno),
-        }
+        let polled = poll(&mut fds, timeout);
         let ready = events.into_iter().zip(&fds).filter(|(_, fd)| fd.any() != Some(false));
-        Ok(ready.map(|(event, _)| event).collect())
+        let ready = ready.map(|(event, _)| event).collect();
+        match polled {
+            Ok(_) => Ok(ready),
+            Err(Errno::EINTR) if self.interrupted < MOST_INTERRUPTED => {
+                self.interrupted += 1;
+                Ok(Vec::new())
+            }
+            Err(errno) => Err(errno),
+        }
     }
 
     /// Handles the events of the streams.
@@ -175,7 +184,8 @@ impl Drop for Process {
         }
         kill_group(self.pid);
         let deadline = Some(Instant::now() + KILL_TIMEOUT);
-        while let Some(timeout) = remaining(deadline) {
+        for _ in 0..MOST_INTERRUPTED {
+            let Some(timeout) = remaining(deadline) else { return };
             match poll(&mut [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
                 Ok(0) | Err(Errno::EINTR) => {}
                 Ok(_) => {

@@ -6,6 +6,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{pipe2, read, write};
 
+use crate::sys::uninterrupted;
+
 /// How many bytes of the end of each output stream are kept.
 const KEPT: usize = 4096;
 
@@ -36,9 +38,9 @@ impl<'a> Input<'a> {
     /// Writes as much as the pipe takes. Returns whether there is more to write; after a failed write there
     /// is not, because hooks need not read.
     pub(super) fn feed(&mut self) -> bool {
-        match write(&self.pipe, self.rest) {
+        match uninterrupted(|| write(&self.pipe, self.rest)) {
             Ok(written) => self.rest = &self.rest[written..],
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => {}
             Err(_) => return false,
         }
         !self.rest.is_empty()
@@ -68,10 +70,10 @@ impl Tail {
     pub(super) fn fill(&mut self) -> Result<(), Errno> {
         let mut chunk = [0; 16384];
         let Some(pipe) = &self.pipe else { return Ok(()) };
-        match read(pipe, &mut chunk) {
+        match uninterrupted(|| read(pipe, &mut chunk)) {
             Ok(0) => self.pipe = None,
             Ok(length) => self.keep(&chunk[..length]),
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => {}
             Err(errno) => return Err(errno),
         }
         Ok(())

@@ -63,6 +63,8 @@ pub struct Filter {
     pub permits_execve: bool,
     /// Whether a process can end itself under the filter.
     pub permits_exit: bool,
+    /// Whether a process can say under the filter why it fails: it needs memory, the runtime's socket and an end.
+    pub permits_report: bool,
     /// The parts of the profile that have no effect and why, each with its JSON pointer. They go to the debug
     /// log: engines write one profile for every machine, so some part of it never has an effect.
     pub warnings: Vec<String>,
@@ -140,6 +142,7 @@ fn compile_with(
         spares_looks: rules.permit_looks(machine == Arch::ScmpArchX86_64),
         permits_execve: rules.permit("execve"),
         permits_exit: rules.permit("exit_group") || rules.permit("exit"),
+        permits_report: ["mmap", "brk", "sendmsg", "exit_group"].into_iter().all(|call| rules.permit(call)),
         warnings: Vec::new(),
     })
 }
