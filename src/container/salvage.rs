@@ -5,13 +5,14 @@ use serde::de::DeserializeOwned;
 
 use super::Record;
 use crate::container_id::ContainerId;
+use crate::spec::strict::{self, Spelling};
 
 /// Salvages a record. `torn` is the record as it is found, `before` is the one that it replaced: for a
 /// container that was never updated, the intent (see `Record::creator`), which names its group and its hooks.
 /// Returns `None` if neither names anything through which processes can be found. A record of another
 /// container than `id` is ignored.
 pub(super) fn salvage(id: &ContainerId, torn: &[u8], before: Option<&[u8]>) -> Option<Record> {
-    let before: Option<Record> = before.and_then(|bytes| serde_json::from_slice(bytes).ok());
+    let before: Option<Record> = before.and_then(|bytes| strict::from_slice(bytes, Spelling::Exact).ok());
     let before = before.filter(|record| record.id == *id);
     let torn = String::from_utf8_lossy(torn);
     let is_other = member::<String>(&torn, "id").is_some_and(|name| name != id.as_str());

@@ -27,6 +27,7 @@ use super::state_dir::{StateDir, Unread};
 use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::fail;
+use crate::spec::strict::{self, Spelling};
 
 const RECORD: &str = "state.json";
 /// The previous record, used when state.json is torn.
@@ -234,7 +235,7 @@ impl Entry {
     pub(crate) fn read(&self) -> Result<Record> {
         let bytes = self.read_file(RECORD)?.ok_or_else(absent)?;
         let broken = |why: String| fail!(Kind::State, "{}: not a readable record: {why}", self.shown(RECORD));
-        let record: Record = serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))?;
+        let record: Record = strict::from_slice(&bytes, Spelling::Exact).map_err(broken)?;
         match (record.version, &record.id) {
             // A copied record would make us kill another container's processes.
             (super::record::VERSION, id) if *id != self.id => {

@@ -33,7 +33,7 @@ mod resources;
 mod root;
 mod scheduling;
 pub(crate) mod spelling;
-mod strict;
+pub(crate) mod strict;
 pub(crate) mod sysctl;
 mod template;
 mod tree;

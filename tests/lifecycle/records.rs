@@ -190,3 +190,17 @@ fn the_proc_of_another_pid_namespace_is_not_believed() {
     bundle.delete_force().ok();
     bundle.leaves_nothing();
 }
+
+#[test]
+fn a_record_that_can_be_read_in_two_ways_is_torn() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    for more in [r#""pid":1,"version":1"#, r#""Init":null"#, r#""annotations":{"a":"1","a":"2"}"#] {
+        bundle.up();
+        let path = bundle.state_root().join(&bundle.id).join("state.json");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replacen('{', &format!("{{{more},"), 1)).unwrap();
+        bundle.kill("KILL").fails(1, "not a readable record");
+        bundle.delete_force().ok();
+        bundle.leaves_nothing();
+    }
+}

@@ -13,6 +13,7 @@ use crate::fail;
 use crate::image::blob::digest::{Verified, short};
 use crate::image::io_error::from_io_error;
 use crate::image::limits;
+use crate::spec::strict::{self, Spelling};
 
 /// The two kinds of document that a descriptor in an index can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,14 +207,23 @@ fn read_blob(open: OpenBlob<'_>, descriptor: &Descriptor, most: u64) -> Result<V
     Ok(bytes)
 }
 
-/// Parses a JSON document.
+/// Parses a JSON document, which all readers read as the same.
 pub(crate) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes)
-        .or_else(|error| match error.to_string().starts_with("invalid type: null") {
-            true => serde_json::from_value(without_null(serde_json::from_slice(bytes)?)),
+    parse_spelled(bytes, Spelling::Exact)
+}
+
+/// Parses a JSON document whose members may be spelled in any case: one that only Go programs and we read.
+pub(crate) fn parse_json_of_go<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    parse_spelled(bytes, Spelling::AnyCase)
+}
+
+fn parse_spelled<T: DeserializeOwned>(bytes: &[u8], spelling: Spelling) -> Result<T> {
+    strict::from_slice(bytes, spelling)
+        .or_else(|error| match error.contains("invalid type: null") {
+            true => strict::from_value(without_null(strict::from_slice(bytes, spelling)?), spelling),
             false => Err(error),
         })
-        .map_err(|e| fail!(Kind::Spec, "{e}"))
+        .map_err(|error| fail!(Kind::Spec, "{error}"))
 }
 
 /// Removes the members that are `null`: Go writes `null` for an empty list or map, and reads it as empty.

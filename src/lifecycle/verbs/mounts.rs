@@ -25,6 +25,7 @@ use crate::plan::mounts as plan;
 use crate::plan::mounts::{Mount, MountContext};
 use crate::plan::namespaces::{Namespace, Topology};
 use crate::plan::waits::Waits;
+use crate::spec::strict::{self, Spelling};
 use crate::spec::{self, Checked};
 use crate::{fail, log};
 
@@ -48,8 +49,8 @@ pub(crate) fn mounts(globals: &Globals, id: &ContainerId, options: &Mounts) -> R
 
 /// Parses the list of mounts: the document is the list, or an object with a member `mounts`.
 fn parse_mount_list(document: &[u8]) -> Result<Value> {
-    let value: Value =
-        serde_json::from_slice(document).map_err(|error| fail!(Kind::Spec, "not JSON: {error}"))?;
+    let value: Value = strict::from_slice(document, Spelling::AnyCase)
+        .map_err(|error| fail!(Kind::Spec, "not JSON: {error}"))?;
     let list = match value {
         Value::Object(mut members) => members.remove("mounts").unwrap_or_default(),
         other => other,

@@ -36,6 +36,7 @@ use crate::plan::Plan;
 use crate::plan::mounts::{Mount, Source};
 use crate::plan::namespaces::Namespace;
 use crate::spec;
+use crate::spec::strict::{self, Spelling};
 use crate::sys::process::pidfd_open;
 use crate::sys::socket::send_fd;
 
@@ -218,8 +219,8 @@ fn read_descriptors(images: &Path) -> Result<Vec<String>> {
     let path = images.join(DESCRIPTORS);
     let doing = || format!("read {}", path.display());
     let bytes = fs::read(&path).with_context(doing)?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Error::new(Kind::State, error.to_string()))
+    strict::from_slice(&bytes, Spelling::Exact)
+        .map_err(|error| Error::new(Kind::State, error))
         .with_context(doing)
 }
 

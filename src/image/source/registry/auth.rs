@@ -12,6 +12,7 @@ use super::client::{self, Attempt, Call, Client, RequestBody};
 use super::url;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
+use crate::image::document::manifest::parse_json_of_go;
 
 /// The largest answer of a token server in bytes; tokens have a few kilobytes.
 const TOKEN_BYTES: u64 = 1 << 20;
@@ -171,7 +172,7 @@ fn read_token(response: ureq::http::Response<ureq::Body>) -> Result<Authorizatio
     response.into_body().into_reader().take(TOKEN_BYTES).read_to_end(&mut body)?;
     let token: TokenResponse =
         // The parser's words for a value of the wrong type quote it, and it may be a token.
-        serde_json::from_slice(&body).map_err(|_| fail!(Kind::Spec, "its answer has no token"))?;
+        parse_json_of_go(&body).map_err(|_| fail!(Kind::Spec, "its answer has no token"))?;
     // The two members are one thing under two names; servers leave one of them empty.
     let mut texts = [token.token, token.access_token].into_iter().flatten();
     let text = texts.find(|text| !text.is_empty());

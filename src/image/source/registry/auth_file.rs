@@ -14,7 +14,7 @@ use super::access::{Access, Credentials};
 use super::credential_helper::Helper;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
-use crate::image::document::manifest::parse_json;
+use crate::image::document::manifest::parse_json_of_go;
 use crate::image::filesystem::input_file::read_small_if_present;
 use crate::image::limits::MAX_SETTINGS;
 
@@ -91,7 +91,9 @@ fn read_auth_file(path: &Path) -> Result<Option<AuthFile>> {
 fn parse_secret<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let is_json: std::result::Result<serde::de::IgnoredAny, _> = serde_json::from_slice(bytes);
     is_json.map_err(|e| fail!(Kind::Spec, "{e}"))?;
-    parse_json(bytes).map_err(|_| fail!(Kind::Spec, "a member is missing, or has a value of the wrong type"))
+    parse_json_of_go(bytes).map_err(|_| {
+        fail!(Kind::Spec, "a member is missing or there twice, or has a value of the wrong type")
+    })
 }
 
 fn find_in_file(

@@ -15,6 +15,7 @@ use super::endpoint::Endpoint;
 use super::registries_conf::Location;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
+use crate::image::document::manifest::parse_json;
 use crate::image::filesystem::directory::Directory;
 use crate::image::filesystem::input_file::read_small_if_present;
 use crate::image::limits::MAX_SETTINGS;
@@ -77,7 +78,7 @@ fn write_auth_file(path: &Path, host: &str, secret: &str) -> Result<()> {
 /// The content of the file with one entry more.
 fn with_entry(path: &Path, host: &str, secret: &str) -> Result<Vec<u8>> {
     let mut document: Value = match read_small_if_present(path, MAX_SETTINGS)? {
-        Some(bytes) => serde_json::from_slice(&bytes).map_err(|e| fail!(Kind::Spec, "{e}"))?,
+        Some(bytes) => parse_json(&bytes)?,
         None => json!({}),
     };
     if !document.is_object() {
