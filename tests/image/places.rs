@@ -277,10 +277,26 @@ fn a_blob_with_wrong_content_is_not_published() {
         fs::write(format!("{}.partial", blob.display()), "00").unwrap();
         let output = in_time(&scratch, &["pull", "oci:image", "oci:copy:tag"]);
         assert!(output.status.success(), "{}", stderr(&output));
-        assert!(stderr(&output).contains("its content is wrong, and is replaced"), "{}", stderr(&output));
+        let told = stderr(&output).matches("its content is wrong, and is replaced").count();
+        assert_eq!(told, 1, "{}", stderr(&output));
         succeeds(&scratch, &["verify", "oci:copy:tag"]);
     }
     assert_eq!(blobs(&scratch.join("copy")).len(), blobs(&scratch.join("image")).len());
+}
+
+#[test]
+fn what_is_there_already_is_not_written_over() {
+    let scratch = Scratch::new("there-already");
+    image(&scratch, &[&[file("a", "x")]]);
+    write(&scratch.join("directory/notes"), "canary");
+    write(&scratch.join("file"), "canary");
+    let before = listing(scratch.path());
+    fails(&scratch, &["pull", "oci:image", "oci:directory:tag"], "is not empty, and no image layout");
+    for form in ["oci-archive", "docker-archive"] {
+        fails(&scratch, &["pull", "oci:image", &format!("{form}:file:tag")], "file exists");
+    }
+    assert_eq!(listing(scratch.path()).len(), before.len());
+    assert_eq!(fs::read_to_string(scratch.join("file")).unwrap(), "canary");
 }
 
 #[test]

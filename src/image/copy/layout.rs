@@ -97,6 +97,9 @@ impl Target {
         if is_there(&dir, blob)? {
             return dir.remove_file(&partial);
         }
+        if dir.stat_of(name)?.is_some() {
+            log::warn(format_args!("{}: its content is wrong, and is replaced", dir.path_of(name).display()));
+        }
         let completed = complete_blob(blob, &mut file, open);
         if completed.as_ref().is_err_and(|error| error.kind() == Kind::Spec) {
             // The bytes are wrong: the next run must not continue with them.
@@ -152,11 +155,7 @@ fn is_there(dir: &Directory, blob: &Descriptor) -> Result<bool> {
     let mut hasher = Hasher::for_digest(blob.digest())?;
     hash_start(&mut file, blob.size(), &mut hasher)
         .with_context(|| format!("read {}", dir.path_of(name).display()))?;
-    let is_right = hasher.finish() == *blob.digest();
-    if !is_right {
-        log::warn(format_args!("{}: its content is wrong, and is replaced", dir.path_of(name).display()));
-    }
-    Ok(is_right)
+    Ok(hasher.finish() == *blob.digest())
 }
 
 /// Hashes the first `size` bytes of a file.
