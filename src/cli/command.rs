@@ -1,4 +1,4 @@
-//! `Command` is a command line as a value: what the user asked for, before any look at the host.
+//! `Command`: a command line as a value, before any look at the host.
 
 use std::path::PathBuf;
 
@@ -29,7 +29,7 @@ pub enum Command {
     },
     Mounts(ContainerId, Mounts),
     Pause(ContainerId),
-    /// Of the bundle in this directory.
+    /// The plan of the bundle in this directory.
     Plan(PathBuf),
     Ps {
         id: ContainerId,
@@ -45,18 +45,18 @@ pub enum Command {
     State(ContainerId),
     Update(ContainerId, Update),
     Version,
-    /// Of one verb, or of the program.
+    /// The help of one verb, or of the program.
     Help(Option<&'static Verb>),
 }
 
-/// How `list` and `ps` print.
+/// The formats of `list` and `ps`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     Table,
     Json,
 }
 
-/// The flags before the verb, as typed.
+/// The flags before the verb, as given.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GlobalFlags {
     pub debug: bool,

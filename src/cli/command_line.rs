@@ -9,10 +9,10 @@ use super::go_flags::{FlagsEnd, SplitArgs, split};
 use super::{command_table, options};
 use crate::error::Error;
 
-/// Why a command line is no command.
+/// The reason why a command line is invalid.
 #[derive(Debug)]
 pub enum UsageError {
-    /// A flag is wrong: the message, and the verb whose help to show.
+    /// A flag is wrong: the message, and the verb whose help is shown.
     Flag {
         verb: Option<&'static Verb>,
         message: String,
@@ -23,14 +23,15 @@ pub enum UsageError {
         message: String,
     },
     UnknownVerb(String),
-    /// A value has the right form and means nothing.
+    /// A value has the right form, but no meaning.
     Value {
         verb: Option<&'static Verb>,
         error: Error,
     },
 }
 
-/// A parsed command line. The global flags hold also where the rest is wrong: they say where that is reported.
+/// A parsed command line. The global flags are valid even if the rest is not: they decide where that is
+/// reported.
 #[derive(Debug)]
 pub struct CommandLine {
     pub globals: GlobalFlags,
@@ -38,7 +39,7 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
-    /// Parses the words behind the program's name.
+    /// Parses the words after the program's name.
     pub fn parse(argv: &[OsString]) -> Self {
         let flag_error = |message| UsageError::Flag { verb: None, message };
         let words = split(command_table::GLOBAL, FlagsEnd::AtFirstArgument, argv).map_err(flag_error);
@@ -59,7 +60,7 @@ impl CommandLine {
     }
 }
 
-/// `words` begin with the verb; `globals` are the flags before it.
+/// Parses a command. `words` begin with the verb; `globals` are the flags before it.
 fn parse_command(globals: &FlagValues, words: &SplitArgs) -> Result<Command, UsageError> {
     let Some((name, rest)) = words.arguments.split_first() else {
         return Ok(if globals.is_on("version") { Command::Version } else { Command::Help(None) });
@@ -74,7 +75,7 @@ fn find_verb(name: &str) -> Result<&'static Verb, UsageError> {
     command_table::find(name).ok_or_else(|| UsageError::UnknownVerb(name.to_owned()))
 }
 
-/// `rest` is what stands behind the verb.
+/// Parses the words after the verb, `rest`.
 fn parse_verb(verb: &'static Verb, rest: &[OsString]) -> Result<Command, UsageError> {
     let flag_error = |message| UsageError::Flag { verb: Some(verb), message };
     let end = if verb.stops { FlagsEnd::AtFirstArgument } else { FlagsEnd::AtDoubleDash };

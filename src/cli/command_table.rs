@@ -1,4 +1,5 @@
-//! The command table: every verb with its flags. Parser, help texts and tests read it; nothing else lists flags.
+//! The command table: every verb with its flags. The parser, the help texts and the tests read it; there is
+//! no other list of flags.
 //!
 //! To add a flag: a row here, a field in `lifecycle::options`, a line in `cli::options`.
 

@@ -1,4 +1,4 @@
-//! From a command to its verb, and from what the verb returns to standard output and an exit code.
+//! Calls the verb of a command, and turns its result into standard output and an exit code.
 
 use super::command::{Command, Format};
 use super::{help, print, stdout};
@@ -49,7 +49,8 @@ pub(super) fn dispatch(globals: &Globals, command: &Command) -> Result<i32> {
     }
 }
 
-/// Not inlined: otherwise dispatch is one function of 60 KiB with four pages of stack, of which each verb uses a part.
+/// Not inlined: otherwise dispatch is one function of 60 KiB with four pages of stack, and each verb uses
+/// only a part.
 #[inline(never)]
 fn out_of_line<T>(verb: impl FnOnce() -> T) -> T {
     verb()
@@ -85,7 +86,7 @@ fn listing(globals: &Globals, format: Format, quiet: bool) -> Result<String> {
     if quiet {
         return Ok(print::list::ids(&listed));
     }
-    // Without the file, owners are numbers.
+    // If the file is missing, owners are shown as numbers.
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     match format {
         Format::Table => Ok(print::list::table(&listed, &passwd)),

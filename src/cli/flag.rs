@@ -1,17 +1,19 @@
-//! The shape of one row of the command table: a verb, its flags, how many arguments it takes.
+//! One row of the command table: a verb, its flags, and the number of its arguments.
 
-/// One command. Everything that the parser and the help texts know about it stands in one row of [`super::command_table`].
+/// One command. Everything that the parser and the help texts know about it is in one row of
+/// [`super::command_table`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Verb {
     pub name: &'static str,
-    /// Other names that lead here.
+    /// Other names of the command.
     pub aliases: &'static [&'static str],
     /// One line, for `NAME:` and the list of commands.
     pub about: &'static str,
     /// The arguments as the usage line shows them.
     pub usage: &'static str,
     pub arity: Arity,
-    /// Flag parsing ends at the first argument: what follows belongs to somebody else (a process, `ps`).
+    /// Whether flag parsing ends at the first argument, because the others belong to another program (a
+    /// process, `ps`).
     pub stops: bool,
     pub flags: &'static [Flag],
 }
@@ -38,7 +40,8 @@ impl Arity {
         Self { min, max: None }
     }
 
-    /// What is required where `count` arguments are not enough or too many, in the words of runc's messages.
+    /// Returns what is required if `count` arguments are too few or too many, in the words of runc's
+    /// messages.
     pub fn unmet_by(self, count: usize) -> Option<String> {
         match self.max {
             Some(max) if max == self.min && count != max => Some(format!("exactly {max} argument(s)")),
@@ -65,10 +68,10 @@ pub enum ValueType {
 pub struct Flag {
     pub long: &'static str,
     pub short: Option<char>,
-    /// A second letter: the one that crun has for it.
+    /// A second letter, which is crun's.
     pub letter: Option<char>,
     pub takes: ValueType,
-    /// May be given several times, every value counts. Otherwise the last one wins.
+    /// Whether the flag may be given several times with each value counting. Otherwise the last one wins.
     pub many: bool,
     pub hidden: bool,
     pub default: Option<&'static str>,
@@ -125,7 +128,7 @@ impl Flag {
         self
     }
 
-    /// Whether `name`, typed after one dash or two, means this flag.
+    /// Whether `name`, given after one dash or two, means this flag.
     pub fn is_named(&self, name: &str) -> bool {
         let is = |letter: Option<char>| letter.is_some_and(|letter| name.strip_prefix(letter) == Some(""));
         self.long == name || is(self.short) || is(self.letter)

@@ -1,4 +1,4 @@
-//! The second pass: flags in plain form become typed values, by `clap`, from the same table.
+//! The second pass: `clap` turns flags in plain form into typed values, according to the same table.
 
 use std::any::Any;
 use std::ffi::OsString;
@@ -17,14 +17,15 @@ use super::value_parsers;
 #[derive(Debug)]
 pub(super) struct FlagValues {
     known: &'static [Flag],
-    /// Of those that were typed or have a default.
+    /// The values of the flags that were given or have a default.
     typed: ArgMatches,
 }
 
 impl FlagValues {
-    /// Types the flags of `words`. An error is the sentence runc would print.
+    /// Types the flags of `words`. An error is runc's sentence.
     ///
-    /// `clap` is told of no more flags than these: what it prepares for each takes longer than all the rest of parsing.
+    /// `clap` gets only the flags that are given: its preparation of each takes longer than the rest of the
+    /// parsing.
     pub(super) fn parse(known: &'static [Flag], words: &SplitArgs) -> Result<Self, String> {
         let is_typed = |flag: &Flag| words.flags.iter().any(|(typed, _)| typed.long == flag.long);
         let command = clap::Command::new("tare")
@@ -48,7 +49,7 @@ impl FlagValues {
         self.typed.try_get_many(name).ok().flatten().map(|all| all.cloned().collect()).unwrap_or_default()
     }
 
-    /// What is not in the table would never be found.
+    /// A name that is not in the table would never be found.
     fn check(&self, name: &str) {
         debug_assert!(self.known.iter().any(|flag| flag.long == name), "{name}");
     }
@@ -57,7 +58,7 @@ impl FlagValues {
         self.get(name).copied().unwrap_or(false)
     }
 
-    /// Where it stands among the flags typed; None if it was not.
+    /// Returns the position among the given flags; `None` if it was not given.
     pub(super) fn position(&self, name: &str) -> Option<usize> {
         self.check(name);
         self.typed.ids().find(|id| *id == name)?;
@@ -65,7 +66,7 @@ impl FlagValues {
         self.typed.indices_of(name).filter(|_| typed)?.next_back()
     }
 
-    /// An empty value is as good as none, as in Go.
+    /// Returns the text. An empty value counts as missing, as in Go.
     pub(super) fn text(&self, name: &str) -> Option<String> {
         self.get::<String>(name).filter(|text| !text.is_empty()).cloned()
     }
@@ -86,13 +87,13 @@ impl FlagValues {
         self.get_all(name)
     }
 
-    /// In nanoseconds; may be negative.
+    /// Returns the time in nanoseconds, which may be negative.
     pub(super) fn duration(&self, name: &str) -> Option<i64> {
         self.number(name)
     }
 }
 
-/// The one form `clap` sees: `--switch` or `--flag=value`.
+/// Returns the only form that `clap` gets: `--switch` or `--flag=value`.
 fn plain((flag, value): &(&'static Flag, OsString)) -> OsString {
     let mut word = OsString::from("--");
     word.push(flag.long);
@@ -103,7 +104,7 @@ fn plain((flag, value): &(&'static Flag, OsString)) -> OsString {
     word
 }
 
-/// One row of the table in `clap`'s words. Help texts are made from the same.
+/// Describes one row of the table to `clap`. Help texts are made of the same.
 pub(super) fn argument(flag: &'static Flag) -> Arg {
     let arg = Arg::new(flag.long).long(flag.long).help(flag.help).hide(flag.hidden);
     let arg = flag.short.into_iter().fold(arg, Arg::short);
@@ -122,14 +123,14 @@ pub(super) fn argument(flag: &'static Flag) -> Arg {
 fn parser(flag: &Flag) -> ValueParser {
     match flag.takes {
         ValueType::Switch | ValueType::Text => ValueParser::string(),
-        // Not clap's own parser of paths: it refuses the empty one.
+        // clap's own parser of paths refuses the empty one.
         ValueType::Path => OsStringValueParser::new().map(PathBuf::from).into(),
         ValueType::Number => ValueParser::new(value_parsers::number),
         ValueType::Duration => ValueParser::new(value_parsers::duration),
     }
 }
 
-/// What `clap` found wrong, as runc would say it.
+/// Words an error of `clap` as runc would.
 fn sentence(error: &clap::Error) -> String {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.as_str(),

@@ -1,4 +1,5 @@
-//! The global flags, seen against the environment: where the state root is, where the log goes.
+//! The global flags, resolved with the environment: the place of the state root, and the destination of the
+//! log.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -13,7 +14,7 @@ use crate::{fail, log};
 
 const DEFAULT_ROOT: &str = "/run/tare";
 
-/// What of the environment decides about the state root.
+/// The parts of the environment that decide about the state root.
 #[derive(Debug, Default)]
 pub(super) struct Environment {
     pub xdg_runtime_dir: Option<PathBuf>,
@@ -29,12 +30,12 @@ impl Environment {
             std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
         let user = std::env::var("USER").ok();
         let euid = nix::unistd::geteuid().as_raw();
-        // The map is read only where it matters: root with an XDG directory is rare.
+        // The map is read only if it matters: root with an XDG directory is rare.
         let in_userns = xdg_runtime_dir.is_some() && euid == 0 && in_user_namespace();
         Self { xdg_runtime_dir, user, euid, in_userns }
     }
 
-    /// The runtime directory of the user, where containers of a user other than the host's root live.
+    /// Returns the user's runtime directory, which contains the containers of every user but the host's root.
     fn user_directory(&self) -> Option<&Path> {
         let root_by_name = self.user.as_deref() == Some("root");
         let rootless = self.euid != 0 || (self.in_userns && !root_by_name);
@@ -57,7 +58,8 @@ pub(super) fn resolve(flags: &GlobalFlags, environment: &Environment) -> Result<
     })
 }
 
-/// Absolute and without `.` or `..`, which need not exist. `/` is refused: its folders would be taken for containers.
+/// Makes a path absolute, without `.` or `..`; it need not exist. `/` is refused: its directories would count
+/// as containers.
 fn absolute(root: &Path) -> Result<PathBuf> {
     let joined = std::path::absolute(root).with_context(|| format!("root {}", root.display()))?;
     let mut clean = PathBuf::new();
@@ -75,7 +77,7 @@ fn absolute(root: &Path) -> Result<PathBuf> {
     }
 }
 
-/// Starts the log as the flags ask.
+/// Starts the log according to the flags.
 pub(super) fn start_log(flags: &GlobalFlags) -> Result<()> {
     let format = match flags.log_format.as_deref() {
         None | Some("text") => log::Format::Text,
@@ -86,7 +88,7 @@ pub(super) fn start_log(flags: &GlobalFlags) -> Result<()> {
     log::init(flags.log.as_deref().map(destination).transpose()?, format, level)
 }
 
-/// crun's notation: a word before a colon says what sort of place it is; without one it is a file.
+/// Reads crun's notation: a word before a colon is the kind of destination; without one it is a file.
 fn destination(typed: &Path) -> Result<Destination> {
     let bytes = typed.as_os_str().as_bytes();
     let named = |name: &[u8]| match std::str::from_utf8(name) {

@@ -1,8 +1,8 @@
-//! The first pass over a command line: from what was typed to flags with their values, and arguments.
+//! The first pass over a command line: turns it into flags with their values, and arguments.
 //!
-//! runc's grammar is Go's, not the one of `getopt`: a long flag has one dash or two, a switch may carry `=false`,
-//! flags and arguments may stand in any order except after the first argument of `exec`, `kill` and `ps`. This
-//! pass settles all that from the command table, so that `clap` behind it sees one plain form.
+//! runc's grammar is Go's and not that of `getopt`: a long flag has one dash or two, a switch may have
+//! `=false`, and flags and arguments may come in any order, except after the first argument of `exec`, `kill`
+//! and `ps`. This pass resolves all of that with the command table, so that `clap` gets one plain form.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -13,30 +13,30 @@ use super::value_parsers;
 /// A command line, or the part of one that belongs to a verb, in plain form.
 #[derive(Debug, Default)]
 pub(super) struct SplitArgs {
-    /// Switches that are on, and other flags with their values, in the order typed.
+    /// The switches that are on, and other flags with their values, in the given order.
     pub flags: Vec<(&'static Flag, OsString)>,
     pub arguments: Vec<OsString>,
-    /// `-h` or `--help`, which every verb takes.
+    /// Whether `-h` or `--help` was given, which every verb accepts.
     pub help: bool,
 }
 
 /// Where flags end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FlagsEnd {
-    /// They may stand anywhere before `--`.
+    /// Flags may be anywhere before `--`.
     AtDoubleDash,
-    /// The first argument and all after it are arguments.
+    /// The first argument: it and all words after it are arguments.
     AtFirstArgument,
 }
 
-/// Splits `typed` into the flags of `known` and arguments. An error is the sentence runc would print.
+/// Splits the words `typed` into the flags of `known` and arguments. An error is runc's sentence.
 pub(super) fn split(known: &'static [Flag], end: FlagsEnd, typed: &[OsString]) -> Result<SplitArgs, String> {
     let mut words = SplitArgs::default();
     let mut rest = typed.iter();
     while let Some(word) = rest.next() {
         match word.as_bytes() {
             b"--" => break,
-            // A dash alone is an argument: by custom it means standard input.
+            // A single dash is an argument: by convention it means standard input.
             [b'-', _, ..] => words.flag(known, word, &mut rest)?,
             _ => {
                 words.arguments.push(word.clone());
@@ -92,7 +92,7 @@ impl SplitArgs {
         Ok(())
     }
 
-    /// `-td` for `-t -d`, which people type for crun and Docker: one dash, only short switches.
+    /// Reads `-td` as `-t -d`, which people type for crun and Docker: one dash, only short switches.
     fn cluster(&mut self, known: &'static [Flag], word: &OsStr, name: &str) -> bool {
         let switch = |letter| known.iter().find(|f| f.short == Some(letter) && f.takes == ValueType::Switch);
         let Some(switches) = name.chars().map(switch).collect::<Option<Vec<_>>>() else { return false };
@@ -108,8 +108,9 @@ impl SplitArgs {
 }
 
 impl SplitArgs {
-    /// `-u1000`, `-eNAME=VALUE`, `-b/bundle`: one letter and its value, as getopt has it and crun's users type it. Not where the
-    /// value begins like the name of a flag: that is more likely a flag misspelt, with runc's one dash.
+    /// Reads `-u1000`, `-eNAME=VALUE`, `-b/bundle`: one letter and its value, as in getopt and as crun's
+    /// users type it. Not if the value begins like the name of a flag: then it is probably a misspelt flag
+    /// with runc's single dash.
     fn attached(&mut self, known: &'static [Flag], word: &OsStr) -> bool {
         let [b'-', letter, value @ ..] = word.as_bytes() else { return false };
         let letter = char::from(*letter);
@@ -124,7 +125,7 @@ impl SplitArgs {
     }
 }
 
-/// The name behind one or two dashes, and what stands after `=`.
+/// Returns the name after one or two dashes, and the text after `=`.
 fn name_and_value(word: &OsStr) -> Result<(&str, Option<OsString>), String> {
     let bytes = word.as_bytes();
     let bare = bytes.strip_prefix(b"--").or_else(|| bytes.strip_prefix(b"-")).unwrap_or(bytes);
@@ -139,7 +140,7 @@ fn name_and_value(word: &OsStr) -> Result<(&str, Option<OsString>), String> {
     Ok((name, value))
 }
 
-/// How the sentence for a flag that is not known begins; its name stands behind.
+/// The start of the sentence for an unknown flag; the flag's name follows.
 pub(super) const UNDEFINED: &str = "flag provided but not defined: -";
 
 fn undefined(name: &str) -> String {

@@ -35,7 +35,7 @@ USAGE:
    {usage}
 ";
 
-/// The help of the program.
+/// Returns the help of the program.
 pub(super) fn program() -> String {
     let verbs = VERBS.iter().map(|verb| Command::new(verb.name).about(verb.about));
     command(String::from("tare"), GLOBAL)
@@ -49,7 +49,7 @@ pub(super) fn program() -> String {
         .to_string()
 }
 
-/// The help of one verb.
+/// Returns the help of one verb.
 pub(super) fn verb(verb: &Verb) -> String {
     let options = if verb.flags.iter().any(|flag| !flag.hidden) { " [command options]" } else { "" };
     let template = match options {
@@ -75,7 +75,8 @@ fn command(name: String, flags: &'static [Flag]) -> Command {
         .arg(help)
 }
 
-/// What `--version` prints. dockerd looks for a line with `version` and one that begins with `commit:`.
+/// Returns the text of `--version`. dockerd looks for a line with `version` and one that begins with
+/// `commit:`.
 pub(super) fn version() -> String {
     let commit = COMMIT.map(|commit| format!("commit: {commit}\n")).unwrap_or_default();
     format!("tare version {}\n{commit}spec: {}\n", env!("CARGO_PKG_VERSION"), spec::VERSION)

@@ -1,5 +1,5 @@
-//! Both command lines as `clap::Command`s, whole: what man pages and completions are made of (integration/manuals). The
-//! programs do not call this: they build the verb at hand alone.
+//! Both command lines as complete `clap::Command`s, from which man pages and completions are made
+//! (integration/manuals). The programs do not call this: they build only the current verb.
 
 use clap::builder::ValueHint;
 use clap::{Arg, ArgAction, Command};
@@ -9,7 +9,7 @@ use super::flag::{Flag, ValueType, Verb};
 use super::flag_values::argument;
 use super::{help, image};
 
-/// The command line of tare: its global flags, and a subcommand for each verb.
+/// Returns the command line of tare: its global flags, and a subcommand for each verb.
 pub fn tare() -> Command {
     Command::new("tare")
         .about(help::ABOUT)
@@ -21,7 +21,7 @@ pub fn tare() -> Command {
         .subcommands(VERBS.iter().map(verb))
 }
 
-/// The command line of tare-image.
+/// Returns the command line of tare-image.
 pub fn tare_image() -> Command {
     image::command()
 }
@@ -39,7 +39,7 @@ fn arguments(flags: &'static [Flag]) -> impl Iterator<Item = Arg> {
     flags.iter().map(with_hint).chain([help])
 }
 
-/// The same argument, and what a shell completes its value with.
+/// Returns the argument with a hint that tells a shell how to complete its value.
 fn with_hint(flag: &'static Flag) -> Arg {
     let names_a_directory = ["root", "bundle", "image-path", "work-path", "parent-path"].contains(&flag.long);
     let hint = match flag.takes {

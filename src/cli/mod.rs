@@ -1,7 +1,9 @@
-//! The command line: what was typed, what is printed, which exit code. Nothing else writes standard output.
+//! The command line: reads the words, prints the results, chooses the exit code. Nothing else writes standard
+//! output.
 //!
-//! [`go_flags`] brings runc's grammar into one plain form, [`flag_values`] types the values, [`command_line`] makes a
-//! [`command::Command`] of them: what was typed and nothing else. [`dispatch`] hands it to its verb in `lifecycle`.
+//! [`go_flags`] turns runc's grammar into one plain form, [`flag_values`] types the values, and
+//! [`command_line`] makes a [`command::Command`] of them, which is exactly what was given. [`dispatch`]
+//! passes it to its verb in `lifecycle`.
 
 pub mod command;
 pub mod command_line;
@@ -25,7 +27,7 @@ use std::ffi::OsString;
 use command_line::CommandLine;
 use globals::Environment;
 
-/// The program: `argv` with its own name first. Returns the exit code.
+/// Runs the program. `argv` begins with the program's own name. Returns the exit code.
 #[expect(clippy::needless_pass_by_value, reason = "the program owns its arguments")]
 pub fn main(argv: Vec<OsString>) -> i32 {
     let (name, arguments) = match argv.split_first() {

@@ -1,4 +1,4 @@
-//! From typed flags to the options of each verb: one function a verb, one line a flag.
+//! Turns flags into the options of each verb: one function per verb, one line per flag.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ pub(super) fn globals(values: &FlagValues) -> Result<GlobalFlags> {
     })
 }
 
-/// runc has a switch, crun a word; of the two, the one typed last holds.
+/// runc has a switch, crun a word: the one given last counts.
 fn cgroup_manager(values: &FlagValues) -> Result<Manager> {
     let switch = if values.is_on("systemd-cgroup") { Manager::Systemd } else { Manager::Cgroupfs };
     if values.position("systemd-cgroup") > values.position("cgroup-manager") {
@@ -63,7 +63,8 @@ fn level(text: &str) -> Result<Level> {
     }
 }
 
-/// Arguments as text: ids, signals and the words of a process are UTF-8 in every document they end up in.
+/// Returns arguments as text: ids, signals and the words of a process are UTF-8 in every document that they
+/// end up in.
 pub(super) fn arguments(typed: &[OsString]) -> Result<Vec<String>> {
     let text = |word: &OsString| match word.to_str() {
         Some(text) => Ok(text.to_owned()),
@@ -72,7 +73,7 @@ pub(super) fn arguments(typed: &[OsString]) -> Result<Vec<String>> {
     typed.iter().map(text).collect()
 }
 
-/// The command of a verb whose number of arguments has been checked.
+/// Makes the command of a verb whose number of arguments has been checked.
 pub(super) fn command(verb: &'static str, values: &FlagValues, arguments: &[String]) -> Result<Command> {
     let first = arguments.first().map_or("", String::as_str);
     let rest = arguments.get(1..).unwrap_or_default();
@@ -106,7 +107,7 @@ pub(super) fn command(verb: &'static str, values: &FlagValues, arguments: &[Stri
     })
 }
 
-/// The containers that the first argument of `kill` and `delete` is about.
+/// Returns the containers that the first argument of `kill` and `delete` names.
 fn targets(values: &FlagValues, argument: &str) -> Result<Targets> {
     match values.is_on("regex") {
         true => Ok(Targets::Matching(argument.to_owned())),
@@ -177,7 +178,7 @@ fn kill(values: &FlagValues, rest: &[String]) -> Kill {
     Kill { signal, all: values.is_on("all") }
 }
 
-/// `mounts add|remove ID FILE`.
+/// Reads `mounts add|remove ID FILE`.
 fn mounts(change: &str, rest: &[String]) -> Result<Command> {
     let change = match change {
         "add" => Change::Add,
@@ -241,7 +242,7 @@ fn update(values: &FlagValues) -> Result<Update> {
 fn blkio_weight(values: &FlagValues) -> Result<Option<u16>> {
     let weight =
         |n: i64| u16::try_from(n).map_err(|_| fail!(Kind::Usage, "invalid value for blkio-weight: {n}"));
-    // 0 is runc's default and means: leave it.
+    // 0 is runc's default and means "do not change".
     values.number("blkio-weight").filter(|n| *n != 0).map(weight).transpose()
 }
 

@@ -1,4 +1,4 @@
-//! How a command that failed says so: the log, standard output for wrong usage, the exit code.
+//! Reports the failure of a command: in the log, on standard output for wrong usage, and by the exit code.
 
 use super::command::Command;
 use super::command_line::UsageError;
@@ -12,10 +12,11 @@ use crate::spec::spelling::nearest;
 const FAILED: i32 = 1;
 /// There is no such command.
 const UNKNOWN_VERB: i32 = 3;
-/// `exec` failed before the process ran, so that no code of the process is taken for ours.
+/// `exec` failed before the process ran. The number differs from the others, so that a failure of ours is not
+/// taken for the process's.
 const EXEC_FAILED: i32 = 255;
 
-/// Writes the error to the log; its hint goes to a person only.
+/// Writes the error to the log. Its hint goes only to a person.
 pub(super) fn report(error: &Error) -> i32 {
     log::error(format_args!("{error}"));
     if let Some(hint) = error.hint() {
@@ -24,7 +25,7 @@ pub(super) fn report(error: &Error) -> i32 {
     FAILED
 }
 
-/// Reports that a verb failed, under the name that runc gives the failure.
+/// Reports that a verb failed, with runc's name for the failure.
 pub(super) fn command_failed(command: &Command, error: Error) -> i32 {
     let verb = match command {
         Command::Create(..) => "create",
@@ -47,7 +48,7 @@ fn verb_failed(verb: &str, error: Error) -> i32 {
     }
 }
 
-/// Reports a wrong command line. `program` is the program's name as it was called.
+/// Reports a wrong command line. `program` is the name under which the program was called.
 pub(super) fn usage_error(program: &str, error: UsageError) -> i32 {
     match error {
         UsageError::Flag { verb, message } => {
@@ -57,7 +58,7 @@ pub(super) fn usage_error(program: &str, error: UsageError) -> i32 {
             };
             print_help(&format!("Incorrect Usage{mark} {message}\n\n{help}"));
             log::error(format_args!("{message}"));
-            // The sentence is runc's, word for word: what was meant stands apart.
+            // The sentence is runc's, word for word, so the suggestion is separate.
             let known = verb.map_or(command_table::GLOBAL, |verb| verb.flags);
             let names = known.iter().filter(|flag| !flag.hidden).map(|flag| flag.long);
             if let Some(meant) = message.strip_prefix(UNDEFINED).and_then(|name| nearest(name, names)) {
@@ -82,7 +83,7 @@ pub(super) fn usage_error(program: &str, error: UsageError) -> i32 {
     }
 }
 
-/// Prints a help text. That nobody reads it is no further failure.
+/// Prints a help text. A failure is ignored: then nobody reads it.
 fn print_help(text: &str) {
     let _ = stdout::write(text);
 }

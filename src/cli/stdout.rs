@@ -1,16 +1,16 @@
-//! Standard output: the one place that writes it.
+//! Standard output: nothing else writes to it.
 
 use std::io::{IsTerminal, Write};
 
 use crate::error::{Context, Result, printable::printable};
 
-/// Writes `text`, in which nothing commands a terminal. Not kept in a buffer: nothing would flush it when the process
-/// ends.
+/// Writes `text`; control characters in it cannot control a terminal. There is no buffer, because nothing
+/// would flush it when the process ends.
 pub(super) fn write(text: &str) -> Result<()> {
     write_all(printable(text).as_bytes())
 }
 
-/// Writes a document byte by byte, as its digest needs it; for a terminal as [`write`].
+/// Writes a document unchanged, so that its digest stays right; for a terminal like [`write`].
 pub(super) fn document(bytes: &[u8]) -> Result<()> {
     match std::io::stdout().is_terminal() {
         true => write(&String::from_utf8_lossy(bytes)),

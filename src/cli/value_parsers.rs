@@ -1,6 +1,6 @@
-//! Values as Go's flag package and runc read them: numbers, times, sizes, users.
+//! Parses values as Go's flag package and runc do: numbers, times, sizes, users.
 
-/// Go's words for true and false.
+/// Parses Go's words for true and false.
 pub(super) fn boolean(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
@@ -9,7 +9,7 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// A number in Go's notation: decimal, or with 0x, 0o, 0b (and a bare leading 0 for octal).
+/// Parses a number in Go's notation: decimal, or with 0x, 0o, 0b (and a bare leading 0 for octal).
 pub(super) fn number(text: &str) -> Result<i64, String> {
     let (negative, digits) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
@@ -24,7 +24,7 @@ pub(super) fn number(text: &str) -> Result<i64, String> {
         [b'0', _, ..] => (8, &lower[1..]),
         _ => (10, lower.as_str()),
     };
-    // from_str_radix takes a sign of its own; ours has been read already.
+    // from_str_radix accepts a sign, but ours has been read already.
     if !digits.starts_with(|c: char| c.is_digit(radix)) {
         return Err(String::from("not a number"));
     }
@@ -32,7 +32,7 @@ pub(super) fn number(text: &str) -> Result<i64, String> {
     i64::try_from(if negative { -value } else { value }).map_err(|_| String::from("out of range"))
 }
 
-/// A time in Go's notation (`1h30m`, `1.5s`, `100ms`, `0`, with a sign): nanoseconds.
+/// Parses a time in Go's notation (`1h30m`, `1.5s`, `100ms`, `0`, with a sign) into nanoseconds.
 pub(super) fn duration(text: &str) -> Result<i64, String> {
     let (sign, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (-1.0, &text[1..]),
@@ -70,7 +70,8 @@ fn unit_in_nanoseconds(unit: &str) -> Option<f64> {
     })
 }
 
-/// A size in bytes: `512`, `100k`, `1.5GiB`, `-1` for no limit. The suffixes are powers of 1024, whatever their case.
+/// Parses a size in bytes: `512`, `100k`, `1.5GiB`, `-1` for no limit. The suffixes are powers of 1024, in
+/// any case.
 pub(super) fn size(text: &str) -> Result<i64, String> {
     if text == "-1" {
         return Ok(-1);
@@ -93,7 +94,7 @@ pub(super) fn size(text: &str) -> Result<i64, String> {
     if bytes >= i64::MAX as f64 { Err(wrong()) } else { Ok(bytes as i64) }
 }
 
-/// `UID[:GID]`, numeric.
+/// Parses `UID[:GID]`, numeric.
 pub(super) fn user(text: &str) -> Result<(u32, Option<u32>), String> {
     let (uid, gid) = match text.split_once(':') {
         Some((uid, gid)) => (uid, Some(gid)),

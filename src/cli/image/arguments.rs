@@ -1,5 +1,5 @@
-//! Arguments that several commands share. For each, one function makes the clap argument, and one whose name ends in
-//! `_of` reads its value from the parsed command line.
+//! Arguments that several commands share. For each, one function makes the clap argument, and one whose name
+//! ends in `_of` reads its value from the parsed command line.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -56,14 +56,14 @@ pub(super) fn platform() -> Arg {
     option("platform", "OS/ARCH[/VARIANT]", "the platform to choose [default: this machine's]")
 }
 
-/// The platform of --platform, or this machine's.
+/// Returns the platform of --platform, or this machine's.
 pub(super) fn platform_of(matches: &ArgMatches) -> Result<Platform> {
     text(matches, "platform").map_or_else(|| Ok(Platform::host()), Platform::parse)
 }
 
-/// The image that `reference` names, for the platform of --platform or of this machine. An image for another platform
-/// is an error if it is to run here (`is_to_run`) or --platform was given; otherwise a source's only image is taken
-/// whatever its platform.
+/// Returns the image that `reference` names, for the platform of --platform or of this machine. An image for
+/// another platform is an error if it will run here (`is_to_run`) or --platform was given; otherwise a
+/// source's only image is used, whatever its platform.
 pub(super) fn image_of(
     matches: &ArgMatches,
     source: &dyn ImageSource,
@@ -99,7 +99,7 @@ pub(super) fn access() -> [Arg; 6] {
     ]
 }
 
-/// As `access_of`, without credentials: `login` has them from its own options.
+/// Returns the access like `access_of`, without credentials: `login` has them from its own options.
 pub(super) fn login_access_of(matches: &ArgMatches) -> Access {
     Access {
         tls_verify: matches.get_one("tls-verify").copied(),
@@ -133,13 +133,14 @@ pub(super) fn store() -> Arg {
 pub(super) fn store_of(matches: &ArgMatches) -> Result<Store> {
     let path = path(matches, "store").map_or_else(default_store, Ok)?;
     match Privilege::detect() {
-        // Such layers keep their owners in an attribute: they cannot be shared with bundles that have real owners.
+        // Such layers keep their owners in an attribute, so they cannot be shared with bundles that have real
+        // owners.
         Privilege::OwnNamespace(MappedIds::Single) => Store::open(&path.join("single")),
         _ => Store::open(&path),
     }
 }
 
-/// As `store_of`, for an existing store; None if the default store does not exist.
+/// Opens the store like `store_of`, if it exists; `None` if the default store does not exist.
 ///
 /// # Errors
 ///
@@ -156,7 +157,7 @@ pub(super) fn named_store_of(matches: &ArgMatches) -> Result<Option<Store>> {
     }
 }
 
-/// As `store_of`, but None if there is no store yet.
+/// Opens the store like `store_of`; `None` if there is no store yet.
 pub(super) fn existing_store_of(matches: &ArgMatches) -> Result<Option<Store>> {
     let path = path(matches, "store").map_or_else(default_store, Ok)?;
     if path.join("layers").is_dir() { Store::open(&path).map(Some) } else { Ok(None) }
@@ -173,13 +174,13 @@ fn default_store() -> Result<PathBuf> {
     Ok(data.or_else(home).ok_or_else(missing)?.join("tare"))
 }
 
-/// The values of `name` as paths in an image or bundle, without leading slash, `.` and `..`.
+/// Returns the values of `name` as paths in an image or bundle, without leading slash, `.` and `..`.
 pub(super) fn inner_paths(matches: &ArgMatches, name: &str) -> Vec<Vec<u8>> {
     let paths = matches.get_many::<OsString>(name).into_iter().flatten();
     paths.map(|path| clean(path.as_bytes())).collect()
 }
 
-/// `--mask`, of diff and repack.
+/// The option `--mask` of diff and repack.
 pub(super) fn mask() -> Arg {
     option("mask", "PATH", "leave out changes at this path and below it")
         .action(ArgAction::Append)

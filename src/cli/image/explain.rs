@@ -97,7 +97,7 @@ fn layer_line(number: usize, layer: &Layer, blob: &Descriptor) -> String {
     format!("{number:>4}  {}  {packed} packed, {bytes}{hidden}, {} entries", blob.digest(), layer.entries)
 }
 
-/// Three lines: the member, its value (cut to 100 characters) and the reason for it.
+/// Returns three lines: the member, its value (cut to 100 characters) and the reason for it.
 fn reason_lines(reason: &Reason) -> String {
     let mut value = reason.value.to_string();
     if value.chars().count() > 100 {
@@ -113,7 +113,7 @@ fn section(lines: &mut Vec<String>, head: &str, body: Vec<String>) {
     }
 }
 
-/// The type's letter, as `ls -l` has it.
+/// Returns the type's letter, as in `ls -l`.
 fn type_letter(kind: EntryKind) -> char {
     match kind {
         EntryKind::Regular | EntryKind::HardLink => '-',
@@ -159,9 +159,10 @@ fn remark(origin: &Origin) -> Option<String> {
     (!remarks.is_empty()).then(|| remarks.join(", "))
 }
 
-/// The capabilities in a `security.capability` attribute, as getcap(8) prints them: `cap_net_raw,cap_chown=ep`. None if
-/// the attribute is damaged. The attribute is a 32-bit word of flags, then the low and the high halves of the permitted
-/// and the inheritable set (`struct vfs_cap_data`, linux/capability.h).
+/// Returns the capabilities in a `security.capability` attribute, as getcap(8) prints them:
+/// `cap_net_raw,cap_chown=ep`. `None` if the attribute is damaged. The attribute has a 32-bit word of flags,
+/// then the low and the high halves of the permitted and the inheritable set (`struct vfs_cap_data`,
+/// linux/capability.h).
 fn capabilities(value: &[u8]) -> Option<String> {
     let word = |index: usize| Some(u32::from_le_bytes(value.get(4 * index..4 * index + 4)?.try_into().ok()?));
     let flags = word(0)?;

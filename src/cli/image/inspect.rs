@@ -62,7 +62,7 @@ fn to_json(reference: &Reference, image: &Image) -> Value {
     })
 }
 
-/// `OS/ARCH[/VARIANT]` of an image.
+/// Returns `OS/ARCH[/VARIANT]` of an image.
 pub(super) fn platform_text(config: &ImageConfiguration) -> String {
     let variant = config.variant().as_ref().map_or_else(String::new, |variant| format!("/{variant}"));
     format!("{}/{}{variant}", config.os(), config.architecture())

@@ -65,14 +65,14 @@ struct Rows<'a> {
     source: &'a dyn ImageSource,
     name: &'a str,
     rows: &'a mut Vec<Value>,
-    /// Manifests with a row and indexes that were read: a few indexes that name each other a thousand times would take
-    /// forever.
+    /// Manifests that have a row, and indexes that were read: a few indexes that name each other a thousand
+    /// times would take for ever.
     seen: HashSet<Digest>,
 }
 
 impl Rows<'_> {
-    /// Adds one row for each image that `top` leads to. An image that cannot be read is listed with the platform and the
-    /// digest that its index has for it.
+    /// Adds one row for each image that `top` leads to. An image that cannot be read is listed with the
+    /// platform and the digest that its index has for it.
     fn collect(&mut self, top: &Descriptor, depth: u32) {
         if !self.seen.insert(top.digest().clone()) {
             return;

@@ -1,4 +1,4 @@
-//! The command line of tare-image: one file for each command, with its arguments and what it prints.
+//! The command line of tare-image: one file for each command, with its arguments and its output.
 
 mod arguments;
 mod diff;
@@ -30,7 +30,8 @@ pub fn main(argv: Vec<OsString>) -> i32 {
     let matches = match command().try_get_matches_from(argv) {
         Ok(matches) => matches,
         Err(error) => {
-            // clap returns --help and --version as "errors" too: they go to standard output, with exit code 0.
+            // clap returns --help and --version as "errors" too: they go to standard output, with exit code
+            // 0.
             let _ = error.print();
             return i32::from(error.use_stderr());
         }
@@ -49,8 +50,8 @@ pub fn main(argv: Vec<OsString>) -> i32 {
     }
 }
 
-/// Runs the command. An unprivileged user's commands that need other ids, mounts or the store run in a user namespace
-/// of their own, in a second process. Returns the exit code.
+/// Runs the command. An unprivileged user's commands that need other ids, mounts or the store run in a user
+/// namespace of their own, in a second process. Returns the exit code.
 fn run(matches: &clap::ArgMatches) -> Result<i32> {
     if Privilege::detect() != Privilege::User {
         return run_here(matches);
@@ -70,7 +71,8 @@ fn run(matches: &clap::ArgMatches) -> Result<i32> {
         _ => return run_here(matches),
     };
     if name == "remove" {
-        // Checked in this process, which can see the user's containers: from another namespace they are not visible.
+        // Checked in this process, which can see the user's containers: they are not visible from another
+        // namespace.
         let bundle = arguments::path(subcommand, "bundle").unwrap_or_default();
         let bundle = Bundle::open_to_change(&bundle)?;
         bundle::refuse_if_in_use(&bundle).with_context(|| format!("remove {}", bundle.shown().display()))?;

@@ -27,8 +27,8 @@ pub(super) fn command() -> Command {
         )
 }
 
-/// Mounts the bundle and runs COMMAND, if there is one. Returns the exit code: that of COMMAND, or 128 plus the
-/// number of the signal that ended it, as shells do.
+/// Mounts the bundle and runs COMMAND, if there is one. Returns the exit code: that of COMMAND, or 128 plus
+/// the number of the signal that ended it, as shells do.
 pub(super) fn run(matches: &ArgMatches) -> Result<i32> {
     let path = arguments::path(matches, "bundle").unwrap_or_default();
     let mut words = matches.get_many::<OsString>("command").into_iter().flatten();

@@ -1,5 +1,5 @@
-//! Progress of a pull, unpack or repack: a bar on a terminal, a line for each finished blob elsewhere, JSON lines for
-//! programs, or nothing.
+//! Progress of a pull, unpack or repack: a bar on a terminal, a line for each finished blob elsewhere, JSON
+//! lines for programs, or nothing.
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -54,8 +54,8 @@ impl State {
         self.bytes.values().sum()
     }
 
-    /// `[=====>    ] 50 MB of 100 MB, 1 of 3 blobs`, cut to the terminal's width: a longer line would wrap, and could
-    /// not be drawn over.
+    /// Returns `[=====>    ] 50 MB of 100 MB, 1 of 3 blobs`, cut to the terminal's width: a longer line would
+    /// wrap, and could not be overwritten.
     fn bar(&self, columns: usize) -> String {
         let bytes = self.bytes();
         let full = (bytes.min(self.total) * BAR_WIDTH).checked_div(self.total).unwrap_or(BAR_WIDTH) as usize;
@@ -78,7 +78,7 @@ pub(super) fn quiet() -> Arg {
     flag("quiet", "print nothing but errors").short('q')
 }
 
-/// Progress for commands with much output: a bar on a terminal, nothing elsewhere.
+/// Returns progress for commands with much output: a bar on a terminal, nothing elsewhere.
 pub(super) fn terminal_only(matches: &ArgMatches) -> Arc<dyn Progress> {
     let is_shown = log::is_terminal() && !matches.get_flag("quiet");
     let form = if is_shown { Form::Terminal } else { Form::Quiet };
@@ -104,7 +104,8 @@ impl Progress for TerminalProgress {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.blobs = blobs.len();
         state.total = blobs.iter().map(Descriptor::size).sum();
-        // A bar is drawn at once; the first JSON line comes after an interval, so that short work prints none.
+        // A bar is drawn at once; the first JSON line comes after an interval, so that short work prints
+        // none.
         state.shown = (self.form == Form::Json).then(Instant::now);
     }
 
@@ -152,7 +153,7 @@ impl Progress for TerminalProgress {
     }
 }
 
-/// A size for people: up to three digits and a unit, powers of 1000.
+/// Formats a size for people: up to three digits and a unit, powers of 1000.
 pub(super) fn human_size(bytes: u64) -> String {
     let units = ["B", "kB", "MB", "GB", "TB"];
     let mut value = bytes as f64;

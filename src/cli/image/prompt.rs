@@ -18,8 +18,8 @@ pub(super) fn read_line(question: &str) -> Result<String> {
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }
 
-/// Asks `question` and reads a line that is not shown. The terminal is in raw mode, so that ^C is read as a byte instead
-/// of ending the program: the terminal always gets its mode back.
+/// Asks `question` and reads a line that is not shown. The terminal is in raw mode, so that ^C is read as a
+/// byte instead of ending the program: the terminal always gets its mode back.
 pub(super) fn read_password(question: &str) -> Result<String> {
     let before = tty::mode(STDIN).context("read the terminal's mode")?;
     stdout::write(question)?;
@@ -30,7 +30,8 @@ pub(super) fn read_password(question: &str) -> Result<String> {
     typed
 }
 
-/// Reads bytes with `next` up to the end of a line, and applies backspace, ^U (erase all) and ^C (give up) to them.
+/// Reads bytes with `next` up to the end of a line, and applies backspace, ^U (erase all) and ^C (give up) to
+/// them.
 fn read_edited_line(mut next: impl FnMut(&mut [u8]) -> nix::Result<usize>) -> Result<String> {
     let mut bytes = Vec::new();
     loop {

@@ -44,7 +44,7 @@ pub(super) fn destination_credentials() -> Arg {
     option("dest-creds", "USER:PASSWORD", "the credentials for DEST, if it is a registry")
 }
 
-/// The settings for the destination: `--dest-creds`, or `--creds` if the source is no registry.
+/// Returns the settings for the destination: `--dest-creds`, or `--creds` if the source is no registry.
 pub(super) fn target_of(matches: &ArgMatches, source: Option<&Reference>) -> Result<Access> {
     let access = arguments::access_of(matches)?;
     let credentials = match arguments::text(matches, "dest-creds") {
@@ -73,7 +73,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     print_digest(matches, image.descriptor.digest())
 }
 
-/// Reads the contents to copy: with --all everything that the reference names, else one image or artifact of it.
+/// Reads the contents to copy: with --all everything that the reference names, else one image or artifact of
+/// it.
 fn contents_of(matches: &ArgMatches, source: &dyn ImageSource, reference: &Reference) -> Result<Contents> {
     let platform = arguments::platform_of(matches)?;
     if matches.get_flag("all") {

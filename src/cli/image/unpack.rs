@@ -61,7 +61,7 @@ fn parse_range(text: &str) -> Result<IdRange, String> {
     }
 }
 
-/// The mapping of --uid-map and --gid-map.
+/// Returns the mapping of --uid-map and --gid-map.
 fn mapping_of(matches: &ArgMatches) -> Result<Option<IdMapping>> {
     let many =
         |name: &str| -> Vec<IdRange> { matches.get_many(name).into_iter().flatten().copied().collect() };
@@ -81,7 +81,7 @@ fn mapping_of(matches: &ArgMatches) -> Result<Option<IdMapping>> {
     root.map(|_| Some(mapping))
 }
 
-/// The options that change config.json.
+/// Returns the options that change config.json.
 fn config_arguments() -> Vec<Arg> {
     let repeated = |name, value, help| option(name, value, help).action(ArgAction::Append);
     vec![
@@ -111,7 +111,7 @@ fn config_arguments() -> Vec<Arg> {
     ]
 }
 
-/// The values of an option that is given once for each word, or with a JSON array of words.
+/// Returns the values of an option that is given once for each word, or with a JSON array of words.
 fn words(matches: &ArgMatches, name: &str) -> Result<Option<Vec<String>>> {
     let Some(given) = matches.get_many::<String>(name) else { return Ok(None) };
     let mut words = Vec::new();
@@ -145,8 +145,8 @@ fn config_overrides_of(matches: &ArgMatches) -> Result<ConfigOverrides> {
             Some(path) => Seccomp::Profile(read_json(Path::new(path))?),
         },
         rootless: match Privilege::detect() {
-            // An overlay bundle is run where it is mounted: inside this namespace, where the container's ids are this
-            // namespace's own.
+            // An overlay bundle runs where it is mounted: in this namespace, where the container's ids are
+            // this namespace's own.
             Privilege::OwnNamespace(_) if matches.get_flag("overlay") => {
                 Some(namespace::current_mapping()?.nested())
             }

@@ -1,11 +1,12 @@
-//! A table in columns: each at least 12 wide with 3 blanks behind the longest cell, the last one open.
+//! A table in columns: each is at least 12 wide and 3 blanks wider than its longest cell; the last one is
+//! open.
 
 use crate::error::printable::one_line;
 
 const MIN_WIDTH: usize = 12;
 const PADDING: usize = 3;
 
-/// Lines of cells, all of the same number, as aligned text.
+/// Aligns rows of cells as text.
 pub(crate) fn align<const N: usize>(rows: &[[String; N]]) -> String {
     let mut text = String::new();
     let rows: Vec<[String; N]> =

@@ -1,4 +1,4 @@
-//! `events`: one line of JSON for each, as runc prints them.
+//! `events`: one line of JSON for each event, as in runc.
 
 use serde::Serialize;
 
@@ -21,7 +21,7 @@ struct Data<'a> {
     #[serde(flatten)]
     group: &'a Stats,
     intel_rdt: &'a Rdt,
-    /// Always null, as in runc: a network namespace has them, not a control group.
+    /// Always null, as in runc: a network namespace has these, not a control group.
     network_interfaces: Option<()>,
 }
 
@@ -47,7 +47,7 @@ mod tests {
         assert_eq!(json(&id, &Event::OutOfMemory).unwrap(), "{\"type\":\"oom\",\"id\":\"x\"}\n");
         let sample = Sample { group: Stats::default(), rdt: Rdt::default(), oom_kills: None };
         let line = json(&id, &Event::Sample(Box::new(sample))).unwrap();
-        // By runc's types for this document, with nothing in them.
+        // The expected text follows runc's types for this document, with empty values.
         let want = concat!(
             r#"{"type":"stats","id":"x","data":{"cpu":{"usage":{"kernel":0,"user":0},"throttling":{}},"#,
             r#""cpuset":{"cpu_exclusive":0,"mem_hardwall":0,"mem_exclusive":0,"memory_migrate":0,"#,

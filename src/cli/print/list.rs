@@ -9,7 +9,7 @@ pub(crate) fn ids(listed: &[Listed]) -> String {
     listed.iter().map(|one| format!("{}\n", one.state.id)).collect()
 }
 
-/// One line; `null` when there is none, as Go writes a slice that was never made.
+/// Prints one line; `null` if the list is empty, as Go writes a nil slice.
 pub(crate) fn json(listed: Vec<Listed>, passwd: &str) -> Result<String> {
     if listed.is_empty() {
         return Ok(String::from("null\n"));

@@ -1,4 +1,5 @@
-//! What the verbs print, as text: pure, so that each shape is tested without a container.
+//! The output of the verbs as text. These functions are pure, so that each format is tested without a
+//! container.
 
 pub(super) mod columns;
 pub(super) mod events;
@@ -26,7 +27,7 @@ fn compact<T: Serialize + ?Sized>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(unprintable)
 }
 
-/// Paths that are not UTF-8 have no place in JSON.
+/// JSON cannot contain paths that are not UTF-8.
 #[expect(clippy::needless_pass_by_value, reason = "the shape map_err wants")]
 fn unprintable(error: serde_json::Error) -> Error {
     Error::new(Kind::Spec, error.to_string()).context("print as JSON")

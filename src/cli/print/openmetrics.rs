@@ -1,7 +1,7 @@
 //! `events --openmetrics`: one sample as OpenMetrics 1.0 text, for a scraper.
 //!
-//! Units are the base units, as the standard asks: seconds, bytes, ratios. What the host does not measure is left out;
-//! a limit that is none is `+Inf`. Every series carries the container's `id`.
+//! Units are the base units, as the standard requires: seconds, bytes, ratios. Values that the host does not
+//! measure are left out; a missing limit is `+Inf`. Every series has the container's `id`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -29,7 +29,7 @@ pub(crate) fn text(id: &ContainerId, sample: &Sample) -> String {
     text.out
 }
 
-/// A value with its labels, beside `id`.
+/// A value with its labels besides `id`.
 type Series = (String, String);
 
 fn series(labels: &[(&str, &str)], value: String) -> Series {
@@ -59,7 +59,7 @@ impl Text {
         self.family(name, "gauge", unit, help, "", all);
     }
 
-    /// A family without a series is not there.
+    /// Adds a family, unless it has no series.
     fn family(
         &mut self,
         name: &str,
@@ -90,11 +90,11 @@ fn count(number: u64) -> String {
 }
 
 fn limit(bytes: u64) -> String {
-    // v1 rounds "none" down to whole pages.
+    // v1 rounds "no limit" down to whole pages.
     if bytes >= i64::MAX as u64 - 65535 { "+Inf".to_owned() } else { bytes.to_string() }
 }
 
-/// From nanoseconds, without the detour of a floating-point number.
+/// Converts nanoseconds, without floating-point numbers.
 fn seconds(nanoseconds: u64) -> String {
     format!("{}.{:09}", nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000)
 }
@@ -125,7 +125,7 @@ fn memory(text: &mut Text, memory: &Memory) {
         ("kernel", &memory.kernel),
         ("kernel_tcp", &memory.kernel_tcp),
     ];
-    // A kind without usage and without a limit is one that this interface does not count.
+    // A kind without usage and without a limit is not counted by this interface.
     let counted = kinds.into_iter().filter(|(_, entry)| entry.limit > 0 || entry.usage > 0);
     let counted: Vec<_> = counted.collect();
     let each = |value: fn(&crate::cgroup::live::stats::MemoryEntry) -> String| {
@@ -157,7 +157,7 @@ fn block_io(text: &mut Text, io: &Blkio) {
         list: &'a [BlkioEntry],
         value: fn(u64) -> String,
     ) -> impl IntoIterator<Item = Series> + use<'a> {
-        // v1 lists sums beside their parts; a scraper sums for itself.
+        // v1 lists sums beside their parts; a scraper adds up by itself.
         let parts = list.iter().filter(|entry| entry.op != "Total");
         parts.map(move |entry| {
             let device = format!("{}:{}", entry.major, entry.minor);
@@ -178,7 +178,7 @@ fn block_io(text: &mut Text, io: &Blkio) {
     text.counter("tare_io_wait_seconds", "seconds", "Time that operations waited in queues.", waited);
     let merged = each(&io.io_merged_recursive, count);
     text.counter("tare_io_merged", "", "Operations merged into others.", merged);
-    // Milliseconds in the kernel's file, 512 bytes a sector.
+    // The kernel's file has milliseconds, and sectors of 512 bytes.
     let time = each(&io.io_time_recursive, |value| seconds(value.saturating_mul(1_000_000)));
     text.counter("tare_io_device_seconds", "seconds", "Time for which devices were the container's.", time);
     let sectors = each(&io.sectors_recursive, |value| count(value.saturating_mul(512)));
@@ -217,7 +217,7 @@ fn pressure(text: &mut Text, resources: &[(&str, Option<Psi>)]) {
     let average = lines.iter().flat_map(|(resource, tasks, line)| {
         [("10s", line.avg10), ("60s", line.avg60), ("300s", line.avg300)].map(|(window, percent)| {
             let labels = [("resource", *resource), ("tasks", *tasks), ("window", window)];
-            // Two decimals of a percent are all that the kernel tells.
+            // The kernel gives only two decimals of a percent.
             series(&labels, format!("{:.4}", percent / 100.0))
         })
     });

@@ -1,6 +1,6 @@
-//! The name of a user id, from /etc/passwd itself: a static binary has no name service.
+//! Finds the name of a user id in /etc/passwd itself, because a static binary has no name service.
 
-/// The name of `uid`, else `#uid`.
+/// Returns the name of `uid`, otherwise `#uid`.
 pub(crate) fn name(passwd: &str, uid: u32) -> String {
     let fields = |line: &str| {
         let mut fields = line.split(':');

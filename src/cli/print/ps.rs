@@ -1,9 +1,9 @@
-//! `ps`: the ids of a container's processes as JSON, or the lines of the host's own `ps` that are about them.
+//! `ps`: the pids of a container as JSON, or the lines of the host's own `ps` for them.
 
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 
-/// One line; `null` when there is none.
+/// Prints one line; `null` if there are none.
 pub(crate) fn json(pids: &[i32]) -> Result<String> {
     let text = if pids.is_empty() { String::from("null") } else { super::compact(pids)? };
     Ok(text + "\n")
@@ -21,7 +21,7 @@ pub(crate) fn table(pids: &[i32], arguments: &[String]) -> Result<String> {
     select(&String::from_utf8_lossy(&output.stdout), pids)
 }
 
-/// The header of what `ps` printed, and the lines whose PID column is one of `pids`.
+/// Returns the header of the output of `ps`, and the lines whose PID column is one of `pids`.
 fn select(printed: &str, pids: &[i32]) -> Result<String> {
     let mut lines = printed.lines();
     let header = lines.next().unwrap_or_default();
