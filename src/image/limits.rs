@@ -1,5 +1,5 @@
-//! Limits the resources that one image may use. An image is untrusted input: without limits it decides how much disk,
-//! memory and time unpacking takes.
+//! Limits the resources that one image may use. An image is untrusted input: without limits it decides how
+//! much disk, memory and time unpacking takes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

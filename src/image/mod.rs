@@ -1,10 +1,11 @@
 //! Makes bundles from images, the part of `docker run` that comes before the runtime.
 //!
-//! A reference names a source; its manifest names the layers; each blob is verified, decompressed and read as a tar
-//! archive, whose entries are applied to a tree; the image's configuration becomes config.json; the bundle is put in
-//! place as a whole.
+//! A reference names a source; its manifest names the layers; each blob is verified, decompressed and read as
+//! a tar archive, whose entries are applied to a tree; the image's configuration becomes config.json; the
+//! bundle is put in place as a whole.
 //!
-//! The modules from the top down: what is above may name what is below, never the other way (`tests/layers` holds it).
+//! The modules from the top down: what is above may name what is below, never the other way (`tests/layers`
+//! holds it).
 
 /// Checks everything an image holds without unpacking it.
 pub(crate) mod verify;

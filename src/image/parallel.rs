@@ -9,8 +9,9 @@ use nix::errno::Errno;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
 
-/// Does `work` for each item, up to `threads` at the same time, in the order of the list. After a failure no further
-/// item is begun. `size` says how much of the disk an item needs, for the choice between several failures.
+/// Does `work` for each item, up to `threads` at the same time, in the order of the list. After a failure no
+/// further item is begun. `size` says how much of the disk an item needs, for the choice between several
+/// failures.
 ///
 /// # Errors
 ///
@@ -47,8 +48,9 @@ fn take<'a, T>(items: &'a [T], next: &AtomicUsize) -> Option<(usize, &'a T)> {
     items.get(number).map(|item| (number, item))
 }
 
-/// The failure that tells what is wrong, whichever thread met one first: the first in the list. A full disk fails
-/// everything that is being written to it; it comes last, and is told of the largest item, which has filled it.
+/// The failure that tells what is wrong, whichever thread met one first: the first in the list. A full disk
+/// fails everything that is being written to it; it comes last, and is told of the largest item, which has
+/// filled it.
 fn choose<T>(failures: Vec<(usize, Error)>, items: &[T], size: &dyn Fn(&T) -> u64) -> Option<Error> {
     let is_full = |error: &Error| matches!(error.errno(), Some(Errno::ENOSPC | Errno::EDQUOT));
     let key = |(number, error): &(usize, Error)| match is_full(error) {

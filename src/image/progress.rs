@@ -1,4 +1,5 @@
-//! `Progress`: the callbacks that tell how far a pull or an unpacking has come. The command line decides what is shown.
+//! `Progress`: the callbacks that tell how far a pull or an unpacking has come. The command line decides what
+//! is shown.
 
 use std::io::{self, Read};
 use std::sync::Arc;

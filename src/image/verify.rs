@@ -1,5 +1,5 @@
-//! Checks an image without unpacking it: each digest, size and diff id, each document, each layer's archive. Checking
-//! continues after a fault, so that one run reports all faults.
+//! Checks an image without unpacking it: each digest, size and diff id, each document, each layer's archive.
+//! Checking continues after a fault, so that one run reports all faults.
 
 use std::collections::HashSet;
 
@@ -35,8 +35,9 @@ pub(crate) fn verify(
     check(source, top, limits, report, MAX_INDEX_DEPTH, &mut HashSet::new());
 }
 
-/// Checks the index or manifest `top`. `depth` is how many more indexes may name each other; documents in `seen` are
-/// checked already: without this, a few indexes that name each other a thousand times would take forever.
+/// Checks the index or manifest `top`. `depth` is how many more indexes may name each other; documents in
+/// `seen` are checked already: without this, a few indexes that name each other a thousand times would take
+/// forever.
 fn check(
     source: &dyn ImageSource,
     top: &Descriptor,
@@ -73,8 +74,8 @@ fn check(
     }
 }
 
-/// Checks an image with its layers. Signatures, attestations and other artifacts have no layers to look into: their blobs
-/// are checked by size and digest.
+/// Checks an image with its layers. Signatures, attestations and other artifacts have no layers to look into:
+/// their blobs are checked by size and digest.
 fn check_manifest(
     source: &dyn ImageSource,
     top: &Descriptor,
@@ -110,7 +111,8 @@ fn check_blob(source: &dyn ImageSource, blob: &Descriptor) -> Result<()> {
 fn check_layers(source: &dyn ImageSource, image: &Image, limits: &Limits, report: &mut dyn FnMut(Finding)) {
     let used = Usage::default();
     let all = image.manifest.layers();
-    // What the layers make together: a hard link is good only if its file is there. None after a layer that is bad.
+    // What the layers make together: a hard link is good only if its file is there. None after a layer that
+    // is bad.
     let mut tree = Some(MergedTree::default());
     for (number, (blob, diff_id)) in all.iter().zip(image.config.rootfs().diff_ids()).enumerate() {
         let what = format!(

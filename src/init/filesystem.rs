@@ -49,8 +49,8 @@ pub(super) fn is_too_long((_, value): &Parameter) -> bool {
     value.as_ref().is_some_and(|value| value.count_bytes() >= 256)
 }
 
-/// As [`make`], by mount(2). That mounts on a name alone, and by a name alone the mount is found then: on a directory
-/// of a tmpfs that covers `target` meanwhile, for in there nobody can change what the name means.
+/// As [`make`], by mount(2). That mounts on a name alone, and by a name alone the mount is found then: on a
+/// directory of a tmpfs that covers `target` meanwhile, for in there nobody can change what the name means.
 pub(super) fn make_by_mount(
     target: &OwnedFd,
     kind: &CStr,
@@ -91,7 +91,8 @@ fn mount_in(
     open_tree_clone(own.as_fd(), PLACE, false, 0).call("open_tree")
 }
 
-/// Mounts where we stand by mount(2), which takes a page of options together; more it would cut off without a word.
+/// Mounts where we stand by mount(2), which takes a page of options together; more it would cut off without a
+/// word.
 fn mount_here(
     kind: &CStr,
     source: &CStr,

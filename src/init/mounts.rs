@@ -65,8 +65,8 @@ struct Made {
     covers: Option<usize>,
 }
 
-/// Makes one mount, or changes the one that is there. `source` is a detached clone of a bind's source, where there is
-/// one already.
+/// Makes one mount, or changes the one that is there. `source` is a detached clone of a bind's source, where
+/// there is one already.
 fn make_mount(
     mount: &Mount,
     place: &Place<'_>,

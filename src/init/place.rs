@@ -1,8 +1,9 @@
-//! `Place` is where mounts are made, and finds paths in it again: what lies on a mount that was made here from that mount.
+//! `Place` is where mounts are made, and finds paths in it again: what lies on a mount that was made here
+//! from that mount.
 //!
-//! A rootfs may be shared with others, who can rename its directories at any time, mount points too: for the moment of a
-//! lookup a name such as /proc may be that of an empty directory, on which nothing is to be masked. So a name
-//! is used once, for the mount itself.
+//! A rootfs may be shared with others, who can rename its directories at any time, mount points too: for the
+//! moment of a lookup a name such as /proc may be that of an empty directory, on which nothing is to be
+//! masked. So a name is used once, for the mount itself.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,8 +20,8 @@ use crate::sys::mount::mount_id;
 /// Where mounts are made.
 pub(super) struct Place<'a> {
     pub root: &'a Root,
-    /// The rootfs may have shared propagation: a mount then also appears elsewhere (a bind of the root itself is a peer
-    /// of the root), and a path is no proof of where a target is.
+    /// The rootfs may have shared propagation: a mount then also appears elsewhere (a bind of the root itself
+    /// is a peer of the root), and a path is no proof of where a target is.
     pub shared: bool,
     /// What is looked up after the mounts.
     wanted: Vec<Vec<u8>>,
@@ -120,7 +121,8 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Returns the mount that a path lies on, and the rest of the path. The last that was made: it covers those before.
+    /// Returns the mount that a path lies on, and the rest of the path. The last that was made: it covers
+    /// those before.
     fn on_mount(&self, path: &CStr) -> Option<(&Root, CString)> {
         let path = written_plainly(path)?;
         let found = |made: &Made| below(&path, &made.path).map(<[u8]>::to_vec);

@@ -1,9 +1,9 @@
 //! Sees to it that no standard stream of a container is a way to change a node of the host.
 //!
-//! Whoever holds a descriptor of a device may be able to change the node's mode, owner and times: a container's root
-//! that was given /dev/null as its standard input could take it from every program of the host. So the devices that
-//! anybody may open are opened anew on a read-only mount. Not others: to open a terminal or a disk a second time does
-//! something, and they are what the caller wants to give.
+//! Whoever holds a descriptor of a device may be able to change the node's mode, owner and times: a
+//! container's root that was given /dev/null as its standard input could take it from every program of the
+//! host. So the devices that anybody may open are opened anew on a read-only mount. Not others: to open a
+//! terminal or a disk a second time does something, and they are what the caller wants to give.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -76,7 +76,8 @@ fn reopen(file: BorrowedFd<'_>, path: &CStr) -> std::result::Result<OwnedFd, Err
     reopen_device(file, path, flags & KEPT)
 }
 
-/// Without privilege we cannot clone a mount, and a container of ours can do no more to a node of the host's than we can.
+/// Without privilege we cannot clone a mount, and a container of ours can do no more to a node of the host's
+/// than we can.
 fn unless_unprivileged(
     reopened: std::result::Result<OwnedFd, Errno>,
 ) -> std::result::Result<Option<OwnedFd>, Errno> {

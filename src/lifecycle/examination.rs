@@ -1,5 +1,6 @@
-//! Everything that is wrong with a configuration on this host, told at once: what the document says in itself, and what the
-//! plan makes of it. The same rules and the same plan as `create` has, without stopping at the first fault.
+//! Everything that is wrong with a configuration on this host, told at once: what the document says in
+//! itself, and what the plan makes of it. The same rules and the same plan as `create` has, without stopping
+//! at the first fault.
 
 use std::path::Path;
 
@@ -87,8 +88,8 @@ pub(crate) fn all_facts() -> Result<Facts> {
     read_facts(Needed { cgroup: NeededCgroup::OwnGroup, seccomp: true, resctrl: true, labels: true })
 }
 
-/// The error of a configuration that is refused, with what else is wrong with it: in the plan, in the rootfs, and in names
-/// that are probably misspelt. `refusal` if nothing more can be said.
+/// The error of a configuration that is refused, with what else is wrong with it: in the plan, in the rootfs,
+/// and in names that are probably misspelt. `refusal` if nothing more can be said.
 #[cold]
 #[inline(never)]
 pub(super) fn all_faults(refusal: Error, path: &Path, request: &Request<'_>) -> Error {

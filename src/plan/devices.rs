@@ -58,7 +58,8 @@ const LINKS: [(&std::ffi::CStr, &std::ffi::CStr); 5] = [
     (c"/dev/stderr", c"/proc/self/fd/2"),
 ];
 
-/// Plans the nodes and links. `terminal`: the process has one, which is bound over /dev/console. None where /dev is a bind, which belongs to whoever it was bound from.
+/// Plans the nodes and links. `terminal`: the process has one, which is bound over /dev/console. None where
+/// /dev is a bind, which belongs to whoever it was bound from.
 pub(crate) fn devices(spec: &[LinuxDevice], mounts: &[Mount], terminal: bool) -> Result<Devices> {
     if mounts.iter().any(binds_dev) {
         return Ok(Devices::default());
@@ -84,7 +85,8 @@ pub(crate) fn devices(spec: &[LinuxDevice], mounts: &[Mount], terminal: bool) ->
         if is_at("/dev/ptmx") || terminal && is_at("/dev/console") {
             continue;
         }
-        // Of two with one path it is the first, as with runc and crun; one of the configuration before a default one.
+        // Of two with one path it is the first, as with runc and crun; one of the configuration before a
+        // default one.
         let Some(node) = faults.take(node(index, device)) else { continue };
         let path = node.path.to_bytes().to_vec();
         if nodes.get(&path).is_none_or(|made| made.index.is_none()) {

@@ -127,7 +127,7 @@ fn a_token_server_that_is_busy_is_asked_again() {
         let name = format!("docker://127.0.0.1:{}/test:v1", busy_for_ever.port);
         let error = stderr(&scratch.run(&["inspect", PLAIN, "--retries", "1", &name]));
         assert!(
-            error.contains(&format!("it answers {}", &busy[..3])) && !error.contains("log in"),
+            error.contains(&format!("the token server answers {}", &busy[..3])) && !error.contains("log in"),
             "{error}"
         );
         assert_eq!(busy_for_ever.count("GET /token"), 2);

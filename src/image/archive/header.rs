@@ -1,7 +1,7 @@
 //! Decodes one 512-byte tar header of the V7, ustar, GNU or star format.
 //!
-//! If a format allows two readings, the stricter one is used, because files can be smuggled past one of two readers
-//! that disagree (CVE-2025-62518).
+//! If a format allows two readings, the stricter one is used, because files can be smuggled past one of two
+//! readers that disagree (CVE-2025-62518).
 
 use crate::error::{Kind, Result};
 use crate::fail;
@@ -17,7 +17,7 @@ enum Format {
     Gnu,
 }
 
-/// A header as it stands in the archive, undecoded.
+/// An undecoded header of the archive.
 #[derive(Clone, Copy)]
 pub(crate) struct Header<'a>(&'a [u8; BLOCK]);
 
@@ -124,7 +124,8 @@ impl<'a> Header<'a> {
     }
 }
 
-/// Whether a block with a wrong checksum looks like a header: it has the magic of every format but the oldest.
+/// Whether a block with a wrong checksum looks like a header: it has the magic of every format but the
+/// oldest.
 pub(super) fn looks_like_one(block: &[u8; BLOCK]) -> bool {
     block[257..].starts_with(b"ustar")
 }

@@ -1,8 +1,8 @@
 //! Reads a tar archive as a stream: headers of every dialect that layers are written in become one `Entry`.
 //!
 //! It is a reader of our own because its decisions (which size counts, which name counts) are the security of
-//! unpacking, and because data goes from the decompressor's buffer to the file without a copy in between. It never
-//! touches the filesystem, and refuses archives about which readers are known to disagree.
+//! unpacking, and because data goes from the decompressor's buffer to the file without a copy in between. It
+//! never touches the filesystem, and refuses archives about which readers are known to disagree.
 
 mod header;
 pub(crate) mod path;
@@ -108,7 +108,8 @@ impl<R: Input> Archive<R> {
         self.input
     }
 
-    /// Reads the next entry into `entry`, and skips what is left of the one before. Returns false at the end of the archive.
+    /// Reads the next entry into `entry`, and skips what is left of the one before. Returns false at the end
+    /// of the archive.
     ///
     /// # Errors
     ///
@@ -165,8 +166,8 @@ impl<R: Input> Archive<R> {
         self.data -= count as u64;
     }
 
-    /// Skips what is left of an entry. Returns false where the archive ends with its data: some writers leave out the
-    /// zeros after the last one.
+    /// Skips what is left of an entry. Returns false where the archive ends with its data: some writers leave
+    /// out the zeros after the last one.
     fn skip_to_next(&mut self) -> Result<bool> {
         let padding = self.padding;
         self.skip(self.data)?;
@@ -184,7 +185,8 @@ impl<R: Input> Archive<R> {
         Ok(())
     }
 
-    /// Reads one header block. Returns false at the end, which is two blocks of zeros, or the end of the stream.
+    /// Reads one header block. Returns false at the end, which is two blocks of zeros, or the end of the
+    /// stream.
     fn read_header(&mut self, block: &mut [u8; BLOCK]) -> Result<bool> {
         if self.input.fill_buf().map_err(from_io_error)?.is_empty() {
             return Ok(false);
@@ -205,7 +207,7 @@ impl<R: Input> Archive<R> {
     }
 
     fn read_block(&mut self, block: &mut [u8; BLOCK]) -> Result<()> {
-        // As read_exact, which does not tell what it has read before the end.
+        // read_exact would not say how much it has read before the end.
         let mut filled = 0;
         while filled < BLOCK {
             match self.input.read(&mut block[filled..]) {
@@ -285,8 +287,8 @@ impl<R: Input> Archive<R> {
             .with_context(|| shown)
     }
 
-    /// Decides how many bytes of data follow. The number is decided once, because reading the data and finding the next
-    /// header must use the same number (CVE-2025-62518).
+    /// Decides how many bytes of data follow. The number is decided once, because reading the data and
+    /// finding the next header must use the same number (CVE-2025-62518).
     fn set_size(
         &mut self,
         header: Header<'_>,
@@ -399,8 +401,8 @@ fn entry_kind(header: Header<'_>, name: &[u8]) -> Result<EntryKind> {
     })
 }
 
-/// The owner from the pax header or else the tar header. The kernel has no id above 2^32 - 2: -1 means "leave it".
-/// Writers to whom an id is a signed number write -2, the nobody of NFS, for 4294967294.
+/// The owner from the pax header or else the tar header. The kernel has no id above 2^32 - 2: -1 means "leave
+/// it". Writers to whom an id is a signed number write -2, the nobody of NFS, for 4294967294.
 fn valid_id(extended: Option<i64>, header: impl FnOnce() -> Result<i64>, what: &str) -> Result<u32> {
     let found = match extended {
         Some(id) => id,

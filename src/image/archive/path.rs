@@ -1,4 +1,5 @@
-//! Paths of tar entries. A clean path is relative to the root of the tree and has no empty component, `.` or `..`.
+//! Paths of tar entries. A clean path is relative to the root of the tree and has no empty component, `.` or
+//! `..`.
 
 /// Returns the clean form of a path; `..` never climbs above the root.
 pub(crate) fn clean(path: &[u8]) -> Vec<u8> {

@@ -1,4 +1,5 @@
-//! Extended headers of POSIX pax: records of `length key=value\n` that override fields of the entry that follows.
+//! Extended headers of POSIX pax: records of `length key=value\n` that override fields of the entry that
+//! follows.
 
 use crate::error::{Error, Kind, Result};
 use crate::fail;
@@ -66,7 +67,7 @@ impl PaxHeader {
         Ok(())
     }
 
-    /// The same attribute twice: the later one counts (libarchive writes both spellings).
+    /// If an attribute occurs twice, the later one counts (libarchive writes both spellings).
     fn set_xattr(&mut self, name: Vec<u8>, value: Vec<u8>) -> Result<()> {
         self.xattrs.retain(|(known, _)| *known != name);
         self.xattrs.push((name, value));

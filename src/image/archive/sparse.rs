@@ -1,5 +1,5 @@
-//! Reads the maps of sparse files: old GNU ('S') and the pax formats 0.0, 0.1 and 1.0. A map says which ranges of the
-//! file the archive holds; the rest are holes.
+//! Reads the maps of sparse files: old GNU ('S') and the pax formats 0.0, 0.1 and 1.0. A map says which
+//! ranges of the file the archive holds; the rest are holes.
 
 use super::header::{BLOCK, Header, number};
 use super::pax;

@@ -1,5 +1,5 @@
-//! Decompresses layers: gzip, zstd or none, as the media type says. Decompression happens in this process: no helper
-//! program is ever run on behalf of an image.
+//! Decompresses layers: gzip, zstd or none, as the media type says. Decompression happens in this process: no
+//! helper program is ever run on behalf of an image.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};

@@ -1,5 +1,5 @@
-//! Digests (image-spec, descriptor.md), and `Verified`, a reader that fails at the end of the data if the digest
-//! differs.
+//! Digests (image-spec, descriptor.md), and `Verified`, a reader that fails at the end of the data if the
+//! digest differs.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -12,7 +12,8 @@ use crate::error::{Kind, Result};
 use crate::fail;
 use crate::image::io_error::to_io_error;
 
-/// Parses `algorithm:hex`. A digest is a parsed type everywhere, because it becomes part of a path (CVE-2024-3727).
+/// Parses `algorithm:hex`. A digest is a parsed type everywhere, because it becomes part of a path
+/// (CVE-2024-3727).
 pub(crate) fn parse(text: &str) -> Result<Digest> {
     let digest = Digest::from_str(text).map_err(|e| fail!(Kind::Spec, "digest {text:?}: {e}"))?;
     algorithm(&digest)?;
@@ -97,7 +98,7 @@ impl<R: Read> Verified<R> {
         Ok(Self { inner, hasher, digest: blob.digest().clone(), size: blob.size(), seen: 0 })
     }
 
-    /// As `new`, for a blob whose first `seen` bytes `hasher` has already hashed.
+    /// Makes a hasher like `new`, for a blob whose first `seen` bytes `hasher` has already hashed.
     pub(crate) fn after(inner: R, blob: &Descriptor, hasher: Hasher, seen: u64) -> Self {
         Self { inner, hasher: Some(hasher), digest: blob.digest().clone(), size: blob.size(), seen }
     }

@@ -1,5 +1,5 @@
-//! The options of `unpack` that override the image's configuration (--entrypoint, --env, --volume, …). Each is applied
-//! to the image's configuration if that has such a field, and to config.json otherwise.
+//! The options of `unpack` that override the image's configuration (--entrypoint, --env, --volume, …). Each
+//! is applied to the image's configuration if that has such a field, and to config.json otherwise.
 
 use std::path::Path;
 
@@ -177,7 +177,8 @@ pub(crate) fn read_json(path: &Path) -> Result<Value> {
     crate::image::document::manifest::parse_json(&bytes).with_context(place)
 }
 
-/// Applies a JSON merge patch (RFC 7396): objects are merged member by member, null removes, anything else replaces.
+/// Applies a JSON merge patch (RFC 7396): objects are merged member by member, null removes, anything else
+/// replaces.
 fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         target.clone_from(patch);

@@ -1,13 +1,13 @@
-//! The parts of config.json that an image does not choose: capabilities, namespaces, mounts, masked paths. Each list
-//! names the engine whose default it is, because images are written to run with those.
+//! The parts of config.json that an image does not choose: capabilities, namespaces, mounts, masked paths.
+//! Each list names the engine whose default it is, because images are written to run with those.
 
 use serde_json::{Value, json};
 
 /// The version of the runtime specification that has every member we write.
 pub(super) const OCI_VERSION: &str = "1.0.2";
 
-/// Podman's default: enough for package managers, `su` and services that drop to their user; no raw sockets, no
-/// device nodes, no audit records.
+/// Podman's default: enough for package managers, `su` and services that drop to their user; no raw sockets,
+/// no device nodes, no audit records.
 pub(crate) const CAPABILITIES: [&str; 11] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
@@ -53,7 +53,8 @@ pub(crate) fn mounts() -> Value {
     ])
 }
 
-/// The mount for a volume of the image: a tmpfs that begins with a copy of what the image has there (`tmpcopyup`).
+/// The mount for a volume of the image: a tmpfs that begins with a copy of what the image has there
+/// (`tmpcopyup`).
 pub(crate) fn volume(destination: &str) -> Value {
     mount(destination, "tmpfs", "tmpfs", &["nosuid", "nodev", "tmpcopyup"])
 }

@@ -1,6 +1,6 @@
-//! Finds out whether a bundle is in use: by a process that has its root directory, its working directory or its program
-//! there, or by a mount in any mount namespace. The kernel is asked, not the records of a runtime: there are several
-//! runtimes, and each keeps its records where its caller says.
+//! Finds out whether a bundle is in use: by a process that has its root directory, its working directory or
+//! its program there, or by a mount in any mount namespace. The kernel is asked, not the records of a
+//! runtime: there are several runtimes, and each keeps its records where its caller says.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -48,8 +48,8 @@ impl Traces {
         Ok(())
     }
 
-    /// Looks at one process or thread. `seen` has the mount namespaces that were looked at, each with the root that it was
-    /// seen from: below another root a process has other mounts.
+    /// Looks at one process or thread. `seen` has the mount namespaces that were looked at, each with the
+    /// root that it was seen from: below another root a process has other mounts.
     fn look_at(&self, process: &Path, seen: &mut HashSet<(PathBuf, PathBuf)>) -> Result<()> {
         let mut looked = Ok(());
         // This process has mounts like any other, and looks at the bundle itself.
@@ -107,8 +107,8 @@ fn in_use(process: &Path, use_of_it: &str) -> Error {
     error.with_hint("stop and delete the container, or end the process, first")
 }
 
-/// Tells of processes that have more rights than this one, which may not look at them. None of its containers is among
-/// them; a user's own processes are the only ones that can be in a bundle of that user.
+/// Tells of processes that have more rights than this one, which may not look at them. None of its containers
+/// is among them; a user's own processes are the only ones that can be in a bundle of that user.
 fn tell_hidden(mut pids: Vec<String>) {
     pids.dedup();
     let Some(first) = pids.first() else { return };

@@ -1,9 +1,10 @@
-//! A bundle is made in a staging directory beside its destination, and renamed to it as a whole. A failed or killed
-//! unpack leaves nothing at the destination; the next unpack removes the old staging directory.
+//! A bundle is made in a staging directory beside its destination, and renamed to it as a whole. A failed or
+//! killed unpack leaves nothing at the destination; the next unpack removes the old staging directory.
 //!
-//! A bundle has one of two forms: `private_tree` unpacks a tree for this bundle alone; `overlay` mounts the layers of
-//! the store, with a directory for changes over them. config.json comes from the image's configuration (`config`), with
-//! `defaults` for everything that images do not set, and the command line's `config_overrides`.
+//! A bundle has one of two forms: `private_tree` unpacks a tree for this bundle alone; `overlay` mounts the
+//! layers of the store, with a directory for changes over them. config.json comes from the image's
+//! configuration (`config`), with `defaults` for everything that images do not set, and the command line's
+//! `config_overrides`.
 
 pub(crate) mod config;
 pub(crate) mod config_overrides;
@@ -150,8 +151,8 @@ pub(crate) fn changes(bundle: &Bundle) -> Result<Changes> {
     .with_context(place)
 }
 
-/// The content of config.json for an unpacked tree. Names of users are looked up in the tree, and the working directory
-/// is made in the tree if it is missing.
+/// The content of config.json for an unpacked tree. Names of users are looked up in the tree, and the working
+/// directory is made in the tree if it is missing.
 fn runtime_config(image: &Image, tree: &mut Tree, overrides: &ConfigOverrides) -> Result<Vec<u8>> {
     let image = overrides.apply_to_image(&image.config);
     let user = user::resolve(config::user(&image), tree.root())?;

@@ -1,8 +1,8 @@
 //! An existing bundle, opened once and judged before anything in it is believed.
 //!
-//! `tare-image.json` names what is mounted and removed, so whoever can write it commands root. A bundle is therefore this
-//! user's own or root's, and nobody else can write in it; everything in it is opened below its descriptor, and none of
-//! it through a symlink.
+//! `tare-image.json` names what is mounted and removed, so whoever can write it commands root. A bundle is
+//! therefore this user's own or root's, and nobody else can write in it; everything in it is opened below its
+//! descriptor, and none of it through a symlink.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -39,12 +39,14 @@ impl Bundle {
     ///
     /// # Errors
     ///
-    /// `Kind::NotFound` for a bundle that tare-image did not make, `Kind::Denied` for one that others can write.
+    /// `Kind::NotFound` for a bundle that tare-image did not make, `Kind::Denied` for one that others can
+    /// write.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         Self::open_with(path, OFlag::empty())
     }
 
-    /// As `open`, to change it or what is mounted there: a symlink is refused, because its owner says where it leads.
+    /// Opens the bundle like `open`, to change it or its mounts: a symlink is refused, because its owner
+    /// decides where it leads.
     pub(crate) fn open_to_change(path: &Path) -> Result<Self> {
         Self::open_with(path, OFlag::O_NOFOLLOW)
     }
@@ -110,7 +112,8 @@ impl Bundle {
     }
 }
 
-/// Opens the directory `name` of the bundle `dir`, or what is mounted there; `shown` is the bundle's path for messages.
+/// Opens the directory `name` of the bundle `dir`, or what is mounted there; `shown` is the bundle's path for
+/// messages.
 pub(super) fn open_dir_of(dir: &OwnedFd, name: &CStr, shown: &Path) -> Result<OwnedFd> {
     let place = || format!("open {}", shown.join(std::ffi::OsStr::from_bytes(name.to_bytes())).display());
     match open_dir(dir.as_fd(), name) {
@@ -121,8 +124,8 @@ pub(super) fn open_dir_of(dir: &OwnedFd, name: &CStr, shown: &Path) -> Result<Ow
     }
 }
 
-/// Reads and judges `tare-image.json` of the open directory `dir`, and whether the directory is ours; `path` is for
-/// messages.
+/// Reads and judges `tare-image.json` of the open directory `dir`, and whether the directory is ours; `path`
+/// is for messages.
 pub(super) fn read_info(dir: &OwnedFd, path: &Path) -> Result<BundleInfo> {
     let shown = path.join(BUNDLE_INFO);
     let reading = || format!("read {}", shown.display());
@@ -134,13 +137,15 @@ pub(super) fn read_info(dir: &OwnedFd, path: &Path) -> Result<BundleInfo> {
     file.take(crate::image::limits::MAX_MANIFEST).read_to_end(&mut bytes).with_context(reading)?;
     let info: BundleInfo = manifest::parse_json(&bytes).with_context(|| shown.display().to_string())?;
     let stat = fstat(dir).with_context(|| format!("look at {}", path.display()))?;
-    // The bundle of a container with mapped ids belongs to the container's root, who must be able to enter it.
+    // The bundle of a container with mapped ids belongs to the container's root, who must be able to enter
+    // it.
     let mapped = info.mapping.as_ref().and_then(|mapping| mapping.to_host(0, 0).ok()).map(|(uid, _)| uid);
     check_is_ours(&stat, mapped).with_context(|| format!("open {}", path.display()))?;
     Ok(info)
 }
 
-/// Opens a regular file of the bundle that is ours. A symlink is not followed, and the writer of a FIFO not waited for.
+/// Opens a regular file of the bundle that is ours. A symlink is not followed, and the writer of a FIFO not
+/// waited for.
 fn open_ours(dir: &OwnedFd, name: &CStr) -> Result<File> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let file = match openat(dir, name, flags, Mode::empty()) {
@@ -160,8 +165,8 @@ fn no_regular_file() -> Error {
     fail!(Kind::Spec, "it is no regular file")
 }
 
-/// Checks that a file or directory belongs to this user or root, or to the user `mapped`, and that nobody else can
-/// write to it.
+/// Checks that a file or directory belongs to this user or root, or to the user `mapped`, and that nobody
+/// else can write to it.
 fn check_is_ours(stat: &FileStat, mapped: Option<u32>) -> Result<()> {
     let uid = stat.st_uid;
     if uid != geteuid().as_raw() && uid != 0 && Some(uid) != mapped {
@@ -179,7 +184,7 @@ fn no_bundle(path: &Path) -> Error {
     fail!(Kind::NotFound, "{}: not a bundle made by tare-image", path.display())
 }
 
-/// The error for what is no directory, or a symlink that is not followed.
+/// Makes the error for a path that is no directory, or a symlink that is not followed.
 fn no_directory(path: &Path, plain: &Path) -> Error {
     let is_link = lstat(plain).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFLNK);
     if !is_link || !plain.is_dir() {

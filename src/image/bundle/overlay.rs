@@ -1,5 +1,5 @@
-//! A bundle over the layers of the store: overlayfs mounts them at `rootfs`, with the directory `upper` for changes. A
-//! second bundle of the same image needs a mount and no copy.
+//! A bundle over the layers of the store: overlayfs mounts them at `rootfs`, with the directory `upper` for
+//! changes. A second bundle of the same image needs a mount and no copy.
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -54,8 +54,8 @@ pub(super) fn make(
     )
     .with_context(|| format!("set the attributes of {}", staging.shown(c"upper").display()))?;
     staging.write_file(&c_string(BUNDLE_INFO.as_bytes())?, &info.to_json()?)?;
-    // Recorded before the bundle is renamed to its destination, so that its layers are never without a record. A record
-    // without a bundle is removed by the next prune.
+    // Recorded before the bundle is renamed to its destination, so that its layers are never without a
+    // record. A record without a bundle is removed by the next prune.
     store.record_bundle(staging.destination(), &imported)?;
     let made = fill_and_publish(image, &overlay, &info, staging, options);
     made.inspect_err(|_| drop(store.forget_bundle(staging.destination())))?;
@@ -85,8 +85,8 @@ fn fill_and_publish(
     staging.publish(options.adapter.root_ids())
 }
 
-/// Writes config.json. This needs the mounted tree, because user names are looked up there and the working directory is
-/// made there.
+/// Writes config.json. This needs the mounted tree, because user names are looked up there and the working
+/// directory is made there.
 fn write_config(image: &Image, staging: &StagingDir, options: &UnpackOptions) -> Result<()> {
     let rootfs = Root::from(staging.open_dir(c"rootfs")?);
     let mut tree = Tree::over(rootfs, options.adapter.clone()).context("open rootfs")?;
@@ -96,8 +96,8 @@ fn write_config(image: &Image, staging: &StagingDir, options: &UnpackOptions) ->
     tree.finish().context("set the times of directories")
 }
 
-/// Gives the upper directory, which is the root of the overlay, the owner, mode, extended attributes and times that the
-/// image has for its root.
+/// Gives the upper directory, which is the root of the overlay, the owner, mode, extended attributes and
+/// times that the image has for its root.
 fn copy_root_attributes(
     store: &Store,
     layers: &[String],

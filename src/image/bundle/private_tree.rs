@@ -47,8 +47,8 @@ pub(super) fn make(
     staging.publish(options.adapter.root_ids())
 }
 
-/// Copies the tree from the store, if the store has all layers and their blocks can be shared. Returns whether the tree
-/// was copied.
+/// Copies the tree from the store, if the store has all layers and their blocks can be shared. Returns
+/// whether the tree was copied.
 fn copy_from_store(image: &Image, staging: &StagingDir, options: &UnpackOptions) -> Result<bool> {
     let Some(store) = options.reflink_store.as_ref().filter(|_| options.overrides.mapping.is_none()) else {
         return Ok(false);

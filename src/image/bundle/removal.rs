@@ -77,8 +77,9 @@ fn unmount(dir: &OwnedFd, info: &BundleInfo) -> Result<()> {
     umount2(rootfs.as_c_str(), MntFlags::UMOUNT_NOFOLLOW).context("unmount its rootfs")
 }
 
-/// Renames the bundle `dir`, which is `name` in `parent`, to the name of a staging directory, and returns the new name.
-/// If this process is killed afterwards, a staging directory remains, which the next bundle made here removes.
+/// Renames the bundle `dir`, which is `name` in `parent`, to the name of a staging directory, and returns the
+/// new name. If this process is killed afterwards, a staging directory remains, which the next bundle made
+/// here removes.
 fn withdraw(parent: &OwnedFd, name: &CStr, dir: &OwnedFd) -> Result<CString> {
     let partial = c_string(&[b".", name.to_bytes(), b".partial"].concat())?;
     if let Some(old) = lock_ours(parent, &partial).with_context(|| partial.to_string_lossy().into_owned())? {

@@ -1,8 +1,9 @@
 //! The default seccomp profile: which system calls a program of an image may make.
 //!
-//! The profile is a list of allowed calls, chosen from the kernel's tables by one question: does an unprivileged program
-//! on an ordinary machine make this call, and is it harmless with the default capabilities? Calls that act on the host
-//! fail with EPERM. All others, those of newer kernels included, fail with ENOSYS, which programs and C libraries handle.
+//! The profile is a list of allowed calls, chosen from the kernel's tables by one question: does an
+//! unprivileged program on an ordinary machine make this call, and is it harmless with the default
+//! capabilities? Calls that act on the host fail with EPERM. All others, those of newer kernels included,
+//! fail with ENOSYS, which programs and C libraries handle.
 
 use serde_json::{Value, json};
 
@@ -65,8 +66,8 @@ const MEMORY: &str = "
     process_madvise remap_file_pages
 ";
 
-/// Communication between processes. `socket` has conditions, see `sockets`; `socketcall`, which would bypass them, is not
-/// here: libraries of 32-bit systems have used the single calls since Linux 4.3.
+/// Communication between processes. `socket` has conditions, see `sockets`; `socketcall`, which would bypass
+/// them, is not here: libraries of 32-bit systems have used the single calls since Linux 4.3.
 const COMMUNICATION: &str = "
     accept accept4 bind connect getpeername getsockname getsockopt ipc listen mq_getsetattr mq_notify
     mq_open mq_timedreceive mq_timedreceive_time64 mq_timedsend mq_timedsend_time64 mq_unlink msgctl
@@ -91,8 +92,8 @@ const ENOSYS: u32 = 38;
 /// All CLONE_NEW* flags that clone(2) takes.
 const NEW_NAMESPACES: u64 = 0x7e02_0000;
 
-/// The `linux.seccomp` object for an image of this architecture (as GOARCH spells it); None for an architecture without
-/// a profile.
+/// The `linux.seccomp` object for an image of this architecture (as GOARCH spells it); None for an
+/// architecture without a profile.
 pub fn default_profile(architecture: &str) -> Option<Value> {
     let architectures = match architecture {
         "amd64" => json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]),
@@ -131,16 +132,17 @@ fn allow_if(name: &str, condition: &Value) -> Value {
     json!({ "names": [name], "action": "SCMP_ACT_ALLOW", "args": [condition] })
 }
 
-/// personality(2) with the arguments PER_LINUX and UNAME26, each with PER_LINUX32 too, and 0xffffffff, which asks for
-/// the current one.
+/// personality(2) with the arguments PER_LINUX and UNAME26, each with PER_LINUX32 too, and 0xffffffff, which
+/// asks for the current one.
 fn personalities() -> impl Iterator<Item = Value> {
     [0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff_u64]
         .into_iter()
         .map(|value| allow_if("personality", &json!({ "index": 0, "value": value, "op": "SCMP_CMP_EQ" })))
 }
 
-/// socket(2) for all address families but two: AF_ALG (38), the kernel's cryptography, is a large attack surface that
-/// hardly any program needs, and AF_VSOCK (40) reaches the hypervisor past every network namespace.
+/// socket(2) for all address families but two: AF_ALG (38), the kernel's cryptography, is a large attack
+/// surface that hardly any program needs, and AF_VSOCK (40) reaches the hypervisor past every network
+/// namespace.
 fn sockets() -> [Value; 3] {
     [(38, "SCMP_CMP_LT"), (39, "SCMP_CMP_EQ"), (40, "SCMP_CMP_GT")]
         .map(|(value, op)| allow_if("socket", &json!({ "index": 0, "value": value, "op": op })))

@@ -1,10 +1,11 @@
-//! The staging directory of a bundle: `.NAME.partial` beside its destination. It is locked while the bundle is made, and
-//! renamed to the destination when the bundle is complete.
+//! The staging directory of a bundle: `.NAME.partial` beside its destination. It is locked while the bundle
+//! is made, and renamed to the destination when the bundle is complete.
 //!
-//! The directory above may belong to somebody else, who can put anything there under that name. A leftover of an
-//! earlier run is recognized by its owner and by its mode, which no finished bundle has; no other directory is ever
-//! emptied. It is held by its descriptor from the moment it is made: whatever stands under its name later, everything is
-//! done in the directory that was made here, and nothing else is put at the destination (CVE-2024-45310's kind).
+//! The directory above may belong to somebody else, who can put anything there under that name. A leftover of
+//! an earlier run is recognized by its owner and by its mode, which no finished bundle has; no other
+//! directory is ever emptied. It is held by its descriptor from the moment it is made: whatever stands under
+//! its name later, everything is done in the directory that was made here, and nothing else is put at the
+//! destination (CVE-2024-45310's kind).
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -41,8 +42,8 @@ pub(super) struct StagingDir {
 }
 
 impl StagingDir {
-    /// Makes and locks the staging directory for a bundle at `destination`. Leftovers of an earlier run are removed,
-    /// both in the staging directory and an incomplete bundle at `destination`.
+    /// Makes and locks the staging directory for a bundle at `destination`. Leftovers of an earlier run are
+    /// removed, both in the staging directory and an incomplete bundle at `destination`.
     ///
     /// # Errors
     ///
@@ -80,8 +81,8 @@ impl StagingDir {
         Ok(c_string(self.destination.file_name().unwrap_or_default().as_bytes())?)
     }
 
-    /// Removes a bundle that was put in its place and not completed: where it is, since under its name there may be
-    /// another one by now.
+    /// Removes a bundle that was put in its place and not completed: where it is, since under its name there
+    /// may be another one by now.
     fn remove_unfinished(&self, stale: &OwnedFd) -> Result<()> {
         let _lock = lock(stale.try_clone()?)?;
         // First of all, so that no part of it is ever at the destination without a mark.
@@ -104,8 +105,8 @@ impl StagingDir {
         self.path.join(std::ffi::OsStr::from_bytes(name.to_bytes()))
     }
 
-    /// The path of `name` in the staging directory, for system calls: it begins at the descriptor. Nobody else can write
-    /// in the directory, so the name stays.
+    /// The path of `name` in the staging directory, for system calls: it begins at the descriptor. Nobody
+    /// else can write in the directory, so the name stays.
     pub(super) fn path_of(&self, name: &CStr) -> PathBuf {
         fd_path(self.dir().as_fd()).join(std::ffi::OsStr::from_bytes(name.to_bytes()))
     }
@@ -141,12 +142,13 @@ impl StagingDir {
         changes::write_record(&self.open_dir(name)?, &self.shown(name), File::from(to))
     }
 
-    /// Renames the staging directory to the destination; an empty directory there is replaced. Then gives the bundle
-    /// its final mode, and the container's root as its owner, who must be able to enter it.
+    /// Renames the staging directory to the destination; an empty directory there is replaced. Then gives the
+    /// bundle its final mode, and the container's root as its owner, who must be able to enter it.
     ///
     /// # Errors
     ///
-    /// `Kind::State` if something else was under the staging directory's name, which then has that name again.
+    /// `Kind::State` if something else was under the staging directory's name, which then has that name
+    /// again.
     pub(super) fn publish(&self, (uid, gid): (u32, u32)) -> Result<()> {
         let place = || format!("put the bundle at {}", self.destination.display());
         let rename = |from: &CStr, to: &CStr| renameat(&self.parent, from, &self.parent, to);
@@ -189,12 +191,12 @@ impl StagingDir {
     }
 }
 
-/// The file that marks an overlay bundle as incomplete: it exists from before the rename to the destination until the
-/// overlay is mounted.
+/// The file that marks an overlay bundle as incomplete: it exists from before the rename to the destination
+/// until the overlay is mounted.
 const MOUNTING: &CStr = c".tare-image-mounting";
 
-/// The mode of a bundle that is being made or removed, whose content may be deleted. Other users have no access,
-/// because users of the host must not reach setuid programs of an image (CVE-2021-41103).
+/// The mode of a bundle that is being made or removed, whose content may be deleted. Other users have no
+/// access, because users of the host must not reach setuid programs of an image (CVE-2021-41103).
 const IN_THE_MAKING: Mode = Mode::S_IRWXU.union(Mode::S_ISVTX);
 
 /// Gives a directory to this process, with the mode of one that is being made or removed.
@@ -203,8 +205,8 @@ pub(super) fn mark_in_the_making(dir: &OwnedFd) -> Result<()> {
     Ok(fchmod(dir, IN_THE_MAKING)?)
 }
 
-/// Checks that the destination is free: missing, an empty directory, or a bundle whose maker was killed before
-/// completion. Returns such an incomplete bundle.
+/// Checks that the destination is free: missing, an empty directory, or a bundle whose maker was killed
+/// before completion. Returns such an incomplete bundle.
 fn find_unfinished(parent: &OwnedFd, name: &CStr, path: &Path) -> Result<Option<OwnedFd>> {
     let occupied = || fail!(Kind::Exists, "it exists and is not empty");
     let dir = match open_dir(parent.as_fd(), name) {
@@ -245,8 +247,8 @@ pub(super) fn leads_to(parent: &OwnedFd, name: &CStr, dir: &OwnedFd) -> Result<b
     }
 }
 
-/// Renames the directory `dir` from `name` to `new`, both in `parent`, with `rename`. If something else was under its name
-/// by then, that gets its name back.
+/// Renames the directory `dir` from `name` to `new`, both in `parent`, with `rename`. If something else was
+/// under its name by then, that gets its name back.
 ///
 /// # Errors
 ///
@@ -300,7 +302,8 @@ fn make_locked_dir(parent: &OwnedFd, name: &CStr) -> Result<Flock<OwnedFd>> {
             _ => {}
         }
     };
-    // Inherited from a parent with a default ACL or the setgid bit, they would change the modes and groups of new files.
+    // Inherited from a parent with a default ACL or the setgid bit, they would change the modes and groups of
+    // new files.
     drop_inherited_acl(lock.as_fd())?;
     // Before it is emptied: from here on nobody else can put anything there.
     mark_in_the_making(&lock)?;

@@ -1,5 +1,5 @@
-//! The traces that a bundle in use leaves in the kernel: the paths, devices and inodes by which links and mounts of
-//! processes are recognized, in their mount namespaces too.
+//! The traces that a bundle in use leaves in the kernel: the paths, devices and inodes by which links and
+//! mounts of processes are recognized, in their mount namespaces too.
 
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -38,7 +38,8 @@ pub(super) struct Traces {
     ids: Vec<(u64, u64)>,
     /// The overlay while it is mounted: its device as mountinfo and as stat(2) have it.
     overlay: Option<(Vec<u8>, u64)>,
-    /// Whether the overlay was mounted here: other namespaces may then have copies of that mount, which they do not use.
+    /// Whether the overlay was mounted here: other namespaces may then have copies of that mount, which they
+    /// do not use.
     may_have_copies: bool,
     /// The source of the overlay's mount, in whatever namespace.
     source: Option<Vec<u8>>,
@@ -111,7 +112,8 @@ impl Traces {
         match stat(&link) {
             Ok(found) => Ok(self.is_part(path, &found)),
             Err(errno @ (Errno::ENOENT | Errno::ESRCH)) => Err(errno.into()),
-            // A filesystem that is for its own user alone, or whose server is gone. The bundle is on another one.
+            // A filesystem that is for its own user alone, or whose server is gone. The bundle is on another
+            // one.
             Err(errno) => {
                 let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
                 let device =

@@ -1,5 +1,5 @@
-//! Resolves `Config.User` of an image to ids. Numbers are used unchanged; names are looked up in the image's own
-//! /etc/passwd and /etc/group.
+//! Resolves `Config.User` of an image to ids. Numbers are used unchanged; names are looked up in the image's
+//! own /etc/passwd and /etc/group.
 
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -161,7 +161,8 @@ fn parse_id(field: &[u8]) -> Option<u32> {
     std::str::from_utf8(field).ok()?.trim().parse::<u32>().ok().filter(|&id| id <= i32::MAX.cast_unsigned())
 }
 
-/// Reads a file of the image, which must be a regular file inside its root and not large. A missing file is empty.
+/// Reads a file of the image, which must be a regular file inside its root and not large. A missing file is
+/// empty.
 fn read_file(root: &Root, path: &std::ffi::CStr) -> Result<Vec<u8>> {
     let reading = || format!("read the image's {}", path.to_string_lossy());
     // O_NONBLOCK: opening a FIFO in the file's place must not block (CVE-2024-9676).

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::image::userns::mapping::{IdMapping, IdRange};
 
-/// Adds a user namespace with `mapping`, for a container that root runs, and drops the mount options that name ids
-/// outside the mapping.
+/// Adds a user namespace with `mapping`, for a container that root runs, and drops the mount options that
+/// name ids outside the mapping.
 pub(super) fn add_user_namespace(runtime: &mut Value, mapping: &IdMapping) {
     let linux = &mut runtime["linux"];
     if let Some(namespaces) = linux["namespaces"].as_array_mut() {
@@ -16,8 +16,8 @@ pub(super) fn add_user_namespace(runtime: &mut Value, mapping: &IdMapping) {
     drop_unmapped_options(runtime, mapping);
 }
 
-/// Changes config.json as `runc spec --rootless` does: a user namespace, the host's network, /sys bound from the host
-/// because a new sysfs belongs to the owner of the network namespace, and no resources.
+/// Changes config.json as `runc spec --rootless` does: a user namespace, the host's network, /sys bound from
+/// the host because a new sysfs belongs to the owner of the network namespace, and no resources.
 pub(super) fn make_rootless(runtime: &mut Value, mapping: &IdMapping) {
     add_user_namespace(runtime, mapping);
     let linux = &mut runtime["linux"];

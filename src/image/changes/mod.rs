@@ -1,7 +1,8 @@
 //! Finds what has changed in a bundle since it was unpacked.
 //!
-//! A bundle with a private tree is compared with the `record` of its files, written when it was complete (`private_tree`). An
-//! overlay bundle has its changes in the upper directory, which is compared with the layers below (`overlay`).
+//! A bundle with a private tree is compared with the `record` of its files, written when it was complete
+//! (`private_tree`). An overlay bundle has its changes in the upper directory, which is compared with the
+//! layers below (`overlay`).
 
 mod overlay;
 mod owners;
@@ -64,8 +65,8 @@ fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|&byte| byte == b'/')
 }
 
-/// Finds what has changed in the private tree `rootfs`. `record` was written when it was unpacked; `shown` is the tree's
-/// path for messages.
+/// Finds what has changed in the private tree `rootfs`. `record` was written when it was unpacked; `shown` is
+/// the tree's path for messages.
 ///
 /// # Errors
 ///
@@ -99,7 +100,8 @@ pub(crate) struct LayersBelow<'a> {
     pub(crate) lowers: &'a [PathBuf],
     /// The mount option of this name.
     pub(crate) userxattr: bool,
-    /// An empty directory, which kernels without the mount API need as the mount point of a view of the layers.
+    /// An empty directory, which kernels without the mount API need as the mount point of a view of the
+    /// layers.
     pub(crate) scratch: &'a Path,
 }
 

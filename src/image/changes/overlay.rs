@@ -1,6 +1,6 @@
-//! Finds the changes of an overlay bundle. Its upper directory holds what was added or changed, with the directories
-//! above it, and whiteouts for what was deleted. Each is compared with the layers below, because the kernel also copies
-//! up files that stay the same.
+//! Finds the changes of an overlay bundle. Its upper directory holds what was added or changed, with the
+//! directories above it, and whiteouts for what was deleted. Each is compared with the layers below, because
+//! the kernel also copies up files that stay the same.
 
 use std::collections::HashSet;
 use std::ffi::CStr;
@@ -33,7 +33,8 @@ pub(super) fn changes(
     let marks: &'static CStr = if userxattr { c"user.overlay." } else { c"trusted.overlay." };
     let below = Overlay { lowers, upper: None, userxattr, mapped: None }.view(scratch)?;
     let below = openat(below.as_fd(), c".", DIR, Mode::empty()).context("open the layers below")?;
-    // An overlay of several layers hides its own attributes; a single layer is read directly, with them.
+    // An overlay of several layers hides its own attributes; a single layer is read directly, with them. An
+    // image may have the same layer several times, and `view` uses it once.
     let is_single = lowers.iter().all(|lower| Some(lower) == lowers.first());
     let below_marks = is_single.then_some(marks);
     let mut comparing =
@@ -92,8 +93,8 @@ impl Comparing {
         self.list.push(Change { path: path.to_vec(), kind });
     }
 
-    /// Returns the stat of `path` in the layers below, and its open parent directory; None if it is missing. No symlink
-    /// is followed, so the result is this path and no other.
+    /// Returns the stat of `path` in the layers below, and its open parent directory; None if it is missing.
+    /// No symlink is followed, so the result is this path and no other.
     fn find_below(&self, path: &[u8]) -> Result<Option<(OwnedFd, FileStat)>> {
         let (above, name) = split(path);
         let mut dir = self.below.try_clone()?;
@@ -111,8 +112,8 @@ impl Comparing {
         }
     }
 
-    /// Adds the paths that an opaque directory, or a directory inside it, hides: those that the layers below have in it
-    /// and the upper directory does not.
+    /// Adds the paths that an opaque directory, or a directory inside it, hides: those that the layers below
+    /// have in it and the upper directory does not.
     fn add_hidden(&mut self, found: &WalkEntry<'_>, below: Option<&(OwnedFd, FileStat)>) -> Result<()> {
         let inside =
             |opaque: &Vec<u8>| found.path.starts_with(opaque) && found.path.get(opaque.len()) == Some(&b'/');

@@ -1,5 +1,5 @@
-//! Recovers the owners that files have in the image: mapped back from the ids of the host, or read from the attribute
-//! `user.rootlesscontainers`.
+//! Recovers the owners that files have in the image: mapped back from the ids of the host, or read from the
+//! attribute `user.rootlesscontainers`.
 
 use nix::sys::stat::FileStat;
 
@@ -25,8 +25,8 @@ impl Owners {
         stat
     }
 
-    /// Removes the attribute `user.rootlesscontainers` from `xattrs`, and returns the owner in it. Unmaps the other
-    /// attributes too.
+    /// Removes the attribute `user.rootlesscontainers` from `xattrs`, and returns the owner in it. Unmaps the
+    /// other attributes too.
     pub(crate) fn take_owner(&self, xattrs: &mut Vec<(Vec<u8>, Vec<u8>)>) -> Option<(u32, u32)> {
         self.unmap_attributes(xattrs);
         let index = xattrs.iter().position(|(name, _)| self.is_single_id && name == OWNER_XATTR)?;

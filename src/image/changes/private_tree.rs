@@ -1,5 +1,5 @@
-//! Finds the changes of a private tree: a path that is not in the record was added, a recorded path that is missing was
-//! deleted, and a path with another inode number or change time was changed.
+//! Finds the changes of a private tree: a path that is not in the record was added, a recorded path that is
+//! missing was deleted, and a path with another inode number or change time was changed.
 
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;

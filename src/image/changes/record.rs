@@ -1,5 +1,6 @@
-//! The record of a tree: one line for each file, directory, symlink and device when the bundle was complete, so that
-//! changes are found without reading any content. A file with the same inode number and change time is unchanged.
+//! The record of a tree: one line for each file, directory, symlink and device when the bundle was complete,
+//! so that changes are found without reading any content. A file with the same inode number and change time
+//! is unchanged.
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -67,7 +68,8 @@ impl Metadata {
 /// The recorded state of a tree.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
-    /// The birth time of the tree's root, in nanoseconds, by which a copy of the tree is recognized; 0 where it is unknown.
+    /// The birth time of the tree's root, in nanoseconds, by which a copy of the tree is recognized; 0 where
+    /// it is unknown.
     pub(super) birth_time: u128,
     /// By path, without leading slash.
     pub(crate) files: HashMap<Vec<u8>, FileState>,

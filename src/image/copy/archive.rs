@@ -1,4 +1,5 @@
-//! Copies an image into a tar file: an image layout for `oci-archive:`, what `docker load` reads for `docker-archive:`.
+//! Copies an image into a tar file: an image layout for `oci-archive:`, what `docker load` reads for
+//! `docker-archive:`.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -126,7 +127,8 @@ pub(super) fn write_oci(from: &CopySource<'_>, path: &Path, tag: Option<&str>) -
         for (document, bytes) in &contents.documents {
             output.add_file(&name(document)?, bytes)?;
         }
-        // A file stands in an archive once, also where an artifact's blob is a manifest that the index names too.
+        // A file is in an archive only once, even if an artifact's blob is a manifest that the index names
+        // too.
         let is_document = |blob: &Descriptor| {
             contents.documents.iter().any(|(document, _)| document.digest() == blob.digest())
         };
@@ -182,8 +184,8 @@ fn repo_tag(name: &str) -> Result<String> {
     Ok(crate::image::source::registry::parse_name(name)?.whole())
 }
 
-/// Adds a layer, decompressed as docker-archive needs it. The tar header needs the unknown size first, so the layer is
-/// written to a temporary file before.
+/// Adds a layer, decompressed as docker-archive needs it. The tar header needs the unknown size first, so the
+/// layer is written to a temporary file before.
 fn add_layer(
     from: &CopySource<'_>,
     output: &mut Output,
@@ -208,7 +210,7 @@ fn add_layer(
     output.add_stream(name, size, file)
 }
 
-/// Hashes what is read.
+/// Hashes the bytes that are read.
 struct HashingReader<'a, R> {
     inner: &'a mut R,
     hasher: digest::Hasher,

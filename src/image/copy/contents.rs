@@ -1,4 +1,5 @@
-//! `Contents`: the documents and blobs that a copy has, of one image or artifact, or of an index with all that it names.
+//! `Contents`: the documents and blobs that a copy has, of one image or artifact, or of an index with all
+//! that it names.
 
 use std::collections::HashSet;
 
@@ -12,13 +13,13 @@ use crate::image::source::{ImageSource, MAX_INDEX_DEPTH};
 /// The largest size of all documents together, in bytes: they are held in memory.
 const MAX_DOCUMENT_BYTES: usize = 256 << 20;
 
-/// What is copied.
+/// The contents of a copy.
 #[derive(Debug)]
 pub(crate) struct Contents {
     /// The descriptor that the destination's tag will point to.
     pub(super) top: Descriptor,
-    /// Indexes and manifests, byte for byte as in their blobs, each after the documents that it names: `top` is the
-    /// last.
+    /// Indexes and manifests, byte for byte as in their blobs, each after the documents that it names: `top`
+    /// is the last.
     pub(super) documents: Vec<(Descriptor, Vec<u8>)>,
     /// Configurations, layers and other blobs; each once.
     pub(super) blobs: Vec<Descriptor>,

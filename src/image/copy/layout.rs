@@ -1,7 +1,7 @@
-//! Copies an image into an OCI image layout, a new one or one with other images. A blob is written to `HEX.partial` and
-//! renamed when it is verified; the index names the image when all its blobs are there. The partial blobs of an
-//! interrupted run are continued by the next. The layout may be somebody else's: everything in it is opened by descriptor,
-//! and no link is followed.
+//! Copies an image into an OCI image layout, a new one or one with other images. A blob is written to
+//! `HEX.partial` and renamed when it is verified; the index names the image when all its blobs are there. The
+//! partial blobs of an interrupted run are continued by the next. The layout may be somebody else's:
+//! everything in it is opened by descriptor, and no link is followed.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -24,7 +24,7 @@ use crate::{fail, log};
 /// The content of `oci-layout`.
 pub(super) const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
-/// Modes of what is made, before the umask.
+/// The modes of new files and directories, before the umask.
 const DIR_MODE: u32 = 0o777;
 const FILE_MODE: u32 = 0o644;
 
@@ -73,7 +73,7 @@ impl Target {
             }
             None => root.replace("oci-layout", OCI_LAYOUT, FILE_MODE)?,
         }
-        // Whoever replaces a file here holds the lock.
+        // Only the holder of the lock replaces files here.
         root.remove_abandoned(|name| {
             matches!(name, "oci-layout.partial" | "index.json.partial") || is_temporary_name(name)
         })?;
@@ -110,8 +110,8 @@ impl Target {
         dir.rename(&partial, name)
     }
 
-    /// Adds the image to index.json. A tag is removed from the image that had it; without a tag, the digest is listed
-    /// once.
+    /// Adds the image to index.json. A tag is removed from the image that had it; without a tag, the digest
+    /// is listed once.
     fn add_to_index(&self, image: &Descriptor, tag: Option<&str>) -> Result<()> {
         let path = self.root.path_of("index.json");
         let _lock = lock(&self.root, &path)?;
@@ -142,15 +142,15 @@ fn lock(dir: &Directory, path: &Path) -> Result<Flock<std::os::fd::OwnedFd>> {
     Flock::lock(fd, FlockArg::LockExclusive).map_err(|(_, errno)| errno).with_context(locking)
 }
 
-/// Whether the layout has the blob. It is read as a whole: the index must not come to name a blob that a full disk, a crash
-/// or another program has left wrong.
+/// Whether the layout has the blob. It is read as a whole: the index must not come to name a blob that a full
+/// disk, a crash or another program has left wrong.
 fn is_there(dir: &Directory, blob: &Descriptor) -> Result<bool> {
     let name = blob.digest().digest();
     match dir.stat_of(name)? {
         Some(found) if u64::try_from(found.st_size) == Ok(blob.size()) => {}
         _ => return Ok(false),
     }
-    // What is no regular file is replaced.
+    // Anything but a regular file is replaced.
     let Ok(mut file) = dir.open_file(name) else { return Ok(false) };
     let mut hasher = Hasher::for_digest(blob.digest())?;
     hash_start(&mut file, blob.size(), &mut hasher)
@@ -171,8 +171,8 @@ fn hash_start(file: &mut File, size: u64, hasher: &mut Hasher) -> Result<()> {
     }
 }
 
-/// Completes a partial blob. If its bytes turn out to be wrong, the whole blob is copied once more: they may be what a
-/// crash has left.
+/// Completes a partial blob. If its bytes turn out to be wrong, the whole blob is copied once more: they may
+/// be what a crash has left.
 fn complete_blob<R: Read>(blob: &Descriptor, file: &mut File, open: &dyn Fn(u64) -> Result<R>) -> Result<()> {
     let present = file.metadata()?.len().min(blob.size());
     match append_rest(blob, file, present, open) {
@@ -181,7 +181,8 @@ fn complete_blob<R: Read>(blob: &Descriptor, file: &mut File, open: &dyn Fn(u64)
     }
 }
 
-/// Hashes the first `present` bytes of the file, puts the rest of the blob behind them and verifies the whole.
+/// Hashes the first `present` bytes of the file, puts the rest of the blob behind them and verifies the
+/// whole.
 fn append_rest<R: Read>(
     blob: &Descriptor,
     file: &mut File,

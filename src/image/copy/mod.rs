@@ -24,8 +24,8 @@ use crate::image::source::registry::Access;
 /// How many blobs are copied at the same time.
 const PARALLEL: usize = 4;
 
-/// Copies `contents` to `destination`; `access` is for a destination that is a registry. The name (tag, index entry,
-/// file) is made when all blobs and documents are at the destination.
+/// Copies `contents` to `destination`; `access` is for a destination that is a registry. The name (tag, index
+/// entry, file) is made when all blobs and documents are at the destination.
 pub(crate) fn copy(
     source: &dyn ImageSource,
     contents: &Contents,
@@ -75,8 +75,8 @@ impl CopySource<'_> {
     }
 }
 
-/// A reader for callers that stop after a blob's last byte. With that byte it also reads the end of the blob, where
-/// `Verified` checks the digest.
+/// A reader for callers that stop after a blob's last byte. With that byte it also reads the end of the blob,
+/// where `Verified` checks the digest.
 struct ReadToEnd<R: Read>(Verified<R>);
 
 impl<R: Read> Read for ReadToEnd<R> {

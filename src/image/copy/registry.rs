@@ -1,5 +1,5 @@
-//! Pushes to a registry: the blobs, some in parallel, then manifests and indexes, and last the document that gets the
-//! tag.
+//! Pushes to a registry: the blobs, some in parallel, then manifests and indexes, and last the document that
+//! gets the tag.
 
 use super::{CopySource, ReadToEnd};
 use crate::error::Result;

@@ -1,5 +1,5 @@
-//! Reads the documents of an image: index, manifest and configuration (image-spec). Each is read through its descriptor:
-//! verified, limited in size, and of the one shape that its media type names.
+//! Reads the documents of an image: index, manifest and configuration (image-spec). Each is read through its
+//! descriptor: verified, limited in size, and of the one shape that its media type names.
 
 use std::io::Read;
 
@@ -64,7 +64,7 @@ pub(crate) fn read_index(open: OpenBlob<'_>, descriptor: &Descriptor) -> Result<
     read_index_bytes(open, descriptor).map(|(index, _)| index)
 }
 
-/// As `read_index`, with the bytes as they stand in the blob.
+/// Reads like `read_index`, and also returns the bytes of the blob.
 pub(crate) fn read_index_bytes(open: OpenBlob<'_>, descriptor: &Descriptor) -> Result<(ImageIndex, Vec<u8>)> {
     let bytes = read_blob(open, descriptor, limits::MAX_MANIFEST)?;
     let index = parse_index(&bytes, Some(descriptor.media_type()));
@@ -89,8 +89,9 @@ pub(crate) fn read_manifest(open: OpenBlob<'_>, descriptor: &Descriptor) -> Resu
     Ok((manifest, bytes))
 }
 
-/// Returns the kind of artifact that a manifest describes, if it is no image: a signature, an attestation, a chart.
-/// buildx gives its attestations the configuration of an image, but their layers are no filesystem layers.
+/// Returns the kind of artifact that a manifest describes, if it is no image: a signature, an attestation, a
+/// chart. buildx gives its attestations the configuration of an image, but their layers are no filesystem
+/// layers.
 pub(crate) fn artifact_type(manifest: &ImageManifest) -> Option<String> {
     let stated = || manifest.artifact_type().as_ref().map(ToString::to_string);
     let config = manifest.config().media_type();
@@ -168,8 +169,8 @@ fn member<'a, D: Deserializer<'a>>(from: D) -> std::result::Result<Member, D::Er
     Ok(Option::<IgnoredAny>::deserialize(from)?.map_or(Member::Null, |_| Member::Value))
 }
 
-/// Refuses a document that could be read both as an index and as a manifest: it would be one image to us and another to
-/// a scanner (CVE-2021-41190).
+/// Refuses a document that could be read both as an index and as a manifest: it would be one image to us and
+/// another to a scanner (CVE-2021-41190).
 fn check_shape(bytes: &[u8], named: Option<&MediaType>, document: DocumentKind) -> Result<()> {
     let shape: Shape = parse_json(bytes)?;
     if shape.schema_version != Some(2) {

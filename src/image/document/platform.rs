@@ -43,8 +43,8 @@ impl Platform {
         Ok(Self { os: os.into(), architecture: architecture.into(), variant: variant.map(Into::into) })
     }
 
-    /// Whether an image that declares this platform runs on the requested one. A field that the image does not declare
-    /// always matches.
+    /// Whether an image that declares this platform runs on the requested one. A field that the image does
+    /// not declare always matches.
     fn is_for(&self, os: &str, architecture: &str) -> bool {
         (os.is_empty() || os == self.os)
             && (architecture.is_empty() || as_go_says(architecture) == self.architecture)
@@ -62,8 +62,8 @@ impl Platform {
             .map(|(_, manifest)| manifest)
     }
 
-    /// Ranks how well a manifest fits: 0 is best, None does not fit. A manifest without a platform fits worst, but does
-    /// fit: descriptors of single images often name no platform.
+    /// Ranks how well a manifest fits: 0 is best, None does not fit. A manifest without a platform fits
+    /// worst, but does fit: descriptors of single images often name no platform.
     fn fit(&self, manifest: &Descriptor) -> Option<u32> {
         let Some(platform) = manifest.platform() else { return Some(100) };
         if !self.is_for(&platform.os().to_string(), &platform.architecture().to_string()) {

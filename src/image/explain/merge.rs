@@ -72,8 +72,8 @@ impl MergedTree {
         self.events.push(Event { layer: self.number(), path: path.to_vec(), effect });
     }
 
-    /// Removes what lower layers have below `path` and, with `itself`, at it. Returns the layers that the removed files
-    /// came from, and their size.
+    /// Removes what lower layers have below `path` and, with `itself`, at it. Returns the layers that the
+    /// removed files came from, and their size.
     fn remove_lower(&mut self, path: &[u8], itself: bool) -> (Vec<usize>, u64) {
         let number = self.number();
         let mut gone: Vec<Vec<u8>> = self
@@ -138,7 +138,7 @@ impl MergedTree {
         Ok(())
     }
 
-    /// Records that something else takes the place of `before`, and removes what was below it.
+    /// Records that another file replaces `before`, and removes everything below it.
     fn replace(&mut self, path: &[u8], before: &Origin) {
         let mut bytes = self.hide(before);
         let below: Vec<Vec<u8>> = self.below(path).map(|(path, _)| path.clone()).collect();
@@ -211,7 +211,8 @@ impl MergedTree {
     }
 }
 
-/// Follows the symlinks in a path, inside the root, at most `links` in one another; `find` gives what is at a path.
+/// Follows the symlinks in a path, inside the root, at most `links` in one another; `find` gives what is at a
+/// path.
 pub(super) fn follow<'a>(
     path: &[u8],
     links: u32,

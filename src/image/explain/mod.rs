@@ -1,5 +1,6 @@
-//! Explains an image without unpacking it: which layer each path comes from, what layers hide of those below, which
-//! files need attention (setuid, capabilities, devices), and why each member of config.json has its value.
+//! Explains an image without unpacking it: which layer each path comes from, what layers hide of those below,
+//! which files need attention (setuid, capabilities, devices), and why each member of config.json has its
+//! value.
 
 mod merge;
 mod reasons;
@@ -48,7 +49,7 @@ pub(crate) struct Event {
     pub(crate) effect: Effect,
 }
 
-/// What an entry does to the layers below.
+/// The effect of an entry on the layers below.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// A whiteout that hides files of these layers; none if there was nothing to hide. `bytes` is their size.
@@ -80,7 +81,8 @@ pub(crate) struct Explained {
 }
 
 impl Explained {
-    /// The places that a path leads to: with the symlinks of its directories followed, and with its last one too.
+    /// The places that a path leads to: with the symlinks of its directories followed, and with its last one
+    /// too.
     pub(crate) fn places(&self, path: &[u8]) -> Result<Vec<Vec<u8>>> {
         let find = |path: &[u8]| {
             let at = self.paths.binary_search_by(|(other, _)| other[..].cmp(path)).ok()?;

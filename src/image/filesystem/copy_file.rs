@@ -19,8 +19,8 @@ use crate::error::{Kind, Result};
 use crate::fail;
 use crate::sys::xattr::{fgetxattr, flistxattr, fsetxattr};
 
-/// Copies `name` in the directory `from` to `to` in `into`: a file, symlink, device, FIFO or socket with its owner,
-/// mode and times; a regular file with its extended attributes too.
+/// Copies `name` in the directory `from` to `to` in `into`: a file, symlink, device, FIFO or socket with its
+/// owner, mode and times; a regular file with its extended attributes too.
 ///
 /// # Errors
 ///
@@ -73,8 +73,9 @@ fn copy_bytes(from: &mut File, to: &mut File) -> Result<()> {
     }
 }
 
-/// Copies owner, mode, extended attributes and times of an open file or directory. The overlay's own attributes say
-/// nothing of the file, and `security.selinux` belongs to the host's policy: they are left out.
+/// Copies owner, mode, extended attributes and times of an open file or directory. The overlay's own
+/// attributes say nothing of the file, and `security.selinux` belongs to the host's policy: they are left
+/// out.
 pub(crate) fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> nix::Result<()> {
     let stat = fstat(from)?;
     drop_inherited_acl(to)?;

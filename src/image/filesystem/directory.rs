@@ -1,5 +1,5 @@
-//! `Directory`: a directory whose content is read, made and replaced by descriptor. No link in it is followed, whoever may
-//! write to it, so that what is written, locked or removed is in it and nowhere else.
+//! `Directory`: a directory whose content is read, made and replaced by descriptor. No link in it is
+//! followed, whoever may write to it, so that what is written, locked or removed is in it and nowhere else.
 
 use std::fs::File;
 use std::io::Write;
@@ -42,7 +42,7 @@ impl Directory {
         Ok(Self { fd: fd.with_context(|| format!("open {}", path.display()))?, path: path.into() })
     }
 
-    /// As `open`, and ELOOP or ENOTDIR if the last component of the path is a link.
+    /// Opens like `open`; fails with ELOOP or ENOTDIR if the last component of the path is a link.
     pub(crate) fn open_no_link(path: &Path) -> Result<Self> {
         let fd = nix::fcntl::open(path, OPEN_DIR | OFlag::O_NOFOLLOW, Mode::empty());
         Ok(Self { fd: fd.with_context(|| format!("open {}", path.display()))?, path: path.into() })
@@ -61,7 +61,7 @@ impl Directory {
         }
     }
 
-    /// As `below`, and makes the directory if it is missing.
+    /// Opens like `below`, and makes the directory if it is missing.
     pub(crate) fn make(&self, name: &str, mode: u32) -> Result<Self> {
         match mkdirat(&self.fd, name, Mode::from_bits_truncate(mode)) {
             Ok(()) | Err(Errno::EEXIST) => self.below(name),
@@ -141,13 +141,13 @@ impl Directory {
         }
     }
 
-    /// Opens or makes a file that is still being written, under a name that others can predict, and locks it; waits for
-    /// another process that works on it. What a killed process left is taken over.
+    /// Opens or makes a file that is still being written, under a name that others can predict, and locks it;
+    /// waits for another process that works on it. What a killed process left is taken over.
     ///
     /// # Errors
     ///
-    /// `Kind::Exists` if it is no regular file, or is a symlink, another owner's or another hard link: writing would
-    /// change another file.
+    /// `Kind::Exists` if it is no regular file, or is a symlink, another owner's or another hard link:
+    /// writing would change another file.
     pub(crate) fn lock_partial(&self, name: impl AsRef<Path>, mode: u32) -> Result<Flock<File>> {
         let name = name.as_ref();
         let place = || format!("open {}", self.path_of(name).display());
@@ -191,8 +191,8 @@ impl Directory {
         written.inspect_err(|_| drop(self.remove_file(&partial)))
     }
 
-    /// Removes the temporary files that killed processes of this user have left: those whose names `is_temporary` knows,
-    /// and that no living process holds locked.
+    /// Removes the temporary files that killed processes of this user have left: those whose names
+    /// `is_temporary` knows, and that no living process holds locked.
     pub(crate) fn remove_abandoned(&self, is_temporary: impl Fn(&str) -> bool) -> Result<()> {
         for name in self.names()?.iter().filter(|name| is_temporary(name)) {
             let Some(file) = self.open_ours(name)? else { continue };
@@ -221,7 +221,8 @@ pub(crate) fn is_temporary_name(name: &str) -> bool {
     numbers.is_some_and(|(pid, number)| is_number(pid) && is_number(number))
 }
 
-/// Whether the file is a regular one that this user has made, with no other name; another process may have removed it.
+/// Whether the file is a regular one that this user has made, with no other name; another process may have
+/// removed it.
 fn is_ours(file: &File) -> Result<bool> {
     let found = file.metadata()?;
     Ok(found.is_file() && found.uid() == geteuid().as_raw() && found.nlink() <= 1)

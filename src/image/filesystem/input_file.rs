@@ -1,5 +1,5 @@
-//! Reads files that a user names, or that stand where others may write: only regular files, because a pipe may block and
-//! a device may never end, and no more of them than is asked for.
+//! Reads files that a user names, or that stand where others may write: only regular files, because a pipe
+//! may block and a device may never end, and no more of them than is asked for.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::Read;
@@ -40,7 +40,7 @@ pub(crate) fn read_small(path: &Path, most: u64) -> Result<Vec<u8>> {
     read_at_most(open_regular(path)?, path, most)
 }
 
-/// As `read_small`; None if there is no such file.
+/// Reads like `read_small`; `None` if there is no such file.
 pub(crate) fn read_small_if_present(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
     present(read_small(path, most))
 }

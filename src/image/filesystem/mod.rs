@@ -1,5 +1,5 @@
-//! Works on directories of the host by descriptor: walks, removes and copies them, reads extended attributes, mounts
-//! overlays.
+//! Works on directories of the host by descriptor: walks, removes and copies them, reads extended attributes,
+//! mounts overlays.
 
 pub(crate) mod copy_file;
 pub(crate) mod dir;

@@ -1,5 +1,5 @@
-//! Mounts layers over each other with overlayfs: with the mount API and one `lowerdir+` per layer if the kernel has it
-//! (500 layers), else with mount(2) and all of them in one string, which must fit into a page.
+//! Mounts layers over each other with overlayfs: with the mount API and one `lowerdir+` per layer if the
+//! kernel has it (500 layers), else with mount(2) and all of them in one string, which must fit into a page.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
@@ -71,8 +71,8 @@ impl IdmappedDir {
     }
 }
 
-/// Options that keep whole files at their own paths in the upper directory, whatever the kernel's defaults are, so that
-/// it can be read without a mount. (With `userxattr` this is always so.)
+/// Options that keep whole files at their own paths in the upper directory, whatever the kernel's defaults
+/// are, so that it can be read without a mount. (With `userxattr` this is always so.)
 const UPPER_OPTIONS: [(&CStr, &CStr); 2] = [(c"redirect_dir", c"nofollow"), (c"metacopy", c"off")];
 
 /// The longest value of a string option of fsconfig(2) in bytes.
@@ -93,8 +93,8 @@ impl Overlay<'_> {
         move_mount(mounted.as_fd(), target).with_context(place)
     }
 
-    /// Opens the layers as one tree, through a mount that nobody else sees. `scratch` is an empty directory, which old
-    /// kernels need as a mount point.
+    /// Opens the layers as one tree, through a mount that nobody else sees. `scratch` is an empty directory,
+    /// which old kernels need as a mount point.
     pub(crate) fn view(&self, scratch: &Path) -> Result<Root> {
         if let ([only], None) = (&self.topmost_first()[..], self.upper) {
             return Ok(Root::open(only)?);
@@ -113,8 +113,8 @@ impl Overlay<'_> {
         .context("look at the layers below")
     }
 
-    /// The layers, the topmost first. A layer that occurs twice is mounted once, at its topmost position: overlayfs
-    /// takes each directory once.
+    /// The layers, the topmost first. A layer that occurs twice is mounted once, at its topmost position:
+    /// overlayfs takes each directory once.
     fn topmost_first(&self) -> Vec<&PathBuf> {
         let mut seen = HashSet::new();
         self.lowers.iter().rev().filter(|lower| seen.insert(*lower)).collect()
@@ -126,7 +126,8 @@ impl Overlay<'_> {
             Errno::ENOSYS => MountApiError::Unavailable(errno.into()),
             errno => MountApiError::Failed(errno.into()),
         })?;
-        // KERNEL(6.7): before it lowerdir+ is not known, which shows when it is set or when all is put together.
+        // KERNEL(6.7): before it lowerdir+ is not known, which shows when it is set or when all is put
+        // together.
         let explained = |errno: Errno| {
             let error = explain(&context, errno);
             if errno == Errno::EINVAL {
@@ -204,8 +205,9 @@ impl Overlay<'_> {
     }
 }
 
-/// The source that mountinfo shows for an overlay with this upper directory. Its options show paths, which may lead
-/// elsewhere by now, or be those of descriptors; this finds the overlay in whatever mount namespace it is.
+/// The source that mountinfo shows for an overlay with this upper directory. Its options show paths, which
+/// may lead elsewhere by now, or be those of descriptors; this finds the overlay in whatever mount namespace
+/// it is.
 pub(crate) fn source_of(upper: &FileStat) -> Result<CString> {
     let source = format!("tare-image:{:x}:{}", upper.st_dev, upper.st_ino);
     CString::new(source).map_err(|_| Errno::EINVAL.into())
@@ -231,7 +233,8 @@ fn directory(path: &Path) -> nix::Result<OwnedFd> {
     open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
-/// Returns the path if it is short enough; otherwise a path through a descriptor, valid as long as `open` lives.
+/// Returns the path if it is short enough; otherwise a path through a descriptor, valid as long as `open`
+/// lives.
 fn short(path: &Path, open: &mut Vec<OwnedFd>) -> Result<CString> {
     let bytes = path.as_os_str().as_bytes();
     let named = |bytes: &[u8]| {

@@ -1,12 +1,13 @@
-//! Removes a tree by descriptor: no symlink is followed, no mount entered, and few descriptors suffice for any depth.
+//! Removes a tree by descriptor: no symlink is followed, no mount entered, and few descriptors suffice for
+//! any depth.
 //!
-//! A layer can make trees deeper than any path is long (through symlinks), so recursion would run out of stack or
-//! descriptors just when a failed unpack must be cleaned up.
+//! A layer can make trees deeper than any path is long (through symlinks), so recursion would run out of
+//! stack or descriptors just when a failed unpack must be cleaned up.
 //!
-//! Others may rename directories while their tree is removed: a container that still runs, or the owner of the directory
-//! above. A directory that was moved out of the tree leads by `..` to where it is now, so names are removed only below
-//! descriptors of directories that the walk came through; a parent that had to be reopened is compared with the one that
-//! was left.
+//! Others may rename directories while their tree is removed: a container that still runs, or the owner of
+//! the directory above. A directory that was moved out of the tree leads by `..` to where it is now, so names
+//! are removed only below descriptors of directories that the walk came through; a parent that had to be
+//! reopened is compared with the one that was left.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -53,7 +54,8 @@ fn again_where_changed(pass: impl Fn() -> Result<()>) -> Result<()> {
     pass()
 }
 
-/// As `tree`, but keeps every entry that `spare(inode number of its directory, name)` is true for, with the directories
+/// Removes like `tree`, but keeps every entry that `spare(inode number of its directory, name)` is true for,
+/// with the directories
 /// above it, and walks the tree once.
 pub(crate) fn tree_except(
     parent: BorrowedFd<'_>,
@@ -86,8 +88,8 @@ pub(crate) fn tree_except(
     }
 }
 
-/// Removes everything below the directory `dir`, except what `spare` is true for (see `tree_except`). Returns whether
-/// it spared anything.
+/// Removes everything below the directory `dir`, except what `spare` is true for (see `tree_except`). Returns
+/// whether it spared anything.
 pub(crate) fn contents(dir: OwnedFd, spare: &dyn Fn(u64, &CStr) -> bool) -> Result<bool> {
     let mut levels = vec![Level::read(dir)?];
     let mut spares = false;
@@ -105,7 +107,8 @@ pub(crate) fn contents(dir: OwnedFd, spare: &dyn Fn(u64, &CStr) -> bool) -> Resu
         };
         if is_dir {
             match enter(level.fd()?, &name) {
-                // Another process removed or replaced it: if something remains, the directory above is not empty.
+                // Another process removed or replaced it: if something remains, the directory above is not
+                // empty.
                 Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
                 dir => descend(&mut levels, name, dir?)?,
             }
@@ -315,8 +318,8 @@ mod tests {
         fs::remove_dir_all(dir).unwrap();
     }
 
-    /// Removes trees while somebody moves `moved` of each out of it and back. A name that is in every directory of the tree
-    /// is beside the tree and above it too, and has to stay there.
+    /// Removes trees while somebody moves `moved` of each out of it and back. A name that is in every
+    /// directory of the tree is beside the tree and above it too, and has to stay there.
     fn race(name: &str, depth: usize, moved: usize) {
         use std::sync::atomic::{AtomicBool, Ordering};
         let base = scratch(name);

@@ -1,5 +1,5 @@
-//! Walks a tree by descriptor, parents before children and names in order. No symlink is followed, one descriptor
-//! suffices for any depth, and a directory that is moved meanwhile is noticed.
+//! Walks a tree by descriptor, parents before children and names in order. No symlink is followed, one
+//! descriptor suffices for any depth, and a directory that is moved meanwhile is noticed.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -1,5 +1,5 @@
-//! Reads extended attributes of files as an archive has them: without SELinux labels, which belong to the host's policy,
-//! and without those of overlayfs.
+//! Reads extended attributes of files as an archive has them: without SELinux labels, which belong to the
+//! host's policy, and without those of overlayfs.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::BorrowedFd;
@@ -18,15 +18,15 @@ pub(crate) fn is_overlay_mark(name: &[u8]) -> bool {
     name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
 }
 
-/// Removes the access lists that a new file has inherited from its directory's default one: they would give rights that
-/// the image does not give.
+/// Removes the access lists that a new file has inherited from its directory's default one: they would give
+/// rights that the image does not give.
 pub(crate) fn drop_inherited_acl(fd: BorrowedFd<'_>) -> Result<()> {
     [c"system.posix_acl_access", c"system.posix_acl_default"]
         .into_iter()
         .try_for_each(|acl| unless_missing(fremovexattr(fd, acl)))
 }
 
-/// As `drop_inherited_acl`, by name, for a file that must not be opened.
+/// Drops the ACL like `drop_inherited_acl`, by name, for a file that must not be opened.
 pub(crate) fn drop_inherited_acl_by_name(dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
     unless_missing(lremovexattr(&proc_path(dir, name), c"system.posix_acl_access"))
 }
@@ -38,8 +38,8 @@ fn unless_missing(removed: Result<()>) -> Result<()> {
     }
 }
 
-/// Reads all attributes of `name` itself (not of what a symlink points at), sorted. `marks` is the prefix of overlayfs'
-/// own attributes, which are left out; escaped ones get their own names back.
+/// Reads all attributes of `name` itself (not of what a symlink points at), sorted. `marks` is the prefix of
+/// overlayfs' own attributes, which are left out; escaped ones get their own names back.
 pub(crate) fn read_by_name(
     dir: BorrowedFd<'_>,
     name: &CStr,
@@ -64,7 +64,7 @@ pub(crate) fn read_by_name(
     Ok(all)
 }
 
-/// As `read_by_name`, for an open file.
+/// Reads like `read_by_name`, from an open file.
 pub(crate) fn read_open(fd: BorrowedFd<'_>, marks: Option<&CStr>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let names = match flistxattr(fd) {
         Err(Errno::ENOTSUP) => Vec::new(),

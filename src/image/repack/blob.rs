@@ -1,4 +1,5 @@
-//! Writes a new layer as a blob: the layer is hashed before and after compression, and stored in a file without a name.
+//! Writes a new layer as a blob: the layer is hashed before and after compression, and stored in a file
+//! without a name.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -51,8 +52,8 @@ impl LayerBlob {
         Ok(Self { descriptor, diff_id, file: Arc::new(file), unpacked })
     }
 
-    /// Whether `unpack` with these limits would accept the layer. A layer that compresses very well looks like a
-    /// decompression bomb, unless it is mostly zeros.
+    /// Whether `unpack` with these limits would accept the layer. A layer that compresses very well looks
+    /// like a decompression bomb, unless it is mostly zeros.
     pub(super) fn is_acceptable(&self, limits: &Limits) -> Result<bool> {
         if check_ratio(self.descriptor.size(), self.unpacked, limits).is_ok() {
             return Ok(true);
@@ -64,7 +65,7 @@ impl LayerBlob {
     }
 }
 
-/// Hashes and counts what is written.
+/// Hashes and counts the bytes that are written.
 struct HashingWriter<W> {
     inner: W,
     hasher: Hasher,
@@ -76,7 +77,7 @@ impl<W: Write> HashingWriter<W> {
         Self { inner, hasher: Hasher::sha256(), count: 0 }
     }
 
-    /// What was written to, the digest, and the number of bytes.
+    /// Returns the writer, the digest, and the number of bytes.
     fn finish(self) -> (W, Digest, u64) {
         (self.inner, self.hasher.finish(), self.count)
     }

@@ -1,5 +1,6 @@
-//! Writes changes as a layer: an entry for each path that was added or changed and for the directories above it, and a
-//! whiteout for each path that was deleted (image-spec, layer.md: explicit whiteouts are preferred to opaque ones).
+//! Writes changes as a layer: an entry for each path that was added or changed and for the directories above
+//! it, and a whiteout for each path that was deleted (image-spec, layer.md: explicit whiteouts are preferred
+//! to opaque ones).
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::CString;
@@ -38,7 +39,8 @@ pub(crate) fn write<W: Write>(changes: &Changes, out: W) -> Result<W> {
     layer.tar.finish()
 }
 
-/// The paths to write, split into components so that parents come first, and whether each exists (or was deleted).
+/// The paths to write, split into components so that parents come first, and whether each exists (or was
+/// deleted).
 fn entries(changes: &Changes) -> BTreeMap<Vec<&[u8]>, bool> {
     let mut entries = BTreeMap::new();
     for change in &changes.list {
@@ -46,8 +48,8 @@ fn entries(changes: &Changes) -> BTreeMap<Vec<&[u8]>, bool> {
             b"" => Vec::new(),
             path => path.split(|&byte| byte == b'/').collect(),
         };
-        // Directories above get an entry too: otherwise programs that unpack each layer separately lose the attributes
-        // of these directories.
+        // Directories above get an entry too: otherwise programs that unpack each layer separately lose the
+        // attributes of these directories.
         for end in 1..parts.len() {
             entries.insert(parts[..end].to_vec(), true);
         }

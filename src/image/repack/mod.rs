@@ -1,8 +1,8 @@
-//! Makes an image of a changed bundle: the image that the bundle was unpacked from, and one more layer with the
-//! changes.
+//! Makes an image of a changed bundle: the image that the bundle was unpacked from, and one more layer with
+//! the changes.
 //!
-//! The new image is an `ImageSource` like any other, so `copy` writes it to any destination. The other layers are copied from
-//! where the bundle came from, or are at the destination already.
+//! The new image is an `ImageSource` like any other, so `copy` writes it to any destination. The other layers
+//! are copied from where the bundle came from, or are at the destination already.
 
 mod blob;
 mod layer;
@@ -91,8 +91,8 @@ fn topmost_compression(image: &Image) -> Result<Compression> {
     }
 }
 
-/// Opens the image that the bundle was unpacked from: at `--base`, at the destination if it has the image, or at the
-/// original location.
+/// Opens the image that the bundle was unpacked from: at `--base`, at the destination if it has the image, or
+/// at the original location.
 fn find_base(
     info: &BundleInfo,
     destination: &Reference,
@@ -117,8 +117,8 @@ fn find_base(
     found.map_err(|error| error.with_hint("say with --base where the image is now"))
 }
 
-/// Replaces a registry's tag by the bundle's digest, because the tag may name another image by now. Other references
-/// are unchanged.
+/// Replaces a registry's tag by the bundle's digest, because the tag may name another image by now. Other
+/// references are unchanged.
 fn with_digest(reference: &Reference, info: &BundleInfo) -> Result<Reference> {
     let Reference::Registry(name) = reference else { return Ok(reference.clone()) };
     let name = registry::parse_name(name)?;

@@ -1,5 +1,5 @@
-//! Writes a tar archive as layers have it: ustar headers, with a POSIX extended (pax) header before each if a value
-//! does not fit or ustar has no field for it.
+//! Writes a tar archive as layers have it: ustar headers, with a POSIX extended (pax) header before each if a
+//! value does not fit or ustar has no field for it.
 
 use std::io::{Read, Write};
 
@@ -172,7 +172,8 @@ fn add_record(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     records.extend_from_slice(&[b" ", key, b"=", value, b"\n"].concat());
 }
 
-/// A time as decimal seconds. The kernel's nanoseconds count upwards before 1970 too; decimal fractions do not.
+/// A time as decimal seconds. The kernel's nanoseconds count upwards before 1970 too; decimal fractions do
+/// not.
 fn decimal_time(seconds: i64, nanos: i64) -> String {
     let text = match (seconds < 0, nanos) {
         (_, 0) => return seconds.to_string(),

@@ -1,6 +1,6 @@
-//! `docker-archive:FILE`: a file that `docker save` wrote. The file names layers by path and not by digest, so a
-//! manifest is generated for each image: its layers are uncompressed, so their digests are the diff ids of the
-//! configuration.
+//! `docker-archive:FILE`: a file that `docker save` wrote. The file names layers by path and not by digest,
+//! so a manifest is generated for each image: its layers are uncompressed, so their digests are the diff ids
+//! of the configuration.
 
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
@@ -143,8 +143,8 @@ impl ImageSource for DockerArchive {
     }
 }
 
-/// Checks the digest in the name of the configuration's file, `HEX.json` or `blobs/sha256/HEX`: the archive states no
-/// other digest.
+/// Checks the digest in the name of the configuration's file, `HEX.json` or `blobs/sha256/HEX`: the archive
+/// states no other digest.
 fn check_config_name(name: &str, config: &[u8]) -> Result<()> {
     let stem = name.rsplit('/').next().unwrap_or(name).trim_end_matches(".json");
     let found = digest::sha256_of(config);

@@ -1,7 +1,8 @@
-//! `IndexedTar`: a tar file as a set of named files, which `oci-archive:` and `docker-archive:` are read from.
+//! `IndexedTar`: a tar file as a set of named files, which `oci-archive:` and `docker-archive:` are read
+//! from.
 //!
-//! The headers are read once; after that each file is a range of the tar file. A compressed tar file is decompressed
-//! first, into a temporary file without a name.
+//! The headers are read once; after that each file is a range of the tar file. A compressed tar file is
+//! decompressed first, into a temporary file without a name.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -21,7 +22,8 @@ use crate::image::filesystem::input_file::open_regular;
 use crate::image::io_error::from_io_error;
 use crate::image::limits::{self, Limits};
 
-/// The most files of an archive. An image's archive has few: a layer, a directory and two documents for each layer.
+/// The most files of an archive. An image's archive has few: a layer, a directory and two documents for each
+/// layer.
 const MAX_FILES: usize = 100_000;
 /// The most symlinks that are followed between files of an archive.
 const MAX_LINKS: u32 = 8;
@@ -112,9 +114,9 @@ impl Read for RangeReader {
     }
 }
 
-/// Reads the headers. Readers disagree about two files of one name: those of containers/image take the first, those
-/// that unpack the archive (Docker) have the last. So two files of one name must be identical, or one archive would be
-/// two images.
+/// Reads the headers. Readers disagree about two files of one name: those of containers/image take the first,
+/// those that unpack the archive (Docker) have the last. So two files of one name must be identical, or one
+/// archive would be two images.
 fn read_headers(file: &File) -> Result<HashMap<Vec<u8>, Member>> {
     let mut archive = Archive::new(SeekingInput(BufReader::with_capacity(4096, file)));
     let mut entry = Entry::default();
@@ -174,8 +176,8 @@ fn has_same_bytes(file: &File, one: u64, other: u64, size: u64) -> Result<bool> 
     Ok(true)
 }
 
-/// Refuses files below a path that is no directory: with a symlink `x -> .`, readers that unpack the archive would get
-/// `x/manifest.json` in place of `manifest.json`.
+/// Refuses files below a path that is no directory: with a symlink `x -> .`, readers that unpack the archive
+/// would get `x/manifest.json` in place of `manifest.json`.
 fn check_parents(names: &HashMap<Vec<u8>, Member>) -> Result<()> {
     for name in names.keys() {
         let mut above = split(name).0;

@@ -8,7 +8,8 @@ use crate::error::Result;
 
 /// A layout, archive or registry that images are read from.
 pub trait ImageSource: Send + Sync {
-    /// Lists the manifests and indexes at the top of the source; for a registry, the one that the reference names.
+    /// Lists the manifests and indexes at the top of the source; for a registry, the one that the reference
+    /// names.
     fn manifests(&self) -> Result<Vec<Descriptor>>;
     /// Lists all tags of a registry's repository; None if `manifests` already lists everything.
     fn tags(&self) -> Result<Option<Vec<String>>> {

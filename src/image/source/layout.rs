@@ -1,5 +1,5 @@
-//! `oci:DIR`: an OCI image layout, a directory with `oci-layout`, `index.json` and `blobs/ALGORITHM/HEX` (image-spec,
-//! image-layout.md).
+//! `oci:DIR`: an OCI image layout, a directory with `oci-layout`, `index.json` and `blobs/ALGORITHM/HEX`
+//! (image-spec, image-layout.md).
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Opens images: `ImageSource` is the interface that layouts, archives and registries have in common, `select` finds
-//! the image that a reference names.
+//! Opens images: `ImageSource` is the interface that layouts, archives and registries have in common,
+//! `select` finds the image that a reference names.
 
 mod docker_archive;
 pub(crate) mod interface;

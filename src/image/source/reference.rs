@@ -52,7 +52,7 @@ impl Reference {
 }
 
 impl Reference {
-    /// The same reference with an absolute path.
+    /// Returns the reference with an absolute path.
     pub(crate) fn absolute(&self) -> Result<Self> {
         let mut same = self.clone();
         match &mut same {
@@ -81,8 +81,8 @@ fn suggestion(text: &str) -> String {
     }
 }
 
-/// Splits a path from the tag or digest. A path has no colon and no @ before a digest; the tag after the first colon
-/// may contain more colons.
+/// Splits a path from the tag or digest. A path has no colon and no @ before a digest; the tag after the
+/// first colon may contain more colons.
 fn path_and_select(text: &str) -> Result<(PathBuf, Selector)> {
     let (path, select) =
         if let Some((path, text)) = text.split_once('@').filter(|(_, after)| after.contains(':')) {

@@ -1,4 +1,5 @@
-//! Finds the image that a reference names: by tag or digest among those of a source, then through indexes by platform.
+//! Finds the image that a reference names: by tag or digest among those of a source, then through indexes by
+//! platform.
 
 use oci_spec::image::{ANNOTATION_REF_NAME, Descriptor};
 
@@ -23,7 +24,7 @@ pub(crate) fn resolve_image(
     read_image(&open, &manifest).with_context(|| reference.to_string())
 }
 
-/// As `resolve_image`, for an image or any other artifact, but reads no manifest.
+/// Resolves like `resolve_image`, for an image or any other artifact, but reads no manifest.
 pub(crate) fn resolve_manifest(
     source: &dyn ImageSource,
     reference: &Reference,
@@ -36,8 +37,8 @@ pub(crate) fn resolve_manifest(
     find().with_context(|| reference.to_string())
 }
 
-/// Finds the manifest or index that `reference` names, without following an index. `platform` decides only among
-/// several with the same tag.
+/// Finds the manifest or index that `reference` names, without following an index. `platform` decides only
+/// among several with the same tag.
 pub(crate) fn resolve_top(
     source: &dyn ImageSource,
     reference: &Reference,
@@ -85,7 +86,8 @@ fn select_one<'a>(
     }
 }
 
-/// All manifests that a reference names: usually one; all of them if the reference has neither tag nor digest.
+/// All manifests that a reference names: usually one; all of them if the reference has neither tag nor
+/// digest.
 pub(crate) fn select_manifests<'a>(
     tops: &'a [Descriptor],
     reference: &Reference,

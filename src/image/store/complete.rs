@@ -1,11 +1,11 @@
-//! Completes a layer that depends on the layers below it. Such a layer has files in directories that it has no entry
-//! for, hard links to files of lower layers, or whiteouts. Once the lower layers are known, its directories get the
-//! attributes that they have in the lower layers, the linked files are copied up, and whiteouts that hide nothing are
-//! removed, because overlayfs would list them in a directory that only this layer has. The result is valid over exactly
-//! these layers.
+//! Completes a layer that depends on the layers below it. Such a layer has files in directories that it has
+//! no entry for, hard links to files of lower layers, or whiteouts. Once the lower layers are known, its
+//! directories get the attributes that they have in the lower layers, the linked files are copied up, and
+//! whiteouts that hide nothing are removed, because overlayfs would list them in a directory that only this
+//! layer has. The result is valid over exactly these layers.
 //!
-//! If a path leads through a symlink or a file, the order of the entries matters and the tree does not show it, so the
-//! layer is unpacked again over the lower ones (`import`).
+//! If a path leads through a symlink or a file, the order of the entries matters and the tree does not show
+//! it, so the layer is unpacked again over the lower ones (`import`).
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::CStr;
@@ -35,9 +35,9 @@ pub(super) enum Completed {
     NeedsOrder,
 }
 
-/// Completes the layer at `path` (its tree is `fs`) over the trees `below`, the lowest first. `work` is a directory in
-/// which kernels without the mount API get a mount point for a view of the lower trees; `number` makes the name of the
-/// mount point unique.
+/// Completes the layer at `path` (its tree is `fs`) over the trees `below`, the lowest first. `work` is a
+/// directory in which kernels without the mount API get a mount point for a view of the lower trees; `number`
+/// makes the name of the mount point unique.
 pub(super) fn complete_layer(
     path: &Path,
     layer: &SingleLayer,
@@ -65,8 +65,8 @@ struct Completion<'a> {
     /// The lower layers, merged.
     below: Root,
     layer: &'a SingleLayer,
-    /// Directories without an entry that the layers below do not have, or that an opaque directory above hides: they
-    /// are removed if they are empty in the end.
+    /// Directories without an entry that the layers below do not have, or that an opaque directory above
+    /// hides: they are removed if they are empty in the end.
     needless: BTreeSet<Vec<u8>>,
 }
 
@@ -135,9 +135,9 @@ impl Completion<'_> {
         Ok(false)
     }
 
-    /// Makes a hard link to a file of the layers below. A hard link cannot lead to another filesystem, so the file is
-    /// copied to this layer for its first link, and the others lead to the copy. `copied` maps the path of a file to
-    /// the path of its copy.
+    /// Makes a hard link to a file of the layers below. A hard link cannot lead to another filesystem, so the
+    /// file is copied to this layer for its first link, and the others lead to the copy. `copied` maps the
+    /// path of a file to the path of its copy.
     fn make_link(
         &self,
         path: &[u8],
@@ -198,8 +198,8 @@ impl Completion<'_> {
     }
 }
 
-/// Opens the directory `path` of a tree. No symlink is followed, so the result is this path and no other; None if it is
-/// missing.
+/// Opens the directory `path` of a tree. No symlink is followed, so the result is this path and no other;
+/// None if it is missing.
 fn open_path(root: &Root, path: &[u8]) -> Result<Option<OwnedFd>> {
     let mut dir = root.resolve(c".", READ)?;
     for part in path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()) {

@@ -1,5 +1,5 @@
-//! The directories of a store: found or made, judged by what was opened, and kept open. Their content is mounted, removed
-//! and trusted by name, so they are ours alone, and none is reached by a link.
+//! The directories of a store: found or made, judged by what was opened, and kept open. Their content is
+//! mounted, removed and trusted by name, so they are ours alone, and none is reached by a link.
 
 use std::fs::{self, DirBuilder};
 use std::os::fd::OwnedFd;
@@ -16,10 +16,11 @@ use crate::image::filesystem::directory::Directory;
 
 /// The file that makes a directory a store.
 const MARKER: &str = "tare-image-store";
-/// What it says to those who look.
+/// The text of that file, for people who look at it.
 const MARKER_TEXT: &[u8] = b"This directory is a store of tare-image: layers that bundles share.\n";
 const LOCK: &str = "lock";
-/// What may be beside: the store of those without subordinate ids, and what a filesystem of its own has in its root.
+/// What may be beside: the store of those without subordinate ids, and what a filesystem of its own has in
+/// its root.
 const BESIDE: [&str; 2] = ["single", "lost+found"];
 
 #[derive(Debug)]
@@ -32,7 +33,8 @@ pub(super) struct Directories {
 }
 
 impl Directories {
-    /// Opens the store at `path`, or makes it where nothing or an empty directory is. Returns its absolute path too.
+    /// Opens the store at `path`, or makes it where nothing or an empty directory is. Returns its absolute
+    /// path too.
     pub(super) fn open(path: &Path) -> Result<(Self, PathBuf)> {
         let path = without_slash(path);
         DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
@@ -44,7 +46,7 @@ impl Directories {
         Ok((Self::of(root, &|root, name| root.make(name, 0o700))?, path))
     }
 
-    /// As `open`, but nothing is made.
+    /// Opens like `open`, but makes nothing.
     pub(super) fn open_existing(path: &Path) -> Result<(Self, PathBuf)> {
         let (root, path) = open_root(&without_slash(path))?;
         if !has_marker(&root)? && (root.names()?.is_empty() || check_may_be_store(&root, &path).is_err()) {

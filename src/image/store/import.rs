@@ -1,5 +1,5 @@
-//! Imports an image into the store: its missing layers are unpacked in parallel, each in one pass, and then renamed to
-//! their final places from the lowest to the topmost.
+//! Imports an image into the store: its missing layers are unpacked in parallel, each in one pass, and then
+//! renamed to their final places from the lowest to the topmost.
 
 use std::collections::HashMap;
 use std::fs;
@@ -43,7 +43,7 @@ pub(crate) struct ImportedLayers {
 /// A layer that is unpacked in the session's directory.
 struct UnpackedLayer {
     path: PathBuf,
-    /// What the layer needs of the layers below.
+    /// The parts that the layer needs of the layers below.
     needs: SingleLayer,
 }
 
@@ -147,8 +147,8 @@ impl Importer<'_> {
         Ok(UnpackedLayer { path, needs })
     }
 
-    /// Puts the layers in place, the lowest first: a layer that needs something of the layers below is completed from
-    /// them. Returns their names in the store.
+    /// Puts the layers in place, the lowest first: a layer that needs something of the layers below is
+    /// completed from them. Returns their names in the store.
     fn publish_all(
         &self,
         ids: &[LayerIds],
@@ -165,7 +165,8 @@ impl Importer<'_> {
                 continue;
             }
             if unpacked.get(diff_id).is_none_or(|layer| !layer.path.exists()) {
-                // It was in the store a moment ago and was removed, or the image has it a second time over other layers.
+                // It was in the store a moment ago and was removed, or the image has it a second time over
+                // other layers.
                 let job = Job { number, blob: &blobs[number], diff_id };
                 unpacked.insert(diff_id.clone(), self.unpack_layer(job)?);
                 is_synced = false;
@@ -199,7 +200,8 @@ impl Importer<'_> {
         }
     }
 
-    /// Unpacks a layer for the second time, over the layers below it: overlayfs itself writes to the layer's tree.
+    /// Unpacks a layer for the second time, over the layers below it: overlayfs itself writes to the layer's
+    /// tree.
     fn unpack_over(&self, layer: &UnpackedLayer, mut below: Vec<PathBuf>, job: Job<'_>) -> Result<()> {
         let path = |name: &str| layer.path.join(name);
         let (upper, work, scratch, empty) = (path("upper"), path("work"), path("scratch"), path("empty"));
@@ -235,8 +237,8 @@ impl Importer<'_> {
         nix::unistd::syncfs(dir.as_fd()).context("write the store to disk")
     }
 
-    /// Renames a layer to its place. If another process has put the same layer there meanwhile, that layer stays, and
-    /// ours is removed with the session.
+    /// Renames a layer to its place. If another process has put the same layer there meanwhile, that layer
+    /// stays, and ours is removed with the session.
     fn publish(&self, from: &Path, name: &str) -> Result<()> {
         let to = self.store.layer_dir(name);
         match fs::rename(from, &to).map_err(Error::from) {

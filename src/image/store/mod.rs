@@ -1,7 +1,7 @@
 //! The store: unpacked layers that bundles share, each unpacked once.
 //!
 //! ```text
-//! STORE/tare-image-store            says that the directory is a store; nothing is removed from one that has it not
+//! STORE/tare-image-store            marks the directory as a store; nothing is removed from any other
 //! STORE/lock                        held while sessions begin and while layers are pruned
 //! STORE/layers/sha256-HEX/fs        a layer that is the same over any other, named by its diff id
 //! STORE/layers/chain-sha256-HEX/fs  a layer that depends on those below it, named by its chain id
@@ -57,8 +57,8 @@ pub(crate) struct Store {
 #[serde(rename_all = "camelCase")]
 struct LayerInfo {
     diff_id: String,
-    /// Whether the layer's archive has an entry for the root directory, so that the attributes of `fs` come from the
-    /// image.
+    /// Whether the layer's archive has an entry for the root directory, so that the attributes of `fs` come
+    /// from the image.
     #[serde(rename = "root")]
     has_root_entry: bool,
     /// Whether an opaque whiteout in the root hides all layers below.
@@ -80,8 +80,8 @@ impl LayerInfo {
     }
 }
 
-/// The two names that a layer may have in `STORE/layers`. The diff id is that of the decompressed layer; the chain id
-/// stands for the layer and all below it (image-spec, config.md).
+/// The two names that a layer may have in `STORE/layers`. The diff id is that of the decompressed layer; the
+/// chain id stands for the layer and all below it (image-spec, config.md).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct LayerIds {
     pub(crate) diff_id: String,
@@ -89,7 +89,8 @@ struct LayerIds {
 }
 
 impl Store {
-    /// Opens the store at `path`, and makes it if it is missing. Its mode is 0700, because layers hold setuid programs.
+    /// Opens the store at `path`, and makes it if it is missing. Its mode is 0700, because layers hold setuid
+    /// programs.
     ///
     /// # Errors
     ///
@@ -100,7 +101,7 @@ impl Store {
         Ok(Self { path, dirs: Arc::new(dirs) })
     }
 
-    /// As `open`, for a store that a bundle names: nothing is made where it is missing.
+    /// Opens like `open`, for a store that a bundle names: nothing is made if it is missing.
     pub(crate) fn open_existing(path: &Path) -> Result<Self> {
         let (dirs, path) =
             Directories::open_existing(path).with_context(|| format!("open store {}", path.display()))?;
@@ -130,8 +131,8 @@ impl Store {
         LayerInfo::read(&self.layer_dir(name))
     }
 
-    /// Returns the directories of the visible layers, the lowest first: the topmost layer that hides all others, and
-    /// the layers above it. Overlayfs has no mark for an opaque root.
+    /// Returns the directories of the visible layers, the lowest first: the topmost layer that hides all
+    /// others, and the layers above it. Overlayfs has no mark for an opaque root.
     pub(super) fn visible_trees(&self, layers: &[String]) -> Result<Vec<PathBuf>> {
         let mut trees = Vec::new();
         for name in layers.iter().rev() {
@@ -144,8 +145,8 @@ impl Store {
         Ok(trees)
     }
 
-    /// Returns the directory with the attributes of the image's root, which is the topmost layer with an entry for the
-    /// root; None if no layer has such an entry.
+    /// Returns the directory with the attributes of the image's root, which is the topmost layer with an
+    /// entry for the root; None if no layer has such an entry.
     pub(super) fn topmost_root(&self, layers: &[String]) -> Result<Option<PathBuf>> {
         for name in layers.iter().rev() {
             if self.layer_info(name)?.has_root_entry {

@@ -1,4 +1,4 @@
-//! The forms of the names in a store. What has another name was not made by us, and is left alone.
+//! The forms of the names in a store. A file with another name is not ours, and stays.
 
 /// The name of a layer: `sha256-HEX`, or `chain-sha256-HEX`.
 pub(super) fn is_layer(name: &str) -> bool {

@@ -1,5 +1,5 @@
-//! Records the users of the store's layers: bundles (`STORE/bundles`) and pulled images (`STORE/images`), one JSON file
-//! each. `prune` keeps the layers that they list.
+//! Records the users of the store's layers: bundles (`STORE/bundles`) and pulled images (`STORE/images`), one
+//! JSON file each. `prune` keeps the layers that they list.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ struct ImageRecord {
     session: String,
 }
 
-/// The name of a record: a digest of what it is about.
+/// The name of a record: a digest of its subject.
 fn name_of(subject: &[u8]) -> String {
     digest::sha256_of(subject).digest().to_owned()
 }
@@ -58,7 +58,8 @@ impl Store {
         self.dirs.bundles.remove_file(name_of(bundle.as_os_str().as_bytes()))
     }
 
-    /// Records that the image at `reference` was pulled, and replaces the record of an earlier pull of the reference.
+    /// Records that the image at `reference` was pulled, and replaces the record of an earlier pull of the
+    /// reference.
     pub(crate) fn record_image(
         &self,
         reference: &str,
@@ -80,8 +81,8 @@ fn write_record(dir: &Directory, name: &str, record: &impl Serialize) -> Result<
     dir.replace(name, &text, 0o600)
 }
 
-/// The records in a directory of the store, with their names. A record that another process removes meanwhile is left
-/// out.
+/// The records in a directory of the store, with their names. A record that another process removes meanwhile
+/// is left out.
 fn read_records<T: DeserializeOwned>(dir: &Directory) -> Result<Vec<(String, T)>> {
     let mut records = Vec::new();
     for name in dir.names()?.into_iter().filter(|name| names::is_record(name)) {
@@ -115,8 +116,8 @@ pub(super) fn bundle_layers(store: &Store, active: &[ActiveSession]) -> Result<V
     Ok(layers)
 }
 
-/// The layers of pulled images. With `forget`, the records of all that no active session is pulling are removed and do
-/// not count; with `dry_run` too, they are left in place.
+/// The layers of pulled images. With `forget`, the records of all that no active session is pulling are
+/// removed and do not count; with `dry_run` too, they are left in place.
 pub(super) fn image_layers(
     store: &Store,
     active: &[ActiveSession],

@@ -1,5 +1,5 @@
-//! Copies layers of the store into one private tree, on a filesystem with reflinks: its files share their blocks with
-//! those of the store (ioctl_ficlone(2)), so nothing is decompressed or copied.
+//! Copies layers of the store into one private tree, on a filesystem with reflinks: its files share their
+//! blocks with those of the store (ioctl_ficlone(2)), so nothing is decompressed or copied.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -49,16 +49,18 @@ fn is_supported(store: &Store, layer: &str, to: &Path) -> bool {
     }
 }
 
-/// Copies the layers with these diff ids, the lowest first, into the empty directory `to` as one tree. Returns false,
-/// with nothing copied, if a layer is not in the store or its blocks cannot be shared. `scratch` is an empty directory,
-/// which kernels without the mount API need as the mount point of a view of the layers.
+/// Copies the layers with these diff ids, the lowest first, into the empty directory `to` as one tree.
+/// Returns false, with nothing copied, if a layer is not in the store or its blocks cannot be shared.
+/// `scratch` is an empty directory, which kernels without the mount API need as the mount point of a view of
+/// the layers.
 pub(crate) fn copy_tree(store: &Store, diff_ids: &[Digest], to: &Path, scratch: &Path) -> Result<bool> {
     let ids = layer_ids(diff_ids);
     let find_all = || -> Option<Vec<String>> { ids.iter().map(|ids| store.find_layer(ids)).collect() };
     if find_all().is_none_or(|layers| layers.first().is_none_or(|layer| !is_supported(store, layer, to))) {
         return Ok(false);
     }
-    // From here on none of the layers is pruned. One may have been pruned before, so they are looked up again.
+    // From here on none of the layers is pruned. One may have been pruned before, so they are looked up
+    // again.
     let _session = Session::begin(store, &ids)?;
     let Some(layers) = find_all() else { return Ok(false) };
     copy(store, &layers, to, scratch, &reflink).map(|()| true)
@@ -76,7 +78,8 @@ fn copy(
     let view = Overlay { lowers: &lowers, upper: None, userxattr: false, mapped: None }.view(scratch)?;
     let view = openat(view.as_fd(), c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?;
     let trees = lowers.iter().rev().map(|lower| Root::open(lower)).collect::<Result<Vec<_>, _>>()?;
-    // An overlay of several layers hides its own attributes; a single layer is read directly, with them.
+    // An overlay of several layers hides its own attributes; a single layer is read directly, with them. An
+    // image may have the same layer several times, and `view` uses it once.
     let marks = lowers.iter().all(|lower| Some(lower) == lowers.first()).then_some(c"trusted.overlay.");
     let mut copying =
         Copying { marks, trees, to: Root::open(to)?, copy_content, first: HashMap::new(), dirs: Vec::new() };
@@ -154,8 +157,8 @@ impl Copying<'_> {
         }
     }
 
-    /// Copies a regular file. Its content comes from the topmost layer that has it, because files of an overlay have no
-    /// blocks to share; its attributes come from the view, where they are those of the image.
+    /// Copies a regular file. Its content comes from the topmost layer that has it, because files of an
+    /// overlay have no blocks to share; its attributes come from the view, where they are those of the image.
     fn copy_regular_file(&self, found: &WalkEntry<'_>, into: BorrowedFd<'_>, name: &CStr) -> Result<()> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let in_view = openat(found.dir, name, flags, Mode::empty())?;

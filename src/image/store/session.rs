@@ -1,5 +1,5 @@
-//! The session of one process in the store: a directory that is locked as long as the process lives, and that lists the
-//! layers it needs. A process that finds an unlocked session removes it.
+//! The session of one process in the store: a directory that is locked as long as the process lives, and that
+//! lists the layers it needs. A process that finds an unlocked session removes it.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -26,8 +26,8 @@ pub(super) const VIEW: &str = "below";
 /// The file in a session that lists the layers the process needs.
 const NEEDED: &str = "needed";
 
-/// This process's session. While it lives, `prune` keeps the layers it names. When it is dropped, its directory is
-/// removed.
+/// This process's session. While it lives, `prune` keeps the layers it names. When it is dropped, its
+/// directory is removed.
 #[derive(Debug)]
 pub(super) struct Session {
     path: PathBuf,
@@ -39,8 +39,8 @@ pub(super) struct Session {
 impl Session {
     /// Makes a session that needs these layers. From then on none of them is pruned.
     pub(super) fn begin(store: &Store, needed: &[LayerIds]) -> Result<Self> {
-        // Under the lock: no prune decides meanwhile which layers are unused, and nobody takes this directory for a dead
-        // session before it is locked.
+        // Under the lock: no prune decides meanwhile which layers are unused, and nobody takes this directory
+        // for a dead session before it is locked.
         let _lock = store.dirs.lock()?;
         remove_dead_sessions(store)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -91,8 +91,8 @@ fn try_lock(dir: &Directory) -> Result<Option<Flock<OwnedFd>>> {
     }
 }
 
-/// Unmounts the overlays that a killed process left in its session. Only kernels without the mount API need such a
-/// mount point, and only for a moment.
+/// Unmounts the overlays that a killed process left in its session. Only kernels without the mount API need
+/// such a mount point, and only for a moment.
 fn detach_views(session: &Directory) -> Result<()> {
     for name in session.names()? {
         if name.rsplit_once('.').is_some_and(|(_, end)| end == VIEW) {
@@ -102,8 +102,8 @@ fn detach_views(session: &Directory) -> Result<()> {
     Ok(())
 }
 
-/// Removes the sessions of processes that have ended, and the layers that a killed prune was removing. Returns the
-/// active sessions. What has another name stays as it is. The caller holds the store's lock.
+/// Removes the sessions of processes that have ended, and the layers that a killed prune was removing.
+/// Returns the active sessions. What has another name stays as it is. The caller holds the store's lock.
 pub(super) fn remove_dead_sessions(store: &Store) -> Result<Vec<ActiveSession>> {
     let tmp = &store.dirs.tmp;
     store.dirs.remove_abandoned_records()?;

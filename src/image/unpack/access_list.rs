@@ -1,5 +1,5 @@
-//! The ids in POSIX access lists, as their extended attributes have them (acl(5)): a version, then entries of a tag, the
-//! rights and an id.
+//! The ids in POSIX access lists, as their extended attributes have them (acl(5)): a version, then entries of
+//! a tag, the rights and an id.
 
 use crate::error::Result;
 

@@ -1,6 +1,6 @@
-//! Applies one entry of a layer: makes a new file by its name in an open directory and sets its metadata through its own
-//! descriptor. The owner is set first, because chown(2) clears setuid bits and file capabilities; then mode, extended
-//! attributes, and last the times, because the other calls change them.
+//! Applies one entry of a layer: makes a new file by its name in an open directory and sets its metadata
+//! through its own descriptor. The owner is set first, because chown(2) clears setuid bits and file
+//! capabilities; then mode, extended attributes, and last the times, because the other calls change them.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -89,7 +89,8 @@ fn create_file<R: Input>(
     dir: &Rc<Dir>,
     name: &CStr,
 ) -> Result<()> {
-    // The mode given to open is final where nothing can change it afterwards: one call less for nearly every file.
+    // The mode given to open is final where nothing can change it afterwards: one call less for nearly every
+    // file.
     let owned_by_process = (entry.uid, entry.gid) == tree.process_ids && !dir.has_setgid;
     let open_mode_is_final = owned_by_process && entry.mode & 0o7000 == 0 && !tree.has_default_acl;
     let mode = Mode::from_bits_truncate(if open_mode_is_final { entry.mode } else { 0o600 });
@@ -257,8 +258,8 @@ fn set_owner_by_name(tree: &Tree, entry: &Entry, dir: &Rc<Dir>, name: &CStr) -> 
     Ok(())
 }
 
-/// Makes a hard link to the file that is at the target's path now, without following symlinks. The metadata is the
-/// target's.
+/// Makes a hard link to the file that is at the target's path now, without following symlinks. The metadata
+/// is the target's.
 fn create_hard_link(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, name: &CStr) -> Result<()> {
     let target = clean(&entry.link);
     let shown = || format!("link to \"{}\"", entry.link.escape_ascii());
@@ -310,14 +311,16 @@ fn set_xattrs(
         };
         match set(&c_name, value) {
             Ok(()) => tree.has_default_acl |= name.starts_with(b"system.posix_acl"),
-            // The filesystem has no extended attributes, or not this kind on such a file (user.* on a symlink).
+            // The filesystem has no extended attributes, or not this kind on such a file (user.* on a
+            // symlink).
             Err(errno @ (Errno::ENOTSUP | Errno::EPERM))
                 if errno == Errno::ENOTSUP || name.starts_with(b"user.") =>
             {
                 let path = entry.name.escape_ascii();
                 log::debug(format_args!("{path}: extended attribute {c_name:?} not set: {}", errno.desc()));
             }
-            // This user namespace may not set the attribute: it belongs to a security module, or names ids outside.
+            // This user namespace may not set the attribute: it belongs to a security module, or names ids
+            // outside.
             Err(errno @ (Errno::EPERM | Errno::EACCES | Errno::EINVAL | Errno::EOVERFLOW))
                 if tree.adapter.is_confined =>
             {
@@ -331,8 +334,8 @@ fn set_xattrs(
     Ok(())
 }
 
-/// Converts times for the kernel; a missing access time becomes the modification time, so that each unpack gives the
-/// same tree.
+/// Converts times for the kernel; a missing access time becomes the modification time, so that each unpack
+/// gives the same tree.
 fn times(entry: &Entry) -> Times {
     let spec = |(seconds, nanos): (i64, u32)| TimeSpec::new(seconds, i64::from(nanos));
     (spec(entry.atime.unwrap_or(entry.mtime)), spec(entry.mtime))

@@ -1,6 +1,6 @@
-//! Changes the entries of a layer so that this host can make them. With a mapping, owners become ids of the host. In a
-//! user namespace of an unprivileged user, devices become empty files, and owners that cannot be set are kept in an
-//! attribute.
+//! Changes the entries of a layer so that this host can make them. With a mapping, owners become ids of the
+//! host. In a user namespace of an unprivileged user, devices become empty files, and owners that cannot be
+//! set are kept in an attribute.
 
 use std::cell::Cell;
 
@@ -77,8 +77,8 @@ impl EntryAdapter {
     fn adapt_confined(&self, entry: &mut Entry) {
         let (devices, attributes) = self.warned.get();
         if matches!(entry.kind, EntryKind::CharDevice | EntryKind::BlockDevice) {
-            // An empty file without permissions takes the place of the device. The runtime makes the container's own
-            // /dev.
+            // An empty file without permissions takes the place of the device. The runtime makes the
+            // container's own /dev.
             (entry.kind, entry.mode, entry.size) = (EntryKind::Regular, 0, 0);
             if !devices {
                 let name = entry.name.escape_ascii();
@@ -104,8 +104,8 @@ impl EntryAdapter {
     }
 }
 
-/// Refuses whiteouts of overlayfs and removes its attributes, which no image has: a tree with them, copied or mounted
-/// as a layer, would hide or move files as soon as somebody mounts it in an overlay.
+/// Refuses whiteouts of overlayfs and removes its attributes, which no image has: a tree with them, copied or
+/// mounted as a layer, would hide or move files as soon as somebody mounts it in an overlay.
 fn refuse_overlay_marks(entry: &mut Entry) -> Result<()> {
     if entry.kind == EntryKind::CharDevice && entry.device == (0, 0) {
         return Err(fail!(Kind::Spec, "the device 0:0 would be a whiteout in an overlay"));
@@ -150,8 +150,8 @@ pub(crate) fn unmap_attributes(attributes: &mut [(Vec<u8>, Vec<u8>)], mapping: &
     }
 }
 
-/// Makes a file capability of version 2, which counts for the host's root only, one of version 3 that counts for the
-/// user namespace whose root has the id `root` on the host (capabilities(7)). KERNEL(4.14).
+/// Makes a file capability of version 2, which counts for the host's root only, one of version 3 that counts
+/// for the user namespace whose root has the id `root` on the host (capabilities(7)). KERNEL(4.14).
 fn map_capability(value: &mut Vec<u8>, root: u32) {
     const VERSION: usize = 3;
     if value.len() == 20 && value[VERSION] == 2 {

@@ -1,5 +1,5 @@
-//! Applies one layer to the tree: its blob is verified, decompressed and unpacked entry by entry, in one pass and bounded
-//! memory.
+//! Applies one layer to the tree: its blob is verified, decompressed and unpacked entry by entry, in one pass
+//! and bounded memory.
 
 use std::io::Read;
 
@@ -21,7 +21,8 @@ use crate::{fail, log};
 ///
 /// # Errors
 ///
-/// Any fault of the blob, the archive or an entry. The tree then holds unverified files, and the caller removes it.
+/// Any fault of the blob, the archive or an entry. The tree then holds unverified files, and the caller
+/// removes it.
 pub(crate) fn apply(
     tree: &mut Tree,
     blob: Box<dyn Read + Send>,
@@ -31,8 +32,8 @@ pub(crate) fn apply(
     used: &Usage,
 ) -> Result<()> {
     let stream = LayerStream::open(blob, descriptor, diff_id, limits, used)?;
-    // Layers of a store are already unpacked in parallel, each in its own thread; a small layer is not worth another
-    // thread.
+    // Layers of a store are already unpacked in parallel, each in its own thread; a small layer is not worth
+    // another thread.
     if tree.single_layer.is_some() || descriptor.size() < READ_AHEAD_MIN_BYTES || cpu_count() == 1 {
         return apply_entries(tree, Archive::new(stream), limits, used);
     }
@@ -76,8 +77,8 @@ fn apply_entry<R: Input>(tree: &mut Tree, archive: &mut Archive<R>, next: &mut E
     tree.adapter.adapt(next)?;
     match classify(&path)? {
         EntryMeaning::File => entry::apply(tree, archive, next, &path),
-        // The file behind hard links, as AUFS stored it: links are made to it, and it is removed at the end of the
-        // layer.
+        // The file behind hard links, as AUFS stored it: links are made to it, and it is removed at the end
+        // of the layer.
         EntryMeaning::Pseudolink if next.kind == EntryKind::Regular => {
             tree.has_pseudolinks = true;
             entry::apply(tree, archive, next, &path)

@@ -1,4 +1,5 @@
-//! `LayerStream`: reads the decompressed bytes of a layer, and hashes and counts them against the limits on the way.
+//! `LayerStream`: reads the decompressed bytes of a layer, and hashes and counts them against the limits on
+//! the way.
 
 use std::io::{self, BufRead, Read};
 use std::thread::Scope;

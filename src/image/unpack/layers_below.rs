@@ -1,6 +1,6 @@
-//! Finds out, from the tree of a single layer, how its entries depend on the layers below, which are not known yet:
-//! whether the lower layers can be seen at a path, and whether the order of the layer's entries matters, because a path
-//! may lead through a symlink.
+//! Finds out, from the tree of a single layer, how its entries depend on the layers below, which are not
+//! known yet: whether the lower layers can be seen at a path, and whether the order of the layer's entries
+//! matters, because a path may lead through a symlink.
 
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -25,7 +25,8 @@ pub(super) enum LinkTarget {
 }
 
 impl Tree {
-    /// As `open_or_create_dir`, for a whiteout in a `SingleLayer` tree. None if nothing of the layers below can be seen
+    /// Opens like `open_or_create_dir`, for a whiteout in a `SingleLayer` tree. None if nothing of the layers
+    /// below can be seen
     /// in the directory, because this layer has another file on the path.
     pub(super) fn open_or_imply_dir(&mut self, path: &[u8]) -> Result<Option<Rc<Dir>>> {
         if let Some(dir) = self.find_dir(path)? {
@@ -101,7 +102,8 @@ impl Tree {
         Ok(self.look(dir, name)?.is_some_and(|stat| kind(stat) == libc::S_IFLNK))
     }
 
-    /// Whether the layer has `name` in `dir` as something other than a directory or a symlink, for example a whiteout.
+    /// Whether the layer has `name` in `dir` as something other than a directory or a symlink, for example a
+    /// whiteout.
     fn has_file(&self, dir: &Dir, name: &[u8]) -> Result<bool> {
         Ok(self.look(dir, name)?.is_some() && !self.is_symlink(dir, name)?)
     }

@@ -1,6 +1,6 @@
-//! The attribute `user.rootlesscontainers`, which stores the owner that a file has in the image if the file itself can
-//! belong to the unpacking user only. umoci and PRoot use the same format: a message of Protocol Buffers, field 1 the
-//! user id, field 2 the group id.
+//! The attribute `user.rootlesscontainers`, which stores the owner that a file has in the image if the file
+//! itself can belong to the unpacking user only. umoci and PRoot use the same format: a message of Protocol
+//! Buffers, field 1 the user id, field 2 the group id.
 
 pub(crate) const OWNER_XATTR: &[u8] = b"user.rootlesscontainers";
 

@@ -1,5 +1,5 @@
-//! Decompresses a layer in a separate thread, while earlier bytes are hashed and unpacked. The number of chunks that
-//! are ready is limited, and the thread ends when the receiver is dropped.
+//! Decompresses a layer in a separate thread, while earlier bytes are hashed and unpacked. The number of
+//! chunks that are ready is limited, and the thread ends when the receiver is dropped.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -61,8 +61,8 @@ impl ChunkSource {
         }
     }
 
-    /// Checks digest and size, which can be done only after the last byte. With a thread, the thread has already
-    /// checked.
+    /// Checks digest and size, which can be done only after the last byte. With a thread, the thread has
+    /// already checked.
     pub(crate) fn finish(self) -> crate::error::Result<()> {
         match self {
             Self::Inline(blob) => blob.finish(),

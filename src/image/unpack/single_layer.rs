@@ -1,8 +1,9 @@
-//! `SingleLayer`: the state of a layer that is unpacked to a directory of its own, for an overlay. Whiteouts become the
-//! kernel's marks, and what the layer needs of the layers below is recorded, because these are not known yet.
+//! `SingleLayer`: the state of a layer that is unpacked to a directory of its own, for an overlay. Whiteouts
+//! become the kernel's marks, and what the layer needs of the layers below is recorded, because these are not
+//! known yet.
 //!
-//! A layer that needs nothing is the same over any other. Layers made by a container commit usually need nothing: they
-//! have an entry for each directory above a changed file.
+//! A layer that needs nothing is the same over any other. Layers made by a container commit usually need
+//! nothing: they have an entry for each directory above a changed file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
@@ -20,24 +21,25 @@ use crate::sys::xattr::{fgetxattr, fsetxattr};
 /// How a single layer is marked for overlayfs, and what it needs of the layers below.
 #[derive(Debug, Default)]
 pub(crate) struct SingleLayer {
-    /// `user.overlay.` instead of `trusted.overlay.`: what a user namespace may set (mount option `userxattr`).
+    /// `user.overlay.` instead of `trusted.overlay.`: what a user namespace may set (mount option
+    /// `userxattr`).
     pub(crate) userxattr: bool,
     /// Directories that had to be made without an entry.
     pub(crate) implied_dirs: BTreeSet<Vec<u8>>,
-    /// Directories made without an entry that a later entry or whiteout of the layer replaced. If below it is a
-    /// symlink, earlier entries belong to the symlink's target.
+    /// Directories made without an entry that a later entry or whiteout of the layer replaced. If below it is
+    /// a symlink, earlier entries belong to the symlink's target.
     pub(crate) overwritten_dirs: BTreeSet<Vec<u8>>,
-    /// The meaning of some entry depends on the layers below and on the order of the entries: the layer must be
-    /// unpacked over the lower ones.
+    /// The meaning of some entry depends on the layers below and on the order of the entries: the layer must
+    /// be unpacked over the lower ones.
     pub(crate) needs_order: bool,
     /// Hard links to files that this layer does not have: the path of the link, and the path of its target.
     pub(crate) missing_links: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// Whether the layer has whiteouts. A whiteout that hides nothing must be removed before the layer is mounted:
-    /// overlayfs would list it in a directory that only this layer has.
+    /// Whether the layer has whiteouts. A whiteout that hides nothing must be removed before the layer is
+    /// mounted: overlayfs would list it in a directory that only this layer has.
     pub(crate) has_whiteouts: bool,
     has_opaque_dirs: bool,
-    /// The layer's root is opaque: nothing of the layers below is seen at all. Overlayfs takes no mark at the root, so
-    /// the layers below are not mounted.
+    /// The layer's root is opaque: nothing of the layers below is seen at all. Overlayfs takes no mark at the
+    /// root, so the layers below are not mounted.
     pub(crate) hides_all: bool,
     /// Bytes of the paths in `implied_dirs` and `missing_links`.
     path_bytes: usize,
@@ -61,6 +63,8 @@ impl SingleLayer {
     /// Records a directory that was made without an entry.
     pub(super) fn record_implied_dir(&mut self, path: &[u8]) {
         self.path_bytes += path.len();
+        // A hard link of this path waits for its target: whether link or directory remains depends on the
+        // layers below.
         self.needs_order |= self.has_link(path);
         self.implied_dirs.insert(path.to_vec());
     }
@@ -89,17 +93,20 @@ impl SingleLayer {
 
     /// Records a whiteout of this path.
     pub(super) fn record_whiteout(&mut self, path: &[u8]) {
+        // The whiteout removes what earlier entries have put into the directory, which are already in this
+        // layer's own.
         self.needs_order |= self.implied_dirs.contains(path);
     }
 
-    /// Records that an entry is about to be made. It replaces a hard link of the same path that waits for its target.
+    /// Records that an entry is about to be made. It replaces a hard link of the same path that waits for its
+    /// target.
     pub(super) fn record_entry(&mut self, path: &[u8]) {
         // Whether the link was good is known only over the layers below.
         self.needs_order |= self.missing_links.remove(path).is_some();
     }
 
-    /// Records a hard link whose target this layer does not have. A link to another such link is recorded with the
-    /// final target.
+    /// Records a hard link whose target this layer does not have. A link to another such link is recorded
+    /// with the final target.
     pub(super) fn defer_link(&mut self, path: &[u8], target: Vec<u8>) {
         let target = self.missing_links.get(&target).cloned().unwrap_or(target);
         self.path_bytes += path.len() + target.len();
@@ -116,8 +123,8 @@ impl SingleLayer {
         self.missing_links.contains_key(path)
     }
 
-    /// Makes the overlay's whiteout `name`, unless this layer has a file of that name, which hides the lower ones by
-    /// itself.
+    /// Makes the overlay's whiteout `name`. If this layer has a directory of that name, makes it opaque
+    /// instead; any other file hides the lower ones by itself.
     pub(super) fn apply_whiteout(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
         match mknodat(dir, name, SFlag::S_IFCHR, Mode::empty(), makedev(0, 0)) {
             Ok(()) => {
@@ -139,8 +146,8 @@ impl SingleLayer {
         fsetxattr(dir, self.opaque_xattr(), b"y")
     }
 
-    /// Whether nothing of the layers below is seen in `dir`, because `dir` or a directory above it, up to the layer's
-    /// root (inode number `root`), is opaque by now.
+    /// Whether nothing of the layers below is seen in `dir`, because `dir` or a directory above it, up to the
+    /// layer's root (inode number `root`), is opaque by now.
     pub(super) fn is_covered(&self, dir: BorrowedFd<'_>, root: u64) -> Result<bool> {
         if !self.has_opaque_dirs {
             return Ok(false);
@@ -175,8 +182,9 @@ impl SingleLayer {
         name == self.opaque_xattr()
     }
 
-    /// Returns the name to store an attribute under. A name that overlayfs would take for its own mark is escaped, and
-    /// a mounted overlay shows it unescaped. KERNEL(6.7): older kernels do not show such an attribute at all.
+    /// Returns the name to store an attribute under. A name that overlayfs would take for its own mark is
+    /// escaped, and a mounted overlay shows it unescaped. KERNEL(6.7): older kernels do not show such an
+    /// attribute at all.
     pub(super) fn escape_xattr(&self, name: &[u8]) -> Vec<u8> {
         let prefix: &[u8] = if self.userxattr { b"user.overlay." } else { b"trusted.overlay." };
         match name.strip_prefix(prefix) {

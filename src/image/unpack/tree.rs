@@ -1,9 +1,10 @@
-//! `Tree` is the root filesystem that layers are unpacked to: it opens and makes directories, removes what is in the way
-//! and applies whiteouts, and knows what the current layer made and which times directories get at the end.
+//! `Tree` is the root filesystem that layers are unpacked to: it opens and makes directories, removes what is
+//! in the way and applies whiteouts, and knows what the current layer made and which times directories get at
+//! the end.
 //!
-//! Every path is resolved inside the root by descriptor; the last component is never followed. Nobody else can change
-//! the tree meanwhile (the bundle is 0700), so a cached descriptor stays right until this process removes a directory or
-//! a symlink; the cache is cleared then.
+//! Every path is resolved inside the root by descriptor; the last component is never followed. Nobody else
+//! can change the tree meanwhile (the bundle is 0700), so a cached descriptor stays right until this process
+//! removes a directory or a symlink; the cache is cleared then.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString, OsString};
@@ -62,7 +63,8 @@ pub(crate) struct Tree {
     pub(super) adapter: EntryAdapter,
     /// Open directories by the path they were asked for.
     dir_cache: HashMap<Vec<u8>, Rc<Dir>>,
-    /// Files that the current layer made, as hashes of (directory's inode, name): whiteouts do not remove them.
+    /// Files that the current layer made, as hashes of (directory's inode, name): whiteouts do not remove
+    /// them.
     created_by_layer: HashSet<u64>,
     /// Keyed anew in each process, so that no image can aim for equal hashes.
     hash: RandomState,
@@ -76,25 +78,29 @@ pub(crate) struct Tree {
     pub(super) implied_dirs: u64,
     /// The user and group that the kernel gives new files to.
     pub(super) process_ids: (u32, u32),
-    /// Set once a layer gave some directory a default ACL: new files may then get another mode than the requested one.
+    /// Set once a layer gave some directory a default ACL: new files may then get another mode than the
+    /// requested one.
     pub(super) has_default_acl: bool,
     pub(super) has_root_entry: bool,
     /// Whether the current layer has files in AUFS' directory of pseudo-links.
     pub(super) has_pseudolinks: bool,
-    /// Set if directories keep the times they have: the tree was not made here, or its times were set before the end.
+    /// Set if directories keep the times they have: the tree was not made here, or its times were set before
+    /// the end.
     preserves_times: bool,
 }
 
 impl Tree {
-    /// Takes the empty directory `root` for a merged tree: every layer of the image is applied over those before it.
+    /// Takes the empty directory `root` for a merged tree: every layer of the image is applied over those
+    /// before it.
     ///
     /// Clears the umask of the process, because modes come from the image alone.
     pub(crate) fn merged(root: Root, adapter: EntryAdapter) -> Result<Self> {
         Self::open_empty(root, None, adapter)
     }
 
-    /// Opens the empty directory `path` for the tree of a single layer, which an overlay mounts over others. Whiteouts
-    /// are kept in the tree as the kernel's own marks, with the prefix `user.overlay.` if `userxattr` is set.
+    /// Opens the empty directory `path` for the tree of a single layer, which an overlay mounts over others.
+    /// Whiteouts are kept in the tree as the kernel's own marks, with the prefix `user.overlay.` if
+    /// `userxattr` is set.
     pub(crate) fn single_layer(path: &Path, userxattr: bool, adapter: EntryAdapter) -> Result<Self> {
         Self::open_empty(Root::open(path)?, Some(SingleLayer::new(userxattr)), adapter)
     }
@@ -108,8 +114,8 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Takes a tree that is complete, for small changes, or that of lower layers, which a layer is unpacked over: its
-    /// directories keep the times they have.
+    /// Takes a tree that is complete, for small changes, or that of lower layers, which a layer is unpacked
+    /// over: its directories keep the times they have.
     pub(crate) fn over(root: Root, adapter: EntryAdapter) -> Result<Self> {
         let mut tree = Self::open(root, None, adapter)?;
         tree.dir_times.clear();
@@ -160,7 +166,7 @@ impl Tree {
         self.has_root_entry
     }
 
-    /// What the single layer needs of the layers below it; nothing for a merged tree.
+    /// Returns what the single layer needs of the layers below it; nothing for a merged tree.
     pub(crate) fn into_single_layer(self) -> SingleLayer {
         self.single_layer.unwrap_or_default()
     }
@@ -196,7 +202,8 @@ impl Tree {
         self.created_by_layer.insert(key);
     }
 
-    /// Opens the parent directory of a clean, not empty path, and returns it with the name; makes missing directories.
+    /// Opens the parent directory of a clean, not empty path, and returns it with the name; makes missing
+    /// directories.
     pub(crate) fn open_parent(&mut self, path: &[u8]) -> Result<(Rc<Dir>, CString)> {
         let (above, name) = split(path);
         let dir = self.open_or_create_dir(above)?;
@@ -206,8 +213,8 @@ impl Tree {
         Ok((dir, c_string(name)?))
     }
 
-    /// Opens the directory that contains a whiteout; None if the directory is missing and the whiteout has nothing to
-    /// remove.
+    /// Opens the directory that contains a whiteout; None if the directory is missing and the whiteout has
+    /// nothing to remove.
     pub(super) fn whiteout_dir(&mut self, path: &[u8]) -> Result<Option<Rc<Dir>>> {
         match self.single_layer {
             // The layers below are not known here: the whiteout must be kept for the overlay.
@@ -225,7 +232,8 @@ impl Tree {
         }
     }
 
-    /// Opens the directory of a clean path, with symlinks followed inside the root; makes it if it is missing.
+    /// Opens the directory of a clean path, with symlinks followed inside the root; makes it if it is
+    /// missing.
     pub(crate) fn open_or_create_dir(&mut self, path: &[u8]) -> Result<Rc<Dir>> {
         self.open_or_create_dir_after(path, 0)
     }
@@ -352,8 +360,8 @@ impl Tree {
         remove::tree(dir.as_fd(), name)
     }
 
-    /// Makes a directory that replaced another file opaque: in an overlay it must hide what lower layers have at this
-    /// name.
+    /// Makes a directory that replaced another file opaque: in an overlay it must hide what lower layers have
+    /// at this name.
     pub(super) fn hide_lower(&mut self, dir: &Dir, name: &CStr) -> Result<()> {
         match &mut self.single_layer {
             Some(single) => single.make_opaque(open_dir(dir.as_fd(), name)?.as_fd()),
@@ -361,7 +369,8 @@ impl Tree {
         }
     }
 
-    /// Applies a whiteout of `path`, which is `name` in `dir`: removes what lower layers have at `name`, or marks it for the overlay.
+    /// Applies a whiteout of `path`, which is `name` in `dir`: removes what lower layers have at `name`, or
+    /// marks it for the overlay.
     pub(super) fn apply_whiteout(&mut self, dir: &Dir, path: &[u8], name: &CStr) -> Result<()> {
         let is_covered = self.is_covered(dir)?;
         if let Some(single) = &mut self.single_layer {
@@ -384,7 +393,8 @@ impl Tree {
         })
     }
 
-    /// Applies an opaque whiteout: removes everything that lower layers have in `dir`, or marks it for the overlay.
+    /// Applies an opaque whiteout: removes everything that lower layers have in `dir`, or marks it for the
+    /// overlay.
     pub(super) fn apply_opaque(&mut self, dir: &Dir) -> Result<()> {
         self.clear_dir_cache();
         let own = openat(

@@ -1,5 +1,5 @@
-//! Recognizes whiteouts, entries by whose names a layer removes files of the layers below (image-spec, layer.md);
-//! `tree` applies them.
+//! Recognizes whiteouts, entries by whose names a layer removes files of the layers below (image-spec,
+//! layer.md); `tree` applies them.
 
 use crate::error::{Kind, Result};
 use crate::fail;
@@ -13,7 +13,7 @@ const RESERVED: &[u8] = b".wh..wh.";
 /// The directory where AUFS keeps files that have several names.
 pub(crate) const PSEUDOLINKS: &[u8] = b".wh..wh.plnk";
 
-/// What an entry is, by its path.
+/// The kind of an entry, according to its path.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum EntryMeaning<'a> {
     /// An ordinary entry.

@@ -1,10 +1,11 @@
-//! Finds blocks of zeros: they are left out of files as holes, and do not count as the growth of a decompression bomb.
+//! Finds blocks of zeros: they are left out of files as holes, and do not count as the growth of a
+//! decompression bomb.
 
 /// The block size in bytes that filesystems store or leave out as a whole.
 const BLOCK: usize = 4096;
 
-/// The length of the run at the start of `chunk` that is only blocks of zeros (true) or only blocks of data (false). `at` is
-/// the offset of the chunk in its file.
+/// The length of the run at the start of `chunk` that is only blocks of zeros (true) or only blocks of data
+/// (false). `at` is the offset of the chunk in its file.
 pub(super) fn leading_run(chunk: &[u8], at: u64) -> (usize, bool) {
     let first = (BLOCK - (at % BLOCK as u64) as usize).min(chunk.len());
     let (first, rest) = chunk.split_at(first);

@@ -30,7 +30,8 @@ impl IdMapping {
         Ok((to_host(&self.uids, uid, "user")?, to_host(&self.gids, gid, "group")?))
     }
 
-    /// The ids of the container that are mapped to these ids of the host. An id outside the mapping is returned as it is.
+    /// The ids of the container that are mapped to these ids of the host. An id outside the mapping is
+    /// returned as it is.
     pub(crate) fn to_container(&self, uid: u32, gid: u32) -> (u32, u32) {
         (to_container(&self.uids, uid), to_container(&self.gids, gid))
     }

@@ -1,8 +1,8 @@
 //! Runs the program again in a user namespace, as its root, for users without privileges.
 //!
-//! The second process makes the namespace and stops itself. The first one has the ids of /etc/subuid and /etc/subgid
-//! mapped by newuidmap(1) and newgidmap(1), continues it, and returns its exit code. Without such ids the second process
-//! maps the user's own id only.
+//! The second process makes the namespace and stops itself. The first one has the ids of /etc/subuid and
+//! /etc/subgid mapped by newuidmap(1) and newgidmap(1), continues it, and returns its exit code. Without such
+//! ids the second process maps the user's own id only.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -29,7 +29,7 @@ pub(crate) const STAGE_VARIABLE: &str = "TARE_IMAGE_NAMESPACE";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum MappedIds {
-    /// Only root, who is the user outside.
+    /// Only root, which is the user outside.
     Single,
     /// The user's subordinate ids too (subuid(5)).
     Ranges,
@@ -44,7 +44,7 @@ impl MappedIds {
     }
 }
 
-/// What this process is allowed to do.
+/// The privileges of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Privilege {
     /// Root of the host.
@@ -78,14 +78,15 @@ impl Privilege {
         }
     }
 
-    /// Whether the process is in a user namespace, where it cannot make device nodes and `trusted.*` attributes.
+    /// Whether the process is in a user namespace, where it cannot make device nodes and `trusted.*`
+    /// attributes.
     pub(crate) fn is_confined(self) -> bool {
         matches!(self, Self::OwnNamespace(_) | Self::ForeignNamespace)
     }
 }
 
-/// Makes the namespace, in the second process; does nothing in any other. Called first of all, because unshare(2) of a
-/// user namespace needs a process with one thread.
+/// Makes the namespace, in the second process; does nothing in any other. Called first of all, because
+/// unshare(2) of a user namespace needs a process with one thread.
 pub(crate) fn enter_if_second() -> Result<()> {
     let Some(mark) = std::env::var_os(STAGE_VARIABLE) else { return Ok(()) };
     let (user, group) = (geteuid(), getegid());
@@ -114,8 +115,8 @@ pub(crate) fn enter_if_second() -> Result<()> {
     parent_death_signal(libc::SIGTERM).context("set the signal for the parent's end")
 }
 
-/// Runs this program again in a namespace of its own and returns its exit code. `requested` are the ids to map; None
-/// maps as many as possible.
+/// Runs this program again in a namespace of its own and returns its exit code. `requested` are the ids to
+/// map; None maps as many as possible.
 pub(crate) fn run_in_namespace(requested: Option<MappedIds>) -> Result<i32> {
     let found = match requested {
         Some(MappedIds::Single) => None,
@@ -194,8 +195,8 @@ fn run_mapping_helper(program: &str, pid: Pid, ranges: &[IdRange]) -> Result<()>
     }
 }
 
-/// Returns the mapping of the user to root and of all subordinate ids to the ids after root; None if there are no
-/// subordinate ids, or no newuidmap(1).
+/// Returns the mapping of the user to root and of all subordinate ids to the ids after root; None if there
+/// are no subordinate ids, or no newuidmap(1).
 fn subordinate_mapping() -> Result<Option<IdMapping>> {
     let is_there = |program: &str| {
         std::env::var_os("PATH")
@@ -255,8 +256,8 @@ pub(crate) fn current_mapping() -> Result<IdMapping> {
     Ok(IdMapping { uids: read("/proc/self/uid_map")?, gids: read("/proc/self/gid_map")? })
 }
 
-/// Makes a user namespace with this mapping, for idmapped mounts, and returns its descriptor. Root only; no process stays
-/// in it.
+/// Makes a user namespace with this mapping, for idmapped mounts, and returns its descriptor. Root only; no
+/// process stays in it.
 pub(crate) fn create(mapping: &IdMapping) -> Result<OwnedFd> {
     let mut child = spawn_self("hold")?;
     let pid = wait_until_stopped(&child)?;

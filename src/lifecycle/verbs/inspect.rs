@@ -1,5 +1,5 @@
-//! `inspect`: tells all that can be seen of a container from outside, for a person who looks for a fault. A verb of
-//! tare alone.
+//! `inspect`: tells all that can be seen of a container from outside, for a person who looks for a fault. A
+//! verb of tare alone.
 
 pub(crate) mod mounts;
 mod namespaces;
@@ -20,7 +20,8 @@ use crate::error::{Error, Result};
 use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::Globals;
 
-/// What `inspect` prints. Of a stopped container only the state, the cgroup's directories and `waiting` are there.
+/// What `inspect` prints. Of a stopped container only the state, the cgroup's directories and `waiting` are
+/// there.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Inspection {
@@ -57,7 +58,8 @@ impl Inspection {
         }
     }
 
-    /// The value, or its default with the error among the unknown: one thing that cannot be seen hides no other.
+    /// The value, or its default with the error among the unknown: one thing that cannot be seen hides no
+    /// other.
     fn known<T: Default>(&mut self, what: &str, result: Result<T>) -> T {
         result.unwrap_or_else(|error: Error| {
             self.unknown.push(format!("{what}: {error}"));

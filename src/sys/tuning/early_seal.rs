@@ -230,8 +230,10 @@ mod tests {
         let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
         let seals =
             |path: &std::path::PathBuf| std::fs::read_to_string(path).unwrap().contains("seal::own_binary()");
-        let mut sealing: Vec<_> =
-            files.filter(seals).map(|path| path.file_stem().unwrap().to_owned()).collect();
+        let mut sealing: Vec<_> = files
+            .filter(seals)
+            .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+            .collect();
         sealing.sort();
         let verb = |padded: &[u8; 8]| String::from_utf8_lossy(padded).trim_end_matches('\0').to_owned();
         let verbs: Vec<_> = VERBS.iter().map(verb).collect();

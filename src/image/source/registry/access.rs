@@ -20,8 +20,9 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// Returns the settings for `host` if the user named the registry `named`: credentials given by hand are for the
-    /// registry that was named, and not for its mirrors or for where registries.conf sends its images.
+    /// Returns the settings for `host` if the user named the registry `named`: credentials given by hand are
+    /// for the registry that was named, and not for its mirrors or for where registries.conf sends its
+    /// images.
     pub(super) fn for_host(&self, host: &str, named: &str) -> Self {
         let credentials = self.credentials.clone().filter(|_| host.eq_ignore_ascii_case(named));
         Self { credentials, ..self.clone() }
@@ -47,7 +48,7 @@ impl std::fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// `USER:PASSWORD`, as `--creds` has it.
+    /// Parses `USER:PASSWORD`, the value of `--creds`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (user, password) = text.split_once(':')?;
         Some(Self::Password { user: user.into(), password: password.into() })

@@ -1,4 +1,5 @@
-//! Answers the challenge of a 401 response: with a password, or with a token that a token server gives for it.
+//! Answers the challenge of a 401 response: with a password, or with a token that a token server gives for
+//! it.
 
 use std::io::{Cursor, Read};
 
@@ -62,8 +63,8 @@ impl Challenge {
         basic
     }
 
-    /// Fetches a token, or sends the password itself for a Basic challenge. `is_https` tells whether the registry uses
-    /// TLS: a registry cannot make credentials leave TLS.
+    /// Fetches a token, or sends the password itself for a Basic challenge. `is_https` tells whether the
+    /// registry uses TLS: a registry cannot make credentials leave TLS.
     pub(crate) fn answer(
         &self,
         client: &Client,
@@ -116,9 +117,9 @@ fn fetch_token(
     client::with_retries(&client::shown(realm), retries, || {
         match send_token_request(client, realm, service, scope, credentials)? {
             Ok((response, _)) if response.status().is_success() => read_token(response).map(Attempt::Done),
-            Ok((response, _)) => {
-                Attempt::refused(response, |response| client::status_error("it", Kind::Denied, response))
-            }
+            Ok((response, _)) => Attempt::refused(response, |response| {
+                client::status_error("the token server", Kind::Denied, response)
+            }),
             Err(error) => Attempt::unanswered(&error),
         }
     })
@@ -150,7 +151,7 @@ fn send_token_request(
             same_origin_only: true,
         });
     }
-    // Several scopes stand in one challenge, and are asked for one by one.
+    // One challenge may contain several scopes, which are requested one by one.
     let scopes = scope.split(' ').map(|scope| ("scope", scope));
     let all: Vec<_> = [("service", service)].into_iter().chain(scopes).collect();
     let basic = match credentials {
@@ -176,7 +177,7 @@ fn read_token(response: ureq::http::Response<ureq::Body>) -> Result<Authorizatio
     // The two members are one thing under two names; servers leave one of them empty.
     let mut texts = [token.token, token.access_token].into_iter().flatten();
     let text = texts.find(|text| !text.is_empty());
-    let missing = || -> Error { fail!(Kind::Spec, "its answer has no token") };
+    let missing = || -> Error { fail!(Kind::Spec, "the token server's answer has no token") };
     Ok(Authorization(format!("Bearer {}", text.ok_or_else(missing)?)))
 }
 
@@ -212,7 +213,7 @@ fn parse_challenges(line: &str) -> Vec<(String, Parameters)> {
     for part in split_outside_quotes(line) {
         let part = part.trim();
         let (before, value) = part.split_once('=').unwrap_or((part, ""));
-        // A scheme stands before the first of its parameters, with a blank between them.
+        // A scheme comes before the first of its parameters, with a blank between them.
         let (scheme, name) = match before.trim().rsplit_once(' ') {
             Some((scheme, name)) => (Some(scheme), name),
             None if part.contains('=') => (None, before.trim()),

@@ -1,5 +1,5 @@
-//! Reads the user's credentials from the files that `docker login`, `podman login` and `tare-image login` write
-//! (containers-auth.json(5)), and from the credential helpers that these files name.
+//! Reads the user's credentials from the files that `docker login`, `podman login` and `tare-image login`
+//! write (containers-auth.json(5)), and from the credential helpers that these files name.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,8 @@ struct AuthEntry {
     identitytoken: Option<String>,
 }
 
-/// Finds the credentials for a repository: those given on the command line, else those in the first file that has some.
+/// Finds the credentials for a repository: those given on the command line, else those in the first file that
+/// has some.
 pub(super) fn find_credentials(host: &str, repository: &str, access: &Access) -> Result<Option<Credentials>> {
     if access.credentials.is_some() {
         return Ok(access.credentials.clone());

@@ -1,5 +1,5 @@
-//! `BlobReader` reads a blob. When the connection breaks, it opens a new one and continues at the byte where the old
-//! one stopped (HTTP range requests).
+//! `BlobReader` reads a blob. When the connection breaks, it opens a new one and continues at the byte where
+//! the old one stopped (HTTP range requests).
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -55,8 +55,8 @@ impl BlobReader {
         Ok(())
     }
 
-    /// Prepares a new connection after `error` broke the last one: waits, and fails if there were too many failures in
-    /// a row.
+    /// Prepares a new connection after `error` broke the last one: waits, and fails if there were too many
+    /// failures in a row.
     fn resume(&mut self, error: io::Error) -> Result<()> {
         self.body = None;
         self.failures += 1;

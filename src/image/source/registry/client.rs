@@ -1,5 +1,6 @@
-//! `Client`: sends requests and follows redirects. Each host has an agent of its own: its proxy, and no certificate of
-//! ours that is meant for another. An `Authorization` goes to the one origin that it is for, whatever redirects say.
+//! `Client`: sends requests and follows redirects. Each host has an agent of its own: its proxy, and no
+//! certificate of ours that is meant for another. An `Authorization` goes to the one origin that it is for,
+//! whatever redirects say.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -50,7 +51,8 @@ pub(super) struct Call<'a> {
     pub(super) body: Option<&'a RequestBody<'a>>,
     /// The value of `Authorization`, and a URL of the origin that it is for.
     pub(super) authorization: Option<(&'a str, &'a Uri)>,
-    /// A redirect to another origin is an error: the body is a secret, or another server's answer proves nothing.
+    /// A redirect to another origin is an error: the body is a secret, or another server's answer proves
+    /// nothing.
     pub(super) same_origin_only: bool,
 }
 
@@ -93,7 +95,8 @@ impl Client {
         Ok(agent)
     }
 
-    /// The host of a URL, with the registry's own as the user spells it: certificates are kept under that name.
+    /// The host of a URL, with the registry's own as the user spells it: certificates are kept under that
+    /// name.
     fn host_of(&self, url: &Uri) -> String {
         let scheme = url.scheme_str().unwrap_or("https");
         let registry = url::parse(&format!("{scheme}://{}/", self.registry));
@@ -123,8 +126,8 @@ impl Client {
         Ok(Agent::with_parts(config, connector, DefaultResolver::default()))
     }
 
-    /// Sends the request once and follows redirects. The outer error is about the request, its body or a redirect, the
-    /// inner one about the connection.
+    /// Sends the request once and follows redirects. The outer error is about the request, its body or a
+    /// redirect, the inner one about the connection.
     pub(super) fn send(&self, call: &Call<'_>) -> Result<Sent> {
         let mut url = call.url.clone();
         for _ in 0..=MAX_REDIRECTS {
@@ -317,8 +320,8 @@ fn retry_after(response: &Response<Body>) -> Option<Duration> {
     response.headers().get("retry-after")?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
-/// Turns a failed response of `who` into an error, with the server's own message where it has one (distribution-spec,
-/// "Error Codes"). `refusal` is the kind of error that 401 and 403 are.
+/// Turns a failed response of `who` into an error, with the server's own message where it has one
+/// (distribution-spec, "Error Codes"). `refusal` is the kind of error that 401 and 403 are.
 pub(super) fn status_error(who: &str, refusal: Kind, response: Response<Body>) -> Error {
     let status = response.status();
     let kind = match status.as_u16() {

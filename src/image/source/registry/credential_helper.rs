@@ -1,5 +1,5 @@
-//! Runs `docker-credential-NAME`, which keeps credentials: it may hang and print what it likes, and what it prints may be a
-//! secret.
+//! Runs `docker-credential-NAME`, which keeps credentials: it may hang and print what it likes, and what it
+//! prints may be a secret.
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -73,7 +73,8 @@ fn check_name(name: &str) -> Result<()> {
     }
 }
 
-/// Writes the input and reads the answer in threads of their own, which a helper that does neither does not hold up.
+/// Writes the input and reads the answer in threads of their own, which a helper that does neither does not
+/// hold up.
 fn converse(child: &mut Child, input: &str, until: Instant) -> Result<(bool, Vec<u8>)> {
     let (sender, answer) = mpsc::channel();
     if let Some(stdout) = child.stdout.take() {
@@ -104,8 +105,8 @@ fn converse(child: &mut Child, input: &str, until: Instant) -> Result<(bool, Vec
     }
 }
 
-/// A failed helper says why on its standard output: one line, where it is no document, which could hold a secret. What it
-/// was given to store is one.
+/// A failed helper says why on its standard output: one line, where it is no document, which could hold a
+/// secret. What it was given to store is one.
 fn judge((success, bytes): (bool, Vec<u8>), verb: &str) -> Result<Option<Vec<u8>>> {
     if success {
         return Ok(Some(bytes));

@@ -1,5 +1,5 @@
-//! `Endpoint`: one repository on one host. It sends requests with authorization and retries, and turns failures into clear
-//! errors.
+//! `Endpoint`: one repository on one host. It sends requests with authorization and retries, and turns
+//! failures into clear errors.
 
 use std::fmt;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -153,7 +153,7 @@ impl Endpoint {
         })
     }
 
-    /// As `send`, without retries; the challenge of a 401 is answered.
+    /// Sends like `send`, without retries; the challenge of a 401 is answered.
     pub(super) fn send_once(&self, request: &Request<'_>) -> Result<Response> {
         self.send_with_retries(request, 0).map_err(|error| self.with_login_hint(error))
     }
@@ -186,7 +186,8 @@ impl Endpoint {
             if response.status().is_success() || request.allow_not_found && is_missing {
                 return Ok(Attempt::Done(Response(response, url)));
             }
-            // Only the registry's own question is answered: whoever it leads to may name a token server of their own.
+            // Only the registry's own question is answered: whoever it leads to may name a token server of
+            // their own.
             let is_question = response.status() == StatusCode::UNAUTHORIZED && self.is_registry(&url);
             if is_question && !authorized {
                 authorized = true;
@@ -213,8 +214,8 @@ impl Endpoint {
         self.base.get().is_some_and(|base| url::is_same_origin(base, url))
     }
 
-    /// Turns a failed response into an error. Only a refusal by the registry itself is `Kind::Denied`: logging in does
-    /// not help against a refusal by another server.
+    /// Turns a failed response into an error. Only a refusal by the registry itself is `Kind::Denied`:
+    /// logging in does not help against a refusal by another server.
     fn status_error(&self, response: ureq::http::Response<ureq::Body>, url: &Uri) -> Error {
         if self.is_registry(url) {
             return client::status_error("the registry", Kind::Denied, response);

@@ -1,5 +1,5 @@
-//! `tare-image login`: checks credentials with the registry and stores them, in the credential helper that the user's
-//! file names, or in the file itself as Docker does.
+//! `tare-image login`: checks credentials with the registry and stores them, in the credential helper that
+//! the user's file names, or in the file itself as Docker does.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

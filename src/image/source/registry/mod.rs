@@ -1,8 +1,8 @@
 //! `docker://NAME`: a registry, by the OCI distribution specification 1.1, which is Docker's protocol too.
 //!
-//! A name leads through registries.conf(5) to one or more endpoints: mirrors first, the registry itself last. A request
-//! carries the authorization that `auth` got for the user's credentials and trusts the certificates that `tls` accepts;
-//! a blob whose connection breaks is continued at the same byte.
+//! A name leads through registries.conf(5) to one or more endpoints: mirrors first, the registry itself last.
+//! A request carries the authorization that `auth` got for the user's credentials and trusts the certificates
+//! that `tls` accepts; a blob whose connection breaks is continued at the same byte.
 //!
 //! The modules from the top down:
 

@@ -1,7 +1,8 @@
 //! Names of images in registries, `[REGISTRY[:PORT]/]PATH[:TAG][@DIGEST]`, parsed as Docker does.
 //!
-//! The grammar is that of Docker's `reference` package. `oci-spec` has it, without IPv6 addresses, as one regular expression, and with it the
-//! engine for expressions, which is larger than all the rest of its part here: so only its type and its errors are used.
+//! The grammar is that of Docker's `reference` package. `oci-spec` has it, without IPv6 addresses, as one
+//! regular expression, and with it the engine for expressions, which is larger than all the rest of its part
+//! here: so only its type and its errors are used.
 
 use std::net::Ipv6Addr;
 
@@ -26,8 +27,8 @@ pub(crate) fn parse_name(name: &str) -> Result<ImageName> {
 /// Parses `text` with Docker's defaults: `ubuntu` is `docker.io/library/ubuntu:latest`.
 ///
 /// # Errors
-/// Those of `Reference`'s own parser: an empty name, what does not follow the grammar, a repository longer than 255 bytes,
-/// a digest of an unknown algorithm or of the wrong length.
+/// Those of `Reference`'s own parser: an empty name, what does not follow the grammar, a repository longer
+/// than 255 bytes, a digest of an unknown algorithm or of the wrong length.
 fn parse(text: &str) -> std::result::Result<Reference, ParseError> {
     if text.is_empty() {
         return Err(ParseError::NameEmpty);
@@ -60,8 +61,8 @@ fn split_suffix(text: &str, index: Option<usize>) -> (&str, Option<&str>) {
     }
 }
 
-/// Splits into the registry, Docker Hub by default, and the path in it. The first component is a host if it is
-/// `localhost`, or has a dot or a port.
+/// Splits into the registry, Docker Hub by default, and the path in it. The first component is a host if it
+/// is `localhost`, or has a dot or a port.
 fn split_registry(name: &str) -> (String, String) {
     let is_host = |first: &str| first.contains(['.', ':']) || first == "localhost";
     let (registry, path) =
@@ -81,8 +82,8 @@ fn is_name(name: &str) -> bool {
     is_first && rest.is_none_or(|rest| rest.split('/').all(is_path_component))
 }
 
-/// Labels of letters, digits and inner hyphens, with dots between them, or an IPv6 address in brackets; and optionally
-/// a port.
+/// Labels of letters, digits and inner hyphens, with dots between them, or an IPv6 address in brackets; and
+/// optionally a port.
 fn is_host(host: &str) -> bool {
     let address = host.strip_prefix('[').and_then(|host| host.split_once(']'));
     if let Some((address, after)) = address {

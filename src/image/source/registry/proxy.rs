@@ -24,7 +24,8 @@ pub(super) fn for_host(host: &str, environment: impl Fn(&str) -> Option<String>)
         .map_err(|_| fail!(Kind::Usage, "proxy {:?}: is no address of a proxy", url::without_query(&address)))
 }
 
-/// NO_PROXY: names with everything below them, addresses, networks, `*` for all. Localhost never needs a proxy.
+/// NO_PROXY: names with everything below them, addresses, networks, `*` for all. Localhost never needs a
+/// proxy.
 fn is_excepted(host: &str, exceptions: &str) -> bool {
     let port = host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
     let bare = port.map_or(host, |(bare, _)| bare).trim_matches(['[', ']']);

@@ -92,7 +92,8 @@ fn request_manifest(endpoint: &Arc<Endpoint>, reference: &str) -> Result<(Vec<u8
     let claimed = response.header("docker-content-digest").map(digest::parse).transpose()?;
     let named = response
         .header("content-type")
-        // Media types are the same in any case (RFC 6838); the constants they are compared with have small letters.
+        // Media types are the same in any case (RFC 6838); the constants they are compared with have small
+        // letters.
         .map(|name| name.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
     let bytes = read_manifest_body(response)?;
     if let Some(claimed) = claimed {

@@ -1,6 +1,6 @@
-//! Pushes an image to a registry (distribution-spec, "Push"). Blobs that the repository has are not sent; blobs of
-//! another repository of the same registry are mounted from there; the others are uploaded in one request each. The
-//! manifest comes last, because registries check that its blobs are there.
+//! Pushes an image to a registry (distribution-spec, "Push"). Blobs that the repository has are not sent;
+//! blobs of another repository of the same registry are mounted from there; the others are uploaded in one
+//! request each. The manifest comes last, because registries check that its blobs are there.
 
 use std::io::{Cursor, Read};
 
@@ -44,7 +44,8 @@ impl PushTarget {
         Ok(self.endpoint.send(&request)?.status() == 200)
     }
 
-    /// Pushes a blob, unless the repository has it. `from` is the registry and repository that has it, `open` opens it.
+    /// Pushes a blob, unless the repository has it. `from` is the registry and repository that has it, `open`
+    /// opens it.
     pub(crate) fn push_blob(
         &self,
         blob: &Descriptor,
@@ -89,12 +90,12 @@ impl PushTarget {
         let headers = [("content-type", "application/octet-stream")];
         let body = Some(RequestBody { size: blob.size(), open });
         let request = Request { headers: &headers, body, ..Request::to_url(Method::PUT, location) };
-        // What the location holds is the registry's secret to us, not to whoever reads the error.
+        // The location may contain a secret between the registry and us, which must not be in an error.
         self.endpoint.send_once(&request).map(drop).with_context(|| format!("upload blob {digest}"))
     }
 
-    /// Starts an upload; the registry may answer 201 (mounted) if `repository` has the blob. A registry that refuses to
-    /// mount is asked for a plain upload: the user may have no right to the other repository.
+    /// Starts an upload; the registry may answer 201 (mounted) if `repository` has the blob. A registry that
+    /// refuses to mount is asked for a plain upload: the user may have no right to the other repository.
     fn begin_upload(&self, digest: &Digest, repository: Option<&str>) -> Result<Response> {
         let nothing: &dyn Fn() -> Result<Box<dyn Read + Send>> = &|| Ok(Box::new(std::io::empty()));
         let body = || Some(RequestBody { size: 0, open: nothing });

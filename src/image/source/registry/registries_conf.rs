@@ -1,5 +1,5 @@
-//! Reads registries.conf (containers-registries.conf(5)): which registries are blocked, insecure, somewhere else, or have
-//! mirrors.
+//! Reads registries.conf (containers-registries.conf(5)): which registries are blocked, insecure, somewhere
+//! else, or have mirrors.
 
 use std::path::{Path, PathBuf};
 

@@ -23,8 +23,8 @@ use crate::image::limits::MAX_SETTINGS;
 
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-/// The TLS settings for `host`, which is `registry` itself or a server that it redirects to. The registry's authorities
-/// are trusted for both; a client certificate is sent only to the host that it is stored for.
+/// The TLS settings for `host`, which is `registry` itself or a server that it redirects to. The registry's
+/// authorities are trusted for both; a client certificate is sent only to the host that it is stored for.
 pub(super) fn client_config(
     host: &str,
     registry: &str,
@@ -64,8 +64,8 @@ fn read_identity(files: &[PathBuf]) -> Result<Option<Identity>> {
     last.map(|path| Ok((read_certificates(path)?, read_key(&path.with_extension("key"))?))).transpose()
 }
 
-/// The client certificate with its key. A certificate of version 1, as `openssl x509 -req` makes it, is for the server to
-/// judge: whether the key belongs to it is not seen here.
+/// The client certificate with its key. A certificate of version 1, as `openssl x509 -req` makes it, is for
+/// the server to judge: whether the key belongs to it is not seen here.
 fn certified((certificates, key): Identity, provider: &CryptoProvider) -> Result<SingleCertAndKey> {
     let wrong = |error: rustls::Error| fail!(Kind::Spec, "key of the client certificate: {error}");
     let key = provider.key_provider.load_private_key(key).map_err(wrong)?;
@@ -78,8 +78,8 @@ fn certified((certificates, key): Identity, provider: &CryptoProvider) -> Result
     }
 }
 
-/// Accepts what an authority has signed, and a certificate that is trusted by itself: `openssl req -x509` marks what it
-/// makes as an authority's, and those who use it for their registry name it as such a one.
+/// Accepts certificates that an authority has signed, and one that is trusted by itself: `openssl req -x509`
+/// marks its certificates as an authority's, and people trust such a one directly for their registry.
 #[derive(Debug)]
 struct TrustedCertificates {
     authorities: Arc<WebPkiServerVerifier>,
@@ -100,8 +100,8 @@ impl TrustedCertificates {
     }
 }
 
-/// Whether a certificate was refused because of its issuer or of what it may sign. Its validity period was checked
-/// before.
+/// Whether a certificate was refused because of its issuer or of what it may sign. Its validity period was
+/// checked before.
 fn is_about_authority(error: &rustls::Error) -> bool {
     use CertificateError::{Other, UnknownIssuer};
     matches!(error, rustls::Error::InvalidCertificate(UnknownIssuer | Other(_)))
@@ -201,8 +201,8 @@ fn directories(host: &str, registry: &str, given: Option<&Path>) -> Vec<(PathBuf
     all
 }
 
-/// Loads the authorities that the distribution trusts, or that the variables SSL_CERT_FILE and SSL_CERT_DIR name; a
-/// named file that cannot be read is an error. If there are none at all, the compiled-in set is used.
+/// Loads the authorities that the distribution trusts, or that the variables SSL_CERT_FILE and SSL_CERT_DIR
+/// name; a named file that cannot be read is an error. If there are none at all, the compiled-in set is used.
 fn system_certificates() -> Result<Vec<CertificateDer<'static>>> {
     check_named_certificates()?;
     let found = rustls_native_certs::load_native_certs();

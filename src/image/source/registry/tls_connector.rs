@@ -1,4 +1,5 @@
-//! `TlsConnector`: TLS by rustls below the HTTP library, whose own connector takes no verifier of certificates.
+//! `TlsConnector`: TLS by rustls below the HTTP library, whose own connector takes no verifier of
+//! certificates.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -82,7 +83,7 @@ impl Transport for TlsTransport {
     }
 }
 
-/// The sentence for what TLS does not accept; None for other errors.
+/// Returns the sentence for a certificate or protocol that TLS does not accept; `None` for other errors.
 pub(super) fn to_error(error: &io::Error) -> Option<Error> {
     let inner = error.get_ref()?;
     Some(match inner.downcast_ref::<rustls::Error>()? {

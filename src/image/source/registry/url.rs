@@ -1,4 +1,5 @@
-//! URLs that servers name: resolved as RFC 3986 says, and compared by origin, because credentials are for one origin alone.
+//! URLs that servers name: resolved as RFC 3986 says, and compared by origin, because credentials are for one
+//! origin alone.
 
 use ureq::http::Uri;
 use ureq::http::uri::Scheme;

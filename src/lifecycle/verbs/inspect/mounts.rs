@@ -1,5 +1,5 @@
-//! The mounts that a process sees, each with the entry of the configuration that it came from, and what is different
-//! from what was asked for.
+//! The mounts that a process sees, each with the entry of the configuration that it came from, and what is
+//! different from what was asked for.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -28,11 +28,13 @@ pub(crate) struct MountSeen {
     pub destination: String,
     #[serde(rename = "type")]
     pub kind: String,
-    /// What the kernel calls the source; for a directory of a file system, with that directory behind a colon.
+    /// What the kernel calls the source; for a directory of a file system, with that directory behind a
+    /// colon.
     pub source: String,
     /// Of the mount itself, sorted.
     pub options: Vec<String>,
-    /// The JSON pointer of the configuration's entry. None: it was mounted later, or by the runtime of itself.
+    /// The JSON pointer of the configuration's entry. None: it was mounted later, or by the runtime of
+    /// itself.
     pub pointer: Option<String>,
     /// How it differs from that entry.
     #[serde(skip_serializing_if = "Vec::is_empty")]

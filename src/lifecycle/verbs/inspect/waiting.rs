@@ -18,7 +18,8 @@ pub(super) fn of_container(container: &LoadedContainer) -> Vec<String> {
     vec![sentence]
 }
 
-/// A creation that takes long waits for a hook, which is a child of the runtime, or for a hook in the container.
+/// A creation that takes long waits for a hook, which is a child of the runtime, or for a hook in the
+/// container.
 fn of_creator(creator: i32) -> Vec<String> {
     let mut sentences = vec![format!("process {creator} is creating it")];
     let children = children(creator).into_iter().filter_map(|pid| Process::new(pid).ok());
