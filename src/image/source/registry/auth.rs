@@ -173,7 +173,7 @@ fn read_token(response: ureq::http::Response<ureq::Body>) -> Result<Authorizatio
     response.into_body().into_reader().take(TOKEN_BYTES).read_to_end(&mut body)?;
     let token: TokenResponse =
         // The parser's words for a value of the wrong type quote it, and it may be a token.
-        parse_json_of_go(&body).map_err(|_| fail!(Kind::Spec, "its answer has no token"))?;
+        parse_json_of_go(&body).map_err(|_| fail!(Kind::Spec, "the token server's answer has no token"))?;
     // The two members are one thing under two names; servers leave one of them empty.
     let mut texts = [token.token, token.access_token].into_iter().flatten();
     let text = texts.find(|text| !text.is_empty());
