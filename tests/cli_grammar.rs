@@ -299,6 +299,9 @@ fn the_verbs_with_few_flags_are_read() {
             "spec --bundle /b --rootless=true",
             Command::Spec(Spec { bundle: path("/b"), file: None, rootless: true }),
         ),
+        ("check", Command::Check { bundle: PathBuf::from("."), json: false, strict: false }),
+        ("check --strict /b", Command::Check { bundle: PathBuf::from("/b"), json: false, strict: true }),
+        ("check -b /b --json", Command::Check { bundle: PathBuf::from("/b"), json: true, strict: false }),
         ("plan", Command::Plan(PathBuf::from("."))),
         ("plan /b", Command::Plan(PathBuf::from("/b"))),
         ("plan -b /b", Command::Plan(PathBuf::from("/b"))),
@@ -588,7 +591,7 @@ fn forms(flag: &Flag) -> Vec<Vec<String>> {
 /// The fewest arguments that make a command of each verb.
 fn arguments(verb: &str) -> &'static [&'static str] {
     match verb {
-        "list" | "features" | "spec" | "help" | "plan" => &[],
+        "list" | "features" | "spec" | "help" | "plan" | "check" => &[],
         "exec" => &["c", "sh"],
         "mounts" => &["add", "c", "file"],
         _ => &["c"],

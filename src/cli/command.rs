@@ -12,6 +12,12 @@ use crate::log::Level;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
+    Check {
+        bundle: PathBuf,
+        json: bool,
+        /// What would be lost in silence is a failure too.
+        strict: bool,
+    },
     Checkpoint(ContainerId, Checkpoint),
     Create(ContainerId, Create),
     Delete(Targets, Delete),

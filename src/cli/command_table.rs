@@ -166,6 +166,19 @@ const fn alone(name: &'static str, about: &'static str, flags: &'static [Flag]) 
 
 /// All verbs, in the order of the help text.
 pub const VERBS: &[Verb] = &[
+    Verb {
+        name: "check",
+        aliases: &[],
+        about: "tell all that is wrong with a bundle on this host, without creating anything",
+        usage: "[bundle]",
+        arity: Arity::between(0, 1),
+        stops: false,
+        flags: &[
+            BUNDLE,
+            Flag::switch("json", "print an array of findings"),
+            Flag::switch("strict", "exit with 2 if something would only be lost in silence"),
+        ],
+    },
     on_container("checkpoint", "save a running container to disk", CHECKPOINT),
     on_container("create", "create a container from a bundle", CREATE),
     on_container(

@@ -1,18 +1,21 @@
 //! Calls the verb of a command, and turns its result into standard output and an exit code.
 
+use std::path::Path;
+
 use super::command::{Command, Format};
 use super::{help, print, stdout};
 use crate::container_id::ContainerId;
 use crate::error::Result;
 use crate::lifecycle::options::{Events, Globals};
 use crate::lifecycle::verbs::{
-    checkpoint, create, delete, events, exec, features, inspect, kill, list, mounts, pause, plan, ps,
+    check, checkpoint, create, delete, events, exec, features, inspect, kill, list, mounts, pause, plan, ps,
     restore, resume, run, spec, start, state, update,
 };
 
 /// Runs the command and returns its exit code.
 pub(super) fn dispatch(globals: &Globals, command: &Command) -> Result<i32> {
     match command {
+        Command::Check { bundle, json, strict } => out_of_line(|| checked(bundle, globals, *json, *strict)),
         Command::Checkpoint(id, options) => {
             exit_zero(out_of_line(|| checkpoint::checkpoint(globals, id, options)))
         }
@@ -62,6 +65,21 @@ fn exit_zero(result: Result<()>) -> Result<i32> {
 
 fn print_text(text: Result<String>) -> Result<i32> {
     text.and_then(|text| stdout::write(&text)).map(|()| 0)
+}
+
+fn checked(bundle: &Path, globals: &Globals, json: bool, strict: bool) -> Result<i32> {
+    let report = check::check(bundle, globals)?;
+    let text = match json {
+        true => print::check::json(&report)?,
+        false if stdout::is_terminal() => print::check::pictures(&report),
+        false => print::check::lines(&report),
+    };
+    stdout::write(&text)?;
+    Ok(match (report.has(check::Severity::Fault), report.has(check::Severity::Loss)) {
+        (true, _) => 1,
+        (false, true) if strict => 2,
+        _ => 0,
+    })
 }
 
 fn watched(globals: &Globals, id: &ContainerId, options: &Events) -> Result<()> {

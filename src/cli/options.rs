@@ -90,6 +90,11 @@ pub(super) fn command(verb: &'static str, values: &FlagValues, arguments: &[Stri
         "list" => Command::List { format: format(values)?, quiet: values.is_on("quiet") },
         "mounts" => mounts(first, rest)?,
         "pause" => Command::Pause(id()?),
+        "check" => Command::Check {
+            bundle: bundle_to_plan(values, first),
+            json: values.is_on("json"),
+            strict: values.is_on("strict"),
+        },
         "plan" => Command::Plan(bundle_to_plan(values, first)),
         "ps" => Command::Ps { id: id()?, format: format(values)?, arguments: rest.to_vec() },
         "restore" => Command::Restore(id()?, restore(values)?),

@@ -18,6 +18,11 @@ pub(super) fn document(bytes: &[u8]) -> Result<()> {
     }
 }
 
+/// Whether a person looks on.
+pub(super) fn is_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
 fn write_all(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(bytes).and_then(|()| out.flush()).context("write to standard output")

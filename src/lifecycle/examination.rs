@@ -9,9 +9,9 @@ use crate::error::{Error, Kind, Result};
 use crate::fail;
 use crate::host::Facts;
 use crate::host::probe::{Needed, NeededCgroup, read_facts};
-use crate::plan::seccomp::system_calls;
-use crate::plan::{Plan, Request, plan_or_warn};
-use crate::spec::{self, ConfigError, Examined, spelling};
+use crate::plan::seccomp::{self, system_calls};
+use crate::plan::{Request, plan_or_warn};
+use crate::spec::{self, ConfigError, Examined, Removed, spelling};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -20,10 +20,10 @@ pub(crate) struct Examination {
     pub faults: Vec<ConfigError>,
     /// Something would not be as the configuration says.
     pub losses: Vec<ConfigError>,
-    /// Where there is one.
-    pub plan: Option<Plan>,
     /// What of the configuration can be read.
     pub spec: Option<Box<oci_spec::runtime::Spec>>,
+    /// What `spec` lacks of the text.
+    pub removed: Removed,
 }
 
 /// Examines the configuration `bytes`.
@@ -40,25 +40,20 @@ pub(crate) fn examine(bytes: &[u8], facts: &Facts, request: &Request<'_>) -> Exa
         let ConfigError { pointer, message } = located(text);
         ConfigError::new(removed.original(&pointer), with_system_call(message))
     };
-    match plan_or_warn(&spec, facts, request, &mut warnings) {
-        Ok(plan) => {
-            let filter = plan.process.seccomp.iter().flat_map(|filter| &filter.warnings);
-            warnings.extend(filter.cloned());
-            found.plan = Some(plan);
-        }
-        Err(error) => {
-            for fault in error.parts().iter().map(|part| placed(&part.to_string())) {
-                // What the rules have told already, the plan stumbles over again.
-                if !found.faults.iter().any(|told| told.concerns(&fault.pointer)) {
-                    found.faults.push(fault);
-                }
-            }
+    let planned = plan_or_warn(&spec, facts, request, &mut warnings);
+    for fault in planned.err().into_iter().flat_map(Error::parts).map(|part| placed(&part.to_string())) {
+        // What the rules have told already, the plan stumbles over again.
+        if !found.faults.iter().any(|told| told.concerns(&fault.pointer)) {
+            found.faults.push(fault);
         }
     }
+    let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    warnings.extend(profile.into_iter().flat_map(|profile| seccomp::warnings(profile, facts.seccomp_flags)));
     if is_whole {
         found.losses.extend(warnings.iter().map(|warning| placed(warning)));
     }
     found.spec = Some(spec);
+    found.removed = removed;
     found
 }
 
@@ -112,7 +107,7 @@ pub(super) fn all_faults(refusal: Error, path: &Path, request: &Request<'_>) -> 
 }
 
 /// A rootfs that is not there.
-pub(super) fn missing_rootfs(spec: &oci_spec::runtime::Spec, bundle: &Path) -> Option<ConfigError> {
+pub(crate) fn missing_rootfs(spec: &oci_spec::runtime::Spec, bundle: &Path) -> Option<ConfigError> {
     let root = spec.root().as_ref().filter(|root| !root.path().as_os_str().is_empty())?;
     let path = bundle.join(root.path());
     let why = match std::fs::metadata(&path) {

@@ -154,7 +154,7 @@ pub(crate) fn plan_process(
         selinux: faults.take(selinux(spec, facts)).flatten(),
         personality: linux.and_then(|linux| linux.personality().as_ref()).map(rootfs::personality),
         scheduling: faults.take(scheduling(spec, memory_policy, request.is_exec)).unwrap_or_default(),
-        seccomp: faults.take(filter(linux, facts, warnings)).flatten(),
+        seccomp: faults.take(filter(linux, facts)).flatten(),
         keyring: request.keyring.clone(),
         listen_pid: request.listen_fds > 0,
         // No process has so many descriptors: the runtime has counted them.
@@ -186,13 +186,12 @@ fn keeps_groups(spec: &Spec) -> Result<bool, ConfigError> {
     Ok(annotations::read(|key| spec.annotations().as_ref()?.get(key))?.keep_groups)
 }
 
-/// What of the profile has no effect stands in the filter; in `warnings`, where there is none.
-fn filter(linux: Option<&Linux>, facts: &Facts, warnings: &mut Vec<String>) -> Result<Option<Filter>> {
+fn filter(linux: Option<&Linux>, facts: &Facts) -> Result<Option<Filter>> {
     let Some(profile) = linux.and_then(|linux| linux.seccomp().as_ref()) else { return Ok(None) };
     let machine = seccomp::arch::native();
     let machine =
         machine.ok_or_else(|| Error::new(Kind::Unsupported, "seccomp is not supported on this machine"))?;
-    seccomp::compile_or_warn(profile, machine, facts.seccomp_flags, warnings).map(Some)
+    seccomp::compile(profile, machine, facts.seccomp_flags).map(Some)
 }
 
 fn environment(texts: &[String]) -> Result<Vec<CString>> {
@@ -221,7 +220,7 @@ pub(crate) fn name(variable: &CString) -> &[u8] {
 }
 
 /// Searches as execvp does: a name with a slash is a path, any other is looked up in the process's own PATH.
-fn candidates(args: &[CString], env: &[CString]) -> (Vec<CString>, bool) {
+pub(crate) fn candidates(args: &[CString], env: &[CString]) -> (Vec<CString>, bool) {
     let Some(program) = args.first() else { return (Vec::new(), false) };
     if program.to_bytes().contains(&b'/') {
         return (vec![program.clone()], false);

@@ -5,3 +5,5 @@
 mod support;
 
 mod together;
+mod planted;
+mod true_of_good_ones;

@@ -1,6 +1,7 @@
 //! The output of the verbs as text. These functions are pure, so that each format is tested without a
 //! container.
 
+pub(super) mod check;
 pub(super) mod columns;
 pub(super) mod events;
 pub(super) mod features;

@@ -1,5 +1,6 @@
 //! The verbs of `tare`, one file each: what a verb does, from top to bottom. `cli` prints.
 
+pub(crate) mod check;
 pub(crate) mod checkpoint;
 pub(crate) mod create;
 pub(crate) mod delete;

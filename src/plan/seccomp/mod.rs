@@ -92,25 +92,18 @@ impl Filter {
 /// `Kind::Spec` for an invalid object and `Kind::Unsupported` for what this machine does not have, each with
 /// the JSON pointer.
 pub fn compile(profile: &LinuxSeccomp, machine: Arch, kernel_flags: c_ulong) -> Result<Filter> {
-    compile_or_warn(profile, machine, kernel_flags, &mut Vec::new())
-}
-
-/// As [`compile`]; where it fails, what has no effect anyway is added to `untold`.
-pub(super) fn compile_or_warn(
-    profile: &LinuxSeccomp,
-    machine: Arch,
-    kernel_flags: c_ulong,
-    untold: &mut Vec<String>,
-) -> Result<Filter> {
     let mut warnings = Vec::new();
     let filter = compile_with(profile, machine, kernel_flags, &mut warnings);
-    match filter {
-        Ok(filter) => Ok(Filter { warnings, ..filter }),
-        Err(error) => {
-            untold.append(&mut warnings);
-            Err(error)
-        }
+    filter.map(|filter| Filter { warnings, ..filter })
+}
+
+/// What of the profile has no effect, also where it cannot be compiled.
+pub(crate) fn warnings(profile: &LinuxSeccomp, kernel_flags: c_ulong) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some(machine) = arch::native() {
+        let _ = compile_with(profile, machine, kernel_flags, &mut warnings);
     }
+    warnings
 }
 
 /// The names of all system calls of which there is a number.

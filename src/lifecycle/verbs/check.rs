@@ -1,0 +1,180 @@
+//! `check`: tells everything about a bundle that `create` would refuse on this host, and everything that it would lose in
+//! silence. Nothing is made. A verb of tare alone.
+//!
+//! The rules and the plan are those of `create` ([`crate::lifecycle::examination`]); what only the file system or the kernel knows is looked up
+//! here, in `looks`, `filesystem` and `paths`.
+
+mod filesystem;
+mod looks;
+mod paths;
+
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use serde_json::Value;
+
+use crate::bundle::{self, CONFIG};
+use crate::container_id::ContainerId;
+use crate::error::{Error, Kind, Result, matched};
+use crate::lifecycle::examination::{Examination, all_facts, examine, missing_rootfs};
+use crate::lifecycle::load;
+use crate::lifecycle::options::Globals;
+use crate::plan::Request;
+use crate::spec::{self, ConfigError, Removed};
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Severity {
+    /// The container would not be made or not be started.
+    Fault,
+    /// It would be, without something that the configuration says.
+    Loss,
+    /// It would be as it is meant; the configuration could be clearer.
+    Note,
+}
+
+/// One thing that was found, with its place in the file.
+#[derive(Debug, Clone)]
+pub(crate) struct Finding {
+    pub severity: Severity,
+    /// Empty for the document itself.
+    pub pointer: String,
+    pub message: String,
+    /// What this host has instead.
+    pub host: Option<String>,
+    pub hint: Option<String>,
+    /// From 1; None where the file cannot be read.
+    pub line: Option<usize>,
+    pub column: Option<usize>,
+    /// The bytes of the value or of what stands nearest.
+    pub span: std::ops::Range<usize>,
+    /// What stands there.
+    pub value: Option<Value>,
+}
+
+/// What warnings say by which nothing is lost: a deprecated spelling, and what profiles say for other machines.
+const NOTES: &[&str] =
+    &["is deprecated", "this machine runs no programs of that kind", "has no meaning with"];
+
+/// All that was found, in the order of the file.
+pub(crate) struct Report {
+    pub file: PathBuf,
+    pub text: Vec<u8>,
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    pub(crate) fn has(&self, severity: Severity) -> bool {
+        self.findings.iter().any(|finding| finding.severity == severity)
+    }
+}
+
+/// Checks the bundle, for an id that is the name of its directory.
+pub(crate) fn check(bundle: &Path, globals: &Globals) -> Result<Report> {
+    let path = load::canonical(bundle)?;
+    let file = path.join(CONFIG);
+    let text = bundle::read_config_bytes(&file).map_err(|error| match error.errno() {
+        Some(Errno::ENOENT) => Error::new(Kind::NotFound, matched::NO_CONFIG),
+        _ => error,
+    })?;
+    let facts = all_facts()?;
+    let id = ContainerId::from_lossy(&path.file_name().unwrap_or_default().to_string_lossy());
+    let request = Request {
+        cgroup_manager: globals.cgroup_manager,
+        rootless: load::rootless(globals, globals.cgroup_manager),
+        ..Request::new(&id, path)
+    };
+    let examination = examine(&text, &facts, &request);
+    let mut findings = Findings { list: Vec::new(), removed: examination.removed.clone() };
+    findings.told(&examination, &facts);
+    if let Some(spec) = &examination.spec {
+        looks::look(spec, &request, &facts, &mut findings);
+    }
+    let mut findings = findings.list;
+    findings.iter_mut().for_each(|finding| place(finding, &text));
+    findings.sort_by_key(|finding| (finding.line, finding.column, finding.severity));
+    // The bundle as it was typed: the path is for whoever reads it.
+    let shown = if bundle == Path::new(".") { PathBuf::from(CONFIG) } else { bundle.join(CONFIG) };
+    Ok(Report { file: shown, text, findings })
+}
+
+/// Finds the line and the value.
+fn place(finding: &mut Finding, text: &[u8]) {
+    if let Some(place) = spec::place(text, &finding.pointer) {
+        (finding.line, finding.column) = (Some(place.line), Some(place.column));
+        let value = text.get(place.span.clone()).filter(|_| place.exact && !finding.pointer.is_empty());
+        finding.value = value.and_then(|value| serde_json::from_slice(value).ok());
+        finding.span = place.span;
+    } else if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(text) {
+        (finding.line, finding.column) = (Some(error.line()), Some(error.column()));
+        let before: usize = text
+            .split_inclusive(|&byte| byte == b'\n')
+            .take(error.line().saturating_sub(1))
+            .map(<[u8]>::len)
+            .sum();
+        let at = (before + error.column().saturating_sub(1)).min(text.len().saturating_sub(1));
+        finding.span = at..at;
+    }
+}
+
+/// What was found so far.
+struct Findings {
+    list: Vec<Finding>,
+    removed: Removed,
+}
+
+impl Findings {
+    fn told(&mut self, examination: &Examination, facts: &crate::host::Facts) {
+        let both = [(Severity::Fault, &examination.faults), (Severity::Loss, &examination.losses)];
+        for (severity, list) in both {
+            for ConfigError { pointer, message } in list {
+                let host = looks::host_has(pointer, message, facts);
+                let loses = !NOTES.iter().any(|words| message.contains(words));
+                let severity = if loses { severity } else { severity.max(Severity::Note) };
+                self.push(severity, pointer.clone(), message.clone(), host);
+            }
+        }
+    }
+
+    /// `pointer` leads into the text.
+    fn push(&mut self, severity: Severity, pointer: String, mut message: String, host: Option<String>) {
+        let mut hint = None;
+        if let Some(at) = message.find(" (did you mean ").filter(|_| message.ends_with("?)")) {
+            hint = Some(message[at + 2..message.len() - 1].to_owned());
+            message.truncate(at);
+        }
+        let (line, column, span, value) = (None, None, 0..0, None);
+        self.list.push(Finding { severity, pointer, message, host, hint, line, column, span, value });
+    }
+
+    /// What a look at the host finds. Nothing where a fault there has been told.
+    fn look(
+        &mut self,
+        severity: Severity,
+        pointer: &str,
+        message: impl Into<String>,
+    ) -> Option<&mut Finding> {
+        let pointer = self.removed.original(pointer);
+        let is_told = |told: &Finding| {
+            told.severity == Severity::Fault && ConfigError::new(&*told.pointer, "").concerns(&pointer)
+        };
+        if self.list.iter().any(is_told) {
+            return None;
+        }
+        self.push(severity, pointer, message.into(), None);
+        self.list.last_mut()
+    }
+
+    fn fault(&mut self, pointer: &str, message: impl Into<String>, host: Option<String>, hint: Option<&str>) {
+        if let Some(finding) = self.look(Severity::Fault, pointer, message) {
+            finding.host = host;
+            finding.hint = finding.hint.take().or_else(|| hint.map(str::to_owned));
+        }
+    }
+
+    fn loss(&mut self, pointer: &str, message: impl Into<String>, host: Option<String>) {
+        if let Some(finding) = self.look(Severity::Loss, pointer, message) {
+            finding.host = host;
+        }
+    }
+}

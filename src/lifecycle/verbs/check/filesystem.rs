@@ -1,0 +1,109 @@
+//! Mounts: are their sources there, and does the kernel know the filesystems and their options?
+
+use std::ffi::CString;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use nix::errno::Errno;
+use oci_spec::runtime::{Mount, Spec};
+
+use super::Findings;
+use crate::plan::mount_options::{Parameter, parse_options};
+use crate::plan::mounts::within;
+use crate::spec::mount_options::MOUNT_OPTIONS;
+use crate::spec::spelling;
+use crate::sys::mount::{fsconfig_set, fsopen};
+
+/// Words that tmpfs and other filesystems of containers know, for what was probably meant.
+const PARAMETERS: &[&str] = &[
+    "size",
+    "mode",
+    "uid",
+    "gid",
+    "nr_inodes",
+    "nr_blocks",
+    "huge",
+    "mpol",
+    "gid",
+    "ptmxmode",
+    "newinstance",
+    "max",
+    "lowerdir",
+    "upperdir",
+    "workdir",
+    "hidepid",
+    "subset",
+];
+
+pub(super) fn mounts(spec: &Spec, bundle: &Path, found: &mut Findings) {
+    let rootfs = spec.root().as_ref().map(|root| bundle.join(root.path()));
+    for (index, mount) in spec.mounts().iter().flatten().enumerate() {
+        let words = mount.options().as_deref().unwrap_or_default();
+        let kind = mount.typ().as_deref().unwrap_or("bind");
+        let Ok(options) = parse_options(words, kind) else { continue };
+        if options.bind.is_some() || kind == "bind" {
+            source(index, mount, bundle, rootfs.as_deref(), options.copy_symlink, found);
+        } else if !options.remount && !kind.starts_with("cgroup") {
+            filesystem(index, kind, words, &options.parameters, found);
+        }
+    }
+}
+
+/// A source within the rootfs is looked up when its turn comes: earlier mounts may bring it.
+fn source(
+    index: usize,
+    mount: &Mount,
+    bundle: &Path,
+    rootfs: Option<&Path>,
+    is_link: bool,
+    found: &mut Findings,
+) {
+    let Some(source) = mount.source().as_deref() else { return };
+    let path = bundle.join(source);
+    if rootfs.is_some_and(|rootfs| within(&path, rootfs).is_some()) {
+        return;
+    }
+    let looked_up = if is_link { std::fs::symlink_metadata(&path) } else { std::fs::metadata(&path) };
+    if looked_up.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        let message = format!("nothing to bind: {}: no such file or directory", path.display());
+        let hint = (!source.is_absolute()).then_some("a relative source starts at the bundle");
+        found.fault(&format!("/mounts/{index}/source"), message, None, hint);
+    }
+}
+
+/// Asks the kernel, without making anything: fsopen(2) and fsconfig(2) make no filesystem before they are told to.
+fn filesystem(index: usize, kind: &str, words: &[String], parameters: &[Parameter], found: &mut Findings) {
+    let Ok(name) = CString::new(kind) else { return };
+    let context = match fsopen(&name) {
+        Ok(context) => context,
+        Err(Errno::ENODEV) => {
+            let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+            let known: Vec<&str> = known.lines().filter_map(|line| line.split('\t').nth(1)).collect();
+            let hint = spelling::hint(spelling::nearest(kind, known.iter().copied()));
+            let message = format!("this kernel knows no filesystem {kind:?}{hint}");
+            let host = Some(format!("filesystems {}", known.join(", ")));
+            return found.fault(&format!("/mounts/{index}/type"), message, host, None);
+        }
+        // Not for us to ask.
+        Err(_) => return,
+    };
+    // Those of other filesystems may need what only a mount has (a device, layers).
+    if !matches!(kind, "tmpfs" | "proc" | "sysfs" | "devpts" | "mqueue") {
+        return;
+    }
+    for (key, value) in parameters.iter().filter(|(key, _)| key.as_c_str() != c"iversion") {
+        if fsconfig_set(context.as_fd(), key, value.as_deref()) != Err(Errno::EINVAL) {
+            continue;
+        }
+        let key = key.to_string_lossy();
+        let names = MOUNT_OPTIONS.iter().map(|known| known.word).chain(PARAMETERS.iter().copied());
+        let hint = spelling::hint(spelling::nearest(&key, names));
+        let word = words.iter().position(|word| word.contains(&*key)).unwrap_or(0);
+        let said = match value {
+            Some(value) => format!("{key}={}", value.to_string_lossy()),
+            None => key.into_owned(),
+        };
+        let message = format!("{kind} takes no option {said:?}{hint}");
+        found.fault(&format!("/mounts/{index}/options/{word}"), message, None, None);
+    }
+}

@@ -1,0 +1,264 @@
+//! What the kernel of this host has of what a configuration asks for.
+
+use std::path::Path;
+
+use oci_spec::runtime::{Linux, LinuxNamespaceType as Type, Spec};
+
+use super::{Findings, filesystem, paths};
+use crate::host::Facts;
+use crate::host::cgroup::Mode;
+use crate::plan::Request;
+use crate::plan::capabilities;
+use crate::spec::cpu_list::CpuList;
+
+pub(super) fn look(spec: &Spec, request: &Request<'_>, facts: &Facts, found: &mut Findings) {
+    if let Some(missing) = super::missing_rootfs(spec, &request.bundle) {
+        found.fault(
+            &missing.pointer,
+            missing.message,
+            None,
+            Some("an overlay is mounted by `tare-image mount`"),
+        );
+    } else {
+        paths::program(spec, &request.bundle, found);
+    }
+    paths::hooks(spec, found);
+    filesystem::mounts(spec, &request.bundle, found);
+    limits(spec, found);
+    environment(spec, found);
+    if let Some(profile) = spec.process().as_ref().and_then(|process| process.apparmor_profile().as_deref()) {
+        apparmor(profile, found);
+    }
+    let Some(linux) = spec.linux() else { return };
+    namespaces(linux, facts, found);
+    ids(spec, linux, found);
+    cpuset(linux, facts, found);
+    hugepages(linux, found);
+    sysctls(linux, spec.hooks().is_some(), found);
+    network_devices(linux, found);
+    devices(linux, found);
+}
+
+/// What the host has where a finding of the plan is about it.
+pub(super) fn host_has(pointer: &str, message: &str, facts: &Facts) -> Option<String> {
+    if pointer.starts_with("/process/capabilities") && message.contains("this host") {
+        return Some(format!("capabilities {}", capabilities::names(facts.capabilities).join(", ")));
+    }
+    if pointer == "/process/apparmorProfile" || pointer.ends_with("selinuxLabel") {
+        return Some(format!(
+            "security modules {}",
+            read("/sys/kernel/security/lsm").unwrap_or_else(|| "none that can be seen".into())
+        ));
+    }
+    let is_about_groups = message.contains("cgroup v") || message.contains("controller");
+    (pointer.starts_with("/linux/") && is_about_groups).then(|| match facts.cgroup.mode() {
+        Mode::V2 => {
+            let controllers = facts.cgroup.unified.as_ref().map(|unified| unified.controllers.join(", "));
+            format!("cgroup v2 with {}", controllers.unwrap_or_default())
+        }
+        Mode::V1 | Mode::Hybrid => {
+            let names: Vec<&str> =
+                facts.cgroup.v1.iter().flat_map(|tree| &tree.controllers).map(String::as_str).collect();
+            format!("cgroup v1 with {}", names.join(", "))
+        }
+    })
+}
+
+/// A file of the kernel's, without the newline. None if it cannot be read.
+fn read(path: impl AsRef<Path>) -> Option<String> {
+    std::fs::read_to_string(path).ok().map(|text| text.trim_end().to_owned()).filter(|text| !text.is_empty())
+}
+
+fn namespaces(linux: &Linux, facts: &Facts, found: &mut Findings) {
+    let list = linux.namespaces().as_deref().unwrap_or_default();
+    for (index, namespace) in list.iter().enumerate() {
+        let name = match namespace.typ() {
+            Type::Mount => "mnt",
+            Type::Network => "net",
+            Type::Cgroup => "cgroup",
+            Type::Uts => "uts",
+            Type::Ipc => "ipc",
+            Type::User => "user",
+            Type::Pid => "pid",
+            Type::Time => "time",
+        };
+        if !Path::new("/proc/self/ns").join(name).exists() && Path::new("/proc/self/ns").exists() {
+            found.fault(
+                &format!("/linux/namespaces/{index}/type"),
+                "this kernel has no such namespaces",
+                None,
+                None,
+            );
+        } else if let Some(path) = namespace.path() {
+            paths::namespace(path, name, &format!("/linux/namespaces/{index}/path"), found);
+        }
+    }
+    let has_user = list.iter().any(|namespace| namespace.typ() == Type::User);
+    if facts.euid != 0 && !has_user && !list.is_empty() {
+        let message = "a user without privileges needs a user namespace to make the others";
+        let host = format!("uid {}", facts.euid);
+        found.fault("/linux/namespaces", message, Some(host), Some("`tare spec --rootless` writes one"));
+    }
+    if has_user && read("/proc/sys/user/max_user_namespaces").as_deref() == Some("0") {
+        let host = Some("/proc/sys/user/max_user_namespaces is 0".to_owned());
+        found.fault("/linux/namespaces", "user namespaces are switched off", host, None);
+    }
+}
+
+/// The process's ids must be ids of its user namespace.
+fn ids(spec: &Spec, linux: &Linux, found: &mut Findings) {
+    let makes_user = linux
+        .namespaces()
+        .iter()
+        .flatten()
+        .any(|namespace| namespace.typ() == Type::User && namespace.path().is_none());
+    let Some(user) = spec.process().as_ref().map(|process| process.user()).filter(|_| makes_user) else {
+        return;
+    };
+    let groups = user.additional_gids().iter().flatten().enumerate();
+    let groups = groups.map(|(index, gid)| (format!("additionalGids/{index}"), *gid, linux.gid_mappings()));
+    let own = [
+        ("uid".to_owned(), user.uid(), linux.uid_mappings()),
+        ("gid".to_owned(), user.gid(), linux.gid_mappings()),
+    ];
+    for (field, id, maps) in own.into_iter().chain(groups) {
+        let holds = |map: &oci_spec::runtime::LinuxIdMapping| {
+            id >= map.container_id() && id - map.container_id() < map.size()
+        };
+        if maps.as_ref().is_some_and(|maps| !maps.is_empty() && !maps.iter().any(holds)) {
+            let message = format!("id {id} is not mapped in the container's user namespace");
+            found.fault(&format!("/process/user/{field}"), message, None, None);
+        }
+    }
+}
+
+/// KERNEL(6.12), update_cpumask: what is not possible here is EINVAL; v1 wants them online too.
+fn cpuset(linux: &Linux, facts: &Facts, found: &mut Findings) {
+    let cpu = linux.resources().as_ref().and_then(|resources| resources.cpu().as_ref());
+    let Some(cpu) = cpu else { return };
+    let lists = [("cpus", cpu.cpus(), "cpu"), ("mems", cpu.mems(), "node")];
+    for (field, wanted, what) in lists {
+        let Some(Ok(wanted)) = wanted.as_deref().map(CpuList::parse) else { continue };
+        let list = |file: &str| read(format!("/sys/devices/system/{what}/{file}"));
+        let lacks = |has: &str| {
+            let has: Vec<u32> = CpuList::parse(has).map(|has| has.numbers().collect()).unwrap_or_default();
+            wanted.numbers().any(|number| !has.contains(&number))
+        };
+        let pointer = format!("/linux/resources/cpu/{field}");
+        let (Some(possible), Some(online)) = (list("possible"), list("online")) else { continue };
+        let host = |has: &str| Some(format!("{field} {has}"));
+        let message = format!("asks for {field} that this host does not have");
+        if lacks(&possible) || facts.cgroup.mode() != Mode::V2 && lacks(&online) {
+            found.fault(&pointer, message, host(&online), None);
+        } else if lacks(&online) {
+            found.loss(&pointer, format!("{message} online"), host(&online));
+        }
+    }
+}
+
+fn hugepages(linux: &Linux, found: &mut Findings) {
+    let resources = linux.resources().as_ref();
+    let sizes = || -> Option<Vec<String>> {
+        let entries = std::fs::read_dir("/sys/kernel/mm/hugepages").ok()?.flatten();
+        let size = |name: String| name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse::<u64>().ok();
+        let text = |kib: u64| match kib {
+            kib if kib % (1 << 20) == 0 => format!("{}GB", kib >> 20),
+            kib if kib % (1 << 10) == 0 => format!("{}MB", kib >> 10),
+            kib => format!("{kib}KB"),
+        };
+        Some(entries.filter_map(|entry| size(entry.file_name().into_string().ok()?)).map(text).collect())
+    };
+    let limits = resources.and_then(|resources| resources.hugepage_limits().as_deref()).unwrap_or_default();
+    let Some(sizes) = (!limits.is_empty()).then(sizes).flatten() else { return };
+    for (index, limit) in limits.iter().enumerate().filter(|(_, limit)| !sizes.contains(limit.page_size())) {
+        let message = format!("this host has no huge pages of {}", limit.page_size());
+        let pointer = format!("/linux/resources/hugepageLimits/{index}/pageSize");
+        found.fault(&pointer, message, Some(format!("sizes {}", sizes.join(", "))), None);
+    }
+}
+
+/// A parameter that has no file here has none in a new namespace either: but for those of interfaces, and what hooks load.
+fn sysctls(linux: &Linux, has_hooks: bool, found: &mut Findings) {
+    for name in linux.sysctl().iter().flatten().map(|(name, _)| name) {
+        let dotted = crate::spec::sysctl::dotted(name);
+        let of_interface = [".conf.", ".neigh."].iter().any(|part| dotted.contains(part));
+        let swap = |c| match c {
+            '.' => '/',
+            '/' => '.',
+            other => other,
+        };
+        let file: String = dotted.chars().map(swap).collect();
+        let path = Path::new("/proc/sys").join(file.trim_start_matches('/'));
+        let is_missing =
+            std::fs::symlink_metadata(&path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+        if is_missing && !of_interface && !has_hooks && Path::new("/proc/sys/kernel").exists() {
+            let pointer = format!("/linux/sysctl/{}", name.replace('~', "~0").replace('/', "~1"));
+            found.fault(&pointer, format!("this kernel has no parameter {name}"), None, None);
+        }
+    }
+}
+
+fn network_devices(linux: &Linux, found: &mut Findings) {
+    let interfaces = Path::new("/sys/class/net");
+    for name in linux.net_devices().iter().flatten().map(|(name, _)| name) {
+        if interfaces.exists() && !interfaces.join(name).exists() {
+            let entries = std::fs::read_dir(interfaces).into_iter().flatten().flatten();
+            let names: Vec<_> = entries.map(|entry| entry.file_name().display().to_string()).collect();
+            let message = format!("this host has no network device {name}");
+            found.fault(
+                &format!("/linux/netDevices/{name}"),
+                message,
+                Some(format!("devices {}", names.join(", "))),
+                None,
+            );
+        }
+    }
+}
+
+/// Of two nodes of one path, the first is made.
+fn devices(linux: &Linux, found: &mut Findings) {
+    let list = linux.devices().as_deref().unwrap_or_default();
+    for (index, device) in list.iter().enumerate() {
+        if let Some(first) = list[..index].iter().position(|other| other.path() == device.path()) {
+            let message = format!("left out: {} is device {first} already", device.path().display());
+            found.loss(&format!("/linux/devices/{index}/path"), message, None);
+        }
+    }
+}
+
+fn limits(spec: &Spec, found: &mut Findings) {
+    let limits = spec.process().as_ref().and_then(|process| process.rlimits().as_deref()).unwrap_or_default();
+    let most = read("/proc/sys/fs/nr_open").and_then(|text| text.parse::<u64>().ok());
+    let Some(most) = most else { return };
+    for (index, limit) in limits.iter().enumerate() {
+        if limit.typ().to_string() == "RLIMIT_NOFILE" && limit.hard() > most {
+            let message = format!("{} is more descriptors than the kernel allows", limit.hard());
+            let host = Some(format!("/proc/sys/fs/nr_open is {most}"));
+            found.fault(&format!("/process/rlimits/{index}/hard"), message, host, None);
+        }
+    }
+}
+
+/// Of two variables of one name, the last holds.
+fn environment(spec: &Spec, found: &mut Findings) {
+    let list = spec.process().as_ref().and_then(|process| process.env().as_deref()).unwrap_or_default();
+    let name = |entry: &String| entry.split('=').next().unwrap_or_default().to_owned();
+    for (index, entry) in list.iter().enumerate() {
+        let later = list[index + 1..].iter().position(|other| name(other) == name(entry) && other != entry);
+        if let Some(later) = later {
+            let message =
+                format!("{} is set again at /process/env/{}, which holds", name(entry), index + 1 + later);
+            found.loss(&format!("/process/env/{index}"), message, None);
+        }
+    }
+}
+
+fn apparmor(profile: &str, found: &mut Findings) {
+    let Some(loaded) = read("/sys/kernel/security/apparmor/profiles") else { return };
+    let is_loaded =
+        loaded.lines().any(|line| line.rsplit_once(" (").is_some_and(|(name, _)| name == profile));
+    if !is_loaded && profile != "unconfined" {
+        let message = format!("no profile {profile} is loaded");
+        found.fault("/process/apparmorProfile", message, None, Some("apparmor_parser loads it"));
+    }
+}

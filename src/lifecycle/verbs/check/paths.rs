@@ -1,0 +1,168 @@
+//! Files that a configuration names: the program, hooks, namespaces.
+
+use std::ffi::CString;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::fstat;
+use oci_spec::runtime::{Hook, Spec};
+
+use super::Findings;
+use crate::error::describe;
+use crate::inroot::Root;
+use crate::plan::process::candidates;
+
+/// Looks for the program in the rootfs. Nothing is said where a mount or a hook may bring it.
+pub(super) fn program(spec: &Spec, bundle: &Path, found: &mut Findings) {
+    let (Some(process), Some(root)) = (spec.process(), spec.root()) else { return };
+    let rootfs = bundle.join(root.path());
+    let Ok(opened) = Root::open(&rootfs) else { return };
+    let texts = |list: &Option<Vec<String>>| -> Vec<CString> {
+        list.iter().flatten().filter_map(|text| CString::new(text.as_str()).ok()).collect()
+    };
+    let (args, env) = (texts(process.args()), texts(process.env()));
+    if args.is_empty() || changes_the_rootfs(spec) {
+        return;
+    }
+    let (names, searched) = candidates(&args, &env);
+    let absolute =
+        |name: &CString| process.cwd().join(Path::new(std::ffi::OsStr::from_bytes(name.to_bytes())));
+    let mut worst = None;
+    for path in names.iter().map(absolute) {
+        if under_a_mount(&path, spec, &opened, &rootfs) {
+            return;
+        }
+        match judge(&path, &opened) {
+            None => return,
+            Some(why) if worst.is_none() || !why.1 => worst = Some(why),
+            Some(_) => {}
+        }
+    }
+    let name = args[0].to_string_lossy();
+    let (why, is_missing) = worst.unwrap_or(("there is no PATH to search".to_owned(), true));
+    let message = match searched && is_missing {
+        true => format!("executable file {name:?} not found in the PATH of the container"),
+        false => format!("{name}: {why}"),
+    };
+    let is_empty = std::fs::read_dir(&rootfs).is_ok_and(|mut entries| entries.next().is_none());
+    let hint = is_empty.then_some("the rootfs is empty: is it mounted?");
+    let message = format!("{message} (in the rootfs {})", rootfs.display());
+    found.fault("/process/args/0", message, None, hint);
+}
+
+/// Hooks that run before the program is looked for may put anything there.
+fn changes_the_rootfs(spec: &Spec) -> bool {
+    #[allow(deprecated)]
+    let lists = spec.hooks().as_ref().map(|hooks| {
+        [hooks.prestart(), hooks.create_runtime(), hooks.create_container(), hooks.start_container()]
+            .map(|list| list.as_ref().is_some_and(|list| !list.is_empty()))
+    });
+    lists.is_some_and(|lists| lists.contains(&true))
+}
+
+/// Why it cannot be executed, and whether that is because it is missing.
+fn judge(path: &Path, root: &Root) -> Option<(String, bool)> {
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    match root.resolve(&path, OFlag::O_PATH | OFlag::O_CLOEXEC).and_then(fstat) {
+        Err(errno @ (Errno::ENOENT | Errno::ENOTDIR)) => Some((describe(errno), true)),
+        // What we may not see says nothing.
+        Err(_) => None,
+        Ok(stat) if stat.st_mode & libc::S_IFMT == libc::S_IFDIR => {
+            Some(("is a directory".to_owned(), false))
+        }
+        Ok(stat) if stat.st_mode & 0o111 == 0 => {
+            Some((format!("permission denied: mode {:04o} has no x bit", stat.st_mode & 0o7777), false))
+        }
+        Ok(_) => None,
+    }
+}
+
+/// Whether the path, as it is written or where the links of the rootfs lead, lies below a mount: of which files are not known.
+fn under_a_mount(path: &Path, spec: &Spec, root: &Root, rootfs: &Path) -> bool {
+    let mut real = vec![path.to_owned()];
+    let rootfs = std::fs::canonicalize(rootfs).unwrap_or_else(|_| rootfs.to_owned());
+    for above in path.ancestors() {
+        let Ok(text) = CString::new(above.as_os_str().as_bytes()) else { continue };
+        let Ok(opened) = root.resolve(&text, OFlag::O_PATH | OFlag::O_CLOEXEC) else {
+            // A link that dangles here may lead below a mount.
+            if root.resolve(&text, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).is_ok() {
+                return spec.mounts().is_some();
+            }
+            continue;
+        };
+        let link = std::fs::read_link(format!("/proc/self/fd/{}", opened.as_raw_fd())).unwrap_or_default();
+        let inside = link.strip_prefix(&rootfs).map(|inside| Path::new("/").join(inside));
+        let rest = path.strip_prefix(above).unwrap_or_else(|_| Path::new(""));
+        real.extend(inside.map(|inside| inside.join(rest)));
+    }
+    spec.mounts().iter().flatten().any(|mount| {
+        let target = Path::new("/").join(mount.destination());
+        // One on the root itself is refused.
+        let is_below = target != Path::new("/");
+        is_below && real.iter().any(|path| path.starts_with(&target))
+    })
+}
+
+/// Hooks of the runtime's own namespaces. (Those of `startContainer` are the container's files.)
+pub(super) fn hooks(spec: &Spec, found: &mut Findings) {
+    let Some(hooks) = spec.hooks() else { return };
+    #[allow(deprecated)]
+    let kinds = [
+        ("prestart", hooks.prestart(), true),
+        ("createRuntime", hooks.create_runtime(), true),
+        ("createContainer", hooks.create_container(), true),
+        ("poststart", hooks.poststart(), true),
+        // A failure there is a warning.
+        ("poststop", hooks.poststop(), false),
+    ];
+    for (kind, list, fails) in kinds {
+        for (index, hook) in list.iter().flatten().enumerate() {
+            let Some(why) = hook_fault(hook) else { continue };
+            let pointer = format!("/hooks/{kind}/{index}/path");
+            let message = format!("the hook cannot be executed: {}: {why}", hook.path().display());
+            match fails {
+                true => found.fault(&pointer, message, None, None),
+                false => found.loss(&pointer, message, None),
+            }
+        }
+    }
+}
+
+fn hook_fault(hook: &Hook) -> Option<String> {
+    match std::fs::metadata(hook.path()) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(describe(Errno::ENOENT)),
+        Err(_) => None,
+        Ok(metadata) if metadata.is_dir() => Some("is a directory".to_owned()),
+        Ok(metadata) if metadata.mode() & 0o111 == 0 => {
+            Some(format!("mode {:04o} has no x bit", metadata.mode() & 0o7777))
+        }
+        Ok(_) => None,
+    }
+}
+
+/// A namespace to join: is it there, and is it one of this kind?
+pub(super) fn namespace(path: &Path, name: &str, pointer: &str, found: &mut Findings) {
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            found.fault(pointer, format!("{}: no such file or directory", path.display()), None, None);
+        }
+        Err(_) => {}
+        Ok(_) => {
+            // Where it is a link of /proc, it says what it is: `net:[4026531840]`.
+            let link = std::fs::read_link(path).unwrap_or_default();
+            let link = link.to_str().and_then(|link| link.split_once(":[")).map(|(kind, _)| kind.to_owned());
+            if let Some(kind) = link.filter(|kind| kind != name) {
+                found.fault(
+                    pointer,
+                    format!("{} is a namespace of another kind: {kind}", path.display()),
+                    None,
+                    None,
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! `tare check` finds what was planted, all of it in one run: each row is a bundle that is broken in one way or in several.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Bundle};
+
+/// `fault /pointer` or `loss /pointer`.
+pub(crate) fn told(answer: &Answer) -> BTreeSet<String> {
+    let text = |finding: &Value, name: &str| finding[name].as_str().unwrap().to_owned();
+    let findings = answer.json();
+    let findings = findings.as_array().unwrap().iter();
+    findings.map(|finding| format!("{} {}", text(finding, "severity"), text(finding, "pointer"))).collect()
+}
+
+struct Row {
+    name: &'static str,
+    plant: fn(&mut Value),
+    found: &'static [&'static str],
+}
+
+const fn row(name: &'static str, plant: fn(&mut Value), found: &'static [&'static str]) -> Row {
+    Row { name, plant, found }
+}
+
+fn push(list: &mut Value, item: Value) {
+    list.as_array_mut().unwrap().push(item);
+}
+
+/// Mounts of the template: 7. Namespaces: pid, network, ipc, uts, mount, and perhaps cgroup.
+const ROWS: &[Row] = &[
+    row("a member misspelt", |c| c["hostnmae"] = json!("x"), &["loss /hostnmae"]),
+    row(
+        "a member of an object misspelt",
+        |c| c["process"]["noNewPrivilges"] = json!(true),
+        &["loss /process/noNewPrivilges"],
+    ),
+    row(
+        "a member of no use",
+        |c| c["linux"]["resources"]["memory"] = json!({"limitt": 5}),
+        &["loss /linux/resources/memory/limitt"],
+    ),
+    row("no rootfs", |c| c["root"]["path"] = json!("nowhere"), &["fault /root/path"]),
+    row("a rootfs that is a file", |c| c["root"]["path"] = json!("config.json"), &["fault /root/path"]),
+    row("no process", |c| c["process"] = Value::Null, &["fault /process"]),
+    row(
+        "a program that is not there",
+        |c| c["process"]["args"] = json!(["nosuch"]),
+        &["fault /process/args/0"],
+    ),
+    row(
+        "a program's path that is not there",
+        |c| c["process"]["args"] = json!(["/bin/nosuch"]),
+        &["fault /process/args/0"],
+    ),
+    row("a directory as program", |c| c["process"]["args"] = json!(["/etc"]), &["fault /process/args/0"]),
+    row(
+        "a program without its bit",
+        |c| c["process"]["args"] = json!(["/etc/passwd"]),
+        &["fault /process/args/0"],
+    ),
+    row(
+        "an rlimit misspelt",
+        |c| c["process"]["rlimits"][0]["type"] = json!("RLIMIT_NOFIEL"),
+        &["fault /process/rlimits/0/type"],
+    ),
+    row(
+        "more descriptors than there may be",
+        |c| c["process"]["rlimits"][0]["hard"] = json!(1_u64 << 40),
+        &["fault /process/rlimits/0/hard"],
+    ),
+    row(
+        "a soft limit above the hard one",
+        |c| c["process"]["rlimits"][0]["soft"] = json!(999_999),
+        &["fault /process/rlimits/0/soft"],
+    ),
+    row("a relative cwd", |c| c["process"]["cwd"] = json!("tmp"), &["fault /process/cwd"]),
+    row(
+        "a variable without a value",
+        |c| push(&mut c["process"]["env"], json!("X")),
+        &["fault /process/env/2"],
+    ),
+    row("a variable twice", |c| push(&mut c["process"]["env"], json!("PATH=/bin")), &["loss /process/env/0"]),
+    row(
+        "a capability misspelt",
+        |c| c["process"]["capabilities"]["bounding"] = json!(["CAP_KIL"]),
+        &["loss /process/capabilities"],
+    ),
+    row(
+        "a module that is off",
+        |c| c["process"]["selinuxLabel"] = json!("a:b:c:d"),
+        &["fault /process/selinuxLabel"],
+    ),
+    row("a number as text", |c| c["process"]["user"]["uid"] = json!("0"), &["fault /process/user/uid"]),
+    row(
+        "a namespace misspelt",
+        |c| push(&mut c["linux"]["namespaces"], json!({"type": "tiem"})),
+        &["fault /linux/namespaces/N/type"],
+    ),
+    row(
+        "a namespace twice",
+        |c| push(&mut c["linux"]["namespaces"], json!({"type": "pid"})),
+        &["fault /linux/namespaces/N/type"],
+    ),
+    row(
+        "a namespace that is not there",
+        |c| c["linux"]["namespaces"][1] = json!({"type": "network", "path": "/run/netns/nosuch"}),
+        &["fault /linux/namespaces/1/path"],
+    ),
+    row(
+        "a namespace of another kind",
+        |c| c["linux"]["namespaces"][1] = json!({"type": "network", "path": "/proc/self/ns/uts"}),
+        &["fault /linux/namespaces/1/path"],
+    ),
+    row(
+        "a sysctl without its namespace",
+        |c| c["linux"]["sysctl"] = json!({"user.max_user_namespaces": "1"}),
+        &["fault /linux/sysctl/user.max_user_namespaces"],
+    ),
+    row(
+        "a sysctl that no kernel has",
+        |c| c["linux"]["sysctl"] = json!({"net.ipv4.nosuch": "1"}),
+        &["fault /linux/sysctl/net.ipv4.nosuch"],
+    ),
+    row(
+        "processors that nobody has",
+        |c| c["linux"]["resources"]["cpu"] = json!({"cpus": "0-60000"}),
+        &["fault /linux/resources/cpu/cpus"],
+    ),
+    row(
+        "memory nodes that nobody has",
+        |c| c["linux"]["resources"]["cpu"] = json!({"mems": "900"}),
+        &["fault /linux/resources/cpu/mems"],
+    ),
+    row(
+        "swap below memory",
+        |c| c["linux"]["resources"]["memory"] = json!({"limit": 100_000_000, "swap": 50_000_000}),
+        &["fault /linux/resources/memory/swap"],
+    ),
+    row(
+        "kernel memory",
+        |c| c["linux"]["resources"]["memory"] = json!({"kernel": 100_000_000}),
+        &["loss /linux/resources/memory/kernel"],
+    ),
+    row(
+        "Intel RDT where there is none",
+        |c| c["linux"]["intelRdt"] = json!({"closID": "x"}),
+        &["fault /linux/intelRdt"],
+    ),
+    row(
+        "a network device that is not there",
+        |c| c["linux"]["netDevices"] = json!({"nosuch0": {}}),
+        &["fault /linux/netDevices/nosuch0"],
+    ),
+    row(
+        "a device twice",
+        |c| {
+            c["linux"]["devices"] = json!([
+                {"path": "/dev/x", "type": "c", "major": 1, "minor": 3}, {"path": "/dev/x", "type": "c", "major": 1, "minor": 5}
+            ])
+        },
+        &["loss /linux/devices/1/path"],
+    ),
+    row(
+        "a propagation misspelt",
+        |c| c["linux"]["rootfsPropagation"] = json!("pirvate"),
+        &["fault /linux/rootfsPropagation"],
+    ),
+    row(
+        "mappings without a user namespace",
+        |c| c["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 0, "size": 1}]),
+        &["loss /linux/uidMappings"],
+    ),
+    row(
+        "a user outside the mappings",
+        |c| {
+            push(&mut c["linux"]["namespaces"], json!({"type": "user"}));
+            c["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 100_000, "size": 10}]);
+            c["linux"]["gidMappings"] = json!([{"containerID": 0, "hostID": 100_000, "size": 10}]);
+            c["process"]["user"] = json!({"uid": 1000, "gid": 5, "additionalGids": [3, 44]});
+        },
+        &["fault /process/user/additionalGids/1", "fault /process/user/uid"],
+    ),
+    row(
+        "a system call misspelt",
+        |c| c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["opennat"], "action": "SCMP_ACT_ERRNO"}]}),
+        &["loss /linux/seccomp/syscalls/0/names/0"],
+    ),
+    row(
+        "an action misspelt",
+        |c| c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALOW"}),
+        &["fault /linux/seccomp/defaultAction"],
+    ),
+    row(
+        "a hook that is not there",
+        |c| c["hooks"] = json!({"createRuntime": [{"path": "/nosuch/hook"}]}),
+        &["fault /hooks/createRuntime/0/path"],
+    ),
+    row(
+        "a hook without its bit",
+        |c| c["hooks"] = json!({"poststop": [{"path": "/etc/passwd"}]}),
+        &["loss /hooks/poststop/0/path"],
+    ),
+    row(
+        "nothing to bind",
+        |c| {
+            push(
+                &mut c["mounts"],
+                json!({"destination": "/a", "source": "/nosuch", "type": "bind", "options": ["rbind"]}),
+            )
+        },
+        &["fault /mounts/N/source"],
+    ),
+    row(
+        "a filesystem that nobody has",
+        |c| push(&mut c["mounts"], json!({"destination": "/a", "type": "tmpsf"})),
+        &["fault /mounts/N/type"],
+    ),
+    row(
+        "an option that tmpfs has not",
+        |c| {
+            push(
+                &mut c["mounts"],
+                json!({"destination": "/a", "type": "tmpfs", "options": ["ro", "szie=1m"]}),
+            )
+        },
+        &["fault /mounts/N/options/1"],
+    ),
+    row(
+        "an option that a bind has not",
+        |c| {
+            push(
+                &mut c["mounts"],
+                json!({"destination": "/a", "type": "bind", "source": "/tmp", "options": ["rbind", "nosiud"]}),
+            )
+        },
+        &["fault /mounts/N/options/1"],
+    ),
+    row(
+        "a path to mask that is relative",
+        |c| c["linux"]["maskedPaths"] = json!(["/proc/kcore", "proc/keys"]),
+        &["fault /linux/maskedPaths/1"],
+    ),
+    row(
+        "an annotation that says nothing",
+        |c| c["annotations"] = json!({"run.oci.keep_original_groups": "perhaps"}),
+        &["fault /annotations/run.oci.keep_original_groups"],
+    ),
+    row(
+        "many at once, of every sort",
+        |c| {
+            c["hostnmae"] = json!("x");
+            c["process"]["selinuxLabel"] = json!("a:b:c:d");
+            c["process"]["rlimits"][0]["type"] = json!("nofile");
+            c["process"]["args"] = json!(["nosuch"]);
+            c["process"]["env"] = json!(["PATH=/bin", 5, "X"]);
+            c["mounts"] = json!([
+                {"destination": 5},
+                {"destination": "/a", "type": "bind", "source": "/nosuch", "options": ["bind"]},
+                {"destination": "/b", "type": "nosuchfs"},
+            ]);
+            c["hooks"] = json!({"poststart": [{"path": "/nosuch/hook"}], "poststop": [{"path": "x"}]});
+            c["linux"]["intelRdt"] = json!({});
+            c["linux"]["resources"]["memory"] = json!({"kernel": 1, "swappiness": 900});
+            c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+                {"names": ["opennat"], "action": "SCMP_ACT_ERRNO"},
+                {"names": ["open"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 7, "value": 1, "op": "SCMP_CMP_EQ"}]},
+            ]});
+        },
+        &[
+            "fault /hooks/poststart/0/path",
+            "fault /hooks/poststop/0/path",
+            "fault /linux/intelRdt",
+            "fault /linux/resources/memory/swappiness",
+            "fault /linux/seccomp/syscalls/1/args/0/index",
+            "fault /mounts/0/destination",
+            "fault /mounts/1/source",
+            "fault /mounts/2/type",
+            "fault /process/args/0",
+            "fault /process/env/1",
+            "fault /process/env/2",
+            "fault /process/rlimits/0/type",
+            "fault /process/selinuxLabel",
+            "loss /hostnmae",
+            "loss /linux/resources/memory/kernel",
+            "loss /linux/seccomp/syscalls/0/names/0",
+        ],
+    ),
+];
+
+#[test]
+fn each_fault_that_was_planted_is_found_in_one_run() {
+    assert!(ROWS.len() >= 40);
+    let mut wrong = Vec::new();
+    for row in ROWS {
+        let Some(mut bundle) = Bundle::new() else { return };
+        bundle.patch(row.plant);
+        let last = |list: &Value| (list.as_array().map_or(0, Vec::len).max(1) - 1).to_string();
+        let (mounts, namespaces) =
+            (last(&bundle.config["mounts"]), last(&bundle.config["linux"]["namespaces"]));
+        let expected: BTreeSet<String> = row
+            .found
+            .iter()
+            .map(|at| at.replace("/mounts/N", &format!("/mounts/{mounts}")))
+            .map(|at| at.replace("/namespaces/N", &format!("/namespaces/{namespaces}")))
+            .collect();
+        let answer = bundle.tare(&["check", "--json", "--strict"]);
+        let code = if expected.iter().any(|at| at.starts_with("fault")) { 1 } else { 2 };
+        let found = told(&answer);
+        if found != expected || answer.code != code {
+            wrong.push(format!(
+                "{}: code {}\n  planted {expected:?}\n  found   {found:?}",
+                row.name, answer.code
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_finding_has_its_place_its_value_and_what_was_meant() {
+    let Some(bundle) = Bundle::new() else { return };
+    let text = serde_json::to_string_pretty(&bundle.config).unwrap();
+    let text = text.replacen('{', "{\n  \"hostnmae\": \"x\",", 1);
+    std::fs::write(bundle.dir.join("config.json"), &text).unwrap();
+    let findings = bundle.tare(&["check", "--json"]).ok().json();
+    assert_eq!(
+        findings,
+        json!([{
+            "severity": "loss", "pointer": "/hostnmae", "file": "config.json", "line": 2, "column": 15, "value": "x",
+            "message": "no such member", "host": null, "hint": "did you mean \"hostname\"?",
+        }])
+    );
+    let told = bundle.tare(&["check"]).ok().stdout;
+    assert_eq!(told, "config.json:2:15: loss: /hostnmae: no such member; hint: did you mean \"hostname\"?\n");
+    assert_eq!(bundle.tare(&["check", "--strict", "."]).code, 2);
+    // What is no JSON has a place too.
+    std::fs::write(bundle.dir.join("config.json"), "{\n  \"root\": ]").unwrap();
+    let findings = bundle.tare(&["check", "--json"]).json();
+    assert_eq!((&findings[0]["line"], &findings[0]["column"]), (&json!(2), &json!(11)), "{findings}");
+    bundle.tare(&["check", "/nosuch"]).fails(1, "/nosuch");
+}
