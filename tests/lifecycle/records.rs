@@ -179,7 +179,7 @@ fn the_proc_of_another_pid_namespace_is_not_believed() {
     assert_eq!(bundle.status(), "running");
     // One in which this process is not at all.
     let blind = "exec unshare --mount --propagation private bash -c '
-        mkdir -p seen; unshare --pid --fork bash -c \"mount -t proc proc seen && exec sleep 1000\" & sleeper=$!
+        mkdir -p seen; unshare --pid --fork --kill-child bash -c \"mount -t proc proc seen && exec sleep 1000\" & sleeper=$!
         until [ -d seen/1 ]; do sleep 0.05; done; mount --move seen /proc || exit 9
         \"$@\"; code=$?; kill -9 -- $(jobs -p) 2>/dev/null; exit $code' bash \"$@\"";
     for verb in [&["state"][..], &["delete", "--force"]] {
