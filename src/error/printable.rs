@@ -1,22 +1,22 @@
-//! What is safe to print. Text may come from a container, a bundle, an image or a registry, and must not
-//! command the terminal that it is read on.
+//! Makes text safe to print. It may come from a container, a bundle, an image or a registry, and must not
+//! control the terminal.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// `text` with its control characters, and those that turn the direction of writing (which make a name look
-/// like another one), as JSON escapes them: so text stays readable, and JSON what it was. New lines and tabs
-/// stay.
+/// Returns `text` with JSON escapes for control characters, and for those that turn the direction of writing,
+/// which make a name look like another one. So text stays readable, and JSON keeps its meaning. Newlines and
+/// tabs stay.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     escape(text, |c| is_control(c) && !matches!(c, '\n' | '\t'))
 }
 
-/// The same for what is one line, or one cell of a table: a name must not look like several.
+/// Makes one line, or one cell of a table, printable: a name must not look like several.
 pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
     escape(text, is_control)
 }
 
-/// The same for a message: its further lines are indented, so that none looks like another message.
+/// Makes a message printable: its further lines are indented, so that none looks like another message.
 pub(crate) fn message(text: &str) -> Cow<'_, str> {
     match printable(text) {
         text if text.contains('\n') => text.replace('\n', "\n  ").into(),
@@ -30,7 +30,7 @@ fn escape(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
     }
     let mut escaped = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        // Writing to a String cannot fail. None of them is beyond 0xffff.
+        // Writing to a String cannot fail. All these characters are below 0x10000.
         match is_escaped(c) {
             true => drop(write!(escaped, "\\u{:04x}", u32::from(c))),
             false => escaped.push(c),
@@ -39,7 +39,8 @@ fn escape(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
     escaped.into()
 }
 
-/// Control characters, the separators of lines and paragraphs, and the bidirectional ones (Unicode, UAX #9).
+/// Whether a character is a control character, a separator of lines or paragraphs, or a bidirectional one
+/// (Unicode, UAX #9).
 pub(crate) fn is_control(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -58,15 +58,15 @@ pub(super) fn make_read_only(late: Vec<LateReadOnlyMount>) -> Result<(), Report>
     Ok(())
 }
 
-/// A mount, and which of those before it stands below it by now.
+/// A mount, and the earlier mount that is now below it.
 struct Made {
     mount: OwnedFd,
     directory: bool,
     covers: Option<usize>,
 }
 
-/// Makes one mount, or changes the one that is there. `source` is a detached clone of a bind's source, where
-/// there is one already.
+/// Makes one mount, or changes an existing one. `source` is a detached clone of a bind's source, if there is
+/// one already.
 fn make_mount(
     mount: &Mount,
     place: &Place<'_>,

@@ -1,9 +1,9 @@
-//! `Place` is where mounts are made, and finds paths in it again: what lies on a mount that was made here
-//! from that mount.
+//! `Place`: the place where mounts are made. It finds paths in it again: a path on a mount that was made here
+//! is looked up from that mount.
 //!
-//! A rootfs may be shared with others, who can rename its directories at any time, mount points too: for the
-//! moment of a lookup a name such as /proc may be that of an empty directory, on which nothing is to be
-//! masked. So a name is used once, for the mount itself.
+//! A rootfs may be shared with others, who can rename its directories and mount points at any time: during a
+//! lookup, a name such as /proc may belong to an empty directory that has nothing to mask. So a name is used
+//! only once, for the mount itself.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,19 +17,19 @@ use crate::plan::Plan;
 use crate::plan::mounts::Mount;
 use crate::sys::mount::mount_id;
 
-/// Where mounts are made.
+/// The place where mounts are made.
 pub(super) struct Place<'a> {
     pub root: &'a Root,
-    /// The rootfs may have shared propagation: a mount then also appears elsewhere (a bind of the root itself
-    /// is a peer of the root), and a path is no proof of where a target is.
+    /// Whether the rootfs may have shared propagation. A mount then also appears elsewhere (a bind of the
+    /// root itself is a peer of the root), so a path does not prove where a target is.
     pub shared: bool,
-    /// What is looked up after the mounts.
+    /// The paths that are looked up after the mounts.
     wanted: Vec<Vec<u8>>,
-    /// Those that something is looked up on later, in the order they were made.
+    /// The mounts on which paths are looked up later, in the order in which they were made.
     made: Vec<Made>,
 }
 
-/// A directory mounted at a path, which is written without slashes at its ends.
+/// A directory mounted at a path. The path is written without slashes at its ends.
 struct Made {
     path: Vec<u8>,
     mount: Root,
@@ -40,7 +40,7 @@ impl<'a> Place<'a> {
         Self { root, shared, wanted: Vec::new(), made: Vec::new() }
     }
 
-    /// For all that the plan wants to find.
+    /// Makes the place for all paths that the plan looks up.
     pub(super) fn for_plan(root: &'a Root, shared: bool, plan: &Plan) -> Self {
         let devices = plan.devices.nodes.iter().map(|node| &node.path);
         let links = plan.devices.links.iter().map(|link| &link.path);
@@ -49,9 +49,9 @@ impl<'a> Place<'a> {
         Self { wanted, ..Self::new(root, shared) }
     }
 
-    /// Keeps the mount that was made of `mounts[index]`, if something is looked up on it later.
+    /// Keeps the mount that was made from `mounts[index]`, if a path is looked up on it later.
     pub(super) fn keep(&mut self, mounts: &[Mount], index: usize, mount: OwnedFd) {
-        // What is on the root is looked up from the root.
+        // Paths on the root are looked up from the root.
         let path = written_plainly(&mounts[index].target).filter(|path| !path.is_empty());
         let Some(path) = path else { return };
         let mut later = mounts[index + 1..].iter().filter_map(|mount| written_plainly(&mount.target));
@@ -61,7 +61,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Which of the mounts that are kept a target is the root of: a mount on it stands in its place.
+    /// Returns which kept mount a target is the root of: a mount on that target takes its place.
     pub(super) fn covered_by(&self, target: &OwnedFd) -> Result<Option<usize>, Errno> {
         for (index, made) in self.made.iter().enumerate() {
             if is_same(&made.mount, target)? && mount_id(made.mount.as_fd())? == mount_id(target.as_fd())? {
@@ -71,23 +71,24 @@ impl<'a> Place<'a> {
         Ok(None)
     }
 
-    /// Keeps a mount in the place of the one that it covers.
+    /// Keeps a mount instead of the one that it covers.
     pub(super) fn cover(&mut self, covered: usize, mount: OwnedFd) {
         self.made[covered].mount = Root::from(mount);
     }
 
-    /// As [`Root::find`].
+    /// Finds a path like [`Root::find`].
     pub(super) fn find(&self, path: &CStr, flags: OFlag) -> (Result<OwnedFd, Errno>, bool) {
         let Some((mount, rest)) = self.on_mount(path) else { return self.root.find(path, flags) };
         match mount.resolve_without_symlinks(&rest, flags) {
-            // The kernel's own lead nowhere else; those of a bind may, in the whole root.
+            // Symlinks of the kernel's own filesystems do not leave them; those of a bind may lead anywhere
+            // in the root.
             Err(Errno::ELOOP | Errno::ENOSYS) if is_kernels(mount) => (mount.resolve(&rest, flags), false),
             Err(Errno::ELOOP | Errno::ENOSYS) => (self.root.resolve(path, flags), false),
             found => (found, true),
         }
     }
 
-    /// As [`Root::resolve_without_symlinks`].
+    /// Resolves a path like [`Root::resolve_without_symlinks`].
     pub(super) fn resolve_without_symlinks(&self, path: &CStr, flags: OFlag) -> Result<OwnedFd, Errno> {
         match self.on_mount(path) {
             Some((mount, rest)) => mount.resolve_without_symlinks(&rest, flags),
@@ -95,7 +96,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// As [`Root::make_dir`], of what `find` has not found.
+    /// Makes a directory like [`Root::make_dir`], if `find` has not found it.
     pub(super) fn make_dir(&self, path: &CStr, mode: u32) -> Result<OwnedFd, Errno> {
         match self.on_mount(path) {
             Some((mount, rest)) => mount.make_dir(&rest, mode),
@@ -103,7 +104,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// As [`Root::make_file`], of what `find` has not found.
+    /// Makes a file like [`Root::make_file`], if `find` has not found it.
     pub(super) fn make_file(&self, path: &CStr, mode: u32) -> Result<OwnedFd, Errno> {
         match self.on_mount(path) {
             Some((mount, rest)) => mount.make_file(&rest, mode),
@@ -111,7 +112,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// As [`Root::mkdir_all`].
+    /// Makes directories like [`Root::mkdir_all`].
     pub(super) fn mkdir_all(&self, path: &CStr, mode: u32) -> Result<OwnedFd, Errno> {
         let Some((mount, rest)) = self.on_mount(path) else { return self.root.mkdir_all(path, mode) };
         match mount.resolve_without_symlinks(&rest, OFlag::O_PATH | OFlag::O_DIRECTORY) {
@@ -121,8 +122,8 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Returns the mount that a path lies on, and the rest of the path. The last that was made: it covers
-    /// those before.
+    /// Returns the mount that contains a path, and the rest of the path. It is the last mount that was made,
+    /// which covers the earlier ones.
     fn on_mount(&self, path: &CStr) -> Option<(&Root, CString)> {
         let path = written_plainly(path)?;
         let found = |made: &Made| below(&path, &made.path).map(<[u8]>::to_vec);
@@ -132,14 +133,14 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Returns a path without what counts for nothing; None where `..` may lead anywhere.
+/// Returns a path without empty and `.` components; `None` if it contains `..`, which may lead anywhere.
 fn written_plainly(path: &CStr) -> Option<Vec<u8>> {
     let parts = || path.to_bytes().split(|&byte| byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
     let plain = parts().all(|part| part != b"..");
     plain.then(|| parts().collect::<Vec<_>>().join(&b'/'))
 }
 
-/// The rest of a path that lies on, or is, the directory of the other one.
+/// Returns the rest of a path that is in the directory, or is the directory itself.
 fn below<'p>(path: &'p [u8], directory: &[u8]) -> Option<&'p [u8]> {
     match path.strip_prefix(directory)? {
         [] => Some(&[]),

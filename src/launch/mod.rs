@@ -324,8 +324,8 @@ impl Child {
         }
     }
 
-    /// Whether a process that has closed its socket has done so by executing its program: then it has another name
-    /// than we have, a moment later. What has ended under our name has not.
+    /// Whether a process that has closed its socket has done so by executing its program: then it has another
+    /// name than we have, a moment later. What has ended under our name has not.
     fn has_executed(&self) -> Result<bool> {
         const ATTEMPTS: u32 = 100;
         let name = |path: &str| read_small_at(path).with_context(|| format!("read {path}"));

@@ -1,9 +1,9 @@
-//! Sees to it that no standard stream of a container is a way to change a node of the host.
+//! Makes sure that a container cannot change a node of the host through a standard stream.
 //!
-//! Whoever holds a descriptor of a device may be able to change the node's mode, owner and times: a
-//! container's root that was given /dev/null as its standard input could take it from every program of the
-//! host. So the devices that anybody may open are opened anew on a read-only mount. Not others: to open a
-//! terminal or a disk a second time does something, and they are what the caller wants to give.
+//! Whoever has a descriptor of a device may be able to change the node's mode, owner and times: the root of a
+//! container with /dev/null as its standard input could take it away from every program of the host. So
+//! devices that everybody may open are opened again on a read-only mount. Other devices are not: opening a
+//! terminal or a disk again has effects, and the caller wants to pass them.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,7 +17,7 @@ use crate::error::{Context, Result};
 use crate::sys::file::standard_streams;
 use crate::sys::shielded::reopen_device;
 
-/// The major number of the memory devices; and those of them that are everybody's, by their minor number.
+/// The major number of the memory devices, and the minor numbers of those that everybody may use.
 const MEMORY: u32 = 1;
 const SHARED: [(u32, &CStr); 6] = [
     (3, c"/dev/null"),
@@ -28,7 +28,7 @@ const SHARED: [(u32, &CStr); 6] = [
     (11, c"/dev/kmsg"),
 ];
 
-/// Which devices the process itself replaces by its container's.
+/// The devices that the process itself replaces by its container's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Replaced {
     Null,
@@ -55,7 +55,7 @@ pub(crate) fn shield(by_itself: Replaced) -> Result<()> {
     Ok(())
 }
 
-/// The same for another file that a container gets.
+/// Shields another file that a container gets, as `shield` does.
 pub(crate) fn shielded(file: OwnedFd) -> Result<OwnedFd> {
     let Some(path) = shared_device(file.as_fd()).context("fstat")? else { return Ok(file) };
     let shielded = unless_unprivileged(reopen(file.as_fd(), path));
@@ -76,7 +76,7 @@ fn reopen(file: BorrowedFd<'_>, path: &CStr) -> std::result::Result<OwnedFd, Err
     reopen_device(file, path, flags & KEPT)
 }
 
-/// Without privilege we cannot clone a mount, and a container of ours can do no more to a node of the host's
+/// Without privilege we cannot clone a mount; but then our container can do no more to a node of the host
 /// than we can.
 fn unless_unprivileged(
     reopened: std::result::Result<OwnedFd, Errno>,

@@ -1,6 +1,5 @@
-//! Everything that is wrong with a configuration on this host, told at once: what the document says in
-//! itself, and what the plan makes of it. The same rules and the same plan as `create` has, without stopping
-//! at the first fault.
+//! Finds everything that is wrong with a configuration on this host: in the document itself, and in the plan.
+//! It uses the rules and the plan of `create`, but does not stop at the first fault.
 
 use std::path::Path;
 
@@ -13,12 +12,12 @@ use crate::plan::seccomp::{self, system_calls};
 use crate::plan::{Request, plan_or_warn};
 use crate::spec::{self, ConfigError, Examined, Removed, spelling};
 
-/// What was found.
+/// The result of an examination.
 #[derive(Debug, Default)]
 pub(crate) struct Examination {
-    /// A container would not be made.
+    /// Reasons why no container would be made.
     pub faults: Vec<ConfigError>,
-    /// Something would not be as the configuration says.
+    /// Parts that would not be as the configuration says.
     pub losses: Vec<ConfigError>,
     /// What of the configuration can be read.
     pub spec: Option<Box<oci_spec::runtime::Spec>>,
@@ -32,7 +31,7 @@ pub(crate) fn examine(bytes: &[u8], facts: &Facts, request: &Request<'_>) -> Exa
     let mut found = Examination { faults: errors, ..Examination::default() };
     found.losses = unknown.into_iter().chain(warnings.iter().map(|warning| located(warning))).collect();
     let Some(spec) = spec else { return found };
-    // With a namespace that could not be read, the plan is another container's: what it lacks is no news.
+    // If a namespace could not be read, the plan is for another container, and its faults are not reported.
     let hides = |fault: &ConfigError| fault.concerns("/linux/namespaces") && !fault.has_guess();
     let is_whole = !found.faults.iter().any(hides);
     let mut warnings = Vec::new();
@@ -57,20 +56,20 @@ pub(crate) fn examine(bytes: &[u8], facts: &Facts, request: &Request<'_>) -> Exa
     found
 }
 
-/// Takes a sentence apart that begins with the pointer of its field.
+/// Splits a sentence that begins with the pointer of its field.
 fn located(sentence: &str) -> ConfigError {
     match sentence.split_once(": ").filter(|(pointer, _)| pointer.starts_with('/')) {
         // `/linux/resources/memory/swappiness has no effect`.
         Some((pointer, message)) => match pointer.split_once(" has no effect") {
             Some((pointer, "")) => ConfigError::new(pointer, format!("has no effect: {message}")),
-            // The document itself.
+            // The sentence is about the document itself.
             _ => ConfigError::new(pointer.trim_end_matches('/'), message),
         },
         None => ConfigError::new("", sentence),
     }
 }
 
-/// Adds which system call was probably meant: too long a search for a plan that is made for every container.
+/// Adds the system call that was probably meant. The search takes too long for the plan of every container.
 fn with_system_call(message: String) -> String {
     let meant = message.strip_prefix("no such system call, skipped: ");
     let meant = meant.and_then(|name| spelling::nearest(name, system_calls()));
@@ -78,13 +77,13 @@ fn with_system_call(message: String) -> String {
     message + &hint
 }
 
-/// All facts of this host that a plan may hang on.
+/// Reads all facts of this host that a plan can depend on.
 pub(crate) fn all_facts() -> Result<Facts> {
     read_facts(Needed { cgroup: NeededCgroup::OwnGroup, seccomp: true, resctrl: true, labels: true })
 }
 
-/// The error of a configuration that is refused, with what else is wrong with it: in the plan, in the rootfs,
-/// and in names that are probably misspelt. `refusal` if nothing more can be said.
+/// Makes the error of a refused configuration, with its other errors: in the plan, in the rootfs, and in
+/// names that are probably misspelt. Returns `refusal` if there is nothing to add.
 #[cold]
 #[inline(never)]
 pub(super) fn all_faults(refusal: Error, path: &Path, request: &Request<'_>) -> Error {

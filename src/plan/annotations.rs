@@ -46,7 +46,7 @@ pub(crate) struct Annotations {
 }
 
 impl Default for Annotations {
-    /// Of a configuration without any.
+    /// The values of a configuration without annotations.
     fn default() -> Self {
         Self {
             keep_groups: false,
@@ -58,7 +58,7 @@ impl Default for Annotations {
     }
 }
 
-/// `get` looks one up. Fails where one of those that act has a value that says nothing.
+/// Reads the annotations through `get`. Fails if one with an effect has an invalid value.
 pub(crate) fn read<'a>(get: impl Fn(&str) -> Option<&'a String>) -> Result<Annotations, ConfigError> {
     let switch = |key, default| get(key).map_or(Ok(default), |value| switch(key, value));
     let file = |key| get(key).map(|value| file(key, value)).transpose();

@@ -15,7 +15,7 @@ pub(super) fn c_string(
         .map_err(|_| ConfigError::new(pointer(), "has a NUL character within"))
 }
 
-/// The same for a list, whose strings stand at `pointer/0` and so on.
+/// Makes C strings of a list; `pointer/0` is the place of the first.
 pub(super) fn c_strings(texts: &[String], pointer: &str) -> Result<Vec<CString>> {
     let numbered = texts.iter().enumerate();
     Faults::collect(numbered.map(|(index, text)| c_string(text, || format!("{pointer}/{index}"))))
@@ -27,7 +27,7 @@ pub(super) fn optional_c_string(text: Option<&str>, pointer: &str) -> Result<Opt
     given.map(|text| c_string(text, || pointer.into())).transpose()
 }
 
-/// The same for a list of paths in the container, each of which must be absolute.
+/// Makes C strings of a list of paths in the container, each of which must be absolute.
 pub(super) fn absolute_paths(paths: Option<&Option<Vec<String>>>, pointer: &str) -> Result<Vec<CString>> {
     let paths = paths.and_then(|paths| paths.as_deref()).unwrap_or_default();
     let path = |(index, path): (usize, &String)| match path.starts_with('/') {

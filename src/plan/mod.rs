@@ -119,7 +119,7 @@ pub fn plan_container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Resu
     plan.map(|plan| Plan { warnings, ..plan })
 }
 
-/// As [`plan_container`]; there are warnings also where there is no plan.
+/// Plans like [`plan_container`]. There are warnings even if there is no plan.
 pub(crate) fn plan_or_warn(
     spec: &Spec,
     facts: &Facts,
@@ -127,7 +127,7 @@ pub(crate) fn plan_or_warn(
     warnings: &mut Vec<String>,
 ) -> Result<Plan> {
     let linux = spec.linux().as_ref();
-    // All else hangs on it.
+    // Everything else depends on it.
     let topology = namespaces::topology(linux)?;
     let mut faults = Faults::default();
     let annotations = annotations::read(|key| spec.annotations().as_ref()?.get(key));
@@ -176,13 +176,14 @@ pub(crate) fn plan_or_warn(
     })
 }
 
-/// What the resources say in vain, where there is no plan for the group that would tell.
+/// Returns the warnings about resources without effect, if there is no plan for the group that would contain
+/// them.
 fn cgroup_warnings(linux: Option<&Linux>, facts: &Facts) -> Vec<String> {
     let resources = linux.and_then(|linux| linux.resources().as_ref());
     resources.map(|resources| cgroup::plan::warnings(resources, facts.cgroup.mode())).unwrap_or_default()
 }
 
-/// What hangs on nothing else.
+/// The parts of a plan that depend on nothing else.
 struct Settings {
     hostname: Option<CString>,
     domainname: Option<CString>,

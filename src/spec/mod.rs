@@ -107,21 +107,21 @@ fn judge(
     spec
 }
 
-/// All that can be said of a configuration alone.
+/// Everything that can be said about a configuration by itself.
 #[derive(Debug, Default)]
 pub(crate) struct Examined {
-    /// What of it can be read, whatever is wrong with the rest.
+    /// The readable part, whatever is wrong with the rest.
     pub spec: Option<Box<Spec>>,
     pub errors: Vec<ConfigError>,
     /// Each begins with a JSON pointer.
     pub warnings: Vec<String>,
-    /// Members that nobody reads, and names that stand twice.
+    /// Members that nobody reads, and names that occur twice.
     pub unknown: Vec<ConfigError>,
-    /// What `spec` lacks of the text.
+    /// The parts of the text that `spec` lacks.
     pub removed: Removed,
 }
 
-/// As [`parse`], for telling everything: slower, and it goes on where that fails.
+/// Parses like [`parse`], but reports everything: it is slower, and continues where that one fails.
 pub(crate) fn examine(bytes: &[u8]) -> Examined {
     let mut diagnostics = Diagnostics::default();
     let spec = match read::examine::<Spec>(bytes, &mut diagnostics) {

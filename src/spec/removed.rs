@@ -1,17 +1,17 @@
-//! Items that were taken out of arrays so that the rest could be read. What is found in the rest is told at
-//! the place where it stands in the text.
+//! Items that were removed from arrays so that the others could be read. Errors in the others are reported at
+//! their place in the text.
 
-/// Which items, in the order in which they were taken out.
+/// The removed items, in the order of their removal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Removed(Vec<(String, usize)>);
 
 impl Removed {
-    /// `array` and `index` are as they were just before.
+    /// Adds an item. `array` and `index` are as they were just before its removal.
     pub(super) fn add(&mut self, array: &str, index: usize) {
         self.0.push((array.to_owned(), index));
     }
 
-    /// Where the value at `pointer` of what is left stands in the text.
+    /// Returns where the value at `pointer` of the rest is in the text.
     pub(crate) fn original(&self, pointer: &str) -> String {
         let mut pointer = pointer.to_owned();
         for (array, removed) in self.0.iter().rev() {

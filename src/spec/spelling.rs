@@ -1,14 +1,14 @@
 //! Finds the word that was probably meant.
 
-/// The word of `known` that `typed` is most probably a slip for; None where none is near.
+/// Returns the word of `known` that `typed` was probably meant to be; `None` if none is similar.
 pub(crate) fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // What comes from a document may be of any length; no word that is known is longer.
+    // Text from a document may have any length; no known word is longer.
     if typed.is_empty() || typed.len() > 64 {
         return None;
     }
     let known: Vec<&str> = known.into_iter().collect();
     let plain = |word: &str| word.to_ascii_lowercase().replace(['-', '_', '.'], "");
-    // What all begin with (`RLIMIT_`) makes no two of them alike, and is left out by many.
+    // A common prefix (`RLIMIT_`) does not make two words similar, and many people leave it out.
     let prefix = common_prefix(&known);
     let bare = plain(typed.strip_prefix(prefix).unwrap_or(typed));
     let distance = |word: &str| {
@@ -17,7 +17,7 @@ pub(crate) fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>)
         whole.min(strsim::osa_distance(&bare, &plain(&word[prefix.len()..])))
     };
     let near = known.iter().map(|word| (distance(word), *word)).min_by_key(|(distance, _)| *distance)?;
-    // One slip in a short word makes another word of it; a long one stands for two or three.
+    // In a short word one typing error is allowed, in a long one two or three.
     let allowed = match near.1.len() - prefix.len() {
         0..=2 => 0,
         3..=5 => 1,
@@ -27,7 +27,7 @@ pub(crate) fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>)
     (near.0 <= allowed && near.1 != typed).then_some(near.1)
 }
 
-/// What all words begin with, up to its last `_`.
+/// Returns the common prefix of all words, up to its last `_`.
 fn common_prefix<'a>(words: &[&'a str]) -> &'a str {
     let [first, rest @ ..] = words else { return "" };
     if rest.is_empty() {
@@ -38,7 +38,7 @@ fn common_prefix<'a>(words: &[&'a str]) -> &'a str {
     ends.filter(shared).last().map_or("", |end| &first[..end])
 }
 
-/// ` (did you mean "network"?)`, or nothing.
+/// Returns ` (did you mean "network"?)`, or nothing.
 pub(crate) fn hint(meant: Option<&str>) -> String {
     meant.map_or_else(String::new, |meant| format!(" (did you mean {meant:?}?)"))
 }

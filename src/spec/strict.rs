@@ -8,8 +8,8 @@
 //! fails.
 //!
 //! A document that readers read differently is one thing to who checks it and another to who runs it
-//! (CVE-2021-41190): of two members of one name Go takes the last and others the first, and one of another case
-//! is a member to Go alone. [`from_slice`] refuses both, for images and our own files.
+//! (CVE-2021-41190): of two members of one name Go takes the last and others the first, and one of another
+//! case is a member to Go alone. [`from_slice`] refuses both, for images and our own files.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -359,8 +359,8 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Name<'_, V> {
     }
 }
 
-/// Whether Go's reader takes a member for the field: it ignores case, and also knows the two letters outside ASCII
-/// whose other case is inside.
+/// Whether Go's reader takes a member for the field: it ignores case, and also knows the two letters outside
+/// ASCII whose other case is inside.
 fn is_one_to_go(field: &str, name: &str) -> bool {
     let fold = |c: char| match c {
         'ſ' => 's',

@@ -122,8 +122,8 @@ pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32, resolve:
             )
         };
         match check(fd) {
-            // EAGAIN: the kernel saw a rename during an IN_ROOT lookup and asks to try again (man openat2). Not for
-            // ever: a seccomp filter may answer so, and others may rename without end.
+            // EAGAIN: the kernel saw a rename during an IN_ROOT lookup and asks to try again (man openat2).
+            // Not for ever: a seccomp filter may answer so, and others may rename without end.
             Err(Errno::EAGAIN | Errno::EINTR) if refused < MOST_REFUSED => refused += 1,
             // SAFETY: a descriptor that the kernel has just made for us, owned by nobody else.
             other => return other.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) }),

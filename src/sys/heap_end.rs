@@ -30,8 +30,8 @@ impl<A> EndsWithoutMemory<A> {
     }
 }
 
-// SAFETY: every call is the inner allocator's, with the arguments and under the conditions that it was made with; what
-// comes back is the inner one's pointer.
+// SAFETY: every call is the inner allocator's, with the arguments and under the conditions that it was made
+// with; what comes back is the inner one's pointer.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for EndsWithoutMemory<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as above.

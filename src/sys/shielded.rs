@@ -12,8 +12,8 @@ use super::Result;
 use super::mount::{mount_setattr, open_tree_clone};
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
 
-/// Clones the mount of one file, read-only and attached nowhere: of the file at `path`, or of what `dir`
-/// stands for where that is empty.
+/// Clones the mount of one file, read-only and attached nowhere: of the file at `path`, or of the descriptor
+/// `dir` itself if `path` is empty.
 pub fn clone_read_only(dir: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
     let mount = open_tree_clone(dir, path, false, 0)?;
     let read_only = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
@@ -21,8 +21,8 @@ pub fn clone_read_only(dir: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
     Ok(mount)
 }
 
-/// Opens the same character device on a read-only mount. By `path` where the descriptor is one of another
-/// mount namespace, whose mounts cannot be cloned; ENODEV if that is not the device.
+/// Opens the same character device on a read-only mount. If the descriptor belongs to another mount
+/// namespace, whose mounts cannot be cloned, it is opened by `path`; ENODEV if that is not the device.
 pub fn reopen_device(device: BorrowedFd<'_>, path: &CStr, flags: OFlag) -> Result<OwnedFd> {
     match clone_read_only(device, c"") {
         Err(Errno::EINVAL) => {}
@@ -34,10 +34,10 @@ pub fn reopen_device(device: BorrowedFd<'_>, path: &CStr, flags: OFlag) -> Resul
     if is_it { open_cloned(&mount, flags) } else { Err(Errno::ENODEV) }
 }
 
-/// Opens the file that a clone stands for, by the link of procfs: nothing else opens what is attached
+/// Opens the file of a clone through its link in procfs: no other path leads to a mount that is attached
 /// nowhere.
 fn open_cloned(mount: &OwnedFd, flags: OFlag) -> Result<OwnedFd> {
     let link = format!("/proc/self/fd/{}", mount.as_raw_fd());
-    // Not open: musl's asks a second time for what old kernels passed over, O_CLOEXEC.
+    // openat and not open: musl's open makes a second call to set O_CLOEXEC, which very old kernels ignored.
     nix::fcntl::openat(AT_FDCWD, &*link, flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY, Mode::empty())
 }

@@ -66,12 +66,13 @@ pub fn spawn(program: &Program<'_>) -> Result<(i32, OwnedFd)> {
     }
 }
 
-/// Closes our end, and looks whether it is closed: a seccomp filter may deny that, and to read from the pipe would then
-/// be to wait for ever. (The C library takes EINTR for success.)
+/// Closes our end, and looks whether it is closed: a seccomp filter may deny that, and to read from the pipe
+/// would then be to wait for ever. (The C library takes EINTR for success.)
 fn really_close(writer: OwnedFd) -> Result<()> {
     let number = writer.as_raw_fd();
     drop(writer);
-    // SAFETY: reads a flag of a number, whatever it stands for; there is no other thread that could open it anew.
+    // SAFETY: reads a flag of a number, whatever it stands for; there is no other thread that could open it
+    // anew.
     let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
     if flags < 0 { Ok(()) } else { Err(Errno::EPERM) }
 }

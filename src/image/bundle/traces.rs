@@ -181,7 +181,8 @@ impl Traces {
             && found.is_ok_and(|found| self.ids.contains(&(found.st_dev, found.st_ino)))
     }
 
-    /// As `is_layer`, of a relative path. The directory that it begins at is not told: most often it is the process's.
+    /// As `is_layer`, of a relative path. The directory that it begins at is not told: most often it is the
+    /// process's.
     fn is_relative_layer(&self, layer: &[u8], process: &Path) -> bool {
         let below = Path::new(std::ffi::OsStr::from_bytes(layer.strip_prefix(b"./").unwrap_or(layer)));
         let cwd = process.join("cwd");

@@ -1,4 +1,4 @@
-//! What a file is, by its first bytes.
+//! Finds out what a file is, by its first bytes.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -6,18 +6,18 @@ use std::path::Path;
 
 use super::elf;
 
-/// As much as the kernel looks at itself (BINPRM_BUF_SIZE).
+/// The kernel reads as much itself (BINPRM_BUF_SIZE).
 const HEAD: usize = 256;
 
 pub(super) enum Content {
-    /// What stands behind `#!`, as far as it was read.
+    /// A script: the text after `#!`, as far as it was read.
     Script(Vec<u8>),
     Elf(elf::Program),
-    /// None that this kernel knows: what it is.
+    /// No format that this kernel executes: its description.
     Other(String),
 }
 
-/// Formats that somebody takes for a program, by the bytes they begin with.
+/// Formats that people take for programs, by their first bytes.
 const FORMATS: &[(&[u8], &str)] = &[
     (b"MZ", "a Windows program"),
     (b"\xcf\xfa\xed\xfe", "a macOS program"),
@@ -34,7 +34,7 @@ const FORMATS: &[(&[u8], &str)] = &[
     (b"\xef\xbb\xbf#!", "a script with a byte order mark before its #!"),
 ];
 
-/// None where the file cannot be read: a program need not be readable.
+/// Reads the content of a file. `None` if the file cannot be read: a program need not be readable.
 pub(super) fn of(path: &Path) -> Option<Content> {
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).ok()?;
     if !file.metadata().ok()?.is_file() {
@@ -51,7 +51,7 @@ pub(super) fn of(path: &Path) -> Option<Content> {
     })
 }
 
-/// What no kernel executes.
+/// Describes a file that no kernel executes.
 fn unknown(head: &[u8]) -> String {
     if let Some((_, what)) = FORMATS.iter().find(|(begin, _)| head.starts_with(begin)) {
         return format!("{what}, no program for Linux");
@@ -69,7 +69,7 @@ fn unknown(head: &[u8]) -> String {
     }
 }
 
-/// The interpreter that a `#!` line names, as the kernel reads it.
+/// Returns the interpreter that a `#!` line names, as the kernel reads it.
 pub(super) fn interpreter(line: &[u8]) -> Result<&[u8], &'static str> {
     let end = line.iter().position(|&byte| byte == b'\n');
     let text = &line[..end.unwrap_or(line.len())];

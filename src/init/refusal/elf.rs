@@ -1,5 +1,5 @@
-//! The head of an ELF file (elf(5)): for which machine it is, and which loader it asks for. None of its
-//! numbers is believed.
+//! The head of an ELF file (elf(5)): its machine, and the loader that it asks for. None of its numbers is
+//! trusted.
 
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
@@ -10,10 +10,10 @@ const LOADABLE: u32 = 1;
 const LOADER: u32 = 3;
 const EXECUTABLE: u16 = 2;
 const SHARED: u16 = 3;
-/// More than a linker makes; the kernel takes 64 KiB of them.
+/// More than a linker makes; the kernel accepts 64 KiB of them.
 const MOST_SEGMENTS: u16 = 64;
 
-/// The numbers of machines with the names that uname(1) has for them.
+/// The numbers of machines with their names in uname(1).
 const MACHINES: &[(u16, &str)] = &[
     (2, "sparc"),
     (3, "i386"),
@@ -32,7 +32,7 @@ const MACHINES: &[(u16, &str)] = &[
     (258, "loongarch64"),
 ];
 
-/// What the head of an ELF file says.
+/// The head of an ELF file.
 pub(super) struct Program {
     is_64: bool,
     is_little: bool,
@@ -43,7 +43,7 @@ pub(super) struct Program {
     has_code: bool,
 }
 
-/// The bytes of a number at this place; zeros where the file is too short.
+/// Returns the bytes of a number at this place; zeros if the file is too short.
 fn bytes<const N: usize>(from: &[u8], at: usize) -> [u8; N] {
     from.get(at..at + N).and_then(|part| part.try_into().ok()).unwrap_or([0; N])
 }
@@ -101,12 +101,12 @@ impl Program {
         self.order(bytes::<2>(from, at)) as u16
     }
 
-    /// An address of its class.
+    /// Returns an address of the file's class.
     fn word(&self, from: &[u8], at: usize) -> u64 {
         if self.is_64 { self.order(bytes::<8>(from, at)) } else { self.order(bytes::<4>(from, at)) }
     }
 
-    /// What it is, if that is nothing for this machine.
+    /// Describes a program that is not for this machine; `None` if it is.
     pub(super) fn not_for_here(&self) -> Option<String> {
         let machine = self.machine_name();
         let here = std::env::consts::ARCH;
@@ -128,7 +128,7 @@ impl Program {
         }
     }
 
-    /// What makes it no program.
+    /// Describes the damage that makes the file no program.
     pub(super) fn damage(&self) -> Option<&'static str> {
         match self.kind {
             1 => Some("an object file, which is still to be linked"),
@@ -140,7 +140,7 @@ impl Program {
     }
 }
 
-/// The C library that a loader belongs to, by its name.
+/// Returns the C library that a loader belongs to, by its name.
 pub(super) fn library(loader: &Path) -> Option<&'static str> {
     let name = loader.file_name()?.as_bytes();
     [

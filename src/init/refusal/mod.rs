@@ -1,10 +1,8 @@
-//! Why the kernel refuses to execute a program: looked for where the program is, by the process that was
-//! refused, in its own root and with its own rights. Engines start what `create` has left waiting, when no
-//! runtime is there any more that could look; and what a container's process may not see, nobody looks at for
-//! it.
+//! Finds out why the kernel refuses to execute a program. The refused process itself looks, in its own root
+//! and with its own rights: engines start what `create` has left waiting, when no runtime is left that could
+//! look, and nobody looks at files for a container's process that it may not see itself.
 //!
-//! All that is looked at is somebody else's: a file is opened only where it is a regular one, and its first
-//! bytes are all that is read.
+//! All these files belong to somebody else: only a regular file is opened, and only its first bytes are read.
 
 mod content;
 mod elf;
@@ -25,12 +23,12 @@ use content::Content;
 use text::{mode, show};
 use way::{Stop, walk};
 
-/// The kernel follows as many interpreters of interpreters (fs/exec.c).
+/// The kernel follows this many interpreters of interpreters (fs/exec.c).
 const MOST_INTERPRETERS: u32 = 5;
 /// The longest single argument or variable (MAX_ARG_STRLEN, execve(2)).
 const LONGEST_STRING: usize = 131_072;
 
-/// Why execve(2) refused `path` with this errno. None where nothing is found that would explain it.
+/// Returns why execve(2) refused `path` with this errno. `None` if nothing explains it.
 pub(super) fn reason(path: &CStr, args: &[CString], env: &[CString], errno: Errno) -> Option<String> {
     match errno {
         Errno::E2BIG => too_big(args, env),
@@ -40,7 +38,7 @@ pub(super) fn reason(path: &CStr, args: &[CString], env: &[CString], errno: Errn
     }
 }
 
-/// Why `path` cannot be executed, or what it needs to be.
+/// Returns why `path` cannot be executed.
 fn of_file(path: &Path, errno: Errno, depth: u32) -> Option<String> {
     let found = match walk(path) {
         Ok(found) => found,
@@ -58,18 +56,18 @@ fn of_file(path: &Path, errno: Errno, depth: u32) -> Option<String> {
     match content::of(&found)? {
         Content::Script(line) => of_script(&line, errno, depth),
         Content::Elf(program) => of_elf(&program, errno, depth),
-        // Else the kernel would have said so.
+        // With another errno the kernel would have said so.
         Content::Other(what) => (errno == Errno::ENOEXEC).then_some(what),
     }
 }
 
-/// By its mode or its mount.
+/// Returns why the mode or the mount forbids it.
 fn not_allowed(path: &Path, stat: &FileStat) -> Option<String> {
     if is_noexec(path) {
         return Some(format!("{} is mounted noexec", show(mount_of(path))));
     }
-    // Not with AT_EACCESS, for which a C library may need another process; the user is both, the real and the
-    // effective one.
+    // AT_EACCESS is not used, because a C library may need another process for it. The real and the effective
+    // user are the same here.
     let refused = access(path, AccessFlags::X_OK) == Err(Errno::EACCES);
     refused.then(|| match stat.st_mode & 0o111 {
         0 => format!("mode {} has no x bit", mode(stat)),
@@ -83,7 +81,7 @@ fn is_noexec(path: &Path) -> bool {
     statvfs(path).is_ok_and(|stat| stat.flags().contains(FsFlags::ST_NOEXEC))
 }
 
-/// The topmost directory above `path` that is still of its file system, and noexec like it.
+/// Returns the topmost directory above `path` that is on the same filesystem, and noexec like it.
 fn mount_of(path: &Path) -> &Path {
     let device = |path: &Path| lstat(path).map(|stat| stat.st_dev).ok();
     let own = device(path);
@@ -117,9 +115,9 @@ fn of_elf(program: &elf::Program, errno: Errno, depth: u32) -> Option<String> {
     }
 }
 
-/// Why `path`, which a program names as what it is run by, does not do.
+/// Returns why `path`, which a program names as its interpreter or loader, cannot be used.
 fn of_needed(what: &str, path: &Path, errno: Errno, depth: u32) -> Option<String> {
-    // A walk in a circle would end at the first script that is its own interpreter.
+    // A circle would end at the first script that is its own interpreter.
     if depth > MOST_INTERPRETERS {
         return None;
     }
@@ -134,7 +132,7 @@ fn of_needed(what: &str, path: &Path, errno: Errno, depth: u32) -> Option<String
     }
 }
 
-/// Which of the two limits of execve(2) the arguments and the environment exceed.
+/// Returns which of the two limits of execve(2) the arguments and the environment exceed.
 fn too_big(args: &[CString], env: &[CString]) -> Option<String> {
     let length = |text: &CString| text.as_bytes_with_nul().len();
     let long = |list: &[CString]| list.iter().position(|text| length(text) > LONGEST_STRING);
@@ -162,14 +160,13 @@ fn too_big(args: &[CString], env: &[CString]) -> Option<String> {
     })
 }
 
-/// KERNEL: a user change that goes beyond RLIMIT_NPROC is told by the execve that follows it.
+/// A change of user that exceeds RLIMIT_NPROC makes the following execve fail.
 fn too_many_processes() -> Option<String> {
     let (most, _) = getrlimit(Resource::RLIMIT_NPROC).ok()?;
     Some(format!("user {} has more processes than its RLIMIT_NPROC of {most} allows", geteuid()))
 }
 
-/// What a name in `PATH` leads to that is no program, of a program that was not found at all: a symlink that
-/// dangles.
+/// Explains why a program was not found at all, if a name in `PATH` is a dangling symlink.
 pub(super) fn dangling(candidates: &[CString]) -> Option<String> {
     candidates.iter().find_map(|candidate| {
         let path = Path::new(OsStr::from_bytes(candidate.to_bytes()));

@@ -1,11 +1,11 @@
-//! Words for what stands in a file system.
+//! Words for files and their properties.
 
 use std::path::Path;
 
 use nix::sys::stat::FileStat;
 
-/// A name as it is, or in quotes where somebody could not tell where it ends; never what a terminal would act
-/// on.
+/// Shows a name as it is, or in quotes if it is not clear where it ends. It never contains characters that
+/// control a terminal.
 pub(super) fn show(path: &Path) -> String {
     let text = path.to_string_lossy();
     match text.is_empty() || text.chars().any(|letter| letter.is_control() || letter.is_whitespace()) {
@@ -14,12 +14,12 @@ pub(super) fn show(path: &Path) -> String {
     }
 }
 
-/// Its mode, as chmod(1) takes it.
+/// Shows the mode as chmod(1) takes it.
 pub(super) fn mode(stat: &FileStat) -> String {
     format!("{:04o}", stat.st_mode & 0o7777)
 }
 
-/// What it is other than a regular file.
+/// Names the type of a file that is not regular.
 pub(super) fn kind(stat: &FileStat) -> Option<&'static str> {
     match stat.st_mode & libc::S_IFMT {
         libc::S_IFREG => None,

@@ -1,4 +1,4 @@
-//! The way to a program: each directory and symlink in turn, up to the first that cannot be passed.
+//! Follows the path of a program: each directory and symlink in turn, up to the first that cannot be passed.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -12,21 +12,21 @@ use nix::unistd::geteuid;
 use super::text::{mode, show};
 use crate::inroot::MAX_SYMLINKS;
 
-/// Why a way ends before its end.
+/// The reason why the path cannot be followed to its end.
 pub(super) enum Stop {
-    /// What is missing, and the symlink that led there, with what it says.
+    /// A missing file, and the symlink that leads to it, with its text.
     Missing {
         missing: PathBuf,
         link: Option<(PathBuf, PathBuf)>,
     },
     NoDirectory(PathBuf),
     Closed(PathBuf),
-    /// The symlink at which too many have been followed.
+    /// The symlink that was one too many.
     Circle(PathBuf),
     Other,
 }
 
-/// Follows `path`, from `/` or from the working directory. Returns where it leads, without symlinks.
+/// Follows `path`, from `/` or from the working directory. Returns the path without symlinks.
 pub(super) fn walk(path: &Path) -> Result<PathBuf, Stop> {
     let mut here = if path.is_absolute() { PathBuf::from("/") } else { PathBuf::from(".") };
     let mut ahead: VecDeque<OsString> = names(path).collect();
@@ -69,8 +69,8 @@ fn names(path: &Path) -> impl Iterator<Item = OsString> {
     })
 }
 
-/// There is no symlink in `here`, so the name alone can go; only above the working directory there is none to
-/// take away.
+/// Removes the last name of `here`, which contains no symlinks. Only above the working directory there is no
+/// name to remove.
 fn up(here: &mut PathBuf) {
     match here.file_name() {
         Some(_) => drop(here.pop()),
@@ -89,12 +89,12 @@ fn stop(errno: Errno, here: &Path, next: &Path, link: Option<(PathBuf, PathBuf)>
 }
 
 impl Stop {
-    /// Whether `path` itself is missing, and nothing more is to be said of it.
+    /// Whether `path` itself is missing, and there is nothing to add.
     fn is_missing(&self, path: &Path) -> bool {
         matches!(self, Self::Missing { missing, link: None } if missing == path)
     }
 
-    /// In words, behind the kernel's answer about `path`; None where those would say the same again.
+    /// Words the reason, to follow the kernel's answer about `path`; `None` if it would only repeat that.
     pub(super) fn told(&self, path: &Path) -> Option<String> {
         match self {
             Self::Missing { missing, link: Some((link, target)) } => Some(told_link(link, target, missing)),
@@ -109,7 +109,7 @@ impl Stop {
     }
 }
 
-/// Whether the last name of the path is what is missing.
+/// Whether the last name of the path is the missing one.
 fn is_last(missing: &Path, path: &Path) -> bool {
     missing.file_name() == path.file_name() && missing.components().count() >= path.components().count()
 }

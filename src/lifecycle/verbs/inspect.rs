@@ -1,5 +1,5 @@
-//! `inspect`: tells all that can be seen of a container from outside, for a person who looks for a fault. A
-//! verb of tare alone.
+//! `inspect`: shows everything that can be seen of a container from outside, for a person who looks for a
+//! fault. Only tare has this verb.
 
 pub(crate) mod mounts;
 mod namespaces;
@@ -20,26 +20,25 @@ use crate::error::{Error, Result};
 use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::Globals;
 
-/// What `inspect` prints. Of a stopped container only the state, the cgroup's directories and `waiting` are
-/// there.
+/// The output of `inspect`. A stopped container has only the state, the cgroup's directories and `waiting`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Inspection {
     #[serde(flatten)]
     pub state: State,
-    /// Why the container does not go on, in a sentence each, with the command that lets it.
+    /// Why the container does not go on: one sentence for each reason, with the command that helps.
     pub waiting: Vec<String>,
     pub namespaces: Vec<NamespaceSeen>,
     /// Directories of the cgroup, one per hierarchy.
     pub cgroup: Vec<String>,
-    /// Use against limits.
+    /// Usage and limits.
     pub usage: Vec<Usage>,
     /// The first process.
     pub process: Option<ProcessSeen>,
     /// Processes in the container that `exec` started, each the first of its session.
     pub exec_sessions: Vec<Session>,
     pub mounts: Vec<MountSeen>,
-    /// What could not be looked at, and why.
+    /// What could not be read, and why.
     pub unknown: Vec<String>,
 }
 
@@ -58,8 +57,8 @@ impl Inspection {
         }
     }
 
-    /// The value, or its default with the error among the unknown: one thing that cannot be seen hides no
-    /// other.
+    /// Returns the value, or its default with the error among `unknown`: one unreadable value must not hide
+    /// the others.
     fn known<T: Default>(&mut self, what: &str, result: Result<T>) -> T {
         result.unwrap_or_else(|error: Error| {
             self.unknown.push(format!("{what}: {error}"));
@@ -71,7 +70,7 @@ impl Inspection {
 /// Looks at a container and its first process.
 ///
 /// # Errors
-/// `Kind::NotFound` where there is no such container. What cannot be looked at is among `unknown`.
+/// `Kind::NotFound` if there is no such container. Values that cannot be read are among `unknown`.
 pub(crate) fn inspect(globals: &Globals, id: &ContainerId) -> Result<Inspection> {
     let container = load::container(globals, id)?;
     let mut seen = Inspection::new(state::from_container(load::container(globals, id)?));
@@ -80,7 +79,8 @@ pub(crate) fn inspect(globals: &Globals, id: &ContainerId) -> Result<Inspection>
     if matches!(container.status, Status::Stopped | Status::Creating) {
         return Ok(seen);
     }
-    // The pidfd is opened first and asked last: what was read from /proc in between is of this process.
+    // The pidfd is opened first and checked last: everything read from /proc in between belongs to this
+    // process.
     let pidfd = container.pidfd()?;
     look(&mut seen, &container, container.pid()?);
     if crate::sys::process::pidfd_send_signal(std::os::fd::AsFd::as_fd(&pidfd), 0).is_err() {
@@ -100,7 +100,7 @@ fn look(seen: &mut Inspection, container: &LoadedContainer, pid: i32) {
     seen.process = seen.known("process", process.map(Some));
     let members = container.group().and_then(|group| group.procs());
     let members = seen.known("processes", members);
-    // A frozen process of v1 is in an uninterruptible wait, which the status says already.
+    // A frozen v1 process is in an uninterruptible wait, which the status shows already.
     if container.status != Status::Paused {
         seen.waiting.extend(waiting::of_processes(&members));
     }

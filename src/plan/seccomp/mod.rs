@@ -63,7 +63,8 @@ pub struct Filter {
     pub permits_execve: bool,
     /// Whether a process can end itself under the filter.
     pub permits_exit: bool,
-    /// Whether a process can say under the filter why it fails: it needs memory, the runtime's socket and an end.
+    /// Whether a process can say under the filter why it fails: it needs memory, the runtime's socket and an
+    /// end.
     pub permits_report: bool,
     /// The parts of the profile that have no effect and why, each with its JSON pointer. They go to the debug
     /// log: engines write one profile for every machine, so some part of it never has an effect.

@@ -1,5 +1,5 @@
-//! The mounts that a process sees, each with the entry of the configuration that it came from, and what is
-//! different from what was asked for.
+//! The mounts that a process sees, each with its entry in the configuration, and the differences from that
+//! entry.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -28,20 +28,20 @@ pub(crate) struct MountSeen {
     pub destination: String,
     #[serde(rename = "type")]
     pub kind: String,
-    /// What the kernel calls the source; for a directory of a file system, with that directory behind a
+    /// The kernel's name for the source. For a directory of a filesystem, that directory follows after a
     /// colon.
     pub source: String,
-    /// Of the mount itself, sorted.
+    /// The options of the mount itself, sorted.
     pub options: Vec<String>,
-    /// The JSON pointer of the configuration's entry. None: it was mounted later, or by the runtime of
-    /// itself.
+    /// The JSON pointer of the configuration's entry. `None`: it was mounted later, or by the runtime on its
+    /// own.
     pub pointer: Option<String>,
-    /// How it differs from that entry.
+    /// The differences from that entry.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<String>,
 }
 
-/// The flags that mountinfo shows, in its words.
+/// The flags that mountinfo shows, under its names.
 const FLAGS: [(&str, u64); 6] = [
     ("ro", MOUNT_ATTR_RDONLY),
     ("nosuid", MOUNT_ATTR_NOSUID),
@@ -51,18 +51,18 @@ const FLAGS: [(&str, u64); 6] = [
     ("nosymfollow", MOUNT_ATTR_NOSYMFOLLOW),
 ];
 
-/// What the configuration asks for at one place.
+/// The mount that the configuration asks for at one place.
 struct Asked {
     pointer: String,
-    /// Of the file system; none for a bind.
+    /// The type of the filesystem; `None` for a bind.
     kind: Option<String>,
-    /// Each flag that an option names, and whether it is to be set: the last word wins.
+    /// Each flag that an option names, and whether it is set: the last word wins.
     flags: BTreeMap<u64, bool>,
-    /// Whether the entry brings the mounts below its own too: a recursive bind, or `cgroup` on v1.
+    /// Whether the entry includes the mounts below its own: a recursive bind, or `cgroup` on v1.
     with_mounts_below: bool,
 }
 
-/// The mounts of process `pid`, whose container was made from `config`.
+/// Returns the mounts of process `pid`, whose container was made from `config`.
 pub(super) fn of_process(pid: i32, config: &[u8]) -> Result<Vec<MountSeen>> {
     let root = Root::open(Path::new(&format!("/proc/{pid}/root"))).context("open the container's root")?;
     let asked = by_mount_id(&root, config)?;
@@ -77,14 +77,15 @@ pub(super) fn of_process(pid: i32, config: &[u8]) -> Result<Vec<MountSeen>> {
     Ok(mounts.iter().map(|mount| seen(mount, asked(mount), || bringer(mount))).collect())
 }
 
-/// The mounts that `mount` stands on, the nearest first.
+/// Returns the mounts above `mount` in the tree, the nearest first.
 fn above<'a>(mount: &MountInfo, by_id: &BTreeMap<i32, &'a MountInfo>) -> impl Iterator<Item = &'a MountInfo> {
     let parent = |mount: &MountInfo| by_id.get(&mount.pid).copied();
-    // The kernel has no circle of parents, but mounts come and go while the list is read.
+    // The kernel has no circle of parents, but the list can change while it is read.
     std::iter::successors(parent(mount), move |mount| parent(mount)).take(by_id.len())
 }
 
-/// What is asked for, by the mount that its path leads to now: the last entry of two for one place.
+/// Returns the requested mounts by the mount that their path leads to now. Of two entries for one place the
+/// last counts.
 fn by_mount_id(root: &Root, config: &[u8]) -> Result<BTreeMap<u64, Asked>> {
     let config: Value = serde_json::from_slice(config)
         .map_err(|error| fail!(Kind::State, "the kept config.json: {error}"))?;
@@ -99,7 +100,7 @@ fn by_mount_id(root: &Root, config: &[u8]) -> Result<BTreeMap<u64, Asked>> {
     Ok(all.into_iter().filter_map(place).collect())
 }
 
-/// The mount whose root stands at `path`; none where nothing is mounted there.
+/// Returns the mount whose root is at `path`; `None` if nothing is mounted there.
 fn mount_at(root: &Root, path: &str) -> Option<u64> {
     let found = root.resolve(&CString::new(path).ok()?, OFlag::O_PATH).ok()?;
     let found = found.as_fd();
@@ -151,7 +152,7 @@ fn bits(flags: u64) -> impl Iterator<Item = u64> {
     FLAGS.into_iter().map(|(_, flag)| flag).filter(move |flag| flags & flag != 0)
 }
 
-/// `bringer` is the entry that this mount came with, where none asked for it.
+/// `bringer` is the entry that included this mount, if no entry asked for it.
 fn seen(mount: &MountInfo, asked: Option<&Asked>, bringer: impl FnOnce() -> Option<String>) -> MountSeen {
     let mut options: Vec<String> = mount.mount_options.keys().cloned().collect();
     options.sort();
@@ -168,7 +169,7 @@ fn seen(mount: &MountInfo, asked: Option<&Asked>, bringer: impl FnOnce() -> Opti
 
 fn differences(asked: &Asked, kind: &str, options: &[String]) -> Vec<String> {
     let mut all = Vec::new();
-    // `cgroup` is asked for on every host, and is what the host has.
+    // The type `cgroup` is valid on every host, and means what the host has.
     if let Some(asked) = asked.kind.as_deref().filter(|asked| *asked != kind && !asked.starts_with("cgroup"))
     {
         all.push(format!("{asked} was asked for, {kind} is there"));

@@ -1,4 +1,4 @@
-//! What the kernel tells of a container's processes in /proc: who they are and what they may.
+//! The ids and rights of a container's processes, according to /proc.
 
 use std::collections::BTreeMap;
 
@@ -15,19 +15,19 @@ use crate::fail;
 pub(crate) struct ProcessSeen {
     pub pid: i32,
     pub args: Vec<String>,
-    /// Effective ids, as the host counts them.
+    /// The effective ids, in the host's numbers.
     pub uid: u32,
     pub gid: u32,
     pub additional_gids: Vec<u32>,
-    /// The five sets of capabilities(7), by their names in config.json.
+    /// The five sets of capabilities(7), under their names in config.json.
     pub capabilities: BTreeMap<&'static str, Vec<String>>,
     pub no_new_privileges: bool,
     /// `disabled`, `strict` or `filter`.
     pub seccomp: &'static str,
-    /// The AppArmor profile or SELinux label; none where no security module has one.
+    /// The AppArmor profile or SELinux label; `None` if no security module has one.
     pub label: Option<String>,
     pub oom_score_adj: i16,
-    /// In the container.
+    /// The path inside the container.
     pub cwd: String,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct ProcessSeen {
 pub(crate) struct Session {
     pub pid: i32,
     pub args: Vec<String>,
-    /// The process that started it, or took it over when that ended.
+    /// The process that started it, or that took it over after its parent's end.
     pub parent: i32,
 }
 
@@ -72,7 +72,8 @@ fn seccomp_mode(mode: Option<u32>) -> &'static str {
     }
 }
 
-/// The file is empty, or reading it fails with EINVAL, where there is no security module with labels.
+/// Reads the label. Without a security module that has labels, the file is empty, or reading it fails with
+/// EINVAL.
 fn label(process: &Process) -> Option<String> {
     let mut file = process.open_relative("attr/current").ok()?;
     let mut text = String::new();
@@ -93,7 +94,7 @@ fn capabilities(status: &Status) -> BTreeMap<&'static str, Vec<String>> {
     .into()
 }
 
-/// One that is younger than our list has its number for a name.
+/// Returns the names. A capability that is newer than our list is shown by its number.
 fn names(bits: u64) -> Vec<String> {
     let name = |number: u64| {
         let known = caps::all().into_iter().find(|known: &Capability| u64::from(known.index()) == number);
@@ -102,7 +103,7 @@ fn names(bits: u64) -> Vec<String> {
     (0..64).filter(|number| bits >> number & 1 == 1).map(name).collect()
 }
 
-/// The processes among `members` that descend neither from `init` nor from another of these.
+/// Returns the processes among `members` that descend neither from `init` nor from another of these.
 pub(super) fn exec_sessions(members: &[i32], init: i32) -> Vec<Session> {
     let parents: BTreeMap<i32, i32> =
         members.iter().filter_map(|&pid| Some((pid, Process::new(pid).ok()?.stat().ok()?.ppid))).collect();

@@ -1,11 +1,11 @@
-//! Why a container does not go on.
+//! Finds out why a container does not go on.
 
 use procfs::process::{ProcState, Process};
 
 use crate::container::Status;
 use crate::lifecycle::load::LoadedContainer;
 
-/// What the status alone says.
+/// Returns the reasons that the status alone shows.
 pub(super) fn of_container(container: &LoadedContainer) -> Vec<String> {
     let id = &container.record.id;
     let sentence = match container.status {
@@ -18,7 +18,7 @@ pub(super) fn of_container(container: &LoadedContainer) -> Vec<String> {
     vec![sentence]
 }
 
-/// A creation that takes long waits for a hook, which is a child of the runtime, or for a hook in the
+/// Explains a slow creation: it waits for a hook, which is a child of the runtime, or for a hook in the
 /// container.
 fn of_creator(creator: i32) -> Vec<String> {
     let mut sentences = vec![format!("process {creator} is creating it")];
@@ -39,7 +39,8 @@ fn command(process: &Process) -> String {
     process.cmdline().unwrap_or_default().join(" ")
 }
 
-/// Processes that neither run nor wait for an event: a state in which signals do nothing or others decide.
+/// Finds processes that neither run nor wait for an event, but are in a state in which signals have no effect
+/// or others decide.
 pub(super) fn of_processes(pids: &[i32]) -> Vec<String> {
     pids.iter().filter_map(|&pid| of_process(&Process::new(pid).ok()?)).collect()
 }
