@@ -24,6 +24,9 @@ use crate::sys::file::{
 const INSIDE: u64 = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW);
 
+/// Device and inode of a group.
+pub(crate) type Identity = (u64, u64);
+
 #[derive(Debug)]
 pub(crate) struct CgroupDir {
     fd: OwnedFd,
@@ -56,6 +59,35 @@ impl CgroupDir {
     pub(crate) fn open_child(&self, path: &Path) -> Result<Self, Errno> {
         let fd = self.open(path.as_os_str().as_bytes(), DIRECTORY)?;
         Ok(Self { fd, path: self.path.join(path) })
+    }
+
+    /// Opens the same group once more.
+    pub(crate) fn reopen(&self) -> Result<Self, Errno> {
+        Ok(Self { fd: self.open(b".", DIRECTORY)?, path: self.path.clone() })
+    }
+
+    /// Opens a group directly below in place of this one, which comes back where that fails.
+    pub(crate) fn descend(mut self, name: &Path) -> Result<Self, (Self, Errno)> {
+        match self.open(name.as_os_str().as_bytes(), DIRECTORY) {
+            Ok(fd) => {
+                self.path.push(name);
+                Ok(Self { fd, path: self.path })
+            }
+            Err(errno) => Err((self, errno)),
+        }
+    }
+
+    /// Opens the group directly above in its place.
+    pub(crate) fn ascend(mut self) -> Result<Self, Errno> {
+        let fd = nix::fcntl::openat(&self.fd, c"..", DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+        self.path.pop();
+        Ok(Self { fd, path: self.path })
+    }
+
+    /// What tells this group from all others of its time.
+    pub(crate) fn identity(&self) -> Result<Identity, Errno> {
+        let stat = nix::sys::stat::fstat(&self.fd)?;
+        Ok((stat.st_dev, stat.st_ino))
     }
 
     /// Opens a path, which may have several components. Returns the bare errno.

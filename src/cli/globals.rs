@@ -25,14 +25,14 @@ pub(super) struct Environment {
 }
 
 impl Environment {
-    pub(super) fn read() -> Self {
+    pub(super) fn read() -> Result<Self> {
         let xdg_runtime_dir =
             std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
         let user = std::env::var("USER").ok();
         let euid = nix::unistd::geteuid().as_raw();
         // The map is read only if it matters: root with an XDG directory is rare.
-        let in_userns = xdg_runtime_dir.is_some() && euid == 0 && in_user_namespace();
-        Self { xdg_runtime_dir, user, euid, in_userns }
+        let in_userns = xdg_runtime_dir.is_some() && euid == 0 && in_user_namespace()?;
+        Ok(Self { xdg_runtime_dir, user, euid, in_userns })
     }
 
     /// Returns the user's runtime directory, which contains the containers of every user but the host's root.

@@ -42,7 +42,8 @@ pub fn main(argv: Vec<OsString>) -> i32 {
         Ok(command) => command,
         Err(error) => return report::usage_error(&name, error),
     };
-    let exit_code = globals::resolve(&globals, &Environment::read())
+    let exit_code = Environment::read()
+        .and_then(|environment| globals::resolve(&globals, &environment))
         .and_then(|globals| dispatch::dispatch(&globals, &command));
     match exit_code {
         Ok(code) => code,

@@ -2,12 +2,21 @@
 
 use std::os::unix::fs::MetadataExt;
 
+use nix::errno::Errno;
+
+use crate::error::{Context, Result};
+
 /// Whether we are in a user namespace other than the initial one. Only the initial one maps all ids to
 /// themselves.
-pub(crate) fn in_user_namespace() -> bool {
-    let map = crate::sys::file::read_small_at(c"/proc/self/uid_map").unwrap_or_default();
+pub(crate) fn in_user_namespace() -> Result<bool> {
+    const MAP: &str = "/proc/self/uid_map";
+    let map = match crate::sys::file::read_small_at(MAP) {
+        // A kernel without user namespaces.
+        Err(Errno::ENOENT) => return Ok(false),
+        other => other.with_context(|| format!("read {MAP}"))?,
+    };
     let first = ["0", "0", "4294967295"];
-    !map.is_empty() && !String::from_utf8_lossy(&map).split_whitespace().eq(first)
+    Ok(!map.is_empty() && !String::from_utf8_lossy(&map).split_whitespace().eq(first))
 }
 
 /// Whether we may command the system's systemd, because our root owns its socket. In an unprivileged user's

@@ -105,7 +105,7 @@ pub(super) fn make_plan(
     bundle: &Bundle,
     mode: CreateMode,
 ) -> Result<Plan> {
-    let request = request(globals, id, options, bundle.path.clone());
+    let request = request(globals, id, options, bundle.path.clone())?;
     preserved_fds::check(request.activation.listen_fds, options.preserve_fds)?;
     let plan = crate::plan::plan_container(&bundle.spec, &bundle.facts, &request)
         .map_err(|refusal| with_rootfs(refusal, bundle))?;
@@ -122,17 +122,22 @@ pub(super) fn make_plan(
 }
 
 /// What the command line asks for. `bundle` is absolute.
-fn request<'a>(globals: &Globals, id: &'a ContainerId, options: &Create, bundle: PathBuf) -> Request<'a> {
-    Request {
+fn request<'a>(
+    globals: &Globals,
+    id: &'a ContainerId,
+    options: &Create,
+    bundle: PathBuf,
+) -> Result<Request<'a>> {
+    Ok(Request {
         id,
         bundle,
         no_pivot: options.no_pivot,
         no_new_keyring: options.no_new_keyring,
         preserve_fds: options.preserve_fds,
         cgroup_manager: globals.cgroup_manager,
-        rootless: load::rootless(globals, globals.cgroup_manager),
+        rootless: load::rootless(globals, globals.cgroup_manager)?,
         activation: activation(globals, id),
-    }
+    })
 }
 
 /// A configuration is refused before there is a plan: tells what else is wrong.
@@ -142,7 +147,10 @@ fn all_faults(refusal: Error, globals: &Globals, id: &ContainerId, options: &Cre
         return refusal;
     };
     let config = options.config.clone().unwrap_or_else(|| path.join(CONFIG));
-    examination::all_faults(refusal, &config, &request(globals, id, options, path))
+    match request(globals, id, options, path) {
+        Ok(request) => examination::all_faults(refusal, &config, &request),
+        Err(_) => refusal,
+    }
 }
 
 /// The plan is refused: tells of the rootfs too.

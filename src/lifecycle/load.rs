@@ -86,14 +86,14 @@ pub(crate) fn is_labelled(process: &SpecProcess) -> bool {
 
 /// Whether errors about cgroup permissions are ignored and, with systemd, whether the user's own manager is
 /// used. Root of a user namespace counts as unprivileged, unless it owns the system's manager.
-pub(crate) fn rootless(globals: &Globals, manager: Manager) -> bool {
-    match globals.rootless {
+pub(crate) fn rootless(globals: &Globals, manager: Manager) -> Result<bool> {
+    Ok(match globals.rootless {
         Rootless::Yes => true,
         Rootless::No => false,
         Rootless::Auto if !nix::unistd::geteuid().is_root() => true,
-        Rootless::Auto if !users::in_user_namespace() => false,
+        Rootless::Auto if !users::in_user_namespace()? => false,
         Rootless::Auto => manager != Manager::Systemd || !users::system_manager_is_ours(),
-    }
+    })
 }
 
 /// Reads a document from a path that a verb was given. `-` is standard input, from which at most 16 MiB are

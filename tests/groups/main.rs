@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod churn;
+mod deep;
 mod events;
 mod independent_reader;
 mod memory;

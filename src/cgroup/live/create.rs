@@ -177,7 +177,8 @@ fn create_error(errno: Errno, path: &Path) -> Error {
 fn refuse_used_location(location: &Location) -> Result<()> {
     match CgroupDir::open_root(&location.mountpoint)?.open_child(&location.path) {
         Ok(dir) => refuse_used(&dir),
-        Err(_) => Ok(()),
+        Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(errno).with_context(|| format!("open {}", location.directory().display())),
     }
 }
 

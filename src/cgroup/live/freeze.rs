@@ -1,5 +1,6 @@
 //! Freezes every process of a group, and thaws them.
 
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::group::Group;
-use super::procs;
+use super::walk::{Visit, walk};
 use crate::cgroup::dir::CgroupDir;
 use crate::cgroup::plan::Location;
 use crate::error::{Context, Error, Kind, Result};
@@ -123,15 +124,15 @@ fn thaw(dir: &CgroupDir) -> Result<()> {
 }
 
 fn thaw_tree(dir: &CgroupDir) -> Result<()> {
-    for child in procs::children(dir)? {
-        if let Ok(child) = dir.open_child(&child) {
-            thaw_tree(&child)?;
+    let thawed = walk::<()>(dir, |visit| {
+        let Visit::Enter(group) = visit else { return Ok(ControlFlow::Continue(())) };
+        match thaw(group) {
+            Err(error) if matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV)) => {}
+            other => other?,
         }
-    }
-    match thaw(dir) {
-        Err(error) if matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV)) => Ok(()),
-        other => other,
-    }
+        Ok(ControlFlow::Continue(()))
+    });
+    thawed.map(drop)
 }
 
 /// Freezes the group. The kernel reports the end of freezing by an event on cgroup.events.

@@ -18,3 +18,4 @@ pub(crate) mod stats;
 mod subgroup;
 mod subtree;
 mod update;
+mod walk;

@@ -1,70 +1,80 @@
 //! The processes of a group and of the groups below it.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
 
+use super::walk::{Visit, walk};
 use crate::cgroup::dir::CgroupDir;
 use crate::error::{Context, Result};
+use crate::sys::file::read_small_at;
 
 /// Returns the pids of all processes, sorted; 0 stands for a process of a pid namespace that we cannot see.
 pub(super) fn all(dir: &CgroupDir) -> Result<Vec<i32>> {
     let mut pids = Vec::new();
-    collect(dir, &mut pids)?;
+    walk::<()>(dir, |visit| {
+        if let Visit::Enter(group) = visit {
+            collect(group, &mut pids)?;
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
     // A process that moves meanwhile can be listed twice.
     pids.sort_unstable();
     pids.dedup();
     Ok(pids)
 }
 
-fn collect(dir: &CgroupDir, pids: &mut Vec<i32>) -> Result<()> {
-    let doing = || format!("read {}", dir.path.join("cgroup.procs").display());
-    match dir.read("cgroup.procs") {
-        Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok())),
-        // The group is gone meanwhile.
-        Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
+/// Adds the processes of the group itself.
+fn collect(group: &CgroupDir, pids: &mut Vec<i32>) -> Result<()> {
+    match listed(group, "cgroup.procs") {
         // A threaded group lists only its threads. The group above lists their processes, but among others.
-        Err(Errno::EOPNOTSUPP) => {
-            let text = dir.read("cgroup.threads").unwrap_or_default();
-            pids.extend(text.lines().filter_map(process_of));
+        Err(error) if error.errno() == Some(Errno::EOPNOTSUPP) => {
+            for thread in listed(group, "cgroup.threads")? {
+                pids.extend(process_of(thread)?);
+            }
         }
-        Err(errno) => return Err(errno).with_context(doing),
-    }
-    for child in children(dir)? {
-        match dir.open_child(&child) {
-            Ok(child) => collect(&child, pids)?,
-            Err(Errno::ENOENT | Errno::ENODEV) => {}
-            Err(errno) => return Err(errno).with_context(doing),
-        }
+        own => pids.extend(own?),
     }
     Ok(())
 }
 
+/// Reads a list of numbers; empty if the group is gone meanwhile.
+fn listed(group: &CgroupDir, file: &str) -> Result<Vec<i32>> {
+    match group.read(file) {
+        Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
+        Err(Errno::ENOENT | Errno::ENODEV) => Ok(Vec::new()),
+        Err(errno) => Err(errno).with_context(|| format!("read {}", group.path.join(file).display())),
+    }
+}
+
 /// Returns the process of a thread; `None` if it is gone.
-fn process_of(thread: &str) -> Option<i32> {
-    let thread = procfs::process::Process::new(thread.parse().ok()?).ok()?;
-    Some(thread.status().ok()?.tgid)
+fn process_of(thread: i32) -> Result<Option<i32>> {
+    let path = format!("/proc/{thread}/status");
+    let status = match read_small_at(&*path) {
+        Err(Errno::ENOENT | Errno::ESRCH) => return Ok(None),
+        other => other.with_context(|| format!("read {path}"))?,
+    };
+    let status = String::from_utf8_lossy(&status);
+    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok());
+    process.map(Some).ok_or(Errno::EINVAL).with_context(|| format!("read {path}: it tells no process"))
 }
 
 /// Returns the group below `dir` that has a process; `None` if the process is in `dir` itself or in neither.
 pub(super) fn find(dir: &CgroupDir, pid: i32) -> Result<Option<PathBuf>> {
-    for name in children(dir)? {
-        let Ok(child) = dir.open_child(&name) else { continue };
-        let text = child.read("cgroup.procs").unwrap_or_default();
-        if text.lines().any(|line| line.parse() == Ok(pid)) {
-            return Ok(Some(name));
+    walk(dir, |visit| {
+        let Visit::Enter(group) = visit else { return Ok(ControlFlow::Continue(())) };
+        let below = group.path.strip_prefix(&dir.path).unwrap_or(&group.path);
+        if below.as_os_str().is_empty() {
+            return Ok(ControlFlow::Continue(()));
         }
-        if let Some(deeper) = find(&child, pid)? {
-            return Ok(Some(name.join(deeper)));
+        match listed(group, "cgroup.procs") {
+            // The process of a threaded group's threads is listed above it.
+            Err(error) if error.errno() == Some(Errno::EOPNOTSUPP) => Ok(ControlFlow::Continue(())),
+            pids => match pids?.contains(&pid) {
+                true => Ok(ControlFlow::Break(below.to_owned())),
+                false => Ok(ControlFlow::Continue(())),
+            },
         }
-    }
-    Ok(None)
-}
-
-/// Returns the groups directly below; none if the group is gone.
-pub(super) fn children(dir: &CgroupDir) -> Result<Vec<PathBuf>> {
-    match dir.children() {
-        Err(Errno::ENOENT | Errno::ENODEV) => Ok(Vec::new()),
-        other => other.with_context(|| format!("list {}", dir.path.display())),
-    }
+    })
 }

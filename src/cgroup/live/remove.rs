@@ -1,5 +1,6 @@
 //! Removes a group after its last process has left, and its own subgroups before it.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use nix::fcntl::OFlag;
 use super::freeze::wait;
 use super::group::Group;
 use super::procs;
+use super::walk::{Visit, walk};
 use crate::cgroup::dir::CgroupDir;
 use crate::cgroup::plan::Location;
 use crate::cgroup::systemd::scope;
@@ -70,10 +72,9 @@ fn remove(location: &Location, end: Instant) -> Result<()> {
     }
 }
 
-/// Removes a group depth first. Subgroups are looked for only if the kernel says that the group is busy.
+/// Removes the group, and before it those below it, which are looked for only if the group says that it is busy.
 fn remove_tree(parent: &CgroupDir, name: &Path) -> Result<(), Errno> {
-    match parent.remove_child(name) {
-        Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+    match remove_group(parent, name) {
         Err(Errno::EBUSY) => {}
         other => return other,
     }
@@ -81,14 +82,19 @@ fn remove_tree(parent: &CgroupDir, name: &Path) -> Result<(), Errno> {
         Err(Errno::ENOENT) => return Ok(()),
         other => other?,
     };
-    let children = match dir.children() {
-        Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
-        other => other?,
-    };
-    if children.is_empty() {
-        return Err(Errno::EBUSY);
+    let removed = walk::<()>(&dir, |visit| {
+        if let Visit::Leave { parent, name } = visit {
+            remove_group(parent, name)?;
+        }
+        Ok(ControlFlow::Continue(()))
+    });
+    match removed {
+        Err(error) => Err(error.errno().unwrap_or(Errno::EIO)),
+        Ok(_) => remove_group(parent, name),
     }
-    children.iter().try_for_each(|child| remove_tree(&dir, child))?;
+}
+
+fn remove_group(parent: &CgroupDir, name: &Path) -> Result<(), Errno> {
     match parent.remove_child(name) {
         Err(Errno::ENOENT) => Ok(()),
         other => other,

@@ -81,7 +81,7 @@ pub(crate) fn check(bundle: &Path, globals: &Globals) -> Result<Report> {
     let id = ContainerId::from_lossy(&path.file_name().unwrap_or_default().to_string_lossy());
     let request = Request {
         cgroup_manager: globals.cgroup_manager,
-        rootless: load::rootless(globals, globals.cgroup_manager),
+        rootless: load::rootless(globals, globals.cgroup_manager)?,
         ..Request::new(&id, path)
     };
     let examination = examine(&text, &facts, &request);

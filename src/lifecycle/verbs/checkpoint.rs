@@ -93,7 +93,7 @@ fn plan_at_creation(globals: &Globals, container: &LoadedContainer) -> Result<Pl
     let notify = Some(container.entry.notify_directory()).filter(|path| path.is_dir());
     let request = Request {
         cgroup_manager: globals.cgroup_manager,
-        rootless: load::rootless(globals, globals.cgroup_manager),
+        rootless: load::rootless(globals, globals.cgroup_manager)?,
         activation: Activation { notify, ..Activation::default() },
         ..Request::new(&container.record.id, container.record.bundle.clone())
     };

@@ -17,7 +17,7 @@ pub(crate) fn plan(bundle: &Path, globals: &Globals) -> Result<Plan> {
     let id = ContainerId::from_lossy(&path.file_name().unwrap_or_default().to_string_lossy());
     let request = Request {
         cgroup_manager: globals.cgroup_manager,
-        rootless: load::rootless(globals, globals.cgroup_manager),
+        rootless: load::rootless(globals, globals.cgroup_manager)?,
         ..Request::new(&id, path)
     };
     let bundle = load::bundle(Some(bundle), None)

@@ -35,7 +35,7 @@ pub(crate) fn update(globals: &Globals, id: &ContainerId, options: &Update) -> R
     }
     let group = container.group()?;
     device_rules::add(&options.devices, &group.record().devices, &mut resources)?;
-    let rootless = load::rootless(globals, group.record().manager);
+    let rootless = load::rootless(globals, group.record().manager)?;
     let plan = cgroup::plan::update(group.record(), &resources, rootless)?;
     for warning in &plan.warnings {
         log::warn(format_args!("{warning}"));
