@@ -72,4 +72,6 @@ pub struct GlobalFlags {
     pub log_level: Option<Level>,
     pub cgroup_manager: Manager,
     pub rootless: Rootless,
+    pub timings: bool,
+    pub trace: Option<PathBuf>,
 }

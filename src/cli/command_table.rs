@@ -18,6 +18,8 @@ pub const GLOBAL: &[Flag] = &[
     Flag::path("root", "directory for the state of containers, best on a tmpfs (default: /run/tare)"),
     Flag::switch("systemd-cgroup", "let systemd manage cgroups; cgroupsPath is then slice:prefix:name"),
     Flag::text("rootless", "ignore cgroup permission errors: true, false or auto").default("auto"),
+    Flag::switch("timings", "write how long each phase took to standard error, when the command ends"),
+    Flag::path("trace", "write the same to this file, as trace events that Chrome and Perfetto open"),
     Flag::switch("version", "show the version").short('v').letter('V'),
 ];
 

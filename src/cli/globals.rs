@@ -10,6 +10,7 @@ use crate::error::{Context, Kind, Result};
 use crate::host::users::in_user_namespace;
 use crate::lifecycle::options::Globals;
 use crate::log::{Destination, Level};
+use crate::timeline::{self, Phase};
 use crate::{fail, log};
 
 const DEFAULT_ROOT: &str = "/run/tare";
@@ -86,6 +87,16 @@ pub(super) fn start_log(flags: &GlobalFlags) -> Result<()> {
     };
     let level = flags.log_level.filter(|_| !flags.debug).or_else(|| flags.debug.then_some(Level::Debug));
     log::init(flags.log.as_deref().map(destination).transpose()?, format, level)
+}
+
+/// Starts to record phases where a flag asks for them.
+pub(super) fn start_timeline(flags: &GlobalFlags) -> Result<()> {
+    if !flags.timings && flags.trace.is_none() {
+        return Ok(());
+    }
+    timeline::switch_on()?;
+    timeline::begin(Phase::Begin);
+    Ok(())
 }
 
 /// Reads crun's notation: a word before a colon is the kind of destination; without one it is a file.

@@ -20,6 +20,7 @@ mod options;
 mod print;
 mod report;
 mod stdout;
+mod timeline;
 mod value_parsers;
 
 use std::ffi::OsString;
@@ -35,7 +36,7 @@ pub fn main(argv: Vec<OsString>) -> i32 {
         None => (String::from("tare"), &[][..]),
     };
     let CommandLine { globals, command } = CommandLine::parse(arguments);
-    if let Err(error) = globals::start_log(&globals) {
+    if let Err(error) = globals::start_log(&globals).and_then(|()| globals::start_timeline(&globals)) {
         return report::report(&error);
     }
     let command = match command {
@@ -45,8 +46,9 @@ pub fn main(argv: Vec<OsString>) -> i32 {
     let exit_code = Environment::read()
         .and_then(|environment| globals::resolve(&globals, &environment))
         .and_then(|globals| dispatch::dispatch(&globals, &command));
-    match exit_code {
-        Ok(code) => code,
-        Err(error) => report::command_failed(&command, error),
+    let exit_code = exit_code.unwrap_or_else(|error| report::command_failed(&command, error));
+    match timeline::write(&globals) {
+        Ok(()) => exit_code,
+        Err(error) => report::report(&error),
     }
 }

@@ -25,6 +25,8 @@ pub(super) fn globals(values: &FlagValues) -> Result<GlobalFlags> {
         log_level: values.text("log-level").map(|text| level(&text)).transpose()?,
         root: values.path("root"),
         cgroup_manager: cgroup_manager(values)?,
+        timings: values.is_on("timings"),
+        trace: values.path("trace"),
         rootless: match values.text("rootless").as_deref() {
             Some("auto") | None => Rootless::Auto,
             Some(other) => match value_parsers::boolean(other) {

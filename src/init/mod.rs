@@ -47,6 +47,7 @@ use crate::plan::rootfs::RootSwitch;
 use crate::plan::waits::ReadyMoment;
 use crate::sys::file::standard_streams;
 use crate::sys::process;
+use crate::timeline::{Phase, begin};
 use args::{InitArgs, InitFds};
 use hook::HookOptions;
 use seccomp::Load;
@@ -158,6 +159,7 @@ fn enter_namespaces(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result
 
 /// Sets up what surrounds the process: root, mounts, devices, names, kernel parameters.
 fn set_up_container(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
+    begin(Phase::PrepareRoot);
     // First, so that each file gets exactly the mode that it is made with.
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     let root = rootfs::enter_mounts(&plan.rootfs, &args.fds)?;
@@ -168,6 +170,7 @@ fn set_up_container(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result
         }
         RootSwitch::PivotRoot | RootSwitch::MoveMount => set_up_in_own_mounts(plan, args, socket, &root)?,
     };
+    begin(Phase::LateReadOnly);
     // After everything that makes files or mount points below these mounts.
     mounts::make_read_only(late.mounts)?;
     rootfs::finish(&plan.rootfs, late.root)?;
@@ -194,14 +197,18 @@ fn set_up_in_own_mounts(
     let null = paths::host_null(!plan.masked_paths.is_empty())?;
     let mut place = rootfs::place(plan, root);
     let mounts = mounts::mount_all(&plan.mounts, &mut place, &args.fds, socket)?;
+    begin(Phase::MakeDevices);
     // After the mounts, because /dev is one of them.
     devices::make(&plan.devices, &place, plan.topology.has(Namespace::USER))?;
+    begin(Phase::CreateHooks);
     // Before the root is changed: hooks see the paths of the host, and all mounts.
     run_creation_hooks(plan, args, socket)?;
     // After the hooks, which may make devices; before the root is changed, because the host's null device may
     // be needed.
     null::reopen(root)?;
+    begin(Phase::PivotRoot);
     rootfs::pivot_root(&plan.rootfs, root)?;
+    begin(Phase::SetNamesAndSysctls);
     // Before the masks: in a user namespace the kernel mounts a procfs only if a procfs without covers is
     // visible. And after the change of root, so that no mount of the container can take its place: it is
     // attached nowhere.
@@ -210,6 +217,7 @@ fn set_up_in_own_mounts(
     terminal(&plan.process, &args.fds, root, true)?;
     set_names(plan)?;
     sysctl::write_all(&plan.sysctls, procfs.as_ref())?;
+    begin(Phase::MaskPaths);
     // After the sysctls, which lie below such paths. Read-only comes first: if a path is in both lists, the
     // mask is on top.
     let by_path = paths::make_read_only(&plan.read_only_paths, &place)?;
@@ -309,13 +317,16 @@ fn confine_and_wait(
     if args.waits.ready == ReadyMoment::BeforeConfinement {
         send_ready(socket)?;
     }
+    begin(Phase::Confine);
     let program = confine::confine(plan, args.chown_stdio, socket)?;
     if args.waits.ready == ReadyMoment::AfterConfinement {
         // Before `create` can end: from then on somebody may send a signal, and it must have an effect.
         sync::hear_signals(args)?;
         send_ready(socket)?;
     }
+    begin(Phase::WaitForStart);
     wait_for_start(plan, args, socket)?;
+    begin(Phase::Execute);
     Ok(program)
 }
 

@@ -19,6 +19,7 @@ use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
 use crate::plan::mounts::{Mount, Source};
 use crate::sys::errno_of;
 use crate::sys::mount::{mount_setattr, move_mount, open_tree_clone};
+use crate::timeline::{NO_INDEX, Phase, begin_indexed};
 
 /// The index of a mount that becomes read-only at the end, and the mount.
 pub(super) type LateReadOnlyMount = (usize, OwnedFd);
@@ -32,6 +33,7 @@ pub(super) fn mount_all(
 ) -> Result<Vec<LateReadOnlyMount>, Report> {
     let mut late = Vec::new();
     for (index, mount) in mounts.iter().enumerate() {
+        begin_indexed(Phase::Mount, mount.origin.index().unwrap_or(NO_INDEX));
         let source = fds.sources.get(index).and_then(Option::as_ref);
         let own = mapped_inside(index, mount, place.root, socket)?;
         let made = make_mount(mount, place, source.or(own.as_ref())).map_err(|fail| fail.report(index))?;

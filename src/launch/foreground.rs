@@ -20,6 +20,7 @@ use crate::log;
 use crate::sys::process::pidfd_send_signal;
 use crate::sys::signal::{self, Signals, keep_exit_statuses};
 use crate::sys::tty::{self, STDIN};
+use crate::timeline::{Phase, begin};
 
 /// How many buffers of 4096 bytes are read after the process has ended. That is more than a terminal holds.
 /// It is bounded, because a leftover process may keep writing.
@@ -63,6 +64,7 @@ impl Foreground {
     /// `pid` is our child, dead or alive. `master` is the adopted master of the process's terminal, if it has
     /// one; otherwise the process has our standard streams. On an error the process goes on without us.
     pub fn wait(mut self, pid: i32, pidfd: BorrowedFd<'_>, master: Option<OwnedFd>) -> Result<i32> {
+        begin(Phase::WaitForProgram);
         let mut attached = master.map(|master| self.attach(master)).transpose()?;
         while !self.poll_once(pid, pidfd, attached.as_mut())? {}
         if let Some(attached) = &mut attached {

@@ -42,6 +42,7 @@ use crate::plan::seccomp::Filter;
 use crate::plan::waits::Waits;
 use crate::sys::file::read_small_at;
 use crate::sys::process::{CloneSide, clone3, pidfd_send_signal};
+use crate::timeline::{self, Phase, begin};
 use conversation::Conversation;
 use seccomp_agent::Agent;
 
@@ -108,9 +109,13 @@ pub(crate) fn spawn(
     let first = match clone3(flags as u64, placement.clone_into).context("clone3")? {
         CloneSide::Child => {
             drop(ours);
+            timeline::enter_clone(if helper { timeline::Process::Helper } else { timeline::Process::Init });
+            begin(Phase::EnterNamespaces);
             if helper {
                 init::run_or_report(&theirs, || {
                     namespaces::helper(topology, options.preserve_fds, &args, &theirs, || {
+                        timeline::enter_clone(timeline::Process::Init);
+                        begin(Phase::EnterNamespaces);
                         life(&args, &theirs)
                     })
                 })
@@ -250,7 +255,9 @@ impl Child {
                     return Ok(());
                 }
                 Message::RunHooks => {
+                    begin(Phase::RunHooks);
                     hooks()?;
+                    begin(Phase::ServeInit);
                     self.acknowledge(Acknowledgement::HooksDone);
                 }
                 Message::MapMount(index, mount) => {
@@ -296,6 +303,7 @@ impl Child {
         attended: bool,
         filter: Option<&Filter>,
     ) -> std::result::Result<(), SpawnError> {
+        begin(Phase::Start);
         self.acknowledge(Acknowledgement::Start);
         match self.socket.recv()? {
             // execve failed and the caller has read why. The exit status of the process says the rest.

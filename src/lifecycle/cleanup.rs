@@ -13,6 +13,7 @@ use crate::error::{Context, Error, Kind, Result, matched};
 use crate::init::hook_state::HookState;
 use crate::launch::{Child, rdt};
 use crate::sys::process::pidfd_send_signal;
+use crate::timeline::{Phase, begin};
 use crate::{log, spec};
 
 /// How long a killed process may take to end, in milliseconds.
@@ -48,6 +49,7 @@ pub(super) fn undo_creation(entry: &Entry, record: &Record, group: Option<&Group
 /// can be repeated, except for the poststop hooks: their list goes with the directory. They run in `dir`,
 /// otherwise in our working directory.
 pub(super) fn remove_container(entry: &Entry, record: &Record, dir: Option<&Path>) -> Result<()> {
+    begin(Phase::RemoveCgroup);
     if let Some(group) = record.cgroup.as_ref().map(Group::from_record) {
         // The container's own pid namespace ends with its first process. Without one, other processes may be
         // left.
@@ -57,12 +59,15 @@ pub(super) fn remove_container(entry: &Entry, record: &Record, dir: Option<&Path
         group.remove()?;
     }
     record.rdt.as_ref().map_or(Ok(()), rdt::remove)?;
+    begin(Phase::RemoveRecord);
     entry.remove()?;
+    begin(Phase::Finish);
     run_poststop_hooks(record, dir)
 }
 
 /// Ends a container and removes it.
 pub(super) fn destroy(container: &LoadedContainer) -> Result<()> {
+    begin(Phase::Kill);
     end(container)?;
     if container.status == Status::Stopped {
         end_the_rest(&container.record)?;

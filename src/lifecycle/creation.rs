@@ -26,6 +26,7 @@ use crate::log;
 use crate::plan::namespaces::Namespace;
 use crate::plan::service_manager::Activation;
 use crate::plan::{Plan, Request};
+use crate::timeline::{Phase, begin};
 use crate::{fail, spec};
 use init_process::CreateContext;
 pub(super) use init_process::CreateMode;
@@ -66,13 +67,17 @@ pub(super) fn create_container(
     options: &Create,
     mode: CreateMode,
 ) -> Result<CreatedContainer> {
+    begin(Phase::ReadBundle);
     let bundle = load::bundle(options.bundle.as_deref(), options.config.as_deref())
         .map_err(|refusal| all_faults(refusal, globals, id, options))?;
     // Not dropped: freeing the parsed configuration costs time, and this process ends soon.
     let bundle = ManuallyDrop::new(bundle);
+    begin(Phase::MakePlan);
     let plan = make_plan(globals, id, options, &bundle, mode)?;
+    begin(Phase::ReserveId);
     let mut record = initial_record(&bundle, &plan)?;
     let (entry, _lock) = Store::new(&globals.root, globals.root_in_xdg).reserve(id)?;
+    begin(Phase::MakeCgroup);
     let group = make_cgroup(&plan, &entry, &mut record);
     let group = group.inspect_err(|_| undo_creation(&entry, &record, None, None))?;
     let state = HookState::new(spec::VERSION, &plan.id, &bundle.path, &record.annotations);
@@ -87,9 +92,11 @@ pub(super) fn create_container(
     let spawned = init_process::spawn_init(options, mode, &context);
     let (child, console, devices) =
         spawned.inspect_err(|_| undo_creation(&entry, &record, Some(&group), None))?;
+    begin(Phase::ServeInit);
     let ready = init_process::serve_until_ready(&child, &context, devices);
     let ready = ready.map_err(|failure| init_process::spawn_error(failure, &plan, &group));
     record.init = Some(child.process);
+    begin(Phase::WriteRecord);
     ready
         .and_then(|()| publish(options, &entry, &record, &child))
         .inspect_err(|_| undo_creation(&entry, &record, Some(&group), Some(&child)))?;

@@ -29,6 +29,7 @@ use crate::plan::annotations;
 use crate::plan::hooks::Hook;
 use crate::plan::process::ProcessPlan;
 use crate::spec::Checked;
+use crate::timeline::{Phase, begin};
 
 /// A bundle with a checked configuration, and the facts of this host that the plan needs.
 pub(crate) struct Bundle {
@@ -129,6 +130,7 @@ pub(crate) fn container(globals: &Globals, id: &ContainerId) -> Result<LoadedCon
 
 /// Loads a container from its state directory.
 pub(crate) fn from_entry(entry: Entry) -> Result<LoadedContainer> {
+    begin(Phase::ReadRecord);
     from_entry_with(entry, &mut HierarchyRoots::default())
 }
 

@@ -33,6 +33,16 @@ pub enum MountOrigin {
     NotifySocket,
 }
 
+impl MountOrigin {
+    /// The index in /mounts of the configuration.
+    pub(crate) fn index(self) -> Option<usize> {
+        match self {
+            Self::Config(index) => Some(index),
+            Self::NotifySocket => None,
+        }
+    }
+}
+
 /// Shows the name that messages use: the JSON pointer of the configuration's field, or the variable.
 impl std::fmt::Display for MountOrigin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -17,6 +17,7 @@ pub mod netlink;
 pub mod process;
 pub mod scheduling;
 pub mod seccomp;
+pub mod shared_memory;
 pub mod shielded;
 pub mod signal;
 pub mod socket;

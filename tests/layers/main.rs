@@ -28,6 +28,7 @@ const ORDER: &[&str] = &[
     "image",
     "spec",
     "inroot",
+    "timeline",
     "sys",
     "kernel",
     "log",
@@ -42,7 +43,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("plan", &["cgroup", "host", "spec", "container_id", "kernel", "error"]),
     ("spec", &["kernel", "error"]),
     // The child decides nothing: it walks a plan, and reports numbers instead of sentences.
-    ("init", &["handshake", "plan", "inroot", "sys", "kernel", "container_id", "errno_words"]),
+    ("init", &["handshake", "plan", "inroot", "timeline", "sys", "kernel", "container_id", "errno_words"]),
     // The other program: nothing of containers.
     ("image", &["spec", "inroot", "sys", "kernel", "log", "error"]),
     // Bare errno: context is added one layer up.

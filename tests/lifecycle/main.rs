@@ -20,3 +20,4 @@ mod records;
 mod refused;
 mod run;
 mod states;
+mod timeline;

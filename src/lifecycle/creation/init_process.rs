@@ -18,6 +18,7 @@ use crate::plan::Plan;
 use crate::plan::rootfs::RootSwitch;
 use crate::plan::waits::{ReadyMoment, Waits};
 use crate::spec;
+use crate::timeline::{Phase, begin};
 
 /// How `create`, `run` and `restore` differ.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +49,7 @@ pub(super) fn spawn_init(
     let &CreateContext { plan, group, state, entry, .. } = context;
     let socket = options.console_socket.as_deref();
     let console = Console::open(plan.process.terminal.is_some(), mode.detach, socket)?;
+    begin(Phase::SetLimits);
     group.limit(&plan.cgroup)?;
     if !filters_devices_during_setup(context) {
         group.filter_devices(&plan.cgroup)?;
@@ -58,6 +60,7 @@ pub(super) fn spawn_init(
     if let Some(rdt) = &plan.rdt {
         rdt::make(rdt)?;
     }
+    begin(Phase::OpenForInit);
     let mut args = InitArgs {
         fds: init_fds::open(plan)?,
         hook_state: Some(state.clone()),
@@ -79,6 +82,7 @@ pub(super) fn spawn_init(
     let (socket, terminal) = console.map(Console::split).unzip();
     args.fds.console = socket;
     let devices = Destination::from_plan(plan, &args.fds)?;
+    begin(Phase::Clone);
     let child =
         clone_init(plan, group, args, mode.detach).map_err(|failure| spawn_error(failure, plan, group))?;
     Ok((child, terminal.flatten(), devices))

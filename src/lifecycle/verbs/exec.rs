@@ -26,6 +26,7 @@ use crate::plan::namespaces::{Namespace, Topology};
 use crate::plan::process::{ProcessContext, ProcessPlan, ProcessRequest, plan_process};
 use crate::plan::waits::{ReadyMoment, Waits};
 use crate::sys::scheduling::set_affinity;
+use crate::timeline::{Phase, begin};
 use crate::{fail, log, spec};
 
 /// Runs the process. Returns its exit status, and 0 with `--detach`.
@@ -34,13 +35,17 @@ pub(crate) fn exec(globals: &Globals, id: &ContainerId, options: &Exec) -> Resul
     preserved_fds::check(0, options.preserve_fds)?;
     let container = load::container(globals, id)?;
     check_status(&container, options)?;
+    begin(Phase::MakePlan);
     let plan = make_plan(&container, options)?;
+    begin(Phase::OpenForInit);
     let foreground = if options.detach { None } else { Some(Foreground::prepare(false)?) };
     let console = Console::open(plan.terminal.is_some(), options.detach, options.console_socket.as_deref())?;
     let (socket, terminal) = console.map(Console::split).unzip();
     set_initial_affinity(&plan)?;
     streams::shield(Replaced::Nothing)?;
+    begin(Phase::Clone);
     let child = spawn_process(&container, options, &plan, socket)?;
+    begin(Phase::WriteRecord);
     let published = publish(options, &child);
     // Before the start: many programs read their terminal's size and mode first.
     let received = published.and_then(|()| terminal.flatten().map(Incoming::receive).transpose());

@@ -1,0 +1,25 @@
+//! `--timings` and `--trace`: where the timeline of a command goes when the command has ended.
+
+use std::path::Path;
+
+use super::command::GlobalFlags;
+use crate::error::{Context, Error, Kind, Result};
+use crate::log;
+use crate::timeline::{Mark, marks, now, table, trace_events};
+
+/// Writes what was recorded as the flags ask; nothing where they ask for nothing.
+pub(super) fn write(flags: &GlobalFlags) -> Result<()> {
+    let Some(marks) = marks() else { return Ok(()) };
+    let end = now();
+    if flags.timings {
+        table(&marks, end).lines().for_each(|line| log::plain(format_args!("{line}")));
+    }
+    flags.trace.as_deref().map_or(Ok(()), |path| write_trace(path, &marks, end))
+}
+
+fn write_trace(path: &Path, marks: &[Mark], end: u64) -> Result<()> {
+    let doing = || format!("write the trace to {}", path.display());
+    let text = serde_json::to_vec(&trace_events(marks, end));
+    let text = text.map_err(|error| Error::new(Kind::Unsupported, error.to_string())).with_context(doing)?;
+    std::fs::write(path, text).with_context(doing)
+}

@@ -1,0 +1,85 @@
+//! A timeline as text, and as the trace events that Chrome, Perfetto and speedscope open.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use super::{Mark, Process};
+
+/// A mark with the time at which the next phase begins.
+struct Span<'a> {
+    mark: &'a Mark,
+    end: u64,
+}
+
+/// A phase lasts until the next one of its process. The last one of a process that executes another program, or is left
+/// to wait, ends where anybody begins something else. `marks` are in the order of time.
+fn spans(marks: &[Mark], end: u64) -> impl Iterator<Item = Span<'_>> {
+    marks.iter().enumerate().map(move |(index, mark)| {
+        let later = &marks[index + 1..];
+        let own = later.iter().find(|other| other.process == mark.process);
+        let next = own.or(later.first().filter(|_| mark.process != Process::Runtime));
+        Span { mark, end: next.map_or(end, |next| next.time) }
+    })
+}
+
+fn name(mark: &Mark) -> String {
+    match mark.phase {
+        super::Phase::Mount if mark.index as usize == super::NO_INDEX => String::from("mount NOTIFY_SOCKET"),
+        super::Phase::Mount => format!("mount /mounts/{}", mark.index),
+        other => other.words().to_owned(),
+    }
+}
+
+/// Lines of process, begin and duration in microseconds, and phase. `end` is the time at which the command ended.
+pub(crate) fn table(marks: &[Mark], end: u64) -> String {
+    let first = marks.first().map_or(end, |mark| mark.time);
+    let mut text = format!("{:10} {:>10} {:>10}  phase\n", "process", "begin us", "us");
+    for Span { mark, end } in spans(marks, end) {
+        let (begin, length) = ((mark.time - first) / 1000, (end - mark.time) / 1000);
+        let _ = writeln!(text, "{:10} {begin:>10} {length:>10}  {}", mark.process.name(), name(mark));
+    }
+    text
+}
+
+/// The JSON object format of the Trace Event Format: one complete event (`ph` X) for each phase, times in microseconds,
+/// the processes of the command as its threads.
+pub(crate) fn trace_events(marks: &[Mark], end: u64) -> Value {
+    let process = std::process::id();
+    let microseconds = |nanoseconds: u64| nanoseconds as f64 / 1000.0;
+    let thread_name = |one: &Process| json!({"ph": "M", "name": "thread_name", "pid": process, "tid": *one as u32, "args": {"name": one.name()}});
+    let event = |Span { mark, end }: Span<'_>| {
+        json!({
+            "ph": "X", "name": name(mark), "cat": mark.process.name(), "pid": process, "tid": mark.process as u32,
+            "ts": microseconds(mark.time), "dur": microseconds(end - mark.time),
+        })
+    };
+    let events: Vec<Value> =
+        Process::ALL.iter().map(thread_name).chain(spans(marks, end).map(event)).collect();
+    json!({"displayTimeUnit": "ms", "traceEvents": events})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Phase;
+    use super::*;
+
+    fn mark(process: Process, phase: Phase, time: u64) -> Mark {
+        Mark { process, phase, index: 0, time }
+    }
+
+    #[test]
+    fn a_phase_lasts_until_the_next_one_of_its_process() {
+        let marks = [
+            mark(Process::Runtime, Phase::Clone, 1000),
+            mark(Process::Init, Phase::EnterNamespaces, 2000),
+            mark(Process::Runtime, Phase::ServeInit, 3000),
+            mark(Process::Init, Phase::Execute, 5000),
+            mark(Process::Runtime, Phase::WaitForProgram, 6000),
+        ];
+        let lengths: Vec<u64> = spans(&marks, 9000).map(|span| span.end - span.mark.time).collect();
+        assert_eq!(lengths, [2000, 3000, 3000, 1000, 3000]);
+        let text = table(&marks, 9000);
+        assert_eq!(text.lines().nth(1).unwrap(), "tare                0          2  clone the process");
+    }
+}
