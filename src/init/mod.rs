@@ -25,7 +25,7 @@ mod null;
 mod paths;
 mod place;
 mod program;
-mod refusal;
+pub(crate) mod refusal;
 mod rootfs;
 mod seccomp;
 mod sync;

@@ -341,3 +341,26 @@ fn a_finding_has_its_place_its_value_and_what_was_meant() {
     assert_eq!((&findings[0]["line"], &findings[0]["column"]), (&json!(2), &json!(11)), "{findings}");
     bundle.tare(&["check", "/nosuch"]).fails(1, "/nosuch");
 }
+
+#[test]
+fn a_program_that_the_kernel_will_refuse_is_told_of() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let program = bundle.rootfs().join("bin/program");
+    bundle.args(&["/bin/program"]);
+    for (content, why) in [
+        ("#!/bin/sh\r\necho\n", Some("Windows line ends")),
+        ("#!/nosuch/sh\n", Some("it needs /nosuch/sh, which is not in the root file system")),
+        ("echo hello\n", Some("a text file without a #! line")),
+        ("", Some("the file is empty")),
+        ("#!/bin/sh\n", None),
+        // A mount may bring it.
+        ("#!/proc/sh\n", None),
+    ] {
+        std::fs::write(&program, content).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&program, mode).unwrap();
+        let answer = bundle.tare(&["check"]);
+        let expected = why.map_or(answer.stdout.is_empty(), |why| answer.stdout.contains(why));
+        assert!(expected && answer.code == i32::from(why.is_some()), "{content:?}: {answer:?}");
+    }
+}

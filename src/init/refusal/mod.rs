@@ -10,6 +10,7 @@ mod text;
 mod way;
 
 use std::ffi::{CStr, CString, OsStr};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -35,6 +36,32 @@ pub(super) fn reason(path: &CStr, args: &[CString], env: &[CString], errno: Errn
         Errno::ETXTBSY => Some("somebody has it open for writing".into()),
         Errno::EAGAIN => too_many_processes(),
         _ => of_file(Path::new(OsStr::from_bytes(path.to_bytes())), errno, 0),
+    }
+}
+
+/// Returns why the kernel will refuse the program behind `file`, by what it holds: for whoever looks before there is a
+/// container. `exists` says whether a path of the container may be there.
+pub(crate) fn foreseen(file: BorrowedFd<'_>, exists: impl Fn(&Path) -> bool) -> Option<String> {
+    // The file that was judged, whatever its name leads to by now.
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let lacks = |needed: &[u8]| {
+        let path = Path::new(OsStr::from_bytes(needed));
+        (path.is_absolute() && !exists(path)).then(|| match needed.ends_with(b"\r") {
+            true => format!("its interpreter is {path:?}: Windows line ends"),
+            false => {
+                let library =
+                    elf::library(path).map_or(String::new(), |library| format!(" (the loader of {library})"));
+                format!("it needs {}{library}, which is not in the root file system", show(path))
+            }
+        })
+    };
+    match content::of(Path::new(&path))? {
+        Content::Script(line) => match content::interpreter(&line) {
+            Ok(interpreter) => lacks(interpreter),
+            Err(what) => Some(what.into()),
+        },
+        Content::Elf(program) => program.not_for_here().or_else(|| lacks(program.loader.as_deref()?)),
+        Content::Other(what) => Some(what),
     }
 }
 

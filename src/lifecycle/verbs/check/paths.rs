@@ -1,7 +1,7 @@
 //! Files that a configuration names: the program, hooks, namespaces.
 
 use std::ffi::CString;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -13,6 +13,7 @@ use oci_spec::runtime::{Hook, Spec};
 
 use super::Findings;
 use crate::error::describe;
+use crate::init::refusal::foreseen;
 use crate::inroot::Root;
 use crate::plan::process::candidates;
 
@@ -36,15 +37,17 @@ pub(super) fn program(spec: &Spec, bundle: &Path, found: &mut Findings) {
         if under_a_mount(&path, spec, &opened, &rootfs) {
             return;
         }
-        match judge(&path, &opened) {
+        let exists =
+            |needed: &Path| under_a_mount(needed, spec, &opened, &rootfs) || !is_missing(needed, &opened);
+        match judge(&path, &opened, exists) {
             None => return,
             Some(why) if worst.is_none() || !why.1 => worst = Some(why),
             Some(_) => {}
         }
     }
     let name = args[0].to_string_lossy();
-    let (why, is_missing) = worst.unwrap_or(("there is no PATH to search".to_owned(), true));
-    let message = match searched && is_missing {
+    let (why, missing) = worst.unwrap_or(("there is no PATH to search".to_owned(), true));
+    let message = match searched && missing {
         true => format!("executable file {name:?} not found in the PATH of the container"),
         false => format!("{name}: {why}"),
     };
@@ -65,10 +68,13 @@ fn changes_the_rootfs(spec: &Spec) -> bool {
 }
 
 /// Why it cannot be executed, and whether that is because it is missing.
-fn judge(path: &Path, root: &Root) -> Option<(String, bool)> {
+fn judge(path: &Path, root: &Root, exists: impl Fn(&Path) -> bool) -> Option<(String, bool)> {
     let path = CString::new(path.as_os_str().as_bytes()).ok()?;
-    match root.resolve(&path, OFlag::O_PATH | OFlag::O_CLOEXEC).and_then(fstat) {
-        Err(errno @ (Errno::ENOENT | Errno::ENOTDIR)) => Some((describe(errno), true)),
+    let opened = match root.resolve(&path, OFlag::O_PATH | OFlag::O_CLOEXEC) {
+        Err(errno @ (Errno::ENOENT | Errno::ENOTDIR)) => return Some((describe(errno), true)),
+        opened => opened.ok()?,
+    };
+    match fstat(&opened) {
         // What we may not see says nothing.
         Err(_) => None,
         Ok(stat) if stat.st_mode & libc::S_IFMT == libc::S_IFDIR => {
@@ -77,8 +83,24 @@ fn judge(path: &Path, root: &Root) -> Option<(String, bool)> {
         Ok(stat) if stat.st_mode & 0o111 == 0 => {
             Some((format!("permission denied: mode {:04o} has no x bit", stat.st_mode & 0o7777), false))
         }
-        Ok(_) => None,
+        // Whoever registered a format of his own knows what he executes.
+        Ok(_) if has_own_formats() => None,
+        Ok(_) => foreseen(opened.as_fd(), exists).map(|why| (why, false)),
     }
+}
+
+fn is_missing(path: &Path, root: &Root) -> bool {
+    let text = CString::new(path.as_os_str().as_bytes());
+    text.is_ok_and(|text| {
+        let looked_up = root.resolve(&text, OFlag::O_PATH | OFlag::O_CLOEXEC);
+        matches!(looked_up, Err(Errno::ENOENT | Errno::ENOTDIR))
+    })
+}
+
+/// Whether binfmt_misc knows a program for others than this kernel's own formats.
+fn has_own_formats() -> bool {
+    let entries = std::fs::read_dir("/proc/sys/fs/binfmt_misc").into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name()).any(|name| name != "register" && name != "status")
 }
 
 /// Whether the path, as it is written or where the links of the rootfs lead, lies below a mount: of which files are not known.
