@@ -130,8 +130,7 @@ impl Bus {
         self.end = Instant::now() + time;
     }
 
-    /// Authenticates without naming a user: the kernel tells the other side who we are, even from inside a
-    /// user namespace.
+    /// Authenticates without naming a user: the kernel tells who we are, even from a user namespace.
     fn authenticate(&mut self) -> Result<()> {
         self.send(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
         let mut text = Vec::new();

@@ -63,8 +63,7 @@ pub(crate) struct Tree {
     pub(super) adapter: EntryAdapter,
     /// Open directories by the path they were asked for.
     dir_cache: HashMap<Vec<u8>, Rc<Dir>>,
-    /// Files that the current layer made, as hashes of (directory's inode, name): whiteouts do not remove
-    /// them.
+    /// Files of the current layer, as hashes of (directory's inode, name): whiteouts do not remove them.
     created_by_layer: HashSet<u64>,
     /// Keyed anew in each process, so that no image can aim for equal hashes.
     hash: RandomState,
@@ -78,14 +77,12 @@ pub(crate) struct Tree {
     pub(super) implied_dirs: u64,
     /// The user and group that the kernel gives new files to.
     pub(super) process_ids: (u32, u32),
-    /// Set once a layer gave some directory a default ACL: new files may then get another mode than the
-    /// requested one.
+    /// Set once a layer gave some directory a default ACL, which may change the mode of new files.
     pub(super) has_default_acl: bool,
     pub(super) has_root_entry: bool,
     /// Whether the current layer has files in AUFS' directory of pseudo-links.
     pub(super) has_pseudolinks: bool,
-    /// Set if directories keep the times they have: the tree was not made here, or its times were set before
-    /// the end.
+    /// Set if directories keep their times: the tree was not made here, or the times were set earlier.
     preserves_times: bool,
 }
 
@@ -99,8 +96,7 @@ impl Tree {
     }
 
     /// Opens the empty directory `path` for the tree of a single layer, which an overlay mounts over others.
-    /// Whiteouts are kept in the tree as the kernel's own marks, with the prefix `user.overlay.` if
-    /// `userxattr` is set.
+    /// Whiteouts are kept as the kernel's own marks; `userxattr`: with the prefix `user.overlay.`.
     pub(crate) fn single_layer(path: &Path, userxattr: bool, adapter: EntryAdapter) -> Result<Self> {
         Self::open_empty(Root::open(path)?, Some(SingleLayer::new(userxattr)), adapter)
     }
@@ -202,8 +198,7 @@ impl Tree {
         self.created_by_layer.insert(key);
     }
 
-    /// Opens the parent directory of a clean, not empty path, and returns it with the name; makes missing
-    /// directories.
+    /// Opens or makes the parent directory of a clean, not empty path. Returns it with the name.
     pub(crate) fn open_parent(&mut self, path: &[u8]) -> Result<(Rc<Dir>, CString)> {
         let (above, name) = split(path);
         let dir = self.open_or_create_dir(above)?;
@@ -232,8 +227,7 @@ impl Tree {
         }
     }
 
-    /// Opens the directory of a clean path, with symlinks followed inside the root; makes it if it is
-    /// missing.
+    /// Opens or makes the directory of a clean path. Symlinks are followed inside the root.
     pub(crate) fn open_or_create_dir(&mut self, path: &[u8]) -> Result<Rc<Dir>> {
         self.open_or_create_dir_after(path, 0)
     }
@@ -360,8 +354,7 @@ impl Tree {
         remove::tree(dir.as_fd(), name)
     }
 
-    /// Makes a directory that replaced another file opaque: in an overlay it must hide what lower layers have
-    /// at this name.
+    /// Makes a directory that replaced another file opaque: in an overlay it must hide the lower layers.
     pub(super) fn hide_lower(&mut self, dir: &Dir, name: &CStr) -> Result<()> {
         match &mut self.single_layer {
             Some(single) => single.make_opaque(open_dir(dir.as_fd(), name)?.as_fd()),
