@@ -28,7 +28,10 @@ pub(crate) const MAX_DOCUMENT_SIZE: u64 = 16 << 20;
 pub fn read_config(bundle: &Path) -> Result<(Checked, Vec<u8>)> {
     let path = bundle.join(CONFIG);
     let bytes = read_config_bytes(&path).map_err(|error| match error.errno() {
-        Some(Errno::ENOENT) => Error::new(Kind::NotFound, matched::NO_CONFIG),
+        Some(Errno::ENOENT) => fail!(Kind::NotFound, "{}: in {}", matched::NO_CONFIG, bundle.display())
+            .with_hint(
+                "`tare spec -b DIR` writes one; -b DIR names a bundle other than the current directory",
+            ),
         _ => error,
     })?;
     spec::parse(&bytes).context(CONFIG).map(|checked| (checked, bytes))

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result, matched};
+use crate::fail;
 
 /// The kernel's longest file name, in bytes (NAME_MAX in limits.h).
 const NAME_MAX: usize = 255;
@@ -26,7 +27,9 @@ impl ContainerId {
             return Err(Error::new(Kind::Usage, matched::EMPTY_ID));
         }
         if id.len() > NAME_MAX || !id.chars().all(is_allowed) || matches!(id, "." | "..") {
-            return Err(Error::new(Kind::Usage, matched::INVALID_ID));
+            let why = "up to 255 letters, digits and _ + - . make an ID, and not . or .. alone";
+            let shown = if id.len() > 40 { String::new() } else { format!("{id:?}: ") };
+            return Err(fail!(Kind::Usage, "{}: {shown}{why}", matched::INVALID_ID));
         }
         Ok(Self(id.into()))
     }

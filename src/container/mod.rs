@@ -4,6 +4,7 @@ mod boot;
 pub(crate) mod record;
 mod salvage;
 mod state_dir;
+mod taken_or_missing;
 pub(crate) mod status;
 pub(crate) mod store;
 

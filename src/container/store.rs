@@ -24,8 +24,9 @@ use super::Record;
 use super::boot;
 use super::salvage::salvage;
 use super::state_dir::{StateDir, Unread};
+use super::taken_or_missing::{missing, taken};
 use crate::container_id::ContainerId;
-use crate::error::{Context, Error, Kind, Result, matched};
+use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::spec::strict::{self, Spelling};
 
@@ -113,7 +114,7 @@ impl Store {
             other => other,
         };
         match made {
-            Err(Errno::EEXIST) => Err(Error::new(Kind::Exists, matched::ID_IN_USE)),
+            Err(Errno::EEXIST) => Err(taken(id, &self.root)),
             other => other.with_context(|| format!("make state directory {}", entry.path.display())),
         }
         .map_err(with_root_hint)?;
@@ -187,8 +188,12 @@ impl Entry {
             return Ok(dir);
         }
         let (root, path) = self.place();
-        let dir = StateDir::open(root, path, &self.path)?.ok_or_else(absent)?;
+        let dir = StateDir::open(root, path, &self.path)?.ok_or_else(|| self.absent())?;
         Ok(self.dir.get_or_init(|| Rc::new(dir)))
+    }
+
+    fn absent(&self) -> Error {
+        missing(&self.id, self.path.parent().unwrap_or(&self.path))
     }
 
     /// Returns a file's path for messages.
@@ -233,7 +238,7 @@ impl Entry {
     /// # Errors
     /// `Kind::NotFound` if there is no such container, `Kind::State` if the record is not readable.
     pub(crate) fn read(&self) -> Result<Record> {
-        let bytes = self.read_file(RECORD)?.ok_or_else(absent)?;
+        let bytes = self.read_file(RECORD)?.ok_or_else(|| self.absent())?;
         let broken = |why: String| fail!(Kind::State, "{}: not a readable record: {why}", self.shown(RECORD));
         let record: Record = strict::from_slice(&bytes, Spelling::Exact).map_err(broken)?;
         match (record.version, &record.id) {
@@ -444,10 +449,6 @@ impl Started {
             Err(errno) => Err(errno),
         }
     }
-}
-
-fn absent() -> Error {
-    Error::new(Kind::NotFound, matched::DOES_NOT_EXIST)
 }
 
 /// Adds a hint for a user who may not write to the default state root.

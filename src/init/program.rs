@@ -94,6 +94,7 @@ pub(super) fn find(plan: &ProcessPlan) -> Result<CString, Report> {
     }
     let why = match (plan.searched, worst) {
         (true, Errno::ENOENT) => refusal::dangling(&plan.candidates),
+        (_, Errno::EISDIR) => None,
         _ => refused.and_then(|path| refusal::reason(path, &plan.args, &plan.env, worst)),
     };
     Err(Report::new(Step::FindProgram, worst, &why.unwrap_or_default()))

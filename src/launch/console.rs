@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::terminal;
 use crate::error::matched::{SOCKET_NEEDS_TTY, TTY_NEEDS_SOCKET};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::sys::socket::receive_fd;
 use crate::sys::tty;
@@ -61,8 +61,18 @@ impl Console {
 /// `Kind::Usage`, in runc's words.
 pub(crate) fn check(terminal: bool, detach: bool, socket: Option<&Path>) -> Result<()> {
     match (terminal, detach, socket) {
-        (true, true, None) => Err(Error::new(Kind::Usage, TTY_NEEDS_SOCKET)),
-        (true, false, Some(_)) | (false, _, Some(_)) => Err(Error::new(Kind::Usage, SOCKET_NEEDS_TTY)),
+        (true, true, None) => {
+            let error =
+                fail!(Kind::Usage, "{TTY_NEEDS_SOCKET}: /process/terminal needs --console-socket PATH");
+            Err(error
+                .with_hint("who listens on that socket gets the terminal; or set /process/terminal to false"))
+        }
+        (true, false, Some(_)) => {
+            Err(fail!(Kind::Usage, "{SOCKET_NEEDS_TTY}: --console-socket needs --detach"))
+        }
+        (false, _, Some(_)) => {
+            Err(fail!(Kind::Usage, "{SOCKET_NEEDS_TTY}: --console-socket needs /process/terminal"))
+        }
         _ => Ok(()),
     }
 }
@@ -125,7 +135,16 @@ mod tests {
         for (terminal, detach, socket, expected) in cases {
             let opened = Console::open(terminal, detach, socket);
             let opened = opened.map(|console| console.is_some()).map_err(|error| error.to_string());
-            assert_eq!(opened, expected.map_err(String::from), "terminal {terminal} detach {detach}");
+            let is_as_expected = match (&opened, expected) {
+                (Ok(opened), Ok(expected)) => *opened == expected,
+                // Behind the words that are matched stands which flag is missing.
+                (Err(told), Err(matched)) => {
+                    told.starts_with(matched) && told.contains("--console-socket needs")
+                        || told.starts_with(matched) && told.contains("needs --console-socket")
+                }
+                _ => false,
+            };
+            assert!(is_as_expected, "terminal {terminal} detach {detach}: {opened:?}");
         }
     }
 

@@ -224,12 +224,23 @@ fn mount(report: &Report, mount: Option<&Mount>) -> Error {
         (Source::Bind { .. }, libc::ENOENT) if report.text() == "open_tree" => {
             during(report, &doing).with_hint("the source of a bind must exist on the host")
         }
+        (Source::Bind { .. }, libc::ENOTDIR) if report.text() == "move_mount" => during(report, &doing)
+            .with_hint("a directory is mounted over a directory, and a file over a file"),
+        (Source::Filesystem { .. }, libc::EINVAL) if names_unmapped_id(&report.text()) => during(
+            report, &doing,
+        )
+        .with_hint("an ID among the options of a mount must be mapped in the container's user namespace"),
         (Source::Filesystem { kind, .. }, libc::ENODEV) => {
             during(report, &format!("{doing}: filesystem type {:?}", show(Some(kind))))
                 .with_hint("this kernel does not know the filesystem type")
         }
         _ => during(report, &doing),
     }
+}
+
+/// As the kernel words it in the log of a file system.
+fn names_unmapped_id(text: &str) -> bool {
+    text.contains("Invalid gid") || text.contains("Invalid uid")
 }
 
 fn mounted(mount: &Mount) -> String {

@@ -48,9 +48,10 @@ fn open_namespace(join: &Join) -> Result<OwnedFd> {
         Ok(kind) if kind == join.namespace.0 => Ok(fd),
         Ok(kind) => {
             let (is, expected) = (Namespace(kind).name(), join.namespace.name());
+            let article = if is.starts_with('i') { "an" } else { "a" };
             Err(fail!(
                 Kind::Spec,
-                "{}: {} is a {is} namespace, not a {expected} one",
+                "{}: {} is {article} {is} namespace, not a {expected} one",
                 pointer(),
                 show(&join.path)
             ))

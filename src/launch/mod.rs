@@ -20,6 +20,7 @@ pub(crate) mod seccomp_agent;
 pub(crate) mod seccomp_death;
 pub(crate) mod streams;
 mod terminal;
+mod unprivileged;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -106,7 +107,8 @@ pub(crate) fn spawn(
     args.ignored_signals = crate::sys::signal::ignored();
     let flags = if helper { 0 } else { topology.clone_flags() };
     log::debug(format_args!("{}: clone3 with flags {flags:#x}", matched::CONTAINER_SETUP));
-    let first = match clone3(flags as u64, placement.clone_into).context("clone3")? {
+    let cloned = clone3(flags as u64, placement.clone_into);
+    let first = match cloned.map_err(|errno| unprivileged::clone_error(errno, topology))? {
         CloneSide::Child => {
             drop(ours);
             timeline::enter_clone(if helper { timeline::Process::Helper } else { timeline::Process::Init });

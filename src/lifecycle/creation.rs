@@ -1,6 +1,7 @@
 //! Creates a container from a bundle, for `create`, `run` and `restore`: plan, record, cgroup, init process.
 
 mod init_process;
+mod unmounted;
 
 use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
@@ -56,7 +57,8 @@ impl CreatedContainer {
 
     /// Returns the error that says why the init process failed.
     pub(super) fn spawn_error(&self, failure: SpawnError) -> Error {
-        init_process::spawn_error(failure, &self.plan, &self.group)
+        let error = init_process::spawn_error(failure, &self.plan, &self.group);
+        unmounted::with_hint(error, &self.record.bundle, &self.plan.rootfs.path)
     }
 }
 
@@ -94,7 +96,9 @@ pub(super) fn create_container(
         spawned.inspect_err(|_| undo_creation(&entry, &record, Some(&group), None))?;
     begin(Phase::ServeInit);
     let ready = init_process::serve_until_ready(&child, &context, devices);
-    let ready = ready.map_err(|failure| init_process::spawn_error(failure, &plan, &group));
+    let ready = ready
+        .map_err(|failure| init_process::spawn_error(failure, &plan, &group))
+        .map_err(|error| unmounted::with_hint(error, &bundle.path, &plan.rootfs.path));
     record.init = Some(child.process);
     begin(Phase::WriteRecord);
     ready
@@ -187,6 +191,9 @@ fn check_rootfs(plan: &Plan) -> Result<()> {
     match std::fs::metadata(&*path) {
         Ok(metadata) if metadata.is_dir() => Ok(()),
         Ok(_) => Err(fail!(Kind::Spec, "/root/path: rootfs is not a directory: {path}")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(fail!(Kind::Spec, "/root/path: rootfs {path}: no such directory"))
+        }
         Err(error) => Err(Error::from(error)).with_context(|| format!("/root/path: rootfs {path}")),
     }
 }

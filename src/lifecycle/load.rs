@@ -72,12 +72,23 @@ pub(crate) fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundl
 /// Returns the directory's own path, without links and dots, as runc records it: the given path may lead
 /// elsewhere later.
 pub(super) fn canonical(path: &Path) -> Result<PathBuf> {
-    let doing = || format!("find the bundle {}", path.display());
+    let doing = || format!("bundle {}", path.display());
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let opened = openat(AT_FDCWD, path, flags, Mode::empty()).with_context(doing)?;
+    let opened = match openat(AT_FDCWD, path, flags, Mode::empty()) {
+        Err(Errno::ENOENT) => return Err(missing_bundle(path)),
+        other => other.with_context(doing)?,
+    };
     // This is one call, where realpath(3) makes one for each component.
     let link = format!("/proc/self/fd/{}", opened.as_raw_fd());
     nix::fcntl::readlink(&*link).map(PathBuf::from).with_context(doing)
+}
+
+fn missing_bundle(path: &Path) -> Error {
+    let hint =
+        "a bundle is a directory with config.json, which `tare spec -b DIR` writes, and a root file system";
+    Error::new(Kind::System(Errno::ENOENT), "no such directory")
+        .context(format!("bundle {}", path.display()))
+        .with_hint(hint)
 }
 
 /// Whether the process has an AppArmor profile or a SELinux label.

@@ -36,7 +36,12 @@ pub(crate) fn capabilities(
         [spec.bounding(), spec.effective(), spec.permitted(), spec.inheritable(), spec.ambient()].map(set);
     let missing = sets.iter().fold(0, |all, set| all | set) & !grantable;
     if missing != 0 {
-        warnings.push(format!("/process/capabilities: this host cannot grant {}", names(missing).join(", ")));
+        let who = if facts.euid == 0 {
+            "this host".into()
+        } else {
+            format!("user {}, who holds none of them,", facts.euid)
+        };
+        warnings.push(format!("/process/capabilities: {who} cannot grant {}", names(missing).join(", ")));
     }
     let [bounding, effective, permitted, inheritable, ambient] = sets.map(|set| set & grantable);
     let lacking = ambient & !(permitted & inheritable);

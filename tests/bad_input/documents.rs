@@ -14,7 +14,7 @@ fn that_is_missing_is_told() {
     let Some(bundle) = Bundle::new() else { return };
     fs::remove_file(bundle.dir.join("config.json")).unwrap();
     bundle_is_refused(&bundle, "missing", "JSON specification file config.json not found");
-    refused("no such bundle", "bundle /no/such: no such file or directory", || {
+    refused("no such bundle", "bundle /no/such: no such directory", || {
         bundle.tare(&["create", "--bundle", "/no/such", &bundle.id])
     });
     refused("a file as bundle", "/etc/passwd", || bundle.tare(&["create", "-b", "/etc/passwd", &bundle.id]));

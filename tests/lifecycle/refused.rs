@@ -126,7 +126,7 @@ const ROWS: &[Row] = &[
         path: "/bin/windows",
         make: |path| write(path, b"MZ\x90\0", 0o755),
         answer: FORMAT,
-        reason: "a Windows program",
+        reason: "a program for Windows",
     },
     Row {
         path: "/bin/lfs",
@@ -466,4 +466,18 @@ fn a_user_namespace_is_told_of_by_its_own_ids() {
     });
     refused(&mut bundle, "/bin/private", DENIED, "mode 0700 of user 0 does not let user 1000 execute it");
     refused(&mut bundle, "/bin/glibc", NO_FILE, "(the loader of glibc)");
+}
+
+#[test]
+fn a_container_that_is_elsewhere_is_told_with_its_root() {
+    let Some(bundle) = Bundle::new() else { return };
+    let told =
+        bundle.tare(&["state", "nosuch"]).fails(1, "container does not exist: \"nosuch\" is not in ").told();
+    assert!(!told.contains("there is one of that ID"), "{told}");
+    let other = format!("{}/tare/{}", bundle.path("run"), bundle.id);
+    fs::create_dir_all(&other).unwrap();
+    fs::write(format!("{other}/config.json"), "{}").unwrap();
+    let mut command = bundle.command(&["state", &bundle.id]);
+    let answer = crate::support::run::wait_for(command.env("XDG_RUNTIME_DIR", bundle.path("run")));
+    answer.fails(1, &format!("there is one of that ID in {}/tare: tare --root", bundle.path("run")));
 }

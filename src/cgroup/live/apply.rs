@@ -4,10 +4,11 @@ use nix::errno::Errno;
 
 use super::devices::attach;
 use super::group::Group;
+use super::range;
 use crate::cgroup::dir::{CgroupDir, is_permission_error};
 use crate::cgroup::plan::write::{IfMissing, Write};
 use crate::cgroup::plan::{self, MemoryLimits, Plan};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, describe};
 use crate::host::cgroup::Mode;
 use crate::{fail, log};
 
@@ -120,7 +121,10 @@ fn explain_refusal(dir: &CgroupDir, write: &Write, file: &str, value: &str, errn
     if errno == Errno::ENOENT && lacks_controller(dir, &write.controller) {
         return plan::controller_not_enabled(write, &dir.path);
     }
-    let mut error = Error::from(errno);
+    let mut error = match range::reason(dir, file, value, errno) {
+        Some(why) => fail!(Kind::System(errno), "{}: {why}", describe(errno)),
+        None => Error::from(errno),
+    };
     if errno == Errno::EBUSY && file == "memory.limit_in_bytes" {
         let number = |file| dir.read(file).unwrap_or_default().trim().to_owned();
         let (usage, peak) = (number("memory.usage_in_bytes"), number("memory.max_usage_in_bytes"));

@@ -12,6 +12,7 @@ mod kill;
 pub(crate) mod oom;
 mod placement;
 mod procs;
+mod range;
 mod realtime;
 pub(crate) mod remove;
 pub(crate) mod stats;

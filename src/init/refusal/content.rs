@@ -19,10 +19,10 @@ pub(super) enum Content {
 
 /// Formats that people take for programs, by their first bytes.
 const FORMATS: &[(&[u8], &str)] = &[
-    (b"MZ", "a Windows program"),
-    (b"\xcf\xfa\xed\xfe", "a macOS program"),
-    (b"\xce\xfa\xed\xfe", "a macOS program"),
-    (b"\xca\xfe\xba\xbe", "a macOS program or a Java class"),
+    (b"MZ", "a program for Windows"),
+    (b"\xcf\xfa\xed\xfe", "a program for macOS"),
+    (b"\xce\xfa\xed\xfe", "a program for macOS"),
+    (b"\xca\xfe\xba\xbe", "a program for macOS, or a Java class"),
     (b"\0asm", "a WebAssembly module"),
     (b"PK\x03\x04", "a zip archive"),
     (b"\x1f\x8b", "a gzip archive"),
@@ -54,7 +54,7 @@ pub(super) fn of(path: &Path) -> Option<Content> {
 /// Describes a file that no kernel executes.
 fn unknown(head: &[u8]) -> String {
     if let Some((_, what)) = FORMATS.iter().find(|(begin, _)| head.starts_with(begin)) {
-        return format!("{what}, no program for Linux");
+        return (*what).into();
     }
     let is_text =
         head.iter().all(|&byte| matches!(byte, b'\t' | b'\n' | b'\r' | 0x1b | b' '..=0x7e | 0x80..));

@@ -33,7 +33,8 @@ fn delete_container(globals: &Globals, id: &ContainerId, force: bool) -> Result<
         Status::Stopped if !force => cleanup::remove_container(&container.entry, &container.record, None),
         Status::Created | Status::Stopped => cleanup::destroy(&container),
         _ if force => cleanup::destroy(&container),
-        other => Err(Error::new(Kind::State, matched::not_stopped(id, other.word()))),
+        other => Err(Error::new(Kind::State, matched::not_stopped(id, other.word()))
+            .with_hint("`tare delete --force` ends its processes first")),
     }
 }
 
