@@ -364,3 +364,22 @@ fn a_program_that_the_kernel_will_refuse_is_told_of() {
         assert!(expected && answer.code == i32::from(why.is_some()), "{content:?}: {answer:?}");
     }
 }
+
+#[test]
+fn what_the_caller_has_no_privilege_for_is_told_as_create_meets_it() {
+    for plant in [
+        |config: &mut Value| config["process"]["oomScoreAdj"] = json!(-900),
+        |config: &mut Value| {
+            config["process"]["rlimits"] =
+                json!([{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 1_000_000}]);
+        },
+        |config: &mut Value| {
+            config["process"]["rlimits"] = json!([{"type": "RLIMIT_NPROC", "soft": 1, "hard": 4_000_000}]);
+        },
+    ] {
+        let Some(mut bundle) = Bundle::new() else { return };
+        bundle.patch(plant);
+        let (check, created) = (bundle.tare(&["check"]), bundle.create());
+        assert_eq!(check.code, created.code, "{check:?} {created:?}");
+    }
+}

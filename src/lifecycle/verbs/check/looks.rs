@@ -25,6 +25,7 @@ pub(super) fn look(spec: &Spec, request: &Request<'_>, facts: &Facts, found: &mu
     paths::hooks(spec, found);
     filesystem::mounts(spec, &request.bundle, found);
     limits(spec, found);
+    privileges(spec, facts, found);
     environment(spec, found);
     if let Some(profile) = spec.process().as_ref().and_then(|process| process.apparmor_profile().as_deref()) {
         apparmor(profile, found);
@@ -237,6 +238,52 @@ fn limits(spec: &Spec, found: &mut Findings) {
             found.fault(&format!("/process/rlimits/{index}/hard"), message, host, None);
         }
     }
+}
+
+/// What takes CAP_SYS_RESOURCE: a hard limit above our own, and to be spared when memory is short.
+fn privileges(spec: &Spec, facts: &Facts, found: &mut Findings) {
+    let Some(process) = spec.process().as_ref().filter(|_| !has_resource_capability(facts)) else { return };
+    let own = read("/proc/self/limits").unwrap_or_default();
+    for (index, limit) in process.rlimits().iter().flatten().enumerate() {
+        let hard = hard_limit(&own, &limit.typ().to_string());
+        if let Some(hard) = hard.filter(|hard| limit.hard() > *hard) {
+            let message = format!("{} above our own hard limit takes CAP_SYS_RESOURCE", limit.typ());
+            let host = Some(format!("a hard limit of {hard}"));
+            found.fault(&format!("/process/rlimits/{index}/hard"), message, host, None);
+        }
+    }
+    let current = read("/proc/self/oom_score_adj").and_then(|text| text.parse::<i32>().ok());
+    let (Some(wanted), Some(current)) = (process.oom_score_adj(), current) else { return };
+    if facts.euid == 0 && wanted < current.min(0) {
+        let host = Some(format!("oom_score_adj {current}"));
+        found.fault("/process/oomScoreAdj", "a lower value than our own takes CAP_SYS_RESOURCE", host, None);
+    }
+}
+
+fn has_resource_capability(facts: &Facts) -> bool {
+    capabilities::bit("CAP_SYS_RESOURCE").is_some_and(|bit| facts.capabilities & bit != 0)
+}
+
+/// The hard limit in the text of /proc/self/limits. None where there is no limit.
+fn hard_limit(text: &str, resource: &str) -> Option<u64> {
+    let name = match resource {
+        "RLIMIT_CPU" => "Max cpu time",
+        "RLIMIT_FSIZE" => "Max file size",
+        "RLIMIT_DATA" => "Max data size",
+        "RLIMIT_STACK" => "Max stack size",
+        "RLIMIT_CORE" => "Max core file size",
+        "RLIMIT_NPROC" => "Max processes",
+        "RLIMIT_NOFILE" => "Max open files",
+        "RLIMIT_MEMLOCK" => "Max locked memory",
+        "RLIMIT_AS" => "Max address space",
+        "RLIMIT_SIGPENDING" => "Max pending signals",
+        "RLIMIT_MSGQUEUE" => "Max msgqueue size",
+        "RLIMIT_NICE" => "Max nice priority",
+        "RLIMIT_RTPRIO" => "Max realtime priority",
+        _ => return None,
+    };
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Of two variables of one name, the last holds.
