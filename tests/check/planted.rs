@@ -248,6 +248,14 @@ const ROWS: &[Row] = &[
         &["fault /annotations/run.oci.keep_original_groups"],
     ),
     row(
+        "a listener that is not there",
+        |c| {
+            c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/nosuch.sock",
+            "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]})
+        },
+        &["fault /linux/seccomp/listenerPath"],
+    ),
+    row(
         "many at once, of every sort",
         |c| {
             c["hostnmae"] = json!("x");

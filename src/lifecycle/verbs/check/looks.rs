@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use oci_spec::runtime::{Linux, LinuxNamespaceType as Type, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespaceType as Type, LinuxSeccompAction, LinuxSyscall, Spec};
 
 use super::{Findings, filesystem, paths};
 use crate::host::Facts;
@@ -38,6 +38,7 @@ pub(super) fn look(spec: &Spec, request: &Request<'_>, facts: &Facts, found: &mu
     sysctls(linux, spec.hooks().is_some(), found);
     network_devices(linux, found);
     devices(linux, found);
+    listener(linux, found);
 }
 
 /// What the host has where a finding of the plan is about it.
@@ -213,6 +214,17 @@ fn network_devices(linux: &Linux, found: &mut Findings) {
                 None,
             );
         }
+    }
+}
+
+/// Who answers the calls of a profile that notifies must be there when the container is made.
+fn listener(linux: &Linux, found: &mut Findings) {
+    let Some(profile) = linux.seccomp() else { return };
+    let notifies = |rule: &LinuxSyscall| rule.action() == LinuxSeccompAction::ScmpActNotify;
+    let path = profile.listener_path().as_ref().filter(|_| profile.syscalls().iter().flatten().any(notifies));
+    if let Some(path) = path.filter(|path| path.is_absolute() && !path.exists()) {
+        let message = format!("nobody listens at {}: no such file or directory", path.display());
+        found.fault("/linux/seccomp/listenerPath", message, None, None);
     }
 }
 
