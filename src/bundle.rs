@@ -11,7 +11,7 @@ use oci_spec::runtime::Process;
 
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::fail;
-use crate::spec::{self, Checked};
+use crate::spec::{self, CheckedSpec};
 
 /// The name of the configuration in a bundle.
 pub(crate) const CONFIG: &str = "config.json";
@@ -25,7 +25,7 @@ pub(crate) const MAX_DOCUMENT_SIZE: u64 = 16 << 20;
 /// # Errors
 /// `Kind::NotFound` if there is none; `Kind::Spec` with all errors of the first stage that fails: JSON
 /// syntax, types, rules.
-pub fn read_config(bundle: &Path) -> Result<(Checked, Vec<u8>)> {
+pub fn read_config(bundle: &Path) -> Result<(CheckedSpec, Vec<u8>)> {
     let path = bundle.join(CONFIG);
     let bytes = read_config_bytes(&path).map_err(|error| match error.errno() {
         Some(Errno::ENOENT) => fail!(Kind::NotFound, "{}: in {}", matched::NO_CONFIG, bundle.display())
@@ -41,7 +41,7 @@ pub fn read_config(bundle: &Path) -> Result<(Checked, Vec<u8>)> {
 ///
 /// # Errors
 /// Those of `read_config`; but a missing file is the system's error.
-pub(crate) fn read_config_file(path: &Path) -> Result<(Checked, Vec<u8>)> {
+pub(crate) fn read_config_file(path: &Path) -> Result<(CheckedSpec, Vec<u8>)> {
     let bytes = read_config_bytes(path)?;
     spec::parse(&bytes).with_context(|| path.display().to_string()).map(|checked| (checked, bytes))
 }

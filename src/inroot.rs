@@ -49,7 +49,7 @@ impl Root {
 
     /// Opens the file at `path`; symlinks are followed inside the root. `flags` are those of open(2).
     pub fn resolve(&self, path: &CStr, flags: OFlag) -> Result<OwnedFd> {
-        self.create(path, flags, 0)
+        self.open_with_mode(path, flags, 0)
     }
 
     /// Resolves like `resolve`, but fails with ELOOP if a symlink is on the way: the result is really at
@@ -73,7 +73,7 @@ impl Root {
     }
 
     /// Resolves like `resolve`, with the mode for O_CREAT.
-    pub fn create(&self, path: &CStr, flags: OFlag, mode: u32) -> Result<OwnedFd> {
+    pub fn open_with_mode(&self, path: &CStr, flags: OFlag, mode: u32) -> Result<OwnedFd> {
         // A path of "" or "/" is the root itself, which openat2 calls ".".
         let path = if path.is_empty() || path.to_bytes() == b"/" { c"." } else { path };
         match openat2(self.0.as_fd(), path, flags.bits(), mode, IN_ROOT) {
@@ -142,8 +142,8 @@ impl Root {
 
     /// Opens the directory `path`. If it is missing, makes it with `mode` (before umask), and the directories
     /// above it with 0755. Faster than `mkdir_all` for a missing path, because it does not look first.
-    pub fn make_dir(&self, path: &CStr, mode: u32) -> Result<OwnedFd> {
-        let (parent, name) = self.parent(path, 0o755)?;
+    pub fn open_or_make_dir(&self, path: &CStr, mode: u32) -> Result<OwnedFd> {
+        let (parent, name) = self.open_or_make_parent(path, 0o755)?;
         match nix::sys::stat::mkdirat(&parent, name.as_c_str(), Mode::from_bits_truncate(mode)) {
             Ok(()) => {}
             // The name is a dangling symlink: the directory is made at its target.
@@ -159,22 +159,22 @@ impl Root {
     ///
     /// An existing file is opened with O_PATH, because a FIFO that is opened for reading waits for ever; it
     /// is no symlink. If the name is a dangling symlink, the file is made at its target, inside the root.
-    pub fn make_file(&self, path: &CStr, mode: u32) -> Result<OwnedFd> {
-        let (parent, name) = self.parent(path, 0o755)?;
+    pub fn open_or_make_file(&self, path: &CStr, mode: u32) -> Result<OwnedFd> {
+        let (parent, name) = self.open_or_make_parent(path, 0o755)?;
         match make_file_in(&parent, &name, mode) {
             Err(Errno::ELOOP) => {}
             other => return other,
         }
-        let (parent, name) = self.followed_parent(path, 0o755)?;
+        let (parent, name) = self.open_or_make_followed_parent(path, 0o755)?;
         make_file_in(&parent, &name, mode)
     }
 
-    /// Opens the directory of the file that `path` leads to, like [`parent`](Self::parent): symlinks in the
+    /// Opens the directory of the file that `path` leads to, like [`open_or_make_parent`](Self::open_or_make_parent): symlinks in the
     /// last component are followed inside the root, even dangling ones. The returned name is not a symlink's.
-    pub fn followed_parent(&self, path: &CStr, mode: u32) -> Result<(OwnedFd, CString)> {
+    pub fn open_or_make_followed_parent(&self, path: &CStr, mode: u32) -> Result<(OwnedFd, CString)> {
         let mut path = path.to_owned();
         for _ in 0..MAX_SYMLINKS {
-            let (parent, name) = self.parent(&path, mode)?;
+            let (parent, name) = self.open_or_make_parent(&path, mode)?;
             let end = path.to_bytes().iter().rposition(|&byte| byte != b'/').map_or(0, |last| last + 1);
             match read_link_target(&parent, &path.to_bytes()[..end], name.to_bytes()) {
                 // EINVAL: this is no symlink. ENOENT: nothing has the name yet.
@@ -187,7 +187,7 @@ impl Root {
 
     /// Opens the directory that contains the last component of `path`, made with `mode` if it is missing.
     /// Also returns the last component.
-    pub fn parent(&self, path: &CStr, mode: u32) -> Result<(OwnedFd, CString)> {
+    pub fn open_or_make_parent(&self, path: &CStr, mode: u32) -> Result<(OwnedFd, CString)> {
         let bytes = path.to_bytes();
         let end = bytes.iter().rposition(|&b| b != b'/').map_or(0, |i| i + 1);
         let start = bytes[..end].iter().rposition(|&b| b == b'/').map_or(0, |i| i + 1);
@@ -207,10 +207,10 @@ fn make_file_in(parent: &OwnedFd, name: &CStr, mode: u32) -> Result<OwnedFd> {
         other => return other,
     }
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let there = nix::fcntl::openat(parent, name, flags, Mode::empty())?;
-    match nix::sys::stat::fstat(&there)?.st_mode & libc::S_IFMT {
+    let existing = nix::fcntl::openat(parent, name, flags, Mode::empty())?;
+    match nix::sys::stat::fstat(&existing)?.st_mode & libc::S_IFMT {
         libc::S_IFLNK => Err(Errno::ELOOP),
-        _ => Ok(there),
+        _ => Ok(existing),
     }
 }
 
@@ -291,13 +291,13 @@ mod tests {
         symlink("../run/relative", dir.join("root/etc/relative")).unwrap();
         symlink("loop", dir.join("root/etc/loop")).unwrap();
         let root = Root::open(&dir.join("root")).unwrap();
-        root.make_file(c"/etc/absolute", 0o644).unwrap();
-        root.make_file(c"/etc/relative", 0o644).unwrap();
-        root.make_file(c"/new/plain", 0o644).unwrap();
+        root.open_or_make_file(c"/etc/absolute", 0o644).unwrap();
+        root.open_or_make_file(c"/etc/relative", 0o644).unwrap();
+        root.open_or_make_file(c"/new/plain", 0o644).unwrap();
         for made in ["run/deep/resolv", "run/relative", "new/plain"] {
             assert!(dir.join("root").join(made).is_file(), "{made}");
         }
-        assert_eq!(root.make_file(c"/etc/loop", 0o644).unwrap_err(), Errno::ELOOP);
+        assert_eq!(root.open_or_make_file(c"/etc/loop", 0o644).unwrap_err(), Errno::ELOOP);
         fs::remove_dir_all(dir).unwrap();
     }
 
@@ -306,7 +306,7 @@ mod tests {
         let dir = scratch("fifo");
         nix::unistd::mkfifo(&dir.join("root/fifo"), Mode::from_bits_truncate(0o600)).unwrap();
         let root = Root::open(&dir.join("root")).unwrap();
-        let found = root.make_file(c"/fifo", 0o644).unwrap();
+        let found = root.open_or_make_file(c"/fifo", 0o644).unwrap();
         let stat = nix::sys::stat::fstat(&found).unwrap();
         assert_eq!(stat.st_mode & libc::S_IFMT, libc::S_IFIFO);
         fs::remove_dir_all(dir).unwrap();
@@ -318,7 +318,7 @@ mod tests {
         let root = Root::open(&dir.join("root")).unwrap();
         root.mkdir_all(c"../../x", 0o755).unwrap();
         assert!(dir.join("root/x").is_dir());
-        let (_, name) = root.parent(c"/a/b/c/", 0o755).unwrap();
+        let (_, name) = root.open_or_make_parent(c"/a/b/c/", 0o755).unwrap();
         assert_eq!(name.as_c_str(), c"c");
         assert!(dir.join("root/a/b").is_dir());
         fs::remove_dir_all(dir).unwrap();

@@ -70,7 +70,7 @@ pub mod image {
         }
 
         pub mod digest {
-            pub use crate::image::blob::digest::{Hasher, Verified, sha256_of};
+            pub use crate::image::blob::digest::{Hasher, VerifyingReader, sha256_of};
         }
     }
 
@@ -152,7 +152,7 @@ pub mod plan {
     }
 
     pub mod rdt {
-        pub use crate::plan::rdt::{Rdt, rdt};
+        pub use crate::plan::rdt::{Rdt, plan_rdt};
     }
 
     pub mod seccomp {
@@ -162,6 +162,6 @@ pub mod plan {
 
 pub mod spec {
     pub use crate::spec::{
-        Checked, check_process, document, parse, parse_process, parse_resources, template,
+        CheckedSpec, check_process, parse, parse_alone, parse_process, parse_resources, template,
     };
 }

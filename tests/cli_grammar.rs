@@ -614,7 +614,7 @@ fn every_flag_of_every_verb_is_read_in_every_form_and_none_is_ignored() {
             let first = read(&before.next().unwrap());
             assert_ne!(first, bare, "{} --{} changes nothing", verb.name, flag.long);
             let after = forms(flag).into_iter().map(|form| [&verb_word[..], &arguments, &form].concat());
-            for words in before.chain(after.filter(|_| !verb.stops)) {
+            for words in before.chain(after.filter(|_| !verb.stops_at_first_argument)) {
                 assert_eq!(read(&words), first, "{words:?}");
                 lines += 1;
             }

@@ -35,7 +35,7 @@ fn fake(name: &str) -> Fake {
 fn plan(root: &Path, wanted: &Value) -> Rdt {
     let resctrl = tare::testing::host::probe::resctrl::read_resctrl(root.into());
     let wanted = serde_json::from_value(wanted.clone()).unwrap();
-    tare::testing::plan::rdt::rdt(Some(&wanted), Some(&resctrl), &ContainerId::parse("id").unwrap())
+    tare::testing::plan::rdt::plan_rdt(Some(&wanted), Some(&resctrl), &ContainerId::parse("id").unwrap())
         .unwrap()
         .unwrap()
 }

@@ -33,8 +33,8 @@ fn bundle(name: &str, config: &[u8]) -> PathBuf {
 #[test]
 fn every_good_example_of_the_specification_is_a_valid_document() {
     for path in files("fixtures/spec/good") {
-        let document =
-            spec::document(&fs::read(&path).unwrap()).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let document = spec::parse_alone(&fs::read(&path).unwrap())
+            .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         assert_eq!(document.root().as_ref().unwrap().path(), Path::new("rootfs"));
     }
 }
@@ -77,7 +77,7 @@ fn every_bad_example_of_the_specification_is_refused_with_its_place() {
             }
             other => panic!("{other} is new: what is wrong with it?"),
         };
-        let error = spec::document(&fs::read(&path).unwrap()).unwrap_err();
+        let error = spec::parse_alone(&fs::read(&path).unwrap()).unwrap_err();
         assert_eq!(error.kind(), Kind::Spec);
         assert!(error.to_string().starts_with(place), "{}: {error}", path.display());
     }

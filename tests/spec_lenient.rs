@@ -4,7 +4,7 @@
 
 use oci_spec::runtime::{LinuxSchedulerFlag, Spec};
 use serde_json::{Value, json};
-use tare::testing::spec::{self, Checked};
+use tare::testing::spec::{self, CheckedSpec};
 
 const FULL: &str = include_str!("fixtures/spec/full.json");
 
@@ -30,11 +30,11 @@ fn merge(into: &mut Value, changes: &Value) {
     }
 }
 
-fn parse(document: &Value) -> Checked {
+fn parse(document: &Value) -> CheckedSpec {
     spec::parse(&serde_json::to_vec(document).unwrap()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn read(changes: &Value) -> Checked {
+fn read(changes: &Value) -> CheckedSpec {
     parse(&with(changes))
 }
 

@@ -13,7 +13,7 @@ use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 use tare::testing::image::archive::{Archive, Entry, EntryKind, Input};
 use tare::testing::image::blob::compression::{Compression, Decompressed};
-use tare::testing::image::blob::digest::{Hasher, Verified};
+use tare::testing::image::blob::digest::{Hasher, VerifyingReader};
 use tare::testing::image::document::manifest::read_image;
 use tare::testing::image::source::layout::Layout;
 use tare::testing::image::source::{ImageSource, ref_name};
@@ -27,7 +27,7 @@ fn main() {
     let mut buffer = vec![0; 256 << 10];
     for (blob, diff_id) in image.manifest.layers().iter().zip(image.config.rootfs().diff_ids()) {
         let compression = Compression::from_descriptor(blob).unwrap();
-        let verified = Verified::new(source.blob(blob).unwrap(), blob).unwrap();
+        let verified = VerifyingReader::new(source.blob(blob).unwrap(), blob).unwrap();
         let input = Decompressed::new(compression, verified).unwrap();
         let hasher = (compression != Compression::Plain).then(Hasher::sha256);
         let mut hashed = Hashed { input, hasher };

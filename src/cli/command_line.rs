@@ -78,7 +78,7 @@ fn find_verb(name: &str) -> Result<&'static Verb, UsageError> {
 /// Parses the words after the verb, `rest`.
 fn parse_verb(verb: &'static Verb, rest: &[OsString]) -> Result<Command, UsageError> {
     let flag_error = |message| UsageError::Flag { verb: Some(verb), message };
-    let end = if verb.stops { FlagsEnd::AtFirstArgument } else { FlagsEnd::AtDoubleDash };
+    let end = if verb.stops_at_first_argument { FlagsEnd::AtFirstArgument } else { FlagsEnd::AtDoubleDash };
     let words = split(verb.flags, end, rest).map_err(flag_error)?;
     if words.help {
         return Ok(Command::Help(Some(verb)));

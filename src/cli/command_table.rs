@@ -20,7 +20,7 @@ pub const GLOBAL: &[Flag] = &[
     Flag::text("rootless", "ignore cgroup permission errors: true, false or auto").default("auto"),
     Flag::switch("timings", "write how long each phase took to standard error, when the command ends"),
     Flag::path("trace", "write the same to this file, as trace events that Chrome and Perfetto open"),
-    Flag::switch("version", "show the version").short('v').letter('V'),
+    Flag::switch("version", "show the version").short('v').crun_short('V'),
 ];
 
 const BUNDLE: Flag = Flag::path("bundle", "the bundle directory (default: the current directory)").short('b');
@@ -47,7 +47,8 @@ const LAZY_PAGES: Flag = Flag::switch("lazy-pages", "restore memory on demand, t
 const FILE_LOCKS: Flag = Flag::switch("file-locks", "handle file locks");
 const MANAGE_CGROUPS_MODE: Flag =
     Flag::text("manage-cgroups-mode", "what is done about cgroups: soft, full, strict or ignore");
-const EMPTY_NS: Flag = Flag::text("empty-ns", "make this namespace but leave its contents (network)").many();
+const EMPTY_NS: Flag =
+    Flag::text("empty-ns", "make this namespace but leave its contents (network)").repeatable();
 const AUTO_DEDUP: Flag = Flag::switch("auto-dedup", "remove duplicate memory pages from the images");
 
 const REGEX: Flag =
@@ -77,16 +78,16 @@ const EXEC: &[Flag] = &[
     DETACH,
     PRESERVE_FDS,
     Flag::text("cwd", "working directory inside"),
-    Flag::text("env", "set an environment variable, NAME=VALUE").short('e').many(),
+    Flag::text("env", "set an environment variable, NAME=VALUE").short('e').repeatable(),
     Flag::switch("tty", "give the process a terminal").short('t'),
     Flag::text("user", "user id, and group id after a colon").short('u'),
-    Flag::number("additional-gids", "a further group id").short('g').many(),
+    Flag::number("additional-gids", "a further group id").short('g').repeatable(),
     Flag::path("process", "file with the process as config.json describes one").short('p'),
     Flag::text("process-label", "SELinux label of the process"),
     Flag::text("apparmor", "AppArmor profile of the process"),
     Flag::switch("no-new-privs", "never gain privileges through execve"),
-    Flag::text("cap", "add a capability").short('c').many(),
-    Flag::text("cgroup", "run in an existing sub-cgroup, [controller[,controller]:]path").many(),
+    Flag::text("cap", "add a capability").short('c').repeatable(),
+    Flag::text("cgroup", "run in an existing sub-cgroup, [controller[,controller]:]path").repeatable(),
     Flag::switch("ignore-paused", "allow a process to start in a paused container"),
 ];
 
@@ -108,7 +109,7 @@ const UPDATE: &[Flag] = &[
     Flag::text("memory-swap", "limit of memory and swap together, in bytes; -1 is none"),
     Flag::number("pids-limit", "largest number of processes"),
     Flag::text("device", "device rule to add: [allow|deny] PATH or TYPE MAJOR:MINOR, then letters of rwm")
-        .many(),
+        .repeatable(),
     Flag::text("l3-cache-schema", "Intel RDT L3 cache schema"),
     Flag::text("mem-bw-schema", "Intel RDT memory bandwidth schema"),
     Flag::text("kernel-memory", "without effect: the kernel has dropped it").hidden(),
@@ -159,11 +160,11 @@ const RESTORE: &[Flag] = &[
 const ID: &str = "<container-id>";
 
 const fn on_container(name: &'static str, about: &'static str, flags: &'static [Flag]) -> Verb {
-    Verb { name, aliases: &[], about, usage: ID, arity: Arity::ONE, stops: false, flags }
+    Verb { name, aliases: &[], about, usage: ID, arity: Arity::ONE, stops_at_first_argument: false, flags }
 }
 
-const fn alone(name: &'static str, about: &'static str, flags: &'static [Flag]) -> Verb {
-    Verb { name, aliases: &[], about, usage: "", arity: Arity::NONE, stops: false, flags }
+const fn without_arguments(name: &'static str, about: &'static str, flags: &'static [Flag]) -> Verb {
+    Verb { name, aliases: &[], about, usage: "", arity: Arity::NONE, stops_at_first_argument: false, flags }
 }
 
 /// All verbs, in the order of the help text.
@@ -174,7 +175,7 @@ pub const VERBS: &[Verb] = &[
         about: "tell all that is wrong with a bundle on this host, without creating anything",
         usage: "[bundle]",
         arity: Arity::between(0, 1),
-        stops: false,
+        stops_at_first_argument: false,
         flags: &[
             BUNDLE,
             Flag::switch("json", "print an array of findings"),
@@ -203,10 +204,10 @@ pub const VERBS: &[Verb] = &[
         about: "run a further process in a container",
         usage: "<container-id> <command> [arguments...], or -p process.json <container-id>",
         arity: Arity::at_least(1),
-        stops: true,
+        stops_at_first_argument: true,
         flags: EXEC,
     },
-    alone("features", "show what this runtime supports", &[]),
+    without_arguments("features", "show what this runtime supports", &[]),
     on_container(
         "inspect",
         "show what can be seen of a container: why it waits, use and limits, mounts, capabilities",
@@ -218,14 +219,14 @@ pub const VERBS: &[Verb] = &[
         about: "send a signal to a container's init process (default: SIGTERM)",
         usage: "<container-id> [signal]",
         arity: Arity::between(1, 2),
-        stops: true,
+        stops_at_first_argument: true,
         flags: &[
             Flag::switch("all", "send it to all processes; a container that no longer runs is no error")
                 .short('a'),
             REGEX,
         ],
     },
-    alone(
+    without_arguments(
         "list",
         "list the containers under the root directory",
         &[FORMAT, Flag::switch("quiet", "show only ids").short('q')],
@@ -236,7 +237,7 @@ pub const VERBS: &[Verb] = &[
         about: "add mounts to a running container or remove them; the file lists them as config.json does",
         usage: "add|remove <container-id> <file>",
         arity: Arity::exactly(3),
-        stops: false,
+        stops_at_first_argument: false,
         flags: &[],
     },
     on_container("pause", "freeze all processes of a container", &[]),
@@ -246,7 +247,7 @@ pub const VERBS: &[Verb] = &[
         about: "show what create would do with a bundle, one line per operation",
         usage: "[bundle]",
         arity: Arity::between(0, 1),
-        stops: false,
+        stops_at_first_argument: false,
         flags: &[BUNDLE],
     },
     Verb {
@@ -255,13 +256,13 @@ pub const VERBS: &[Verb] = &[
         about: "show the processes of a container",
         usage: "<container-id> [ps options]",
         arity: Arity::at_least(1),
-        stops: true,
+        stops_at_first_argument: true,
         flags: &[FORMAT],
     },
     on_container("restore", "restore a container that was saved by checkpoint", RESTORE),
     on_container("resume", "resume the processes of a paused container", &[]),
     on_container("run", "create a container, start it and wait for it", RUN),
-    alone(
+    without_arguments(
         "spec",
         "write a new config.json",
         &[
@@ -279,7 +280,7 @@ pub const VERBS: &[Verb] = &[
         about: "show the list of commands, or the help of one",
         usage: "[command]",
         arity: Arity::between(0, 1),
-        stops: false,
+        stops_at_first_argument: false,
         flags: &[],
     },
 ];

@@ -14,7 +14,7 @@ pub struct Verb {
     pub arity: Arity,
     /// Whether flag parsing ends at the first argument, because the others belong to another program (a
     /// process, `ps`).
-    pub stops: bool,
+    pub stops_at_first_argument: bool,
     pub flags: &'static [Flag],
 }
 
@@ -69,10 +69,10 @@ pub struct Flag {
     pub long: &'static str,
     pub short: Option<char>,
     /// A second letter, which is crun's.
-    pub letter: Option<char>,
+    pub crun_short: Option<char>,
     pub takes: ValueType,
     /// Whether the flag may be given several times with each value counting. Otherwise the last one wins.
-    pub many: bool,
+    pub repeatable: bool,
     pub hidden: bool,
     pub default: Option<&'static str>,
     pub help: &'static str,
@@ -80,7 +80,16 @@ pub struct Flag {
 
 impl Flag {
     const fn new(long: &'static str, takes: ValueType, help: &'static str) -> Self {
-        Self { long, short: None, letter: None, takes, many: false, hidden: false, default: None, help }
+        Self {
+            long,
+            short: None,
+            crun_short: None,
+            takes,
+            repeatable: false,
+            hidden: false,
+            default: None,
+            help,
+        }
     }
 
     pub const fn switch(long: &'static str, help: &'static str) -> Self {
@@ -108,13 +117,13 @@ impl Flag {
         self
     }
 
-    pub const fn letter(mut self, letter: char) -> Self {
-        self.letter = Some(letter);
+    pub const fn crun_short(mut self, letter: char) -> Self {
+        self.crun_short = Some(letter);
         self
     }
 
-    pub const fn many(mut self) -> Self {
-        self.many = true;
+    pub const fn repeatable(mut self) -> Self {
+        self.repeatable = true;
         self
     }
 
@@ -131,7 +140,7 @@ impl Flag {
     /// Whether `name`, given after one dash or two, means this flag.
     pub fn is_named(&self, name: &str) -> bool {
         let is = |letter: Option<char>| letter.is_some_and(|letter| name.strip_prefix(letter) == Some(""));
-        self.long == name || is(self.short) || is(self.letter)
+        self.long == name || is(self.short) || is(self.crun_short)
     }
 }
 

@@ -109,7 +109,7 @@ pub(super) fn argument(flag: &'static Flag) -> Arg {
     let arg = Arg::new(flag.long).long(flag.long).help(flag.help).hide(flag.hidden);
     let arg = flag.short.into_iter().fold(arg, Arg::short);
     let arg = flag.default.into_iter().fold(arg, |arg, value| arg.default_value(value));
-    match (flag.takes, flag.many) {
+    match (flag.takes, flag.repeatable) {
         (ValueType::Switch, _) => arg.action(ArgAction::SetTrue),
         (_, true) => arg.action(ArgAction::Append).value_name("value").value_parser(parser(flag)),
         (_, false) => arg

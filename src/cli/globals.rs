@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::command::GlobalFlags;
 use crate::error::{Context, Kind, Result};
-use crate::host::users::in_user_namespace;
+use crate::host::user_namespace::in_user_namespace;
 use crate::lifecycle::options::Globals;
 use crate::log::{Destination, Level};
 use crate::timeline::{self, Phase};

@@ -4,9 +4,9 @@ mod boot;
 pub(crate) mod record;
 mod salvage;
 mod state_dir;
-mod taken_or_missing;
 pub(crate) mod status;
 pub(crate) mod store;
+mod taken_or_missing;
 
 pub(crate) use record::Record;
 pub(crate) use status::Status;

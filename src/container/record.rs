@@ -26,15 +26,15 @@ pub(crate) struct Record {
     pub created: String,
     /// The runtime process that creates the container. The record is written, as an intent, before the first
     /// side effect, so that `delete --force` always knows what to remove.
-    pub creator: Process,
+    pub creator: ProcessIdentity,
     /// The boot in which these processes run, if the record may outlast it ([`super::boot`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<String>,
     /// The container's first process; `None` until it has been cloned.
-    pub init: Option<Process>,
+    pub init: Option<ProcessIdentity>,
     pub cgroup: Option<cgroup::Record>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rdt: Option<Rdt>,
+    pub rdt: Option<RdtRecord>,
     /// CLONE_NEW* flags of the namespaces that `exec` joins.
     pub namespaces: i32,
     /// Whether the container has a pid namespace of its own: then its processes end with the first one.
@@ -57,7 +57,7 @@ impl Record {
         if self.boot.as_deref().map_or(Ok(true), boot::is_current)? {
             return Ok(self);
         }
-        let nobody = Process { pid: 0, start: 0 };
+        let nobody = ProcessIdentity { pid: 0, start: 0 };
         (self.creator, self.init, self.cgroup, self.rdt) = (nobody, None, None, None);
         Ok(self)
     }
@@ -65,7 +65,7 @@ impl Record {
 
 /// The directories in resctrl (Intel RDT) that the container uses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rdt {
+pub struct RdtRecord {
     pub root: PathBuf,
     /// The class of service that the container's processes are in.
     pub class: PathBuf,
@@ -77,7 +77,7 @@ pub struct Rdt {
 
 /// A process, with its start time, so that it cannot be mistaken for a later one with the same pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Process {
+pub(crate) struct ProcessIdentity {
     pub pid: i32,
     /// The start time in clock ticks since boot: field 22 of /proc/PID/stat (proc_pid_stat(5)).
     pub start: u64,

@@ -47,7 +47,7 @@ fn member<T: DeserializeOwned>(text: &str, name: &str) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::container::record::Process;
+    use crate::container::record::ProcessIdentity;
 
     const WHOLE: &str = r#"{"version":1,"id":"x","bundle":"/b","rootfs":"/b/r","created":"",
         "creator":{"pid":1,"start":5},"init":{"pid":7,"start":70},
@@ -69,7 +69,7 @@ mod tests {
     fn whole_members_of_a_torn_record_are_known() {
         let torn = &WHOLE[..WHOLE.find("\"namespaces\"").unwrap()];
         let known = salvage(torn.as_bytes(), None).unwrap();
-        assert_eq!(known.init, Some(Process { pid: 7, start: 70 }));
+        assert_eq!(known.init, Some(ProcessIdentity { pid: 7, start: 70 }));
         // Without the group, processes cannot be found.
         assert!(salvage(&WHOLE.as_bytes()[..WHOLE.find("\"init\"").unwrap()], None).is_none());
         assert!(salvage(b"", None).is_none());
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn the_record_before_it_names_what_the_torn_one_does_not() {
         let known = salvage(&WHOLE.as_bytes()[..WHOLE.find("\"cgroup\"").unwrap()], Some(WHOLE.as_bytes()));
-        assert_eq!(known.unwrap().init, Some(Process { pid: 7, start: 70 }));
+        assert_eq!(known.unwrap().init, Some(ProcessIdentity { pid: 7, start: 70 }));
         assert_eq!(salvage(b"\0\0", Some(WHOLE.as_bytes())).unwrap().bundle, std::path::Path::new("/b"));
     }
 }

@@ -57,7 +57,7 @@ impl StateDir {
             other => other.with_context(|| format!("open {}", shown.display()))?,
         };
         let stat = fstat(&fd).with_context(|| format!("stat {}", shown.display()))?;
-        judge(&stat, shown)?;
+        check_owner(&stat, shown)?;
         Ok(Some(Self { fd, owner: stat.st_uid }))
     }
 
@@ -178,8 +178,8 @@ impl StateDir {
 
     /// Removes everything in the directory, but nothing on another filesystem.
     pub(super) fn empty(&self) -> Result<(), Errno> {
-        let own = fstat(&self.fd)?.st_dev;
-        empty(openat(&self.fd, ".", DIRECTORY, Mode::empty())?, own, DEEPEST)
+        let our_device = fstat(&self.fd)?.st_dev;
+        empty(openat(&self.fd, ".", DIRECTORY, Mode::empty())?, our_device, DEEPEST)
     }
 }
 
@@ -219,7 +219,7 @@ fn name_of(kind: SFlag) -> &'static str {
     }
 }
 
-fn judge(stat: &FileStat, shown: &Path) -> Result<()> {
+fn check_owner(stat: &FileStat, shown: &Path) -> Result<()> {
     let why = if stat.st_uid != 0 && stat.st_uid != geteuid().as_raw() {
         format!("it belongs to user {}", stat.st_uid)
     } else if stat.st_mode & WRITABLE_BY_OTHERS != 0 {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 
-use super::record::{Process, Record};
+use super::record::{ProcessIdentity, Record};
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 
@@ -42,7 +42,7 @@ impl fmt::Display for Status {
 
 /// The present state of the host: the input of [`observe`] besides the record.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Probe {
+pub(crate) struct Observation {
     /// The process that now has the pid of the container's first process.
     pub init: Option<ProcessStat>,
     pub creator: Option<ProcessStat>,
@@ -107,7 +107,7 @@ impl ProcessStat {
     }
 
     /// Whether this is the recorded process, and alive.
-    pub(crate) fn is_alive(self, process: Process) -> bool {
+    pub(crate) fn is_same_and_alive(self, process: ProcessIdentity) -> bool {
         !self.dead && self.start == process.start
     }
 }
@@ -160,12 +160,12 @@ fn check_ended(pid: i32) -> Result<()> {
 }
 
 /// Computes the status from the record and the present state of the host.
-pub(crate) fn observe(record: &Record, probe: &Probe) -> Status {
+pub(crate) fn observe(record: &Record, probe: &Observation) -> Status {
     let Some(init) = record.init else {
-        let at_work = probe.creator.is_some_and(|seen| seen.is_alive(record.creator));
+        let at_work = probe.creator.is_some_and(|seen| seen.is_same_and_alive(record.creator));
         return if at_work { Status::Creating } else { Status::Stopped };
     };
-    let alive = probe.init.is_some_and(|seen| seen.is_alive(init));
+    let alive = probe.init.is_some_and(|seen| seen.is_same_and_alive(init));
     match (probe.frozen, alive, probe.exec_fifo) {
         // A frozen container is paused while its first process lives, whether it was started or not (as with
         // runc).
@@ -180,7 +180,7 @@ pub(crate) fn observe(record: &Record, probe: &Probe) -> Status {
 mod tests {
     use super::*;
 
-    fn record(init: Option<Process>) -> Record {
+    fn record(init: Option<ProcessIdentity>) -> Record {
         let json = r#"{"version":1,"id":"x","bundle":"/b","rootfs":"/b/r","created":"","creator":{"pid":1,"start":5},
             "init":null,"cgroup":null,"namespaces":0,"own_pid_namespace":true}"#;
         Record { init, ..serde_json::from_str(json).unwrap() }
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn status_follows_from_facts() {
-        let me = Process { pid: 9, start: 70 };
+        let me = ProcessIdentity { pid: 9, start: 70 };
         let alive = Some(ProcessStat { start: 70, dead: false });
         let rows = [
             (alive, true, false, Status::Created),
@@ -201,17 +201,20 @@ mod tests {
             (Some(ProcessStat { start: 71, dead: false }), false, false, Status::Stopped),
         ];
         for (init, exec_fifo, frozen, status) in rows {
-            let probe = Probe { init, creator: None, exec_fifo, frozen };
+            let probe = Observation { init, creator: None, exec_fifo, frozen };
             assert_eq!(observe(&record(Some(me)), &probe), status, "{probe:?}");
         }
     }
 
     #[test]
     fn an_intent_without_its_creator_is_stopped() {
-        let seen = |start| Probe { creator: Some(ProcessStat { start, dead: false }), ..Probe::default() };
+        let seen = |start| Observation {
+            creator: Some(ProcessStat { start, dead: false }),
+            ..Observation::default()
+        };
         assert_eq!(observe(&record(None), &seen(5)), Status::Creating);
         assert_eq!(observe(&record(None), &seen(6)), Status::Stopped);
-        assert_eq!(observe(&record(None), &Probe::default()), Status::Stopped);
+        assert_eq!(observe(&record(None), &Observation::default()), Status::Stopped);
     }
 
     #[test]

@@ -32,7 +32,7 @@ use crate::spec::strict::{self, Spelling};
 
 const RECORD: &str = "state.json";
 /// The previous record, used when state.json is torn.
-const BEFORE: &str = ".state.json.before";
+const PREVIOUS_RECORD: &str = ".state.json.before";
 const RECORD_NAME: &CStr = c"state.json";
 const BEFORE_NAME: &CStr = c".state.json.before";
 const FIFO: &str = "exec.fifo";
@@ -175,7 +175,7 @@ impl Entry {
     }
 
     /// Returns the directory as the arguments of the calls that look it up.
-    fn place(&self) -> (BorrowedFd<'_>, &Path) {
+    fn dir_and_path(&self) -> (BorrowedFd<'_>, &Path) {
         match &self.root {
             Some(root) => (root.as_fd(), Path::new(self.id.as_str())),
             None => (AT_FDCWD, &self.path),
@@ -187,12 +187,12 @@ impl Entry {
         if let Some(dir) = self.dir.get() {
             return Ok(dir);
         }
-        let (root, path) = self.place();
-        let dir = StateDir::open(root, path, &self.path)?.ok_or_else(|| self.absent())?;
+        let (root, path) = self.dir_and_path();
+        let dir = StateDir::open(root, path, &self.path)?.ok_or_else(|| self.not_found())?;
         Ok(self.dir.get_or_init(|| Rc::new(dir)))
     }
 
-    fn absent(&self) -> Error {
+    fn not_found(&self) -> Error {
         missing(&self.id, self.path.parent().unwrap_or(&self.path))
     }
 
@@ -237,8 +237,8 @@ impl Entry {
     ///
     /// # Errors
     /// `Kind::NotFound` if there is no such container, `Kind::State` if the record is not readable.
-    pub(crate) fn read(&self) -> Result<Record> {
-        let bytes = self.read_file(RECORD)?.ok_or_else(|| self.absent())?;
+    pub(crate) fn read_record(&self) -> Result<Record> {
+        let bytes = self.read_file(RECORD)?.ok_or_else(|| self.not_found())?;
         let broken = |why: String| fail!(Kind::State, "{}: not a readable record: {why}", self.shown(RECORD));
         let record: Record = strict::from_slice(&bytes, Spelling::Exact).map_err(broken)?;
         match (record.version, &record.id) {
@@ -253,7 +253,7 @@ impl Entry {
 
     /// Whether nothing has been done for the container yet: its creation was killed before the first side
     /// effect, which comes after the record. If there are other files, the record was lost.
-    pub(crate) fn is_bare(&self) -> Result<bool> {
+    pub(crate) fn has_nothing_but_record(&self) -> Result<bool> {
         let dir = self.dir()?;
         let has = |name| dir.has(name).with_context(|| format!("look for {}", self.shown(name)));
         Ok(!has(CONFIG)? && !has(FIFO)?)
@@ -271,7 +271,7 @@ impl Entry {
             Err(error) if error.kind() == Kind::State => Ok(None),
             other => other,
         };
-        let known = salvage(&self.id, &read(RECORD)?.unwrap_or_default(), read(BEFORE)?.as_deref());
+        let known = salvage(&self.id, &read(RECORD)?.unwrap_or_default(), read(PREVIOUS_RECORD)?.as_deref());
         known.map(Record::of_this_boot).transpose()
     }
 
@@ -281,7 +281,7 @@ impl Entry {
     }
 
     /// Replaces the record as a whole: a reader sees the old one or the new one. The old one stays beside it.
-    pub(crate) fn write(&self, record: &Record) -> Result<()> {
+    pub(crate) fn write_record(&self, record: &Record) -> Result<()> {
         let bytes = serde_json::to_vec(record).map_err(|error| Error::new(Kind::State, error.to_string()))?;
         // The writer holds the lock, so one temporary name is enough. A file that a killed writer has left is
         // replaced.
@@ -290,7 +290,7 @@ impl Entry {
         // them: if the new one is torn, `salvage` finds the control group there.
         let write = dir.write(BEFORE_NAME, &bytes).and_then(|()| match record.init {
             Some(_) => Ok(dir.exchange(BEFORE_NAME, RECORD_NAME)?),
-            None => Ok(dir.rename(BEFORE, RECORD)?),
+            None => Ok(dir.rename(PREVIOUS_RECORD, RECORD)?),
         });
         write.with_context(|| format!("write {}", self.shown(RECORD)))
     }
@@ -345,12 +345,12 @@ impl Entry {
 
     /// Tells the process that waits at the exec fifo to execute its program, and removes the fifo. Returns
     /// `None` if nobody waits, because the process is dead.
-    pub(crate) fn start(&self) -> Result<Option<Started>> {
+    pub(crate) fn start(&self) -> Result<Option<FifoWriter>> {
         let dir = self.dir()?;
         let Some(fifo) = self.open_fifo()? else { return Ok(None) };
         nix::unistd::write(&fifo, b"0").with_context(|| format!("write {}", self.shown(FIFO)))?;
         dir.unlink(FIFO).with_context(|| format!("remove {}", self.shown(FIFO)))?;
-        Ok(Some(Started(fifo)))
+        Ok(Some(FifoWriter(fifo)))
     }
 
     /// Returns the mount point of the rootfs while CRIU restores into it.
@@ -383,7 +383,7 @@ impl Entry {
         }
         // The usual files are removed by name, so that the directory is read only if there are others. The
         // record is the last: as long as it exists, the removal can be repeated.
-        for name in [CONFIG, FIFO, BEFORE, RECORD] {
+        for name in [CONFIG, FIFO, PREVIOUS_RECORD, RECORD] {
             let _ = dir.unlink(name);
         }
         match self.remove_directory() {
@@ -398,31 +398,31 @@ impl Entry {
 
     /// Removes the empty directory. rmdir(2) takes only a name; it follows no symlink.
     fn remove_directory(&self) -> Result<(), Errno> {
-        let (root, path) = self.place();
+        let (root, path) = self.dir_and_path();
         unlinkat(root, path, UnlinkatFlags::RemoveDir)
     }
 }
 
 /// A process that was told to execute, and our end of its fifo.
 #[derive(Debug)]
-pub(crate) struct Started(OwnedFd);
+pub(crate) struct FifoWriter(OwnedFd);
 
 /// How long `start` waits for a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Patience {
+pub(crate) enum WaitLimit {
     /// As long as its own hooks run.
     ForHooks,
     /// Not for ever: somebody may have stopped the process.
     ForProgram,
 }
 
-impl Started {
+impl FifoWriter {
     /// Waits until the process has executed its program or has ended: then its end of the fifo is closed.
     /// Returns what it has written to the fifo.
-    pub(crate) fn wait_for_program(&self, patience: Patience) -> Result<Option<String>> {
+    pub(crate) fn wait_for_program(&self, patience: WaitLimit) -> Result<Option<String>> {
         let timeout = match patience {
-            Patience::ForHooks => PollTimeout::NONE,
-            Patience::ForProgram => PROGRAM_TIMEOUT.into(),
+            WaitLimit::ForHooks => PollTimeout::NONE,
+            WaitLimit::ForProgram => PROGRAM_TIMEOUT.into(),
         };
         // For the writing end of a pipe, poll reports only the loss of all readers.
         let mut waiting = [PollFd::new(self.0.as_fd(), PollFlags::empty())];

@@ -167,7 +167,7 @@ impl SyncSocket {
 
     /// Waits for the next message of the child. Fails with EPROTO if it is no valid message.
     pub(crate) fn recv(&self) -> Result<Message, Errno> {
-        let mut bytes = [0; report::SIZE];
+        let mut bytes = [0; report::MESSAGE_SIZE];
         let (length, fd) = self.recv_bytes(&mut bytes)?;
         let is = |tag: Tag| bytes[0] == tag as u8;
         let number = i32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
@@ -176,7 +176,7 @@ impl SyncSocket {
             (_, Some(fd)) if is(Tag::InitPid) => Message::InitPid(number, fd),
             (_, Some(fd)) if is(Tag::MapMount) => Message::MapMount(number as usize, fd),
             (_, None) if is(Tag::Listener) => Message::Listener(number),
-            (report::SIZE, _) if is(Tag::Failed) => {
+            (report::MESSAGE_SIZE, _) if is(Tag::Failed) => {
                 Message::Failed(Report::decode(&bytes).ok_or(Errno::EPROTO)?)
             }
             _ if is(Tag::MapIds) => Message::MapIds,
@@ -221,11 +221,11 @@ mod tests {
     fn a_report_arrives_as_it_was_sent() {
         let (a, b) = socket_pair().unwrap();
         let mut report = Report::new(Step::Mount(70_000), Errno::EPERM, "move_mount");
-        report.add(&"x".repeat(report::TEXT));
+        report.add(&"x".repeat(report::MAX_TEXT));
         a.send(&Message::Failed(report)).unwrap();
         let Message::Failed(received) = b.recv().unwrap() else { panic!("another message") };
         assert_eq!(received, report);
-        assert!(received.text().starts_with("move_mountxxx") && received.text().len() == report::TEXT);
+        assert!(received.text().starts_with("move_mountxxx") && received.text().len() == report::MAX_TEXT);
     }
 
     #[test]

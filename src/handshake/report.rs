@@ -7,10 +7,10 @@ use nix::errno::Errno;
 use super::step::Step;
 
 /// The size of the text in a report: enough for the kernel's own words, or the end of a hook's output.
-pub(crate) const TEXT: usize = 480;
+pub(crate) const MAX_TEXT: usize = 480;
 /// The size of a whole message: tag, step, length of the text, the step's datum (an index or a kind of id),
 /// errno, text.
-pub(super) const SIZE: usize = 12 + TEXT;
+pub(super) const MESSAGE_SIZE: usize = 12 + MAX_TEXT;
 
 /// The step that failed and how; the parent puts it into words (`launch::explain`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,14 +18,14 @@ pub(crate) struct Report {
     pub step: Step,
     /// 0 if the text is the whole message.
     pub errno: i32,
-    text: [u8; TEXT],
+    text: [u8; MAX_TEXT],
     length: u16,
 }
 
 impl Report {
     /// Makes a report. `call` is the name of the failing system call, perhaps with its object.
     pub(crate) fn new(step: Step, errno: Errno, call: &str) -> Self {
-        let mut report = Self { step, errno: errno as i32, text: [0; TEXT], length: 0 };
+        let mut report = Self { step, errno: errno as i32, text: [0; MAX_TEXT], length: 0 };
         report.add(call);
         report
     }
@@ -48,9 +48,9 @@ impl Report {
         String::from_utf8_lossy(&self.text[..usize::from(self.length)]).into_owned()
     }
 
-    pub(super) fn encode(&self, tag: u8) -> [u8; SIZE] {
+    pub(super) fn encode(&self, tag: u8) -> [u8; MESSAGE_SIZE] {
         let (step, datum) = self.step.encode();
-        let mut bytes = [0; SIZE];
+        let mut bytes = [0; MESSAGE_SIZE];
         bytes[0] = tag;
         bytes[1] = step;
         bytes[2..4].copy_from_slice(&self.length.to_ne_bytes());
@@ -60,15 +60,15 @@ impl Report {
         bytes
     }
 
-    pub(super) fn decode(bytes: &[u8; SIZE]) -> Option<Self> {
-        let mut text = [0; TEXT];
+    pub(super) fn decode(bytes: &[u8; MESSAGE_SIZE]) -> Option<Self> {
+        let mut text = [0; MAX_TEXT];
         text.copy_from_slice(&bytes[12..]);
         let datum = u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
         Some(Self {
             step: Step::decode(bytes[1], datum)?,
             errno: i32::from_ne_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]),
             text,
-            length: u16::from_ne_bytes([bytes[2], bytes[3]]).min(TEXT as u16),
+            length: u16::from_ne_bytes([bytes[2], bytes[3]]).min(MAX_TEXT as u16),
         })
     }
 }

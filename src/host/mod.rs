@@ -5,6 +5,6 @@ pub(crate) mod cgroup;
 pub(crate) mod facts;
 pub(crate) mod probe;
 pub(crate) mod resctrl;
-pub(crate) mod users;
+pub(crate) mod user_namespace;
 
 pub use facts::Facts;

@@ -8,7 +8,7 @@ use oci_spec::image::{Descriptor, Digest};
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::image::archive::Entry;
-use crate::image::blob::digest::{self, Verified, short};
+use crate::image::blob::digest::{self, VerifyingReader, short};
 use crate::image::document::manifest::{
     DocumentKind, Image, artifact_type, document_kind, read_image, read_index, read_manifest,
 };
@@ -104,7 +104,7 @@ fn check_manifest(
 }
 
 fn check_blob(source: &dyn ImageSource, blob: &Descriptor) -> Result<()> {
-    let mut verified = Verified::new(source.blob(blob)?, blob)?;
+    let mut verified = VerifyingReader::new(source.blob(blob)?, blob)?;
     std::io::copy(&mut verified, &mut std::io::sink()).map(drop).map_err(from_io_error)
 }
 

@@ -7,7 +7,7 @@ use nix::sys::stat::fstat;
 use super::args::ChownStdio;
 use super::label;
 use super::program::{self, Program};
-use super::seccomp::{self, Load};
+use super::seccomp::{self, FilterMoment};
 use crate::handshake::{IdKind, InStep, Report, Step, SyncSocket};
 use crate::plan::capabilities::Capabilities;
 use crate::plan::process::ProcessPlan;
@@ -50,11 +50,11 @@ pub(super) fn confine(plan: &ProcessPlan, chown: ChownStdio, socket: &SyncSocket
         // Before any filter, which may deny getcwd.
         program::check_working_directory()?;
     }
-    seccomp::load_filter(plan, socket, Load::BeforeCapabilitiesGo)?;
+    seccomp::load_filter(plan, socket, FilterMoment::BeforeCapabilitiesGo)?;
     let env = program::environment(plan);
     // Before the user changes: the user could not give the streams to itself.
     chown_stdio(plan, chown)?;
-    become_user(plan)?;
+    set_user(plan)?;
     match entered {
         Ok(()) => {}
         // Perhaps only the user may enter the directory.
@@ -68,7 +68,7 @@ pub(super) fn confine(plan: &ProcessPlan, chown: ChownStdio, socket: &SyncSocket
     set_capabilities(&plan.capabilities)?;
     // As the user, with its capabilities: they decide what it may execute.
     let path = program::find(plan)?;
-    seccomp::load_filter(plan, socket, Load::BeforeReady)?;
+    seccomp::load_filter(plan, socket, FilterMoment::BeforeReady)?;
     Ok(Program { path, env })
 }
 
@@ -125,9 +125,9 @@ fn chown_stdio(plan: &ProcessPlan, which: ChownStdio) -> Result<(), Report> {
     Ok(())
 }
 
-fn become_user(plan: &ProcessPlan) -> Result<(), Report> {
+fn set_user(plan: &ProcessPlan) -> Result<(), Report> {
     drop_bounding(&plan.capabilities)?;
-    if loses_capabilities(plan) {
+    if changes_to_nonroot(plan) {
         process::keep_capabilities().in_step(Step::Capabilities, "prctl(PR_SET_KEEPCAPS)")?;
     }
     if let Some(groups) = &plan.groups {
@@ -144,7 +144,7 @@ fn become_user(plan: &ProcessPlan) -> Result<(), Report> {
 
 /// A process that leaves user 0 loses its capabilities (capabilities(7)), unless it keeps them until the
 /// configured ones are set.
-fn loses_capabilities(plan: &ProcessPlan) -> bool {
+fn changes_to_nonroot(plan: &ProcessPlan) -> bool {
     plan.uid != 0
 }
 

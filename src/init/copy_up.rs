@@ -40,8 +40,8 @@ pub(super) fn copy_tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), 
             continue;
         }
         if copy_entry(current.from.as_fd(), current.to.as_fd(), name)? == SFlag::S_IFDIR {
-            let below = level(current.from.as_fd(), current.to.as_fd(), name)?;
-            levels.push(below);
+            let subdirectory = level(current.from.as_fd(), current.to.as_fd(), name)?;
+            levels.push(subdirectory);
         }
     }
     Ok(())
@@ -66,9 +66,9 @@ fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> Result<S
     match kind {
         SFlag::S_IFDIR => {
             mkdirat(to, name, mode)?;
-            own(&openat(to, name, DIRECTORY, Mode::empty())?, uid, gid, mode)?;
+            set_owner_and_mode(&openat(to, name, DIRECTORY, Mode::empty())?, uid, gid, mode)?;
         }
-        SFlag::S_IFREG => own(&copy_file(from, to, name, &stat)?, uid, gid, mode)?,
+        SFlag::S_IFREG => set_owner_and_mode(&copy_file(from, to, name, &stat)?, uid, gid, mode)?,
         _ => {
             match kind {
                 SFlag::S_IFLNK => symlinkat(&*readlinkat(&source, c"")?, to, name)?,
@@ -81,7 +81,7 @@ fn copy_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> Result<S
 }
 
 /// Sets the owner, then the mode: a change of owner clears the setuid bits.
-fn own(made: &impl AsFd, uid: Option<Uid>, gid: Option<Gid>, mode: Mode) -> Result<(), Errno> {
+fn set_owner_and_mode(made: &impl AsFd, uid: Option<Uid>, gid: Option<Gid>, mode: Mode) -> Result<(), Errno> {
     fchown(made, uid, gid)?;
     fchmod(made, mode)
 }

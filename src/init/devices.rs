@@ -17,7 +17,7 @@ use crate::sys::mount::{mount_setattr, move_mount, open_tree_clone};
 
 /// Makes all nodes and links. In a user namespace (`user_namespace`) nodes cannot be made, so the host's are
 /// bound instead.
-pub(super) fn make(plan: &Devices, place: &Place<'_>, user_namespace: bool) -> Result<(), Report> {
+pub(super) fn make_devices(plan: &Devices, place: &Place<'_>, user_namespace: bool) -> Result<(), Report> {
     let mut directory = Directory::default();
     for (index, device) in plan.nodes.iter().enumerate() {
         let (parent, name) =
@@ -78,7 +78,7 @@ fn make_node(parent: &OwnedFd, name: &CStr, device: &Device) -> Result<(), Errno
     // The umask is 0, so the node gets exactly this mode.
     match mknodat(parent, name, kind, Mode::from_bits_truncate(device.mode), number(device)) {
         Ok(()) if (device.uid, device.gid) == (0, 0) => Ok(()),
-        Ok(()) | Err(Errno::EEXIST) => make_as_asked(parent, name, device),
+        Ok(()) | Err(Errno::EEXIST) => make_new_node(parent, name, device),
         Err(errno) => Err(errno),
     }
 }
@@ -87,23 +87,23 @@ fn number(device: &Device) -> u64 {
     libc::makedev(device.major, device.minor)
 }
 
-fn is_asked_for(there: &libc::stat, device: &Device) -> bool {
+fn matches_plan(there: &libc::stat, device: &Device) -> bool {
     there.st_mode & libc::S_IFMT == device.kind
         && (device.kind == libc::S_IFIFO || there.st_rdev == number(device))
 }
 
 /// Changes the existing node through one descriptor. If containers share the directory, its name could refer
 /// to another file at each call, or to a symlink to a file of the host.
-fn make_as_asked(parent: &OwnedFd, name: &CStr, device: &Device) -> Result<(), Errno> {
+fn make_new_node(parent: &OwnedFd, name: &CStr, device: &Device) -> Result<(), Errno> {
     let node = open_path(parent, name)?;
-    let there = fstat(&node)?;
-    if !is_asked_for(&there, device) {
+    let stat = fstat(&node)?;
+    if !matches_plan(&stat, device) {
         return Err(Errno::EEXIST);
     }
-    if (there.st_uid, there.st_gid) != (device.uid, device.gid) {
+    if (stat.st_uid, stat.st_gid) != (device.uid, device.gid) {
         chown_opened(node.as_fd(), device.uid, device.gid)?;
     }
-    if there.st_mode & 0o7777 != device.mode {
+    if stat.st_mode & 0o7777 != device.mode {
         chmod_opened(node.as_fd(), device.mode)?;
     }
     Ok(())
@@ -122,7 +122,7 @@ fn bind_host_node(parent: &OwnedFd, name: &CStr, device: &Device) -> Result<(), 
     }
     let host = open_tree_clone(AT_FDCWD.as_fd(), &device.path, false, 0)?;
     // The host's file of that name may be anything.
-    if !is_asked_for(&fstat(&host)?, device) {
+    if !matches_plan(&fstat(&host)?, device) {
         return Err(Errno::ENODEV);
     }
     // Nosuid and noexec as crun: nothing is ever executed there. Read-only because the node is the host's: it
@@ -141,12 +141,12 @@ fn place_for_bind(parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
         Err(Errno::EEXIST) => {}
         other => return other,
     }
-    let there = open_path(parent, name)?;
-    match fstat(&there)?.st_mode & libc::S_IFMT {
+    let existing = open_path(parent, name)?;
+    match fstat(&existing)?.st_mode & libc::S_IFMT {
         // A mount on the symlink itself would not hide the file that it leads to. On a directory the kernel
         // refuses the mount.
         libc::S_IFLNK => Err(Errno::ELOOP),
-        _ => Ok(there),
+        _ => Ok(existing),
     }
 }
 

@@ -32,7 +32,7 @@ impl HookState {
 
     /// Completes the document. `pid` is the number in the hook's own pid namespace; 0, for a stopped
     /// container, is left out.
-    pub(crate) fn document(&self, status: &str, pid: i32) -> Vec<u8> {
+    pub(crate) fn to_json(&self, status: &str, pid: i32) -> Vec<u8> {
         let pid = if pid == 0 { String::new() } else { format!(",\"pid\":{pid}") };
         format!("{},\"status\":\"{status}\"{pid}}}", self.head).into_bytes()
     }
@@ -46,11 +46,11 @@ mod tests {
     fn the_document_is_json_with_all_members() {
         let state =
             HookState::new("1.3.0", &ContainerId::parse("a").unwrap(), Path::new("/b\"c"), &BTreeMap::new());
-        let value: serde_json::Value = serde_json::from_slice(&state.document("creating", 7)).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&state.to_json("creating", 7)).unwrap();
         assert_eq!(value["bundle"], "/b\"c");
         assert_eq!((&value["status"], &value["pid"]), (&"creating".into(), &7.into()));
         assert!(value.get("annotations").is_none());
-        let value: serde_json::Value = serde_json::from_slice(&state.document("stopped", 0)).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&state.to_json("stopped", 0)).unwrap();
         assert_eq!((&value["status"], value.get("pid")), (&"stopped".into(), None));
     }
 }

@@ -15,7 +15,7 @@ use super::place::Place;
 use super::{confine, mounts};
 use crate::handshake::{InStep, Message, Report, Step, SyncSocket};
 use crate::inroot::Root;
-use crate::plan::mounts::{Mount, Source};
+use crate::plan::mounts::{Mount, MountOperation};
 use crate::sys::process;
 
 /// Makes all mounts or none. `users`: the container has a user namespace.
@@ -68,7 +68,8 @@ fn done(socket: &SyncSocket) -> Result<Infallible, Report> {
 
 /// Unmounts the mounts that were made, after a later one has failed.
 fn take_back(made: &[Mount], root: &Root) {
-    let is_mount = |mount: &&Mount| !matches!(mount.source, Source::Remount | Source::Symlink { .. });
+    let is_mount =
+        |mount: &&Mount| !matches!(mount.operation, MountOperation::Remount | MountOperation::Symlink { .. });
     for mount in made.iter().rev().filter(is_mount) {
         let _ = unmount(root, &mount.target);
     }
@@ -86,7 +87,7 @@ fn unmount(root: &Root, target: &CStr) -> Result<(), Errno> {
         fchdir(&found)?;
         return umount2(c".", MntFlags::MNT_DETACH);
     }
-    let (parent, name) = root.followed_parent(target, 0o755)?;
+    let (parent, name) = root.open_or_make_followed_parent(target, 0o755)?;
     fchdir(&parent)?;
     umount2(name.as_c_str(), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
 }

@@ -15,6 +15,7 @@ pub(crate) mod hook_state;
 mod keyring;
 mod label;
 pub(crate) mod live_mounts;
+mod masked_paths;
 mod mount_attributes;
 mod mount_error;
 mod mount_target;
@@ -22,7 +23,6 @@ mod mounts;
 pub(crate) mod namespaces;
 mod no_pivot;
 mod null;
-mod paths;
 mod place;
 mod program;
 pub(crate) mod refusal;
@@ -50,7 +50,7 @@ use crate::sys::process;
 use crate::timeline::{Phase, begin};
 use args::{InitArgs, InitFds};
 use hook::HookOptions;
-use seccomp::Load;
+use seccomp::FilterMoment;
 use sync::{FAILED, ask_for, send_ready, wait_for, wait_for_start};
 
 /// Runs `body` to its execve. If it fails, sends the report and exits.
@@ -121,28 +121,28 @@ pub(crate) fn exec_init(
 
 /// Brings the process into its cgroup and its namespaces. It is already in those that clone3(2) made.
 fn enter_namespaces(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
-    let topology = &plan.topology;
+    let namespaces = &plan.namespaces;
     // First of all, so that this process is not left behind however the parent ends. `Ready` undoes it.
     process::parent_death_signal(libc::SIGKILL).in_step(Step::NewProcess, "prctl(PR_SET_PDEATHSIG)")?;
     // Before anything that costs memory or time: limits hold only inside. A helper, if there is one, has done
     // it already.
-    if !topology.needs_helper() {
+    if !namespaces.needs_helper() {
         sync::wait_until_placed(args, socket)?;
     }
     // After the ids are mapped: before, the namespace has no id 0. And before everything that needs a
     // privilege in the user namespace.
-    if topology.has(Namespace::USER) {
+    if namespaces.has(Namespace::USER) {
         confine::become_root(plan.process.keep_groups)?;
     }
     // After the user namespace, because a keyring belongs to the user namespace that it is made in.
     keyring::join(&plan.process)?;
-    if !topology.needs_helper() {
-        namespaces::join(&topology.joins, &args.fds)?;
+    if !namespaces.needs_helper() {
+        namespaces::join(&namespaces.joins, &args.fds)?;
     }
     // Before the terminal, because only a session leader can get a controlling terminal.
     nix::unistd::setsid().in_step(Step::NewProcess, "setsid")?;
     // After the cgroup is joined: the root of the new namespace is the cgroup that we are in now.
-    if topology.makes(Namespace::CGROUP) {
+    if namespaces.makes(Namespace::CGROUP) {
         let unshare = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP);
         unshare.in_step(Step::CgroupNamespace, "unshare(CLONE_NEWCGROUP)")?;
     }
@@ -151,7 +151,7 @@ fn enter_namespaces(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result
     if args.waits.resources_assigned {
         wait_for(Acknowledgement::ResourcesAssigned, socket)?;
     }
-    if topology.makes(Namespace::NETWORK) {
+    if namespaces.makes(Namespace::NETWORK) {
         process::bring_loopback_up().in_step(Step::Loopback, "ioctl(SIOCSIFFLAGS)")?;
     }
     Ok(())
@@ -194,12 +194,12 @@ fn set_up_in_own_mounts(
     root: &Root,
 ) -> Result<LateReadOnly, Report> {
     // Before the container's /dev is mounted, in which the name null may be any file (CVE-2025-31133).
-    let null = paths::host_null(!plan.masked_paths.is_empty())?;
-    let mut place = rootfs::place(plan, root);
+    let null = masked_paths::host_null(!plan.masked_paths.is_empty())?;
+    let mut place = rootfs::target_context(plan, root);
     let mounts = mounts::mount_all(&plan.mounts, &mut place, &args.fds, socket)?;
     begin(Phase::MakeDevices);
     // After the mounts, because /dev is one of them.
-    devices::make(&plan.devices, &place, plan.topology.has(Namespace::USER))?;
+    devices::make_devices(&plan.devices, &place, plan.namespaces.has(Namespace::USER))?;
     begin(Phase::CreateHooks);
     // Before the root is changed: hooks see the paths of the host, and all mounts.
     run_creation_hooks(plan, args, socket)?;
@@ -220,8 +220,8 @@ fn set_up_in_own_mounts(
     begin(Phase::MaskPaths);
     // After the sysctls, which lie below such paths. Read-only comes first: if a path is in both lists, the
     // mask is on top.
-    let by_path = paths::make_read_only(&plan.read_only_paths, &place)?;
-    paths::mask(&plan.masked_paths, plan.mask_context.as_ref(), &place, null)?;
+    let by_path = masked_paths::make_paths_read_only(&plan.read_only_paths, &place)?;
+    masked_paths::mask_paths(&plan.masked_paths, plan.mask_context.as_ref(), &place, null)?;
     // Before the root becomes read-only.
     make_working_directory(&plan.process, root)?;
     Ok(LateReadOnly { mounts, root: plan.rootfs.read_only.then_some(Step::ReadOnlyRoot).or(by_path) })
@@ -278,7 +278,7 @@ fn run_container_hooks(
     options: HookOptions<'_>,
 ) -> Result<(), String> {
     let (false, Some(state)) = (hooks.is_empty(), &args.hook_state) else { return Ok(()) };
-    let document = state.document(status, nix::unistd::getpid().as_raw());
+    let document = state.to_json(status, nix::unistd::getpid().as_raw());
     let output = args.fds.hook_output.each_ref().map(|file| file.as_ref().map(AsFd::as_fd));
     hook::run_all(kind, hooks, &document, HookOptions { output, ..options })
         .map(drop)
@@ -334,7 +334,7 @@ fn confine_and_wait(
 /// filter.
 fn reset_signals_and_filter(plan: &ProcessPlan, args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
     process::reset_signals(args.ignored_signals).in_step(Step::Signals, "sigprocmask")?;
-    seccomp::load_filter(plan, socket, Load::BeforeProgram)
+    seccomp::load_filter(plan, socket, FilterMoment::BeforeProgram)
 }
 
 /// Makes the terminal of an exec process, in the container's devpts. The root that it opens is dropped here

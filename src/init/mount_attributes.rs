@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use super::mount_error::{InCall, MountError};
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_NOSYMFOLLOW, MS_NOSYMFOLLOW};
-use crate::plan::mount_options::NamedFlags;
+use crate::plan::mount_options::ExplicitFlags;
 use crate::plan::mounts::Mount;
 use crate::sys::mount::{mount_flags, mount_setattr};
 
@@ -15,10 +15,10 @@ use crate::sys::mount::{mount_flags, mount_setattr};
 pub(super) fn set_named(
     tree: &OwnedFd,
     mount: &Mount,
-    named: NamedFlags,
+    named: ExplicitFlags,
     locked: bool,
 ) -> Result<(), MountError> {
-    if named == NamedFlags::default() {
+    if named == ExplicitFlags::default() {
         return set(tree, mount);
     }
     let existing = flags_of(tree)?;
@@ -36,7 +36,7 @@ pub(super) fn set_named(
         // for it, so its locks apply.
         return change(named.beside_locked(existing));
     }
-    match change(Some(named.as_attributes())) {
+    match change(Some(named.to_attributes())) {
         Err(MountError { errno: Errno::EPERM, .. }) => change(named.beside_locked(existing)),
         other => other,
     }
@@ -51,9 +51,9 @@ fn flags_of(tree: &OwnedFd) -> Result<u64, MountError> {
         | libc::MS_NOEXEC
         | libc::MS_NOATIME
         | libc::MS_NODIRATIME;
-    let told = mount_flags(tree.as_fd()).call("fstatfs")?;
-    let moved = MOVED.iter().filter(|(st, _)| told & st != 0).fold(0, |all, (_, ms)| all | ms);
-    Ok(told & SAME | moved)
+    let st_flags = mount_flags(tree.as_fd()).call("fstatfs")?;
+    let moved = MOVED.iter().filter(|(st, _)| st_flags & st != 0).fold(0, |all, (_, ms)| all | ms);
+    Ok(st_flags & SAME | moved)
 }
 
 /// Gives a mount the attributes and the propagation of the plan.
@@ -61,8 +61,9 @@ pub(super) fn set(mount: &OwnedFd, plan: &Mount) -> Result<(), MountError> {
     if !plan.attributes.is_empty() {
         mount_setattr(mount.as_fd(), plan.attributes, None, false).call("mount_setattr")?;
     }
-    if !plan.recursive.is_empty() {
-        mount_setattr(mount.as_fd(), plan.recursive, None, true).call("mount_setattr(AT_RECURSIVE)")?;
+    if !plan.recursive_attributes.is_empty() {
+        mount_setattr(mount.as_fd(), plan.recursive_attributes, None, true)
+            .call("mount_setattr(AT_RECURSIVE)")?;
     }
     for &(propagation, recursive) in &plan.propagation {
         let change = Attributes { propagation, ..Attributes::default() };

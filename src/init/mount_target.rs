@@ -12,7 +12,7 @@ use super::mount_error::{InCall, MountError};
 use super::place::Place;
 use crate::handshake::{InStep, Report, Step};
 use crate::inroot::{Root, is_same};
-use crate::plan::mounts::{Mount, Source, TargetLookup};
+use crate::plan::mounts::{Mount, MountOperation, TargetLookup};
 use crate::sys::mount::mount_id;
 
 /// What a mount goes onto.
@@ -29,7 +29,7 @@ pub(super) struct Target {
 /// Opens the target of a mount. Refuses the root, and a place on procfs that the plan does not name.
 pub(super) fn open(place: &Place<'_>, mount: &Mount, flags: OFlag) -> Result<Target, MountError> {
     let (found, no_links) = find(place, mount, flags);
-    judge(place, mount, found?, no_links)
+    check_target(place, mount, found?, no_links)
 }
 
 /// Finds the target. Also returns whether the way to it had neither a symlink nor `..`.
@@ -53,7 +53,12 @@ fn find(place: &Place<'_>, mount: &Mount, flags: OFlag) -> (Result<OwnedFd, Moun
 
 /// Judges a target by its opened descriptor. Uses the path only if no symlink and no `..` was on the way:
 /// those of the image lead elsewhere than they seem to.
-fn judge(place: &Place<'_>, mount: &Mount, found: OwnedFd, no_links: bool) -> Result<Target, MountError> {
+fn check_target(
+    place: &Place<'_>,
+    mount: &Mount,
+    found: OwnedFd,
+    no_links: bool,
+) -> Result<Target, MountError> {
     guard_procfs(&found, mount, no_links)?;
     let named_proc = mount.target.to_bytes() == b"/proc";
     if no_links && !place.shared {
@@ -138,7 +143,8 @@ fn is_whole_procfs(tree: &OwnedFd) -> Result<bool, Errno> {
 /// mounted a procfs there.
 pub(super) fn check_proc(root: &Root, mounts: &[Mount]) -> Result<(), Report> {
     let is_proc = |mount: &Mount| {
-        let proc = matches!(&mount.source, Source::Filesystem { kind, .. } if kind.as_c_str() == c"proc");
+        let proc =
+            matches!(&mount.operation, MountOperation::Filesystem { kind, .. } if kind.as_c_str() == c"proc");
         proc && mount.target.as_c_str() == c"/proc"
     };
     if mounts.is_empty() || mounts.iter().any(is_proc) {
@@ -163,7 +169,7 @@ pub(super) fn create_target(place: &Place<'_>, mount: &Mount, kind: SFlag) -> Re
     let (found, no_links) = find(place, mount, OFlag::empty());
     match found {
         Err(MountError { errno: Errno::ENOENT, .. }) => {}
-        other => return judge(place, mount, other?, no_links),
+        other => return check_target(place, mount, other?, no_links),
     }
     let made = match kind {
         SFlag::S_IFDIR => place.make_dir(&mount.target, 0o755),
@@ -175,7 +181,7 @@ pub(super) fn create_target(place: &Place<'_>, mount: &Mount, kind: SFlag) -> Re
         Err(Errno::ENOENT) if mount.target.to_bytes().starts_with(b"/proc/") => return Err(in_procfs()),
         made => made.call("create the target")?,
     };
-    Ok(Target { made: true, ..judge(place, mount, made, no_links)? })
+    Ok(Target { made: true, ..check_target(place, mount, made, no_links)? })
 }
 
 /// Returns the file type of `fd`, an S_IF* constant.

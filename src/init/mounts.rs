@@ -16,7 +16,7 @@ use super::{filesystem, mount_attributes as attributes};
 use crate::handshake::{Acknowledgement, InStep, Message, Report, Step, SyncSocket};
 use crate::inroot::Root;
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
-use crate::plan::mounts::{Mount, Source};
+use crate::plan::mounts::{Mount, MountOperation};
 use crate::sys::errno_of;
 use crate::sys::mount::{mount_setattr, move_mount, open_tree_clone};
 use crate::timeline::{NO_INDEX, Phase, begin_indexed};
@@ -35,9 +35,10 @@ pub(super) fn mount_all(
     for (index, mount) in mounts.iter().enumerate() {
         begin_indexed(Phase::Mount, mount.origin.index().unwrap_or(NO_INDEX));
         let source = fds.sources.get(index).and_then(Option::as_ref);
-        let own = mapped_inside(index, mount, place.root, socket)?;
-        let made = make_mount(mount, place, source.or(own.as_ref())).map_err(|fail| fail.report(index))?;
-        let Some(Made { mount: made, directory, covers }) = made else { continue };
+        let mapped_source = mapped_inside(index, mount, place.root, socket)?;
+        let mounted =
+            make_mount(mount, place, source.or(mapped_source.as_ref())).map_err(|fail| fail.report(index))?;
+        let Some(Made { mount: made, directory, covers }) = mounted else { continue };
         if mount.late_read_only {
             late.push((index, copy_of(&made).map_err(|fail| fail.report(index))?));
         }
@@ -74,21 +75,22 @@ fn make_mount(
     place: &Place<'_>,
     source: Option<&OwnedFd>,
 ) -> Result<Option<Made>, MountError> {
-    match &mount.source {
-        Source::Symlink { to } => symlink(place.root, &mount.target, to).map(|()| None),
-        Source::Remount => {
+    match &mount.operation {
+        MountOperation::Symlink { to } => symlink(place.root, &mount.target, to).map(|()| None),
+        MountOperation::Remount => {
             let target = target::open(place, mount, OFlag::O_PATH)?;
             attributes::set(&target.fd, mount)?;
             Ok(Some(Made { mount: target.fd, directory: false, covers: None }))
         }
-        Source::Bind { .. } => bind(mount, place, source),
-        Source::Filesystem { .. } => mount_filesystem(mount, place),
+        MountOperation::Bind { .. } => bind(mount, place, source),
+        MountOperation::Filesystem { .. } => mount_filesystem(mount, place),
     }
 }
 
 /// Binds a file or a directory. Returns the mount, or `None` if a symlink was copied instead.
 fn bind(mount: &Mount, place: &Place<'_>, source: Option<&OwnedFd>) -> Result<Option<Made>, MountError> {
-    let Source::Bind { path, recursive, no_follow, copy_symlink, named, locked, inside, .. } = &mount.source
+    let MountOperation::Bind { path, recursive, no_follow, copy_symlink, named, locked, inside, .. } =
+        &mount.operation
     else {
         return Ok(None);
     };
@@ -112,7 +114,8 @@ fn bind(mount: &Mount, place: &Place<'_>, source: Option<&OwnedFd>) -> Result<Op
 
 /// Mounts a filesystem of the container's own. Returns the mount.
 fn mount_filesystem(mount: &Mount, place: &Place<'_>) -> Result<Option<Made>, MountError> {
-    let Source::Filesystem { kind, source, parameters, inherit_mode, relabel, copy_up } = &mount.source
+    let MountOperation::Filesystem { kind, source, parameters, inherit_mode, relabel, copy_up } =
+        &mount.operation
     else {
         return Ok(None);
     };
@@ -132,7 +135,7 @@ fn mount_filesystem(mount: &Mount, place: &Place<'_>) -> Result<Option<Made>, Mo
     }
     move_mount(new.as_fd(), target.fd.as_fd()).call("move_mount")?;
     // fsmount has already set the attributes of the mount alone.
-    let more = !mount.recursive.is_empty() || !mount.propagation.is_empty();
+    let more = !mount.recursive_attributes.is_empty() || !mount.propagation.is_empty();
     if is_long || more || mount.attributes.propagation != 0 {
         attributes::set(&new, mount)?;
     }
@@ -147,7 +150,7 @@ fn mapped_inside(
     root: &Root,
     socket: &SyncSocket,
 ) -> Result<Option<OwnedFd>, Report> {
-    let Source::Bind { path, recursive, no_follow, .. } = &mount.source else { return Ok(None) };
+    let MountOperation::Bind { path, recursive, no_follow, .. } = &mount.operation else { return Ok(None) };
     if !mount.is_mapped_by_runtime() {
         return Ok(None);
     }
@@ -186,7 +189,7 @@ fn mode_of(fd: &OwnedFd) -> Result<u32, MountError> {
 }
 
 fn symlink(root: &Root, path: &CStr, to: &CStr) -> Result<(), MountError> {
-    let (parent, name) = root.parent(path, 0o755).call("open the link's directory")?;
+    let (parent, name) = root.open_or_make_parent(path, 0o755).call("open the link's directory")?;
     match nix::unistd::symlinkat(to, &parent, name.as_c_str()) {
         Err(Errno::EEXIST) => Ok(()),
         other => other.call("symlinkat"),

@@ -9,7 +9,7 @@ use super::args::{InitArgs, InitFds};
 use super::sync::{ask_for, wait_until_placed};
 use super::{confine, descriptors};
 use crate::handshake::{Acknowledgement, InStep, Message, Report, Step, SyncSocket};
-use crate::plan::namespaces::{Join, Namespace, Topology};
+use crate::plan::namespaces::{Join, Namespace, NamespacePlan};
 use crate::sys::errno_of;
 use crate::sys::process::{self, CloneSide};
 
@@ -33,33 +33,33 @@ pub(crate) fn join(joins: &[Join], fds: &InitFds) -> Result<(), Report> {
 
 /// Runs as the helper: joins namespaces, then clones the container's process as a child of the parent.
 pub(crate) fn helper(
-    topology: &Topology,
+    namespaces: &NamespacePlan,
     preserved: u32,
     args: &InitArgs,
     socket: &SyncSocket,
-    life: impl FnOnce() -> Result<Infallible, Report>,
+    child_main: impl FnOnce() -> Result<Infallible, Report>,
 ) -> Result<Infallible, Report> {
     process::parent_death_signal(libc::SIGKILL).in_step(Step::NewProcess, "prctl(PR_SET_PDEATHSIG)")?;
     wait_until_placed(args, socket)?;
     // Processes that are already in the pid namespace could otherwise trace us (CVE-2016-9962).
     process::set_dumpable(false).in_step(Step::Helper, "prctl(PR_SET_DUMPABLE)")?;
-    join(&topology.joins, &args.fds)?;
-    if let (Some(flags), Some(target)) = (topology.into, &args.fds.target) {
+    join(&namespaces.joins, &args.fds)?;
+    if let (Some(flags), Some(target)) = (namespaces.setns_flags, &args.fds.target) {
         enter(target, flags)?;
     }
     if args.waits.ids_mapped {
         make_user_namespace(socket, args.keep_groups)?;
-    } else if topology.joins(Namespace::USER) {
+    } else if namespaces.joins(Namespace::USER) {
         confine::become_root(args.keep_groups)?;
     }
-    if let Some(offsets) = &topology.time_offsets {
+    if let Some(offsets) = &namespaces.time_offsets {
         make_time_namespace(offsets)?;
     }
     descriptors::close_before_clone(preserved.saturating_add(3), &args.fds, socket)
         .in_step(Step::CloseDescriptors, "close_range")?;
-    let flags = topology.clone_flags() | libc::CLONE_PARENT;
+    let flags = namespaces.clone_flags() | libc::CLONE_PARENT;
     match process::clone3(flags as u64, None).in_step(Step::CloneInit, "clone3")? {
-        CloneSide::Child => life(),
+        CloneSide::Child => child_main(),
         CloneSide::Parent { pid, pidfd } => {
             socket.send(&Message::InitPid(pid, pidfd.as_fd())).in_step(Step::Handshake, "send")?;
             process::exit_now(0)

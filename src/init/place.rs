@@ -99,16 +99,16 @@ impl<'a> Place<'a> {
     /// Makes a directory like [`Root::make_dir`], if `find` has not found it.
     pub(super) fn make_dir(&self, path: &CStr, mode: u32) -> Result<OwnedFd, Errno> {
         match self.on_mount(path) {
-            Some((mount, rest)) => mount.make_dir(&rest, mode),
-            None => self.root.make_dir(path, mode),
+            Some((mount, rest)) => mount.open_or_make_dir(&rest, mode),
+            None => self.root.open_or_make_dir(path, mode),
         }
     }
 
     /// Makes a file like [`Root::make_file`], if `find` has not found it.
     pub(super) fn make_file(&self, path: &CStr, mode: u32) -> Result<OwnedFd, Errno> {
         match self.on_mount(path) {
-            Some((mount, rest)) => mount.make_file(&rest, mode),
-            None => self.root.make_file(path, mode),
+            Some((mount, rest)) => mount.open_or_make_file(&rest, mode),
+            None => self.root.open_or_make_file(path, mode),
         }
     }
 

@@ -47,10 +47,10 @@ fn home(uid: u32) -> Option<Vec<u8>> {
         return None;
     }
     let text = read_at_most(&file, LARGEST)?;
-    let wanted = uid.to_string();
+    let uid_text = uid.to_string();
     let home_in = |line: &[u8]| {
         let mut fields = line.split(|&b| b == b':').skip(2);
-        (fields.next()? == wanted.as_bytes()).then(|| fields.nth(2).map(<[u8]>::to_vec))?
+        (fields.next()? == uid_text.as_bytes()).then(|| fields.nth(2).map(<[u8]>::to_vec))?
     };
     text.split(|&b| b == b'\n').find_map(home_in).filter(|home| !home.is_empty())
 }

@@ -129,7 +129,7 @@ fn by_move_mount(plan: &Rootfs) -> Result<(), Report> {
 }
 
 /// Describes where the mounts of the plan are made.
-pub(super) fn place<'a>(plan: &Plan, root: &'a Root) -> Place<'a> {
+pub(super) fn target_context<'a>(plan: &Plan, root: &'a Root) -> Place<'a> {
     let shared = plan.rootfs.propagation.is_some_and(|propagation| !keeps_to_itself(propagation));
     Place::for_plan(root, shared, plan)
 }

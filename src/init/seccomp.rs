@@ -12,7 +12,7 @@ use crate::sys::seccomp as sys;
 /// are dropped. A filter that notifies needs the parent, which may be gone later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::enum_variant_names)]
-pub(super) enum Load {
+pub(super) enum FilterMoment {
     BeforeCapabilitiesGo,
     BeforeReady,
     BeforeProgram,
@@ -20,12 +20,16 @@ pub(super) enum Load {
 
 /// Loads the filter if its moment has come. For SCMP_ACT_NOTIFY, the parent fetches the listener and hands it
 /// to the agent.
-pub(super) fn load_filter(plan: &ProcessPlan, socket: &SyncSocket, moment: Load) -> Result<(), Report> {
+pub(super) fn load_filter(
+    plan: &ProcessPlan,
+    socket: &SyncSocket,
+    moment: FilterMoment,
+) -> Result<(), Report> {
     let Some(filter) = &plan.seccomp else { return Ok(()) };
     let due = match (plan.no_new_privileges, &filter.notify) {
-        (false, _) => Load::BeforeCapabilitiesGo,
-        (true, Some(_)) => Load::BeforeReady,
-        (true, None) => Load::BeforeProgram,
+        (false, _) => FilterMoment::BeforeCapabilitiesGo,
+        (true, Some(_)) => FilterMoment::BeforeReady,
+        (true, None) => FilterMoment::BeforeProgram,
     };
     if due != moment {
         return Ok(());

@@ -10,7 +10,7 @@ use crate::fail;
 use crate::handshake::{IdKind, Lsm, Report, Step};
 use crate::plan::Plan;
 use crate::plan::devices::{Device, Link};
-use crate::plan::mounts::{Mount, Source};
+use crate::plan::mounts::{Mount, MountOperation};
 use crate::plan::namespaces::Join;
 use crate::plan::process::ProcessPlan;
 use crate::plan::sysctl::Sysctl;
@@ -30,7 +30,7 @@ impl<'a> ExplainContext<'a> {
     /// For a container's first process.
     pub(crate) fn from_plan(plan: &'a Plan) -> Self {
         Self {
-            joins: &plan.topology.joins,
+            joins: &plan.namespaces.joins,
             mounts: &plan.mounts,
             process: Some(&plan.process),
             container: Some(plan),
@@ -220,17 +220,19 @@ fn mount(report: &Report, mount: Option<&Mount>) -> Error {
     let Some(mount) = mount else { return during(report, "mount") };
     let (what, target) = (mounted(mount), show(Some(&mount.target)));
     let doing = format!("{}: error mounting {what:?} to rootfs at {target:?}", mount.origin);
-    match (&mount.source, report.errno) {
-        (Source::Bind { .. }, libc::ENOENT) if report.text() == "open_tree" => {
+    match (&mount.operation, report.errno) {
+        (MountOperation::Bind { .. }, libc::ENOENT) if report.text() == "open_tree" => {
             during(report, &doing).with_hint("the source of a bind must exist on the host")
         }
-        (Source::Bind { .. }, libc::ENOTDIR) if report.text() == "move_mount" => during(report, &doing)
-            .with_hint("a directory is mounted over a directory, and a file over a file"),
-        (Source::Filesystem { .. }, libc::EINVAL) if names_unmapped_id(&report.text()) => during(
+        (MountOperation::Bind { .. }, libc::ENOTDIR) if report.text() == "move_mount" => {
+            during(report, &doing)
+                .with_hint("a directory is mounted over a directory, and a file over a file")
+        }
+        (MountOperation::Filesystem { .. }, libc::EINVAL) if names_unmapped_id(&report.text()) => during(
             report, &doing,
         )
         .with_hint("an ID among the options of a mount must be mapped in the container's user namespace"),
-        (Source::Filesystem { kind, .. }, libc::ENODEV) => {
+        (MountOperation::Filesystem { kind, .. }, libc::ENODEV) => {
             during(report, &format!("{doing}: filesystem type {:?}", show(Some(kind))))
                 .with_hint("this kernel does not know the filesystem type")
         }
@@ -244,12 +246,12 @@ fn names_unmapped_id(text: &str) -> bool {
 }
 
 fn mounted(mount: &Mount) -> String {
-    match &mount.source {
-        Source::Filesystem { kind, source, .. } if kind == source => show(Some(kind)),
-        Source::Filesystem { source, .. } => show(Some(source)),
-        Source::Bind { path, .. } => show(Some(path)),
-        Source::Remount => "remount".into(),
-        Source::Symlink { to } => show(Some(to)),
+    match &mount.operation {
+        MountOperation::Filesystem { kind, source, .. } if kind == source => show(Some(kind)),
+        MountOperation::Filesystem { source, .. } => show(Some(source)),
+        MountOperation::Bind { path, .. } => show(Some(path)),
+        MountOperation::Remount => "remount".into(),
+        MountOperation::Symlink { to } => show(Some(to)),
     }
 }
 

@@ -24,7 +24,7 @@ use crate::timeline::{Phase, begin};
 
 /// How many buffers of 4096 bytes are read after the process has ended. That is more than a terminal holds.
 /// It is bounded, because a leftover process may keep writing.
-const DRAIN: usize = 64;
+const MAX_DRAIN_READS: usize = 64;
 
 /// A command in the foreground that stands for a process. It must be made before the process is cloned.
 #[derive(Debug)]
@@ -142,8 +142,8 @@ impl Foreground {
 
     /// Writes what the terminal still holds. Ends early on a signal that asks us to end.
     fn drain(&mut self, relay: &mut Relay) -> Result<()> {
-        for _ in 0..DRAIN {
-            if !relay.take_output() || relay.watch_output().is_none() {
+        for _ in 0..MAX_DRAIN_READS {
+            if !relay.read_master() || relay.watch_output().is_none() {
                 return Ok(());
             }
             while let Some(output) = relay.watch_output() {

@@ -41,7 +41,7 @@ fn run_setuid_helper(pid: i32, program: &str, maps: &[IdMap]) -> Result<()> {
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(fail!(Kind::Denied, "{program}: {}", said.trim())
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(fail!(Kind::Denied, "{program}: {}", stderr.trim())
         .with_hint("the ids must be in the caller's ranges in /etc/subuid and /etc/subgid"))
 }

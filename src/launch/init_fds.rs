@@ -15,26 +15,26 @@ use crate::fail;
 use crate::init::args::InitFds;
 use crate::kernel::mount::Attributes;
 use crate::plan::Plan;
-use crate::plan::mounts::{Mount, Source};
-use crate::plan::namespaces::{Join, Namespace, Topology};
+use crate::plan::mounts::{Mount, MountOperation};
+use crate::plan::namespaces::{Join, Namespace, NamespacePlan};
 use crate::sys::mount::{mount_setattr, open_tree_clone};
 use crate::sys::process::namespace_type;
 
 /// Opens the descriptors that the plan names.
 pub(crate) fn open(plan: &Plan) -> Result<InitFds> {
-    let joins: Vec<OwnedFd> = plan.topology.joins.iter().map(open_namespace).collect::<Result<_>>()?;
-    refuse_for_host(plan, &joins)?;
+    let joins: Vec<OwnedFd> = plan.namespaces.joins.iter().map(open_namespace).collect::<Result<_>>()?;
+    refuse_host_sysctls(plan, &joins)?;
     let mut fds = InitFds { joins, ..InitFds::default() };
-    if plan.topology.has(Namespace::USER) {
+    if plan.namespaces.has(Namespace::USER) {
         let rootfs = unless_unprivileged(clone_tree(&plan.rootfs.path, true, 0, true));
         fds.rootfs =
             rootfs.with_context(|| format!("open {}", show(&plan.rootfs.path))).context("/root/path")?;
     }
-    if let (Some(given), Some(users)) = (&plan.topology.joined_maps, joined_user_namespace(plan, &fds)) {
+    if let (Some(given), Some(users)) = (&plan.namespaces.joined_maps, joined_userns_fd(plan, &fds)) {
         joined_user_namespace::check(users, given)?;
     }
     fds.sources =
-        open_sources(&plan.mounts, plan.topology.has(Namespace::USER), joined_user_namespace(plan, &fds))?;
+        open_sources(&plan.mounts, plan.namespaces.has(Namespace::USER), joined_userns_fd(plan, &fds))?;
     Ok(fds)
 }
 
@@ -61,8 +61,8 @@ fn open_namespace(join: &Join) -> Result<OwnedFd> {
 }
 
 /// Refuses kernel parameters in a joined namespace that is our own: they would be set for the host.
-fn refuse_for_host(plan: &Plan, joins: &[OwnedFd]) -> Result<()> {
-    for (join, fd) in plan.topology.joins.iter().zip(joins) {
+fn refuse_host_sysctls(plan: &Plan, joins: &[OwnedFd]) -> Result<()> {
+    for (join, fd) in plan.namespaces.joins.iter().zip(joins) {
         let sysctl = plan.sysctls.iter().find(|sysctl| sysctl.namespace == join.namespace);
         if let Some(key) = sysctl.map(|sysctl| &sysctl.key)
             && is_own_namespace(fd, join.namespace).with_context(|| format!("/linux/sysctl/{key}"))?
@@ -80,9 +80,9 @@ fn refuse_for_host(plan: &Plan, joins: &[OwnedFd]) -> Result<()> {
 pub(super) fn is_own_namespace(fd: &OwnedFd, namespace: Namespace) -> Result<bool> {
     let name = if namespace == Namespace::NETWORK { "net" } else { namespace.name() };
     let path = format!("/proc/self/ns/{name}");
-    let own = stat(&*path).with_context(|| format!("stat {path}"))?;
+    let ours = stat(&*path).with_context(|| format!("stat {path}"))?;
     let joined = fstat(fd).context("stat namespace")?;
-    Ok((own.st_dev, own.st_ino) == (joined.st_dev, joined.st_ino))
+    Ok((ours.st_dev, ours.st_ino) == (joined.st_dev, joined.st_ino))
 }
 
 /// Clones the sources of binds: all of them if they are hidden from the child, otherwise only those whose ids
@@ -108,8 +108,8 @@ fn unless_unprivileged(
 }
 
 /// Returns the joined user namespace, from the opened descriptors.
-fn joined_user_namespace<'a>(plan: &Plan, fds: &'a InitFds) -> Option<BorrowedFd<'a>> {
-    let index = plan.topology.joins.iter().position(|join| join.namespace == Namespace::USER)?;
+fn joined_userns_fd<'a>(plan: &Plan, fds: &'a InitFds) -> Option<BorrowedFd<'a>> {
+    let index = plan.namespaces.joins.iter().position(|join| join.namespace == Namespace::USER)?;
     fds.joins.get(index).map(AsFd::as_fd)
 }
 
@@ -119,7 +119,7 @@ fn open_source<'a>(
     users: Option<BorrowedFd<'_>>,
     namespaces: &mut MappingNamespaces<'a>,
 ) -> Result<Option<OwnedFd>> {
-    let Source::Bind { path, recursive, no_follow, id_mapped, inside, .. } = &mount.source else {
+    let MountOperation::Bind { path, recursive, no_follow, id_mapped, inside, .. } = &mount.operation else {
         return Ok(None);
     };
     if *inside || !hidden && id_mapped.is_none() {
@@ -140,18 +140,20 @@ fn open_source<'a>(
 }
 
 /// Opens the user namespace that the configuration names.
-pub(crate) fn open_joined_user_namespace(topology: &Topology) -> Result<Option<OwnedFd>> {
-    topology.joins.iter().find(|join| join.namespace == Namespace::USER).map(open_namespace).transpose()
+pub(crate) fn open_joined_user_namespace(namespaces: &NamespacePlan) -> Result<Option<OwnedFd>> {
+    namespaces.joins.iter().find(|join| join.namespace == Namespace::USER).map(open_namespace).transpose()
 }
 
 /// Maps the ids of a bind that the child has cloned, because its source is inside the rootfs.
-pub(crate) fn map_ids(mount: Option<&Mount>, tree: &OwnedFd, users: Option<&OwnedFd>) -> Result<()> {
-    let Some(Mount { origin, source: Source::Bind { path, id_mapped: Some(mapping), .. }, .. }) = mount
+pub(crate) fn map_ids(mount: Option<&Mount>, tree: &OwnedFd, userns: Option<&OwnedFd>) -> Result<()> {
+    let Some(Mount {
+        origin, operation: MountOperation::Bind { path, id_mapped: Some(mapping), .. }, ..
+    }) = mount
     else {
         return Ok(());
     };
     let doing = || format!("{origin}: map the ids of {}", show(path));
-    MappingNamespaces::default().apply(tree, mapping, users.map(AsFd::as_fd)).with_context(doing)
+    MappingNamespaces::default().apply(tree, mapping, userns.map(AsFd::as_fd)).with_context(doing)
 }
 
 /// Clones a tree of mounts, detached. `enslaved`: makes the clone a slave, as the kernel does with the mounts

@@ -11,8 +11,8 @@ use crate::{fail, log};
 
 /// Compares the mappings of `namespace` with those of the configuration.
 pub(super) fn check(namespace: BorrowedFd<'_>, given: &IdMaps) -> Result<()> {
-    let own = read_mappings(namespace).context("read the mappings of the joined user namespace")?;
-    if own != *given {
+    let actual = read_mappings(namespace).context("read the mappings of the joined user namespace")?;
+    if actual != *given {
         let why = "user namespaces enabled, but both namespace path and non-matching mapping specified \
                    -- you may only provide one";
         return Err(fail!(Kind::Spec, "/linux/uidMappings: {why}"));

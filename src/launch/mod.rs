@@ -31,14 +31,14 @@ use nix::errno::Errno;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use crate::cgroup::Group;
-use crate::container::record::Process;
+use crate::container::record::ProcessIdentity;
 use crate::container::status::ProcessStat;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::handshake::{self, Acknowledgement, Message, Report, Step, SyncSocket};
 use crate::init::args::InitArgs;
 use crate::init::{self, namespaces};
 use crate::log;
-use crate::plan::namespaces::Topology;
+use crate::plan::namespaces::NamespacePlan;
 use crate::plan::seccomp::Filter;
 use crate::plan::waits::Waits;
 use crate::sys::file::read_small_at;
@@ -50,7 +50,7 @@ use seccomp_agent::Agent;
 /// A process that has been cloned and has not yet been told to execute.
 #[derive(Debug)]
 pub(crate) struct Child {
-    pub process: Process,
+    pub process: ProcessIdentity,
     pub pidfd: OwnedFd,
     socket: Conversation,
     waits: Waits,
@@ -60,7 +60,7 @@ pub(crate) struct Child {
 
 /// What a clone needs besides the arguments of the new process.
 pub(crate) struct SpawnOptions<'a> {
-    pub topology: &'a Topology,
+    pub namespaces: &'a NamespacePlan,
     pub group: Option<&'a Group>,
     pub oom_score_adj: Option<i32>,
     /// How many descriptors from 3 on the program gets.
@@ -88,41 +88,41 @@ impl From<Error> for SpawnError {
     }
 }
 
-/// Clones the new process, through a helper if the topology needs one.
+/// Clones the new process, through a helper if the namespaces needs one.
 pub(crate) fn spawn(
     options: &SpawnOptions<'_>,
     mut args: InitArgs,
-    life: impl FnOnce(&InitArgs, &SyncSocket) -> Result<Infallible, Report>,
+    child_main: impl FnOnce(&InitArgs, &SyncSocket) -> Result<Infallible, Report>,
 ) -> std::result::Result<Child, SpawnError> {
     let (ours, theirs) = handshake::socket_pair().context("make socket pair")?;
-    let topology = options.topology;
-    let helper = topology.needs_helper();
+    let namespaces = options.namespaces;
+    let helper = namespaces.needs_helper();
     let placement = options.group.map(Group::placement).transpose()?.unwrap_or_default();
     // In a hybrid layout, a child that is cloned into the v2 group must still join the v1 groups itself;
     // until then only the placeholder keeps systemd's scope alive.
     let cloned_into = placement.clone_into.is_some() && placement.self_join.is_empty();
     args.fds.cgroup_tasks = placement.self_join;
-    let maps = topology.id_maps.as_ref().filter(|_| !helper);
-    args.waits = args.waits.and_be_moved(placement.parent_joins);
+    let maps = namespaces.id_maps.as_ref().filter(|_| !helper);
+    args.waits = args.waits.with_placement_by_runtime(placement.parent_joins);
     args.ignored_signals = crate::sys::signal::ignored();
-    let flags = if helper { 0 } else { topology.clone_flags() };
+    let flags = if helper { 0 } else { namespaces.clone_flags() };
     log::debug(format_args!("{}: clone3 with flags {flags:#x}", matched::CONTAINER_SETUP));
     let cloned = clone3(flags as u64, placement.clone_into);
-    let first = match cloned.map_err(|errno| unprivileged::clone_error(errno, topology))? {
+    let first = match cloned.map_err(|errno| unprivileged::clone_error(errno, namespaces))? {
         CloneSide::Child => {
             drop(ours);
             timeline::enter_clone(if helper { timeline::Process::Helper } else { timeline::Process::Init });
             begin(Phase::EnterNamespaces);
             if helper {
                 init::run_or_report(&theirs, || {
-                    namespaces::helper(topology, options.preserve_fds, &args, &theirs, || {
+                    namespaces::helper(namespaces, options.preserve_fds, &args, &theirs, || {
                         timeline::enter_clone(timeline::Process::Init);
                         begin(Phase::EnterNamespaces);
-                        life(&args, &theirs)
+                        child_main(&args, &theirs)
                     })
                 })
             }
-            init::run_or_report(&theirs, || life(&args, &theirs))
+            init::run_or_report(&theirs, || child_main(&args, &theirs))
         }
         // From here on no way out of this function leaves the process behind: `first` kills it when it is
         // dropped.
@@ -147,7 +147,7 @@ pub(crate) fn spawn(
         ours.acknowledge(Acknowledgement::Placed)?;
     }
     if helper {
-        follow_helper(topology, first, ours, waits)
+        follow_helper(namespaces, first, ours, waits)
     } else {
         first.child(ours, waits, VecDeque::new())
     }
@@ -168,17 +168,23 @@ impl KillOnDrop {
     ) -> std::result::Result<Child, SpawnError> {
         // Without the start time nobody could later tell the process from another with its pid, and kill it.
         let Some(seen) = ProcessStat::read(self.pid).context("remember the new process")? else {
-            return Err(last_words(&socket));
+            return Err(read_failure(&socket));
         };
         let pidfd = self.pidfd.take().ok_or(Errno::EBADF).context("keep the process")?;
         let early = RefCell::new(early);
-        Ok(Child { process: Process { pid: self.pid, start: seen.start }, pidfd, socket, waits, early })
+        Ok(Child {
+            process: ProcessIdentity { pid: self.pid, start: seen.start },
+            pidfd,
+            socket,
+            waits,
+            early,
+        })
     }
 }
 
 /// Reads why the child failed when /proc no longer shows it (with SIGCHLD ignored, a dead child leaves no
 /// zombie).
-fn last_words(socket: &Conversation) -> SpawnError {
+fn read_failure(socket: &Conversation) -> SpawnError {
     loop {
         match socket.recv() {
             Ok(Message::Failed(report)) => return SpawnError::Reported(report),
@@ -201,7 +207,7 @@ impl Drop for KillOnDrop {
 /// Talks with the helper until it has sent the pid of the container's process. That process uses the same
 /// socket, and may be the first to speak.
 fn follow_helper(
-    topology: &Topology,
+    namespaces: &NamespacePlan,
     helper: KillOnDrop,
     socket: Conversation,
     waits: Waits,
@@ -210,7 +216,7 @@ fn follow_helper(
     loop {
         match socket.recv()? {
             Message::MapIds => {
-                if let Some(maps) = &topology.id_maps {
+                if let Some(maps) = &namespaces.id_maps {
                     id_maps::write_id_maps(helper.pid, maps)?;
                 }
                 socket.acknowledge(Acknowledgement::IdsMapped)?;
@@ -288,7 +294,7 @@ impl Child {
 
     /// Tells the process that the record is written: from now on it waits on its exec fifo, and no longer for
     /// us.
-    pub(crate) fn created(&self) -> Result<()> {
+    pub(crate) fn set_created(&self) -> Result<()> {
         self.socket.acknowledge(Acknowledgement::Created)
     }
 

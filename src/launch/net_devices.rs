@@ -39,7 +39,7 @@ impl Destination {
         if plan.net_devices.is_empty() {
             return Ok(Self::Nowhere);
         }
-        let network = plan.topology.joins.iter().position(|join| join.namespace == Namespace::NETWORK);
+        let network = plan.namespaces.joins.iter().position(|join| join.namespace == Namespace::NETWORK);
         match network.and_then(|index| fds.joins.get(index)) {
             Some(fd) => fd.try_clone().map(Self::Joined).context("keep the network namespace"),
             None => Ok(Self::New),
@@ -94,18 +94,19 @@ struct Device {
 
 impl Moved {
     fn between(namespace: OwnedFd) -> Result<Self> {
-        let own = open("/proc/self/ns/net")?;
+        let our_namespace = open("/proc/self/ns/net")?;
         if is_own_namespace(&namespace, Namespace::NETWORK)? {
             let why = "unable to move network devices without a private NET namespace";
             return Err(fail!(Kind::Spec, "/linux/netDevices: {why}"));
         }
         let here = Netlink::open().context("open a netlink socket")?;
         setns(namespace.as_fd(), Namespace::NETWORK.0).context("enter the container's network namespace")?;
-        let there = Netlink::open();
+        let socket = Netlink::open();
         // If this fails, this process is in the wrong namespace, so the whole command ends.
-        setns(own.as_fd(), Namespace::NETWORK.0).context("return from the container's network namespace")?;
-        let there = there.context("open a netlink socket in the container's network namespace")?;
-        Ok(Self { sides: Some(Sides { here, there, namespace, own }), devices: Vec::new() })
+        setns(our_namespace.as_fd(), Namespace::NETWORK.0)
+            .context("return from the container's network namespace")?;
+        let there = socket.context("open a netlink socket in the container's network namespace")?;
+        Ok(Self { sides: Some(Sides { here, there, namespace, own: our_namespace }), devices: Vec::new() })
     }
 
     fn move_device(&mut self, device: &NetDevice) -> Result<()> {

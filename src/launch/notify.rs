@@ -66,9 +66,9 @@ impl Proxy {
     /// Waits until the container is ready and tells the service manager, with `main` as the pid to watch.
     /// Also returns when the container has ended. A failure is only a warning: the container runs
     /// nonetheless.
-    pub(crate) fn wait(&self, pidfd: BorrowedFd<'_>, main: i32) {
+    pub(crate) fn wait(&self, pidfd: BorrowedFd<'_>, main_pid: i32) {
         let result = match self.wait_for_ready_line(pidfd) {
-            Ok(Some(line)) => self.tell(&line, main),
+            Ok(Some(line)) => self.tell(&line, main_pid),
             Ok(None) => Ok(()),
             Err(errno) => Err(errno).context("wait for the container to be ready"),
         };
@@ -98,10 +98,10 @@ impl Proxy {
         }
     }
 
-    fn tell(&self, line: &[u8], main: i32) -> Result<()> {
+    fn tell(&self, line: &[u8], main_pid: i32) -> Result<()> {
         let shown = self.host.to_string_lossy();
         let host = connect(&self.host).with_context(|| format!("connect to {shown}"))?;
-        for text in [[line, b"\n"].concat(), format!("MAINPID={main}\n").into_bytes()] {
+        for text in [[line, b"\n"].concat(), format!("MAINPID={main_pid}\n").into_bytes()] {
             host.send(&text).with_context(|| format!("send to {shown}"))?;
         }
         barrier(&host).with_context(|| format!("wait for {shown}"))

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use crate::container::record::Rdt as RdtRecord;
+use crate::container::record::RdtRecord;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::plan::rdt::{Existence, Rdt};

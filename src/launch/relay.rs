@@ -106,22 +106,22 @@ impl Relay {
     /// Handles an event at `source`: moves the bytes that can be moved.
     pub(super) fn handle(&mut self, source: EventSource) {
         match source {
-            EventSource::Input => self.take_input(),
+            EventSource::Input => self.read_stdin(),
             EventSource::Master => {
-                self.give_input();
-                self.take_output_or_revive();
+                self.write_master();
+                self.read_master_or_reopen();
             }
-            EventSource::Output => self.give_output(),
+            EventSource::Output => self.write_stdout(),
             EventSource::Signals | EventSource::Exit => {}
         }
     }
 
-    fn take_input(&mut self) {
+    fn read_stdin(&mut self) {
         let Some(input) = &self.input else { return };
-        if self.typed.fill(input.as_fd()) == Flow::End {
+        if self.typed.read_from(input.as_fd()) == Flow::End {
             self.end_of_input();
         }
-        self.give_input();
+        self.write_master();
     }
 
     /// Signals the end of the input to a program that reads lines, as a person would: by ^D, twice after an
@@ -135,9 +135,9 @@ impl Relay {
         }
     }
 
-    fn give_input(&mut self) {
+    fn write_master(&mut self) {
         if let Some(pair) = &self.pair
-            && self.typed.empty_into(pair.master.as_fd()) == Flow::End
+            && self.typed.write_to(pair.master.as_fd()) == Flow::End
         {
             self.typed.clear();
         }
@@ -145,9 +145,9 @@ impl Relay {
 
     /// Reads what the terminal has to print, once the previous output is written. Returns false at the end of
     /// the terminal.
-    pub(super) fn take_output(&mut self) -> bool {
+    pub(super) fn read_master(&mut self) -> bool {
         match &self.pair {
-            Some(pair) if self.printed.is_empty() => self.printed.fill(pair.master.as_fd()) != Flow::End,
+            Some(pair) if self.printed.is_empty() => self.printed.read_from(pair.master.as_fd()) != Flow::End,
             Some(_) => true,
             None => false,
         }
@@ -155,8 +155,8 @@ impl Relay {
 
     /// Reads output. After a hang-up, opens the peer anew: login(1) inside hangs up its terminal with
     /// vhangup(2), and so our peer, and opens it again.
-    fn take_output_or_revive(&mut self) {
-        if self.take_output() {
+    fn read_master_or_reopen(&mut self) {
+        if self.read_master() {
             return;
         }
         if let Some(pair) = &mut self.pair
@@ -164,15 +164,15 @@ impl Relay {
         {
             pair.peer = peer;
         }
-        if !self.take_output() {
+        if !self.read_master() {
             self.hang_up();
         }
     }
 
-    fn give_output(&mut self) {
+    fn write_stdout(&mut self) {
         // Nobody reads our output any more: hang up, as a closed terminal window does. Otherwise programs
         // inside would go on running for nobody.
-        if self.printed.empty_into(self.output.as_fd()) == Flow::End {
+        if self.printed.write_to(self.output.as_fd()) == Flow::End {
             self.hang_up();
         }
     }
@@ -243,7 +243,7 @@ impl Buffer {
     }
 
     /// Reads once into an empty buffer.
-    fn fill(&mut self, from: BorrowedFd<'_>) -> Flow {
+    fn read_from(&mut self, from: BorrowedFd<'_>) -> Flow {
         match nix::unistd::read(from, &mut self.bytes[..]) {
             Ok(0) => Flow::End,
             Ok(count) => {
@@ -256,7 +256,7 @@ impl Buffer {
     }
 
     /// Writes once from the buffer.
-    fn empty_into(&mut self, to: BorrowedFd<'_>) -> Flow {
+    fn write_to(&mut self, to: BorrowedFd<'_>) -> Flow {
         if self.is_empty() {
             return Flow::On;
         }

@@ -61,8 +61,8 @@ fn is_sealed() -> std::result::Result<bool, Errno> {
     if statvfs(OWN)?.flags().contains(FsFlags::ST_RDONLY) {
         return Ok(true);
     }
-    let own = nix::fcntl::open(OWN, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-    match fcntl(&own, FcntlArg::F_GET_SEALS) {
+    let binary = nix::fcntl::open(OWN, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    match fcntl(&binary, FcntlArg::F_GET_SEALS) {
         Ok(seals) => Ok(SealFlag::from_bits_truncate(seals).contains(SealFlag::F_SEAL_WRITE)),
         // Not a memory file.
         Err(Errno::EINVAL) => Ok(false),

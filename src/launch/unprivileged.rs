@@ -4,7 +4,7 @@ use nix::errno::Errno;
 use nix::unistd::geteuid;
 
 use crate::error::Error;
-use crate::plan::namespaces::{Namespace, Topology};
+use crate::plan::namespaces::{Namespace, NamespacePlan};
 
 /// Settings of the host that keep users from user namespaces: the value that does, and what to say of it.
 const SWITCHES: &[(&str, &str)] = &[
@@ -14,21 +14,22 @@ const SWITCHES: &[(&str, &str)] = &[
     ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1"),
 ];
 
-/// The error of a clone3(2) that was to make the namespaces of `topology`.
-pub(super) fn clone_error(errno: Errno, topology: &Topology) -> Error {
+/// The error of a clone3(2) that was to make the namespaces of `namespaces`.
+pub(super) fn clone_error(errno: Errno, namespaces: &NamespacePlan) -> Error {
     let error = Error::from(errno).context("clone3");
     match errno {
-        Errno::EPERM if !topology.has(Namespace::USER) => {
+        Errno::EPERM if !namespaces.has(Namespace::USER) => {
             let who = if geteuid().is_root() { "without CAP_SYS_ADMIN" } else { "without root" };
             error
                 .context(format!("/linux/namespaces: {who} a container needs a user namespace"))
                 .with_hint("`tare spec --rootless` writes such a configuration")
         }
-        Errno::EPERM | Errno::ENOSPC | Errno::EUSERS if topology.has(Namespace::USER) => match switched_off()
-        {
-            Some(hint) => error.with_hint(hint),
-            None => error,
-        },
+        Errno::EPERM | Errno::ENOSPC | Errno::EUSERS if namespaces.has(Namespace::USER) => {
+            match switched_off() {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            }
+        }
         _ => error,
     }
 }

@@ -17,7 +17,7 @@ use crate::timeline::{Phase, begin};
 use crate::{log, spec};
 
 /// How long a killed process may take to end, in milliseconds.
-const DEADLINE: u16 = 10_000;
+const TIMEOUT_MS: u16 = 10_000;
 
 /// Undoes a failed creation, as far as it has come.
 ///
@@ -66,17 +66,17 @@ pub(super) fn remove_container(entry: &Entry, record: &Record, dir: Option<&Path
 }
 
 /// Ends a container and removes it.
-pub(super) fn destroy(container: &LoadedContainer) -> Result<()> {
+pub(super) fn kill_and_remove(container: &LoadedContainer) -> Result<()> {
     begin(Phase::Kill);
-    end(container)?;
+    kill_init(container)?;
     if container.status == Status::Stopped {
-        end_the_rest(&container.record)?;
+        kill_remaining(&container.record)?;
     }
     remove_container(&container.entry, &container.record, None)
 }
 
 /// Kills the first process, if it is still alive, and waits for its end.
-fn end(container: &LoadedContainer) -> Result<()> {
+fn kill_init(container: &LoadedContainer) -> Result<()> {
     let Some(pidfd) = container.pidfd_if_alive()? else { return Ok(()) };
     match pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL) {
         Ok(()) | Err(Errno::ESRCH) => {}
@@ -87,7 +87,7 @@ fn end(container: &LoadedContainer) -> Result<()> {
     }
     let mut waiting = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
     loop {
-        match poll(&mut waiting, DEADLINE) {
+        match poll(&mut waiting, TIMEOUT_MS) {
             Ok(0) => return Err(Error::new(Kind::State, matched::INIT_STILL_RUNNING)),
             Ok(_) => return Ok(()),
             Err(Errno::EINTR) => {}
@@ -97,14 +97,14 @@ fn end(container: &LoadedContainer) -> Result<()> {
 }
 
 /// Kills the processes in the group of a container whose first process has ended, or is not the recorded one.
-fn end_the_rest(record: &Record) -> Result<()> {
+fn kill_remaining(record: &Record) -> Result<()> {
     let Some(group) = record.cgroup.as_ref().map(Group::from_record) else { return Ok(()) };
     if group.procs()?.is_empty() { Ok(()) } else { group.kill_all(libc::SIGKILL) }
 }
 
 /// Removes the container like `remove_container`, for the command that stood for the container from its
 /// start. All poststop hooks run in the bundle.
-pub(super) fn remove_own_container(entry: &Entry, record: &Record) -> Result<()> {
+pub(super) fn remove_attached_container(entry: &Entry, record: &Record) -> Result<()> {
     let _lock = entry.lock()?;
     // Somebody has deleted it before us: another container may have the id by now.
     if entry.is_gone()? {
@@ -117,5 +117,5 @@ pub(super) fn remove_own_container(entry: &Entry, record: &Record) -> Result<()>
 /// "Lifecycle"): no later step could depend on them.
 pub(super) fn run_poststop_hooks(record: &Record, dir: Option<&Path>) -> Result<()> {
     let state = HookState::new(spec::VERSION, &record.id, &record.bundle, &record.annotations);
-    load::run_each_hook("poststop", &record.poststop, &state.document("stopped", 0), record, dir)
+    load::run_each_hook("poststop", &record.poststop, &state.to_json("stopped", 0), record, dir)
 }

@@ -15,7 +15,7 @@ use super::options::{Create, Globals};
 use super::pid_file;
 use crate::bundle::CONFIG;
 use crate::cgroup::Group;
-use crate::container::record::{self, Process, Record};
+use crate::container::record::{self, ProcessIdentity, Record};
 use crate::container::status::ProcessStat;
 use crate::container::{Entry, Store};
 use crate::container_id::ContainerId;
@@ -80,7 +80,7 @@ pub(super) fn create_container(
     let mut record = initial_record(&bundle, &plan)?;
     let (entry, _lock) = Store::new(&globals.root, globals.root_in_xdg).reserve(id)?;
     begin(Phase::MakeCgroup);
-    let group = make_cgroup(&plan, &entry, &mut record);
+    let group = record_and_make_cgroup(&plan, &entry, &mut record);
     let group = group.inspect_err(|_| undo_creation(&entry, &record, None, None))?;
     let state = HookState::new(spec::VERSION, &plan.id, &bundle.path, &record.annotations);
     let context = CreateContext {
@@ -201,8 +201,8 @@ fn check_rootfs(plan: &Plan) -> Result<()> {
 /// Makes the first record. It is written before the first side effect, so that `delete --force` knows what to
 /// remove.
 pub(super) fn initial_record(bundle: &Bundle, plan: &Plan) -> Result<Record> {
-    let own = nix::unistd::getpid().as_raw();
-    let start = ProcessStat::read_own(own).context("remember this process")?.start;
+    let our_pid = nix::unistd::getpid().as_raw();
+    let start = ProcessStat::read_own(our_pid).context("remember this process")?.start;
     let path = PathBuf::from(plan.rootfs.path.to_string_lossy().into_owned());
     let annotations = bundle.spec.annotations().iter().flatten();
     Ok(Record {
@@ -211,13 +211,13 @@ pub(super) fn initial_record(bundle: &Bundle, plan: &Plan) -> Result<Record> {
         bundle: bundle.path.clone(),
         rootfs: path,
         created: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
-        creator: Process { pid: own, start },
+        creator: ProcessIdentity { pid: our_pid, start },
         boot: None,
         init: None,
         cgroup: Some(plan.cgroup.record()),
         rdt: plan.rdt.as_ref().map(rdt::to_record),
-        namespaces: plan.topology.named(),
-        own_pid_namespace: plan.topology.makes(Namespace::PID),
+        namespaces: plan.namespaces.all_flags(),
+        own_pid_namespace: plan.namespaces.makes(Namespace::PID),
         annotations: annotations.map(|(key, value)| (key.clone(), value.clone())).collect(),
         start_hooks: !plan.hooks.start_container.is_empty(),
         poststart: plan.hooks.poststart.clone(),
@@ -226,9 +226,9 @@ pub(super) fn initial_record(bundle: &Bundle, plan: &Plan) -> Result<Record> {
 }
 
 /// Writes the first record and makes the cgroup. The id is reserved: the directory of `entry` exists.
-pub(super) fn make_cgroup(plan: &Plan, entry: &Entry, record: &mut Record) -> Result<Group> {
+pub(super) fn record_and_make_cgroup(plan: &Plan, entry: &Entry, record: &mut Record) -> Result<Group> {
     record.boot = entry.boot_to_remember()?;
-    entry.write(record)?;
+    entry.write_record(record)?;
     if notify::requested().is_some() {
         entry.make_notify_directory()?;
     }
@@ -240,7 +240,7 @@ pub(super) fn make_cgroup(plan: &Plan, entry: &Entry, record: &mut Record) -> Re
 
 /// Records the init process, then tells the engine about it.
 fn publish(options: &Create, entry: &Entry, record: &Record, child: &Child) -> Result<()> {
-    entry.write(record)?;
+    entry.write_record(record)?;
     if let Some(path) = &options.pidfd_socket {
         pid_file::send_pidfd(path, "standard", child.pidfd.as_fd())?;
     }

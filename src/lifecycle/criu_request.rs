@@ -17,7 +17,7 @@ use crate::inroot::Root;
 use crate::launch::criu::options::*;
 use crate::launch::criu::wire::Message;
 use crate::log;
-use crate::plan::mounts::Source;
+use crate::plan::mounts::MountOperation;
 use crate::plan::namespaces::Namespace;
 use crate::plan::{Plan, annotations};
 
@@ -111,8 +111,10 @@ pub(super) fn external(field: u32, inside: &[u8], outside: &[u8], options: Messa
 /// Returns all such mounts: binds, and devices that may be binds.
 pub(super) fn external_mounts(plan: &Plan) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let root = Root::open(Path::new(&*plan.rootfs.path.to_string_lossy())).context("open the rootfs")?;
-    let binds = plan.mounts.iter().filter_map(|mount| match &mount.source {
-        Source::Bind { path, .. } => Some((real(&root, plan, &mount.target), path.to_bytes().to_vec())),
+    let binds = plan.mounts.iter().filter_map(|mount| match &mount.operation {
+        MountOperation::Bind { path, .. } => {
+            Some((real(&root, plan, &mount.target), path.to_bytes().to_vec()))
+        }
         _ => None,
     });
     let nodes = plan.devices.nodes.iter().map(|node| node.path.to_bytes().to_vec());

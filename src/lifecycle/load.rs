@@ -15,27 +15,27 @@ use oci_spec::runtime::Process as SpecProcess;
 use super::options::{Globals, Rootless};
 use crate::bundle::{MAX_DOCUMENT_SIZE, read_config, read_config_file};
 use crate::cgroup::{Group, HierarchyRoots, Manager};
-use crate::container::record::Process;
-use crate::container::status::{Probe, ProcessStat, observe};
+use crate::container::record::ProcessIdentity;
+use crate::container::status::{Observation, ProcessStat, observe};
 use crate::container::{Entry, Record, Status, Store};
 use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::fail;
 use crate::host::probe::{Needed, NeededCgroup, read_facts};
-use crate::host::{Facts, users};
+use crate::host::{Facts, user_namespace};
 use crate::init::hook;
 use crate::log;
 use crate::plan::annotations;
 use crate::plan::hooks::Hook;
 use crate::plan::process::ProcessPlan;
-use crate::spec::Checked;
+use crate::spec::CheckedSpec;
 use crate::timeline::{Phase, begin};
 
 /// A bundle with a checked configuration, and the facts of this host that the plan needs.
 pub(crate) struct Bundle {
     /// Absolute and canonical.
     pub path: PathBuf,
-    pub spec: Checked,
+    pub spec: CheckedSpec,
     /// The bytes of config.json, of which the state directory keeps a copy.
     pub bytes: Vec<u8>,
     pub facts: Facts,
@@ -103,14 +103,14 @@ pub(crate) fn rootless(globals: &Globals, manager: Manager) -> Result<bool> {
         Rootless::Yes => true,
         Rootless::No => false,
         Rootless::Auto if !nix::unistd::geteuid().is_root() => true,
-        Rootless::Auto if !users::in_user_namespace()? => false,
-        Rootless::Auto => manager != Manager::Systemd || !users::system_manager_is_ours(),
+        Rootless::Auto if !user_namespace::in_user_namespace()? => false,
+        Rootless::Auto => manager != Manager::Systemd || !user_namespace::system_manager_is_ours(),
     })
 }
 
 /// Reads a document from a path that a verb was given. `-` is standard input, from which at most 16 MiB are
 /// read.
-pub(crate) fn document(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read_input(path: &Path) -> Result<Vec<u8>> {
     if path != Path::new("-") {
         return std::fs::read(path).with_context(|| format!("read {}", path.display()));
     }
@@ -147,7 +147,7 @@ pub(crate) fn from_entry(entry: Entry) -> Result<LoadedContainer> {
 
 /// Loads a container like [`from_entry`], for many containers: the host's hierarchies are looked up once.
 pub(crate) fn from_entry_with(entry: Entry, hierarchies: &mut HierarchyRoots) -> Result<LoadedContainer> {
-    let record = entry.read()?;
+    let record = entry.read_record()?;
     let status = status(&entry, &record, hierarchies)?;
     Ok(LoadedContainer { entry, record, status })
 }
@@ -161,10 +161,11 @@ pub(crate) fn from_record(entry: Entry, record: Record) -> Result<LoadedContaine
 /// Computes the status of a container from its processes, its fifo and its cgroup. If one of them cannot be
 /// read, this is an error.
 fn status(entry: &Entry, record: &Record, hierarchies: &mut HierarchyRoots) -> Result<Status> {
-    let look = |process: Option<Process>| process.map_or(Ok(None), |process| ProcessStat::read(process.pid));
+    let look =
+        |process: Option<ProcessIdentity>| process.map_or(Ok(None), |process| ProcessStat::read(process.pid));
     let init = look(record.init)?;
     let group = record.cgroup.as_ref().map(Group::from_record).filter(|_| init.is_some());
-    let probe = Probe {
+    let probe = Observation {
         init,
         creator: look(Some(record.creator).filter(|_| record.init.is_none()))?,
         exec_fifo: entry.has_exec_fifo()?,
@@ -209,7 +210,7 @@ impl LoadedContainer {
             other => other,
         };
         // Compared after the pidfd is open: before, the pid could have become another process's.
-        if ProcessStat::read(init.pid)?.is_none_or(|seen| !seen.is_alive(init)) {
+        if ProcessStat::read(init.pid)?.is_none_or(|seen| !seen.is_same_and_alive(init)) {
             return Ok(None);
         }
         opened.map(Some).with_context(|| format!("open process {}", init.pid))

@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::mount::{Mount, Source, TargetLookup};
+use super::mount::{Mount, MountOperation, TargetLookup};
 use super::mount_label::MountLabel;
 use super::mount_options::Parameter;
 use crate::cgroup;
@@ -43,12 +43,12 @@ pub(super) fn cgroup_mounts(
     target: &CString,
     cgroups: &Cgroups,
     label: &MountLabel,
-    mount: impl Fn(CString, Source) -> Mount,
+    mount: impl Fn(CString, MountOperation) -> Mount,
 ) -> Vec<Mount> {
     match cgroups {
         Cgroups::Absent => Vec::new(),
         Cgroups::Own => vec![mount(target.clone(), filesystem(c"cgroup2", Vec::new()))],
-        Cgroups::Host { path } => vec![mount(target.clone(), Source::bind(path.clone(), false))],
+        Cgroups::Host { path } => vec![mount(target.clone(), MountOperation::bind(path.clone(), false))],
         Cgroups::V1 { hierarchies, own_namespace } => {
             let mut mounts = vec![v1_base(target, label, &mount)];
             for hierarchy in hierarchies {
@@ -62,7 +62,7 @@ pub(super) fn cgroup_mounts(
 
 /// Plans the tmpfs that holds the directories. It becomes read-only at the end, because mount points are
 /// still made in it.
-fn v1_base(target: &CString, label: &MountLabel, mount: impl Fn(CString, Source) -> Mount) -> Mount {
+fn v1_base(target: &CString, label: &MountLabel, mount: impl Fn(CString, MountOperation) -> Mount) -> Mount {
     let mut parameters = vec![(c"mode".into(), Some(c"755".into()))];
     label.apply("tmpfs", &mut parameters);
     let base = mount(target.clone(), filesystem(c"tmpfs", parameters));
@@ -75,10 +75,13 @@ fn v1_hierarchy(
     target: &CString,
     hierarchy: &V1,
     own_namespace: bool,
-    mount: impl Fn(CString, Source) -> Mount,
+    mount: impl Fn(CString, MountOperation) -> Mount,
 ) -> Mount {
-    let source =
-        if own_namespace { v1_filesystem(hierarchy) } else { Source::bind(hierarchy.path.clone(), true) };
+    let source = if own_namespace {
+        v1_filesystem(hierarchy)
+    } else {
+        MountOperation::bind(hierarchy.path.clone(), true)
+    };
     Mount { lookup: TargetLookup::Follow, ..mount(below(target, hierarchy.name.to_bytes()), source) }
 }
 
@@ -86,13 +89,13 @@ fn v1_hierarchy(
 fn v1_links(
     target: &CString,
     hierarchy: &V1,
-    mount: impl Fn(CString, Source) -> Mount,
+    mount: impl Fn(CString, MountOperation) -> Mount,
 ) -> impl Iterator<Item = Mount> {
     let several = hierarchy.controllers.len() > 1;
     let names = hierarchy.controllers.iter().map(String::as_bytes);
     names
         .filter(move |name| several && *name != hierarchy.name.to_bytes())
-        .map(move |name| mount(below(target, name), Source::Symlink { to: hierarchy.name.clone() }))
+        .map(move |name| mount(below(target, name), MountOperation::Symlink { to: hierarchy.name.clone() }))
 }
 
 fn below(target: &CString, name: &[u8]) -> CString {
@@ -103,9 +106,9 @@ fn below(target: &CString, name: &[u8]) -> CString {
     CString::new(path).unwrap_or_default()
 }
 
-fn filesystem(kind: &CStr, parameters: Vec<Parameter>) -> Source {
+fn filesystem(kind: &CStr, parameters: Vec<Parameter>) -> MountOperation {
     let source = if kind == c"tmpfs" { c"tmpfs" } else { c"cgroup" };
-    Source::Filesystem {
+    MountOperation::Filesystem {
         kind: kind.into(),
         source: source.into(),
         parameters,
@@ -116,7 +119,7 @@ fn filesystem(kind: &CStr, parameters: Vec<Parameter>) -> Source {
 }
 
 /// Plans a mount of the hierarchy in the container's own cgroup namespace.
-fn v1_filesystem(hierarchy: &V1) -> Source {
+fn v1_filesystem(hierarchy: &V1) -> MountOperation {
     let parameter = |controller: &String| match controller.strip_prefix("name=") {
         Some(name) => vec![(c"none".into(), None), (c"name".into(), CString::new(name).ok())],
         None => vec![(CString::new(controller.as_str()).unwrap_or_default(), None)],
@@ -160,8 +163,8 @@ fn v1_groups(layout: &Layout, plan: &cgroup::Plan) -> Vec<V1> {
 
 /// The group of the runtime itself.
 fn own_group(tree: &Hierarchy) -> PathBuf {
-    let below = tree.own_path.strip_prefix(&tree.mount_root).unwrap_or_else(|_| Path::new(""));
-    tree.mountpoint.join(below)
+    let relative = tree.own_path.strip_prefix(&tree.mount_root).unwrap_or_else(|_| Path::new(""));
+    tree.mountpoint.join(relative)
 }
 
 fn directory_name(mountpoint: &Path) -> CString {

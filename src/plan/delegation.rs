@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Spec;
 
 use super::annotations;
-use super::namespaces::{IdMaps, Namespace, Topology};
+use super::namespaces::{IdMaps, Namespace, NamespacePlan};
 use crate::host::Facts;
 use crate::host::cgroup::Mode;
 
@@ -20,16 +20,16 @@ pub struct Delegation {
 }
 
 /// Decides who owns the group. `subgroup` comes from an annotation.
-pub(crate) fn delegation(
+pub(crate) fn plan_delegation(
     spec: &Spec,
-    topology: &Topology,
+    namespaces: &NamespacePlan,
     facts: &Facts,
     subgroup: Option<PathBuf>,
     warnings: &mut Vec<String>,
 ) -> Delegation {
     if facts.cgroup.mode() == Mode::V2 {
         // No chown is needed if we are the owner.
-        let owner = owner(spec, topology).filter(|&owner| owner != facts.euid);
+        let owner = owner(spec, namespaces).filter(|&owner| owner != facts.euid);
         return Delegation { owner, subgroup };
     }
     if subgroup.is_some() {
@@ -40,15 +40,15 @@ pub(crate) fn delegation(
 }
 
 /// Returns the process's user, if the container sees its own group as the root and can write there.
-fn owner(spec: &Spec, topology: &Topology) -> Option<u32> {
+fn owner(spec: &Spec, namespaces: &NamespacePlan) -> Option<u32> {
     let user = spec.process().as_ref().map_or(0, |process| process.user().uid());
-    if !topology.makes(Namespace::CGROUP) || !has_writable_mount(spec) {
+    if !namespaces.makes(Namespace::CGROUP) || !has_writable_mount(spec) {
         return None;
     }
-    if !topology.has(Namespace::USER) {
+    if !namespaces.has(Namespace::USER) {
         return Some(user);
     }
-    let maps = topology.id_maps.as_ref().or(topology.joined_maps.as_ref())?;
+    let maps = namespaces.id_maps.as_ref().or(namespaces.joined_maps.as_ref())?;
     IdMaps::host_id(&maps.uid, user)
 }
 

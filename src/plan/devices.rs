@@ -60,7 +60,7 @@ const LINKS: [(&std::ffi::CStr, &std::ffi::CStr); 5] = [
 
 /// Plans the nodes and links. `terminal`: the process has one, which is bound over /dev/console. None where
 /// /dev is a bind, which belongs to whoever it was bound from.
-pub(crate) fn devices(spec: &[LinuxDevice], mounts: &[Mount], terminal: bool) -> Result<Devices> {
+pub(crate) fn plan_devices(spec: &[LinuxDevice], mounts: &[Mount], terminal: bool) -> Result<Devices> {
     if mounts.iter().any(binds_dev) {
         return Ok(Devices::default());
     }
@@ -87,7 +87,7 @@ pub(crate) fn devices(spec: &[LinuxDevice], mounts: &[Mount], terminal: bool) ->
         }
         // Of two with one path it is the first, as with runc and crun; one of the configuration before a
         // default one.
-        let Some(node) = faults.take(node(index, device)) else { continue };
+        let Some(node) = faults.take(plan_node(index, device)) else { continue };
         let path = node.path.to_bytes().to_vec();
         if nodes.get(&path).is_none_or(|made| made.index.is_none()) {
             nodes.insert(path, node);
@@ -104,7 +104,7 @@ fn binds_dev(mount: &Mount) -> bool {
 }
 
 /// Returns the path without empty and `.` components, not even at the end: mknod refuses those.
-fn place(path: &Path, pointer: impl Fn() -> String) -> Result<CString, ConfigError> {
+fn clean_device_path(path: &Path, pointer: impl Fn() -> String) -> Result<CString, ConfigError> {
     match path.components().next_back() {
         Some(std::path::Component::Normal(_)) => {}
         _ => return Err(ConfigError::new(pointer(), "a device needs a name below the root")),
@@ -113,7 +113,7 @@ fn place(path: &Path, pointer: impl Fn() -> String) -> Result<CString, ConfigErr
     c_string(clean.as_os_str(), pointer)
 }
 
-fn node(index: usize, device: &LinuxDevice) -> Result<Device, ConfigError> {
+fn plan_node(index: usize, device: &LinuxDevice) -> Result<Device, ConfigError> {
     let pointer = |field: &str| format!("/linux/devices/{index}/{field}");
     let number = |field: &str, value: i64| {
         u32::try_from(value)
@@ -130,7 +130,7 @@ fn node(index: usize, device: &LinuxDevice) -> Result<Device, ConfigError> {
     let fifo = kind == file::S_IFIFO;
     Ok(Device {
         index: Some(index),
-        path: place(device.path(), || pointer("path"))?,
+        path: clean_device_path(device.path(), || pointer("path"))?,
         kind,
         major: if fifo { 0 } else { number("major", device.major())? },
         minor: if fifo { 0 } else { number("minor", device.minor())? },

@@ -76,7 +76,7 @@ impl TryFrom<Remembered> for Hook {
 ///
 /// # Errors
 /// A fault at the field of the first hook that no kernel could execute.
-pub(crate) fn hooks(spec: Option<&oci::Hooks>) -> Result<Hooks> {
+pub(crate) fn plan_hooks(spec: Option<&oci::Hooks>) -> Result<Hooks> {
     let Some(spec) = spec else { return Ok(Hooks::default()) };
     // It is deprecated, but Docker's network still uses it.
     #[allow(deprecated)]
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     fn planned(json: &str) -> Result<Hooks, String> {
-        hooks(Some(&serde_json::from_str(json).unwrap())).map_err(|error| error.to_string())
+        plan_hooks(Some(&serde_json::from_str(json).unwrap())).map_err(|error| error.to_string())
     }
 
     fn c(texts: &[&str]) -> Vec<CString> {
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn no_hooks_are_no_hooks() {
-        assert_eq!(hooks(None).unwrap(), Hooks::default());
+        assert_eq!(plan_hooks(None).unwrap(), Hooks::default());
         assert_eq!(planned("{}"), Ok(Hooks::default()));
     }
 

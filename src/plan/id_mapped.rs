@@ -4,7 +4,7 @@
 use oci_spec::runtime::{LinuxIdMapping, Mount as SpecMount};
 
 use super::mount_options::Options;
-use super::namespaces::{IdMap, IdMaps, Namespace, Topology, id_map};
+use super::namespaces::{IdMap, IdMaps, Namespace, NamespacePlan, id_map};
 use crate::spec::ConfigError;
 
 /// The mapping of a mount. KERNEL(5.12).
@@ -28,14 +28,14 @@ pub(crate) fn id_mapped(
     index: usize,
     spec: &SpecMount,
     options: &Options,
-    topology: &Topology,
+    namespaces: &NamespacePlan,
 ) -> Result<Option<IdMapped>, ConfigError> {
     let lists = IdMaps { uid: list(spec.uid_mappings()), gid: list(spec.gid_mappings()) };
     let has_lists = !lists.uid.is_empty() || !lists.gid.is_empty();
     let fault = |why: &str| ConfigError::new(format!("/mounts/{index}"), why);
     let ids = match (&options.id_maps, has_lists) {
         (Some(_), true) => return Err(fault("id mappings are given twice: as lists and in the options")),
-        (Some(text), false) => Ids::Maps(custom(text, topology).map_err(|why| {
+        (Some(text), false) => Ids::Maps(custom(text, namespaces).map_err(|why| {
             ConfigError::new(
                 format!("/mounts/{index}/options"),
                 format!("invalid id mapping {text:?}: {why}"),
@@ -43,7 +43,7 @@ pub(crate) fn id_mapped(
         })?),
         (None, true) => Ids::Maps(lists),
         (None, false) if options.id_mapped.is_none() => return Ok(None),
-        (None, false) => container_ids(topology)
+        (None, false) => container_ids(namespaces)
             .ok_or_else(|| fault("id-mapped mounts must have both uid and gid mappings specified"))?,
     };
     Ok(Some(IdMapped { ids, recursive: options.id_mapped == Some(true) }))
@@ -53,23 +53,23 @@ fn list(mappings: &Option<Vec<LinuxIdMapping>>) -> Vec<IdMap> {
     mappings.iter().flatten().map(id_map).collect()
 }
 
-fn container_ids(topology: &Topology) -> Option<Ids> {
-    match &topology.id_maps {
+fn container_ids(namespaces: &NamespacePlan) -> Option<Ids> {
+    match &namespaces.id_maps {
         Some(maps) => Some(Ids::Maps(maps.clone())),
-        None => topology.joins(Namespace::USER).then_some(Ids::Joined),
+        None => namespaces.joins(Namespace::USER).then_some(Ids::Joined),
     }
 }
 
 /// Reads crun's notation: `uids=0-1-10#10-11-10;gids=0-100-10`. Each range has the first id of the source,
 /// the first id that it appears as, and the count. After an `@`, the second is an id inside the container's
 /// user namespace.
-fn custom(text: &str, topology: &Topology) -> Result<IdMaps, String> {
+fn custom(text: &str, namespaces: &NamespacePlan) -> Result<IdMaps, String> {
     let mut maps = IdMaps::default();
-    let own = topology.id_maps.as_ref();
+    let container_maps = namespaces.id_maps.as_ref();
     for part in text.split(';').filter(|part| !part.is_empty()) {
         let (list, own, ranges) = match part.split_once('=') {
-            Some(("uids", ranges)) => (&mut maps.uid, own.map(|own| &own.uid), ranges),
-            Some(("gids", ranges)) => (&mut maps.gid, own.map(|own| &own.gid), ranges),
+            Some(("uids", ranges)) => (&mut maps.uid, container_maps.map(|own| &own.uid), ranges),
+            Some(("gids", ranges)) => (&mut maps.gid, container_maps.map(|own| &own.gid), ranges),
             _ => return Err(format!("neither uids= nor gids=: {part}")),
         };
         for range in ranges.split('#') {
@@ -104,10 +104,10 @@ fn custom_range(text: &str, own: &[IdMap]) -> Result<IdMap, String> {
 mod tests {
     use super::*;
 
-    fn topology() -> Topology {
+    fn namespaces() -> NamespacePlan {
         let map = |inner, host, size| IdMap { inner, host, size };
         let ids = vec![map(0, 0, 1), map(1, 2, 1000)];
-        Topology { id_maps: Some(IdMaps { uid: ids.clone(), gid: ids }), ..Topology::default() }
+        NamespacePlan { id_maps: Some(IdMaps { uid: ids.clone(), gid: ids }), ..NamespacePlan::default() }
     }
 
     #[test]
@@ -118,7 +118,7 @@ mod tests {
             ("gids=5-6-7;uids=@1-3-10", vec![map(1, 4, 10)], map(5, 6, 7)),
         ];
         for (text, uid, gid) in rows {
-            assert_eq!(custom(text, &topology()), Ok(IdMaps { uid, gid: vec![gid] }), "{text}");
+            assert_eq!(custom(text, &namespaces()), Ok(IdMaps { uid, gid: vec![gid] }), "{text}");
         }
         for (text, why) in [
             ("uids=0-1-10", "both uids and gids are needed"),
@@ -128,7 +128,7 @@ mod tests {
             ("uids=@0-2000-1;gids=0-1-1", "2000 is not mapped in the container's user namespace"),
             ("0-1-1", "neither uids= nor gids=: 0-1-1"),
         ] {
-            assert_eq!(custom(text, &topology()), Err(why.into()), "{text}");
+            assert_eq!(custom(text, &namespaces()), Err(why.into()), "{text}");
         }
     }
 }

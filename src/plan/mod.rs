@@ -46,7 +46,7 @@ use annotations::Annotations;
 use c_string::{absolute_paths, optional_c_string};
 use mount_label::MountLabel;
 use mounts::MountContext;
-use namespaces::{Namespace, Topology};
+use namespaces::{Namespace, NamespacePlan};
 use process::{ProcessContext, ProcessPlan, ProcessRequest, plan_process};
 use rootfs::RootSwitch;
 
@@ -54,7 +54,7 @@ use rootfs::RootSwitch;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     pub id: ContainerId,
-    pub topology: Topology,
+    pub namespaces: NamespacePlan,
     pub cgroup: cgroup::plan::Plan,
     pub delegation: delegation::Delegation,
     pub rdt: Option<rdt::Rdt>,
@@ -128,19 +128,19 @@ pub(crate) fn plan_or_warn(
 ) -> Result<Plan> {
     let linux = spec.linux().as_ref();
     // Everything else depends on it.
-    let topology = namespaces::topology(linux)?;
+    let namespaces = namespaces::plan_namespaces(linux)?;
     let mut faults = Faults::default();
     let annotations = annotations::read(|key| spec.annotations().as_ref()?.get(key));
     let annotations = faults.take(annotations).unwrap_or_default();
     let cgroup = faults.take(plan_cgroup(spec, &annotations, facts, request));
     let subgroup = annotations.delegate_cgroup.clone();
-    let delegation = delegation::delegation(spec, &topology, facts, subgroup, warnings);
+    let delegation = delegation::plan_delegation(spec, &namespaces, facts, subgroup, warnings);
     match &cgroup {
         Some(cgroup) => warnings.extend(cgroup.warnings.iter().cloned()),
         None => warnings.extend(cgroup_warnings(linux, facts)),
     }
-    let filesystem = faults.take(plan_filesystem(spec, facts, request, &topology, cgroup.as_ref()));
-    let context = ProcessContext { spec, facts, topology: &topology };
+    let filesystem = faults.take(plan_filesystem(spec, facts, request, &namespaces, cgroup.as_ref()));
+    let context = ProcessContext { spec, facts, namespaces: &namespaces };
     let process = spec.process().as_ref();
     let process = process.ok_or_else(|| ConfigError::new("/process", matched::PROCESS_EMPTY).into());
     let process =
@@ -168,7 +168,7 @@ pub(crate) fn plan_or_warn(
         mask_context: filesystem.mask_context,
         devices: filesystem.devices,
         rootfs: filesystem.rootfs,
-        topology,
+        namespaces: namespaces,
         cgroup,
         delegation,
         process,
@@ -205,12 +205,12 @@ fn plan_settings(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Se
     let settings = Settings {
         hostname: faults.take(optional_c_string(spec.hostname().as_deref(), "/hostname")).flatten(),
         domainname: faults.take(optional_c_string(spec.domainname().as_deref(), "/domainname")).flatten(),
-        sysctls: faults.take(sysctl::sysctls(linux)).unwrap_or_default(),
-        net_devices: faults.take(net_devices::net_devices(devices, facts.euid)).unwrap_or_default(),
+        sysctls: faults.take(sysctl::plan_sysctls(linux)).unwrap_or_default(),
+        net_devices: faults.take(net_devices::plan_net_devices(devices, facts.euid)).unwrap_or_default(),
         read_only_paths: faults.take(read_only).unwrap_or_default(),
         masked_paths: faults.take(masked).unwrap_or_default(),
-        hooks: faults.take(hooks::hooks(spec.hooks().as_ref())).unwrap_or_default(),
-        rdt: faults.take(rdt::rdt(rdt, facts.resctrl.as_ref(), request.id)).flatten(),
+        hooks: faults.take(hooks::plan_hooks(spec.hooks().as_ref())).unwrap_or_default(),
+        rdt: faults.take(rdt::plan_rdt(rdt, facts.resctrl.as_ref(), request.id)).flatten(),
     };
     faults.or(settings)
 }
@@ -249,31 +249,31 @@ fn plan_filesystem(
     spec: &Spec,
     facts: &Facts,
     request: &Request<'_>,
-    topology: &Topology,
+    namespaces: &NamespacePlan,
     cgroup: Option<&cgroup::Plan>,
 ) -> Result<Filesystem> {
     let linux = spec.linux().as_ref();
     let mut faults = Faults::default();
-    let rootfs = faults.take(rootfs::rootfs(spec, &request.bundle, request.no_pivot, topology));
+    let rootfs = faults.take(rootfs::plan_rootfs(spec, &request.bundle, request.no_pivot, namespaces));
     let specs = spec.mounts().as_deref().unwrap_or_default();
     let annotations = spec.annotations().clone().unwrap_or_default();
     let label = faults.take(MountLabel::new(linux, &annotations, facts.selinux)).unwrap_or_default();
     let shown = cgroup.map_or(cgroup_mounts::Cgroups::Absent, |cgroup| {
-        cgroup_mounts::shown_cgroups(&facts.cgroup, cgroup, topology.has(Namespace::CGROUP))
+        cgroup_mounts::shown_cgroups(&facts.cgroup, cgroup, namespaces.has(Namespace::CGROUP))
     });
     let path = rootfs.as_ref().map_or(c"/", |rootfs| &rootfs.path);
     let context = MountContext {
         bundle: &request.bundle,
         rootfs: Path::new(OsStr::from_bytes(path.to_bytes())),
         cgroups: &shown,
-        topology,
+        namespaces,
         label: &label,
     };
-    let mut mounts = faults.take(mounts::mounts(specs, &context)).unwrap_or_default();
+    let mut mounts = faults.take(mounts::plan_mounts(specs, &context)).unwrap_or_default();
     mounts.extend(faults.take(request.activation.notify_mount()).flatten());
     let devices = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
     let terminal = spec.process().as_ref().and_then(oci_spec::runtime::Process::terminal).unwrap_or(false);
-    let devices = faults.take(devices::devices(devices, specs, terminal));
+    let devices = faults.take(devices::plan_devices(devices, specs, terminal));
     let (Some(rootfs), Some(devices)) = (rootfs, devices) else {
         return Err(faults.error().unwrap_or_else(|| ConfigError::new("/root", "no plan").into()));
     };

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 
 use super::id_mapped::IdMapped;
-use super::mount_options::{NamedFlags, Options, Parameter, Propagation};
+use super::mount_options::{ExplicitFlags, Options, Parameter, Propagation};
 use crate::kernel::mount::Attributes;
 
 /// One mount.
@@ -12,11 +12,11 @@ pub struct Mount {
     pub origin: MountOrigin,
     /// The place inside the rootfs.
     pub target: CString,
-    pub source: Source,
+    pub operation: MountOperation,
     /// The attributes of the mount itself.
     pub attributes: Attributes,
     /// The attributes of the mount and of all mounts below it.
-    pub recursive: Attributes,
+    pub recursive_attributes: Attributes,
     /// Changes of propagation that follow the attributes.
     pub propagation: Vec<Propagation>,
     /// Made read-only at the end, because mount points are still made in it.
@@ -70,17 +70,22 @@ impl Mount {
     /// source is inside the rootfs, as the earlier mounts have left it: only the runtime has the rights to
     /// the filesystem.
     pub fn is_mapped_by_runtime(&self) -> bool {
-        matches!(self.source, Source::Bind { inside: true, id_mapped: Some(_), .. })
+        matches!(self.operation, MountOperation::Bind { inside: true, id_mapped: Some(_), .. })
     }
 
     /// Makes a mount of `source` with the flags of the options.
-    pub(super) fn new(origin: MountOrigin, target: CString, source: Source, options: &Options) -> Self {
+    pub(super) fn new(
+        origin: MountOrigin,
+        target: CString,
+        source: MountOperation,
+        options: &Options,
+    ) -> Self {
         Self {
             origin,
             target,
-            source,
+            operation: source,
             attributes: options.attributes,
-            recursive: options.recursive,
+            recursive_attributes: options.recursive_attributes,
             propagation: options.propagation.clone(),
             late_read_only: false,
             lookup: if options.target_no_follow { TargetLookup::NoFollow } else { TargetLookup::Follow },
@@ -89,7 +94,7 @@ impl Mount {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum MountOperation {
     Filesystem {
         kind: CString,
         source: CString,
@@ -107,7 +112,7 @@ pub enum Source {
         no_follow: bool,
         copy_symlink: bool,
         id_mapped: Option<IdMapped>,
-        named: NamedFlags,
+        named: ExplicitFlags,
         /// The source comes from another user namespace: its flags must not be cleared here.
         locked: bool,
         /// The path is inside the rootfs, and is seen with the earlier mounts.
@@ -119,7 +124,7 @@ pub enum Source {
     Symlink { to: CString },
 }
 
-impl Source {
+impl MountOperation {
     /// Makes a bind of the host's `path`.
     pub(super) fn bind(path: CString, recursive: bool) -> Self {
         Self::Bind {
@@ -128,7 +133,7 @@ impl Source {
             no_follow: false,
             copy_symlink: false,
             id_mapped: None,
-            named: NamedFlags::default(),
+            named: ExplicitFlags::default(),
             locked: false,
             inside: false,
         }

@@ -19,7 +19,7 @@ const ATTR_ATIME: u64 = MOUNT_ATTR_ATIME;
 /// The MS_* flags of mount(2) that the words name. For a bind it matters which were named, even if they are
 /// cleared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct NamedFlags {
+pub struct ExplicitFlags {
     pub set: u64,
     pub cleared: u64,
 }
@@ -35,7 +35,7 @@ const PLAIN: [(u64, u64); 5] = [
     (MS_NOSYMFOLLOW, MOUNT_ATTR_NOSYMFOLLOW),
 ];
 
-impl NamedFlags {
+impl ExplicitFlags {
     fn add(&mut self, flag: FlagEffect) {
         const MS_ATIME_MODES: u64 = mount::MS_NOATIME | mount::MS_RELATIME | mount::MS_STRICTATIME;
         match flag {
@@ -57,7 +57,7 @@ impl NamedFlags {
 
     /// Returns the attributes for a bind. If the options name any flag, it gets exactly these, as with
     /// MS_REMOUNT|MS_BIND. Access times stay if none is named; a named one without a mode becomes relatime.
-    pub fn as_attributes(self) -> Attributes {
+    pub fn to_attributes(self) -> Attributes {
         let mut new = Attributes::default();
         if self == Self::default() {
             return new;
@@ -97,18 +97,18 @@ impl NamedFlags {
             0 => mount::MS_STRICTATIME | flags & mount::MS_NODIRATIME,
             named => named | flags & mount::MS_NODIRATIME,
         };
-        let kept = existing & !MS_ATIME_ALL & !self.set & !MS_NOSYMFOLLOW == 0;
-        let wanted = self.as_attributes();
+        let no_further_flags = existing & !MS_ATIME_ALL & !self.set & !MS_NOSYMFOLLOW == 0;
+        let attributes = self.to_attributes();
         let same_time = self.set & MS_ATIME_ALL == 0 || time(existing) == implied(self.set & MS_ATIME_ALL);
-        if kept && same_time {
-            return Some(wanted);
+        if no_further_flags && same_time {
+            return Some(attributes);
         }
         if existing & self.cleared & !MS_NOSYMFOLLOW != 0 || !same_time {
             return None;
         }
         // This flag is never locked.
-        let clear = wanted.clear & MOUNT_ATTR_NOSYMFOLLOW;
-        Some(Attributes { clear, set: wanted.set & !(ATTR_ATIME | MOUNT_ATTR_NODIRATIME), ..wanted })
+        let clear = attributes.clear & MOUNT_ATTR_NOSYMFOLLOW;
+        Some(Attributes { clear, set: attributes.set & !(ATTR_ATIME | MOUNT_ATTR_NODIRATIME), ..attributes })
     }
 }
 
@@ -127,8 +127,8 @@ fn implied(flags: u64) -> u64 {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Options {
     pub attributes: Attributes,
-    pub named: NamedFlags,
-    pub recursive: Attributes,
+    pub named: ExplicitFlags,
+    pub recursive_attributes: Attributes,
     /// Whether the mount is a bind, and whether it includes all mounts below the source.
     pub bind: Option<bool>,
     /// Whether ids are mapped, and whether on all mounts below too.
@@ -171,9 +171,11 @@ impl Options {
     fn add(&mut self, option: &MountOption, index: usize) -> Result<(), usize> {
         match option.effect {
             Effect::Attribute(set, clear) => change(&mut self.attributes, set, clear),
-            Effect::Recursive(set, clear) => change(&mut self.recursive, set, clear),
-            Effect::NotAccessTime { mode, recursive: false } => take_back(&mut self.attributes, mode),
-            Effect::NotAccessTime { mode, recursive: true } => take_back(&mut self.recursive, mode),
+            Effect::Recursive(set, clear) => change(&mut self.recursive_attributes, set, clear),
+            Effect::NotAccessTime { mode, recursive: false } => clear_access_time(&mut self.attributes, mode),
+            Effect::NotAccessTime { mode, recursive: true } => {
+                clear_access_time(&mut self.recursive_attributes, mode)
+            }
             Effect::Propagation(kind, recursive) => self.propagate(kind, recursive),
             Effect::Bind { recursive } => self.bind = Some(recursive || self.bind == Some(true)),
             Effect::Superblock => self.parameters.push(mount_data::parameter(option.word).ok_or(index)?),
@@ -191,10 +193,10 @@ impl Options {
     /// Adds a word of propagation. The first one is changed together with the attributes: there is seldom
     /// another.
     fn propagate(&mut self, kind: u64, recursive: bool) {
-        if self.attributes.propagation != 0 || self.recursive.propagation != 0 {
+        if self.attributes.propagation != 0 || self.recursive_attributes.propagation != 0 {
             self.propagation.push((kind, recursive));
         } else if recursive {
-            self.recursive.propagation = kind;
+            self.recursive_attributes.propagation = kind;
         } else {
             self.attributes.propagation = kind;
         }
@@ -207,7 +209,7 @@ fn change(attributes: &mut Attributes, set: u64, clear: u64) {
     attributes.clear = (attributes.clear & !(set & !ATTR_ATIME)) | clear;
 }
 
-fn take_back(attributes: &mut Attributes, mode: u64) {
+fn clear_access_time(attributes: &mut Attributes, mode: u64) {
     if attributes.set & ATTR_ATIME == mode {
         attributes.set &= !ATTR_ATIME;
     }
@@ -253,7 +255,7 @@ mod tests {
         ] {
             assert_eq!(parse_words(words).attributes.set & ATTR_ATIME, mode, "{words:?}");
             let recursive: Vec<_> = words.iter().map(|word| format!("r{word}")).collect();
-            let recursive = parse_options(&recursive, "bind").unwrap().recursive;
+            let recursive = parse_options(&recursive, "bind").unwrap().recursive_attributes;
             // Each of the words for a tree says something of it, whatever it had.
             assert_eq!((recursive.set & ATTR_ATIME, recursive.clear), (mode, ATTR_ATIME), "r: {words:?}");
         }
@@ -267,8 +269,8 @@ mod tests {
             [(c"mode".into(), Some(c"755".into())), (c"newinstance".into(), None)]
         );
         assert_eq!(options.bind, Some(true));
-        assert_eq!(options.recursive.set, MOUNT_ATTR_RDONLY);
-        assert_eq!(options.recursive.propagation, mount::MS_SLAVE);
+        assert_eq!(options.recursive_attributes.set, MOUNT_ATTR_RDONLY);
+        assert_eq!(options.recursive_attributes.propagation, mount::MS_SLAVE);
         assert_eq!(options.propagation, [(mount::MS_SHARED, false)]);
     }
 }

@@ -10,16 +10,16 @@ use super::cgroup_mounts::{Cgroups, cgroup_mounts};
 use super::id_mapped::id_mapped;
 use super::mount_label::MountLabel;
 use super::mount_options::{self, Options};
-use super::namespaces::{Namespace, Topology};
+use super::namespaces::{Namespace, NamespacePlan};
 use crate::error::{Faults, Result};
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
 use crate::spec::ConfigError;
 
-pub(crate) use super::mount::{Mount, MountOrigin, Source, TargetLookup};
+pub(crate) use super::mount::{Mount, MountOperation, MountOrigin, TargetLookup};
 
 /// Filesystems that are not opened read-only: some have one superblock for all mounts, and in a tmpfs files
 /// are still made. Only the mount becomes read-only.
-const VIRTUAL: [&str; 9] =
+const NODEV_FILESYSTEMS: [&str; 9] =
     ["tmpfs", "proc", "sysfs", "devpts", "mqueue", "securityfs", "debugfs", "tracefs", "bpf"];
 
 /// What the mounts depend on besides their own objects.
@@ -28,7 +28,7 @@ pub(crate) struct MountContext<'a> {
     /// The rootfs on the host.
     pub rootfs: &'a Path,
     pub cgroups: &'a Cgroups,
-    pub topology: &'a Topology,
+    pub namespaces: &'a NamespacePlan,
     pub label: &'a MountLabel,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct MountContext<'a> {
 ///
 /// # Errors
 /// Of each mount that cannot be made, the first field that is in the way.
-pub(crate) fn mounts(specs: &[SpecMount], context: &MountContext<'_>) -> Result<Vec<Mount>> {
+pub(crate) fn plan_mounts(specs: &[SpecMount], context: &MountContext<'_>) -> Result<Vec<Mount>> {
     let mut mounts = Vec::with_capacity(specs.len() + 8);
     let mut faults = Faults::default();
     for (index, spec) in specs.iter().enumerate() {
@@ -59,7 +59,7 @@ fn add_mount(
     })?;
     let target = target(index, spec, context.rootfs)?;
     if options.remount {
-        let mut mount = Mount::new(MountOrigin::Config(index), target, Source::Remount, &options);
+        let mut mount = Mount::new(MountOrigin::Config(index), target, MountOperation::Remount, &options);
         // Made read-only at the end: later mounts may create mount points below it.
         mount.late_read_only = mount.attributes.set & MOUNT_ATTR_RDONLY != 0;
         mount.attributes.set &= !MOUNT_ATTR_RDONLY;
@@ -91,8 +91,8 @@ fn target(index: usize, spec: &SpecMount, rootfs: &Path) -> Result<CString, Conf
 
 /// Returns a path of the host as the container sees it, if it lies below the rootfs.
 pub(crate) fn within(path: &Path, rootfs: &Path) -> Option<PathBuf> {
-    let below = path.strip_prefix(rootfs).ok().filter(|_| rootfs != Path::new("/"))?;
-    (below != Path::new("")).then(|| Path::new("/").join(below))
+    let relative = path.strip_prefix(rootfs).ok().filter(|_| rootfs != Path::new("/"))?;
+    (relative != Path::new("")).then(|| Path::new("/").join(relative))
 }
 
 /// Returns the path without empty and `.` components, so that comparisons with known paths are exact. `..` is
@@ -119,18 +119,18 @@ fn bind(
         spec.source().as_deref().ok_or_else(|| ConfigError::new(pointer(), "a bind needs a source"))?;
     let path = context.bundle.join(source);
     let inside = within(&path, context.rootfs).filter(|_| !options.copy_symlink);
-    let source = Source::Bind {
+    let source = MountOperation::Bind {
         inside: inside.is_some(),
         path: c_string(inside.as_deref().unwrap_or(&path).as_os_str(), pointer)?,
         recursive: options.bind == Some(true),
         no_follow: options.source_no_follow || options.copy_symlink,
         copy_symlink: options.copy_symlink,
-        id_mapped: id_mapped(index, spec, options, context.topology)?,
+        id_mapped: id_mapped(index, spec, options, context.namespaces)?,
         named: options.named,
-        locked: context.topology.has(Namespace::USER),
+        locked: context.namespaces.has(Namespace::USER),
     };
     let propagation = options.attributes.propagation;
-    let attributes = Attributes { propagation, ..options.named.as_attributes() };
+    let attributes = Attributes { propagation, ..options.named.to_attributes() };
     Ok(Mount { attributes, ..Mount::new(MountOrigin::Config(index), target, source, options) })
 }
 
@@ -149,7 +149,7 @@ fn filesystem(
     }
     let read_only = options.attributes.set & MOUNT_ATTR_RDONLY != 0;
     // A filesystem on a device is opened read-only too.
-    if read_only && !VIRTUAL.contains(&kind) {
+    if read_only && !NODEV_FILESYSTEMS.contains(&kind) {
         options.parameters.push((c"ro".into(), None));
     }
     let late_read_only = read_only && (kind == "tmpfs" || target.as_c_str() == c"/dev");
@@ -158,7 +158,7 @@ fn filesystem(
     }
     let has_mode = options.parameters.iter().any(|(key, _)| key.as_c_str() == c"mode");
     let mut parameters = std::mem::take(&mut options.parameters);
-    let source = Source::Filesystem {
+    let source = MountOperation::Filesystem {
         kind: c_string(kind, pointer("type"))?,
         source: c_string(spec.source().as_deref().unwrap_or_else(|| Path::new(kind)), pointer("source"))?,
         inherit_mode: kind == "tmpfs" && !has_mode,

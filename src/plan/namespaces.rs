@@ -87,9 +87,9 @@ impl IdMaps {
 
 /// The namespaces of a container: which are made, which are joined, and how ids are mapped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Topology {
+pub struct NamespacePlan {
     /// CLONE_NEW* flags of namespaces to make, all of them.
-    pub new: i32,
+    pub new_flags: i32,
     /// The existing namespaces to join, in the order of the configuration.
     pub joins: Vec<Join>,
     /// The id maps, if a user namespace is made.
@@ -99,12 +99,12 @@ pub struct Topology {
     /// The text for /proc/self/timens_offsets, which is written before the new time namespace has a process.
     pub time_offsets: Option<Vec<u8>>,
     /// For `exec`: the CLONE_NEW* flags of the namespaces of a running process, which are joined in one call.
-    pub into: Option<i32>,
+    pub setns_flags: Option<i32>,
 }
 
-impl Topology {
+impl NamespacePlan {
     pub fn makes(&self, namespace: Namespace) -> bool {
-        self.new & namespace.0 != 0
+        self.new_flags & namespace.0 != 0
     }
 
     pub fn joins(&self, namespace: Namespace) -> bool {
@@ -117,8 +117,8 @@ impl Topology {
     }
 
     /// Returns every namespace that the configuration names, as CLONE_NEW* flags: `exec` joins these.
-    pub fn named(&self) -> i32 {
-        self.joins.iter().fold(self.new, |flags, join| flags | join.namespace.0)
+    pub fn all_flags(&self) -> i32 {
+        self.joins.iter().fold(self.new_flags, |flags, join| flags | join.namespace.0)
     }
 
     /// Whether a helper process goes first and clones the container's process.
@@ -132,7 +132,7 @@ impl Topology {
             || self.joins(Namespace::USER)
             || (self.makes(Namespace::USER) && !self.joins.is_empty())
             || self.time_offsets.is_some()
-            || self.into.is_some()
+            || self.setns_flags.is_some()
     }
 
     /// Returns the flags of the clone that makes the container's process.
@@ -141,7 +141,7 @@ impl Topology {
     /// clone3 would use the parent's.
     pub fn clone_flags(&self) -> i32 {
         let helped = if self.needs_helper() { Namespace::USER.0 | self.helper_time() } else { 0 };
-        self.new & !Namespace::CGROUP.0 & !helped
+        self.new_flags & !Namespace::CGROUP.0 & !helped
     }
 
     /// Returns the time namespace's flag if the helper unshares it to write the offsets.
@@ -154,31 +154,31 @@ impl Topology {
 ///
 /// # Errors
 /// A path with a NUL character.
-pub(crate) fn topology(linux: Option<&Linux>) -> Result<Topology, ConfigError> {
-    let Some(linux) = linux else { return Ok(Topology::default()) };
-    let mut topology = Topology::default();
+pub(crate) fn plan_namespaces(linux: Option<&Linux>) -> Result<NamespacePlan, ConfigError> {
+    let Some(linux) = linux else { return Ok(NamespacePlan::default()) };
+    let mut namespaces = NamespacePlan::default();
     for (index, namespace) in linux.namespaces().iter().flatten().enumerate() {
         let kind = Namespace::from_type(namespace.typ());
         match namespace.path() {
             Some(path) if !path.as_os_str().is_empty() => {
                 let pointer = || format!("/linux/namespaces/{index}/path");
                 let path = c_string(path.as_os_str(), pointer)?;
-                topology.joins.push(Join { namespace: kind, path, index });
+                namespaces.joins.push(Join { namespace: kind, path, index });
             }
-            _ => topology.new |= kind.0,
+            _ => namespaces.new_flags |= kind.0,
         }
     }
     let maps = |maps: &Option<Vec<LinuxIdMapping>>| maps.iter().flatten().map(id_map).collect();
     let maps = IdMaps { uid: maps(linux.uid_mappings()), gid: maps(linux.gid_mappings()) };
-    if topology.makes(Namespace::USER) {
-        topology.id_maps = Some(maps);
-    } else if topology.joins(Namespace::USER) && maps != IdMaps::default() {
-        topology.joined_maps = Some(maps);
+    if namespaces.makes(Namespace::USER) {
+        namespaces.id_maps = Some(maps);
+    } else if namespaces.joins(Namespace::USER) && maps != IdMaps::default() {
+        namespaces.joined_maps = Some(maps);
     }
-    if topology.makes(Namespace::TIME) {
-        topology.time_offsets = time_offsets(linux);
+    if namespaces.makes(Namespace::TIME) {
+        namespaces.time_offsets = time_offsets(linux);
     }
-    Ok(topology)
+    Ok(namespaces)
 }
 
 pub(crate) fn id_map(map: &LinuxIdMapping) -> IdMap {

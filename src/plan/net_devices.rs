@@ -15,7 +15,7 @@ pub struct NetDevice {
 }
 
 /// Plans the moves in the order of their names, because the configuration's object has no order.
-pub(crate) fn net_devices(
+pub(crate) fn plan_net_devices(
     spec: Option<&HashMap<String, LinuxNetDevice>>,
     euid: u32,
 ) -> Result<Vec<NetDevice>, ConfigError> {

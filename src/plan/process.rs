@@ -6,8 +6,8 @@ use oci_spec::runtime::{Linux, PosixRlimit, PosixRlimitType as Type, Process, Sp
 
 use super::c_string::{c_string, c_strings, optional_c_string};
 use super::capabilities::{Capabilities, capabilities};
-use super::namespaces::{Namespace, Topology};
-use super::scheduling::{Scheduling, scheduling};
+use super::namespaces::{Namespace, NamespacePlan};
+use super::scheduling::{Scheduling, plan_scheduling};
 use super::seccomp::{self, Filter};
 use super::{Request, annotations, rootfs};
 use crate::error::{Error, Faults, Kind, Result, matched};
@@ -73,7 +73,7 @@ pub(crate) struct ProcessContext<'a> {
     /// The container's configuration.
     pub spec: &'a Spec,
     pub facts: &'a Facts,
-    pub topology: &'a Topology,
+    pub namespaces: &'a NamespacePlan,
 }
 
 /// What the command adds to the configured process.
@@ -120,7 +120,7 @@ pub(crate) fn plan_process(
 ) -> Result<ProcessPlan> {
     let facts = context.facts;
     let linux = context.spec.linux().as_ref();
-    let user_namespace = context.topology.has(Namespace::USER);
+    let user_namespace = context.namespaces.has(Namespace::USER);
     let mut faults = Faults::default();
     let args = faults.take(c_strings(spec.args().as_deref().unwrap_or_default(), "/process/args"));
     let args = args.unwrap_or_default();
@@ -153,7 +153,7 @@ pub(crate) fn plan_process(
         apparmor: faults.take(apparmor(spec, facts)).flatten(),
         selinux: faults.take(selinux(spec, facts)).flatten(),
         personality: linux.and_then(|linux| linux.personality().as_ref()).map(rootfs::personality),
-        scheduling: faults.take(scheduling(spec, memory_policy, request.is_exec)).unwrap_or_default(),
+        scheduling: faults.take(plan_scheduling(spec, memory_policy, request.is_exec)).unwrap_or_default(),
         seccomp: faults.take(filter(linux, facts)).flatten(),
         keyring: request.keyring.clone(),
         listen_pid: request.listen_fds > 0,

@@ -38,7 +38,7 @@ pub enum Existence {
 ///
 /// # Errors
 /// A field that this host does not support.
-pub fn rdt(
+pub fn plan_rdt(
     spec: Option<&LinuxIntelRdt>,
     resctrl: Option<&Resctrl>,
     id: &ContainerId,
@@ -79,7 +79,11 @@ mod tests {
 
     fn plan(json: serde_json::Value) -> Result<Option<Rdt>, ConfigError> {
         let resctrl = Resctrl { root: "/sys/fs/resctrl".into(), cache: true, bandwidth: false };
-        rdt(Some(&serde_json::from_value(json).unwrap()), Some(&resctrl), &ContainerId::parse("id").unwrap())
+        plan_rdt(
+            Some(&serde_json::from_value(json).unwrap()),
+            Some(&resctrl),
+            &ContainerId::parse("id").unwrap(),
+        )
     }
 
     #[test]
@@ -114,10 +118,10 @@ mod tests {
     fn what_the_host_lacks_is_refused() {
         let why = plan(serde_json::json!({"memBwSchema": "MB:0=20"})).unwrap_err().message;
         assert_eq!(why, "intelRdt.memBwSchema is specified in config, but Intel RDT/MBA is not enabled");
-        let why = rdt(Some(&LinuxIntelRdt::default()), None, &ContainerId::parse("id").unwrap())
+        let why = plan_rdt(Some(&LinuxIntelRdt::default()), None, &ContainerId::parse("id").unwrap())
             .unwrap_err()
             .message;
         assert_eq!(why, "intelRdt is specified in config, but Intel RDT is not enabled");
-        assert_eq!(rdt(None, None, &ContainerId::parse("id").unwrap()), Ok(None));
+        assert_eq!(plan_rdt(None, None, &ContainerId::parse("id").unwrap()), Ok(None));
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use oci_spec::runtime::{LinuxPersonality, LinuxPersonalityDomain, Spec};
 
 use super::c_string::c_string;
-use super::namespaces::{Namespace, Topology};
+use super::namespaces::{Namespace, NamespacePlan};
 use crate::kernel::mount;
 use crate::kernel::process::{PER_LINUX, PER_LINUX32};
 use crate::spec::ConfigError;
@@ -33,11 +33,11 @@ pub enum RootSwitch {
     Chroot,
 }
 
-pub(crate) fn rootfs(
+pub(crate) fn plan_rootfs(
     spec: &Spec,
     bundle: &Path,
     no_pivot: bool,
-    topology: &Topology,
+    namespaces: &NamespacePlan,
 ) -> Result<Rootfs, ConfigError> {
     let root = spec.root().as_ref().ok_or_else(|| ConfigError::new("/root", "is required"))?;
     let path = bundle.join(root.path());
@@ -50,7 +50,7 @@ pub(crate) fn rootfs(
     Ok(Rootfs {
         path: c_string(path.as_os_str(), || "/root/path".into())?,
         read_only: root.readonly().unwrap_or(false),
-        switch: match (topology.has(Namespace::MOUNT), no_pivot) {
+        switch: match (namespaces.has(Namespace::MOUNT), no_pivot) {
             (false, _) => RootSwitch::Chroot,
             (true, true) => RootSwitch::MoveMount,
             (true, false) => RootSwitch::PivotRoot,

@@ -43,7 +43,7 @@ pub enum Cpus {
 }
 
 /// Plans when and where a process runs. `execCPUAffinity` applies only to processes that `exec` adds.
-pub(super) fn scheduling(
+pub(super) fn plan_scheduling(
     process: &Process,
     memory_policy: Option<&LinuxMemoryPolicy>,
     is_exec: bool,
@@ -183,7 +183,7 @@ mod tests {
         for (key, value) in process.as_object().unwrap() {
             whole[key] = value.clone();
         }
-        scheduling(&serde_json::from_value(whole).unwrap(), None, true).unwrap().to_string()
+        plan_scheduling(&serde_json::from_value(whole).unwrap(), None, true).unwrap().to_string()
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::c_string::c_string;
-use super::mount::{Mount, MountOrigin, Source};
+use super::mount::{Mount, MountOperation, MountOrigin};
 use super::mount_options::Options;
 use crate::kernel::mount::{
     Attributes, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY,
@@ -50,7 +50,7 @@ impl Activation {
             Options { attributes: Attributes { set, ..Attributes::default() }, ..Options::default() };
         let path = c_string(directory, || "NOTIFY_SOCKET".into())?;
         let target = c_string(NOTIFY, || "NOTIFY_SOCKET".into())?;
-        let bind = Source::Bind {
+        let bind = MountOperation::Bind {
             path,
             recursive: false,
             no_follow: true,

@@ -9,8 +9,8 @@ use super::delegation::Delegation;
 use super::devices::Device;
 use super::hooks::Hook;
 use super::id_mapped::Ids;
-use super::mounts::{Mount, Source, TargetLookup};
-use super::namespaces::{IdMap, Namespace, Topology};
+use super::mounts::{Mount, MountOperation, TargetLookup};
+use super::namespaces::{IdMap, Namespace, NamespacePlan};
 use super::process::ProcessPlan;
 use super::rdt::{Existence, Rdt};
 use super::rootfs::{RootSwitch, Rootfs};
@@ -29,7 +29,7 @@ impl Display for Plan {
         }
         write!(f, "{}{}", self.cgroup, self.delegation)?;
         self.rdt.as_ref().map_or(Ok(()), |rdt| write!(f, "{rdt}"))?;
-        write!(f, "{}", self.topology)?;
+        write!(f, "{}", self.namespaces)?;
         for device in &self.net_devices {
             writeln!(f, "network device {} becomes {}", device.name, device.inside)?;
         }
@@ -159,7 +159,7 @@ fn hooks(f: &mut Formatter<'_>, kind: &str, hooks: &[Hook]) -> fmt::Result {
     Ok(())
 }
 
-impl Display for Topology {
+impl Display for NamespacePlan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for join in &self.joins {
             writeln!(f, "join {} {}", join.namespace.name(), text(&join.path))?;
@@ -174,9 +174,14 @@ impl Display for Topology {
             Namespace::CGROUP,
             Namespace::TIME,
         ];
-        let made: Vec<_> = all.iter().filter(|kind| self.makes(**kind)).map(|kind| kind.name()).collect();
+        let new_names: Vec<_> =
+            all.iter().filter(|kind| self.makes(**kind)).map(|kind| kind.name()).collect();
         let helper = if self.needs_helper() { " by a helper" } else { "" };
-        writeln!(f, "clone{helper} new {}", if made.is_empty() { "nothing".into() } else { made.join(",") })?;
+        writeln!(
+            f,
+            "clone{helper} new {}",
+            if new_names.is_empty() { "nothing".into() } else { new_names.join(",") }
+        )?;
         if let Some(maps) = &self.id_maps {
             writeln!(f, "map uids {}", ranges(&maps.uid))?;
             writeln!(f, "map gids {}", ranges(&maps.gid))?;
@@ -221,8 +226,8 @@ fn propagation(flags: u64) -> String {
 
 impl Display for Mount {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match &self.source {
-            Source::Filesystem { kind, source, parameters, inherit_mode, relabel, copy_up } => {
+        match &self.operation {
+            MountOperation::Filesystem { kind, source, parameters, inherit_mode, relabel, copy_up } => {
                 write!(f, "{} {} at {}", text(kind), text(source), text(&self.target))?;
                 for (key, value) in parameters {
                     write!(f, " {}", text(key))?;
@@ -236,7 +241,7 @@ impl Display for Mount {
                 }
                 f.write_str(if *copy_up { " with a copy of what it covers" } else { "" })?;
             }
-            Source::Bind { path, recursive, no_follow, copy_symlink, id_mapped, inside, .. } => {
+            MountOperation::Bind { path, recursive, no_follow, copy_symlink, id_mapped, inside, .. } => {
                 let kind = if *recursive { "rbind" } else { "bind" };
                 write!(f, "{kind} {} at {}", text(path), text(&self.target))?;
                 f.write_str(if *inside { " inside the rootfs" } else { "" })?;
@@ -246,11 +251,11 @@ impl Display for Mount {
                     write!(f, " {}idmap {}", if id_mapped.recursive { "r" } else { "" }, id_mapped.ids)?;
                 }
             }
-            Source::Remount => write!(f, "remount {}", text(&self.target))?,
-            Source::Symlink { to } => write!(f, "symlink {} -> {}", text(&self.target), text(to))?,
+            MountOperation::Remount => write!(f, "remount {}", text(&self.target))?,
+            MountOperation::Symlink { to } => write!(f, "symlink {} -> {}", text(&self.target), text(to))?,
         }
         attributes(f, "", self.attributes)?;
-        attributes(f, "r", self.recursive)?;
+        attributes(f, "r", self.recursive_attributes)?;
         for &(kind, recursive) in &self.propagation {
             write!(f, " {}{}", if recursive { "r" } else { "" }, propagation(kind))?;
         }

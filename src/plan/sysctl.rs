@@ -23,7 +23,7 @@ pub struct Sysctl {
 }
 
 /// Plans the parameters in the order of their names: the configuration's has no order.
-pub(super) fn sysctls(linux: Option<&Linux>) -> Result<Vec<Sysctl>> {
+pub(super) fn plan_sysctls(linux: Option<&Linux>) -> Result<Vec<Sysctl>> {
     let parameters = linux.and_then(|linux| linux.sysctl().as_ref());
     let mut sorted: Vec<_> = parameters.into_iter().flatten().collect();
     sorted.sort();

@@ -2,7 +2,7 @@
 //! the new process both read it, so that neither waits for a message that the other does not send.
 
 use super::Plan;
-use super::namespaces::{Namespace, Topology};
+use super::namespaces::{Namespace, NamespacePlan};
 use super::process::ProcessPlan;
 
 /// The acknowledgements that the new process waits for, in the order of the conversation (see `handshake`).
@@ -39,25 +39,25 @@ impl Waits {
         Self {
             resources_assigned: !plan.net_devices.is_empty() || plan.rdt.is_some(),
             hooks_done: !plan.hooks.prestart.is_empty() || !plan.hooks.create_runtime.is_empty(),
-            ..Self::for_exec(&plan.topology, &plan.process, ready)
+            ..Self::for_exec(&plan.namespaces, &plan.process, ready)
         }
     }
 
     /// For a process that `exec` adds to a container.
-    pub(crate) fn for_exec(topology: &Topology, process: &ProcessPlan, ready: ReadyMoment) -> Self {
+    pub(crate) fn for_exec(namespaces: &NamespacePlan, process: &ProcessPlan, ready: ReadyMoment) -> Self {
         // The runtime fetches the listener of a filter before `Ready`: the filter is loaded by then.
         let notifies = process.seccomp.as_ref().is_some_and(|filter| filter.notify.is_some());
         let ready = if notifies { ReadyMoment::AfterConfinement } else { ready };
-        Self { ready, ..Self::for_mounts(topology) }
+        Self { ready, ..Self::for_namespaces(namespaces) }
     }
 
     /// For a process that enters a container to change its mounts, and executes nothing.
-    pub(crate) fn for_mounts(topology: &Topology) -> Self {
-        let helper = topology.needs_helper();
+    pub(crate) fn for_namespaces(namespaces: &NamespacePlan) -> Self {
+        let helper = namespaces.needs_helper();
         Self {
             // Only a new user namespace that has no helper to ask for it is mapped at this moment.
-            placed: helper || topology.id_maps.is_some(),
-            ids_mapped: helper && topology.makes(Namespace::USER),
+            placed: helper || namespaces.id_maps.is_some(),
+            ids_mapped: helper && namespaces.makes(Namespace::USER),
             resources_assigned: false,
             hooks_done: false,
             ready: ReadyMoment::default(),
@@ -67,7 +67,7 @@ impl Waits {
     /// Adds a wait for `Placed` if the runtime must move the process into its cgroup: only the live group
     /// knows that.
     #[must_use]
-    pub(crate) fn and_be_moved(self, by_runtime: bool) -> Self {
+    pub(crate) fn with_placement_by_runtime(self, by_runtime: bool) -> Self {
         Self { placed: self.placed || by_runtime, ..self }
     }
 }
@@ -79,19 +79,22 @@ mod tests {
 
     #[test]
     fn ids_are_mapped_once_with_a_helper_and_without() {
-        let alone =
-            Topology { new: Namespace::USER.0, id_maps: Some(IdMaps::default()), ..Topology::default() };
-        let waits = Waits::for_mounts(&alone);
+        let alone = NamespacePlan {
+            new_flags: Namespace::USER.0,
+            id_maps: Some(IdMaps::default()),
+            ..NamespacePlan::default()
+        };
+        let waits = Waits::for_namespaces(&alone);
         assert!(waits.placed && !waits.ids_mapped);
-        let helped = Topology { time_offsets: Some(Vec::new()), ..alone };
-        let waits = Waits::for_mounts(&helped);
+        let helped = NamespacePlan { time_offsets: Some(Vec::new()), ..alone };
+        let waits = Waits::for_namespaces(&helped);
         assert!(waits.placed && waits.ids_mapped);
     }
 
     #[test]
     fn who_needs_nothing_of_the_runtime_waits_for_nothing_but_the_start() {
-        let waits = Waits::for_mounts(&Topology::default());
+        let waits = Waits::for_namespaces(&NamespacePlan::default());
         assert!(!waits.placed && !waits.ids_mapped);
-        assert!(waits.and_be_moved(true).placed);
+        assert!(waits.with_placement_by_runtime(true).placed);
     }
 }

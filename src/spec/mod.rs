@@ -2,16 +2,17 @@
 //!
 //! The usual case is one pass over the bytes. [`lenient`] mends what other runtimes accept and the `oci-spec`
 //! types do not, [`locate`] finds the places of errors, and each object has its rules in a file of its name.
-//! A [`Checked`] is a document that has passed all of them.
+//! A [`CheckedSpec`] is a document that has passed all of them.
 
-mod absent;
 mod block_io;
 mod capability;
+mod config_error;
+mod container_requirements;
 pub(crate) mod cpu_list;
 mod devices;
-mod document;
 mod diagnostics;
-mod config_error;
+mod document;
+mod empty_values;
 mod hooks;
 mod json_pointer;
 mod lenient;
@@ -22,9 +23,8 @@ mod memory_policy;
 pub(crate) mod mount_options;
 mod mounts;
 mod namespaces;
-mod needs;
 mod net_devices;
-mod nul;
+mod nul_characters;
 mod process;
 mod rdt;
 mod read;
@@ -61,14 +61,14 @@ pub(crate) const VERSION: &str = "1.3.0";
 
 /// A configuration that obeys every rule that needs no host. Empty strings that mean "not given" are `None`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checked {
+pub struct CheckedSpec {
     /// Boxed: several KiB.
     spec: Box<Spec>,
     /// Oddities that are no reason to refuse, each with its JSON pointer, for the log.
     pub warnings: Vec<String>,
 }
 
-impl Deref for Checked {
+impl Deref for CheckedSpec {
     type Target = Spec;
 
     fn deref(&self) -> &Spec {
@@ -77,22 +77,22 @@ impl Deref for Checked {
 }
 
 /// Parses the configuration in `bytes`, of which a container will be made.
-pub fn parse(bytes: &[u8]) -> Result<Checked> {
+pub fn parse(bytes: &[u8]) -> Result<CheckedSpec> {
     check(bytes, container_rules)
 }
 
 /// Parses the document in `bytes` by itself. It may lack what a container needs, such as a process, which the
 /// specification requires only at the start.
-pub fn document(bytes: &[u8]) -> Result<Checked> {
+pub fn parse_alone(bytes: &[u8]) -> Result<CheckedSpec> {
     check(bytes, root::rules)
 }
 
-fn check(bytes: &[u8], rules: impl Fn(&Spec, &mut Diagnostics)) -> Result<Checked> {
+fn check(bytes: &[u8], rules: impl Fn(&Spec, &mut Diagnostics)) -> Result<CheckedSpec> {
     let mut diagnostics = Diagnostics::default();
-    let read: Option<Box<Spec>> = read::document(bytes, &mut diagnostics)?;
+    let read: Option<Box<Spec>> = read::read_document(bytes, &mut diagnostics)?;
     let spec = read.map(|spec| judge(spec, bytes, rules, &mut diagnostics));
     let warnings = diagnostics.into_result(Some(bytes))?;
-    spec.map(|spec| Checked { spec, warnings }).ok_or_else(read::unreadable)
+    spec.map(|spec| CheckedSpec { spec, warnings }).ok_or_else(read::unreadable)
 }
 
 fn judge(
@@ -101,9 +101,9 @@ fn judge(
     rules: impl Fn(&Spec, &mut Diagnostics),
     diagnostics: &mut Diagnostics,
 ) -> Box<Spec> {
-    absent::empty_to_none(&mut spec, bytes, diagnostics);
+    empty_values::empty_to_none(&mut spec, bytes, diagnostics);
     rules(&spec, diagnostics);
-    nul::config(bytes, diagnostics);
+    nul_characters::config(bytes, diagnostics);
     spec
 }
 
@@ -137,17 +137,17 @@ pub(crate) fn examine(bytes: &[u8]) -> Examined {
 
 fn container_rules(spec: &Spec, diagnostics: &mut Diagnostics) {
     root::rules(spec, diagnostics);
-    needs::rules(spec, diagnostics);
+    container_requirements::rules(spec, diagnostics);
 }
 
 /// Parses the process in `bytes`.
 pub fn parse_process(bytes: &[u8]) -> Result<(Process, Vec<String>)> {
     let mut diagnostics = Diagnostics::default();
-    let mut process: Option<Box<Process>> = read::document(bytes, &mut diagnostics)?;
+    let mut process: Option<Box<Process>> = read::read_document(bytes, &mut diagnostics)?;
     if let Some(process) = &mut process {
-        absent::process(process);
+        empty_values::process(process);
         process::rules(process, &JsonPointer::ROOT, &mut diagnostics);
-        nul::whole(bytes, &mut diagnostics);
+        nul_characters::whole(bytes, &mut diagnostics);
     }
     let warnings = diagnostics.into_result(Some(bytes))?;
     process.map(|process| (*process, warnings)).ok_or_else(read::unreadable)
@@ -157,11 +157,11 @@ pub fn parse_process(bytes: &[u8]) -> Result<(Process, Vec<String>)> {
 /// warnings.
 pub fn parse_resources(bytes: &[u8]) -> Result<(LinuxResources, Vec<String>)> {
     let mut diagnostics = Diagnostics::default();
-    let mut resources: Option<Box<LinuxResources>> = read::document(bytes, &mut diagnostics)?;
+    let mut resources: Option<Box<LinuxResources>> = read::read_document(bytes, &mut diagnostics)?;
     if let Some(resources) = &mut resources {
-        absent::resources(resources, &JsonPointer::ROOT, bytes, &mut diagnostics);
+        empty_values::resources(resources, &JsonPointer::ROOT, bytes, &mut diagnostics);
         resources::rules(resources, &JsonPointer::ROOT, &mut diagnostics);
-        nul::whole(bytes, &mut diagnostics);
+        nul_characters::whole(bytes, &mut diagnostics);
     }
     let warnings = diagnostics.into_result(Some(bytes))?;
     resources.map(|resources| (*resources, warnings)).ok_or_else(read::unreadable)

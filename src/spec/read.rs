@@ -76,13 +76,13 @@ impl Document for oci_spec::runtime::Process {
 ///
 /// # Errors
 /// `Kind::Spec`: not JSON (with line and column), or no object.
-pub(super) fn document<T: Document>(
+pub(super) fn read_document<T: Document>(
     bytes: &[u8],
     diagnostics: &mut Diagnostics,
 ) -> Result<Option<Box<T>>, Error> {
     match parse(bytes, &Track::new(false)) {
         Ok(document) => Ok(Some(document)),
-        Err((_, first)) => parse_leniently(bytes, twice(&first).is_some(), false, diagnostics),
+        Err((_, first)) => parse_leniently(bytes, duplicate_field_name(&first).is_some(), false, diagnostics),
     }
 }
 
@@ -92,7 +92,7 @@ pub(super) fn examine<T: Document>(
     diagnostics: &mut Diagnostics,
 ) -> Result<Option<Box<T>>, Error> {
     let first = parse::<T>(bytes, &Track::new(false)).err();
-    let has_duplicates = first.is_some_and(|(_, first)| twice(&first).is_some());
+    let has_duplicates = first.is_some_and(|(_, first)| duplicate_field_name(&first).is_some());
     parse_leniently(bytes, has_duplicates, true, diagnostics)
 }
 
@@ -152,17 +152,17 @@ fn read_all<T: Document>(
             Ok(document) => return Some(document),
             Err(wrong) => wrong,
         };
-        let refusal = unplaced(&error);
+        let refusal = without_position(&error);
         let original = diagnostics.removed.original(&pointer);
         if refusal.starts_with(UNKNOWN) {
             if !OTHER_SYSTEMS.contains(&&*original) {
                 diagnostics.unknown.push(ConfigError::new(original, refusal));
             }
-            take_out(&mut value, &pointer, &mut diagnostics.removed);
+            remove_member(&mut value, &pointer, &mut diagnostics.removed);
             continue;
         }
-        if let Some(name) = twice(&error)
-            && fold(&mut value, &pointer, &name, diagnostics)
+        if let Some(name) = duplicate_field_name(&error)
+            && merge_case_variants(&mut value, &pointer, &name, diagnostics)
         {
             continue;
         }
@@ -178,7 +178,7 @@ fn read_all<T: Document>(
         {
             *wrong = stand_in;
             replaced.push(pointer);
-        } else if !take_out(&mut value, &pointer, &mut diagnostics.removed) {
+        } else if !remove_member(&mut value, &pointer, &mut diagnostics.removed) {
             return None;
         }
     }
@@ -192,13 +192,13 @@ pub(super) fn unreadable() -> Error {
 
 /// Returns the name of a doubled member. serde's English text has it; tests/spec_syntax.rs fails if that text
 /// changes.
-fn twice(error: &serde_json::Error) -> Option<String> {
+fn duplicate_field_name(error: &serde_json::Error) -> Option<String> {
     error.to_string().strip_prefix("duplicate field `")?.split_once('`').map(|(name, _)| name.to_owned())
 }
 
 /// Joins members whose names differ only in case: to Go they are one member, which it reads one after the
 /// other. If both have the same member, the spelling of the specification wins.
-fn fold(value: &mut Value, pointer: &str, name: &str, diagnostics: &mut Diagnostics) -> bool {
+fn merge_case_variants(value: &mut Value, pointer: &str, name: &str, diagnostics: &mut Diagnostics) -> bool {
     let Some(members) = tree::find_mut(value, pointer).and_then(Value::as_object_mut) else { return false };
     let others = members.keys().filter(|key| *key != name && key.eq_ignore_ascii_case(name));
     let others: Vec<String> = others.cloned().collect();
@@ -244,19 +244,25 @@ fn syntax(bytes: &[u8], error: &serde_json::Error) -> Error {
     {
         return fail!(Kind::Spec, "line 1, column 1: a byte order mark, where plain UTF-8 is wanted");
     }
-    fail!(Kind::Spec, "line {}, column {}: not JSON: {}", error.line(), error.column(), unplaced(error))
+    fail!(
+        Kind::Spec,
+        "line {}, column {}: not JSON: {}",
+        error.line(),
+        error.column(),
+        without_position(error)
+    )
 }
 
 /// Returns the parser's words without the place.
-fn unplaced(error: &serde_json::Error) -> String {
+fn without_position(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    text.strip_suffix(&place).unwrap_or(&text).to_owned()
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    text.strip_suffix(&position).unwrap_or(&text).to_owned()
 }
 
 /// Removes the member or the item at `pointer` from its object or array. Returns false at the root, which
 /// nothing contains.
-fn take_out(value: &mut Value, mut pointer: &str, removed: &mut Removed) -> bool {
+fn remove_member(value: &mut Value, mut pointer: &str, removed: &mut Removed) -> bool {
     while let Some((above, token)) = pointer.rsplit_once('/') {
         match tree::find_mut(value, above) {
             Some(Value::Array(items)) => {

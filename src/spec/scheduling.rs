@@ -74,7 +74,7 @@ fn io_priority(wanted: &LinuxIOPriority, at: &JsonPointer<'_>, diagnostics: &mut
     }
 }
 
-/// Checks the lists as `document` has read them.
+/// Checks the lists as `read_document` has read them.
 fn affinity(wanted: &ExecCPUAffinity, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     let lists = [("initial", "Initial", wanted.initial()), ("final", "Final", wanted.cpu_affinity_final())];
     for (name, go_name, list) in lists {

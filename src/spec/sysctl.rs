@@ -77,22 +77,22 @@ fn refusal(name: &str, namespaces: &Namespaces<'_>) -> Option<String> {
     if name.split('.').any(|part| part.chars().all(|character| character == '/')) {
         return Some(format!("sysctl {quoted} is no name: an empty or dotted part"));
     }
-    let own = |typ| namespaces.has(typ);
+    let has_own = |typ| namespaces.has(typ);
     if IPC.contains(&name) || name.starts_with("fs.mqueue.") {
-        return (!own(Type::Ipc))
+        return (!has_own(Type::Ipc))
             .then(|| format!("sysctl {quoted} is not allowed in the hosts ipc namespace"));
     }
     if name.starts_with("net.") {
-        return (!own(Type::Network))
+        return (!has_own(Type::Network))
             .then(|| format!("sysctl {quoted} not allowed in host network namespace"));
     }
     if name.starts_with("user.") {
         let refused = || format!("setting ucounts without a user namespace not allowed: {name}");
-        return (!own(Type::User)).then(refused);
+        return (!has_own(Type::User)).then(refused);
     }
     match name {
-        "kernel.domainname" if own(Type::Uts) => None,
-        "kernel.hostname" if own(Type::Uts) => {
+        "kernel.domainname" if has_own(Type::Uts) => None,
+        "kernel.hostname" if has_own(Type::Uts) => {
             Some(format!("sysctl {quoted} is not allowed as it conflicts with the OCI \"hostname\" field"))
         }
         _ => Some(format!("sysctl {quoted} is not in a separate kernel namespace")),

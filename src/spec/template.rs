@@ -199,7 +199,7 @@ fn linux(rootless: Option<(u32, u32)>, cgroup_v2: bool) -> Linux {
 }
 
 fn namespaces(rootless: bool, cgroup_v2: bool) -> Vec<Namespace> {
-    let wanted = [
+    let entries = [
         ("pid", true),
         ("network", !rootless),
         ("ipc", true),
@@ -208,5 +208,5 @@ fn namespaces(rootless: bool, cgroup_v2: bool) -> Vec<Namespace> {
         ("cgroup", cgroup_v2),
         ("user", rootless),
     ];
-    wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(typ, _)| Namespace { typ }).collect()
+    entries.into_iter().filter(|(_, wanted)| *wanted).map(|(typ, _)| Namespace { typ }).collect()
 }

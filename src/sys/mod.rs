@@ -23,8 +23,8 @@ pub mod signal;
 pub mod socket;
 pub mod spawn;
 pub mod tasks;
-pub mod tuning;
 pub mod tty;
+pub mod tuning;
 pub mod xattr;
 
 use nix::errno::Errno;

@@ -57,10 +57,10 @@ impl Signals {
 
     /// Returns the number of a signal that has arrived; `None` if none is waiting.
     pub fn read(&mut self) -> Result<Option<i32>> {
-        let own = std::process::id();
+        let our_pid = std::process::id();
         while let Some(signal) = self.fd.read_signal()? {
             // A SIGPIPE of our own write is already known by its EPIPE.
-            let ours = signal.ssi_code == libc::SI_USER && signal.ssi_pid == own;
+            let ours = signal.ssi_code == libc::SI_USER && signal.ssi_pid == our_pid;
             if !ours {
                 return Ok(Some(signal.ssi_signo as i32));
             }

@@ -25,9 +25,9 @@ impl Group {
     }
 
     /// Freezes the group. If that takes longer than `deadline`, thaws it again.
-    pub fn freeze_within(&self, deadline: Duration) -> Result<()> {
+    pub fn freeze_within(&self, timeout: Duration) -> Result<()> {
         let dir = self.freezer()?;
-        let end = Instant::now() + deadline;
+        let end = Instant::now() + timeout;
         let frozen = if dir.is_v2() { freeze_v2(dir, end) } else { freeze_v1(dir, end) };
         // Whoever waits for a half frozen group would hang.
         frozen.inspect_err(|_| drop(thaw(dir)))
@@ -59,8 +59,8 @@ impl Group {
             return Ok(false);
         };
         let file = if location.is_unified() { FREEZE_FILE_V2 } else { FREEZE_FILE_V1 };
-        let told = hierarchies.root_of(location)?.read_in_child(&location.path, file);
-        frozen(told, &location.directory(), file)
+        let text = hierarchies.root_of(location)?.read_in_child(&location.path, file);
+        frozen(text, &location.directory(), file)
     }
 
     /// Returns v1's freezer, otherwise the v2 tree, which freezes without a controller.

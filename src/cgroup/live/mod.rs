@@ -1,7 +1,6 @@
 //! The live group: makes its directories, writes limits, places, freezes, counts and kills its processes, and
 //! removes it.
 
-mod apply;
 mod cpuset;
 mod create;
 mod delegate;
@@ -20,3 +19,4 @@ mod subgroup;
 mod subtree;
 mod update;
 mod walk;
+mod write_limits;

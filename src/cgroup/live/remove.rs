@@ -18,12 +18,12 @@ use crate::error::{Error, Kind, Result};
 use crate::fail;
 
 /// How long processes may take to leave. A killed process is in its group until it has died.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Group {
     /// Removes the group from every hierarchy. A missing group is no failure.
     pub fn remove(&self) -> Result<()> {
-        self.remove_within(DEADLINE)
+        self.remove_within(TIMEOUT)
     }
 
     /// Undoes the creation: removes the group, and those groups above it that were made for it and are empty.
@@ -38,12 +38,12 @@ impl Group {
 
     /// Removes the group like `remove`, with another deadline. After it the error names the processes that
     /// are left.
-    pub fn remove_within(&self, deadline: Duration) -> Result<()> {
+    pub fn remove_within(&self, timeout: Duration) -> Result<()> {
         self.release_placeholder();
         if let Some(unit) = &self.record().unit {
             scope::stop(unit);
         }
-        let end = Instant::now() + deadline;
+        let end = Instant::now() + timeout;
         let results: Vec<_> = self.record().locations.iter().map(|location| remove(location, end)).collect();
         results.into_iter().collect()
     }

@@ -15,19 +15,19 @@ impl Group {
     /// Returns the group below this one that `paths` name, each `[CONTROLLER[,CONTROLLER]:]PATH`; without
     /// any, this one.
     pub fn subgroup(&self, paths: &[String]) -> Result<Self> {
-        let wanted = parse(paths)?;
+        let subgroups = parse(paths)?;
         let mut record = self.record().clone();
-        if let Some(unknown) = wanted.keys().find(|name| !knows(&record, name)) {
+        if let Some(unknown) = subgroups.keys().find(|name| !knows(&record, name)) {
             return Err(fail!(Kind::Usage, "unknown controller {unknown} in SubCgroupPaths"));
         }
         for location in &mut record.locations {
-            let path = location.controllers.iter().find_map(|name| wanted.get(name.as_str()));
-            if let Some(path) = path.or_else(|| wanted.get("")) {
+            let path = location.controllers.iter().find_map(|name| subgroups.get(name.as_str()));
+            if let Some(path) = path.or_else(|| subgroups.get("")) {
                 descend(location, path)?;
             }
         }
         let group = Self::from_record(&record);
-        let missing = if wanted.is_empty() { None } else { group.missing()?.map(Location::directory) };
+        let missing = if subgroups.is_empty() { None } else { group.missing()?.map(Location::directory) };
         if let Some(location) = missing {
             let location = location.display();
             return Err(fail!(
@@ -122,11 +122,11 @@ mod tests {
         .unwrap()
         .record();
         let paths: Vec<String> = paths.iter().map(|&path| path.to_owned()).collect();
-        let wanted = parse(&paths)?;
+        let subgroups = parse(&paths)?;
         let mut seen = Vec::new();
         for mut location in record.locations.into_iter().take(4) {
-            let path = location.controllers.iter().find_map(|name| wanted.get(name.as_str()));
-            if let Some(path) = path.or_else(|| wanted.get("")) {
+            let path = location.controllers.iter().find_map(|name| subgroups.get(name.as_str()));
+            if let Some(path) = path.or_else(|| subgroups.get("")) {
                 descend(&mut location, path)?;
             }
             seen.push(location.path.display().to_string());

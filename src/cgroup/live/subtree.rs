@@ -27,8 +27,8 @@ pub(super) fn enable_controllers(
 ) -> Result<String> {
     let available_controllers =
         available_controllers.map_or_else(|| dir.read_with_context("cgroup.controllers"), Ok)?;
-    let given = dir.read_with_context("cgroup.subtree_control")?;
-    let mut given: Vec<&str> = given.split_whitespace().collect();
+    let enabled = dir.read_with_context("cgroup.subtree_control")?;
+    let mut given: Vec<&str> = enabled.split_whitespace().collect();
     let mut missing: Vec<&str> =
         available_controllers.split_whitespace().filter(|name| !given.contains(name)).collect();
     let all = missing.iter().map(|name| format!("+{name}")).collect::<Vec<_>>().join(" ");
@@ -58,9 +58,9 @@ pub(super) fn open_parent<'a>(
 ) -> Option<(CgroupDir, &'a Path)> {
     let (parent, name) = (location.path.parent()?, location.path.file_name()?);
     let parent = root.open_child(parent).ok()?;
-    let given = parent.read("cgroup.subtree_control").ok()?;
+    let enabled = parent.read("cgroup.subtree_control").ok()?;
     let all =
-        available_controllers.iter().all(|name| given.split_ascii_whitespace().any(|given| given == name));
+        available_controllers.iter().all(|name| enabled.split_ascii_whitespace().any(|given| given == name));
     all.then_some((parent, Path::new(name)))
 }
 

@@ -1,8 +1,8 @@
 //! Changes a group that is in use, completely or not at all.
 
-use super::apply;
 use super::devices::attach;
 use super::group::Group;
+use super::write_limits;
 use crate::cgroup::plan::Plan;
 use crate::cgroup::plan::devices::Filter;
 use crate::cgroup::plan::systemd::Property;
@@ -22,18 +22,18 @@ impl Group {
     /// Writes changed limits and device rules. If something is refused, everything written before gets its
     /// former value back.
     pub fn update(&self, plan: &Plan) -> Result<()> {
-        self.update_with(plan, || Ok(()))
+        self.update_then(plan, || Ok(()))
     }
 
     /// Updates the group like [`update`](Self::update). If the `last` step fails, the change is undone too.
-    pub fn update_with(&self, plan: &Plan, last: impl FnOnce() -> Result<()>) -> Result<()> {
+    pub fn update_then(&self, plan: &Plan, last: impl FnOnce() -> Result<()>) -> Result<()> {
         if let Some(limits) = plan.check_usage {
-            apply::check_usage(self, limits)?;
+            write_limits::check_usage(self, limits)?;
         }
         let before = self.snapshot(plan)?;
-        let told =
+        let set_properties =
             self.record().unit.as_ref().map_or(Ok(()), |unit| scope::set_properties(unit, &plan.properties));
-        let changed = told.and_then(|()| self.apply(plan)).and_then(|()| last());
+        let changed = set_properties.and_then(|()| self.apply(plan)).and_then(|()| last());
         changed.inspect_err(|_| self.roll_back(&before))
     }
 
@@ -41,7 +41,7 @@ impl Group {
         let location = plan.devices.as_ref().and_then(|_| self.record().location_of("devices"));
         let devices = location.map(|location| attach::current(self.dir(location)?, self.record()));
         Ok(Snapshot {
-            writes: apply::read_current(self, plan),
+            writes: write_limits::read_current(self, plan),
             devices: devices.transpose()?,
             properties: scope::current_properties(self.record(), &plan.properties)?,
         })
@@ -55,7 +55,7 @@ impl Group {
         {
             log::warn(format_args!("undo the change: {error}"));
         }
-        apply::restore(self, &before.writes);
+        write_limits::restore(self, &before.writes);
         let location = self.record().location_of("devices").and_then(|location| self.dir(location).ok());
         if let (Some(filter), Some(dir)) = (&before.devices, location)
             && let Err(error) = attach::set(dir, filter, self.record().mode, false)

@@ -4,19 +4,19 @@ use crate::error::{Error, Kind, Result};
 use crate::fail;
 
 /// The kernel's default period for quotas, in microseconds.
-pub(super) const PERIOD: u64 = 100_000;
+pub(super) const DEFAULT_CFS_PERIOD_US: u64 = 100_000;
 
 /// `cpu.shares` (2 to 262144, 1024 by default) as `cpu.weight` (1 to 10000, 100 by default).
 ///
 /// Three points lie on the curve: the two ends and the default. The older straight line turned 1024 into 39,
 /// so that a container with default shares got less than a process outside.
-pub(super) fn weight_of_shares(shares: u64) -> u64 {
+pub(super) fn shares_to_weight(shares: u64) -> u64 {
     match shares {
         0..=2 => 1,
         262_144.. => 10_000,
         _ => {
-            let l = (shares as f64).log2();
-            let exponent = (l * l + 125.0 * l) / 612.0 - 7.0 / 34.0;
+            let log2 = (shares as f64).log2();
+            let exponent = (log2 * log2 + 125.0 * log2) / 612.0 - 7.0 / 34.0;
             // Integral results can be slightly too large or too small; ceil must not round them up.
             let weight = (10_f64.powf(exponent) - 1e-6).ceil();
             weight as u64
@@ -78,9 +78,9 @@ mod tests {
             (262_144, 10_000),
             (u64::MAX, 10_000),
         ] {
-            assert_eq!(weight_of_shares(shares), weight, "{shares}");
+            assert_eq!(shares_to_weight(shares), weight, "{shares}");
         }
-        let all: Vec<u64> = (2..=18).map(|power| weight_of_shares(1 << power)).collect();
+        let all: Vec<u64> = (2..=18).map(|power| shares_to_weight(1 << power)).collect();
         assert!(all.is_sorted());
     }
 

@@ -128,8 +128,8 @@ fn spec(path: &Path, what: &str) -> Error {
 /// Returns the runtime's own group below a mountpoint. Inside a container the mount may show only a part of
 /// the hierarchy, while /proc/self/cgroup names the whole path.
 fn own_group_path(own_path: &Path, mount_root: &Path, hierarchy: &str) -> Result<PathBuf> {
-    let below = own_path.strip_prefix(mount_root).ok();
-    let below = below.filter(|path| path.components().all(|part| matches!(part, Component::Normal(_))));
+    let relative = own_path.strip_prefix(mount_root).ok();
+    let below = relative.filter(|path| path.components().all(|part| matches!(part, Component::Normal(_))));
     below.map(Path::to_owned).ok_or_else(|| {
         fail!(
             Kind::Unsupported,

@@ -4,7 +4,7 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork, Linux
 
 use crate::error::Result;
 
-use super::convert::{PERIOD, SwapMax, io_weight, swap_max, weight_of_shares};
+use super::convert::{DEFAULT_CFS_PERIOD_US, SwapMax, io_weight, shares_to_weight, swap_max};
 use super::pointer::{escape_pointer, resource_pointer};
 use super::translation::{Translation, cpuset, pids, rdma, sorted_by_name};
 use super::write::Write;
@@ -51,9 +51,9 @@ fn bytes(value: i64) -> String {
 
 fn memory(memory: &LinuxMemory, out: &mut Translation) -> Result<()> {
     let limit = memory.limit().unwrap_or(0);
-    let both = memory.swap().unwrap_or(0);
+    let memory_and_swap = memory.swap().unwrap_or(0);
     let swap = resource_pointer("memory/swap");
-    match swap_max(limit, both, &swap)? {
+    match swap_max(limit, memory_and_swap, &swap)? {
         None => {}
         // A kernel without swap accounting has no such file, so there is nothing to allow or to switch off.
         Some(SwapMax::Unlimited) => out.push(Write::new("memory", "memory.swap.max", "max", swap).optional()),
@@ -129,7 +129,7 @@ fn block_io(io: &LinuxBlockIo, out: &mut Translation) {
 fn cpu(cpu: &LinuxCpu, out: &mut Translation) {
     let shares = cpu.shares().unwrap_or(0);
     if shares != 0 {
-        let weight = weight_of_shares(shares);
+        let weight = shares_to_weight(shares);
         // An idle group accepts no weight. If the write is refused, it is repeated after `cpu.idle` is 0.
         out.push(Write::new("cpu", "cpu.weight", weight, resource_pointer("cpu/shares")).with_retry());
     }
@@ -142,7 +142,7 @@ fn cpu(cpu: &LinuxCpu, out: &mut Translation) {
     let (quota, period) = (cpu.quota().unwrap_or(0), cpu.period().unwrap_or(0));
     if quota != 0 || period != 0 {
         let quota_ = if quota > 0 { quota.to_string() } else { "max".to_owned() };
-        let period_ = if period == 0 { PERIOD } else { period };
+        let period_ = if period == 0 { DEFAULT_CFS_PERIOD_US } else { period };
         let field = resource_pointer(if quota != 0 { "cpu/quota" } else { "cpu/period" });
         out.push(Write::new("cpu", "cpu.max", format!("{quota_} {period_}"), field).with_retry());
     }

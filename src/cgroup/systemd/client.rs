@@ -15,7 +15,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 
 /// How long systemd may take for a job, as in runc.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 const SERVICE: &str = "org.freedesktop.systemd1";
 const OBJECT: &str = "/org/freedesktop/systemd1";
@@ -45,8 +45,8 @@ impl Client {
     pub fn connect_to(sockets: Vec<(PathBuf, bool)>) -> Result<Self> {
         let mut failed = Vec::new();
         for (path, routed) in sockets {
-            match Bus::connect(&path, routed, DEADLINE) {
-                Ok(bus) => return Self { bus, timeout: DEADLINE }.subscribe_to_jobs(),
+            match Bus::connect(&path, routed, TIMEOUT) {
+                Ok(bus) => return Self { bus, timeout: TIMEOUT }.subscribe_to_jobs(),
                 Err(error) => failed.push(error),
             }
         }

@@ -147,11 +147,11 @@ pub(super) fn store_of(matches: &ArgMatches) -> Result<Store> {
 /// `Kind::NotFound` if `--store` names a store that does not exist.
 pub(super) fn named_store_of(matches: &ArgMatches) -> Result<Option<Store>> {
     let named = path(matches, "store");
-    let place = named.clone().map_or_else(default_store, Ok)?;
-    match place.join("layers").is_dir() || place.join("single/layers").is_dir() {
+    let store = named.clone().map_or_else(default_store, Ok)?;
+    match store.join("layers").is_dir() || store.join("single/layers").is_dir() {
         true => store_of(matches).map(Some),
         false if named.is_some() => {
-            Err(fail!(Kind::NotFound, "{}: there is no store of tare-image", place.display()))
+            Err(fail!(Kind::NotFound, "{}: there is no store of tare-image", store.display()))
         }
         false => Ok(None),
     }

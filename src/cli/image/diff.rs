@@ -7,7 +7,7 @@ use super::arguments::{self, flag, path};
 use crate::cli::stdout;
 use crate::error::Result;
 use crate::image::bundle::{self, Bundle};
-use crate::image::changes::{Change, Kind};
+use crate::image::changes::{Change, ChangeKind};
 
 pub(super) fn command() -> Command {
     Command::new("diff")
@@ -27,9 +27,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
 fn change_line(change: &Change, is_json: bool) -> String {
     let path = format!("/{}", change.path.escape_ascii());
     let (letter, word) = match change.kind {
-        Kind::Added => ('A', "added"),
-        Kind::Changed => ('C', "changed"),
-        Kind::Deleted => ('D', "deleted"),
+        ChangeKind::Added => ('A', "added"),
+        ChangeKind::Changed => ('C', "changed"),
+        ChangeKind::Deleted => ('D', "deleted"),
     };
     match is_json {
         true => format!("{}\n", json!({ "kind": word, "path": path })),

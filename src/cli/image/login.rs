@@ -39,8 +39,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
         None if is_asked => prompt::read_password("password: ")?,
         None => read_password(all)?,
     };
-    let place = login(registry, &user, &password, &arguments::login_access_of(matches))?;
-    log::plain(format_args!("logged in to {registry}; credentials are in {place}"));
+    let auth_file = login(registry, &user, &password, &arguments::login_access_of(matches))?;
+    log::plain(format_args!("logged in to {registry}; credentials are in {auth_file}"));
     Ok(())
 }
 

@@ -56,7 +56,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
         epoch => epoch.ok(),
     };
     let options = RepackOptions {
-        access: &access,
+        base_access: &access,
         target: &target,
         progress: progress::progress_of(matches),
         base: text(matches, "base").map(Reference::parse).transpose()?,
@@ -65,7 +65,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
             "none" => Compression::Plain,
             _ => Compression::Gzip,
         }),
-        masks: arguments::inner_paths(matches, "mask"),
+        excluded_paths: arguments::inner_paths(matches, "mask"),
         created: repack::created(epoch.as_deref())?,
         created_by: owned("created-by").unwrap_or_else(|| "tare-image repack".into()),
         author: owned("author"),

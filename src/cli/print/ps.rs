@@ -15,8 +15,8 @@ pub(crate) fn table(pids: &[i32], arguments: &[String]) -> Result<String> {
     let arguments = if arguments.is_empty() { &default[..] } else { arguments };
     let output = std::process::Command::new("ps").args(arguments).output().context("run ps")?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
-        return Err(fail!(Kind::Unsupported, "ps {}: {}: {said}", arguments.join(" "), output.status));
+        let stderr = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
+        return Err(fail!(Kind::Unsupported, "ps {}: {}: {stderr}", arguments.join(" "), output.status));
     }
     select(&String::from_utf8_lossy(&output.stdout), pids)
 }

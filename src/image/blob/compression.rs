@@ -8,7 +8,7 @@ use flate2::bufread::GzDecoder;
 use oci_spec::image::{Descriptor, MediaType};
 
 use super::content;
-use super::digest::Verified;
+use super::digest::VerifyingReader;
 use crate::error::{Kind, Result};
 use crate::fail;
 use crate::image::io_error::{from_io_error, to_io_error};
@@ -61,7 +61,7 @@ impl Compression {
     }
 }
 
-type Input<R> = BufReader<Verified<R>>;
+type Input<R> = BufReader<VerifyingReader<R>>;
 
 /// The decompressed bytes of a verified blob.
 pub struct Decompressed<R: Read>(Decoder<R>);
@@ -76,7 +76,7 @@ enum Decoder<R: Read> {
 
 impl<R: Read> Decompressed<R> {
     /// Reads `blob` as its media type says; the first bytes must agree with it.
-    pub fn new(compression: Compression, blob: Verified<R>) -> Result<Self> {
+    pub fn new(compression: Compression, blob: VerifyingReader<R>) -> Result<Self> {
         let mut input = BufReader::with_capacity(BUFFER_SIZE, blob);
         let found = Compression::from_magic(input.fill_buf().map_err(from_io_error)?);
         if found != compression {

@@ -1,4 +1,4 @@
-//! Digests (image-spec, descriptor.md), and `Verified`, a reader that fails at the end of the data if the
+//! Digests (image-spec, descriptor.md), and `VerifyingReader`, a reader that fails at the end of the data if the
 //! digest differs.
 
 use std::fmt;
@@ -82,7 +82,7 @@ impl fmt::Debug for Hasher {
 
 /// A reader that compares size and digest with a descriptor: the last read fails if they differ.
 #[derive(Debug)]
-pub struct Verified<R> {
+pub struct VerifyingReader<R> {
     inner: R,
     /// Becomes None at the end, so that the check happens once.
     hasher: Option<Hasher>,
@@ -91,7 +91,7 @@ pub struct Verified<R> {
     seen: u64,
 }
 
-impl<R: Read> Verified<R> {
+impl<R: Read> VerifyingReader<R> {
     /// Reads `inner`, which must be the blob that the descriptor names.
     pub fn new(inner: R, blob: &Descriptor) -> Result<Self> {
         let hasher = Some(Hasher::for_digest(blob.digest())?);
@@ -99,7 +99,7 @@ impl<R: Read> Verified<R> {
     }
 
     /// Makes a hasher like `new`, for a blob whose first `seen` bytes `hasher` has already hashed.
-    pub(crate) fn after(inner: R, blob: &Descriptor, hasher: Hasher, seen: u64) -> Self {
+    pub(crate) fn resume(inner: R, blob: &Descriptor, hasher: Hasher, seen: u64) -> Self {
         Self { inner, hasher: Some(hasher), digest: blob.digest().clone(), size: blob.size(), seen }
     }
 
@@ -135,7 +135,7 @@ impl<R: Read> Verified<R> {
     }
 }
 
-impl<R: Read> Read for Verified<R> {
+impl<R: Read> Read for VerifyingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         if count == 0 && !buffer.is_empty() {
@@ -162,7 +162,7 @@ mod tests {
     fn verify(bytes: &[u8], size: u64, digest: &str) -> Result<Vec<u8>> {
         let blob = Descriptor::new(MediaType::ImageLayer, size, parse(digest)?);
         let mut out = Vec::new();
-        Verified::new(bytes, &blob)?.read_to_end(&mut out).map_err(from_io_error)?;
+        VerifyingReader::new(bytes, &blob)?.read_to_end(&mut out).map_err(from_io_error)?;
         Ok(out)
     }
 

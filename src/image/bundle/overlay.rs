@@ -63,7 +63,7 @@ pub(super) fn make(
         // A mount in this process's namespace would end with it: `tare-image mount BUNDLE COMMAND` makes it.
         return staging.clear_mounting_mark();
     }
-    let mounted = mount_layers(staging.dir(), staging.destination(), &overlay, &info);
+    let mounted = mount_overlay(staging.dir(), staging.destination(), &overlay, &info);
     mounted.and_then(|()| staging.clear_mounting_mark()).inspect_err(|_| {
         staging.withdraw();
         drop(store.forget_bundle(staging.destination()));
@@ -77,7 +77,7 @@ fn fill_and_publish(
     staging: &StagingDir,
     options: &UnpackOptions,
 ) -> Result<()> {
-    mount_layers(staging.dir(), staging.destination(), overlay, info)?;
+    mount_overlay(staging.dir(), staging.destination(), overlay, info)?;
     let configured = write_config(image, staging, options);
     unmount(staging.dir(), &staging.shown(c"rootfs")).and(configured)?;
     staging.record_tree(c"upper")?;
@@ -210,7 +210,7 @@ pub(super) fn existing_store(overlay: &OverlayLayers) -> Result<Store> {
 }
 
 /// Mounts the overlay of the open bundle `dir`; `shown` is its path for messages.
-fn mount_layers(dir: &OwnedFd, shown: &Path, overlay: &OverlayLayers, info: &BundleInfo) -> Result<()> {
+fn mount_overlay(dir: &OwnedFd, shown: &Path, overlay: &OverlayLayers, info: &BundleInfo) -> Result<()> {
     let layers = Layers::open(overlay)?;
     let [rootfs, upper, work] =
         [c"rootfs", c"upper", c"work"].map(|name| opened::open_dir_of(dir, name, shown));
@@ -247,7 +247,7 @@ pub(crate) fn mount(bundle: &Bundle) -> Result<()> {
     if is_mounted(bundle)? {
         return Ok(());
     }
-    mount_layers(bundle.dir(), bundle.shown(), layers, bundle.info())
+    mount_overlay(bundle.dir(), bundle.shown(), layers, bundle.info())
 }
 
 /// Unmounts an overlay bundle; its changes stay. Does nothing if it is not mounted.

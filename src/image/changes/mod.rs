@@ -24,7 +24,7 @@ use record::Record;
 
 /// How a path differs from the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ChangeKind {
     Added,
     Changed,
     Deleted,
@@ -35,7 +35,7 @@ pub(crate) enum Kind {
 pub(crate) struct Change {
     /// From the root, without a leading slash; empty for the root itself.
     pub(crate) path: Vec<u8>,
-    pub(crate) kind: Kind,
+    pub(crate) kind: ChangeKind,
 }
 
 /// All changes of a bundle, in the order of their paths.

@@ -12,7 +12,7 @@ use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 
 use super::record::{FileState, Metadata, Record};
-use super::{Change, Changes, Kind, LayersBelow, Owners};
+use super::{Change, ChangeKind, Changes, LayersBelow, Owners};
 use crate::error::{Context, Result};
 use crate::image::archive::path::split;
 use crate::image::filesystem::dir::open_dir;
@@ -41,7 +41,7 @@ pub(super) fn changes(
         Comparing { below, record, marks, below_marks, owners, list: Vec::new(), opaque: None };
     let root = fstat(&tree)?;
     if comparing.record.files.get(&b""[..]).is_none_or(|state| state.metadata != Metadata::from_stat(&root)) {
-        comparing.list.push(Change { path: Vec::new(), kind: Kind::Changed });
+        comparing.list.push(Change { path: Vec::new(), kind: ChangeKind::Changed });
     }
     walk(&tree, &mut |found| comparing.compare(found))?;
     let list = comparing.list;
@@ -70,7 +70,7 @@ impl Comparing {
         let below = self.find_below(found.path)?;
         if is_whiteout(&found.stat) || self.is_marked(found, c"whiteout")? {
             if below.is_some() {
-                self.add(found.path, Kind::Deleted);
+                self.add(found.path, ChangeKind::Deleted);
             }
             return Ok(false);
         }
@@ -78,9 +78,9 @@ impl Comparing {
         let recorded = self.record.files.get(found.path);
         if recorded != Some(&FileState::from_stat(&found.stat)) {
             match &below {
-                None => self.add(found.path, Kind::Added),
+                None => self.add(found.path, ChangeKind::Added),
                 Some((dir, stat)) if self.is_same(found, dir, stat)? => {}
-                Some(_) => self.add(found.path, Kind::Changed),
+                Some(_) => self.add(found.path, ChangeKind::Changed),
             }
         }
         if found.is_dir() {
@@ -89,7 +89,7 @@ impl Comparing {
         Ok(true)
     }
 
-    fn add(&mut self, path: &[u8], kind: Kind) {
+    fn add(&mut self, path: &[u8], kind: ChangeKind) {
         self.list.push(Change { path: path.to_vec(), kind });
     }
 
@@ -129,7 +129,7 @@ impl Comparing {
         for name in list_names(&below)?.difference(&own) {
             let stat = fstatat(&below, c_string(name)?.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
             if !is_whiteout(&stat) {
-                self.add(&[found.path, name].join(&b'/'), Kind::Deleted);
+                self.add(&[found.path, name].join(&b'/'), ChangeKind::Deleted);
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::sys::stat::{FileStat, fstat};
 
 use super::record::{FileState, Record, birth_time};
-use super::{Change, Changes, Kind, Owners};
+use super::{Change, ChangeKind, Changes, Owners};
 use crate::error::{Error, Result};
 use crate::image::filesystem::walk::walk;
 use crate::{fail, log};
@@ -52,13 +52,13 @@ impl Comparison {
     fn compare(&mut self, path: &[u8], stat: &FileStat) {
         let now = FileState::from_stat(stat);
         let kind = match self.record.files.remove(path) {
-            None => Kind::Added,
+            None => ChangeKind::Added,
             Some(before) if self.is_same(&before, &now) => return,
             Some(before) => {
                 if before.metadata.is_dir() && !now.metadata.is_dir() {
                     self.replaced.insert(path.to_vec());
                 }
-                Kind::Changed
+                ChangeKind::Changed
             }
         };
         self.list.push(Change { path: path.to_vec(), kind });
@@ -77,7 +77,7 @@ fn deleted(record: &Record, mut gone: HashSet<Vec<u8>>) -> Vec<Change> {
     for path in paths {
         let mut ends = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(index, _)| index);
         if !ends.any(|end| gone.contains(&path[..end])) {
-            list.push(Change { path: path.clone(), kind: Kind::Deleted });
+            list.push(Change { path: path.clone(), kind: ChangeKind::Deleted });
             gone.insert(path.clone());
         }
     }

@@ -18,7 +18,7 @@ use super::{CopySource, ReadToEnd, copy_bytes};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::blob::compression::{Compression, Decompressed};
-use crate::image::blob::digest::{self, Verified};
+use crate::image::blob::digest::{self, VerifyingReader};
 use crate::image::filesystem::directory::Directory;
 use crate::image::io_error::from_io_error;
 
@@ -134,7 +134,7 @@ pub(super) fn write_oci(from: &CopySource<'_>, path: &Path, tag: Option<&str>) -
         };
         for blob in contents.blobs.iter().filter(|blob| !is_document(blob)) {
             let mut write = || {
-                let verified = Verified::new(from.open(blob, 0)?, blob)?;
+                let verified = VerifyingReader::new(from.open(blob, 0)?, blob)?;
                 // The tar builder stops at the blob's size; it is verified only when its end is read.
                 output.add_stream(&name(blob)?, blob.size(), ReadToEnd(verified))
             };
@@ -194,7 +194,7 @@ fn add_layer(
     name: &str,
 ) -> Result<()> {
     let mut file = output.temporary_file()?;
-    let verified = Verified::new(from.open(blob, 0)?, blob)?;
+    let verified = VerifyingReader::new(from.open(blob, 0)?, blob)?;
     let mut plain = Decompressed::new(Compression::from_descriptor(blob)?, verified)?;
     let mut hashing = HashingReader { inner: &mut plain, hasher: digest::Hasher::for_digest(diff_id)? };
     let size = copy_bytes(&mut hashing, &mut file, name)?;

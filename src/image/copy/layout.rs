@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{CopySource, copy_bytes};
 use crate::error::{Context, Kind, Result};
-use crate::image::blob::digest::{self, Hasher, Verified};
+use crate::image::blob::digest::{self, Hasher, VerifyingReader};
 use crate::image::document::manifest;
 use crate::image::filesystem::directory::{Directory, is_temporary_name};
 use crate::image::limits::MAX_MANIFEST;
@@ -193,7 +193,7 @@ fn append_rest<R: Read>(
     hash_start(file, present, &mut hasher)?;
     file.set_len(present)?;
     file.seek(SeekFrom::Start(present))?;
-    let mut verified = Verified::after(open(present)?, blob, hasher, present);
+    let mut verified = VerifyingReader::resume(open(present)?, blob, hasher, present);
     copy_bytes(&mut verified, file, "blob").map(drop)
 }
 

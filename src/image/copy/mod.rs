@@ -14,7 +14,7 @@ use oci_spec::image::Descriptor;
 
 use crate::error::{Context, Kind, Result};
 use crate::fail;
-use crate::image::blob::digest::Verified;
+use crate::image::blob::digest::VerifyingReader;
 use crate::image::parallel;
 use crate::image::progress::{Progress, ProgressReader};
 use crate::image::source::ImageSource;
@@ -76,8 +76,8 @@ impl CopySource<'_> {
 }
 
 /// A reader for callers that stop after a blob's last byte. With that byte it also reads the end of the blob,
-/// where `Verified` checks the digest.
-struct ReadToEnd<R: Read>(Verified<R>);
+/// where `VerifyingReader` checks the digest.
+struct ReadToEnd<R: Read>(VerifyingReader<R>);
 
 impl<R: Read> Read for ReadToEnd<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {

@@ -3,7 +3,7 @@
 
 use super::{CopySource, ReadToEnd};
 use crate::error::Result;
-use crate::image::blob::digest::Verified;
+use crate::image::blob::digest::VerifyingReader;
 use crate::image::source::registry::{Access, PushTarget};
 
 pub(super) fn write(from: &CopySource<'_>, name: &str, access: &Access) -> Result<()> {
@@ -11,7 +11,7 @@ pub(super) fn write(from: &CopySource<'_>, name: &str, access: &Access) -> Resul
     from.for_each_blob(|blob| {
         // Verified here too, because a registry would only report different bytes.
         target.push_blob(blob, from.source.repository(), &|| {
-            Ok(Box::new(ReadToEnd(Verified::new(from.open(blob, 0)?, blob)?)))
+            Ok(Box::new(ReadToEnd(VerifyingReader::new(from.open(blob, 0)?, blob)?)))
         })?;
         from.progress.done(blob);
         Ok(())

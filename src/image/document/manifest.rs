@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Context, Kind, Result};
 use crate::fail;
-use crate::image::blob::digest::{Verified, short};
+use crate::image::blob::digest::{VerifyingReader, short};
 use crate::image::io_error::from_io_error;
 use crate::image::limits;
 use crate::spec::strict::{self, Spelling};
@@ -204,7 +204,7 @@ fn read_blob(open: OpenBlob<'_>, descriptor: &Descriptor, most: u64) -> Result<V
         ));
     }
     let mut bytes = Vec::new();
-    Verified::new(open(descriptor)?, descriptor)?.read_to_end(&mut bytes).map_err(from_io_error)?;
+    VerifyingReader::new(open(descriptor)?, descriptor)?.read_to_end(&mut bytes).map_err(from_io_error)?;
     Ok(bytes)
 }
 

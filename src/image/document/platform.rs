@@ -51,7 +51,7 @@ impl Platform {
     }
 
     /// Selects the manifest of an index that fits this platform best; the first of several equal ones.
-    pub(crate) fn select<'a>(
+    pub(crate) fn select_manifest<'a>(
         &self,
         manifests: impl IntoIterator<Item = &'a Descriptor>,
     ) -> Option<&'a Descriptor> {
@@ -141,7 +141,7 @@ mod tests {
 
     fn chosen(wanted: &str, platforms: &[&str]) -> Option<usize> {
         let manifests = manifests(platforms);
-        let found = Platform::parse(wanted).unwrap().select(&manifests)?;
+        let found = Platform::parse(wanted).unwrap().select_manifest(&manifests)?;
         manifests.iter().position(|one| std::ptr::eq(one, found))
     }
 

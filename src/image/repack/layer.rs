@@ -53,7 +53,7 @@ fn entries(changes: &Changes) -> BTreeMap<Vec<&[u8]>, bool> {
         for end in 1..parts.len() {
             entries.insert(parts[..end].to_vec(), true);
         }
-        entries.insert(parts, change.kind != changes::Kind::Deleted);
+        entries.insert(parts, change.kind != changes::ChangeKind::Deleted);
     }
     entries
 }

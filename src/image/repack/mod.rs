@@ -33,7 +33,7 @@ use blob::LayerBlob;
 /// The options of `repack`.
 pub(crate) struct RepackOptions<'a> {
     /// How the image of the bundle is reached, if it is in a registry.
-    pub(crate) access: &'a Access,
+    pub(crate) base_access: &'a Access,
     /// How the destination is reached, if it is a registry.
     pub(crate) target: &'a Access,
     pub(crate) progress: Arc<dyn Progress>,
@@ -42,7 +42,7 @@ pub(crate) struct RepackOptions<'a> {
     /// The compression of the new layer; None for the compression of the image's topmost layer.
     pub(crate) compression: Option<Compression>,
     /// Clean paths whose changes are left out of the new layer, with everything below them.
-    pub(crate) masks: Vec<Vec<u8>>,
+    pub(crate) excluded_paths: Vec<Vec<u8>>,
     /// The time of creation, in RFC 3339.
     pub(crate) created: String,
     pub(crate) created_by: String,
@@ -60,7 +60,7 @@ pub(crate) fn repack(
     let place = || format!("repack {}", path.display());
     let (base, image) = find_base(bundle.info(), destination, options).with_context(place)?;
     let mut changes = bundle::changes(bundle)?;
-    changes.mask(&options.masks);
+    changes.mask(&options.excluded_paths);
     if changes.list.is_empty() {
         log::warn(format_args!("{}: nothing has changed: the image gets no new layer", path.display()));
         copy(base.as_ref(), &Contents::of_image(&image), destination, options.target, &options.progress)?;
@@ -99,7 +99,7 @@ fn find_base(
     options: &RepackOptions<'_>,
 ) -> Result<(Box<dyn ImageSource>, Image)> {
     let open = |reference: &Reference| -> Result<(Box<dyn ImageSource>, Image)> {
-        let source = source::open(reference, options.access)?;
+        let source = source::open(reference, options.base_access)?;
         let image = read_image(&|blob| source.blob(blob), &info.manifest)?;
         Ok((source, image))
     };

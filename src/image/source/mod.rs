@@ -2,13 +2,13 @@
 //! `select` finds the image that a reference names.
 
 mod docker_archive;
+pub(crate) mod indexed_tar;
 pub(crate) mod interface;
 pub(crate) mod layout;
 mod oci_archive;
 pub(crate) mod reference;
 pub(crate) mod registry;
 mod select;
-pub(crate) mod indexed_tar;
 
 use crate::error::Result;
 use docker_archive::DockerArchive;

@@ -61,8 +61,9 @@ fn descend(
         }
         DocumentKind::Index => {
             let index = read_index(&|descriptor| source.blob(descriptor), descriptor)?;
-            let chosen =
-                platform.select(index.manifests()).ok_or_else(|| no_platform(index.manifests(), platform))?;
+            let chosen = platform
+                .select_manifest(index.manifests())
+                .ok_or_else(|| no_platform(index.manifests(), platform))?;
             descend(source, chosen, platform, depth - 1)
         }
     }
@@ -77,7 +78,7 @@ fn select_one<'a>(
     let named = select_manifests(tops, reference)?;
     match (selected(reference), &named[..]) {
         (Selector::Tag(_), _) => {
-            platform.select(named.iter().copied()).ok_or_else(|| no_platform(named, platform))
+            platform.select_manifest(named.iter().copied()).ok_or_else(|| no_platform(named, platform))
         }
         (_, []) => Err(fail!(Kind::NotFound, "there is no image in it")),
         // One image may have several names.

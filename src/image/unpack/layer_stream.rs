@@ -12,7 +12,7 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::archive::Input;
 use crate::image::blob::compression::{Compression, Decompressed};
-use crate::image::blob::digest::{Hasher, Verified};
+use crate::image::blob::digest::{Hasher, VerifyingReader};
 use crate::image::io_error::{from_io_error, to_io_error};
 use crate::image::limits::{Limits, Usage, check_ratio};
 
@@ -20,13 +20,13 @@ fn decompressed(
     blob: Box<dyn Read + Send>,
     descriptor: &Descriptor,
 ) -> Result<Decompressed<Box<dyn Read + Send>>> {
-    Decompressed::new(Compression::from_descriptor(descriptor)?, Verified::new(blob, descriptor)?)
+    Decompressed::new(Compression::from_descriptor(descriptor)?, VerifyingReader::new(blob, descriptor)?)
 }
 
 /// The decompressed bytes of a layer, hashed and counted as they pass.
 pub(crate) struct LayerStream<'a> {
     input: ChunkSource,
-    /// None if the blob is not compressed: its digest, which `Verified` checks, is then the diff id.
+    /// None if the blob is not compressed: its digest, which `VerifyingReader` checks, is then the diff id.
     hasher: Option<Hasher>,
     diff_id: &'a Digest,
     limits: &'a Limits,

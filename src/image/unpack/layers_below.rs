@@ -38,7 +38,7 @@ impl Tree {
             let name = split(&path[..end]).1;
             dir = match self.find_dir(&path[..end])? {
                 Some(found) => found,
-                None if self.has_file(&dir, name)? => return Ok(None),
+                None if self.has_non_directory(&dir, name)? => return Ok(None),
                 None if self.is_covered(&dir)? => return Ok(None),
                 None if self.is_symlink(&dir, name)? => {
                     // It may lead to a directory of the layers below.
@@ -104,7 +104,7 @@ impl Tree {
 
     /// Whether the layer has `name` in `dir` as something other than a directory or a symlink, for example a
     /// whiteout.
-    fn has_file(&self, dir: &Dir, name: &[u8]) -> Result<bool> {
+    fn has_non_directory(&self, dir: &Dir, name: &[u8]) -> Result<bool> {
         Ok(self.look(dir, name)?.is_some() && !self.is_symlink(dir, name)?)
     }
 

@@ -1,9 +1,10 @@
 //! Unpacks layers: each entry of a tar archive is applied to the tree, the root filesystem being made.
 
 mod access_list;
-pub(crate) mod entry_adapter;
+mod apply_whiteout;
 pub(crate) mod entries;
 mod entry;
+pub(crate) mod entry_adapter;
 pub(crate) mod layer;
 pub(crate) mod layer_stream;
 mod layers_below;

@@ -14,7 +14,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, makedev, mknodat};
 
 use crate::image::filesystem::dir::open_dir;
-use crate::image::limits::MAX_MISSING_PATHS;
+use crate::image::limits::MAX_MISSING_PATH_BYTES;
 use crate::inroot::Result;
 use crate::sys::xattr::{fgetxattr, fsetxattr};
 
@@ -115,7 +115,7 @@ impl SingleLayer {
 
     /// Whether the recorded paths take more memory than those of any layer that tools make.
     pub(super) fn is_over_limit(&self) -> bool {
-        self.path_bytes > MAX_MISSING_PATHS
+        self.path_bytes > MAX_MISSING_PATH_BYTES
     }
 
     /// Whether a hard link of this path waits for its target.

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, readlink, readlinkat};
+use nix::fcntl::{AtFlags, OFlag, readlink, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, futimens, mkdirat, umask};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, getegid, geteuid};
@@ -186,6 +186,11 @@ impl Tree {
             }
         }
         Ok(())
+    }
+
+    /// Whether the current layer has made `name` in the directory with this inode.
+    pub(super) fn is_of_current_layer(&self, directory: u64, name: &CStr) -> bool {
+        self.created_by_layer.contains(&self.creation_key(directory, name))
     }
 
     fn creation_key(&self, dir: u64, name: &CStr) -> u64 {
@@ -360,48 +365,6 @@ impl Tree {
             Some(single) => single.make_opaque(open_dir(dir.as_fd(), name)?.as_fd()),
             None => Ok(()),
         }
-    }
-
-    /// Applies a whiteout of `path`, which is `name` in `dir`: removes what lower layers have at `name`, or
-    /// marks it for the overlay.
-    pub(super) fn apply_whiteout(&mut self, dir: &Dir, path: &[u8], name: &CStr) -> Result<()> {
-        let is_covered = self.is_covered(dir)?;
-        if let Some(single) = &mut self.single_layer {
-            if is_covered {
-                return Ok(());
-            }
-            single.record_whiteout(path);
-            return single.apply_whiteout(dir.as_fd(), name);
-        }
-        let kind = match stat(dir, name) {
-            Ok(stat) => stat.st_mode & libc::S_IFMT,
-            Err(Errno::ENOENT) => return Ok(()),
-            Err(errno) => return Err(errno),
-        };
-        if kind == libc::S_IFDIR || kind == libc::S_IFLNK {
-            self.clear_dir_cache();
-        }
-        remove::tree_except(dir.as_fd(), name, &|inode, name| {
-            self.created_by_layer.contains(&self.creation_key(inode, name))
-        })
-    }
-
-    /// Applies an opaque whiteout: removes everything that lower layers have in `dir`, or marks it for the
-    /// overlay.
-    pub(super) fn apply_opaque(&mut self, dir: &Dir) -> Result<()> {
-        self.clear_dir_cache();
-        let own = openat(
-            dir.as_fd(),
-            c".",
-            OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        )?;
-        if let Some(single) = &mut self.single_layer {
-            single.hides_all |= fstat(&self.root)?.st_ino == dir.inode;
-            return single.make_opaque(own.as_fd());
-        }
-        let created = |inode, name: &CStr| self.created_by_layer.contains(&self.creation_key(inode, name));
-        remove::contents(own, &created).map(drop)
     }
 
     /// Stores the times of a directory until the end, because each new file in it would change them again.

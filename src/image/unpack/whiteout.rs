@@ -1,5 +1,5 @@
 //! Recognizes whiteouts, entries by whose names a layer removes files of the layers below (image-spec,
-//! layer.md); `tree` applies them.
+//! layer.md); `apply_whiteout` applies them.
 
 use crate::error::{Kind, Result};
 use crate::fail;

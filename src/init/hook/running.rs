@@ -20,7 +20,7 @@ use crate::sys::spawn::{Program, spawn, wait};
 
 /// How long output is still read after the hook itself has ended: a daemon that it leaves behind may hold the
 /// pipes open.
-const DRAIN: Duration = Duration::from_millis(100);
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
 /// How long we wait for a killed hook to end. Only one that hangs in the kernel needs any time.
 const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -99,9 +99,9 @@ impl<'a> Running<'a> {
     }
 
     /// Reaps the ended hook. Returns its status and its output, with what is still in the pipes; waits for
-    /// more output for [`DRAIN`] at most.
+    /// more output for [`DRAIN_TIMEOUT`] at most.
     pub(super) fn finish(mut self) -> Result<(ExitStatus, Output), Errno> {
-        let deadline = Some(Instant::now() + DRAIN);
+        let deadline = Some(Instant::now() + DRAIN_TIMEOUT);
         while self.stdout.ours().is_some() || self.stderr.ours().is_some() {
             let Some(timeout) = remaining(deadline) else { break };
             let events = self.events(None, timeout)?;

@@ -50,7 +50,7 @@ pub(super) fn spawn_init(
     let socket = options.console_socket.as_deref();
     let console = Console::open(plan.process.terminal.is_some(), mode.detach, socket)?;
     begin(Phase::SetLimits);
-    group.limit(&plan.cgroup)?;
+    group.write_limits(&plan.cgroup)?;
     if !filters_devices_during_setup(context) {
         group.filter_devices(&plan.cgroup)?;
     }
@@ -124,24 +124,24 @@ pub(super) fn serve_until_ready(
     let moved = devices.receive(&plan.net_devices, pid)?;
     child.resources_assigned();
     let agent = plan.process.seccomp.as_ref().and_then(|filter| filter.notify.as_ref());
-    let state_now = state.document("creating", pid);
+    let state_now = state.to_json("creating", pid);
     let agent = agent.map(|notify| Agent { notify, version: spec::VERSION, state: state_now });
     let map_ids = |mount: usize, tree: &_| {
         init_fds::map_ids(
             plan.mounts.get(mount),
             tree,
-            init_fds::open_joined_user_namespace(&plan.topology)?.as_ref(),
+            init_fds::open_joined_user_namespace(&plan.namespaces)?.as_ref(),
         )
     };
-    let ready = child.wait_until_ready(agent.as_ref(), || runtime_hooks(context, pid), map_ids);
+    let ready = child.wait_until_ready(agent.as_ref(), || run_runtime_hooks(context, pid), map_ids);
     // By now the process is in its group in every hierarchy.
     context.group.release_placeholder();
     // After its cgroup namespace is made: the root of the namespace is the group with the limits.
-    let below = ready.and_then(|()| match &plan.delegation.subgroup {
+    let placed = ready.and_then(|()| match &plan.delegation.subgroup {
         Some(below) => Ok(context.group.move_into_subgroup(below, pid, plan.delegation.owner)?),
         None => Ok(()),
     });
-    match below {
+    match placed {
         Ok(()) => Ok(()),
         Err(failure) => {
             moved.return_all();
@@ -157,7 +157,7 @@ fn clone_init(
     detach: bool,
 ) -> std::result::Result<Child, SpawnError> {
     let options = SpawnOptions {
-        topology: &plan.topology,
+        namespaces: &plan.namespaces,
         group: Some(group),
         oom_score_adj: plan.process.oom_score_adj,
         preserve_fds: plan.process.preserve_fds,
@@ -168,8 +168,8 @@ fn clone_init(
 
 /// Runs the hooks of the runtime namespace, which come before pivot_root (runtime-spec, config.md,
 /// "POSIX-platform Hooks").
-fn runtime_hooks(context: &CreateContext<'_>, pid: i32) -> Result<()> {
-    let (document, dir) = (context.state.document("creating", pid), Some(&*context.bundle.path));
+fn run_runtime_hooks(context: &CreateContext<'_>, pid: i32) -> Result<()> {
+    let (document, dir) = (context.state.to_json("creating", pid), Some(&*context.bundle.path));
     let hooks = &context.plan.hooks;
     load::run_hooks("prestart", &hooks.prestart, &document, context.record, dir)?;
     load::run_hooks("createRuntime", &hooks.create_runtime, &document, context.record, dir)

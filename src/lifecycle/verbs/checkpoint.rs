@@ -122,7 +122,7 @@ fn criu_request(
     if let Some(parent) = &options.parent_path {
         criu_options = criu_options.text(PARENT_IMG, &parent.to_string_lossy()).switch(TRACK_MEM, true);
     }
-    for join in plan.topology.joins.iter().filter(|join| criu_request::stays(join.namespace)) {
+    for join in plan.namespaces.joins.iter().filter(|join| criu_request::stays(join.namespace)) {
         let path = criu_request::path_of(&join.path);
         let inode = fs::metadata(path).with_context(|| format!("stat {}", path.display()))?.ino();
         let kind = if join.namespace == crate::plan::namespaces::Namespace::NETWORK { "net" } else { "pid" };
@@ -141,8 +141,8 @@ fn criu_request(
         criu_options = external(EXT_MNT, &inside, &inside, criu_options);
     }
     for path in &plan.masked_paths {
-        let seen = format!("/proc/{pid}/root{}", path.to_string_lossy());
-        if fs::metadata(seen).is_ok_and(|found| !found.is_dir()) {
+        let host_path = format!("/proc/{pid}/root{}", path.to_string_lossy());
+        if fs::metadata(host_path).is_ok_and(|found| !found.is_dir()) {
             criu_options = external(EXT_MNT, path.to_bytes(), b"/dev/null", criu_options);
         }
     }

@@ -12,5 +12,5 @@ pub(crate) fn create(globals: &Globals, id: &ContainerId, options: &Create) -> R
     seal::own_binary()?;
     let created = create_container(globals, id, options, CreateMode { detach: true, wait_for_start: true })?;
     log::debug(format_args!("{}", matched::CLOSING_PIPE));
-    created.finish(|created| created.child.created())
+    created.finish(|created| created.child.set_created())
 }

@@ -24,15 +24,15 @@ fn delete_container(globals: &Globals, id: &ContainerId, force: bool) -> Result<
         Err(error) if error.kind() == Kind::NotFound && force => return Ok(()),
         other => other?,
     };
-    let record = match entry.read() {
+    let record = match entry.read_record() {
         Ok(record) => record,
         Err(error) => return without_record(&entry, error, force),
     };
     let container = load::from_record(entry, record)?;
     match container.status {
         Status::Stopped if !force => cleanup::remove_container(&container.entry, &container.record, None),
-        Status::Created | Status::Stopped => cleanup::destroy(&container),
-        _ if force => cleanup::destroy(&container),
+        Status::Created | Status::Stopped => cleanup::kill_and_remove(&container),
+        _ if force => cleanup::kill_and_remove(&container),
         other => Err(Error::new(Kind::State, matched::not_stopped(id, other.word()))
             .with_hint("`tare delete --force` ends its processes first")),
     }
@@ -46,7 +46,7 @@ fn without_record(entry: &Entry, error: Error, force: bool) -> Result<()> {
         return Err(error);
     }
     // This is left of a creation that was killed. Its id is freed, with or without force.
-    if absent && entry.is_bare()? {
+    if absent && entry.has_nothing_but_record()? {
         entry.remove()?;
         return if force { Ok(()) } else { Err(error) };
     }
@@ -55,12 +55,12 @@ fn without_record(entry: &Entry, error: Error, force: bool) -> Result<()> {
     }
     let Some(record) = entry.salvage()? else { return unknown(entry, error) };
     log::warn(format_args!("{error}: deleting what is still known of the container"));
-    cleanup::destroy(&load::from_record(entry.clone(), record)?)
+    cleanup::kill_and_remove(&load::from_record(entry.clone(), record)?)
 }
 
 /// Handles a container of which no process and no group is known.
 fn unknown(entry: &Entry, error: Error) -> Result<()> {
-    if entry.is_bare()? {
+    if entry.has_nothing_but_record()? {
         return entry.remove();
     }
     Err(error.context("its processes and control groups are not known").with_hint(format!(

@@ -22,7 +22,7 @@ use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::{Exec, Globals};
 use crate::lifecycle::pid_file;
 use crate::plan::annotations;
-use crate::plan::namespaces::{Namespace, Topology};
+use crate::plan::namespaces::{Namespace, NamespacePlan};
 use crate::plan::process::{ProcessContext, ProcessPlan, ProcessRequest, plan_process};
 use crate::plan::waits::{ReadyMoment, Waits};
 use crate::sys::scheduling::set_affinity;
@@ -95,11 +95,11 @@ fn make_plan(container: &LoadedContainer, options: &Exec) -> Result<ProcessPlan>
         None => with_flags(config.process().clone().unwrap_or_default(), options)?,
     };
     let linux = config.linux().as_ref();
-    let topology = crate::plan::namespaces::topology(linux)?;
+    let namespaces = crate::plan::namespaces::plan_namespaces(linux)?;
     let seccomp = linux.is_some_and(|linux| linux.seccomp().is_some());
     let labels = load::is_labelled(&process);
     let facts = read_facts(Needed { cgroup: NeededCgroup::Nothing, seccomp, resctrl: false, labels })?;
-    let context = ProcessContext { spec: &config, facts: &facts, topology: &topology };
+    let context = ProcessContext { spec: &config, facts: &facts, namespaces: &namespaces };
     let request = ProcessRequest::exec(options.preserve_fds);
     let plan = plan_process(&process, &context, &request, &mut warnings)?;
     for warning in warnings {
@@ -205,9 +205,14 @@ fn capabilities(own: &LinuxCapabilities, more: &[String]) -> Result<LinuxCapabil
     Ok(all)
 }
 
-/// Returns the topology of an exec: all of the container's namespaces are joined through its first process.
-fn topology(container: &LoadedContainer) -> Topology {
-    Topology { new: 0, joins: Vec::new(), into: Some(container.record.namespaces), ..Topology::default() }
+/// Returns the namespaces of an exec: all of the container's namespaces are joined through its first process.
+fn namespaces(container: &LoadedContainer) -> NamespacePlan {
+    NamespacePlan {
+        new_flags: 0,
+        joins: Vec::new(),
+        setns_flags: Some(container.record.namespaces),
+        ..NamespacePlan::default()
+    }
 }
 
 fn spawn_process(
@@ -231,13 +236,13 @@ fn spawn_process(
     args.fds.target = Some(container.pidfd()?);
     args.chown_stdio = if options.detach { ChownStdio::All } else { ChownStdio::Pipes };
     args.fds.console = socket;
-    let topology = topology(container);
+    let namespaces = namespaces(container);
     let told_of = options.pid_file.is_some() || options.pidfd_socket.is_some();
     let ready = if told_of { ReadyMoment::AfterConfinement } else { ReadyMoment::BeforeConfinement };
-    args.waits = Waits::for_exec(&topology, plan, ready);
+    args.waits = Waits::for_exec(&namespaces, plan, ready);
     let user_namespace = container.record.namespaces & Namespace::USER.0 != 0;
     let options = SpawnOptions {
-        topology: &topology,
+        namespaces: &namespaces,
         group: Some(&group),
         oom_score_adj: plan.oom_score_adj,
         preserve_fds: plan.preserve_fds,
@@ -263,7 +268,7 @@ fn agent<'a>(container: &LoadedContainer, plan: &'a ProcessPlan) -> Option<Agent
     let notify = plan.seccomp.as_ref()?.notify.as_ref()?;
     let record = &container.record;
     let state = HookState::new(spec::VERSION, &record.id, &record.bundle, &record.annotations);
-    let state = state.document(container.status.word(), record.init.map_or(0, |init| init.pid));
+    let state = state.to_json(container.status.word(), record.init.map_or(0, |init| init.pid));
     Some(Agent { notify, version: spec::VERSION, state })
 }
 

@@ -23,10 +23,10 @@ use crate::plan::cgroup_mounts::Cgroups;
 use crate::plan::mount_label::MountLabel;
 use crate::plan::mounts as plan;
 use crate::plan::mounts::{Mount, MountContext};
-use crate::plan::namespaces::{Namespace, Topology};
+use crate::plan::namespaces::{Namespace, NamespacePlan};
 use crate::plan::waits::Waits;
 use crate::spec::strict::{self, Spelling};
-use crate::spec::{self, Checked};
+use crate::spec::{self, CheckedSpec};
 use crate::{fail, log};
 
 /// Adds or removes the mounts that a file lists.
@@ -39,7 +39,7 @@ pub(crate) fn mounts(globals: &Globals, id: &ContainerId, options: &Mounts) -> R
     if container.record.namespaces & Namespace::MOUNT.0 == 0 {
         return Err(fail!(Kind::State, "the container has no mount namespace of its own"));
     }
-    let list = parse_mount_list(&load::document(&options.file)?)
+    let list = parse_mount_list(&load::read_input(&options.file)?)
         .with_context(|| options.file.display().to_string())?;
     match options.change {
         Change::Add => add(&container, list),
@@ -61,16 +61,18 @@ fn parse_mount_list(document: &[u8]) -> Result<Value> {
 fn add(container: &LoadedContainer, list: Value) -> Result<()> {
     // The list replaces the mounts of the container's configuration: the meaning of a mount depends on the
     // rest of it.
-    let own: Value = serde_json::from_slice(&container.entry.config()?).unwrap_or_default();
-    let Value::Object(mut own) = own else { return Err(Error::new(Kind::Spec, matched::CONFIG_NULL)) };
+    let kept_config: Value = serde_json::from_slice(&container.entry.config()?).unwrap_or_default();
+    let Value::Object(mut own) = kept_config else {
+        return Err(Error::new(Kind::Spec, matched::CONFIG_NULL));
+    };
     own.insert("mounts".to_owned(), list);
     let config = spec::parse(Value::Object(own).to_string().as_bytes())?;
     for warning in config.warnings.iter().filter(|warning| warning.starts_with("/mounts/")) {
         log::warn(format_args!("{warning}"));
     }
-    let topology = crate::plan::namespaces::topology(config.linux().as_ref())?;
-    let mounts = plan_mounts(container, &config, &topology)?;
-    let users = || match topology.joins(Namespace::USER) {
+    let namespaces = crate::plan::namespaces::plan_namespaces(config.linux().as_ref())?;
+    let mounts = plan_mounts(container, &config, &namespaces)?;
+    let users = || match namespaces.joins(Namespace::USER) {
         true => open_user_namespace(container).map(Some),
         false => Ok(None),
     };
@@ -83,11 +85,15 @@ fn add(container: &LoadedContainer, list: Value) -> Result<()> {
     run_in_container(container, args, in_container, map_ids, &ExplainContext::from_mounts(&mounts))
 }
 
-fn plan_mounts(container: &LoadedContainer, config: &Checked, topology: &Topology) -> Result<Vec<Mount>> {
+fn plan_mounts(
+    container: &LoadedContainer,
+    config: &CheckedSpec,
+    namespaces: &NamespacePlan,
+) -> Result<Vec<Mount>> {
     let facts =
         read_facts(Needed { cgroup: NeededCgroup::OwnGroup, seccomp: false, resctrl: false, labels: true })?;
     let requested = config.mounts().as_deref().unwrap_or_default();
-    let cgroups = facts.cgroup.mode() == Mode::V2 && topology.has(Namespace::CGROUP);
+    let cgroups = facts.cgroup.mode() == Mode::V2 && namespaces.has(Namespace::CGROUP);
     let is_cgroup = |kind: &Option<String>| matches!(kind.as_deref(), Some("cgroup" | "cgroup2"));
     if let Some(index) = requested.iter().position(|mount| is_cgroup(mount.typ())).filter(|_| !cgroups) {
         let why =
@@ -100,10 +106,10 @@ fn plan_mounts(container: &LoadedContainer, config: &Checked, topology: &Topolog
         bundle: &container.record.bundle,
         rootfs: &container.record.rootfs,
         cgroups: &Cgroups::Own,
-        topology,
+        namespaces,
         label: &label,
     };
-    Ok(plan::mounts(requested, &context)?)
+    Ok(plan::plan_mounts(requested, &context)?)
 }
 
 /// Opens the user namespace of the container's process. The path in the configuration may lead to another one
@@ -146,12 +152,13 @@ fn run_in_container(
     map_ids: impl Fn(usize, &OwnedFd) -> Result<()>,
     context: &ExplainContext<'_>,
 ) -> Result<()> {
-    let topology = Topology { into: Some(container.record.namespaces), ..Topology::default() };
+    let namespaces =
+        NamespacePlan { setns_flags: Some(container.record.namespaces), ..NamespacePlan::default() };
     let users = container.record.namespaces & Namespace::USER.0 != 0;
     let fds = InitFds { target: Some(container.pidfd()?), ..args.fds };
-    let args = InitArgs { fds, waits: Waits::for_mounts(&topology), ..args };
+    let args = InitArgs { fds, waits: Waits::for_namespaces(&namespaces), ..args };
     let options = SpawnOptions {
-        topology: &topology,
+        namespaces: &namespaces,
         group: None,
         oom_score_adj: None,
         preserve_fds: 0,

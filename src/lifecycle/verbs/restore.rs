@@ -11,7 +11,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use procfs::ProcessCGroup;
 
 use crate::cgroup::Group;
-use crate::container::record::{Process, Record};
+use crate::container::record::{ProcessIdentity, Record};
 use crate::container::status::ProcessStat;
 use crate::container::{Entry, Store};
 use crate::container_id::ContainerId;
@@ -33,7 +33,7 @@ use crate::lifecycle::load::{self, Bundle};
 use crate::lifecycle::options::{Create, Globals, Restore};
 use crate::lifecycle::{cleanup, pid_file};
 use crate::plan::Plan;
-use crate::plan::mounts::{Mount, Source};
+use crate::plan::mounts::{Mount, MountOperation};
 use crate::plan::namespaces::Namespace;
 use crate::spec;
 use crate::spec::strict::{self, Spelling};
@@ -62,7 +62,7 @@ pub(crate) fn restore(globals: &Globals, id: &ContainerId, options: &Restore) ->
     let mut record = creation::initial_record(&bundle, &plan)?;
     let foreground = if options.detach { None } else { Some(Foreground::prepare(!options.no_subreaper)?) };
     let (entry, lock) = Store::new(&globals.root, globals.root_in_xdg).reserve(id)?;
-    let group = creation::make_cgroup(&plan, &entry, &mut record);
+    let group = creation::record_and_make_cgroup(&plan, &entry, &mut record);
     let group = group.inspect_err(|_| cleanup::undo_creation(&entry, &record, None, None))?;
     let context = RestoreContext {
         options,
@@ -78,7 +78,7 @@ pub(crate) fn restore(globals: &Globals, id: &ContainerId, options: &Restore) ->
     drop(lock);
     let pidfd = pidfd_open(init.pid).context("hold the restored process")?;
     let status = foreground.wait(init.pid, pidfd.as_fd(), master);
-    let removed = cleanup::remove_own_container(&entry, &record).context("delete the container");
+    let removed = cleanup::remove_attached_container(&entry, &record).context("delete the container");
     status.and_then(|status| removed.map(|()| status))
 }
 
@@ -152,7 +152,7 @@ impl RestoreContext<'_> {
         if !plan.masked_paths.is_empty() {
             request = external(EXT_MNT, b"/dev/null", b"/dev/null", request);
         }
-        for join in plan.topology.joins.iter().filter(|join| !criu_request::stays(join.namespace)) {
+        for join in plan.namespaces.joins.iter().filter(|join| !criu_request::stays(join.namespace)) {
             if join.namespace == Namespace::CGROUP {
                 let why = "CRIU cannot restore into a cgroup namespace that exists";
                 return Err(fail!(Kind::Unsupported, "/linux/namespaces/{}: {why}", join.index));
@@ -179,18 +179,18 @@ impl RestoreContext<'_> {
         let hooks = &self.plan.hooks;
         match (&*event.name, event.fd) {
             ("setup-namespaces", _) => {
-                let (document, dir) = (state.document("creating", event.pid), Some(&*self.bundle.path));
+                let (document, dir) = (state.to_json("creating", event.pid), Some(&*self.bundle.path));
                 load::run_hooks("prestart", &hooks.prestart, &document, record, dir)?;
                 load::run_hooks("createRuntime", &hooks.create_runtime, &document, record, dir)
             }
             ("post-restore", _) => {
                 let start =
                     ProcessStat::read_existing(event.pid).context("remember the restored process")?.start;
-                record.init = Some(Process { pid: event.pid, start });
+                record.init = Some(ProcessIdentity { pid: event.pid, start });
                 if own_time_namespace(event.pid) {
                     record.namespaces |= CLONE_NEWTIME;
                 }
-                self.entry.write(record)
+                self.entry.write_record(record)
             }
             ("orphan-pts-master", Some(fd)) => self.hand_over_terminal(fd, master),
             _ => Ok(()),
@@ -226,7 +226,7 @@ fn read_descriptors(images: &Path) -> Result<Vec<String>> {
 
 /// Opens the namespaces that CRIU does not save. The container joins them by path.
 fn open_namespaces(plan: &Plan) -> Result<Vec<(Namespace, File)>> {
-    let joins = plan.topology.joins.iter().filter(|join| criu_request::stays(join.namespace));
+    let joins = plan.namespaces.joins.iter().filter(|join| criu_request::stays(join.namespace));
     let open = |join: &crate::plan::namespaces::Join| {
         let path = criu_request::path_of(&join.path);
         let file = File::open(path).with_context(|| format!("open {}", path.display()));
@@ -270,15 +270,15 @@ fn make_mount_points(plan: &Plan) -> Result<()> {
         if plan.mounts[..index].iter().any(is_below) || root.resolve(&mount.target, OFlag::O_PATH).is_ok() {
             continue;
         }
-        let is_file = match &mount.source {
-            Source::Bind { path, .. } => {
+        let is_file = match &mount.operation {
+            MountOperation::Bind { path, .. } => {
                 fs::metadata(criu_request::path_of(path)).is_ok_and(|found| !found.is_dir())
             }
-            Source::Filesystem { .. } => false,
-            Source::Remount | Source::Symlink { .. } => continue,
+            MountOperation::Filesystem { .. } => false,
+            MountOperation::Remount | MountOperation::Symlink { .. } => continue,
         };
         let made = match is_file {
-            true => root.make_file(&mount.target, 0o644),
+            true => root.open_or_make_file(&mount.target, 0o644),
             false => root.mkdir_all(&mount.target, 0o755),
         };
         made.map(drop)

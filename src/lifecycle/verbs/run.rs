@@ -57,8 +57,8 @@ pub(crate) fn run(globals: &Globals, id: &ContainerId, options: &Run) -> Result<
         seccomp_death::tell(created.plan.process.seccomp.as_ref(), status);
     }
     if !options.keep {
-        let removed =
-            cleanup::remove_own_container(&created.entry, &created.record).context("delete the container");
+        let removed = cleanup::remove_attached_container(&created.entry, &created.record)
+            .context("delete the container");
         return status.and_then(|status| removed.map(|()| status));
     }
     status
@@ -68,13 +68,13 @@ pub(crate) fn run(globals: &Globals, id: &ContainerId, options: &Run) -> Result<
 /// process stands for the container, and the service manager watches it.
 fn forward_in_thread(proxy: Proxy, created: &CreatedContainer) -> Result<()> {
     let pidfd = created.child.pidfd.try_clone().context("keep the process")?;
-    let own = nix::unistd::getpid().as_raw();
-    std::thread::spawn(move || proxy.wait(pidfd.as_fd(), own));
+    let our_pid = nix::unistd::getpid().as_raw();
+    std::thread::spawn(move || proxy.wait(pidfd.as_fd(), our_pid));
     Ok(())
 }
 
 fn poststart(created: &CreatedContainer) -> Result<()> {
-    let document = created.state.document("running", created.child.process.pid);
+    let document = created.state.to_json("running", created.child.process.pid);
     load::run_hooks(
         "poststart",
         &created.record.poststart,

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use crate::container::Status;
-use crate::container::store::{Lock, Patience, Started};
+use crate::container::store::{FifoWriter, Lock, WaitLimit};
 use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result, matched};
 use crate::handshake::HOOKS_DONE;
@@ -40,7 +40,7 @@ pub(crate) fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
     };
     if !container.record.poststart.is_empty() {
         // These hooks come after the program has been executed.
-        started.wait_for_program(Patience::ForProgram)?;
+        started.wait_for_program(WaitLimit::ForProgram)?;
         run_poststart_hooks(&container).map_err(|error| destroyed(&container, error))?;
     }
     drop(lock);
@@ -52,10 +52,10 @@ pub(crate) fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
 
 /// Waits for the result of the hooks that run in the container. Meanwhile other commands may use the
 /// container.
-fn wait_for_hooks(container: &LoadedContainer, started: &Started) -> Result<Lock> {
-    let said = started.wait_for_program(Patience::ForHooks)?;
+fn wait_for_hooks(container: &LoadedContainer, started: &FifoWriter) -> Result<Lock> {
+    let answer = started.wait_for_program(WaitLimit::ForHooks)?;
     let lock = container.entry.lock()?;
-    let why = match said {
+    let why = match answer {
         Some(said) if said == HOOKS_DONE => return Ok(lock),
         Some(why) => why,
         // A filter may keep the process from writing anything.
@@ -69,7 +69,7 @@ fn wait_for_hooks(container: &LoadedContainer, started: &Started) -> Result<Lock
 fn run_poststart_hooks(container: &LoadedContainer) -> Result<()> {
     let record = &container.record;
     let state = HookState::new(spec::VERSION, &record.id, &record.bundle, &record.annotations);
-    let document = state.document("running", container.pid()?);
+    let document = state.to_json("running", container.pid()?);
     load::run_hooks("poststart", &record.poststart, &document, record, None)
 }
 
@@ -78,7 +78,7 @@ fn run_poststart_hooks(container: &LoadedContainer) -> Result<()> {
 fn destroyed(container: &LoadedContainer, error: Error) -> Error {
     let removed = container.entry.is_gone().and_then(|gone| match gone {
         true => Ok(()),
-        false => cleanup::destroy(container),
+        false => cleanup::kill_and_remove(container),
     });
     if let Err(also) = removed {
         log::warn(format_args!("remove the container: {also}"));

@@ -42,12 +42,12 @@ pub(crate) fn update(globals: &Globals, id: &ContainerId, options: &Update) -> R
     }
     let lines = schemata(options, &container.record)?;
     container.record.cgroup = Some(plan.record());
-    group.update_with(&plan, || match container.record.rdt.as_ref().filter(|_| !lines.is_empty()) {
-        None => container.entry.write(&container.record),
+    group.update_then(&plan, || match container.record.rdt.as_ref().filter(|_| !lines.is_empty()) {
+        None => container.entry.write_record(&container.record),
         Some(class) => {
             let before = rdt::schemata(class)?;
             rdt::update(class, &lines)?;
-            container.entry.write(&container.record).inspect_err(|_| drop(rdt::update(class, &before)))
+            container.entry.write_record(&container.record).inspect_err(|_| drop(rdt::update(class, &before)))
         }
     })
 }
@@ -74,7 +74,7 @@ fn from_document(path: &Path, options: &Update) -> Result<LinuxResources> {
     if *options != alone {
         log::warn(format_args!("--resources is given: limits in other flags are ignored"));
     }
-    let bytes = load::document(path)?;
+    let bytes = load::read_input(path)?;
     let from = if path == Path::new("-") { Path::new("standard input") } else { path };
     let parsed = spec::parse_resources(&bytes);
     let (resources, warnings) = parsed.with_context(|| format!("--resources {}", from.display()))?;

@@ -1,6 +1,6 @@
 //! The seccomp compiler: from the OCI object to one BPF program, without a system call.
 //!
-//! `rules` checks the object and takes it apart, `verdicts` computes the answer to each call number on each
+//! `compile` goes from the one to the other: `rules` checks the object and takes it apart, `verdicts` computes the answer to each call number on each
 //! architecture, `program` writes the instructions. The verdicts are those of libseccomp as runc uses it
 //! (`tests/seccomp_differential.rs` compares them), with these decisions for rules that meet:
 //! - a rule with the default's answer is left out;
@@ -12,6 +12,8 @@
 
 pub(crate) mod action;
 pub(crate) mod arch;
+mod compile;
+mod filter;
 pub(crate) mod flags;
 mod multiplex;
 mod program;
@@ -19,19 +21,10 @@ mod rules;
 mod table;
 mod verdicts;
 
-use std::path::PathBuf;
-
-use oci_spec::runtime::{Arch, LinuxSeccomp};
-
-use crate::error::{Faults, Kind, Result};
-use crate::fail;
-use crate::kernel::seccomp::{self as kernel, c_ulong, sock_filter};
-use action::Action;
-use arch::Abi;
-use rules::Rules;
-
-/// The largest number of instructions that the kernel accepts (BPF_MAXINSNS).
-const MOST_INSTRUCTIONS: usize = 4096;
+pub use compile::compile;
+pub(crate) use compile::warnings;
+pub use filter::Filter;
+pub(crate) use filter::Notify;
 
 /// The names of all operators, sorted, for `features`.
 pub(crate) const OPERATORS: [&str; 7] = [
@@ -44,175 +37,9 @@ pub(crate) const OPERATORS: [&str; 7] = [
     "SCMP_CMP_NE",
 ];
 
-/// A compiled profile, ready to load.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Filter {
-    pub program: Vec<sock_filter>,
-    /// `SECCOMP_FILTER_FLAG_*` for seccomp(2), with NEW_LISTENER where a rule notifies.
-    pub flags: c_ulong,
-    pub notify: Option<Notify>,
-    /// The answer to calls without a rule.
-    pub default_action: Action,
-    /// Whether a madvise kills nobody and notifies nobody: then the process may give memory back under the
-    /// filter.
-    pub spares_madvise: bool,
-    /// Whether looking at files kills nobody and notifies nobody: then the process may find out why its
-    /// program was refused.
-    pub spares_looks: bool,
-    /// Whether a program can be executed under the filter.
-    pub permits_execve: bool,
-    /// Whether a process can end itself under the filter.
-    pub permits_exit: bool,
-    /// Whether a process can say under the filter why it fails: it needs memory, the runtime's socket and an
-    /// end.
-    pub permits_report: bool,
-    /// The parts of the profile that have no effect and why, each with its JSON pointer. They go to the debug
-    /// log: engines write one profile for every machine, so some part of it never has an effect.
-    pub warnings: Vec<String>,
-}
-
-/// Where calls with SCMP_ACT_NOTIFY are reported.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notify {
-    pub listener_path: PathBuf,
-    pub listener_metadata: String,
-}
-
-impl Filter {
-    /// Returns one line for the plan: `574 instructions, flags SPEC_ALLOW, default ERRNO(1)`.
-    pub fn summary(&self) -> String {
-        let (length, flags) = (self.program.len(), flags::show(self.flags));
-        format!("{length} instructions, flags {flags}, default {}", self.default_action)
-    }
-}
-
-/// Compiles `linux.seccomp` for a machine of this architecture (`arch::native()` except in tests) whose
-/// kernel has these `SECCOMP_FILTER_FLAG_*`.
-///
-/// # Errors
-/// `Kind::Spec` for an invalid object and `Kind::Unsupported` for what this machine does not have, each with
-/// the JSON pointer.
-pub fn compile(profile: &LinuxSeccomp, machine: Arch, kernel_flags: c_ulong) -> Result<Filter> {
-    let mut warnings = Vec::new();
-    let filter = compile_with(profile, machine, kernel_flags, &mut warnings);
-    filter.map(|filter| Filter { warnings, ..filter })
-}
-
-/// What of the profile has no effect, also where it cannot be compiled.
-pub(crate) fn warnings(profile: &LinuxSeccomp, kernel_flags: c_ulong) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if let Some(machine) = arch::native() {
-        let _ = compile_with(profile, machine, kernel_flags, &mut warnings);
-    }
-    warnings
-}
-
 /// The names of all system calls of which there is a number.
 pub(crate) fn system_calls() -> impl Iterator<Item = &'static str> {
     table::TABLE.iter().map(|row| row.0)
-}
-
-fn compile_with(
-    profile: &LinuxSeccomp,
-    machine: Arch,
-    kernel_flags: c_ulong,
-    warnings: &mut Vec<String>,
-) -> Result<Filter> {
-    let abis = admitted(profile, machine, warnings)?;
-    let rules = Rules::read(profile, warnings)?;
-    let mut faults = Faults::default();
-    let notify = faults.take(notify(profile, rules.notify, kernel_flags)).flatten();
-    let flags = faults.take(flags::requested(profile, rules.notify, kernel_flags)).unwrap_or_default();
-    let program = faults.take(program(&rules, &abis)).unwrap_or_default();
-    faults.or(())?;
-    // The read that goes with it must be one that waits: an errno for it would be met again and again.
-    let spares_madvise = rules.never_kills("madvise") && rules.permit("read");
-    Ok(Filter {
-        program,
-        flags,
-        notify,
-        default_action: rules.default,
-        spares_madvise,
-        spares_looks: rules.permit_looks(machine == Arch::ScmpArchX86_64),
-        permits_execve: rules.permit("execve"),
-        permits_exit: rules.permit("exit_group") || rules.permit("exit"),
-        permits_report: ["mmap", "brk", "sendmsg", "exit_group"].into_iter().all(|call| rules.permit(call)),
-        warnings: Vec::new(),
-    })
-}
-
-fn program(rules: &Rules<'_>, abis: &[&Abi]) -> Result<Vec<sock_filter>> {
-    let sections: Vec<_> = audits(abis)
-        .into_iter()
-        .map(|audit| {
-            let abis: Vec<_> = abis.iter().copied().filter(|abi| abi.audit == audit).collect();
-            (audit, verdicts::spans(rules, &abis))
-        })
-        .collect();
-    let program = program::assemble(&sections, rules.default)
-        .map_err(|error| fail!(Kind::Spec, "/linux/seccomp: {error}"))?;
-    match program.len() {
-        length if length > MOST_INSTRUCTIONS => Err(fail!(
-            Kind::Spec,
-            "/linux/seccomp: the rules take more instructions than the {MOST_INSTRUCTIONS} that the kernel \
-             accepts: {length}"
-        )),
-        _ => Ok(program),
-    }
-}
-
-/// Returns the conventions that the profile admits on this machine. The machine's own comes first, and is
-/// always admitted.
-fn admitted(profile: &LinuxSeccomp, machine: Arch, warnings: &mut Vec<String>) -> Result<Vec<&'static Abi>> {
-    let Some(mut abis) = arch::for_machine(machine) else {
-        return Err(fail!(Kind::Unsupported, "/linux/seccomp: no table of system calls for {machine}"));
-    };
-    let listed = profile.architectures().as_deref().unwrap_or_default();
-    for (index, arch) in listed.iter().enumerate() {
-        if *arch != Arch::ScmpArchNative && abis.iter().all(|abi| abi.arch != *arch) {
-            warnings.push(format!(
-                "/linux/seccomp/architectures/{index}: this machine runs no programs of that kind: {arch}"
-            ));
-        }
-    }
-    abis.retain(|abi| abi.arch == machine || listed.contains(&abi.arch));
-    Ok(abis)
-}
-
-/// Returns the `AUDIT_ARCH_*` values of these, each once, in their order.
-fn audits(abis: &[&Abi]) -> Vec<u32> {
-    let mut audits = Vec::with_capacity(abis.len());
-    for abi in abis {
-        if !audits.contains(&abi.audit) {
-            audits.push(abi.audit);
-        }
-    }
-    audits
-}
-
-/// Reads the listener. Without a rule that notifies, a listener's path is ignored, because engines always set
-/// it.
-fn notify(profile: &LinuxSeccomp, has_notify_rule: bool, kernel_flags: c_ulong) -> Result<Option<Notify>> {
-    if !has_notify_rule {
-        return Ok(None);
-    }
-    if kernel_flags & kernel::SECCOMP_FILTER_FLAG_NEW_LISTENER == 0 {
-        return Err(fail!(
-            Kind::Unsupported,
-            "/linux/seccomp/syscalls: seccomp notify unsupported: this kernel has no \
-             SECCOMP_FILTER_FLAG_NEW_LISTENER"
-        ));
-    }
-    match profile.listener_path() {
-        Some(path) if !path.as_os_str().is_empty() => Ok(Some(Notify {
-            listener_path: path.clone(),
-            listener_metadata: profile.listener_metadata().clone().unwrap_or_default(),
-        })),
-        _ => Err(fail!(
-            Kind::Spec,
-            "/linux/seccomp/listenerPath: missing, but a rule has SCMP_ACT_NOTIFY and needs a listener"
-        )),
-    }
 }
 
 #[cfg(test)]

@@ -13,11 +13,11 @@ use super::verdicts::{Check, Span, Verdict};
 use crate::kernel::seccomp::{self as kernel, sock_filter};
 
 /// Where the kernel puts the call's number and architecture (struct seccomp_data).
-const NUMBER: u32 = 0;
-const ARCH: u32 = 4;
+const OFFSET_NUMBER: u32 = 0;
+const OFFSET_ARCH: u32 = 4;
 
 const LOAD: u32 = kernel::BPF_LD | kernel::BPF_W | kernel::BPF_ABS;
-const GO: u32 = kernel::BPF_JMP | kernel::BPF_JA;
+const JUMP: u32 = kernel::BPF_JMP | kernel::BPF_JA;
 const IF_EQUAL: u32 = kernel::BPF_JMP | kernel::BPF_JEQ | kernel::BPF_K;
 const IF_AT_LEAST: u32 = kernel::BPF_JMP | kernel::BPF_JGE | kernel::BPF_K;
 const RETURN: u32 = kernel::BPF_RET | kernel::BPF_K;
@@ -40,7 +40,7 @@ pub(super) fn assemble(sections: &[(u32, Vec<Span<'_>>)], default: Action) -> Re
     for (audit, entry) in entries {
         start = program.branch(IF_EQUAL, audit, entry, start);
     }
-    program.load(ARCH, start);
+    program.load(OFFSET_ARCH, start);
     program.backwards.reverse();
     Ok(program.backwards)
 }
@@ -68,7 +68,7 @@ impl<'a> Program<'a> {
     fn section(&mut self, spans: &'a [Span<'a>]) -> Result<Target> {
         let tree = self.tree(spans)?;
         Ok(match tree {
-            Target::At(_) => self.load(NUMBER, tree),
+            Target::At(_) => self.load(OFFSET_NUMBER, tree),
             answer @ Target::Return(_) => answer,
         })
     }
@@ -107,7 +107,7 @@ impl<'a> Program<'a> {
         for check in checks.iter().rev() {
             self.push(RETURN, check.action.0, 0, 0);
             let block = BpfProgram::from(SeccompRule::new(conditions(check)?)?);
-            for instruction in without_entry(&block).iter().rev() {
+            for instruction in skip_rule_prologue(&block).iter().rev() {
                 self.push(u32::from(instruction.code), instruction.k, instruction.jt, instruction.jf);
             }
         }
@@ -116,8 +116,8 @@ impl<'a> Program<'a> {
 
     fn branch(&mut self, test: u32, value: u32, when_true: Target, when_false: Target) -> Target {
         // Bringing the second target near may add one instruction.
-        let when_true = self.near(when_true, 1);
-        let when_false = self.near(when_false, 0);
+        let when_true = self.within_reach(when_true, 1);
+        let when_false = self.within_reach(when_false, 0);
         let (jt, jf) = (self.distance(when_true), self.distance(when_false));
         self.push(test, value, jt as u8, jf as u8);
         Target::At(self.last())
@@ -125,21 +125,21 @@ impl<'a> Program<'a> {
 
     /// Writes a load of a word of the call's description, which continues at `then`.
     fn load(&mut self, offset: u32, then: Target) -> Target {
-        let then = self.near(then, 0);
+        let then = self.within_reach(then, 0);
         if self.distance(then) > 0 {
-            self.push(GO, self.distance(then) as u32, 0, 0);
+            self.push(JUMP, self.distance(then) as u32, 0, 0);
         }
         self.push(LOAD, offset, 0, 0);
         Target::At(self.last())
     }
 
     /// Returns an instruction that leads to `target` and that the next instruction but `spare` can jump to.
-    fn near(&mut self, target: Target, spare: usize) -> usize {
+    fn within_reach(&mut self, target: Target, spare: usize) -> usize {
         let reach = usize::from(u8::MAX) - spare;
         match target {
             Target::At(at) if self.distance(at) <= reach => at,
             Target::At(at) => {
-                self.push(GO, self.distance(at) as u32, 0, 0);
+                self.push(JUMP, self.distance(at) as u32, 0, 0);
                 self.last()
             }
             Target::Return(action) => {
@@ -176,9 +176,11 @@ impl<'a> Program<'a> {
 /// Removes the start of a generated rule. It is a jump over a jump out of the rule, which is never taken. In
 /// the last rule that one would lead over the program's end: the kernel refuses this even in unreachable
 /// code.
-fn without_entry(block: &[seccompiler::sock_filter]) -> &[seccompiler::sock_filter] {
+fn skip_rule_prologue(block: &[seccompiler::sock_filter]) -> &[seccompiler::sock_filter] {
     match block {
-        [over, out, rest @ ..] if u32::from(over.code) == GO && over.k == 1 && u32::from(out.code) == GO => {
+        [over, out, rest @ ..]
+            if u32::from(over.code) == JUMP && over.k == 1 && u32::from(out.code) == JUMP =>
+        {
             rest
         }
         block => block,
@@ -191,11 +193,11 @@ fn conditions(check: &Check<'_>) -> Result<Vec<SeccompCondition>> {
         let operator = SeccompCmpOp::MaskedEq(u64::from(multiplexed.mask));
         SeccompCondition::new(0, SeccompCmpArgLen::Dword, operator, u64::from(multiplexed.call))
     });
-    let own = check.conditions.iter().map(|condition| {
+    let own_conditions = check.conditions.iter().map(|condition| {
         let (operator, value) = comparison(condition);
         SeccompCondition::new(condition.index() as u8, length.clone(), operator, value)
     });
-    multiplexed.into_iter().chain(own).collect()
+    multiplexed.into_iter().chain(own_conditions).collect()
 }
 
 /// Returns the operator with the value to compare with; for a mask it is the OCI object's second value.

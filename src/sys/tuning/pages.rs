@@ -147,8 +147,8 @@ fn own_segments() -> (&'static [Segment], usize) {
     // SAFETY: the table is in the program's first segment, which stays mapped and is never written to.
     let segments = unsafe { std::slice::from_raw_parts(table as *const Segment, count as usize) };
     // The table has an entry for its own address. Without one, the program is linked to a fixed address.
-    let own = segments.iter().find(|segment| segment.p_type == libc::PT_PHDR);
-    (segments, own.map_or(0, |own| (table as usize).wrapping_sub(own.p_vaddr as usize)))
+    let program_headers = segments.iter().find(|segment| segment.p_type == libc::PT_PHDR);
+    (segments, program_headers.map_or(0, |own| (table as usize).wrapping_sub(own.p_vaddr as usize)))
 }
 
 fn page_size() -> usize {

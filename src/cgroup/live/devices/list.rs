@@ -2,7 +2,7 @@
 //! that lead from it to a filter.
 
 use crate::cgroup::plan::devices::filter::Filter;
-use crate::cgroup::plan::devices::rule::{Access, DeviceType, Node};
+use crate::cgroup::plan::devices::rule::{Access, DevicePattern, DeviceType};
 
 /// A write to one of the two files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(super) fn parse(text: &str) -> Option<Filter> {
             "c" => DeviceType::Char,
             _ => return None,
         };
-        filter.add_exception(Node { kind, major, minor }, access);
+        filter.add_exception(DevicePattern { kind, major, minor }, access);
     }
     Some(filter)
 }

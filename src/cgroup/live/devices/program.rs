@@ -9,7 +9,7 @@
 //! for all ways is one jump, and all jump to the same end.
 
 use crate::cgroup::plan::devices::filter::Filter;
-use crate::cgroup::plan::devices::rule::{Access, DeviceType, Node};
+use crate::cgroup::plan::devices::rule::{Access, DevicePattern, DeviceType};
 use crate::sys::bpf::Insn;
 
 const LOAD_WORD: u8 = 0x61;
@@ -89,7 +89,7 @@ struct List {
 }
 
 impl List {
-    fn exception(&mut self, node: &Node, access: Access) {
+    fn exception(&mut self, node: &DevicePattern, access: Access) {
         if self.settled {
             return;
         }
@@ -256,7 +256,7 @@ mod tests {
     fn a_list_longer_than_a_jump_answers_as_well() {
         let mut long = filter(&["+c 1:3 rwm"]);
         for minor in 0..31_000 {
-            long.exceptions.insert(Node::char(Some(7), Some(minor)), Access::ALL);
+            long.exceptions.insert(DevicePattern::char(Some(7), Some(minor)), Access::ALL);
         }
         let program = program(&long);
         for (major, minor, want) in [(1, 3, 1), (7, 0, 1), (7, 30_999, 1), (7, 31_000, 0), (1, 4, 0)] {

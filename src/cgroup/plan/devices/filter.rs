@@ -5,7 +5,7 @@ use std::fmt;
 
 use oci_spec::runtime::LinuxDeviceCgroup;
 
-use super::rule::{Access, DeviceType, Node, Rule};
+use super::rule::{Access, DevicePattern, DeviceType, Rule};
 use crate::cgroup::plan::pointer::invalid_resource;
 use crate::error::Result;
 
@@ -13,10 +13,10 @@ use crate::error::Result;
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     pub allow: bool,
-    pub exceptions: BTreeMap<Node, Access>,
+    pub exceptions: BTreeMap<DevicePattern, Access>,
     /// The nodes in the order of the rules. The order does not change what is allowed, but v1 shows them in
     /// it.
-    order: Vec<Node>,
+    order: Vec<DevicePattern>,
 }
 
 impl PartialEq for Filter {
@@ -30,27 +30,27 @@ impl Eq for Filter {}
 /// The error for a later rule that cannot be kept: it would cut a hole into a wider exception.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RuleConflict {
-    pub wider: Node,
+    pub wider: DevicePattern,
     pub access: Access,
 }
 
 /// The devices that every container may use in addition to its own rules, as in runc. None gives access to
 /// data of the host.
-const DEFAULT_DEVICES: &[(Node, Access)] = &[
+const DEFAULT_DEVICES: &[(DevicePattern, Access)] = &[
     // Making a node is harmless if opening it is not allowed, and images are unpacked inside containers.
-    (Node::char(None, None), Access::MKNOD),
-    (Node { kind: DeviceType::Block, major: None, minor: None }, Access::MKNOD),
+    (DevicePattern::char(None, None), Access::MKNOD),
+    (DevicePattern { kind: DeviceType::Block, major: None, minor: None }, Access::MKNOD),
     // null, zero, full, random, urandom, tty
-    (Node::char(Some(1), Some(3)), Access::ALL),
-    (Node::char(Some(1), Some(5)), Access::ALL),
-    (Node::char(Some(1), Some(7)), Access::ALL),
-    (Node::char(Some(1), Some(8)), Access::ALL),
-    (Node::char(Some(1), Some(9)), Access::ALL),
-    (Node::char(Some(5), Some(0)), Access::ALL),
+    (DevicePattern::char(Some(1), Some(3)), Access::ALL),
+    (DevicePattern::char(Some(1), Some(5)), Access::ALL),
+    (DevicePattern::char(Some(1), Some(7)), Access::ALL),
+    (DevicePattern::char(Some(1), Some(8)), Access::ALL),
+    (DevicePattern::char(Some(1), Some(9)), Access::ALL),
+    (DevicePattern::char(Some(5), Some(0)), Access::ALL),
     // ptmx, the terminals that it makes, and tun: VPN software in containers expects it to be open.
-    (Node::char(Some(5), Some(2)), Access::ALL),
-    (Node::char(Some(136), None), Access::ALL),
-    (Node::char(Some(10), Some(200)), Access::ALL),
+    (DevicePattern::char(Some(5), Some(2)), Access::ALL),
+    (DevicePattern::char(Some(136), None), Access::ALL),
+    (DevicePattern::char(Some(10), Some(200)), Access::ALL),
 ];
 
 impl Filter {
@@ -70,7 +70,7 @@ impl Filter {
     pub fn with_default_devices(rules: &[LinuxDeviceCgroup]) -> Result<Self> {
         let mut filter = Self::from_rules(rules)?;
         for &(node, access) in DEFAULT_DEVICES {
-            let Node { kind, major, minor } = node;
+            let DevicePattern { kind, major, minor } = node;
             let rule = Rule { allow: true, kind: Some(kind), major, minor, access };
             filter.set(true, node, access).map_err(|conflict| conflict_error("devices", &rule, conflict))?;
         }
@@ -86,14 +86,14 @@ impl Filter {
         rule.nodes().try_for_each(|node| self.set(rule.allow, node, rule.access))
     }
 
-    fn set(&mut self, allow: bool, node: Node, access: Access) -> Result<(), RuleConflict> {
+    fn set(&mut self, allow: bool, node: DevicePattern, access: Access) -> Result<(), RuleConflict> {
         if allow != self.allow {
             self.add_exception(node, access);
             return Ok(());
         }
         // This returns to the default. The interfaces have no exceptions from exceptions. So if a wider one
         // would still hold, this is an error (the v1 kernel silently ignores such a rule).
-        let wider = |(other, held): &(&Node, &Access)| {
+        let wider = |(other, held): &(&DevicePattern, &Access)| {
             **other != node && !node.covers(other) && other.overlaps(&node) && !held.and(access).is_empty()
         };
         if let Some((&wider, &access)) = self.exceptions.iter().find(wider) {
@@ -108,7 +108,7 @@ impl Filter {
     }
 
     /// Adds an exception from the default, after the others.
-    pub fn add_exception(&mut self, node: Node, access: Access) {
+    pub fn add_exception(&mut self, node: DevicePattern, access: Access) {
         let held = self.exceptions.entry(node).or_insert_with(|| {
             self.order.push(node);
             Access::default()
@@ -117,7 +117,7 @@ impl Filter {
     }
 
     /// Returns the exceptions, in the order of the rules.
-    pub fn exceptions_in_order(&self) -> impl Iterator<Item = (&Node, &Access)> {
+    pub fn exceptions_in_order(&self) -> impl Iterator<Item = (&DevicePattern, &Access)> {
         self.order.iter().filter_map(|node| self.exceptions.get_key_value(node))
     }
 
@@ -128,7 +128,7 @@ impl Filter {
 
     /// Returns what the kernel would answer. Both interfaces are tested against this.
     pub fn allows(&self, kind: DeviceType, major: u32, minor: u32, access: Access) -> bool {
-        let node = Node { kind, major: Some(major), minor: Some(minor) };
+        let node = DevicePattern { kind, major: Some(major), minor: Some(minor) };
         let mut at_node =
             self.exceptions.iter().filter(|(other, _)| other.covers(&node)).map(|(_, held)| held);
         if self.allow {

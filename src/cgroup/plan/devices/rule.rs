@@ -73,13 +73,13 @@ impl fmt::Display for Access {
 
 /// The nodes that a rule applies to. `None` stands for every number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Node {
+pub struct DevicePattern {
     pub kind: DeviceType,
     pub major: Option<u32>,
     pub minor: Option<u32>,
 }
 
-impl Node {
+impl DevicePattern {
     pub const fn char(major: Option<u32>, minor: Option<u32>) -> Self {
         Self { kind: DeviceType::Char, major, minor }
     }
@@ -97,7 +97,7 @@ impl Node {
     }
 }
 
-impl fmt::Display for Node {
+impl fmt::Display for DevicePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
         let kind = match self.kind {
@@ -148,22 +148,23 @@ impl Rule {
         self.kind.is_none() && self.major.is_none() && self.minor.is_none() && self.access == Access::ALL
     }
 
-    pub fn nodes(&self) -> impl Iterator<Item = Node> + use<> {
+    pub fn nodes(&self) -> impl Iterator<Item = DevicePattern> + use<> {
         let Self { major, minor, .. } = *self;
         let kinds = match self.kind {
             Some(kind) => [Some(kind), None],
             None => [Some(DeviceType::Block), Some(DeviceType::Char)],
         };
-        kinds.into_iter().flatten().map(move |kind| Node { kind, major, minor })
+        kinds.into_iter().flatten().map(move |kind| DevicePattern { kind, major, minor })
     }
 }
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = if self.allow { "allow" } else { "deny" };
-        let mut node = Node { kind: DeviceType::Char, major: self.major, minor: self.minor }.to_string();
+        let mut node =
+            DevicePattern { kind: DeviceType::Char, major: self.major, minor: self.minor }.to_string();
         match self.kind {
-            Some(kind) => node = Node { kind, major: self.major, minor: self.minor }.to_string(),
+            Some(kind) => node = DevicePattern { kind, major: self.major, minor: self.minor }.to_string(),
             None => node.replace_range(..1, "a"),
         }
         write!(f, "{verb} {node} {}", self.access)

@@ -7,7 +7,7 @@ use zbus::Variant;
 
 use super::unit::Unit;
 use crate::cgroup::plan::convert::{
-    PERIOD, SwapMax, io_weight, quota_per_second, swap_max, weight_of_shares,
+    DEFAULT_CFS_PERIOD_US, SwapMax, io_weight, quota_per_second, shares_to_weight, swap_max,
 };
 use crate::cgroup::plan::devices::{DeviceType, Filter};
 use crate::cgroup::plan::pointer::{escape_pointer, invalid_resource, resource_pointer};
@@ -172,7 +172,7 @@ fn cpu(cpu: &LinuxCpu, v2: bool, all: &mut Vec<Property>) -> Result<()> {
     if v2 && cpu.idle() == Some(1) {
         all.push(Property::new("CPUWeight", 0_u64, resource_pointer("cpu/idle")).since(252));
     } else if v2 && shares != 0 {
-        all.push(Property::new("CPUWeight", weight_of_shares(shares), resource_pointer("cpu/shares")));
+        all.push(Property::new("CPUWeight", shares_to_weight(shares), resource_pointer("cpu/shares")));
     } else if v2 && cpu.idle() == Some(0) {
         // A group is idle by its weight: this resets the weight to the default.
         all.push(Property::new("CPUWeight", INFINITY, resource_pointer("cpu/idle")));
@@ -201,7 +201,7 @@ fn quota(quota: i64, period: u64, field: &str, all: &mut Vec<Property>) {
     if quota == 0 && period == 0 {
         return;
     }
-    let period = if period == 0 { PERIOD } else { period };
+    let period = if period == 0 { DEFAULT_CFS_PERIOD_US } else { period };
     let limit = u64::try_from(quota).ok().filter(|&quota| quota != 0);
     let share = limit.and_then(|quota| quota_per_second(quota, period));
     all.push(Property::new("CPUQuotaPerSecUSec", share.unwrap_or(INFINITY), resource_pointer(field)));
@@ -211,7 +211,7 @@ fn quota(quota: i64, period: u64, field: &str, all: &mut Vec<Property>) {
 pub(crate) fn with_rounded_quota(resources: &LinuxResources) -> Option<LinuxResources> {
     let cpu = resources.cpu().as_ref()?;
     let quota = cpu.quota().and_then(|quota| u64::try_from(quota).ok()).filter(|&quota| quota != 0)?;
-    let period = cpu.period().filter(|&period| period != 0).unwrap_or(PERIOD);
+    let period = cpu.period().filter(|&period| period != 0).unwrap_or(DEFAULT_CFS_PERIOD_US);
     let quota = u128::from(quota_per_second(quota, period)?) * u128::from(period) / 1_000_000;
     let (mut cpu, mut resources) = (cpu.clone(), resources.clone());
     cpu.set_quota(i64::try_from(quota).ok());

@@ -75,7 +75,7 @@ fn is_zero(number: &u64) -> bool {
 }
 
 /// Reads the statistics of the features that this processor has, according to the directories under `info`.
-pub(super) fn read(rdt: &record::Rdt) -> Result<Rdt> {
+pub(super) fn read(rdt: &record::RdtRecord) -> Result<Rdt> {
     let info = rdt.root.join("info");
     let (of_root, of_class) = (schemata(&rdt.root)?, schemata(&rdt.class)?);
     let line = |lines: &[String], name| {
@@ -197,7 +197,7 @@ mod tests {
         }
         let class = root.join("c");
         let monitor = Some(class.join("mon_groups/c"));
-        let stats = read(&record::Rdt { root: root.clone(), class, remove_class: true, monitor });
+        let stats = read(&record::RdtRecord { root: root.clone(), class, remove_class: true, monitor });
         fs::remove_dir_all(&root).unwrap();
         let want = serde_json::json!({
             "l3_cache_info": {"cbm_mask": "fff", "min_cbm_bits": 2, "num_closids": 16},

@@ -15,12 +15,12 @@ use crate::{fail, log};
 impl Group {
     /// Writes the limits and sets the device filter.
     pub fn apply(&self, plan: &Plan) -> Result<()> {
-        self.limit(plan)?;
+        self.write_limits(plan)?;
         self.filter_devices(plan)
     }
 
     /// Writes the limits.
-    pub fn limit(&self, plan: &Plan) -> Result<()> {
+    pub fn write_limits(&self, plan: &Plan) -> Result<()> {
         write_limits(self, plan)
     }
 

@@ -35,7 +35,7 @@ pub(super) fn host_null(wanted: bool) -> Result<Option<OwnedFd>, Report> {
 }
 
 /// Covers each path that exists: a file with /dev/null, a directory with one empty read-only tmpfs for all.
-pub(super) fn mask(
+pub(super) fn mask_paths(
     paths: &[CString],
     context: Option<&Parameter>,
     place: &Place<'_>,
@@ -111,7 +111,7 @@ fn empty_directory(label: Option<&Parameter>) -> Result<OwnedFd, Errno> {
 /// Makes each path that exists a read-only mount of itself; its other attributes stay. A path that leads to
 /// the root is an exception: the process stands on the root already and would not see a mount over it. For
 /// such a path the step is returned, and the root itself becomes read-only later.
-pub(super) fn make_read_only(paths: &[CString], place: &Place<'_>) -> Result<Option<Step>, Report> {
+pub(super) fn make_paths_read_only(paths: &[CString], place: &Place<'_>) -> Result<Option<Step>, Report> {
     let mut whole = None;
     let change = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
     for (index, path) in paths.iter().enumerate() {

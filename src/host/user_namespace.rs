@@ -15,8 +15,8 @@ pub(crate) fn in_user_namespace() -> Result<bool> {
         Err(Errno::ENOENT) => return Ok(false),
         other => other.with_context(|| format!("read {MAP}"))?,
     };
-    let first = ["0", "0", "4294967295"];
-    Ok(!map.is_empty() && !String::from_utf8_lossy(&map).split_whitespace().eq(first))
+    let initial_map = ["0", "0", "4294967295"];
+    Ok(!map.is_empty() && !String::from_utf8_lossy(&map).split_whitespace().eq(initial_map))
 }
 
 /// Whether we may command the system's systemd, because our root owns its socket. In an unprivileged user's
