@@ -1,7 +1,7 @@
 //! Salvages what is known of a container whose record is torn: from the record before it, and from whole
 //! members of the torn one.
 
-use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::Record;
 use crate::container_id::ContainerId;
@@ -15,33 +15,38 @@ pub(super) fn salvage(id: &ContainerId, torn: &[u8], before: Option<&[u8]>) -> O
     let before: Option<Record> = before.and_then(|bytes| strict::from_slice(bytes, Spelling::Exact).ok());
     let before = before.filter(|record| record.id == *id);
     let torn = String::from_utf8_lossy(torn);
-    let is_other = member::<String>(&torn, "id").is_some_and(|name| name != id.as_str());
+    let is_other = member(&torn, "id").is_some_and(|found| found != id.as_str());
     let torn = if is_other { "" } else { &*torn };
+    // The text as a whole is not readable, but its members may be.
+    let of = |name: &str| record_with(id, name, member(torn, name)?);
     let mut record = before.or_else(|| {
-        // The text as a whole is not readable, but its members may be.
-        let mut members = serde_json::Map::new();
-        for name in ["id", "creator", "cgroup"] {
-            members.insert(name.into(), member(torn, name)?);
-        }
-        members.insert("boot".into(), member(torn, "boot").unwrap_or_default());
-        let fixed = serde_json::json!({
-            "version": super::record::VERSION, "bundle": "/", "rootfs": "/", "created": "", "init": null,
-            "namespaces": 0, "own_pid_namespace": false,
-        });
-        members.extend(fixed.as_object().cloned()?);
-        serde_json::from_value(members.into()).ok()
+        member(torn, "id")?;
+        let boot = of("boot").and_then(|record| record.boot);
+        Some(Record { creator: of("creator")?.creator, boot, ..of("cgroup")? })
     })?;
-    record.init = record.init.or_else(|| member(torn, "init").flatten());
-    record.cgroup = member(torn, "cgroup").flatten().or(record.cgroup);
+    record.init = record.init.or_else(|| of("init")?.init);
+    record.cgroup = of("cgroup").and_then(|found| found.cgroup).or(record.cgroup);
     let has_group = record.cgroup.as_ref().is_some_and(|group| !group.locations.is_empty());
     (has_group || record.init.is_some()).then_some(record)
 }
 
+/// Makes a record of which one member is known. It is read like any other record: a reader for each member alone
+/// would be another 100 KiB of code.
+fn record_with(id: &ContainerId, name: &str, value: Value) -> Option<Record> {
+    let mut members = serde_json::json!({
+        "version": super::record::VERSION, "id": id, "bundle": "/", "rootfs": "/", "created": "",
+        "creator": {"pid": 0, "start": 0}, "init": null, "cgroup": null, "namespaces": 0,
+        "own_pid_namespace": false,
+    });
+    members.as_object_mut()?.insert(name.to_owned(), value);
+    strict::from_slice(&serde_json::to_vec(&members).ok()?, Spelling::Exact).ok()
+}
+
 /// Returns the first member of that name. The pattern cannot be inside a string, because quotes are escaped
 /// there.
-fn member<T: DeserializeOwned>(text: &str, name: &str) -> Option<T> {
+fn member(text: &str, name: &str) -> Option<Value> {
     let (_, value) = text.split_once(&format!("\"{name}\":"))?;
-    serde_json::Deserializer::from_str(value).into_iter().next()?.ok()
+    serde_json::Deserializer::from_slice(value.as_bytes()).into_iter().next()?.ok()
 }
 
 #[cfg(test)]
