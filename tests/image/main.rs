@@ -16,6 +16,7 @@ mod intruders;
 mod in_use;
 mod indexes;
 mod layers;
+mod moved;
 mod parallel;
 mod peers;
 mod places;

@@ -7,13 +7,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::{Mode, fstat, mkdirat};
-use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::opened::{self, Bundle};
-use super::staging::StagingDir;
+use super::staging::{StagingDir, wait_for_lock};
 use super::{BundleInfo, OverlayLayers, UnpackOptions, runtime_config};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
@@ -56,7 +55,8 @@ pub(super) fn make(
     staging.write_file(&c_string(BUNDLE_INFO.as_bytes())?, &info.to_json()?)?;
     // Recorded before the bundle is renamed to its destination, so that its layers are never without a
     // record. A record without a bundle is removed by the next prune.
-    store.record_bundle(staging.destination(), &imported)?;
+    let upper = fstat(staging.open_dir(c"upper")?).context("look at upper")?;
+    store.record_bundle(staging.destination(), &upper, &imported)?;
     let made = fill_and_publish(image, &overlay, &info, staging, options);
     made.inspect_err(|_| drop(store.forget_bundle(staging.destination())))?;
     if info.rootless.is_some() {
@@ -163,7 +163,7 @@ pub(super) fn changes(
 /// The trees of a bundle's layers.
 struct Layers {
     /// The store, which holds the trees: the paths in `trees` begin at its descriptor.
-    store: OwnedFd,
+    store: Store,
     /// The lowest first.
     trees: Vec<PathBuf>,
 }
@@ -181,23 +181,14 @@ impl Layers {
         let store = existing_store(overlay)?;
         for name in &overlay.layers {
             let tree = store.layer_tree(name);
-            if !tree.try_exists().with_context(|| format!("look at {}", tree.display()))? {
+            if !tree.try_exists().with_context(|| format!("look at {}", store.shown(&tree).display()))? {
+                let tree = store.shown(&tree);
                 let tree = tree.display();
                 return Err(fail!(Kind::NotFound, "{tree}: this layer is no longer in the store"));
             }
         }
-        let visible = store.visible_trees(&overlay.layers)?;
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let place = || format!("open store {}", store.path().display());
-        let dir = nix::fcntl::open(store.path(), flags, Mode::empty()).with_context(place)?;
-        let found = fstat(&dir).with_context(place)?;
-        if found.st_uid != geteuid().as_raw() || found.st_mode & 0o022 != 0 {
-            return Err(fail!(Kind::Denied, "another directory took its place")).with_context(place);
-        }
-        let base = fd_path(dir.as_fd());
-        let below =
-            |tree: PathBuf| tree.strip_prefix(store.path()).map_or(tree.clone(), |tree| base.join(tree));
-        Ok(Self { trees: visible.into_iter().map(below).collect(), store: dir })
+        let trees = store.visible_trees(&overlay.layers)?;
+        Ok(Self { trees, store })
     }
 }
 
@@ -216,8 +207,7 @@ fn mount_overlay(dir: &OwnedFd, shown: &Path, overlay: &OverlayLayers, info: &Bu
         [c"rootfs", c"upper", c"work"].map(|name| opened::open_dir_of(dir, name, shown));
     let (rootfs, upper, work) = (rootfs?, upper?, work?);
     let mapping = info.mapping.as_ref();
-    let mapped =
-        mapping.map(|mapping| IdmappedDir::new(&fd_path(layers.store.as_fd()), mapping)).transpose()?;
+    let mapped = mapping.map(|mapping| IdmappedDir::new(&layers.store.fd_path(), mapping)).transpose()?;
     let overlay = Overlay {
         lowers: &layers.trees,
         upper: Some((&fd_path(upper.as_fd()), &fd_path(work.as_fd()))),
@@ -244,15 +234,21 @@ fn layers_of(bundle: &Bundle) -> Result<&OverlayLayers> {
 /// Mounts an overlay bundle, for example after a reboot. Does nothing if it is mounted.
 pub(crate) fn mount(bundle: &Bundle) -> Result<()> {
     let layers = layers_of(bundle)?;
+    // Two mounts over one directory for changes would spoil it; overlayfs itself does no more than warn.
+    let _lock = wait_for_lock(bundle.dir())?;
     if is_mounted(bundle)? {
         return Ok(());
     }
+    let upper = fstat(bundle.open_dir(c"upper")?).context("look at upper")?;
+    // The bundle may have been moved: without a record of where it is now, a prune would take its layers.
+    existing_store(layers)?.record_mounted(&bundle.path()?, &upper, &layers.layers)?;
     mount_overlay(bundle.dir(), bundle.shown(), layers, bundle.info())
 }
 
 /// Unmounts an overlay bundle; its changes stay. Does nothing if it is not mounted.
 pub(crate) fn umount(bundle: &Bundle) -> Result<()> {
     layers_of(bundle)?;
+    let _lock = wait_for_lock(bundle.dir())?;
     if is_mounted(bundle)? { unmount(bundle.dir(), &bundle.shown().join("rootfs")) } else { Ok(()) }
 }
 

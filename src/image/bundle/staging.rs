@@ -289,6 +289,12 @@ pub(super) fn lock(dir: OwnedFd) -> Result<Flock<OwnedFd>> {
     })
 }
 
+/// Locks a bundle as `lock` does, and waits for the process that is at work there.
+pub(super) fn wait_for_lock(dir: &OwnedFd) -> Result<Flock<OwnedFd>> {
+    let own = dir.try_clone().context("lock the bundle")?;
+    Flock::lock(own, FlockArg::LockExclusive).map_err(|(_, errno)| errno).context("lock the bundle")
+}
+
 /// Makes and locks the staging directory, empty.
 fn make_locked_dir(parent: &OwnedFd, name: &CStr) -> Result<Flock<OwnedFd>> {
     let lock = loop {

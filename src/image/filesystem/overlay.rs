@@ -22,6 +22,7 @@ use crate::kernel::mount::{Attributes, MOUNT_ATTR_IDMAP};
 use crate::sys::mount::{
     fsconfig_create, fsconfig_set, fsmount, fsopen, mount_setattr, move_mount, open_tree_clone,
 };
+use crate::sys::mountinfo;
 use crate::{fail, log};
 
 /// What to mount: the directories of the layers, the lowest first, and the directory for changes.
@@ -211,6 +212,32 @@ impl Overlay<'_> {
 pub(crate) fn source_of(upper: &FileStat) -> Result<CString> {
     let source = format!("tare-image:{:x}:{}", upper.st_dev, upper.st_ino);
     CString::new(source).map_err(|_| Errno::EINVAL.into())
+}
+
+/// The sources of the overlays that are mounted in any mount namespace that this user may look at.
+pub(crate) fn mounted_sources() -> Result<HashSet<Vec<u8>>> {
+    let (mut sources, mut seen) = (HashSet::new(), HashSet::new());
+    for process in std::fs::read_dir("/proc")? {
+        let process = process?.path();
+        let is_process =
+            process.file_name().is_some_and(|name| name.as_bytes().iter().all(u8::is_ascii_digit));
+        let link = |name| std::fs::read_link(process.join(name));
+        // Below another root a process sees other mounts.
+        let place = link("ns/mnt").map(|space| (space, link("root").ok()));
+        if !is_process || !place.is_ok_and(|place| seen.insert(place)) {
+            continue;
+        }
+        match mountinfo::read_of(&process) {
+            Ok(mounts) => {
+                let overlays = mounts.into_iter().filter(|mount| mount.kind == b"overlay");
+                sources.extend(overlays.map(|mount| mount.source));
+            }
+            // It has ended, or is another user's.
+            Err(Errno::ENOENT | Errno::ESRCH | Errno::EINVAL | Errno::EACCES | Errno::EPERM) => {}
+            Err(errno) => return Err(errno).with_context(|| process.display().to_string()),
+        }
+    }
+    Ok(sources)
 }
 
 /// Unmounts what a killed process left mounted at `path`; does nothing if nothing is mounted there.

@@ -16,6 +16,7 @@ use super::{LayerIds, LayerInfo, Store, layer_ids};
 use crate::error::{Context, Error, Result};
 use crate::image::blob::digest::{self, short};
 use crate::image::document::manifest::Image;
+use crate::image::filesystem::directory::Directory;
 use crate::image::filesystem::overlay::Overlay;
 use crate::image::filesystem::remove;
 use crate::image::filesystem::xattrs::drop_inherited_acl;
@@ -80,7 +81,7 @@ pub(crate) fn import_layers(
     let mut jobs: Vec<Job<'_>> = Vec::new();
     for (number, (blob, diff_id)) in blobs.iter().zip(&diff_ids).enumerate() {
         let is_job = jobs.iter().any(|job| job.diff_id == diff_id);
-        if store.find_layer(&ids[number]).is_some() {
+        if store.find_layer(&ids[number])?.is_some() {
             progress.done(blob);
         } else if !is_job {
             jobs.push(Job { number, blob, diff_id });
@@ -128,7 +129,7 @@ impl Importer<'_> {
 
     /// Unpacks a layer to the new directory `path`, as it will stand in the store.
     fn unpack_to(&self, path: PathBuf, job: Job<'_>) -> Result<UnpackedLayer> {
-        let making = || format!("make {}", path.display());
+        let making = || format!("make {}", self.store.shown(&path).display());
         fs::create_dir(&path).with_context(making)?;
         fs::create_dir(path.join("fs")).with_context(making)?;
         let privilege = Privilege::detect();
@@ -160,11 +161,18 @@ impl Importer<'_> {
         let mut is_synced = unpacked.is_empty();
         let mut layers: Vec<String> = Vec::new();
         for (number, (ids, diff_id)) in ids.iter().zip(diff_ids).enumerate() {
-            if let Some(name) = self.store.find_layer(ids) {
+            if let Some(name) = self.store.find_layer(ids)? {
                 layers.push(name);
                 continue;
             }
-            if unpacked.get(diff_id).is_none_or(|layer| !layer.path.exists()) {
+            let is_unpacked = match unpacked.get(diff_id) {
+                Some(layer) => layer
+                    .path
+                    .try_exists()
+                    .with_context(|| self.store.shown(&layer.path).display().to_string())?,
+                None => false,
+            };
+            if !is_unpacked {
                 // It was in the store a moment ago and was removed, or the image has it a second time over
                 // other layers.
                 let job = Job { number, blob: &blobs[number], diff_id };
@@ -206,7 +214,7 @@ impl Importer<'_> {
         let path = |name: &str| layer.path.join(name);
         let (upper, work, scratch, empty) = (path("upper"), path("work"), path("scratch"), path("empty"));
         for path in [&upper, &work, &scratch, &empty] {
-            fs::create_dir(path).with_context(|| format!("make {}", path.display()))?;
+            fs::create_dir(path).with_context(|| format!("make {}", self.store.shown(path).display()))?;
         }
         // Inherited from the store's directory, it would count for all files of the layer.
         drop_inherited_acl(fs::File::open(&upper)?.as_fd())?;
@@ -229,12 +237,12 @@ impl Importer<'_> {
         }
         fs::rename(&upper, path("fs"))?;
         // The layer hides lower files by whiteouts of each name, which need the layers below.
-        LayerInfo { hides_all: false, ..LayerInfo::read(&layer.path)? }.write(&layer.path)
+        LayerInfo { hides_all: false, ..LayerInfo::read(&Directory::open_no_link(&layer.path)?)? }
+            .write(&layer.path)
     }
 
     fn sync(&self) -> Result<()> {
-        let dir = fs::File::open(&self.store.path).context("open the store")?;
-        nix::unistd::syncfs(dir.as_fd()).context("write the store to disk")
+        nix::unistd::syncfs(self.store.dirs.root.as_fd()).context("write the store to disk")
     }
 
     /// Renames a layer to its place. If another process has put the same layer there meanwhile, that layer
@@ -243,7 +251,7 @@ impl Importer<'_> {
         let to = self.store.layer_dir(name);
         match fs::rename(from, &to).map_err(Error::from) {
             Err(error) if matches!(error.errno(), Some(Errno::EEXIST | Errno::ENOTEMPTY)) => Ok(()),
-            other => other.with_context(|| format!("put layer {} in place", to.display())),
+            other => other.with_context(|| format!("put layer {} in place", self.store.shown(&to).display())),
         }
     }
 }

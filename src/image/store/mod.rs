@@ -23,17 +23,20 @@ pub(crate) mod reflink_copy;
 mod session;
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use directories::Directories;
+use nix::errno::Errno;
 use oci_spec::image::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::blob::digest;
-use crate::image::filesystem::input_file::read_small;
+use crate::image::filesystem::dir::fd_path;
+use crate::image::filesystem::directory::Directory;
 
 pub(crate) use import::import_layers;
 pub(crate) use prune::prune;
@@ -47,12 +50,16 @@ const MAX_RECORD: u64 = 1 << 20;
 /// A directory with layers, open.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
-    /// Absolute: overlay mounts and records name paths in the store.
+    /// Absolute, for messages, records and bundles. Nothing is reached by it: the owner of a directory above
+    /// may put another one in its place.
     path: PathBuf,
     dirs: Arc<Directories>,
 }
 
-/// `about.json` in a layer's directory.
+/// What is known of a layer, in its directory.
+const ABOUT: &str = "about.json";
+
+/// The content of `ABOUT`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct LayerInfo {
@@ -67,14 +74,15 @@ struct LayerInfo {
 }
 
 impl LayerInfo {
-    fn read(layer: &Path) -> Result<Self> {
-        let path = layer.join("about.json");
-        let bytes = read_small(&path, MAX_RECORD)?;
+    fn read(layer: &Directory) -> Result<Self> {
+        let path = layer.path_of(ABOUT);
+        let missing = || fail!(Kind::System(Errno::ENOENT), "open {}: no such file", path.display());
+        let bytes = layer.read_small(ABOUT, MAX_RECORD)?.ok_or_else(missing)?;
         crate::image::document::manifest::parse_json(&bytes).with_context(|| format!("{}", path.display()))
     }
 
     fn write(&self, layer: &Path) -> Result<()> {
-        let path = layer.join("about.json");
+        let path = layer.join(ABOUT);
         let text = serde_json::to_vec(self).map_err(|e| fail!(Kind::Spec, "{e}"))?;
         fs::write(&path, text).with_context(|| format!("write {}", path.display()))
     }
@@ -112,23 +120,38 @@ impl Store {
         &self.path
     }
 
-    /// The directory of the layer `name`.
-    fn layer_dir(&self, name: &str) -> PathBuf {
-        self.path.join("layers").join(name)
+    /// The path of the store for system calls: it begins at the descriptor.
+    pub(super) fn fd_path(&self) -> PathBuf {
+        fd_path(self.dirs.root.as_fd())
     }
 
-    /// The directory with the files of the layer `name`.
+    /// A path in the store as people know it; `path` begins at the descriptor.
+    pub(super) fn shown(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(self.fd_path()).map_or_else(|_| path.to_owned(), |below| self.path.join(below))
+    }
+
+    /// The directory of the layer `name`, for system calls.
+    fn layer_dir(&self, name: &str) -> PathBuf {
+        self.fd_path().join("layers").join(name)
+    }
+
+    /// The directory with the files of the layer `name`, for system calls.
     pub(super) fn layer_tree(&self, name: &str) -> PathBuf {
         self.layer_dir(name).join("fs")
     }
 
     /// Returns the name of the layer in the store; None if the store does not have it.
-    fn find_layer(&self, ids: &LayerIds) -> Option<String> {
-        [&ids.diff_id, &ids.chain_id].into_iter().find(|name| self.layer_dir(name).exists()).cloned()
+    fn find_layer(&self, ids: &LayerIds) -> Result<Option<String>> {
+        for name in [&ids.diff_id, &ids.chain_id] {
+            if self.dirs.layers.stat_of(name)?.is_some() {
+                return Ok(Some(name.clone()));
+            }
+        }
+        Ok(None)
     }
 
     fn layer_info(&self, name: &str) -> Result<LayerInfo> {
-        LayerInfo::read(&self.layer_dir(name))
+        LayerInfo::read(&self.dirs.layers.below(name)?)
     }
 
     /// Returns the directories of the visible layers, the lowest first: the topmost layer that hides all

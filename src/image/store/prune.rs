@@ -29,7 +29,7 @@ fn used_layers(store: &Store, all: bool, dry_run: bool) -> Result<HashSet<String
     let needed = active.iter().flat_map(|session| &session.needed);
     let mut used: HashSet<String> =
         needed.flat_map(|ids| [ids.diff_id.clone(), ids.chain_id.clone()]).collect();
-    used.extend(records::bundle_layers(store, &active)?);
+    used.extend(records::bundle_layers(store, &active, dry_run)?);
     used.extend(records::image_layers(store, &active, all, dry_run)?);
     Ok(used)
 }

@@ -1,9 +1,11 @@
 //! Records the users of the store's layers: bundles (`STORE/bundles`) and pulled images (`STORE/images`), one
 //! JSON file each. `prune` keeps the layers that they list.
 
+use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use nix::sys::stat::FileStat;
 use oci_spec::image::Descriptor;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -11,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use super::import::ImportedLayers;
 use super::session::ActiveSession;
 use super::{BUNDLE_INFO, MAX_RECORD, Store, names};
-use crate::error::{Context, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::image::blob::digest;
 use crate::image::document::manifest;
 use crate::image::filesystem::directory::Directory;
+use crate::image::filesystem::overlay::{mounted_sources, source_of};
 
 /// A bundle's file. Its name is the SHA-256 of the bundle's absolute path.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,6 +27,9 @@ struct BundleRecord {
     layers: Vec<String>,
     /// The session of the process that makes the bundle.
     session: String,
+    /// The source that mountinfo shows for the bundle's overlay, wherever the bundle is moved.
+    #[serde(default)]
+    source: String,
 }
 
 /// A pulled image's file. Its name is the SHA-256 of the reference.
@@ -44,12 +50,35 @@ fn name_of(subject: &[u8]) -> String {
 
 impl Store {
     /// Records that the bundle at this absolute path uses these layers. The bundle need not be there yet.
-    pub(crate) fn record_bundle(&self, bundle: &Path, imported: &ImportedLayers) -> Result<()> {
-        let record = BundleRecord {
-            bundle: bundle.to_owned(),
-            layers: imported.layers.clone(),
-            session: imported.session.name(),
-        };
+    /// Its directory for changes is `upper`.
+    pub(crate) fn record_bundle(
+        &self,
+        bundle: &Path,
+        upper: &FileStat,
+        imported: &ImportedLayers,
+    ) -> Result<()> {
+        self.write_bundle(bundle, upper, &imported.layers, imported.session.name())
+    }
+
+    /// Records a bundle that is about to be mounted, unless it is known at this path: it was moved. No prune
+    /// runs meanwhile.
+    pub(crate) fn record_mounted(&self, bundle: &Path, upper: &FileStat, layers: &[String]) -> Result<()> {
+        if self.dirs.bundles.stat_of(&name_of(bundle.as_os_str().as_bytes()))?.is_some() {
+            return Ok(());
+        }
+        let _lock = self.dirs.lock()?;
+        self.write_bundle(bundle, upper, layers, String::new())
+    }
+
+    fn write_bundle(
+        &self,
+        bundle: &Path,
+        upper: &FileStat,
+        layers: &[String],
+        session: String,
+    ) -> Result<()> {
+        let source = source_of(upper)?.to_string_lossy().into_owned();
+        let record = BundleRecord { bundle: bundle.to_owned(), layers: layers.to_vec(), session, source };
         write_record(&self.dirs.bundles, &name_of(bundle.as_os_str().as_bytes()), &record)
     }
 
@@ -87,8 +116,11 @@ fn read_records<T: DeserializeOwned>(dir: &Directory) -> Result<Vec<(String, T)>
     let mut records = Vec::new();
     for name in dir.names()?.into_iter().filter(|name| names::is_record(name)) {
         let Some(text) = dir.read_small(&name, MAX_RECORD)? else { continue };
-        let record =
-            manifest::parse_json(&text).with_context(|| format!("{}", dir.path_of(&name).display()))?;
+        let record = manifest::parse_json(&text).map_err(|error: Error| {
+            let error = error
+                .with_hint("a crash may have left it: remove it, and unpack or pull again what it was for");
+            error.context(dir.path_of(&name).display().to_string())
+        })?;
         records.push((name, record));
     }
     Ok(records)
@@ -102,14 +134,26 @@ fn is_gone(bundle: &Path) -> bool {
     })
 }
 
-/// The layers of all bundles. Removes the records of bundles that are gone and that no active session makes.
-pub(super) fn bundle_layers(store: &Store, active: &[ActiveSession]) -> Result<Vec<String>> {
+/// Whether the overlay of a bundle that was moved is mounted. `mounted` has all overlays, once one is asked
+/// for.
+fn is_mounted(record: &BundleRecord, mounted: &mut Option<HashSet<Vec<u8>>>) -> Result<bool> {
+    let all = match mounted.take() {
+        Some(all) => all,
+        None => mounted_sources().context("look for mounted bundles")?,
+    };
+    Ok(mounted.insert(all).contains(record.source.as_bytes()))
+}
+
+/// The layers of all bundles. Removes the records of bundles that are gone, that no active session makes and
+/// whose overlay is mounted nowhere; with `dry_run`, they do not count and are left in place.
+pub(super) fn bundle_layers(store: &Store, active: &[ActiveSession], dry_run: bool) -> Result<Vec<String>> {
     let mut layers = Vec::new();
+    let mut mounted = None;
     for (name, record) in read_records::<BundleRecord>(&store.dirs.bundles)? {
         let is_being_made = || active.iter().any(|session| session.name == record.session);
-        if !is_gone(&record.bundle) || is_being_made() {
+        if !is_gone(&record.bundle) || is_being_made() || is_mounted(&record, &mut mounted)? {
             layers.extend(record.layers);
-        } else {
+        } else if !dry_run {
             store.dirs.bundles.remove_file(&name)?;
         }
     }

@@ -55,14 +55,15 @@ fn is_supported(store: &Store, layer: &str, to: &Path) -> bool {
 /// the layers.
 pub(crate) fn copy_tree(store: &Store, diff_ids: &[Digest], to: &Path, scratch: &Path) -> Result<bool> {
     let ids = layer_ids(diff_ids);
-    let find_all = || -> Option<Vec<String>> { ids.iter().map(|ids| store.find_layer(ids)).collect() };
-    if find_all().is_none_or(|layers| layers.first().is_none_or(|layer| !is_supported(store, layer, to))) {
+    let find_all =
+        || -> Result<Option<Vec<String>>> { ids.iter().map(|ids| store.find_layer(ids)).collect() };
+    if find_all()?.is_none_or(|layers| layers.first().is_none_or(|layer| !is_supported(store, layer, to))) {
         return Ok(false);
     }
     // From here on none of the layers is pruned. One may have been pruned before, so they are looked up
     // again.
     let _session = Session::begin(store, &ids)?;
-    let Some(layers) = find_all() else { return Ok(false) };
+    let Some(layers) = find_all()? else { return Ok(false) };
     copy(store, &layers, to, scratch, &reflink).map(|()| true)
 }
 

@@ -45,18 +45,20 @@ impl Session {
         remove_dead_sessions(store)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let name = format!("{}-{}", std::process::id(), now.as_nanos());
-        let path = store.path.join("tmp").join(&name);
-        let making = || format!("make {}", path.display());
+        let path = store.fd_path().join("tmp").join(&name);
+        let making = || format!("make {}", store.shown(&path).display());
         mkdirat(&store.dirs.tmp, name.as_str(), Mode::S_IRWXU).with_context(making)?;
         let dir = store.dirs.tmp.below(&name)?;
         let lock = try_lock(&dir)
             .with_context(making)?
-            .ok_or_else(|| fail!(Kind::Exists, "{} is locked by another process", path.display()))?;
+            .ok_or_else(|| fail!(Kind::Exists, "it is locked by another process"))
+            .with_context(making)?;
         let text = serde_json::to_vec(needed).map_err(|e| fail!(Kind::Spec, "{e}"))?;
         dir.replace(NEEDED, &text, 0o600).with_context(making)?;
         Ok(Self { path, name, dirs: Arc::clone(&store.dirs), _lock: lock })
     }
 
+    /// The path of the session's directory for system calls.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -77,7 +79,11 @@ impl Drop for Session {
         if let Ok(name) = c_string(self.name.as_bytes())
             && let Err(errno) = remove::tree(self.dirs.tmp.as_fd(), &name)
         {
-            log::warn(format_args!("remove {}: {}", self.path.display(), errno.desc()));
+            log::warn(format_args!(
+                "remove {}: {}",
+                self.dirs.tmp.path_of(&self.name).display(),
+                errno.desc()
+            ));
         }
     }
 }
