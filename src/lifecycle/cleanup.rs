@@ -1,7 +1,8 @@
 //! Removes everything that a container has on the host: after its end, or if its creation fails.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
@@ -16,8 +17,10 @@ use crate::sys::process::pidfd_send_signal;
 use crate::timeline::{Phase, begin};
 use crate::{log, spec};
 
-/// How long a killed process may take to end, in milliseconds.
-const TIMEOUT_MS: u16 = 10_000;
+/// How long a killed process may take to end.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// After that long, in milliseconds, it is looked whether a freezer keeps it.
+const THAW_AFTER_MS: u16 = 100;
 
 /// Undoes a failed creation, as far as it has come.
 ///
@@ -25,12 +28,15 @@ const TIMEOUT_MS: u16 = 10_000;
 /// something that the poststop hooks remove. A failure here is only a warning: the error to report is that of
 /// the creation.
 pub(super) fn undo_creation(entry: &Entry, record: &Record, group: Option<&Group>, child: Option<&Child>) {
+    let mut results = Vec::new();
+    if let Some(group) = group {
+        // Before we wait for the child: a startContainer hook may have frozen it.
+        results.push(group.kill_all(libc::SIGKILL));
+    }
     if let Some(child) = child {
         child.kill();
     }
-    let mut results = Vec::new();
     if let Some(group) = group {
-        results.push(group.kill_all(libc::SIGKILL));
         results.push(group.undo());
         // The resctrl directories are made after the group: without a group there are none yet.
         results.push(record.rdt.as_ref().map_or(Ok(()), rdt::remove));
@@ -82,13 +88,26 @@ fn kill_init(container: &LoadedContainer) -> Result<()> {
         Ok(()) | Err(Errno::ESRCH) => {}
         Err(errno) => return Err(errno).context("kill the container's process"),
     }
+    let group = container.record.cgroup.as_ref().map(Group::from_record);
+    let let_die = || group.as_ref().map_or(Ok(()), Group::let_die);
     if container.status == Status::Paused {
-        container.group()?.thaw()?;
+        let_die()?;
     }
-    let mut waiting = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    wait_for_end(pidfd.as_fd(), let_die)
+}
+
+/// Waits until a killed process has ended. Meanwhile it is thawed again and again: it may be frozen in a v1 group
+/// of the container's own making, by another process of the container.
+fn wait_for_end(pidfd: BorrowedFd<'_>, let_die: impl Fn() -> Result<()>) -> Result<()> {
+    let mut waiting = [PollFd::new(pidfd, PollFlags::POLLIN)];
+    let begin = Instant::now();
+    let mut thawed = Ok(());
     loop {
-        match poll(&mut waiting, TIMEOUT_MS) {
-            Ok(0) => return Err(Error::new(Kind::State, matched::INIT_STILL_RUNNING)),
+        match poll(&mut waiting, THAW_AFTER_MS) {
+            Ok(0) if begin.elapsed() >= TIMEOUT => {
+                return thawed.and(Err(Error::new(Kind::State, matched::INIT_STILL_RUNNING)));
+            }
+            Ok(0) => thawed = let_die(),
             Ok(_) => return Ok(()),
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno).context("wait for the end of the container's process"),

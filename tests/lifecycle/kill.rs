@@ -1,6 +1,6 @@
 //! `kill`: which signal, to whom.
 
-use crate::support::{Bundle, machine, wait_until};
+use crate::support::{Bundle, machine, skip, wait_until};
 
 #[test]
 fn a_signal_reaches_the_first_process() {
@@ -76,4 +76,53 @@ fn a_container_that_is_not_started_is_ended_by_signals_too() {
         bundle.wait_until_stopped();
         bundle.delete().ok();
     }
+}
+
+/// Freezes the container's processes in a group of v1 below its own, as a container that writes to its groups can. None
+/// where there is no such freezer.
+fn freeze_below(bundle: &Bundle) -> Option<()> {
+    let Some(freezer) = machine::group_with(&bundle.id, "freezer.state") else {
+        skip("needs the freezer of cgroup v1");
+        return None;
+    };
+    let below = freezer.join("below");
+    std::fs::create_dir(&below).unwrap();
+    std::fs::write(below.join("cgroup.procs"), bundle.pid()).unwrap();
+    std::fs::write(below.join("freezer.state"), "FROZEN").unwrap();
+    wait_until("the freezing", || {
+        std::fs::read_to_string(below.join("freezer.state")).is_ok_and(|state| state.trim() == "FROZEN")
+    });
+    Some(())
+}
+
+/// On v1 a frozen process dies only when it is thawed, and it may be frozen in a group of the container's own making.
+#[test]
+fn a_container_that_is_frozen_in_a_group_below_its_own_can_be_killed() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.up();
+    let Some(()) = freeze_below(&bundle) else { return };
+    assert_eq!(bundle.status(), "running");
+    bundle.kill("KILL").ok();
+    bundle.wait_until_stopped();
+    bundle.delete().ok();
+}
+
+#[test]
+fn a_container_that_is_frozen_in_a_group_below_its_own_can_be_deleted_by_force() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.up();
+    let Some(()) = freeze_below(&bundle) else { return };
+    bundle.delete_force().ok();
+    assert!(machine::groups(&bundle.id).is_empty());
+}
+
+/// Somebody has paused the container, and it has frozen itself below.
+#[test]
+fn a_paused_container_that_is_frozen_below_too_can_be_deleted_by_force() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.up();
+    let Some(()) = freeze_below(&bundle) else { return };
+    bundle.tare(&["pause", &bundle.id]).ok();
+    bundle.delete_force().ok();
+    assert!(machine::groups(&bundle.id).is_empty());
 }

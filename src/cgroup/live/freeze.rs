@@ -38,7 +38,13 @@ impl Group {
         thaw(self.freezer()?)
     }
 
-    /// Thaws the group and the groups below it, so that every process can die.
+    /// Thaws what keeps killed processes from dying: the group and the groups below it, where a container may have
+    /// frozen itself. On v2 frozen processes die.
+    pub fn let_die(&self) -> Result<()> {
+        if self.record().location_of("freezer").is_some() { self.thaw_all() } else { Ok(()) }
+    }
+
+    /// Thaws the group and the groups below it.
     pub(super) fn thaw_all(&self) -> Result<()> {
         match self.freezer_location().map(|location| self.dir_if_there(location)).transpose()?.flatten() {
             Some(dir) => thaw_tree(dir),

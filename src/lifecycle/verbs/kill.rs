@@ -98,11 +98,8 @@ pub(crate) fn send(container: &LoadedContainer, signal: i32) -> Result<()> {
         Err(Errno::ESRCH) => return Err(gone()),
         other => other.with_context(|| format!("send signal {signal}"))?,
     }
-    if container.status == Status::Paused && signal == libc::SIGKILL {
-        // A frozen v1 process dies only when it is thawed.
-        container.group()?.thaw()?;
-    }
-    Ok(())
+    // A frozen v1 process dies only when it is thawed, wherever below its group it is frozen.
+    if signal == libc::SIGKILL { container.group()?.let_die() } else { Ok(()) }
 }
 
 #[cfg(test)]
