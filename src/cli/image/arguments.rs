@@ -163,6 +163,23 @@ pub(super) fn existing_store_of(matches: &ArgMatches) -> Result<Option<Store>> {
     if path.join("layers").is_dir() { Store::open(&path).map(Some) } else { Ok(None) }
 }
 
+/// Opens the stores of --store or the default place that exist: a user has one more for bundles without
+/// subordinate ids.
+///
+/// # Errors
+///
+/// `Kind::NotFound` if there is none.
+pub(super) fn existing_stores_of(matches: &ArgMatches) -> Result<Vec<Store>> {
+    let path = path(matches, "store").map_or_else(default_store, Ok)?;
+    let found = [path.clone(), path.join("single")].into_iter().filter(|path| path.join("layers").is_dir());
+    let stores = found.map(|path| Store::open_existing(&path)).collect::<Result<Vec<_>>>()?;
+    match stores.is_empty() {
+        true => Err(fail!(Kind::NotFound, "{}: there is no store of tare-image", path.display())
+            .with_hint("tare-image pull SOURCE makes one, as unpack --overlay does")),
+        false => Ok(stores),
+    }
+}
+
 fn default_store() -> Result<PathBuf> {
     if matches!(Privilege::detect(), Privilege::Root | Privilege::ForeignNamespace) {
         return Ok("/var/lib/tare".into());

@@ -13,6 +13,8 @@ mod prune;
 mod pull;
 mod remove;
 mod repack;
+mod rm;
+mod tag;
 mod unpack;
 mod verify;
 
@@ -97,6 +99,8 @@ fn run_here(matches: &clap::ArgMatches) -> Result<i32> {
         Some(("explain", matches)) => explain::run(matches),
         Some(("verify", matches)) => verify::run(matches),
         Some(("login", matches)) => login::run(matches),
+        Some(("tag", matches)) => tag::run(matches),
+        Some(("rm", matches)) => rm::run(matches),
         // clap has refused every other name.
         _ => Ok(()),
     }
@@ -128,6 +132,8 @@ pub(super) fn command() -> Command {
             list::command(),
             explain::command(),
             verify::command(),
+            tag::command(),
+            rm::command(),
             prune::command(),
             login::command(),
         ])

@@ -22,6 +22,7 @@ use crate::fail;
 use crate::image::changes;
 use crate::image::document::manifest;
 use crate::image::filesystem::dir::{fd_path, open_dir, proc_path};
+use crate::image::source::reference::Reference;
 use crate::image::store::BUNDLE_INFO;
 use crate::inroot::c_string;
 
@@ -181,7 +182,11 @@ fn check_is_ours(stat: &FileStat, mapped: Option<u32>) -> Result<()> {
 }
 
 fn no_bundle(path: &Path) -> Error {
-    fail!(Kind::NotFound, "{}: not a bundle made by tare-image", path.display())
+    let error = fail!(Kind::NotFound, "{}: not a bundle made by tare-image", path.display());
+    match Reference::parse(&path.to_string_lossy()) {
+        Ok(_) => error.with_hint("it names an image: `unpack` makes a bundle of it, `rm` removes its name"),
+        Err(_) => error,
+    }
 }
 
 /// Makes the error for a path that is no directory, or a symlink that is not followed.

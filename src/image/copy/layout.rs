@@ -113,26 +113,59 @@ impl Target {
     /// Adds the image to index.json. A tag is removed from the image that had it; without a tag, the digest
     /// is listed once.
     fn add_to_index(&self, image: &Descriptor, tag: Option<&str>) -> Result<()> {
-        let path = self.root.path_of("index.json");
-        let _lock = lock(&self.root, &path)?;
-        let mut index: Value = match self.root.read_small("index.json", MAX_MANIFEST)? {
-            Some(bytes) => {
-                manifest::parse_index(&bytes, None).with_context(|| format!("{}", path.display()))?;
-                manifest::parse_json(&bytes)?
-            }
-            None => empty_index(),
-        };
         let entry = index_entry(image, tag);
-        if let Some(entries) = index["manifests"].as_array_mut() {
-            let name = |entry: &Value| entry["annotations"][ANNOTATION_REF_NAME].as_str().map(str::to_owned);
+        change_index(&self.root, |entries| {
             entries.retain(|known| match tag {
-                Some(tag) => name(known).as_deref() != Some(tag),
-                None => name(known).is_some() || known["digest"] != entry["digest"],
+                Some(tag) => name_of(known) != Some(tag),
+                None => name_of(known).is_some() || known["digest"] != entry["digest"],
             });
             entries.push(entry);
-        }
-        self.root.replace("index.json", index.to_string().as_bytes(), FILE_MODE)
+            Ok(true)
+        })
     }
+}
+
+/// Changes the images that the index of a layout lists; the index is written if `change` says that it did
+/// something. Other processes wait meanwhile.
+pub(super) fn change_index(
+    root: &Directory,
+    change: impl FnOnce(&mut Vec<Value>) -> Result<bool>,
+) -> Result<()> {
+    let path = root.path_of("index.json");
+    let _lock = lock(root, &path)?;
+    let mut index: Value = match root.read_small("index.json", MAX_MANIFEST)? {
+        Some(bytes) => {
+            manifest::parse_index(&bytes, None).with_context(|| format!("{}", path.display()))?;
+            manifest::parse_json(&bytes)?
+        }
+        None => empty_index(),
+    };
+    if index["manifests"].is_null() {
+        // As Go writes an empty list.
+        index["manifests"] = json!([]);
+    }
+    let is_changed = match index["manifests"].as_array_mut() {
+        Some(entries) => change(entries)?,
+        None => false,
+    };
+    if is_changed { root.replace("index.json", index.to_string().as_bytes(), FILE_MODE) } else { Ok(()) }
+}
+
+/// The name that an index gives an image.
+pub(super) fn name_of(entry: &Value) -> Option<&str> {
+    entry["annotations"][ANNOTATION_REF_NAME].as_str()
+}
+
+/// Opens a layout to change its index.
+pub(super) fn open(dir: &Path) -> Result<Directory> {
+    let root = Directory::open(dir)?;
+    let path = root.path_of("oci-layout");
+    let missing = || fail!(Kind::NotFound, "{}: it is no image layout: it has no oci-layout", dir.display());
+    let about: OciLayout =
+        manifest::parse_json(&root.read_small("oci-layout", MAX_MANIFEST)?.ok_or_else(missing)?)
+            .with_context(|| path.display().to_string())?;
+    layout::check_version(&about).with_context(|| path.display().to_string())?;
+    Ok(root)
 }
 
 /// Locks the layout against other processes that change it.

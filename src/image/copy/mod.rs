@@ -3,6 +3,7 @@
 mod archive;
 mod contents;
 mod layout;
+pub(crate) mod names;
 mod registry;
 
 pub(crate) use contents::Contents;

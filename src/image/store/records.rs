@@ -19,6 +19,7 @@ use crate::image::blob::digest;
 use crate::image::document::manifest;
 use crate::image::filesystem::directory::Directory;
 use crate::image::filesystem::overlay::{mounted_sources, source_of};
+use crate::image::source::registry::parse_name;
 
 /// A bundle's file. Its name is the SHA-256 of the bundle's absolute path.
 #[derive(Debug, Serialize, Deserialize)]
@@ -102,6 +103,65 @@ impl Store {
             session: imported.session.name(),
         };
         write_record(&self.dirs.images, &name_of(reference.as_bytes()), &record)
+    }
+}
+
+impl Store {
+    /// Records the image `reference` under a further name.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::NotFound` if the store has no such image.
+    pub(crate) fn tag_image(&self, reference: &str, name: &str) -> Result<()> {
+        // No prune takes the image meanwhile.
+        let _lock = self.dirs.lock()?;
+        let (_, found) = self.find_image(reference)?;
+        if found.reference == name {
+            return Ok(());
+        }
+        // It is nobody's who pulls.
+        let record = ImageRecord { reference: name.into(), session: String::new(), ..found };
+        write_record(&self.dirs.images, &name_of(name.as_bytes()), &record)
+    }
+
+    /// Removes the record of the image `reference`. Its layers stay until the next prune.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::NotFound` if the store has no such image.
+    pub(crate) fn forget_image(&self, reference: &str) -> Result<()> {
+        let _lock = self.dirs.lock()?;
+        let (record, _) = self.find_image(reference)?;
+        self.dirs.images.remove_file(record)
+    }
+
+    /// The image of this reference, and the name of its record. A registry's name may be spelled otherwise
+    /// than it was for the pull.
+    fn find_image(&self, reference: &str) -> Result<(String, ImageRecord)> {
+        let mut records: Vec<(String, ImageRecord)> = read_records(&self.dirs.images)?;
+        let is_exact = |(_, record): &(String, ImageRecord)| record.reference == reference;
+        let is_same = |(_, record): &(String, ImageRecord)| is_same_image(&record.reference, reference);
+        match records.iter().position(is_exact).or_else(|| records.iter().position(is_same)) {
+            Some(at) => Ok(records.swap_remove(at)),
+            None => Err(no_image(&self.path, &records)),
+        }
+    }
+}
+
+/// Whether two references are one name in a registry: `docker://alpine` is docker.io/library/alpine:latest.
+fn is_same_image(one: &str, other: &str) -> bool {
+    let whole = |text: &str| {
+        text.strip_prefix("docker://").and_then(|name| parse_name(name).ok()).map(|name| name.whole())
+    };
+    whole(one).is_some_and(|one| Some(one) == whole(other))
+}
+
+fn no_image(store: &Path, records: &[(String, ImageRecord)]) -> Error {
+    let error = fail!(Kind::NotFound, "store {} has no image of this name", store.display());
+    let names: Vec<&str> = records.iter().map(|(_, record)| record.reference.as_str()).take(20).collect();
+    match names[..] {
+        [] => error.with_hint("it has no images: tare-image pull puts one there"),
+        _ => error.with_hint(format!("it has: {}", names.join(", "))),
     }
 }
 
