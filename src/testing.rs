@@ -126,7 +126,7 @@ pub mod launch {
 pub mod lifecycle {
     pub mod options {
         pub use crate::lifecycle::options::{
-            CgroupsMode, Checkpoint, Create, Criu, Delete, Events, Exec, Kill, Restore, Rootless, Run, Spec,
+            CgroupsMode, Checkpoint, Create, Criu, Delete, Events, Exec, Kill, Plan, Restore, Rootless, Run, Spec,
             Targets, Update,
         };
     }

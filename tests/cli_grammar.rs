@@ -12,8 +12,8 @@ use tare::cli::flag::{Flag, ValueType};
 use tare::testing::cgroup::Manager;
 use tare::testing::container_id::ContainerId;
 use tare::testing::lifecycle::options::{
-    CgroupsMode, Checkpoint, Create, Criu, Delete, Events, Exec, Kill, Restore, Rootless, Run, Spec, Targets,
-    Update,
+    CgroupsMode, Checkpoint, Create, Criu, Delete, Events, Exec, Kill, Plan, Restore, Rootless, Run, Spec,
+    Targets, Update,
 };
 
 /// A line of words between blanks; `''` is the empty word.
@@ -54,6 +54,12 @@ fn text(text: &str) -> Option<String> {
 
 fn texts(texts: &[&str]) -> Vec<String> {
     texts.iter().map(ToString::to_string).collect()
+}
+
+fn plan(bundle: &str, fill: impl FnOnce(&mut Plan)) -> Command {
+    let mut options = Plan { bundle: PathBuf::from(bundle), ..Plan::default() };
+    fill(&mut options);
+    Command::Plan { options, json: false, other: None }
 }
 
 fn create(fill: impl FnOnce(&mut Create)) -> Command {
@@ -268,7 +274,7 @@ fn the_verbs_with_few_flags_are_read() {
         ("state -- --help", Command::State(ContainerId::parse("--help").unwrap())),
         ("pause c", Command::Pause(id())),
         ("resume c", Command::Resume(id())),
-        ("features", Command::Features),
+        ("features", Command::Features { facts: false }),
         ("delete c", delete(false)),
         ("delete -f c", delete(true)),
         ("delete --force c", delete(true)),
@@ -302,9 +308,19 @@ fn the_verbs_with_few_flags_are_read() {
         ("check", Command::Check { bundle: PathBuf::from("."), json: false, strict: false }),
         ("check --strict /b", Command::Check { bundle: PathBuf::from("/b"), json: false, strict: true }),
         ("check -b /b --json", Command::Check { bundle: PathBuf::from("/b"), json: true, strict: false }),
-        ("plan", Command::Plan(PathBuf::from("."))),
-        ("plan /b", Command::Plan(PathBuf::from("/b"))),
-        ("plan -b /b", Command::Plan(PathBuf::from("/b"))),
+        ("features --facts", Command::Features { facts: true }),
+        ("plan", plan(".", |_| {})),
+        ("plan /b", plan("/b", |_| {})),
+        ("plan -b /b", plan("/b", |_| {})),
+        ("plan /b --id c --facts f", plan("/b", |plan| (plan.id, plan.facts) = (Some(id()), path("f")))),
+        (
+            "plan /b --json --diff /c",
+            Command::Plan {
+                options: Plan { bundle: PathBuf::from("/b"), ..Plan::default() },
+                json: true,
+                other: path("/c"),
+            },
+        ),
         ("--version", Command::Version),
         ("-v", Command::Version),
         ("-version", Command::Version),

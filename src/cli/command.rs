@@ -6,7 +6,8 @@ use super::flag::Verb;
 use crate::cgroup::Manager;
 use crate::container_id::ContainerId;
 use crate::lifecycle::options::{
-    Checkpoint, Create, Delete, Events, Exec, Kill, Mounts, Restore, Rootless, Run, Spec, Targets, Update,
+    Checkpoint, Create, Delete, Events, Exec, Kill, Mounts, Plan, Restore, Rootless, Run, Spec, Targets,
+    Update,
 };
 use crate::log::Level;
 
@@ -23,7 +24,10 @@ pub enum Command {
     Delete(Targets, Delete),
     Events(ContainerId, Events),
     Exec(ContainerId, Exec),
-    Features,
+    Features {
+        /// What `plan` knows of this host, instead of what the runtime can do.
+        facts: bool,
+    },
     Inspect {
         id: ContainerId,
         format: Format,
@@ -35,8 +39,12 @@ pub enum Command {
     },
     Mounts(ContainerId, Mounts),
     Pause(ContainerId),
-    /// The plan of the bundle in this directory.
-    Plan(PathBuf),
+    Plan {
+        options: Plan,
+        json: bool,
+        /// A bundle whose plan is compared with the first one's.
+        other: Option<PathBuf>,
+    },
     Ps {
         id: ContainerId,
         format: Format,

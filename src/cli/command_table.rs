@@ -207,7 +207,11 @@ pub const VERBS: &[Verb] = &[
         stops_at_first_argument: true,
         flags: EXEC,
     },
-    without_arguments("features", "show what this runtime supports", &[]),
+    without_arguments(
+        "features",
+        "show what this runtime supports",
+        &[Flag::switch("facts", "show what plan knows of this host, for plan --facts on another")],
+    ),
     on_container(
         "inspect",
         "show what can be seen of a container: why it waits, use and limits, mounts, capabilities",
@@ -244,11 +248,17 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "plan",
         aliases: &[],
-        about: "show what create would do with a bundle, one line per operation",
+        about: "show what create would do with a bundle, phase by phase, one line per operation",
         usage: "[bundle]",
         arity: Arity::between(0, 1),
         stops_at_first_argument: false,
-        flags: &[BUNDLE],
+        flags: &[
+            BUNDLE,
+            Flag::text("id", "the container's id (default: the name of the bundle's directory)"),
+            Flag::switch("json", "print JSON, each operation with the pointer of its field"),
+            Flag::path("diff", "show what is different in the plan of this other bundle"),
+            Flag::path("facts", "plan for the host of this file, which `tare features --facts` wrote there"),
+        ],
     },
     Verb {
         name: "ps",

@@ -6,7 +6,7 @@ use super::command::{Command, Format};
 use super::{help, print, stdout};
 use crate::container_id::ContainerId;
 use crate::error::Result;
-use crate::lifecycle::options::{Events, Globals};
+use crate::lifecycle::options::{Events, Globals, Plan};
 use crate::lifecycle::verbs::{
     check, checkpoint, create, delete, events, exec, features, inspect, kill, list, mounts, pause, plan, ps,
     restore, resume, run, spec, start, state, update,
@@ -25,7 +25,7 @@ pub(super) fn dispatch(globals: &Globals, command: &Command) -> Result<i32> {
         }
         Command::Events(id, options) => exit_zero(out_of_line(|| watched(globals, id, options))),
         Command::Exec(id, options) => out_of_line(|| exec::exec(globals, id, options)),
-        Command::Features => print_text(out_of_line(|| print::features::json(&features::features()))),
+        Command::Features { facts } => print_text(out_of_line(|| feature_document(globals, *facts))),
         Command::Help(None) => print_text(Ok(help::program())),
         Command::Help(Some(verb)) => print_text(Ok(help::verb(verb))),
         Command::Inspect { id, format } => print_text(out_of_line(|| inspected(globals, id, *format))),
@@ -33,8 +33,8 @@ pub(super) fn dispatch(globals: &Globals, command: &Command) -> Result<i32> {
         Command::List { format, quiet } => print_text(out_of_line(|| listing(globals, *format, *quiet))),
         Command::Mounts(id, options) => exit_zero(out_of_line(|| mounts::mounts(globals, id, options))),
         Command::Pause(id) => exit_zero(out_of_line(|| pause::pause(globals, id))),
-        Command::Plan(bundle) => {
-            print_text(out_of_line(|| plan::plan(bundle, globals).map(|plan| plan.to_string())))
+        Command::Plan { options, json, other } => {
+            print_text(out_of_line(|| planned(globals, options, *json, other.as_deref())))
         }
         Command::Ps { id, format, arguments } => {
             print_text(out_of_line(|| processes(globals, id, *format, arguments)))
@@ -109,6 +109,24 @@ fn listing(globals: &Globals, format: Format, quiet: bool) -> Result<String> {
     match format {
         Format::Table => Ok(print::list::table(&listed, &passwd)),
         Format::Json => print::list::json(listed, &passwd),
+    }
+}
+
+fn feature_document(globals: &Globals, facts: bool) -> Result<String> {
+    match facts {
+        true => print::features::json(&features::host_facts(globals)?),
+        false => print::features::json(&features::features()),
+    }
+}
+
+fn planned(globals: &Globals, options: &Plan, json: bool, other: Option<&Path>) -> Result<String> {
+    let first = plan::plan(options, globals)?;
+    let second = other.map(|other| plan::plan_like(other, &first, options, globals)).transpose()?;
+    match (second, json) {
+        (None, false) => Ok(first.to_string()),
+        (None, true) => print::plan::json(&first),
+        (Some(second), false) => Ok(print::plan::difference(&first, &second)),
+        (Some(second), true) => print::plan::difference_json(&first, &second),
     }
 }
 

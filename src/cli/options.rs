@@ -12,8 +12,8 @@ use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result, matched};
 use crate::fail;
 use crate::lifecycle::options::{
-    CgroupsMode, Change, Checkpoint, Create, Criu, Delete, Events, Exec, Kill, Mounts, Restore, Rootless,
-    Run, Spec, Targets, Update,
+    CgroupsMode, Change, Checkpoint, Create, Criu, Delete, Events, Exec, Kill, Mounts, Plan, Restore,
+    Rootless, Run, Spec, Targets, Update,
 };
 use crate::log::Level;
 
@@ -86,7 +86,7 @@ pub(super) fn command(verb: &'static str, values: &FlagValues, arguments: &[Stri
         "delete" => Command::Delete(targets(values, first)?, Delete { force: values.is_on("force") }),
         "events" => Command::Events(id()?, events(values)?),
         "exec" => Command::Exec(id()?, exec(values, rest)?),
-        "features" => Command::Features,
+        "features" => Command::Features { facts: values.is_on("facts") },
         "inspect" => Command::Inspect { id: id()?, format: format(values)? },
         "kill" => Command::Kill(targets(values, first)?, kill(values, rest)),
         "list" => Command::List { format: format(values)?, quiet: values.is_on("quiet") },
@@ -97,7 +97,15 @@ pub(super) fn command(verb: &'static str, values: &FlagValues, arguments: &[Stri
             json: values.is_on("json"),
             strict: values.is_on("strict"),
         },
-        "plan" => Command::Plan(bundle_to_plan(values, first)),
+        "plan" => Command::Plan {
+            options: Plan {
+                bundle: bundle_to_plan(values, first),
+                id: values.text("id").map(|id| ContainerId::parse(&id)).transpose()?,
+                facts: values.path("facts"),
+            },
+            json: values.is_on("json"),
+            other: values.path("diff"),
+        },
         "ps" => Command::Ps { id: id()?, format: format(values)?, arguments: rest.to_vec() },
         "restore" => Command::Restore(id()?, restore(values)?),
         "resume" => Command::Resume(id()?),

@@ -11,6 +11,7 @@ pub(super) const USUAL_MOUNTPOINT: &str = "/sys/fs/cgroup";
 
 /// The mounted hierarchies that this process can see.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Layout {
     /// The v1 hierarchies, in the order of /proc/self/cgroup.
     #[serde(default)]
@@ -22,6 +23,7 @@ pub struct Layout {
 
 /// One mounted v1 hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Hierarchy {
     /// The controllers in /proc/self/cgroup, with `name=systemd`.
     pub controllers: Vec<String>,
@@ -34,6 +36,7 @@ pub struct Hierarchy {
 
 /// The mounted v2 tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Unified {
     pub mountpoint: PathBuf,
     pub mount_root: PathBuf,

@@ -8,6 +8,7 @@ use crate::kernel::process::CapabilitySet;
 
 /// The facts. Those that are not needed have their default value.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Facts {
     pub euid: u32,
     pub egid: u32,

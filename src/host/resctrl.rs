@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A mounted resctrl filesystem.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Resctrl {
     /// The mount point.
     pub root: PathBuf,

@@ -159,7 +159,7 @@ fn all_faults(refusal: Error, globals: &Globals, id: &ContainerId, options: &Cre
     };
     let config = options.config.clone().unwrap_or_else(|| path.join(CONFIG));
     match request(globals, id, options, path) {
-        Ok(request) => examination::all_faults(refusal, &config, &request),
+        Ok(request) => examination::all_faults(refusal, &config, &request, examination::all_facts),
         Err(_) => refusal,
     }
 }

@@ -86,12 +86,16 @@ pub(crate) fn all_facts() -> Result<Facts> {
 /// names that are probably misspelt. Returns `refusal` if there is nothing to add.
 #[cold]
 #[inline(never)]
-pub(super) fn all_faults(refusal: Error, path: &Path, request: &Request<'_>) -> Error {
+pub(super) fn all_faults(
+    refusal: Error,
+    path: &Path,
+    request: &Request<'_>,
+    facts: impl FnOnce() -> Result<Facts>,
+) -> Error {
     if refusal.kind() != Kind::Spec {
         return refusal;
     }
-    let Ok((bytes, facts)) = bundle::read_config_bytes(path).and_then(|bytes| Ok((bytes, all_facts()?)))
-    else {
+    let Ok((bytes, facts)) = bundle::read_config_bytes(path).and_then(|bytes| Ok((bytes, facts()?))) else {
         return refusal;
     };
     let mut found = examine(&bytes, &facts, request);

@@ -5,6 +5,7 @@ mod cleanup;
 mod creation;
 mod criu_request;
 mod examination;
+pub(crate) mod host_facts;
 mod id_pattern;
 pub(crate) mod load;
 pub(crate) mod options;

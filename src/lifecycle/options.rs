@@ -114,6 +114,16 @@ pub struct Delete {
     pub force: bool,
 }
 
+/// `plan`: what would be done for a bundle.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub bundle: PathBuf,
+    /// The container's id instead of the name of the bundle's directory.
+    pub id: Option<ContainerId>,
+    /// A file with the facts of a host, instead of this one's.
+    pub facts: Option<PathBuf>,
+}
+
 /// `spec`: write a template of config.json.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spec {

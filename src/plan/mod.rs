@@ -27,7 +27,7 @@ pub(crate) mod rootfs;
 pub(crate) mod scheduling;
 pub(crate) mod seccomp;
 pub(crate) mod service_manager;
-mod show;
+pub(crate) mod show;
 pub(crate) mod sysctl;
 pub(crate) mod waits;
 

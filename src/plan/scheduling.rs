@@ -1,8 +1,6 @@
 //! `process.scheduler`, `ioPriority`, `execCPUAffinity` and `linux.memoryPolicy`: when and where the process
 //! runs, as the kernel's numbers.
 
-use std::fmt::{self, Display, Formatter};
-
 use oci_spec::runtime::{
     ExecCPUAffinity, IOPriorityClass as Class, LinuxIOPriority, LinuxMemoryPolicy,
     LinuxSchedulerFlag as Flag, LinuxSchedulerPolicy as Policy, MemoryPolicyFlagType as NodeFlag,
@@ -135,33 +133,34 @@ fn mask(list: &str, pointer: &str) -> Result<Mask, ConfigError> {
     Ok(list.to_mask())
 }
 
-impl Display for Scheduling {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+impl Scheduling {
+    /// What is done, each with the JSON pointer of the field that asks for it.
+    pub(super) fn lines(&self) -> Vec<(&'static str, &'static str, String)> {
+        let mut lines = Vec::new();
+        let affinity = "/process/execCPUAffinity";
         if let Some(cpus) = &self.initial_cpus {
-            writeln!(f, "cpus at first {}", list(cpus))?;
+            lines.push(("cpus at first", affinity, list(cpus)));
         }
         match &self.cpus {
             Cpus::All => {}
-            Cpus::AsTheyAre => writeln!(f, "cpus as they are")?,
-            Cpus::Only(cpus) => writeln!(f, "cpus {}", list(cpus))?,
+            Cpus::AsTheyAre => lines.push(("cpus as they are", affinity, String::new())),
+            Cpus::Only(cpus) => lines.push(("cpus", affinity, list(cpus))),
         }
         if let Some(attributes) = &self.scheduler {
             let SchedulerAttributes { policy, flags, nice, priority, runtime, deadline, period } = attributes;
-            write!(f, "scheduler policy {policy} flags {flags:#x} nice {nice} priority {priority}")?;
-            writeln!(f, " runtime {runtime} deadline {deadline} period {period}")?;
+            let times = format!("runtime {runtime} deadline {deadline} period {period}");
+            let detail = format!("policy {policy} flags {flags:#x} nice {nice} priority {priority} {times}");
+            lines.push(("scheduler", "/process/scheduler", detail));
         }
         if let Some(priority) = self.io_priority {
-            writeln!(
-                f,
-                "io priority class {} level {}",
-                priority >> kernel::IOPRIO_CLASS_SHIFT,
-                priority & 0x1fff
-            )?;
+            let (class, level) = (priority >> kernel::IOPRIO_CLASS_SHIFT, priority & 0x1fff);
+            lines.push(("io priority", "/process/ioPriority", format!("class {class} level {level}")));
         }
         if let Some(policy) = &self.memory_policy {
-            writeln!(f, "memory policy {:#x} nodes {}", policy.mode, list(&policy.nodes))?;
+            let detail = format!("{:#x} nodes {}", policy.mode, list(&policy.nodes));
+            lines.push(("memory policy", "/linux/memoryPolicy", detail));
         }
-        Ok(())
+        lines
     }
 }
 
@@ -183,7 +182,11 @@ mod tests {
         for (key, value) in process.as_object().unwrap() {
             whole[key] = value.clone();
         }
-        plan_scheduling(&serde_json::from_value(whole).unwrap(), None, true).unwrap().to_string()
+        let plan = plan_scheduling(&serde_json::from_value(whole).unwrap(), None, true).unwrap();
+        plan.lines()
+            .iter()
+            .map(|(name, _, detail)| format!("{name} {detail}").trim_end().to_owned() + "\n")
+            .collect()
     }
 
     #[test]

@@ -54,6 +54,7 @@ pub(crate) use locate::place;
 pub(crate) use removed::Removed;
 pub use template::template;
 pub(crate) use template::{MASKED, READONLY};
+pub(crate) use tree::escape;
 
 /// The version of the runtime specification that tare implements. Not `oci_spec::runtime::VERSION`, which
 /// lags.

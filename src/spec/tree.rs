@@ -53,7 +53,7 @@ pub(super) fn items_mut<'a>(value: &'a mut Value, pointer: &str) -> impl Iterato
 
 /// Returns a member name as a reference token of a JSON pointer. Control characters are escaped: a name comes
 /// from the document and must not break a line of the log.
-pub(super) fn escape(name: &str) -> String {
+pub(crate) fn escape(name: &str) -> String {
     let mut token = String::with_capacity(name.len());
     for character in name.chars() {
         match character {

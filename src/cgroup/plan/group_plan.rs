@@ -92,32 +92,34 @@ impl Plan {
     pub fn lines(&self) -> Vec<String> {
         self.to_string().lines().map(str::to_owned).collect()
     }
-}
 
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let manager = self.manager;
+    /// Returns what is done, each with the JSON pointer of the field that asks for it; empty for what no field
+    /// asks for.
+    pub(crate) fn operations(&self) -> Vec<(&'static str, String, String)> {
+        let mut all = Vec::new();
+        let path = "/linux/cgroupsPath";
         if let Some(Unit { name, slice, user }) = &self.unit {
-            writeln!(
-                f,
-                "cgroup unit {name} in {slice}{}",
-                if *user { " of the user's systemd" } else { "" }
-            )?;
+            let whose = if *user { " of the user's systemd" } else { "" };
+            all.push(("cgroup unit", path.into(), format!("{name} in {slice}{whose}")));
         }
         for location in &self.locations {
             let what =
                 if location.is_unified() { "cgroup2".to_owned() } else { location.controllers.join(",") };
-            writeln!(f, "cgroup {manager} {what} {}", location.directory().display())?;
+            let detail = format!("{} {what} {}", self.manager, location.directory().display());
+            all.push(("cgroup", path.into(), detail));
         }
-        for property in &self.properties {
-            writeln!(f, "cgroup property {property}")?;
-        }
-        for write in &self.writes {
-            writeln!(f, "cgroup set {write}")?;
-        }
+        let properties = self.properties.iter();
+        all.extend(properties.map(|one| ("cgroup property", one.pointer.clone(), one.to_string())));
+        all.extend(self.writes.iter().map(|write| ("cgroup set", write.pointer.clone(), write.to_string())));
         if let Some(devices) = &self.devices {
-            writeln!(f, "cgroup devices {devices}")?;
+            all.push(("cgroup devices", "/linux/resources/devices".into(), devices.to_string()));
         }
-        Ok(())
+        all
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.operations().iter().try_for_each(|(name, _, detail)| writeln!(f, "{name} {detail}"))
     }
 }

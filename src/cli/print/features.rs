@@ -1,8 +1,8 @@
 //! `features`: JSON indented by four blanks.
 
 use crate::error::Result;
-use crate::lifecycle::verbs::features::Features;
+use serde::Serialize;
 
-pub(crate) fn json(features: &Features) -> Result<String> {
+pub(crate) fn json(features: &impl Serialize) -> Result<String> {
     Ok(super::indented(features, "    ")? + "\n")
 }

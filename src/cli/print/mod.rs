@@ -9,6 +9,7 @@ pub(super) mod inspect;
 pub(super) mod list;
 pub(super) mod openmetrics;
 pub(super) mod owner;
+pub(super) mod plan;
 pub(super) mod ps;
 pub(super) mod state;
 

@@ -6,6 +6,9 @@
 
 use serde::Serialize;
 
+use crate::error::Result;
+use crate::lifecycle::host_facts::HostFacts;
+use crate::lifecycle::options::Globals;
 use crate::plan::{annotations, seccomp};
 use crate::spec::{self, mount_options};
 use crate::sys::seccomp::supported_flags;
@@ -93,6 +96,14 @@ pub(crate) struct Annotations {
     pub commit: Option<&'static str>,
     #[serde(rename = "run.oci.tare.version")]
     pub version: &'static str,
+}
+
+/// Makes the document of what `plan` knows of this host.
+///
+/// # Errors
+/// A fact that cannot be had.
+pub(crate) fn host_facts(globals: &Globals) -> Result<HostFacts> {
+    HostFacts::of_this_host(globals)
 }
 
 /// Makes the features document.
