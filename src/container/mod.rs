@@ -6,7 +6,7 @@ mod salvage;
 mod state_dir;
 pub(crate) mod status;
 pub(crate) mod store;
-mod taken_or_missing;
+mod id_errors;
 
 pub(crate) use record::Record;
 pub(crate) use status::Status;

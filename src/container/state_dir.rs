@@ -3,7 +3,6 @@
 //!
 //! Whoever could write here could make root kill any process or remove any group. So the directory must
 //! belong to our own user or to root, and nobody else may write in it.
-//! user's or root's, and nobody else's to write in.
 
 use std::ffi::CStr;
 use std::fs::File;

@@ -24,7 +24,7 @@ use super::Record;
 use super::boot;
 use super::salvage::salvage;
 use super::state_dir::{StateDir, Unread};
-use super::taken_or_missing::{missing, taken};
+use super::id_errors::{missing, taken};
 use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;

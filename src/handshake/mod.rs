@@ -10,8 +10,7 @@
 //!              <────────────────────── MapIds ──        only a helper that made the user namespace
 //!   writes the id maps
 //!              ── IdsMapped ───────────>
-//!              <───────────── InitPid + pidfd ──        only a helper: it has cloned the container's
-//! process, and ends
+//!              <───────────── InitPid + pidfd ──        only a helper: it cloned the container, and exits
 //!   resctrl, network devices
 //!              ── ResourcesAssigned ───>                only where `Waits::resources_assigned`
 //!              <────────── MapMount + mount ──          for each id-mapped bind of what is inside the rootfs
@@ -20,16 +19,14 @@
 //!              <──────────────────── RunHooks ──        only with prestart or createRuntime hooks
 //!   runs the hooks
 //!              ── HooksDone ───────────>
-//!              <──────────────────── Listener ──        only with a seccomp filter that notifies: it is
-//! loaded
+//!              <──────────────────── Listener ──        only if the seccomp filter that it loaded notifies
 //!   hands the listener to the agent
 //!              ── ListenerTaken ───────>
 //!              <─────────────────────── Ready ──        all is set up; `Waits::ready` says how much of it
 //!   writes the record
 //!              ── Created ─────────────>                `create`: wait on the exec fifo
 //!           or ── Start ───────────────>                `run` and `exec`: execute at once
-//!              <────────────────────── Failed ──        at any time instead: the report; then the child
-//! exits
+//!              <────────────────────── Failed ──        at any time instead: the report. The child exits
 //! ```
 //!
 //! `plan::waits` decides who waits for what. End of file means that the other half is gone: the child must

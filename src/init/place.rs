@@ -96,7 +96,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Makes a directory like [`Root::make_dir`], if `find` has not found it.
+    /// Makes a directory like [`Root::open_or_make_dir`], if `find` has not found it.
     pub(super) fn make_dir(&self, path: &CStr, mode: u32) -> Result<OwnedFd, Errno> {
         match self.on_mount(path) {
             Some((mount, rest)) => mount.open_or_make_dir(&rest, mode),
@@ -104,7 +104,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Makes a file like [`Root::make_file`], if `find` has not found it.
+    /// Makes a file like [`Root::open_or_make_file`], if `find` has not found it.
     pub(super) fn make_file(&self, path: &CStr, mode: u32) -> Result<OwnedFd, Errno> {
         match self.on_mount(path) {
             Some((mount, rest)) => mount.open_or_make_file(&rest, mode),

@@ -88,7 +88,7 @@ impl From<Error> for SpawnError {
     }
 }
 
-/// Clones the new process, through a helper if the namespaces needs one.
+/// Clones the new process, through a helper if the namespaces need one.
 pub(crate) fn spawn(
     options: &SpawnOptions<'_>,
     mut args: InitArgs,

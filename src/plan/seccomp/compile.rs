@@ -25,7 +25,7 @@ pub fn compile(profile: &LinuxSeccomp, machine: Arch, kernel_flags: c_ulong) -> 
     filter.map(|filter| Filter { warnings, ..filter })
 }
 
-/// What of the profile has no effect, also where it cannot be compiled.
+/// Returns the warnings of a profile, even of one that does not compile.
 pub(crate) fn warnings(profile: &LinuxSeccomp, kernel_flags: c_ulong) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Some(machine) = arch::native() {
@@ -47,7 +47,8 @@ fn compile_with(
     let flags = faults.take(flags::requested(profile, rules.notify, kernel_flags)).unwrap_or_default();
     let program = faults.take(assemble_sections(&rules, &abis)).unwrap_or_default();
     faults.or(())?;
-    // The read that goes with it must be one that waits: an errno for it would be met again and again.
+    // The loop that releases pages reads the fifo. If the filter answers read(2) with an errno, the loop would
+    // spin, so read must be permitted.
     let spares_madvise = rules.never_kills("madvise") && rules.permit("read");
     Ok(Filter {
         program,
@@ -101,7 +102,7 @@ fn admitted(profile: &LinuxSeccomp, machine: Arch, warnings: &mut Vec<String>) -
     Ok(abis)
 }
 
-/// Returns the `AUDIT_ARCH_*` values of these, each once, in their order.
+/// Returns the `AUDIT_ARCH_*` values of `abis`, each once, in the same order.
 fn audits(abis: &[&Abi]) -> Vec<u32> {
     let mut audits = Vec::with_capacity(abis.len());
     for abi in abis {

@@ -1,8 +1,8 @@
-//! The seccomp compiler: from the OCI object to one BPF program, without a system call.
+//! The seccomp compiler: turns `linux.seccomp` into one BPF program, without a system call.
 //!
-//! `compile` goes from the one to the other: `rules` checks the object and takes it apart, `verdicts` computes the answer to each call number on each
-//! architecture, `program` writes the instructions. The verdicts are those of libseccomp as runc uses it
-//! (`tests/seccomp_differential.rs` compares them), with these decisions for rules that meet:
+//! `compile` calls the others in this order: `rules` checks and reads the object, `verdicts` computes the
+//! answer to each call number on each architecture, `program` writes the instructions. The verdicts are those
+//! of libseccomp as runc uses it (`tests/seccomp_differential.rs` compares them). When several rules apply:
 //! - a rule with the default's answer is left out;
 //! - a rule without conditions decides its call alone, the first one if there are several;
 //! - of rules with conditions the first that holds decides;
@@ -37,7 +37,7 @@ pub(crate) const OPERATORS: [&str; 7] = [
     "SCMP_CMP_NE",
 ];
 
-/// The names of all system calls of which there is a number.
+/// The names of all system calls in the table.
 pub(crate) fn system_calls() -> impl Iterator<Item = &'static str> {
     table::TABLE.iter().map(|row| row.0)
 }

@@ -81,8 +81,9 @@ fn calls(rules: &Rules<'_>, abi: &Abi) -> Vec<Call> {
     calls
 }
 
-/// Whether a rule also holds for the way through socketcall or ipc. Its conditions cannot be checked there.
-/// So a rule that forbids forbids the whole call, and one that permits under conditions permits nothing.
+/// Whether the rule is also applied to the socketcall or ipc form of the call, whose arguments the filter
+/// cannot read. There a rule that forbids does so under all conditions, and a rule that permits only under
+/// conditions is left out.
 fn holds_unseen(rule: Rule<'_>, default: Action) -> bool {
     rule.action.is_stricter_than(default)
         || rule.conditions.iter().all(|condition| always_holds(condition, false))

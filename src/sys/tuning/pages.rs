@@ -51,10 +51,10 @@ pub(crate) fn read_byte_releasing_pages(fd: BorrowedFd<'_>) -> Result<()> {
     let ranges = releasable(&mut ranges);
     let mut byte = 0_u8;
     let answer: isize;
-    // SAFETY: as in `release_pages`, and a read of one byte into one byte. All of it is in two pages of code,
-    // that one after the last call is needed for: they get a mapping of their own (by advice that others do
-    // not have), because KERNEL(6.18) brings back as much as the page cache holds in one piece, a megabyte
-    // perhaps, but within a mapping.
+    // SAFETY: as in `release_pages`, and a read of one byte into one byte.
+    //
+    // The code from here to the last system call lies within two pages. MADV_RANDOM splits them into a mapping
+    // of their own. Otherwise KERNEL(6.18) would fault in up to a megabyte around them.
     unsafe {
         std::arch::asm!(
             "lea rdi, [rip + 2f]",

@@ -1,5 +1,5 @@
-//! Words for an id that is in use, and for one that is not: where it was looked for, and where else one is. State roots of
-//! engines and of other runtimes are looked through only then, and for a hint alone.
+//! Errors for an id that is in use or missing, with a hint when another state root has it. The state roots of
+//! engines and of other runtimes are searched only for that hint.
 
 use std::path::{Path, PathBuf};
 
@@ -7,21 +7,21 @@ use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, matched};
 use crate::fail;
 
-/// Directories of which each may have roots in it: with the path from there to the root.
+/// Directories that hold state roots: each entry of the directory, with this path added, may be one.
 const PARENTS: &[(&str, &str)] = &[("/run/containerd/runc", ""), ("/run/docker", "moby")];
-/// State roots by default.
+/// The default state roots of tare, runc and crun.
 const ROOTS: &[&str] = &["/run/tare", "/run/runc", "/run/crun"];
-/// More directories than that in a parent are not looked through.
+/// How many entries of each of `PARENTS` are searched.
 const MOST: usize = 64;
 
-/// The error for an id that is in use in `root`.
+/// Returns the error for an id that is in use in `root`.
 pub(super) fn taken(id: &ContainerId, root: &Path) -> Error {
     let hint = format!("`tare delete {id}` removes a stopped one, `tare delete --force {id}` any");
     let name = id.as_str();
     fail!(Kind::Exists, "{}: {name:?} in {}", matched::ID_IN_USE, root.display()).with_hint(hint)
 }
 
-/// The error for an id that is not in `root`.
+/// Returns the error for an id that is not in `root`.
 pub(super) fn missing(id: &ContainerId, root: &Path) -> Error {
     let name = id.as_str();
     let error = fail!(Kind::NotFound, "{}: {name:?} is not in {}", matched::DOES_NOT_EXIST, root.display());
@@ -31,7 +31,7 @@ pub(super) fn missing(id: &ContainerId, root: &Path) -> Error {
     }
 }
 
-/// A hint that names the first root other than `root` with a container of this id.
+/// Returns a hint that names the first root other than `root` with a container of this id.
 fn find(id: &ContainerId, root: &Path) -> Option<String> {
     let found = roots().into_iter().find(|other| other != root && other.join(id.as_str()).is_dir())?;
     let directory = found.join(id.as_str());
@@ -44,7 +44,8 @@ fn find(id: &ContainerId, root: &Path) -> Option<String> {
     })
 }
 
-/// None of other users: whoever can mount there could keep root waiting.
+/// Returns the state roots to search. Directories of other users are not searched: a FUSE mount there could
+/// block root.
 fn roots() -> Vec<PathBuf> {
     let below = |(parent, rest): &(&str, &str)| {
         let names = std::fs::read_dir(parent).into_iter().flatten().flatten().take(MOST);
