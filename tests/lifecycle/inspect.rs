@@ -80,3 +80,36 @@ fn sessions_and_namespaces_are_told_apart() {
     let text = bundle.tare(&["inspect", &bundle.id]).ok().stdout;
     assert!(text.contains("EXEC SESSIONS") && text.contains("/bin/sleep 99"), "{text}");
 }
+
+/// What a process says of itself is neither read without end nor a way to hide.
+#[test]
+fn a_process_hides_nothing_by_its_name_and_its_arguments_are_cut() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let script = r"printf 'a\377) Z 1' > /proc/$$/comm; echo > /ready; /bin/busybox sleep 100; :";
+    bundle.writable().args(&["/bin/sh", "-c", script, &"x".repeat(100_000)]);
+    bundle.create().ok();
+    bundle.start().ok();
+    crate::support::wait_until("the name", || bundle.rootfs().join("ready").exists());
+    let seen = inspect(&bundle);
+    assert_eq!(seen["unknown"], json!([]));
+    let args = seen["process"]["args"].as_array().unwrap();
+    assert_eq!(args[0], "/bin/sh");
+    let last = args.last().unwrap().as_str().unwrap();
+    assert!(last.len() < 5000 && last.ends_with("x…"), "{} bytes", last.len());
+}
+
+#[test]
+fn a_mount_whose_name_is_not_utf8_hides_no_others() {
+    use std::os::unix::ffi::OsStrExt;
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.writable().args(&["/bin/sleep", "100"]).up();
+    let name = std::ffi::OsStr::from_bytes(b"strange-\xff");
+    std::fs::create_dir(bundle.rootfs().join(name)).unwrap();
+    let mut mount_it = std::process::Command::new("nsenter");
+    mount_it.args(["-t", &bundle.pid(), "-m", "/bin/busybox", "mount", "-t", "tmpfs", "none"]);
+    assert!(mount_it.arg(std::path::Path::new("/").join(name)).status().unwrap().success());
+    let seen = inspect(&bundle);
+    assert_eq!(seen["unknown"], json!([]));
+    assert_eq!(mount(&seen, "/strange-\u{fffd}")["type"], "tmpfs");
+    assert_eq!(mount(&seen, "/proc")["type"], "proc");
+}

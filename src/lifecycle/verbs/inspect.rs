@@ -3,6 +3,7 @@
 
 pub(crate) mod mounts;
 mod namespaces;
+mod proc_files;
 mod process;
 pub(crate) mod usage;
 mod waiting;

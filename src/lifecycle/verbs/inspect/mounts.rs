@@ -11,6 +11,7 @@ use procfs::process::{MountInfo, Process};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::proc_files;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::inroot::Root;
@@ -66,7 +67,7 @@ struct Asked {
 pub(super) fn of_process(pid: i32, config: &[u8]) -> Result<Vec<MountSeen>> {
     let root = Root::open(Path::new(&format!("/proc/{pid}/root"))).context("open the container's root")?;
     let asked = by_mount_id(&root, config)?;
-    let process = Process::new(pid).and_then(|process| process.mountinfo());
+    let process = Process::new(pid).and_then(|process| proc_files::mounts(&process));
     let mounts = process.map_err(|error| fail!(Kind::State, "read /proc/{pid}/mountinfo: {error}"))?.0;
     let by_id: BTreeMap<i32, &MountInfo> = mounts.iter().map(|mount| (mount.mnt_id, mount)).collect();
     let asked = |mount: &MountInfo| u64::try_from(mount.mnt_id).ok().and_then(|id| asked.get(&id));

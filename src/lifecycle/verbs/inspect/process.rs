@@ -6,6 +6,7 @@ use caps::Capability;
 use procfs::process::{Process, Status};
 use serde::Serialize;
 
+use super::proc_files;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
 
@@ -44,10 +45,10 @@ pub(crate) struct Session {
 /// Looks at process `pid`.
 pub(super) fn of_process(pid: i32) -> Result<ProcessSeen> {
     let process = Process::new(pid).map_err(|error| unreadable(pid, &error))?;
-    let status = process.status().map_err(|error| unreadable(pid, &error))?;
+    let status = proc_files::status(&process).map_err(|error| unreadable(pid, &error))?;
     Ok(ProcessSeen {
         pid,
-        args: process.cmdline().unwrap_or_default(),
+        args: proc_files::args(&process),
         uid: status.euid,
         gid: status.egid,
         capabilities: capabilities(&status),
@@ -105,12 +106,14 @@ fn names(bits: u64) -> Vec<String> {
 
 /// Returns the processes among `members` that descend neither from `init` nor from another of these.
 pub(super) fn exec_sessions(members: &[i32], init: i32) -> Vec<Session> {
-    let parents: BTreeMap<i32, i32> =
-        members.iter().filter_map(|&pid| Some((pid, Process::new(pid).ok()?.stat().ok()?.ppid))).collect();
+    let parents: BTreeMap<i32, i32> = members
+        .iter()
+        .filter_map(|&pid| Some((pid, proc_files::stat(&Process::new(pid).ok()?).ok()?.ppid)))
+        .collect();
     let starts_session = |pid: i32, parent: i32| pid != init && !parents.contains_key(&parent);
     let sessions = parents.iter().filter(|&(&pid, &parent)| starts_session(pid, parent));
     let session = |(&pid, &parent): (&i32, &i32)| {
-        let args = Process::new(pid).and_then(|process| process.cmdline()).unwrap_or_default();
+        let args = Process::new(pid).map(|process| proc_files::args(&process)).unwrap_or_default();
         Session { pid, args, parent }
     };
     sessions.map(session).collect()

@@ -2,6 +2,7 @@
 
 use procfs::process::{ProcState, Process};
 
+use super::proc_files;
 use crate::container::Status;
 use crate::lifecycle::load::LoadedContainer;
 
@@ -36,7 +37,7 @@ fn children(pid: i32) -> Vec<i32> {
 }
 
 fn command(process: &Process) -> String {
-    process.cmdline().unwrap_or_default().join(" ")
+    proc_files::args(process).join(" ")
 }
 
 /// Finds processes that neither run nor wait for an event, but are in a state in which signals have no effect
@@ -46,7 +47,7 @@ pub(super) fn of_processes(pids: &[i32]) -> Vec<String> {
 }
 
 fn of_process(process: &Process) -> Option<String> {
-    let (stat, pid) = (process.stat().ok()?, process.pid());
+    let (stat, pid) = (proc_files::stat(process).ok()?, process.pid());
     let told = match stat.state().ok()? {
         ProcState::Waiting => {
             let function = process.wchan().ok().filter(|function| function != "0")?;
@@ -54,7 +55,7 @@ fn of_process(process: &Process) -> Option<String> {
         }
         ProcState::Stopped => format!("is stopped by a signal: kill -CONT {pid}"),
         ProcState::Tracing => {
-            let tracer = process.status().ok()?.tracerpid;
+            let tracer = proc_files::status(process).ok()?.tracerpid;
             format!("is held by the debugger or tracer that is process {tracer}")
         }
         ProcState::Zombie => format!("has ended, and process {} has not asked for its status", stat.ppid),
