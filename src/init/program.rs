@@ -1,7 +1,9 @@
 //! The program of the process: finds it, gives it its environment, executes it.
 
 use std::convert::Infallible;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
@@ -129,6 +131,7 @@ pub(super) fn execute(plan: &ProcessPlan, program: &Program) -> Result<Infallibl
 /// because `create` has ended long ago.
 fn tell(path: &CStr, errno: Errno, why: &str) {
     let colon = if why.is_empty() { "" } else { ": " };
-    let text = format!("exec {}: {}{colon}{why}\n", path.to_string_lossy(), words(errno));
+    let path = refusal::show(Path::new(OsStr::from_bytes(path.to_bytes())));
+    let text = format!("exec {path}: {}{colon}{why}\n", words(errno));
     let _ = nix::unistd::write(standard_streams()[2], text.as_bytes());
 }

@@ -481,3 +481,16 @@ fn a_container_that_is_elsewhere_is_told_with_its_root() {
     let answer = crate::support::run::wait_for(command.env("XDG_RUNTIME_DIR", bundle.path("run")));
     answer.fails(1, &format!("there is one of that ID in {}/tare: tare --root", bundle.path("run")));
 }
+
+/// The container's process tells it to its own standard error, which may be a terminal.
+#[test]
+fn a_name_does_not_command_the_terminal_that_the_reason_goes_to() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    for name in ["a\u{1b}]0;x\u{7}", "a\u{202e}b"] {
+        write(&bundle.rootfs().join("bin").join(name), &format!("#!/no/{name}\n"), 0o755);
+        bundle.args(&[&format!("/bin/{name}")]);
+        let told = bundle.run().told();
+        assert!(told.contains("it needs"), "{told:?}");
+        assert!(!told.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{told:?}");
+    }
+}

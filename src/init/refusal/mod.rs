@@ -16,12 +16,13 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::stat::{FileStat, lstat};
+use nix::sys::stat::{FileStat, fstat, lstat};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, access, geteuid};
 
 use content::Content;
-use text::{mode, show};
+use text::mode;
+pub(super) use text::show;
 use way::{Stop, walk};
 
 /// The kernel follows this many interpreters of interpreters (fs/exec.c).
@@ -42,6 +43,10 @@ pub(super) fn reason(path: &CStr, args: &[CString], env: &[CString], errno: Errn
 /// Returns why the kernel will refuse the program behind `file`, by what it holds: for whoever looks before there is a
 /// container. `exists` says whether a path of the container may be there.
 pub(crate) fn foreseen(file: BorrowedFd<'_>, exists: impl Fn(&Path) -> bool) -> Option<String> {
+    // Opening a device has effects: of some tapes, of a watchdog, which then resets the host.
+    if let Some(other) = text::kind(&fstat(file).ok()?) {
+        return Some(format!("{other}, no program"));
+    }
     // The file that was judged, whatever its name leads to by now.
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let lacks = |needed: &[u8]| {

@@ -5,13 +5,13 @@ use std::path::Path;
 use nix::sys::stat::FileStat;
 
 /// Shows a name as it is, or in quotes if it is not clear where it ends. It never contains characters that
-/// control a terminal.
-pub(super) fn show(path: &Path) -> String {
+/// control a terminal, or turn the direction of writing.
+pub(in crate::init) fn show(path: &Path) -> String {
     let text = path.to_string_lossy();
-    match text.is_empty() || text.chars().any(|letter| letter.is_control() || letter.is_whitespace()) {
-        true => format!("{text:?}"),
-        false => text.into_owned(),
-    }
+    let quoted = format!("{text:?}");
+    let is_plain =
+        !text.is_empty() && !text.contains(char::is_whitespace) && quoted[1..quoted.len() - 1] == *text;
+    if is_plain { text.into_owned() } else { quoted }
 }
 
 /// Shows the mode as chmod(1) takes it.
@@ -28,5 +28,24 @@ pub(super) fn kind(stat: &FileStat) -> Option<&'static str> {
         libc::S_IFSOCK => Some("a socket"),
         libc::S_IFCHR | libc::S_IFBLK => Some("a device"),
         _ => Some("not a file"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_shown_commands_the_terminal() {
+        for (name, shown) in [
+            ("/bin/größe", "/bin/größe"),
+            ("", "\"\""),
+            ("/a b", "\"/a b\""),
+            ("/\u{1b}[31m", "\"/\\u{1b}[31m\""),
+            ("/a\u{202e}b", "\"/a\\u{202e}b\""),
+            ("/a\u{2066}b", "\"/a\\u{2066}b\""),
+        ] {
+            assert_eq!(show(Path::new(name)), shown);
+        }
     }
 }
