@@ -12,6 +12,9 @@ use crate::plan::seccomp::{self, system_calls};
 use crate::plan::{Request, plan_or_warn};
 use crate::spec::{self, ConfigError, Examined, Removed, spelling};
 
+/// Of more faults or warnings than a person reads, not all are told: each is compared with the others.
+const MOST_TOLD: usize = 500;
+
 /// The result of an examination.
 #[derive(Debug, Default)]
 pub(crate) struct Examination {
@@ -40,7 +43,8 @@ pub(crate) fn examine(bytes: &[u8], facts: &Facts, request: &Request<'_>) -> Exa
         ConfigError::new(removed.original(&pointer), with_system_call(message))
     };
     let planned = plan_or_warn(&spec, facts, request, &mut warnings);
-    for fault in planned.err().into_iter().flat_map(Error::parts).map(|part| placed(&part.to_string())) {
+    let parts = planned.err().into_iter().flat_map(Error::parts).take(MOST_TOLD);
+    for fault in parts.map(|part| placed(&part.to_string())) {
         // What the rules have told already, the plan stumbles over again.
         if !found.faults.iter().any(|told| told.concerns(&fault.pointer)) {
             found.faults.push(fault);
@@ -49,7 +53,10 @@ pub(crate) fn examine(bytes: &[u8], facts: &Facts, request: &Request<'_>) -> Exa
     let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     warnings.extend(profile.into_iter().flat_map(|profile| seccomp::warnings(profile, facts.seccomp_flags)));
     if is_whole {
-        found.losses.extend(warnings.iter().map(|warning| placed(warning)));
+        found.losses.extend(warnings.iter().take(MOST_TOLD).map(|warning| placed(warning)));
+        if let Some(more) = warnings.len().checked_sub(MOST_TOLD).filter(|more| *more > 0) {
+            found.losses.push(ConfigError::new("", format!("and {more} more warnings")));
+        }
     }
     found.spec = Some(spec);
     found.removed = removed;

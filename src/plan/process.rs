@@ -1,5 +1,7 @@
 //! `/process`: what create and exec both need to know about the process, ready for execve(2).
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::CString;
 
 use oci_spec::runtime::{Linux, PosixRlimit, PosixRlimitType as Type, Process, Spec, User};
@@ -196,10 +198,14 @@ fn filter(linux: Option<&Linux>, facts: &Facts) -> Result<Option<Filter>> {
 
 fn environment(texts: &[String]) -> Result<Vec<CString>> {
     let mut env: Vec<CString> = Vec::with_capacity(texts.len() + 1);
+    let mut places: HashMap<Vec<u8>, usize> = HashMap::with_capacity(texts.len());
     for text in c_strings(texts, "/process/env")? {
-        match env.iter_mut().find(|known| name(known) == name(&text)) {
-            Some(known) => *known = text,
-            None => env.push(text),
+        match places.entry(name(&text).to_vec()) {
+            Entry::Occupied(place) => env[*place.get()] = text,
+            Entry::Vacant(place) => {
+                place.insert(env.len());
+                env.push(text);
+            }
         }
     }
     Ok(env)

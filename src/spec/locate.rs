@@ -3,6 +3,7 @@
 //! It works on `serde_json`'s raw values, which are slices of the text itself: the address of a value gives
 //! its offset.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
 
@@ -61,40 +62,83 @@ pub(crate) struct Place {
     pub exact: bool,
 }
 
-/// Returns the place of the value at `pointer`, or of the nearest existing value above it. `None` if the
-/// document does not parse.
-pub(crate) fn place(bytes: &[u8], pointer: &str) -> Option<Place> {
-    let root: &RawValue = serde_json::from_slice(bytes).ok()?;
-    let (mut value, mut exact) = (root, true);
-    for token in pointer.split('/').skip(1).take(DEPTH) {
-        let below = match members(value) {
-            Some(members) => member(&members, token),
-            None => token.parse().ok().and_then(|index: usize| items(value)?.get(index).copied()),
-        };
-        let Some(below) = below else {
-            exact = false;
-            break;
-        };
-        value = below;
+/// Finds places in one text. What it has looked into once it remembers, for the next pointer.
+pub(crate) struct Places<'a> {
+    bytes: &'a [u8],
+    root: &'a RawValue,
+    /// The offsets at which lines begin, but for the first.
+    lines: Vec<usize>,
+    /// What is directly below a value, by the value's offset.
+    below: HashMap<usize, Below<'a>>,
+}
+
+/// The members of an object, or the items of an array.
+#[derive(Default)]
+struct Below<'a> {
+    items: Vec<&'a RawValue>,
+    /// Of members of one name the last.
+    named: HashMap<String, &'a RawValue>,
+    in_lower_case: HashMap<String, &'a RawValue>,
+}
+
+impl<'a> Below<'a> {
+    fn of(value: &'a RawValue) -> Self {
+        let mut below = Self { items: items(value).unwrap_or_default(), ..Self::default() };
+        for (name, member) in members(value).into_iter().flatten() {
+            let name = escape(&name);
+            below.in_lower_case.insert(name.to_ascii_lowercase(), member);
+            below.named.insert(name, member);
+        }
+        below
     }
-    let offset = value.get().as_ptr().addr() - bytes.as_ptr().addr();
-    let before = bytes.get(..offset)?;
-    let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
-    let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
-    Some(Place { line, column: offset - line_start + 1, span: offset..offset + value.get().len(), exact })
+
+    /// Returns the item, or the member with that name; otherwise one whose name differs only in case, as Go does.
+    fn get(&self, token: &str) -> Option<&'a RawValue> {
+        let named = self.named.get(token).or_else(|| self.in_lower_case.get(&token.to_ascii_lowercase()));
+        named.or_else(|| self.items.get(token.parse::<usize>().ok()?)).copied()
+    }
+}
+
+impl<'a> Places<'a> {
+    /// `None` if the document does not parse.
+    pub(crate) fn new(bytes: &'a [u8]) -> Option<Self> {
+        let root = serde_json::from_slice(bytes).ok()?;
+        let newlines = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        let lines = newlines.map(|(offset, _)| offset + 1).collect();
+        Some(Self { bytes, root, lines, below: HashMap::new() })
+    }
+
+    /// Returns the place of the value at `pointer`, or of the nearest existing value above it.
+    pub(crate) fn find(&mut self, pointer: &str) -> Place {
+        let (mut value, mut exact) = (self.root, true);
+        for token in pointer.split('/').skip(1).take(DEPTH) {
+            let offset = self.offset(value);
+            let below = self.below.entry(offset).or_insert_with(|| Below::of(value));
+            let Some(below) = below.get(token) else {
+                exact = false;
+                break;
+            };
+            value = below;
+        }
+        let offset = self.offset(value);
+        let line = self.lines.partition_point(|&begin| begin <= offset);
+        let begin = line.checked_sub(1).map_or(0, |before| self.lines[before]);
+        Place { line: line + 1, column: offset - begin + 1, span: offset..offset + value.get().len(), exact }
+    }
+
+    fn offset(&self, value: &RawValue) -> usize {
+        value.get().as_ptr().addr() - self.bytes.as_ptr().addr()
+    }
+}
+
+/// Returns the place of one value, as [`Places::find`]. `None` if the document does not parse.
+fn place(bytes: &[u8], pointer: &str) -> Option<Place> {
+    Some(Places::new(bytes)?.find(pointer))
 }
 
 /// Returns line and column of [`place`].
 pub(super) fn position(bytes: &[u8], pointer: &str) -> Option<(usize, usize)> {
     place(bytes, pointer).map(|place| (place.line, place.column))
-}
-
-/// Returns the last member with that name; otherwise one whose name differs only in case, as Go does.
-fn member<'a>(members: &[(String, &'a RawValue)], token: &str) -> Option<&'a RawValue> {
-    let named = |same: fn(&str, &str) -> bool| {
-        members.iter().rev().find(|(name, _)| same(&escape(name), token)).map(|(_, value)| *value)
-    };
-    named(|name, token| name == token).or_else(|| named(str::eq_ignore_ascii_case))
 }
 
 /// Returns the pointers of members whose name occurred before in their object. `serde_json` refuses such a
@@ -112,12 +156,13 @@ fn collect_repeated(value: &RawValue, pointer: &str, depth: usize, found: &mut V
     for (index, item) in items(value).into_iter().flatten().enumerate() {
         collect_repeated(item, &format!("{pointer}/{index}"), depth, found);
     }
-    let mut seen = std::collections::HashSet::new();
+    let (mut seen, mut repeated) = (HashSet::new(), HashSet::new());
     for (name, below) in members(value).into_iter().flatten() {
         let pointer = format!("{pointer}/{}", escape(&name));
-        if seen.insert(name) {
+        if !seen.contains(&name) {
+            seen.insert(name);
             collect_repeated(below, &pointer, depth, found);
-        } else if !found.contains(&pointer) {
+        } else if repeated.insert(name) {
             found.push(pointer);
         }
     }

@@ -50,7 +50,7 @@ use json_pointer::JsonPointer;
 pub(crate) use capability::capability;
 pub(crate) use config_error::ConfigError;
 pub(crate) use diagnostics::sentences;
-pub(crate) use locate::place;
+pub(crate) use locate::Places;
 pub(crate) use removed::Removed;
 pub use template::template;
 pub(crate) use template::{MASKED, READONLY};

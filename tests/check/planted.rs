@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use nix::sys::stat::{Mode, SFlag};
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Bundle};
@@ -389,5 +390,60 @@ fn what_the_caller_has_no_privilege_for_is_told_as_create_meets_it() {
         bundle.patch(plant);
         let (check, created) = (bundle.tare(&["check"]), bundle.create());
         assert_eq!(check.code, created.code, "{check:?} {created:?}");
+    }
+}
+
+/// Opening a device has effects, and `check` has none.
+#[test]
+fn a_program_that_is_a_device_or_a_pipe_is_told_of_and_not_opened() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    for (kind, why) in
+        [(SFlag::S_IFCHR, "a device"), (SFlag::S_IFIFO, "a FIFO"), (SFlag::S_IFSOCK, "a socket")]
+    {
+        let program = bundle.rootfs().join("bin/program");
+        let _ = std::fs::remove_file(&program);
+        // A device that no driver has.
+        let number = nix::sys::stat::makedev(511, 511);
+        nix::sys::stat::mknod(&program, kind, Mode::from_bits_truncate(0o755), number).unwrap();
+        bundle.args(&["/bin/program"]);
+        let findings = bundle.tare(&["check", "--json"]).json();
+        let message = findings[0]["message"].as_str().unwrap_or_default();
+        assert!(message.contains(&format!("{why}, no program")), "{why}: {findings}");
+    }
+}
+
+/// The work grows with the text and not with its square: all of these take minutes where it does.
+#[test]
+fn a_flood_of_findings_is_cut_and_takes_no_minutes() {
+    let flood = |item: fn(usize) -> Value| Value::from((0..20_000).map(item).collect::<Vec<_>>());
+    let plants: [(&str, &dyn Fn(&mut Value)); 6] = [
+        ("env", &|c| c["process"]["env"] = flood(|n| json!(format!("A{n}=1")))),
+        ("devices", &|c| {
+            c["linux"]["devices"] =
+                flood(|n| json!({"path": format!("/dev/a{n}"), "type": "c", "major": 1, "minor": 3}));
+        }),
+        ("mounts", &|c| {
+            c["mounts"] = flood(
+                |n| json!({"destination": format!("/{n}"), "type": "bind", "source": format!("/no/{n}")}),
+            );
+        }),
+        ("hooks", &|c| c["hooks"] = json!({"poststop": flood(|n| json!({"path": format!("/no/{n}")}))})),
+        ("sysctl", &|c| {
+            c["linux"]["sysctl"] = (0..20_000).map(|n| (format!("net.no{n}"), json!("1"))).collect();
+        }),
+        ("argument", &|c| c["process"]["args"] = json!(["/a".repeat(500_000)])),
+    ];
+    for (name, plant) in plants {
+        let Some(mut bundle) = Bundle::new() else { return };
+        bundle.patch(plant);
+        let begin = std::time::Instant::now();
+        let findings = bundle.tare(&["check", "--json"]).json();
+        assert!(begin.elapsed() < crate::support::timeout(8), "{name}: {:?}", begin.elapsed());
+        let findings = findings.as_array().unwrap();
+        assert!(findings.len() <= 500, "{name}: {}", findings.len());
+        if ["mounts", "hooks", "sysctl"].contains(&name) {
+            let rest = findings.iter().find(|one| one["pointer"] == "").unwrap();
+            assert_eq!(rest["message"], "and 19501 more findings", "{name}");
+        }
     }
 }

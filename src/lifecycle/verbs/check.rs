@@ -20,7 +20,7 @@ use crate::lifecycle::examination::{Examination, all_facts, examine, missing_roo
 use crate::lifecycle::load;
 use crate::lifecycle::options::Globals;
 use crate::plan::Request;
-use crate::spec::{self, ConfigError, Removed};
+use crate::spec::{ConfigError, Places, Removed};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +32,11 @@ pub(crate) enum Severity {
     /// It would be as it is meant; the configuration could be clearer.
     Note,
 }
+
+/// No person reads more, and each is compared with the others.
+const MOST_FINDINGS: usize = 500;
+/// The longest value that is shown, in bytes of the text.
+const LONGEST_VALUE: usize = 4096;
 
 /// One thing that was found, with its place in the file.
 #[derive(Debug, Clone)]
@@ -85,13 +90,16 @@ pub(crate) fn check(bundle: &Path, globals: &Globals) -> Result<Report> {
         ..Request::new(&id, path)
     };
     let examination = examine(&text, &facts, &request);
-    let mut findings = Findings { list: Vec::new(), removed: examination.removed.clone() };
+    let mut findings = Findings { list: Vec::new(), removed: examination.removed.clone(), more: None };
     findings.told(&examination, &facts);
     if let Some(spec) = &examination.spec {
         looks::look(spec, &request, &facts, &mut findings);
     }
-    let mut findings = findings.list;
-    findings.iter_mut().for_each(|finding| place(finding, &text));
+    let mut findings = findings.all();
+    match Places::new(&text) {
+        Some(mut places) => findings.iter_mut().for_each(|finding| place(finding, &text, &mut places)),
+        None => findings.iter_mut().for_each(|finding| place_of_syntax(finding, &text)),
+    }
     findings.sort_by_key(|finding| (finding.line, finding.column, finding.severity));
     // The bundle as it was typed: the path is for whoever reads it.
     let shown = if bundle == Path::new(".") { PathBuf::from(CONFIG) } else { bundle.join(CONFIG) };
@@ -99,28 +107,31 @@ pub(crate) fn check(bundle: &Path, globals: &Globals) -> Result<Report> {
 }
 
 /// Finds the line and the value.
-fn place(finding: &mut Finding, text: &[u8]) {
-    if let Some(place) = spec::place(text, &finding.pointer) {
-        (finding.line, finding.column) = (Some(place.line), Some(place.column));
-        let value = text.get(place.span.clone()).filter(|_| place.exact && !finding.pointer.is_empty());
-        finding.value = value.and_then(|value| serde_json::from_slice(value).ok());
-        finding.span = place.span;
-    } else if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(text) {
-        (finding.line, finding.column) = (Some(error.line()), Some(error.column()));
-        let before: usize = text
-            .split_inclusive(|&byte| byte == b'\n')
-            .take(error.line().saturating_sub(1))
-            .map(<[u8]>::len)
-            .sum();
-        let at = (before + error.column().saturating_sub(1)).min(text.len().saturating_sub(1));
-        finding.span = at..at;
-    }
+fn place(finding: &mut Finding, text: &[u8], places: &mut Places<'_>) {
+    let place = places.find(&finding.pointer);
+    (finding.line, finding.column) = (Some(place.line), Some(place.column));
+    let is_shown = place.exact && !finding.pointer.is_empty() && place.span.len() <= LONGEST_VALUE;
+    let value = text.get(place.span.clone()).filter(|_| is_shown);
+    finding.value = value.and_then(|value| serde_json::from_slice(value).ok());
+    finding.span = place.span;
+}
+
+/// Finds where a text stops being JSON.
+fn place_of_syntax(finding: &mut Finding, text: &[u8]) {
+    let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(text) else { return };
+    (finding.line, finding.column) = (Some(error.line()), Some(error.column()));
+    let lines = text.split_inclusive(|&byte| byte == b'\n').take(error.line().saturating_sub(1));
+    let before: usize = lines.map(<[u8]>::len).sum();
+    let at = (before + error.column().saturating_sub(1)).min(text.len().saturating_sub(1));
+    finding.span = at..at;
 }
 
 /// What was found so far.
 struct Findings {
     list: Vec<Finding>,
     removed: Removed,
+    /// How many are not told, and how bad the worst of these is.
+    more: Option<(usize, Severity)>,
 }
 
 impl Findings {
@@ -136,8 +147,29 @@ impl Findings {
         }
     }
 
+    /// Counts one that is not told, if there are too many.
+    fn is_full(&mut self, severity: Severity) -> bool {
+        let is_full = self.list.len() >= MOST_FINDINGS;
+        if is_full {
+            let (count, worst) = self.more.unwrap_or((0, severity));
+            self.more = Some((count + 1, worst.min(severity)));
+        }
+        is_full
+    }
+
+    fn all(mut self) -> Vec<Finding> {
+        if let Some((count, worst)) = self.more {
+            let worst = self.list.pop().map_or(worst, |last| worst.min(last.severity));
+            self.push(worst, String::new(), format!("and {} more findings", count + 1), None);
+        }
+        self.list
+    }
+
     /// `pointer` leads into the text.
     fn push(&mut self, severity: Severity, pointer: String, mut message: String, host: Option<String>) {
+        if self.is_full(severity) {
+            return;
+        }
         let mut hint = None;
         if let Some(at) = message.find(" (did you mean ").filter(|_| message.ends_with("?)")) {
             hint = Some(message[at + 2..message.len() - 1].to_owned());
@@ -154,6 +186,9 @@ impl Findings {
         pointer: &str,
         message: impl Into<String>,
     ) -> Option<&mut Finding> {
+        if self.is_full(severity) {
+            return None;
+        }
         let pointer = self.removed.original(pointer);
         let is_told = |told: &Finding| {
             told.severity == Severity::Fault && ConfigError::new(&*told.pointer, "").concerns(&pointer)

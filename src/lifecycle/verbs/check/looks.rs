@@ -1,5 +1,6 @@
 //! What the kernel of this host has of what a configuration asks for.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use oci_spec::runtime::{Linux, LinuxNamespaceType as Type, LinuxSeccompAction, LinuxSyscall, Spec};
@@ -231,8 +232,10 @@ fn listener(linux: &Linux, found: &mut Findings) {
 /// Of two nodes of one path, the first is made.
 fn devices(linux: &Linux, found: &mut Findings) {
     let list = linux.devices().as_deref().unwrap_or_default();
+    let mut places: HashMap<&Path, usize> = HashMap::new();
     for (index, device) in list.iter().enumerate() {
-        if let Some(first) = list[..index].iter().position(|other| other.path() == device.path()) {
+        let first = *places.entry(device.path()).or_insert(index);
+        if first != index {
             let message = format!("left out: {} is device {first} already", device.path().display());
             found.loss(&format!("/linux/devices/{index}/path"), message, None);
         }
@@ -301,15 +304,19 @@ fn hard_limit(text: &str, resource: &str) -> Option<u64> {
 /// Of two variables of one name, the last holds.
 fn environment(spec: &Spec, found: &mut Findings) {
     let list = spec.process().as_ref().and_then(|process| process.env().as_deref()).unwrap_or_default();
-    let name = |entry: &String| entry.split('=').next().unwrap_or_default().to_owned();
+    let places: HashMap<&str, usize> =
+        list.iter().enumerate().map(|(index, entry)| (name(entry), index)).collect();
     for (index, entry) in list.iter().enumerate() {
-        let later = list[index + 1..].iter().position(|other| name(other) == name(entry) && other != entry);
-        if let Some(later) = later {
-            let message =
-                format!("{} is set again at /process/env/{}, which holds", name(entry), index + 1 + later);
+        let last = places.get(name(entry)).copied().unwrap_or(index);
+        if list[last] != *entry {
+            let message = format!("{} is set again at /process/env/{last}, which holds", name(entry));
             found.loss(&format!("/process/env/{index}"), message, None);
         }
     }
+}
+
+fn name(variable: &str) -> &str {
+    variable.split('=').next().unwrap_or_default()
 }
 
 fn apparmor(profile: &str, found: &mut Findings) {

@@ -17,6 +17,9 @@ use crate::init::refusal::foreseen;
 use crate::inroot::Root;
 use crate::plan::process::candidates;
 
+/// How many mounts are compared with places of the program.
+const MOST_LOOKS: usize = 1 << 16;
+
 /// Looks for the program in the rootfs. Nothing is said where a mount or a hook may bring it.
 pub(super) fn program(spec: &Spec, bundle: &Path, found: &mut Findings) {
     let (Some(process), Some(root)) = (spec.process(), spec.root()) else { return };
@@ -30,6 +33,12 @@ pub(super) fn program(spec: &Spec, bundle: &Path, found: &mut Findings) {
         return;
     }
     let (names, searched) = candidates(&args, &env);
+    // Nobody means so many: a look at each would take hours.
+    let mounts = spec.mounts().as_ref().map_or(0, Vec::len);
+    let length = names.iter().map(|name| name.as_bytes().len()).max().unwrap_or_default();
+    if length >= libc::PATH_MAX as usize || names.len().saturating_mul(mounts + 1) > MOST_LOOKS {
+        return;
+    }
     let absolute =
         |name: &CString| process.cwd().join(Path::new(std::ffi::OsStr::from_bytes(name.to_bytes())));
     let mut worst = None;
