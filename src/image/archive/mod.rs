@@ -138,7 +138,10 @@ impl<R: Input> Archive<R> {
             })?;
             match header.kind() {
                 b'x' => set_once(&mut pending.extended, self.read_pax_header(header, self.global.clone())?)?,
-                b'g' => self.global = self.read_pax_header(header, self.global.clone())?,
+                b'g' => {
+                    self.global = self.read_pax_header(header, self.global.clone())?;
+                    self.global.check_global()?;
+                }
                 b'L' => set_once(&mut pending.long_name, self.read_long_name(header)?)?,
                 b'K' => set_once(&mut pending.long_link, self.read_long_name(header)?)?,
                 _ => return self.fill_entry(header, pending, entry).map(|()| true),
@@ -266,6 +269,8 @@ impl<R: Input> Archive<R> {
     fn fill_entry(&mut self, header: Header<'_>, pending: PendingHeaders, entry: &mut Entry) -> Result<()> {
         let extended = pending.extended.unwrap_or_else(|| self.global.clone());
         header.name(&mut entry.name);
+        check_agree(pending.long_name.as_ref(), extended.path.as_ref())?;
+        check_agree(pending.long_link.as_ref(), extended.linkpath.as_ref())?;
         replace_if_some(&mut entry.name, pending.long_name);
         replace_if_some(&mut entry.name, extended.path);
         replace_if_some(&mut entry.name, extended.sparse.name.clone());
@@ -284,6 +289,7 @@ impl<R: Input> Archive<R> {
         let filled = attributes.fill(header, entry);
         filled
             .and_then(|()| self.set_size(header, extended.size, &extended.sparse, entry))
+            .and_then(|()| check_sparse(header, &extended.sparse, entry))
             .with_context(|| shown)
     }
 
@@ -419,6 +425,26 @@ fn valid_id(extended: Option<i64>, header: impl FnOnce() -> Result<i64>, what: &
 fn replace_if_some(name: &mut Vec<u8>, by: Option<Vec<u8>>) {
     if let Some(by) = by {
         *name = by;
+    }
+}
+
+/// Refuses a long name of GNU beside another one of pax: some readers take the first, some the other.
+fn check_agree(gnu: Option<&Vec<u8>>, pax: Option<&Vec<u8>>) -> Result<()> {
+    match (gnu, pax) {
+        (Some(gnu), Some(pax)) if gnu != pax => {
+            let (gnu, pax) = (gnu.escape_ascii(), pax.escape_ascii());
+            Err(fail!(Kind::Spec, "an entry has two names: \"{gnu}\" and \"{pax}\""))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses the records of a sparse file before what is none: some readers take the name and the size in them,
+/// and some do not.
+fn check_sparse(header: Header<'_>, sparse: &pax::SparseRecords, entry: &Entry) -> Result<()> {
+    match sparse.is_any() && (entry.sparse.is_none() || header.kind() == b'S') {
+        true => Err(fail!(Kind::Spec, "it has records of a sparse file, and is none")),
+        false => Ok(()),
     }
 }
 

@@ -67,11 +67,30 @@ impl PaxHeader {
         Ok(())
     }
 
+    /// Refuses what a global header says of names, sizes, owners and attributes: readers of POSIX's sort take it
+    /// for all entries that follow, and those of containers (Go's) for none. Times are a matter of taste.
+    pub(super) fn check_global(&self) -> Result<()> {
+        let disputed = [
+            ("path", self.path.is_some()),
+            ("linkpath", self.linkpath.is_some()),
+            ("size", self.size.is_some()),
+            ("uid", self.uid.is_some()),
+            ("gid", self.gid.is_some()),
+            ("SCHILY.xattr", !self.xattrs.is_empty()),
+            ("GNU.sparse", self.sparse.is_any()),
+        ];
+        match disputed.iter().find(|(_, is_set)| *is_set) {
+            Some((what, _)) => {
+                Err(fail!(Kind::Spec, "a global header sets {what}, which some readers take and some do not"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// If an attribute occurs twice, the later one counts (libarchive writes both spellings).
     fn set_xattr(&mut self, name: Vec<u8>, value: Vec<u8>) -> Result<()> {
         self.xattrs.retain(|(known, _)| *known != name);
         self.xattrs.push((name, value));
-        // Global headers add up over a whole archive.
         let held: usize = self.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
         if self.xattrs.len() > limits::MAX_XATTRS || held as u64 > limits::MAX_PAX_HEADER {
             let (most, bytes) = (limits::MAX_XATTRS, limits::MAX_PAX_HEADER);
@@ -82,6 +101,12 @@ impl PaxHeader {
 }
 
 impl SparseRecords {
+    /// Whether there are any.
+    pub(super) fn is_any(&self) -> bool {
+        let numbers = [self.major, self.minor, self.size, self.blocks];
+        self.name.is_some() || !self.map.is_empty() || numbers.iter().any(Option::is_some)
+    }
+
     fn set(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         if self.map.len() > 2 * limits::MAX_SPARSE_RANGES {
             return Err(fail!(

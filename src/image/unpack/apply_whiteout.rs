@@ -23,6 +23,9 @@ impl Tree {
             single.record_whiteout(path);
             return single.apply_whiteout(dir.as_fd(), name);
         }
+        if !self.is_first_whiteout(dir, name) {
+            return Ok(());
+        }
         let kind = match stat(dir, name) {
             Ok(stat) => stat.st_mode & libc::S_IFMT,
             Err(Errno::ENOENT) => return Ok(()),
@@ -48,6 +51,9 @@ impl Tree {
         if let Some(single) = &mut self.single_layer {
             single.hides_all |= is_root;
             return single.make_opaque(own.as_fd());
+        }
+        if !self.is_first_whiteout(dir, c"") {
+            return Ok(());
         }
         remove::contents(own, &|inode, name| self.is_of_current_layer(inode, name)).map(drop)
     }

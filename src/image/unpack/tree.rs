@@ -65,6 +65,9 @@ pub(crate) struct Tree {
     dir_cache: HashMap<Vec<u8>, Rc<Dir>>,
     /// Files of the current layer, as hashes of (directory's inode, name): whiteouts do not remove them.
     created_by_layer: HashSet<u64>,
+    /// What whiteouts of the current layer have removed, in the same form: another one of the same name finds
+    /// nothing of lower layers, and need not look at all that this layer has put there.
+    whiteouts_of_layer: HashSet<u64>,
     /// Keyed anew in each process, so that no image can aim for equal hashes.
     hash: RandomState,
     /// Directories by inode: their path and the times they get when all is in place.
@@ -134,6 +137,7 @@ impl Tree {
             adapter,
             dir_cache: HashMap::new(),
             created_by_layer: HashSet::new(),
+            whiteouts_of_layer: HashSet::new(),
             hash: RandomState::new(),
             dir_times,
             dir_times_bytes: 0,
@@ -174,6 +178,7 @@ impl Tree {
     /// Begins the next layer: its whiteouts remove what was made so far.
     pub(crate) fn begin_layer(&mut self) {
         self.created_by_layer.clear();
+        self.whiteouts_of_layer.clear();
     }
 
     /// Ends a layer: removes the pseudo-links that only its own hard links needed.
@@ -195,6 +200,12 @@ impl Tree {
 
     fn creation_key(&self, dir: u64, name: &CStr) -> u64 {
         self.hash.hash_one((dir, name.to_bytes()))
+    }
+
+    /// Whether this is the first whiteout of `name` in `dir`, or for an empty name of all in it, in this layer.
+    pub(super) fn is_first_whiteout(&mut self, dir: &Dir, name: &CStr) -> bool {
+        let key = self.creation_key(dir.inode, name);
+        self.whiteouts_of_layer.insert(key)
     }
 
     /// Remembers that the current layer has an entry for `name`.
