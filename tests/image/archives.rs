@@ -176,3 +176,36 @@ fn a_configuration_or_layer_that_was_changed_in_a_docker_archive_is_refused() {
         assert!(error.contains(words), "{source}: {error}");
     }
 }
+
+/// A member of this size that is nothing but `byte`, compressed eight million bytes at a time.
+fn junk(byte: u8, millions: usize) -> Vec<u8> {
+    let mut header = file("junk", "").header();
+    header.set_size((millions as u64) << 20);
+    header.set_cksum();
+    let mut block = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::Write::write_all(&mut block, &vec![byte; 8 << 20]).unwrap();
+    [Packing::Gzip.pack(header.as_bytes()), block.finish().unwrap().repeat(millions / 8)].concat()
+}
+
+#[test]
+fn a_compressed_archive_that_is_a_bomb_is_refused() {
+    let (scratch, config) = config("archive-bomb");
+    let docker = Packing::Gzip.pack(&as_docker_archive(&config, Packing::Plain, &json!(null)));
+    let inspect = || {
+        std::process::Command::new("sh")
+            // Blocks of 512 bytes: what is not refused soon ends the program.
+            .args(["-c", "ulimit -f 1000000; exec $IMAGE inspect docker-archive:a.tar"])
+            .env("IMAGE", env!("CARGO_BIN_EXE_tare-image"))
+            .env("TMPDIR", scratch.path())
+            .current_dir(scratch.path())
+            .output()
+            .unwrap()
+    };
+    fs::write(scratch.join("a.tar"), [junk(b'x', 2000), docker.clone()].concat()).unwrap();
+    let error = stderr(&inspect());
+    assert!(error.contains("more than 200 times") && error.contains("hint: if you trust it"), "{error}");
+    // Zeros take no place.
+    fs::write(scratch.join("a.tar"), [junk(0, 400), docker].concat()).unwrap();
+    let output = inspect();
+    assert!(output.status.success(), "{}", stderr(&output));
+}

@@ -219,22 +219,23 @@ impl Input for SeekingInput<'_> {
 }
 
 /// Returns the file itself, or a temporary file with its decompressed content.
-fn decompress_if_needed(mut file: File) -> Result<File> {
+fn decompress_if_needed(file: File) -> Result<File> {
     let mut start = [0; 4];
     let count = file.read_at(&mut start, 0).context("read")?;
     match Compression::from_magic(&start[..count]) {
         Compression::Plain => Ok(file),
-        Compression::Gzip => decompress_to_temporary(MultiGzDecoder::new(BufReader::new(&mut file))),
+        Compression::Gzip => decompress_to_temporary(MultiGzDecoder::new(BufReader::new(&file)), &file),
         Compression::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::new(&mut file).context("zstd")?;
+            let mut decoder = zstd::stream::read::Decoder::new(&file).context("zstd")?;
             decoder.window_log_max(limits::MAX_ZSTD_WINDOW_LOG).context("zstd")?;
-            decompress_to_temporary(decoder)
+            decompress_to_temporary(decoder, &file)
         }
     }
 }
 
-fn decompress_to_temporary(mut from: impl Read) -> Result<File> {
-    let most = Limits::default().size;
+/// Decompresses to a file without a name; blocks of zeros become holes. `packed` is read by `from`.
+fn decompress_to_temporary(mut from: impl Read, mut packed: &File) -> Result<File> {
+    let limits = Limits::default();
     let dir = std::env::temp_dir();
     let place = || format!("decompress to {}", dir.display());
     let options = || {
@@ -247,17 +248,53 @@ fn decompress_to_temporary(mut from: impl Read) -> Result<File> {
     };
     let mut file = options().with_context(place)?;
     let mut buffer = vec![0; 128 << 10];
-    let mut total = 0;
+    let (mut total, mut zeros) = (0, 0);
     loop {
-        let count = from.read(&mut buffer).map_err(from_io_error)?;
+        let count = fill(&mut from, &mut buffer)?;
+        total += count as u64;
         if count == 0 {
+            file.set_len(total).with_context(place)?;
             file.seek(SeekFrom::Start(0)).with_context(place)?;
             return Ok(file);
         }
-        total += count as u64;
-        if total > most {
-            return Err(fail!(Kind::Spec, "is larger than {most} bytes decompressed"));
+        if total > limits.size {
+            return Err(fail!(Kind::Spec, "is larger than {} bytes decompressed", limits.size));
         }
-        file.write_all(&buffer[..count]).with_context(place)?;
+        let mut rest = &buffer[..count];
+        while !rest.is_empty() {
+            let (length, is_zero) = leading_run(rest);
+            if is_zero {
+                zeros += length as u64;
+                file.seek_relative(length.cast_signed() as i64).with_context(place)?;
+            } else {
+                file.write_all(&rest[..length]).with_context(place)?;
+            }
+            rest = &rest[length..];
+        }
+        let read = packed.stream_position().with_context(place)?;
+        limits::check_ratio(read, total - zeros, &limits).map_err(|error| {
+            fail!(error.kind(), "{error}")
+                .with_hint("if you trust it, decompress it, and name what comes out")
+        })?;
     }
+}
+
+/// The length of the start of `bytes` that is only blocks of zeros (true), or only other blocks (false).
+fn leading_run(bytes: &[u8]) -> (usize, bool) {
+    const BLOCK: usize = 4096;
+    let is_zero = |block: &[u8]| block.iter().all(|&byte| byte == 0);
+    let first = is_zero(&bytes[..bytes.len().min(BLOCK)]);
+    (bytes.chunks(BLOCK).take_while(|block| is_zero(block) == first).map(<[u8]>::len).sum(), first)
+}
+
+/// Reads until the buffer is full or the input ends.
+fn fill(from: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match from.read(&mut buffer[filled..]).map_err(from_io_error)? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Ok(filled)
 }
