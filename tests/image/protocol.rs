@@ -224,3 +224,75 @@ fn a_registry_may_have_an_ipv6_address() {
     let token = registry.requests().into_iter().find(|request| request.starts_with("GET /token")).unwrap();
     assert!(token.contains("dXNlcjpzZWNyZXQ="), "{token}");
 }
+
+/// A server that sends these headers, and then a blank from time to time.
+fn slow(status: &str, start: &str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let head = format!("HTTP/1.1 {status}\r\ncontent-length: 100000\r\n{start}\r\n");
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, head) = (client.unwrap(), head.clone());
+            std::thread::spawn(move || {
+                use std::io::{Read, Write};
+                let _ = client.read(&mut [0; 8192]);
+                let _ = client.write_all(head.as_bytes());
+                while client.write_all(b" ").is_ok() {
+                    std::thread::sleep(std::time::Duration::from_millis(200));
+                }
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn a_document_that_comes_byte_by_byte_is_not_waited_for() {
+    let scratch = Scratch::new("slow-document");
+    for (status, words) in [("200 OK", "more than 1 seconds for a document"), ("500 Oh", "answers 500")] {
+        let port = slow(status, "content-type: application/vnd.oci.image.manifest.v1+json\r\n");
+        let name = format!("docker://127.0.0.1:{port}/test:v1");
+        for verb in ["inspect", "list"] {
+            let began = std::time::Instant::now();
+            let output = std::process::Command::new("timeout")
+                .args([
+                    "20",
+                    env!("CARGO_BIN_EXE_tare-image"),
+                    verb,
+                    PLAIN,
+                    "--retries",
+                    "0",
+                    "--timeout",
+                    "1",
+                ])
+                .arg(&name)
+                .current_dir(scratch.path())
+                .output()
+                .unwrap();
+            let error = stderr(&output);
+            assert!(error.contains(words), "{status} {verb}: {error} after {:?}", began.elapsed());
+        }
+    }
+    // A token server is no better than a registry.
+    let token = slow("200 OK", "content-type: application/json\r\n");
+    let registry = Listener::start(move |_| {
+        let realm = format!("www-authenticate: Bearer realm=\"http://127.0.0.1:{token}/token\"\r\n");
+        empty("401 Unauthorized", &realm)
+    });
+    let name = format!("docker://127.0.0.1:{}/test:v1", registry.port);
+    let output = std::process::Command::new("timeout")
+        .args([
+            "20",
+            env!("CARGO_BIN_EXE_tare-image"),
+            "inspect",
+            PLAIN,
+            "--retries",
+            "0",
+            "--timeout",
+            "1",
+            &name,
+        ])
+        .output()
+        .unwrap();
+    assert!(stderr(&output).contains("more than 1 seconds for a document"), "{}", stderr(&output));
+}

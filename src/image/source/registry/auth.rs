@@ -2,6 +2,7 @@
 //! it.
 
 use std::io::{Cursor, Read};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -10,10 +11,11 @@ use ureq::http::{Method, Uri};
 
 use super::access::Credentials;
 use super::client::{self, Attempt, Call, Client, RequestBody};
-use super::url;
+use super::{document, url};
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::image::document::manifest::parse_json_of_go;
+use crate::image::io_error::from_io_error;
 
 /// The largest answer of a token server in bytes; tokens have a few kilobytes.
 const TOKEN_BYTES: u64 = 1 << 20;
@@ -116,9 +118,11 @@ fn fetch_token(
 ) -> Result<Authorization> {
     client::with_retries(&client::shown(realm), retries, || {
         match send_token_request(client, realm, service, scope, credentials)? {
-            Ok((response, _)) if response.status().is_success() => read_token(response).map(Attempt::Done),
+            Ok((response, _)) if response.status().is_success() => {
+                read_token(response, client.timeout()).map(Attempt::Done)
+            }
             Ok((response, _)) => Attempt::refused(response, |response| {
-                client::status_error("the token server", Kind::Denied, response)
+                client::status_error("the token server", Kind::Denied, response, client.timeout())
             }),
             Err(error) => Attempt::unanswered(&error),
         }
@@ -168,9 +172,10 @@ fn send_token_request(
     })
 }
 
-fn read_token(response: ureq::http::Response<ureq::Body>) -> Result<Authorization> {
-    let mut body = Vec::new();
-    response.into_body().into_reader().take(TOKEN_BYTES).read_to_end(&mut body)?;
+fn read_token(response: ureq::http::Response<ureq::Body>, within: Duration) -> Result<Authorization> {
+    let body = document::read(response.into_body().into_reader(), TOKEN_BYTES, within)
+        .map_err(from_io_error)
+        .context("read the token")?;
     let token: TokenResponse =
         // The parser's words for a value of the wrong type quote it, and it may be a token.
         parse_json_of_go(&body).map_err(|_| fail!(Kind::Spec, "the token server's answer has no token"))?;

@@ -15,7 +15,7 @@ use ureq::{Agent, Body, SendBody};
 
 use super::access::Access;
 use super::tls_connector::{self, TlsConnector};
-use super::{proxy, tls, url};
+use super::{document, proxy, tls, url};
 use crate::error::{Error, Kind, Result};
 use crate::{fail, log};
 
@@ -73,6 +73,11 @@ impl Client {
             Self { registry: registry.to_ascii_lowercase(), insecure, access: access.clone(), agents };
         client.agent(&client.registry)?;
         Ok(client)
+    }
+
+    /// How long a server may be silent, and take for a document.
+    pub(super) fn timeout(&self) -> Duration {
+        self.access.timeout
     }
 
     pub(super) fn insecure(&self) -> bool {
@@ -322,15 +327,15 @@ fn retry_after(response: &Response<Body>) -> Option<Duration> {
 
 /// Turns a failed response of `who` into an error, with the server's own message where it has one
 /// (distribution-spec, "Error Codes"). `refusal` is the kind of error that 401 and 403 are.
-pub(super) fn status_error(who: &str, refusal: Kind, response: Response<Body>) -> Error {
+pub(super) fn status_error(who: &str, refusal: Kind, response: Response<Body>, within: Duration) -> Error {
     let status = response.status();
     let kind = match status.as_u16() {
         401 | 403 => refusal,
         404 => Kind::NotFound,
         _ => Kind::Unsupported,
     };
-    let mut body = Vec::new();
-    let _ = response.into_body().into_reader().take(ERROR_BODY_BYTES).read_to_end(&mut body);
+    let body = document::read(response.into_body().into_reader(), ERROR_BODY_BYTES, within);
+    let body = body.unwrap_or_default();
     let message = error_message(&body).map_or_else(String::new, |message| format!(": {message}"));
     let reason = status.canonical_reason().unwrap_or("unknown status").to_lowercase();
     fail!(kind, "{who} answers {} ({reason}){message}", status.as_u16())

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use ureq::http::{Method, StatusCode, Uri};
 
@@ -126,6 +127,10 @@ impl Endpoint {
         &self.repository
     }
 
+    pub(super) fn timeout(&self) -> Duration {
+        self.client.timeout()
+    }
+
     pub(crate) fn retries(&self) -> u32 {
         self.retries
     }
@@ -218,10 +223,10 @@ impl Endpoint {
     /// logging in does not help against a refusal by another server.
     fn status_error(&self, response: ureq::http::Response<ureq::Body>, url: &Uri) -> Error {
         if self.is_registry(url) {
-            return client::status_error("the registry", Kind::Denied, response);
+            return client::status_error("the registry", Kind::Denied, response, self.timeout());
         }
         let who = format!("{}, where the registry leads,", url::host_and_port(url));
-        client::status_error(&who, Kind::Unsupported, response)
+        client::status_error(&who, Kind::Unsupported, response, self.timeout())
     }
 
     /// Answers the challenge of a 401 with the user's credentials.

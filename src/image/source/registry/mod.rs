@@ -15,6 +15,7 @@ mod pull;
 /// Reads one blob over as many connections as it takes.
 mod blob_reader;
 /// Sends requests about one repository, with retries and authorization.
+mod document;
 mod endpoint;
 /// Answers the challenge of a 401.
 mod auth;

@@ -3,17 +3,20 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{Cursor, Read};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use oci_spec::image::{Descriptor, Digest, MediaType};
 
 use super::access::Access;
 use super::blob_reader::BlobReader;
+use super::document;
 use super::endpoint::{Endpoint, Response};
 use super::name::{ImageName, parse_name};
 use super::registries_conf::RegistriesConf;
 use crate::error::{Context, Kind, Result};
 use crate::image::blob::digest;
 use crate::image::document::manifest::document_kind;
+use crate::image::io_error::from_io_error;
 use crate::image::limits;
 use crate::image::source::interface::ImageSource;
 use crate::{fail, log};
@@ -95,7 +98,7 @@ fn request_manifest(endpoint: &Arc<Endpoint>, reference: &str) -> Result<(Vec<u8
         // Media types are the same in any case (RFC 6838); the constants they are compared with have small
         // letters.
         .map(|name| name.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-    let bytes = read_manifest_body(response)?;
+    let bytes = read_manifest_body(response, endpoint.timeout())?;
     if let Some(claimed) = claimed {
         let mut hasher = digest::Hasher::for_digest(&claimed)?;
         hasher.update(&bytes);
@@ -128,12 +131,9 @@ fn decide_media_type(bytes: &[u8], named: Option<String>) -> Result<MediaType> {
     Ok(media_type)
 }
 
-fn read_manifest_body(response: Response) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    response
-        .into_reader()
-        .take(limits::MAX_MANIFEST + 1)
-        .read_to_end(&mut bytes)
+fn read_manifest_body(response: Response, within: Duration) -> Result<Vec<u8>> {
+    let bytes = document::read(response.into_reader(), limits::MAX_MANIFEST, within)
+        .map_err(from_io_error)
         .context("read the manifest")?;
     if bytes.len() as u64 > limits::MAX_MANIFEST {
         return Err(fail!(Kind::Spec, "the manifest is larger than {} bytes", limits::MAX_MANIFEST));
@@ -179,7 +179,8 @@ fn request_tags(endpoint: &Arc<Endpoint>, page: &str) -> Result<(Vec<String>, Op
     }
     let response = endpoint.get(page, &[])?;
     let next = response.header("link").and_then(next_page);
-    let page: Page = crate::image::document::manifest::parse_json(&read_manifest_body(response)?)?;
+    let page: Page =
+        crate::image::document::manifest::parse_json(&read_manifest_body(response, endpoint.timeout())?)?;
     Ok((page.tags.unwrap_or_default(), next))
 }
 
