@@ -281,3 +281,37 @@ fn directories_with_long_names_take_little_memory_and_keep_their_times() {
         assert_eq!(std::os::unix::fs::MetadataExt::mtime(&about), (TIME + number).cast_signed(), "{number}");
     }
 }
+
+#[test]
+fn a_lock_that_cannot_be_given_back_is_no_reason_to_break_down() {
+    use seccompiler::{
+        SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    };
+    let scratch = Scratch::new("unlock");
+    image(&scratch, &[&[file("a", "x")]]);
+    // As a file server that is gone: LOCK_UN (8) fails.
+    let unlock = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, 8).unwrap();
+    let rules = [(nix::libc::SYS_flock, vec![SeccompRule::new(vec![unlock]).unwrap()])].into();
+    let fails = SeccompAction::Errno(nix::libc::EIO.cast_unsigned());
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, fails, arch).unwrap();
+    let program: seccompiler::BpfProgram = filter.try_into().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            seccompiler::apply_filter(&program).unwrap();
+            for args in [
+                &["unpack", "oci:image", "bundle"][..],
+                &["remove", "bundle"],
+                &["unpack", "--overlay", "--store", "store", "oci:image", "shared"],
+                &["umount", "shared"],
+                &["remove", "shared"],
+                &["prune", "--store", "store"],
+                &["pull", "oci:image", "oci:copy"],
+                &["pull", "oci:image", "oci-archive:copy.tar"],
+            ] {
+                let output = scratch.run(args);
+                assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+            }
+        });
+    });
+}

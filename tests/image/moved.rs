@@ -177,3 +177,60 @@ fn several_mounts_of_a_bundle_at_once_are_one() {
         assert_eq!(mounts(&place), 1, "round {round}");
     }
 }
+
+/// The names in the bundle that begin with a dot.
+fn hidden(scratch: &Scratch) -> Vec<String> {
+    names(&scratch.join("bundle")).into_iter().filter(|name| name.starts_with('.')).collect()
+}
+
+#[test]
+fn a_look_at_the_layers_makes_nothing_in_the_bundle() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("needs root");
+    }
+    let scratch = Scratch::new("no-scratch");
+    image(&scratch, &[&[dir("d"), file("d/a", "1")], &[file("b", "2")]]);
+    shared(&scratch, "bundle");
+    fs::write(scratch.join("bundle/rootfs/d/a"), "changed").unwrap();
+    let expected = ok(&scratch, &["diff", "bundle"]);
+    assert!(expected.contains("/d/a"), "{expected}");
+    // In a directory that nothing can be made in; with the old way to mount too.
+    let chattr = |flag: &str| {
+        let status = Command::new("mount")
+            .args(["-o", flag, "--bind", "bundle", "bundle"])
+            .current_dir(scratch.path())
+            .status();
+        assert!(status.unwrap().success());
+    };
+    let read_only = |run: &dyn Fn() -> std::process::Output| {
+        chattr("ro");
+        let output = run();
+        nix::mount::umount2(&scratch.join("bundle"), nix::mount::MntFlags::MNT_DETACH).unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+        assert_eq!(hidden(&scratch), [""; 0]);
+    };
+    read_only(&|| scratch.run(&["diff", "bundle"]));
+    read_only(&|| without_call(nix::libc::SYS_fsopen, || scratch.run(&["diff", "bundle"])));
+}
+
+#[test]
+fn an_archive_that_appears_meanwhile_is_not_replaced() {
+    for form in ["oci-archive", "docker-archive"] {
+        let scratch = Scratch::new("appears");
+        let served = Arc::new(Served::new(&scratch));
+        let base = scratch.path().to_owned();
+        let registry = Listener::start(move |request| {
+            if base.join(".copy.tar.partial").exists() {
+                fs::write(base.join("copy.tar"), "mine").unwrap();
+            }
+            served.reply(&path_of(request))
+        });
+        let name = format!("docker://127.0.0.1:{}/test:v1", registry.port);
+        let output =
+            scratch.run(&["pull", "-q", "--tls-verify=false", &name, &format!("{form}:copy.tar:x:t")]);
+        assert!(stderr(&output).contains("copy.tar exists"), "{form}: {}", stderr(&output));
+        assert_eq!(fs::read_to_string(scratch.join("copy.tar")).unwrap(), "mine");
+        assert_eq!(names(scratch.path()), ["copy.tar", "image"], "{form}");
+    }
+}

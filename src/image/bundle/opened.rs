@@ -21,7 +21,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::image::changes;
 use crate::image::document::manifest;
-use crate::image::filesystem::dir::{fd_path, open_dir, proc_path};
+use crate::image::filesystem::dir::{fd_path, open_dir};
 use crate::image::source::reference::Reference;
 use crate::image::store::BUNDLE_INFO;
 use crate::inroot::c_string;
@@ -88,11 +88,6 @@ impl Bundle {
     /// A path of the bundle for system calls: it begins at the descriptor.
     pub(crate) fn fd_path(&self) -> PathBuf {
         fd_path(self.dir.as_fd())
-    }
-
-    /// A path of `name` in the bundle for system calls.
-    pub(super) fn path_of(&self, name: &CStr) -> std::ffi::CString {
-        proc_path(self.dir.as_fd(), name)
     }
 
     /// Opens a directory of the bundle, or what is mounted there.

@@ -3,13 +3,11 @@
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
-use nix::sys::stat::{Mode, fstat, mkdirat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::sys::stat::fstat;
 
 use super::opened::{self, Bundle};
 use super::staging::{StagingDir, wait_for_lock};
@@ -146,18 +144,8 @@ pub(super) fn changes(
 ) -> Result<Changes> {
     let layers = Layers::open(overlay)?;
     let upper = bundle.open_dir(c"upper")?;
-    let scratch = c_string(format!(".below-{}", std::process::id()).as_bytes())?;
-    let place = || format!("make {}", bundle.shown().join(".below").display());
-    mkdirat(bundle.dir(), scratch.as_c_str(), Mode::S_IRWXU).with_context(place)?;
-    let path = bundle.path_of(&scratch);
-    let below = LayersBelow {
-        lowers: &layers.trees,
-        userxattr: bundle.info().rootless.is_some(),
-        scratch: Path::new(std::ffi::OsStr::from_bytes(path.to_bytes())),
-    };
-    let found = changes::of_overlay(upper, &bundle.shown().join("upper"), &below, owners, record);
-    let _ = unlinkat(bundle.dir(), scratch.as_c_str(), UnlinkatFlags::RemoveDir);
-    found
+    let below = LayersBelow { lowers: &layers.trees, userxattr: bundle.info().rootless.is_some() };
+    changes::of_overlay(upper, &bundle.shown().join("upper"), &below, owners, record)
 }
 
 /// The trees of a bundle's layers.

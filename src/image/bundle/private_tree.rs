@@ -3,8 +3,6 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use nix::unistd::{UnlinkatFlags, unlinkat};
-
 use super::staging::StagingDir;
 use super::{BundleInfo, UnpackOptions, runtime_config};
 use crate::error::{Context, Result};
@@ -55,10 +53,8 @@ fn copy_from_store(image: &Image, staging: &StagingDir, options: &UnpackOptions)
     };
     let ids =
         image.config.rootfs().diff_ids().iter().map(|id| digest::parse(id)).collect::<Result<Vec<_>>>()?;
-    staging.mkdir(c"scratch", 0o700)?;
     let rootfs = staging.open_dir(c"rootfs")?;
-    let copied = reflink_copy::copy_tree(store, &ids, &fd_path(rootfs.as_fd()), &staging.path_of(c"scratch"));
-    unlinkat(staging.dir(), c"scratch", UnlinkatFlags::RemoveDir).context("remove scratch")?;
+    let copied = reflink_copy::copy_tree(store, &ids, &fd_path(rootfs.as_fd()));
     let is_copied = copied.context("copy the layers that are in the store")?;
     if is_copied {
         options.progress.plan(image.manifest.layers());

@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, open, openat, renameat};
+use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, unlinkat};
 
@@ -23,7 +23,8 @@ use super::opened;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::image::changes;
-use crate::image::filesystem::dir::{fd_path, open_dir, proc_path};
+use crate::image::filesystem::dir::{open_dir, proc_path};
+use crate::image::filesystem::lock::Lock;
 use crate::image::filesystem::xattrs::drop_inherited_acl;
 use crate::image::filesystem::{overlay, remove};
 use crate::inroot::c_string;
@@ -34,7 +35,7 @@ use crate::sys::file::rename_new;
 pub(super) struct StagingDir {
     /// The directory that the bundle will be in.
     parent: OwnedFd,
-    lock: Flock<OwnedFd>,
+    lock: Lock<OwnedFd>,
     /// `.NAME.partial`, beside the destination.
     path: PathBuf,
     name: CString,
@@ -103,12 +104,6 @@ impl StagingDir {
     /// The path that `name` in the staging directory was made at, for messages.
     pub(super) fn shown(&self, name: &CStr) -> PathBuf {
         self.path.join(std::ffi::OsStr::from_bytes(name.to_bytes()))
-    }
-
-    /// The path of `name` in the staging directory, for system calls: it begins at the descriptor. Nobody
-    /// else can write in the directory, so the name stays.
-    pub(super) fn path_of(&self, name: &CStr) -> PathBuf {
-        fd_path(self.dir().as_fd()).join(std::ffi::OsStr::from_bytes(name.to_bytes()))
     }
 
     /// Opens a directory in the staging directory, or what is mounted there.
@@ -184,6 +179,7 @@ impl StagingDir {
 
     /// Removes the staging directory after a failure. Errors are ignored: the failure itself is reported.
     pub(super) fn discard(self) {
+        let _ = overlay::detach(&proc_path(self.dir().as_fd(), c"rootfs"));
         let _ = remove::empty(self.dir());
         if leads_to(&self.parent, &self.name, self.dir()).unwrap_or(false) {
             let _ = unlinkat(&self.parent, self.name.as_c_str(), UnlinkatFlags::RemoveDir);
@@ -261,11 +257,12 @@ pub(super) fn rename_dir(
     rename: impl Fn(&CStr, &CStr) -> nix::Result<()>,
 ) -> Result<()> {
     rename(name, new)?;
-    if leads_to(parent, new, dir)? {
+    let is_ours = leads_to(parent, new, dir);
+    if matches!(is_ours, Ok(true)) {
         return Ok(());
     }
     let _ = rename_to_free(parent, new, name);
-    Err(replaced())
+    is_ours.and_then(|_| Err(replaced()))
 }
 
 /// Renames `name` to `new`, both in `parent`, where nothing has the new name.
@@ -282,21 +279,21 @@ fn replaced() -> Error {
     error.with_hint("somebody who may write to the directory above has moved it: choose another place")
 }
 
-pub(super) fn lock(dir: OwnedFd) -> Result<Flock<OwnedFd>> {
-    Flock::lock(dir, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+pub(super) fn lock(dir: OwnedFd) -> Result<Lock<OwnedFd>> {
+    Lock::try_now(dir).map_err(|errno| match errno {
         Errno::EWOULDBLOCK => fail!(Kind::Exists, "another process is at work there"),
         errno => errno.into(),
     })
 }
 
 /// Locks a bundle as `lock` does, and waits for the process that is at work there.
-pub(super) fn wait_for_lock(dir: &OwnedFd) -> Result<Flock<OwnedFd>> {
+pub(super) fn wait_for_lock(dir: &OwnedFd) -> Result<Lock<OwnedFd>> {
     let own = dir.try_clone().context("lock the bundle")?;
-    Flock::lock(own, FlockArg::LockExclusive).map_err(|(_, errno)| errno).context("lock the bundle")
+    Lock::wait(own).context("lock the bundle")
 }
 
 /// Makes and locks the staging directory, empty.
-fn make_locked_dir(parent: &OwnedFd, name: &CStr) -> Result<Flock<OwnedFd>> {
+fn make_locked_dir(parent: &OwnedFd, name: &CStr) -> Result<Lock<OwnedFd>> {
     let lock = loop {
         match mkdirat(parent, name, Mode::S_IRWXU) {
             Ok(()) | Err(Errno::EEXIST) => {}
@@ -323,7 +320,7 @@ fn make_locked_dir(parent: &OwnedFd, name: &CStr) -> Result<Flock<OwnedFd>> {
 /// # Errors
 ///
 /// `Kind::Exists` if another process has locked it, or if it is not the leftover of a run by this user.
-pub(super) fn lock_ours(parent: &OwnedFd, name: &CStr) -> Result<Option<Flock<OwnedFd>>> {
+pub(super) fn lock_ours(parent: &OwnedFd, name: &CStr) -> Result<Option<Lock<OwnedFd>>> {
     let foreign = || {
         let error = fail!(Kind::Exists, "it is there already, and not what an earlier run of this user left");
         error.with_hint("look at it, and remove it by hand if nobody needs it")

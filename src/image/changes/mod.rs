@@ -100,9 +100,6 @@ pub(crate) struct LayersBelow<'a> {
     pub(crate) lowers: &'a [PathBuf],
     /// The mount option of this name.
     pub(crate) userxattr: bool,
-    /// An empty directory, which kernels without the mount API need as the mount point of a view of the
-    /// layers.
-    pub(crate) scratch: &'a Path,
 }
 
 /// Writes a record of the open tree as it is now, for a later comparison.

@@ -29,9 +29,9 @@ pub(super) fn changes(
     owners: Owners,
     record: Record,
 ) -> Result<Changes> {
-    let &LayersBelow { lowers, userxattr, scratch } = layers;
+    let &LayersBelow { lowers, userxattr } = layers;
     let marks: &'static CStr = if userxattr { c"user.overlay." } else { c"trusted.overlay." };
-    let below = Overlay { lowers, upper: None, userxattr, mapped: None }.view(scratch)?;
+    let below = Overlay { lowers, upper: None, userxattr, mapped: None }.view()?;
     let below = openat(below.as_fd(), c".", DIR, Mode::empty()).context("open the layers below")?;
     // An overlay of several layers hides its own attributes; a single layer is read directly, with them. An
     // image may have the same layer several times, and `view` uses it once.

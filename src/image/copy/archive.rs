@@ -7,7 +7,8 @@ use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, OFlag, openat};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use oci_spec::image::Descriptor;
 use serde_json::json;
@@ -15,17 +16,18 @@ use tar::{EntryType, Header};
 
 use super::layout::{OCI_LAYOUT, empty_index, index_entry};
 use super::{CopySource, ReadToEnd, copy_bytes};
-use crate::error::{Context, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::image::blob::compression::{Compression, Decompressed};
 use crate::image::blob::digest::{self, VerifyingReader};
 use crate::image::filesystem::directory::Directory;
+use crate::image::filesystem::lock::Lock;
 use crate::image::io_error::from_io_error;
 
 /// A tar file that is being written: `.NAME.partial` beside its destination.
 struct Output {
     builder: tar::Builder<BufWriter<File>>,
-    _lock: Flock<File>,
+    _lock: Lock<File>,
     dir: Directory,
     temporary: OsString,
     path: PathBuf,
@@ -33,17 +35,17 @@ struct Output {
 
 impl Output {
     fn create(path: &Path) -> Result<Self> {
-        let check = || match path.exists() {
-            true => Err(fail!(Kind::Exists, "{} exists", path.display())),
-            false => Ok(()),
-        };
-        check()?;
         let name = path.file_name().ok_or_else(|| fail!(Kind::Usage, "the path names no file"))?;
         let mut temporary = OsString::from(".");
         temporary.push(name);
         temporary.push(".partial");
         let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
         let dir = Directory::open(parent.unwrap_or_else(|| Path::new(".")))?;
+        let check = || match dir.stat_of(name)? {
+            Some(_) => Err(exists(path)),
+            None => Ok(()),
+        };
+        check()?;
         let lock = dir.lock_partial(&temporary, 0o644)?;
         // Another process may have made it while this one waited for the lock.
         check().inspect_err(|_| drop(dir.remove_file(&temporary)))?;
@@ -104,8 +106,17 @@ impl Output {
             out.get_ref().sync_all()
         };
         finish().with_context(|| format!("write {}", self.path.display()))?;
-        self.dir.rename(&self.temporary, self.path.file_name().unwrap_or_default())
+        // What somebody has put there meanwhile stays.
+        let name = self.path.file_name().unwrap_or_default();
+        match self.dir.rename_new(&self.temporary, name) {
+            Err(error) if error.errno() == Some(Errno::EEXIST) => Err(exists(&self.path)),
+            renamed => renamed,
+        }
     }
+}
+
+fn exists(path: &Path) -> Error {
+    fail!(Kind::Exists, "{} exists", path.display())
 }
 
 /// Makes the file at `path` from the members that `fill` adds; after a failure there is no file.

@@ -8,7 +8,6 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use nix::fcntl::{Flock, FlockArg};
 use oci_spec::image::{ANNOTATION_REF_NAME, Descriptor, OciLayout};
 use serde_json::{Value, json};
 
@@ -17,6 +16,7 @@ use crate::error::{Context, Kind, Result};
 use crate::image::blob::digest::{self, Hasher, VerifyingReader};
 use crate::image::document::manifest;
 use crate::image::filesystem::directory::{Directory, is_temporary_name};
+use crate::image::filesystem::lock::Lock;
 use crate::image::limits::MAX_MANIFEST;
 use crate::image::source::layout;
 use crate::{fail, log};
@@ -169,10 +169,10 @@ pub(super) fn open(dir: &Path) -> Result<Directory> {
 }
 
 /// Locks the layout against other processes that change it.
-fn lock(dir: &Directory, path: &Path) -> Result<Flock<std::os::fd::OwnedFd>> {
+fn lock(dir: &Directory, path: &Path) -> Result<Lock<std::os::fd::OwnedFd>> {
     let locking = || format!("lock {}", path.display());
     let fd = dir.as_fd().try_clone_to_owned().with_context(locking)?;
-    Flock::lock(fd, FlockArg::LockExclusive).map_err(|(_, errno)| errno).with_context(locking)
+    Lock::wait(fd).with_context(locking)
 }
 
 /// Whether the layout has the blob. It is read as a whole: the index must not come to name a blob that a full

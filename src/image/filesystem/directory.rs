@@ -4,18 +4,22 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, renameat};
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 use super::input_file::{check_regular, present, read_at_most};
+use super::lock::Lock;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
+use crate::inroot::c_string;
+use crate::sys::file::rename_new;
 
 const OPEN_DIR: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 /// A pipe under the name of a file does not block.
@@ -78,7 +82,8 @@ impl Directory {
     }
 
     /// The stat of `name`; None if it does not exist.
-    pub(crate) fn stat_of(&self, name: &str) -> Result<Option<FileStat>> {
+    pub(crate) fn stat_of(&self, name: impl AsRef<Path>) -> Result<Option<FileStat>> {
+        let name = name.as_ref();
         match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Err(Errno::ENOENT) => Ok(None),
             stat => stat.map(Some).with_context(|| format!("stat {}", self.path_of(name).display())),
@@ -133,6 +138,17 @@ impl Directory {
             .with_context(|| format!("write {}", self.path_of(to).display()))
     }
 
+    /// Renames like `rename`, where nothing has the new name; EEXIST where something has.
+    pub(crate) fn rename_new(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
+        let (from, to) = (from.as_ref(), to.as_ref());
+        let [old, new] = [from, to].map(|name| c_string(name.as_os_str().as_bytes()));
+        match rename_new(self.fd.as_fd(), &old?, self.fd.as_fd(), &new?) {
+            // The filesystem has no such rename.
+            Err(Errno::EINVAL) => self.rename(from, to),
+            renamed => renamed.with_context(|| format!("write {}", self.path_of(to).display())),
+        }
+    }
+
     /// Removes a file that another process may remove at the same time.
     pub(crate) fn remove_file(&self, name: impl AsRef<Path>) -> Result<()> {
         match unlinkat(&self.fd, name.as_ref(), UnlinkatFlags::NoRemoveDir) {
@@ -148,7 +164,7 @@ impl Directory {
     ///
     /// `Kind::Exists` if it is no regular file, or is a symlink, another owner's or another hard link:
     /// writing would change another file.
-    pub(crate) fn lock_partial(&self, name: impl AsRef<Path>, mode: u32) -> Result<Flock<File>> {
+    pub(crate) fn lock_partial(&self, name: impl AsRef<Path>, mode: u32) -> Result<Lock<File>> {
         let name = name.as_ref();
         let place = || format!("open {}", self.path_of(name).display());
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | NO_LINK;
@@ -160,8 +176,7 @@ impl Directory {
             if !is_ours(&file).with_context(place)? {
                 return Err(foreign()).with_context(place);
             }
-            let file =
-                Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).with_context(place)?;
+            let file = Lock::wait(file).with_context(place)?;
             // The process that had the lock may have renamed the file to its destination, or removed it.
             if self.is_still(name, &file).with_context(place)? {
                 return Ok(file);
@@ -196,7 +211,7 @@ impl Directory {
     pub(crate) fn remove_abandoned(&self, is_temporary: impl Fn(&str) -> bool) -> Result<()> {
         for name in self.names()?.iter().filter(|name| is_temporary(name)) {
             let Some(file) = self.open_ours(name)? else { continue };
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            match Lock::try_now(file) {
                 Ok(file) if self.is_still(Path::new(name), &file)? => self.remove_file(name)?,
                 _ => {}
             }

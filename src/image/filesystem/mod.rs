@@ -5,6 +5,7 @@ pub(crate) mod copy_file;
 pub(crate) mod dir;
 pub(crate) mod directory;
 pub(crate) mod input_file;
+pub(crate) mod lock;
 pub(crate) mod overlay;
 pub(crate) mod remove;
 pub(crate) mod walk;

@@ -10,11 +10,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{OFlag, open, readlink};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{FileStat, Mode};
 
 use super::dir::fd_path;
+use super::remove::id;
 use crate::error::{Context, Error, Kind, Result};
 use crate::image::userns::mapping::IdMapping;
 use crate::inroot::Root;
@@ -76,6 +78,9 @@ impl IdmappedDir {
 /// are, so that it can be read without a mount. (With `userxattr` this is always so.)
 const UPPER_OPTIONS: [(&CStr, &CStr); 2] = [(c"redirect_dir", c"nofollow"), (c"metacopy", c"off")];
 
+/// Where old kernels mount what is only looked at: a mount point that every system has.
+const VIEW_PLACE: &str = "/proc";
+
 /// The longest value of a string option of fsconfig(2) in bytes.
 const FSCONFIG_VALUE_MAX: usize = 255;
 
@@ -87,31 +92,41 @@ impl Overlay<'_> {
             Ok(mounted) => mounted,
             Err(MountApiError::Unavailable(error)) => {
                 log::debug(format_args!("the kernel does not take layers one by one: {error}"));
-                return self.mount_by_string(&fd_path(target)).with_context(place);
+                return self.mount_by_string(&fd_path(target), directory).with_context(place);
             }
             Err(MountApiError::Failed(error)) => return Err(error).with_context(place),
         };
         move_mount(mounted.as_fd(), target).with_context(place)
     }
 
-    /// Opens the layers as one tree, through a mount that nobody else sees. `scratch` is an empty directory,
-    /// which old kernels need as a mount point.
-    pub(crate) fn view(&self, scratch: &Path) -> Result<Root> {
+    /// Opens the layers as one tree, through a mount that nobody else sees.
+    pub(crate) fn view(&self) -> Result<Root> {
         if let ([only], None) = (&self.topmost_first()[..], self.upper) {
             return Ok(Root::open(only)?);
         }
         match self.detached() {
             Ok(mounted) => Ok(Root::from(mounted)),
             Err(MountApiError::Failed(error)) => Err(error),
-            Err(MountApiError::Unavailable(_)) => {
-                self.mount_by_string(scratch)?;
-                let root = Root::open(scratch);
-                // Detached, the mount lives as long as the descriptor.
-                umount2(scratch, MntFlags::MNT_DETACH)?;
-                Ok(root?)
-            }
+            Err(MountApiError::Unavailable(_)) => self.view_by_string(),
         }
         .context("look at the layers below")
+    }
+
+    /// Opens the layers with mount(2), which needs a mount point: in the mount namespace of a thread, which
+    /// nobody else sees, and where nobody else can change what the mount point's name means.
+    fn view_by_string(&self) -> Result<Root> {
+        let view = || {
+            unshare(CloneFlags::CLONE_NEWNS).context("make a mount namespace")?;
+            let none = None::<&str>;
+            mount(none, VIEW_PLACE, none, MsFlags::MS_PRIVATE, none)?;
+            self.mount_by_string(Path::new(VIEW_PLACE), directory_here)?;
+            let root = Root::open(Path::new(VIEW_PLACE));
+            // Detached, the mount lives as long as the descriptor.
+            umount2(VIEW_PLACE, MntFlags::MNT_DETACH)?;
+            Ok(root?)
+        };
+        let broke = || fail!(Kind::System(Errno::EIO), "a thread broke down");
+        std::thread::scope(|scope| scope.spawn(view).join()).unwrap_or_else(|_| Err(broke()))
     }
 
     /// The layers, the topmost first. A layer that occurs twice is mounted once, at its topmost position:
@@ -167,7 +182,7 @@ impl Overlay<'_> {
     }
 
     /// Mounts with mount(2). One page holds all options, so the layers are named by their descriptors.
-    fn mount_by_string(&self, target: &Path) -> Result<()> {
+    fn mount_by_string(&self, target: &Path, directory: OpenDirectory) -> Result<()> {
         let mut open = Vec::new();
         let mut name = |path: &Path| -> Result<Vec<u8>> {
             open.push(directory(path).with_context(|| format!("open {}", path.display()))?);
@@ -256,8 +271,22 @@ enum MountApiError {
     Failed(Error),
 }
 
+type OpenDirectory = fn(&Path) -> nix::Result<OwnedFd>;
+
 fn directory(path: &Path) -> nix::Result<OwnedFd> {
     open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+/// Opens a directory in the mount namespace of this thread, where overlayfs wants it; `path` may begin at a
+/// descriptor from another namespace.
+///
+/// # Errors
+///
+/// ESTALE if the directory is not where its descriptor says, or was moved meanwhile.
+fn directory_here(path: &Path) -> nix::Result<OwnedFd> {
+    let there = directory(path)?;
+    let here = directory(Path::new(&readlink(&fd_path(there.as_fd()))?))?;
+    if id(&here)? == id(&there)? { Ok(here) } else { Err(Errno::ESTALE) }
 }
 
 /// Returns the path if it is short enough; otherwise a path through a descriptor, valid as long as `open`

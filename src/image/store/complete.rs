@@ -17,7 +17,6 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
-use super::session::VIEW;
 use crate::error::{Context, Result};
 use crate::image::archive::path::{is_within, split};
 use crate::image::filesystem::copy_file::{copy_attributes, copy_file, set_times};
@@ -36,8 +35,7 @@ pub(super) enum Completed {
 }
 
 /// Completes the layer at `path` (its tree is `fs`) over the trees `below`, the lowest first. `work` is a
-/// directory in which kernels without the mount API get a mount point for a view of the lower trees; `number`
-/// makes the name of the mount point unique.
+/// directory for an empty tree below the lowest layer; `number` makes its name unique.
 pub(super) fn complete_layer(
     path: &Path,
     layer: &SingleLayer,
@@ -49,12 +47,14 @@ pub(super) fn complete_layer(
         return Ok(Completed::NeedsOrder);
     }
     let tree = Root::open(&path.join("fs")).context("open the layer")?;
-    let scratch = work.join(format!("{number}.{VIEW}"));
-    std::fs::create_dir(&scratch).with_context(|| format!("make {}", scratch.display()))?;
     let below = match below {
         // The lowest layer has an empty tree below it.
-        [] => Root::open(&scratch)?,
-        lowers => Overlay { lowers, upper: None, userxattr: layer.userxattr, mapped: None }.view(&scratch)?,
+        [] => {
+            let empty = work.join(format!("{number}.empty"));
+            std::fs::create_dir(&empty).context("make an empty directory")?;
+            Root::open(&empty)?
+        }
+        lowers => Overlay { lowers, upper: None, userxattr: layer.userxattr, mapped: None }.view()?,
     };
     Completion { tree, below, layer, needless: BTreeSet::new() }.run()
 }

@@ -6,13 +6,14 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg, OFlag, openat};
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, fstat};
 
 use super::names;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::filesystem::directory::Directory;
+use crate::image::filesystem::lock::Lock;
 
 /// The file that makes a directory a store.
 const MARKER: &str = "tare-image-store";
@@ -72,7 +73,7 @@ impl Directories {
     }
 
     /// Takes the store's lock: no session begins and nothing is pruned until it is dropped.
-    pub(super) fn lock(&self) -> Result<Flock<OwnedFd>> {
+    pub(super) fn lock(&self) -> Result<Lock<OwnedFd>> {
         let path = self.root.path_of(LOCK);
         let locking = || format!("lock {}", path.display());
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
@@ -80,7 +81,7 @@ impl Directories {
         if fstat(&file).with_context(locking)?.st_mode & libc::S_IFMT != libc::S_IFREG {
             return Err(fail!(Kind::Spec, "{}: not a regular file", path.display()));
         }
-        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).with_context(locking)
+        Lock::wait(file).with_context(locking)
     }
 }
 

@@ -212,8 +212,8 @@ impl Importer<'_> {
     /// tree.
     fn unpack_over(&self, layer: &UnpackedLayer, mut below: Vec<PathBuf>, job: Job<'_>) -> Result<()> {
         let path = |name: &str| layer.path.join(name);
-        let (upper, work, scratch, empty) = (path("upper"), path("work"), path("scratch"), path("empty"));
-        for path in [&upper, &work, &scratch, &empty] {
+        let (upper, work, empty) = (path("upper"), path("work"), path("empty"));
+        for path in [&upper, &work, &empty] {
             fs::create_dir(path).with_context(|| format!("make {}", self.store.shown(path).display()))?;
         }
         // Inherited from the store's directory, it would count for all files of the layer.
@@ -226,13 +226,13 @@ impl Importer<'_> {
             mapped: None,
         };
         let adapter = EntryAdapter::for_privilege(Privilege::detect(), None);
-        let mut tree = Tree::over(overlay.view(&scratch)?, adapter)?;
+        let mut tree = Tree::over(overlay.view()?, adapter)?;
         let blob = self.source.blob(job.blob)?;
         layer::apply(&mut tree, blob, job.blob, job.diff_id, self.limits, &Usage::default())?;
         tree.finish().context("set the times of directories")?;
         drop(tree);
         let dir = fs::File::open(&layer.path)?;
-        for name in [c"fs", c"work", c"scratch", c"empty"] {
+        for name in [c"fs", c"work", c"empty"] {
             remove::tree(dir.as_fd(), name).context("remove what was unpacked before")?;
         }
         fs::rename(&upper, path("fs"))?;

@@ -51,9 +51,7 @@ fn is_supported(store: &Store, layer: &str, to: &Path) -> bool {
 
 /// Copies the layers with these diff ids, the lowest first, into the empty directory `to` as one tree.
 /// Returns false, with nothing copied, if a layer is not in the store or its blocks cannot be shared.
-/// `scratch` is an empty directory, which kernels without the mount API need as the mount point of a view of
-/// the layers.
-pub(crate) fn copy_tree(store: &Store, diff_ids: &[Digest], to: &Path, scratch: &Path) -> Result<bool> {
+pub(crate) fn copy_tree(store: &Store, diff_ids: &[Digest], to: &Path) -> Result<bool> {
     let ids = layer_ids(diff_ids);
     let find_all =
         || -> Result<Option<Vec<String>>> { ids.iter().map(|ids| store.find_layer(ids)).collect() };
@@ -64,19 +62,13 @@ pub(crate) fn copy_tree(store: &Store, diff_ids: &[Digest], to: &Path, scratch: 
     // again.
     let _session = Session::begin(store, &ids)?;
     let Some(layers) = find_all()? else { return Ok(false) };
-    copy(store, &layers, to, scratch, &reflink).map(|()| true)
+    copy(store, &layers, to, &reflink).map(|()| true)
 }
 
 /// Copies these layers, the lowest first, into `to`.
-fn copy(
-    store: &Store,
-    layers: &[String],
-    to: &Path,
-    scratch: &Path,
-    copy_content: CopyContent<'_>,
-) -> Result<()> {
+fn copy(store: &Store, layers: &[String], to: &Path, copy_content: CopyContent<'_>) -> Result<()> {
     let lowers = store.visible_trees(layers)?;
-    let view = Overlay { lowers: &lowers, upper: None, userxattr: false, mapped: None }.view(scratch)?;
+    let view = Overlay { lowers: &lowers, upper: None, userxattr: false, mapped: None }.view()?;
     let view = openat(view.as_fd(), c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?;
     let trees = lowers.iter().rev().map(|lower| Root::open(lower)).collect::<Result<Vec<_>, _>>()?;
     // An overlay of several layers hides its own attributes; a single layer is read directly, with them. An
@@ -209,11 +201,9 @@ mod tests {
         nix::sys::stat::mknod(&store.layer_tree("two").join("d/hidden"), mark, Mode::empty(), 0).unwrap();
         std::os::unix::fs::symlink("nowhere", store.layer_tree("one").join("link")).unwrap();
         fs::set_permissions(store.layer_tree("two").join("d"), fs::Permissions::from_mode(0o2711)).unwrap();
-        for name in ["to", "scratch"] {
-            fs::create_dir(dir.join(name)).unwrap();
-        }
+        fs::create_dir(dir.join("to")).unwrap();
         let bytes = |mut from: &File, mut to: &File| Ok(std::io::copy(&mut from, &mut to).map(drop)?);
-        copy(&store, &keys, &dir.join("to"), &dir.join("scratch"), &bytes).unwrap();
+        copy(&store, &keys, &dir.join("to"), &bytes).unwrap();
         let to = dir.join("to");
         let read = |name: &str| fs::read_to_string(to.join(name)).unwrap();
         assert_eq!((read("one"), read("two"), read("d/both")), ("one".into(), "two".into(), "two".into()));

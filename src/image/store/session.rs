@@ -7,21 +7,17 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, mkdirat};
 
 use super::directories::Directories;
 use super::{LayerIds, MAX_RECORD, Store, names};
 use crate::error::{Context, Error, Kind, Result};
 use crate::image::document::manifest;
-use crate::image::filesystem::dir::proc_path;
 use crate::image::filesystem::directory::Directory;
-use crate::image::filesystem::{overlay, remove};
+use crate::image::filesystem::lock::Lock;
+use crate::image::filesystem::remove;
 use crate::inroot::c_string;
 use crate::{fail, log};
-
-/// Extension of the mount points of lower layers.
-pub(super) const VIEW: &str = "below";
 
 /// The file in a session that lists the layers the process needs.
 const NEEDED: &str = "needed";
@@ -33,7 +29,7 @@ pub(super) struct Session {
     path: PathBuf,
     name: String,
     dirs: Arc<Directories>,
-    _lock: Flock<OwnedFd>,
+    _lock: Lock<OwnedFd>,
 }
 
 impl Session {
@@ -89,23 +85,12 @@ impl Drop for Session {
 }
 
 /// Locks a session; None if its process lives and holds the lock.
-fn try_lock(dir: &Directory) -> Result<Option<Flock<OwnedFd>>> {
-    match Flock::lock(dir.as_fd().try_clone_to_owned()?, FlockArg::LockExclusiveNonblock) {
+fn try_lock(dir: &Directory) -> Result<Option<Lock<OwnedFd>>> {
+    match Lock::try_now(dir.as_fd().try_clone_to_owned()?) {
         Ok(lock) => Ok(Some(lock)),
-        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, errno)) => Err(errno.into()),
+        Err(Errno::EWOULDBLOCK) => Ok(None),
+        Err(errno) => Err(errno.into()),
     }
-}
-
-/// Unmounts the overlays that a killed process left in its session. Only kernels without the mount API need
-/// such a mount point, and only for a moment.
-fn detach_views(session: &Directory) -> Result<()> {
-    for name in session.names()? {
-        if name.rsplit_once('.').is_some_and(|(_, end)| end == VIEW) {
-            overlay::detach(&proc_path(session.as_fd(), &c_string(name.as_bytes())?))?;
-        }
-    }
-    Ok(())
 }
 
 /// Removes the sessions of processes that have ended, and the layers that a killed prune was removing.
@@ -138,7 +123,6 @@ fn look_at_session(tmp: &Directory, name: &str) -> Result<Option<ActiveSession>>
     };
     if try_lock(&dir).with_context(|| format!("lock {}", path.display()))?.is_some() {
         log::debug(format_args!("{}: left by a process that ended", path.display()));
-        detach_views(&dir)?;
         remove_tree(tmp, name)?;
         return Ok(None);
     }
