@@ -59,7 +59,7 @@ pub(crate) struct Faults(Vec<Error>);
 
 impl Faults {
     /// Keeps the error of a result; what depends on its value is then left out.
-    pub(crate) fn take<T, E: Into<Error>>(&mut self, result: Result<T, E>) -> Option<T> {
+    pub(crate) fn keep<T, E: Into<Error>>(&mut self, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.push(error.into())).ok()
     }
 
@@ -71,7 +71,7 @@ impl Faults {
     }
 
     /// The value, if nothing was found; else all that was found.
-    pub(crate) fn or<T>(self, value: T) -> Result<T> {
+    pub(crate) fn into_result<T>(self, value: T) -> Result<T> {
         self.error().map_or(Ok(value), Err)
     }
 
@@ -88,8 +88,8 @@ impl Faults {
         let mut faults = Self::default();
         // With the length that the list says: this is on the way of every container.
         let mut good = Vec::with_capacity(items.size_hint().0);
-        good.extend(items.filter_map(|item| faults.take(item)));
-        faults.or(good)
+        good.extend(items.filter_map(|item| faults.keep(item)));
+        faults.into_result(good)
     }
 }
 

@@ -79,8 +79,8 @@ impl StateDir {
         let stat = fstat(&file).map_err(Unread::Failed)?;
         let size = match (kind(&stat), usize::try_from(stat.st_size)) {
             (SFlag::S_IFREG, Ok(size)) if size <= LARGEST => size,
-            (SFlag::S_IFREG, _) => return Err(Unread::NoFile("too large")),
-            (other, _) => return Err(Unread::NoFile(name_of(other))),
+            (SFlag::S_IFREG, _) => return Err(Unread::Unusable("too large")),
+            (other, _) => return Err(Unread::Unusable(name_of(other))),
         };
         // The file is complete: a file gets this name only after it is written.
         let (mut bytes, mut length) = (vec![0; size], 0);
@@ -158,12 +158,12 @@ impl StateDir {
         let stat = match &opened {
             Ok(fifo) => fstat(fifo),
             Err(Errno::ENXIO) => fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW),
-            Err(Errno::EISDIR) => return Err(Unread::NoFile(name_of(SFlag::S_IFDIR))),
+            Err(Errno::EISDIR) => return Err(Unread::Unusable(name_of(SFlag::S_IFDIR))),
             Err(errno) => return Err(Unread::from_open(*errno)),
         };
         match kind(&stat.map_err(Unread::Failed)?) {
             SFlag::S_IFIFO => opened.map_err(Unread::Failed),
-            other => Err(Unread::NoFile(name_of(other))),
+            other => Err(Unread::Unusable(name_of(other))),
         }
     }
 
@@ -187,7 +187,7 @@ impl StateDir {
 pub(super) enum Unread {
     Absent,
     /// Another kind of file has the name, which we have not made.
-    NoFile(&'static str),
+    Unusable(&'static str),
     Failed(Errno),
 }
 
@@ -195,9 +195,9 @@ impl Unread {
     fn from_open(errno: Errno) -> Self {
         match errno {
             Errno::ENOENT => Self::Absent,
-            Errno::ELOOP => Self::NoFile(name_of(SFlag::S_IFLNK)),
+            Errno::ELOOP => Self::Unusable(name_of(SFlag::S_IFLNK)),
             // For a device, ENXIO means that it has no driver.
-            Errno::ENXIO => Self::NoFile("a socket or a device"),
+            Errno::ENXIO => Self::Unusable("a socket or a device"),
             other => Self::Failed(other),
         }
     }

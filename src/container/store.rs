@@ -33,8 +33,8 @@ use crate::spec::strict::{self, Spelling};
 const RECORD: &str = "state.json";
 /// The previous record, used when state.json is torn.
 const PREVIOUS_RECORD: &str = ".state.json.before";
-const RECORD_NAME: &CStr = c"state.json";
-const BEFORE_NAME: &CStr = c".state.json.before";
+const RECORD_C: &CStr = c"state.json";
+const PREVIOUS_RECORD_C: &CStr = c".state.json.before";
 const FIFO: &str = "exec.fifo";
 /// The directory of the socket that the container's program sees as NOTIFY_SOCKET.
 const NOTIFY: &str = "notify";
@@ -120,7 +120,7 @@ impl Store {
         .map_err(with_root_hint)?;
         let reserved = entry.lock().and_then(|lock| {
             // mkdir(2) has applied the umask.
-            let _ = entry.dir()?.set_mode(0o711);
+            let _ = entry.open_dir()?.set_mode(0o711);
             Ok(lock)
         });
         let lock = reserved.inspect_err(|_| {
@@ -183,7 +183,7 @@ impl Entry {
     }
 
     /// Opens the directory. If it does not exist, the error is `does not exist`.
-    fn dir(&self) -> Result<&Rc<StateDir>> {
+    fn open_dir(&self) -> Result<&Rc<StateDir>> {
         if let Some(dir) = self.dir.get() {
             return Ok(dir);
         }
@@ -203,7 +203,7 @@ impl Entry {
 
     /// Returns the uid of the directory's owner.
     pub(crate) fn owner(&self) -> Result<u32> {
-        self.dir().map(|dir| dir.owner())
+        self.open_dir().map(|dir| dir.owner())
     }
 
     /// Waits for the container's lock and takes it.
@@ -211,7 +211,7 @@ impl Entry {
     /// # Errors
     /// `Kind::NotFound` if there is no such container.
     pub(crate) fn lock(&self) -> Result<Lock> {
-        let dir = self.dir()?;
+        let dir = self.open_dir()?;
         Lock::set(dir, FlockArg::LockExclusive).with_context(|| format!("lock {}", self.path.display()))?;
         Ok(Lock(Rc::clone(dir)))
     }
@@ -221,10 +221,10 @@ impl Entry {
     /// # Errors
     /// `Kind::State` if it is not a file.
     fn read_file(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        match self.dir()?.read(name) {
+        match self.open_dir()?.read(name) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(Unread::Absent) => Ok(None),
-            Err(Unread::NoFile(what)) => Err(self.not_ours(name, what)),
+            Err(Unread::Unusable(what)) => Err(self.not_ours(name, what)),
             Err(Unread::Failed(errno)) => Err(errno).with_context(|| format!("read {}", self.shown(name))),
         }
     }
@@ -253,15 +253,15 @@ impl Entry {
 
     /// Whether nothing has been done for the container yet: its creation was killed before the first side
     /// effect, which comes after the record. If there are other files, the record was lost.
-    pub(crate) fn has_nothing_but_record(&self) -> Result<bool> {
-        let dir = self.dir()?;
+    pub(crate) fn has_not_begun(&self) -> Result<bool> {
+        let dir = self.open_dir()?;
         let has = |name| dir.has(name).with_context(|| format!("look for {}", self.shown(name)));
         Ok(!has(CONFIG)? && !has(FIFO)?)
     }
 
     /// Whether the directory has been removed since it was opened.
     pub(crate) fn is_gone(&self) -> Result<bool> {
-        self.dir()?.is_gone().with_context(|| format!("stat {}", self.path.display()))
+        self.open_dir()?.is_gone().with_context(|| format!("stat {}", self.path.display()))
     }
 
     /// Salvages a container that has a directory and no readable record. Returns `None` if nothing is left
@@ -277,7 +277,7 @@ impl Entry {
 
     /// Returns what a record stores about the boot.
     pub(crate) fn boot_to_remember(&self) -> Result<Option<String>> {
-        boot::to_remember(self.dir()?.as_fd())
+        boot::to_remember(self.open_dir()?.as_fd())
     }
 
     /// Replaces the record as a whole: a reader sees the old one or the new one. The old one stays beside it.
@@ -285,11 +285,11 @@ impl Entry {
         let bytes = serde_json::to_vec(record).map_err(|error| Error::new(Kind::State, error.to_string()))?;
         // The writer holds the lock, so one temporary name is enough. A file that a killed writer has left is
         // replaced.
-        let dir = self.dir()?;
+        let dir = self.open_dir()?;
         // The first record has no `init`, and no file to exchange with. Later ones keep the record before
         // them: if the new one is torn, `salvage` finds the control group there.
-        let write = dir.write(BEFORE_NAME, &bytes).and_then(|()| match record.init {
-            Some(_) => Ok(dir.exchange(BEFORE_NAME, RECORD_NAME)?),
+        let write = dir.write(PREVIOUS_RECORD_C, &bytes).and_then(|()| match record.init {
+            Some(_) => Ok(dir.exchange(PREVIOUS_RECORD_C, RECORD_C)?),
             None => Ok(dir.rename(PREVIOUS_RECORD, RECORD)?),
         });
         write.with_context(|| format!("write {}", self.shown(RECORD)))
@@ -302,14 +302,14 @@ impl Entry {
 
     /// Makes the directory for NOTIFY_SOCKET, with mode 0755.
     pub(crate) fn make_notify_directory(&self) -> Result<()> {
-        let made = self.dir()?.make_directory(NOTIFY, 0o755);
+        let made = self.open_dir()?.make_directory(NOTIFY, 0o755);
         made.with_context(|| format!("make {}", self.shown(NOTIFY)))
     }
 
     /// Keeps a copy of the bundle's config.json.
     pub(crate) fn keep_config(&self, config: &[u8]) -> Result<()> {
         // An environment may contain secrets, so nobody else may read it.
-        let written = self.dir()?.write_new(CONFIG, config);
+        let written = self.open_dir()?.write_new(CONFIG, config);
         written.with_context(|| format!("write {}", self.shown(CONFIG)))
     }
 
@@ -321,7 +321,7 @@ impl Entry {
 
     /// Makes the exec fifo, and opens it for the container's process, which waits on it.
     pub(crate) fn make_exec_fifo(&self) -> Result<OwnedFd> {
-        let dir = self.dir()?;
+        let dir = self.open_dir()?;
         // It is also opened for writing: otherwise a writer that opens and closes the fifo without writing
         // would cause an end of file.
         dir.make_fifo(FIFO).with_context(|| format!("make {}", self.shown(FIFO)))
@@ -329,10 +329,10 @@ impl Entry {
 
     /// Opens the exec fifo. Returns `None` if nobody waits at its other end.
     fn open_fifo(&self) -> Result<Option<OwnedFd>> {
-        match self.dir()?.open_fifo(FIFO) {
+        match self.open_dir()?.open_fifo(FIFO) {
             Ok(fifo) => Ok(Some(fifo)),
             Err(Unread::Failed(Errno::ENXIO)) => Ok(None),
-            Err(Unread::NoFile(what)) => Err(self.not_ours(FIFO, what)),
+            Err(Unread::Unusable(what)) => Err(self.not_ours(FIFO, what)),
             Err(Unread::Absent) => Err(Errno::ENOENT).with_context(|| format!("open {}", self.shown(FIFO))),
             Err(Unread::Failed(errno)) => Err(errno).with_context(|| format!("open {}", self.shown(FIFO))),
         }
@@ -340,13 +340,13 @@ impl Entry {
 
     /// Whether the exec fifo exists: that distinguishes a created container from a running one.
     pub(crate) fn has_exec_fifo(&self) -> Result<bool> {
-        self.dir()?.has(FIFO).with_context(|| format!("look for {}", self.shown(FIFO)))
+        self.open_dir()?.has(FIFO).with_context(|| format!("look for {}", self.shown(FIFO)))
     }
 
     /// Tells the process that waits at the exec fifo to execute its program, and removes the fifo. Returns
     /// `None` if nobody waits, because the process is dead.
     pub(crate) fn start(&self) -> Result<Option<FifoWriter>> {
-        let dir = self.dir()?;
+        let dir = self.open_dir()?;
         let Some(fifo) = self.open_fifo()? else { return Ok(None) };
         nix::unistd::write(&fifo, b"0").with_context(|| format!("write {}", self.shown(FIFO)))?;
         dir.unlink(FIFO).with_context(|| format!("remove {}", self.shown(FIFO)))?;
@@ -371,7 +371,7 @@ impl Entry {
 
     /// Removes the container's directory with everything in it.
     pub(crate) fn remove(&self) -> Result<()> {
-        let dir = match self.dir() {
+        let dir = match self.open_dir() {
             Err(error) if error.kind() == Kind::NotFound => return Ok(()),
             other => other?,
         };
@@ -411,7 +411,7 @@ pub(crate) struct FifoWriter(OwnedFd);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WaitLimit {
     /// As long as its own hooks run.
-    ForHooks,
+    Unlimited,
     /// Not for ever: somebody may have stopped the process.
     ForProgram,
 }
@@ -419,9 +419,9 @@ pub(crate) enum WaitLimit {
 impl FifoWriter {
     /// Waits until the process has executed its program or has ended: then its end of the fifo is closed.
     /// Returns what it has written to the fifo.
-    pub(crate) fn wait_for_program(&self, patience: WaitLimit) -> Result<Option<String>> {
-        let timeout = match patience {
-            WaitLimit::ForHooks => PollTimeout::NONE,
+    pub(crate) fn wait_for_program(&self, limit: WaitLimit) -> Result<Option<String>> {
+        let timeout = match limit {
+            WaitLimit::Unlimited => PollTimeout::NONE,
             WaitLimit::ForProgram => PROGRAM_TIMEOUT.into(),
         };
         // For the writing end of a pipe, poll reports only the loss of all readers.

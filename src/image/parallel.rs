@@ -36,7 +36,7 @@ pub(crate) fn for_each<T: Sync>(
         let workers: Vec<_> = (0..threads.min(items.len())).map(|_| scope.spawn(worker)).collect();
         workers.into_iter().fold(false, |panicked, worker| worker.join().is_err() || panicked)
     });
-    match choose(failures.into_inner().unwrap_or_else(PoisonError::into_inner), items, size) {
+    match root_cause(failures.into_inner().unwrap_or_else(PoisonError::into_inner), items, size) {
         Some(error) => Err(error),
         None if panicked => Err(fail!(Kind::Unsupported, "a thread broke down")),
         None => Ok(()),
@@ -51,7 +51,7 @@ fn take<'a, T>(items: &'a [T], next: &AtomicUsize) -> Option<(usize, &'a T)> {
 /// The failure that tells what is wrong, whichever thread met one first: the first in the list. A full disk
 /// fails everything that is being written to it; it comes last, and is told of the largest item, which has
 /// filled it.
-fn choose<T>(failures: Vec<(usize, Error)>, items: &[T], size: &dyn Fn(&T) -> u64) -> Option<Error> {
+fn root_cause<T>(failures: Vec<(usize, Error)>, items: &[T], size: &dyn Fn(&T) -> u64) -> Option<Error> {
     let is_full = |error: &Error| matches!(error.errno(), Some(Errno::ENOSPC | Errno::EDQUOT));
     let key = |(number, error): &(usize, Error)| match is_full(error) {
         false => (false, Reverse(0), *number),

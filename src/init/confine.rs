@@ -127,7 +127,7 @@ fn chown_stdio(plan: &ProcessPlan, which: ChownStdio) -> Result<(), Report> {
 
 fn set_user(plan: &ProcessPlan) -> Result<(), Report> {
     drop_bounding(&plan.capabilities)?;
-    if changes_to_nonroot(plan) {
+    if runs_as_nonroot(plan) {
         process::keep_capabilities().in_step(Step::Capabilities, "prctl(PR_SET_KEEPCAPS)")?;
     }
     if let Some(groups) = &plan.groups {
@@ -144,7 +144,7 @@ fn set_user(plan: &ProcessPlan) -> Result<(), Report> {
 
 /// A process that leaves user 0 loses its capabilities (capabilities(7)), unless it keeps them until the
 /// configured ones are set.
-fn changes_to_nonroot(plan: &ProcessPlan) -> bool {
+fn runs_as_nonroot(plan: &ProcessPlan) -> bool {
     plan.uid != 0
 }
 

@@ -216,7 +216,7 @@ fn set_up_in_own_mounts(
     // After the change of root: the pair is made in the container's devpts.
     terminal(&plan.process, &args.fds, root, true)?;
     set_names(plan)?;
-    sysctl::write_all(&plan.sysctls, procfs.as_ref())?;
+    sysctl::write_sysctls(&plan.sysctls, procfs.as_ref())?;
     begin(Phase::MaskPaths);
     // After the sysctls, which lie below such paths. Read-only comes first: if a path is in both lists, the
     // mask is on top.
@@ -242,7 +242,7 @@ fn set_up_in_shared_mounts(
     rootfs::pivot_root(&plan.rootfs, root)?;
     let procfs = sysctl::procfs(plan)?;
     set_names(plan)?;
-    sysctl::write_all(&plan.sysctls, procfs.as_ref())?;
+    sysctl::write_sysctls(&plan.sysctls, procfs.as_ref())?;
     make_working_directory(&plan.process, root)
 }
 
@@ -321,7 +321,7 @@ fn confine_and_wait(
     let program = confine::confine(plan, args.chown_stdio, socket)?;
     if args.waits.ready == ReadyMoment::AfterConfinement {
         // Before `create` can end: from then on somebody may send a signal, and it must have an effect.
-        sync::hear_signals(args)?;
+        sync::let_signals_end_process(args)?;
         send_ready(socket)?;
     }
     begin(Phase::WaitForStart);

@@ -12,14 +12,14 @@ use crate::sys::mount::{mount_flags, mount_setattr};
 
 /// Gives a bind the flags that its options name, and clears all others except those that the kernel has
 /// locked.
-pub(super) fn set_named(
+pub(super) fn set_named_attributes(
     tree: &OwnedFd,
     mount: &Mount,
     named: ExplicitFlags,
     locked: bool,
 ) -> Result<(), MountError> {
     if named == ExplicitFlags::default() {
-        return set(tree, mount);
+        return set_attributes(tree, mount);
     }
     let existing = flags_of(tree)?;
     let change = |wanted: Option<Attributes>| {
@@ -29,15 +29,15 @@ pub(super) fn set_named(
             // KERNEL(5.14): an older kernel does not know the flag and refuses even to clear it.
             wanted.clear &= !MOUNT_ATTR_NOSYMFOLLOW;
         }
-        set(tree, &Mount { attributes: wanted, ..mount.clone() })
+        set_attributes(tree, &Mount { attributes: wanted, ..mount.clone() })
     };
     if locked {
         // The mount was cloned from outside the container, where nothing is locked. But the container asks
         // for it, so its locks apply.
-        return change(named.beside_locked(existing));
+        return change(named.attributes_keeping_locked(existing));
     }
     match change(Some(named.to_attributes())) {
-        Err(MountError { errno: Errno::EPERM, .. }) => change(named.beside_locked(existing)),
+        Err(MountError { errno: Errno::EPERM, .. }) => change(named.attributes_keeping_locked(existing)),
         other => other,
     }
 }
@@ -57,7 +57,7 @@ fn flags_of(tree: &OwnedFd) -> Result<u64, MountError> {
 }
 
 /// Gives a mount the attributes and the propagation of the plan.
-pub(super) fn set(mount: &OwnedFd, plan: &Mount) -> Result<(), MountError> {
+pub(super) fn set_attributes(mount: &OwnedFd, plan: &Mount) -> Result<(), MountError> {
     if !plan.attributes.is_empty() {
         mount_setattr(mount.as_fd(), plan.attributes, None, false).call("mount_setattr")?;
     }

@@ -79,7 +79,7 @@ fn make_mount(
         MountOperation::Symlink { to } => symlink(place.root, &mount.target, to).map(|()| None),
         MountOperation::Remount => {
             let target = target::open(place, mount, OFlag::O_PATH)?;
-            attributes::set(&target.fd, mount)?;
+            attributes::set_attributes(&target.fd, mount)?;
             Ok(Some(Made { mount: target.fd, directory: false, covers: None }))
         }
         MountOperation::Bind { .. } => bind(mount, place, source),
@@ -89,8 +89,16 @@ fn make_mount(
 
 /// Binds a file or a directory. Returns the mount, or `None` if a symlink was copied instead.
 fn bind(mount: &Mount, place: &Place<'_>, source: Option<&OwnedFd>) -> Result<Option<Made>, MountError> {
-    let MountOperation::Bind { path, recursive, no_follow, copy_symlink, named, locked, inside, .. } =
-        &mount.operation
+    let MountOperation::Bind {
+        path,
+        recursive,
+        no_follow,
+        copy_symlink,
+        named,
+        flags_locked: locked,
+        source_in_rootfs: inside,
+        ..
+    } = &mount.operation
     else {
         return Ok(None);
     };
@@ -107,7 +115,7 @@ fn bind(mount: &Mount, place: &Place<'_>, source: Option<&OwnedFd>) -> Result<Op
     let target = target::create_target(place, mount, kind)?;
     target.takes_bind(&tree)?;
     // The attributes come first, so that nobody ever sees the mount without them.
-    attributes::set_named(&tree, mount, *named, *locked)?;
+    attributes::set_named_attributes(&tree, mount, *named, *locked)?;
     attach(&tree, &target.fd)?;
     Ok(Some(Made { mount: tree, directory: kind == SFlag::S_IFDIR, covers: target.covers }))
 }
@@ -137,7 +145,7 @@ fn mount_filesystem(mount: &Mount, place: &Place<'_>) -> Result<Option<Made>, Mo
     // fsmount has already set the attributes of the mount alone.
     let more = !mount.recursive_attributes.is_empty() || !mount.propagation.is_empty();
     if is_long || more || mount.attributes.propagation != 0 {
-        attributes::set(&new, mount)?;
+        attributes::set_attributes(&new, mount)?;
     }
     Ok(Some(Made { mount: new, directory: true, covers: target.covers }))
 }

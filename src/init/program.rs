@@ -120,7 +120,7 @@ pub(super) fn execute(plan: &ProcessPlan, program: &Program) -> Result<Infallibl
     let args = process::Vector::new(plan.args.iter().map(CString::as_c_str));
     let env = process::Vector::new(program.env.iter().map(CString::as_c_str));
     let errno = process::execve(&program.path, &args, &env);
-    let may_look = plan.seccomp.as_ref().is_none_or(|filter| filter.spares_looks);
+    let may_look = plan.seccomp.as_ref().is_none_or(|filter| filter.file_lookups_are_harmless);
     let reason = || refusal::reason(&program.path, &plan.args, &program.env, errno);
     let why = may_look.then(reason).flatten().unwrap_or_default();
     tell(&program.path, errno, &why);

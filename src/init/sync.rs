@@ -76,7 +76,7 @@ pub(super) fn wait_for_start(plan: &ProcessPlan, args: &InitArgs, socket: &SyncS
 /// Makes a process that waits for `start` end on signals, as with runc. The first process of a pid namespace
 /// ignores signals without a handler, so they get one. Before execve all signals have their default action
 /// again.
-pub(super) fn hear_signals(args: &InitArgs) -> Result<(), Report> {
+pub(super) fn let_signals_end_process(args: &InitArgs) -> Result<(), Report> {
     match &args.fds.exec_fifo {
         Some(_) => process::end_on_signals().in_step(Step::ExecFifo, "sigaction"),
         None => Ok(()),
@@ -96,7 +96,7 @@ pub(super) fn tell_start(args: &InitArgs, text: &str) {
 /// can be read again from the binary is released meanwhile.
 fn wait_on_fifo(plan: &ProcessPlan, args: &InitArgs) -> Result<(), Report> {
     let Some(fifo) = &args.fds.exec_fifo else { return Ok(()) };
-    let may_madvise = plan.seccomp.as_ref().is_none_or(|filter| filter.spares_madvise);
+    let may_madvise = plan.seccomp.as_ref().is_none_or(|filter| filter.madvise_is_harmless);
     // The fifo stays open until execve closes it: that tells `start` that the program runs.
     if may_madvise { read_byte_releasing_pages(fifo.as_fd()) } else { read_byte(fifo.as_fd()) }
         .in_step(Step::ExecFifo, "read")

@@ -29,7 +29,7 @@ pub(super) fn detached() -> Result<OwnedFd, Errno> {
 }
 
 /// Writes all of them.
-pub(super) fn write_all(sysctls: &[Sysctl], procfs: Option<&OwnedFd>) -> Result<(), Report> {
+pub(super) fn write_sysctls(sysctls: &[Sysctl], procfs: Option<&OwnedFd>) -> Result<(), Report> {
     let Some(procfs) = procfs else { return Ok(()) };
     let sys = open(procfs.as_fd(), c"sys", OFlag::O_PATH | OFlag::O_DIRECTORY)
         .in_step(Step::SysctlProcfs, "open /proc/sys")?;

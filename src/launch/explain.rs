@@ -218,7 +218,7 @@ fn rootfs(plan: Option<&Plan>) -> String {
 
 fn mount(report: &Report, mount: Option<&Mount>) -> Error {
     let Some(mount) = mount else { return during(report, "mount") };
-    let (what, target) = (mounted(mount), show(Some(&mount.target)));
+    let (what, target) = (source_text(mount), show(Some(&mount.target)));
     let doing = format!("{}: error mounting {what:?} to rootfs at {target:?}", mount.origin);
     match (&mount.operation, report.errno) {
         (MountOperation::Bind { .. }, libc::ENOENT) if report.text() == "open_tree" => {
@@ -245,7 +245,7 @@ fn names_unmapped_id(text: &str) -> bool {
     text.contains("Invalid gid") || text.contains("Invalid uid")
 }
 
-fn mounted(mount: &Mount) -> String {
+fn source_text(mount: &Mount) -> String {
     match &mount.operation {
         MountOperation::Filesystem { kind, source, .. } if kind == source => show(Some(kind)),
         MountOperation::Filesystem { source, .. } => show(Some(source)),

@@ -119,7 +119,9 @@ fn open_source<'a>(
     users: Option<BorrowedFd<'_>>,
     namespaces: &mut MappingNamespaces<'a>,
 ) -> Result<Option<OwnedFd>> {
-    let MountOperation::Bind { path, recursive, no_follow, id_mapped, inside, .. } = &mount.operation else {
+    let MountOperation::Bind { path, recursive, no_follow, id_mapped, source_in_rootfs: inside, .. } =
+        &mount.operation
+    else {
         return Ok(None);
     };
     if *inside || !hidden && id_mapped.is_none() {

@@ -19,7 +19,7 @@ pub struct Capabilities {
 
 /// Plans the capabilities. One that cannot be granted is a warning and no failure (runtime-spec, config.md,
 /// "Linux Process").
-pub(crate) fn capabilities(
+pub(crate) fn plan_capabilities(
     spec: Option<&LinuxCapabilities>,
     facts: &Facts,
     new_user_namespace: bool,

@@ -87,14 +87,14 @@ pub(crate) fn plan_devices(spec: &[LinuxDevice], mounts: &[Mount], terminal: boo
         }
         // Of two with one path it is the first, as with runc and crun; one of the configuration before a
         // default one.
-        let Some(node) = faults.take(plan_node(index, device)) else { continue };
+        let Some(node) = faults.keep(plan_node(index, device)) else { continue };
         let path = node.path.to_bytes().to_vec();
         if nodes.get(&path).is_none_or(|made| made.index.is_none()) {
             nodes.insert(path, node);
         }
     }
     let links = LINKS.iter().map(|(path, to)| Link { path: (*path).into(), to: (*to).into() }).collect();
-    faults.or(Devices { nodes: nodes.into_values().collect(), links })
+    faults.into_result(Devices { nodes: nodes.into_values().collect(), links })
 }
 
 fn binds_dev(mount: &Mount) -> bool {

@@ -85,7 +85,7 @@ pub(crate) fn plan_hooks(spec: Option<&oci::Hooks>) -> Result<Hooks> {
     let mut list = |kind: &str, hooks: Option<&[oci::Hook]>| {
         let numbered = hooks.unwrap_or_default().iter().enumerate();
         let hooks = numbered.map(|(index, hook)| hook_at(hook, &format!("/hooks/{kind}/{index}")));
-        faults.take(Faults::collect(hooks)).unwrap_or_default()
+        faults.keep(Faults::collect(hooks)).unwrap_or_default()
     };
     let hooks = Hooks {
         prestart: list("prestart", prestart.as_deref()),
@@ -95,7 +95,7 @@ pub(crate) fn plan_hooks(spec: Option<&oci::Hooks>) -> Result<Hooks> {
         poststart: list("poststart", spec.poststart().as_deref()),
         poststop: list("poststop", spec.poststop().as_deref()),
     };
-    faults.or(hooks)
+    faults.into_result(hooks)
 }
 
 fn hook_at(hook: &oci::Hook, at: &str) -> Result<Hook> {

@@ -131,29 +131,29 @@ pub(crate) fn plan_or_warn(
     let namespaces = namespaces::plan_namespaces(linux)?;
     let mut faults = Faults::default();
     let annotations = annotations::read(|key| spec.annotations().as_ref()?.get(key));
-    let annotations = faults.take(annotations).unwrap_or_default();
-    let cgroup = faults.take(plan_cgroup(spec, &annotations, facts, request));
+    let annotations = faults.keep(annotations).unwrap_or_default();
+    let cgroup = faults.keep(plan_cgroup(spec, &annotations, facts, request));
     let subgroup = annotations.delegate_cgroup.clone();
     let delegation = delegation::plan_delegation(spec, &namespaces, facts, subgroup, warnings);
     match &cgroup {
         Some(cgroup) => warnings.extend(cgroup.warnings.iter().cloned()),
         None => warnings.extend(cgroup_warnings(linux, facts)),
     }
-    let filesystem = faults.take(plan_filesystem(spec, facts, request, &namespaces, cgroup.as_ref()));
+    let filesystem = faults.keep(plan_filesystem(spec, facts, request, &namespaces, cgroup.as_ref()));
     let context = ProcessContext { spec, facts, namespaces: &namespaces };
     let process = spec.process().as_ref();
     let process = process.ok_or_else(|| ConfigError::new("/process", matched::PROCESS_EMPTY).into());
     let process =
         process.and_then(|process| plan_process(process, &context, &ProcessRequest::init(request), warnings));
-    let process = faults.take(process);
+    let process = faults.keep(process);
     warnings.extend(filesystem.iter().flat_map(|filesystem| filesystem.warnings.iter().cloned()));
-    let settings = faults.take(plan_settings(spec, facts, request));
+    let settings = faults.keep(plan_settings(spec, facts, request));
     let (Some(cgroup), Some(filesystem), Some(process), Some(settings)) =
         (cgroup, filesystem, process, settings)
     else {
         return Err(faults.error().unwrap_or_else(|| ConfigError::new("", "no plan").into()));
     };
-    faults.or(Plan {
+    faults.into_result(Plan {
         id: request.id.clone(),
         hostname: settings.hostname,
         domainname: settings.domainname,
@@ -203,16 +203,16 @@ fn plan_settings(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Se
     let read_only = absolute_paths(linux.map(Linux::readonly_paths), "/linux/readonlyPaths");
     let masked = absolute_paths(linux.map(Linux::masked_paths), "/linux/maskedPaths");
     let settings = Settings {
-        hostname: faults.take(optional_c_string(spec.hostname().as_deref(), "/hostname")).flatten(),
-        domainname: faults.take(optional_c_string(spec.domainname().as_deref(), "/domainname")).flatten(),
-        sysctls: faults.take(sysctl::plan_sysctls(linux)).unwrap_or_default(),
-        net_devices: faults.take(net_devices::plan_net_devices(devices, facts.euid)).unwrap_or_default(),
-        read_only_paths: faults.take(read_only).unwrap_or_default(),
-        masked_paths: faults.take(masked).unwrap_or_default(),
-        hooks: faults.take(hooks::plan_hooks(spec.hooks().as_ref())).unwrap_or_default(),
-        rdt: faults.take(rdt::plan_rdt(rdt, facts.resctrl.as_ref(), request.id)).flatten(),
+        hostname: faults.keep(optional_c_string(spec.hostname().as_deref(), "/hostname")).flatten(),
+        domainname: faults.keep(optional_c_string(spec.domainname().as_deref(), "/domainname")).flatten(),
+        sysctls: faults.keep(sysctl::plan_sysctls(linux)).unwrap_or_default(),
+        net_devices: faults.keep(net_devices::plan_net_devices(devices, facts.euid)).unwrap_or_default(),
+        read_only_paths: faults.keep(read_only).unwrap_or_default(),
+        masked_paths: faults.keep(masked).unwrap_or_default(),
+        hooks: faults.keep(hooks::plan_hooks(spec.hooks().as_ref())).unwrap_or_default(),
+        rdt: faults.keep(rdt::plan_rdt(rdt, facts.resctrl.as_ref(), request.id)).flatten(),
     };
-    faults.or(settings)
+    faults.into_result(settings)
 }
 
 fn plan_cgroup(
@@ -254,10 +254,10 @@ fn plan_filesystem(
 ) -> Result<Filesystem> {
     let linux = spec.linux().as_ref();
     let mut faults = Faults::default();
-    let rootfs = faults.take(rootfs::plan_rootfs(spec, &request.bundle, request.no_pivot, namespaces));
+    let rootfs = faults.keep(rootfs::plan_rootfs(spec, &request.bundle, request.no_pivot, namespaces));
     let specs = spec.mounts().as_deref().unwrap_or_default();
     let annotations = spec.annotations().clone().unwrap_or_default();
-    let label = faults.take(MountLabel::new(linux, &annotations, facts.selinux)).unwrap_or_default();
+    let label = faults.keep(MountLabel::new(linux, &annotations, facts.selinux)).unwrap_or_default();
     let shown = cgroup.map_or(cgroup_mounts::Cgroups::Absent, |cgroup| {
         cgroup_mounts::shown_cgroups(&facts.cgroup, cgroup, namespaces.has(Namespace::CGROUP))
     });
@@ -269,15 +269,15 @@ fn plan_filesystem(
         namespaces,
         label: &label,
     };
-    let mut mounts = faults.take(mounts::plan_mounts(specs, &context)).unwrap_or_default();
-    mounts.extend(faults.take(request.activation.notify_mount()).flatten());
+    let mut mounts = faults.keep(mounts::plan_mounts(specs, &context)).unwrap_or_default();
+    mounts.extend(faults.keep(request.activation.notify_mount()).flatten());
     let devices = linux.and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
     let terminal = spec.process().as_ref().and_then(oci_spec::runtime::Process::terminal).unwrap_or(false);
-    let devices = faults.take(devices::plan_devices(devices, specs, terminal));
+    let devices = faults.keep(devices::plan_devices(devices, specs, terminal));
     let (Some(rootfs), Some(devices)) = (rootfs, devices) else {
         return Err(faults.error().unwrap_or_else(|| ConfigError::new("/root", "no plan").into()));
     };
-    faults.or(())?;
+    faults.into_result(())?;
     let mask_context = label.parameter;
     if rootfs.switch != RootSwitch::Chroot {
         return Ok(Filesystem { rootfs, mounts, mask_context, devices, warnings: Vec::new() });

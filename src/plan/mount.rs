@@ -70,20 +70,20 @@ impl Mount {
     /// source is inside the rootfs, as the earlier mounts have left it: only the runtime has the rights to
     /// the filesystem.
     pub fn is_mapped_by_runtime(&self) -> bool {
-        matches!(self.operation, MountOperation::Bind { inside: true, id_mapped: Some(_), .. })
+        matches!(self.operation, MountOperation::Bind { source_in_rootfs: true, id_mapped: Some(_), .. })
     }
 
     /// Makes a mount of `source` with the flags of the options.
     pub(super) fn new(
         origin: MountOrigin,
         target: CString,
-        source: MountOperation,
+        operation: MountOperation,
         options: &Options,
     ) -> Self {
         Self {
             origin,
             target,
-            operation: source,
+            operation,
             attributes: options.attributes,
             recursive_attributes: options.recursive_attributes,
             propagation: options.propagation.clone(),
@@ -114,9 +114,9 @@ pub enum MountOperation {
         id_mapped: Option<IdMapped>,
         named: ExplicitFlags,
         /// The source comes from another user namespace: its flags must not be cleared here.
-        locked: bool,
+        flags_locked: bool,
         /// The path is inside the rootfs, and is seen with the earlier mounts.
-        inside: bool,
+        source_in_rootfs: bool,
     },
     /// New attributes for an existing mount.
     Remount,
@@ -134,8 +134,8 @@ impl MountOperation {
             copy_symlink: false,
             id_mapped: None,
             named: ExplicitFlags::default(),
-            locked: false,
-            inside: false,
+            flags_locked: false,
+            source_in_rootfs: false,
         }
     }
 }

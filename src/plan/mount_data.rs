@@ -17,7 +17,7 @@ pub(super) fn parameters(word: &str, kind: &str) -> Option<Vec<Parameter>> {
     let mut parameters = Vec::with_capacity(1);
     let mut rest = Some(word);
     while let Some(text) = rest {
-        let end = end(text, kind);
+        let end = parameter_end(text, kind);
         if end > 0 {
             parameters.push(parameter(&text[..end])?);
         }
@@ -27,12 +27,14 @@ pub(super) fn parameters(word: &str, kind: &str) -> Option<Vec<Parameter>> {
 }
 
 /// Returns where the first parameter of `text` ends.
-fn end(text: &str, kind: &str) -> usize {
+fn parameter_end(text: &str, kind: &str) -> usize {
     let is_label = is_label(text);
     let (mut quoted, mut escaped) = (false, false);
     for (at, byte) in text.bytes().enumerate() {
         match byte {
-            b',' if !quoted && !escaped && !goes_on(&text[at + 1..], kind, is_label) => return at,
+            b',' if !quoted && !escaped && !comma_is_part_of_value(&text[at + 1..], kind, is_label) => {
+                return at;
+            }
             b'"' if is_label => quoted = !quoted,
             // A path with a comma: `lowerdir=/a\,b`. overlayfs removes the backslash.
             b'\\' if kind == "overlay" => {
@@ -48,7 +50,7 @@ fn end(text: &str, kind: &str) -> usize {
 
 /// Whether the text after a comma still belongs to the value. That is so in node lists of tmpfs, by the
 /// kernel's rule (`mpol=bind:0,2`), and in the categories of a label, which many people write without quotes.
-fn goes_on(rest: &str, kind: &str, is_label: bool) -> bool {
+fn comma_is_part_of_value(rest: &str, kind: &str, is_label: bool) -> bool {
     let is_digit = |text: &str| text.starts_with(|letter: char| letter.is_ascii_digit());
     kind == "tmpfs" && is_digit(rest) || is_label && rest.strip_prefix('c').is_some_and(is_digit)
 }

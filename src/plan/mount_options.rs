@@ -91,7 +91,7 @@ impl ExplicitFlags {
     /// Returns the attributes that the kernel allows on a mount whose `existing` flags (MS_*) are locked,
     /// because it came from another user namespace: these stay, and the named ones are added. Returns `None`
     /// if a locked one would have to be cleared.
-    pub fn beside_locked(self, existing: u64) -> Option<Attributes> {
+    pub fn attributes_keeping_locked(self, existing: u64) -> Option<Attributes> {
         let time = |flags: u64| match flags & MS_ATIME_ALL & !mount::MS_NODIRATIME {
             // statfs has no flag for strictatime: it is the absence of the others.
             0 => mount::MS_STRICTATIME | flags & mount::MS_NODIRATIME,

@@ -41,9 +41,9 @@ pub(crate) fn plan_mounts(specs: &[SpecMount], context: &MountContext<'_>) -> Re
     let mut mounts = Vec::with_capacity(specs.len() + 8);
     let mut faults = Faults::default();
     for (index, spec) in specs.iter().enumerate() {
-        faults.take(add_mount(index, spec, context, &mut mounts));
+        faults.keep(add_mount(index, spec, context, &mut mounts));
     }
-    faults.or(mounts)
+    faults.into_result(mounts)
 }
 
 fn add_mount(
@@ -120,14 +120,14 @@ fn bind(
     let path = context.bundle.join(source);
     let inside = within(&path, context.rootfs).filter(|_| !options.copy_symlink);
     let source = MountOperation::Bind {
-        inside: inside.is_some(),
+        source_in_rootfs: inside.is_some(),
         path: c_string(inside.as_deref().unwrap_or(&path).as_os_str(), pointer)?,
         recursive: options.bind == Some(true),
         no_follow: options.source_no_follow || options.copy_symlink,
         copy_symlink: options.copy_symlink,
         id_mapped: id_mapped(index, spec, options, context.namespaces)?,
         named: options.named,
-        locked: context.namespaces.has(Namespace::USER),
+        flags_locked: context.namespaces.has(Namespace::USER),
     };
     let propagation = options.attributes.propagation;
     let attributes = Attributes { propagation, ..options.named.to_attributes() };

@@ -7,7 +7,7 @@ use std::ffi::CString;
 use oci_spec::runtime::{Linux, PosixRlimit, PosixRlimitType as Type, Process, Spec, User};
 
 use super::c_string::{c_string, c_strings, optional_c_string};
-use super::capabilities::{Capabilities, capabilities};
+use super::capabilities::{Capabilities, plan_capabilities};
 use super::namespaces::{Namespace, NamespacePlan};
 use super::scheduling::{Scheduling, plan_scheduling};
 use super::seccomp::{self, Filter};
@@ -124,22 +124,22 @@ pub(crate) fn plan_process(
     let linux = context.spec.linux().as_ref();
     let user_namespace = context.namespaces.has(Namespace::USER);
     let mut faults = Faults::default();
-    let args = faults.take(c_strings(spec.args().as_deref().unwrap_or_default(), "/process/args"));
+    let args = faults.keep(c_strings(spec.args().as_deref().unwrap_or_default(), "/process/args"));
     let args = args.unwrap_or_default();
-    let env = faults.take(environment(spec.env().as_deref().unwrap_or_default())).unwrap_or_default();
+    let env = faults.keep(environment(spec.env().as_deref().unwrap_or_default())).unwrap_or_default();
     let (candidates, searched) = candidates(&args, &env);
-    let groups = faults.take(groups(spec.user(), facts.euid == 0 || !user_namespace)).flatten();
-    let capabilities = capabilities(spec.capabilities().as_ref(), facts, user_namespace, warnings);
-    let keep_groups = faults.take(keeps_groups(context.spec)).unwrap_or_default();
+    let groups = faults.keep(groups(spec.user(), facts.euid == 0 || !user_namespace)).flatten();
+    let capabilities = plan_capabilities(spec.capabilities().as_ref(), facts, user_namespace, warnings);
+    let keep_groups = faults.keep(keeps_groups(context.spec)).unwrap_or_default();
     if keep_groups && groups.as_ref().is_some_and(|groups| !groups.is_empty()) {
         let why = "left out: run.oci.keep_original_groups keeps the groups of the caller";
         warnings.push(format!("/process/user/additionalGids: {why}"));
     }
     let memory_policy = linux.and_then(|linux| linux.memory_policy().as_ref());
     let plan = ProcessPlan {
-        env: faults.take(override_variables(env, &request.environment)).unwrap_or_default(),
+        env: faults.keep(override_variables(env, &request.environment)).unwrap_or_default(),
         args,
-        cwd: faults.take(c_string(spec.cwd().as_os_str(), || "/process/cwd".into())).unwrap_or_default(),
+        cwd: faults.keep(c_string(spec.cwd().as_os_str(), || "/process/cwd".into())).unwrap_or_default(),
         candidates,
         searched,
         terminal: spec.terminal().unwrap_or(false).then(|| terminal(spec)),
@@ -152,17 +152,17 @@ pub(crate) fn plan_process(
         limits: spec.rlimits().iter().flatten().enumerate().map(limit).collect(),
         no_new_privileges: spec.no_new_privileges().unwrap_or(false),
         oom_score_adj: spec.oom_score_adj(),
-        apparmor: faults.take(apparmor(spec, facts)).flatten(),
-        selinux: faults.take(selinux(spec, facts)).flatten(),
+        apparmor: faults.keep(apparmor(spec, facts)).flatten(),
+        selinux: faults.keep(selinux(spec, facts)).flatten(),
         personality: linux.and_then(|linux| linux.personality().as_ref()).map(rootfs::personality),
-        scheduling: faults.take(plan_scheduling(spec, memory_policy, request.is_exec)).unwrap_or_default(),
-        seccomp: faults.take(filter(linux, facts)).flatten(),
+        scheduling: faults.keep(plan_scheduling(spec, memory_policy, request.is_exec)).unwrap_or_default(),
+        seccomp: faults.keep(filter(linux, facts)).flatten(),
         keyring: request.keyring.clone(),
         listen_pid: request.listen_fds > 0,
         // No process has so many descriptors: the runtime has counted them.
         preserve_fds: request.preserve_fds.saturating_add(request.listen_fds),
     };
-    faults.or(plan)
+    faults.into_result(plan)
 }
 
 /// The AppArmor profile, which this host must be able to apply.

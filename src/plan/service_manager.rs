@@ -57,8 +57,8 @@ impl Activation {
             copy_symlink: false,
             id_mapped: None,
             named: options.named,
-            locked: false,
-            inside: false,
+            flags_locked: false,
+            source_in_rootfs: false,
         };
         Ok(Some(Mount::new(MountOrigin::NotifySocket, target, bind, &options)))
     }

@@ -14,18 +14,18 @@ use super::config_error::quote;
 use super::spelling;
 
 /// Returns the capability with exactly this name.
-pub(super) fn exact(name: &str) -> Option<Capability> {
+pub(super) fn parse_exact(name: &str) -> Option<Capability> {
     name.strip_prefix("CAP_")?.parse().ok()
 }
 
 /// Returns the capability with exactly this name, or an error.
-pub(crate) fn capability(name: &str) -> Result<Capability, String> {
-    exact(name).ok_or_else(|| format!("unknown capability {}", with_hint(name)))
+pub(crate) fn parse_capability(name: &str) -> Result<Capability, String> {
+    parse_exact(name).ok_or_else(|| format!("unknown capability {}", quote_with_suggestion(name)))
 }
 
 /// Quotes the name, and adds the one that was probably meant.
-pub(super) fn with_hint(name: &str) -> String {
-    match meant(name) {
+pub(super) fn quote_with_suggestion(name: &str) -> String {
+    match suggest(name) {
         Some(meant) => format!("{} (did you mean CAP_{meant}?)", quote(name)),
         None => quote(name),
     }
@@ -33,7 +33,7 @@ pub(super) fn with_hint(name: &str) -> String {
 
 /// Finds the meant name in spite of another case, a missing or doubled prefix, spaces around it, hyphens
 /// within it, or a typing error.
-fn meant(name: &str) -> Option<Capability> {
+fn suggest(name: &str) -> Option<Capability> {
     let upper = name.trim().to_ascii_uppercase().replace('-', "_");
     let bare = upper.trim_start_matches("CAP_");
     bare.parse().ok().or_else(|| {
@@ -57,7 +57,7 @@ impl<'de> Deserialize<'de> for Exact {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
         let unknown = || Error::invalid_value(Unexpected::Str(&name), &"the name of a capability");
-        exact(&name).map(Self).ok_or_else(unknown)
+        parse_exact(&name).map(Self).ok_or_else(unknown)
     }
 }
 
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn only_the_exact_name_is_one() {
-        assert_eq!(exact("CAP_NET_ADMIN"), Some(Capability::NetAdmin));
+        assert_eq!(parse_exact("CAP_NET_ADMIN"), Some(Capability::NetAdmin));
         for name in [
             "NET_ADMIN",
             "net_admin",
@@ -76,16 +76,16 @@ mod tests {
             " CAP_NET_ADMIN",
             "Cap-Net-Admin",
         ] {
-            assert_eq!(exact(name), None, "{name}");
-            assert_eq!(with_hint(name), format!("{name:?} (did you mean CAP_NET_ADMIN?)"));
+            assert_eq!(parse_exact(name), None, "{name}");
+            assert_eq!(quote_with_suggestion(name), format!("{name:?} (did you mean CAP_NET_ADMIN?)"));
         }
-        assert_eq!(with_hint("CAP_ALL"), "\"CAP_ALL\"");
+        assert_eq!(quote_with_suggestion("CAP_ALL"), "\"CAP_ALL\"");
     }
 
     #[test]
     fn each_capability_of_the_kernel_has_its_name_here() {
         for name in caps::all().iter().map(ToString::to_string) {
-            assert_eq!(exact(&name).map(|known| format!("CAP_{known}")), Some(name));
+            assert_eq!(parse_exact(&name).map(|known| format!("CAP_{known}")), Some(name));
         }
     }
 }

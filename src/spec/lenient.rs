@@ -82,7 +82,7 @@ fn capabilities(sets: &mut Value, at: &JsonPointer<'_>, diagnostics: &mut Diagno
         set.retain(|name| {
             // The types refuse what is no string.
             let Some(text) = name.as_str() else { return true };
-            let known = capability::exact(text).is_some();
+            let known = capability::parse_exact(text).is_some();
             if !known && !unknown.iter().any(|seen| seen == text) {
                 unknown.push(text.to_owned());
             }
@@ -90,7 +90,7 @@ fn capabilities(sets: &mut Value, at: &JsonPointer<'_>, diagnostics: &mut Diagno
         });
     }
     if !unknown.is_empty() {
-        let names: Vec<String> = unknown.iter().map(|name| capability::with_hint(name)).collect();
+        let names: Vec<String> = unknown.iter().map(|name| capability::quote_with_suggestion(name)).collect();
         diagnostics.warn(at, format!("ignoring unknown or unavailable capabilities: {}", names.join(", ")));
     }
 }

@@ -47,7 +47,7 @@ use crate::error::Result;
 use diagnostics::Diagnostics;
 use json_pointer::JsonPointer;
 
-pub(crate) use capability::capability;
+pub(crate) use capability::parse_capability;
 pub(crate) use config_error::ConfigError;
 pub(crate) use diagnostics::sentences;
 pub(crate) use locate::Places;

@@ -36,7 +36,7 @@ impl Limits {
         let resources = rounded.as_ref().unwrap_or(resources);
         let mut translation = translate(resources, mode)?;
         if is_idle(resources) {
-            translation.without_weights();
+            translation.remove_weights();
         }
         let Translation { mut writes, warnings } = translation;
         let has = |write: &Write| Location::index_of(locations, mode, &write.controller).is_some();
@@ -47,7 +47,7 @@ impl Limits {
         for write in writes.iter().filter(|write| !has(write)) {
             faults.push(missing_controller(&write.controller, &write.pointer, mode));
         }
-        faults.or(Self { writes, check_usage: check_usage(resources, mode), warnings })
+        faults.into_result(Self { writes, check_usage: check_usage(resources, mode), warnings })
     }
 }
 

@@ -166,7 +166,7 @@ fn with_controllers(mut writes: Vec<Write>, layout: &Layout) -> Result<Vec<Write
             false => missing_controller(&write.controller, &write.pointer, Mode::V2),
         });
     }
-    faults.or(writes)
+    faults.into_result(writes)
 }
 
 /// Plans a container without a group. A limit could not be enforced, so it is refused. Device rules, which
@@ -180,7 +180,7 @@ fn without_group(request: &Request<'_>, resources: Option<&LinuxResources>) -> R
         let why = "cannot be set: the cgroup manager is disabled";
         faults.push(fail!(Kind::Unsupported, "{}: {why}", write.pointer));
     }
-    faults.or(())?;
+    faults.into_result(())?;
     if resources.is_some_and(|resources| resources.devices().iter().flatten().next().is_some()) {
         warnings.push(format!("{RESOURCES}/devices: left out: the cgroup manager is disabled"));
     }

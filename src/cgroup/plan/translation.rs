@@ -38,7 +38,7 @@ pub(crate) fn has_weight(resources: &LinuxResources) -> bool {
 
 impl Translation {
     /// Leaves out the weights of an idle group.
-    pub(crate) fn without_weights(&mut self) {
+    pub(crate) fn remove_weights(&mut self) {
         let is_weight = |write: &Write| ["cpu.shares", "cpu.weight"].contains(&&*write.file);
         for Write { pointer, .. } in self.writes.extract_if(.., |write| is_weight(write)) {
             let why = "unable to apply both a weight and cpu.idle";

@@ -78,7 +78,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
 fn contents_of(matches: &ArgMatches, source: &dyn ImageSource, reference: &Reference) -> Result<Contents> {
     let platform = arguments::platform_of(matches)?;
     if matches.get_flag("all") {
-        let top = source::resolve_top(source, reference, &platform)?;
+        let top = source::resolve_entry(source, reference, &platform)?;
         return Contents::read_all(source, &top).with_context(|| reference.to_string());
     }
     let top = source::resolve_manifest(source, reference, &platform)?;

@@ -22,7 +22,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let (reference, source) = open_source(matches)?;
     let tops = source.manifests()?;
     let (mut good, mut bad) = (0, 0);
-    for top in source::select_manifests(&tops, &reference)? {
+    for top in source::manifests_named(&tops, &reference)? {
         verify(source.as_ref(), top, &arguments::limits_of(matches), &mut |finding| {
             let what = finding.what.clone();
             match finding.fault() {

@@ -19,7 +19,7 @@ use registry::{Access, Registry};
 
 pub use interface::ImageSource;
 pub use select::ref_name;
-pub(crate) use select::{MAX_INDEX_DEPTH, resolve_image, resolve_manifest, resolve_top, select_manifests};
+pub(crate) use select::{MAX_INDEX_DEPTH, manifests_named, resolve_entry, resolve_image, resolve_manifest};
 
 /// Opens the layout, archive or registry that a reference names.
 pub(crate) fn open(reference: &Reference, access: &Access) -> Result<Box<dyn ImageSource>> {

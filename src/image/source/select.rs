@@ -32,23 +32,23 @@ pub(crate) fn resolve_manifest(
 ) -> Result<Descriptor> {
     let find = || {
         let tops = source.manifests()?;
-        descend(source, select_one(&tops, reference, platform)?, platform, MAX_INDEX_DEPTH)
+        follow_indexes(source, pick_entry(&tops, reference, platform)?, platform, MAX_INDEX_DEPTH)
     };
     find().with_context(|| reference.to_string())
 }
 
 /// Finds the manifest or index that `reference` names, without following an index. `platform` decides only
 /// among several with the same tag.
-pub(crate) fn resolve_top(
+pub(crate) fn resolve_entry(
     source: &dyn ImageSource,
     reference: &Reference,
     platform: &Platform,
 ) -> Result<Descriptor> {
-    let find = || select_one(&source.manifests()?, reference, platform).cloned();
+    let find = || pick_entry(&source.manifests()?, reference, platform).cloned();
     find().with_context(|| reference.to_string())
 }
 
-fn descend(
+fn follow_indexes(
     source: &dyn ImageSource,
     descriptor: &Descriptor,
     platform: &Platform,
@@ -64,19 +64,19 @@ fn descend(
             let chosen = platform
                 .select_manifest(index.manifests())
                 .ok_or_else(|| no_platform(index.manifests(), platform))?;
-            descend(source, chosen, platform, depth - 1)
+            follow_indexes(source, chosen, platform, depth - 1)
         }
     }
 }
 
 /// Finds the manifest or index that is named. The platform decides among several with the same tag.
-fn select_one<'a>(
+fn pick_entry<'a>(
     tops: &'a [Descriptor],
     reference: &Reference,
     platform: &Platform,
 ) -> Result<&'a Descriptor> {
-    let named = select_manifests(tops, reference)?;
-    match (selected(reference), &named[..]) {
+    let named = manifests_named(tops, reference)?;
+    match (selector_of(reference), &named[..]) {
         (Selector::Tag(_), _) => {
             platform.select_manifest(named.iter().copied()).ok_or_else(|| no_platform(named, platform))
         }
@@ -89,7 +89,7 @@ fn select_one<'a>(
 
 /// All manifests that a reference names: usually one; all of them if the reference has neither tag nor
 /// digest.
-pub(crate) fn select_manifests<'a>(
+pub(crate) fn manifests_named<'a>(
     tops: &'a [Descriptor],
     reference: &Reference,
 ) -> Result<Vec<&'a Descriptor>> {
@@ -98,7 +98,7 @@ pub(crate) fn select_manifests<'a>(
         Some(name) if docker_name => normalized(name) == normalized(tag),
         name => name.is_some_and(|name| name == tag),
     };
-    let (named, missing): (Vec<_>, _) = match selected(reference) {
+    let (named, missing): (Vec<_>, _) = match selector_of(reference) {
         Selector::Only => return Ok(tops.iter().collect()),
         Selector::Digest(digest) => {
             (tops.iter().filter(|top| top.digest() == digest).take(1).collect(), "digest")
@@ -111,7 +111,7 @@ pub(crate) fn select_manifests<'a>(
     }
 }
 
-fn selected(reference: &Reference) -> &Selector {
+fn selector_of(reference: &Reference) -> &Selector {
     match reference {
         Reference::Layout { select, .. }
         | Reference::OciArchive { select, .. }

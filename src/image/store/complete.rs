@@ -75,7 +75,7 @@ const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY);
 impl Completion<'_> {
     fn run(mut self) -> Result<Completed> {
         let shown = |path: &[u8]| path.escape_ascii().to_string();
-        for path in &self.layer.overwritten_dirs {
+        for path in &self.layer.replaced_implied_dirs {
             if self.is_symlink_below(path).with_context(|| shown(path))? {
                 return Ok(Completed::NeedsOrder);
             }

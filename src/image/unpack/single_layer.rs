@@ -28,7 +28,7 @@ pub(crate) struct SingleLayer {
     pub(crate) implied_dirs: BTreeSet<Vec<u8>>,
     /// Directories made without an entry that a later entry or whiteout of the layer replaced. If below it is
     /// a symlink, earlier entries belong to the symlink's target.
-    pub(crate) overwritten_dirs: BTreeSet<Vec<u8>>,
+    pub(crate) replaced_implied_dirs: BTreeSet<Vec<u8>>,
     /// The meaning of some entry depends on the layers below and on the order of the entries: the layer must
     /// be unpacked over the lower ones.
     pub(crate) needs_order: bool,
@@ -54,7 +54,7 @@ impl SingleLayer {
     /// Whether the layer needs nothing of the layers below.
     pub(crate) fn is_independent(&self) -> bool {
         self.implied_dirs.is_empty()
-            && self.overwritten_dirs.is_empty()
+            && self.replaced_implied_dirs.is_empty()
             && self.missing_links.is_empty()
             && !self.has_whiteouts
             && !self.needs_order
@@ -72,7 +72,7 @@ impl SingleLayer {
     /// Records that a directory has an entry of its own.
     pub(super) fn record_dir_entry(&mut self, path: &[u8]) {
         if self.implied_dirs.remove(path) {
-            self.overwritten_dirs.insert(path.to_vec());
+            self.replaced_implied_dirs.insert(path.to_vec());
         }
     }
 
@@ -86,7 +86,7 @@ impl SingleLayer {
         let gone: Vec<Vec<u8>> = self.implied_dirs.range(below).cloned().chain([path.to_vec()]).collect();
         for path in gone {
             if self.implied_dirs.remove(&path) {
-                self.overwritten_dirs.insert(path);
+                self.replaced_implied_dirs.insert(path);
             }
         }
     }
@@ -221,7 +221,7 @@ mod tests {
         layer.record_implied_dir(b"a/b");
         layer.record_implied_dir(b"a.x");
         layer.record_replaced(b"a/b");
-        assert_eq!(layer.overwritten_dirs, [b"c".to_vec(), b"a/b".to_vec()].into());
+        assert_eq!(layer.replaced_implied_dirs, [b"c".to_vec(), b"a/b".to_vec()].into());
         assert_eq!(layer.implied_dirs, [b"a".to_vec(), b"a.x".to_vec()].into());
         layer.defer_link(b"l", b"t".to_vec());
         layer.defer_link(b"m", b"l".to_vec());

@@ -91,7 +91,7 @@ pub(crate) fn check(bundle: &Path, globals: &Globals) -> Result<Report> {
     };
     let examination = examine(&text, &facts, &request);
     let mut findings = Findings { list: Vec::new(), removed: examination.removed.clone(), more: None };
-    findings.told(&examination, &facts);
+    findings.add_examination(&examination, &facts);
     if let Some(spec) = &examination.spec {
         looks::look(spec, &request, &facts, &mut findings);
     }
@@ -135,7 +135,7 @@ struct Findings {
 }
 
 impl Findings {
-    fn told(&mut self, examination: &Examination, facts: &crate::host::Facts) {
+    fn add_examination(&mut self, examination: &Examination, facts: &crate::host::Facts) {
         let both = [(Severity::Fault, &examination.faults), (Severity::Loss, &examination.losses)];
         for (severity, list) in both {
             for ConfigError { pointer, message } in list {
@@ -180,7 +180,7 @@ impl Findings {
     }
 
     /// What a look at the host finds. Nothing where a fault there has been told.
-    fn look(
+    fn add_unless_known(
         &mut self,
         severity: Severity,
         pointer: &str,
@@ -201,14 +201,14 @@ impl Findings {
     }
 
     fn fault(&mut self, pointer: &str, message: impl Into<String>, host: Option<String>, hint: Option<&str>) {
-        if let Some(finding) = self.look(Severity::Fault, pointer, message) {
+        if let Some(finding) = self.add_unless_known(Severity::Fault, pointer, message) {
             finding.host = host;
             finding.hint = finding.hint.take().or_else(|| hint.map(str::to_owned));
         }
     }
 
     fn loss(&mut self, pointer: &str, message: impl Into<String>, host: Option<String>) {
-        if let Some(finding) = self.look(Severity::Loss, pointer, message) {
+        if let Some(finding) = self.add_unless_known(Severity::Loss, pointer, message) {
             finding.host = host;
         }
     }

@@ -46,7 +46,7 @@ fn without_record(entry: &Entry, error: Error, force: bool) -> Result<()> {
         return Err(error);
     }
     // This is left of a creation that was killed. Its id is freed, with or without force.
-    if absent && entry.has_nothing_but_record()? {
+    if absent && entry.has_not_begun()? {
         entry.remove()?;
         return if force { Ok(()) } else { Err(error) };
     }
@@ -60,7 +60,7 @@ fn without_record(entry: &Entry, error: Error, force: bool) -> Result<()> {
 
 /// Handles a container of which no process and no group is known.
 fn unknown(entry: &Entry, error: Error) -> Result<()> {
-    if entry.has_nothing_but_record()? {
+    if entry.has_not_begun()? {
         return entry.remove();
     }
     Err(error.context("its processes and control groups are not known").with_hint(format!(

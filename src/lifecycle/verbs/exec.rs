@@ -192,7 +192,7 @@ fn user(own: &User, options: &Exec) -> User {
 fn capabilities(own: &LinuxCapabilities, more: &[String]) -> Result<LinuxCapabilities> {
     let mut added = Capabilities::new();
     for name in more {
-        added.insert(spec::capability(name).map_err(|why| Error::new(Kind::Usage, why))?);
+        added.insert(spec::parse_capability(name).map_err(|why| Error::new(Kind::Usage, why))?);
     }
     let with = |set: &Option<Capabilities>| Some(set.iter().flatten().chain(&added).copied().collect());
     let mut all = own.clone();

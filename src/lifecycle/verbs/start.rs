@@ -53,7 +53,7 @@ pub(crate) fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
 /// Waits for the result of the hooks that run in the container. Meanwhile other commands may use the
 /// container.
 fn wait_for_hooks(container: &LoadedContainer, started: &FifoWriter) -> Result<Lock> {
-    let answer = started.wait_for_program(WaitLimit::ForHooks)?;
+    let answer = started.wait_for_program(WaitLimit::Unlimited)?;
     let lock = container.entry.lock()?;
     let why = match answer {
         Some(said) if said == HOOKS_DONE => return Ok(lock),

@@ -43,10 +43,10 @@ fn compile_with(
     let abis = admitted(profile, machine, warnings)?;
     let rules = Rules::read(profile, warnings)?;
     let mut faults = Faults::default();
-    let notify = faults.take(read_listener(profile, rules.notify, kernel_flags)).flatten();
-    let flags = faults.take(flags::requested(profile, rules.notify, kernel_flags)).unwrap_or_default();
-    let program = faults.take(assemble_sections(&rules, &abis)).unwrap_or_default();
-    faults.or(())?;
+    let notify = faults.keep(read_listener(profile, rules.notify, kernel_flags)).flatten();
+    let flags = faults.keep(flags::requested(profile, rules.notify, kernel_flags)).unwrap_or_default();
+    let program = faults.keep(assemble_sections(&rules, &abis)).unwrap_or_default();
+    faults.into_result(())?;
     // The loop that releases pages reads the fifo. If the filter answers read(2) with an errno, the loop would
     // spin, so read must be permitted.
     let spares_madvise = rules.never_kills("madvise") && rules.permit("read");
@@ -55,8 +55,8 @@ fn compile_with(
         flags,
         notify,
         default_action: rules.default,
-        spares_madvise,
-        spares_looks: rules.permit_looks(machine == Arch::ScmpArchX86_64),
+        madvise_is_harmless: spares_madvise,
+        file_lookups_are_harmless: rules.permit_looks(machine == Arch::ScmpArchX86_64),
         permits_execve: rules.permit("execve"),
         permits_exit: rules.permit("exit_group") || rules.permit("exit"),
         permits_report: ["mmap", "brk", "sendmsg", "exit_group"].into_iter().all(|call| rules.permit(call)),

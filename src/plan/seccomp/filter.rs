@@ -17,10 +17,10 @@ pub struct Filter {
     pub default_action: Action,
     /// Whether a madvise kills nobody and notifies nobody: then the process may give memory back under the
     /// filter.
-    pub spares_madvise: bool,
+    pub madvise_is_harmless: bool,
     /// Whether looking at files kills nobody and notifies nobody: then the process may find out why its
     /// program was refused.
-    pub spares_looks: bool,
+    pub file_lookups_are_harmless: bool,
     /// Whether a program can be executed under the filter.
     pub permits_execve: bool,
     /// Whether a process can end itself under the filter.

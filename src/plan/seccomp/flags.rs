@@ -58,7 +58,7 @@ fn all_of(list: &[Flag], notify: bool, kernel: c_ulong) -> Result<c_ulong> {
         // NOTIFY's listener cannot be combined with TSYNC.
         flags |= bit & !kernel::SECCOMP_FILTER_FLAG_TSYNC;
     }
-    faults.or(flags)
+    faults.into_result(flags)
 }
 
 fn bit(flag: Flag) -> c_ulong {

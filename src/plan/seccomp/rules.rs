@@ -67,15 +67,15 @@ impl<'a> Rules<'a> {
         let syscalls = profile.syscalls().as_deref().unwrap_or_default();
         let mut faults = Faults::default();
         let mut rules = Self {
-            default: faults.take(default_action(profile, warnings)).unwrap_or(Action::ALLOW),
+            default: faults.keep(default_action(profile, warnings)).unwrap_or(Action::ALLOW),
             entries: Vec::with_capacity(512),
             known: Vec::with_capacity(512),
             notify: false,
         };
         for (index, syscall) in syscalls.iter().enumerate() {
-            faults.take(rules.add(index, syscall, warnings));
+            faults.keep(rules.add(index, syscall, warnings));
         }
-        faults.or(rules)
+        faults.into_result(rules)
     }
 
     /// Whether this call never kills its caller: at worst the call is refused.

@@ -44,7 +44,7 @@ pub(super) fn spans<'a>(rules: &Rules<'a>, abis: &[&Abi]) -> Vec<Span<'a>> {
         for (index, block) in abi.blocks.iter().enumerate() {
             spans.add_block(block, &calls, rules, abi.wide);
             if index == 0 && !rules.default.is_permissive() {
-                spans.add_newer(block, rules, abi);
+                spans.answer_newer_calls_with_enosys(block, rules, abi);
             }
             end = block.end;
         }
@@ -73,7 +73,7 @@ fn calls(rules: &Rules<'_>, abi: &Abi) -> Vec<Call> {
             calls.push(Call { number, entry: index, multiplexed: None });
         }
         let multiplexed = abi.multiplexed(entry.call);
-        if let Some(multiplexed) = multiplexed.filter(|_| holds_unseen(entry.rule, rules.default)) {
+        if let Some(multiplexed) = multiplexed.filter(|_| applies_to_multiplexer(entry.rule, rules.default)) {
             calls.push(Call { number: multiplexed.number, entry: index, multiplexed: Some(multiplexed) });
         }
     }
@@ -84,7 +84,7 @@ fn calls(rules: &Rules<'_>, abi: &Abi) -> Vec<Call> {
 /// Whether the rule is also applied to the socketcall or ipc form of the call, whose arguments the filter
 /// cannot read. There a rule that forbids does so under all conditions, and a rule that permits only under
 /// conditions is left out.
-fn holds_unseen(rule: Rule<'_>, default: Action) -> bool {
+fn applies_to_multiplexer(rule: Rule<'_>, default: Action) -> bool {
     rule.action.is_stricter_than(default)
         || rule.conditions.iter().all(|condition| always_holds(condition, false))
 }
@@ -120,7 +120,7 @@ impl<'a> Spans<'a> {
     /// Adds calls that are newer than the profile. Programs try new calls first and fall back to old ones
     /// only on ENOSYS, so numbers above the newest that the profile names are answered as a kernel without
     /// them would.
-    fn add_newer(&mut self, block: &Range<u32>, rules: &Rules<'_>, abi: &Abi) {
+    fn answer_newer_calls_with_enosys(&mut self, block: &Range<u32>, rules: &Rules<'_>, abi: &Abi) {
         let known = rules.known.iter().flat_map(|call| {
             let multiplexed = abi.multiplexed(call).map(|multiplexed| multiplexed.number);
             abi.number(call).into_iter().chain(multiplexed)

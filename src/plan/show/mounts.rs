@@ -28,7 +28,15 @@ impl Display for Mount {
                 }
                 f.write_str(if *copy_up { " with a copy of what it covers" } else { "" })?;
             }
-            MountOperation::Bind { path, recursive, no_follow, copy_symlink, id_mapped, inside, .. } => {
+            MountOperation::Bind {
+                path,
+                recursive,
+                no_follow,
+                copy_symlink,
+                id_mapped,
+                source_in_rootfs: inside,
+                ..
+            } => {
                 let kind = if *recursive { "rbind" } else { "bind" };
                 write!(f, "{kind} {} at {}", text(path), text(&self.target))?;
                 f.write_str(if *inside { " inside the rootfs" } else { "" })?;
