@@ -151,7 +151,7 @@ impl StateDir {
     /// Opens an existing fifo for writing, without waiting for a reader.
     ///
     /// # Errors
-    /// ENXIO if nobody reads; `NoFile` if it is no fifo.
+    /// ENXIO if nobody reads; `Unusable` if it is no fifo.
     pub(super) fn open_fifo(&self, name: &str) -> Result<OwnedFd, Unread> {
         let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let opened = openat(&self.fd, name, flags, Mode::empty());

@@ -15,7 +15,7 @@ use crate::fail;
 ///
 /// # Errors
 ///
-/// The failure that is no consequence of another (`choose`); `Kind::Unsupported` where a thread panicked.
+/// The failure that is no consequence of another (`root_cause`); `Kind::Unsupported` where a thread panicked.
 pub(crate) fn for_each<T: Sync>(
     items: &[T],
     threads: usize,
