@@ -1,9 +1,10 @@
 //! `Error` is the one error type. It imports nothing of tare but the words for an errno: every layer above
 //! adds what it was doing, to which object.
 //!
-//! A message reads outside in, value last after a colon, lower case, no full stop:
+//! A message goes from the outermost part to the innermost, with the value last after a colon, in lower case
+//! and without a full stop:
 //! `/mounts/3: error mounting "cgroup" to rootfs at "/sys/fs/cgroup": move_mount: operation not permitted`. A
-//! hint stands apart.
+//! hint is separate.
 
 pub(crate) mod matched;
 pub(crate) mod printable;
@@ -49,33 +50,35 @@ struct Inner {
     context: Vec<Cow<'static, str>>,
     cause: Cow<'static, str>,
     hint: Option<Cow<'static, str>>,
-    /// Found at the same time, and no consequence of it.
+    /// Errors that were found at the same time and are not consequences of this one.
     others: Vec<Error>,
 }
 
-/// Collects what is wrong: all of it is told at once.
+/// Collects errors, so that all of them are reported at once.
 #[derive(Debug, Default)]
 pub(crate) struct Faults(Vec<Error>);
 
 impl Faults {
-    /// Keeps the error of a result; what depends on its value is then left out.
+    /// Returns the value of a result, or keeps its error and returns `None`: then the caller leaves out what
+    /// depends on the value.
     pub(crate) fn keep<T, E: Into<Error>>(&mut self, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.push(error.into())).ok()
     }
 
+    /// Adds an error.
     pub(crate) fn push(&mut self, error: Error) {
-        // Two subjects may stumble over the same.
+        // Two checks may find the same error.
         if self.0.iter().all(|told| told.to_string() != error.to_string()) {
             self.0.push(error);
         }
     }
 
-    /// The value, if nothing was found; else all that was found.
+    /// Returns the value if no error was found, otherwise all the errors.
     pub(crate) fn into_result<T>(self, value: T) -> Result<T> {
         self.error().map_or(Ok(value), Err)
     }
 
-    /// All that was found as one error, of the kind of the first.
+    /// Returns all the errors as one, of the kind of the first.
     pub(crate) fn error(self) -> Option<Error> {
         let mut errors = self.0.into_iter();
         let mut first = errors.next()?;
@@ -83,10 +86,10 @@ impl Faults {
         Some(first)
     }
 
-    /// The items of a list, or all that is wrong with them.
+    /// Returns the values of a list of results, or all its errors.
     pub(crate) fn collect<T, E: Into<Error>>(items: impl Iterator<Item = Result<T, E>>) -> Result<Vec<T>> {
         let mut faults = Self::default();
-        // With the length that the list says: this is on the way of every container.
+        // Allocated once, because this runs for every container.
         let mut good = Vec::with_capacity(items.size_hint().0);
         good.extend(items.filter_map(|item| faults.keep(item)));
         faults.into_result(good)

@@ -169,8 +169,9 @@ impl Root {
         make_file_in(&parent, &name, mode)
     }
 
-    /// Opens the directory of the file that `path` leads to, like [`open_or_make_parent`](Self::open_or_make_parent): symlinks in the
-    /// last component are followed inside the root, even dangling ones. The returned name is not a symlink's.
+    /// Opens the directory of the file that `path` leads to, like
+    /// [`open_or_make_parent`](Self::open_or_make_parent): symlinks in the last component are followed inside
+    /// the root, even dangling ones. The returned name is not a symlink's.
     pub fn open_or_make_followed_parent(&self, path: &CStr, mode: u32) -> Result<(OwnedFd, CString)> {
         let mut path = path.to_owned();
         for _ in 0..MAX_SYMLINKS {

@@ -34,7 +34,8 @@ pub(crate) mod image;
 pub(crate) mod spec;
 /// Resolves paths inside a root directory that is not trusted, by openat2(2) or step by step.
 pub(crate) mod inroot;
-/// When each phase of a command begins, in the runtime and in the processes that it clones; off unless asked for.
+/// When each phase of a command begins, in the runtime and in the processes that it clones; off unless asked
+/// for.
 pub(crate) mod timeline;
 /// System calls, one file for each interface of the kernel. The only unsafe code.
 pub mod sys;

@@ -1,6 +1,6 @@
-//! Records when each phase of a command begins, in the runtime and in the process that it clones, for `--timings` and
-//! `--trace`. Both write to one piece of shared memory, by one clock (CLOCK_MONOTONIC). While it is off, a phase costs
-//! one load from memory.
+//! Records when each phase of a command begins, in the runtime and in the process that it clones, for
+//! `--timings` and `--trace`. Both processes write to the same shared memory, with the same clock
+//! (CLOCK_MONOTONIC). While it is off, a phase costs one load from memory.
 
 mod phase;
 mod show;
@@ -15,24 +15,25 @@ use crate::sys::shared_memory;
 pub(crate) use phase::Phase;
 pub(crate) use show::{table, trace_events};
 
-/// How many phases are kept: `create` has some 40, and one for each mount.
+/// How many phases are recorded at most. `create` has about 40, and one for each mount.
 const CAPACITY: usize = 2047;
 
 /// The index of a mount that the configuration does not name.
 pub(crate) const NO_INDEX: usize = u32::MAX as usize;
 
-/// The first counter is the number of marks, then two for each mark: what begins, and when, in nanoseconds.
+/// The first counter is the number of marks. Each mark has two more: which phase begins, and when, in
+/// nanoseconds.
 static COUNTERS: OnceLock<&'static [AtomicU64; 2 * CAPACITY + 2]> = OnceLock::new();
-/// When the recording began; a clone has a copy.
+/// When the recording began. A clone has a copy.
 static BEGINNING: OnceLock<Instant> = OnceLock::new();
-/// The number of the process: 0 for the runtime itself, and in a clone what [`enter_clone`] was told.
+/// The number of the process: 0 for the runtime itself, in a clone the one given to [`enter_clone`].
 static PROCESS: AtomicU64 = AtomicU64::new(0);
 
-/// Who a phase belongs to.
+/// The process that a phase belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Process {
     Runtime,
-    /// The process that makes namespaces for the container's, where one is needed.
+    /// The process that makes namespaces and then clones the container's process, if that is needed.
     Helper,
     /// The container's process until its execve(2).
     Init,
@@ -55,7 +56,7 @@ impl Process {
 pub(crate) struct Mark {
     pub process: Process,
     pub phase: Phase,
-    /// Of the mount in the configuration for `Phase::Mount`, else 0.
+    /// For `Phase::Mount`, the index of the mount in the configuration, otherwise 0.
     pub index: u32,
     /// Nanoseconds since the recording began.
     pub time: u64,
@@ -68,7 +69,7 @@ pub(crate) fn switch_on() -> Result<()> {
     Ok(())
 }
 
-/// Says that this process is a clone: what it does from here on is told apart.
+/// Sets which process this clone is: its phases from here on are recorded under that name.
 pub(crate) fn enter_clone(process: Process) {
     PROCESS.store(process as u64, Ordering::Relaxed);
 }
@@ -78,7 +79,7 @@ pub(crate) fn begin(phase: Phase) {
     begin_indexed(phase, 0);
 }
 
-/// Marks the beginning of the phase for one of several objects.
+/// Marks the beginning of the phase for the object with this index.
 pub(crate) fn begin_indexed(phase: Phase, index: usize) {
     if let Some(counters) = COUNTERS.get() {
         record(*counters, phase, index);
@@ -91,16 +92,17 @@ fn record(counters: &[AtomicU64], phase: Phase, index: usize) {
     let Some([_, _]) = counters.get(2 * place + 1..2 * place + 3) else { return };
     let what = PROCESS.load(Ordering::Relaxed) << 48 | (phase as u64) << 32 | u64::from(index as u32);
     counters[2 * place + 2].store(now(), Ordering::Relaxed);
-    // Last, and never zero: a mark that a killed process has left half written is not read.
+    // This counter is written last and is never zero, so that a mark that a killed process has half written
+    // is not read.
     counters[2 * place + 1].store(what + 1, Ordering::Release);
 }
 
-/// Nanoseconds since the recording began, by CLOCK_MONOTONIC.
+/// Returns the nanoseconds since the recording began, by CLOCK_MONOTONIC.
 pub(crate) fn now() -> u64 {
     BEGINNING.get().map_or(0, |beginning| u64::try_from(beginning.elapsed().as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// All marks so far, in the order of time. None where the timeline is off.
+/// Returns all marks so far, in the order of time. Returns `None` if the timeline is off.
 pub(crate) fn marks() -> Option<Vec<Mark>> {
     let counters = *COUNTERS.get()?;
     let count = usize::try_from(counters[0].load(Ordering::Relaxed)).unwrap_or(CAPACITY).min(CAPACITY);

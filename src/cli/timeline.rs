@@ -1,4 +1,4 @@
-//! `--timings` and `--trace`: where the timeline of a command goes when the command has ended.
+//! `--timings` and `--trace`: prints or writes the timeline of a command when the command has ended.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::log;
 use crate::timeline::{Mark, marks, now, table, trace_events};
 
-/// Writes what was recorded as the flags ask; nothing where they ask for nothing.
+/// Writes the timeline as the flags ask. Does nothing if none was recorded.
 pub(super) fn write(flags: &GlobalFlags) -> Result<()> {
     let Some(marks) = marks() else { return Ok(()) };
     let end = now();

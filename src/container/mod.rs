@@ -1,12 +1,12 @@
 //! Keeps the facts about a container between commands, and computes its status.
 
 mod boot;
+mod id_errors;
 pub(crate) mod record;
 mod salvage;
 mod state_dir;
 pub(crate) mod status;
 pub(crate) mod store;
-mod id_errors;
 
 pub(crate) use record::Record;
 pub(crate) use status::Status;

@@ -22,9 +22,9 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::Record;
 use super::boot;
+use super::id_errors::{missing, taken};
 use super::salvage::salvage;
 use super::state_dir::{StateDir, Unread};
-use super::id_errors::{missing, taken};
 use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;

@@ -1,4 +1,4 @@
-//! A small pool of threads that share out a list of work.
+//! A small pool of threads that work through a list together.
 
 use std::cmp::Reverse;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,13 +9,12 @@ use nix::errno::Errno;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
 
-/// Does `work` for each item, up to `threads` at the same time, in the order of the list. After a failure no
-/// further item is begun. `size` says how much of the disk an item needs, for the choice between several
-/// failures.
+/// Does `work` for each item, in the order of the list, up to `threads` at the same time. After a failure no
+/// further item is begun. `size` returns how much of the disk an item needs.
 ///
 /// # Errors
 ///
-/// The failure that is no consequence of another (`root_cause`); `Kind::Unsupported` where a thread panicked.
+/// The failure that `root_cause` picks; `Kind::Unsupported` if a thread panicked.
 pub(crate) fn for_each<T: Sync>(
     items: &[T],
     threads: usize,
@@ -48,9 +47,8 @@ fn take<'a, T>(items: &'a [T], next: &AtomicUsize) -> Option<(usize, &'a T)> {
     items.get(number).map(|item| (number, item))
 }
 
-/// The failure that tells what is wrong, whichever thread met one first: the first in the list. A full disk
-/// fails everything that is being written to it; it comes last, and is told of the largest item, which has
-/// filled it.
+/// Returns the failure of the earliest item. "Disk full" is returned only if nothing else failed, and then
+/// for the largest item, the likely cause.
 fn root_cause<T>(failures: Vec<(usize, Error)>, items: &[T], size: &dyn Fn(&T) -> u64) -> Option<Error> {
     let is_full = |error: &Error| matches!(error.errno(), Some(Errno::ENOSPC | Errno::EDQUOT));
     let key = |(number, error): &(usize, Error)| match is_full(error) {

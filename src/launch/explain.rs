@@ -121,7 +121,7 @@ pub(crate) fn explain(report: &Report, context: &ExplainContext<'_>) -> Error {
 /// Adds a hint: if a program exists and may be executed, a profile is the likely reason for the refusal.
 fn execution(report: &Report, process: Option<&ProcessPlan>) -> Error {
     let error = refused(report, process);
-    // It has been found, and stands in the sentence.
+    // The process found the reason, and it is already in the message.
     if !report.text().is_empty() {
         return error;
     }
@@ -139,13 +139,14 @@ fn execution(report: &Report, process: Option<&ProcessPlan>) -> Error {
     error.with_hint(format!("does the profile allow the program to be executed? See {}", named.join(", ")))
 }
 
-/// `exec /x: the kernel's answer: the reason`: what engines match, and behind it what the process has found.
+/// Makes `exec /x: the kernel's answer: the reason`. Engines match the beginning; the process found the
+/// reason.
 fn refused(report: &Report, process: Option<&ProcessPlan>) -> Error {
     let error = fail!(Kind::Child, "exec {}: {}", program(process), describe(Errno::from_raw(report.errno)));
     with_reason(error, &report.text())
 }
 
-/// The sentence with what was found out behind it.
+/// Adds the reason at the end of the message, if there is one.
 fn with_reason(error: Error, why: &str) -> Error {
     match why {
         "" => error,
@@ -153,7 +154,7 @@ fn with_reason(error: Error, why: &str) -> Error {
     }
 }
 
-/// `doing: call: the kernel's answer`, of kind `Child`.
+/// Makes `doing: call: the kernel's answer`, of kind `Child`.
 fn during(report: &Report, doing: &str) -> Error {
     let text = report.text();
     let error = match report.errno {

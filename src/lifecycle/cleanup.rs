@@ -96,8 +96,8 @@ fn kill_init(container: &LoadedContainer) -> Result<()> {
     wait_for_end(pidfd.as_fd(), let_die)
 }
 
-/// Waits until a killed process has ended. Meanwhile it is thawed again and again: it may be frozen in a v1 group
-/// of the container's own making, by another process of the container.
+/// Waits until a killed process has ended. Meanwhile it is thawed again and again: it may be frozen in a v1
+/// group of the container's own making, by another process of the container.
 fn wait_for_end(pidfd: BorrowedFd<'_>, let_die: impl Fn() -> Result<()>) -> Result<()> {
     let mut waiting = [PollFd::new(pidfd, PollFlags::POLLIN)];
     let begin = Instant::now();

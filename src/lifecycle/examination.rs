@@ -20,11 +20,11 @@ const MOST_TOLD: usize = 500;
 pub(crate) struct Examination {
     /// Reasons why no container would be made.
     pub faults: Vec<ConfigError>,
-    /// Parts that would not be as the configuration says.
+    /// Parts of the configuration that the container would be made without.
     pub losses: Vec<ConfigError>,
-    /// What of the configuration can be read.
+    /// The configuration without the parts that cannot be read. `None` if nothing can be read.
     pub spec: Option<Box<oci_spec::runtime::Spec>>,
-    /// What `spec` lacks of the text.
+    /// The parts of the text that `spec` is without.
     pub removed: Removed,
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn examine(bytes: &[u8], facts: &Facts, request: &Request<'_>) -> Exa
     let planned = plan_or_warn(&spec, facts, request, &mut warnings);
     let parts = planned.err().into_iter().flat_map(Error::parts).take(MOST_TOLD);
     for fault in parts.map(|part| placed(&part.to_string())) {
-        // What the rules have told already, the plan stumbles over again.
+        // The plan fails again at fields that the rules have already reported.
         if !found.faults.iter().any(|told| told.concerns(&fault.pointer)) {
             found.faults.push(fault);
         }
@@ -76,7 +76,8 @@ fn located(sentence: &str) -> ConfigError {
     }
 }
 
-/// Adds the system call that was probably meant. The search takes too long for the plan of every container.
+/// Adds a suggestion for a misspelt system call. The search takes too long for the plan of every container,
+/// so it is done only here.
 fn with_system_call(message: String) -> String {
     let meant = message.strip_prefix("no such system call, skipped: ");
     let meant = meant.and_then(|name| spelling::nearest(name, system_calls()));
@@ -116,7 +117,7 @@ pub(super) fn all_faults(
     fail!(Kind::Spec, "{file}: {}", spec::sentences(&found.faults, Some(&bytes)))
 }
 
-/// A rootfs that is not there.
+/// Returns the error of a rootfs that does not exist or is not a directory.
 pub(crate) fn missing_rootfs(spec: &oci_spec::runtime::Spec, bundle: &Path) -> Option<ConfigError> {
     let root = spec.root().as_ref().filter(|root| !root.path().as_os_str().is_empty())?;
     let path = bundle.join(root.path());

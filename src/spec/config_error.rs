@@ -17,12 +17,12 @@ impl ConfigError {
         Self { pointer: pointer.into(), message: message.into() }
     }
 
-    /// Whether it says which word was probably meant: what hangs on it is then judged as if that stood there.
+    /// Whether the message suggests a word. Later checks then assume that word.
     pub(crate) fn has_guess(&self) -> bool {
         self.message.contains(" (did you mean ")
     }
 
-    /// Whether it is about the value at `pointer`, one that holds it, or one within.
+    /// Whether the error is about the value at `pointer`, about one that contains it, or about a part of it.
     pub(crate) fn concerns(&self, pointer: &str) -> bool {
         let holds = |above: &str, below: &str| {
             below.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -92,7 +92,8 @@ impl<'a> Below<'a> {
         below
     }
 
-    /// Returns the item, or the member with that name; otherwise one whose name differs only in case, as Go does.
+    /// Returns the item, or the member with that name; otherwise one whose name differs only in case, as Go
+    /// does.
     fn get(&self, token: &str) -> Option<&'a RawValue> {
         let named = self.named.get(token).or_else(|| self.in_lower_case.get(&token.to_ascii_lowercase()));
         named.or_else(|| self.items.get(token.parse::<usize>().ok()?)).copied()

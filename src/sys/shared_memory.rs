@@ -1,4 +1,5 @@
-//! Memory that this process shares with the processes that it clones: mmap(2) with MAP_SHARED and MAP_ANONYMOUS.
+//! Memory that this process shares with the processes that it clones: mmap(2) with MAP_SHARED and
+//! MAP_ANONYMOUS.
 
 use std::sync::atomic::AtomicU64;
 
@@ -13,7 +14,7 @@ pub fn counters<const N: usize>() -> Result<&'static [AtomicU64; N]> {
     if address == libc::MAP_FAILED {
         return Err(nix::errno::Errno::last());
     }
-    // SAFETY: the mapping has the array's size, is aligned to a page, is never unmapped, and all zero bytes are valid
-    // counters. Other processes change it by atomic operations alone.
+    // SAFETY: the mapping has the array's size, is aligned to a page, is never unmapped, and all zero bytes
+    // are valid counters. Other processes change it by atomic operations alone.
     Ok(unsafe { &*address.cast::<[AtomicU64; N]>() })
 }

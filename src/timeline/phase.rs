@@ -11,7 +11,7 @@ macro_rules! phases {
         impl Phase {
             pub(super) const ALL: &[Self] = &[$(Self::$name,)+];
 
-            /// As it is shown.
+            /// Returns the name that users see.
             pub(crate) fn words(self) -> &'static str {
                 match self {
                     $(Self::$name => $words,)+
@@ -23,7 +23,7 @@ macro_rules! phases {
 
 phases! {
     Begin "begin",
-    // Of the runtime.
+    // Phases of the runtime.
     ReadBundle "read and check the bundle",
     MakePlan "make the plan",
     ReserveId "reserve the id",
@@ -35,14 +35,14 @@ phases! {
     RunHooks "run hooks",
     WriteRecord "write the record",
     Start "start the program",
-    /// Only of a command that stays in the foreground.
+    /// Only for a command that stays in the foreground.
     WaitForProgram "the program runs",
     ReadRecord "read the record",
     Kill "end the processes",
     RemoveCgroup "remove the cgroup",
     RemoveRecord "remove the record",
     Finish "finish",
-    // Of the container's process.
+    // Phases of the container's process.
     EnterNamespaces "enter cgroup and namespaces",
     PrepareRoot "prepare the root",
     Mount "mount",

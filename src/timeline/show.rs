@@ -1,4 +1,4 @@
-//! A timeline as text, and as the trace events that Chrome, Perfetto and speedscope open.
+//! Shows a timeline as text, or as trace events, which Chrome, Perfetto and speedscope can open.
 
 use std::fmt::Write;
 
@@ -6,14 +6,15 @@ use serde_json::{Value, json};
 
 use super::{Mark, Process};
 
-/// A mark with the time at which the next phase begins.
+/// A mark, with the time at which its phase ends.
 struct Span<'a> {
     mark: &'a Mark,
     end: u64,
 }
 
-/// A phase lasts until the next one of its process. The last one of a process that executes another program, or is left
-/// to wait, ends where anybody begins something else. `marks` are in the order of time.
+/// Returns the spans of `marks`, which must be in the order of time. A phase lasts until the next one of its
+/// process. The last phase of a cloned process, which then executes another program or waits, ends when any
+/// process begins another phase.
 fn spans(marks: &[Mark], end: u64) -> impl Iterator<Item = Span<'_>> {
     marks.iter().enumerate().map(move |(index, mark)| {
         let later = &marks[index + 1..];
@@ -31,7 +32,8 @@ fn name(mark: &Mark) -> String {
     }
 }
 
-/// Lines of process, begin and duration in microseconds, and phase. `end` is the time at which the command ended.
+/// Returns a line for each phase: process, begin and duration in microseconds, and name. `end` is the time at
+/// which the command ended.
 pub(crate) fn table(marks: &[Mark], end: u64) -> String {
     let first = marks.first().map_or(end, |mark| mark.time);
     let mut text = format!("{:10} {:>10} {:>10}  phase\n", "process", "begin us", "us");
@@ -42,8 +44,8 @@ pub(crate) fn table(marks: &[Mark], end: u64) -> String {
     text
 }
 
-/// The JSON object format of the Trace Event Format: one complete event (`ph` X) for each phase, times in microseconds,
-/// the processes of the command as its threads.
+/// Returns the timeline in the JSON object format of the Trace Event Format: a complete event (`ph` X) for
+/// each phase, times in microseconds, and a thread for each process of the command.
 pub(crate) fn trace_events(marks: &[Mark], end: u64) -> Value {
     let process = std::process::id();
     let microseconds = |nanoseconds: u64| nanoseconds as f64 / 1000.0;

@@ -38,8 +38,8 @@ impl Group {
         thaw(self.freezer()?)
     }
 
-    /// Thaws what keeps killed processes from dying: the group and the groups below it, where a container may have
-    /// frozen itself. On v2 frozen processes die.
+    /// Thaws what keeps killed processes from dying: the group and the groups below it, where a container may
+    /// have frozen itself. On v2 frozen processes die.
     pub fn let_die(&self) -> Result<()> {
         if self.record().location_of("freezer").is_some() { self.thaw_all() } else { Ok(()) }
     }

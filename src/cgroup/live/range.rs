@@ -1,4 +1,4 @@
-//! Why the kernel refuses a value of a control group: what this host has, or what the file takes.
+//! Explains why the kernel refused a value that was written to a file of a cgroup.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use crate::cgroup::dir::CgroupDir;
 
-/// What files take whose answer is EINVAL or ERANGE for anything else (kernel/sched/core.c, block/).
+/// The range of values of each file that answers others with EINVAL or ERANGE (kernel/sched/core.c, block/).
 const RANGES: &[(&str, &str)] = &[
     (
         "cpu.cfs_period_us",
@@ -25,7 +25,7 @@ const RANGES: &[(&str, &str)] = &[
     ("pids.max", "it is 0 to 4194304, or max"),
 ];
 
-/// In words behind the kernel's answer; None where there is nothing to add.
+/// Returns the sentence that follows the kernel's answer, or `None` if there is nothing to add.
 pub(super) fn reason(dir: &CgroupDir, file: &str, value: &str, errno: Errno) -> Option<String> {
     match file {
         "cpuset.cpus" => set(dir, file, "/sys/devices/system/cpu/online"),
@@ -41,7 +41,7 @@ pub(super) fn reason(dir: &CgroupDir, file: &str, value: &str, errno: Errno) -> 
     }
 }
 
-/// What the host has of CPUs or memory nodes, and what the group above has of it.
+/// Names the CPUs or memory nodes of this host, and those of the group above.
 fn set(dir: &CgroupDir, file: &str, online: &str) -> Option<String> {
     let read = |path: &Path| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
     let host = read(Path::new(online)).filter(|text| !text.is_empty());

@@ -93,8 +93,8 @@ impl Plan {
         self.to_string().lines().map(str::to_owned).collect()
     }
 
-    /// Returns what is done, each with the JSON pointer of the field that asks for it; empty for what no field
-    /// asks for.
+    /// Returns what is done, each with the JSON pointer of the field that asks for it; empty for what no
+    /// field asks for.
     pub(crate) fn operations(&self) -> Vec<(&'static str, String, String)> {
         let mut all = Vec::new();
         let path = "/linux/cgroupsPath";

@@ -1,4 +1,5 @@
-//! What `check` prints: lines for programs and logs, JSON, and on a terminal each place with a caret.
+//! Prints the findings of `check`: as lines for programs and logs, as JSON, or on a terminal as the lines of
+//! the file with a caret at each place.
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::Serialize;
@@ -8,7 +9,7 @@ use super::indented;
 use crate::error::Result;
 use crate::lifecycle::verbs::check::{Finding, Report, Severity};
 
-/// A finding as JSON has it: every member is always there.
+/// A finding in JSON. All members are always present.
 #[derive(Serialize)]
 struct Document<'a> {
     severity: &'static str,
@@ -41,7 +42,8 @@ fn document<'a>(finding: &'a Finding, report: &Report) -> Document<'a> {
     Document { severity, pointer, file, line: *line, column: *column, value, message, host, hint }
 }
 
-/// `config.json:3:14: fault: /hostnme: no such member`, and what goes with it.
+/// Returns a line for each finding: `config.json:3:14: fault: /hostnme: no such member`, then what the host
+/// has and the hint.
 pub(crate) fn lines(report: &Report) -> String {
     let line = |finding: &Finding| {
         let (line, column) = (finding.line.unwrap_or(1), finding.column.unwrap_or(1));
@@ -61,7 +63,7 @@ fn shown(pointer: &str) -> &str {
     if pointer.is_empty() { "/" } else { pointer }
 }
 
-/// The line of the source with a caret below, for each.
+/// Returns for each finding the line of the file, with a caret below.
 pub(crate) fn pictures(report: &Report) -> String {
     let source = String::from_utf8_lossy(&report.text);
     let path = report.file.display().to_string();
@@ -74,7 +76,7 @@ pub(crate) fn pictures(report: &Report) -> String {
             Severity::Note => Level::NOTE,
         };
         let title = format!("{}: {}", shown(&finding.pointer), finding.message);
-        // Of an object only the beginning: the value may be half of the file.
+        // Only the first line of an object or a list: it may be half of the file.
         let line =
             source.get(finding.span.clone()).and_then(|value| value.lines().next()).unwrap_or_default();
         let span = finding.span.start..finding.span.start + line.len();

@@ -1,4 +1,4 @@
-//! `inspect`: JSON, or sections of text for a person.
+//! Prints the result of `inspect`: as JSON, or as text in sections.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ pub(crate) fn json(seen: &Inspection) -> Result<String> {
     Ok(super::indented(seen, "  ")? + "\n")
 }
 
-/// One section after the other, each below its heading; an empty one is left out.
+/// Returns the text: sections with headings, without the empty ones.
 pub(crate) fn text(seen: &Inspection) -> String {
     let mut text = format!("{}  {}", seen.state.id, seen.state.status);
     if seen.state.pid != 0 {

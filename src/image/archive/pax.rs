@@ -67,8 +67,8 @@ impl PaxHeader {
         Ok(())
     }
 
-    /// Refuses what a global header says of names, sizes, owners and attributes: readers of POSIX's sort take it
-    /// for all entries that follow, and those of containers (Go's) for none. Times are a matter of taste.
+    /// Refuses what a global header says of names, sizes, owners and attributes: readers of POSIX's sort take
+    /// it for all entries that follow, and those of containers (Go's) for none. Times are a matter of taste.
     pub(super) fn check_global(&self) -> Result<()> {
         let disputed = [
             ("path", self.path.is_some()),

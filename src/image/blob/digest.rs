@@ -1,5 +1,5 @@
-//! Digests (image-spec, descriptor.md), and `VerifyingReader`, a reader that fails at the end of the data if the
-//! digest differs.
+//! Digests (image-spec, descriptor.md), and `VerifyingReader`, a reader that fails at the end of the data if
+//! the digest differs.
 
 use std::fmt;
 use std::io::{self, Read};

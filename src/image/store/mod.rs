@@ -10,8 +10,8 @@
 //! STORE/images/HEX                  which layers a pulled image uses, by its reference
 //! ```
 //!
-//! A layer is unpacked in a session's directory and renamed to its place when it is complete and on disk: nobody sees a
-//! partial one. A killed process leaves its session unlocked, and the next process removes it.
+//! A layer is unpacked in a session's directory and renamed to its place when it is complete and on disk:
+//! nobody sees a partial one. A killed process leaves its session unlocked, and the next process removes it.
 
 mod complete;
 mod directories;

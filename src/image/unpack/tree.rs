@@ -202,7 +202,8 @@ impl Tree {
         self.hash.hash_one((dir, name.to_bytes()))
     }
 
-    /// Whether this is the first whiteout of `name` in `dir`, or for an empty name of all in it, in this layer.
+    /// Whether this is the first whiteout of `name` in `dir`, or for an empty name of all in it, in this
+    /// layer.
     pub(super) fn is_first_whiteout(&mut self, dir: &Dir, name: &CStr) -> bool {
         let key = self.creation_key(dir.inode, name);
         self.whiteouts_of_layer.insert(key)

@@ -1,4 +1,4 @@
-//! Finds out what a file is, by its first bytes.
+//! Finds out what kind of file it is, by its first bytes.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -6,18 +6,18 @@ use std::path::Path;
 
 use super::elf;
 
-/// The kernel reads as much itself (BINPRM_BUF_SIZE).
+/// How many bytes are read: as many as the kernel reads (BINPRM_BUF_SIZE).
 const HEAD: usize = 256;
 
 pub(super) enum Content {
-    /// A script: the text after `#!`, as far as it was read.
+    /// A script: what was read of the text after `#!`.
     Script(Vec<u8>),
     Elf(elf::Program),
-    /// No format that this kernel executes: its description.
+    /// The description of a file that this kernel does not execute.
     Other(String),
 }
 
-/// Formats that people take for programs, by their first bytes.
+/// Formats that people try to execute, by their first bytes.
 const FORMATS: &[(&[u8], &str)] = &[
     (b"MZ", "a program for Windows"),
     (b"\xcf\xfa\xed\xfe", "a program for macOS"),
@@ -51,7 +51,7 @@ pub(super) fn of(path: &Path) -> Option<Content> {
     })
 }
 
-/// Describes a file that no kernel executes.
+/// Describes a file that is neither ELF nor a script.
 fn unknown(head: &[u8]) -> String {
     if let Some((_, what)) = FORMATS.iter().find(|(begin, _)| head.starts_with(begin)) {
         return (*what).into();

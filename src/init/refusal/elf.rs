@@ -1,5 +1,5 @@
-//! The head of an ELF file (elf(5)): its machine, and the loader that it asks for. None of its numbers is
-//! trusted.
+//! Reads the head of an ELF file (elf(5)): its machine, and the loader that it asks for. None of its numbers
+//! is trusted.
 
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +10,7 @@ const LOADABLE: u32 = 1;
 const LOADER: u32 = 3;
 const EXECUTABLE: u16 = 2;
 const SHARED: u16 = 3;
-/// More than a linker makes; the kernel accepts 64 KiB of them.
+/// How many program headers are read. Linkers make fewer; the kernel accepts up to 64 KiB of them.
 const MOST_SEGMENTS: u16 = 64;
 
 /// The numbers of machines with their names in uname(1).
@@ -38,7 +38,7 @@ pub(super) struct Program {
     is_little: bool,
     kind: u16,
     machine: u16,
-    /// PT_INTERP.
+    /// The path in PT_INTERP.
     pub loader: Option<Vec<u8>>,
     has_code: bool,
 }
@@ -106,7 +106,7 @@ impl Program {
         if self.is_64 { self.order(bytes::<8>(from, at)) } else { self.order(bytes::<4>(from, at)) }
     }
 
-    /// Describes a program that is not for this machine; `None` if it is.
+    /// Describes a program for another machine. Returns `None` if it is for this one.
     pub(super) fn not_for_here(&self) -> Option<String> {
         let machine = self.machine_name();
         let here = std::env::consts::ARCH;
@@ -128,7 +128,7 @@ impl Program {
         }
     }
 
-    /// Describes the damage that makes the file no program.
+    /// Describes why the file is not a program, or a damaged one. Returns `None` if it looks sound.
     pub(super) fn damage(&self) -> Option<&'static str> {
         match self.kind {
             1 => Some("an object file, which is still to be linked"),

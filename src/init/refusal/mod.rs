@@ -1,8 +1,8 @@
-//! Finds out why the kernel refuses to execute a program. The refused process itself looks, in its own root
-//! and with its own rights: engines start what `create` has left waiting, when no runtime is left that could
-//! look, and nobody looks at files for a container's process that it may not see itself.
+//! Finds out why the kernel refuses to execute a program. This runs in the refused process, in its own root
+//! and with its own rights, for two reasons. When an engine starts a created container, the runtime that
+//! created it has ended. And no process with more rights must read files on behalf of the container.
 //!
-//! All these files belong to somebody else: only a regular file is opened, and only its first bytes are read.
+//! The files are not trusted: only regular files are opened, and only their first bytes are read.
 
 mod content;
 mod elf;
@@ -25,7 +25,7 @@ use text::mode;
 pub(super) use text::show;
 use way::{Stop, walk};
 
-/// The kernel follows this many interpreters of interpreters (fs/exec.c).
+/// How many interpreters of interpreters the kernel follows (fs/exec.c).
 const MOST_INTERPRETERS: u32 = 5;
 /// The longest single argument or variable (MAX_ARG_STRLEN, execve(2)).
 const LONGEST_STRING: usize = 131_072;
@@ -40,14 +40,14 @@ pub(super) fn reason(path: &CStr, args: &[CString], env: &[CString], errno: Errn
     }
 }
 
-/// Returns why the kernel will refuse the program behind `file`, by what it holds: for whoever looks before there is a
-/// container. `exists` says whether a path of the container may be there.
+/// Returns why the kernel will refuse to execute `file`, by its content: for a check before there is a
+/// container. `exists` returns whether a path may exist in the container.
 pub(crate) fn foreseen(file: BorrowedFd<'_>, exists: impl Fn(&Path) -> bool) -> Option<String> {
-    // Opening a device has effects: of some tapes, of a watchdog, which then resets the host.
+    // Opening a device may have an effect: a tape rewinds, a watchdog later resets the host.
     if let Some(other) = text::kind(&fstat(file).ok()?) {
         return Some(format!("{other}, no program"));
     }
-    // The file that was judged, whatever its name leads to by now.
+    // Opened through the descriptor, because the name may now belong to another file.
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let lacks = |needed: &[u8]| {
         let path = Path::new(OsStr::from_bytes(needed));
@@ -88,18 +88,18 @@ fn of_file(path: &Path, errno: Errno, depth: u32) -> Option<String> {
     match content::of(&found)? {
         Content::Script(line) => of_script(&line, errno, depth),
         Content::Elf(program) => of_elf(&program, errno, depth),
-        // With another errno the kernel would have said so.
+        // The kernel answers ENOEXEC to such content, so another errno has another reason.
         Content::Other(what) => (errno == Errno::ENOEXEC).then_some(what),
     }
 }
 
-/// Returns why the mode or the mount forbids it.
+/// Returns why the mode or the mount forbids to execute `path`.
 fn not_allowed(path: &Path, stat: &FileStat) -> Option<String> {
     if is_noexec(path) {
         return Some(format!("{} is mounted noexec", show(mount_of(path))));
     }
     // AT_EACCESS is not used, because a C library may need another process for it. The real and the effective
-    // user are the same here.
+    // user are equal here.
     let refused = access(path, AccessFlags::X_OK) == Err(Errno::EACCES);
     refused.then(|| match stat.st_mode & 0o111 {
         0 => format!("mode {} has no x bit", mode(stat)),
@@ -113,7 +113,7 @@ fn is_noexec(path: &Path) -> bool {
     statvfs(path).is_ok_and(|stat| stat.flags().contains(FsFlags::ST_NOEXEC))
 }
 
-/// Returns the topmost directory above `path` that is on the same filesystem, and noexec like it.
+/// Returns the topmost directory above `path` that is on the same filesystem and also noexec.
 fn mount_of(path: &Path) -> &Path {
     let device = |path: &Path| lstat(path).map(|stat| stat.st_dev).ok();
     let own = device(path);
@@ -149,7 +149,7 @@ fn of_elf(program: &elf::Program, errno: Errno, depth: u32) -> Option<String> {
 
 /// Returns why `path`, which a program names as its interpreter or loader, cannot be used.
 fn of_needed(what: &str, path: &Path, errno: Errno, depth: u32) -> Option<String> {
-    // A circle would end at the first script that is its own interpreter.
+    // Stops at files that name each other as interpreter or loader.
     if depth > MOST_INTERPRETERS {
         return None;
     }

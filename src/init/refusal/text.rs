@@ -4,8 +4,8 @@ use std::path::Path;
 
 use nix::sys::stat::FileStat;
 
-/// Shows a name as it is, or in quotes if it is not clear where it ends. It never contains characters that
-/// control a terminal, or turn the direction of writing.
+/// Shows a path, in quotes if it has whitespace or special characters. The result never contains characters
+/// that control a terminal or change the direction of text.
 pub(in crate::init) fn show(path: &Path) -> String {
     let text = path.to_string_lossy();
     let quoted = format!("{text:?}");
@@ -14,7 +14,7 @@ pub(in crate::init) fn show(path: &Path) -> String {
     if is_plain { text.into_owned() } else { quoted }
 }
 
-/// Shows the mode as chmod(1) takes it.
+/// Shows the mode in octal, as for chmod(1).
 pub(super) fn mode(stat: &FileStat) -> String {
     format!("{:04o}", stat.st_mode & 0o7777)
 }

@@ -1,4 +1,5 @@
-//! Follows the path of a program: each directory and symlink in turn, up to the first that cannot be passed.
+//! Follows the path of a program, one directory or symlink after the other, to its end or to the first one
+//! that stops it.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -14,14 +15,16 @@ use crate::inroot::MAX_SYMLINKS;
 
 /// The reason why the path cannot be followed to its end.
 pub(super) enum Stop {
-    /// A missing file, and the symlink that leads to it, with its text.
+    /// A missing file, and the symlink that leads to it, if there is one, with its target.
     Missing {
         missing: PathBuf,
         link: Option<(PathBuf, PathBuf)>,
     },
+    /// A file that the path uses as a directory.
     NoDirectory(PathBuf),
+    /// A directory that this user may not enter.
     Closed(PathBuf),
-    /// The symlink that was one too many.
+    /// The symlink at which the limit of symlinks was exceeded.
     Circle(PathBuf),
     Other,
 }
@@ -69,8 +72,8 @@ fn names(path: &Path) -> impl Iterator<Item = OsString> {
     })
 }
 
-/// Removes the last name of `here`, which contains no symlinks. Only above the working directory there is no
-/// name to remove.
+/// Goes to the parent of `here`, which contains no symlinks. Above the working directory there is no name to
+/// remove, so `..` is added.
 fn up(here: &mut PathBuf) {
     match here.file_name() {
         Some(_) => drop(here.pop()),
@@ -94,7 +97,8 @@ impl Stop {
         matches!(self, Self::Missing { missing, link: None } if missing == path)
     }
 
-    /// Words the reason, to follow the kernel's answer about `path`; `None` if it would only repeat that.
+    /// Returns the reason as text that follows the kernel's answer about `path`. Returns `None` if it would
+    /// only repeat that answer.
     pub(super) fn told(&self, path: &Path) -> Option<String> {
         match self {
             Self::Missing { missing, link: Some((link, target)) } => Some(told_link(link, target, missing)),
@@ -109,7 +113,7 @@ impl Stop {
     }
 }
 
-/// Whether the last name of the path is the missing one.
+/// Whether the missing name is the last one of the path.
 fn is_last(missing: &Path, path: &Path) -> bool {
     missing.file_name() == path.file_name() && missing.components().count() >= path.components().count()
 }

@@ -1,8 +1,8 @@
-//! `check`: tells everything about a bundle that `create` would refuse on this host, and everything that it would lose in
-//! silence. Nothing is made. A verb of tare alone.
+//! `check`: reports everything in a bundle that `create` would refuse on this host, and everything that it
+//! would silently leave out. It makes nothing. Only tare has this verb.
 //!
-//! The rules and the plan are those of `create` ([`crate::lifecycle::examination`]); what only the file system or the kernel knows is looked up
-//! here, in `looks`, `filesystem` and `paths`.
+//! The rules and the plan are those of `create` ([`crate::lifecycle::examination`]). What only the filesystem
+//! or the kernel knows is looked up here, in `looks`, `filesystem` and `paths`.
 
 mod filesystem;
 mod looks;
@@ -25,43 +25,43 @@ use crate::spec::{ConfigError, Places, Removed};
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Severity {
-    /// The container would not be made or not be started.
+    /// The container would not be made, or would not start.
     Fault,
-    /// It would be, without something that the configuration says.
+    /// The container would run, but without something that the configuration asks for.
     Loss,
-    /// It would be as it is meant; the configuration could be clearer.
+    /// The container would run as intended. The configuration could be clearer.
     Note,
 }
 
-/// No person reads more, and each is compared with the others.
+/// How many findings are reported at most: nobody reads more, and each one is compared with the others.
 const MOST_FINDINGS: usize = 500;
 /// The longest value that is shown, in bytes of the text.
 const LONGEST_VALUE: usize = 4096;
 
-/// One thing that was found, with its place in the file.
+/// One finding, with its place in the file.
 #[derive(Debug, Clone)]
 pub(crate) struct Finding {
     pub severity: Severity,
     /// Empty for the document itself.
     pub pointer: String,
     pub message: String,
-    /// What this host has instead.
+    /// What this host offers instead.
     pub host: Option<String>,
     pub hint: Option<String>,
-    /// From 1; None where the file cannot be read.
+    /// Starts at 1. `None` if the place was not found in the file.
     pub line: Option<usize>,
     pub column: Option<usize>,
-    /// The bytes of the value or of what stands nearest.
+    /// The bytes of the value in the file. If there is no value, those of the nearest object or list.
     pub span: std::ops::Range<usize>,
-    /// What stands there.
+    /// The value at `pointer`, if there is one.
     pub value: Option<Value>,
 }
 
-/// What warnings say by which nothing is lost: a deprecated spelling, and what profiles say for other machines.
+/// Texts of warnings that are only notes: the container gets all that the configuration asks for.
 const NOTES: &[&str] =
     &["is deprecated", "this machine runs no programs of that kind", "has no meaning with"];
 
-/// All that was found, in the order of the file.
+/// All findings, in the order of the file.
 pub(crate) struct Report {
     pub file: PathBuf,
     pub text: Vec<u8>,
@@ -74,7 +74,7 @@ impl Report {
     }
 }
 
-/// Checks the bundle, for an id that is the name of its directory.
+/// Checks the bundle. The id is the name of its directory.
 pub(crate) fn check(bundle: &Path, globals: &Globals) -> Result<Report> {
     let path = load::canonical(bundle)?;
     let file = path.join(CONFIG);
@@ -101,12 +101,12 @@ pub(crate) fn check(bundle: &Path, globals: &Globals) -> Result<Report> {
         None => findings.iter_mut().for_each(|finding| place_of_syntax(finding, &text)),
     }
     findings.sort_by_key(|finding| (finding.line, finding.column, finding.severity));
-    // The bundle as it was typed: the path is for whoever reads it.
+    // The path is shown as the user typed it.
     let shown = if bundle == Path::new(".") { PathBuf::from(CONFIG) } else { bundle.join(CONFIG) };
     Ok(Report { file: shown, text, findings })
 }
 
-/// Finds the line and the value.
+/// Fills in the place in the file, and the value.
 fn place(finding: &mut Finding, text: &[u8], places: &mut Places<'_>) {
     let place = places.find(&finding.pointer);
     (finding.line, finding.column) = (Some(place.line), Some(place.column));
@@ -116,7 +116,7 @@ fn place(finding: &mut Finding, text: &[u8], places: &mut Places<'_>) {
     finding.span = place.span;
 }
 
-/// Finds where a text stops being JSON.
+/// Fills in the place at which the text stops being JSON.
 fn place_of_syntax(finding: &mut Finding, text: &[u8]) {
     let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(text) else { return };
     (finding.line, finding.column) = (Some(error.line()), Some(error.column()));
@@ -126,7 +126,7 @@ fn place_of_syntax(finding: &mut Finding, text: &[u8]) {
     finding.span = at..at;
 }
 
-/// What was found so far.
+/// The findings so far.
 struct Findings {
     list: Vec<Finding>,
     removed: Removed,
@@ -147,7 +147,7 @@ impl Findings {
         }
     }
 
-    /// Counts one that is not told, if there are too many.
+    /// Whether there are already too many findings: then the new one is only counted.
     fn is_full(&mut self, severity: Severity) -> bool {
         let is_full = self.list.len() >= MOST_FINDINGS;
         if is_full {
@@ -157,6 +157,8 @@ impl Findings {
         is_full
     }
 
+    /// Returns the findings. If some were only counted, the last one says so.
+    /// Returns the findings. If some were only counted, the last one says so.
     fn all(mut self) -> Vec<Finding> {
         if let Some((count, worst)) = self.more {
             let worst = self.list.pop().map_or(worst, |last| worst.min(last.severity));
@@ -165,7 +167,7 @@ impl Findings {
         self.list
     }
 
-    /// `pointer` leads into the text.
+    /// Adds a finding. `pointer` must be one into the text of the file.
     fn push(&mut self, severity: Severity, pointer: String, mut message: String, host: Option<String>) {
         if self.is_full(severity) {
             return;
@@ -179,7 +181,8 @@ impl Findings {
         self.list.push(Finding { severity, pointer, message, host, hint, line, column, span, value });
     }
 
-    /// What a look at the host finds. Nothing where a fault there has been told.
+    /// Adds a finding from a look at the host. Returns `None`, and adds nothing, if a fault in the same place
+    /// is already reported.
     fn add_unless_known(
         &mut self,
         severity: Severity,

@@ -47,8 +47,8 @@ fn compile_with(
     let flags = faults.keep(flags::requested(profile, rules.notify, kernel_flags)).unwrap_or_default();
     let program = faults.keep(assemble_sections(&rules, &abis)).unwrap_or_default();
     faults.into_result(())?;
-    // The loop that releases pages reads the fifo. If the filter answers read(2) with an errno, the loop would
-    // spin, so read must be permitted.
+    // The loop that releases pages reads the fifo. If the filter answers read(2) with an errno, the loop
+    // would spin, so read must be permitted.
     let spares_madvise = rules.never_kills("madvise") && rules.permit("read");
     Ok(Filter {
         program,

@@ -18,7 +18,8 @@ pub(crate) enum Change<'a> {
     Added(&'a Operation),
 }
 
-/// The largest table of comparisons. Longer lists count as replaced from their first difference to their last.
+/// The largest table of comparisons. Longer lists count as replaced from their first difference to their
+/// last.
 const LARGEST: usize = 1 << 22;
 
 /// The phases that differ. The places of entries in their lists do not count: if one is put before others,

@@ -1,5 +1,5 @@
-//! Gives memory of a waiting process back with madvise(2): a created container may wait long for `start`, and
-//! there may be hundreds. Each then needs 108 KiB of physical memory instead of 920.
+//! Gives memory of a waiting process back with madvise(2). A created container may wait long for `start`, and
+//! there may be hundreds of them. Each then needs 108 KiB of physical memory instead of 920.
 
 #[cfg(target_arch = "x86_64")]
 use std::os::fd::AsRawFd;
@@ -13,12 +13,13 @@ use crate::sys::Result;
 #[cfg(not(target_arch = "x86_64"))]
 use crate::sys::file::read_byte;
 
-/// More than the number of ranges: the read-only segments of the program, and its stack.
+/// The ranges are the read-only segments of the program and its stack: fewer than this.
 const MAX_RANGES: usize = 8;
 
-/// The bytes of stack that a command may have used. The kernel keeps at least as many free below it.
+/// How much of the stack below the current function is given back: a command does not use more. The kernel
+/// keeps at least as much free below the stack.
 const STACK_SIZE: usize = 1 << 20;
-/// The bytes of stack that the running functions keep.
+/// How much of the stack below the current function is kept for the functions that run next.
 const STACK_IN_USE: usize = 16 << 10;
 
 /// A range of addresses for madvise(2).
@@ -29,14 +30,14 @@ struct Range {
     length: usize,
 }
 
-/// Gives back the program's code and constants, which are in the page cache and come back when they are used,
-/// and the unused part of the stack.
+/// Gives back the unused part of the stack, and the program's code and constants. These are in the page cache
+/// and are mapped again when they are used.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn release_pages() {
     let mut ranges = [Range { start: 0, length: 0 }; MAX_RANGES];
     for range in releasable(&mut ranges) {
-        // SAFETY: mappings of the program's file that cannot be written to, so what is read again is what was
-        // there; and the stack far below this function. A failure changes nothing.
+        // SAFETY: the range is a read-only mapping of the program's file, which is read again unchanged, or
+        // stack far below this function, which nobody uses. A failure changes nothing.
         unsafe { libc::madvise(range.start as *mut std::ffi::c_void, range.length, libc::MADV_DONTNEED) };
     }
 }
@@ -53,8 +54,8 @@ pub(crate) fn read_byte_releasing_pages(fd: BorrowedFd<'_>) -> Result<()> {
     let answer: isize;
     // SAFETY: as in `release_pages`, and a read of one byte into one byte.
     //
-    // The code from here to the last system call lies within two pages. MADV_RANDOM splits them into a mapping
-    // of their own. Otherwise KERNEL(6.18) would fault in up to a megabyte around them.
+    // The code from here to the last system call lies within two pages. MADV_RANDOM splits them into a
+    // mapping of their own. Otherwise KERNEL(6.18) would fault in up to a megabyte around them.
     unsafe {
         std::arch::asm!(
             "lea rdi, [rip + 2f]",
@@ -102,8 +103,8 @@ pub(crate) fn read_byte_releasing_pages(fd: BorrowedFd<'_>) -> Result<()> {
     if answer < 0 { Err(Errno::from_raw(-answer as i32)) } else { Ok(()) }
 }
 
-/// Gives pages back, and reads one byte from `fd`. In Rust, the code that read(2) itself needs comes back at
-/// once.
+/// Gives pages back, and reads one byte from `fd`. Unlike the assembly for x86_64, this maps the code around
+/// read(2) again at once.
 ///
 /// # Errors
 /// Those of read(2), except EINTR, after which it reads again.

@@ -1,4 +1,4 @@
-//! Mounts: are their sources there, and does the kernel know the filesystems and their options?
+//! Checks mounts: that their sources exist, and that the kernel knows their filesystems and options.
 
 use std::ffi::CString;
 use std::os::fd::AsFd;
@@ -14,7 +14,7 @@ use crate::spec::mount_options::MOUNT_OPTIONS;
 use crate::spec::spelling;
 use crate::sys::mount::{fsconfig_set, fsopen};
 
-/// Words that tmpfs and other filesystems of containers know, for what was probably meant.
+/// Options of tmpfs and other filesystems of containers, to suggest instead of a misspelt one.
 const PARAMETERS: &[&str] = &[
     "size",
     "mode",
@@ -49,7 +49,8 @@ pub(super) fn mounts(spec: &Spec, bundle: &Path, found: &mut Findings) {
     }
 }
 
-/// A source within the rootfs is looked up when its turn comes: earlier mounts may bring it.
+/// Checks that the source of a bind exists. A source inside the rootfs is not checked, because an earlier
+/// mount may provide it.
 fn source(
     index: usize,
     mount: &Mount,
@@ -71,7 +72,8 @@ fn source(
     }
 }
 
-/// Asks the kernel, without making anything: fsopen(2) and fsconfig(2) make no filesystem before they are told to.
+/// Asks the kernel whether it knows a filesystem and its options. This makes nothing: fsopen(2) and
+/// fsconfig(2) make a filesystem only with FSCONFIG_CMD_CREATE.
 fn filesystem(index: usize, kind: &str, words: &[String], parameters: &[Parameter], found: &mut Findings) {
     let Ok(name) = CString::new(kind) else { return };
     let context = match fsopen(&name) {
@@ -84,10 +86,10 @@ fn filesystem(index: usize, kind: &str, words: &[String], parameters: &[Paramete
             let host = Some(format!("filesystems {}", known.join(", ")));
             return found.fault(&format!("/mounts/{index}/type"), message, host, None);
         }
-        // Not for us to ask.
+        // This user may not open filesystems, so nothing is known.
         Err(_) => return,
     };
-    // Those of other filesystems may need what only a mount has (a device, layers).
+    // Options of other filesystems may need what only a real mount has (a device, layers).
     if !matches!(kind, "tmpfs" | "proc" | "sysfs" | "devpts" | "mqueue") {
         return;
     }

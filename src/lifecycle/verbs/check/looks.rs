@@ -1,4 +1,4 @@
-//! What the kernel of this host has of what a configuration asks for.
+//! Checks whether the kernel of this host has what a configuration asks for.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -42,7 +42,7 @@ pub(super) fn look(spec: &Spec, request: &Request<'_>, facts: &Facts, found: &mu
     listener(linux, found);
 }
 
-/// What the host has where a finding of the plan is about it.
+/// Returns what this host offers, for a finding of the plan about a property of the host.
 pub(super) fn host_has(pointer: &str, message: &str, facts: &Facts) -> Option<String> {
     if pointer.starts_with("/process/capabilities") && message.contains("this host") {
         return Some(format!("capabilities {}", capabilities::names(facts.capabilities).join(", ")));
@@ -67,7 +67,7 @@ pub(super) fn host_has(pointer: &str, message: &str, facts: &Facts) -> Option<St
     })
 }
 
-/// A file of the kernel's, without the newline. None if it cannot be read.
+/// Reads a file of the kernel, without the newline. Returns `None` if it cannot be read or is empty.
 fn read(path: impl AsRef<Path>) -> Option<String> {
     std::fs::read_to_string(path).ok().map(|text| text.trim_end().to_owned()).filter(|text| !text.is_empty())
 }
@@ -108,7 +108,7 @@ fn namespaces(linux: &Linux, facts: &Facts, found: &mut Findings) {
     }
 }
 
-/// The process's ids must be ids of its user namespace.
+/// Checks that the ids of the process are mapped in its user namespace.
 fn ids(spec: &Spec, linux: &Linux, found: &mut Findings) {
     let makes_user = linux
         .namespaces()
@@ -135,7 +135,8 @@ fn ids(spec: &Spec, linux: &Linux, found: &mut Findings) {
     }
 }
 
-/// KERNEL(6.12), update_cpumask: what is not possible here is EINVAL; v1 wants them online too.
+/// Checks the CPUs and memory nodes. KERNEL(6.12), update_cpumask: numbers that are not possible on this host
+/// get EINVAL. On v1 they must also be online.
 fn cpuset(linux: &Linux, facts: &Facts, found: &mut Findings) {
     let cpu = linux.resources().as_ref().and_then(|resources| resources.cpu().as_ref());
     let Some(cpu) = cpu else { return };
@@ -180,7 +181,8 @@ fn hugepages(linux: &Linux, found: &mut Findings) {
     }
 }
 
-/// A parameter that has no file here has none in a new namespace either: but for those of interfaces, and what hooks load.
+/// Checks that each sysctl exists. One without a file here has none in a new namespace either, except those
+/// of network interfaces, and those of modules that a hook may load.
 fn sysctls(linux: &Linux, has_hooks: bool, found: &mut Findings) {
     for name in linux.sysctl().iter().flatten().map(|(name, _)| name) {
         let dotted = crate::spec::sysctl::dotted(name);
@@ -218,7 +220,7 @@ fn network_devices(linux: &Linux, found: &mut Findings) {
     }
 }
 
-/// Who answers the calls of a profile that notifies must be there when the container is made.
+/// Checks that the socket of the seccomp agent exists: `create` connects to it if a rule notifies.
 fn listener(linux: &Linux, found: &mut Findings) {
     let Some(profile) = linux.seccomp() else { return };
     let notifies = |rule: &LinuxSyscall| rule.action() == LinuxSeccompAction::ScmpActNotify;
@@ -229,7 +231,7 @@ fn listener(linux: &Linux, found: &mut Findings) {
     }
 }
 
-/// Of two nodes of one path, the first is made.
+/// Reports devices that have the path of an earlier one: only the first is made.
 fn devices(linux: &Linux, found: &mut Findings) {
     let list = linux.devices().as_deref().unwrap_or_default();
     let mut places: HashMap<&Path, usize> = HashMap::new();
@@ -255,7 +257,7 @@ fn limits(spec: &Spec, found: &mut Findings) {
     }
 }
 
-/// What takes CAP_SYS_RESOURCE: a hard limit above our own, and to be spared when memory is short.
+/// Checks what needs CAP_SYS_RESOURCE: a hard limit above our own, and a lower oom_score_adj than our own.
 fn privileges(spec: &Spec, facts: &Facts, found: &mut Findings) {
     let Some(process) = spec.process().as_ref().filter(|_| !has_resource_capability(facts)) else { return };
     let own = read("/proc/self/limits").unwrap_or_default();
@@ -279,7 +281,7 @@ fn has_resource_capability(facts: &Facts) -> bool {
     capabilities::bit("CAP_SYS_RESOURCE").is_some_and(|bit| facts.capabilities & bit != 0)
 }
 
-/// The hard limit in the text of /proc/self/limits. None where there is no limit.
+/// Returns the hard limit in the text of /proc/self/limits. `None` means unlimited or not listed.
 fn hard_limit(text: &str, resource: &str) -> Option<u64> {
     let name = match resource {
         "RLIMIT_CPU" => "Max cpu time",
@@ -301,7 +303,7 @@ fn hard_limit(text: &str, resource: &str) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Of two variables of one name, the last holds.
+/// Reports variables that a later one of the same name overrides.
 fn environment(spec: &Spec, found: &mut Findings) {
     let list = spec.process().as_ref().and_then(|process| process.env().as_deref()).unwrap_or_default();
     let places: HashMap<&str, usize> =

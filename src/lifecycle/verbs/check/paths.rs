@@ -1,4 +1,4 @@
-//! Files that a configuration names: the program, hooks, namespaces.
+//! Checks the files that a configuration names: the program, hooks and namespaces.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd};
@@ -17,10 +17,10 @@ use crate::init::refusal::foreseen;
 use crate::inroot::Root;
 use crate::plan::process::candidates;
 
-/// How many mounts are compared with places of the program.
+/// If there are more pairs of a candidate path and a mount than this, the program is not looked for.
 const MOST_LOOKS: usize = 1 << 16;
 
-/// Looks for the program in the rootfs. Nothing is said where a mount or a hook may bring it.
+/// Looks for the program in the rootfs. Reports nothing if a mount or a hook may provide it.
 pub(super) fn program(spec: &Spec, bundle: &Path, found: &mut Findings) {
     let (Some(process), Some(root)) = (spec.process(), spec.root()) else { return };
     let rootfs = bundle.join(root.path());
@@ -33,7 +33,7 @@ pub(super) fn program(spec: &Spec, bundle: &Path, found: &mut Findings) {
         return;
     }
     let (names, searched) = candidates(&args, &env);
-    // Nobody means so many: a look at each would take hours.
+    // No real configuration has so many, and looking at each pair would take hours.
     let mounts = spec.mounts().as_ref().map_or(0, Vec::len);
     let length = names.iter().map(|name| name.as_bytes().len()).max().unwrap_or_default();
     if length >= libc::PATH_MAX as usize || names.len().saturating_mul(mounts + 1) > MOST_LOOKS {
@@ -66,7 +66,7 @@ pub(super) fn program(spec: &Spec, bundle: &Path, found: &mut Findings) {
     found.fault("/process/args/0", message, None, hint);
 }
 
-/// Hooks that run before the program is looked for may put anything there.
+/// Whether there are hooks that run before the program is looked for: they may put anything into the rootfs.
 fn changes_the_rootfs(spec: &Spec) -> bool {
     #[allow(deprecated)]
     let lists = spec.hooks().as_ref().map(|hooks| {
@@ -76,7 +76,7 @@ fn changes_the_rootfs(spec: &Spec) -> bool {
     lists.is_some_and(|lists| lists.contains(&true))
 }
 
-/// Why it cannot be executed, and whether that is because it is missing.
+/// Returns why the program at `path` cannot be executed, and whether the reason is that it is missing.
 fn judge(path: &Path, root: &Root, exists: impl Fn(&Path) -> bool) -> Option<(String, bool)> {
     let path = CString::new(path.as_os_str().as_bytes()).ok()?;
     let opened = match root.resolve(&path, OFlag::O_PATH | OFlag::O_CLOEXEC) {
@@ -84,7 +84,7 @@ fn judge(path: &Path, root: &Root, exists: impl Fn(&Path) -> bool) -> Option<(St
         opened => opened.ok()?,
     };
     match fstat(&opened) {
-        // What we may not see says nothing.
+        // If we may not look at the file, nothing is known about it.
         Err(_) => None,
         Ok(stat) if stat.st_mode & libc::S_IFMT == libc::S_IFDIR => {
             Some(("is a directory".to_owned(), false))
@@ -92,7 +92,7 @@ fn judge(path: &Path, root: &Root, exists: impl Fn(&Path) -> bool) -> Option<(St
         Ok(stat) if stat.st_mode & 0o111 == 0 => {
             Some((format!("permission denied: mode {:04o} has no x bit", stat.st_mode & 0o7777), false))
         }
-        // Whoever registered a format of his own knows what he executes.
+        // The kernel may execute any file through a registered format.
         Ok(_) if has_own_formats() => None,
         Ok(_) => foreseen(opened.as_fd(), exists).map(|why| (why, false)),
     }
@@ -106,13 +106,14 @@ fn is_missing(path: &Path, root: &Root) -> bool {
     })
 }
 
-/// Whether binfmt_misc knows a program for others than this kernel's own formats.
+/// Whether binfmt_misc has a registered format, besides those that the kernel executes itself.
 fn has_own_formats() -> bool {
     let entries = std::fs::read_dir("/proc/sys/fs/binfmt_misc").into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name()).any(|name| name != "register" && name != "status")
 }
 
-/// Whether the path, as it is written or where the links of the rootfs lead, lies below a mount: of which files are not known.
+/// Whether the path lies below a mount, whose files are not known yet. Both the path as it is written and the
+/// one that the symlinks of the rootfs lead to are looked at.
 fn under_a_mount(path: &Path, spec: &Spec, root: &Root, rootfs: &Path) -> bool {
     let mut real = vec![path.to_owned()];
     let rootfs = std::fs::canonicalize(rootfs).unwrap_or_else(|_| rootfs.to_owned());
@@ -132,13 +133,14 @@ fn under_a_mount(path: &Path, spec: &Spec, root: &Root, rootfs: &Path) -> bool {
     }
     spec.mounts().iter().flatten().any(|mount| {
         let target = Path::new("/").join(mount.destination());
-        // One on the root itself is refused.
+        // A mount on the root itself is refused elsewhere.
         let is_below = target != Path::new("/");
         is_below && real.iter().any(|path| path.starts_with(&target))
     })
 }
 
-/// Hooks of the runtime's own namespaces. (Those of `startContainer` are the container's files.)
+/// Checks that hooks can be executed. Those of `startContainer` are not checked, because they are files of
+/// the container.
 pub(super) fn hooks(spec: &Spec, found: &mut Findings) {
     let Some(hooks) = spec.hooks() else { return };
     #[allow(deprecated)]
@@ -175,7 +177,7 @@ fn hook_fault(hook: &Hook) -> Option<String> {
     }
 }
 
-/// A namespace to join: is it there, and is it one of this kind?
+/// Checks that a namespace to join exists and is of the right kind.
 pub(super) fn namespace(path: &Path, name: &str, pointer: &str, found: &mut Findings) {
     match std::fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -183,7 +185,7 @@ pub(super) fn namespace(path: &Path, name: &str, pointer: &str, found: &mut Find
         }
         Err(_) => {}
         Ok(_) => {
-            // Where it is a link of /proc, it says what it is: `net:[4026531840]`.
+            // If it is a link of /proc, its text names the kind: `net:[4026531840]`.
             let link = std::fs::read_link(path).unwrap_or_default();
             let link = link.to_str().and_then(|link| link.split_once(":[")).map(|(kind, _)| kind.to_owned());
             if let Some(kind) = link.filter(|kind| kind != name) {

@@ -52,12 +52,12 @@ const FLAGS: [(&str, u64); 6] = [
     ("nosymfollow", MOUNT_ATTR_NOSYMFOLLOW),
 ];
 
-/// The mount that the configuration asks for at one place.
+/// The mount that the configuration asks for at one path.
 struct Asked {
     pointer: String,
     /// The type of the filesystem; `None` for a bind.
     kind: Option<String>,
-    /// Each flag that an option names, and whether it is set: the last word wins.
+    /// Each flag that an option names, and whether it is set: the last option wins.
     flags: BTreeMap<u64, bool>,
     /// Whether the entry includes the mounts below its own: a recursive bind, or `cgroup` on v1.
     with_mounts_below: bool,
@@ -85,8 +85,8 @@ fn above<'a>(mount: &MountInfo, by_id: &BTreeMap<i32, &'a MountInfo>) -> impl It
     std::iter::successors(parent(mount), move |mount| parent(mount)).take(by_id.len())
 }
 
-/// Returns the requested mounts by the mount that their path leads to now. Of two entries for one place the
-/// last counts.
+/// Returns the entries of the configuration, each under the id of the mount that its path leads to now. If
+/// two entries have the same path, the last counts.
 fn by_mount_id(root: &Root, config: &[u8]) -> Result<BTreeMap<u64, Asked>> {
     let config: Value = serde_json::from_slice(config)
         .map_err(|error| fail!(Kind::State, "the kept config.json: {error}"))?;
@@ -153,7 +153,7 @@ fn bits(flags: u64) -> impl Iterator<Item = u64> {
     FLAGS.into_iter().map(|(_, flag)| flag).filter(move |flag| flags & flag != 0)
 }
 
-/// `bringer` is the entry that included this mount, if no entry asked for it.
+/// Describes one mount. `bringer` is the entry that included this mount, if no entry asked for it.
 fn seen(mount: &MountInfo, asked: Option<&Asked>, bringer: impl FnOnce() -> Option<String>) -> MountSeen {
     let mut options: Vec<String> = mount.mount_options.keys().cloned().collect();
     options.sort();
@@ -170,7 +170,7 @@ fn seen(mount: &MountInfo, asked: Option<&Asked>, bringer: impl FnOnce() -> Opti
 
 fn differences(asked: &Asked, kind: &str, options: &[String]) -> Vec<String> {
     let mut all = Vec::new();
-    // The type `cgroup` is valid on every host, and means what the host has.
+    // The type `cgroup` is valid on every host, and means the version that the host has.
     if let Some(asked) = asked.kind.as_deref().filter(|asked| *asked != kind && !asked.starts_with("cgroup"))
     {
         all.push(format!("{asked} was asked for, {kind} is there"));

@@ -8,16 +8,16 @@ use crate::error::{Context, Result};
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct NamespaceSeen {
-    /// As config.json spells it.
+    /// The name in config.json.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// The inode, by which lsns(8) and /proc/PID/ns name it.
     pub inode: u64,
-    /// Whether the host, as this command sees it, has the same.
+    /// Whether this command is in the same namespace.
     pub shared_with_host: bool,
 }
 
-/// The names of config.json beside those of /proc/PID/ns.
+/// The names in config.json, each with the one in /proc/PID/ns.
 const KINDS: [(&str, &str); 8] = [
     ("cgroup", "cgroup"),
     ("ipc", "ipc"),
@@ -29,7 +29,7 @@ const KINDS: [(&str, &str); 8] = [
     ("uts", "uts"),
 ];
 
-/// The namespaces of process `pid`; one that this kernel does not have is left out.
+/// Returns the namespaces of process `pid`. Kinds that this kernel does not have are left out.
 pub(super) fn of_process(pid: i32) -> Result<Vec<NamespaceSeen>> {
     let mut seen = Vec::new();
     for (kind, file) in KINDS {

@@ -1,6 +1,6 @@
-//! Reads files of /proc about a container's process. What stands in them is for the most part the process's choice: it
-//! may be of any length (a process can name gigabytes of its memory as its arguments, prctl(2), PR_SET_MM_MAP) and any
-//! bytes (its name, the names of mounts).
+//! Reads files of /proc about a container's process. What stands in them is for the most part the process's
+//! choice: it may be of any length (a process can name gigabytes of its memory as its arguments, prctl(2),
+//! PR_SET_MM_MAP) and any bytes (its name, the names of mounts).
 
 use std::io::Read;
 

@@ -1,4 +1,4 @@
-//! What a container uses, each against its limit.
+//! What a container uses, and the limits.
 
 use serde::Serialize;
 
@@ -11,18 +11,19 @@ pub(crate) struct Usage {
     pub resource: &'static str,
     pub unit: &'static str,
     pub used: u64,
-    /// None: no limit.
+    /// `None` means that there is no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
-    /// How often the limit was in the way: allocations refused, periods throttled, processes killed.
+    /// How often the limit was reached: allocations refused, periods throttled, processes killed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hit: Option<u64>,
 }
 
-/// Limits above this are the kernel's way to say none: v1 rounds the largest number down to whole pages.
+/// A limit of at least this means that there is none: v1 shows the largest number, rounded down to whole
+/// pages.
 const NO_LIMIT: u64 = 1 << 62;
 
-/// The resources that a person asks for first.
+/// Returns the usage of the most important resources.
 pub(super) fn of_stats(stats: &Stats, oom_kills: Option<u64>) -> Vec<Usage> {
     let (memory, throttling) = (&stats.memory.usage, &stats.cpu.throttling);
     let limited = |limit: u64| Some(limit).filter(|&limit| limit != 0 && limit < NO_LIMIT);

@@ -40,8 +40,8 @@ fn command(process: &Process) -> String {
     proc_files::args(process).join(" ")
 }
 
-/// Finds processes that neither run nor wait for an event, but are in a state in which signals have no effect
-/// or others decide.
+/// Finds processes that cannot go on by themselves: signals have no effect on them, or another process
+/// decides when they continue.
 pub(super) fn of_processes(pids: &[i32]) -> Vec<String> {
     pids.iter().filter_map(|&pid| of_process(&Process::new(pid).ok()?)).collect()
 }
