@@ -102,6 +102,28 @@ fn each_property_of_the_specification_has_a_row_and_each_row_a_test() {
     assert!(faults.is_empty(), "docs/compatibility.md:\n{}", faults.join("\n"));
 }
 
+/// The properties of the configuration in which another runtime differs, and whose row is not in the first part.
+fn late_differences(text: &str) -> Vec<String> {
+    let rest = text.split_once("## Where they differ").map_or(text, |(_, rest)| rest);
+    let rest = rest.split_once("\n## ").map_or("", |(_, rest)| rest);
+    let same = |cell: &str| ["no difference known", "the same in all"].contains(&cell);
+    rows(&format!("## {rest}"))
+        .into_iter()
+        .filter(|row| row.document == "config" && row.cells[0].starts_with("`/"))
+        .filter(|row| row.cells.last().is_some_and(|cell| !same(cell)))
+        .map(|row| row.cells[0].clone())
+        .collect()
+}
+
+#[test]
+fn what_differs_stands_first() {
+    assert_eq!(late_differences(&read("docs/compatibility.md")), [""; 0]);
+    let page = |first: &str, then: &str| format!("## Where they differ\n\n{first}\n\n## Mounts\n\n{then}\n");
+    let row = |said: &str| format!("| `/a` | done | `a_test` | {said} |");
+    assert_eq!(late_differences(&page(&row("crun does not"), &row("no difference known"))), [""; 0]);
+    assert_eq!(late_differences(&page("", &row("crun does not"))), ["`/a`"]);
+}
+
 #[test]
 fn this_test_sees_what_it_should() {
     let tests = BTreeSet::from(["a_test".to_owned()]);
