@@ -283,11 +283,12 @@ impl Entry {
     /// Replaces the record as a whole: a reader sees the old one or the new one. The old one stays beside it.
     pub(crate) fn write_record(&self, record: &Record) -> Result<()> {
         let bytes = serde_json::to_vec(record).map_err(|error| Error::new(Kind::State, error.to_string()))?;
-        // The writer holds the lock, so one temporary name is enough. A file that a killed writer has left is
-        // replaced.
+        // The writer holds the lock, so one temporary name is enough. A file that a killed writer left is
+        // overwritten.
         let dir = self.open_dir()?;
-        // The first record has no `init`, and no file to exchange with. Later ones keep the record before
-        // them: if the new one is torn, `salvage` finds the control group there.
+        // The new record is written to the file of the previous one; the exchange swaps the two. The old
+        // record is kept, because `salvage` finds the cgroup in it if the new record is torn. The first
+        // record (without `init`) has no file to exchange with.
         let write = dir.write(PREVIOUS_RECORD_C, &bytes).and_then(|()| match record.init {
             Some(_) => Ok(dir.exchange(PREVIOUS_RECORD_C, RECORD_C)?),
             None => Ok(dir.rename(PREVIOUS_RECORD, RECORD)?),

@@ -10,7 +10,7 @@
 //!              <────────────────────── MapIds ──        only a helper that made the user namespace
 //!   writes the id maps
 //!              ── IdsMapped ───────────>
-//!              <───────────── InitPid + pidfd ──        only a helper: it cloned the container, and exits
+//!              <───────────── InitPid + pidfd ──        only a helper: it cloned the process, and exits
 //!   resctrl, network devices
 //!              ── ResourcesAssigned ───>                only where `Waits::resources_assigned`
 //!              <────────── MapMount + mount ──          for each id-mapped bind of what is inside the rootfs

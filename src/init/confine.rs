@@ -110,7 +110,8 @@ fn chown_stdio(plan: &ProcessPlan, which: ChownStdio) -> Result<(), Report> {
         let Ok(stat) = fstat(fd) else { continue };
         let kind = stat.st_mode & libc::S_IFMT;
         let pipe = kind == libc::S_IFIFO;
-        // Nobody's to give away: the null device and its like (major number 1), disks.
+        // The memory devices (major number 1: null, zero, random) and disks are shared, so they keep their
+        // owner.
         let shared = kind == libc::S_IFBLK || kind == libc::S_IFCHR && libc::major(stat.st_rdev) == 1;
         if shared || stat.st_uid == plan.uid || which == ChownStdio::Pipes && !pipe {
             continue;

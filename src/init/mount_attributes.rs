@@ -32,8 +32,8 @@ pub(super) fn set_named_attributes(
         set_attributes(tree, &Mount { attributes: wanted, ..mount.clone() })
     };
     if locked {
-        // The mount was cloned from outside the container, where nothing is locked. But the container asks
-        // for it, so its locks apply.
+        // The runtime cloned the mount outside the container, where the kernel locks nothing. But the mount
+        // is for the container, which could not clear these flags itself.
         return change(named.attributes_keeping_locked(existing));
     }
     match change(Some(named.to_attributes())) {

@@ -22,7 +22,8 @@ pub(super) struct Target {
     pub made: bool,
     /// Whether programs find this target at /proc.
     pub is_proc: bool,
-    /// The mount before it, of those that are kept, which it covers although it has another name.
+    /// The index in `Place` of an earlier mount with the same root, reached by another path. The new mount
+    /// hides it.
     pub covers: Option<usize>,
 }
 

@@ -98,8 +98,8 @@ pub(crate) fn spawn(
     let namespaces = options.namespaces;
     let helper = namespaces.needs_helper();
     let placement = options.group.map(Group::placement).transpose()?.unwrap_or_default();
-    // In a hybrid layout, a child that is cloned into the v2 group must still join the v1 groups itself;
-    // until then only the placeholder keeps systemd's scope alive.
+    // Whether the clone is already in all groups. In a hybrid layout (the table at `Placement`) it still has
+    // to join the v1 groups, and until then only the placeholder keeps systemd's scope alive.
     let cloned_into = placement.clone_into.is_some() && placement.self_join.is_empty();
     args.fds.cgroup_tasks = placement.self_join;
     let maps = namespaces.id_maps.as_ref().filter(|_| !helper);

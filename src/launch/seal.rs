@@ -7,7 +7,8 @@
 //! a sealed copy in memory takes its place.
 //!
 //! A tuned build has usually done this already in its first instructions (`sys::tuning::early_seal`), which
-//! is cheaper. The check here is made nonetheless.
+//! is cheaper. These see only that somebody used execveat, so this file always checks that the mount is
+//! read-only.
 
 use std::ffi::CString;
 use std::io::Write;

@@ -113,9 +113,11 @@ pub enum MountOperation {
         copy_symlink: bool,
         id_mapped: Option<IdMapped>,
         named: ExplicitFlags,
-        /// The source comes from another user namespace: its flags must not be cleared here.
+        /// The container has a user namespace of its own, so the flags of the source count as locked: they
+        /// are never cleared. Otherwise clearing is tried first, and they are kept only if the kernel refuses
+        /// that.
         flags_locked: bool,
-        /// The path is inside the rootfs, and is seen with the earlier mounts.
+        /// The path is inside the rootfs, so the source may be on an earlier mount.
         source_in_rootfs: bool,
     },
     /// New attributes for an existing mount.

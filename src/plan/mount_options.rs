@@ -88,9 +88,9 @@ impl ExplicitFlags {
         new.clear |= MOUNT_ATTR_NODIRATIME & !directories;
     }
 
-    /// Returns the attributes that the kernel allows on a mount whose `existing` flags (MS_*) are locked,
-    /// because it came from another user namespace: these stay, and the named ones are added. Returns `None`
-    /// if a locked one would have to be cleared.
+    /// Returns the attributes to set on a mount whose `existing` flags (MS_*) are locked, because it came
+    /// from another user namespace. Locked flags stay, and the flags that options name are added. Returns
+    /// `None` if an option asks for a locked flag to be cleared.
     pub fn attributes_keeping_locked(self, existing: u64) -> Option<Attributes> {
         let time = |flags: u64| match flags & MS_ATIME_ALL & !mount::MS_NODIRATIME {
             // statfs has no flag for strictatime: it is the absence of the others.
@@ -101,18 +101,22 @@ impl ExplicitFlags {
         let attributes = self.to_attributes();
         let same_time = self.set & MS_ATIME_ALL == 0 || time(existing) == implied(self.set & MS_ATIME_ALL);
         if no_further_flags && same_time {
+            // All locked flags are asked for anyway, so nothing locked is cleared.
             return Some(attributes);
         }
         if existing & self.cleared & !MS_NOSYMFOLLOW != 0 || !same_time {
+            // An option clears a locked flag (such as `rw` of a read-only source), or changes the access
+            // time.
             return None;
         }
-        // This flag is never locked.
+        // The mount has locked flags that no option names. They stay, and so does the access time. Nothing is
+        // cleared except nosymfollow, which is never locked.
         let clear = attributes.clear & MOUNT_ATTR_NOSYMFOLLOW;
         Some(Attributes { clear, set: attributes.set & !(ATTR_ATIME | MOUNT_ATTR_NODIRATIME), ..attributes })
     }
 }
 
-/// Returns the access-time flags that hold, of those that are named.
+/// Returns the access-time flags that take effect if these are named.
 fn implied(flags: u64) -> u64 {
     let directories = flags & mount::MS_NODIRATIME;
     for mode in [mount::MS_STRICTATIME, mount::MS_NOATIME] {

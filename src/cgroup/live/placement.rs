@@ -13,6 +13,17 @@ use crate::error::{Context, Result};
 use crate::host::cgroup::Mode;
 use crate::sys::tasks::Tasks;
 
+/// How the process comes into its group:
+///
+/// | the group is on | `clone_into` | `self_join` | `parent_joins` |
+/// |---|---|---|---|
+/// | v2 | the group | | |
+/// | v1 | | each group | |
+/// | hybrid | the v2 group | each v1 group | |
+/// | any, and one of the three reasons below | | | yes |
+///
+/// The parent moves the process if systemd manages the group for a user (only systemd may then move processes
+/// there), if the process may stay outside of a v1 group, or if the placeholder fills the group.
 #[derive(Debug, Default)]
 pub struct Placement<'a> {
     /// The directory for CLONE_INTO_CGROUP: the process is never outside the group.
@@ -24,8 +35,8 @@ pub struct Placement<'a> {
 }
 
 impl Group {
-    /// Decides how the process comes into the group. A user's process may have to be moved by systemd, or may
-    /// stay where it is: in these cases `join` decides.
+    /// Decides how the process comes into the group. Whether systemd must move it, or whether it may stay
+    /// outside, is known only when it is tried: [`Group::join`] does that.
     pub fn placement(&self) -> Result<Placement<'_>> {
         let record = self.record();
         let by_user = record.unit.as_ref().is_some_and(|unit| unit.user);

@@ -28,7 +28,18 @@ use crate::image::userns::mapping::IdMapping;
 use crate::inroot::{Root, c_string};
 use crate::sys::xattr::fsetxattr;
 
-/// Makes the bundle in the staging directory, puts it in place and mounts it.
+/// Makes the bundle in the staging directory, puts it in place and mounts it:
+///
+/// 1. The layers are unpacked into the store.
+/// 2. The staging directory gets `rootfs`, `upper`, `work` and the bundle's information.
+/// 3. The store records the bundle, so that no prune removes its layers.
+/// 4. The overlay is mounted, config.json is written, and the overlay is unmounted.
+/// 5. The state of `upper` is recorded, and the bundle is marked as incomplete.
+/// 6. The staging directory is renamed to the destination.
+/// 7. The overlay is mounted at the destination, and the mark is removed.
+///
+/// The overlay is mounted twice. The first mount is only for config.json, which needs the tree: user names
+/// are looked up there. The second one is for the user. A rootless bundle has no second one.
 pub(super) fn make(
     source: &dyn ImageSource,
     image: &Image,
@@ -51,8 +62,8 @@ pub(super) fn make(
     )
     .with_context(|| format!("set the attributes of {}", staging.shown(c"upper").display()))?;
     staging.write_file(&c_string(BUNDLE_INFO.as_bytes())?, &info.to_json()?)?;
-    // Recorded before the bundle is renamed to its destination, so that its layers are never without a
-    // record. A record without a bundle is removed by the next prune.
+    // Before the bundle is renamed to its destination, so that its layers are never without a record. The
+    // next prune removes a record without a bundle.
     let upper = fstat(staging.open_dir(c"upper")?).context("look at upper")?;
     store.record_bundle(staging.destination(), &upper, &imported)?;
     let made = fill_and_publish(image, &overlay, &info, staging, options);
@@ -68,6 +79,7 @@ pub(super) fn make(
     })
 }
 
+/// Does steps 4 to 6 of [`make`].
 fn fill_and_publish(
     image: &Image,
     overlay: &OverlayLayers,

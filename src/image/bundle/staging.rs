@@ -82,8 +82,8 @@ impl StagingDir {
         Ok(c_string(self.destination.file_name().unwrap_or_default().as_bytes())?)
     }
 
-    /// Removes a bundle that was put in its place and not completed: where it is, since under its name there
-    /// may be another one by now.
+    /// Removes a bundle that was put in its place and not completed: by descriptor, because the name may now
+    /// belong to another directory.
     fn remove_unfinished(&self, stale: &OwnedFd) -> Result<()> {
         let _lock = lock(stale.try_clone()?)?;
         // First of all, so that no part of it is ever at the destination without a mark.

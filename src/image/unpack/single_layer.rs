@@ -4,6 +4,9 @@
 //!
 //! A layer that needs nothing is the same over any other. Layers made by a container commit usually need
 //! nothing: they have an entry for each directory above a changed file.
+//!
+//! An example of the opposite: a layer has `a/f` without an entry for `a`. If below it `a` is a symlink, `f`
+//! belongs at its target: the layer is unpacked again over the lower layers (`needs_order`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
@@ -18,19 +21,19 @@ use crate::image::limits::MAX_MISSING_PATH_BYTES;
 use crate::inroot::Result;
 use crate::sys::xattr::{fgetxattr, fsetxattr};
 
-/// How a single layer is marked for overlayfs, and what it needs of the layers below.
+/// The marks of a single layer for overlayfs, and what it needs of the layers below.
 #[derive(Debug, Default)]
 pub(crate) struct SingleLayer {
     /// `user.overlay.` instead of `trusted.overlay.`: what a user namespace may set (mount option
     /// `userxattr`).
     pub(crate) userxattr: bool,
-    /// Directories that had to be made without an entry.
+    /// Directories that were made without an entry, like `a` in the example.
     pub(crate) implied_dirs: BTreeSet<Vec<u8>>,
-    /// Directories made without an entry that a later entry or whiteout of the layer replaced. If below it is
-    /// a symlink, earlier entries belong to the symlink's target.
+    /// Directories that were made without an entry and then replaced by a later entry or whiteout. In the
+    /// example, the entry `a` follows after `a/f`: `f` may still belong at the target of a lower symlink.
     pub(crate) replaced_implied_dirs: BTreeSet<Vec<u8>>,
-    /// The meaning of some entry depends on the layers below and on the order of the entries: the layer must
-    /// be unpacked over the lower ones.
+    /// The result depends on the layers below and on the order of the entries: the layer must be unpacked
+    /// again over the lower layers.
     pub(crate) needs_order: bool,
     /// Hard links to files that this layer does not have: the path of the link, and the path of its target.
     pub(crate) missing_links: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -63,8 +66,8 @@ impl SingleLayer {
     /// Records a directory that was made without an entry.
     pub(super) fn record_implied_dir(&mut self, path: &[u8]) {
         self.path_bytes += path.len();
-        // A hard link of this path waits for its target: whether link or directory remains depends on the
-        // layers below.
+        // The path is also that of a hard link whose target is below. Whether the link or the directory
+        // remains depends on the lower layers.
         self.needs_order |= self.has_link(path);
         self.implied_dirs.insert(path.to_vec());
     }
@@ -76,7 +79,7 @@ impl SingleLayer {
         }
     }
 
-    /// Records that something else than a directory takes the place of what the layer has at `path`.
+    /// Records that something that is not a directory replaces what the layer has at `path`.
     pub(super) fn record_replaced(&mut self, path: &[u8]) {
         if self.implied_dirs.is_empty() {
             return;
@@ -93,15 +96,14 @@ impl SingleLayer {
 
     /// Records a whiteout of this path.
     pub(super) fn record_whiteout(&mut self, path: &[u8]) {
-        // The whiteout removes what earlier entries have put into the directory, which are already in this
-        // layer's own.
+        // The whiteout also removes files that earlier entries of this layer have put into the directory.
         self.needs_order |= self.implied_dirs.contains(path);
     }
 
-    /// Records that an entry is about to be made. It replaces a hard link of the same path that waits for its
-    /// target.
+    /// Records that an entry is about to be made. It replaces a hard link of the same path whose target is
+    /// below.
     pub(super) fn record_entry(&mut self, path: &[u8]) {
-        // Whether the link was good is known only over the layers below.
+        // Only over the lower layers is it known whether that link was valid.
         self.needs_order |= self.missing_links.remove(path).is_some();
     }
 
@@ -118,7 +120,7 @@ impl SingleLayer {
         self.path_bytes > MAX_MISSING_PATH_BYTES
     }
 
-    /// Whether a hard link of this path waits for its target.
+    /// Whether this path is a hard link whose target is in the layers below.
     pub(super) fn has_link(&self, path: &[u8]) -> bool {
         self.missing_links.contains_key(path)
     }

@@ -1,4 +1,6 @@
 //! `delete`: removes everything that the record of a container names. It can be repeated.
+//!
+//! What is removed, and the poststop hooks, are in [`cleanup`](crate::lifecycle::cleanup).
 
 use crate::container::{Entry, Status};
 use crate::container_id::ContainerId;

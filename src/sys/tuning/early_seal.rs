@@ -2,8 +2,8 @@
 //!
 //! Commands that put a process of ours into a container execute themselves again ([`launch::seal`] says why).
 //! Everything before that runs twice. So this file has the program's first instructions: the kernel enters at
-//! `tare_entry`, which seals the usual case at once and then jumps to the C library's `_start`. It is
-//! optional: without it, or if it fails, `launch::seal` does the same later.
+//! `tare_entry`, which executes the read-only clone at once if it can, and otherwise jumps to the C library's
+//! `_start`. It is optional: without it, or if it fails, `launch::seal` does the same later.
 //!
 //! Nothing here may need what the C library prepares: no thread-local variable (errno), no `memcpy` (its
 //! address is found at start-up), no pointer in a static (a position-independent program has not relocated
@@ -14,9 +14,9 @@
 use std::arch::asm;
 
 /// The verbs that call [`launch::seal::own_binary`], because they put a process of ours into a container
-/// (`restore` does not: CRIU makes the processes). They are padded with NULs. A container that is called e.g.
-/// `run` costs one needless re-execution. They are arrays and not slices, because a slice in a static is a
-/// pointer, and statics and not constants, because `memcpy` copies a constant to where it is used.
+/// (`restore` does not: CRIU makes the processes). They are padded with NULs. A container with such a name
+/// costs one needless re-execution. They are arrays and not slices, because a slice in a static is a pointer.
+/// They are statics and not constants, because `memcpy` copies a constant to where it is used.
 ///
 /// [`launch::seal::own_binary`]: crate::launch::seal
 static VERBS: [[u8; 8]; 4] = [*b"create\0\0", *b"exec\0\0\0\0", *b"mounts\0\0", *b"run\0\0\0\0\0"];
@@ -27,11 +27,13 @@ static EMPTY_PATH: [u8; 1] = [0];
 /// struct mount_attr (mount_setattr(2)): set, clear, propagation, namespace.
 static READ_ONLY: [u64; 4] = [libc::MOUNT_ATTR_RDONLY, 0, 0, 0];
 
-/// The start of the kernel's name for a program that was executed by descriptor (execveat(2)).
+/// The start of the auxiliary name (AT_EXECFN, getauxval(3)) of a program that was executed by descriptor
+/// (execveat(2)).
 static BY_DESCRIPTOR: [u8; 8] = *b"/dev/fd/";
 
 /// Executes the program again from a read-only clone, if its command needs that and it was not yet executed
-/// by descriptor. If somebody else has done so, `launch::seal` looks closer.
+/// by descriptor. `/dev/fd/` in the auxiliary name shows only that somebody used execveat; `launch::seal`
+/// checks that the mount is read-only.
 ///
 /// # Safety
 /// Only for the program's entry: `stack` is what the kernel has put there, argc followed by argv and envp.
@@ -66,8 +68,8 @@ pub unsafe extern "C" fn seal(stack: *const usize) {
     }
 }
 
-/// Whether the kernel's name for the program, which is behind the environment (getauxval(3)), is one by
-/// descriptor.
+/// Whether the auxiliary name of the program shows that it was executed by descriptor. The auxiliary vector
+/// is behind the environment.
 ///
 /// # Safety
 /// `envp` must be the kernel's: pointers, a null, then pairs of a key and a value up to the key 0.

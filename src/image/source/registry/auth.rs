@@ -1,4 +1,4 @@
-//! Answers the challenge of a 401 response: with a password, or with a token that a token server gives for
+//! Answers the challenge of a 401 response: with a password, or with a token that a token server returns for
 //! it.
 
 use std::io::{Cursor, Read};
@@ -25,6 +25,7 @@ const TOKEN_BYTES: u64 = 1 << 20;
 pub(super) struct Authorization(String);
 
 impl Authorization {
+    /// Returns the header's value.
     pub(crate) fn header(&self) -> &str {
         &self.0
     }
@@ -42,7 +43,7 @@ pub(super) enum Challenge {
 }
 
 impl Challenge {
-    /// The best of the challenges in the lines of WWW-Authenticate.
+    /// Returns the strongest challenge in the lines of `WWW-Authenticate` that we can answer.
     pub(super) fn strongest<'a>(lines: impl Iterator<Item = &'a str>) -> Option<Self> {
         let mut basic = None;
         for (scheme, parameters) in lines.flat_map(parse_challenges) {
