@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 use crate::error::{Context, Result};
@@ -136,8 +136,8 @@ impl Completion<'_> {
     }
 
     /// Makes a hard link to a file of the layers below. A hard link cannot lead to another filesystem, so the
-    /// file is copied to this layer for its first link, and the others lead to the copy. `copied` maps the
-    /// path of a file to the path of its copy.
+    /// file is copied to this layer for its first link, as overlayfs does it: under its own name too, if that is
+    /// still seen, and all are one file. `copied` maps the path of a file to the path of its copy.
     fn make_link(
         &self,
         path: &[u8],
@@ -150,6 +150,9 @@ impl Completion<'_> {
             return Ok(Completed::NeedsOrder);
         };
         let (name, last) = (c_string(name)?, c_string(split(target).1)?);
+        if !copied.contains_key(target) && self.copy_up(target, &from, &stat)? {
+            copied.insert(target.to_vec(), target.to_vec());
+        }
         keeping_times(&into, || {
             if let Some(first) = copied.get(target) {
                 let (above, last) = split(first);
@@ -162,6 +165,49 @@ impl Completion<'_> {
             Ok(())
         })?;
         Ok(Completed::Done)
+    }
+
+    /// Copies the file `target` of the layers below, which is in `from`, to its own place in this layer. Returns
+    /// false, with nothing copied, if this layer hides or replaces it.
+    fn copy_up(&self, target: &[u8], from: &OwnedFd, found: &FileStat) -> Result<bool> {
+        let (above, name) = split(target);
+        let (Some(dir), name) = (self.own_dir(above)?, c_string(name)?) else { return Ok(false) };
+        match stat(dir.as_fd(), &name) {
+            Err(Errno::ENOENT) => {}
+            other => return Ok(other.map(|_| false)?),
+        }
+        keeping_times(&dir, || copy_file(from.as_fd(), &name, found, dir.as_fd(), &name))?;
+        Ok(true)
+    }
+
+    /// Opens the directory `path` of this layer, with what is missing made as it is below; None if this layer
+    /// hides what the layers below have there.
+    fn own_dir(&self, path: &[u8]) -> Result<Option<OwnedFd>> {
+        let mut dir = self.tree.resolve(c".", READ)?;
+        let mut end = 0;
+        for part in path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()) {
+            end += part.len();
+            if self.layer.is_opaque(dir.as_fd())? {
+                return Ok(None);
+            }
+            let name = c_string(part)?;
+            dir = match open_dir(dir.as_fd(), &name) {
+                Err(Errno::ENOENT) => self.make_as_below(&dir, &name, &path[..end])?,
+                Err(Errno::ENOTDIR | Errno::ELOOP | Errno::ENXIO) => return Ok(None),
+                found => found?,
+            };
+            end += 1;
+        }
+        Ok(if self.layer.is_opaque(dir.as_fd())? { None } else { Some(dir) })
+    }
+
+    /// Makes the directory `name` in `parent`, whose path is `path`, as the layers below have it.
+    fn make_as_below(&self, parent: &OwnedFd, name: &CStr, path: &[u8]) -> Result<OwnedFd> {
+        let below = open_path(&self.below, path)?.ok_or(Errno::ENOENT)?;
+        keeping_times(parent, || Ok(mkdirat(parent, name, Mode::S_IRWXU)?))?;
+        let made = open_dir(parent.as_fd(), name)?;
+        copy_attributes(below.as_fd(), made.as_fd())?;
+        Ok(made)
     }
 
     /// Removes the whiteouts of names that the layers below do not have in that directory.
