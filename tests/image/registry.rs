@@ -549,3 +549,30 @@ fn a_proxy_is_used_where_the_environment_names_one() {
     assert!(!run("invalid").status.success());
     assert!(requests.try_recv().is_err());
 }
+
+#[test]
+fn a_configuration_that_cannot_be_looked_at_is_not_taken_for_none() {
+    let scratch = Scratch::new("conf-closed");
+    fs::create_dir_all(scratch.join("conf/containers/registries.conf.d")).unwrap();
+    let blocked = "[[registry]]\nlocation = \"blocked.example\"\nblocked = true\n";
+    fs::write(scratch.join("conf/containers/registries.conf.d/a.conf"), blocked).unwrap();
+    let inspect = || {
+        Command::new(env!("CARGO_BIN_EXE_tare-image"))
+            .args(["inspect", "--retries", "0", "--timeout", "2", "docker://blocked.example/a:v1"])
+            .current_dir(scratch.path())
+            .env("XDG_CONFIG_HOME", scratch.join("conf"))
+            .output()
+            .unwrap()
+    };
+    assert!(stderr(&inspect()).contains("is blocked"), "{}", stderr(&inspect()));
+    // A loop of links: what it holds is not known.
+    fs::rename(scratch.join("conf/containers/registries.conf.d"), scratch.join("away")).unwrap();
+    std::os::unix::fs::symlink("registries.conf.d", scratch.join("conf/containers/registries.conf.d"))
+        .unwrap();
+    let error = stderr(&inspect());
+    assert!(error.contains("registries.conf.d: ") && error.contains("symbolic links"), "{error}");
+    fs::remove_file(scratch.join("conf/containers/registries.conf.d")).unwrap();
+    std::os::unix::fs::symlink("registries.conf", scratch.join("conf/containers/registries.conf")).unwrap();
+    let error = stderr(&inspect());
+    assert!(error.contains("registries.conf: ") && error.contains("symbolic links"), "{error}");
+}

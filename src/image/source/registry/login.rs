@@ -46,11 +46,12 @@ pub(crate) fn login(host: &str, user: &str, password: &str, access: &Access) -> 
 /// Chooses the first existing file in reading order, or else the file that persists over a reboot.
 fn choose_auth_file(access: &Access) -> Result<PathBuf> {
     let all = auth_files(access.auth_file.as_deref(), &|name| std::env::var_os(name).map(PathBuf::from));
-    let existing = all.iter().find(|path| path.exists());
-    existing
-        .or_else(|| all.last())
-        .cloned()
-        .ok_or_else(|| fail!(Kind::NotFound, "there is no place for credentials"))
+    for path in &all {
+        if path.try_exists().with_context(|| format!("look for {}", path.display()))? {
+            return Ok(path.clone());
+        }
+    }
+    all.last().cloned().ok_or_else(|| fail!(Kind::NotFound, "there is no place for credentials"))
 }
 
 /// Adds one entry and keeps everything else; the file is replaced as a whole and readable by its owner alone.

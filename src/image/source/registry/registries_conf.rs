@@ -7,9 +7,9 @@ use super::name::ImageName;
 use serde::Deserialize;
 
 use crate::error::{Context, Kind, Result};
-use crate::fail;
 use crate::image::filesystem::input_file::read_small_if_present;
 use crate::image::limits::MAX_SETTINGS;
+use crate::{fail, log};
 
 /// A host and a repository there that an image can be pulled from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl RegistriesConf {
     /// Reads the files that containers-registries.conf(5) names; none need exist.
     pub(crate) fn load() -> Result<Self> {
         let mut conf = Self::default();
-        for path in conf_files() {
+        for path in conf_files()? {
             let Some(bytes) = read_small_if_present(&path, MAX_SETTINGS)? else { continue };
             let text = String::from_utf8(bytes).map_err(|_| fail!(Kind::Spec, "it is not UTF-8"));
             text.and_then(|text| conf.add_file(&text)).with_context(|| format!("{}", path.display()))?;
@@ -131,24 +131,51 @@ fn parse_location(whole: &str, insecure: bool) -> Result<Location> {
 }
 
 /// The one file named by the environment, or the user's, or the system's, with the drop-in files.
-fn conf_files() -> Vec<PathBuf> {
+///
+/// # Errors
+///
+/// What cannot be looked at may say that a registry is blocked.
+fn conf_files() -> Result<Vec<PathBuf>> {
     if let Some(path) = std::env::var_os("CONTAINERS_REGISTRIES_CONF") {
-        return vec![path.into()];
+        return Ok(vec![path.into()]);
     }
     let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".config"));
     let user =
         std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or(home).map(|dir| dir.join("containers"));
     let system = PathBuf::from("/etc/containers");
-    let main = user.iter().chain([&system]).map(|dir| dir.join("registries.conf")).find(|path| path.exists());
-    let mut all: Vec<PathBuf> = main.into_iter().collect();
+    let mut all = Vec::new();
+    for dir in user.iter().chain([&system]) {
+        let path = dir.join("registries.conf");
+        if unless_closed(path.try_exists(), &path, dir == &system)? == Some(true) {
+            all.push(path);
+            break;
+        }
+    }
     for dir in [Some(&system), user.as_ref()].into_iter().flatten() {
-        let entries = std::fs::read_dir(dir.join("registries.conf.d")).into_iter().flatten().flatten();
-        let mut drop_ins: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        let path = dir.join("registries.conf.d");
+        let entries = std::fs::read_dir(&path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+        let entries = unless_closed(entries, &path, dir == &system)?.unwrap_or_default();
+        let mut drop_ins: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
         drop_ins.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
         drop_ins.sort();
         all.append(&mut drop_ins);
     }
-    all
+    Ok(all)
+}
+
+/// None for what is missing. A user's directory that is closed to this process is often that of another user
+/// whose HOME was kept: it is warned of.
+fn unless_closed<T>(found: std::io::Result<T>, path: &Path, is_system: bool) -> Result<Option<T>> {
+    use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(None),
+        Err(error) if error.kind() == PermissionDenied && !is_system => {
+            log::warn(format_args!("{}: {error}: it does not count", path.display()));
+            Ok(None)
+        }
+        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+    }
 }
 
 #[cfg(test)]
