@@ -16,7 +16,7 @@ BUILT := "$${CARGO_TARGET_DIR:-target}/$$(integration/target)/release"
 PURE := --lib --test layers --test 'spec*' --test 'golden*' --test cli_grammar
 
 .PHONY: help build binaries check test test-engines test-packages demo bench bench-quick bench-image install uninstall \
-    dist deb bless setup guest test-guest clean
+    dist deb pictures bless setup guest test-guest clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -79,6 +79,10 @@ deb: build ## a package for Debian
 
 test-packages: deb dist ## the packages, installed in bookworm, trixie and forky; the same build in two folders
 	integration/package/test --all "$$DIST"
+
+pictures: build ## docs/terminal.svg, of a real session, and docs/speed.svg, of the figures in docs/performance.md
+	integration/docs/terminal --tare "$$DIST"/tare
+	integration/docs/chart
 
 guest: ## the emulated machine, once: integration/guest/README.md
 	integration/guest/build
