@@ -126,8 +126,8 @@ pub mod launch {
 pub mod lifecycle {
     pub mod options {
         pub use crate::lifecycle::options::{
-            CgroupsMode, Checkpoint, Create, Criu, Delete, Events, Exec, Kill, Plan, Restore, Rootless, Run,
-            Spec, Targets, Update,
+            CgroupsMode, Checkpoint, Create, Criu, Delete, Events, Exec, Explain, Kill, Plan, Restore,
+            Rootless, Run, Spec, Targets, Update,
         };
     }
 }

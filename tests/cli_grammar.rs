@@ -12,8 +12,8 @@ use tare::cli::flag::{Flag, ValueType};
 use tare::testing::cgroup::Manager;
 use tare::testing::container_id::ContainerId;
 use tare::testing::lifecycle::options::{
-    CgroupsMode, Checkpoint, Create, Criu, Delete, Events, Exec, Kill, Plan, Restore, Rootless, Run, Spec,
-    Targets, Update,
+    CgroupsMode, Checkpoint, Create, Criu, Delete, Events, Exec, Explain, Kill, Plan, Restore, Rootless, Run,
+    Spec, Targets, Update,
 };
 
 /// A line of words between blanks; `''` is the empty word.
@@ -54,6 +54,12 @@ fn text(text: &str) -> Option<String> {
 
 fn texts(texts: &[&str]) -> Vec<String> {
     texts.iter().map(ToString::to_string).collect()
+}
+
+fn explain(profile: &str, call: &str, fill: impl FnOnce(&mut Explain)) -> Command {
+    let mut options = Explain { profile: profile.into(), call: call.into(), ..Explain::default() };
+    fill(&mut options);
+    Command::SeccompExplain { options, json: false }
 }
 
 fn plan(bundle: &str, fill: impl FnOnce(&mut Plan)) -> Command {
@@ -308,6 +314,11 @@ fn the_verbs_with_few_flags_are_read() {
         ("check", Command::Check { bundle: PathBuf::from("."), json: false, strict: false }),
         ("check --strict /b", Command::Check { bundle: PathBuf::from("/b"), json: false, strict: true }),
         ("check -b /b --json", Command::Check { bundle: PathBuf::from("/b"), json: true, strict: false }),
+        ("seccomp explain /b read", explain("/b", "read", |_| {})),
+        (
+            "seccomp explain /b clone --arch x86 0x10 -- -1",
+            explain("/b", "clone", |e| (e.arch, e.arguments) = (text("x86"), vec![16, u64::MAX])),
+        ),
         ("features --facts", Command::Features { facts: true }),
         ("plan", plan(".", |_| {})),
         ("plan /b", plan("/b", |_| {})),
@@ -507,8 +518,14 @@ fn what_is_wrong_is_said_as_runc_says_it() {
         ("state", "\"state\" requires exactly 1 argument(s)"),
         ("state a b", "\"state\" requires exactly 1 argument(s)"),
         ("create ''", "container id cannot be empty"),
-        ("start a/b", "invalid container ID format"),
-        ("kill .. 9", "invalid container ID format"),
+        (
+            "start a/b",
+            "invalid container ID format: \"a/b\": up to 255 letters, digits and _ + - . make an ID, and not . or .. alone",
+        ),
+        (
+            "kill .. 9",
+            "invalid container ID format: \"..\": up to 255 letters, digits and _ + - . make an ID, and not . or .. alone",
+        ),
         ("create", "\"create\" requires exactly 1 argument(s)"),
         ("list x", "\"list\" requires exactly 0 argument(s)"),
         ("features x", "\"features\" requires exactly 0 argument(s)"),
@@ -610,6 +627,7 @@ fn arguments(verb: &str) -> &'static [&'static str] {
         "list" | "features" | "spec" | "help" | "plan" | "check" => &[],
         "exec" => &["c", "sh"],
         "mounts" => &["add", "c", "file"],
+        "seccomp" => &["explain", "/b", "read"],
         _ => &["c"],
     }
 }

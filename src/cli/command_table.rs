@@ -272,6 +272,18 @@ pub const VERBS: &[Verb] = &[
     on_container("restore", "restore a container that was saved by checkpoint", RESTORE),
     on_container("resume", "resume the processes of a paused container", &[]),
     on_container("run", "create a container, start it and wait for it", RUN),
+    Verb {
+        name: "seccomp",
+        aliases: &[],
+        about: "tell which rule of a seccomp profile decides a system call",
+        usage: "explain <profile|config.json|bundle> <system call> [arguments]",
+        arity: Arity::at_least(3),
+        stops_at_first_argument: false,
+        flags: &[
+            Flag::text("arch", "architecture of the program that calls (default: this one)"),
+            Flag::switch("json", "print JSON"),
+        ],
+    },
     without_arguments(
         "spec",
         "write a new config.json",

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::lifecycle::options::{Events, Globals, Plan};
 use crate::lifecycle::verbs::{
     check, checkpoint, create, delete, events, exec, features, inspect, kill, list, mounts, pause, plan, ps,
-    restore, resume, run, spec, start, state, update,
+    restore, resume, run, seccomp, spec, start, state, update,
 };
 
 /// Runs the command and returns its exit code.
@@ -42,6 +42,9 @@ pub(super) fn dispatch(globals: &Globals, command: &Command) -> Result<i32> {
         Command::Restore(id, options) => out_of_line(|| restore::restore(globals, id, options)),
         Command::Resume(id) => exit_zero(out_of_line(|| resume::resume(globals, id))),
         Command::Run(id, options) => out_of_line(|| run::run(globals, id, options)),
+        Command::SeccompExplain { options, json } => print_text(out_of_line(|| {
+            seccomp::explain(options).and_then(|why| print::seccomp::print(&why, *json))
+        })),
         Command::Spec(options) => exit_zero(out_of_line(|| spec::spec(options))),
         Command::Start(id) => exit_zero(out_of_line(|| start::start(globals, id))),
         Command::State(id) => {

@@ -12,8 +12,8 @@ use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result, matched};
 use crate::fail;
 use crate::lifecycle::options::{
-    CgroupsMode, Change, Checkpoint, Create, Criu, Delete, Events, Exec, Kill, Mounts, Plan, Restore,
-    Rootless, Run, Spec, Targets, Update,
+    CgroupsMode, Change, Checkpoint, Create, Criu, Delete, Events, Exec, Explain, Kill, Mounts, Plan,
+    Restore, Rootless, Run, Spec, Targets, Update,
 };
 use crate::log::Level;
 
@@ -110,6 +110,7 @@ pub(super) fn command(verb: &'static str, values: &FlagValues, arguments: &[Stri
         "restore" => Command::Restore(id()?, restore(values)?),
         "resume" => Command::Resume(id()?),
         "run" => Command::Run(id()?, run(values)?),
+        "seccomp" => seccomp(values, first, rest)?,
         "spec" => Command::Spec(Spec {
             bundle: values.path("bundle"),
             file: values.path("file"),
@@ -203,6 +204,30 @@ fn mounts(change: &str, rest: &[String]) -> Result<Command> {
     let argument = |index: usize| rest.get(index).map_or("", String::as_str);
     let id = ContainerId::parse(argument(0))?;
     Ok(Command::Mounts(id, Mounts { change, file: argument(1).into() }))
+}
+
+/// Reads `seccomp explain PROFILE SYSCALL [ARGUMENT...]`.
+fn seccomp(values: &FlagValues, word: &str, rest: &[String]) -> Result<Command> {
+    if word != "explain" {
+        return Err(fail!(Kind::Usage, "unknown command {word}: not explain"));
+    }
+    let [profile, call, arguments @ ..] = rest else {
+        return Err(fail!(Kind::Usage, "seccomp explain needs a profile and a system call"));
+    };
+    if arguments.len() > 6 {
+        return Err(fail!(Kind::Usage, "a system call has 6 arguments, not {}", arguments.len()));
+    }
+    let argument = |text: &String| {
+        let number = value_parsers::register(text);
+        number.ok_or_else(|| fail!(Kind::Usage, "not the number in a register of 64 bits: {text}"))
+    };
+    let options = Explain {
+        profile: profile.into(),
+        call: call.clone(),
+        arguments: arguments.iter().map(argument).collect::<Result<_>>()?,
+        arch: values.text("arch"),
+    };
+    Ok(Command::SeccompExplain { options, json: values.is_on("json") })
 }
 
 fn format(values: &FlagValues) -> Result<Format> {

@@ -11,6 +11,16 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
 
 /// Parses a number in Go's notation: decimal, or with 0x, 0o, 0b (and a bare leading 0 for octal).
 pub(super) fn number(text: &str) -> Result<i64, String> {
+    i64::try_from(integer(text)?).map_err(|_| String::from("out of range"))
+}
+
+/// Parses what a register of 64 bits can hold, signed or not, in the same notation.
+pub(super) fn register(text: &str) -> Option<u64> {
+    let value = integer(text).ok()?;
+    u64::try_from(value).ok().or_else(|| i64::try_from(value).ok().map(i64::cast_unsigned))
+}
+
+fn integer(text: &str) -> Result<i128, String> {
     let (negative, digits) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),
@@ -29,7 +39,7 @@ pub(super) fn number(text: &str) -> Result<i64, String> {
         return Err(String::from("not a number"));
     }
     let value = i128::from_str_radix(digits, radix).map_err(|error| error.to_string())?;
-    i64::try_from(if negative { -value } else { value }).map_err(|_| String::from("out of range"))
+    Ok(if negative { -value } else { value })
 }
 
 /// Parses a time in Go's notation (`1h30m`, `1.5s`, `100ms`, `0`, with a sign) into nanoseconds.

@@ -124,6 +124,17 @@ pub struct Plan {
     pub facts: Option<PathBuf>,
 }
 
+/// `seccomp explain`: what a profile answers to a call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Explain {
+    /// A profile, a configuration or a bundle.
+    pub profile: PathBuf,
+    /// A name or a number.
+    pub call: String,
+    pub arguments: Vec<u64>,
+    pub arch: Option<String>,
+}
+
 /// `spec`: write a template of config.json.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spec {

@@ -11,6 +11,7 @@ pub(super) mod openmetrics;
 pub(super) mod owner;
 pub(super) mod plan;
 pub(super) mod ps;
+pub(super) mod seccomp;
 pub(super) mod state;
 
 use serde::Serialize;

@@ -17,6 +17,7 @@ pub(crate) mod ps;
 pub(crate) mod restore;
 pub(crate) mod resume;
 pub(crate) mod run;
+pub(crate) mod seccomp;
 pub(crate) mod spec;
 pub(crate) mod start;
 pub(crate) mod state;

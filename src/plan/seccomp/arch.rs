@@ -6,7 +6,7 @@ use std::ops::Range;
 use oci_spec::runtime::Arch;
 
 use super::multiplex::{self, Multiplexed};
-use super::table::Row;
+use super::table::{Row, TABLE};
 
 /// One calling convention: a column of the table and the shape of its arguments.
 #[derive(Debug)]
@@ -87,10 +87,51 @@ pub(crate) fn names() -> Vec<&'static str> {
     names
 }
 
+/// Returns the architecture of this name: that of `linux.seccomp.architectures`, with or without
+/// `SCMP_ARCH_`, or the one that `uname -m` or Go uses.
+pub(super) fn by_name(name: &str) -> Option<&'static Abi> {
+    let name = name.to_ascii_uppercase();
+    let name = match name.strip_prefix("SCMP_ARCH_").unwrap_or(&name) {
+        "AMD64" => "X86_64",
+        "386" | "I386" | "I686" => "X86",
+        "ARM64" => "AARCH64",
+        "ARMV7L" => "ARM",
+        other => other,
+    };
+    ABIS.iter().find(|abi| abi.name.strip_prefix("SCMP_ARCH_") == Some(name))
+}
+
+/// Returns the machine that runs programs of this convention: this one if it can, else the first that does.
+pub(super) fn machine_of(abi: &Abi) -> Option<Arch> {
+    let machines = [Arch::ScmpArchX86_64, Arch::ScmpArchAarch64, Arch::ScmpArchRiscv64];
+    let runs = |machine: &Arch| {
+        for_machine(*machine).is_some_and(|abis| abis.iter().any(|other| other.arch == abi.arch))
+    };
+    machines.into_iter().find(runs)
+}
+
+/// Returns the convention that a number belongs to, of those that the kernel tells apart by the number alone.
+/// The number -1, which is no call, counts as the machine's own.
+pub(super) fn of_number(abi: &'static Abi, number: u32) -> &'static Abi {
+    let same = || ABIS.iter().filter(|other| other.audit == abi.audit);
+    let owner = same().find(|other| other.blocks.iter().any(|block| block.contains(&number)));
+    owner.or_else(|| same().next()).unwrap_or(abi)
+}
+
+/// Returns the convention that this binary's programs use.
+pub(super) fn native_abi() -> Option<&'static Abi> {
+    native().and_then(|native| ABIS.iter().find(|abi| abi.arch == native))
+}
+
 impl Abi {
     /// Returns the call's own number in this convention.
     pub(super) fn number(&self, call: &Row) -> Option<u32> {
         Some(call.1[self.column]).filter(|number| *number != END)
+    }
+
+    /// Returns the call of this number.
+    pub(super) fn call(&self, number: u32) -> Option<&'static Row> {
+        TABLE.iter().find(|row| self.number(row) == Some(number))
     }
 
     /// Returns the multiplexer through which this convention also reaches the call.

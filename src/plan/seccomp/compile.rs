@@ -86,7 +86,11 @@ fn assemble_sections(rules: &Rules<'_>, abis: &[&Abi]) -> Result<Vec<sock_filter
 
 /// Returns the conventions that the profile admits on this machine. The machine's own comes first, and is
 /// always admitted.
-fn admitted(profile: &LinuxSeccomp, machine: Arch, warnings: &mut Vec<String>) -> Result<Vec<&'static Abi>> {
+pub(super) fn admitted(
+    profile: &LinuxSeccomp,
+    machine: Arch,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<&'static Abi>> {
     let Some(mut abis) = arch::for_machine(machine) else {
         return Err(fail!(Kind::Unsupported, "/linux/seccomp: no table of system calls for {machine}"));
     };

@@ -13,6 +13,7 @@
 pub(crate) mod action;
 pub(crate) mod arch;
 mod compile;
+mod explain;
 mod filter;
 pub(crate) mod flags;
 mod multiplex;
@@ -23,6 +24,7 @@ mod verdicts;
 
 pub use compile::compile;
 pub(crate) use compile::warnings;
+pub(crate) use explain::{Asked, Decision, Explanation, Fate, explain};
 pub use filter::Filter;
 pub(crate) use filter::Notify;
 

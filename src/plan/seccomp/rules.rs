@@ -15,6 +15,8 @@ const ARGUMENTS: usize = 6;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rule<'a> {
     pub action: Action,
+    /// Its place in the profile's list.
+    pub index: u32,
     pub conditions: &'a [LinuxSeccompArg],
 }
 
@@ -128,26 +130,26 @@ impl<'a> Rules<'a> {
                 refuse_notify_of_write(name, at)?;
             }
             match TABLE.binary_search_by_key(&name.as_str(), |row| row.0) {
-                Ok(row) => self.add_call(&TABLE[row], action, conditions),
+                Ok(row) => self.add_call(&TABLE[row], Rule { action, index: index as u32, conditions }),
                 Err(_) => warnings.push(format!("{}: no such system call, skipped: {name}", at())),
             }
         }
         Ok(())
     }
 
-    fn add_call(&mut self, call: &'static Row, action: Action, conditions: &'a [LinuxSeccompArg]) {
+    fn add_call(&mut self, call: &'static Row, rule: Rule<'a>) {
         self.known.push(call);
         // A rule with the default's answer is dropped: it must not hide a more specific one.
-        if action == self.default {
+        if rule.action == self.default {
             return;
         }
         // Two conditions on one argument are alternatives: engines write a list of allowed values in this
         // way.
-        if repeats_an_index(conditions) {
-            let alternatives = conditions.chunks(1).map(|one| Rule { action, conditions: one });
+        if repeats_an_index(rule.conditions) {
+            let alternatives = rule.conditions.chunks(1).map(|one| Rule { conditions: one, ..rule });
             self.entries.extend(alternatives.map(|rule| Entry { call, rule }));
         } else {
-            self.entries.push(Entry { call, rule: Rule { action, conditions } });
+            self.entries.push(Entry { call, rule });
         }
     }
 }

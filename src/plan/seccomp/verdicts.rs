@@ -8,7 +8,7 @@ use oci_spec::runtime::{LinuxSeccompArg, LinuxSeccompOperator};
 use super::action::Action;
 use super::arch::Abi;
 use super::multiplex::Multiplexed;
-use super::rules::{Rule, Rules};
+use super::rules::{Entry, Rule, Rules};
 
 /// A range of numbers with the same answer: from here to the next span.
 #[derive(Debug)]
@@ -121,32 +121,52 @@ impl<'a> Spans<'a> {
     /// only on ENOSYS, so numbers above the newest that the profile names are answered as a kernel without
     /// them would.
     fn answer_newer_calls_with_enosys(&mut self, block: &Range<u32>, rules: &Rules<'_>, abi: &Abi) {
-        let known = rules.known.iter().flat_map(|call| {
-            let multiplexed = abi.multiplexed(call).map(|multiplexed| multiplexed.number);
-            abi.number(call).into_iter().chain(multiplexed)
-        });
-        if let Some(newest) = known.filter(|number| block.contains(number)).max() {
+        if let Some(newest) = newest(block, rules, abi) {
             self.add(newest + 1, Verdict::Always(Action::ENOSYS));
         }
     }
 }
 
+/// The newest call that the profile names.
+pub(super) fn newest(block: &Range<u32>, rules: &Rules<'_>, abi: &Abi) -> Option<u32> {
+    let known = rules.known.iter().flat_map(|call| {
+        let multiplexed = abi.multiplexed(call).map(|multiplexed| multiplexed.number);
+        abi.number(call).into_iter().chain(multiplexed)
+    });
+    known.filter(|number| block.contains(number)).max()
+}
+
+/// The rules that apply to one number of a convention, in the profile's order: those that its verdict was
+/// made of.
+pub(super) fn applied<'a>(
+    rules: &Rules<'a>,
+    abi: &Abi,
+    number: u32,
+) -> impl Iterator<Item = (Entry<'a>, Check<'a>)> {
+    let calls = calls(rules, abi).into_iter().filter(move |call| call.number == number);
+    let applied: Vec<_> =
+        calls.map(|call| (rules.entries[call.entry as usize], check(&call, rules, abi.wide))).collect();
+    applied.into_iter()
+}
+
 /// Returns the verdict for calls of one number. A rule without conditions decides alone, wherever it is among
 /// the others.
 fn verdict<'a>(calls: &[Call], rules: &Rules<'a>, wide: bool) -> Verdict<'a> {
-    let check = |call: &Call| {
-        let Rule { action, conditions } = rules.entries[call.entry as usize].rule;
-        let conditions = if call.multiplexed.is_some() { &[] } else { conditions };
-        Check { action, conditions, multiplexed: call.multiplexed, wide }
-    };
+    let check = |call: &Call| check(call, rules, wide);
     match calls.iter().map(check).find(Check::always_holds) {
         Some(settled) => Verdict::Always(settled.action),
         None => Verdict::ByArguments(calls.iter().map(check).collect()),
     }
 }
 
+fn check<'a>(call: &Call, rules: &Rules<'a>, wide: bool) -> Check<'a> {
+    let Rule { action, conditions, .. } = rules.entries[call.entry as usize].rule;
+    let conditions = if call.multiplexed.is_some() { &[] } else { conditions };
+    Check { action, conditions, multiplexed: call.multiplexed, wide }
+}
+
 impl Check<'_> {
-    fn always_holds(&self) -> bool {
+    pub(super) fn always_holds(&self) -> bool {
         self.multiplexed.is_none()
             && self.conditions.iter().all(|condition| always_holds(condition, self.wide))
     }
