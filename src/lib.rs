@@ -2,8 +2,8 @@
 //! from images.
 //!
 //! The modules are layers, from the command line at the top to the kernel at the bottom. A layer imports only
-//! from those below it in this list; `tests/layers/` refuses anything else. `docs/architecture.md` says what
-//! each may know.
+//! from those below it in this list; `tests/layers/` checks that. `docs/architecture.md` says what each may
+//! know.
 
 /// Reads the command line, prints results, chooses the exit code. Only this layer writes standard output.
 pub mod cli;
@@ -34,8 +34,8 @@ pub(crate) mod image;
 pub(crate) mod spec;
 /// Resolves paths inside a root directory that is not trusted, by openat2(2) or step by step.
 pub(crate) mod inroot;
-/// When each phase of a command begins, in the runtime and in the processes that it clones; off unless asked
-/// for.
+/// Records when each phase of a command begins, in the runtime and in the processes that it clones. It is
+/// switched on by `--timings` or `--trace`.
 pub(crate) mod timeline;
 /// System calls, one file for each interface of the kernel. The only unsafe code.
 pub mod sys;

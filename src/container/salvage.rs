@@ -1,4 +1,4 @@
-//! Salvages what is known of a container whose record is torn: from the record before it, and from whole
+//! Salvages what is known of a container whose record is torn: from the previous record, and from intact
 //! members of the torn one.
 
 use serde_json::Value;
@@ -30,8 +30,8 @@ pub(super) fn salvage(id: &ContainerId, torn: &[u8], before: Option<&[u8]>) -> O
     (has_group || record.init.is_some()).then_some(record)
 }
 
-/// Makes a record of which one member is known. It is read like any other record: a reader for each member
-/// alone would be another 100 KiB of code.
+/// Makes a record of which only one member is known. It is read like any other record, because a reader for
+/// each single member would be another 100 KiB of code.
 fn record_with(id: &ContainerId, name: &str, value: Value) -> Option<Record> {
     let mut members = serde_json::json!({
         "version": super::record::VERSION, "id": id, "bundle": "/", "rootfs": "/", "created": "",

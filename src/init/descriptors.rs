@@ -49,9 +49,9 @@ fn close_all_but<'a>(
     process::close_range(next, u32::MAX)
 }
 
-/// Closes descriptors of ours whose numbers are among the program's. The runtime has counted the program's
-/// and found each open; if one of ours is there nonetheless, nobody gets it. Every descriptor that we open is
-/// close-on-exec, and those from our caller are not.
+/// Closes our own descriptors whose numbers are in the program's range. The runtime has checked that all
+/// numbers of the program were open, so there should be none; but the program must never get one of ours.
+/// Every descriptor that we open is close-on-exec, and those from our caller are not.
 fn close_ours_below(first: u32, kept: &[u32]) -> Result<(), Errno> {
     for number in (3..first).filter(|number| !kept.contains(number)) {
         if !i32::try_from(number).is_ok_and(is_inherited) {

@@ -91,8 +91,8 @@ fn mount_in(
     open_tree_clone(own.as_fd(), PLACE, false, 0).call("open_tree")
 }
 
-/// Mounts where we stand by mount(2), which takes a page of options together; more it would cut off without a
-/// word.
+/// Mounts at the working directory with mount(2), which takes all options together in one page and would
+/// silently cut off more.
 fn mount_here(
     kind: &CStr,
     source: &CStr,

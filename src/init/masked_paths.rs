@@ -109,8 +109,8 @@ fn empty_directory(label: Option<&Parameter>) -> Result<OwnedFd, Errno> {
 }
 
 /// Makes each path that exists a read-only mount of itself; its other attributes stay. A path that leads to
-/// the root is an exception: the process stands on the root already and would not see a mount over it. For
-/// such a path the step is returned, and the root itself becomes read-only later.
+/// the root is an exception: the process already uses the root and would not see a mount over it. For such a
+/// path the step is returned, and the root itself becomes read-only later.
 pub(super) fn make_paths_read_only(paths: &[CString], place: &Place<'_>) -> Result<Option<Step>, Report> {
     let mut whole = None;
     let change = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };

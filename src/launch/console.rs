@@ -137,7 +137,7 @@ mod tests {
             let opened = opened.map(|console| console.is_some()).map_err(|error| error.to_string());
             let is_as_expected = match (&opened, expected) {
                 (Ok(opened), Ok(expected)) => *opened == expected,
-                // Behind the words that are matched stands which flag is missing.
+                // The missing flag is named after the words that engines match.
                 (Err(told), Err(matched)) => {
                     told.starts_with(matched) && told.contains("--console-socket needs")
                         || told.starts_with(matched) && told.contains("needs --console-socket")

@@ -19,7 +19,7 @@ use crate::{log, spec};
 
 /// How long a killed process may take to end.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// After that long, in milliseconds, it is looked whether a freezer keeps it.
+/// How often, in milliseconds, a killed process is thawed while it has not ended.
 const THAW_AFTER_MS: u16 = 100;
 
 /// Undoes a failed creation, as far as it has come.
@@ -52,8 +52,8 @@ pub(super) fn undo_creation(entry: &Entry, record: &Record, group: Option<&Group
 }
 
 /// Removes processes, cgroup and directory, and runs poststop hooks, in runc's order. An interrupted delete
-/// can be repeated, except for the poststop hooks: their list goes with the directory. They run in `dir`,
-/// otherwise in our working directory.
+/// can be repeated, except for the poststop hooks: their list is removed with the directory. They run in
+/// `dir`, or in our working directory if there is none.
 pub(super) fn remove_container(entry: &Entry, record: &Record, dir: Option<&Path>) -> Result<()> {
     begin(Phase::RemoveCgroup);
     if let Some(group) = record.cgroup.as_ref().map(Group::from_record) {
@@ -96,8 +96,8 @@ fn kill_init(container: &LoadedContainer) -> Result<()> {
     wait_for_end(pidfd.as_fd(), let_die)
 }
 
-/// Waits until a killed process has ended. Meanwhile it is thawed again and again: it may be frozen in a v1
-/// group of the container's own making, by another process of the container.
+/// Waits until a killed process has ended. Meanwhile it is thawed repeatedly: another process of the
+/// container may have frozen it, in a v1 group that the container made itself.
 fn wait_for_end(pidfd: BorrowedFd<'_>, let_die: impl Fn() -> Result<()>) -> Result<()> {
     let mut waiting = [PollFd::new(pidfd, PollFlags::POLLIN)];
     let begin = Instant::now();

@@ -12,7 +12,8 @@ use crate::plan::seccomp::{self, system_calls};
 use crate::plan::{Request, plan_or_warn};
 use crate::spec::{self, ConfigError, Examined, Removed, spelling};
 
-/// Of more faults or warnings than a person reads, not all are told: each is compared with the others.
+/// How many faults or warnings are reported at most: nobody reads more, and each one is compared with the
+/// others.
 const MOST_TOLD: usize = 500;
 
 /// The result of an examination.

@@ -58,8 +58,9 @@ const LINKS: [(&std::ffi::CStr, &std::ffi::CStr); 5] = [
     (c"/dev/stderr", c"/proc/self/fd/2"),
 ];
 
-/// Plans the nodes and links. `terminal`: the process has one, which is bound over /dev/console. None where
-/// /dev is a bind, which belongs to whoever it was bound from.
+/// Plans the nodes and links. `terminal` is whether the process has a terminal, which is bound over
+/// /dev/console. Plans nothing if /dev is a bind, because then it belongs to the host or to another
+/// container.
 pub(crate) fn plan_devices(spec: &[LinuxDevice], mounts: &[Mount], terminal: bool) -> Result<Devices> {
     if mounts.iter().any(binds_dev) {
         return Ok(Devices::default());
@@ -85,8 +86,8 @@ pub(crate) fn plan_devices(spec: &[LinuxDevice], mounts: &[Mount], terminal: boo
         if is_at("/dev/ptmx") || terminal && is_at("/dev/console") {
             continue;
         }
-        // Of two with one path it is the first, as with runc and crun; one of the configuration before a
-        // default one.
+        // If two devices have the same path, the first one is made, as with runc and crun. A device of the
+        // configuration replaces a default one.
         let Some(node) = faults.keep(plan_node(index, device)) else { continue };
         let path = node.path.to_bytes().to_vec();
         if nodes.get(&path).is_none_or(|made| made.index.is_none()) {

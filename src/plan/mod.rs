@@ -111,8 +111,8 @@ impl<'a> Request<'a> {
 /// Decides everything about a container.
 ///
 /// # Errors
-/// All fields that cannot be done, each with its JSON pointer: of kind `Spec`, or `Unsupported` where it is
-/// this host that cannot do them. (The kind of the whole is that of the first.)
+/// All fields that cannot be applied, each with its JSON pointer: `Kind::Spec`, or `Kind::Unsupported` if
+/// only this host cannot apply them. The kind of the first one counts.
 pub fn plan_container(spec: &Spec, facts: &Facts, request: &Request<'_>) -> Result<Plan> {
     let mut warnings = Vec::new();
     let plan = plan_or_warn(spec, facts, request, &mut warnings);

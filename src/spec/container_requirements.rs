@@ -13,7 +13,7 @@ pub(super) fn rules(spec: &Spec, diagnostics: &mut Diagnostics) {
     if spec.process().is_none() {
         diagnostics.error(&JsonPointer::ROOT.key("process"), matched::PROCESS_EMPTY);
     }
-    // Which namespaces there are is not known: what hangs on them would be guessed.
+    // The namespaces could not be read, so rules that depend on them would only guess.
     if diagnostics.lacks("/linux/namespaces") {
         return;
     }

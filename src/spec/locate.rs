@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::tree::escape;
 
-/// The members that tare knows are not deeper. A hostile depth is not followed.
+/// How deep a pointer is followed. The members that tare knows are not deeper, and hostile ones may be.
 const DEPTH: usize = 12;
 
 /// The members of an object in the order of the text, including repeated names.
@@ -62,13 +62,13 @@ pub(crate) struct Place {
     pub exact: bool,
 }
 
-/// Finds places in one text. What it has looked into once it remembers, for the next pointer.
+/// Finds places in one text. It remembers the values that it has looked into, for the next pointer.
 pub(crate) struct Places<'a> {
     bytes: &'a [u8],
     root: &'a RawValue,
-    /// The offsets at which lines begin, but for the first.
+    /// The offsets at which lines begin, without the first line.
     lines: Vec<usize>,
-    /// What is directly below a value, by the value's offset.
+    /// The members or items of a value, by the value's offset.
     below: HashMap<usize, Below<'a>>,
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct Places<'a> {
 #[derive(Default)]
 struct Below<'a> {
     items: Vec<&'a RawValue>,
-    /// Of members of one name the last.
+    /// If a name occurs twice, the last member counts.
     named: HashMap<String, &'a RawValue>,
     in_lower_case: HashMap<String, &'a RawValue>,
 }

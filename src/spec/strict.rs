@@ -254,7 +254,7 @@ struct Members<'t, A> {
     fields: &'static [&'static str],
     /// The name of the current member.
     name: Cow<'static, str>,
-    /// The names so far that are no fields. Of a field, the type itself sees the second one.
+    /// The names so far that are not fields. If a field occurs twice, its type itself reports that.
     seen: HashSet<String>,
     track: &'t Track,
 }

@@ -29,7 +29,7 @@ impl Group {
         let dir = self.freezer()?;
         let end = Instant::now() + timeout;
         let frozen = if dir.is_v2() { freeze_v2(dir, end) } else { freeze_v1(dir, end) };
-        // Whoever waits for a half frozen group would hang.
+        // A program that waits for a half frozen group would hang.
         frozen.inspect_err(|_| drop(thaw(dir)))
     }
 

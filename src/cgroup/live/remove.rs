@@ -72,8 +72,8 @@ fn remove(location: &Location, end: Instant) -> Result<()> {
     }
 }
 
-/// Removes the group, and before it those below it, which are looked for only if the group says that it is
-/// busy.
+/// Removes the group. Groups below it are removed first, but they are looked for only if removing the group
+/// fails with EBUSY.
 fn remove_tree(parent: &CgroupDir, name: &Path) -> Result<(), Errno> {
     match remove_group(parent, name) {
         Err(Errno::EBUSY) => {}

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use crate::cgroup::dir::{CgroupDir, Identity};
 use crate::error::{Context, Result};
 
-/// What a walk comes to.
+/// A step of a walk.
 pub(super) enum Visit<'a> {
     /// A group, before the groups below it.
     Enter(&'a CgroupDir),
@@ -26,8 +26,8 @@ struct Level {
     rest: Vec<PathBuf>,
 }
 
-/// Visits `dir` and all groups below it. Groups that vanish meanwhile are passed over. A visit that breaks
-/// ends the walk.
+/// Visits `dir` and all groups below it. Groups that vanish meanwhile are skipped. The walk ends when a visit
+/// returns `Break`.
 pub(super) fn walk<T>(
     dir: &CgroupDir,
     mut visit: impl FnMut(Visit<'_>) -> Result<ControlFlow<T>>,
@@ -67,8 +67,8 @@ pub(super) fn walk<T>(
     }
 }
 
-/// Goes back to the group that the walk came from. Groups are never moved; another one there is an error all
-/// the same.
+/// Goes back to the group that the walk came from. Finding another group there is an error, although groups
+/// are never moved.
 fn climb(here: CgroupDir, level: &Level) -> Result<CgroupDir> {
     let doing = || format!("go back from {}", level.name.display());
     let parent = here.ascend().with_context(doing)?;

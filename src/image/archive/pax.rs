@@ -67,8 +67,8 @@ impl PaxHeader {
         Ok(())
     }
 
-    /// Refuses what a global header says of names, sizes, owners and attributes: readers of POSIX's sort take
-    /// it for all entries that follow, and those of containers (Go's) for none. Times are a matter of taste.
+    /// Refuses names, sizes, owners and attributes in a global header: readers that follow POSIX apply them
+    /// to all entries after it, those of other container tools (in Go) to none. Times do no harm either way.
     pub(super) fn check_global(&self) -> Result<()> {
         let disputed = [
             ("path", self.path.is_some()),
@@ -130,7 +130,7 @@ impl SparseRecords {
                 let numbers = value.split(|&byte| byte == b',').map(parse_decimal);
                 self.map = numbers.collect::<Result<_>>()?;
             }
-            // Names of owners, comments, character sets: nothing that a tree holds.
+            // Names of owners, comments and character sets have no effect on a tree.
             _ => {}
         }
         Ok(())

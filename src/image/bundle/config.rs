@@ -144,10 +144,11 @@ fn join_sorted(mut ports: Vec<String>) -> String {
 /// Whether runtimes, engines or their plugins change what they do by annotations of this name: an image must
 /// not set them (CVE-2026-53488).
 ///
-/// Two kinds can be told by their shape: Kubernetes's names have a `/` (`cdi.k8s.io/`, `module.wasm.image/`,
-/// those of NRI plugins), and some of them are a domain written forwards (`cpu-load-balancing.crio.io`). The
-/// others begin with the domain of the program that reads them, written backwards; of those whole domains are
-/// left out, as any name in there may be read by the next version. Names of anybody else are for people.
+/// Two kinds are recognized by their form: Kubernetes's names have a `/` (`cdi.k8s.io/`,
+/// `module.wasm.image/`, those of NRI plugins), and some of them are a domain written forwards
+/// (`cpu-load-balancing.crio.io`). The others begin with the domain of the program that reads them, written
+/// backwards. Whole domains of these are left out, because the next version of the program may read any name
+/// in its domain. All other names are only information.
 fn is_acted_on(key: &str) -> bool {
     const OWNERS: [&str; 18] = [
         "com.github.containers.",

@@ -3,9 +3,9 @@
 //!
 //! The directory above may belong to somebody else, who can put anything there under that name. A leftover of
 //! an earlier run is recognized by its owner and by its mode, which no finished bundle has; no other
-//! directory is ever emptied. It is held by its descriptor from the moment it is made: whatever stands under
-//! its name later, everything is done in the directory that was made here, and nothing else is put at the
-//! destination (CVE-2024-45310's kind).
+//! directory is ever emptied. It is held by its descriptor from the moment it is made. So even if its name
+//! later belongs to something else, everything is done in the directory that was made here, and nothing else
+//! is put at the destination (CVE-2024-45310 is of this kind).
 
 use std::ffi::{CStr, CString};
 use std::fs::File;

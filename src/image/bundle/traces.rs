@@ -169,7 +169,7 @@ impl Traces {
             .then_some(MountUse::OverlayOverIt)
     }
 
-    /// Whether the path of an overlay's layer, as whoever mounted it has spelled it, is in the bundle.
+    /// Whether the path of an overlay's layer, as it was given to mount(2), is in the bundle.
     fn is_layer(&self, layer: &[u8], process: &Path) -> bool {
         let Some(absolute) = layer.strip_prefix(b"/") else { return self.is_relative_layer(layer, process) };
         if self.has(layer) {
@@ -210,7 +210,7 @@ fn layers(options: &[u8]) -> Vec<Vec<u8>> {
         if !matches!(key, b"lowerdir" | b"lowerdir+" | b"datadir+" | b"upperdir" | b"workdir") {
             continue;
         }
-        // A colon in a path stands after a backslash.
+        // A colon in a path is escaped with a backslash.
         let mut path = Vec::new();
         let mut bytes = unescape(value).into_iter();
         while let Some(byte) = bytes.next() {

@@ -136,8 +136,8 @@ impl Completion<'_> {
     }
 
     /// Makes a hard link to a file of the layers below. A hard link cannot lead to another filesystem, so the
-    /// file is copied to this layer for its first link, as overlayfs does it: under its own name too, if that is
-    /// still seen, and all are one file. `copied` maps the path of a file to the path of its copy.
+    /// file is copied to this layer for its first link, as overlayfs does it: under its own name too, if that
+    /// is still seen, and all are one file. `copied` maps the path of a file to the path of its copy.
     fn make_link(
         &self,
         path: &[u8],
@@ -167,8 +167,8 @@ impl Completion<'_> {
         Ok(Completed::Done)
     }
 
-    /// Copies the file `target` of the layers below, which is in `from`, to its own place in this layer. Returns
-    /// false, with nothing copied, if this layer hides or replaces it.
+    /// Copies the file `target` of the layers below, which is in `from`, to its own place in this layer.
+    /// Returns false, with nothing copied, if this layer hides or replaces it.
     fn copy_up(&self, target: &[u8], from: &OwnedFd, found: &FileStat) -> Result<bool> {
         let (above, name) = split(target);
         let (Some(dir), name) = (self.own_dir(above)?, c_string(name)?) else { return Ok(false) };

@@ -127,7 +127,7 @@ impl Importer<'_> {
         self.unpack_to(self.work.join(job.number.to_string()), job).with_context(|| self.place(job))
     }
 
-    /// Unpacks a layer to the new directory `path`, as it will stand in the store.
+    /// Unpacks a layer to the new directory `path`, in the form that it has in the store.
     fn unpack_to(&self, path: PathBuf, job: Job<'_>) -> Result<UnpackedLayer> {
         let making = || format!("make {}", self.store.shown(&path).display());
         fs::create_dir(&path).with_context(making)?;

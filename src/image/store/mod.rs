@@ -88,8 +88,8 @@ impl LayerInfo {
     }
 }
 
-/// The two names that a layer may have in `STORE/layers`. The diff id is that of the decompressed layer; the
-/// chain id stands for the layer and all below it (image-spec, config.md).
+/// The two names that a layer may have in `STORE/layers`. The diff id is the digest of the decompressed
+/// layer; the chain id identifies the layer together with all layers below it (image-spec, config.md).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct LayerIds {
     pub(crate) diff_id: String,
@@ -125,7 +125,7 @@ impl Store {
         fd_path(self.dirs.root.as_fd())
     }
 
-    /// A path in the store as people know it; `path` begins at the descriptor.
+    /// Returns the path that users see, for a `path` that begins at the descriptor.
     pub(super) fn shown(&self, path: &Path) -> PathBuf {
         path.strip_prefix(self.fd_path()).map_or_else(|_| path.to_owned(), |below| self.path.join(below))
     }

@@ -387,7 +387,8 @@ impl Tree {
         self.dir_times.insert(dir.inode, (path, times));
     }
 
-    /// The path of a directory inside the root, without symlinks; None where procfs does not tell it.
+    /// Returns the path of a directory inside the root, without symlinks. Returns `None` if procfs does not
+    /// show it.
     fn real_path(&self, dir: &Dir) -> Option<Vec<u8>> {
         let path = path_by_procfs(dir.as_fd())?;
         let root = self.root_path.as_ref()?;

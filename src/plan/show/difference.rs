@@ -1,9 +1,9 @@
-//! What is different between two plans, phase by phase.
+//! Compares two plans, phase by phase.
 
 use super::PHASES;
 use super::operation::Operation;
 
-/// The operations of one phase that only one of two plans has; in the order of both.
+/// The operations of one phase that only one of the two plans has, in the order of the plans.
 #[derive(Debug)]
 pub(crate) struct Difference<'a> {
     pub phase: &'static str,
@@ -22,8 +22,8 @@ pub(crate) enum Change<'a> {
 /// last.
 const LARGEST: usize = 1 << 22;
 
-/// The phases that differ. The places of entries in their lists do not count: if one is put before others,
-/// that is one difference.
+/// Returns the phases that differ. The indexes of entries are not compared: an entry that is inserted before
+/// others is one difference.
 pub(crate) fn differences<'a>(before: &'a [Operation], after: &'a [Operation]) -> Vec<Difference<'a>> {
     let of_phase = |all: &'a [Operation], phase| {
         all.iter().filter(move |operation| operation.phase == phase).collect::<Vec<_>>()

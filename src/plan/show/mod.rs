@@ -46,7 +46,7 @@ impl Plan {
         self.warnings.iter().chain(self.process.seccomp.iter().flat_map(|filter| &filter.warnings))
     }
 
-    /// Everything that is done, in its order; each phase stands together.
+    /// Returns all operations, phase by phase, in the order in which they are done.
     pub(crate) fn operations(&self) -> Vec<Operation> {
         let mut all = Operations::default();
         for phase in PHASES {

@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::fmt::{self, Display, Formatter};
 
-/// One thing that is done. Prints as one line.
+/// One operation of a plan. Prints as one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Operation {
     /// The part of the container's life in which it is done: one of [`super::PHASES`].
@@ -12,9 +12,9 @@ pub(crate) struct Operation {
     pub pointer: Option<String>,
     /// What is done: `mount`, `device`, `hook prestart`.
     pub name: &'static str,
-    /// Of an entry of a list: its place there, which is also the end of the pointer.
+    /// The index, if the operation is for an entry of a list. The pointer ends with it too.
     pub index: Option<usize>,
-    /// To what, and how; may be empty.
+    /// The object of the operation and its options. May be empty.
     pub detail: String,
 }
 

@@ -115,7 +115,7 @@ fn find_in_file(
     named(file.creds_store.as_ref()).map_or(Ok(None), |name| from_helper(&Helper { name, deadline }, host))
 }
 
-/// The name of a helper; an empty one stands for none, as for Docker.
+/// Returns the name of a helper. An empty name means that there is none, as for Docker.
 fn named(helper: Option<&String>) -> Option<&str> {
     helper.map(String::as_str).filter(|name| !name.is_empty())
 }

@@ -105,8 +105,9 @@ fn converse(child: &mut Child, input: &str, until: Instant) -> Result<(bool, Vec
     }
 }
 
-/// A failed helper says why on its standard output: one line, where it is no document, which could hold a
-/// secret. What it was given to store is one.
+/// Returns what a helper wrote, or an error. A helper that fails writes the reason to its standard output.
+/// Only one line of it is shown, and nothing if it may contain the secret: after `store`, or if it looks like
+/// a document.
 fn judge((success, bytes): (bool, Vec<u8>), verb: &str) -> Result<Option<Vec<u8>>> {
     if success {
         return Ok(Some(bytes));

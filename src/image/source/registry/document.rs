@@ -3,8 +3,8 @@
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-/// Reads a document to its end, or one byte more than `most`. As a whole it may take the time that a server
-/// may be silent: one that sends a byte now and then would be waited for without end.
+/// Reads a document to its end, or one byte more than `most`. The whole document must arrive `within` this
+/// time: without that limit, a server that sends a byte now and then could keep us waiting for ever.
 pub(super) fn read(mut body: impl Read, most: u64, within: Duration) -> io::Result<Vec<u8>> {
     let (until, mut bytes) = (Instant::now() + within, Vec::new());
     let mut buffer = [0; 8192];

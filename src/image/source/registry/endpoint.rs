@@ -191,8 +191,8 @@ impl Endpoint {
             if response.status().is_success() || request.allow_not_found && is_missing {
                 return Ok(Attempt::Done(Response(response, url)));
             }
-            // Only the registry's own question is answered: whoever it leads to may name a token server of
-            // their own.
+            // Only a challenge of the registry itself is answered: a host that it redirects to could name its
+            // own token server.
             let is_question = response.status() == StatusCode::UNAUTHORIZED && self.is_registry(&url);
             if is_question && !authorized {
                 authorized = true;

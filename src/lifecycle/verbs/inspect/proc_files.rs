@@ -1,18 +1,19 @@
-//! Reads files of /proc about a container's process. What stands in them is for the most part the process's
-//! choice: it may be of any length (a process can name gigabytes of its memory as its arguments, prctl(2),
-//! PR_SET_MM_MAP) and any bytes (its name, the names of mounts).
+//! Reads files of /proc about a container's process. Most of their content is chosen by the process: it may
+//! have any length (a process can declare gigabytes of its memory as its arguments, prctl(2), PR_SET_MM_MAP)
+//! and any bytes (its name, the names of mounts).
 
 use std::io::Read;
 
 use procfs::process::{MountInfos, Process, Stat, Status};
 use procfs::{FromBufRead, FromRead, ProcError};
 
-/// As much of the arguments as is shown, in bytes.
+/// How many bytes of the arguments are shown.
 const LONGEST_ARGS: u64 = 4096;
-/// More than 100,000 mounts, of which the kernel allows no more (sysctl fs.mount-max), usually take.
+/// The longest file that is read. 100,000 mounts, the most that the kernel allows (sysctl fs.mount-max),
+/// usually take less.
 const LONGEST_FILE: u64 = 64 << 20;
 
-/// Returns the arguments; the last one ends in `…` if more follows. Empty where they cannot be read.
+/// Returns the arguments; the last one ends in `…` if more follows. Returns none if they cannot be read.
 pub(super) fn args(process: &Process) -> Vec<String> {
     let bytes = read(process, "cmdline", LONGEST_ARGS + 1).unwrap_or_default();
     let most = LONGEST_ARGS as usize;
@@ -40,7 +41,7 @@ pub(super) fn mounts(process: &Process) -> Result<MountInfos, ProcError> {
     MountInfos::from_buf_read(text(process, "mountinfo")?.as_bytes())
 }
 
-/// Reads a file with names in it that need not be UTF-8.
+/// Reads a file that contains names, which need not be UTF-8.
 fn text(process: &Process, file: &str) -> Result<String, ProcError> {
     let bytes = read(process, file, LONGEST_FILE + 1)?;
     if bytes.len() as u64 > LONGEST_FILE {
