@@ -51,6 +51,7 @@ bench: ## tare beside runc, crun and the least possible; writes docs/performance
 	$(CARGO) build --release --example seccomp-compile
 	install -D -m 0755 $(BUILT)/examples/seccomp-compile "$$DIST"/examples/seccomp-compile
 	integration/bench/bench --tare "$$DIST"/tare --write docs/performance.md
+	integration/docs/chart
 
 bench-quick: ## the same with few runs, printed only
 	integration/setup bench
