@@ -84,7 +84,7 @@ impl CgroupDir {
         Ok(Self { fd, path: self.path })
     }
 
-    /// What tells this group from all others of its time.
+    /// Returns what distinguishes this group from all others that exist at the same time.
     pub(crate) fn identity(&self) -> Result<Identity, Errno> {
         let stat = nix::sys::stat::fstat(&self.fd)?;
         Ok((stat.st_dev, stat.st_ino))

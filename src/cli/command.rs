@@ -16,7 +16,7 @@ pub enum Command {
     Check {
         bundle: PathBuf,
         json: bool,
-        /// What would be lost in silence is a failure too.
+        /// Whether silent losses are failures too.
         strict: bool,
     },
     Checkpoint(ContainerId, Checkpoint),
@@ -25,7 +25,7 @@ pub enum Command {
     Events(ContainerId, Events),
     Exec(ContainerId, Exec),
     Features {
-        /// What `plan` knows of this host, instead of what the runtime can do.
+        /// Whether to print the facts of this host that `plan` uses, instead of the runtime's features.
         facts: bool,
     },
     Inspect {

@@ -38,7 +38,7 @@ pub(super) fn globals(values: &FlagValues) -> Result<GlobalFlags> {
     })
 }
 
-/// runc has a switch, crun a word: the one given last counts.
+/// Reads runc's `--systemd-cgroup` and crun's `--cgroup-manager`: the one given last counts.
 fn cgroup_manager(values: &FlagValues) -> Result<Manager> {
     let switch = if values.is_on("systemd-cgroup") { Manager::Systemd } else { Manager::Cgroupfs };
     if values.position("systemd-cgroup") > values.position("cgroup-manager") {

@@ -411,9 +411,9 @@ pub(crate) struct FifoWriter(OwnedFd);
 /// How long `start` waits for a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WaitLimit {
-    /// As long as its own hooks run.
+    /// For as long as the startContainer hooks run.
     Unlimited,
-    /// Not for ever: somebody may have stopped the process.
+    /// For a limited time, because somebody may have stopped the process.
     ForProgram,
 }
 

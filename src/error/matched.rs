@@ -147,7 +147,8 @@ pub(crate) fn cgroup_not_empty(processes: usize) -> String {
 mod tests {
     use super::*;
 
-    /// Who looks for which text, as in their sources. It is in lower case if they fold case first.
+    /// Which program looks for which text, according to its source. The text is in lower case if the program
+    /// folds case first.
     #[test]
     fn engines_find_what_they_look_for() {
         let folded = |text: String| text.to_lowercase();

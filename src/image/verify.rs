@@ -111,8 +111,8 @@ fn check_blob(source: &dyn ImageSource, blob: &Descriptor) -> Result<()> {
 fn check_layers(source: &dyn ImageSource, image: &Image, limits: &Limits, report: &mut dyn FnMut(Finding)) {
     let used = Usage::default();
     let all = image.manifest.layers();
-    // What the layers make together: a hard link is good only if its file is there. None after a layer that
-    // is bad.
+    // The merged tree of the layers: a hard link is valid only if its target is there. `None` after a bad
+    // layer.
     let mut tree = Some(MergedTree::default());
     for (number, (blob, diff_id)) in all.iter().zip(image.config.rootfs().diff_ids()).enumerate() {
         let what = format!(

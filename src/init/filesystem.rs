@@ -49,8 +49,9 @@ pub(super) fn is_too_long((_, value): &Parameter) -> bool {
     value.as_ref().is_some_and(|value| value.count_bytes() >= 256)
 }
 
-/// As [`make`], by mount(2). That mounts on a name alone, and by a name alone the mount is found then: on a
-/// directory of a tmpfs that covers `target` meanwhile, for in there nobody can change what the name means.
+/// Mounts like [`make`], but with mount(2). That call takes only a path, and the mount can then be found only
+/// by its path. So a tmpfs covers `target` meanwhile, and the mount is made on a directory in it: nobody else
+/// can change what a name in there means.
 pub(super) fn make_by_mount(
     target: &OwnedFd,
     kind: &CStr,

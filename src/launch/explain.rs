@@ -241,7 +241,7 @@ fn mount(report: &Report, mount: Option<&Mount>) -> Error {
     }
 }
 
-/// As the kernel words it in the log of a file system.
+/// Whether a message from the kernel's filesystem log is about an id that is not mapped.
 fn names_unmapped_id(text: &str) -> bool {
     text.contains("Invalid gid") || text.contains("Invalid uid")
 }
@@ -343,7 +343,7 @@ fn missing_program(report: &Report, process: Option<&ProcessPlan>) -> Error {
     with_reason(error, &report.text())
 }
 
-/// Says where it was looked for, and what is odd about the name.
+/// Returns where the program was looked for, and what is unusual about the name.
 fn not_in_path(name: &str, report: &Report, process: Option<&ProcessPlan>) -> Error {
     let path = process.and_then(|process| process.env.iter().find_map(|text| path_of(text)));
     let found = report.text();

@@ -4,9 +4,9 @@ use crate::error::{Error, Kind};
 use crate::plan::seccomp::Filter;
 use crate::{fail, log};
 
-/// The exit status of a process that SIGSYS has ended, as a shell counts it.
+/// The exit status, in a shell's numbers, of a process that SIGSYS has ended.
 const BY_SIGSYS: i32 = 128 + libc::SIGSYS;
-/// Of one that could neither go on nor exit.
+/// The exit statuses of a process that could neither go on nor exit.
 const BY_SIGILL: i32 = 128 + libc::SIGILL;
 const BY_SIGSEGV: i32 = 128 + libc::SIGSEGV;
 const NO_WAY_ON: &str =

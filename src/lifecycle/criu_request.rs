@@ -1,5 +1,5 @@
-//! What `checkpoint` and `restore` share: directories, options, and the parts of a container that lie outside
-//! of it.
+//! What `checkpoint` and `restore` share: directories, options, and the objects outside of a container that
+//! it uses.
 
 use std::ffi::CString;
 use std::fs::{self, File};

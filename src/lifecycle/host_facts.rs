@@ -16,9 +16,9 @@ use crate::host::Facts;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HostFacts {
-    /// As `uname -m` calls it, without the variants of a family.
+    /// The name from `uname -m`, without the variants of a family.
     pub architecture: String,
-    /// What `--rootless auto` means for the user who wrote this.
+    /// What `--rootless auto` means for the user who wrote the document.
     pub rootless: bool,
     pub facts: Facts,
 }
@@ -53,7 +53,7 @@ impl HostFacts {
         }
     }
 
-    /// What `--rootless` means there.
+    /// Whether the container is rootless on that host.
     pub(crate) fn rootless(&self, globals: &Globals) -> bool {
         match globals.rootless {
             Rootless::Yes => true,

@@ -36,7 +36,7 @@ pub(crate) struct MountContext<'a> {
 /// mounts.
 ///
 /// # Errors
-/// Of each mount that cannot be made, the first field that is in the way.
+/// For each mount that cannot be made, the first field that prevents it.
 pub(crate) fn plan_mounts(specs: &[SpecMount], context: &MountContext<'_>) -> Result<Vec<Mount>> {
     let mut mounts = Vec::with_capacity(specs.len() + 8);
     let mut faults = Faults::default();

@@ -37,7 +37,7 @@ pub(super) struct Track {
     unambiguous: Option<Spelling>,
 }
 
-/// What becomes of a member whose name is a known one but for its case.
+/// How a member is read whose name differs from a known one only in case.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Spelling {
     /// It is that member, as to Go.
@@ -134,7 +134,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<'_, D> {
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         let visitor = self.below(visitor);
         match self.track.unambiguous {
-            // What we ignore, others read: its names are looked at too.
+            // The names in ignored values are checked too, because other programs read these values.
             Some(_) => self.inner.deserialize_any(visitor),
             None => self.inner.deserialize_ignored_any(visitor),
         }

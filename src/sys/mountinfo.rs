@@ -28,7 +28,7 @@ pub fn read() -> Result<Vec<Mount>> {
     read_of(Path::new("/proc/self"))
 }
 
-/// As `read`, of the process that has this directory in /proc: those below its root directory.
+/// Reads the mounts of the process that has this directory in /proc: those below its root directory.
 pub fn read_of(process: &Path) -> Result<Vec<Mount>> {
     let text = std::fs::read(process.join("mountinfo"));
     let text = text.map_err(|error| errno_of(&error))?;

@@ -50,7 +50,7 @@ pub struct MemoryLimits {
     pub memory_and_swap: i64,
 }
 
-/// What a lack of permission (EPERM, EACCES, EROFS) in the cgroup file systems means.
+/// Whether a lack of permission (EPERM, EACCES, EROFS) in the cgroup filesystems is a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permission {
     /// It is a failure.

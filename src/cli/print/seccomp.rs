@@ -1,4 +1,5 @@
-//! What `seccomp explain` prints: the answer, then each rule that names the call and what became of it.
+//! Prints the result of `seccomp explain`: the answer, then each rule that names the call, and whether it
+//! decides.
 
 use nix::errno::Errno;
 use serde::Serialize;
@@ -16,7 +17,7 @@ struct Document<'a> {
     number: Option<u32>,
     arch: &'static str,
     arguments: &'a [u64],
-    /// One if it is certain, several if arguments that are not known decide; none if there is no such call.
+    /// One action if it is certain, several if unknown arguments decide, none if there is no such call.
     actions: Vec<String>,
     rules: Vec<Rule<'a>>,
 }

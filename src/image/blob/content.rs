@@ -3,8 +3,8 @@
 use crate::error::{Error, Kind};
 use crate::fail;
 
-/// The first bytes of formats that are found where a tar archive is looked for, and the program that unpacks
-/// each.
+/// Formats that users give instead of a tar archive: the first bytes, the name, and the command that unpacks
+/// it.
 const KNOWN: [(&[u8], &str, Option<&str>); 13] = [
     (b"\xfd7zXZ\0", "xz", Some("xz -d")),
     (b"BZh", "bzip2", Some("bzip2 -d")),

@@ -28,7 +28,7 @@ pub(crate) fn refuse_if_in_use(bundle: &Bundle) -> Result<()> {
 }
 
 impl Traces {
-    /// As the function of this name.
+    /// Does what the function of this name does.
     pub(super) fn refuse_if_in_use(&self) -> Result<()> {
         let mut seen = HashSet::new();
         let mut hidden = Vec::new();

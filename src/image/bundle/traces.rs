@@ -181,8 +181,8 @@ impl Traces {
             && found.is_ok_and(|found| self.ids.contains(&(found.st_dev, found.st_ino)))
     }
 
-    /// As `is_layer`, of a relative path. The directory that it begins at is not told: most often it is the
-    /// process's.
+    /// Does the same as `is_layer` for a relative path. The kernel does not show the directory at which it
+    /// begins: usually it is the working directory of the process.
     fn is_relative_layer(&self, layer: &[u8], process: &Path) -> bool {
         let below = Path::new(std::ffi::OsStr::from_bytes(layer.strip_prefix(b"./").unwrap_or(layer)));
         let cwd = process.join("cwd");

@@ -106,7 +106,7 @@ impl Output {
             out.get_ref().sync_all()
         };
         finish().with_context(|| format!("write {}", self.path.display()))?;
-        // What somebody has put there meanwhile stays.
+        // A file that somebody else has made there meanwhile is not replaced.
         let name = self.path.file_name().unwrap_or_default();
         match self.dir.rename_new(&self.temporary, name) {
             Err(error) if error.errno() == Some(Errno::EEXIST) => Err(exists(&self.path)),

@@ -141,7 +141,7 @@ pub(super) fn change_index(
         None => empty_index(),
     };
     if index["manifests"].is_null() {
-        // As Go writes an empty list.
+        // Go writes an empty list as null.
         index["manifests"] = json!([]);
     }
     let is_changed = match index["manifests"].as_array_mut() {

@@ -11,10 +11,11 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::image::source::reference::{Reference, Selector};
 
-/// What containerd writes beside the name: it would go on to give the old one.
+/// The annotation in which containerd repeats the name: if it stayed, it would have the old name.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
-/// The name that `text` gives an image in the layout `dir`: `NAME`, or `oci:DIR:NAME` of the same layout.
+/// Returns the name that `text` gives an image in the layout `dir`: `NAME`, or `oci:DIR:NAME` with the same
+/// layout.
 ///
 /// # Errors
 ///

@@ -20,8 +20,8 @@ const MARKER: &str = "tare-image-store";
 /// The text of that file, for people who look at it.
 const MARKER_TEXT: &[u8] = b"This directory is a store of tare-image: layers that bundles share.\n";
 const LOCK: &str = "lock";
-/// What may be beside: the store of those without subordinate ids, and what a filesystem of its own has in
-/// its root.
+/// Other entries that a store may have: the store for users without subordinate ids, and the directory that a
+/// filesystem has in its root.
 const BESIDE: [&str; 2] = ["single", "lost+found"];
 
 #[derive(Debug)]
@@ -104,7 +104,7 @@ fn open_root(path: &Path) -> Result<(Directory, PathBuf)> {
     Ok((root, path))
 }
 
-/// Where a link leads that we have made, or the administrator; that of anybody else is not followed.
+/// Returns the target of a symlink that this user or root made. A symlink of any other user is not followed.
 fn resolve_own_link(path: &Path) -> Result<PathBuf> {
     let found = fs::symlink_metadata(path)?;
     if !found.is_symlink() {

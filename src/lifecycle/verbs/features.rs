@@ -101,7 +101,7 @@ pub(crate) struct Annotations {
 /// Makes the document of what `plan` knows of this host.
 ///
 /// # Errors
-/// A fact that cannot be had.
+/// A fact that cannot be read.
 pub(crate) fn host_facts(globals: &Globals) -> Result<HostFacts> {
     HostFacts::of_this_host(globals)
 }

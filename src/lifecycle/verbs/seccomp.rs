@@ -12,11 +12,11 @@ use crate::lifecycle::options::Explain;
 use crate::plan::seccomp::{self, Asked, Explanation};
 use crate::spec::parse_alone;
 
-/// What is explained, and of what.
+/// The explanation, with what it is about.
 #[derive(Debug)]
 pub(crate) struct Explained<'a> {
     pub options: &'a Explain,
-    /// Whether the profile stands alone, and not in a configuration: pointers begin there.
+    /// Whether the file is a profile, and not a configuration with one. Pointers then begin at the profile.
     pub alone: bool,
     pub explanation: Explanation,
 }

@@ -13,14 +13,14 @@ use crate::error::{Kind, Result};
 use crate::fail;
 use crate::spec::spelling;
 
-/// The question.
+/// The call to explain.
 #[derive(Debug)]
 pub(crate) struct Asked<'a> {
     /// A name or a number.
     pub call: &'a str,
-    /// Those that are known, from the first on.
+    /// The known arguments, from the first one on.
     pub arguments: &'a [u64],
-    /// `None` for that of this binary.
+    /// `None` means the architecture of this binary.
     pub arch: Option<&'a str>,
 }
 
@@ -28,10 +28,10 @@ pub(crate) struct Asked<'a> {
 #[derive(Debug)]
 pub(crate) struct Explanation {
     pub call: Named,
-    /// As `linux.seccomp.architectures` calls it.
+    /// The name in `linux.seccomp.architectures`.
     pub arch: &'static str,
     pub decision: Decision,
-    /// The rules that name the call, in the profile's order; then what else decides.
+    /// The rules that name the call, in the profile's order, then what decides if no rule does.
     pub fates: Vec<Fate>,
 }
 
@@ -40,7 +40,8 @@ pub(crate) struct Explanation {
 pub(crate) struct Named {
     pub name: Option<String>,
     pub number: Option<u32>,
-    /// For a call that is reached through socketcall or ipc only: their first argument. The number is theirs.
+    /// For a call that is reached only through socketcall or ipc, the first argument of that call. `number`
+    /// is then also the number of that call.
     pub through: Option<u32>,
 }
 
@@ -60,7 +61,7 @@ pub(crate) struct Fate {
     pub pointer: String,
     /// `None` if there is no such action in the program.
     pub action: Option<Action>,
-    /// It decides.
+    /// Whether this rule decides.
     pub decides: bool,
     pub why: String,
 }
@@ -79,7 +80,7 @@ pub(crate) fn explain(profile: &LinuxSeccomp, asked: &Asked<'_>) -> Result<Expla
     let rules = Rules::read(profile, &mut Vec::new())?;
     let abis = admitted(profile, machine, &mut Vec::new())?;
     let way: Vec<u64> = call.through.map(u64::from).into_iter().collect();
-    // What follows the first argument is in memory.
+    // The filter sees only the first argument of socketcall or ipc; the others are in memory.
     let arguments = if way.is_empty() { asked.arguments } else { &way };
     let explained = Explained { profile, rules: &rules, abi, abis: &abis, arguments };
     let (decision, fates) = match call.number {
@@ -208,7 +209,7 @@ impl<'a> Explained<'a> {
         why
     }
 
-    /// What decides where no rule does.
+    /// Returns what decides if no rule does.
     fn by_range(&self, number: u32, action: Action) -> Fate {
         // The number -1 is at the end of the last block.
         let block = self.abi.blocks.iter().rfind(|block| block.start <= number);

@@ -94,7 +94,7 @@ impl Plan {
         }
     }
 
-    /// Those that run before the root is changed.
+    /// Adds the hooks that run before the root is changed.
     fn runtime_hooks(&self, all: &mut Operations) {
         let [out, err] = &self.hook_output;
         all.optional("hooks write to", "/annotations", out.as_ref());

@@ -165,7 +165,8 @@ struct HelperAnswer {
     secret: String,
 }
 
-/// What Docker calls a registry where it keeps credentials: its own has a name from before there were others.
+/// Returns the name under which Docker keeps the credentials of a registry. Docker Hub has an old name, from
+/// before there were other registries.
 pub(super) fn server_url(host: &str) -> &str {
     if host == "docker.io" { "https://index.docker.io/v1/" } else { host }
 }
@@ -174,7 +175,7 @@ pub(super) fn server_url(host: &str) -> &str {
 fn from_helper(helper: &Helper<'_>, host: &str) -> Result<Option<Credentials>> {
     let mut text = helper.get(server_url(host))?;
     if text.is_none() && server_url(host) != host {
-        // Where Podman has kept it.
+        // Podman keeps credentials under this name.
         text = helper.get(host)?;
     }
     let Some(text) = text else { return Ok(None) };

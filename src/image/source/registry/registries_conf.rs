@@ -134,7 +134,7 @@ fn parse_location(whole: &str, insecure: bool) -> Result<Location> {
 ///
 /// # Errors
 ///
-/// What cannot be looked at may say that a registry is blocked.
+/// A file that cannot be looked at: it may block a registry.
 fn conf_files() -> Result<Vec<PathBuf>> {
     if let Some(path) = std::env::var_os("CONTAINERS_REGISTRIES_CONF") {
         return Ok(vec![path.into()]);
@@ -163,8 +163,8 @@ fn conf_files() -> Result<Vec<PathBuf>> {
     Ok(all)
 }
 
-/// None for what is missing. A user's directory that is closed to this process is often that of another user
-/// whose HOME was kept: it is warned of.
+/// Returns `None` if the file is missing. A user's directory that this process may not enter often belongs to
+/// another user, whose HOME was kept: that is only a warning.
 fn unless_closed<T>(found: std::io::Result<T>, path: &Path, is_system: bool) -> Result<Option<T>> {
     use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
     match found {

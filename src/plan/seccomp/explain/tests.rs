@@ -13,7 +13,8 @@ use super::{Asked, Decision, Explanation, TABLE, abi, explain};
 mod bpf;
 
 const ARCHS: [&str; 6] = ["x86_64", "x86", "x32", "aarch64", "arm", "riscv64"];
-/// Single calls, those behind socketcall and ipc, the multiplexers, one of a private block, one of few machines.
+/// Single calls, those behind socketcall and ipc, the multiplexers, one of a private block, one of few
+/// machines.
 const CALLS: [&str; 13] = [
     "read",
     "clone",
