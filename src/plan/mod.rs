@@ -15,7 +15,7 @@ pub(crate) mod devices;
 pub(crate) mod hooks;
 pub(crate) mod id_mapped;
 pub(crate) mod mount;
-mod mount_data;
+mod mount_parameters;
 pub(crate) mod mount_label;
 pub(crate) mod mount_options;
 pub(crate) mod mounts;

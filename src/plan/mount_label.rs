@@ -6,7 +6,7 @@ use std::ffi::CString;
 use oci_spec::runtime::Linux;
 
 use super::c_string::c_string;
-use super::mount_data::{LABELS, Parameter};
+use super::mount_parameters::{LABELS, Parameter};
 use crate::spec::ConfigError;
 
 /// crun's annotation that names the mount option for the label.

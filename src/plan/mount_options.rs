@@ -1,7 +1,7 @@
 //! Reads the options of one mount: adds up the effects of its words (the table is `spec::mount_options`), of
 //! which the last wins, and collects the mount(2) flags that they name.
 
-use super::mount_data;
+use super::mount_parameters;
 use crate::kernel::mount::{
     self, Attributes, MOUNT_ATTR_ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
     MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MOUNT_ATTR_STRICTATIME,
@@ -9,7 +9,7 @@ use crate::kernel::mount::{
 };
 use crate::spec::mount_options::{self, Effect, FlagEffect, MountOption};
 
-pub(crate) use super::mount_data::Parameter;
+pub(crate) use super::mount_parameters::Parameter;
 
 /// A kind (MS_*), and whether it applies to all mounts below too.
 pub(crate) type Propagation = (u64, bool);
@@ -165,7 +165,7 @@ pub(crate) fn parse_options(words: &[String], kind: &str) -> Result<Options, usi
             options.id_mapped = Some(recursive);
             options.id_maps = Some(maps.to_owned());
         } else {
-            options.parameters.extend(mount_data::parameters(word, kind).ok_or(index)?);
+            options.parameters.extend(mount_parameters::parameters(word, kind).ok_or(index)?);
         }
     }
     Ok(options)
@@ -182,7 +182,9 @@ impl Options {
             }
             Effect::Propagation(kind, recursive) => self.propagate(kind, recursive),
             Effect::Bind { recursive } => self.bind = Some(recursive || self.bind == Some(true)),
-            Effect::Superblock => self.parameters.push(mount_data::parameter(option.word).ok_or(index)?),
+            Effect::Superblock => {
+                self.parameters.push(mount_parameters::parameter(option.word).ok_or(index)?)
+            }
             Effect::IdMapped { recursive } => self.id_mapped = Some(recursive),
             Effect::CopyUp => self.copy_up = true,
             Effect::Remount => self.remount = true,

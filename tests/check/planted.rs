@@ -159,7 +159,7 @@ const ROWS: &[Row] = &[
         |c| {
             c["linux"]["devices"] = json!([
                 {"path": "/dev/x", "type": "c", "major": 1, "minor": 3}, {"path": "/dev/x", "type": "c", "major": 1, "minor": 5}
-            ])
+            ]);
         },
         &["loss /linux/devices/1/path"],
     ),
@@ -209,7 +209,7 @@ const ROWS: &[Row] = &[
             push(
                 &mut c["mounts"],
                 json!({"destination": "/a", "source": "/nosuch", "type": "bind", "options": ["rbind"]}),
-            )
+            );
         },
         &["fault /mounts/N/source"],
     ),
@@ -224,7 +224,7 @@ const ROWS: &[Row] = &[
             push(
                 &mut c["mounts"],
                 json!({"destination": "/a", "type": "tmpfs", "options": ["ro", "szie=1m"]}),
-            )
+            );
         },
         &["fault /mounts/N/options/1"],
     ),
@@ -234,7 +234,7 @@ const ROWS: &[Row] = &[
             push(
                 &mut c["mounts"],
                 json!({"destination": "/a", "type": "bind", "source": "/tmp", "options": ["rbind", "nosiud"]}),
-            )
+            );
         },
         &["fault /mounts/N/options/1"],
     ),
@@ -252,7 +252,7 @@ const ROWS: &[Row] = &[
         "a listener that is not there",
         |c| {
             c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/nosuch.sock",
-            "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]})
+            "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]});
         },
         &["fault /linux/seccomp/listenerPath"],
     ),

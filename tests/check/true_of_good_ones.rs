@@ -39,7 +39,7 @@ fn what_create_takes_has_no_fault() {
         bundle.delete_force();
         let faults: Vec<String> = told(&check).into_iter().filter(|at| at.starts_with("fault")).collect();
         taken += u32::from(created.code == 0);
-        if created.code == 0 && !faults.is_empty() || (check.code == 1) != !faults.is_empty() {
+        if created.code == 0 && !faults.is_empty() || (check.code == 1) == faults.is_empty() {
             wrong.push(format!("{}: code {}, {faults:?}", case.display(), check.code));
         }
     }

@@ -84,11 +84,10 @@ fn whole_request(client: &mut std::net::TcpStream) -> Option<String> {
 }
 
 pub(crate) fn header(request: &str, name: &str) -> Option<String> {
-    let found = request.lines().find_map(|line| {
+    request.lines().find_map(|line| {
         let (key, value) = line.split_once(':')?;
         key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
-    });
-    found
+    })
 }
 
 pub(crate) fn path_of(request: &str) -> String {

@@ -75,7 +75,7 @@ const ROWS: &[Row] = &[
                     bytes
                 },
                 0o755,
-            )
+            );
         },
         answer: FORMAT,
         reason: "a program for s390x, this host is ",
@@ -371,7 +371,7 @@ fn limits_of_execve_are_told_with_what_exceeds_them() {
     let Some(mut bundle) = bundle() else { return };
     const BIG: &str = "argument list too long";
     bundle.patch(|config| {
-        config["process"]["env"] = json!(["PATH=/bin", format!("BIG={}", "x".repeat(200_000))])
+        config["process"]["env"] = json!(["PATH=/bin", format!("BIG={}", "x".repeat(200_000))]);
     });
     refused(&mut bundle, "/bin/true", BIG, "the variable BIG is 200005 bytes long, one may be 131072");
     let many: Vec<String> = (0..80).map(|number| format!("V{number}={}", "x".repeat(100_000))).collect();
@@ -487,7 +487,7 @@ fn a_container_that_is_elsewhere_is_told_with_its_root() {
 fn a_name_does_not_command_the_terminal_that_the_reason_goes_to() {
     let Some(mut bundle) = Bundle::new() else { return };
     for name in ["a\u{1b}]0;x\u{7}", "a\u{202e}b"] {
-        write(&bundle.rootfs().join("bin").join(name), &format!("#!/no/{name}\n"), 0o755);
+        write(&bundle.rootfs().join("bin").join(name), format!("#!/no/{name}\n"), 0o755);
         bundle.args(&[&format!("/bin/{name}")]);
         let told = bundle.run().told();
         assert!(told.contains("it needs"), "{told:?}");

@@ -15,7 +15,7 @@ pub(super) fn writes(resources: &LinuxResources, out: &mut Translation) -> Resul
         out.push(Write::new("pids", "pids.max", pids(pids_.limit()), resource_pointer("pids/limit")));
     }
     if let Some(memory) = resources.memory() {
-        self::memory_max(memory, out)?;
+        self::memory(memory, out)?;
     }
     if let Some(block_io) = resources.block_io() {
         self::block_io(block_io, out);
@@ -49,7 +49,7 @@ fn bytes(value: i64) -> String {
     if value == -1 { "max".to_owned() } else { value.to_string() }
 }
 
-fn memory_max(memory: &LinuxMemory, out: &mut Translation) -> Result<()> {
+fn memory(memory: &LinuxMemory, out: &mut Translation) -> Result<()> {
     let limit = memory.limit().unwrap_or(0);
     let memory_and_swap = memory.swap().unwrap_or(0);
     let swap = resource_pointer("memory/swap");

@@ -98,7 +98,7 @@ impl<R: Read> VerifyingReader<R> {
         Ok(Self { inner, hasher, digest: blob.digest().clone(), size: blob.size(), seen: 0 })
     }
 
-    /// Makes a hasher like `new`, for a blob whose first `seen` bytes `hasher` has already hashed.
+    /// Makes a reader like `new`, for a blob whose first `seen` bytes `hasher` has already hashed.
     pub(crate) fn resume(inner: R, blob: &Descriptor, hasher: Hasher, seen: u64) -> Self {
         Self { inner, hasher: Some(hasher), digest: blob.digest().clone(), size: blob.size(), seen }
     }

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use oci_spec::image::{Descriptor, Digest};
 
-use super::entry;
+use super::create_entry;
 use super::layer_stream::LayerStream;
 use super::single_layer::SingleLayer;
 use super::tree::Tree;
@@ -76,12 +76,12 @@ fn apply_entry<R: Input>(tree: &mut Tree, archive: &mut Archive<R>, next: &mut E
     let path = clean(&next.name);
     tree.adapter.adapt(next)?;
     match classify(&path)? {
-        EntryMeaning::File => entry::apply(tree, archive, next, &path),
+        EntryMeaning::File => create_entry::apply(tree, archive, next, &path),
         // The file behind hard links, as AUFS stored it: links are made to it, and it is removed at the end
         // of the layer.
         EntryMeaning::Pseudolink if next.kind == EntryKind::Regular => {
             tree.has_pseudolinks = true;
-            entry::apply(tree, archive, next, &path)
+            create_entry::apply(tree, archive, next, &path)
         }
         EntryMeaning::Reserved | EntryMeaning::Pseudolink => {
             log::debug(format_args!("{}: reserved name skipped", path.escape_ascii()));

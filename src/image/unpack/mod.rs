@@ -3,7 +3,7 @@
 mod access_list;
 mod apply_whiteout;
 pub(crate) mod entries;
-mod entry;
+mod create_entry;
 pub(crate) mod entry_adapter;
 pub(crate) mod layer;
 pub(crate) mod layer_stream;
