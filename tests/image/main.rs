@@ -16,6 +16,7 @@ mod intruders;
 mod in_use;
 mod indexes;
 mod layers;
+mod logout;
 mod moved;
 mod names;
 mod parallel;

@@ -107,8 +107,13 @@ pub(super) fn login_access_of(matches: &ArgMatches) -> Access {
         auth_file: path(matches, "authfile"),
         credentials: None,
         retries: matches.get_one("retries").copied().unwrap_or(5),
-        timeout: Duration::from_secs(matches.get_one("timeout").copied().unwrap_or(60)),
+        timeout: timeout_of(matches),
     }
+}
+
+/// How long a registry or a helper may be silent.
+pub(super) fn timeout_of(matches: &ArgMatches) -> Duration {
+    Duration::from_secs(matches.get_one("timeout").copied().unwrap_or(60))
 }
 
 pub(super) fn access_of(matches: &ArgMatches) -> Result<Access> {

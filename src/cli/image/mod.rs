@@ -6,6 +6,7 @@ mod explain;
 mod inspect;
 mod list;
 mod login;
+mod logout;
 mod mount;
 mod progress;
 mod prompt;
@@ -99,6 +100,7 @@ fn run_here(matches: &clap::ArgMatches) -> Result<i32> {
         Some(("explain", matches)) => explain::run(matches),
         Some(("verify", matches)) => verify::run(matches),
         Some(("login", matches)) => login::run(matches),
+        Some(("logout", matches)) => logout::run(matches),
         Some(("tag", matches)) => tag::run(matches),
         Some(("rm", matches)) => rm::run(matches),
         // clap has refused every other name.
@@ -136,6 +138,7 @@ pub(super) fn command() -> Command {
             rm::command(),
             prune::command(),
             login::command(),
+            logout::command(),
         ])
 }
 

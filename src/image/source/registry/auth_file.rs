@@ -194,6 +194,42 @@ pub(super) fn helper_for(path: &Path, host: &str) -> Result<Option<String>> {
     Ok(found.map(str::to_owned))
 }
 
+/// What a file has for a registry, or a part of one.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// The names of its entries.
+    pub(super) names: Vec<String>,
+    /// Whether one has credentials: Docker leaves empty ones where a helper has them.
+    pub(super) has_secret: bool,
+    /// The helper that may have some.
+    pub(super) helper: Option<String>,
+    /// The names of entries for parts of it.
+    pub(super) below: Vec<String>,
+}
+
+/// Looks for what the file has for `key`: `HOST[:PORT]`, or `HOST[:PORT]/PATH`. None without such a file.
+pub(super) fn kept_in(path: &Path, key: &str) -> Result<Option<Kept>> {
+    Ok(read_auth_file(path)?.map(|file| kept(&file, key)))
+}
+
+fn kept(file: &AuthFile, key: &str) -> Kept {
+    let is_secret = |auth: &AuthEntry| {
+        [&auth.auth, &auth.password, &auth.identitytoken].into_iter().flatten().any(|text| !text.is_empty())
+    };
+    let own = || file.auths.iter().filter(|(name, _)| normalized_key(name) == key);
+    let of_host = file.creds_store.as_ref().filter(|_| !key.contains('/'));
+    let helpers = file.cred_helpers.iter().find(|(name, _)| normalized_key(name) == key);
+    let is_below = |name: &&String| name.strip_prefix(key).is_some_and(|rest| rest.starts_with('/'));
+    let mut below: Vec<String> = file.auths.keys().filter(is_below).cloned().collect();
+    below.sort();
+    Kept {
+        names: own().map(|(name, _)| name.clone()).collect(),
+        has_secret: own().any(|(_, auth)| is_secret(auth)),
+        helper: named(helpers.map(|(_, helper)| helper)).or_else(|| named(of_host)).map(str::to_owned),
+        below,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,6 +253,28 @@ mod tests {
         assert_eq!(found(file, "tok", "x"), Some(Credentials::Token("T".into())));
         assert_eq!(found(file, "empty", "x"), None);
         assert_eq!(found(file, "other", "x"), None);
+    }
+
+    #[test]
+    fn what_a_file_has_for_a_registry_is_found_under_all_its_names() {
+        let file = r#"{"auths":{"r:5000":{"auth":"x"},"r:5000/a":{"auth":"x"},"https://r:5000/v2/":{},
+            "https://index.docker.io/v1/":{"auth":"x"},"r:50001":{"auth":"x"},"empty":{}},
+            "credHelpers":{"r:5000":"h","empty":""},"credsStore":"s"}"#;
+        let kept = |key| {
+            let mut kept = kept(&serde_json::from_str(file).unwrap(), key);
+            kept.names.sort();
+            kept
+        };
+        let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        let of_host = kept("r:5000");
+        assert_eq!(of_host.names, texts(&["https://r:5000/v2/", "r:5000"]));
+        assert_eq!((of_host.helper.as_deref(), of_host.has_secret), (Some("h"), true));
+        assert_eq!(of_host.below, texts(&["r:5000/a"]));
+        let of_part = kept("r:5000/a");
+        assert_eq!((of_part.names, of_part.helper), (texts(&["r:5000/a"]), None));
+        assert_eq!(kept("docker.io").names, texts(&["https://index.docker.io/v1/"]));
+        let empty = kept("empty");
+        assert_eq!((empty.has_secret, empty.helper.as_deref()), (false, Some("s")));
     }
 
     #[test]

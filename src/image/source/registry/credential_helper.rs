@@ -33,6 +33,11 @@ impl Helper<'_> {
         self.run("store", entry).map(drop)
     }
 
+    /// Makes the helper forget the credentials of a server.
+    pub(super) fn erase(&self, server: &str) -> Result<()> {
+        self.run("erase", server).map(drop)
+    }
+
     fn run(&self, verb: &str, input: &str) -> Result<Option<Vec<u8>>> {
         let program = format!("docker-credential-{}", self.name);
         let run = || {

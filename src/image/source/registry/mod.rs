@@ -8,6 +8,8 @@
 
 /// Checks credentials and keeps them.
 pub(crate) mod login;
+/// Removes them.
+pub(crate) mod logout;
 /// Sends an image.
 mod push;
 /// Reads images: `ImageSource` for registries.
@@ -23,6 +25,8 @@ mod auth;
 mod client;
 /// URLs that servers name.
 mod url;
+/// Changes a file of credentials.
+mod auth_change;
 /// Finds credentials in files and credential helpers.
 mod auth_file;
 /// Runs credential helpers.
