@@ -241,7 +241,11 @@ pub(crate) fn mount(bundle: &Bundle) -> Result<()> {
     }
     let upper = fstat(bundle.open_dir(c"upper")?).context("look at upper")?;
     // The bundle may have been moved: without a record of where it is now, a prune would take its layers.
-    existing_store(layers)?.record_mounted(&bundle.path()?, &upper, &layers.layers)?;
+    match existing_store(layers)?.record_mounted(&bundle.path()?, &upper, &layers.layers) {
+        // Nothing is pruned there either.
+        Err(error) if error.errno() == Some(Errno::EROFS) => {}
+        recorded => recorded?,
+    }
     mount_overlay(bundle.dir(), bundle.shown(), layers, bundle.info())
 }
 

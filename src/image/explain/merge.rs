@@ -1,6 +1,6 @@
 //! Applies layers in memory: the same rules as in `unpack`, for paths and metadata only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{Effect, Event, Explained, Layer, Origin};
 use crate::error::{Kind, Result};
@@ -16,12 +16,23 @@ pub(crate) struct MergedTree {
     paths: BTreeMap<Vec<u8>, Origin>,
     events: Vec<Event>,
     layers: Vec<Layer>,
+    /// What whiteouts of the current layer have removed: another one of the same name finds nothing more, and
+    /// need not look at all that this layer has put there.
+    whiteouts: HashSet<Vec<u8>>,
+    /// Bytes that all this takes, about.
+    held: usize,
 }
+
+/// What the paths of an image may take of the memory, in bytes.
+const MAX_HELD: usize = 512 << 20;
+/// What each takes beside its own bytes: it stands in the tree and among the events.
+const HELD_BESIDE: usize = 256;
 
 impl MergedTree {
     /// Begins the next layer: the entries that follow belong to it.
     pub(crate) fn begin_layer(&mut self) {
         self.remove_pseudolinks();
+        self.whiteouts.clear();
         self.layers.push(Layer::default());
     }
 
@@ -32,6 +43,13 @@ impl MergedTree {
 
     /// Applies an entry of the current layer; `path` is its clean path.
     pub(crate) fn apply(&mut self, entry: &Entry, path: &[u8]) -> Result<()> {
+        self.held += 2 * path.len() + entry.link.len() + HELD_BESIDE;
+        if self.held > MAX_HELD {
+            return Err(fail!(
+                Kind::Spec,
+                "the paths of the image take more than {MAX_HELD} bytes of memory"
+            ));
+        }
         let number = self.number();
         let size = if entry.kind == EntryKind::Regular { entry.size } else { 0 };
         self.layers[number].entries += 1;
@@ -75,6 +93,11 @@ impl MergedTree {
     /// Removes what lower layers have below `path` and, with `itself`, at it. Returns the layers that the
     /// removed files came from, and their size.
     fn remove_lower(&mut self, path: &[u8], itself: bool) -> (Vec<usize>, u64) {
+        // A slash stands behind no clean path.
+        let key = [path, if itself { b"" } else { b"/" }].concat();
+        if !self.whiteouts.insert(key) {
+            return (Vec::new(), 0);
+        }
         let number = self.number();
         let mut gone: Vec<Vec<u8>> = self
             .below(path)
@@ -330,5 +353,15 @@ mod tests {
         );
         let hidden: Vec<u64> = explained.layers.iter().map(|layer| layer.hidden).collect();
         assert_eq!(hidden, [35, 3, 0]);
+    }
+
+    #[test]
+    fn the_memory_that_paths_take_is_limited() {
+        let mut tree = MergedTree { held: MAX_HELD - 3 * HELD_BESIDE, ..MergedTree::default() };
+        tree.begin_layer();
+        let entry = Entry::default();
+        tree.apply(&entry, b"a").unwrap();
+        tree.apply(&entry, b"b").unwrap();
+        assert!(tree.apply(&entry, b"c").unwrap_err().to_string().contains("bytes of memory"));
     }
 }
