@@ -1,6 +1,7 @@
 //! Calls the verb of a command, and turns its result into standard output and an exit code.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use super::command::{Command, Format};
 use super::{help, print, stdout};
@@ -47,9 +48,7 @@ pub(super) fn dispatch(globals: &Globals, command: &Command) -> Result<i32> {
         })),
         Command::Spec(options) => exit_zero(out_of_line(|| spec::spec(options))),
         Command::Start(id) => exit_zero(out_of_line(|| start::start(globals, id))),
-        Command::State(id) => {
-            print_text(out_of_line(|| state::state(globals, id).and_then(|state| print::state::json(&state))))
-        }
+        Command::State(id) => print_text(out_of_line(|| state_document(globals, id))),
         Command::Update(id, options) => exit_zero(out_of_line(|| update::update(globals, id, options))),
         Command::Version => print_text(Ok(help::version())),
     }
@@ -110,7 +109,10 @@ fn listing(globals: &Globals, format: Format, quiet: bool) -> Result<String> {
     // If the file is missing, owners are shown as numbers.
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     match format {
-        Format::Table => Ok(print::list::table(&listed, &passwd)),
+        Format::Table => Ok(match stdout::columns() {
+            Some(columns) => print::list::fitted(&listed, &passwd, columns, SystemTime::now()),
+            None => print::list::table(&listed, &passwd),
+        }),
         Format::Json => print::list::json(listed, &passwd),
     }
 }
@@ -131,6 +133,12 @@ fn planned(globals: &Globals, options: &Plan, json: bool, other: Option<&Path>) 
         (Some(second), false) => Ok(print::plan::difference(&first, &second)),
         (Some(second), true) => print::plan::difference_json(&first, &second),
     }
+}
+
+/// On a terminal, the prompt begins on a line of its own; elsewhere the document ends as runc's does.
+fn state_document(globals: &Globals, id: &ContainerId) -> Result<String> {
+    let text = print::state::json(&state::state(globals, id)?)?;
+    Ok(if stdout::is_terminal() { text + "\n" } else { text })
 }
 
 fn processes(globals: &Globals, id: &ContainerId, format: Format, arguments: &[String]) -> Result<String> {

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use crate::error::{Context, Result, printable::printable};
+use crate::sys::tty::{self, STDOUT};
 
 /// Writes `text`; control characters in it cannot control a terminal. There is no buffer, because nothing
 /// would flush it when the process ends.
@@ -21,6 +22,13 @@ pub(super) fn document(bytes: &[u8]) -> Result<()> {
 /// Whether a person looks on.
 pub(super) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
+}
+
+/// How many columns the terminal has that standard output is; `None` if it is none.
+pub(super) fn columns() -> Option<usize> {
+    let size = tty::size(STDOUT).ok()?;
+    // Zero if nobody has set it.
+    Some(if size.columns == 0 { 80 } else { usize::from(size.columns) })
 }
 
 fn write_all(bytes: &[u8]) -> Result<()> {

@@ -1,6 +1,9 @@
 //! `list`: the shapes that engines read.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
+
+use nix::pty::{Winsize, openpty};
 
 use crate::support::Bundle;
 
@@ -83,4 +86,38 @@ fn nothing_that_a_record_says_commands_the_terminal() {
         assert!(answer.json().to_string().contains('\u{9b}'), "{answer:?}");
     }
     fs::write(&path, kept).unwrap();
+}
+
+/// What `tare` prints on a terminal of so many columns.
+fn on_a_terminal(bundle: &Bundle, args: &[&str], columns: u16) -> String {
+    let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let terminal = openpty(Some(&size), None).unwrap();
+    // Until the process has ended, and `command` with its descriptor.
+    let status = bundle.command(args).stdout(terminal.slave).status().unwrap();
+    assert!(status.success(), "{args:?}");
+    let mut text = Vec::new();
+    // It ends with EIO: nobody has the other end.
+    let _ = File::from(terminal.master).read_to_end(&mut text);
+    String::from_utf8(text).unwrap().replace("\r\n", "\n")
+}
+
+#[test]
+fn a_terminal_gets_a_table_that_fits_and_a_last_newline() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.up();
+    let long = format!("{}-{}", bundle.id, "x".repeat(80));
+    bundle.tare(&["create", &long]).ok();
+    let table = on_a_terminal(&bundle, &["list"], 90);
+    assert_eq!(table.lines().count(), 3, "{table}");
+    assert!(table.lines().all(|line| line.chars().count() <= 90), "{table}");
+    let rows: Vec<&str> = table.lines().skip(1).collect();
+    assert!(rows.iter().all(|row| row.contains(" second") || row.contains(" minute")), "{table}");
+    assert!(rows[1].contains('…') && rows[1].contains("xxx  "), "{table}");
+    // Elsewhere, nothing is shortened.
+    assert!(bundle.tare(&["list"]).ok().stdout.contains(&long));
+    assert!(on_a_terminal(&bundle, &["list", "-q"], 20).contains(&long));
+    let state = bundle.tare(&["state", &long]).ok().stdout;
+    assert!(state.ends_with('}'), "{state}");
+    assert_eq!(on_a_terminal(&bundle, &["state", &long], 80), state + "\n");
+    bundle.tare(&["delete", "--force", &long]).ok();
 }
