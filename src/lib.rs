@@ -47,7 +47,7 @@ pub(crate) mod log;
 pub(crate) mod container_id;
 /// `Error`, the one error type. It imports nothing of the other layers but the words for an errno.
 pub(crate) mod error;
-/// What an errno means, in strerror(3)'s words.
+/// Describes an errno, in the words of strerror(3).
 pub(crate) mod errno_words;
 
 #[doc(hidden)]

@@ -283,8 +283,7 @@ impl Entry {
     /// Replaces the record as a whole: a reader sees the old one or the new one. The old one stays beside it.
     pub(crate) fn write_record(&self, record: &Record) -> Result<()> {
         let bytes = serde_json::to_vec(record).map_err(|error| Error::new(Kind::State, error.to_string()))?;
-        // The writer holds the lock, so one temporary name is enough. A file that a killed writer left is
-        // overwritten.
+        // The writer holds the lock, so one temporary name is enough. A killed writer's file is overwritten.
         let dir = self.open_dir()?;
         // The new record is written to the file of the previous one; the exchange swaps the two. The old
         // record is kept, because `salvage` finds the cgroup in it if the new record is torn. The first

@@ -35,7 +35,7 @@ pub enum Cpus {
     /// All CPUs of its cpuset, whatever our caller was bound to.
     #[default]
     All,
-    /// Those that it started on: with `initial` alone, the kernel decides.
+    /// The CPUs that it started on: if only `initial` is set, the kernel decides.
     AsTheyAre,
     Only(Mask),
 }

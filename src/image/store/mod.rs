@@ -5,7 +5,7 @@
 //! STORE/lock                        held while sessions begin and while layers are pruned
 //! STORE/layers/sha256-HEX/fs        a layer that is the same over any other, named by its diff id
 //! STORE/layers/chain-sha256-HEX/fs  a layer that depends on those below it, named by its chain id
-//! STORE/tmp/ID/                     the session of a running process, locked by it; `needed` lists the layers it needs
+//! STORE/tmp/ID/                     the locked session of a running process; `needed` lists its layers
 //! STORE/bundles/HEX                 which layers a bundle uses, by the bundle's path
 //! STORE/images/HEX                  which layers a pulled image uses, by its reference
 //! ```

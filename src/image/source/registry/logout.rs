@@ -1,5 +1,5 @@
-//! `tare-image logout`: removes a registry's credentials wherever `login`, Docker or Podman keep them, so that
-//! none are found afterwards.
+//! `tare-image logout`: removes a registry's credentials wherever `login`, Docker or Podman keep them, so
+//! that none are found afterwards.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
