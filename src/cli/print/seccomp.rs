@@ -100,7 +100,7 @@ fn question(explained: &Explained<'_>) -> String {
     text.push_str(&format!(" on {}", explained.explanation.arch));
     match (call.number, call.through) {
         (Some(number), Some(way)) => {
-            text.push_str(&format!(", through call {number} with argument 0 {way:#x}"))
+            text.push_str(&format!(", through call {number} with argument 0 {way:#x}"));
         }
         (Some(number), None) => text.push_str(&format!(", call {number}")),
         (None, _) => {}

@@ -38,7 +38,7 @@ pub(crate) fn explain(options: &Explain) -> Result<Explained<'_>> {
         refuse_engines_profile(&document, &path)?;
     }
     let profile = match alone {
-        true => alone_profile(document),
+        true => alone_profile(&document),
         false => profile_of(&bytes),
     };
     let profile = profile.with_context(|| path.display().to_string())?;
@@ -70,7 +70,7 @@ fn is_empty(value: &Value) -> bool {
 }
 
 /// Reads the profile as a member of a configuration, by the same rules.
-fn alone_profile(document: Value) -> Result<LinuxSeccomp> {
+fn alone_profile(document: &Value) -> Result<LinuxSeccomp> {
     let config = serde_json::json!({
         "ociVersion": crate::spec::VERSION, "root": { "path": "/" }, "linux": { "seccomp": document }
     });

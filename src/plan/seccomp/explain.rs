@@ -107,7 +107,7 @@ fn named(call: &str, abi: &'static Abi) -> Result<Named> {
         let row = TABLE.binary_search_by_key(&call, |row| row.0).ok().map(|row| &TABLE[row]);
         let own = row.and_then(|row| abi.number(row));
         let way = row.and_then(|row| abi.multiplexed(row)).filter(|_| own.is_none());
-        let number = own.or(way.map(|way| way.number));
+        let number = own.or_else(|| way.map(|way| way.number));
         return Ok(Named { name: Some(call.into()), number, through: way.map(|way| way.call) });
     }
     let number = match call.strip_prefix("0x") {

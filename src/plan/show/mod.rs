@@ -106,7 +106,7 @@ impl Plan {
 
     /// The container's root is entered, and what is set in it.
     fn root_operations(&self, all: &mut Operations) {
-        all.add("enter", "/root/path", &self.rootfs.switch);
+        all.add("enter", "/root/path", self.rootfs.switch);
         all.optional("hostname", "/hostname", self.hostname.as_ref());
         all.optional("domainname", "/domainname", self.domainname.as_ref());
         for sysctl in &self.sysctls {
