@@ -34,6 +34,7 @@ mod shapes;
 mod shared;
 #[path = "../support/skip.rs"]
 mod skip;
+mod store;
 mod support;
 mod tls;
 mod transfer;

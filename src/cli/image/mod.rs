@@ -15,6 +15,7 @@ mod pull;
 mod remove;
 mod repack;
 mod rm;
+mod store;
 mod tag;
 mod unpack;
 mod verify;
@@ -101,6 +102,7 @@ fn run_here(matches: &clap::ArgMatches) -> Result<i32> {
         Some(("verify", matches)) => verify::run(matches),
         Some(("login", matches)) => login::run(matches),
         Some(("logout", matches)) => logout::run(matches),
+        Some(("store", matches)) => store::run(matches),
         Some(("tag", matches)) => tag::run(matches),
         Some(("rm", matches)) => rm::run(matches),
         // clap has refused every other name.
@@ -134,6 +136,7 @@ pub(super) fn command() -> Command {
             list::command(),
             explain::command(),
             verify::command(),
+            store::command(),
             tag::command(),
             rm::command(),
             prune::command(),

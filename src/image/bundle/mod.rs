@@ -10,6 +10,7 @@ pub(crate) mod config;
 pub(crate) mod config_overrides;
 mod defaults;
 mod in_use;
+mod look;
 mod opened;
 mod overlay;
 mod private_tree;
@@ -42,6 +43,7 @@ use crate::{fail, log};
 
 use config_overrides::ConfigOverrides;
 pub(crate) use in_use::refuse_if_in_use;
+pub(crate) use look::look;
 pub(crate) use opened::Bundle;
 pub(crate) use overlay::{mount, umount};
 pub(crate) use removal::remove;

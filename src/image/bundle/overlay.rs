@@ -257,7 +257,7 @@ pub(crate) fn umount(bundle: &Bundle) -> Result<()> {
 }
 
 /// Whether something is mounted at the bundle's rootfs: the rootfs is then on another device than the bundle.
-fn is_mounted(bundle: &Bundle) -> Result<bool> {
+pub(super) fn is_mounted(bundle: &Bundle) -> Result<bool> {
     let rootfs = bundle.open_dir(c"rootfs")?;
     let place = || format!("look at {}", bundle.shown().display());
     Ok(fstat(&rootfs).with_context(place)?.st_dev != fstat(bundle.dir()).with_context(place)?.st_dev)

@@ -16,6 +16,8 @@
 mod complete;
 mod directories;
 mod import;
+pub(crate) mod listing;
+mod listed;
 mod names;
 mod prune;
 mod records;

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::import::ImportedLayers;
+use super::listed::{ListedBundle, ListedImage, time_of};
 use super::session::ActiveSession;
 use super::{BUNDLE_INFO, MAX_RECORD, Store, names};
 use crate::error::{Context, Error, Kind, Result};
@@ -163,6 +164,28 @@ fn no_image(store: &Path, records: &[(String, ImageRecord)]) -> Error {
         [] => error.with_hint("it has no images: tare-image pull puts one there"),
         _ => error.with_hint(format!("it has: {}", names.join(", "))),
     }
+}
+
+/// The images that were pulled.
+pub(super) fn list_images(store: &Store) -> Result<Vec<ListedImage>> {
+    let mut images = Vec::new();
+    for (name, record) in read_records::<ImageRecord>(&store.dirs.images)? {
+        let Some(found) = store.dirs.images.stat_of(&name)? else { continue };
+        let manifest = record.manifest.digest().to_string();
+        let (reference, layers) = (record.reference, record.layers);
+        images.push(ListedImage { reference, manifest, layers, time: time_of(&found) });
+    }
+    images.sort_by(|one, other| one.reference.cmp(&other.reference));
+    Ok(images)
+}
+
+/// The bundles that use layers, or did.
+pub(super) fn list_bundles(store: &Store) -> Result<Vec<ListedBundle>> {
+    let records = read_records::<BundleRecord>(&store.dirs.bundles)?.into_iter();
+    let mut bundles: Vec<_> =
+        records.map(|(_, record)| ListedBundle { path: record.bundle, layers: record.layers }).collect();
+    bundles.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(bundles)
 }
 
 fn write_record(dir: &Directory, name: &str, record: &impl Serialize) -> Result<()> {

@@ -1,0 +1,66 @@
+//! `store` lists what is in a store and who uses it, and changes nothing.
+
+use serde_json::Value;
+
+use crate::skip::skip;
+use crate::support::{Scratch, file, image, listing, names, stderr};
+
+fn ok(scratch: &Scratch, args: &[&str]) -> String {
+    let output = scratch.run(args);
+    assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_store_tells_what_is_in_it_and_who_uses_it() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("needs root");
+    }
+    let scratch = Scratch::new("store-list");
+    image(&scratch, &[&[file("a", &"x".repeat(1 << 20))], &[file("b", "2")]]);
+    ok(&scratch, &["pull", "-q", "--store", "store", "oci:image:latest"]);
+    for bundle in ["one", "two", "three"] {
+        ok(&scratch, &["unpack", "-q", "--overlay", "--store", "store", "oci:image", bundle]);
+    }
+    ok(&scratch, &["umount", "two"]);
+    ok(&scratch, &["umount", "three"]);
+    std::fs::remove_dir_all(scratch.join("three")).unwrap();
+    let before = listing(&scratch.join("store"));
+    let list = || {
+        let found: Value =
+            serde_json::from_str(&ok(&scratch, &["store", "--store", "store", "--json"])).unwrap();
+        found[0].clone()
+    };
+    let found = list();
+    let state = |found: &Value, name: &str| {
+        let path = scratch.join(name).display().to_string();
+        let bundles = found["bundles"].as_array().unwrap();
+        bundles.iter().find(|one| one["path"] == path.as_str()).unwrap()["state"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(state(&found, "one"), "mounted");
+    assert_eq!(state(&found, "two"), "not mounted");
+    assert_eq!(state(&found, "three"), "gone");
+    let layers: Vec<&str> =
+        found["layers"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(layers, names(&scratch.join("store/layers")));
+    assert!(found["images"][0]["size"].as_u64().unwrap() >= 1 << 20, "{found}");
+    assert_eq!(found["layers"][0]["bundles"].as_array().unwrap().len(), 3);
+    let mut child = std::process::Command::new("sh");
+    child
+        .args(["-c", "cd one/rootfs; read x"])
+        .current_dir(scratch.path())
+        .stdin(std::process::Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while state(&list(), "one") != "in use" {
+        assert!(std::time::Instant::now() < until, "{}", list());
+    }
+    let table = ok(&scratch, &["store", "--store", "store"]);
+    assert!(table.contains("in use: the working directory of a process is in it"), "{table}");
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    assert_eq!(listing(&scratch.join("store")), before);
+    let output = scratch.run(&["store", "--store", "missing"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!scratch.join("missing").exists());
+}
