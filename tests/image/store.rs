@@ -60,6 +60,9 @@ fn a_store_tells_what_is_in_it_and_who_uses_it() {
     drop(child.stdin.take());
     child.wait().unwrap();
     assert_eq!(listing(&scratch.join("store")), before);
+    // One that was moved while it is mounted keeps its layers, and is not gone.
+    std::fs::rename(scratch.join("one"), scratch.join("elsewhere")).unwrap();
+    assert_eq!(state(&list(), "one"), "moved");
     let output = scratch.run(&["store", "--store", "missing"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(!scratch.join("missing").exists());

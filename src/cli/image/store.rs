@@ -47,7 +47,8 @@ fn document(path: &str, listing: &Listing) -> Value {
         json!({ "name": layer.name, "size": layer.size, "unpacked": time(layer.time), "images": images, "bundles": bundles })
     });
     let bundles = listing.bundles.iter().map(|one| {
-        let (state, reason) = bundle::look(&one.path);
+        let moved = || ("moved", Some("mounted at another path".to_owned()));
+        let (state, reason) = if one.is_moved { moved() } else { bundle::look(&one.path) };
         json!({ "path": one.path.display().to_string(), "layers": one.layers, "state": state, "reason": reason })
     });
     json!({ "store": path, "images": images.collect::<Vec<_>>(), "layers": layers.collect::<Vec<_>>(), "bundles": bundles.collect::<Vec<_>>() })

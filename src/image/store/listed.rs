@@ -15,6 +15,8 @@ pub(crate) struct ListedImage {
 pub(crate) struct ListedBundle {
     pub(crate) path: PathBuf,
     pub(crate) layers: Vec<String>,
+    /// Whether it is no longer at its path, and mounted all the same: it keeps its layers.
+    pub(crate) is_moved: bool,
 }
 
 /// When something was last changed.

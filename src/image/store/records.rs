@@ -181,9 +181,11 @@ pub(super) fn list_images(store: &Store) -> Result<Vec<ListedImage>> {
 
 /// The bundles that use layers, or did.
 pub(super) fn list_bundles(store: &Store) -> Result<Vec<ListedBundle>> {
-    let records = read_records::<BundleRecord>(&store.dirs.bundles)?.into_iter();
-    let mut bundles: Vec<_> =
-        records.map(|(_, record)| ListedBundle { path: record.bundle, layers: record.layers }).collect();
+    let (mut bundles, mut mounted) = (Vec::new(), None);
+    for (_, record) in read_records::<BundleRecord>(&store.dirs.bundles)? {
+        let is_moved = is_gone(&record.bundle) && is_mounted(&record, &mut mounted)?;
+        bundles.push(ListedBundle { path: record.bundle, layers: record.layers, is_moved });
+    }
     bundles.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(bundles)
 }
