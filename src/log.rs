@@ -196,7 +196,7 @@ fn record(level: Level, message: Arguments<'_>) {
         Sink::Stderr => stderr(line()),
         // The daemon has its own fields for time and level.
         Sink::Daemon(daemon) if *format == Format::Text => {
-            daemon.record(level, &printable::printable(&message))
+            daemon.record(level, &printable::printable(&message));
         }
         Sink::Daemon(daemon) => daemon.record(level, line().trim_end()),
     }

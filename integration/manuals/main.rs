@@ -31,7 +31,7 @@ fn main() -> Result<()> {
         completions::write(&program, &directory.join("completions"))?;
         written.extend(write_pages(&program, &pages, &date, &directory.join("man/man1"))?);
     }
-    if let Some(name) = pages.names().filter(|name| !written.iter().any(|page| page == name)).next() {
+    if let Some(name) = pages.names().find(|name| !written.iter().any(|page| page == name)) {
         return Err(Error::other(format!("pages.md: there is no command {name}")));
     }
     Ok(())

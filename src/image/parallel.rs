@@ -33,7 +33,8 @@ pub(crate) fn for_each<T: Sync>(
     };
     let panicked = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads.min(items.len())).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().fold(false, |panicked, worker| worker.join().is_err() || panicked)
+        // All are joined, also after one that panicked: a scope panics itself for one that is not.
+        workers.into_iter().map(|worker| worker.join().is_err()).filter(|panicked| *panicked).count() > 0
     });
     match root_cause(failures.into_inner().unwrap_or_else(PoisonError::into_inner), items, size) {
         Some(error) => Err(error),

@@ -345,7 +345,7 @@ fn missing_program(report: &Report, process: Option<&ProcessPlan>) -> Error {
 
 /// Returns where the program was looked for, and what is unusual about the name.
 fn not_in_path(name: &str, report: &Report, process: Option<&ProcessPlan>) -> Error {
-    let path = process.and_then(|process| process.env.iter().find_map(|text| path_of(text)));
+    let path = process.and_then(|process| process.env.iter().find_map(path_of));
     let found = report.text();
     let why = match (path, found.is_empty()) {
         _ if name.is_empty() => "the name is empty".into(),

@@ -105,7 +105,7 @@ fn wait_for_end(pidfd: BorrowedFd<'_>, let_die: impl Fn() -> Result<()>) -> Resu
     loop {
         match poll(&mut waiting, THAW_AFTER_MS) {
             Ok(0) if begin.elapsed() >= TIMEOUT => {
-                return thawed.and(Err(Error::new(Kind::State, matched::INIT_STILL_RUNNING)));
+                return thawed.and_then(|_| Err(Error::new(Kind::State, matched::INIT_STILL_RUNNING)));
             }
             Ok(0) => thawed = let_die(),
             Ok(_) => return Ok(()),

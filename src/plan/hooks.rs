@@ -195,7 +195,7 @@ mod tests {
             match (planned(&json), expected) {
                 (Ok(hooks), Ok(timeout)) => assert_eq!(hooks.poststart[0].timeout, Some(timeout)),
                 (Err(fault), Err(())) => {
-                    assert!(fault.starts_with("/hooks/poststart/0/timeout: "), "{fault}")
+                    assert!(fault.starts_with("/hooks/poststart/0/timeout: "), "{fault}");
                 }
                 other => panic!("{seconds}: {other:?}"),
             }

@@ -168,7 +168,7 @@ pub(crate) fn plan_or_warn(
         mask_context: filesystem.mask_context,
         devices: filesystem.devices,
         rootfs: filesystem.rootfs,
-        namespaces: namespaces,
+        namespaces,
         cgroup,
         delegation,
         process,

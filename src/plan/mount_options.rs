@@ -178,12 +178,12 @@ impl Options {
             Effect::Recursive(set, clear) => change(&mut self.recursive_attributes, set, clear),
             Effect::NotAccessTime { mode, recursive: false } => clear_access_time(&mut self.attributes, mode),
             Effect::NotAccessTime { mode, recursive: true } => {
-                clear_access_time(&mut self.recursive_attributes, mode)
+                clear_access_time(&mut self.recursive_attributes, mode);
             }
             Effect::Propagation(kind, recursive) => self.propagate(kind, recursive),
             Effect::Bind { recursive } => self.bind = Some(recursive || self.bind == Some(true)),
             Effect::Superblock => {
-                self.parameters.push(mount_parameters::parameter(option.word).ok_or(index)?)
+                self.parameters.push(mount_parameters::parameter(option.word).ok_or(index)?);
             }
             Effect::IdMapped { recursive } => self.id_mapped = Some(recursive),
             Effect::CopyUp => self.copy_up = true,

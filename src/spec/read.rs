@@ -273,7 +273,8 @@ fn remove_member(value: &mut Value, mut pointer: &str, removed: &mut Removed) ->
                 }
             }
             Some(holder) => {
-                if tree::remove(holder, &tree::unescape(token)).is_some() {
+                let removed = tree::remove(holder, &tree::unescape(token));
+                if removed.is_some() {
                     return true;
                 }
             }

@@ -34,8 +34,8 @@ fn common_prefix<'a>(words: &[&'a str]) -> &'a str {
         return "";
     }
     let shared = |end: &usize| rest.iter().all(|word| word.starts_with(&first[..*end]));
-    let ends = first.match_indices('_').map(|(at, _)| at + 1);
-    ends.filter(shared).last().map_or("", |end| &first[..end])
+    let mut ends = first.match_indices('_').map(|(at, _)| at + 1);
+    ends.rfind(shared).map_or("", |end| &first[..end])
 }
 
 /// Returns ` (did you mean "network"?)`, or nothing.

@@ -19,7 +19,7 @@ fn spans(marks: &[Mark], end: u64) -> impl Iterator<Item = Span<'_>> {
     marks.iter().enumerate().map(move |(index, mark)| {
         let later = &marks[index + 1..];
         let own = later.iter().find(|other| other.process == mark.process);
-        let next = own.or(later.first().filter(|_| mark.process != Process::Runtime));
+        let next = own.or_else(|| later.first().filter(|_| mark.process != Process::Runtime));
         Span { mark, end: next.map_or(end, |next| next.time) }
     })
 }

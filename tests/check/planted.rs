@@ -416,7 +416,8 @@ fn a_program_that_is_a_device_or_a_pipe_is_told_of_and_not_opened() {
 #[test]
 fn a_flood_of_findings_is_cut_and_takes_no_minutes() {
     let flood = |item: fn(usize) -> Value| Value::from((0..20_000).map(item).collect::<Vec<_>>());
-    let plants: [(&str, &dyn Fn(&mut Value)); 6] = [
+    type Plant<'a> = (&'a str, &'a dyn Fn(&mut Value));
+    let plants: [Plant<'_>; 6] = [
         ("env", &|c| c["process"]["env"] = flood(|n| json!(format!("A{n}=1")))),
         ("devices", &|c| {
             c["linux"]["devices"] =

@@ -188,7 +188,8 @@ fn into_theirs(name: &str, change: impl FnOnce(&Path)) -> Scratch {
 #[test]
 fn links_in_a_layout_are_not_followed_when_it_is_written_to() {
     const LINK: &str = "it is a symlink, and is not followed";
-    let all: [(&str, &str, fn(&Path)); 3] = [
+    type Link = (&'static str, &'static str, fn(&Path));
+    let all: [Link; 3] = [
         ("blobs", LINK, |theirs| symlink("../elsewhere", theirs.join("blobs")).unwrap()),
         ("sha256", LINK, |theirs| {
             fs::create_dir(theirs.join("blobs")).unwrap();

@@ -103,7 +103,7 @@ fn usage(seen: &Inspection) -> Vec<[String; 3]> {
 fn bytes(amount: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
     let unit = (amount.max(1).ilog2() / 10).min(4);
-    let tenths = (u128::from(amount) * 10 >> (10 * unit)) as u64;
+    let tenths = ((u128::from(amount) * 10) >> (10 * unit)) as u64;
     match unit {
         0 => format!("{amount} B"),
         _ => format!("{}.{} {}", tenths / 10, tenths % 10, units[unit as usize]),

@@ -77,7 +77,7 @@ pub(crate) fn add(dir: &Path, select: &Selector, name: &str) -> Result<Option<St
         let is_chosen = |entry: &Value| chosen.iter().any(|one| one["digest"] == entry["digest"]);
         let mut changed = entries.clone();
         // An image without a name gets this one.
-        changed.retain(|entry| name_of(entry).map_or(!is_chosen(entry), |known| known != name));
+        changed.retain(|entry| name_of(entry).map_or_else(|| !is_chosen(entry), |known| known != name));
         let loses = |entry: &&Value| name_of(entry) == Some(name) && !is_chosen(entry);
         lost = entries.iter().find(loses).and_then(|entry| entry["digest"].as_str()).map(str::to_owned);
         for entry in chosen.iter().map(|entry| renamed(entry, name)) {
@@ -126,7 +126,7 @@ fn choose(entries: &[Value], select: &Selector) -> Result<Vec<Value>> {
     let is_meant = |entry: &&Value| match select {
         Selector::Only => true,
         Selector::Tag(tag) => name_of(entry) == Some(tag),
-        Selector::Digest(digest) => entry["digest"].as_str() == Some(&digest.to_string()),
+        Selector::Digest(digest) => entry["digest"].as_str() == Some(digest.as_ref()),
     };
     let chosen: Vec<Value> = entries.iter().filter(is_meant).cloned().collect();
     // Under one tag there may be one image for each platform.

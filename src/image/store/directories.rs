@@ -160,7 +160,8 @@ fn check_may_be_store(root: &Directory, path: &Path) -> Result<()> {
 fn is_unmarked_store(root: &Directory, names: &[String]) -> Result<bool> {
     let is_record = |name: &str| names::is_record(name) || names::is_partial_record(name);
     let is_work = |name: &str| names::is_session(name) || names::is_layer(name);
-    let parts: [(&str, &dyn Fn(&str) -> bool); 4] =
+    type Part<'a> = (&'a str, &'a dyn Fn(&str) -> bool);
+    let parts: [Part<'_>; 4] =
         [("layers", &names::is_layer), ("tmp", &is_work), ("bundles", &is_record), ("images", &is_record)];
     if names.iter().any(|name| name != LOCK && !parts.iter().any(|(part, _)| name == part)) {
         return Ok(false);

@@ -65,7 +65,7 @@ impl Store {
     /// Records a bundle that is about to be mounted, unless it is known at this path: it was moved. No prune
     /// runs meanwhile.
     pub(crate) fn record_mounted(&self, bundle: &Path, upper: &FileStat, layers: &[String]) -> Result<()> {
-        if self.dirs.bundles.stat_of(&name_of(bundle.as_os_str().as_bytes()))?.is_some() {
+        if self.dirs.bundles.stat_of(name_of(bundle.as_os_str().as_bytes()))?.is_some() {
             return Ok(());
         }
         let _lock = self.dirs.lock()?;

@@ -92,8 +92,9 @@ mod tests {
 
     #[test]
     fn the_interpreter_is_the_first_word_of_the_line() {
+        type Row<'a> = (&'a [u8], Result<&'a [u8], &'a str>);
         let long = [b'x'; HEAD - 2];
-        let rows: [(&[u8], Result<&[u8], &str>); 6] = [
+        let rows: [Row<'_>; 6] = [
             (b"/bin/sh\necho", Ok(b"/bin/sh")),
             (b" /bin/sh -e\n", Ok(b"/bin/sh")),
             (b"/bin/sh\r\n", Ok(b"/bin/sh\r")),

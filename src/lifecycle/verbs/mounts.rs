@@ -109,7 +109,7 @@ fn plan_mounts(
         namespaces,
         label: &label,
     };
-    Ok(plan::plan_mounts(requested, &context)?)
+    plan::plan_mounts(requested, &context)
 }
 
 /// Opens the user namespace of the container's process. The path in the configuration may lead to another one

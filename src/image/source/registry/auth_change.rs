@@ -24,7 +24,8 @@ pub(super) fn change_entries(
 ) -> Result<bool> {
     let writing = || format!("write {}", path.display());
     let path = &resolve_own_link(path).with_context(writing)?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent =
+        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     fs::create_dir_all(parent).with_context(writing)?;
     let dir = Directory::open(parent).with_context(writing)?;
     let name =

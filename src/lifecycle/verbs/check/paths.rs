@@ -55,7 +55,7 @@ pub(super) fn program(spec: &Spec, bundle: &Path, found: &mut Findings) {
         }
     }
     let name = args[0].to_string_lossy();
-    let (why, missing) = worst.unwrap_or(("there is no PATH to search".to_owned(), true));
+    let (why, missing) = worst.unwrap_or_else(|| ("there is no PATH to search".to_owned(), true));
     let message = match searched && missing {
         true => format!("executable file {name:?} not found in the PATH of the container"),
         false => format!("{name}: {why}"),

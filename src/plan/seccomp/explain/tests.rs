@@ -9,6 +9,7 @@ use super::super::arch::{self, Abi};
 use super::super::compile;
 use super::{Asked, Decision, Explanation, TABLE, abi, explain};
 
+#[expect(clippy::duplicate_mod, reason = "an interpreter that the compiler's own tests use too")]
 #[path = "../../../../tests/seccomp/bpf.rs"]
 mod bpf;
 
