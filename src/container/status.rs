@@ -72,7 +72,7 @@ impl ProcessStat {
         let path = format!("/proc/{pid}/stat");
         match crate::sys::file::read_small_at(&*path) {
             Err(Errno::ESRCH) => Ok(None),
-            Err(Errno::ENOENT) => check_ended(pid).map(|()| None),
+            Err(Errno::ENOENT) => read_again(pid, &path),
             other => Self::parse(&path, &other.with_context(|| format!("read {path}"))?).map(Some),
         }
     }
@@ -147,16 +147,19 @@ fn no_procfs(path: &str, errno: Errno) -> Error {
 
 const PROCFS_HINT: &str = "is /proc mounted in this pid namespace? with unshare: --mount-proc";
 
-/// Asks the kernel whether a process that /proc does not show has ended: hidepid hides processes of other
-/// users.
-fn check_ended(pid: i32) -> Result<()> {
-    match nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) {
-        Err(Errno::ESRCH) => Ok(()),
-        // Meanwhile another process may have got the pid: then /proc shows it now.
-        _ if nix::unistd::access(&*format!("/proc/{pid}"), nix::unistd::AccessFlags::F_OK).is_ok() => Ok(()),
-        _ => Err(fail!(Kind::Denied, "process {pid} is there, and /proc does not show it")
+/// Reads the entry of a process that /proc did not show. If it does not show it now either, the kernel is asked
+/// whether the process has ended: hidepid hides processes of other users.
+fn read_again(pid: i32, path: &str) -> Result<Option<ProcessStat>> {
+    match crate::sys::file::read_small_at(path) {
+        Ok(line) => ProcessStat::parse(path, &line).map(Some),
+        Err(Errno::ENOENT | Errno::ESRCH) if has_ended(pid) => Ok(None),
+        Err(_) => Err(fail!(Kind::Denied, "process {pid} is there, and /proc does not show it")
             .with_hint("is /proc mounted with hidepid?")),
     }
+}
+
+fn has_ended(pid: i32) -> bool {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) == Err(Errno::ESRCH)
 }
 
 /// Computes the status from the record and the present state of the host.

@@ -37,7 +37,7 @@ impl Console {
     }
 
     fn connect(path: &Path) -> Result<Self> {
-        let stream = UnixStream::connect(path);
+        let stream = crate::sys::socket::connect(path.as_os_str());
         let stream = stream.with_context(|| format!("connect to console socket {}", path.display()))?;
         Ok(Self { child: stream.into(), own: None })
     }

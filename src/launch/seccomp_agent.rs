@@ -1,13 +1,8 @@
 //! Sends the seccomp listener, with the process's state, to the agent that answers system calls with
 //! SCMP_ACT_NOTIFY.
 
-use std::ffi::OsStr;
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixStream};
-use std::path::Path;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -16,7 +11,7 @@ use super::Child;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::plan::seccomp::Notify;
 use crate::sys::process::pidfd_getfd;
-use crate::sys::socket::send_fd;
+use crate::sys::socket::{connect, send_fd};
 
 /// Where the listener goes, and what is sent with it.
 #[derive(Debug)]
@@ -46,7 +41,8 @@ impl Agent<'_> {
     pub(super) fn send_listener(&self, child: &Child, number: i32) -> Result<()> {
         let listener = pidfd_getfd(child.pidfd.as_fd(), number).context("take the seccomp listener")?;
         let path = &self.notify.listener_path;
-        let mut stream = connect(path).with_context(|| format!("connect to {}", path.display()))?;
+        let stream = connect(path.as_os_str()).context(matched::SECCOMP_AGENT);
+        let mut stream = stream.with_context(|| format!("connect to {}", path.display()))?;
         let message = self.message(child.process.pid)?;
         // A stream takes the descriptor with the first byte; the other bytes may follow.
         let sent =
@@ -61,16 +57,6 @@ impl Agent<'_> {
         let message = ProcessState { oci_version: version, fds: ["seccompFd"], pid, metadata, state };
         serde_json::to_vec(&message).map_err(broken)
     }
-}
-
-/// Connects to the agent's socket. A name that begins with `@` is in the abstract namespace, as in Go.
-fn connect(path: &Path) -> Result<UnixStream> {
-    let stream = match path.as_os_str().as_bytes() {
-        [b'@', name @ ..] => SocketAddr::from_abstract_name(OsStr::from_bytes(name).as_bytes())
-            .and_then(|address| UnixStream::connect_addr(&address)),
-        _ => UnixStream::connect(path),
-    };
-    stream.context(matched::SECCOMP_AGENT)
 }
 
 #[cfg(test)]

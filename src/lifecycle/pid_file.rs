@@ -3,11 +3,10 @@
 use std::fs;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use crate::error::{Context, Result};
-use crate::sys::socket::send_fd;
+use crate::sys::socket::{connect, send_fd};
 
 /// Writes the pid in decimal without a newline, because containerd's shim and conmon parse it strictly. The
 /// file appears only when it is complete.
@@ -26,6 +25,6 @@ pub(super) fn write(path: &Path, pid: i32) -> Result<()> {
 /// Sends one message with the descriptor. Its data is the kind of process: `standard` or `setns`.
 pub(super) fn send_pidfd(path: &Path, kind: &str, pidfd: BorrowedFd<'_>) -> Result<()> {
     let doing = || format!("send pidfd to {}", path.display());
-    let stream = UnixStream::connect(path).with_context(doing)?;
+    let stream = connect(path.as_os_str()).with_context(doing)?;
     send_fd(stream.as_fd(), kind.as_bytes(), pidfd).map(drop).with_context(doing)
 }

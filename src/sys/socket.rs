@@ -1,12 +1,38 @@
 //! Sends and receives descriptors over unix sockets (SCM_RIGHTS, unix(7)).
 
+use std::ffi::OsStr;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
 
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recvmsg,
+    sendmsg, setsockopt, socket, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::Result;
+
+/// How long a peer may take to accept a connection or data, in seconds. Somebody who listens and never accepts
+/// would otherwise hold us for ever: the connect waits for room in the queue.
+const PEER_TIMEOUT: i64 = 10;
+
+/// Connects to the stream socket at `path`. A name that begins with `@` is in the abstract namespace, as in Go.
+///
+/// # Errors
+/// EAGAIN if nobody accepts for [`PEER_TIMEOUT`]; so do later writes to the stream.
+pub fn connect(path: &OsStr) -> Result<UnixStream> {
+    let address = match path.as_bytes() {
+        [b'@', name @ ..] => UnixAddr::new_abstract(name)?,
+        _ => UnixAddr::new(path)?,
+    };
+    let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&stream, sockopt::SendTimeout, &TimeVal::seconds(PEER_TIMEOUT))?;
+    nix::sys::socket::connect(stream.as_raw_fd(), &address)?;
+    Ok(stream.into())
+}
 
 /// Sends `payload` with one descriptor attached. Returns how many bytes a stream socket has accepted.
 pub fn send_fd(socket: BorrowedFd<'_>, payload: &[u8], fd: BorrowedFd<'_>) -> Result<usize> {

@@ -282,6 +282,30 @@ fn a_console_socket_that_nobody_listens_at_leaves_nothing_behind() {
     assert!(String::from_utf8(left.stderr).unwrap().contains("does not exist"));
 }
 
+/// Somebody who listens and never accepts: a connect to a socket whose queue is full waits for ever. So it is with the
+/// agent of seccomp notifications and the socket for a pidfd, which are connected to by the same function.
+#[test]
+fn a_console_socket_at_which_nobody_accepts_is_not_waited_for_without_end() {
+    let Some(bundle) = Bundle::new("busy", "exit 0") else { return };
+    let socket = Socket::new(bundle.path().join("console.sock"));
+    let queue: Vec<_> = (0..5000).map_while(|_| connect_at_once(&socket.path)).collect();
+    let begun = std::time::Instant::now();
+    let output = bundle.tare(&["create", "--console-socket", socket.path.to_str().unwrap(), &bundle.id]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("connect to console socket"), "{} in the queue: {text}", queue.len());
+}
+
+/// None where the queue is full.
+fn connect_at_once(path: &Path) -> Option<OwnedFd> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+    use std::os::fd::AsRawFd;
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+    connect(stream.as_raw_fd(), &UnixAddr::new(path).unwrap()).ok().map(|()| stream)
+}
+
 #[test]
 fn exec_with_a_terminal_of_its_own() {
     let Some(bundle) = Bundle::new("exec", "") else { return };

@@ -38,7 +38,7 @@ use crate::plan::namespaces::Namespace;
 use crate::spec;
 use crate::spec::strict::{self, Spelling};
 use crate::sys::process::pidfd_open;
-use crate::sys::socket::send_fd;
+use crate::sys::socket::{connect, send_fd};
 
 const LOG: &str = "restore.log";
 
@@ -205,7 +205,7 @@ impl RestoreContext<'_> {
             return Ok(());
         };
         let doing = || format!("send the terminal to console socket {}", path.display());
-        let socket = std::os::unix::net::UnixStream::connect(path).with_context(doing)?;
+        let socket = connect(path.as_os_str()).with_context(doing)?;
         send_fd(socket.as_fd(), b"orphan-pts-master", fd.as_fd()).map(drop).with_context(doing)
     }
 }
