@@ -463,7 +463,7 @@ fn the_bundle_is_recorded_without_links_and_dots() {
     }
     let absent = bundle.tare(&["create", "--bundle", "/no/such", &bundle.id]);
     assert!(
-        absent.code == 1 && absent.text.contains("/no/such: no such file or directory"),
+        absent.code == 1 && absent.text.contains("bundle /no/such: no such directory"),
         "{}",
         absent.text
     );

@@ -175,10 +175,10 @@ fn what_cannot_be_executed_is_told_with_the_kernels_answer() {
     let plain = dir.file("plain");
     std::fs::write(&plain, "true").unwrap();
     let cases = [
-        ("/no/such/hook", "no such file or directory"),
-        (&plain, "permission denied"),
-        ("/", "permission denied"),
-        ("/dev/null/hook", "not a directory"),
+        ("/no/such/hook", "no such file or directory: there is no directory /no"),
+        (&plain, "permission denied: mode 0644 has no x bit"),
+        ("/", "permission denied: a directory, no program"),
+        ("/dev/null/hook", "not a directory: /dev/null is no directory"),
     ];
     for (path, answer) in cases {
         let hook = Hook { path: c(path), args: vec![c(path)], env: None, timeout: None };

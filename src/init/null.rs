@@ -11,6 +11,7 @@ use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 use crate::handshake::{InStep, Report, Step};
 use crate::inroot::Root;
 use crate::sys::file::standard_streams;
+use crate::sys::mount::mount_flags;
 use crate::sys::shielded::reopen_device;
 
 /// Reopens each stream that is a null device. `root` is the container's root; our own root is still the
@@ -23,10 +24,14 @@ pub(super) fn reopen(root: &Root) -> Result<(), Report> {
         if !is_null(&fstat(stream).in_step(step, "fstat")?) {
             continue;
         }
-        let null = match &null {
-            Some(opened) => opened,
-            None => null.insert(open_null(root, stream).in_step(step, "open /dev/null")?),
-        };
+        if null.is_none() {
+            null = match open_null(root, stream) {
+                // The device rules let nobody in the container open it. Then the runtime has done so.
+                Err(Errno::EPERM) if is_read_only(stream).in_step(step, "fstatvfs")? => continue,
+                opened => Some(opened.in_step(step, "open /dev/null")?),
+            };
+        }
+        let Some(null) = &null else { continue };
         match number {
             0 => dup2_stdin(null),
             1 => dup2_stdout(null),
@@ -55,6 +60,11 @@ fn open_null(root: &Root, hosts: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
         Err(errno) => return Err(errno),
     }
     reopen_device(hosts, c"/dev/null", OFlag::O_RDWR)
+}
+
+/// Whether the stream was opened on a read-only mount, where nobody changes the node through it.
+fn is_read_only(stream: BorrowedFd<'_>) -> Result<bool, Errno> {
+    Ok(mount_flags(stream)? & libc::ST_RDONLY != 0)
 }
 
 fn is_null(stat: &libc::stat) -> bool {

@@ -89,10 +89,11 @@ pub(super) fn spawn_init(
 }
 
 /// In a mount namespace of its own the process finds the container's null device, which a checkpoint can
-/// save.
+/// save. Without the default device rules it may not be allowed to open it.
 fn null_device(plan: &Plan) -> Replaced {
     match plan.rootfs.switch {
         RootSwitch::Chroot => Replaced::Nothing,
+        _ if plan.cgroup.without_default_devices => Replaced::Nothing,
         RootSwitch::PivotRoot | RootSwitch::MoveMount => Replaced::Null,
     }
 }
