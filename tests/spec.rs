@@ -102,7 +102,8 @@ fn a_missing_configuration_is_said_in_the_words_engines_look_for() {
     fs::create_dir_all(&folder).unwrap();
     let error = read_config(&folder).unwrap_err();
     assert_eq!(error.kind(), Kind::NotFound);
-    assert_eq!(error.to_string(), "JSON specification file config.json not found");
+    let words = format!("JSON specification file config.json not found: in {}", folder.display());
+    assert_eq!(error.to_string(), words);
 }
 
 #[test]
