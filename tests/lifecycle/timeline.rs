@@ -20,7 +20,8 @@ fn phases(trace: &Value, process: &str) -> Vec<(f64, f64, String)> {
 #[test]
 fn a_trace_of_run_covers_its_time_in_both_processes() {
     let Some(mut bundle) = Bundle::new() else { return };
-    bundle.args(&["/bin/sleep", "0.3"]);
+    // So long that the start and the end of the process itself, which no phase covers, are less than a tenth.
+    bundle.args(&["/bin/sleep", "2"]);
     let begun = Instant::now();
     bundle.tare(&["--trace", "trace.json", "run", &bundle.id]).ok();
     let wall = begun.elapsed().as_secs_f64() * 1e6;
