@@ -149,7 +149,8 @@ fn make_marker(root: &Directory) -> Result<()> {
 fn check_may_be_store(root: &Directory, path: &Path) -> Result<()> {
     let mut names = root.names()?;
     names.retain(|name| !BESIDE.contains(&name.as_str()));
-    match names.is_empty() || is_unmarked_store(root, &names)? {
+    // The marker is looked for again: another process may have made the store since.
+    match names.is_empty() || is_unmarked_store(root, &names)? || has_marker(root)? {
         true => Ok(()),
         false => Err(fail!(Kind::Exists, "{} is not empty, and no store of tare-image", path.display())
             .with_hint("name a new or empty directory with --store")),
