@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::readlink;
@@ -24,12 +25,28 @@ use crate::{fail, log};
 ///
 /// `Kind::State` if it is in use; an error for a process that cannot be looked at, for root.
 pub(crate) fn refuse_if_in_use(bundle: &Bundle) -> Result<()> {
-    Traces::of(bundle)?.refuse_if_in_use()
+    Traces::of(bundle)?.refuse_if_in_use_now()
 }
 
+/// How often and how long a use that may be over in a moment is waited for.
+const MOMENTS: usize = 5;
+const MOMENT: Duration = Duration::from_millis(100);
+
 impl Traces {
-    /// Does what the function of this name does.
+    /// Fails like the function of this name, but waits a moment for a use that may be over then. A process that
+    /// begins in a mount namespace of its own has a copy of every mount until it lets go of them, as runtimes
+    /// and our own views of layers do at once.
     pub(super) fn refuse_if_in_use(&self) -> Result<()> {
+        for _ in 0..MOMENTS {
+            match self.refuse_if_in_use_now() {
+                Err(error) if error.kind() == Kind::State => std::thread::sleep(MOMENT),
+                other => return other,
+            }
+        }
+        self.refuse_if_in_use_now()
+    }
+
+    fn refuse_if_in_use_now(&self) -> Result<()> {
         let mut seen = HashSet::new();
         let mut hidden = Vec::new();
         for process in processes()? {
