@@ -120,6 +120,7 @@ pub(crate) fn read_input(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// An existing container: its directory, its record, its status.
+#[derive(Clone)]
 pub(crate) struct LoadedContainer {
     pub entry: Entry,
     pub record: Record,

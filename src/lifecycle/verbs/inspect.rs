@@ -74,7 +74,7 @@ impl Inspection {
 /// `Kind::NotFound` if there is no such container. Values that cannot be read are among `unknown`.
 pub(crate) fn inspect(globals: &Globals, id: &ContainerId) -> Result<Inspection> {
     let container = load::container(globals, id)?;
-    let mut seen = Inspection::new(state::from_container(load::container(globals, id)?));
+    let mut seen = Inspection::new(state::from_container(container.clone()));
     seen.cgroup = directories(&container);
     seen.waiting = waiting::of_container(&container);
     if matches!(container.status, Status::Stopped | Status::Creating) {
