@@ -11,7 +11,7 @@ BOX = 'docker.io/library/box:latest'
 
 
 class Containerd(Engine):
-    name, usual = 'ctr', 'runc'
+    name, usual, shims = 'ctr', 'runc', True
 
     def start(self):
         self.binary = shutil.which('ctr', path=DEBIAN_PATH)
@@ -24,7 +24,8 @@ class Containerd(Engine):
             file.write(f'version = 2\nroot = "{self.work}/root"\nstate = "{self.work}/state"\n'
                        f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
                        f'[grpc]\naddress = "{self.socket}"\n')
-        process = self.daemon('containerd', '--config', config)
+        process = self.daemon('containerd', '--config', config,
+                              env=dict(os.environ, PATH=self.shim_path()) if self.shim else None)
 
         def answers():
             check(process.poll() is None, f'containerd has ended with status {process.poll()}')
@@ -59,9 +60,9 @@ class Client:
         Client.count += 1
         name = f'{self.runtime}-{Client.count}'
         self.names.append(name)
-        return name, ('run', '--runc-binary', self.engine.runtimes[self.runtime],
-                      '--runc-root', f'{self.engine.work}/state-of-{self.runtime}',
-                      '--cgroup', f'/{self.engine.group}/{name}', *options, BOX, name)
+        runtime = ('--runtime', 'io.containerd.tare.v2') if self.runtime == 'shim' else (
+            '--runc-binary', self.engine.runtimes[self.runtime], '--runc-root', f'{self.engine.work}/state-of-{self.runtime}')
+        return name, ('run', *runtime, '--cgroup', f'/{self.engine.group}/{name}', *options, BOX, name)
 
     def run(self, *command, options=(), **more):
         _, words = self.words('--rm', *options)

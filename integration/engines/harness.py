@@ -1,5 +1,7 @@
 """Drives one engine with tare and with its usual runtime, flow by flow, and compares what was observed.
 
+With `--shim PATH` the two are tare under that containerd shim and tare under containerd's own.
+
 A flow is a function of a client (the engine bound to one runtime). It does something, asserts what must be true
 whatever the runtime, and returns what is to be the same with both. A flow that the usual runtime fails on this
 machine (no CAP_SYS_RESOURCE, no device program, ...) cannot be held against tare: if tare passes, it passes; if
@@ -123,6 +125,7 @@ class Engine:
     """What each engine's script provides. `work` is a directory of this run alone."""
     name = ''
     usual = 'runc'
+    shims = False   # whether there is a shim of containerd to choose
     options = None  # what was typed
 
     @staticmethod
@@ -154,6 +157,22 @@ class Engine:
                                    env=env, start_new_session=True)
         self.processes.append(process)
         return process
+
+    @property
+    def shim(self):
+        """The containerd shim that is compared with containerd's own, if that is what is compared."""
+        return getattr(self.options, 'shim', None)
+
+    def shim_path(self, name='containerd-shim-tare-v2'):
+        """A PATH on which the given shim is found first, by this name, with tare beside it: as runc too, which is what
+        containerd's own shim looks for when it is the one that is given."""
+        directory = f'{self.work}/of-{name}'
+        if not os.path.isdir(directory):
+            os.mkdir(directory)
+            shutil.copy(self.shim, f'{directory}/{name}')
+            shutil.copy(self.options.tare, f'{directory}/tare')
+            os.symlink('tare', f'{directory}/runc')
+        return f'{directory}:{DEBIAN_PATH}'
 
     def log(self, lines):
         for name in sorted(os.listdir(self.work)):
@@ -193,10 +212,13 @@ def arguments(engine_class):
     parser.add_argument('--only', metavar='REGEX', help='only flows whose name matches')
     parser.add_argument('--verbose', action='store_true', help='show what was observed, and the logs at the end')
     parser.add_argument('--suite', metavar='NAME', help=in_suite.HELP)
+    if engine_class.shims:
+        parser.add_argument('--shim', metavar='PATH', help="tare under this containerd shim beside tare under containerd's own")
     engine_class.arguments(parser)
     options = parser.parse_args()
     options.tare = os.path.abspath(options.tare)
-    for path in (options.tare, options.usual):
+    options.shim = os.path.abspath(options.shim) if getattr(options, 'shim', None) else None
+    for path in (options.tare, options.usual, *([options.shim] if options.shim else [])):
         if not path or not os.access(path, os.X_OK):
             parser.error(f'no such program: {path}')
     return options
@@ -204,6 +226,8 @@ def arguments(engine_class):
 
 # The sandbox.
 
+# Where shims have their sockets whatever the daemon's own directories, and runc its state: nobody else's is seen.
+SHIMS = 'mkdir -p /run/containerd && mount -t tmpfs -o mode=711 containerd /run/containerd'
 CGROUP2 = 'umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup'
 
 
@@ -214,7 +238,8 @@ def sandbox(engine_class, options):
         return 1
     work = tempfile.mkdtemp(prefix=f'tare-{engine_class.name}-')
     os.chmod(work, 0o711)  # a user namespace's root must be able to reach what is in there
-    prepare = 'mount --make-rshared / && ip link set lo up && ' + (CGROUP2 if options.cgroup2 else 'true')
+    prepare = ' && '.join(['mount --make-rshared /', 'ip link set lo up', *([CGROUP2] if options.cgroup2 else []),
+                           *([SHIMS] if getattr(options, 'shim', None) else [])])
     # The shell is process 1 of the namespace: it takes in the orphans that an engine leaves.
     argv = ['unshare', '--mount', '--propagation', 'slave', '--net', '--pid', '--fork', '--kill-child',
             '--mount-proc', 'sh', '-c', prepare + ' || exit 1; "$@"; exit $?', 'sh', sys.executable] + sys.argv
@@ -269,15 +294,17 @@ def remove_tree(directory):
 def table(engine_class, flows, options, work):
     wanted = [flow for flow in flows.all
               if (options.all or flow.fast or options.only) and re.search(options.only or '', flow.name)]
-    runtimes = {'tare': options.tare, engine_class.usual: options.usual}
+    runtimes = {'shim': options.tare, 'go': options.tare} if getattr(options, 'shim', None) else {
+        'tare': options.tare, engine_class.usual: options.usual}
     engine = engine_class(work, runtimes)
     engine.options = options
+    sides = list(runtimes)
     counts, broken = {'ok': 0, 'FAIL': 0, 'SKIP': 0}, False
     try:
         engine.start()
-        print(f'{"":6}{engine.name + " flow":44}{"tare":>8}{engine.usual:>8}', flush=True)
+        print(f'{"":6}{engine.name + " flow":44}{sides[0]:>8}{sides[1]:>8}', flush=True)
         for flow in wanted:
-            verdict, note, seconds = judge(engine, flow, options.verbose)
+            verdict, note, seconds = judge(engine, flow, sides, options.verbose)
             counts[verdict] += 1
             times = ''.join(f'{each:7.2f}s' for each in seconds)
             print(f'{verdict:6}{flow.name:44}{times}{"  " + note if note else ""}', flush=True)
@@ -314,20 +341,21 @@ class Outcome:
         engine.clean(client)
 
 
-def judge(engine, flow, verbose):
-    """(verdict, note, the seconds with each runtime)"""
-    tare, usual = Outcome(engine, flow, 'tare'), Outcome(engine, flow, engine.usual)
-    seconds = (tare.seconds, usual.seconds)
+def judge(engine, flow, sides, verbose):
+    """(verdict, note, the seconds with each of the two)"""
+    ours, other = sides
+    mine, usual = Outcome(engine, flow, ours), Outcome(engine, flow, other)
+    seconds = (mine.seconds, usual.seconds)
     if verbose:
-        print(f'        tare: {tare.fault or tare.seen!r}\n        {engine.usual}: {usual.fault or usual.seen!r}')
-    if tare.skip or usual.skip:
-        return 'SKIP', tare.skip or usual.skip, seconds
-    if tare.fault and usual.fault and not flow.must:
-        return 'SKIP', f'neither can: tare: {tail(tare.fault, 160)}; {engine.usual}: {tail(usual.fault, 160)}', seconds
-    if tare.fault:
-        return 'FAIL', tare.fault, seconds
+        print(f'        {ours}: {mine.fault or mine.seen!r}\n        {other}: {usual.fault or usual.seen!r}')
+    if mine.skip or usual.skip:
+        return 'SKIP', mine.skip or usual.skip, seconds
+    if mine.fault and usual.fault and not flow.must:
+        return 'SKIP', f'neither can: {ours}: {tail(mine.fault, 160)}; {other}: {tail(usual.fault, 160)}', seconds
+    if mine.fault:
+        return 'FAIL', mine.fault, seconds
     if usual.fault:
-        return 'ok', f'({engine.usual} cannot: {usual.fault})', seconds
-    if tare.seen != usual.seen:
-        return 'FAIL', f'differs: tare {tare.seen!r}, {engine.usual} {usual.seen!r}', seconds
+        return 'ok', f'({other} cannot: {usual.fault})', seconds
+    if mine.seen != usual.seen:
+        return 'FAIL', f'differs: {ours} {mine.seen!r}, {other} {usual.seen!r}', seconds
     return 'ok', '', seconds

@@ -1,6 +1,7 @@
 """Docker, started by hand with directories of its own, and its command line with one runtime."""
 import json
 import os
+import re
 import shutil
 
 import image
@@ -17,7 +18,7 @@ LOOKS = ('inspect', 'logs', 'ps', 'version', 'events', 'network', 'rmi')
 
 
 class Docker(Engine):
-    name, usual = 'docker', 'runc'
+    name, usual, shims = 'docker', 'runc', True
 
     @staticmethod
     def arguments(parser):
@@ -30,7 +31,12 @@ class Docker(Engine):
         self.shared = self.work + '/shared'
         os.mkdir(self.shared)
         self.archive = image.archive(self.work, BOX)
-        self.main = Daemon(self, 'main', *(['--live-restore'] if getattr(self.options, 'restarts', False) else []))
+        options = ['--live-restore'] if getattr(self.options, 'restarts', False) else []
+        # A daemon has one containerd-shim-runc-v2 for all of its runtimes.
+        self.mains = {name: Daemon(self, 'main-' + name, name, *options) for name in (self.runtimes if self.shim else ('usual',))}
+
+    def main(self, runtime):
+        return self.mains.get(runtime) or self.mains['usual']
 
     def shared_file(self, name, text):
         """A file on the host that containers can be given."""
@@ -51,23 +57,33 @@ class Docker(Engine):
 class Daemon:
     """A dockerd with directories of its own, and the image in it."""
 
-    def __init__(self, engine, name, *options):
+    def __init__(self, engine, name, runtime, *options):
         self.engine, self.options, self.home = engine, options, f'{engine.work}/{name}'
+        self.env, self.named = self.of_shim() if engine.shim and runtime == 'shim' else (None, ())
         os.makedirs(self.home, exist_ok=True)
         os.chmod(self.home, 0o711)
         self.base = (engine.binary, '-H', f'unix://{self.home}/docker.sock')
         self.begin()
         call(*self.base, 'load', '-i', engine.archive, timeout=120).ok()
 
+    def of_shim(self):
+        """The environment and the options for the given shim: by its name from 24 on, before that in the place of the
+        only one that there is."""
+        if int(re.search(r'version (\d+)', call('dockerd', '--version').ok())[1]) < 24:
+            return dict(os.environ, PATH=self.engine.shim_path('containerd-shim-runc-v2')), ()
+        self.engine.shared_file('runtimes.json', json.dumps({'runtimes': {'shim': {'runtimeType': 'io.containerd.tare.v2'}}}))
+        return (dict(os.environ, PATH=self.engine.shim_path()),
+                ('--config-file', self.engine.shared + '/runtimes.json', '--add-runtime', f'go={self.engine.runtimes["go"]}'))
+
     def begin(self):
         """As a service manager does it: once more, where dockerd took a containerd that was just dying for a living one."""
-        runtimes = [word for name, path in self.engine.runtimes.items() if name != 'runc'
-                    for word in ('--add-runtime', f'{name}={path}')]
+        runtimes = self.named or [word for name, path in self.engine.runtimes.items() if name != 'runc'
+                                  for word in ('--add-runtime', f'{name}={path}')]
         for chance in (1, 2, 3):
             self.process = self.engine.daemon(
                 'dockerd', '--host', f'unix://{self.home}/docker.sock', '--data-root', self.home + '/data',
                 '--exec-root', self.home + '/exec', '--pidfile', self.home + '/dockerd.pid',
-                '--cgroup-parent', '/' + self.engine.group, *runtimes, *self.options)
+                '--cgroup-parent', '/' + self.engine.group, *runtimes, *self.options, env=self.env)
             try:
                 within(60, self.answers, 'dockerd answers')
                 return
@@ -98,21 +114,21 @@ class Client:
 
     def __init__(self, engine, runtime):
         self.engine, self.runtime = engine, runtime
-        self.base = engine.main.base
+        self.base = engine.main(runtime).base
         self.daemons = []
 
     def own_daemon(self, *options):
         """A further dockerd, whose default is this runtime; from here on, the commands go there."""
-        daemon = Daemon(self.engine, f'{self.runtime}-{len(os.listdir(self.engine.work))}', '--bridge', 'none', '--default-runtime',
-                        self.runtime, *options)
+        daemon = Daemon(self.engine, f'{self.runtime}-{len(os.listdir(self.engine.work))}', self.runtime,
+                        '--bridge', 'none', '--default-runtime', self.runtime, *options)
         self.daemons.append(daemon)
         self.base = daemon.base
         return daemon
 
     def docker(self, *words, **more):
         if getattr(self.engine.options, 'restarts', False) and not self.daemons and words[0] not in LOOKS:
-            self.engine.main.kill()
-            self.engine.main.begin()
+            self.engine.main(self.runtime).kill()
+            self.engine.main(self.runtime).begin()
         return call(*self.base, *words, **more)
 
     def words(self, *options):
