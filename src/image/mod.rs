@@ -7,6 +7,8 @@
 //! The modules from the top down: what is above may name what is below, never the other way (`tests/layers`
 //! holds it).
 
+/// Runs containers: `tare-image run`, and what is done with such containers afterwards.
+pub(crate) mod run;
 /// Checks everything an image holds without unpacking it.
 pub(crate) mod verify;
 /// Tells what unpacking would do, and which file comes from which layer.

@@ -45,7 +45,7 @@ const ONLY: &[(&str, &[&str])] = &[
     // The child decides nothing: it walks a plan, and reports numbers instead of sentences.
     ("init", &["handshake", "plan", "inroot", "timeline", "sys", "kernel", "container_id", "errno_words"]),
     // The other program: nothing of containers.
-    ("image", &["spec", "inroot", "sys", "kernel", "log", "error"]),
+    ("image", &["spec", "inroot", "sys", "kernel", "log", "container_id", "error"]),
     // Bare errno: context is added one layer up.
     ("inroot", &["sys", "kernel"]),
     ("sys", &["kernel"]),

@@ -15,6 +15,7 @@ mod pull;
 mod remove;
 mod repack;
 mod rm;
+mod run;
 mod store;
 mod tag;
 mod unpack;
@@ -26,6 +27,7 @@ use clap::{Arg, ArgAction, Command};
 
 use crate::error::{Context, Result};
 use crate::image::bundle::{self, Bundle};
+use crate::image::run::runtime::NOT_RUN;
 use crate::image::userns::namespace::{self, MappedIds, Privilege};
 use crate::log;
 
@@ -49,7 +51,8 @@ pub fn main(argv: Vec<OsString>) -> i32 {
             if let Some(hint) = error.hint() {
                 log::plain(format_args!("hint: {hint}"));
             }
-            1
+            // What docker and podman return for a container that did not begin.
+            if matches.subcommand_name() == Some("run") { NOT_RUN } else { 1 }
         }
     }
 }
@@ -89,6 +92,7 @@ fn run_here(matches: &clap::ArgMatches) -> Result<i32> {
     match matches.subcommand() {
         // `mount` may return the exit code of COMMAND.
         Some(("mount", matches)) => return mount::run(matches),
+        Some(("run", matches)) => return run::run(matches),
         Some(("pull", matches)) => pull::run(matches),
         Some(("unpack", matches)) => unpack::run(matches),
         Some(("diff", matches)) => diff::run(matches),
@@ -125,6 +129,7 @@ pub(super) fn command() -> Command {
                 .help("log what is skipped, and why, on standard error"),
         )
         .subcommands([
+            run::command(),
             pull::command(),
             unpack::command(),
             diff::command(),

@@ -69,7 +69,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let image = arguments::image_of(matches, source.as_ref(), &reference, true)?;
     let store = arguments::store_of(matches)?;
     let imported = import_layers(&store, source.as_ref(), &image, &arguments::limits_of(matches), &progress)?;
-    store.record_image(&reference.absolute()?.to_string(), &image.descriptor, &imported)?;
+    store.record_image(&reference.absolute()?.to_string(), &image, &imported)?;
     print_digest(matches, image.descriptor.digest())
 }
 

@@ -46,7 +46,7 @@ pub(crate) use in_use::refuse_if_in_use;
 pub(crate) use look::look;
 pub(crate) use opened::Bundle;
 pub(crate) use overlay::{mount, umount};
-pub(crate) use removal::remove;
+pub(crate) use removal::{discard, remove};
 use staging::StagingDir;
 
 use crate::image::store::BUNDLE_INFO;

@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
@@ -17,8 +18,10 @@ use super::staging::{leads_to, lock, lock_ours, mark_in_the_making, rename_dir, 
 use super::traces::Traces;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
-use crate::image::filesystem::dir::proc_path;
-use crate::image::filesystem::remove;
+use crate::image::filesystem::dir::{open_dir, proc_path};
+use crate::image::filesystem::directory::Directory;
+use crate::image::filesystem::{overlay, remove};
+use crate::image::store::Store;
 use crate::inroot::c_string;
 
 /// Removes a bundle: unmounts it first, and removes its record from the store.
@@ -28,6 +31,23 @@ use crate::inroot::c_string;
 /// `Kind::State` if a container runs in the bundle, or something else is mounted there.
 pub(crate) fn remove(bundle: &Bundle) -> Result<()> {
     remove_opened(bundle).with_context(|| format!("remove {}", bundle.shown().display()))
+}
+
+/// Removes the bundle at `path`, complete or half made, and its record in the store. It is not looked whether
+/// somebody uses it: the caller owns the directory that it is in, and has ended what ran there.
+pub(crate) fn discard(store: &Store, path: &Path) -> Result<()> {
+    let removing = || format!("remove {}", path.display());
+    let parent = Directory::open(path.parent().unwrap_or(path))?;
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    for name in [name.to_vec(), [b".", name, b".partial"].concat()] {
+        let name = c_string(&name)?;
+        match open_dir(parent.as_fd(), &name) {
+            Err(Errno::ENOENT) => continue,
+            dir => overlay::detach(&proc_path(dir.with_context(removing)?.as_fd(), c"rootfs"))?,
+        }
+        remove::tree(parent.as_fd(), &name).with_context(removing)?;
+    }
+    store.forget_bundle(path)
 }
 
 fn remove_opened(bundle: &Bundle) -> Result<()> {

@@ -66,6 +66,12 @@ impl Directories {
         Ok(Self { root, layers, tmp, bundles, images })
     }
 
+    /// Opens the directory of containers, or makes it: stores of earlier versions have none.
+    pub(super) fn containers(&self) -> Result<Directory> {
+        let dir = self.root.make("containers", 0o700)?;
+        check_is_ours(&dir.stat()?, &self.root.path_of("containers")).map(|()| dir)
+    }
+
     /// Removes the records that killed processes were writing.
     pub(super) fn remove_abandoned_records(&self) -> Result<()> {
         self.bundles.remove_abandoned(names::is_partial_record)?;

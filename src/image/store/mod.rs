@@ -7,7 +7,8 @@
 //! STORE/layers/chain-sha256-HEX/fs  a layer that depends on those below it, named by its chain id
 //! STORE/tmp/ID/                     the locked session of a running process; `needed` lists its layers
 //! STORE/bundles/HEX                 which layers a bundle uses, by the bundle's path
-//! STORE/images/HEX                  which layers a pulled image uses, by its reference
+//! STORE/images/HEX                  which layers a pulled image uses, by its reference, and its documents
+//! STORE/containers/NAME/            a container of `tare-image run` (`image::run`)
 //! ```
 //!
 //! A layer is unpacked in a session's directory and renamed to its place when it is complete and on disk:
@@ -16,6 +17,7 @@
 mod complete;
 mod directories;
 mod import;
+mod known_image;
 pub(crate) mod listing;
 mod listed;
 mod names;
@@ -116,6 +118,11 @@ impl Store {
         let (dirs, path) =
             Directories::open_existing(path).with_context(|| format!("open store {}", path.display()))?;
         Ok(Self { path, dirs: Arc::new(dirs) })
+    }
+
+    /// The directory with what belongs to the containers of `tare-image run`; makes it if it is missing.
+    pub(crate) fn containers(&self) -> Result<Directory> {
+        self.dirs.containers()
     }
 
     pub(crate) fn path(&self) -> &Path {

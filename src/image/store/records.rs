@@ -11,13 +11,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::import::ImportedLayers;
+use super::known_image::{Documents, KnownImage};
 use super::listed::{ListedBundle, ListedImage, time_of};
 use super::session::ActiveSession;
 use super::{BUNDLE_INFO, MAX_RECORD, Store, names};
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::image::blob::digest;
-use crate::image::document::manifest;
+use crate::image::document::manifest::{self, Image};
 use crate::image::filesystem::directory::Directory;
 use crate::image::filesystem::overlay::{mounted_sources, source_of};
 use crate::image::source::registry::parse_name;
@@ -43,6 +44,9 @@ struct ImageRecord {
     layers: Vec<String>,
     /// The session of the process that pulls it.
     session: String,
+    /// What a container is made from without the source; None if it is too large for a record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    documents: Option<Documents>,
 }
 
 /// The name of a record: a digest of its subject.
@@ -94,14 +98,15 @@ impl Store {
     pub(crate) fn record_image(
         &self,
         reference: &str,
-        manifest: &Descriptor,
+        image: &Image,
         imported: &ImportedLayers,
     ) -> Result<()> {
         let record = ImageRecord {
             reference: reference.into(),
-            manifest: manifest.clone(),
+            manifest: image.descriptor.clone(),
             layers: imported.layers.clone(),
             session: imported.session.name(),
+            documents: Documents::of(image),
         };
         write_record(&self.dirs.images, &name_of(reference.as_bytes()), &record)
     }
@@ -134,6 +139,26 @@ impl Store {
         let _lock = self.dirs.lock()?;
         let (record, _) = self.find_image(reference)?;
         self.dirs.images.remove_file(record)
+    }
+
+    /// The pulled image of this reference, if all its layers are here and its documents were kept.
+    pub(crate) fn known_image(&self, reference: &str) -> Result<Option<KnownImage>> {
+        let record = match self.dirs.images.read_small(&name_of(reference.as_bytes()), MAX_RECORD)? {
+            Some(text) => manifest::parse_json(&text).with_context(|| format!("record of {reference}"))?,
+            None => match self.find_image(reference) {
+                Err(error) if error.kind() == Kind::NotFound => return Ok(None),
+                found => found?.1,
+            },
+        };
+        let ImageRecord { manifest, layers, documents: Some(documents), .. } = record else {
+            return Ok(None);
+        };
+        for layer in &layers {
+            if self.dirs.layers.stat_of(layer)?.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(KnownImage { manifest, documents }))
     }
 
     /// The image of this reference, and the name of its record. A registry's name may be spelled otherwise
