@@ -24,10 +24,10 @@ help: ## this list
 build: binaries ## the two release binaries in target/dist, their man pages, completions, notices and SBOM
 	integration/package/papers "$$DIST"
 
-binaries: ## the binaries alone, static: tare and tare-image (integration/target says for which C library)
+binaries: ## the binaries alone, static: tare, tare-image and the shim (integration/target says for which C library)
 	TARE_COMMIT=$${TARE_COMMIT:-$$(git describe --always --dirty)} $(CARGO) build --release --bins
 	install -d "$$DIST"
-	install -m 0755 $(BUILT)/tare $(BUILT)/tare-image "$$DIST"
+	install -m 0755 $(BUILT)/tare $(BUILT)/tare-image $(BUILT)/containerd-shim-tare-v2 "$$DIST"
 
 check: ## format, lints and the tests that need no root; fast
 	cargo fmt --check

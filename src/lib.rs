@@ -1,5 +1,5 @@
-//! The library of the two programs: `tare`, an OCI container runtime, and `tare-image`, which makes bundles
-//! from images.
+//! The library of the three programs: `tare`, an OCI container runtime; `tare-image`, which makes bundles from
+//! images; and containerd's shim for `tare`.
 //!
 //! The modules are layers, from the command line at the top to the kernel at the bottom. A layer imports only
 //! from those below it in this list; `tests/layers/` checks that. `docs/architecture.md` says what each may
@@ -7,6 +7,9 @@
 
 /// Reads the command line, prints results, chooses the exit code. Only this layer writes standard output.
 pub mod cli;
+/// containerd's shim, the process that stands beside the containers of a pod: starts the runtime, copies streams,
+/// answers containerd.
+pub(crate) mod shim;
 /// Does the work of each verb: create, start, run, exec, kill, delete and the rest, one file for each.
 pub(crate) mod lifecycle;
 /// The parent's half of starting a process: opens descriptors, clones, answers the child, explains its

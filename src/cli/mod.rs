@@ -16,6 +16,7 @@ mod go_flags;
 mod help;
 pub mod image;
 pub mod manual;
+pub mod shim;
 mod options;
 mod print;
 mod report;

@@ -139,6 +139,21 @@ pub fn is_inherited(number: i32) -> bool {
     flags >= 0 && flags & libc::FD_CLOEXEC == 0
 }
 
+/// Takes a descriptor that this process was started with, once; it is closed by execve(2) from now on.
+///
+/// # Errors
+/// EBADF if it is not there, or was taken already.
+pub fn take_inherited(number: i32) -> Result<OwnedFd> {
+    if !is_inherited(number) {
+        return Err(Errno::EBADF);
+    }
+    // SAFETY: changes a flag of a number.
+    super::check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) }.into())?;
+    // SAFETY: it is open and was not opened by us, because everything that we open has FD_CLOEXEC; the flag that was set
+    // above keeps it from being taken twice.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
 /// Reads a whole file that is small and has no size, as in /proc, /sys and the control groups. std first asks
 /// for size and position, and then reads 32 bytes at a time.
 pub fn read_small(file: impl AsFd) -> Result<Vec<u8>> {

@@ -127,6 +127,15 @@ pub fn wait(pid: i32, block: bool) -> Result<Option<(i32, i32)>> {
     }
 }
 
+/// Sends a signal to one process: kill(2). nix has no name for real-time signals.
+pub fn send(pid: i32, signal: i32) -> Result<()> {
+    if pid <= 0 {
+        return Err(nix::errno::Errno::ESRCH);
+    }
+    // SAFETY: two numbers; it is one process, not a group.
+    check(unsafe { libc::kill(pid, signal) }.into()).map(drop)
+}
+
 fn exit_status(status: libc::c_int) -> i32 {
     if libc::WIFSIGNALED(status) { 128 + libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) }
 }

@@ -16,6 +16,7 @@ use source::{Source, code, sources, statements};
 /// From the top down: what is above may name what is below.
 const ORDER: &[&str] = &[
     "cli",
+    "shim",
     "lifecycle",
     "launch",
     "init",
@@ -44,6 +45,8 @@ const ONLY: &[(&str, &[&str])] = &[
     ("spec", &["kernel", "error"]),
     // The child decides nothing: it walks a plan, and reports numbers instead of sentences.
     ("init", &["handshake", "plan", "inroot", "timeline", "sys", "kernel", "container_id", "errno_words"]),
+    // A program of its own, which starts the runtime as a process.
+    ("shim", &["cgroup", "sys", "kernel", "log", "error", "errno_words"]),
     // The other program: nothing of containers.
     ("image", &["spec", "inroot", "sys", "kernel", "log", "container_id", "error"]),
     // Bare errno: context is added one layer up.

@@ -70,7 +70,15 @@ impl<'a> Running<'a> {
         let [to_out, to_err] = options.output;
         let stdio =
             [input.theirs(), to_out.unwrap_or_else(|| out.as_fd()), to_err.unwrap_or_else(|| err.as_fd())];
-        let program = Program { path: &hook.path, args: &hook.args, env, dir: options.dir, stdio };
+        let program = Program {
+            path: &hook.path,
+            args: &hook.args,
+            env,
+            dir: options.dir,
+            stdio,
+            more: &[],
+            ends_with_us: false,
+        };
         let (pid, pidfd) = spawn(&program).map_err(|errno| refused(hook, env, errno))?;
         let process = Process { pid, pidfd, reaped: false };
         Ok(Self { process, input: Some(input), stdout, stderr, interrupted: 0 })

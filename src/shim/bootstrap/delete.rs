@@ -1,0 +1,57 @@
+//! `delete`: cleans up after a container whose shim is gone, and after every other one, where there is nothing to do.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+
+use super::address;
+use crate::error::{Context, Result};
+use crate::shim::command_line::CommandLine;
+use crate::shim::rootfs;
+use crate::shim::runtime::command::Runtime;
+use crate::shim::runtime::options::{self, Options};
+use crate::shim::wire::task::DeleteResponse;
+use crate::shim::wire::types::Timestamp;
+
+/// The status of a container that was killed with its shim.
+const KILLED: u32 = 128 + 9;
+
+/// Removes what is left of the container. It may come twice. Returns what is printed; `warn` gets what did not work.
+pub(crate) fn run(line: &CommandLine, warn: &mut dyn FnMut(String)) -> Result<Vec<u8>> {
+    let bundle = bundle(line)?;
+    let options = options::load(&bundle)?.unwrap_or_default();
+    if let Err(error) = remove_container(line, &bundle, options) {
+        warn(format!("removing the container: {error}"));
+    }
+    if let Err(error) = rootfs::unmount(&bundle.join("rootfs")) {
+        warn(format!("unmounting the root filesystem: {error}"));
+    }
+    if let Ok(address) = fs::read_to_string(bundle.join("address")) {
+        address::remove_if_dead(Path::new(address.trim_start_matches("unix://")));
+    }
+    let pid = fs::read_to_string(bundle.join("init.pid"))
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(0);
+    let answer = DeleteResponse { pid, exit_status: KILLED, exited_at: Some(Timestamp::now()) };
+    Ok(answer.encode_to_vec())
+}
+
+fn bundle(line: &CommandLine) -> Result<PathBuf> {
+    if !line.bundle.is_empty() {
+        return Ok(PathBuf::from(&line.bundle));
+    }
+    // containerd calls us in the bundle of this container, or of another one of the namespace.
+    let current = std::env::current_dir().context("looking for the working directory")?;
+    Ok(current.parent().map_or_else(|| current.clone(), |parent| parent.join(&line.id)))
+}
+
+/// A container that was removed in good order has no directory of state any more: then nothing is started.
+fn remove_container(line: &CommandLine, bundle: &Path, options: Options) -> Result<()> {
+    let runtime = Runtime::new(options, &line.namespace)?;
+    if !runtime.root().join(&line.id).exists() {
+        return Ok(());
+    }
+    runtime.delete_by_force(&line.id, bundle)
+}

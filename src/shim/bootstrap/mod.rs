@@ -1,0 +1,8 @@
+//! What containerd calls as a program: `start`, which answers with a socket's address, `delete`, which cleans up after
+//! a shim that is gone, and `-info`.
+
+mod address;
+pub(crate) mod delete;
+pub(crate) mod info;
+mod parameters;
+pub(crate) mod start;

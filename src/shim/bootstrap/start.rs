@@ -1,0 +1,175 @@
+//! `start`: makes the socket and the process that serves it, or finds the one that has it already.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::fs::{self, OpenOptions};
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+
+use super::address::{self, Claim};
+use super::parameters::{self, Parameters};
+use crate::error::{Context, Kind, Result};
+use crate::fail;
+use crate::shim::command_line::CommandLine;
+use crate::shim::runtime::options::Options;
+use crate::shim::wire::bootstrap::BootstrapResult;
+use crate::sys::spawn::{Program, spawn};
+
+/// Annotations that name the group of a container: all of a group share a shim. The order matters.
+const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
+
+/// The most that is read from standard input.
+const MOST: u64 = 10 << 20;
+
+/// Starts a shim for the bundle in the working directory, or finds the one of its group. Returns what is printed.
+pub(crate) fn run(line: &CommandLine, input: impl Read) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    input.take(MOST).read_to_end(&mut bytes).context("reading standard input")?;
+    let parameters = parameters::read(&bytes, line)?;
+    let group = group(Path::new("config.json"))?.unwrap_or_else(|| line.id.clone());
+    let socket =
+        address::socket_path(parameters.socket_dir.as_deref(), &line.address, &line.namespace, &group);
+    if let Claim::Ours(listener) = address::claim(&socket)? {
+        let started = serve(line, &parameters, &socket, listener.as_fd());
+        if started.is_err() {
+            let _ = fs::remove_file(&socket);
+        }
+        started?;
+    }
+    let address = format!("unix://{}", socket.display());
+    remember(&address)?;
+    Ok(answer(&parameters, address))
+}
+
+/// Every containerd understands a bare address. Newer ones ask by their own message, and are answered in it.
+fn answer(parameters: &Parameters, address: String) -> Vec<u8> {
+    if !parameters.new_protocol {
+        return address.into_bytes();
+    }
+    BootstrapResult { version: 3, address, protocol: "ttrpc".to_owned(), ..BootstrapResult::default() }
+        .encode_to_vec()
+}
+
+/// Reads the group from the annotations of a bundle.
+fn group(config: &Path) -> Result<Option<String>> {
+    #[derive(serde::Deserialize)]
+    struct Annotated {
+        #[serde(default)]
+        annotations: Option<BTreeMap<String, String>>,
+    }
+    let bytes = fs::read(config).with_context(|| format!("reading {}", config.display()))?;
+    let found: Annotated =
+        serde_json::from_slice(&bytes).map_err(|error| fail!(Kind::Spec, "{}: {error}", config.display()))?;
+    let annotations = found.annotations.unwrap_or_default();
+    Ok(GROUPS.iter().find_map(|name| annotations.get(*name).filter(|group| !group.is_empty()).cloned()))
+}
+
+/// Starts the process that serves, with the socket as descriptor 3.
+fn serve(
+    line: &CommandLine,
+    parameters: &Parameters,
+    socket: &Path,
+    listener: std::os::fd::BorrowedFd<'_>,
+) -> Result<()> {
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null").context("opening /dev/null")?;
+    let own = std::env::current_exe().context("looking for the shim's own file")?;
+    let path = CString::new(own.into_os_string().into_vec())
+        .map_err(|_| fail!(Kind::Usage, "a path holds a NUL"))?;
+    let (args, env) = (serve_arguments(&path, line, socket)?, serve_environment(parameters)?);
+    lower_oom_score();
+    let stdio = [null.as_fd(), null.as_fd(), null.as_fd()];
+    let (pid, pidfd) = spawn(&Program {
+        path: &path,
+        args: &args,
+        env: &env,
+        dir: None,
+        stdio,
+        more: &[listener],
+        ends_with_us: false,
+    })
+    .with_context(|| format!("starting {}", path.to_string_lossy()))?;
+    let joined = join_cgroup(&parameters.options, pid);
+    if joined.is_err() {
+        let _ = crate::sys::process::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+    }
+    joined
+}
+
+fn serve_arguments(program: &CString, line: &CommandLine, socket: &Path) -> Result<Vec<CString>> {
+    let socket = socket.to_string_lossy();
+    let mut words =
+        vec!["-namespace", &line.namespace, "-id", &line.id, "-address", &line.address, "-socket", &socket];
+    if !line.publish_binary.is_empty() {
+        words.extend(["-publish-binary", &line.publish_binary]);
+    }
+    if line.debug {
+        words.push("-debug");
+    }
+    let words = words
+        .into_iter()
+        .map(|word| CString::new(word).map_err(|_| fail!(Kind::Usage, "an argument holds a NUL")));
+    std::iter::once(Ok(program.clone())).chain(words).collect()
+}
+
+/// Ours, with the address for events as the newer message says it.
+fn serve_environment(parameters: &Parameters) -> Result<Vec<CString>> {
+    let told = !parameters.ttrpc_address.is_empty();
+    let mut env: Vec<_> = std::env::vars_os()
+        .filter(|(name, _)| !(told && name == "TTRPC_ADDRESS"))
+        .map(|(mut name, value)| {
+            name.push("=");
+            name.push(value);
+            name.into_vec()
+        })
+        .collect();
+    if told {
+        env.push(format!("TTRPC_ADDRESS={}", parameters.ttrpc_address).into_bytes());
+    }
+    env.into_iter()
+        .map(|word| CString::new(word).map_err(|_| fail!(Kind::Usage, "the environment holds a NUL")))
+        .collect()
+}
+
+/// The shim is to be killed for memory before containerd is, and what it starts gets its own score by the
+/// configuration: one above that of our parent, which is containerd. A failure changes nothing else.
+fn lower_oom_score() {
+    let parent = nix::unistd::getppid();
+    let score = fs::read_to_string(format!("/proc/{parent}/oom_score_adj")).ok();
+    if let Some(score) = score.and_then(|text| text.trim().parse::<i32>().ok()) {
+        let _ = fs::write("/proc/self/oom_score_adj", (score + 1).min(1000).to_string());
+    }
+}
+
+/// Moves the process to the cgroup of the option `ShimCgroup`: on v1 in every hierarchy that has it.
+fn join_cgroup(options: &Options, pid: i32) -> Result<()> {
+    if options.shim_cgroup.is_empty() {
+        return Ok(());
+    }
+    let name = options.shim_cgroup.trim_start_matches('/');
+    let unified = Path::new("/sys/fs/cgroup").join(name).join("cgroup.procs");
+    let found: Vec<PathBuf> = if unified.exists() { vec![unified] } else { hierarchies(name) };
+    if found.is_empty() {
+        return Err(fail!(Kind::NotFound, "the shim's cgroup {} does not exist", options.shim_cgroup));
+    }
+    for file in found {
+        fs::write(&file, pid.to_string())
+            .with_context(|| format!("{}: moving the shim there", file.display()))?;
+    }
+    Ok(())
+}
+
+fn hierarchies(name: &str) -> Vec<PathBuf> {
+    let mounted = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+    mounted.map(|entry| entry.path().join(name).join("cgroup.procs")).filter(|file| file.exists()).collect()
+}
+
+/// Writes the address where containerd 1.6 and 1.7 look for it when they start anew.
+fn remember(address: &str) -> Result<()> {
+    let temporary = ".address";
+    fs::write(temporary, address).context("writing the address into the bundle")?;
+    fs::rename(temporary, "address").context("writing the address into the bundle")
+}

@@ -1,0 +1,129 @@
+//! A connection with ttrpc on it: bytes come and go as far as the socket takes them; frames come out.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+
+use crate::shim::wire::frame::{self, Frame, Next};
+
+/// A client that takes no answers is hung up on when this many bytes wait for it.
+const MOST_WAITING: usize = 16 << 20;
+
+/// What the other side has sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    Frame(Frame),
+    /// A frame above the limit, whose data is passed over.
+    TooLong {
+        stream: u32,
+        length: usize,
+    },
+}
+
+pub(crate) struct Connection {
+    socket: UnixStream,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// Bytes of a frame above the limit that are still to come.
+    skip: usize,
+    broken: bool,
+}
+
+impl Connection {
+    /// Takes a connected socket.
+    pub(crate) fn new(socket: UnixStream) -> std::io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, input: Vec::new(), output: Vec::new(), skip: 0, broken: false })
+    }
+
+    pub(crate) fn socket(&self) -> &UnixStream {
+        &self.socket
+    }
+
+    /// Whether the other side is gone, or has to go.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Whether everything that was to be sent has been taken by the kernel.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.output.is_empty()
+    }
+
+    /// Reads all that has come, and returns what is whole.
+    pub(crate) fn receive(&mut self) -> Vec<Received> {
+        let mut received = Vec::new();
+        let mut piece = [0; 4096];
+        loop {
+            match self.socket.read(&mut piece) {
+                Ok(0) => {
+                    self.broken = true;
+                    break;
+                }
+                Ok(count) => {
+                    self.take(&piece[..count]);
+                    self.frames(&mut received);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.broken = true;
+                    break;
+                }
+            }
+        }
+        if self.input.is_empty() {
+            self.input = Vec::new();
+        }
+        received
+    }
+
+    fn take(&mut self, piece: &[u8]) {
+        let skipped = self.skip.min(piece.len());
+        self.skip -= skipped;
+        self.input.extend_from_slice(&piece[skipped..]);
+    }
+
+    fn frames(&mut self, received: &mut Vec<Received>) {
+        loop {
+            match frame::take(&mut self.input) {
+                Next::Incomplete => return,
+                Next::Frame(frame) => received.push(Received::Frame(frame)),
+                Next::TooLong { stream, length } => {
+                    received.push(Received::TooLong { stream, length });
+                    let here = length.min(self.input.len());
+                    self.input.drain(..here);
+                    self.skip = length - here;
+                }
+            }
+        }
+    }
+
+    /// Sends a frame, as far as the socket takes it now.
+    pub(crate) fn send(&mut self, stream: u32, kind: u8, data: &[u8]) {
+        frame::write(&mut self.output, stream, kind, data);
+        self.flush();
+        if self.output.len() > MOST_WAITING {
+            self.broken = true;
+        }
+    }
+
+    /// Goes on sending.
+    pub(crate) fn flush(&mut self) {
+        let mut sent = 0;
+        while sent < self.output.len() {
+            match self.socket.write(&self.output[sent..]) {
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.broken = true;
+                    break;
+                }
+            }
+        }
+        self.output.drain(..sent);
+        if self.output.is_empty() {
+            self.output = Vec::new();
+        }
+    }
+}

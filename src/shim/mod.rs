@@ -1,0 +1,15 @@
+//! containerd's shim: one process beside the containers of a pod. One thread, one epoll loop; nothing in it waits.
+//!
+//! `bootstrap` is what containerd calls as a program (`start`, `delete`, `-info`); `serve` is the process that stays.
+
+pub(crate) mod bootstrap;
+pub(crate) mod command_line;
+mod connection;
+mod events;
+mod process;
+mod publisher;
+mod rootfs;
+mod runtime;
+pub(crate) mod serve;
+mod streams;
+pub(crate) mod wire;

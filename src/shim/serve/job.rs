@@ -1,0 +1,87 @@
+//! A command of the runtime that runs: what it is for, and how it ended.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::shim::process::Reply;
+use crate::shim::runtime::log_file;
+use crate::shim::streams::open::Opened;
+use crate::shim::wire::rpc::Failure;
+
+/// What a command of the runtime is for.
+pub(super) enum Work {
+    Create(Opening),
+    Restore(Opening),
+    Start,
+    Exec(String, Opening),
+    Delete,
+    Pause,
+    Resume,
+    Update,
+    Checkpoint(String),
+    /// Kills with a signal that the shim cannot send itself.
+    Kill,
+    /// Kills what is left when the first process has ended.
+    KillRest,
+    /// Takes away what a command has left that was too slow. Then this is told.
+    Clear(Failure),
+}
+
+/// The streams of a process that is being made.
+pub(super) struct Opening {
+    pub(super) opened: Opened,
+    /// Where the runtime sends the terminal.
+    pub(super) console: Option<(UnixListener, PathBuf)>,
+    pub(super) pid_file: PathBuf,
+}
+
+pub(super) struct Job {
+    pub(super) work: Work,
+    pub(super) container: String,
+    pub(super) reply: Option<Reply>,
+    /// Files that are only for this command.
+    pub(super) files: Vec<PathBuf>,
+    pub(super) log: PathBuf,
+    pub(super) log_start: u64,
+    /// What the command prints, where that is not the container's.
+    pub(super) output: Option<OwnedFd>,
+    pub(super) deadline: Instant,
+    pub(super) overdue: bool,
+}
+
+/// How a command ended: what containerd is told of one that failed.
+pub(super) type Ended = Result<(), String>;
+
+/// The process's own streams: what the runtime starts inherits them.
+pub(super) fn own_streams(work: &Work) -> Option<[BorrowedFd<'_>; 3]> {
+    let (Work::Create(opening) | Work::Restore(opening) | Work::Exec(_, opening)) = work else { return None };
+    opening
+        .opened
+        .ends
+        .as_ref()
+        .map(|[stdin, stdout, stderr]| [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()])
+}
+
+impl Job {
+    /// What is told: the last error of the log, otherwise what was printed, otherwise the status.
+    pub(super) fn ended(&mut self, status: i32) -> Ended {
+        let printed = self.output.take().map(|output| {
+            let mut text = Vec::new();
+            let _ = File::from(output).take(64 << 10).read_to_end(&mut text);
+            String::from_utf8_lossy(&text).trim().to_owned()
+        });
+        if status == 0 {
+            return Ok(());
+        }
+        let said =
+            log_file::last_error(&self.log, self.log_start).or(printed.filter(|text| !text.is_empty()));
+        Err(said.unwrap_or_else(|| match status {
+            128.. => format!("the runtime was killed by signal {}", status - 128),
+            _ => format!("the runtime has ended with status {status}, and has said nothing"),
+        }))
+    }
+}

@@ -1,0 +1,151 @@
+//! Commands of the runtime: started without waiting, and told to the file that has asked when they end.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::OFlag;
+
+use super::job::{Ended, Job, Work, own_streams};
+use super::shim::Shim;
+use crate::error::Context;
+use crate::shim::process::Reply;
+use crate::shim::runtime::command::{Call, null};
+use crate::shim::runtime::log_file;
+use crate::shim::wire::rpc::{Code, Failure};
+
+/// How long a command may take. Hooks that set up a network or a device are the slowest of what is right.
+const LONGEST: Duration = Duration::from_secs(300);
+
+impl Shim {
+    /// Starts a command of the runtime for a container.
+    pub(super) fn start_job(
+        &mut self,
+        container: &str,
+        work: Work,
+        reply: Option<Reply>,
+        call: &Call,
+        files: Vec<PathBuf>,
+    ) -> Result<(), Failure> {
+        let found = self.container(container)?;
+        let log_start = log_file::length(&call.log);
+        let null = null()?;
+        let (output, writer) =
+            nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).context("making a pipe")?;
+        let (stdio, output) = match own_streams(&work) {
+            Some(stdio) => (stdio, None),
+            None => ([null.as_fd(), writer.as_fd(), writer.as_fd()], Some(&output)),
+        };
+        let pid = found.runtime.start(call, &found.bundle, stdio)?;
+        let output = output.map(OwnedFd::try_clone).transpose().context("keeping a pipe")?;
+        let job = Job {
+            work,
+            container: container.to_owned(),
+            reply,
+            files,
+            log: call.log.clone(),
+            log_start,
+            output,
+            deadline: Instant::now() + LONGEST,
+            overdue: false,
+        };
+        self.jobs.insert(pid, job);
+        Ok(())
+    }
+
+    /// Hands the end of a command to whoever has asked for it.
+    pub(super) fn job_ended(&mut self, mut job: Job, status: i32) {
+        let ended = job.ended(status);
+        let files = std::mem::take(&mut job.files);
+        self.hand_on(job, ended);
+        for file in files {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+
+    fn hand_on(&mut self, mut job: Job, ended: Ended) {
+        let id = std::mem::take(&mut job.container);
+        let reply = job.reply;
+        if job.overdue {
+            return self.clear(&id, job.work, reply);
+        }
+        match job.work {
+            Work::Create(opening) => self.create_ended(&id, opening, reply, ended),
+            Work::Restore(opening) => self.restore_ended(&id, opening, reply, ended),
+            Work::Start => self.start_ended(&id, reply, ended),
+            Work::Exec(exec, opening) => self.exec_ended(&id, &exec, opening, reply, ended),
+            Work::Delete => self.delete_ended(&id, reply, ended),
+            Work::Pause => self.pause_ended(&id, reply, ended),
+            Work::Resume => self.resume_ended(&id, reply, ended),
+            Work::Update => self.update_ended(&id, reply, ended),
+            Work::Checkpoint(path) => self.checkpoint_ended(&id, path, reply, ended),
+            Work::Kill => self.kill_ended(reply, ended),
+            Work::KillRest => self.settle(&id),
+            Work::Clear(failure) => self.cleared(&id, reply, failure),
+        }
+    }
+
+    pub(super) fn jobs_deadline(&self) -> Option<Instant> {
+        self.jobs.values().filter(|job| !job.overdue).map(|job| job.deadline).min()
+    }
+
+    /// Kills commands that have taken too long, with their children. Their end comes as a signal like every other.
+    pub(super) fn jobs_overdue(&mut self, now: Instant) {
+        for (&pid, job) in self.jobs.iter_mut().filter(|(_, job)| job.deadline <= now && !job.overdue) {
+            job.overdue = true;
+            let _ =
+                nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+
+    /// Whether a command runs that will tell the pid of a process.
+    pub(super) fn makes_processes(&self) -> bool {
+        self.jobs.values().any(|job| matches!(job.work, Work::Create(_) | Work::Restore(_) | Work::Exec(..)))
+    }
+
+    /// After a command that was killed: the container is in no known state, so it is removed where it is being made.
+    fn clear(&mut self, id: &str, work: Work, reply: Option<Reply>) {
+        let text = format!("the runtime has not ended within {} seconds, and was killed", LONGEST.as_secs());
+        let failure = Failure::new(Code::DeadlineExceeded, text.clone());
+        match work {
+            Work::Create(_) => {
+                let started =
+                    self.container(id).map(|found| (found.runtime.clone(), found.bundle.join("log.json")));
+                let call =
+                    started.and_then(|(runtime, log)| Ok(runtime.call(&log, ["delete", "--force", id])?));
+                let started = call.and_then(|call| {
+                    self.start_job(id, Work::Clear(failure.clone()), reply, &call, Vec::new())
+                });
+                if started.is_err() {
+                    self.cleared(id, reply, failure);
+                }
+            }
+            Work::Exec(exec, opening) => self.exec_ended(id, &exec, opening, reply, Err(text)),
+            Work::Clear(failure) => self.cleared(id, reply, failure),
+            Work::KillRest => self.settle(id),
+            Work::Start => self.start_ended(id, reply, Err(text)),
+            Work::Restore(opening) => self.restore_ended(id, opening, reply, Err(text)),
+            _ => {
+                if let Some(reply) = reply {
+                    self.answer(reply, Err(failure));
+                }
+                self.release(id);
+            }
+        }
+    }
+
+    fn cleared(&mut self, id: &str, reply: Option<Reply>, failure: Failure) {
+        self.forget_created(id);
+        if let Some(reply) = reply {
+            self.answer(reply, Err(failure));
+        }
+    }
+
+    /// Answers with an empty message, or with what the runtime has said.
+    pub(super) fn answer_ended(&mut self, reply: Option<Reply>, what: &str, ended: Ended) {
+        let Some(reply) = reply else { return };
+        let result =
+            ended.map(|()| Vec::new()).map_err(|said| Failure::new(Code::Unknown, format!("{what}: {said}")));
+        self.answer(reply, result);
+    }
+}

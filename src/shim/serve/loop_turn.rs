@@ -1,0 +1,175 @@
+//! The loop: waits, and hands each event on.
+
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::poller::{Poller, Token};
+use super::shim::Shim;
+use crate::error::{Context, Kind, Result};
+use crate::fail;
+use crate::shim::command_line::CommandLine;
+use crate::shim::connection::{Connection, Received};
+use crate::shim::process::Reply;
+use crate::shim::publisher::Publisher;
+use crate::shim::wire::rpc::{Code, Failure};
+use crate::sys::signal::{Signals, keep_exit_statuses};
+
+/// How long a shim stays that has no container and no caller. containerd was killed between two steps then.
+const ALONE: Duration = Duration::from_secs(30);
+/// How long the last events may take after containerd has asked for the end.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Serves at descriptor 3 until containerd asks for the end.
+pub(crate) fn run(line: CommandLine) -> Result<()> {
+    open_log();
+    let listener = listener()?;
+    nix::sys::prctl::set_child_subreaper(true).context("becoming a subreaper")?;
+    keep_exit_statuses().context("setting signals")?;
+    let mut signals = Signals::divert().context("diverting signals")?;
+    let poller = Poller::new().context("making the epoll")?;
+    poller.watch_input(&listener, Token::Listener).context("watching the socket")?;
+    poller.watch_input(&signals, Token::Signals).context("watching signals")?;
+    let address = std::env::var("TTRPC_ADDRESS").unwrap_or_default();
+    let mut shim = Shim::new(line.namespace, PathBuf::from(line.socket), poller, Publisher::new(address));
+    while !shim.is_over() {
+        let timeout = shim.timeout();
+        for token in shim.poller.wait(timeout).context("waiting for events")? {
+            match token {
+                Token::Listener => shim.accept(&listener),
+                Token::Signals => shim.signals(&mut signals),
+                other => shim.event(other),
+            }
+        }
+        shim.run_eager();
+        shim.check_deadlines(Instant::now());
+    }
+    let _ = std::fs::remove_file(&shim.socket);
+    Ok(())
+}
+
+/// containerd reads the fifo `log` in the bundle, and writes what comes to its own log. Without a reader nothing is told.
+fn open_log() {
+    use std::os::unix::fs::OpenOptionsExt;
+    let fifo = std::fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open("log");
+    if let Ok(fifo) = fifo {
+        let _ = nix::unistd::dup2_stderr(&fifo);
+    }
+}
+
+fn listener() -> Result<UnixListener> {
+    let inherited = crate::sys::file::take_inherited(3).map_err(|_| {
+        fail!(Kind::Usage, "descriptor 3 is no socket: containerd calls this program with `start`")
+    })?;
+    let listener = UnixListener::from(inherited);
+    listener.set_nonblocking(true).context("setting up the socket")?;
+    Ok(listener)
+}
+
+impl Shim {
+    fn is_over(&self) -> bool {
+        let flushed =
+            self.connections.values().all(|connection| connection.is_flushed() || connection.is_broken());
+        self.ending.is_some_and(|until| (self.publisher.is_idle() && flushed) || until <= Instant::now())
+    }
+
+    /// Milliseconds until something is due.
+    fn timeout(&self) -> Option<u64> {
+        if !self.eager.is_empty() {
+            return Some(0);
+        }
+        let alone = self.alone_since.map(|since| since + ALONE);
+        let due =
+            [alone, self.ending, self.publisher.deadline(), self.jobs_deadline(), self.exits_deadline()];
+        let next = due.into_iter().flatten().min()?;
+        // One more than it takes: rounded down it would be a turn for nothing.
+        Some(next.saturating_duration_since(Instant::now()).as_millis() as u64 + 1)
+    }
+
+    fn check_deadlines(&mut self, now: Instant) {
+        self.drop_broken(now);
+        if self.publisher.deadline().is_some_and(|at| at <= now) {
+            self.publish_turn();
+        }
+        if self.jobs_deadline().is_some_and(|at| at <= now) {
+            self.jobs_overdue(now);
+        }
+        if self.exits_deadline().is_some_and(|at| at <= now) {
+            self.settle_all();
+        }
+        if self.alone_since.is_some_and(|since| since + ALONE <= now) {
+            self.end();
+        }
+    }
+
+    /// Ends when the last events and answers are gone.
+    pub(super) fn end(&mut self) {
+        self.ending.get_or_insert_with(|| Instant::now() + FAREWELL);
+    }
+
+    fn accept(&mut self, listener: &UnixListener) {
+        while let Ok((socket, _)) = listener.accept() {
+            let Ok(connection) = Connection::new(socket) else { continue };
+            let number = self.number();
+            if self.poller.watch(connection.socket(), Token::Connection(number)).is_ok() {
+                self.connections.insert(number, connection);
+                self.alone_since = None;
+            }
+        }
+    }
+
+    fn signals(&mut self, signals: &mut Signals) {
+        while let Ok(Some(signal)) = signals.read() {
+            match signal {
+                libc::SIGCHLD => self.reap(),
+                libc::SIGTERM | libc::SIGINT => self.end(),
+                _ => {}
+            }
+        }
+    }
+
+    fn event(&mut self, token: Token) {
+        match token {
+            Token::Publisher => self.publish_turn(),
+            Token::Connection(number) => self.receive(number),
+            Token::Copy(number) => self.copy_turn(number),
+            Token::Listener | Token::Signals | Token::Ready(_) | Token::Memory(_) => {}
+        }
+    }
+
+    fn receive(&mut self, number: u32) {
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        connection.flush();
+        for received in connection.receive() {
+            match received {
+                Received::Frame(frame) => self.dispatch(number, frame),
+                Received::TooLong { stream, length } => {
+                    let text = format!("message length {length} exceed maximum message size of 4194304");
+                    let reply = Reply { connection: number, stream };
+                    self.answer(reply, Err(Failure::new(Code::ResourceExhausted, text)));
+                }
+            }
+        }
+    }
+
+    /// Forgets connections that are gone, and who waited there. Without any, and without a container, time runs.
+    fn drop_broken(&mut self, now: Instant) {
+        let before = self.connections.len();
+        self.connections.retain(|_, connection| !connection.is_broken());
+        if before != self.connections.len() {
+            self.forget_waiters();
+        }
+        let alone = self.connections.is_empty() && self.containers.is_empty();
+        self.alone_since = if alone { Some(self.alone_since.unwrap_or(now)) } else { None };
+    }
+
+    fn forget_waiters(&mut self) {
+        let connections = &self.connections;
+        for container in self.containers.values_mut() {
+            let added = container.added.values_mut();
+            for process in added.chain(std::iter::once(&mut container.first)) {
+                process.waiters.retain(|waiter| connections.contains_key(&waiter.connection));
+            }
+        }
+    }
+}
