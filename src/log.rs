@@ -165,6 +165,11 @@ fn stderr(mut lines: String) {
     let _ = std::io::stderr().write_all(lines.as_bytes());
 }
 
+/// Writes to stderr what a container has written to its own, unchanged.
+pub(crate) fn passed_on(bytes: &[u8]) -> std::io::Result<()> {
+    std::io::stderr().write_all(bytes)
+}
+
 /// Whether stderr is a terminal.
 pub(crate) fn is_terminal() -> bool {
     std::io::IsTerminal::is_terminal(&std::io::stderr())

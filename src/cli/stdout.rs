@@ -19,6 +19,11 @@ pub(super) fn document(bytes: &[u8]) -> Result<()> {
     }
 }
 
+/// Writes what a container has written, unchanged.
+pub(super) fn bytes(bytes: &[u8]) -> Result<()> {
+    write_all(bytes)
+}
+
 /// Whether a person looks on.
 pub(super) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()

@@ -7,10 +7,12 @@ mod inspect;
 mod list;
 mod login;
 mod logout;
+mod logs;
 mod mount;
 mod progress;
 mod prompt;
 mod prune;
+mod ps;
 mod pull;
 mod remove;
 mod repack;
@@ -93,6 +95,8 @@ fn run_here(matches: &clap::ArgMatches) -> Result<i32> {
         // `mount` may return the exit code of COMMAND.
         Some(("mount", matches)) => return mount::run(matches),
         Some(("run", matches)) => return run::run(matches),
+        Some(("ps", matches)) => ps::run(matches),
+        Some(("logs", matches)) => logs::run(matches),
         Some(("pull", matches)) => pull::run(matches),
         Some(("unpack", matches)) => unpack::run(matches),
         Some(("diff", matches)) => diff::run(matches),
@@ -130,6 +134,8 @@ pub(super) fn command() -> Command {
         )
         .subcommands([
             run::command(),
+            ps::command(),
+            logs::command(),
             pull::command(),
             unpack::command(),
             diff::command(),

@@ -92,9 +92,13 @@ fn short(name: &str) -> String {
     }
 }
 
-/// How long ago a time was, in its largest unit.
 fn age(time: &Value) -> String {
-    let time = time.as_str().and_then(|text| humantime::parse_rfc3339(text).ok()).unwrap_or(UNIX_EPOCH);
+    age_of(time.as_str().unwrap_or_default())
+}
+
+/// How long ago a time was, in its largest unit.
+pub(super) fn age_of(time: &str) -> String {
+    let time = humantime::parse_rfc3339(time).unwrap_or(UNIX_EPOCH);
     let seconds = SystemTime::now().duration_since(time).unwrap_or_default().as_secs();
     let whole = humantime::format_duration(std::time::Duration::from_secs(seconds)).to_string();
     format!("{} ago", whole.split(' ').next().unwrap_or_default())

@@ -54,7 +54,7 @@ pub(super) fn present<T>(found: Result<T>) -> Result<Option<T>> {
     }
 }
 
-pub(super) fn read_at_most(file: File, path: &Path, most: u64) -> Result<Vec<u8>> {
+pub(crate) fn read_at_most(file: File, path: &Path, most: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes).with_context(|| format!("read {}", path.display()))?;
     match bytes.len() as u64 > most {

@@ -17,6 +17,11 @@ impl<T: AsFd> Lock<T> {
         set(&file, FlockArg::LockExclusive).map(|()| Self(file))
     }
 
+    /// Finds out whether another process has the lock (EWOULDBLOCK). Those who only ask do not see each other.
+    pub(crate) fn try_now_shared(file: T) -> nix::Result<()> {
+        set(&file, FlockArg::LockSharedNonblock).map(|()| drop(Self(file)))
+    }
+
     /// Locks the file at once.
     ///
     /// # Errors

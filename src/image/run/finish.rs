@@ -2,9 +2,11 @@
 //! The same is done for containers whose process was killed, by the next command.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
-use super::now;
-use super::record::{self, Exit, Owned, Record};
+use super::network;
+use super::record::{self, Exit, Owned, Record, now};
+use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::image::bundle::{self, Bundle};
@@ -13,19 +15,31 @@ use crate::image::store::Store;
 use crate::inroot::c_string;
 use crate::log;
 
-/// Ends what is left of the container and, unless it is to be removed, records its exit code.
-pub(super) fn finish(owned: Owned, record: &mut Record, code: Option<i32>) -> Result<()> {
-    record.runtime.delete(&owned.target())?;
+/// Ends what is left of the container, and removes it or records its exit code.
+pub(super) fn finish(owned: &Owned, record: &mut Record, code: Option<i32>) -> Result<()> {
     if record.remove {
-        return discard(owned);
+        return discard(owned, Some(record));
     }
+    end(owned, record)?;
     bundle::umount(&Bundle::open_to_change(&owned.bundle())?)?;
     record.exit = Some(Exit { code, finished: now() });
+    record.attachment = None;
     owned.write(record)
 }
 
-/// Removes a container that does not run.
-pub(super) fn discard(owned: Owned) -> Result<()> {
+/// Ends the container's process and its network.
+fn end(owned: &Owned, record: &Record) -> Result<()> {
+    record.runtime.delete(&owned.target())?;
+    match &record.attachment {
+        Some(attachment) => attachment.remove(&owned.dir, &owned.namespace()),
+        None => Ok(()),
+    }
+}
+
+/// Ends what is left of the container, and removes everything. Without a record it has not begun.
+pub(super) fn discard(owned: &Owned, record: Option<&Record>) -> Result<()> {
+    record.map_or(Ok(()), |record| end(owned, record))?;
+    network::let_go(&owned.dir)?;
     bundle::discard(&owned.store, &owned.bundle())?;
     let removed = remove::tree(owned.containers.as_fd(), &c_string(owned.name.as_bytes())?);
     removed.map_err(Error::from).with_context(|| format!("remove {}", owned.path_of("").display()))
@@ -43,27 +57,86 @@ pub(crate) fn recover(store: &Store) -> Result<()> {
 }
 
 fn recover_one(store: &Store, name: &str) -> Result<()> {
+    if record::read(store, name)?.is_some_and(|record| record.exit.is_some()) {
+        return Ok(());
+    }
     let Some(owned) = Owned::lock(store, name, false)? else { return Ok(()) };
     match owned.read()? {
         Some(record) if record.exit.is_some() => Ok(()),
         Some(mut record) => {
             log::debug(format_args!("container {name}: the process that ran it was killed"));
-            finish(owned, &mut record, None)
+            finish(&owned, &mut record, None)
         }
-        None => discard(owned),
+        None => discard(&owned, None),
     }
 }
 
-/// Removes a container.
+/// Fails if there is a container of this name.
+pub(crate) fn refuse_if_taken(store: &Store, id: &ContainerId) -> Result<()> {
+    if is_container(store, id.as_str())? { Err(record::taken(id)) } else { Ok(()) }
+}
+
+/// Whether there is a container of this name, running or ended.
+pub(crate) fn is_container(store: &Store, name: &str) -> Result<bool> {
+    Ok(record::names(store)?.iter().any(|known| known == name))
+}
+
+/// How often and how long a command is waited for that looks at an ended container.
+const MOMENTS: u32 = 10;
+const MOMENT: Duration = Duration::from_millis(20);
+
+/// Removes a container; with `force` it is ended first if it runs.
 ///
 /// # Errors
 ///
 /// `Kind::NotFound` if there is none, `Kind::State` if it runs.
-pub(crate) fn remove_container(store: &Store, name: &str) -> Result<()> {
-    recover_one(store, name)?;
-    match (Owned::lock(store, name, false)?, record::read(store, name)?) {
-        (Some(owned), _) => discard(owned),
-        (None, Some(_)) => Err(fail!(Kind::State, "container {name} runs")),
-        (None, None) => Err(fail!(Kind::NotFound, "there is no container {name}")),
+pub(crate) fn remove_container(store: &Store, name: &str, force: bool) -> Result<()> {
+    for _ in 0..MOMENTS {
+        if let Some(owned) = Owned::lock(store, name, false)? {
+            return discard_read(&owned, force);
+        }
+        match record::read(store, name)? {
+            None if !is_container(store, name)? => {
+                return Err(fail!(Kind::NotFound, "there is no container {name}"));
+            }
+            Some(record) if record.exit.is_none() => {
+                return if force { end_and_remove(store, name, &record) } else { Err(runs(name)) };
+            }
+            // It is being made, or another command looks at it.
+            _ => std::thread::sleep(MOMENT),
+        }
     }
+    Err(fail!(Kind::State, "container {name}: another command is at work on it"))
+}
+
+/// Removes a container that is not running; with `force` even one whose record is damaged.
+fn discard_read(owned: &Owned, force: bool) -> Result<()> {
+    let record = match owned.read() {
+        Err(error) if force => {
+            log::warn(format_args!(
+                "container {}: what its network has left is not known: {error}",
+                owned.name
+            ));
+            None
+        }
+        Err(error) => return Err(error.with_hint("--force removes it nonetheless")),
+        record => record?,
+    };
+    discard(owned, record.as_ref())
+}
+
+/// Ends a container that runs, and removes what its own process does not.
+fn end_and_remove(store: &Store, name: &str, record: &Record) -> Result<()> {
+    record.runtime.delete(&record::target(&store.containers()?.below(name)?, store, name))?;
+    match Owned::lock(store, name, true)? {
+        Some(owned) => discard_read(&owned, true),
+        // --rm: its own process was faster.
+        None => Ok(()),
+    }
+}
+
+fn runs(name: &str) -> Error {
+    fail!(Kind::State, "container {name} runs").with_hint(format!(
+        "`tare kill {name}` ends it; `tare-image remove --force {name}` ends and removes it"
+    ))
 }

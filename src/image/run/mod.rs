@@ -5,13 +5,21 @@
 //! (`record`), waits, and cleans up. If it is killed, the next command finds the directory unlocked and does
 //! the same (`finish`).
 
+mod background;
 mod config;
+pub(crate) mod environment;
+mod files;
 pub(crate) mod finish;
+pub(crate) mod listing;
+pub(crate) mod log_file;
+pub(crate) mod log_reader;
 pub(crate) mod network;
 mod options;
 pub(crate) mod record;
+pub(crate) mod resources;
 pub(crate) mod runtime;
 mod supervise;
+pub(crate) mod volumes;
 
 use std::process::Stdio;
 
@@ -26,89 +34,182 @@ use crate::image::store::Store;
 use crate::sys::signal::{Signals, keep_exit_statuses};
 use crate::{fail, log};
 
+use network::ports::Reserved;
+use network::{Attachment, Network};
 pub(crate) use options::RunOptions;
 use record::{Owned, Record, now};
 
-/// Runs a container of `image` in the foreground, and returns its exit code.
+/// The image that a container is made of.
+pub(crate) struct From<'a> {
+    pub(crate) source: &'a dyn ImageSource,
+    pub(crate) image: &'a Image,
+    /// The reference that it was found by.
+    pub(crate) reference: &'a str,
+}
+
+/// Runs a container, and returns its exit code. Calls `tell` when one in the background has begun.
 pub(crate) fn run(
     store: &Store,
-    source: &dyn ImageSource,
-    origin: &str,
-    image: &Image,
+    from: &From<'_>,
     options: &RunOptions,
     unpack: &UnpackOptions,
+    tell: &dyn Fn() -> Result<()>,
 ) -> Result<i32> {
     keep_exit_statuses().context("reset the action of SIGCHLD")?;
+    set_child_subreaper(true).context("become child subreaper")?;
     // From here on no signal ends this process halfway.
     let mut signals = Signals::divert().context("divert signals")?;
+    // Held until the end.
+    let (attachment, _reserved) = prepare_network(options)?;
     let owned = Owned::create(store, &options.id)?;
-    let code = prepare(&owned, source, origin, image, options, unpack)
-        .and_then(|record| start(&owned, &record, options, &mut signals).map(|code| (record, code)));
-    match code {
-        Ok((mut record, code)) => finish::finish(owned, &mut record, Some(code)).map(|()| code),
-        Err(error) => {
-            finish::discard(owned).unwrap_or_else(|error| log::warn(format_args!("{error}")));
-            Err(error)
+    let mut record = None;
+    let ended = run_owned(&owned, from, options, unpack, attachment, &mut record, &mut signals, tell);
+    match (ended, &mut record) {
+        (Ok(End::Exit(code)), Some(record)) => finish::finish(&owned, record, Some(code)).map(|()| code),
+        (ended, record) => {
+            let discarded = finish::discard(&owned, record.as_ref());
+            discarded.unwrap_or_else(|error| log::warn(format_args!("{error}")));
+            ended.map(|end| match end {
+                End::Exit(code) | End::Refused(code) => code,
+            })
         }
     }
 }
 
-/// Makes the bundle and the record.
-fn prepare(
+/// How a container has ended.
+enum End {
+    /// With this exit code.
+    Exit(i32),
+    /// It has not begun; the exit code says why.
+    Refused(i32),
+}
+
+/// Makes the container, starts it and waits for its end. `record` is its record as soon as there is one.
+fn run_owned(
     owned: &Owned,
-    source: &dyn ImageSource,
-    origin: &str,
-    image: &Image,
+    from: &From<'_>,
     options: &RunOptions,
     unpack: &UnpackOptions,
-) -> Result<Record> {
-    bundle::unpack(source, origin, image, &owned.bundle(), unpack)?;
-    let config = configure(owned, options)?;
+    attachment: Option<Attachment>,
+    record: &mut Option<Record>,
+    signals: &mut Signals,
+    tell: &dyn Fn() -> Result<()>,
+) -> Result<End> {
+    bundle::unpack(from.source, from.reference, from.image, &owned.bundle(), unpack)?;
+    let mut config = read_config(owned)?;
+    let record = record.insert(new_record(from.reference, options, attachment, &config));
+    // Before anything is made outside of the directory.
+    owned.write(record)?;
+    let mut addresses = Vec::new();
+    if let Some(attachment) = &mut record.attachment {
+        attachment.add(&owned.dir, &owned.namespace()).context("connect the container")?;
+        addresses = attachment.addresses();
+        owned.write(record)?;
+    }
+    let namespace = record.attachment.as_ref().map(|_| owned.namespace());
+    files::write(&owned.dir, &options.network, &config::hostname(options), &addresses)?;
+    config::apply(options, &owned.path_of(""), namespace.as_deref(), &mut config);
+    write_config(owned, &config)?;
+    match (options.detach, options.tty) {
+        (true, _) => run_in_background(owned, record, options, signals, tell),
+        (false, true) => run_at_terminal(owned, record, signals),
+        (false, false) => run_in_foreground(owned, record, options, signals),
+    }
+}
+
+/// Finds what `--network` names, and reserves the ports, as long as the second value lives.
+fn prepare_network(options: &RunOptions) -> Result<(Option<Attachment>, Reserved)> {
+    match &options.network {
+        Network::Plugins(name) => {
+            // Containers of other stores may have the same name.
+            let container = format!("{}-{:08x}", options.id, random());
+            let (attachment, reserved) = Attachment::prepare(name, container, &options.ports)?;
+            Ok((Some(attachment), reserved))
+        }
+        _ => Ok((None, Reserved::default())),
+    }
+}
+
+/// A number that no other container has.
+fn random() -> u32 {
+    use std::hash::{BuildHasher, Hasher};
+    // The standard library's hashers have random keys.
+    std::collections::hash_map::RandomState::new().build_hasher().finish() as u32
+}
+
+fn new_record(
+    reference: &str,
+    options: &RunOptions,
+    attachment: Option<Attachment>,
+    config: &Value,
+) -> Record {
     let words = config["process"]["args"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let record = Record {
+    Record {
         id: options.id.clone(),
-        image: origin.into(),
+        image: reference.into(),
         command: words.map(str::to_owned).collect(),
         created: now(),
         runtime: options.runtime.clone(),
         remove: options.remove,
-        detached: false,
-        network: options.network.clone(),
+        detached: options.detach,
+        attachment,
         exit: None,
-    };
-    owned.write(&record).map(|()| record)
-}
-
-/// Changes the bundle's config.json by what was asked for, and returns it.
-fn configure(owned: &Owned, options: &RunOptions) -> Result<Value> {
-    const CONFIG: &str = "config.json";
-    let dir = owned.dir.below("bundle")?;
-    let text = dir.read_small(CONFIG, 16 << 20)?.unwrap_or_default();
-    let mut config: Value =
-        manifest::parse_json(&text).with_context(|| dir.path_of(CONFIG).display().to_string())?;
-    config::apply(options, options.id.as_str(), &mut config);
-    let text = serde_json::to_vec(&config).map_err(|e| fail!(Kind::Spec, "{CONFIG}: {e}"))?;
-    dir.replace(CONFIG, &text, 0o644)?;
-    Ok(config)
-}
-
-/// Starts the container, waits for its end, and returns its exit code. What the runtime refuses it has said
-/// on standard error.
-fn start(owned: &Owned, record: &Record, options: &RunOptions, signals: &mut Signals) -> Result<i32> {
-    let mut command = record.runtime.run_command(&owned.target());
-    if options.tty {
-        command.arg("--").arg(&owned.name);
-        let code = supervise::run_with_terminal(&mut command, signals)?;
-        return Ok(if code == 0 {
-            0
-        } else {
-            runtime::said(&owned.target()).map_or(code, |said| runtime::exit_code(&said))
-        });
     }
-    set_child_subreaper(true).context("become child subreaper")?;
+}
+
+const CONFIG: &str = "config.json";
+
+fn read_config(owned: &Owned) -> Result<Value> {
+    let dir = owned.dir.below("bundle")?;
+    let text = dir.read_small(CONFIG, 64 << 20)?.unwrap_or_default();
+    manifest::parse_json(&text).with_context(|| dir.path_of(CONFIG).display().to_string())
+}
+
+fn write_config(owned: &Owned, config: &Value) -> Result<()> {
+    let text = serde_json::to_vec(config).map_err(|e| fail!(Kind::Spec, "{CONFIG}: {e}"))?;
+    owned.dir.below("bundle")?.replace(CONFIG, &text, 0o644)
+}
+
+/// Runs the container with the standard streams of this process. What the runtime refuses it says itself.
+fn run_in_foreground(
+    owned: &Owned,
+    record: &Record,
+    options: &RunOptions,
+    signals: &mut Signals,
+) -> Result<End> {
     let stdin = if options.interactive { Stdio::inherit() } else { Stdio::null() };
+    let command = record.runtime.run_command(&owned.target());
     match record.runtime.start(&owned.target(), command, [stdin, Stdio::inherit(), Stdio::inherit()])? {
-        Ok(process) => supervise::wait(&process, signals, false),
-        Err(refusal) => Ok(refusal.code),
+        Ok(process) => supervise::wait(&process, signals, None, false).map(End::Exit),
+        Err(refusal) => Ok(End::Refused(refusal.code)),
+    }
+}
+
+/// Runs the container at the terminal of this process, which the runtime serves.
+fn run_at_terminal(owned: &Owned, record: &Record, signals: &mut Signals) -> Result<End> {
+    let mut command = record.runtime.run_command(&owned.target());
+    command.arg("--").arg(&owned.name);
+    let code = supervise::run_with_terminal(&mut command, signals)?;
+    let refusal = if code == 0 { None } else { runtime::said(&owned.target()) };
+    Ok(refusal.map_or(End::Exit(code), |said| End::Refused(runtime::exit_code(&said))))
+}
+
+fn run_in_background(
+    owned: &Owned,
+    record: &Record,
+    options: &RunOptions,
+    signals: &mut Signals,
+    tell: &dyn Fn() -> Result<()>,
+) -> Result<End> {
+    match background::start(owned, record, options.interactive, options.tty)? {
+        Ok(started) => {
+            tell()?;
+            background::leave_caller()?;
+            supervise::wait(&started.process, signals, Some(started.output), false).map(End::Exit)
+        }
+        Err(refusal) => {
+            log::plain(format_args!("tare-image: {}", refusal.message));
+            Ok(End::Refused(refusal.code))
+        }
     }
 }

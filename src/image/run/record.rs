@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::sys::stat::{Mode, mkdirat};
 use serde::{Deserialize, Serialize};
 
-use super::network::Network;
+use super::network::{self, Attachment};
 use super::runtime::{Runtime, Target};
 use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result};
@@ -42,7 +42,8 @@ pub(crate) struct Record {
     pub(crate) remove: bool,
     /// Whether its output is in its log.
     pub(crate) detached: bool,
-    pub(crate) network: Network,
+    /// What plugins have made of its network, or are making.
+    pub(crate) attachment: Option<Attachment>,
     /// How it has ended.
     pub(crate) exit: Option<Exit>,
 }
@@ -119,6 +120,11 @@ impl Owned {
         Target { id: &self.name, dir: &self.dir, path: self.path_of("") }
     }
 
+    /// The path of the network namespace.
+    pub(super) fn namespace(&self) -> PathBuf {
+        network::namespace_path(&self.path_of(""))
+    }
+
     pub(super) fn bundle(&self) -> PathBuf {
         self.path_of("bundle")
     }
@@ -131,6 +137,11 @@ impl Owned {
     pub(super) fn read(&self) -> Result<Option<Record>> {
         read_in(&self.dir)
     }
+}
+
+/// A container as the runtime is told of it, whoever has locked it.
+pub(super) fn target<'a>(dir: &'a Directory, store: &Store, name: &'a str) -> Target<'a> {
+    Target { id: name, dir, path: path(store, name) }
 }
 
 /// This moment, as RFC 3339 writes it.
@@ -156,16 +167,19 @@ pub(super) fn read(store: &Store, name: &str) -> Result<Option<Record>> {
     }
 }
 
+/// Whether the process of a container lives.
+pub(super) fn is_locked(store: &Store, name: &str) -> Result<bool> {
+    match store.containers()?.below(name) {
+        Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(false),
+        dir => Ok(Lock::try_now_shared(dir?.as_fd().try_clone_to_owned()?) == Err(Errno::EWOULDBLOCK)),
+    }
+}
+
 /// The names of all containers.
 pub(super) fn names(store: &Store) -> Result<Vec<String>> {
     let mut names = store.containers()?.names()?;
     names.retain(|name| ContainerId::parse(name).is_ok());
     Ok(names)
-}
-
-/// The path of a file of a container.
-pub(super) fn file(store: &Store, name: &str, file: &str) -> PathBuf {
-    path(store, name).join(file)
 }
 
 pub(super) fn taken(id: &ContainerId) -> Error {

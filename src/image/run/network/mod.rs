@@ -1,0 +1,168 @@
+//! The network of a container: none, the host's, or one that plugins of CNI make in a namespace.
+
+mod list;
+mod namespace;
+mod plugin;
+pub(crate) mod ports;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::error::{Context, Kind, Result};
+use crate::fail;
+use crate::image::filesystem::directory::Directory;
+use crate::log;
+use plugin::Call;
+use ports::{Port, Reserved};
+
+/// What `--network` asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// A network namespace with nothing but the loopback device.
+    None,
+    /// The host's.
+    Host,
+    /// The list of plugins of this name.
+    Plugins(String),
+}
+
+impl Network {
+    /// Parses the value of `--network`.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        match text {
+            "none" => Ok(Self::None),
+            "host" => Ok(Self::Host),
+            "" => Err(fail!(Kind::Usage, "--network: the name is empty")),
+            name if name.starts_with("container:") || name.starts_with("ns:") => {
+                Err(fail!(Kind::Usage, "--network {name}: the network of another container is not offered"))
+            }
+            name => Ok(Self::Plugins(name.into())),
+        }
+    }
+}
+
+/// The device in the container.
+const INTERFACE: &str = "eth0";
+
+/// A network that plugins have made, or are making: all that is needed to undo it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Attachment {
+    /// What the plugins call the container: no other on this host has this name, whatever its store.
+    container: String,
+    list: Value,
+    pub(crate) ports: Vec<Port>,
+    /// What the last plugin has returned.
+    result: Option<Value>,
+}
+
+impl Attachment {
+    /// Finds the network `name`, and reserves the ports.
+    pub(super) fn prepare(name: &str, container: String, ports: &[Port]) -> Result<(Self, Reserved)> {
+        let list = list::find(name, !ports.is_empty())?;
+        let kinds = plugins(&list)?.into_iter().map(|config| kind(config).and_then(plugin::find));
+        kinds.collect::<Result<Vec<_>>>().with_context(|| format!("network {name}"))?;
+        let takes_ports = |config: &Value| config["capabilities"]["portMappings"] == true;
+        if !ports.is_empty() && !plugins(&list)?.into_iter().any(takes_ports) {
+            return Err(fail!(Kind::Usage, "network {name}: none of its plugins publishes ports"));
+        }
+        let mut ports = ports.to_vec();
+        let reserved = ports::reserve(&mut ports)?;
+        Ok((Self { container, list, ports, result: None }, reserved))
+    }
+
+    /// Makes the namespace in the container's directory, and has the plugins connect it. What they have done
+    /// when one of them fails is left to `remove`.
+    pub(super) fn add(&mut self, dir: &Directory, path: &Path) -> Result<()> {
+        namespace::make(dir)?;
+        for config in plugins(&self.list)? {
+            let call = self.call("ADD", path);
+            let result = call.run(kind(config)?, &self.input(config, self.result.as_ref()))?;
+            if let Some(result) = result {
+                self.result = Some(result);
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the plugins undo what they have done, in reverse order, and removes the namespace. What one of them
+    /// cannot undo is told, and does not keep the others from it.
+    pub(super) fn remove(&self, dir: &Directory, path: &Path) -> Result<()> {
+        for config in plugins(&self.list)?.into_iter().rev() {
+            let call = self.call("DEL", path);
+            let removed =
+                kind(config).and_then(|kind| call.run(kind, &self.input(config, self.result.as_ref())));
+            if let Err(error) = removed {
+                log::warn(format_args!("container {}: {error}", self.container));
+            }
+        }
+        namespace::remove(dir)
+    }
+
+    fn call<'a>(&'a self, command: &'a str, path: &'a Path) -> Call<'a> {
+        Call { command, container: &self.container, namespace: path, interface: INTERFACE }
+    }
+
+    /// The configuration of one plugin, as it gets it on its standard input.
+    fn input(&self, config: &Value, previous: Option<&Value>) -> Value {
+        let mut input = config.clone();
+        input["name"] = self.list["name"].clone();
+        input["cniVersion"] = match &self.list["cniVersion"] {
+            // Lists of old have none.
+            Value::Null => json!("0.2.0"),
+            version => version.clone(),
+        };
+        if let Some(previous) = previous {
+            input["prevResult"] = previous.clone();
+        }
+        if config["capabilities"]["portMappings"] == true && !self.ports.is_empty() {
+            input["runtimeConfig"] =
+                json!({ "portMappings": self.ports.iter().map(mapping).collect::<Vec<_>>() });
+        }
+        input
+    }
+
+    /// The addresses of the container.
+    pub(super) fn addresses(&self) -> Vec<IpAddr> {
+        let Some(result) = &self.result else { return Vec::new() };
+        let listed = result["ips"].as_array().into_iter().flatten().map(|ip| &ip["address"]);
+        // As plugins before version 0.3 of the specification have them.
+        let single = ["ip4", "ip6"].into_iter().map(|name| &result[name]["ip"]);
+        let texts = listed.chain(single).filter_map(Value::as_str);
+        texts.filter_map(|text| text.split('/').next()?.parse().ok()).collect()
+    }
+}
+
+/// Lets go of the namespace in the directory of a container, if there is one.
+pub(super) fn let_go(dir: &Directory) -> Result<()> {
+    namespace::remove(dir)
+}
+
+/// The path of the namespace in the directory of a container.
+pub(super) fn namespace_path(dir: &Path) -> PathBuf {
+    dir.join(namespace::NAME)
+}
+
+/// The plugins of a list.
+fn plugins(list: &Value) -> Result<Vec<&Value>> {
+    match list["plugins"].as_array() {
+        Some(plugins) if !plugins.is_empty() => Ok(plugins.iter().collect()),
+        _ => Err(fail!(Kind::Spec, "the network has no plugins")),
+    }
+}
+
+fn kind(config: &Value) -> Result<&str> {
+    config["type"].as_str().ok_or_else(|| fail!(Kind::Spec, "a plugin of the network has no type"))
+}
+
+/// A port as plugins are told of it.
+fn mapping(port: &Port) -> Value {
+    let mut mapping = json!({ "hostPort": port.host_port, "containerPort": port.container_port, "protocol": port.protocol });
+    if let Some(ip) = port.host_ip {
+        mapping["hostIP"] = json!(ip);
+    }
+    mapping
+}
