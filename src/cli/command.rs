@@ -6,8 +6,8 @@ use super::flag::Verb;
 use crate::cgroup::Manager;
 use crate::container_id::ContainerId;
 use crate::lifecycle::options::{
-    Checkpoint, Create, Delete, Events, Exec, Explain, Kill, Mounts, Plan, Restore, Rootless, Run, Spec,
-    Targets, Update,
+    Checkpoint, Create, Delete, Events, Exec, Explain, Kill, Mounts, Plan, Record, Restore, Rootless, Run,
+    Spec, Targets, Update,
 };
 use crate::log::Level;
 
@@ -54,6 +54,7 @@ pub enum Command {
     Restore(ContainerId, Restore),
     Resume(ContainerId),
     Run(ContainerId, Run),
+    SeccompRecord(Record),
     SeccompExplain {
         options: Explain,
         json: bool,

@@ -51,7 +51,13 @@ impl CommandLine {
             Err(error) => return Self { globals: GlobalFlags::default(), command: Err(error) },
         };
         match options::globals(&values) {
-            Ok(globals) => Self { globals, command: parse_command(&values, &words) },
+            Ok(globals) => {
+                let mut command = parse_command(&values, &words);
+                if let Ok(Command::SeccompRecord(record)) = &mut command {
+                    record.globals = argv[..argv.len() - words.arguments.len()].to_vec();
+                }
+                Self { globals, command }
+            }
             Err(error) => {
                 let error = UsageError::Value { verb: None, error };
                 Self { globals: GlobalFlags::default(), command: Err(error) }

@@ -83,6 +83,7 @@ const EXEC: &[Flag] = &[
     Flag::text("user", "user id, and group id after a colon").short('u'),
     Flag::number("additional-gids", "a further group id").short('g').repeatable(),
     Flag::path("process", "file with the process as config.json describes one").short('p'),
+    Flag::path("seccomp", "file with a seccomp profile, instead of the container's"),
     Flag::text("process-label", "SELinux label of the process"),
     Flag::text("apparmor", "AppArmor profile of the process"),
     Flag::switch("no-new-privs", "never gain privileges through execve"),
@@ -275,11 +276,16 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "seccomp",
         aliases: &[],
-        about: "tell which rule of a seccomp profile decides a system call",
-        usage: "explain <profile|config.json|bundle> <system call> [arguments]",
-        arity: Arity::at_least(3),
+        about: "tell which rule of a seccomp profile decides a system call, or record a profile",
+        usage: "explain <profile|config.json|bundle> <system call> [arguments], or record --bundle <bundle> \
+                [container-id] [-- run options], or record <container-id> -- <command> [arguments...]",
+        arity: Arity::at_least(1),
         stops_at_first_argument: false,
         flags: &[
+            Flag::path("bundle", "record: run this bundle's container").short('b'),
+            Flag::path("output", "record: the file for the profile, - for standard output")
+                .short('o')
+                .default("seccomp.json"),
             Flag::text("arch", "architecture of the program that calls (default: this one)"),
             Flag::switch("json", "print JSON"),
         ],

@@ -7,7 +7,7 @@ use super::command::{Command, Format};
 use super::{help, print, stdout};
 use crate::container_id::ContainerId;
 use crate::error::Result;
-use crate::lifecycle::options::{Events, Globals, Plan};
+use crate::lifecycle::options::{Events, Globals, Plan, Record};
 use crate::lifecycle::verbs::{
     check, checkpoint, create, delete, events, exec, features, inspect, kill, list, mounts, pause, plan, ps,
     restore, resume, run, seccomp, spec, start, state, update,
@@ -46,6 +46,7 @@ pub(super) fn dispatch(globals: &Globals, command: &Command) -> Result<i32> {
         Command::SeccompExplain { options, json } => print_text(out_of_line(|| {
             seccomp::explain(options).and_then(|why| print::seccomp::print(&why, *json))
         })),
+        Command::SeccompRecord(options) => out_of_line(|| recorded(globals, options)),
         Command::Spec(options) => exit_zero(out_of_line(|| spec::spec(options))),
         Command::Start(id) => exit_zero(out_of_line(|| start::start(globals, id))),
         Command::State(id) => print_text(out_of_line(|| state_document(globals, id))),
@@ -82,6 +83,11 @@ fn checked(bundle: &Path, globals: &Globals, json: bool, strict: bool) -> Result
         (false, true) if strict => 2,
         _ => 0,
     })
+}
+
+fn recorded(globals: &Globals, options: &Record) -> Result<i32> {
+    let recorded = seccomp::record::record(globals, options)?;
+    recorded.text.map_or(Ok(()), |text| stdout::write(&text)).map(|()| recorded.status)
 }
 
 fn watched(globals: &Globals, id: &ContainerId, options: &Events) -> Result<()> {

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use super::command::{Command, Format, GlobalFlags};
 use super::flag_values::FlagValues;
-use super::value_parsers;
+use super::go_flags::{FlagsEnd, split};
+use super::{command_table, value_parsers};
 use crate::cgroup::Manager;
 use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result, matched};
 use crate::fail;
 use crate::lifecycle::options::{
-    CgroupsMode, Change, Checkpoint, Create, Criu, Delete, Events, Exec, Explain, Kill, Mounts, Plan,
+    CgroupsMode, Change, Checkpoint, Create, Criu, Delete, Events, Exec, Explain, Kill, Mounts, Plan, Record,
     Restore, Rootless, Run, Spec, Targets, Update,
 };
 use crate::log::Level;
@@ -177,6 +178,7 @@ fn exec(values: &FlagValues, args: &[String]) -> Result<Exec> {
         env: values.texts("env"),
         user: values.text("user").map(user).transpose()?,
         additional_gids: values.numbers("additional-gids").into_iter().map(gid).collect::<Result<_>>()?,
+        seccomp: values.path("seccomp"),
         process_label: values.text("process-label"),
         apparmor: values.text("apparmor"),
         no_new_privs: values.is_on("no-new-privs"),
@@ -206,11 +208,62 @@ fn mounts(change: &str, rest: &[String]) -> Result<Command> {
     Ok(Command::Mounts(id, Mounts { change, file: argument(1).into() }))
 }
 
-/// Reads `seccomp explain PROFILE SYSCALL [ARGUMENT...]`.
 fn seccomp(values: &FlagValues, word: &str, rest: &[String]) -> Result<Command> {
-    if word != "explain" {
-        return Err(fail!(Kind::Usage, "unknown command {word}: not explain"));
+    match word {
+        "explain" => {
+            refuse_flags(values, word, &["bundle", "output"])?;
+            seccomp_explain(values, rest)
+        }
+        "record" => {
+            refuse_flags(values, word, &["arch", "json"])?;
+            seccomp_record(values, rest).map(Command::SeccompRecord)
+        }
+        _ => Err(fail!(Kind::Usage, "unknown command {word}: not explain or record")),
     }
+}
+
+/// Reads `seccomp record --bundle BUNDLE [ID] [-- OPTION...]` or `seccomp record ID -- COMMAND...`. The parser
+/// has taken the dashes away: with a bundle, an id is a first word that is no flag.
+fn seccomp_record(values: &FlagValues, rest: &[String]) -> Result<Record> {
+    let bundle = values.path("bundle");
+    let output = values.path("output").unwrap_or_else(|| "-".into());
+    let has_id = |id: &&String| bundle.is_none() || !id.starts_with('-');
+    let (id, words) = match rest.split_first().filter(|(id, _)| has_id(id)) {
+        Some((id, words)) => (Some(ContainerId::parse(id)?), words),
+        None => (None, rest),
+    };
+    if bundle.is_none() && id.is_none() {
+        return Err(Error::new(Kind::Usage, "seccomp record needs a bundle, or a container that runs")
+            .with_hint(
+                "`tare seccomp record -b BUNDLE` runs the bundle's container and records it; \
+                 `tare seccomp record ID -- COMMAND` records a command in a container that runs",
+            ));
+    }
+    let flags = if bundle.is_some() { words.len() } else { exec_flags(words)? };
+    let (before_id, after_id) = words.split_at(flags);
+    let (before_id, after_id) = (before_id.to_vec(), after_id.to_vec());
+    Ok(Record { bundle, id, output, before_id, after_id, globals: Vec::new() })
+}
+
+/// Returns how many of these words are flags of `exec`; its command follows.
+fn exec_flags(words: &[String]) -> Result<usize> {
+    let typed: Vec<OsString> = words.iter().map(OsString::from).collect();
+    let flags = command_table::find("exec").map_or(&[][..], |verb| verb.flags);
+    let split = split(flags, FlagsEnd::AtFirstArgument, &typed)
+        .map_err(|message| Error::new(Kind::Usage, message))?;
+    Ok(words.len() - split.arguments.len())
+}
+
+/// Refuses flags of the other half of `seccomp`: none is ignored in silence.
+fn refuse_flags(values: &FlagValues, word: &str, foreign: &[&str]) -> Result<()> {
+    match foreign.iter().find(|flag| values.position(flag).is_some()) {
+        Some(flag) => Err(fail!(Kind::Usage, "seccomp {word} has no --{flag}")),
+        None => Ok(()),
+    }
+}
+
+/// Reads `seccomp explain PROFILE SYSCALL [ARGUMENT...]`.
+fn seccomp_explain(values: &FlagValues, rest: &[String]) -> Result<Command> {
     let [profile, call, arguments @ ..] = rest else {
         return Err(fail!(Kind::Usage, "seccomp explain needs a profile and a system call"));
     };

@@ -1,6 +1,7 @@
 //! The options of each verb: plain data that `cli` fills in and `lifecycle` reads, without a look at the
 //! host.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -95,6 +96,8 @@ pub struct Exec {
     /// `UID[:GID]`, parsed.
     pub user: Option<(u32, Option<u32>)>,
     pub additional_gids: Vec<u32>,
+    /// A seccomp profile instead of the container's.
+    pub seccomp: Option<PathBuf>,
     pub process_label: Option<String>,
     pub apparmor: Option<String>,
     pub no_new_privs: bool,
@@ -133,6 +136,23 @@ pub struct Explain {
     pub call: String,
     pub arguments: Vec<u64>,
     pub arch: Option<String>,
+}
+
+/// `seccomp record`: record the calls of a new container, or of a new process in one that runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Record {
+    /// The bundle of a new container; `None` for a process in the container of this id.
+    pub bundle: Option<PathBuf>,
+    /// Without one, the container is named after the directory of its bundle.
+    pub id: Option<ContainerId>,
+    /// The file for the profile, `-` for standard output.
+    pub output: PathBuf,
+    /// The options of `run` or `exec`.
+    pub before_id: Vec<String>,
+    /// The command of `exec`.
+    pub after_id: Vec<String>,
+    /// The words before the verb, for the command that makes the process.
+    pub globals: Vec<OsString>,
 }
 
 /// `spec`: write a template of config.json.

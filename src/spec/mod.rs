@@ -41,7 +41,7 @@ mod type_messages;
 
 use std::ops::Deref;
 
-use oci_spec::runtime::{LinuxResources, Process, Spec};
+use oci_spec::runtime::{LinuxBuilder, LinuxResources, LinuxSeccomp, Process, Spec};
 
 use crate::error::Result;
 use diagnostics::Diagnostics;
@@ -74,6 +74,23 @@ impl Deref for CheckedSpec {
 
     fn deref(&self) -> &Spec {
         &self.spec
+    }
+}
+
+impl CheckedSpec {
+    /// Replaces `linux.seccomp` by a profile that has been parsed by the same rules.
+    pub(crate) fn set_seccomp(&mut self, profile: LinuxSeccomp) {
+        // Not `Linux::default`, which has namespaces.
+        let empty = || {
+            LinuxBuilder::default().build().ok().map(|mut linux| {
+                linux.set_namespaces(None);
+                linux
+            })
+        };
+        if let Some(mut linux) = self.spec.linux().clone().or_else(empty) {
+            linux.set_seccomp(Some(profile));
+            self.spec.set_linux(Some(linux));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
-//! Loads seccomp filters, and reports which of their flags the kernel has: seccomp(2).
+//! Loads seccomp filters, reports which of their flags the kernel has, and answers the calls that a filter
+//! reports to a listener: seccomp(2), seccomp_unotify(2).
 
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use libc::{c_uint, c_ulong, sock_filter};
 use nix::errno::Errno;
@@ -59,4 +60,73 @@ fn set_mode_filter(flags: c_ulong, program: *const libc::sock_fprog) -> libc::c_
             program,
         )
     }
+}
+
+/// A system call that waits until its listener answers.
+#[derive(Debug, Clone, Copy)]
+pub struct WaitingCall {
+    id: u64,
+    /// The thread that calls, in our pid namespace.
+    pub thread: i32,
+    /// `AUDIT_ARCH_*`.
+    pub audit: u32,
+    pub number: u32,
+    pub first_argument: u64,
+}
+
+/// The memory that the kernel writes a waiting call into.
+#[derive(Debug)]
+pub struct Calls(Vec<u64>);
+
+impl Calls {
+    /// Asks the kernel for the size: a newer one may write more than this program knows.
+    pub fn new() -> Result<Self> {
+        // SAFETY: for three plain numbers zero is valid.
+        let mut sizes: libc::seccomp_notif_sizes = unsafe { std::mem::zeroed() };
+        // SAFETY: the kernel writes its three numbers into the live struct.
+        check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_NOTIF_SIZES, 0, &raw mut sizes) })?;
+        let bytes = usize::from(sizes.seccomp_notif).max(size_of::<libc::seccomp_notif>());
+        Ok(Self(vec![0; bytes.div_ceil(size_of::<u64>())]))
+    }
+
+    /// Waits for the next call. Returns `None` if its thread has ended meanwhile.
+    pub fn receive(&mut self, listener: BorrowedFd<'_>) -> Result<Option<WaitingCall>> {
+        self.0.fill(0); // The kernel refuses anything else.
+        let request = libc::SECCOMP_IOCTL_NOTIF_RECV as _;
+        // SAFETY: the kernel writes its struct, which is no larger than the buffer.
+        match check(unsafe { libc::ioctl(listener.as_raw_fd(), request, self.0.as_mut_ptr()) }.into()) {
+            Err(Errno::ENOENT) => return Ok(None),
+            other => other?,
+        };
+        // SAFETY: the buffer is aligned and no smaller, and the kernel has filled it; it is plain data.
+        let call = unsafe { self.0.as_ptr().cast::<libc::seccomp_notif>().read() };
+        Ok(Some(WaitingCall {
+            id: call.id,
+            thread: call.pid.cast_signed(),
+            audit: call.data.arch,
+            number: call.data.nr.cast_unsigned(),
+            first_argument: call.data.args[0],
+        }))
+    }
+}
+
+/// Lets a call go on as if there were no filter. A thread that has ended meanwhile is no error.
+pub fn let_go_on(listener: BorrowedFd<'_>, call: &WaitingCall) -> Result<()> {
+    let flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32;
+    let mut answer = libc::seccomp_notif_resp { id: call.id, val: 0, error: 0, flags };
+    let request = libc::SECCOMP_IOCTL_NOTIF_SEND as _;
+    // SAFETY: the kernel reads the live struct.
+    match check(unsafe { libc::ioctl(listener.as_raw_fd(), request, &raw mut answer) }.into()) {
+        Ok(_) | Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Tells the kernel that a call waits for our answer and we for the next call: it then wakes us on the same
+/// CPU. KERNEL(6.6); an older one answers EINVAL, and it goes on more slowly.
+pub fn wake_on_the_same_cpu(listener: BorrowedFd<'_>) {
+    const SET_FLAGS: libc::c_ulong = 0x4008_2104;
+    const SYNC_WAKE_UP: u64 = 1;
+    // SAFETY: the kernel takes the flags as a number, and changes nothing else.
+    unsafe { libc::ioctl(listener.as_raw_fd(), SET_FLAGS as _, SYNC_WAKE_UP) };
 }

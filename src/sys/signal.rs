@@ -57,12 +57,18 @@ impl Signals {
 
     /// Returns the number of a signal that has arrived; `None` if none is waiting.
     pub fn read(&mut self) -> Result<Option<i32>> {
+        Ok(self.read_with_origin()?.map(|(signal, _)| signal))
+    }
+
+    /// Returns the number of a signal that has arrived, and whether the kernel itself has sent it, as it does
+    /// for the keys of a terminal: to every process in the foreground.
+    pub fn read_with_origin(&mut self) -> Result<Option<(i32, bool)>> {
         let our_pid = std::process::id();
         while let Some(signal) = self.fd.read_signal()? {
             // A SIGPIPE of our own write is already known by its EPIPE.
             let ours = signal.ssi_code == libc::SI_USER && signal.ssi_pid == our_pid;
             if !ours {
-                return Ok(Some(signal.ssi_signo as i32));
+                return Ok(Some((signal.ssi_signo as i32, signal.ssi_code == libc::SI_KERNEL)));
             }
         }
         Ok(None)

@@ -21,6 +21,7 @@ use crate::launch::{self, Child, SpawnError, SpawnOptions, preserved_fds, rdt, s
 use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::{Exec, Globals};
 use crate::lifecycle::pid_file;
+use crate::lifecycle::verbs::seccomp::read_profile;
 use crate::plan::annotations;
 use crate::plan::namespaces::{Namespace, NamespacePlan};
 use crate::plan::process::{ProcessContext, ProcessPlan, ProcessRequest, plan_process};
@@ -81,7 +82,11 @@ fn check_status(container: &LoadedContainer, options: &Exec) -> Result<()> {
 }
 
 fn make_plan(container: &LoadedContainer, options: &Exec) -> Result<ProcessPlan> {
-    let config = spec::parse(&container.entry.config()?)?;
+    let mut config = spec::parse(&container.entry.config()?)?;
+    if let Some(path) = &options.seccomp {
+        let (profile, _) = read_profile(path)?;
+        config.set_seccomp(profile);
+    }
     let mut warnings = Vec::new();
     let process = match &options.process {
         Some(path) => {

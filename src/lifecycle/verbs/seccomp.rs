@@ -1,4 +1,8 @@
-//! `seccomp explain`: which rule of a profile decides a system call. Only tare has this verb.
+//! `seccomp explain`: which rule of a profile decides a system call; and `seccomp record`, in its own file. Only
+//! tare has this verb.
+
+pub(crate) mod record;
+mod recorder;
 
 use std::path::Path;
 
@@ -26,10 +30,16 @@ pub(crate) struct Explained<'a> {
 /// # Errors
 /// A profile that cannot be read or that `create` would refuse; a configuration without one.
 pub(crate) fn explain(options: &Explain) -> Result<Explained<'_>> {
-    let path = match options.profile.is_dir() {
-        true => options.profile.join(CONFIG),
-        false => options.profile.clone(),
-    };
+    let (profile, alone) = read_profile(&options.profile)?;
+    let asked = Asked { call: &options.call, arguments: &options.arguments, arch: options.arch.as_deref() };
+    let explanation = seccomp::explain(&profile, &asked)?;
+    Ok(Explained { options, alone, explanation })
+}
+
+/// Reads the profile of a file that is one, of a configuration, or of a bundle. Also returns whether it was the
+/// first.
+pub(super) fn read_profile(path: &Path) -> Result<(LinuxSeccomp, bool)> {
+    let path = if path.is_dir() { path.join(CONFIG) } else { path.to_owned() };
     let bytes = read_config_bytes(&path)?;
     let document: Value =
         serde_json::from_slice(&bytes).map_err(|error| fail!(Kind::Spec, "{}: {error}", path.display()))?;
@@ -41,10 +51,7 @@ pub(crate) fn explain(options: &Explain) -> Result<Explained<'_>> {
         true => alone_profile(&document),
         false => profile_of(&bytes),
     };
-    let profile = profile.with_context(|| path.display().to_string())?;
-    let asked = Asked { call: &options.call, arguments: &options.arguments, arch: options.arch.as_deref() };
-    let explanation = seccomp::explain(&profile, &asked)?;
-    Ok(Explained { options, alone, explanation })
+    profile.with_context(|| path.display().to_string()).map(|profile| (profile, alone))
 }
 
 /// Engines write `linux.seccomp` of a profile with more members: rules that hold for some architectures,

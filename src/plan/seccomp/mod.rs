@@ -18,6 +18,7 @@ mod filter;
 pub(crate) mod flags;
 mod multiplex;
 mod program;
+pub(crate) mod record;
 mod rules;
 mod table;
 mod verdicts;

@@ -12,8 +12,8 @@ pub(super) struct Multiplexed {
     pub mask: u32,
 }
 
-const SOCKETCALL: u32 = 102;
-const IPC: u32 = 117;
+pub(super) const SOCKETCALL: u32 = 102;
+pub(super) const IPC: u32 = 117;
 
 /// From linux/net.h.
 const SOCKET_CALLS: [&str; 20] = [
