@@ -164,11 +164,8 @@ fn what_the_containers_own_profile_refuses_stays_refused() {
     bundle.script("mkdir /tmp/x || rmdir /tmp/x");
     record(&bundle, &[]).fails(1, "Input/output error");
     let profile = profile(&bundle);
-    assert!(permitted(&profile).contains(&"mkdir") && !permitted(&profile).contains(&"uname"), "{profile}");
-    assert_eq!(
-        profile["syscalls"][1],
-        json!({"names": ["uname"], "action": "SCMP_ACT_ERRNO", "errnoRet": 5})
-    );
+    assert!(permitted(&profile).contains(&"rmdir") && !permitted(&profile).contains(&"mkdir"), "{profile}");
+    assert_eq!(profile["syscalls"][1]["errnoRet"], 5);
 }
 
 /// A program of 64 bits that calls getpgrp and socketcall(SYS_SOCKET) as those of 32 bits do.

@@ -41,6 +41,10 @@ class Bundle:
     def __init__(self, directory, config):
         self.directory, self.config = directory, config
         self.rootfs = f'{directory}/rootfs'
+        self.document = None    # the text of config.json, where it is not made of the configuration
+
+    def text(self, text):
+        self.document = text
 
     def args(self, *args):
         self.config['process']['args'] = list(args)
