@@ -12,6 +12,7 @@ BOX = 'docker.io/library/box:latest'
 
 class Containerd(Engine):
     name, usual, shims = 'ctr', 'runc', True
+    sample = r'^(run|exec|-t|exit|erofs)'
 
     def start(self):
         self.binary = shutil.which('ctr', path=DEBIAN_PATH)

@@ -47,6 +47,9 @@ def mounts(mountinfo):
             options = 'ro'
         elif kind == 'tmpfs' and target == '/sys/fs/cgroup':
             options = 'ro'  # runc leaves this directory of the hierarchies writable, against its configuration
+        elif target == '/dev/shm':
+            # A bind of another mount: with a lone `rw`, runc from 1.2 on gives up the source's nosuid, nodev, noexec.
+            options = ','.join(word for word in options.split(',') if word not in ('nosuid', 'nodev', 'noexec'))
         elif kind == 'devpts':
             options += ',' + details
         rows.add((target, kind, options))

@@ -19,6 +19,7 @@ LOOKS = ('inspect', 'logs', 'ps', 'version', 'events', 'network', 'rmi')
 
 class Docker(Engine):
     name, usual, shims = 'docker', 'runc', True
+    sample = r'^(run|exit|exec|-t|-d|memory|seccomp=|bridge|masked|namespaces of the d|pause|--annot|--mount bind-rec|--device v|docker build)'
 
     @staticmethod
     def arguments(parser):

@@ -15,6 +15,7 @@ USUAL = 'crun' if os.path.exists('/sys/fs/cgroup/cgroup.controllers') else 'runc
 
 class Podman(Engine):
     name, usual = 'podman', USUAL
+    sample = r'^(run|exit|missing|exec|-t|mounts|masked|--network pasta|pod: shared|--secret|--mount type=image|container clone)'
     groups = True  # containers have cgroups, below the run's own
 
     def start(self):
@@ -25,9 +26,9 @@ class Podman(Engine):
         config = self.work + '/containers.conf'
         with open(config, 'w') as file:
             file.write(self.settings())
-        self.env = dict(os.environ, CONTAINERS_CONF=config, TMPDIR=self.work)
-        # Whose ids --userns=auto hands out.
-        add_lines(self.work, subuid='containers:500000:1000000\n', subgid='containers:500000:1000000\n')
+        self.env = dict(os.environ, CONTAINERS_CONF=config, TMPDIR=self.work, PODMAN_IGNORE_CGROUPSV1_WARNING='1')
+        # Whose ids --userns=auto hands out; Podman 5 wants a user of that name.
+        add_lines(self.work, passwd='containers:x:4320:4320::/:/bin/false\n', subuid='containers:500000:1000000\n', subgid='containers:500000:1000000\n')
         self.podman('load', '-i', image.archive(self.work, BOX), timeout=120).ok()
 
     def settings(self):

@@ -26,8 +26,8 @@ class RootlessPodman(Podman):
         config = self.home + '/containers.conf'
         with open(config, 'w') as file:
             file.write(self.settings())
-        self.env = {'PATH': DEBIAN_PATH, 'HOME': self.home, 'USER': USER, 'XDG_RUNTIME_DIR': runtime, 'TMPDIR': self.mine('tmp'),
-                    'CONTAINERS_CONF': config, 'TERM': 'xterm'}
+        self.env = {'PATH': DEBIAN_PATH, 'HOME': self.home, 'USER': USER, 'XDG_RUNTIME_DIR': runtime, 'TMPDIR': self.mine('tmp', 0o711),
+                    'CONTAINERS_CONF': config, 'TERM': 'xterm', 'PODMAN_IGNORE_CGROUPSV1_WARNING': '1'}
         self.binary = shutil.which('podman', path=DEBIAN_PATH)
         path = image.archive(self.work, BOX)
         os.chmod(path, 0o644)
@@ -38,10 +38,10 @@ class RootlessPodman(Podman):
                   subuid=f'{USER}:{FIRST}:{COUNT}\n', subgid=f'{USER}:{FIRST}:{COUNT}\n')
         self.mine('home')
 
-    def mine(self, name):
-        """A directory that is the user's own."""
+    def mine(self, name, mode=0o700):
+        """A directory that is the user's own. Podman 5 mounts the root of mapped users in TMPDIR: they pass through."""
         path = f'{self.work}/{name}'
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        os.makedirs(path, mode=mode, exist_ok=True)
         os.chown(path, ID, ID)
         return path
 
