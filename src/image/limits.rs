@@ -20,6 +20,9 @@ pub(super) const MAX_XATTRS: usize = 1024;
 pub(super) const MAX_SPARSE_RANGES: usize = 1 << 16;
 /// The most bytes of the paths that one layer may need of the layers below it (see `unpack::single_layer`).
 pub(super) const MAX_MISSING_PATH_BYTES: usize = 64 << 20;
+/// The most bytes of memory that the tree of a layer takes before its index is written (see `erofs::tree`):
+/// more than a million files.
+pub(super) const MAX_INDEX_MEMORY: usize = 256 << 20;
 /// The most bytes of the paths of directories whose times are set at the end of unpacking.
 pub(super) const MAX_DIRECTORY_TIMES: usize = 4 << 20;
 /// The most layers an image may have; the kernel's overlay takes 500.

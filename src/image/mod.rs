@@ -25,6 +25,8 @@ pub(crate) mod changes;
 pub(crate) mod copy;
 /// Opens images: references, layouts, archives, registries.
 pub(crate) mod source;
+/// Writes indexes of layers, which the kernel mounts as EROFS.
+pub(crate) mod erofs;
 /// Applies the layers to a tree.
 pub(crate) mod unpack;
 /// Walks, removes and mounts directories of the host.

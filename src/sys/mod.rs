@@ -11,6 +11,7 @@ pub mod entry;
 pub mod file;
 pub mod heap_end;
 pub mod interrupt;
+pub mod loop_device;
 pub mod mount;
 pub mod mountinfo;
 pub mod netlink;

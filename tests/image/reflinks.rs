@@ -10,7 +10,7 @@ use crate::support::*;
 /// The script runs in a new mount namespace, where the filesystem is mounted.
 const SCRIPT: &str = "
     mount -o loop disk mnt
-    $IMAGE pull -q oci:image --store mnt/store
+    $IMAGE pull -q --overlay=files oci:image --store mnt/store
     $IMAGE unpack oci:image first
     used() { sync -f mnt; df --output=used -k mnt | tail -1; }
     before=$(used)

@@ -68,6 +68,13 @@ impl Scratch {
         self.join("shared/rootfs")
     }
 
+    /// Unpacks `oci:image` to `directories`, over layers that are directories in `files`; returns the rootfs.
+    pub(crate) fn unpack_directories(&self) -> PathBuf {
+        let output = self.run(&["unpack", "--overlay=files", "--store", "files", "oci:image", "directories"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        self.join("directories/rootfs")
+    }
+
     /// Unpacks an image that must be refused; nothing may be left at or beside the destination. Returns the error.
     pub(crate) fn refused(&self, args: &[&str]) -> String {
         let before = names(&self.0);
@@ -423,4 +430,11 @@ pub(crate) fn without_call<T: Send>(call: i64, body: impl FnOnce() -> T + Send) 
         });
         thread.join().unwrap()
     })
+}
+
+/// Whether this host mounts the indexes of layers: it is tried with an image of one file.
+pub(crate) fn mounts_indexes(scratch: &Scratch) -> bool {
+    let own = Scratch::new(&format!("{}-erofs", scratch.path().file_name().unwrap().display()));
+    image(&own, &[&[file("a", "x")]]);
+    own.run(&["unpack", "-q", "--overlay=erofs", "--store", "store", "oci:image", "bundle"]).status.success()
 }

@@ -18,7 +18,7 @@ use crate::image::limits::Limits;
 use crate::image::source::reference::Reference;
 use crate::image::source::registry::{Access, Credentials};
 use crate::image::source::{self, ImageSource};
-use crate::image::store::Store;
+use crate::image::store::{LayerForm, Store};
 use crate::image::userns::namespace::{MappedIds, Privilege};
 
 const FORMS: &str =
@@ -132,6 +132,26 @@ pub(super) fn store() -> Arg {
         "DIR",
         "the directory of shared layers [default: /var/lib/tare, or tare in the user's data directory]",
     )
+}
+
+/// The option for the form of layers in a store.
+pub(super) fn layer_form() -> Arg {
+    Arg::new("overlay")
+        .long("overlay")
+        .value_name("files|erofs|auto")
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_missing_value("auto")
+        .value_parser(["files", "erofs", "auto"])
+        .help("whether layers come into the store as files, or as an index that the kernel mounts [default: auto, which is erofs where this host can]")
+}
+
+pub(super) fn layer_form_of(matches: &ArgMatches) -> LayerForm {
+    match text(matches, "overlay") {
+        Some("files") => LayerForm::Files,
+        Some("erofs") => LayerForm::Erofs,
+        _ => LayerForm::Auto,
+    }
 }
 
 /// Opens the store of --store, or the default one, and makes it if it is missing.

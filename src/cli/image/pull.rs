@@ -13,7 +13,7 @@ use crate::image::document::manifest::{artifact_type, read_manifest};
 use crate::image::source::reference::Reference;
 use crate::image::source::registry::Access;
 use crate::image::source::{self, ImageSource};
-use crate::image::store::import_layers;
+use crate::image::store::{ImportOptions, import_layers};
 
 pub(super) const DESTINATIONS: &str =
     "oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME] or docker://NAME[:TAG]";
@@ -28,6 +28,7 @@ pub(super) fn command() -> Command {
                 .help(format!("{DESTINATIONS} [default: the store]")),
         )
         .arg(arguments::store().conflicts_with("destination"))
+        .arg(arguments::layer_form().conflicts_with("destination"))
         .arg(
             flag("all", "copy all platforms and the index that names them, as they stand")
                 .requires("destination")
@@ -68,7 +69,10 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     }
     let image = arguments::image_of(matches, source.as_ref(), &reference, true)?;
     let store = arguments::store_of(matches)?;
-    let imported = import_layers(&store, source.as_ref(), &image, &arguments::limits_of(matches), &progress)?;
+    let limits = arguments::limits_of(matches);
+    let options =
+        ImportOptions { limits: &limits, progress: &progress, form: arguments::layer_form_of(matches) };
+    let imported = import_layers(&store, source.as_ref(), &image, options)?;
     store.record_image(&reference.absolute()?.to_string(), &image, &imported)?;
     print_digest(matches, image.descriptor.digest())
 }

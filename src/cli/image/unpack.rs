@@ -22,7 +22,7 @@ pub(super) fn command() -> Command {
         .about("Unpack an image to a new bundle: config.json and rootfs")
         .arg(arguments::source())
         .arg(arguments::bundle().help("the directory to make; it may exist if it is empty"))
-        .arg(flag("overlay", "mount the layers from the store instead of copying them: a second bundle takes no disk space"))
+        .arg(arguments::layer_form().help("mount the layers from the store instead of copying them: a second bundle takes no disk space; say whether layers come into the store as files or as an index for EROFS [default: auto]"))
         .arg(arguments::store())
         .arg(flag("rootfs-only", "make no config.json"))
         .arg(
@@ -147,7 +147,7 @@ fn config_overrides_of(matches: &ArgMatches) -> Result<ConfigOverrides> {
         rootless: match Privilege::detect() {
             // An overlay bundle runs where it is mounted: in this namespace, where the container's ids are
             // this namespace's own.
-            Privilege::OwnNamespace(_) if matches.get_flag("overlay") => {
+            Privilege::OwnNamespace(_) if matches.contains_id("overlay") => {
                 Some(namespace::current_mapping()?.nested())
             }
             Privilege::OwnNamespace(_) => Some(namespace::current_mapping()?),
@@ -183,12 +183,13 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
             Privilege::Root => arguments::existing_store_of(matches)?,
             _ => None,
         },
-        overlay_store: matches.get_flag("overlay").then(|| arguments::store_of(matches)).transpose()?,
+        layer_form: arguments::layer_form_of(matches),
+        overlay_store: matches.contains_id("overlay").then(|| arguments::store_of(matches)).transpose()?,
     };
     let origin = reference.absolute()?.to_string();
     bundle::unpack(source.as_ref(), &origin, &image, &path, &options)?;
     if matches!(Privilege::detect(), Privilege::OwnNamespace(_))
-        && matches.get_flag("overlay")
+        && matches.contains_id("overlay")
         && !matches.get_flag("quiet")
     {
         let path = path.display();

@@ -34,7 +34,7 @@ use crate::image::document::manifest::Image;
 use crate::image::limits::Limits;
 use crate::image::progress::Progress;
 use crate::image::source::ImageSource;
-use crate::image::store::Store;
+use crate::image::store::{LayerForm, Store};
 use crate::image::unpack::entry_adapter::EntryAdapter;
 use crate::image::unpack::tree::Tree;
 use crate::image::userns::mapping::IdMapping;
@@ -64,6 +64,8 @@ pub(crate) struct UnpackOptions {
     pub(crate) reflink_store: Option<Store>,
     /// The store whose layers an overlay bundle mounts; None for a private tree.
     pub(crate) overlay_store: Option<Store>,
+    /// The form in which layers come into that store.
+    pub(crate) layer_form: LayerForm,
 }
 
 /// `tare-image.json`: the image that the bundle comes from, and the data to mount it again.

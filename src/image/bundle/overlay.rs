@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
@@ -21,7 +21,7 @@ use crate::image::filesystem::dir::{fd_path, proc_path};
 use crate::image::filesystem::overlay::{IdmappedDir, Overlay};
 use crate::image::filesystem::xattrs;
 use crate::image::source::ImageSource;
-use crate::image::store::{BUNDLE_INFO, Store, import_layers};
+use crate::image::store::{BUNDLE_INFO, ImportOptions, Store, Trees, import_layers};
 use crate::image::unpack::entry_adapter::map_attributes;
 use crate::image::unpack::tree::Tree;
 use crate::image::userns::mapping::IdMapping;
@@ -48,7 +48,9 @@ pub(super) fn make(
     options: &UnpackOptions,
     store: &Store,
 ) -> Result<()> {
-    let imported = import_layers(store, source, image, &options.limits, &options.progress)?;
+    let ways =
+        ImportOptions { limits: &options.limits, progress: &options.progress, form: options.layer_form };
+    let imported = import_layers(store, source, image, ways)?;
     let overlay = OverlayLayers { store: store.path().to_owned(), layers: imported.layers.clone() };
     let info = BundleInfo { overlay: Some(overlay.clone()), ..info };
     for name in [c"rootfs", c"upper", c"work"] {
@@ -117,8 +119,7 @@ fn copy_root_attributes(
     let mut stat = fstat(upper)?;
     let mut attributes = Vec::new();
     match store.topmost_root(layers)? {
-        Some(path) => {
-            let root = fs::File::open(&path)?;
+        Some(root) => {
             stat = fstat(&root)?;
             attributes = xattrs::read_open(root.as_fd(), None)?;
             attributes.retain(|(name, _)| !xattrs::is_overlay_mark(name));
@@ -156,7 +157,11 @@ pub(super) fn changes(
 ) -> Result<Changes> {
     let layers = Layers::open(overlay)?;
     let upper = bundle.open_dir(c"upper")?;
-    let below = LayersBelow { lowers: &layers.trees, userxattr: bundle.info().rootless.is_some() };
+    let below = LayersBelow {
+        lowers: &layers.trees,
+        mounts: layers.trees.mounts(),
+        userxattr: bundle.info().rootless.is_some(),
+    };
     changes::of_overlay(upper, &bundle.shown().join("upper"), &below, owners, record)
 }
 
@@ -165,7 +170,7 @@ struct Layers {
     /// The store, which holds the trees: the paths in `trees` begin at its descriptor.
     store: Store,
     /// The lowest first.
-    trees: Vec<PathBuf>,
+    trees: Trees,
 }
 
 impl Layers {
@@ -180,11 +185,13 @@ impl Layers {
         }
         let store = existing_store(overlay)?;
         for name in &overlay.layers {
-            let tree = store.layer_tree(name);
-            if !tree.try_exists().with_context(|| format!("look at {}", store.shown(&tree).display()))? {
-                let tree = store.shown(&tree);
-                let tree = tree.display();
-                return Err(fail!(Kind::NotFound, "{tree}: this layer is no longer in the store"));
+            if !store.has_layer(name)? {
+                let layer = store.path().join("layers").join(name);
+                return Err(fail!(
+                    Kind::NotFound,
+                    "{}: this layer is no longer in the store",
+                    layer.display()
+                ));
             }
         }
         let trees = store.visible_trees(&overlay.layers)?;
@@ -207,12 +214,15 @@ fn mount_overlay(dir: &OwnedFd, shown: &Path, overlay: &OverlayLayers, info: &Bu
         [c"rootfs", c"upper", c"work"].map(|name| opened::open_dir_of(dir, name, shown));
     let (rootfs, upper, work) = (rootfs?, upper?, work?);
     let mapping = info.mapping.as_ref();
-    let mapped = mapping.map(|mapping| IdmappedDir::new(&layers.store.fd_path(), mapping)).transpose()?;
+    mapping.map_or(Ok(()), |mapping| layers.trees.map_owners(mapping))?;
+    let mapped = mapping.filter(|_| layers.trees.has_directories());
+    let mapped = mapped.map(|mapping| IdmappedDir::new(&layers.store.fd_path(), mapping)).transpose()?;
     let overlay = Overlay {
         lowers: &layers.trees,
         upper: Some((&fd_path(upper.as_fd()), &fd_path(work.as_fd()))),
         userxattr: info.rootless.is_some(),
         mapped: mapped.as_ref(),
+        mounts: layers.trees.mounts(),
     };
     overlay.mount(rootfs.as_fd(), &shown.join("rootfs"))
 }

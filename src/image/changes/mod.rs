@@ -98,6 +98,8 @@ pub(crate) fn of_overlay(
 pub(crate) struct LayersBelow<'a> {
     /// The lowest first.
     pub(crate) lowers: &'a [PathBuf],
+    /// The mounts, in no namespace, that some of them are.
+    pub(crate) mounts: &'a [OwnedFd],
     /// The mount option of this name.
     pub(crate) userxattr: bool,
 }

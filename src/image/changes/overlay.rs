@@ -16,10 +16,10 @@ use super::{Change, ChangeKind, Changes, LayersBelow, Owners};
 use crate::error::{Context, Result};
 use crate::image::archive::path::split;
 use crate::image::filesystem::dir::open_dir;
+use crate::image::filesystem::find::is_whiteout;
 use crate::image::filesystem::overlay::Overlay;
 use crate::image::filesystem::walk::{WalkEntry, walk};
 use crate::image::filesystem::xattrs;
-use crate::image::unpack::single_layer::is_whiteout;
 use crate::inroot::c_string;
 
 /// Compares the open upper directory with the layers below.
@@ -29,9 +29,9 @@ pub(super) fn changes(
     owners: Owners,
     record: Record,
 ) -> Result<Changes> {
-    let &LayersBelow { lowers, userxattr } = layers;
+    let &LayersBelow { lowers, mounts, userxattr } = layers;
     let marks: &'static CStr = if userxattr { c"user.overlay." } else { c"trusted.overlay." };
-    let below = Overlay { lowers, upper: None, userxattr, mapped: None }.view()?;
+    let below = Overlay { lowers, upper: None, userxattr, mapped: None, mounts }.view()?;
     let below = openat(below.as_fd(), c".", DIR, Mode::empty()).context("open the layers below")?;
     // An overlay of several layers hides its own attributes; a single layer is read directly, with them. An
     // image may have the same layer several times, and `view` uses it once.

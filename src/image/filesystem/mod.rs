@@ -4,7 +4,10 @@
 pub(crate) mod copy_file;
 pub(crate) mod dir;
 pub(crate) mod directory;
+pub(crate) mod erofs;
+pub(crate) mod find;
 pub(crate) mod input_file;
+mod kernel_messages;
 pub(crate) mod lock;
 pub(crate) mod overlay;
 pub(crate) mod remove;

@@ -3,8 +3,6 @@
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
-use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +14,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{FileStat, Mode};
 
 use super::dir::fd_path;
+use super::kernel_messages::explain;
 use super::remove::id;
 use crate::error::{Context, Error, Kind, Result};
 use crate::image::userns::mapping::IdMapping;
@@ -37,6 +36,8 @@ pub(crate) struct Overlay<'a> {
     pub(crate) userxattr: bool,
     /// The store as an idmapped mount, if the layers have other owners.
     pub(crate) mapped: Option<&'a IdmappedDir>,
+    /// The mounts, in no namespace, that some of the layers are; their paths are those of the descriptors.
+    pub(crate) mounts: &'a [OwnedFd],
 }
 
 /// An idmapped mount of a directory. KERNEL(5.19): overlays take such layers.
@@ -69,7 +70,8 @@ impl IdmappedDir {
 
     /// The path of `lower` in this mount, valid as long as the mount is open.
     fn path(&self, lower: &Path) -> PathBuf {
-        let below = lower.strip_prefix(&self.dir).unwrap_or(lower);
+        // What is not in the store is mapped already.
+        let Ok(below) = lower.strip_prefix(&self.dir) else { return lower.to_owned() };
         Path::new(&format!("/proc/self/fd/{}", self.mount.as_raw_fd())).join(below)
     }
 }
@@ -77,6 +79,10 @@ impl IdmappedDir {
 /// Options that keep whole files at their own paths in the upper directory, whatever the kernel's defaults
 /// are, so that it can be read without a mount. (With `userxattr` this is always so.)
 const UPPER_OPTIONS: [(&CStr, &CStr); 2] = [(c"redirect_dir", c"nofollow"), (c"metacopy", c"off")];
+
+/// The option that gives all files of an overlay its own device number, as those of one filesystem have it
+/// anyway: whoever looks what uses a bundle compares it.
+const ONE_DEVICE: (&CStr, &CStr) = (c"xino", c"on");
 
 /// Where old kernels mount what is only looked at: a mount point that every system has.
 const VIEW_PLACE: &str = "/proc";
@@ -90,9 +96,13 @@ impl Overlay<'_> {
         let place = || format!("mount {} layers at {}", self.lowers.len(), shown.display());
         let mounted = match self.detached() {
             Ok(mounted) => mounted,
+            Err(MountApiError::Unavailable(error)) if self.has_detached() => {
+                log::debug(format_args!("the kernel takes no layer that is in no mount namespace: {error}"));
+                self.detached_by_namespace().with_context(place)?
+            }
             Err(MountApiError::Unavailable(error)) => {
                 log::debug(format_args!("the kernel does not take layers one by one: {error}"));
-                return self.mount_by_string(&fd_path(target), directory).with_context(place);
+                return self.mount_by_string(&fd_path(target), &directory).with_context(place);
             }
             Err(MountApiError::Failed(error)) => return Err(error).with_context(place),
         };
@@ -107,6 +117,9 @@ impl Overlay<'_> {
         match self.detached() {
             Ok(mounted) => Ok(Root::from(mounted)),
             Err(MountApiError::Failed(error)) => Err(error),
+            Err(MountApiError::Unavailable(_)) if self.has_detached() => {
+                self.detached_by_namespace().map(Root::from)
+            }
             Err(MountApiError::Unavailable(_)) => self.view_by_string(),
         }
         .context("look at the layers below")
@@ -119,14 +132,13 @@ impl Overlay<'_> {
             unshare(CloneFlags::CLONE_NEWNS).context("make a mount namespace")?;
             let none = None::<&str>;
             mount(none, VIEW_PLACE, none, MsFlags::MS_PRIVATE, none)?;
-            self.mount_by_string(Path::new(VIEW_PLACE), directory_here)?;
+            self.mount_by_string(Path::new(VIEW_PLACE), &directory_here)?;
             let root = Root::open(Path::new(VIEW_PLACE));
             // Detached, the mount lives as long as the descriptor.
             umount2(VIEW_PLACE, MntFlags::MNT_DETACH)?;
             Ok(root?)
         };
-        let broke = || fail!(Kind::System(Errno::EIO), "a thread broke down");
-        std::thread::scope(|scope| scope.spawn(view).join()).unwrap_or_else(|_| Err(broke()))
+        in_thread(view)
     }
 
     /// The layers, the topmost first. A layer that occurs twice is mounted once, at its topmost position:
@@ -136,7 +148,60 @@ impl Overlay<'_> {
         self.lowers.iter().rev().filter(|lower| seen.insert(*lower)).collect()
     }
 
+    /// Whether some of the layers are mounts in no namespace.
+    fn has_detached(&self) -> bool {
+        self.mapped.is_some() || !self.mounts.is_empty()
+    }
+
+    /// Whether it is for a bundle, and layers are on other filesystems than the upper directory.
+    fn has_other_devices(&self) -> bool {
+        self.upper.is_some() && !self.mounts.is_empty()
+    }
+
+    /// Mounts layers of which some are mounts in no namespace, in the mount namespace of a thread, where they are
+    /// attached first; it ends with the thread, and with it everything in it. KERNEL(6.15): before, overlayfs
+    /// takes layers of its own namespace alone.
+    fn detached_by_namespace(&self) -> Result<OwnedFd> {
+        let make = || {
+            unshare(CloneFlags::CLONE_NEWNS).context("make a mount namespace")?;
+            let none = None::<&str>;
+            mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none)?;
+            let root = directory(Path::new("/"))?;
+            let mapped = self.mapped.iter().map(|mapped| &mapped.mount);
+            self.mounts.iter().chain(mapped).try_for_each(|mount| move_mount(mount.as_fd(), root.as_fd()))?;
+            match self.detached_with(&|path| self.open_here(path).map(Some)) {
+                Ok(mounted) => return Ok(mounted),
+                Err(MountApiError::Failed(error)) => return Err(error),
+                Err(MountApiError::Unavailable(_)) => {}
+            }
+            // The last path that is looked up: what is mounted there hides the descriptors.
+            self.mount_by_string(Path::new(VIEW_PLACE), &|path| self.open_here(path))?;
+            let at = directory(Path::new("/"))?;
+            let place = CString::new(VIEW_PLACE).map_err(|_| Errno::EINVAL)?;
+            Ok(open_tree_clone(at.as_fd(), &place, false, 0)?)
+        };
+        in_thread(make)
+    }
+
+    /// Opens a layer in the mount namespace of this thread.
+    fn open_here(&self, path: &Path) -> nix::Result<OwnedFd> {
+        let mapped = self.mapped.map(|mapped| &mapped.mount);
+        let is_attached = |mount: &OwnedFd| path.starts_with(fd_path(mount.as_fd()));
+        match self.mounts.iter().chain(mapped).any(is_attached) {
+            true => directory(path),
+            false => directory_here(path),
+        }
+    }
+
     fn detached(&self) -> std::result::Result<OwnedFd, MountApiError> {
+        self.detached_with(&|_| Ok(None))
+    }
+
+    /// Mounts with the mount API. `open` opens what is to be named by its descriptor.
+    fn detached_with(
+        &self,
+        open_layer: &dyn Fn(&Path) -> nix::Result<Option<OwnedFd>>,
+    ) -> std::result::Result<OwnedFd, MountApiError> {
         let context = fsopen(c"overlay").map_err(|errno| match errno {
             // KERNEL(5.2)
             Errno::ENOSYS => MountApiError::Unavailable(errno.into()),
@@ -154,7 +219,15 @@ impl Overlay<'_> {
         };
         let mut open = Vec::new();
         let mut set = |key: &CStr, path: &Path| {
-            let value = short(path, &mut open).map_err(MountApiError::Failed)?;
+            let opened = open_layer(path).with_context(|| format!("open {}", path.display()));
+            let value = match opened.map_err(MountApiError::Failed)? {
+                Some(opened) => {
+                    open.push(opened);
+                    named_by_descriptor(&open)
+                }
+                None => short(path, &mut open),
+            }
+            .map_err(MountApiError::Failed)?;
             fsconfig_set(context.as_fd(), key, Some(&value)).map_err(explained)
         };
         self.topmost_first().into_iter().try_for_each(|lower| {
@@ -172,6 +245,9 @@ impl Overlay<'_> {
                 })?;
             }
         }
+        if self.has_other_devices() {
+            fsconfig_set(context.as_fd(), ONE_DEVICE.0, Some(ONE_DEVICE.1)).map_err(explained)?;
+        }
         if self.userxattr {
             fsconfig_set(context.as_fd(), c"userxattr", None).map_err(explained)?;
         }
@@ -182,7 +258,7 @@ impl Overlay<'_> {
     }
 
     /// Mounts with mount(2). One page holds all options, so the layers are named by their descriptors.
-    fn mount_by_string(&self, target: &Path, directory: OpenDirectory) -> Result<()> {
+    fn mount_by_string(&self, target: &Path, directory: OpenDirectory<'_>) -> Result<()> {
         let mut open = Vec::new();
         let mut name = |path: &Path| -> Result<Vec<u8>> {
             open.push(directory(path).with_context(|| format!("open {}", path.display()))?);
@@ -203,6 +279,9 @@ impl Overlay<'_> {
             for (key, value) in UPPER_OPTIONS {
                 options.extend([b",", key.to_bytes(), b"=", value.to_bytes()].concat());
             }
+        }
+        if self.has_other_devices() {
+            options.extend([b",", ONE_DEVICE.0.to_bytes(), b"=", ONE_DEVICE.1.to_bytes()].concat());
         }
         if options.len() >= 4096 {
             let error = fail!(Kind::Unsupported, "{} layers are too many for this kernel", self.lowers.len());
@@ -271,7 +350,13 @@ enum MountApiError {
     Failed(Error),
 }
 
-type OpenDirectory = fn(&Path) -> nix::Result<OwnedFd>;
+type OpenDirectory<'a> = &'a dyn Fn(&Path) -> nix::Result<OwnedFd>;
+
+/// Calls `make` in a thread of its own, whose mount namespace ends with it.
+fn in_thread<T: Send>(make: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let broke = || fail!(Kind::System(Errno::EIO), "a thread broke down");
+    std::thread::scope(|scope| scope.spawn(make).join()).unwrap_or_else(|_| Err(broke()))
+}
 
 fn directory(path: &Path) -> nix::Result<OwnedFd> {
     open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
@@ -300,27 +385,11 @@ fn short(path: &Path, open: &mut Vec<OwnedFd>) -> Result<CString> {
         return named(bytes);
     }
     open.push(directory(path).with_context(|| format!("open {}", path.display()))?);
-    named(format!("/proc/self/fd/{}", open[open.len() - 1].as_raw_fd()).as_bytes())
+    named_by_descriptor(open)
 }
 
-/// Adds overlayfs' own messages to the errno: reads of the context return one each, as `e overlay: …`.
-fn explain(context: &OwnedFd, errno: Errno) -> Error {
-    let words = messages(context.as_fd());
-    if words.is_empty() {
-        errno.into()
-    } else {
-        fail!(Kind::System(errno), "{}: {words}", crate::error::describe(errno))
-    }
-}
-
-fn messages(context: BorrowedFd<'_>) -> String {
-    let Ok(context) = context.try_clone_to_owned() else { return String::new() };
-    let mut context = File::from(context);
-    let mut all = Vec::new();
-    let mut buffer = [0; 1024];
-    while let Ok(count @ 1..) = context.read(&mut buffer) {
-        let text = String::from_utf8_lossy(&buffer[..count]).trim().to_owned();
-        all.push(text.strip_prefix("e ").unwrap_or(&text).to_owned());
-    }
-    all.join(", ")
+/// The path of the last of these directories, through its descriptor.
+fn named_by_descriptor(open: &[OwnedFd]) -> Result<CString> {
+    let last = open.last().map_or(-1, AsRawFd::as_raw_fd);
+    Ok(CString::new(format!("/proc/self/fd/{last}")).map_err(|_| Errno::EINVAL)?)
 }

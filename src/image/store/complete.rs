@@ -9,21 +9,23 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
+use super::trees::Trees;
 use crate::error::{Context, Result};
 use crate::image::archive::path::{is_within, split};
 use crate::image::filesystem::copy_file::{copy_attributes, copy_file, set_times};
 use crate::image::filesystem::dir::open_dir;
+use crate::image::filesystem::find::{find, is_whiteout, open_path, stat};
 use crate::image::filesystem::overlay::Overlay;
 use crate::image::filesystem::walk::walk;
-use crate::image::unpack::single_layer::{SingleLayer, is_whiteout};
+use crate::image::unpack::single_layer::SingleLayer;
 use crate::inroot::{Root, c_string};
 
 /// The outcome of completing a layer.
@@ -39,7 +41,7 @@ pub(super) enum Completed {
 pub(super) fn complete_layer(
     path: &Path,
     layer: &SingleLayer,
-    below: &[PathBuf],
+    below: &Trees,
     work: &Path,
     number: usize,
 ) -> Result<Completed> {
@@ -47,16 +49,27 @@ pub(super) fn complete_layer(
         return Ok(Completed::NeedsOrder);
     }
     let tree = Root::open(&path.join("fs")).context("open the layer")?;
-    let below = match below {
-        // The lowest layer has an empty tree below it.
-        [] => {
-            let empty = work.join(format!("{number}.empty"));
-            std::fs::create_dir(&empty).context("make an empty directory")?;
-            Root::open(&empty)?
-        }
-        lowers => Overlay { lowers, upper: None, userxattr: layer.userxattr, mapped: None }.view()?,
-    };
+    let below = merged(below, work, number, layer.userxattr)?;
     Completion { tree, below, layer, needless: BTreeSet::new() }.run()
+}
+
+/// Opens the trees `below`, the lowest first, as one tree. The lowest layer has an empty directory below it,
+/// which is made in `work`; `number` makes its name unique.
+pub(super) fn merged(below: &Trees, work: &Path, number: usize, userxattr: bool) -> Result<Root> {
+    match below.is_empty() {
+        true => {
+            let empty = work.join(format!("{number}.empty"));
+            match std::fs::create_dir(&empty) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(error).context("make an empty directory");
+                }
+                _ => Ok(Root::open(&empty)?),
+            }
+        }
+        false => {
+            Overlay { lowers: below, upper: None, userxattr, mapped: None, mounts: below.mounts() }.view()
+        }
+    }
 }
 
 struct Completion<'a> {
@@ -242,35 +255,6 @@ impl Completion<'_> {
         }
         Ok(())
     }
-}
-
-/// Opens the directory `path` of a tree. No symlink is followed, so the result is this path and no other;
-/// None if it is missing.
-fn open_path(root: &Root, path: &[u8]) -> Result<Option<OwnedFd>> {
-    let mut dir = root.resolve(c".", READ)?;
-    for part in path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()) {
-        dir = match open_dir(dir.as_fd(), &c_string(part)?) {
-            // ENXIO: a whiteout, in a layer that is looked at without an overlay.
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENXIO) => return Ok(None),
-            dir => dir?,
-        };
-    }
-    Ok(Some(dir))
-}
-
-/// Returns the stat of `path` in a tree, and its open parent directory; None if nothing is there.
-fn find(root: &Root, path: &[u8]) -> Result<Option<(OwnedFd, FileStat)>> {
-    let (above, name) = split(path);
-    let Some(dir) = open_path(root, above)? else { return Ok(None) };
-    match stat(dir.as_fd(), &c_string(name)?) {
-        Err(Errno::ENOENT) => Ok(None),
-        Ok(stat) if is_whiteout(&stat) => Ok(None),
-        stat => Ok(Some((dir, stat?))),
-    }
-}
-
-fn stat(dir: BorrowedFd<'_>, name: &CStr) -> nix::Result<FileStat> {
-    fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)
 }
 
 /// Changes the content of the directory `dir`, and restores its times, which come from the archive.

@@ -3,19 +3,27 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::Read;
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
-use oci_spec::image::{Descriptor, Digest};
+use oci_spec::image::{Descriptor, Digest, MediaType};
 
-use super::complete::{Completed, complete_layer};
+use super::complete::{Completed, complete_layer, merged};
 use super::session::Session;
-use super::{LayerIds, LayerInfo, Store, layer_ids};
-use crate::error::{Context, Error, Result};
+use super::trees::Trees;
+use super::{ARCHIVE, FILES, INDEX, LayerIds, LayerInfo, Store, layer_ids};
+use crate::error::{Context, Error, Kind, Result};
 use crate::image::blob::digest::{self, short};
 use crate::image::document::manifest::Image;
+use crate::image::erofs::builder::{IndexBuilder, LayerIndex};
+use crate::image::erofs::complete as erofs;
+use crate::image::erofs::index_file::write_index;
+use crate::image::erofs::not_plain::NotPlain;
+use crate::image::erofs::probe::probe;
 use crate::image::filesystem::directory::Directory;
 use crate::image::filesystem::overlay::Overlay;
 use crate::image::filesystem::remove;
@@ -29,6 +37,8 @@ use crate::image::unpack::layer;
 use crate::image::unpack::single_layer::SingleLayer;
 use crate::image::unpack::tree::Tree;
 use crate::image::userns::namespace::Privilege;
+use crate::inroot::Root;
+use crate::{fail, log};
 
 /// How many layers are unpacked at the same time; more would only wait for the disk.
 const PARALLEL: usize = 4;
@@ -41,11 +51,49 @@ pub(crate) struct ImportedLayers {
     pub(super) session: Session,
 }
 
-/// A layer that is unpacked in the session's directory.
+/// The form in which layers come into a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LayerForm {
+    /// Unpacked to a directory.
+    Files,
+    /// As an archive with an index, which the kernel mounts as EROFS; it is an error if it cannot.
+    Erofs,
+    /// With an index where this host can mount it.
+    Auto,
+}
+
+/// How an image is imported.
+#[derive(Clone, Copy)]
+pub(crate) struct ImportOptions<'a> {
+    pub(crate) limits: &'a Limits,
+    pub(crate) progress: &'a Arc<dyn Progress>,
+    pub(crate) form: LayerForm,
+}
+
+/// A layer that was made in the session's directory.
 struct UnpackedLayer {
     path: PathBuf,
-    /// The parts that the layer needs of the layers below.
-    needs: SingleLayer,
+    content: LayerContent,
+}
+
+/// What a layer is there, with the parts that it needs of the layers below.
+enum LayerContent {
+    Files(SingleLayer),
+    /// It has its archive and its index.
+    Indexed,
+    /// It has its archive; the index is written over the layers below.
+    Archive(Mutex<LayerIndex>),
+}
+
+impl LayerContent {
+    /// Whether the layer needs nothing of the layers below.
+    fn is_complete(&self) -> bool {
+        match self {
+            Self::Files(needs) => needs.is_independent(),
+            Self::Indexed => true,
+            Self::Archive(_) => false,
+        }
+    }
 }
 
 /// A layer to unpack.
@@ -66,9 +114,9 @@ pub(crate) fn import_layers(
     store: &Store,
     source: &dyn ImageSource,
     image: &Image,
-    limits: &Limits,
-    progress: &Arc<dyn Progress>,
+    options: ImportOptions<'_>,
 ) -> Result<ImportedLayers> {
+    let ImportOptions { limits, progress, form } = options;
     let diff_ids =
         image.config.rootfs().diff_ids().iter().map(|id| digest::parse(id)).collect::<Result<Vec<_>>>()?;
     let ids = layer_ids(&diff_ids);
@@ -76,8 +124,6 @@ pub(crate) fn import_layers(
     let blobs = image.manifest.layers();
     progress.plan(blobs);
     let used = Usage::default();
-    let importer =
-        Importer { store, source, limits, progress, used, work: session.path(), count: blobs.len() };
     let mut jobs: Vec<Job<'_>> = Vec::new();
     for (number, (blob, diff_id)) in blobs.iter().zip(&diff_ids).enumerate() {
         let is_job = jobs.iter().any(|job| job.diff_id == diff_id);
@@ -87,10 +133,39 @@ pub(crate) fn import_layers(
             jobs.push(Job { number, blob, diff_id });
         }
     }
+    let (work, count) = (session.path(), blobs.len());
+    let is_indexed = !jobs.is_empty() && mounts_indexes(form, work)?;
+    let importer = Importer { store, source, limits, progress, used, work, count, is_indexed };
     let mut unpacked = importer.unpack_all(&jobs)?;
     let layers = importer.publish_all(&ids, &diff_ids, blobs, &mut unpacked)?;
     importer.used.warn_of_attributes_left_out();
     Ok(ImportedLayers { layers, session })
+}
+
+/// Whether layers get an index: whether this host mounts one.
+///
+/// # Errors
+///
+/// `Kind::Unsupported` if it does not, and must.
+fn mounts_indexes(form: LayerForm, work: &Path) -> Result<bool> {
+    if form == LayerForm::Files {
+        return Ok(false);
+    }
+    let reason = match Privilege::detect() {
+        Privilege::Root => probe(work)?,
+        _ => Some(fail!(Kind::Unsupported, "only root can mount EROFS")),
+    };
+    match reason {
+        None => Ok(true),
+        Some(reason) if form == LayerForm::Erofs => {
+            let error = fail!(Kind::Unsupported, "this host mounts no layers with EROFS: {reason}");
+            Err(error.with_hint("--overlay=auto unpacks them to directories instead"))
+        }
+        Some(reason) => {
+            log::debug(format_args!("layers are unpacked to directories, not mounted with EROFS: {reason}"));
+            Ok(false)
+        }
+    }
 }
 
 struct Importer<'a> {
@@ -103,6 +178,8 @@ struct Importer<'a> {
     work: &'a Path,
     /// How many layers the image has.
     count: usize,
+    /// Whether layers get an index.
+    is_indexed: bool,
 }
 
 impl Importer<'_> {
@@ -127,25 +204,96 @@ impl Importer<'_> {
         self.unpack_to(self.work.join(job.number.to_string()), job).with_context(|| self.place(job))
     }
 
-    /// Unpacks a layer to the new directory `path`, in the form that it has in the store.
+    /// Makes a layer in the new directory `path`, in the form that it has in the store.
     fn unpack_to(&self, path: PathBuf, job: Job<'_>) -> Result<UnpackedLayer> {
-        let making = || format!("make {}", self.store.shown(&path).display());
-        fs::create_dir(&path).with_context(making)?;
-        fs::create_dir(path.join("fs")).with_context(making)?;
+        fs::create_dir(&path).with_context(|| format!("make {}", self.store.shown(&path).display()))?;
+        let content = match self.is_indexed {
+            true => self.index(&path, job)?,
+            false => {
+                let inner = self.source.blob(job.blob)?;
+                let progress = Arc::clone(self.progress);
+                let bytes = ProgressReader { inner, blob: job.blob.clone(), progress };
+                LayerContent::Files(self.unpack_files(
+                    &path,
+                    Box::new(bytes),
+                    job.blob,
+                    job.diff_id,
+                    &self.used,
+                )?)
+            }
+        };
+        self.progress.done(job.blob);
+        Ok(UnpackedLayer { path, content })
+    }
+
+    /// Unpacks the layer that `bytes` reads to files in the layer's directory `path`.
+    fn unpack_files(
+        &self,
+        path: &Path,
+        bytes: Box<dyn Read + Send>,
+        blob: &Descriptor,
+        diff_id: &Digest,
+        used: &Usage,
+    ) -> Result<SingleLayer> {
+        let tree = path.join(FILES);
+        let making = || format!("make {}", self.store.shown(&tree).display());
+        fs::create_dir(&tree).with_context(making)?;
         let privilege = Privilege::detect();
         let adapter = EntryAdapter::for_privilege(privilege, None);
-        let mut tree =
-            Tree::single_layer(&path.join("fs"), privilege.is_confined(), adapter).with_context(making)?;
-        let inner = self.source.blob(job.blob)?;
-        let bytes = ProgressReader { inner, blob: job.blob.clone(), progress: Arc::clone(self.progress) };
-        layer::apply(&mut tree, Box::new(bytes), job.blob, job.diff_id, self.limits, &self.used)?;
+        let mut tree = Tree::single_layer(&tree, privilege.is_confined(), adapter).with_context(making)?;
+        layer::apply(&mut tree, bytes, blob, diff_id, self.limits, used)?;
         tree.finish().context("set the times of directories")?;
         let has_root_entry = tree.has_root_entry();
         let needs = tree.into_single_layer();
-        let info = LayerInfo { diff_id: job.diff_id.to_string(), has_root_entry, hides_all: needs.hides_all };
-        info.write(&path)?;
-        self.progress.done(job.blob);
-        Ok(UnpackedLayer { path, needs })
+        LayerInfo { diff_id: diff_id.to_string(), has_root_entry, hides_all: needs.hides_all }.write(path)?;
+        Ok(needs)
+    }
+
+    /// Keeps the archive of a layer, and makes an index of it, in one pass. A layer that is not plain is
+    /// unpacked instead.
+    fn index(&self, path: &Path, job: Job<'_>) -> Result<LayerContent> {
+        let inner = self.source.blob(job.blob)?;
+        let bytes = ProgressReader { inner, blob: job.blob.clone(), progress: Arc::clone(self.progress) };
+        let archive = new_file(&path.join(ARCHIVE))?;
+        let mut builder = IndexBuilder::new(EntryAdapter::for_privilege(Privilege::Root, None));
+        let limits = (self.limits, &self.used);
+        let copy = archive.try_clone()?;
+        layer::apply_and_keep(&mut builder, Box::new(bytes), job.blob, job.diff_id, limits, copy)?;
+        match builder.finish() {
+            Err(NotPlain(reason)) => self.unpack_archive(path, job, reason).map(LayerContent::Files),
+            Ok(mut index) if index.needs.is_independent() => {
+                self.write_index(path, &mut index, &archive, None, job)?;
+                Ok(LayerContent::Indexed)
+            }
+            Ok(index) => Ok(LayerContent::Archive(Mutex::new(index))),
+        }
+    }
+
+    /// Unpacks a layer to files whose archive is there, verified, and removes that.
+    fn unpack_archive(&self, path: &Path, job: Job<'_>, reason: &str) -> Result<SingleLayer> {
+        log::debug(format_args!("{}: unpacked to a directory: {reason}", self.place(job)));
+        let archive = path.join(ARCHIVE);
+        let bytes = fs::File::open(&archive)?;
+        let size = bytes.metadata()?.len();
+        let plain = Descriptor::new(MediaType::ImageLayer, size, job.diff_id.clone());
+        let needs = self.unpack_files(path, Box::new(bytes), &plain, job.diff_id, &Usage::default())?;
+        fs::remove_file(&archive)
+            .with_context(|| format!("remove {}", self.store.shown(&archive).display()))?;
+        Ok(needs)
+    }
+
+    fn write_index(
+        &self,
+        path: &Path,
+        index: &mut LayerIndex,
+        archive: &fs::File,
+        below: Option<&Root>,
+        job: Job<'_>,
+    ) -> Result<()> {
+        let to = new_file(&path.join(INDEX))?;
+        write_index(index, archive, below, uuid_of(job.diff_id), &to)?;
+        let (has_root_entry, hides_all) = (index.has_root_entry, index.needs.hides_all);
+        LayerInfo { diff_id: job.diff_id.to_string(), has_root_entry, hides_all }.write(path)
     }
 
     /// Puts the layers in place, the lowest first: a layer that needs something of the layers below is
@@ -180,7 +328,7 @@ impl Importer<'_> {
                 is_synced = false;
             }
             let Some(layer) = unpacked.get(diff_id) else { continue };
-            let is_complete = layer.needs.is_independent();
+            let is_complete = layer.content.is_complete();
             if !is_complete {
                 let job = Job { number, blob: &blobs[number], diff_id };
                 self.complete(layer, &layers, job)?;
@@ -201,29 +349,60 @@ impl Importer<'_> {
         let below = self.store.visible_trees(below)?;
         let place =
             || format!("layer {} of {}: what it needs of the layers below", job.number + 1, self.count);
-        let completed = complete_layer(&layer.path, &layer.needs, &below, self.work, job.number);
-        match completed.with_context(place)? {
+        match &layer.content {
+            LayerContent::Indexed => Ok(()),
+            LayerContent::Files(needs) => self.complete_files(&layer.path, needs, &below, job, &place),
+            LayerContent::Archive(index) => {
+                let mut index = index.lock().unwrap_or_else(PoisonError::into_inner);
+                let merged = merged(&below, self.work, job.number, false).with_context(place)?;
+                match erofs::complete(&mut index, &merged).with_context(place)? {
+                    erofs::Completed::Done => {
+                        let archive = fs::File::open(layer.path.join(ARCHIVE))?;
+                        self.write_index(&layer.path, &mut index, &archive, Some(&merged), job)
+                    }
+                    erofs::Completed::NeedsOrder => {
+                        let needs =
+                            self.unpack_archive(&layer.path, job, "its entries depend on their order")?;
+                        self.complete_files(&layer.path, &needs, &below, job, &place)
+                    }
+                }
+            }
+        }
+    }
+
+    fn complete_files(
+        &self,
+        path: &Path,
+        needs: &SingleLayer,
+        below: &Trees,
+        job: Job<'_>,
+        place: &dyn Fn() -> String,
+    ) -> Result<()> {
+        match complete_layer(path, needs, below, self.work, job.number).with_context(place)? {
             Completed::Done => Ok(()),
-            Completed::NeedsOrder => self.unpack_over(layer, below, job).with_context(|| self.place(job)),
+            Completed::NeedsOrder => {
+                self.unpack_over(path, needs.userxattr, below, job).with_context(|| self.place(job))
+            }
         }
     }
 
     /// Unpacks a layer for the second time, over the layers below it: overlayfs itself writes to the layer's
     /// tree.
-    fn unpack_over(&self, layer: &UnpackedLayer, mut below: Vec<PathBuf>, job: Job<'_>) -> Result<()> {
-        let path = |name: &str| layer.path.join(name);
+    fn unpack_over(&self, dir: &Path, userxattr: bool, below: &Trees, job: Job<'_>) -> Result<()> {
+        let path = |name: &str| dir.join(name);
         let (upper, work, empty) = (path("upper"), path("work"), path("empty"));
         for path in [&upper, &work, &empty] {
             fs::create_dir(path).with_context(|| format!("make {}", self.store.shown(path).display()))?;
         }
         // Inherited from the store's directory, it would count for all files of the layer.
         drop_inherited_acl(fs::File::open(&upper)?.as_fd())?;
-        below.insert(0, empty);
+        let lowers = [&[empty], &below[..]].concat();
         let overlay = Overlay {
-            lowers: &below,
+            lowers: &lowers,
             upper: Some((&upper, &work)),
-            userxattr: layer.needs.userxattr,
+            userxattr,
             mapped: None,
+            mounts: below.mounts(),
         };
         let adapter = EntryAdapter::for_privilege(Privilege::detect(), None);
         let mut tree = Tree::over(overlay.view()?, adapter)?;
@@ -231,14 +410,13 @@ impl Importer<'_> {
         layer::apply(&mut tree, blob, job.blob, job.diff_id, self.limits, &Usage::default())?;
         tree.finish().context("set the times of directories")?;
         drop(tree);
-        let dir = fs::File::open(&layer.path)?;
+        let opened = fs::File::open(dir)?;
         for name in [c"fs", c"work", c"empty"] {
-            remove::tree(dir.as_fd(), name).context("remove what was unpacked before")?;
+            remove::tree(opened.as_fd(), name).context("remove what was unpacked before")?;
         }
         fs::rename(&upper, path("fs"))?;
         // The layer hides lower files by whiteouts of each name, which need the layers below.
-        LayerInfo { hides_all: false, ..LayerInfo::read(&Directory::open_no_link(&layer.path)?)? }
-            .write(&layer.path)
+        LayerInfo { hides_all: false, ..LayerInfo::read(&Directory::open_no_link(dir)?)? }.write(dir)
     }
 
     fn sync(&self) -> Result<()> {
@@ -254,4 +432,19 @@ impl Importer<'_> {
             other => other.with_context(|| format!("put layer {} in place", self.store.shown(&to).display())),
         }
     }
+}
+
+fn new_file(path: &Path) -> Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    let file = options.read(true).write(true).create_new(true).mode(0o600).open(path);
+    file.with_context(|| format!("make {}", path.display()))
+}
+
+/// The number by which the kernel's messages tell a layer: the first digits of its diff id.
+fn uuid_of(diff_id: &Digest) -> [u8; 16] {
+    let digits = diff_id.digest().as_bytes();
+    let byte = |at: usize| digits.get(at..at + 2).and_then(|two| std::str::from_utf8(two).ok());
+    std::array::from_fn(|at| {
+        byte(2 * at).and_then(|two| u8::from_str_radix(two, 16).ok()).unwrap_or_default()
+    })
 }

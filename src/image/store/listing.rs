@@ -5,10 +5,12 @@ use std::os::fd::AsFd;
 use std::time::SystemTime;
 
 use nix::errno::Errno;
+use nix::sys::stat::FileStat;
 
 use super::listed::{ListedBundle, ListedImage, time_of};
 use super::records::{list_bundles, list_images};
-use super::{Store, names};
+use super::trees::has_index;
+use super::{ARCHIVE, FILES, INDEX, Store, names};
 use crate::error::{Context, Result};
 use crate::image::filesystem::directory::Directory;
 use crate::image::filesystem::walk::walk;
@@ -43,13 +45,22 @@ pub(crate) fn list(store: &Store) -> Result<Listing> {
 
 /// The bytes that the files of a layer take, those of several names once.
 fn size_of(layers: &Directory, name: &str) -> Result<u64> {
-    let root = layers.below(name)?.below("fs")?.as_fd().try_clone_to_owned()?;
+    let layer = layers.below(name)?;
+    if has_index(&layer)? {
+        let files = [layer.stat_of(INDEX)?, layer.stat_of(ARCHIVE)?];
+        return Ok(files.iter().flatten().map(on_disk).sum());
+    }
+    let root = layer.below(FILES)?.as_fd().try_clone_to_owned()?;
     let (mut size, mut seen) = (0, HashSet::new());
     walk(&root, &mut |found| {
         if found.stat.st_nlink < 2 || found.is_dir() || seen.insert((found.stat.st_dev, found.stat.st_ino)) {
-            size += u64::try_from(found.stat.st_blocks).unwrap_or_default() * 512;
+            size += on_disk(&found.stat);
         }
         Ok(true)
     })?;
     Ok(size)
+}
+
+fn on_disk(file: &FileStat) -> u64 {
+    u64::try_from(file.st_blocks).unwrap_or_default() * 512
 }

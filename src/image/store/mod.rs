@@ -3,15 +3,18 @@
 //! ```text
 //! STORE/tare-image-store            marks the directory as a store; nothing is removed from any other
 //! STORE/lock                        held while sessions begin and while layers are pruned
-//! STORE/layers/sha256-HEX/fs        a layer that is the same over any other, named by its diff id
-//! STORE/layers/chain-sha256-HEX/fs  a layer that depends on those below it, named by its chain id
+//! STORE/layers/sha256-HEX/          a layer that is the same over any other, named by its diff id
+//! STORE/layers/chain-sha256-HEX/    a layer that depends on those below it, named by its chain id
+//!     layer.tar, layer.erofs        its archive, and an index of it that the kernel mounts; or
+//!     fs/                           its files, unpacked
+//!     about.json                    what else is known of it
 //! STORE/tmp/ID/                     the locked session of a running process; `needed` lists its layers
 //! STORE/bundles/HEX                 which layers a bundle uses, by the bundle's path
 //! STORE/images/HEX                  which layers a pulled image uses, by its reference, and its documents
 //! STORE/containers/NAME/            a container of `tare-image run` (`image::run`)
 //! ```
 //!
-//! A layer is unpacked in a session's directory and renamed to its place when it is complete and on disk:
+//! A layer is made in a session's directory and renamed to its place when it is complete and on disk:
 //! nobody sees a partial one. A killed process leaves its session unlocked, and the next process removes it.
 
 mod complete;
@@ -25,6 +28,7 @@ mod prune;
 mod records;
 pub(crate) mod reflink_copy;
 mod session;
+mod trees;
 
 use std::fs;
 use std::os::fd::AsFd;
@@ -42,8 +46,9 @@ use crate::image::blob::digest;
 use crate::image::filesystem::dir::fd_path;
 use crate::image::filesystem::directory::Directory;
 
-pub(crate) use import::import_layers;
+pub(crate) use import::{ImportOptions, LayerForm, import_layers};
 pub(crate) use prune::prune;
+pub(crate) use trees::Trees;
 
 /// The file that makes a directory a bundle of tare-image. A bundle's layers are kept as long as it is there.
 pub(super) const BUNDLE_INFO: &str = "tare-image.json";
@@ -60,6 +65,12 @@ pub(crate) struct Store {
     dirs: Arc<Directories>,
 }
 
+/// A layer's archive, decompressed, in its directory.
+const ARCHIVE: &str = "layer.tar";
+/// The index of that archive.
+const INDEX: &str = "layer.erofs";
+/// The directory with a layer's files, if it has no index.
+const FILES: &str = "fs";
 /// What is known of a layer, in its directory.
 const ABOUT: &str = "about.json";
 
@@ -144,9 +155,9 @@ impl Store {
         self.fd_path().join("layers").join(name)
     }
 
-    /// The directory with the files of the layer `name`, for system calls.
-    pub(super) fn layer_tree(&self, name: &str) -> PathBuf {
-        self.layer_dir(name).join("fs")
+    /// Whether the store has the layer `name`.
+    pub(super) fn has_layer(&self, name: &str) -> Result<bool> {
+        Ok(self.dirs.layers.stat_of(name)?.is_some())
     }
 
     /// Returns the name of the layer in the store; None if the store does not have it.
@@ -161,31 +172,6 @@ impl Store {
 
     fn layer_info(&self, name: &str) -> Result<LayerInfo> {
         LayerInfo::read(&self.dirs.layers.below(name)?)
-    }
-
-    /// Returns the directories of the visible layers, the lowest first: the topmost layer that hides all
-    /// others, and the layers above it. Overlayfs has no mark for an opaque root.
-    pub(super) fn visible_trees(&self, layers: &[String]) -> Result<Vec<PathBuf>> {
-        let mut trees = Vec::new();
-        for name in layers.iter().rev() {
-            trees.push(self.layer_tree(name));
-            if self.layer_info(name)?.hides_all {
-                break;
-            }
-        }
-        trees.reverse();
-        Ok(trees)
-    }
-
-    /// Returns the directory with the attributes of the image's root, which is the topmost layer with an
-    /// entry for the root; None if no layer has such an entry.
-    pub(super) fn topmost_root(&self, layers: &[String]) -> Result<Option<PathBuf>> {
-        for name in layers.iter().rev() {
-            if self.layer_info(name)?.has_root_entry {
-                return Ok(Some(self.layer_tree(name)));
-            }
-        }
-        Ok(None)
     }
 }
 

@@ -15,16 +15,17 @@ use nix::unistd::linkat;
 use oci_spec::image::Digest;
 
 use super::session::Session;
+use super::trees::has_index;
 use super::{Store, layer_ids};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::archive::path::split;
 use crate::image::filesystem::copy_file::{copy_file, set_owner_and_mode, set_times};
 use crate::image::filesystem::dir::open_dir;
+use crate::image::filesystem::find::is_whiteout;
 use crate::image::filesystem::overlay::Overlay;
 use crate::image::filesystem::walk::{WalkEntry, walk};
 use crate::image::filesystem::xattrs;
-use crate::image::unpack::single_layer::is_whiteout;
 use crate::inroot::{Root, c_string};
 use crate::sys::file::clone_file;
 use crate::sys::xattr::fsetxattr;
@@ -62,13 +63,20 @@ pub(crate) fn copy_tree(store: &Store, diff_ids: &[Digest], to: &Path) -> Result
     // again.
     let _session = Session::begin(store, &ids)?;
     let Some(layers) = find_all()? else { return Ok(false) };
+    for name in &layers {
+        // The files of an archive begin in the middle of blocks.
+        if has_index(&store.dirs.layers.below(name)?)? {
+            return Ok(false);
+        }
+    }
     copy(store, &layers, to, &reflink).map(|()| true)
 }
 
 /// Copies these layers, the lowest first, into `to`.
 fn copy(store: &Store, layers: &[String], to: &Path, copy_content: CopyContent<'_>) -> Result<()> {
     let lowers = store.visible_trees(layers)?;
-    let view = Overlay { lowers: &lowers, upper: None, userxattr: false, mapped: None }.view()?;
+    let view =
+        Overlay { lowers: &lowers, upper: None, userxattr: false, mapped: None, mounts: &[] }.view()?;
     let view = openat(view.as_fd(), c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?;
     let trees = lowers.iter().rev().map(|lower| Root::open(lower)).collect::<Result<Vec<_>, _>>()?;
     // An overlay of several layers hides its own attributes; a single layer is read directly, with them. An
@@ -88,9 +96,7 @@ fn copy(store: &Store, layers: &[String], to: &Path, copy_content: CopyContent<'
     if let Some(root) = store.topmost_root(layers)? {
         let marks = Some(c"trusted.overlay.");
         let copying = Copying { marks, ..copying };
-        copying
-            .copy_attributes(File::open(&root)?.as_fd(), copying.open_dir(b"")?.as_fd())
-            .context("the root")?;
+        copying.copy_attributes(root.as_fd(), copying.open_dir(b"")?.as_fd()).context("the root")?;
     }
     Ok(())
 }
@@ -185,22 +191,24 @@ mod tests {
         let store = Store::open(&dir.join("store")).unwrap();
         let keys = ["one".to_owned(), "two".to_owned()];
         for key in &keys {
-            fs::create_dir_all(store.layer_tree(key).join("d/e")).unwrap();
+            fs::create_dir_all(store.layer_dir(key).join("fs").join("d/e")).unwrap();
             fs::write(store.layer_dir(key).join("about.json"), r#"{"diffId":"x","root":true}"#).unwrap();
-            fs::write(store.layer_tree(key).join("d/both"), key).unwrap();
-            fs::write(store.layer_tree(key).join(key), key).unwrap();
+            fs::write(store.layer_dir(key).join("fs").join("d/both"), key).unwrap();
+            fs::write(store.layer_dir(key).join("fs").join(key), key).unwrap();
             fs::hard_link(
-                store.layer_tree(key).join(key),
-                store.layer_tree(key).join(format!("d/{key}-link")),
+                store.layer_dir(key).join("fs").join(key),
+                store.layer_dir(key).join("fs").join(format!("d/{key}-link")),
             )
             .unwrap();
         }
-        let hidden = store.layer_tree("one").join("d/hidden");
+        let hidden = store.layer_dir("one").join("fs").join("d/hidden");
         fs::write(hidden, "").unwrap();
         let mark = nix::sys::stat::SFlag::S_IFCHR;
-        nix::sys::stat::mknod(&store.layer_tree("two").join("d/hidden"), mark, Mode::empty(), 0).unwrap();
-        std::os::unix::fs::symlink("nowhere", store.layer_tree("one").join("link")).unwrap();
-        fs::set_permissions(store.layer_tree("two").join("d"), fs::Permissions::from_mode(0o2711)).unwrap();
+        nix::sys::stat::mknod(&store.layer_dir("two").join("fs").join("d/hidden"), mark, Mode::empty(), 0)
+            .unwrap();
+        std::os::unix::fs::symlink("nowhere", store.layer_dir("one").join("fs").join("link")).unwrap();
+        fs::set_permissions(store.layer_dir("two").join("fs").join("d"), fs::Permissions::from_mode(0o2711))
+            .unwrap();
         fs::create_dir(dir.join("to")).unwrap();
         let bytes = |mut from: &File, mut to: &File| Ok(std::io::copy(&mut from, &mut to).map(drop)?);
         copy(&store, &keys, &dir.join("to"), &bytes).unwrap();
@@ -212,7 +220,7 @@ mod tests {
         assert_eq!(inode("one"), inode("d/one-link"));
         assert_eq!(fs::metadata(to.join("d")).unwrap().mode(), 0o42711);
         let time = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
-        assert_eq!(time(&to.join("d")), time(&store.layer_tree("two").join("d")));
+        assert_eq!(time(&to.join("d")), time(&store.layer_dir("two").join("fs").join("d")));
         assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("nowhere"));
         fs::remove_dir_all(dir).unwrap();
     }

@@ -1,11 +1,13 @@
 //! `LayerStream`: reads the decompressed bytes of a layer, and hashes and counts them against the limits on
 //! the way.
 
+use std::fs::File;
 use std::io::{self, BufRead, Read};
 use std::thread::Scope;
 
 use oci_spec::image::{Descriptor, Digest};
 
+use super::archive_copy::ArchiveCopy;
 use super::read_ahead::{CHUNK_SIZE, ChunkSource};
 use super::zero_blocks;
 use crate::error::{Context, Kind, Result};
@@ -37,6 +39,8 @@ pub(crate) struct LayerStream<'a> {
     total: u64,
     /// The bytes among them in blocks of zeros, which take no disk space.
     zeros: u64,
+    /// Where the bytes are kept.
+    copy: Option<ArchiveCopy>,
 }
 
 impl<'a> LayerStream<'a> {
@@ -54,7 +58,24 @@ impl<'a> LayerStream<'a> {
             Compression::from_descriptor(descriptor)? == Compression::Plain && descriptor.digest() == diff_id;
         let hasher = if is_known { None } else { Some(Hasher::for_digest(diff_id)?) };
         let buffer = vec![0; CHUNK_SIZE].into_boxed_slice();
-        Ok(Self { input, hasher, diff_id, limits, used, buffer, start: 0, end: 0, total: 0, zeros: 0 })
+        Ok(Self {
+            input,
+            hasher,
+            diff_id,
+            limits,
+            used,
+            buffer,
+            start: 0,
+            end: 0,
+            total: 0,
+            zeros: 0,
+            copy: None,
+        })
+    }
+
+    /// Keeps the bytes in the empty file `copy`.
+    pub(super) fn keep(self, copy: File) -> Self {
+        Self { copy: Some(ArchiveCopy::new(copy)), ..self }
     }
 
     /// Moves the decompression to another thread, so that this thread hashes and unpacks at the same time.
@@ -81,7 +102,10 @@ impl<'a> LayerStream<'a> {
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&self.buffer[..self.end]);
         }
-        Ok(())
+        match &mut self.copy {
+            Some(copy) => copy.write(&self.buffer[..self.end]).map_err(to_io_error),
+            None => Ok(()),
+        }
     }
 
     /// Reads to the end of the blob, which lies behind the end of the archive, and checks both digests.
@@ -90,6 +114,7 @@ impl<'a> LayerStream<'a> {
             self.consume(self.end - self.start);
         }
         self.input.finish()?;
+        self.copy.take().map_or(Ok(()), ArchiveCopy::finish)?;
         let found = self.hasher.map(Hasher::finish);
         match found {
             Some(found) if found != *self.diff_id => Err(fail!(

@@ -8,9 +8,9 @@ use std::rc::Rc;
 use nix::errno::Errno;
 use nix::sys::stat::{FileStat, fstat};
 
-use super::single_layer::is_whiteout;
 use super::tree::{Dir, Tree, stat};
 use crate::image::archive::path::split;
+use crate::image::filesystem::find::is_whiteout;
 use crate::inroot::{Result, c_string};
 
 /// The place of the file that a hard link names.

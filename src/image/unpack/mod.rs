@@ -2,6 +2,7 @@
 
 mod access_list;
 mod apply_whiteout;
+mod archive_copy;
 pub(crate) mod entries;
 mod create_entry;
 pub(crate) mod entry_adapter;

@@ -64,7 +64,7 @@ impl SingleLayer {
     }
 
     /// Records a directory that was made without an entry.
-    pub(super) fn record_implied_dir(&mut self, path: &[u8]) {
+    pub(crate) fn record_implied_dir(&mut self, path: &[u8]) {
         self.path_bytes += path.len();
         // The path is also that of a hard link whose target is below. Whether the link or the directory
         // remains depends on the lower layers.
@@ -73,14 +73,14 @@ impl SingleLayer {
     }
 
     /// Records that a directory has an entry of its own.
-    pub(super) fn record_dir_entry(&mut self, path: &[u8]) {
+    pub(crate) fn record_dir_entry(&mut self, path: &[u8]) {
         if self.implied_dirs.remove(path) {
             self.replaced_implied_dirs.insert(path.to_vec());
         }
     }
 
     /// Records that something that is not a directory replaces what the layer has at `path`.
-    pub(super) fn record_replaced(&mut self, path: &[u8]) {
+    pub(crate) fn record_replaced(&mut self, path: &[u8]) {
         if self.implied_dirs.is_empty() {
             return;
         }
@@ -95,33 +95,33 @@ impl SingleLayer {
     }
 
     /// Records a whiteout of this path.
-    pub(super) fn record_whiteout(&mut self, path: &[u8]) {
+    pub(crate) fn record_whiteout(&mut self, path: &[u8]) {
         // The whiteout also removes files that earlier entries of this layer have put into the directory.
         self.needs_order |= self.implied_dirs.contains(path);
     }
 
     /// Records that an entry is about to be made. It replaces a hard link of the same path whose target is
     /// below.
-    pub(super) fn record_entry(&mut self, path: &[u8]) {
+    pub(crate) fn record_entry(&mut self, path: &[u8]) {
         // Only over the lower layers is it known whether that link was valid.
         self.needs_order |= self.missing_links.remove(path).is_some();
     }
 
     /// Records a hard link whose target this layer does not have. A link to another such link is recorded
     /// with the final target.
-    pub(super) fn defer_link(&mut self, path: &[u8], target: Vec<u8>) {
+    pub(crate) fn defer_link(&mut self, path: &[u8], target: Vec<u8>) {
         let target = self.missing_links.get(&target).cloned().unwrap_or(target);
         self.path_bytes += path.len() + target.len();
         self.missing_links.insert(path.to_vec(), target);
     }
 
     /// Whether the recorded paths take more memory than those of any layer that tools make.
-    pub(super) fn is_over_limit(&self) -> bool {
+    pub(crate) fn is_over_limit(&self) -> bool {
         self.path_bytes > MAX_MISSING_PATH_BYTES
     }
 
     /// Whether this path is a hard link whose target is in the layers below.
-    pub(super) fn has_link(&self, path: &[u8]) -> bool {
+    pub(crate) fn has_link(&self, path: &[u8]) -> bool {
         self.missing_links.contains_key(path)
     }
 
@@ -187,18 +187,13 @@ impl SingleLayer {
     /// Returns the name to store an attribute under. A name that overlayfs would take for its own mark is
     /// escaped, and a mounted overlay shows it unescaped. KERNEL(6.7): older kernels do not show such an
     /// attribute at all.
-    pub(super) fn escape_xattr(&self, name: &[u8]) -> Vec<u8> {
+    pub(crate) fn escape_xattr(&self, name: &[u8]) -> Vec<u8> {
         let prefix: &[u8] = if self.userxattr { b"user.overlay." } else { b"trusted.overlay." };
         match name.strip_prefix(prefix) {
             Some(rest) => [prefix, b"overlay.", rest].concat(),
             None => name.to_vec(),
         }
     }
-}
-
-/// The kernel's whiteout: a character device 0:0.
-pub(crate) fn is_whiteout(stat: &libc::stat) -> bool {
-    stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == makedev(0, 0)
 }
 
 #[cfg(test)]
