@@ -19,7 +19,7 @@ use crate::image::document::manifest::{Image, read_image};
 use crate::image::run::{From, finish};
 use crate::image::source::reference::Reference;
 use crate::image::source::{self, ImageSource};
-use crate::image::store::{Store, import_layers};
+use crate::image::store::{ImportOptions, LayerForm, Store, import_layers};
 use crate::image::unpack::entry_adapter::EntryAdapter;
 use crate::image::userns::namespace::Privilege;
 
@@ -44,6 +44,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<i32> {
         rootfs_only: false,
         reflink_store: None,
         overlay_store: Some(store.clone()),
+        layer_form: LayerForm::Auto,
     };
     let (source, image) = find(matches, &store, &reference)?;
     let from = From { source: source.as_ref(), image: &image, reference: &reference.to_string() };
@@ -72,7 +73,9 @@ fn find(matches: &ArgMatches, store: &Store, reference: &Reference) -> Result<(B
     let known = store.known_image(&name)?;
     if known.is_none_or(|known| known.manifest() != &image.descriptor) {
         let progress = progress::terminal_only(matches);
-        let imported = import_layers(store, source.as_ref(), &image, &limits_of(matches), &progress)?;
+        let options =
+            ImportOptions { limits: &limits_of(matches), progress: &progress, form: LayerForm::Auto };
+        let imported = import_layers(store, source.as_ref(), &image, options)?;
         store.record_image(&name, &image, &imported)?;
     }
     Ok((source, image))
