@@ -34,6 +34,12 @@ impl AsFd for Root {
     }
 }
 
+impl From<Root> for OwnedFd {
+    fn from(root: Root) -> Self {
+        root.0
+    }
+}
+
 impl From<OwnedFd> for Root {
     fn from(fd: OwnedFd) -> Self {
         Self(fd)

@@ -42,9 +42,14 @@ impl Home {
     }
 
     fn tare(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.0.join("tare"));
         command.arg("--root").arg(self.0.join("state")).args(args).current_dir(&self.0);
-        command.uid(USER).gid(USER).env_clear().output().unwrap()
+        command.uid(USER).gid(USER).env_clear();
+        command
     }
 
     fn edit(&self, change: impl FnOnce(&mut serde_json::Value)) {
@@ -70,4 +75,18 @@ fn a_user_without_privilege_runs_what_spec_rootless_writes() {
     let words: Vec<_> = out.split_whitespace().collect();
     assert_eq!((ran.status.code(), words), (Some(7), vec!["0", "0", "54321", "1"]), "{ran:?}");
     assert_eq!(fs::read_dir(home.0.join("state")).unwrap().count(), 0);
+    home.edit(|config| config["process"]["args"] = serde_json::json!(["sh", "-c", "exec sh <>/dev/ptmx"]));
+    // Without pipes, which the container would keep open.
+    let mut start = home.command(&["run", "--detach", "own"]);
+    let null = || std::process::Stdio::null();
+    assert!(start.stdin(null()).stdout(null()).stderr(null()).status().unwrap().success());
+    let script =
+        "id -u; readlink /proc/1/root; ls -d /container/bin; touch /usr/x; setsid sleep 54321 & exit 6";
+    let debugged = home.tare(&["debug", "own", "--", "sh", "-c", script]);
+    let out = String::from_utf8_lossy(&debugged.stdout);
+    assert_eq!((debugged.status.code(), &*out), (Some(6), "0\n/\n/container/bin\n"), "{debugged:?}");
+    assert!(String::from_utf8_lossy(&debugged.stderr).contains("Read-only file system"), "{debugged:?}");
+    let all = Command::new("ps").args(["-eo", "args"]).output().unwrap();
+    assert!(!String::from_utf8_lossy(&all.stdout).contains("sleep 54321"));
+    assert!(home.tare(&["delete", "--force", "own"]).status.success());
 }

@@ -6,8 +6,8 @@ use super::flag::Verb;
 use crate::cgroup::Manager;
 use crate::container_id::ContainerId;
 use crate::lifecycle::options::{
-    Checkpoint, Create, Delete, Events, Exec, Explain, Kill, Mounts, Plan, Record, Restore, Rootless, Run,
-    Spec, Targets, Update,
+    Checkpoint, Create, Debug, Delete, Events, Exec, Explain, Kill, Mounts, Plan, Record, Restore, Rootless,
+    Run, Spec, Targets, Update,
 };
 use crate::log::Level;
 
@@ -21,6 +21,7 @@ pub enum Command {
     },
     Checkpoint(ContainerId, Checkpoint),
     Create(ContainerId, Create),
+    Debug(ContainerId, Debug),
     Delete(Targets, Delete),
     Events(ContainerId, Events),
     Exec(ContainerId, Exec),

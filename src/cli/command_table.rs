@@ -92,6 +92,14 @@ const EXEC: &[Flag] = &[
     Flag::switch("ignore-paused", "allow a process to start in a paused container"),
 ];
 
+const DEBUG: &[Flag] = &[
+    Flag::path("image", "bundle whose root file system has the tools (default: this host's, read-only)"),
+    Flag::switch("tty", "give the process a terminal (default: if the caller has one)").short('t'),
+    Flag::text("env", "set an environment variable, NAME=VALUE").short('e').repeatable(),
+    Flag::switch("confined", "keep the container's capabilities, seccomp filter, labels and user"),
+    Flag::text("cap", "add a capability").short('c').repeatable(),
+];
+
 const UPDATE: &[Flag] = &[
     Flag::path("resources", "file with the resources to change, - for standard input; others are ignored")
         .short('r'),
@@ -185,6 +193,15 @@ pub const VERBS: &[Verb] = &[
     },
     on_container("checkpoint", "save a running container to disk", CHECKPOINT),
     on_container("create", "create a container from a bundle", CREATE),
+    Verb {
+        name: "debug",
+        aliases: &[],
+        about: "run a shell or a command in a container, with the tools of this host or of another bundle",
+        usage: "<container-id> [--] [command] [arguments...]",
+        arity: Arity::at_least(1),
+        stops_at_first_argument: false,
+        flags: DEBUG,
+    },
     on_container(
         "delete",
         "remove a container and all that was made for it",

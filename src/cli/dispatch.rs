@@ -9,8 +9,8 @@ use crate::container_id::ContainerId;
 use crate::error::Result;
 use crate::lifecycle::options::{Events, Globals, Plan, Record};
 use crate::lifecycle::verbs::{
-    check, checkpoint, create, delete, events, exec, features, inspect, kill, list, mounts, pause, plan, ps,
-    restore, resume, run, seccomp, spec, start, state, update,
+    check, checkpoint, create, debug, delete, events, exec, features, inspect, kill, list, mounts, pause,
+    plan, ps, restore, resume, run, seccomp, spec, start, state, update,
 };
 
 /// Runs the command and returns its exit code.
@@ -21,6 +21,7 @@ pub(super) fn dispatch(globals: &Globals, command: &Command) -> Result<i32> {
             exit_zero(out_of_line(|| checkpoint::checkpoint(globals, id, options)))
         }
         Command::Create(id, options) => exit_zero(out_of_line(|| create::create(globals, id, options))),
+        Command::Debug(id, options) => out_of_line(|| debug::debug(globals, id, options)),
         Command::Delete(targets, options) => {
             exit_zero(out_of_line(|| delete::delete(globals, targets, options)))
         }

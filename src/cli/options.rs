@@ -13,8 +13,8 @@ use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result, matched};
 use crate::fail;
 use crate::lifecycle::options::{
-    CgroupsMode, Change, Checkpoint, Create, Criu, Delete, Events, Exec, Explain, Kill, Mounts, Plan, Record,
-    Restore, Rootless, Run, Spec, Targets, Update,
+    CgroupsMode, Change, Checkpoint, Create, Criu, Debug, Delete, Events, Exec, Explain, Kill, Mounts, Plan,
+    Record, Restore, Rootless, Run, Spec, Targets, Update,
 };
 use crate::log::Level;
 
@@ -84,6 +84,7 @@ pub(super) fn command(verb: &'static str, values: &FlagValues, arguments: &[Stri
     Ok(match verb {
         "checkpoint" => Command::Checkpoint(id()?, checkpoint(values)?),
         "create" => Command::Create(id()?, create(values)?),
+        "debug" => Command::Debug(id()?, debug(values, rest)),
         "delete" => Command::Delete(targets(values, first)?, Delete { force: values.is_on("force") }),
         "events" => Command::Events(id()?, events(values)?),
         "exec" => Command::Exec(id()?, exec(values, rest)?),
@@ -184,6 +185,17 @@ fn exec(values: &FlagValues, args: &[String]) -> Result<Exec> {
         no_new_privs: values.is_on("no-new-privs"),
         caps: values.texts("cap"),
     })
+}
+
+fn debug(values: &FlagValues, args: &[String]) -> Debug {
+    Debug {
+        image: values.path("image"),
+        args: args.to_vec(),
+        env: values.texts("env"),
+        tty: values.is_on("tty"),
+        confined: values.is_on("confined"),
+        caps: values.texts("cap"),
+    }
 }
 
 fn preserve_fds(values: &FlagValues) -> Result<u32> {

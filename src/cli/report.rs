@@ -31,6 +31,7 @@ pub(super) fn command_failed(command: &Command, error: Error) -> i32 {
         Command::Create(..) => "create",
         Command::Run(..) => "run",
         Command::Exec(..) => "exec",
+        Command::Debug(..) => "debug",
         _ => return report(&error),
     };
     verb_failed(verb, error)
@@ -42,6 +43,10 @@ fn verb_failed(verb: &str, error: Error) -> i32 {
         "run" => report(&error.context("tare run failed")),
         "exec" => {
             report(&error.context(matched::EXEC_FAILED));
+            EXEC_FAILED
+        }
+        "debug" => {
+            report(&error);
             EXEC_FAILED
         }
         _ => report(&error),

@@ -106,6 +106,8 @@ steps! {
     JoinNamespace(usize),
     /// `exec`: joins all namespaces of the container in one call.
     JoinContainer,
+    /// `debug`: makes the root with the tools.
+    Toolbox,
     UserNamespace,
     /// Becomes id 0 of the user namespace that was just entered.
     BecomeRoot(IdKind),

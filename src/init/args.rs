@@ -4,6 +4,7 @@
 use std::os::fd::OwnedFd;
 
 use super::hook_state::HookState;
+use crate::plan::toolbox::Toolbox;
 use crate::plan::waits::Waits;
 use crate::sys::tasks::Tasks;
 
@@ -22,6 +23,8 @@ pub(crate) struct InitArgs {
     /// are read before the clone, because inside the container /proc may be anything.
     pub ignored_signals: u64,
     pub chown_stdio: ChownStdio,
+    /// `debug`: the root that the process gets instead of the container's.
+    pub toolbox: Option<Toolbox>,
 }
 
 /// The descriptors that the new process finds open.
@@ -33,6 +36,8 @@ pub(crate) struct InitFds {
     pub joins: Vec<OwnedFd>,
     /// `exec`: the pidfd of the container's first process.
     pub target: Option<OwnedFd>,
+    /// `debug`: the tree with the tools.
+    pub toolbox: Option<OwnedFd>,
     /// Detached clones of bind sources, by index in the plan's mounts. They are opened before a user
     /// namespace hides them.
     pub sources: Vec<Option<OwnedFd>>,

@@ -30,6 +30,7 @@ mod rootfs;
 mod seccomp;
 mod sync;
 mod sysctl;
+mod toolbox;
 
 use std::convert::Infallible;
 use std::os::fd::AsFd;
@@ -116,6 +117,10 @@ pub(crate) fn exec_init(
     set_umask(plan);
     let program = confine_and_wait(plan, args, socket)?;
     reset_signals_and_filter(plan, args, socket)?;
+    if args.toolbox.is_some() {
+        // After the last change of ids and capabilities, which clears it; execve keeps it.
+        process::parent_death_signal(libc::SIGKILL).in_step(Step::NewProcess, "prctl(PR_SET_PDEATHSIG)")?;
+    }
     program::execute(plan, &program)
 }
 
@@ -319,6 +324,11 @@ fn confine_and_wait(
     }
     begin(Phase::Confine);
     let program = confine::confine(plan, args.chown_stdio, socket)?;
+    if args.toolbox.is_some() {
+        // Before `Ready`: a runtime without privilege then looks at our mount namespace, which it may not
+        // while we are undumpable. There is nothing left here that the program will not have.
+        process::set_dumpable(true).in_step(Step::NewProcess, "prctl(PR_SET_DUMPABLE)")?;
+    }
     if args.waits.ready == ReadyMoment::AfterConfinement {
         // Before `create` can end: from then on somebody may send a signal, and it must have an effect.
         sync::let_signals_end_process(args)?;

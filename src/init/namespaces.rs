@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::args::{InitArgs, InitFds};
 use super::sync::{ask_for, wait_until_placed};
-use super::{confine, descriptors};
+use super::{confine, descriptors, toolbox};
 use crate::handshake::{Acknowledgement, InStep, Message, Report, Step, SyncSocket};
 use crate::plan::namespaces::{Join, Namespace, NamespacePlan};
 use crate::sys::errno_of;
@@ -45,7 +45,10 @@ pub(crate) fn helper(
     process::set_dumpable(false).in_step(Step::Helper, "prctl(PR_SET_DUMPABLE)")?;
     join(&namespaces.joins, &args.fds)?;
     if let (Some(flags), Some(target)) = (namespaces.setns_flags, &args.fds.target) {
-        enter(target, flags)?;
+        match &args.toolbox {
+            Some(toolbox) => toolbox::enter(toolbox, args, target, flags)?,
+            None => enter(target, flags)?,
+        }
     }
     if args.waits.ids_mapped {
         make_user_namespace(socket, args.keep_groups)?;

@@ -65,6 +65,7 @@ pub(crate) fn explain(report: &Report, context: &ExplainContext<'_>) -> Error {
         Step::Helper => during("set up the helper process"),
         Step::JoinNamespace(index) => during(&join_namespace(index, context.joins)),
         Step::JoinContainer => during("join the container's namespaces"),
+        Step::Toolbox => during("make the root with the tools"),
         Step::UserNamespace => during("make the user namespace"),
         Step::BecomeRoot(kind) => become_root(report, kind, context.process),
         Step::TimeOffsets => during("/linux/timeOffsets: set time offsets"),

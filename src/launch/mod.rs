@@ -47,6 +47,11 @@ use crate::timeline::{self, Phase, begin};
 use conversation::Conversation;
 use seccomp_agent::Agent;
 
+/// Whether the caller types at a terminal and sees the output on one.
+pub(crate) fn is_at_terminal() -> bool {
+    terminal::is_interactive()
+}
+
 /// A process that has been cloned and has not yet been told to execute.
 #[derive(Debug)]
 pub(crate) struct Child {

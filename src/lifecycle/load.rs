@@ -71,7 +71,7 @@ pub(crate) fn bundle(path: Option<&Path>, config: Option<&Path>) -> Result<Bundl
 
 /// Returns the directory's own path, without links and dots, as runc records it: the given path may lead
 /// elsewhere later.
-pub(super) fn canonical(path: &Path) -> Result<PathBuf> {
+pub(crate) fn canonical(path: &Path) -> Result<PathBuf> {
     let doing = || format!("bundle {}", path.display());
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let opened = match openat(AT_FDCWD, path, flags, Mode::empty()) {

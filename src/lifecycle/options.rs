@@ -104,6 +104,22 @@ pub struct Exec {
     pub caps: Vec<String>,
 }
 
+/// `debug`: a process with tools beside the container's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Debug {
+    /// The bundle with the tools, instead of this host.
+    pub image: Option<PathBuf>,
+    /// The words of the program; a shell if empty.
+    pub args: Vec<String>,
+    pub env: Vec<String>,
+    /// A terminal, even if the caller has none.
+    pub tty: bool,
+    /// Only the rights of the container's own process.
+    pub confined: bool,
+    /// More capabilities.
+    pub caps: Vec<String>,
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kill {
     /// As given: a number or a name, with or without SIG. The default is `SIGTERM`.

@@ -29,6 +29,7 @@ pub(crate) mod seccomp;
 pub(crate) mod service_manager;
 pub(crate) mod show;
 pub(crate) mod sysctl;
+pub(crate) mod toolbox;
 pub(crate) mod waits;
 
 use std::ffi::{CString, OsStr};

@@ -165,6 +165,13 @@ pub fn mount_setattr(
     .map(drop)
 }
 
+/// Calls pivot_root(".", put_old): the working directory becomes the root, and the old root is mounted on its
+/// directory `put_old`.
+pub fn pivot_onto(put_old: &CStr) -> Result<()> {
+    // SAFETY: a literal and a NUL-terminated string, which the kernel only reads.
+    check(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), put_old.as_ptr()) }).map(drop)
+}
+
 /// Calls pivot_root(".", "."): the working directory becomes the root, and the old root is mounted over it.
 pub fn pivot_here() -> Result<()> {
     // SAFETY: two literals.

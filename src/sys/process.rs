@@ -130,6 +130,14 @@ pub fn namespace_type(fd: BorrowedFd<'_>) -> Result<c_int> {
     check(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) }.into()).map(|kind| kind as c_int)
 }
 
+/// Returns the user who made a user namespace, NS_GET_OWNER_UID of ioctl_ns(2).
+pub fn namespace_owner(fd: BorrowedFd<'_>) -> Result<u32> {
+    const NS_GET_OWNER_UID: libc::Ioctl = 0xb704;
+    let mut uid: libc::uid_t = 0;
+    // SAFETY: the kernel writes one uid_t, which outlives the call.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_OWNER_UID, &raw mut uid) }.into()).map(|_| uid)
+}
+
 #[repr(C)]
 struct CapabilityHeader {
     version: u32,

@@ -7,6 +7,7 @@ mod support;
 mod crash;
 mod create;
 mod crun;
+mod debug;
 mod delete;
 mod exec;
 mod faults;

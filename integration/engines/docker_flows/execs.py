@@ -1,4 +1,7 @@
-"""Exec."""
+"""Exec, and `tare debug` of what the engine runs."""
+import glob
+import os
+
 import inside
 from harness import call, check, within
 
@@ -59,3 +62,19 @@ def _(it):
 def _(it):
     name = it.up('--security-opt', 'no-new-privileges', '--cap-drop', 'ALL')
     return inside.confinement(it.docker('exec', name, 'cat', '/proc/self/status').ok())
+
+
+@flow('tare debug, by the beginning of an id')
+def _(it):
+    name = it.up('--cap-drop', 'ALL')
+    root = os.path.dirname(glob.glob(f'{it.engine.main.home}/exec/runtime-*/moby/{name}')[0])
+    script = 'test "$(readlink /proc/1/root)" = / && test -x /container/bin/busybox && touch /container/seen && ! touch /usr/seen; exit 9'
+    result = call(it.engine.runtimes['tare'], '--root', root, 'debug', name[:12], '--', 'sh', '-c', script)
+    check(result.status == 9, f'status {result.status}: {result.err}')
+    it.docker('exec', name, 'test', '-e', '/seen').ok()
+    processes = it.docker('top', name).out.splitlines()
+    it.docker('pause', name).ok()
+    paused = call(it.engine.runtimes['tare'], '--root', root, 'debug', name[:12], 'true')
+    check(paused.status == 255 and 'is paused' in paused.err, f'paused: {paused.status}: {paused.err}')
+    it.docker('unpause', name).ok()
+    return len(processes)

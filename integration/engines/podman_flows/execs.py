@@ -1,4 +1,4 @@
-"""Exec."""
+"""Exec, and `tare debug` of what Podman runs."""
 import os
 
 from harness import call, check, within
@@ -51,3 +51,12 @@ def _(it):
                   env=it.engine.env, pass_fds=(given,))
     os.close(given)
     return result.ok()
+
+
+@flow('tare debug, by the beginning of an id')
+def _(it):
+    name = it.podman('inspect', '-f', '{{.Id}}', it.up()).ok()
+    script = 'test "$(readlink /proc/1/root)" = / && test -x /container/bin/busybox && touch /container/seen && ! touch /usr/seen; exit 9'
+    result = call(it.engine.runtimes['tare'], 'debug', name[:12], '--', 'sh', '-c', script, env=it.engine.env)
+    check(result.status == 9, f'status {result.status}: {result.err}')
+    it.podman('exec', name, 'test', '-e', '/seen').ok()

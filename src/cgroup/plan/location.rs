@@ -97,6 +97,37 @@ pub(crate) fn locations_of_unit(unit: &Unit, layout: &Layout) -> Result<Vec<Loca
     Ok(v1.chain(v2).map(location).collect())
 }
 
+/// Returns the locations of the groups that `layout` has as the own ones. Those at the top of a hierarchy are
+/// left out: they limit nothing.
+pub(crate) fn member_locations(layout: &Layout) -> Result<Vec<Location>> {
+    let v1 = layout
+        .v1
+        .iter()
+        .map(|tree| (&tree.controllers[..], &tree.mountpoint, &tree.mount_root, &tree.own_path));
+    let v2 = layout.unified.iter().map(|tree| (&[][..], &tree.mountpoint, &tree.mount_root, &tree.own_path));
+    let location =
+        |(controllers, mountpoint, mount_root, own_path): (&[String], &PathBuf, &PathBuf, &PathBuf)| {
+            let path = below_mount(own_path, mount_root).ok_or_else(|| {
+                fail!(
+                    Kind::Unsupported,
+                    "the control group {} is not below {}, which is all that {} shows",
+                    own_path.display(),
+                    mount_root.display(),
+                    mountpoint.display()
+                )
+            })?;
+            Ok(Location { controllers: controllers.to_vec(), mountpoint: mountpoint.clone(), path })
+        };
+    let locations = v1.chain(v2).map(location).collect::<Result<Vec<_>>>()?;
+    Ok(locations.into_iter().filter(|location| !location.path.as_os_str().is_empty()).collect())
+}
+
+fn below_mount(path: &Path, mount_root: &Path) -> Option<PathBuf> {
+    let relative = path.strip_prefix(mount_root).ok();
+    let below = relative.filter(|path| path.components().all(|part| matches!(part, Component::Normal(_))));
+    below.map(Path::to_owned)
+}
+
 /// Removes `.` and `..` from a path. A path that climbs above its start is at best a mistake; runc uses what
 /// is left.
 fn clean(path: &Path) -> Result<PathBuf> {
@@ -128,9 +159,7 @@ fn spec(path: &Path, what: &str) -> Error {
 /// Returns the runtime's own group below a mountpoint. Inside a container the mount may show only a part of
 /// the hierarchy, while /proc/self/cgroup names the whole path.
 fn own_group_path(own_path: &Path, mount_root: &Path, hierarchy: &str) -> Result<PathBuf> {
-    let relative = own_path.strip_prefix(mount_root).ok();
-    let below = relative.filter(|path| path.components().all(|part| matches!(part, Component::Normal(_))));
-    below.map(Path::to_owned).ok_or_else(|| {
+    below_mount(own_path, mount_root).ok_or_else(|| {
         fail!(
             Kind::Unsupported,
             "{CGROUPS_PATH}: a relative path needs the runtime's own group {}, but the mount of {hierarchy} shows only {}",

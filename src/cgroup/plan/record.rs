@@ -4,11 +4,11 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
 use serde::{Deserialize, Serialize};
 
 use super::devices::filter::Filter;
-use super::location::Location;
+use super::location::{Location, member_locations};
 use super::manager::Manager;
 use super::systemd::unit::Unit;
 use crate::error::Result;
-use crate::host::cgroup::Mode;
+use crate::host::cgroup::{Layout, Mode};
 
 /// The group's part of `state.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,20 @@ pub struct Record {
 }
 
 impl Record {
+    /// Makes the record of a group that somebody else manages. `layout` has the groups of one of its
+    /// processes as the own ones.
+    pub fn of_members(layout: &Layout) -> Result<Self> {
+        Ok(Self {
+            manager: Manager::Disabled,
+            mode: layout.mode(),
+            locations: member_locations(layout)?,
+            unit: None,
+            resources: None,
+            devices: Vec::new(),
+            without_default_devices: false,
+        })
+    }
+
     /// Returns the filter that these device rules make in this group.
     pub fn filter(&self, rules: &[LinuxDeviceCgroup]) -> Result<Filter> {
         if self.without_default_devices {

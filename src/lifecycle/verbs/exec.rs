@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process, User};
 
 use crate::bundle::read_process;
+use crate::cgroup::Group;
 use crate::container::Status;
 use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
@@ -220,22 +221,26 @@ fn namespaces(container: &LoadedContainer) -> NamespacePlan {
     }
 }
 
+/// Returns the group of a process for which none is named.
+pub(super) fn default_group(container: &LoadedContainer) -> Result<Group> {
+    let Some(init) = container.record.init else { return container.group()?.subgroup(&[]) };
+    let annotations = annotations::read(|key| container.record.annotations.get(key))?;
+    let group = container.group()?;
+    match annotations.delegate_cgroup {
+        Some(below) => group.existing_subgroup(&below).for_exec(init.pid),
+        None => group.for_exec(init.pid),
+    }
+}
+
 fn spawn_process(
     container: &LoadedContainer,
     options: &Exec,
     plan: &ProcessPlan,
     socket: Option<OwnedFd>,
 ) -> Result<Child> {
-    let group = match (&options.cgroup[..], container.record.init) {
-        ([], Some(init)) => {
-            let annotations = annotations::read(|key| container.record.annotations.get(key))?;
-            let group = container.group()?;
-            match annotations.delegate_cgroup {
-                Some(below) => group.existing_subgroup(&below).for_exec(init.pid)?,
-                None => group.for_exec(init.pid)?,
-            }
-        }
-        (paths, _) => container.group()?.subgroup(paths)?,
+    let group = match &options.cgroup[..] {
+        [] => default_group(container)?,
+        paths => container.group()?.subgroup(paths)?,
     };
     let mut args = InitArgs { keep_groups: plan.keep_groups, ..InitArgs::default() };
     args.fds.target = Some(container.pidfd()?);

@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod checkpoint;
 pub(crate) mod create;
+pub(crate) mod debug;
 pub(crate) mod delete;
 pub(crate) mod events;
 pub(crate) mod exec;
