@@ -4,6 +4,13 @@
 # cargo with what is there for speed; cargo alone works as well, and needs nothing of this.
 CARGO := integration/cargo
 
+# `make TARGET=aarch64-unknown-linux-musl`: another machine's programs, in a place of their own. What that takes is
+# installed first (integration/setup). A variable of this name in the environment is somebody else's.
+ifeq ($(origin TARGET),command line)
+export CARGO_BUILD_TARGET := $(TARGET)
+DIST ?= target/dist-$(TARGET)
+endif
+
 # For `install`, through the environment: a name may have any character.
 export PREFIX  ?= /usr/local
 export DESTDIR ?=
@@ -24,10 +31,11 @@ help: ## this list
 build: binaries ## the two release binaries in target/dist, their man pages, completions, notices and SBOM
 	integration/package/papers "$$DIST"
 
-binaries: ## the binaries alone, static: tare, tare-image and the shim (integration/target says for which C library)
+binaries: ## the binaries alone, static (integration/target says for which C library; TARGET=... for another machine)
+	$(if $(filter command line,$(origin TARGET)),integration/setup build)
 	TARE_COMMIT=$${TARE_COMMIT:-$$(git describe --always --dirty)} $(CARGO) build --release --bins
 	install -d "$$DIST"
-	install -m 0755 $(BUILT)/tare $(BUILT)/tare-image $(BUILT)/containerd-shim-tare-v2 "$$DIST"
+	for name in $$(integration/binaries); do install -m 0755 $(BUILT)/"$$name" "$$DIST"; done
 
 check: ## format, lints and the tests that need no root; fast
 	cargo fmt --check
@@ -85,11 +93,11 @@ pictures: build ## docs/terminal.svg, of a real session, and docs/speed.svg, of 
 	integration/docs/terminal --tare "$$DIST"/tare
 	integration/docs/chart
 
-guest: ## the emulated machine, once: integration/guest/README.md
-	integration/guest/build
+guest: ## the emulated machine, once: integration/guest/README.md; ARCH=aarch64 for one of that architecture
+	integration/guest/build $(if $(ARCH),--arch $(ARCH))
 
-test-guest: ## what takes a machine of its own, in the guest; every line of integration/guest/tests
-	integration/guest/test --all
+test-guest: ## what takes a machine of its own, in the guest; every line of integration/guest/tests. ARCH=aarch64
+	integration/guest/test $(if $(ARCH),--arch $(ARCH)) --all
 
 bless: ## write the golden plans anew; read the difference before committing
 	TARE_BLESS=1 $(CARGO) test --test 'golden*'

@@ -20,9 +20,9 @@ fn main() {
 /// Refuses the feature where it would not be sound, with the reason.
 fn check_tuning() -> Result<(), &'static str> {
     if variable("CARGO_CFG_TARGET_OS") != "linux"
-        || !["x86_64", "aarch64"].contains(&&*variable("CARGO_CFG_TARGET_ARCH"))
+        || !["x86_64", "aarch64", "riscv64"].contains(&&*variable("CARGO_CFG_TARGET_ARCH"))
     {
-        return Err("has its first instructions for Linux on x86_64 and aarch64 only");
+        return Err("has its first instructions for Linux on x86_64, aarch64 and riscv64 only");
     }
     if !variable("CARGO_CFG_TARGET_FEATURE").split(',').any(|feature| feature == "crt-static") {
         // The dynamic linker runs before the entry that the linker is told of.

@@ -14,6 +14,7 @@ use super::mount_error::{InCall, MountError};
 use crate::plan::mount_options::Parameter;
 use crate::plan::mounts::Mount;
 use crate::sys::mount::{fsconfig_create, fsconfig_set, fsmount, fsopen, move_mount, open_tree_clone};
+use crate::sys::process::page_size;
 
 /// Makes a superblock with fsopen(2). It is not mounted anywhere yet.
 pub(super) fn make(
@@ -100,7 +101,6 @@ fn mount_here(
     parameters: &[Parameter],
     mode: Option<u32>,
 ) -> Result<(), MountError> {
-    const PAGE: usize = 4096;
     const FLAGS: [(&CStr, MsFlags); 5] = [
         (c"ro", MsFlags::MS_RDONLY),
         (c"sync", MsFlags::MS_SYNCHRONOUS),
@@ -124,7 +124,7 @@ fn mount_here(
             data.extend_from_slice(value.to_bytes());
         }
     }
-    if data.len() >= PAGE {
+    if data.len() >= page_size() {
         return Err(Errno::E2BIG).call("mount: the options are longer than a page");
     }
     nix::mount::mount(Some(source), c".", Some(kind), flags, Some(data.as_slice())).call("mount")

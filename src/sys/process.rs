@@ -65,7 +65,7 @@ pub fn exit_now(code: i32) -> ! {
 }
 
 /// Ends this process with an invalid instruction, for which the kernel kills it by SIGILL.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
 fn trap() -> ! {
     // SAFETY: nothing runs after it.
     #[cfg(target_arch = "x86_64")]
@@ -77,11 +77,22 @@ fn trap() -> ! {
     unsafe {
         std::arch::asm!("udf #0", options(noreturn, nomem, nostack))
     }
+    // SAFETY: the same.
+    #[cfg(target_arch = "riscv64")]
+    unsafe {
+        std::arch::asm!("unimp", options(noreturn, nomem, nostack))
+    }
 }
 
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
 fn trap() -> ! {
     std::process::abort()
+}
+
+/// Returns the size of a page: 4 KiB, 16 or 64, as this kernel was built.
+pub fn page_size() -> usize {
+    // SAFETY: a number that the kernel gave to this program.
+    unsafe { libc::getauxval(libc::AT_PAGESZ) as usize }
 }
 
 /// Opens a pidfd of a process: pidfd_open(2), KERNEL(5.3).

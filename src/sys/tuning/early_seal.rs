@@ -166,6 +166,22 @@ unsafe fn call(number: libc::c_long, a: usize, b: usize, c: usize, d: usize, e: 
     answer
 }
 
+/// Makes a system call with the instruction itself. An error is a negative number.
+///
+/// # Safety
+/// Those of the system call.
+#[cfg(target_arch = "riscv64")]
+#[inline(always)]
+unsafe fn call(number: libc::c_long, a: usize, b: usize, c: usize, d: usize, e: usize) -> isize {
+    let answer: isize;
+    // SAFETY: the kernel's calling convention; it changes nothing but a0.
+    unsafe {
+        asm!("ecall", in("a7") number, inlateout("a0") a => answer, in("a1") b, in("a2") c, in("a3") d,
+            in("a4") e, options(nostack));
+    }
+    answer
+}
+
 /// Defines `tare_entry`, where the kernel enters the program (build.rs tells the linker). It calls [`seal`],
 /// then jumps to the C library's start with unchanged registers and stack.
 ///
@@ -209,6 +225,30 @@ macro_rules! early_seal_entry {
                 "mov x0, x19",
                 "mov x30, xzr",
                 "b _start",
+                seal = sym $crate::sys::tuning::early_seal::seal,
+            )
+        }
+
+        /// The first instructions of the program.
+        #[cfg(target_arch = "riscv64")]
+        #[allow(unsafe_code)]
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn tare_entry() -> ! {
+            // The linker may have turned addresses of data into distances from gp, which is therefore set first,
+            // and cannot itself be found that way. a0 is kept for the C library, like rdx on x86_64.
+            std::arch::naked_asm!(
+                ".option push",
+                ".option norelax",
+                "la gp, __global_pointer$",
+                ".option pop",
+                "mv s0, zero",
+                "mv s1, a0",
+                "mv a0, sp",
+                "call {seal}",
+                "mv a0, s1",
+                "mv ra, zero",
+                "tail _start",
                 seal = sym $crate::sys::tuning::early_seal::seal,
             )
         }

@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use crate::sys::Result;
 #[cfg(not(target_arch = "x86_64"))]
 use crate::sys::file::read_byte;
+use crate::sys::process::page_size;
 
 /// The ranges are the read-only segments of the program and its stack: fewer than this.
 const MAX_RANGES: usize = 8;
@@ -150,11 +151,6 @@ fn own_segments() -> (&'static [Segment], usize) {
     // The table has an entry for its own address. Without one, the program is linked to a fixed address.
     let program_headers = segments.iter().find(|segment| segment.p_type == libc::PT_PHDR);
     (segments, program_headers.map_or(0, |own| (table as usize).wrapping_sub(own.p_vaddr as usize)))
-}
-
-fn page_size() -> usize {
-    // SAFETY: a number that the kernel gave to this program.
-    unsafe { libc::getauxval(libc::AT_PAGESZ) as usize }
 }
 
 #[cfg(test)]
