@@ -6,6 +6,7 @@ pub(crate) mod bootstrap;
 pub(crate) mod command_line;
 mod connection;
 mod events;
+mod group;
 mod process;
 mod publisher;
 mod rootfs;

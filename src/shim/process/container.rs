@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 use super::{Process, Reply};
+use crate::shim::group::ContainerGroup;
 use crate::shim::runtime::command::Runtime;
 use crate::shim::wire::rpc::{Code, Failure};
 use crate::shim::wire::types::Mount;
@@ -26,6 +27,7 @@ pub(crate) struct Container {
     pub(crate) busy: bool,
     pub(crate) waiting: VecDeque<Waiting>,
     pub(crate) checkpoint: String,
+    pub(crate) group: Option<ContainerGroup>,
     /// Whether its processes end with its first one: it has a pid namespace of its own.
     pub(crate) ends_together: bool,
     /// Whether the rest was killed already, after the end of the first one.

@@ -77,7 +77,7 @@ impl Shim {
         }
         words.push(id.into());
         let call = container.runtime.call(&log, words)?;
-        self.start_job(id, Work::Create(opening), Some(reply), &call, Vec::new())
+        self.launch(id, Work::Create(opening), Some(reply), call, Vec::new())
     }
 
     pub(super) fn create_ended(&mut self, id: &str, opening: Opening, reply: Option<Reply>, ended: Ended) {
@@ -86,6 +86,7 @@ impl Shim {
             .and_then(|()| self.adopt(id, "", opening, State::Created));
         match result {
             Ok(pid) => {
+                self.find_group(id, pid);
                 self.created_event(id);
                 if let Some(reply) = reply {
                     self.answer(reply, Ok(CreateTaskResponse { pid: pid as u32 }.encode_to_vec()));
@@ -121,6 +122,9 @@ impl Shim {
             master = Some(received);
         }
         opened.ends = None;
+        if let Some(ends) = opened.logger.take() {
+            self.start_logger(id, exec, ends)?;
+        }
         let process = self.container_mut(id)?.process_mut(exec)?;
         process.pid = pid;
         process.state = state;
@@ -195,6 +199,7 @@ fn new_container(
         busy: false,
         waiting: VecDeque::new(),
         checkpoint: request.checkpoint.clone(),
+        group: None,
         rest_killed: false,
     })
 }

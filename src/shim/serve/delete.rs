@@ -46,6 +46,7 @@ impl Shim {
         }
         process.deleting = None;
         self.drop_copies(id, exec);
+        self.leave_loggers(id, exec);
         if exec.is_empty() {
             self.delete_container(id, reply);
         } else {
@@ -93,7 +94,7 @@ impl Shim {
     /// Forgets the container, and answers all who still wait for something of it.
     fn removed(&mut self, id: &str, reply: Option<Reply>) {
         let Some(container) = self.containers.remove(id) else { return };
-        self.copies.retain(|_, running| running.container != id);
+        self.memory.retain(|_, watched| watched.container != id);
         let response = response(&container.first);
         if let Some(reply) = reply {
             self.answer(reply, Ok(response.encode_to_vec()));

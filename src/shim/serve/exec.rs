@@ -64,8 +64,7 @@ impl Shim {
         words.push(id.into());
         let call = container.runtime.call(&log, words)?;
         let files = vec![file, log, opening.pid_file.clone()];
-        let started =
-            self.start_job(id, Work::Exec(exec.to_owned(), opening), Some(reply), &call, files.clone());
+        let started = self.launch(id, Work::Exec(exec.to_owned(), opening), Some(reply), call, files.clone());
         if started.is_err() {
             files.iter().for_each(|file| drop(fs::remove_file(file)));
         }

@@ -24,7 +24,7 @@ impl Shim {
         while let Ok(Some((pid, status))) = signal::wait(-1, false) {
             if let Some(job) = self.jobs.remove(&pid) {
                 self.job_ended(job, status);
-            } else {
+            } else if !self.logger_ended(pid) {
                 self.process_ended(pid, Exit { status, at: Timestamp::now() });
             }
         }
@@ -148,6 +148,13 @@ impl Shim {
             return;
         };
         let Some(exit) = process.exit else { return };
+        // What killed it comes first.
+        if exec.is_empty() {
+            self.last_memory_event(id);
+        }
+        let Ok(process) = self.container_mut(id).and_then(|container| container.process_mut(exec)) else {
+            return;
+        };
         process.state = State::Stopped;
         process.told_by = None;
         let waiters = std::mem::take(&mut process.waiters);

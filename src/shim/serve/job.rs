@@ -67,6 +67,21 @@ pub(super) fn own_streams(work: &Work) -> Option<[BorrowedFd<'_>; 3]> {
 }
 
 impl Job {
+    /// A command that could not be started, as one that has failed.
+    pub(super) fn never_started(work: Work, container: &str, reply: Option<Reply>) -> Self {
+        Self {
+            work,
+            container: container.to_owned(),
+            reply,
+            files: Vec::new(),
+            log: PathBuf::new(),
+            log_start: 0,
+            output: None,
+            deadline: Instant::now(),
+            overdue: false,
+        }
+    }
+
     /// What is told: the last error of the log, otherwise what was printed, otherwise the status.
     pub(super) fn ended(&mut self, status: i32) -> Ended {
         let printed = self.output.take().map(|output| {

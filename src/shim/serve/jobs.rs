@@ -27,30 +27,50 @@ impl Shim {
         call: &Call,
         files: Vec<PathBuf>,
     ) -> Result<(), Failure> {
+        self.start_job_or_give_back(container, work, reply, call, files).map_err(|(failure, _)| failure)
+    }
+
+    /// The same, for a caller who goes on with the work that was not started.
+    pub(super) fn start_job_or_give_back(
+        &mut self,
+        container: &str,
+        work: Work,
+        reply: Option<Reply>,
+        call: &Call,
+        files: Vec<PathBuf>,
+    ) -> Result<(), (Failure, Work)> {
+        match self.start_command(container, &work, call) {
+            Ok((pid, log_start, output)) => {
+                let (log, deadline) = (call.log.clone(), Instant::now() + LONGEST);
+                let container = container.to_owned();
+                let job =
+                    Job { work, container, reply, files, log, log_start, output, deadline, overdue: false };
+                self.jobs.insert(pid, job);
+                Ok(())
+            }
+            Err(failure) => Err((failure, work)),
+        }
+    }
+
+    /// Starts the program. Returns its pid, where its lines in the log begin, and what it will print.
+    fn start_command(
+        &self,
+        container: &str,
+        work: &Work,
+        call: &Call,
+    ) -> Result<(i32, u64, Option<OwnedFd>), Failure> {
         let found = self.container(container)?;
         let log_start = log_file::length(&call.log);
         let null = null()?;
         let (output, writer) =
             nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).context("making a pipe")?;
-        let (stdio, output) = match own_streams(&work) {
+        let (stdio, output) = match own_streams(work) {
             Some(stdio) => (stdio, None),
             None => ([null.as_fd(), writer.as_fd(), writer.as_fd()], Some(&output)),
         };
         let pid = found.runtime.start(call, &found.bundle, stdio)?;
         let output = output.map(OwnedFd::try_clone).transpose().context("keeping a pipe")?;
-        let job = Job {
-            work,
-            container: container.to_owned(),
-            reply,
-            files,
-            log: call.log.clone(),
-            log_start,
-            output,
-            deadline: Instant::now() + LONGEST,
-            overdue: false,
-        };
-        self.jobs.insert(pid, job);
-        Ok(())
+        Ok((pid, log_start, output))
     }
 
     /// Hands the end of a command to whoever has asked for it.
@@ -63,7 +83,7 @@ impl Shim {
         }
     }
 
-    fn hand_on(&mut self, mut job: Job, ended: Ended) {
+    pub(super) fn hand_on(&mut self, mut job: Job, ended: Ended) {
         let id = std::mem::take(&mut job.container);
         let reply = job.reply;
         if job.overdue {

@@ -79,8 +79,14 @@ impl Shim {
             return Some(0);
         }
         let alone = self.alone_since.map(|since| since + ALONE);
-        let due =
-            [alone, self.ending, self.publisher.deadline(), self.jobs_deadline(), self.exits_deadline()];
+        let due = [
+            alone,
+            self.ending,
+            self.publisher.deadline(),
+            self.jobs_deadline(),
+            self.exits_deadline(),
+            self.loggers.deadline(),
+        ];
         let next = due.into_iter().flatten().min()?;
         // One more than it takes: rounded down it would be a turn for nothing.
         Some(next.saturating_duration_since(Instant::now()).as_millis() as u64 + 1)
@@ -93,6 +99,9 @@ impl Shim {
         }
         if self.jobs_deadline().is_some_and(|at| at <= now) {
             self.jobs_overdue(now);
+        }
+        if self.loggers.deadline().is_some_and(|at| at <= now) {
+            self.loggers_overdue(now);
         }
         if self.exits_deadline().is_some_and(|at| at <= now) {
             self.settle_all();
@@ -133,7 +142,9 @@ impl Shim {
             Token::Publisher => self.publish_turn(),
             Token::Connection(number) => self.receive(number),
             Token::Copy(number) => self.copy_turn(number),
-            Token::Listener | Token::Signals | Token::Ready(_) | Token::Memory(_) => {}
+            Token::Ready(number) => self.logger_ready(number),
+            Token::Memory(number) => self.memory_event(number),
+            Token::Listener | Token::Signals => {}
         }
     }
 

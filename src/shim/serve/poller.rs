@@ -65,6 +65,12 @@ impl Poller {
         self.0.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token.number()))
     }
 
+    /// Tells of a file of the kernel's whenever it has changed, or of an event descriptor.
+    pub(crate) fn watch_priority(&self, fd: impl AsFd, token: Token) -> Result<(), Errno> {
+        let flags = EpollFlags::EPOLLPRI | EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+        self.0.add(fd, EpollEvent::new(flags, token.number()))
+    }
+
     pub(crate) fn forget(&self, fd: impl AsFd) {
         let _ = self.0.delete(fd);
     }

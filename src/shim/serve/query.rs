@@ -63,14 +63,6 @@ impl Shim {
         Ok(Some(response.encode_to_vec()))
     }
 
-    pub(super) fn pids(&self, _: &[u8]) -> Outcome {
-        Err(crate::shim::wire::rpc::Failure::new(crate::shim::wire::rpc::Code::Unimplemented, "Pids"))
-    }
-
-    pub(super) fn stats(&self, _: &[u8]) -> Outcome {
-        Err(crate::shim::wire::rpc::Failure::new(crate::shim::wire::rpc::Code::Unimplemented, "Stats"))
-    }
-
     /// Ends the shim, unless it has containers.
     pub(super) fn shutdown(&mut self) -> Outcome {
         if self.containers.is_empty() {

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::job::Job;
+use super::logger::Loggers;
 use super::poller::{Poller, Token};
 use crate::shim::connection::Connection;
 use crate::shim::events::Event;
+use crate::shim::group::{Hierarchies, MemoryEvents};
 use crate::shim::process::container::Container;
 use crate::shim::process::{Exit, Reply};
 use crate::shim::publisher::{Change, Publisher};
@@ -20,6 +22,12 @@ pub(super) struct Running {
     pub(super) copy: Copy,
     pub(super) container: String,
     pub(super) exec: String,
+}
+
+/// A container whose memory is watched.
+pub(super) struct Watched {
+    pub(super) events: MemoryEvents,
+    pub(super) container: String,
 }
 
 pub(super) struct Shim {
@@ -36,6 +44,9 @@ pub(super) struct Shim {
     pub(super) eager: Vec<u32>,
     /// Processes that ended before the runtime had told their pids.
     pub(super) early: Vec<(i32, Exit)>,
+    pub(super) loggers: Loggers,
+    pub(super) memory: BTreeMap<u32, Watched>,
+    pub(super) hierarchies: Option<Hierarchies>,
     /// Since when nobody has been connected and there is no container.
     pub(super) alone_since: Option<Instant>,
     /// Whether containerd has asked for the end.
@@ -56,6 +67,9 @@ impl Shim {
             copies: BTreeMap::new(),
             eager: Vec::new(),
             early: Vec::new(),
+            loggers: Loggers::default(),
+            memory: BTreeMap::new(),
+            hierarchies: None,
             alone_since: Some(Instant::now()),
             ending: None,
             last_number: 0,

@@ -77,7 +77,7 @@ impl Shim {
         }
         words.push(id.into());
         let call = container.runtime.call(&container.bundle.join("log.json"), words)?;
-        self.start_job(id, Work::Restore(opening), Some(reply), &call, Vec::new())?;
+        self.launch(id, Work::Restore(opening), Some(reply), call, Vec::new())?;
         self.container_mut(id)?.busy = true;
         Ok(())
     }
@@ -88,6 +88,7 @@ impl Shim {
             .and_then(|()| self.adopt(id, "", opening, State::Running));
         match result {
             Ok(pid) => {
+                self.find_group(id, pid);
                 self.publish(&TaskStart { container_id: id.to_owned(), pid: pid as u32 });
                 self.start_input(id, "");
                 if let Some(reply) = reply {

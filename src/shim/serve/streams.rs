@@ -46,7 +46,7 @@ impl Shim {
         }
     }
 
-    fn start_copy(&mut self, id: &str, exec: &str, copy: Copy) -> u32 {
+    pub(super) fn start_copy(&mut self, id: &str, exec: &str, copy: Copy) -> u32 {
         let number = self.number();
         // A regular file is always ready, and epoll refuses it.
         let _ = self.poller.watch(copy.from(), Token::Copy(number));
@@ -88,6 +88,7 @@ impl Shim {
 
     fn end_copy(&mut self, number: u32) {
         let Some(running) = self.copies.remove(&number) else { return };
+        self.unwatch(&running.copy);
         let Ok(process) =
             self.container_mut(&running.container).and_then(|found| found.process_mut(&running.exec))
         else {
@@ -102,6 +103,12 @@ impl Shim {
         self.settle(&running.container);
     }
 
+    /// A terminal stays open after its copies, and epoll would go on telling of it.
+    fn unwatch(&self, copy: &Copy) {
+        self.poller.forget(copy.from());
+        self.poller.forget(copy.to());
+    }
+
     /// Whether the process's output is out, as far as it has been written.
     pub(super) fn is_drained(&self, outputs: &[u32]) -> bool {
         outputs.iter().filter_map(|number| self.copies.get(number)).all(|running| running.copy.is_drained())
@@ -109,7 +116,11 @@ impl Shim {
 
     /// Ends all copies of a process, whatever is still in them.
     pub(super) fn drop_copies(&mut self, id: &str, exec: &str) {
-        self.copies.retain(|_, running| running.container != id || running.exec != exec);
+        let mine = |running: &Running| running.container == id && running.exec == exec;
+        for running in self.copies.values().filter(|running| mine(running)) {
+            self.unwatch(&running.copy);
+        }
+        self.copies.retain(|_, running| !mine(running));
     }
 
     pub(super) fn resize(&mut self, payload: &[u8]) -> Outcome {

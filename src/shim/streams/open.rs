@@ -171,7 +171,7 @@ fn duplicate(fd: &OwnedFd) -> Result<OwnedFd, Failure> {
 }
 
 /// Only our own end: the process's is another open file.
-fn unblock(fd: &OwnedFd) -> Result<(), Failure> {
+pub(crate) fn unblock(fd: &OwnedFd) -> Result<(), Failure> {
     let flags = OFlag::from_bits_retain(
         fcntl(fd, FcntlArg::F_GETFL).map_err(|errno| failed("pipe", &describe(errno)))?,
     );

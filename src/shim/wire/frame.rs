@@ -8,7 +8,6 @@ pub(crate) const MOST: usize = 4 << 20;
 /// What a frame is for.
 pub(crate) const REQUEST: u8 = 1;
 pub(crate) const RESPONSE: u8 = 2;
-pub(crate) const DATA: u8 = 3;
 
 /// A request with this flag goes on in frames of data.
 pub(crate) const REMOTE_OPEN: u8 = 2;

@@ -4,6 +4,8 @@
 pub(crate) mod bootstrap;
 pub(crate) mod events;
 pub(crate) mod frame;
+pub(crate) mod metrics_v1;
+pub(crate) mod metrics_v2;
 pub(crate) mod options;
 pub(crate) mod rpc;
 pub(crate) mod task;

@@ -53,7 +53,6 @@ pub(crate) enum Code {
     FailedPrecondition = 9,
     Unimplemented = 12,
     Internal = 13,
-    Unavailable = 14,
 }
 
 /// Why a call has failed: what containerd is told.

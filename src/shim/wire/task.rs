@@ -238,14 +238,6 @@ pub(crate) struct ConnectResponse {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct ShutdownRequest {
-    #[prost(string, tag = "1")]
-    pub(crate) id: String,
-    #[prost(bool, tag = "2")]
-    pub(crate) now: bool,
-}
-
-#[derive(Clone, PartialEq, Message)]
 pub(crate) struct PauseRequest {
     #[prost(string, tag = "1")]
     pub(crate) id: String,

@@ -53,7 +53,3 @@ pub(crate) struct Mount {
     #[prost(string, repeated, tag = "4")]
     pub(crate) options: Vec<String>,
 }
-
-/// google.protobuf.Empty.
-#[derive(Clone, Copy, PartialEq, Eq, Message)]
-pub(crate) struct Empty {}
