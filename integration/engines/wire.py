@@ -1,4 +1,4 @@
-"""Protocol buffers, as little of them as the Container Runtime Interface takes: dictionaries in, dictionaries out.
+"""Protocol buffers, as little of them as the Container Runtime Interface and a shim take: dictionaries in, dictionaries out.
 
 A message is a line of SCHEMA: `name=number:kind`. A kind is `string`, `bytes`, `int`, `bool`, `map` (string to
 string) or another message; `*` behind it says that there may be several. Fields that are not listed are passed over.
@@ -74,6 +74,51 @@ ExecRequest container_id=1:string cmd=2:string* tty=3:bool stdin=4:bool stdout=5
 ExecResponse url=1:string
 AttachRequest container_id=1:string stdin=2:bool tty=3:bool stdout=4:bool stderr=5:bool
 AttachResponse url=1:string
+
+Any type_url=1:string value=2:bytes
+TtrpcRequest service=1:string method=2:string payload=3:bytes timeout_nano=4:int metadata=5:KeyValue*
+TtrpcResponse status=1:TtrpcStatus payload=2:bytes
+TtrpcStatus code=1:int message=2:string
+ForwardRequest envelope=1:Envelope
+Envelope namespace=2:string topic=3:string event=4:Any
+
+RuncOptions no_pivot_root=1:bool io_uid=4:int binary_name=6:string root=7:string systemd_cgroup=9:bool
+TaskMount type=1:string source=2:string target=3:string options=4:string*
+CreateTaskRequest id=1:string bundle=2:string rootfs=3:TaskMount* terminal=4:bool stdin=5:string stdout=6:string stderr=7:string options=10:Any
+CreateTaskResponse pid=1:int
+TaskStartRequest id=1:string exec_id=2:string
+TaskStartResponse pid=1:int
+DeleteRequest id=1:string exec_id=2:string
+DeleteResponse pid=1:int exit_status=2:int
+TaskExecRequest id=1:string exec_id=2:string terminal=3:bool stdin=4:string stdout=5:string stderr=6:string spec=7:Any
+TaskExecResponse
+ResizePtyRequest id=1:string exec_id=2:string width=3:int height=4:int
+ResizePtyResponse
+StateRequest id=1:string exec_id=2:string
+StateResponse id=1:string bundle=2:string pid=3:int status=4:int stdin=5:string stdout=6:string stderr=7:string terminal=8:bool exit_status=9:int exec_id=11:string
+KillRequest id=1:string exec_id=2:string signal=3:int all=4:bool
+KillResponse
+CloseIORequest id=1:string exec_id=2:string stdin=3:bool
+CloseIOResponse
+PidsRequest id=1:string
+PidsResponse processes=1:ProcessInfo*
+ProcessInfo pid=1:int info=2:Any
+PauseRequest id=1:string
+PauseResponse
+ResumeRequest id=1:string
+ResumeResponse
+UpdateRequest id=1:string resources=2:Any
+UpdateResponse
+WaitRequest id=1:string exec_id=2:string
+WaitResponse exit_status=1:int
+StatsRequest id=1:string
+StatsResponse stats=1:Any
+ConnectRequest id=1:string
+ConnectResponse shim_pid=1:int task_pid=2:int version=3:string
+ShutdownRequest id=1:string now=2:bool
+ShutdownResponse
+TaskEvent container_id=1:string second=2:string third=3:int
+ExitEvent container_id=1:string id=2:string pid=3:int exit_status=4:int
 '''
 
 VARINT, BYTES = 0, 2

@@ -1,0 +1,277 @@
+"""What users of containerd's shim complain of, each with what brings it about, under a containerd that is killed at will."""
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+from cri_engine import POD, RUNNING
+from harness import Skip, check, within
+
+from . import OWN, flow, processes, servers
+
+LINE = 'line of sixty-four bytes, all told, for the log of a container'
+
+
+def on_demand(pod, *acts):
+    """A container that does each of these when the file `N` is there, and says so with `N.done`."""
+    script = ''.join(f'while [ ! -e /tmp/{number} ]; do sleep 0.05; done; {act}; touch /tmp/{number}.done; ' for number, act in enumerate(acts))
+    container = pod.up('sh', '-c', f'echo ready; {script}sleep 1000')
+    within(20, lambda: 'ready' in container.log()[0], 'it is up')
+    container.root = f'/proc/{container.pid()}/root/tmp'
+    return container
+
+
+def ask(container, number):
+    with open(f'{container.root}/{number}', 'w'):
+        pass
+
+
+def done(container, number, seconds=15):
+    within(seconds, lambda: os.path.exists(f'{container.root}/{number}.done'), f'act {number} of the container is done')
+
+
+@flow('containerd killed: tasks go on, one ends meanwhile, all is found again', must=True)
+def _(it):
+    cri = it.cri()
+    pod = cri.pod(pid=POD)
+    stays, ends = pod.up(), on_demand(pod, 'exit 7')
+    shims = servers(pod.id)
+    it.side.kill()
+    ask(ends, 0)
+    within(10, lambda: not os.path.exists(ends.root), 'it has ended')
+    it.side.begin()
+    check(servers(pod.id) == shims, 'the same shim')
+    check(stays.state() == RUNNING and stays.ok('echo', 'alive') == 'alive', 'the other goes on')
+    status = ends.ended()
+    pod.remove()
+    it.nothing_left()
+    check(status == 7, f'the status of the one that ended: {status}')
+
+
+@flow('what a container writes while containerd is away is not lost', must=True)
+def _(it):
+    cri = it.cri()
+    pod = cri.pod()
+    box = on_demand(pod, f'i=0; while [ $i -lt 100 ]; do echo "$i {LINE}"; i=$((i+1)); done', 'echo after')
+    it.side.kill()
+    ask(box, 0)
+    done(box, 0)
+    it.side.begin()
+    ask(box, 1)
+    within(15, lambda: 'after' in box.log()[0], 'what comes after is in the log')
+    lines = [line.split()[0] for line in box.log()[0].splitlines() if LINE in line]
+    pod.remove()
+    it.nothing_left()
+    check(lines == [str(number) for number in range(100)], f'{len(lines)} of 100 lines')
+
+
+@flow('a container that writes much while containerd is away is not blocked', must=True)
+def _(it):
+    cri = it.cri()
+    pod = cri.pod()
+    box = on_demand(pod, f'yes "{LINE}" | head -c 2000000', 'echo after')
+    it.side.kill()
+    ask(box, 0)
+    try:
+        done(box, 0)
+    finally:
+        it.side.begin()
+    ask(box, 1)
+    within(20, lambda: 'after' in box.log()[0], 'what comes after is in the log')
+    pod.remove()
+    it.nothing_left()
+
+
+@flow('probes whose time is up do not pile up', must=True)
+def _(it):
+    pod = it.cri().pod()
+    box = pod.up()
+    threads = [threading.Thread(target=lambda: attempt(lambda: box.exec('sleep', '4321', timeout=1))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    within(15, lambda: not any(words[-1] == '4321' for *_, words in processes()), 'none is left')
+    shim = servers(pod.id)
+    zombies = [number for number, parent, state, _ in processes() if state == 'Z' and parent in shim]
+    check(not zombies, f'zombies of the shim: {zombies}')
+    check(box.ok('echo', 'alive') == 'alive', 'the container')
+    pod.remove()
+    it.nothing_left()
+
+
+def attempt(act):
+    try:
+        return act()
+    except Exception as fault:  # whatever it is: another flow judges it
+        return fault
+
+
+@flow('thirty probes at once: each its own output and status', must=True)
+def _(it):
+    pod = it.cri().pod()
+    box = pod.up()
+    results = {}
+
+    def probe(number):
+        results[number] = attempt(lambda: box.exec('sh', '-c', f'echo out-{number}; exit {number}', timeout=60))
+    threads = [threading.Thread(target=probe, args=(number,)) for number in range(30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wrong = {number: got for number, got in results.items() if got != (number, f'out-{number}\n', '')}
+    pod.remove()
+    it.nothing_left()
+    check(not wrong, f'{len(wrong)} of 30: {list(wrong.items())[:2]}')
+
+
+@flow('pods that come and go while containerd is killed: none is left', must=True)
+def _(it):
+    """Eight at once, containerd killed in the middle; kubelet then removes what it finds."""
+    cri = it.cri()
+
+    def churn():
+        for _ in range(3):
+            attempt(lambda: cri.pod().up('true'))
+    threads = [threading.Thread(target=churn) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.4)
+    it.side.kill()
+    for thread in threads:
+        thread.join()
+    it.side.begin()
+    it.side.clean(None)
+    it.nothing_left(30)
+
+
+@flow('a wedged shim does not keep containerd from starting', fast=False, must=True)
+def _(it):
+    ctr = it.ctr()
+    names = [ctr.up(), ctr.up()]
+    stopped = servers(names[0])
+    it.side.kill()
+    for number in stopped:
+        os.kill(number, signal.SIGSTOP)
+    begin = time.monotonic()
+    try:
+        it.side.begin()
+        within(30, lambda: it.side.ctr('version').status == 0, 'containerd answers')
+        took = time.monotonic() - begin
+        check(it.side.ctr('task', 'exec', '--exec-id', 'one', names[1], 'echo', 'alive').ok() == 'alive', 'the other container')
+    finally:
+        for number in stopped:
+            os.kill(number, signal.SIGCONT)
+    remove(it, *names)
+    it.nothing_left()
+    check(took < 40, f'{took:.0f} s')
+
+
+def remove(it, *names):
+    for name in names:
+        it.side.ctr('task', 'kill', '-s', 'KILL', name)
+        it.side.ctr('task', 'delete', '--force', name)
+        it.side.ctr('container', 'delete', name)
+
+
+@flow('events of a task, as containerd tells them', must=True)
+def _(it):
+    ctr, watch = it.ctr(), it.watch()
+    name = ctr.up(command=('sh', '-c', 'sleep 0.5; exit 7'))
+    ctr.exec(name, 'true').ok()
+    within(10, lambda: watch.exits(name), 'its end')
+    remove(it, name)
+    within(10, lambda: any(topic == '/tasks/delete' for topic, _ in watch.told(name)), 'its delete')
+    it.nothing_left()
+    told = [(topic, sorted(fields)) for topic, fields in watch.told(name) if topic.startswith('/tasks/')]
+    check(watch.exits(name) == [7], f'{watch.exits(name)}')
+    return told
+
+
+@flow('killed for want of memory: it is told once', must=True)
+def _(it):
+    ctr, watch = it.ctr(), it.watch()
+    name = ctr.up('--memory-limit', str(16 << 20), command=('sh', '-c', 'sleep 0.3; tail /dev/zero'))
+    within(20, lambda: watch.exits(name), 'its end')
+    time.sleep(0.3)
+    topics = [topic for topic, _ in watch.told(name)]
+    remove(it, name)
+    it.nothing_left()
+    if watch.exits(name) == [0]:
+        raise Skip('no memory controller on this machine')
+    check(topics.count('/tasks/oom') >= 1, f'{topics}')
+    return watch.exits(name)
+
+
+@flow('the client of an attached container dies: the container writes on', must=True)
+def _(it):
+    ctr = it.ctr()
+    name, words = ctr.words()
+    mark = f'{it.side.shared}/mark'
+    client = subprocess.Popen([it.side.binary, '-a', it.side.socket, '-n', 'test', words[0], '--mount',
+                               f'type=bind,src={it.side.shared},dst=/shared,options=rbind:rw', *words[1:], 'sh', '-c',
+                               'echo up; while [ ! -e /shared/go ]; do sleep 0.05; done; yes 0123456 | head -c 1000000; touch /shared/mark; sleep 1000'],
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    check(client.stdout.readline() == b'up\n', 'it is up')
+    client.kill()
+    client.wait()
+    with open(it.side.shared + '/go', 'w'):
+        pass
+    try:
+        within(10, lambda: os.path.exists(mark), 'what is behind the writes')
+    finally:
+        for file in os.listdir(it.side.shared):
+            os.unlink(f'{it.side.shared}/{file}')
+        remove(it, name)
+        shutil.rmtree('/run/containerd/fifo', ignore_errors=True)  # the dead client's own
+    it.nothing_left()
+
+
+@flow('a shim by its path, and in the place of containerd\'s own', must=True)
+def _(it):
+    it.ctr()
+    seen = []
+    for number, words in enumerate((('--runtime', it.side.path()), in_place(it))):
+        name = f'{it.runtime}-way-{number}'
+        done = it.side.ctr('run', '--rm', *words, '--cgroup', f'/{it.side.group}/{name}', 'docker.io/library/box:latest', name, 'sh', '-c', 'echo ok; exit 3')
+        seen.append((done.status, done.out))
+    it.nothing_left()
+    check(seen == [(3, 'ok\n')] * 2, f'{seen}')
+
+
+def in_place(it):
+    """A copy under the name of containerd's own, by its path: what a PATH would find."""
+    if it.runtime != 'shim':
+        return ()
+    directory = it.side.work + '/in-place'
+    os.makedirs(directory)
+    for name in ('tare', 'runc'):
+        shutil.copy(f'{os.path.dirname(it.side.path())}/tare', f'{directory}/{name}')
+    shutil.copy(it.side.path(), f'{directory}/{OWN}')
+    return ('--runtime', f'{directory}/{OWN}')
+
+
+@flow('a newer containerd takes over from an older one under running shims', fast=False, must=True)
+def _(it):
+    older = it.engine.options.older
+    if not older:
+        raise Skip('needs --older, an earlier containerd')
+    ctr = it.ctr()
+    it.side.kill()
+    it.side.older = older
+    it.side.begin()
+    name, other = ctr.up(), ctr.up(command=('sh', '-c', 'sleep 3; exit 6'))
+    shims = servers(name)
+    it.side.kill()
+    it.side.older = None
+    it.side.begin()
+    check(servers(name) == shims, 'the same shim')
+    check(ctr.exec(name, 'echo', 'alive').ok() == 'alive', 'exec')
+    within(15, lambda: ctr.task(other)[1] == 'STOPPED', 'the end of the other is seen')
+    status = it.side.ctr('task', 'delete', other).err
+    remove(it, name, other)
+    it.nothing_left()
+    check('exit code 6' in status, f'its status: {status}')
