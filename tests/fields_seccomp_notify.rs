@@ -32,6 +32,13 @@ fn agent(bundle: &Bundle) -> Receiver<Value> {
     hear
 }
 
+/// What busybox calls to make a directory: newer architectures never had the old call.
+#[cfg(target_arch = "x86_64")]
+const SYS_MKDIR: libc::c_long = libc::SYS_mkdir;
+#[cfg(not(target_arch = "x86_64"))]
+const SYS_MKDIR: libc::c_long = libc::SYS_mkdirat;
+const MKDIR: &str = if cfg!(target_arch = "x86_64") { "mkdir" } else { "mkdirat" };
+
 fn answer(seccomp: &OwnedFd) {
     loop {
         let mut waiting = [PollFd::new(seccomp.as_fd(), PollFlags::POLLIN)];
@@ -48,7 +55,7 @@ fn answer(seccomp: &OwnedFd) {
             continue;
         }
         answer.id = call.id;
-        if i64::from(call.data.nr) == libc::SYS_mkdir {
+        if i64::from(call.data.nr) == SYS_MKDIR {
             answer.error = -libc::ENOMEDIUM;
         } else {
             answer.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32;
@@ -59,10 +66,6 @@ fn answer(seccomp: &OwnedFd) {
 }
 
 fn bundle(names: &[&str]) -> Option<Bundle> {
-    if !cfg!(target_arch = "x86_64") {
-        skip("needs x86-64, where busybox calls mkdir");
-        return None;
-    }
     let mut bundle = Bundle::new()?;
     let path = bundle.path("agent");
     bundle.patch(|config| {
@@ -78,7 +81,7 @@ const REFUSED: &str = "No medium found";
 #[test]
 fn the_agent_answers_whether_privileges_can_be_gained_or_not() {
     for no_new_privileges in [false, true] {
-        let Some(mut bundle) = bundle(&["mkdir"]) else { return };
+        let Some(mut bundle) = bundle(&[MKDIR]) else { return };
         let agent = agent(&bundle);
         bundle.patch(|config| config["process"]["noNewPrivileges"] = json!(no_new_privileges));
         bundle.script("mkdir /tmp/x 2>&1; true");
@@ -97,7 +100,7 @@ fn the_agent_answers_whether_privileges_can_be_gained_or_not() {
 #[test]
 fn a_container_that_is_created_and_started_has_its_agent_too() {
     for no_new_privileges in [false, true] {
-        let Some(mut bundle) = bundle(&["mkdir"]) else { return };
+        let Some(mut bundle) = bundle(&[MKDIR]) else { return };
         let agent = agent(&bundle);
         bundle.patch(|config| config["process"]["noNewPrivileges"] = json!(no_new_privileges));
         bundle.writable().script("mkdir /tmp/x 2>/out; sleep 1000");
@@ -111,7 +114,7 @@ fn a_container_that_is_created_and_started_has_its_agent_too() {
 #[test]
 fn an_added_process_has_a_listener_of_its_own() {
     for no_new_privileges in [false, true] {
-        let Some(mut bundle) = bundle(&["mkdir"]) else { return };
+        let Some(mut bundle) = bundle(&[MKDIR]) else { return };
         let agent = agent(&bundle);
         bundle.patch(|config| config["process"]["noNewPrivileges"] = json!(no_new_privileges));
         bundle.up();
@@ -158,7 +161,7 @@ fn calls_that_the_runtime_itself_needs_may_notify() {
 
 #[test]
 fn a_hook_in_the_container_gets_no_descriptor_of_it() {
-    let Some(mut bundle) = bundle(&["mkdir"]) else { return };
+    let Some(mut bundle) = bundle(&[MKDIR]) else { return };
     let _agent = agent(&bundle);
     bundle.writable().args(&["cat", "/out"]);
     bundle.patch(|config| {
@@ -177,7 +180,7 @@ fn without_an_agent_nothing_is_made() {
         (Some("@tare-test-nobody"), "connection refused"),
     ];
     for (path, why) in rows {
-        let Some(mut bundle) = bundle(&["mkdir"]) else { return };
+        let Some(mut bundle) = bundle(&[MKDIR]) else { return };
         // A socket that nobody listens at.
         drop(UnixListener::bind(bundle.path("agent")).unwrap());
         if let Some(path) = path {
@@ -192,7 +195,7 @@ fn without_an_agent_nothing_is_made() {
 #[test]
 fn an_abstract_socket_is_an_agent_too() {
     use std::os::linux::net::SocketAddrExt;
-    let Some(mut bundle) = bundle(&["mkdir"]) else { return };
+    let Some(mut bundle) = bundle(&[MKDIR]) else { return };
     let name = bundle.id.clone();
     let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
     let listener = UnixListener::bind_addr(&address).unwrap();
@@ -204,7 +207,7 @@ fn an_abstract_socket_is_an_agent_too() {
 
 #[test]
 fn when_the_agent_is_gone_calls_are_answered_enosys() {
-    let Some(mut bundle) = bundle(&["mkdir"]) else { return };
+    let Some(mut bundle) = bundle(&[MKDIR]) else { return };
     let listener = UnixListener::bind(bundle.path("agent")).unwrap();
     let agent = thread::spawn(move || {
         let (stream, _) = listener.accept().unwrap();
@@ -221,7 +224,7 @@ fn when_the_agent_is_gone_calls_are_answered_enosys() {
 
 #[test]
 fn an_agent_without_a_rule_that_notifies_is_not_called() {
-    let Some(mut bundle) = bundle(&["mkdir"]) else { return };
+    let Some(mut bundle) = bundle(&[MKDIR]) else { return };
     bundle.patch(|config| config["linux"]["seccomp"]["syscalls"] = json!([]));
     bundle.writable().script("mkdir /tmp/x");
     bundle.output();

@@ -49,7 +49,11 @@ fn elf(machine: u16, kind: u16, loader: Option<&str>) -> Vec<u8> {
 }
 
 fn native() -> u16 {
-    if cfg!(target_arch = "aarch64") { 183 } else { 62 }
+    match std::env::consts::ARCH {
+        "aarch64" => 183,
+        "riscv64" => 243,
+        _ => 62,
+    }
 }
 
 fn foreign() -> u16 {

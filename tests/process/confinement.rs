@@ -105,17 +105,19 @@ fn the_session_keyring_is_the_containers() {
 #[test]
 fn personality_is_that_of_32_bit_programs_on_demand() {
     let Some(mut bundle) = Bundle::new() else { return };
-    if !cfg!(target_arch = "x86_64") {
-        return crate::support::skip("needs x86-64");
-    }
-    assert_eq!(bundle.output_of("uname -m"), "x86_64\n");
+    let (wide, narrow) = match std::env::consts::ARCH {
+        "x86_64" => ("x86_64\n", "i686\n"),
+        "aarch64" => ("aarch64\n", "armv8l\n"),
+        _ => return crate::support::skip("needs x86-64 or aarch64"),
+    };
+    assert_eq!(bundle.output_of("uname -m"), wide);
     bundle.patch(|config| config["linux"]["personality"] = json!({"domain": "LINUX32"}));
-    assert_eq!(bundle.output_of("uname -m"), "i686\n");
+    assert_eq!(bundle.output_of("uname -m"), narrow);
     bundle.up();
-    assert_eq!(bundle.exec(&["uname", "-m"]).ok().stdout, "i686\n");
+    assert_eq!(bundle.exec(&["uname", "-m"]).ok().stdout, narrow);
     bundle.delete_force().ok();
     bundle.patch(|config| config["linux"]["personality"] = json!({"domain": "LINUX"}));
-    assert_eq!(bundle.output_of("uname -m"), "x86_64\n");
+    assert_eq!(bundle.output_of("uname -m"), wide);
 }
 
 #[test]
