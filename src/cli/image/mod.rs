@@ -35,13 +35,20 @@ use crate::log;
 
 /// Runs the program. `argv` begins with the program's name. Returns the exit code.
 pub fn main(argv: Vec<OsString>) -> i32 {
+    let is_run = argv
+        .iter()
+        .skip(1)
+        .find(|word| !word.to_string_lossy().starts_with('-'))
+        .is_some_and(|word| word == "run");
+    // What docker and podman return for a container that did not begin.
+    let failed = if is_run { NOT_RUN } else { 1 };
     let matches = match command().try_get_matches_from(argv) {
         Ok(matches) => matches,
         Err(error) => {
             // clap returns --help and --version as "errors" too: they go to standard output, with exit code
             // 0.
             let _ = error.print();
-            return i32::from(error.use_stderr());
+            return if error.use_stderr() { failed } else { 0 };
         }
     };
     let level = matches.get_flag("debug").then_some(log::Level::Debug);
@@ -53,8 +60,7 @@ pub fn main(argv: Vec<OsString>) -> i32 {
             if let Some(hint) = error.hint() {
                 log::plain(format_args!("hint: {hint}"));
             }
-            // What docker and podman return for a container that did not begin.
-            if matches.subcommand_name() == Some("run") { NOT_RUN } else { 1 }
+            failed
         }
     }
 }

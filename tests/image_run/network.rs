@@ -1,0 +1,226 @@
+//! Networks of the standard plugins, and of plugins that fail.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::{Value, json};
+
+use crate::machine::{Machine, has_plugins, wait_until};
+
+const SERVER: &str = "mkdir /www && hostname > /www/index.html && exec httpd -f -p 80 -h /www";
+
+#[test]
+fn a_container_gets_an_address_and_a_published_port_leads_to_it() {
+    if !has_plugins() {
+        return;
+    }
+    let machine = Machine::new("bridge", json!({}));
+    let seen = machine.image(
+        "run",
+        &["--rm", "oci:image:latest", "sh", "-c", "ip -o addr show eth0; ip route; cat /etc/hosts"],
+    );
+    assert!(
+        seen.out.contains("inet 10.87.0.") && seen.out.contains("default via 10.87.0.1 dev eth0"),
+        "{seen:?}"
+    );
+    let own = seen.out.lines().find(|line| line.starts_with("10.87.0.") && !line.contains("dev")).unwrap();
+    assert_eq!(own.split('\t').nth(1).unwrap().len(), 12, "{own}");
+    assert_eq!(machine.leftovers(), Vec::<String>::new());
+
+    let options =
+        ["-d", "--name", "web", "-p", "8080:80", "-p", "127.0.0.1:8053:53/udp", "-p", "8090-8091:90-91"];
+    let seen = machine.image("run", &[&options[..], &["oci:image:latest", "sh", "-c", SERVER]].concat());
+    assert_eq!((seen.out.as_str(), seen.code), ("web\n", 0), "{seen:?}");
+    let get = |port: &str| machine.get(port.parse().unwrap());
+    wait_until("an answer at 8080", || get("8080") == "web\n");
+    let listed = machine.image("ps", &[]).out;
+    assert!(
+        listed.contains(
+            "0.0.0.0:8080->80/tcp, 127.0.0.1:8053->53/udp, 0.0.0.0:8090->90/tcp, 0.0.0.0:8091->91/tcp"
+        ),
+        "{listed}"
+    );
+
+    // The port is taken, and the kernel chooses a free one where none is named.
+    let seen = machine.image("run", &["--rm", "-p", "8080:80", "oci:image:latest", "true"]);
+    assert!(seen.code == 125 && seen.err.contains("address already in use"), "{seen:?}");
+    let seen =
+        machine.image("run", &["-d", "--name", "free", "-p", "80", "oci:image:latest", "sh", "-c", SERVER]);
+    assert_eq!(seen.code, 0, "{seen:?}");
+    let listed: Value = serde_json::from_str(&machine.image("ps", &["--json"]).out).unwrap();
+    let free = listed.as_array().unwrap().iter().find(|one| one["name"] == "free").unwrap();
+    let port = free["ports"][0]
+        .as_str()
+        .unwrap()
+        .strip_prefix("0.0.0.0:")
+        .unwrap()
+        .split("->")
+        .next()
+        .unwrap()
+        .to_owned();
+    wait_until("an answer", || get(&port) == "free\n");
+    // Containers reach each other.
+    let address = free["addresses"][0].as_str().unwrap();
+    let seen =
+        machine.image("run", &["--rm", "oci:image:latest", "wget", "-qO-", &format!("http://{address}/")]);
+    assert_eq!(seen.out, "free\n", "{seen:?}");
+
+    for name in ["web", "free"] {
+        assert_eq!(machine.tare(&["kill", name, "KILL"]).code, 0);
+    }
+    wait_until("the end", || machine.image("ps", &["-q"]).out.is_empty());
+    assert_eq!(machine.leftovers(), Vec::<String>::new());
+    assert_eq!(machine.image("ps", &["-aq"]).out.lines().count(), 2);
+}
+
+#[test]
+fn the_hosts_network_is_the_hosts() {
+    let machine = Machine::new("host", json!({}));
+    let seen = machine.image(
+        "run",
+        &[
+            "--rm",
+            "--network",
+            "host",
+            "-p",
+            "80:80",
+            "oci:image:latest",
+            "sh",
+            "-c",
+            "readlink /proc/self/ns/net; hostname",
+        ],
+    );
+    let (net, host) =
+        (machine.output("readlink", &["/proc/self/ns/net"]).out, machine.output("hostname", &[]).out);
+    assert_eq!(seen.out, net + &host, "{seen:?}");
+    assert!(seen.err.contains("--publish has no effect"), "{seen:?}");
+}
+
+/// Makes a plugin that writes what it is told to a file, and then does `act`.
+fn plugin(machine: &Machine, name: &str, act: &str) {
+    let log = machine.join("calls");
+    let text = format!(
+        "#!/bin/sh\ninput=$(cat)\necho \"$CNI_COMMAND {name} $CNI_IFNAME $CNI_CONTAINERID $CNI_NETNS $input\" >> {}\n{act}\n",
+        log.display()
+    );
+    let path = machine.join("plugins").join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn calls(machine: &Machine) -> Vec<String> {
+    fs::read_to_string(machine.join("calls")).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn plugins_are_called_in_order_and_undone_in_reverse() {
+    let mut machine = Machine::new("plugins", json!({}));
+    for dir in ["plugins", "net.d"] {
+        fs::create_dir(machine.join(dir)).unwrap();
+    }
+    let place = |name: &str| machine.join(name).display().to_string();
+    let env = vec![("CNI_PATH".into(), place("plugins")), ("NETCONFPATH".into(), place("net.d"))];
+    machine.env = env;
+    let list = json!({ "cniVersion": "1.0.0", "name": "mine", "plugins": [
+        { "type": "first", "key": 1 }, { "type": "second", "capabilities": { "portMappings": true } },
+    ] });
+    fs::write(machine.join("net.d/10-mine.conflist"), list.to_string()).unwrap();
+    fs::write(
+        machine.join("net.d/20-single.conf"),
+        r#"{"cniVersion":"0.4.0","name":"single","type":"first"}"#,
+    )
+    .unwrap();
+    let result =
+        r#"[ "$CNI_COMMAND" = DEL ] || echo '{"cniVersion":"1.0.0","ips":[{"address":"192.0.2.7/24"}]}'"#;
+    plugin(&machine, "first", result);
+    plugin(&machine, "second", result);
+    let run = |network: &str, more: &[&str]| {
+        let args =
+            [&["--rm", "--network", network], more, &["oci:image:latest", "grep", "192.0.2.7", "/etc/hosts"]]
+                .concat();
+        machine.image("run", &args)
+    };
+    let seen = run("mine", &["--name", "one", "-p", "1234:80"]);
+    assert!(seen.code == 0 && seen.out.starts_with("192.0.2.7\tone"), "{seen:?}");
+    let seen = calls(&machine);
+    let order: Vec<String> =
+        seen.iter().map(|call| call.split(' ').take(3).collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(order, ["ADD first eth0", "ADD second eth0", "DEL second eth0", "DEL first eth0"]);
+    let input = |call: &String| -> Value { serde_json::from_str(&call[call.find('{').unwrap()..]).unwrap() };
+    assert_eq!(input(&seen[0]), json!({ "type": "first", "key": 1, "name": "mine", "cniVersion": "1.0.0" }));
+    let second = input(&seen[1]);
+    assert_eq!(second["prevResult"]["ips"][0]["address"], "192.0.2.7/24");
+    assert_eq!(
+        second["runtimeConfig"]["portMappings"],
+        json!([{ "hostPort": 1234, "containerPort": 80, "protocol": "tcp" }])
+    );
+    assert!(input(&seen[3])["prevResult"].is_object());
+    assert_eq!(run("single", &[]).code, 0);
+
+    // Ports need a plugin for them.
+    let seen = run("single", &["-p", "80:80"]);
+    assert!(seen.code == 125 && seen.err.contains("none of its plugins publishes ports"), "{seen:?}");
+
+    // A plugin that fails: what was done before is undone, and the container does not begin.
+    for (act, told) in [
+        (
+            r#"[ "$CNI_COMMAND" = DEL ] || { echo '{"code":11,"msg":"no room","details":"at all"}'; exit 1; }"#,
+            "no room: at all",
+        ),
+        (r#"[ "$CNI_COMMAND" = DEL ] || { echo broken >&2; exit 1; }"#, "broken"),
+        (r#"[ "$CNI_COMMAND" = DEL ] || { echo garbage; }"#, "its result is no JSON"),
+        (r#"[ "$CNI_COMMAND" = DEL ] || kill -9 $$"#, "signal: 9"),
+        (r#"[ "$CNI_COMMAND" = DEL ] || exec head -c 3000000 /dev/zero"#, "prints more than"),
+    ] {
+        fs::remove_file(machine.join("calls")).unwrap();
+        plugin(&machine, "second", act);
+        let seen = run("mine", &[]);
+        assert!(
+            seen.code == 125 && seen.err.contains(told) && seen.err.contains("second"),
+            "{told}: {seen:?}"
+        );
+        let order: Vec<String> = calls(&machine)
+            .iter()
+            .map(|call| call.split(' ').take(2).collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(order, ["ADD first", "ADD second", "DEL second", "DEL first"], "{told}");
+        assert_eq!(machine.containers(), Vec::<String>::new());
+    }
+    assert_eq!(machine.leftovers(), Vec::<String>::new());
+
+    // A network names programs by their plain names alone.
+    for kind in ["../../bin/sh", "/bin/sh", "", "."] {
+        let list = json!({ "cniVersion": "1.0.0", "name": "evil", "plugins": [{ "type": kind }] });
+        fs::write(machine.join("net.d/30-evil.conflist"), list.to_string()).unwrap();
+        let seen = run("evil", &[]);
+        assert!(seen.code == 125 && seen.err.contains("is no name of a plugin"), "{kind:?}: {seen:?}");
+    }
+    fs::write(machine.join("net.d/30-evil.conflist"), r#"{"name":"missing","plugins":[{"type":"absent"}]}"#)
+        .unwrap();
+    let seen = run("missing", &[]);
+    assert!(
+        seen.err.contains("there is no plugin \"absent\"")
+            && seen.err.contains("containernetworking-plugins"),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn name_servers_of_the_hosts_loopback_are_not_the_containers() {
+    if !has_plugins() {
+        return;
+    }
+    let machine = Machine::new("resolv", json!({}));
+    fs::write(machine.join("resolv"), "nameserver 127.0.0.1\nnameserver 192.0.2.53\nsearch example.org\n")
+        .unwrap();
+    assert_eq!(machine.output("sh", &["-c", "mount --bind resolv /etc/resolv.conf"]).code, 0);
+    let run = |network: &str| {
+        machine.image("run", &["--rm", "--network", network, "oci:image:latest", "cat", "/etc/resolv.conf"])
+    };
+    assert_eq!(run("bridge").out, "nameserver 192.0.2.53\nsearch example.org\n");
+    assert!(run("host").out.contains("nameserver 127.0.0.1\n"));
+    fs::write(machine.join("resolv"), "nameserver 127.0.0.1\n").unwrap();
+    let seen = run("bridge");
+    assert!(seen.code == 0 && seen.out.is_empty() && seen.err.contains("no name server"), "{seen:?}");
+    assert_eq!(machine.output("umount", &["/etc/resolv.conf"]).code, 0);
+}
