@@ -1,15 +1,16 @@
 //! Records when each phase of a command begins, in the runtime and in the process that it clones, for
-//! `--timings` and `--trace`. Both processes write to the same shared memory, with the same clock
+//! `--timings` and `--trace`; the debug log has a record of each phase. Both processes write to the same shared memory, with the same clock
 //! (CLOCK_MONOTONIC). While it is off, a phase costs one load from memory.
 
 mod phase;
 mod show;
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crate::error::{Context, Result};
+use crate::log::{self, Level};
 use crate::sys::shared_memory;
 
 pub(crate) use phase::Phase;
@@ -28,6 +29,9 @@ static COUNTERS: OnceLock<&'static [AtomicU64; 2 * CAPACITY + 2]> = OnceLock::ne
 static BEGINNING: OnceLock<Instant> = OnceLock::new();
 /// The number of the process: 0 for the runtime itself, in a clone the one given to [`enter_clone`].
 static PROCESS: AtomicU64 = AtomicU64::new(0);
+
+/// How many phases of each process have a debug record.
+static LOGGED: [AtomicUsize; Process::ALL.len()] = [const { AtomicUsize::new(0) }; Process::ALL.len()];
 
 /// The process that a phase belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +92,27 @@ pub(crate) fn begin_indexed(phase: Phase, index: usize) {
 
 #[cold]
 fn record(counters: &[AtomicU64], phase: Phase, index: usize) {
+    mark_beginning(counters, phase, index);
+    // A clone logs nothing: what it does is told by the runtime, which reads its marks.
+    if PROCESS.load(Ordering::Relaxed) == Process::Runtime as u64 {
+        log_ended(None);
+    }
+}
+
+/// Writes a debug record for each phase that has ended since the last call: what was done, and how long it
+/// took. `end`, at the end of the command, ends them all.
+pub(crate) fn log_ended(end: Option<u64>) {
+    if !log::enabled(Level::Debug) {
+        return;
+    }
+    let Some(marks) = marks() else { return };
+    let already = LOGGED.each_ref().map(|count| count.load(Ordering::Relaxed));
+    let (lines, logged) = show::ended(&marks, already, end);
+    LOGGED.iter().zip(logged).for_each(|(count, now)| count.store(now, Ordering::Relaxed));
+    lines.iter().for_each(|line| log::debug(format_args!("{line}")));
+}
+
+fn mark_beginning(counters: &[AtomicU64], phase: Phase, index: usize) {
     let place = usize::try_from(counters[0].fetch_add(1, Ordering::Relaxed)).unwrap_or(CAPACITY);
     if place >= CAPACITY {
         return;

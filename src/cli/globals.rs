@@ -89,9 +89,9 @@ pub(super) fn start_log(flags: &GlobalFlags) -> Result<()> {
     log::init(flags.log.as_deref().map(destination).transpose()?, format, level)
 }
 
-/// Starts to record phases where a flag asks for them.
+/// Starts to record phases where a flag asks for them, or the log tells of them.
 pub(super) fn start_timeline(flags: &GlobalFlags) -> Result<()> {
-    if !flags.timings && flags.trace.is_none() {
+    if !flags.timings && flags.trace.is_none() && !log::enabled(Level::Debug) {
         return Ok(());
     }
     timeline::switch_on()?;

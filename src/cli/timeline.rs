@@ -5,12 +5,13 @@ use std::path::Path;
 use super::command::GlobalFlags;
 use crate::error::{Context, Error, Kind, Result};
 use crate::log;
-use crate::timeline::{Mark, marks, now, table, trace_events};
+use crate::timeline::{Mark, log_ended, marks, now, table, trace_events};
 
 /// Writes the timeline as the flags ask. Does nothing if none was recorded.
 pub(super) fn write(flags: &GlobalFlags) -> Result<()> {
     let Some(marks) = marks() else { return Ok(()) };
     let end = now();
+    log_ended(Some(end));
     if flags.timings {
         table(&marks, end).lines().for_each(|line| log::plain(format_args!("{line}")));
     }

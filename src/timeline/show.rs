@@ -44,6 +44,33 @@ pub(crate) fn table(marks: &[Mark], end: u64) -> String {
     text
 }
 
+/// Returns a line for each phase that has ended and is not among the first `already` of its process, in the
+/// order of their ends; and how many of each process have lines now. Without `end`, a phase has ended if
+/// another of its process has begun.
+pub(super) fn ended(
+    marks: &[Mark],
+    already: [usize; Process::ALL.len()],
+    end: Option<u64>,
+) -> (Vec<String>, [usize; Process::ALL.len()]) {
+    let mut counts = [0; Process::ALL.len()];
+    let mut logged = already;
+    let mut found = Vec::new();
+    for (index, Span { mark, end: until }) in spans(marks, end.unwrap_or(0)).enumerate() {
+        let process = mark.process as usize;
+        counts[process] += 1;
+        let has_next = marks[index + 1..].iter().any(|other| other.process == mark.process);
+        if counts[process] > already[process] && (has_next || end.is_some()) {
+            logged[process] = counts[process];
+            let who = if mark.process == Process::Runtime { "" } else { mark.process.name() };
+            let colon = if who.is_empty() { "" } else { ": " };
+            let line = format!("{who}{colon}{}: {} us", name(mark), until.saturating_sub(mark.time) / 1000);
+            found.push((until, line));
+        }
+    }
+    found.sort_by_key(|(until, _)| *until);
+    (found.into_iter().map(|(_, line)| line).collect(), logged)
+}
+
 /// Returns the timeline in the JSON object format of the Trace Event Format: a complete event (`ph` X) for
 /// each phase, times in microseconds, and a thread for each process of the command.
 pub(crate) fn trace_events(marks: &[Mark], end: u64) -> Value {
@@ -81,6 +108,16 @@ mod tests {
         ];
         let lengths: Vec<u64> = spans(&marks, 9000).map(|span| span.end - span.mark.time).collect();
         assert_eq!(lengths, [2000, 3000, 3000, 1000, 3000]);
+        let (early, logged) = ended(&marks[..3], [0; 3], None);
+        assert_eq!(early, ["clone the process: 2 us"]);
+        let (late, _) = ended(&marks, logged, Some(9000));
+        let expected = [
+            "container: enter cgroup and namespaces: 3 us",
+            "serve the process until it is ready: 3 us",
+            "container: execute the program: 1 us",
+            "the program runs: 3 us",
+        ];
+        assert_eq!(late, expected);
         let text = table(&marks, 9000);
         assert_eq!(text.lines().nth(1).unwrap(), "tare                0          2  clone the process");
     }

@@ -57,6 +57,41 @@ fn timings_are_lines_on_standard_error() {
 }
 
 #[test]
+fn the_debug_log_says_what_was_done_and_how_long_it_took() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.args(&["/bin/sleep", "0.3"]);
+    let answer = bundle.tare(&["--debug", "run", &bundle.id]).ok();
+    let lines: Vec<&str> = answer.stderr.lines().collect();
+    let place = |text: &str| {
+        let found = lines.iter().position(|line| line.contains(&format!("level=debug msg=\"{text}: ")));
+        found.unwrap_or_else(|| panic!("no {text}: {lines:?}"))
+    };
+    let microseconds = |text: &str| -> u64 {
+        let (_, rest) = lines[place(text)].split_once(&format!("{text}: ")).unwrap();
+        rest.strip_suffix(" us\"").unwrap().parse().unwrap()
+    };
+    // In the order of their ends, in both processes, and each once.
+    let phases = [
+        "make the plan",
+        "clone the process",
+        "container: mount /mounts/0",
+        "container: change the root",
+        "serve the process until it is ready",
+        "the program runs",
+        "remove the record",
+    ];
+    assert!(phases.map(place).is_sorted(), "{lines:?}");
+    assert!((250_000..3_000_000).contains(&microseconds("the program runs")), "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| line.contains("clone the process: ")).count(), 1);
+    // While it goes on, and not only at the end.
+    assert!(place("clone the process") < lines.iter().position(|line| line.contains("is ready")).unwrap());
+    // A failure too; and nothing without it.
+    let failed = bundle.tare(&["--debug", "delete", "nobody"]);
+    assert!(failed.stderr.contains("msg=\"begin: "), "{failed:?}");
+    assert_eq!(bundle.tare(&["run", &bundle.id]).ok().stderr, "");
+}
+
+#[test]
 fn a_failure_is_in_the_trace_too() {
     let Some(mut bundle) = Bundle::new() else { return };
     bundle.args(&["/nosuch"]);
