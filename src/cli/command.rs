@@ -7,7 +7,7 @@ use crate::cgroup::Manager;
 use crate::container_id::ContainerId;
 use crate::lifecycle::options::{
     Checkpoint, Create, Debug, Delete, Events, Exec, Explain, Kill, Mounts, Plan, Record, Restore, Rootless,
-    Run, Spec, Targets, Update,
+    Run, Spec, Targets, Top, Update,
 };
 use crate::log::Level;
 
@@ -63,6 +63,7 @@ pub enum Command {
     Spec(Spec),
     Start(ContainerId),
     State(ContainerId),
+    Top(Top),
     Update(ContainerId, Update),
     Version,
     /// The help of one verb, or of the program.

@@ -318,6 +318,14 @@ pub const VERBS: &[Verb] = &[
     ),
     on_container("start", "start the process of a created container", &[]),
     on_container("state", "show the state of a container", &[]),
+    without_arguments(
+        "top",
+        "show what the containers use, again and again, until q is pressed; without a terminal once",
+        &[
+            Flag::duration("interval", "time between two samples").default("2s"),
+            Flag::text("sort", "what is first: cpu, memory, pids, io or id").default("cpu"),
+        ],
+    ),
     on_container("update", "change the resource limits of a container", UPDATE),
     Verb {
         name: "help",

@@ -51,6 +51,7 @@ pub(super) fn dispatch(globals: &Globals, command: &Command) -> Result<i32> {
         Command::Spec(options) => exit_zero(out_of_line(|| spec::spec(options))),
         Command::Start(id) => exit_zero(out_of_line(|| start::start(globals, id))),
         Command::State(id) => print_text(out_of_line(|| state_document(globals, id))),
+        Command::Top(options) => out_of_line(|| super::top::top(globals, options)),
         Command::Update(id, options) => exit_zero(out_of_line(|| update::update(globals, id, options))),
         Command::Version => print_text(Ok(help::version())),
     }

@@ -17,11 +17,13 @@ mod help;
 pub mod image;
 pub mod manual;
 pub mod shim;
+mod keyboard;
 mod options;
 mod print;
 mod report;
 mod stdout;
 mod timeline;
+mod top;
 mod value_parsers;
 
 use std::ffi::OsString;

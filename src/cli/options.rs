@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result, matched};
 use crate::fail;
 use crate::lifecycle::options::{
     CgroupsMode, Change, Checkpoint, Create, Criu, Debug, Delete, Events, Exec, Explain, Kill, Mounts, Plan,
-    Record, Restore, Rootless, Run, Spec, Targets, Update,
+    Record, Restore, Rootless, Run, SortKey, Spec, Targets, Top, Update,
 };
 use crate::log::Level;
 
@@ -120,6 +120,7 @@ pub(super) fn command(verb: &'static str, values: &FlagValues, arguments: &[Stri
         }),
         "start" => Command::Start(id()?),
         "state" => Command::State(id()?),
+        "top" => Command::Top(top(values)?),
         "update" => Command::Update(id()?, update(values)?),
         other => return Err(fail!(Kind::Usage, "command {other} is in the table but has no options")),
     })
@@ -309,14 +310,22 @@ fn bundle_to_plan(values: &FlagValues, argument: &str) -> PathBuf {
 }
 
 fn events(values: &FlagValues) -> Result<Events> {
-    let interval = values.duration("interval").unwrap_or(0);
-    match u64::try_from(interval) {
-        Ok(nanoseconds) if nanoseconds > 0 => {
-            let interval = Duration::from_nanos(nanoseconds);
-            Ok(Events { stats: values.is_on("stats"), openmetrics: values.is_on("openmetrics"), interval })
-        }
+    let interval = interval(values)?;
+    Ok(Events { stats: values.is_on("stats"), openmetrics: values.is_on("openmetrics"), interval })
+}
+
+fn interval(values: &FlagValues) -> Result<Duration> {
+    match u64::try_from(values.duration("interval").unwrap_or(0)) {
+        Ok(nanoseconds) if nanoseconds > 0 => Ok(Duration::from_nanos(nanoseconds)),
         _ => Err(Error::new(Kind::Usage, matched::INTERVAL_NOT_POSITIVE)),
     }
+}
+
+fn top(values: &FlagValues) -> Result<Top> {
+    let asked = values.text("sort").unwrap_or_default();
+    let sort = SortKey::ALL.into_iter().find(|key| key.word() == asked);
+    let wrong = || fail!(Kind::Usage, "invalid sort: {asked}: not cpu, memory, pids, io or id");
+    Ok(Top { interval: interval(values)?, sort: sort.ok_or_else(wrong)? })
 }
 
 fn update(values: &FlagValues) -> Result<Update> {

@@ -190,6 +190,39 @@ pub struct Events {
     pub interval: Duration,
 }
 
+/// `top`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Top {
+    /// The time between two samples; never zero.
+    pub interval: Duration,
+    pub sort: SortKey,
+}
+
+/// What the containers of `top` are ordered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SortKey {
+    Cpu,
+    Memory,
+    Pids,
+    Io,
+    Id,
+}
+
+impl SortKey {
+    pub(crate) const ALL: [Self; 5] = [Self::Cpu, Self::Memory, Self::Pids, Self::Io, Self::Id];
+
+    /// Returns the word on the command line.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::Pids => "pids",
+            Self::Io => "io",
+            Self::Id => "id",
+        }
+    }
+}
+
 /// `update`. A limit of -1 means no limit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Update {

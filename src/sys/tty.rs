@@ -123,6 +123,16 @@ pub fn raw(mode: &Termios) -> Termios {
     raw
 }
 
+/// Returns `mode` changed so that each key can be read at once, and none is shown. ^C and ^Z still send their
+/// signals.
+pub fn key_by_key(mode: &Termios) -> Termios {
+    let mut changed = mode.clone();
+    changed.local_flags.remove(LocalFlags::ICANON | LocalFlags::ECHO);
+    changed.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
+    changed.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
+    changed
+}
+
 /// Clears ONLCR, so that no carriage return is put before the line feeds that programs print. Either end of
 /// the pair can be given.
 pub fn keep_line_feeds(terminal: BorrowedFd<'_>) -> Result<()> {

@@ -22,3 +22,4 @@ mod refused;
 mod run;
 mod states;
 mod timeline;
+mod top;

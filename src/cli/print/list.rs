@@ -77,7 +77,7 @@ pub(crate) fn fitted(listed: &[Listed], passwd: &str, width: usize, now: SystemT
 }
 
 /// The beginning and the end, which both tell containers apart.
-fn shortened(text: &str, width: usize) -> String {
+pub(super) fn shortened(text: &str, width: usize) -> String {
     let length = text.chars().count();
     if length <= width {
         return text.to_owned();

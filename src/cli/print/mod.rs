@@ -13,6 +13,7 @@ pub(super) mod plan;
 pub(super) mod ps;
 pub(super) mod seccomp;
 pub(super) mod state;
+pub(super) mod top;
 
 use serde::Serialize;
 

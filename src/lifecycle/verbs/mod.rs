@@ -22,4 +22,5 @@ pub(crate) mod seccomp;
 pub(crate) mod spec;
 pub(crate) mod start;
 pub(crate) mod state;
+pub(crate) mod top;
 pub(crate) mod update;
