@@ -105,7 +105,7 @@ fn mount_by_parts(wanted: &Mount, target: &Path, flags: MsFlags, data: &[String]
         match option.split_once('=') {
             Some(("lowerdir", layers)) if layers.len() >= 255 => lower_layers(&context, layers)?,
             Some((key, value)) => {
-                new::fsconfig_set(context.as_fd(), &c_string(key)?, Some(&c_string(value)?))?
+                new::fsconfig_set(context.as_fd(), &c_string(key)?, Some(&c_string(value)?))?;
             }
             None => new::fsconfig_set(context.as_fd(), &c_string(option)?, None)?,
         }
@@ -127,7 +127,7 @@ fn lower_layers(context: &OwnedFd, layers: &str) -> Result<()> {
 /// MOUNT_ATTR_* of fsmount(2). Three of the bits are those of mount(2).
 fn attributes(flags: MsFlags) -> u64 {
     let same = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    let mut bits = flags.intersection(same).bits() as u64;
+    let mut bits = u64::from_ne_bytes(flags.intersection(same).bits().to_ne_bytes());
     if flags.contains(MsFlags::MS_NOATIME) {
         bits |= libc::MOUNT_ATTR_NOATIME;
     }

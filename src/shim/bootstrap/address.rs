@@ -49,7 +49,7 @@ pub(super) enum Claim {
 /// Only one process at a time looks and replaces, and a socket gets its name when it listens already: otherwise two
 /// containers of a pod that start at once could each get a shim.
 pub(super) fn claim(path: &Path) -> Result<Claim> {
-    let dir = path.parent().unwrap_or(Path::new("/"));
+    let dir = path.parent().unwrap_or_else(|| Path::new("/"));
     fs::create_dir_all(dir).with_context(|| format!("{}: making the directory", dir.display()))?;
     let _ = fs::set_permissions(dir, Permissions::from_mode(0o700));
     let _lock = lock(dir)?;

@@ -169,7 +169,7 @@ fn hierarchies(name: &str) -> Vec<PathBuf> {
 
 /// Writes the address where containerd 1.6 and 1.7 look for it when they start anew.
 fn remember(address: &str) -> Result<()> {
-    let temporary = ".address";
-    fs::write(temporary, address).context("writing the address into the bundle")?;
-    fs::rename(temporary, "address").context("writing the address into the bundle")
+    let temporary = format!(".address-{}", std::process::id());
+    fs::write(&temporary, address).context("writing the address into the bundle")?;
+    fs::rename(&temporary, "address").context("writing the address into the bundle")
 }

@@ -32,10 +32,10 @@ fn in_lines(bytes: &[u8]) -> Option<String> {
         msg: String,
     }
     let lines = bytes.split(|&byte| byte == b'\n');
-    let errors = lines
+    let mut errors = lines
         .filter_map(|line| serde_json::from_slice::<Line>(line).ok())
         .filter(|line| line.level == "error");
-    errors.last().map(|line| line.msg.trim().to_owned()).filter(|message| !message.is_empty())
+    errors.next_back().map(|line| line.msg.trim().to_owned()).filter(|message| !message.is_empty())
 }
 
 #[cfg(test)]

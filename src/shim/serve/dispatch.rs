@@ -19,23 +19,23 @@ const CHANGES: [&str; 6] = ["Start", "Delete", "Pause", "Resume", "Update", "Che
 
 impl Shim {
     /// Handles a frame that a client has sent.
-    pub(super) fn dispatch(&mut self, connection: u32, frame: Frame) {
+    pub(super) fn dispatch(&mut self, connection: u32, frame: &Frame) {
         if frame.kind != REQUEST {
             return;
         }
         let reply = Reply { connection, stream: frame.stream };
-        if frame.stream % 2 == 0 {
+        if frame.stream.is_multiple_of(2) {
             let failure =
                 Failure::new(Code::InvalidArgument, "StreamID must be odd for client initiated streams");
             return self.answer(reply, Err(failure));
         }
-        match self.read_request(&frame) {
+        match Self::read_request(frame) {
             Ok(request) => self.handle(reply, request.method, request.payload),
             Err(failure) => self.answer(reply, Err(failure)),
         }
     }
 
-    fn read_request(&self, frame: &Frame) -> Result<Request, Failure> {
+    fn read_request(frame: &Frame) -> Result<Request, Failure> {
         let request = Request::decode(frame.data.as_slice())?;
         if !SERVICES.contains(&request.service.as_str()) {
             return Err(Failure::new(Code::Unimplemented, format!("service {}", request.service)));

@@ -92,8 +92,8 @@ impl Job {
         if status == 0 {
             return Ok(());
         }
-        let said =
-            log_file::last_error(&self.log, self.log_start).or(printed.filter(|text| !text.is_empty()));
+        let said = log_file::last_error(&self.log, self.log_start)
+            .or_else(|| printed.filter(|text| !text.is_empty()));
         Err(said.unwrap_or_else(|| match status {
             128.. => format!("the runtime was killed by signal {}", status - 128),
             _ => format!("the runtime has ended with status {status}, and has said nothing"),

@@ -153,7 +153,7 @@ impl Shim {
         connection.flush();
         for received in connection.receive() {
             match received {
-                Received::Frame(frame) => self.dispatch(number, frame),
+                Received::Frame(frame) => self.dispatch(number, &frame),
                 Received::TooLong { stream, length } => {
                     let text = format!("message length {length} exceed maximum message size of 4194304");
                     let reply = Reply { connection: number, stream };

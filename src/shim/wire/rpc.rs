@@ -2,6 +2,8 @@
 
 use prost::Message;
 
+use crate::error::Kind;
+
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Request {
     #[prost(string, tag = "1")]
@@ -70,7 +72,15 @@ impl Failure {
 
 impl From<crate::error::Error> for Failure {
     fn from(error: crate::error::Error) -> Self {
-        Self::new(Code::Unknown, error.to_string())
+        let code = match error.kind() {
+            Kind::Usage | Kind::Spec => Code::InvalidArgument,
+            Kind::NotFound => Code::NotFound,
+            Kind::Exists => Code::AlreadyExists,
+            Kind::State => Code::FailedPrecondition,
+            Kind::Unsupported => Code::Unimplemented,
+            Kind::Denied | Kind::System(_) | Kind::Child => Code::Unknown,
+        };
+        Self::new(code, error.to_string())
     }
 }
 
