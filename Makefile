@@ -53,12 +53,16 @@ demo: ## an OCI image is made, unpacked and run; installs what is missing first
 	$(MAKE) binaries
 	integration/demo "$$DIST"
 
-bench: ## tare beside runc, crun and the least possible; writes docs/performance.md (five minutes, on an idle machine)
+# With the runtimes and tools of Debian's newest suite, or of this machine itself: `make bench SUITE=`.
+SUITE ?= forky
+IN_SUITE := $(if $(SUITE),--suite $(SUITE))
+
+bench: ## tare beside today's runc, crun and the least possible; writes docs/performance.md (ten minutes, on an idle machine)
 	integration/setup bench
 	$(MAKE) binaries
 	$(CARGO) build --release --example seccomp-compile
 	install -D -m 0755 $(BUILT)/examples/seccomp-compile "$$DIST"/examples/seccomp-compile
-	integration/bench/bench --tare "$$DIST"/tare --write docs/performance.md
+	integration/bench/bench $(IN_SUITE) --tare "$$DIST"/tare --write docs/performance.md
 	integration/docs/chart
 
 bench-quick: ## the same with few runs, printed only
@@ -66,13 +70,13 @@ bench-quick: ## the same with few runs, printed only
 	$(MAKE) binaries
 	$(CARGO) build --release --example seccomp-compile
 	install -D -m 0755 $(BUILT)/examples/seccomp-compile "$$DIST"/examples/seccomp-compile
-	integration/bench/bench --tare "$$DIST"/tare --quick
+	integration/bench/bench $(IN_SUITE) --tare "$$DIST"/tare --quick
 
 bench-image: ## tare-image beside umoci, skopeo, Podman and tar; writes docs/performance.md
 	integration/setup bench-image
 	$(MAKE) binaries
 	$(CARGO) build --release --example layers-floor
-	integration/bench/image --tare-image "$$DIST"/tare-image --floor $(BUILT)/examples/layers-floor --write docs/performance.md
+	integration/bench/image $(IN_SUITE) --tare-image "$$DIST"/tare-image --floor $(BUILT)/examples/layers-floor --write docs/performance.md
 
 install: ## what `make` has built, into $(DESTDIR)$(PREFIX): binaries, man pages, completions, documentation; needs no cargo
 	integration/package/install "$$DIST"

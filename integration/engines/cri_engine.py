@@ -23,6 +23,7 @@ class Refused(Failed):
 
 class Cri(Engine):
     name, usual, shims = 'cri', 'runc', True
+    program = 'containerd'
     sample = r'^(pod: run|two containers|removing|exec|memory|mounts|seccomp|user names|image vol|resize|NRI)'
 
     def start(self):

@@ -4,7 +4,7 @@ import shutil
 
 import image
 import inside
-from harness import DEBIAN_PATH, Engine, Flows, call, check, within
+from harness import DEBIAN_PATH, Engine, Flows, call, check, version, within
 
 flow = Flows()
 BOX = 'docker.io/library/box:latest'
@@ -12,6 +12,7 @@ BOX = 'docker.io/library/box:latest'
 
 class Containerd(Engine):
     name, usual, shims = 'ctr', 'runc', True
+    program = 'containerd'
     sample = r'^(run|exec|-t|exit|erofs)'
 
     def start(self):
@@ -25,6 +26,8 @@ class Containerd(Engine):
             file.write(f'version = 2\nroot = "{self.work}/root"\nstate = "{self.work}/state"\n'
                        f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
                        f'[grpc]\naddress = "{self.socket}"\n')
+            if version('containerd') >= '2.1':  # it tries them in this order
+                file.write('[plugins."io.containerd.service.v1.diff-service"]\ndefault = ["erofs", "walking"]\n')
         process = self.daemon('containerd', '--config', config,
                               env=dict(os.environ, PATH=self.shim_path()) if self.shim else None)
 

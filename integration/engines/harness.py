@@ -116,19 +116,19 @@ def within(seconds, condition, what):
 
 
 class Flow:
-    def __init__(self, name, body, fast, must):
-        self.name, self.body, self.fast, self.must = name, body, fast, must
+    def __init__(self, name, body, fast, must, since):
+        self.name, self.body, self.fast, self.must, self.since = name, body, fast, must, since
 
 
 class Flows:
-    """The flows of an engine, in order; a decorator adds one."""
+    """The flows of an engine, in order; a decorator adds one. `since`: the engine's version that can do it first."""
 
     def __init__(self):
         self.all = []
 
-    def __call__(self, name, fast=True, must=False):
+    def __call__(self, name, fast=True, must=False, since=(0,)):
         def add(body):
-            self.all.append(Flow(name, body, fast, must))
+            self.all.append(Flow(name, body, fast, must, since))
             return body
         return add
 
@@ -137,6 +137,7 @@ class Engine:
     """What each engine's script provides. `work` is a directory of this run alone."""
     name = ''
     usual = 'runc'
+    program = ''  # the engine's own, which tells its version
     shims = False   # whether there is a shim of containerd to choose
     sample = ''  # which flows --sample takes: an expression
     options = None  # what was typed
@@ -316,12 +317,12 @@ def table(engine_class, flows, options, work):
     engine = engine_class(work, runtimes)
     engine.options = options
     sides = (*runtimes, 'none')[:2]
-    counts, broken = {'ok': 0, 'FAIL': 0, 'SKIP': 0}, False
+    counts, broken, began = {'ok': 0, 'FAIL': 0, 'SKIP': 0}, False, time.monotonic()
     try:
         engine.start()
         print(f'{"":6}{engine.name + " flow":44}{sides[0]:>8}{sides[1]:>8}', flush=True)
         for flow in wanted:
-            verdict, note, seconds = judge(engine, flow, sides, options.verbose)
+            verdict, note, seconds = too_old(engine, flow) or judge(engine, flow, sides, options.verbose)
             counts[verdict] += 1
             times = ''.join(f'{each:7.2f}s' for each in seconds)
             print(f'{verdict:6}{flow.name:44}{times}{"  " + note if note else ""}', flush=True)
@@ -335,8 +336,33 @@ def table(engine_class, flows, options, work):
         engine.stop()
         if options.verbose or broken:
             engine.log(lines=60)
+    if engine.program and sides[0] == 'tare' and not broken:
+        report(engine, options, counts, began)
     print(f'{counts["ok"]} passed, {counts["FAIL"]} failed, {counts["SKIP"]} skipped')
     return 1 if counts['FAIL'] else 0
+
+
+def version(program):
+    """What `--version` says first that looks like one."""
+    found = re.search(r'\d+(\.\d+)+', call(program, '--version').ok())
+    check(found, f'{program} tells no version')
+    return found.group()
+
+
+def too_old(engine, flow):
+    """The verdict on a flow that a newer engine is needed for."""
+    if not any(flow.since) or tuple(map(int, version(engine.program).split('.'))) >= flow.since:
+        return None
+    return 'SKIP', f'needs {engine.program} {".".join(map(str, flow.since))}', ()
+
+
+def report(engine, options, counts, began):
+    """A line for integration/engines/tried: what was tried with what, and what came of it."""
+    with open('/etc/os-release') as file:
+        suite = re.search(r'^VERSION_CODENAME=(\w+)', file.read(), re.M).group(1)
+    words = (suite, engine.name, version(engine.program), f'{engine.usual} {version(options.usual)}', *counts.values(),
+             int(time.monotonic() - began))
+    print('\t'.join(('TRIED', *map(str, words))))
 
 
 class Outcome:

@@ -30,7 +30,11 @@ PodSandboxMetadata name=1:string uid=2:string namespace=3:string attempt=4:int
 DNSConfig servers=1:string* searches=2:string* options=3:string*
 LinuxPodSandboxConfig cgroup_parent=1:string security_context=2:LinuxSandboxSecurityContext sysctls=3:map
 LinuxSandboxSecurityContext namespace_options=1:NamespaceOption run_as_user=3:Value privileged=6:bool seccomp=9:SecurityProfile
-NamespaceOption network=1:int pid=2:int ipc=3:int target_id=4:string
+NamespaceOption network=1:int pid=2:int ipc=3:int target_id=4:string userns_options=5:UserNamespace
+UserNamespace mode=1:int uids=2:IDMapping* gids=3:IDMapping*
+IDMapping host_id=1:int container_id=2:int length=3:int
+UpdatePodSandboxResourcesRequest pod_sandbox_id=1:string overhead=2:LinuxContainerResources resources=3:LinuxContainerResources
+UpdatePodSandboxResourcesResponse
 SecurityProfile profile_type=1:int localhost_ref=2:string
 Value value=1:int
 
@@ -40,7 +44,7 @@ ContainerConfig metadata=1:ContainerMetadata image=2:ImageSpec command=3:string*
 ContainerMetadata name=1:string attempt=2:int
 ImageSpec image=1:string
 KeyValue key=1:string value=2:string
-Mount container_path=1:string host_path=2:string readonly=3:bool propagation=5:int
+Mount container_path=1:string host_path=2:string readonly=3:bool propagation=5:int uidMappings=6:IDMapping* gidMappings=7:IDMapping* image=9:ImageSpec image_sub_path=10:string
 Device container_path=1:string host_path=2:string permissions=3:string
 LinuxContainerConfig resources=1:LinuxContainerResources security_context=2:LinuxContainerSecurityContext
 LinuxContainerResources cpu_period=1:int cpu_quota=2:int cpu_shares=3:int memory_limit_in_bytes=4:int oom_score_adj=5:int cpuset_cpus=6:string cpuset_mems=7:string unified=9:map

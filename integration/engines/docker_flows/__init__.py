@@ -19,6 +19,7 @@ LOOKS = ('inspect', 'logs', 'ps', 'version', 'events', 'network', 'rmi')
 
 class Docker(Engine):
     name, usual, shims = 'docker', 'runc', True
+    program = 'docker'
     sample = r'^(run|exit|exec|-t|-d|memory|seccomp=|bridge|masked|namespaces of the d|pause|--annot|--mount bind-rec|--device v|docker build)'
 
     @staticmethod
@@ -58,9 +59,11 @@ class Docker(Engine):
 class Daemon:
     """A dockerd with directories of its own, and the image in it."""
 
-    def __init__(self, engine, name, runtime, *options):
+    def __init__(self, engine, name, runtime, *options, env=None):
         self.engine, self.options, self.home = engine, options, f'{engine.work}/{name}'
         self.env, self.named = self.of_shim() if engine.shim and runtime == 'shim' else (None, ())
+        if env:
+            self.env = dict(self.env or os.environ, **env)
         os.makedirs(self.home, exist_ok=True)
         os.chmod(self.home, 0o711)
         self.base = (engine.binary, '-H', f'unix://{self.home}/docker.sock')
@@ -118,10 +121,10 @@ class Client:
         self.base = engine.main(runtime).base
         self.daemons = []
 
-    def own_daemon(self, *options):
+    def own_daemon(self, *options, env=None):
         """A further dockerd, whose default is this runtime; from here on, the commands go there."""
         daemon = Daemon(self.engine, f'{self.runtime}-{len(os.listdir(self.engine.work))}', self.runtime,
-                        '--bridge', 'none', '--default-runtime', self.runtime, *options)
+                        '--bridge', 'none', '--default-runtime', self.runtime, *options, env=env)
         self.daemons.append(daemon)
         self.base = daemon.base
         return daemon
