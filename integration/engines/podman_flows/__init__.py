@@ -16,7 +16,7 @@ USUAL = 'crun' if os.path.exists('/sys/fs/cgroup/cgroup.controllers') else 'runc
 class Podman(Engine):
     name, usual = 'podman', USUAL
     program = 'podman'
-    sample = r'^(run|exit|missing|exec|-t|mounts|masked|--network pasta|pod: shared|--secret|--mount type=image|container clone)'
+    sample = r'^(run|exit|missing|exec|-t|mounts|masked|--network pasta|pod: shared|pod: --restart|quadlet|--secret:|--mount type=image:|container clone)'
     groups = True  # containers have cgroups, below the run's own
 
     def start(self):
