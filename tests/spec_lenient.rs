@@ -211,8 +211,8 @@ fn resources_may_be_a_document_of_their_own() {
         spec::parse_resources(br#"{"devices": [{"type": "x"}], "memory": {"limit": ""}}"#).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "/devices/0/type (line 1, column 23): invalid cgroup device type \"x\"; \
-         /memory/limit (line 1, column 50): invalid type: string \"\", expected i64; \
+        "/devices/0/type (line 1, column 23): invalid cgroup device type \"x\": not one of a, b, c, u, p; \
+         /memory/limit (line 1, column 50): invalid type: string \"\", expected i64 (a whole number, without quotes); \
          /devices/0/access (line 1, column 14): device access at 0 field cannot be empty"
     );
     let error = spec::parse_resources(br#"{"unified": {"a/b": "1"}}"#).unwrap_err();

@@ -216,7 +216,7 @@ fn scheduling() {
         ("/process/execCPUAffinity", "\"0\"", "/process/execCPUAffinity", "expected struct ExecCPUAffinity"),
         ("/process/execCPUAffinity/initial", "\"a\"", "/process/execCPUAffinity/initial", "bad CPUAffinity.Initial: \"a\" is not a number"),
         ("/process/execCPUAffinity/initial", "\"3-1\"", "/process/execCPUAffinity/initial", "bad CPUAffinity.Initial: invalid range: 3-1"),
-        ("/process/execCPUAffinity/initial", "\"-1\"", "/process/execCPUAffinity/initial", "bad CPUAffinity.Initial: \"\" is not a number"),
+        ("/process/execCPUAffinity/initial", "\"-1\"", "/process/execCPUAffinity/initial", "bad CPUAffinity.Initial: half a range: \"-1\""),
         ("/process/execCPUAffinity/final", "\"65537\"", "/process/execCPUAffinity/final", "bad CPUAffinity.Final: values larger than 65536 are not supported"),
         ("/process/execCPUAffinity/final", "\"0-1-2\"", "/process/execCPUAffinity/final", "bad CPUAffinity.Final: \"1-2\""),
         ("/process/execCPUAffinity/final", "0", "/process/execCPUAffinity/final", "expected a string"),

@@ -292,8 +292,8 @@ fn a_process_file_is_judged_by_the_same_rules() {
             "/env/0 (line 1, column 37): invalid environment variable: missing '='",
         ),
         (
-            r#"{"cwd": "/", "args": ["a"], "rlimits": [{"type": "RLIMIT_X"}]}"#,
-            "/rlimits/0/type (line 1, column 50): wrong rlimit value: RLIMIT_X",
+            r#"{"cwd": "/", "args": ["a"], "rlimits": [{"type": "RLIMIT_NOFIL"}]}"#,
+            "/rlimits/0/type (line 1, column 50): wrong rlimit value: RLIMIT_NOFIL (did you mean \"RLIMIT_NOFILE\"?)",
         ),
         ("[", "line 1, column 1: not JSON: EOF while parsing a list"),
         ("null", "config cannot be null"),
@@ -305,7 +305,10 @@ fn a_process_file_is_judged_by_the_same_rules() {
     fs::write(&path, r#"{"cwd": "/", "args": ["a"], "capabilities": {"bounding": ["CAP_X"]}}"#).unwrap();
     let (process, warnings) = tare::testing::bundle::read_process(&path).unwrap();
     assert!(process.capabilities().as_ref().unwrap().bounding().as_ref().unwrap().is_empty());
-    assert_eq!(warnings, ["/capabilities: ignoring unknown or unavailable capabilities: \"CAP_X\""]);
+    assert_eq!(
+        warnings,
+        ["/capabilities: ignoring unknown or unavailable capabilities: \"CAP_X\" at bounding/0"]
+    );
     spec::check_process(&process).unwrap();
     let missing = tare::testing::bundle::read_process(&folder.join("none")).unwrap_err();
     assert_eq!(missing.errno(), Some(nix::errno::Errno::ENOENT));

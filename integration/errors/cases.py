@@ -24,7 +24,9 @@ class Case:
     user: bool = False                          # as somebody without privileges
     here: bool = False                          # with the machine's own control groups, where crun does not run
     env: dict = field(default_factory=dict)
-    only: str = ''                              # why the others have no such thing
+    image: bool = False                         # of tare-image, with a directory instead of a bundle
+    host: Callable = lambda: True               # whether this host can fail so
+    lacks: str = ''                             # why a stranger cannot act on tare's message alone
 
 
 class Section:
@@ -132,9 +134,10 @@ program('exec of a path that is not there', 'stat /nosuch: no such file or direc
 program('exec of another machine\'s program', 'a program for aarch64, this host is x86_64',
         lambda b: (b.program('/bin/app', elf(FOREIGN)), b.args('sleep', '1000')),
         before=[['run', '-d', '{id}']], command=['exec', '{id}', '/bin/app'])
-program('a seccomp profile without execve', 'SIGSYS before its program ran', lambda b: b.config['linux'].update(
+program('a seccomp profile without execve', 'it does not permit execve', lambda b: b.config['linux'].update(
     seccomp={'defaultAction': 'SCMP_ACT_ALLOW', 'syscalls': [{'names': ['execve'], 'action': 'SCMP_ACT_KILL_PROCESS'}]}))
-program('a seccomp profile that ends the program', 'SIGSYS', lambda b: (b.args('uname'), b.config['linux'].update(
+program('a seccomp profile that ends the program', 'tare seccomp record', lacks='no status of a process says for which call it '
+        'ended, and only some kernels log it; the hint says how to find out', change= lambda b: (b.args('uname'), b.config['linux'].update(
     seccomp={'defaultAction': 'SCMP_ACT_ALLOW', 'syscalls': [{'names': ['uname'], 'action': 'SCMP_ACT_KILL_PROCESS'}]})))
 
 bundle = Section('The bundle')
@@ -208,7 +211,7 @@ limit('memory nodes that the host does not have', 'this host has', lambda b: b.r
 limit('a limit below what is used', 'current usage', lambda b: b.args('sh', '-c', 'exec sleep 1000'), here=True,
       before=[['run', '-d', '{id}']], command=['update', '--memory', '4096', '{id}'])
 limit('too little memory to start', 'OOM-killed', lambda b: b.resources(memory={'limit': 4096}), here=True)
-limit('an unknown capability', 'CAP_NOPE', lambda b: b.config['process']['capabilities'].update(bounding=['CAP_NOPE']))
+limit('an unknown capability', '"CAP_NOPE" at bounding/0', lambda b: b.config['process']['capabilities'].update(bounding=['CAP_NOPE']))
 limit('an unknown rlimit', 'RLIMIT_NOPE', lambda b: b.config['process'].update(rlimits=[{'type': 'RLIMIT_NOPE', 'soft': 1, 'hard': 1}]))
 limit('a soft limit above the hard one', '/process/rlimits/0/soft', lambda b: b.config['process'].update(
     rlimits=[{'type': 'RLIMIT_NOFILE', 'soft': 10, 'hard': 1}]))

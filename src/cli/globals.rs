@@ -83,7 +83,10 @@ pub(super) fn start_log(flags: &GlobalFlags) -> Result<()> {
     let format = match flags.log_format.as_deref() {
         None | Some("text") => log::Format::Text,
         Some("json") => log::Format::Json,
-        Some(other) => return Err(fail!(Kind::Usage, "invalid log-format: {other}")),
+        Some(other) => {
+            let error = fail!(Kind::Usage, "invalid log-format: {other}");
+            return Err(error.with_hint("the formats of the log are text and json"));
+        }
     };
     let level = flags.log_level.filter(|_| !flags.debug).or_else(|| flags.debug.then_some(Level::Debug));
     log::init(flags.log.as_deref().map(destination).transpose()?, format, level)

@@ -159,7 +159,8 @@ fn run(values: &FlagValues) -> Result<Run> {
 fn exec(values: &FlagValues, args: &[String]) -> Result<Exec> {
     let process = values.path("process");
     if process.is_none() && args.is_empty() {
-        return Err(Error::new(Kind::Usage, matched::EXEC_ARGS_EMPTY));
+        return Err(Error::new(Kind::Usage, matched::EXEC_ARGS_EMPTY)
+            .with_hint("the command follows the id: `tare exec [options] ID COMMAND [arguments...]`"));
     }
     let gid = |gid: i64| {
         u32::try_from(gid).map_err(|_| fail!(Kind::Usage, "additional-gids: not a group id: {gid}"))
@@ -300,7 +301,9 @@ fn format(values: &FlagValues) -> Result<Format> {
     match values.text("format").as_deref() {
         Some("table") => Ok(Format::Table),
         Some("json") => Ok(Format::Json),
-        _ => Err(Error::new(Kind::Usage, matched::INVALID_FORMAT)),
+        _ => {
+            Err(Error::new(Kind::Usage, matched::INVALID_FORMAT).with_hint("the formats are table and json"))
+        }
     }
 }
 

@@ -66,26 +66,54 @@ pub(super) fn usage_error(program: &str, error: UsageError) -> i32 {
             // The sentence is runc's, word for word, so the suggestion is separate.
             let known = verb.map_or(command_table::GLOBAL, |verb| verb.flags);
             let names = known.iter().filter(|flag| !flag.hidden).map(|flag| flag.long);
-            if let Some(meant) = message.strip_prefix(UNDEFINED).and_then(|name| nearest(name, names)) {
+            let typed = message.strip_prefix(UNDEFINED);
+            if let Some(meant) = typed.and_then(|name| nearest(name, names)) {
                 log::hint(&format!("did you mean --{meant}?"));
+            } else if typed.is_some() && verb.is_some_and(|verb| matches!(verb.name, "create" | "run")) {
+                log::hint(OF_AN_ENGINE);
             }
             FAILED
         }
         UsageError::ArgumentCount { verb, message } => {
             print_help(&format!("Incorrect Usage.\n\n{}", help::verb(verb)));
             log::error(format_args!("{program}: {message}"));
+            log::hint(&format!("usage: tare {} [options] {}", verb.name, verb.usage));
             FAILED
         }
         UsageError::UnknownVerb(verb) => {
             log::error(format_args!("No help topic for '{verb}'"));
             let known = command_table::VERBS.iter().map(|known| known.name);
-            if let Some(meant) = nearest(&verb, known) {
+            if let Some(instead) = of_engines(&verb) {
+                log::hint(instead);
+            } else if let Some(meant) = nearest(&verb, known) {
                 log::hint(&format!("did you mean {meant:?}?"));
             }
             UNKNOWN_VERB
         }
         UsageError::Value { verb, error } => verb_failed(verb.map_or("", |verb| verb.name), error),
     }
+}
+
+/// Said of an unknown flag of `run` or `create`: Docker and Podman have many more.
+const OF_AN_ENGINE: &str = "terminal, environment, mounts, user and limits are no options here: config.json of the \
+                            bundle has them, and `tare-image unpack --help` lists those that it writes there";
+
+/// What is the same here as a command of Docker or Podman.
+fn of_engines(verb: &str) -> Option<&'static str> {
+    Some(match verb {
+        "stop" => "`tare kill ID` asks a container to end, `tare kill ID KILL` ends it",
+        "rm" | "remove" => "`tare delete ID` removes a container, with --force one that runs",
+        "logs" => "tare keeps no output: it goes where the standard streams of `run` or `create` go",
+        "images" | "pull" | "push" | "build" | "rmi" | "login" | "unpack" => {
+            "images are of the other program: `tare-image --help`"
+        }
+        "unpause" => "`tare resume ID`",
+        "attach" => {
+            "`tare exec ID COMMAND` runs another process in a container; there is nothing to attach to"
+        }
+        "stats" => "`tare events --stats ID`",
+        _ => return None,
+    })
 }
 
 /// Prints a help text. A failure is ignored: then nobody reads it.

@@ -86,7 +86,7 @@ pub(super) fn size(text: &str) -> Result<i64, String> {
     if text == "-1" {
         return Ok(-1);
     }
-    let wrong = || format!("invalid size: '{text}'");
+    let wrong = || format!("invalid size: '{text}': not bytes, nor a number with k, m, g, t or p");
     let end = text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len());
     let count: f64 = text[..end].parse().map_err(|_| wrong())?;
     let suffix = text[end..].trim_start().to_ascii_lowercase();
@@ -110,7 +110,9 @@ pub(super) fn user(text: &str) -> Result<(u32, Option<u32>), String> {
         Some((uid, gid)) => (uid, Some(gid)),
         None => (text, None),
     };
-    let id = |what, text: &str| text.parse().map_err(|_| format!("parsing {text} as int for {what} failed"));
+    let id = |what, text: &str| {
+        text.parse().map_err(|_| format!("parsing {text} as int for {what} failed: numbers, UID or UID:GID"))
+    };
     Ok((id("uid", uid)?, gid.map(|gid| id("gid", gid)).transpose()?))
 }
 

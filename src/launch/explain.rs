@@ -14,6 +14,8 @@ use crate::plan::mounts::{Mount, MountOperation};
 use crate::plan::namespaces::Join;
 use crate::plan::process::ProcessPlan;
 use crate::plan::sysctl::Sysctl;
+use crate::spec::mount_options::MOUNT_OPTIONS;
+use crate::spec::spelling;
 
 /// The lists that the numbers in a report's step refer to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -70,7 +72,10 @@ pub(crate) fn explain(report: &Report, context: &ExplainContext<'_>) -> Error {
         Step::BecomeRoot(kind) => become_root(report, kind, context.process),
         Step::TimeOffsets => during("/linux/timeOffsets: set time offsets"),
         Step::CloseDescriptors => during("close the runtime's descriptors"),
-        Step::CloneInit => during("clone the container's process"),
+        Step::CloneInit => match during("clone the container's process") {
+            error if report.errno == libc::EAGAIN => error.with_hint(TOO_MANY_PROCESSES),
+            error => error,
+        },
         Step::Keyring => during("join session keyring"),
         Step::CgroupNamespace => during("make the cgroup namespace"),
         Step::Loopback => during("bring loopback up"),
@@ -78,7 +83,17 @@ pub(crate) fn explain(report: &Report, context: &ExplainContext<'_>) -> Error {
         Step::NullDevice => during("/linux/maskedPaths: take the host's null device"),
         Step::Mount(index) => mount(report, context.mounts.get(index)),
         Step::Unmount(index) => unmount(report, index, context.unmounts.get(index)),
-        Step::Device(index) => during(&device(plan.and_then(|plan| plan.devices.nodes.get(index)))),
+        Step::Device(index) => {
+            let error = during(&device(plan.and_then(|plan| plan.devices.nodes.get(index))));
+            match (report.errno, report.text().as_str()) {
+                (libc::ENOENT, "bind the host's node") => error.with_hint(
+                    "in a user namespace no device can be made: the host's node of the same path is shown, and \
+                     there is none",
+                ),
+                (libc::EEXIST, "mknod") => error.with_hint("something else has that path in the root file system"),
+                _ => error,
+            }
+        }
         Step::Link(index) => during(&link(plan.and_then(|plan| plan.devices.links.get(index)))),
         Step::CoreLink => during("make link /dev/core"),
         // The hook's own sentence is complete.
@@ -89,7 +104,7 @@ pub(crate) fn explain(report: &Report, context: &ExplainContext<'_>) -> Error {
         Step::Hostname => during("/hostname: set hostname"),
         Step::Domainname => during("/domainname: set domainname"),
         Step::SysctlProcfs => during("/linux/sysctl: set sysctls"),
-        Step::Sysctl(index) => during(&sysctl(plan.and_then(|plan| plan.sysctls.get(index)))),
+        Step::Sysctl(index) => sysctl(report, plan.and_then(|plan| plan.sysctls.get(index))),
         Step::ReadOnlyPath(index) => {
             let path = plan.and_then(|plan| plan.read_only_paths.get(index));
             during(&format!("/linux/readonlyPaths/{index}: make read-only {}", show(path)))
@@ -238,9 +253,55 @@ fn mount(report: &Report, mount: Option<&Mount>) -> Error {
             during(report, &format!("{doing}: filesystem type {:?}", show(Some(kind))))
                 .with_hint("this kernel does not know the filesystem type")
         }
-        _ => during(report, &doing),
+        _ => match mount_hint(report, mount) {
+            Some(hint) => during(report, &doing).with_hint(hint),
+            None => during(report, &doing),
+        },
     }
 }
+
+/// What is to be done about usual failures of a filesystem, or of its target.
+fn mount_hint(report: &Report, mount: &Mount) -> Option<String> {
+    let text = report.text();
+    if text == "open the target" && report.errno == libc::EACCES {
+        return Some(String::from(
+            "the caller must be able to enter each directory down to the root file system and in it",
+        ));
+    }
+    let MountOperation::Filesystem { kind, source, .. } = &mount.operation else { return None };
+    let (kind, source) = (show(Some(kind)), show(Some(source)));
+    Some(match (kind.as_str(), report.errno) {
+        (_, libc::EINVAL) if text.contains("Unknown parameter '") => {
+            let word = text.split('\'').nth(1).unwrap_or_default();
+            let known = MOUNT_OPTIONS.iter().map(|option| option.word);
+            let meant = spelling::nearest(word, known);
+            format!("{word} is no option of a mount, nor one of {kind}{}", spelling::hint(meant))
+        }
+        ("overlay", libc::ENOENT) => String::from(
+            "overlay: each directory of lowerdir=, upperdir= and workdir= must exist on the host",
+        ),
+        ("overlay", libc::EINVAL) => String::from(
+            "overlay needs lowerdir=, or upperdir= and workdir= on one filesystem that is no overlay itself",
+        ),
+        (_, libc::ENOTBLK) => {
+            format!("{source} is no disk; a directory or a file is shown by the option \"bind\"")
+        }
+        ("sysfs", libc::EPERM) => {
+            String::from("without root, sysfs takes a network namespace that the container makes itself")
+        }
+        ("proc", libc::EPERM) => String::from(
+            "without root, proc takes a pid namespace that the container makes itself, and a /proc of the host \
+             that nothing covers",
+        ),
+        (_, libc::EPERM) => {
+            format!("in a user namespace the kernel mounts no {kind}; the host's root has to mount it")
+        }
+        _ => return None,
+    })
+}
+
+const TOO_MANY_PROCESSES: &str = "the container has as many processes as it may (/linux/resources/pids/limit), or its \
+                                  user has (RLIMIT_NPROC); `tare ps` lists them";
 
 /// Whether a message from the kernel's filesystem log is about an id that is not mapped.
 fn names_unmapped_id(text: &str) -> bool {
@@ -278,9 +339,20 @@ fn link(link: Option<&Link>) -> String {
     format!("make link {}", show(link.map(|link| &link.path)))
 }
 
-fn sysctl(sysctl: Option<&Sysctl>) -> String {
-    let key = sysctl.map_or("", |sysctl| &sysctl.key);
-    format!("/linux/sysctl/{key}: set sysctl {key}")
+fn sysctl(report: &Report, sysctl: Option<&Sysctl>) -> Error {
+    let Some(Sysctl { key, value, file, .. }) = sysctl else {
+        return during(report, "/linux/sysctl: set sysctl");
+    };
+    let error = during(report, &format!("/linux/sysctl/{key}: set sysctl {key}"));
+    match (report.text().as_str(), report.errno) {
+        ("open", libc::ENOENT) => error.with_hint(format!(
+            "this kernel has no file /proc/sys/{} in the container's namespaces",
+            show(Some(file))
+        )),
+        ("write", libc::EINVAL) => error
+            .with_hint(format!("the kernel does not take the value {:?}", String::from_utf8_lossy(value))),
+        _ => error,
+    }
 }
 
 fn limit(report: &Report, index: usize, process: Option<&ProcessPlan>) -> Error {

@@ -3,7 +3,7 @@
 //! If one is not open, the next descriptor that we open ourselves would get its number: a directory of the
 //! host, such as that of a control group, through which a container could leave its root (CVE-2024-21626).
 
-use crate::error::{Error, Kind, Result, matched};
+use crate::error::{Kind, Result, matched};
 use crate::fail;
 use crate::sys::file::is_inherited;
 
@@ -18,7 +18,11 @@ pub(crate) fn check(sockets: u32, asked: u32) -> Result<()> {
         ));
     }
     match first_missing(sockets, asked) {
-        Some(missing) => Err(Error::new(Kind::Usage, matched::no_preserved_fd(missing, asked))),
+        Some(missing) => {
+            let number = u64::from(sockets) + u64::from(missing) + 3;
+            let message = matched::no_preserved_fd(missing, asked);
+            Err(fail!(Kind::Usage, "{message}: descriptor {number} is not open"))
+        }
         None => Ok(()),
     }
 }

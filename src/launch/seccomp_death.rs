@@ -17,6 +17,9 @@ const NO_WAY_ON: &str =
 pub(crate) fn explain(filter: Option<&Filter>, signal: Option<i32>) -> Option<Error> {
     let filter = filter?;
     let why = match (signal, filter.permits_execve, filter.permits_exit) {
+        (Some(libc::SIGSYS), false, _) => {
+            "the profile ended the process by SIGSYS before its program ran: it does not permit execve"
+        }
         (Some(libc::SIGSYS), ..) => "the profile ended the process by SIGSYS before its program ran",
         (_, false, false) => "the profile allowed neither execve nor exit",
         (_, false, true) => "the profile did not allow execve",
@@ -30,10 +33,18 @@ pub(crate) fn explain(filter: Option<&Filter>, signal: Option<i32>) -> Option<Er
         }
         _ => return None,
     };
-    let hint = "a process must be able to execute its program under its filter, and to end: execve, exit_group; \
-                without noNewPrivileges also to change its user";
+    let hint = match signal {
+        Some(libc::SIGSYS) if filter.permits_execve => RECORD,
+        _ => NEEDED,
+    };
     Some(fail!(Kind::Child, "/linux/seccomp: {why}").with_hint(hint))
 }
+
+const NEEDED: &str = "a process must be able to execute its program under its filter, and to end: execve, exit_group; \
+                      without noNewPrivileges also to change its user";
+/// No status of a process says for which call it ended.
+const RECORD: &str = "`tare seccomp record -b BUNDLE`, without this profile, writes one of the calls that are made; where \
+                      the kernel audits, dmesg has the number of the call (type=1326, syscall=)";
 
 /// If a program has ended in a way that a filter brings about, says so.
 pub(crate) fn tell(filter: Option<&Filter>, status: i32) {
@@ -45,4 +56,5 @@ pub(crate) fn tell(filter: Option<&Filter>, status: i32) {
         _ => return,
     };
     log::warn(format_args!("exit status {status} is {name}: {why}"));
+    log::hint(RECORD);
 }

@@ -71,7 +71,8 @@ pub(super) fn create_container(
 ) -> Result<CreatedContainer> {
     begin(Phase::ReadBundle);
     let bundle = load::bundle(options.bundle.as_deref(), options.config.as_deref())
-        .map_err(|refusal| all_faults(refusal, globals, id, options))?;
+        .map_err(|refusal| all_faults(refusal, globals, id, options))
+        .map_err(|refusal| bundle_as_id(refusal, id, options))?;
     // Not dropped: freeing the parsed configuration costs time, and this process ends soon.
     let bundle = ManuallyDrop::new(bundle);
     begin(Phase::MakePlan);
@@ -105,6 +106,15 @@ pub(super) fn create_container(
         .and_then(|()| publish(options, &entry, &record, &child))
         .inspect_err(|_| undo_creation(&entry, &record, Some(&group), Some(&child)))?;
     Ok(CreatedContainer { entry, record, group, child, plan, state, console })
+}
+
+/// Tells who has given the bundle in place of the id.
+fn bundle_as_id(refusal: Error, id: &ContainerId, options: &Create) -> Error {
+    let is_bundle = || std::path::Path::new(&id.to_string()).join(crate::bundle::CONFIG).exists();
+    match refusal.kind() == Kind::NotFound && options.bundle.is_none() && is_bundle() {
+        true => refusal.with_hint(format!("{id} is a bundle here: `-b {id}`, then an id for the container")),
+        false => refusal,
+    }
 }
 
 /// Makes the plan of a container, and checks it against this host. After an error nothing on the machine has

@@ -62,6 +62,9 @@ impl Display for CpuList {
 
 fn parse_range(element: &str) -> Result<(u32, u32), String> {
     let (first, last) = element.split_once('-').unwrap_or((element, element));
+    if element.starts_with('-') || element.ends_with('-') {
+        return Err(format!("half a range: {}", quote(element)));
+    }
     let (first, last) = (parse_number(first)?, parse_number(last)?);
     if first > last {
         return Err(format!("invalid range: {element}"));
@@ -97,7 +100,7 @@ mod tests {
             ("65537", Err("values larger than 65536 are not supported: 65537")),
             ("99999999999999", Err("values larger than 65536 are not supported: 99999999999999")),
             ("3-1", Err("invalid range: 3-1")),
-            ("1-", Err("\"\" is not a number")),
+            ("1-", Err("half a range: \"1-\"")),
             ("a", Err("\"a\" is not a number")),
             ("+1", Err("\"+1\" is not a number")),
         ] {

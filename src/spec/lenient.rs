@@ -76,22 +76,33 @@ fn process(process: &mut Value, at: &JsonPointer<'_>, diagnostics: &mut Diagnost
 /// A name that this build does not know exactly grants nothing. That is a warning, and no error (by the
 /// specification, the runtime logs a warning for names that it cannot map).
 fn capabilities(sets: &mut Value, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
-    let mut unknown = Vec::<String>::new();
-    let sets = sets.as_object_mut().into_iter().flat_map(|sets| sets.values_mut());
-    for set in sets.filter_map(Value::as_array_mut) {
-        set.retain(|name| {
-            // The types refuse what is no string.
-            let Some(text) = name.as_str() else { return true };
-            let known = capability::parse_exact(text).is_some();
-            if !known && !unknown.iter().any(|seen| seen == text) {
-                unknown.push(text.to_owned());
-            }
-            known
+    // Each name with the places where it stands.
+    let mut unknown = Vec::<(String, Vec<String>)>::new();
+    for (name, set) in sets.as_object_mut().into_iter().flatten() {
+        let mut index = 0;
+        set.as_array_mut().into_iter().for_each(|set| {
+            set.retain(|entry| {
+                index += 1;
+                // The types refuse what is no string.
+                let Some(text) = entry.as_str() else { return true };
+                let known = capability::parse_exact(text).is_some();
+                if !known {
+                    let place = format!("{name}/{}", index - 1);
+                    match unknown.iter_mut().find(|(seen, _)| seen == text) {
+                        Some((_, places)) => places.push(place),
+                        None => unknown.push((text.to_owned(), vec![place])),
+                    }
+                }
+                known
+            });
         });
     }
     if !unknown.is_empty() {
-        let names: Vec<String> = unknown.iter().map(|name| capability::quote_with_suggestion(name)).collect();
-        diagnostics.warn(at, format!("ignoring unknown or unavailable capabilities: {}", names.join(", ")));
+        let shown = |(name, places): &(String, Vec<String>)| {
+            format!("{} at {}", capability::quote_with_suggestion(name), places.join(", "))
+        };
+        let names: Vec<String> = unknown.iter().map(shown).collect();
+        diagnostics.warn(at, format!("ignoring unknown or unavailable capabilities: {}", names.join("; ")));
     }
 }
 

@@ -246,11 +246,25 @@ fn syntax(bytes: &[u8], error: &serde_json::Error) -> Error {
     }
     fail!(
         Kind::Spec,
-        "line {}, column {}: not JSON: {}",
+        "line {}, column {}: not JSON: {}{}",
         error.line(),
         error.column(),
-        without_position(error)
+        without_position(error),
+        usual_mistake(bytes, error)
     )
+}
+
+/// Names what other notations have and JSON has not, if that stands where the parser stopped.
+fn usual_mistake(bytes: &[u8], error: &serde_json::Error) -> &'static str {
+    let line = bytes.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let at = error.column().saturating_sub(1).min(line.len());
+    match (line[..at].trim_ascii_end().last(), line.get(at)) {
+        (_, Some(b'/' | b'#')) => " (JSON has no comments)",
+        (_, Some(b'\'')) => " (JSON quotes with \")",
+        (Some(b','), Some(b'}' | b']')) => " (no comma stands before } or ])",
+        (Some(b','), Some(b',')) => " (two commas)",
+        _ => "",
+    }
 }
 
 /// Returns the parser's words without the place.

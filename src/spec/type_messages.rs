@@ -10,16 +10,37 @@ use crate::error::matched;
 /// Returns the message for the value at `pointer`, which the types refused with `refusal`.
 pub(super) fn message(pointer: &str, value: Option<&Value>, refusal: &str) -> String {
     let word = value.and_then(Value::as_str);
-    let message = word.and_then(|word| unknown(&shape(pointer), word)).unwrap_or_else(|| shorten(refusal));
-    let meant = word.and_then(|word| meant(word, refusal));
-    message + &spelling::hint(meant.as_deref())
+    let message = word.and_then(|word| unknown(&shape(pointer), word));
+    let message = message.unwrap_or_else(|| shorten(refusal) + form(refusal));
+    let known = words(refusal);
+    match word.and_then(|word| meant(word, refusal)) {
+        Some(meant) => message + &spelling::hint(Some(&meant)),
+        None if known.is_empty() => message,
+        None => format!("{message}: not one of {}", known.join(", ")),
+    }
+}
+
+/// Says how JSON writes what serde names in Rust's words.
+fn form(refusal: &str) -> &'static str {
+    match refusal.rsplit_once(", expected ").map_or("", |(_, wanted)| wanted) {
+        "a sequence" => " (a list: [ ])",
+        "a map" => " (an object: { })",
+        "a boolean" => " (true or false, without quotes)",
+        "i64" | "i32" | "u64" | "u32" | "u16" | "u8" => " (a whole number, without quotes)",
+        structure if structure.starts_with("struct ") => " (an object: { })",
+        _ => "",
+    }
+}
+
+/// The words that serde's sentence lists, as the specification spells them.
+fn words(refusal: &str) -> Vec<&str> {
+    let list = refusal.strip_prefix("unknown variant `").and_then(|text| text.rsplit_once("`, expected "));
+    list.map_or(Vec::new(), |(_, list)| list.split('`').skip(1).step_by(2).map(crates_spelling).collect())
 }
 
 /// The word of the enumeration that `word` is probably a slip for: serde's sentence lists them all.
 fn meant(word: &str, refusal: &str) -> Option<String> {
-    let (_, list) = refusal.strip_prefix("unknown variant `")?.rsplit_once("`, expected ")?;
-    let known: Vec<&str> = list.split('`').skip(1).step_by(2).map(crates_spelling).collect();
-    spelling::nearest(word, known).map(str::to_owned)
+    spelling::nearest(word, words(refusal)).map(str::to_owned)
 }
 
 /// The specification's word for one that the crate misspells.

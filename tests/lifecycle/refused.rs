@@ -498,3 +498,20 @@ fn a_name_does_not_command_the_terminal_that_the_reason_goes_to() {
         assert!(!told.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{told:?}");
     }
 }
+
+#[test]
+fn who_gives_the_bundle_in_place_of_the_id_is_told() {
+    let Some(bundle) = Bundle::new() else { return };
+    let above = bundle.dir.parent().unwrap();
+    let name = bundle.dir.file_name().unwrap().to_str().unwrap();
+    let output = std::process::Command::new(&bundle.program)
+        .arg("--root")
+        .arg(bundle.state_root())
+        .args(["run", name])
+        .current_dir(above)
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told.contains("config.json not found") && told.contains(&format!("`-b {name}`")), "{told}");
+}

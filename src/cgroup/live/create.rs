@@ -118,7 +118,7 @@ impl Plan {
         }
         if self.mode == Mode::V2 {
             let why = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
-            return Err(error.context(why));
+            return Err(error.context(why).with_hint(DELEGATE));
         }
         let is_lost =
             |write: &&Write| write.needs_controller() && location.controllers.contains(&write.controller);
@@ -129,11 +129,14 @@ impl Plan {
                     "{}: cannot set {} limit: container could not join or create cgroup",
                     write.pointer, write.controller
                 );
-                Err(error.context(what))
+                Err(error.context(what).with_hint(DELEGATE))
             }
         }
     }
 }
+
+const DELEGATE: &str = "without root, limits take a control group that was delegated to the user: with systemd \
+                        --systemd-cgroup, or `systemd-run --user --scope -p Delegate=yes tare …`";
 
 /// Makes or finds the group `name`. Returns true if it was made.
 fn create_child(dir: &CgroupDir, name: &Path) -> Result<(CgroupDir, bool)> {

@@ -48,6 +48,10 @@ pub(super) fn make(
     options: &UnpackOptions,
     store: &Store,
 ) -> Result<()> {
+    if image.config.rootfs().diff_ids().is_empty() {
+        return Err(fail!(Kind::Unsupported, "the image has no layers, so there is nothing to mount")
+            .with_hint("without --overlay the bundle gets an empty tree of its own"));
+    }
     let ways =
         ImportOptions { limits: &options.limits, progress: &options.progress, form: options.layer_form };
     let imported = import_layers(store, source, image, ways)?;

@@ -204,7 +204,11 @@ pub(super) fn mark_in_the_making(dir: &OwnedFd) -> Result<()> {
 /// Checks that the destination is free: missing, an empty directory, or a bundle whose maker was killed
 /// before completion. Returns such an incomplete bundle.
 fn find_unfinished(parent: &OwnedFd, name: &CStr, path: &Path) -> Result<Option<OwnedFd>> {
-    let occupied = || fail!(Kind::Exists, "it exists and is not empty");
+    let occupied = || {
+        fail!(Kind::Exists, "it exists and is not empty").with_hint(
+            "name a directory that is not there yet, or an empty one; `tare-image remove DIR` removes a bundle",
+        )
+    };
     let dir = match open_dir(parent.as_fd(), name) {
         Err(Errno::ENOENT) => return Ok(None),
         Err(Errno::ENOTDIR | Errno::ELOOP) => {

@@ -4,6 +4,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use oci_spec::image::{Descriptor, OciLayout};
 
 use super::interface::ImageSource;
@@ -23,8 +24,15 @@ impl Layout {
     /// Opens the layout in the directory `path`, and checks its version.
     pub fn open(path: &Path) -> Result<Self> {
         let file = path.join("oci-layout");
-        let layout: OciLayout = manifest::parse_json(&read_small(&file, limits::MAX_MANIFEST)?)
-            .with_context(|| format!("{}", file.display()))?;
+        let read = read_small(&file, limits::MAX_MANIFEST).map_err(|error| match error.errno() {
+            Some(Errno::ENOENT) => error.with_hint(format!(
+                "{} is no image layout: that is a directory with oci-layout, index.json and blobs",
+                path.display()
+            )),
+            _ => error,
+        });
+        let layout: OciLayout =
+            manifest::parse_json(&read?).with_context(|| format!("{}", file.display()))?;
         check_version(&layout).with_context(|| format!("{}", file.display()))?;
         Ok(Self { path: path.to_owned() })
     }

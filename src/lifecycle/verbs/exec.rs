@@ -151,7 +151,8 @@ fn completed(mut process: Process, own: &Process) -> Process {
 /// Takes the container's own process, and changes it according to the flags.
 fn with_flags(mut process: Process, options: &Exec) -> Result<Process> {
     if options.args.is_empty() {
-        return Err(Error::new(Kind::Usage, matched::EXEC_ARGS_EMPTY));
+        return Err(Error::new(Kind::Usage, matched::EXEC_ARGS_EMPTY)
+            .with_hint("the command follows the id: `tare exec [options] ID COMMAND [arguments...]`"));
     }
     process.set_args(Some(options.args.clone())).set_terminal(Some(options.tty));
     if let Some(cwd) = &options.cwd {

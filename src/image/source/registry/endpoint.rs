@@ -270,6 +270,10 @@ impl Endpoint {
     /// Checks with GET /v2/ that the registry accepts the credentials.
     pub(super) fn check_credentials(&self) -> Result<()> {
         let request = Request { target: Target::Version, ..Request::new(Method::GET, "") };
-        self.send_with_retries(&request, self.retries).map(drop)
+        let answer = self.send_with_retries(&request, self.retries).map(drop);
+        answer.map_err(|error| match error.kind() {
+            Kind::Denied => error.with_hint("the registry does not accept this user with this password"),
+            _ => error,
+        })
     }
 }

@@ -21,7 +21,11 @@ const LONGEST_TAG: usize = 128;
 
 /// As [`parse`], with a sentence for the error.
 pub(crate) fn parse_name(name: &str) -> Result<ImageName> {
-    parse(name).map_err(|e| fail!(Kind::Usage, "image name {name:?}: {e}"))
+    parse(name).map_err(|e| {
+        fail!(Kind::Usage, "image name {name:?}: {e}").with_hint(
+            "[HOST[:PORT]/]REPOSITORY[:TAG][@sha256:DIGEST]: a repository is in lower case, a digest has 64 hex digits",
+        )
+    })
 }
 
 /// Parses `text` with Docker's defaults: `ubuntu` is `docker.io/library/ubuntu:latest`.

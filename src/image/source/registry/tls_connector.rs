@@ -129,6 +129,17 @@ fn certificate_text(reason: &CertificateError) -> String {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "the certificate is not valid yet".into()
         }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("the certificate is for another name: {reason}")
+        }
+        CertificateError::Revoked => "the certificate has been revoked".into(),
+        // The library's own words for these are its types.
+        other if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            "the server's certificate is one of an authority, signed by itself: CA:TRUE".into()
+        }
+        other if format!("{other:?}").contains("Signature") => {
+            "the certificate is not signed by the authority that it names".into()
+        }
         other => format!("the certificate is not accepted: {other}"),
     }
 }
