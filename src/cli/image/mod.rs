@@ -78,6 +78,9 @@ fn run(matches: &clap::ArgMatches) -> Result<i32> {
             Some("ranges") => Some(MappedIds::Ranges),
             _ => None,
         },
+        // Containers, whose bundles this command makes and removes.
+        "run" | "ps" | "logs" => None,
+        "remove" if remove::names_container(subcommand) => return namespace::run_in_namespace(None),
         "mount" | "umount" | "remove" | "diff" | "repack" => {
             Bundle::open(&arguments::path(subcommand, "bundle").unwrap_or_default())?.info().rootless
         }

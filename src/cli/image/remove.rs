@@ -31,6 +31,12 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     }
 }
 
+/// Whether the word can only be the name of a container: no bundle is there.
+pub(super) fn names_container(matches: &ArgMatches) -> bool {
+    let path = arguments::path(matches, "bundle").unwrap_or_default();
+    path.components().count() == 1 && !path.join("tare-image.json").exists()
+}
+
 /// The store that has a container of this name; None if a bundle is meant.
 ///
 /// # Errors

@@ -28,6 +28,10 @@ pub(super) fn run(matches: &ArgMatches) -> Result<i32> {
     // What is wrong with the command line is told here, and not by a process in the background.
     let options = arguments::options_of(matches)?;
     let overrides = arguments::overrides_of(matches)?;
+    if options.detach && matches!(Privilege::detect(), Privilege::User | Privilege::OwnNamespace(_)) {
+        return Err(fail!(Kind::Unsupported, "--detach: a user's container runs in the foreground")
+            .with_hint("`setsid tare-image run … < /dev/null > FILE &` leaves it to itself"));
+    }
     if options.detach && !detach::is_background() {
         return detach::run_in_background(options.id.as_str());
     }

@@ -15,21 +15,25 @@ use crate::image::store::Store;
 use crate::inroot::c_string;
 use crate::log;
 
-/// Ends what is left of the container, and removes it or records its exit code.
+/// Ends what is left of the container, and removes it or records its exit code. `code` is given by the process
+/// that has started it.
 pub(super) fn finish(owned: &Owned, record: &mut Record, code: Option<i32>) -> Result<()> {
-    if record.remove {
-        return discard(owned, Some(record));
+    match code {
+        Some(_) => record.runtime.delete_own(&owned.target())?,
+        None => record.runtime.delete(&owned.target())?,
     }
-    end(owned, record)?;
+    disconnect(owned, record)?;
+    if record.remove {
+        return discard_files(owned);
+    }
     bundle::umount(&Bundle::open_to_change(&owned.bundle())?)?;
     record.exit = Some(Exit { code, finished: now() });
     record.attachment = None;
     owned.write(record)
 }
 
-/// Ends the container's process and its network.
-fn end(owned: &Owned, record: &Record) -> Result<()> {
-    record.runtime.delete(&owned.target())?;
+/// Has the plugins undo the container's network.
+fn disconnect(owned: &Owned, record: &Record) -> Result<()> {
     match &record.attachment {
         Some(attachment) => attachment.remove(&owned.dir, &owned.namespace()),
         None => Ok(()),
@@ -38,7 +42,15 @@ fn end(owned: &Owned, record: &Record) -> Result<()> {
 
 /// Ends what is left of the container, and removes everything. Without a record it has not begun.
 pub(super) fn discard(owned: &Owned, record: Option<&Record>) -> Result<()> {
-    record.map_or(Ok(()), |record| end(owned, record))?;
+    if let Some(record) = record {
+        record.runtime.delete(&owned.target())?;
+        disconnect(owned, record)?;
+    }
+    discard_files(owned)
+}
+
+/// Removes the directory of a container, and what is mounted in it.
+fn discard_files(owned: &Owned) -> Result<()> {
     network::let_go(&owned.dir)?;
     bundle::discard(&owned.store, &owned.bundle())?;
     let removed = remove::tree(owned.containers.as_fd(), &c_string(owned.name.as_bytes())?);

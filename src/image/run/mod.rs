@@ -27,7 +27,7 @@ use nix::sys::prctl::set_child_subreaper;
 use serde_json::Value;
 
 use crate::error::{Context, Kind, Result};
-use crate::image::bundle::{self, UnpackOptions};
+use crate::image::bundle::{self, Bundle, UnpackOptions};
 use crate::image::document::manifest::{self, Image};
 use crate::image::source::ImageSource;
 use crate::image::store::Store;
@@ -96,6 +96,10 @@ fn run_owned(
     tell: &dyn Fn() -> Result<()>,
 ) -> Result<End> {
     bundle::unpack(from.source, from.reference, from.image, &owned.bundle(), unpack)?;
+    if unpack.overrides.rootless.is_some() {
+        // A user's mount lasts as long as this process, so `unpack` leaves it to those who need it.
+        bundle::mount(&Bundle::open_to_change(&owned.bundle())?)?;
+    }
     let mut config = read_config(owned)?;
     let record = record.insert(new_record(from.reference, options, attachment, &config));
     // Before anything is made outside of the directory.

@@ -125,9 +125,11 @@ impl Runtime {
 
     /// Ends the container, if it is still there, and removes the runtime's record of it.
     pub(super) fn delete(&self, target: &Target<'_>) -> Result<()> {
-        if !self.has(target)? {
-            return Ok(());
-        }
+        if self.has(target)? { self.delete_own(target) } else { Ok(()) }
+    }
+
+    /// Does the same for a container that this process has started: no other has its name.
+    pub(super) fn delete_own(&self, target: &Target<'_>) -> Result<()> {
         let mut command = self.command();
         command.args(["delete", "--force", "--"]).arg(target.id);
         let output = command.stdin(Stdio::null()).output().with_context(|| self.running())?;

@@ -11,7 +11,7 @@ use crate::container_id::ContainerId;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::bundle::config_overrides::ConfigOverrides;
-use crate::image::run::network::{Network, ports};
+use crate::image::run::network::{self, Network, ports};
 use crate::image::run::resources::{self, Resources};
 use crate::image::run::runtime::Runtime;
 use crate::image::run::{RunOptions, environment, volumes};
@@ -157,11 +157,27 @@ fn resources_of(matches: &ArgMatches) -> Resources {
 }
 
 fn network_of(matches: &ArgMatches) -> Result<Network> {
-    match (text(matches, "network"), Privilege::detect()) {
-        (Some(text), _) => Network::parse(text),
-        (None, Privilege::Root) => Network::parse("bridge"),
-        (None, _) => Ok(Network::None),
+    let is_user = matches!(Privilege::detect(), Privilege::OwnNamespace(_));
+    match text(matches, "network") {
+        Some(text) => match Network::parse(text)? {
+            Network::Plugins(name) if is_user => {
+                Err(fail!(Kind::Denied, "--network {name}: only root makes devices in the host's network")
+                    .with_hint("users have --network none and host"))
+            }
+            network => Ok(network),
+        },
+        None if is_user => Ok(no_network("a user's container gets none yet")),
+        None if !network::has_bridge() => {
+            Ok(no_network("there are no plugins of CNI (package containernetworking-plugins)"))
+        }
+        None => Network::parse("bridge"),
     }
+}
+
+/// No network, where nothing was said and there is none to be had.
+fn no_network(why: &str) -> Network {
+    log::warn(format_args!("the container has no network: {why}; --network says which it shall have"));
+    Network::None
 }
 
 /// A host name becomes a line of /etc/hosts.

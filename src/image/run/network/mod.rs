@@ -44,6 +44,11 @@ impl Network {
     }
 }
 
+/// Whether the plugin of the default network is installed.
+pub(crate) fn has_bridge() -> bool {
+    plugin::find("bridge").is_ok()
+}
+
 /// The device in the container.
 const INTERFACE: &str = "eth0";
 
