@@ -148,7 +148,11 @@ pub(super) fn options_of(matches: &ArgMatches) -> Result<RunOptions> {
 }
 
 fn resources_of(matches: &ArgMatches) -> Resources {
-    let default = Resources::default();
+    let mut default = Resources::default();
+    if matches!(Privilege::detect(), Privilege::OwnNamespace(_)) {
+        // Few users have a control group of their own.
+        default.pids = -1;
+    }
     Resources {
         memory: matches.get_one("memory").copied().unwrap_or(default.memory),
         cpu_quota: matches.get_one("cpus").copied().unwrap_or(default.cpu_quota),
