@@ -100,7 +100,7 @@ pub(super) fn enter(toolbox: &Toolbox, args: &InitArgs, target: &OwnedFd, flags:
     // What is mounted here is not mounted in the container, nor the other way round.
     mount(NONE, c"/", NONE, MsFlags::MS_PRIVATE | MsFlags::MS_REC, NONE)
         .in_step(Step::Toolbox, "make / private")?;
-    build(parts)
+    build(&parts)
 }
 
 fn join(target: &OwnedFd, flags: i32) -> Result<(), Report> {
@@ -171,7 +171,7 @@ fn clone(found: &OwnedFd, recursive: bool, attributes: u64) -> Result<OwnedFd, E
 }
 
 /// Makes the root of the parts, and changes to it.
-fn build(parts: Vec<Part>) -> Result<(), Report> {
+fn build(parts: &[Part]) -> Result<(), Report> {
     let container = Root::open(Path::new("/")).in_step(Step::Toolbox, "open /")?;
     let root = mount_memory().in_step(Step::Toolbox, "mount tmpfs")?;
     for (path, mode) in DIRECTORIES {

@@ -61,16 +61,16 @@ fn cells(row: &Row) -> [String; 7] {
     [
         id,
         row.status.to_owned(),
-        of_limit(usage.pids.to_string(), usage.pids_limit.map(|limit| limit.to_string())),
+        of_limit(&usage.pids.to_string(), usage.pids_limit.map(|limit| limit.to_string())),
         usage.cpu_percent.map_or_else(|| String::from("-"), |percent| format!("{percent:.1}")),
-        of_limit(bytes(usage.memory as f64), usage.memory_limit.map(|limit| bytes(limit as f64))),
+        of_limit(&bytes(usage.memory as f64), usage.memory_limit.map(|limit| bytes(limit as f64))),
         usage.io_rate.map_or_else(|| String::from("-"), bytes),
         pressure(usage),
     ]
 }
 
-fn of_limit(used: String, limit: Option<String>) -> String {
-    limit.map_or_else(|| used.clone(), |limit| format!("{used}/{limit}"))
+fn of_limit(used: &str, limit: Option<String>) -> String {
+    limit.map_or_else(|| used.to_owned(), |limit| format!("{used}/{limit}"))
 }
 
 fn pressure(usage: &Usage) -> String {

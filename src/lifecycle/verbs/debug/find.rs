@@ -138,7 +138,7 @@ fn load(root: &Path, id: &ContainerId, in_xdg: bool) -> Result<Target> {
         Seen::Own => {
             let entry = Store::new(root, in_xdg).entry(id);
             let owner = entry.owner()?;
-            Target::own(load::from_entry(entry)?, owner)
+            Target::own(&load::from_entry(entry)?, owner)
         }
         Seen::Foreign(record) => Target::foreign(id, &record),
     }

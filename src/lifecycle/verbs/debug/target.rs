@@ -60,7 +60,7 @@ pub(super) enum ConfigSource {
 
 impl Target {
     /// A container of ours, whose directory belongs to user `owner`.
-    pub(super) fn own(container: LoadedContainer, owner: u32) -> Result<Self> {
+    pub(super) fn own(container: &LoadedContainer, owner: u32) -> Result<Self> {
         match container.status {
             Status::Stopped => return Err(Error::new(Kind::State, matched::NOT_RUNNING)),
             Status::Creating => {
@@ -75,7 +75,7 @@ impl Target {
             pid,
             namespaces: namespaces(pid, &pidfd)?,
             pidfd,
-            group: container.record.cgroup.as_ref().map(|_| exec::default_group(&container)).transpose()?,
+            group: container.record.cgroup.as_ref().map(|_| exec::default_group(container)).transpose()?,
             config: ConfigSource::Kept(container.entry.config()?),
             paused: container.status == Status::Paused,
         })
