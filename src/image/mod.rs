@@ -13,6 +13,8 @@ pub(crate) mod run;
 pub(crate) mod verify;
 /// Tells what unpacking would do, and which file comes from which layer.
 pub(crate) mod explain;
+/// Gives the layers of a store another form.
+pub(crate) mod convert;
 /// Makes a new image of what a bundle has changed.
 pub(crate) mod repack;
 /// Makes a bundle: a root filesystem, and config.json from the image's configuration.

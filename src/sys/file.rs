@@ -58,13 +58,18 @@ pub fn rename_new(from: BorrowedFd<'_>, name: &CStr, to: BorrowedFd<'_>, new: &C
 /// Exchanges two names of a directory: renameat2(2) with RENAME_EXCHANGE. EINVAL if the filesystem does not
 /// support that.
 pub fn exchange(dir: BorrowedFd<'_>, one: &CStr, other: &CStr) -> Result<()> {
+    exchange_between(dir, one, dir, other)
+}
+
+/// Exchanges like [`exchange`], a name in `dir` and one in `beside`.
+pub fn exchange_between(dir: BorrowedFd<'_>, one: &CStr, beside: BorrowedFd<'_>, other: &CStr) -> Result<()> {
     // SAFETY: two NUL-terminated strings that live across the call, and numbers.
     check(unsafe {
         libc::syscall(
             libc::SYS_renameat2,
             dir.as_raw_fd(),
             one.as_ptr(),
-            dir.as_raw_fd(),
+            beside.as_raw_fd(),
             other.as_ptr(),
             libc::RENAME_EXCHANGE,
         )

@@ -17,6 +17,7 @@ mod in_use;
 mod indexes;
 mod layers;
 mod logout;
+mod mounted;
 mod moved;
 mod names;
 mod parallel;

@@ -41,6 +41,15 @@ impl Scratch {
         Self(path)
     }
 
+    /// A scratch directory that is on a disk: where files can be mounted.
+    pub(crate) fn on_disk(name: &str) -> Self {
+        let path =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("tare-image-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }

@@ -1,6 +1,7 @@
 //! The command line of tare-image: one file for each command, with its arguments and its output.
 
 mod arguments;
+mod convert;
 mod diff;
 mod explain;
 mod inspect;
@@ -85,7 +86,8 @@ fn run(matches: &clap::ArgMatches) -> Result<i32> {
             Bundle::open(&arguments::path(subcommand, "bundle").unwrap_or_default())?.info().rootless
         }
         "pull" if !subcommand.contains_id("destination") => None,
-        "prune" => None,
+        "prune" | "convert" => None,
+        "verify" if subcommand.contains_id("store") => None,
         _ => return run_here(matches),
     };
     if name == "remove" {
@@ -113,6 +115,7 @@ fn run_here(matches: &clap::ArgMatches) -> Result<i32> {
         Some(("umount", matches)) => mount::run_umount(matches),
         Some(("remove", matches)) => remove::run(matches),
         Some(("prune", matches)) => prune::run(matches),
+        Some(("convert", matches)) => convert::run(matches),
         Some(("inspect", matches)) => inspect::run(matches),
         Some(("list", matches)) => list::run(matches),
         Some(("explain", matches)) => explain::run(matches),
@@ -160,6 +163,7 @@ pub(super) fn command() -> Command {
             tag::command(),
             rm::command(),
             prune::command(),
+            convert::command(),
             login::command(),
             logout::command(),
         ])

@@ -7,18 +7,23 @@ use super::inspect::open_source;
 use crate::cli::stdout;
 use crate::error::{Kind, Result, printable::one_line};
 use crate::image::source;
+use crate::image::store::verify::{Proof, verify_layers};
 use crate::image::verify::verify;
 use crate::{fail, log};
 
 pub(super) fn command() -> Command {
     Command::new("verify")
         .about("Check every digest, size, document and layer of an image, and report all faults")
-        .arg(arguments::source())
+        .arg(arguments::source().required(false).required_unless_present("store"))
+        .arg(arguments::store().conflicts_with("source").help("check the layers of this store instead"))
         .args(arguments::limits())
         .args(arguments::access())
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Result<()> {
+    if matches.contains_id("store") {
+        return verify_store(matches);
+    }
     let (reference, source) = open_source(matches)?;
     let tops = source.manifests()?;
     let (mut good, mut bad) = (0, 0);
@@ -40,5 +45,28 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     match bad {
         0 => Ok(()),
         bad => Err(fail!(Kind::Spec, "{reference}: {bad} faults ({good} good)")),
+    }
+}
+
+/// Checks the layers of a store.
+fn verify_store(matches: &ArgMatches) -> Result<()> {
+    let (mut good, mut bad) = (0, 0);
+    for store in arguments::existing_stores_of(matches)? {
+        verify_layers(&store, &mut |name, proof| {
+            let words = match proof {
+                Ok(Proof::Whole) => "good",
+                Ok(Proof::Unpacked) => "unpacked to a directory: no digest tells its files",
+                Err(error) => {
+                    bad += 1;
+                    return log::plain(format_args!("layer {name}: {error}"));
+                }
+            };
+            good += 1;
+            let _ = stdout::write(&format!("layer {name}: {words}\n"));
+        })?;
+    }
+    match bad {
+        0 => Ok(()),
+        bad => Err(fail!(Kind::Spec, "{bad} faults ({good} layers without)")),
     }
 }

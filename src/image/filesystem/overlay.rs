@@ -161,7 +161,7 @@ impl Overlay<'_> {
     /// Mounts layers of which some are mounts in no namespace, in the mount namespace of a thread, where they are
     /// attached first; it ends with the thread, and with it everything in it. KERNEL(6.15): before, overlayfs
     /// takes layers of its own namespace alone.
-    fn detached_by_namespace(&self) -> Result<OwnedFd> {
+    pub(crate) fn detached_by_namespace(&self) -> Result<OwnedFd> {
         let make = || {
             unshare(CloneFlags::CLONE_NEWNS).context("make a mount namespace")?;
             let none = None::<&str>;

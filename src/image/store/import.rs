@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::Read;
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,8 +13,8 @@ use oci_spec::image::{Descriptor, Digest, MediaType};
 
 use super::complete::{Completed, complete_layer, merged};
 use super::session::Session;
-use super::trees::Trees;
-use super::{ARCHIVE, FILES, INDEX, LayerIds, LayerInfo, Store, layer_ids};
+use super::trees::{Trees, new_file};
+use super::{ARCHIVE, FILES, INDEX, LayerIds, LayerInfo, Store, layer_ids, uuid_of};
 use crate::error::{Context, Error, Kind, Result};
 use crate::image::blob::digest::{self, short};
 use crate::image::document::manifest::Image;
@@ -71,13 +70,13 @@ pub(crate) struct ImportOptions<'a> {
 }
 
 /// A layer that was made in the session's directory.
-struct UnpackedLayer {
-    path: PathBuf,
-    content: LayerContent,
+pub(super) struct UnpackedLayer {
+    pub(super) path: PathBuf,
+    pub(super) content: LayerContent,
 }
 
 /// What a layer is there, with the parts that it needs of the layers below.
-enum LayerContent {
+pub(super) enum LayerContent {
     Files(SingleLayer),
     /// It has its archive and its index.
     Indexed,
@@ -87,7 +86,7 @@ enum LayerContent {
 
 impl LayerContent {
     /// Whether the layer needs nothing of the layers below.
-    fn is_complete(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         match self {
             Self::Files(needs) => needs.is_independent(),
             Self::Indexed => true,
@@ -98,11 +97,11 @@ impl LayerContent {
 
 /// A layer to unpack.
 #[derive(Clone, Copy)]
-struct Job<'a> {
+pub(super) struct Job<'a> {
     /// The layer's position in the image, from 0.
-    number: usize,
-    blob: &'a Descriptor,
-    diff_id: &'a Digest,
+    pub(super) number: usize,
+    pub(super) blob: &'a Descriptor,
+    pub(super) diff_id: &'a Digest,
 }
 
 /// Unpacks the layers of `image` that the store lacks, and returns the names of all its layers.
@@ -147,7 +146,7 @@ pub(crate) fn import_layers(
 /// # Errors
 ///
 /// `Kind::Unsupported` if it does not, and must.
-fn mounts_indexes(form: LayerForm, work: &Path) -> Result<bool> {
+pub(super) fn mounts_indexes(form: LayerForm, work: &Path) -> Result<bool> {
     if form == LayerForm::Files {
         return Ok(false);
     }
@@ -168,18 +167,18 @@ fn mounts_indexes(form: LayerForm, work: &Path) -> Result<bool> {
     }
 }
 
-struct Importer<'a> {
-    store: &'a Store,
-    source: &'a dyn ImageSource,
-    limits: &'a Limits,
-    progress: &'a Arc<dyn Progress>,
-    used: Usage,
+pub(super) struct Importer<'a> {
+    pub(super) store: &'a Store,
+    pub(super) source: &'a dyn ImageSource,
+    pub(super) limits: &'a Limits,
+    pub(super) progress: &'a Arc<dyn Progress>,
+    pub(super) used: Usage,
     /// The session's directory.
-    work: &'a Path,
+    pub(super) work: &'a Path,
     /// How many layers the image has.
-    count: usize,
+    pub(super) count: usize,
     /// Whether layers get an index.
-    is_indexed: bool,
+    pub(super) is_indexed: bool,
 }
 
 impl Importer<'_> {
@@ -200,7 +199,7 @@ impl Importer<'_> {
         Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn unpack_layer(&self, job: Job<'_>) -> Result<UnpackedLayer> {
+    pub(super) fn unpack_layer(&self, job: Job<'_>) -> Result<UnpackedLayer> {
         self.unpack_to(self.work.join(job.number.to_string()), job).with_context(|| self.place(job))
     }
 
@@ -245,7 +244,8 @@ impl Importer<'_> {
         tree.finish().context("set the times of directories")?;
         let has_root_entry = tree.has_root_entry();
         let needs = tree.into_single_layer();
-        LayerInfo { diff_id: diff_id.to_string(), has_root_entry, hides_all: needs.hides_all }.write(path)?;
+        LayerInfo { diff_id: diff_id.to_string(), has_root_entry, hides_all: needs.hides_all, below: None }
+            .write(path)?;
         Ok(needs)
     }
 
@@ -287,13 +287,14 @@ impl Importer<'_> {
         path: &Path,
         index: &mut LayerIndex,
         archive: &fs::File,
-        below: Option<&Root>,
+        below: Option<(&Root, &[String])>,
         job: Job<'_>,
     ) -> Result<()> {
         let to = new_file(&path.join(INDEX))?;
-        write_index(index, archive, below, uuid_of(job.diff_id), &to)?;
+        write_index(index, archive, below.map(|(merged, _)| merged), uuid_of(job.diff_id), &to)?;
         let (has_root_entry, hides_all) = (index.has_root_entry, index.needs.hides_all);
-        LayerInfo { diff_id: job.diff_id.to_string(), has_root_entry, hides_all }.write(path)
+        let below = below.map(|(_, names)| names.to_vec());
+        LayerInfo { diff_id: job.diff_id.to_string(), has_root_entry, hides_all, below }.write(path)
     }
 
     /// Puts the layers in place, the lowest first: a layer that needs something of the layers below is
@@ -345,8 +346,8 @@ impl Importer<'_> {
     }
 
     /// Completes an unpacked layer over the layers below, or unpacks it again over them.
-    fn complete(&self, layer: &UnpackedLayer, below: &[String], job: Job<'_>) -> Result<()> {
-        let below = self.store.visible_trees(below)?;
+    pub(super) fn complete(&self, layer: &UnpackedLayer, names: &[String], job: Job<'_>) -> Result<()> {
+        let below = self.store.visible_trees(names)?;
         let place =
             || format!("layer {} of {}: what it needs of the layers below", job.number + 1, self.count);
         match &layer.content {
@@ -358,7 +359,7 @@ impl Importer<'_> {
                 match erofs::complete(&mut index, &merged).with_context(place)? {
                     erofs::Completed::Done => {
                         let archive = fs::File::open(layer.path.join(ARCHIVE))?;
-                        self.write_index(&layer.path, &mut index, &archive, Some(&merged), job)
+                        self.write_index(&layer.path, &mut index, &archive, Some((&merged, names)), job)
                     }
                     erofs::Completed::NeedsOrder => {
                         let needs =
@@ -419,8 +420,13 @@ impl Importer<'_> {
         LayerInfo { hides_all: false, ..LayerInfo::read(&Directory::open_no_link(dir)?)? }.write(dir)
     }
 
-    fn sync(&self) -> Result<()> {
+    pub(super) fn sync(&self) -> Result<()> {
         nix::unistd::syncfs(self.store.dirs.root.as_fd()).context("write the store to disk")
+    }
+
+    /// Opens the session's directory.
+    pub(super) fn work_dir(&self) -> Result<Directory> {
+        Directory::open(self.work)
     }
 
     /// Renames a layer to its place. If another process has put the same layer there meanwhile, that layer
@@ -432,19 +438,4 @@ impl Importer<'_> {
             other => other.with_context(|| format!("put layer {} in place", self.store.shown(&to).display())),
         }
     }
-}
-
-fn new_file(path: &Path) -> Result<fs::File> {
-    let mut options = fs::OpenOptions::new();
-    let file = options.read(true).write(true).create_new(true).mode(0o600).open(path);
-    file.with_context(|| format!("make {}", path.display()))
-}
-
-/// The number by which the kernel's messages tell a layer: the first digits of its diff id.
-fn uuid_of(diff_id: &Digest) -> [u8; 16] {
-    let digits = diff_id.digest().as_bytes();
-    let byte = |at: usize| digits.get(at..at + 2).and_then(|two| std::str::from_utf8(two).ok());
-    std::array::from_fn(|at| {
-        byte(2 * at).and_then(|two| u8::from_str_radix(two, 16).ok()).unwrap_or_default()
-    })
 }

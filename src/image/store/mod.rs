@@ -18,6 +18,7 @@
 //! nobody sees a partial one. A killed process leaves its session unlocked, and the next process removes it.
 
 mod complete;
+pub(crate) mod convert;
 mod directories;
 mod import;
 mod known_image;
@@ -29,6 +30,7 @@ mod records;
 pub(crate) mod reflink_copy;
 mod session;
 mod trees;
+pub(crate) mod verify;
 
 use std::fs;
 use std::os::fd::AsFd;
@@ -86,6 +88,10 @@ struct LayerInfo {
     /// Whether an opaque whiteout in the root hides all layers below.
     #[serde(default, rename = "opaque")]
     hides_all: bool,
+    /// The layers that an index was completed over, the lowest first; None for one that needs none, and for
+    /// a layer without an index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    below: Option<Vec<String>>,
 }
 
 impl LayerInfo {
@@ -109,6 +115,13 @@ impl LayerInfo {
 struct LayerIds {
     pub(crate) diff_id: String,
     chain_id: String,
+}
+
+impl LayerIds {
+    /// Whatever layer has this name.
+    fn of_name(name: &str) -> Self {
+        Self { diff_id: name.to_owned(), chain_id: name.to_owned() }
+    }
 }
 
 impl Store {
@@ -191,6 +204,15 @@ fn layer_ids(diff_ids: &[Digest]) -> Vec<LayerIds> {
             ids
         })
         .collect()
+}
+
+/// The number by which the kernel's messages tell a layer: the first digits of its diff id.
+fn uuid_of(diff_id: &Digest) -> [u8; 16] {
+    let digits = diff_id.digest().as_bytes();
+    let byte = |at: usize| digits.get(at..at + 2).and_then(|two| std::str::from_utf8(two).ok());
+    std::array::from_fn(|at| {
+        byte(2 * at).and_then(|two| u8::from_str_radix(two, 16).ok()).unwrap_or_default()
+    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::FileStat;
+use nix::unistd::geteuid;
 use oci_spec::image::Descriptor;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -252,6 +253,49 @@ fn is_mounted(record: &BundleRecord, mounted: &mut Option<HashSet<Vec<u8>>>) -> 
         None => mounted_sources().context("look for mounted bundles")?,
     };
     Ok(mounted.insert(all).contains(record.source.as_bytes()))
+}
+
+impl Store {
+    /// Where the layers of the store came from: for each pulled image its reference and manifest, and the names
+    /// of its layers here; and the same for each bundle that is at its place.
+    pub(crate) fn origins(&self) -> Result<Vec<(String, Descriptor, Vec<String>)>> {
+        let images = read_records::<ImageRecord>(&self.dirs.images)?.into_iter();
+        let mut all: Vec<_> =
+            images.map(|(_, record)| (record.reference, record.manifest, record.layers)).collect();
+        for (_, record) in read_records::<BundleRecord>(&self.dirs.bundles)? {
+            // What others may have written says nothing.
+            let is_ours = |bundle: &Directory| {
+                let ours = geteuid().as_raw();
+                bundle.stat().is_ok_and(|stat| stat.st_uid == ours && stat.st_mode & 0o022 == 0)
+            };
+            let bundle = Directory::open_no_link(&record.bundle).ok().filter(is_ours);
+            let info = bundle.map_or(Ok(None), |bundle| bundle.read_small(BUNDLE_INFO, MAX_RECORD));
+            // It is gone, or nothing of ours.
+            let Ok(Some(info)) = info else { continue };
+            if let Ok(Origin { reference, manifest }) = manifest::parse_json(&info) {
+                all.push((reference, manifest, record.layers));
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// What a bundle tells of where it came from.
+#[derive(Deserialize)]
+struct Origin {
+    reference: String,
+    manifest: Descriptor,
+}
+
+/// Whether the overlay of a bundle that uses the layer `name` is mounted.
+pub(super) fn is_mounted_anywhere(store: &Store, name: &str) -> Result<bool> {
+    let mut mounted = None;
+    for (_, record) in read_records::<BundleRecord>(&store.dirs.bundles)? {
+        if record.layers.iter().any(|layer| layer == name) && is_mounted(&record, &mut mounted)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The layers of all bundles. Removes the records of bundles that are gone, that no active session makes and

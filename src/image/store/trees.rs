@@ -2,10 +2,11 @@
 //! as they are held here or an overlay is over them.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
@@ -109,6 +110,13 @@ impl Store {
 /// Whether a layer has an index, and no directory with its files.
 pub(super) fn has_index(layer: &Directory) -> Result<bool> {
     Ok(layer.stat_of(INDEX)?.is_some())
+}
+
+/// Makes a file of a layer, in a session's directory.
+pub(super) fn new_file(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create_new(true).mode(0o600).open(path);
+    file.with_context(|| format!("make {}", path.display()))
 }
 
 fn mount(layer: &Directory) -> Result<OwnedFd> {
