@@ -77,6 +77,7 @@ bench-image: ## tare-image beside umoci, skopeo, Podman and tar; writes docs/per
 	$(MAKE) binaries
 	$(CARGO) build --release --example layers-floor
 	integration/bench/image $(IN_SUITE) --tare-image "$$DIST"/tare-image --floor $(BUILT)/examples/layers-floor --write docs/performance.md
+	integration/bench/mounted --tare-image "$$DIST"/tare-image --floor $(BUILT)/examples/layers-floor --dir target
 
 install: ## what `make` has built, into $(DESTDIR)$(PREFIX): binaries, man pages, completions, documentation; needs no cargo
 	integration/package/install "$$DIST"

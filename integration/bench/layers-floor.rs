@@ -1,8 +1,9 @@
 //! The floors of `make bench-image`: layers are decompressed and hashed by the code that tare-image uses, and nothing
 //! else is done with them; or, with a directory, their files are made there as cheaply as the kernel makes them, one
-//! call for each thing that must be done and no care for layers over each other, owners, attributes or safety.
+//! call for each thing that must be done and no care for layers over each other, owners, attributes or safety; or, with
+//! `archives`, the decompressed archives are written there.
 //!
-//!     layers-floor LAYOUT TAG [DIR]
+//!     layers-floor LAYOUT TAG [DIR [archives]]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::io::{BufRead, BufReader, Read};
@@ -31,7 +32,16 @@ fn main() {
         let input = Decompressed::new(compression, verified).unwrap();
         let hasher = (compression != Compression::Plain).then(Hasher::sha256);
         let mut hashed = Hashed { input, hasher };
-        if let Some(dir) = args.get(3) {
+        if let (Some(dir), Some(_)) = (args.get(3), args.get(4)) {
+            let mut to = std::fs::File::create(Path::new(dir).join(blob.digest().digest())).unwrap();
+            loop {
+                let count = hashed.read(&mut buffer).unwrap();
+                std::io::Write::write_all(&mut to, &buffer[..count]).unwrap();
+                if count == 0 {
+                    break;
+                }
+            }
+        } else if let Some(dir) = args.get(3) {
             let mut archive = Archive::new(Pieces(BufReader::with_capacity(256 << 10, hashed)));
             files(&mut archive, dir.as_ref());
             hashed = archive.into_inner().0.into_inner();
