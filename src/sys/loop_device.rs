@@ -16,6 +16,8 @@ const LO_FLAGS_READ_ONLY: u32 = 1;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
 /// How often another process may take the device that was free a moment ago.
 const ATTEMPTS: usize = 64;
+/// How often the node of a new device is looked for.
+const LOOKS: usize = 10;
 
 /// `struct loop_config` of linux/loop.h, with its `struct loop_info64`.
 #[repr(C)]
@@ -63,6 +65,7 @@ impl LoopDevice {
             options.open(path).map_err(|error| errno_of(&error))
         };
         let control = open("/dev/loop-control")?;
+        let mut looks = 0;
         for _ in 0..ATTEMPTS {
             // SAFETY: this request takes no argument.
             let number =
@@ -70,7 +73,8 @@ impl LoopDevice {
             let path = format!("/dev/loop{number}");
             let device = match open(&path) {
                 // Its node is not made yet.
-                Err(Errno::ENOENT | Errno::ENXIO) => {
+                Err(Errno::ENOENT | Errno::ENXIO) if looks < LOOKS => {
+                    looks += 1;
                     std::thread::sleep(std::time::Duration::from_millis(5));
                     continue;
                 }

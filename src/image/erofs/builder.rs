@@ -8,7 +8,7 @@
 
 use super::node::{Attributes, Content, Data, NodeId, ROOT};
 use super::not_plain::NotPlain;
-use super::tree::{LayerTree, NoDirectory, directory, prefixes};
+use super::tree::{LayerTree, NoDirectory, prefixes};
 use super::xattr_sets::{SetId, Xattr};
 use super::{acl, format};
 use crate::error::Result;
@@ -23,8 +23,10 @@ use crate::image::unpack::whiteout::PSEUDOLINKS;
 
 type Plain<T> = std::result::Result<T, NotPlain>;
 
-/// The longest target of a symlink.
-const TARGET_MAX: usize = 4095;
+/// The longest path that the kernel looks up, and the longest target of a symlink.
+const PATH_MAX: usize = 4095;
+/// The deepest directory. Paths through symlinks could make deeper ones than any path names.
+const MAX_DEPTH: u32 = 1024;
 
 /// The most bytes of extended attributes of a file: more than filesystems take, and less than the format does.
 const XATTRS_MAX: usize = 64 << 10;
@@ -91,6 +93,7 @@ impl IndexBuilder {
         }
         let (above, name) = split(path);
         check_name(name)?;
+        check_path(path)?;
         let dir = self.open_or_create_dir(above)?;
         self.index.needs.record_entry(path);
         if entry.kind != EntryKind::Directory {
@@ -187,6 +190,7 @@ impl IndexBuilder {
                 tree.node_mut(found).attributes = attributes;
             }
             found => {
+                check_depth(tree, dir)?;
                 tree.remove(dir, name);
                 let made = tree.add_directory(dir, name, attributes);
                 if found.is_some() {
@@ -200,6 +204,7 @@ impl IndexBuilder {
 
     fn create_hard_link(&mut self, entry: &Entry, path: &[u8], dir: NodeId, name: &[u8]) -> Plain<()> {
         let target = clean(&entry.link);
+        check_path(&target)?;
         if target.is_empty() {
             return Err(NotPlain("it links to its root"));
         }
@@ -280,6 +285,7 @@ impl IndexBuilder {
         let name = split(path).1;
         check_name(name)?;
         let tree = &mut self.index.tree;
+        check_depth(tree, parent)?;
         self.implied_dirs += 1;
         if tree.child(parent, name).is_some() {
             tree.remove(parent, name);
@@ -290,7 +296,7 @@ impl IndexBuilder {
         if !tree.is_covered(parent) {
             self.index.needs.record_implied_dir(path);
         }
-        Ok(tree.add(parent, name, IMPLIED, directory(parent)))
+        Ok(tree.add_directory(parent, name, IMPLIED))
     }
 
     /// Finds or makes the directory of a whiteout; None if nothing of the layers below can be seen in it.
@@ -315,6 +321,7 @@ impl IndexBuilder {
 
     fn whiteout(&mut self, parent: &[u8], name: &[u8]) -> Plain<()> {
         check_name(name)?;
+        check_path(parent)?;
         let Some(dir) = self.open_or_imply_dir(parent)? else { return Ok(()) };
         let (tree, needs) = (&mut self.index.tree, &mut self.index.needs);
         if tree.is_covered(dir) {
@@ -332,6 +339,7 @@ impl IndexBuilder {
     }
 
     fn opaque(&mut self, dir: &[u8]) -> Plain<()> {
+        check_path(dir)?;
         let Some(dir) = self.open_or_imply_dir(dir)? else { return Ok(()) };
         self.index.needs.hides_all |= dir == ROOT;
         self.index.tree.make_opaque(dir);
@@ -390,8 +398,24 @@ fn check_name(name: &[u8]) -> Plain<()> {
     }
 }
 
+/// Longer ones the kernel refuses to look up.
+fn check_path(path: &[u8]) -> Plain<()> {
+    match path.len() < PATH_MAX {
+        true => Ok(()),
+        false => Err(NotPlain("it has a path that is too long")),
+    }
+}
+
+/// Checks that a directory may be made in `parent`.
+fn check_depth(tree: &LayerTree, parent: NodeId) -> Plain<()> {
+    match tree.depth(parent) < MAX_DEPTH {
+        true => Ok(()),
+        false => Err(NotPlain("its directories are too deep")),
+    }
+}
+
 fn checked_target(target: &[u8]) -> Plain<Box<[u8]>> {
-    match !target.is_empty() && target.len() <= TARGET_MAX && !target.contains(&0) {
+    match !target.is_empty() && target.len() <= PATH_MAX && !target.contains(&0) {
         true => Ok(target.into()),
         false => Err(NotPlain("it has a symlink that no file can be")),
     }
@@ -401,5 +425,32 @@ fn checked_device(number: (u32, u32)) -> Plain<(u32, u32)> {
     match number.0 < 1 << 12 && number.1 < 1 << 20 {
         true => Ok(number),
         false => Err(NotPlain("it has a device of an unusual number")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(names: &[Vec<u8>], link: &[u8]) -> Option<NotPlain> {
+        let mut builder = IndexBuilder::new(EntryAdapter::default());
+        for name in names {
+            let kind = if link.is_empty() { EntryKind::Directory } else { EntryKind::HardLink };
+            let entry = Entry { name: name.clone(), kind, link: link.to_vec(), ..Entry::default() };
+            builder.note(|builder| builder.apply(&entry, name, 0));
+        }
+        builder.finish().err()
+    }
+
+    #[test]
+    fn what_the_kernel_would_have_to_judge_gets_no_index() {
+        let path = |parts: usize| vec![&b"d"[..]; parts].join(&b'/');
+        assert_eq!(reason(&[path(1000)], b""), None);
+        assert!(reason(&[path(2048)], b"").is_some());
+        assert!(reason(&[path(1200)], b"").is_some());
+        assert!(reason(&[vec![b'n'; 256]], b"").is_some());
+        assert!(reason(&[b"a\0b".to_vec()], b"").is_some());
+        assert!(reason(&[b"l".to_vec()], &path(3000)).is_some());
+        assert!(reason(&[b"l".to_vec()], b"/").is_some());
     }
 }

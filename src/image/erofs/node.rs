@@ -59,6 +59,8 @@ pub(super) enum Data {
 #[derive(Debug)]
 pub(super) struct Directory {
     pub(super) parent: NodeId,
+    /// How many directories are above it.
+    pub(super) depth: u32,
     pub(super) children: BTreeMap<Box<[u8]>, NodeId>,
     /// It hides what the layers below have in it.
     pub(super) is_opaque: bool,

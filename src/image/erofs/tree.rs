@@ -33,7 +33,7 @@ impl LayerTree {
     /// A tree with a root of these attributes.
     pub(super) fn new(root: Attributes) -> Self {
         let mut tree = Self { nodes: Vec::new(), xattrs: XattrSets::default(), bytes: 0 };
-        tree.nodes.push(Node { attributes: root, links: 2, content: directory(ROOT) });
+        tree.nodes.push(Node { attributes: root, links: 2, content: directory(ROOT, 0) });
         tree
     }
 
@@ -55,6 +55,11 @@ impl LayerTree {
     #[allow(clippy::indexing_slicing)] // as above
     pub(super) fn node_mut(&mut self, id: NodeId) -> &mut Node {
         &mut self.nodes[id as usize]
+    }
+
+    /// How many directories are above a directory.
+    pub(super) fn depth(&self, dir: NodeId) -> u32 {
+        self.node(dir).as_directory().map_or(0, |directory| directory.depth)
     }
 
     pub(super) fn add_xattrs(&mut self, set: Vec<Xattr>) -> SetId {
@@ -103,7 +108,7 @@ impl LayerTree {
 
     /// Puts a new directory into `dir`.
     pub(super) fn add_directory(&mut self, dir: NodeId, name: &[u8], attributes: Attributes) -> NodeId {
-        self.add(dir, name, attributes, directory(dir))
+        self.add(dir, name, attributes, directory(dir, self.depth(dir) + 1))
     }
 
     /// Gives the file `id`, which is no directory, a further name.
@@ -213,8 +218,8 @@ impl LayerTree {
 }
 
 /// An empty directory in `parent`.
-pub(super) fn directory(parent: NodeId) -> Content {
-    Content::Directory(Box::new(Directory { parent, children: BTreeMap::new(), is_opaque: false }))
+fn directory(parent: NodeId, depth: u32) -> Content {
+    Content::Directory(Box::new(Directory { parent, depth, children: BTreeMap::new(), is_opaque: false }))
 }
 
 /// The components of a path, the last one first; `..` stays, because a symlink may stand before it.
