@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::Bundle;
+use crate::support::{Bundle, timeout};
 use crate::{status, user};
 
 fn profile(action: &str, errno: Option<u32>) -> Value {
@@ -191,7 +191,9 @@ fn denying(bundle: &mut Bundle, default: &str, errno: u32, names: &[&str]) {
 /// Runs it for a second of the processor's time at most.
 #[track_caller]
 fn ends(bundle: &Bundle) -> crate::support::Answer {
-    let answer = bundle.tare_by("ulimit -t 2; exec timeout -s KILL 8 \"$@\"", &["run", &bundle.id]);
+    let (computing, longest) = (timeout(2).as_secs(), timeout(8).as_secs());
+    let limits = format!("ulimit -t {computing}; exec timeout -s KILL {longest} \"$@\"");
+    let answer = bundle.tare_by(&limits, &["run", &bundle.id]);
     assert!(![-9, 137, 124].contains(&answer.code), "{answer:?}");
     answer
 }
