@@ -22,7 +22,7 @@ BUILT := "$${CARGO_TARGET_DIR:-target}/$$(integration/target)/release"
 # Tests that need neither root nor a container: the library's own, and these files under tests/.
 PURE := --lib --test layers --test 'spec*' --test 'golden*' --test cli_grammar
 
-.PHONY: help build binaries check test test-engines test-packages demo bench bench-quick bench-image install uninstall \
+.PHONY: fuzz-quick fuzz soak help build binaries check test test-engines test-packages demo bench bench-quick bench-image install uninstall \
     dist deb pictures bless setup guest test-guest clean
 
 help: ## this list
@@ -90,6 +90,17 @@ dist: build ## an archive of it for any Linux, its SBOM and checksums; the same 
 
 deb: build ## a package for Debian
 	integration/package/deb "$$DIST"
+
+fuzz-quick: ## a minute of libFuzzer for each thing that is read from strangers; needs a nightly Rust
+	integration/setup fuzz
+	integration/fuzz/run
+
+fuzz: ## the same, an hour each
+	integration/setup fuzz
+	integration/fuzz/run --seconds 3600
+
+soak: binaries ## each system call of each verb fails once, with each errno: hours
+	integration/security/injection --tare "$$DIST"/tare
 
 test-packages: deb dist ## the packages, installed in bookworm, trixie and forky; the same build in two folders
 	integration/package/test --all "$$DIST"

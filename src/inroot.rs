@@ -5,7 +5,7 @@
 //! root as `/`, and no swap between check and use can lead out of it. Kernels before 5.6 have no openat2(2):
 //! `walk` does the same step by step.
 
-mod walk;
+pub(crate) mod walk;
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

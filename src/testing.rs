@@ -1,6 +1,11 @@
 //! The internals that the tests under tests/ and the benchmarks use, under their internal paths. This is no
 //! interface for anybody else: it changes with the internals.
 
+/// What the fuzzer calls: integration/fuzz.
+#[cfg(any(test, feature = "fuzzing"))]
+#[path = "../integration/fuzz/targets/mod.rs"]
+pub mod fuzz;
+
 pub mod bundle {
     pub use crate::bundle::{TemplateTarget, read_config, read_process, write_template};
 }

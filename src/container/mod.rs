@@ -3,7 +3,7 @@
 mod boot;
 mod id_errors;
 pub(crate) mod record;
-mod salvage;
+pub(crate) mod salvage;
 mod state_dir;
 pub(crate) mod status;
 pub(crate) mod store;

@@ -11,7 +11,7 @@ use crate::spec::strict::{self, Spelling};
 /// container that was never updated, the intent (see `Record::creator`), which names its group and its hooks.
 /// Returns `None` if neither names anything through which processes can be found. A record of another
 /// container than `id` is ignored.
-pub(super) fn salvage(id: &ContainerId, torn: &[u8], before: Option<&[u8]>) -> Option<Record> {
+pub(crate) fn salvage(id: &ContainerId, torn: &[u8], before: Option<&[u8]>) -> Option<Record> {
     let before: Option<Record> = before.and_then(|bytes| strict::from_slice(bytes, Spelling::Exact).ok());
     let before = before.filter(|record| record.id == *id);
     let torn = String::from_utf8_lossy(torn);

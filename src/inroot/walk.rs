@@ -16,7 +16,7 @@ use nix::sys::stat::{Mode, fstat};
 use super::{MAX_SYMLINKS, Result};
 
 /// Opens what openat2(2) with RESOLVE_IN_ROOT would open. Magic links are walked as the text that they show.
-pub(super) fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlag, mode: Mode) -> Result<OwnedFd> {
+pub(crate) fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlag, mode: Mode) -> Result<OwnedFd> {
     if path.is_empty() {
         return Err(Errno::ENOENT);
     }
@@ -24,7 +24,9 @@ pub(super) fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlag, mode: Mode) 
     walk.queue(path.to_bytes());
     let flags = flags | OFlag::O_CLOEXEC;
     let is_dir = |bytes: &[u8]| matches!(bytes.rsplit(|&b| b == b'/').next(), Some(b"" | b"." | b".."));
-    let flags = if is_dir(path.to_bytes()) { flags | OFlag::O_DIRECTORY } else { flags };
+    // A slash behind the last component is like a component more: the kernel follows what is before it.
+    let flags =
+        if is_dir(path.to_bytes()) { (flags | OFlag::O_DIRECTORY) - OFlag::O_NOFOLLOW } else { flags };
     while let Some(name) = walk.ahead.pop_front() {
         if !walk.ahead.is_empty() {
             walk.enter(&name)?;

@@ -32,7 +32,12 @@ pub fn read() -> Result<Vec<Mount>> {
 pub fn read_of(process: &Path) -> Result<Vec<Mount>> {
     let text = std::fs::read(process.join("mountinfo"));
     let text = text.map_err(|error| errno_of(&error))?;
-    Ok(text.split(|&byte| byte == b'\n').filter_map(parse).collect())
+    Ok(parse_all(&text))
+}
+
+/// Parses the text of the file; a line that is none is left out.
+pub(crate) fn parse_all(text: &[u8]) -> Vec<Mount> {
+    text.split(|&byte| byte == b'\n').filter_map(parse).collect()
 }
 
 /// Parses one line: numbered fields, any number of tagged ones, a dash, then the filesystem's fields.

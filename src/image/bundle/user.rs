@@ -47,7 +47,7 @@ pub(super) fn check(text: &str) -> Result<()> {
         .with_context(|| format!("user {text:?}"))
 }
 
-fn resolve_in(
+pub(crate) fn resolve_in(
     text: &str,
     passwd: impl Fn() -> Result<Vec<u8>>,
     group: impl Fn() -> Result<Vec<u8>>,

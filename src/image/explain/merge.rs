@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::{Effect, Event, Explained, Layer, Origin};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::fail;
 use crate::image::archive::path::{clean, split};
 use crate::image::archive::{Entry, EntryKind};
@@ -66,18 +66,25 @@ impl MergedTree {
                 Ok(())
             }
             EntryMeaning::Opaque { dir } => {
-                let dir = self.resolve(dir, MAX_SYMLINKS)?;
+                let Ok(dir) = self.resolve(dir, MAX_SYMLINKS) else { return self.nothing_to_hide(path) };
                 let (layers, bytes) = self.remove_lower(&dir, false);
                 self.add_event(&dir, Effect::Empties { layers, bytes });
                 Ok(())
             }
             EntryMeaning::Whiteout { dir, name } => {
-                let path = join(&self.resolve(dir, MAX_SYMLINKS)?, name);
+                let Ok(dir) = self.resolve(dir, MAX_SYMLINKS) else { return self.nothing_to_hide(path) };
+                let path = join(&dir, name);
                 let (layers, bytes) = self.remove_lower(&path, true);
                 self.add_event(&path, Effect::Removes { layers, bytes });
                 Ok(())
             }
         }
+    }
+
+    /// A whiteout in a directory that symlinks in a circle lead to: there is none, as for unpacking.
+    fn nothing_to_hide(&mut self, path: &[u8]) -> Result<()> {
+        self.add_event(path, Effect::Removes { layers: Vec::new(), bytes: 0 });
+        Ok(())
     }
 
     /// Ends a layer: removes the files that only its own hard links needed.
@@ -146,8 +153,16 @@ impl MergedTree {
     /// Inserts an entry at its path; missing directories above it are made.
     fn put(&mut self, entry: &Entry, path: &[u8], size: u64) -> Result<()> {
         let (above, name) = split(path);
+        if path.is_empty() && entry.kind != EntryKind::Directory {
+            return Err(fail!(Kind::Spec, "the root can only be a directory"));
+        }
         let path = if path.is_empty() { Vec::new() } else { join(&self.make_dirs(above)?, name) };
         let mut origin = Origin { size, ..origin(self.number(), entry) };
+        if origin.is_hard_link && self.is_link_to_itself(&origin, &path)? {
+            // It is of this layer now, whose whiteouts leave it.
+            self.paths.entry(path).and_modify(|itself| itself.layer = origin.layer);
+            return Ok(());
+        }
         if origin.is_hard_link {
             self.resolve_hard_link(&mut origin)?;
         }
@@ -155,6 +170,10 @@ impl MergedTree {
             let is_merged = before.kind == EntryKind::Directory && origin.kind == EntryKind::Directory;
             if !is_merged {
                 self.replace(&path, &before);
+            }
+            // A link that took the place of a directory with its target.
+            if origin.is_hard_link && !self.paths.contains_key(&origin.link) {
+                return Err(missing_target(&origin.link));
             }
         }
         self.paths.insert(path, origin);
@@ -173,6 +192,17 @@ impl MergedTree {
         self.add_event(path, Effect::Replaces { layer: before.layer, bytes });
     }
 
+    /// A link to itself changes nothing, whatever is there.
+    fn is_link_to_itself(&self, origin: &Origin, path: &[u8]) -> Result<bool> {
+        let target = clean(&origin.link);
+        let (above, name) = split(&target);
+        let is_itself = !target.is_empty() && join(&self.resolve(above, MAX_SYMLINKS)?, name) == path;
+        if is_itself && !self.paths.contains_key(path) {
+            return Err(missing_target(path));
+        }
+        Ok(is_itself)
+    }
+
     /// Gives a hard link the metadata of its target.
     fn resolve_hard_link(&self, origin: &mut Origin) -> Result<()> {
         let target = clean(&origin.link);
@@ -182,9 +212,7 @@ impl MergedTree {
         }
         let (above, name) = split(&target);
         let target = join(&self.resolve(above, MAX_SYMLINKS)?, name);
-        let missing =
-            || fail!(Kind::Spec, "link to \"{}\": there is no such file yet", target.escape_ascii());
-        let existing = self.paths.get(&target).ok_or_else(missing)?;
+        let existing = self.paths.get(&target).ok_or_else(|| missing_target(&target))?;
         if existing.kind == EntryKind::Directory {
             let target = target.escape_ascii();
             return Err(fail!(Kind::Spec, "link to \"{target}\": a directory cannot be linked to"));
@@ -228,10 +256,14 @@ impl MergedTree {
         follow(path, links, &|path| self.paths.get(path))
     }
     /// Ends the merge, when all layers are applied.
-    pub(super) fn finish(mut self) -> Explained {
+    pub(crate) fn finish(mut self) -> Explained {
         self.remove_pseudolinks();
         Explained { layers: self.layers, paths: self.paths.into_iter().collect(), events: self.events }
     }
+}
+
+fn missing_target(target: &[u8]) -> Error {
+    fail!(Kind::Spec, "link to \"{}\": there is no such file yet", target.escape_ascii())
 }
 
 /// Follows the symlinks in a path, inside the root, at most `links` in one another; `find` gives what is at a

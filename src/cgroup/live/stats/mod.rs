@@ -4,7 +4,7 @@
 //! the largest number means "no limit".
 
 mod model;
-mod read;
+pub(crate) mod read;
 mod sample;
 mod v1;
 mod v2;

@@ -35,7 +35,7 @@ pub(super) fn number_or_zero(dir: &CgroupDir, file: &str) -> Result<u64> {
 }
 
 /// Parses lines of `key value`.
-pub(super) fn keyed(text: &str) -> BTreeMap<String, u64> {
+pub(crate) fn keyed(text: &str) -> BTreeMap<String, u64> {
     let line = |line: &str| {
         let (key, value) = line.split_once(' ')?;
         Some((key.to_owned(), value.trim().parse().ok()?))
@@ -44,19 +44,19 @@ pub(super) fn keyed(text: &str) -> BTreeMap<String, u64> {
 }
 
 /// Parses the numbers of a list such as `0-3,7` (cpuset(7)); empty if the kernel writes something else.
-pub(super) fn cpu_numbers(text: &str) -> Vec<u16> {
+pub(crate) fn cpu_numbers(text: &str) -> Vec<u16> {
     let numbers = CpuList::parse(text).unwrap_or_default();
     numbers.numbers().filter_map(|number| u16::try_from(number).ok()).collect()
 }
 
 /// Parses `8:0`.
-pub(super) fn device(text: &str) -> Option<(u64, u64)> {
+pub(crate) fn device(text: &str) -> Option<(u64, u64)> {
     let (major, minor) = text.split_once(':')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// Parses v1's `8:0 Read 4096` or `8:0 4096`; the `Total` at the end is left out.
-pub(super) fn blkio(text: &str) -> Vec<BlkioEntry> {
+pub(crate) fn blkio(text: &str) -> Vec<BlkioEntry> {
     let line = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let (op, value) = match words[..] {
@@ -75,7 +75,7 @@ pub(super) fn psi(dir: &CgroupDir, file: &str) -> Result<Option<Psi>> {
     Ok(text(dir, file)?.map(|text| parse_psi(&text)))
 }
 
-fn parse_psi(text: &str) -> Psi {
+pub(crate) fn parse_psi(text: &str) -> Psi {
     let mut psi = Psi::default();
     for line in text.lines() {
         let mut words = line.split(' ');

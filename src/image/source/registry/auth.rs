@@ -37,14 +37,14 @@ impl Authorization {
 
 /// A challenge of `WWW-Authenticate` (RFC 9110).
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Challenge {
+pub(crate) enum Challenge {
     Basic,
     Bearer { realm: String, service: String, scope: Option<String> },
 }
 
 impl Challenge {
     /// Returns the strongest challenge in the lines of `WWW-Authenticate` that we can answer.
-    pub(super) fn strongest<'a>(lines: impl Iterator<Item = &'a str>) -> Option<Self> {
+    pub(crate) fn strongest<'a>(lines: impl Iterator<Item = &'a str>) -> Option<Self> {
         let mut basic = None;
         for (scheme, parameters) in lines.flat_map(parse_challenges) {
             let parameter = |name: &str| {
@@ -68,7 +68,7 @@ impl Challenge {
 
     /// Fetches a token, or sends the password itself for a Basic challenge. `is_https` tells whether the
     /// registry uses TLS: a registry cannot make credentials leave TLS.
-    pub(crate) fn answer(
+    pub(super) fn answer(
         &self,
         client: &Client,
         repository: &str,

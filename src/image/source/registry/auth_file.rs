@@ -20,7 +20,7 @@ use crate::image::limits::MAX_SETTINGS;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct AuthFile {
+pub(crate) struct AuthFile {
     auths: HashMap<String, AuthEntry>,
     cred_helpers: HashMap<String, String>,
     creds_store: Option<String>,
@@ -89,7 +89,7 @@ fn read_auth_file(path: &Path) -> Result<Option<AuthFile>> {
 }
 
 /// Parses a document that holds secrets. The parser's words for a value of the wrong type quote it.
-fn parse_secret<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+pub(crate) fn parse_secret<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let is_json: std::result::Result<serde::de::IgnoredAny, _> = serde_json::from_slice(bytes);
     is_json.map_err(|e| fail!(Kind::Spec, "{e}"))?;
     parse_json_of_go(bytes).map_err(|_| {
@@ -196,7 +196,7 @@ pub(super) fn helper_for(path: &Path, host: &str) -> Result<Option<String>> {
 
 /// What a file has for a registry, or a part of one.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Kept {
+pub(crate) struct Kept {
     /// The names of its entries.
     pub(super) names: Vec<String>,
     /// Whether one has credentials: Docker leaves empty ones where a helper has them.
@@ -212,7 +212,7 @@ pub(super) fn kept_in(path: &Path, key: &str) -> Result<Option<Kept>> {
     Ok(read_auth_file(path)?.map(|file| kept(&file, key)))
 }
 
-fn kept(file: &AuthFile, key: &str) -> Kept {
+pub(crate) fn kept(file: &AuthFile, key: &str) -> Kept {
     let is_secret = |auth: &AuthEntry| {
         [&auth.auth, &auth.password, &auth.identitytoken].into_iter().flatten().any(|text| !text.is_empty())
     };

@@ -20,15 +20,15 @@ mod blob_reader;
 mod document;
 mod endpoint;
 /// Answers the challenge of a 401.
-mod auth;
+pub(crate) mod auth;
 /// Sends requests and follows redirects; credentials go to one origin.
 mod client;
 /// URLs that servers name.
-mod url;
+pub(crate) mod url;
 /// Changes a file of credentials.
 mod auth_change;
 /// Finds credentials in files and credential helpers.
-mod auth_file;
+pub(crate) mod auth_file;
 /// Runs credential helpers.
 mod credential_helper;
 /// Puts TLS on connections.
@@ -40,7 +40,7 @@ mod proxy;
 /// Reads registries.conf.
 mod registries_conf;
 /// Parses names of images.
-mod name;
+pub(crate) mod name;
 /// The command line's settings for registries.
 mod access;
 

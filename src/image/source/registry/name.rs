@@ -66,9 +66,11 @@ fn split_suffix(text: &str, index: Option<usize>) -> (&str, Option<&str>) {
 }
 
 /// Splits into the registry, Docker Hub by default, and the path in it. The first component is a host if it
-/// is `localhost`, or has a dot or a port.
+/// is `localhost`, or has a dot, a port or a capital letter, which no path has.
 fn split_registry(name: &str) -> (String, String) {
-    let is_host = |first: &str| first.contains(['.', ':']) || first == "localhost";
+    let is_capital = |c: char| c.is_ascii_uppercase();
+    let is_host =
+        |first: &str| first.contains(['.', ':']) || first.contains(is_capital) || first == "localhost";
     let (registry, path) =
         name.split_once('/').filter(|(first, _)| is_host(first)).unwrap_or((DOCKER_HUB, name));
     match registry {
@@ -155,9 +157,20 @@ fn check_length(digest: &str) -> std::result::Result<(), ParseError> {
 mod tests {
     use super::*;
 
-    /// `oci-spec`'s own parser, by its expression.
+    /// `oci-spec`'s own parser, by its expression. It takes a first component with capital letters for a part of
+    /// the path, where no path may have them.
     fn assert_same(text: &str) {
-        assert_eq!(parse(text), text.parse::<Reference>(), "{text:?}");
+        let first = text.split_once('/').map_or("", |(first, _)| first);
+        if !first.contains(|c: char| c.is_ascii_uppercase()) {
+            assert_eq!(parse(text), text.parse::<Reference>(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_first_component_with_capital_letters_is_a_host() {
+        let name = parse("Host/a/b").unwrap();
+        assert_eq!((name.registry(), name.repository()), ("Host", "a/b"));
+        assert_eq!(parse("Host"), Err(ParseError::ReferenceInvalidFormat));
     }
 
     /// Of the expression's `\w`, Docker takes the ASCII letters.

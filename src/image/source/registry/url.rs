@@ -8,7 +8,7 @@ use crate::error::{Kind, Result};
 use crate::fail;
 
 /// Parses an absolute URL of HTTP or HTTPS.
-pub(super) fn parse(text: &str) -> Result<Uri> {
+pub(crate) fn parse(text: &str) -> Result<Uri> {
     let bad = || fail!(Kind::Spec, "{:?} is no URL of HTTP", without_query(text));
     let (scheme, rest) = text.split_once("://").ok_or_else(bad)?;
     let scheme = scheme.to_ascii_lowercase();
