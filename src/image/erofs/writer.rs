@@ -163,9 +163,9 @@ impl<W: Write + Seek> Writer<'_, W> {
                 let part = &mut buffer[..count];
                 content.read(data, from, part)?;
                 if part.iter().all(|&byte| byte == 0) {
-                    self.skip(count)?
+                    self.skip(count)?;
                 } else {
-                    self.put(part)?
+                    self.put(part)?;
                 }
                 from += count as u64;
                 left -= count as u64;

@@ -61,7 +61,7 @@ pub(super) fn merged(below: &Trees, work: &Path, number: usize, userxattr: bool)
             let empty = work.join(format!("{number}.empty"));
             match std::fs::create_dir(&empty) {
                 Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                    return Err(error).context("make an empty directory");
+                    Err(error).context("make an empty directory")
                 }
                 _ => Ok(Root::open(&empty)?),
             }
