@@ -256,7 +256,8 @@ fn a_destination_that_is_in_use_is_left_alone() {
     fs::create_dir(scratch.join("bundle")).unwrap();
     scratch.unpack();
     let error = stderr(&scratch.run(&["unpack", "oci:image", "bundle"]));
-    assert_eq!(error, "tare-image: make bundle bundle: it exists and is not empty\n");
+    let hint = "hint: name a directory that is not there yet, or an empty one; `tare-image remove DIR` removes a bundle\n";
+    assert_eq!(error, format!("tare-image: make bundle bundle: it exists and is not empty\n{hint}"));
     let output = scratch.run(&["unpack", "oci:image", "missing/bundle"]);
     assert_eq!(stderr(&output), "tare-image: open missing: no such file or directory\n");
 }
