@@ -63,6 +63,7 @@ bench: ## tare beside today's runc, crun and the least possible; writes docs/per
 	$(CARGO) build --release --example seccomp-compile
 	install -D -m 0755 $(BUILT)/examples/seccomp-compile "$$DIST"/examples/seccomp-compile
 	integration/bench/bench $(IN_SUITE) --tare "$$DIST"/tare --write docs/performance.md
+	integration/bench/shim --tare "$$DIST"/tare --shim "$$DIST"/containerd-shim-tare-v2 --write docs/performance.md
 	integration/docs/chart
 
 bench-quick: ## the same with few runs, printed only
@@ -71,6 +72,7 @@ bench-quick: ## the same with few runs, printed only
 	$(CARGO) build --release --example seccomp-compile
 	install -D -m 0755 $(BUILT)/examples/seccomp-compile "$$DIST"/examples/seccomp-compile
 	integration/bench/bench $(IN_SUITE) --tare "$$DIST"/tare --quick
+	integration/bench/shim --tare "$$DIST"/tare --shim "$$DIST"/containerd-shim-tare-v2 --quick
 
 bench-image: ## tare-image beside umoci, skopeo, Podman and tar; writes docs/performance.md
 	integration/setup bench-image

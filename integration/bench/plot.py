@@ -18,7 +18,7 @@ def write(path, result):
         file.write(picture(groups, f'Medians of wall time, {gap:g} ms between runs'))
 
 
-def picture(groups, title):
+def picture(groups, title, unit='ms'):
     names = sorted({name for _, medians in groups for name in medians}, key=order)
     colours = colour_of(names)
     longest = max(value for _, medians in groups for value in medians.values())
@@ -30,7 +30,7 @@ def picture(groups, title):
         for name in (name for name in names if name in medians):
             width = medians[name] * scale
             parts.append(f'<rect x="{LEFT}" y="{y}" width="{width:.1f}" height="{BAR - 2}" fill="{colours[name]}"/>')
-            parts.append(text(LEFT + width + 5, y + BAR - 4, f'{medians[name]:.2f} ms'))
+            parts.append(text(LEFT + width + 5, y + BAR - 4, f'{medians[name]:.2f} ms' if unit == 'ms' else f'{medians[name]:.0f} {unit}'))
             y += BAR
         y += GAP
     head = (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y}" viewBox="0 0 {WIDTH} {y}" '
@@ -50,10 +50,11 @@ def colour_of(names):
 
 def legend(names, colours, title):
     parts = [f'<text x="12" y="22" font-size="14">{escape(title)}</text>']
-    for number, name in enumerate(names):
-        x = LEFT + 90 * number
+    x = LEFT
+    for name in names:
         parts.append(f'<rect x="{x}" y="36" width="11" height="11" fill="{colours[name]}"/>')
         parts.append(text(x + 16, 46, name))
+        x += max(90, 32 + 7 * len(name))
     return parts
 
 

@@ -141,7 +141,7 @@ class OneDocker(docker_flows.Docker):
         return docker_flows.Client(self, self.side)
 
 
-@flow('dockerd is killed at any moment', must=True)
+@flow('dockerd is killed at any moment', fast=False, must=True)
 def _(it):
     engine = OneDocker(it.engine, it.runtime)
     try:

@@ -72,11 +72,17 @@ fn lock(dir: &Path) -> Result<Flock<File>> {
         .with_context(|| format!("{}: locking the directory", dir.display()))
 }
 
-/// Removes a socket at which nobody listens any more.
-pub(super) fn remove_if_dead(path: &Path) {
-    let Some(Ok(_lock)) = path.parent().filter(|dir| dir.is_dir()).map(lock) else { return };
-    if matches!(UnixStream::connect(path), Err(error) if error.kind() == ErrorKind::ConnectionRefused) {
-        remove(path);
+/// Removes a socket at which nobody listens any more. Returns whether nobody does.
+pub(super) fn remove_if_dead(path: &Path) -> bool {
+    let Some(Ok(_lock)) = path.parent().filter(|dir| dir.is_dir()).map(lock) else { return true };
+    match UnixStream::connect(path) {
+        Ok(_) => false,
+        Err(error) => {
+            if error.kind() == ErrorKind::ConnectionRefused {
+                remove(path);
+            }
+            true
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! `delete`: cleans up after a container whose shim is gone, and after every other one, where there is nothing to do.
 
 use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use prost::Message;
 
@@ -11,6 +14,8 @@ use crate::shim::command_line::CommandLine;
 use crate::shim::rootfs;
 use crate::shim::runtime::command::Runtime;
 use crate::shim::runtime::options::{self, Options};
+use crate::shim::wire::frame;
+use crate::shim::wire::rpc::Request;
 use crate::shim::wire::task::DeleteResponse;
 use crate::shim::wire::types::Timestamp;
 
@@ -28,7 +33,10 @@ pub(crate) fn run(line: &CommandLine, warn: &mut dyn FnMut(String)) -> Result<Ve
         warn(format!("unmounting the root filesystem: {error}"));
     }
     if let Ok(address) = fs::read_to_string(bundle.join("address")) {
-        address::remove_if_dead(Path::new(address.trim_start_matches("unix://")));
+        let socket = Path::new(address.trim_start_matches("unix://"));
+        if !address::remove_if_dead(socket) {
+            ask_to_end(socket);
+        }
     }
     let pid = fs::read_to_string(bundle.join("init.pid"))
         .ok()
@@ -36,6 +44,21 @@ pub(crate) fn run(line: &CommandLine, warn: &mut dyn FnMut(String)) -> Result<Ve
         .unwrap_or(0);
     let answer = DeleteResponse { pid, exit_status: KILLED, exited_at: Some(Timestamp::now()) };
     Ok(answer.encode_to_vec())
+}
+
+/// A shim that lives, and has no container, was made for one that containerd never created. Others pass over it.
+fn ask_to_end(socket: &Path) {
+    let call = Request {
+        service: "containerd.task.v2.Task".to_owned(),
+        method: "Shutdown".to_owned(),
+        ..Request::default()
+    };
+    let mut bytes = Vec::new();
+    frame::write(&mut bytes, 1, frame::REQUEST, &call.encode_to_vec());
+    if let Ok(mut shim) = UnixStream::connect(socket) {
+        let _ = shim.set_write_timeout(Some(Duration::from_secs(1)));
+        let _ = shim.write_all(&bytes);
+    }
 }
 
 fn bundle(line: &CommandLine) -> Result<PathBuf> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
+use super::state::State;
 use super::{Process, Reply};
 use crate::shim::group::ContainerGroup;
 use crate::shim::runtime::command::Runtime;
@@ -48,6 +49,11 @@ impl Container {
             return Ok(&mut self.first);
         }
         self.added.get_mut(exec).ok_or_else(|| missing(exec))
+    }
+
+    /// Whether none of its processes lives, and nothing is being done with it.
+    pub(crate) fn has_ended(&self) -> bool {
+        !self.busy && self.processes().all(|(_, process)| process.state == State::Stopped)
     }
 
     /// Every process with its exec id.

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use crate::shim::streams::open::Stdio;
+use crate::shim::streams::unread::Held;
 use crate::shim::wire::types::Timestamp;
 use state::State;
 
@@ -43,7 +44,7 @@ pub(crate) struct Process {
     /// Whether the client has said that there is no more input.
     pub(crate) input_closed: bool,
     pub(crate) keeper: Option<OwnedFd>,
-    pub(crate) held: Vec<OwnedFd>,
+    pub(crate) held: Vec<Held>,
     pub(crate) console: Option<OwnedFd>,
     /// A call to delete that waits for the end of the streams, and until when.
     pub(crate) deleting: Option<(Reply, Instant)>,

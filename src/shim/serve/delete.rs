@@ -15,8 +15,8 @@ use crate::shim::wire::rpc::{Code, Failure};
 use crate::shim::wire::task::{DeleteRequest, DeleteResponse};
 use crate::shim::wire::types::Timestamp;
 
-/// How long a grandchild that holds a stream open is waited for, as containerd's own shim does.
-const LONGEST: Duration = Duration::from_secs(10);
+/// How long a grandchild that holds a stream open is waited for, as in containerd's own shim.
+const LONGEST: Duration = Duration::from_secs(2);
 
 impl Shim {
     pub(super) fn delete(&mut self, reply: Reply, payload: &[u8]) -> Outcome {

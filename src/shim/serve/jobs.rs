@@ -16,6 +16,15 @@ use crate::shim::wire::rpc::{Code, Failure};
 
 /// How long a command may take. Hooks that set up a network or a device are the slowest of what is right.
 const LONGEST: Duration = Duration::from_secs(300);
+/// How long one may take that ends or removes: containerd waits for it when it starts, with every other container.
+const LONGEST_END: Duration = Duration::from_secs(60);
+
+fn longest(work: &Work) -> Duration {
+    match work {
+        Work::Delete | Work::Kill | Work::KillRest | Work::Clear(_) => LONGEST_END,
+        _ => LONGEST,
+    }
+}
 
 impl Shim {
     /// Starts a command of the runtime for a container.
@@ -41,7 +50,7 @@ impl Shim {
     ) -> Result<(), (Failure, Work)> {
         match self.start_command(container, &work, call) {
             Ok((pid, log_start, output)) => {
-                let (log, deadline) = (call.log.clone(), Instant::now() + LONGEST);
+                let (log, deadline) = (call.log.clone(), Instant::now() + longest(&work));
                 let container = container.to_owned();
                 let job =
                     Job { work, container, reply, files, log, log_start, output, deadline, overdue: false };
@@ -125,7 +134,8 @@ impl Shim {
 
     /// After a command that was killed: the container is in no known state, so it is removed where it is being made.
     fn clear(&mut self, id: &str, work: Work, reply: Option<Reply>) {
-        let text = format!("the runtime has not ended within {} seconds, and was killed", LONGEST.as_secs());
+        let within = longest(&work).as_secs();
+        let text = format!("the runtime has not ended within {within} seconds, and was killed");
         let failure = Failure::new(Code::DeadlineExceeded, text.clone());
         match work {
             Work::Create(_) => {

@@ -11,11 +11,13 @@ use crate::fail;
 use crate::shim::command_line::CommandLine;
 use crate::shim::connection::{Connection, Received};
 use crate::shim::process::Reply;
+use crate::shim::process::container::Container;
 use crate::shim::publisher::Publisher;
 use crate::shim::wire::rpc::{Code, Failure};
 use crate::sys::signal::{Signals, keep_exit_statuses};
 
-/// How long a shim stays that has no container and no caller. containerd was killed between two steps then.
+/// How long a shim stays that has no caller and no container, or only such as have ended and lost their bundles.
+/// containerd was killed between two steps then, or has given the shim up.
 const ALONE: Duration = Duration::from_secs(30);
 /// How long the last events may take after containerd has asked for the end.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -107,7 +109,16 @@ impl Shim {
             self.settle_all();
         }
         if self.alone_since.is_some_and(|since| since + ALONE <= now) {
+            self.left_alone(now);
+        }
+    }
+
+    /// Nobody has called for long. What has ended waits for who asks for its status, but not without its bundle.
+    fn left_alone(&mut self, now: Instant) {
+        if self.containers.values().all(|container| !container.bundle.exists()) {
             self.end();
+        } else {
+            self.alone_since = Some(now);
         }
     }
 
@@ -163,14 +174,14 @@ impl Shim {
         }
     }
 
-    /// Forgets connections that are gone, and who waited there. Without any, and without a container, time runs.
+    /// Forgets connections that are gone, and who waited there. Without any, and without what lives, time runs.
     fn drop_broken(&mut self, now: Instant) {
         let before = self.connections.len();
         self.connections.retain(|_, connection| !connection.is_broken());
         if before != self.connections.len() {
             self.forget_waiters();
         }
-        let alone = self.connections.is_empty() && self.containers.is_empty();
+        let alone = self.connections.is_empty() && self.containers.values().all(Container::has_ended);
         self.alone_since = if alone { Some(self.alone_since.unwrap_or(now)) } else { None };
     }
 

@@ -24,7 +24,6 @@ impl Shim {
         };
         process.outputs = outputs;
         process.input_end = opened.input;
-        process.held = opened.held;
     }
 
     /// Begins to copy the input of a process that has been started. Without its source it reads the end at once.
@@ -87,7 +86,7 @@ impl Shim {
     }
 
     fn end_copy(&mut self, number: u32) {
-        let Some(running) = self.copies.remove(&number) else { return };
+        let Some(mut running) = self.copies.remove(&number) else { return };
         self.unwatch(&running.copy);
         let Ok(process) =
             self.container_mut(&running.container).and_then(|found| found.process_mut(&running.exec))
@@ -95,6 +94,7 @@ impl Shim {
             return;
         };
         process.outputs.retain(|&other| other != number);
+        process.held.extend(running.copy.take_held());
         if process.input == Some(number) {
             process.input = None;
             process.keeper = None;

@@ -8,6 +8,8 @@ use nix::fcntl::{SpliceFFlags, splice};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{read, write};
 
+use super::unread::{Full, Held};
+
 /// The most that one turn moves, so that a process that writes without end does not hold the others.
 const TURN: usize = 1 << 20;
 const PIECE: usize = 64 << 10;
@@ -43,6 +45,8 @@ pub(crate) struct Copy {
     pending: Vec<u8>,
     /// Whether the destination takes nothing any more, and the source is emptied all the same.
     discards: bool,
+    /// Our reader of the destination, where that is a client's fifo.
+    held: Option<Held>,
     /// Whether the destination is a terminal, which is told the end of its input by a character.
     to_terminal: bool,
 }
@@ -50,7 +54,28 @@ pub(crate) struct Copy {
 impl Copy {
     pub(crate) fn new(from: OwnedFd, to: OwnedFd, on_error: OnError) -> Self {
         let splices = is_pipe(from.as_fd()) && is_pipe(to.as_fd());
-        Self { from, to, splices, on_error, pending: Vec::new(), discards: false, to_terminal: false }
+        Self {
+            from,
+            to,
+            splices,
+            on_error,
+            pending: Vec::new(),
+            discards: false,
+            held: None,
+            to_terminal: false,
+        }
+    }
+
+    /// A copy to a fifo that we read as well.
+    pub(crate) fn holding(self, reader: Option<OwnedFd>) -> Self {
+        Self { held: reader.map(Held::new), ..self }
+    }
+
+    /// Our reader of the fifo, for the time after the copy.
+    pub(crate) fn take_held(&mut self) -> Option<Held> {
+        let mut held = self.held.take()?;
+        held.again(self.to.as_fd());
+        Some(held)
     }
 
     /// A copy whose destination is a terminal.
@@ -69,13 +94,20 @@ impl Copy {
     /// Moves what can be moved now.
     pub(crate) fn turn(&mut self) -> Turn {
         let mut moved = 0;
+        if let Some(held) = &mut self.held {
+            held.again(self.to.as_fd());
+        }
         while moved < TURN {
             let step = if self.splices && !self.discards { self.splice() } else { self.carry() };
             match step {
                 Ok(0) => return self.ended(),
                 Ok(count) => moved += count,
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return Turn::Waiting,
+                Err(Errno::EAGAIN) => match self.waits() {
+                    None => return Turn::Waiting,
+                    Some(0) => return self.ended(),
+                    Some(lost) => moved += lost,
+                },
                 Err(_) => return Turn::Ended,
             }
         }
@@ -96,6 +128,20 @@ impl Copy {
         match splice(&self.from, None, &self.to, None, PIECE, flags) {
             Err(errno) if errno != Errno::EAGAIN && errno != Errno::EINTR => self.refused(errno),
             other => other,
+        }
+    }
+
+    /// Whether the copy has to wait. Where nobody reads and the fifo is full, it does not: a piece is lost.
+    fn waits(&mut self) -> Option<usize> {
+        match self.held.as_mut()?.has_taken_nothing(self.to.as_fd()) {
+            Full::Wait => None,
+            Full::Again => Some(1),
+            Full::Unread if !self.pending.is_empty() => Some(std::mem::take(&mut self.pending).len()),
+            Full::Unread => match read(&self.from, &mut [0; 4096]) {
+                Ok(count) => Some(count),
+                Err(Errno::EIO) => Some(0),
+                Err(_) => None,
+            },
         }
     }
 

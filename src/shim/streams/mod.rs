@@ -2,4 +2,5 @@
 
 pub(crate) mod copy;
 pub(crate) mod open;
+pub(crate) mod unread;
 pub(crate) mod uri;

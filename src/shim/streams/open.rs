@@ -29,9 +29,6 @@ pub(crate) struct Opened {
     pub(crate) outputs: Vec<Copy>,
     /// Where the input is to be written. Its source is opened when the process is started.
     pub(crate) input: Option<OwnedFd>,
-    /// A reader of each fifo of the output. What nobody has read when the process ends waits there for who attaches anew,
-    /// and a process does not get SIGPIPE while nobody reads.
-    pub(crate) held: Vec<OwnedFd>,
     /// The program that gets the output.
     pub(crate) logger: Option<LoggerEnds>,
 }
@@ -96,8 +93,8 @@ pub(crate) fn open_terminal(stdio: &Stdio, master: &OwnedFd) -> Result<Opened, F
         opened.outputs.push(Copy::new(duplicate(master)?, stdout.1, OnError::GoOn));
         opened.logger = Some(LoggerEnds { destination, stdout: stdout.0, stderr: stderr.0 });
     } else if !stdio.stdout.is_empty() {
-        let to = open_output(&destination, &mut opened.held)?;
-        opened.outputs.push(Copy::new(duplicate(master)?, to, OnError::GoOn));
+        let (to, held) = open_output(&destination)?;
+        opened.outputs.push(Copy::new(duplicate(master)?, to, OnError::GoOn).holding(held));
     }
     Ok(opened)
 }
@@ -121,27 +118,28 @@ fn output(name: &str, owner: Owner, opened: &mut Opened) -> Result<OwnedFd, Fail
     if name.is_empty() {
         return Ok(null()?.into());
     }
-    let to = open_output(&parse(name)?, &mut opened.held)?;
+    let (to, held) = open_output(&parse(name)?)?;
     let (reader, writer) = pipe(owner)?;
     unblock(&reader)?;
-    opened.outputs.push(Copy::new(reader, to, OnError::GoOn));
+    opened.outputs.push(Copy::new(reader, to, OnError::GoOn).holding(held));
     Ok(writer)
 }
 
-fn open_output(destination: &Destination, held: &mut Vec<OwnedFd>) -> Result<OwnedFd, Failure> {
+/// The destination, and our reader of it where it is a fifo: what nobody has read when the process ends waits there for
+/// who attaches anew, and a process does not get SIGPIPE while nobody reads.
+fn open_output(destination: &Destination) -> Result<(OwnedFd, Option<OwnedFd>), Failure> {
     match destination {
         Destination::File(path) => {
-            append_to(path).map(OwnedFd::from).map_err(|error| failed(path, &error.to_string()))
+            let file = append_to(path).map_err(|error| failed(path, &error.to_string()))?;
+            Ok((file.into(), None))
         }
         Destination::Path(path) => {
             // The reader first: to write without one is refused.
             let reader = open_path(path, OFlag::O_RDONLY)?;
             if !is_fifo(&reader) {
-                return open_path(path, OFlag::O_WRONLY | OFlag::O_APPEND);
+                return Ok((open_path(path, OFlag::O_WRONLY | OFlag::O_APPEND)?, None));
             }
-            let writer = open_path(path, OFlag::O_WRONLY)?;
-            held.push(reader);
-            Ok(writer)
+            Ok((open_path(path, OFlag::O_WRONLY)?, Some(reader)))
         }
         Destination::Logger { .. } => {
             Err(Failure::new(Code::InvalidArgument, "a program can be named for stdout only"))
