@@ -108,7 +108,7 @@ def processes():
 
 
 def shim_processes():
-    return [(number, words) for number, _, state, words in processes() if state != 'Z' and 'containerd-shim-' in words[0]]
+    return [(number, words) for number, _, state, words in processes() if state != 'Z' and os.path.basename(words[0]).startswith('containerd-shim-')]
 
 
 def servers(id=None):

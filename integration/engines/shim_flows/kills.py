@@ -19,8 +19,18 @@ def life(it, ctr, name):
     it.side.ctr(*words, 'sleep', '1000')
     it.side.ctr('task', 'exec', '--exec-id', 'one', name, 'true')
     it.side.ctr('task', 'kill', '-s', 'KILL', name)
-    it.side.ctr('task', 'delete', name)
+    it.side.ctr('task', 'delete', '--force', name)
     it.side.ctr('container', 'delete', name)
+
+
+def length_of(it, ctr, word):
+    """Seconds that a life takes."""
+    names = [f'{it.runtime}-{word}-{each}' for each in range(2)]
+    length = min(timed(lambda: life(it, ctr, name)) for name in names)  # noqa: B023
+    for name in names:
+        remove(it, name)
+    it.nothing_left()
+    return length
 
 
 def moments(it, seconds):
@@ -58,7 +68,7 @@ def report(it, faults, struck_count):
 @flow('the shim is killed at any moment', must=True)
 def _(it):
     ctr, watch = it.ctr(), it.watch()
-    length = min(timed(lambda: life(it, ctr, f'{it.runtime}-try-{each}')) for each in range(2))
+    length = length_of(it, ctr, 'try')
     faults, met, rest = [], 0, random.Random(it.engine.options.seed)
 
     def strike():
@@ -104,7 +114,7 @@ def leftovers(it, seconds=15):
 @flow('containerd is killed at any moment', must=True)
 def _(it):
     ctr, watch = it.ctr(), it.watch()
-    length = min(timed(lambda: life(it, ctr, f'{it.runtime}-trial-{each}')) for each in range(2))
+    length = length_of(it, ctr, 'trial')
     faults = []
     for count, moment in enumerate(moments(it, length)):
         name = f'{it.runtime}-orphan-{count}'
