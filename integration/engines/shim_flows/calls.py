@@ -102,6 +102,11 @@ def _(it):
     check(not os.path.exists(box.address.replace('unix://', '')), 'its socket is gone')
 
 
+@flow('a shim that never got a task ends by itself, whoever is connected', fast=False, must=True)
+def _(it):
+    it.bare().ended(45)
+
+
 @flow('shutdown of a shim that never got a task', must=True)
 def _(it):
     box = it.bare()

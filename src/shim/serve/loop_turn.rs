@@ -181,7 +181,9 @@ impl Shim {
         if before != self.connections.len() {
             self.forget_waiters();
         }
-        let alone = self.connections.is_empty() && self.containers.values().all(Container::has_ended);
+        // containerd 1.6 stays connected with a shim that it was killed before it gave a task, and never asks it to end.
+        let unused = self.connections.is_empty() || self.containers.is_empty();
+        let alone = unused && self.containers.values().all(Container::has_ended);
         self.alone_since = if alone { Some(self.alone_since.unwrap_or(now)) } else { None };
     }
 
