@@ -38,7 +38,7 @@ fn the_commands_of_the_page_work() {
         .unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     let said = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(said.lines().filter(|line| *line == "hello").count(), 4, "{said}");
+    assert_eq!(said.lines().filter(|line| *line == "hello").count(), 5, "{said}");
     for line in ["A /etc/motd", "v1"] {
         assert!(said.lines().any(|one| one == line), "{line}: {said}");
     }
