@@ -38,7 +38,7 @@ pub(super) fn apply(options: &RunOptions, dir: &Path, namespace: Option<&Path>, 
             let network = namespaces.iter_mut().find(|one| one["type"] == "network");
             network.into_iter().for_each(|one| one["path"] = json!(path));
         }),
-        (_, None) => {}
+        (_, None) => keep_network_apart(config),
     }
     if options.read_only {
         config["root"]["readonly"] = json!(true);
@@ -58,6 +58,16 @@ pub(super) fn apply(options: &RunOptions, dir: &Path, namespace: Option<&Path>, 
     }
     // What is mounted below another mount comes after it; a stable sort keeps the order of all others.
     mounts.sort_by_key(|mount| clean(mount).len());
+}
+
+/// Gives the container a network namespace of its own. The configuration of a user's bundle has none: it is run
+/// with the host's network.
+fn keep_network_apart(config: &mut Value) {
+    namespaces(config, |namespaces| {
+        if !namespaces.iter().any(|one| one["type"] == "network") {
+            namespaces.push(json!({ "type": "network" }));
+        }
+    });
 }
 
 /// The components of a mount's destination.
@@ -98,5 +108,20 @@ fn add_variable(config: &mut Value, name: &str, value: &str) {
 fn namespaces(config: &mut Value, change: impl FnOnce(&mut Vec<Value>)) {
     if let Some(namespaces) = config["linux"]["namespaces"].as_array_mut() {
         change(namespaces);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_without_a_network_has_a_namespace_for_it() {
+        let mut config = json!({ "linux": { "namespaces": [{ "type": "user" }] } });
+        for _ in 0..2 {
+            keep_network_apart(&mut config);
+            let expected = json!([{ "type": "user" }, { "type": "network" }]);
+            assert_eq!(config["linux"]["namespaces"], expected);
+        }
     }
 }
