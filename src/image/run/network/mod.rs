@@ -15,7 +15,7 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::filesystem::directory::Directory;
 use crate::log;
-use plugin::Call;
+use plugin::{AtWork, Call};
 use ports::{Port, Reserved};
 
 /// What `--network` asks for.
@@ -83,8 +83,9 @@ impl Attachment {
     /// when one of them fails is left to `remove`.
     pub(super) fn add(&mut self, dir: &Directory, path: &Path) -> Result<()> {
         namespace::make(dir)?;
+        let at_work = AtWork::begin(dir)?;
         for config in plugins(&self.list)? {
-            let call = self.call("ADD", path);
+            let call = self.call("ADD", path, &at_work);
             let result = call.run(kind(config)?, &self.input(config, self.result.as_ref()))?;
             if let Some(result) = result {
                 self.result = Some(result);
@@ -96,8 +97,9 @@ impl Attachment {
     /// Has the plugins undo what they have done, in reverse order, and removes the namespace. What one of them
     /// cannot undo is told, and does not keep the others from it.
     pub(super) fn remove(&self, dir: &Directory, path: &Path) -> Result<()> {
+        let at_work = AtWork::begin(dir)?;
         for config in plugins(&self.list)?.into_iter().rev() {
-            let call = self.call("DEL", path);
+            let call = self.call("DEL", path, &at_work);
             let removed =
                 kind(config).and_then(|kind| call.run(kind, &self.input(config, self.result.as_ref())));
             if let Err(error) = removed {
@@ -107,8 +109,8 @@ impl Attachment {
         namespace::remove(dir)
     }
 
-    fn call<'a>(&'a self, command: &'a str, path: &'a Path) -> Call<'a> {
-        Call { command, container: &self.container, namespace: path, interface: INTERFACE }
+    fn call<'a>(&'a self, command: &'a str, path: &'a Path, at_work: &'a AtWork) -> Call<'a> {
+        Call { command, container: &self.container, namespace: path, interface: INTERFACE, at_work }
     }
 
     /// The configuration of one plugin, as it gets it on its standard input.

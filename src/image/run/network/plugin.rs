@@ -1,6 +1,8 @@
 //! Runs one plugin of CNI (specification 1.0, "Section 2: Execution Protocol"): the command in the environment,
 //! the configuration on standard input, the result or an error on standard output.
 
+use std::ffi::CStr;
+use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -8,20 +10,55 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
 use serde_json::Value;
 
 use crate::error::{Context, Kind, Result};
 use crate::fail;
+use crate::image::filesystem::directory::Directory;
 use crate::sys::process::pidfd_open;
 
 /// Where plugins are, if CNI_PATH does not say so: upstream's place, Debian's and Fedora's.
 const PLACES: &str = "/opt/cni/bin:/usr/lib/cni:/usr/libexec/cni";
 /// How long a plugin may take: one may wait for a server of addresses.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is looked whether plugins still work.
+const PAUSE: Duration = Duration::from_millis(10);
 /// The most bytes that a plugin may print.
 const MAX_OUTPUT: usize = 1 << 20;
+
+/// Is held by every plugin of a container that works, and by what it has started: a process that was killed
+/// may have left some at work, and what they do cannot be undone before they have done it.
+#[derive(Debug)]
+pub(super) struct AtWork(File);
+
+impl AtWork {
+    /// Waits until no plugin of the container in `dir` works any more, so long as one may take.
+    pub(super) fn begin(dir: &Directory) -> Result<Self> {
+        const NAME: &CStr = c"plugins";
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file =
+            openat(dir, NAME, flags, Mode::S_IRUSR | Mode::S_IWUSR).context("make the lock of plugins")?;
+        let (file, until) = (File::from(file), Instant::now() + PATIENCE);
+        loop {
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(PAUSE),
+                Err(TryLockError::Error(error)) => return Err(error).context("lock the plugins"),
+                _ => return Ok(Self(file)),
+            }
+        }
+    }
+
+    /// Starts a program that inherits the lock. It is let go of when the last of those who have it ends.
+    fn start(&self, command: &mut Command) -> Result<Child> {
+        fcntl(&self.0, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        let child = command.spawn();
+        fcntl(&self.0, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+        Ok(child?)
+    }
+}
 
 /// What every plugin of one network is told by its environment.
 #[derive(Debug)]
@@ -32,6 +69,7 @@ pub(super) struct Call<'a> {
     /// The path of the network namespace.
     pub(super) namespace: &'a Path,
     pub(super) interface: &'a str,
+    pub(super) at_work: &'a AtWork,
 }
 
 /// The directories that plugins are in.
@@ -72,7 +110,7 @@ impl Call<'_> {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = command.spawn().with_context(place)?;
+        let mut child = self.at_work.start(&mut command).with_context(place)?;
         let answer = converse(&mut child, config.to_string().into_bytes());
         if answer.is_err() {
             let _ = child.kill();
