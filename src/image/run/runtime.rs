@@ -47,6 +47,16 @@ impl Target<'_> {
     }
 }
 
+/// Whose a container of the runtime is.
+#[derive(Debug, PartialEq, Eq)]
+enum Whose {
+    Ours,
+    /// One of the same name, with another bundle.
+    Others,
+    /// There is none, or what is left of one.
+    Nobodys,
+}
+
 /// A container's process, a child of this one.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -125,7 +135,8 @@ impl Runtime {
 
     /// Ends the container, if it is still there, and removes the runtime's record of it.
     pub(super) fn delete(&self, target: &Target<'_>) -> Result<()> {
-        if self.has(target)? { self.delete_own(target) } else { Ok(()) }
+        // A runtime that was killed may have left a record that it does not understand itself any more.
+        if self.whose(target)? == Whose::Others { Ok(()) } else { self.delete_own(target) }
     }
 
     /// Does the same for a container that this process has started: no other has its name.
@@ -134,20 +145,23 @@ impl Runtime {
         command.args(["delete", "--force", "--"]).arg(target.id);
         let output = command.stdin(Stdio::null()).output().with_context(|| self.running())?;
         // Somebody else may have deleted it meanwhile.
-        if output.status.success() || !self.has(target)? {
+        if output.status.success() || self.whose(target)? != Whose::Ours {
             return Ok(());
         }
         Err(fail!(Kind::Child, "{}: {}", self.running(), String::from_utf8_lossy(&output.stderr).trim()))
     }
 
-    /// Whether the runtime has this container, and not another one of its name.
-    fn has(&self, target: &Target<'_>) -> Result<bool> {
+    /// Whose container the runtime has by this name.
+    fn whose(&self, target: &Target<'_>) -> Result<Whose> {
         let mut command = self.command();
         command.args(["state", "--"]).arg(target.id);
         let output = command.stdin(Stdio::null()).output().with_context(|| self.running())?;
         let state: Option<Value> = serde_json::from_slice(&output.stdout).ok();
-        let bundle = state.as_ref().and_then(|state| state["bundle"].as_str());
-        Ok(output.status.success() && bundle.is_some_and(|bundle| Path::new(bundle) == target.bundle()))
+        Ok(match state.as_ref().and_then(|state| state["bundle"].as_str()) {
+            Some(bundle) if Path::new(bundle) == target.bundle() => Whose::Ours,
+            Some(_) => Whose::Others,
+            None => Whose::Nobodys,
+        })
     }
 }
 
