@@ -104,12 +104,8 @@ fn run_owned(
     let record = record.insert(new_record(from.reference, options, attachment, &config));
     // Before anything is made outside of the directory.
     owned.write(record)?;
-    let mut addresses = Vec::new();
-    if let Some(attachment) = &mut record.attachment {
-        attachment.add(&owned.dir, &owned.namespace()).context("connect the container")?;
-        addresses = attachment.addresses();
-        owned.write(record)?;
-    }
+    connect(owned, record).context("connect the container")?;
+    let addresses = record.attachment.as_ref().map(Attachment::addresses).unwrap_or_default();
     let namespace = record.attachment.as_ref().map(|_| owned.namespace());
     files::write(&owned.dir, &options.network, &config::hostname(options), &addresses)?;
     config::apply(options, &owned.path_of(""), namespace.as_deref(), &mut config);
@@ -119,6 +115,18 @@ fn run_owned(
         (false, true) => run_at_terminal(owned, record, signals),
         (false, false) => run_in_foreground(owned, record, options, signals),
     }
+}
+
+/// Has the plugins connect the container, and keeps what each has done before the next one begins.
+fn connect(owned: &Owned, record: &mut Record) -> Result<()> {
+    let Some(attachment) = &record.attachment else { return Ok(()) };
+    for number in 0..attachment.begin(&owned.dir)? {
+        if let Some(attachment) = &mut record.attachment {
+            attachment.add(number, &owned.dir, &owned.namespace())?;
+        }
+        owned.write(record)?;
+    }
+    Ok(())
 }
 
 /// Finds what `--network` names, and reserves the ports, as long as the second value lives.

@@ -79,17 +79,20 @@ impl Attachment {
         Ok((Self { container, list, ports, result: None }, reserved))
     }
 
-    /// Makes the namespace in the container's directory, and has the plugins connect it. What they have done
-    /// when one of them fails is left to `remove`.
-    pub(super) fn add(&mut self, dir: &Directory, path: &Path) -> Result<()> {
+    /// Makes the namespace in the container's directory.
+    pub(super) fn begin(&self, dir: &Directory) -> Result<usize> {
         namespace::make(dir)?;
+        plugins(&self.list).map(|plugins| plugins.len())
+    }
+
+    /// Has the plugin of this number do its part. Its result is to be kept before the next one begins, which
+    /// undoes its part by it. What they have done when one of them fails is left to `remove`.
+    pub(super) fn add(&mut self, number: usize, dir: &Directory, path: &Path) -> Result<()> {
         let at_work = AtWork::begin(dir)?;
-        for config in plugins(&self.list)? {
-            let call = self.call("ADD", path, &at_work);
-            let result = call.run(kind(config)?, &self.input(config, self.result.as_ref()))?;
-            if let Some(result) = result {
-                self.result = Some(result);
-            }
+        let config = plugins(&self.list)?[number];
+        let call = self.call("ADD", path, &at_work);
+        if let Some(result) = call.run(kind(config)?, &self.input(config, self.result.as_ref()))? {
+            self.result = Some(result);
         }
         Ok(())
     }
