@@ -57,8 +57,15 @@ fn limits_hold_in_a_scope_of_systemds_and_change() {
 #[test]
 fn a_container_killed_for_its_memory_says_so() {
     if daemon() {
-        attempt("docker run --name hog --memory 16m busybox sh -c 'x=aaaaaaaa; while :; do x=$x$x; done'");
-        let said = sh("docker inspect -f '{{.State.OOMKilled}} {{.State.ExitCode}}' hog; docker rm hog");
+        // systemd removes an empty scope at once, now and then before containerd's shim has read why it is empty
+        // (containerd 2.1, whatever the runtime). So more than one may be killed before Docker tells the reason.
+        let hog = || {
+            attempt(
+                "docker run --name hog --memory 16m busybox sh -c 'x=aaaaaaaa; while :; do x=$x$x; done'",
+            );
+            sh("docker inspect -f '{{.State.OOMKilled}} {{.State.ExitCode}}' hog; docker rm hog")
+        };
+        let said = (0..5).map(|_| hog()).find(|said| !said.starts_with("false 137")).unwrap_or_else(hog);
         assert_lines(&said, &["true 137"]);
     }
 }
@@ -68,7 +75,9 @@ fn privileged_and_with_limits_raised() {
     if daemon() {
         let said = sh("docker run --rm --privileged --ulimit rtprio=50:50 --oom-score-adj -500 busybox \
             sh -c 'ulimit -r; cat /proc/self/attr/current /proc/self/oom_score_adj; grep CapEff /proc/self/status'");
-        // All that this Docker knows: the kernel has three more.
-        assert_lines(&said, &["50", "unconfined", "-500", "CapEff:\t0000003fffffffff"]);
+        assert_lines(&said, &["50", "unconfined", "-500"]);
+        // All that Docker knows: of version 20 the kernel has three more.
+        let all = ["CapEff:\t0000003fffffffff", "CapEff:\t000001ffffffffff"];
+        assert!(said.lines().any(|line| all.contains(&line)), "{said}");
     }
 }
