@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use prost::Message;
 
 use super::dispatch::Outcome;
-use super::job::{Ended, Opening, Work};
+use super::job::{ConsoleSocket, Ended, Opening, Work};
 use super::shim::Shim;
 use crate::error::Context;
 use crate::shim::process::container::Container;
@@ -72,8 +72,8 @@ impl Shim {
         if container.runtime.options.no_new_keyring {
             words.push("--no-new-keyring".into());
         }
-        if let Some((_, socket)) = &opening.console {
-            words.extend(["--console-socket".into(), socket.clone().into_os_string()]);
+        if let Some(console) = &opening.console {
+            words.extend(["--console-socket".into(), console.path.clone().into_os_string()]);
         }
         words.push(id.into());
         let call = container.runtime.call(&log, words)?;
@@ -81,10 +81,11 @@ impl Shim {
     }
 
     pub(super) fn create_ended(&mut self, id: &str, opening: Opening, reply: Option<Reply>, ended: Ended) {
-        let result = ended
-            .map_err(|said| Failure::new(Code::Unknown, format!("OCI runtime create failed: {said}")))
-            .and_then(|()| self.adopt(id, "", opening, State::Created));
-        match result {
+        if let Err(said) = ended {
+            let failure = Failure::new(Code::Unknown, format!("OCI runtime create failed: {said}"));
+            return self.cleared(id, reply, failure);
+        }
+        match self.adopt(id, "", opening, State::Created) {
             Ok(pid) => {
                 self.find_group(id, pid);
                 self.created_event(id);
@@ -94,12 +95,8 @@ impl Shim {
                 self.take_early(id, "", pid);
                 self.release(id);
             }
-            Err(failure) => {
-                self.forget_created(id);
-                if let Some(reply) = reply {
-                    self.answer(reply, Err(failure));
-                }
-            }
+            // There is a container, and nothing to reach it by.
+            Err(failure) => self.remove_unfinished(id, reply, failure),
         }
     }
 
@@ -114,9 +111,8 @@ impl Shim {
         let pid = read_pid(&opening.pid_file)?;
         let Opening { mut opened, console, .. } = opening;
         let mut master = None;
-        if let Some((listener, path)) = console {
-            let _ = fs::remove_file(path);
-            let received = receive_console(&listener)?;
+        if let Some(console) = console {
+            let received = receive_console(&console.listener)?;
             let stdio = self.container(id)?.process(exec)?.stdio.clone();
             opened = open_terminal(&stdio, &received)?;
             master = Some(received);
@@ -260,8 +256,9 @@ pub(super) fn open_streams(
     let _ = fs::remove_file(&path);
     let listener =
         UnixListener::bind(&path).with_context(|| format!("{}: making a socket", path.display()))?;
-    listener.set_nonblocking(true).context("setting up a socket")?;
-    Ok(Opening { opened: Opened::default(), console: Some((listener, path)), pid_file })
+    let console = ConsoleSocket { listener, path };
+    console.listener.set_nonblocking(true).context("setting up a socket")?;
+    Ok(Opening { opened: Opened::default(), console: Some(console), pid_file })
 }
 
 /// The runtime has ended, so what it has sent is there.

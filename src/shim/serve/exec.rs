@@ -58,8 +58,8 @@ impl Shim {
         let mut words =
             vec!["exec".into(), "--process".into(), file.clone().into_os_string(), "--detach".into()];
         words.extend(["--pid-file".into(), opening.pid_file.clone().into_os_string()]);
-        if let Some((_, socket)) = &opening.console {
-            words.extend(["--console-socket".into(), socket.clone().into_os_string()]);
+        if let Some(console) = &opening.console {
+            words.extend(["--console-socket".into(), console.path.clone().into_os_string()]);
         }
         words.push(id.into());
         let call = container.runtime.call(&log, words)?;

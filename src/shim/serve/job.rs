@@ -31,11 +31,23 @@ pub(super) enum Work {
     Clear(Failure),
 }
 
+/// A socket at which the runtime is waited for. Its name goes with it, also when nothing comes.
+pub(super) struct ConsoleSocket {
+    pub(super) listener: UnixListener,
+    pub(super) path: PathBuf,
+}
+
+impl Drop for ConsoleSocket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
 /// The streams of a process that is being made.
 pub(super) struct Opening {
     pub(super) opened: Opened,
     /// Where the runtime sends the terminal.
-    pub(super) console: Option<(UnixListener, PathBuf)>,
+    pub(super) console: Option<ConsoleSocket>,
     pub(super) pid_file: PathBuf,
 }
 

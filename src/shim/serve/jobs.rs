@@ -138,18 +138,7 @@ impl Shim {
         let text = format!("the runtime has not ended within {within} seconds, and was killed");
         let failure = Failure::new(Code::DeadlineExceeded, text.clone());
         match work {
-            Work::Create(_) => {
-                let started =
-                    self.container(id).map(|found| (found.runtime.clone(), found.bundle.join("log.json")));
-                let call =
-                    started.and_then(|(runtime, log)| Ok(runtime.call(&log, ["delete", "--force", id])?));
-                let started = call.and_then(|call| {
-                    self.start_job(id, Work::Clear(failure.clone()), reply, &call, Vec::new())
-                });
-                if started.is_err() {
-                    self.cleared(id, reply, failure);
-                }
-            }
+            Work::Create(_) => self.remove_unfinished(id, reply, failure),
             Work::Exec(exec, opening) => self.exec_ended(id, &exec, opening, reply, Err(text)),
             Work::Clear(failure) => self.cleared(id, reply, failure),
             Work::KillRest => self.settle(id),
@@ -164,7 +153,18 @@ impl Shim {
         }
     }
 
-    fn cleared(&mut self, id: &str, reply: Option<Reply>, failure: Failure) {
+    /// Has the runtime remove what it has made of a container, and then tells why.
+    pub(super) fn remove_unfinished(&mut self, id: &str, reply: Option<Reply>, failure: Failure) {
+        let found = self.container(id).map(|found| (found.runtime.clone(), found.bundle.join("log.json")));
+        let call = found.and_then(|(runtime, log)| Ok(runtime.call(&log, ["delete", "--force", id])?));
+        let work = Work::Clear(failure.clone());
+        let started = call.and_then(|call| self.start_job(id, work, reply, &call, Vec::new()));
+        if started.is_err() {
+            self.cleared(id, reply, failure);
+        }
+    }
+
+    pub(super) fn cleared(&mut self, id: &str, reply: Option<Reply>, failure: Failure) {
         self.forget_created(id);
         if let Some(reply) = reply {
             self.answer(reply, Err(failure));

@@ -46,7 +46,6 @@ pub(crate) fn run(line: CommandLine) -> Result<()> {
         shim.run_eager();
         shim.check_deadlines(Instant::now());
     }
-    let _ = std::fs::remove_file(&shim.socket);
     Ok(())
 }
 
@@ -124,7 +123,11 @@ impl Shim {
 
     /// Ends when the last events and answers are gone.
     pub(super) fn end(&mut self) {
-        self.ending.get_or_insert_with(|| Instant::now() + FAREWELL);
+        if self.ending.is_none() {
+            self.ending = Some(Instant::now() + FAREWELL);
+            // At once: who starts a container of this pod now gets a new shim.
+            let _ = std::fs::remove_file(&self.socket);
+        }
     }
 
     fn accept(&mut self, listener: &UnixListener) {

@@ -72,8 +72,8 @@ impl Shim {
         if options.no_pivot_root {
             words.push("--no-pivot".into());
         }
-        if let Some((_, socket)) = &opening.console {
-            words.extend(["--console-socket".into(), socket.clone().into_os_string()]);
+        if let Some(console) = &opening.console {
+            words.extend(["--console-socket".into(), console.path.clone().into_os_string()]);
         }
         words.push(id.into());
         let call = container.runtime.call(&container.bundle.join("log.json"), words)?;
