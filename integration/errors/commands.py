@@ -26,13 +26,15 @@ line('a pid file in no directory', 'write pid file /nosuch/pid: no such file or 
 line('descriptors that are not open', 'unable to stat preserved-fd 0 (of 9): descriptor 3 is not open', command=['run', '--preserve-fds', '9', '{id}'])
 line('spec over a config.json', 'File config.json exists. Remove it first', command=['spec'])
 
+# Attached, so that it has ended when the next command comes.
+ENDED = [['run', '--keep', '{id}']]
 life = Section('The life of a container')
 life('start one that does not exist', 'container does not exist: "web" is not in /state', command=['start', '{id}'])
-life('start one that has ended', 'cannot start a container that has stopped', before=[['run', '-d', '{id}']], command=['start', '{id}'])
-life('pause one that has ended', 'container not running or created: stopped', before=UP, command=['pause', '{id}'], here=True)
+life('start one that has ended', 'cannot start a container that has stopped', before=ENDED, command=['start', '{id}'])
+life('pause one that has ended', 'container not running or created: stopped', before=ENDED, command=['pause', '{id}'], here=True)
 life('resume one that is not paused', 'container not paused', sleeps, before=UP, command=['resume', '{id}'], here=True)
-life('kill one that has ended', 'container not running', before=UP, command=['kill', '{id}', 'KILL'])
-life('exec in one that has ended', 'exec failed: cannot exec in a stopped container', before=UP, command=['exec', '{id}', 'true'])
+life('kill one that has ended', 'container not running', before=ENDED, command=['kill', '{id}', 'KILL'])
+life('exec in one that has ended', 'exec failed: cannot exec in a stopped container', before=ENDED, command=['exec', '{id}', 'true'])
 life('exec without a command', 'the command follows the id: `tare exec [options] ID COMMAND [arguments', sleeps, before=UP, command=['exec', '{id}'])
 life('exec as a user by name', 'parsing www-data as int for uid failed: numbers, UID or UID:GID', sleeps, before=UP, command=['exec', '--user', 'www-data', '{id}', 'true'])
 life('exec in a directory that is not there', 'chdir: no such file or directory', sleeps, before=UP, command=['exec', '--cwd', '/nosuch', '{id}', 'true'], lacks='it blames config.json, in the words that engines look for, and not --cwd')
