@@ -95,7 +95,7 @@ fn dialects() -> Vec<(&'static str, Vec<u8>)> {
         (
             "base-256",
             with_end(header("f", b'5', 0, GNU, |it| {
-                it[108..116].copy_from_slice(b"\x80\0\0\0\x00\x1e\x84\x80")
+                it[108..116].copy_from_slice(b"\x80\0\0\0\x00\x1e\x84\x80");
             })),
         ),
         (
@@ -253,7 +253,7 @@ fn judge(scratch: &Scratch) -> bool {
         return false;
     };
     let knows = |old: &&str| said(&version).split_whitespace().any(|word| word == *old);
-    if ["1.4", "1.5", "1.6"].iter().any(|old| knows(&old)) {
+    if ["1.4", "1.5", "1.6"].iter().any(|old| knows(old)) {
         skip_part("this fsck.erofs knows no blocks of 512 bytes");
         return false;
     }

@@ -35,7 +35,7 @@ fn read_all(file: &mut File) -> Vec<u8> {
             Ok(0) => return bytes,
             Ok(count) => bytes.extend_from_slice(&piece[..count]),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                std::thread::sleep(Duration::from_millis(2))
+                std::thread::sleep(Duration::from_millis(2));
             }
             Err(error) => panic!("{error}"),
         }

@@ -14,7 +14,7 @@ pub(super) fn image_document(input: &[u8]) {
     let config_of = named(MediaType::ImageConfig, config);
     let manifest = String::from_utf8_lossy(manifest)
         .replace("SIZE", &config.len().to_string())
-        .replace("DIGEST", &config_of.digest().to_string())
+        .replace("DIGEST", config_of.digest().as_ref())
         .into_bytes();
     let open = |blob: &Descriptor| -> crate::error::Result<Box<dyn std::io::Read + Send>> {
         let bytes = if blob.digest() == config_of.digest() { config } else { &manifest };

@@ -71,7 +71,9 @@ fn archive(bytes: &[u8]) -> Vec<u8> {
         let data: &[u8] = if kind == b'0' { &b"data of a file"[..usize::from(step[3] & 7)] } else { b"" };
         header.set_entry_type(tar::EntryType::new(kind));
         header.set_mode(if step[0] & 8 == 0 { 0o755 } else { 0o4711 });
-        (header.set_uid(0), header.set_gid(0), header.set_mtime(1));
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(1);
         header.set_size(data.len() as u64);
         let name = NAMES[usize::from(step[1] & 15)];
         header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());

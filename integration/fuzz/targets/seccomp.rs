@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::plan::seccomp::{Asked, Decision, compile, explain};
 
 #[path = "../../../tests/seccomp/bpf.rs"]
+#[allow(clippy::duplicate_mod)]
 mod bpf;
 
 const ALL_FLAGS: libc::c_ulong = 0x3f;

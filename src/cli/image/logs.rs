@@ -33,7 +33,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     match matches.get_one::<usize>("tail") {
         None => {
             while let Some(line) = reader.next_line()? {
-                print(&line)?
+                print(&line)?;
             }
         }
         Some(&most) => {

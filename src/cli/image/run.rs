@@ -51,9 +51,10 @@ pub(super) fn run(matches: &ArgMatches) -> Result<i32> {
         layer_form: LayerForm::Auto,
     };
     let (source, image) = find(matches, &store, &reference)?;
-    let from = From { source: source.as_ref(), image: &image, reference: &reference.to_string() };
+    let name = reference.to_string();
+    let from = From { source: source.as_ref(), image: &image, reference: &name, unpack: &unpack };
     let tell = || stdout::write(&format!("{}\n", options.id));
-    crate::image::run::run(&store, &from, &options, &unpack, &tell)
+    crate::image::run::run(&store, &from, &options, &tell)
 }
 
 /// Finds the image by `--pull`: in the store, or at its source, from where the store gets it.

@@ -32,7 +32,7 @@ pub(super) fn apply(options: &RunOptions, dir: &Path, namespace: Option<&Path>, 
     options.resources.apply(&mut config["linux"]["resources"]);
     match (&options.network, namespace) {
         (Network::Host, _) => {
-            namespaces(config, |namespaces| namespaces.retain(|one| one["type"] != "network"))
+            namespaces(config, |namespaces| namespaces.retain(|one| one["type"] != "network"));
         }
         (_, Some(path)) => namespaces(config, |namespaces| {
             let network = namespaces.iter_mut().find(|one| one["type"] == "network");

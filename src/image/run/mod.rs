@@ -45,6 +45,8 @@ pub(crate) struct From<'a> {
     pub(crate) image: &'a Image,
     /// The reference that it was found by.
     pub(crate) reference: &'a str,
+    /// How it becomes a bundle.
+    pub(crate) unpack: &'a UnpackOptions,
 }
 
 /// Runs a container, and returns its exit code. Calls `tell` when one in the background has begun.
@@ -52,7 +54,6 @@ pub(crate) fn run(
     store: &Store,
     from: &From<'_>,
     options: &RunOptions,
-    unpack: &UnpackOptions,
     tell: &dyn Fn() -> Result<()>,
 ) -> Result<i32> {
     keep_exit_statuses().context("reset the action of SIGCHLD")?;
@@ -63,7 +64,7 @@ pub(crate) fn run(
     let (attachment, _reserved) = prepare_network(options)?;
     let owned = Owned::create(store, &options.id)?;
     let mut record = None;
-    let ended = run_owned(&owned, from, options, unpack, attachment, &mut record, &mut signals, tell);
+    let ended = run_owned(&owned, from, options, attachment, &mut record, &mut signals, tell);
     match (ended, &mut record) {
         (Ok(End::Exit(code)), Some(record)) => finish::finish(&owned, record, Some(code)).map(|()| code),
         (ended, record) => {
@@ -89,14 +90,13 @@ fn run_owned(
     owned: &Owned,
     from: &From<'_>,
     options: &RunOptions,
-    unpack: &UnpackOptions,
     attachment: Option<Attachment>,
     record: &mut Option<Record>,
     signals: &mut Signals,
     tell: &dyn Fn() -> Result<()>,
 ) -> Result<End> {
-    bundle::unpack(from.source, from.reference, from.image, &owned.bundle(), unpack)?;
-    if unpack.overrides.rootless.is_some() {
+    bundle::unpack(from.source, from.reference, from.image, &owned.bundle(), from.unpack)?;
+    if from.unpack.overrides.rootless.is_some() {
         // A user's mount lasts as long as this process, so `unpack` leaves it to those who need it.
         bundle::mount(&Bundle::open_to_change(&owned.bundle())?)?;
     }

@@ -79,7 +79,7 @@ impl Owned {
             match mkdirat(&containers, id.as_str(), Mode::S_IRWXU) {
                 Err(Errno::EEXIST) => return Err(taken(id)),
                 made => {
-                    made.with_context(|| format!("make {}", containers.path_of(id.as_str()).display()))?
+                    made.with_context(|| format!("make {}", containers.path_of(id.as_str()).display()))?;
                 }
             }
             // A command that finds the directory before it is locked removes it.

@@ -81,7 +81,7 @@ impl Runtime {
         let program = program.or_else(beside).unwrap_or_else(|| "tare".into());
         // Another command may use it from another directory.
         let absolute = |path: PathBuf| std::path::absolute(&path).with_context(|| path.display().to_string());
-        let program = if program.components().count() > 1 { absolute(program)? } else { in_path(program)? };
+        let program = if program.components().count() > 1 { absolute(program)? } else { in_path(&program)? };
         if !program.is_file() {
             return Err(fail!(Kind::NotFound, "there is no runtime {}", program.display()));
         }
@@ -166,9 +166,9 @@ impl Runtime {
 }
 
 /// The place of a program that is looked for in PATH.
-fn in_path(name: PathBuf) -> Result<PathBuf> {
+fn in_path(name: &Path) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|dir| dir.join(&name)).find(|path| path.is_file());
+    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file());
     found.ok_or_else(|| {
         fail!(Kind::NotFound, "there is no runtime {} in PATH", name.display())
             .with_hint("tare stands beside tare-image where both are installed; --runtime names another")

@@ -150,7 +150,7 @@ pub(crate) fn recorded(own: Option<&LinuxSeccomp>, calls: &Calls, no_new_privile
         calls.names.contains(name)
             || TABLE.iter().any(|row| row.0 == *name && native.is_some_and(|abi| abi.number(row).is_some()))
     };
-    names.retain(|name| on_these(&name));
+    names.retain(|name| on_these(name));
     let mut rules = Vec::new();
     if is_permissive(profile.default_action()) {
         rules.push(rule(names, Act::ScmpActAllow));

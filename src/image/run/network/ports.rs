@@ -43,7 +43,7 @@ impl Protocol {
 
 impl fmt::Display for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ip = self.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        let ip = self.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         write!(f, "{}->{}/{}", SocketAddr::new(ip, self.host_port), self.container_port, self.protocol.word())
     }
 }
@@ -119,7 +119,8 @@ pub(crate) struct Reserved {
 pub(super) fn reserve(ports: &mut [Port]) -> Result<Reserved> {
     let mut reserved = Reserved::default();
     for port in ports {
-        let address = SocketAddr::new(port.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), port.host_port);
+        let address =
+            SocketAddr::new(port.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), port.host_port);
         let place = || format!("--publish: port {address} of the host");
         match port.protocol {
             Protocol::Tcp => {

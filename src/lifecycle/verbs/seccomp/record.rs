@@ -232,7 +232,7 @@ impl Recording {
     fn handle(&mut self, signal: i32, by_kernel: bool, recorder: &Recorder) -> bool {
         if signal == libc::SIGCHLD {
             let ended = signal::wait(self.child.id().cast_signed(), false);
-            self.status = self.status.or(ended.ok().flatten().map(|(_, status)| status));
+            self.status = self.status.or_else(|| ended.ok().flatten().map(|(_, status)| status));
             return false;
         }
         let asks_to_end = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM].contains(&signal);
