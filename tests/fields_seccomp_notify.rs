@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
-use support::{Bundle, skip};
+use support::Bundle;
 use tare::sys::socket::receive_fd;
 
 /// Listens at `agent` in the bundle directory. What is said to it comes out here; of the calls it fails mkdir with

@@ -101,7 +101,7 @@ fn dialects() -> Vec<(&'static str, Vec<u8>)> {
         (
             "signed-ids",
             with_end(header("f", b'5', 0, GNU, |it| {
-                it[108..116].copy_from_slice(&[0xff; 7].iter().chain(&[0xfe]).copied().collect::<Vec<u8>>())
+                it[108..116].copy_from_slice(&[0xff; 7].iter().chain(&[0xfe]).copied().collect::<Vec<u8>>());
             })),
         ),
         ("gnu-long-name", plain(&[file(&format!("d/{long}"), "x"), symlink("l", &long)])),
@@ -253,7 +253,7 @@ fn judge(scratch: &Scratch) -> bool {
         return false;
     };
     let knows = |old: &&str| said(&version).split_whitespace().any(|word| word == *old);
-    if ["1.4", "1.5", "1.6"].iter().any(|old| knows(old)) {
+    if ["1.4", "1.5", "1.6"].iter().any(knows) {
         skip_part("this fsck.erofs knows no blocks of 512 bytes");
         return false;
     }
