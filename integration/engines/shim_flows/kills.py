@@ -101,7 +101,8 @@ def faults_of(it, watch, name, victim):
     return found
 
 
-def leftovers(it, seconds=15):
+def leftovers(it, seconds=45):
+    """A shim that containerd has never given a task stays for half a minute."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         left = it.left()
@@ -199,7 +200,6 @@ def remove_forgotten(daemon):
 
 
 def docker_leftovers(it, engine, seconds=45):
-    """A shim that containerd has never given a task stays for half a minute."""
     def left():
         found = [fault for fault in left_processes(it)]
         found += [f'cgroup {path}/{name}' for top in cgroups(engine.group) for path, names, _ in os.walk(top) for name in names]
