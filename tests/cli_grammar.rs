@@ -598,6 +598,7 @@ fn sample(flag: &Flag) -> &'static str {
         ("rootless", _) => "true",
         ("cgroup-manager", _) => "disabled",
         ("log-level", _) => "info",
+        ("sort", _) => "memory",
         ("user", _) => "7",
         ("empty-ns", _) => "network",
         ("manage-cgroups-mode", _) => "strict",
@@ -627,7 +628,7 @@ fn forms(flag: &Flag) -> Vec<Vec<String>> {
 /// The fewest arguments that make a command of each verb.
 fn arguments(verb: &str, flag: &str) -> &'static [&'static str] {
     match verb {
-        "list" | "features" | "spec" | "help" | "plan" | "check" => &[],
+        "list" | "top" | "features" | "spec" | "help" | "plan" | "check" => &[],
         "exec" => &["c", "sh"],
         "mounts" => &["add", "c", "file"],
         "seccomp" if matches!(flag, "bundle" | "output") => &["record", "c"],

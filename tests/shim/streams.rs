@@ -54,19 +54,20 @@ fn what_was_written_before_the_end_is_read_whole_by_who_attaches_after_it() {
 }
 
 #[test]
-fn a_full_pipe_holds_the_writer_until_somebody_reads_and_then_the_exit_is_told() {
+fn a_slow_reader_holds_the_writer_and_the_exit_is_told_when_all_is_read() {
     // More than the pipe and the fifo hold.
-    let Some(mut shim) = Shim::new(&["sh", "-c", "head -c 1000000 /dev/zero; exit 5"]) else { return };
+    let Some(mut shim) = Shim::new(&["sh", "-c", "head -c 3000000 /dev/zero; exit 5"]) else { return };
     let path = fifo(&shim, "out");
     let named = shim.named();
     shim.client.call("Create", &create_with_stdout(&shim, &path.to_string_lossy())).unwrap();
+    let mut reader = read_from(&path);
     shim.client.call("Start", &named).unwrap();
     std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(shim.state().status, 2, "it waits for a reader");
-    let reader = std::thread::spawn(move || read_all(&mut read_from(&path)).len());
+    assert_eq!(shim.state().status, 2, "it waits for the reader");
+    let reader = std::thread::spawn(move || read_all(&mut reader).len());
     assert_eq!(shim.wait(), 5);
     shim.client.call("Delete", &named).unwrap();
-    assert_eq!(reader.join().unwrap(), 1_000_000);
+    assert_eq!(reader.join().unwrap(), 3_000_000);
 }
 
 #[test]

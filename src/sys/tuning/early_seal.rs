@@ -277,6 +277,8 @@ mod tests {
             .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
             .collect();
         sealing.sort();
+        // A person calls it, who does not see half a millisecond; and the word is the value of a flag as well.
+        sealing.retain(|verb| verb != "debug");
         let verb = |padded: &[u8; 8]| String::from_utf8_lossy(padded).trim_end_matches('\0').to_owned();
         let verbs: Vec<_> = VERBS.iter().map(verb).collect();
         assert_eq!(sealing, verbs);
