@@ -40,6 +40,9 @@ pub(super) fn wait_for(watches: &[Watch<'_>]) -> Result<Vec<EventSource>> {
     Ok(watches.iter().zip(&fds).filter(|(_, fd)| has_event(fd)).map(|(watch, _)| watch.0).collect())
 }
 
+/// Enough for shells in shells. A program that prints what is typed must not keep us typing.
+const MOST_ENDS: u8 = 16;
+
 /// The copying in both directions, with one buffer each. A buffer is filled only when it is empty, so neither
 /// side can flood the other.
 pub(super) struct Relay {
@@ -47,6 +50,8 @@ pub(super) struct Relay {
     pair: Option<Pair>,
     /// `None` after the end of the input.
     input: Option<Stream>,
+    /// How often the end of the input may be typed again, once it has ended.
+    ends_left: u8,
     output: Stream,
     typed: Buffer,
     printed: Buffer,
@@ -67,6 +72,7 @@ impl Relay {
         Ok(Self {
             pair: Some(Pair { master, peer }),
             input: Some(Stream::new(STDIN, OFlag::O_RDONLY)),
+            ends_left: 0,
             output: Stream::new(STDOUT, OFlag::O_WRONLY),
             typed: Buffer::new(),
             printed: Buffer::new(),
@@ -110,6 +116,7 @@ impl Relay {
             EventSource::Master => {
                 self.write_master();
                 self.read_master_or_reopen();
+                self.repeat_end_of_input();
             }
             EventSource::Output => self.write_stdout(),
             EventSource::Signals | EventSource::Exit => {}
@@ -129,9 +136,26 @@ impl Relay {
     fn end_of_input(&mut self) {
         let was_terminal = self.input.take().is_some_and(|input| tty::mode(input.as_fd()).is_ok());
         let (false, Some(pair)) = (was_terminal, &self.pair) else { return };
+        self.ends_left = MOST_ENDS;
         if let Ok(Some(end)) = tty::end_of_file(pair.master.as_fd()) {
             let unfinished = !matches!(self.typed.last, None | Some(b'\n'));
             self.typed.put(&[end, end][usize::from(!unfinished)..]);
+        } else if let Ok(Some(end)) = tty::end_of_file_at_a_prompt(pair.master.as_fd()) {
+            self.typed.put(&[end]);
+        }
+    }
+
+    /// Types ^D again behind a prompt. A shell that edits its lines takes the terminal out of its reading by lines
+    /// first, and what was typed before that means nothing to it: it would wait for ever.
+    fn repeat_end_of_input(&mut self) {
+        let Some(pair) = &self.pair else { return };
+        if self.ends_left == 0 || self.printed.is_empty() || !self.typed.is_empty() {
+            return;
+        }
+        if let Ok(Some(end)) = tty::end_of_file_at_a_prompt(pair.master.as_fd()) {
+            self.ends_left -= 1;
+            self.typed.put(&[end]);
+            self.write_master();
         }
     }
 

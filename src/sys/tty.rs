@@ -149,6 +149,16 @@ pub fn end_of_file(terminal: BorrowedFd<'_>) -> Result<Option<u8>> {
     Ok(by_lines.then(|| mode.control_chars[SpecialCharacterIndices::VEOF as usize]))
 }
 
+/// Returns the end-of-file character of a terminal that is read by lines, or whose program edits lines itself and
+/// prints what is typed: a shell at its prompt. `None` where the kernel would print the character.
+pub fn end_of_file_at_a_prompt(terminal: BorrowedFd<'_>) -> Result<Option<u8>> {
+    let mode = mode(terminal)?;
+    let is_quiet =
+        mode.local_flags.contains(LocalFlags::ICANON) || !mode.local_flags.contains(LocalFlags::ECHO);
+    let end = mode.control_chars[SpecialCharacterIndices::VEOF as usize];
+    Ok((is_quiet && end != 0).then_some(end))
+}
+
 /// Opens the terminal or pipe of `fd` again, as a file that never blocks. Returns `None` for every other kind
 /// of file.
 ///

@@ -1,6 +1,6 @@
 //! The wait of an attached process: a process of the test stands for a shell, on pipes or on a terminal.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -271,6 +271,21 @@ fn the_end_of_the_input_ends_who_reads_lines() {
         typed.write(input);
         drop(typed);
         assert_eq!(printed.rest(), expected, "{input:?}");
+        assert_eq!(process.code(), 3);
+    }
+}
+
+/// A shell that edits its lines takes the terminal out of its reading by lines: what was typed before that is nothing
+/// to it.
+#[test]
+fn the_end_of_the_input_ends_a_shell_at_its_prompt_however_fast_it_is() {
+    const SHELL: &str = "stty raw -echo; sleep $DELAY; printf prompt
+        while :; do test $(head -c 1 | od -An -to1) = 004 && exit 3; done";
+    for delay in ["0", "0.3"] {
+        let script = CString::new(format!("DELAY={delay}; {SHELL}")).unwrap();
+        let (process, typed, mut printed) = on_pipes(&script);
+        drop(typed);
+        assert!(printed.rest().contains("prompt"));
         assert_eq!(process.code(), 3);
     }
 }

@@ -149,6 +149,6 @@ fn end_and_remove(store: &Store, name: &str, record: &Record) -> Result<()> {
 
 fn runs(name: &str) -> Error {
     fail!(Kind::State, "container {name} runs").with_hint(format!(
-        "`tare kill {name}` ends it; `tare-image remove --force {name}` ends and removes it"
+        "`tare kill {name} KILL` ends it; `tare-image remove --force {name}` ends and removes it"
     ))
 }

@@ -76,7 +76,7 @@ fn container_arguments() -> Vec<Arg> {
         option(
             "network",
             "none|host|bridge|NAME",
-            "the network; NAME is one of /etc/cni/net.d [default: bridge for root, for users pasta or slirp4netns, or none]",
+            "the network; NAME is one of /etc/cni/net.d [default: bridge for root, none for users]",
         ),
         repeated("publish", "[[IP:]PORT:]PORT[/udp]", "lead a port of the host to one of the container")
             .short('p'),
