@@ -67,7 +67,7 @@ def _(it):
 @flow('tare debug, by the beginning of an id')
 def _(it):
     name = it.up('--cap-drop', 'ALL')
-    root = os.path.dirname(glob.glob(f'{it.engine.main.home}/exec/runtime-*/moby/{name}')[0])
+    root = os.path.dirname(glob.glob(f'{it.engine.main(it.runtime).home}/exec/runtime-*/moby/{name}')[0])
     script = 'test "$(readlink /proc/1/root)" = / && test -x /container/bin/busybox && touch /container/seen && ! touch /usr/seen; exit 9'
     result = call(it.engine.runtimes['tare'], '--root', root, 'debug', name[:12], '--', 'sh', '-c', script)
     check(result.status == 9, f'status {result.status}: {result.err}')
