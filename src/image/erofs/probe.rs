@@ -8,7 +8,7 @@ use super::builder::IndexBuilder;
 use super::format::BLOCK;
 use super::index_file::write_index;
 use crate::error::{Context, Error, Result};
-use crate::image::filesystem::erofs;
+use crate::image::filesystem::erofs::{self, MountError};
 use crate::image::unpack::entry_adapter::EntryAdapter;
 
 /// Mounts the index of an empty archive, with both files in `dir`, and forgets it. Returns why the host cannot.
@@ -26,5 +26,9 @@ pub(crate) fn probe(dir: &Path) -> Result<Option<Error>> {
     archive.set_len(2 * BLOCK)?;
     let Ok(mut empty) = IndexBuilder::new(EntryAdapter::default()).finish() else { return Ok(None) };
     write_index(&mut empty, &archive, None, [0; 16], &index)?;
-    Ok(erofs::mount(&index, &archive).map_err(Error::from).err())
+    match erofs::mount(&index, &archive) {
+        Ok(_) => Ok(None),
+        Err(MountError::Unavailable(error)) => Ok(Some(error)),
+        Err(MountError::Failed(error)) => Err(error.context("try whether this host mounts EROFS")),
+    }
 }

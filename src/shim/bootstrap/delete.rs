@@ -73,7 +73,8 @@ fn bundle(line: &CommandLine) -> Result<PathBuf> {
 /// A container that was removed in good order has no directory of state any more: then nothing is started.
 fn remove_container(line: &CommandLine, bundle: &Path, options: Options) -> Result<()> {
     let runtime = Runtime::new(options, &line.namespace)?;
-    if !runtime.root().join(&line.id).exists() {
+    // What cannot be looked at may be there: the runtime is asked.
+    if matches!(runtime.root().join(&line.id).try_exists(), Ok(false)) {
         return Ok(());
     }
     runtime.delete_by_force(&line.id, bundle)

@@ -66,7 +66,7 @@ impl MemoryEvents {
         if let Source::Event(event, _, dir) = &self.source {
             let notified = event.read().is_ok();
             // v1 notifies of the end of the group as well.
-            return match (dir.exists(), notified) {
+            return match (!matches!(dir.try_exists(), Ok(false)), notified) {
                 (false, _) => Happened::Removed,
                 (true, true) => Happened::Killed,
                 (true, false) => Happened::Nothing,

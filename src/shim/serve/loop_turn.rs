@@ -114,7 +114,7 @@ impl Shim {
 
     /// Nobody has called for long. What has ended waits for who asks for its status, but not without its bundle.
     fn left_alone(&mut self, now: Instant) {
-        if self.containers.values().all(|container| !container.bundle.exists()) {
+        if self.containers.values().all(|container| matches!(container.bundle.try_exists(), Ok(false))) {
             self.end();
         } else {
             self.alone_since = Some(now);
