@@ -148,9 +148,14 @@ pub(crate) fn from_entry(entry: Entry) -> Result<LoadedContainer> {
 
 /// Loads a container like [`from_entry`], for many containers: the host's hierarchies are looked up once.
 pub(crate) fn from_entry_with(entry: Entry, hierarchies: &mut HierarchyRoots) -> Result<LoadedContainer> {
-    let record = entry.read_record()?;
-    let status = status(&entry, &record, hierarchies)?;
-    Ok(LoadedContainer { entry, record, status })
+    let mut record = entry.read_record()?;
+    let mut now = status(&entry, &record, hierarchies)?;
+    if record.init.is_none() && now == Status::Stopped {
+        // Its creator has ended; it may have finished the creation since the record was read.
+        record = entry.read_record()?;
+        now = status(&entry, &record, hierarchies)?;
+    }
+    Ok(LoadedContainer { entry, record, status: now })
 }
 
 /// Loads a container like [`from_entry`], with a record that is already known.

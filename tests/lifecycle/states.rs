@@ -4,7 +4,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{Bundle, wait_until};
+use crate::support::run::Running;
+use crate::support::{Bundle, program, wait_until};
 
 #[test]
 fn a_container_is_created_then_running_then_stopped_then_gone() {
@@ -83,6 +84,37 @@ fn a_created_container_whose_process_was_killed_is_stopped_and_cannot_be_started
 }
 
 #[test]
+fn a_creation_that_ends_while_it_is_looked_at_is_not_a_stopped_container() {
+    let Some(_) = program("strace") else { return };
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.up();
+    let path = bundle.state_root().join(&bundle.id).join("state.json");
+    let finished = fs::read(&path).unwrap();
+    // As it was during the creation, by a process that we can end when we want.
+    let mut creator = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let stat = format!("/proc/{}/stat", creator.id());
+    let start: u64 = fs::read_to_string(&stat).unwrap().split(' ').nth(21).unwrap().parse().unwrap();
+    let mut record: Value = serde_json::from_slice(&finished).unwrap();
+    record["creator"] = serde_json::json!({"pid": creator.id(), "start": start});
+    record["init"] = Value::Null;
+    fs::write(&path, serde_json::to_vec(&record).unwrap()).unwrap();
+    assert_eq!(bundle.status(), "creating");
+    // It has read the record, and waits before it looks at the creator.
+    let trace = bundle.path("looking");
+    let mut slowed = std::process::Command::new("strace");
+    slowed.args(["-qq", "-o", &trace, "-P", &stat, "-e", "inject=openat:delay_enter=700000"]);
+    slowed.arg(&bundle.program).arg("--root").arg(bundle.state_root()).args(["state", &bundle.id]);
+    let looking = Running::start(&mut slowed);
+    wait_until("the creator is looked at", || {
+        fs::read_to_string(&trace).is_ok_and(|text| text.contains("openat"))
+    });
+    fs::write(&path, finished).unwrap();
+    creator.kill().unwrap();
+    creator.wait().unwrap();
+    assert_eq!(looking.wait().ok().json()["status"], "running");
+}
+
+#[test]
 fn a_zombie_is_a_stopped_container() {
     let Some(mut bundle) = Bundle::new() else { return };
     bundle.args(&["true"]);
@@ -93,11 +125,11 @@ ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 for verb in ['create', 'start']:
     subprocess.run(sys.argv[1:4] + [verb, sys.argv[4]], check=True)
 time.sleep(1000)";
-    let Some(python) = crate::support::program("python3") else { return };
+    let Some(python) = program("python3") else { return };
     let mut command = std::process::Command::new(python);
     command.args(["-c", script, &bundle.program, "--root"]).arg(bundle.state_root()).arg(&bundle.id);
     command.current_dir(&bundle.dir);
-    let running = crate::support::run::Running::start(&mut command);
+    let running = Running::start(&mut command);
     wait_until("the record", || bundle.tare(&["state", &bundle.id]).code == 0);
     bundle.wait_until_stopped();
     bundle.kill("TERM").fails(1, "container not running");
