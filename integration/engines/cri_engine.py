@@ -62,6 +62,11 @@ root = "{self.work}/root"
 state = "{self.work}/state"
 [grpc]
 address = "{self.socket}"
+[plugins."io.containerd.nri.v1.nri"]
+disable = false
+socket_path = "{self.work}/nri.sock"
+plugin_path = "{self.work}/nri-plugins"
+plugin_config_path = "{self.work}/nri-configurations"
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "{PAUSE}"
 restrict_oom_score_adj = true

@@ -123,6 +123,23 @@ ShutdownRequest id=1:string now=2:bool
 ShutdownResponse
 TaskEvent container_id=1:string second=2:string third=3:int
 ExitEvent container_id=1:string id=2:string pid=3:int exit_status=4:int
+
+RegisterPluginRequest plugin_name=1:string plugin_idx=2:string
+ConfigureResponse events=2:int
+StateChangeEvent event=1:int container=3:NriContainer
+NriContainer id=1:string name=3:string
+NriContainerRequest container=2:NriContainer
+NriCreateResponse adjust=1:ContainerAdjustment
+ContainerAdjustment annotations=2:map mounts=3:NriMount* env=4:KeyValue* hooks=5:NriHooks linux=6:NriLinux rlimits=7:NriRlimit*
+NriMount destination=1:string type=2:string source=3:string options=4:string*
+NriHooks create_runtime=2:NriHook* create_container=3:NriHook* start_container=4:NriHook* poststart=5:NriHook* poststop=6:NriHook*
+NriHook path=1:string args=2:string* env=3:string*
+NriLinux devices=1:NriDevice* resources=2:NriResources oom_score_adj=4:Value
+NriDevice path=1:string type=2:string major=3:int minor=4:int file_mode=5:Value
+NriResources memory=1:NriMemory cpu=2:NriCpu
+NriMemory limit=1:Value
+NriCpu shares=1:Value quota=2:Value period=3:Value cpus=6:string
+NriRlimit type=1:string hard=2:int soft=3:int
 '''
 
 VARINT, BYTES = 0, 2
