@@ -74,12 +74,14 @@ bench-quick: ## the same with few runs, printed only
 	integration/bench/bench $(IN_SUITE) --tare "$$DIST"/tare --quick
 	integration/bench/shim --tare "$$DIST"/tare --shim "$$DIST"/containerd-shim-tare-v2 --quick
 
-bench-image: ## tare-image beside umoci, skopeo, Podman and tar; writes docs/performance.md
+bench-image: ## tare-image beside umoci, skopeo, Podman, Docker and tar; writes docs/performance.md
 	integration/setup bench-image
 	$(MAKE) binaries
 	$(CARGO) build --release --example layers-floor
 	integration/bench/image $(IN_SUITE) --tare-image "$$DIST"/tare-image --floor $(BUILT)/examples/layers-floor --write docs/performance.md
-	integration/bench/mounted --tare-image "$$DIST"/tare-image --floor $(BUILT)/examples/layers-floor --dir target
+	integration/bench/mounted --tare-image "$$DIST"/tare-image --floor $(BUILT)/examples/layers-floor --write docs/performance.md
+	integration/bench/image-run $(IN_SUITE) --tare-image "$$DIST"/tare-image --write docs/performance.md
+	integration/docs/chart
 
 install: ## what `make` has built, into $(DESTDIR)$(PREFIX): binaries, man pages, completions, documentation; needs no cargo
 	integration/package/install "$$DIST"
@@ -107,7 +109,7 @@ soak: binaries ## each system call of each verb fails once, with each errno: hou
 test-packages: deb dist ## the packages, installed in bookworm, trixie and forky; the same build in two folders
 	integration/package/test --all "$$DIST"
 
-pictures: build ## docs/terminal.svg, of a real session, and docs/speed.svg, of the figures in docs/performance.md
+pictures: build ## docs/terminal.svg, of a real session, and the bars of the figures in docs/performance.md
 	integration/docs/terminal --tare "$$DIST"/tare
 	integration/docs/chart
 

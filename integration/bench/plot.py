@@ -4,7 +4,7 @@ from xml.sax.saxutils import escape
 
 from report import together
 
-COLOURS = {'floor': '#9aa0a6', 'tare': '#1a73e8', 'crun': '#f9ab00', 'runc': '#d93025'}
+COLOURS = {'floor': '#9aa0a6', 'aim': '#9aa0a6', 'measured': '#1a73e8', 'tare': '#1a73e8', 'crun': '#f9ab00', 'runc': '#d93025'}
 OTHERS = ['#188038', '#a142f4', '#00838f']
 BAR, GAP, LEFT, WIDTH = 13, 14, 215, 900  # pixels
 
@@ -18,19 +18,19 @@ def write(path, result):
         file.write(picture(groups, f'Medians of wall time, {gap:g} ms between runs'))
 
 
-def picture(groups, title, unit='ms'):
+def picture(groups, title, unit='ms', left=LEFT):
     names = sorted({name for _, medians in groups for name in medians}, key=order)
     colours = colour_of(names)
     longest = max(value for _, medians in groups for value in medians.values())
-    scale = (WIDTH - LEFT - 70) / longest
-    parts, y = legend(names, colours, title), 62
+    scale = (WIDTH - left - 70) / longest
+    parts, y = legend(names, colours, title, left), 62
     for workload, medians in groups:
         height = BAR * len(medians)
-        parts.append(text(LEFT - 8, y + height / 2 + 4, workload, 'end'))
+        parts.append(text(left - 8, y + height / 2 + 4, workload, 'end'))
         for name in (name for name in names if name in medians):
             width = medians[name] * scale
-            parts.append(f'<rect x="{LEFT}" y="{y}" width="{width:.1f}" height="{BAR - 2}" fill="{colours[name]}"/>')
-            parts.append(text(LEFT + width + 5, y + BAR - 4, f'{medians[name]:.2f} ms' if unit == 'ms' else f'{medians[name]:.0f} {unit}'))
+            parts.append(f'<rect x="{left}" y="{y}" width="{width:.1f}" height="{BAR - 2}" fill="{colours[name]}"/>')
+            parts.append(text(left + width + 5, y + BAR - 4, f'{medians[name]:.2f} ms' if unit == 'ms' else f'{medians[name]:.0f} {unit}'))
             y += BAR
         y += GAP
     head = (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y}" viewBox="0 0 {WIDTH} {y}" '
@@ -48,9 +48,9 @@ def colour_of(names):
     return {name: COLOURS.get(name) or next(others) for name in names}
 
 
-def legend(names, colours, title):
+def legend(names, colours, title, left):
     parts = [f'<text x="12" y="22" font-size="14">{escape(title)}</text>']
-    x = LEFT
+    x = left
     for name in names:
         parts.append(f'<rect x="{x}" y="36" width="11" height="11" fill="{colours[name]}"/>')
         parts.append(text(x + 16, 46, name))
