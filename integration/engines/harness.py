@@ -317,7 +317,8 @@ def table(engine_class, flows, options, work):
     engine = engine_class(work, runtimes)
     engine.options = options
     sides = (*runtimes, 'none')[:2]
-    counts, broken, began = {'ok': 0, 'FAIL': 0, 'SKIP': 0}, False, time.monotonic()
+    counts, faults, began = {'ok': 0, 'FAIL': 0, 'SKIP': 0}, [], time.monotonic()
+    broken = False
     try:
         engine.start()
         print(f'{"":6}{engine.name + " flow":44}{sides[0]:>8}{sides[1]:>8}', flush=True)
@@ -328,9 +329,12 @@ def table(engine_class, flows, options, work):
             print(f'{verdict:6}{flow.name:44}{times}{"  " + note if note else ""}', flush=True)
             if verdict == 'SKIP':
                 record_skip(engine.name, flow.name, note)
+            if verdict == 'FAIL':
+                faults.append(f'{flow.name}: {note}')
     except Failed as fault:
         print(f'{engine.name}: {fault}')
         counts['FAIL'] += 1
+        faults.append(f'{fault}')
         broken = True
     finally:
         engine.stop()
@@ -338,6 +342,8 @@ def table(engine_class, flows, options, work):
             engine.log(lines=60)
     if engine.program and sides[0] == 'tare' and not broken:
         report(engine, options, counts, began)
+    for fault in faults:  # once more, where the end of a log shows it
+        print(f'failed: {tail(fault, 600)}')
     print(f'{counts["ok"]} passed, {counts["FAIL"]} failed, {counts["SKIP"]} skipped')
     return 1 if counts['FAIL'] else 0
 

@@ -94,7 +94,7 @@ class Shim:
             self.socket.sendall(frame(self.stream, REQUEST, request))
         return answer
 
-    def answer(self, method, answer, timeout=20):
+    def answer(self, method, answer, timeout=60):
         try:
             data = answer.get(timeout=timeout)
         except queue.Empty:
@@ -106,7 +106,7 @@ class Shim:
             raise Refused(method, CODES.get(status['code'], status['code']), tail(status['message']))
         return decode(NAMES.get(method, method) + 'Response', response['payload'])
 
-    def call(self, method, /, timeout=20, **fields):
+    def call(self, method, /, timeout=60, **fields):
         return self.answer(method, self.send(method, **fields), timeout)
 
     def code(self, method, /, **fields):

@@ -209,7 +209,7 @@ class Client:
         """Everything that is there of containers and shims, once all of them were removed."""
         return [*left_processes(self), *left_mounts(self.side), *left_groups(self.side), *left_files(self.side)]
 
-    def nothing_left(self, seconds=20, what='nothing is left'):
+    def nothing_left(self, seconds=60, what='nothing is left'):
         end = time.monotonic() + seconds
         while True:
             left = self.left()
@@ -275,13 +275,13 @@ class Watch:
     def __init__(self, side):
         self.side, self.lines, self.ended, self.process = side, [], False, None
         threading.Thread(target=self.run, daemon=True).start()
-        within(10, lambda: self.process, 'ctr events runs')
+        within(60, lambda: self.process, 'ctr events runs')
         # It is listening once it tells of something.
         def tells():
             side.ctr('containers', 'label', 'no-such', 'a=b')
             side.ctr('namespaces', 'label', NAMESPACE, f'at={time.monotonic_ns()}')
             return self.lines
-        within(10, tells, 'ctr events tells something')
+        within(60, tells, 'ctr events tells something')
 
     def run(self):
         while not self.ended:
@@ -307,7 +307,7 @@ class Watch:
         return found
 
     def exits(self, id):
-        """Of its first process."""
+        """Of its first process, as far as they have come here: after what the client saw, it may take a moment."""
         return [fields.get('exit_status', 0) for topic, fields in self.told(id) if topic == '/tasks/exit' and fields['id'] == id]
 
 
@@ -347,7 +347,7 @@ class Bare:
         with open(self.bundle + '/config.json', 'w') as file:
             json.dump(spec, file)
 
-    def run(self, *words, stdin=b'', timeout=20):
+    def run(self, *words, stdin=b'', timeout=60):
         """The shim as a command."""
         environment = dict(self.client.side.environment(), TTRPC_ADDRESS=self.home + '/events.ttrpc',
                            GRPC_ADDRESS=self.daemon, NAMESPACE=NAMESPACE, MAX_SHIM_VERSION='2', GOMAXPROCS='2')
@@ -426,7 +426,7 @@ class Bare:
         with open(f'/proc/{self.servers()[0]}/smaps_rollup') as file:
             return int(re.search(r'Private_Dirty:\s+(\d+)', file.read())[1])
 
-    def ended(self, seconds=10):
+    def ended(self, seconds=20):
         within(seconds, lambda: not self.servers(), 'the shim has ended')
 
     def end(self):
@@ -456,7 +456,7 @@ def fifo(path):
     return os.open(path, os.O_RDWR | os.O_NONBLOCK)
 
 
-def read_until(descriptor, enough, seconds=10):
+def read_until(descriptor, enough, seconds=60):
     """What comes out until `enough` is true of it."""
     seen = bytearray()
 

@@ -5,6 +5,7 @@ import threading
 from harness import check
 
 from . import flow, servers
+from .kills import settled
 
 
 @flow('containers one after the other: each its status, nothing left', must=True)
@@ -24,19 +25,22 @@ def _(it):
 @flow('containers at once under one containerd: each its status and one end', must=True)
 def _(it):
     ctr, watch = it.ctr(), it.watch()
-    count, wrong, threads = it.engine.times() * (1 if it.engine.options.all else 4), [], []
+    count, wrong, threads, statuses = it.engine.times() * (1 if it.engine.options.all else 4), [], [], {}
 
     def one(number):
         name, words = ctr.words('--rm')
         done = it.side.ctr(*words, 'sh', '-c', f'sleep 1; exit {number % 100}', timeout=600)
-        if done.status != number % 100 or watch.exits(name) != [number % 100]:
-            wrong.append((name, done.status, watch.exits(name), done.err[-200:]))
+        if done.status != number % 100:
+            wrong.append((name, done.status, done.err[-200:]))
+        statuses[name] = number % 100
     for number in range(count):
         threads.append(threading.Thread(target=one, args=(number,)))
         threads[-1].start()
     for thread in threads:
         thread.join()
-    it.nothing_left(60)
+    it.nothing_left(120)
+    settled(it, watch)
+    wrong += [(name, watch.exits(name)) for name, status in statuses.items() if watch.exits(name) != [status]]
     check(not wrong, f'{len(wrong)} of {count}: {wrong[:2]}')
 
 

@@ -91,6 +91,7 @@ def _(it):
 
 def faults_of(it, watch, name, victim):
     found = leftovers(it)
+    settled(it, watch)
     topics = [topic for topic, _ in watch.told(name)]
     ends = len(watch.exits(name))
     # containerd itself tells the end once more when a shim is lost that had told it.
@@ -101,7 +102,18 @@ def faults_of(it, watch, name, victim):
     return found
 
 
-def leftovers(it, seconds=45):
+def settled(it, watch):
+    """Every event that was told so far has come: one of our own, which is told now, has."""
+    marks = []
+
+    def came():
+        marks.append(f'mark-{time.monotonic_ns()}')
+        it.side.ctr('namespaces', 'label', 'test', f'at={marks[-1]}')
+        return any(mark in line for line in watch.lines[-1000:] for mark in marks)
+    within(60, came, 'events come')
+
+
+def leftovers(it, seconds=60):
     """A shim that containerd has never given a task stays for half a minute."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -125,12 +137,15 @@ def _(it):
         found = []
         row = ctr.task(name)
         if row and row[1] == 'RUNNING' and not os.path.exists(f'/proc/{row[0]}'):
-            time.sleep(3)
-            row = ctr.task(name)
+            end = time.monotonic() + 30
+            while row and row[1] == 'RUNNING' and time.monotonic() < end:
+                time.sleep(0.1)
+                row = ctr.task(name)
             if row and row[1] == 'RUNNING':
                 found.append('its end is never told')
         remove(it, name)
         found += leftovers(it)
+        settled(it, watch)
         if len(watch.exits(name)) > 1:
             found.append(f'its end is told {len(watch.exits(name))} times')
         faults += [f'{moment * 1000:.0f} ms: {fault}' for fault in found]
@@ -199,7 +214,7 @@ def remove_forgotten(daemon):
                 call(*ctr, *words)
 
 
-def docker_leftovers(it, engine, seconds=45):
+def docker_leftovers(it, engine, seconds=60):
     def left():
         found = [fault for fault in left_processes(it)]
         found += [f'cgroup {path}/{name}' for top in cgroups(engine.group) for path, names, _ in os.walk(top) for name in names]
@@ -216,5 +231,5 @@ def docker_leftovers(it, engine, seconds=45):
         time.sleep(0.1)
     for number, _ in shim_processes():
         stop(number)
-    within(5, lambda: not shim_processes(), 'killed')
+    within(60, lambda: not shim_processes(), 'killed')
     return found
