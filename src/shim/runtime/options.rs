@@ -9,20 +9,21 @@ use prost::Message;
 
 use crate::error::{Context, Kind, Result};
 use crate::fail;
-use crate::shim::wire::options::RuntimeOptions;
+use crate::shim::wire::options::{OlderOptions, RuntimeOptions};
 use crate::shim::wire::types::Any;
 
 pub(crate) use crate::shim::wire::options::Options;
 
 const RUNC: &str = "containerd.runc.v1.Options";
 const GENERIC: &str = "runtimeoptions.v1.Options";
+const OLDER: &str = "containerd.linux.runc.CreateOptions";
 
 /// Where `delete` finds the options, as it does those of containerd's own shim.
 const FILE: &str = "options.json";
 
 /// Whether [`read`] takes a message of this type.
 pub(crate) fn is_known(any: &Any) -> bool {
-    matches!(any.type_name(), RUNC | GENERIC)
+    matches!(any.type_name(), RUNC | GENERIC | OLDER)
 }
 
 /// Decodes the options of a request. None at all are the defaults.
@@ -37,11 +38,25 @@ pub(crate) fn read(any: Option<&Any>) -> Result<Options> {
     match any.type_name() {
         RUNC => Options::decode(any.value.as_slice()).map_err(wrong),
         GENERIC => from_generic(&RuntimeOptions::decode(any.value.as_slice()).map_err(wrong)?),
+        OLDER => OlderOptions::decode(any.value.as_slice()).map_err(wrong).map(from_older),
         _ => Err(fail!(
             Kind::Usage,
-            "unknown type of options {:?}: {RUNC} and {GENERIC} are known",
+            "unknown type of options {:?}: {RUNC}, {GENERIC} and {OLDER} are known",
             any.type_url
         )),
+    }
+}
+
+fn from_older(older: OlderOptions) -> Options {
+    Options {
+        no_pivot_root: older.no_pivot_root,
+        no_new_keyring: older.no_new_keyring,
+        shim_cgroup: older.shim_cgroup,
+        io_uid: older.io_uid,
+        io_gid: older.io_gid,
+        criu_image_path: older.criu_image_path,
+        criu_work_path: older.criu_work_path,
+        ..Options::default()
     }
 }
 
@@ -111,5 +126,32 @@ pub(crate) fn load(bundle: &Path) -> Result<Option<Options>> {
             .map_err(|error| fail!(Kind::Spec, "{}: {error}", path.display())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_older_options_are_those_of_todays() {
+        let older = OlderOptions {
+            no_new_keyring: true,
+            io_uid: 1000,
+            io_gid: 1001,
+            shim_cgroup: "/shims".into(),
+            ..OlderOptions::default()
+        };
+        let any = Any { type_url: OLDER.into(), value: older.encode_to_vec() };
+        assert!(is_known(&any));
+        let options = read(Some(&any)).unwrap();
+        let expected = Options {
+            no_new_keyring: true,
+            io_uid: 1000,
+            io_gid: 1001,
+            shim_cgroup: "/shims".into(),
+            ..Options::default()
+        };
+        assert_eq!(options, expected);
     }
 }

@@ -44,6 +44,26 @@ pub(crate) struct Options {
     pub(crate) task_api_version: u32,
 }
 
+/// containerd.linux.runc.CreateOptions, which clients of containerd send for a runtime whose name does not begin with
+/// `io.containerd.runc`: `ctr run --uidmap`. What it says of a checkpoint to start from, a request says as well.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct OlderOptions {
+    #[prost(bool, tag = "1")]
+    pub(crate) no_pivot_root: bool,
+    #[prost(bool, tag = "8")]
+    pub(crate) no_new_keyring: bool,
+    #[prost(string, tag = "9")]
+    pub(crate) shim_cgroup: String,
+    #[prost(uint32, tag = "10")]
+    pub(crate) io_uid: u32,
+    #[prost(uint32, tag = "11")]
+    pub(crate) io_gid: u32,
+    #[prost(string, tag = "12")]
+    pub(crate) criu_work_path: String,
+    #[prost(string, tag = "13")]
+    pub(crate) criu_image_path: String,
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct CheckpointOptions {
     #[prost(bool, tag = "1")]
