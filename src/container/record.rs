@@ -44,6 +44,9 @@ pub(crate) struct Record {
     /// Whether the container has startContainer hooks: `start` waits for their result.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub start_hooks: bool,
+    /// Whether the container's processes stay in the session keyring of whoever calls the runtime.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_new_keyring: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub poststart: Vec<Hook>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

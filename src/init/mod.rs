@@ -36,6 +36,7 @@ use std::convert::Infallible;
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
+use nix::sys::stat::{Mode, umask};
 
 use crate::errno_words::words;
 use crate::handshake::{Acknowledgement, HOOKS_DONE, InStep, Message, Report, Step, SyncSocket};
@@ -166,14 +167,16 @@ fn enter_namespaces(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result
 fn set_up_container(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
     begin(Phase::PrepareRoot);
     // First, so that each file gets exactly the mode that it is made with.
-    nix::sys::stat::umask(nix::sys::stat::Mode::empty());
+    let callers_umask = umask(Mode::empty());
     let root = rootfs::enter_mounts(&plan.rootfs, &args.fds)?;
     let late = match plan.rootfs.switch {
         RootSwitch::Chroot => {
-            set_up_in_shared_mounts(plan, args, socket, &root)?;
+            set_up_in_shared_mounts(plan, args, socket, &root, callers_umask)?;
             LateReadOnly::default()
         }
-        RootSwitch::PivotRoot | RootSwitch::MoveMount => set_up_in_own_mounts(plan, args, socket, &root)?,
+        RootSwitch::PivotRoot | RootSwitch::MoveMount => {
+            set_up_in_own_mounts(plan, args, socket, &root, callers_umask)?
+        }
     };
     begin(Phase::LateReadOnly);
     // After everything that makes files or mount points below these mounts.
@@ -197,6 +200,7 @@ fn set_up_in_own_mounts(
     args: &InitArgs,
     socket: &SyncSocket,
     root: &Root,
+    callers_umask: Mode,
 ) -> Result<LateReadOnly, Report> {
     // Before the container's /dev is mounted, in which the name null may be any file (CVE-2025-31133).
     let null = masked_paths::host_null(!plan.masked_paths.is_empty())?;
@@ -207,7 +211,7 @@ fn set_up_in_own_mounts(
     devices::make_devices(&plan.devices, &place, plan.namespaces.has(Namespace::USER))?;
     begin(Phase::CreateHooks);
     // Before the root is changed: hooks see the paths of the host, and all mounts.
-    run_creation_hooks(plan, args, socket)?;
+    run_creation_hooks(plan, args, socket, callers_umask)?;
     // After the hooks, which may make devices; before the root is changed, because the host's null device may
     // be needed.
     null::reopen(root)?;
@@ -239,8 +243,9 @@ fn set_up_in_shared_mounts(
     args: &InitArgs,
     socket: &SyncSocket,
     root: &Root,
+    callers_umask: Mode,
 ) -> Result<(), Report> {
-    run_creation_hooks(plan, args, socket)?;
+    run_creation_hooks(plan, args, socket, callers_umask)?;
     // Before the change of root: the terminal comes from the shared namespace.
     let outside = Root::open("/".as_ref()).in_step(Step::Console, "open /")?;
     terminal(&plan.process, &args.fds, &outside, false)?;
@@ -264,14 +269,26 @@ fn make_working_directory(plan: &ProcessPlan, root: &Root) -> Result<(), Report>
 }
 
 /// Lets the runtime run its hooks, then runs those of the container.
-fn run_creation_hooks(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result<(), Report> {
+fn run_creation_hooks(
+    plan: &Plan,
+    args: &InitArgs,
+    socket: &SyncSocket,
+    callers_umask: Mode,
+) -> Result<(), Report> {
     if args.waits.hooks_done {
         ask_for(Acknowledgement::HooksDone, &Message::RunHooks, socket)?;
     }
+    if plan.hooks.create_container.is_empty() {
+        return Ok(());
+    }
+    // Files that a hook makes are not writable to everybody only because ours get exact modes.
+    umask(callers_umask);
     // In the rootfs, as with runc: paths are still those of the host.
     let options = HookOptions { dir: Some(&*plan.rootfs.path), ..HookOptions::default() };
     run_container_hooks("createContainer", &plan.hooks.create_container, "creating", args, options)
-        .map_err(|text| Report::from_text(Step::CreateContainerHook, &text))
+        .map_err(|text| Report::from_text(Step::CreateContainerHook, &text))?;
+    umask(Mode::empty());
+    Ok(())
 }
 
 /// Runs hooks in the container: they get the pid that this process has inside.
@@ -303,7 +320,7 @@ fn set_names(plan: &Plan) -> Result<(), Report> {
 }
 
 fn set_umask(plan: &ProcessPlan) {
-    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(plan.umask));
+    umask(Mode::from_bits_truncate(plan.umask));
 }
 
 /// Confines the process, sends `Ready`, and waits for its start. For `run` and `exec`, `Ready` is sent before

@@ -241,15 +241,20 @@ fn follow_helper(
 
 impl Child {
     /// Tells the process that its resctrl groups and network devices are in place, if it waits for them.
-    pub(crate) fn resources_assigned(&self) {
+    pub(crate) fn resources_assigned(&self) -> Result<()> {
         if self.waits.resources_assigned {
-            self.acknowledge(Acknowledgement::ResourcesAssigned);
+            self.acknowledge(Acknowledgement::ResourcesAssigned)?;
         }
+        Ok(())
     }
 
-    /// Ignores a failure: if the process has failed meanwhile, its next message says so.
-    fn acknowledge(&self, acknowledgement: Acknowledgement) {
-        let _ = self.socket.acknowledge(acknowledgement);
+    /// A process that has ended meanwhile is no failure: its last message says why. Any other is, or both sides would
+    /// wait for each other.
+    fn acknowledge(&self, acknowledgement: Acknowledgement) -> Result<()> {
+        match self.socket.acknowledge(acknowledgement) {
+            Err(error) if matches!(error.errno(), Some(Errno::EPIPE | Errno::ECONNRESET)) => Ok(()),
+            other => other,
+        }
     }
 
     /// Waits until everything is set up. `hooks` runs when the child has come to its runtime hooks. The
@@ -271,16 +276,16 @@ impl Child {
                     begin(Phase::RunHooks);
                     hooks()?;
                     begin(Phase::ServeInit);
-                    self.acknowledge(Acknowledgement::HooksDone);
+                    self.acknowledge(Acknowledgement::HooksDone)?;
                 }
                 Message::MapMount(index, mount) => {
                     map_ids(index, &mount)?;
-                    self.acknowledge(Acknowledgement::MountMapped);
+                    self.acknowledge(Acknowledgement::MountMapped)?;
                 }
                 // There is an agent: `plan::seccomp` refuses a filter that notifies without a listenerPath.
                 Message::Listener(number) => {
                     agent.map_or(Ok(()), |agent| agent.send_listener(self, number))?;
-                    self.acknowledge(Acknowledgement::ListenerTaken);
+                    self.acknowledge(Acknowledgement::ListenerTaken)?;
                 }
                 Message::Failed(report) => return Err(SpawnError::Reported(report)),
                 // Only a helper sends these, and it has ended.
@@ -317,7 +322,7 @@ impl Child {
         filter: Option<&Filter>,
     ) -> std::result::Result<(), SpawnError> {
         begin(Phase::Start);
-        self.acknowledge(Acknowledgement::Start);
+        self.acknowledge(Acknowledgement::Start)?;
         match self.socket.recv()? {
             // execve failed and the caller has read why. The exit status of the process says the rest.
             Message::Failed(report) if attended && report.step == Step::Execute => Ok(()),

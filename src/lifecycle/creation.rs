@@ -230,6 +230,7 @@ pub(super) fn initial_record(bundle: &Bundle, plan: &Plan) -> Result<Record> {
         own_pid_namespace: plan.namespaces.makes(Namespace::PID),
         annotations: annotations.map(|(key, value)| (key.clone(), value.clone())).collect(),
         start_hooks: !plan.hooks.start_container.is_empty(),
+        no_new_keyring: plan.process.keyring.is_none(),
         poststart: plan.hooks.poststart.clone(),
         poststop: plan.hooks.poststop.clone(),
     })

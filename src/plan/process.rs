@@ -12,6 +12,7 @@ use super::namespaces::{Namespace, NamespacePlan};
 use super::scheduling::{Scheduling, plan_scheduling};
 use super::seccomp::{self, Filter};
 use super::{Request, annotations, rootfs};
+use crate::container_id::ContainerId;
 use crate::error::{Error, Faults, Kind, Result, matched};
 use crate::host::Facts;
 use crate::kernel::process as kernel;
@@ -45,7 +46,7 @@ pub struct ProcessPlan {
     pub personality: Option<u64>,
     pub scheduling: Scheduling,
     pub seccomp: Option<Filter>,
-    /// The name of the session keyring to make; `None` with `--no-new-keyring`.
+    /// The name of the session keyring to make or join; `None` with `--no-new-keyring`.
     pub keyring: Option<CString>,
     /// LISTEN_PID is set to the process's own id.
     pub listen_pid: bool,
@@ -93,21 +94,25 @@ pub(crate) struct ProcessRequest {
 impl ProcessRequest {
     /// For the container's own process.
     pub(super) fn init(request: &Request<'_>) -> Self {
-        // The id has been checked: it contains no NUL.
-        let keyring = || CString::new(format!("_ses.{}", request.id)).unwrap_or_default();
         Self {
             preserve_fds: request.preserve_fds,
             environment: request.activation.environment(),
             listen_fds: request.activation.listen_fds,
-            keyring: (!request.no_new_keyring).then(keyring),
+            keyring: (!request.no_new_keyring).then(|| keyring(request.id)),
             is_exec: false,
         }
     }
 
-    /// For a process that `exec` adds.
-    pub(crate) fn exec(preserve_fds: u32) -> Self {
-        Self { preserve_fds, is_exec: true, ..Self::default() }
+    /// For a process that `exec` adds. `container`: whose session keyring it joins. Without, it stays in that of whoever
+    /// calls us, and can read the keys in it.
+    pub(crate) fn exec(preserve_fds: u32, container: Option<&ContainerId>) -> Self {
+        Self { preserve_fds, keyring: container.map(keyring), is_exec: true, ..Self::default() }
     }
+}
+
+fn keyring(id: &ContainerId) -> CString {
+    // The id has been checked: it contains no NUL.
+    CString::new(format!("_ses.{id}")).unwrap_or_default()
 }
 
 /// Plans a process in a container: its own, or one that `exec` adds.

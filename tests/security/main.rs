@@ -10,4 +10,5 @@ mod leaked_descriptors;
 mod own_binary;
 mod racer;
 mod races;
+mod sweeps;
 mod targets;

@@ -123,7 +123,7 @@ pub(super) fn serve_until_ready(
         rdt::join(rdt, pid)?;
     }
     let moved = devices.receive(&plan.net_devices, pid)?;
-    child.resources_assigned();
+    child.resources_assigned()?;
     let agent = plan.process.seccomp.as_ref().and_then(|filter| filter.notify.as_ref());
     let state_now = state.to_json("creating", pid);
     let agent = agent.map(|notify| Agent { notify, version: spec::VERSION, state: state_now });

@@ -106,7 +106,9 @@ fn make_plan(container: &LoadedContainer, options: &Exec) -> Result<ProcessPlan>
     let labels = load::is_labelled(&process);
     let facts = read_facts(Needed { cgroup: NeededCgroup::Nothing, seccomp, resctrl: false, labels })?;
     let context = ProcessContext { spec: &config, facts: &facts, namespaces: &namespaces };
-    let request = ProcessRequest::exec(options.preserve_fds);
+    let record = &container.record;
+    let keyring_of = (!record.no_new_keyring).then_some(&record.id);
+    let request = ProcessRequest::exec(options.preserve_fds, keyring_of);
     let plan = plan_process(&process, &context, &request, &mut warnings)?;
     for warning in warnings {
         // `create` has given this warning already, and engines show exec's stderr to their user.

@@ -83,7 +83,7 @@ pub(super) fn plan(target: &Target, toolbox: &OpenToolbox, options: &Debug) -> R
     };
     let context = ProcessContext { spec: &config, facts: &read_facts(needed)?, namespaces: &namespaces };
     let mut warnings = Vec::new();
-    let mut plan = plan_process(&process, &context, &ProcessRequest::exec(0), &mut warnings)?;
+    let mut plan = plan_process(&process, &context, &ProcessRequest::exec(0, None), &mut warnings)?;
     // Not the caller's keys.
     plan.keyring = Some(c"_ses.debug".into());
     warnings.iter().for_each(|warning| log::debug(format_args!("{warning}")));
