@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use prost::Message;
 
 use super::connection::{Connection, Received};
+use super::publish_command::PublishCommand;
 use super::wire::events::{Envelope, ForwardRequest};
 use super::wire::frame;
 use super::wire::rpc::{Request, Response};
@@ -23,6 +24,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 pub(crate) struct Publisher {
     /// containerd's ttrpc socket; empty if it was not told.
     address: String,
+    /// What is used without it.
+    command: Option<PublishCommand>,
     queue: VecDeque<Envelope>,
     connection: Option<Connection>,
     stream: u32,
@@ -43,8 +46,9 @@ pub(crate) enum Change {
 }
 
 impl Publisher {
-    pub(crate) fn new(address: String) -> Self {
+    pub(crate) fn new(address: String, command: Option<PublishCommand>) -> Self {
         Self {
+            command: command.filter(|_| address.is_empty()),
             address,
             queue: VecDeque::new(),
             connection: None,
@@ -63,7 +67,12 @@ impl Publisher {
 
     /// Whether every event has been taken.
     pub(crate) fn is_idle(&self) -> bool {
-        self.queue.is_empty() || self.address.is_empty()
+        self.queue.is_empty() || (self.address.is_empty() && self.command.is_none())
+    }
+
+    /// Whether containerd has an event, and has not answered yet.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.sent.is_some()
     }
 
     /// Adds an event. Returns how many were lost in all where the queue was full.
@@ -89,6 +98,10 @@ impl Publisher {
 
     /// Reads answers, connects, sends the next event.
     pub(crate) fn turn(&mut self, now: Instant) -> Change {
+        if self.command.is_some() {
+            self.command_turn(now);
+            return Change::Nothing;
+        }
         self.receive();
         if self.sent.is_some_and(|until| until <= now) {
             self.hang_up(now);
@@ -109,6 +122,41 @@ impl Publisher {
         }
         self.send(now);
         change
+    }
+
+    /// The same by containerd's program.
+    fn command_turn(&mut self, now: Instant) {
+        let Some(command) = &mut self.command else { return };
+        if self.sent.is_some_and(|until| until <= now) {
+            command.kill();
+            self.sent = Some(now + PATIENCE);
+        }
+        if self.sent.is_some() || self.retry.is_some_and(|at| at > now) {
+            return;
+        }
+        let Some(event) = self.queue.front() else { return };
+        match command.start(event) {
+            Ok(()) => (self.sent, self.retry) = (Some(now + PATIENCE), None),
+            Err(error) => {
+                crate::log::plain(format_args!("{error}"));
+                self.hang_up(now);
+            }
+        }
+    }
+
+    /// A process has ended. Returns whether it was one that published; then the next turn is due.
+    pub(crate) fn process_ended(&mut self, pid: i32, status: i32) -> bool {
+        if !self.command.as_mut().is_some_and(|command| command.ended(pid)) {
+            return false;
+        }
+        self.sent = None;
+        if status == 0 {
+            self.failures = 0;
+            self.queue.pop_front();
+        } else {
+            self.hang_up(Instant::now());
+        }
+        true
     }
 
     fn path(&self) -> &str {

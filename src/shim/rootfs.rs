@@ -1,7 +1,7 @@
 //! The root filesystem that containerd asks the shim to mount on the bundle's `rootfs`, and its end.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -11,6 +11,8 @@ use nix::sys::stat::Mode;
 
 use crate::error::{Context, Kind, Result};
 use crate::fail;
+use crate::inroot::Root;
+use crate::shim::id_mapped::{self, IdMaps};
 use crate::shim::wire::types::Mount;
 use crate::sys::mount as new;
 
@@ -46,9 +48,9 @@ const FLAGS: &[(&str, bool, MsFlags)] = &[
 /// Mounts every layer that the request names, in its order. What was mounted before a failure is taken away again.
 pub(crate) fn mount_all(mounts: &[Mount], rootfs: &Path) -> Result<()> {
     for one in mounts {
-        let target = rootfs.join(one.target.trim_start_matches('/'));
-        let done = mount_one(one, &target)
-            .with_context(|| format!("mounting {:?} ({}) to {}", one.source, one.kind, target.display()));
+        let place = Place { rootfs, target: &one.target };
+        let done = mount_one(one, place)
+            .with_context(|| format!("mounting {:?} ({}) to {place}", one.source, one.kind));
         if done.is_err() {
             let _ = unmount(rootfs);
             return done;
@@ -57,8 +59,54 @@ pub(crate) fn mount_all(mounts: &[Mount], rootfs: &Path) -> Result<()> {
     Ok(())
 }
 
-fn mount_one(wanted: &Mount, target: &Path) -> Result<()> {
-    let (flags, data) = split(&wanted.options);
+/// Where a mount goes: the root filesystem itself, or a place in what is mounted there already. That is an image's: its links
+/// lead nowhere but into it.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    rootfs: &'a Path,
+    target: &'a str,
+}
+
+impl std::fmt::Display for Place<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}", self.rootfs.join(self.target.trim_start_matches('/')).display())
+    }
+}
+
+impl Place<'_> {
+    /// Opens what is there now: after a mount, that.
+    fn open(&self) -> Result<OwnedFd> {
+        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        if self.target.trim_matches('/').is_empty() {
+            return Ok(open(self.rootfs, flags | OFlag::O_NOFOLLOW, Mode::empty())?);
+        }
+        let root = Root::open(self.rootfs)?;
+        Ok(root.resolve(&c_string(self.target)?, flags)?)
+    }
+}
+
+/// The name of an open place, for mount(2).
+fn name(place: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", place.as_raw_fd())
+}
+
+fn mount_one(wanted: &Mount, place: Place<'_>) -> Result<()> {
+    let (flags, mut data) = split(&wanted.options);
+    let maps = IdMaps::take(&mut data)?;
+    // Of an overlay the layers are mapped: they are there until it is mounted.
+    let mut _layers = None;
+    if let Some(maps) = maps.as_ref().filter(|_| wanted.kind == "overlay") {
+        let bundle = place.rootfs.parent().unwrap_or(place.rootfs);
+        _layers = Some(id_mapped::map_layers(maps, &mut data, bundle)?);
+    }
+    mount_unmapped(wanted, place, flags, &data)?;
+    match maps.filter(|_| wanted.kind != "overlay") {
+        Some(maps) => id_mapped::map_place(&maps, &place.open()?),
+        None => Ok(()),
+    }
+}
+
+fn mount_unmapped(wanted: &Mount, place: Place<'_>, flags: MsFlags, data: &[String]) -> Result<()> {
     if data.iter().any(|option| option == "loop") {
         return Err(fail!(Kind::Unsupported, "loop devices are not made by this shim")
             .with_hint("use a snapshotter that gives directories: overlayfs or native"));
@@ -66,16 +114,19 @@ fn mount_one(wanted: &Mount, target: &Path) -> Result<()> {
     let joined = data.join(",");
     // mount(2) takes one page of options, and an overlay of many layers has more: then each goes by itself.
     if joined.len() >= 4000 && wanted.kind == "overlay" {
-        return mount_by_parts(wanted, target, flags, &data);
+        return mount_by_parts(wanted, place, flags, data);
     }
     let kind = Some(wanted.kind.as_str()).filter(|kind| !kind.is_empty());
     let data = Some(joined.as_str()).filter(|data| !data.is_empty());
     let propagation = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(Some(wanted.source.as_str()), target, kind, flags.difference(propagation), data)?;
+    let under = place.open()?;
+    mount(Some(wanted.source.as_str()), name(&under).as_str(), kind, flags.difference(propagation), data)?;
     // A bind mount takes its other flags by a second call only.
     let bound = MsFlags::MS_BIND | MsFlags::MS_REC | MsFlags::MS_REMOUNT;
     if flags.contains(MsFlags::MS_BIND) && !flags.difference(bound).is_empty() {
-        mount(None::<&str>, target, None::<&str>, flags | MsFlags::MS_REMOUNT, None::<&str>)?;
+        let mounted = place.open()?;
+        let flags = flags | MsFlags::MS_REMOUNT;
+        mount(None::<&str>, name(&mounted).as_str(), None::<&str>, flags, None::<&str>)?;
     }
     Ok(())
 }
@@ -95,7 +146,7 @@ fn split(options: &[String]) -> (MsFlags, Vec<String>) {
 }
 
 /// fsopen(2) and its relatives: every option by a call of its own, KERNEL(5.2), layers of overlay one by one KERNEL(6.5).
-fn mount_by_parts(wanted: &Mount, target: &Path, flags: MsFlags, data: &[String]) -> Result<()> {
+fn mount_by_parts(wanted: &Mount, place: Place<'_>, flags: MsFlags, data: &[String]) -> Result<()> {
     let context = new::fsopen(&c_string(&wanted.kind)?)?;
     new::fsconfig_set(context.as_fd(), c"source", Some(&c_string(&wanted.source)?))?;
     if flags.contains(MsFlags::MS_RDONLY) {
@@ -112,8 +163,7 @@ fn mount_by_parts(wanted: &Mount, target: &Path, flags: MsFlags, data: &[String]
     }
     new::fsconfig_create(context.as_fd())?;
     let mounted = new::fsmount(context.as_fd(), attributes(flags))?;
-    let place: OwnedFd = open(target, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
-    Ok(new::move_mount(mounted.as_fd(), place.as_fd())?)
+    Ok(new::move_mount(mounted.as_fd(), place.open()?.as_fd())?)
 }
 
 /// A value of fsconfig(2) has at most 255 bytes, so the layers go one by one, from the top down.
@@ -155,6 +205,12 @@ pub(crate) fn unmount(rootfs: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Unmounts all that a bundle has, whoever was killed while it was made.
+pub(crate) fn unmount_bundle(bundle: &Path) -> Result<()> {
+    unmount(&place(bundle))?;
+    id_mapped::clear(bundle)
 }
 
 /// The place of a bundle's root filesystem.

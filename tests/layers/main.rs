@@ -46,7 +46,7 @@ const ONLY: &[(&str, &[&str])] = &[
     // The child decides nothing: it walks a plan, and reports numbers instead of sentences.
     ("init", &["handshake", "plan", "inroot", "timeline", "sys", "kernel", "container_id", "errno_words"]),
     // A program of its own, which starts the runtime as a process.
-    ("shim", &["cgroup", "host", "sys", "kernel", "log", "error", "errno_words"]),
+    ("shim", &["cgroup", "host", "inroot", "sys", "kernel", "log", "error", "errno_words"]),
     // The other program: nothing of containers.
     ("image", &["spec", "inroot", "sys", "kernel", "log", "container_id", "error"]),
     // Bare errno: context is added one layer up.

@@ -57,6 +57,8 @@ pub(crate) struct Create {
     pub id: String,
     #[prost(string, tag = "2")]
     pub bundle: String,
+    #[prost(message, repeated, tag = "3")]
+    pub rootfs: Vec<Mount>,
     #[prost(bool, tag = "4")]
     pub terminal: bool,
     #[prost(string, tag = "5")]
@@ -67,6 +69,18 @@ pub(crate) struct Create {
     pub stderr: String,
     #[prost(message, optional, tag = "10")]
     pub options: Option<Any>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Mount {
+    #[prost(string, tag = "1")]
+    pub kind: String,
+    #[prost(string, tag = "2")]
+    pub source: String,
+    #[prost(string, tag = "3")]
+    pub target: String,
+    #[prost(string, repeated, tag = "4")]
+    pub options: Vec<String>,
 }
 
 /// Most requests: the id, and perhaps an exec id and a number behind it.

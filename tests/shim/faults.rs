@@ -87,3 +87,26 @@ fn events_are_kept_while_containerd_is_away_and_come_in_order() {
     wait_until("the events have come", || shim.events.seen().len() == 4);
     assert_eq!(shim.events.seen(), ["create", "start", "exit", "delete"]);
 }
+
+#[test]
+fn delete_removes_the_socket_of_a_shim_that_was_killed_and_is_just_going() {
+    let Some(mut shim) = Shim::new(&["true"]) else { return };
+    shim.client.call("Shutdown", &shim.named()).unwrap();
+    wait_gone(shim.pid);
+    // Its socket is still listened at when `delete` looks, and closed without an answer.
+    let path = shim.bundle.dir.join("s/going");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    std::fs::write(shim.bundle.dir.join("address"), format!("unix://{}", path.display())).unwrap();
+    let bundle = shim.bundle.dir.to_string_lossy().into_owned();
+    let mut delete = super::shim()
+        .args(["-namespace", super::NAMESPACE, "-id", &shim.bundle.id, "-bundle", &bundle, "delete"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // The first looks whether somebody listens; the second asks.
+    let (first, _) = listener.accept().unwrap();
+    let (second, _) = listener.accept().unwrap();
+    drop((listener, first, second));
+    assert!(delete.wait().unwrap().success());
+    assert!(!path.exists(), "the socket is gone");
+}

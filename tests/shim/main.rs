@@ -4,6 +4,8 @@
 mod client;
 mod faults;
 mod life;
+mod mounts;
+mod publish;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
@@ -45,6 +47,11 @@ impl Shim {
             events.listen();
         }
         let address = start(&bundle, &bundle.id, &events.path);
+        Self::at(bundle, address, events)
+    }
+
+    /// The one that was started there.
+    pub(crate) fn at(bundle: Bundle, address: String, events: Events) -> Self {
         let mut client = Client::connect(&address);
         let connected = client.call("Connect", &Named { id: bundle.id.clone(), ..Named::default() }).unwrap();
         let pid = Number::decode(connected.as_slice()).unwrap().number;
@@ -105,6 +112,11 @@ pub(crate) fn shim() -> Command {
 
 /// Calls `start` as containerd 2.3 does, and returns the address.
 pub(crate) fn start(bundle: &Bundle, id: &str, events: &Path) -> String {
+    start_with(bundle, id, events, &[])
+}
+
+/// The same, with more options.
+pub(crate) fn start_with(bundle: &Bundle, id: &str, events: &Path, more: &[&str]) -> String {
     let sockets = bundle.dir.join("s").to_string_lossy().into_owned();
     let bootstrap = Bootstrap {
         id: id.to_owned(),
@@ -113,7 +125,9 @@ pub(crate) fn start(bundle: &Bundle, id: &str, events: &Path) -> String {
         socket_dir: Some(sockets),
     };
     let mut child = shim()
-        .args(["-namespace", NAMESPACE, "-id", id, "-address", "/none", "start"])
+        .args(["-namespace", NAMESPACE, "-id", id, "-address", "/none"])
+        .args(more)
+        .arg("start")
         .current_dir(&bundle.dir)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -46,22 +46,20 @@ pub(super) enum Claim {
 
 /// Takes the socket, unless a living shim has it. A socket that nobody listens at is replaced.
 ///
-/// Only one process at a time looks and replaces, and a socket gets its name when it listens already: otherwise two
-/// containers of a pod that start at once could each get a shim.
+/// Only one process at a time looks and replaces: otherwise two containers of a pod that start at once could each get a
+/// shim.
 pub(super) fn claim(path: &Path) -> Result<Claim> {
     let dir = path.parent().unwrap_or_else(|| Path::new("/"));
     fs::create_dir_all(dir).with_context(|| format!("{}: making the directory", dir.display()))?;
     let _ = fs::set_permissions(dir, Permissions::from_mode(0o700));
     let _lock = lock(dir)?;
-    if UnixStream::connect(path).is_ok() {
+    if is_served(path)? {
         return Ok(Claim::Taken);
     }
-    let new = dir.join(format!(".{}", std::process::id()));
-    remove(&new);
+    remove(path);
     let listener =
-        UnixListener::bind(&new).with_context(|| format!("{}: making the socket", new.display()))?;
-    fs::set_permissions(&new, Permissions::from_mode(0o600)).context("setting the socket's mode")?;
-    fs::rename(&new, path).with_context(|| format!("{}: naming the socket", path.display()))?;
+        UnixListener::bind(path).with_context(|| format!("{}: making the socket", path.display()))?;
+    fs::set_permissions(path, Permissions::from_mode(0o600)).context("setting the socket's mode")?;
     Ok(Claim::Ours(listener))
 }
 
@@ -72,20 +70,52 @@ fn lock(dir: &Path) -> Result<Flock<File>> {
         .with_context(|| format!("{}: locking the directory", dir.display()))
 }
 
-/// Removes a socket at which nobody listens any more. Returns whether nobody does.
-pub(super) fn remove_if_dead(path: &Path) -> bool {
-    let Some(Ok(_lock)) = path.parent().filter(|dir| dir.is_dir()).map(lock) else { return true };
+/// Whether somebody listens at a socket. Only one that is not there, or refuses, is dead: for every other reason why we
+/// cannot connect, a shim may live there.
+fn is_served(path: &Path) -> Result<bool> {
     match UnixStream::connect(path) {
-        Ok(_) => false,
-        Err(error) => {
-            if error.kind() == ErrorKind::ConnectionRefused {
-                remove(path);
-            }
-            true
-        }
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("{}: looking who listens", path.display())),
     }
+}
+
+/// Removes a socket at which nobody listens any more. Returns whether nobody does.
+pub(super) fn remove_if_dead(path: &Path) -> Result<bool> {
+    let dir = path.parent().unwrap_or_else(|| Path::new("/"));
+    if !dir.try_exists().with_context(|| format!("looking at {}", dir.display()))? {
+        return Ok(true);
+    }
+    let _lock = lock(dir)?;
+    let served = is_served(path)?;
+    if !served {
+        remove(path);
+    }
+    Ok(!served)
 }
 
 fn remove(path: &Path) {
     let _ = fs::remove_file(path);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_replaced_only_where_nobody_listens() {
+        let dir = nix::unistd::mkdtemp("/tmp/tare-shim-claim-XXXXXX").expect("a directory");
+        let path = dir.join("socket");
+        assert!(remove_if_dead(&path).expect("none"), "nothing there");
+        let Ok(Claim::Ours(listener)) = claim(&path) else { panic!("the first claim") };
+        assert!(matches!(claim(&path), Ok(Claim::Taken)));
+        assert!(!remove_if_dead(&path).expect("served"));
+        drop(listener);
+        assert!(remove_if_dead(&path).expect("dead") && !path.exists());
+        // What is no socket: nobody has said that it is dead.
+        std::os::unix::fs::symlink("socket", &path).expect("a link to itself");
+        assert!(claim(&path).is_err() && remove_if_dead(&path).is_err());
+        assert!(fs::symlink_metadata(&path).is_ok(), "it is left alone");
+        fs::remove_dir_all(dir).expect("removing the directory");
+    }
 }

@@ -1,7 +1,7 @@
 //! `delete`: cleans up after a container whose shim is gone, and after every other one, where there is nothing to do.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,6 +22,9 @@ use crate::shim::wire::types::Timestamp;
 /// The status of a container that was killed with its shim.
 const KILLED: u32 = 128 + 9;
 
+/// How long a shim may take for an answer. One that stands still is not waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Removes what is left of the container. It may come twice. Returns what is printed; `warn` gets what did not work.
 pub(crate) fn run(line: &CommandLine, warn: &mut dyn FnMut(String)) -> Result<Vec<u8>> {
     let bundle = bundle(line)?;
@@ -29,14 +32,11 @@ pub(crate) fn run(line: &CommandLine, warn: &mut dyn FnMut(String)) -> Result<Ve
     if let Err(error) = remove_container(line, &bundle, options) {
         warn(format!("removing the container: {error}"));
     }
-    if let Err(error) = rootfs::unmount(&bundle.join("rootfs")) {
+    if let Err(error) = rootfs::unmount_bundle(&bundle) {
         warn(format!("unmounting the root filesystem: {error}"));
     }
-    if let Ok(address) = fs::read_to_string(bundle.join("address")) {
-        let socket = Path::new(address.trim_start_matches("unix://"));
-        if !address::remove_if_dead(socket) {
-            ask_to_end(socket);
-        }
+    if let Err(error) = socket(line, &bundle).and_then(|socket| leave_socket(&socket)) {
+        warn(format!("removing the socket: {error}"));
     }
     let pid = fs::read_to_string(bundle.join("init.pid"))
         .ok()
@@ -46,8 +46,32 @@ pub(crate) fn run(line: &CommandLine, warn: &mut dyn FnMut(String)) -> Result<Ve
     Ok(answer.encode_to_vec())
 }
 
-/// A shim that lives, and has no container, was made for one that containerd never created. Others pass over it.
-fn ask_to_end(socket: &Path) {
+/// The shim's socket. The bundle may be gone: containerd removes it while the shim that was killed is still seen to go.
+fn socket(line: &CommandLine, bundle: &Path) -> Result<PathBuf> {
+    let file = bundle.join("address");
+    match fs::read_to_string(&file) {
+        Ok(address) => Ok(PathBuf::from(address.trim_start_matches("unix://"))),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Ok(address::socket_path(None, &line.address, &line.namespace, &line.id))
+        }
+        Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
+    }
+}
+
+/// Removes the socket of a shim that is gone. One that lives is asked to end; one that is just ending, as it was killed, may
+/// still seem to listen: it is looked at again when it has let us go.
+fn leave_socket(socket: &Path) -> Result<()> {
+    for _ in 0..5 {
+        if address::remove_if_dead(socket)? || ask_to_end(socket) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// A shim that lives, and has no container, was made for one that containerd never created. Others pass over it. Returns
+/// whether it lives: it has answered, or has not hung up.
+fn ask_to_end(socket: &Path) -> bool {
     let call = Request {
         service: "containerd.task.v2.Task".to_owned(),
         method: "Shutdown".to_owned(),
@@ -55,9 +79,15 @@ fn ask_to_end(socket: &Path) {
     };
     let mut bytes = Vec::new();
     frame::write(&mut bytes, 1, frame::REQUEST, &call.encode_to_vec());
-    if let Ok(mut shim) = UnixStream::connect(socket) {
-        let _ = shim.set_write_timeout(Some(Duration::from_secs(1)));
-        let _ = shim.write_all(&bytes);
+    let Ok(mut shim) = UnixStream::connect(socket) else { return false };
+    let _ = shim.set_write_timeout(Some(PATIENCE));
+    let _ = shim.set_read_timeout(Some(PATIENCE));
+    if shim.write_all(&bytes).is_err() {
+        return false;
+    }
+    match shim.read(&mut [0]) {
+        Ok(count) => count > 0,
+        Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
     }
 }
 

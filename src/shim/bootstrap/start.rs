@@ -150,8 +150,7 @@ fn join_cgroup(options: &Options, pid: i32) -> Result<()> {
         return Ok(());
     }
     let name = options.shim_cgroup.trim_start_matches('/');
-    let unified = Path::new("/sys/fs/cgroup").join(name).join("cgroup.procs");
-    let found: Vec<PathBuf> = if unified.exists() { vec![unified] } else { hierarchies(name) };
+    let found = cgroup_files(Path::new("/sys/fs/cgroup"), name)?;
     if found.is_empty() {
         return Err(fail!(Kind::NotFound, "the shim's cgroup {} does not exist", options.shim_cgroup));
     }
@@ -162,9 +161,27 @@ fn join_cgroup(options: &Options, pid: i32) -> Result<()> {
     Ok(())
 }
 
-fn hierarchies(name: &str) -> Vec<PathBuf> {
-    let mounted = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
-    mounted.map(|entry| entry.path().join(name).join("cgroup.procs")).filter(|file| file.exists()).collect()
+/// The file that takes processes, of cgroup v2, or of each hierarchy that has the group. What cannot be looked at is an error.
+fn cgroup_files(top: &Path, name: &str) -> Result<Vec<PathBuf>> {
+    let there = |file: &Path| {
+        file.try_exists().with_context(|| format!("{}: looking for the shim's cgroup", file.display()))
+    };
+    let unified = top.join(name).join("cgroup.procs");
+    if there(&unified)? {
+        return Ok(vec![unified]);
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(top).with_context(|| format!("listing {}", top.display()))? {
+        let entry = entry.with_context(|| format!("listing {}", top.display()))?;
+        // Files are of a mounted cgroup v2; links are a second name of a hierarchy.
+        let is_hierarchy =
+            entry.file_type().with_context(|| format!("looking at {}", entry.path().display()))?.is_dir();
+        let file = entry.path().join(name).join("cgroup.procs");
+        if is_hierarchy && there(&file)? {
+            found.push(file);
+        }
+    }
+    Ok(found)
 }
 
 /// Writes the address where containerd 1.6 and 1.7 look for it when they start anew.
@@ -172,4 +189,25 @@ fn remember(address: &str) -> Result<()> {
     let temporary = format!(".address-{}", std::process::id());
     fs::write(&temporary, address).context("writing the address into the bundle")?;
     fs::rename(&temporary, "address").context("writing the address into the bundle")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cgroup_that_cannot_be_looked_at_is_not_taken_for_a_missing_one() {
+        let top = nix::unistd::mkdtemp("/tmp/tare-shim-group-XXXXXX").expect("a directory");
+        fs::create_dir_all(top.join("memory/kube")).expect("a group");
+        fs::write(top.join("memory/kube/cgroup.procs"), "").expect("its file");
+        fs::create_dir(top.join("cpu")).expect("another hierarchy");
+        fs::write(top.join("cgroup.procs"), "").expect("a file at the top");
+        assert_eq!(cgroup_files(&top, "kube").expect("one"), [top.join("memory/kube/cgroup.procs")]);
+        assert_eq!(cgroup_files(&top, "none").expect("none"), Vec::<PathBuf>::new());
+        // Neither there nor missing: a loop of links, as EACCES would be for who is not root.
+        std::os::unix::fs::symlink("kube", top.join("cpu/kube")).expect("a link to itself");
+        let error = cgroup_files(&top, "kube").expect_err("a loop").to_string();
+        assert!(error.contains("cpu/kube/cgroup.procs"), "{error}");
+        fs::remove_dir_all(top).expect("removing the directory");
+    }
 }

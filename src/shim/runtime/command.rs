@@ -142,7 +142,7 @@ fn is_program(file: &Path) -> bool {
 }
 
 /// Ours, without the socket by which systemd is told that a service is ready: that is containerd's.
-fn environment() -> Vec<CString> {
+pub(crate) fn environment() -> Vec<CString> {
     let ours = std::env::vars_os().filter(|(name, _)| name != "NOTIFY_SOCKET");
     ours.filter_map(|(mut name, value)| {
         name.push("=");

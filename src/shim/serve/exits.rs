@@ -24,6 +24,8 @@ impl Shim {
         while let Ok(Some((pid, status))) = signal::wait(-1, false) {
             if let Some(job) = self.jobs.remove(&pid) {
                 self.job_ended(job, status);
+            } else if self.publisher.process_ended(pid, status) {
+                self.publish_turn();
             } else if !self.logger_ended(pid) {
                 self.process_ended(pid, Exit { status, at: Timestamp::now() });
             }

@@ -12,6 +12,7 @@ use crate::shim::command_line::CommandLine;
 use crate::shim::connection::{Connection, Received};
 use crate::shim::process::Reply;
 use crate::shim::process::container::Container;
+use crate::shim::publish_command::PublishCommand;
 use crate::shim::publisher::Publisher;
 use crate::shim::wire::rpc::{Code, Failure};
 use crate::sys::signal::{Signals, keep_exit_statuses};
@@ -19,8 +20,10 @@ use crate::sys::signal::{Signals, keep_exit_statuses};
 /// How long a shim stays that has no caller and no container, or only such as have ended and lost their bundles.
 /// containerd was killed between two steps then, or has given the shim up.
 const ALONE: Duration = Duration::from_secs(30);
-/// How long the last events may take after containerd has asked for the end.
+/// How long the last events may take after containerd has asked for the end, and it does not listen.
 const FAREWELL: Duration = Duration::from_secs(3);
+/// And where it listens: it has an event, and has not said yet that it took it. A machine can be that busy.
+const LAST_ANSWER: Duration = Duration::from_secs(30);
 
 /// Serves at descriptor 3 until containerd asks for the end.
 pub(crate) fn run(line: CommandLine) -> Result<()> {
@@ -33,7 +36,8 @@ pub(crate) fn run(line: CommandLine) -> Result<()> {
     poller.watch_input(&listener, Token::Listener).context("watching the socket")?;
     poller.watch_input(&signals, Token::Signals).context("watching signals")?;
     let address = std::env::var("TTRPC_ADDRESS").unwrap_or_default();
-    let mut shim = Shim::new(line.namespace, PathBuf::from(line.socket), poller, Publisher::new(address));
+    let publisher = Publisher::new(address, PublishCommand::new(line.publish_binary, line.address));
+    let mut shim = Shim::new(line.namespace, PathBuf::from(line.socket), poller, publisher);
     while !shim.is_over() {
         let timeout = shim.timeout();
         for token in shim.poller.wait(timeout).context("waiting for events")? {
@@ -71,7 +75,14 @@ impl Shim {
     fn is_over(&self) -> bool {
         let flushed =
             self.connections.values().all(|connection| connection.is_flushed() || connection.is_broken());
-        self.ending.is_some_and(|until| (self.publisher.is_idle() && flushed) || until <= Instant::now())
+        self.ending.is_some_and(|_| self.publisher.is_idle() && flushed)
+            || self.last_moment().is_some_and(|until| until <= Instant::now())
+    }
+
+    /// When the shim goes, whatever was not told.
+    fn last_moment(&self) -> Option<Instant> {
+        let more = if self.publisher.is_heard() { LAST_ANSWER } else { Duration::ZERO };
+        self.ending.map(|until| until + more)
     }
 
     /// Milliseconds until something is due.
@@ -82,7 +93,7 @@ impl Shim {
         let alone = self.alone_since.map(|since| since + ALONE);
         let due = [
             alone,
-            self.ending,
+            self.last_moment(),
             self.publisher.deadline(),
             self.jobs_deadline(),
             self.exits_deadline(),
