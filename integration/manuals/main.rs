@@ -1,4 +1,4 @@
-//! Writes the man pages and the completions of bash, zsh and fish for both programs.
+//! Writes the man pages and the completions of bash, zsh and fish for the programs.
 //!
 //!     integration/cargo run --example manuals -- DIRECTORY
 //!
@@ -31,6 +31,8 @@ fn main() -> Result<()> {
         completions::write(&program, &directory.join("completions"))?;
         written.extend(write_pages(&program, &pages, &date, &directory.join("man/man1"))?);
     }
+    // Only containerd writes its command line: nothing to complete.
+    written.extend(write_pages(&manual::shim(), &pages, &date, &directory.join("man/man1"))?);
     if let Some(name) = pages.names().find(|name| !written.iter().any(|page| page == name)) {
         return Err(Error::other(format!("pages.md: there is no command {name}")));
     }

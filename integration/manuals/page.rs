@@ -49,7 +49,7 @@ pub(crate) fn render(
     man.render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
     description(program, command, pages, &name).to_writer(&mut page)?;
-    if command.is_none() {
+    if command.is_none() && program.has_subcommands() {
         command_list(program).to_writer(&mut page)?;
     }
     man.render_options_section(&mut page)?;
@@ -61,7 +61,9 @@ fn usage(program: &Command, subject: &Command, name: &str) -> String {
     let is_program = subject.get_name() == program.get_name();
     let own = tare::cli::command_table::find(subject.get_name()).filter(|_| program.get_name() == "tare");
     match own.filter(|_| !is_program) {
-        _ if is_program => format!("{name} [options] command [command options] [arguments...]"),
+        _ if is_program && program.has_subcommands() => {
+            format!("{name} [options] command [command options] [arguments...]")
+        }
         // Two forms are two lines.
         Some(verb) => {
             verb.usage.split(", or ").map(|form| format!("{name} [options] {form}\n")).collect::<String>()

@@ -29,7 +29,7 @@ pub fn main(argv: Vec<OsString>) -> i32 {
 fn run(name: &str, argv: Vec<OsString>) -> Result<()> {
     let line = command_line::parse(argv.into_iter().skip(1))?;
     if line.version {
-        return print(format!("{name}:\n  Version:  {VERSION}\n").as_bytes());
+        return print(version(name).as_bytes());
     }
     if line.info {
         return print(&info::run(VERSION, std::io::stdin())?);
@@ -42,6 +42,12 @@ fn run(name: &str, argv: Vec<OsString>) -> Result<()> {
         "delete" => print(&delete::run(&line, &mut |message| log::plain(format_args!("{message}")))?),
         _ => serve::run(line),
     }
+}
+
+/// In the form of containerd's own shim: the name as it was called, what it is made of, an empty line.
+fn version(name: &str) -> String {
+    let commit = option_env!("TARE_COMMIT").unwrap_or_default();
+    format!("{name}:\n  Version:  {VERSION}\n  Revision: {commit}\n\n")
 }
 
 fn print(bytes: &[u8]) -> Result<()> {
