@@ -27,6 +27,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 import in_suite  # noqa: E402
 
+OWN_SHIM = 'containerd-shim-runc-v2'
 DEBIAN_PATH = '/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin'  # Debian's engines before any other
 
 
@@ -340,7 +341,7 @@ def table(engine_class, flows, options, work):
         engine.stop()
         if options.verbose or broken:
             engine.log(lines=60)
-    if engine.program and sides[0] == 'tare' and not broken:
+    if engine.program and sides[1] != 'none' and not broken:
         report(engine, options, counts, began)
     for fault in faults:  # once more, where the end of a log shows it
         print(f'failed: {tail(fault, 600)}')
@@ -366,8 +367,11 @@ def report(engine, options, counts, began):
     """A line for integration/engines/tried: what was tried with what, and what came of it."""
     with open('/etc/os-release') as file:
         suite = re.search(r'^VERSION_CODENAME=(\w+)', file.read(), re.M).group(1)
-    words = (suite, engine.name, version(engine.program), f'{engine.usual} {version(options.usual)}', *counts.values(),
-             int(time.monotonic() - began))
+    name, usual, path = engine.name, engine.usual, options.usual
+    if engine.shim:
+        name, usual = f'{name}, shim', OWN_SHIM
+        path = shutil.which(OWN_SHIM, path=DEBIAN_PATH)
+    words = (suite, name, version(engine.program), f'{usual} {version(path)}', *counts.values(), int(time.monotonic() - began))
     print('\t'.join(('TRIED', *map(str, words))))
 
 

@@ -16,17 +16,17 @@ import time
 import ctr_engine
 import cri_engine
 import image
-from harness import DEBIAN_PATH, Engine, Failed, Flows, call, cgroups, check, within
+from harness import DEBIAN_PATH, OWN_SHIM as OWN, Engine, Failed, Flows, call, cgroups, check, within
 from ttrpc import Events, Shim
 from wire import encode
 
 flow = Flows()
 NAMESPACE = 'test'
-OWN = 'containerd-shim-runc-v2'
 
 
 class Shims(Engine):
     name, usual, shims = 'shim', 'runc', True
+    program = 'containerd'
 
     @staticmethod
     def arguments(parser):
@@ -347,14 +347,14 @@ class Bare:
         with open(self.bundle + '/config.json', 'w') as file:
             json.dump(spec, file)
 
-    def run(self, *words, stdin=b'', timeout=60):
+    def run(self, *words, stdin=b'', timeout=60, cwd=None):
         """The shim as a command."""
         environment = dict(self.client.side.environment(), TTRPC_ADDRESS=self.home + '/events.ttrpc',
                            GRPC_ADDRESS=self.daemon, NAMESPACE=NAMESPACE, MAX_SHIM_VERSION='2', GOMAXPROCS='2')
         argv = [self.shim_file, '-namespace', NAMESPACE, '-address', self.daemon, '-publish-binary', '/usr/bin/containerd',
                 '-id', self.id, *words]
         try:
-            return subprocess.run(argv, input=stdin, capture_output=True, cwd=self.bundle, env=environment, timeout=timeout)
+            return subprocess.run(argv, input=stdin, capture_output=True, cwd=cwd or self.bundle, env=environment, timeout=timeout)
         except subprocess.TimeoutExpired:
             raise Failed(f'the command {words[-1]}: no end after {timeout} s') from None
 
@@ -373,9 +373,9 @@ class Bare:
             self.connection.close()
         self.connection = Shim(self.address)
 
-    def delete_command(self):
+    def delete_command(self, **more):
         """As containerd calls it when the shim has gone, or may have."""
-        return self.run('-bundle', self.bundle, 'delete')
+        return self.run('-bundle', self.bundle, 'delete', **more)
 
     def call(self, method, /, **fields):
         return self.connection.call(method, **dict({'id': self.id}, **fields))

@@ -129,6 +129,20 @@ def _(it):
     check(not left, f'state: {left}')
 
 
+@flow('a shim killed as its bundle is removed: delete removes its socket', must=True)
+def _(it):
+    box = it.bare()
+    socket_path = box.address.replace('unix://', '')
+    os.kill(box.servers()[0], signal.SIGKILL)
+    within(60, lambda: not box.servers(), 'it is killed')
+    check(os.path.exists(socket_path), 'its socket is there')
+    os.rename(box.bundle, box.bundle + '-away')
+    done = box.delete_command(cwd='/')
+    os.rename(box.bundle + '-away', box.bundle)
+    check(done.returncode == 0, f'status {done.returncode}: {done.stderr.decode()[-200:]}')
+    check(not os.path.exists(socket_path), 'its socket is gone')
+
+
 @flow('start for a second container of a pod is the same shim', must=True)
 def _(it):
     sandbox = {'annotations': {'io.kubernetes.cri.container-type': 'sandbox', 'io.kubernetes.cri.sandbox-id': 'the-pod-' + it.runtime}}
