@@ -135,6 +135,15 @@ pub(crate) fn warn(message: Arguments<'_>) {
     record(Level::Warning, message);
 }
 
+/// Writes a warning about the end of what a person has started. If the log is elsewhere, it goes to stderr too
+/// where that is a terminal: an engine has none there.
+pub(crate) fn warn_person(message: Arguments<'_>) {
+    record(Level::Warning, message);
+    if !matches!(log().sink, Sink::Stderr) && is_terminal() {
+        plain(message);
+    }
+}
+
 /// Writes the final error of a command. If the log is not on stderr, the sentence goes there too: conmon and
 /// Podman read it there.
 pub(crate) fn error(message: Arguments<'_>) {

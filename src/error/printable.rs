@@ -24,6 +24,12 @@ pub(crate) fn message(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// Returns `1 layer` or `2 layers`. `one` is the word for one thing, whose plural has an s.
+pub(crate) fn counted(count: impl TryInto<u64>, one: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
+}
+
 fn escape(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains(&is_escaped) {
         return text.into();

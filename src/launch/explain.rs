@@ -2,6 +2,7 @@
 //! here.
 
 use std::ffi::CString;
+use std::path::Path;
 
 use nix::errno::Errno;
 
@@ -14,8 +15,7 @@ use crate::plan::mounts::{Mount, MountOperation};
 use crate::plan::namespaces::Join;
 use crate::plan::process::ProcessPlan;
 use crate::plan::sysctl::Sysctl;
-use crate::spec::mount_options::MOUNT_OPTIONS;
-use crate::spec::spelling;
+use crate::spec::{mount_options, spelling};
 
 /// The lists that the numbers in a report's step refer to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -250,13 +250,27 @@ fn mount(report: &Report, mount: Option<&Mount>) -> Error {
         )
         .with_hint("an ID among the options of a mount must be mapped in the container's user namespace"),
         (MountOperation::Filesystem { kind, .. }, libc::ENODEV) => {
-            during(report, &format!("{doing}: filesystem type {:?}", show(Some(kind))))
-                .with_hint("this kernel does not know the filesystem type")
+            let error = during(report, &format!("{doing}: filesystem type {:?}", show(Some(kind))));
+            error.with_hint(unknown_filesystem(&show(Some(kind)), Path::new(&what)))
         }
         _ => match mount_hint(report, mount) {
             Some(hint) => during(report, &doing).with_hint(hint),
             None => during(report, &doing),
         },
+    }
+}
+
+/// What is to be done about a filesystem that the kernel does not know.
+pub(crate) fn unknown_filesystem(kind: &str, source: &Path) -> &'static str {
+    // mount(8) writes this type for a bind, which the option makes.
+    let is_a_bind = matches!(kind, "none" | "rbind" | "volume") || source.is_absolute() && source.exists();
+    match is_a_bind {
+        true => {
+            "what is shown at another place is no filesystem of its own: it takes the option \"bind\" or \"rbind\""
+        }
+        false => {
+            "this kernel does not know the filesystem type; `cat /proc/filesystems` lists those it knows"
+        }
     }
 }
 
@@ -273,8 +287,7 @@ fn mount_hint(report: &Report, mount: &Mount) -> Option<String> {
     Some(match (kind.as_str(), report.errno) {
         (_, libc::EINVAL) if text.contains("Unknown parameter '") => {
             let word = text.split('\'').nth(1).unwrap_or_default();
-            let known = MOUNT_OPTIONS.iter().map(|option| option.word);
-            let meant = spelling::nearest(word, known);
+            let meant = mount_options::meant(word, &[]);
             format!("{word} is no option of a mount, nor one of {kind}{}", spelling::hint(meant))
         }
         ("overlay", libc::ENOENT) => String::from(

@@ -55,6 +55,6 @@ pub(crate) fn tell(filter: Option<&Filter>, status: i32) {
         BY_SIGSEGV if !filter.permits_report => ("SIGSEGV", NO_WAY_ON),
         _ => return,
     };
-    log::warn(format_args!("exit status {status} is {name}: {why}"));
+    log::warn_person(format_args!("exit status {status} is {name}: {why}"));
     log::hint(RECORD);
 }

@@ -1,5 +1,6 @@
 //! Creates a container from a bundle, for `create`, `run` and `restore`: plan, record, cgroup, init process.
 
+mod ignored;
 mod init_process;
 mod unmounted;
 
@@ -58,7 +59,11 @@ impl CreatedContainer {
     /// Returns the error that says why the init process failed.
     pub(super) fn spawn_error(&self, failure: SpawnError) -> Error {
         let error = init_process::spawn_error(failure, &self.plan, &self.group);
-        unmounted::with_hint(error, &self.record.bundle, &self.plan.rootfs.path)
+        let error = unmounted::with_hint(error, &self.record.bundle, &self.plan.rootfs.path);
+        match self.entry.config() {
+            Ok(config) => ignored::with_hint(error, &config, &self.record.bundle),
+            Err(_) => error,
+        }
     }
 }
 
@@ -77,6 +82,7 @@ pub(super) fn create_container(
     let bundle = ManuallyDrop::new(bundle);
     begin(Phase::MakePlan);
     let plan = make_plan(globals, id, options, &bundle, mode)?;
+    ignored::tell(&bundle.bytes);
     begin(Phase::ReserveId);
     let mut record = initial_record(&bundle, &plan)?;
     let (entry, _lock) = Store::new(&globals.root, globals.root_in_xdg).reserve(id)?;
@@ -99,7 +105,8 @@ pub(super) fn create_container(
     let ready = init_process::serve_until_ready(&child, &context, devices);
     let ready = ready
         .map_err(|failure| init_process::spawn_error(failure, &plan, &group))
-        .map_err(|error| unmounted::with_hint(error, &bundle.path, &plan.rootfs.path));
+        .map_err(|error| unmounted::with_hint(error, &bundle.path, &plan.rootfs.path))
+        .map_err(|error| ignored::with_hint(error, &bundle.bytes, &bundle.path));
     record.init = Some(child.process);
     begin(Phase::WriteRecord);
     ready

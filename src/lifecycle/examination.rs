@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use crate::bundle;
+use crate::error::printable::counted;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
 use crate::host::Facts;
@@ -56,7 +57,7 @@ pub(crate) fn examine(bytes: &[u8], facts: &Facts, request: &Request<'_>) -> Exa
     if is_whole {
         found.losses.extend(warnings.iter().take(MOST_TOLD).map(|warning| placed(warning)));
         if let Some(more) = warnings.len().checked_sub(MOST_TOLD).filter(|more| *more > 0) {
-            found.losses.push(ConfigError::new("", format!("and {more} more warnings")));
+            found.losses.push(ConfigError::new("", format!("and {}", counted(more, "more warning"))));
         }
     }
     found.spec = Some(spec);

@@ -9,5 +9,6 @@ pub(crate) mod host_facts;
 mod id_pattern;
 pub(crate) mod load;
 pub(crate) mod options;
+pub(crate) mod out_of_memory;
 mod pid_file;
 pub(crate) mod verbs;

@@ -4,6 +4,7 @@
 //! the table; all others belong to a filesystem), what `features` prints, and what docs/compatibility.md
 //! lists.
 
+use super::spelling;
 use crate::kernel::mount::{
     MOUNT_ATTR_ATIME as ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
     MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MOUNT_ATTR_RELATIME,
@@ -167,6 +168,46 @@ pub(crate) fn find(word: &str) -> Option<&'static MountOption> {
     Some(&MOUNT_OPTIONS[row])
 }
 
+/// Words of other programs and languages for an option, in small letters without `-` and `_`.
+const SYNONYMS: &[(&str, &str)] = &[
+    ("readonly", "ro"),
+    ("rdonly", "ro"),
+    ("writable", "rw"),
+    ("writeable", "rw"),
+    ("readwrite", "rw"),
+    ("recursivereadonly", "rro"),
+    ("rreadonly", "rro"),
+    ("bindmount", "bind"),
+    ("recursive", "rbind"),
+    ("recursivebind", "rbind"),
+    ("rbindmount", "rbind"),
+    ("nosetuid", "nosuid"),
+    ("setuid", "suid"),
+    ("nodevice", "nodev"),
+    ("nodevices", "nodev"),
+    ("device", "dev"),
+    ("devices", "dev"),
+    ("noexecute", "noexec"),
+    ("executable", "exec"),
+    ("recursiveprivate", "rprivate"),
+    ("recursiveshared", "rshared"),
+    ("recursiveslave", "rslave"),
+    ("idmapped", "idmap"),
+    ("nosymlinks", "nosymfollow"),
+    ("nosymlink", "nosymfollow"),
+    ("default", "defaults"),
+    ("synchronous", "sync"),
+    ("copyup", "tmpcopyup"),
+];
+
+/// Returns the option that a word was probably meant to be: one of the table, or of `more`.
+pub(crate) fn meant(word: &str, more: &[&'static str]) -> Option<&'static str> {
+    let plain = word.get(..64.min(word.len()))?.to_ascii_lowercase().replace(['-', '_'], "");
+    let synonym = SYNONYMS.iter().find(|(known, _)| *known == plain).map(|(_, option)| *option);
+    let names = MOUNT_OPTIONS.iter().map(|known| known.word).chain(more.iter().copied());
+    synonym.or_else(|| spelling::nearest(word, names))
+}
+
 /// Returns the words of `mountOptions` in the features document, sorted as in runc's.
 pub(crate) fn features() -> impl Iterator<Item = &'static str> {
     MOUNT_OPTIONS.iter().filter(|option| option.origin == Spec).map(|option| option.word)
@@ -175,6 +216,25 @@ pub(crate) fn features() -> impl Iterator<Item = &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_of_another_program_means_an_option() {
+        for (word, option) in [
+            ("readonly", Some("ro")),
+            ("ReadOnly", Some("ro")),
+            ("read-only", Some("ro")),
+            ("read_write", Some("rw")),
+            ("recursive", Some("rbind")),
+            ("no-exec", Some("noexec")),
+            ("nosuit", Some("nosuid")),
+            ("sise", Some("size")),
+            ("ro", None),
+            ("x", None),
+        ] {
+            assert_eq!(meant(word, &["size"]), option, "{word}");
+        }
+        assert!(SYNONYMS.iter().all(|(word, option)| find(word).is_none() && find(option).is_some()));
+    }
 
     #[test]
     fn the_table_is_sorted_as_its_binary_search_needs() {

@@ -71,9 +71,7 @@ fn options(mount: &Mount, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
                 // runc refuses these only since 1.2, so there are configurations that have them.
                 diagnostics.warn(&at.item(index), format!("{message}: {} does nothing here", quote(option)));
             } else {
-                let meant =
-                    spelling::nearest(option, mount_options::MOUNT_OPTIONS.iter().map(|known| known.word));
-                let hint = spelling::hint(meant);
+                let hint = spelling::hint(mount_options::meant(option, &[]));
                 diagnostics.error(&at.item(index), format!("{message}: {}{hint}", quote(option)));
             }
         }

@@ -18,8 +18,9 @@ use super::Result;
 enum Message {
     GetLinks,
     SetLink(LinkMessage),
-    /// An answer of which only the header is used.
-    Link(LinkHeader),
+    RemoveLink(LinkMessage),
+    /// An answer, of which only the header is used, and the index of the bridge that the device is on.
+    Link(LinkHeader, Option<u32>),
     GetAddresses,
     Address(AddressMessage),
 }
@@ -28,7 +29,8 @@ impl NetlinkSerializable for Message {
     fn message_type(&self) -> u16 {
         match self {
             Self::GetLinks => libc::RTM_GETLINK,
-            Self::SetLink(_) | Self::Link(_) => libc::RTM_NEWLINK,
+            Self::SetLink(_) | Self::Link(..) => libc::RTM_NEWLINK,
+            Self::RemoveLink(_) => libc::RTM_DELLINK,
             Self::GetAddresses => libc::RTM_GETADDR,
             Self::Address(_) => libc::RTM_NEWADDR,
         }
@@ -37,8 +39,8 @@ impl NetlinkSerializable for Message {
     fn buffer_len(&self) -> usize {
         match self {
             Self::GetLinks => LinkMessage::default().buffer_len(),
-            Self::SetLink(link) => link.buffer_len(),
-            Self::Link(header) => header.buffer_len(),
+            Self::SetLink(link) | Self::RemoveLink(link) => link.buffer_len(),
+            Self::Link(header, _) => header.buffer_len(),
             Self::GetAddresses => AddressMessage::default().buffer_len(),
             Self::Address(address) => address.buffer_len(),
         }
@@ -47,8 +49,8 @@ impl NetlinkSerializable for Message {
     fn serialize(&self, buffer: &mut [u8]) {
         match self {
             Self::GetLinks => LinkMessage::default().emit(buffer),
-            Self::SetLink(link) => link.emit(buffer),
-            Self::Link(header) => header.emit(buffer),
+            Self::SetLink(link) | Self::RemoveLink(link) => link.emit(buffer),
+            Self::Link(header, _) => header.emit(buffer),
             Self::GetAddresses => AddressMessage::default().emit(buffer),
             Self::Address(address) => address.emit(buffer),
         }
@@ -61,8 +63,22 @@ impl NetlinkDeserializable for Message {
     fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> std::result::Result<Self, DecodeError> {
         match header.message_type {
             libc::RTM_NEWADDR => AddressMessage::parse(payload).map(Self::Address),
-            _ => LinkHeader::parse(payload).map(Self::Link),
+            _ => LinkHeader::parse(payload).map(|header| Self::Link(header, master(payload))),
         }
+    }
+}
+
+/// Returns the attribute IFLA_MASTER of a device: the index of the bridge that it is on. Each attribute has a
+/// length, a type, and begins at a multiple of four bytes.
+fn master(payload: &[u8]) -> Option<u32> {
+    let mut attributes = payload.get(LinkHeader::default().buffer_len()..)?;
+    loop {
+        let short = |at: usize| Some(u16::from_ne_bytes(attributes.get(at..at + 2)?.try_into().ok()?));
+        let (length, kind) = (usize::from(short(0)?), short(2)?);
+        if kind == libc::IFLA_MASTER {
+            return Some(u32::from_ne_bytes(attributes.get(4..8)?.try_into().ok()?));
+        }
+        attributes = attributes.get(length.max(4).next_multiple_of(4)..)?;
     }
 }
 
@@ -81,7 +97,7 @@ impl Netlink {
     pub fn links(&self) -> Result<Vec<(u32, LinkFlags)>> {
         let links = self.dump(|| Message::GetLinks)?;
         let link = |message| match message {
-            Message::Link(link) => Some((link.index, link.flags)),
+            Message::Link(link, _) => Some((link.index, link.flags)),
             _ => None,
         };
         Ok(links.into_iter().filter_map(link).collect())
@@ -117,6 +133,17 @@ impl Netlink {
         let mut link = link(index);
         link.attributes = vec![LinkAttribute::IfName(name.into()), LinkAttribute::NetNsFd(namespace)];
         self.change(Message::SetLink(link), 0)
+    }
+
+    /// Whether any device is on the bridge `index`.
+    pub fn has_ports(&self, index: u32) -> Result<bool> {
+        let links = self.dump(|| Message::GetLinks)?;
+        Ok(links.iter().any(|link| matches!(link, Message::Link(_, Some(bridge)) if *bridge == index)))
+    }
+
+    /// Removes a device.
+    pub fn remove(&self, index: u32) -> Result<()> {
+        self.change(Message::RemoveLink(link(index)), 0)
     }
 
     /// Brings a device up.
@@ -234,6 +261,21 @@ mod tests {
         assert!(netlink.links().unwrap().iter().any(|(known, _)| *known == index));
         assert_eq!(netlink.index_of("no-such-device"), Err(Errno::ENODEV));
         assert_eq!(netlink.index_of("a-name-that-is-too-long"), Err(Errno::ENODEV));
+    }
+
+    #[test]
+    fn the_bridge_of_a_device_is_found_among_its_attributes() {
+        let header = [0_u8; 16];
+        let attribute = |length: u16, kind: u16, value: &[u8]| {
+            [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), value].concat()
+        };
+        let name = attribute(7, libc::IFLA_IFNAME, b"lo\0\0");
+        let bridge = attribute(8, libc::IFLA_MASTER, &7_u32.to_ne_bytes());
+        assert_eq!(master(&[&header[..], &name, &bridge].concat()), Some(7));
+        assert_eq!(master(&[&header[..], &name].concat()), None);
+        for damaged in [&[][..], &[0], &[0; 17], &[0; 40], &[0xff; 40]] {
+            assert_eq!(master(damaged), None);
+        }
     }
 
     #[test]

@@ -135,6 +135,21 @@ const ROWS: &[Row] = &[
         &["fault /linux/resources/cpu/mems"],
     ),
     row(
+        "a memory limit in the wrong unit",
+        |c| c["linux"]["resources"]["memory"] = json!({"limit": 512}),
+        &["fault /linux/resources/memory/limit"],
+    ),
+    row(
+        "hardly any memory",
+        |c| c["linux"]["resources"]["memory"] = json!({"limit": 300_000}),
+        &["loss /linux/resources/memory/limit"],
+    ),
+    row(
+        "little memory",
+        |c| c["linux"]["resources"]["memory"] = json!({"limit": 2_000_000}),
+        &["note /linux/resources/memory/limit"],
+    ),
+    row(
         "swap below memory",
         |c| c["linux"]["resources"]["memory"] = json!({"limit": 100_000_000, "swap": 50_000_000}),
         &["fault /linux/resources/memory/swap"],
@@ -315,7 +330,8 @@ fn each_fault_that_was_planted_is_found_in_one_run() {
             .map(|at| at.replace("/namespaces/N", &format!("/namespaces/{namespaces}")))
             .collect();
         let answer = bundle.tare(&["check", "--json", "--strict"]);
-        let code = if expected.iter().any(|at| at.starts_with("fault")) { 1 } else { 2 };
+        let has = |severity| expected.iter().any(|at: &String| at.starts_with(severity));
+        let code = if has("fault") { 1 } else { 2 * i32::from(has("loss")) };
         let found = told(&answer);
         if found != expected || answer.code != code {
             wrong.push(format!(
@@ -447,4 +463,95 @@ fn a_flood_of_findings_is_cut_and_takes_no_minutes() {
             assert_eq!(rest["message"], "and 19501 more findings", "{name}");
         }
     }
+}
+
+#[test]
+fn a_program_that_is_cut_off_is_told_of_by_check_and_by_its_end() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let whole = std::fs::read(bundle.rootfs().join("bin/busybox")).unwrap();
+    let program = bundle.rootfs().join("bin/true");
+    bundle.args(&["/bin/true"]);
+    // A copy that a full disk has cut short, and one in which nothing that is mapped is missing.
+    for (length, is_cut) in [(whole.len() / 3, true), (8192, true), (whole.len(), false)] {
+        let _ = std::fs::remove_file(&program);
+        std::fs::write(&program, &whole[..length]).unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let answer = bundle.tare(&["check"]);
+        let told = format!("the file is cut off: it has {length} bytes");
+        assert_eq!((answer.code, answer.stdout.contains(&told)), (i32::from(is_cut), is_cut), "{answer:?}");
+        let answer = bundle.run();
+        assert_eq!((answer.code != 0, answer.stderr.contains(&told)), (is_cut, is_cut), "{answer:?}");
+        if answer.code > 128 {
+            assert!(answer.stderr.contains(&format!("exit status {} is SIG", answer.code)), "{answer:?}");
+        }
+    }
+}
+
+#[test]
+fn a_misspelt_option_and_a_type_that_is_none_have_a_hint_everywhere() {
+    let tmpfs = |option: &str| json!({"destination": "/mnt", "type": "tmpfs", "options": [option]});
+    let bind = |option: &str| json!({"destination": "/mnt", "type": "bind", "source": "/etc", "options": ["bind", option]});
+    let none = |source: &str| json!({"destination": "/mnt", "type": "none", "source": source});
+    for (mount, hint) in [
+        (tmpfs("readonly"), "did you mean \"ro\"?"),
+        (tmpfs("noexce"), "did you mean \"noexec\"?"),
+        (bind("readonly"), "did you mean \"ro\"?"),
+        (bind("Read-Only"), "did you mean \"ro\"?"),
+        (bind("recursive"), "did you mean \"rbind\"?"),
+        (none("/etc"), "the option \"bind\" or \"rbind\""),
+        (none("none"), "the option \"bind\" or \"rbind\""),
+        (
+            json!({"destination": "/mnt", "type": "volume", "source": "/etc"}),
+            "the option \"bind\" or \"rbind\"",
+        ),
+        (json!({"destination": "/mnt", "type": "nosuchfs", "source": "x"}), "cat /proc/filesystems"),
+    ] {
+        let Some(mut bundle) = Bundle::new() else { return };
+        bundle.mount(mount.clone());
+        let (check, run) = (bundle.tare(&["check"]), bundle.run());
+        assert!(check.code == 1 && check.stdout.contains(hint), "{mount}: {check:?}");
+        assert!(run.code == 1 && run.stderr.replace('\\', "").contains(hint), "{mount}: {run:?}");
+    }
+}
+
+#[test]
+fn a_state_directory_that_the_user_may_not_make_is_told_of() {
+    let Some(bundle) = Bundle::new() else { return };
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&bundle.dir, open).unwrap();
+    let check = |setting: &[&str]| {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "env", "-u", "XDG_RUNTIME_DIR"]);
+        command.args(setting).arg(&bundle.program).args(["check", "--json"]).current_dir(&bundle.dir);
+        let findings = crate::support::run::wait_for(&mut command).json();
+        let about = |finding: &&Value| finding["message"].as_str().unwrap().contains("state of a container");
+        findings.as_array().unwrap().iter().find(about).cloned()
+    };
+    let missing = check(&[]).unwrap();
+    assert_eq!((&missing["severity"], &missing["pointer"]), (&json!("fault"), &json!("")), "{missing}");
+    assert!(missing["hint"].as_str().unwrap().contains("set XDG_RUNTIME_DIR"), "{missing}");
+    for gone in ["XDG_RUNTIME_DIR=/run/user/nobody/gone", "XDG_RUNTIME_DIR=/root"] {
+        let told = check(&[gone]).unwrap();
+        assert!(told["hint"].as_str().unwrap().starts_with("XDG_RUNTIME_DIR names a directory"), "{told}");
+    }
+    assert_eq!(check(&["XDG_RUNTIME_DIR=/tmp"]), None);
+}
+
+#[test]
+fn members_that_nobody_reads_are_told_by_debug_and_where_a_container_fails() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.patch(|config| config["process"]["argz"] = json!(["x"])).args(&["true"]);
+    let quiet = bundle.run().ok();
+    assert_eq!(quiet.stderr, "", "{quiet:?}");
+    let debug = bundle.tare(&["--debug", "run", &bundle.id]).ok();
+    assert!(debug.stderr.contains("/process/argz: ignored: no such member"), "{debug:?}");
+    let failed = bundle.args(&["/bin/nosuch"]).run();
+    let hint = format!(
+        "hint: /process/argz of config.json is read by nobody: `tare check {}`",
+        bundle.dir.display()
+    );
+    assert!(failed.code == 1 && failed.stderr.contains(&hint), "{failed:?}");
+    let created = bundle.mount(json!({"destination": "/proc/x", "type": "tmpfs"})).create();
+    assert!(created.code == 1 && created.stderr.contains("/process/argz"), "{created:?}");
+    bundle.leaves_nothing();
 }

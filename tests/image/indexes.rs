@@ -115,7 +115,7 @@ fn attestations_and_artifacts_are_verified_by_their_digests() {
         "{}",
         stderr(&output)
     );
-    assert!(stderr(&output).contains("1 faults"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("1 fault"), "{}", stderr(&output));
     fs::remove_file(&path).unwrap();
     assert_eq!(scratch.run(&["verify", "oci:image"]).status.code(), Some(1));
 }

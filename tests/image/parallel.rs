@@ -67,6 +67,8 @@ fn everything_at_once_in_one_store_succeeds() {
     let unpack = |bundle: &str| {
         start(&scratch, &["unpack", "-q", "--overlay", "--store", "store", "oci:image", bundle])
     };
+    // A store must be there to be pruned, however late the others begin.
+    assert!(scratch.run(&["pull", "-q", "oci:image", "--store", "store"]).status.success());
     for round in 0..10 {
         let bundles: Vec<String> = (0..3).map(|n| format!("bundle{round}-{n}")).collect();
         let mut children: Vec<Child> = bundles.iter().map(|bundle| unpack(bundle)).collect();

@@ -225,6 +225,35 @@ fn a_password_is_asked_for_and_kept() {
 }
 
 #[test]
+fn what_a_registry_does_not_have_is_told_with_where_to_look() {
+    let scratch = Scratch::new("missing-tag");
+    small_image(&scratch);
+    let Some(server) = Server::start(&scratch, "") else { return };
+    if !server.fill(&scratch, &[]) {
+        return;
+    }
+    let name = server.name();
+    let repository = name.trim_start_matches("docker://").rsplit_once(':').map_or(name.as_str(), |it| it.0);
+    let repository = if repository.contains('/') { repository } else { name.trim_start_matches("docker://") };
+    let hint = format!("hint: `tare-image list docker://{repository}` lists the tags that are there");
+    let run = |args: &[&str]| stderr(&scratch.run(&[args, &["--tls-verify=false"]].concat()));
+    let missing = format!("docker://{repository}:nosuch");
+    for verb in ["unpack", "pull"] {
+        let error = run(&[verb, "-q", &missing, "oci:out"]);
+        assert!(error.contains("404") && error.contains(&hint), "{verb}: {error}");
+    }
+    let digest = format!("docker://{repository}@sha256:{}", "0".repeat(64));
+    assert!(run(&["inspect", &digest]).contains(&hint));
+    let error = run(&["list", &format!("docker://127.0.0.1:{}/nobody/has/it", server.port)]);
+    assert!(error.contains("hint: is nobody/has/it its whole name at 127.0.0.1:"), "{error}");
+    // The bundle knows where it is from, and not that the way there was plain HTTP.
+    assert_eq!(run(&["unpack", "-q", &name, "bundle"]), "");
+    let error = stderr(&scratch.run(&["repack", "bundle", "oci:new"]));
+    assert!(error.contains("plain HTTP is accepted with --tls-verify=false"), "{error}");
+    assert!(error.contains("say with --base where the image is now"), "{error}");
+}
+
+#[test]
 fn a_credential_helper_keeps_and_gives_what_login_was_told() {
     let scratch = Scratch::new("helper");
     small_image(&scratch);

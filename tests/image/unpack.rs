@@ -241,7 +241,7 @@ fn documents_that_lie_about_themselves_are_refused() {
             .contains("the document itself application/vnd.oci.image.index.v1+json")
     );
     assert!(with("schemaVersion", json!(1)).contains("schemaVersion is not 2"));
-    assert!(with("layers", json!([])).contains("has 0 layers, its configuration has 1 diff ids"));
+    assert!(with("layers", json!([])).contains("has 0 layers, its configuration has 1 diff id"));
     let artifact =
         json!({ "mediaType": "application/vnd.oci.empty.v1+json", "size": 2, "digest": good["digest"] });
     assert!(with("config", artifact).contains("is an artifact"));

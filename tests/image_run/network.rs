@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::machine::{Machine, has_plugins, wait_until};
+use crate::machine::{Machine, answer, has_plugins, wait_until};
 
 const SERVER: &str = "mkdir /www && hostname > /www/index.html && exec httpd -f -p 80 -h /www";
 
@@ -71,6 +72,57 @@ fn a_container_gets_an_address_and_a_published_port_leads_to_it() {
     wait_until("the end", || machine.image("ps", &["-q"]).out.is_empty());
     assert_eq!(machine.leftovers(), Vec::<String>::new());
     assert_eq!(machine.image("ps", &["-aq"]).out.lines().count(), 2);
+}
+
+#[test]
+fn the_bridge_goes_with_the_last_container() {
+    if !has_plugins() {
+        return;
+    }
+    let machine = Machine::new("bridge-goes", json!({}));
+    let has_bridge = || machine.output("ip", &["link", "show", "tare0"]).code == 0;
+    let seen = machine.image("run", &["-d", "--name", "one", "oci:image:latest", "sleep", "1000"]);
+    assert_eq!((seen.code, has_bridge()), (0, true), "{seen:?}");
+    // Another one comes and goes.
+    let seen = machine.image("run", &["--rm", "oci:image:latest", "true"]);
+    assert_eq!((seen.code, has_bridge()), (0, true), "{seen:?}");
+    assert_eq!(machine.tare(&["kill", "one", "KILL"]).code, 0);
+    wait_until("the end of the bridge", || !has_bridge());
+}
+
+#[test]
+fn containers_that_come_and_go_at_once_keep_their_bridge() {
+    if !has_plugins() {
+        return;
+    }
+    let machine = Machine::new("bridge-race", json!({}));
+    let mut running = Vec::new();
+    for _ in 0..8 {
+        let args = ["--rm", "oci:image:latest", "ip", "-o", "addr", "show", "eth0"];
+        let mut command = machine.image_command("run", &args);
+        running.push(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn());
+    }
+    for child in running {
+        let seen = answer(child.unwrap().wait_with_output().unwrap());
+        assert!(seen.code == 0 && seen.out.contains("inet 10.87.0."), "{seen:?}");
+    }
+    assert_eq!(machine.output("ip", &["link", "show", "tare0"]).code, 1);
+}
+
+#[test]
+fn ports_without_a_network_that_leads_to_them_are_refused() {
+    let machine = Machine::new("no-ports", json!({}));
+    let seen =
+        machine.image("run", &["--rm", "--network", "none", "-p", "80:80", "oci:image:latest", "true"]);
+    assert!(seen.code == 125 && seen.err.contains("--publish: --network none"), "{seen:?}");
+    // No plugins, and nothing said.
+    let mut machine = machine;
+    machine.env = vec![("CNI_PATH".into(), "/nonexistent".into())];
+    let seen = machine.image("run", &["--rm", "-p", "80:80", "oci:image:latest", "true"]);
+    assert!(seen.code == 125 && seen.err.contains("the container has no network"), "{seen:?}");
+    assert!(seen.err.contains("hint: install them, or --network host"), "{seen:?}");
+    let seen = machine.image("run", &["--rm", "oci:image:latest", "true"]);
+    assert_eq!(seen.code, 0, "{seen:?}");
 }
 
 #[test]

@@ -176,6 +176,37 @@ fn what_is_not_offered_or_wrong_is_told_and_makes_nothing() {
 }
 
 #[test]
+fn a_container_that_is_killed_for_lack_of_memory_is_told_of() {
+    let machine = Machine::new("memory", json!({}));
+    let script = "x=a; while :; do x=$x$x; done";
+    let seen = machine.run(&["--rm", "--memory", "16m", "oci:image:latest", "sh", "-c", script]);
+    if seen.code != 137 && seen.err.contains("memory limit") {
+        return crate::skip::skip("needs the memory controller");
+    }
+    let told = "tare-image: exit status 137 is SIGKILL: 1 process killed for lack of memory: the container's limit is 16 MiB";
+    assert!(seen.code == 137 && seen.err.contains(told), "{seen:?}");
+    let seen = machine.run(&["--rm", "oci:image:latest", "sh", "-c", "exit 137"]);
+    assert_eq!((seen.code, seen.err.as_str()), (137, ""), "{seen:?}");
+}
+
+#[test]
+fn a_verb_that_is_misspelt_or_of_an_engine_has_a_hint() {
+    let machine = Machine::new("verbs", json!({}));
+    for (verb, hint) in [
+        ("unpak", "'unpack'"),
+        ("repck", "'repack'"),
+        ("push", "hint: `tare-image pull SOURCE DEST` copies"),
+        ("images", "hint: `tare-image store` lists"),
+        ("exec", "hint: containers are of the other program"),
+    ] {
+        let seen = machine.output(env!("CARGO_BIN_EXE_tare-image"), &[verb]);
+        assert!(seen.code == 1 && seen.err.contains(hint), "{verb}: {seen:?}");
+    }
+    let seen = machine.output(env!("CARGO_BIN_EXE_tare-image"), &["list", "--jsno", "oci:image"]);
+    assert!(seen.err.contains("a similar argument exists: '--json'"), "{seen:?}");
+}
+
+#[test]
 fn exit_codes_are_dockers() {
     let machine = Machine::new("codes", json!({}));
     for (words, code) in [

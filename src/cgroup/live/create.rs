@@ -12,7 +12,7 @@ use crate::cgroup::plan::Record;
 use crate::cgroup::plan::pointer::CGROUPS_PATH;
 use crate::cgroup::plan::systemd::Unit;
 use crate::cgroup::plan::write::Write;
-use crate::cgroup::plan::{Permission, Plan};
+use crate::cgroup::plan::{DELEGATE, Permission, Plan};
 use crate::cgroup::systemd::placeholder::Placeholder;
 use crate::cgroup::systemd::scope;
 use crate::error::{Context, Error, Kind, Result, matched};
@@ -134,9 +134,6 @@ impl Plan {
         }
     }
 }
-
-const DELEGATE: &str = "without root, limits take a control group that was delegated to the user: with systemd \
-                        --systemd-cgroup, or `systemd-run --user --scope -p Delegate=yes tare …`";
 
 /// Makes or finds the group `name`. Returns true if it was made.
 fn create_child(dir: &CgroupDir, name: &Path) -> Result<(CgroupDir, bool)> {

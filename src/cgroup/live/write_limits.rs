@@ -97,7 +97,8 @@ fn write_value(group: &Group, write: &Write) -> Result<()> {
                 "{}: cannot set {} limit: container could not join or create cgroup",
                 write.pointer,
                 write.controller
-            ));
+            )
+            .with_hint(plan::DELEGATE));
         }
     };
     match (dir.write(&write.file, &write.value), &write.if_missing) {
@@ -119,7 +120,8 @@ fn write_value(group: &Group, write: &Write) -> Result<()> {
 
 fn explain_refusal(dir: &CgroupDir, write: &Write, file: &str, value: &str, errno: Errno) -> Error {
     if errno == Errno::ENOENT && lacks_controller(dir, &write.controller) {
-        return plan::controller_not_enabled(write, &dir.path);
+        let is_root = nix::unistd::geteuid().is_root();
+        return plan::controller_not_enabled(write, &dir.path, is_root);
     }
     let mut error = match range::reason(dir, file, value, errno) {
         Some(why) => fail!(Kind::System(errno), "{}: {why}", describe(errno)),

@@ -33,5 +33,5 @@ pub(crate) use location::Location;
 pub use manager::Manager;
 pub use new_group::{Request, new_group};
 pub(crate) use record::Record;
-pub(crate) use unavailable::controller_not_enabled;
+pub(crate) use unavailable::{DELEGATE, controller_not_enabled};
 pub use update::update;

@@ -178,7 +178,8 @@ fn without_group(request: &Request<'_>, resources: Option<&LinuxResources>) -> R
     let mut faults = Faults::default();
     for write in writes.iter().filter(|write| write.needs_controller()) {
         let why = "cannot be set: the cgroup manager is disabled";
-        faults.push(fail!(Kind::Unsupported, "{}: {why}", write.pointer));
+        let error = fail!(Kind::Unsupported, "{}: {why}", write.pointer);
+        faults.push(error.with_hint("--cgroup-manager cgroupfs and systemd set limits"));
     }
     faults.into_result(())?;
     if resources.is_some_and(|resources| resources.devices().iter().flatten().next().is_some()) {

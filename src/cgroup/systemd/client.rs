@@ -51,7 +51,10 @@ impl Client {
             }
         }
         let others = failed.iter().skip(1).map(Error::to_string).collect::<Vec<_>>().join("; ");
-        let none = || fail!(Kind::Unsupported, "neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set");
+        let none = || {
+            fail!(Kind::Unsupported, "neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set")
+                .with_hint("a login sets both, `su` neither: `machinectl shell USER@`, or `loginctl enable-linger` and XDG_RUNTIME_DIR=/run/user/UID")
+        };
         let error = failed.into_iter().next().unwrap_or_else(none);
         Err(if others.is_empty() { error } else { error.with_hint(others) })
     }

@@ -94,7 +94,11 @@ fn layer_line(number: usize, layer: &Layer, blob: &Descriptor) -> String {
         hidden => format!(", {} of it hidden", human_size(hidden)),
     };
     let (number, packed, bytes) = (number + 1, human_size(blob.size()), human_size(layer.bytes));
-    format!("{number:>4}  {}  {packed} packed, {bytes}{hidden}, {} entries", blob.digest(), layer.entries)
+    let entries = match layer.entries {
+        1 => String::from("1 entry"),
+        entries => format!("{entries} entries"),
+    };
+    format!("{number:>4}  {}  {packed} packed, {bytes}{hidden}, {entries}", blob.digest())
 }
 
 /// Returns three lines: the member, its value (cut to 100 characters) and the reason for it.

@@ -49,6 +49,9 @@ pub fn main(argv: Vec<OsString>) -> i32 {
             // clap returns --help and --version as "errors" too: they go to standard output, with exit code
             // 0.
             let _ = error.print();
+            if let Some(hint) = elsewhere(&error) {
+                log::plain(format_args!("\nhint: {hint}"));
+            }
             return if error.use_stderr() { failed } else { 0 };
         }
     };
@@ -64,6 +67,35 @@ pub fn main(argv: Vec<OsString>) -> i32 {
             failed
         }
     }
+}
+
+/// What is the same here as a command of Docker or Podman that tare-image does not have.
+fn elsewhere(error: &clap::Error) -> Option<&'static str> {
+    let clap::error::ContextValue::String(verb) = error.get(clap::error::ContextKind::InvalidSubcommand)?
+    else {
+        return None;
+    };
+    Some(match verb.as_str() {
+        "push" | "save" | "copy" | "cp" | "export" => {
+            "`tare-image pull SOURCE DEST` copies between registries, layouts and archives"
+        }
+        "images" | "image" => "`tare-image store` lists what is in the store",
+        "tags" | "search" => "`tare-image list docker://NAME` lists the tags of a repository",
+        "load" | "import" => {
+            "`tare-image pull docker-archive:FILE` or `oci-archive:FILE` gets the image of an archive"
+        }
+        "commit" => "`tare-image repack BUNDLE DEST` makes an image of a changed bundle",
+        "rmi" => {
+            "`tare-image rm` removes an image of a layout, `tare-image prune` what nobody uses of the store"
+        }
+        "build" => {
+            "tare-image builds nothing from a Dockerfile; `tare-image repack` makes an image of a changed bundle"
+        }
+        "create" | "start" | "exec" | "kill" | "stop" | "pause" | "top" | "stats" | "attach" => {
+            "containers are of the other program: `tare help`; those of `tare-image run` have the same names there"
+        }
+        _ => return None,
+    })
 }
 
 /// Runs the command. An unprivileged user's commands that need other ids, mounts or the store run in a user

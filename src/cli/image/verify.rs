@@ -5,7 +5,8 @@ use clap::{ArgMatches, Command};
 use super::arguments;
 use super::inspect::open_source;
 use crate::cli::stdout;
-use crate::error::{Kind, Result, printable::one_line};
+use crate::error::printable::{counted, one_line};
+use crate::error::{Kind, Result};
 use crate::image::source;
 use crate::image::store::verify::{Proof, verify_layers};
 use crate::image::verify::verify;
@@ -44,7 +45,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     }
     match bad {
         0 => Ok(()),
-        bad => Err(fail!(Kind::Spec, "{reference}: {bad} faults ({good} good)")),
+        bad => Err(fail!(Kind::Spec, "{reference}: {} ({good} good)", counted(bad, "fault"))),
     }
 }
 
@@ -67,6 +68,6 @@ fn verify_store(matches: &ArgMatches) -> Result<()> {
     }
     match bad {
         0 => Ok(()),
-        bad => Err(fail!(Kind::Spec, "{bad} faults ({good} layers without)")),
+        bad => Err(fail!(Kind::Spec, "{} ({} without)", counted(bad, "fault"), counted(good, "layer"))),
     }
 }

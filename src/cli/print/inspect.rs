@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::columns;
 use crate::error::Result;
+use crate::error::printable::counted;
 use crate::lifecycle::verbs::inspect::Inspection;
 
 pub(crate) fn json(seen: &Inspection) -> Result<String> {
@@ -28,6 +29,8 @@ pub(crate) fn text(seen: &Inspection) -> String {
         "WAITING",
         &seen.waiting.iter().map(|sentence| [sentence.clone()]).collect::<Vec<_>>(),
     );
+    let reasons = seen.ended.iter().flat_map(|ended| &ended.reasons);
+    section(&mut text, "ENDED", &reasons.map(|sentence| [sentence.clone()]).collect::<Vec<_>>());
     section(&mut text, "PROCESS", &process(seen));
     let namespaces = seen.namespaces.iter().map(|one| {
         let owner = if one.shared_with_host { "the host's" } else { "its own" };
@@ -93,7 +96,7 @@ fn usage(seen: &Inspection) -> Vec<[String; 3]> {
     let row = |usage: &crate::lifecycle::verbs::inspect::usage::Usage| {
         let limit = usage.limit.map_or_else(String::new, |limit| format!("of {}", number(limit, usage.unit)));
         let hit = usage.hit.filter(|hit| *hit != 0);
-        let hit = hit.map_or_else(String::new, |hit| format!("at its limit {hit} times"));
+        let hit = hit.map_or_else(String::new, |hit| format!("at its limit {}", counted(hit, "time")));
         let words = [limit, hit].into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>();
         [usage.resource.to_owned(), number(usage.used, usage.unit), words.join(", ")]
     };

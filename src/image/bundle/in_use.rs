@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -129,11 +130,16 @@ fn in_use(process: &Path, use_of_it: &str) -> Error {
 fn tell_hidden(mut pids: Vec<String>) {
     pids.dedup();
     let Some(first) = pids.first() else { return };
-    let count = pids.len();
-    let text = format!(
-        "{count} processes may not be looked at (process {first} is the first): it is not known whether they use the bundle"
-    );
+    let text = match pids.len() {
+        1 => format!("process {first} may not be looked at: it is not known whether it uses the bundle"),
+        count => format!(
+            "{count} processes may not be looked at (process {first} is the first): it is not known whether they use the bundle"
+        ),
+    };
+    // A removal looks more than once.
+    static IS_TOLD: AtomicBool = AtomicBool::new(false);
     match Privilege::detect() {
+        _ if IS_TOLD.swap(true, Ordering::Relaxed) => {}
         Privilege::Root => log::warn(format_args!("{text}")),
         _ => log::debug(format_args!("{text}")),
     }

@@ -8,6 +8,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
+use crate::error::printable::counted;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::blob::digest::{VerifyingReader, short};
@@ -126,7 +127,8 @@ pub fn read_image(open: OpenBlob<'_>, descriptor: &Descriptor) -> Result<Image> 
 fn check_layers(manifest: &ImageManifest, config: &ImageConfiguration) -> Result<()> {
     let (layers, ids) = (manifest.layers().len(), config.rootfs().diff_ids().len());
     if layers != ids {
-        return Err(fail!(Kind::Spec, "has {layers} layers, its configuration has {ids} diff ids"));
+        let (layers, ids) = (counted(layers, "layer"), counted(ids, "diff id"));
+        return Err(fail!(Kind::Spec, "has {layers}, its configuration has {ids}"));
     }
     if layers > limits::MAX_LAYERS {
         return Err(fail!(Kind::Unsupported, "has {layers} layers, more than {}", limits::MAX_LAYERS));

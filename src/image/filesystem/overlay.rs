@@ -16,6 +16,7 @@ use nix::sys::stat::{FileStat, Mode};
 use super::dir::fd_path;
 use super::kernel_messages::explain;
 use super::remove::id;
+use crate::error::printable::counted;
 use crate::error::{Context, Error, Kind, Result};
 use crate::image::userns::mapping::IdMapping;
 use crate::inroot::Root;
@@ -93,7 +94,7 @@ const FSCONFIG_VALUE_MAX: usize = 255;
 impl Overlay<'_> {
     /// Mounts at the open directory `target`, whose path `shown` is for messages.
     pub(crate) fn mount(&self, target: BorrowedFd<'_>, shown: &Path) -> Result<()> {
-        let place = || format!("mount {} layers at {}", self.lowers.len(), shown.display());
+        let place = || format!("mount {} at {}", counted(self.lowers.len(), "layer"), shown.display());
         let mounted = match self.detached() {
             Ok(mounted) => mounted,
             Err(MountApiError::Unavailable(error)) if self.has_detached() => {

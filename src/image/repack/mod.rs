@@ -114,7 +114,14 @@ fn find_base(
     }
     let origin = with_digest(&Reference::parse(&info.reference)?, info)?;
     let found = open(&origin).with_context(|| format!("image {origin}"));
-    found.map_err(|error| error.with_hint("say with --base where the image is now"))
+    // What the registry's refusal asks for (plain HTTP, a login) comes first.
+    found.map_err(|error| {
+        let moved = "say with --base where the image is now";
+        match error.hint().map(str::to_owned) {
+            Some(hint) => error.with_hint(format!("{hint}; if it is elsewhere, {moved}")),
+            None => error.with_hint(moved),
+        }
+    })
 }
 
 /// Replaces a registry's tag by the bundle's digest, because the tag may name another image by now. Other

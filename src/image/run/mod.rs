@@ -192,8 +192,22 @@ fn run_in_foreground(
     let stdin = if options.interactive { Stdio::inherit() } else { Stdio::null() };
     let command = record.runtime.run_command(&owned.target());
     match record.runtime.start(&owned.target(), command, [stdin, Stdio::inherit(), Stdio::inherit()])? {
-        Ok(process) => supervise::wait(&process, signals, None, false).map(End::Exit),
+        Ok(process) => {
+            let code = supervise::wait(&process, signals, None, false)?;
+            tell_of_memory(owned, record, code);
+            Ok(End::Exit(code))
+        }
         Err(refusal) => Ok(End::Refused(refusal.code)),
+    }
+}
+
+/// Says whether what SIGKILL has ended lacked memory. At a terminal the runtime says it.
+fn tell_of_memory(owned: &Owned, record: &Record, code: i32) {
+    if code != 128 + libc::SIGKILL {
+        return;
+    }
+    if let Some(reason) = record.runtime.out_of_memory(&owned.target()) {
+        log::plain(format_args!("tare-image: exit status {code} is SIGKILL: {reason}"));
     }
 }
 

@@ -151,6 +151,18 @@ impl Runtime {
         Err(fail!(Kind::Child, "{}: {}", self.running(), String::from_utf8_lossy(&output.stderr).trim()))
     }
 
+    /// Returns what the runtime tells of kills for lack of memory in a container that has ended, if it tells
+    /// anything: tare does.
+    pub(super) fn out_of_memory(&self, target: &Target<'_>) -> Option<String> {
+        let mut command = self.command();
+        command.args(["inspect", "--format", "json", "--"]).arg(target.id);
+        let output = command.stdin(Stdio::null()).output().ok()?;
+        let seen: Value = serde_json::from_slice(&output.stdout).ok()?;
+        let ended = &seen["ended"];
+        ended["outOfMemory"].as_object()?;
+        ended["reasons"].as_array()?.last()?.as_str().map(str::to_owned)
+    }
+
     /// Whose container the runtime has by this name.
     fn whose(&self, target: &Target<'_>) -> Result<Whose> {
         let mut command = self.command();

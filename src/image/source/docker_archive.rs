@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::indexed_tar::{FileRange, IndexedTar};
 use super::interface::ImageSource;
+use crate::error::printable::counted;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::blob::compression::Compression;
@@ -70,7 +71,8 @@ impl DockerArchive {
         let diff_ids = parsed.rootfs().diff_ids();
         if diff_ids.len() != item.layers.len() {
             let (layers, ids) = (item.layers.len(), diff_ids.len());
-            return Err(fail!(Kind::Spec, "has {layers} layers, its configuration has {ids} diff ids"));
+            let (layers, ids) = (counted(layers, "layer"), counted(ids, "diff id"));
+            return Err(fail!(Kind::Spec, "has {layers}, its configuration has {ids}"));
         }
         if diff_ids.len() > limits::MAX_LAYERS {
             return Err(fail!(

@@ -41,7 +41,13 @@ pub(super) struct Program {
     /// The path in PT_INTERP.
     pub loader: Option<Vec<u8>>,
     has_code: bool,
+    /// Where the last part ends that the kernel maps.
+    mapped_end: u64,
+    size: u64,
 }
+
+/// The kernel maps whole pages. On no machine are they smaller.
+const PAGE: u64 = 4096;
 
 /// Returns the bytes of a number at this place; zeros if the file is too short.
 fn bytes<const N: usize>(from: &[u8], at: usize) -> [u8; N] {
@@ -52,7 +58,9 @@ impl Program {
     pub(super) fn read(file: &File, head: &[u8]) -> Self {
         let is_64 = head.get(4) != Some(&1);
         let is_little = head.get(5) != Some(&2);
-        let mut program = Self { is_64, is_little, kind: 0, machine: 0, loader: None, has_code: false };
+        let size = file.metadata().map_or(u64::MAX, |metadata| metadata.len());
+        let (loader, has_code, mapped_end) = (None, false, 0);
+        let mut program = Self { is_64, is_little, kind: 0, machine: 0, loader, has_code, mapped_end, size };
         program.kind = program.short(head, 16);
         program.machine = program.short(head, 18);
         let (table, size, count) = match is_64 {
@@ -73,14 +81,17 @@ impl Program {
 
     fn add(&mut self, file: &File, segment: &[u8]) {
         let kind = self.order(bytes::<4>(segment, 0));
-        self.has_code |= kind == u64::from(LOADABLE);
-        if kind != u64::from(LOADER) || self.loader.is_some() {
-            return;
-        }
         let (offset, size) = match self.is_64 {
             true => (self.word(segment, 8), self.word(segment, 32)),
             false => (self.word(segment, 4), self.word(segment, 16)),
         };
+        if kind == u64::from(LOADABLE) {
+            self.has_code = true;
+            self.mapped_end = self.mapped_end.max(offset.saturating_add(size));
+        }
+        if kind != u64::from(LOADER) || self.loader.is_some() {
+            return;
+        }
         let mut name = [0; 256];
         let length = usize::try_from(size).unwrap_or(usize::MAX).min(name.len());
         if let Ok(read) = file.read_at(&mut name[..length], offset) {
@@ -126,6 +137,17 @@ impl Program {
             (Some(name), ..) => name.into(),
             (None, ..) => format!("machine {} of ELF", self.machine),
         }
+    }
+
+    /// Describes a program whose file ends before what the kernel maps of it. It is executed, and ends by
+    /// SIGBUS or SIGSEGV as soon as it touches what is missing. Returns `None` if nothing is.
+    pub(super) fn cut_off(&self) -> Option<String> {
+        let is_program = matches!(self.kind, EXECUTABLE | SHARED);
+        let is_cut = self.mapped_end > self.size.div_ceil(PAGE).saturating_mul(PAGE);
+        (is_program && is_cut).then(|| {
+            let Self { size, mapped_end, .. } = self;
+            format!("the file is cut off: it has {size} bytes, and its program needs {mapped_end}")
+        })
     }
 
     /// Describes why the file is not a program, or a damaged one. Returns `None` if it looks sound.

@@ -65,7 +65,10 @@ pub(crate) fn foreseen(file: BorrowedFd<'_>, exists: impl Fn(&Path) -> bool) -> 
             Ok(interpreter) => lacks(interpreter),
             Err(what) => Some(what.into()),
         },
-        Content::Elf(program) => program.not_for_here().or_else(|| lacks(program.loader.as_deref()?)),
+        Content::Elf(program) => {
+            let loader = || lacks(program.loader.as_deref()?);
+            program.not_for_here().or_else(|| program.cut_off()).or_else(loader)
+        }
         Content::Other(what) => Some(what),
     }
 }
@@ -143,7 +146,8 @@ fn of_elf(program: &elf::Program, errno: Errno, depth: u32) -> Option<String> {
     }
     match &program.loader {
         Some(loader) => of_needed("its loader", Path::new(OsStr::from_bytes(loader)), errno, depth),
-        None => program.damage().filter(|_| errno == Errno::ENOEXEC).map(Into::into),
+        None if errno == Errno::ENOEXEC => program.damage().map(Into::into).or_else(|| program.cut_off()),
+        None => None,
     }
 }
 

@@ -4,6 +4,7 @@
 //! The rules and the plan are those of `create` ([`crate::lifecycle::examination`]). What only the filesystem
 //! or the kernel knows is looked up here, in `looks`, `filesystem` and `paths`.
 
+pub(crate) mod damaged_program;
 mod filesystem;
 mod looks;
 mod paths;
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 use crate::bundle::{self, CONFIG};
 use crate::container_id::ContainerId;
+use crate::error::printable::counted;
 use crate::error::{Error, Kind, Result, matched};
 use crate::lifecycle::examination::{Examination, all_facts, examine, missing_rootfs};
 use crate::lifecycle::load;
@@ -92,6 +94,7 @@ pub(crate) fn check(bundle: &Path, globals: &Globals) -> Result<Report> {
     let examination = examine(&text, &facts, &request);
     let mut findings = Findings { list: Vec::new(), removed: examination.removed.clone(), more: None };
     findings.add_examination(&examination, &facts);
+    looks::state_root(globals, &mut findings);
     if let Some(spec) = &examination.spec {
         looks::look(spec, &request, &facts, &mut findings);
     }
@@ -158,11 +161,10 @@ impl Findings {
     }
 
     /// Returns the findings. If some were only counted, the last one says so.
-    /// Returns the findings. If some were only counted, the last one says so.
     fn all(mut self) -> Vec<Finding> {
         if let Some((count, worst)) = self.more {
             let worst = self.list.pop().map_or(worst, |last| worst.min(last.severity));
-            self.push(worst, String::new(), format!("and {} more findings", count + 1), None);
+            self.push(worst, String::new(), format!("and {}", counted(count + 1, "more finding")), None);
         }
         self.list
     }

@@ -21,8 +21,8 @@ use crate::launch::streams::{self, Replaced};
 use crate::launch::{self, Child, SpawnError, SpawnOptions, preserved_fds, rdt, seal, seccomp_death};
 use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::{Exec, Globals};
-use crate::lifecycle::pid_file;
 use crate::lifecycle::verbs::seccomp::read_profile;
+use crate::lifecycle::{out_of_memory, pid_file};
 use crate::plan::annotations;
 use crate::plan::namespaces::{Namespace, NamespacePlan};
 use crate::plan::process::{ProcessContext, ProcessPlan, ProcessRequest, plan_process};
@@ -60,6 +60,9 @@ pub(crate) fn exec(globals: &Globals, id: &ContainerId, options: &Exec) -> Resul
     let Some(foreground) = foreground else { return Ok(0) };
     let status = foreground.wait(child.process.pid, child.pidfd.as_fd(), master)?;
     seccomp_death::tell(plan.seccomp.as_ref(), status);
+    if let Ok(group) = container.group() {
+        out_of_memory::tell_of_exec(&group, status);
+    }
     Ok(status)
 }
 

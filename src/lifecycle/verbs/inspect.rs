@@ -1,6 +1,7 @@
 //! `inspect`: shows everything that can be seen of a container from outside, for a person who looks for a
 //! fault. Only tare has this verb.
 
+pub(crate) mod ended;
 pub(crate) mod mounts;
 mod namespaces;
 mod proc_files;
@@ -10,6 +11,7 @@ mod waiting;
 
 use serde::Serialize;
 
+use self::ended::Ended;
 use self::mounts::MountSeen;
 use self::namespaces::NamespaceSeen;
 use self::process::{ProcessSeen, Session};
@@ -21,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::Globals;
 
-/// The output of `inspect`. A stopped container has only the state, the cgroup's directories and `waiting`.
+/// The output of `inspect`. A stopped container has only the state, the cgroup's directories, `ended` and `waiting`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Inspection {
@@ -29,6 +31,8 @@ pub(crate) struct Inspection {
     pub state: State,
     /// Why the container does not go on: one sentence for each reason, with the command that helps.
     pub waiting: Vec<String>,
+    /// How it has ended, as far as that is known.
+    pub ended: Option<Ended>,
     pub namespaces: Vec<NamespaceSeen>,
     /// Directories of the cgroup, one per hierarchy.
     pub cgroup: Vec<String>,
@@ -48,6 +52,7 @@ impl Inspection {
         Self {
             state,
             waiting: Vec::new(),
+            ended: None,
             namespaces: Vec::new(),
             cgroup: Vec::new(),
             usage: Vec::new(),
@@ -77,6 +82,9 @@ pub(crate) fn inspect(globals: &Globals, id: &ContainerId) -> Result<Inspection>
     let mut seen = Inspection::new(state::from_container(container.clone()));
     seen.cgroup = directories(&container);
     seen.waiting = waiting::of_container(&container);
+    if container.status == Status::Stopped {
+        seen.ended = Some(ended::of_container(&container));
+    }
     if matches!(container.status, Status::Stopped | Status::Creating) {
         return Ok(seen);
     }

@@ -31,7 +31,7 @@ use crate::lifecycle::creation::{self, CreateMode};
 use crate::lifecycle::criu_request::{self, CriuDirectories, DESCRIPTORS, external};
 use crate::lifecycle::load::{self, Bundle};
 use crate::lifecycle::options::{Create, Globals, Restore};
-use crate::lifecycle::{cleanup, pid_file};
+use crate::lifecycle::{cleanup, out_of_memory, pid_file};
 use crate::plan::Plan;
 use crate::plan::mounts::{Mount, MountOperation};
 use crate::plan::namespaces::Namespace;
@@ -78,6 +78,9 @@ pub(crate) fn restore(globals: &Globals, id: &ContainerId, options: &Restore) ->
     drop(lock);
     let pidfd = pidfd_open(init.pid).context("hold the restored process")?;
     let status = foreground.wait(init.pid, pidfd.as_fd(), master);
+    if let Ok(status) = status {
+        out_of_memory::tell(&group, status);
+    }
     let removed = cleanup::remove_attached_container(&entry, &record).context("delete the container");
     status.and_then(|status| removed.map(|()| status))
 }

@@ -11,7 +11,8 @@ use crate::launch::notify::Proxy;
 use crate::launch::{seal, seccomp_death};
 use crate::lifecycle::creation::{CreateMode, CreatedContainer, create_container};
 use crate::lifecycle::options::{Globals, Run};
-use crate::lifecycle::{cleanup, load};
+use crate::lifecycle::verbs::check::damaged_program;
+use crate::lifecycle::{cleanup, load, out_of_memory};
 use crate::log;
 
 /// Runs the container. Returns the exit status of its process, and 0 with `--detach`.
@@ -55,6 +56,8 @@ pub(crate) fn run(globals: &Globals, id: &ContainerId, options: &Run) -> Result<
     let status = foreground.wait(created.child.process.pid, created.child.pidfd.as_fd(), master);
     if let Ok(status) = status {
         seccomp_death::tell(created.plan.process.seccomp.as_ref(), status);
+        out_of_memory::tell(&created.group, status);
+        damaged_program::tell(&created.entry, &created.record.bundle, status);
     }
     if !options.keep {
         let removed = cleanup::remove_attached_container(&created.entry, &created.record)

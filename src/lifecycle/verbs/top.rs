@@ -8,12 +8,10 @@ use crate::container::Store;
 use crate::error::{Kind, Result};
 use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::Globals;
+use crate::lifecycle::out_of_memory::NO_LIMIT;
 
 /// The time between the two samples of a table that is shown once.
 const PAUSE: Duration = Duration::from_millis(300);
-
-/// The kernel shows "no limit" as such a number, rounded to pages on v1.
-const NO_LIMIT: u64 = 1 << 62;
 
 /// One container.
 #[derive(Debug, Clone, PartialEq)]

@@ -126,10 +126,12 @@ pub(super) fn options_of(matches: &ArgMatches) -> Result<RunOptions> {
     let mut mounts = many("volume").map(|text| volumes::parse(text)).collect::<Result<Vec<_>>>()?;
     mounts.extend(many("tmpfs").map(|text| volumes::parse_tmpfs(text)).collect::<Result<Vec<_>>>()?);
     let published = many("publish").map(|text| ports::parse(text)).collect::<Result<Vec<_>>>()?.concat();
-    let network = network_of(matches)?;
-    let ports = if matches!(network, Network::None | Network::Host) { Vec::new() } else { published.clone() };
+    let network = network_of(matches, !published.is_empty())?;
+    let ports = if network == Network::Host { Vec::new() } else { published.clone() };
     if ports.len() < published.len() {
-        log::warn(format_args!("--publish has no effect with this network"));
+        log::warn(format_args!(
+            "--publish has no effect with --network host: the container's ports are the host's own"
+        ));
     }
     Ok(RunOptions {
         id: id_of(matches)?,
@@ -160,7 +162,8 @@ fn resources_of(matches: &ArgMatches) -> Resources {
     }
 }
 
-fn network_of(matches: &ArgMatches) -> Result<Network> {
+/// The network of --network, or the default one. `publishes` says whether ports are to be led to it.
+fn network_of(matches: &ArgMatches, publishes: bool) -> Result<Network> {
     let is_user = matches!(Privilege::detect(), Privilege::OwnNamespace(_));
     match text(matches, "network") {
         Some(text) => match Network::parse(text)? {
@@ -168,20 +171,34 @@ fn network_of(matches: &ArgMatches) -> Result<Network> {
                 Err(fail!(Kind::Denied, "--network {name}: only root makes devices in the host's network")
                     .with_hint("users have --network none and host"))
             }
+            Network::None if publishes => {
+                Err(fail!(Kind::Usage, "--publish: --network none has nothing that a port could lead to"))
+            }
             network => Ok(network),
         },
-        None if is_user => Ok(no_network("a user's container gets none yet")),
-        None if !network::has_bridge() => {
-            Ok(no_network("there are no plugins of CNI (package containernetworking-plugins)"))
+        None if is_user => {
+            let hint = "--network host gives it the host's network, with the container's ports as they are";
+            no_network(publishes, "a user's container gets none yet", hint)
         }
+        None if !network::has_bridge() => no_network(
+            publishes,
+            "there are no plugins of CNI (package containernetworking-plugins)",
+            "install them, or --network host, whose ports are the container's",
+        ),
         None => Network::parse("bridge"),
     }
 }
 
-/// No network, where nothing was said and there is none to be had.
-fn no_network(why: &str) -> Network {
+/// No network, where nothing was said and there is none to be had. A service that nobody could reach is not
+/// begun.
+fn no_network(publishes: bool, why: &str, hint: &'static str) -> Result<Network> {
+    if publishes {
+        return Err(
+            fail!(Kind::Unsupported, "--publish: the container has no network: {why}").with_hint(hint)
+        );
+    }
     log::warn(format_args!("the container has no network: {why}; --network says which it shall have"));
-    Network::None
+    Ok(Network::None)
 }
 
 /// A host name becomes a line of /etc/hosts.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::plugin;
+use super::{bridge, plugin};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::document::manifest::parse_json_of_go;
@@ -73,13 +73,13 @@ fn read(path: &Path) -> Result<Value> {
 fn built_in(has_ports: bool) -> Value {
     let mut plugins = vec![json!({
         "type": "bridge",
-        "bridge": "tare0",
+        "bridge": bridge::DEVICE,
         "isGateway": true,
         "ipMasq": true,
         "hairpinMode": true,
         "ipam": {
             "type": "host-local",
-            "dataDir": "/run/tare-image/networks",
+            "dataDir": format!("{}/networks", bridge::STATE),
             "ranges": [[{ "subnet": "10.87.0.0/16" }]],
             "routes": [{ "dst": "0.0.0.0/0" }],
         },

@@ -1,5 +1,6 @@
 //! The network of a container: none, the host's, or one that plugins of CNI make in a namespace.
 
+mod bridge;
 mod list;
 mod namespace;
 mod plugin;
@@ -89,6 +90,7 @@ impl Attachment {
     /// undoes its part by it. What they have done when one of them fails is left to `remove`.
     pub(super) fn add(&mut self, number: usize, dir: &Directory, path: &Path) -> Result<()> {
         let at_work = AtWork::begin(dir)?;
+        let _kept = bridge::keep(&self.list)?;
         let config = plugins(&self.list)?[number];
         let call = self.call("ADD", path, &at_work);
         if let Some(result) = call.run(kind(config)?, &self.input(config, self.result.as_ref()))? {
@@ -108,6 +110,9 @@ impl Attachment {
             if let Err(error) = removed {
                 log::warn(format_args!("container {}: {error}", self.container));
             }
+        }
+        if let Err(error) = bridge::remove_if_unused(&self.list) {
+            log::warn(format_args!("container {}: {error}", self.container));
         }
         namespace::remove(dir)
     }

@@ -19,6 +19,9 @@ pub(super) use super::client::{RequestBody, retry_delay};
 
 pub(crate) type Body = ureq::BodyReader<'static>;
 
+/// Where Docker's own registry is.
+const DOCKER_HUB: &str = "registry-1.docker.io";
+
 pub(super) struct Endpoint {
     /// `HOST[:PORT]`.
     host: String,
@@ -106,7 +109,7 @@ impl Endpoint {
     pub(crate) fn new(location: Location, access: &Access) -> Result<Self> {
         let insecure = access.tls_verify.map_or(location.insecure, |verify| !verify);
         // Docker's name for its registry is not where the registry is.
-        let host = if location.host == "docker.io" { "registry-1.docker.io".into() } else { location.host };
+        let host = if location.host == "docker.io" { DOCKER_HUB.into() } else { location.host };
         let client = Client::new(&host, insecure, access)?;
         Ok(Self {
             host,
@@ -168,7 +171,10 @@ impl Endpoint {
         if error.kind() != Kind::Denied || error.hint().is_some() {
             return error;
         }
-        error.with_hint(format!("log in with: tare-image login {}", auth_file::canonical_host(&self.host)))
+        error.with_hint(format!(
+            "log in with: tare-image login {}; registries also deny a repository that is not there",
+            auth_file::canonical_host(&self.host)
+        ))
     }
 
     fn url(&self, target: &Target<'_>) -> Result<Uri> {
@@ -223,10 +229,37 @@ impl Endpoint {
     /// logging in does not help against a refusal by another server.
     fn status_error(&self, response: ureq::http::Response<ureq::Body>, url: &Uri) -> Error {
         if self.is_registry(url) {
-            return client::status_error("the registry", Kind::Denied, response, self.timeout());
+            let is_missing = response.status() == StatusCode::NOT_FOUND;
+            let error = client::status_error("the registry", Kind::Denied, response, self.timeout());
+            return match self.hint_for_missing(url.path()).filter(|_| is_missing) {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            };
         }
         let who = format!("{}, where the registry leads,", url::host_and_port(url));
         client::status_error(&who, Kind::Unsupported, response, self.timeout())
+    }
+
+    /// What is to be done if the registry does not have what is at `path`.
+    fn hint_for_missing(&self, path: &str) -> Option<String> {
+        let (host, repository) = (self.name(), &self.repository);
+        if path.contains("/manifests/") {
+            return Some(format!(
+                "`tare-image list docker://{host}/{repository}` lists the tags that are there"
+            ));
+        }
+        let is_about_it = path.contains("/tags/") || path.contains("/blobs/uploads/");
+        is_about_it.then(|| {
+            format!(
+                "is {repository} its whole name at {host}? One that only some may see takes a login: \
+                 tare-image login {host}"
+            )
+        })
+    }
+
+    /// The host as people name it.
+    fn name(&self) -> &str {
+        if self.host == DOCKER_HUB { "docker.io" } else { &self.host }
     }
 
     /// Answers the challenge of a 401 with the user's credentials.

@@ -8,10 +8,10 @@ use nix::errno::Errno;
 use oci_spec::runtime::{Mount, Spec};
 
 use super::Findings;
+use crate::launch::explain::unknown_filesystem;
 use crate::plan::mount_options::{Parameter, parse_options};
 use crate::plan::mounts::within;
-use crate::spec::mount_options::MOUNT_OPTIONS;
-use crate::spec::spelling;
+use crate::spec::{mount_options, spelling};
 use crate::sys::mount::{fsconfig_set, fsopen};
 
 /// Options of tmpfs and other filesystems of containers, to suggest instead of a misspelt one.
@@ -44,7 +44,7 @@ pub(super) fn mounts(spec: &Spec, bundle: &Path, found: &mut Findings) {
         if options.bind.is_some() || kind == "bind" {
             source(index, mount, bundle, rootfs.as_deref(), options.copy_symlink, found);
         } else if !options.remount && !kind.starts_with("cgroup") {
-            filesystem(index, kind, words, &options.parameters, found);
+            filesystem(index, kind, mount.source().as_deref(), words, &options.parameters, found);
         }
     }
 }
@@ -74,7 +74,14 @@ fn source(
 
 /// Asks the kernel whether it knows a filesystem and its options. This makes nothing: fsopen(2) and
 /// fsconfig(2) make a filesystem only with FSCONFIG_CMD_CREATE.
-fn filesystem(index: usize, kind: &str, words: &[String], parameters: &[Parameter], found: &mut Findings) {
+fn filesystem(
+    index: usize,
+    kind: &str,
+    source: Option<&Path>,
+    words: &[String],
+    parameters: &[Parameter],
+    found: &mut Findings,
+) {
     let Ok(name) = CString::new(kind) else { return };
     let context = match fsopen(&name) {
         Ok(context) => context,
@@ -84,7 +91,8 @@ fn filesystem(index: usize, kind: &str, words: &[String], parameters: &[Paramete
             let hint = spelling::hint(spelling::nearest(kind, known.iter().copied()));
             let message = format!("this kernel knows no filesystem {kind:?}{hint}");
             let host = Some(format!("filesystems {}", known.join(", ")));
-            return found.fault(&format!("/mounts/{index}/type"), message, host, None);
+            let hint = Some(unknown_filesystem(kind, source.unwrap_or_else(|| Path::new(kind))));
+            return found.fault(&format!("/mounts/{index}/type"), message, host, hint);
         }
         // This user may not open filesystems, so nothing is known.
         Err(_) => return,
@@ -98,8 +106,7 @@ fn filesystem(index: usize, kind: &str, words: &[String], parameters: &[Paramete
             continue;
         }
         let key = key.to_string_lossy();
-        let names = MOUNT_OPTIONS.iter().map(|known| known.word).chain(PARAMETERS.iter().copied());
-        let hint = spelling::hint(spelling::nearest(&key, names));
+        let hint = spelling::hint(mount_options::meant(&key, PARAMETERS));
         let word = words.iter().position(|word| word.contains(&*key)).unwrap_or(0);
         let said = match value {
             Some(value) => format!("{key}={}", value.to_string_lossy()),

@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use nix::unistd::{AccessFlags, access};
 use oci_spec::runtime::{Linux, LinuxNamespaceType as Type, LinuxSeccompAction, LinuxSyscall, Spec};
 
-use super::{Findings, filesystem, paths};
+use super::{Findings, Severity, filesystem, paths};
+use crate::error::describe;
 use crate::host::Facts;
 use crate::host::cgroup::Mode;
+use crate::lifecycle::options::Globals;
 use crate::plan::Request;
 use crate::plan::capabilities;
 use crate::spec::cpu_list::CpuList;
@@ -35,11 +38,37 @@ pub(super) fn look(spec: &Spec, request: &Request<'_>, facts: &Facts, found: &mu
     namespaces(linux, facts, found);
     ids(spec, linux, found);
     cpuset(linux, facts, found);
+    memory(linux, found);
     hugepages(linux, found);
     sysctls(linux, spec.hooks().is_some(), found);
     network_devices(linux, found);
     devices(linux, found);
     listener(linux, found);
+}
+
+/// Checks that this user may keep the state of a container in `root`. A login sets XDG_RUNTIME_DIR, which moves
+/// it to a directory of the user; `su` does not, and a directory that it names may be gone with the login.
+pub(super) fn state_root(globals: &Globals, found: &mut Findings) {
+    let root = &globals.root;
+    let Some(there) = root.ancestors().find(|above| above.symlink_metadata().is_ok()) else { return };
+    let Err(errno) = access(there, AccessFlags::W_OK | AccessFlags::X_OK) else { return };
+    let message = format!(
+        "the state of a container cannot be kept in {}: {}: {}",
+        root.display(),
+        there.display(),
+        describe(errno)
+    );
+    let hint = match globals.root_in_xdg {
+        true => {
+            "XDG_RUNTIME_DIR names a directory that is not this user's, or is gone: a login makes /run/user/UID; \
+                 --root names another"
+        }
+        false if globals.root_explicit => "--root names a directory of the user who runs the container",
+        false => {
+            "without root, set XDG_RUNTIME_DIR (a login does, `su` does not), or name a directory by --root"
+        }
+    };
+    found.fault("", message, None, Some(hint));
 }
 
 /// Returns what this host offers, for a finding of the plan about a property of the host.
@@ -157,6 +186,39 @@ fn cpuset(linux: &Linux, facts: &Facts, found: &mut Findings) {
         } else if lacks(&online) {
             found.loss(&pointer, format!("{message} online"), host(&online));
         }
+    }
+}
+
+/// Below this limit the process that becomes the program is killed already.
+const TOO_LITTLE_TO_BEGIN: i64 = 64 << 10;
+/// Below this limit even a small static program (a shell of 1 MiB) is killed when it begins.
+const TOO_LITTLE_TO_RUN: i64 = 512 << 10;
+/// The least that Docker accepts.
+const FEW_RUN: i64 = 6 << 20;
+
+/// Reports limits of memory with which a container ends as soon as it has begun. The number is one of bytes, which
+/// who writes 512 for 512 MiB has forgotten.
+fn memory(linux: &Linux, found: &mut Findings) {
+    let memory = linux.resources().as_ref().and_then(|resources| resources.memory().as_ref());
+    let Some(limit) = memory.and_then(|memory| memory.limit()).filter(|&limit| limit > 0) else { return };
+    let at = "/linux/resources/memory/limit";
+    let hint = "the limit is a number of bytes";
+    if limit <= TOO_LITTLE_TO_BEGIN {
+        let message = format!("{limit} bytes are too little for any program: the kernel kills it before it begins");
+        found.fault(at, message, None, Some(hint));
+    } else if limit <= TOO_LITTLE_TO_RUN {
+        let message = format!(
+            "{limit} bytes are too little for nearly every program: the kernel kills it (exit status 137)"
+        );
+        found.loss(at, message, None);
+    } else if limit < FEW_RUN && let Some(finding) = found.add_unless_known(
+        Severity::Note,
+        at,
+        format!(
+            "{limit} bytes are less than Docker accepts (6 MiB): what needs more is killed by the kernel (exit status 137)"
+        ),
+    ) {
+        finding.hint = Some(hint.into());
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -22,40 +22,9 @@ const MOST_LOOKS: usize = 1 << 16;
 
 /// Looks for the program in the rootfs. Reports nothing if a mount or a hook may provide it.
 pub(super) fn program(spec: &Spec, bundle: &Path, found: &mut Findings) {
-    let (Some(process), Some(root)) = (spec.process(), spec.root()) else { return };
-    let rootfs = bundle.join(root.path());
-    let Ok(opened) = Root::open(&rootfs) else { return };
-    let texts = |list: &Option<Vec<String>>| -> Vec<CString> {
-        list.iter().flatten().filter_map(|text| CString::new(text.as_str()).ok()).collect()
+    let Some(Refused { name, why, missing, searched, rootfs }) = refused_program(spec, bundle) else {
+        return;
     };
-    let (args, env) = (texts(process.args()), texts(process.env()));
-    if args.is_empty() || changes_the_rootfs(spec) {
-        return;
-    }
-    let (names, searched) = candidates(&args, &env);
-    // No real configuration has so many, and looking at each pair would take hours.
-    let mounts = spec.mounts().as_ref().map_or(0, Vec::len);
-    let length = names.iter().map(|name| name.as_bytes().len()).max().unwrap_or_default();
-    if length >= libc::PATH_MAX as usize || names.len().saturating_mul(mounts + 1) > MOST_LOOKS {
-        return;
-    }
-    let absolute =
-        |name: &CString| process.cwd().join(Path::new(std::ffi::OsStr::from_bytes(name.to_bytes())));
-    let mut worst = None;
-    for path in names.iter().map(absolute) {
-        if under_a_mount(&path, spec, &opened, &rootfs) {
-            return;
-        }
-        let exists =
-            |needed: &Path| under_a_mount(needed, spec, &opened, &rootfs) || !is_missing(needed, &opened);
-        match judge(&path, &opened, exists) {
-            None => return,
-            Some(why) if worst.is_none() || !why.1 => worst = Some(why),
-            Some(_) => {}
-        }
-    }
-    let name = args[0].to_string_lossy();
-    let (why, missing) = worst.unwrap_or_else(|| ("there is no PATH to search".to_owned(), true));
     let message = match searched && missing {
         true => format!("executable file {name:?} not found in the PATH of the container"),
         false => format!("{name}: {why}"),
@@ -64,6 +33,55 @@ pub(super) fn program(spec: &Spec, bundle: &Path, found: &mut Findings) {
     let hint = is_empty.then_some("the rootfs is empty: is it mounted?");
     let message = format!("{message} (in the rootfs {})", rootfs.display());
     found.fault("/process/args/0", message, None, hint);
+}
+
+/// A program that the kernel would refuse, or that could not go on.
+pub(super) struct Refused {
+    pub name: String,
+    pub why: String,
+    /// Whether there is no such file.
+    pub missing: bool,
+    searched: bool,
+    rootfs: PathBuf,
+}
+
+/// Judges the program in the rootfs. Returns `None` if it can be executed, or may be for all that is known.
+pub(super) fn refused_program(spec: &Spec, bundle: &Path) -> Option<Refused> {
+    let (process, root) = (spec.process().as_ref()?, spec.root().as_ref()?);
+    let rootfs = bundle.join(root.path());
+    let opened = Root::open(&rootfs).ok()?;
+    let texts = |list: &Option<Vec<String>>| -> Vec<CString> {
+        list.iter().flatten().filter_map(|text| CString::new(text.as_str()).ok()).collect()
+    };
+    let (args, env) = (texts(process.args()), texts(process.env()));
+    if args.is_empty() || changes_the_rootfs(spec) {
+        return None;
+    }
+    let (names, searched) = candidates(&args, &env);
+    // No real configuration has so many, and looking at each pair would take hours.
+    let mounts = spec.mounts().as_ref().map_or(0, Vec::len);
+    let length = names.iter().map(|name| name.as_bytes().len()).max().unwrap_or_default();
+    if length >= libc::PATH_MAX as usize || names.len().saturating_mul(mounts + 1) > MOST_LOOKS {
+        return None;
+    }
+    let absolute =
+        |name: &CString| process.cwd().join(Path::new(std::ffi::OsStr::from_bytes(name.to_bytes())));
+    let mut worst = None;
+    for path in names.iter().map(absolute) {
+        if under_a_mount(&path, spec, &opened, &rootfs) {
+            return None;
+        }
+        let exists =
+            |needed: &Path| under_a_mount(needed, spec, &opened, &rootfs) || !is_missing(needed, &opened);
+        match judge(&path, &opened, exists) {
+            None => return None,
+            Some(why) if worst.is_none() || !why.1 => worst = Some(why),
+            Some(_) => {}
+        }
+    }
+    let name = args[0].to_string_lossy().into_owned();
+    let (why, missing) = worst.unwrap_or_else(|| ("there is no PATH to search".to_owned(), true));
+    Some(Refused { name, why, missing, searched, rootfs })
 }
 
 /// Whether there are hooks that run before the program is looked for: they may put anything into the rootfs.

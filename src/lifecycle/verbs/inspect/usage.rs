@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::cgroup::Stats;
+use crate::lifecycle::out_of_memory::NO_LIMIT;
 
 /// One resource.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -18,10 +19,6 @@ pub(crate) struct Usage {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hit: Option<u64>,
 }
-
-/// A limit of at least this means that there is none: v1 shows the largest number, rounded down to whole
-/// pages.
-const NO_LIMIT: u64 = 1 << 62;
 
 /// Returns the usage of the most important resources.
 pub(super) fn of_stats(stats: &Stats, oom_kills: Option<u64>) -> Vec<Usage> {
