@@ -22,7 +22,7 @@ BUILT := "$${CARGO_TARGET_DIR:-target}/$$(integration/target)/release"
 # Tests that need neither root nor a container: the library's own, and these files under tests/.
 PURE := --lib --test layers --test 'spec*' --test 'golden*' --test cli_grammar
 
-.PHONY: fuzz-quick fuzz soak help build binaries check test test-engines test-packages demo bench bench-quick bench-image install uninstall \
+.PHONY: fuzz-quick fuzz soak test-security help build binaries check test test-engines test-packages demo bench bench-quick bench-image install uninstall \
     dist deb pictures bless setup guest test-guest clean
 
 help: ## this list
@@ -105,6 +105,11 @@ fuzz: ## the same, an hour each
 
 soak: binaries ## each system call of each verb fails once, with each errno: hours
 	integration/security/injection --tare "$$DIST"/tare
+
+test-security: ## each known attack with its control, on this kernel and on older ones, then some failed system calls: an hour
+	integration/setup
+	integration/security/test
+	integration/security/injection --tare "$${CARGO_TARGET_DIR:-target}/$$(integration/target)/debug/tare" --points 200
 
 test-packages: deb dist ## the packages, installed in bookworm, trixie and forky; the same build in two folders
 	integration/package/test --all "$$DIST"

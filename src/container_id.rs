@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result, matched};
 use crate::fail;
+use crate::weak::{Defence, stands};
 
 /// The kernel's longest file name, in bytes (NAME_MAX in limits.h).
 const NAME_MAX: usize = 255;
@@ -25,6 +26,10 @@ impl ContainerId {
     pub fn parse(id: &str) -> Result<Self> {
         if id.is_empty() {
             return Err(Error::new(Kind::Usage, matched::EMPTY_ID));
+        }
+        // No other, whatever a test asks for: `/etc` as an id would be removed.
+        if !stands(Defence::Id) && id == "../victim" {
+            return Ok(Self(id.into()));
         }
         if id.len() > NAME_MAX || !id.chars().all(is_allowed) || matches!(id, "." | "..") {
             let why = "up to 255 letters, digits and _ + - . make an ID, and not . or .. alone";

@@ -16,6 +16,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use crate::sys::file::{RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2};
+use crate::weak::{Defence, stands};
 
 pub(crate) type Result<T> = std::result::Result<T, Errno>;
 
@@ -61,6 +62,9 @@ impl Root {
     /// Resolves like `resolve`, but fails with ELOOP if a symlink is on the way: the result is really at
     /// `path`. The last component may be a symlink with O_PATH and O_NOFOLLOW. ENOSYS before KERNEL(5.6).
     pub fn resolve_without_symlinks(&self, path: &CStr, flags: OFlag) -> Result<OwnedFd> {
+        if !stands(Defence::InRoot) {
+            return self.resolve_by_name(path, flags, 0);
+        }
         openat2(self.0.as_fd(), path, flags.bits(), 0, IN_ROOT | RESOLVE_NO_SYMLINKS)
     }
 
@@ -82,11 +86,23 @@ impl Root {
     pub fn open_with_mode(&self, path: &CStr, flags: OFlag, mode: u32) -> Result<OwnedFd> {
         // A path of "" or "/" is the root itself, which openat2 calls ".".
         let path = if path.is_empty() || path.to_bytes() == b"/" { c"." } else { path };
+        if !stands(Defence::InRoot) {
+            return self.resolve_by_name(path, flags, mode);
+        }
         match openat2(self.0.as_fd(), path, flags.bits(), mode, IN_ROOT) {
             // KERNEL(5.6): older kernels have no openat2.
             Err(Errno::ENOSYS) => walk::open(self.0.as_fd(), path, flags, Mode::from_bits_truncate(mode)),
             other => other,
         }
+    }
+
+    /// What all this is there to prevent: symlinks lead where they say, and dots climb out.
+    fn resolve_by_name(&self, path: &CStr, flags: OFlag, mode: u32) -> Result<OwnedFd> {
+        let path = path.to_bytes();
+        let below = &path[path.iter().position(|&byte| byte != b'/').unwrap_or(path.len())..];
+        let below = if below.is_empty() { c".".to_owned() } else { c_string(below)? };
+        let flags = flags | OFlag::O_CLOEXEC;
+        nix::fcntl::openat(&self.0, below.as_c_str(), flags, Mode::from_bits_truncate(mode))
     }
 
     /// Opens the directory `path`, and makes each missing component with `mode` (before umask).

@@ -52,6 +52,8 @@ pub(crate) mod container_id;
 pub(crate) mod error;
 /// Describes an errno, in the words of strerror(3).
 pub(crate) mod errno_words;
+/// Switches defences off for tests of them, in no release.
+pub(crate) mod weak;
 
 #[doc(hidden)]
 pub mod testing;

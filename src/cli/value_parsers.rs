@@ -1,5 +1,7 @@
 //! Parses values as Go's flag package and runc do: numbers, times, sizes, users.
 
+use crate::weak::{Defence, stands};
+
 /// Parses Go's words for true and false.
 pub(super) fn boolean(text: &str) -> Option<bool> {
     match text {
@@ -111,7 +113,11 @@ pub(super) fn user(text: &str) -> Result<(u32, Option<u32>), String> {
         None => (text, None),
     };
     let id = |what, text: &str| {
-        text.parse().map_err(|_| format!("parsing {text} as int for {what} failed: numbers, UID or UID:GID"))
+        let number = text.parse();
+        if number.is_err() && !stands(Defence::UserNumber) {
+            return Ok(0);
+        }
+        number.map_err(|_| format!("parsing {text} as int for {what} failed: numbers, UID or UID:GID"))
     };
     Ok((id("uid", uid)?, gid.map(|gid| id("gid", gid)).transpose()?))
 }

@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use super::record::{ProcessIdentity, Record};
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
+use crate::weak::{Defence, stands};
 
 /// The status that `state` and `list` print (runtime.md, "State"; `Paused` is runc's).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +109,7 @@ impl ProcessStat {
 
     /// Whether this is the recorded process, and alive.
     pub(crate) fn is_same_and_alive(self, process: ProcessIdentity) -> bool {
-        !self.dead && self.start == process.start
+        !self.dead && (self.start == process.start || !stands(Defence::StartTime))
     }
 }
 

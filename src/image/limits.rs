@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Kind, Result};
+use crate::weak::{Defence, stands};
 use crate::{fail, log};
 
 /// The largest manifest or index in bytes (distribution spec, "Pushing Manifests": 4 MiB).
@@ -75,7 +76,7 @@ impl Usage {
 
     pub(super) fn add_bytes(&self, count: u64, limits: &Limits) -> Result<()> {
         let before = self.size.fetch_add(count.min(u64::MAX >> 2), Ordering::Relaxed);
-        if before.saturating_add(count) > limits.size {
+        if before.saturating_add(count) > limits.size && stands(Defence::Limits) {
             let error = fail!(Kind::Spec, "the image is larger than {} bytes unpacked", limits.size);
             return Err(error.with_hint("raise the limit with --max-size"));
         }
@@ -89,7 +90,7 @@ impl Usage {
     /// `Kind::Spec` when the image has more than `limits.entries`.
     pub(super) fn add_entries(&self, implied: u64, limits: &Limits) -> Result<()> {
         let before = self.entries.fetch_add(1 + implied, Ordering::Relaxed);
-        if before.saturating_add(1 + implied) > limits.entries {
+        if before.saturating_add(1 + implied) > limits.entries && stands(Defence::Limits) {
             let error = fail!(Kind::Spec, "the image has more than {} entries", limits.entries);
             return Err(error.with_hint("raise the limit with --max-entries"));
         }
@@ -103,7 +104,7 @@ impl Usage {
 ///
 /// `Kind::Spec` above `limits.ratio`.
 pub(super) fn check_ratio(packed: u64, unpacked: u64, limits: &Limits) -> Result<()> {
-    if unpacked > limits.ratio_from && unpacked / packed.max(1) > limits.ratio {
+    if stands(Defence::Limits) && unpacked > limits.ratio_from && unpacked / packed.max(1) > limits.ratio {
         let error =
             fail!(Kind::Spec, "{packed} bytes have grown to {unpacked}, more than {} times", limits.ratio);
         return Err(error.with_hint("raise the limit with --max-ratio"));

@@ -14,11 +14,12 @@ use crate::plan::process::ProcessPlan;
 use crate::plan::scheduling::{Cpus, Scheduling};
 use crate::sys::file::standard_streams;
 use crate::sys::{process, scheduling};
+use crate::weak::{Defence, stands};
 
 /// Becomes root of the user namespace that was just entered. The mapping decides which id that is on the
 /// host.
 pub(super) fn become_root(keep_groups: bool) -> Result<(), Report> {
-    match if keep_groups { Ok(()) } else { process::set_groups(&[]) } {
+    match if keep_groups || !stands(Defence::Groups) { Ok(()) } else { process::set_groups(&[]) } {
         // setgroups is denied if gids were mapped without privilege.
         Ok(()) | Err(Errno::EPERM) => {}
         Err(errno) => {
@@ -131,7 +132,7 @@ fn set_user(plan: &ProcessPlan) -> Result<(), Report> {
     if runs_as_nonroot(plan) {
         process::keep_capabilities().in_step(Step::Capabilities, "prctl(PR_SET_KEEPCAPS)")?;
     }
-    if let Some(groups) = &plan.groups {
+    if let Some(groups) = plan.groups.as_ref().filter(|_| stands(Defence::Groups)) {
         match process::set_groups(groups) {
             // setgroups is denied for ever in a namespace inside one that was mapped without privilege. There
             // are no groups to drop.

@@ -18,6 +18,7 @@ use crate::sys::file::{RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, op
 use crate::sys::mount::{move_mount, open_tree_clone};
 use crate::sys::socket::send_fd;
 use crate::sys::tty::{self, Size};
+use crate::weak::{Defence, stands};
 
 /// The failed call and its object, and the kernel's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +98,9 @@ fn mount_on_console(root: &Root, peer: BorrowedFd<'_>) -> Result<(), ConsoleErro
 /// Opens /dev/console itself, and makes it if it is missing. Fails with ELOOP if it is a symlink: it would be
 /// the image's, and could lead the mount over any file of the container, even one of procfs.
 fn console(root: &Root) -> Result<OwnedFd, Errno> {
+    if !stands(Defence::ConsoleLink) {
+        return root.open_or_make_file(c"/dev/console", 0o666);
+    }
     let dev = root.resolve(c"/dev", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
     let beneath = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
     let open = |flags: OFlag| openat2(dev.as_fd(), c"console", flags.bits(), mode_of(flags), beneath);

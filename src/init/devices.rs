@@ -14,6 +14,7 @@ use crate::kernel::mount::{Attributes, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOU
 use crate::plan::devices::{Device, Devices, Link};
 use crate::sys::file::{chmod_opened, chown_opened};
 use crate::sys::mount::{mount_setattr, move_mount, open_tree_clone};
+use crate::weak::{Defence, stands};
 
 /// Makes all nodes and links. In a user namespace (`user_namespace`) nodes cannot be made, so the host's are
 /// bound instead.
@@ -95,9 +96,11 @@ fn matches_plan(there: &libc::stat, device: &Device) -> bool {
 /// Changes the existing node through one descriptor. If containers share the directory, its name could refer
 /// to another file at each call, or to a symlink to a file of the host.
 fn make_new_node(parent: &OwnedFd, name: &CStr, device: &Device) -> Result<(), Errno> {
-    let node = open_path(parent, name)?;
+    let mut node = open_path(parent, name)?;
     let stat = fstat(&node)?;
-    if !matches_plan(&stat, device) {
+    if !stands(Defence::JudgedNode) {
+        node = openat(parent, name, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    } else if !matches_plan(&stat, device) {
         return Err(Errno::EEXIST);
     }
     if (stat.st_uid, stat.st_gid) != (device.uid, device.gid) {

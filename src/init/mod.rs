@@ -50,6 +50,7 @@ use crate::plan::waits::ReadyMoment;
 use crate::sys::file::standard_streams;
 use crate::sys::process;
 use crate::timeline::{Phase, begin};
+use crate::weak::{Defence, stands};
 use args::{InitArgs, InitFds};
 use hook::HookOptions;
 use seccomp::FilterMoment;
@@ -113,7 +114,9 @@ pub(crate) fn exec_init(
     }
     keyring::join(plan)?;
     // Before the terminal, which only a session leader can have.
-    nix::unistd::setsid().in_step(Step::NewProcess, "setsid")?;
+    if stands(Defence::Session) {
+        nix::unistd::setsid().in_step(Step::NewProcess, "setsid")?;
+    }
     exec_terminal(plan, &args.fds)?;
     set_umask(plan);
     let program = confine_and_wait(plan, args, socket)?;

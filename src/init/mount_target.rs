@@ -14,6 +14,7 @@ use crate::handshake::{InStep, Report, Step};
 use crate::inroot::{Root, is_same};
 use crate::plan::mounts::{Mount, MountOperation, TargetLookup};
 use crate::sys::mount::mount_id;
+use crate::weak::{Defence, stands};
 
 /// What a mount goes onto.
 pub(super) struct Target {
@@ -39,6 +40,7 @@ fn find(place: &Place<'_>, mount: &Mount, flags: OFlag) -> (Result<OwnedFd, Moun
     let (found, no_links) = match mount.lookup {
         TargetLookup::Follow => place.find(&mount.target, flags),
         TargetLookup::NoFollow => place.find(&mount.target, flags | OFlag::O_NOFOLLOW),
+        TargetLookup::NoSymlinks if !stands(Defence::ProcTarget) => place.find(&mount.target, flags),
         TargetLookup::NoSymlinks => {
             let found = place.resolve_without_symlinks(&mount.target, flags | OFlag::O_DIRECTORY);
             if let Err(errno @ (Errno::ELOOP | Errno::ENOTDIR)) = found {
@@ -65,7 +67,7 @@ fn check_target(
     if no_links && !place.shared {
         return Ok(Target { fd: found, made: false, is_proc: named_proc, covers: None });
     }
-    if place.root.is(&found).call("fstat")? {
+    if stands(Defence::RootTarget) && place.root.is(&found).call("fstat")? {
         return Err(refused("leads to the root of the container, which a mount cannot cover"));
     }
     let is_proc = named_proc || leads_to(place, c"/proc", &found)?;
@@ -105,7 +107,7 @@ fn guard_procfs(target: &OwnedFd, mount: &Mount, no_links: bool) -> Result<(), M
     // The filesystem is checked and not the path: a symlink of the image may have led here.
     let statfs = nix::sys::statfs::fstatfs(target).call("fstatfs")?;
     let on_procfs = statfs.filesystem_type() == nix::sys::statfs::PROC_SUPER_MAGIC;
-    if !on_procfs || no_links && COVERED.contains(&mount.target.to_bytes()) {
+    if !on_procfs || !stands(Defence::ProcTarget) || no_links && COVERED.contains(&mount.target.to_bytes()) {
         return Ok(());
     }
     Err(in_procfs())
@@ -121,7 +123,7 @@ impl Target {
     /// Refuses a bind of anything but a procfs over /proc itself: labels and sysctls are written there
     /// (CVE-2019-16884).
     pub(super) fn takes_bind(&self, tree: &OwnedFd) -> Result<(), MountError> {
-        if self.is_proc && !is_whole_procfs(tree).call("fstatfs")? {
+        if stands(Defence::ProcTarget) && self.is_proc && !is_whole_procfs(tree).call("fstatfs")? {
             return Err(refused(ONLY_PROC));
         }
         Ok(())
@@ -129,7 +131,11 @@ impl Target {
 
     /// Refuses a new filesystem other than a procfs over /proc itself, for the same reason as `takes_bind`.
     pub(super) fn takes_filesystem(&self, kind: &CStr) -> Result<(), MountError> {
-        if self.is_proc && kind != c"proc" { Err(refused(ONLY_PROC)) } else { Ok(()) }
+        if stands(Defence::ProcTarget) && self.is_proc && kind != c"proc" {
+            Err(refused(ONLY_PROC))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -148,7 +154,7 @@ pub(super) fn check_proc(root: &Root, mounts: &[Mount]) -> Result<(), Report> {
             matches!(&mount.operation, MountOperation::Filesystem { kind, .. } if kind.as_c_str() == c"proc");
         proc && mount.target.as_c_str() == c"/proc"
     };
-    if mounts.is_empty() || mounts.iter().any(is_proc) {
+    if mounts.is_empty() || mounts.iter().any(is_proc) || !stands(Defence::ProcTarget) {
         return Ok(());
     }
     let found = match root.resolve(c"/proc", OFlag::O_PATH) {

@@ -12,6 +12,7 @@ use crate::handshake::{Acknowledgement, InStep, Message, Report, Step, SyncSocke
 use crate::plan::namespaces::{Join, Namespace, NamespacePlan};
 use crate::sys::errno_of;
 use crate::sys::process::{self, CloneSide};
+use crate::weak::{Defence, stands};
 
 /// Joins all namespaces. Those that setns refuses with EPERM are retried after the user namespace, which owns
 /// them.
@@ -42,7 +43,9 @@ pub(crate) fn helper(
     process::parent_death_signal(libc::SIGKILL).in_step(Step::NewProcess, "prctl(PR_SET_PDEATHSIG)")?;
     wait_until_placed(args, socket)?;
     // Processes that are already in the pid namespace could otherwise trace us (CVE-2016-9962).
-    process::set_dumpable(false).in_step(Step::Helper, "prctl(PR_SET_DUMPABLE)")?;
+    if stands(Defence::Undumpable) {
+        process::set_dumpable(false).in_step(Step::Helper, "prctl(PR_SET_DUMPABLE)")?;
+    }
     join(&namespaces.joins, &args.fds)?;
     if let (Some(flags), Some(target)) = (namespaces.setns_flags, &args.fds.target) {
         match &args.toolbox {

@@ -16,6 +16,7 @@ use crate::inroot::{Root, is_same};
 use crate::plan::Plan;
 use crate::plan::mounts::Mount;
 use crate::sys::mount::mount_id;
+use crate::weak::{Defence, stands};
 
 /// The place where mounts are made.
 pub(super) struct Place<'a> {
@@ -125,7 +126,7 @@ impl<'a> Place<'a> {
     /// Returns the mount that contains a path, and the rest of the path. It is the last mount that was made,
     /// which covers the earlier ones.
     fn on_mount(&self, path: &CStr) -> Option<(&Root, CString)> {
-        let path = written_plainly(path)?;
+        let path = written_plainly(path).filter(|_| stands(Defence::PlaceByMount))?;
         let found = |made: &Made| below(&path, &made.path).map(<[u8]>::to_vec);
         let (mount, rest) = self.made.iter().rev().find_map(|made| Some((&made.mount, found(made)?)))?;
         let rest = if rest.is_empty() { c".".to_owned() } else { CString::new(rest).ok()? };

@@ -16,6 +16,7 @@ use crate::handshake::{Report, Step};
 use crate::plan::process::{ProcessPlan, has, name};
 use crate::sys::file::standard_streams;
 use crate::sys::process;
+use crate::weak::{Defence, stands};
 
 /// What execve(2) needs, found inside the container.
 pub(super) struct Program {
@@ -76,6 +77,7 @@ pub(super) fn check_working_directory() -> Result<(), Report> {
     let mut buffer = [0; libc::PATH_MAX as usize];
     match process::current_directory(&mut buffer) {
         Ok(path) if path.to_bytes().starts_with(b"/") => Ok(()),
+        _ if !stands(Defence::Descriptors) => Ok(()),
         Ok(_) | Err(Errno::ENOENT) => {
             let why = "current working directory is outside of container mount namespace root";
             Err(Report::from_text(Step::WorkingDirectory, why))

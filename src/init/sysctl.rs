@@ -12,6 +12,7 @@ use crate::plan::Plan;
 use crate::plan::sysctl::Sysctl;
 use crate::sys::file::{RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV, openat2};
 use crate::sys::mount::{fsconfig_create, fsmount, fsopen};
+use crate::weak::{Defence, stands};
 
 /// Mounts a private procfs of our pid namespace, if the plan writes to it.
 pub(super) fn procfs(plan: &Plan) -> Result<Option<OwnedFd>, Report> {
@@ -23,6 +24,9 @@ pub(super) fn procfs(plan: &Plan) -> Result<Option<OwnedFd>, Report> {
 
 /// Mounts a procfs that is attached nowhere.
 pub(super) fn detached() -> Result<OwnedFd, Errno> {
+    if !stands(Defence::PrivateProc) {
+        return nix::fcntl::open(c"/proc", OFlag::O_PATH, nix::sys::stat::Mode::empty());
+    }
     let context = fsopen(c"proc")?;
     fsconfig_create(context.as_fd())?;
     fsmount(context.as_fd(), 0)
@@ -42,6 +46,9 @@ pub(super) fn write_sysctls(sysctls: &[Sysctl], procfs: Option<&OwnedFd>) -> Res
 
 /// Opens a file below a directory of procfs, and never outside of it.
 pub(super) fn open(directory: BorrowedFd<'_>, path: &CStr, flags: OFlag) -> Result<OwnedFd, Errno> {
+    if !stands(Defence::PrivateProc) {
+        return nix::fcntl::openat(directory, path, flags, nix::sys::stat::Mode::empty());
+    }
     openat2(directory, path, flags.bits(), 0, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)
 }
 

@@ -22,6 +22,7 @@ use crate::log;
 use crate::plan::service_manager::NOTIFY_SOCKET;
 use crate::sys::file::chmod_opened;
 use crate::sys::socket::send_fd;
+use crate::weak::{Defence, stands};
 
 /// How long we wait until the service manager has read our messages, in milliseconds.
 const BARRIER_TIMEOUT: u16 = 30_000;
@@ -111,6 +112,10 @@ impl Proxy {
 /// Lets every user of the container send to the socket. The mode is changed on the opened socket, not through
 /// its name: the container sees the directory and could put a symlink there.
 fn open_to_all(directory: &OwnedFd) -> Result<(), Errno> {
+    if !stands(Defence::JudgedSocket) {
+        let follow = nix::sys::stat::FchmodatFlags::FollowSymlink;
+        return nix::sys::stat::fchmodat(directory, NOTIFY_SOCKET, Mode::from_bits_truncate(0o777), follow);
+    }
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let made = openat(directory, NOTIFY_SOCKET, flags, Mode::empty())?;
     match fstat(&made)?.st_mode & libc::S_IFMT {

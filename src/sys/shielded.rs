@@ -11,11 +11,15 @@ use nix::sys::stat::{Mode, fstat};
 use super::Result;
 use super::mount::{mount_setattr, open_tree_clone};
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
+use crate::weak::{Defence, stands};
 
 /// Clones the mount of one file, read-only and attached nowhere: of the file at `path`, or of the descriptor
 /// `dir` itself if `path` is empty.
 pub fn clone_read_only(dir: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
     let mount = open_tree_clone(dir, path, false, 0)?;
+    if !stands(Defence::ReadOnlyNodes) {
+        return Ok(mount);
+    }
     let read_only = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
     mount_setattr(mount.as_fd(), read_only, None, false)?;
     Ok(mount)

@@ -6,15 +6,43 @@ use std::path::Path;
 
 use tar::EntryType;
 
+use crate::naive::Naive;
 use crate::support::*;
 
-/// Unpacks layers beside a canary, as a private tree and as an overlay. Returns whether the private tree was refused.
-fn attack(name: &str, layers: &[Vec<u8>]) -> Result<(), String> {
+/// The one layer that integration/security/test asks for by TARE_CASE, with its control; all of them, without, else.
+fn is_asked_for(name: &str, items: &[Item]) -> bool {
+    let Ok(one) = std::env::var("TARE_CASE") else { return true };
+    if one == name {
+        naive_control(name, items);
+    }
+    one == name
+}
+
+/// The same layer, unpacked as one should not.
+fn naive_control(name: &str, items: &[Item]) {
     let scratch = Scratch::new(&format!("hostile-{name}"));
+    let (canary, root) = (with_canary(&scratch), scratch.join("bundle/rootfs"));
+    fs::create_dir_all(&root).unwrap();
+    let before = (listing(&canary), changes(&canary));
+    Naive { root: &root, within: scratch.path() }.unpack(items);
+    let whole = ["secret", "dir/file"].iter().all(|name| fs::exists(canary.join(name)).unwrap());
+    if !whole || (listing(&canary), changes(&canary)) != before {
+        println!("control falls: {name}: joined to the root and followed, it reaches the canary");
+    }
+}
+
+fn with_canary(scratch: &Scratch) -> std::path::PathBuf {
     let canary = scratch.join("canary");
     fs::create_dir_all(canary.join("dir")).unwrap();
     fs::write(canary.join("secret"), "secret").unwrap();
     fs::write(canary.join("dir/file"), "file").unwrap();
+    canary
+}
+
+/// Unpacks layers beside a canary, as a private tree and as an overlay. Returns whether the private tree was refused.
+fn attack(name: &str, layers: &[Vec<u8>]) -> Result<(), String> {
+    let scratch = Scratch::new(&format!("hostile-{name}"));
+    let canary = with_canary(&scratch);
     let before = (listing(&canary), changes(&canary));
     let mut fixture = Fixture::new(&scratch);
     for layer in layers {
@@ -83,12 +111,7 @@ fn layers_that_aim_outside_stay_inside() {
         ("link-chain", vec![symlink("a", "b"), symlink("b", "c"), symlink("c", up), file("a/secret", "x")]),
         (
             "link-of-dots",
-            vec![
-                symlink("a", ".."),
-                symlink("b", "a/.."),
-                symlink("c", "b/../canary"),
-                file("c/secret", "x"),
-            ],
+            vec![symlink("a", ".."), symlink("b", "a/.."), symlink("c", "b/canary"), file("c/secret", "x")],
         ),
         ("whiteout-link", vec![symlink("l", up), file("l/.wh.secret", ""), file("l/.wh.dir", "")]),
         ("whiteout-leaf", vec![symlink("l", &format!("{up}/dir")), file(".wh.l", "")]),
@@ -221,6 +244,9 @@ fn layers_that_aim_outside_stay_inside() {
         ("proc", vec![symlink("l", "/proc/self/root"), file("l/etc/tare-image-hostile", "x")]),
         ("proc-cwd", vec![symlink("l", "/proc/self/cwd/canary"), file("l/secret", "x")]),
     ] {
+        if !is_asked_for(name, &items) {
+            continue;
+        }
         let _ = attack(name, &[archive(&items)]);
         // The same in two layers: what the first made is below for the second.
         let _ = attack(name, &[archive(&items[..1]), archive(&items[1..])]);
@@ -249,6 +275,9 @@ fn links_that_aim_outside_are_refused() {
         ("hard-itself", vec![hard_link("h", "h")]),
         ("hard-early", vec![hard_link("h", "later"), file("later", "x")]),
     ] {
+        if !is_asked_for(name, &items) {
+            continue;
+        }
         let error = attack(name, &[archive(&items)]).expect_err(name);
         assert!(error.contains(": link to \""), "{error}");
     }
@@ -263,14 +292,18 @@ fn a_hard_link_to_a_symlink_links_the_symlink() {
 #[test]
 fn the_root_stays_a_directory() {
     for (name, item) in [
-        ("root-link", symlink(".", "../../canary")),
-        ("root-link-slash", symlink("/.", "../../canary")),
+        ("root-link", symlink(".", "../canary")),
+        ("root-link-slash", symlink("/.", "../canary")),
         ("root-file", file("./", "x")),
-        ("root-dots", symlink("a/..", "../../canary")),
-        ("root-empty", symlink("", "../../canary")),
+        ("root-dots", symlink("a/..", "../canary")),
+        ("root-empty", symlink("", "../canary")),
         ("root-node", node("/", EntryType::Fifo, 0, 0)),
     ] {
-        let error = attack(name, &[archive(&[item, file("secret", "x")])]).expect_err(name);
+        let items = [item, file("secret", "x")];
+        if !is_asked_for(name, &items) {
+            continue;
+        }
+        let error = attack(name, &[archive(&items)]).expect_err(name);
         assert!(error.contains("the root can only be a directory"), "{error}");
     }
 }

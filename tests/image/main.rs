@@ -1,7 +1,8 @@
 //! Tests of tare-image on the real kernel: they write images byte by byte, and look at what is on disk afterwards.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::print_stdout)]
 
 mod access_lists;
+mod advisories;
 mod archives;
 mod dialects;
 mod credentials;
@@ -19,6 +20,7 @@ mod layers;
 mod logout;
 mod mounted;
 mod moved;
+mod naive;
 mod names;
 mod parallel;
 mod peers;
@@ -37,6 +39,7 @@ mod shared;
 mod skip;
 mod store;
 mod support;
+mod swappers;
 mod tls;
 mod transfer;
 mod unpack;

@@ -33,6 +33,11 @@ pub(crate) fn base() -> &'static Path {
     })
 }
 
+/// The program under test; TARE_TEST_IMAGE names another one, to see what the tests say about it.
+pub(crate) fn program() -> String {
+    std::env::var("TARE_TEST_IMAGE").unwrap_or_else(|_| env!("CARGO_BIN_EXE_tare-image").into())
+}
+
 impl Scratch {
     pub(crate) fn new(name: &str) -> Self {
         let path = base().join(format!("tare-image-{name}-{}", std::process::id()));
@@ -60,7 +65,7 @@ impl Scratch {
 
     /// Runs tare-image in this directory.
     pub(crate) fn run(&self, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_tare-image")).args(args).current_dir(&self.0).output().unwrap()
+        Command::new(program()).args(args).current_dir(&self.0).output().unwrap()
     }
 
     /// Unpacks `oci:image` to `bundle`, which must succeed; returns the rootfs.

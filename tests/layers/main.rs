@@ -36,6 +36,7 @@ const ORDER: &[&str] = &[
     "container_id",
     "error",
     "errno_words",
+    "weak",
 ];
 
 /// Layers that may name only some of what is below them.
@@ -44,14 +45,17 @@ const ONLY: &[(&str, &[&str])] = &[
     ("plan", &["cgroup", "host", "spec", "container_id", "kernel", "error"]),
     ("spec", &["kernel", "error"]),
     // The child decides nothing: it walks a plan, and reports numbers instead of sentences.
-    ("init", &["handshake", "plan", "inroot", "timeline", "sys", "kernel", "container_id", "errno_words"]),
+    (
+        "init",
+        &["handshake", "plan", "inroot", "timeline", "sys", "weak", "kernel", "container_id", "errno_words"],
+    ),
     // A program of its own, which starts the runtime as a process.
     ("shim", &["cgroup", "host", "inroot", "sys", "kernel", "log", "error", "errno_words"]),
     // The other program: nothing of containers.
-    ("image", &["spec", "inroot", "sys", "kernel", "log", "container_id", "error"]),
+    ("image", &["spec", "inroot", "sys", "weak", "kernel", "log", "container_id", "error"]),
     // Bare errno: context is added one layer up.
-    ("inroot", &["sys", "kernel"]),
-    ("sys", &["kernel"]),
+    ("inroot", &["sys", "weak", "kernel"]),
+    ("sys", &["weak", "kernel"]),
     // Numbers, and no calls.
     ("kernel", &[]),
 ];

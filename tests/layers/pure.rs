@@ -17,7 +17,7 @@ const PARTS: &[(&str, &[&str])] = &[
     ("seccompiler", SECCOMPILER),
     // The values of properties, not the bus.
     ("zbus", &["Array", "ObjectPath", "Variant", "wire"]),
-    ("crate", &["cgroup", "container_id", "error", "fail", "host", "kernel", "plan", "spec"]),
+    ("crate", &["cgroup", "container_id", "error", "fail", "host", "kernel", "plan", "spec", "weak"]),
     ("crate::cgroup", &["Manager", "Plan", "Record", "plan"]),
     ("crate::host", &["Facts", "cgroup", "resctrl"]),
 ];

@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::sys::stat::{Mode, SFlag, mknod};
 use serde_json::json;
 
-use crate::racer::Racer;
+use crate::racer::{Racer, rounds};
 use crate::support::{Bundle, machine};
 
 const ROUNDS: usize = 120;
@@ -54,7 +54,7 @@ fn what_is_made_or_mounted_stays_inside() {
     });
     let before = names(&canary);
     let racer = Racer::new(vec![(volume.join("a"), volume.join("b"))], Duration::from_micros(30));
-    for round in 0..ROUNDS {
+    for round in 0..rounds(ROUNDS) {
         // Whether it works out is a matter of luck; what is touched is not.
         bundle.run();
         assert_eq!(names(&canary), before, "round {round}");
@@ -92,7 +92,7 @@ fn a_device_that_is_there_already_is_changed_and_no_file_of_the_host() {
     });
     let before = names(&canary);
     let racer = Racer::new(vec![(volume.join("n"), volume.join("l"))], Duration::ZERO);
-    for round in 0..STARTS {
+    for round in 0..rounds(STARTS) {
         bundle.run();
         assert_eq!(names(&canary), before, "round {round}");
     }
@@ -118,7 +118,7 @@ fn what_is_copied_up_is_neither_waited_on_nor_followed() {
     let before = names(&canary);
     let pair = |one: &str, other: &str| (volume.join(one), volume.join(other));
     let racer = Racer::new(vec![pair("one", "fifo"), pair("two", "link")], Duration::ZERO);
-    for round in 0..ROUNDS {
+    for round in 0..rounds(ROUNDS) {
         let answer = bundle.run();
         assert!(!answer.stdout.contains("of the host"), "round {round}: {answer:?}");
         assert_eq!(names(&canary), before, "round {round}");
@@ -148,12 +148,12 @@ fn what_is_masked_is_that_of_the_mount_and_not_of_its_name() {
     let pairs = vec![pair("proc", "proc-other"), pair("sys", "sys-other")];
     let racer = Racer::new(pairs, Duration::from_micros(100));
     let mut started = 0;
-    for round in 0..STARTS * 2 {
+    for round in 0..rounds(STARTS * 2) {
         let answer = bundle.run();
         assert_eq!(answer.stdout, "", "round {round}: {answer:?}");
         started += u32::from(answer.code == 0);
     }
     drop(racer);
-    println!("{started} of {} started", STARTS * 2);
+    println!("{started} of {} started", rounds(STARTS * 2));
     bundle.leaves_nothing();
 }

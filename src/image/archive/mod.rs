@@ -21,6 +21,7 @@ use crate::fail;
 use crate::image::blob::content;
 use crate::image::io_error::from_io_error;
 use crate::image::limits;
+use crate::weak::{Defence, stands};
 
 /// The type of file that an entry makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -302,8 +303,7 @@ impl<R: Input> Archive<R> {
         sparse: &pax::SparseRecords,
         entry: &mut Entry,
     ) -> Result<()> {
-        entry.sparse = None;
-        entry.size = 0;
+        (entry.sparse, entry.size) = (None, 0);
         if entry.kind != EntryKind::Regular {
             // Some writers leave a size in the header of a link; no data follows it.
             return Ok(());
@@ -331,7 +331,8 @@ impl<R: Input> Archive<R> {
             }
             None => {
                 entry.size = stored;
-                self.expect_data(stored);
+                let told = if stands(Defence::PaxSize) { stored } else { header.size()?.cast_unsigned() };
+                self.expect_data(told);
             }
         }
         Ok(())

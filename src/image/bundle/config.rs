@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::user::User;
 use super::{defaults, seccomp};
 use crate::log;
+use crate::weak::{Defence, stands};
 
 /// The working directory of the process, absolute: a relative one counts from the root.
 pub(crate) fn working_dir(config: &ImageConfiguration) -> String {
@@ -104,7 +105,7 @@ fn annotations(config: &ImageConfiguration) -> BTreeMap<String, String> {
     let mut all = derived_annotations(config);
     let labels = image_config(config).and_then(|config| config.labels().clone()).unwrap_or_default();
     for (key, value) in labels {
-        if is_acted_on(&key) {
+        if stands(Defence::Labels) && is_acted_on(&key) {
             log::warn(format_args!("label {key} is left out: runtimes act on annotations of this name"));
         } else {
             all.insert(key, value);

@@ -29,6 +29,7 @@ use crate::image::filesystem::xattrs::drop_inherited_acl;
 use crate::image::filesystem::{overlay, remove};
 use crate::inroot::c_string;
 use crate::sys::file::rename_new;
+use crate::weak::{Defence, stands};
 
 /// The staging directory of a bundle, locked against other processes.
 #[derive(Debug)]
@@ -149,6 +150,7 @@ impl StagingDir {
         let rename = |from: &CStr, to: &CStr| renameat(&self.parent, from, &self.parent, to);
         rename_dir(&self.parent, &self.name, &self.bundle_name()?, self.dir(), rename).with_context(place)?;
         let own = || match (uid, gid) {
+            (0, 0) if !stands(Defence::ClosedBundle) => fchmod(self.dir(), Mode::from_bits_truncate(0o755)),
             (0, 0) => fchmod(self.dir(), Mode::S_IRWXU),
             _ => fchown(self.dir(), Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
                 .and_then(|()| fchmod(self.dir(), Mode::S_IRWXU)),

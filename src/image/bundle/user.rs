@@ -2,7 +2,7 @@
 //! own /etc/passwd and /etc/group.
 
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -10,6 +10,7 @@ use nix::fcntl::OFlag;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::inroot::Root;
+use crate::weak::{Defence, stands};
 
 /// The largest passwd or group file that is read, in bytes: an endless one would take all memory.
 const MAX_FILE_SIZE: u64 = 1 << 20;
@@ -103,6 +104,7 @@ fn parse_number(text: &str) -> Result<Option<u32>> {
     }
     // The limit is 2^31 - 1: other runtimes read larger ids as negative.
     match text.parse::<i32>() {
+        _ if !stands(Defence::ImageUser) => Ok(text.parse().ok()),
         Ok(id) if id >= 0 && !text.starts_with('+') => Ok(Some(id.cast_unsigned())),
         _ => Err(fail!(Kind::Spec, "{text} is out of range (0 to {})", i32::MAX)),
     }
@@ -166,6 +168,14 @@ fn parse_id(field: &[u8]) -> Option<u32> {
 fn read_file(root: &Root, path: &std::ffi::CStr) -> Result<Vec<u8>> {
     let reading = || format!("read the image's {}", path.to_string_lossy());
     // O_NONBLOCK: opening a FIFO in the file's place must not block (CVE-2024-9676).
+    if !stands(Defence::ImageFile) {
+        return std::fs::read(format!(
+            "/proc/self/fd/{}{}",
+            root.as_fd().as_raw_fd(),
+            path.to_string_lossy()
+        ))
+        .with_context(reading);
+    }
     let fd = match root.resolve(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY) {
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(Vec::new()),
         fd => fd.with_context(reading)?,

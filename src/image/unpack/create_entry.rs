@@ -22,6 +22,7 @@ use crate::image::archive::{Archive, Entry, EntryKind, Input, SparseMap};
 use crate::image::filesystem::dir::{open_dir, proc_path};
 use crate::image::filesystem::xattrs::{SELINUX, drop_inherited_acl, drop_inherited_acl_by_name};
 use crate::sys::xattr::{flistxattr, fremovexattr, fsetxattr, lsetxattr};
+use crate::weak::{Defence, stands};
 use crate::{fail, log};
 
 /// Applies `entry`, whose clean path is `path`. Its data is read from `archive`.
@@ -53,6 +54,9 @@ pub(crate) fn apply<R: Input>(
 
 /// Applies an entry for the root itself, which sets attributes but cannot replace the root (CVE-2021-29136).
 fn apply_root(tree: &mut Tree, entry: &Entry) -> Result<()> {
+    if !stands(Defence::RootEntry) && entry.kind == EntryKind::Symlink {
+        return replace_root(tree, entry);
+    }
     if entry.kind != EntryKind::Directory {
         return Err(fail!(Kind::Spec, "the root can only be a directory"));
     }
@@ -62,6 +66,17 @@ fn apply_root(tree: &mut Tree, entry: &Entry) -> Result<()> {
     tree.clear_dir_cache();
     let dir = tree.cache_dir(b"", fd).context("look at the root")?;
     tree.defer_times(&dir, b"", times(entry));
+    Ok(())
+}
+
+/// What CVE-2021-29136 was: the root becomes what the entry says.
+fn replace_root(tree: &mut Tree, entry: &Entry) -> Result<()> {
+    // From the directory that the root is in.
+    let target = c_string(&[b"../", &entry.link[..]].concat())?;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    let root = openat(tree.root(), target.as_c_str(), flags, Mode::empty());
+    tree.clear_dir_cache();
+    tree.replace_root(root.context("follow the root")?);
     Ok(())
 }
 

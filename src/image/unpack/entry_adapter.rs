@@ -11,6 +11,7 @@ use crate::image::archive::{Entry, EntryKind};
 use crate::image::filesystem::xattrs::is_overlay_mark;
 use crate::image::userns::mapping::IdMapping;
 use crate::image::userns::namespace::{self, MappedIds, Privilege};
+use crate::weak::{Defence, stands};
 use crate::{fail, log};
 
 const CAPABILITY: &[u8] = b"security.capability";
@@ -107,6 +108,9 @@ impl EntryAdapter {
 /// Refuses whiteouts of overlayfs and removes its attributes, which no image has: a tree with them, copied or
 /// mounted as a layer, would hide or move files as soon as somebody mounts it in an overlay.
 fn refuse_overlay_marks(entry: &mut Entry) -> Result<()> {
+    if !stands(Defence::OverlayMarks) {
+        return Ok(());
+    }
     if entry.kind == EntryKind::CharDevice && entry.device == (0, 0) {
         return Err(fail!(Kind::Spec, "the device 0:0 would be a whiteout in an overlay"));
     }

@@ -175,6 +175,11 @@ impl Tree {
         &self.root
     }
 
+    /// Goes on in another directory, for the test of what nothing else does.
+    pub(super) fn replace_root(&mut self, root: OwnedFd) {
+        self.root = root.into();
+    }
+
     /// Begins the next layer: its whiteouts remove what was made so far.
     pub(crate) fn begin_layer(&mut self) {
         self.created_by_layer.clear();

@@ -4,6 +4,7 @@
 use crate::error::{Kind, Result};
 use crate::fail;
 use crate::image::archive::path::split;
+use crate::weak::{Defence, stands};
 
 pub(crate) const PREFIX: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
@@ -52,7 +53,9 @@ pub(crate) fn classify(path: &[u8]) -> Result<EntryMeaning<'_>> {
     }
     match name.strip_prefix(PREFIX) {
         None => Ok(EntryMeaning::File),
-        Some(b"" | b"." | b"..") => Err(fail!(Kind::Spec, "the whiteout names nothing")),
+        Some(b"" | b"." | b"..") if stands(Defence::WhiteoutName) => {
+            Err(fail!(Kind::Spec, "the whiteout names nothing"))
+        }
         Some(name) => Ok(EntryMeaning::Whiteout { dir, name }),
     }
 }

@@ -29,6 +29,7 @@ use crate::plan::process::{ProcessContext, ProcessPlan, ProcessRequest, plan_pro
 use crate::plan::waits::{ReadyMoment, Waits};
 use crate::sys::scheduling::set_affinity;
 use crate::timeline::{Phase, begin};
+use crate::weak::{Defence, stands};
 use crate::{fail, log, spec};
 
 /// Runs the process. Returns its exit status, and 0 with `--detach`.
@@ -211,6 +212,9 @@ fn capabilities(own: &LinuxCapabilities, more: &[String]) -> Result<LinuxCapabil
     all.set_bounding(with(own.bounding()))
         .set_effective(with(own.effective()))
         .set_permitted(with(own.permitted()));
+    if !stands(Defence::Inheritable) {
+        all.set_inheritable(with(own.inheritable()));
+    }
     if own.inheritable().as_ref().is_some_and(|set| !set.is_empty()) {
         all.set_ambient(with(own.ambient()));
     }

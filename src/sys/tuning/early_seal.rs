@@ -38,6 +38,10 @@ static BY_DESCRIPTOR: [u8; 8] = *b"/dev/fd/";
 /// # Safety
 /// Only for the program's entry: `stack` is what the kernel has put there, argc followed by argv and envp.
 pub unsafe extern "C" fn seal(stack: *const usize) {
+    // The other place is asked whether it stands.
+    if cfg!(feature = "weak") {
+        return;
+    }
     // SAFETY: the kernel's layout (execve(2), System V ABI): argc, argc pointers, a null, the environment's
     // pointers.
     let (argc, argv) = unsafe { (*stack, stack.add(1)) };

@@ -9,6 +9,7 @@ use super::properties::Property;
 use crate::cgroup::plan::pointer::escape_pointer;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
+use crate::weak::{Defence, stands};
 
 const PREFIX: &str = "org.systemd.property.";
 /// Properties that are decided elsewhere: the place of the unit, and its processes.
@@ -16,6 +17,8 @@ const OURS: [(&str, &str); 2] = [
     ("Slice", "the slice is the first part of /linux/cgroupsPath"),
     ("PIDs", "the container's process is the first"),
 ];
+/// The longest text of a value, in bytes.
+const LONGEST: usize = 64 << 10;
 /// How deep arrays may nest: more is a mistake or an attack on our stack.
 const DEEPEST: usize = 8;
 
@@ -30,6 +33,14 @@ pub(crate) fn property(annotation: &str, text: &str) -> Result<Option<Property>>
     if let Some((_, why)) = OURS.iter().find(|(ours, _)| *ours == name) {
         return Err(wrong(format!("cannot be set: {why}")));
     }
+    if stands(Defence::UnitProperty) && acts_on_the_host(name) {
+        return Err(wrong(
+            "cannot be set: it has systemd run programs, start units or end the machine".into(),
+        ));
+    }
+    if text.len() > LONGEST {
+        return Err(wrong(format!("a value of {} bytes: at most {LONGEST}", text.len())));
+    }
     let value = parse(text).map_err(|what| wrong(format!("value {text:?}: {what}")))?;
     // Configuration files use seconds, the bus uses microseconds.
     let (name, value) = match name.strip_suffix("Sec") {
@@ -41,6 +52,13 @@ pub(crate) fn property(annotation: &str, text: &str) -> Result<Option<Property>>
         _ => (name.to_owned(), value),
     };
     Ok(Some(Property::new(&name, value, pointer)))
+}
+
+/// Whether a property does something when the unit ends or fails. Annotations may come from who may not do that to this
+/// host: the owner of a pod (CVE-2024-3154).
+fn acts_on_the_host(name: &str) -> bool {
+    name.starts_with("Exec")
+        || ["Action", "RebootArgument", "OnFailure", "OnSuccess"].iter().any(|end| name.ends_with(end))
 }
 
 fn microseconds(value: &Variant<'_>) -> Option<u64> {

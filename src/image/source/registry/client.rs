@@ -17,6 +17,7 @@ use super::access::Access;
 use super::tls_connector::{self, TlsConnector};
 use super::{document, proxy, tls, url};
 use crate::error::{Error, Kind, Result};
+use crate::weak::{Defence, stands};
 use crate::{fail, log};
 
 /// How long connecting may take.
@@ -177,7 +178,7 @@ impl Client {
         }
         // Another origin that a redirect names gets no credentials (CVE-2020-15157).
         if let Some((value, origin)) = call.authorization
-            && url::is_same_origin(origin, url)
+            && (url::is_same_origin(origin, url) || !stands(Defence::Origin))
         {
             builder = builder.header("authorization", value);
         }
