@@ -349,9 +349,9 @@ def table(engine_class, flows, options, work):
     return 1 if counts['FAIL'] else 0
 
 
-def version(program):
+def version(program, option='--version'):
     """What `--version` says first that looks like one."""
-    found = re.search(r'\d+(\.\d+)+', call(program, '--version').ok())
+    found = re.search(r'\d+(\.\d+)+', call(program, option).ok())
     check(found, f'{program} tells no version')
     return found.group()
 
@@ -367,11 +367,11 @@ def report(engine, options, counts, began):
     """A line for integration/engines/tried: what was tried with what, and what came of it."""
     with open('/etc/os-release') as file:
         suite = re.search(r'^VERSION_CODENAME=(\w+)', file.read(), re.M).group(1)
-    name, usual, path = engine.name, engine.usual, options.usual
+    name, beside = engine.name, f'{engine.usual} {version(options.usual)}'
     if engine.shim:
-        name, usual = f'{name}, shim', OWN_SHIM
-        path = shutil.which(OWN_SHIM, path=DEBIAN_PATH)
-    words = (suite, name, version(engine.program), f'{usual} {version(path)}', *counts.values(), int(time.monotonic() - began))
+        name = f'{name}, shim'
+        beside = f'{OWN_SHIM} {version(shutil.which(OWN_SHIM, path=DEBIAN_PATH), "-v")}'
+    words = (suite, name, version(engine.program), beside, *counts.values(), int(time.monotonic() - began))
     print('\t'.join(('TRIED', *map(str, words))))
 
 
