@@ -34,6 +34,9 @@ fn run(name: &str, argv: Vec<OsString>) -> Result<()> {
     if line.info {
         return print(&info::run(VERSION, std::io::stdin())?);
     }
+    if line.action == "pause" {
+        crate::shim::pause::run();
+    }
     if line.namespace.is_empty() {
         return Err(crate::fail!(crate::error::Kind::Usage, "shim namespace cannot be empty"));
     }

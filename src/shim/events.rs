@@ -13,6 +13,9 @@ pub(crate) trait Event: Message + Sized {
     const NAME: &'static str;
     const TOPIC: &'static str;
 
+    /// The container that it is of.
+    fn container(&self) -> &str;
+
     /// Wraps the event as it is published.
     fn envelope(&self, namespace: &str) -> Envelope {
         Envelope {
@@ -29,6 +32,10 @@ macro_rules! events {
         $(impl Event for $message {
             const NAME: &'static str = concat!("containerd.events.", $name);
             const TOPIC: &'static str = concat!("/tasks/", $topic);
+
+            fn container(&self) -> &str {
+                &self.container_id
+            }
         })+
     };
 }

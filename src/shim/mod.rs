@@ -8,6 +8,8 @@ mod connection;
 mod events;
 mod group;
 mod id_mapped;
+pub(crate) mod pause;
+mod pod;
 mod process;
 mod publish_command;
 mod publisher;

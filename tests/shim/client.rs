@@ -124,6 +124,31 @@ pub(crate) struct Number {
 }
 
 #[derive(Clone, PartialEq, Message)]
+pub(crate) struct CreateSandbox {
+    #[prost(string, tag = "1")]
+    pub id: String,
+    #[prost(string, tag = "2")]
+    pub bundle: String,
+    #[prost(message, optional, tag = "4")]
+    pub options: Option<Any>,
+}
+
+/// runtime.v1.PodSandboxConfig: the fields that are used here.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PodConfig {
+    #[prost(string, tag = "2")]
+    pub hostname: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SandboxStatus {
+    #[prost(uint32, tag = "2")]
+    pub pid: u32,
+    #[prost(string, tag = "3")]
+    pub state: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
 pub(crate) struct Bootstrap {
     #[prost(string, tag = "1")]
     pub id: String,
@@ -198,6 +223,21 @@ impl Client {
     pub(crate) fn request(method: &str, message: &impl Message) -> Vec<u8> {
         let service = "containerd.task.v3.Task".to_owned();
         Request { service, method: method.to_owned(), payload: message.encode_to_vec() }.encode_to_vec()
+    }
+
+    /// Calls the sandbox service.
+    pub(crate) fn sandbox(&mut self, method: &str, message: &impl Message) -> Result<Vec<u8>, Status> {
+        let stream = self.send_sandbox(method, message);
+        self.answer(stream)
+    }
+
+    pub(crate) fn send_sandbox(&mut self, method: &str, message: &impl Message) -> u32 {
+        let stream = self.stream;
+        self.stream += 2;
+        let service = "containerd.runtime.sandbox.v1.Sandbox".to_owned();
+        let request = Request { service, method: method.to_owned(), payload: message.encode_to_vec() };
+        self.socket.write_all(&frame(stream, 1, &request.encode_to_vec())).unwrap();
+        stream
     }
 
     /// Sends a call without waiting. Returns its stream.

@@ -6,6 +6,7 @@ mod faults;
 mod life;
 mod mounts;
 mod publish;
+mod sandbox;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;

@@ -2,7 +2,7 @@
 import json
 import os
 
-from harness import call, check
+from harness import Failed, Skip, call, check
 
 from . import BOX, flow
 
@@ -33,6 +33,11 @@ def _(it):
             seen[words] = it.box('sh', '-c', 'grep -c " /data/below " /proc/mounts; for f in /data/x /data/below/x; do '
                                              'touch $f 2>/dev/null && echo written || echo refused; done; true',
                                  options=['--mount', f'type=bind,source={base},destination=/data,{words}']).split()
+    except Failed as fault:
+        # A runtime with `runtimeType` is never asked for its features by Docker, whichever it is.
+        if it.runtime == 'shim' and 'OCI features struct is not available' in str(fault):
+            raise Skip('needs a Docker that asks a shim for its features') from None
+        raise
     finally:
         call('umount', base + '/below').ok()
     check(seen['bind-recursive=disabled'] == ['0', 'written', 'written'], f'{seen}')

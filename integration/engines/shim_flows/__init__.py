@@ -16,7 +16,7 @@ import time
 import ctr_engine
 import cri_engine
 import image
-from harness import DEBIAN_PATH, OWN_SHIM as OWN, Engine, Failed, Flows, call, cgroups, check, within
+from harness import DEBIAN_PATH, OWN_SHIM as OWN, Engine, Failed, Flows, call, cgroups, check, version, within
 from ttrpc import Events, Shim
 from wire import encode
 
@@ -71,6 +71,15 @@ class Side(cri_engine.Cri):
 
     def containerd(self):
         return self.older or 'containerd'
+
+    def settings(self):
+        """With a class besides, whose pods the shim makes itself: containerd 2 knows of it."""
+        text = super().settings()
+        if int(version('containerd').split('.')[0]) >= 2:
+            kind = 'io.containerd.tare.v2' if self.side == 'shim' else 'io.containerd.runc.v2'
+            text += (f'[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.sandboxed]\nruntime_type = "{kind}"\n'
+                     'sandboxer = "shim"\n')
+        return text
 
     def ensure(self):
         if not self.up:
@@ -274,6 +283,7 @@ class Watch:
 
     def __init__(self, side):
         self.side, self.lines, self.ended, self.process = side, [], False, None
+        self.lives = []  # of each line: which containerd told it
         threading.Thread(target=self.run, daemon=True).start()
         within(60, lambda: self.process, 'ctr events runs')
         # It is listening once it tells of something.
@@ -288,6 +298,7 @@ class Watch:
             self.process = subprocess.Popen([self.side.binary, '-a', self.side.socket, 'events'], stdout=subprocess.PIPE,
                                             stderr=subprocess.DEVNULL, text=True)
             for line in self.process.stdout:
+                self.lives.append(self.process.pid)
                 self.lines.append(line.rstrip())
             self.process.wait()
             time.sleep(0.01)
@@ -295,6 +306,19 @@ class Watch:
     def stop(self):
         self.ended = True
         self.process.kill()
+
+    def ends(self, id):
+        """How often the end of its first process was told. A containerd that has told it and was killed before it answered the
+        shim leaves the shim no choice: the next one hears the same end, with the same time, and that counts as once."""
+        count, seen = 0, {}
+        for life, line in zip(list(self.lives), list(self.lines)):
+            topic, _, fields = line.partition(' {')
+            fields = json.loads('{' + fields)
+            if topic.split()[-1] == '/tasks/exit' and fields.get('container_id') == fields.get('id') == id:
+                at = fields.get('exited_at')
+                count += seen.get(at) in (None, life)
+                seen[at] = life
+        return count
 
     def told(self, id=None):
         """(topic, fields) of each event, of one container."""

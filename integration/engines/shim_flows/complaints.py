@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 
+import cri_engine
 import ctr_engine
 from cri_engine import POD, RUNNING
 from harness import Skip, check, within
@@ -259,6 +260,36 @@ def in_place(it):
         shutil.copy(f'{os.path.dirname(it.side.path())}/tare', f'{directory}/{name}')
     shutil.copy(it.side.path(), f'{directory}/{OWN}')
     return ('--runtime', f'{directory}/{OWN}')
+
+
+@flow('a pod that the shim makes itself (sandboxer = "shim")', fast=False, must=True, since=(2, 1))
+def _(it):
+    it.cri()
+    cri = cri_engine.Client(it.side, 'sandboxed')
+    pod = cri.pod(network=POD, hostname='made-by-the-shim')
+    one, other = pod.up(), pod.up()
+    check(pod.status()['state'] == cri_engine.READY, 'it is ready')
+    check(len(servers()) == 1, f'one shim: {servers()}')
+    check(one.ok('hostname') == other.ok('hostname') == 'made-by-the-shim', 'its name')
+    for kind in ('ipc', 'uts', 'net'):
+        check(one.ok('readlink', f'/proc/self/ns/{kind}') == other.ok('readlink', f'/proc/self/ns/{kind}') != os.readlink(f'/proc/self/ns/{kind}'), kind)
+    it.side.kill()
+    it.side.begin()
+    check(one.state() == RUNNING and one.ok('echo', 'alive') == 'alive', 'over a restart of containerd')
+    pod.remove()
+    it.nothing_left()
+    lost = cri.pod(network=POD)
+    holders = [number for number, _, _, words in processes() if words == ['/pause', 'pause']]
+    check(len(holders) == 1, f'{holders}')
+    os.kill(holders[0], signal.SIGKILL)
+    within(60, lambda: lost.status()['state'] == cri_engine.NOT_READY, 'its end is seen')
+    lost.remove()
+    it.nothing_left()
+    killed = cri.pod(network=POD)
+    os.kill(servers(killed.id)[0], signal.SIGKILL)
+    # As kubelet does: again, until it has worked.
+    within(60, lambda: attempt(killed.remove) is None, 'the pod of a killed shim is removed')
+    it.nothing_left()
 
 
 @flow('a newer containerd takes over from an older one under running shims', fast=False, must=True)

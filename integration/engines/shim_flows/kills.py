@@ -146,8 +146,8 @@ def _(it):
         remove(it, name)
         found += leftovers(it)
         settled(it, watch)
-        if len(watch.exits(name)) > 1:
-            found.append(f'its end is told {len(watch.exits(name))} times')
+        if watch.ends(name) > 1:
+            found.append(f'its end is told {watch.ends(name)} times: {watch.told(name)}')
         faults += [f'{moment * 1000:.0f} ms: {fault}' for fault in found]
     report(it, faults, it.engine.times())
 

@@ -15,7 +15,7 @@ use super::parameters::{self, Parameters};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::shim::command_line::CommandLine;
-use crate::shim::runtime::options::Options;
+use crate::shim::runtime::options::{self, Options};
 use crate::shim::wire::bootstrap::BootstrapResult;
 use crate::sys::spawn::{Program, spawn};
 
@@ -30,7 +30,14 @@ pub(crate) fn run(line: &CommandLine, input: impl Read) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     input.take(MOST).read_to_end(&mut bytes).context("reading standard input")?;
     let parameters = parameters::read(&bytes, line)?;
-    let group = group(Path::new("config.json"))?.unwrap_or_else(|| line.id.clone());
+    let group = match group(Path::new("config.json"))? {
+        Some(group) => group.unwrap_or_else(|| line.id.clone()),
+        // A pod that the shim is to make itself: what is asked by the sandbox service has no options.
+        None => {
+            options::save(Path::new("."), &parameters.options)?;
+            line.id.clone()
+        }
+    };
     let socket =
         address::socket_path(parameters.socket_dir.as_deref(), &line.address, &line.namespace, &group);
     if let Claim::Ours(listener) = address::claim(&socket)? {
@@ -54,18 +61,22 @@ fn answer(parameters: &Parameters, address: String) -> Vec<u8> {
         .encode_to_vec()
 }
 
-/// Reads the group from the annotations of a bundle.
-fn group(config: &Path) -> Result<Option<String>> {
+/// Reads the group from the annotations of a bundle; `None` where it has no configuration.
+fn group(config: &Path) -> Result<Option<Option<String>>> {
     #[derive(serde::Deserialize)]
     struct Annotated {
         #[serde(default)]
         annotations: Option<BTreeMap<String, String>>,
     }
-    let bytes = fs::read(config).with_context(|| format!("reading {}", config.display()))?;
+    let bytes = match fs::read(config) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.with_context(|| format!("reading {}", config.display()))?,
+    };
     let found: Annotated =
         serde_json::from_slice(&bytes).map_err(|error| fail!(Kind::Spec, "{}: {error}", config.display()))?;
     let annotations = found.annotations.unwrap_or_default();
-    Ok(GROUPS.iter().find_map(|name| annotations.get(*name).filter(|group| !group.is_empty()).cloned()))
+    let group = |name: &&str| annotations.get(*name).filter(|group| !group.is_empty()).cloned();
+    Ok(Some(GROUPS.iter().find_map(group)))
 }
 
 /// Starts the process that serves, with the socket as descriptor 3.

@@ -1,6 +1,7 @@
 //! What the shim remembers of a container and of each of its processes, and what may be asked in which state.
 
 pub(crate) mod container;
+pub(crate) mod sandbox;
 pub(crate) mod state;
 
 use std::os::fd::OwnedFd;

@@ -14,7 +14,7 @@ use crate::shim::wire::types::Any;
 
 pub(crate) use crate::shim::wire::options::Options;
 
-const RUNC: &str = "containerd.runc.v1.Options";
+pub(crate) const RUNC: &str = "containerd.runc.v1.Options";
 const GENERIC: &str = "runtimeoptions.v1.Options";
 const OLDER: &str = "containerd.linux.runc.CreateOptions";
 

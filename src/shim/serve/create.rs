@@ -163,11 +163,14 @@ impl Shim {
         for waiter in container.first.waiters {
             self.answer(waiter, gone());
         }
+        if self.is_sandbox(id) {
+            self.sandbox_removed();
+        }
     }
 }
 
 /// The id is a name of files and an argument.
-fn check_id(id: &str) -> Result<(), Failure> {
+pub(super) fn check_id(id: &str) -> Result<(), Failure> {
     if id.is_empty() || id.contains('/') || id.starts_with('-') || id.contains('\0') {
         return Err(Failure::new(Code::InvalidArgument, format!("{id:?} is no id of a container")));
     }

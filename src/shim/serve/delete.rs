@@ -114,6 +114,9 @@ impl Shim {
             exited_at: response.exited_at,
             id: String::new(),
         });
+        if self.is_sandbox(id) {
+            self.sandbox_removed();
+        }
     }
 }
 

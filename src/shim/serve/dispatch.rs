@@ -7,6 +7,7 @@ use crate::shim::process::Reply;
 use crate::shim::process::container::Waiting;
 use crate::shim::wire::frame::{Frame, REMOTE_OPEN, REQUEST};
 use crate::shim::wire::rpc::{Code, Failure, Request};
+use crate::shim::wire::sandbox;
 
 /// What a method leaves behind: an answer, or none yet.
 pub(super) type Outcome = Result<Option<Vec<u8>>, Failure>;
@@ -30,6 +31,9 @@ impl Shim {
             return self.answer(reply, Err(failure));
         }
         match Self::read_request(frame) {
+            Ok(request) if request.service == sandbox::SERVICE => {
+                self.sandbox_call(reply, &request.method, &request.payload);
+            }
             Ok(request) => self.handle(reply, request.method, request.payload),
             Err(failure) => self.answer(reply, Err(failure)),
         }
@@ -37,7 +41,7 @@ impl Shim {
 
     fn read_request(frame: &Frame) -> Result<Request, Failure> {
         let request = Request::decode(frame.data.as_slice())?;
-        if !SERVICES.contains(&request.service.as_str()) {
+        if request.service != sandbox::SERVICE && !SERVICES.contains(&request.service.as_str()) {
             return Err(Failure::new(Code::Unimplemented, format!("service {}", request.service)));
         }
         if frame.flags & REMOTE_OPEN != 0 {

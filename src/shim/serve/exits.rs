@@ -174,6 +174,9 @@ impl Shim {
             exit_status: exit.status as u32,
             exited_at: Some(exit.at),
         });
+        if exec.is_empty() && self.is_sandbox(id) {
+            self.delete_sandbox();
+        }
     }
 
     /// An added process that the runtime could not start: who waits for it hears that it has ended, without an event.

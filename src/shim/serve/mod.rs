@@ -17,6 +17,7 @@ mod loggers;
 mod loop_turn;
 mod poller;
 mod query;
+mod sandbox;
 mod shim;
 mod start;
 mod streams;

@@ -11,6 +11,7 @@ use crate::shim::connection::Connection;
 use crate::shim::events::Event;
 use crate::shim::group::{Hierarchies, MemoryEvents};
 use crate::shim::process::container::Container;
+use crate::shim::process::sandbox::Sandbox;
 use crate::shim::process::{Exit, Reply};
 use crate::shim::publisher::{Change, Publisher};
 use crate::shim::streams::copy::Copy;
@@ -47,6 +48,8 @@ pub(super) struct Shim {
     pub(super) loggers: Loggers,
     pub(super) memory: BTreeMap<u32, Watched>,
     pub(super) hierarchies: Option<Hierarchies>,
+    /// The pod, where the shim has made it itself.
+    pub(super) sandbox: Option<Sandbox>,
     /// Since when nobody has been connected and there is no container.
     pub(super) alone_since: Option<Instant>,
     /// Whether containerd has asked for the end.
@@ -70,6 +73,7 @@ impl Shim {
             loggers: Loggers::default(),
             memory: BTreeMap::new(),
             hierarchies: None,
+            sandbox: None,
             alone_since: Some(Instant::now()),
             ending: None,
             last_number: 0,
@@ -95,6 +99,10 @@ impl Shim {
 
     /// Tells containerd of an event.
     pub(super) fn publish(&mut self, event: &impl Event) {
+        // A pod is no task of containerd's.
+        if self.is_sandbox(event.container()) {
+            return;
+        }
         let envelope = event.envelope(&self.namespace);
         if let Some(lost) = self.publisher.add(envelope) {
             crate::log::plain(format_args!("containerd has not taken events for long: {lost} were lost"));

@@ -44,7 +44,11 @@ impl Shim {
                 self.publish(&TaskStart { container_id: id.to_owned(), pid });
                 self.start_input(id, "");
                 if let Some(reply) = reply {
-                    self.answer(reply, Ok(StartResponse { pid }.encode_to_vec()));
+                    let response = match self.is_sandbox(id) {
+                        true => self.sandbox_started(pid),
+                        false => StartResponse { pid }.encode_to_vec(),
+                    };
+                    self.answer(reply, Ok(response));
                 }
             }
             failed => self.answer_ended(reply, "OCI runtime start failed", failed),

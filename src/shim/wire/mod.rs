@@ -8,5 +8,6 @@ pub(crate) mod metrics_v1;
 pub(crate) mod metrics_v2;
 pub(crate) mod options;
 pub(crate) mod rpc;
+pub(crate) mod sandbox;
 pub(crate) mod task;
 pub(crate) mod types;
