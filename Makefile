@@ -103,8 +103,9 @@ fuzz: ## the same, an hour each
 	integration/setup fuzz
 	integration/fuzz/run --seconds 3600
 
-soak: binaries ## each system call of each verb fails once, with each errno: hours
-	integration/security/injection --tare "$$DIST"/tare
+soak: dist deb ## every long trial, and its figures into docs/security.md: half a day
+	integration/setup fuzz
+	integration/security/soak --dist "$$DIST" --write
 
 test-security: ## each known attack with its control, on this kernel and on older ones, then some failed system calls: an hour
 	integration/setup

@@ -12,9 +12,9 @@ use std::path::Path;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, geteuid, mkfifoat, unlinkat};
+use nix::unistd::{UnlinkatFlags, geteuid, mkfifoat, symlinkat, unlinkat};
 
 use crate::error::{Context, Kind, Result};
 use crate::fail;
@@ -117,6 +117,19 @@ impl StateDir {
                 self.write_new(text, bytes)
             }
             other => other,
+        }
+    }
+
+    pub(super) fn make_link(&self, target: &str, name: &str) -> Result<(), Errno> {
+        symlinkat(target, &self.fd, name)
+    }
+
+    /// The target of a symlink; `None` if there is none of the name.
+    pub(super) fn read_link(&self, name: &str) -> Result<Option<String>, Errno> {
+        match readlinkat(&self.fd, name) {
+            Ok(target) => Ok(Some(target.to_string_lossy().into_owned())),
+            Err(Errno::ENOENT | Errno::EINVAL) => Ok(None),
+            Err(errno) => Err(errno),
         }
     }
 

@@ -109,8 +109,28 @@ impl ProcessStat {
 
     /// Whether this is the recorded process, and alive.
     pub(crate) fn is_same_and_alive(self, process: ProcessIdentity) -> bool {
-        !self.dead && (self.start == process.start || !stands(Defence::StartTime))
+        let is_same = self.start == process.start || self.started_at(process.start);
+        !self.dead && (is_same || !stands(Defence::StartTime))
     }
+
+    /// Whether the two start times are one to the host. In a time namespace with an offset (`unshare --time`) /proc shows all
+    /// start times with that offset, and each container would seem to have ended.
+    #[cold]
+    fn started_at(self, recorded: u64) -> bool {
+        let offset = crate::sys::file::read_small_at("/proc/self/timens_offsets").ok();
+        let offset = offset.and_then(|text| boot_offset(&String::from_utf8_lossy(&text))).unwrap_or(0);
+        let shown = i128::from(recorded) + i128::from(offset);
+        // Both are rounded down to ticks.
+        offset != 0 && [shown, shown + 1].contains(&i128::from(self.start))
+    }
+}
+
+/// The offset of the clock of boot, in ticks of a hundredth of a second: the unit of proc_pid_stat(5) on all our machines.
+fn boot_offset(text: &str) -> Option<i64> {
+    let mut fields = text.lines().find_map(|line| line.strip_prefix("boottime"))?.split_whitespace();
+    let seconds: i64 = fields.next()?.parse().ok()?;
+    let nanoseconds: i64 = fields.next()?.parse().ok()?;
+    Some(seconds.checked_mul(100)? + nanoseconds / 10_000_000)
 }
 
 /// Whether /proc is known to belong to our pid namespace.
@@ -188,6 +208,16 @@ mod tests {
         let json = r#"{"version":1,"id":"x","bundle":"/b","rootfs":"/b/r","created":"","creator":{"pid":1,"start":5},
             "init":null,"cgroup":null,"namespaces":0,"own_pid_namespace":true}"#;
         Record { init, ..serde_json::from_str(json).unwrap() }
+    }
+
+    #[test]
+    fn the_offset_of_a_clock_is_in_ticks() {
+        assert_eq!(
+            boot_offset("monotonic           0         0\nboottime       -60  50000000\n"),
+            Some(-5995)
+        );
+        assert_eq!(boot_offset("monotonic           0         0\n"), None);
+        assert_eq!(boot_offset("boottime   9223372036854775807 0"), None);
     }
 
     #[test]

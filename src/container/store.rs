@@ -35,6 +35,8 @@ const RECORD: &str = "state.json";
 const PREVIOUS_RECORD: &str = ".state.json.before";
 const RECORD_C: &CStr = c"state.json";
 const PREVIOUS_RECORD_C: &CStr = c".state.json.before";
+/// A symlink whose target is the id of the boot, where the directory may outlast it.
+const BOOT: &str = ".boot";
 const FIFO: &str = "exec.fifo";
 /// The directory of the socket that the container's program sees as NOTIFY_SOCKET.
 const NOTIFY: &str = "notify";
@@ -275,9 +277,21 @@ impl Entry {
         known.map(Record::of_this_boot).transpose()
     }
 
-    /// Returns what a record stores about the boot.
+    /// Returns what a record stores about the boot, and names it in the directory too: after a power loss a name is there where a
+    /// file is still empty, and nobody waits for the disk.
     pub(crate) fn boot_to_remember(&self) -> Result<Option<String>> {
-        boot::to_remember(self.open_dir()?.as_fd())
+        let dir = self.open_dir()?;
+        let boot = boot::to_remember(dir.as_fd())?;
+        if let Some(boot) = &boot {
+            dir.make_link(boot, BOOT).with_context(|| format!("make {}", self.shown(BOOT)))?;
+        }
+        Ok(boot)
+    }
+
+    /// Whether the directory was made in an earlier boot, with which the container's processes and groups have ended.
+    pub(crate) fn is_of_an_earlier_boot(&self) -> Result<bool> {
+        let boot = self.open_dir()?.read_link(BOOT).with_context(|| format!("read {}", self.shown(BOOT)))?;
+        boot.map_or(Ok(false), |boot| Ok(!boot::is_current(&boot)?))
     }
 
     /// Replaces the record as a whole: a reader sees the old one or the new one. The old one stays beside it.
@@ -386,7 +400,12 @@ impl Entry {
         for name in [CONFIG, FIFO, PREVIOUS_RECORD, RECORD] {
             let _ = dir.unlink(name);
         }
-        match self.remove_directory() {
+        // Only a directory on a disk names its boot: in memory, nobody looks for that.
+        let mut removed = self.remove_directory();
+        if removed == Err(Errno::ENOTEMPTY) && dir.unlink(BOOT).is_ok() {
+            removed = self.remove_directory();
+        }
+        match removed {
             Ok(()) | Err(Errno::ENOENT) => return Ok(()),
             Err(Errno::ENOTEMPTY | Errno::EEXIST) => {}
             Err(errno) => return Err(errno).with_context(doing),

@@ -204,3 +204,33 @@ fn a_record_that_can_be_read_in_two_ways_is_torn() {
         bundle.leaves_nothing();
     }
 }
+
+/// Names get to the disk before contents. What ran then has ended with the boot.
+#[test]
+fn records_that_a_power_loss_has_emptied_are_removed_after_the_next_boot() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.up();
+    let directory = bundle.state_root().join(&bundle.id);
+    let kept: Vec<_> = [".state.json.before", "state.json"]
+        .map(|name| (directory.join(name), fs::read(directory.join(name)).unwrap()))
+        .into();
+    for (path, _) in &kept {
+        fs::write(path, "").unwrap();
+    }
+    // In this boot there may be processes.
+    bundle.delete_force().fails(1, "its processes and control groups are not known");
+    for (path, bytes) in &kept {
+        fs::write(path, bytes).unwrap();
+    }
+    bundle.kill("KILL").ok();
+    bundle.wait_until_stopped();
+    for (path, _) in &kept {
+        fs::write(path, "").unwrap();
+    }
+    drop(fs::remove_file(directory.join(".boot")));
+    symlink("11111111-2222-4333-8444-555555555555", directory.join(".boot")).unwrap();
+    bundle.delete_force().ok();
+    assert!(!directory.exists());
+    // The next boot would have no groups either.
+    machine::clean(&bundle.id);
+}

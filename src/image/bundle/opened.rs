@@ -131,6 +131,12 @@ pub(super) fn read_info(dir: &OwnedFd, path: &Path) -> Result<BundleInfo> {
     };
     let mut bytes = Vec::new();
     file.take(crate::image::limits::MAX_MANIFEST).read_to_end(&mut bytes).with_context(reading)?;
+    if bytes.is_empty() {
+        let error = fail!(Kind::Spec, "{}: it is empty, as after a power loss", shown.display());
+        return Err(
+            error.with_hint(format!("remove {} by rm -r, and unpack the image again", path.display()))
+        );
+    }
     let info: BundleInfo = manifest::parse_json(&bytes).with_context(|| shown.display().to_string())?;
     let stat = fstat(dir).with_context(|| format!("look at {}", path.display()))?;
     // The bundle of a container with mapped ids belongs to the container's root, who must be able to enter

@@ -62,7 +62,7 @@ fn without_record(entry: &Entry, error: Error, force: bool) -> Result<()> {
 
 /// Handles a container of which no process and no group is known.
 fn unknown(entry: &Entry, error: Error) -> Result<()> {
-    if entry.has_not_begun()? {
+    if entry.has_not_begun()? || entry.is_of_an_earlier_boot()? {
         return entry.remove();
     }
     Err(error.context("its processes and control groups are not known").with_hint(format!(
