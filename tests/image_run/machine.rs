@@ -147,8 +147,12 @@ impl Machine {
         left.extend(state.map(|entry| format!("state: {}", entry.path().display())));
         for rule in ["-tnat", "-tfilter"] {
             let rules = self.output("iptables", &["-w", rule, "-S"]).out;
-            let own =
-                |line: &&str| line.contains("CNI-DN-") || line.contains("id: \"") || line.contains("10.87.");
+            let own = |line: &&str| {
+                line.contains("CNI-DN-")
+                    || line.contains("id: \"")
+                    || line.contains("10.87.")
+                    || line.contains("TARE-")
+            };
             left.extend(rules.lines().filter(own).map(|line| format!("rule: {line}")));
         }
         let devices = self.output("ip", &["-o", "link"]).out;

@@ -276,3 +276,67 @@ fn name_servers_of_the_hosts_loopback_are_not_the_containers() {
     assert!(seen.code == 0 && seen.out.is_empty() && seen.err.contains("no name server"), "{seen:?}");
     assert_eq!(machine.output("umount", &["/etc/resolv.conf"]).code, 0);
 }
+
+/// As Docker leaves a host: what is forwarded is dropped. Containers reach what is behind the host, by its address, and
+/// published ports are reached from there; the rules are made once, and again where somebody has taken them away.
+#[test]
+fn what_the_host_drops_is_forwarded_for_the_bridge() {
+    if !has_plugins() {
+        return;
+    }
+    let machine = Machine::new("forward", json!({}));
+    let sh = |script: &str| machine.output("sh", &["-ec", script]);
+    let outside = "ip netns add outside; ip link add out0 type veth peer name eth0 netns outside
+        ip addr add 192.0.2.1/24 dev out0; ip link set out0 up
+        ip -n outside addr add 192.0.2.2/24 dev eth0; ip -n outside link set eth0 up; iptables -P FORWARD DROP
+        mkdir www; echo outside >www/index.html";
+    let made = sh(outside);
+    if made.code != 0 {
+        return crate::skip::skip("needs network namespaces of ip(8)");
+    }
+    let serve = "ip netns exec outside busybox httpd -p 80 -h www </dev/null >/dev/null 2>&1";
+    assert_eq!(sh(serve).code, 0);
+    let options = ["-d", "--rm", "--name", "web", "-p", "8080:80", "oci:image:latest", "sh", "-c", SERVER];
+    let seen = machine.image("run", &options);
+    assert_eq!(seen.code, 0, "{seen:?}");
+    let get = "ip netns exec outside timeout 5 busybox wget -qO- http://192.0.2.1:8080/";
+    wait_until("an answer from outside", || sh(get).out == "web\n");
+    let rules = |table: &str, word: &str| {
+        let all = machine.output("iptables", &["-t", table, "-S"]).out;
+        all.lines().filter(|line| line.contains(word)).count()
+    };
+    let counted = || {
+        let chain = (rules("filter", "-A FORWARD -j TARE-FORWARD"), rules("filter", "-A TARE-FORWARD"));
+        (chain, rules("nat", "-A POSTROUTING -s 10.87.0.0/16"))
+    };
+    assert_eq!(counted(), ((1, 2), 1));
+    let fetch = ["--rm", "oci:image:latest", "wget", "-qO-", "http://192.0.2.2/"];
+    for round in 0..4 {
+        match round {
+            // As a firewall that is loaded anew: all, or a part.
+            2 => assert_eq!(
+                sh("iptables -F; iptables -X TARE-FORWARD; iptables -t nat -F POSTROUTING").code,
+                0
+            ),
+            3 => assert_eq!(sh("iptables -D FORWARD -j TARE-FORWARD").code, 0),
+            _ => {}
+        }
+        wait_until("the server outside", || machine.image("run", &fetch).out == "outside\n");
+        assert_eq!(counted(), ((1, 2), 1), "round {round}");
+    }
+    // Nothing else is let in.
+    let listed: Value = serde_json::from_str(&machine.image("ps", &["--json"]).out).unwrap();
+    let address = listed[0]["addresses"][0].as_str().unwrap().to_owned();
+    let direct = format!(
+        "ip -n outside route add 10.87.0.0/16 via 192.0.2.1; ip netns exec outside timeout 2 busybox wget -qO- http://{address}/"
+    );
+    assert_ne!(sh(&direct).code, 0);
+    // What somebody has taken away is not missed.
+    assert_eq!(
+        sh("iptables -t nat -D POSTROUTING -s 10.87.0.0/16 ! -d 224.0.0.0/4 ! -o tare0 -j MASQUERADE").code,
+        0
+    );
+    assert_eq!(machine.tare(&["kill", "web", "KILL"]).code, 0);
+    assert_eq!(sh("kill $(ip netns pids outside)").code, 0);
+    wait_until("the end", || counted() == ((0, 0), 0) && machine.leftovers().is_empty());
+}

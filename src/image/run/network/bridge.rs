@@ -13,6 +13,8 @@ use crate::sys::netlink::Netlink;
 
 /// The device on the host.
 pub(super) const DEVICE: &str = "tare0";
+/// The addresses of the containers on it.
+pub(super) const SUBNET: &str = "10.87.0.0/16";
 /// What the built-in network keeps, until the next boot.
 pub(super) const STATE: &str = "/run/tare-image";
 /// Shared by those who are connecting a container, so that nobody takes the bridge away meanwhile.
@@ -41,8 +43,9 @@ pub(super) fn keep(list: &Value) -> Result<Option<File>> {
     Ok(Some(lock))
 }
 
-/// Removes the bridge if the network has it, no device is on it and nobody is connecting one.
-pub(super) fn remove_if_unused(list: &Value) -> Result<()> {
+/// Removes the bridge if the network has it, no device is on it and nobody is connecting one; and calls `also`, before
+/// anybody makes it again.
+pub(super) fn remove_if_unused(list: &Value, also: impl FnOnce() -> Result<()>) -> Result<()> {
     if !is_on(list) {
         return Ok(());
     }
@@ -54,11 +57,14 @@ pub(super) fn remove_if_unused(list: &Value) -> Result<()> {
         Ok(()) => {}
     }
     let removed = Netlink::open().and_then(|netlink| match netlink.index_of(DEVICE) {
-        Err(Errno::ENODEV) => Ok(()),
+        Err(Errno::ENODEV) => Ok(true),
         index => {
             let index = index?;
-            if netlink.has_ports(index)? { Ok(()) } else { netlink.remove(index) }
+            if netlink.has_ports(index)? { Ok(false) } else { netlink.remove(index).map(|()| true) }
         }
     });
-    removed.with_context(|| format!("remove the bridge {DEVICE}"))
+    match removed.with_context(|| format!("remove the bridge {DEVICE}"))? {
+        true => also(),
+        false => Ok(()),
+    }
 }

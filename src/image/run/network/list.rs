@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{bridge, plugin};
+use super::bridge;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::document::manifest::parse_json_of_go;
@@ -68,28 +68,23 @@ fn read(path: &Path) -> Result<Value> {
     }
 }
 
-/// A bridge with private addresses, from which the host leads on. What is kept of it is gone with the next
-/// boot, as the devices are.
-fn built_in(has_ports: bool) -> Value {
+/// A bridge with private addresses, from which the host leads on (`firewall`). What is kept of it is gone with the
+/// next boot, as the devices are.
+pub(super) fn built_in(has_ports: bool) -> Value {
     let mut plugins = vec![json!({
         "type": "bridge",
         "bridge": bridge::DEVICE,
         "isGateway": true,
-        "ipMasq": true,
         "hairpinMode": true,
         "ipam": {
             "type": "host-local",
             "dataDir": format!("{}/networks", bridge::STATE),
-            "ranges": [[{ "subnet": "10.87.0.0/16" }]],
+            "ranges": [[{ "subnet": bridge::SUBNET }]],
             "routes": [{ "dst": "0.0.0.0/0" }],
         },
     })];
     if has_ports {
         plugins.push(json!({ "type": "portmap", "capabilities": { "portMappings": true } }));
-    }
-    // Where the host drops what it forwards, as Docker makes it, the container's packets need a rule.
-    if plugin::find("firewall").is_ok() {
-        plugins.push(json!({ "type": "firewall" }));
     }
     json!({ "cniVersion": "1.0.0", "name": "tare", "plugins": plugins })
 }

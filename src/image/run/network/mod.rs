@@ -1,6 +1,7 @@
 //! The network of a container: none, the host's, or one that plugins of CNI make in a namespace.
 
 mod bridge;
+mod firewall;
 mod list;
 mod namespace;
 mod plugin;
@@ -60,6 +61,9 @@ pub(crate) struct Attachment {
     /// What the plugins call the container: no other on this host has this name, whatever its store.
     container: String,
     list: Value,
+    /// Whether it is the bridge that is built in, whose rules of the host are ours.
+    #[serde(default)]
+    is_built_in: bool,
     pub(crate) ports: Vec<Port>,
     /// What the last plugin has returned.
     result: Option<Value>,
@@ -77,7 +81,8 @@ impl Attachment {
         }
         let mut ports = ports.to_vec();
         let reserved = ports::reserve(&mut ports)?;
-        Ok((Self { container, list, ports, result: None }, reserved))
+        let is_built_in = list == list::built_in(!ports.is_empty());
+        Ok((Self { container, list, is_built_in, ports, result: None }, reserved))
     }
 
     /// Makes the namespace in the container's directory.
@@ -91,6 +96,9 @@ impl Attachment {
     pub(super) fn add(&mut self, number: usize, dir: &Directory, path: &Path) -> Result<()> {
         let at_work = AtWork::begin(dir)?;
         let _kept = bridge::keep(&self.list)?;
+        if self.is_built_in && number == 0 {
+            firewall::ensure(bridge::DEVICE, bridge::SUBNET)?;
+        }
         let config = plugins(&self.list)?[number];
         let call = self.call("ADD", path, &at_work);
         if let Some(result) = call.run(kind(config)?, &self.input(config, self.result.as_ref()))? {
@@ -111,10 +119,18 @@ impl Attachment {
                 log::warn(format_args!("container {}: {error}", self.container));
             }
         }
-        if let Err(error) = bridge::remove_if_unused(&self.list) {
+        if let Err(error) = self.remove_bridge() {
             log::warn(format_args!("container {}: {error}", self.container));
         }
         namespace::remove(dir)
+    }
+
+    /// Removes the bridge with its last container, and the rules of the host with it.
+    fn remove_bridge(&self) -> Result<()> {
+        bridge::remove_if_unused(&self.list, || match self.is_built_in {
+            true => firewall::remove(bridge::DEVICE, bridge::SUBNET),
+            false => Ok(()),
+        })
     }
 
     fn call<'a>(&'a self, command: &'a str, path: &'a Path, at_work: &'a AtWork) -> Call<'a> {
