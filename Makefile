@@ -22,7 +22,7 @@ BUILT := "$${CARGO_TARGET_DIR:-target}/$$(integration/target)/release"
 # Tests that need neither root nor a container: the library's own, and these files under tests/.
 PURE := --lib --test layers --test 'spec*' --test 'golden*' --test cli_grammar
 
-.PHONY: fuzz-quick fuzz soak test-security help build binaries check test test-engines test-packages demo bench bench-quick bench-image install uninstall \
+.PHONY: fuzz-quick fuzz soak test-security kills help build binaries check test test-engines test-packages demo bench bench-quick bench-image install uninstall \
     dist deb pictures bless setup guest test-guest clean
 
 help: ## this list
@@ -111,6 +111,10 @@ test-security: ## each known attack with its control, on this kernel and on olde
 	integration/setup
 	integration/security/test
 	integration/security/injection --tare "$${CARGO_TARGET_DIR:-target}/$$(integration/target)/debug/tare" --points 200
+
+kills: ## tare-image is killed 200 times while layers are written, and 200 while bundles, and containers, come and go (KILLS=N)
+	TARE_KILLS=$(or $(KILLS),200) $(CARGO) test --test image kill
+	TARE_KILLS=$(or $(KILLS),200) $(CARGO) test --test image_run kills::
 
 test-packages: deb dist ## the packages, installed in bookworm, trixie and forky; the same build in two folders
 	integration/package/test --all "$$DIST"

@@ -26,6 +26,7 @@ pub mod spawn;
 pub mod tasks;
 pub mod tty;
 pub mod tuning;
+pub mod verity;
 pub mod xattr;
 
 use nix::errno::Errno;

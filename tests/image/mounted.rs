@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tar::EntryType;
+use tare::testing::image::blob::digest;
 
 use crate::skip::{skip, skip_part};
 use crate::support::*;
@@ -239,16 +240,26 @@ fn the_kernel_shows_the_tree_that_unpacking_makes_in_every_dialect() {
     assert!(indexed > 3 * dialects().len() - 10, "only {indexed}");
 }
 
-/// Lets fsck.erofs judge the indexes of a store. False if there is none that knows blocks of 512 bytes (erofs-utils
-/// 1.7): `TARE_FSCK_EROFS` may name another.
+/// A program of erofs-utils: what `TARE_EROFS_UTILS` puts before its name, or that of the tree of Debian's newest suite
+/// where there is one (integration/suite), or this machine's.
+fn of_erofs_utils(name: &str, args: &[&str]) -> std::io::Result<std::process::Output> {
+    let suites = std::env::var_os("SUITES").map_or_else(|| PathBuf::from("target/suites"), PathBuf::from);
+    let before = match std::env::var("TARE_EROFS_UTILS") {
+        Ok(before) => before,
+        Err(_) if suites.join("forky/.complete").exists() => "integration/suite program forky".into(),
+        Err(_) => String::new(),
+    };
+    let words: Vec<&str> = before.split_whitespace().chain([name]).chain(args.iter().copied()).collect();
+    Command::new(words[0]).args(&words[1..]).output()
+}
+
+/// Lets fsck.erofs and dump.erofs judge the indexes of a store. False if there are none that know blocks of 512 bytes
+/// (erofs-utils 1.7).
 fn judge(scratch: &Scratch) -> bool {
-    let program = std::env::var("TARE_FSCK_EROFS").unwrap_or_else(|_| "fsck.erofs".into());
-    let words: Vec<&str> = program.split_whitespace().collect();
-    let run = |args: &[&str]| Command::new(words[0]).args(&words[1..]).args(args).output();
     let said = |output: &std::process::Output| {
         format!("{}{}", String::from_utf8_lossy(&output.stdout), stderr(output))
     };
-    let Ok(version) = run(&["-V"]) else {
+    let Ok(version) = of_erofs_utils("fsck.erofs", &["-V"]) else {
         skip_part("needs fsck.erofs");
         return false;
     };
@@ -259,9 +270,16 @@ fn judge(scratch: &Scratch) -> bool {
     }
     for layer in layers(&scratch.join("store")).iter().filter(|layer| is_indexed(layer)) {
         let device = format!("--device={}", layer.join("layer.tar").display());
-        let output = run(&[&device, "--extract", layer.join("layer.erofs").to_str().unwrap()]).unwrap();
-        let said = said(&output);
-        assert!(output.status.success() && !said.contains("<E>"), "{}: {said}", layer.display());
+        let index = layer.join("layer.erofs").display().to_string();
+        for (program, args) in [
+            ("fsck.erofs", &[&device, "--extract", &index][..]),
+            ("dump.erofs", &[&device, "-s", "-S", &index]),
+        ] {
+            let output = of_erofs_utils(program, args).unwrap();
+            let said = said(&output);
+            let is_good = output.status.success() && !said.contains("<E>") && !said.contains("<W>");
+            assert!(is_good, "{program}: {}: {said}", layer.display());
+        }
     }
     true
 }
@@ -442,4 +460,189 @@ fn kills_while_bundles_come_and_go_leave_nothing_mounted() {
         assert!(output.status.success(), "{kind}: {}: {printed} {}", output.status, stderr(&output));
         assert!(printed.starts_with("onetwo"), "{kind}: {printed}");
     }
+}
+
+/// An index that the kernel refuses is this layer's fault where it takes another.
+#[test]
+fn a_damaged_index_is_not_told_as_a_kernel_without_erofs() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("needs root");
+    }
+    let scratch = Scratch::on_disk("damaged-index");
+    if !mounts_indexes(&scratch) {
+        return skip("this host mounts no indexes of layers");
+    }
+    image(&scratch, &[&[file("a", "x")]]);
+    ok(&scratch, &["pull", "-q", "--overlay=erofs", "--store", "store", "oci:image"]);
+    let index = layers(&scratch.join("store"))[0].join("layer.erofs");
+    let bytes = fs::read(&index).unwrap();
+    // The magic number, and the size of blocks: EINVAL, as old kernels say it to every index.
+    for at in [1024, 1036] {
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x55;
+        fs::write(&index, changed).unwrap();
+        let output = scratch.run(&["unpack", "-q", "--overlay", "--store", "store", "oci:image", "bundle"]);
+        let error = stderr(&output);
+        assert!(!output.status.success() && error.contains("mount layer sha256-"), "{at}: {error}");
+        assert!(
+            error.contains("tare-image verify --store") && !error.contains("mounts no EROFS"),
+            "{at}: {error}"
+        );
+    }
+    fs::write(&index, bytes).unwrap();
+    ok(&scratch, &["unpack", "-q", "--overlay", "--store", "store", "oci:image", "bundle"]);
+    ok(&scratch, &["remove", "bundle"]);
+    // What the probe has made has no name.
+    assert_eq!(names(index.parent().unwrap()), ["about.json", "layer.erofs", "layer.tar"]);
+    assert_eq!(names(&scratch.join("store/tmp")), [""; 0]);
+}
+
+/// On a filesystem with fs-verity: nobody writes to a layer any more, and one that was replaced is not mounted.
+#[test]
+fn layers_are_sealed_where_the_filesystem_can() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("needs root");
+    }
+    if !Path::new("/sys/fs/ext4/features/verity").exists() {
+        return skip("needs ext4 with fs-verity in the kernel");
+    }
+    let scratch = Scratch::on_disk("sealed");
+    if !mounts_indexes(&scratch) {
+        return skip("this host mounts no indexes of layers");
+    }
+    chained(&scratch);
+    fs::create_dir(scratch.join("disk")).unwrap();
+    let script = "
+        truncate -s 64M ext4; mkfs.ext4 -q -b 4096 -O verity ext4; mount -o loop ext4 disk
+        $IMAGE pull -q --overlay=erofs --store disk/store oci:image
+        test $(grep -l seals disk/store/layers/*/about.json | wc -l) = 3
+        for file in disk/store/layers/*/layer.*; do
+            if (: >>$file) 2>/dev/null; then echo $file can be written to; exit 1; fi
+        done
+        $IMAGE verify --store disk/store
+        $IMAGE unpack -q --overlay --store disk/store oci:image disk/b
+        cat disk/b/rootfs/d/a
+        $IMAGE umount disk/b
+        for name in layer.tar layer.erofs; do
+            layer=$(ls -d disk/store/layers/sha256-* | head -n 1)
+            cp $layer/$name good; mv $layer/$name kept; cp good $layer/$name
+            if $IMAGE mount disk/b 2>error; then echo mounted a replaced $name; exit 1; fi
+            grep -q \"$name has no fs-verity\" error
+            if $IMAGE verify --store disk/store 2>error; then echo proved a replaced $name; exit 1; fi
+            mv -f kept $layer/$name 2>/dev/null || { mkdir -p disk/x; mv kept disk/x; }
+            rm -rf disk/store disk/b disk/x
+            $IMAGE pull -q --overlay=erofs --store disk/store oci:image
+            $IMAGE unpack -q --overlay --store disk/store oci:image disk/b
+            $IMAGE umount disk/b
+        done
+        $IMAGE mount disk/b; cat disk/b/rootfs/e; $IMAGE remove disk/b";
+    let output = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-ec", script])
+        .env("IMAGE", env!("CARGO_BIN_EXE_tare-image"))
+        .current_dir(scratch.path())
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    if stderr(&output).contains("loop device") {
+        return skip("needs loop devices");
+    }
+    assert!(output.status.success() && printed.ends_with("two"), "{printed} {}", stderr(&output));
+}
+
+/// The store has no blobs: what is given out has its first digest where compressing gives the same bytes, and says
+/// so where it does not.
+#[test]
+fn an_image_is_given_out_by_the_store_alone() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("needs root");
+    }
+    let scratch = Scratch::on_disk("given-out");
+    if !mounts_indexes(&scratch) {
+        return skip("this host mounts no indexes of layers");
+    }
+    let manifest = |layout: &str| {
+        let read = |path: PathBuf| -> serde_json::Value {
+            serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+        };
+        let index = read(scratch.join(layout).join("index.json"));
+        let digest = index["manifests"][0]["digest"].as_str().unwrap().to_owned();
+        (read(scratch.join(layout).join("blobs").join(digest.replace(':', "/"))), digest)
+    };
+    let lower = archive(&[dir("d"), file("d/a", "one"), file("gone", "x")]);
+    let upper = archive(&[file("b", &"two".repeat(2000)), file(".wh.gone", "")]);
+    let as_we_compress = |bytes: &[u8]| {
+        let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut out, bytes).unwrap();
+        out.finish().unwrap()
+    };
+    // Not compressed, and as we compress: both have their digests, and so has the manifest.
+    let mut fixture = Fixture::new(&scratch);
+    fixture.layer(Packing::Plain, &lower);
+    let blob = fixture.blob(&as_we_compress(&upper), "application/vnd.oci.image.layer.v1.tar+gzip");
+    fixture.raw_layer(blob, &digest::sha256_of(&upper).to_string()).finish();
+    let expected = listing(&scratch.unpack());
+    let (_, first) = manifest("image");
+    ok(&scratch, &["pull", "-q", "--overlay=erofs", "--store", "store", "oci:image"]);
+    fs::rename(scratch.join("image"), scratch.join("gone")).unwrap();
+    let given = ["pull", "--from-store", "--store", "store", "oci:image"];
+    assert_eq!(ok(&scratch, &[&given[..], &["oci:same"]].concat()).trim(), first);
+    assert_eq!(manifest("same").1, first);
+
+    // Compressed by another: as it was asked for, with digests that are true.
+    let mut fixture = Fixture::new(&scratch);
+    fixture.layer(Packing::Plain, &lower).layer(Packing::Gzip, &upper).finish();
+    let (before, first) = manifest("image");
+    ok(&scratch, &["pull", "-q", "--overlay=erofs", "--store", "store", "oci:image"]);
+    ok(&scratch, &["unpack", "-q", "--overlay=erofs", "--store", "store", "oci:image", "shared"]);
+    fs::remove_dir_all(scratch.join("image")).unwrap();
+    let media_type = |kind: &str| format!("application/vnd.oci.image.layer.v1.tar{kind}");
+    for (words, kind) in
+        [(&[][..], ""), (&["--compress", "gzip"], "+gzip"), (&["--compress", "zstd"], "+zstd")]
+    {
+        let output = scratch.run(&[&given[..], &["oci:copy"], words].concat());
+        assert!(output.status.success(), "{kind}: {}", stderr(&output));
+        assert!(stderr(&output).contains("gives other bytes than those it came in"), "{}", stderr(&output));
+        let (after, digest) = manifest("copy");
+        assert!(digest != first && String::from_utf8_lossy(&output.stdout).trim() == digest);
+        assert_eq!((&after["config"], &after["layers"][0]), (&before["config"], &before["layers"][0]));
+        assert_eq!(after["layers"][1]["mediaType"], media_type(kind));
+        if kind.is_empty() {
+            assert_eq!(after["layers"][1]["digest"], digest::sha256_of(&upper).to_string());
+        }
+        ok(&scratch, &["unpack", "-q", "oci:copy", "again"]);
+        assert_eq!(listing(&scratch.join("again/rootfs")), expected, "{kind}");
+        for gone in ["copy", "again"] {
+            fs::remove_dir_all(scratch.join(gone)).unwrap();
+        }
+    }
+    // The changes of a bundle whose image is nowhere else, even if the store has forgotten its name.
+    ok(&scratch, &["rm", "--store", "store", "oci:image"]);
+    fs::write(scratch.join("shared/rootfs/new"), "new").unwrap();
+    let output = scratch.run(&["repack", "-q", "shared", "oci:repacked"]);
+    assert!(!output.status.success());
+    ok(&scratch, &["repack", "-q", "--from-store", "shared", "oci:repacked"]);
+    assert_eq!(manifest("repacked").0["layers"].as_array().unwrap().len(), 3);
+    ok(&scratch, &["unpack", "-q", "oci:repacked", "again"]);
+    assert_eq!(fs::read_to_string(scratch.join("again/rootfs/new")).unwrap(), "new");
+    assert_eq!(fs::read_to_string(scratch.join("again/rootfs/d/a")).unwrap(), "one");
+
+    // A damaged archive is not given out, whether it is compressed or not.
+    for layer in layers(&scratch.join("store")) {
+        let path = layer.join("layer.tar");
+        let bytes = fs::read(&path).unwrap();
+        let mut changed = bytes.clone();
+        changed[0] ^= 1;
+        fs::write(&path, changed).unwrap();
+        let output = scratch.run(&["repack", "-q", "--from-store", "shared", "oci:damaged"]);
+        assert!(!output.status.success(), "{}: {}", layer.display(), stderr(&output));
+        fs::write(&path, bytes).unwrap();
+    }
+    ok(&scratch, &["remove", "shared"]);
+    assert_eq!(names(&scratch.join("store/tmp")), [""; 0]);
+
+    // A layer of directories has no archive.
+    image(&scratch, &[&[file("a", "x")]]);
+    ok(&scratch, &["pull", "-q", "--overlay=files", "--store", "files", "oci:image"]);
+    let output = scratch.run(&["pull", "--from-store", "--store", "files", "oci:image", "oci:none"]);
+    assert!(stderr(&output).contains("its archive is not kept"), "{}", stderr(&output));
 }

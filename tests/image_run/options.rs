@@ -302,3 +302,21 @@ fn signals_are_passed_on() {
     }
     assert_eq!(machine.leftovers(), Vec::<String>::new());
 }
+
+/// Only what is known not to be there is advised to be made.
+#[test]
+fn a_source_that_cannot_be_looked_at_is_not_taken_for_a_missing_one() {
+    let machine = Machine::new("volume-loop", json!({}));
+    std::os::unix::fs::symlink("loop", machine.join("loop")).unwrap();
+    for (volume, words) in [
+        ("./loop:/x", "look at "),
+        ("loop:/x", "whether ./loop is there is not known"),
+        ("./missing:/x", "mkdir makes a directory"),
+        ("missing:/x", "mkdir it, and name its path"),
+    ] {
+        let seen = machine.run(&["--rm", "-v", volume, "oci:image:latest", "true"]);
+        let told = seen.err.to_lowercase();
+        assert!(seen.code == 125 && told.contains(words), "{volume}: {seen:?}");
+        assert!(volume.contains("missing") || !told.contains("mkdir"), "{volume}: {seen:?}");
+    }
+}

@@ -7,9 +7,12 @@ use serde_json::json;
 use super::arguments::{self, flag, option};
 use super::progress;
 use crate::cli::stdout;
-use crate::error::{Context, Result};
+use crate::error::{Context, Kind, Result};
+use crate::fail;
+use crate::image::blob::compression::Compression;
 use crate::image::copy::{Contents, copy};
-use crate::image::document::manifest::{artifact_type, read_manifest};
+use crate::image::document::manifest::{artifact_type, read_image, read_manifest};
+use crate::image::repack::GivenOut;
 use crate::image::source::reference::Reference;
 use crate::image::source::registry::Access;
 use crate::image::source::{self, ImageSource};
@@ -27,7 +30,21 @@ pub(super) fn command() -> Command {
                 .value_name("DEST")
                 .help(format!("{DESTINATIONS} [default: the store]")),
         )
-        .arg(arguments::store().conflicts_with("destination"))
+        .arg(arguments::store())
+        .arg(
+            flag("from-store", "take the image from the store, and not from where it was pulled from")
+                .requires("destination")
+                .conflicts_with_all(["platform", "all"]),
+        )
+        .arg(
+            option(
+                "compress",
+                "gzip|zstd|none",
+                "compression of layers from the store whose first digest cannot be had [default: none]",
+            )
+            .value_parser(["gzip", "zstd", "none"])
+            .requires("from-store"),
+        )
         .arg(arguments::layer_form().conflicts_with("destination"))
         .arg(
             flag("all", "copy all platforms and the index that names them, as they stand")
@@ -56,9 +73,46 @@ pub(super) fn target_of(matches: &ArgMatches, source: Option<&Reference>) -> Res
     Ok(Access { credentials, ..access })
 }
 
+/// The value of `--compress`.
+pub(super) fn compression_of(matches: &ArgMatches) -> Option<Compression> {
+    arguments::text(matches, "compress").map(|name| match name {
+        "zstd" => Compression::Zstd,
+        "none" => Compression::Plain,
+        _ => Compression::Gzip,
+    })
+}
+
+/// Copies an image of the store to the destination.
+fn give_out(matches: &ArgMatches, reference: &Reference, destination: &Reference) -> Result<()> {
+    let store = arguments::store_of(matches)?;
+    let kept = match store.kept_image(&reference.absolute()?.to_string()) {
+        // `run` records it as it was typed.
+        Err(error) if error.kind() == Kind::NotFound => store.kept_image(&reference.to_string()),
+        kept => kept,
+    };
+    let kept = kept.with_context(|| reference.to_string())?;
+    let given = GivenOut::new(kept, compression_of(matches)).with_context(|| reference.to_string())?;
+    let image = read_image(&|blob| given.blob(blob), given.descriptor())?;
+    // Nothing is asked of the image's registry: --creds are the destination's.
+    let target = target_of(matches, None)?;
+    copy(&given, &Contents::of_image(&image), destination, &target, &progress::progress_of(matches))?;
+    print_digest(matches, image.descriptor.digest())
+}
+
 pub(super) fn run(matches: &ArgMatches) -> Result<()> {
     let reference = arguments::source_of(matches)?;
     let destination = arguments::text(matches, "destination").map(Reference::parse).transpose()?;
+    match &destination {
+        Some(destination) if matches.get_flag("from-store") => {
+            return give_out(matches, &reference, destination);
+        }
+        Some(_) if arguments::path(matches, "store").is_some() => {
+            let error =
+                fail!(Kind::Usage, "--store cannot be used with DEST: an image is copied to one of both");
+            return Err(error.with_hint("--from-store takes it from the store"));
+        }
+        _ => {}
+    }
     let source = source::open(&reference, &arguments::access_of(matches)?)?;
     let progress = progress::progress_of(matches);
     if let Some(destination) = destination {

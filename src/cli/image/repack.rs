@@ -2,11 +2,10 @@
 
 use clap::{Arg, ArgMatches, Command};
 
-use super::arguments::{self, option, path, text};
+use super::arguments::{self, flag, option, path, text};
 use super::{progress, pull};
 use crate::error::{Kind, Result};
 use crate::fail;
-use crate::image::blob::compression::Compression;
 use crate::image::bundle::Bundle;
 use crate::image::repack::{self, RepackOptions};
 use crate::image::source::reference::Reference;
@@ -21,6 +20,13 @@ pub(super) fn command() -> Command {
             "SOURCE",
             "where to find the image that the bundle was unpacked from [default: where it was then]",
         ))
+        .arg(
+            flag(
+                "from-store",
+                "take the image's layers from the bundle's store, and not from where the image came",
+            )
+            .conflicts_with("base"),
+        )
         .arg(
             option(
                 "compress",
@@ -60,11 +66,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
         target: &target,
         progress: progress::progress_of(matches),
         base: text(matches, "base").map(Reference::parse).transpose()?,
-        compression: text(matches, "compress").map(|name| match name {
-            "zstd" => Compression::Zstd,
-            "none" => Compression::Plain,
-            _ => Compression::Gzip,
-        }),
+        from_store: matches.get_flag("from-store"),
+        compression: pull::compression_of(matches),
         excluded_paths: arguments::inner_paths(matches, "mask"),
         created: repack::created(epoch.as_deref())?,
         created_by: owned("created-by").unwrap_or_else(|| "tare-image repack".into()),

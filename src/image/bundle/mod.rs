@@ -45,7 +45,7 @@ use config_overrides::ConfigOverrides;
 pub(crate) use in_use::refuse_if_in_use;
 pub(crate) use look::look;
 pub(crate) use opened::Bundle;
-pub(crate) use overlay::{mount, umount};
+pub(crate) use overlay::{mount, store_of, umount};
 pub(crate) use removal::{discard, remove};
 use staging::StagingDir;
 

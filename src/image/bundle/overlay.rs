@@ -17,8 +17,8 @@ use crate::fail;
 use crate::image::changes::{self, Changes, LayersBelow, Owners};
 use crate::image::document::manifest::Image;
 use crate::image::filesystem::copy_file::{set_owner_and_mode, set_times};
-use crate::image::filesystem::dir::{fd_path, proc_path};
-use crate::image::filesystem::overlay::{IdmappedDir, Overlay};
+use crate::image::filesystem::dir::{fd_path, open_dir, proc_path};
+use crate::image::filesystem::overlay::{IdmappedDir, Overlay, attach};
 use crate::image::filesystem::xattrs;
 use crate::image::source::ImageSource;
 use crate::image::store::{BUNDLE_INFO, ImportOptions, Store, Trees, import_layers};
@@ -33,13 +33,15 @@ use crate::sys::xattr::fsetxattr;
 /// 1. The layers are unpacked into the store.
 /// 2. The staging directory gets `rootfs`, `upper`, `work` and the bundle's information.
 /// 3. The store records the bundle, so that no prune removes its layers.
-/// 4. The overlay is mounted, config.json is written, and the overlay is unmounted.
+/// 4. The overlay is made, attached nowhere, and config.json is written, which needs the tree: user names are
+///    looked up there.
 /// 5. The state of `upper` is recorded, and the bundle is marked as incomplete.
 /// 6. The staging directory is renamed to the destination.
-/// 7. The overlay is mounted at the destination, and the mark is removed.
+/// 7. The overlay is attached at the destination, and the mark is removed.
 ///
-/// The overlay is mounted twice. The first mount is only for config.json, which needs the tree: user names
-/// are looked up there. The second one is for the user. A rootless bundle has no second one.
+/// Where the kernel mounts nothing but at a place, and for a rootless bundle, whose mount would end with this
+/// process, the overlay of step 4 is mounted in the staging directory, unmounted, and made anew in step 7,
+/// which a rootless bundle has not.
 pub(super) fn make(
     source: &dyn ImageSource,
     image: &Image,
@@ -71,41 +73,65 @@ pub(super) fn make(
     // Before the bundle is renamed to its destination, so that its layers are never without a record. The
     // next prune removes a record without a bundle.
     let upper = fstat(staging.open_dir(c"upper")?).context("look at upper")?;
-    store.record_bundle(staging.destination(), &upper, &imported)?;
+    store.record_bundle(staging.destination(), &upper, image, &imported)?;
     let made = fill_and_publish(image, &overlay, &info, staging, options);
-    made.inspect_err(|_| drop(store.forget_bundle(staging.destination())))?;
+    let made = made.inspect_err(|_| drop(store.forget_bundle(staging.destination())))?;
     if info.rootless.is_some() {
         // A mount in this process's namespace would end with it: `tare-image mount BUNDLE COMMAND` makes it.
         return staging.clear_mounting_mark();
     }
-    let mounted = mount_overlay(staging.dir(), staging.destination(), &overlay, &info);
+    let mounted = match made {
+        Some(made) => attach_overlay(&made, staging),
+        None => mount_overlay(staging.dir(), staging.destination(), &overlay, &info),
+    };
     mounted.and_then(|()| staging.clear_mounting_mark()).inspect_err(|_| {
         staging.withdraw();
         drop(store.forget_bundle(staging.destination()));
     })
 }
 
-/// Does steps 4 to 6 of [`make`].
+/// Does steps 4 to 6 of [`make`]; returns the overlay that is to be attached, if there is one.
 fn fill_and_publish(
     image: &Image,
     overlay: &OverlayLayers,
     info: &BundleInfo,
     staging: &StagingDir,
     options: &UnpackOptions,
-) -> Result<()> {
-    mount_overlay(staging.dir(), staging.destination(), overlay, info)?;
-    let configured = write_config(image, staging, options);
-    unmount(staging.dir(), &staging.shown(c"rootfs")).and(configured)?;
+) -> Result<Option<OwnedFd>> {
+    let made = match info.rootless {
+        Some(_) => None,
+        None => with_overlay(staging.dir(), staging.destination(), overlay, info, |overlay| {
+            overlay.make(&staging.destination().join("rootfs"))
+        })?,
+    };
+    match &made {
+        Some(made) => {
+            let rootfs = open_dir(made.as_fd(), c".").context("open rootfs")?;
+            write_config(image, rootfs, staging, options)?;
+        }
+        None => {
+            mount_overlay(staging.dir(), staging.destination(), overlay, info)?;
+            let rootfs = staging.open_dir(c"rootfs");
+            let configured = rootfs.and_then(|rootfs| write_config(image, rootfs, staging, options));
+            unmount(staging.dir(), &staging.shown(c"rootfs")).and(configured)?;
+        }
+    }
     staging.record_tree(c"upper")?;
     staging.set_mounting_mark()?;
-    staging.publish(options.adapter.root_ids())
+    staging.publish(options.adapter.root_ids())?;
+    Ok(made)
 }
 
-/// Writes config.json. This needs the mounted tree, because user names are looked up there and the working
+/// Attaches the overlay of a bundle that is at its destination.
+fn attach_overlay(made: &OwnedFd, staging: &StagingDir) -> Result<()> {
+    let rootfs = opened::open_dir_of(staging.dir(), c"rootfs", staging.destination())?;
+    attach(made.as_fd(), rootfs.as_fd(), &staging.destination().join("rootfs"))
+}
+
+/// Writes config.json. This needs the tree `rootfs`, because user names are looked up there and the working
 /// directory is made there.
-fn write_config(image: &Image, staging: &StagingDir, options: &UnpackOptions) -> Result<()> {
-    let rootfs = Root::from(staging.open_dir(c"rootfs")?);
-    let mut tree = Tree::over(rootfs, options.adapter.clone()).context("open rootfs")?;
+fn write_config(image: &Image, rootfs: OwnedFd, staging: &StagingDir, options: &UnpackOptions) -> Result<()> {
+    let mut tree = Tree::over(Root::from(rootfs), options.adapter.clone()).context("open rootfs")?;
     if !options.rootfs_only {
         staging.write_file(c"config.json", &runtime_config(image, &mut tree, &options.overrides)?)?;
     }
@@ -211,12 +237,28 @@ pub(super) fn existing_store(overlay: &OverlayLayers) -> Result<Store> {
     Store::open_existing(&overlay.store)
 }
 
+/// Opens the store with the layers of a bundle; None for one with a tree of its own.
+pub(crate) fn store_of(bundle: &Bundle) -> Result<Option<Store>> {
+    bundle.info().overlay.as_ref().map(existing_store).transpose()
+}
+
 /// Mounts the overlay of the open bundle `dir`; `shown` is its path for messages.
 fn mount_overlay(dir: &OwnedFd, shown: &Path, overlay: &OverlayLayers, info: &BundleInfo) -> Result<()> {
+    let rootfs = opened::open_dir_of(dir, c"rootfs", shown)?;
+    with_overlay(dir, shown, overlay, info, |overlay| overlay.mount(rootfs.as_fd(), &shown.join("rootfs")))
+}
+
+/// Calls `act` with the overlay of the open bundle `dir`, whose layers live as long.
+fn with_overlay<T>(
+    dir: &OwnedFd,
+    shown: &Path,
+    overlay: &OverlayLayers,
+    info: &BundleInfo,
+    act: impl FnOnce(&Overlay<'_>) -> Result<T>,
+) -> Result<T> {
     let layers = Layers::open(overlay)?;
-    let [rootfs, upper, work] =
-        [c"rootfs", c"upper", c"work"].map(|name| opened::open_dir_of(dir, name, shown));
-    let (rootfs, upper, work) = (rootfs?, upper?, work?);
+    let [upper, work] = [c"upper", c"work"].map(|name| opened::open_dir_of(dir, name, shown));
+    let (upper, work) = (upper?, work?);
     let mapping = info.mapping.as_ref();
     mapping.map_or(Ok(()), |mapping| layers.trees.map_owners(mapping))?;
     let mapped = mapping.filter(|_| layers.trees.has_directories());
@@ -228,7 +270,7 @@ fn mount_overlay(dir: &OwnedFd, shown: &Path, overlay: &OverlayLayers, info: &Bu
         mapped: mapped.as_ref(),
         mounts: layers.trees.mounts(),
     };
-    overlay.mount(rootfs.as_fd(), &shown.join("rootfs"))
+    act(&overlay)
 }
 
 /// Unmounts what is mounted at the rootfs of the open bundle `dir`; `shown` is its path for messages.

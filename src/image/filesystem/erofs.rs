@@ -17,10 +17,11 @@ use crate::sys::mount::{fsconfig_create, fsconfig_set, fsmount, fsopen, mount_se
 
 /// Why an index was not mounted.
 #[derive(Debug)]
-pub(crate) enum MountError {
-    /// This kernel, or this user, mounts no such index: a layer must be a directory.
-    Unavailable(Error),
-    Failed(Error),
+pub(crate) struct MountError {
+    error: Error,
+    /// Whether it is what a kernel or a user says that mounts no index at all. An index that is not known to be
+    /// good may be refused for its own sake with the same errno.
+    pub(crate) may_be_the_host: bool,
 }
 
 /// Mounts `index`, whose data is in `archive`. KERNEL(6.12): files; before, loop devices.
@@ -28,34 +29,38 @@ pub(crate) fn mount(index: &File, archive: &File) -> std::result::Result<OwnedFd
     match mount_paths(&path_of(index.as_fd()), &path_of(archive.as_fd())) {
         // What the kernel says to a file that is no block device.
         Err((Errno::ENOTBLK, _)) => mount_by_loop(index, archive),
-        Err((errno, error)) => Err(classify(errno, error)),
-        Ok(mounted) => Ok(mounted),
+        mounted => mounted.map_err(of_mount),
     }
 }
 
 /// Mounts over loop devices, which end with the mount.
 pub(crate) fn mount_by_loop(index: &File, archive: &File) -> std::result::Result<OwnedFd, MountError> {
-    let device = |file: &File| {
-        LoopDevice::read_only(file.as_fd())
-            .map_err(|errno| classify(errno, Error::from(errno).context("make a loop device")))
-    };
+    let device = |file: &File| LoopDevice::read_only(file.as_fd()).map_err(of_loop_device);
     let (index, archive) = (device(index)?, device(archive)?);
-    mount_paths(index.path(), archive.path()).map_err(|(errno, error)| classify(errno, error))
+    mount_paths(index.path(), archive.path()).map_err(of_mount)
 }
 
-/// A kernel without EROFS, or without this form of it, and a user who may not mount it.
-fn classify(errno: Errno, error: Error) -> MountError {
-    match errno {
-        Errno::ENODEV
-        | Errno::ENOSYS
-        | Errno::EINVAL
-        | Errno::EPERM
-        | Errno::EOPNOTSUPP
-        | Errno::ENOTBLK
-        | Errno::ENOENT
-        | Errno::ENXIO => MountError::Unavailable(error),
-        _ => MountError::Failed(error),
-    }
+/// ENODEV: no EROFS; ENOSYS: KERNEL(5.2), the mount API; EINVAL, EOPNOTSUPP: not this form of it; EPERM: not this
+/// user.
+fn of_mount((errno, error): (Errno, Error)) -> MountError {
+    let host = [Errno::ENODEV, Errno::ENOSYS, Errno::EINVAL, Errno::EOPNOTSUPP, Errno::EPERM];
+    MountError { error, may_be_the_host: host.contains(&errno) }
+}
+
+/// ENOENT, ENXIO, ENODEV: no loop devices; EINVAL, ENOTTY: KERNEL(5.8), this way to make them; EPERM, EACCES: not
+/// this user, or not in this cgroup or mount of /dev.
+fn of_loop_device(errno: Errno) -> MountError {
+    let host = [
+        Errno::ENOENT,
+        Errno::ENXIO,
+        Errno::ENODEV,
+        Errno::EINVAL,
+        Errno::ENOTTY,
+        Errno::EPERM,
+        Errno::EACCES,
+    ];
+    let error = Error::from(errno).context("make a loop device");
+    MountError { error, may_be_the_host: host.contains(&errno) }
 }
 
 fn path_of(file: BorrowedFd<'_>) -> CString {
@@ -87,9 +92,7 @@ pub(crate) fn map_owners(mounts: &[OwnedFd], mapping: &IdMapping) -> Result<()> 
 }
 
 impl From<MountError> for Error {
-    fn from(error: MountError) -> Self {
-        match error {
-            MountError::Unavailable(error) | MountError::Failed(error) => error,
-        }
+    fn from(failed: MountError) -> Self {
+        failed.error
     }
 }

@@ -94,20 +94,32 @@ const FSCONFIG_VALUE_MAX: usize = 255;
 impl Overlay<'_> {
     /// Mounts at the open directory `target`, whose path `shown` is for messages.
     pub(crate) fn mount(&self, target: BorrowedFd<'_>, shown: &Path) -> Result<()> {
+        match self.make(shown)? {
+            Some(mounted) => attach(mounted.as_fd(), target, shown),
+            None => {
+                let place =
+                    || format!("mount {} at {}", counted(self.lowers.len(), "layer"), shown.display());
+                self.mount_by_string(&fd_path(target), &directory).with_context(place)
+            }
+        }
+    }
+
+    /// Makes the mount, which is nowhere yet, and ends with its descriptor if it is not attached; `shown` is
+    /// the path where it will be, for messages. None where the kernel mounts nothing but at a place.
+    pub(crate) fn make(&self, shown: &Path) -> Result<Option<OwnedFd>> {
         let place = || format!("mount {} at {}", counted(self.lowers.len(), "layer"), shown.display());
-        let mounted = match self.detached() {
-            Ok(mounted) => mounted,
+        match self.detached() {
+            Ok(mounted) => Ok(Some(mounted)),
             Err(MountApiError::Unavailable(error)) if self.has_detached() => {
                 log::debug(format_args!("the kernel takes no layer that is in no mount namespace: {error}"));
-                self.detached_by_namespace().with_context(place)?
+                self.detached_by_namespace().with_context(place).map(Some)
             }
             Err(MountApiError::Unavailable(error)) => {
                 log::debug(format_args!("the kernel does not take layers one by one: {error}"));
-                return self.mount_by_string(&fd_path(target), &directory).with_context(place);
+                Ok(None)
             }
-            Err(MountApiError::Failed(error)) => return Err(error).with_context(place),
-        };
-        move_mount(mounted.as_fd(), target).with_context(place)
+            Err(MountApiError::Failed(error)) => Err(error).with_context(place),
+        }
     }
 
     /// Opens the layers as one tree, through a mount that nobody else sees.
@@ -299,6 +311,11 @@ impl Overlay<'_> {
         let upper = nix::sys::stat::stat(upper).with_context(|| format!("look at {}", upper.display()))?;
         source_of(&upper)
     }
+}
+
+/// Attaches an overlay that [`Overlay::make`] has made.
+pub(crate) fn attach(mounted: BorrowedFd<'_>, target: BorrowedFd<'_>, shown: &Path) -> Result<()> {
+    move_mount(mounted, target).with_context(|| format!("mount layers at {}", shown.display()))
 }
 
 /// The source that mountinfo shows for an overlay with this upper directory. Its options show paths, which

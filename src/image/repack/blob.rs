@@ -1,4 +1,4 @@
-//! Writes a new layer as a blob: the layer is hashed before and after compression, and stored in a file
+//! Writes a layer as a blob: the layer is hashed before and after compression, and stored in a file
 //! without a name.
 
 use std::fs::{File, OpenOptions};
@@ -35,7 +35,7 @@ impl LayerBlob {
         compression: Compression,
         fill: impl FnOnce(&mut dyn Write) -> Result<()>,
     ) -> Result<Self> {
-        let place = || "make a temporary file in the bundle";
+        let place = || "make a temporary file";
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE).open(dir);
         let packed = HashingWriter::new(file.with_context(place)?);

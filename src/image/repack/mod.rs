@@ -5,7 +5,9 @@
 //! are copied from where the bundle came from, or are at the destination already.
 
 mod blob;
+mod given_out;
 mod layer;
+mod oci_type;
 mod tar_writer;
 
 use std::collections::HashMap;
@@ -29,6 +31,8 @@ use crate::image::source::registry::{self, Access};
 use crate::image::source::{self, ImageSource};
 use crate::{fail, log};
 use blob::LayerBlob;
+pub(crate) use given_out::GivenOut;
+use oci_type::oci_type;
 
 /// The options of `repack`.
 pub(crate) struct RepackOptions<'a> {
@@ -39,6 +43,8 @@ pub(crate) struct RepackOptions<'a> {
     pub(crate) progress: Arc<dyn Progress>,
     /// The present location of the image that the bundle was unpacked from; None if it has not moved.
     pub(crate) base: Option<Reference>,
+    /// Take the image's layers from the bundle's store, and not from where the image came.
+    pub(crate) from_store: bool,
     /// The compression of the new layer; None for the compression of the image's topmost layer.
     pub(crate) compression: Option<Compression>,
     /// Clean paths whose changes are left out of the new layer, with everything below them.
@@ -58,7 +64,10 @@ pub(crate) fn repack(
 ) -> Result<Descriptor> {
     let path = bundle.shown();
     let place = || format!("repack {}", path.display());
-    let (base, image) = find_base(bundle.info(), destination, options).with_context(place)?;
+    let (base, image) = match options.from_store {
+        true => base_of_store(bundle, options).with_context(place)?,
+        false => find_base(bundle.info(), destination, options).with_context(place)?,
+    };
     let mut changes = bundle::changes(bundle)?;
     changes.mask(&options.excluded_paths);
     if changes.list.is_empty() {
@@ -89,6 +98,19 @@ fn topmost_compression(image: &Image) -> Result<Compression> {
         Some(compression) => Ok(compression),
         None => Ok(Compression::Gzip),
     }
+}
+
+/// Takes the image that the bundle was unpacked from out of the bundle's store.
+fn base_of_store(bundle: &Bundle, options: &RepackOptions<'_>) -> Result<(Box<dyn ImageSource>, Image)> {
+    let alone = || {
+        fail!(Kind::Unsupported, "--from-store: the bundle has a tree of its own, and no store")
+            .with_hint("`unpack --overlay` makes bundles whose layers are in a store")
+    };
+    let store = bundle::store_of(bundle)?.ok_or_else(alone)?;
+    let kept = store.kept_image_of(bundle.info().manifest.digest())?;
+    let given = GivenOut::new(kept, options.compression)?;
+    let image = read_image(&|blob| given.blob(blob), given.descriptor())?;
+    Ok((Box::new(given), image))
 }
 
 /// Opens the image that the bundle was unpacked from: at `--base`, at the destination if it has the image, or
@@ -204,18 +226,6 @@ fn new_manifest(image: &Image, config: &Descriptor, layer: &LayerBlob) -> Result
         manifest.remove("subject");
     }
     Ok(manifest)
-}
-
-/// The OCI media type of a layer.
-fn oci_type(blob: &Descriptor) -> Result<MediaType> {
-    Ok(match blob.media_type() {
-        MediaType::Other(_) => match Compression::from_descriptor(blob)? {
-            Compression::Plain => MediaType::ImageLayer,
-            Compression::Gzip => MediaType::ImageLayerGzip,
-            Compression::Zstd => MediaType::ImageLayerZstd,
-        },
-        known => known.clone(),
-    })
 }
 
 impl ImageSource for RepackedImage {

@@ -34,8 +34,13 @@ pub(crate) fn parse(text: &str) -> Result<Value> {
     }
     let source = std::path::absolute(source).with_context(place)?;
     if let Err(error) = std::fs::metadata(&source) {
+        let is_missing = error.kind() == std::io::ErrorKind::NotFound;
         let error = crate::error::Error::from(error).context(format!("look at {}", source.display()));
-        return Err(error.with_hint("the source must be there: mkdir makes a directory")).with_context(place);
+        return Err(match is_missing {
+            true => error.with_hint("the source must be there: mkdir makes a directory"),
+            false => error,
+        })
+        .with_context(place);
     }
     let source =
         source.to_str().ok_or_else(|| fail!(Kind::Usage, "its path is no UTF-8")).with_context(place)?;
@@ -54,9 +59,12 @@ fn unnamed() -> crate::error::Error {
 
 fn named(source: &str) -> crate::error::Error {
     let error = fail!(Kind::Usage, "named volumes are not offered: a SOURCE begins with / or .");
-    match Path::new(source).exists() {
-        true => error.with_hint(format!("the directory here is ./{source}")),
-        false => error.with_hint("a directory of the host keeps files as well: mkdir it, and name its path"),
+    match Path::new(source).try_exists() {
+        Ok(true) => error.with_hint(format!("the directory here is ./{source}")),
+        Ok(false) => {
+            error.with_hint("a directory of the host keeps files as well: mkdir it, and name its path")
+        }
+        Err(why) => error.with_hint(format!("whether ./{source} is there is not known: {why}")),
     }
 }
 

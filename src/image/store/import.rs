@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use oci_spec::image::{Descriptor, Digest, MediaType};
 
 use super::complete::{Completed, complete_layer, merged};
+use super::seal::seal;
 use super::session::Session;
 use super::trees::{Trees, new_file};
 use super::{ARCHIVE, FILES, INDEX, LayerIds, LayerInfo, Store, layer_ids, uuid_of};
@@ -221,6 +222,9 @@ impl Importer<'_> {
                 )?)
             }
         };
+        if matches!(content, LayerContent::Indexed) {
+            seal(&path)?;
+        }
         self.progress.done(job.blob);
         Ok(UnpackedLayer { path, content })
     }
@@ -244,8 +248,14 @@ impl Importer<'_> {
         tree.finish().context("set the times of directories")?;
         let has_root_entry = tree.has_root_entry();
         let needs = tree.into_single_layer();
-        LayerInfo { diff_id: diff_id.to_string(), has_root_entry, hides_all: needs.hides_all, below: None }
-            .write(path)?;
+        LayerInfo {
+            diff_id: diff_id.to_string(),
+            has_root_entry,
+            hides_all: needs.hides_all,
+            below: None,
+            seals: None,
+        }
+        .write(path)?;
         Ok(needs)
     }
 
@@ -294,7 +304,8 @@ impl Importer<'_> {
         write_index(index, archive, below.map(|(merged, _)| merged), uuid_of(job.diff_id), &to)?;
         let (has_root_entry, hides_all) = (index.has_root_entry, index.needs.hides_all);
         let below = below.map(|(_, names)| names.to_vec());
-        LayerInfo { diff_id: job.diff_id.to_string(), has_root_entry, hides_all, below }.write(path)
+        LayerInfo { diff_id: job.diff_id.to_string(), has_root_entry, hides_all, below, seals: None }
+            .write(path)
     }
 
     /// Puts the layers in place, the lowest first: a layer that needs something of the layers below is
@@ -359,7 +370,9 @@ impl Importer<'_> {
                 match erofs::complete(&mut index, &merged).with_context(place)? {
                     erofs::Completed::Done => {
                         let archive = fs::File::open(layer.path.join(ARCHIVE))?;
-                        self.write_index(&layer.path, &mut index, &archive, Some((&merged, names)), job)
+                        self.write_index(&layer.path, &mut index, &archive, Some((&merged, names)), job)?;
+                        drop(archive);
+                        seal(&layer.path).with_context(place)
                     }
                     erofs::Completed::NeedsOrder => {
                         let needs =

@@ -10,8 +10,10 @@ use crate::fail;
 use crate::image::document::manifest::Image;
 use crate::image::source::ImageSource;
 
-/// The most bytes of documents that a record keeps.
-const MAX_DOCUMENTS: usize = 256 << 10;
+/// The most bytes of documents that the record of a pulled image keeps.
+pub(super) const MAX_DOCUMENTS: usize = 256 << 10;
+/// The same for that of a bundle, of which an image may have many.
+pub(super) const MAX_DOCUMENTS_OF_BUNDLE: usize = 32 << 10;
 
 /// The documents of an image, byte for byte: their digests are verified whenever they are read.
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,11 +23,11 @@ pub(super) struct Documents {
 }
 
 impl Documents {
-    /// The documents of `image`; None if they are large, or no text.
-    pub(super) fn of(image: &Image) -> Option<Self> {
+    /// The documents of `image`; None if they have more bytes than `most`, or are no text.
+    pub(super) fn of(image: &Image, most: usize) -> Option<Self> {
         let size = image.manifest_bytes.len() + image.config_bytes.len();
         let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
-        (size <= MAX_DOCUMENTS).then_some(())?;
+        (size <= most).then_some(())?;
         Some(Self { manifest: text(&image.manifest_bytes)?, config: text(&image.config_bytes)? })
     }
 }

@@ -21,6 +21,7 @@ mod complete;
 pub(crate) mod convert;
 mod directories;
 mod import;
+mod kept;
 mod known_image;
 pub(crate) mod listing;
 mod listed;
@@ -28,6 +29,7 @@ mod names;
 mod prune;
 mod records;
 pub(crate) mod reflink_copy;
+mod seal;
 mod session;
 mod trees;
 pub(crate) mod verify;
@@ -49,6 +51,7 @@ use crate::image::filesystem::dir::fd_path;
 use crate::image::filesystem::directory::Directory;
 
 pub(crate) use import::{ImportOptions, LayerForm, import_layers};
+pub(crate) use kept::KeptImage;
 pub(crate) use prune::prune;
 pub(crate) use trees::Trees;
 
@@ -92,6 +95,16 @@ struct LayerInfo {
     /// a layer without an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     below: Option<Vec<String>>,
+    /// None where the filesystem had no fs-verity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seals: Option<Seals>,
+}
+
+/// The digests of fs-verity of the two files of a layer with an index, in hexadecimal digits.
+#[derive(Debug, Serialize, Deserialize)]
+struct Seals {
+    archive: String,
+    index: String,
 }
 
 impl LayerInfo {

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::FileStat;
 use nix::unistd::geteuid;
-use oci_spec::image::Descriptor;
+use oci_spec::image::{Descriptor, Digest};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::import::ImportedLayers;
-use super::known_image::{Documents, KnownImage};
+use super::known_image::{Documents, KnownImage, MAX_DOCUMENTS, MAX_DOCUMENTS_OF_BUNDLE};
 use super::listed::{ListedBundle, ListedImage, time_of};
 use super::session::ActiveSession;
 use super::{BUNDLE_INFO, MAX_RECORD, Store, names};
@@ -34,6 +34,11 @@ struct BundleRecord {
     /// The source that mountinfo shows for the bundle's overlay, wherever the bundle is moved.
     #[serde(default)]
     source: String,
+    /// The image that it was made of; None in records of earlier versions, and of bundles that were moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    manifest: Option<Descriptor>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    documents: Option<Documents>,
 }
 
 /// A pulled image's file. Its name is the SHA-256 of the reference.
@@ -56,15 +61,16 @@ fn name_of(subject: &[u8]) -> String {
 }
 
 impl Store {
-    /// Records that the bundle at this absolute path uses these layers. The bundle need not be there yet.
+    /// Records that the bundle at this absolute path uses these layers of `image`. The bundle need not be there yet.
     /// Its directory for changes is `upper`.
     pub(crate) fn record_bundle(
         &self,
         bundle: &Path,
         upper: &FileStat,
+        image: &Image,
         imported: &ImportedLayers,
     ) -> Result<()> {
-        self.write_bundle(bundle, upper, &imported.layers, imported.session.name())
+        self.write_bundle(bundle, upper, &imported.layers, imported.session.name(), Some(image))
     }
 
     /// Records a bundle that is about to be mounted, unless it is known at this path: it was moved. No prune
@@ -74,7 +80,7 @@ impl Store {
             return Ok(());
         }
         let _lock = self.dirs.lock()?;
-        self.write_bundle(bundle, upper, layers, String::new())
+        self.write_bundle(bundle, upper, layers, String::new(), None)
     }
 
     fn write_bundle(
@@ -83,9 +89,14 @@ impl Store {
         upper: &FileStat,
         layers: &[String],
         session: String,
+        image: Option<&Image>,
     ) -> Result<()> {
         let source = source_of(upper)?.to_string_lossy().into_owned();
-        let record = BundleRecord { bundle: bundle.to_owned(), layers: layers.to_vec(), session, source };
+        let (bundle, layers) = (bundle.to_owned(), layers.to_vec());
+        let manifest = image.map(|image| image.descriptor.clone());
+        let documents = image.and_then(|image| Documents::of(image, MAX_DOCUMENTS_OF_BUNDLE));
+        let record = BundleRecord { bundle, layers, session, source, manifest, documents };
+        let bundle = &record.bundle;
         write_record(&self.dirs.bundles, &name_of(bundle.as_os_str().as_bytes()), &record)
     }
 
@@ -107,7 +118,7 @@ impl Store {
             manifest: image.descriptor.clone(),
             layers: imported.layers.clone(),
             session: imported.session.name(),
-            documents: Documents::of(image),
+            documents: Documents::of(image, MAX_DOCUMENTS),
         };
         write_record(&self.dirs.images, &name_of(reference.as_bytes()), &record)
     }
@@ -162,6 +173,37 @@ impl Store {
         Ok(Some(KnownImage { manifest, documents }))
     }
 
+    /// The pulled image of this reference, and the names of its layers.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::NotFound` if the store does not have it, or not its documents.
+    pub(super) fn image_with_documents(&self, reference: &str) -> Result<(KnownImage, Vec<String>)> {
+        let (_, record) = self.find_image(reference)?;
+        let documents = record.documents.ok_or_else(no_documents)?;
+        Ok((KnownImage { manifest: record.manifest, documents }, record.layers))
+    }
+
+    /// The image of this manifest, pulled or of a bundle, and the names of its layers.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::NotFound` if the store does not have it, or not its documents.
+    pub(super) fn manifest_with_documents(&self, digest: &Digest) -> Result<(KnownImage, Vec<String>)> {
+        let images = read_records::<ImageRecord>(&self.dirs.images)?.into_iter();
+        let images = images.map(|(_, record)| (Some(record.manifest), record.documents, record.layers));
+        let bundles = read_records::<BundleRecord>(&self.dirs.bundles)?.into_iter();
+        let bundles = bundles.map(|(_, record)| (record.manifest, record.documents, record.layers));
+        for (manifest, documents, layers) in images.chain(bundles) {
+            if let (Some(manifest), Some(documents)) = (manifest, documents)
+                && manifest.digest() == digest
+            {
+                return Ok((KnownImage { manifest, documents }, layers));
+            }
+        }
+        Err(no_documents())
+    }
+
     /// The image of this reference, and the name of its record. A registry's name may be spelled otherwise
     /// than it was for the pull.
     fn find_image(&self, reference: &str) -> Result<(String, ImageRecord)> {
@@ -181,6 +223,11 @@ fn is_same_image(one: &str, other: &str) -> bool {
         text.strip_prefix("docker://").and_then(|name| parse_name(name).ok()).map(|name| name.whole())
     };
     whole(one).is_some_and(|one| Some(one) == whole(other))
+}
+
+fn no_documents() -> Error {
+    fail!(Kind::NotFound, "the store has not kept the image's manifest and configuration")
+        .with_hint("those of pulled images are kept up to 256 KiB, and of bundles up to 32 KiB: `tare-image pull --store` pulls it again")
 }
 
 fn no_image(store: &Path, records: &[(String, ImageRecord)]) -> Error {

@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
-use super::{ARCHIVE, FILES, INDEX, Store};
+use super::seal::check;
+use super::{ARCHIVE, FILES, INDEX, LayerInfo, Store};
 use crate::error::{Context, Error, Result};
+use crate::image::erofs::probe::probe;
 use crate::image::filesystem::dir::fd_path;
 use crate::image::filesystem::directory::Directory;
 use crate::image::filesystem::erofs;
@@ -62,9 +64,10 @@ impl Store {
     pub(crate) fn visible_trees(&self, layers: &[String]) -> Result<Trees> {
         let (mut trees, mut known) = (Trees::default(), HashMap::new());
         for name in layers.iter().rev() {
+            let info = self.layer_info(name)?;
             let path = match known.get(name) {
                 Some(path) => PathBuf::clone(path),
-                None => match self.open_tree(name)? {
+                None => match self.open_tree(name, &info)? {
                     Tree::Directory(path) => path,
                     Tree::Mount(mount) => {
                         let path = fd_path(mount.as_fd());
@@ -75,7 +78,7 @@ impl Store {
             };
             known.insert(name, path.clone());
             trees.paths.push(path);
-            if self.layer_info(name)?.hides_all {
+            if info.hides_all {
                 break;
             }
         }
@@ -87,9 +90,10 @@ impl Store {
     /// an entry for it; None if no layer has such an entry.
     pub(crate) fn topmost_root(&self, layers: &[String]) -> Result<Option<File>> {
         for name in layers.iter().rev() {
-            if self.layer_info(name)?.has_root_entry {
+            let info = self.layer_info(name)?;
+            if info.has_root_entry {
                 let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-                return match self.open_tree(name)? {
+                return match self.open_tree(name, &info)? {
                     Tree::Directory(path) => Ok(Some(File::open(path)?)),
                     Tree::Mount(mount) => Ok(Some(openat(&mount, c".", flags, Mode::empty())?.into())),
                 };
@@ -98,10 +102,10 @@ impl Store {
         Ok(None)
     }
 
-    fn open_tree(&self, name: &str) -> Result<Tree> {
+    fn open_tree(&self, name: &str, info: &LayerInfo) -> Result<Tree> {
         let layer = self.dirs.layers.below(name)?;
         match has_index(&layer)? {
-            true => Ok(Tree::Mount(mount(&layer).with_context(|| format!("mount layer {name}"))?)),
+            true => Ok(Tree::Mount(mount(&layer, info).with_context(|| format!("mount layer {name}"))?)),
             false => Ok(Tree::Directory(self.layer_dir(name).join(FILES))),
         }
     }
@@ -119,11 +123,21 @@ pub(super) fn new_file(path: &Path) -> Result<File> {
     file.with_context(|| format!("make {}", path.display()))
 }
 
-fn mount(layer: &Directory) -> Result<OwnedFd> {
+fn mount(layer: &Directory, info: &LayerInfo) -> Result<OwnedFd> {
     let (index, archive) = (layer.open_file(INDEX)?, layer.open_file(ARCHIVE)?);
-    erofs::mount(&index, &archive).map_err(|error| {
-        let hint =
-            "this host mounts no EROFS over files: tare-image convert --overlay=files gives it directories";
-        Error::from(error).with_hint(hint)
+    check(info, &archive, &index)?;
+    erofs::mount(&index, &archive).map_err(|failed| {
+        // The same errno may tell of the kernel or of this layer: an index that is known to be good decides.
+        let host = match failed.may_be_the_host {
+            true => probe(&fd_path(layer.as_fd())),
+            false => Ok(None),
+        };
+        let hint = match host {
+            Ok(Some(_)) => {
+                "this host mounts no EROFS over files: tare-image convert --overlay=files gives it directories"
+            }
+            _ => "this host mounts others: `tare-image verify --store DIR` tells whether the layer is damaged",
+        };
+        Error::from(failed).with_hint(hint)
     })
 }

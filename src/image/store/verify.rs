@@ -8,6 +8,7 @@ use std::path::Path;
 use oci_spec::image::{Descriptor, MediaType};
 
 use super::complete::merged;
+use super::seal::check;
 use super::session::Session;
 use super::trees::{has_index, new_file};
 use super::{ARCHIVE, INDEX, LayerIds, LayerInfo, Store, names, uuid_of};
@@ -63,6 +64,7 @@ fn verify_layer(store: &Store, name: &str, work: &Path, number: usize) -> Result
         return Err(fail!(Kind::Spec, "its record names the diff id {diff_id}"));
     }
     let archive = layer.open_file(ARCHIVE)?;
+    check(&info, &archive, &layer.open_file(INDEX)?)?;
     let mut index = read_archive(&archive, &diff_id)?;
     let below = info.below.as_deref().unwrap_or_default();
     let trees = store.visible_trees(below).context("the layers below it")?;
