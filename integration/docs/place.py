@@ -1,7 +1,7 @@
 """A place of its own for the commands of the pages: namespaces, a user, and a registry with two small images.
 
 /etc, /usr/local and /var/lib lie over the machine's, and nothing of them is kept; there is no network but lo. `alpine` and
-`busybox` come from the registry there, and are Debian's busybox.
+`busybox` come from the registry there, and are Debian's busybox; `localhost:5000/debian` has files of this machine's own.
 """
 import fcntl
 import os
@@ -136,11 +136,13 @@ def serve(work):
     write('/etc/containers/registries.conf', f'[[registry]]\nprefix = "docker.io"\nlocation = "{REGISTRY}"\ninsecure = true\n')
     with open(work + '/registry.log', 'w') as log:
         registry = subprocess.Popen(['docker-registry', 'serve', work + '/registry.yml'], stdout=log, stderr=log)
-    for name in ('alpine', 'busybox'):
-        archive = image.archive(work, f'{name}:latest', ('/bin/sh',))
+    archives = {name: image.archive(work, f'{name}:latest', ('/bin/sh',)) for name in ('alpine', 'busybox')}
+    archives['debian'] = image.debian(work, 'debian:latest')
+    places = [(archive, f'docker.io/library/{name}') for name, archive in archives.items()]
+    for archive, place in [*places, (archives['debian'], 'localhost:5000/debian')]:
         for attempt in range(50):
-            done = subprocess.run([f'{work}/bin/tare-image', 'pull', '--quiet', '--retries', '0', f'docker-archive:{archive}',
-                                   f'docker://docker.io/library/{name}:latest'], capture_output=True, text=True)
+            done = subprocess.run([f'{work}/bin/tare-image', 'pull', '--quiet', '--retries', '0', '--tls-verify=false',
+                                   f'docker-archive:{archive}', f'docker://{place}:latest'], capture_output=True, text=True)
             if done.returncode == 0:
                 break
             time.sleep(0.2)

@@ -44,11 +44,32 @@ def write(directory, name, text):
 def archive(work, name, command=('echo', 'from the image')):
     """Makes the image `name`, with two settings of its own, as `docker save` would write it; the path of the file."""
     root, layer = work + '/rootfs', work + '/layer.tar'
-    path = f'{work}/{name.split("/")[-1].split(":")[0]}.tar'
     shutil.rmtree(root, ignore_errors=True)
     rootfs(root)
     subprocess.run(['tar', '--sort=name', '--mtime=@0', '--owner=0', '--group=0', '-C', root, '-cf', layer, '.'],
                    check=True)
+    return of_layer(work, name, layer, command)
+
+
+def debian(work, name):
+    """Makes an image of this machine's own files of bash, coreutils and what they depend on."""
+    layer = work + '/layer.tar'
+    # Paths as they really are: /bin is a link. Directories come by themselves, with their own modes.
+    script = r'''
+        depends="apt-cache depends --recurse --installed --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances"
+        packages=$($depends bash coreutils base-files base-passwd | grep -E '^[a-z0-9]' | sort -u)
+        { dpkg-query -L $packages 2>/dev/null | grep -vE '^/usr/share/(doc|man|locale|perl|info)|^/usr/lib/[^/]*/perl' || true
+          printf '%s\n' /bin /sbin /lib /lib64 /etc/passwd /etc/group /etc/debian_version /tmp; } |
+            sed -E 's#^/(bin|sbin|lib|lib64)/#/usr/\1/#; s#^/\.$#/#; s#^/#./#' | sort -u >"$1.list"
+        cd / && tar --no-recursion --numeric-owner --ignore-failed-read -cf "$1" -T "$1.list" 2>/dev/null || [ $? = 1 ] || [ $? = 2 ]
+    '''
+    subprocess.run(['bash', '-c', script, 'debian', layer], check=True)
+    return of_layer(work, name, layer, ('bash',))
+
+
+def of_layer(work, name, layer, command):
+    """Makes the image of one layer, which it removes; the path of the archive."""
+    path = f'{work}/{name.split("/")[-1].split(":")[0]}.tar'
     with open(layer, 'rb') as file:
         digest = hashlib.sha256(file.read()).hexdigest()
     config = json.dumps({
