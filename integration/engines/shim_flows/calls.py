@@ -111,6 +111,17 @@ def _(it):
     it.bare().ended(45)
 
 
+@flow('a shim whose container has ended and lost its bundle ends by itself, whoever is connected', fast=False, must=True)
+def _(it):
+    box = it.bare('true').up()
+    box.call('Wait')
+    server = box.servers()[0]
+    os.rename(box.bundle, box.bundle + '-away')
+    within(60, lambda: not os.path.exists(f'/proc/{server}') or server not in box.servers(), 'it has ended')
+    os.rename(box.bundle + '-away', box.bundle)
+    check(not os.path.exists(box.address.replace('unix://', '')), 'its socket is gone')
+
+
 @flow('shutdown of a shim that never got a task', must=True)
 def _(it):
     box = it.bare()

@@ -17,7 +17,7 @@ use crate::shim::publisher::Publisher;
 use crate::shim::wire::rpc::{Code, Failure};
 use crate::sys::signal::{Signals, keep_exit_statuses};
 
-/// How long a shim stays that has no caller and no container, or only such as have ended and lost their bundles.
+/// How long a shim stays that nobody calls and that has no container, or only such as have ended and lost their bundles.
 /// containerd was killed between two steps then, or has given the shim up.
 const ALONE: Duration = Duration::from_secs(30);
 /// How long the last events may take after containerd has asked for the end, and it does not listen.
@@ -177,6 +177,7 @@ impl Shim {
         let Some(connection) = self.connections.get_mut(&number) else { return };
         connection.flush();
         for received in connection.receive() {
+            self.alone_since = None;
             match received {
                 Received::Frame(frame) => self.dispatch(number, &frame),
                 Received::TooLong { stream, length } => {
@@ -188,16 +189,16 @@ impl Shim {
         }
     }
 
-    /// Forgets connections that are gone, and who waited there. Without any, and without what lives, time runs.
+    /// Forgets connections that are gone, and who waited there. Without what lives time runs, until somebody calls.
     fn drop_broken(&mut self, now: Instant) {
         let before = self.connections.len();
         self.connections.retain(|_, connection| !connection.is_broken());
         if before != self.connections.len() {
             self.forget_waiters();
         }
-        // containerd 1.6 stays connected with a shim that it was killed before it gave a task, and never asks it to end.
-        let unused = self.connections.is_empty() || self.containers.is_empty();
-        let alone = unused && self.containers.values().all(Container::has_ended);
+        // Whoever is connected: containerd 1.6 stays so with a shim that it was killed before it gave a task, containerd 2.1
+        // with one that it has given up as it did not answer. Neither asks it to end.
+        let alone = self.containers.values().all(Container::has_ended);
         self.alone_since = if alone { Some(self.alone_since.unwrap_or(now)) } else { None };
     }
 
