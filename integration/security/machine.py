@@ -59,13 +59,26 @@ def calls_by_number():
     return {int(number): name for name, number in re.findall(r'#define __NR_([a-z_0-9]+) (\d+)', text)}
 
 
+# Everything that was made, for whoever is interrupted.
+MADE = []
+
+
+def forgotten():
+    """Removes what an interrupted run has left of each."""
+    for each in MADE:
+        if each.traces():
+            each.swept()
+
+
 class Bundle:
     """A container. `user`: with a user namespace, and offsets of clocks, which take a helper process."""
 
     def __init__(self, work, tare, user=False):
         self.work, self.tare = work, tare
+        MADE.append(self)
         self.path, self.state = f'{work}/bundle', f'{work}/state'
         self.id = f'sweep-{os.getpid()}'
+        self.said = ''  # by the verb that is judged, on its standard error
         root = f'{self.path}/rootfs'
         for name in ['bin', 'proc', 'sys', 'dev', 'tmp', 'etc', 'data']:
             os.makedirs(f'{root}/{name}')
@@ -150,6 +163,11 @@ class Bundle:
                     pass
         time.sleep(0.5)
         self.plain('delete', '--force', self.id)
+        for group in groups_of(self.id):
+            try:
+                os.rmdir(group.split(' ', 1)[1])
+            except OSError:
+                pass
         shutil.rmtree(self.state, ignore_errors=True)
 
 
@@ -214,6 +232,13 @@ def finished(command, deadline=DEADLINE, environment=None, directory=None):
         return status, *texts
 
 
+def stopped():
+    """A list that is no longer empty once SIGTERM has come: a long run then says what it has found so far."""
+    found = []
+    signal.signal(signal.SIGTERM, lambda *_: found.append(True))
+    return found
+
+
 class Boundary:
     """integration/security/boundary.c, compiled."""
 
@@ -276,6 +301,8 @@ def status_is(wanted):
 def created(bundle, _output, _expected):
     """A created container becomes what was asked when it is started."""
     status, _, errors = bundle.plain('start', bundle.id)
+    if status != 0 and 'that has stopped' in errors and bundle.said:
+        return None  # Its process failed behind the creation, and has said so.
     if status != 0:
         return f'start: {errors}'
     status, output, errors = bundle.plain('exec', bundle.id, 'sh', '-c', PROGRAM)
@@ -329,9 +356,10 @@ class Images:
 
     def __init__(self, work, program):
         self.work, self.program = f'{work}/images', program
+        MADE.append(self)
         self.layout, self.place, self.store = f'{self.work}/layout', f'{self.work}/place', f'{self.work}/store'
         self.copy = f'{self.work}/copies/copy'
-        self.inside = None
+        self.inside, self.said = None, ''
         os.makedirs(self.place)
         os.makedirs(f'{self.work}/copies')
         make_layout(self.layout)
@@ -387,8 +415,8 @@ class Images:
                 subprocess.run(['umount', '--lazy', line.split()[1]], stderr=subprocess.DEVNULL, check=False)
         for place in [self.place, f'{self.work}/copies', self.store]:
             shutil.rmtree(place, ignore_errors=True)
-        os.makedirs(self.place)
-        os.makedirs(f'{self.work}/copies')
+        os.makedirs(self.place, exist_ok=True)
+        os.makedirs(f'{self.work}/copies', exist_ok=True)
 
 
 def make_layout(path):
