@@ -138,6 +138,21 @@ impl Error {
         self
     }
 
+    /// Names the file system that is full, where the error is about that, by `path`, which is on it.
+    #[must_use]
+    pub(crate) fn name_full_disk(self, path: &std::path::Path) -> Self {
+        let path = path.display();
+        match self.errno() {
+            Some(Errno::ENOSPC) if self.hint().is_none() => self.with_hint(format!(
+                "the file system that {path} is on is full: `df {path}` and `df -i {path}` show it"
+            )),
+            Some(Errno::EDQUOT) if self.hint().is_none() => {
+                self.with_hint(format!("the quota on the file system of {path} is used up"))
+            }
+            _ => self,
+        }
+    }
+
     /// Adds what was being done, as the new outermost part of the sentence.
     #[must_use]
     pub fn context(mut self, doing: impl Into<Cow<'static, str>>) -> Self {

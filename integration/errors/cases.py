@@ -5,6 +5,7 @@ that tare must say are what a person needs to act; a change of them is a change 
 """
 import json
 import os
+import shutil
 import struct
 import subprocess
 from dataclasses import dataclass, field
@@ -114,6 +115,9 @@ program('executable for another user alone', 'mode 0700 of user 0 does not let u
         lambda b: (b.program('/bin/app', '#!/bin/sh\n', 0o700), b.user()))
 program('a directory that the user may not enter', 'user 1000 may not enter /private (0700 of user 0)',
         lambda b: (b.program('/private/app', '#!/bin/sh\n'), os.chmod(f'{b.rootfs}/private', 0o700), b.user()))
+program('a program that is cut off', 'the file is cut off: it has 65536 bytes', lambda b: (
+    shutil.copy('/bin/busybox', f'{b.directory}/rootfs/bin/app'), os.truncate(f'{b.directory}/rootfs/bin/app', 65536),
+    b.args('/bin/app')))
 program('a mount without programs', '/mnt is mounted noexec', lambda b: (
     os.makedirs(f'{b.directory}/share'), subprocess.run(['cp', '/bin/busybox', f'{b.directory}/share/app'], check=True),
     b.mount(destination='/mnt', source=f'{b.directory}/share', options=['bind', 'noexec']), b.args('/mnt/app')))
@@ -210,6 +214,8 @@ limit('CPUs that the host does not have', 'this host has', lambda b: b.resources
 limit('memory nodes that the host does not have', 'this host has', lambda b: b.resources(cpu={'mems': '7'}), here=True)
 limit('a limit below what is used', 'current usage', lambda b: b.args('sh', '-c', 'exec sleep 1000'), here=True,
       before=[['run', '-d', '{id}']], command=['update', '--memory', '4096', '{id}'])
+limit('more memory than the limit', "killed for lack of memory: the container's limit is 16 MiB", lambda b: (
+    b.resources(memory={'limit': 16 << 20}), b.args('busybox', 'tail', '/dev/zero')), here=True)
 limit('too little memory to start', 'OOM-killed', lambda b: b.resources(memory={'limit': 4096}), here=True)
 limit('an unknown capability', '"CAP_NOPE" at bounding/0', lambda b: b.config['process']['capabilities'].update(bounding=['CAP_NOPE']))
 limit('an unknown rlimit', 'RLIMIT_NOPE', lambda b: b.config['process'].update(rlimits=[{'type': 'RLIMIT_NOPE', 'soft': 1, 'hard': 1}]))

@@ -128,7 +128,7 @@ registry('credentials that are wrong', 'the registry does not accept this user w
 registry('credentials without permission', 'log in with: tare-image login registry.test', command=['unpack', PLAIN, '--creds', 'me:x', 'docker://{registry}/forbidden', 'out'])
 registry('too many requests', 'you have reached your pull rate limit', command=['unpack', PLAIN, '--retries', '0', 'docker://{registry}/busy', 'out'])
 registry('a registry that is broken', 'the registry answers 500 (internal server error)', command=['unpack', PLAIN, '--retries', '0', 'docker://{registry}/broken', 'out'])
-registry('a page instead of a manifest', 'media type "text/html" is neither an image nor an index', command=['unpack', PLAIN, 'docker://{registry}/page', 'out'], lacks='that a proxy or a login page has probably answered')
+registry('a page instead of a manifest', 'is the host the registry?', command=['unpack', PLAIN, 'docker://{registry}/page', 'out'])
 registry('HTTP where HTTPS is expected', 'plain HTTP is accepted with --tls-verify=false', command=['unpack', '--retries', '0', 'docker://{registry}/x', 'out'])
 registry('a certificate that nobody knows', "name the registry's authority with --cert-dir, or trust any with --tls", command=['unpack', '--retries', '0', 'docker://{tls}/x', 'out'])
 registry('a file of credentials that is no JSON', 'EOF while parsing an object at line 1 column 1', write('auth.json', '{'), command=[
@@ -143,13 +143,13 @@ content = section('Images: content')
 content('a blob with wrong bytes', 'the gzip data is damaged: corrupt deflate stream', wrong_byte)
 content('a blob that is missing', 'no such file or directory', lambda p: os.remove(Layout(p).layers[0]))
 content('a blob that is cut off', 'size is 30 bytes, its descriptor says 116', lambda p: os.truncate(Layout(p).layers[0], 30))
-content('a layer that is no archive', 'media type says gzip, the content is an uncompressed archive', image(layers=[b'hello']), lacks='it calls the content an archive, which it is not')
+content('a layer that is no archive', 'media type says gzip, the content is neither compressed nor an archive', image(layers=[b'hello']))
 content('a layer of a kind that is not known', 'no support for layers of media type "application/vnd.oci.image.layer.v', image(media='application/vnd.oci.image.layer.v1.tar+lz4'))
 content('a layer that is encrypted', 'no support for layers of media type "application/vnd.oci.image.layer.v', image(media='application/vnd.oci.image.layer.v1.tar+gzip+encrypted'))
 content('a user that the image does not have', 'user "www-data": the image\'s /etc/passwd has no www-data', image(config={'User': 'www-data'}))
 content('an overlay of an image without layers', 'without --overlay the bundle gets an empty tree of its own', image(layers=[]), command=['unpack', '--store', 'store', '--overlay', 'oci:image:latest', 'out'])
 content('more bytes than may be', 'raise the limit with --max-size', image(layers=[layer({'big': 'x' * 9999})]), command=['unpack', '--max-size', '100', 'oci:image:latest', 'out'])
-content('a disk that is full', 'write: no space left on device', both(image(layers=[layer({str(i): os.urandom(9000).hex() for i in range(9)})]),
+content('a disk that is full', 'the file system that small is on is full', both(image(layers=[layer({str(i): os.urandom(9000).hex() for i in range(9)})]),
         lambda p: (os.makedirs(f'{p.directory}/small'), subprocess.run(
             ['mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', f'{p.directory}/small'], check=True))),
         command=['unpack', 'oci:image:latest', 'small/out'])
@@ -173,4 +173,7 @@ bundles('a profile of seccomp that is not there', 'nosuch.json: no such file or 
 bundles('a volume that is none', 'volume "data": paths must be absolute', image(), command=['unpack', '--volume', 'data', 'oci:image:latest', 'out'])
 bundles('a document to merge that is no JSON', 'more.json: EOF while parsing an object at line 1 column 1', both(image(), write('more.json', '{')), command=[
     'unpack', '--merge', 'more.json', 'oci:image:latest', 'out'])
-bundles('a misspelt option', "  tip: to pass '--overley' as a value, use '-- --overley'", image(), command=['unpack', '--overley', 'oci:image:latest', 'out'], lacks='which option is near; the tip leads astray')
+bundles('a misspelt option', "  tip: a similar argument exists: '--overlay'", image(), command=['unpack', '--overley', 'oci:image:latest', 'out'])
+bundles('a misspelt command', "'unpack'", image(), command=['unpak', 'oci:image:latest', 'out'])
+bundles('a command of an engine', '`tare-image pull SOURCE DEST` copies between registries', image(), command=['push', 'oci:image:latest', 'docker://registry.example/x'])
+bundles('ports and no network for them', '--publish: --network none has nothing that a port could lead to', image(), command=['run', '--network', 'none', '-p', '80:80', 'oci:image:latest'])

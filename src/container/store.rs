@@ -133,7 +133,16 @@ impl Store {
 
     fn make_root(&self) -> Result<()> {
         let made = fs::DirBuilder::new().mode(0o700).recursive(true).create(&self.root);
-        made.with_context(|| format!("make state root {}", self.root.display()))?;
+        made.with_context(|| format!("make state root {}", self.root.display())).map_err(|error| {
+            // Only /proc and its like say so of a name in a directory that is there.
+            match (error.errno(), self.root.parent()) {
+                (Some(Errno::ENOENT), Some(above)) if above.is_dir() => error.with_hint(format!(
+                    "nobody makes directories in {}, which is a file system of the kernel's",
+                    above.display()
+                )),
+                _ => error,
+            }
+        })?;
         if self.sticky {
             let sticky = fs::Permissions::from_mode(0o1700);
             fs::set_permissions(&self.root, sticky)

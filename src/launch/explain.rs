@@ -11,6 +11,7 @@ use crate::fail;
 use crate::handshake::{IdKind, Lsm, Report, Step};
 use crate::plan::Plan;
 use crate::plan::devices::{Device, Link};
+use crate::plan::mount_options::Parameter;
 use crate::plan::mounts::{Mount, MountOperation};
 use crate::plan::namespaces::Join;
 use crate::plan::process::ProcessPlan;
@@ -97,7 +98,12 @@ pub(crate) fn explain(report: &Report, context: &ExplainContext<'_>) -> Error {
         Step::Link(index) => during(&link(plan.and_then(|plan| plan.devices.links.get(index)))),
         Step::CoreLink => during("make link /dev/core"),
         // The hook's own sentence is complete.
-        Step::CreateContainerHook | Step::StartContainerHook => during(""),
+        Step::CreateContainerHook => during(""),
+        Step::StartContainerHook => match during("") {
+            error if report.text().contains("no such file or directory") => error
+                .with_hint("a hook of startContainer is a program of the container: its path begins there"),
+            error => error,
+        },
         Step::Pivot => during("enter the rootfs"),
         Step::StandardStream(number) => during(&format!("set up standard stream {number}")),
         Step::Console => during("/process/terminal: set up the terminal"),
@@ -274,6 +280,20 @@ pub(crate) fn unknown_filesystem(kind: &str, source: &Path) -> &'static str {
     }
 }
 
+/// Returns the first directory of an overlay that is not there. A colon or comma in a name has a backslash.
+fn missing_layer(parameters: &[Parameter]) -> Option<String> {
+    let is_layers = |key: &CString| {
+        [c"lowerdir", c"lowerdir+", c"datadir+", c"upperdir", c"workdir"].contains(&key.as_c_str())
+    };
+    let lists = parameters.iter().filter(|(key, _)| is_layers(key)).filter_map(|(_, value)| value.as_ref());
+    let lists: Vec<String> = lists.map(|list| list.to_string_lossy().into_owned()).collect();
+    let mut names = lists.iter().filter(|list| !list.contains('\\')).flat_map(|list| list.split(':'));
+    let is_missing = |name: &&str| {
+        Path::new(name).symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+    };
+    names.find(|name| name.starts_with('/') && is_missing(name)).map(str::to_owned)
+}
+
 /// What is to be done about usual failures of a filesystem, or of its target.
 fn mount_hint(report: &Report, mount: &Mount) -> Option<String> {
     let text = report.text();
@@ -282,7 +302,7 @@ fn mount_hint(report: &Report, mount: &Mount) -> Option<String> {
             "the caller must be able to enter each directory down to the root file system and in it",
         ));
     }
-    let MountOperation::Filesystem { kind, source, .. } = &mount.operation else { return None };
+    let MountOperation::Filesystem { kind, source, parameters, .. } = &mount.operation else { return None };
     let (kind, source) = (show(Some(kind)), show(Some(source)));
     Some(match (kind.as_str(), report.errno) {
         (_, libc::EINVAL) if text.contains("Unknown parameter '") => {
@@ -290,9 +310,11 @@ fn mount_hint(report: &Report, mount: &Mount) -> Option<String> {
             let meant = mount_options::meant(word, &[]);
             format!("{word} is no option of a mount, nor one of {kind}{}", spelling::hint(meant))
         }
-        ("overlay", libc::ENOENT) => String::from(
-            "overlay: each directory of lowerdir=, upperdir= and workdir= must exist on the host",
-        ),
+        ("overlay", libc::ENOENT) => {
+            let rule = "overlay: each directory of lowerdir=, upperdir= and workdir= must exist on the host";
+            missing_layer(parameters)
+                .map_or_else(|| rule.into(), |missing| format!("{rule}: {missing} does not"))
+        }
         ("overlay", libc::EINVAL) => String::from(
             "overlay needs lowerdir=, or upperdir= and workdir= on one filesystem that is no overlay itself",
         ),

@@ -81,7 +81,15 @@ impl<R: Read> Decompressed<R> {
         let found = Compression::from_magic(input.fill_buf().map_err(from_io_error)?);
         if found != compression {
             let known = input.buffer().get(..8).and_then(content::name);
-            let found = known.map_or_else(|| found.to_string(), str::to_owned);
+            // Every writer of this century puts that word there.
+            let is_archive = input.buffer().get(257..262) == Some(b"ustar");
+            let found = match known {
+                Some(known) => known.to_owned(),
+                None if found == Compression::Plain && !is_archive => {
+                    "neither compressed nor an archive".into()
+                }
+                None => found.to_string(),
+            };
             return Err(fail!(Kind::Spec, "media type says {compression}, the content is {found}"));
         }
         Ok(Self(match compression {

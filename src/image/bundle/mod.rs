@@ -133,7 +133,8 @@ pub(crate) fn unpack(
         None => private_tree::make(source, image, &info, &staging, options),
         Some(store) => overlay::make(source, image, info, &staging, options, store),
     };
-    result.inspect_err(|_| staging.discard())
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    result.inspect_err(|_| staging.discard()).map_err(|error| error.name_full_disk(above))
 }
 
 /// The changes in the bundle since it was unpacked.

@@ -39,7 +39,16 @@ pub(crate) fn document_kind(media_type: &MediaType) -> Result<DocumentKind> {
             name if name.starts_with("application/vnd.docker.distribution.manifest.v1") => {
                 Err(fail!(Kind::Unsupported, "image manifests of schema 1 ({name}) are too old"))
             }
-            name => Err(fail!(Kind::Unsupported, "media type {name:?} is neither an image nor an index")),
+            name => {
+                let error = fail!(Kind::Unsupported, "media type {name:?} is neither an image nor an index");
+                Err(match name {
+                    "text/html" => error.with_hint(
+                        "a page for people has answered, as those of a proxy, of a login and of a web server do: \
+                         is the host the registry?",
+                    ),
+                    _ => error,
+                })
+            }
         },
         other => Err(fail!(Kind::Unsupported, "media type \"{other}\" is neither an image nor an index")),
     }

@@ -136,8 +136,9 @@ pub(crate) fn import_layers(
     let (work, count) = (session.path(), blobs.len());
     let is_indexed = !jobs.is_empty() && mounts_indexes(form, work)?;
     let importer = Importer { store, source, limits, progress, used, work, count, is_indexed };
-    let mut unpacked = importer.unpack_all(&jobs)?;
-    let layers = importer.publish_all(&ids, &diff_ids, blobs, &mut unpacked)?;
+    let full = |error: crate::error::Error| error.name_full_disk(store.path());
+    let mut unpacked = importer.unpack_all(&jobs).map_err(full)?;
+    let layers = importer.publish_all(&ids, &diff_ids, blobs, &mut unpacked).map_err(full)?;
     importer.used.warn_of_attributes_left_out();
     Ok(ImportedLayers { layers, session })
 }

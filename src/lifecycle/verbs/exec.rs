@@ -47,7 +47,8 @@ pub(crate) fn exec(globals: &Globals, id: &ContainerId, options: &Exec) -> Resul
     set_initial_affinity(&plan)?;
     streams::shield(Replaced::Nothing)?;
     begin(Phase::Clone);
-    let child = spawn_process(&container, options, &plan, socket)?;
+    let child =
+        spawn_process(&container, options, &plan, socket).map_err(|error| about_cwd(error, options))?;
     begin(Phase::WriteRecord);
     let published = publish(options, &child);
     // Before the start: many programs read their terminal's size and mode first.
@@ -55,7 +56,8 @@ pub(crate) fn exec(globals: &Globals, id: &ContainerId, options: &Exec) -> Resul
     log::debug(format_args!("{}", matched::ABOUT_TO_EXEC));
     let started = received.and_then(|master| {
         let started = child.start(foreground.is_some(), plan.seccomp.as_ref());
-        started.map_err(|failure| spawn_error(failure, &plan)).map(|()| master)
+        let started = started.map_err(|failure| about_cwd(spawn_error(failure, &plan), options));
+        started.map(|()| master)
     });
     let master = started.inspect_err(|_| child.kill())?;
     let Some(foreground) = foreground else { return Ok(0) };
@@ -297,6 +299,16 @@ fn publish(options: &Exec, child: &Child) -> Result<()> {
         pid_file::send_pidfd(path, "setns", child.pidfd.as_fd())?;
     }
     options.pid_file.as_ref().map_or(Ok(()), |path| pid_file::write(path, child.process.pid))
+}
+
+/// The words that engines look for blame config.json: says where the directory was really named.
+fn about_cwd(error: Error, options: &Exec) -> Error {
+    match &options.cwd {
+        Some(cwd) if error.to_string().contains("/process/cwd: ") => {
+            error.with_hint(format!("--cwd names it: {cwd} is looked for in the container"))
+        }
+        _ => error,
+    }
 }
 
 fn spawn_error(failure: SpawnError, plan: &ProcessPlan) -> Error {
