@@ -19,6 +19,14 @@ pub(super) use super::client::{RequestBody, retry_delay};
 
 pub(crate) type Body = ureq::BodyReader<'static>;
 
+/// How the hint begins that names the verb for tags.
+pub(super) const LIST: &str = "`tare-image list ";
+
+/// What is to be done where a repository does not have what was asked for.
+pub(super) fn list_hint(host: &str, repository: &str) -> String {
+    format!("{LIST}docker://{host}/{repository}` lists the tags that are there")
+}
+
 /// Where Docker's own registry is.
 const DOCKER_HUB: &str = "registry-1.docker.io";
 
@@ -244,9 +252,7 @@ impl Endpoint {
     fn hint_for_missing(&self, path: &str) -> Option<String> {
         let (host, repository) = (self.name(), &self.repository);
         if path.contains("/manifests/") {
-            return Some(format!(
-                "`tare-image list docker://{host}/{repository}` lists the tags that are there"
-            ));
+            return Some(list_hint(host, repository));
         }
         let is_about_it = path.contains("/tags/") || path.contains("/blobs/uploads/");
         is_about_it.then(|| {

@@ -10,7 +10,7 @@ use oci_spec::image::{Descriptor, Digest, MediaType};
 use super::access::Access;
 use super::blob_reader::BlobReader;
 use super::document;
-use super::endpoint::{Endpoint, Response};
+use super::endpoint::{Endpoint, LIST, Response, list_hint};
 use super::name::{ImageName, parse_name};
 use super::registries_conf::RegistriesConf;
 use crate::error::{Context, Kind, Result};
@@ -71,7 +71,14 @@ impl Registry {
 
     /// Fetches a manifest by tag or digest and remembers its bytes.
     fn fetch_manifest(&self, reference: &str, expected: Option<&Digest>) -> Result<Descriptor> {
-        let (bytes, media_type) = self.try_endpoints(|endpoint| request_manifest(endpoint, reference))?;
+        let answered = self.try_endpoints(|endpoint| request_manifest(endpoint, reference));
+        let (bytes, media_type) = answered.map_err(|error| match error.hint() {
+            // By the name that the user knows: a mirror has another.
+            Some(hint) if hint.starts_with(LIST) => {
+                error.with_hint(list_hint(self.name.registry(), self.name.repository()))
+            }
+            _ => error,
+        })?;
         let found = match expected {
             Some(expected) => {
                 let mut hasher = digest::Hasher::for_digest(expected)?;
