@@ -20,6 +20,10 @@ pub(crate) fn open(root: BorrowedFd<'_>, path: &CStr, flags: OFlag, mode: Mode) 
     if path.is_empty() {
         return Err(Errno::ENOENT);
     }
+    // The kernel's limit. Without it, an image would have us walk a long path again for each of its components.
+    if path.count_bytes() >= libc::PATH_MAX.unsigned_abs() as usize {
+        return Err(Errno::ENAMETOOLONG);
+    }
     let mut walk = Walk { root, inside: Vec::new(), ahead: VecDeque::new(), links: 0 };
     walk.queue(path.to_bytes());
     let flags = flags | OFlag::O_CLOEXEC;
@@ -199,6 +203,15 @@ mod tests {
                 let kernel = outcome(root.resolve(&path, flags));
                 let walked = outcome(open(root.as_fd(), spelled, flags, Mode::empty()));
                 assert_eq!(walked, kernel, "{path:?} {flags:?}");
+            }
+        }
+        // And no further: one byte is for the NUL.
+        for length in [4093, 4094, 4095, 4096, 4097, 6000] {
+            for path in [format!("{}a", "/".repeat(length - 1)), format!("{}a", "./".repeat(length / 2))] {
+                let path = CString::new(path).unwrap();
+                let kernel = outcome(root.resolve(&path, OFlag::O_PATH));
+                let walked = outcome(open(root.as_fd(), &path, OFlag::O_PATH, Mode::empty()));
+                assert_eq!(walked, kernel, "{length}");
             }
         }
         fs::remove_dir_all(dir).unwrap();

@@ -7,6 +7,7 @@ mod support;
 
 mod host_nodes;
 mod leaked_descriptors;
+mod older_kernels;
 mod own_binary;
 mod planted;
 mod procfs;
