@@ -248,13 +248,15 @@ class Boundary:
 
     def calls(self, command):
         """Every call of the command's processes, as (process, number, call); and how the command ended."""
-        ended = finished([self.program, self.runtime, self.table, 'list', *command])
+        ended = finished([self.program, self.runtime, self.table, 'list', *command], 10 * DEADLINE)
         with open(self.table) as file:
             return [tuple(map(int, line.split())) for line in file], ended
 
     def at(self, action, words, command):
         """Does something at one point; returns how the command ended, and whether the point was reached."""
-        ended = finished([self.program, self.runtime, self.table, action, *map(str, words), *command])
+        # Each call stops it twice on the way: on a busy machine the thousands of a removal take their time.
+        deadline = DEADLINE + words[1] // 50
+        ended = finished([self.program, self.runtime, self.table, action, *map(str, words), *command], deadline)
         with open(self.table) as file:
             return ended, file.read().startswith('hit')
 
@@ -277,7 +279,12 @@ class Verb:
         return bundle.command(*[bundle.filled_in(word) for word in self.words])
 
 
+# A device that may not be made is the host's own, bound there: the same device, and a mount more.
+BOUND = re.compile(r'^/(null|zero|full|tty|random|urandom) /dev/\1 .* devtmpfs .*\n', re.M)
+
+
 def same_output(_bundle, output, expected):
+    output = BOUND.sub('', output)
     return None if output == expected else f'it saw something else:\n{difference(expected, output)}'
 
 
