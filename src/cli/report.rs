@@ -78,6 +78,9 @@ pub(super) fn usage_error(program: &str, error: UsageError) -> i32 {
             print_help(&format!("Incorrect Usage.\n\n{}", help::verb(verb)));
             log::error(format_args!("{program}: {message}"));
             log::hint(&format!("usage: tare {} [options] {}", verb.name, verb.usage));
+            if matches!(verb.name, "run" | "create") {
+                log::hint(NO_COMMAND);
+            }
             FAILED
         }
         UsageError::UnknownVerb(verb) => {
@@ -97,6 +100,10 @@ pub(super) fn usage_error(program: &str, error: UsageError) -> i32 {
 /// Said of an unknown flag of `run` or `create`: Docker and Podman have many more.
 const OF_AN_ENGINE: &str = "terminal, environment, mounts, user and limits are no options here: config.json of the \
                             bundle has them, and `tare-image unpack --help` lists those that it writes there";
+
+/// Said of a wrong number of words of `run` or `create`: engines take the image and the command there.
+const NO_COMMAND: &str = "the one word is the container's new id; the command stands in config.json, where \
+                          `tare-image unpack --cmd` writes it, and `tare exec ID COMMAND` runs another";
 
 /// What is the same here as a command of Docker or Podman.
 fn of_engines(verb: &str) -> Option<&'static str> {

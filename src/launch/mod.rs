@@ -397,7 +397,9 @@ fn adjust_oom_score(pid: i32, adjustment: Option<i32>) -> Result<()> {
 /// memory.
 pub(crate) fn died(group: &Group) -> Error {
     match group.oom_kills() {
-        Some(kills) if kills > 0 => Error::new(Kind::Child, matched::OOM_KILLED),
+        Some(kills) if kills > 0 => Error::new(Kind::Child, matched::OOM_KILLED).with_hint(
+            "/linux/resources/memory/limit is a number of bytes; `tare check` tells those that are too low",
+        ),
         _ => Error::new(Kind::Child, "the process was killed before it was ready"),
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Examination {
     pub spec: Option<Box<oci_spec::runtime::Spec>>,
     /// The parts of the text that `spec` is without.
     pub removed: Removed,
+    /// What would be done with control groups. `None` if the plan was refused.
+    pub cgroup: Option<crate::cgroup::Plan>,
 }
 
 /// Examines the configuration `bytes`.
@@ -45,6 +47,7 @@ pub(crate) fn examine(bytes: &[u8], facts: &Facts, request: &Request<'_>) -> Exa
         ConfigError::new(removed.original(&pointer), with_system_call(message))
     };
     let planned = plan_or_warn(&spec, facts, request, &mut warnings);
+    let planned = planned.map(|plan| found.cgroup = Some(plan.cgroup));
     let parts = planned.err().into_iter().flat_map(Error::parts).take(MOST_TOLD);
     for fault in parts.map(|part| placed(&part.to_string())) {
         // The plan fails again at fields that the rules have already reported.

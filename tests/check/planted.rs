@@ -555,3 +555,42 @@ fn members_that_nobody_reads_are_told_by_debug_and_where_a_container_fails() {
     assert!(created.code == 1 && created.stderr.contains("/process/argz"), "{created:?}");
     bundle.leaves_nothing();
 }
+
+#[test]
+fn a_limit_that_a_user_cannot_set_is_told_as_create_meets_it() {
+    let Some(bundle) = Bundle::new() else { return };
+    let user = |words: &[&str]| {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", &bundle.program, "--root"]);
+        command.arg(bundle.dir.join("own")).args(words).current_dir(bundle.dir.join("user"));
+        command.stdin(std::process::Stdio::null());
+        crate::support::run::wait_for(&mut command)
+    };
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&bundle.dir, open).unwrap();
+    for name in ["own", "user"] {
+        std::fs::create_dir(bundle.dir.join(name)).unwrap();
+        std::os::unix::fs::chown(bundle.dir.join(name), Some(65534), Some(65534)).unwrap();
+    }
+    user(&["spec", "--rootless"]).ok();
+    let path = bundle.dir.join("user/config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["root"]["path"] = json!(bundle.rootfs());
+    config["process"]["terminal"] = json!(false);
+    config["process"]["args"] = json!(["true"]);
+    for limited in [false, true] {
+        let limit = if limited { json!({"limit": 100_000_000}) } else { Value::Null };
+        config["linux"]["resources"] = json!({"memory": limit});
+        std::fs::write(&path, config.to_string()).unwrap();
+        let (check, run) = (user(&["check"]), user(&["run", "one"]));
+        assert_eq!((check.code, run.code), (i32::from(limited), i32::from(limited)), "{check:?} {run:?}");
+        if limited {
+            let told = &check.stdout;
+            assert!(told.contains("/linux/resources/memory/limit: cannot set memory limit"), "{told}");
+            assert!(
+                told.contains("--systemd-cgroup") && run.stderr.contains("--systemd-cgroup"),
+                "{told} {run:?}"
+            );
+        }
+    }
+}

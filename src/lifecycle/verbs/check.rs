@@ -95,6 +95,9 @@ pub(crate) fn check(bundle: &Path, globals: &Globals) -> Result<Report> {
     let mut findings = Findings { list: Vec::new(), removed: examination.removed.clone(), more: None };
     findings.add_examination(&examination, &facts);
     looks::state_root(globals, &mut findings);
+    if let Some(cgroup) = &examination.cgroup {
+        looks::limits_of_user(cgroup, &mut findings);
+    }
     if let Some(spec) = &examination.spec {
         looks::look(spec, &request, &facts, &mut findings);
     }

@@ -7,6 +7,7 @@ use nix::unistd::{AccessFlags, access};
 use oci_spec::runtime::{Linux, LinuxNamespaceType as Type, LinuxSeccompAction, LinuxSyscall, Spec};
 
 use super::{Findings, Severity, filesystem, paths};
+use crate::cgroup::plan as cgroup;
 use crate::error::describe;
 use crate::host::Facts;
 use crate::host::cgroup::Mode;
@@ -69,6 +70,28 @@ pub(super) fn state_root(globals: &Globals, found: &mut Findings) {
         }
     };
     found.fault("", message, None, Some(hint));
+}
+
+/// Checks that a user who asks for limits may make the groups that have them.
+pub(super) fn limits_of_user(plan: &cgroup::Plan, found: &mut Findings) {
+    if plan.permission == cgroup::Permission::Needed || plan.unit.is_some() {
+        return;
+    }
+    for write in plan.writes.iter().filter(|write| write.needs_controller()) {
+        let has = |location: &&cgroup::Location| {
+            location.is_unified() && plan.mode == Mode::V2 || location.controllers.contains(&write.controller)
+        };
+        let Some(group) = plan.locations.iter().find(has).map(cgroup::Location::directory) else { continue };
+        let Some(there) = group.ancestors().find(|above| above.symlink_metadata().is_ok()) else { continue };
+        if let Err(errno) = access(there, AccessFlags::W_OK | AccessFlags::X_OK) {
+            let (controller, there) = (&write.controller, there.display());
+            let message = format!(
+                "cannot set {controller} limit: no group can be made in {there}: {}",
+                describe(errno)
+            );
+            found.fault(&write.pointer, message, None, Some(cgroup::DELEGATE));
+        }
+    }
 }
 
 /// Returns what this host offers, for a finding of the plan about a property of the host.
