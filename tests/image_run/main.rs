@@ -14,3 +14,4 @@ mod skip;
 #[path = "../image/support.rs"]
 mod support;
 mod terminal;
+mod user;

@@ -63,7 +63,7 @@ fn is_of_the_host(message: &str) -> bool {
     ["not permitted", "too many levels", "too many links"].iter().any(|words| message.contains(words))
 }
 
-fn archive(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn archive(bytes: &[u8]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     for step in bytes.chunks_exact(4).take(16) {
         let mut header = tar::Header::new_ustar();

@@ -7,6 +7,7 @@
 mod archives;
 mod configuration;
 mod image_documents;
+mod indexes;
 mod kernel_files;
 mod layers;
 mod messages;
@@ -29,6 +30,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("group_files", kernel_files::group_files),
     ("handshake", messages::handshake),
     ("image_document", image_documents::image_document),
+    ("indexes", indexes::indexes),
     ("layers", layers::layers),
     ("mount_options", words::mount_options),
     ("mountinfo", kernel_files::mountinfo),

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::TARGETS;
 
-/// How many changed inputs each target gets.
+/// How many changed inputs each target gets; `TARE_FUZZ_INPUTS` says more, and `TARE_FUZZ_TARGET` names a target.
 const CHANGED: usize = 150;
+/// After how many of them they begin with an input of the corpus again.
+const CHAIN: usize = 32;
 
 fn inputs(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/fuzz/corpus").join(name);
@@ -61,12 +63,22 @@ impl Dice {
 #[test]
 fn changed_inputs_harm_nobody() {
     let mut dice = Dice(0x7a3e);
-    for (name, target) in TARGETS {
+    let count = std::env::var("TARE_FUZZ_INPUTS").ok().and_then(|text| text.parse().ok()).unwrap_or(CHANGED);
+    let only = std::env::var("TARE_FUZZ_TARGET").ok();
+    for (name, target) in TARGETS.iter().filter(|(name, _)| only.as_ref().is_none_or(|only| only == name)) {
         let inputs = inputs(name);
-        for round in 0..CHANGED {
-            let mut bytes = inputs[round % inputs.len()].1.clone();
+        let mut bytes = Vec::new();
+        for round in 0..count {
+            if count == CHANGED || round % CHAIN == 0 {
+                bytes = inputs[round % inputs.len()].1.clone();
+            }
             dice.change(&mut bytes);
-            println!("{name}: {}", bytes.escape_ascii());
+            if count == CHANGED {
+                println!("{name}: {}", bytes.escape_ascii());
+            } else {
+                // Too many to keep: the last one alone, where it can be read after a fall.
+                let _ = fs::write(std::env::temp_dir().join(format!("tare-fuzz-input-{name}")), &bytes);
+            }
             target(&bytes);
         }
     }

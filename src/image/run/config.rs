@@ -35,6 +35,9 @@ pub(super) fn apply(options: &RunOptions, dir: &Path, namespace: Option<&Path>, 
             namespaces(config, |namespaces| namespaces.retain(|one| one["type"] != "network"));
         }
         (_, Some(path)) => namespaces(config, |namespaces| {
+            if !namespaces.iter().any(|one| one["type"] == "network") {
+                namespaces.push(json!({ "type": "network" }));
+            }
             let network = namespaces.iter_mut().find(|one| one["type"] == "network");
             network.into_iter().for_each(|one| one["path"] = json!(path));
         }),

@@ -29,7 +29,7 @@ pub(super) fn write(dir: &Directory, network: &Network, hostname: &str, addresse
         }
     };
     let resolvers = match network {
-        Network::Plugins(_) => reachable(&read_resolvers()?),
+        Network::Plugins(_) | Network::User(_) => reachable(&read_resolvers()?),
         _ => read("/etc/resolv.conf")?.unwrap_or_default(),
     };
     let texts = [hosts, format!("{hostname}\n"), resolvers];

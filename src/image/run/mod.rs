@@ -34,7 +34,8 @@ use crate::image::store::Store;
 use crate::sys::signal::{Signals, keep_exit_statuses};
 use crate::{fail, log};
 
-use network::ports::Reserved;
+use network::ports::{self, Reserved};
+use network::user_mode::{self, UserNetwork};
 use network::{Attachment, Network};
 pub(crate) use options::RunOptions;
 use record::{Owned, Record, now};
@@ -106,7 +107,10 @@ fn run_owned(
     owned.write(record)?;
     connect(owned, record).context("connect the container")?;
     let addresses = record.attachment.as_ref().map(Attachment::addresses).unwrap_or_default();
-    let namespace = record.attachment.as_ref().map(|_| owned.namespace());
+    // It ends when this function does, and the container has ended.
+    let carrier = connect_user(owned, options).context("connect the container")?;
+    let has_namespace = record.attachment.is_some() || carrier.is_some();
+    let namespace = has_namespace.then(|| owned.namespace());
     files::write(&owned.dir, &options.network, &config::hostname(options), &addresses)?;
     config::apply(options, &owned.path_of(""), namespace.as_deref(), &mut config);
     write_config(owned, &config)?;
@@ -115,6 +119,15 @@ fn run_owned(
         (false, true) => run_at_terminal(owned, record, signals),
         (false, false) => run_in_foreground(owned, record, options, signals),
     }
+}
+
+/// Starts the program that carries a user's network.
+fn connect_user(owned: &Owned, options: &RunOptions) -> Result<Option<UserNetwork>> {
+    let Network::User(program) = options.network else { return Ok(None) };
+    // Free ports are chosen, and taken ones told, before the program takes them.
+    let mut ports = options.ports.clone();
+    drop(ports::reserve(&mut ports)?);
+    user_mode::connect(program, &owned.dir, &owned.namespace(), &ports).map(Some)
 }
 
 /// Has the plugins connect the container, and keeps what each has done before the next one begins.

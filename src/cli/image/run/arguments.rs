@@ -76,7 +76,7 @@ fn container_arguments() -> Vec<Arg> {
         option(
             "network",
             "none|host|bridge|NAME",
-            "the network; NAME is one of /etc/cni/net.d [default: bridge for root, none for users]",
+            "the network; NAME is one of /etc/cni/net.d [default: bridge for root, pasta or slirp4netns for users, none where there is neither]",
         ),
         repeated("publish", "[[IP:]PORT:]PORT[/udp]", "lead a port of the host to one of the container")
             .short('p'),
@@ -167,9 +167,10 @@ fn network_of(matches: &ArgMatches, publishes: bool) -> Result<Network> {
     let is_user = matches!(Privilege::detect(), Privilege::OwnNamespace(_));
     match text(matches, "network") {
         Some(text) => match Network::parse(text)? {
-            Network::Plugins(name) if is_user => {
-                Err(fail!(Kind::Denied, "--network {name}: only root makes devices in the host's network")
-                    .with_hint("users have --network none and host"))
+            Network::Plugins(name) if is_user => Err(network::user_mode::not_for_users(&name)),
+            Network::User(_) if !is_user => {
+                Err(fail!(Kind::Usage, "--network: pasta and slirp4netns are for users")
+                    .with_hint("root's containers have --network bridge"))
             }
             Network::None if publishes => {
                 Err(fail!(Kind::Usage, "--publish: --network none has nothing that a port could lead to"))
@@ -178,7 +179,10 @@ fn network_of(matches: &ArgMatches, publishes: bool) -> Result<Network> {
         },
         None if is_user => {
             let hint = "--network host gives it the host's network, with the container's ports as they are";
-            no_network(publishes, "a user's container gets none yet", hint)
+            match network::user_mode::find()? {
+                Ok(program) => Ok(Network::User(program)),
+                Err(why) => no_network(publishes, why, hint),
+            }
         }
         None if !network::has_bridge() => no_network(
             publishes,

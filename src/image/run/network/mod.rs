@@ -6,6 +6,7 @@ mod list;
 mod namespace;
 mod plugin;
 pub(crate) mod ports;
+pub(crate) mod user_mode;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ pub(crate) enum Network {
     Host,
     /// The list of plugins of this name.
     Plugins(String),
+    /// A user's, by this program.
+    User(user_mode::Program),
 }
 
 impl Network {
@@ -41,7 +44,10 @@ impl Network {
             name if name.starts_with("container:") || name.starts_with("ns:") => {
                 Err(fail!(Kind::Usage, "--network {name}: the network of another container is not offered"))
             }
-            name => Ok(Self::Plugins(name.into())),
+            name => Ok(match user_mode::Program::of_name(name) {
+                Some(program) => Self::User(program),
+                None => Self::Plugins(name.into()),
+            }),
         }
     }
 }

@@ -116,7 +116,7 @@ pub(crate) struct Reserved {
 /// # Errors
 ///
 /// EADDRINUSE if somebody else has one of them.
-pub(super) fn reserve(ports: &mut [Port]) -> Result<Reserved> {
+pub(in crate::image::run) fn reserve(ports: &mut [Port]) -> Result<Reserved> {
     let mut reserved = Reserved::default();
     for port in ports {
         let address =
