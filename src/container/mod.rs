@@ -1,6 +1,7 @@
 //! Keeps the facts about a container between commands, and computes its status.
 
 mod boot;
+pub(crate) mod fifo;
 mod id_errors;
 pub(crate) mod record;
 pub(crate) mod salvage;

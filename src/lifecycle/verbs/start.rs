@@ -3,7 +3,8 @@
 use std::os::fd::AsFd;
 
 use crate::container::Status;
-use crate::container::store::{FifoWriter, Lock, WaitLimit};
+use crate::container::fifo::{FifoWriter, WaitLimit};
+use crate::container::store::Lock;
 use crate::container_id::ContainerId;
 use crate::error::{Error, Kind, Result, matched};
 use crate::handshake::HOOKS_DONE;
