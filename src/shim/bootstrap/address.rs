@@ -38,13 +38,13 @@ fn clean(path: &str) -> String {
 
 /// Who answers at a socket.
 pub(super) enum Claim {
-    /// We do.
-    Ours(UnixListener),
+    /// Nobody; and nobody else looks while this is held.
+    Free(Flock<File>),
     /// A shim that lives.
     Taken,
 }
 
-/// Takes the socket, unless a living shim has it. A socket that nobody listens at is replaced.
+/// Claims the name of a socket, unless a living shim has it. A socket that nobody listens at is removed.
 ///
 /// Only one process at a time looks and replaces: otherwise two containers of a pod that start at once could each get a
 /// shim.
@@ -52,15 +52,20 @@ pub(super) fn claim(path: &Path) -> Result<Claim> {
     let dir = path.parent().unwrap_or_else(|| Path::new("/"));
     fs::create_dir_all(dir).with_context(|| format!("{}: making the directory", dir.display()))?;
     let _ = fs::set_permissions(dir, Permissions::from_mode(0o700));
-    let _lock = lock(dir)?;
+    let lock = lock(dir)?;
     if is_served(path)? {
         return Ok(Claim::Taken);
     }
     remove(path);
+    Ok(Claim::Free(lock))
+}
+
+/// Makes the socket, for the process that serves there.
+pub(crate) fn bind(path: &Path) -> Result<UnixListener> {
     let listener =
         UnixListener::bind(path).with_context(|| format!("{}: making the socket", path.display()))?;
     fs::set_permissions(path, Permissions::from_mode(0o600)).context("setting the socket's mode")?;
-    Ok(Claim::Ours(listener))
+    Ok(listener)
 }
 
 fn lock(dir: &Path) -> Result<Flock<File>> {
@@ -107,7 +112,9 @@ mod tests {
         let dir = nix::unistd::mkdtemp("/tmp/tare-shim-claim-XXXXXX").expect("a directory");
         let path = dir.join("socket");
         assert!(remove_if_dead(&path).expect("none"), "nothing there");
-        let Ok(Claim::Ours(listener)) = claim(&path) else { panic!("the first claim") };
+        let Ok(Claim::Free(lock)) = claim(&path) else { panic!("the first claim") };
+        let listener = bind(&path).expect("a socket");
+        drop(lock);
         assert!(matches!(claim(&path), Ok(Claim::Taken)));
         assert!(!remove_if_dead(&path).expect("served"));
         drop(listener);

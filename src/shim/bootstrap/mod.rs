@@ -1,7 +1,7 @@
 //! What containerd calls as a program: `start`, which answers with a socket's address, `delete`, which cleans up after
 //! a shim that is gone, and `-info`.
 
-mod address;
+pub(crate) mod address;
 pub(crate) mod delete;
 pub(crate) mod info;
 mod parameters;

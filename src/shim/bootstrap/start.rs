@@ -40,12 +40,8 @@ pub(crate) fn run(line: &CommandLine, input: impl Read) -> Result<Vec<u8>> {
     };
     let socket =
         address::socket_path(parameters.socket_dir.as_deref(), &line.address, &line.namespace, &group);
-    if let Claim::Ours(listener) = address::claim(&socket)? {
-        let started = serve(line, &parameters, &socket, listener.as_fd());
-        if started.is_err() {
-            let _ = fs::remove_file(&socket);
-        }
-        started?;
+    if let Claim::Free(_lock) = address::claim(&socket)? {
+        serve(line, &parameters, &socket)?;
     }
     let address = format!("unix://{}", socket.display());
     remember(&address)?;
@@ -79,19 +75,15 @@ fn group(config: &Path) -> Result<Option<Option<String>>> {
     Ok(Some(GROUPS.iter().find_map(group)))
 }
 
-/// Starts the process that serves, with the socket as descriptor 3.
-fn serve(
-    line: &CommandLine,
-    parameters: &Parameters,
-    socket: &Path,
-    listener: std::os::fd::BorrowedFd<'_>,
-) -> Result<()> {
+/// Starts the process that serves, and waits until it has its socket.
+fn serve(line: &CommandLine, parameters: &Parameters, socket: &Path) -> Result<()> {
     let null = OpenOptions::new().read(true).write(true).open("/dev/null").context("opening /dev/null")?;
     let own = std::env::current_exe().context("looking for the shim's own file")?;
     let path = CString::new(own.into_os_string().into_vec())
         .map_err(|_| fail!(Kind::Usage, "a path holds a NUL"))?;
     let (args, env) = (serve_arguments(&path, line, socket)?, serve_environment(parameters)?);
     lower_oom_score();
+    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).context("making a pipe")?;
     let stdio = [null.as_fd(), null.as_fd(), null.as_fd()];
     let (pid, pidfd) = spawn(&Program {
         path: &path,
@@ -99,15 +91,26 @@ fn serve(
         env: &env,
         dir: None,
         stdio,
-        more: &[listener],
+        more: &[writer.as_fd()],
         ends_with_us: false,
     })
     .with_context(|| format!("starting {}", path.to_string_lossy()))?;
-    let joined = join_cgroup(&parameters.options, pid);
-    if joined.is_err() {
+    drop(writer);
+    let up = join_cgroup(&parameters.options, pid).and_then(|()| wait_for_socket(reader));
+    if up.is_err() {
         let _ = crate::sys::process::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+        let _ = fs::remove_file(socket);
     }
-    joined
+    up
+}
+
+fn wait_for_socket(reader: std::os::fd::OwnedFd) -> Result<()> {
+    let mut told = Vec::new();
+    fs::File::from(reader).read_to_end(&mut told).context("waiting for the shim's socket")?;
+    if told.is_empty() {
+        return Err(fail!(Kind::Child, "the shim has ended before it had its socket"));
+    }
+    Ok(())
 }
 
 fn serve_arguments(program: &CString, line: &CommandLine, socket: &Path) -> Result<Vec<CString>> {

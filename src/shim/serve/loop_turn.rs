@@ -8,6 +8,7 @@ use super::poller::{Poller, Token};
 use super::shim::Shim;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
+use crate::shim::bootstrap::address;
 use crate::shim::command_line::CommandLine;
 use crate::shim::connection::{Connection, Received};
 use crate::shim::process::Reply;
@@ -25,10 +26,10 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// And where it listens: it has an event, and has not said yet that it took it. A machine can be that busy.
 const LAST_ANSWER: Duration = Duration::from_secs(30);
 
-/// Serves at descriptor 3 until containerd asks for the end.
+/// Serves until containerd asks for the end.
 pub(crate) fn run(line: CommandLine) -> Result<()> {
     open_log();
-    let listener = listener()?;
+    let listener = listener(&line.socket)?;
     nix::sys::prctl::set_child_subreaper(true).context("becoming a subreaper")?;
     keep_exit_statuses().context("setting signals")?;
     let mut signals = Signals::divert().context("diverting signals")?;
@@ -62,12 +63,17 @@ fn open_log() {
     }
 }
 
-fn listener() -> Result<UnixListener> {
-    let inherited = crate::sys::file::take_inherited(3).map_err(|_| {
-        fail!(Kind::Usage, "descriptor 3 is no socket: containerd calls this program with `start`")
+/// Makes the socket, and tells `start` so, which waits at the other end of descriptor 3 and keeps others from the name: a
+/// socket has a name only while a process lives that will remove it.
+fn listener(path: &str) -> Result<UnixListener> {
+    use std::io::Write;
+    let started = crate::sys::file::take_inherited(3).map_err(|_| {
+        fail!(Kind::Usage, "descriptor 3 is not open: containerd calls this program with `start`")
     })?;
-    let listener = UnixListener::from(inherited);
+    let listener = address::bind(std::path::Path::new(path))?;
     listener.set_nonblocking(true).context("setting up the socket")?;
+    // Where `start` has been killed, nobody calls: we end in half a minute.
+    let _ = std::fs::File::from(started).write_all(&[1]);
     Ok(listener)
 }
 
