@@ -579,7 +579,7 @@ fn an_image_is_given_out_by_the_store_alone() {
     let mut fixture = Fixture::new(&scratch);
     fixture.layer(Packing::Plain, &lower);
     let blob = fixture.blob(&as_we_compress(&upper), "application/vnd.oci.image.layer.v1.tar+gzip");
-    fixture.raw_layer(blob, &digest::sha256_of(&upper).to_string()).finish();
+    fixture.raw_layer(blob, digest::sha256_of(&upper).as_ref()).finish();
     let expected = listing(&scratch.unpack());
     let (_, first) = manifest("image");
     ok(&scratch, &["pull", "-q", "--overlay=erofs", "--store", "store", "oci:image"]);

@@ -133,7 +133,7 @@ pub(crate) fn unpack(
         None => private_tree::make(source, image, &info, &staging, options),
         Some(store) => overlay::make(source, image, info, &staging, options, store),
     };
-    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     result.inspect_err(|_| staging.discard()).map_err(|error| error.name_full_disk(above))
 }
 
