@@ -187,8 +187,8 @@ fn within<T: Send>(namespace: &File, act: impl FnOnce() -> Result<T> + Send) -> 
 fn last_words(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.contains("to syslog"));
-    lines.last().unwrap_or("it has said nothing").chars().take(300).collect()
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty() && !line.contains("to syslog"));
+    lines.next_back().unwrap_or("it has said nothing").chars().take(300).collect()
 }
 
 /// What users are told who ask for a network of root's.
