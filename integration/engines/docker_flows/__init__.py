@@ -6,7 +6,7 @@ import shutil
 
 import image
 import inside
-from harness import DEBIAN_PATH, Engine, Flows, Skip, call, cgroups, check, end, within
+from harness import DEBIAN_PATH, Engine, Failed, Flows, Skip, call, cgroups, check, end, within
 
 flow = Flows()
 BOX = 'box:latest'
