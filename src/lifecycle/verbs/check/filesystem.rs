@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use oci_spec::runtime::{Mount, Spec};
 
 use super::Findings;
-use crate::launch::explain::unknown_filesystem;
+use crate::launch::explain::mounts::unknown_filesystem;
 use crate::plan::mount_options::{Parameter, parse_options};
 use crate::plan::mounts::within;
 use crate::spec::{mount_options, spelling};
