@@ -279,7 +279,7 @@ fn wrong_then_right(scratch: &Scratch, fault: Fault, words: &str, args: &[&str],
 
 #[test]
 fn a_killed_pull_is_gone_on_with() {
-    let scratch = Scratch::new("kill-pull");
+    let scratch = Scratch::new("killed-pull");
     let mut fixture = Fixture::new(&scratch);
     for seed in 1..4 {
         let content = Item { data: noise(600_000, seed), ..file(&format!("noise{seed}"), "") };

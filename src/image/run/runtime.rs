@@ -1,6 +1,7 @@
 //! The program that runs the container: tare, or any other OCI runtime with the same command line.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -141,9 +142,16 @@ impl Runtime {
 
     /// Does the same for a container that this process has started: no other has its name.
     pub(super) fn delete_own(&self, target: &Target<'_>) -> Result<()> {
-        let mut command = self.command();
-        command.args(["delete", "--force", "--"]).arg(target.id);
-        let output = command.stdin(Stdio::null()).output().with_context(|| self.running())?;
+        let delete = || {
+            let mut command = self.command();
+            command.args(["delete", "--force", "--"]).arg(target.id).stdin(Stdio::null());
+            command.output().with_context(|| self.running())
+        };
+        let mut output = delete()?;
+        if output.status.signal().is_some() {
+            // Killed halfway, it may have left what no longer tells whose it is.
+            output = delete()?;
+        }
         // Somebody else may have deleted it meanwhile.
         if output.status.success() || self.whose(target)? != Whose::Ours {
             return Ok(());
