@@ -81,8 +81,9 @@ def _(it):
     box = it.bare().up()
     box.call('Kill', signal=9)
     box.call('Wait')
-    check([box.code('Delete'), box.code('Delete')] == ['OK', 'NOT_FOUND'], 'the second Delete')
     second = Shim(box.address)
+    check([box.code('Delete'), box.code('Delete')] == ['OK', 'NOT_FOUND'], 'the second Delete')
+    check(not os.path.exists(box.address.replace('unix://', '')), 'the socket goes with the last container')
     for each in (box.connection, second):
         try:
             each.send('Shutdown', id=box.id, now=True)

@@ -117,14 +117,10 @@ impl Shim {
         if self.is_sandbox(id) {
             self.sandbox_removed();
         }
-        self.leave_socket();
-    }
-
-    /// With its last container gone a shim is only asked to end. Killed before that it could not remove its socket, and
-    /// containerd, which removes the bundle meanwhile, does not get to `delete`.
-    fn leave_socket(&self) {
+        // Then a shim is only asked to end. Killed before that it could not remove its socket, and containerd, which removes
+        // the bundle meanwhile, does not get to `delete`.
         if self.containers.is_empty() && self.sandbox.is_none() {
-            let _ = std::fs::remove_file(&self.socket);
+            self.leave_socket();
         }
     }
 }

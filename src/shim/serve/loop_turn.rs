@@ -143,7 +143,14 @@ impl Shim {
         if self.ending.is_none() {
             self.ending = Some(Instant::now() + FAREWELL);
             // At once: who starts a container of this pod now gets a new shim.
-            let _ = std::fs::remove_file(&self.socket);
+            self.leave_socket();
+        }
+    }
+
+    /// Gives up the socket's name, once: whoever is started for the same pod afterwards has a socket of that name.
+    pub(super) fn leave_socket(&mut self) {
+        if let Some(socket) = self.socket.take() {
+            let _ = std::fs::remove_file(socket);
         }
     }
 

@@ -33,7 +33,8 @@ pub(super) struct Watched {
 
 pub(super) struct Shim {
     pub(super) namespace: String,
-    pub(super) socket: PathBuf,
+    /// As long as it has its name.
+    pub(super) socket: Option<PathBuf>,
     pub(super) poller: Poller,
     pub(super) publisher: Publisher,
     pub(super) connections: BTreeMap<u32, Connection>,
@@ -61,7 +62,7 @@ impl Shim {
     pub(super) fn new(namespace: String, socket: PathBuf, poller: Poller, publisher: Publisher) -> Self {
         Self {
             namespace,
-            socket,
+            socket: Some(socket),
             poller,
             publisher,
             connections: BTreeMap::new(),
