@@ -16,6 +16,9 @@
 //!              <────────── MapMount + mount ──          for each id-mapped bind of what is inside the rootfs
 //!   maps its ids
 //!              ── MountMapped ─────────>
+//!              <────────────── CloneAnew ──             for each source in which a mount namespace is pinned
+//!   clones it from a copy of the mounts, without
+//!              ── ClonedAnew + mount ──>
 //!              <──────────────────── RunHooks ──        only with prestart or createRuntime hooks
 //!   runs the hooks
 //!              ── HooksDone ───────────>
@@ -56,6 +59,9 @@ pub(crate) enum Message<Fd = OwnedFd> {
     InitPid(i32, Fd),
     /// The index of a mount in the plan, and the detached mount. Only the parent may map its ids.
     MapMount(usize, Fd),
+    /// The index of a bind in the plan, or that of the rootfs (`ROOTFS`), whose clone the kernel will not attach: the
+    /// parent must clone it in another way.
+    CloneAnew(usize),
     /// The parent must run the prestart and createRuntime hooks now.
     RunHooks,
     /// The number of the child's descriptor for its seccomp listener.
@@ -78,6 +84,8 @@ pub(crate) enum Acknowledgement {
     ResourcesAssigned,
     /// Answers `Message::MapMount`.
     MountMapped,
+    /// Answers `Message::CloneAnew`, with the mount.
+    ClonedAnew,
     /// Answers `Message::RunHooks`.
     HooksDone,
     /// Answers `Message::Listener`.
@@ -89,11 +97,12 @@ pub(crate) enum Acknowledgement {
 }
 
 impl Acknowledgement {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Placed,
         Self::IdsMapped,
         Self::ResourcesAssigned,
         Self::MountMapped,
+        Self::ClonedAnew,
         Self::HooksDone,
         Self::ListenerTaken,
         Self::Created,
@@ -112,11 +121,15 @@ enum Tag {
     MapIds = 1,
     InitPid,
     MapMount,
+    CloneAnew,
     RunHooks,
     Listener,
     Ready,
     Failed,
 }
+
+/// The rootfs, in the place of a mount's index.
+pub(crate) const ROOTFS: usize = i32::MAX as usize;
 
 /// One end of the socket pair, close-on-exec.
 #[derive(Debug)]
@@ -143,6 +156,7 @@ impl SyncSocket {
             Message::MapMount(index, mount) => {
                 self.send_fd(&with_number(Tag::MapMount, *index as i32), *mount)
             }
+            Message::CloneAnew(index) => self.send_bytes(&with_number(Tag::CloneAnew, *index as i32)),
             Message::RunHooks => self.send_bytes(&[Tag::RunHooks as u8]),
             // Only write(2) is used: any other call may have to wait for the agent, which does not have the
             // listener yet.
@@ -172,6 +186,7 @@ impl SyncSocket {
             (0, _) => Message::Closed,
             (_, Some(fd)) if is(Tag::InitPid) => Message::InitPid(number, fd),
             (_, Some(fd)) if is(Tag::MapMount) => Message::MapMount(number as usize, fd),
+            (_, None) if is(Tag::CloneAnew) => Message::CloneAnew(number as usize),
             (_, None) if is(Tag::Listener) => Message::Listener(number),
             (report::MESSAGE_SIZE, _) if is(Tag::Failed) => {
                 Message::Failed(Report::decode(&bytes).ok_or(Errno::EPROTO)?)
@@ -196,11 +211,27 @@ impl SyncSocket {
         self.send_bytes(&[acknowledgement as u8])
     }
 
+    /// Sends the answer that comes with a mount.
+    pub(crate) fn acknowledge_with(&self, mount: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.send_fd(&[Acknowledgement::ClonedAnew as u8], mount)
+    }
+
     /// Waits for the parent's next answer. Returns `None` if the parent is gone, or sends no valid answer.
     pub(crate) fn recv_acknowledgement(&self) -> Result<Option<Acknowledgement>, Errno> {
+        Ok(self.recv_answer()?.0)
+    }
+
+    /// Waits for a mount. Returns `None` if the parent is gone, or sends another answer.
+    pub(crate) fn recv_mount(&self) -> Result<Option<OwnedFd>, Errno> {
+        let (answer, mount) = self.recv_answer()?;
+        Ok(mount.filter(|_| answer == Some(Acknowledgement::ClonedAnew)))
+    }
+
+    fn recv_answer(&self) -> Result<(Option<Acknowledgement>, Option<OwnedFd>), Errno> {
         let mut byte = [0];
-        let (length, _) = self.recv_bytes(&mut byte)?;
-        Ok(Acknowledgement::ALL.into_iter().find(|known| length == 1 && *known as u8 == byte[0]))
+        let (length, fd) = self.recv_bytes(&mut byte)?;
+        let known = |known: &Acknowledgement| length == 1 && *known as u8 == byte[0];
+        Ok((Acknowledgement::ALL.into_iter().find(known), fd))
     }
 }
 

@@ -171,7 +171,7 @@ fn set_up_container(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result
     begin(Phase::PrepareRoot);
     // First, so that each file gets exactly the mode that it is made with.
     let callers_umask = umask(Mode::empty());
-    let root = rootfs::enter_mounts(&plan.rootfs, &args.fds)?;
+    let root = rootfs::enter_mounts(&plan.rootfs, &args.fds, socket)?;
     let late = match plan.rootfs.switch {
         RootSwitch::Chroot => {
             set_up_in_shared_mounts(plan, args, socket, &root, callers_umask)?;

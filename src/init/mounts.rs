@@ -11,7 +11,7 @@ use super::args::InitFds;
 use super::mount_error::{InCall, MountError};
 use super::mount_target as target;
 use super::place::Place;
-use super::sync::ask_for;
+use super::sync::{ask_for, ask_for_clone};
 use super::{filesystem, mount_attributes as attributes};
 use crate::handshake::{Acknowledgement, InStep, Message, Report, Step, SyncSocket};
 use crate::inroot::Root;
@@ -36,8 +36,13 @@ pub(super) fn mount_all(
         begin_indexed(Phase::Mount, mount.origin.index().unwrap_or(NO_INDEX));
         let source = fds.sources.get(index).and_then(Option::as_ref);
         let mapped_source = mapped_inside(index, mount, place.root, socket)?;
-        let mounted =
-            make_mount(mount, place, source.or(mapped_source.as_ref())).map_err(|fail| fail.report(index))?;
+        let mounted = match make_mount(mount, place, source.or(mapped_source.as_ref())) {
+            Err(fail) if source.is_some() && pins_mount_namespace(&fail) => {
+                make_mount(mount, place, Some(&ask_for_clone(index, socket)?))
+            }
+            other => other,
+        };
+        let mounted = mounted.map_err(|fail| fail.report(index))?;
         let Some(Made { mount: made, directory, covers }) = mounted else { continue };
         if mount.late_read_only {
             late.push((index, copy_of(&made).map_err(|fail| fail.report(index))?));
@@ -50,6 +55,12 @@ pub(super) fn mount_all(
     }
     target::check_proc(place.root, mounts)?;
     Ok(late)
+}
+
+/// Whether the kernel refuses a clone because a mount namespace is pinned in it that is older than ours, as snapd pins
+/// some below /run: the two could keep each other alive. A clone of a copy of the host's mounts has none.
+fn pins_mount_namespace(failed: &MountError) -> bool {
+    failed.errno == Errno::ELOOP && failed.call == "move_mount"
 }
 
 /// Makes the mounts read-only that stayed writable while mount points were made below them.

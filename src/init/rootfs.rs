@@ -11,7 +11,8 @@ use nix::unistd::{chdir, chroot, fchdir};
 use super::args::InitFds;
 use super::no_pivot;
 use super::place::Place;
-use crate::handshake::{InStep, Report, Step};
+use super::sync::ask_for_clone;
+use crate::handshake::{InStep, ROOTFS, Report, Step, SyncSocket};
 use crate::inroot::Root;
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_RDONLY};
 use crate::plan::Plan;
@@ -23,7 +24,7 @@ const NONE: Option<&CStr> = None;
 const RSLAVE: u64 = libc::MS_SLAVE | libc::MS_REC;
 
 /// Detaches the tree from the host's, and makes the rootfs a mount of its own, as pivot_root requires.
-pub(super) fn enter_mounts(plan: &Rootfs, fds: &InitFds) -> Result<Root, Report> {
+pub(super) fn enter_mounts(plan: &Rootfs, fds: &InitFds, socket: &SyncSocket) -> Result<Root, Report> {
     let open = |call| move |result: Result<Root, Errno>| result.in_step(Step::Rootfs, call);
     if plan.switch == RootSwitch::Chroot {
         return open("open")(Root::open(path(plan)));
@@ -38,8 +39,15 @@ pub(super) fn enter_mounts(plan: &Rootfs, fds: &InitFds) -> Result<Root, Report>
         Some(tree) => tree.try_clone().map_err(|error| errno_of(&error)).in_step(Step::Rootfs, "dup")?,
         None => open_tree_clone(AT_FDCWD.as_fd(), &plan.path, true, 0).in_step(Step::Rootfs, "open_tree")?,
     };
-    attach(&tree, plan).in_step(Step::Rootfs, "move_mount")?;
-    Ok(Root::from(tree))
+    match attach(&tree, plan) {
+        // See `mounts::pins_mount_namespace`.
+        Err(Errno::ELOOP) if fds.rootfs.is_some() => {
+            let tree = ask_for_clone(ROOTFS, socket)?;
+            attach(&tree, plan).in_step(Step::Rootfs, "move_mount")?;
+            Ok(Root::from(tree))
+        }
+        attached => attached.in_step(Step::Rootfs, "move_mount").map(|()| Root::from(tree)),
+    }
 }
 
 /// Returns a propagation that allows binds. An unbindable tree cannot be bind-mounted, neither as the rootfs

@@ -1,6 +1,6 @@
 //! The new process's side of the conversation with the runtime (see `handshake`).
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::args::{InitArgs, InitFds};
 use crate::handshake::{Acknowledgement, InStep, Message, Report, Step, SyncSocket};
@@ -32,6 +32,15 @@ pub(super) fn ask_for(
 ) -> Result<(), Report> {
     socket.send(question).in_step(Step::Handshake, "send")?;
     wait_for(awaited, socket)
+}
+
+/// Asks the runtime for another clone of a bind's source, or of the rootfs.
+pub(super) fn ask_for_clone(index: usize, socket: &SyncSocket) -> Result<OwnedFd, Report> {
+    socket.send(&Message::CloneAnew(index)).in_step(Step::Handshake, "send")?;
+    match socket.recv_mount().in_step(Step::Handshake, "recv")? {
+        Some(mount) => Ok(mount),
+        None => process::exit_now(FAILED),
+    }
 }
 
 /// Says that the process is ready.

@@ -1,7 +1,7 @@
 //! The parent's end of the conversation with the new process. In the foreground, a signal that asks us to end
 //! also ends the conversation: nobody else could end a process that hangs before its program runs.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -53,6 +53,10 @@ impl Conversation {
                 return Err(fail!(Kind::Child, "ended by signal {signal} ({name}) before the program ran"));
             }
         }
+    }
+
+    pub(super) fn acknowledge_with(&self, mount: &OwnedFd) -> Result<()> {
+        self.socket.acknowledge_with(mount.as_fd()).context(DOING)
     }
 
     pub(super) fn acknowledge(&self, acknowledgement: Acknowledgement) -> Result<()> {

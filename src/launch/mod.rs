@@ -18,6 +18,7 @@ mod relay;
 pub(crate) mod seal;
 pub(crate) mod seccomp_agent;
 pub(crate) mod seccomp_death;
+pub(crate) mod sources;
 pub(crate) mod streams;
 mod terminal;
 mod unprivileged;
@@ -46,6 +47,7 @@ use crate::sys::process::{CloneSide, clone3, pidfd_send_signal};
 use crate::timeline::{self, Phase, begin};
 use conversation::Conversation;
 use seccomp_agent::Agent;
+use sources::Sources;
 
 /// Whether the caller types at a terminal and sees the output on one.
 pub(crate) fn is_at_terminal() -> bool {
@@ -230,9 +232,11 @@ fn follow_helper(
                 drop(helper);
                 return KillOnDrop { pid, pidfd: Some(pidfd) }.child(socket, waits, early);
             }
-            message @ (Message::RunHooks | Message::Ready | Message::Listener(_) | Message::MapMount(..)) => {
-                early.push_back(message);
-            }
+            message @ (Message::RunHooks
+            | Message::Ready
+            | Message::Listener(_)
+            | Message::MapMount(..)
+            | Message::CloneAnew(_)) => early.push_back(message),
             Message::Failed(report) => return Err(SpawnError::Reported(report)),
             Message::Closed => return Err(SpawnError::Died(None)),
         }
@@ -258,13 +262,13 @@ impl Child {
     }
 
     /// Waits until everything is set up. `hooks` runs when the child has come to its runtime hooks. The
-    /// `agent` gets the listener of a filter that notifies. `map_ids` maps the ids of the mount with that
-    /// index in the plan.
+    /// `agent` gets the listener of a filter that notifies. `sources` does
+    /// what the child may not do itself.
     pub(crate) fn wait_until_ready(
         &self,
         agent: Option<&Agent<'_>>,
         mut hooks: impl FnMut() -> Result<()>,
-        map_ids: impl Fn(usize, &OwnedFd) -> Result<()>,
+        sources: &Sources<'_>,
     ) -> std::result::Result<(), SpawnError> {
         loop {
             match self.recv()? {
@@ -279,9 +283,10 @@ impl Child {
                     self.acknowledge(Acknowledgement::HooksDone)?;
                 }
                 Message::MapMount(index, mount) => {
-                    map_ids(index, &mount)?;
+                    sources.map_ids(index, &mount)?;
                     self.acknowledge(Acknowledgement::MountMapped)?;
                 }
+                Message::CloneAnew(index) => self.socket.acknowledge_with(&sources.clone_anew(index)?)?,
                 // There is an agent: `plan::seccomp` refuses a filter that notifies without a listenerPath.
                 Message::Listener(number) => {
                     agent.map_or(Ok(()), |agent| agent.send_listener(self, number))?;

@@ -73,6 +73,11 @@ impl Mount {
         matches!(self.operation, MountOperation::Bind { source_in_rootfs: true, id_mapped: Some(_), .. })
     }
 
+    /// Whether the ids of the mounts below the source are mapped, too.
+    pub fn maps_ids_below(&self) -> bool {
+        matches!(&self.operation, MountOperation::Bind { id_mapped: Some(mapping), .. } if mapping.recursive)
+    }
+
     /// Makes a mount of `source` with the flags of the options.
     pub(super) fn new(
         origin: MountOrigin,

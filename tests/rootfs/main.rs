@@ -10,6 +10,7 @@ mod cgroups;
 mod devices;
 mod live;
 mod paths;
+mod pinned;
 mod propagation;
 mod root;
 mod symlinks;

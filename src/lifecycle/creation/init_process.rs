@@ -10,6 +10,7 @@ use crate::launch::console::{Console, Incoming};
 use crate::launch::explain::{ExplainContext, explain};
 use crate::launch::net_devices::Destination;
 use crate::launch::seccomp_agent::Agent;
+use crate::launch::sources::Sources;
 use crate::launch::streams::{self, Replaced};
 use crate::launch::{self, Child, SpawnError, SpawnOptions, init_fds, rdt, seccomp_death};
 use crate::lifecycle::load::{self, Bundle};
@@ -127,14 +128,9 @@ pub(super) fn serve_until_ready(
     let agent = plan.process.seccomp.as_ref().and_then(|filter| filter.notify.as_ref());
     let state_now = state.to_json("creating", pid);
     let agent = agent.map(|notify| Agent { notify, version: spec::VERSION, state: state_now });
-    let map_ids = |mount: usize, tree: &_| {
-        init_fds::map_ids(
-            plan.mounts.get(mount),
-            tree,
-            init_fds::open_joined_user_namespace(&plan.namespaces)?.as_ref(),
-        )
-    };
-    let ready = child.wait_until_ready(agent.as_ref(), || run_runtime_hooks(context, pid), map_ids);
+    let users = || init_fds::open_joined_user_namespace(&plan.namespaces);
+    let sources = Sources::of_plan(plan, &users);
+    let ready = child.wait_until_ready(agent.as_ref(), || run_runtime_hooks(context, pid), &sources);
     // By now the process is in its group in every hierarchy.
     context.group.release_placeholder();
     // After its cgroup namespace is made: the root of the namespace is the group with the limits.

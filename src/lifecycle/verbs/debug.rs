@@ -20,6 +20,7 @@ use crate::init::args::{ChownStdio, InitArgs};
 use crate::launch::console::{Console, Incoming};
 use crate::launch::explain::{ExplainContext, explain};
 use crate::launch::foreground::Foreground;
+use crate::launch::sources::Sources;
 use crate::launch::streams::{self, Replaced};
 use crate::launch::{self, Child, SpawnError, SpawnOptions, seal, seccomp_death};
 use crate::lifecycle::options::{Debug, Globals};
@@ -100,7 +101,7 @@ fn spawn(
     let spawned =
         launch::spawn(&options, args, |args, socket| init::exec_init(plan, user_namespace, args, socket));
     let child = spawned.map_err(|failure| spawn_error(failure, plan))?;
-    match child.wait_until_ready(None, || Ok(()), |_, _| Ok(())) {
+    match child.wait_until_ready(None, || Ok(()), &Sources::none()) {
         Ok(()) => Ok(child),
         Err(failure) => {
             child.kill();

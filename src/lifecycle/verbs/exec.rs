@@ -17,6 +17,7 @@ use crate::launch::console::{Console, Incoming};
 use crate::launch::explain::{ExplainContext, explain};
 use crate::launch::foreground::Foreground;
 use crate::launch::seccomp_agent::Agent;
+use crate::launch::sources::Sources;
 use crate::launch::streams::{self, Replaced};
 use crate::launch::{self, Child, SpawnError, SpawnOptions, preserved_fds, rdt, seal, seccomp_death};
 use crate::lifecycle::load::{self, LoadedContainer};
@@ -276,7 +277,7 @@ fn spawn_process(
     let grouped = container.record.rdt.as_ref().map_or(Ok(()), |rdt| rdt::join(rdt, child.process.pid));
     let ready = grouped
         .map_err(SpawnError::Other)
-        .and_then(|()| child.wait_until_ready(agent(container, plan).as_ref(), || Ok(()), |_, _| Ok(())));
+        .and_then(|()| child.wait_until_ready(agent(container, plan).as_ref(), || Ok(()), &Sources::none()));
     match ready {
         Ok(()) => Ok(child),
         Err(failure) => {

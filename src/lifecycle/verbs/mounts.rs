@@ -16,7 +16,8 @@ use crate::host::probe::{Needed, NeededCgroup, read_facts};
 use crate::init::args::{InitArgs, InitFds};
 use crate::init::live_mounts;
 use crate::launch::explain::{ExplainContext, explain};
-use crate::launch::{self, SpawnError, SpawnOptions, init_fds, seal};
+use crate::launch::sources::{Sources, open_sources};
+use crate::launch::{self, SpawnError, SpawnOptions, seal};
 use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::{Change, Globals, Mounts};
 use crate::plan::cgroup_mounts::Cgroups;
@@ -77,12 +78,12 @@ fn add(container: &LoadedContainer, list: Value) -> Result<()> {
         false => Ok(None),
     };
     let joined = users()?;
-    let sources = init_fds::open_sources(&mounts, true, joined.as_ref().map(AsFd::as_fd))?;
+    let sources = open_sources(&mounts, true, joined.as_ref().map(AsFd::as_fd))?;
     let args = InitArgs { fds: InitFds { sources, ..InitFds::default() }, ..InitArgs::default() };
-    let map_ids = |mount: usize, tree: &_| init_fds::map_ids(mounts.get(mount), tree, users()?.as_ref());
     let in_container =
         |users, args: &InitArgs, socket: &SyncSocket| live_mounts::add(&mounts, users, args, socket);
-    run_in_container(container, args, in_container, map_ids, &ExplainContext::from_mounts(&mounts))
+    let sources = Sources::of_mounts(&mounts, &users);
+    run_in_container(container, args, in_container, &sources, &ExplainContext::from_mounts(&mounts))
 }
 
 fn plan_mounts(
@@ -131,11 +132,12 @@ fn remove(container: &LoadedContainer, list: &Value) -> Result<()> {
     let targets = targets.collect::<Result<Vec<CString>>>()?;
     let in_container =
         |users, args: &InitArgs, socket: &SyncSocket| live_mounts::remove(&targets, users, args, socket);
+    let sources = Sources::of_mounts(&[], &|| Ok(None));
     run_in_container(
         container,
         InitArgs::default(),
         in_container,
-        |_, _| Ok(()),
+        &sources,
         &ExplainContext::from_unmounts(&targets),
     )
 }
@@ -149,7 +151,7 @@ fn run_in_container(
         &InitArgs,
         &SyncSocket,
     ) -> std::result::Result<std::convert::Infallible, Report>,
-    map_ids: impl Fn(usize, &OwnedFd) -> Result<()>,
+    sources: &Sources<'_>,
     context: &ExplainContext<'_>,
 ) -> Result<()> {
     let namespaces =
@@ -166,7 +168,7 @@ fn run_in_container(
     };
     let child = launch::spawn(&options, args, |args, socket| in_container(users, args, socket));
     let done = child.and_then(|child| {
-        let done = child.wait_until_ready(None, || Ok(()), map_ids);
+        let done = child.wait_until_ready(None, || Ok(()), sources);
         child.kill();
         done
     });
