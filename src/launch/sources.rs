@@ -179,7 +179,7 @@ fn clone_tree_of_copy(
     let mut failed = [Errno::ESRCH as u8];
     let (_, tree) = receive_fd(ours.as_fd(), &mut failed)?;
     drop(first);
-    tree.ok_or(Errno::from_raw(failed[0].into()))
+    tree.ok_or_else(|| Errno::from_raw(failed[0].into()))
 }
 
 pub(super) fn show(path: &CStr) -> String {
