@@ -108,20 +108,30 @@ impl ProcessStat {
     }
 
     /// Whether this is the recorded process, and alive.
-    pub(crate) fn is_same_and_alive(self, process: ProcessIdentity) -> bool {
-        let is_same = self.start == process.start || self.started_at(process.start);
-        !self.dead && (is_same || !stands(Defence::StartTime))
+    ///
+    /// # Errors
+    /// The offset of the clock of boot is needed, and cannot be read.
+    pub(crate) fn is_same_and_alive(self, process: ProcessIdentity) -> Result<bool> {
+        if self.dead || !stands(Defence::StartTime) {
+            return Ok(!self.dead);
+        }
+        Ok(self.start == process.start || self.started_at(process.start)?)
     }
 
     /// Whether the two start times are one to the host. In a time namespace with an offset (`unshare --time`) /proc shows all
     /// start times with that offset, and each container would seem to have ended.
     #[cold]
-    fn started_at(self, recorded: u64) -> bool {
-        let offset = crate::sys::file::read_small_at("/proc/self/timens_offsets").ok();
-        let offset = offset.and_then(|text| boot_offset(&String::from_utf8_lossy(&text))).unwrap_or(0);
+    fn started_at(self, recorded: u64) -> Result<bool> {
+        const OFFSETS: &str = "/proc/self/timens_offsets";
+        let offset = match crate::sys::file::read_small_at(OFFSETS) {
+            // This kernel has no time namespaces.
+            Err(Errno::ENOENT) => 0,
+            text => boot_offset(&String::from_utf8_lossy(&text.with_context(|| format!("read {OFFSETS}"))?))
+                .unwrap_or(0),
+        };
         let shown = i128::from(recorded) + i128::from(offset);
         // Both are rounded down to ticks.
-        offset != 0 && [shown, shown + 1].contains(&i128::from(self.start))
+        Ok(offset != 0 && [shown, shown + 1].contains(&i128::from(self.start)))
     }
 }
 
@@ -183,21 +193,29 @@ fn has_ended(pid: i32) -> bool {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) == Err(Errno::ESRCH)
 }
 
+impl ProcessIdentity {
+    /// Whether this process is there, and alive.
+    pub(crate) fn is_alive(self) -> Result<bool> {
+        ProcessStat::read(self.pid)?.map_or(Ok(false), |seen| seen.is_same_and_alive(self))
+    }
+}
+
 /// Computes the status from the record and the present state of the host.
-pub(crate) fn observe(record: &Record, probe: &Observation) -> Status {
+pub(crate) fn observe(record: &Record, probe: &Observation) -> Result<Status> {
+    let lives =
+        |seen: Option<ProcessStat>, process| seen.map_or(Ok(false), |seen| seen.is_same_and_alive(process));
     let Some(init) = record.init else {
-        let at_work = probe.creator.is_some_and(|seen| seen.is_same_and_alive(record.creator));
-        return if at_work { Status::Creating } else { Status::Stopped };
+        let at_work = lives(probe.creator, record.creator)?;
+        return Ok(if at_work { Status::Creating } else { Status::Stopped });
     };
-    let alive = probe.init.is_some_and(|seen| seen.is_same_and_alive(init));
-    match (probe.frozen, alive, probe.exec_fifo) {
+    Ok(match (probe.frozen, lives(probe.init, init)?, probe.exec_fifo) {
         // A frozen container is paused while its first process lives, whether it was started or not (as with
         // runc).
         (true, true, _) => Status::Paused,
         (_, false, _) => Status::Stopped,
         (_, true, true) => Status::Created,
         (_, true, false) => Status::Running,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -236,7 +254,7 @@ mod tests {
         ];
         for (init, exec_fifo, frozen, status) in rows {
             let probe = Observation { init, creator: None, exec_fifo, frozen };
-            assert_eq!(observe(&record(Some(me)), &probe), status, "{probe:?}");
+            assert_eq!(observe(&record(Some(me)), &probe).unwrap(), status, "{probe:?}");
         }
     }
 
@@ -246,9 +264,9 @@ mod tests {
             creator: Some(ProcessStat { start, dead: false }),
             ..Observation::default()
         };
-        assert_eq!(observe(&record(None), &seen(5)), Status::Creating);
-        assert_eq!(observe(&record(None), &seen(6)), Status::Stopped);
-        assert_eq!(observe(&record(None), &Observation::default()), Status::Stopped);
+        assert_eq!(observe(&record(None), &seen(5)).unwrap(), Status::Creating);
+        assert_eq!(observe(&record(None), &seen(6)).unwrap(), Status::Stopped);
+        assert_eq!(observe(&record(None), &Observation::default()).unwrap(), Status::Stopped);
     }
 
     #[test]

@@ -177,7 +177,7 @@ fn status(entry: &Entry, record: &Record, hierarchies: &mut HierarchyRoots) -> R
         exec_fifo: entry.has_exec_fifo()?,
         frozen: group.map_or(Ok(false), |group| is_frozen(&group, hierarchies))?,
     };
-    Ok(observe(record, &probe))
+    observe(record, &probe)
 }
 
 fn is_frozen(group: &Group, hierarchies: &mut HierarchyRoots) -> Result<bool> {
@@ -216,7 +216,7 @@ impl LoadedContainer {
             other => other,
         };
         // Compared after the pidfd is open: before, the pid could have become another process's.
-        if ProcessStat::read(init.pid)?.is_none_or(|seen| !seen.is_same_and_alive(init)) {
+        if !init.is_alive()? {
             return Ok(None);
         }
         opened.map(Some).with_context(|| format!("open process {}", init.pid))

@@ -237,3 +237,19 @@ fn a_caller_whose_clock_is_another_finds_the_container_alive() {
         bundle.tare_by(&script, &["exec", &bundle.id, "true"]).ok();
     }
 }
+
+/// The offset of that clock is needed then, and what cannot be read is not 0: the container would seem to have ended.
+#[test]
+fn a_clock_whose_offset_cannot_be_read_ends_no_container() {
+    let (Some(_), Some(_), Some(mut bundle)) = (program("unshare"), program("strace"), Bundle::new()) else {
+        return;
+    };
+    bundle.up();
+    let script = "exec unshare --time --boottime 100000 --fork strace -qq -o /dev/null \
+        -P /proc/self/timens_offsets -e inject=openat:error=EMFILE \"$@\"";
+    let answer = bundle.tare_by(script, &["state", &bundle.id]);
+    if answer.stderr.contains("unshare failed") {
+        return skip("needs time namespaces");
+    }
+    answer.fails(1, "read /proc/self/timens_offsets: too many open files");
+}

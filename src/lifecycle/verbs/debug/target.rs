@@ -12,7 +12,6 @@ use super::foreign::ForeignRecord;
 use crate::cgroup::{Group, Record};
 use crate::container::Status;
 use crate::container::record::ProcessIdentity;
-use crate::container::status::ProcessStat;
 use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
 use crate::fail;
@@ -124,10 +123,7 @@ fn open(init: ProcessIdentity) -> Result<OwnedFd> {
         Err(Errno::ESRCH | Errno::EINVAL) => return Err(ended()),
         other => other.with_context(|| format!("open process {}", init.pid))?,
     };
-    match ProcessStat::read(init.pid)? {
-        Some(seen) if seen.is_same_and_alive(init) => Ok(pidfd),
-        _ => Err(ended()),
-    }
+    if init.is_alive()? { Ok(pidfd) } else { Err(ended()) }
 }
 
 /// Refuses a record that a user could write, and that names a process in which this user is not root anyway:
