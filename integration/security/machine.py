@@ -70,7 +70,20 @@ def forgotten():
             each.swept()
 
 
-class Bundle:
+class Verbs:
+    """What runs verbs by its `command`."""
+
+    def plain(self, *words):
+        """Runs a verb without any failure."""
+        return finished(self.command(*words))
+
+    def must(self, *words):
+        status, _, errors = self.plain(*words)
+        if status != 0:
+            sys.exit(f'{words}: {status}: {errors}')
+
+
+class Bundle(Verbs):
     """A container. `user`: with a user namespace, and offsets of clocks, which take a helper process."""
 
     def __init__(self, work, tare, user=False):
@@ -129,15 +142,6 @@ class Bundle:
 
     def command(self, *words):
         return [self.tare, '--root', self.state, *words]
-
-    def plain(self, *words):
-        """Runs a verb without any failure."""
-        return finished(self.command(*words))
-
-    def must(self, *words):
-        status, _, errors = self.plain(*words)
-        if status != 0:
-            sys.exit(f'{words}: {status}: {errors}')
 
     def traces(self):
         """What is left on the machine."""
@@ -358,7 +362,7 @@ def verbs():
     return found
 
 
-class Images:
+class Images(Verbs):
     """An image of two layers in a layout, a place for bundles, and a store."""
 
     def __init__(self, work, program):
@@ -382,14 +386,6 @@ class Images:
 
     def command(self, *words):
         return [self.program, *words]
-
-    def plain(self, *words):
-        return finished(self.command(*words))
-
-    def must(self, *words):
-        status, _, errors = self.plain(*words)
-        if status != 0:
-            sys.exit(f'{words}: {status}: {errors}')
 
     def cleaned(self):
         """The documented way back: what is there is removed, and what is not was removed by the command after the one

@@ -179,12 +179,7 @@ fn a_kill_at_any_moment_leaves_no_half_bundle() {
 
 /// Runs a script in a new mount namespace, with the program as `$IMAGE`; returns what it printed.
 fn scripted(scratch: &Scratch, script: &str) -> String {
-    let output = Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "sh", "-ec", script])
-        .env("IMAGE", env!("CARGO_BIN_EXE_tare-image"))
-        .current_dir(scratch.path())
-        .output()
-        .unwrap();
+    let output = scratch.by_script("sh", script);
     assert!(output.status.success(), "{script}: {}", stderr(&output));
     String::from_utf8(output.stdout).unwrap()
 }

@@ -446,12 +446,7 @@ fn kills_while_bundles_come_and_go_leave_nothing_mounted() {
             for wait in 1 2 3 4 5 6 7 8 9 10; do umount disk && break; sleep 0.2; done
             ! grep disk$ /proc/self/mounts || exit 6"
         );
-        let output = Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "bash", "-c", &script])
-            .env("IMAGE", env!("CARGO_BIN_EXE_tare-image"))
-            .current_dir(scratch.path())
-            .output()
-            .unwrap();
+        let output = scratch.by_script("bash", &script);
         if output.status.code() == Some(9) {
             skip_part(&format!("no {kind} can be mounted here"));
             continue;
@@ -536,12 +531,7 @@ fn layers_are_sealed_where_the_filesystem_can() {
             $IMAGE umount disk/b
         done
         $IMAGE mount disk/b; cat disk/b/rootfs/e; $IMAGE remove disk/b";
-    let output = Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "sh", "-ec", script])
-        .env("IMAGE", env!("CARGO_BIN_EXE_tare-image"))
-        .current_dir(scratch.path())
-        .output()
-        .unwrap();
+    let output = scratch.by_script("sh", script);
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     if stderr(&output).contains("loop device") {
         return skip("needs loop devices");

@@ -105,12 +105,7 @@ fn a_bundle_that_is_moved_keeps_its_layers() {
     // In a mount namespace of its own, and nowhere else.
     ok(&scratch, &["umount", "elsewhere/bundle"]);
     let script = "$IMAGE mount elsewhere/bundle && mv elsewhere again && $IMAGE prune --store store && cat again/bundle/rootfs/d/a";
-    let output = Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "sh", "-ec", script])
-        .env("IMAGE", env!("CARGO_BIN_EXE_tare-image"))
-        .current_dir(scratch.path())
-        .output()
-        .unwrap();
+    let output = scratch.by_script("sh", script);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "1", "{}", stderr(&output));
     ok(&scratch, &["remove", "again/bundle"]);
     assert_eq!(ok(&scratch, &prune).lines().count(), 1);

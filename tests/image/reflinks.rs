@@ -1,6 +1,5 @@
 //! Private copies that share blocks with the store: on xfs and btrfs, in a loop-mounted file.
 
-use std::path::Path;
 use std::process::Command;
 
 use crate::registry::noise;
@@ -42,12 +41,7 @@ fn printed(name: &str, make: &[&str]) -> Option<String> {
         return None;
     };
     assert!(output.status.success(), "{}", stderr(&output));
-    let output = Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "sh", "-ec", SCRIPT])
-        .env("IMAGE", Path::new(env!("CARGO_BIN_EXE_tare-image")))
-        .current_dir(scratch.path())
-        .output()
-        .unwrap();
+    let output = scratch.by_script("sh", SCRIPT);
     if stderr(&output).contains("loop device") {
         skip_part("needs loop devices");
         return None;

@@ -68,6 +68,16 @@ impl Scratch {
         Command::new(program()).args(args).current_dir(&self.0).output().unwrap()
     }
 
+    /// Runs a script in a new mount namespace, in this directory, with tare-image as `$IMAGE`.
+    pub(crate) fn by_script(&self, shell: &str, script: &str) -> Output {
+        Command::new("unshare")
+            .args(["--mount", "--propagation", "private", shell, "-ec", script])
+            .env("IMAGE", env!("CARGO_BIN_EXE_tare-image"))
+            .current_dir(&self.0)
+            .output()
+            .unwrap()
+    }
+
     /// Unpacks `oci:image` to `bundle`, which must succeed; returns the rootfs.
     pub(crate) fn unpack(&self) -> PathBuf {
         let output = self.run(&["unpack", "oci:image", "bundle"]);

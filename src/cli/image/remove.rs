@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::{ArgMatches, Command};
 
 use super::arguments::{self, flag};
-use crate::error::{Kind, Result};
+use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::bundle::{self, Bundle};
 use crate::image::run::finish;
@@ -34,7 +34,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
 /// Whether the word can only be the name of a container: no bundle is there.
 pub(super) fn names_container(matches: &ArgMatches) -> bool {
     let path = arguments::path(matches, "bundle").unwrap_or_default();
-    path.components().count() == 1 && !path.join("tare-image.json").exists()
+    path.components().count() == 1 && matches!(path.join("tare-image.json").try_exists(), Ok(false))
 }
 
 /// The store that has a container of this name; None if a bundle is meant.
@@ -48,7 +48,8 @@ fn store_with(matches: &ArgMatches, path: &Path) -> Result<Option<(Store, String
     if !finish::is_container(&store, name)? {
         return Ok(None);
     }
-    match path.join("tare-image.json").exists() {
+    let mark = path.join("tare-image.json");
+    match mark.try_exists().with_context(|| format!("look for {}", mark.display()))? {
         true => Err(fail!(Kind::Usage, "{name} is a bundle here and a container: which one is meant?")
             .with_hint(format!("the bundle is ./{name}; the container is meant in any other directory"))),
         false => Ok(Some((store, name.to_owned()))),
