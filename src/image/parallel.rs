@@ -9,6 +9,18 @@ use nix::errno::Errno;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
 
+/// Does both at the same time, `beside` in a thread of its own.
+pub(crate) fn both<A, B: Send>(
+    here: impl FnOnce() -> Result<A>,
+    beside: impl FnOnce() -> Result<B> + Send,
+) -> (Result<A>, Result<B>) {
+    std::thread::scope(|scope| {
+        let beside = scope.spawn(beside);
+        let here = here();
+        (here, beside.join().unwrap_or_else(|_| Err(fail!(Kind::Unsupported, "a thread broke down"))))
+    })
+}
+
 /// Does `work` for each item, in the order of the list, up to `threads` at the same time. After a failure no
 /// further item is begun. `size` returns how much of the disk an item needs.
 ///

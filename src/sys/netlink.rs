@@ -135,10 +135,14 @@ impl Netlink {
         self.change(Message::SetLink(link), 0)
     }
 
-    /// Whether any device is on the bridge `index`.
-    pub fn has_ports(&self, index: u32) -> Result<bool> {
+    /// The devices that are on the bridge `index`.
+    pub fn ports(&self, index: u32) -> Result<Vec<u32>> {
         let links = self.dump(|| Message::GetLinks)?;
-        Ok(links.iter().any(|link| matches!(link, Message::Link(_, Some(bridge)) if *bridge == index)))
+        let port = |link| match link {
+            Message::Link(link, Some(bridge)) if bridge == index => Some(link.index),
+            _ => None,
+        };
+        Ok(links.into_iter().filter_map(port).collect())
     }
 
     /// Removes a device.

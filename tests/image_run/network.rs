@@ -257,6 +257,106 @@ fn plugins_are_called_in_order_and_undone_in_reverse() {
     );
 }
 
+/// The list `mine` of one plugin, whose part it is to do `act`.
+fn own_list(machine: &mut Machine, act: &str) {
+    for dir in ["plugins", "net.d"] {
+        fs::create_dir(machine.join(dir)).unwrap();
+    }
+    let place = |name: &str| machine.join(name).display().to_string();
+    let env = vec![("CNI_PATH".into(), place("plugins")), ("NETCONFPATH".into(), place("net.d"))];
+    let list = r#"{"cniVersion":"1.0.0","name":"mine","plugins":[{"type":"first"}]}"#;
+    fs::write(machine.join("net.d/10-mine.conflist"), list).unwrap();
+    plugin(machine, "first", act);
+    machine.env = env;
+}
+
+#[test]
+fn the_network_and_the_bundle_come_and_go_at_the_same_time() {
+    let mut machine = Machine::new("beside", json!({}));
+    // It is undone when the bundle is gone; one that waits in vain fails.
+    let act = r#"[ "$CNI_COMMAND" = DEL ] || { echo '{"cniVersion":"1.0.0"}'; exit; }
+        for i in $(seq 100); do [ -e "${CNI_NETNS%/netns}/bundle" ] || exit 0; sleep 0.1; done; exit 1"#;
+    own_list(&mut machine, act);
+    let args = ["--rm", "--name", "one", "--network", "mine", "oci:image:latest", "true"];
+    assert_eq!(machine.image("run", &args).code, 0);
+    fs::remove_file(machine.join("calls")).unwrap();
+    // No bundle is made as long as this is held.
+    let lock = fs::File::open(machine.join("store/lock")).unwrap();
+    lock.lock().unwrap();
+    let mut command = machine.image_command("run", &args);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("a plugin's call before the bundle", || calls(&machine).len() == 1);
+    assert!(!machine.join("store/containers/one/bundle/config.json").exists());
+    lock.unlock().unwrap();
+    let seen = answer(child.wait_with_output().unwrap());
+    assert_eq!((seen.code, seen.err.as_str()), (0, ""), "{seen:?}");
+    assert_eq!(calls(&machine).len(), 2);
+    assert_eq!(machine.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn the_last_containers_bridge_goes_while_its_plugin_is_at_work() {
+    if !has_plugins() {
+        return;
+    }
+    let mut machine = Machine::new("bridge-early", json!({}));
+    fs::create_dir(machine.join("plugins")).unwrap();
+    let places = ["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"];
+    let place = places.iter().find(|place| fs::exists(format!("{place}/bridge")).unwrap()).unwrap();
+    let log = machine.join("seen").display().to_string();
+    let text = format!(
+        "#!/bin/sh\nif [ \"$CNI_COMMAND\" = DEL ]; then for i in $(seq 100); do ip link show tare0 >/dev/null 2>&1 || \
+         {{ echo gone >>{log}; break; }}; [ -e {log}.stay ] && break; sleep 0.1; done; fi\nexec {place}/bridge\n"
+    );
+    let path = machine.join("plugins/bridge");
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    machine.env = vec![("CNI_PATH".into(), format!("{}:{place}", machine.join("plugins").display()))];
+    let seen = machine.image("run", &["--rm", "oci:image:latest", "true"]);
+    assert_eq!((seen.code, seen.err.as_str()), (0, ""), "{seen:?}");
+    let gone = || fs::read_to_string(&log).unwrap_or_default();
+    assert_eq!(gone(), "gone\n");
+    assert_eq!(machine.leftovers(), Vec::<String>::new());
+    // Not that of others.
+    fs::write(format!("{log}.stay"), "").unwrap();
+    let options = ["-d", "--rm", "--name", "other", "oci:image:latest", "sleep", "1000"];
+    assert_eq!(machine.image("run", &options).code, 0);
+    let seen = machine.image("run", &["--rm", "oci:image:latest", "wget", "-qO-", "http://10.87.0.1:1/"]);
+    assert!(seen.err.contains("refused"), "{seen:?}");
+    assert_eq!(machine.output("ip", &["link", "show", "tare0"]).code, 0);
+    assert_eq!(gone(), "gone\n");
+    assert_eq!(machine.tare(&["kill", "other", "KILL"]).code, 0);
+    wait_until("the end of the bridge", || machine.output("ip", &["link", "show", "tare0"]).code != 0);
+}
+
+/// Layers are unpacked without a umask. The directory of the bridge's lock and of the addresses was made by whoever came
+/// first, for everybody to write; what plugins make has the mode that the caller's umask gives it.
+#[test]
+fn unpacking_leaves_plugins_and_the_hosts_files_their_umask() {
+    let mut machine = Machine::new("umask", json!({}));
+    own_list(&mut machine, "umask >>umasks; echo '{\"cniVersion\":\"1.0.0\"}'");
+    let run = |machine: &Machine, network: &str| {
+        let seen = machine.image("run", &["--rm", "--network", network, "oci:image:latest", "true"]);
+        assert_eq!(seen.code, 0, "{seen:?}");
+    };
+    // With and without layers to unpack.
+    run(&machine, "mine");
+    run(&machine, "mine");
+    let callers = machine.output("sh", &["-c", "umask"]).out;
+    assert_eq!(fs::read_to_string(machine.join("umasks")).unwrap(), callers.repeat(4));
+    if !has_plugins() {
+        return;
+    }
+    machine.env.clear();
+    let mode = |machine: &Machine| machine.output("stat", &["-c", "%a", "/run/tare-image"]).out;
+    run(&machine, "bridge");
+    assert_eq!(mode(&machine), "755\n");
+    // As earlier versions have left it.
+    assert_eq!(machine.output("chmod", &["777", "/run/tare-image"]).code, 0);
+    run(&machine, "bridge");
+    assert_eq!(mode(&machine), "755\n");
+}
+
 #[test]
 fn name_servers_of_the_hosts_loopback_are_not_the_containers() {
     if !has_plugins() {

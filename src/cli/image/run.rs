@@ -6,6 +6,7 @@ mod detach;
 use std::sync::Arc;
 
 use clap::ArgMatches;
+use nix::sys::stat::{Mode, umask};
 
 use super::arguments::{access_of, flag, image_of, limits_of, platform_of, store_of, text};
 use super::progress;
@@ -50,11 +51,20 @@ pub(super) fn run(matches: &ArgMatches) -> Result<i32> {
         overlay_store: Some(store.clone()),
         layer_form: LayerForm::Auto,
     };
-    let (source, image) = find(matches, &store, &reference)?;
+    let (source, image) = with_umask_kept(|| find(matches, &store, &reference))?;
     let name = reference.to_string();
-    let from = From { source: source.as_ref(), image: &image, reference: &name, unpack: &unpack };
+    let from = From { source: source.as_ref(), image: &image, reference: &name, unpack };
     let tell = || stdout::write(&format!("{}\n", options.id));
-    crate::image::run::run(&store, &from, &options, &tell)
+    crate::image::run::run(&store, from, &options, &tell)
+}
+
+/// Layers are unpacked without a umask; what is started afterwards has the caller's again.
+fn with_umask_kept<T>(act: impl FnOnce() -> T) -> T {
+    let before = umask(Mode::empty());
+    umask(before);
+    let done = act();
+    umask(before);
+    done
 }
 
 /// Finds the image by `--pull`: in the store, or at its source, from where the store gets it.

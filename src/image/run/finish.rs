@@ -11,6 +11,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::image::bundle::{self, Bundle};
 use crate::image::filesystem::remove;
+use crate::image::parallel::both;
 use crate::image::store::Store;
 use crate::inroot::c_string;
 use crate::log;
@@ -18,33 +19,49 @@ use crate::log;
 /// Ends what is left of the container, and removes it or records its exit code. `code` is given by the process
 /// that has started it.
 pub(super) fn finish(owned: &Owned, record: &mut Record, code: Option<i32>) -> Result<()> {
-    match code {
-        Some(_) => record.runtime.delete_own(&owned.target())?,
-        None => record.runtime.delete(&owned.target())?,
-    }
-    disconnect(owned, record)?;
-    if record.remove {
+    let is_removed = record.remove;
+    dismantle(owned, record, code.is_some(), || match is_removed {
+        true => bundle::discard(&owned.store, &owned.bundle()),
+        false => bundle::umount(&Bundle::open_to_change(&owned.bundle())?),
+    })?;
+    if is_removed {
         return discard_files(owned);
     }
-    bundle::umount(&Bundle::open_to_change(&owned.bundle())?)?;
     record.exit = Some(Exit { code, finished: now() });
     record.attachment = None;
     owned.write(record)
 }
 
-/// Has the plugins undo the container's network.
-fn disconnect(owned: &Owned, record: &Record) -> Result<()> {
-    match &record.attachment {
+/// Removes the runtime's container, and then what `tidy` does, and the network. `has_ended` says that this process
+/// has seen the end of the container: nothing in it needs the network, which is undone at the same time.
+fn dismantle(
+    owned: &Owned,
+    record: &Record,
+    has_ended: bool,
+    tidy: impl FnOnce() -> Result<()> + Send,
+) -> Result<()> {
+    let disconnect = || match &record.attachment {
         Some(attachment) => attachment.remove(&owned.dir, &owned.namespace()),
         None => Ok(()),
+    };
+    if !has_ended {
+        record.runtime.delete(&owned.target())?;
+        disconnect()?;
+        return tidy();
     }
+    let delete = || record.runtime.delete_own(&owned.target()).and_then(|()| tidy());
+    if record.attachment.is_none() {
+        return delete();
+    }
+    // The record stays until both are done: what has failed, the next command does again.
+    let (disconnected, deleted) = both(disconnect, delete);
+    deleted.and(disconnected)
 }
 
 /// Ends what is left of the container, and removes everything. Without a record it has not begun.
 pub(super) fn discard(owned: &Owned, record: Option<&Record>) -> Result<()> {
     if let Some(record) = record {
-        record.runtime.delete(&owned.target())?;
-        disconnect(owned, record)?;
+        dismantle(owned, record, false, || Ok(()))?;
     }
     discard_files(owned)
 }

@@ -23,12 +23,14 @@ pub(crate) mod volumes;
 
 use std::process::Stdio;
 
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_child_subreaper;
 use serde_json::Value;
 
 use crate::error::{Context, Kind, Result};
 use crate::image::bundle::{self, Bundle, UnpackOptions};
 use crate::image::document::manifest::{self, Image};
+use crate::image::parallel::both;
 use crate::image::source::ImageSource;
 use crate::image::store::Store;
 use crate::sys::signal::{Signals, keep_exit_statuses};
@@ -47,13 +49,13 @@ pub(crate) struct From<'a> {
     /// The reference that it was found by.
     pub(crate) reference: &'a str,
     /// How it becomes a bundle.
-    pub(crate) unpack: &'a UnpackOptions,
+    pub(crate) unpack: UnpackOptions,
 }
 
 /// Runs a container, and returns its exit code. Calls `tell` when one in the background has begun.
 pub(crate) fn run(
     store: &Store,
-    from: &From<'_>,
+    from: From<'_>,
     options: &RunOptions,
     tell: &dyn Fn() -> Result<()>,
 ) -> Result<i32> {
@@ -89,23 +91,26 @@ enum End {
 /// Makes the container, starts it and waits for its end. `record` is its record as soon as there is one.
 fn run_owned(
     owned: &Owned,
-    from: &From<'_>,
+    from: From<'_>,
     options: &RunOptions,
     attachment: Option<Attachment>,
     record: &mut Option<Record>,
     signals: &mut Signals,
     tell: &dyn Fn() -> Result<()>,
 ) -> Result<End> {
-    bundle::unpack(from.source, from.reference, from.image, &owned.bundle(), from.unpack)?;
-    if from.unpack.overrides.rootless.is_some() {
-        // A user's mount lasts as long as this process, so `unpack` leaves it to those who need it.
-        bundle::mount(&Bundle::open_to_change(&owned.bundle())?)?;
+    let record = record.insert(new_record(from.reference, options, attachment));
+    if record.attachment.is_some() {
+        // Before anything is made outside of the directory.
+        owned.write(record)?;
     }
+    // The plugins take longer than the bundle, and neither needs the other.
+    let (connected, unpacked) =
+        both(|| connect(owned, record).context("connect the container"), move || unpack(owned, from));
+    unpacked?;
+    connected?;
     let mut config = read_config(owned)?;
-    let record = record.insert(new_record(from.reference, options, attachment, &config));
-    // Before anything is made outside of the directory.
+    record.command = command_of(&config);
     owned.write(record)?;
-    connect(owned, record).context("connect the container")?;
     let addresses = record.attachment.as_ref().map(Attachment::addresses).unwrap_or_default();
     // It ends when this function does, and the container has ended.
     let carrier = connect_user(owned, options).context("connect the container")?;
@@ -118,6 +123,18 @@ fn run_owned(
         (true, _) => run_in_background(owned, record, options, signals, tell),
         (false, true) => run_at_terminal(owned, record, signals),
         (false, false) => run_in_foreground(owned, record, options, signals),
+    }
+}
+
+/// Makes the bundle, in a thread of its own: only that one has no umask then, and what is started meanwhile has the
+/// caller's.
+fn unpack(owned: &Owned, from: From<'_>) -> Result<()> {
+    unshare(CloneFlags::CLONE_FS).context("have a umask apart")?;
+    bundle::unpack(from.source, from.reference, from.image, &owned.bundle(), &from.unpack)?;
+    match from.unpack.overrides.rootless {
+        // A user's mount lasts as long as this process, so `unpack` leaves it to those who need it.
+        Some(_) => bundle::mount(&Bundle::open_to_change(&owned.bundle())?),
+        None => Ok(()),
     }
 }
 
@@ -162,17 +179,18 @@ fn random() -> u32 {
     std::collections::hash_map::RandomState::new().build_hasher().finish() as u32
 }
 
-fn new_record(
-    reference: &str,
-    options: &RunOptions,
-    attachment: Option<Attachment>,
-    config: &Value,
-) -> Record {
+/// The words of the command that a container runs.
+fn command_of(config: &Value) -> Vec<String> {
     let words = config["process"]["args"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    words.map(str::to_owned).collect()
+}
+
+fn new_record(reference: &str, options: &RunOptions, attachment: Option<Attachment>) -> Record {
     Record {
         id: options.id.clone(),
         image: reference.into(),
-        command: words.map(str::to_owned).collect(),
+        // Until the bundle is made.
+        command: Vec::new(),
         created: now(),
         runtime: options.runtime.clone(),
         remove: options.remove,

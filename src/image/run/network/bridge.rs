@@ -1,14 +1,20 @@
 //! The bridge of the built-in network: it goes with the last container that is connected to it, as one of Podman's
 //! does, and the plugin makes it again for the next one.
 
-use std::fs::{File, OpenOptions, TryLockError, create_dir_all};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::geteuid;
 use serde_json::Value;
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Kind, Result};
+use crate::fail;
+use crate::image::filesystem::directory::Directory;
+use crate::image::parallel::both;
 use crate::sys::netlink::Netlink;
 
 /// The device on the host.
@@ -27,10 +33,26 @@ fn is_on(list: &Value) -> bool {
 
 fn open_lock() -> Result<File> {
     let path = Path::new(STATE).join(LOCK);
-    create_dir_all(STATE).with_context(|| format!("make {STATE}"))?;
+    make_state()?;
     let mut options = OpenOptions::new();
     options.write(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     options.open(&path).with_context(|| format!("open {}", path.display()))
+}
+
+/// Makes the directory, in which nobody but root writes: what others put there would be believed.
+fn make_state() -> Result<()> {
+    let place = || format!("make {STATE}");
+    DirBuilder::new().recursive(true).mode(0o755).create(STATE).with_context(place)?;
+    let dir = Directory::open_no_link(Path::new(STATE)).with_context(place)?;
+    let stat = dir.stat()?;
+    if stat.st_uid != geteuid().as_raw() {
+        return Err(fail!(Kind::Denied, "it belongs to user {}", stat.st_uid)).with_context(place);
+    }
+    if stat.st_mode & 0o022 != 0 {
+        // Earlier versions made it with whatever umask there was.
+        fchmod(dir.as_fd(), Mode::from_bits_truncate(0o755)).with_context(place)?;
+    }
+    Ok(())
 }
 
 /// Keeps the bridge until the result is dropped, if the network has it.
@@ -43,28 +65,41 @@ pub(super) fn keep(list: &Value) -> Result<Option<File>> {
     Ok(Some(lock))
 }
 
-/// Removes the bridge if the network has it, no device is on it and nobody is connecting one; and calls `also`, before
-/// anybody makes it again.
-pub(super) fn remove_if_unused(list: &Value, also: impl FnOnce() -> Result<()>) -> Result<()> {
+/// Removes the bridge if the network has it, no device but `own` is on it and nobody is connecting one; and calls
+/// `also` before anybody makes it again. Returns whether it is gone.
+pub(super) fn remove_if_unused(
+    list: &Value,
+    own: Option<&str>,
+    also: impl FnOnce() -> Result<()> + Send,
+) -> Result<bool> {
     if !is_on(list) {
-        return Ok(());
+        return Ok(true);
     }
     let lock = open_lock()?;
     match lock.try_lock() {
         // Who connects a container removes the bridge with it.
-        Err(TryLockError::WouldBlock) => return Ok(()),
+        Err(TryLockError::WouldBlock) => return Ok(false),
         Err(TryLockError::Error(error)) => return Err(error).context("lock the bridge"),
         Ok(()) => {}
     }
-    let removed = Netlink::open().and_then(|netlink| match netlink.index_of(DEVICE) {
-        Err(Errno::ENODEV) => Ok(true),
-        index => {
-            let index = index?;
-            if netlink.has_ports(index)? { Ok(false) } else { netlink.remove(index).map(|()| true) }
-        }
-    });
-    match removed.with_context(|| format!("remove the bridge {DEVICE}"))? {
-        true => also(),
-        false => Ok(()),
+    let removing = || format!("remove the bridge {DEVICE}");
+    let netlink = Netlink::open().with_context(removing)?;
+    let Some(index) = index_of(&netlink, DEVICE).with_context(removing)? else {
+        return also().map(|()| true);
+    };
+    let own = own.map_or(Ok(None), |own| index_of(&netlink, own)).with_context(removing)?;
+    if netlink.ports(index).with_context(removing)?.iter().any(|&port| Some(port) != own) {
+        return Ok(false);
+    }
+    // For most of the time of both, the kernel waits for its own readers.
+    let (removed, also) = both(|| netlink.remove(index).with_context(removing), also);
+    removed.and(also).map(|()| true)
+}
+
+/// The index of a device; None if there is none of this name.
+fn index_of(netlink: &Netlink, name: &str) -> Result<Option<u32>> {
+    match netlink.index_of(name) {
+        Err(Errno::ENODEV) => Ok(None),
+        index => Ok(Some(index?)),
     }
 }

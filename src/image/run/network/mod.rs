@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::filesystem::directory::Directory;
+use crate::image::parallel::both;
 use crate::log;
 use plugin::{AtWork, Call};
 use ports::{Port, Reserved};
@@ -102,38 +103,69 @@ impl Attachment {
     pub(super) fn add(&mut self, number: usize, dir: &Directory, path: &Path) -> Result<()> {
         let at_work = AtWork::begin(dir)?;
         let _kept = bridge::keep(&self.list)?;
-        if self.is_built_in && number == 0 {
-            firewall::ensure(bridge::DEVICE, bridge::SUBNET)?;
-        }
         let config = plugins(&self.list)?[number];
         let call = self.call("ADD", path, &at_work);
-        if let Some(result) = call.run(kind(config)?, &self.input(config, self.result.as_ref()))? {
+        let add = || call.run(kind(config)?, &self.input(config, self.result.as_ref()));
+        let (result, ruled) = match self.is_built_in && number == 0 {
+            true => both(add, || firewall::ensure(bridge::DEVICE, bridge::SUBNET)),
+            false => (add(), Ok(())),
+        };
+        if let Some(result) = result? {
             self.result = Some(result);
         }
-        Ok(())
+        ruled
     }
 
     /// Has the plugins undo what they have done, in reverse order, and removes the namespace. What one of them
     /// cannot undo is told, and does not keep the others from it.
     pub(super) fn remove(&self, dir: &Directory, path: &Path) -> Result<()> {
         let at_work = AtWork::begin(dir)?;
+        let warn = |error| log::warn(format_args!("container {}: {error}", self.container));
+        // Our own plugins need no bridge to undo their part, and for most of the time of both the kernel waits
+        // for its own readers. Two who end at once see each other's device here, and none afterwards.
+        let is_gone = match self.own_port() {
+            Some(port) => {
+                let (undone, is_gone) = both(|| self.undo(path, &at_work), || self.remove_bridge(Some(port)));
+                undone?;
+                is_gone.unwrap_or_else(|error| {
+                    log::debug(format_args!("container {}: {error}: once more", self.container));
+                    false
+                })
+            }
+            None => self.undo(path, &at_work).map(|()| false)?,
+        };
+        if !is_gone {
+            self.remove_bridge(None).map_or_else(warn, drop);
+        }
+        namespace::remove(dir)
+    }
+
+    /// Has the plugins undo what they have done, in reverse order.
+    fn undo(&self, path: &Path, at_work: &AtWork) -> Result<()> {
         for config in plugins(&self.list)?.into_iter().rev() {
-            let call = self.call("DEL", path, &at_work);
+            let call = self.call("DEL", path, at_work);
             let removed =
                 kind(config).and_then(|kind| call.run(kind, &self.input(config, self.result.as_ref())));
             if let Err(error) = removed {
                 log::warn(format_args!("container {}: {error}", self.container));
             }
         }
-        if let Err(error) = self.remove_bridge() {
-            log::warn(format_args!("container {}: {error}", self.container));
-        }
-        namespace::remove(dir)
+        Ok(())
     }
 
-    /// Removes the bridge with its last container, and the rules of the host with it.
-    fn remove_bridge(&self) -> Result<()> {
-        bridge::remove_if_unused(&self.list, || match self.is_built_in {
+    /// The host's end of the container's device, on the bridge that is built in.
+    fn own_port(&self) -> Option<&str> {
+        let result = self.result.as_ref().filter(|_| self.is_built_in)?;
+        let is_port = |one: &&Value| one["sandbox"].as_str().is_none_or(str::is_empty);
+        let names =
+            result["interfaces"].as_array()?.iter().filter(is_port).filter_map(|one| one["name"].as_str());
+        names.into_iter().find(|name| *name != bridge::DEVICE)
+    }
+
+    /// Removes the bridge with its last container, and the rules of the host with it. `port` is a device that
+    /// does not keep it. Returns whether it is gone.
+    fn remove_bridge(&self, port: Option<&str>) -> Result<bool> {
+        bridge::remove_if_unused(&self.list, port, || match self.is_built_in {
             true => firewall::remove(bridge::DEVICE, bridge::SUBNET),
             false => Ok(()),
         })
