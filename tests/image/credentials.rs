@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ const BASIC: &str = "dXNlcjpzZWNyZXQ=";
 pub(crate) struct Listener {
     pub(crate) port: u16,
     requests: Arc<Mutex<Vec<String>>>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Listener {
@@ -38,8 +40,11 @@ impl Listener {
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (kept, reply) = (Arc::clone(&requests), Arc::new(reply(port)));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
         std::thread::spawn(move || {
             for client in listener.incoming() {
+                counted.fetch_add(1, Ordering::Relaxed);
                 let (kept, reply) = (Arc::clone(&kept), Arc::clone(&reply));
                 std::thread::spawn(move || {
                     let mut client = client.unwrap();
@@ -49,7 +54,12 @@ impl Listener {
                 });
             }
         });
-        Self { port, requests }
+        Self { port, requests, connections }
+    }
+
+    /// How many connections there were, of whatever is spoken.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     pub(crate) fn requests(&self) -> Vec<String> {

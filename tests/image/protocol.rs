@@ -22,6 +22,49 @@ fn empty(status: &str, headers: &str) -> String {
     format!("HTTP/1.1 {status}\r\nconnection: close\r\n{headers}content-length: 0\r\n\r\n")
 }
 
+/// What a tag names is asked for, and nothing that the store has; a registry on this machine that may speak plain HTTP is
+/// not asked first whether it speaks TLS.
+#[test]
+fn a_known_image_takes_one_request_on_one_connection() {
+    let scratch = Scratch::new("one-request");
+    let served = Served::new(&scratch);
+    let registry = Listener::start(move |request| served.reply(&path_of(request)));
+    let name = format!("docker://127.0.0.1:{}/test:v1", registry.port);
+    let asked = |args: &[&str]| {
+        let before = (registry.requests().len(), registry.connections());
+        let common = [PLAIN, "--retries", "0", "--store", "store", "--overlay=files", &name];
+        let output = scratch.run(&[&args[..1], &["-q"], &common, &args[1..]].concat());
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        (registry.requests().len() - before.0, registry.connections() - before.1)
+    };
+    // The manifest, the configuration, the layer. This server closes each connection.
+    assert_eq!(asked(&["pull"]), (3, 3));
+    assert_eq!(asked(&["pull"]), (1, 1));
+    if !nix::unistd::geteuid().is_root() {
+        return skip("needs root");
+    }
+    // The store knows it as a pulled image, and then by a bundle alone.
+    assert_eq!(asked(&["unpack", "first"]), (1, 1));
+    fs::remove_dir_all(scratch.join("store/images")).unwrap();
+    assert_eq!(asked(&["unpack", "second"]), (1, 1));
+    assert!(registry.requests().last().unwrap().starts_with("GET /v2/test/manifests/v1 "));
+    let config = |bundle: &str| fs::read(scratch.join(bundle).join("config.json")).unwrap();
+    assert_eq!(config("first"), config("second"));
+    // What is not what its digest says is asked for.
+    for entry in fs::read_dir(scratch.join("store/bundles")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let other = text.replace("linux", "Linux");
+        assert_ne!(text, other);
+        fs::write(&path, other).unwrap();
+    }
+    assert_eq!(asked(&["unpack", "third"]), (2, 2));
+    assert_eq!(config("first"), config("third"));
+    for bundle in ["first", "second", "third"] {
+        assert!(scratch.run(&["remove", bundle]).status.success());
+    }
+}
+
 #[test]
 fn an_upload_goes_where_a_relative_location_says() {
     for (location, expected) in [

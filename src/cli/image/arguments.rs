@@ -18,7 +18,7 @@ use crate::image::limits::Limits;
 use crate::image::source::reference::Reference;
 use crate::image::source::registry::{Access, Credentials};
 use crate::image::source::{self, ImageSource};
-use crate::image::store::{LayerForm, Store};
+use crate::image::store::{KnownFirst, LayerForm, Store};
 use crate::image::userns::namespace::{MappedIds, Privilege};
 
 const FORMS: &str =
@@ -76,6 +76,19 @@ pub(super) fn image_of(
         platform.check(&image.config).with_context(|| reference.to_string())?;
     }
     Ok(image)
+}
+
+/// Opens the source that a reference names. What the store has of a registry's image, nobody is asked for.
+pub(super) fn open_beside(
+    matches: &ArgMatches,
+    reference: &Reference,
+    store: Option<&Store>,
+) -> Result<Box<dyn ImageSource>> {
+    let source = source::open(reference, &access_of(matches)?)?;
+    Ok(match (reference, store) {
+        (Reference::Registry(_), Some(store)) => Box::new(KnownFirst::new(source, store)),
+        _ => source,
+    })
 }
 
 /// The options for connections to registries.
@@ -156,13 +169,23 @@ pub(super) fn layer_form_of(matches: &ArgMatches) -> LayerForm {
 
 /// Opens the store of --store, or the default one, and makes it if it is missing.
 pub(super) fn store_of(matches: &ArgMatches) -> Result<Store> {
+    Store::open(&store_path(matches)?)
+}
+
+/// Opens the store like `store_of`, if it is there.
+pub(super) fn store_if_there(matches: &ArgMatches) -> Result<Option<Store>> {
+    let path = store_path(matches)?;
+    if path.join("layers").is_dir() { Store::open(&path).map(Some) } else { Ok(None) }
+}
+
+fn store_path(matches: &ArgMatches) -> Result<PathBuf> {
     let path = path(matches, "store").map_or_else(default_store, Ok)?;
-    match Privilege::detect() {
+    Ok(match Privilege::detect() {
         // Such layers keep their owners in an attribute, so they cannot be shared with bundles that have real
         // owners.
-        Privilege::OwnNamespace(MappedIds::Single) => Store::open(&path.join("single")),
-        _ => Store::open(&path),
-    }
+        Privilege::OwnNamespace(MappedIds::Single) => path.join("single"),
+        _ => path,
+    })
 }
 
 /// Opens the store like `store_of`, if it exists; `None` if the default store does not exist.

@@ -113,16 +113,18 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
         }
         _ => {}
     }
-    let source = source::open(&reference, &arguments::access_of(matches)?)?;
     let progress = progress::progress_of(matches);
     if let Some(destination) = destination {
+        let source = source::open(&reference, &arguments::access_of(matches)?)?;
         let contents = contents_of(matches, source.as_ref(), &reference)?;
         let target = target_of(matches, Some(&reference))?;
         copy(source.as_ref(), &contents, &destination, &target, &progress)?;
         return print_digest(matches, contents.digest());
     }
+    let store = arguments::store_if_there(matches)?;
+    let source = arguments::open_beside(matches, &reference, store.as_ref())?;
     let image = arguments::image_of(matches, source.as_ref(), &reference, true)?;
-    let store = arguments::store_of(matches)?;
+    let store = store.map_or_else(|| arguments::store_of(matches), Ok)?;
     let limits = arguments::limits_of(matches);
     let options =
         ImportOptions { limits: &limits, progress: &progress, form: arguments::layer_form_of(matches) };

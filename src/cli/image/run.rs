@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::ArgMatches;
 use nix::sys::stat::{Mode, umask};
 
-use super::arguments::{access_of, flag, image_of, limits_of, platform_of, store_of, text};
+use super::arguments::{flag, image_of, limits_of, open_beside, platform_of, store_of, text};
 use super::progress;
 pub(super) use arguments::command;
 
@@ -18,8 +18,8 @@ use crate::fail;
 use crate::image::bundle::UnpackOptions;
 use crate::image::document::manifest::{Image, read_image};
 use crate::image::run::{From, finish};
+use crate::image::source::ImageSource;
 use crate::image::source::reference::Reference;
-use crate::image::source::{self, ImageSource};
 use crate::image::store::{ImportOptions, LayerForm, Store, import_layers};
 use crate::image::unpack::entry_adapter::EntryAdapter;
 use crate::image::userns::namespace::Privilege;
@@ -83,7 +83,7 @@ fn find(matches: &ArgMatches, store: &Store, reference: &Reference) -> Result<(B
         )
         .with_hint(format!("tare-image pull {name} gets it")));
     }
-    let source = source::open(reference, &access_of(matches)?)?;
+    let source = open_beside(matches, reference, Some(store))?;
     let image = image_of(matches, source.as_ref(), reference, true)?;
     let known = store.known_image(&name)?;
     if known.is_none_or(|known| known.manifest() != &image.descriptor) {

@@ -11,7 +11,6 @@ use crate::cli::stdout;
 use crate::error::{Kind, Result};
 use crate::image::bundle::config_overrides::{ConfigOverrides, Seccomp, Volume, read_json};
 use crate::image::bundle::{self, UnpackOptions};
-use crate::image::source;
 use crate::image::unpack::entry_adapter::EntryAdapter;
 use crate::image::userns::mapping::{IdMapping, IdRange};
 use crate::image::userns::namespace::{self, Privilege};
@@ -170,7 +169,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
         return Err(error.with_hint("for a container in a user namespace say --uid-map 0:100000:65536"));
     }
     let overrides = config_overrides_of(matches)?;
-    let source = source::open(&reference, &arguments::access_of(matches)?)?;
+    let is_overlay = matches.contains_id("overlay");
+    let store = if is_overlay { arguments::store_if_there(matches)? } else { None };
+    let source = arguments::open_beside(matches, &reference, store.as_ref())?;
     let image = arguments::image_of(matches, source.as_ref(), &reference, true)?;
     let path = path(matches, "bundle").unwrap_or_default();
     let options = UnpackOptions {
@@ -180,11 +181,15 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
         overrides,
         rootfs_only: matches.get_flag("rootfs-only"),
         reflink_store: match Privilege::detect() {
-            Privilege::Root => arguments::existing_store_of(matches)?,
+            Privilege::Root if !is_overlay => arguments::existing_store_of(matches)?,
             _ => None,
         },
         layer_form: arguments::layer_form_of(matches),
-        overlay_store: matches.contains_id("overlay").then(|| arguments::store_of(matches)).transpose()?,
+        // Not before the image is found.
+        overlay_store: match (store, is_overlay) {
+            (None, true) => Some(arguments::store_of(matches)?),
+            (store, _) => store,
+        },
     };
     let origin = reference.absolute()?.to_string();
     bundle::unpack(source.as_ref(), &origin, &image, &path, &options)?;

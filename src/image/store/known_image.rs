@@ -2,12 +2,12 @@
 
 use std::io::{Cursor, Read};
 
-use oci_spec::image::Descriptor;
+use oci_spec::image::{Descriptor, ImageManifest};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Kind, Result};
 use crate::fail;
-use crate::image::document::manifest::Image;
+use crate::image::document::manifest::{self, Image};
 use crate::image::source::ImageSource;
 
 /// The most bytes of documents that the record of a pulled image keeps.
@@ -40,6 +40,15 @@ pub(crate) struct KnownImage {
 }
 
 impl KnownImage {
+    /// Whether the blob is one of the two documents.
+    pub(super) fn has(&self, blob: &Descriptor) -> bool {
+        let is_config = || {
+            let manifest = manifest::parse_json::<ImageManifest>(self.documents.manifest.as_bytes());
+            manifest.is_ok_and(|manifest| manifest.config() == blob)
+        };
+        blob.digest() == self.manifest.digest() || is_config()
+    }
+
     /// The descriptor of the image's manifest.
     pub(crate) fn manifest(&self) -> &Descriptor {
         &self.manifest

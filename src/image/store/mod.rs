@@ -22,6 +22,7 @@ pub(crate) mod convert;
 mod directories;
 mod import;
 mod kept;
+mod known_first;
 mod known_image;
 pub(crate) mod listing;
 mod listed;
@@ -52,6 +53,7 @@ use crate::image::filesystem::directory::Directory;
 
 pub(crate) use import::{ImportOptions, LayerForm, import_layers};
 pub(crate) use kept::KeptImage;
+pub(crate) use known_first::KnownFirst;
 pub(crate) use prune::prune;
 pub(crate) use trees::Trees;
 

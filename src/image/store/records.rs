@@ -204,6 +204,33 @@ impl Store {
         Err(no_documents())
     }
 
+    /// The image of this manifest, by its documents; None if no record that is looked at has them. Bundles may be
+    /// many: reading some takes less time than asking a registry.
+    pub(super) fn known_manifest(&self, wanted: &Descriptor) -> Result<Option<KnownImage>> {
+        #[derive(Deserialize)]
+        struct Kept {
+            manifest: Option<Descriptor>,
+            documents: Option<Documents>,
+        }
+        const MOST: usize = 64;
+        let digest = wanted.digest().as_ref().as_bytes();
+        for dir in [&self.dirs.images, &self.dirs.bundles] {
+            for name in dir.names()?.iter().filter(|name| names::is_record(name)).take(MOST) {
+                let Some(text) = dir.read_small(name, MAX_RECORD)? else { continue };
+                if !text.windows(digest.len()).any(|part| part == digest) {
+                    continue;
+                }
+                if let Kept { manifest: Some(manifest), documents: Some(documents) } =
+                    manifest::parse_json(&text)?
+                    && manifest.digest() == wanted.digest()
+                {
+                    return Ok(Some(KnownImage { manifest: wanted.clone(), documents }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// The image of this reference, and the name of its record. A registry's name may be spelled otherwise
     /// than it was for the pull.
     fn find_image(&self, reference: &str) -> Result<(String, ImageRecord)> {

@@ -185,8 +185,7 @@ impl Endpoint {
         ))
     }
 
-    fn url(&self, target: &Target<'_>) -> Result<Uri> {
-        let base = self.base_url()?;
+    fn url(&self, base: &Uri, target: &Target<'_>) -> Result<Uri> {
         match target {
             Target::Path(path) => url::parse(&format!("{base}v2/{}/{path}", self.repository)),
             Target::Version => url::parse(&format!("{base}v2/")),
@@ -217,11 +216,14 @@ impl Endpoint {
     }
 
     fn send_attempt(&self, request: &Request<'_>) -> Result<Sent> {
+        if let Some(sent) = self.send_plain_first(request)? {
+            return Ok(sent);
+        }
         let authorization = self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let base = self.base_url()?;
         self.client.send(&Call {
             method: &request.method,
-            url: self.url(&request.target)?,
+            url: self.url(base, &request.target)?,
             headers: request.headers,
             body: request.body.as_ref(),
             authorization: authorization.as_ref().map(|it| (it.header(), base)),
@@ -280,6 +282,39 @@ impl Endpoint {
             challenge.answer(&self.client, &self.repository, credentials.as_ref(), is_https, self.retries)?;
         *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorization);
         Ok(())
+    }
+
+    /// Sends the first request in plain HTTP where that is allowed and nobody on the way can listen: a registry on
+    /// this machine mostly speaks no other. None if it is to be asked in HTTPS first.
+    fn send_plain_first(&self, request: &Request<'_>) -> Result<Option<Sent>> {
+        let is_plain_question =
+            request.body.is_none() && matches!(request.method, Method::GET | Method::HEAD);
+        let may_be = self.client.insecure() && self.base.get().is_none() && is_plain_question;
+        if !may_be || !url::is_loopback(&self.host) || self.client.proxy_text().is_some() {
+            return Ok(None);
+        }
+        let base = url::parse(&format!("http://{}/", self.host))?;
+        let sent = self.client.send(&Call {
+            method: &request.method,
+            url: self.url(&base, &request.target)?,
+            headers: request.headers,
+            body: None,
+            authorization: None,
+            same_origin_only: matches!(request.target, Target::Version),
+        })?;
+        Ok(match sent {
+            // As servers of TLS answer this.
+            Ok((response, _)) if matches!(response.status().as_u16(), 400 | 426) => None,
+            // Or they lead to where they speak it.
+            Ok((_, url)) if url::is_https(&url) => None,
+            Ok(answer) => {
+                self.base.get_or_init(|| base);
+                Some(Ok(answer))
+            }
+            Err(error @ ureq::Error::Timeout(_)) => Some(Err(error)),
+            // Or they hang up.
+            Err(_) => None,
+        })
     }
 
     /// Finds out whether the registry speaks HTTPS; plain HTTP is tried only if it is allowed.

@@ -100,6 +100,14 @@ pub(super) fn host_and_port(uri: &Uri) -> String {
     }
 }
 
+/// Whether `HOST[:PORT]` is this machine: an address of its loopback device, or the name for it (RFC 6761).
+pub(super) fn is_loopback(host: &str) -> bool {
+    let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
+    let name = if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host };
+    let address = name.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
 /// A URL for messages: its query may hold a signature, its user a password, and both are secrets.
 pub(super) fn without_query(url: &str) -> String {
     let end = url.find(['?', '#']).unwrap_or(url.len());
@@ -136,6 +144,24 @@ mod tests {
             ["ftp://o/p", "file:///etc/passwd", "javascript:x", "https://", "http:///p", "https://a b/"]
         {
             assert!(resolve(&base, bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn this_machine_is_known_by_its_names() {
+        for host in ["localhost", "LocalHost:5000", "127.0.0.1", "127.8.9.1:443", "[::1]", "[::1]:5000"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in [
+            "localhost.example",
+            "localhost.example:80",
+            "128.0.0.1",
+            "127.0.0.1.example:1",
+            "[::2]:80",
+            "",
+            ":80",
+        ] {
+            assert!(!is_loopback(host), "{host}");
         }
     }
 
