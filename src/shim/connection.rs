@@ -26,13 +26,15 @@ pub(crate) struct Connection {
     /// Bytes of a frame above the limit that are still to come.
     skip: usize,
     broken: bool,
+    /// Whether the kernel is asked to tell when there is room.
+    awaits_room: bool,
 }
 
 impl Connection {
     /// Takes a connected socket.
     pub(crate) fn new(socket: UnixStream) -> std::io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, input: Vec::new(), output: Vec::new(), skip: 0, broken: false })
+        Ok(Self { socket, input: Vec::new(), output: Vec::new(), skip: 0, broken: false, awaits_room: false })
     }
 
     pub(crate) fn socket(&self) -> &UnixStream {
@@ -47,6 +49,14 @@ impl Connection {
     /// Whether everything that was to be sent has been taken by the kernel.
     pub(crate) fn is_flushed(&self) -> bool {
         self.output.is_empty()
+    }
+
+    /// Whether the kernel is to tell from now on when there is room, or no longer; `None` if that is as it was. Asked to
+    /// tell always, it would wake us whenever the other side has taken an answer.
+    pub(crate) fn room_asked(&mut self) -> Option<bool> {
+        let waits = !self.output.is_empty();
+        let changed = std::mem::replace(&mut self.awaits_room, waits) != waits;
+        changed.then_some(waits)
     }
 
     /// Reads all that has come, and returns what is whole.

@@ -12,7 +12,7 @@ use super::runtime::command::{environment, null};
 use super::wire::events::Envelope;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
-use crate::sys::spawn::{Program, spawn};
+use crate::sys::spawn::{Program, spawn_in_place};
 
 pub(crate) struct PublishCommand {
     program: String,
@@ -53,7 +53,7 @@ impl PublishCommand {
         let null = null()?;
         let env = environment();
         let path = args.first().cloned().unwrap_or_default();
-        let (pid, _) = spawn(&Program {
+        let program = Program {
             path: &path,
             args: &args,
             env: &env,
@@ -61,8 +61,9 @@ impl PublishCommand {
             stdio: [input.as_fd(), null.as_fd(), null.as_fd()],
             more: &[],
             ends_with_us: true,
-        })
-        .with_context(|| format!("starting {} to publish an event", self.program))?;
+        };
+        let pid = spawn_in_place(&program, None)
+            .with_context(|| format!("starting {} to publish an event", self.program))?;
         self.running = Some(pid);
         Ok(())
     }

@@ -65,6 +65,10 @@ impl Publisher {
         self.connection.as_ref().map(Connection::socket)
     }
 
+    pub(crate) fn connection(&mut self) -> Option<&mut Connection> {
+        self.connection.as_mut()
+    }
+
     /// Whether every event has been taken.
     pub(crate) fn is_idle(&self) -> bool {
         self.queue.is_empty() || (self.address.is_empty() && self.command.is_none())

@@ -40,7 +40,7 @@ pub fn reopen_device(device: BorrowedFd<'_>, path: &CStr, flags: OFlag) -> Resul
 
 /// Opens the file of a clone through its link in procfs: no other path leads to a mount that is attached
 /// nowhere.
-fn open_cloned(mount: &OwnedFd, flags: OFlag) -> Result<OwnedFd> {
+pub fn open_cloned(mount: &OwnedFd, flags: OFlag) -> Result<OwnedFd> {
     let link = format!("/proc/self/fd/{}", mount.as_raw_fd());
     // openat and not open: musl's open makes a second call to set O_CLOEXEC, which very old kernels ignored.
     nix::fcntl::openat(AT_FDCWD, &*link, flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY, Mode::empty())

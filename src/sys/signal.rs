@@ -75,12 +75,18 @@ impl Signals {
     }
 }
 
+static IGNORED: OnceLock<u64> = OnceLock::new();
+
+/// The same as [`ignored`], where that was looked up before; otherwise every signal may be.
+pub(super) fn known_ignored() -> u64 {
+    IGNORED.get().copied().unwrap_or(u64::MAX)
+}
+
 /// Returns the signals that this process ignores, signal N in bit N-1. Its caller has chosen them, because
 /// tare itself ignores none.
 ///
 /// They are looked up once: if possible in /proc with one read, otherwise signal by signal.
 pub fn ignored() -> u64 {
-    static IGNORED: OnceLock<u64> = OnceLock::new();
     *IGNORED.get_or_init(|| {
         let status = super::file::read_small_at(c"/proc/self/status").unwrap_or_default();
         let asked = || (1..END).filter(|signal| is_ignored(*signal)).fold(0, |set, n| set | 1 << (n - 1));

@@ -3,7 +3,7 @@
 //! Neither `std::process` nor posix_spawn(3) can do this: the first sorts the environment and keeps other
 //! descriptors and ignored signals, the second cannot close descriptors that it was not told about (musl).
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_int, c_void};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -13,9 +13,10 @@ use nix::fcntl::OFlag;
 use nix::unistd::{Pid, fchdir, getpid, getppid, pipe2, read, setpgid, write};
 
 use super::process::{
-    CloneSide, Vector, clone3, close_range, execve, exit_now, parent_death_signal, pidfd_send_signal,
-    reset_signals,
+    CloneSide, Vector, clone3, close_range, execve, execve_fd, exit_now, parent_death_signal,
+    pidfd_send_signal, reset_signals,
 };
+use super::signal::known_ignored;
 use super::{Result, check, uninterrupted};
 
 /// A program to start, and everything that it inherits.
@@ -54,7 +55,7 @@ pub fn spawn(program: &Program<'_>) -> Result<(i32, OwnedFd)> {
     let parent = getpid();
     match clone3(0, None)? {
         CloneSide::Child => {
-            let errno = match prepare(program, dir.as_ref(), writer.as_fd(), parent) {
+            let errno = match prepare(program, dir.as_ref(), Some(writer.as_fd()), u64::MAX, parent) {
                 Ok(()) => execve(program.path, &args, &env),
                 Err(errno) => errno,
             };
@@ -79,6 +80,77 @@ pub fn spawn(program: &Program<'_>) -> Result<(i32, OwnedFd)> {
     }
 }
 
+/// The stack of a process that has our memory until it executes its program: what [`prepare`] takes, without
+/// optimisation too, and twice that.
+const STACK: usize = 16 << 10;
+
+/// What a process in our memory has to do.
+struct Order<'a> {
+    program: &'a Program<'a>,
+    sealed: Option<BorrowedFd<'a>>,
+    dir: Option<&'a OwnedFd>,
+    args: &'a Vector<'a>,
+    env: &'a Vector<'a>,
+    parent: Pid,
+    /// Of the call that has failed; 0 as long as none has.
+    errno: c_int,
+}
+
+/// Starts the program like [`spawn`], without a copy of our memory: the new process has ours, and we stand still,
+/// until it has executed (vfork(2)). Where the program is `sealed`, that file is executed in place of the one at
+/// `path`, which is what a script falls back on: its interpreter cannot open it.
+///
+/// For a process without threads, and not in a container: a filter there may answer clone(2) itself, and who takes the
+/// answer for true would be in somebody's memory.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_in_place(program: &Program<'_>, sealed: Option<BorrowedFd<'_>>) -> Result<i32> {
+    let args = Vector::new(program.args.iter().map(CString::as_c_str));
+    let env = Vector::new(program.env.iter().map(CString::as_c_str));
+    let dir = program.dir.map(open_directory).transpose()?;
+    if program.more.len() > MOST {
+        return Err(Errno::E2BIG);
+    }
+    // It could have the number that one of them is to get.
+    let sealed = sealed.filter(|_| program.more.is_empty());
+    let (dir, parent) = (dir.as_ref(), getpid());
+    let mut order = Order { program, sealed, dir, args: &args, env: &env, parent, errno: 0 };
+    let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the stack is the new process's alone, has room for all that `carry_out` calls, and lives as the order
+    // does until that process has its own memory or has ended: only then does clone(2) return here (CLONE_VFORK).
+    // It allocates nothing, returns nowhere, and there is no other thread.
+    let pid = Errno::result(unsafe {
+        let top = stack.as_mut_ptr().add(stack.capacity());
+        libc::clone(carry_out, top.cast(), flags, (&raw mut order).cast())
+    })?;
+    if order.errno == 0 {
+        return Ok(pid);
+    }
+    let _ = wait(pid);
+    Err(Errno::from_raw(order.errno))
+}
+
+extern "C" fn carry_out(order: *mut c_void) -> c_int {
+    // SAFETY: what `spawn_in_place` has given to clone(2), and does not touch before we have executed or ended.
+    let order = unsafe { &mut *order.cast::<Order<'_>>() };
+    let program = order.program;
+    let errno = match prepare(program, order.dir, order.sealed, known_ignored(), order.parent) {
+        Ok(()) => execute(order),
+        Err(errno) => errno,
+    };
+    order.errno = errno as c_int;
+    exit_now(127)
+}
+
+fn execute(order: &Order<'_>) -> Errno {
+    match order.sealed.map(|file| execve_fd(file, order.args, order.env)) {
+        None | Some(Errno::ENOENT) => execve(order.program.path, order.args, order.env),
+        Some(errno) => errno,
+    }
+}
+
 /// Closes our end, and looks whether it is closed: a seccomp filter may deny that, and to read from the pipe
 /// would then be to wait for ever. (The C library takes EINTR for success.)
 fn really_close(writer: OwnedFd) -> Result<()> {
@@ -95,9 +167,15 @@ fn read_errno(reader: &OwnedFd, errno: &mut [u8; 4]) -> Result<usize> {
     uninterrupted(|| read(reader, errno))
 }
 
-/// Sets up the new process. It allocates nothing: a thread that does not exist here may hold the allocator's
-/// lock.
-fn prepare(program: &Program<'_>, dir: Option<&OwnedFd>, writer: BorrowedFd<'_>, parent: Pid) -> Result<()> {
+/// Sets up the new process, and closes every descriptor that it is not to have, but for `kept`. It allocates
+/// nothing: a thread that does not exist here may hold the allocator's lock.
+fn prepare(
+    program: &Program<'_>,
+    dir: Option<&OwnedFd>,
+    kept: Option<BorrowedFd<'_>>,
+    ignored: u64,
+    parent: Pid,
+) -> Result<()> {
     setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
     if program.ends_with_us {
         parent_death_signal(libc::SIGKILL)?;
@@ -106,7 +184,7 @@ fn prepare(program: &Program<'_>, dir: Option<&OwnedFd>, writer: BorrowedFd<'_>,
             return Err(Errno::ESRCH);
         }
     }
-    reset_signals(u64::MAX)?;
+    reset_signals(ignored)?;
     for (target, fd) in (0..).zip(program.stdio) {
         // SAFETY: two numbers; who owns the target in our parent has a descriptor of its own.
         check(unsafe { libc::dup2(fd.as_raw_fd(), target) }.into())?;
@@ -115,11 +193,13 @@ fn prepare(program: &Program<'_>, dir: Option<&OwnedFd>, writer: BorrowedFd<'_>,
         fchdir(dir)?;
     }
     pass_more(program.more)?;
-    // `writer` is above these: pipe2 takes the lowest free numbers, and the reader, which is closed here, is
-    // below it; and where there are `more`, it has been moved.
-    let writer = writer.as_raw_fd() as u32;
-    close_range(3 + program.more.len() as u32, writer - 1)?;
-    close_range(writer + 1, u32::MAX)
+    let first = 3 + program.more.len() as u32;
+    let Some(kept) = kept else { return close_range(first, u32::MAX) };
+    // It is above these: `spawn` has a pipe, whose other end, which is closed here, is below it; and where there are
+    // `more`, it has been moved. `spawn_in_place` keeps nothing beside `more`.
+    let kept = kept.as_raw_fd() as u32;
+    close_range(first, kept - 1)?;
+    close_range(kept + 1, u32::MAX)
 }
 
 /// The most descriptors beside the first three.

@@ -8,6 +8,7 @@ mod mounts;
 mod publish;
 mod sandbox;
 mod streams;
+mod weight;
 #[path = "../support/mod.rs"]
 mod support;
 

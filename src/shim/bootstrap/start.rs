@@ -17,7 +17,7 @@ use crate::fail;
 use crate::shim::command_line::CommandLine;
 use crate::shim::runtime::options::{self, Options};
 use crate::shim::wire::bootstrap::BootstrapResult;
-use crate::sys::spawn::{Program, spawn};
+use crate::sys::spawn::{Program, spawn_in_place};
 
 /// Annotations that name the group of a container: all of a group share a shim. The order matters.
 const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
@@ -85,7 +85,7 @@ fn serve(line: &CommandLine, parameters: &Parameters, socket: &Path) -> Result<(
     lower_oom_score();
     let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).context("making a pipe")?;
     let stdio = [null.as_fd(), null.as_fd(), null.as_fd()];
-    let (pid, pidfd) = spawn(&Program {
+    let program = Program {
         path: &path,
         args: &args,
         env: &env,
@@ -93,12 +93,15 @@ fn serve(line: &CommandLine, parameters: &Parameters, socket: &Path) -> Result<(
         stdio,
         more: &[writer.as_fd()],
         ends_with_us: false,
-    })
-    .with_context(|| format!("starting {}", path.to_string_lossy()))?;
+    };
+    // Whatever the caller has done to SIGCHLD: the pid is the shim's until we look at how it has ended.
+    crate::sys::signal::keep_exit_statuses().context("setting signals")?;
+    let pid =
+        spawn_in_place(&program, None).with_context(|| format!("starting {}", path.to_string_lossy()))?;
     drop(writer);
     let up = join_cgroup(&parameters.options, pid).and_then(|()| wait_for_socket(reader));
     if up.is_err() {
-        let _ = crate::sys::process::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+        let _ = crate::sys::signal::send(pid, libc::SIGKILL);
         let _ = fs::remove_file(socket);
     }
     up

@@ -1,6 +1,6 @@
 //! The runtime's program and its command lines.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,7 +13,7 @@ use super::log_file;
 use super::options::Options;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
-use crate::sys::spawn::{Program, spawn, wait};
+use crate::sys::spawn::{Program, spawn_in_place, wait};
 
 /// The state of containers, one directory for each namespace of containerd: where its own shim has it.
 const ROOT: &str = "/run/containerd/runc";
@@ -66,8 +66,20 @@ impl Runtime {
         Ok(Call { args, log: log.to_owned() })
     }
 
-    /// Starts a command line. It ends with us: nobody would know of what it makes then.
-    pub(crate) fn start(&self, call: &Call, dir: &Path, stdio: [BorrowedFd<'_>; 3]) -> Result<i32> {
+    /// The runtime's file.
+    pub(crate) fn program(&self) -> &CStr {
+        &self.program
+    }
+
+    /// Starts a command line, of the `sealed` program where there is one. It ends with us: nobody would know of what it
+    /// makes then.
+    pub(crate) fn start(
+        &self,
+        call: &Call,
+        dir: &Path,
+        stdio: [BorrowedFd<'_>; 3],
+        sealed: Option<BorrowedFd<'_>>,
+    ) -> Result<i32> {
         let dir = c_string(dir.as_os_str().to_owned())?;
         let env = environment();
         let program = Program {
@@ -79,9 +91,8 @@ impl Runtime {
             more: &[],
             ends_with_us: true,
         };
-        let (pid, _) =
-            spawn(&program).with_context(|| format!("starting {}", self.program.to_string_lossy()))?;
-        Ok(pid)
+        spawn_in_place(&program, sealed)
+            .with_context(|| format!("starting {}", self.program.to_string_lossy()))
     }
 
     /// Kills and removes a container, and waits for it: for `delete`, which has nothing else to do.
@@ -91,7 +102,7 @@ impl Runtime {
         let call = self.call(&log, ["delete", "--force", id])?;
         let null = null()?;
         let dir = if bundle.is_dir() { bundle } else { Path::new("/") };
-        let pid = self.start(&call, dir, [null.as_fd(), null.as_fd(), null.as_fd()])?;
+        let pid = self.start(&call, dir, [null.as_fd(), null.as_fd(), null.as_fd()], None)?;
         let status = wait(pid).context("waiting for the runtime")?;
         if status.success() {
             return Ok(());
@@ -105,7 +116,7 @@ impl Runtime {
         let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC).context("making a pipe")?;
         let null = null()?;
         let call = Call { args: vec![self.program.clone(), c"features".to_owned()], log: PathBuf::new() };
-        let pid = self.start(&call, Path::new("/"), [null.as_fd(), writer.as_fd(), null.as_fd()])?;
+        let pid = self.start(&call, Path::new("/"), [null.as_fd(), writer.as_fd(), null.as_fd()], None)?;
         drop(writer);
         let mut said = Vec::new();
         File::from(reader).read_to_end(&mut said).context("reading the runtime's features")?;

@@ -3,3 +3,4 @@
 pub(crate) mod command;
 pub(crate) mod log_file;
 pub(crate) mod options;
+pub(crate) mod sealed;

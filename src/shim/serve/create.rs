@@ -45,11 +45,14 @@ impl Shim {
             rootfs::mount_all(&request.rootfs, &place)?;
         }
         self.containers.insert(request.id.clone(), container);
-        let started = self.start_create(&request.id, opening, reply);
-        if started.is_err() {
+        if let Err(failure) = self.start_create(&request.id, opening, reply) {
             self.forget_created(&request.id);
+            return Err(failure);
         }
-        started.map(|()| None)
+        // Now, as the runtime is at work.
+        let container = self.container_mut(&request.id)?;
+        container.ends_together = has_own_pids(&container.bundle);
+        Ok(None)
     }
 
     /// A checkpoint is restored by Start: until then there is no process.
@@ -87,11 +90,11 @@ impl Shim {
         }
         match self.adopt(id, "", opening, State::Created) {
             Ok(pid) => {
-                self.find_group(id, pid);
-                self.created_event(id);
                 if let Some(reply) = reply {
                     self.answer(reply, Ok(CreateTaskResponse { pid: pid as u32 }.encode_to_vec()));
                 }
+                self.created_event(id);
+                self.find_group(id, pid);
                 self.take_early(id, "", pid);
                 self.release(id);
             }
@@ -189,7 +192,7 @@ fn new_container(
         terminal: request.terminal,
     };
     Ok(Container {
-        ends_together: has_own_pids(&bundle),
+        ends_together: false,
         bundle,
         runtime,
         mounts: request.rootfs.clone(),

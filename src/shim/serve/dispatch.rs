@@ -100,7 +100,7 @@ impl Shim {
             "Resume" => self.resume(reply, payload),
             "Checkpoint" => self.checkpoint(reply, payload),
             "Kill" => self.kill(reply, payload),
-            "Exec" => self.exec(payload),
+            "Exec" => self.exec(reply, payload),
             "ResizePty" => self.resize(payload),
             "CloseIO" => self.close_io(payload),
             "Update" => self.update(reply, payload),

@@ -17,7 +17,7 @@ use crate::shim::wire::rpc::{Code, Failure};
 use crate::shim::wire::task::{ExecProcessRequest, StartResponse};
 
 impl Shim {
-    pub(super) fn exec(&mut self, payload: &[u8]) -> Outcome {
+    pub(super) fn exec(&mut self, reply: Reply, payload: &[u8]) -> Outcome {
         let request = ExecProcessRequest::decode(payload)?;
         self.created(&request.id)?;
         let container = self.container_mut(&request.id)?;
@@ -37,8 +37,9 @@ impl Shim {
         let mut process = Process::new(stdio, State::Created);
         process.document = document(&request.spec.unwrap_or_default().value, request.terminal)?;
         container.added.insert(request.exec_id.clone(), process);
+        self.answer(reply, Ok(Vec::new()));
         self.publish(&TaskExecAdded { container_id: request.id, exec_id: request.exec_id });
-        Ok(Some(Vec::new()))
+        Ok(None)
     }
 
     /// Starts a process that was added. Several may start at once: each has its own files.
@@ -86,11 +87,11 @@ impl Shim {
             .and_then(|()| self.adopt(id, exec, opening, State::Running));
         match result {
             Ok(pid) => {
-                let (container_id, exec_id) = (id.to_owned(), exec.to_owned());
-                self.publish(&TaskExecStarted { container_id, exec_id, pid: pid as u32 });
                 if let Some(reply) = reply {
                     self.answer(reply, Ok(StartResponse { pid: pid as u32 }.encode_to_vec()));
                 }
+                let (container_id, exec_id) = (id.to_owned(), exec.to_owned());
+                self.publish(&TaskExecStarted { container_id, exec_id, pid: pid as u32 });
                 self.start_input(id, exec);
                 self.take_early(id, exec, pid);
             }

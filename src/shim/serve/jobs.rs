@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 
 use super::job::{Ended, Job, Work, own_streams};
-use super::shim::Shim;
+use super::shim::{Shim, not_created};
 use crate::error::Context;
 use crate::shim::process::Reply;
 use crate::shim::runtime::command::{Call, null};
@@ -63,23 +63,25 @@ impl Shim {
 
     /// Starts the program. Returns its pid, where its lines in the log begin, and what it will print.
     fn start_command(
-        &self,
+        &mut self,
         container: &str,
         work: &Work,
         call: &Call,
     ) -> Result<(i32, u64, Option<OwnedFd>), Failure> {
-        let found = self.container(container)?;
+        let found = self.containers.get(container).ok_or_else(not_created)?;
         let log_start = log_file::length(&call.log);
+        // These two seal themselves otherwise.
+        let seals = matches!(work, Work::Create(_) | Work::Exec(..));
+        let sealed = if seals { self.sealed.at(found.runtime.program()) } else { None };
+        if let Some(stdio) = own_streams(work) {
+            return Ok((found.runtime.start(call, &found.bundle, stdio, sealed)?, log_start, None));
+        }
         let null = null()?;
         let (output, writer) =
             nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).context("making a pipe")?;
-        let (stdio, output) = match own_streams(work) {
-            Some(stdio) => (stdio, None),
-            None => ([null.as_fd(), writer.as_fd(), writer.as_fd()], Some(&output)),
-        };
-        let pid = found.runtime.start(call, &found.bundle, stdio)?;
-        let output = output.map(OwnedFd::try_clone).transpose().context("keeping a pipe")?;
-        Ok((pid, log_start, output))
+        let stdio = [null.as_fd(), writer.as_fd(), writer.as_fd()];
+        let pid = found.runtime.start(call, &found.bundle, stdio, sealed)?;
+        Ok((pid, log_start, Some(output)))
     }
 
     /// Hands the end of a command to whoever has asked for it.

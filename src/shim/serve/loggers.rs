@@ -18,7 +18,7 @@ use crate::shim::streams::copy::{Copy, OnError};
 use crate::shim::streams::open::{LoggerEnds, unblock};
 use crate::shim::streams::uri::Destination;
 use crate::shim::wire::rpc::{Code, Failure};
-use crate::sys::spawn::{Program, spawn};
+use crate::sys::spawn::{Program, spawn_in_place};
 
 /// How long a logger may take to be ready.
 const READY: Duration = Duration::from_secs(10);
@@ -84,7 +84,7 @@ impl Shim {
         let env: Vec<CString> = env.into_iter().map(CString::new).collect::<Result<_, _>>().map_err(nul)?;
         let (ready, writer) = pipe2(OFlag::O_CLOEXEC).context("making a pipe")?;
         let null = null()?;
-        let (pid, _) = spawn(&Program {
+        let started = Program {
             path: &path,
             args: &args,
             env: &env,
@@ -92,8 +92,8 @@ impl Shim {
             stdio: [null.as_fd(), null.as_fd(), null.as_fd()],
             more: &[ends.stdout.as_fd(), ends.stderr.as_fd(), writer.as_fd()],
             ends_with_us: false,
-        })
-        .with_context(|| format!("starting the logger {program}"))?;
+        };
+        let pid = spawn_in_place(&started, None).with_context(|| format!("starting the logger {program}"))?;
         unblock(&ready)?;
         let (container, exec) = (id.to_owned(), exec.to_owned());
         let logger =

@@ -50,6 +50,7 @@ pub(crate) fn run(line: CommandLine) -> Result<()> {
         }
         shim.run_eager();
         shim.check_deadlines(Instant::now());
+        shim.watch_room();
     }
     Ok(())
 }
@@ -158,7 +159,7 @@ impl Shim {
         while let Ok((socket, _)) = listener.accept() {
             let Ok(connection) = Connection::new(socket) else { continue };
             let number = self.number();
-            if self.poller.watch(connection.socket(), Token::Connection(number)).is_ok() {
+            if self.poller.watch_connection(connection.socket(), Token::Connection(number)).is_ok() {
                 self.connections.insert(number, connection);
                 self.alone_since = None;
             }
@@ -183,6 +184,18 @@ impl Shim {
             Token::Ready(number) => self.logger_ready(number),
             Token::Memory(number) => self.memory_event(number),
             Token::Listener | Token::Signals => {}
+        }
+    }
+
+    /// Has the kernel tell of room where an answer or an event could not be sent whole.
+    fn watch_room(&mut self) {
+        let clients = self.connections.iter_mut();
+        let clients = clients.map(|(&number, connection)| (Token::Connection(number), connection));
+        let publisher = self.publisher.connection().map(|connection| (Token::Publisher, connection));
+        for (token, connection) in clients.chain(publisher) {
+            if let Some(room) = connection.room_asked() {
+                let _ = self.poller.watch_room(connection.socket(), token, room);
+            }
         }
     }
 

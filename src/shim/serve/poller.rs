@@ -47,6 +47,11 @@ impl Token {
     }
 }
 
+fn connection_flags(room: bool) -> EpollFlags {
+    let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
+    if room { flags | EpollFlags::EPOLLOUT } else { flags }
+}
+
 pub(crate) struct Poller(Epoll);
 
 impl Poller {
@@ -58,6 +63,16 @@ impl Poller {
     pub(crate) fn watch(&self, fd: impl AsFd, token: Token) -> Result<(), Errno> {
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
         self.0.add(fd, EpollEvent::new(flags, token.number()))
+    }
+
+    /// Tells of a connection whenever it can be read anew.
+    pub(crate) fn watch_connection(&self, fd: impl AsFd, token: Token) -> Result<(), Errno> {
+        self.0.add(fd, EpollEvent::new(connection_flags(false), token.number()))
+    }
+
+    /// Tells of a connection that is watched also when it can be written, or no longer.
+    pub(crate) fn watch_room(&self, fd: impl AsFd, token: Token, room: bool) -> Result<(), Errno> {
+        self.0.modify(fd, &mut EpollEvent::new(connection_flags(room), token.number()))
     }
 
     /// Tells of a descriptor as long as it can be read.

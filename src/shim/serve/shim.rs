@@ -14,6 +14,7 @@ use crate::shim::process::container::Container;
 use crate::shim::process::sandbox::Sandbox;
 use crate::shim::process::{Exit, Reply};
 use crate::shim::publisher::{Change, Publisher};
+use crate::shim::runtime::sealed::SealedProgram;
 use crate::shim::streams::copy::Copy;
 use crate::shim::wire::frame;
 use crate::shim::wire::rpc::{Code, Failure, answer};
@@ -39,6 +40,7 @@ pub(super) struct Shim {
     pub(super) publisher: Publisher,
     pub(super) connections: BTreeMap<u32, Connection>,
     pub(super) containers: BTreeMap<String, Container>,
+    pub(super) sealed: SealedProgram,
     /// Commands of the runtime that run now, by their pids.
     pub(super) jobs: BTreeMap<i32, Job>,
     pub(super) copies: BTreeMap<u32, Running>,
@@ -67,6 +69,7 @@ impl Shim {
             publisher,
             connections: BTreeMap::new(),
             containers: BTreeMap::new(),
+            sealed: SealedProgram::default(),
             jobs: BTreeMap::new(),
             copies: BTreeMap::new(),
             eager: Vec::new(),
@@ -115,7 +118,7 @@ impl Shim {
         if self.publisher.turn(Instant::now()) == Change::Connected
             && let Some(socket) = self.publisher.socket()
         {
-            let _ = self.poller.watch(socket, Token::Publisher);
+            let _ = self.poller.watch_connection(socket, Token::Publisher);
         }
     }
 
@@ -128,6 +131,6 @@ impl Shim {
     }
 }
 
-fn not_created() -> Failure {
+pub(super) fn not_created() -> Failure {
     Failure::new(Code::NotFound, "container not created")
 }

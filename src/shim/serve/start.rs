@@ -41,8 +41,6 @@ impl Shim {
         let pid = container.first.pid as u32;
         match ended {
             Ok(()) => {
-                self.publish(&TaskStart { container_id: id.to_owned(), pid });
-                self.start_input(id, "");
                 if let Some(reply) = reply {
                     let response = match self.is_sandbox(id) {
                         true => self.sandbox_started(pid),
@@ -50,6 +48,8 @@ impl Shim {
                     };
                     self.answer(reply, Ok(response));
                 }
+                self.publish(&TaskStart { container_id: id.to_owned(), pid });
+                self.start_input(id, "");
             }
             failed => self.answer_ended(reply, "OCI runtime start failed", failed),
         }
