@@ -41,7 +41,14 @@ fn run(name: &str, argv: Vec<OsString>) -> Result<()> {
         return Err(crate::fail!(crate::error::Kind::Usage, "shim namespace cannot be empty"));
     }
     match line.action.as_str() {
-        "start" => print(&start::run(&line, std::io::stdin())?),
+        "start" => {
+            let (said, new) = start::run(&line, std::io::stdin())?;
+            print(&said)?;
+            if let Some(new) = new {
+                new.watch();
+            }
+            Ok(())
+        }
         "delete" => print(&delete::run(&line, &mut |message| log::plain(format_args!("{message}")))?),
         _ => serve::run(line),
     }

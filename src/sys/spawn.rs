@@ -151,6 +151,31 @@ fn execute(order: &Order<'_>) -> Errno {
     }
 }
 
+/// Ends this process with status 0, and lets another one go on with `rest` where it stood, in its memory, with its
+/// descriptors but for the first three: who waits for us need not wait for the rest.
+pub fn leave_behind<F: FnOnce()>(rest: F) -> ! {
+    const ROOM: usize = 64 << 10;
+    let mut rest = Some(rest);
+    let mut stack: Vec<u128> = Vec::with_capacity(ROOM / size_of::<u128>());
+    let _ = close_range(0, 2);
+    // SAFETY: the stack and `rest` are never given back: we do nothing more than end, and the memory stays as long as one of
+    // the two does. So there are never two that use it.
+    unsafe {
+        let top = stack.as_mut_ptr().add(stack.capacity());
+        libc::clone(go_on::<F>, top.cast(), libc::CLONE_VM | libc::SIGCHLD, (&raw mut rest).cast());
+    }
+    exit_now(0)
+}
+
+extern "C" fn go_on<F: FnOnce()>(rest: *mut c_void) -> c_int {
+    // SAFETY: what `leave_behind` has given to clone(2), and does not touch any more.
+    let rest = unsafe { &mut *rest.cast::<Option<F>>() };
+    if let Some(rest) = rest.take() {
+        rest();
+    }
+    exit_now(0)
+}
+
 /// Closes our end, and looks whether it is closed: a seccomp filter may deny that, and to read from the pipe
 /// would then be to wait for ever. (The C library takes EINTR for success.)
 fn really_close(writer: OwnedFd) -> Result<()> {

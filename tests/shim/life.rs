@@ -157,3 +157,32 @@ fn after_sigkill_of_the_shim_delete_leaves_nothing_and_may_come_twice() {
     assert!(!state.exists(), "the runtime's state");
     assert!(!std::path::Path::new(shim.address.trim_start_matches("unix://")).exists(), "the socket");
 }
+
+/// containerd is not connected yet, so it calls no `delete`: it has an error of `start`'s, and gives up.
+#[test]
+fn a_shim_that_is_killed_before_its_first_call_leaves_no_socket() {
+    let Some(bundle) = super::Bundle::new() else { return };
+    let events = bundle.dir.join("events");
+    let address = start(&bundle, &bundle.id, &events);
+    let socket = std::path::Path::new(address.trim_start_matches("unix://")).to_owned();
+    // What is read of it without a call: who listens there.
+    let peer = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    let shim = nix::sys::socket::getsockopt(&peer, nix::sys::socket::sockopt::PeerCredentials).unwrap();
+    drop(peer);
+    let shim = nix::unistd::Pid::from_raw(shim.pid());
+    nix::sys::signal::kill(shim, nix::sys::signal::Signal::SIGKILL).unwrap();
+    wait_until("its socket is gone", || !socket.exists());
+}
+
+/// As long as nobody has called, the rest of `start` is there; then it is not.
+#[test]
+fn after_the_first_call_nothing_stays_beside_the_shim() {
+    let Some(shim) = Shim::new(&["true"]) else { return };
+    let of_this_bundle = || {
+        let words = |line: &[u8]| line.split(|&byte| byte == 0).any(|word| word == shim.bundle.id.as_bytes());
+        let all = fs::read_dir("/proc").unwrap().flatten();
+        let lines = all.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+        lines.filter(|line| words(line)).count()
+    };
+    wait_until("the shim alone", || of_this_bundle() == 1);
+}

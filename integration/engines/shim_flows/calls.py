@@ -145,14 +145,23 @@ def _(it):
 def _(it):
     box = it.bare()
     socket_path = box.address.replace('unix://', '')
+    box.code('State')  # from its first call on, nobody else removes the socket
     os.kill(box.servers()[0], signal.SIGKILL)
     within(60, lambda: not box.servers(), 'it is killed')
+    time.sleep(0.2)
     check(os.path.exists(socket_path), 'its socket is there')
     os.rename(box.bundle, box.bundle + '-away')
     done = box.delete_command(cwd='/')
     os.rename(box.bundle + '-away', box.bundle)
     check(done.returncode == 0, f'status {done.returncode}: {done.stderr.decode()[-200:]}')
     check(not os.path.exists(socket_path), 'its socket is gone')
+
+
+@flow('a shim killed before its first call: its socket goes without a delete', fast=False, must=True)
+def _(it):
+    box = it.bare()
+    os.kill(box.servers()[0], signal.SIGKILL)
+    within(20, lambda: not os.path.exists(box.address.replace('unix://', '')), 'its socket is gone')
 
 
 @flow('start for a second container of a pod is the same shim', must=True)

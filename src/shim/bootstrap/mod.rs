@@ -3,6 +3,7 @@
 
 pub(crate) mod address;
 pub(crate) mod delete;
+mod first_call;
 pub(crate) mod info;
 mod parameters;
 pub(crate) mod start;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use prost::Message;
 
 use super::address::{self, Claim};
+use super::first_call::Uncalled;
 use super::parameters::{self, Parameters};
 use crate::error::{Context, Kind, Result};
 use crate::fail;
@@ -25,8 +26,9 @@ const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.san
 /// The most that is read from standard input.
 const MOST: u64 = 10 << 20;
 
-/// Starts a shim for the bundle in the working directory, or finds the one of its group. Returns what is printed.
-pub(crate) fn run(line: &CommandLine, input: impl Read) -> Result<Vec<u8>> {
+/// Starts a shim for the bundle in the working directory, or finds the one of its group. Returns what is printed, and the
+/// shim, where it is a new one.
+pub(crate) fn run(line: &CommandLine, input: impl Read) -> Result<(Vec<u8>, Option<Uncalled>)> {
     let mut bytes = Vec::new();
     input.take(MOST).read_to_end(&mut bytes).context("reading standard input")?;
     let parameters = parameters::read(&bytes, line)?;
@@ -40,12 +42,13 @@ pub(crate) fn run(line: &CommandLine, input: impl Read) -> Result<Vec<u8>> {
     };
     let socket =
         address::socket_path(parameters.socket_dir.as_deref(), &line.address, &line.namespace, &group);
-    if let Claim::Free(_lock) = address::claim(&socket)? {
-        serve(line, &parameters, &socket)?;
-    }
+    let called = match address::claim(&socket)? {
+        Claim::Free(_lock) => Some(serve(line, &parameters, &socket)?),
+        Claim::Taken => None,
+    };
     let address = format!("unix://{}", socket.display());
     remember(&address)?;
-    Ok(answer(&parameters, address))
+    Ok((answer(&parameters, address), called.map(|called| Uncalled { called, socket })))
 }
 
 /// Every containerd understands a bare address. Newer ones ask by their own message, and are answered in it.
@@ -75,8 +78,8 @@ fn group(config: &Path) -> Result<Option<Option<String>>> {
     Ok(Some(GROUPS.iter().find_map(group)))
 }
 
-/// Starts the process that serves, and waits until it has its socket.
-fn serve(line: &CommandLine, parameters: &Parameters, socket: &Path) -> Result<()> {
+/// Starts the process that serves, and waits until it has its socket. Returns where it writes when it is called.
+fn serve(line: &CommandLine, parameters: &Parameters, socket: &Path) -> Result<File> {
     let null = OpenOptions::new().read(true).write(true).open("/dev/null").context("opening /dev/null")?;
     let own = std::env::current_exe().context("looking for the shim's own file")?;
     let path = CString::new(own.into_os_string().into_vec())
@@ -107,13 +110,14 @@ fn serve(line: &CommandLine, parameters: &Parameters, socket: &Path) -> Result<(
     up
 }
 
-fn wait_for_socket(reader: std::os::fd::OwnedFd) -> Result<()> {
-    let mut told = Vec::new();
-    fs::File::from(reader).read_to_end(&mut told).context("waiting for the shim's socket")?;
-    if told.is_empty() {
-        return Err(fail!(Kind::Child, "the shim has ended before it had its socket"));
+fn wait_for_socket(reader: std::os::fd::OwnedFd) -> Result<File> {
+    let mut shim = File::from(reader);
+    match shim.read_exact(&mut [0]) {
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Err(fail!(Kind::Child, "the shim has ended before it had its socket"))
+        }
+        read => read.context("waiting for the shim's socket").map(|()| shim),
     }
-    Ok(())
 }
 
 fn serve_arguments(program: &CString, line: &CommandLine, socket: &Path) -> Result<Vec<CString>> {

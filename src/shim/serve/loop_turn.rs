@@ -1,5 +1,7 @@
 //! The loop: waits, and hands each event on.
 
+use std::fs::File;
+use std::io::Write;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -29,7 +31,7 @@ const LAST_ANSWER: Duration = Duration::from_secs(30);
 /// Serves until containerd asks for the end.
 pub(crate) fn run(line: CommandLine) -> Result<()> {
     open_log();
-    let listener = listener(&line.socket)?;
+    let (listener, called) = listener(&line.socket)?;
     nix::sys::prctl::set_child_subreaper(true).context("becoming a subreaper")?;
     keep_exit_statuses().context("setting signals")?;
     let mut signals = Signals::divert().context("diverting signals")?;
@@ -39,6 +41,7 @@ pub(crate) fn run(line: CommandLine) -> Result<()> {
     let address = std::env::var("TTRPC_ADDRESS").unwrap_or_default();
     let publisher = Publisher::new(address, PublishCommand::new(line.publish_binary, line.address));
     let mut shim = Shim::new(line.namespace, PathBuf::from(line.socket), poller, publisher);
+    shim.called = Some(called);
     while !shim.is_over() {
         let timeout = shim.timeout();
         for token in shim.poller.wait(timeout).context("waiting for events")? {
@@ -65,17 +68,18 @@ fn open_log() {
 }
 
 /// Makes the socket, and tells `start` so, which waits at the other end of descriptor 3 and keeps others from the name: a
-/// socket has a name only while a process lives that will remove it.
-fn listener(path: &str) -> Result<UnixListener> {
-    use std::io::Write;
+/// socket has a name only while a process lives that will remove it. Returns the descriptor as well: the other end waits
+/// for the first call, too.
+fn listener(path: &str) -> Result<(UnixListener, File)> {
     let started = crate::sys::file::take_inherited(3).map_err(|_| {
         fail!(Kind::Usage, "descriptor 3 is not open: containerd calls this program with `start`")
     })?;
     let listener = address::bind(std::path::Path::new(path))?;
     listener.set_nonblocking(true).context("setting up the socket")?;
     // Where `start` has been killed, nobody calls: we end in half a minute.
-    let _ = std::fs::File::from(started).write_all(&[1]);
-    Ok(listener)
+    let mut started = File::from(started);
+    let _ = started.write_all(&[1]);
+    Ok((listener, started))
 }
 
 impl Shim {
@@ -204,6 +208,9 @@ impl Shim {
         connection.flush();
         for received in connection.receive() {
             self.alone_since = None;
+            if let Some(mut called) = self.called.take() {
+                let _ = called.write_all(&[1]);
+            }
             match received {
                 Received::Frame(frame) => self.dispatch(number, &frame),
                 Received::TooLong { stream, length } => {

@@ -1,6 +1,7 @@
 //! Everything that the shim knows, and the few things that all its parts do with it.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -41,6 +42,8 @@ pub(super) struct Shim {
     pub(super) connections: BTreeMap<u32, Connection>,
     pub(super) containers: BTreeMap<String, Container>,
     pub(super) sealed: SealedProgram,
+    /// Where the first call is told: until then, the rest of `start` would remove the socket after us.
+    pub(super) called: Option<File>,
     /// Commands of the runtime that run now, by their pids.
     pub(super) jobs: BTreeMap<i32, Job>,
     pub(super) copies: BTreeMap<u32, Running>,
@@ -70,6 +73,7 @@ impl Shim {
             connections: BTreeMap::new(),
             containers: BTreeMap::new(),
             sealed: SealedProgram::default(),
+            called: None,
             jobs: BTreeMap::new(),
             copies: BTreeMap::new(),
             eager: Vec::new(),
