@@ -174,3 +174,62 @@ fn facts_that_are_not_whole_are_refused() {
     let foreign = with(&|facts| facts["architecture"] = json!("vax"));
     assert!(foreign.contains("the facts of a host of vax: this tare plans for"), "{foreign}");
 }
+
+/// What the kernel can do is not always what the container may have: whoever needs the host's tree keeps it.
+#[test]
+fn a_root_is_entered_alone_where_nothing_needs_the_hosts_tree() {
+    let bundles = Bundles::new("alone");
+    let mut host: Value = serde_json::from_str(&told(&["features", "--facts"])).unwrap();
+    let mut plain = config("ctr-default.json");
+    plain["hooks"] = json!({"poststart": [{"path": "/bin/true"}], "startContainer": [{"path": "/bin/true"}]});
+    let mut enters = |known: bool, change: &dyn Fn(&mut Value)| {
+        host["facts"]["tree_namespaces"] = json!(known);
+        let facts = bundles.write("facts.json", &host.to_string());
+        let mut config = plain.clone();
+        change(&mut config);
+        let plan = told(&["plan", "--facts", &facts, &bundles.add("one", &config)]);
+        let line = plan.lines().find(|line| line.starts_with("  enter ")).map(str::trim);
+        line.unwrap_or_default().to_owned()
+    };
+    let (alone, copied) = ("enter by a mount namespace of it alone", "enter by pivot_root");
+    assert_eq!(enters(true, &|_| ()), alone);
+    assert_eq!(enters(false, &|_| ()), copied);
+    let hook =
+        |kind: &'static str| move |config: &mut Value| config["hooks"][kind] = json!([{"path": "/bin/true"}]);
+    let mount =
+        |mount: Value| move |config: &mut Value| config["mounts"].as_array_mut().unwrap().push(mount.clone());
+    assert_eq!(
+        enters(
+            true,
+            &mount(json!({"destination": "/a", "type": "bind", "source": "/etc", "options": ["rbind"]}))
+        ),
+        alone
+    );
+    let changes: [&dyn Fn(&mut Value); 9] = [
+        &hook("prestart"),
+        &hook("createRuntime"),
+        &hook("createContainer"),
+        &mount(
+            json!({"destination": "/a", "type": "overlay", "source": "overlay", "options": ["lowerdir=/etc"]}),
+        ),
+        &mount(json!({"destination": "/a", "type": "ext4", "source": "/dev/vda"})),
+        &mount(
+            json!({"destination": "/a", "type": "bind", "source": "/etc/mtab", "options": ["rbind", "copy-symlink"]}),
+        ),
+        &|config| config["linux"]["rootfsPropagation"] = json!("rslave"),
+        &|config| {
+            config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+            let maps = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+            config["linux"]["uidMappings"] = maps.clone();
+            config["linux"]["gidMappings"] = maps;
+        },
+        &|config| {
+            let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+            let mount = namespaces.iter_mut().find(|namespace| namespace["type"] == "mount").unwrap();
+            mount["path"] = json!("/proc/1/ns/mnt");
+        },
+    ];
+    for (index, change) in changes.iter().enumerate() {
+        assert_eq!(enters(true, change), copied, "change {index}");
+    }
+}

@@ -21,6 +21,8 @@ pub struct Facts {
     pub apparmor: bool,
     /// Whether SELinux is enabled.
     pub selinux: bool,
+    /// Whether this kernel makes a mount namespace of one tree alone, KERNEL(7.0).
+    pub tree_namespaces: bool,
     /// SECCOMP_FILTER_FLAG_* that this kernel has.
     pub seccomp_flags: u64,
     /// `None` if resctrl is not mounted.

@@ -30,7 +30,7 @@ pub(crate) fn add(
         Step::Mount(index) => index,
         _ => mounts.len(),
     };
-    let late = mounts::mount_all(mounts, &mut Place::new(&root, true), &args.fds, socket);
+    let late = mounts::mount_all(mounts, &mut Place::new(&root, true), &args.fds.sources, socket);
     let late = late.inspect_err(|report| take_back(&mounts[..made(report)], &root))?;
     mounts::make_read_only(late).inspect_err(|_| take_back(mounts, &root))?;
     done(socket)

@@ -31,9 +31,10 @@ mod seccomp;
 mod sync;
 mod sysctl;
 mod toolbox;
+mod tree_namespace;
 
 use std::convert::Infallible;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
@@ -171,14 +172,29 @@ fn set_up_container(plan: &Plan, args: &InitArgs, socket: &SyncSocket) -> Result
     begin(Phase::PrepareRoot);
     // First, so that each file gets exactly the mode that it is made with.
     let callers_umask = umask(Mode::empty());
-    let root = rootfs::enter_mounts(&plan.rootfs, &args.fds, socket)?;
     let late = match plan.rootfs.switch {
         RootSwitch::Chroot => {
+            let root = rootfs::enter_mounts(&plan.rootfs, &args.fds, socket)?;
             set_up_in_shared_mounts(plan, args, socket, &root, callers_umask)?;
             LateReadOnly::default()
         }
         RootSwitch::PivotRoot | RootSwitch::MoveMount => {
-            set_up_in_own_mounts(plan, args, socket, &root, callers_umask)?
+            let root = rootfs::enter_mounts(&plan.rootfs, &args.fds, socket)?;
+            // Before the container's /dev is mounted, in which the name null may be any file (CVE-2025-31133).
+            let null = masked_paths::host_null(!plan.masked_paths.is_empty())?;
+            let entered = Entered { root: &root, is_ours: false, sources: &args.fds.sources, null };
+            set_up_in_own_mounts(plan, args, socket, entered, callers_umask)?
+        }
+        RootSwitch::TreeNamespace => {
+            let cloned = tree_namespace::clone_sources(plan, &args.fds)?;
+            let own = tree_namespace::enter(plan)?;
+            let is_ours = own.is_some();
+            let root = match own {
+                Some(root) => root,
+                None => rootfs::enter_mounts(&plan.rootfs, &args.fds, socket)?,
+            };
+            let entered = Entered { root: &root, is_ours, sources: &cloned.sources, null: cloned.null };
+            set_up_in_own_mounts(plan, args, socket, entered, callers_umask)?
         }
     };
     begin(Phase::LateReadOnly);
@@ -197,18 +213,28 @@ struct LateReadOnly {
     root: Option<Step>,
 }
 
+/// A mount namespace of the container's own.
+struct Entered<'a> {
+    root: &'a Root,
+    /// Whether the container's root is our root already.
+    is_ours: bool,
+    /// Detached clones of bind sources, by index in the plan's mounts.
+    sources: &'a [Option<OwnedFd>],
+    /// The host's null device.
+    null: Option<OwnedFd>,
+}
+
 /// Sets up a container with a mount namespace of its own. Returns what becomes read-only at the end.
 fn set_up_in_own_mounts(
     plan: &Plan,
     args: &InitArgs,
     socket: &SyncSocket,
-    root: &Root,
+    entered: Entered<'_>,
     callers_umask: Mode,
 ) -> Result<LateReadOnly, Report> {
-    // Before the container's /dev is mounted, in which the name null may be any file (CVE-2025-31133).
-    let null = masked_paths::host_null(!plan.masked_paths.is_empty())?;
+    let root = entered.root;
     let mut place = rootfs::target_context(plan, root);
-    let mounts = mounts::mount_all(&plan.mounts, &mut place, &args.fds, socket)?;
+    let mounts = mounts::mount_all(&plan.mounts, &mut place, entered.sources, socket)?;
     begin(Phase::MakeDevices);
     // After the mounts, because /dev is one of them.
     devices::make_devices(&plan.devices, &place, plan.namespaces.has(Namespace::USER))?;
@@ -219,7 +245,10 @@ fn set_up_in_own_mounts(
     // be needed.
     null::reopen(root)?;
     begin(Phase::PivotRoot);
-    rootfs::pivot_root(&plan.rootfs, root)?;
+    match entered.is_ours {
+        true => nix::unistd::chdir(c"/").in_step(Step::Pivot, "chdir")?,
+        false => rootfs::pivot_root(&plan.rootfs, root)?,
+    }
     begin(Phase::SetNamesAndSysctls);
     // Before the masks: in a user namespace the kernel mounts a procfs only if a procfs without covers is
     // visible. And after the change of root, so that no mount of the container can take its place: it is
@@ -233,7 +262,7 @@ fn set_up_in_own_mounts(
     // After the sysctls, which lie below such paths. Read-only comes first: if a path is in both lists, the
     // mask is on top.
     let by_path = masked_paths::make_paths_read_only(&plan.read_only_paths, &place)?;
-    masked_paths::mask_paths(&plan.masked_paths, plan.mask_context.as_ref(), &place, null)?;
+    masked_paths::mask_paths(&plan.masked_paths, plan.mask_context.as_ref(), &place, entered.null)?;
     // Before the root becomes read-only.
     make_working_directory(&plan.process, root)?;
     Ok(LateReadOnly { mounts, root: plan.rootfs.read_only.then_some(Step::ReadOnlyRoot).or(by_path) })

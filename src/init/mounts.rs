@@ -7,7 +7,6 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::{SFlag, fstat};
 
-use super::args::InitFds;
 use super::mount_error::{InCall, MountError};
 use super::mount_target as target;
 use super::place::Place;
@@ -28,13 +27,13 @@ pub(super) type LateReadOnlyMount = (usize, OwnedFd);
 pub(super) fn mount_all(
     mounts: &[Mount],
     place: &mut Place<'_>,
-    fds: &InitFds,
+    sources: &[Option<OwnedFd>],
     socket: &SyncSocket,
 ) -> Result<Vec<LateReadOnlyMount>, Report> {
     let mut late = Vec::new();
     for (index, mount) in mounts.iter().enumerate() {
         begin_indexed(Phase::Mount, mount.origin.index().unwrap_or(NO_INDEX));
-        let source = fds.sources.get(index).and_then(Option::as_ref);
+        let source = sources.get(index).and_then(Option::as_ref);
         let mapped_source = mapped_inside(index, mount, place.root, socket)?;
         let mounted = match make_mount(mount, place, source.or(mapped_source.as_ref())) {
             Err(fail) if source.is_some() && pins_mount_namespace(&fail) => {

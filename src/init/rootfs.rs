@@ -99,7 +99,7 @@ fn no_longer_share_parent(plan: &Rootfs, propagation: u64) -> Result<(), Report>
 pub(super) fn pivot_root(plan: &Rootfs, root: &Root) -> Result<(), Report> {
     fchdir(root).in_step(Step::Pivot, "fchdir")?;
     match plan.switch {
-        RootSwitch::PivotRoot => by_pivot_root(plan)?,
+        RootSwitch::PivotRoot | RootSwitch::TreeNamespace => by_pivot_root(plan)?,
         RootSwitch::MoveMount => by_move_mount(plan)?,
         RootSwitch::Chroot => chroot(c".").in_step(Step::Pivot, "chroot")?,
     }

@@ -12,11 +12,10 @@ use super::KillOnDrop;
 use super::id_mapped::MappingNamespaces;
 use crate::error::{Context, Result};
 use crate::handshake::ROOTFS;
-use crate::kernel::mount::Attributes;
 use crate::plan::Plan;
 use crate::plan::mounts::{Mount, MountOperation};
 use crate::plan::namespaces::Namespace;
-use crate::sys::mount::{mount_setattr, open_tree_clone};
+use crate::sys::mount::{enslave, open_tree_clone};
 use crate::sys::process::{CloneSide, clone3, exit_now, parent_death_signal};
 use crate::sys::socket::{receive_fd, send_fd};
 
@@ -33,7 +32,7 @@ pub(crate) struct Sources<'a> {
 impl<'a> Sources<'a> {
     /// Of a new container.
     pub(crate) fn of_plan(plan: &'a Plan, users: &'a dyn Fn() -> Result<Option<OwnedFd>>) -> Self {
-        let hidden = plan.namespaces.has(Namespace::USER);
+        let hidden = plan.namespaces.has(Namespace::USER) || plan.namespaces.mounts_later;
         Self { mounts: &plan.mounts, rootfs: Some(&plan.rootfs.path), hidden, users }
     }
 
@@ -139,9 +138,8 @@ fn open_source<'a>(
     Ok(Some(tree))
 }
 
-/// Clones a tree of mounts, detached. `enslaved`: makes the clone a slave, as the kernel does with the mounts
-/// that a new mount namespace of another user namespace gets from ours. A mount made inside must not travel
-/// back to the host, and pivot_root refuses a shared root.
+/// Clones a tree of mounts, detached. `enslaved`: a mount made inside must not travel back to the host, and pivot_root
+/// refuses a shared root.
 pub(super) fn clone_tree(
     path: &CStr,
     recursive: bool,
@@ -150,8 +148,7 @@ pub(super) fn clone_tree(
 ) -> std::result::Result<OwnedFd, Errno> {
     let tree = open_tree_clone(AT_FDCWD.as_fd(), path, recursive, at_flags)?;
     if enslaved {
-        let slave = Attributes { propagation: libc::MS_SLAVE, ..Attributes::default() };
-        mount_setattr(tree.as_fd(), slave, None, true)?;
+        enslave(tree.as_fd())?;
     }
     Ok(tree)
 }

@@ -30,6 +30,7 @@ pub(crate) mod service_manager;
 pub(crate) mod show;
 pub(crate) mod sysctl;
 pub(crate) mod toolbox;
+mod tree_namespace;
 pub(crate) mod waits;
 
 use std::ffi::{CString, OsStr};
@@ -154,6 +155,7 @@ pub(crate) fn plan_or_warn(
     else {
         return Err(faults.error().unwrap_or_else(|| ConfigError::new("", "no plan").into()));
     };
+    let (rootfs, namespaces) = enter_alone(facts, &filesystem, &settings.hooks, namespaces);
     faults.into_result(Plan {
         id: request.id.clone(),
         hostname: settings.hostname,
@@ -168,13 +170,30 @@ pub(crate) fn plan_or_warn(
         mounts: filesystem.mounts,
         mask_context: filesystem.mask_context,
         devices: filesystem.devices,
-        rootfs: filesystem.rootfs,
+        rootfs,
         namespaces,
         cgroup,
         delegation,
         process,
         warnings: Vec::new(),
     })
+}
+
+/// Lets the process enter a mount namespace of the rootfs alone, where the kernel and the plan permit it.
+fn enter_alone(
+    facts: &Facts,
+    filesystem: &Filesystem,
+    hooks: &hooks::Hooks,
+    namespaces: NamespacePlan,
+) -> (rootfs::Rootfs, NamespacePlan) {
+    let Filesystem { rootfs, mounts, devices, .. } = filesystem;
+    let mut rootfs = rootfs.clone();
+    let mounts_later =
+        facts.tree_namespaces && tree_namespace::fits(&rootfs, mounts, devices, hooks, &namespaces);
+    if mounts_later {
+        rootfs.switch = RootSwitch::TreeNamespace;
+    }
+    (rootfs, NamespacePlan { mounts_later, ..namespaces })
 }
 
 /// Returns the warnings about resources without effect, if there is no plan for the group that would contain

@@ -98,6 +98,8 @@ pub struct NamespacePlan {
     pub joined_maps: Option<IdMaps>,
     /// The text for /proc/self/timens_offsets, which is written before the new time namespace has a process.
     pub time_offsets: Option<Vec<u8>>,
+    /// Whether the process makes its mount namespace itself, after the clone.
+    pub mounts_later: bool,
     /// For `exec`: the CLONE_NEW* flags of the namespaces of a running process, which are joined in one call.
     pub setns_flags: Option<i32>,
 }
@@ -141,7 +143,8 @@ impl NamespacePlan {
     /// clone3 would use the parent's.
     pub fn clone_flags(&self) -> i32 {
         let helped = if self.needs_helper() { Namespace::USER.0 | self.helper_time() } else { 0 };
-        self.new_flags & !Namespace::CGROUP.0 & !helped
+        let later = if self.mounts_later { Namespace::MOUNT.0 } else { 0 };
+        self.new_flags & !Namespace::CGROUP.0 & !helped & !later
     }
 
     /// Returns the time namespace's flag if the helper unshares it to write the offsets.

@@ -27,6 +27,9 @@ pub struct Rootfs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RootSwitch {
     PivotRoot,
+    /// The process enters a new mount namespace that has the rootfs alone: nothing of the host's tree is copied and
+    /// unmounted again, however many mounts it has. KERNEL(7.0), otherwise as `PivotRoot`.
+    TreeNamespace,
     /// `--no-pivot`: for a rootfs on the initial ramdisk, for which pivot_root fails.
     MoveMount,
     /// Without a mount namespace of its own: only the root changes, and nothing is mounted.

@@ -14,6 +14,7 @@ const FSCONFIG_SET_FLAG: c_uint = 0;
 const FSCONFIG_SET_STRING: c_uint = 1;
 const FSCONFIG_CMD_CREATE: c_uint = 6;
 const OPEN_TREE_CLONE: c_uint = 1;
+const OPEN_TREE_NAMESPACE: c_uint = 2;
 const OPEN_TREE_CLOEXEC: c_uint = libc::O_CLOEXEC as c_uint;
 const MOVE_MOUNT_F_EMPTY_PATH: c_uint = 4;
 const MOVE_MOUNT_T_EMPTY_PATH: c_uint = 0x40;
@@ -77,6 +78,23 @@ pub fn open_tree_clone(
     }
     // SAFETY: a NUL-terminated string that the kernel only reads.
     owned(unsafe { libc::syscall(libc::SYS_open_tree, dir.as_raw_fd(), path.as_ptr(), flags) })
+}
+
+/// Makes a mount namespace that has a copy of the tree at `path` alone, KERNEL(7.0): setns(2) enters it.
+///
+/// # Errors
+/// EINVAL if the kernel does not know the flag.
+pub fn open_tree_namespace(path: &CStr) -> Result<OwnedFd> {
+    let flags = OPEN_TREE_NAMESPACE | OPEN_TREE_CLOEXEC | libc::AT_RECURSIVE as c_uint;
+    // SAFETY: a NUL-terminated string that the kernel only reads.
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
+}
+
+/// Makes a tree of detached mounts a slave, as the kernel does with the mounts that a new mount namespace of another user
+/// namespace gets from ours: what is mounted inside must not travel back.
+pub fn enslave(tree: BorrowedFd<'_>) -> Result<()> {
+    let slave = Attributes { propagation: libc::MS_SLAVE, ..Attributes::default() };
+    mount_setattr(tree, slave, None, true)
 }
 
 /// Attaches the mount `from` at the directory or file `to`. Both are descriptors: nothing is looked up.

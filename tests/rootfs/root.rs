@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::support::{Bundle, machine};
+use crate::support::{Bundle, machine, program, skip};
 use crate::{at, mounts};
 
 #[test]
@@ -18,6 +18,31 @@ fn is_the_bundles_rootfs_and_nothing_else() {
     let mounts = mounts(&mut bundle);
     assert!(at(&mounts, "/").root.ends_with("rootfs"), "{mounts:#?}");
     assert!(mounts.iter().all(|mount| !mount.point.contains("tare-test")), "{mounts:#?}");
+}
+
+/// Nothing of the host's tree is copied. The rest of this program, of the others too, then judges such containers.
+#[test]
+fn is_entered_alone_where_the_kernel_makes_such_namespaces() {
+    let (Some(_), Some(mut bundle)) = (program("strace"), Bundle::new()) else { return };
+    fs::create_dir(bundle.dir.join("source")).unwrap();
+    bundle.mount(json!({"destination": "/mnt", "type": "bind", "source": "source", "options": ["rbind"]}));
+    bundle.script("ls -d /mnt; ls -a /..");
+    let calls = bundle.dir.join("calls");
+    let traced = format!("exec strace -f -o {} -e trace=pivot_root,open_tree \"$@\"", calls.display());
+    let answer = bundle.tare_by(&traced, &["run", &bundle.id]).ok();
+    let calls = fs::read_to_string(calls).unwrap();
+    assert!(!answer.stdout.contains("source"), "{answer:?}");
+    // Older versions of strace tell the flag by its number.
+    match calls.lines().find(|line| line.contains("OPEN_TREE_NAMESPACE") || line.contains("|0x2)")) {
+        Some(entered) => assert!(entered.contains(" = ") && !calls.contains("pivot_root("), "{calls}"),
+        None if !kernel_is_at_least(7) => skip("needs Linux 7"),
+        None => panic!("{calls}"),
+    }
+}
+
+fn kernel_is_at_least(version: u32) -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    release.split('.').next().unwrap().parse::<u32>().unwrap() >= version
 }
 
 #[test]

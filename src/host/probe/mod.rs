@@ -47,6 +47,7 @@ pub(crate) fn read_facts(needed: Needed) -> Result<Facts> {
         },
         apparmor: needed.labels && has_apparmor(),
         selinux: needed.labels && exists(c"/sys/fs/selinux/enforce"),
+        tree_namespaces: has_tree_namespaces(),
         seccomp_flags: if needed.seccomp { crate::sys::seccomp::supported_flags() } else { 0 },
         resctrl: if needed.resctrl { resctrl::find_resctrl() } else { None },
     })
@@ -56,6 +57,14 @@ pub(crate) fn read_facts(needed: Needed) -> Result<Facts> {
 fn has_apparmor() -> bool {
     crate::sys::file::read_small_at(c"/sys/module/apparmor/parameters/enabled")
         .is_ok_and(|text| text.first() == Some(&b'Y'))
+}
+
+/// Whether the kernel may know OPEN_TREE_NAMESPACE: to ask it with a mount would cost more than its name. One that does
+/// not know it after all says so when it is used.
+fn has_tree_namespaces() -> bool {
+    let release = nix::sys::utsname::uname().ok();
+    let major = release.as_ref().and_then(|name| name.release().to_str()?.split('.').next()?.parse().ok());
+    major.is_some_and(|major: u32| major >= 7)
 }
 
 /// Returns the highest capability of this kernel. The bounding set is asked for it, so no file of /proc is

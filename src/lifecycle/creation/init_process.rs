@@ -95,7 +95,7 @@ fn null_device(plan: &Plan) -> Replaced {
     match plan.rootfs.switch {
         RootSwitch::Chroot => Replaced::Nothing,
         _ if plan.cgroup.without_default_devices => Replaced::Nothing,
-        RootSwitch::PivotRoot | RootSwitch::MoveMount => Replaced::Null,
+        RootSwitch::PivotRoot | RootSwitch::TreeNamespace | RootSwitch::MoveMount => Replaced::Null,
     }
 }
 

@@ -227,6 +227,7 @@ impl Display for RootSwitch {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::PivotRoot => "by pivot_root",
+            Self::TreeNamespace => "by a mount namespace of it alone",
             Self::MoveMount => "by mount move and chroot",
             Self::Chroot => "by chroot",
         })
