@@ -112,9 +112,11 @@ test-security: ## each known attack with its control, on this kernel and on olde
 	integration/security/test
 	integration/security/injection --tare "$${CARGO_TARGET_DIR:-target}/$$(integration/target)/debug/tare" --points 200
 
-kills: ## tare-image is killed 200 times while layers are written, and 200 while bundles, and containers, come and go (KILLS=N)
+kills: ## 200 SIGKILLs (KILLS=N) of tare-image as layers are written, as bundles and containers come and go; of the shim, containerd, dockerd
 	TARE_KILLS=$(or $(KILLS),200) $(CARGO) test --test image kill
 	TARE_KILLS=$(or $(KILLS),200) $(CARGO) test --test image_run kills::
+	$(MAKE) binaries
+	integration/engines/shim --alone --all --times $(or $(KILLS),200) --only 'killed at any moment' --tare "$$DIST"/tare --shim "$$DIST"/containerd-shim-tare-v2
 
 test-packages: deb dist ## the packages, installed in bookworm, trixie and forky; the same build in two folders
 	integration/package/test --all "$$DIST"

@@ -36,7 +36,7 @@ def length_of(it, ctr, word):
 
 def moments(it, seconds):
     """Spread over the time, each at some point of its part."""
-    count, rest = it.engine.times(), random.Random(it.engine.options.seed)
+    count, rest = it.engine.moments(), random.Random(it.engine.options.seed)
     return [seconds * (number + rest.random()) / count for number in range(count)]
 
 
@@ -63,7 +63,7 @@ def remove(it, name):
 
 def report(it, faults, struck_count):
     shown = '; '.join(faults[:3])
-    check(not faults, f'{len(faults)} faults at {it.engine.times()} moments ({struck_count} met something): {shown}')
+    check(not faults, f'{len(faults)} faults at {it.engine.moments()} moments ({struck_count} met something): {shown}')
 
 
 @flow('the shim is killed at any moment', must=True)
@@ -149,7 +149,7 @@ def _(it):
         if watch.ends(name) > 1:
             found.append(f'its end is told {watch.ends(name)} times: {watch.told(name)}')
         faults += [f'{moment * 1000:.0f} ms: {fault}' for fault in found]
-    report(it, faults, it.engine.times())
+    report(it, faults, it.engine.moments())
 
 
 class OneDocker(docker_flows.Docker):
@@ -192,7 +192,7 @@ def _(it):
             found += docker_leftovers(it, engine)
             faults += [f'{moment * 1000:.0f} ms: {fault}' for fault in found if fault not in known]
             known |= set(found)
-        report(it, faults, it.engine.times())
+        report(it, faults, it.engine.moments())
     finally:
         engine.stop()
 
