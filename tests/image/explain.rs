@@ -129,3 +129,31 @@ fn marks_powers_and_reasons_are_told() {
     let text = ok(&scratch, &["explain", "oci:image", "/ping"]);
     assert!(text.contains("/ping") && !text.contains("/disk") && !text.contains("/process"), "{text}");
 }
+
+#[test]
+fn sizes_and_symlinks_of_an_image_that_cannot_be_are_told_as_by_unpack() {
+    let huge = |name: &str| {
+        let size = i64::MAX.to_string();
+        file(name, "").pax("GNU.sparse.size", size.as_bytes()).pax("GNU.sparse.numblocks", b"0")
+    };
+    // Each symlink leads twice through the one before it.
+    let links = (1..60).map(|number| symlink(&format!("s{number}"), &format!("s{0}/../s{0}", number - 1)));
+    let links = [symlink("s0", "d")].into_iter().chain(links).chain([file("s59/f", "x")]);
+    let implied = format!("{}f", "d/".repeat(200_000));
+    for (name, layer, words) in [
+        ("sizes", archive(&[huge("a"), huge("b"), huge("c")]), "is larger than"),
+        ("links", archive(&links.collect::<Vec<_>>()), "too many levels of symbolic links"),
+        ("implied", archive(&[file("f", "").pax("path", implied.as_bytes())]), "file name too long"),
+    ] {
+        let scratch = Scratch::new(&format!("explain-{name}"));
+        Fixture::new(&scratch).layer(Packing::Gzip, &layer).finish();
+        for args in
+            [&["explain", "oci:image"][..], &["verify", "oci:image"], &["unpack", "oci:image", "bundle"]]
+        {
+            let output = scratch.run(args);
+            let told = [String::from_utf8_lossy(&output.stdout), stderr(&output).into()].concat();
+            assert_eq!(output.status.code(), Some(1), "{args:?}: {told}");
+            assert!(told.contains(words), "{args:?}: {told}");
+        }
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use nix::errno::Errno;
+
 use super::{Effect, Event, Explained, Layer, Origin};
 use crate::error::{Error, Kind, Result};
 use crate::fail;
@@ -27,6 +29,8 @@ pub(crate) struct MergedTree {
 const MAX_HELD: usize = 512 << 20;
 /// What each takes beside its own bytes: it stands in the tree and among the events.
 const HELD_BESIDE: usize = 256;
+/// The longest name that file systems have.
+const NAME_MAX: usize = 255;
 
 impl MergedTree {
     /// Begins the next layer: the entries that follow belong to it.
@@ -43,17 +47,12 @@ impl MergedTree {
 
     /// Applies an entry of the current layer; `path` is its clean path.
     pub(crate) fn apply(&mut self, entry: &Entry, path: &[u8]) -> Result<()> {
-        self.held += 2 * path.len() + entry.link.len() + HELD_BESIDE;
-        if self.held > MAX_HELD {
-            return Err(fail!(
-                Kind::Spec,
-                "the paths of the image take more than {MAX_HELD} bytes of memory"
-            ));
-        }
+        check_lengths(entry, path)?;
+        self.hold(2 * path.len() + entry.link.len() + capability(entry).map_or(0, Vec::len))?;
         let number = self.number();
         let size = if entry.kind == EntryKind::Regular { entry.size } else { 0 };
         self.layers[number].entries += 1;
-        self.layers[number].bytes += size;
+        self.layers[number].bytes = self.layers[number].bytes.saturating_add(size);
         match classify(path)? {
             EntryMeaning::File => self.put(entry, path, size),
             // Links of this layer are made to it, and it is no part of the tree.
@@ -66,18 +65,29 @@ impl MergedTree {
                 Ok(())
             }
             EntryMeaning::Opaque { dir } => {
-                let Ok(dir) = self.resolve(dir, MAX_SYMLINKS) else { return self.nothing_to_hide(path) };
+                let Ok(dir) = self.resolve(dir) else { return self.nothing_to_hide(path) };
                 let (layers, bytes) = self.remove_lower(&dir, false);
                 self.add_event(&dir, Effect::Empties { layers, bytes });
                 Ok(())
             }
             EntryMeaning::Whiteout { dir, name } => {
-                let Ok(dir) = self.resolve(dir, MAX_SYMLINKS) else { return self.nothing_to_hide(path) };
+                let Ok(dir) = self.resolve(dir) else { return self.nothing_to_hide(path) };
                 let path = join(&dir, name);
                 let (layers, bytes) = self.remove_lower(&path, true);
                 self.add_event(&path, Effect::Removes { layers, bytes });
                 Ok(())
             }
+        }
+    }
+
+    /// Counts an entry, a directory without one, or what a hard link copies, of `bytes` bytes.
+    fn hold(&mut self, bytes: usize) -> Result<()> {
+        self.held += bytes + HELD_BESIDE;
+        match self.held > MAX_HELD {
+            true => {
+                Err(fail!(Kind::Spec, "the paths of the image take more than {MAX_HELD} bytes of memory"))
+            }
+            false => Ok(()),
         }
     }
 
@@ -102,6 +112,7 @@ impl MergedTree {
     fn remove_lower(&mut self, path: &[u8], itself: bool) -> (Vec<usize>, u64) {
         // A slash stands behind no clean path.
         let key = [path, if itself { b"" } else { b"/" }].concat();
+        self.held += key.len();
         if !self.whiteouts.insert(key) {
             return (Vec::new(), 0);
         }
@@ -122,7 +133,7 @@ impl MergedTree {
             }
             let Some(origin) = self.paths.remove(&path) else { continue };
             layers.push(origin.layer);
-            bytes += self.hide(&origin);
+            bytes = self.hide(&origin).saturating_add(bytes);
         }
         layers.sort_unstable();
         layers.dedup();
@@ -132,7 +143,8 @@ impl MergedTree {
     /// Counts a file as hidden. Returns its size; the size of a hard link is counted with its target.
     fn hide(&mut self, origin: &Origin) -> u64 {
         let bytes = if origin.is_hard_link { 0 } else { origin.size };
-        self.layers[origin.layer].hidden += bytes;
+        let hidden = &mut self.layers[origin.layer].hidden;
+        *hidden = hidden.saturating_add(bytes);
         bytes
     }
 
@@ -157,6 +169,8 @@ impl MergedTree {
             return Err(fail!(Kind::Spec, "the root can only be a directory"));
         }
         let path = if path.is_empty() { Vec::new() } else { join(&self.make_dirs(above)?, name) };
+        // Symlinks may have made it longer.
+        self.held += path.len();
         let mut origin = Origin { size, ..origin(self.number(), entry) };
         if origin.is_hard_link && self.is_link_to_itself(&origin, &path)? {
             // It is of this layer now, whose whiteouts leave it.
@@ -186,7 +200,7 @@ impl MergedTree {
         let below: Vec<Vec<u8>> = self.below(path).map(|(path, _)| path.clone()).collect();
         for path in below {
             if let Some(origin) = self.paths.remove(&path) {
-                bytes += self.hide(&origin);
+                bytes = self.hide(&origin).saturating_add(bytes);
             }
         }
         self.add_event(path, Effect::Replaces { layer: before.layer, bytes });
@@ -196,7 +210,7 @@ impl MergedTree {
     fn is_link_to_itself(&self, origin: &Origin, path: &[u8]) -> Result<bool> {
         let target = clean(&origin.link);
         let (above, name) = split(&target);
-        let is_itself = !target.is_empty() && join(&self.resolve(above, MAX_SYMLINKS)?, name) == path;
+        let is_itself = !target.is_empty() && join(&self.resolve(above)?, name) == path;
         if is_itself && !self.paths.contains_key(path) {
             return Err(missing_target(path));
         }
@@ -204,57 +218,72 @@ impl MergedTree {
     }
 
     /// Gives a hard link the metadata of its target.
-    fn resolve_hard_link(&self, origin: &mut Origin) -> Result<()> {
+    fn resolve_hard_link(&mut self, origin: &mut Origin) -> Result<()> {
         let target = clean(&origin.link);
         if target.is_empty() {
             let shown = origin.link.escape_ascii();
             return Err(fail!(Kind::Spec, "link to \"{shown}\": the root cannot be linked to"));
         }
         let (above, name) = split(&target);
-        let target = join(&self.resolve(above, MAX_SYMLINKS)?, name);
-        let existing = self.paths.get(&target).ok_or_else(|| missing_target(&target))?;
+        let target = join(&self.resolve(above)?, name);
+        let existing = self.paths.get(&target).cloned().ok_or_else(|| missing_target(&target))?;
         if existing.kind == EntryKind::Directory {
             let target = target.escape_ascii();
             return Err(fail!(Kind::Spec, "link to \"{target}\": a directory cannot be linked to"));
         }
         let layer = origin.layer;
         let link = if existing.kind == EntryKind::Symlink { existing.link.clone() } else { target };
-        *origin =
-            Origin { layer, link, is_hard_link: existing.kind != EntryKind::Symlink, ..existing.clone() };
+        // An entry of a few bytes has all that the file has.
+        self.hold(link.len() + existing.capability.as_ref().map_or(0, Vec::len))?;
+        *origin = Origin { layer, link, is_hard_link: existing.kind != EntryKind::Symlink, ..existing };
         Ok(())
     }
 
     /// The directory that a path leads to; missing ones are made, and other files on the way replaced.
     fn make_dirs(&mut self, path: &[u8]) -> Result<Vec<u8>> {
-        let mut so_far = Vec::new();
-        for part in self.resolve(path, MAX_SYMLINKS)?.split(|&byte| byte == b'/') {
-            so_far = join(&so_far, part);
-            let before = match self.paths.get(&so_far) {
-                Some(origin) if origin.kind == EntryKind::Directory => continue,
-                before => before.cloned(),
-            };
-            let implied = Origin {
-                layer: self.number(),
-                kind: EntryKind::Directory,
-                mode: 0o755,
-                is_implied: true,
-                ..origin(0, &Entry::default())
-            };
-            if let Some(before) = before {
-                self.paths.remove(&so_far);
-                self.replace(&so_far, &before);
-            }
-            if !so_far.is_empty() {
-                self.paths.insert(so_far.clone(), implied);
-            }
+        let path = self.resolve(path)?;
+        let mut missing = Vec::new();
+        let mut end = path.len();
+        while end > 0 && !self.is_directory(&path[..end]) {
+            missing.push(end);
+            end = split(&path[..end]).0.len();
         }
-        Ok(so_far)
+        for end in missing.into_iter().rev() {
+            self.make_dir(&path[..end])?;
+        }
+        Ok(path)
     }
 
-    /// Follows the symlinks in a path, inside the root, at most `links` in one another.
-    fn resolve(&self, path: &[u8], links: u32) -> Result<Vec<u8>> {
-        follow(path, links, &|path| self.paths.get(path))
+    fn make_dir(&mut self, path: &[u8]) -> Result<()> {
+        if let Some(before) = self.paths.remove(path) {
+            self.replace(path, &before);
+        }
+        // One name may imply thousands of directories.
+        self.hold(path.len())?;
+        let implied = Origin {
+            layer: self.number(),
+            kind: EntryKind::Directory,
+            mode: 0o755,
+            is_implied: true,
+            ..origin(0, &Entry::default())
+        };
+        self.paths.insert(path.to_vec(), implied);
+        Ok(())
     }
+
+    fn is_directory(&self, path: &[u8]) -> bool {
+        self.paths.get(path).is_some_and(|origin| origin.kind == EntryKind::Directory)
+    }
+
+    /// Follows the symlinks in a path, inside the root.
+    fn resolve(&self, path: &[u8]) -> Result<Vec<u8>> {
+        // What is above a directory of the tree is no symlink.
+        if self.is_directory(path) {
+            return Ok(path.to_vec());
+        }
+        follow(path, &|path| self.paths.get(path))
+    }
+
     /// Ends the merge, when all layers are applied.
     pub(crate) fn finish(mut self) -> Explained {
         self.remove_pseudolinks();
@@ -266,41 +295,61 @@ fn missing_target(target: &[u8]) -> Error {
     fail!(Kind::Spec, "link to \"{}\": there is no such file yet", target.escape_ascii())
 }
 
-/// Follows the symlinks in a path, inside the root, at most `links` in one another; `find` gives what is at a
+/// Refuses what no file can be named, as the kernel does for `unpack`.
+fn check_lengths(entry: &Entry, path: &[u8]) -> Result<()> {
+    let is_short = |path: &[u8]| path.len() < libc::PATH_MAX as usize;
+    let is_name = |part: &[u8]| part.len() <= NAME_MAX;
+    let is_link = matches!(entry.kind, EntryKind::Symlink | EntryKind::HardLink);
+    match is_short(path)
+        && path.split(|&byte| byte == b'/').all(is_name)
+        && (!is_link || is_short(&entry.link))
+    {
+        true => Ok(()),
+        false => Err(Errno::ENAMETOOLONG.into()),
+    }
+}
+
+/// Follows the symlinks in a path, inside the root, as many as the kernel does in all; `find` gives what is at a
 /// path.
-pub(super) fn follow<'a>(
-    path: &[u8],
-    links: u32,
-    find: &dyn Fn(&[u8]) -> Option<&'a Origin>,
-) -> Result<Vec<u8>> {
-    let mut so_far = Vec::new();
-    for part in path.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".") {
+pub(super) fn follow<'a>(path: &[u8], find: &dyn Fn(&[u8]) -> Option<&'a Origin>) -> Result<Vec<u8>> {
+    let (mut so_far, mut left, mut links) = (Vec::new(), components(path), 0);
+    while let Some(part) = left.pop() {
+        let above = so_far.len();
         if part == b".." {
-            so_far = split(&so_far).0.to_vec();
+            so_far.truncate(split(&so_far).0.len());
             continue;
         }
-        let next = join(&so_far, part);
-        so_far = match find(&next) {
-            Some(origin) if origin.kind == EntryKind::Symlink => {
-                let links = links
-                    .checked_sub(1)
-                    .ok_or_else(|| fail!(Kind::Spec, "too many levels of symbolic links"))?;
-                let from: &[u8] = if origin.link.starts_with(b"/") { b"" } else { &so_far };
-                follow(&[from, &origin.link].join(&b'/'), links, find)?
-            }
-            _ => next,
-        };
+        if above > 0 {
+            so_far.push(b'/');
+        }
+        so_far.extend(part);
+        let Some(origin) = find(&so_far).filter(|origin| origin.kind == EntryKind::Symlink) else { continue };
+        links += 1;
+        if links > MAX_SYMLINKS {
+            return Err(fail!(Kind::Spec, "too many levels of symbolic links"));
+        }
+        so_far.truncate(if origin.link.starts_with(b"/") { 0 } else { above });
+        left.extend(components(&origin.link));
     }
     Ok(so_far)
+}
+
+/// The components of a path, the last one first.
+fn components(path: &[u8]) -> Vec<Vec<u8>> {
+    let parts = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".");
+    parts.rev().map(<[u8]>::to_vec).collect()
 }
 
 fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
 }
 
+fn capability(entry: &Entry) -> Option<&Vec<u8>> {
+    entry.xattrs.iter().find(|(name, _)| name == b"security.capability").map(|(_, value)| value)
+}
+
 /// The metadata of an entry, without its size.
 fn origin(layer: usize, entry: &Entry) -> Origin {
-    let capability = entry.xattrs.iter().find(|(name, _)| name == b"security.capability");
     Origin {
         layer,
         kind: entry.kind,
@@ -310,7 +359,7 @@ fn origin(layer: usize, entry: &Entry) -> Origin {
         link: entry.link.clone(),
         is_hard_link: entry.kind == EntryKind::HardLink,
         device: entry.device,
-        capability: capability.map(|(_, value)| value.clone()),
+        capability: capability(entry).cloned(),
         is_implied: false,
     }
 }
@@ -385,6 +434,61 @@ mod tests {
         );
         let hidden: Vec<u64> = explained.layers.iter().map(|layer| layer.hidden).collect();
         assert_eq!(hidden, [35, 3, 0]);
+    }
+
+    #[test]
+    fn symlinks_are_counted_in_all_and_not_each_for_itself() {
+        let link = |number: usize, target: &str| (format!("s{number}"), entry(EntryKind::Symlink, 0, target));
+        // Each leads twice through the one before it.
+        let mut links = vec![link(0, "d")];
+        links.extend((1..60).map(|number| link(number, &format!("s{0}/../s{0}", number - 1))));
+        let mut tree = MergedTree::default();
+        tree.begin_layer();
+        links.iter().for_each(|(path, entry)| tree.apply(entry, path.as_bytes()).unwrap());
+        let file = entry(EntryKind::Regular, 0, "");
+        tree.apply(&file, b"s4/f").unwrap();
+        for path in ["s6/f", "s59/f"] {
+            let error = tree.apply(&file, path.as_bytes()).unwrap_err().to_string();
+            assert_eq!(error, "too many levels of symbolic links", "{path}");
+        }
+        tree.apply(&file, b"s59/.wh.f").unwrap();
+        assert!(tree.finish().paths.iter().any(|(path, _)| path == b"d/f"));
+    }
+
+    #[test]
+    fn what_no_file_can_be_named_is_refused() {
+        let long = |parts: usize| "d/".repeat(parts) + "f";
+        let (fits, other) = (long(2047), long(2048));
+        for (path, link, expected) in [
+            (&fits[..], "", true),
+            (&other, "", false),
+            (&"n".repeat(255), "", true),
+            (&"n".repeat(256), "", false),
+            ("l", &fits, true),
+            ("l", &other, false),
+        ] {
+            let kind = if link.is_empty() { EntryKind::Regular } else { EntryKind::Symlink };
+            let mut tree = MergedTree::default();
+            tree.begin_layer();
+            let applied = tree.apply(&entry(kind, 0, link), path.as_bytes());
+            assert_eq!(applied.is_ok(), expected, "{} {}", path.len(), link.len());
+        }
+    }
+
+    #[test]
+    fn a_few_entries_that_imply_or_copy_much_are_counted_as_much() {
+        let deep = |first: usize| format!("{first}/{}f", "d/".repeat(2000));
+        let file = entry(EntryKind::Regular, 0, "");
+        let mut tree = MergedTree { held: MAX_HELD - (20 << 20), ..MergedTree::default() };
+        tree.begin_layer();
+        let applied = (0..20).try_for_each(|first| tree.apply(&file, deep(first).as_bytes()));
+        assert!(applied.unwrap_err().to_string().contains("bytes of memory"));
+        let mut tree = MergedTree { held: MAX_HELD - (20 << 20), ..MergedTree::default() };
+        tree.begin_layer();
+        tree.apply(&entry(EntryKind::Symlink, 0, &"t".repeat(4000)), b"s").unwrap();
+        let link = entry(EntryKind::HardLink, 0, "s");
+        let applied = (0..20_000).try_for_each(|number| tree.apply(&link, format!("h{number}").as_bytes()));
+        assert!(applied.unwrap_err().to_string().contains("bytes of memory"));
     }
 
     #[test]

@@ -16,7 +16,6 @@ use crate::image::limits::{Limits, Usage};
 use crate::image::progress::{Progress, ProgressReader};
 use crate::image::source::ImageSource;
 use crate::image::unpack::entries::for_each_entry;
-use crate::inroot::MAX_SYMLINKS;
 
 pub(crate) use merge::MergedTree;
 use merge::follow;
@@ -89,9 +88,9 @@ impl Explained {
             Some(&self.paths[at].1)
         };
         let (above, name) = split(path);
-        let above = follow(above, MAX_SYMLINKS, &find)?;
+        let above = follow(above, &find)?;
         let itself = if above.is_empty() { name.to_vec() } else { [&above, name].join(&b'/') };
-        Ok(vec![follow(&itself, MAX_SYMLINKS, &find)?, itself])
+        Ok(vec![follow(&itself, &find)?, itself])
     }
 }
 

@@ -28,6 +28,9 @@ pub(crate) fn for_each_entry(
     let mut entry = Entry::default();
     while archive.next_entry(&mut entry)? {
         used.add_entries(0, limits)?;
+        if entry.sparse.is_some() {
+            used.add_bytes(entry.size, limits)?;
+        }
         let path = clean(&entry.name);
         let visited = classify(&path).and_then(|_| visit(&entry, &path));
         visited.map_err(|e: Error| e.context(entry.name.escape_ascii().to_string()))?;
