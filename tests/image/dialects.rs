@@ -21,20 +21,15 @@ fn refused(name: &str, layer: &[u8]) -> String {
     scratch.refused(&[])
 }
 
-fn with_header(change: impl Fn(&mut [u8])) -> Vec<u8> {
+fn with_header(how: impl Fn(&mut [u8])) -> Vec<u8> {
     let mut bytes = archive(&[file("name", "x")]);
-    let header: &mut [u8] = &mut bytes[..512];
-    change(header);
-    header[148..156].copy_from_slice(b"        ");
-    let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    change(&mut bytes[..512], how);
     bytes
 }
 
 #[test]
 fn a_prefix_counts_whatever_the_version_of_ustar() {
-    let versions =
-        [&b"ustar\x0000"[..], b"ustar\0\0\0", b"ustar\0 \0", b"ustar\0  ", b"ustar\x0011", b"ustar00\0"];
+    let versions = [&b"ustar\x0000"[..], b"ustar\0\0\0", b"ustar\0 \0", b"ustar\0  ", b"ustar\x0011"];
     for (number, version) in versions.into_iter().enumerate() {
         let layer = with_header(|header| {
             header[257..257 + version.len()].copy_from_slice(version);
@@ -115,4 +110,137 @@ fn what_is_no_tar_archive_is_told_as_what_it_is() {
     }
     let error = refused("json-layer", b"{\"a\":1}");
     assert!(error.contains("it is no tar archive, but JSON"), "{error}");
+}
+
+/// Changes a header and its checksum.
+fn change(header: &mut [u8], change: impl Fn(&mut [u8])) {
+    change(header);
+    header[148..156].copy_from_slice(b"        ");
+    let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+}
+
+/// A file whose data looks like a further entry, behind a header that is changed.
+fn around_an_entry(how: impl Fn(&mut [u8])) -> Vec<u8> {
+    let inner = archive(&[file("smuggled", "evil")]);
+    let mut outer = archive(&[Item { data: inner[..1024].to_vec(), ..file("a", "") }]);
+    change(&mut outer[..512], how);
+    outer
+}
+
+#[test]
+fn what_readers_take_for_different_entries_is_refused() {
+    let put = |at: usize, bytes: &'static [u8]| {
+        move |header: &mut [u8]| header[at..at + bytes.len()].copy_from_slice(bytes)
+    };
+    let named = |name: &'static [u8], kind: u8| {
+        move |header: &mut [u8]| {
+            header[..name.len()].copy_from_slice(name);
+            header[156] = kind;
+        }
+    };
+    let long_name = |kind: u8, more: &[u8]| {
+        let header = with_header(|header| {
+            header[156] = kind;
+            header[124..136].copy_from_slice(b"00000000000\0");
+        });
+        [&header[..512], more].concat()
+    };
+    let whole = archive(&[file("name", "x")]);
+    let mut old_directory = archive(&[file("n", "x").pax("path", b"d/")]);
+    change(&mut old_directory[1024..1536], |header| header[156] = 0);
+    for (name, layer, words) in [
+        ("zero-before-size", around_an_entry(put(124, b"\x000000002000\0")), "is not a number"),
+        ("zeros-before-size", around_an_entry(put(124, b"\0\0\x00000002000")), "is not a number"),
+        ("zero-before-mode", around_an_entry(put(100, b"\x00004755\0")), "is not a number"),
+        ("file-with-slash", around_an_entry(named(b"a/", b'0')), "its name ends in a slash"),
+        ("contiguous-with-slash", around_an_entry(named(b"a/", b'7')), "its name ends in a slash"),
+        ("old-directory-with-data", around_an_entry(named(b"a/", b'\0')), "it is a directory, and has data"),
+        ("long-old-directory", old_directory, "and has data"),
+        (
+            "negative-directory",
+            with_header(|header| {
+                header[156] = b'5';
+                header[124..136].fill(0xff);
+            }),
+            "is negative",
+        ),
+        (
+            "directory-of-letters",
+            with_header(|header| {
+                header[156] = b'5';
+                header[124..136].fill(b'z');
+            }),
+            "is not a number",
+        ),
+        (
+            "prefix-of-gnu",
+            with_header(|header| {
+                put(257, b"ustar  \0")(header);
+                put(345, b"evil/dir")(header);
+            }),
+            "disagree on its format",
+        ),
+        (
+            "change-time-of-gnu",
+            with_header(|header| {
+                put(257, b"ustar  \0")(header);
+                put(357, b"dir")(header);
+            }),
+            "disagree on its format",
+        ),
+        (
+            "prefix-of-star",
+            with_header(|header| {
+                header[345..485].fill(b'p');
+                put(508, b"tar\0")(header);
+            }),
+            "disagree on its format",
+        ),
+        (
+            "prefix-of-no-ustar",
+            with_header(|header| {
+                put(257, b"ustar00\0")(header);
+                put(345, b"a/bc")(header);
+            }),
+            "disagree on its format",
+        ),
+        (
+            "device-of-no-ustar",
+            with_header(|header| {
+                put(257, b"ustar00\0")(header);
+                header[156] = b'3';
+            }),
+            "disagree on its format",
+        ),
+        ("empty-long-name", long_name(b'L', &whole), "a long name is empty"),
+        ("empty-long-link", long_name(b'K', &whole), "a long name is empty"),
+        (
+            "zero-in-key",
+            archive(&[file("name", "x").pax("pa\0th", b"other")]),
+            "an extended header is damaged",
+        ),
+    ] {
+        let error = refused(name, &layer);
+        assert!(error.contains(words), "{name}: {error}");
+    }
+    // All agree on these.
+    for (name, layer) in [
+        (
+            "times-of-gnu",
+            with_header(|header| {
+                put(257, b"ustar  \0")(header);
+                put(345, b"14776403020\x0014776403020\0")(header);
+            }),
+        ),
+        (
+            "times-of-star",
+            with_header(|header| {
+                put(476, b"14776403020 14776403020 ")(header);
+                put(508, b"tar\0")(header);
+            }),
+        ),
+    ] {
+        assert_eq!(names(&unpacked(name, &layer).join("bundle/rootfs")), ["name"]);
+    }
 }

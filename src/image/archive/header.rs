@@ -3,6 +3,8 @@
 //! If a format allows two readings, the stricter one is used, because files can be smuggled past one of two
 //! readers that disagree (CVE-2025-62518).
 
+use std::ops::Range;
+
 use crate::error::{Kind, Result};
 use crate::fail;
 
@@ -51,6 +53,25 @@ impl<'a> Header<'a> {
 
     pub(super) fn is_gnu(&self) -> bool {
         self.format() == Format::Gnu
+    }
+
+    /// Refuses a header that readers take for one of another format, with another name or device.
+    pub(super) fn check_format(&self) -> Result<()> {
+        let is_number = |range: Range<usize>| number(&self.0[range]).is_ok();
+        let is_time = |range: Range<usize>| self.0[range.start] == 0 || is_number(range);
+        let is_device = matches!(self.kind(), b'3' | b'4');
+        let is_agreed = match self.format() {
+            Format::V7 => true,
+            // Without the zero behind the magic it is one of V7 to some, which have no prefix and no devices.
+            Format::Ustar => self.0[262] == 0 || self.0[345] == 0 && !is_device,
+            // Where the times stand, some read a longer prefix if these are none.
+            Format::Star => self.0[475] == 0 && is_number(476..488) && is_number(488..500),
+            Format::Gnu => self.0[264] == 0 && is_time(345..357) && is_time(357..369),
+        };
+        match is_agreed {
+            true => Ok(()),
+            false => Err(fail!(Kind::Spec, "a header is damaged: readers disagree on its format")),
+        }
     }
 
     pub(crate) fn kind(&self) -> u8 {
@@ -119,7 +140,7 @@ impl<'a> Header<'a> {
         self.number(483..495)
     }
 
-    fn number(&self, range: std::ops::Range<usize>) -> Result<i64> {
+    fn number(&self, range: Range<usize>) -> Result<i64> {
         number(&self.0[range])
     }
 }
@@ -143,6 +164,10 @@ fn text(field: &[u8]) -> &[u8] {
 pub(crate) fn number(field: &[u8]) -> Result<i64> {
     if field.first().is_some_and(|first| first & 0x80 != 0) {
         return base_256(field);
+    }
+    // Some skip a zero in front of the digits, some take it for their end.
+    if field.first() == Some(&0) && field.iter().any(|byte| !b"\0 ".contains(byte)) {
+        return Err(bad_number(field));
     }
     let digits = text(field).trim_ascii();
     digits.iter().try_fold(0_i64, |value, &digit| match digit {
@@ -190,6 +215,8 @@ mod tests {
             &b"0000648\0"[..],
             b"-000001\0",
             b"12 34\0\0\0",
+            b"\x00000644",
+            b"\0\x00000\x31\0",
             b"\x8f\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
         ] {
             assert!(number(bad).is_err(), "{}", bad.escape_ascii());

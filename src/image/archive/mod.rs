@@ -137,6 +137,7 @@ impl<R: Input> Archive<R> {
                     false => error,
                 }
             })?;
+            header.check_format()?;
             match header.kind() {
                 b'x' => set_once(&mut pending.extended, self.read_pax_header(header, self.global.clone())?)?,
                 b'g' => {
@@ -264,7 +265,11 @@ impl<R: Input> Archive<R> {
     fn read_long_name(&mut self, header: Header<'_>) -> Result<Vec<u8>> {
         let mut name = self.read_content(header)?;
         name.truncate(name.iter().position(|&byte| byte == 0).unwrap_or(name.len()));
-        Ok(name)
+        match name.is_empty() {
+            // Some take the short name then.
+            true => Err(fail!(Kind::Spec, "a long name is empty")),
+            false => Ok(name),
+        }
     }
 
     fn fill_entry(&mut self, header: Header<'_>, pending: PendingHeaders, entry: &mut Entry) -> Result<()> {
@@ -304,10 +309,6 @@ impl<R: Input> Archive<R> {
         entry: &mut Entry,
     ) -> Result<()> {
         (entry.sparse, entry.size) = (None, 0);
-        if entry.kind != EntryKind::Regular {
-            // Some writers leave a size in the header of a link; no data follows it.
-            return Ok(());
-        }
         let stored = match extended {
             Some(size) => size,
             None => {
@@ -315,6 +316,11 @@ impl<R: Input> Archive<R> {
                 u64::try_from(size).map_err(|_| fail!(Kind::Spec, "size {size} is negative"))?
             }
         };
+        check_slash(header, entry, stored)?;
+        if entry.kind != EntryKind::Regular {
+            // Some writers leave a size in the header of a link; no data follows it.
+            return Ok(());
+        }
         let map = if header.kind() == b'S' {
             let (ranges, size) = sparse::read_old_gnu(header, |block| self.read_block(block))?;
             Some(SparseMap::checked(ranges, size, stored)?)
@@ -421,6 +427,18 @@ fn valid_id(extended: Option<i64>, header: impl FnOnce() -> Result<i64>, what: &
         .or(signed)
         .filter(|&id| id != u32::MAX)
         .ok_or_else(|| fail!(Kind::Spec, "{what} {found} is out of range"))
+}
+
+/// Refuses a file whose name says that it is a directory, and such a directory of V7 with data: some readers take
+/// the data for the next entries, and some do not.
+fn check_slash(header: Header<'_>, entry: &Entry, stored: u64) -> Result<()> {
+    // Of the root it is told that it can only be a directory.
+    let has_slash = entry.name.ends_with(b"/") && !path::clean(&entry.name).is_empty();
+    match (header.kind(), has_slash) {
+        (b'0' | b'7', true) => Err(fail!(Kind::Spec, "it is a file, and its name ends in a slash")),
+        (b'\0', true) if stored > 0 => Err(fail!(Kind::Spec, "it is a directory, and has data")),
+        _ => Ok(()),
+    }
 }
 
 fn replace_if_some(name: &mut Vec<u8>, by: Option<Vec<u8>>) {

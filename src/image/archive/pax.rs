@@ -147,7 +147,8 @@ fn split_record(data: &[u8]) -> Result<(&[u8], &[u8], &[u8])> {
     }
     let body = &data[blank + 1..length - 1];
     let equals = body.iter().position(|&byte| byte == b'=').ok_or_else(damaged)?;
-    if equals == 0 {
+    // Some refuse a zero in a key, some read on.
+    if equals == 0 || body[..equals].contains(&0) {
         return Err(damaged());
     }
     Ok((&body[..equals], &body[equals + 1..], &data[length..]))
@@ -290,7 +291,7 @@ mod tests {
 
     #[test]
     fn damaged_records_are_refused() {
-        let bad: [&[u8]; 10] = [
+        let bad: [&[u8]; 11] = [
             b"path=x\n",
             b"7 path=x\n",
             b"99 path=x\n",
@@ -298,6 +299,7 @@ mod tests {
             b"6 =xy\n",
             b"-9 path=x\n",
             b"11 path=a\0b\n",
+            b"11 pa\0th=b\n",
             b"12 size=-123\n",
             b"31 size=99999999999999999999999\n",
             b"18446744073709551625 a=b\n",
