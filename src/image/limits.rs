@@ -50,6 +50,12 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// None, for what was unpacked within others before.
+    pub(crate) const NONE: Self =
+        Self { size: u64::MAX, entries: u64::MAX, ratio: u64::MAX, ratio_from: u64::MAX };
+}
+
 /// What an image has used of its limits so far. Layers that are unpacked in parallel share one `Usage`.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {

@@ -188,6 +188,35 @@ fn junk(byte: u8, millions: usize) -> Vec<u8> {
 }
 
 #[test]
+fn names_without_end_are_refused() {
+    let (scratch, config) = config("archive-names");
+    let docker = as_docker_archive(&config, Packing::Plain, &json!(null));
+    let deep = archive(&[file("f", "").pax("path", ("d/".repeat(400_000) + "f").as_bytes())]);
+    let link = archive(&[symlink("l", "t").pax("linkpath", "t".repeat(5000).as_bytes())]);
+    for bytes in [deep, link] {
+        fs::write(scratch.join("a.tar"), [&bytes[..bytes.len() - 1024], &docker[..]].concat()).unwrap();
+        let error = stderr(&scratch.run(&["inspect", "docker-archive:a.tar"]));
+        assert!(error.contains("a name in it is longer than 4096 bytes"), "{error}");
+    }
+}
+
+#[test]
+fn a_bomb_is_not_decompressed_into_an_archive() {
+    let scratch = Scratch::new("archive-of-a-bomb");
+    let bomb = archive(&[Item { data: vec![b'x'; 4 << 20], ..file("f", "") }]);
+    Fixture::new(&scratch).layer(Packing::Gzip, &bomb).finish();
+    let before = names(scratch.path());
+    for (option, value, words) in
+        [("--max-size", "1000000", "is larger than 1000000 bytes"), ("--max-size", "2M", "is larger than")]
+    {
+        let output = scratch.run(&["pull", option, value, "oci:image", "docker-archive:a.tar"]);
+        assert!(stderr(&output).contains(words), "{}", stderr(&output));
+        assert_eq!(names(scratch.path()), before);
+    }
+    assert!(scratch.run(&["pull", "oci:image", "docker-archive:a.tar"]).status.success());
+}
+
+#[test]
 fn a_compressed_archive_that_is_a_bomb_is_refused() {
     let (scratch, config) = config("archive-bomb");
     let docker = Packing::Gzip.pack(&as_docker_archive(&config, Packing::Plain, &json!(null)));

@@ -95,7 +95,8 @@ fn give_out(matches: &ArgMatches, reference: &Reference, destination: &Reference
     let image = read_image(&|blob| given.blob(blob), given.descriptor())?;
     // Nothing is asked of the image's registry: --creds are the destination's.
     let target = target_of(matches, None)?;
-    copy(&given, &Contents::of_image(&image), destination, &target, &progress::progress_of(matches))?;
+    let (limits, progress) = (arguments::limits_of(matches), progress::progress_of(matches));
+    copy(&given, &Contents::of_image(&image), destination, &target, &limits, &progress)?;
     print_digest(matches, image.descriptor.digest())
 }
 
@@ -113,19 +114,18 @@ pub(super) fn run(matches: &ArgMatches) -> Result<()> {
         }
         _ => {}
     }
-    let progress = progress::progress_of(matches);
+    let (limits, progress) = (arguments::limits_of(matches), progress::progress_of(matches));
     if let Some(destination) = destination {
         let source = source::open(&reference, &arguments::access_of(matches)?)?;
         let contents = contents_of(matches, source.as_ref(), &reference)?;
         let target = target_of(matches, Some(&reference))?;
-        copy(source.as_ref(), &contents, &destination, &target, &progress)?;
+        copy(source.as_ref(), &contents, &destination, &target, &limits, &progress)?;
         return print_digest(matches, contents.digest());
     }
     let store = arguments::store_if_there(matches)?;
     let source = arguments::open_beside(matches, &reference, store.as_ref())?;
     let image = arguments::image_of(matches, source.as_ref(), &reference, true)?;
     let store = store.map_or_else(|| arguments::store_of(matches), Ok)?;
-    let limits = arguments::limits_of(matches);
     let options =
         ImportOptions { limits: &limits, progress: &progress, form: arguments::layer_form_of(matches) };
     let imported = import_layers(&store, source.as_ref(), &image, options)?;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
-use oci_spec::image::Descriptor;
+use oci_spec::image::{Descriptor, Digest};
 use serde_json::json;
 use tar::{EntryType, Header};
 
@@ -18,11 +18,12 @@ use super::layout::{OCI_LAYOUT, empty_index, index_entry};
 use super::{CopySource, ReadToEnd, copy_bytes};
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
-use crate::image::blob::compression::{Compression, Decompressed};
 use crate::image::blob::digest::{self, VerifyingReader};
 use crate::image::filesystem::directory::Directory;
 use crate::image::filesystem::lock::Lock;
 use crate::image::io_error::from_io_error;
+use crate::image::limits::Usage;
+use crate::image::unpack::layer_stream::LayerStream;
 
 /// A tar file that is being written: `.NAME.partial` beside its destination.
 struct Output {
@@ -162,6 +163,7 @@ pub(super) fn write_docker(from: &CopySource<'_>, path: &Path, tag: Option<&str>
     write_archive(path, |output| {
         let config = format!("{}.json", digest::sha256_of(&image.config_bytes).digest());
         output.add_file(&config, &image.config_bytes)?;
+        let used = Usage::default();
         let mut layers = Vec::new();
         let mut written = HashMap::new();
         let blobs = image.manifest.layers();
@@ -174,7 +176,7 @@ pub(super) fn write_docker(from: &CopySource<'_>, path: &Path, tag: Option<&str>
             // `docker load` wants a name for each layer: a repeated one gets a symlink to the first.
             let name = format!("{}.tar", diff_id.digest());
             if written.insert(name.clone(), ()).is_none() {
-                add_layer(from, output, blob, &diff_id, &name).with_context(place)?;
+                add_layer(from, output, (blob, &diff_id), &name, &used).with_context(place)?;
                 from.progress.done(blob);
             } else {
                 let again = format!("{}/{}", layers.len(), name);
@@ -200,37 +202,14 @@ fn repo_tag(name: &str) -> Result<String> {
 fn add_layer(
     from: &CopySource<'_>,
     output: &mut Output,
-    blob: &Descriptor,
-    diff_id: &oci_spec::image::Digest,
+    (blob, diff_id): (&Descriptor, &Digest),
     name: &str,
+    used: &Usage,
 ) -> Result<()> {
     let mut file = output.temporary_file()?;
-    let verified = VerifyingReader::new(from.open(blob, 0)?, blob)?;
-    let mut plain = Decompressed::new(Compression::from_descriptor(blob)?, verified)?;
-    let mut hashing = HashingReader { inner: &mut plain, hasher: digest::Hasher::for_digest(diff_id)? };
-    let size = copy_bytes(&mut hashing, &mut file, name)?;
-    let found = hashing.hasher.finish();
+    let mut plain = LayerStream::open(Box::new(from.open(blob, 0)?), blob, diff_id, from.limits, used)?;
+    let size = copy_bytes(&mut plain, &mut file, name)?;
     plain.finish()?;
-    if found != *diff_id {
-        return Err(fail!(
-            Kind::Spec,
-            "content has diff id {found}, the image's configuration says {diff_id}"
-        ));
-    }
     file.seek(SeekFrom::Start(0))?;
     output.add_stream(name, size, file)
-}
-
-/// Hashes the bytes that are read.
-struct HashingReader<'a, R> {
-    inner: &'a mut R,
-    hasher: digest::Hasher,
-}
-
-impl<R: Read> Read for HashingReader<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..count]);
-        Ok(count)
-    }
 }

@@ -16,6 +16,7 @@ use oci_spec::image::Descriptor;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::blob::digest::VerifyingReader;
+use crate::image::limits::Limits;
 use crate::image::parallel;
 use crate::image::progress::{Progress, ProgressReader};
 use crate::image::source::ImageSource;
@@ -32,10 +33,11 @@ pub(crate) fn copy(
     contents: &Contents,
     destination: &Reference,
     access: &Access,
+    limits: &Limits,
     progress: &Arc<dyn Progress>,
 ) -> Result<()> {
     progress.plan(&contents.blobs);
-    let from = CopySource { source, contents, progress };
+    let from = CopySource { source, contents, limits, progress };
     match destination {
         Reference::Layout { path, select } => layout::write(&from, path, tag(select)?),
         Reference::OciArchive { path, select } => archive::write_oci(&from, path, tag(select)?),
@@ -58,6 +60,8 @@ fn tag(select: &Selector) -> Result<Option<&str>> {
 struct CopySource<'a> {
     source: &'a dyn ImageSource,
     contents: &'a Contents,
+    /// Of layers that are decompressed for the destination.
+    limits: &'a Limits,
     progress: &'a Arc<dyn Progress>,
 }
 

@@ -72,7 +72,14 @@ pub(crate) fn repack(
     changes.mask(&options.excluded_paths);
     if changes.list.is_empty() {
         log::warn(format_args!("{}: nothing has changed: the image gets no new layer", path.display()));
-        copy(base.as_ref(), &Contents::of_image(&image), destination, options.target, &options.progress)?;
+        copy(
+            base.as_ref(),
+            &Contents::of_image(&image),
+            destination,
+            options.target,
+            &Limits::NONE,
+            &options.progress,
+        )?;
         return Ok(image.descriptor);
     }
     let compression = options.compression.map_or_else(|| topmost_compression(&image), Ok)?;
@@ -89,7 +96,14 @@ pub(crate) fn repack(
     }
     let repacked = RepackedImage::new(base, &image, blob, options)?;
     let image = read_image(&|blob| repacked.blob(blob), &repacked.descriptor).with_context(place)?;
-    copy(&repacked, &Contents::of_image(&image), destination, options.target, &options.progress)?;
+    copy(
+        &repacked,
+        &Contents::of_image(&image),
+        destination,
+        options.target,
+        &Limits::NONE,
+        &options.progress,
+    )?;
     Ok(image.descriptor)
 }
 

@@ -25,6 +25,11 @@ use crate::image::limits::{self, Limits};
 /// The most files of an archive. An image's archive has few: a layer, a directory and two documents for each
 /// layer.
 const MAX_FILES: usize = 100_000;
+/// The longest name in it: that of a blob has some hundred bytes. To look at each directory above a name takes the
+/// square of its length.
+const MAX_NAME: usize = 4096;
+/// The most bytes of all names in it.
+const MAX_NAME_BYTES: usize = 64 << 20;
 /// The most symlinks that are followed between files of an archive.
 const MAX_LINKS: u32 = 8;
 
@@ -120,8 +125,15 @@ impl Read for RangeReader {
 fn read_headers(file: &File) -> Result<HashMap<Vec<u8>, Member>> {
     let mut archive = Archive::new(SeekingInput(BufReader::with_capacity(4096, file)));
     let mut entry = Entry::default();
-    let mut names = HashMap::new();
+    let (mut names, mut name_bytes) = (HashMap::new(), 0);
     while archive.next_entry(&mut entry)? {
+        if entry.name.len() > MAX_NAME || entry.link.len() > MAX_NAME {
+            return Err(fail!(Kind::Spec, "a name in it is longer than {MAX_NAME} bytes"));
+        }
+        name_bytes += entry.name.len() + entry.link.len();
+        if name_bytes > MAX_NAME_BYTES {
+            return Err(fail!(Kind::Spec, "its names have more than {MAX_NAME_BYTES} bytes"));
+        }
         let name = clean(&entry.name);
         let target = |target: &[u8]| Member::Link(clean(target));
         let member = match entry.kind {
