@@ -116,6 +116,7 @@ impl IndexBuilder {
     }
 
     fn attributes(&mut self, entry: &Entry) -> Plain<Attributes> {
+        check_time(entry.mtime.0)?;
         let (set, mode) = self.xattrs(entry)?;
         Ok(Attributes { mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime, xattrs: set })
     }
@@ -414,6 +415,14 @@ fn check_depth(tree: &LayerTree, parent: NodeId) -> Plain<()> {
     }
 }
 
+/// Other times the filesystem of an unpacked layer may bring nearer.
+fn check_time(seconds: i64) -> Plain<()> {
+    match i32::try_from(seconds) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(NotPlain("it has a time that no filesystem need know")),
+    }
+}
+
 fn checked_target(target: &[u8]) -> Plain<Box<[u8]>> {
     match !target.is_empty() && target.len() <= PATH_MAX && !target.contains(&0) {
         true => Ok(target.into()),
@@ -440,6 +449,26 @@ mod tests {
             builder.note(|builder| builder.apply(&entry, name, 0));
         }
         builder.finish().err()
+    }
+
+    #[test]
+    fn a_time_that_other_filesystems_change_gets_no_index() {
+        for (seconds, is_plain) in [
+            (i64::from(i32::MAX), true),
+            (i64::from(i32::MIN), true),
+            (i64::from(i32::MAX) + 1, false),
+            (i64::from(i32::MIN) - 1, false),
+            (i64::MAX, false),
+            (i64::MIN, false),
+        ] {
+            for kind in [EntryKind::Directory, EntryKind::Regular, EntryKind::Symlink] {
+                let mut builder = IndexBuilder::new(EntryAdapter::default());
+                let (name, link) = (b"a".to_vec(), b"b".to_vec());
+                let entry = Entry { name, kind, link, mtime: (seconds, 0), ..Entry::default() };
+                builder.note(|builder| builder.apply(&entry, b"a", 0));
+                assert_eq!(builder.finish().is_ok(), is_plain, "{seconds} {kind:?}");
+            }
+        }
     }
 
     #[test]
