@@ -1,6 +1,10 @@
 //! Paths of tar entries. A clean path is relative to the root of the tree and has no empty component, `.` or
 //! `..`.
 
+use nix::errno::Errno;
+
+use crate::error::Result;
+
 /// Returns the clean form of a path; `..` never climbs above the root.
 pub(crate) fn clean(path: &[u8]) -> Vec<u8> {
     let mut parts: Vec<&[u8]> = Vec::new();
@@ -12,6 +16,18 @@ pub(crate) fn clean(path: &[u8]) -> Vec<u8> {
         }
     }
     parts.join(&b'/')
+}
+
+/// The longest name that a file can have.
+pub(crate) const NAME_MAX: usize = 255;
+
+/// Refuses a path that the kernel would not look up.
+pub(crate) fn check_length(path: &[u8]) -> Result<()> {
+    let is_short = path.len() < libc::PATH_MAX as usize;
+    match is_short && path.split(|&byte| byte == b'/').all(|part| part.len() <= NAME_MAX) {
+        true => Ok(()),
+        false => Err(Errno::ENAMETOOLONG.into()),
+    }
 }
 
 /// Splits a clean path into its directory and its last component.

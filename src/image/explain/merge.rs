@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use nix::errno::Errno;
 
+use super::lookup::{Found, is_directory, look};
 use super::{Effect, Event, Explained, Layer, Origin};
 use crate::error::{Error, Kind, Result};
 use crate::fail;
@@ -29,8 +30,8 @@ pub(crate) struct MergedTree {
 const MAX_HELD: usize = 512 << 20;
 /// What each takes beside its own bytes: it stands in the tree and among the events.
 const HELD_BESIDE: usize = 256;
-/// The longest name that file systems have.
-const NAME_MAX: usize = 255;
+/// The longest path that a link can have.
+const LINK_MAX: usize = libc::PATH_MAX as usize - 1;
 
 impl MergedTree {
     /// Begins the next layer: the entries that follow belong to it.
@@ -47,7 +48,9 @@ impl MergedTree {
 
     /// Applies an entry of the current layer; `path` is its clean path.
     pub(crate) fn apply(&mut self, entry: &Entry, path: &[u8]) -> Result<()> {
-        check_lengths(entry, path)?;
+        if matches!(entry.kind, EntryKind::Symlink | EntryKind::HardLink) && entry.link.len() > LINK_MAX {
+            return Err(Errno::ENAMETOOLONG.into());
+        }
         self.hold(2 * path.len() + entry.link.len() + capability(entry).map_or(0, Vec::len))?;
         let number = self.number();
         let size = if entry.kind == EntryKind::Regular { entry.size } else { 0 };
@@ -65,13 +68,13 @@ impl MergedTree {
                 Ok(())
             }
             EntryMeaning::Opaque { dir } => {
-                let Ok(dir) = self.resolve(dir) else { return self.nothing_to_hide(path) };
+                let Some(dir) = self.directory(dir) else { return self.nothing_to_hide(path) };
                 let (layers, bytes) = self.remove_lower(&dir, false);
                 self.add_event(&dir, Effect::Empties { layers, bytes });
                 Ok(())
             }
             EntryMeaning::Whiteout { dir, name } => {
-                let Ok(dir) = self.resolve(dir) else { return self.nothing_to_hide(path) };
+                let Some(dir) = self.directory(dir) else { return self.nothing_to_hide(path) };
                 let path = join(&dir, name);
                 let (layers, bytes) = self.remove_lower(&path, true);
                 self.add_event(&path, Effect::Removes { layers, bytes });
@@ -91,7 +94,7 @@ impl MergedTree {
         }
     }
 
-    /// A whiteout in a directory that symlinks in a circle lead to: there is none, as for unpacking.
+    /// A whiteout in what is no directory: there is nothing, as for unpacking.
     fn nothing_to_hide(&mut self, path: &[u8]) -> Result<()> {
         self.add_event(path, Effect::Removes { layers: Vec::new(), bytes: 0 });
         Ok(())
@@ -168,7 +171,7 @@ impl MergedTree {
         if path.is_empty() && entry.kind != EntryKind::Directory {
             return Err(fail!(Kind::Spec, "the root can only be a directory"));
         }
-        let path = if path.is_empty() { Vec::new() } else { join(&self.make_dirs(above)?, name) };
+        let path = if path.is_empty() { Vec::new() } else { join(&self.make_dirs(above, 0)?, name) };
         // Symlinks may have made it longer.
         self.held += path.len();
         let mut origin = Origin { size, ..origin(self.number(), entry) };
@@ -210,7 +213,8 @@ impl MergedTree {
     fn is_link_to_itself(&self, origin: &Origin, path: &[u8]) -> Result<bool> {
         let target = clean(&origin.link);
         let (above, name) = split(&target);
-        let is_itself = !target.is_empty() && join(&self.resolve(above)?, name) == path;
+        let is_itself =
+            !target.is_empty() && self.directory(above).is_some_and(|dir| join(&dir, name) == path);
         if is_itself && !self.paths.contains_key(path) {
             return Err(missing_target(path));
         }
@@ -225,7 +229,8 @@ impl MergedTree {
             return Err(fail!(Kind::Spec, "link to \"{shown}\": the root cannot be linked to"));
         }
         let (above, name) = split(&target);
-        let target = join(&self.resolve(above)?, name);
+        let above = self.directory(above).ok_or_else(|| missing_target(&target))?;
+        let target = join(&above, name);
         let existing = self.paths.get(&target).cloned().ok_or_else(|| missing_target(&target))?;
         if existing.kind == EntryKind::Directory {
             let target = target.escape_ascii();
@@ -239,24 +244,52 @@ impl MergedTree {
         Ok(())
     }
 
-    /// The directory that a path leads to; missing ones are made, and other files on the way replaced.
-    fn make_dirs(&mut self, path: &[u8]) -> Result<Vec<u8>> {
-        let path = self.resolve(path)?;
-        let mut missing = Vec::new();
+    /// The directory that a path leads to; missing ones are made, and other files on the way replaced. `links`
+    /// symlinks that lead nowhere were followed to it.
+    fn make_dirs(&mut self, path: &[u8], links: u32) -> Result<Vec<u8>> {
         let mut end = path.len();
-        while end > 0 && !self.is_directory(&path[..end]) {
-            missing.push(end);
+        while end > 0 && !is_directory(&path[..end], &self.paths) {
             end = split(&path[..end]).0.len();
         }
-        for end in missing.into_iter().rev() {
-            self.make_dir(&path[..end])?;
+        let mut here = path[..end].to_vec();
+        while end < path.len() {
+            let start = if end == 0 { 0 } else { end + 1 };
+            end = path[start..]
+                .iter()
+                .position(|&byte| byte == b'/')
+                .map_or(path.len(), |length| start + length);
+            here = self.enter_or_make(join(&here, &path[start..end]), &path[..end], links)?;
         }
-        Ok(path)
+        Ok(here)
     }
 
-    fn make_dir(&mut self, path: &[u8]) -> Result<()> {
-        if let Some(before) = self.paths.remove(path) {
-            self.replace(path, &before);
+    /// The directory at `at`, which is in one and which `path` leads to.
+    fn enter_or_make(&mut self, at: Vec<u8>, path: &[u8], links: u32) -> Result<Vec<u8>> {
+        match self.paths.get(&at).map(|found| found.kind) {
+            Some(EntryKind::Directory) => Ok(at),
+            Some(EntryKind::Symlink) => match look(path, &self.paths)? {
+                Found::Directory(found) => Ok(found),
+                Found::Missing => self.make_missing(at, path, links),
+                Found::OtherFile => self.make_dir(at),
+            },
+            _ => self.make_dir(at),
+        }
+    }
+
+    /// Makes the directory that the symlink `at`, which `path` leads to, should lead to.
+    fn make_missing(&mut self, at: Vec<u8>, path: &[u8], links: u32) -> Result<Vec<u8>> {
+        let Some(link) = self.paths.get(&at) else { return self.make_dir(at) };
+        if links == MAX_SYMLINKS {
+            return Err(Errno::ELOOP.into());
+        }
+        let from = if link.link.starts_with(b"/") { b"" } else { split(path).0 };
+        let target = clean(&[from, &link.link].join(&b'/'));
+        self.make_dirs(&target, links + 1)
+    }
+
+    fn make_dir(&mut self, path: Vec<u8>) -> Result<Vec<u8>> {
+        if let Some(before) = self.paths.remove(&path) {
+            self.replace(&path, &before);
         }
         // One name may imply thousands of directories.
         self.hold(path.len())?;
@@ -267,21 +300,16 @@ impl MergedTree {
             is_implied: true,
             ..origin(0, &Entry::default())
         };
-        self.paths.insert(path.to_vec(), implied);
-        Ok(())
+        self.paths.insert(path.clone(), implied);
+        Ok(path)
     }
 
-    fn is_directory(&self, path: &[u8]) -> bool {
-        self.paths.get(path).is_some_and(|origin| origin.kind == EntryKind::Directory)
-    }
-
-    /// Follows the symlinks in a path, inside the root.
-    fn resolve(&self, path: &[u8]) -> Result<Vec<u8>> {
-        // What is above a directory of the tree is no symlink.
-        if self.is_directory(path) {
-            return Ok(path.to_vec());
+    /// The directory that a path leads to, if it leads to one.
+    fn directory(&self, path: &[u8]) -> Option<Vec<u8>> {
+        match look(path, &self.paths) {
+            Ok(Found::Directory(found)) => Some(found),
+            _ => None,
         }
-        follow(path, &|path| self.paths.get(path))
     }
 
     /// Ends the merge, when all layers are applied.
@@ -293,51 +321,6 @@ impl MergedTree {
 
 fn missing_target(target: &[u8]) -> Error {
     fail!(Kind::Spec, "link to \"{}\": there is no such file yet", target.escape_ascii())
-}
-
-/// Refuses what no file can be named, as the kernel does for `unpack`.
-fn check_lengths(entry: &Entry, path: &[u8]) -> Result<()> {
-    let is_short = |path: &[u8]| path.len() < libc::PATH_MAX as usize;
-    let is_name = |part: &[u8]| part.len() <= NAME_MAX;
-    let is_link = matches!(entry.kind, EntryKind::Symlink | EntryKind::HardLink);
-    match is_short(path)
-        && path.split(|&byte| byte == b'/').all(is_name)
-        && (!is_link || is_short(&entry.link))
-    {
-        true => Ok(()),
-        false => Err(Errno::ENAMETOOLONG.into()),
-    }
-}
-
-/// Follows the symlinks in a path, inside the root, as many as the kernel does in all; `find` gives what is at a
-/// path.
-pub(super) fn follow<'a>(path: &[u8], find: &dyn Fn(&[u8]) -> Option<&'a Origin>) -> Result<Vec<u8>> {
-    let (mut so_far, mut left, mut links) = (Vec::new(), components(path), 0);
-    while let Some(part) = left.pop() {
-        let above = so_far.len();
-        if part == b".." {
-            so_far.truncate(split(&so_far).0.len());
-            continue;
-        }
-        if above > 0 {
-            so_far.push(b'/');
-        }
-        so_far.extend(part);
-        let Some(origin) = find(&so_far).filter(|origin| origin.kind == EntryKind::Symlink) else { continue };
-        links += 1;
-        if links > MAX_SYMLINKS {
-            return Err(fail!(Kind::Spec, "too many levels of symbolic links"));
-        }
-        so_far.truncate(if origin.link.starts_with(b"/") { 0 } else { above });
-        left.extend(components(&origin.link));
-    }
-    Ok(so_far)
-}
-
-/// The components of a path, the last one first.
-fn components(path: &[u8]) -> Vec<Vec<u8>> {
-    let parts = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".");
-    parts.rev().map(<[u8]>::to_vec).collect()
 }
 
 fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
@@ -453,6 +436,32 @@ mod tests {
         }
         tree.apply(&file, b"s59/.wh.f").unwrap();
         assert!(tree.finish().paths.iter().any(|(path, _)| path == b"d/f"));
+    }
+
+    #[test]
+    fn directories_are_made_where_unpacking_makes_them() {
+        let link = |target: &str| entry(EntryKind::Symlink, 0, target);
+        let pipe = || entry(EntryKind::Fifo, 0, "");
+        let file = || entry(EntryKind::Regular, 0, "");
+        // A symlink to what is no directory is replaced, and what it leads to stays; the target of one that leads
+        // nowhere is made.
+        let found = merged(&[&[
+            ("p", pipe()),
+            ("s", link("p")),
+            ("s/f", file()),
+            ("n", link("to/x")),
+            ("n/f", file()),
+        ]]);
+        let expected = ["n", "p", "s", "s/f", "to", "to/x", "to/x/f"];
+        assert_eq!(paths(&found).into_iter().map(|(path, _)| path).collect::<Vec<_>>(), expected);
+        // Nothing is behind what is not there.
+        let mut tree = MergedTree::default();
+        tree.begin_layer();
+        tree.apply(&file(), b"t").unwrap();
+        tree.apply(&link("missing/.."), b"up").unwrap();
+        assert!(tree.apply(&entry(EntryKind::HardLink, 0, "up/t"), b"h").is_err());
+        tree.apply(&link(&"n".repeat(300)), b"long").unwrap();
+        assert!(tree.apply(&file(), b"long/f").is_err());
     }
 
     #[test]

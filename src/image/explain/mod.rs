@@ -2,6 +2,7 @@
 //! which files need attention (setuid, capabilities, devices), and why each member of config.json has its
 //! value.
 
+mod lookup;
 mod merge;
 mod reasons;
 
@@ -17,8 +18,8 @@ use crate::image::progress::{Progress, ProgressReader};
 use crate::image::source::ImageSource;
 use crate::image::unpack::entries::for_each_entry;
 
+use lookup::follow;
 pub(crate) use merge::MergedTree;
-use merge::follow;
 pub(crate) use reasons::{Reason, reasons};
 
 /// The file at a path when all layers are applied, and the layer it comes from.

@@ -244,7 +244,8 @@ impl Tree {
     pub(super) fn find_dir(&mut self, path: &[u8]) -> Result<Option<Rc<Dir>>> {
         match self.open_existing_dir(path) {
             Ok(dir) => Ok(Some(dir)),
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
+            // The last: a symlink has such a name for its target.
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENAMETOOLONG) => Ok(None),
             Err(errno) => Err(errno),
         }
     }
@@ -418,8 +419,8 @@ impl Tree {
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
             let dir = match self.root.resolve(&c_string(&path)?, flags) {
                 Ok(dir) => dir,
-                // A later entry removed the directory.
-                Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
+                // A later entry removed the directory, or put something else in its place.
+                Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENAMETOOLONG) => continue,
                 Err(errno) => return Err(errno),
             };
             if fstat(&dir)?.st_ino == inode {

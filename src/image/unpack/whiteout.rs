@@ -3,7 +3,7 @@
 
 use crate::error::{Kind, Result};
 use crate::fail;
-use crate::image::archive::path::split;
+use crate::image::archive::path::{check_length, split};
 use crate::weak::{Defence, stands};
 
 pub(crate) const PREFIX: &[u8] = b".wh.";
@@ -33,8 +33,10 @@ pub(crate) enum EntryMeaning<'a> {
 ///
 /// # Errors
 ///
-/// `Kind::Spec` for a whiteout without a name, or a path inside a whiteout.
+/// `Kind::Spec` for a whiteout without a name, or a path inside a whiteout; ENAMETOOLONG for a name that no file
+/// can have.
 pub(crate) fn classify(path: &[u8]) -> Result<EntryMeaning<'_>> {
+    check_length(path)?;
     let (dir, name) = split(path);
     if dir == PSEUDOLINKS && !name.starts_with(PREFIX) {
         return Ok(EntryMeaning::Pseudolink);
