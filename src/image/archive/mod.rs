@@ -4,6 +4,7 @@
 //! unpacking, and because data goes from the decompressor's buffer to the file without a copy in between. It
 //! never touches the filesystem, and refuses archives about which readers are known to disagree.
 
+mod disputed;
 mod header;
 pub(crate) mod path;
 mod pax;
@@ -11,6 +12,7 @@ mod sparse;
 
 use std::io::{BufRead, Read};
 
+use disputed::{check_agree, check_slash, check_sparse, set_once};
 use header::{BLOCK, Header};
 use pax::PaxHeader;
 pub(crate) use pax::Time;
@@ -295,7 +297,7 @@ impl<R: Input> Archive<R> {
         let filled = attributes.fill(header, entry);
         filled
             .and_then(|()| self.set_size(header, extended.size, &extended.sparse, entry))
-            .and_then(|()| check_sparse(header, &extended.sparse, entry))
+            .and_then(|()| check_sparse(header, &extended.sparse, entry.sparse.is_some()))
             .with_context(|| shown)
     }
 
@@ -316,7 +318,7 @@ impl<R: Input> Archive<R> {
                 u64::try_from(size).map_err(|_| fail!(Kind::Spec, "size {size} is negative"))?
             }
         };
-        check_slash(header, entry, stored)?;
+        check_slash(header, &entry.name, stored)?;
         if entry.kind != EntryKind::Regular {
             // Some writers leave a size in the header of a link; no data follows it.
             return Ok(());
@@ -429,49 +431,9 @@ fn valid_id(extended: Option<i64>, header: impl FnOnce() -> Result<i64>, what: &
         .ok_or_else(|| fail!(Kind::Spec, "{what} {found} is out of range"))
 }
 
-/// Refuses a file whose name says that it is a directory, and such a directory of V7 with data: some readers take
-/// the data for the next entries, and some do not.
-fn check_slash(header: Header<'_>, entry: &Entry, stored: u64) -> Result<()> {
-    // Of the root it is told that it can only be a directory.
-    let has_slash = entry.name.ends_with(b"/") && !path::clean(&entry.name).is_empty();
-    match (header.kind(), has_slash) {
-        (b'0' | b'7', true) => Err(fail!(Kind::Spec, "it is a file, and its name ends in a slash")),
-        (b'\0', true) if stored > 0 => Err(fail!(Kind::Spec, "it is a directory, and has data")),
-        _ => Ok(()),
-    }
-}
-
 fn replace_if_some(name: &mut Vec<u8>, by: Option<Vec<u8>>) {
     if let Some(by) = by {
         *name = by;
-    }
-}
-
-/// Refuses a long name of GNU beside another one of pax: some readers take the first, some the other.
-fn check_agree(gnu: Option<&Vec<u8>>, pax: Option<&Vec<u8>>) -> Result<()> {
-    match (gnu, pax) {
-        (Some(gnu), Some(pax)) if gnu != pax => {
-            let (gnu, pax) = (gnu.escape_ascii(), pax.escape_ascii());
-            Err(fail!(Kind::Spec, "an entry has two names: \"{gnu}\" and \"{pax}\""))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Refuses the records of a sparse file before what is none: some readers take the name and the size in them,
-/// and some do not.
-fn check_sparse(header: Header<'_>, sparse: &pax::SparseRecords, entry: &Entry) -> Result<()> {
-    match sparse.is_any() && (entry.sparse.is_none() || header.kind() == b'S') {
-        true => Err(fail!(Kind::Spec, "it has records of a sparse file, and is none")),
-        false => Ok(()),
-    }
-}
-
-/// Refuses two headers of one kind before one entry: readers disagree on which of them counts.
-fn set_once<T>(slot: &mut Option<T>, value: T) -> Result<()> {
-    match slot.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(fail!(Kind::Spec, "an entry has two extended headers of one kind")),
     }
 }
 
