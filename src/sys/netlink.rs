@@ -150,6 +150,19 @@ impl Netlink {
         self.change(Message::RemoveLink(link(index)), 0)
     }
 
+    /// Removes devices at once, for which the kernel waits for its readers once. They get the number of a `group`
+    /// that no other device of this namespace has.
+    pub fn remove_together(&self, indexes: &[u32], group: u32) -> Result<()> {
+        let mut any = link(0);
+        any.attributes = vec![LinkAttribute::Group(group)];
+        for &index in indexes {
+            any.header.index = index;
+            self.change(Message::SetLink(any.clone()), 0)?;
+        }
+        any.header.index = 0;
+        self.change(Message::RemoveLink(any), 0)
+    }
+
     /// Brings a device up.
     pub fn up(&self, index: u32) -> Result<()> {
         let mut link = link(index);

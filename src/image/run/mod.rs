@@ -37,6 +37,7 @@ use crate::sys::signal::{Signals, keep_exit_statuses};
 use crate::{fail, log};
 
 use network::ports::{self, Reserved};
+use network::random;
 use network::user_mode::{self, UserNetwork};
 use network::{Attachment, Network};
 pub(crate) use options::RunOptions;
@@ -164,19 +165,12 @@ fn prepare_network(options: &RunOptions) -> Result<(Option<Attachment>, Reserved
     match &options.network {
         Network::Plugins(name) => {
             // Containers of other stores may have the same name.
-            let container = format!("{}-{:08x}", options.id, random());
+            let container = format!("{}-{:08x}", options.id, random::number());
             let (attachment, reserved) = Attachment::prepare(name, container, &options.ports)?;
             Ok((Some(attachment), reserved))
         }
         _ => Ok((None, Reserved::default())),
     }
-}
-
-/// A number that no other container has.
-fn random() -> u32 {
-    use std::hash::{BuildHasher, Hasher};
-    // The standard library's hashers have random keys.
-    std::collections::hash_map::RandomState::new().build_hasher().finish() as u32
 }
 
 /// The words of the command that a container runs.

@@ -5,12 +5,15 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::geteuid;
 use serde_json::Value;
 
+use super::random;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::filesystem::directory::Directory;
@@ -65,8 +68,8 @@ pub(super) fn keep(list: &Value) -> Result<Option<File>> {
     Ok(Some(lock))
 }
 
-/// Removes the bridge if the network has it, no device but `own` is on it and nobody is connecting one; and calls
-/// `also` before anybody makes it again. Returns whether it is gone.
+/// Removes the bridge if the network has it, no device but `own` is on it and nobody is connecting one, with that
+/// device; and calls `also` before anybody makes it again. Returns whether it is gone.
 pub(super) fn remove_if_unused(
     list: &Value,
     own: Option<&str>,
@@ -88,12 +91,29 @@ pub(super) fn remove_if_unused(
         return also().map(|()| true);
     };
     let own = own.map_or(Ok(None), |own| index_of(&netlink, own)).with_context(removing)?;
-    if netlink.ports(index).with_context(removing)?.iter().any(|&port| Some(port) != own) {
+    let ports = netlink.ports(index).with_context(removing)?;
+    if ports.iter().any(|&port| Some(port) != own) {
         return Ok(false);
     }
-    // For most of the time of both, the kernel waits for its own readers.
-    let (removed, also) = both(|| netlink.remove(index).with_context(removing), also);
+    let own = own.filter(|own| ports.contains(own));
+    // For most of the time of all this, the kernel waits for its own readers.
+    let remove = || match own {
+        Some(own) => netlink.remove_together(&[own, index], random::number()),
+        None => netlink.remove(index),
+    };
+    let (removed, also) = both(|| remove().with_context(removing), also);
     removed.and(also).map(|()| true)
+}
+
+/// Waits until nobody finds the device any more, or until the sender of `told` is dropped.
+pub(super) fn wait_for_end_of(device: &str, told: &Receiver<()>) {
+    const PAUSE: Duration = Duration::from_micros(200);
+    let Ok(netlink) = Netlink::open() else { return };
+    while told.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
+        if netlink.index_of(device).is_err() {
+            return;
+        }
+    }
 }
 
 /// The index of a device; None if there is none of this name.

@@ -6,10 +6,12 @@ mod list;
 mod namespace;
 mod plugin;
 pub(crate) mod ports;
+pub(super) mod random;
 pub(crate) mod user_mode;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -121,23 +123,36 @@ impl Attachment {
     pub(super) fn remove(&self, dir: &Directory, path: &Path) -> Result<()> {
         let at_work = AtWork::begin(dir)?;
         let warn = |error| log::warn(format_args!("container {}: {error}", self.container));
-        // Our own plugins need no bridge to undo their part, and for most of the time of both the kernel waits
-        // for its own readers. Two who end at once see each other's device here, and none afterwards.
         let is_gone = match self.own_port() {
-            Some(port) => {
-                let (undone, is_gone) = both(|| self.undo(path, &at_work), || self.remove_bridge(Some(port)));
-                undone?;
-                is_gone.unwrap_or_else(|error| {
-                    log::debug(format_args!("container {}: {error}: once more", self.container));
-                    false
-                })
-            }
+            Some(port) => self.undo_beside(port, path, &at_work)?,
             None => self.undo(path, &at_work).map(|()| false)?,
         };
         if !is_gone {
             self.remove_bridge(None).map_or_else(warn, drop);
         }
         namespace::remove(dir)
+    }
+
+    /// Has our own plugins undo what they have done, while the bridge is removed if the container's `port` is the only
+    /// one; returns whether it is gone. The kernel waits for its own readers when a device goes, longer than the
+    /// plugins work, so both go together, and the plugins begin when they no longer find theirs: it would not be
+    /// forgiven if it went while they look at it. Two who end at once see each other's device here, and none later.
+    fn undo_beside(&self, port: &str, path: &Path, at_work: &AtWork) -> Result<bool> {
+        let (ended, told) = channel();
+        let remove = move || {
+            let _ended: Sender<()> = ended;
+            self.remove_bridge(Some(port))
+        };
+        let undo = || {
+            bridge::wait_for_end_of(port, &told);
+            self.undo(path, at_work)
+        };
+        let (undone, is_gone) = both(undo, remove);
+        undone?;
+        Ok(is_gone.unwrap_or_else(|error| {
+            log::debug(format_args!("container {}: {error}: once more", self.container));
+            false
+        }))
     }
 
     /// Has the plugins undo what they have done, in reverse order.
