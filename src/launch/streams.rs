@@ -3,7 +3,8 @@
 //! Whoever has a descriptor of a device may be able to change the node's mode, owner and times: the root of a
 //! container with /dev/null as its standard input could take it away from every program of the host. So
 //! devices that everybody may open are opened again on a read-only mount. Other devices are not: opening a
-//! terminal or a disk again has effects, and the caller wants to pass them.
+//! terminal or a disk again has effects, and the caller wants to pass them. What is on a read-only mount already stays as it
+//! is: the shim gives such.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::fstat;
+use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 use crate::error::{Context, Result};
@@ -67,7 +69,11 @@ fn shared_device(file: BorrowedFd<'_>) -> std::result::Result<Option<&'static CS
     let stat = fstat(file)?;
     let is_memory = stat.st_mode & libc::S_IFMT == libc::S_IFCHR && libc::major(stat.st_rdev) == MEMORY;
     let minor = libc::minor(stat.st_rdev);
-    Ok(SHARED.into_iter().find(|(number, _)| is_memory && *number == minor).map(|(_, path)| path))
+    let found = SHARED.into_iter().find(|(number, _)| is_memory && *number == minor).map(|(_, path)| path);
+    if found.is_some() && fstatvfs(file)?.flags().contains(FsFlags::ST_RDONLY) {
+        return Ok(None);
+    }
+    Ok(found)
 }
 
 fn reopen(file: BorrowedFd<'_>, path: &CStr) -> std::result::Result<OwnedFd, Errno> {

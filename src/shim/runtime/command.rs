@@ -3,16 +3,18 @@
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{AT_FDCWD, OFlag};
 
 use super::log_file;
 use super::options::Options;
 use crate::error::{Context, Kind, Result};
 use crate::fail;
+use crate::sys::shielded::{clone_read_only, open_cloned};
 use crate::sys::spawn::{Program, spawn_in_place, wait};
 
 /// The state of containers, one directory for each namespace of containerd: where its own shim has it.
@@ -166,6 +168,21 @@ pub(crate) fn environment() -> Vec<CString> {
 fn c_string(word: OsString) -> Result<CString> {
     let shown = OsStr::from_bytes(word.as_bytes()).to_string_lossy().into_owned();
     CString::new(word.into_vec()).map_err(|_| fail!(Kind::Usage, "{shown:?} holds a NUL"))
+}
+
+/// Opens /dev/null for a process: on a read-only mount, as the runtime would otherwise do for each (`launch/streams.rs`).
+pub(crate) fn null_on_read_only_mount() -> Result<File> {
+    static ROOT: OnceLock<Option<OwnedFd>> = OnceLock::new();
+    let root = ROOT.get_or_init(|| {
+        let clone = clone_read_only(AT_FDCWD.as_fd(), c"/dev/null").ok()?;
+        // The clone's root, and not the clone: as with the runtime's program.
+        open_cloned(&clone, OFlag::O_PATH).ok()
+    });
+    // Not a copy of the descriptor: processes of two containers would share its flags and locks.
+    match root {
+        Some(root) => open_cloned(root, OFlag::O_RDWR).map(File::from).context("opening /dev/null"),
+        None => null(),
+    }
 }
 
 /// Opens /dev/null for both directions.

@@ -9,7 +9,7 @@ use nix::unistd::{Gid, Uid, fchown, pipe2};
 use super::copy::{Copy, OnError, append_to};
 use super::uri::{Destination, parse};
 use crate::error::describe;
-use crate::shim::runtime::command::null;
+use crate::shim::runtime::command::null_on_read_only_mount;
 use crate::shim::wire::rpc::{Code, Failure};
 
 /// The streams that a request names. An empty name is none.
@@ -103,7 +103,7 @@ type Owner = (Uid, Gid);
 
 fn input(stdio: &Stdio, owner: Owner, opened: &mut Opened) -> Result<OwnedFd, Failure> {
     if stdio.stdin.is_empty() {
-        return Ok(null()?.into());
+        return Ok(null_on_read_only_mount()?.into());
     }
     if let Err(error) = std::fs::metadata(&stdio.stdin) {
         return Err(failed(&stdio.stdin, &error.to_string()));
@@ -116,7 +116,7 @@ fn input(stdio: &Stdio, owner: Owner, opened: &mut Opened) -> Result<OwnedFd, Fa
 
 fn output(name: &str, owner: Owner, opened: &mut Opened) -> Result<OwnedFd, Failure> {
     if name.is_empty() {
-        return Ok(null()?.into());
+        return Ok(null_on_read_only_mount()?.into());
     }
     let (to, held) = open_output(&parse(name)?)?;
     let (reader, writer) = pipe(owner)?;
