@@ -154,7 +154,7 @@ fn execute(order: &Order<'_>) -> Errno {
 /// Ends this process with status 0, and lets another one go on with `rest` where it stood, in its memory, with its
 /// descriptors but for the first three: who waits for us need not wait for the rest.
 pub fn leave_behind<F: FnOnce()>(rest: F) -> ! {
-    const ROOM: usize = 64 << 10;
+    const ROOM: usize = 24 << 10;
     let mut rest = Some(rest);
     let mut stack: Vec<u128> = Vec::with_capacity(ROOM / size_of::<u128>());
     let _ = close_range(0, 2);

@@ -42,12 +42,11 @@ pub(crate) fn run(line: &CommandLine, input: impl Read) -> Result<(Vec<u8>, Opti
     };
     let socket =
         address::socket_path(parameters.socket_dir.as_deref(), &line.address, &line.namespace, &group);
-    let called = match address::claim(&socket)? {
-        Claim::Free(_lock) => Some(serve(line, &parameters, &socket)?),
-        Claim::Taken => None,
-    };
     let address = format!("unix://{}", socket.display());
-    remember(&address)?;
+    let called = match address::claim(&socket)? {
+        Claim::Free(_lock) => Some(serve(line, &parameters, &socket, &address)?),
+        Claim::Taken => remember(&address).map(|()| None)?,
+    };
     Ok((answer(&parameters, address), called.map(|called| Uncalled { called, socket })))
 }
 
@@ -79,7 +78,7 @@ fn group(config: &Path) -> Result<Option<Option<String>>> {
 }
 
 /// Starts the process that serves, and waits until it has its socket. Returns where it writes when it is called.
-fn serve(line: &CommandLine, parameters: &Parameters, socket: &Path) -> Result<File> {
+fn serve(line: &CommandLine, parameters: &Parameters, socket: &Path, address: &str) -> Result<File> {
     let null = OpenOptions::new().read(true).write(true).open("/dev/null").context("opening /dev/null")?;
     let own = std::env::current_exe().context("looking for the shim's own file")?;
     let path = CString::new(own.into_os_string().into_vec())
@@ -102,8 +101,11 @@ fn serve(line: &CommandLine, parameters: &Parameters, socket: &Path) -> Result<F
     let pid =
         spawn_in_place(&program, None).with_context(|| format!("starting {}", path.to_string_lossy()))?;
     drop(writer);
-    let up = join_cgroup(&parameters.options, pid).and_then(|()| wait_for_socket(reader));
+    // The bundle is written into while the shim starts.
+    let up = join_cgroup(&parameters.options, pid).and_then(|()| remember(address));
+    let up = up.and_then(|()| wait_for_socket(reader));
     if up.is_err() {
+        let _ = fs::remove_file(ADDRESS);
         let _ = crate::sys::signal::send(pid, libc::SIGKILL);
         let _ = fs::remove_file(socket);
     }
@@ -205,11 +207,14 @@ fn cgroup_files(top: &Path, name: &str) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Writes the address where containerd 1.6 and 1.7 look for it when they start anew.
+/// Where containerd 1.6 and 1.7 look for the address when they start anew.
+const ADDRESS: &str = "address";
+
+/// Writes the address into the bundle, in which we are.
 fn remember(address: &str) -> Result<()> {
     let temporary = format!(".address-{}", std::process::id());
     fs::write(&temporary, address).context("writing the address into the bundle")?;
-    fs::rename(&temporary, "address").context("writing the address into the bundle")
+    fs::rename(&temporary, ADDRESS).context("writing the address into the bundle")
 }
 
 #[cfg(test)]
