@@ -193,6 +193,16 @@ impl StateDir {
         unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir)
     }
 
+    /// Lists what is in the directory.
+    pub(super) fn names(&self) -> Result<Vec<String>, Errno> {
+        let mut listing = Dir::from_fd(openat(&self.fd, ".", DIRECTORY, Mode::empty())?)?;
+        let name = |entry: Result<nix::dir::Entry, Errno>| {
+            entry.map(|entry| entry.file_name().to_string_lossy().into_owned())
+        };
+        let is_dots = |name: &Result<String, Errno>| matches!(name.as_deref(), Ok("." | ".."));
+        listing.iter().map(name).filter(|name| !is_dots(name)).collect()
+    }
+
     /// Removes everything in the directory, but nothing on another filesystem.
     pub(super) fn empty(&self) -> Result<(), Errno> {
         let our_device = fstat(&self.fd)?.st_dev;

@@ -44,6 +44,9 @@ const NOTIFY: &str = "notify";
 const RESTORE_ROOT: &str = "criu-root";
 /// The configuration at creation: exec and delete do not need the bundle any more.
 const CONFIG: &str = "config.json";
+/// What a creation makes before the control group, and so before all else that outlives it; and what a removal takes away
+/// last.
+const FIRST_AND_LAST: [&str; 5] = [BOOT, PREVIOUS_RECORD, RECORD, NOTIFY, RESTORE_ROOT];
 
 /// The state root: the directory of `--root`.
 #[derive(Debug, Clone)]
@@ -259,12 +262,18 @@ impl Entry {
         }
     }
 
-    /// Whether nothing has been done for the container yet: its creation was killed before the first side
-    /// effect, which comes after the record. If there are other files, the record was lost.
+    /// Whether there is no process and no control group: a creation was killed before it made them, or a removal after it.
+    /// A directory of somebody else's, which a wrong `--root` has led to, has other files than ours; a record that is
+    /// whole and not ours is that of another runtime's container.
     pub(crate) fn has_not_begun(&self) -> Result<bool> {
-        let dir = self.open_dir()?;
-        let has = |name| dir.has(name).with_context(|| format!("look for {}", self.shown(name)));
-        Ok(!has(CONFIG)? && !has(FIFO)?)
+        let names = self.open_dir()?.names().with_context(|| format!("list {}", self.path.display()))?;
+        let record = match self.read_file(RECORD) {
+            Err(error) if error.kind() == Kind::State => None,
+            other => other?,
+        };
+        let is_whole = |record: &Vec<u8>| serde_json::from_slice::<serde::de::IgnoredAny>(record).is_ok();
+        let are_ours = names.iter().all(|name| FIRST_AND_LAST.contains(&name.as_str()));
+        Ok(are_ours && !record.as_ref().is_some_and(is_whole))
     }
 
     /// Whether the directory has been removed since it was opened.

@@ -67,3 +67,35 @@ fn a_bundle_that_is_gone_does_not_hinder() {
     bundle.leaves_nothing();
     fs::remove_dir_all(elsewhere).unwrap();
 }
+
+#[test]
+fn a_directory_that_is_no_containers_keeps_its_files() {
+    let Some(bundle) = Bundle::new() else { return };
+    let dir = bundle.state_root().join(&bundle.id);
+    std::fs::create_dir_all(dir.join("below")).unwrap();
+    for name in ["photo", "below/letter"] {
+        std::fs::write(dir.join(name), name).unwrap();
+    }
+    // Another runtime's container, whose processes would be nobody's.
+    let other = r#"{"id":"x","init_process_pid":1,"init_process_start":5}"#;
+    for record in [None, Some(""), Some(other)] {
+        if let Some(record) = record {
+            std::fs::write(dir.join("state.json"), record).unwrap();
+        }
+        assert_ne!(bundle.tare(&["delete", &bundle.id]).code, 0);
+        bundle.delete_force().fails(1, "its processes and control groups are not known");
+        for name in ["photo", "below/letter"] {
+            assert_eq!(std::fs::read_to_string(dir.join(name)).unwrap(), name);
+        }
+    }
+    for name in ["photo", "below/letter"] {
+        std::fs::remove_file(dir.join(name)).unwrap();
+    }
+    std::fs::remove_dir(dir.join("below")).unwrap();
+    bundle.delete_force().fails(1, "its processes and control groups are not known");
+    assert!(dir.join("state.json").exists());
+    // What a creation that was killed has left is taken away.
+    std::fs::write(dir.join("state.json"), "").unwrap();
+    bundle.delete_force().ok();
+    assert!(!dir.exists());
+}

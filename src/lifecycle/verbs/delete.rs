@@ -66,7 +66,7 @@ fn unknown(entry: &Entry, error: Error) -> Result<()> {
         return entry.remove();
     }
     Err(error.context("its processes and control groups are not known").with_hint(format!(
-        "end its processes, remove its control groups, then remove {}",
+        "if {} is the directory of a container of tare's: end its processes, remove its control groups, then remove it",
         entry.path().display()
     )))
 }
