@@ -6,7 +6,7 @@ use std::io::Write;
 use crate::error::{Context, Result};
 use crate::log;
 use crate::shim::bootstrap::{delete, info, start};
-use crate::shim::{command_line, serve};
+use crate::shim::{command_line, id, serve};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -37,9 +37,7 @@ fn run(name: &str, argv: Vec<OsString>) -> Result<()> {
     if line.action == "pause" {
         crate::shim::pause::run();
     }
-    if line.namespace.is_empty() {
-        return Err(crate::fail!(crate::error::Kind::Usage, "shim namespace cannot be empty"));
-    }
+    id::check_namespace(&line.namespace)?;
     match line.action.as_str() {
         "start" => {
             let (said, new) = start::run(&line, std::io::stdin())?;

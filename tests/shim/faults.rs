@@ -110,3 +110,87 @@ fn delete_removes_the_socket_of_a_shim_that_was_killed_and_is_just_going() {
     assert!(delete.wait().unwrap().success());
     assert!(!path.exists(), "the socket is gone");
 }
+
+#[test]
+fn a_stranger_who_takes_names_in_tmp_keeps_nobody_from_a_terminal() {
+    let Some(mut shim) = Shim::new(&["true"]) else { return };
+    shim.bundle.patch(|config| config["process"]["terminal"] = true.into());
+    let names = |number| std::env::temp_dir().join(format!(".tare-console-{}-{number}", shim.pid));
+    let taken: Vec<_> = (1..100).map(names).collect();
+    taken.iter().for_each(|name| std::fs::create_dir(name).unwrap());
+    let created = shim.client.call("Create", &Create { terminal: true, ..shim.create() });
+    taken.iter().for_each(|name| std::fs::remove_dir(name).unwrap());
+    assert!(created.is_ok(), "{created:?}");
+}
+
+#[test]
+fn delete_removes_no_file_that_is_no_socket_and_waits_for_none() {
+    let Some(mut shim) = Shim::new(&["true"]) else { return };
+    shim.client.call("Shutdown", &Named::default()).unwrap();
+    wait_gone(shim.pid);
+    let dir = shim.bundle.dir.clone();
+    std::fs::write(dir.join("canary"), "untouched").unwrap();
+    for address in [format!("unix://{}/canary", dir.display()), "canary".to_owned(), String::new()] {
+        std::fs::write(dir.join("address"), address).unwrap();
+        assert!(shim.clean_up().status.success());
+        assert_eq!(shim.bundle.read("canary"), "untouched");
+    }
+    for name in ["address", "init.pid", "options.json", "config.json", "log.json"] {
+        let path = dir.join(name);
+        let _ = std::fs::remove_file(&path);
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let bundle = dir.to_string_lossy();
+        let words = ["-namespace", super::NAMESPACE, "-id", &shim.bundle.id, "-bundle", &bundle, "delete"];
+        let answer = super::support::run::wait_for(super::shim().args(words));
+        assert_eq!(answer.code, i32::from(name == "options.json"), "{name}: {answer:?}");
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn names_that_lead_to_other_directories_are_refused() {
+    let Some(shim) = Shim::new(&["true"]) else { return };
+    let refused = |words: &[&str]| {
+        let answer = super::support::run::wait_for(super::shim().args(words).current_dir(&shim.bundle.dir));
+        assert_eq!(answer.code, 1, "{words:?}: {answer:?}");
+    };
+    for action in ["start", "delete"] {
+        for id in ["", ".", "..", "../x", "/etc", "a/b", "-x"] {
+            refused(&["-namespace", super::NAMESPACE, "-id", id, "-address", "/none", action]);
+        }
+        for namespace in ["..", "a/b", "/etc"] {
+            refused(&["-namespace", namespace, "-id", &shim.bundle.id, "-address", "/none", action]);
+        }
+    }
+}
+
+#[test]
+fn too_many_clients_are_hung_up_on_and_the_others_are_answered() {
+    let Some(mut shim) = Shim::new(&["true"]) else { return };
+    let path = shim.address.trim_start_matches("unix://").to_owned();
+    let connect = || std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let many: Vec<_> = (0..300).map(|_| connect()).collect();
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", shim.pid)).unwrap().count();
+    wait_until("the others are hung up on", || {
+        let mut last = &many[299];
+        last.set_nonblocking(true).unwrap();
+        std::io::Read::read(&mut last, &mut [0]).is_ok_and(|count| count == 0)
+    });
+    assert!(open() < 200, "{} descriptors", open());
+    shim.client.call("Create", &shim.create()).unwrap();
+    drop(many);
+    wait_until("they are gone", || open() < 40);
+    // And where descriptors are few, nobody waits for a call that is never taken.
+    let Some(prlimit) = super::support::program("prlimit") else { return };
+    let limit = format!("--nofile={}", open() + 3);
+    let pid = shim.pid.to_string();
+    super::support::run::wait_for(std::process::Command::new(prlimit).args(["--pid", &pid, &limit])).ok();
+    let many: Vec<_> = (0..20).map(|_| connect()).collect();
+    wait_until("he is hung up on", || {
+        let mut last = &many[19];
+        last.set_nonblocking(true).unwrap();
+        std::io::Read::read(&mut last, &mut [0]).is_ok_and(|count| count == 0)
+    });
+    drop(many);
+    assert_eq!(shim.state().status, 1);
+}

@@ -99,8 +99,12 @@ pub(super) fn remove_if_dead(path: &Path) -> Result<bool> {
     Ok(!served)
 }
 
+/// Removes a socket, and nothing else: to connect to any file is refused as to a socket that nobody listens at.
 fn remove(path: &Path) {
-    let _ = fs::remove_file(path);
+    use std::os::unix::fs::FileTypeExt;
+    if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        let _ = fs::remove_file(path);
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! `delete`: cleans up after a container whose shim is gone, and after every other one, where there is nothing to do.
 
-use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -9,15 +8,16 @@ use std::time::Duration;
 use prost::Message;
 
 use super::address;
-use crate::error::{Context, Result};
+use crate::error::{Context, Kind, Result};
+use crate::fail;
 use crate::shim::command_line::CommandLine;
-use crate::shim::rootfs;
 use crate::shim::runtime::command::Runtime;
 use crate::shim::runtime::options::{self, Options};
 use crate::shim::wire::frame;
 use crate::shim::wire::rpc::Request;
 use crate::shim::wire::task::DeleteResponse;
 use crate::shim::wire::types::Timestamp;
+use crate::shim::{id, rootfs, small_file};
 
 /// The status of a container that was killed with its shim.
 const KILLED: u32 = 128 + 9;
@@ -27,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Removes what is left of the container. It may come twice. Returns what is printed; `warn` gets what did not work.
 pub(crate) fn run(line: &CommandLine, warn: &mut dyn FnMut(String)) -> Result<Vec<u8>> {
+    id::check(&line.id)?;
     let bundle = bundle(line)?;
     let options = options::load(&bundle)?.unwrap_or_default();
     if let Err(error) = remove_container(line, &bundle, options) {
@@ -38,7 +39,7 @@ pub(crate) fn run(line: &CommandLine, warn: &mut dyn FnMut(String)) -> Result<Ve
     if let Err(error) = socket(line, &bundle).and_then(|socket| leave_socket(&socket)) {
         warn(format!("removing the socket: {error}"));
     }
-    let pid = fs::read_to_string(bundle.join("init.pid"))
+    let pid = small_file::read(&bundle.join("init.pid"))
         .ok()
         .and_then(|text| text.trim().parse().ok())
         .unwrap_or(0);
@@ -49,8 +50,11 @@ pub(crate) fn run(line: &CommandLine, warn: &mut dyn FnMut(String)) -> Result<Ve
 /// The shim's socket. The bundle may be gone: containerd removes it while the shim that was killed is still seen to go.
 fn socket(line: &CommandLine, bundle: &Path) -> Result<PathBuf> {
     let file = bundle.join("address");
-    match fs::read_to_string(&file) {
-        Ok(address) => Ok(PathBuf::from(address.trim_start_matches("unix://"))),
+    match small_file::read(&file) {
+        Ok(address) => match PathBuf::from(address.trim_start_matches("unix://")) {
+            socket if socket.is_absolute() => Ok(socket),
+            _ => Err(fail!(Kind::State, "{}: names no socket", file.display())),
+        },
         Err(error) if error.kind() == ErrorKind::NotFound => {
             Ok(address::socket_path(None, &line.address, &line.namespace, &line.id))
         }

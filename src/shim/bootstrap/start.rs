@@ -18,6 +18,7 @@ use crate::fail;
 use crate::shim::command_line::CommandLine;
 use crate::shim::runtime::options::{self, Options};
 use crate::shim::wire::bootstrap::BootstrapResult;
+use crate::shim::{id, small_file};
 use crate::sys::spawn::{Program, spawn_in_place};
 
 /// Annotations that name the group of a container: all of a group share a shim. The order matters.
@@ -29,6 +30,7 @@ const MOST: u64 = 10 << 20;
 /// Starts a shim for the bundle in the working directory, or finds the one of its group. Returns what is printed, and the
 /// shim, where it is a new one.
 pub(crate) fn run(line: &CommandLine, input: impl Read) -> Result<(Vec<u8>, Option<Uncalled>)> {
+    id::check(&line.id)?;
     let mut bytes = Vec::new();
     input.take(MOST).read_to_end(&mut bytes).context("reading standard input")?;
     let parameters = parameters::read(&bytes, line)?;
@@ -66,12 +68,12 @@ fn group(config: &Path) -> Result<Option<Option<String>>> {
         #[serde(default)]
         annotations: Option<BTreeMap<String, String>>,
     }
-    let bytes = match fs::read(config) {
+    let text = match small_file::read(config) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.with_context(|| format!("reading {}", config.display()))?,
     };
     let found: Annotated =
-        serde_json::from_slice(&bytes).map_err(|error| fail!(Kind::Spec, "{}: {error}", config.display()))?;
+        serde_json::from_str(&text).map_err(|error| fail!(Kind::Spec, "{}: {error}", config.display()))?;
     let annotations = found.annotations.unwrap_or_default();
     let group = |name: &&str| annotations.get(*name).filter(|group| !group.is_empty()).cloned();
     Ok(Some(GROUPS.iter().find_map(group)))

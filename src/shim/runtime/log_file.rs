@@ -1,7 +1,8 @@
 //! The runtime's log: JSON objects, one a line. Of a command that failed, the last error is told.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// The most of a log that is looked at.
@@ -14,8 +15,9 @@ pub(crate) fn length(path: &Path) -> u64 {
 
 /// Returns the message of the last error that was logged from `start` on.
 pub(crate) fn last_error(path: &Path, start: u64) -> Option<String> {
-    let mut file = File::open(path).ok()?;
-    let end = file.metadata().ok()?.len();
+    let mut file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
+    let found = file.metadata().ok().filter(Metadata::is_file)?;
+    let end = found.len();
     let start = start.max(end.saturating_sub(MOST));
     file.seek(SeekFrom::Start(start)).ok()?;
     let mut bytes = Vec::new();

@@ -9,6 +9,7 @@ use prost::Message;
 
 use crate::error::{Context, Kind, Result};
 use crate::fail;
+use crate::shim::small_file;
 use crate::shim::wire::options::{OlderOptions, RuntimeOptions};
 use crate::shim::wire::types::Any;
 
@@ -120,8 +121,8 @@ pub(crate) fn save(bundle: &Path, options: &Options) -> Result<()> {
 /// Reads the options from the bundle; `None` where there are none.
 pub(crate) fn load(bundle: &Path) -> Result<Option<Options>> {
     let path = bundle.join(FILE);
-    match fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
+    match small_file::read(&path) {
+        Ok(text) => serde_json::from_str(&text)
             .map(Some)
             .map_err(|error| fail!(Kind::Spec, "{}: {error}", path.display())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

@@ -14,13 +14,13 @@ use crate::error::Context;
 use crate::shim::process::container::Container;
 use crate::shim::process::state::State;
 use crate::shim::process::{Process, Reply};
-use crate::shim::rootfs;
 use crate::shim::runtime::command::Runtime;
 use crate::shim::runtime::options;
 use crate::shim::streams::open::{Opened, Stdio, open_pipes, open_terminal};
 use crate::shim::wire::events::{TaskCreate, TaskIo};
 use crate::shim::wire::rpc::{Code, Failure};
 use crate::shim::wire::task::{CreateTaskRequest, CreateTaskResponse};
+use crate::shim::{id, rootfs, small_file};
 
 impl Shim {
     pub(super) fn create(&mut self, reply: Reply, payload: &[u8]) -> Outcome {
@@ -31,14 +31,14 @@ impl Shim {
                 format!("container {}: already exists", request.id),
             ));
         }
-        check_id(&request.id)?;
+        id::check(&request.id)?;
         let bundle = PathBuf::from(&request.bundle);
         let options = options::read(request.options.as_ref())?;
         let runtime = Runtime::new(options, &self.namespace)?;
         options::save(&bundle, &runtime.options)?;
         fs::write(bundle.join("runtime"), &runtime.options.binary_name).context("writing into the bundle")?;
         let container = new_container(&request, bundle, runtime)?;
-        let opening = open_streams(&container.first.stdio, &container, "init.pid", self.number())?;
+        let opening = open_streams(&container.first.stdio, &container, "init.pid")?;
         if !request.rootfs.is_empty() {
             let place = rootfs::place(&container.bundle);
             make_directory(&place)?;
@@ -172,14 +172,6 @@ impl Shim {
     }
 }
 
-/// The id is a name of files and an argument.
-pub(super) fn check_id(id: &str) -> Result<(), Failure> {
-    if id.is_empty() || id.contains('/') || id.starts_with('-') || id.contains('\0') {
-        return Err(Failure::new(Code::InvalidArgument, format!("{id:?} is no id of a container")));
-    }
-    Ok(())
-}
-
 fn new_container(
     request: &CreateTaskRequest,
     bundle: PathBuf,
@@ -225,9 +217,9 @@ fn has_own_pids(bundle: &Path) -> bool {
         #[serde(default)]
         path: String,
     }
-    let config = fs::read(bundle.join("config.json"))
+    let config = small_file::read(&bundle.join("config.json"))
         .ok()
-        .and_then(|bytes| serde_json::from_slice::<Config>(&bytes).ok());
+        .and_then(|text| serde_json::from_str::<Config>(&text).ok());
     let namespaces =
         config.and_then(|config| config.linux).and_then(|linux| linux.namespaces).unwrap_or_default();
     namespaces.iter().any(|namespace| namespace.r#type == "pid" && namespace.path.is_empty())
@@ -244,12 +236,7 @@ fn make_directory(place: &Path) -> Result<(), Failure> {
 }
 
 /// Opens the pipes of a process; where it gets a terminal, the socket to which the runtime sends it.
-pub(super) fn open_streams(
-    stdio: &Stdio,
-    container: &Container,
-    pid_file: &str,
-    number: u32,
-) -> Result<Opening, Failure> {
+pub(super) fn open_streams(stdio: &Stdio, container: &Container, pid_file: &str) -> Result<Opening, Failure> {
     let pid_file = container.bundle.join(pid_file);
     let _ = fs::remove_file(&pid_file);
     let options = &container.runtime.options;
@@ -257,13 +244,7 @@ pub(super) fn open_streams(
         let opened = open_pipes(stdio, options.io_uid, options.io_gid)?;
         return Ok(Opening { opened, console: None, pid_file });
     }
-    // A path of a socket has at most 107 bytes, which a bundle's may exceed.
-    let path = std::env::temp_dir().join(format!(".tare-console-{}-{number}", std::process::id()));
-    let _ = fs::remove_file(&path);
-    let listener =
-        UnixListener::bind(&path).with_context(|| format!("{}: making a socket", path.display()))?;
-    let console = ConsoleSocket { listener, path };
-    console.listener.set_nonblocking(true).context("setting up a socket")?;
+    let console = ConsoleSocket::new()?;
     Ok(Opening { opened: Opened::default(), console: Some(console), pid_file })
 }
 

@@ -52,7 +52,7 @@ impl Shim {
             let text = format!("container {id} init process is not running");
             return Err(Failure::new(Code::FailedPrecondition, text));
         }
-        let opening = open_streams(&process.stdio, container, &format!(".exec-{number}.pid"), number)?;
+        let opening = open_streams(&process.stdio, container, &format!(".exec-{number}.pid"))?;
         let file = container.bundle.join(format!(".exec-{number}.json"));
         let log = container.bundle.join(format!(".exec-{number}.log"));
         fs::write(&file, &process.document).with_context(|| format!("writing {}", file.display()))?;

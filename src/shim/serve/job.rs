@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crate::error::{Context, Result};
 use crate::shim::process::Reply;
 use crate::shim::runtime::log_file;
 use crate::shim::streams::open::Opened;
@@ -37,9 +38,36 @@ pub(super) struct ConsoleSocket {
     pub(super) path: PathBuf,
 }
 
+impl ConsoleSocket {
+    /// Listens in a directory that only we can enter, of a name that nobody foresees: in /tmp everybody may take a name
+    /// before us, and no process would get a terminal. A bundle's path may exceed the 107 bytes of a socket's.
+    pub(super) fn new() -> Result<Self> {
+        let pattern = std::env::temp_dir().join(".tare-console-XXXXXX");
+        let directory = nix::unistd::mkdtemp(&pattern)
+            .with_context(|| format!("{}: making a directory for a socket", pattern.display()))?;
+        let path = directory.join("s");
+        let listening =
+            UnixListener::bind(&path).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+        match listening {
+            Ok(listener) => Ok(Self { listener, path }),
+            Err(error) => {
+                remove_console(&path);
+                Err(error).with_context(|| format!("{}: making a socket", path.display()))
+            }
+        }
+    }
+}
+
 impl Drop for ConsoleSocket {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        remove_console(&self.path);
+    }
+}
+
+fn remove_console(path: &Path) {
+    let _ = std::fs::remove_file(path);
+    if let Some(directory) = path.parent() {
+        let _ = std::fs::remove_dir(directory);
     }
 }
 
@@ -66,7 +94,7 @@ pub(super) struct Job {
 }
 
 /// How a command ended: what containerd is told of one that failed.
-pub(super) type Ended = Result<(), String>;
+pub(super) type Ended = std::result::Result<(), String>;
 
 /// The process's own streams: what the runtime starts inherits them.
 pub(super) fn own_streams(work: &Work) -> Option<[BorrowedFd<'_>; 3]> {

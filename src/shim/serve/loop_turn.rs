@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use crate::shim::process::Reply;
 use crate::shim::process::container::Container;
 use crate::shim::publish_command::PublishCommand;
 use crate::shim::publisher::Publisher;
+use crate::shim::runtime::command::null;
 use crate::shim::wire::rpc::{Code, Failure};
 use crate::sys::signal::{Signals, keep_exit_statuses};
 
@@ -27,6 +28,8 @@ const ALONE: Duration = Duration::from_secs(30);
 const FAREWELL: Duration = Duration::from_secs(3);
 /// And where it listens: it has an event, and has not said yet that it took it. A machine can be that busy.
 const LAST_ANSWER: Duration = Duration::from_secs(30);
+/// More clients than containerd and all who look after a shim by hand.
+const MOST_CONNECTIONS: usize = 128;
 
 /// Serves until containerd asks for the end.
 pub(crate) fn run(line: CommandLine) -> Result<()> {
@@ -159,8 +162,13 @@ impl Shim {
         }
     }
 
+    /// Who comes when there are too many is hung up on: every connection is a descriptor, and without one left nothing
+    /// more could be done for any container.
     fn accept(&mut self, listener: &UnixListener) {
-        while let Ok((socket, _)) = listener.accept() {
+        while let Some(socket) = self.next_client(listener) {
+            if self.connections.len() >= MOST_CONNECTIONS {
+                continue;
+            }
             let Ok(connection) = Connection::new(socket) else { continue };
             let number = self.number();
             if self.poller.watch_connection(connection.socket(), Token::Connection(number)).is_ok() {
@@ -168,6 +176,20 @@ impl Shim {
                 self.alone_since = None;
             }
         }
+    }
+
+    /// Without a descriptor left the client would wait in the queue, and the kernel tell of it without end: one that is
+    /// kept for this hangs up on him.
+    fn next_client(&mut self, listener: &UnixListener) -> Option<UnixStream> {
+        match listener.accept() {
+            Ok((socket, _)) => return Some(socket),
+            Err(error) if !matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => return None,
+            Err(_) => {}
+        }
+        self.spare.take()?;
+        drop(listener.accept());
+        self.spare = null().ok();
+        None
     }
 
     fn signals(&mut self, signals: &mut Signals) {

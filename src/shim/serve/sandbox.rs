@@ -68,7 +68,7 @@ impl Shim {
         if !request.rootfs.is_empty() {
             return Err(Failure::new(Code::Unimplemented, "a sandbox with a root filesystem of its own"));
         }
-        super::create::check_id(&request.sandbox_id)?;
+        crate::shim::id::check(&request.sandbox_id)?;
         let config = match &request.options {
             Some(any) if any.type_name() == "runtime.v1.PodSandboxConfig" => {
                 PodSandboxConfig::decode(any.value.as_slice())?

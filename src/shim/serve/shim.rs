@@ -15,6 +15,7 @@ use crate::shim::process::container::Container;
 use crate::shim::process::sandbox::Sandbox;
 use crate::shim::process::{Exit, Reply};
 use crate::shim::publisher::{Change, Publisher};
+use crate::shim::runtime::command::null;
 use crate::shim::runtime::sealed::SealedProgram;
 use crate::shim::streams::copy::Copy;
 use crate::shim::wire::frame;
@@ -60,6 +61,8 @@ pub(super) struct Shim {
     pub(super) alone_since: Option<Instant>,
     /// Whether containerd has asked for the end.
     pub(super) ending: Option<Instant>,
+    /// A descriptor that is closed when there is none left, to hang up on a client.
+    pub(super) spare: Option<File>,
     last_number: u32,
 }
 
@@ -84,6 +87,7 @@ impl Shim {
             sandbox: None,
             alone_since: Some(Instant::now()),
             ending: None,
+            spare: null().ok(),
             last_number: 0,
         }
     }

@@ -59,9 +59,8 @@ impl Shim {
     }
 
     fn start_restore(&mut self, id: &str, reply: Reply) -> Result<(), Failure> {
-        let number = self.number();
         let container = self.container(id)?;
-        let opening = open_streams(&container.first.stdio, container, "init.pid", number)?;
+        let opening = open_streams(&container.first.stdio, container, "init.pid")?;
         let options = &container.runtime.options;
         let work_path = if options.criu_work_path.is_empty() {
             container.bundle.join("work")
