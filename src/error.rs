@@ -54,6 +54,9 @@ struct Inner {
     others: Vec<Error>,
 }
 
+/// How many faults are told of one document.
+const MOST_FAULTS: usize = 500;
+
 /// Collects errors, so that all of them are reported at once.
 #[derive(Debug, Default)]
 pub(crate) struct Faults(Vec<Error>);
@@ -65,11 +68,19 @@ impl Faults {
         result.map_err(|error| self.push(error.into())).ok()
     }
 
-    /// Adds an error.
+    /// Adds an error. Each is compared with the others, and nobody reads more than [`MOST_FAULTS`]: the last one says that
+    /// there are more.
     pub(crate) fn push(&mut self, error: Error) {
+        if self.0.len() >= MOST_FAULTS {
+            return;
+        }
         // Two checks may find the same error.
-        if self.0.iter().all(|told| told.to_string() != error.to_string()) {
-            self.0.push(error);
+        if self.0.iter().any(|told| told.to_string() == error.to_string()) {
+            return;
+        }
+        match self.0.len() + 1 < MOST_FAULTS {
+            true => self.0.push(error),
+            false => self.0.push(Error::new(error.kind(), "and more, which are not told")),
         }
     }
 

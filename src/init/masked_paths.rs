@@ -1,5 +1,6 @@
 //! Masks paths and makes paths read-only: files of the kernel that the container must not see or not change.
 
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -49,8 +50,9 @@ pub(super) fn mask_paths(
     }
     let mut null = Cover { fresh: Some(null), attached: None };
     let mut empty = Cover { fresh: None, attached: None };
+    let mut hidden = HashSet::with_capacity(paths.len());
     for (index, path) in paths.iter().enumerate() {
-        if paths[..index].contains(path) {
+        if !hidden.insert(path) {
             // The path is already hidden by its first mount.
             continue;
         }

@@ -8,6 +8,8 @@ use crate::kernel::scheduling::Mask;
 
 /// The largest CPU or node number accepted. No machine has more, and a mask of that size is harmless.
 const MAX_NUMBER: u32 = 64 * 1024;
+/// Every number ten times over.
+const MOST_NUMBERS: u64 = 10 * (MAX_NUMBER as u64 + 1);
 
 /// A parsed list: its ranges in order. It is printed in the same format, without spaces and empty elements.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,11 +19,15 @@ impl CpuList {
     /// Parses `list`. Spaces around elements and empty elements are ignored; an empty list has no range.
     ///
     /// # Errors
-    /// A phrase that says what is wrong: no number, a range that ends before it starts, or a number above
-    /// 65536.
+    /// A phrase that says what is wrong: no number, a range that ends before it starts, a number above
+    /// 65536, or more numbers than there are: a short list of ranges that are repeated would keep us busy for hours.
     pub(crate) fn parse(list: &str) -> Result<Self, String> {
         let elements = list.split(',').map(str::trim).filter(|element| !element.is_empty());
-        elements.map(parse_range).collect::<Result<_, _>>().map(Self)
+        let list = Self(elements.map(parse_range).collect::<Result<_, _>>()?);
+        match list.count() > MOST_NUMBERS {
+            true => Err(format!("more than {MOST_NUMBERS} numbers, so some are given again and again")),
+            false => Ok(list),
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -88,6 +94,12 @@ fn parse_number(text: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_repeats_itself_only_so_often() {
+        assert_eq!(CpuList::parse(&"0-65535,".repeat(10)).map(|list| list.count()), Ok(655_360));
+        assert!(CpuList::parse(&"0-65535,".repeat(11)).is_err());
+    }
 
     #[test]
     fn lists_are_read_as_ranges() {

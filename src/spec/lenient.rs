@@ -4,6 +4,8 @@
 //! Go reads both `null` and a missing member as the zero value; names of capabilities become more with the
 //! kernel; the crate misspells two scheduler flags and limits a hugepage limit to an i64.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::capability;
@@ -73,11 +75,14 @@ fn process(process: &mut Value, at: &JsonPointer<'_>, diagnostics: &mut Diagnost
     }
 }
 
+/// More names than there are capabilities. A suggestion for each of very many would take minutes.
+const MOST_SHOWN: usize = 64;
+
 /// A name that this build does not know exactly grants nothing. That is a warning, and no error (by the
 /// specification, the runtime logs a warning for names that it cannot map).
 fn capabilities(sets: &mut Value, at: &JsonPointer<'_>, diagnostics: &mut Diagnostics) {
     // Each name with the places where it stands.
-    let mut unknown = Vec::<(String, Vec<String>)>::new();
+    let mut unknown = BTreeMap::<String, Vec<String>>::new();
     for (name, set) in sets.as_object_mut().into_iter().flatten() {
         let mut index = 0;
         set.as_array_mut().into_iter().for_each(|set| {
@@ -87,21 +92,20 @@ fn capabilities(sets: &mut Value, at: &JsonPointer<'_>, diagnostics: &mut Diagno
                 let Some(text) = entry.as_str() else { return true };
                 let known = capability::parse_exact(text).is_some();
                 if !known {
-                    let place = format!("{name}/{}", index - 1);
-                    match unknown.iter_mut().find(|(seen, _)| seen == text) {
-                        Some((_, places)) => places.push(place),
-                        None => unknown.push((text.to_owned(), vec![place])),
-                    }
+                    unknown.entry(text.to_owned()).or_default().push(format!("{name}/{}", index - 1));
                 }
                 known
             });
         });
     }
     if !unknown.is_empty() {
-        let shown = |(name, places): &(String, Vec<String>)| {
+        let shown = |(name, places): (&String, &Vec<String>)| {
             format!("{} at {}", capability::quote_with_suggestion(name), places.join(", "))
         };
-        let names: Vec<String> = unknown.iter().map(shown).collect();
+        let mut names: Vec<String> = unknown.iter().take(MOST_SHOWN).map(shown).collect();
+        if unknown.len() > MOST_SHOWN {
+            names.push(format!("and {} more", unknown.len() - MOST_SHOWN));
+        }
         diagnostics.warn(at, format!("ignoring unknown or unavailable capabilities: {}", names.join("; ")));
     }
 }

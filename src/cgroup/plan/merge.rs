@@ -1,5 +1,7 @@
 //! Merges changed resources with those that a container has. Fields that are not given stay.
 
+use std::collections::BTreeMap;
+
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork, LinuxResources};
 
 use super::translation::{has_weight, is_idle};
@@ -23,11 +25,10 @@ pub(super) fn merge(saved: Option<&LinuxResources>, wanted: &LinuxResources) -> 
     if wanted.pids().is_some() {
         merged.set_pids(*wanted.pids());
     }
-    for limit in wanted.hugepage_limits().iter().flatten() {
-        let mut limits = merged.hugepage_limits().clone().unwrap_or_default();
-        limits.retain(|other| other.page_size() != limit.page_size());
-        limits.push(limit.clone());
-        merged.set_hugepage_limits(Some(limits));
+    if let Some(wanted) = wanted.hugepage_limits() {
+        let all = saved.hugepage_limits().iter().flatten().chain(wanted);
+        let last: BTreeMap<_, _> = all.map(|limit| (limit.page_size(), limit)).collect();
+        merged.set_hugepage_limits(Some(last.into_values().cloned().collect()));
     }
     merged.set_rdma(joined(saved.rdma(), wanted.rdma()));
     merged.set_unified(joined(saved.unified(), wanted.unified()));
