@@ -51,12 +51,20 @@ pub(crate) fn read_config_file(path: &Path) -> Result<(CheckedSpec, Vec<u8>)> {
 /// # Errors
 /// `Kind::Spec` with all errors, or the system's.
 pub fn read_process(path: &Path) -> Result<(Process, Vec<String>)> {
-    let doing = || format!("read {}", path.display());
-    // Any file is accepted, even a pipe of the caller's.
-    let file = File::open(path).with_context(doing)?;
-    let size = file.metadata().map_or(0, |metadata| metadata.len());
-    let bytes = read_bounded(file, size, path)?;
+    let bytes = read_document(path)?;
     spec::parse_process(&bytes).with_context(|| path.display().to_string())
+}
+
+/// Reads a document that the caller names. Any file is accepted, even a pipe of the caller's.
+pub(crate) fn read_document(path: &Path) -> Result<Vec<u8>> {
+    let file = File::open(path).with_context(|| format!("read {}", path.display()))?;
+    let size = file.metadata().map_or(0, |metadata| metadata.len());
+    read_bounded(file, size, path)
+}
+
+/// Reads a document from standard input.
+pub(crate) fn read_standard_input() -> Result<Vec<u8>> {
+    read_bounded(std::io::stdin(), 0, Path::new("standard input"))
 }
 
 /// The place for the template.
@@ -102,7 +110,7 @@ pub(crate) fn read_config_bytes(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// `size` is about the expected size.
-fn read_bounded(file: File, size: u64, path: &Path) -> Result<Vec<u8>> {
+fn read_bounded(file: impl Read, size: u64, path: &Path) -> Result<Vec<u8>> {
     let doing = || format!("read {}", path.display());
     let capacity = usize::try_from(size.min(MAX_DOCUMENT_SIZE)).unwrap_or(0) + 1;
     let mut bytes = Vec::with_capacity(capacity);

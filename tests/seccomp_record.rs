@@ -263,3 +263,22 @@ fn the_options_of_run_hold() {
     assert!(permitted(&profile(&bundle)).contains(&"mkdir"));
     bundle.delete().ok();
 }
+
+#[test]
+fn a_profile_is_not_written_through_a_link_of_whoever_owns_its_directory() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.writable().script("until [ -e /tmp/end ]; do sleep 0.05; done");
+    fs::write(bundle.path("canary"), "untouched").unwrap();
+    let path = bundle.path("");
+    let running = Running::start(&mut command(&bundle, &["--bundle", &path, &bundle.id]));
+    wait_until("it runs", || is_running(&bundle, "sh"));
+    for name in leftovers(&bundle) {
+        fs::remove_file(bundle.path(&name)).unwrap();
+        std::os::unix::fs::symlink(bundle.path("canary"), bundle.path(&name)).unwrap();
+    }
+    fs::write(bundle.path("rootfs/tmp/end"), "").unwrap();
+    running.wait().ok();
+    assert_eq!(bundle.read("canary"), "untouched");
+    assert!(fs::symlink_metadata(bundle.path("profile.json")).unwrap().is_file());
+    assert!(permitted(&profile(&bundle)).contains(&"execve"));
+}

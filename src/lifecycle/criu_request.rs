@@ -2,14 +2,14 @@
 //! it uses.
 
 use std::ffi::CString;
-use std::fs::{self, File};
+use std::fs;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::fcntl::OFlag;
 
+use super::criu_directories::CriuDirectories;
 use super::options::{CgroupsMode, Criu};
 use crate::container::Record;
 use crate::error::{Context, Result};
@@ -21,8 +21,6 @@ use crate::plan::mounts::MountOperation;
 use crate::plan::namespaces::Namespace;
 use crate::plan::{Plan, annotations};
 
-/// The file beside the images that names the standard streams of the first process. The name is runc's.
-pub(super) const DESCRIPTORS: &str = "descriptors.json";
 /// CRIU's settings for every container of this runtime, as with runc.
 const CONFIG: &str = "/etc/criu/runc.conf";
 const DEBUG: i32 = 4;
@@ -31,32 +29,6 @@ pub(super) fn warn_rootless(verb: &str) {
     if !nix::unistd::geteuid().is_root() {
         log::warn(format_args!("{verb}: CRIU needs more than the privileges of a user"));
     }
-}
-
-/// The directories of the images and of CRIU's work. They stay open as long as CRIU may need them.
-pub(super) struct CriuDirectories {
-    pub images: PathBuf,
-    pub log: PathBuf,
-    opened: Vec<(u32, File)>,
-}
-
-impl CriuDirectories {
-    /// Opens the directories, and makes those that are missing.
-    pub(super) fn open(options_of_verb: &Criu, log_file: &str) -> Result<Self> {
-        let images = options_of_verb.image_path.clone().unwrap_or_else(|| "checkpoint".into());
-        let mut opened = vec![(IMAGES_DIR_FD, directory(&images)?)];
-        let mut work = &images;
-        if let Some(path) = &options_of_verb.work_path {
-            opened.push((WORK_DIR_FD, directory(path)?));
-            work = path;
-        }
-        Ok(Self { log: work.join(log_file), images: images.clone(), opened })
-    }
-}
-
-fn directory(path: &Path) -> Result<File> {
-    let made = fs::DirBuilder::new().mode(0o700).recursive(true).create(path);
-    made.and_then(|()| File::open(path)).with_context(|| format!("open directory {}", path.display()))
 }
 
 /// Sets the options of both verbs.
@@ -89,8 +61,9 @@ pub(super) fn options(
         .switch(FILE_LOCKS, options_of_verb.file_locks)
         .switch(AUTO_DEDUP, options_of_verb.auto_dedup)
         .switch(LAZY_PAGES, options_of_verb.lazy_pages);
-    for (field, directory) in &directories.opened {
-        options = options.number(*field, directory.as_raw_fd());
+    options = options.number(IMAGES_DIR_FD, directories.images.fd.as_raw_fd());
+    if let Some(work) = &directories.work {
+        options = options.number(WORK_DIR_FD, work.fd.as_raw_fd());
     }
     match config_file(record.annotations.get(annotations::CRIU_CONFIG).map(String::as_str)) {
         Some(path) => options.text(CONFIG_FILE, path),

@@ -2,18 +2,17 @@
 //! hooks.
 
 use std::ffi::CString;
-use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, openat};
 use nix::sys::stat::Mode;
 use oci_spec::runtime::Process as SpecProcess;
 
 use super::options::{Globals, Rootless};
-use crate::bundle::{MAX_DOCUMENT_SIZE, read_config, read_config_file};
+use crate::bundle::{read_config, read_config_file, read_document, read_standard_input};
 use crate::cgroup::{Group, HierarchyRoots, Manager};
 use crate::container::record::ProcessIdentity;
 use crate::container::status::{Observation, ProcessStat, observe};
@@ -108,15 +107,12 @@ pub(crate) fn rootless(globals: &Globals, manager: Manager) -> Result<bool> {
     })
 }
 
-/// Reads a document from a path that a verb was given. `-` is standard input, from which at most 16 MiB are
-/// read.
+/// Reads a document from a path that a verb was given. `-` is standard input.
+///
+/// # Errors
+/// `Kind::Spec` for one of more than 16 MiB.
 pub(crate) fn read_input(path: &Path) -> Result<Vec<u8>> {
-    if path != Path::new("-") {
-        return std::fs::read(path).with_context(|| format!("read {}", path.display()));
-    }
-    let mut bytes = Vec::new();
-    let read = std::io::stdin().take(MAX_DOCUMENT_SIZE).read_to_end(&mut bytes);
-    read.context("read standard input").map(|_| bytes)
+    if path == Path::new("-") { read_standard_input() } else { read_document(path) }
 }
 
 /// An existing container: its directory, its record, its status.
@@ -299,13 +295,21 @@ fn log_output(kind: &str, index: usize, output: &hook::Output) {
     log::debug(format_args!("{kind} hook #{index}: stdout: {stdout}, stderr: {stderr}"));
 }
 
-/// Opens the files that hooks append their stdout and stderr to.
+/// Opens the files that hooks append their stdout and stderr to. A fifo that nobody reads is an error: waiting for
+/// a reader, nobody could create or delete the container.
 pub(crate) fn hook_files(paths: &[Option<CString>; 2]) -> Result<[Option<OwnedFd>; 2]> {
     let open = |path: &Option<CString>| {
         let Some(path) = path else { return Ok(None) };
-        let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_CLOEXEC;
-        let file = nix::fcntl::open(path.as_c_str(), flags, Mode::from_bits_truncate(0o600));
-        file.map(Some).with_context(|| format!("open {} for the output of hooks", path.to_string_lossy()))
+        let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let opened =
+            nix::fcntl::open(path.as_c_str(), flags | OFlag::O_NONBLOCK, Mode::from_bits_truncate(0o600));
+        // The hook itself may wait for who reads.
+        let file = opened.and_then(|file| fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND)).map(|_| file));
+        let file = file.with_context(|| format!("open {} for the output of hooks", path.to_string_lossy()));
+        file.map(Some).map_err(|error| match error.errno() {
+            Some(Errno::ENXIO) => error.with_hint("it is a fifo that nobody reads"),
+            _ => error,
+        })
     };
     let [out, err] = paths;
     Ok([open(out)?, open(err)?])

@@ -1,10 +1,9 @@
 //! Tells the engine about the process: writes the pid file, and sends the pidfd to its socket.
 
-use std::fs;
-use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
+use super::new_file;
 use crate::error::{Context, Result};
 use crate::sys::socket::{connect, send_fd};
 
@@ -13,13 +12,8 @@ use crate::sys::socket::{connect, send_fd};
 pub(super) fn write(path: &Path, pid: i32) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let new = path.with_file_name(format!(".{name}"));
-    let write = || {
-        let _ = fs::remove_file(&new);
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&new)?;
-        file.write_all(pid.to_string().as_bytes())?;
-        fs::rename(&new, path)
-    };
-    write().with_context(|| format!("write pid file {}", path.display()))
+    let written = new_file::replace(path, &new, pid.to_string().as_bytes());
+    written.with_context(|| format!("write pid file {}", path.display()))
 }
 
 /// Sends one message with the descriptor. Its data is the kind of process: `standard` or `setns`.

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod documents;
 mod host_nodes;
 mod leaked_descriptors;
 mod older_kernels;

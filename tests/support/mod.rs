@@ -241,7 +241,7 @@ fn template(flags: &[&str]) -> Value {
     TEMPLATE.get_or_init(make).clone()
 }
 
-fn busybox() -> Option<&'static Path> {
+pub(crate) fn busybox() -> Option<&'static Path> {
     let found = ["/bin/busybox", "/usr/bin/busybox"].map(Path::new).into_iter().find(|path| path.exists());
     if found.is_none() {
         skip("needs busybox");

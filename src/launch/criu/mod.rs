@@ -159,11 +159,10 @@ pub(crate) fn check(name: &str, field: u32) -> Result<()> {
     }
 }
 
-/// Copies the error lines of CRIU's log into ours, as warnings.
-pub(crate) fn log_errors_of(log_file: &Path) {
-    let Ok(text) = std::fs::read(log_file) else { return };
-    let text = String::from_utf8_lossy(&text);
+/// Copies the error lines of CRIU's log into ours, as warnings. `path` is where it is.
+pub(crate) fn log_errors_of(text: &[u8], path: &Path) {
+    let text = String::from_utf8_lossy(text);
     for (number, line) in text.lines().enumerate().filter(|(_, line)| line.contains("Error")) {
-        log::warn(format_args!("{}:{}: {line}", log_file.display(), number + 1));
+        log::warn(format_args!("{}:{}: {line}", path.display(), number + 1));
     }
 }

@@ -3,8 +3,8 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use crate::container::Status;
 use crate::container_id::ContainerId;
@@ -13,9 +13,10 @@ use crate::fail;
 use crate::host::probe::{Needed, NeededCgroup, read_facts};
 use crate::launch::criu::options::*;
 use crate::launch::criu::wire::Message;
-use crate::launch::criu::{Criu, Verb, check, log_errors_of};
+use crate::launch::criu::{Criu, Verb, check};
 use crate::lifecycle::cleanup;
-use crate::lifecycle::criu_request::{self, CriuDirectories, DESCRIPTORS, external};
+use crate::lifecycle::criu_directories::CriuDirectories;
+use crate::lifecycle::criu_request::{self, external};
 use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::{Checkpoint, Globals};
 use crate::log;
@@ -42,7 +43,7 @@ pub(crate) fn checkpoint(globals: &Globals, id: &ContainerId, options: &Checkpoi
     if options.pre_dump {
         check("MemTrack", MEM_TRACK)?;
     } else {
-        write_descriptors(&container, &directories.images)?;
+        write_descriptors(&container, &directories)?;
     }
     if options.criu.lazy_pages {
         check("LazyPages", FEATURE_LAZY_PAGES)?;
@@ -57,7 +58,7 @@ pub(crate) fn checkpoint(globals: &Globals, id: &ContainerId, options: &Checkpoi
         }
         Ok(())
     });
-    done.inspect_err(|_| log_errors_of(&directories.log))?;
+    done.inspect_err(|_| directories.tell_errors())?;
     if options.leave_running || options.pre_dump {
         return Ok(());
     }
@@ -69,7 +70,7 @@ pub(crate) fn checkpoint(globals: &Globals, id: &ContainerId, options: &Checkpoi
 
 fn check_parent(options: &Checkpoint, directories: &CriuDirectories) -> Result<()> {
     let Some(parent) = &options.parent_path else { return Ok(()) };
-    let path = directories.images.join(parent);
+    let path = directories.images.path.join(parent);
     match fs::metadata(&path) {
         Ok(found) if found.is_dir() => Ok(()),
         Ok(_) => Err(fail!(Kind::Usage, "invalid --parent-path: {} is no directory", path.display())),
@@ -151,7 +152,7 @@ fn criu_request(
 
 /// Writes the names of the standard streams (descriptors.json), with which `restore` gives pipes a new other
 /// end.
-fn write_descriptors(container: &LoadedContainer, images: &Path) -> Result<()> {
+fn write_descriptors(container: &LoadedContainer, directories: &CriuDirectories) -> Result<()> {
     let pid = container.pid()?;
     let name = |fd| {
         let path = format!("/proc/{pid}/fd/{fd}");
@@ -162,12 +163,6 @@ fn write_descriptors(container: &LoadedContainer, images: &Path) -> Result<()> {
         }
     };
     let names = (0..3).map(name).collect::<Result<Vec<_>>>()?;
-    let path = images.join(DESCRIPTORS);
-    let write = || {
-        // create_new: somebody may have put a symlink there.
-        let _ = fs::remove_file(&path);
-        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        serde_json::to_writer(file, &names).map_err(std::io::Error::from)
-    };
-    write().with_context(|| format!("write {}", path.display()))
+    let names = serde_json::to_vec(&names).map_err(|error| Error::new(Kind::State, error.to_string()))?;
+    directories.write_descriptors(&names)
 }

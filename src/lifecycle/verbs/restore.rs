@@ -23,12 +23,13 @@ use crate::kernel::namespace::CLONE_NEWTIME;
 use crate::launch::console;
 use crate::launch::criu::options::*;
 use crate::launch::criu::wire::Message;
-use crate::launch::criu::{Criu, Event, Verb, log_errors_of};
+use crate::launch::criu::{Criu, Event, Verb};
 use crate::launch::foreground::Foreground;
 use crate::launch::rdt;
 use crate::launch::streams::{self, Replaced};
 use crate::lifecycle::creation::{self, CreateMode};
-use crate::lifecycle::criu_request::{self, CriuDirectories, DESCRIPTORS, external};
+use crate::lifecycle::criu_directories::CriuDirectories;
+use crate::lifecycle::criu_request::{self, external};
 use crate::lifecycle::load::{self, Bundle};
 use crate::lifecycle::options::{Create, Globals, Restore};
 use crate::lifecycle::{cleanup, out_of_memory, pid_file};
@@ -72,7 +73,7 @@ pub(crate) fn restore(globals: &Globals, id: &ContainerId, options: &Restore) ->
         entry: &entry,
         group: &group,
     };
-    let restored = context.restore(&mut record).inspect_err(|_| log_errors_of(&directories.log));
+    let restored = context.restore(&mut record).inspect_err(|_| directories.tell_errors());
     let master = restored.inspect_err(|_| cleanup::undo_creation(&entry, &record, Some(&group), None))?;
     let (Some(foreground), Some(init)) = (foreground, record.init) else { return Ok(0) };
     drop(lock);
@@ -164,7 +165,8 @@ impl RestoreContext<'_> {
             let message = Message::default().text(1, name).bytes(2, join.path.to_bytes());
             request = request.message(JOIN_NS, &message);
         }
-        for (number, name) in (0..).zip(read_descriptors(&directories.images)?) {
+        // More names, of a stranger's file, would be descriptors of ours.
+        for (number, name) in (0..3).zip(read_descriptors(directories)?) {
             if name.contains("pipe:") {
                 request = inherit(request, &name, number);
             }
@@ -218,13 +220,9 @@ fn inherit(request: Message, key: &str, fd: i32) -> Message {
 }
 
 /// Reads the names that the standard streams had at the checkpoint.
-fn read_descriptors(images: &Path) -> Result<Vec<String>> {
-    let path = images.join(DESCRIPTORS);
-    let doing = || format!("read {}", path.display());
-    let bytes = fs::read(&path).with_context(doing)?;
-    strict::from_slice(&bytes, Spelling::Exact)
-        .map_err(|error| Error::new(Kind::State, error))
-        .with_context(doing)
+fn read_descriptors(directories: &CriuDirectories) -> Result<Vec<String>> {
+    let names = strict::from_slice(&directories.read_descriptors()?, Spelling::Exact);
+    names.map_err(|error| Error::new(Kind::State, error)).context("read descriptors.json of the checkpoint")
 }
 
 /// Opens the namespaces that CRIU does not save. The container joins them by path.

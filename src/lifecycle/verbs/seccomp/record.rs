@@ -23,8 +23,8 @@ use super::recorder::{PrivateDir, Recorder};
 use crate::bundle::{CONFIG, read_config};
 use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result};
-use crate::lifecycle::load;
 use crate::lifecycle::options::{Globals, Record};
+use crate::lifecycle::{load, new_file};
 use crate::plan::seccomp::record as profiles;
 use crate::spec::{self, CheckedSpec};
 use crate::sys::seccomp::supported_flags;
@@ -289,8 +289,7 @@ impl Output {
     fn write(&mut self, profile: &LinuxSeccomp) -> Result<()> {
         let Some((path, beside)) = &self.file else { return Ok(()) };
         let doing = || format!("write the profile {}", path.display());
-        fs::write(beside, text(profile)?).with_context(doing)?;
-        fs::rename(beside, path).with_context(doing)
+        new_file::replace(path, beside, text(profile)?.as_bytes()).with_context(doing)
     }
 
     /// Returns the text if it goes to standard output.
