@@ -122,3 +122,18 @@ fn a_logger_that_dies_stops_nobody() {
     shim.client.call("Start", &named).unwrap();
     assert_eq!(shim.wait(), 6, "neither SIGPIPE nor a full pipe");
 }
+
+#[test]
+fn a_terminal_that_is_closed_and_opened_again_goes_on() {
+    let script = "echo one; exec </dev/null >/dev/null 2>&1; sleep 0.5; exec >/dev/console; echo two";
+    let Some(mut shim) = Shim::new(&["sh", "-c", script]) else { return };
+    shim.bundle.patch(|config| config["process"]["terminal"] = true.into());
+    let (path, named) = (fifo(&shim, "out"), shim.named());
+    let create = Create { terminal: true, ..create_with_stdout(&shim, &path.to_string_lossy()) };
+    shim.client.call("Create", &create).unwrap();
+    let mut reader = read_from(&path);
+    shim.client.call("Start", &named).unwrap();
+    assert_eq!(shim.wait(), 0);
+    shim.client.call("Delete", &named).unwrap();
+    assert_eq!(String::from_utf8(read_all(&mut reader)).unwrap(), "one\r\ntwo\r\n");
+}

@@ -47,6 +47,9 @@ pub(crate) struct Process {
     pub(crate) keeper: Option<OwnedFd>,
     pub(crate) held: Vec<Held>,
     pub(crate) console: Option<OwnedFd>,
+    /// The terminal's other end, as long as the process lives: a master without any reads as hung up, and a service
+    /// manager closes its terminal and opens it again.
+    pub(crate) peer: Option<OwnedFd>,
     /// A call to delete that waits for the end of the streams, and until when.
     pub(crate) deleting: Option<(Reply, Instant)>,
     /// The process document of an added process that was not started yet.
@@ -69,6 +72,7 @@ impl Process {
             keeper: None,
             held: Vec::new(),
             console: None,
+            peer: None,
             deleting: None,
             document: Vec::new(),
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,7 @@ use crate::shim::wire::events::{TaskCreate, TaskIo};
 use crate::shim::wire::rpc::{Code, Failure};
 use crate::shim::wire::task::{CreateTaskRequest, CreateTaskResponse};
 use crate::shim::{id, rootfs, small_file};
+use crate::sys::tty;
 
 impl Shim {
     pub(super) fn create(&mut self, reply: Reply, payload: &[u8]) -> Outcome {
@@ -127,6 +129,7 @@ impl Shim {
         let process = self.container_mut(id)?.process_mut(exec)?;
         process.pid = pid;
         process.state = state;
+        process.peer = master.as_ref().and_then(|master| tty::peer(master.as_fd()).ok());
         process.console = master;
         self.start_copies(id, exec, opened);
         Ok(pid)
@@ -250,7 +253,6 @@ pub(super) fn open_streams(stdio: &Stdio, container: &Container, pid_file: &str)
 
 /// The runtime has ended, so what it has sent is there.
 fn receive_console(listener: &UnixListener) -> Result<std::os::fd::OwnedFd, Failure> {
-    use std::os::fd::AsFd;
     let none = |why: String| Failure::new(Code::Unknown, format!("the runtime has sent no terminal: {why}"));
     let (socket, _) = listener.accept().map_err(|error| none(error.to_string()))?;
     socket.set_nonblocking(true).map_err(|error| none(error.to_string()))?;

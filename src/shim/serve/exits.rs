@@ -65,6 +65,7 @@ impl Shim {
         container.rest_killed |= first;
         let Ok(process) = container.process_mut(exec) else { return };
         process.exit = Some(exit);
+        process.peer = None;
         process.told_by = Some(Instant::now() + LONGEST);
         let numbers: Vec<u32> = process.outputs.clone();
         if kill_rest {
