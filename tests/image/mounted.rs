@@ -334,6 +334,44 @@ fn every_byte_of_a_store_is_proven() {
     assert_eq!(names(&scratch.join("store/tmp")), [""; 0]);
 }
 
+/// Each mount, and the end of each, is a wait for the kernel's readers.
+#[test]
+fn a_second_bundle_mounts_each_layer_once() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("needs root");
+    }
+    let scratch = Scratch::on_disk("mounts-once");
+    if !mounts_indexes(&scratch) {
+        return skip("this host mounts no indexes of layers");
+    }
+    chained(&scratch);
+    let unpack = ["unpack", "-q", "--overlay=erofs", "--store", "store", "oci:image"];
+    ok(&scratch, &[&unpack[..], &["first"]].concat());
+    let strace = [
+        "-f",
+        "-qq",
+        "-e",
+        "trace=fsopen",
+        "-e",
+        "signal=none",
+        "-o",
+        "calls",
+        env!("CARGO_BIN_EXE_tare-image"),
+    ];
+    let output =
+        Command::new("strace").args(strace).args(unpack).arg("second").current_dir(scratch.path()).output();
+    let Ok(output) = output else {
+        ok(&scratch, &["remove", "first"]);
+        return skip("needs strace");
+    };
+    assert!(output.status.success(), "{}", stderr(&output));
+    let calls = fs::read_to_string(scratch.join("calls")).unwrap();
+    assert_eq!(calls.matches("fsopen(\"erofs\"").count(), 3, "{calls}");
+    for bundle in ["first", "second"] {
+        ok(&scratch, &["remove", bundle]);
+    }
+}
+
 #[test]
 fn a_store_is_brought_from_one_form_to_the_other() {
     if !nix::unistd::geteuid().is_root() {

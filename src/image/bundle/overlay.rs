@@ -62,8 +62,10 @@ pub(super) fn make(
     for name in [c"rootfs", c"upper", c"work"] {
         staging.mkdir(name, 0o755)?;
     }
+    // No prune takes them as long as they are imported.
+    let layers = Layers { trees: store.visible_trees(&overlay.layers)?, store: store.clone() };
     copy_root_attributes(
-        store,
+        &layers,
         &overlay.layers,
         &staging.open_dir(c"upper")?,
         options.overrides.mapping.as_ref(),
@@ -74,7 +76,7 @@ pub(super) fn make(
     // next prune removes a record without a bundle.
     let upper = fstat(staging.open_dir(c"upper")?).context("look at upper")?;
     store.record_bundle(staging.destination(), &upper, image, &imported)?;
-    let made = fill_and_publish(image, &overlay, &info, staging, options);
+    let made = fill_and_publish(image, &overlay, &layers, &info, staging, options);
     let made = made.inspect_err(|_| drop(store.forget_bundle(staging.destination())))?;
     if info.rootless.is_some() {
         // A mount in this process's namespace would end with it: `tare-image mount BUNDLE COMMAND` makes it.
@@ -94,13 +96,14 @@ pub(super) fn make(
 fn fill_and_publish(
     image: &Image,
     overlay: &OverlayLayers,
+    layers: &Layers,
     info: &BundleInfo,
     staging: &StagingDir,
     options: &UnpackOptions,
 ) -> Result<Option<OwnedFd>> {
     let made = match info.rootless {
         Some(_) => None,
-        None => with_overlay(staging.dir(), staging.destination(), overlay, info, |overlay| {
+        None => with_overlay(staging.dir(), staging.destination(), layers, info, |overlay| {
             overlay.make(&staging.destination().join("rootfs"))
         })?,
     };
@@ -141,14 +144,19 @@ fn write_config(image: &Image, rootfs: OwnedFd, staging: &StagingDir, options: &
 /// Gives the upper directory, which is the root of the overlay, the owner, mode, extended attributes and
 /// times that the image has for its root.
 fn copy_root_attributes(
-    store: &Store,
-    layers: &[String],
+    layers: &Layers,
+    names: &[String],
     upper: &OwnedFd,
     mapping: Option<&IdMapping>,
 ) -> Result<()> {
     let mut stat = fstat(upper)?;
     let mut attributes = Vec::new();
-    match store.topmost_root(layers)? {
+    let root = match layers.trees.root() {
+        Some(path) => Some(fs::File::open(path)?),
+        // One that is hidden may have it.
+        None => layers.store.topmost_root(names)?,
+    };
+    match root {
         Some(root) => {
             stat = fstat(&root)?;
             attributes = xattrs::read_open(root.as_fd(), None)?;
@@ -245,18 +253,19 @@ pub(crate) fn store_of(bundle: &Bundle) -> Result<Option<Store>> {
 /// Mounts the overlay of the open bundle `dir`; `shown` is its path for messages.
 fn mount_overlay(dir: &OwnedFd, shown: &Path, overlay: &OverlayLayers, info: &BundleInfo) -> Result<()> {
     let rootfs = opened::open_dir_of(dir, c"rootfs", shown)?;
-    with_overlay(dir, shown, overlay, info, |overlay| overlay.mount(rootfs.as_fd(), &shown.join("rootfs")))
+    with_overlay(dir, shown, &Layers::open(overlay)?, info, |overlay| {
+        overlay.mount(rootfs.as_fd(), &shown.join("rootfs"))
+    })
 }
 
-/// Calls `act` with the overlay of the open bundle `dir`, whose layers live as long.
+/// Calls `act` with the overlay of the open bundle `dir` over these layers.
 fn with_overlay<T>(
     dir: &OwnedFd,
     shown: &Path,
-    overlay: &OverlayLayers,
+    layers: &Layers,
     info: &BundleInfo,
     act: impl FnOnce(&Overlay<'_>) -> Result<T>,
 ) -> Result<T> {
-    let layers = Layers::open(overlay)?;
     let [upper, work] = [c"upper", c"work"].map(|name| opened::open_dir_of(dir, name, shown));
     let (upper, work) = (upper?, work?);
     let mapping = info.mapping.as_ref();

@@ -55,8 +55,11 @@ pub(super) fn present<T>(found: Result<T>) -> Result<Option<T>> {
 }
 
 pub(crate) fn read_at_most(file: File, path: &Path, most: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(most + 1).read_to_end(&mut bytes).with_context(|| format!("read {}", path.display()))?;
+    let reading = || format!("read {}", path.display());
+    // The file in one read, and its end in another; it may have grown.
+    let size = file.metadata().with_context(reading)?.len().min(most);
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 64);
+    file.take(most + 1).read_to_end(&mut bytes).with_context(reading)?;
     match bytes.len() as u64 > most {
         true => Err(fail!(Kind::Spec, "{}: larger than {most} bytes", path.display())),
         false => Ok(bytes),

@@ -192,6 +192,10 @@ impl Importer<'_> {
     /// Unpacks these layers, some in parallel. After a failure no further layer is begun.
     fn unpack_all(&self, jobs: &[Job<'_>]) -> Result<HashMap<Digest, UnpackedLayer>> {
         let done = Mutex::new(HashMap::new());
+        if jobs.is_empty() {
+            // How many processors there are is asked of several files.
+            return Ok(HashMap::new());
+        }
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(PARALLEL);
         parallel::for_each(jobs, threads, &|job| job.blob.size(), &|job| {
             let layer = self.unpack_layer(*job)?;

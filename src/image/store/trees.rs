@@ -25,6 +25,8 @@ use crate::image::userns::mapping::IdMapping;
 pub(crate) struct Trees {
     paths: Vec<PathBuf>,
     mounts: Vec<OwnedFd>,
+    /// The topmost one with an entry for the root.
+    root: Option<PathBuf>,
 }
 
 impl Deref for Trees {
@@ -44,6 +46,11 @@ impl Trees {
     /// Whether some of them are directories of the store.
     pub(crate) fn has_directories(&self) -> bool {
         self.mounts.len() < self.paths.len()
+    }
+
+    /// The directory with the attributes of the image's root; None if none of these layers has an entry for it.
+    pub(crate) fn root(&self) -> Option<&Path> {
+        self.root.as_deref()
     }
 
     /// The mounts among them.
@@ -76,6 +83,9 @@ impl Store {
                     }
                 },
             };
+            if info.has_root_entry && trees.root.is_none() {
+                trees.root = Some(path.clone());
+            }
             known.insert(name, path.clone());
             trees.paths.push(path);
             if info.hides_all {

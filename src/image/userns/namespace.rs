@@ -9,6 +9,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
@@ -57,6 +58,16 @@ pub(crate) enum Privilege {
     ForeignNamespace,
 }
 
+/// Whether this is the host's own user namespace. It is asked for often, and a process of root enters no other.
+static IS_INITIAL: OnceLock<bool> = OnceLock::new();
+
+fn is_initial() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let words: Vec<&str> = map.split_whitespace().collect();
+    // KERNEL(3.8): before it there are no user namespaces.
+    words.is_empty() || words == ["0", "0", "4294967295"]
+}
+
 impl Privilege {
     /// Finds out from the environment, the user id and /proc/self/uid_map.
     pub(crate) fn detect() -> Self {
@@ -68,14 +79,7 @@ impl Privilege {
         if !geteuid().is_root() {
             return Self::User;
         }
-        let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-        let words: Vec<&str> = map.split_whitespace().collect();
-        // KERNEL(3.8): before it there are no user namespaces.
-        if words.is_empty() || words == ["0", "0", "4294967295"] {
-            Self::Root
-        } else {
-            Self::ForeignNamespace
-        }
+        if *IS_INITIAL.get_or_init(is_initial) { Self::Root } else { Self::ForeignNamespace }
     }
 
     /// Whether the process is in a user namespace, where it cannot make device nodes and `trusted.*`
