@@ -10,6 +10,7 @@ use std::process::ExitStatus;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::stat::fstat;
 use nix::unistd::{Pid, fchdir, getpid, getppid, pipe2, read, setpgid, write};
 
 use super::process::{
@@ -63,7 +64,7 @@ pub fn spawn(program: &Program<'_>) -> Result<(i32, OwnedFd)> {
             exit_now(127)
         }
         CloneSide::Parent { pid, pidfd } => {
-            if let Err(errno) = really_close(writer) {
+            if let Err(errno) = really_close(writer, &reader) {
                 let _ = pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
                 let _ = wait(pid);
                 return Err(errno);
@@ -178,13 +179,19 @@ extern "C" fn go_on<F: FnOnce()>(rest: *mut c_void) -> c_int {
 
 /// Closes our end, and looks whether it is closed: a seccomp filter may deny that, and to read from the pipe
 /// would then be to wait for ever. (The C library takes EINTR for success.)
-fn really_close(writer: OwnedFd) -> Result<()> {
+fn really_close(writer: OwnedFd, reader: &OwnedFd) -> Result<()> {
     let number = writer.as_raw_fd();
     drop(writer);
-    // SAFETY: reads a flag of a number, whatever it stands for; there is no other thread that could open it
-    // anew.
-    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
-    if flags < 0 { Ok(()) } else { Err(Errno::EPERM) }
+    // SAFETY: plain data for which zero is valid.
+    let mut there: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: looks at a number, whatever it stands for, and writes one struct.
+    if unsafe { libc::fstat(number, &raw mut there) } < 0 {
+        return Ok(());
+    }
+    // Another thread may have opened something else by that number.
+    let pipe = fstat(reader)?;
+    let is_pipe = (there.st_dev, there.st_ino) == (pipe.st_dev, pipe.st_ino);
+    if is_pipe { Err(Errno::EPERM) } else { Ok(()) }
 }
 
 /// Reads the errno of a failed start. Returns 0 if execve has closed the pipe.
