@@ -106,7 +106,7 @@ fn run_owned(
     }
     // The plugins take longer than the bundle, and neither needs the other.
     let (connected, unpacked) =
-        both(|| connect(owned, record).context("connect the container"), move || unpack(owned, from));
+        both(|| connect(owned, record).context("connect the container"), move || unpack(owned, &from));
     unpacked?;
     connected?;
     let mut config = read_config(owned)?;
@@ -129,7 +129,7 @@ fn run_owned(
 
 /// Makes the bundle, in a thread of its own: only that one has no umask then, and what is started meanwhile has the
 /// caller's.
-fn unpack(owned: &Owned, from: From<'_>) -> Result<()> {
+fn unpack(owned: &Owned, from: &From<'_>) -> Result<()> {
     unshare(CloneFlags::CLONE_FS).context("have a umask apart")?;
     bundle::unpack(from.source, from.reference, from.image, &owned.bundle(), &from.unpack)?;
     match from.unpack.overrides.rootless {
