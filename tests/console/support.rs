@@ -23,8 +23,14 @@ impl Process {
     /// Runs `life` in a process of its own, which exits with what that returns. It must not own descriptors of the
     /// test's, only borrow them.
     pub(crate) fn start(life: impl FnOnce() -> i32) -> Self {
+        #[cfg(feature = "tuning")]
+        {
+            static ONCE: std::sync::Once = std::sync::Once::new();
+            // SAFETY: makes fork(2) wait for the lock of the heap, and free it in the child; once.
+            ONCE.call_once(|| unsafe { dlmalloc::enable_alloc_after_fork() });
+        }
         // SAFETY: the child has one thread; what it does needs no lock that another thread of the test may hold but
-        // the allocator's, which the C library takes care of.
+        // that of the heap: the C library takes care of its own, and the line above of ours.
         match unsafe { fork() }.unwrap() {
             ForkResult::Parent { child } => Self(child),
             ForkResult::Child => {
