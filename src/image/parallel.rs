@@ -9,15 +9,26 @@ use nix::errno::Errno;
 use crate::error::{Error, Kind, Result};
 use crate::fail;
 
-/// Does both at the same time, `beside` in a thread of its own.
+/// Does both at the same time, `beside` in a thread of its own; where no thread can be had, `beside` comes first.
 pub(crate) fn both<A, B: Send>(
     here: impl FnOnce() -> Result<A>,
     beside: impl FnOnce() -> Result<B> + Send,
 ) -> (Result<A>, Result<B>) {
-    std::thread::scope(|scope| {
-        let beside = scope.spawn(beside);
-        let here = here();
-        (here, beside.join().unwrap_or_else(|_| Err(fail!(Kind::Unsupported, "a thread broke down"))))
+    let broken = || Err(fail!(Kind::Unsupported, "a thread broke down"));
+    let waiting = Mutex::new(Some(beside));
+    let act = || {
+        let beside = waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        beside.map_or_else(broken, |beside| beside())
+    };
+    std::thread::scope(|scope| match std::thread::Builder::new().spawn_scoped(scope, &act) {
+        Ok(thread) => {
+            let here = here();
+            (here, thread.join().unwrap_or_else(|_| broken()))
+        }
+        Err(_) => {
+            let beside = act();
+            (here(), beside)
+        }
     })
 }
 
@@ -74,6 +85,15 @@ fn root_cause<T>(failures: Vec<(usize, Error)>, items: &[T], size: &dyn Fn(&T) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_that_breaks_down_is_an_error_of_its_own_part() {
+        let (here, beside) = both(|| Ok(1), || Ok(2));
+        assert_eq!((here.unwrap(), beside.unwrap()), (1, 2));
+        let (here, beside) = both(|| Ok(1), || -> Result<()> { panic!("as it is meant to") });
+        assert_eq!(here.unwrap(), 1);
+        assert_eq!(beside.unwrap_err().to_string(), "a thread broke down");
+    }
 
     #[test]
     fn after_a_failure_nothing_more_is_begun() {

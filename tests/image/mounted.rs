@@ -347,27 +347,24 @@ fn a_second_bundle_mounts_each_layer_once() {
     chained(&scratch);
     let unpack = ["unpack", "-q", "--overlay=erofs", "--store", "store", "oci:image"];
     ok(&scratch, &[&unpack[..], &["first"]].concat());
-    let strace = [
-        "-f",
-        "-qq",
-        "-e",
-        "trace=fsopen",
-        "-e",
-        "signal=none",
-        "-o",
-        "calls",
-        env!("CARGO_BIN_EXE_tare-image"),
-    ];
-    let output =
-        Command::new("strace").args(strace).args(unpack).arg("second").current_dir(scratch.path()).output();
-    let Ok(output) = output else {
+    let traced = |filter: &str, bundle: &str| {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-e", "signal=none", "-o", "calls", "-e", filter]);
+        strace.arg(env!("CARGO_BIN_EXE_tare-image")).args(unpack).arg(bundle);
+        let output = strace.current_dir(scratch.path()).output().ok()?;
+        assert!(output.status.success(), "{filter}: {}", stderr(&output));
+        Some(fs::read_to_string(scratch.join("calls")).unwrap())
+    };
+    let Some(calls) = traced("trace=fsopen", "second") else {
         ok(&scratch, &["remove", "first"]);
         return skip("needs strace");
     };
-    assert!(output.status.success(), "{}", stderr(&output));
-    let calls = fs::read_to_string(scratch.join("calls")).unwrap();
     assert_eq!(calls.matches("fsopen(\"erofs\"").count(), 3, "{calls}");
-    for bundle in ["first", "second"] {
+    // Where no threads are to be had, one thing is done after the other.
+    let calls = traced("inject=clone:error=EAGAIN", "third").unwrap();
+    assert!(calls.contains("(INJECTED)"), "{calls}");
+    assert_eq!(listing(&scratch.join("third/rootfs")), listing(&scratch.join("second/rootfs")));
+    for bundle in ["first", "second", "third"] {
         ok(&scratch, &["remove", bundle]);
     }
 }

@@ -20,6 +20,7 @@ use crate::image::filesystem::copy_file::{set_owner_and_mode, set_times};
 use crate::image::filesystem::dir::{fd_path, open_dir, proc_path};
 use crate::image::filesystem::overlay::{IdmappedDir, Overlay, attach};
 use crate::image::filesystem::xattrs;
+use crate::image::parallel::both;
 use crate::image::source::ImageSource;
 use crate::image::store::{BUNDLE_INFO, ImportOptions, Store, Trees, import_layers};
 use crate::image::unpack::entry_adapter::map_attributes;
@@ -76,7 +77,7 @@ pub(super) fn make(
     // next prune removes a record without a bundle.
     let upper = fstat(staging.open_dir(c"upper")?).context("look at upper")?;
     store.record_bundle(staging.destination(), &upper, image, &imported)?;
-    let made = fill_and_publish(image, &overlay, &layers, &info, staging, options);
+    let made = fill_and_publish(image, &overlay, layers, &info, staging, options);
     let made = made.inspect_err(|_| drop(store.forget_bundle(staging.destination())))?;
     if info.rootless.is_some() {
         // A mount in this process's namespace would end with it: `tare-image mount BUNDLE COMMAND` makes it.
@@ -96,18 +97,36 @@ pub(super) fn make(
 fn fill_and_publish(
     image: &Image,
     overlay: &OverlayLayers,
-    layers: &Layers,
+    layers: Layers,
     info: &BundleInfo,
     staging: &StagingDir,
     options: &UnpackOptions,
 ) -> Result<Option<OwnedFd>> {
     let made = match info.rootless {
         Some(_) => None,
-        None => with_overlay(staging.dir(), staging.destination(), layers, info, |overlay| {
+        None => with_overlay(staging.dir(), staging.destination(), &layers, info, |overlay| {
             overlay.make(&staging.destination().join("rootfs"))
         })?,
     };
-    match &made {
+    // The overlay has mounts of its own of them, and at the end of each of these the kernel waits for its readers.
+    let let_go = move || {
+        drop(layers);
+        Ok(())
+    };
+    let (published, _) = both(|| publish(image, overlay, made.as_ref(), info, staging, options), let_go);
+    published.map(|()| made)
+}
+
+/// Does steps 4 to 6 but for the overlay itself, which is `made`, if it can be without a place.
+fn publish(
+    image: &Image,
+    overlay: &OverlayLayers,
+    made: Option<&OwnedFd>,
+    info: &BundleInfo,
+    staging: &StagingDir,
+    options: &UnpackOptions,
+) -> Result<()> {
+    match made {
         Some(made) => {
             let rootfs = open_dir(made.as_fd(), c".").context("open rootfs")?;
             write_config(image, rootfs, staging, options)?;
@@ -121,8 +140,7 @@ fn fill_and_publish(
     }
     staging.record_tree(c"upper")?;
     staging.set_mounting_mark()?;
-    staging.publish(options.adapter.root_ids())?;
-    Ok(made)
+    staging.publish(options.adapter.root_ids())
 }
 
 /// Attaches the overlay of a bundle that is at its destination.
