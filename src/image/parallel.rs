@@ -20,7 +20,7 @@ pub(crate) fn both<A, B: Send>(
         let beside = waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
         beside.map_or_else(broken, |beside| beside())
     };
-    std::thread::scope(|scope| match std::thread::Builder::new().spawn_scoped(scope, &act) {
+    std::thread::scope(|scope| match std::thread::Builder::new().spawn_scoped(scope, act) {
         Ok(thread) => {
             let here = here();
             (here, thread.join().unwrap_or_else(|_| broken()))
