@@ -17,6 +17,7 @@ use crate::fail;
 use crate::image::archive::path::split;
 use crate::image::filesystem::find::find;
 use crate::image::filesystem::xattrs;
+use crate::image::limits::{Limits, Usage};
 use crate::inroot::{Root, c_string};
 
 /// The outcome.
@@ -28,14 +29,17 @@ pub(crate) enum Completed {
 }
 
 /// Completes `index` over the merged layers `below`.
-pub(crate) fn complete(index: &mut LayerIndex, below: &Root) -> Result<Completed> {
-    let mut completion = Completion { index, below, needless: BTreeSet::new(), copied: HashMap::new() };
+pub(crate) fn complete(index: &mut LayerIndex, below: &Root, limits: (&Usage, &Limits)) -> Result<Completed> {
+    let mut completion =
+        Completion { index, below, limits, needless: BTreeSet::new(), copied: HashMap::new() };
     completion.run()
 }
 
 struct Completion<'a> {
     index: &'a mut LayerIndex,
     below: &'a Root,
+    /// For files that are copied from below: hundreds of small layers could copy a large one.
+    limits: (&'a Usage, &'a Limits),
     /// Directories without an entry that the layers below do not have, or that an opaque directory above
     /// hides: they are removed if they are empty in the end.
     needless: BTreeSet<Vec<u8>>,
@@ -116,6 +120,11 @@ impl Completion<'_> {
     /// file is copied to this layer for its first link, as overlayfs does it: under its own name too, if that
     /// is still seen, and all are one file.
     fn make_link(&mut self, path: &[u8], target: &[u8]) -> Result<Completed> {
+        if path == target {
+            // A link to itself changes nothing, if the file exists.
+            let is_there = find(self.below, target)?.is_some();
+            return Ok(if is_there { Completed::Done } else { Completed::NeedsOrder });
+        }
         let (above, name) = split(path);
         let into =
             self.index.tree.find_own_dir(above).filter(|&dir| self.index.tree.child(dir, name).is_none());
@@ -127,6 +136,9 @@ impl Completion<'_> {
             return Ok(Completed::Done);
         }
         let Some(content) = content_below(&from, target, &stat)? else { return Ok(Completed::NeedsOrder) };
+        if let Content::File { size, .. } = content {
+            self.limits.0.add_bytes(size, self.limits.1)?;
+        }
         let attributes = self.attributes_below(&from, target, &stat)?;
         let copy = self.tree().add(into, name, attributes, content);
         self.copied.insert(target.to_vec(), copy);

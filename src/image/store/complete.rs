@@ -25,6 +25,7 @@ use crate::image::filesystem::dir::open_dir;
 use crate::image::filesystem::find::{find, is_whiteout, open_path, stat};
 use crate::image::filesystem::overlay::Overlay;
 use crate::image::filesystem::walk::walk;
+use crate::image::limits::{Limits, Usage};
 use crate::image::unpack::single_layer::SingleLayer;
 use crate::inroot::{Root, c_string};
 
@@ -44,13 +45,14 @@ pub(super) fn complete_layer(
     below: &Trees,
     work: &Path,
     number: usize,
+    limits: (&Usage, &Limits),
 ) -> Result<Completed> {
     if layer.needs_order {
         return Ok(Completed::NeedsOrder);
     }
     let tree = Root::open(&path.join("fs")).context("open the layer")?;
     let below = merged(below, work, number, layer.userxattr)?;
-    Completion { tree, below, layer, needless: BTreeSet::new() }.run()
+    Completion { tree, below, layer, limits, needless: BTreeSet::new() }.run()
 }
 
 /// Opens the trees `below`, the lowest first, as one tree. The lowest layer has an empty directory below it,
@@ -78,6 +80,8 @@ struct Completion<'a> {
     /// The lower layers, merged.
     below: Root,
     layer: &'a SingleLayer,
+    /// For files that are copied from below: hundreds of small layers could copy a large one.
+    limits: (&'a Usage, &'a Limits),
     /// Directories without an entry that the layers below do not have, or that an opaque directory above
     /// hides: they are removed if they are empty in the end.
     needless: BTreeSet<Vec<u8>>,
@@ -157,12 +161,20 @@ impl Completion<'_> {
         target: &[u8],
         copied: &mut HashMap<Vec<u8>, Vec<u8>>,
     ) -> Result<Completed> {
+        if path == target {
+            // A link to itself changes nothing, if the file exists.
+            let is_there = find(&self.below, target)?.is_some();
+            return Ok(if is_there { Completed::Done } else { Completed::NeedsOrder });
+        }
         let (above, name) = split(path);
         let (Some(into), Some((from, stat))) = (open_path(&self.tree, above)?, find(&self.below, target)?)
         else {
             return Ok(Completed::NeedsOrder);
         };
         let (name, last) = (c_string(name)?, c_string(split(target).1)?);
+        if !copied.contains_key(target) && stat.st_mode & libc::S_IFMT == libc::S_IFREG {
+            self.limits.0.add_bytes(stat.st_size.cast_unsigned(), self.limits.1)?;
+        }
         if !copied.contains_key(target) && self.copy_up(target, &from, &stat)? {
             copied.insert(target.to_vec(), target.to_vec());
         }

@@ -372,7 +372,7 @@ impl Importer<'_> {
             LayerContent::Archive(index) => {
                 let mut index = index.lock().unwrap_or_else(PoisonError::into_inner);
                 let merged = merged(&below, self.work, job.number, false).with_context(place)?;
-                match erofs::complete(&mut index, &merged).with_context(place)? {
+                match erofs::complete(&mut index, &merged, (&self.used, self.limits)).with_context(place)? {
                     erofs::Completed::Done => {
                         let archive = fs::File::open(layer.path.join(ARCHIVE))?;
                         self.write_index(&layer.path, &mut index, &archive, Some((&merged, names)), job)?;
@@ -397,7 +397,8 @@ impl Importer<'_> {
         job: Job<'_>,
         place: &dyn Fn() -> String,
     ) -> Result<()> {
-        match complete_layer(path, needs, below, self.work, job.number).with_context(place)? {
+        let limits = (&self.used, self.limits);
+        match complete_layer(path, needs, below, self.work, job.number, limits).with_context(place)? {
             Completed::Done => Ok(()),
             Completed::NeedsOrder => {
                 self.unpack_over(path, needs.userxattr, below, job).with_context(|| self.place(job))
@@ -427,6 +428,7 @@ impl Importer<'_> {
         let mut tree = Tree::over(overlay.view()?, adapter)?;
         let blob = self.source.blob(job.blob)?;
         layer::apply(&mut tree, blob, job.blob, job.diff_id, self.limits, &Usage::default())?;
+        self.used.add_bytes(tree.copied_bytes, self.limits)?;
         tree.finish().context("set the times of directories")?;
         drop(tree);
         let opened = fs::File::open(dir)?;

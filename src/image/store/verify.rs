@@ -76,7 +76,7 @@ fn verify_layer(store: &Store, name: &str, work: &Path, number: usize) -> Result
                 "an earlier version made it, and did not record what is below"
             ));
         }
-        if complete(&mut index, &merged)? == Completed::NeedsOrder {
+        if complete(&mut index, &merged, (&Usage::default(), &Limits::NONE))? == Completed::NeedsOrder {
             return Err(fail!(Kind::Spec, "its index is not that of its archive"));
         }
     }
