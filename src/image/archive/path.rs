@@ -30,6 +30,31 @@ pub(crate) fn check_length(path: &[u8]) -> Result<()> {
     }
 }
 
+/// The ends of the prefixes of a clean path that are paths themselves, the shortest first.
+pub(crate) fn ends(path: &[u8]) -> impl Iterator<Item = usize> {
+    let slashes = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| at);
+    slashes.chain([path.len()])
+}
+
+/// The end of the first prefix of a clean path that is not there; None if the path itself is. What is behind one
+/// that is not there is not there either: a path of a thousand directories takes ten looks, as each of them costs
+/// as much as the path is long.
+pub(crate) fn first_missing<E>(
+    path: &[u8],
+    mut is_there: impl FnMut(&[u8]) -> Result<bool, E>,
+) -> Result<Option<usize>, E> {
+    let ends: Vec<usize> = ends(path).collect();
+    let (mut there, mut missing) = (0, ends.len());
+    while there < missing {
+        let middle = there.midpoint(missing);
+        match is_there(&path[..ends[middle]])? {
+            true => there = middle + 1,
+            false => missing = middle,
+        }
+    }
+    Ok(ends.get(there).copied())
+}
+
 /// Splits a clean path into its directory and its last component.
 pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|&byte| byte == b'/') {
@@ -64,6 +89,22 @@ mod tests {
             assert_eq!(clean(from.as_bytes()), to.as_bytes(), "{from}");
         }
     }
+    #[test]
+    fn a_long_path_takes_few_looks() {
+        let path = vec![&b"d"[..]; 1000].join(&b'/');
+        for there in [0, 1, 500, 999, 1000] {
+            let mut looks = 0;
+            let mut is_there = |prefix: &[u8]| {
+                looks += 1;
+                Ok::<_, ()>(prefix.split(|&byte| byte == b'/').count() <= there)
+            };
+            let expected = (there < 1000).then_some(2 * there + 1);
+            assert_eq!(first_missing(&path, &mut is_there), Ok(expected), "{there}");
+            assert!(looks <= 11, "{there}: {looks}");
+        }
+        assert_eq!(first_missing(b"", |_| Ok::<_, ()>(true)), Ok(None));
+    }
+
     #[test]
     fn what_is_within_is_told_by_components() {
         for (path, above, expected) in

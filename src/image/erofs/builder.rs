@@ -8,11 +8,11 @@
 
 use super::node::{Attributes, Content, Data, NodeId, ROOT};
 use super::not_plain::NotPlain;
-use super::tree::{LayerTree, NoDirectory, prefixes};
+use super::tree::{LayerTree, NoDirectory};
 use super::xattr_sets::{SetId, Xattr};
 use super::{acl, format};
 use crate::error::Result;
-use crate::image::archive::path::{clean, split};
+use crate::image::archive::path::{clean, ends, split};
 use crate::image::archive::{Archive, Entry, EntryKind, Input};
 use crate::image::filesystem::xattrs::SELINUX;
 use crate::image::limits::MAX_INDEX_MEMORY;
@@ -96,7 +96,8 @@ impl IndexBuilder {
         check_path(path)?;
         let dir = self.open_or_create_dir(above)?;
         self.index.needs.record_entry(path);
-        if entry.kind != EntryKind::Directory {
+        // A hard link to itself replaces nothing.
+        if !matches!(entry.kind, EntryKind::Directory | EntryKind::HardLink) {
             self.index.needs.record_replaced(path);
         }
         match entry.kind {
@@ -224,6 +225,8 @@ impl IndexBuilder {
         if (from, &last[..]) == (dir, name) {
             return Ok(());
         }
+        self.index.needs.record_replaced(path);
+        let tree = &mut self.index.tree;
         match tree.child(dir, name) {
             Some(found) if tree.node(found).as_directory().is_some() => {
                 return Err(NotPlain("a link replaces a directory"));
@@ -242,20 +245,19 @@ impl IndexBuilder {
         }
         let tree = &self.index.tree;
         let (above, last) = split(path);
-        let mut dir = ROOT;
-        for prefix in prefixes(above) {
-            let name = split(prefix).1;
-            match tree.find_dir(prefix) {
-                Ok(found) => dir = found,
-                Err(_) if tree.is_symlink(dir, name) => {
+        let dir = match tree.deepest(above) {
+            (dir, None) => dir,
+            (dir, Some(end)) => {
+                let name = split(&above[..end]).1;
+                if tree.is_symlink(dir, name) {
                     return Err(NotPlain("a path leads through a symlink"));
                 }
-                Err(_) if tree.child(dir, name).is_some() || tree.is_covered(dir) => {
+                if tree.child(dir, name).is_some() || tree.is_covered(dir) {
                     return Err(NotPlain("it links to a file that is not there"));
                 }
-                Err(_) => return Ok(None),
+                return Ok(None);
             }
-        }
+        };
         match tree.child(dir, last) {
             Some(_) => Ok(Some((dir, last.to_vec()))),
             None if tree.is_covered(dir) => Err(NotPlain("it links to a file that is not there")),
@@ -270,13 +272,9 @@ impl IndexBuilder {
             Err(NoDirectory::Links) => return Err(NotPlain("a path leads through a symlink")),
             Err(_) => {}
         }
-        let mut dir = ROOT;
-        for prefix in prefixes(path) {
-            dir = match self.index.tree.find_dir(prefix) {
-                Ok(found) => found,
-                Err(NoDirectory::Links) => return Err(NotPlain("a path leads through a symlink")),
-                Err(_) => self.create_dir(dir, prefix)?,
-            };
+        let (mut dir, first) = self.index.tree.deepest(path);
+        for end in ends(path).filter(|&end| first.is_some_and(|first| end >= first)) {
+            dir = self.create_dir(dir, &path[..end])?;
         }
         Ok(dir)
     }
@@ -305,17 +303,17 @@ impl IndexBuilder {
         if let Ok(found) = self.index.tree.find_dir(path) {
             return Ok(Some(found));
         }
-        let mut dir = ROOT;
-        for prefix in prefixes(path) {
-            let (tree, name) = (&self.index.tree, split(prefix).1);
-            dir = match tree.find_dir(prefix) {
-                Ok(found) => found,
-                Err(_) if tree.is_plain_file(dir, name) || tree.is_covered(dir) => return Ok(None),
-                Err(_) if tree.is_symlink(dir, name) => {
-                    return Err(NotPlain("a path leads through a symlink"));
-                }
-                Err(_) => self.create_dir(dir, prefix)?,
-            };
+        let tree = &self.index.tree;
+        let (mut dir, first) = tree.deepest(path);
+        let name = split(&path[..first.unwrap_or(path.len())]).1;
+        if tree.is_plain_file(dir, name) || tree.is_covered(dir) {
+            return Ok(None);
+        }
+        if tree.is_symlink(dir, name) {
+            return Err(NotPlain("a path leads through a symlink"));
+        }
+        for end in ends(path).filter(|&end| first.is_some_and(|first| end >= first)) {
+            dir = self.create_dir(dir, &path[..end])?;
         }
         Ok(Some(dir))
     }

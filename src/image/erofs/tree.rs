@@ -2,10 +2,11 @@
 //! where data is; never data.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 use super::node::{Attributes, Content, Data, Directory, Node, NodeId, ROOT};
 use super::xattr_sets::{SetId, TRUSTED, Xattr, XattrSets};
-use crate::image::archive::path::clean;
+use crate::image::archive::path::{clean, ends, first_missing, split};
 use crate::inroot::MAX_SYMLINKS;
 
 /// The tree of a layer; its root is always there.
@@ -207,6 +208,14 @@ impl LayerTree {
         Ok(here)
     }
 
+    /// The deepest directory on a clean path, and the end of the prefix behind it that is none.
+    pub(super) fn deepest(&self, path: &[u8]) -> (NodeId, Option<usize>) {
+        let is_there = |prefix: &[u8]| Ok::<_, Infallible>(self.find_dir(prefix).is_ok());
+        let Ok(first) = first_missing(path, is_there);
+        let above = first.map_or(path, |end| split(&path[..end]).0);
+        (self.find_dir(above).unwrap_or(ROOT), first)
+    }
+
     /// Finds the directory of a clean path without following symlinks.
     pub(super) fn find_own_dir(&self, path: &[u8]) -> Option<NodeId> {
         let mut here = ROOT;
@@ -231,8 +240,7 @@ fn components(path: &[u8]) -> Vec<Vec<u8>> {
 /// Every prefix of a clean path that is a path itself, the shortest first.
 pub(super) fn prefixes(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     debug_assert_eq!(clean(path), path);
-    let ends = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| at);
-    ends.chain([path.len()]).map(|end| &path[..end]).filter(|prefix| !prefix.is_empty())
+    ends(path).map(|end| &path[..end]).filter(|prefix| !prefix.is_empty())
 }
 
 #[cfg(test)]

@@ -37,6 +37,13 @@ impl Tree {
         remove::tree_except(dir.as_fd(), name, &|inode, name| self.is_of_current_layer(inode, name))
     }
 
+    /// Whether this is the first whiteout of `name` in `dir`, or for an empty name of all in it, in this
+    /// layer.
+    fn is_first_whiteout(&mut self, dir: &Dir, name: &CStr) -> bool {
+        let key = self.creation_key(dir.inode, name);
+        self.whiteouts_of_layer.insert(key)
+    }
+
     /// Applies an opaque whiteout: removes everything that lower layers have in `dir`, or marks it for the
     /// overlay.
     pub(super) fn apply_opaque(&mut self, dir: &Dir) -> Result<()> {

@@ -2,6 +2,7 @@
 //! known yet: whether the lower layers can be seen at a path, and whether the order of the layer's entries
 //! matters, because a path may lead through a symlink.
 
+use std::ffi::CStr;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
@@ -9,7 +10,7 @@ use nix::errno::Errno;
 use nix::sys::stat::{FileStat, fstat};
 
 use super::tree::{Dir, Tree, stat};
-use crate::image::archive::path::split;
+use crate::image::archive::path::{ends, first_missing, split};
 use crate::image::filesystem::find::is_whiteout;
 use crate::inroot::{Result, c_string};
 
@@ -32,21 +33,20 @@ impl Tree {
         if let Some(dir) = self.find_dir(path)? {
             return Ok(Some(dir));
         }
-        let mut dir = self.open_existing_dir(b"")?;
-        let ends = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| at);
-        for end in ends.chain([path.len()]).collect::<Vec<_>>() {
-            let name = split(&path[..end]).1;
-            dir = match self.find_dir(&path[..end])? {
-                Some(found) => found,
-                None if self.has_non_directory(&dir, name)? => return Ok(None),
-                None if self.is_covered(&dir)? => return Ok(None),
-                None if self.is_symlink(&dir, name)? => {
-                    // It may lead to a directory of the layers below.
-                    self.require_order();
-                    return Ok(None);
-                }
-                None => self.create_dir(&dir, &path[..end], Errno::ENOENT, 0)?,
-            };
+        let first = first_missing(path, |prefix| self.find_dir(prefix).map(|found| found.is_some()))?;
+        let first = first.unwrap_or(path.len());
+        let (above, name) = split(&path[..first]);
+        let mut dir = self.open_existing_dir(above)?;
+        if self.has_non_directory(&dir, name)? || self.is_covered(&dir)? {
+            return Ok(None);
+        }
+        if self.is_symlink(&dir, name)? {
+            // It may lead to a directory of the layers below.
+            self.require_order();
+            return Ok(None);
+        }
+        for end in ends(path).filter(|&end| end >= first) {
+            dir = self.create_dir(&dir, &path[..end], Errno::ENOENT, 0)?;
         }
         Ok(Some(dir))
     }
@@ -65,19 +65,31 @@ impl Tree {
         if single.has_link(path) {
             return Ok(LinkTarget::Below);
         }
-        let mut dir = self.open_existing_dir(b"")?;
-        for end in path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| at) {
-            dir = match self.find_dir(&path[..end])? {
-                Some(found) => found,
-                // It may lead to a directory of the layers below.
-                None if self.is_symlink(&dir, split(&path[..end]).1)? => {
-                    self.require_order();
-                    return Ok(LinkTarget::Below);
-                }
-                None => return self.find_in_layer(&dir, split(&path[..end]).1),
-            };
+        let (above, last) = split(path);
+        let first = first_missing(above, |prefix| self.find_dir(prefix).map(|found| found.is_some()))?;
+        let Some(first) = first else {
+            let dir = self.open_existing_dir(above)?;
+            return self.find_in_layer(&dir, last);
+        };
+        let (above, name) = split(&path[..first]);
+        let dir = self.open_existing_dir(above)?;
+        if self.is_symlink(&dir, name)? {
+            // It may lead to a directory of the layers below.
+            self.require_order();
+            return Ok(LinkTarget::Below);
         }
-        self.find_in_layer(&dir, split(path).1)
+        self.find_in_layer(&dir, name)
+    }
+
+    /// Counts a file that a hard link copies up, where the layers below are an overlay's.
+    pub(super) fn count_copy(&mut self, dir: &Dir, name: &CStr) {
+        let is_below = self.copies_up && !self.is_of_current_layer(dir.inode, name);
+        // One that is not there is told when it is linked to.
+        if let Some(found) = stat(dir, name).ok().filter(|_| is_below)
+            && found.st_mode & libc::S_IFMT == libc::S_IFREG
+        {
+            self.copied_bytes = self.copied_bytes.saturating_add(found.st_size.cast_unsigned());
+        }
     }
 
     fn find_in_layer(&self, dir: &Dir, name: &[u8]) -> Result<LinkTarget> {

@@ -23,7 +23,7 @@ use nix::unistd::{Gid, Uid, fchown, getegid, geteuid};
 use super::entry_adapter::EntryAdapter;
 use super::single_layer::SingleLayer;
 use super::whiteout::PSEUDOLINKS;
-use crate::image::archive::path::{clean, is_within, split};
+use crate::image::archive::path::{clean, ends, first_missing, is_within, split};
 use crate::image::filesystem::dir::{open_dir, proc_path};
 use crate::image::filesystem::remove;
 use crate::image::filesystem::xattrs::drop_inherited_acl;
@@ -67,7 +67,7 @@ pub(crate) struct Tree {
     created_by_layer: HashSet<u64>,
     /// What whiteouts of the current layer have removed, in the same form: another one of the same name finds
     /// nothing of lower layers, and need not look at all that this layer has put there.
-    whiteouts_of_layer: HashSet<u64>,
+    pub(super) whiteouts_of_layer: HashSet<u64>,
     /// Keyed anew in each process, so that no image can aim for equal hashes.
     hash: RandomState,
     /// Directories by inode: their path and the times they get when all is in place.
@@ -85,6 +85,12 @@ pub(crate) struct Tree {
     pub(super) has_root_entry: bool,
     /// Whether the current layer has files in AUFS' directory of pseudo-links.
     pub(super) has_pseudolinks: bool,
+    /// The directory without an entry that this entry has made last, by its inode, and whether it is covered.
+    made_last: Option<(u64, bool)>,
+    /// A layer is unpacked over others: a hard link to a file of theirs copies it.
+    pub(super) copies_up: bool,
+    /// Bytes of such files.
+    pub(crate) copied_bytes: u64,
     /// Set if directories keep their times: the tree was not made here, or the times were set earlier.
     preserves_times: bool,
 }
@@ -119,6 +125,7 @@ impl Tree {
         let mut tree = Self::open(root, None, adapter)?;
         tree.dir_times.clear();
         tree.preserves_times = true;
+        tree.copies_up = true;
         // The existing tree may have default ACLs.
         tree.has_default_acl = true;
         tree.open_existing_dir(b"")?;
@@ -147,6 +154,9 @@ impl Tree {
             has_default_acl: false,
             has_root_entry: false,
             has_pseudolinks: false,
+            made_last: None,
+            copies_up: false,
+            copied_bytes: 0,
             preserves_times: false,
         })
     }
@@ -203,15 +213,8 @@ impl Tree {
         self.created_by_layer.contains(&self.creation_key(directory, name))
     }
 
-    fn creation_key(&self, dir: u64, name: &CStr) -> u64 {
+    pub(super) fn creation_key(&self, dir: u64, name: &CStr) -> u64 {
         self.hash.hash_one((dir, name.to_bytes()))
-    }
-
-    /// Whether this is the first whiteout of `name` in `dir`, or for an empty name of all in it, in this
-    /// layer.
-    pub(super) fn is_first_whiteout(&mut self, dir: &Dir, name: &CStr) -> bool {
-        let key = self.creation_key(dir.inode, name);
-        self.whiteouts_of_layer.insert(key)
     }
 
     /// Remembers that the current layer has an entry for `name`.
@@ -223,6 +226,7 @@ impl Tree {
     /// Opens or makes the parent directory of a clean, not empty path. Returns it with the name.
     pub(crate) fn open_parent(&mut self, path: &[u8]) -> Result<(Rc<Dir>, CString)> {
         let (above, name) = split(path);
+        self.made_last = None;
         let dir = self.open_or_create_dir(above)?;
         if let Some(single) = &mut self.single_layer {
             single.record_entry(path);
@@ -233,6 +237,7 @@ impl Tree {
     /// Opens the directory that contains a whiteout; None if the directory is missing and the whiteout has
     /// nothing to remove.
     pub(super) fn whiteout_dir(&mut self, path: &[u8]) -> Result<Option<Rc<Dir>>> {
+        self.made_last = None;
         match self.single_layer {
             // The layers below are not known here: the whiteout must be kept for the overlay.
             Some(_) => self.open_or_imply_dir(path),
@@ -260,15 +265,21 @@ impl Tree {
             Err(Errno::ENOENT | Errno::ENOTDIR) if !path.is_empty() => {}
             other => return other,
         }
-        let ends = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| at);
-        let mut dir = self.open_existing_dir(b"")?;
-        for end in ends.chain([path.len()]).collect::<Vec<_>>() {
-            dir = match self.open_existing_dir(&path[..end]) {
-                Err(missing @ (Errno::ENOENT | Errno::ENOTDIR)) => {
-                    self.create_dir(&dir, &path[..end], missing, links)?
-                }
-                other => other?,
-            };
+        let mut missing = Errno::ENOENT;
+        let first = first_missing(path, |prefix| match self.open_existing_dir(prefix) {
+            Err(errno @ (Errno::ENOENT | Errno::ENOTDIR)) => {
+                // The last one that is looked at and not there is the first.
+                missing = errno;
+                Ok(false)
+            }
+            found => found.map(|_| true),
+        })?;
+        let first = first.unwrap_or(path.len());
+        let mut dir = self.open_existing_dir(split(&path[..first]).0)?;
+        for end in ends(path).filter(|&end| end >= first) {
+            dir = self.create_dir(&dir, &path[..end], missing, links)?;
+            // Nothing is in a directory that was just made.
+            missing = Errno::ENOENT;
         }
         Ok(dir)
     }
@@ -308,12 +319,18 @@ impl Tree {
             }
             Err(errno) => return Err(errno),
         }
-        // In an opaque directory this is a new directory, whatever the layers below have.
-        let is_new = self.is_covered(parent)?;
+        // In an opaque directory this is a new directory, whatever the layers below have. One that was just made is
+        // covered if the one that it is in is.
+        let is_new = match self.made_last {
+            Some((inode, is_covered)) if inode == parent.inode => is_covered,
+            _ => self.is_covered(parent)?,
+        };
         if let Some(single) = self.single_layer.as_mut().filter(|_| !is_new) {
             single.record_implied_dir(path);
         }
-        self.init_implied_dir(parent, &name, path)
+        let made = self.init_implied_dir(parent, &name, path)?;
+        self.made_last = Some((made.inode, is_new));
+        Ok(made)
     }
 
     /// Sets the attributes of a directory without an entry of its own: owner root, mode 0755, time 0.
