@@ -7,6 +7,7 @@ use std::path::Path;
 
 use tar::EntryType;
 
+use crate::skip::skip;
 use crate::support::*;
 
 /// Unpacks these layers in all forms, as a private tree and as overlays of directories and of what the kernel mounts,
@@ -414,4 +415,82 @@ fn a_setgid_directory_and_a_default_acl_do_not_change_what_is_made_in_them() {
         assert_eq!(found("acl/f"), (0o644, 0));
         assert_eq!(found("acl/d"), (0o755, 0));
     });
+}
+
+#[test]
+fn a_directory_that_whiteouts_take_from_keeps_its_time() {
+    let lower = [dir("l").mode(0o750), dir("l/l"), file("l/l/d", "x"), dir("l/d"), file("l/d/b", "x")];
+    for (name, whiteout) in [("times-whiteout", ".wh.l"), ("times-opaque", "l/.wh..wh..opq")] {
+        unpacked(name, &[&lower, &[file("l/l/a", "y"), file(whiteout, "")]], |root| {
+            assert_eq!(names(root), ["l"], "{}", root.display());
+            assert_eq!(names(&root.join("l/l")), ["a"]);
+            for dir in ["l", "l/l"] {
+                let about = fs::metadata(root.join(dir)).unwrap();
+                assert_eq!(about.mtime(), TIME.cast_signed(), "{dir} {}", root.display());
+            }
+        });
+    }
+}
+
+#[test]
+fn a_hard_link_to_itself_leaves_a_directory_as_it_is_below() {
+    let lower = [dir("d").mode(0o2711).ids(5, 6)];
+    let [one, two, three] = [
+        vec![file("d/x", "y"), hard_link("d", "d")],
+        vec![hard_link("d", "d")],
+        vec![hard_link("d", "./d/../d")],
+    ];
+    unpacked("self-link", &[&lower, &one, &two, &three], |root| {
+        let about = fs::metadata(root.join("d")).unwrap();
+        assert_eq!((about.mode() & 0o7777, about.uid(), about.gid()), (0o2711, 5, 6), "{}", root.display());
+    });
+}
+
+#[test]
+fn a_link_to_what_is_a_directory_in_its_own_layer_alone_is_one_to_a_file() {
+    // Over the layer below, `b/l/l` is `b/l` itself.
+    let lower = [dir("b"), symlink("b/l", ".")];
+    unpacked("link-over-link", &[&lower, &[file("b/l/l", "file"), hard_link("h", "b/l")]], |root| {
+        assert_eq!((text(root.join("b/l")), text(root.join("h"))), ("file".into(), "file".into()));
+    });
+}
+
+#[test]
+fn a_symlink_to_a_name_that_no_file_has_is_made_in_the_place_of_a_directory() {
+    let link = symlink("a", &"n".repeat(300));
+    unpacked("long-link", &[&[dir("a"), dir("a/b"), file("a/b/c", "x"), link]], |root| {
+        assert_eq!(fs::read_link(root.join("a")).unwrap().as_os_str().len(), 300);
+    });
+}
+
+#[test]
+fn what_hard_links_copy_from_layers_below_counts_for_the_size_of_the_image() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("needs root");
+    }
+    let data: Vec<u8> = (0..1_u32 << 20).map(|number| (number >> 8) as u8).collect();
+    let lower = [dir("d"), Item { data, ..file("d/large", "") }, symlink("s", "d")];
+    let plain = [[hard_link("l1", "d/large")], [hard_link("l2", "d/large")]];
+    // Only over the layers below is it known what these are.
+    let ordered =
+        [[file("s/x", ""), hard_link("l1", "d/large")], [file("s/y", ""), hard_link("l2", "d/large")]];
+    let plain: [&[&[Item]]; 1] = [&[&lower, &plain[0], &plain[1]]];
+    let ordered: &[&[Item]] = &[&lower, &ordered[0], &ordered[1]];
+    for (name, layers) in [("copies-plain", plain[0]), ("copies-ordered", ordered)] {
+        let scratch = Scratch::new(name);
+        image(&scratch, layers);
+        for form in ["--overlay=files", "--overlay=auto"] {
+            let pull = |most: &str, store: &str| {
+                scratch.run(&["pull", form, "--max-size", most, "--store", store, "oci:image"])
+            };
+            let output = pull("2500000", &format!("small{form}"));
+            assert!(
+                stderr(&output).contains("is larger than 2500000 bytes"),
+                "{name} {form}: {}",
+                stderr(&output)
+            );
+            let output = pull("6000000", &form[2..]);
+            assert!(output.status.success(), "{name} {form}: {}", stderr(&output));
+        }
+    }
 }

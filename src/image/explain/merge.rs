@@ -120,18 +120,18 @@ impl MergedTree {
             return (Vec::new(), 0);
         }
         let number = self.number();
-        let mut gone: Vec<Vec<u8>> = self
-            .below(path)
+        let own = self.paths.get_key_value(path).filter(|_| itself);
+        let gone: Vec<Vec<u8>> = own
+            .into_iter()
+            .chain(self.below(path))
             .filter(|(_, origin)| origin.layer < number)
             .map(|(path, _)| path.clone())
             .collect();
-        if itself && self.paths.get(path).is_some_and(|origin| origin.layer < number) {
-            gone.push(path.to_vec());
-        }
         let (mut layers, mut bytes) = (Vec::new(), 0);
-        for path in gone {
+        // What is in a directory comes before it.
+        for path in gone.into_iter().rev() {
             // A directory in which this layer has put something stays.
-            if self.below(&path).next().is_some_and(|(_, inside)| inside.layer == number) {
+            if self.below(&path).next().is_some() {
                 continue;
             }
             let Some(origin) = self.paths.remove(&path) else { continue };
@@ -436,6 +436,22 @@ mod tests {
         }
         tree.apply(&file, b"s59/.wh.f").unwrap();
         assert!(tree.finish().paths.iter().any(|(path, _)| path == b"d/f"));
+    }
+
+    #[test]
+    fn a_directory_stays_for_what_a_layer_has_put_deep_into_it() {
+        let file = || entry(EntryKind::Regular, 1, "");
+        let lower: &[(&str, Entry)] =
+            &[("l/a/x", file()), ("l/d/b", file()), ("l/d/e/y", file()), ("m", file())];
+        for whiteout in [".wh.l", "l/.wh..wh..opq"] {
+            let explained = merged(&[lower, &[("l/d/e/f", file()), (whiteout, file())]]);
+            let expected = [("l", 0), ("l/d", 0), ("l/d/e", 0), ("l/d/e/f", 1), ("m", 0)];
+            assert_eq!(
+                paths(&explained),
+                expected.map(|(path, layer)| (path.to_owned(), layer)),
+                "{whiteout}"
+            );
+        }
     }
 
     #[test]

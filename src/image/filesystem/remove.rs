@@ -15,7 +15,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
-use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstat, fstatat};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstat, fstatat, futimens};
+use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::inroot::Result;
@@ -96,6 +97,9 @@ pub(crate) fn contents(dir: OwnedFd, spare: &dyn Fn(u64, &CStr) -> bool) -> Resu
     while let Some(level) = levels.last_mut() {
         let Some((name, is_dir)) = level.names.pop() else {
             let Some(done) = levels.pop() else { break };
+            if spares {
+                done.restore_times()?;
+            }
             let Some(above) = levels.last_mut() else { break };
             above.reopen_from(&done)?;
             let Some(name) = above.inside.take() else { continue };
@@ -157,6 +161,8 @@ struct Level {
     dir: Option<OwnedFd>,
     /// Device and inode number.
     id: (u64, u64),
+    /// The times that it had before anything in it was removed.
+    times: (TimeSpec, TimeSpec),
     /// The names that are still to be removed, and whether each is a directory.
     names: Vec<(CString, bool)>,
     /// The name of the directory that the walk is in.
@@ -177,7 +183,16 @@ impl Level {
                 names.push((name.to_owned(), is_dir));
             }
         }
-        Ok(Self { id: id(&dir)?, dir: Some(dir), names, inside: None })
+        let found = fstat(&dir)?;
+        let atime = TimeSpec::new(found.st_atime, found.st_atime_nsec);
+        let mtime = TimeSpec::new(found.st_mtime, found.st_mtime_nsec);
+        let (id, times) = ((found.st_dev, found.st_ino), (atime, mtime));
+        Ok(Self { id, times, dir: Some(dir), names, inside: None })
+    }
+
+    /// Gives a directory that may stay its times again.
+    fn restore_times(&self) -> Result<()> {
+        futimens(self.fd()?, &self.times.0, &self.times.1)
     }
 
     fn fd(&self) -> Result<BorrowedFd<'_>> {

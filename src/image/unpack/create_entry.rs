@@ -36,8 +36,9 @@ pub(crate) fn apply<R: Input>(
         return apply_root(tree, entry);
     }
     let (dir, name) = tree.open_parent(path).context("open its directory")?;
-    if let Some(single) = tree.single_layer.as_mut().filter(|_| entry.kind != EntryKind::Directory) {
-        single.record_replaced(path);
+    // A hard link to itself replaces nothing.
+    if !matches!(entry.kind, EntryKind::Directory | EntryKind::HardLink) {
+        record_replaced(tree, path);
     }
     match entry.kind {
         EntryKind::Regular => create_file(tree, archive, entry, &dir, &name)?,
@@ -300,14 +301,32 @@ fn create_hard_link(tree: &mut Tree, entry: &Entry, path: &[u8], dir: &Rc<Dir>, 
             found => found.map(drop).with_context(shown),
         };
     }
+    record_replaced(tree, path);
+    tree.count_copy(&from, &last);
     let link = || linkat(from.as_fd(), last.as_c_str(), dir.as_fd(), name, AtFlags::empty());
-    match link() {
+    let linked = match link() {
         Err(Errno::EEXIST) => {
             tree.remove_existing(dir, name).context("remove what was there")?;
-            link().with_context(shown)
+            link()
         }
+        linked => linked,
+    };
+    match linked {
         Err(Errno::ENOENT) => Err(missing()).with_context(shown),
+        // A directory cannot be linked to. Over the layers below it may be none: it has no entry, and is a symlink
+        // there.
+        Err(Errno::EPERM) if tree.single_layer.is_some() && tree.find_dir(&target)?.is_some() => {
+            tree.require_order();
+            Ok(())
+        }
         other => other.with_context(shown),
+    }
+}
+
+/// Notes that something that is no directory takes a path.
+fn record_replaced(tree: &mut Tree, path: &[u8]) {
+    if let Some(single) = &mut tree.single_layer {
+        single.record_replaced(path);
     }
 }
 
