@@ -59,6 +59,9 @@ const CALLS_BEFORE_THE_PROGRAM: [&str; 28] = [
     "statx",
 ];
 
+/// More than programs call. One that calls numbers at random must not fill the memory of who records it.
+const MOST_LOOKED_UP: usize = 4096;
+
 /// The calls that were seen, by the conventions of this machine.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
@@ -73,6 +76,9 @@ impl Calls {
     pub(crate) fn add(&mut self, audit: u32, number: u32, first_argument: u64) {
         // Of the others the first argument does not say which call it is.
         let way = if matches!(number, SOCKETCALL | IPC) { first_argument as u32 } else { 0 };
+        if self.looked_up.len() >= MOST_LOOKED_UP {
+            self.looked_up.clear();
+        }
         if !self.looked_up.insert((audit, number, way)) {
             return;
         }
@@ -244,6 +250,16 @@ mod tests {
         let mut seen = Calls::default();
         calls.iter().for_each(|(audit, number, first)| seen.add(*audit, *number, *first));
         seen
+    }
+
+    #[test]
+    fn calls_at_random_do_not_fill_the_memory() {
+        let mut calls = Calls::default();
+        let audit = arch::native().and_then(arch::for_machine).map_or(0, |abis| abis[0].audit);
+        for argument in 0..3 * MOST_LOOKED_UP as u64 {
+            calls.add(audit, SOCKETCALL, argument);
+        }
+        assert!(calls.looked_up.len() <= MOST_LOOKED_UP, "{}", calls.looked_up.len());
     }
 
     #[test]

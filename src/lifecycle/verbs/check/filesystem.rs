@@ -35,6 +35,9 @@ const PARAMETERS: &[&str] = &[
     "subset",
 ];
 
+/// More options than a filesystem has. Each that the kernel refuses is looked for among all words.
+const MOST_ASKED: usize = 500;
+
 pub(super) fn mounts(spec: &Spec, bundle: &Path, found: &mut Findings) {
     let rootfs = spec.root().as_ref().map(|root| bundle.join(root.path()));
     for (index, mount) in spec.mounts().iter().flatten().enumerate() {
@@ -101,7 +104,8 @@ fn filesystem(
     if !matches!(kind, "tmpfs" | "proc" | "sysfs" | "devpts" | "mqueue") {
         return;
     }
-    for (key, value) in parameters.iter().filter(|(key, _)| key.as_c_str() != c"iversion") {
+    let asked = parameters.iter().filter(|(key, _)| key.as_c_str() != c"iversion").take(MOST_ASKED);
+    for (key, value) in asked {
         if fsconfig_set(context.as_fd(), key, value.as_deref()) != Err(Errno::EINVAL) {
             continue;
         }
