@@ -57,9 +57,7 @@ pub(super) fn undo_creation(entry: &Entry, record: &Record, group: Option<&Group
 pub(super) fn remove_container(entry: &Entry, record: &Record, dir: Option<&Path>) -> Result<()> {
     begin(Phase::RemoveCgroup);
     if let Some(group) = record.cgroup.as_ref().map(Group::from_record) {
-        // The container's own pid namespace ends with its first process. Without one, other processes may be
-        // left.
-        if !record.own_pid_namespace || record.init.is_none() {
+        if may_be_left(record) {
             group.kill_all(libc::SIGKILL)?;
         }
         group.remove()?;
@@ -115,9 +113,17 @@ fn wait_for_end(pidfd: BorrowedFd<'_>, let_die: impl Fn() -> Result<()>) -> Resu
     }
 }
 
+/// Whether processes of a container may be left when its first one has ended. Its own pid namespace ends with that one:
+/// what is in its group then is another container's, which has the same `cgroupsPath`.
+pub(super) fn may_be_left(record: &Record) -> bool {
+    !record.own_pid_namespace || record.init.is_none()
+}
+
 /// Kills the processes in the group of a container whose first process has ended, or is not the recorded one.
 fn kill_remaining(record: &Record) -> Result<()> {
-    let Some(group) = record.cgroup.as_ref().map(Group::from_record) else { return Ok(()) };
+    let Some(group) = record.cgroup.as_ref().filter(|_| may_be_left(record)).map(Group::from_record) else {
+        return Ok(());
+    };
     if group.procs()?.is_empty() { Ok(()) } else { group.kill_all(libc::SIGKILL) }
 }
 

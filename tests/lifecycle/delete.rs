@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::support::run::Running;
 use crate::support::{Bundle, wait_until};
 
 #[test]
@@ -98,4 +99,26 @@ fn a_directory_that_is_no_containers_keeps_its_files() {
     std::fs::write(dir.join("state.json"), "").unwrap();
     bundle.delete_force().ok();
     assert!(!dir.exists());
+}
+
+#[test]
+fn the_processes_of_another_container_in_the_same_group_live_on() {
+    let (Some(mut ended), Some(mut lives)) = (Bundle::new(), Bundle::new()) else { return };
+    let path = format!("/{}", ended.id);
+    for bundle in [&mut ended, &mut lives] {
+        bundle.patch(|config| config["linux"]["cgroupsPath"] = path.as_str().into());
+    }
+    ended.args(&["true"]).create().ok();
+    ended.start().ok();
+    wait_until("it has ended", || ended.status() == "stopped");
+    lives.args(&["sleep", "1000"]).create().ok();
+    lives.start().ok();
+    ended.tare(&["kill", "--all", &ended.id, "KILL"]).ok();
+    assert_eq!(lives.status(), "running");
+    let deleted = Running::start(&mut ended.command(&["delete", "--force", &ended.id]));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(lives.status(), "running");
+    lives.delete_force().ok();
+    // It has waited until nobody is in the group.
+    deleted.wait().ok();
 }

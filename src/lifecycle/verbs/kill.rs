@@ -9,9 +9,9 @@ use nix::sys::signal::Signal;
 use crate::container::Status;
 use crate::container_id::ContainerId;
 use crate::error::{Context, Error, Kind, Result, matched};
-use crate::lifecycle::id_pattern;
 use crate::lifecycle::load::{self, LoadedContainer};
 use crate::lifecycle::options::{Globals, Kill, Targets};
+use crate::lifecycle::{cleanup, id_pattern};
 use crate::sys::process::pidfd_send_signal;
 
 /// Sends the signal to each of `targets`.
@@ -35,6 +35,9 @@ fn kill_container(globals: &Globals, id: &ContainerId, signal: i32, all: bool) -
     let container = load::container(globals, id)?;
     if !all {
         return send(&container, signal);
+    }
+    if container.status == Status::Stopped && !cleanup::may_be_left(&container.record) {
+        return Ok(());
     }
     // Processes in a shared pid namespace outlive the first process, and so does its group.
     let group = container.group()?;
