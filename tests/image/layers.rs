@@ -489,7 +489,7 @@ fn what_hard_links_copy_from_layers_below_counts_for_the_size_of_the_image() {
                 "{name} {form}: {}",
                 stderr(&output)
             );
-            let output = pull("6000000", &form[2..]);
+            let output = pull("4000000", &form[2..]);
             assert!(output.status.success(), "{name} {form}: {}", stderr(&output));
         }
     }

@@ -30,8 +30,14 @@ pub(crate) enum Completed {
 
 /// Completes `index` over the merged layers `below`.
 pub(crate) fn complete(index: &mut LayerIndex, below: &Root, limits: (&Usage, &Limits)) -> Result<Completed> {
-    let mut completion =
-        Completion { index, below, limits, needless: BTreeSet::new(), copied: HashMap::new() };
+    let mut completion = Completion {
+        index,
+        below,
+        limits,
+        copied_bytes: 0,
+        needless: BTreeSet::new(),
+        copied: HashMap::new(),
+    };
     completion.run()
 }
 
@@ -40,6 +46,8 @@ struct Completion<'a> {
     below: &'a Root,
     /// For files that are copied from below: hundreds of small layers could copy a large one.
     limits: (&'a Usage, &'a Limits),
+    /// The bytes of such files.
+    copied_bytes: u64,
     /// Directories without an entry that the layers below do not have, or that an opaque directory above
     /// hides: they are removed if they are empty in the end.
     needless: BTreeSet<Vec<u8>>,
@@ -74,6 +82,7 @@ impl Completion<'_> {
         }
         self.remove_needless_dirs();
         self.index.needs.hides_all = needs.hides_all;
+        self.limits.0.add_bytes(self.copied_bytes, self.limits.1)?;
         Ok(Completed::Done)
     }
 
@@ -137,7 +146,7 @@ impl Completion<'_> {
         }
         let Some(content) = content_below(&from, target, &stat)? else { return Ok(Completed::NeedsOrder) };
         if let Content::File { size, .. } = content {
-            self.limits.0.add_bytes(size, self.limits.1)?;
+            self.copied_bytes = self.copied_bytes.saturating_add(size);
         }
         let attributes = self.attributes_below(&from, target, &stat)?;
         let copy = self.tree().add(into, name, attributes, content);

@@ -7,6 +7,7 @@
 //! If a path leads through a symlink or a file, the order of the entries matters and the tree does not show
 //! it, so the layer is unpacked again over the lower ones (`import`).
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -52,7 +53,7 @@ pub(super) fn complete_layer(
     }
     let tree = Root::open(&path.join("fs")).context("open the layer")?;
     let below = merged(below, work, number, layer.userxattr)?;
-    Completion { tree, below, layer, limits, needless: BTreeSet::new() }.run()
+    Completion { tree, below, layer, limits, copied_bytes: Cell::default(), needless: BTreeSet::new() }.run()
 }
 
 /// Opens the trees `below`, the lowest first, as one tree. The lowest layer has an empty directory below it,
@@ -82,6 +83,8 @@ struct Completion<'a> {
     layer: &'a SingleLayer,
     /// For files that are copied from below: hundreds of small layers could copy a large one.
     limits: (&'a Usage, &'a Limits),
+    /// The bytes of such files.
+    copied_bytes: Cell<u64>,
     /// Directories without an entry that the layers below do not have, or that an opaque directory above
     /// hides: they are removed if they are empty in the end.
     needless: BTreeSet<Vec<u8>>,
@@ -114,6 +117,7 @@ impl Completion<'_> {
             self.remove_idle_whiteouts().context("whiteouts that hide nothing")?;
         }
         self.remove_needless_dirs()?;
+        self.limits.0.add_bytes(self.copied_bytes.get(), self.limits.1)?;
         Ok(Completed::Done)
     }
 
@@ -173,7 +177,7 @@ impl Completion<'_> {
         };
         let (name, last) = (c_string(name)?, c_string(split(target).1)?);
         if !copied.contains_key(target) && stat.st_mode & libc::S_IFMT == libc::S_IFREG {
-            self.limits.0.add_bytes(stat.st_size.cast_unsigned(), self.limits.1)?;
+            self.copied_bytes.set(self.copied_bytes.get().saturating_add(stat.st_size.cast_unsigned()));
         }
         if !copied.contains_key(target) && self.copy_up(target, &from, &stat)? {
             copied.insert(target.to_vec(), target.to_vec());
