@@ -194,7 +194,8 @@ fn judge(answer: &Answer) -> Result<Option<Value>> {
     let document: Option<Value> = serde_json::from_slice(&answer.output).ok();
     if answer.status.success() {
         return match (document, answer.output.trim_ascii().is_empty()) {
-            (Some(result), _) => Ok(Some(result)),
+            (Some(result), _) if result.is_object() => Ok(Some(result)),
+            (Some(_), _) => Err(fail!(Kind::Spec, "its result is no object")),
             (None, true) => Ok(None),
             (None, false) => Err(fail!(Kind::Spec, "its result is no JSON")),
         };
@@ -212,5 +213,25 @@ fn judge(answer: &Answer) -> Result<Option<Value>> {
     match said.is_empty() {
         true => Err(fail!(Kind::Child, "{}", answer.status)),
         false => Err(fail!(Kind::Child, "{said}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn a_result_is_an_object_or_nothing() {
+        let judged = |output: &str| {
+            let status = ExitStatus::from_raw(0);
+            judge(&Answer { status, output: output.into(), errors: Vec::new() })
+        };
+        assert_eq!(judged("{}").unwrap(), Some(serde_json::json!({})));
+        assert_eq!(judged(" \n").unwrap(), None);
+        for bad in ["null", "[1]", "\"x\"", "1e308", "true", "}{"] {
+            assert!(judged(bad).is_err(), "{bad}");
+        }
     }
 }
