@@ -271,7 +271,10 @@ impl Entry {
             Err(error) if error.kind() == Kind::State => None,
             other => other?,
         };
-        let is_whole = |record: &Vec<u8>| serde_json::from_slice::<serde::de::IgnoredAny>(record).is_ok();
+        let is_whole = |record: &Vec<u8>| {
+            let members = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(record);
+            members.is_ok_and(|members| members.len() > 1)
+        };
         let are_ours = names.iter().all(|name| FIRST_AND_LAST.contains(&name.as_str()));
         Ok(are_ours && !record.as_ref().is_some_and(is_whole))
     }
