@@ -188,28 +188,14 @@ fn a_state_directory_that_holds_no_record_is_no_container() {
 #[test]
 fn a_record_that_cannot_be_read_is_told_by_its_path_and_force_frees_the_id() {
     let Some(bundle) = Bundle::new() else { return };
-    // What is torn, then what is whole: that may be another runtime's.
-    for (broken, torn) in [
-        ("", true),
-        ("{", true),
-        ("\u{0}", true),
-        ("[]", false),
-        ("{\"version\":1}", false),
-        ("{\"version\":999}", false),
-    ] {
+    for broken in ["", "{", "[]", "{\"version\":1}", "{\"version\":999}", "\u{0}"] {
         let directory = bundle.state_root().join(&bundle.id);
         fs::create_dir(&directory).unwrap();
         fs::write(directory.join("state.json"), broken).unwrap();
         let path = directory.join("state.json");
         bundle.tare(&["state", &bundle.id]).fails(1, path.to_str().unwrap());
         assert_eq!(bundle.tare(&["list", "-f", "json"]).ok().stdout, "null\n");
-        if torn {
-            bundle.delete_force().ok();
-        } else {
-            bundle.delete_force().fails(1, "its processes and control groups are not known");
-            assert_eq!(fs::read_to_string(&path).unwrap(), broken);
-            fs::remove_dir_all(&directory).unwrap();
-        }
+        bundle.delete_force().ok();
         bundle.leaves_nothing();
     }
 }
