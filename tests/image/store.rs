@@ -71,3 +71,38 @@ fn a_store_tells_what_is_in_it_and_who_uses_it() {
     assert_eq!(output.status.code(), Some(1));
     assert!(!scratch.join("missing").exists());
 }
+
+/// Unpacking takes the process's umask away, so no file of the store's own may lean on it.
+#[test]
+fn nobody_else_may_write_a_file_of_the_store_whatever_the_umask() {
+    use std::os::unix::fs::PermissionsExt;
+    if !nix::unistd::geteuid().is_root() {
+        return skip("needs root");
+    }
+    let scratch = Scratch::new("store-umask");
+    image(&scratch, &[&[file("a", "1"), file("d/b", "2")], &[file("d/b", "3")]]);
+    for (form, store) in [("files", "files"), ("auto", "auto")] {
+        let words = format!(
+            "umask 0; exec \"$IMAGE\" unpack -q --overlay={form} --store {store} oci:image {store}-bundle"
+        );
+        let output = scratch.by_script("sh", &words);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let mut found = Vec::new();
+        let mut waiting = vec![scratch.join(store)];
+        while let Some(dir) = waiting.pop() {
+            for entry in std::fs::read_dir(&dir).unwrap() {
+                let entry = entry.unwrap();
+                let (path, kind) = (entry.path(), entry.file_type().unwrap());
+                if kind.is_dir() && !path.ends_with("fs") {
+                    waiting.push(path);
+                } else if kind.is_file() {
+                    found.push((entry.metadata().unwrap().permissions().mode(), path));
+                }
+            }
+        }
+        assert!(found.iter().any(|(_, path)| path.ends_with("about.json")), "{found:?}");
+        for (mode, path) in found {
+            assert_eq!(mode & 0o022, 0, "{}: {mode:o}", path.display());
+        }
+    }
+}

@@ -67,6 +67,10 @@ impl Directory {
 
     /// Opens like `below`, and makes the directory if it is missing.
     pub(crate) fn make(&self, name: &str, mode: u32) -> Result<Self> {
+        // Nearly always it is there; mkdir(2) would take the lock of the directory above to say so.
+        if let Ok(fd) = openat(&self.fd, name, OPEN_DIR | OFlag::O_NOFOLLOW, Mode::empty()) {
+            return Ok(Self { fd, path: self.path_of(name) });
+        }
         match mkdirat(&self.fd, name, Mode::from_bits_truncate(mode)) {
             Ok(()) | Err(Errno::EEXIST) => self.below(name),
             Err(errno) => Err(errno).with_context(|| format!("make {}", self.path_of(name).display())),
@@ -198,7 +202,10 @@ impl Directory {
         let partial = format!("{name}.partial");
         let mut file = self.lock_partial(&partial, mode)?;
         let mut write = || {
-            file.set_len(0)?;
+            // A file that is cut to nothing is written to the disk when it is closed (ext4's auto_da_alloc).
+            if file.metadata()?.len() > 0 {
+                file.set_len(0)?;
+            }
             file.write_all(bytes)
         };
         let written = write().with_context(|| format!("write {}", self.path_of(name).display()));

@@ -35,7 +35,6 @@ mod session;
 mod trees;
 pub(crate) mod verify;
 
-use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -118,9 +117,9 @@ impl LayerInfo {
     }
 
     fn write(&self, layer: &Path) -> Result<()> {
-        let path = layer.join(ABOUT);
         let text = serde_json::to_vec(self).map_err(|e| fail!(Kind::Spec, "{e}"))?;
-        fs::write(&path, text).with_context(|| format!("write {}", path.display()))
+        // With a mode, and 0644 whatever the umask is: while another layer is unpacked, it is empty.
+        Directory::open_no_link(layer)?.replace(ABOUT, &text, 0o644)
     }
 }
 

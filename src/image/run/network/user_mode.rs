@@ -5,6 +5,7 @@
 use std::fs::{File, OpenOptions};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -95,7 +96,8 @@ pub(crate) fn connect(program: Program, dir: &Directory, path: &Path, ports: &[P
     let namespace = File::open(path).with_context(place)?;
     within(&namespace, open_low_ports).with_context(place)?;
     let log = dir.path_of(LOG);
-    let output = File::create(&log).with_context(|| format!("make {}", log.display()))?;
+    let output = File::options().write(true).create(true).truncate(true).mode(0o600).open(&log);
+    let output = output.with_context(|| format!("make {}", log.display()))?;
     let missing = || fail!(Kind::NotFound, "there is no program {}", program.name());
     let mut command = Command::new("/bin/sh");
     command.args(["-c", WATCH, "sh"]).arg(program.path().ok_or_else(missing)?);
