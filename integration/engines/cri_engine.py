@@ -6,7 +6,7 @@ import shutil
 import grpc
 import image
 import inside
-from harness import DEBIAN_PATH, Engine, Failed, Flows, Skip, call, cgroups, check, within
+from harness import DEBIAN_PATH, Engine, Failed, Flows, Skip, call, cgroups, check, in_guest, within
 from wire import decode, encode
 
 flow = Flows()
@@ -112,7 +112,7 @@ default_runtime_name = "{list(self.runtimes)[-1]}"
             request_serializer=lambda values: encode(method + 'Request', values),
             response_deserializer=lambda data: decode(method + 'Response', data))
         try:
-            return serve(fields, timeout=60)
+            return serve(fields, timeout=60 * in_guest.SLOWER)
         except grpc.RpcError as error:
             raise Refused(f'{method}: {error.code().name}: {error.details()}') from None
 

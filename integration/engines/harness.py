@@ -25,6 +25,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+import in_guest  # noqa: E402
 import in_suite  # noqa: E402
 
 OWN_SHIM = 'containerd-shim-runc-v2'
@@ -78,8 +79,8 @@ def call(*argv, stdin='', env=None, timeout=60, **more):
     """Runs a command to its end."""
     argv = [str(word) for word in argv]
     try:
-        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, errors='replace', timeout=timeout,
-                              env=env, **more)
+        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, errors='replace',
+                              timeout=timeout * in_guest.SLOWER, env=env, **more)
     except subprocess.TimeoutExpired as late:
         out = (late.stdout or b'').decode(errors='replace') + (late.stderr or b'').decode(errors='replace')
         raise Failed(f'{" ".join(argv[-6:])}: no end after {timeout} s: {tail(out)}') from None
@@ -107,7 +108,7 @@ def own_limits():
 
 def within(seconds, condition, what):
     """Waits until `condition()` is true, and gives back what it returned."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * in_guest.SLOWER
     while True:
         value = condition()
         if value:
@@ -216,6 +217,7 @@ def main(engine_class, flows):
 
 def arguments(engine_class):
     in_suite.enter()
+    in_guest.enter()
     parser = argparse.ArgumentParser(description=f'{engine_class.name}: tare beside {engine_class.usual}')
     parser.add_argument('--tare', required=True, help='path of the tare binary')
     parser.add_argument('--usual', default=shutil.which(engine_class.usual, path=DEBIAN_PATH),
@@ -228,6 +230,7 @@ def arguments(engine_class):
     parser.add_argument('--only', metavar='REGEX', help='only flows whose name matches')
     parser.add_argument('--verbose', action='store_true', help='show what was observed, and the logs at the end')
     parser.add_argument('--suite', metavar='NAME', help=in_suite.HELP)
+    parser.add_argument('--guest', metavar='KERNEL', help=in_guest.HELP)
     if engine_class.shims:
         parser.add_argument('--shim', metavar='PATH', help="tare under this containerd shim beside tare under containerd's own")
     engine_class.arguments(parser)

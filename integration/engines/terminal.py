@@ -9,7 +9,7 @@ import subprocess
 import termios
 import time
 
-from harness import Failed, check, tail
+from harness import Failed, check, in_guest, tail
 
 
 class Terminal:
@@ -50,7 +50,7 @@ class Terminal:
 
     def expect(self, pattern, seconds=20):
         """Reads until the pattern appears; what came after it stays for the next call."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * in_guest.SLOWER
         while True:
             found = re.search(pattern, self.seen)
             if found:
@@ -72,7 +72,7 @@ class Terminal:
 
     def end(self, seconds=20):
         """Waits for the program's end: its exit status and what it still printed."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * in_guest.SLOWER
         while self.read(end - time.monotonic()):
             pass
         try:

@@ -92,6 +92,7 @@ class Bundle(Verbs):
         self.path, self.state = f'{work}/bundle', f'{work}/state'
         self.id = f'sweep-{os.getpid()}'
         self.said = ''  # by the verb that is judged, on its standard error
+        self.failed = ''  # the call that was let fail
         root = f'{self.path}/rootfs'
         for name in ['bin', 'proc', 'sys', 'dev', 'tmp', 'etc', 'data']:
             os.makedirs(f'{root}/{name}')
@@ -312,8 +313,8 @@ def status_is(wanted):
 def created(bundle, _output, _expected):
     """A created container becomes what was asked when it is started."""
     status, _, errors = bundle.plain('start', bundle.id)
-    if status != 0 and 'that has stopped' in errors and bundle.said:
-        return None  # Its process failed behind the creation, and has said so.
+    if status != 0 and 'that has stopped' in errors and (bundle.said or bundle.failed in ('recvmsg', 'read')):
+        return None  # Its process failed behind the creation, as it waited: it has said so, or will, where the runtime has ended.
     if status != 0:
         return f'start: {errors}'
     status, output, errors = bundle.plain('exec', bundle.id, 'sh', '-c', PROGRAM)
@@ -370,7 +371,7 @@ class Images(Verbs):
         MADE.append(self)
         self.layout, self.place, self.store = f'{self.work}/layout', f'{self.work}/place', f'{self.work}/store'
         self.copy = f'{self.work}/copies/copy'
-        self.inside, self.said = None, ''
+        self.inside, self.said, self.failed = None, '', ''
         os.makedirs(self.place)
         os.makedirs(f'{self.work}/copies')
         make_layout(self.layout)

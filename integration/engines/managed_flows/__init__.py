@@ -9,7 +9,7 @@ PROBE = ('-v', '/opt/probe:/bin/probe:ro')
 IDLE = ('sh', '-c', 'trap "exit 3" TERM; echo ready; while :; do sleep 1; done')
 # Counts in memory alone, and shows the count.
 COUNTS = ('sh', '-c', 'n=0; while :; do n=$((n + 1)); echo $n >/tmp/n; sleep 0.2; done')
-SLOW = 300  # seconds: the machine is emulated
+SLOW = 30  # seconds, of a machine that is not emulated
 
 
 def sh(line):
@@ -23,7 +23,7 @@ def shown(unit, *names, user=False):
     return dict(line.split('=', 1) for line in text.splitlines())
 
 
-def reaches(unit, state, seconds=120):
+def reaches(unit, state, seconds=12):
     within(seconds, lambda: shown(unit, 'ActiveState')['ActiveState'] == state, f'{unit} is {state}')
 
 

@@ -85,7 +85,7 @@ def _(it):
     check(it.inspect(name, '.State.Status') == 'paused', 'paused')
     it.podman('unpause', name).ok()
     it.podman('stop', '-t', '60', name).ok()
-    within(60, lambda: shown(scope, 'ActiveState')['ActiveState'] == 'inactive', 'the scope is gone')
+    within(SLOW, lambda: shown(scope, 'ActiveState')['ActiveState'] == 'inactive', 'the scope is gone')
     return seen, it.inspect(name, '.State.ExitCode')
 
 
