@@ -21,7 +21,8 @@ pub struct Facts {
     pub apparmor: bool,
     /// Whether SELinux is enabled.
     pub selinux: bool,
-    /// Whether this kernel makes a mount namespace of one tree alone, KERNEL(7.0).
+    /// Whether this kernel makes a mount namespace of one tree alone, KERNEL(7.0), and we are root of the machine: for others
+    /// it mounts procfs only where one is visible already, which in such a namespace none is.
     pub tree_namespaces: bool,
     /// SECCOMP_FILTER_FLAG_* that this kernel has.
     pub seccomp_flags: u64,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::bundles::skip;
+use crate::bundles::{skip, timeout};
 
 struct Machine {
     unshare: Child,
@@ -47,7 +47,7 @@ impl Machine {
 
     /// Until its buses and the user's manager answer.
     fn wait(&mut self) {
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + timeout(60);
         loop {
             let children = format!("/proc/{0}/task/{0}/children", self.unshare.id());
             let child = std::fs::read_to_string(children).unwrap_or_default();

@@ -40,6 +40,19 @@ fn is_entered_alone_where_the_kernel_makes_such_namespaces() {
     }
 }
 
+/// As Podman's user has it. There the kernel mounts procfs only where one is visible (since 4.2), so not every mount namespace will do.
+#[test]
+fn procfs_is_mounted_in_a_user_namespace_of_the_caller() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.patch(|config| {
+        config["mounts"] = json!([{"destination": "/proc", "type": "proc", "source": "proc"}])
+    });
+    bundle.script("test -d /proc/self && echo mounted");
+    let answer =
+        bundle.tare_by("exec unshare --user --map-root-user --mount \"$@\"", &["run", &bundle.id]).ok();
+    assert_eq!(answer.stdout, "mounted\n", "{answer:?}");
+}
+
 fn kernel_is_at_least(version: u32) -> bool {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     release.split('.').next().unwrap().parse::<u32>().unwrap() >= version

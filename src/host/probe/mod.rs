@@ -7,6 +7,7 @@ use nix::errno::Errno;
 
 use super::Facts;
 use super::cgroup::Layout;
+use super::user_namespace::in_user_namespace;
 use crate::error::{Context, Result};
 use crate::sys::process::{capget, is_in_bounding};
 
@@ -47,7 +48,7 @@ pub(crate) fn read_facts(needed: Needed) -> Result<Facts> {
         },
         apparmor: needed.labels && has_apparmor(),
         selinux: needed.labels && exists(c"/sys/fs/selinux/enforce"),
-        tree_namespaces: has_tree_namespaces(),
+        tree_namespaces: has_tree_namespaces() && !in_user_namespace()?,
         seccomp_flags: if needed.seccomp { crate::sys::seccomp::supported_flags() } else { 0 },
         resctrl: if needed.resctrl { resctrl::find_resctrl() } else { None },
     })
