@@ -110,3 +110,32 @@ fn slirp4netns_carries_a_users_network_where_it_is_asked_for() {
     assert!(seen.out == "1\n" && seen.err.contains("this user may not open /dev/net/tun"), "{seen:?}");
     assert_eq!(machine.output("sh", &["-c", "kill $(ip netns pids outside)"]).code, 0);
 }
+
+#[test]
+fn a_user_leaves_a_container_to_itself() {
+    let Some(machine) = machine("user-background") else { return };
+    let said = as_user(
+        &machine,
+        "tare-image run -d --network none --name back oci:../image:latest sh -c 'echo begun; sleep 1000'
+         echo \"$(tare-image ps)\" >&2",
+    );
+    assert_eq!((said.out.as_str(), said.code), ("back\n", 0), "{said:?}");
+    assert!(said.err.contains("back"), "{said:?}");
+    // Nobody of the caller's session is left of it.
+    let inside = as_user(&machine, "tare exec back ps -o args");
+    assert!(inside.out.contains("sleep 1000"), "{inside:?}");
+    wait_until("its output", || as_user(&machine, "tare-image logs back").out.starts_with("begun\n"));
+    // What is refused is told, with the code of that.
+    let seen = as_user(&machine, "tare-image run -d --network none oci:../image:latest /no/such/program");
+    assert!(seen.code == 127 && seen.out.is_empty() && seen.err.contains("/no/such/program"), "{seen:?}");
+    let seen = as_user(&machine, "tare-image run -d --network none --name back oci:../image:latest true");
+    assert!(seen.code == 125 && seen.err.contains("back"), "{seen:?}");
+    assert_eq!(as_user(&machine, "tare kill back KILL").code, 0);
+    wait_until("its end", || as_user(&machine, "tare-image ps -a").out.contains("137"));
+    let removed = as_user(&machine, "tare-image remove back; tare-image ps -aq; tare list -q");
+    assert_eq!((removed.out.as_str(), removed.code), ("", 0), "{removed:?}");
+    wait_until("the end of every process", || {
+        machine.output("pgrep", &["-u", &USER.to_string(), "tare-image"]).out.is_empty()
+    });
+    assert_eq!(machine.output("sh", &["-c", "kill $(ip netns pids outside)"]).code, 0);
+}

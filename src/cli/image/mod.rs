@@ -112,8 +112,11 @@ fn run(matches: &clap::ArgMatches) -> Result<i32> {
             _ => None,
         },
         // Containers, whose bundles this command makes and removes.
-        "run" | "ps" | "logs" => None,
-        "remove" if remove::names_container(subcommand) => return namespace::run_in_namespace(None),
+        "run" => return run::run_for_user(subcommand),
+        "ps" | "logs" => None,
+        "remove" if remove::names_container(subcommand) => {
+            return namespace::run_in_namespace(None, || Ok(()));
+        }
         "mount" | "umount" | "remove" | "diff" | "repack" => {
             Bundle::open(&arguments::path(subcommand, "bundle").unwrap_or_default())?.info().rootless
         }
@@ -129,7 +132,7 @@ fn run(matches: &clap::ArgMatches) -> Result<i32> {
         let bundle = Bundle::open_to_change(&bundle)?;
         bundle::refuse_if_in_use(&bundle).with_context(|| format!("remove {}", bundle.shown().display()))?;
     }
-    namespace::run_in_namespace(ids)
+    namespace::run_in_namespace(ids, || Ok(()))
 }
 
 /// Runs the command in this process. Returns the exit code.

@@ -17,22 +17,19 @@ use crate::error::{Context, Kind, Result};
 use crate::fail;
 use crate::image::bundle::UnpackOptions;
 use crate::image::document::manifest::{Image, read_image};
+use crate::image::run::background::leave_caller;
 use crate::image::run::{From, finish};
 use crate::image::source::ImageSource;
 use crate::image::source::reference::Reference;
 use crate::image::store::{ImportOptions, LayerForm, Store, import_layers};
 use crate::image::unpack::entry_adapter::EntryAdapter;
-use crate::image::userns::namespace::Privilege;
+use crate::image::userns::namespace::{self, Privilege};
 
 /// Runs the container, and returns its exit code.
 pub(super) fn run(matches: &ArgMatches) -> Result<i32> {
     // What is wrong with the command line is told here, and not by a process in the background.
     let options = arguments::options_of(matches)?;
     let overrides = arguments::overrides_of(matches)?;
-    if options.detach && matches!(Privilege::detect(), Privilege::User | Privilege::OwnNamespace(_)) {
-        return Err(fail!(Kind::Unsupported, "--detach: a user's container runs in the foreground")
-            .with_hint("`setsid tare-image run … < /dev/null > FILE &` leaves it to itself"));
-    }
     if options.detach && !detach::is_background() {
         return detach::run_in_background(options.id.as_str());
     }
@@ -56,6 +53,19 @@ pub(super) fn run(matches: &ArgMatches) -> Result<i32> {
     let from = From { source: source.as_ref(), image: &image, reference: &name, unpack };
     let tell = || stdout::write(&format!("{}\n", options.id));
     crate::image::run::run(&store, from, &options, &tell)
+}
+
+/// Runs a user's container, in a user namespace of its own. Returns the exit code.
+pub(super) fn run_for_user(matches: &ArgMatches) -> Result<i32> {
+    if !matches.get_flag("detach") {
+        return namespace::run_in_namespace(None, || Ok(()));
+    }
+    if detach::is_background() {
+        // It waits in the background too, for as long as the container runs.
+        return namespace::run_in_namespace(None, leave_caller);
+    }
+    // The process in the namespace chooses the id; what is wrong with the command line is told by that one too.
+    detach::run_in_background("")
 }
 
 /// Layers are unpacked without a umask; what is started afterwards has the caller's again.

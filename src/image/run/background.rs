@@ -77,7 +77,7 @@ fn start_with_terminal(owned: &Owned, record: &Record, log: File) -> Result<Resu
 }
 
 /// Leaves the session and the directory of the caller, and its standard streams, which it may wait for.
-pub(super) fn leave_caller() -> Result<()> {
+pub(crate) fn leave_caller() -> Result<()> {
     let null = OpenOptions::new().read(true).write(true).open("/dev/null").context("open /dev/null")?;
     let null: OwnedFd = null.into();
     dup2_stdin(&null)

@@ -5,7 +5,7 @@
 //! (`record`), waits, and cleans up. If it is killed, the next command finds the directory unlocked and does
 //! the same (`finish`).
 
-mod background;
+pub(crate) mod background;
 mod config;
 pub(crate) mod environment;
 mod files;

@@ -120,8 +120,11 @@ pub(crate) fn enter_if_second() -> Result<()> {
 }
 
 /// Runs this program again in a namespace of its own and returns its exit code. `requested` are the ids to
-/// map; None maps as many as possible.
-pub(crate) fn run_in_namespace(requested: Option<MappedIds>) -> Result<i32> {
+/// map; None maps as many as possible. `meanwhile` is called once the other process is on its way.
+pub(crate) fn run_in_namespace(
+    requested: Option<MappedIds>,
+    meanwhile: impl FnOnce() -> Result<()>,
+) -> Result<i32> {
     let found = match requested {
         Some(MappedIds::Single) => None,
         _ => subordinate_mapping()?,
@@ -135,27 +138,34 @@ pub(crate) fn run_in_namespace(requested: Option<MappedIds>) -> Result<i32> {
     };
     let Some(mapping) = mapping else {
         log::debug(format_args!("one id only: other owners are kept in attributes"));
-        let status = spawn_self(MappedIds::Single.word())?.wait().context("wait for the second process")?;
-        return Ok(exit_code(status));
+        let mut child = spawn_self(MappedIds::Single.word())?;
+        meanwhile()?;
+        return Ok(exit_code(child.wait().context("wait for the second process")?));
     };
     let child = spawn_self(MappedIds::Ranges.word())?;
     let pid = wait_until_stopped(&child)?;
     let mapped = run_mapping_helper("newuidmap", pid, &mapping.uids)
         .and_then(|()| run_mapping_helper("newgidmap", pid, &mapping.gids));
-    continue_and_wait(child, pid, mapped)
+    continue_and_wait(child, pid, mapped, meanwhile)
 }
 
 fn exit_code(status: std::process::ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
-fn continue_and_wait(mut child: Child, pid: Pid, mapped: Result<()>) -> Result<i32> {
+fn continue_and_wait(
+    mut child: Child,
+    pid: Pid,
+    mapped: Result<()>,
+    meanwhile: impl FnOnce() -> Result<()>,
+) -> Result<i32> {
     if let Err(error) = mapped {
         let _ = child.kill();
         let _ = child.wait();
         return Err(error);
     }
     kill(pid, Signal::SIGCONT).context("let the second process go on")?;
+    meanwhile()?;
     Ok(exit_code(child.wait().context("wait for the second process")?))
 }
 
