@@ -1,6 +1,7 @@
 //! The control group of a container, found by its first process: its figures, its processes, its lack of memory.
 
 mod memory;
+mod rdma;
 mod to_v1;
 mod to_v2;
 
@@ -80,10 +81,10 @@ impl ContainerGroup {
         let group = self.live();
         let stats = group.stats()?;
         if self.mode != Mode::V2 {
-            return Ok(Any::wrap(
-                "io.containerd.cgroups.v1.Metrics",
-                &to_v1::metrics(&stats, group.oom_kills()),
-            ));
+            let rdma = Location::index_of(&self.locations, self.mode, "rdma");
+            let rdma = rdma.map(|at| rdma::read(&self.locations[at].directory()));
+            let metrics = to_v1::metrics(&stats, group.oom_kills(), rdma);
+            return Ok(Any::wrap("io.containerd.cgroups.v1.Metrics", &metrics));
         }
         let dir = self.locations.first().map(Location::directory).unwrap_or_default();
         Ok(Any::wrap("io.containerd.cgroups.v2.Metrics", &to_v2::metrics(&stats, &to_v2::read_extra(&dir))))

@@ -6,8 +6,9 @@ use crate::shim::wire::metrics_v1::{
     BlkIoEntry, BlkIoStat, CpuStat, CpuUsage, HugetlbStat, MemoryEntry, MemoryOomControl, MemoryStat,
     Metrics, PidsStat, Throttle,
 };
+use crate::shim::wire::rdma::RdmaStat;
 
-pub(super) fn metrics(stats: &Stats, oom_kills: Option<u64>) -> Metrics {
+pub(super) fn metrics(stats: &Stats, oom_kills: Option<u64>, rdma: Option<RdmaStat>) -> Metrics {
     let hugetlb = stats.hugetlb.iter().map(|(size, pages)| HugetlbStat {
         usage: pages.usage,
         max: pages.max,
@@ -20,6 +21,7 @@ pub(super) fn metrics(stats: &Stats, oom_kills: Option<u64>) -> Metrics {
         cpu: Some(cpu(stats)),
         memory: Some(memory(stats)),
         blkio: Some(block_io(stats)),
+        rdma,
         memory_oom_control: oom_kills
             .map(|oom_kill| MemoryOomControl { oom_kill, ..MemoryOomControl::default() }),
     }

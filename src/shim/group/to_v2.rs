@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use super::rdma;
 use crate::cgroup::Stats;
 use crate::cgroup::live::stats::Psi;
 use crate::shim::wire::metrics_v2::{
     CpuStat, HugeTlbStat, IoEntry, IoStat, MemoryEvents, MemoryStat, Metrics, PidsStat, PsiData, PsiStats,
 };
+use crate::shim::wire::rdma::RdmaStat;
 
 /// What the message has and runc's figures have not.
 #[derive(Debug, Default)]
@@ -16,6 +18,7 @@ pub(super) struct Extra {
     events: BTreeMap<String, u64>,
     cpu: BTreeMap<String, u64>,
     swap: [u64; 3],
+    rdma: RdmaStat,
 }
 
 /// Reads it. A file that is missing leaves zeros.
@@ -25,6 +28,7 @@ pub(super) fn read_extra(dir: &Path) -> Extra {
         events: keyed(&dir.join("memory.events")),
         cpu: keyed(&dir.join("cpu.stat")),
         swap: swap.map(|file| number(&dir.join(file))),
+        rdma: rdma::read(dir),
     }
 }
 
@@ -57,6 +61,7 @@ pub(super) fn metrics(stats: &Stats, extra: &Extra) -> Metrics {
         }),
         cpu: Some(cpu(stats, extra)),
         memory: Some(memory(stats, extra)),
+        rdma: Some(extra.rdma.clone()),
         io: Some(io(stats)),
         hugetlb: hugetlb.collect(),
         memory_events: Some(MemoryEvents {

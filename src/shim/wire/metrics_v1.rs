@@ -2,6 +2,8 @@
 
 use prost::Message;
 
+use super::rdma::RdmaStat;
+
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Metrics {
     #[prost(message, repeated, tag = "1")]
@@ -14,6 +16,8 @@ pub(crate) struct Metrics {
     pub(crate) memory: Option<MemoryStat>,
     #[prost(message, optional, tag = "5")]
     pub(crate) blkio: Option<BlkIoStat>,
+    #[prost(message, optional, tag = "6")]
+    pub(crate) rdma: Option<RdmaStat>,
     #[prost(message, optional, tag = "9")]
     pub(crate) memory_oom_control: Option<MemoryOomControl>,
 }

@@ -2,6 +2,8 @@
 
 use prost::Message;
 
+use super::rdma::RdmaStat;
+
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Metrics {
     #[prost(message, optional, tag = "1")]
@@ -10,6 +12,8 @@ pub(crate) struct Metrics {
     pub(crate) cpu: Option<CpuStat>,
     #[prost(message, optional, tag = "4")]
     pub(crate) memory: Option<MemoryStat>,
+    #[prost(message, optional, tag = "5")]
+    pub(crate) rdma: Option<RdmaStat>,
     #[prost(message, optional, tag = "6")]
     pub(crate) io: Option<IoStat>,
     #[prost(message, repeated, tag = "7")]

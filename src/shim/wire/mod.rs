@@ -7,6 +7,7 @@ pub(crate) mod frame;
 pub(crate) mod metrics_v1;
 pub(crate) mod metrics_v2;
 pub(crate) mod options;
+pub(crate) mod rdma;
 pub(crate) mod rpc;
 pub(crate) mod sandbox;
 pub(crate) mod task;
