@@ -14,6 +14,8 @@ use std::fmt;
 
 use nix::errno::Errno;
 
+use printable::shortened;
+
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The kind of a failure: the only part of an error that code may decide on.
@@ -54,6 +56,8 @@ struct Inner {
     others: Vec<Error>,
 }
 
+/// The longest part of an error in bytes: a path that the kernel takes has half of that.
+const MOST_OF_A_PART: usize = 8192;
 /// How many faults are told of one document.
 const MOST_FAULTS: usize = 500;
 
@@ -175,9 +179,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for doing in self.0.context.iter().rev() {
-            write!(f, "{doing}: ")?;
+            write!(f, "{}: ", shortened(doing, MOST_OF_A_PART))?;
         }
-        f.write_str(&self.0.cause)?;
+        f.write_str(&shortened(&self.0.cause, MOST_OF_A_PART))?;
         self.0.others.iter().try_for_each(|other| write!(f, "; {other}"))
     }
 }

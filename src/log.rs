@@ -125,6 +125,9 @@ pub(crate) fn enabled(level: Level) -> bool {
     level <= log().level
 }
 
+/// The longest message in bytes.
+const MOST: usize = 256 << 10;
+
 /// Writes a record at level debug.
 pub(crate) fn debug(message: Arguments<'_>) {
     record(Level::Debug, message);
@@ -163,7 +166,8 @@ pub(crate) fn hint(hint: &str) {
 
 /// Writes a plain line for a person to stderr; it is not a record.
 pub(crate) fn plain(message: Arguments<'_>) {
-    stderr(format!("{}\n", printable::message(&message.to_string())));
+    let message = message.to_string();
+    stderr(format!("{}\n", printable::message(&printable::shortened(&message, MOST))));
 }
 
 /// Writes lines to stderr, in place of a transient line.
@@ -203,6 +207,7 @@ fn record(level: Level, message: Arguments<'_>) {
         Format::Text => Shape::Logrus,
     };
     let message = message.to_string();
+    let message = printable::shortened(&message, MOST);
     let line = || line(shape, level, &message, SystemTime::now());
     // One write per record, so that records of several processes do not mix.
     match sink {

@@ -24,6 +24,22 @@ pub(crate) fn message(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// A text of bounded length: of a longer one the beginning and the end, with how much is left out. Names in images and
+/// answers of servers may have megabytes, in which a person does not find what is said.
+pub(crate) fn shortened(text: &str, most: usize) -> Cow<'_, str> {
+    if text.len() <= most {
+        return text.into();
+    }
+    let (mut begin, mut end) = (most / 2, text.len() - most / 4);
+    while !text.is_char_boundary(begin) {
+        begin -= 1;
+    }
+    while !text.is_char_boundary(end) {
+        end += 1;
+    }
+    format!("{} [… {} bytes …] {}", &text[..begin], end - begin, &text[end..]).into()
+}
+
 /// Returns `1 layer` or `2 layers`. `one` is the word for one thing, whose plural has an s.
 pub(crate) fn counted(count: impl TryInto<u64>, one: &str) -> String {
     let count = count.try_into().unwrap_or(u64::MAX);
@@ -63,6 +79,15 @@ mod tests {
         assert_eq!(printable("a\u{202e}b\u{2066}\u{2028}"), "a\\u202eb\\u2066\\u2028");
         assert_eq!(one_line("a\nb\tc"), "a\\u000ab\\u0009c");
         assert_eq!(message("a\nerror: b"), "a\n  error: b");
+    }
+
+    #[test]
+    fn of_a_long_text_both_ends_are_shown() {
+        assert_eq!(shortened("short", 5), "short");
+        let text = format!("begin{}end", "é".repeat(1000));
+        let short = shortened(&text, 100);
+        assert!(short.starts_with("beginé") && short.ends_with("éend") && short.len() < 130, "{short}");
+        assert!(short.contains(" [… 19"), "{short}");
     }
 
     #[test]

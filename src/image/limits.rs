@@ -28,6 +28,8 @@ pub(super) const MAX_INDEX_MEMORY: usize = 256 << 20;
 pub(super) const MAX_DIRECTORY_TIMES: usize = 4 << 20;
 /// The most layers an image may have; the kernel's overlay takes 500.
 pub(crate) const MAX_LAYERS: usize = 500;
+/// The most volumes an image may have: the kernel makes and removes the mounts of all containers one after the other.
+pub(crate) const MAX_VOLUMES: usize = 1000;
 /// The largest window of a zstd frame, as a power of two: 128 MiB.
 pub(super) const MAX_ZSTD_WINDOW_LOG: u32 = 27;
 

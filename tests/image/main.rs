@@ -5,6 +5,7 @@ mod access_lists;
 mod advisories;
 mod archives;
 mod dialects;
+mod costs;
 mod credentials;
 mod docs;
 mod documents;

@@ -124,11 +124,14 @@ impl<'a> Header<'a> {
         if self.format() == Format::V7 {
             return Ok((0, 0));
         }
-        let part = |range| {
+        // As many bits as the kernel has for each. It drops what is above: 4096:0 would be 0:0, which an overlay takes
+        // for a whiteout.
+        let part = |range, bits: u32| {
             let number = self.number(range)?;
-            u32::try_from(number).map_err(|_| fail!(Kind::Spec, "device number {number} is out of range"))
+            let part = u32::try_from(number).ok().filter(|part| part >> bits == 0);
+            part.ok_or_else(|| fail!(Kind::Spec, "device number {number} is out of range"))
         };
-        Ok((part(329..337)?, part(337..345)?))
+        Ok((part(329..337, 12)?, part(337..345, 20)?))
     }
 
     /// Four offset and length pairs of an old GNU sparse file, and whether more blocks follow.

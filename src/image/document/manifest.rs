@@ -143,6 +143,10 @@ fn check_layers(manifest: &ImageManifest, config: &ImageConfiguration) -> Result
     if layers > limits::MAX_LAYERS {
         return Err(fail!(Kind::Unsupported, "has {layers} layers, more than {}", limits::MAX_LAYERS));
     }
+    let volumes = config.config().as_ref().and_then(|config| config.volumes().as_ref()).map_or(0, Vec::len);
+    if volumes > limits::MAX_VOLUMES {
+        return Err(fail!(Kind::Unsupported, "has {volumes} volumes, more than {}", limits::MAX_VOLUMES));
+    }
     Ok(())
 }
 

@@ -7,7 +7,6 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FileStat, fstatat, makedev};
 
-use super::dir::open_dir;
 use crate::error::Result;
 use crate::image::archive::path::split;
 use crate::inroot::{Root, c_string};
@@ -19,15 +18,25 @@ pub(crate) fn is_whiteout(stat: &libc::stat) -> bool {
     stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == makedev(0, 0)
 }
 
-/// Opens the directory `path` of a tree; None if it is missing.
+/// The longest path that the kernel takes at once.
+const LONGEST: usize = libc::PATH_MAX as usize - 1;
+
+/// Opens the directory `path` of a tree, a clean path; None if it is missing. As few calls as the length of the path
+/// allows: one for each of its directories would take minutes for a small image of deep ones.
 pub(crate) fn open_path(root: &Root, path: &[u8]) -> Result<Option<OwnedFd>> {
-    let mut dir = root.resolve(c".", READ)?;
-    for part in path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()) {
-        dir = match open_dir(dir.as_fd(), &c_string(part)?) {
+    let (mut dir, mut rest) = (root.resolve(c".", READ)?, path);
+    while !rest.is_empty() {
+        let end = match rest.len() > LONGEST {
+            true => rest[..LONGEST].iter().rposition(|&byte| byte == b'/').unwrap_or(LONGEST),
+            false => rest.len(),
+        };
+        let (piece, after) = rest.split_at(end);
+        dir = match Root::from(dir).resolve_without_symlinks(&c_string(piece)?, READ) {
             // ENXIO: a whiteout, in a layer that is looked at without an overlay.
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENXIO) => return Ok(None),
             dir => dir?,
         };
+        rest = after.strip_prefix(b"/").unwrap_or(after);
     }
     Ok(Some(dir))
 }

@@ -20,12 +20,15 @@ use crate::fail;
 use crate::image::document::manifest;
 use crate::image::filesystem::directory::Directory;
 use crate::image::filesystem::lock::Lock;
+use crate::image::limits::MAX_CONFIG;
 use crate::image::store::Store;
 
 /// The file with the record.
 const RECORD: &str = "container.json";
-/// The largest record in bytes: a command line may be long.
-const MAX_RECORD: u64 = 8 << 20;
+/// The largest record in bytes. A command line may be as long as the configuration of an image, and a network's list and
+/// what its plugins have answered have a mebibyte each: what was written is read again, whatever they are.
+const MAX_RECORD: u64 = 32 << 20;
+const _: () = assert!(MAX_RECORD > 3 * MAX_CONFIG);
 
 /// The content of `container.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]

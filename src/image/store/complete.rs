@@ -20,7 +20,7 @@ use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 use super::trees::Trees;
 use crate::error::{Context, Result};
-use crate::image::archive::path::{is_within, split};
+use crate::image::archive::path::{ends, is_within, split};
 use crate::image::filesystem::copy_file::{copy_attributes, copy_file, set_times};
 use crate::image::filesystem::dir::open_dir;
 use crate::image::filesystem::find::{find, is_whiteout, open_path, stat};
@@ -53,7 +53,16 @@ pub(super) fn complete_layer(
     }
     let tree = Root::open(&path.join("fs")).context("open the layer")?;
     let below = merged(below, work, number, layer.userxattr)?;
-    Completion { tree, below, layer, limits, copied_bytes: Cell::default(), needless: BTreeSet::new() }.run()
+    Completion {
+        tree,
+        below,
+        layer,
+        limits,
+        copied_bytes: Cell::default(),
+        needless: BTreeSet::new(),
+        above: Above::default(),
+    }
+    .run()
 }
 
 /// Opens the trees `below`, the lowest first, as one tree. The lowest layer has an empty directory below it,
@@ -88,6 +97,27 @@ struct Completion<'a> {
     /// Directories without an entry that the layers below do not have, or that an opaque directory above
     /// hides: they are removed if they are empty in the end.
     needless: BTreeSet<Vec<u8>>,
+    /// The directories above the last path that was looked at.
+    above: Above,
+}
+
+/// The directories above a path, by the ends of theirs in it, and whether what is in them is covered. Paths come in
+/// their order, so that each directory is looked at once, however deep it is and however many are in it.
+#[derive(Debug, Default)]
+struct Above {
+    path: Vec<u8>,
+    ends: Vec<(usize, bool)>,
+}
+
+impl Above {
+    /// Keeps those that are above `dir` too, or it.
+    fn keep(&mut self, dir: &[u8]) {
+        let shared = self.path.iter().zip(dir).take_while(|(one, other)| one == other).count();
+        let is_above =
+            |end: usize| end == 0 || end <= shared && dir.get(end).is_none_or(|&byte| byte == b'/');
+        self.ends.retain(|&(end, _)| is_above(end));
+        self.path = dir.to_vec();
+    }
 }
 
 const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY);
@@ -145,15 +175,26 @@ impl Completion<'_> {
     }
 
     /// Whether a directory above `path` is opaque in this layer.
-    fn is_covered(&self, path: &[u8]) -> Result<bool> {
-        let mut dir = self.tree.resolve(c".", READ)?;
-        for part in path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()) {
-            if self.layer.is_opaque(dir.as_fd())? {
-                return Ok(true);
-            }
-            dir = open_dir(dir.as_fd(), &c_string(part)?)?;
+    fn is_covered(&mut self, path: &[u8]) -> Result<bool> {
+        if !self.layer.has_opaque_dirs() {
+            return Ok(false);
         }
-        Ok(false)
+        let dir = split(path).0;
+        self.above.keep(dir);
+        let (mut last, mut is_covered) =
+            self.above.ends.last().map_or((None, false), |&(end, is)| (Some(end), is));
+        for end in [0].into_iter().chain(ends(dir)) {
+            if last.is_some_and(|last| end <= last) {
+                continue;
+            }
+            if !is_covered {
+                let above = open_path(&self.tree, &dir[..end])?.ok_or(Errno::ENOENT)?;
+                is_covered = self.layer.is_opaque(above.as_fd())?;
+            }
+            last = Some(end);
+            self.above.ends.push((end, is_covered));
+        }
+        Ok(is_covered)
     }
 
     /// Makes a hard link to a file of the layers below. A hard link cannot lead to another filesystem, so the

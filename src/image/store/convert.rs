@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use oci_spec::image::{Descriptor, MediaType};
 
 use super::import::{ImportOptions, Importer, Job, LayerForm, mounts_indexes};
@@ -61,7 +62,7 @@ pub(crate) fn index_layers(
             return Err(fail!(Kind::Spec, "the image has other layers than the store's record of it"));
         };
         let diff_id = digest::parse(diff_id)?;
-        let layer = store.dirs.layers.below(name)?;
+        let Some(layer) = if_there(store.dirs.layers.below(name))? else { continue };
         if has_index(&layer)? || LayerInfo::read(&layer)?.diff_id != diff_id.to_string() {
             continue;
         }
@@ -82,7 +83,7 @@ pub(crate) fn unpack_layers(
     let session = begin(store, &layers)?;
     let mut indexed = Vec::new();
     for name in layers {
-        let layer = store.dirs.layers.below(&name)?;
+        let Some(layer) = if_there(store.dirs.layers.below(&name))? else { continue };
         if has_index(&layer)? {
             indexed.push((LayerInfo::read(&layer)?, name, layer));
         }
@@ -92,7 +93,9 @@ pub(crate) fn unpack_layers(
     for (number, (info, name, layer)) in indexed.iter().enumerate() {
         let diff_id = digest::parse(&info.diff_id)?;
         let source = ArchiveSource(layer);
-        let size = layer.open_file(ARCHIVE)?.metadata()?.len();
+        // Another `convert` may have unpacked it meanwhile.
+        let Some(archive) = if_there(layer.open_file(ARCHIVE))? else { continue };
+        let size = archive.metadata()?.len();
         let blob = Descriptor::new(MediaType::ImageLayer, size, diff_id.clone());
         let importer = Importer {
             store,
@@ -109,6 +112,14 @@ pub(crate) fn unpack_layers(
         report(name, convert(&importer, name, job, below, false)?);
     }
     Ok(())
+}
+
+/// What is there; None for what another command has removed since it was listed.
+fn if_there<T>(opened: Result<T>) -> Result<Option<T>> {
+    match opened {
+        Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(None),
+        opened => opened.map(Some),
+    }
 }
 
 /// A session that keeps these layers.

@@ -52,10 +52,19 @@ impl Tree {
     }
 
     /// Whether nothing of the layers below is seen in `dir`, in the tree of a single layer.
-    pub(super) fn is_covered(&self, dir: &Dir) -> Result<bool> {
-        match &self.single_layer {
-            Some(single) => single.is_covered(dir.as_fd(), fstat(self.root())?.st_ino),
+    pub(super) fn is_covered(&mut self, dir: &Dir) -> Result<bool> {
+        let root = fstat(self.root())?.st_ino;
+        match &mut self.single_layer {
+            Some(single) => single.is_covered(dir.as_fd(), root),
             None => Ok(false),
+        }
+    }
+
+    /// Forgets what is known of directories, before one is removed.
+    pub(super) fn forget_dirs(&mut self) {
+        self.clear_dir_cache();
+        if let Some(single) = &mut self.single_layer {
+            single.forget_covered();
         }
     }
 
@@ -92,7 +101,7 @@ impl Tree {
         }
     }
 
-    fn find_in_layer(&self, dir: &Dir, name: &[u8]) -> Result<LinkTarget> {
+    fn find_in_layer(&mut self, dir: &Dir, name: &[u8]) -> Result<LinkTarget> {
         match stat(dir, &c_string(name)?) {
             Ok(found) if is_whiteout(&found) => Ok(LinkTarget::Nowhere),
             Ok(_) => Ok(LinkTarget::Here),

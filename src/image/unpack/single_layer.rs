@@ -8,7 +8,7 @@
 //! An example of the opposite: a layer has `a/f` without an entry for `a`. If below it `a` is a symlink, `f`
 //! belongs at its target: the layer is unpacked again over the lower layers (`needs_order`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -46,7 +46,12 @@ pub(crate) struct SingleLayer {
     pub(crate) hides_all: bool,
     /// Bytes of the paths in `implied_dirs` and `missing_links`.
     path_bytes: usize,
+    /// Directories that were looked at, by inode, and whether they are covered.
+    covered: HashMap<u64, bool>,
 }
+
+/// How many directories it is remembered for whether they are covered.
+const MAX_COVERED: usize = 1 << 16;
 
 impl SingleLayer {
     /// A layer without entries; `userxattr` says which of its attributes are marks.
@@ -145,26 +150,48 @@ impl SingleLayer {
     /// Marks an open directory as opaque: the overlay hides what lower layers have in it.
     pub(super) fn make_opaque(&mut self, dir: BorrowedFd<'_>) -> Result<()> {
         self.has_opaque_dirs = true;
+        self.forget_covered();
         fsetxattr(dir, self.opaque_xattr(), b"y")
     }
 
     /// Whether nothing of the layers below is seen in `dir`, because `dir` or a directory above it, up to the
     /// layer's root (inode number `root`), is opaque by now.
-    pub(super) fn is_covered(&self, dir: BorrowedFd<'_>, root: u64) -> Result<bool> {
+    pub(super) fn is_covered(&mut self, dir: BorrowedFd<'_>, root: u64) -> Result<bool> {
         if !self.has_opaque_dirs {
             return Ok(false);
         }
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let mut here = openat(dir, c".", flags, Mode::empty())?;
-        loop {
-            if self.is_opaque(here.as_fd())? {
-                return Ok(true);
+        let (mut here, mut passed) = (openat(dir, c".", flags, Mode::empty())?, Vec::new());
+        // All on the way up are the same: what lies deep is not looked for again with each entry.
+        let is_covered = loop {
+            let inode = fstat(&here)?.st_ino;
+            if let Some(&known) = self.covered.get(&inode) {
+                break known;
             }
-            if fstat(&here)?.st_ino == root {
-                return Ok(false);
+            passed.push(inode);
+            if self.is_opaque(here.as_fd())? {
+                break true;
+            }
+            if inode == root {
+                break false;
             }
             here = openat(&here, c"..", flags, Mode::empty())?;
+        };
+        if self.covered.len() > MAX_COVERED {
+            self.forget_covered();
         }
+        self.covered.extend(passed.into_iter().map(|inode| (inode, is_covered)));
+        Ok(is_covered)
+    }
+
+    /// Forgets which directories are covered: one is gone, and another may get its inode.
+    pub(super) fn forget_covered(&mut self) {
+        self.covered.clear();
+    }
+
+    /// Whether a directory of the layer is opaque.
+    pub(crate) fn has_opaque_dirs(&self) -> bool {
+        self.has_opaque_dirs
     }
 
     /// Whether an open directory is marked as opaque.

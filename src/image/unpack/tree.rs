@@ -388,8 +388,10 @@ impl Tree {
     /// Removes the file or tree `name`, so that another file can be made there.
     pub(super) fn remove_existing(&mut self, dir: &Dir, name: &CStr) -> Result<()> {
         let kind = stat(dir, name)?.st_mode & libc::S_IFMT;
-        if kind == libc::S_IFDIR || kind == libc::S_IFLNK {
-            self.clear_dir_cache();
+        match kind {
+            libc::S_IFDIR => self.forget_dirs(),
+            libc::S_IFLNK => self.clear_dir_cache(),
+            _ => {}
         }
         remove::tree(dir.as_fd(), name)
     }

@@ -107,12 +107,20 @@ fn find_in_file(
         if let Some(name) = named(file.cred_helpers.get(&key)) {
             return from_helper(&Helper { name, deadline }, &key);
         }
-        let known = file.auths.iter().find(|(name, _)| normalized_key(name) == key);
-        if let Some(found) = known.map(|(_, auth)| parse_entry(auth)).transpose()?.flatten() {
-            return Ok(Some(found));
+        for entry in entries_for(file, &key) {
+            if let Some(found) = parse_entry(entry)? {
+                return Ok(Some(found));
+            }
         }
     }
     named(file.creds_store.as_ref()).map_or(Ok(None), |name| from_helper(&Helper { name, deadline }, host))
+}
+
+/// The entries for `key` in the order they count: that of this very name, those of its URLs in TLS, all others.
+fn entries_for<'a>(file: &'a AuthFile, key: &str) -> Vec<&'a AuthEntry> {
+    let mut found: Vec<_> = file.auths.iter().filter(|(name, _)| normalized_key(name) == key).collect();
+    found.sort_by_key(|(name, _)| (name.as_str() != key, !name.starts_with("https://"), name.as_str()));
+    found.into_iter().map(|(_, entry)| entry).collect()
 }
 
 /// Returns the name of a helper. An empty name means that there is none, as for Docker.
@@ -253,6 +261,24 @@ mod tests {
         assert_eq!(found(file, "tok", "x"), Some(Credentials::Token("T".into())));
         assert_eq!(found(file, "empty", "x"), None);
         assert_eq!(found(file, "other", "x"), None);
+    }
+
+    /// A registry may be in a file under several names, and which one counts was left to chance.
+    #[test]
+    fn of_several_entries_the_one_of_the_very_name_counts() {
+        let entry = |user: &str| format!(r#"{{"auth":"{}"}}"#, BASE64_STANDARD.encode(format!("{user}:p")));
+        let urls = format!(
+            r#""http://r/v1/":{},"https://r/v2/":{},"https://r/v1/":{}"#,
+            entry("plain"),
+            entry("v2"),
+            entry("v1")
+        );
+        for _ in 0..20 {
+            let file = format!(r#"{{"auths":{{{urls},"r":{}}}}}"#, entry("own"));
+            assert_eq!(found(&file, "r", "x"), password("own", "p"));
+            let file = format!(r#"{{"auths":{{{urls},"r":{{}}}}}}"#);
+            assert_eq!(found(&file, "r", "x"), password("v1", "p"));
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use oci_spec::image::Descriptor;
 
@@ -10,6 +11,32 @@ use super::endpoint::{Body, Endpoint, retry_delay};
 use crate::error::Result;
 use crate::image::io_error::{from_io_error, to_io_error};
 use crate::log;
+
+/// How many bytes must come between two failures for the second to be the first of a new row.
+const PROGRESS: u64 = 4 << 10;
+/// The bytes a second below which a connection is as good as silent.
+const SLOWEST: u64 = 1 << 10;
+
+/// How fast a connection is. The time that the reader of the blob takes does not count.
+#[derive(Debug, Default)]
+struct Pace {
+    waited: Duration,
+    got: u64,
+}
+
+impl Pace {
+    /// Counts what has come after a wait; returns whether less than a trickle has come for as long as `limit`.
+    fn is_trickle(&mut self, waited: Duration, count: u64, limit: Duration) -> bool {
+        self.waited += waited;
+        self.got += count;
+        if self.waited < limit {
+            return false;
+        }
+        let is_slow = self.got < SLOWEST.saturating_mul(self.waited.as_secs());
+        *self = Self::default();
+        is_slow
+    }
+}
 
 /// Reads one blob to its full size, over as many connections as it takes.
 pub(super) struct BlobReader {
@@ -19,8 +46,11 @@ pub(super) struct BlobReader {
     size: u64,
     /// None if a new connection must be made before the next read.
     body: Option<Body>,
-    /// Connections in a row that delivered no byte.
+    /// Connections in a row that delivered next to nothing.
     failures: u32,
+    /// Bytes since the last failure.
+    passed: u64,
+    pace: Pace,
 }
 
 impl BlobReader {
@@ -28,7 +58,16 @@ impl BlobReader {
     pub(crate) fn open(endpoint: &Arc<Endpoint>, blob: &Descriptor, start: u64) -> Result<Self> {
         let path = format!("blobs/{}", blob.digest());
         let endpoint = Arc::clone(endpoint);
-        let mut reader = Self { endpoint, path, offset: start, size: blob.size(), body: None, failures: 0 };
+        let mut reader = Self {
+            endpoint,
+            path,
+            offset: start,
+            size: blob.size(),
+            body: None,
+            failures: 0,
+            passed: 0,
+            pace: Pace::default(),
+        };
         // An empty blob needs no connection, and a Range behind the end is an error.
         if start < blob.size() || start == 0 {
             reader.connect_at_offset()?;
@@ -59,7 +98,10 @@ impl BlobReader {
     /// failures in a row.
     fn resume(&mut self, error: io::Error) -> Result<()> {
         self.body = None;
-        self.failures += 1;
+        self.pace = Pace::default();
+        // A server could break off after each byte.
+        self.failures = if self.passed < PROGRESS { self.failures + 1 } else { 1 };
+        self.passed = 0;
         if self.failures > self.endpoint.retries() {
             let (path, offset, size) = (&self.path, self.offset, self.size);
             return Err(from_io_error(error).context(format!("{path}: broke off at byte {offset} of {size}")));
@@ -80,17 +122,42 @@ impl Read for BlobReader {
                 self.connect_at_offset().map_err(to_io_error)?;
             }
             let Some(body) = &mut self.body else { continue };
+            let begun = Instant::now();
             match body.read(buffer) {
                 Ok(0) if self.offset < self.size && !buffer.is_empty() => {
                     self.resume(io::ErrorKind::UnexpectedEof.into()).map_err(to_io_error)?;
                 }
                 Ok(count) => {
                     self.offset += count as u64;
-                    self.failures = 0;
+                    self.passed += count as u64;
+                    let is_trickle =
+                        self.pace.is_trickle(begun.elapsed(), count as u64, self.endpoint.timeout());
+                    if is_trickle && self.offset < self.size {
+                        let error = format!("less than {SLOWEST} bytes come in a second");
+                        let error = io::Error::new(io::ErrorKind::TimedOut, error);
+                        self.resume(error).map_err(to_io_error)?;
+                    }
                     return Ok(count);
                 }
                 Err(error) => self.resume(error).map_err(to_io_error)?,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trickle_is_as_good_as_silence() {
+        let (limit, second) = (Duration::from_secs(60), Duration::from_secs(1));
+        let mut pace = Pace::default();
+        assert!((0..59).all(|_| !pace.is_trickle(second, 1, limit)));
+        assert!(pace.is_trickle(second, 1, limit));
+        // Slow, and steady.
+        assert!((0..600).all(|_| !pace.is_trickle(second, SLOWEST, limit)));
+        // One long read of much.
+        assert!(!pace.is_trickle(limit, 1 << 20, limit));
     }
 }

@@ -27,6 +27,8 @@ pub(super) fn for_host(host: &str, environment: impl Fn(&str) -> Option<String>)
 /// NO_PROXY: names with everything below them, addresses, networks, `*` for all. Localhost never needs a
 /// proxy.
 fn is_excepted(host: &str, exceptions: &str) -> bool {
+    // Names of hosts are the same in any case.
+    let (host, exceptions) = (&*host.to_ascii_lowercase(), exceptions.to_ascii_lowercase());
     let port = host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
     let bare = port.map_or(host, |(bare, _)| bare).trim_matches(['[', ']']);
     let address = bare.parse::<IpAddr>().ok();
@@ -64,6 +66,7 @@ mod tests {
         for (host, exceptions, expected) in [
             ("a.example:5000", "", false),
             ("a.example", "example", true),
+            ("a.example", "A.Example", true),
             ("a.example:5000", ".example", true),
             ("badexample", "example", false),
             ("a.example", "b.example, *.example", true),

@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{Cursor, Read};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use oci_spec::image::{Descriptor, Digest, MediaType};
 
 use super::access::Access;
@@ -71,32 +72,38 @@ impl Registry {
 
     /// Fetches a manifest by tag or digest and remembers its bytes.
     fn fetch_manifest(&self, reference: &str, expected: Option<&Digest>) -> Result<Descriptor> {
-        let answered = self.try_endpoints(|endpoint| request_manifest(endpoint, reference));
-        let (bytes, media_type) = answered.map_err(|error| match error.hint() {
+        // A mirror that has something else is passed over, as one that has nothing.
+        let answered = self.try_endpoints(|endpoint| request_manifest(endpoint, reference, expected));
+        let (bytes, media_type, found) = answered.map_err(|error| match error.hint() {
             // By the name that the user knows: a mirror has another.
             Some(hint) if hint.starts_with(LIST) => {
                 error.with_hint(list_hint(self.name.registry(), self.name.repository()))
             }
             _ => error,
         })?;
-        let found = match expected {
-            Some(expected) => {
-                let mut hasher = digest::Hasher::for_digest(expected)?;
-                hasher.update(&bytes);
-                hasher.finish()
-            }
-            None => digest::sha256_of(&bytes),
-        };
-        if let Some(expected) = expected.filter(|expected| **expected != found) {
-            return Err(fail!(Kind::Spec, "manifest {expected}: content has digest {found}"));
-        }
         let descriptor = Descriptor::new(media_type, bytes.len() as u64, found.clone());
         self.manifests.lock().unwrap_or_else(PoisonError::into_inner).insert(found, bytes);
         Ok(descriptor)
     }
 }
 
-fn request_manifest(endpoint: &Arc<Endpoint>, reference: &str) -> Result<(Vec<u8>, MediaType)> {
+/// The digest of a manifest's bytes, which must be the one that is expected.
+fn check_digest(bytes: &[u8], expected: Option<&Digest>) -> Result<Digest> {
+    let Some(expected) = expected else { return Ok(digest::sha256_of(bytes)) };
+    let mut hasher = digest::Hasher::for_digest(expected)?;
+    hasher.update(bytes);
+    let found = hasher.finish();
+    match found == *expected {
+        true => Ok(found),
+        false => Err(fail!(Kind::Spec, "manifest {expected}: content has digest {found}")),
+    }
+}
+
+fn request_manifest(
+    endpoint: &Arc<Endpoint>,
+    reference: &str,
+    expected: Option<&Digest>,
+) -> Result<(Vec<u8>, MediaType, Digest)> {
     let response =
         endpoint.get(&format!("manifests/{reference}"), &[("accept", &MANIFEST_TYPES.join(", "))])?;
     let claimed = response.header("docker-content-digest").map(digest::parse).transpose()?;
@@ -116,7 +123,8 @@ fn request_manifest(endpoint: &Arc<Endpoint>, reference: &str) -> Result<(Vec<u8
             ));
         }
     }
-    decide_media_type(&bytes, named).map(|media_type| (bytes, media_type))
+    let found = check_digest(&bytes, expected)?;
+    decide_media_type(&bytes, named).map(|media_type| (bytes, media_type, found))
 }
 
 /// Returns the media type of the header, or of the document itself if the header is too general.
@@ -148,15 +156,21 @@ fn read_manifest_body(response: Response, within: Duration) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The most pages and the most bytes of a list of tags.
+/// The most pages, tags and bytes of a list of tags: each tag takes some hundred bytes of memory, however short it is.
 const MAX_TAG_PAGES: usize = 1000;
+const MAX_TAGS: usize = 1 << 19;
 const MAX_TAG_BYTES: usize = 64 << 20;
+/// How many times as long as one document the whole list may take.
+const MAX_TAG_TIME: u32 = 20;
+
+const ONE_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Reads the list of tags, page by page. A server that never comes to its end is not followed.
 fn request_all_tags(endpoint: &Arc<Endpoint>) -> Result<Vec<String>> {
     let (mut all, mut seen, mut bytes) = (Vec::new(), HashSet::new(), 0);
     let mut page = "tags/list".to_owned();
-    for _ in 0..MAX_TAG_PAGES {
+    let until = Instant::now() + endpoint.timeout().saturating_mul(MAX_TAG_TIME).min(ONE_DAY);
+    for number in 0..MAX_TAG_PAGES {
         let (tags, next) = request_tags(endpoint, &page)?;
         let is_empty = tags.is_empty();
         let before = all.len();
@@ -169,6 +183,17 @@ fn request_all_tags(endpoint: &Arc<Endpoint>) -> Result<Vec<String>> {
         let Some(next) = next else { return Ok(all) };
         if next == page || (!is_empty && all.len() == before) {
             return Err(fail!(Kind::Spec, "the list of tags goes round in a circle: {page} leads to {next}"));
+        }
+        if all.len() > MAX_TAGS {
+            return Err(fail!(Kind::Spec, "the list of tags has more than {MAX_TAGS}"));
+        }
+        if Instant::now() > until {
+            let error = fail!(
+                Kind::System(Errno::ETIMEDOUT),
+                "the list of tags has no end after {} pages",
+                number + 1
+            );
+            return Err(error.with_hint("--timeout gives it more time"));
         }
         if bytes > MAX_TAG_BYTES {
             return Err(fail!(Kind::Spec, "the list of tags has more than {MAX_TAG_BYTES} bytes"));

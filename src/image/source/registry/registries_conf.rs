@@ -23,6 +23,21 @@ pub(crate) struct Location {
 #[serde(rename_all = "kebab-case", default)]
 struct ConfFile {
     registry: Vec<Registry>,
+    registries: Version1,
+}
+
+/// What a file of version 1 has.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Version1 {
+    block: Hosts,
+    insecure: Hosts,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Hosts {
+    registries: Vec<String>,
 }
 
 #[derive(Debug, Default, Clone, Deserialize)]
@@ -64,13 +79,9 @@ impl RegistriesConf {
     /// A later file's entry for a prefix replaces an earlier one's.
     fn add_file(&mut self, text: &str) -> Result<()> {
         let file: ConfFile = toml::from_str(text).map_err(|e| fail!(Kind::Spec, "{}", e.message()))?;
-        for mut registry in file.registry {
-            if registry.prefix.is_empty() {
-                registry.prefix.clone_from(&registry.location);
-            }
-            if registry.prefix.is_empty() {
-                return Err(fail!(Kind::Spec, "a registry has neither prefix nor location"));
-            }
+        let of_version_1 = file.registries.into_registries();
+        for mut registry in file.registry.into_iter().chain(of_version_1) {
+            registry.check()?;
             self.registries.retain(|known| known.prefix != registry.prefix);
             self.registries.push(registry);
         }
@@ -80,16 +91,21 @@ impl RegistriesConf {
     /// The locations of an image in the order to try: mirrors first, the registry itself last.
     pub(super) fn locations(&self, name: &ImageName) -> Result<Vec<Location>> {
         let whole = format!("{}/{}", name.registry(), name.repository());
+        // One that names a tag or a digest is for what it blocks alone.
+        let with_tag = name.whole();
+        let is_blocked = |one: &&Registry| one.blocked && matched_length(&one.prefix, &with_tag).is_some();
         let matching = self
             .registries
             .iter()
             .filter_map(|registry| matched_length(&registry.prefix, &whole).map(|length| (length, registry)));
-        let Some((length, registry)) = matching.max_by_key(|&(length, _)| length) else {
+        let found = matching.max_by_key(|&(length, _)| length);
+        let particular = self.registries.iter().filter(|one| one.prefix.len() > whole.len()).find(is_blocked);
+        if let Some(blocked) = found.map(|(_, one)| one).filter(|one| one.blocked).or(particular) {
+            return Err(fail!(Kind::Denied, "registry {} is blocked in registries.conf", blocked.prefix));
+        }
+        let Some((length, registry)) = found else {
             return Ok(vec![parse_location(&whole, false)?]);
         };
-        if registry.blocked {
-            return Err(fail!(Kind::Denied, "registry {} is blocked in registries.conf", registry.prefix));
-        }
         let rest = &whole[length..];
         let rewritten =
             |location: &str| if location.is_empty() { whole.clone() } else { format!("{location}{rest}") };
@@ -99,6 +115,48 @@ impl RegistriesConf {
             .collect::<Result<_>>()?;
         locations.push(parse_location(&rewritten(&registry.location), registry.insecure)?);
         Ok(locations)
+    }
+}
+
+impl Version1 {
+    fn into_registries(self) -> impl Iterator<Item = Registry> {
+        let of = |prefix, blocked| Registry { prefix, blocked, insecure: !blocked, ..Registry::default() };
+        // The last of two entries for one registry counts.
+        let insecure = self.insecure.registries.into_iter().map(move |prefix| of(prefix, false));
+        insecure.chain(self.block.registries.into_iter().map(move |prefix| of(prefix, true)))
+    }
+}
+
+impl Registry {
+    /// Puts the entry's names into the one form that is compared, as other programs do.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::Spec` for a name that no image has: what it blocks would not be blocked.
+    fn check(&mut self) -> Result<()> {
+        if self.prefix.is_empty() {
+            self.prefix.clone_from(&self.location);
+        }
+        if self.prefix.is_empty() {
+            return Err(fail!(Kind::Spec, "a registry has neither prefix nor location"));
+        }
+        let mirrors = self.mirror.iter_mut().map(|mirror| &mut mirror.location);
+        for name in [&mut self.prefix, &mut self.location].into_iter().chain(mirrors) {
+            name.truncate(name.trim_end_matches('/').len());
+            if name.contains("://") || name.contains(char::is_whitespace) {
+                return Err(fail!(Kind::Spec, "{name:?} is no HOST[:PORT][/PATH]"));
+            }
+        }
+        let host = self.prefix.strip_prefix("*.").unwrap_or(&self.prefix);
+        let is_wild = host.len() < self.prefix.len();
+        match host.is_empty() || host.contains('*') || is_wild && host.contains(['/', ':', '@']) {
+            true => Err(fail!(
+                Kind::Spec,
+                "the prefix {:?} is neither HOST[:PORT][/PATH] nor *.DOMAIN",
+                self.prefix
+            )),
+            false => Ok(()),
+        }
     }
 }
 
@@ -112,8 +170,10 @@ fn is_asked_for(registry: &Registry, mirror: &Mirror, name: &ImageName) -> bool 
     }
 }
 
-/// How much of `whole` the prefix covers. `*.example.com` covers each host below that domain.
+/// How much of `whole` the prefix covers. `*.example.com` covers each host below that domain. Names of hosts are the same
+/// in any case.
 fn matched_length(prefix: &str, whole: &str) -> Option<usize> {
+    let (prefix, whole) = (&*with_small_host(prefix), &*with_small_host(whole));
     if let Some(domain) = prefix.strip_prefix('*') {
         let host = whole.split('/').next()?;
         let bare = host.split(':').next()?;
@@ -121,6 +181,12 @@ fn matched_length(prefix: &str, whole: &str) -> Option<usize> {
     }
     let rest = whole.strip_prefix(prefix)?;
     (rest.is_empty() || rest.starts_with(['/', ':', '@'])).then_some(prefix.len())
+}
+
+/// With the name of the host in small letters.
+fn with_small_host(name: &str) -> String {
+    let (host, path) = name.split_at(name.find('/').unwrap_or(name.len()));
+    format!("{}{path}", host.to_ascii_lowercase())
 }
 
 fn parse_location(whole: &str, insecure: bool) -> Result<Location> {
@@ -227,6 +293,43 @@ mod tests {
             ["127.0.0.1:5000/a/b insecure", "digests:1/x/a/b", "mirror.internal/hub/a/b"]
         );
         assert_eq!(places("x.wild.example:5/a").unwrap(), ["x.wild.example:5/a insecure"]);
+    }
+
+    /// Whoever writes one of these means to block, and other programs do.
+    #[test]
+    fn a_registry_is_blocked_however_its_name_is_written() {
+        let digest = format!("sha256:{:064}", 1);
+        let is_blocked = |text: &str, name: &str| {
+            let mut conf = RegistriesConf::default();
+            conf.add_file(text).is_err() || conf.locations(&name.parse().unwrap()).is_err()
+        };
+        let block = |prefix: &str| format!("[[registry]]\nprefix = {prefix:?}\nblocked = true\n");
+        let name = format!("bad.example:5/a/b:v1@{digest}");
+        for prefix in [
+            "bad.example:5/",
+            "bad.example:5/a/",
+            "BAD.Example:5",
+            "http://bad.example:5",
+            "*.example/a",
+            "*",
+            "*bad.example",
+            "bad.example:5/a/b:v1",
+            "bad.example:5/a/b",
+            "*.Example",
+        ] {
+            assert!(is_blocked(&block(prefix), &name), "{prefix}");
+        }
+        assert!(is_blocked(&block(&format!("bad.example/a@{digest}")), &format!("bad.example/a@{digest}")));
+        assert!(is_blocked("[registries.block]\nregistries = [\"bad.example:5\"]", &name));
+        for prefix in ["bad.example:5/a/b:v2", "bad.example:5/a/b:v", "bad.example:5/A/b", "ad.example:5"] {
+            assert!(!is_blocked(&block(prefix), &name), "{prefix}");
+        }
+        let mut conf = RegistriesConf::default();
+        conf.add_file(
+            "[registries.insecure]\nregistries = [\"r:5\"]\n[registries.search]\nregistries = [\"x\"]",
+        )
+        .unwrap();
+        assert!(conf.locations(&"r:5/a".parse().unwrap()).unwrap()[0].insecure);
     }
 
     #[test]
