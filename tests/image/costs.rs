@@ -1,7 +1,10 @@
 //! What hostile images, registries and mirrors may cost: time, memory, and a person's patience.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::json;
 use tar::EntryType;
@@ -192,4 +195,32 @@ fn a_mirror_with_another_manifest_than_was_asked_for_is_passed_over() {
     assert!(stderr(&output).contains("content has digest"), "{}", stderr(&output));
     assert!(mirror.count("GET") > 0 && registry.count("GET") > 0, "{}", stderr(&output));
     assert!(String::from_utf8_lossy(&output.stdout).contains(&digest), "{}", stderr(&output));
+}
+
+/// It had as long as a server may be silent for each byte.
+#[test]
+fn a_proxy_that_answers_byte_by_byte_is_given_up() {
+    let scratch = Scratch::new("slow-proxy");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let _ = client.read(&mut [0; 4096]);
+            for byte in b"HTTP/1.1 200 OK\r\nname: abcdefghijklmnopqrstuvwxyz" {
+                if client.write_all(&[*byte]).is_err() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    });
+    let output = Command::new(program())
+        .args(["inspect", "--retries", "0", "--timeout", "1", "docker://registry.invalid/test:v1"])
+        .current_dir(scratch.path())
+        .env("HTTPS_PROXY", format!("http://127.0.0.1:{port}"))
+        .output()
+        .unwrap();
+    // Before, it was waited for to its end, and told as a broken connection.
+    assert!(stderr(&output).contains("the registry does not answer"), "{}", stderr(&output));
 }

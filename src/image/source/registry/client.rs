@@ -114,21 +114,24 @@ impl Client {
 
     fn new_agent(&self, host: &str) -> Result<Agent> {
         let access = &self.access;
+        let proxy = proxy::for_host(host, |name| std::env::var(name).ok())?;
+        let connect_timeout = CONNECT_TIMEOUT.min(access.timeout);
+        let deadline = proxy::Deadline(proxy.is_some().then_some(connect_timeout));
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .https_only(!self.insecure)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .user_agent(concat!("tare-image/", env!("CARGO_PKG_VERSION")))
-            .proxy(proxy::for_host(host, |name| std::env::var(name).ok())?)
-            .timeout_connect(Some(CONNECT_TIMEOUT.min(access.timeout)))
+            .proxy(proxy)
+            .timeout_connect(Some(connect_timeout))
             .timeout_recv_response(Some(access.timeout))
             .timeout_per_read(Some(access.timeout))
             .timeout_per_write(Some(access.timeout))
             .build();
         let tls = tls::client_config(host, &self.registry, self.insecure, access.cert_dir.as_deref())?;
         let connector = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default());
-        let connector = connector.chain(TlsConnector(Arc::new(tls)));
+        let connector = connector.chain(TlsConnector(Arc::new(tls))).chain(deadline);
         Ok(Agent::with_parts(config, connector, DefaultResolver::default()))
     }
 

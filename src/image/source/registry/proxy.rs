@@ -1,8 +1,10 @@
-//! Finds the proxy for a host in the usual environment variables (HTTPS_PROXY, NO_PROXY, …).
+//! Finds the proxy for a host in the usual environment variables (HTTPS_PROXY, NO_PROXY, …), and gives it a deadline.
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
-use ureq::Proxy;
+use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, Either, NextTimeout, Transport};
+use ureq::{Proxy, Timeout};
 
 use super::url;
 use crate::error::{Kind, Result};
@@ -55,6 +57,69 @@ fn is_in(network: &str, address: IpAddr) -> bool {
         _ => return false,
     };
     length == 0 || (length <= width && (base ^ address) >> (width - length) == 0)
+}
+
+/// How long a proxy may take to lead on; None without a proxy. The library gives it as long for each byte of its answer.
+#[derive(Debug)]
+pub(super) struct Deadline(pub(super) Option<Duration>);
+
+impl<In: Transport> Connector<In> for Deadline {
+    type Out = Either<In, Negotiation<In>>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, ureq::Error> {
+        let Some(inner) = chained else { return Ok(None) };
+        Ok(Some(match (self.0, details.config.proxy()) {
+            // That to the proxy itself: the library makes it without one.
+            (Some(limit), None) => {
+                Either::B(Negotiation { inner, until: Some(Instant::now() + limit), is_asked: false })
+            }
+            _ => Either::A(inner),
+        }))
+    }
+}
+
+/// A connection to a proxy, whose answer has a deadline.
+#[derive(Debug)]
+pub(super) struct Negotiation<T> {
+    inner: T,
+    /// None when it has answered, and leads on.
+    until: Option<Instant>,
+    /// Its answer is being read.
+    is_asked: bool,
+}
+
+impl<T: Transport> Transport for Negotiation<T> {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.inner.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        if self.is_asked {
+            // What comes after its answer is for whom it leads to.
+            self.until = None;
+        }
+        self.inner.transmit_output(amount, timeout)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        if self.until.is_some_and(|until| Instant::now() > until) {
+            return Err(ureq::Error::Timeout(Timeout::Connect));
+        }
+        self.is_asked = true;
+        self.inner.await_input(timeout)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.inner.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.inner.is_tls()
+    }
 }
 
 #[cfg(test)]
