@@ -60,6 +60,9 @@ fn deep_directories_cost_as_many_calls_as_there_are() {
     let many: Vec<Item> = (0..DEPTH).map(|number| file(&format!("{deep}/.wh.{number}"), "")).collect();
     let of_links: Vec<Item> =
         (0..DEPTH).map(|number| hard_link(&format!("{deep}/l{number}"), "below")).collect();
+    let targets: Vec<Item> = (0..DEPTH).map(|number| file(&format!("{deep}/t{number}"), "")).collect();
+    let of_many: Vec<Item> =
+        (0..DEPTH).map(|number| hard_link(&format!("l{number}"), &format!("{deep}/t{number}"))).collect();
     let twice =
         |items: Vec<Item>| [vec![file("o/.wh..wh..opq", ""), file(&format!("{deep}/f"), "")], items].concat();
     for (what, items) in [
@@ -67,9 +70,10 @@ fn deep_directories_cost_as_many_calls_as_there_are() {
         ("opaque", vec![opaque, file(&format!("{deep}/f"), "")]),
         ("whiteouts", twice(many)),
         ("links", twice(of_links)),
+        ("links to many", twice(of_many)),
     ] {
         let scratch = Scratch::new("deep-calls");
-        image(&scratch, &[&[below.clone(), file("below", "x")], &items]);
+        image(&scratch, &[&[&[below.clone(), file("below", "x")], &targets[..]].concat(), &items]);
         let Some(calls) = opened(&scratch) else { return };
         assert!(calls < 40 * DEPTH, "{what}: {calls}");
     }

@@ -183,13 +183,18 @@ impl Completion<'_> {
         self.above.keep(dir);
         let (mut last, mut is_covered) =
             self.above.ends.last().map_or((None, false), |&(end, is)| (Some(end), is));
+        let mut here: Option<OwnedFd> = None;
         for end in [0].into_iter().chain(ends(dir)) {
             if last.is_some_and(|last| end <= last) {
                 continue;
             }
             if !is_covered {
-                let above = open_path(&self.tree, &dir[..end])?.ok_or(Errno::ENOENT)?;
+                let above = match here {
+                    Some(here) => open_dir(here.as_fd(), &c_string(split(&dir[..end]).1)?)?,
+                    None => open_path(&self.tree, &dir[..end])?.ok_or(Errno::ENOENT)?,
+                };
                 is_covered = self.layer.is_opaque(above.as_fd())?;
+                here = Some(above);
             }
             last = Some(end);
             self.above.ends.push((end, is_covered));
@@ -201,7 +206,7 @@ impl Completion<'_> {
     /// file is copied to this layer for its first link, as overlayfs does it: under its own name too, if that
     /// is still seen, and all are one file. `copied` maps the path of a file to the path of its copy.
     fn make_link(
-        &self,
+        &mut self,
         path: &[u8],
         target: &[u8],
         copied: &mut HashMap<Vec<u8>, Vec<u8>>,
@@ -239,7 +244,7 @@ impl Completion<'_> {
 
     /// Copies the file `target` of the layers below, which is in `from`, to its own place in this layer.
     /// Returns false, with nothing copied, if this layer hides or replaces it.
-    fn copy_up(&self, target: &[u8], from: &OwnedFd, found: &FileStat) -> Result<bool> {
+    fn copy_up(&mut self, target: &[u8], from: &OwnedFd, found: &FileStat) -> Result<bool> {
         let (above, name) = split(target);
         let (Some(dir), name) = (self.own_dir(above)?, c_string(name)?) else { return Ok(false) };
         match stat(dir.as_fd(), &name) {
@@ -252,7 +257,11 @@ impl Completion<'_> {
 
     /// Opens the directory `path` of this layer, with what is missing made as it is below; None if this layer
     /// hides what the layers below have there.
-    fn own_dir(&self, path: &[u8]) -> Result<Option<OwnedFd>> {
+    fn own_dir(&mut self, path: &[u8]) -> Result<Option<OwnedFd>> {
+        if let Some(dir) = open_path(&self.tree, path)? {
+            let covered = self.is_covered(&[path, b"x"].join(&b'/'))?;
+            return Ok(Some(dir).filter(|_| !covered));
+        }
         let mut dir = self.tree.resolve(c".", READ)?;
         let mut end = 0;
         for part in path.split(|&byte| byte == b'/').filter(|part| !part.is_empty()) {
