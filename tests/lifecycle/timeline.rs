@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::support::Bundle;
+use crate::support::{Bundle, timeout};
 
 /// The complete events of one process, as begin and duration in microseconds with their names.
 fn phases(trace: &Value, process: &str) -> Vec<(f64, f64, String)> {
@@ -21,7 +21,7 @@ fn phases(trace: &Value, process: &str) -> Vec<(f64, f64, String)> {
 fn a_trace_of_run_covers_its_time_in_both_processes() {
     let Some(mut bundle) = Bundle::new() else { return };
     // So long that the start and the end of the process itself, which no phase covers, are less than a tenth.
-    bundle.args(&["/bin/sleep", "2"]);
+    bundle.args(&["/bin/sleep", &timeout(2).as_secs().to_string()]);
     let begun = Instant::now();
     bundle.tare(&["--trace", "trace.json", "run", &bundle.id]).ok();
     let wall = begun.elapsed().as_secs_f64() * 1e6;
