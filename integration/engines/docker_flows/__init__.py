@@ -87,7 +87,7 @@ class Daemon:
             self.process = self.engine.daemon(
                 'dockerd', '--host', f'unix://{self.home}/docker.sock', '--data-root', self.home + '/data',
                 '--exec-root', self.home + '/exec', '--pidfile', self.home + '/dockerd.pid',
-                '--cgroup-parent', '/' + self.engine.group, *runtimes, *self.options, env=self.env)
+                '--cgroup-parent', '/' + self.engine.group, '--exec-opt', 'native.cgroupdriver=cgroupfs', *runtimes, *self.options, env=self.env)
             try:
                 within(60, self.answers, 'dockerd answers')
                 return

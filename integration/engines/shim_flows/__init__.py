@@ -319,7 +319,8 @@ class Watch:
             topic, _, fields = line.partition(' {')
             fields = json.loads('{' + fields)
             if topic.split()[-1] == '/tasks/exit' and fields.get('container_id') == fields.get('id') == id:
-                at = fields.get('exited_at')
+                # From 1.7 on an object.
+                at = str(fields.get('exited_at'))
                 count += seen.get(at) in (None, life)
                 seen[at] = life
         return count

@@ -307,7 +307,8 @@ def _(it):
     it.side.older = None
     it.side.begin()
     check(servers(name) == shims, 'the same shim')
-    check(ctr.exec(name, 'echo', 'alive').ok() == 'alive', 'exec')
+    # ctr loses the words of a process that ends at once, now and then: see Client.box.
+    within(10, lambda: ctr.exec(name, 'echo', 'alive').ok() == 'alive', 'exec')
     within(60, lambda: ctr.task(other)[1] == 'STOPPED', 'the end of the other is seen')
     status = it.side.ctr('task', 'delete', other).err
     remove(it, name, other)
