@@ -10,12 +10,15 @@ mod daemon;
 
 use std::fmt::{Arguments, Write as _};
 use std::fs::{File, OpenOptions};
-use std::io::{IsTerminal, Write as _};
+use std::io::{ErrorKind, IsTerminal, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use crate::error::{Context, Result, printable};
 use daemon::Daemon;
@@ -115,9 +118,15 @@ pub(crate) fn init(destination: Option<Destination>, format: Format, level: Opti
 }
 
 fn open(path: &Path) -> Result<File> {
-    // O_APPEND: several commands share one log file and must not overwrite each other's lines.
-    let open = OpenOptions::new().append(true).create(true).mode(0o644).open(path);
-    open.with_context(|| format!("open log file {}", path.display()))
+    // O_APPEND: several commands share one log file and must not overwrite each other's lines. A fifo that nobody
+    // reads is an error: nobody could do anything with a container while we wait for a reader.
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o644).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    let opened = options.open(path).with_context(|| format!("open log file {}", path.display()));
+    opened.map_err(|error| match error.errno() {
+        Some(Errno::ENXIO) => error.with_hint("it is a fifo that nobody reads"),
+        _ => error,
+    })
 }
 
 /// Whether records of this level are written: callers need not make the others.
@@ -211,13 +220,30 @@ fn record(level: Level, message: Arguments<'_>) {
     let line = || line(shape, level, &message, SystemTime::now());
     // One write per record, so that records of several processes do not mix.
     match sink {
-        Sink::File(file) => drop((&*file).write_all(line().as_bytes())),
+        Sink::File(file) => write(file, line().as_bytes()),
         Sink::Stderr => stderr(line()),
         // The daemon has its own fields for time and level.
         Sink::Daemon(daemon) if *format == Format::Text => {
             daemon.record(level, &printable::printable(&message));
         }
         Sink::Daemon(daemon) => daemon.record(level, line().trim_end()),
+    }
+}
+
+fn write(mut file: &File, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(0) => return,
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // Its reader is slow, and is waited for: it was opened not to block alone.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if fcntl(file, FcntlArg::F_SETFL(OFlag::O_APPEND)).is_err() {
+                    return;
+                }
+            }
+            Err(_) => return,
+        }
     }
 }
 

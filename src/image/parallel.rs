@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 
 /// Does both at the same time, `beside` in a thread of its own; where no thread can be had, `beside` comes first.
@@ -29,6 +29,14 @@ pub(crate) fn both<A, B: Send>(
             let beside = act();
             (here(), beside)
         }
+    })
+}
+
+/// Calls `act` in a thread of its own, whose namespaces end with it.
+pub(crate) fn in_thread<T: Send>(act: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, act).context("start a thread")?;
+        thread.join().unwrap_or_else(|_| Err(fail!(Kind::System(Errno::EIO), "a thread broke down")))
     })
 }
 
@@ -55,7 +63,12 @@ pub(crate) fn for_each<T: Sync>(
         }
     };
     let panicked = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.min(items.len())).map(|_| scope.spawn(worker)).collect();
+        let start = |_| std::thread::Builder::new().spawn_scoped(scope, worker).ok();
+        // Where no further thread can be had, those that are there do it all, or this one.
+        let workers: Vec<_> = (0..threads.min(items.len())).map_while(start).collect();
+        if workers.is_empty() {
+            worker();
+        }
         // All are joined, also after one that panicked: a scope panics itself for one that is not.
         workers.into_iter().map(|worker| worker.join().is_err()).filter(|panicked| *panicked).count() > 0
     });

@@ -21,7 +21,7 @@ use crate::error::{Context, Result};
 use crate::log;
 use crate::plan::service_manager::NOTIFY_SOCKET;
 use crate::sys::file::chmod_opened;
-use crate::sys::socket::send_fd;
+use crate::sys::socket::{limit_sending, send_fd};
 use crate::weak::{Defence, stands};
 
 /// How long we wait until the service manager has read our messages, in milliseconds.
@@ -134,6 +134,8 @@ fn connect(path: &OsStr) -> std::io::Result<UnixDatagram> {
         _ => SocketAddr::from_pathname(path)?,
     };
     let socket = UnixDatagram::unbound()?;
+    // A service manager that reads nothing is not waited for without end.
+    limit_sending(socket.as_fd())?;
     socket.connect_addr(&address)?;
     Ok(socket)
 }

@@ -1,9 +1,13 @@
 //! Sends records to journald or syslog as the datagrams that these read, without their libraries.
 
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Level;
 use crate::error::{Context, Result};
+use crate::sys::socket::limit_sending;
 
 /// The journal's socket (systemd-journald(8), "Journal Native Protocol").
 const JOURNAL: &str = "/run/systemd/journal/socket";
@@ -18,6 +22,8 @@ pub(super) struct Daemon {
     /// The identifier or tag of the records.
     name: String,
     journal: bool,
+    /// Whether it has not read for so long that nothing more is sent.
+    gone: AtomicBool,
 }
 
 impl Daemon {
@@ -26,6 +32,7 @@ impl Daemon {
             socket,
             name,
             journal: true,
+            gone: AtomicBool::new(false),
         })
     }
 
@@ -34,6 +41,7 @@ impl Daemon {
             socket,
             name,
             journal: false,
+            gone: AtomicBool::new(false),
         })
     }
 
@@ -42,12 +50,19 @@ impl Daemon {
             true => journal(level, &self.name, message),
             false => syslog(level, &self.name, std::process::id(), message),
         };
-        let _ = self.socket.send(&datagram);
+        if self.gone.load(Ordering::Relaxed) {
+            return;
+        }
+        if self.socket.send(&datagram).is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+            self.gone.store(true, Ordering::Relaxed);
+        }
     }
 }
 
 fn connect(path: &'static str) -> Result<UnixDatagram> {
     let socket = UnixDatagram::unbound().context("socket")?;
+    // A daemon that stands still does not hold containers up.
+    limit_sending(socket.as_fd()).context("socket")?;
     socket.connect(path).context(path)?;
     Ok(socket)
 }

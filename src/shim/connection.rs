@@ -7,6 +7,8 @@ use crate::shim::wire::frame::{self, Frame, Next};
 
 /// A client that takes no answers is hung up on when this many bytes wait for it.
 const MOST_WAITING: usize = 16 << 20;
+/// The most that one turn reads: who sends without end neither holds the others nor fills the memory.
+const TURN: usize = 64 << 10;
 
 /// What the other side has sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,13 +30,16 @@ pub(crate) struct Connection {
     broken: bool,
     /// Whether the kernel is asked to tell when there is room.
     awaits_room: bool,
+    /// Whether there may be more to read, of which the kernel has told already.
+    more: bool,
 }
 
 impl Connection {
     /// Takes a connected socket.
     pub(crate) fn new(socket: UnixStream) -> std::io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, input: Vec::new(), output: Vec::new(), skip: 0, broken: false, awaits_room: false })
+        let (input, output) = (Vec::new(), Vec::new());
+        Ok(Self { socket, input, output, skip: 0, broken: false, awaits_room: false, more: false })
     }
 
     pub(crate) fn socket(&self) -> &UnixStream {
@@ -52,24 +57,31 @@ impl Connection {
     }
 
     /// Whether the kernel is to tell from now on when there is room, or no longer; `None` if that is as it was. Asked to
-    /// tell always, it would wake us whenever the other side has taken an answer.
+    /// tell always, it would wake us whenever the other side has taken an answer. Asked anew, it tells also of what was
+    /// left to read.
     pub(crate) fn room_asked(&mut self) -> Option<bool> {
         let waits = !self.output.is_empty();
         let changed = std::mem::replace(&mut self.awaits_room, waits) != waits;
-        changed.then_some(waits)
+        (std::mem::take(&mut self.more) || changed).then_some(waits)
     }
 
-    /// Reads all that has come, and returns what is whole.
+    /// Reads what has come, a turn's worth of it, and returns what is whole.
     pub(crate) fn receive(&mut self) -> Vec<Received> {
         let mut received = Vec::new();
         let mut piece = [0; 4096];
+        let mut taken = 0;
         loop {
+            if taken >= TURN {
+                self.more = true;
+                break;
+            }
             match self.socket.read(&mut piece) {
                 Ok(0) => {
                     self.broken = true;
                     break;
                 }
                 Ok(count) => {
+                    taken += count;
                     self.take(&piece[..count]);
                     self.frames(&mut received);
                 }
@@ -135,5 +147,39 @@ impl Connection {
         if self.output.is_empty() {
             self.output = Vec::new();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_sends_without_end_is_read_a_turn_at_a_time() {
+        let (mut client, ours) = UnixStream::pair().expect("a pair");
+        client.set_nonblocking(true).expect("a client that does not wait");
+        let mut call = Vec::new();
+        frame::write(&mut call, 1, frame::REQUEST, &[7; 990]);
+        let mut sent = 0;
+        while let Ok(count) = client.write(&call[sent % call.len()..]) {
+            sent += count;
+        }
+        let mut connection = Connection::new(ours).expect("a connection");
+        let mut frames = 0;
+        while frames < sent / call.len() {
+            let turn = connection.receive().len();
+            assert!(
+                turn > 0 && turn <= (TURN + 4096) / call.len(),
+                "{turn} frames in one turn, of {sent} bytes"
+            );
+            frames += turn;
+            if frames < sent / call.len() {
+                assert_eq!(connection.room_asked(), Some(false), "the kernel tells of the rest");
+            }
+        }
+        assert!(sent > 2 * TURN, "{sent}: too few to tell");
+        connection.receive();
+        connection.room_asked();
+        assert_eq!((connection.receive().len(), connection.room_asked()), (0, None), "nothing is left");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use prost::Message;
@@ -11,6 +12,7 @@ use super::publish_command::PublishCommand;
 use super::wire::events::{Envelope, ForwardRequest};
 use super::wire::frame;
 use super::wire::rpc::{Request, Response};
+use crate::sys::socket::connect_now;
 
 /// The most events that are kept. The oldest go first.
 const MOST: usize = 2048;
@@ -115,7 +117,9 @@ impl Publisher {
         }
         let mut change = Change::Nothing;
         if self.connection.is_none() {
-            match UnixStream::connect(self.path()).and_then(Connection::new) {
+            // containerd may stand still, with no room for a further caller: every container of the shim would wait for it.
+            let connected = connect_now(Path::new(self.path())).map_err(std::io::Error::from);
+            match connected.and_then(Connection::new) {
                 Ok(connection) => {
                     self.connection = Some(connection);
                     self.stream = 1;

@@ -2,11 +2,13 @@
 
 use std::ffi::OsStr;
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recvmsg,
     sendmsg, setsockopt, socket, sockopt,
@@ -29,8 +31,25 @@ pub fn connect(path: &OsStr) -> Result<UnixStream> {
         _ => UnixAddr::new(path)?,
     };
     let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    setsockopt(&stream, sockopt::SendTimeout, &TimeVal::seconds(PEER_TIMEOUT))?;
+    limit_sending(stream.as_fd())?;
     nix::sys::socket::connect(stream.as_raw_fd(), &address)?;
+    Ok(stream.into())
+}
+
+/// Gives a peer that reads nothing [`PEER_TIMEOUT`]: then sending fails with EAGAIN.
+pub fn limit_sending(socket: BorrowedFd<'_>) -> Result<()> {
+    setsockopt(&socket, sockopt::SendTimeout, &TimeVal::seconds(PEER_TIMEOUT))
+}
+
+/// Connects to a stream socket, and does not wait. The stream blocks afterwards.
+///
+/// # Errors
+/// EAGAIN where somebody listens who has so many callers that a further one would wait for room.
+pub fn connect_now(path: &Path) -> Result<UnixStream> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    nix::sys::socket::connect(stream.as_raw_fd(), &UnixAddr::new(path)?)?;
+    fcntl(&stream, FcntlArg::F_SETFL(OFlag::empty()))?;
     Ok(stream.into())
 }
 

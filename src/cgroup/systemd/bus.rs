@@ -24,6 +24,9 @@ use crate::fail;
 /// The largest message: far above what systemd sends.
 const LARGEST: usize = 1 << 20;
 const FIXED: usize = 16;
+/// The most of a signal that is kept until it is waited for, and of how many: far above what systemd's jobs take.
+const LARGEST_SIGNAL: usize = 4096;
+const MOST_SIGNALS: usize = 4096;
 const METHOD_CALL: u8 = 1;
 const METHOD_RETURN: u8 = 2;
 const ERROR: u8 = 3;
@@ -36,6 +39,7 @@ const MEMBER: u8 = 3;
 const ERROR_NAME: u8 = 4;
 const REPLY_SERIAL: u8 = 5;
 const DESTINATION: u8 = 6;
+const SENDER: u8 = 7;
 const SIGNATURE: u8 = 8;
 
 /// The object and method to call.
@@ -51,7 +55,10 @@ pub(crate) struct Method<'a> {
 #[derive(Debug)]
 pub(crate) struct Message {
     kind: u8,
-    pub member: String,
+    path: String,
+    interface: String,
+    member: String,
+    sender: String,
     error: String,
     reply_to: u32,
     body: Vec<u8>,
@@ -95,8 +102,11 @@ pub(crate) struct Bus {
     stream: UnixStream,
     end: Instant,
     serial: u32,
-    /// Signals that arrived during the wait for an answer.
+    /// Signals that arrived during the wait for an answer, if they are of `awaited`.
     signals: std::collections::VecDeque<Message>,
+    awaited: Option<Method<'static>>,
+    /// Who has answered: the name that the bus gave to the owner of a method's destination.
+    owner: String,
     /// Whether there is a bus between us and the other side.
     routed: bool,
 }
@@ -107,7 +117,15 @@ impl Bus {
         let end = Instant::now() + time;
         let at = || format!("connect to {}", path.display());
         let stream = open(path, end).with_context(at)?;
-        let mut bus = Self { stream, end, serial: 0, signals: Default::default(), routed };
+        let mut bus = Self {
+            stream,
+            end,
+            serial: 0,
+            signals: Default::default(),
+            awaited: None,
+            owner: String::new(),
+            routed,
+        };
         bus.authenticate().with_context(at)?;
         if routed {
             let hello = Method {
@@ -156,8 +174,13 @@ impl Bus {
         loop {
             let message = self.next().with_context(|| format!("wait for the answer to {}", method.name))?;
             match message.kind {
-                SIGNAL => self.signals.push_back(message),
-                METHOD_RETURN if message.reply_to == serial => return Ok(Reply::Return(message)),
+                SIGNAL => self.keep(message),
+                METHOD_RETURN if message.reply_to == serial => {
+                    if self.awaited.is_some_and(|awaited| awaited.destination == method.destination) {
+                        self.owner.clone_from(&message.sender);
+                    }
+                    return Ok(Reply::Return(message));
+                }
                 ERROR if message.reply_to == serial => {
                     let text = message.read::<String>().unwrap_or_default();
                     return Ok(Reply::Error { name: message.error, text });
@@ -167,17 +190,41 @@ impl Bus {
         }
     }
 
-    /// Waits for the next signal with this name.
-    pub(crate) fn signal(&mut self, member: &str) -> Result<Message> {
+    /// Names the one signal that [`signal`](Self::signal) waits for, as a method of who sends it.
+    pub(crate) fn await_signal(&mut self, signal: Method<'static>) {
+        self.awaited = Some(signal);
+    }
+
+    /// Keeps a signal until it is waited for. Everybody on a bus may send any to us, and without end.
+    fn keep(&mut self, message: Message) {
+        if self.is_awaited(&message)
+            && message.body.len() <= LARGEST_SIGNAL
+            && self.signals.len() < MOST_SIGNALS
+        {
+            self.signals.push_back(message);
+        }
+    }
+
+    /// Waits for the next signal that was named.
+    pub(crate) fn signal(&mut self) -> Result<Message> {
         loop {
             let message = match self.signals.pop_front() {
                 Some(message) => message,
                 None => self.next()?,
             };
-            if message.kind == SIGNAL && message.member == member {
+            if self.is_awaited(&message) {
                 return Ok(message);
             }
         }
+    }
+
+    /// Whether it is the signal that was named, and of who answers us: a bus hands on to us also what anybody sends
+    /// to us alone, whatever we have asked for.
+    fn is_awaited(&self, message: &Message) -> bool {
+        let Some(signal) = self.awaited.filter(|_| message.kind == SIGNAL) else { return false };
+        let named = (&*message.path, &*message.interface, &*message.member);
+        let theirs = !self.routed || self.owner.is_empty() || message.sender == self.owner;
+        theirs && named == (signal.path, signal.interface, signal.name)
     }
 
     fn write<B: Serialize + Type>(&mut self, method: Method<'_>, body: &B) -> Result<u32> {
@@ -208,6 +255,10 @@ impl Bus {
     }
 
     fn next(&mut self) -> Result<Message> {
+        // Who sends without end lets us never wait for him.
+        if Instant::now() >= self.end {
+            return Err(late());
+        }
         let mut bytes = vec![0; FIXED];
         self.receive(&mut bytes)?;
         let endian = match bytes[0] {
@@ -230,7 +281,10 @@ impl Bus {
         self.receive(&mut bytes[FIXED..])?;
         let mut message = Message {
             kind,
+            path: String::new(),
+            interface: String::new(),
             member: String::new(),
+            sender: String::new(),
             error: String::new(),
             reply_to: 0,
             body: bytes.split_off(header),
@@ -315,7 +369,10 @@ fn read_header_fields(header: &[u8], endian: Endian, message: &mut Message) -> R
         data.deserialize().map_err(|error| broken(format_args!("{error}")))?;
     for (field, value) in fields {
         match (field, value) {
+            (PATH, Variant::ObjectPath(path)) => message.path = path.as_str().to_owned(),
+            (INTERFACE, Variant::Str(name)) => message.interface = name.as_str().to_owned(),
             (MEMBER, Variant::Str(name)) => message.member = name.as_str().to_owned(),
+            (SENDER, Variant::Str(name)) => message.sender = name.as_str().to_owned(),
             (ERROR_NAME, Variant::Str(name)) => message.error = name.as_str().to_owned(),
             (REPLY_SERIAL, Variant::U32(serial)) => message.reply_to = serial,
             _ => {}
@@ -340,12 +397,15 @@ fn open(path: &Path, end: Instant) -> Result<UnixStream> {
     }
 }
 
+fn late() -> Error {
+    fail!(Kind::System(Errno::ETIMEDOUT), "no answer in time")
+}
+
 fn wait(stream: &UnixStream, events: PollFlags, end: Instant) -> Result<()> {
-    let timeout = || fail!(Kind::System(Errno::ETIMEDOUT), "no answer in time");
-    let left = end.checked_duration_since(Instant::now()).ok_or_else(timeout)?;
+    let left = end.checked_duration_since(Instant::now()).ok_or_else(late)?;
     let left = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
     match poll(&mut [PollFd::new(stream.as_fd(), events)], left) {
-        Ok(0) => Err(timeout()),
+        Ok(0) => Err(late()),
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
@@ -395,8 +455,26 @@ pub(crate) mod tests {
         let fields = vec![
             (REPLY_SERIAL, Variant::from(serial)),
             (ERROR_NAME, Variant::from("a.b.Failed")),
+            (SENDER, Variant::from(":1.0")),
             (SIGNATURE, Variant::Signature(signature.try_into().unwrap())),
         ];
+        bytes_of(kind, fields, body)
+    }
+
+    /// A signal of somebody, with a text as its body.
+    fn signal(interface: &str, sender: &str, text: &str) -> Vec<u8> {
+        let body = to_bytes(Wire::new(LE, 0), &text).unwrap();
+        let fields = vec![
+            (PATH, Variant::ObjectPath(ObjectPath::try_from("/a").unwrap())),
+            (INTERFACE, Variant::from(interface)),
+            (MEMBER, Variant::from("Done")),
+            (SENDER, Variant::from(sender)),
+            (SIGNATURE, Variant::Signature("s".try_into().unwrap())),
+        ];
+        bytes_of(SIGNAL, fields, &body)
+    }
+
+    fn bytes_of(kind: u8, fields: Vec<(u8, Variant<'_>)>, body: &[u8]) -> Vec<u8> {
         let length = body.len() as u32;
         let mut bytes = to_bytes(Wire::new(LE, 0), &(b'l', kind, 0_u8, 1_u8, length, 9_u32, fields))
             .unwrap()
@@ -414,6 +492,47 @@ pub(crate) mod tests {
         let answer = call("answer", words, true).unwrap().or_error().unwrap();
         assert_eq!(answer.read::<String>().unwrap(), "hello");
         assert!(answer.read::<(u32, zbus::OwnedObjectPath)>().is_err());
+    }
+
+    /// Connects to a bus at which somebody answers, after `before` and followed by `after`.
+    fn awaiting(name: &str, before: Vec<u8>, after: Vec<u8>) -> (Bus, Result<Reply>) {
+        let hello = answer(1, METHOD_RETURN, b"", "");
+        let called = [before, answer(2, METHOD_RETURN, b"", ""), after].concat();
+        let path = peer(name, vec![WELCOME.to_vec(), hello, called], true);
+        let mut bus = Bus::connect(&path, true, Duration::from_secs(2)).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        bus.await_signal(Method { name: "Done", ..METHOD });
+        let answer = bus.call(METHOD, &"x");
+        (bus, answer)
+    }
+
+    #[test]
+    fn a_signal_is_believed_only_if_it_is_of_who_answers() {
+        let strangers = |text| [signal("a.b", ":1.6", text), signal("x.y", ":1.0", text)].concat();
+        let after = [strangers("later"), signal("a.b", ":1.0", "theirs")].concat();
+        let (mut bus, answer) = awaiting("strangers", strangers("before"), after);
+        answer.unwrap().or_error().unwrap();
+        assert_eq!(bus.signal().unwrap().read::<String>().unwrap(), "theirs");
+    }
+
+    #[test]
+    fn what_strangers_send_without_end_is_not_kept() {
+        let text = "x".repeat(LARGEST_SIGNAL);
+        let before = [signal("x.y", ":1.6", &text), signal("a.b", ":1.6", &text)].concat().repeat(20);
+        let (bus, answer) = awaiting("flood", before, Vec::new());
+        answer.unwrap().or_error().unwrap();
+        assert!(bus.signals.is_empty(), "{} are kept", bus.signals.len());
+    }
+
+    #[test]
+    fn who_sends_without_end_is_left_in_time() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        std::thread::spawn(move || while theirs.write_all(&signal("x.y", ":1.6", "x").repeat(64)).is_ok() {});
+        let end = Instant::now() + Duration::from_millis(100);
+        let (signals, awaited, owner) = (Default::default(), Some(METHOD), String::new());
+        let mut bus = Bus { stream: ours, end, serial: 0, signals, awaited, owner, routed: true };
+        assert_eq!(bus.signal().unwrap_err().to_string(), "no answer in time");
     }
 
     #[test]

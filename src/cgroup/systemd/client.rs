@@ -62,6 +62,7 @@ impl Client {
     /// Subscribes to signals: a bus passes on only those that are asked for. systemd itself sends them
     /// unasked.
     fn subscribe_to_jobs(mut self) -> Result<Self> {
+        self.bus.await_signal(Self::method("JobRemoved"));
         if self.bus.is_routed() {
             let method = Method {
                 destination: "org.freedesktop.DBus",
@@ -77,7 +78,7 @@ impl Client {
         Ok(self)
     }
 
-    fn method(name: &str) -> Method<'_> {
+    const fn method(name: &str) -> Method<'_> {
         Method { destination: SERVICE, path: OBJECT, interface: MANAGER, name }
     }
 
@@ -208,7 +209,7 @@ impl Client {
         let job: OwnedObjectPath = answer.read()?;
         self.bus.set_deadline(self.timeout);
         loop {
-            let removed = self.bus.signal("JobRemoved");
+            let removed = self.bus.signal();
             let removed = removed.with_context(|| format!("wait for systemd's job {}", job.as_str()))?;
             let (_, path, _, result): (u32, OwnedObjectPath, String, String) = removed.read()?;
             if ObjectPath::from(path) != ObjectPath::from(job.clone()) {

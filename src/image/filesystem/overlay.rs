@@ -18,6 +18,7 @@ use super::kernel_messages::explain;
 use super::remove::id;
 use crate::error::printable::counted;
 use crate::error::{Context, Error, Kind, Result};
+use crate::image::parallel::in_thread;
 use crate::image::userns::mapping::IdMapping;
 use crate::inroot::Root;
 use crate::kernel::mount::{Attributes, MOUNT_ATTR_IDMAP};
@@ -369,12 +370,6 @@ enum MountApiError {
 }
 
 type OpenDirectory<'a> = &'a dyn Fn(&Path) -> nix::Result<OwnedFd>;
-
-/// Calls `make` in a thread of its own, whose mount namespace ends with it.
-fn in_thread<T: Send>(make: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let broke = || fail!(Kind::System(Errno::EIO), "a thread broke down");
-    std::thread::scope(|scope| scope.spawn(make).join()).unwrap_or_else(|_| Err(broke()))
-}
 
 fn directory(path: &Path) -> nix::Result<OwnedFd> {
     open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())

@@ -72,8 +72,8 @@ pub(crate) fn run(globals: &Globals, id: &ContainerId, options: &Run) -> Result<
 fn forward_in_thread(proxy: Proxy, created: &CreatedContainer) -> Result<()> {
     let pidfd = created.child.pidfd.try_clone().context("keep the process")?;
     let our_pid = nix::unistd::getpid().as_raw();
-    std::thread::spawn(move || proxy.wait(pidfd.as_fd(), our_pid));
-    Ok(())
+    let wait = move || proxy.wait(pidfd.as_fd(), our_pid);
+    std::thread::Builder::new().spawn(wait).map(drop).context("start a thread")
 }
 
 fn poststart(created: &CreatedContainer) -> Result<()> {

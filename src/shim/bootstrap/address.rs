@@ -1,15 +1,16 @@
 //! The shim's socket: its name, which containerd's own shim would give it as well, and who has it.
 
 use std::fs::{self, File, Permissions};
-use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use ring::digest::{SHA256, digest};
 
 use crate::error::{Context, Result};
+use crate::sys::socket::connect_now;
 
 /// Where containerd looks for sockets of shims.
 const DIRECTORY: &str = "/run/containerd/s";
@@ -77,11 +78,14 @@ fn lock(dir: &Path) -> Result<Flock<File>> {
 
 /// Whether somebody listens at a socket. Only one that is not there, or refuses, is dead: for every other reason why we
 /// cannot connect, a shim may live there.
+///
+/// Nobody is waited for: a shim that stands still may have no room for a further caller, and every other `start` would wait
+/// behind us, at the lock.
 fn is_served(path: &Path) -> Result<bool> {
-    match UnixStream::connect(path) {
-        Ok(_) => Ok(true),
-        Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => Ok(false),
-        Err(error) => Err(error).with_context(|| format!("{}: looking who listens", path.display())),
+    match connect_now(path) {
+        Ok(_) | Err(Errno::EAGAIN) => Ok(true),
+        Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(false),
+        Err(errno) => Err(errno).with_context(|| format!("{}: looking who listens", path.display())),
     }
 }
 

@@ -1,10 +1,10 @@
 //! `delete`: cleans up after a container whose shim is gone, and after every other one, where there is nothing to do.
 
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use prost::Message;
 
 use super::address;
@@ -18,6 +18,7 @@ use crate::shim::wire::rpc::Request;
 use crate::shim::wire::task::DeleteResponse;
 use crate::shim::wire::types::Timestamp;
 use crate::shim::{id, rootfs, small_file};
+use crate::sys::socket::connect_now;
 
 /// The status of a container that was killed with its shim.
 const KILLED: u32 = 128 + 9;
@@ -83,7 +84,11 @@ fn ask_to_end(socket: &Path) -> bool {
     };
     let mut bytes = Vec::new();
     frame::write(&mut bytes, 1, frame::REQUEST, &call.encode_to_vec());
-    let Ok(mut shim) = UnixStream::connect(socket) else { return false };
+    let mut shim = match connect_now(socket) {
+        Ok(shim) => shim,
+        // It listens, and cannot be asked.
+        Err(errno) => return errno == Errno::EAGAIN,
+    };
     let _ = shim.set_write_timeout(Some(PATIENCE));
     let _ = shim.set_read_timeout(Some(PATIENCE));
     if shim.write_all(&bytes).is_err() {

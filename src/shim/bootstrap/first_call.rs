@@ -6,11 +6,13 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 use super::address;
+use crate::sys::socket::connect_now;
 use crate::sys::spawn::leave_behind;
 
 /// How long a shim that is going may still seem to listen.
@@ -48,7 +50,16 @@ fn remove_when_gone(socket: &Path) {
 
 /// Whether who listens hangs up: otherwise it is another shim, which has the name now.
 fn is_going(socket: &Path) -> bool {
-    let Ok(mut shim) = UnixStream::connect(socket) else { return true };
+    let mut shim = match connect_now(socket) {
+        Ok(shim) => shim,
+        Err(errno) => {
+            // Without room for us, it is not known yet.
+            if errno == Errno::EAGAIN {
+                std::thread::sleep(GOING);
+            }
+            return true;
+        }
+    };
     let _ = shim.set_read_timeout(Some(GOING));
     !matches!(shim.read(&mut [0]), Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
 }

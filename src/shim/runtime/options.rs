@@ -1,6 +1,6 @@
 //! The options of a runtime, in every form in which an engine hands them on; and their copy in the bundle.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -70,7 +70,7 @@ fn from_generic(generic: &RuntimeOptions) -> Result<Options> {
     if generic.config_path.is_empty() {
         return Ok(Options::default());
     }
-    let text = fs::read_to_string(&generic.config_path)
+    let text = small_file::read_named(Path::new(&generic.config_path))
         .with_context(|| format!("reading {}", generic.config_path))?;
     from_toml(&text).with_context(|| generic.config_path.clone())
 }

@@ -263,7 +263,7 @@ fn receive_console(listener: &UnixListener) -> Result<std::os::fd::OwnedFd, Fail
 }
 
 fn read_pid(path: &Path) -> Result<i32, Failure> {
-    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let text = small_file::read(path).with_context(|| format!("reading {}", path.display()))?;
     text.trim()
         .parse()
         .ok()

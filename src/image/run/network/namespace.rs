@@ -10,10 +10,10 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 
-use crate::error::{Context, Kind, Result};
-use crate::fail;
+use crate::error::{Context, Result};
 use crate::image::filesystem::dir::proc_path;
 use crate::image::filesystem::directory::Directory;
+use crate::image::parallel::in_thread;
 use crate::sys::process::bring_loopback_up;
 
 /// The name of the mount in the container's directory.
@@ -33,8 +33,7 @@ pub(super) fn make(dir: &Directory) -> Result<()> {
         mount(Some(c"/proc/thread-self/ns/net"), target.as_c_str(), none, MsFlags::MS_BIND, none)
             .context("keep the network namespace")
     };
-    let broke = || fail!(Kind::System(Errno::EIO), "a thread broke down");
-    std::thread::scope(|scope| scope.spawn(make).join()).unwrap_or_else(|_| Err(broke()))
+    in_thread(make)
 }
 
 /// Unmounts the namespace, which ends when nothing else is in it. Does nothing if there is none.

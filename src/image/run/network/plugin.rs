@@ -135,7 +135,8 @@ fn converse(child: &mut Child, input: Vec<u8>) -> Result<Answer> {
     let lost = || fail!(Kind::System(Errno::EPIPE), "it has no pipes");
     let mut stdin = child.stdin.take().ok_or_else(lost)?;
     // A plugin that does not read is not waited for; one that ends without reading says why.
-    std::thread::spawn(move || stdin.write_all(&input));
+    let write = move || stdin.write_all(&input);
+    std::thread::Builder::new().spawn(write).context("start a thread")?;
     let mut stdout = child.stdout.take().ok_or_else(lost)?;
     let mut stderr = child.stderr.take().ok_or_else(lost)?;
     unblock(&stdout)?;

@@ -18,6 +18,7 @@ use super::ports::{Port, Protocol};
 use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 use crate::image::filesystem::directory::Directory;
+use crate::image::parallel::in_thread;
 
 /// The device of the kernel that both use.
 const DEVICE: &str = "/dev/net/tun";
@@ -177,12 +178,10 @@ fn has_route(namespace: &File) -> Result<bool> {
 
 /// Calls `act` in the namespace, in a thread that ends there.
 fn within<T: Send>(namespace: &File, act: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let enter = || {
+    in_thread(|| {
         setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET).context("enter the container's network")?;
         act()
-    };
-    let broke = || fail!(Kind::System(Errno::EIO), "a thread broke down");
-    std::thread::scope(|scope| scope.spawn(enter).join()).unwrap_or_else(|_| Err(broke()))
+    })
 }
 
 /// The last line that says something.

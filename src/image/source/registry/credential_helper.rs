@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::fail;
 
 /// The largest answer in bytes; that of a helper has some hundred.
@@ -83,16 +83,18 @@ fn check_name(name: &str) -> Result<()> {
 fn converse(child: &mut Child, input: &str, until: Instant) -> Result<(bool, Vec<u8>)> {
     let (sender, answer) = mpsc::channel();
     if let Some(stdout) = child.stdout.take() {
-        std::thread::spawn(move || {
+        let read = move || {
             let mut bytes = Vec::new();
             let read = stdout.take(MAX_ANSWER + 1).read_to_end(&mut bytes);
             let _ = sender.send(read.map(|_| bytes));
-        });
+        };
+        std::thread::Builder::new().spawn(read).context("start a thread")?;
     }
     if let Some(mut stdin) = child.stdin.take() {
         let input = input.to_owned();
         // A helper that does not read its input says why with its exit code.
-        std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+        let write = move || stdin.write_all(input.as_bytes());
+        std::thread::Builder::new().spawn(write).context("start a thread")?;
     }
     let left = until.saturating_duration_since(Instant::now());
     let bytes = answer.recv_timeout(left).map_err(|_| Errno::ETIMEDOUT)??;

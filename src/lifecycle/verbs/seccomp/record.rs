@@ -270,12 +270,11 @@ impl Output {
             return Ok(Self { file: None });
         }
         let doing = || format!("write the profile {}", path.display());
-        match fs::metadata(path) {
-            Ok(found) if !found.is_file() => {
-                return Err(Error::new(Kind::Usage, "not a regular file").context(doing()));
+        match new_file::check(path) {
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                return Err(Error::new(Kind::Usage, error.to_string()).context(doing()));
             }
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).with_context(doing),
-            _ => {}
+            other => other.with_context(doing)?,
         }
         let name = path.file_name().unwrap_or_default();
         let mut beside = OsString::from(".");
