@@ -1,14 +1,17 @@
 //! Sends records to journald or syslog as the datagrams that these read, without their libraries.
 
 use std::io::ErrorKind;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike};
+
 use super::Level;
 use crate::error::{Context, Result};
-use crate::sys::socket::limit_sending;
 
+/// How long a daemon that reads nothing is waited for, in seconds.
+const PATIENCE: i64 = 10;
 /// The journal's socket (systemd-journald(8), "Journal Native Protocol").
 const JOURNAL: &str = "/run/systemd/journal/socket";
 /// The syslog socket (syslog(3)).
@@ -62,7 +65,7 @@ impl Daemon {
 fn connect(path: &'static str) -> Result<UnixDatagram> {
     let socket = UnixDatagram::unbound().context("socket")?;
     // A daemon that stands still does not hold containers up.
-    limit_sending(socket.as_fd()).context("socket")?;
+    setsockopt(&socket, sockopt::SendTimeout, &TimeVal::seconds(PATIENCE)).context("socket")?;
     socket.connect(path).context(path)?;
     Ok(socket)
 }

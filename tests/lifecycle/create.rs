@@ -205,3 +205,22 @@ fn config_is_read_at_creation_and_not_later() {
     bundle.delete().ok();
     bundle.leaves_nothing();
 }
+
+/// As `--pid-file /dev/null` would take the device away from the whole host.
+#[test]
+fn a_pid_file_takes_nothing_elses_place() {
+    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+    use std::os::unix::fs::FileTypeExt;
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.args(&["/bin/true"]);
+    let (device, link) = (bundle.dir.join("null"), bundle.dir.join("out"));
+    mknod(&device, SFlag::S_IFCHR, Mode::S_IRWXU, makedev(1, 3)).unwrap();
+    std::os::unix::fs::symlink("/proc/self/fd/1", &link).unwrap();
+    for path in [&device, &link] {
+        bundle
+            .tare(&["run", "--pid-file", path.to_str().unwrap(), &bundle.id])
+            .fails(1, "not a regular file");
+        bundle.leaves_nothing();
+    }
+    assert!(device.symlink_metadata().unwrap().file_type().is_char_device() && link.is_symlink());
+}
