@@ -43,19 +43,22 @@ fn debug<'a>(bundle: &'a Bundle, flags: &[&'a str], script: &'a str) -> crate::s
     bundle.tare(&[&["debug", &bundle.id][..], flags, &["--", "sh", "-c", script]].concat())
 }
 
+/// A mount namespace by its number, which is no other's as long as it is open.
+struct Namespace(u64, #[expect(dead_code, reason = "held")] fs::File);
+
 /// The processes in a mount namespace.
-fn members(namespace: u64) -> usize {
+fn members(namespace: &Namespace) -> usize {
     let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
         let name = entry.file_name().into_string().ok()?;
         name.parse::<u32>().ok().map(|_| name)
     });
-    let link = format!("mnt:[{namespace}]");
+    let link = format!("mnt:[{}]", namespace.0);
     pids.filter(|pid| fs::read_link(format!("/proc/{pid}/ns/mnt")).is_ok_and(|it| it == Path::new(&link)))
         .count()
 }
 
 /// A `debug` process that waits, and two that it has left behind; with their mount namespace.
-fn waiting(bundle: &Bundle, flags: &[&str]) -> (Running, String, u64) {
+fn waiting(bundle: &Bundle, flags: &[&str]) -> (Running, String, Namespace) {
     let script = "sleep 998 & setsid sleep 997 & touch /container/ready; exec sleep 999";
     let words = [&["debug", &bundle.id][..], flags, &["--", "sh", "-c", script]].concat();
     let running = Running::start(&mut bundle.command(&words));
@@ -68,8 +71,9 @@ fn waiting(bundle: &Bundle, flags: &[&str]) -> (Running, String, u64) {
     let comm = |pid: &String| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     wait_until("it sleeps", || children().iter().any(|pid| comm(pid) == "sleep\n"));
     let pid = children().into_iter().find(|pid| comm(pid) == "sleep\n").unwrap();
-    let namespace = namespace_of(&pid, "mnt");
-    wait_until("three processes", || members(namespace) == 3);
+    let held = fs::File::open(format!("/proc/{pid}/ns/mnt")).unwrap();
+    let namespace = Namespace(namespace_of(&pid, "mnt"), held);
+    wait_until("three processes", || members(&namespace) == 3);
     (running, pid, namespace)
 }
 
@@ -218,12 +222,12 @@ fn nothing_is_left_however_it_ends() {
     let (running, _, namespace) = waiting(&bundle, &[]);
     running.signal(SIGTERM);
     assert_eq!(running.wait().code, 128 + 15);
-    assert_eq!(members(namespace), 0);
+    assert_eq!(members(&namespace), 0);
     fs::remove_file(bundle.rootfs().join("ready")).unwrap();
     let (running, _, namespace) = waiting(&bundle, &[]);
     running.signal(SIGKILL);
     assert_eq!(running.wait().code, -9);
-    wait_until("all has ended", || members(namespace) == 0);
+    wait_until("all has ended", || members(&namespace) == 0);
     fs::remove_file(bundle.rootfs().join("ready")).unwrap();
     let (running, pid, namespace) = waiting(&bundle, &[]);
     // The guard is the other child: without it the runtime itself cleans up.
@@ -234,14 +238,14 @@ fn nothing_is_left_however_it_ends() {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.parse().unwrap()), SIGKILL).unwrap();
     }
     assert_eq!(running.wait().code, 128 + 9);
-    assert_eq!(members(namespace), 0);
+    assert_eq!(members(&namespace), 0);
     // Its container goes on; and takes all with it when it ends.
     assert_eq!(bundle.status(), "running");
     fs::remove_file(bundle.rootfs().join("ready")).unwrap();
     let (running, _, namespace) = waiting(&bundle, &[]);
     bundle.delete_force().ok();
     running.wait();
-    assert_eq!(members(namespace), 0);
+    assert_eq!(members(&namespace), 0);
     bundle.leaves_nothing();
 }
 
