@@ -23,6 +23,8 @@ use crate::launch::criu::log_errors_of;
 const DESCRIPTORS: &str = "descriptors.json";
 /// The link to the images of an earlier dump, which CRIU makes itself and only reads.
 const PARENT: &[u8] = b"parent";
+/// What CRIU opens in a directory of its work, besides its log, which is removed first.
+const OF_WORK: [&[u8]; 4] = [b"stats-dump", b"stats-restore", b"irmap-cache", b"pidfile"];
 /// Most of what is read of a file.
 const LARGEST: u64 = 16 << 20;
 
@@ -46,7 +48,12 @@ impl CriuDirectories {
     pub(super) fn open(options_of_verb: &Criu, log: &'static str) -> Result<Self> {
         let images = options_of_verb.image_path.as_deref().unwrap_or_else(|| Path::new("checkpoint"));
         let images = CriuDirectory::open(images)?;
+        images.check(|_| true)?;
         let work = options_of_verb.work_path.as_deref().map(CriuDirectory::open).transpose()?;
+        if let Some(work) = &work {
+            // It may be a directory of the engine's, with pipes of its own: Podman names that of the container.
+            work.check(|name| OF_WORK.contains(&name))?;
+        }
         let directories = Self { images, work, log };
         // CRIU would go on in a file that has another name elsewhere.
         directories.of_work().remove(log)?;
@@ -83,19 +90,21 @@ impl CriuDirectory {
         let made = DirBuilder::new().mode(0o700).recursive(true).create(path);
         let opened = made.and_then(|()| File::open(path));
         let fd = opened.with_context(|| format!("open directory {}", path.display()))?;
-        let directory = Self { fd, path: path.to_owned() };
-        directory.check()?;
-        Ok(directory)
+        Ok(Self { fd, path: path.to_owned() })
     }
 
-    /// Refuses what CRIU would follow, or wait for. A socket is that of a server of pages, which it connects to.
-    fn check(&self) -> Result<()> {
+    /// Refuses what CRIU would follow, or wait for, among the names that it uses here. A socket is that of a server of
+    /// pages, which it connects to.
+    fn check(&self, is_used: impl Fn(&[u8]) -> bool) -> Result<()> {
         let doing = || format!("list {}", self.path.display());
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut entries = Dir::openat(self.fd.as_fd(), ".", flags, Mode::empty()).with_context(doing)?;
         for entry in entries.iter() {
             let entry = entry.with_context(doing)?;
             let name = entry.file_name();
+            if !is_used(name.to_bytes()) {
+                continue;
+            }
             let stat = fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW).with_context(doing)?;
             let what = match SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT) {
                 SFlag::S_IFREG | SFlag::S_IFDIR | SFlag::S_IFSOCK => continue,

@@ -78,6 +78,27 @@ fn of_a_checkpoint_are_no_links_and_pipes() {
     assert_eq!(bundle.read("canary"), "untouched");
 }
 
+/// Podman has CRIU work in the container's own directory, where conmon has its pipes: they are nothing of CRIU's.
+#[test]
+fn what_crius_directory_has_besides_is_not_its_business() {
+    let Some(bundle) = Bundle::new() else { return };
+    for name in ["images", "work"] {
+        fs::create_dir(bundle.path(name)).unwrap();
+    }
+    let restore = || {
+        let words = ["restore", "--image-path", "images", "--work-path", "work", &bundle.id];
+        bundle.tare_by(LITTLE_MEMORY, &words)
+    };
+    for name in ["winsz", "ctl"] {
+        mkfifo(bundle.path(&format!("work/{name}")).as_str(), Mode::S_IRWXU).unwrap();
+    }
+    symlink(bundle.path("canary"), bundle.path("work/attach")).unwrap();
+    let answer = restore();
+    assert!(!answer.told().contains("no checkpoint has"), "{answer:?}");
+    symlink(bundle.path("canary"), bundle.path("work/stats-restore")).unwrap();
+    restore().fails(1, "work/stats-restore: is a symlink");
+}
+
 /// A program in CRIU's place that keeps its request, and fails.
 #[test]
 fn of_a_checkpoint_name_no_descriptors_of_ours() {

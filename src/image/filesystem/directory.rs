@@ -197,15 +197,32 @@ impl Directory {
         }
     }
 
-    /// Writes `bytes` to `NAME.partial` and renames it to `name`: a reader sees the old content or the new.
+    /// Writes `bytes` to `NAME.partial` and renames it to `name`: a reader sees the old content or the new, also after
+    /// a power loss: what was cut to nothing, ext4 writes to the disk when it is closed (auto_da_alloc), and otherwise
+    /// a new name could be there without its content.
     pub(crate) fn replace(&self, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
+        self.replace_by(name, bytes, mode, |file| file.set_len(0))
+    }
+
+    /// Does the same for a file that is of no use after a power loss, and does not wait for the disk.
+    pub(crate) fn replace_for_now(&self, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
+        self.replace_by(name, bytes, mode, |file| match file.metadata()?.len() {
+            0 => Ok(()),
+            _ => file.set_len(0),
+        })
+    }
+
+    fn replace_by(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        mode: u32,
+        empty: fn(&File) -> std::io::Result<()>,
+    ) -> Result<()> {
         let partial = format!("{name}.partial");
         let mut file = self.lock_partial(&partial, mode)?;
         let mut write = || {
-            // A file that is cut to nothing is written to the disk when it is closed (ext4's auto_da_alloc).
-            if file.metadata()?.len() > 0 {
-                file.set_len(0)?;
-            }
+            empty(&file)?;
             file.write_all(bytes)
         };
         let written = write().with_context(|| format!("write {}", self.path_of(name).display()));

@@ -50,7 +50,7 @@ impl Session {
             .ok_or_else(|| fail!(Kind::Exists, "it is locked by another process"))
             .with_context(making)?;
         let text = serde_json::to_vec(needed).map_err(|e| fail!(Kind::Spec, "{e}"))?;
-        dir.replace(NEEDED, &text, 0o600).with_context(making)?;
+        dir.replace_for_now(NEEDED, &text, 0o600).with_context(making)?;
         Ok(Self { path, name, dirs: Arc::clone(&store.dirs), _lock: lock })
     }
 
