@@ -201,7 +201,7 @@ fn timeout_kills_the_whole_group() {
         why(hook(script)),
         format!("error running createRuntime hook #0: hook ran past specified timeout of {}.0s", short())
     );
-    assert!(started.elapsed() < Duration::from_secs(3 * short() as u64), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(3 * u64::from(short())), "{:?}", started.elapsed());
     assert!(is_gone(&dir.read("hook")) && is_gone(&dir.read("child")));
 }
 

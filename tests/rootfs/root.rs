@@ -45,7 +45,7 @@ fn is_entered_alone_where_the_kernel_makes_such_namespaces() {
 fn procfs_is_mounted_in_a_user_namespace_of_the_caller() {
     let Some(mut bundle) = Bundle::new() else { return };
     bundle.patch(|config| {
-        config["mounts"] = json!([{"destination": "/proc", "type": "proc", "source": "proc"}])
+        config["mounts"] = json!([{"destination": "/proc", "type": "proc", "source": "proc"}]);
     });
     bundle.script("test -d /proc/self && echo mounted");
     let answer =
