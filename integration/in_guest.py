@@ -6,20 +6,24 @@ import subprocess
 import sys
 import tempfile
 
+import in_suite
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 HELP = 'run in the emulated machine with this kernel instead of here: 6.1, 6.12 or 7 (integration/guest)'
 # Whether that is where we are; everything takes 25 to 60 times as long there.
 THERE = 'TARE_TEST_GUEST' in os.environ
 SLOWER = 10 if THERE else 1
+# How long all flows of an engine may take there, in seconds.
+LIMIT = 20000
 # There is no compiler in there: what is beside a script as probe.c.
 PROBE = '/opt/probe'
 
 
 def enter():
     """Ends this process with what the same command line says in the emulated machine, if it has `--guest KERNEL`."""
-    for index, word in enumerate(sys.argv):
-        if word == '--guest' and index + 1 < len(sys.argv):
-            sys.exit(send(sys.argv[index + 1], [sys.argv[0], *sys.argv[1:index], *sys.argv[index + 2:]], 20000))
+    kernel, words = in_suite.taken('--guest', sys.argv)
+    if kernel:
+        sys.exit(send(kernel, words, LIMIT))
 
 
 def send(kernel, words, seconds):
@@ -39,8 +43,8 @@ def send(kernel, words, seconds):
             os.makedirs(stage + os.path.dirname(PROBE), exist_ok=True)
             subprocess.run(['cc', '-O1', '-static', '-o', stage + PROBE, probe], check=True)
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-        with_ = [word for path in carried for word in ('--with', path)]
-        guest = subprocess.Popen([f'{HERE}/guest/run', '--kernel', kernel, '--timeout', str(seconds), *with_, '--tree', stage,
+        copied = [word for path in carried for word in ('--with', path)]
+        guest = subprocess.Popen([f'{HERE}/guest/run', '--kernel', kernel, '--timeout', str(seconds), *copied, '--tree', stage,
                                   'env', 'TARE_TEST_GUEST=1', 'python3', script, *words])
         try:
             return guest.wait()

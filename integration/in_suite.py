@@ -10,7 +10,7 @@ def enter():
     """Replaces this process by `integration/suite run NAME SCRIPT ...` if the command line has `--suite NAME`. To be
     called first: programs that options name by default are looked for in the suite then."""
     script, *words = sys.argv
-    name, words = suite_of(words)
+    name, words = taken('--suite', words)
     if not name:
         return
     paths = [os.path.abspath(word) for word in words if os.path.exists(word)]
@@ -19,11 +19,11 @@ def enter():
     os.execv(f'{HERE}/suite', [f'{HERE}/suite', 'run', *bound, name, 'python3', os.path.abspath(script), *words])
 
 
-def suite_of(words):
-    """The name behind `--suite`, and the other words."""
+def taken(option, words):
+    """What stands behind this option, or None; and the other words."""
     for index, word in enumerate(words):
-        if word.startswith('--suite='):
+        if word.startswith(option + '='):
             return word.partition('=')[2], words[:index] + words[index + 1:]
-        if word == '--suite' and index + 1 < len(words):
+        if word == option and index + 1 < len(words):
             return words[index + 1], words[:index] + words[index + 2:]
     return None, words

@@ -11,7 +11,7 @@ mod daemon;
 use std::fmt::{Arguments, Write as _};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, IsTerminal, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -124,9 +124,13 @@ fn open(path: &Path) -> Result<File> {
     options.append(true).create(true).mode(0o644).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     let opened = options.open(path).with_context(|| format!("open log file {}", path.display()));
     opened.map_err(|error| match error.errno() {
-        Some(Errno::ENXIO) => error.with_hint("it is a fifo that nobody reads"),
+        Some(Errno::ENXIO) if is_fifo(path) => error.with_hint("it is a fifo that nobody reads"),
         _ => error,
     })
+}
+
+fn is_fifo(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
 }
 
 /// Whether records of this level are written: callers need not make the others.

@@ -216,6 +216,17 @@ fn a_log_that_cannot_be_opened_is_an_error_that_names_it() {
 }
 
 #[test]
+fn a_log_that_is_a_fifo_without_a_reader_is_not_waited_for() {
+    let fifo = std::env::temp_dir().join(format!("tare-log-fifo-{}", std::process::id()));
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut command = std::process::Command::new("timeout");
+    let output = command.args(["20", TARE, "--log"]).arg(&fifo).arg("features").output().unwrap();
+    std::fs::remove_file(&fifo).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(err(&output).contains("it is a fifo that nobody reads"), "{}", err(&output));
+}
+
+#[test]
 fn the_root_cannot_be_the_roots_root() {
     let output = tare(&["--root", "/", "list"]);
     assert_eq!(output.status.code(), Some(1));

@@ -25,7 +25,10 @@ pub(super) fn check(path: &Path) -> Result<()> {
         false => found.is_file(),
         // /dev/stdout and its like, wherever they lead now.
         true if fs::read_link(path)?.starts_with("/proc") => false,
-        true => fs::metadata(path).map_or(true, |there| there.is_file()),
+        true => match fs::metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => true,
+            there => there?.is_file(),
+        },
     };
     if is_file { Ok(()) } else { Err(Error::new(ErrorKind::InvalidInput, "not a regular file")) }
 }

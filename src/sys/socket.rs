@@ -85,3 +85,33 @@ pub fn receive_fd(socket: BorrowedFd<'_>, payload: &mut [u8]) -> Result<(usize, 
     }
     Ok((message.bytes, received))
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::socket::{Backlog, bind, listen};
+
+    use super::*;
+
+    #[test]
+    fn who_listens_and_has_no_room_is_not_waited_for() {
+        let path = std::env::temp_dir().join(format!("tare-full-queue-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        assert_eq!(connect_now(&path).unwrap_err(), Errno::ENOENT);
+        let listener = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        assert_eq!(connect_now(&path).unwrap_err(), Errno::ECONNREFUSED);
+        // The queue takes one more than it is said to.
+        listen(&listener, Backlog::new(0).unwrap()).unwrap();
+        let _first = connect_now(&path).unwrap();
+        assert_eq!(connect_now(&path).unwrap_err(), Errno::EAGAIN);
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_peer_that_reads_nothing_is_waited_for_so_long() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        limit_sending(ours.as_fd()).unwrap();
+        let limit = std::time::Duration::from_secs(PEER_TIMEOUT.cast_unsigned());
+        assert_eq!(ours.write_timeout().unwrap(), Some(limit));
+    }
+}

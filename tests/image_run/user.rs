@@ -121,7 +121,7 @@ fn a_user_leaves_a_container_to_itself() {
     );
     assert_eq!((said.out.as_str(), said.code), ("back\n", 0), "{said:?}");
     assert!(said.err.contains("back"), "{said:?}");
-    // Nobody of the caller's session is left of it.
+    // Nobody has kept the caller's streams, or this test would still wait for their end; and the container runs.
     let inside = as_user(&machine, "tare exec back ps -o args");
     assert!(inside.out.contains("sleep 1000"), "{inside:?}");
     wait_until("its output", || as_user(&machine, "tare-image logs back").out.starts_with("begun\n"));

@@ -68,8 +68,9 @@ impl Directory {
     /// Opens like `below`, and makes the directory if it is missing.
     pub(crate) fn make(&self, name: &str, mode: u32) -> Result<Self> {
         // Nearly always it is there; mkdir(2) would take the lock of the directory above to say so.
-        if let Ok(fd) = openat(&self.fd, name, OPEN_DIR | OFlag::O_NOFOLLOW, Mode::empty()) {
-            return Ok(Self { fd, path: self.path_of(name) });
+        match self.below(name) {
+            Err(error) if error.errno() == Some(Errno::ENOENT) => {}
+            found => return found,
         }
         match mkdirat(&self.fd, name, Mode::from_bits_truncate(mode)) {
             Ok(()) | Err(Errno::EEXIST) => self.below(name),
@@ -197,9 +198,9 @@ impl Directory {
         }
     }
 
-    /// Writes `bytes` to `NAME.partial` and renames it to `name`: a reader sees the old content or the new, also after
-    /// a power loss: what was cut to nothing, ext4 writes to the disk when it is closed (auto_da_alloc), and otherwise
-    /// a new name could be there without its content.
+    /// Writes `bytes` to `NAME.partial` and renames it to `name`: a reader sees the old content or the new. On ext4 that
+    /// holds after a power loss too: a file that was cut to nothing is written to the disk when it is closed
+    /// (auto_da_alloc), and another one could be there under its new name and empty.
     pub(crate) fn replace(&self, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
         self.replace_by(name, bytes, mode, |file| file.set_len(0))
     }
